@@ -1,0 +1,18 @@
+// Package userns is the arithmetic of user namespaces: ID maps, the subordinate
+// ID ranges they are made from, and the errors that say which of them is missing.
+//
+// Two ID spaces appear everywhere. A container ID is the number a process inside
+// the namespace sees and a layer records; a host ID is the number outside, the
+// owner on disk. A [Map] is an exact, partial bijection between the two. An ID
+// that it leaves out is an error ([UnmappedError]), never silently the overflow
+// ID 65534 and never 0, so for every mapped id
+//
+//	toContainer(toHost(id)) == id
+//
+// The package is pure but for [Finder], which reads /etc/subuid and /etc/subgid
+// (subuid(5), subgid(5)) or asks getsubids(1) when nsswitch.conf says that the
+// ranges live elsewhere. Entering a namespace is the job of package reexec.
+//
+// Every error about ranges that are absent or too short ends with the command
+// that puts it right.
+package userns

@@ -1,0 +1,203 @@
+package userns
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// Where a [Finder] looks unless told otherwise.
+const (
+	DefaultSubUID   = "/etc/subuid"
+	DefaultSubGID   = "/etc/subgid"
+	DefaultNSSwitch = "/etc/nsswitch.conf"
+)
+
+// Finder looks up subordinate IDs. The zero value looks in the system's places.
+type Finder struct {
+	SubUID    string // file of user ranges; "" is DefaultSubUID
+	SubGID    string // file of group ranges; "" is DefaultSubGID
+	NSSwitch  string // "" is DefaultNSSwitch
+	Getsubids string // the program; "" looks for getsubids in PATH
+}
+
+// Find gives the owner's ranges. They come from the two files, unless the line
+// "subid:" of nsswitch.conf names another source first (as libsubid reads it):
+// then getsubids, which asks that source, is run.
+//
+// When there are no user or no group ranges the error is a [NoSubIDsError]. Other
+// errors match [ErrBadSubIDs] or [ErrNoGetsubids], or come from reading a file.
+func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
+	source, err := f.source()
+	if err != nil {
+		return SubIDs{}, err
+	}
+	if source != "" {
+		return f.ask(ctx, owner, source)
+	}
+	uids, err := readSubIDs(f.subUID(), owner)
+	if err != nil {
+		return SubIDs{}, err
+	}
+	gids, err := readSubIDs(f.subGID(), owner)
+	if err != nil {
+		return SubIDs{}, err
+	}
+	if len(uids) > 0 && len(gids) > 0 {
+		return SubIDs{UIDs: uids, GIDs: gids}, nil
+	}
+	missing := &NoSubIDsError{Owner: owner}
+	if len(uids) == 0 {
+		missing.UIDs = grant(f.subUID(), subIDCount)
+	}
+	if len(gids) == 0 {
+		missing.GIDs = grant(f.subGID(), subIDCount)
+	}
+	return SubIDs{}, missing
+}
+
+// Check reports with a [RangeError] which of the container IDs that an image needs
+// the owner's mapping leaves out, all of them at once; nil when there are none.
+func (f Finder) Check(ctx context.Context, owner Owner, m Mapping, need IDs) error {
+	missing := m.Missing(need)
+	if missing.Empty() {
+		return nil
+	}
+	e := &RangeError{Owner: owner, Missing: missing.UIDs, MissingGIDs: missing.GIDs}
+	// The ranges only make the message better: an error in reading them is not
+	// what the user has to hear about now.
+	e.Sub, _ = f.Find(ctx, owner)
+	if e.Source, _ = f.source(); e.Source != "" {
+		return e
+	}
+	e.UIDs = shortfall(f.subUID(), m.UIDs, missing.UIDs)
+	e.GIDs = shortfall(f.subGID(), m.GIDs, missing.GIDs)
+	return e
+}
+
+// shortfall is the grant that raises the highest container ID to the highest missing one.
+func shortfall(file string, m Map, missing []uint32) Grant {
+	if len(missing) == 0 {
+		return Grant{}
+	}
+	var mapped uint64
+	for _, r := range m {
+		mapped += uint64(r.Length)
+	}
+	return grant(file, uint64(missing[len(missing)-1])+1-mapped)
+}
+
+// grant proposes a range above all that a file gives to anybody, since usermod
+// doesn't refuse one that belongs to another user. A file that can't be read has
+// been reported before or proposes the default.
+func grant(file string, count uint64) Grant {
+	start := uint64(firstSubID)
+	if in, err := os.Open(file); err == nil {
+		defer in.Close()
+		_ = eachSubID(in, func(_ string, s SubIDRange) { start = max(start, s.end()) })
+	}
+	g := Grant{File: file}
+	if start+count-1 <= uint64(MaxID) {
+		g.Range = SubIDRange{Start: uint32(start), Count: uint32(count)}
+	}
+	return g
+}
+
+func (f Finder) subUID() string { return orDefault(f.SubUID, DefaultSubUID) }
+
+func (f Finder) subGID() string { return orDefault(f.SubGID, DefaultSubGID) }
+
+func orDefault(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+// readSubIDs takes a file that isn't there for an empty one.
+func readSubIDs(path string, owner Owner) ([]SubIDRange, error) {
+	in, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read subordinate IDs: %w", err)
+	}
+	defer in.Close()
+	ranges, err := ParseSubIDs(in, owner)
+	if err != nil {
+		return nil, fmt.Errorf("read subordinate IDs: %s: %w", path, err)
+	}
+	return ranges, nil
+}
+
+// source gives the first source on the line "subid:" of nsswitch.conf; "" when
+// that is the files, as it is without such a line.
+func (f Finder) source() (string, error) {
+	in, err := os.Open(orDefault(f.NSSwitch, DefaultNSSwitch))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read nsswitch.conf: %w", err)
+	}
+	defer in.Close()
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), "subid:")
+		if !ok {
+			continue
+		}
+		if fields := strings.Fields(rest); len(fields) > 0 && fields[0] != "files" {
+			return fields[0], nil
+		}
+		return "", nil
+	}
+	if err := lines.Err(); err != nil {
+		return "", fmt.Errorf("read nsswitch.conf: %w", err)
+	}
+	return "", nil
+}
+
+// ask gets the ranges from getsubids.
+func (f Finder) ask(ctx context.Context, owner Owner, source string) (SubIDs, error) {
+	program, err := exec.LookPath(orDefault(f.Getsubids, "getsubids"))
+	if err != nil {
+		return SubIDs{}, fmt.Errorf("find subordinate IDs: nsswitch.conf takes them from %q: %w; "+
+			"run as root: apt install uidmap, or dnf install shadow-utils-subid, or zypper install shadow",
+			source, ErrNoGetsubids)
+	}
+	uids, uerr := runGetsubids(ctx, program, owner.String())
+	gids, gerr := runGetsubids(ctx, program, "-g", owner.String())
+	if err := errors.Join(uerr, gerr); err != nil {
+		return SubIDs{}, fmt.Errorf("find subordinate IDs of %s: %w", owner, err)
+	}
+	if len(uids) > 0 && len(gids) > 0 {
+		return SubIDs{UIDs: uids, GIDs: gids}, nil
+	}
+	return SubIDs{}, &NoSubIDsError{Owner: owner, Source: source}
+}
+
+// runGetsubids takes a plain failure for "none": that is how getsubids says it.
+func runGetsubids(ctx context.Context, program string, args ...string) ([]SubIDRange, error) {
+	out, err := exec.CommandContext(ctx, program, args...).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run getsubids: %w", err)
+	}
+	ranges, err := parseGetsubids(bytes.NewReader(out))
+	if err != nil {
+		return nil, fmt.Errorf("read answer of getsubids: %w", err)
+	}
+	return ranges, nil
+}

@@ -1,0 +1,235 @@
+package reexec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// procRoot is where proc is mounted.
+const procRoot = "/proc"
+
+// Diagnose says why a user namespace can't be made or used: a [MachineError] that
+// carries cause, the error of clone(2) or of the first privileged act inside. It
+// looks for the reason below proc, which is "/proc" but in tests.
+func Diagnose(proc string, cause error) error {
+	m := machine{proc}
+	if !m.exists("self") {
+		return m.problem(cause, "proc is not mounted on /proc", "run as root: mount -t proc proc /proc")
+	}
+	if !m.exists("self/ns/user") {
+		return m.problem(cause, "the kernel has no user namespaces", "use a kernel with CONFIG_USER_NS=y")
+	}
+	for _, check := range []func(error) error{m.limits, m.policies, m.surroundings} {
+		if err := check(cause); err != nil {
+			return err
+		}
+	}
+	return m.problem(cause, fmt.Sprintf("the user namespace can't be made: %v", cause),
+		"check with: unshare --user --map-root-user --mount true")
+}
+
+// machine answers questions about the running system from its proc.
+type machine struct{ proc string }
+
+func (m machine) exists(name string) bool {
+	_, err := os.Lstat(filepath.Join(m.proc, name))
+	return err == nil
+}
+
+// read gives a file's text without the space around it, "" if there is none.
+func (m machine) read(name string) string {
+	text, err := os.ReadFile(filepath.Join(m.proc, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func (m machine) problem(cause error, problem, remedy string) error {
+	return &MachineError{Problem: problem, Remedy: remedy, Err: cause}
+}
+
+// limits looks at what is counted: user.max_*_namespaces, nesting, processes.
+func (m machine) limits(cause error) error {
+	for _, kind := range []struct{ file, what, enough string }{
+		{"max_user_namespaces", "user namespaces", "15000"},
+		{"max_mnt_namespaces", "mount namespaces", "15000"},
+	} {
+		if m.read("sys/user/"+kind.file) == "0" {
+			return m.problem(cause,
+				fmt.Sprintf("%s are switched off (user.%s is 0)", kind.what, kind.file),
+				fmt.Sprintf("run as root: sysctl -w user.%s=%s", kind.file, kind.enough))
+		}
+	}
+	switch {
+	case errors.Is(cause, unix.ENOSPC) || errors.Is(cause, unix.EUSERS):
+		return m.problem(cause,
+			"no more user or mount namespaces are allowed here, or 32 user namespaces are nested already",
+			"run as root, on the host too if this is a container: sysctl -w user.max_user_namespaces=15000 user.max_mnt_namespaces=15000")
+	case errors.Is(cause, unix.EAGAIN):
+		return m.problem(cause, "the user's limit on processes is reached", "raise it: ulimit -u")
+	}
+	return nil
+}
+
+// policies looks at what an administrator can forbid.
+func (m machine) policies(cause error) error {
+	if !errors.Is(cause, unix.EPERM) && !errors.Is(cause, unix.EACCES) {
+		return nil
+	}
+	if m.read("sys/kernel/unprivileged_userns_clone") == "0" {
+		return m.problem(cause,
+			"user namespaces are switched off for ordinary users (kernel.unprivileged_userns_clone is 0)",
+			"run as root: sysctl -w kernel.unprivileged_userns_clone=1")
+	}
+	if m.read("sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
+		return m.problem(cause,
+			"AppArmor lets only programs with a profile use user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
+			"run as root: "+apparmorRemedy(m.program()))
+	}
+	if m.status("Seccomp") == "2" && errors.Is(cause, unix.EPERM) {
+		return m.problem(cause,
+			"a seccomp filter forbids new user namespaces, as the default profile of most container engines does",
+			"start the container around this with --security-opt seccomp=unconfined, "+
+				"or in Kubernetes with securityContext.seccompProfile.type: Unconfined")
+	}
+	return nil
+}
+
+// surroundings looks at where the process runs.
+func (m machine) surroundings(cause error) error {
+	if mounts := m.read("self/mountinfo"); mounts != "" && !hasRootMount(mounts) {
+		return m.problem(cause,
+			"the kernel allows no user namespace in a chroot whose root is not a mount point",
+			"leave the chroot, or enter it with pivot_root, for example through unshare or systemd-nspawn")
+	}
+	return nil
+}
+
+// hasRootMount reports whether mountinfo (proc_pid_mountinfo(5)) lists the root
+// directory. In a chroot it lists only what is mounted below it.
+func hasRootMount(mountinfo string) bool {
+	for line := range strings.Lines(mountinfo) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
+			return true
+		}
+	}
+	return false
+}
+
+// status gives a field of /proc/self/status, "" if there is none.
+func (m machine) status(field string) string {
+	for line := range strings.Lines(m.read("self/status")) {
+		if name, value, ok := strings.Cut(line, ":"); ok && name == field {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// program gives the path of the running program, for a profile that names it.
+func (m machine) program() string {
+	path, err := os.Readlink(filepath.Join(m.proc, "self/exe"))
+	if err != nil {
+		return "/usr/local/bin/cooper"
+	}
+	return path
+}
+
+func apparmorRemedy(program string) string {
+	return fmt.Sprintf(`printf 'abi <abi/4.0>,\nprofile cooper "%s" flags=(unconfined) {\n  userns,\n}\n' `+
+		`> /etc/apparmor.d/cooper && apparmor_parser -r /etc/apparmor.d/cooper`, program)
+}
+
+// diagnose says why newuidmap or newgidmap has failed.
+func (h helper) diagnose(proc, path string, o Options, cause *helperError) error {
+	m := machine{proc}
+	if !isPrivileged(path) {
+		return m.problem(cause, fmt.Sprintf("%s has neither its setuid bit nor the capability %s", path, h.capability),
+			fmt.Sprintf("run as root: chmod u+s %s, or setcap %s=ep %[1]s", path, h.capability))
+	}
+	if m.status("NoNewPrivs") == "1" {
+		return m.problem(cause, h.program+" can't get its privileges because no_new_privs is set",
+			"start the container or service around this without no-new-privileges "+
+				"(NoNewPrivileges=no, allowPrivilegeEscalation: true)")
+	}
+	if isNosuid(path) {
+		return m.problem(cause, fmt.Sprintf("%s is on a file system that is mounted with nosuid", path),
+			"install it on one that is not, or remount that one with suid")
+	}
+	if strings.Contains(cause.said, "not allowed") {
+		return m.problem(cause, fmt.Sprintf("%s does not allow the ID map that %s asks for (%s)", h.program, o.owner(), cause.said),
+			fmt.Sprintf("check that %s has a line %s", h.subFile, wantedLines(o.owner(), h.ids)))
+	}
+	return unmappable(proc, o, cause)
+}
+
+// unmappable says why the kernel has refused a map.
+func unmappable(proc string, o Options, cause error) error {
+	m := machine{proc}
+	for _, h := range helpers(o.Mapping) {
+		outer, err := userns.ParseMap(m.read("self/" + h.file))
+		if err != nil {
+			continue
+		}
+		for _, r := range h.ids {
+			if !covers(outer, r) {
+				return m.problem(cause,
+					fmt.Sprintf("host IDs %d to %d do not exist in the container around this, whose %s is %q",
+						r.Host, r.Host+(r.Length-1), h.file, outer),
+					fmt.Sprintf("give %s a range in %s that lies within it, or start the container with more IDs", o.owner(), h.subFile))
+			}
+		}
+	}
+	return m.problem(cause, fmt.Sprintf("the ID map can't be written: %v", cause),
+		"if this is a container, start it with the capabilities SETUID, SETGID and SETFCAP")
+}
+
+// covers reports whether every host ID of r exists in the namespace whose own map is outer.
+func covers(outer userns.Map, r userns.Range) bool {
+	next, end := uint64(r.Host), uint64(r.Host)+uint64(r.Length)
+	for _, o := range outer { // sorted by container ID
+		first, last := uint64(o.Container), uint64(o.Container)+uint64(o.Length)
+		if first <= next && next < last {
+			next = last
+		}
+	}
+	return next >= end
+}
+
+// wantedLines gives the subordinate ID lines that a map needs. Container ID 0 alone
+// is the caller's own ID, which needs none.
+func wantedLines(owner userns.Owner, ids userns.Map) string {
+	var lines []string
+	for _, r := range ids {
+		if r.Container != 0 || r.Length != 1 {
+			lines = append(lines, fmt.Sprintf("%s:%d:%d", owner, r.Host, r.Length))
+		}
+	}
+	return strings.Join(lines, " and ")
+}
+
+// isPrivileged reports whether a program is setuid root or has file capabilities.
+func isPrivileged(path string) bool {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return true // not what is wrong, or not to be known
+	}
+	if st.Mode&unix.S_ISUID != 0 && st.Uid == 0 {
+		return true
+	}
+	n, err := unix.Getxattr(path, "security.capability", nil)
+	return err == nil && n > 0
+}
+
+func isNosuid(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Flags&unix.ST_NOSUID != 0
+}

@@ -1,0 +1,76 @@
+package reexec
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// testMissing takes from the machine one thing at a time.
+func (u *ordinary) testMissing(t *testing.T) {
+	plain := publicDir(t) // the helpers without their setuid bit
+	for _, name := range []string{"newuidmap", "newgidmap"} {
+		copyFile(t, filepath.Join("/usr/bin", name), filepath.Join(plain, name), 0o755)
+	}
+	onlyUID := publicDir(t)
+	if err := os.Symlink("/usr/bin/newuidmap", filepath.Join(onlyUID, "newuidmap")); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		env  []string
+		act  string
+		want []string
+	}{
+		{"newuidmap", []string{"PATH=" + publicDir(t)}, "exit", []string{"newuidmap is not in PATH", "apt install uidmap"}},
+		{"newgidmap", []string{"PATH=" + onlyUID}, "exit", []string{"newgidmap is not in PATH", "apt install uidmap"}},
+		{"setuid bit", []string{"PATH=" + plain}, "exit",
+			[]string{"neither its setuid bit nor the capability cap_setuid", "chmod u+s " + plain + "/newuidmap"}},
+		{"privileges", []string{envNoNewPrivs + "=1"}, "exit", []string{"no_new_privs is set", "no-new-privileges"}},
+		{"permission for the range", []string{envWide + "=1"}, "exit",
+			[]string{"newuidmap does not allow", "3000000000", "/etc/subuid has a line " + u.name + ":3000000000:7"}},
+		{"line for the user", []string{envUser + "="}, "exit", nil},
+		{"user namespaces", nil, "namespaces-off",
+			[]string{"user namespaces are switched off (user.max_user_namespaces is 0)", "sysctl -w user.max_user_namespaces=15000"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.want == nil {
+				u.testNoLine(t)
+				return
+			}
+			_, stderr, code := u.run(t, test.env, test.act, "0")
+			if code != 125 {
+				t.Errorf("exit status %d, want 125", code)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("message %q lacks %q", stderr, want)
+				}
+			}
+			if strings.Count(stderr, "\n") != 1 {
+				t.Errorf("message %q is not one line", stderr)
+			}
+		})
+	}
+}
+
+// testNoLine runs as a user ID that no file knows.
+func (u *ordinary) testNoLine(t *testing.T) {
+	if u.credential == nil {
+		t.Skip("needs root to become somebody else")
+	}
+	stranger := *u
+	credential := *u.credential
+	credential.Uid = 54321
+	stranger.name, stranger.credential = "stranger", &credential
+	_, stderr, code := stranger.run(t, nil, "exit", "0")
+	for _, want := range []string{"stranger has no line in /etc/subuid and /etc/subgid", "usermod --add-subuids", "--add-subgids", " stranger\n"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("message %q lacks %q", stderr, want)
+		}
+	}
+	if code != 125 {
+		t.Errorf("exit status %d, want 125", code)
+	}
+}
