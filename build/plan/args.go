@@ -1,0 +1,136 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+const ruleUnusedBuildArg = "UnusedBuildArg"
+
+// buildArg is a --build-arg that has a value.
+func (p *planner) buildArg(name string) (string, bool) {
+	if value := p.opts.BuildArgs[name]; value != nil {
+		return *value, true
+	}
+	return "", false
+}
+
+// platformArgs are the arguments that exist without being declared, in FROM; a stage gets them by declaring them.
+func (p *planner) platformArgs() *variables {
+	target := p.opts.Target
+	if target == "" {
+		target = p.file.Stages[len(p.file.Stages)-1].Name
+	}
+	if target == "" {
+		target = "default"
+	}
+	build, image := p.opts.BuildPlatform, p.opts.Platform
+	v := newVariables(nil)
+	for _, kv := range [][2]string{
+		{"BUILDPLATFORM", formatPlatform(build)},
+		{"BUILDOS", build.OS},
+		{"BUILDOSVERSION", build.OSVersion},
+		{"BUILDARCH", build.Architecture},
+		{"BUILDVARIANT", build.Variant},
+		{"TARGETPLATFORM", formatPlatform(image)},
+		{"TARGETOS", image.OS},
+		{"TARGETOSVERSION", image.OSVersion},
+		{"TARGETARCH", image.Architecture},
+		{"TARGETVARIANT", image.Variant},
+		{"TARGETSTAGE", target},
+	} {
+		value := kv[1]
+		if given, ok := p.buildArg(kv[0]); ok {
+			value = given
+		}
+		p.declared[kv[0]] = true
+		v.set(kv[0], value)
+	}
+	return v
+}
+
+// readMetaArgs evaluates the ARG instructions before the first FROM.
+func (p *planner) readMetaArgs() error {
+	p.global = p.platformArgs()
+	defaults := p.global.clone()
+	for _, cmd := range p.file.MetaArgs {
+		loc := p.file.Location(cmd.Location())
+		for _, arg := range cmd.Args {
+			p.declared[arg.Key] = true
+			p.metaArgs = append(p.metaArgs, arg.Key)
+			p.setDefault(defaults, arg.Key, arg.Value)
+			if given, ok := p.buildArg(arg.Key); ok {
+				p.global.set(arg.Key, given)
+				continue
+			}
+			if arg.Value == nil {
+				continue
+			}
+			value, err := run(p.expand.word, *arg.Value, p.global)
+			if err != nil {
+				return p.file.NewError(loc, fmt.Sprintf("cannot expand the default of ARG %s: %v", arg.Key, err), "")
+			}
+			p.global.set(arg.Key, value.text)
+		}
+	}
+	p.lintDefaultBases(defaults)
+	return nil
+}
+
+// setDefault follows the arguments as they are when none is given; errors show in the real run or not at all.
+func (p *planner) setDefault(defaults *variables, name string, value *string) {
+	if value == nil {
+		return
+	}
+	if expanded, err := run(p.expand.word, *value, defaults); err == nil {
+		defaults.set(name, expanded.text)
+	}
+}
+
+// proxyNames are the arguments that RUN steps get without declaration, in their two spellings.
+func proxyNames() []string {
+	return []string{
+		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy",
+		"ALL_PROXY", "all_proxy",
+	}
+}
+
+// proxyEnv is what --build-arg says about proxies, in both spellings, save for what the step's environment has.
+func (p *planner) proxyEnv(env *variables) []string {
+	given := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(p.opts.BuildArgs)) {
+		if value, ok := p.buildArg(name); ok {
+			given[strings.ToUpper(name)] = value
+		}
+	}
+	var out []string
+	for _, name := range proxyNames() {
+		value := given[strings.ToUpper(name)]
+		if _, taken := env.Get(name); value != "" && !taken {
+			out = append(out, name+"="+value)
+		}
+	}
+	return out
+}
+
+// warnUnusedArgs reports each --build-arg that no ARG of the file asks for.
+func (p *planner) warnUnusedArgs() {
+	known := slices.Sorted(maps.Keys(p.declared))
+	for _, name := range slices.Sorted(maps.Keys(p.opts.BuildArgs)) {
+		predefined := slices.Contains(proxyNames(), name) || name == "SOURCE_DATE_EPOCH" || strings.HasPrefix(name, "BUILDKIT_")
+		if p.declared[name] || predefined {
+			continue
+		}
+		message := fmt.Sprintf("build argument %q is not used: no ARG declares it", name)
+		if near := dockerfile.Nearest(name, known); near != "" {
+			message += fmt.Sprintf(" (did you mean %s?)", near)
+		}
+		p.graph.Warnings = append(p.graph.Warnings, dockerfile.Warning{
+			Location: dockerfile.Location{File: p.file.Name}, Rule: ruleUnusedBuildArg, Message: message,
+		})
+	}
+}

@@ -1,0 +1,240 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
+)
+
+// config carries out an instruction that changes the image config alone and gives its history text.
+func (x expanding) config() (createdBy string, err error) {
+	st := x.stage
+	switch c := x.in.Command.(type) {
+	case *instructions.ArgCommand:
+		return x.arg(c)
+	case *instructions.EnvCommand:
+		return x.env(c)
+	case *instructions.LabelCommand:
+		return x.label(c)
+	case *instructions.ExposeCommand:
+		return x.expose(c)
+	case *instructions.VolumeCommand:
+		return x.volume(c)
+	case *instructions.CmdCommand:
+		x.lint.once(st.once, c)
+		st.hasCmd = true
+		args := x.commandLine(c, c.ShellDependantCmdLine)
+		st.image = st.image.WithCmd(args)
+		return fmt.Sprintf("CMD %q", args), nil
+	case *instructions.EntrypointCommand:
+		x.lint.once(st.once, c)
+		args := x.commandLine(c, c.ShellDependantCmdLine)
+		st.image = st.image.WithEntrypoint(args)
+		if !st.hasCmd { // a CMD of the base belongs to the base's entry point
+			st.image = st.image.WithCmd(nil)
+		}
+		return fmt.Sprintf("ENTRYPOINT %q", args), nil
+	case *instructions.HealthCheckCommand:
+		x.lint.once(st.once, c)
+		h := imagebuilder.Healthcheck{
+			Test: c.Health.Test, Interval: c.Health.Interval, Timeout: c.Health.Timeout,
+			StartPeriod: c.Health.StartPeriod, StartInterval: c.Health.StartInterval, Retries: c.Health.Retries,
+		}
+		st.image = st.image.WithHealthcheck(h)
+		return fmt.Sprintf("HEALTHCHECK %+v", h), nil
+	case *instructions.ShellCommand:
+		st.image = st.image.WithShell(c.Shell)
+		return fmt.Sprintf("SHELL %v", c.Shell), nil
+	case *instructions.OnbuildCommand:
+		st.image = st.image.WithOnBuild(c.Expression)
+		return "ONBUILD " + c.Expression, x.grow(len(st.image.Config.OnBuild))
+	case *instructions.MaintainerCommand:
+		st.image = st.image.WithAuthor(c.Maintainer)
+		return "MAINTAINER " + c.Maintainer, nil
+	case *instructions.UserCommand:
+		user, err := x.word(c.User)
+		st.image = st.image.WithUser(user)
+		return "USER " + user, err
+	case *instructions.StopSignalCommand:
+		return x.stopSignal(c)
+	}
+	return "", refuse(strings.ToUpper(x.in.Name()), "")
+}
+
+// commandLine is the argument vector of CMD and ENTRYPOINT.
+func (x expanding) commandLine(cmd instructions.Command, line instructions.ShellDependantCmdLine) []string {
+	if !line.PrependShell {
+		return line.CmdLine
+	}
+	x.lint.shellForm(cmd, x.stage.image.Config.Shell)
+	return append(x.stage.image.Shell(), strings.Join(line.CmdLine, " "))
+}
+
+func (x expanding) arg(c *instructions.ArgCommand) (string, error) {
+	text := "ARG"
+	for _, a := range c.Args {
+		x.lint.secretKey("ARG", a.Key, c.Location())
+		x.declared[a.Key] = true
+		value, hasValue, err := x.argValue(a)
+		if err != nil {
+			return "", err
+		}
+		text += " " + a.Key
+		if hasValue {
+			x.stage.env.set(a.Key, value)
+			text += "=" + value
+		}
+		x.stage.args = append(x.stage.args, argument{name: a.Key, value: value})
+	}
+	return text, x.grow(len(x.stage.args))
+}
+
+// argValue is, in this order: --build-arg, the default, the global argument of the name, nothing.
+func (x expanding) argValue(a instructions.KeyValuePairOptional) (value string, hasValue bool, err error) {
+	if given, ok := x.buildArg(a.Key); ok {
+		return given, true, nil
+	}
+	if a.Value != nil {
+		value, err = x.word(*a.Value)
+		return value, true, err
+	}
+	value, hasValue = x.global.Get(a.Key)
+	return value, hasValue, nil
+}
+
+// pairs expands NAME=VALUE words with the variables as they were before the instruction.
+func (x expanding) pairs(in instructions.KeyValuePairs) (instructions.KeyValuePairs, error) {
+	out := slices.Clone(in)
+	for n := range out {
+		var err error
+		if out[n].Key, err = x.word(in[n].Key); err != nil {
+			return nil, err
+		}
+		if out[n].Value, err = x.word(in[n].Value); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (x expanding) env(c *instructions.EnvCommand) (string, error) {
+	pairs, err := x.pairs(c.Env)
+	if err != nil {
+		return "", err
+	}
+	x.lint.legacyPairs(c.Env, c.Name(), c.Location())
+	text := "ENV"
+	for _, kv := range pairs {
+		if kv.Key == "" || strings.Contains(kv.Key, "=") {
+			return "", &hinted{fmt.Sprintf("%q is not a name for a variable", kv.Key), "usage: ENV NAME=VALUE..."}
+		}
+		x.lint.secretKey("ENV", kv.Key, c.Location())
+		text += " " + kv.Key + "=" + kv.Value
+		x.stage.env.set(kv.Key, kv.Value)
+		if err := x.grow(len(x.stage.image.Config.Env)); err != nil {
+			return "", err
+		}
+		x.stage.image = x.stage.image.WithEnv(kv.Key, kv.Value)
+	}
+	return text, nil
+}
+
+func (x expanding) label(c *instructions.LabelCommand) (string, error) {
+	pairs, err := x.pairs(c.Labels)
+	if err != nil {
+		return "", err
+	}
+	x.lint.legacyPairs(c.Labels, c.Name(), c.Location())
+	text, labels := "LABEL", map[string]string{}
+	for _, kv := range pairs {
+		labels[kv.Key] = kv.Value
+		text += " " + kv.Key + "=" + kv.Value
+	}
+	x.stage.image = x.stage.image.WithLabels(labels)
+	return text, x.grow(len(x.stage.image.Config.Labels))
+}
+
+func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
+	var ports []string
+	seen := map[string]bool{}
+	for _, text := range c.Ports {
+		e, err := run(x.planner.expand.word, text, x.stage.env)
+		if err != nil {
+			return "", fmt.Errorf("cannot expand %s: %w", quoted(text), err)
+		}
+		for _, word := range e.words {
+			parsed, err := imagebuilder.ParsePorts(word)
+			if err != nil {
+				return "", &hinted{fmt.Sprintf("EXPOSE %s: %v", word, err), "usage: EXPOSE PORT[-PORT][/PROTOCOL]..., such as EXPOSE 80 8000-8010/udp"}
+			}
+			x.lintPort(c, word, parsed)
+			for _, key := range parsed.Keys {
+				if !seen[key] {
+					seen[key] = true
+					ports = append(ports, key)
+				}
+			}
+		}
+	}
+	x.stage.image = x.stage.image.WithExposedPorts(ports...)
+	return fmt.Sprintf("EXPOSE %v", ports), x.grow(len(x.stage.image.Config.ExposedPorts))
+}
+
+func (x expanding) lintPort(c *instructions.ExposeCommand, word string, p imagebuilder.Ports) {
+	if p.UpperCase {
+		x.lint.Run(&linter.RuleExposeProtoCasing, c.Location(), linter.RuleExposeProtoCasing.Format(word))
+	}
+	if p.HostPart {
+		x.lint.Run(&linter.RuleExposeInvalidFormat, c.Location(), linter.RuleExposeInvalidFormat.Format(word))
+	}
+}
+
+func (x expanding) volume(c *instructions.VolumeCommand) (string, error) {
+	paths, err := x.words(c.Volumes)
+	if err != nil {
+		return "", err
+	}
+	if n := slices.Index(paths, ""); n >= 0 {
+		return "", &hinted{fmt.Sprintf("the volume %q expands to nothing", c.Volumes[n]), "usage: VOLUME PATH..."}
+	}
+	x.stage.image = x.stage.image.WithVolumes(paths...)
+	return fmt.Sprintf("VOLUME %v", paths), x.grow(len(x.stage.image.Config.Volumes))
+}
+
+func (x expanding) stopSignal(c *instructions.StopSignalCommand) (string, error) {
+	signal, err := x.word(c.Signal)
+	if err != nil {
+		return "", err
+	}
+	if err := imagebuilder.CheckSignal(signal); err != nil {
+		return "", &hinted{"STOPSIGNAL: " + err.Error(), "a signal is a number or a name, such as SIGTERM or 15"}
+	}
+	x.stage.image = x.stage.image.WithStopSignal(signal)
+	return "STOPSIGNAL " + signal, nil
+}
+
+// workdir makes a step for the directory, but none that touches files for "/", which is always there.
+func (x expanding) workdir(c *instructions.WorkdirCommand) error {
+	dir, err := x.word(c.Path)
+	if err != nil {
+		return err
+	}
+	if !x.stage.hasWorkdir && !path.IsAbs(dir) {
+		x.lint.Run(&linter.RuleWorkdirRelativePath, c.Location(), linter.RuleWorkdirRelativePath.Format(dir))
+	}
+	x.stage.hasWorkdir = true
+	x.stage.image = x.stage.image.WithWorkdir(dir)
+	dir = x.stage.image.Config.WorkingDir
+	if dir == "/" {
+		x.step(&Config{}, "WORKDIR /", true)
+		return nil
+	}
+	x.step(&Workdir{Path: dir, User: x.stage.image.Config.User}, "WORKDIR "+dir, true)
+	return nil
+}

@@ -1,0 +1,286 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+// planStage makes the steps of one stage. Its origins have been planned before.
+func (p *planner) planStage(st *stage) error {
+	st.out = &Stage{Index: st.index, Name: st.name()}
+	st.once = map[string][]parser.Range{}
+	p.graph.Stages = append(p.graph.Stages, st.out)
+	total := p.countSteps(st)
+	first := len(p.graph.Steps)
+	p.startStage(st)
+	for _, in := range st.commands {
+		if err := p.planInstruction(st, in); err != nil {
+			return p.instructionError(in, err)
+		}
+	}
+	for _, s := range p.graph.Steps[first:] {
+		if s.Stage == st.out {
+			s.Total = total
+		}
+	}
+	st.out.Last = st.last
+	st.out.Image = st.image
+	return nil
+}
+
+func (p *planner) countSteps(st *stage) int {
+	total := 0
+	if st.base.kind == originImage || st.base.kind == originContext {
+		total++
+	}
+	for _, in := range st.commands {
+		switch in.Command.(type) {
+		case *instructions.AddCommand, *instructions.CopyCommand, *instructions.RunCommand, *instructions.WorkdirCommand:
+			total++
+		}
+	}
+	return total
+}
+
+// startStage sets the config, the variables and the file system the stage begins with.
+func (p *planner) startStage(st *stage) {
+	if st.base.kind == originStage {
+		below := st.base.stage
+		st.image = below.image.WithoutOnBuild()
+		st.env, st.args = below.env.clone(), slices.Clone(below.args)
+		st.hasWorkdir = below.hasWorkdir
+		st.last = below.last
+		return
+	}
+	step := &Step{Stage: st.out, Location: p.location(st), Op: &Base{}, Text: "FROM " + st.base.name}
+	switch st.base.kind {
+	case originImage:
+		base := p.images[imageKey(st.base.ref, st.platform)]
+		step.Op = &Base{Ref: st.base.ref, Image: base}
+		st.image = base.Image
+		if !st.replaced { // a stage that an image replaces is that image; its ONBUILD is for the stages on top
+			st.image = st.image.WithoutOnBuild()
+		}
+		if st.image.Platform.OS == "" || st.image.Platform.Architecture == "" {
+			st.image.Platform = st.platform
+		}
+	default:
+		st.image = imagebuilder.Scratch(p.opts.Platform).WithWorkdir("/")
+	}
+	if _, ok := st.image.Env("PATH"); !ok {
+		st.image = st.image.WithEnv("PATH", imagebuilder.DefaultPath)
+	}
+	if st.image.Config.WorkingDir != "" {
+		st.image = st.image.WithWorkdir(st.image.Dir())
+	}
+	st.env = newVariables(st.image.Config.Env)
+	step.Image = st.image
+	p.add(st, step, st.base.kind == originImage)
+	if st.base.kind == originContext {
+		p.add(st, &Step{
+			Stage: st.out, Location: p.location(st), Image: st.image, Text: "FROM " + st.base.name, CreatedBy: "FROM " + st.base.name,
+			Op: &Copy{From: Input{Kind: InputContext, Name: st.base.name}, Sources: []string{"/"}, Dest: "/"},
+		}, true)
+	}
+}
+
+// add puts a step at the end of a stage. counted says whether it has a number.
+func (p *planner) add(st *stage, s *Step, counted bool) {
+	s.ID = len(p.graph.Steps)
+	s.Parent = st.last
+	if counted {
+		st.counted++
+		s.Number = st.counted
+	}
+	s.addDep(s.Parent)
+	switch op := s.Op.(type) {
+	case *Copy:
+		s.addDep(op.From.Step)
+	case *Run:
+		for _, m := range op.Mounts {
+			s.addDep(m.From.Step)
+		}
+	}
+	p.graph.Steps = append(p.graph.Steps, s)
+	st.last = s
+}
+
+func (s *Step) addDep(dep *Step) {
+	if dep != nil && !slices.Contains(s.Deps, dep) {
+		s.Deps = append(s.Deps, dep)
+	}
+}
+
+// input turns an origin into something a step can take files from. It makes the base step of an image that no stage
+// starts from; that step must be in the graph before the one that uses it.
+func (p *planner) input(o origin) Input {
+	switch o.kind {
+	case originContext:
+		return Input{Kind: InputContext, Name: o.name}
+	case originStage:
+		return Input{Kind: InputStep, Name: o.name, Step: o.stage.out.Last}
+	case originImage:
+		return Input{Kind: InputImage, Name: o.name, Step: p.hiddenBase(o)}
+	case originScratch:
+		return Input{Kind: InputImage, Name: scratch, Step: p.hiddenBase(o)}
+	}
+	return Input{}
+}
+
+func (p *planner) hiddenBase(o origin) *Step {
+	key := o.ref
+	if s, ok := p.hidden[key]; ok {
+		return s
+	}
+	name := o.ref
+	op, image := &Base{Ref: o.ref}, imagebuilder.Scratch(p.opts.Platform)
+	if o.kind == originScratch {
+		name = scratch
+	} else {
+		op.Image = p.images[imageKey(o.ref, p.opts.Platform)]
+		image = op.Image.Image
+	}
+	s := &Step{
+		ID: len(p.graph.Steps), Stage: &Stage{Index: -1, Name: name}, Location: dockerfile.Location{File: p.file.Name},
+		Text: "FROM " + name, Op: op, Image: image,
+	}
+	if o.kind == originImage {
+		s.Number, s.Total = 1, 1
+	}
+	s.Stage.Last, s.Stage.Image = s, s.Image
+	p.graph.Steps = append(p.graph.Steps, s)
+	p.hidden[key] = s
+	return s
+}
+
+// hinted is an error with advice, on its way to instructionError.
+type hinted struct {
+	message, hint string
+}
+
+// Error is the message alone.
+func (e *hinted) Error() string { return e.message }
+
+func refuse(what, hint string) error {
+	return &hinted{message: "cooper does not support " + what, hint: hint}
+}
+
+// instructionError puts an error where its instruction stands.
+func (p *planner) instructionError(in instruction, err error) error {
+	var placed *dockerfile.Error
+	if errors.As(err, &placed) {
+		return err
+	}
+	loc, message, hint := p.file.Location(in.Location()), err.Error(), ""
+	var h *hinted
+	if errors.As(err, &h) {
+		hint = h.hint
+	}
+	if in.onBuild {
+		message = "ONBUILD instruction of the base: " + message
+	}
+	return p.file.NewError(loc, message, hint)
+}
+
+// planInstruction makes the step of one instruction.
+func (p *planner) planInstruction(st *stage, in instruction) error {
+	lint := p.lint.at(in.Comments())
+	x := expanding{planner: p, stage: st, lint: lint, in: in}
+	x.text = x.show()
+	switch c := in.Command.(type) {
+	case *instructions.RunCommand:
+		return x.run(c)
+	case *instructions.CopyCommand:
+		return x.copyFiles(c)
+	case *instructions.AddCommand:
+		return x.addFiles(c)
+	case *instructions.WorkdirCommand:
+		return x.workdir(c)
+	}
+	createdBy, err := x.config()
+	if err != nil {
+		return err
+	}
+	x.step(&Config{}, createdBy, false)
+	return x.grow(len(createdBy) / bytesPerEntry)
+}
+
+// expanding is the work on one instruction.
+type expanding struct {
+	*planner
+	stage *stage
+	lint  lint
+	in    instruction
+	// text is what progress shows, with the variables as they were before the instruction.
+	text string
+}
+
+// step adds the instruction's step, with the config as it is now.
+func (x expanding) step(op Op, createdBy string, counted bool) {
+	x.add(x.stage, &Step{
+		Stage: x.stage.out, Location: x.file.Location(x.in.Location()), Text: x.text, CreatedBy: createdBy, Op: op,
+		Image: x.stage.image,
+	}, counted)
+}
+
+// show gives the instruction with its name in upper case and the variables that are set filled in.
+func (x expanding) show() string {
+	text := x.in.Name()
+	if s, ok := x.in.Command.(fmt.Stringer); ok {
+		text = s.String()
+	}
+	if c, ok := x.in.Command.(*instructions.RunCommand); ok && len(c.Files) > 0 {
+		text += heredocSummary(c.Files[0].Data)
+	}
+	if filled, err := run(x.planner.expand.shown, text, x.stage.env); err == nil {
+		text = filled.text
+	}
+	name, rest, found := strings.Cut(text, " ")
+	text = strings.ToUpper(name)
+	if found {
+		text += " " + rest
+	}
+	if x.in.onBuild {
+		text = "ONBUILD " + text
+	}
+	return text
+}
+
+// heredocSummary is the first line of a script, in brackets.
+func heredocSummary(script string) string {
+	first, rest, _ := strings.Cut(strings.TrimSpace(script), "\n")
+	if strings.TrimSpace(rest) != "" {
+		first = strings.TrimSuffix(first, "\r") + "..."
+	}
+	return " (" + first + ")"
+}
+
+// word expands one word of the instruction.
+func (x expanding) word(text string) (string, error) {
+	e, err := run(x.planner.expand.word, text, x.stage.env)
+	if err != nil {
+		return "", fmt.Errorf("cannot expand %s: %w", quoted(text), err)
+	}
+	x.lint.undefined(x.in.Location(), e.missing, x.stage.env, x.stage.args)
+	return e.text, nil
+}
+
+func (x expanding) words(texts []string) ([]string, error) {
+	out := make([]string, 0, len(texts))
+	for _, text := range texts {
+		word, err := x.word(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, word)
+	}
+	return out, nil
+}

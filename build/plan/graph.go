@@ -1,0 +1,183 @@
+package plan
+
+import (
+	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+// A Graph is the immutable plan of one build: every step the target needs and no other.
+type Graph struct {
+	// Steps is in topological order; Steps[i].ID == i.
+	Steps []*Step
+	// Target is the stage the image is made from.
+	Target *Stage
+	// Stages are the reachable stages in file order.
+	Stages []*Stage
+	// Warnings are remarks on the Dockerfile, in file order.
+	Warnings []dockerfile.Warning
+}
+
+// A Stage is one FROM and what follows it.
+type Stage struct {
+	// Index counts all stages of the file from 0. Name is the AS name in lower case, or the index in decimal. The stage made
+	// for an image that files are only copied from has Index -1 and the image's name, and is not in Graph.Stages.
+	Index int
+	Name  string
+	// Last is the stage's final step, never nil: a stage without instructions ends in its base step.
+	Last *Step
+	// Image is the config of the finished stage. RootFS and the times are not filled in.
+	Image imagebuilder.Image
+}
+
+// A Step makes at most one layer on top of its parent.
+type Step struct {
+	ID    int
+	Stage *Stage
+	// Parent is the step whose file system this one starts from; nil only for a base step on scratch or an image.
+	// A stage built FROM another stage has that stage's last step as parent of its first.
+	Parent *Step
+	// Deps are the steps that must be done first, Parent among them, without repeats.
+	Deps []*Step
+	// Number and Total place the step in its stage, as in "[builder 3/7]". As in docker's output only what makes or takes a
+	// layer counts: FROM of an image, RUN, COPY, ADD and WORKDIR. Number is 0 for a step that doesn't count.
+	Number, Total int
+	Location      dockerfile.Location
+	// Text is the instruction as progress and errors show it, without secrets.
+	Text string
+	// CreatedBy is the history entry's created_by text; empty for a base step, whose history is the image's own.
+	CreatedBy string
+	Op        Op
+	// Image is the config after this step.
+	Image imagebuilder.Image
+}
+
+// Op is what a step does: one of *Base, *Config, *Run, *Copy, *Workdir.
+type Op interface{ op() }
+
+// Base starts a stage on an image, or on nothing.
+type Base struct {
+	// Ref is the image as written in FROM after expansion; empty for scratch.
+	Ref string
+	// Image names what the resolver found; the zero value for scratch.
+	Image imagebuilder.Base
+}
+
+// Config changes the image config and no file.
+type Config struct{}
+
+// Workdir makes sure that a directory exists.
+type Workdir struct {
+	// Path is absolute and clean.
+	Path string
+	// User owns the directories that have to be made, as in the image config, names unresolved; empty means 0:0.
+	User string
+}
+
+// Run executes a command.
+type Run struct {
+	// Args is the whole argument vector, the shell included.
+	Args []string
+	// Env is KEY=VALUE, image environment first, then build arguments, sorted as they are to be passed.
+	Env []string
+	// ProxyEnv is KEY=VALUE to be passed after Env: the predefined proxy arguments, such as HTTP_PROXY, that were given and that
+	// Env doesn't have. It belongs into no cache key and no history.
+	ProxyEnv []string
+	// Cwd is absolute. User is as in the image config, names unresolved; empty means 0:0.
+	Cwd, User string
+	Mounts    []Mount
+	// Network is "default", "host" or "none".
+	Network string
+	// Files are heredoc scripts to be shown to the step, outside every layer.
+	Files []InlineFile
+}
+
+// MountType says what a RUN --mount is made of.
+type MountType string
+
+// The mount types that can be built.
+const (
+	MountBind  MountType = "bind"
+	MountCache MountType = "cache"
+	MountTmpfs MountType = "tmpfs"
+)
+
+// Sharing says how concurrent steps use one cache mount.
+type Sharing string
+
+// The sharing modes of a cache mount.
+const (
+	SharingShared  Sharing = "shared"
+	SharingPrivate Sharing = "private"
+	SharingLocked  Sharing = "locked"
+)
+
+// A Mount is one RUN --mount.
+type Mount struct {
+	Type MountType
+	// From is where a bind or cache mount's content comes from; its zero value is the build context for a bind mount
+	// and an empty directory for a cache mount.
+	From Input
+	// Source is a path below From, absolute and clean: "/" for all of it.
+	Source string
+	// Target is absolute and clean.
+	Target   string
+	ReadOnly bool
+	// CacheID names a cache mount; equal to Target unless id= is given.
+	CacheID string
+	Sharing Sharing
+	// Mode, UID and GID (container IDs) are given to a cache directory when it is made.
+	Mode     uint32
+	UID, GID uint32
+	// SizeBytes limits a tmpfs; 0 is the kernel's default.
+	SizeBytes int64
+}
+
+// InputKind says what an Input names.
+type InputKind int
+
+// The kinds of input.
+const (
+	// InputNone is the zero value.
+	InputNone InputKind = iota
+	// InputContext is the main context (Name empty) or a named one.
+	InputContext
+	// InputStep is the result of another stage: Step is its last step.
+	InputStep
+	// InputImage is an image given by name: Step is the base step made for it.
+	InputImage
+)
+
+// An Input is something that files are taken from.
+type Input struct {
+	Kind InputKind
+	// Name is the named context, the stage or the image as written.
+	Name string
+	Step *Step
+}
+
+// Copy is COPY or ADD of local files.
+type Copy struct {
+	From Input
+	// Add is true for ADD: local archives are unpacked.
+	Add bool
+	// Sources are expanded paths and patterns as written, Files are heredocs; at least one of both.
+	Sources []string
+	Files   []InlineFile
+	// Dest is absolute; a trailing slash as written is kept, for it means a directory.
+	Dest string
+	// Chown and Chmod are as written after expansion: "user:group", "0755", "u+x". Empty: keep or default.
+	Chown, Chmod string
+}
+
+// An InlineFile is a heredoc. Path is a name for COPY and an absolute path for RUN.
+type InlineFile struct {
+	Path string
+	Mode uint32
+	Data []byte
+}
+
+func (*Base) op()    {}
+func (*Config) op()  {}
+func (*Workdir) op() {}
+func (*Run) op()     {}
+func (*Copy) op()    {}

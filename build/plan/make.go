@@ -1,0 +1,172 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+// ContextKind says what a named context is.
+type ContextKind string
+
+// The kinds of named context. A context of any other kind is refused by name where it is used.
+const (
+	ContextDirectory ContextKind = "directory"
+	ContextImage     ContextKind = "image"
+)
+
+// A NamedContext is a --build-context.
+type NamedContext struct {
+	Kind ContextKind
+	// Ref is the directory, or the image reference without "docker-image://".
+	Ref string
+}
+
+// Options says what to plan. The zero value, with a Resolver and the platforms set, plans the last stage.
+type Options struct {
+	// Target is a stage by name or number; empty means the last.
+	Target string
+	// BuildArgs are the --build-arg values; nil means that it was given without a value and is not in the environment.
+	BuildArgs map[string]*string
+	// Platform is what the image is for, BuildPlatform what this machine is. An empty Platform is BuildPlatform.
+	Platform, BuildPlatform ocispec.Platform
+	// Contexts are the named contexts by name.
+	Contexts map[string]NamedContext
+	// Resolver finds images. It may be nil if the target needs none.
+	Resolver Resolver
+	// Labels are put on the finished image of the target stage.
+	Labels map[string]string
+}
+
+// A Resolver finds base images.
+type Resolver interface {
+	// Resolve finds the image a reference names for a platform. It is called once for each image the target needs, never
+	// concurrently.
+	Resolve(ctx context.Context, ref string, platform ocispec.Platform) (imagebuilder.Base, error)
+}
+
+// Make plans the build of a Dockerfile. What is wrong with the file or can't be built is a *dockerfile.Error; an error of
+// the Resolver is the cause in one.
+func Make(ctx context.Context, f *dockerfile.File, o Options) (graph *Graph, err error) {
+	defer func() {
+		// The expansion and mount parsers are not ours; a panic in them is a bug there, but never a crash here.
+		if r := recover(); r != nil {
+			graph, err = nil, f.NewError(dockerfile.Location{File: f.Name}, fmt.Sprintf("the Dockerfile can't be planned: %v", r), "")
+		}
+	}()
+	p := newPlanner(f, o)
+	if err := p.checkPlatform(); err != nil {
+		return nil, err
+	}
+	if err := p.readMetaArgs(); err != nil {
+		return nil, err
+	}
+	if err := p.readStages(); err != nil {
+		return nil, err
+	}
+	target, err := p.findTarget()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.resolve(ctx, target); err != nil {
+		return nil, err
+	}
+	for _, st := range p.stages {
+		if !st.needed {
+			continue
+		}
+		if err := p.planStage(st); err != nil {
+			return nil, err
+		}
+	}
+	return p.finish(target)
+}
+
+// planner is the state of one Make.
+type planner struct {
+	file   *dockerfile.File
+	opts   Options
+	lint   lint
+	expand expander
+	// global are the arguments before the first FROM on top of the platform arguments; metaArgs those the file names itself.
+	global   *variables
+	metaArgs []string
+	stages   []*stage
+	// named is where a stage name leads, the last one of that name.
+	named map[string]*stage
+	// images are what the resolver found, by reference and platform; hidden the base steps of those only copied from.
+	images map[string]imagebuilder.Base
+	hidden map[string]*Step
+	// declared are the names of all ARG instructions.
+	declared map[string]bool
+	// copied counts the entries of image configs that were copied from step to step.
+	copied int
+	graph  *Graph
+}
+
+func newPlanner(f *dockerfile.File, o Options) *planner {
+	if o.Platform.OS == "" {
+		o.Platform = o.BuildPlatform
+	}
+	p := &planner{
+		file: f, opts: o,
+		named:    map[string]*stage{},
+		images:   map[string]imagebuilder.Base{},
+		hidden:   map[string]*Step{},
+		declared: map[string]bool{},
+		graph:    &Graph{Warnings: slices.Clone(f.Warnings)},
+	}
+	p.lint = lint{Linter: f.NewLinter(func(w dockerfile.Warning) { p.graph.Warnings = append(p.graph.Warnings, w) })}
+	p.expand = newExpander(f.Escape)
+	return p
+}
+
+func (p *planner) finish(target *stage) (*Graph, error) {
+	p.graph.Target = target.out
+	p.graph.Target.Image = p.graph.Target.Image.WithLabels(p.opts.Labels)
+	p.warnUnusedArgs()
+	slices.SortStableFunc(p.graph.Warnings, func(a, b dockerfile.Warning) int { return a.Location.StartLine - b.Location.StartLine })
+	p.graph.Warnings = slices.CompactFunc(p.graph.Warnings, func(a, b dockerfile.Warning) bool { return a == b })
+	if err := p.checkError(); err != nil {
+		return nil, err
+	}
+	return p.graph, nil
+}
+
+// checkError is the error that "# check=error=true" makes of warnings.
+func (p *planner) checkError() error {
+	if !p.file.Check.ReturnAsError {
+		return nil
+	}
+	for _, w := range p.graph.Warnings {
+		if w.Rule != ruleUnusedBuildArg {
+			return p.file.NewError(w.Location, fmt.Sprintf("%s (%s), and the file's check directive makes warnings errors", w.Message, w.Rule), w.URL)
+		}
+	}
+	return nil
+}
+
+// errTooLarge is for image configs that grow without sense.
+var errTooLarge = errors.New("the image config grows too large")
+
+// maxCopied bounds the sum of entries copied between the configs of successive steps: 1,000 labels in as many instructions
+// are fine, all ports in each of a thousand are not.
+const maxCopied = 2_000_000
+
+// bytesPerEntry turns the length of history texts into entries.
+const bytesPerEntry = 16
+
+// grow accounts for a step whose config shares nothing with a collection of n entries before it.
+func (p *planner) grow(n int) error {
+	p.copied += n
+	if p.copied > maxCopied {
+		return errTooLarge
+	}
+	return nil
+}

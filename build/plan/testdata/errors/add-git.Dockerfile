@@ -1,0 +1,2 @@
+FROM alpine
+ADD git@example.com:team/repo.git /a

@@ -1,0 +1,3 @@
+FROM alpine
+ARG x
+COPY --from=$x a b

@@ -1,0 +1,6 @@
+FROM alpine
+ENV a=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a
+ENV a=$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a$a

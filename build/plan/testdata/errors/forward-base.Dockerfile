@@ -1,0 +1,3 @@
+FROM second AS first
+FROM alpine AS second
+FROM first

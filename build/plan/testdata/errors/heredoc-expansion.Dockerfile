@@ -1,0 +1,5 @@
+FROM alpine
+COPY <<EOF /a
+one
+${oops
+EOF

@@ -1,0 +1,4 @@
+FROM alpine
+COPY <<../evil /a/
+x
+../evil

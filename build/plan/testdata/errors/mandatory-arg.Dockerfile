@@ -1,0 +1,3 @@
+FROM alpine
+ARG V
+ENV X="${V:?must be given}"

@@ -1,0 +1,3 @@
+ARG V
+ARG W="a${V:?must be given}"
+FROM alpine:$W

@@ -1,0 +1,4 @@
+FROM alpine AS builder
+RUN true
+FROM scratch
+COPY --from=buildr /a /a

@@ -1,0 +1,2 @@
+FROM badtrigger2 AS x
+RUN true

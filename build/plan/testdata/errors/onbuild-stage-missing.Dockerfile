@@ -1,0 +1,3 @@
+FROM alpine AS base
+ONBUILD COPY --from=9 /a /b
+FROM base

@@ -1,0 +1,3 @@
+FROM alpine AS me
+RUN true
+COPY --from=me /a /b

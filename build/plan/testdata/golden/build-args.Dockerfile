@@ -1,0 +1,9 @@
+ARG VERSION=1
+FROM alpine
+ARG VERSION
+ARG LEVEL=low
+ARG UNSET
+ARG EMPTY=
+RUN build
+ENV LEVEL=fixed
+RUN again

@@ -1,0 +1,4 @@
+FROM alpine
+ARG p=9000
+EXPOSE 80 443/tcp 53/udp $p-9002/TCP
+EXPOSE 127.0.0.1:8080:80 80/sctp

@@ -1,0 +1,2 @@
+FROM appbase
+RUN true

@@ -1,0 +1,8 @@
+ARG TAG=3.20
+ARG NAME=alpine:${TAG}
+FROM ${NAME} AS first
+RUN echo "[$TAG]"
+FROM $NAME
+ARG TAG
+ARG NAME=other
+RUN echo $TAG $NAME

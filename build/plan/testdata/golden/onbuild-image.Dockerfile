@@ -1,0 +1,3 @@
+FROM onbuildbase
+RUN after
+ONBUILD RUN mine

@@ -1,0 +1,4 @@
+FROM alpine
+RUN one
+FROM 0
+RUN two

@@ -1,0 +1,9 @@
+FROM alpine AS a
+ARG ONE=1
+ENV TWO=2
+WORKDIR /a
+CMD ["a"]
+FROM A AS b
+RUN echo $ONE $TWO
+WORKDIR b
+FROM b

@@ -1,0 +1,7 @@
+FROM alpine
+MAINTAINER Ann Example <ann@example.com>
+ARG sig=SIGUSR1
+STOPSIGNAL $sig
+STOPSIGNAL RTMIN+3
+STOPSIGNAL 9
+USER ${sig}:0

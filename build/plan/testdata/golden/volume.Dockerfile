@@ -1,0 +1,4 @@
+FROM alpine
+ARG dir=/data
+VOLUME $dir /var/log
+VOLUME ["/with space", "/data"]

@@ -1,0 +1,217 @@
+package dockerfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/command"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+const (
+	// maxSize bounds the work a file can cause: some of the parser's costs grow faster than the file.
+	maxSize = 4 << 20
+	// maxLine is the longest line the parser takes.
+	maxLine = 1<<16 - 1
+	// maxBraces bounds the depth of nested expansions, each level of which takes stack.
+	maxBraces = 100_000
+	// maxOnBuild bounds ONBUILD ONBUILD ONBUILD, which the parser follows to the end before it can be refused.
+	maxOnBuild = 10_000
+)
+
+// Parse reads a Dockerfile. name is what errors and warnings call it. The error is always an *Error.
+func Parse(name string, text []byte) (file *File, err error) {
+	f := &File{Name: name, Lines: splitLines(text)}
+	defer func() {
+		// The parser packages are not ours; a panic in them is a bug there, but never a crash here.
+		if r := recover(); r != nil {
+			file, err = nil, f.NewError(Location{File: name}, fmt.Sprintf("the Dockerfile can't be parsed: %v", r), "")
+		}
+	}()
+	if err := f.checkText(text); err != nil {
+		return nil, err
+	}
+	if err := f.readDirectives(text); err != nil {
+		return nil, err
+	}
+	ast, err := parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil, f.parserError(err)
+	}
+	f.Escape = ast.EscapeToken
+	if err := f.checkOnBuild(ast.AST); err != nil {
+		return nil, err
+	}
+	lint := f.NewLinter(func(w Warning) { f.Warnings = append(f.Warnings, w) })
+	for _, w := range ast.Warnings {
+		if w.URL == linter.RuleNoEmptyContinuation.URL && w.Location != nil {
+			lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
+		}
+	}
+	f.Stages, f.MetaArgs, err = instructions.Parse(ast.AST, lint)
+	if err != nil {
+		return nil, f.instructionError(err, ast.AST)
+	}
+	if len(f.Stages) == 0 {
+		return nil, f.NewError(Location{File: name}, "the Dockerfile has no FROM", usage(command.From))
+	}
+	lintStageNames(f.Stages, lint)
+	lintCasing(f.Stages, lint)
+	return f, nil
+}
+
+// ParseTrigger reads the one instruction of an ONBUILD of a base image. ranges is the FROM that brought it in; errors and
+// the instruction itself are placed there.
+func (f *File) ParseTrigger(text string, ranges []parser.Range, lint *linter.Linter) (cmd instructions.Command, err error) {
+	at := f.Location(ranges)
+	defer func() {
+		if r := recover(); r != nil {
+			cmd, err = nil, f.NewError(at, fmt.Sprintf("the ONBUILD instruction %q can't be parsed: %v", text, r), "")
+		}
+	}()
+	if len(text) > maxSize || strings.Count(text, "${") > maxBraces {
+		return nil, f.NewError(at, "an ONBUILD instruction of the base image is too large", "")
+	}
+	ast, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return nil, f.NewError(at, fmt.Sprintf("the ONBUILD instruction %q of the base: %s", text, cleanMessage(err)), "")
+	}
+	if len(ast.AST.Children) != 1 {
+		return nil, f.NewError(at, fmt.Sprintf("the ONBUILD instruction %q of the base is not a single one", text), "")
+	}
+	node := ast.AST.Children[0]
+	switch name := strings.ToLower(node.Value); name {
+	case command.From, command.Maintainer, command.Onbuild:
+		return nil, f.NewError(at, fmt.Sprintf("the base has an ONBUILD %s, which is not allowed", strings.ToUpper(name)), "")
+	}
+	node.StartLine, node.EndLine = at.StartLine, at.EndLine
+	parsed, err := instructions.ParseInstructionWithLinter(node, lint)
+	if err != nil {
+		return nil, f.NewError(at, fmt.Sprintf("the ONBUILD instruction %q of the base: %s", text, cleanMessage(err)), "")
+	}
+	cmd, ok := parsed.(instructions.Command)
+	if !ok {
+		return nil, f.NewError(at, fmt.Sprintf("the base has an ONBUILD %s, which is not allowed", node.Value), "")
+	}
+	return cmd, nil
+}
+
+func splitLines(text []byte) []string {
+	lines := strings.Split(string(text), "\n")
+	if len(lines) > 0 && lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	for n, line := range lines {
+		lines[n] = strings.TrimSuffix(line, "\r")
+	}
+	if len(lines) > 0 {
+		lines[0] = strings.TrimPrefix(lines[0], "\ufeff")
+	}
+	return lines
+}
+
+// checkText refuses what can't be a Dockerfile or would make the parser work without bound.
+func (f *File) checkText(text []byte) error {
+	whole := Location{File: f.Name}
+	switch {
+	case len(bytes.TrimSpace(text)) == 0:
+		return f.NewError(whole, "the Dockerfile is empty", usage(command.From))
+	case len(text) > maxSize:
+		return f.NewError(whole, fmt.Sprintf("the Dockerfile is larger than %d MiB", maxSize>>20), "move data into files and COPY them")
+	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
+		return f.NewError(whole, "the Dockerfile is UTF-16 text", "save it as UTF-8")
+	case bytes.IndexByte(text, 0) >= 0:
+		return f.NewError(whole, "the Dockerfile is not a text file: it has a zero byte", "")
+	case bytes.Count(text, []byte("${")) > maxBraces:
+		return f.NewError(whole, fmt.Sprintf("the Dockerfile has more than %d ${...} expansions", maxBraces), "")
+	case bytes.Count(bytes.ToLower(text), []byte(command.Onbuild)) > maxOnBuild:
+		return f.NewError(whole, fmt.Sprintf("the Dockerfile has more than %d ONBUILD instructions", maxOnBuild), "")
+	}
+	for n, line := range f.Lines {
+		if len(line) > maxLine {
+			loc := Location{File: f.Name, StartLine: n + 1, EndLine: n + 1}
+			return f.NewError(loc, fmt.Sprintf("the line is longer than %d bytes", maxLine),
+				"end lines with a backslash and go on in the next, or move data into a file and COPY it")
+		}
+	}
+	return nil
+}
+
+// readDirectives looks at "# syntax=" and "# check="; the parser handles "# escape=".
+func (f *File) readDirectives(text []byte) error {
+	if ref, _, ranges, ok := parser.ParseDirective("syntax", text); ok && !knownFrontend(ref) {
+		return f.NewError(f.Location(ranges), fmt.Sprintf("cooper does not support the frontend %q", ref),
+			"only Dockerfiles are built: # syntax=docker/dockerfile:1, or no such line")
+	}
+	_, value, ranges, _ := parser.ParseDirective("check", text)
+	config, err := linter.ParseLintOptions(value)
+	if err != nil {
+		return f.NewError(f.Location(ranges), cleanMessage(err), "for example: # check=skip=StageNameCasing,FromAsCasing;error=true")
+	}
+	f.Check = *config
+	return nil
+}
+
+// knownFrontend accepts the Dockerfile frontends from any registry. They are never fetched: the language is built in.
+func knownFrontend(ref string) bool {
+	name, _, _ := strings.Cut(ref, "@")
+	if slash := strings.LastIndexByte(name, '/'); strings.LastIndexByte(name, ':') > slash {
+		name = name[:strings.LastIndexByte(name, ':')]
+	}
+	return regexp.MustCompile(`^(.+/)?docker/dockerfile(-upstream)?$`).MatchString(name)
+}
+
+// checkOnBuild refuses nested ONBUILD before the instructions package recurses into it.
+func (f *File) checkOnBuild(root *parser.Node) error {
+	for _, node := range root.Children {
+		if !strings.EqualFold(node.Value, command.Onbuild) || node.Next == nil || len(node.Next.Children) == 0 {
+			continue
+		}
+		switch inner := strings.ToLower(node.Next.Children[0].Value); inner {
+		case command.Onbuild, command.From, command.Maintainer:
+			return f.NewError(f.Location(node.Location()), fmt.Sprintf("ONBUILD %s is not allowed", strings.ToUpper(inner)),
+				"any instruction but FROM, MAINTAINER and ONBUILD may follow ONBUILD")
+		}
+	}
+	return nil
+}
+
+// errNoStage is how the instructions package begins the error for an instruction before the first FROM.
+const errNoStage = "no build stage in current context"
+
+// instructionError places and explains an error of the instructions package.
+func (f *File) instructionError(err error, root *parser.Node) error {
+	loc := f.errorLocation(err)
+	node := nodeAt(root, loc.StartLine)
+	var unknown *instructions.UnknownInstructionError
+	if errors.As(err, &unknown) {
+		return f.NewError(loc, fmt.Sprintf("unknown instruction %q", unknown.Instruction), nearestInstruction(unknown.Instruction))
+	}
+	message := cleanMessage(err)
+	if node == nil {
+		return f.NewError(loc, message, "")
+	}
+	name := strings.ToLower(node.Value)
+	if message == errNoStage {
+		return f.NewError(loc, strings.ToUpper(name)+" before the first FROM", "only ARG may stand before FROM")
+	}
+	if name == command.Onbuild && node.Next != nil && len(node.Next.Children) > 0 {
+		name = strings.ToLower(node.Next.Children[0].Value)
+	}
+	message, hint := Explain(name, err)
+	return f.NewError(loc, message, hint)
+}
+
+func nodeAt(root *parser.Node, line int) *parser.Node {
+	for _, node := range root.Children {
+		if node.StartLine <= line && line <= node.EndLine {
+			return node
+		}
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package dockerfile_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+func TestParseKeepsStagesArgumentsAndLines(t *testing.T) {
+	f, err := dockerfile.Parse("x/Containerfile", []byte("ARG A=1\nARG B\nFROM one AS First\nRUN a \\\n  b\nFROM two\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Stages) != 2 || f.Stages[0].Name != "first" || len(f.MetaArgs) != 2 || f.Escape != '\\' || len(f.Lines) != 6 {
+		t.Errorf("got %+v", f)
+	}
+	loc := f.Location(f.Stages[0].Commands[0].Location())
+	if loc != (dockerfile.Location{File: "x/Containerfile", StartLine: 4, EndLine: 5}) {
+		t.Errorf("RUN is at %+v", loc)
+	}
+	if text := f.Text(loc); text != "RUN a \\\n  b" {
+		t.Errorf("RUN is %q", text)
+	}
+}
+
+func TestLintFindings(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       []string
+	}{
+		{"clean", "FROM a\nRUN b\n", nil},
+		{"stage name in upper case", "FROM a AS B\n", []string{"1 StageNameCasing"}},
+		{"reserved stage name", "FROM a AS context\n", []string{"1 ReservedStageName"}},
+		{"stage name twice", "FROM a AS b\nFROM a AS b\n", []string{"2 DuplicateStageName"}},
+		{"as in lower case", "FROM a as b\n", []string{"1 FromAsCasing"}},
+		{"one instruction in lower case", "FROM a\nrun b\n", []string{"2 ConsistentInstructionCasing"}},
+		{"one instruction in upper case", "from a\nrun b\nRUN c\n", []string{"3 ConsistentInstructionCasing"}},
+		{"maintainer", "FROM a\nMAINTAINER b\n", []string{"2 MaintainerDeprecated"}},
+		{"empty continuation", "FROM a\nRUN b \\\n\n  c\n", []string{"4 NoEmptyContinuation"}},
+		{"all skipped", "# check=skip=all\nFROM a as B\nMAINTAINER b\n", nil},
+		{"one skipped", "# check=skip=FromAsCasing\nFROM a as B\n", []string{"2 StageNameCasing"}},
+		{"skipped for one instruction", "FROM a\n# check=skip=MaintainerDeprecated\nMAINTAINER b\nMAINTAINER c\n", []string{"4 MaintainerDeprecated"}},
+		{"experimental rule on demand", "# check=experimental=all\n# unrelated\nFROM a AS b\n", []string{"3 InvalidDefinitionDescription"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := dockerfile.Parse("Dockerfile", []byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, w := range f.Warnings {
+				got = append(got, fmt.Sprintf("%d %s", w.Location.StartLine, w.Rule))
+				if w.Message == "" || w.URL == "" {
+					t.Errorf("incomplete warning %+v", w)
+				}
+				if line := f.Lines[w.Location.StartLine-1]; w.Line != line {
+					t.Errorf("warning shows %q, the line is %q", w.Line, line)
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestKnownFrontendsAreAcceptedAndNeverFetched(t *testing.T) {
+	for _, ref := range []string{
+		"docker/dockerfile", "docker/dockerfile:1", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile:1", "docker/dockerfile-upstream:master",
+		"mirror.example.com:5000/docker/dockerfile:1", "docker/dockerfile:1@sha256:0123",
+	} {
+		if _, err := dockerfile.Parse("Dockerfile", []byte("#syntax="+ref+"\nFROM a\n")); err != nil {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+	for _, ref := range []string{"tonistiigi/dockerfile:x", "docker/dockerfile2", "xdocker/dockerfile"} {
+		if _, err := dockerfile.Parse("Dockerfile", []byte("#syntax="+ref+"\nFROM a\n")); err == nil {
+			t.Errorf("%s is accepted", ref)
+		}
+	}
+}
+
+func TestHugeInputsAreRefusedNotWorkedOn(t *testing.T) {
+	tests := map[string]string{
+		"size":           "FROM a\n" + strings.Repeat("RUN b\n", 1<<20),
+		"braces":         "FROM a\nRUN " + strings.Repeat("${a:-", 10_000) + "\\\n" + strings.Repeat(strings.Repeat("${a:-", 10_000)+"\\\n", 10) + "x\n",
+		"nested onbuild": "FROM a\n" + strings.Repeat(strings.Repeat("ONBUILD ", 8000)+"\\\n", 60) + "RUN x\n",
+	}
+	for name, text := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := dockerfile.Parse("Dockerfile", []byte(text))
+			if e := new(dockerfile.Error); !errors.As(err, &e) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestErrorShowsPlaceLinesAndHint(t *testing.T) {
+	e := &dockerfile.Error{
+		Location: dockerfile.Location{File: "D", StartLine: 9, EndLine: 10}, Line: "RUN a \\\n\tb", Message: "it is wrong", Hint: "do it right",
+		Err: errors.New("cause"),
+	}
+	want := "D:9: it is wrong: cause\n>  9 | RUN a \\\n> 10 | \tb\nhint: do it right"
+	if e.Error() != want {
+		t.Errorf("got\n%s\nwant\n%s", e, want)
+	}
+	if !errors.Is(e, e.Err) {
+		t.Error("the cause is lost")
+	}
+}
+
+func TestNearestPrefersSwappedLetters(t *testing.T) {
+	options := []string{"chmod", "chown", "from"}
+	for name, want := range map[string]string{"chwon": "chown", "chomd": "chmod", "frm": "from", "FROMM": "FROM", "zzzzzz": "", "from": ""} {
+		if got := dockerfile.Nearest(name, options); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{"FROM a\nRUN <<E\nx\nE\n", "# escape=`\nFROM a AS b\nCOPY --from=b [\"x\", \"y\"]\n", "\ufeffFROM a\r\nONBUILD RUN x\n", "#check=error=true\nARG a=1\nFROM $a\n"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		started := time.Now()
+		file, err := dockerfile.Parse("Dockerfile", text)
+		if took := time.Since(started); took > 5*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if err == nil {
+			if len(file.Stages) == 0 {
+				t.Error("no stage")
+			}
+			return
+		}
+		e := new(dockerfile.Error)
+		if !errors.As(err, &e) || e.Message == "" || strings.Contains(e.Error(), "\x1b") {
+			t.Errorf("got %T %q", err, err)
+		}
+	})
+}

@@ -1,0 +1,182 @@
+package imagebuilder
+
+import (
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// DefaultPath is the PATH of an image that doesn't set one.
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Clone is a deep copy: nothing done to its maps and slices shows in i.
+func (i Image) Clone() Image {
+	c := i
+	c.Platform.OSFeatures = slices.Clone(i.Platform.OSFeatures)
+	c.Config.ExposedPorts = maps.Clone(i.Config.ExposedPorts)
+	c.Config.Env = slices.Clone(i.Config.Env)
+	c.Config.Entrypoint = slices.Clone(i.Config.Entrypoint)
+	c.Config.Cmd = slices.Clone(i.Config.Cmd)
+	c.Config.Volumes = maps.Clone(i.Config.Volumes)
+	c.Config.Labels = maps.Clone(i.Config.Labels)
+	c.Config.OnBuild = slices.Clone(i.Config.OnBuild)
+	c.Config.Shell = slices.Clone(i.Config.Shell)
+	if i.Config.StopTimeout != nil {
+		seconds := *i.Config.StopTimeout
+		c.Config.StopTimeout = &seconds
+	}
+	if i.Config.Healthcheck != nil {
+		h := *i.Config.Healthcheck
+		h.Test = slices.Clone(h.Test)
+		c.Config.Healthcheck = &h
+	}
+	c.DiffIDs = slices.Clone(i.DiffIDs)
+	c.History = slices.Clone(i.History)
+	if i.Created != nil {
+		created := *i.Created
+		c.Created = &created
+	}
+	return c
+}
+
+// Env looks up a variable of the image's environment.
+func (i Image) Env(key string) (value string, ok bool) {
+	for _, entry := range i.Config.Env {
+		if k, v, _ := strings.Cut(entry, "="); k == key {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// Shell is what a shell-form command is given to.
+func (i Image) Shell() []string {
+	if len(i.Config.Shell) > 0 {
+		return slices.Clone(i.Config.Shell)
+	}
+	return []string{"/bin/sh", "-c"}
+}
+
+// Dir is the working directory: absolute and clean.
+func (i Image) Dir() string {
+	return path.Join("/", i.Config.WorkingDir)
+}
+
+// WithEnv sets a variable; one that is there already keeps its place.
+func (i Image) WithEnv(key, value string) Image {
+	entry := key + "=" + value
+	old := i.Config.Env
+	for n, e := range old {
+		if k, _, _ := strings.Cut(e, "="); k == key {
+			i.Config.Env = slices.Clone(old)
+			i.Config.Env[n] = entry
+			return i
+		}
+	}
+	i.Config.Env = append(old[:len(old):len(old)], entry)
+	return i
+}
+
+// WithLabels adds labels; a later value replaces an earlier one.
+func (i Image) WithLabels(labels map[string]string) Image {
+	if len(labels) == 0 {
+		return i
+	}
+	merged := make(map[string]string, len(i.Config.Labels)+len(labels))
+	maps.Copy(merged, i.Config.Labels)
+	maps.Copy(merged, labels)
+	i.Config.Labels = merged
+	return i
+}
+
+// WithCmd sets the default arguments.
+func (i Image) WithCmd(args []string) Image {
+	i.Config.Cmd = slices.Clone(args)
+	return i
+}
+
+// WithEntrypoint sets the command. Whether that resets CMD depends on where CMD came from, so it is left to the caller.
+func (i Image) WithEntrypoint(args []string) Image {
+	i.Config.Entrypoint = slices.Clone(args)
+	return i
+}
+
+// WithExposedPorts adds "PORT/PROTOCOL" keys, as [ParsePorts] gives them.
+func (i Image) WithExposedPorts(ports ...string) Image {
+	i.Config.ExposedPorts = withKeys(i.Config.ExposedPorts, ports)
+	return i
+}
+
+// WithVolumes adds volume paths.
+func (i Image) WithVolumes(paths ...string) Image {
+	i.Config.Volumes = withKeys(i.Config.Volumes, paths)
+	return i
+}
+
+// WithUser sets the user of later steps and of containers.
+func (i Image) WithUser(user string) Image {
+	i.Config.User = user
+	return i
+}
+
+// WithWorkdir changes the working directory; a relative path starts from the one before.
+func (i Image) WithWorkdir(dir string) Image {
+	if !path.IsAbs(dir) {
+		dir = path.Join(i.Dir(), dir)
+	}
+	i.Config.WorkingDir = path.Clean(dir)
+	return i
+}
+
+// WithStopSignal sets the signal that stops a container. [CheckSignal] says whether it is one.
+func (i Image) WithStopSignal(signal string) Image {
+	i.Config.StopSignal = signal
+	return i
+}
+
+// WithHealthcheck replaces the whole health check.
+func (i Image) WithHealthcheck(h Healthcheck) Image {
+	h.Test = slices.Clone(h.Test)
+	i.Config.Healthcheck = &h
+	return i
+}
+
+// WithShell sets what shell-form commands are given to.
+func (i Image) WithShell(shell []string) Image {
+	i.Config.Shell = slices.Clone(shell)
+	return i
+}
+
+// WithOnBuild adds an instruction for builds on top of the image.
+func (i Image) WithOnBuild(instruction string) Image {
+	old := i.Config.OnBuild
+	i.Config.OnBuild = append(old[:len(old):len(old)], instruction)
+	return i
+}
+
+// WithoutOnBuild drops all such instructions: they hold for one generation.
+func (i Image) WithoutOnBuild() Image {
+	i.Config.OnBuild = nil
+	return i
+}
+
+// WithAuthor sets the author.
+func (i Image) WithAuthor(author string) Image {
+	i.Author = author
+	return i
+}
+
+// withKeys is the union; the set itself when there is nothing to add, so that repeats cost no memory.
+func withKeys(set map[string]struct{}, keys []string) map[string]struct{} {
+	missing := func(key string) bool { _, ok := set[key]; return !ok }
+	if !slices.ContainsFunc(keys, missing) {
+		return set
+	}
+	union := make(map[string]struct{}, len(set)+len(keys))
+	maps.Copy(union, set)
+	for _, key := range keys {
+		union[key] = struct{}{}
+	}
+	return union
+}
