@@ -1,0 +1,163 @@
+package layer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestReadChangesEqualsReadOfTheSameDiff(t *testing.T) {
+	requireRoot(t)
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			diff, root := t.TempDir(), t.TempDir()
+			var marked, plain []node
+			var changed, deleted, opaque []string
+			for _, n := range randomTree(seed, true) {
+				if n.typ == 'w' && below(n.path, opaque) {
+					continue // overlay doesn't mark deletions where nothing shows through
+				}
+				marked = append(marked, n)
+				if n.typ == 'w' {
+					deleted = append(deleted, "/"+n.path)
+					continue
+				}
+				changed = append(changed, n.path)
+				if _, ok := n.xattrs[opaqueXattr]; ok {
+					opaque = append(opaque, n.path+"/")
+					deleted = append(deleted, n.path)
+					n.xattrs = nil
+				}
+				plain = append(plain, n)
+			}
+			// What else the root holds is of no concern.
+			plain = append(plain, node{path: "unchanged", typ: typeReg, data: "x"})
+			makeTree(t, diff, marked)
+			makeTree(t, root, plain)
+			rand.New(rand.NewPCG(seed, 0)).Shuffle(len(changed), func(i, j int) { changed[i], changed[j] = changed[j], changed[i] })
+			want, wantStream := layerOf(t, diff, Options{})
+			got, gotStream := layerBy(t, root, Options{}, func(o Options) (Result, error) {
+				return ReadChanges(context.Background(), root, changed, deleted, o)
+			})
+			if !reflect.DeepEqual(got, want) || !bytes.Equal(gotStream, wantStream) {
+				t.Errorf("result %+v, want %+v", got, want)
+				diffLines(t, listing(t, gotStream), listing(t, wantStream))
+			}
+		})
+	}
+}
+
+func below(path string, dirs []string) bool {
+	for _, d := range dirs {
+		if strings.HasPrefix(path, d) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestReadChanges(t *testing.T) {
+	requireRoot(t)
+	root := t.TempDir()
+	makeTree(t, root, []node{
+		{path: "a", typ: typeDir, mode: 0o755},
+		{path: "a/b", typ: typeDir, mode: 0o755},
+		{path: "a/b/c", typ: typeReg, mode: 0o644, data: "c"},
+		{path: "a/b/d", typ: typeReg, mode: 0o644, data: "d"},
+		{path: "f", typ: typeReg, mode: 0o644},
+		{path: "null", typ: 'w'},
+		{path: "out", typ: typeSymlink, link: "/etc"},
+		{path: ".wh.x", typ: typeReg},
+	})
+	for name, c := range map[string]struct {
+		changed, deleted, want []string
+		fails                  string
+	}{
+		"nothing":                      {},
+		"parents come along":           {changed: []string{"a/b/c"}, want: []string{"5 a/", "5 a/b/", "0 a/b/c"}},
+		"and of deleted paths":         {deleted: []string{"/a/b/x"}, want: []string{"5 a/", "5 a/b/", "0 a/b/.wh.x"}},
+		"a directory is only itself":   {changed: []string{"/a/b/"}, want: []string{"5 a/", "5 a/b/"}},
+		"given twice":                  {changed: []string{"f", "./f", "//f"}, want: []string{"0 f"}},
+		"replaced directory":           {changed: []string{"a/b/c"}, deleted: []string{"a/b", "a/b/x", "a/b/x/y"}, want: []string{"5 a/", "5 a/b/", "0 a/b/.wh..wh..opq", "0 a/b/c"}},
+		"replaced file":                {changed: []string{"f"}, deleted: []string{"f", "f/was/a/directory"}, want: []string{"0 f"}},
+		"deleted with what it held":    {deleted: []string{"x/y/z", "x", "x/y"}, want: []string{"0 .wh.x"}},
+		"sorted":                       {changed: []string{"f"}, deleted: []string{"g", "e"}, want: []string{"0 .wh.e", "0 f", "0 .wh.g"}},
+		"missing file":                 {changed: []string{"a/none"}, fails: `"a/none"`},
+		"missing parent of a deletion": {deleted: []string{"none/x"}, fails: `"none"`},
+		"file as parent":               {changed: []string{"f/x"}, fails: `"f/x"`},
+		"link as parent":               {changed: []string{"out/passwd"}, fails: `"out/passwd"`},
+		"out of the root":              {changed: []string{"a/../../etc"}, fails: "leaves the root"},
+		"name of a mark":               {changed: []string{".wh.x"}, fails: `".wh.x"`},
+		"deleted name of a mark":       {deleted: []string{".wh.y"}, fails: `".wh.y"`},
+		"device that is a mark":        {changed: []string{"null"}, fails: `"null"`},
+		"deleted root":                 {deleted: []string{"/"}, fails: "root"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.fails != "" {
+				_, err := ReadChanges(context.Background(), root, c.changed, c.deleted, Options{})
+				if err == nil || !strings.Contains(err.Error(), c.fails) {
+					t.Errorf("error %v, want one with %s", err, c.fails)
+				}
+				return
+			}
+			res, stream := layerBy(t, root, Options{}, func(o Options) (Result, error) {
+				return ReadChanges(context.Background(), root, c.changed, c.deleted, o)
+			})
+			var got []string
+			for _, l := range listing(t, stream) {
+				name := l[strings.IndexByte(l, '"'):]
+				got = append(got, l[:2]+strings.Trim(strings.Fields(name)[0], `"`))
+			}
+			diffLines(t, got, c.want)
+			if res.Empty != (len(c.want) == 0) {
+				t.Errorf("empty %v", res.Empty)
+			}
+		})
+	}
+}
+
+func TestReadChangesRootEntry(t *testing.T) {
+	root := t.TempDir()
+	parent, err := ReadRootAttr(root)
+	check(t, err)
+	o := Options{ParentRoot: &parent}
+	res, err := ReadChanges(context.Background(), root, []string{"/"}, nil, o)
+	check(t, err)
+	if !res.Empty {
+		t.Error("unchanged root is not empty")
+	}
+	check(t, os.Chmod(filepath.Clean(root), 0o711))
+	if res, err = ReadChanges(context.Background(), root, nil, nil, o); err != nil || res.Empty {
+		t.Errorf("changed root: %+v %v", res, err)
+	}
+}
+
+func FuzzChangeTree(f *testing.F) {
+	f.Add("a/b\x00c", "a\x00/d")
+	f.Add("..", "./a//b/")
+	f.Fuzz(func(t *testing.T, changed, deleted string) {
+		tree, err := changeTree(strings.Split(changed, "\x00"), strings.Split(deleted, "\x00"))
+		if err != nil {
+			return
+		}
+		var walk func(c *change)
+		walk = func(c *change) {
+			for _, name := range c.names() {
+				if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
+					t.Errorf("name %q", name)
+				}
+				if c.children[name].changed && !c.changed {
+					t.Errorf("parent of %q is not changed", name)
+				}
+				walk(c.children[name])
+			}
+		}
+		walk(tree)
+	})
+}

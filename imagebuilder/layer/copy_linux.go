@@ -1,0 +1,213 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// copied is a file that Merge copied because it had all the links it can have.
+type copied struct {
+	path string // in the result
+	id   fileID
+}
+
+// copy puts a copy of a name into dst, or one more link to the copy that another name of the file got.
+func (m *merger) copy(ctx context.Context, name string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(m.src.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if c, ok := m.copies[idOf(&st)]; ok {
+		done, err := m.linkCopy(c, name)
+		if done || err != nil {
+			return err
+		}
+	}
+	if err := m.copyNew(ctx, name, &st); err != nil {
+		return err
+	}
+	var made unix.Stat_t
+	if err := unix.Fstatat(m.dst.fd(), name, &made, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	m.copies[idOf(&st)] = copied{path: m.full(name), id: idOf(&made)}
+	return nil
+}
+
+// linkCopy links an earlier copy. It isn't done if an upper layer has taken that away, or if the copy is full as well.
+func (m *merger) linkCopy(c copied, name string) (done bool, err error) {
+	dir, err := unix.FcntlInt(uintptr(m.dst.root()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, unix.Close(dir)) }()
+	rest := c.path
+	for {
+		first, below, more := strings.Cut(rest, "/")
+		if !more {
+			break
+		}
+		next, err := openAt(dir, first, dirFlags)
+		if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := unix.Close(dir); err != nil {
+			return false, err
+		}
+		dir, rest = next, below
+	}
+	var st unix.Stat_t
+	err = unix.Fstatat(dir, rest, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.ENOENT || err == nil && idOf(&st) != c.id {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = unix.Linkat(dir, rest, m.dst.fd(), name, 0)
+	if err == unix.EMLINK {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// copyNew makes a file in dst like the one in src.
+func (m *merger) copyNew(ctx context.Context, name string, st *unix.Stat_t) error {
+	src, dst := m.src.fd(), m.dst.fd()
+	var err error
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return m.copyFile(ctx, name, st)
+	case unix.S_IFLNK:
+		var target string
+		if target, err = readlinkAt(src, name); err == nil {
+			err = unix.Symlinkat(target, dst, name)
+		}
+	default:
+		err = unix.Mknodat(dst, name, st.Mode, int(st.Rdev))
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Fchownat(dst, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		// The umask took bits from mknod's mode.
+		if err := unix.Fchmodat(dst, name, st.Mode&permMask, 0); err != nil {
+			return err
+		}
+	}
+	return unix.UtimesNanoAt(dst, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func (m *merger) copyFile(ctx context.Context, name string, st *unix.Stat_t) (err error) {
+	in, err := openAt(m.src.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(in)) }()
+	out, err := unix.Openat(m.dst.fd(), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(out)) }()
+	if err := unix.IoctlFileClone(out, in); err != nil {
+		if err := m.copyData(ctx, in, out); err != nil {
+			return err
+		}
+	}
+	a, err := m.xattrs.all(xattrFile{fd: in}, m.overlay)
+	if err != nil {
+		return err
+	}
+	return m.xattrs.apply(out, st, a.stored, m.overlay)
+}
+
+func (m *merger) copyData(ctx context.Context, in, out int) error {
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n, err := retry(func() (int, error) { return unix.Read(in, m.buf) })
+		if n <= 0 || err != nil {
+			return err
+		}
+		for rest := m.buf[:n]; len(rest) > 0; {
+			n, err := retry(func() (int, error) { return unix.Write(out, rest) })
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return io.ErrShortWrite
+			}
+			rest = rest[n:]
+		}
+	}
+}
+
+// all returns every attribute of a file but overlay's own, and whether it is opaque.
+func (r *xattrReader) all(f xattrFile, overlay string) (attrs, error) {
+	var a attrs
+	err := r.names(f, func(name string) error {
+		if strings.HasPrefix(name, overlay) {
+			return r.mark(f, name, name[len(overlay):], &a)
+		}
+		value, ok, err := r.value(f, name)
+		if ok {
+			a.stored = append(a.stored, xattr{name, value})
+		}
+		return err
+	})
+	return a, err
+}
+
+// apply gives an open file or directory the owner, mode, attributes and times of another.
+func (r *xattrReader) apply(fd int, st *unix.Stat_t, want []xattr, overlay string) error {
+	keep := map[string]bool{}
+	for _, x := range want {
+		keep[x.name] = true
+	}
+	err := r.names(xattrFile{fd: fd}, func(name string) error {
+		if keep[name] || strings.HasPrefix(name, overlay) {
+			return nil
+		}
+		return ignoreForeign(name, unix.Fremovexattr(fd, name))
+	})
+	if err != nil {
+		return err
+	}
+	// The owner first: changing it clears set-ID bits and file capabilities.
+	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil {
+		return fmt.Errorf("change owner: %w", err)
+	}
+	if err := unix.Fchmod(fd, st.Mode&permMask); err != nil {
+		return fmt.Errorf("change mode: %w", err)
+	}
+	for _, x := range want {
+		if err := ignoreForeign(x.name, unix.Fsetxattr(fd, x.name, []byte(x.value), 0)); err != nil {
+			return fmt.Errorf("set extended attribute %q: %w", x.name, err)
+		}
+	}
+	if err := unix.UtimesNanoAt(fd, "", []unix.Timespec{st.Atim, st.Mtim}, unix.AT_EMPTY_PATH); err != nil {
+		return fmt.Errorf("change times: %w", err)
+	}
+	return nil
+}
+
+// ignoreForeign drops the refusal to set what only the initial namespace or the security module may set: those attributes
+// are the machine's, not the layer's.
+func ignoreForeign(name string, err error) error {
+	if (err == unix.EPERM || err == unix.EACCES || err == unix.ENOTSUP) && !isStored(name) {
+		return nil
+	}
+	return err
+}

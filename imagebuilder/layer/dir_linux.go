@@ -1,0 +1,175 @@
+package layer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxOpenDirs bounds the descriptors a walk holds, however deep the tree is.
+	maxOpenDirs = 64
+	dirFlags    = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+)
+
+// dirs is the way from a root directory down to the one being visited. Only the root and the lowest levels are open; going
+// up past those opens the parent again and checks that it is the same directory.
+type dirs struct{ levels []dirLevel }
+
+type dirLevel struct {
+	fd int // -1: closed for now
+	id fileID
+}
+
+// fileID names an inode.
+type fileID struct{ dev, ino uint64 }
+
+func idOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} }
+
+// openDirs opens a root directory. Its path is the caller's: symbolic links in it are followed.
+func openDirs(path string) (*dirs, error) {
+	fd, err := openAt(unix.AT_FDCWD, path, dirFlags&^unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	return &dirs{levels: []dirLevel{{fd: fd}}}, nil
+}
+
+// fd is the descriptor of the directory being visited.
+func (d *dirs) fd() int { return d.levels[len(d.levels)-1].fd }
+
+// root is the descriptor of the directory that the walk began with.
+func (d *dirs) root() int { return d.levels[0].fd }
+
+// push descends into the child of the given name and describes it in st.
+func (d *dirs) push(name string, st *unix.Stat_t) error {
+	fd, err := openAt(d.fd(), name, dirFlags)
+	if err != nil {
+		return err
+	}
+	if err := unix.Fstat(fd, st); err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	d.levels = append(d.levels, dirLevel{fd: fd, id: idOf(st)})
+	if i := len(d.levels) - maxOpenDirs; i > 0 {
+		err = unix.Close(d.levels[i].fd)
+		d.levels[i].fd = -1
+	}
+	return err
+}
+
+// pop returns to the parent.
+func (d *dirs) pop() error {
+	last := len(d.levels) - 1
+	child := d.levels[last].fd
+	d.levels = d.levels[:last]
+	parent := &d.levels[last-1]
+	var err error
+	if parent.fd < 0 {
+		err = parent.reopen(child)
+	}
+	return errors.Join(err, unix.Close(child))
+}
+
+func (l *dirLevel) reopen(child int) error {
+	fd, err := openAt(child, "..", dirFlags)
+	if err != nil {
+		return err
+	}
+	l.fd = fd
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if idOf(&st) != l.id {
+		return fmt.Errorf("directory moved: %w", ErrChanged)
+	}
+	return nil
+}
+
+func (d *dirs) close() {
+	for _, l := range d.levels {
+		if l.fd >= 0 {
+			_ = unix.Close(l.fd) // opened for reading: nothing can be lost
+		}
+	}
+	d.levels = nil
+}
+
+// dirent is a name in a directory with its type (DT_*), which file systems may leave unknown.
+type dirent struct {
+	name string
+	typ  uint8
+}
+
+// Layout of struct linux_dirent64.
+const (
+	direntReclen = 16
+	direntType   = 18
+	direntName   = 19
+)
+
+// readNames lists a directory in byte order. buf is scratch memory.
+func readNames(fd int, buf []byte) ([]dirent, error) {
+	var names []dirent
+	for {
+		n, err := retry(func() (int, error) { return unix.Getdents(fd, buf) })
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			break
+		}
+		text := string(buf[:n]) // one allocation for all its names
+		for off := 0; off < n; {
+			end := off + int(binary.NativeEndian.Uint16(buf[off+direntReclen:]))
+			name := text[off+direntName : end]
+			if i := strings.IndexByte(name, 0); i >= 0 {
+				name = name[:i]
+			}
+			if name != "." && name != ".." {
+				names = append(names, dirent{name, buf[off+direntType]})
+			}
+			off = end
+		}
+	}
+	slices.SortFunc(names, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
+	return names, nil
+}
+
+// openAt opens a name in a directory. Reading leaves no access time behind where we may ask for that: writing those back
+// costs as much as a small file takes to read.
+func openAt(dir int, name string, flags int) (int, error) {
+	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_NOATIME, 0) })
+	if err == unix.EPERM {
+		return retry(func() (int, error) { return unix.Openat(dir, name, flags, 0) })
+	}
+	return fd, err
+}
+
+// retry repeats a call that a signal interrupted, as happens on FUSE.
+func retry[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+func readlinkAt(dir int, name string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := unix.Readlinkat(dir, name, buf)
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
+}

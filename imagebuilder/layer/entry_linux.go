@@ -1,0 +1,204 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// dir emits a directory and what below does in it.
+func (r *reader) dir(ctx context.Context, name string, below belowFunc) error {
+	var st unix.Stat_t
+	if err := r.dirs.push(name, &st); err != nil {
+		return fmt.Errorf("open %q: %w", r.full(name), err)
+	}
+	parent := len(r.path)
+	r.path = append(append(r.path, name...), '/')
+	a, err := r.xattrs.read(xattrFile{fd: r.dirs.fd()}, r.overlay)
+	if err != nil {
+		return fmt.Errorf("read %q: %w", r.path, err)
+	}
+	if err := r.emit(ctx, &st, entry{name: r.path, typ: typeDir, xattrs: a.stored}, nil); err != nil {
+		return err
+	}
+	if err := below(ctx, a.opaque); err != nil {
+		return err
+	}
+	if err := r.dirs.pop(); err != nil {
+		return fmt.Errorf("leave %q: %w", r.path, err)
+	}
+	r.path = r.path[:parent]
+	return nil
+}
+
+// file emits a regular file. It is opened first and then asked what it is, so that header and data belong together.
+func (r *reader) file(ctx context.Context, name string) (err error) {
+	// O_NONBLOCK: should the name have become a FIFO meanwhile, opening it must not wait for a writer.
+	fd, err := openAt(r.dirs.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("open %q: %w", r.full(name), err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat %q: %w", r.full(name), err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("read %q: %w", r.full(name), ErrChanged)
+	}
+	a, err := r.xattrs.read(xattrFile{fd: fd}, r.overlay)
+	if err != nil {
+		return fmt.Errorf("read %q: %w", r.full(name), err)
+	}
+	return r.leaf(ctx, name, &st, entry{typ: typeReg, size: st.Size, xattrs: a.stored}, func(ctx context.Context) error {
+		return r.data(ctx, fd, st.Size)
+	})
+}
+
+// special emits what has no content: symbolic link, FIFO or device.
+func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) error {
+	var e entry
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		target, err := readlinkAt(r.dirs.fd(), name)
+		if err != nil {
+			return fmt.Errorf("read link %q: %w", r.full(name), err)
+		}
+		e.typ, e.link = typeSymlink, target
+	case unix.S_IFIFO:
+		e.typ = typeFifo
+	case unix.S_IFCHR, unix.S_IFBLK:
+		e.typ = typeChar
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			e.typ = typeBlock
+		}
+		e.major, e.minor = unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
+	default:
+		return fmt.Errorf("read %q: unknown file type %#o", r.full(name), st.Mode&unix.S_IFMT)
+	}
+	a, err := r.xattrs.read(xattrFile{fd: r.dirs.fd(), name: name}, r.overlay)
+	if err != nil {
+		return fmt.Errorf("read %q: %w", r.full(name), err)
+	}
+	e.xattrs = a.stored
+	return r.leaf(ctx, name, st, e, nil)
+}
+
+// leaf emits what is not a directory: with its data, or as a link if another name of it came before.
+func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry, data func(context.Context) error) error {
+	parent := len(r.path)
+	r.path = append(r.path, name...)
+	defer func() { r.path = r.path[:parent] }()
+	e.name = r.path
+	if st.Nlink > 1 {
+		id := idOf(st)
+		first, seen := r.links[id]
+		switch {
+		case !seen:
+			r.links[id] = hardLink{name: string(r.path), left: uint64(st.Nlink) - 1}
+		case first.left <= 1:
+			delete(r.links, id)
+		default:
+			r.links[id] = hardLink{name: first.name, left: first.left - 1}
+		}
+		if seen {
+			// The extended attributes are repeated: who unpacks the link sets its owner again, and with that the kernel drops the
+			// file's capabilities.
+			e.typ, e.link, e.size, data = typeLink, first.name, 0, nil
+			e.major, e.minor = 0, 0
+		}
+	}
+	return r.emit(ctx, st, e, data)
+}
+
+// emit completes an entry with what st says and adds it to the stream, followed by its data.
+func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(context.Context) error) error {
+	e.mode = st.Mode & permMask
+	e.uid, e.gid = st.Uid, st.Gid
+	if r.o.Owners != nil {
+		var err error
+		if e.uid, e.gid, err = r.o.Owners(st.Uid, st.Gid); err != nil {
+			return fmt.Errorf("translate owner of %q: %w", e.name, err)
+		}
+	}
+	for i, x := range e.xattrs {
+		if x.name != capabilityXattr {
+			continue
+		}
+		value, err := capability(x.value, func(uid uint32) (uint32, error) { return r.containerUID(uid, st.Gid) })
+		if err != nil {
+			return fmt.Errorf("read %q: %w", e.name, err)
+		}
+		e.xattrs[i].value = value
+	}
+	e.mtime = int64(st.Mtim.Sec)
+	if r.o.Clamp != nil {
+		e.mtime = min(e.mtime, r.o.Clamp.Unix())
+	}
+	r.uids.add(e.uid)
+	r.gids.add(e.gid)
+	return r.put(ctx, &e, data)
+}
+
+// containerUID translates a user ID alone; gid is any group known to have a translation.
+func (r *reader) containerUID(uid, gid uint32) (uint32, error) {
+	if r.o.Owners == nil {
+		return uid, nil
+	}
+	uid, _, err := r.o.Owners(uid, gid)
+	return uid, err
+}
+
+func (r *reader) put(ctx context.Context, e *entry, data func(context.Context) error) error {
+	r.empty = false
+	if err := r.out.begin(ctx, e); err != nil {
+		return fmt.Errorf("write %q: %w", e.name, err)
+	}
+	if e.size == 0 {
+		return nil
+	}
+	if err := data(ctx); err != nil {
+		return fmt.Errorf("read %q: %w", e.name, err)
+	}
+	return r.out.end(ctx, e.size)
+}
+
+// data copies an open file of the given size into the stream. It asks for one byte more than that, to see the file end.
+func (r *reader) data(ctx context.Context, fd int, size int64) error {
+	for left := size; left > 0; {
+		buf, err := r.out.reserve(ctx, left)
+		if err != nil {
+			return err
+		}
+		room := len(buf) - 1
+		if int64(room) < left {
+			buf = buf[:room]
+		}
+		n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+		switch {
+		case err != nil:
+			return err
+		case n == 0 || int64(n) > left:
+			return ErrChanged
+		}
+		r.out.commit(n)
+		left -= int64(n)
+	}
+	return nil
+}
+
+// whiteout emits the mark that a name of the directory being visited is deleted.
+func (r *reader) whiteout(ctx context.Context, name string) error {
+	return r.mark(ctx, whiteoutPrefix+name)
+}
+
+// mark emits an empty file of the given name.
+func (r *reader) mark(ctx context.Context, name string) error {
+	parent := len(r.path)
+	r.path = append(r.path, name...)
+	err := r.put(ctx, &entry{name: r.path, typ: typeReg}, nil)
+	r.path = r.path[:parent]
+	return err
+}

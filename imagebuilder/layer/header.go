@@ -1,0 +1,237 @@
+package layer
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+)
+
+// Type flags of tar headers (POSIX.1-2017, pax, "ustar Header Block").
+const (
+	typeReg     = '0'
+	typeLink    = '1'
+	typeSymlink = '2'
+	typeChar    = '3'
+	typeBlock   = '4'
+	typeDir     = '5'
+	typeFifo    = '6'
+	typePAX     = 'x'
+)
+
+const (
+	blockSize = 512
+	// maxPAX is the longest extended header that Go's archive/tar, and so every container tool, takes.
+	maxPAX     = 1 << 20
+	nameSize   = 100
+	prefixSize = 155
+	maxOctal7  = 1<<21 - 1 // seven octal digits: IDs
+	maxOctal11 = 1<<33 - 1 // eleven octal digits: sizes and times
+	xattrKey   = "SCHILY.xattr."
+)
+
+// entry is one member of a layer, as its header describes it.
+type entry struct {
+	name         []byte // as in the stream: relative, directories with a trailing slash
+	link         string // target of a symbolic or hard link
+	xattrs       []xattr
+	size         int64
+	mtime        int64 // seconds since 1970
+	mode         uint32
+	uid, gid     uint32
+	major, minor uint32
+	typ          byte
+}
+
+// xattr is an extended attribute.
+type xattr struct{ name, value string }
+
+// headerWriter encodes entries. It keeps its buffers between entries; the zero value is ready for use.
+type headerWriter struct{ out, records []byte }
+
+// encode returns the blocks that come before the entry's data. They are valid until the next call. The result is the one
+// that archive/tar gives for the same header, which a test holds it to.
+func (w *headerWriter) encode(e *entry) ([]byte, error) {
+	w.out = w.out[:0]
+	prefix, suffix, split := splitName(e.name)
+	longName := len(e.name) > nameSize || !isASCII(e.name)
+	longLink := len(e.link) > nameSize || !isASCII(e.link)
+	if (longName && !split) || longLink || len(e.xattrs) > 0 || e.uid > maxOctal7 || e.gid > maxOctal7 ||
+		e.size > maxOctal11 || e.mtime < 0 || e.mtime > maxOctal11 {
+		if err := w.pax(e, longName, longLink); err != nil {
+			return nil, err
+		}
+		w.block(e, dropNonASCII(e.name), nil)
+		return w.out, nil
+	}
+	if !split {
+		suffix = e.name
+	}
+	w.block(e, suffix, prefix)
+	return w.out, nil
+}
+
+// pax appends an extended header with what the plain header can't hold. Keys are in byte order.
+func (w *headerWriter) pax(e *entry, longName, longLink bool) error {
+	r := w.records[:0]
+	for _, x := range e.xattrs {
+		if strings.Contains(x.name, "=") {
+			return ErrXattrName
+		}
+		r = appendRecord(r, xattrKey, x.name, x.value)
+	}
+	if e.gid > maxOctal7 {
+		r = appendRecord(r, "gid", "", strconv.FormatUint(uint64(e.gid), 10))
+	}
+	if longLink {
+		r = appendRecord(r, "linkpath", "", e.link)
+	}
+	if e.mtime < 0 || e.mtime > maxOctal11 {
+		r = appendRecord(r, "mtime", "", strconv.FormatInt(e.mtime, 10))
+	}
+	if longName {
+		r = appendRecord(r, "path", "", string(e.name))
+	}
+	if e.size > maxOctal11 {
+		r = appendRecord(r, "size", "", strconv.FormatInt(e.size, 10))
+	}
+	if e.uid > maxOctal7 {
+		r = appendRecord(r, "uid", "", strconv.FormatUint(uint64(e.uid), 10))
+	}
+	w.records = r
+	if len(r) > maxPAX {
+		return ErrHeaderTooLarge
+	}
+	w.block(&entry{typ: typePAX, size: int64(len(r))}, paxName(e.name), nil)
+	w.out = append(w.out, r...)
+	w.out = append(w.out, zeros[:padding(int64(len(r)))]...)
+	return nil
+}
+
+// block appends one header block.
+func (w *headerWriter) block(e *entry, name, prefix []byte) {
+	n := len(w.out)
+	w.out = append(w.out, zeros[:blockSize]...)
+	b := w.out[n : n+blockSize]
+	putName(b[0:100], name)
+	putOctal(b[100:108], uint64(e.mode))
+	putOctal(b[108:116], uint64(e.uid))
+	putOctal(b[116:124], uint64(e.gid))
+	putOctal(b[124:136], uint64(e.size))
+	putOctal(b[136:148], uint64(e.mtime))
+	b[156] = e.typ
+	if e.link != "" {
+		putName(b[157:257], dropNonASCII([]byte(e.link)))
+	}
+	copy(b[257:265], "ustar\x0000")
+	// Extended headers have no device numbers; in all others archive/tar writes zeros.
+	if e.typ != typePAX {
+		putOctal(b[329:337], uint64(e.major))
+		putOctal(b[337:345], uint64(e.minor))
+	}
+	copy(b[345:500], prefix)
+
+	copy(b[148:156], "        ") // the sum is taken with its own field as spaces
+	var sum uint64
+	for _, c := range b {
+		sum += uint64(c)
+	}
+	putOctal(b[148:155], sum)
+	b[155] = ' '
+}
+
+// putName stores s, cut to fit. Where the cut leaves a slash at the end, the slash goes too: some readers take such a
+// regular file for a directory although its PAX path says otherwise.
+func putName(b, s []byte) {
+	copy(b, s)
+	if len(s) > len(b) && b[len(b)-1] == '/' {
+		b[len(bytes.TrimRight(s[:len(b)-1], "/"))] = 0
+	}
+}
+
+// putOctal stores x with leading zeros and a NUL at the end. A value that doesn't fit becomes 0: its PAX record holds it.
+func putOctal(b []byte, x uint64) {
+	digits := len(b) - 1
+	if x>>(3*digits) != 0 {
+		x = 0
+	}
+	for i := digits - 1; i >= 0; i-- {
+		b[i] = '0' + byte(x&7)
+		x >>= 3
+	}
+	b[digits] = 0
+}
+
+// appendRecord appends the PAX record "LENGTH KEY=VALUE\n", whose length counts its own digits.
+func appendRecord(dst []byte, keyPrefix, key, value string) []byte {
+	rest := len(keyPrefix) + len(key) + len(value) + len(" =\n")
+	n := rest + len(strconv.Itoa(rest))
+	n = rest + len(strconv.Itoa(n))
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, keyPrefix...)
+	dst = append(dst, key...)
+	dst = append(dst, '=')
+	dst = append(dst, value...)
+	return append(dst, '\n')
+}
+
+// splitName divides a name over USTAR's prefix and name fields, if it needs that and can be.
+func splitName(name []byte) (prefix, suffix []byte, ok bool) {
+	n := len(name)
+	if n <= nameSize || !isASCII(name) {
+		return nil, nil, false
+	}
+	if n > prefixSize+1 {
+		n = prefixSize + 1
+	} else if name[n-1] == '/' {
+		n--
+	}
+	i := bytes.LastIndexByte(name[:n], '/')
+	rest := len(name) - i - 1
+	if i <= 0 || rest == 0 || rest > nameSize || i > prefixSize {
+		return nil, nil, false
+	}
+	return name[:i], name[i+1:], true
+}
+
+// paxName is the name that extended headers carry for readers that don't know them.
+func paxName(name []byte) []byte {
+	dir, base := name[:0], name
+	if i := bytes.LastIndexByte(name, '/'); i >= 0 {
+		dir, base = name[:i+1], name[i+1:]
+	}
+	if string(dir) == "./" {
+		dir = nil
+	}
+	full := append(append([]byte(nil), dir...), "PaxHeaders.0/"...)
+	full = dropNonASCII(append(full, base...))
+	return bytes.TrimRight(full[:min(len(full), nameSize)], "/")
+}
+
+func isASCII[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+func dropNonASCII(s []byte) []byte {
+	if isASCII(s) {
+		return s
+	}
+	var out []byte
+	for _, c := range s {
+		if c < 0x80 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// padding is the number of zeros from a size to the end of its last block.
+func padding(size int64) int64 { return -size & (blockSize - 1) }
+
+// zeros backs padding and the trailer; it is never written.
+var zeros [2 * blockSize]byte

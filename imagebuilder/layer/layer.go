@@ -1,0 +1,63 @@
+package layer
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Errors that callers may tell apart with errors.Is. Each is wrapped with the path it is about.
+var (
+	// ErrReservedName reports a file that a layer can't hold because it would read as a deletion mark: its name begins with
+	// ".wh.", or it is a character device 0:0 outside a diff directory.
+	ErrReservedName = errors.New("names that begin with .wh. and devices numbered 0:0 mark deleted files in a layer")
+	// ErrChanged reports that a file grew, shrank or was replaced while it was read.
+	ErrChanged = errors.New("changed while being read")
+	// ErrHeaderTooLarge reports an entry whose name, link target and extended attributes exceed the 1 MiB that tar readers take.
+	ErrHeaderTooLarge = errors.New("name and extended attributes exceed 1 MiB")
+	// ErrXattrName reports an extended attribute whose name holds "=", which a PAX record can't express.
+	ErrXattrName = errors.New("extended attribute name holds \"=\"")
+	// ErrRedirect reports a diff directory written with overlay's redirect_dir or metacopy: it doesn't hold its own content.
+	ErrRedirect = errors.New("overlay redirect or metacopy mark: the directory is not a complete layer")
+	// ErrNotEmpty reports that the destination of Merge has entries already.
+	ErrNotEmpty = errors.New("directory not empty")
+)
+
+// Options says what Read and ReadChanges derive from a directory besides the digests. The zero value is ready for use.
+type Options struct {
+	// OverlayXattr is the prefix of overlay's own attributes, with the dot: "user.overlay." or "trusted.overlay.". Read takes
+	// opaque marks from it; empty: no directory is opaque.
+	OverlayXattr string
+	// TarSplit receives uncompressed tar-split JSON, one entry a line, as tar/storage.NewJSONPacker writes it; nil: none.
+	TarSplit io.Writer
+	// Tar receives the bytes of the tar stream; nil: none. It is written from one goroutine of its own, and a write that
+	// blocks keeps Read from returning even when ctx is cancelled.
+	Tar io.Writer
+	// Owners translates the owner found on disk to container IDs; nil: they are the same. Its error is returned with the path.
+	Owners func(uid, gid uint32) (containerUID, containerGID uint32, err error)
+	// Clamp replaces later modification times (SOURCE_DATE_EPOCH), in whole seconds; nil: times stay as they are.
+	Clamp *time.Time
+	// ParentRoot holds the attributes of "/" in the parent layer. The stream has an entry "./" only if the layer's own differ;
+	// nil: never.
+	ParentRoot *RootAttr
+}
+
+// Result describes the stream made by one pass over a directory.
+type Result struct {
+	DiffID  digest.Digest // SHA-256 of the tar stream
+	Size    int64         // length of the tar stream in bytes, its trailer included
+	Content digest.Digest // changes with anything in the layer but modification times; comparable only with others of this package
+	Empty   bool          // the stream has no entry: nothing changed
+	UIDs    []uint32      // container user IDs of the entries, sorted, each once
+	GIDs    []uint32      // container group IDs of the entries, sorted, each once
+}
+
+// RootAttr holds the attributes of a layer's root directory, as [ReadRootAttr] finds them. Its IDs are those on disk, before
+// Options.Owners.
+type RootAttr struct {
+	Mode     uint32 // permission, set-ID and sticky bits
+	UID, GID uint32
+	Xattrs   map[string]string // those that a layer holds; nil: none
+}

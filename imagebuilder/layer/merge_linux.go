@@ -1,0 +1,247 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Merge makes dest, an empty directory, equal to a stack of overlay diff directories, the bottom one first. What isn't a
+// directory is hard-linked, so all must be on one file system and the layers must not be written to afterwards; a file that
+// has as many links as the file system allows is copied instead. Directories get the attributes and times of the uppermost
+// layer that has them. Whiteouts and opaque marks (attribute overlayXattr+"opaque") take away what they hide and stay,
+// since more layers may lie below. After an error, dest holds an unusable part of the result, which the caller removes.
+func Merge(ctx context.Context, dest string, layers []string, overlayXattr string) error {
+	return newMerger(overlayXattr).merge(ctx, dest, layers)
+}
+
+// merger adds one layer after the other to a tree.
+type merger struct {
+	src, dst *dirs // the same directory in the layer and in the result
+	overlay  string
+	path     []byte // of that directory, with a trailing slash
+	xattrs   xattrReader
+	buf      []byte
+	copies   map[fileID]copied
+	link     func(srcDir int, name string, dstDir int) error // linkAt, but for tests
+}
+
+func newMerger(overlay string) *merger {
+	return &merger{overlay: overlay, buf: make([]byte, 64<<10), copies: map[fileID]copied{}, link: linkAt}
+}
+
+func (m *merger) merge(ctx context.Context, dest string, layers []string) (err error) {
+	if m.overlay == "" {
+		return errors.New("merge layers: prefix of overlay's extended attributes missing")
+	}
+	if m.dst, err = openDirs(dest); err != nil {
+		return err
+	}
+	defer m.dst.close()
+	names, err := readNames(m.dst.fd(), m.buf)
+	if err != nil {
+		return fmt.Errorf("list %q: %w", dest, err)
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("merge layers into %q: %w", dest, ErrNotEmpty)
+	}
+	for _, l := range layers {
+		if err := m.layer(ctx, l); err != nil {
+			return fmt.Errorf("merge layer %q: %w", l, err)
+		}
+	}
+	return nil
+}
+
+func linkAt(srcDir int, name string, dstDir int) error {
+	return unix.Linkat(srcDir, name, dstDir, name, 0)
+}
+
+func (m *merger) layer(ctx context.Context, path string) error {
+	src, err := openDirs(path)
+	if err != nil {
+		return err
+	}
+	defer src.close()
+	m.src, m.path = src, m.path[:0]
+	var st unix.Stat_t
+	if err := unix.Fstat(src.fd(), &st); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	return m.dir(ctx, &st, false)
+}
+
+// dir merges the directory src into the directory dst. If hidden is set, dst is new and stands where lower layers may have
+// something that the result must not show.
+func (m *merger) dir(ctx context.Context, st *unix.Stat_t, hidden bool) error {
+	a, err := m.xattrs.all(xattrFile{fd: m.src.fd()}, m.overlay)
+	if err != nil {
+		return fmt.Errorf("read %q: %w", m.path, err)
+	}
+	if a.opaque {
+		if err := m.clear(ctx); err != nil {
+			return err
+		}
+	}
+	names, err := readNames(m.src.fd(), m.buf)
+	if err != nil {
+		return fmt.Errorf("list %q: %w", m.path, err)
+	}
+	for _, n := range names {
+		if err := m.child(ctx, n); err != nil {
+			return err
+		}
+	}
+	if a.opaque || hidden {
+		if err := unix.Fsetxattr(m.dst.fd(), m.overlay+"opaque", []byte("y"), 0); err != nil {
+			return fmt.Errorf("mark %q opaque: %w", m.path, err)
+		}
+	}
+	// Last, since every name added above changes the times.
+	if err := m.xattrs.apply(m.dst.fd(), st, a.stored, m.overlay); err != nil {
+		return fmt.Errorf("set attributes of %q: %w", m.path, err)
+	}
+	return nil
+}
+
+func (m *merger) child(ctx context.Context, n dirent) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	kind := uint32(n.typ) << 12 // DT_* are the type bits of a mode
+	var st unix.Stat_t
+	if n.typ == unix.DT_UNKNOWN || n.typ == unix.DT_CHR {
+		if err := unix.Fstatat(m.src.fd(), n.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("stat %q: %w", m.full(n.name), err)
+		}
+		kind = st.Mode & unix.S_IFMT
+	}
+	if kind == unix.S_IFDIR {
+		return m.subdir(ctx, n.name)
+	}
+	if err := m.leaf(ctx, n.name); err != nil {
+		return err
+	}
+	if kind == unix.S_IFCHR && st.Rdev == 0 {
+		return m.expectWhiteouts()
+	}
+	return nil
+}
+
+// expectWhiteouts marks the directory being visited as copied up from somewhere. Without that, the kernel lists whiteouts as
+// names in a directory that only one layer has, which is what merging may have made of this one
+// (Documentation/filesystems/overlayfs.rst; fs/overlayfs/inode.c, "non-merge dir that may have whiteouts").
+func (m *merger) expectWhiteouts() error {
+	if err := unix.Fsetxattr(m.dst.fd(), m.overlay+"origin", nil, 0); err != nil {
+		return fmt.Errorf("mark %q copied up: %w", m.path, err)
+	}
+	return nil
+}
+
+// subdir merges a directory of the one being visited.
+func (m *merger) subdir(ctx context.Context, name string) error {
+	hidden, err := m.makeDir(name)
+	if err != nil {
+		return fmt.Errorf("make directory %q: %w", m.full(name), err)
+	}
+	var st unix.Stat_t
+	if err := m.dst.push(name, &st); err != nil {
+		return fmt.Errorf("open %q: %w", m.full(name), err)
+	}
+	if err := m.src.push(name, &st); err != nil {
+		return fmt.Errorf("open %q: %w", m.full(name), err)
+	}
+	parent := len(m.path)
+	m.path = append(append(m.path, name...), '/')
+	if err := m.dir(ctx, &st, hidden); err != nil {
+		return err
+	}
+	m.path = m.path[:parent]
+	if err := errors.Join(m.src.pop(), m.dst.pop()); err != nil {
+		return fmt.Errorf("leave %q: %w", m.full(name), err)
+	}
+	return nil
+}
+
+// makeDir makes a directory in dst if there is none. What else had the name, a file or a whiteout, hides all lower layers
+// from the new directory, which only an opaque mark goes on doing: that is what hidden says.
+func (m *merger) makeDir(name string) (hidden bool, err error) {
+	err = unix.Mkdirat(m.dst.fd(), name, 0o700)
+	if err != unix.EEXIST {
+		return false, err
+	}
+	err = unix.Unlinkat(m.dst.fd(), name, 0)
+	if err == unix.EISDIR {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, unix.Mkdirat(m.dst.fd(), name, 0o700)
+}
+
+// leaf links what isn't a directory, whiteouts too, in place of whatever has the name in dst.
+func (m *merger) leaf(ctx context.Context, name string) error {
+	if strings.HasPrefix(name, whiteoutPrefix) {
+		return fmt.Errorf("merge %q: %w", m.full(name), ErrReservedName)
+	}
+	err := m.link(m.src.fd(), name, m.dst.fd())
+	if err == unix.EEXIST {
+		if err := m.remove(ctx, name); err != nil {
+			return err
+		}
+		err = m.link(m.src.fd(), name, m.dst.fd())
+	}
+	if err == unix.EMLINK {
+		err = m.copy(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("link %q: %w", m.full(name), err)
+	}
+	return nil
+}
+
+// remove takes a name and all below it away from dst.
+func (m *merger) remove(ctx context.Context, name string) error {
+	err := unix.Unlinkat(m.dst.fd(), name, 0)
+	if err == unix.EISDIR {
+		var st unix.Stat_t
+		if err := m.dst.push(name, &st); err != nil {
+			return fmt.Errorf("open %q: %w", m.full(name), err)
+		}
+		if err := m.clear(ctx); err != nil {
+			return err
+		}
+		if err := m.dst.pop(); err != nil {
+			return fmt.Errorf("leave %q: %w", m.full(name), err)
+		}
+		err = unix.Unlinkat(m.dst.fd(), name, unix.AT_REMOVEDIR)
+	}
+	if err != nil {
+		return fmt.Errorf("remove %q: %w", m.full(name), err)
+	}
+	return nil
+}
+
+// clear empties the directory being visited in dst.
+func (m *merger) clear(ctx context.Context) error {
+	names, err := readNames(m.dst.fd(), m.buf)
+	if err != nil {
+		return fmt.Errorf("list %q: %w", m.path, err)
+	}
+	for _, n := range names {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := m.remove(ctx, n.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// full is the path of a name in the directory being visited, for messages.
+func (m *merger) full(name string) string { return string(m.path) + name }

@@ -1,0 +1,231 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	whiteoutPrefix = ".wh."
+	opaqueName     = ".wh..wh..opq"
+	rootName       = "./"
+	permMask       = 0o7777
+)
+
+// Read walks an overlay diff directory and returns what its layer is, feeding the writers of o on the way. The tree must not
+// change meanwhile. Errors name the path they are about. When Read returns, nothing it started is running.
+func Read(ctx context.Context, dir string, o Options) (Result, error) {
+	return derive(ctx, dir, o, func(ctx context.Context, r *reader) error {
+		r.overlay = o.OverlayXattr
+		a, err := r.root(ctx)
+		if err != nil {
+			return err
+		}
+		if a.opaque {
+			if err := r.mark(ctx, opaqueName); err != nil {
+				return err
+			}
+		}
+		return r.children(ctx)
+	})
+}
+
+// ReadRootAttr returns the attributes of a layer's root directory, for Options.ParentRoot of the layers above it.
+func ReadRootAttr(dir string) (RootAttr, error) {
+	d, err := openDirs(dir)
+	if err != nil {
+		return RootAttr{}, err
+	}
+	defer d.close()
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd(), &st); err != nil {
+		return RootAttr{}, fmt.Errorf("stat %q: %w", dir, err)
+	}
+	var x xattrReader
+	a, err := x.read(xattrFile{fd: d.fd()}, "")
+	if err != nil {
+		return RootAttr{}, fmt.Errorf("read %q: %w", dir, err)
+	}
+	return rootAttr(&st, a), nil
+}
+
+func rootAttr(st *unix.Stat_t, a attrs) RootAttr {
+	attr := RootAttr{Mode: st.Mode & permMask, UID: st.Uid, GID: st.Gid}
+	for _, x := range a.stored {
+		if attr.Xattrs == nil {
+			attr.Xattrs = map[string]string{}
+		}
+		attr.Xattrs[x.name] = x.value
+	}
+	return attr
+}
+
+func (a RootAttr) equal(b RootAttr) bool {
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
+}
+
+// derive sets up the stream, has walk fill it, and returns the result.
+func derive(ctx context.Context, dir string, o Options, walk func(context.Context, *reader) error) (Result, error) {
+	// A context that is done stops even a layer too small for the checks on the way.
+	if err := context.Cause(ctx); err != nil {
+		return Result{}, err
+	}
+	d, err := openDirs(dir)
+	if err != nil {
+		return Result{}, err
+	}
+	defer d.close()
+	diffID, content := newDiffIDSink(), newContentSink(o.TarSplit)
+	sinks := []sink{diffID, content}
+	if o.Tar != nil {
+		sinks = append(sinks, &tarSink{w: o.Tar})
+	}
+	out, ctx := newStream(ctx, sinks...)
+	defer out.close()
+	r := &reader{o: &o, dirs: d, out: out, links: map[fileID]hardLink{}, empty: true}
+	if err := walk(ctx, r); err != nil {
+		return Result{}, err
+	}
+	if err := out.finish(ctx); err != nil {
+		return Result{}, err
+	}
+	return Result{
+		DiffID:  diffID.digest(),
+		Size:    diffID.size,
+		Content: content.digest(),
+		Empty:   r.empty,
+		UIDs:    r.uids.sorted(),
+		GIDs:    r.gids.sorted(),
+	}, nil
+}
+
+// reader turns a tree into entries.
+type reader struct {
+	o       *Options
+	overlay string // prefix of overlay's marks; empty: the tree has none
+	dirs    *dirs
+	out     *stream
+	path    []byte // of the directory being visited, with a trailing slash; empty: the root
+	links   map[fileID]hardLink
+	uids    idSet
+	gids    idSet
+	xattrs  xattrReader
+	dirBuf  []byte
+	empty   bool
+}
+
+// hardLink is the first name of a file that has others.
+type hardLink struct {
+	name string
+	left uint64 // names not seen yet, perhaps outside the layer
+}
+
+// idSet collects IDs; most entries have the same as the one before.
+type idSet struct {
+	ids  map[uint32]struct{}
+	last uint32
+}
+
+func (s *idSet) add(id uint32) {
+	if s.ids == nil {
+		s.ids = map[uint32]struct{}{}
+	} else if id == s.last {
+		return
+	}
+	s.last = id
+	s.ids[id] = struct{}{}
+}
+
+func (s *idSet) sorted() []uint32 { return slices.Sorted(maps.Keys(s.ids)) }
+
+// root emits the root directory if it differs from the parent layer's.
+func (r *reader) root(ctx context.Context) (attrs, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(r.dirs.fd(), &st); err != nil {
+		return attrs{}, fmt.Errorf("stat layer root: %w", err)
+	}
+	a, err := r.xattrs.read(xattrFile{fd: r.dirs.fd()}, r.overlay)
+	if err != nil {
+		return attrs{}, fmt.Errorf("read layer root: %w", err)
+	}
+	if r.o.ParentRoot == nil || rootAttr(&st, a).equal(*r.o.ParentRoot) {
+		return a, nil
+	}
+	return a, r.emit(ctx, &st, entry{name: []byte(rootName), typ: typeDir, xattrs: a.stored}, nil)
+}
+
+// children emits all that is in the directory being visited.
+func (r *reader) children(ctx context.Context) error {
+	if r.dirBuf == nil {
+		r.dirBuf = make([]byte, 64<<10)
+	}
+	names, err := readNames(r.dirs.fd(), r.dirBuf)
+	if err != nil {
+		return fmt.Errorf("list %q: %w", r.path, err)
+	}
+	for _, n := range names {
+		if err := r.child(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// child emits a name of the directory being visited and all below it.
+func (r *reader) child(ctx context.Context, n dirent) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if strings.HasPrefix(n.name, whiteoutPrefix) {
+		return fmt.Errorf("read %q: %w", r.full(n.name), ErrReservedName)
+	}
+	switch n.typ {
+	case unix.DT_REG:
+		return r.file(ctx, n.name)
+	case unix.DT_DIR:
+		return r.dir(ctx, n.name, r.subtree)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(r.dirs.fd(), n.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("stat %q: %w", r.full(n.name), err)
+	}
+	return r.stated(ctx, n.name, &st, r.subtree)
+}
+
+// stated emits a name whose type has been looked up; below goes on in a directory.
+func (r *reader) stated(ctx context.Context, name string, st *unix.Stat_t, below belowFunc) error {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return r.file(ctx, name)
+	case unix.S_IFDIR:
+		return r.dir(ctx, name, below)
+	case unix.S_IFSOCK:
+		return nil
+	case unix.S_IFCHR:
+		if st.Rdev == 0 {
+			return r.whiteout(ctx, name)
+		}
+	}
+	return r.special(ctx, name, st)
+}
+
+// belowFunc goes on inside a directory whose entry has been emitted.
+type belowFunc func(ctx context.Context, opaque bool) error
+
+// subtree emits what a directory of the diff holds.
+func (r *reader) subtree(ctx context.Context, opaque bool) error {
+	if opaque {
+		if err := r.mark(ctx, opaqueName); err != nil {
+			return err
+		}
+	}
+	return r.children(ctx)
+}
+
+// full is the path of a name in the directory being visited, for messages.
+func (r *reader) full(name string) string { return string(r.path) + name }

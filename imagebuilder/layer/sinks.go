@@ -1,0 +1,175 @@
+package layer
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/zeebo/blake3"
+)
+
+// diffIDSink hashes the stream.
+type diffIDSink struct {
+	hash hash.Hash
+	size int64
+}
+
+var _ sink = (*diffIDSink)(nil)
+
+func newDiffIDSink() *diffIDSink { return &diffIDSink{hash: sha256.New()} }
+
+func (s *diffIDSink) consume(c *chunk) error {
+	s.size += int64(len(c.buf))
+	_, err := s.hash.Write(c.buf)
+	return err
+}
+
+func (s *diffIDSink) finish() error { return nil }
+
+func (s *diffIDSink) digest() digest.Digest {
+	return digest.NewDigest(digest.SHA256, s.hash)
+}
+
+// tarSink writes the stream.
+type tarSink struct{ w io.Writer }
+
+var _ sink = (*tarSink)(nil)
+
+func (s *tarSink) consume(c *chunk) error {
+	if _, err := s.w.Write(c.buf); err != nil {
+		return fmt.Errorf("write layer tar: %w", err)
+	}
+	return nil
+}
+
+func (s *tarSink) finish() error { return nil }
+
+const (
+	// contentDomain separates content digests from all other uses of the hash, and from those of other versions of the encoding.
+	contentDomain = "cooper layer content 1\x00"
+	// contentPiece is how much data is hashed at a time: small enough to be still in the nearest cache for the second hash.
+	contentPiece = 32 << 10
+)
+
+// contentSink hashes what entries hold, and describes the stream as tar-split if split isn't nil.
+type contentSink struct {
+	hash  *blake3.Hasher
+	split *splitWriter
+	left  int64 // data of the current entry still to come
+	crc   uint64
+	name  []byte // of the current entry
+	size  int64  // of the current entry
+}
+
+var _ sink = (*contentSink)(nil)
+
+func newContentSink(tarSplit io.Writer) *contentSink {
+	s := &contentSink{hash: blake3.New()}
+	_, _ = s.hash.WriteString(contentDomain) // a hash never fails
+	if tarSplit != nil {
+		s.split = &splitWriter{w: bufio.NewWriterSize(tarSplit, 64<<10)}
+	}
+	return s
+}
+
+func (s *contentSink) consume(c *chunk) error {
+	buf, meta := c.buf, c.meta
+	for _, o := range c.ops {
+		var err error
+		switch o.kind {
+		case opFrame:
+			if s.split != nil {
+				s.split.frame(buf[:o.n])
+			}
+			buf = buf[o.n:]
+		case opData:
+			err = s.data(buf[:o.n])
+			buf = buf[o.n:]
+		case opEntry:
+			err = s.entry(meta[:o.n], o)
+			meta = meta[o.n:]
+		}
+		if err != nil {
+			return fmt.Errorf("write tar-split: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *contentSink) entry(canonical []byte, o op) error {
+	_, _ = s.hash.Write(canonical)
+	s.left, s.size, s.crc = o.size, o.size, 0
+	if s.split == nil {
+		return nil
+	}
+	s.name = append(s.name[:0], canonical[4:4+o.name]...)
+	if err := s.split.segment(); err != nil {
+		return err
+	}
+	if o.size == 0 {
+		return s.split.file(s.name, 0, 0)
+	}
+	return nil
+}
+
+func (s *contentSink) data(p []byte) error {
+	s.left -= int64(len(p))
+	for len(p) > 0 {
+		piece := p[:min(len(p), contentPiece)]
+		p = p[len(piece):]
+		if s.split != nil {
+			s.crc = crcISO(s.crc, piece)
+		}
+		_, _ = s.hash.Write(piece)
+	}
+	if s.left > 0 || s.split == nil {
+		return nil
+	}
+	return s.split.file(s.name, s.size, s.crc)
+}
+
+func (s *contentSink) finish() error {
+	if s.split == nil {
+		return nil
+	}
+	if err := s.split.segment(); err != nil {
+		return fmt.Errorf("write tar-split: %w", err)
+	}
+	if err := s.split.w.Flush(); err != nil {
+		return fmt.Errorf("write tar-split: %w", err)
+	}
+	return nil
+}
+
+// digest wraps the fast hash in SHA-256, since that is what everybody who checks a digest knows.
+func (s *contentSink) digest() digest.Digest {
+	return digest.FromBytes(s.hash.Sum([]byte(contentDomain)))
+}
+
+// appendCanonical appends the encoding of an entry that content digests are made of: every field but the time, strings and
+// lists preceded by their lengths, so that no two different entries look alike. The entry's data follows it in the hash.
+func appendCanonical(dst []byte, e *entry) []byte {
+	le := binary.LittleEndian
+	dst = le.AppendUint32(dst, uint32(len(e.name))) // first, since contentSink takes the name from here
+	dst = append(dst, e.name...)
+	dst = append(dst, e.typ)
+	for _, v := range [...]uint32{e.mode, e.uid, e.gid, e.major, e.minor} {
+		dst = le.AppendUint32(dst, v)
+	}
+	dst = appendString(dst, e.link)
+	dst = le.AppendUint32(dst, uint32(len(e.xattrs)))
+	for _, x := range e.xattrs {
+		dst = appendString(dst, x.name)
+		dst = appendString(dst, x.value)
+	}
+	return le.AppendUint64(dst, uint64(e.size))
+}
+
+func appendString(dst []byte, s string) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(s)))
+	return append(dst, s...)
+}

@@ -1,0 +1,236 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// chunkSize is how much of the stream is handed on at a time: much more than what a hand-over costs, and small enough that
+	// the consumers find it in the processor's cache.
+	chunkSize = 256<<10 - blockSize
+	// maxChunks bounds what is in flight to 2 MiB.
+	maxChunks = 8
+)
+
+// A chunk is a piece of the stream, cut at no particular place, with what its consumers must know about it.
+type chunk struct {
+	buf  []byte
+	meta []byte // names and canonical encodings that ops point into
+	ops  []op
+	refs atomic.Int32 // consumers that still need it
+}
+
+type opKind uint8
+
+const (
+	opFrame opKind = iota // n bytes of the stream: headers, padding, trailer
+	opData                // n bytes of the stream: content of the latest entry
+	opEntry               // no bytes: the header of an entry is complete
+)
+
+// An op describes the next part of a chunk.
+type op struct {
+	kind opKind
+	n    int   // length in buf; for opEntry in meta
+	name int   // opEntry: length of the name, which follows the canonical encoding's length field
+	size int64 // opEntry: length of the data to come
+}
+
+// A sink takes the chunks of a stream in order. It doesn't keep or change them.
+type sink interface {
+	consume(c *chunk) error
+	finish() error // after the last chunk
+}
+
+// A stream takes entries and data from one goroutine and feeds every byte to all sinks, each in its own goroutine once
+// there is more than one chunk.
+type stream struct {
+	sinks  []sink
+	queues []chan *chunk // nil until the first chunk is handed over
+	free   chan *chunk
+	cur    *chunk
+	made   int
+	head   headerWriter
+	wait   sync.WaitGroup
+	cancel context.CancelCauseFunc // told of the first error of a sink
+}
+
+// newStream returns a stream and the context to use with it, which ends with the first error of a sink. Whatever happens,
+// the caller ends with close.
+func newStream(ctx context.Context, sinks ...sink) (*stream, context.Context) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &stream{sinks: sinks, free: make(chan *chunk, maxChunks), cancel: cancel}
+	s.cur = s.newChunk()
+	return s, ctx
+}
+
+func (s *stream) newChunk() *chunk {
+	s.made++
+	// One byte more than is handed on, so that reading the last piece of a file can find that it has grown.
+	return &chunk{buf: make([]byte, 0, chunkSize+blockSize)}
+}
+
+// begin adds the header of an entry. If its size isn't 0, the data follows in calls of reserve and commit, then end.
+func (s *stream) begin(ctx context.Context, e *entry) error {
+	head, err := s.head.encode(e)
+	if err != nil {
+		return err
+	}
+	if err := s.frame(ctx, head); err != nil {
+		return err
+	}
+	c := s.cur
+	start := len(c.meta)
+	c.meta = appendCanonical(c.meta, e)
+	c.ops = append(c.ops, op{kind: opEntry, n: len(c.meta) - start, name: len(e.name), size: e.size})
+	return nil
+}
+
+// end pads the data of an entry to a full block.
+func (s *stream) end(ctx context.Context, size int64) error {
+	return s.frame(ctx, zeros[:padding(size)])
+}
+
+func (s *stream) frame(ctx context.Context, b []byte) error {
+	for len(b) > 0 {
+		room, err := s.room(ctx)
+		if err != nil {
+			return err
+		}
+		n := min(room, len(b))
+		s.cur.buf = append(s.cur.buf, b[:n]...)
+		s.cur.add(opFrame, n)
+		b = b[n:]
+	}
+	return nil
+}
+
+// reserve returns memory for up to n bytes of data, at least one, and one byte behind them that commit must not count.
+func (s *stream) reserve(ctx context.Context, n int64) ([]byte, error) {
+	room, err := s.room(ctx)
+	if err != nil {
+		return nil, err
+	}
+	used := len(s.cur.buf)
+	return s.cur.buf[used : used+int(min(int64(room), n))+1], nil
+}
+
+// commit adds the first n bytes of what reserve returned.
+func (s *stream) commit(n int) {
+	s.cur.buf = s.cur.buf[:len(s.cur.buf)+n]
+	s.cur.add(opData, n)
+}
+
+// add notes n more bytes, joining them to the part before if it is of the same kind.
+func (c *chunk) add(kind opKind, n int) {
+	if last := len(c.ops) - 1; last >= 0 && c.ops[last].kind == kind {
+		c.ops[last].n += n
+		return
+	}
+	c.ops = append(c.ops, op{kind: kind, n: n})
+}
+
+// room returns how many bytes the current chunk takes, after handing it over if it was full.
+func (s *stream) room(ctx context.Context) (int, error) {
+	if room := chunkSize - len(s.cur.buf); room > 0 {
+		return room, nil
+	}
+	s.handOver()
+	select {
+	case s.cur = <-s.free:
+	default:
+		if s.made < maxChunks {
+			s.cur = s.newChunk()
+			break
+		}
+		select {
+		case s.cur = <-s.free:
+		case <-ctx.Done():
+		}
+	}
+	// A sink that failed goes on taking chunks, so that is asked for here too.
+	if err := context.Cause(ctx); err != nil {
+		return 0, err
+	}
+	return chunkSize, nil
+}
+
+// handOver gives the current chunk to every sink.
+func (s *stream) handOver() {
+	if s.queues == nil {
+		s.start()
+	}
+	s.cur.refs.Store(int32(len(s.queues)))
+	for _, q := range s.queues {
+		q <- s.cur // never blocks: the queue has room for all chunks there are
+	}
+	s.cur = nil
+}
+
+func (s *stream) start() {
+	for _, k := range s.sinks {
+		q := make(chan *chunk, maxChunks)
+		s.queues = append(s.queues, q)
+		s.wait.Go(func() { s.run(k, q) })
+	}
+}
+
+func (s *stream) run(k sink, q <-chan *chunk) {
+	var err error
+	for c := range q {
+		if err == nil {
+			if err = k.consume(c); err != nil {
+				s.cancel(err)
+			}
+		}
+		if c.refs.Add(-1) == 0 {
+			c.buf, c.meta, c.ops = c.buf[:0], c.meta[:0], c.ops[:0]
+			s.free <- c // never blocks, for the same reason
+		}
+	}
+}
+
+// finish adds the trailer and returns when all sinks have everything.
+func (s *stream) finish(ctx context.Context) error {
+	if err := s.frame(ctx, zeros[:]); err != nil {
+		return err
+	}
+	if s.queues == nil {
+		// A small layer isn't worth a goroutine.
+		for _, k := range s.sinks {
+			if err := k.consume(s.cur); err != nil {
+				return err
+			}
+		}
+	} else {
+		s.handOver()
+		s.drain()
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+	}
+	for _, k := range s.sinks {
+		if err := k.finish(); err != nil {
+			return fmt.Errorf("finish layer: %w", err)
+		}
+	}
+	return nil
+}
+
+// drain waits until the sinks have taken all chunks.
+func (s *stream) drain() {
+	for _, q := range s.queues {
+		close(q)
+	}
+	s.queues = nil
+	s.wait.Wait()
+}
+
+// close stops the sinks and waits for them; it may follow finish.
+func (s *stream) close() {
+	s.drain()
+	s.cancel(nil)
+}
