@@ -1,0 +1,69 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Key names a record: 64 hex digits.
+type Key string
+
+// format is part of every key; it changes when what a record means changes.
+const format = "cooper/1"
+
+// A KeyBuilder makes a Key of named parts. No two different sequences of parts give the same key.
+type KeyBuilder struct{ h hash.Hash }
+
+// NewKey starts a key of a kind, such as "run" or "copy".
+func NewKey(kind string) *KeyBuilder {
+	b := &KeyBuilder{h: sha256.New()}
+	return b.Add(format, kind)
+}
+
+// Add puts a part's name and its values into the key.
+func (b *KeyBuilder) Add(name string, values ...string) *KeyBuilder {
+	b.text(name)
+	b.number(uint64(len(values)))
+	for _, v := range values {
+		b.text(v)
+	}
+	return b
+}
+
+func (b *KeyBuilder) text(s string) {
+	b.number(uint64(len(s)))
+	b.h.Write([]byte(s))
+}
+
+func (b *KeyBuilder) number(n uint64) {
+	var buf [8]byte
+	binary.LittleEndian.PutUint64(buf[:], n)
+	b.h.Write(buf[:])
+}
+
+// Key is the key of the parts so far; more can be added afterwards for another.
+func (b *KeyBuilder) Key() Key { return Key(hex.EncodeToString(b.h.Sum(nil))) }
+
+// ContentID names the content of a root file system: what is in it, without times. The empty root's is "".
+type ContentID string
+
+// Above is the content ID of a layer with this content on top of a root file system.
+func (c ContentID) Above(content digest.Digest) ContentID {
+	return ContentID(NewKey("content").Add("below", string(c)).Add("layer", content.String()).Key())
+}
+
+// ImageContentID is the content ID of an image's root file system, by its diffIDs, bottom first.
+func ImageContentID(diffIDs []digest.Digest) ContentID {
+	if len(diffIDs) == 0 {
+		return ""
+	}
+	b := NewKey("image")
+	for _, d := range diffIDs {
+		b.Add("layer", d.String())
+	}
+	return ContentID(b.Key())
+}

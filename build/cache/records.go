@@ -1,0 +1,143 @@
+package cache
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// Layer is a layer as a record names it: its ID in the store and its identity.
+type Layer struct {
+	ID     string        `json:"id"`
+	Parent string        `json:"parent,omitempty"`
+	DiffID digest.Digest `json:"diffID"`
+	Size   int64         `json:"size"`
+}
+
+// A Record tells what came of a step.
+type Record struct {
+	// Layer is what the step added; nil if it changed nothing.
+	Layer *Layer `json:"layer,omitempty"`
+	// Content is the digest of what the layer holds, without times.
+	Content digest.Digest `json:"content,omitempty"`
+	// Created is when the step was run, and Took how long it ran.
+	Created time.Time     `json:"created"`
+	Took    time.Duration `json:"took"`
+	// Step is the step's text, for people.
+	Step string `json:"step,omitempty"`
+}
+
+// Cache is a directory of records. It is safe for concurrent use, by several processes too.
+type Cache struct{ dir string }
+
+// Open opens the cache in a directory, which is made if it isn't there.
+func Open(dir string) (*Cache, error) {
+	for _, sub := range []string{steps, shapes, locks} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, fmt.Errorf("open cache: %w", err)
+		}
+	}
+	return &Cache{dir: dir}, nil
+}
+
+const (
+	steps  = "steps"
+	shapes = "shapes"
+	locks  = "locks"
+)
+
+func (c *Cache) path(kind string, k Key) string {
+	return filepath.Join(c.dir, kind, string(k[:2]), string(k[2:]))
+}
+
+// Get returns the record under a key, nil if there is none. A record that can't be read counts as none: the step is
+// run again and writes it anew.
+func (c *Cache) Get(k Key) *Record {
+	raw, err := os.ReadFile(c.path(steps, k))
+	if err != nil {
+		return nil
+	}
+	r := new(Record)
+	if json.Unmarshal(raw, r) != nil || r.Created.IsZero() {
+		return nil
+	}
+	return r
+}
+
+// Put stores a record under a key, in place of what was there.
+func (c *Cache) Put(k Key, r Record) error {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write cache record: %w", err)
+	}
+	if err := writeFile(c.path(steps, k), raw); err != nil {
+		return fmt.Errorf("write cache record: %w", err)
+	}
+	return nil
+}
+
+// writeFile replaces a file as a whole. It isn't synced: a record lost in a crash costs a step, and one that isn't
+// whole doesn't parse.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+			f, err = os.CreateTemp(filepath.Dir(path), ".new-")
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// Seen tells whether a step of this shape (all that is known before its parent is) was ever recorded. If it wasn't,
+// there is no record to wait for.
+func (c *Cache) Seen(shape Key) bool {
+	_, err := os.Lstat(c.path(shapes, shape))
+	return err == nil
+}
+
+// MarkSeen makes Seen true for a shape.
+func (c *Cache) MarkSeen(shape Key) error {
+	if c.Seen(shape) {
+		return nil
+	}
+	if err := writeFile(c.path(shapes, shape), nil); err != nil {
+		return fmt.Errorf("write cache record: %w", err)
+	}
+	return nil
+}
+
+// Lock takes a lock that other builds of this store see too, and returns the function that gives it back. It is held
+// for the few milliseconds of a commit.
+func (c *Cache) Lock(k Key) (unlock func() error, err error) {
+	// 256 lock files serve all keys: two keys that share one only wait for each other.
+	f, err := os.OpenFile(filepath.Join(c.dir, locks, string(k[:2])), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock cache: %w", err)
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock cache: %w", err), f.Close())
+	}
+	return f.Close, nil
+}

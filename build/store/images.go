@@ -1,0 +1,208 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/pkg/shortnames"
+	"go.podman.io/image/v5/types"
+	"go.podman.io/storage"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
+)
+
+// FoundImage is an image of the store: what a stage needs of it, and its layers, bottom first.
+type FoundImage struct {
+	imagebuilder.Base
+	Layers []Layer
+}
+
+// FindImage looks for an image by ID (12 hex digits or more), by full name, or by short name: localhost first, then
+// as registries.conf says. The error is ErrNoImage if there is none.
+func (s *Store) FindImage(name string) (FoundImage, error) {
+	img, found, err := s.lookUp(name)
+	if err != nil {
+		return FoundImage{}, err
+	}
+	config, err := s.imageConfig(img)
+	if err != nil {
+		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
+	}
+	parsed, err := imagebuilder.ParseImage(config)
+	if err != nil {
+		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
+	}
+	layers, err := s.Chain(img.TopLayer)
+	if err != nil {
+		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
+	}
+	if len(layers) != len(parsed.DiffIDs) {
+		return FoundImage{}, fmt.Errorf("read image %s: its config names %d layers, the store has %d", name, len(parsed.DiffIDs), len(layers))
+	}
+	for i := range layers {
+		layers[i].DiffID = parsed.DiffIDs[i]
+	}
+	return FoundImage{
+		Base:   imagebuilder.Base{ID: img.ID, Name: found, Digest: img.Digest, Image: parsed, Config: config},
+		Layers: layers,
+	}, nil
+}
+
+func (s *Store) lookUp(name string) (*storage.Image, string, error) {
+	for _, candidate := range candidates(name) {
+		img, err := s.store.Image(candidate)
+		if err == nil {
+			return img, candidate, nil
+		}
+		if !errors.Is(err, storage.ErrImageUnknown) {
+			return nil, "", fmt.Errorf("look up image %s: %w", candidate, err)
+		}
+	}
+	return nil, "", fmt.Errorf("%s: %w", name, ErrNoImage)
+}
+
+// candidates are the names an image may have in the store, likeliest first.
+func candidates(name string) []string {
+	if bare, ok := strings.CutPrefix(name, "sha256:"); ok && len(bare) == digest.SHA256.Size()*2 {
+		return []string{bare}
+	}
+	var names []string
+	if resolved, err := shortnames.ResolveLocally(&types.SystemContext{}, name); err == nil {
+		for _, r := range resolved {
+			names = append(names, r.String())
+		}
+	}
+	return append(names, name)
+}
+
+func (s *Store) imageConfig(img *storage.Image) ([]byte, error) {
+	raw, err := s.store.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	m, err := manifest.FromBlob(raw, manifest.GuessMIMEType(raw))
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	d := m.ConfigInfo().Digest
+	if err := d.Validate(); err != nil {
+		return nil, fmt.Errorf("config digest: %w", err)
+	}
+	config, err := s.store.ImageBigData(img.ID, d.String())
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	if d.Algorithm().FromBytes(config) != d {
+		return nil, errors.New("config does not have the digest that the manifest gives it")
+	}
+	return config, nil
+}
+
+// ImageRecord is an image to be put into the store. Names are full references; one that another image has is taken
+// from it. Layers are bottom first.
+type ImageRecord struct {
+	Config  []byte
+	Layers  []Layer
+	Names   []string
+	Created time.Time
+}
+
+// PutImage records an image whose layers are in the store and returns its ID, the hex digits of the config's digest,
+// with the manifest's digest. An image that is there already gets the names.
+func (s *Store) PutImage(r ImageRecord) (id string, manifestDigest digest.Digest, err error) {
+	raw, err := localManifest(r)
+	if err != nil {
+		return "", "", err
+	}
+	manifestDigest = digest.FromBytes(raw)
+	configDigest := digest.FromBytes(r.Config)
+	top := ""
+	if n := len(r.Layers); n > 0 {
+		top = r.Layers[n-1].ID
+	}
+	_, err = s.store.CreateImage(configDigest.Encoded(), nil, top, "{}", &storage.ImageOptions{
+		CreationDate: r.Created,
+		Digest:       manifestDigest,
+		BigData: []storage.ImageBigDataOption{
+			{Key: configDigest.String(), Data: r.Config, Digest: configDigest},
+			{Key: storage.ImageDigestManifestBigDataNamePrefix + "-" + manifestDigest.String(), Data: raw, Digest: manifestDigest},
+			{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: manifestDigest},
+		},
+	})
+	if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
+		return "", "", fmt.Errorf("record image: %w", err)
+	}
+	if len(r.Names) > 0 {
+		if err := s.store.AddNames(configDigest.Encoded(), r.Names); err != nil {
+			return "", "", fmt.Errorf("tag image: %w", err)
+		}
+	}
+	return configDigest.Encoded(), manifestDigest, nil
+}
+
+func localManifest(r ImageRecord) ([]byte, error) {
+	m := ocispec.Manifest{
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(r.Config), Size: int64(len(r.Config))},
+		Layers:    []ocispec.Descriptor{},
+	}
+	m.SchemaVersion = 2
+	for _, l := range r.Layers {
+		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: l.DiffID, Size: l.Size})
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	return raw, nil
+}
+
+// HasImage tells whether the store has an image with this full ID.
+func (s *Store) HasImage(id string) bool {
+	img, err := s.store.Image(id)
+	return err == nil && img.ID == id
+}
+
+// NormalizeName makes a full reference of a name given to -t: a tag is added if there is none, and "localhost/" if it
+// has no registry, as podman and buildah do.
+func NormalizeName(name string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", name, err)
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return "", fmt.Errorf("image name %q: a name to give can't have a digest", name)
+	}
+	if shortnames.IsShortName(name) {
+		if named, err = reference.ParseNormalizedNamed("localhost/" + name); err != nil {
+			return "", fmt.Errorf("image name %q: %w", name, err)
+		}
+	}
+	return reference.TagNameOnly(named).String(), nil
+}
+
+// MissingIDs are the container IDs of an image's layers that the store's user can't map; see Pull.
+type MissingIDs struct {
+	Image      string
+	UIDs, GIDs []uint32
+}
+
+func (e *MissingIDs) Error() string {
+	return fmt.Sprintf("image %s has files of UIDs %v and GIDs %v, which this user's ranges do not reach", e.Image, e.UIDs, e.GIDs)
+}
+
+// contextErr prefers the reason a context ended with to the error that followed from it.
+func contextErr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,91 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/archive"
+)
+
+// Layer is a committed layer. Parent is the ID of the one below, empty at the bottom. Size counts the bytes of the
+// uncompressed tar stream whose digest DiffID is.
+type Layer struct {
+	ID, Parent string
+	DiffID     digest.Digest
+	Size       int64
+}
+
+func fromStorage(l *storage.Layer) Layer {
+	return Layer{ID: l.ID, Parent: l.Parent, DiffID: l.UncompressedDigest, Size: l.UncompressedSize}
+}
+
+// Layer looks a layer up by its full ID; the error is ErrNoLayer if there is none.
+func (s *Store) Layer(id string) (Layer, error) {
+	l, err := s.store.Layer(id)
+	if errors.Is(err, storage.ErrLayerUnknown) || err == nil && l.ID != id {
+		return Layer{}, fmt.Errorf("layer %s: %w", id, ErrNoLayer)
+	}
+	if err != nil {
+		return Layer{}, fmt.Errorf("look up layer %s: %w", id, err)
+	}
+	return fromStorage(l), nil
+}
+
+// Chain is the layer with the ID and all those below it, bottom first. The chain of "" is empty.
+func (s *Store) Chain(top string) ([]Layer, error) {
+	var chain []Layer
+	for id := top; id != ""; {
+		l, err := s.Layer(id)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, l)
+		id = l.Parent
+	}
+	slices.Reverse(chain)
+	return chain, nil
+}
+
+// DiffDir is the directory that holds a layer's own files, for a store that stages. The caller opens it at once: a
+// layer of a store can be removed by its other users.
+func (s *Store) DiffDir(id string) (string, error) {
+	dir := filepath.Join(s.store.GraphRoot(), "overlay", id, "diff")
+	if _, err := os.Lstat(dir); err == nil {
+		return dir, nil
+	}
+	meta, err := s.driver.Metadata(id)
+	if err != nil {
+		return "", fmt.Errorf("locate layer %s: %w", id, err)
+	}
+	if meta["UpperDir"] == "" {
+		return "", fmt.Errorf("locate layer %s: %w", id, ErrNoLayer)
+	}
+	return meta["UpperDir"], nil
+}
+
+// LayerTar streams a layer's uncompressed tar, byte for byte as its DiffID says. The caller closes it.
+func (s *Store) LayerTar(l Layer) (io.ReadCloser, error) {
+	none := archive.Uncompressed
+	rc, err := s.store.Diff(l.Parent, l.ID, &storage.DiffOptions{Compression: &none})
+	if err != nil {
+		return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
+	}
+	return rc, nil
+}
+
+// RemoveLayer deletes a layer that nothing refers to. A layer that is still in use is left alone.
+func (s *Store) RemoveLayer(id string) error {
+	err := s.store.DeleteLayer(id)
+	switch {
+	case err == nil, errors.Is(err, storage.ErrLayerUnknown), errors.Is(err, storage.ErrLayerHasChildren),
+		errors.Is(err, storage.ErrLayerUsedByImage), errors.Is(err, storage.ErrLayerUsedByContainer):
+		return nil
+	}
+	return fmt.Errorf("remove layer %s: %w", id, err)
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/archive"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// ReadOptions say how a snapshot's digests are made.
+type ReadOptions struct {
+	Context context.Context //nolint:containedctx // it is the argument of one call, not kept
+	// Clamp limits modification times (SOURCE_DATE_EPOCH); nil: none.
+	Clamp *time.Time
+	// ParentRoot are the attributes of the root directory below.
+	ParentRoot *layer.RootAttr
+}
+
+// mounted is the portable snapshot: a writable layer of any driver, mounted by the driver, whose changes are found by
+// comparing it with its parent and written as an ordinary layer.
+type mounted struct {
+	store      *Store
+	id, parent string
+	dir        string
+	tar        *os.File
+	once       sync.Once
+	err        error
+}
+
+func (s *Store) prepareMounted(parent string) (Snapshot, error) {
+	l, err := s.store.CreateLayer("", parent, nil, "", true, &storage.LayerOptions{IDMappingOptions: hostIDs()})
+	if err != nil {
+		return nil, fmt.Errorf("prepare a layer: %w", err)
+	}
+	m := &mounted{store: s, id: l.ID, parent: parent}
+	if m.dir, err = s.store.Mount(l.ID, ""); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount a layer: %w", err), m.Remove())
+	}
+	return m, nil
+}
+
+// View mounts a layer to be read, through the driver. The caller calls the returned function when done.
+func (s *Store) View(id string) (dir string, unmount func() error, err error) {
+	if dir, err = s.store.Mount(id, ""); err != nil {
+		return "", nil, fmt.Errorf("mount layer %s: %w", id, err)
+	}
+	return dir, func() error {
+		if _, err := s.store.Unmount(id, false); err != nil {
+			return fmt.Errorf("unmount layer %s: %w", id, err)
+		}
+		return nil
+	}, nil
+}
+
+func (m *mounted) Dir() string   { return m.dir }
+func (m *mounted) Work() string  { return "" }
+func (m *mounted) Mounted() bool { return true }
+
+func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
+	changes, err := m.store.store.Changes(m.parent, m.id)
+	if err != nil {
+		return layer.Result{}, fmt.Errorf("compare layer with its parent: %w", err)
+	}
+	var changed, deleted []string
+	for _, c := range changes {
+		if c.Kind == archive.ChangeDelete {
+			deleted = append(deleted, c.Path)
+		} else {
+			changed = append(changed, c.Path)
+		}
+	}
+	slices.Sort(changed)
+	slices.Sort(deleted)
+	if m.tar, err = tempFile(filepath.Join(m.store.dir, "tmp")); err != nil {
+		return layer.Result{}, fmt.Errorf("read layer: %w", err)
+	}
+	return layer.ReadChanges(o.Context, m.dir, changed, deleted, layer.Options{
+		OverlayXattr: m.store.OverlayXattr(), Tar: m.tar, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
+	})
+}
+
+func (m *mounted) Commit(parent string) (Layer, error) {
+	if m.tar == nil {
+		return Layer{}, errors.New("commit layer: its digests have not been made")
+	}
+	if _, err := m.tar.Seek(0, io.SeekStart); err != nil {
+		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), m.Remove())
+	}
+	l, _, err := m.store.store.PutLayer("", parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()}, m.tar)
+	if err != nil {
+		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), m.Remove())
+	}
+	return fromStorage(l), m.Remove()
+}
+
+func (m *mounted) Remove() error {
+	m.once.Do(func() {
+		var errs []error
+		if m.tar != nil {
+			errs = append(errs, m.tar.Close())
+		}
+		if m.dir != "" {
+			_, err := m.store.store.Unmount(m.id, true)
+			errs = append(errs, err)
+		}
+		errs = append(errs, m.store.store.DeleteLayer(m.id))
+		if err := errors.Join(errs...); err != nil {
+			m.err = fmt.Errorf("remove layer: %w", err)
+		}
+	})
+	return m.err
+}
+
+func randomID() (string, error) {
+	b := make([]byte, 32)
+	if _, err := rand.Read(b); err != nil {
+		return "", fmt.Errorf("make a layer ID: %w", err)
+	}
+	return hex.EncodeToString(b), nil
+}
+
+// removeAll is os.RemoveAll for trees whose directories may be unreadable to their owner: overlay makes its work
+// directory with mode 0.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil {
+		return nil
+	}
+	walk := filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			return os.Chmod(path, 0o700) //nolint:gosec // G302: about to be deleted
+		}
+		return nil
+	})
+	if again := os.RemoveAll(dir); again != nil {
+		return errors.Join(err, walk, again)
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"go.podman.io/storage"
+	drivers "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/archive"
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// A Snapshot is a directory that a step writes to, until it is committed as a layer or removed.
+type Snapshot interface {
+	// Dir is where the step's files go: an overlay's upper directory if Mounted is false, the whole root file system of
+	// the step if it is true.
+	Dir() string
+	// Work is an empty directory on the same file system for the overlay's own use; empty if Mounted.
+	Work() string
+	Mounted() bool
+	// Read makes the digests of what the step did. The result is kept for Commit.
+	Read(o ReadOptions) (layer.Result, error)
+	// Commit makes the layer on top of the parent that Prepare was given, or on the one named if the snapshot isn't
+	// mounted. Read must have been called. The snapshot can't be used afterwards.
+	Commit(parent string) (Layer, error)
+	// Remove deletes the snapshot; after Commit it does nothing.
+	Remove() error
+}
+
+var (
+	_ Snapshot = (*staged)(nil)
+	_ Snapshot = (*mounted)(nil)
+)
+
+// Prepare makes a snapshot on top of a parent layer ("" for none). The parent's layer must be in the store already
+// if the store doesn't stage; otherwise it isn't looked at.
+func (s *Store) Prepare(parent string) (Snapshot, error) {
+	if !s.staging {
+		return s.prepareMounted(parent)
+	}
+	d := &stagingDiffer{}
+	out, err := s.store.PrepareStagedLayer(&drivers.ApplyDiffWithDifferOpts{}, d)
+	if err != nil {
+		return nil, fmt.Errorf("stage a layer: %w", err)
+	}
+	st := &staged{store: s, out: out, work: filepath.Join(d.scratch, "work")}
+	if err := os.Mkdir(st.work, 0o700); err != nil {
+		return nil, errors.Join(fmt.Errorf("stage a layer: %w", err), st.Remove())
+	}
+	return st, nil
+}
+
+// stagingDiffer only takes note of where the staged directory is: it is filled after PrepareStagedLayer has returned,
+// and stays locked against other processes' cleaning up until it is applied or removed.
+type stagingDiffer struct{ scratch string }
+
+func (d *stagingDiffer) ApplyDiff(_ string, _ *archive.TarOptions, o *drivers.DifferOptions) (drivers.DriverWithDifferOutput, error) {
+	d.scratch = o.StagingDirectory
+	return drivers.DriverWithDifferOutput{Differ: d}, nil
+}
+
+func (d *stagingDiffer) Close() error { return nil }
+
+var _ drivers.Differ = (*stagingDiffer)(nil)
+
+type staged struct {
+	store *Store
+	out   *drivers.DriverWithDifferOutput
+	work  string
+	once  sync.Once
+	err   error
+}
+
+func (st *staged) Dir() string   { return st.out.Target }
+func (st *staged) Work() string  { return st.work }
+func (st *staged) Mounted() bool { return false }
+
+func (st *staged) Read(o ReadOptions) (layer.Result, error) {
+	split, err := tempFile(filepath.Dir(st.out.Target))
+	if err != nil {
+		return layer.Result{}, fmt.Errorf("read layer: %w", err)
+	}
+	res, err := layer.Read(o.Context, st.out.Target, layer.Options{
+		OverlayXattr: st.store.OverlayXattr(), TarSplit: split, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
+	})
+	if err != nil {
+		return res, errors.Join(err, split.Close())
+	}
+	root, err := os.Lstat(st.out.Target)
+	if err != nil {
+		return res, errors.Join(err, split.Close())
+	}
+	mode := root.Mode()
+	st.out.RootDirMode = &mode
+	st.out.UncompressedDigest, st.out.Size = res.DiffID, res.Size
+	st.out.UIDs, st.out.GIDs = res.UIDs, res.GIDs
+	st.out.TarSplit = split
+	return res, nil
+}
+
+// tempFile makes a file without a name, or with one that is gone at once.
+func tempFile(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), filepath.Join(dir, "tar-split")), nil
+	}
+	f, err := os.CreateTemp(dir, "tar-split")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (st *staged) Commit(parent string) (Layer, error) {
+	if st.out.UncompressedDigest == "" {
+		return Layer{}, errors.New("commit layer: its digests have not been made")
+	}
+	scratch := filepath.Dir(st.out.Target)
+	id, err := randomID()
+	if err != nil {
+		return Layer{}, err
+	}
+	l, err := st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
+		ID: id, ParentLayer: parent, DiffOutput: st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
+		LayerOptions: &storage.LayerOptions{IDMappingOptions: hostIDs()},
+	})
+	if err != nil {
+		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), st.Remove())
+	}
+	// The rename took the directory and the lock; what is left is the overlay's work directory.
+	st.once.Do(func() { st.err = removeAll(scratch) })
+	return fromStorage(l), st.err
+}
+
+func (st *staged) Remove() error {
+	st.once.Do(func() {
+		if err := st.store.store.CleanupStagedLayer(st.out); err != nil {
+			st.err = errors.Join(fmt.Errorf("remove staged layer: %w", err), removeAll(filepath.Dir(st.out.Target)))
+		}
+	})
+	return st.err
+}
+
+// hostIDs says that the files' IDs need no change: what is on disk, seen from this process, is what the image says.
+func hostIDs() storage.LayerIDMappingOptions {
+	return storage.LayerIDMappingOptions{HostUIDMapping: true, HostGIDMapping: true}
+}

@@ -1,0 +1,239 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.podman.io/storage"
+	drivers "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/reexec"
+	"go.podman.io/storage/pkg/unshare"
+	"golang.org/x/sys/unix"
+)
+
+// Errors that callers tell apart.
+var (
+	// ErrNoImage says that no image of the store has the name.
+	ErrNoImage = errors.New("no such image in the store")
+	// ErrNoLayer says that the store has no such layer.
+	ErrNoLayer = errors.New("no such layer in the store")
+)
+
+// Options say which store to open. The zero value is the user's own store as storage.conf and the environment give it.
+type Options struct {
+	// Root holds the images and layers, RunRoot the short-lived state.
+	Root, RunRoot string
+	// Driver is a containers/storage driver name, such as overlay or vfs, and DriverOptions its options.
+	Driver        string
+	DriverOptions []string
+	// Portable forces the commit path that works with every driver.
+	Portable bool
+}
+
+// Store is an opened containers/storage with cooper's own records beside it.
+type Store struct {
+	store    storage.Store
+	driver   drivers.Driver
+	staging  bool
+	dir      string
+	trusted  bool
+	volatile bool
+}
+
+// HandleReexec runs the helper that containers/storage starts this binary for, if this process is one. It must be
+// called before anything else and tells whether it was.
+func HandleReexec() bool { return reexec.Init() }
+
+// Open opens the store, making it if it doesn't exist. What killed builds left behind is removed.
+func Open(o Options) (*Store, error) {
+	logrus.SetLevel(logrus.ErrorLevel)
+	opts, err := storage.DefaultStoreOptions()
+	if err != nil {
+		return nil, fmt.Errorf("read storage configuration: %w", err)
+	}
+	applyOptions(&opts, o)
+	st, err := storage.GetStore(opts)
+	if err != nil {
+		return nil, openError(opts, err)
+	}
+	s := &Store{store: st, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile}
+	if s.driver, err = st.GraphDriver(); err != nil {
+		return nil, openError(opts, err)
+	}
+	s.dir = filepath.Join(st.GraphRoot(), "cooper")
+	if err := os.MkdirAll(filepath.Join(s.dir, "tmp"), 0o700); err != nil {
+		return nil, openError(opts, err)
+	}
+	s.staging = !o.Portable && s.canStage(opts)
+	if err := s.removeStale(); err != nil {
+		return nil, fmt.Errorf("remove what an earlier build left: %w", err)
+	}
+	return s, nil
+}
+
+func applyOptions(opts *storage.StoreOptions, o Options) {
+	if o.Root != "" {
+		opts.GraphRoot = o.Root
+		if o.RunRoot == "" {
+			opts.RunRoot = filepath.Join(o.Root, "run")
+		}
+	}
+	if o.RunRoot != "" {
+		opts.RunRoot = o.RunRoot
+	}
+	if o.Driver != "" && o.Driver != opts.GraphDriverName {
+		opts.GraphDriverName = o.Driver
+		opts.GraphDriverOptions = nil
+	}
+	if len(o.DriverOptions) > 0 {
+		opts.GraphDriverOptions = o.DriverOptions
+	}
+	if opts.GraphDriverName == "" && len(opts.GraphDriverPriority) == 0 {
+		opts.GraphDriverName = usualDriver(opts.GraphRoot)
+	}
+}
+
+// usualDriver is the driver for a store that nothing is configured for: overlay, unless another tool has filled the store
+// with vfs. Older podmen do so without being told to; a store that holds both is refused by the library if it has to guess.
+func usualDriver(root string) string {
+	has := func(driver string) bool {
+		_, err := os.Lstat(filepath.Join(root, driver+"-layers", "layers.json"))
+		return err == nil
+	}
+	if has("vfs") && !has("overlay") {
+		return "vfs"
+	}
+	if _, err := os.Lstat(filepath.Join(root, "btrfs-layers")); err == nil {
+		return "" // not ours to choose
+	}
+	return "overlay"
+}
+
+// openError says which directory is at fault and what would help.
+func openError(opts storage.StoreOptions, err error) error {
+	switch {
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS):
+		return fmt.Errorf("open store: %w\nhint: %s and %s must be writable; --root and --runroot choose other directories",
+			err, opts.GraphRoot, opts.RunRoot)
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("open store: %w\nhint: the disk that holds %s is full", err, opts.GraphRoot)
+	case strings.Contains(err.Error(), "driver"):
+		return fmt.Errorf("open store %s: %w\nhint: --storage-driver must be the driver the store was made with", opts.GraphRoot, err)
+	}
+	return fmt.Errorf("open store %s: %w", opts.GraphRoot, err)
+}
+
+// canStage tells whether a step's directory can become a layer by a rename: only with the kernel's own overlay.
+func (s *Store) canStage(opts storage.StoreOptions) bool {
+	if s.store.GraphDriverName() != "overlay" || s.store.ImageStore() != "" {
+		return false
+	}
+	if _, ok := s.driver.(drivers.DriverWithDiffer); !ok {
+		return false
+	}
+	for _, o := range append(opts.GraphDriverOptions, s.store.GraphOptions()...) {
+		_, option, _ := strings.Cut(o, ".")
+		for _, refused := range []string{"mount_program=", "force_mask=", "use_composefs=true"} {
+			if strings.HasPrefix(o, refused) || strings.HasPrefix(option, refused) {
+				return false
+			}
+		}
+	}
+	flag, err := os.ReadFile(filepath.Join(s.store.GraphRoot(), "overlay", ".has-mount-program"))
+	return err != nil || strings.TrimSpace(string(flag)) != "true"
+}
+
+// Close gives the store back. The process's own mount of the driver's directory goes with the mount namespace.
+func (s *Store) Close() error {
+	s.store.Free()
+	return nil
+}
+
+// Dir is where cooper keeps its own records, on the store's file system.
+func (s *Store) Dir() string { return s.dir }
+
+// Root is the store's directory.
+func (s *Store) Root() string { return s.store.GraphRoot() }
+
+// Driver is the name of the storage driver.
+func (s *Store) Driver() string { return s.store.GraphDriverName() }
+
+// Stages tells whether layers are committed by renaming the directory a step wrote to.
+func (s *Store) Stages() bool { return s.staging }
+
+// OverlayXattr is the prefix of overlay's own extended attributes in this store's layers.
+func (s *Store) OverlayXattr() string {
+	if s.trusted {
+		return "trusted.overlay."
+	}
+	return "user.overlay."
+}
+
+// Volatile tells whether a step's file system may drop its own syncs, which a later commit makes good.
+func (s *Store) Volatile() bool { return s.volatile }
+
+// staleAfter is how old a directory of a process that can't be found must be before it is removed.
+const staleAfter = time.Minute
+
+// removeStale deletes staged and temporary directories whose owner is gone. It must run before this process stages
+// anything: closing a lock file drops the process's own POSIX lock on it.
+func (s *Store) removeStale() error {
+	staging := filepath.Join(s.store.GraphRoot(), "overlay", "staging")
+	return errors.Join(
+		removeUnlocked(staging, func(dir string) string { return filepath.Join(dir, "staging.lock") }),
+		removeUnlocked(filepath.Join(s.dir, "tmp"), func(dir string) string { return dir + "/" + tempLock }),
+	)
+}
+
+const tempLock = "lock"
+
+func removeUnlocked(base string, lockOf func(dir string) string) error {
+	entries, err := os.ReadDir(base)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		dir := filepath.Join(base, e.Name())
+		f, err := os.OpenFile(lockOf(dir), os.O_RDWR, 0)
+		if err != nil {
+			// A directory without a lock is either just being made or left by a process that died making it.
+			if info, statErr := e.Info(); statErr == nil && time.Since(info.ModTime()) > staleAfter {
+				errs = append(errs, os.RemoveAll(dir))
+			}
+			continue
+		}
+		free := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil
+		if free {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// TempDir makes a directory on the store's file system that is removed by the next build if this one is killed.
+// The caller calls the returned function when done with it.
+func (s *Store) TempDir(_ context.Context) (dir string, remove func() error, err error) {
+	dir, err = os.MkdirTemp(filepath.Join(s.dir, "tmp"), "")
+	if err != nil {
+		return "", nil, fmt.Errorf("make temporary directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, tempLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	}
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("lock temporary directory: %w", err), os.RemoveAll(dir))
+	}
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), f.Close()) }, nil
+}
