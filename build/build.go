@@ -1,0 +1,168 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/solve"
+	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// Build builds the image a request describes, writes its outputs and returns what it made. Errors in the Dockerfile are
+// *dockerfile.Error, failing steps *StepError; nothing of a failed build is left but what its finished steps put into
+// the cache.
+func Build(ctx context.Context, req Request) (res Result, err error) {
+	start := time.Now()
+	if req.Progress == nil {
+		req.Progress = progress.Discard{}
+	}
+	names, err := fullNames(req.Tags)
+	if err != nil {
+		return Result{}, err
+	}
+	file, ignoreFor, err := readDockerfile(&req)
+	if err != nil {
+		return Result{}, err
+	}
+	st, err := store.Open(req.Store)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	b, err := newBuilder(req, st, ignoreFor)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	graph, err := plan.Make(ctx, file, b.planOptions())
+	if err != nil {
+		return Result{}, err
+	}
+	for _, w := range graph.Warnings {
+		req.Progress.Emit(progress.Warning{File: w.Location.File, Line: w.Location.StartLine, Rule: w.Rule, Message: w.Message})
+	}
+	b.stages = len(graph.Stages)
+	roots, err := b.solve(ctx, graph)
+	if err != nil {
+		return Result{}, errors.Join(err, b.anchor(graph, roots, nil))
+	}
+	if err := b.anchor(graph, roots, graph.Target); err != nil {
+		return Result{}, err
+	}
+	res, err = b.finish(ctx, graph, roots, names)
+	res.Took = time.Since(start)
+	return res, err
+}
+
+// CheckName tells whether a name can be given to an image.
+func CheckName(name string) error {
+	_, err := store.NormalizeName(name)
+	return err
+}
+
+func fullNames(tags []string) ([]string, error) {
+	var names []string
+	for _, t := range tags {
+		n, err := store.NormalizeName(t)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, n)
+	}
+	return names, nil
+}
+
+// builder is the state of one build.
+type builder struct {
+	req      Request
+	store    *store.Store
+	cache    *cache.Cache
+	ignore   *source.Ignore
+	stats    *source.StatCache
+	resolver *resolver
+	contexts contexts
+	layers   layerDirs
+
+	// commits are the commits under way; their first failure ends the build.
+	commits *errgroup.Group
+	stop    context.CancelCauseFunc
+
+	mu       sync.Mutex
+	cleanups []func() error
+	ran      int
+	cached   int
+	// stages is how many stages the plan has.
+	stages int
+}
+
+func newBuilder(req Request, st *store.Store, ignore *source.Ignore) (*builder, error) {
+	c, err := cache.Open(filepath.Join(st.Dir(), "cache"))
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{req: req, store: st, cache: c, ignore: ignore, commits: new(errgroup.Group)}
+	b.stats = source.OpenStatCache(filepath.Join(st.Dir(), "stat"))
+	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
+	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}}
+	b.contexts = contexts{req: &b.req, ignore: ignore, open: map[string]*source.Context{}}
+	return b, nil
+}
+
+func (b *builder) planOptions() plan.Options {
+	machine := machinePlatform()
+	target := b.req.Platform
+	if target.OS == "" {
+		target = machine
+	}
+	return plan.Options{
+		Target: b.req.Target, BuildArgs: b.req.BuildArgs, Platform: target, BuildPlatform: machine,
+		Contexts: b.req.Contexts, Resolver: b.resolver, Labels: b.req.Labels,
+	}
+}
+
+// solve runs the graph and waits for all commits, whatever happens: nothing may write to the store after Build.
+func (b *builder) solve(ctx context.Context, g *plan.Graph) ([]*root, error) {
+	ctx, b.stop = context.WithCancelCause(ctx)
+	defer b.stop(nil)
+	jobs := b.req.Jobs
+	if jobs <= 0 {
+		jobs = max(8, 2*runtime.NumCPU())
+	}
+	roots, err := solve.Run(ctx, g, jobs, b.do)
+	if commitErr := b.commits.Wait(); commitErr != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = commitErr
+	}
+	return roots, err
+}
+
+// onClose has a function called at the end of the build, last one first.
+func (b *builder) onClose(f func() error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cleanups = append(b.cleanups, f)
+}
+
+func (b *builder) close() error {
+	var errs []error
+	for i := len(b.cleanups) - 1; i >= 0; i-- {
+		errs = append(errs, b.cleanups[i]())
+	}
+	errs = append(errs, b.contexts.close(), b.layers.close())
+	if err := b.stats.Save(); err != nil {
+		// The next build reads more files than it had to; that's all.
+		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})
+	}
+	return errors.Join(errs...)
+}

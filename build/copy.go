@@ -1,0 +1,254 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/fileop"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// workdirWork makes sure that a directory exists.
+func (b *builder) workdirWork(op *plan.Workdir) work {
+	shape := func() *cache.KeyBuilder { return b.newKey("workdir").Add("path", op.Path).Add("user", op.User) }
+	return work{
+		shape: shape().Key(),
+		key: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
+			return shape().Add("below", string(below)).Key(), nil
+		},
+		exec: func(ctx context.Context, t *target) error {
+			view, release, err := b.viewBelow(ctx, t)
+			if err != nil {
+				return err
+			}
+			owner, err := workdirOwner(view, op.User)
+			if err == nil {
+				_, err = fileop.Mkdir(ctx, fileop.MkdirOptions{
+					View: view, Layer: t.snap.Dir(), Path: op.Path, Owner: owner, OverlayXattr: b.store.OverlayXattr(),
+				})
+			}
+			return errors.Join(err, release())
+		},
+	}
+}
+
+// workdirOwner is who owns a directory that WORKDIR makes: the user of the steps that follow, with its group.
+func workdirOwner(view *os.File, spec string) (fileop.Owner, error) {
+	if spec == "" {
+		return fileop.Owner{}, nil
+	}
+	u, err := fileop.LookupUser(view, spec)
+	if err != nil {
+		return fileop.Owner{}, fmt.Errorf("USER %s: %w", spec, err)
+	}
+	return fileop.Owner{UID: u.UID, GID: u.GID}, nil
+}
+
+// newKey starts a key with what all steps of this build have in common.
+func (b *builder) newKey(kind string) *cache.KeyBuilder {
+	k := cache.NewKey(kind)
+	p := b.planOptions().Platform
+	k.Add("platform", p.OS, p.Architecture, p.Variant)
+	if d := b.req.SourceDate; d != nil {
+		k.Add("source date", strconv.FormatInt(d.Unix(), 10))
+	}
+	return k
+}
+
+// viewBelow is the merged root file system a step starts from. In a store that doesn't stage it is what the step
+// writes to.
+func (b *builder) viewBelow(ctx context.Context, t *target) (*os.File, func() error, error) {
+	if t.snap.Mounted() {
+		dir, err := openDir(t.snap.Dir())
+		if err != nil {
+			return nil, nil, err
+		}
+		return dir, dir.Close, nil
+	}
+	return b.view(ctx, t.below)
+}
+
+// input is where a step takes files from.
+type input struct {
+	b    *builder
+	from plan.Input
+	root *root // of a stage or image
+}
+
+func (b *builder) input(from plan.Input, done func(*plan.Step) *root) input {
+	in := input{b: b, from: from}
+	if from.Step != nil {
+		in.root = done(from.Step)
+	}
+	return in
+}
+
+// local tells whether the files are those of a context on the host: they are filtered, can change while they are
+// looked at, and belong to nobody.
+func (in input) local() bool { return in.root == nil }
+
+// open opens the directory; the caller calls release when done with it.
+func (in input) open(ctx context.Context) (dir *os.File, filter source.Filter, release func() error, err error) {
+	if !in.local() {
+		dir, release, err = in.b.view(ctx, in.root)
+		if err == nil && dir == nil { // an empty stage
+			dir, release, err = in.b.emptyDir(ctx)
+		}
+		return dir, nil, release, err
+	}
+	c, err := in.b.contexts.get(in.from.Name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if ig := c.Ignore(); ig != nil {
+		filter = ig
+	}
+	return c.Root(), filter, func() error { return nil }, nil
+}
+
+func (b *builder) emptyDir(ctx context.Context) (*os.File, func() error, error) {
+	path, remove, err := b.store.TempDir(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	sub := path + "/empty"
+	if err := os.Mkdir(sub, 0o755); err != nil { //nolint:gosec // G301: it is shown as a root directory
+		return nil, nil, errors.Join(err, remove())
+	}
+	dir, err := openDir(sub)
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	return dir, func() error { return errors.Join(dir.Close(), remove()) }, nil
+}
+
+// identity is what names the input cheaply: the content of a whole stage, nothing for a context.
+func (in input) identity(ctx context.Context) (string, error) {
+	if in.local() {
+		return "", nil
+	}
+	if err := in.root.waitKnown(ctx); err != nil {
+		return "", err
+	}
+	return string(in.root.content), nil
+}
+
+// digest is the content digest of what patterns select.
+func (in input) digest(ctx context.Context, patterns []string, of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
+	dir, filter, release, err := in.open(ctx)
+	if err != nil {
+		return "", err
+	}
+	o := source.DigestOptions{Root: dir, Patterns: patterns, Filter: filter, WithOwner: !in.local()}
+	if in.local() {
+		o.Cache = in.b.stats
+	}
+	d, err := of(ctx, o)
+	return string(d), errors.Join(err, release())
+}
+
+// copyWork is COPY, or ADD of local files.
+func (b *builder) copyWork(op *plan.Copy, done func(*plan.Step) *root) work {
+	in := b.input(op.From, done)
+	shape := func() *cache.KeyBuilder {
+		k := b.newKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
+		k.Add("add", strconv.FormatBool(op.Add)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
+		for _, f := range op.Files {
+			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
+		}
+		return k
+	}
+	content := sync.OnceValues(func() (string, error) {
+		if len(op.Sources) == 0 {
+			return "", nil
+		}
+		return in.digest(context.Background(), op.Sources, source.Digest)
+	})
+	w := work{
+		shape: shape().Key(),
+		content: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
+			d, err := content()
+			return shape().Add("below", string(below)).Add("content", d).Key(), err
+		},
+	}
+	if in.local() {
+		w.key = w.content
+		w.content = nil
+	} else {
+		w.key = func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+			id, err := in.identity(ctx)
+			return shape().Add("below", string(below)).Add("stage", id).Key(), err
+		}
+	}
+	w.exec = func(ctx context.Context, t *target) error { return b.copyFiles(ctx, t, op, in) }
+	if in.local() && len(op.Sources) > 0 {
+		b.watch(&w, in, op.Sources, content)
+	}
+	return w
+}
+
+// watch makes sure that the content that goes into the key is the content the step saw: both are read at the same time,
+// so the files must be the same ones, unchanged, before and after.
+func (b *builder) watch(w *work, in input, patterns []string, content func() (string, error)) {
+	exec := w.exec
+	var before string
+	w.exec = func(ctx context.Context, t *target) (err error) {
+		if before, err = in.digest(ctx, patterns, source.Fingerprint); err != nil {
+			return err
+		}
+		hashed := make(chan struct{})
+		go func() {
+			defer close(hashed)
+			_, _ = content() // its error comes again where the key is made
+		}()
+		err = exec(ctx, t)
+		<-hashed
+		return err
+	}
+	w.stable = func(ctx context.Context) (bool, error) {
+		after, err := in.digest(ctx, patterns, source.Fingerprint)
+		return after == before, err
+	}
+}
+
+func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in input) (err error) {
+	view, release, err := b.viewBelow(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	o := fileop.CopyOptions{
+		Sources: op.Sources, KeepOwner: !in.local(), UnpackArchives: op.Add, Chmod: op.Chmod,
+		View: view, Layer: t.snap.Dir(), Dest: op.Dest, OverlayXattr: b.store.OverlayXattr(),
+	}
+	for _, f := range op.Files {
+		o.Files = append(o.Files, fileop.InlineFile{Path: f.Path, Mode: f.Mode, Data: f.Data})
+	}
+	if op.Chown != "" {
+		owner, err := fileop.LookupOwner(view, op.Chown)
+		if err != nil {
+			return fmt.Errorf("--chown=%s: %w", op.Chown, err)
+		}
+		o.Chown = &owner
+	}
+	if len(op.Sources) > 0 {
+		source, filter, release, err := in.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, release()) }()
+		o.Source, o.Ignore = source, filter
+		_, err = fileop.Copy(ctx, o)
+		return err
+	}
+	_, err = fileop.Copy(ctx, o)
+	return err
+}

@@ -1,0 +1,246 @@
+package export
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+// ErrTerminal says that an archive would have gone to a terminal.
+var ErrTerminal = errors.New("dest=- would write the archive to a terminal: redirect standard output, or give a file as dest")
+
+// dockerManifestName is the file that "docker load" starts from.
+const dockerManifestName = "manifest.json"
+
+type archiveOptions struct {
+	dest   string
+	stdout io.Writer
+	// time is that of every member, 1970 if it is earlier.
+	time time.Time
+	// docker is manifest.json; nil leaves it out.
+	docker []byte
+}
+
+// archive writes a layout as a tar stream. Members come in the order: oci-layout, blobs, index.json, manifest.json.
+type archive struct {
+	archiveOptions
+	spools
+	tar *tar.Writer
+	// file is nil if the stream goes to standard output.
+	file *AtomicFile
+	// dir is where spooled blobs lie, without a name.
+	dir  string
+	done bool
+}
+
+var _ target = (*archive)(nil)
+
+func openArchive(o archiveOptions) (*archive, error) {
+	// Times before 1970 and fractions of a second would need extended headers, which some readers of these archives don't have.
+	if o.time.Unix() < 0 {
+		o.time = time.Unix(0, 0)
+	}
+	o.time = o.time.UTC().Truncate(time.Second)
+	a := &archive{archiveOptions: o}
+	if o.dest == Stdout {
+		if o.stdout == nil {
+			return nil, errors.New("open standard output: there is none")
+		}
+		if isTerminal(o.stdout) {
+			return nil, ErrTerminal
+		}
+		a.dir = spoolDir()
+		a.tar = tar.NewWriter(stdoutWriter{o.stdout})
+	} else {
+		file, err := CreateAtomic(o.dest)
+		if err != nil {
+			return nil, err
+		}
+		a.file = file
+		a.dir = filepath.Dir(file.target)
+		if file.temp == "" {
+			a.dir = spoolDir()
+		}
+		a.tar = tar.NewWriter(file)
+	}
+	if err := a.begin(); err != nil {
+		a.abort()
+		return nil, err
+	}
+	return a, nil
+}
+
+// spoolDir is for a stream that lies on no file system. /tmp is often in memory, so that it is only the last resort.
+func spoolDir() string {
+	if dir := os.Getenv("TMPDIR"); dir != "" {
+		return dir
+	}
+	if unix.Access("/var/tmp", unix.W_OK) == nil {
+		return "/var/tmp"
+	}
+	return os.TempDir()
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+func (a *archive) begin() error {
+	text, err := marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", ocispec.ImageLayoutFile, err)
+	}
+	if err := a.member(ocispec.ImageLayoutFile, text); err != nil {
+		return err
+	}
+	for _, dir := range []string{ocispec.ImageBlobsDir, path.Join(ocispec.ImageBlobsDir, "sha256")} {
+		h := &tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: a.time}
+		if err := a.tar.WriteHeader(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spool makes a file without a name, so that not even a killed process leaves it behind.
+func (a *archive) spool() (*os.File, error) {
+	f, err := createTemp(a.dir)
+	if err != nil {
+		return nil, fmt.Errorf("create temporary file in %s: %w", a.dir, cause(err))
+	}
+	a.keep(f)
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, fmt.Errorf("unlink temporary file in %s: %w", a.dir, cause(err))
+	}
+	return f, nil
+}
+
+func (a *archive) add(ctx context.Context, b blob) error {
+	name := blobPath(b.Descriptor)
+	if b.file == nil && b.layer == nil {
+		return a.member(name, b.data)
+	}
+	if err := a.header(name, b.Size); err != nil {
+		return err
+	}
+	if b.layer != nil {
+		_, err := codec{kind: Uncompressed}.pack(ctx, *b.layer, a.tar, 1)
+		return err
+	}
+	if _, err := b.file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read layer %s back: %w", b.Digest, cause(err))
+	}
+	buf := make([]byte, min(copyBuffer, b.Size))
+	if _, err := io.CopyBuffer(a.tar, contextReader{ctx, b.file}, buf); err != nil {
+		return fmt.Errorf("write layer %s: %w", b.Digest, err)
+	}
+	return a.close(b.file)
+}
+
+func (a *archive) commit(entries []ocispec.Descriptor) error {
+	text, err := marshal(ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: entries,
+	})
+	if err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	if err := a.member(ocispec.ImageIndexFile, text); err != nil {
+		return err
+	}
+	if a.docker != nil {
+		if err := a.member(dockerManifestName, a.docker); err != nil {
+			return err
+		}
+	}
+	if err := a.tar.Close(); err != nil {
+		return err
+	}
+	if a.file != nil {
+		if err := a.file.Commit(); err != nil {
+			return err
+		}
+	}
+	a.done = true
+	return nil
+}
+
+func (a *archive) abort() {
+	a.closeAll()
+	if a.file != nil && !a.done {
+		a.file.Abort()
+	}
+}
+
+func (a *archive) header(name string, size int64) error {
+	return a.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: a.time})
+}
+
+func (a *archive) member(name string, data []byte) error {
+	if err := a.header(name, int64(len(data))); err != nil {
+		return err
+	}
+	_, err := io.Copy(a.tar, bytes.NewReader(data))
+	return err
+}
+
+// dockerManifest makes manifest.json: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
+func dockerManifest(image Image) ([]byte, error) {
+	names, err := parseNames(image.Names)
+	if err != nil {
+		return nil, err
+	}
+	var entry struct {
+		Config   string
+		RepoTags []string
+		Layers   []string
+	}
+	entry.Config = blobPath(image.configDescriptor())
+	entry.Layers = []string{}
+	for _, n := range names {
+		entry.RepoTags = append(entry.RepoTags, n.full)
+	}
+	for _, l := range image.Layers {
+		entry.Layers = append(entry.Layers, blobPath(ocispec.Descriptor{Digest: l.DiffID}))
+	}
+	text, err := marshal([]any{entry})
+	return text, wrap("encode "+dockerManifestName, err)
+}
+
+// stdoutWriter names standard output in errors.
+type stdoutWriter struct{ w io.Writer }
+
+func (s stdoutWriter) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	return n, wrap("write standard output", cause(err))
+}
+
+// contextReader ends with the context.
+type contextReader struct {
+	ctx context.Context //nolint:containedctx // it lives for one call of io.Copy, which takes no context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}

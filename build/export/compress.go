@@ -1,0 +1,178 @@
+package export
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// gzipBlock is what one thread compresses at a time. The output depends on it, so it is a constant. Blocks eight times as large compress
+	// 0.15 % better and need twice the memory.
+	gzipBlock = 128 << 10
+	// zstdWindow halves the memory of an encoder against the default of 8 MiB, which matters since each layer has its own.
+	zstdWindow = 2 << 20
+	copyBuffer = 256 << 10
+)
+
+// codec is how layers are compressed.
+type codec struct {
+	kind  Compression
+	level int
+}
+
+func (c codec) mediaType() string {
+	switch c.kind {
+	case Gzip:
+		return ocispec.MediaTypeImageLayerGzip
+	case Zstd:
+		return ocispec.MediaTypeImageLayerZstd
+	}
+	return ocispec.MediaTypeImageLayer
+}
+
+// writer makes the compressor. Its Close must be called in any case: goroutines end with it.
+func (c codec) writer(dst io.Writer, threads int) (io.WriteCloser, error) {
+	switch c.kind {
+	case Gzip:
+		level := c.level
+		if level == 0 {
+			level = 6
+		}
+		z, err := pgzip.NewWriterLevel(dst, level)
+		if err != nil {
+			return nil, err
+		}
+		// The zero time isn't 0 in a gzip header.
+		z.ModTime = time.Unix(0, 0)
+		return z, z.SetConcurrency(gzipBlock, threads)
+	case Zstd:
+		level := c.level
+		if level == 0 {
+			level = 3
+		}
+		return zstd.NewWriter(dst,
+			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithWindowSize(zstdWindow),
+			zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true))
+	}
+	return nopCloser{dst}, nil
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// pack writes the layer to dst, compressed on so many threads, and describes what it wrote. The error is ErrDigest if the
+// layer isn't what it says; what has been written is worthless then.
+func (c codec) pack(ctx context.Context, layer Blob, dst io.Writer, threads int) (ocispec.Descriptor, error) {
+	out := &measure{dst: dst, hash: sha256.New()}
+	w, err := c.writer(out, threads)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("compress layer %s: %w", layer.DiffID, err)
+	}
+	err = layer.copyTo(ctx, w, out)
+	// pgzip leaves a goroutine behind if its writer fails, so that measure only notes the failure, and Close is always called.
+	closeErr := w.Close()
+	if failed := out.failure(); failed != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("write layer %s: %w", layer.DiffID, cause(failed))
+	}
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	if closeErr != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("compress layer %s: %w", layer.DiffID, closeErr)
+	}
+	return ocispec.Descriptor{
+		MediaType: c.mediaType(),
+		Digest:    digest.NewDigest(digest.SHA256, out.hash),
+		Size:      out.size,
+	}, nil
+}
+
+// copyTo copies the layer to w and checks its size and digest on the way. It stops, without an error, when out has failed.
+func (b Blob) copyTo(ctx context.Context, w io.Writer, out *measure) (err error) {
+	r, err := b.Open()
+	if err != nil {
+		return fmt.Errorf("open layer %s: %w", b.DiffID, err)
+	}
+	defer func() {
+		if closeErr := r.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("close layer %s: %w", b.DiffID, closeErr)
+		}
+	}()
+	var (
+		sum  = sha256.New()
+		size int64
+		buf  = make([]byte, min(copyBuffer, max(b.Size, 0)+1))
+	)
+	for {
+		if ctx.Err() != nil {
+			return fmt.Errorf("read layer %s: %w", b.DiffID, context.Cause(ctx))
+		}
+		n, readErr := r.Read(buf)
+		size += int64(n)
+		if size > b.Size {
+			return fmt.Errorf("read layer %s: %w: it is longer than its %d bytes", b.DiffID, ErrDigest, b.Size)
+		}
+		sum.Write(buf[:n])
+		if _, err := w.Write(buf[:n]); err != nil {
+			return fmt.Errorf("compress layer %s: %w", b.DiffID, err)
+		}
+		if out.failure() != nil {
+			return nil
+		}
+		if readErr == io.EOF {
+			break
+		}
+		if readErr != nil {
+			return fmt.Errorf("read layer %s: %w", b.DiffID, readErr)
+		}
+	}
+	if size != b.Size {
+		return fmt.Errorf("read layer %s: %w: it has %d bytes instead of %d", b.DiffID, ErrDigest, size, b.Size)
+	}
+	if got := digest.NewDigest(digest.SHA256, sum); got != b.DiffID {
+		return fmt.Errorf("read layer %s: %w: it has %s", b.DiffID, ErrDigest, got)
+	}
+	return nil
+}
+
+// measure counts and digests what goes through to dst. Its Write reports success always; failure tells the truth. It is
+// written to by one goroutine and asked by another.
+type measure struct {
+	dst  io.Writer
+	hash hash.Hash
+	size int64
+
+	mu  sync.Mutex
+	err error
+}
+
+func (m *measure) Write(p []byte) (int, error) {
+	if m.failure() != nil {
+		return len(p), nil
+	}
+	m.hash.Write(p)
+	m.size += int64(len(p))
+	if _, err := m.dst.Write(p); err != nil {
+		m.mu.Lock()
+		m.err = err
+		m.mu.Unlock()
+	}
+	return len(p), nil
+}
+
+func (m *measure) failure() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}

@@ -1,0 +1,16 @@
+// Package export writes a finished image to where the user asked for it: an OCI image layout, as a directory or an archive, or an
+// archive for "docker load".
+//
+// What it promises:
+//
+//   - Nothing half-written. An archive is written under a temporary name beside its destination, synced and renamed; a new layout
+//     directory likewise. Into an existing layout, blobs go under temporary names, are renamed when all of them are there, and then
+//     index.json is replaced. After an error or a cancelled context nothing of ours remains.
+//   - Nothing unchecked. The uncompressed stream of each layer must have its DiffID and size.
+//   - Same image, same options: same bytes, on any number of cores.
+//   - Bounded memory, whatever the size of the layers: about 30 MiB at the default compression levels on 4 cores, and 5 MiB more for
+//     each further core up to 8.
+//
+// Formats: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md, and for docker archives the same layout plus
+// manifest.json, as "docker save" has written since Docker 25.
+package export

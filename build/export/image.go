@@ -1,0 +1,131 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Blob is one layer, uncompressed.
+type Blob struct {
+	// DiffID is the sha256 digest of the tar stream, Size its length in bytes.
+	DiffID digest.Digest
+	Size   int64
+	// Open starts the stream; it may be called more than once. The caller closes what it returns.
+	Open func() (io.ReadCloser, error)
+}
+
+// Image is what is to be written. It is not changed.
+type Image struct {
+	// Config is the image config JSON, byte for byte; its digest is the image ID. Its rootfs must list the layers' DiffIDs.
+	Config []byte
+	// Layers are the layers, bottom first. The same DiffID may come twice.
+	Layers []Blob
+	// Platform goes into index.json; it is left out there if OS is empty.
+	Platform ocispec.Platform
+	// Names are full image names, as in "localhost/app:v1"; without a tag it is "latest".
+	Names []string
+	// Annotations go into the manifest.
+	Annotations map[string]string
+	// Created is the time stamp of an archive's members; the zero value means 1970.
+	Created time.Time
+}
+
+// Result says what was written.
+type Result struct {
+	// Manifest describes the image's manifest.
+	Manifest ocispec.Descriptor
+	// ImageID is the digest of the config.
+	ImageID digest.Digest
+	// Layers are the blobs as written, bottom first.
+	Layers []ocispec.Descriptor
+	// Names are the names in the index, with tags.
+	Names []string
+}
+
+// ErrDigest says that a layer's content isn't what its DiffID promised.
+var ErrDigest = errors.New("content doesn't match its digest")
+
+// ManifestOf makes the OCI manifest for the image with its layers uncompressed, and its descriptor. Same image, same bytes.
+func ManifestOf(image Image) (ocispec.Descriptor, []byte, error) {
+	if err := image.check(); err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	layers := make([]ocispec.Descriptor, 0, len(image.Layers))
+	for _, l := range image.Layers {
+		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: l.DiffID, Size: l.Size})
+	}
+	return image.manifest(layers)
+}
+
+func (i Image) configDescriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageConfig,
+		Digest:    digest.FromBytes(i.Config),
+		Size:      int64(len(i.Config)),
+	}
+}
+
+func (i Image) manifest(layers []ocispec.Descriptor) (ocispec.Descriptor, []byte, error) {
+	text, err := marshal(ocispec.Manifest{
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   ocispec.MediaTypeImageManifest,
+		Config:      i.configDescriptor(),
+		Layers:      layers,
+		Annotations: i.Annotations,
+	})
+	if err != nil {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	return ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageManifest,
+		Digest:    digest.FromBytes(text),
+		Size:      int64(len(text)),
+	}, text, nil
+}
+
+// check finds what would make an image that no tool can use, before any work is done.
+func (i Image) check() error {
+	var config struct {
+		RootFS ocispec.RootFS `json:"rootfs"`
+	}
+	if err := json.Unmarshal(i.Config, &config); err != nil {
+		return fmt.Errorf("read image config: %w", err)
+	}
+	if want, got := len(i.Layers), len(config.RootFS.DiffIDs); want != got {
+		return fmt.Errorf("check image config: it lists %d layers, the image has %d", got, want)
+	}
+	for n, l := range i.Layers {
+		if err := l.DiffID.Validate(); err != nil {
+			return fmt.Errorf("check layer %d: diffID %q: %w", n, l.DiffID, err)
+		}
+		if l.DiffID.Algorithm() != digest.SHA256 {
+			return fmt.Errorf("check layer %d: diffID %s: must be sha256", n, l.DiffID)
+		}
+		if l.Size < 0 {
+			return fmt.Errorf("check layer %d: size %d", n, l.Size)
+		}
+		if l.DiffID != config.RootFS.DiffIDs[n] {
+			return fmt.Errorf("check image config: layer %d is %s there, %s in the image", n, config.RootFS.DiffIDs[n], l.DiffID)
+		}
+	}
+	return nil
+}
+
+// marshal is json.Marshal without HTML escapes, which no reader of a manifest expects.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,218 @@
+package export
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Type is a kind of output.
+type Type string
+
+// The types that can be written.
+const (
+	// TypeOCI is an OCI image layout.
+	TypeOCI Type = "oci"
+	// TypeDocker is an archive for "docker load" and "podman load"; its layers are not compressed.
+	TypeDocker Type = "docker"
+)
+
+// Compression is how layers are compressed.
+type Compression string
+
+// The compressions.
+const (
+	Gzip         Compression = "gzip"
+	Zstd         Compression = "zstd"
+	Uncompressed Compression = "uncompressed"
+)
+
+// Stdout as a Spec's Dest is standard output.
+const Stdout = "-"
+
+// Spec is one --output.
+type Spec struct {
+	Type Type
+	// Dest is the file, for an OCI layout with Directory set the directory, or Stdout.
+	Dest string
+	// Directory asks for a directory instead of an archive (tar=false).
+	Directory bool
+	// Compression of the layers; empty means Gzip for TypeOCI. TypeDocker is always Uncompressed.
+	Compression Compression
+	// Level is 1 to 9 for gzip and 1 to 22 for zstd; 0 means the default, 6 and 3.
+	Level int
+	// Names, if there are any, are used instead of the image's.
+	Names []string
+	// Annotations are added to the image's.
+	Annotations map[string]string
+}
+
+// ErrSpec is behind every error of ParseSpec: the command line is wrong.
+var ErrSpec = errors.New("invalid --output")
+
+const usage = `write for example "type=oci,dest=app.tar"`
+
+// ParseSpec reads the value of --output: a line of CSV with fields KEY=VALUE, as in "type=oci,dest=app.tar,compression=zstd".
+// Fields are
+//
+//	type               oci or docker
+//	dest               the file or directory; "-" is standard output
+//	tar                oci only: false writes a directory
+//	compression        oci only: gzip, zstd or uncompressed
+//	compression-level  oci only: 1 to 9 for gzip, 1 to 22 for zstd
+//	name               a name for the image instead of --tag's; may be repeated
+//	oci-mediatypes     oci only: true, which it always is
+//	annotation.KEY     an annotation of the manifest
+//
+// What isn't supported is an error that names it. Every error is ErrSpec.
+func ParseSpec(s string) (Spec, error) {
+	spec, err := parseSpec(s)
+	if err != nil {
+		return Spec{}, fmt.Errorf("%w %q: %w", ErrSpec, s, err)
+	}
+	return spec, nil
+}
+
+func parseSpec(s string) (Spec, error) {
+	switch {
+	case s == "":
+		return Spec{}, errors.New("it is empty; " + usage)
+	case s == Stdout:
+		return Spec{}, errors.New(`"-" alone means type=tar, which can't be written yet; ` + usage)
+	case !strings.Contains(s, "="):
+		return Spec{}, errors.New("a directory alone means type=local, which can't be written yet; " + usage)
+	}
+	r := csv.NewReader(strings.NewReader(s))
+	fields, err := r.Read()
+	if err != nil {
+		return Spec{}, fmt.Errorf("read fields: %w", err)
+	}
+	if r.InputOffset() != int64(len(s)) {
+		return Spec{}, errors.New("it must be one line")
+	}
+	values := map[string]string{}
+	var spec Spec
+	for _, f := range fields {
+		key, value, ok := strings.Cut(f, "=")
+		key = strings.ToLower(strings.TrimSpace(key))
+		if !ok {
+			return Spec{}, fmt.Errorf("field %q isn't KEY=VALUE", f)
+		}
+		if key == "name" {
+			spec.Names = append(spec.Names, strings.Split(value, ",")...)
+			continue
+		}
+		if _, twice := values[key]; twice {
+			return Spec{}, fmt.Errorf("key %q is there twice", key)
+		}
+		values[key] = value
+	}
+	return spec.fill(values)
+}
+
+// keys gives the fields that a type has.
+func keys(t Type) []string {
+	if t == TypeDocker {
+		return []string{"dest", "name", "type"}
+	}
+	return []string{"compression", "compression-level", "dest", "name", "oci-mediatypes", "tar", "type"}
+}
+
+func (s Spec) fill(values map[string]string) (Spec, error) {
+	switch t := Type(values["type"]); t {
+	case TypeOCI, TypeDocker:
+		s.Type = t
+	case "":
+		return Spec{}, errors.New("key \"type\" is missing; supported types are oci and docker")
+	case "local", "tar", "image", "registry", "cacheonly":
+		return Spec{}, fmt.Errorf("type %q can't be written yet; supported types are oci and docker", t)
+	default:
+		return Spec{}, fmt.Errorf("unknown type %q; supported types are oci and docker", t)
+	}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if name, ok := strings.CutPrefix(key, "annotation."); ok && name != "" && s.Type == TypeOCI {
+			if s.Annotations == nil {
+				s.Annotations = map[string]string{}
+			}
+			s.Annotations[name] = values[key]
+		} else if !slices.Contains(keys(s.Type), key) {
+			return Spec{}, fmt.Errorf("key %q isn't one that type=%s has; those are %s", key, s.Type, strings.Join(keys(s.Type), ", "))
+		}
+	}
+	if err := s.fillLayout(values); err != nil {
+		return Spec{}, err
+	}
+	return s, s.check()
+}
+
+func (s *Spec) fillLayout(values map[string]string) error {
+	s.Dest = values["dest"]
+	if v, ok := values["tar"]; ok {
+		tar, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("tar=%s: must be true or false", v)
+		}
+		s.Directory = !tar
+	}
+	if v, ok := values["oci-mediatypes"]; ok {
+		if is, err := strconv.ParseBool(v); err != nil || !is {
+			return fmt.Errorf("oci-mediatypes=%s: must be true for type=oci; type=docker is the other", v)
+		}
+	}
+	if v, ok := values["compression"]; ok {
+		switch c := Compression(v); c {
+		case Gzip, Zstd, Uncompressed:
+			s.Compression = c
+		case "none":
+			s.Compression = Uncompressed
+		default:
+			return fmt.Errorf("compression=%s: must be gzip, zstd or uncompressed", v)
+		}
+	}
+	if v, ok := values["compression-level"]; ok {
+		level, err := strconv.Atoi(v)
+		if err != nil || level == 0 {
+			return fmt.Errorf("compression-level=%s: must be a number from 1", v)
+		}
+		s.Level = level
+	}
+	return nil
+}
+
+// check finds combinations that can't be written; fields may come from elsewhere than ParseSpec.
+func (s Spec) check() error {
+	switch c := s.compression(); {
+	case s.Type != TypeOCI && s.Type != TypeDocker:
+		return fmt.Errorf("unknown type %q; supported types are oci and docker", s.Type)
+	case s.Dest == "":
+		return errors.New(`key "dest" is missing; dest=- is standard output`)
+	case s.Dest == Stdout && s.Directory:
+		return errors.New("dest=- can't be a directory; leave out tar=false")
+	case s.Type == TypeDocker && (s.Directory || c != Uncompressed):
+		return errors.New("type=docker is always an archive with uncompressed layers")
+	case c == Uncompressed && s.Level != 0:
+		return errors.New("compression-level has no meaning without compression")
+	case c == Gzip && (s.Level < 0 || s.Level > 9):
+		return fmt.Errorf("compression-level=%d: must be 1 to 9 for gzip", s.Level)
+	case c == Zstd && (s.Level < 0 || s.Level > 22):
+		return fmt.Errorf("compression-level=%d: must be 1 to 22 for zstd", s.Level)
+	case c != Gzip && c != Zstd && c != Uncompressed:
+		return fmt.Errorf("unknown compression %q; it can be gzip, zstd or uncompressed", c)
+	}
+	_, err := parseNames(s.Names)
+	return err
+}
+
+func (s Spec) compression() Compression {
+	switch {
+	case s.Compression != "":
+		return s.Compression
+	case s.Type == TypeDocker:
+		return Uncompressed
+	}
+	return Gzip
+}

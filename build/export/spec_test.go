@@ -1,0 +1,82 @@
+package export
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestSpecsThatCanBeWritten(t *testing.T) {
+	for in, want := range map[string]Spec{
+		"type=oci,dest=app.tar":                                           {Type: TypeOCI, Dest: "app.tar"},
+		"dest=-,type=oci":                                                 {Type: TypeOCI, Dest: "-"},
+		"type=oci,dest=app,tar=false":                                     {Type: TypeOCI, Dest: "app", Directory: true},
+		"type=oci,dest=a,tar=true,oci-mediatypes=true":                    {Type: TypeOCI, Dest: "a"},
+		"type=oci,dest=a,compression=zstd,compression-level=19":           {Type: TypeOCI, Dest: "a", Compression: Zstd, Level: 19},
+		"type=oci,dest=a,compression=none":                                {Type: TypeOCI, Dest: "a", Compression: Uncompressed},
+		"TYPE=docker,dest=a,name=x:1,name=y":                              {Type: TypeDocker, Dest: "a", Names: []string{"x:1", "y"}},
+		`type=docker,dest=a,"name=x:1,y"`:                                 {Type: TypeDocker, Dest: "a", Names: []string{"x:1", "y"}},
+		`type=oci,"dest=a,b=c.tar"`:                                       {Type: TypeOCI, Dest: "a,b=c.tar"},
+		"type=oci,dest=a=b":                                               {Type: TypeOCI, Dest: "a=b"},
+		"type=oci,dest=a,annotation.org.opencontainers.image.title=T=1":   {Type: TypeOCI, Dest: "a", Annotations: map[string]string{"org.opencontainers.image.title": "T=1"}},
+		"type=oci,dest=a,compression=gzip,compression-level=9,tar=1":      {Type: TypeOCI, Dest: "a", Compression: Gzip, Level: 9},
+		"type=oci,dest=/a b/ü.tar,name=registry.example:5000/team/app:v1": {Type: TypeOCI, Dest: "/a b/ü.tar", Names: []string{"registry.example:5000/team/app:v1"}},
+	} {
+		if got, err := ParseSpec(in); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v; want %+v", in, got, err, want)
+		}
+	}
+}
+
+func TestSpecsThatCannotBeWrittenAreRefusedByName(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                      "it is empty",
+		"-":                                     `"-" alone means type=tar, which can't be written yet`,
+		"out":                                   "a directory alone means type=local, which can't be written yet",
+		"dest=a":                                `key "type" is missing; supported types are oci and docker`,
+		"type=local,dest=a":                     `type "local" can't be written yet; supported types are oci and docker`,
+		"type=tar,dest=a":                       `type "tar" can't be written yet`,
+		"type=registry":                         `type "registry" can't be written yet`,
+		"type=image,push=true":                  `type "image" can't be written yet`,
+		"type=zip,dest=a":                       `unknown type "zip"; supported types are oci and docker`,
+		"type=oci":                              `key "dest" is missing`,
+		"type=oci,dest=":                        `key "dest" is missing`,
+		"type=oci,dest=a,dst=b":                 `key "dst" isn't one that type=oci has; those are compression, compression-level, dest, name, oci-mediatypes, tar, type`,
+		"type=oci,dest=a,dest=b":                `key "dest" is there twice`,
+		"type=oci,dest=a,x":                     `field "x" isn't KEY=VALUE`,
+		"type=oci,dest=a,tar=maybe":             "tar=maybe: must be true or false",
+		"type=oci,dest=-,tar=false":             "dest=- can't be a directory",
+		"type=oci,dest=a,compression=xz":        "compression=xz: must be gzip, zstd or uncompressed",
+		"type=oci,dest=a,compression-level=10":  "compression-level=10: must be 1 to 9 for gzip",
+		"type=oci,dest=a,compression-level=-1":  "compression-level=-1: must be 1 to 9 for gzip",
+		"type=oci,dest=a,compression-level=0":   "compression-level=0: must be a number from 1",
+		"type=oci,dest=a,compression-level=max": "compression-level=max: must be a number from 1",
+		"type=oci,dest=a,compression=zstd,compression-level=23":        "compression-level=23: must be 1 to 22 for zstd",
+		"type=oci,dest=a,compression=uncompressed,compression-level=3": "compression-level has no meaning without compression",
+		"type=oci,dest=a,oci-mediatypes=false":                         "oci-mediatypes=false: must be true for type=oci",
+		"type=oci,dest=a,annotation.=x":                                `key "annotation." isn't one that type=oci has`,
+		"type=docker,dest=a,compression=gzip":                          `key "compression" isn't one that type=docker has; those are dest, name, type`,
+		"type=docker,dest=a,tar=false":                                 `key "tar" isn't one that type=docker has`,
+		"type=oci,dest=a,name=Bad Name":                                `image name "Bad Name"`,
+		"type=oci,dest=a,name=x@sha256:" + strings.Repeat("a", 64):     "must be NAME or NAME:TAG",
+		`type=oci,dest="a`:                                             "read fields",
+		"type=oci,dest=a\ntype=local":                                  "it must be one line",
+	} {
+		_, err := ParseSpec(in)
+		if err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, ErrSpec) {
+			t.Errorf("%q: got %v; want %q in it", in, err, want)
+		}
+	}
+}
+
+func FuzzParseSpec(f *testing.F) {
+	f.Add("type=oci,dest=app.tar,compression=zstd,compression-level=3,name=a:b")
+	f.Add(`type=docker,"dest=a,b",annotation.x=y`)
+	f.Fuzz(func(t *testing.T, in string) {
+		spec, err := ParseSpec(in)
+		if err == nil && (spec.Dest == "" || spec.check() != nil) {
+			t.Errorf("%q gives %+v", in, spec)
+		}
+	})
+}

@@ -1,0 +1,242 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"runtime"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// maxThreads bounds memory on big machines; a thread of gzip or an encoder of zstd needs about 5 MiB, what the collector hasn't freed included.
+	maxThreads     = 8
+	maxZstdThreads = 3
+	// maxPending bounds the layers that are packed, or being packed, and wait for an earlier one.
+	maxPending = 64
+	// smallLayer is the size in bytes up to which a layer is compressed on one thread beside others.
+	smallLayer = 16 * gzipBlock
+)
+
+// target is a place that an image is written to: a layout directory or an archive.
+type target interface {
+	// spool makes an empty file for add to take, on the file system where the target is. It may be called from several goroutines.
+	spool() (*os.File, error)
+	// add takes the blob and closes its file.
+	add(ctx context.Context, b blob) error
+	// commit adds the index and makes everything visible.
+	commit(entries []ocispec.Descriptor) error
+	// abort closes all files and removes what there is; after commit has succeeded it does nothing.
+	abort()
+}
+
+// blob is the content of a descriptor: exactly one of file, data and layer is set.
+type blob struct {
+	ocispec.Descriptor
+	// file was made by spool.
+	file *os.File
+	data []byte
+	// layer is an uncompressed layer that has not been read yet; the target checks it.
+	layer *Blob
+}
+
+// Write writes the image as spec says. stdout is where it goes if spec.Dest is Stdout; else it may be nil. After an error, a cancelled ctx
+// included, nothing is left behind, but for what has already gone to stdout. ErrDigest says that a layer isn't what its
+// DiffID promises; syscall.ENOSPC is in the chain if the disk is full.
+func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Result, error) {
+	image.Annotations = mergeMaps(image.Annotations, spec.Annotations)
+	if len(spec.Names) > 0 {
+		image.Names = spec.Names
+	}
+	names, err := parseNames(image.Names)
+	if err != nil {
+		return Result{}, fmt.Errorf("export image: %w", err)
+	}
+	if err := spec.check(); err != nil {
+		return Result{}, fmt.Errorf("export image: %w", err)
+	}
+	if err := image.check(); err != nil {
+		return Result{}, fmt.Errorf("export image: %w", err)
+	}
+	t, err := open(spec, image, stdout)
+	if err != nil {
+		return Result{}, fmt.Errorf("export image: %w", err)
+	}
+	defer t.abort()
+	result, err := writeTo(ctx, t, codec{spec.compression(), spec.Level}, image)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
+	}
+	if err := t.commit(indexEntries(result.Manifest, image.Platform, names)); err != nil {
+		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
+	}
+	for _, n := range names {
+		result.Names = append(result.Names, n.full)
+	}
+	return result, nil
+}
+
+func open(spec Spec, image Image, stdout io.Writer) (target, error) {
+	if spec.Directory {
+		return openLayout(spec.Dest)
+	}
+	var docker []byte
+	if spec.Type == TypeDocker {
+		var err error
+		if docker, err = dockerManifest(image); err != nil {
+			return nil, err
+		}
+	}
+	return openArchive(archiveOptions{dest: spec.Dest, stdout: stdout, time: image.Created, docker: docker})
+}
+
+// writeTo adds all of the image's blobs to the target.
+func writeTo(ctx context.Context, t target, c codec, image Image) (Result, error) {
+	written := map[digest.Digest]ocispec.Descriptor{}
+	var todo []Blob
+	for _, l := range image.Layers {
+		if _, there := written[l.DiffID]; !there {
+			written[l.DiffID] = ocispec.Descriptor{MediaType: c.mediaType(), Digest: l.DiffID, Size: l.Size}
+			todo = append(todo, l)
+		}
+	}
+	packed, err := addLayers(ctx, t, c, todo)
+	if err != nil {
+		return Result{}, err
+	}
+	for i, l := range todo {
+		written[l.DiffID] = packed[i]
+	}
+	layers := make([]ocispec.Descriptor, 0, len(image.Layers))
+	for _, l := range image.Layers {
+		layers = append(layers, written[l.DiffID])
+	}
+	manifest, text, err := image.manifest(layers)
+	if err != nil {
+		return Result{}, err
+	}
+	config := image.configDescriptor()
+	if err := t.add(ctx, blob{Descriptor: config, data: image.Config}); err != nil {
+		return Result{}, err
+	}
+	if err := t.add(ctx, blob{Descriptor: manifest, data: text}); err != nil {
+		return Result{}, err
+	}
+	return Result{Manifest: manifest, ImageID: config.Digest, Layers: layers}, nil
+}
+
+// addLayers adds the layers in their order, which makes the output the same each time, and packs them in parallel meanwhile.
+func addLayers(ctx context.Context, t target, c codec, layers []Blob) ([]ocispec.Descriptor, error) {
+	out := make([]ocispec.Descriptor, len(layers))
+	if c.kind == Uncompressed {
+		for i, l := range layers {
+			out[i] = ocispec.Descriptor{MediaType: c.mediaType(), Digest: l.DiffID, Size: l.Size}
+			if err := t.add(ctx, blob{Descriptor: out[i], layer: &l}); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	p := packer{target: t, codec: c, queue: make(chan chan blob, maxPending)}
+	group.Go(func() error { return p.packAll(ctx, layers) })
+	group.Go(func() error {
+		for i := range layers {
+			b, err := p.next(ctx)
+			if err != nil {
+				return err
+			}
+			out[i] = b.Descriptor
+			if err := t.add(ctx, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, group.Wait()
+}
+
+// packer packs layers in parallel and hands out their blobs in order.
+type packer struct {
+	target target
+	codec  codec
+	// queue has one channel a layer, in order, on which its blob comes. Its capacity bounds the number of open files.
+	queue chan chan blob
+}
+
+// next waits for the next layer's blob. Its file is closed by target.add or target.abort.
+func (p packer) next(ctx context.Context) (blob, error) {
+	var ready chan blob
+	select {
+	case ready = <-p.queue:
+	case <-ctx.Done():
+		return blob{}, context.Cause(ctx)
+	}
+	select {
+	case b := <-ready:
+		return b, nil
+	case <-ctx.Done():
+		return blob{}, context.Cause(ctx)
+	}
+}
+
+// packAll spools each layer's blob. A large gzip layer has all threads to itself, small ones share them.
+func (p packer) packAll(ctx context.Context, layers []Blob) error {
+	threads := min(runtime.GOMAXPROCS(0), maxThreads)
+	if p.codec.kind == Zstd {
+		threads = min(threads, maxZstdThreads)
+	}
+	free := semaphore.NewWeighted(int64(threads))
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range layers {
+		n := 1
+		if p.codec.kind == Gzip && l.Size > smallLayer {
+			n = threads
+		}
+		// Room for one, so that a worker never waits for the one that adds.
+		ready := make(chan blob, 1)
+		select {
+		case p.queue <- ready:
+		case <-ctx.Done():
+		}
+		if free.Acquire(ctx, int64(n)) != nil {
+			group.Go(func() error { return context.Cause(ctx) })
+			break
+		}
+		group.Go(func() error {
+			defer free.Release(int64(n))
+			file, err := p.target.spool()
+			if err != nil {
+				return err
+			}
+			d, err := p.codec.pack(ctx, l, file, n)
+			if err != nil {
+				return err
+			}
+			ready <- blob{Descriptor: d, file: file}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func mergeMaps(a, b map[string]string) map[string]string {
+	if len(b) == 0 {
+		return a
+	}
+	out := maps.Clone(a)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, b)
+	return out
+}

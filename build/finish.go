@@ -1,0 +1,219 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder"
+)
+
+// finish makes the image of the target stage, records it in the store and writes the outputs.
+func (b *builder) finish(ctx context.Context, g *plan.Graph, roots []*root, names []string) (Result, error) {
+	config, created, err := b.imageConfig(g.Target.Last, roots)
+	if err != nil {
+		return Result{}, err
+	}
+	final := roots[g.Target.Last.ID]
+	layers := storeLayers(final.layers)
+	res := Result{ImageID: digest.FromBytes(config), Names: names, Steps: b.ran + b.cached, Cached: b.cached}
+	image := export.Image{Config: config, Platform: g.Target.Image.Platform, Names: names, Created: created}
+	for _, l := range layers {
+		image.Layers = append(image.Layers, export.Blob{
+			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return b.store.LayerTar(l) },
+		})
+	}
+	// Names are given last: a name never points at an image whose output failed.
+	record := store.ImageRecord{Config: config, Layers: layers, Created: created}
+	if _, res.Manifest, err = b.store.PutImage(record); err != nil {
+		return Result{}, err
+	}
+	for _, spec := range b.req.Outputs {
+		b.req.Progress.Emit(progress.Note{Text: "writing " + spec.Dest})
+		written, err := export.Write(ctx, spec, image, os.Stdout)
+		if err != nil {
+			return Result{}, fmt.Errorf("write %s: %w", spec.Dest, err)
+		}
+		res.Manifest = written.Manifest.Digest
+	}
+	if len(names) > 0 {
+		record.Names = names
+		if _, _, err = b.store.PutImage(record); err != nil {
+			return Result{}, err
+		}
+	}
+	return res, nil
+}
+
+func storeLayers(layers []cache.Layer) []store.Layer {
+	var all []store.Layer
+	for _, l := range layers {
+		all = append(all, store.Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size})
+	}
+	return all
+}
+
+// imageConfig is the config of the image that ends in a step, with its time. The same steps from the cache give the
+// same bytes.
+func (b *builder) imageConfig(last *plan.Step, roots []*root) ([]byte, time.Time, error) {
+	history := b.history(last, roots)
+	final := roots[last.ID]
+	var diffIDs []digest.Digest
+	for _, l := range final.layers {
+		diffIDs = append(diffIDs, l.DiffID)
+	}
+	created := final.created
+	if len(final.layers) == len(final.base.layers) {
+		// No layer says when this image was made: the first build of it does.
+		bare, err := last.Image.MarshalConfig(diffIDs, time.Time{}, history)
+		if err != nil {
+			return nil, created, err
+		}
+		if created, err = b.firstMade(bare); err != nil {
+			return nil, created, err
+		}
+	}
+	for i := range history {
+		if history[i].Created == nil {
+			history[i].Created = &created
+		}
+	}
+	config, err := last.Image.MarshalConfig(diffIDs, created, history)
+	return config, created, err
+}
+
+// firstMade is when an image without layers of its own was made for the first time.
+func (b *builder) firstMade(config []byte) (time.Time, error) {
+	now := time.Now().UTC()
+	if d := b.req.SourceDate; d != nil && d.Before(now) {
+		return d.UTC(), nil
+	}
+	key := cache.NewKey("image").Add("config", string(config)).Key()
+	if rec := b.cache.Get(key); rec != nil {
+		return rec.Created, nil
+	}
+	return now, b.cache.Put(key, cache.Record{Created: now, Step: "image config"})
+}
+
+// history is the image's history: the base image's, then one entry a step. Entries before the first layer of the
+// build have no time.
+func (b *builder) history(last *plan.Step, roots []*root) []imagebuilder.History {
+	var steps []*plan.Step
+	first := last
+	for s := last; s != nil; s = s.Parent {
+		if _, ok := s.Op.(*plan.Base); !ok {
+			steps = append(steps, s)
+		}
+		first = s
+	}
+	slices.Reverse(steps)
+	base := first.Image
+	history := baseHistory(base, len(roots[first.ID].layers))
+	below := roots[first.ID]
+	for _, s := range steps {
+		r := roots[s.ID]
+		entry := imagebuilder.History{CreatedBy: s.CreatedBy, EmptyLayer: true, Author: s.Image.Author}
+		if passedMerge(r, below) {
+			keepLastLayer(history[len(baseHistory(base, len(below.base.layers))):])
+		}
+		if r != below && r.own != nil {
+			entry.EmptyLayer = false
+		}
+		if len(r.layers) > len(r.base.layers) {
+			created := r.created
+			entry.Created = &created
+		}
+		history = append(history, entry)
+		below = r
+	}
+	return history
+}
+
+// baseHistory is the history that a base image brings, made to fit if it tells of another number of layers than there
+// are.
+func baseHistory(base imagebuilder.Image, layers int) []imagebuilder.History {
+	told := 0
+	for _, h := range base.History {
+		if !h.EmptyLayer {
+			told++
+		}
+	}
+	history := slices.Clone(base.History)
+	if told == layers {
+		return history
+	}
+	history = nil
+	for range layers {
+		history = append(history, imagebuilder.History{Created: base.Created, Comment: "layer of an image without history"})
+	}
+	return history
+}
+
+// passedMerge tells whether the layers of the build were merged between two roots.
+func passedMerge(r, below *root) bool {
+	for ; r != nil && r != below; r = r.below {
+		if r.merged {
+			return true
+		}
+	}
+	return false
+}
+
+// keepLastLayer leaves one layer to a piece of history: the merged one belongs to the step that made its last part.
+func keepLastLayer(history []imagebuilder.History) {
+	last := -1
+	for i := range history {
+		if !history[i].EmptyLayer {
+			last = i
+		}
+	}
+	for i := range history {
+		history[i].EmptyLayer = i != last
+	}
+}
+
+// anchor records an untagged image for every stage but one, so that no layer the cache counts on is without an image:
+// other tools' clean-up removes such layers, and their checks report them.
+func (b *builder) anchor(g *plan.Graph, roots []*root, except *plan.Stage) error {
+	for _, stage := range g.Stages {
+		if stage == except {
+			continue
+		}
+		last := lastSealed(stage, roots)
+		if last == nil {
+			continue
+		}
+		r := roots[last.ID]
+		if len(r.layers) == len(r.base.layers) {
+			continue
+		}
+		config, created, err := b.imageConfig(last, roots)
+		if err != nil {
+			return err
+		}
+		if _, _, err := b.store.PutImage(store.ImageRecord{Config: config, Layers: storeLayers(r.layers), Created: created}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lastSealed is the last step of a stage whose layers are in the store.
+func lastSealed(stage *plan.Stage, roots []*root) *plan.Step {
+	for s := stage.Last; s != nil && s.Stage == stage; s = s.Parent {
+		if r := roots[s.ID]; r != nil && r.isSealed() {
+			return s
+		}
+	}
+	return nil
+}

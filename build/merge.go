@@ -1,0 +1,100 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+const (
+	// maxLayers is how many layers an image gets before those of the build are merged. Docker's engine takes 127.
+	maxLayers = 120
+	// maxStack is how many layers the kernel's overlay can be mounted on.
+	maxStack = 480
+)
+
+// limitDepth returns the root to go on from: the same one, or one in which the build's own layers are one layer. The
+// merged layer is made of hard links and remembered like any other.
+func (b *builder) limitDepth(ctx context.Context, r *root) (*root, error) {
+	if r.depth() < maxLayers {
+		return r, nil
+	}
+	if err := r.wait(ctx); err != nil {
+		return nil, err
+	}
+	own := r.layers[len(r.base.layers):]
+	if len(r.layers) < maxLayers || len(own) < 2 {
+		if len(r.layers) >= maxStack {
+			return nil, fmt.Errorf("the base image has %d layers; no more than %d can be built on", len(r.layers), maxStack)
+		}
+		return r, nil
+	}
+	builder := cache.NewKey("merge")
+	for _, l := range own {
+		builder.Add("layer", l.ID)
+	}
+	key := builder.Key()
+	unlock, err := b.cache.Lock(key)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock() //nolint:errcheck // closing a lock file
+	rec := b.cache.Get(key)
+	if rec == nil || rec.Layer == nil || !b.holds(rec.Layer, r.base.top()) {
+		if rec, err = b.merge(ctx, r, own); err != nil {
+			return nil, fmt.Errorf("merge %d layers: %w", len(own), err)
+		}
+		if err := b.cache.Put(key, *rec); err != nil {
+			return nil, err
+		}
+	}
+	layers := append(r.base.layers[:len(r.base.layers):len(r.base.layers)], *rec.Layer)
+	m := sealedRoot(r, r.content, layers, r.created)
+	m.merged = true
+	return m, nil
+}
+
+func (b *builder) merge(ctx context.Context, r *root, own []cache.Layer) (*cache.Record, error) {
+	snap, err := b.store.Prepare("")
+	if err != nil {
+		return nil, err
+	}
+	t := &target{below: r, snap: snap}
+	res, err := b.mergeInto(ctx, t, own)
+	if err != nil {
+		return nil, errors.Join(err, snap.Remove())
+	}
+	parent := r.base.top()
+	l, err := snap.Commit(parent)
+	if err != nil {
+		return nil, err
+	}
+	return &cache.Record{
+		Layer:   &cache.Layer{ID: l.ID, Parent: parent, DiffID: res.DiffID, Size: res.Size},
+		Content: res.Content, Created: time.Now().UTC(), Step: fmt.Sprintf("merge of %d layers", len(own)),
+	}, nil
+}
+
+func (b *builder) mergeInto(ctx context.Context, t *target, own []cache.Layer) (layer.Result, error) {
+	if err := b.inheritRoot(t); err != nil {
+		return layer.Result{}, err
+	}
+	var dirs []string
+	for _, l := range own {
+		f, err := b.layers.get(l.ID)
+		if err != nil {
+			return layer.Result{}, err
+		}
+		dirs = append(dirs, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	}
+	if err := layer.Merge(ctx, t.snap.Dir(), dirs, b.store.OverlayXattr()); err != nil {
+		return layer.Result{}, err
+	}
+	// The root directory is always written: what it had before the first of these layers isn't known any more.
+	return t.snap.Read(store.ReadOptions{Context: ctx, Clamp: b.req.SourceDate, ParentRoot: &layer.RootAttr{}})
+}

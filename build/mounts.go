@@ -1,0 +1,228 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/fileop"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+// mountView mounts layers, uppermost first, to be read.
+func (b *builder) mountView(dirs []*os.File) (*os.File, error) {
+	return overlay.Mount(overlay.Options{Lower: dirs, UserXattr: b.store.OverlayXattr() == "user.overlay."})
+}
+
+// mounts opens what a RUN step's --mount flags ask for. release is never nil and gives back what was opened, also after
+// an error.
+func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Mount, release func() error, err error) {
+	var releases []func() error
+	release = func() error {
+		var errs []error
+		for i := len(releases) - 1; i >= 0; i-- {
+			errs = append(errs, releases[i]())
+		}
+		return errors.Join(errs...)
+	}
+	for _, m := range c.op.Mounts {
+		opened, done, err := b.mount(ctx, m, c)
+		if err != nil {
+			return nil, release, fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		releases = append(releases, done)
+		mounts = append(mounts, opened)
+	}
+	return mounts, release, nil
+}
+
+func (b *builder) mount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
+	switch m.Type {
+	case plan.MountTmpfs:
+		return executor.Mount{Kind: executor.Tmpfs, Target: m.Target, SizeBytes: m.SizeBytes}, func() error { return nil }, nil
+	case plan.MountCache:
+		return b.cacheMount(ctx, m, c)
+	case plan.MountBind:
+		return b.bindMount(ctx, m, c)
+	}
+	return executor.Mount{}, nil, fmt.Errorf("mount type %q is not known", m.Type)
+}
+
+// bindMount shows a directory or file of a context, a stage or an image. What a step writes to it is thrown away.
+func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
+	in := b.input(m.From, c.done)
+	dir, filter, release, err := in.open(ctx)
+	if err != nil {
+		return executor.Mount{}, nil, err
+	}
+	em := executor.Mount{Kind: executor.Bind, Source: dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly}
+	if filter == nil && m.ReadOnly {
+		return em, release, nil
+	}
+	tmp, remove, err := b.store.TempDir(ctx)
+	if err != nil {
+		return em, nil, errors.Join(err, release())
+	}
+	release = joined(release, remove)
+	if filter != nil {
+		// The step must not see what the ignore file hides, so it gets a copy.
+		copied := filepath.Join(tmp, "copy")
+		if err := os.Mkdir(copied, 0o755); err != nil { //nolint:gosec // G301: the step's user reads it
+			return em, nil, errors.Join(err, release())
+		}
+		o := fileop.CopyOptions{
+			Source: dir, Sources: []string{m.Source}, Ignore: filter, Layer: copied, Dest: m.Source, OverlayXattr: b.store.OverlayXattr(),
+		}
+		if _, err := fileop.Copy(ctx, o); err != nil {
+			return em, nil, errors.Join(err, release())
+		}
+		if em.Source, err = openDir(copied); err != nil {
+			return em, nil, errors.Join(err, release())
+		}
+		release = joined(release, em.Source.Close)
+	}
+	if !m.ReadOnly {
+		scratch := filepath.Join(tmp, "scratch")
+		if err := os.Mkdir(scratch, 0o700); err != nil {
+			return em, nil, errors.Join(err, release())
+		}
+		if em.Scratch, err = openDir(scratch); err != nil {
+			return em, nil, errors.Join(err, release())
+		}
+		release = joined(release, em.Scratch.Close)
+	}
+	return em, release, nil
+}
+
+// joined calls the second function and then the first.
+func joined(first, second func() error) func() error {
+	return func() error { return errors.Join(second(), first()) }
+}
+
+// cacheMount opens a directory that outlives the build. It is found by its ID, and by what it starts with.
+func (b *builder) cacheMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
+	in := b.input(m.From, c.done)
+	key := cache.NewKey("mount").Add("id", m.CacheID)
+	if m.From.Kind != plan.InputNone {
+		id, err := in.identity(ctx)
+		if err != nil {
+			return executor.Mount{}, nil, err
+		}
+		key.Add("from", id, m.Source)
+	}
+	base := filepath.Join(b.store.Dir(), "mounts", string(key.Key()))
+	dir, unlock, err := b.lockCacheDir(ctx, base, m)
+	if err != nil {
+		return executor.Mount{}, nil, err
+	}
+	release := joined(unlock, dir.Close)
+	em := executor.Mount{Kind: executor.Bind, Source: dir, Subpath: "/", Target: m.Target, ReadOnly: m.ReadOnly}
+	made, err := b.cache.Lock(key.Key())
+	if err != nil {
+		return em, nil, errors.Join(err, release())
+	}
+	if err := errors.Join(b.fillCacheDir(ctx, dir, m, in), made()); err != nil {
+		return em, nil, errors.Join(err, release())
+	}
+	return em, release, nil
+}
+
+// lockCacheDir opens a cache directory as its sharing mode allows: together with others, after the others, or another
+// one that nobody uses.
+func (b *builder) lockCacheDir(ctx context.Context, base string, m plan.Mount) (*os.File, func() error, error) {
+	for n := 0; ; n++ {
+		path := filepath.Join(base, strconv.Itoa(n))
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, nil, err
+		}
+		lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, nil, err
+		}
+		how := unix.LOCK_EX
+		switch m.Sharing {
+		case plan.SharingLocked:
+		case plan.SharingPrivate:
+			how |= unix.LOCK_NB
+		default:
+			how = unix.LOCK_SH
+		}
+		if err := flock(ctx, lock, how); err != nil {
+			closeErr := lock.Close()
+			if m.Sharing == plan.SharingPrivate && errors.Is(err, unix.EWOULDBLOCK) {
+				continue
+			}
+			return nil, nil, errors.Join(err, closeErr)
+		}
+		dir, err := openDir(path)
+		if err != nil {
+			return nil, nil, errors.Join(err, lock.Close())
+		}
+		return dir, lock.Close, nil
+	}
+}
+
+// fillCacheDir gives a cache directory that was just made its content and its owner.
+func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, in input) error {
+	path := dir.Name()
+	marker := path + ".made"
+	if _, err := os.Lstat(marker); err == nil {
+		return nil
+	}
+	if m.From.Kind != plan.InputNone {
+		from, _, release, err := in.open(ctx)
+		if err != nil {
+			return err
+		}
+		o := fileop.CopyOptions{
+			Source: from, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/", OverlayXattr: b.store.OverlayXattr(),
+		}
+		if _, err := fileop.Copy(ctx, o); err != nil {
+			return errors.Join(err, release())
+		}
+		if err := release(); err != nil {
+			return err
+		}
+	}
+	mode := m.Mode
+	if mode == 0 {
+		mode = 0o755
+	}
+	if err := os.Chown(path, int(m.UID), int(m.GID)); err != nil {
+		return fmt.Errorf("give the cache to %d:%d: %w", m.UID, m.GID, err)
+	}
+	if err := os.Chmod(path, os.FileMode(mode)); err != nil {
+		return err
+	}
+	return os.WriteFile(marker, nil, 0o600)
+}
+
+// flock waits for a lock until the context ends.
+func flock(ctx context.Context, f *os.File, how int) error {
+	if how&unix.LOCK_NB != 0 {
+		return unix.Flock(int(f.Fd()), how)
+	}
+	got := make(chan error, 1)
+	go func() {
+		err := error(unix.EINTR)
+		for errors.Is(err, unix.EINTR) {
+			err = unix.Flock(int(f.Fd()), how)
+		}
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		return err
+	case <-ctx.Done():
+		// The goroutine ends with the process; nobody uses the file any more.
+		return context.Cause(ctx)
+	}
+}

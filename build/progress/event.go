@@ -1,0 +1,156 @@
+package progress
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepDone], [Warning] or [Note].
+type Event interface{ event() }
+
+// StepStarted says that a step began. It is emitted for cached steps too, just before their StepDone.
+type StepStarted struct {
+	// ID names the step in later events. Any number does, but each at most once in a build.
+	ID int
+	// Name places the step, as in "[builder 3/7]". Text is the instruction, without secrets.
+	Name, Text string
+}
+
+// StepOutput is what a step printed.
+type StepOutput struct {
+	ID int
+	// Data is any piece of the stream, lines broken anywhere. It is valid during Emit only.
+	Data []byte
+	// Stderr tells the streams apart; lines of the two are put together separately.
+	Stderr bool
+}
+
+// Transfer says how far a step has come with moving bytes.
+type Transfer struct {
+	ID int
+	// What is moved, as in "transferring context" or "sha256:1f2e...". It identifies the transfer within its step.
+	What string
+	// Done and Total are bytes; a Total of 0 or less is unknown. A transfer is finished when Done reaches Total.
+	Done, Total int64
+}
+
+// StepDone says that a step ended; no event with its ID follows.
+type StepDone struct {
+	ID int
+	// Cached says that the step was not run.
+	Cached bool
+	// Err is why the step failed; nil if it didn't. context.Canceled shows as canceled, not as a failure.
+	Err error
+	// Reason says in a few words why the step ran or why it didn't have to. It may be empty.
+	Reason string
+}
+
+// Warning is a remark on the Dockerfile.
+type Warning struct {
+	File string
+	// Line counts from 1; 0 means the file as a whole.
+	Line int
+	// Rule is the lint rule's name; may be empty.
+	Rule, Message string
+}
+
+// Note is a line for the user that belongs to no step.
+type Note struct{ Text string }
+
+func (StepStarted) event() {}
+func (StepOutput) event()  {}
+func (Transfer) event()    {}
+func (StepDone) event()    {}
+func (Warning) event()     {}
+func (Note) event()        {}
+
+// A Sink takes events. Emit may be called from several goroutines; it keeps nothing of the event's memory.
+type Sink interface{ Emit(Event) }
+
+// A Renderer shows events. Close shows what is still to be shown, waits for all of its goroutines and gives the first write error;
+// it may be called again. Events after Close are dropped.
+type Renderer interface {
+	Sink
+	Close() error
+}
+
+// Mode is a kind of view. The zero value is ModeAuto.
+type Mode string
+
+// The modes.
+const (
+	// ModeAuto is ModeTTY on a terminal, else ModePlain.
+	ModeAuto    Mode = "auto"
+	ModeTTY     Mode = "tty"
+	ModePlain   Mode = "plain"
+	ModeQuiet   Mode = "quiet"
+	ModeRawJSON Mode = "rawjson"
+)
+
+// ParseMode reads the value of --progress; empty is auto.
+func ParseMode(s string) (Mode, error) {
+	switch m := Mode(s); m {
+	case "":
+		return ModeAuto, nil
+	case ModeAuto, ModeTTY, ModePlain, ModeQuiet, ModeRawJSON:
+		return m, nil
+	}
+	all := []string{string(ModeAuto), string(ModeTTY), string(ModePlain), string(ModeQuiet), string(ModeRawJSON)}
+	return "", fmt.Errorf("progress mode %q: must be one of %s", s, strings.Join(all, ", "))
+}
+
+// New makes the renderer that shows events on out, which is not closed. Where the live view is impossible (out is no terminal, TERM is
+// "dumb" or empty) ModeTTY is ModePlain; NO_COLOR in the environment takes the colours out. An unknown mode is ModeAuto.
+func New(mode Mode, out *os.File) Renderer {
+	switch mode {
+	case ModeQuiet:
+		return newQuiet(out)
+	case ModeRawJSON:
+		return newRawJSON(out)
+	case ModePlain:
+		return newPlain(out)
+	}
+	term := os.Getenv("TERM")
+	if _, err := terminalSize(out); err != nil || term == "" || term == "dumb" {
+		return newPlain(out)
+	}
+	return newTTY(ttyOptions{
+		out:   out,
+		size:  func() (size, error) { return terminalSize(out) },
+		color: os.Getenv("NO_COLOR") == "",
+	})
+}
+
+// Writer makes a writer that emits what is written as step id's standard output. Its Write never fails.
+func Writer(sink Sink, id int) io.Writer { return writer{sink: sink, id: id} }
+
+// StderrWriter is Writer for standard error.
+func StderrWriter(sink Sink, id int) io.Writer { return writer{sink: sink, id: id, stderr: true} }
+
+type writer struct {
+	sink   Sink
+	id     int
+	stderr bool
+}
+
+var _ io.Writer = writer{}
+
+func (w writer) Write(p []byte) (int, error) {
+	if len(p) > 0 {
+		w.sink.Emit(StepOutput{ID: w.id, Data: p, Stderr: w.stderr})
+	}
+	return len(p), nil
+}
+
+// Discard is a renderer that shows nothing at all.
+type Discard struct{}
+
+var _ Renderer = Discard{}
+
+// Emit drops the event.
+func (Discard) Emit(Event) {}
+
+// Close does nothing.
+func (Discard) Close() error { return nil }

@@ -1,0 +1,225 @@
+package progress
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// maxLine is where a line is broken, in bytes.
+	maxLine = 8 << 10
+	// maxText bounds names, instructions, notes and messages, in bytes.
+	maxText = 4 << 10
+)
+
+// escapeState is where in an escape sequence a stream is (ECMA-48).
+type escapeState uint8
+
+const (
+	ground escapeState = iota
+	// escape follows ESC.
+	escape
+	// control is inside a CSI sequence.
+	control
+	// text is inside an OSC, DCS, SOS, PM or APC string, textEscape after an ESC there.
+	text
+	textEscape
+)
+
+// lines puts the lines of a stream together and makes them safe to show. Its memory is bounded. The zero value is ready for use.
+type lines struct {
+	buf   []byte
+	state escapeState
+	// back is set after a carriage return: what comes next, unless it is a newline, starts the line again.
+	back bool
+	// broken is set while the rest of a line that was too long is read.
+	broken bool
+}
+
+// line is a whole line without its newline, or a piece of one that is too long.
+type line struct {
+	text string
+	// more says that this goes on the piece before it.
+	more bool
+}
+
+// write takes the next piece of the stream and calls emit for each line that is complete.
+func (l *lines) write(p []byte, emit func(line)) {
+	for len(p) > 0 {
+		n := l.plain(p)
+		if n > 0 {
+			l.add(p[:n], emit)
+			p = p[n:]
+			continue
+		}
+		l.step(p[0], emit)
+		p = p[1:]
+	}
+}
+
+// flush gives the line that has no newline yet.
+func (l *lines) flush(emit func(line)) {
+	if len(l.buf) > 0 || l.broken {
+		l.end(emit)
+	}
+	l.state, l.back = ground, false
+}
+
+// current is the line so far.
+func (l *lines) current() string { return clean(l.buf) }
+
+// plain counts the bytes at the front of p that are text.
+func (l *lines) plain(p []byte) int {
+	if l.state != ground {
+		return 0
+	}
+	for i, c := range p {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return i
+		}
+	}
+	return len(p)
+}
+
+func (l *lines) add(p []byte, emit func(line)) {
+	if l.back {
+		l.back = false
+		l.buf = l.buf[:0]
+	}
+	for len(l.buf)+len(p) > maxLine {
+		n := maxLine - len(l.buf)
+		l.buf = append(l.buf, p[:n]...)
+		p = p[n:]
+		rest := incomplete(l.buf)
+		emit(line{clean(l.buf[:len(l.buf)-rest]), l.broken})
+		l.broken = true
+		copy(l.buf, l.buf[len(l.buf)-rest:])
+		l.buf = l.buf[:rest]
+	}
+	l.buf = append(l.buf, p...)
+}
+
+// step takes a byte that is a control character or part of an escape sequence.
+func (l *lines) step(c byte, emit func(line)) {
+	// A newline ends any sequence, so that one without an end can't hide the rest of the output.
+	if c == '\n' {
+		l.state = ground
+		l.end(emit)
+		return
+	}
+	switch l.state {
+	case ground:
+		switch c {
+		case 0x1b:
+			l.state = escape
+		case '\r':
+			l.back = true
+		case '\b':
+			if n := len(l.buf); n > 0 && l.buf[n-1] < utf8.RuneSelf {
+				l.buf = l.buf[:n-1]
+			}
+		}
+	case escape:
+		switch {
+		case c == '[':
+			l.state = control
+		case strings.IndexByte("]PX^_", c) >= 0:
+			l.state = text
+		case c == 0x1b || c >= 0x20 && c <= 0x2f:
+			// Another start, or an intermediate byte as in "ESC ( B".
+		default:
+			l.state = ground
+		}
+	case control:
+		if c >= 0x40 && c <= 0x7e {
+			l.state = ground
+		}
+	case text, textEscape:
+		switch {
+		case c == 0x07 || l.state == textEscape && c == '\\':
+			l.state = ground
+		case c == 0x1b:
+			l.state = textEscape
+		default:
+			l.state = text
+		}
+	}
+}
+
+func (l *lines) end(emit func(line)) {
+	emit(line{clean(l.buf), l.broken})
+	l.buf = l.buf[:0]
+	l.back, l.broken = false, false
+}
+
+// incomplete counts the bytes at the end of p that begin a rune and don't finish it.
+func incomplete(p []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
+		if c := p[len(p)-n]; utf8.RuneStart(c) {
+			if !utf8.FullRune(p[len(p)-n:]) {
+				return n
+			}
+			return 0
+		}
+	}
+	return 0
+}
+
+// clean makes bytes without C0 controls printable.
+func clean(p []byte) string {
+	ascii := true
+	for _, c := range p {
+		if c >= utf8.RuneSelf || c == 0 {
+			ascii = false
+			break
+		}
+	}
+	if ascii {
+		return string(p)
+	}
+	var b strings.Builder
+	b.Grow(len(p))
+	for _, r := range string(p) {
+		if visible(r) {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// visible reports whether a rune shows or joins what shows. Left out are C1 controls, some of which terminals obey as they do
+// escape sequences, and the marks that reorder text, which can make a line read as another one.
+func visible(r rune) bool {
+	switch {
+	case r == '\t' || r == 0x200d:
+		return true
+	case r < ' ' || r >= 0x7f && r <= 0x9f:
+		return false
+	}
+	return !unicode.Is(unicode.Cf, r) && r != 0x2028 && r != 0x2029
+}
+
+// oneLine makes text that isn't ours printable on one line.
+func oneLine(s string) string {
+	simple := len(s) <= maxText
+	for i := 0; simple && i < len(s); i++ {
+		simple = s[i] >= ' ' && s[i] < 0x7f
+	}
+	if simple {
+		return s
+	}
+	var (
+		l lines
+		b strings.Builder
+	)
+	join := func(part line) {
+		if b.Len() > 0 && !part.more {
+			b.WriteByte(' ')
+		}
+		b.WriteString(part.text)
+	}
+	l.write([]byte(s[:min(len(s), maxText)]), join)
+	l.flush(join)
+	return strings.TrimRight(b.String(), " ")
+}

@@ -1,0 +1,152 @@
+package progress
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// maxPiece is how much output one object carries, in bytes.
+	maxPiece = 32 << 10
+	// transferJSONEvery is how often rawjson shows a transfer.
+	transferJSONEvery = 100 * time.Millisecond
+)
+
+// rawEvent is one object. The fields' meaning is in the package documentation.
+type rawEvent struct {
+	Time     time.Time `json:"time"`
+	Type     string    `json:"type"`
+	ID       *int      `json:"id,omitempty"`
+	Name     string    `json:"name,omitempty"`
+	Stream   string    `json:"stream,omitempty"`
+	Text     string    `json:"text,omitempty"`
+	Base64   []byte    `json:"base64,omitempty"`
+	What     string    `json:"what,omitempty"`
+	Done     int64     `json:"done,omitempty"`
+	Total    int64     `json:"total,omitempty"`
+	Seconds  *float64  `json:"seconds,omitempty"`
+	Cached   bool      `json:"cached,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+	Error    string    `json:"error,omitempty"`
+	Canceled bool      `json:"canceled,omitempty"`
+	File     string    `json:"file,omitempty"`
+	Line     int       `json:"line,omitempty"`
+	Rule     string    `json:"rule,omitempty"`
+	Message  string    `json:"message,omitempty"`
+}
+
+// rawJSON writes an object a line as things happen.
+type rawJSON struct {
+	mu      sync.Mutex
+	out     io.Writer
+	buf     bytes.Buffer
+	encoder *json.Encoder
+	tracker tracker
+	err     error
+	closed  bool
+}
+
+var _ Renderer = (*rawJSON)(nil)
+
+func newRawJSON(out io.Writer) *rawJSON {
+	r := &rawJSON{out: out, tracker: newTracker(nil)}
+	r.encoder = json.NewEncoder(&r.buf)
+	r.encoder.SetEscapeHTML(false)
+	return r
+}
+
+// Emit implements Sink. It waits for the write.
+func (r *rawJSON) Emit(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	switch e := e.(type) {
+	case StepStarted:
+		r.tracker.start(StepStarted{ID: e.ID})
+		r.write(rawEvent{Type: "start", ID: &e.ID, Name: e.Name, Text: e.Text})
+	case StepOutput:
+		r.output(e)
+	case Transfer:
+		r.transfer(e)
+	case StepDone:
+		s, how := r.tracker.finish(StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
+		// Failed steps aren't shown again at the end here.
+		r.tracker.failed = nil
+		seconds := r.tracker.elapsed(s).Seconds()
+		raw := rawEvent{Type: "done", ID: &e.ID, Seconds: &seconds, Cached: e.Cached, Reason: e.Reason}
+		if e.Err != nil {
+			raw.Error, raw.Canceled = e.Err.Error(), how == outcomeCanceled
+		}
+		r.write(raw)
+	case Warning:
+		r.write(rawEvent{Type: "warning", File: e.File, Line: e.Line, Rule: e.Rule, Message: e.Message})
+	case Note:
+		r.write(rawEvent{Type: "note", Text: e.Text})
+	}
+}
+
+// Close implements Renderer.
+func (r *rawJSON) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	return r.err
+}
+
+func (r *rawJSON) output(e StepOutput) {
+	raw := rawEvent{Type: "output", ID: &e.ID, Stream: "stdout"}
+	if e.Stderr {
+		raw.Stream = "stderr"
+	}
+	for data := e.Data; len(data) > 0; {
+		piece := data
+		if len(piece) > maxPiece {
+			piece = piece[:maxPiece]
+			piece = piece[:len(piece)-incomplete(piece)]
+		}
+		data = data[len(piece):]
+		raw.Text, raw.Base64 = "", nil
+		if utf8.Valid(piece) {
+			raw.Text = string(piece)
+		} else {
+			raw.Base64 = piece
+		}
+		r.write(raw)
+	}
+}
+
+func (r *rawJSON) transfer(e Transfer) {
+	x := r.tracker.transfer(e)
+	if x == nil || x.over {
+		return
+	}
+	x.over = x.total > 0 && x.done >= x.total
+	now := r.tracker.now()
+	if !x.over && now.Sub(x.shown) < transferJSONEvery {
+		return
+	}
+	x.shown = now
+	r.write(rawEvent{Type: "transfer", ID: &e.ID, What: e.What, Done: e.Done, Total: max(e.Total, 0)})
+}
+
+func (r *rawJSON) write(e rawEvent) {
+	if r.err != nil {
+		return
+	}
+	e.Time = r.tracker.now().UTC()
+	r.buf.Reset()
+	err := r.encoder.Encode(e)
+	if err == nil {
+		_, err = r.out.Write(r.buf.Bytes())
+	}
+	if err != nil {
+		r.err = fmt.Errorf("write progress: %w", err)
+	}
+}

@@ -1,0 +1,282 @@
+package progress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// maxTail is how many lines of a step are kept for when it fails, maxTailLine what is kept of each, in bytes.
+	maxTail     = 100
+	maxTailLine = 512
+	// maxTransfers is how many transfers of a step are followed, maxFailures how many failed steps are shown in full.
+	maxTransfers = 64
+	maxFailures  = 16
+)
+
+// step is what is remembered of a step that runs, or that failed.
+type step struct {
+	id int
+	// number counts the steps from 1 as they start.
+	number  int
+	name    string
+	text    string
+	started time.Time
+	stdout  lines
+	stderr  lines
+	tail    tail
+	// transfers is keyed by what is transferred.
+	transfers map[string]*transfer
+}
+
+// title is the step as the user knows it.
+func (s *step) title() string {
+	if s.name == "" {
+		return s.text
+	}
+	return s.name + " " + s.text
+}
+
+// stream gives the lines of standard output or standard error.
+func (s *step) stream(stderr bool) *lines {
+	if stderr {
+		return &s.stderr
+	}
+	return &s.stdout
+}
+
+// logged is a line of output and when it came, counted from the step's start.
+type logged struct {
+	at   time.Duration
+	text string
+}
+
+// tail keeps the last lines.
+type tail struct {
+	ring []logged
+	// next is where the next line goes once the ring is full.
+	next int
+}
+
+func (t *tail) add(at time.Duration, l line) {
+	// A line that is too long is there already, cut short.
+	if l.more {
+		return
+	}
+	entry := logged{at, l.text}
+	if len(l.text) > maxTailLine {
+		cut := maxTailLine
+		for cut > 0 && !utf8.RuneStart(l.text[cut]) {
+			cut--
+		}
+		entry.text = l.text[:cut] + "…"
+	}
+	if len(t.ring) < maxTail {
+		t.ring = append(t.ring, entry)
+		return
+	}
+	t.ring[t.next] = entry
+	t.next = (t.next + 1) % maxTail
+}
+
+// last gives the last n lines, oldest first.
+func (t *tail) last(n int) []logged {
+	n = min(n, len(t.ring))
+	out := make([]logged, 0, n)
+	for i := len(t.ring) - n; i < len(t.ring); i++ {
+		out = append(out, t.ring[(t.next+i)%len(t.ring)])
+	}
+	return out
+}
+
+// transfer is the state of one transfer.
+type transfer struct {
+	done, total int64
+	// shown is when it was shown last; over says that its end was.
+	shown time.Time
+	over  bool
+}
+
+func (t *transfer) String() string {
+	switch {
+	case t.total > 0 && t.done >= t.total:
+		return formatBytes(t.done) + " done"
+	case t.total > 0:
+		return formatBytes(t.done) + " / " + formatBytes(t.total)
+	}
+	return formatBytes(t.done)
+}
+
+// failure is a step that failed.
+type failure struct {
+	step *step
+	err  error
+}
+
+// tracker follows the steps of a build. Who uses it holds a lock.
+type tracker struct {
+	now     func() time.Time
+	began   time.Time
+	running map[int]*step
+	failed  []failure
+	// Counts of steps: number those that have started, done and cached those that ended well, broken those that failed or were canceled.
+	number, done, cached, broken int
+}
+
+func newTracker(now func() time.Time) tracker {
+	if now == nil {
+		now = time.Now
+	}
+	return tracker{now: now, began: now(), running: map[int]*step{}}
+}
+
+func (t *tracker) start(e StepStarted) *step {
+	t.number++
+	s := &step{id: e.ID, number: t.number, name: oneLine(e.Name), text: oneLine(e.Text), started: t.now()}
+	t.running[e.ID] = s
+	return s
+}
+
+// step gives a running step. One that nobody announced is made up rather than lose its output.
+func (t *tracker) step(id int) *step {
+	if s, ok := t.running[id]; ok {
+		return s
+	}
+	return t.start(StepStarted{ID: id, Text: fmt.Sprintf("step %d", id)})
+}
+
+func (t *tracker) elapsed(s *step) time.Duration { return t.now().Sub(s.started) }
+
+// transfer notes how far a transfer has come, and gives nil if there are too many to follow.
+func (t *tracker) transfer(e Transfer) *transfer {
+	s := t.step(e.ID)
+	x := s.transfers[e.What]
+	if x == nil {
+		if len(s.transfers) >= maxTransfers || len(e.What) > maxText {
+			return nil
+		}
+		if s.transfers == nil {
+			s.transfers = map[string]*transfer{}
+		}
+		x = &transfer{shown: t.now()}
+		s.transfers[strings.Clone(e.What)] = x
+	}
+	x.done, x.total = e.Done, e.Total
+	return x
+}
+
+// finish takes a step out and says how it ended.
+func (t *tracker) finish(e StepDone) (*step, outcome) {
+	s := t.step(e.ID)
+	delete(t.running, e.ID)
+	o := outcomeOf(e)
+	switch o {
+	case outcomeFailed:
+		t.broken++
+		if len(t.failed) < maxFailures {
+			t.failed = append(t.failed, failure{s, e.Err})
+		}
+	case outcomeCanceled:
+		t.broken++
+	case outcomeCached:
+		t.cached++
+		t.done++
+	case outcomeDone:
+		t.done++
+	}
+	return s, o
+}
+
+// keep puts output into the step's tail.
+func (t *tracker) keep(e StepOutput) {
+	s := t.step(e.ID)
+	at := t.elapsed(s)
+	s.stream(e.Stderr).write(e.Data, func(l line) { s.tail.add(at, l) })
+}
+
+// keepRest puts the lines that have no end into the tail.
+func (t *tracker) keepRest(s *step) {
+	at := t.elapsed(s)
+	for _, l := range []*lines{&s.stdout, &s.stderr} {
+		l.flush(func(l line) { s.tail.add(at, l) })
+	}
+}
+
+// sorted gives the running steps in the order in which they started.
+func (t *tracker) sorted() []*step {
+	return slices.SortedFunc(maps.Values(t.running), func(a, b *step) int { return a.number - b.number })
+}
+
+// report shows the failed steps with the end of their output.
+func (t *tracker) report(c palette) string {
+	var b strings.Builder
+	for _, f := range t.failed {
+		b.WriteString("------\n")
+		fmt.Fprintf(&b, " > %s: %s\n", f.step.title(), c.paint(red, oneLine(f.err.Error())))
+		for _, l := range f.step.tail.last(maxTail) {
+			fmt.Fprintf(&b, "%.3f %s\n", l.at.Seconds(), l.text)
+		}
+		b.WriteString("------\n")
+	}
+	return b.String()
+}
+
+// outcome is how a step ended.
+type outcome int
+
+const (
+	outcomeDone outcome = iota
+	outcomeCached
+	outcomeFailed
+	outcomeCanceled
+)
+
+func outcomeOf(e StepDone) outcome {
+	switch {
+	case errors.Is(e.Err, context.Canceled):
+		return outcomeCanceled
+	case e.Err != nil:
+		return outcomeFailed
+	case e.Cached:
+		return outcomeCached
+	}
+	return outcomeDone
+}
+
+// formatBytes writes a number of bytes with a decimal unit, as docker does.
+func formatBytes(n int64) string {
+	if n < 1000 {
+		return fmt.Sprintf("%dB", n)
+	}
+	v, units := float64(n)/1000, []string{"kB", "MB", "GB", "TB"}
+	for v >= 999.995 && len(units) > 1 {
+		v, units = v/1000, units[1:]
+	}
+	return fmt.Sprintf("%.2f%s", v, units[0])
+}
+
+// color is an SGR parameter.
+type color string
+
+const (
+	red    color = "31"
+	yellow color = "33"
+	cyan   color = "36"
+	faint  color = "2"
+)
+
+// palette paints text, unless it is off.
+type palette struct{ on bool }
+
+func (p palette) paint(c color, s string) string {
+	if !p.on || s == "" {
+		return s
+	}
+	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
+}

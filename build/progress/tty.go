@@ -1,0 +1,329 @@
+package progress
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// frameEvery is how often the live view is drawn.
+	frameEvery = 100 * time.Millisecond
+	// tailLines is how many lines of output a running step shows.
+	tailLines = 6
+	// maxScroll bounds the finished lines that wait for a terminal that doesn't take them, in bytes.
+	maxScroll = 1 << 20
+)
+
+type ttyOptions struct {
+	out   io.Writer
+	size  func() (size, error)
+	color bool
+	// now is the clock, nil for the real one. frames starts the drawing of a frame; nil is a ticker.
+	now    func() time.Time
+	frames <-chan time.Time
+}
+
+// tty is the live view. Finished lines scroll by; below them stands a block that every frame overwrites. All of a frame goes out in
+// one write that leaves no terminal mode changed.
+type tty struct {
+	ttyOptions
+	palette palette
+
+	// mu guards what follows up to stop.
+	mu      sync.Mutex
+	tracker tracker
+	// scroll holds the finished lines that have not been written yet.
+	scroll bytes.Buffer
+	closed bool
+
+	stop     chan struct{}
+	finished chan struct{}
+	// drawn has the width in cells of each line of the block that is on the terminal. It and err belong to the drawing goroutine until
+	// finished is closed.
+	drawn []int
+	err   error
+}
+
+var _ Renderer = (*tty)(nil)
+
+func newTTY(o ttyOptions) *tty {
+	t := &tty{
+		ttyOptions: o,
+		palette:    palette{o.color},
+		tracker:    newTracker(o.now),
+		stop:       make(chan struct{}),
+		finished:   make(chan struct{}),
+	}
+	go t.loop()
+	return t
+}
+
+// Emit implements Sink. It never waits for the terminal.
+func (t *tty) Emit(e Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	switch e := e.(type) {
+	case StepStarted:
+		t.tracker.start(e)
+	case StepOutput:
+		t.tracker.keep(e)
+	case Transfer:
+		t.tracker.transfer(e)
+	case StepDone:
+		t.done(e)
+	case Warning:
+		t.print(t.palette.paint(yellow, "WARNING: ") + e.String())
+	case Note:
+		t.print(oneLine(e.Text))
+	}
+}
+
+// Close implements Renderer.
+func (t *tty) Close() error {
+	t.mu.Lock()
+	first := !t.closed
+	t.closed = true
+	t.mu.Unlock()
+	if first {
+		close(t.stop)
+	}
+	<-t.finished
+	return t.err
+}
+
+func (t *tty) loop() {
+	defer close(t.finished)
+	frames := t.frames
+	if frames == nil {
+		ticker := time.NewTicker(frameEvery)
+		defer ticker.Stop()
+		frames = ticker.C
+	}
+	for {
+		select {
+		case <-frames:
+			t.draw(false)
+		case <-t.stop:
+			t.draw(true)
+			return
+		}
+	}
+}
+
+// print adds a finished line.
+func (t *tty) print(s string) {
+	if t.scroll.Len() < maxScroll {
+		t.scroll.WriteString(s)
+		t.scroll.WriteByte('\n')
+	}
+}
+
+func (t *tty) done(e StepDone) {
+	s, how := t.tracker.finish(e)
+	t.tracker.keepRest(s)
+	t.print(t.finishedLine(s, how, oneLine(e.Reason)))
+}
+
+func (t *tty) finishedLine(s *step, how outcome, reason string) string {
+	label, title, c := "", s.title(), cyan
+	switch how {
+	case outcomeFailed:
+		label, c = "ERROR ", red
+	case outcomeCanceled:
+		label, c = "CANCELED ", yellow
+	case outcomeCached:
+		label = "CACHED "
+	case outcomeDone:
+		if reason != "" {
+			title += " (" + reason + ")"
+		}
+	}
+	return t.palette.paint(c, stepLine(label+title, t.tracker.elapsed(s), t.terminal().width))
+}
+
+// terminal is the size now, or a usual one.
+func (t *tty) terminal() size {
+	if s, err := t.size(); err == nil {
+		return s
+	}
+	return size{80, 24}
+}
+
+// stepLine puts a title on the left and the time on the right.
+func stepLine(title string, elapsed time.Duration, width int) string {
+	at := strconv.FormatFloat(elapsed.Seconds(), 'f', 1, 64) + "s"
+	room := width - len(at) - 1
+	if room < 10 {
+		text, _ := fit(" => "+title, width)
+		return text
+	}
+	text, w := fit(" => "+title, room)
+	return text + strings.Repeat(" ", room-w+1) + at
+}
+
+// draw writes one frame; the last one leaves no block.
+func (t *tty) draw(last bool) {
+	sz := t.terminal()
+	t.mu.Lock()
+	var frame bytes.Buffer
+	var block []string
+	if last {
+		t.conclude()
+	} else {
+		block = t.block(sz)
+	}
+	if t.scroll.Len() == 0 && len(block) == 0 && len(t.drawn) == 0 {
+		t.mu.Unlock()
+		return
+	}
+	// Without automatic wrapping a line whose width was misjudged can't spoil the block.
+	frame.WriteString("\x1b[?7l")
+	if up := min(rows(t.drawn, sz.width), sz.height-1); up > 0 {
+		fmt.Fprintf(&frame, "\r\x1b[%dA", up)
+	}
+	if t.scroll.Len() > 0 {
+		// What scrolls by may be longer than a line and must wrap.
+		frame.WriteString("\x1b[J\x1b[?7h")
+		frame.Write(t.scroll.Bytes())
+		frame.WriteString("\x1b[?7l")
+		t.scroll.Reset()
+	}
+	t.mu.Unlock()
+	t.drawn = t.drawn[:0]
+	for _, l := range block {
+		frame.WriteString(l + "\x1b[K\n")
+		t.drawn = append(t.drawn, visibleWidth(l))
+	}
+	frame.WriteString("\x1b[J\x1b[?7h")
+	if t.err != nil {
+		return
+	}
+	if _, err := t.out.Write(frame.Bytes()); err != nil {
+		t.err = fmt.Errorf("write progress: %w", err)
+	}
+}
+
+// conclude prints what is left at the end.
+func (t *tty) conclude() {
+	for _, s := range t.tracker.sorted() {
+		t.tracker.keepRest(s)
+		t.print(t.finishedLine(s, outcomeCanceled, ""))
+	}
+	if t.tracker.number > 0 {
+		t.print(t.header())
+	}
+	t.scroll.WriteString(t.tracker.report(t.palette))
+}
+
+func (t *tty) header() string {
+	k := &t.tracker
+	text := fmt.Sprintf("[+] Building %.1fs (%d done", k.now().Sub(k.began).Seconds(), k.done)
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{k.cached, "cached"}, {k.broken, "failed"}, {len(k.running), "running"}} {
+		if c.n > 0 {
+			text += fmt.Sprintf(", %d %s", c.n, c.what)
+		}
+	}
+	return text + ")"
+}
+
+// block lays out the running steps in the lines that the terminal has.
+func (t *tty) block(sz size) []string {
+	running := t.tracker.sorted()
+	if len(running) == 0 || sz.height < 3 {
+		return nil
+	}
+	head, _ := fit(t.header(), sz.width)
+	out := []string{head}
+	// One line is the header's, and one stays empty for the cursor.
+	room := sz.height - 2
+	hidden := 0
+	if len(running) > room {
+		hidden = len(running) - room + 1
+		running = running[:len(running)-hidden]
+		room = len(running)
+	}
+	room -= len(running)
+	details := make([][]string, len(running))
+	for i, s := range running {
+		details[i] = s.details()
+	}
+	quota := share(room, details)
+	for i, s := range running {
+		out = append(out, stepLine(s.title(), t.tracker.elapsed(s), sz.width))
+		d := details[i]
+		for _, l := range d[len(d)-quota[i]:] {
+			text, _ := fit(" => => "+l, sz.width)
+			out = append(out, t.palette.paint(faint, text))
+		}
+	}
+	if hidden > 0 {
+		text, _ := fit(fmt.Sprintf(" => … and %d more", hidden), sz.width)
+		out = append(out, text)
+	}
+	return out
+}
+
+// details are the transfers of a step that aren't finished and the last lines of its output.
+func (s *step) details() []string {
+	var out []string
+	for _, what := range slices.Sorted(maps.Keys(s.transfers)) {
+		if x := s.transfers[what]; x.total <= 0 || x.done < x.total {
+			out = append(out, oneLine(what)+" "+x.String())
+		}
+	}
+	for _, l := range s.tail.last(tailLines) {
+		out = append(out, "# "+l.text)
+	}
+	for _, l := range []*lines{&s.stdout, &s.stderr} {
+		if text := l.current(); text != "" {
+			out = append(out, "# "+text)
+		}
+	}
+	return out[max(len(out)-tailLines, 0):]
+}
+
+// share deals room lines out evenly, none more than it has use for.
+func share(room int, details [][]string) []int {
+	quota := make([]int, len(details))
+	for given := true; given && room > 0; {
+		given = false
+		for i := range details {
+			if room > 0 && quota[i] < len(details[i]) {
+				quota[i]++
+				room--
+				given = true
+			}
+		}
+	}
+	return quota
+}
+
+// rows is how many rows lines of these widths take on a terminal that has been made so wide since.
+func rows(widths []int, width int) int {
+	n := 0
+	for _, w := range widths {
+		n += max((w+width-1)/max(width, 1), 1)
+	}
+	return n
+}
+
+// visibleWidth is the width of a line with our colours in it.
+func visibleWidth(s string) int {
+	var l lines
+	l.write([]byte(s), func(line) {})
+	_, w := fit(l.current(), maxLine)
+	return w
+}

@@ -1,0 +1,56 @@
+package progress
+
+import (
+	"strings"
+	"unicode"
+)
+
+// runeWidth is the number of terminal cells of a rune. It is an estimate: terminals differ, and the live view doesn't break if it is wrong.
+func runeWidth(r rune) int {
+	switch {
+	case r < 0x300:
+		return 1
+	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+		return 0
+	case r >= 0x1100 && r <= 0x115f, r >= 0x2e80 && r <= 0x303e, r >= 0x3041 && r <= 0xa4cf,
+		r >= 0xac00 && r <= 0xd7a3, r >= 0xf900 && r <= 0xfaff, r >= 0xfe30 && r <= 0xfe6f,
+		r >= 0xff00 && r <= 0xff60, r >= 0xffe0 && r <= 0xffe6,
+		r >= 0x1f300 && r <= 0x1f64f, r >= 0x1f680 && r <= 0x1f6ff, r >= 0x1f900 && r <= 0x1f9ff,
+		r >= 0x20000 && r <= 0x3fffd:
+		return 2
+	}
+	return 1
+}
+
+// fit cuts s to at most width cells, the last of them "…" if something was cut, with tabs expanded, and gives its width.
+func fit(s string, width int) (string, int) {
+	if width <= 0 {
+		return "", 0
+	}
+	var (
+		b    strings.Builder
+		used int
+		// atEnd is how much of b fits together with the mark.
+		atEnd, atEndUsed int
+	)
+	for _, r := range s {
+		w := runeWidth(r)
+		if r == '\t' {
+			r, w = ' ', min(8-used%8, width-used)
+			w = max(w, 1)
+		}
+		if used+w > width {
+			return b.String()[:atEnd] + "…", atEndUsed + 1
+		}
+		if r == ' ' {
+			b.WriteString(strings.Repeat(" ", w))
+		} else {
+			b.WriteRune(r)
+		}
+		used += w
+		if used < width {
+			atEnd, atEndUsed = b.Len(), used
+		}
+	}
+	return b.String(), used
+}

@@ -1,0 +1,156 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// StoreOptions say which image store is used; see store.Options.
+type StoreOptions = store.Options
+
+// NamedContext is a --build-context.
+type NamedContext = plan.NamedContext
+
+// The kinds of named context.
+const (
+	ContextDirectory = plan.ContextDirectory
+	ContextImage     = plan.ContextImage
+)
+
+// ErrMachine is behind errors that are the machine's fault and not the build's.
+var ErrMachine = errors.New("this machine can't do it")
+
+// HandleReexec does what this process was started for, if another cooper started it as a helper, and tells whether so.
+func HandleReexec() bool { return store.HandleReexec() }
+
+// ParsePlatform reads OS/ARCH[/VARIANT]; empty is the zero platform.
+func ParsePlatform(text string) (ocispec.Platform, error) {
+	if text == "" {
+		return ocispec.Platform{}, nil
+	}
+	p, err := platforms.Parse(text)
+	if err != nil {
+		return p, fmt.Errorf("--platform=%s: must be OS/ARCH, such as linux/amd64", text)
+	}
+	return p, nil
+}
+
+// PullPolicy says when a base image is fetched from its registry.
+type PullPolicy string
+
+// The pull policies; the zero value is PullMissing.
+const (
+	PullMissing PullPolicy = "missing"
+	PullAlways  PullPolicy = "always"
+	PullNever   PullPolicy = "never"
+)
+
+// Request says what to build. ContextDir is needed; everything else is useful when zero.
+type Request struct {
+	// ContextDir is the directory files are copied from.
+	ContextDir string
+	// Dockerfile is its path, "-" for Stdin, or empty: Containerfile or Dockerfile in the context.
+	Dockerfile string
+	// Stdin is the Dockerfile's text when Dockerfile is "-".
+	Stdin []byte
+	// Tags are image names as the user gives them.
+	Tags   []string
+	Target string
+	// BuildArgs by name; nil is an argument given without a value and not in the environment.
+	BuildArgs map[string]*string
+	Labels    map[string]string
+	Contexts  map[string]plan.NamedContext
+	// Platform is what to build for; its zero value is this machine's.
+	Platform ocispec.Platform
+	Outputs  []export.Spec
+	Pull     PullPolicy
+	NoCache  bool
+	// Jobs is how many steps may run at once; 0 lets cooper choose.
+	Jobs int
+	// SourceDate limits all times in the image (SOURCE_DATE_EPOCH); nil: none.
+	SourceDate *time.Time
+	Run        RunOptions
+	Registry   RegistryOptions
+	Store      store.Options
+	Identity   Identity
+	// Progress is told what happens; nil: nobody is.
+	Progress progress.Sink
+}
+
+// RunOptions hold for every RUN step.
+type RunOptions struct {
+	// Network is "host" or "none" for steps that don't say; empty is host.
+	Network string
+	// AddHosts are "name:address" lines for /etc/hosts.
+	AddHosts []string
+}
+
+// RegistryOptions say how to reach registries.
+type RegistryOptions struct {
+	Insecure          bool
+	AuthFile, CertDir string
+}
+
+// Identity is who builds, and in which user namespaces.
+type Identity struct {
+	// Owner is the user, by host ID.
+	Owner userns.Owner
+	// Process is the namespace cooper itself is in; nil if it is the initial one.
+	Process *userns.Mapping
+	// Steps is the namespace that RUN steps get below that; nil: the same as cooper's.
+	Steps *userns.Mapping
+}
+
+// Result is what a build made.
+type Result struct {
+	// ImageID is the digest of the config.
+	ImageID digest.Digest
+	// Manifest is the digest of the manifest: that of the last output, or the local store's.
+	Manifest digest.Digest
+	// Names are the full names the image has now.
+	Names []string
+	// Steps counts the steps that can make a layer, Cached those of them that were not run.
+	Steps, Cached int
+	Took          time.Duration
+}
+
+// StepError is a step that failed.
+type StepError struct {
+	// Stage is the stage's name, Step its place there, as in "2/5".
+	Stage, Step string
+	Location    dockerfile.Location
+	// Text is the instruction.
+	Text string
+	// ExitCode is the command's exit status, 0 if it failed otherwise.
+	ExitCode int
+	Err      error
+}
+
+func (e *StepError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d: %s\n%v", e.Location.File, e.Location.StartLine, firstLine(e.Text), e.Err)
+	return b.String()
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+func firstLine(s string) string {
+	line, _, more := strings.Cut(s, "\n")
+	if more {
+		line += " ..."
+	}
+	return line
+}

@@ -1,0 +1,75 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// resolver finds base images in the store and pulls what isn't there.
+type resolver struct {
+	store *store.Store
+	req   *Request
+	// found is by image ID.
+	found map[string]store.FoundImage
+}
+
+var _ plan.Resolver = (*resolver)(nil)
+
+// Resolve finds an image as the pull policy says.
+func (r *resolver) Resolve(ctx context.Context, ref string, platform ocispec.Platform) (imagebuilder.Base, error) {
+	img, err := r.find(ctx, ref, platform)
+	if err != nil {
+		return imagebuilder.Base{}, err
+	}
+	r.found[img.ID] = img
+	return img.Base, nil
+}
+
+func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platform) (store.FoundImage, error) {
+	if r.req.Pull != PullAlways {
+		img, err := r.store.FindImage(ref)
+		switch {
+		case err == nil && fits(img.Image.Platform, platform):
+			return img, nil
+		case err == nil && r.req.Pull == PullNever:
+			return img, fmt.Errorf("the image in the store is for %s/%s", img.Image.Platform.OS, img.Image.Platform.Architecture)
+		case err != nil && !errors.Is(err, store.ErrNoImage):
+			return img, err
+		case err != nil && r.req.Pull == PullNever:
+			return img, fmt.Errorf("%w (and --pull=never forbids to fetch it)", err)
+		}
+	}
+	const transfer = -1
+	r.req.Progress.Emit(progress.Note{Text: "pulling " + ref})
+	img, err := r.store.Pull(ctx, ref, store.PullOptions{
+		Platform: platform, Insecure: r.req.Registry.Insecure, AuthFile: r.req.Registry.AuthFile, CertDir: r.req.Registry.CertDir,
+		Mapping: r.req.Identity.Process,
+		Progress: func(what string, done, total int64) {
+			r.req.Progress.Emit(progress.Transfer{ID: transfer, What: what, Done: done, Total: total})
+		},
+	})
+	if missing := new(store.MissingIDs); errors.As(err, &missing) {
+		return img, r.rangeError(ctx, missing)
+	}
+	return img, err
+}
+
+func (r *resolver) rangeError(ctx context.Context, m *store.MissingIDs) error {
+	id := r.req.Identity
+	need := userns.IDs{UIDs: m.UIDs, GIDs: m.GIDs}
+	return fmt.Errorf("%w\n%w", m, userns.Finder{}.Check(ctx, id.Owner, *id.Process, need))
+}
+
+// fits tells whether an image made for one platform can be used for another. Images without a platform fit any.
+func fits(have, want ocispec.Platform) bool {
+	return (have.OS == "" || have.OS == want.OS) && (have.Architecture == "" || have.Architecture == want.Architecture)
+}

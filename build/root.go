@@ -1,0 +1,167 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// A root is the root file system after a step. It can be mounted at once; its content ID is there when known is
+// closed, its layers are in the store when sealed is.
+type root struct {
+	// below is the root this one adds to; nil at the bottom, which is an image or scratch.
+	below *root
+	// base is the root of the image the chain starts from: itself at the bottom.
+	base *root
+	// dir is the directory the step wrote to, while its layer isn't committed; nil if there is no such directory.
+	dir *os.File
+
+	known  chan struct{}
+	sealed chan struct{}
+
+	// What follows is final once sealed is closed; content once known is.
+	content cache.ContentID
+	// own is the layer this root adds; nil if it adds none.
+	own *cache.Layer
+	// merged says that the uppermost layer stands for all those between base and this root.
+	merged bool
+	// layers are all the layers, bottom first.
+	layers []cache.Layer
+	// created is when the step that made own was run; without one, that of the root below.
+	created time.Time
+	err     error
+}
+
+// sealedRoot makes a root whose layers are in the store already.
+func sealedRoot(below *root, content cache.ContentID, layers []cache.Layer, created time.Time) *root {
+	done := make(chan struct{})
+	close(done)
+	r := &root{below: below, known: done, sealed: done, content: content, layers: layers, created: created}
+	if r.base = r; below != nil {
+		r.base = below.base
+	}
+	return r
+}
+
+// wait waits until the root's layers are in the store.
+func (r *root) wait(ctx context.Context) error {
+	select {
+	case <-r.sealed:
+		return r.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// waitKnown waits until the root's content ID is there.
+func (r *root) waitKnown(ctx context.Context) error {
+	select {
+	case <-r.known:
+		return r.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (r *root) isSealed() bool {
+	select {
+	case <-r.sealed:
+		return r.err == nil
+	default:
+		return false
+	}
+}
+
+// top is the store's ID of the uppermost layer of a sealed root; "" if it has none.
+func (r *root) top() string {
+	if len(r.layers) == 0 {
+		return ""
+	}
+	return r.layers[len(r.layers)-1].ID
+}
+
+// depth is at least the number of the root's layers.
+func (r *root) depth() int {
+	n := 0
+	for ; r != nil; r = r.below {
+		if r.isSealed() {
+			return n + len(r.layers)
+		}
+		n++
+	}
+	return n
+}
+
+// layerDirs opens the directories of committed layers, each once in a build.
+type layerDirs struct {
+	store *store.Store
+	mu    sync.Mutex
+	open  map[string]*os.File
+}
+
+func (d *layerDirs) get(id string) (*os.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f, ok := d.open[id]; ok {
+		return f, nil
+	}
+	dir, err := d.store.DiffDir(id)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open layer %s: %w", id, err)
+	}
+	d.open[id] = f
+	return f, nil
+}
+
+func (d *layerDirs) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, f := range d.open {
+		errs = append(errs, f.Close())
+	}
+	clear(d.open)
+	return errors.Join(errs...)
+}
+
+// openDir opens a directory to be named by its descriptor, wherever it is moved.
+func openDir(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// stack is the root's layer directories, uppermost first.
+func (b *builder) stack(r *root) ([]*os.File, error) {
+	var dirs []*os.File
+	for ; r != nil; r = r.below {
+		if r.isSealed() {
+			for i := len(r.layers) - 1; i >= 0; i-- {
+				f, err := b.layers.get(r.layers[i].ID)
+				if err != nil {
+					return nil, err
+				}
+				dirs = append(dirs, f)
+			}
+			return dirs, nil
+		}
+		if r.dir != nil {
+			dirs = append(dirs, r.dir)
+		}
+	}
+	return dirs, nil
+}

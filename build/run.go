@@ -1,0 +1,184 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// ExitError is a command that ended with another status than 0.
+type ExitError struct {
+	Args []string
+	// Code is the exit status; 128 plus the signal's number if a signal ended the command.
+	Code   int
+	Signal string
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != "" {
+		return fmt.Sprintf("the command was ended by signal %s", e.Signal)
+	}
+	return fmt.Sprintf("the command exited with status %d", e.Code)
+}
+
+// runWork is RUN.
+func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *root) work {
+	network := op.Network
+	if network == "" || network == "default" {
+		network = b.req.Run.Network
+	}
+	if network == "" {
+		network = "host"
+	}
+	shape := func() *cache.KeyBuilder {
+		k := b.newKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
+		k.Add("network", network).Add("hosts", b.req.Run.AddHosts...)
+		for _, m := range op.Mounts {
+			k.Add("mount", string(m.Type), m.Source, m.Target, m.CacheID, strconv.FormatBool(m.ReadOnly),
+				strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)))
+		}
+		for _, f := range op.Files {
+			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
+		}
+		return k
+	}
+	w := work{
+		shape: shape().Key(),
+		key: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+			k := shape().Add("below", string(below))
+			if err := b.addMountContent(ctx, k, op, done); err != nil {
+				return "", err
+			}
+			return k.Key(), nil
+		},
+		exec: func(ctx context.Context, t *target) error { return b.execRun(ctx, t, runCall{s, op, network, done}) },
+	}
+	b.watchMounts(&w, op, done)
+	return w
+}
+
+// addMountContent puts what bind mounts show into the key. The content of cache mounts is not part of it, by design.
+func (b *builder) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run, done func(*plan.Step) *root) error {
+	for _, m := range op.Mounts {
+		if m.Type != plan.MountBind {
+			continue
+		}
+		in := b.input(m.From, done)
+		id, err := in.identity(ctx)
+		if err == nil && in.local() {
+			id, err = in.digest(ctx, []string{m.Source}, source.Digest)
+		}
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		k.Add("bind", id)
+	}
+	return nil
+}
+
+// watchMounts notices when what a bind mount of a context shows is changed while the step runs.
+func (b *builder) watchMounts(w *work, op *plan.Run, done func(*plan.Step) *root) {
+	var ins []input
+	var sources []string
+	for _, m := range op.Mounts {
+		if in := b.input(m.From, done); m.Type == plan.MountBind && in.local() {
+			ins, sources = append(ins, in), append(sources, m.Source)
+		}
+	}
+	if len(ins) == 0 {
+		return
+	}
+	print := func(ctx context.Context) (all string, err error) {
+		for i, in := range ins {
+			d, err := in.digest(ctx, sources[i:i+1], source.Fingerprint)
+			if err != nil {
+				return "", err
+			}
+			all += d
+		}
+		return all, nil
+	}
+	exec, before := w.exec, ""
+	w.exec = func(ctx context.Context, t *target) (err error) {
+		if before, err = print(ctx); err != nil {
+			return err
+		}
+		return exec(ctx, t)
+	}
+	w.stable = func(ctx context.Context) (bool, error) {
+		after, err := print(ctx)
+		return after == before, err
+	}
+}
+
+// runCall is what one RUN needs besides its target.
+type runCall struct {
+	step    *plan.Step
+	op      *plan.Run
+	network string
+	done    func(*plan.Step) *root
+}
+
+func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {
+	rootfs, release, err := b.rootfs(t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	mounts, unmount, err := b.mounts(ctx, c)
+	if err != nil {
+		return errors.Join(err, unmount())
+	}
+	defer func() { err = errors.Join(err, unmount()) }()
+	step := executor.Step{
+		Rootfs: rootfs, Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
+		Mounts: mounts, Network: c.network, Hostname: "buildkitsandbox", AddHosts: b.req.Run.AddHosts,
+		Mapping: b.req.Identity.Steps,
+		Stdout:  progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
+	}
+	for _, f := range c.op.Files {
+		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
+	}
+	status, err := executor.Run(ctx, step)
+	if err != nil {
+		return err
+	}
+	switch {
+	case status.Signal != 0:
+		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String()}
+	case status.ExitCode != 0:
+		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
+	}
+	return nil
+}
+
+// rootfs is the root file system that a step runs in and writes to.
+func (b *builder) rootfs(t *target) (executor.Rootfs, func() error, error) {
+	upper, err := openDir(t.snap.Dir())
+	if err != nil {
+		return executor.Rootfs{}, nil, err
+	}
+	if t.snap.Mounted() {
+		return executor.Rootfs{Dir: upper}, upper.Close, nil
+	}
+	lower, err := b.stack(t.below)
+	if err != nil {
+		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
+	}
+	workDir, err := openDir(t.snap.Work())
+	if err != nil {
+		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
+	}
+	return executor.Rootfs{
+		Lower: lower, Upper: upper, Work: workDir,
+		UserXattr: b.store.OverlayXattr() == "user.overlay.", Volatile: b.store.Volatile(),
+	}, func() error { return errors.Join(upper.Close(), workDir.Close()) }, nil
+}

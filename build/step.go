@@ -1,0 +1,214 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// work is how one step makes its layer.
+type work struct {
+	// shape is the key of all that is known before the step below has its content ID.
+	shape cache.Key
+	// key adds that ID and the content of the step's other inputs. It may take long.
+	key func(ctx context.Context, below cache.ContentID) (cache.Key, error)
+	// content is a second key for the same result that costs more to make and stays the same for longer: it names the
+	// files a step takes from another stage instead of that whole stage. It may be nil.
+	content func(ctx context.Context, below cache.ContentID) (cache.Key, error)
+	// exec does the step in the snapshot.
+	exec func(ctx context.Context, t *target) error
+	// stable tells whether the inputs stayed as they were while the step was done; nil: they can't change.
+	stable func(ctx context.Context) (bool, error)
+}
+
+// target is where a step writes to, and what it sees below.
+type target struct {
+	step  *plan.Step
+	below *root
+	snap  store.Snapshot
+	// parentRoot are the attributes of the root directory below.
+	parentRoot *layer.RootAttr
+}
+
+// do carries out one step of the plan.
+func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *root) (*root, error) {
+	var below *root
+	if s.Parent != nil {
+		below = done(s.Parent)
+	}
+	var w work
+	switch op := s.Op.(type) {
+	case *plan.Config:
+		return below, nil
+	case *plan.Base:
+		return b.base(s, op), nil
+	case *plan.Workdir:
+		w = b.workdirWork(op)
+	case *plan.Copy:
+		w = b.copyWork(op, done)
+	case *plan.Run:
+		w = b.runWork(s, op, done)
+	default:
+		return nil, fmt.Errorf("step %d: no way to carry out a %T", s.ID, op)
+	}
+	b.req.Progress.Emit(progress.StepStarted{ID: s.ID, Name: b.stepName(s), Text: s.Text})
+	r, cached, err := b.makeLayer(ctx, s, below, w)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		err = stepError(s, err)
+	}
+	b.req.Progress.Emit(progress.StepDone{ID: s.ID, Cached: cached, Err: err})
+	return r, err
+}
+
+// stepName places a step for people: "[builder 2/5]", "[stage-1 2/5]", or "[2/5]" where there is one stage only.
+func (b *builder) stepName(s *plan.Step) string {
+	switch {
+	case s.Stage.Index < 0:
+		return ""
+	case s.Stage.Name != strconv.Itoa(s.Stage.Index):
+		return fmt.Sprintf("[%s %d/%d]", s.Stage.Name, s.Number, s.Total)
+	case b.stages > 1:
+		return fmt.Sprintf("[stage-%s %d/%d]", s.Stage.Name, s.Number, s.Total)
+	}
+	return fmt.Sprintf("[%d/%d]", s.Number, s.Total)
+}
+
+func stepError(s *plan.Step, err error) error {
+	if other := new(StepError); errors.As(err, &other) || errors.Is(err, context.Canceled) {
+		return err // another step's failure, for which this one was cancelled
+	}
+	e := &StepError{Stage: s.Stage.Name, Step: fmt.Sprintf("%d/%d", s.Number, s.Total), Location: s.Location, Text: s.Text, Err: err}
+	if exit := new(ExitError); errors.As(err, &exit) {
+		e.ExitCode = exit.Code
+	}
+	return e
+}
+
+// base is the root of an image or of scratch.
+func (b *builder) base(s *plan.Step, op *plan.Base) *root {
+	if op.Ref == "" {
+		return sealedRoot(nil, "", nil, time.Time{})
+	}
+	img := b.resolver.found[op.Image.ID]
+	var layers []cache.Layer
+	for _, l := range img.Layers {
+		layers = append(layers, cache.Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size})
+	}
+	var created time.Time
+	if img.Image.Created != nil {
+		created = *img.Image.Created
+	}
+	b.req.Progress.Emit(progress.StepStarted{ID: s.ID, Name: b.stepName(s), Text: s.Text})
+	b.req.Progress.Emit(progress.StepDone{ID: s.ID, Cached: true, Reason: "in the store"})
+	return sealedRoot(nil, cache.ImageContentID(img.Image.DiffIDs), layers, created)
+}
+
+// makeLayer takes a step's layer from the cache or does the step. The root it returns may still be waiting for its
+// commit.
+func (b *builder) makeLayer(ctx context.Context, s *plan.Step, below *root, w work) (r *root, cached bool, err error) {
+	if b.store.Stages() {
+		if below, err = b.limitDepth(ctx, below); err != nil {
+			return nil, false, err
+		}
+	}
+	if !b.req.NoCache && b.cache.Seen(w.shape) {
+		if r, err = b.lookUp(ctx, below, w); r != nil || err != nil {
+			b.count(r != nil)
+			return r, r != nil, err
+		}
+	}
+	t, err := b.prepare(ctx, s, below)
+	if err != nil {
+		return nil, false, err
+	}
+	started := time.Now()
+	if err := w.exec(ctx, t); err != nil {
+		return nil, false, errors.Join(err, t.snap.Remove())
+	}
+	b.count(false)
+	r, err = b.newRoot(t)
+	if err != nil {
+		return nil, false, errors.Join(err, t.snap.Remove())
+	}
+	c := commit{builder: b, root: r, target: t, work: w, took: time.Since(started)}
+	b.commits.Go(func() error {
+		err := c.run(ctx)
+		if err != nil {
+			err = stepError(s, err)
+			b.stop(err)
+		}
+		return err
+	})
+	c.settle()
+	return r, false, nil
+}
+
+func (b *builder) count(cached bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if cached {
+		b.cached++
+	} else {
+		b.ran++
+	}
+}
+
+// lookUp returns the root that the cache has for the step, nil if it has none.
+func (b *builder) lookUp(ctx context.Context, below *root, w work) (*root, error) {
+	if err := below.wait(ctx); err != nil {
+		return nil, err
+	}
+	for _, makeKey := range w.keys() {
+		key, err := makeKey(ctx, below.content)
+		if err != nil {
+			return nil, err
+		}
+		if rec := b.cache.Get(key); rec != nil {
+			if r := b.fromRecord(below, rec); r != nil {
+				return r, nil
+			}
+		}
+	}
+	return nil, nil //nolint:nilnil // no root is an answer
+}
+
+func (w work) keys() []func(context.Context, cache.ContentID) (cache.Key, error) {
+	if w.content == nil {
+		return []func(context.Context, cache.ContentID) (cache.Key, error){w.key}
+	}
+	return []func(context.Context, cache.ContentID) (cache.Key, error){w.key, w.content}
+}
+
+// fromRecord makes the root a record describes on top of a sealed one, nil if the store no longer has what it needs.
+func (b *builder) fromRecord(below *root, rec *cache.Record) *root {
+	if rec.Layer == nil {
+		return below
+	}
+	if !b.holds(rec.Layer, below.top()) {
+		return nil
+	}
+	layers := append(below.layers[:len(below.layers):len(below.layers)], *rec.Layer)
+	r := sealedRoot(below, below.content.Above(rec.Content), layers, rec.Created)
+	r.own = rec.Layer
+	return r
+}
+
+// holds tells whether the store has the layer on top of this parent.
+func (b *builder) holds(l *cache.Layer, parent string) bool {
+	if l.Parent != parent {
+		return false
+	}
+	have, err := b.store.Layer(l.ID)
+	return err == nil && have.Parent == parent
+}

@@ -1,0 +1,309 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/progress"
+)
+
+// buildOptions are the flags of cooper build as they are written.
+type buildOptions struct {
+	file, target, platform, pull, network, progress string
+	tags, buildArgs, labels, contexts, outputs      []string
+	addHosts                                        []string
+	noCache, quiet, tlsVerify                       bool
+	jobs                                            int
+	iidFile, metadataFile                           string
+	authFile, certDir                               string
+	store                                           build.StoreOptions
+}
+
+func newBuildCmd(env Env) *cobra.Command {
+	var o buildOptions
+	cmd := &cobra.Command{
+		Use:   "build [flags] CONTEXT",
+		Short: "Build an image from a Dockerfile or Containerfile",
+		Long: `Build an image from a Dockerfile or Containerfile and put it into the local store, where podman and buildah see it.
+
+CONTEXT is the directory that COPY and ADD take files from. The image ID is printed on standard output, progress on
+standard error.`,
+		Example: `  cooper build -t app .
+  cooper build -f Containerfile --target test --build-arg VERSION=1.2 .
+  cooper build -t app --output type=oci,dest=app.tar .`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("build takes one argument, the context directory, got %d\nhint: cooper build -t NAME .", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, &o, args[0]) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "the Dockerfile; - is standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile)")
+	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
+	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
+	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "value for an ARG, NAME=VALUE, or NAME to take it from the environment")
+	f.StringArrayVar(&o.labels, "label", nil, "label of the image, KEY=VALUE")
+	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY or NAME=docker-image://IMAGE")
+	f.StringVar(&o.platform, "platform", "", "platform to build for, OS/ARCH; only this machine's")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil, "also write the image: type=oci|docker,dest=FILE[,tar=false]")
+	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing or never")
+	f.Lookup("pull").NoOptDefVal = "always"
+	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
+	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
+	f.StringVar(&o.network, "network", "host", "network of RUN steps: host or none")
+	f.StringArrayVar(&o.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, NAME:ADDRESS")
+	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
+	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
+	f.StringVar(&o.progress, "progress", "auto", "how to show progress: auto, tty, plain, quiet or rawjson")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
+	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
+	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	f.StringVar(&o.store.Root, "root", "", "directory of the image store (default as storage.conf says)")
+	f.StringVar(&o.store.RunRoot, "runroot", "", "directory for the store's run-time state")
+	f.StringVar(&o.store.Driver, "storage-driver", "", "driver of the image store, such as overlay or vfs")
+	f.StringArrayVar(&o.store.DriverOptions, "storage-opt", nil, "option of the storage driver, KEY=VALUE")
+	return cmd
+}
+
+func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) error {
+	req, err := o.request(contextDir)
+	if err != nil {
+		return err
+	}
+	mode, err := progress.ParseMode(o.progress)
+	if err != nil {
+		return usageError{err}
+	}
+	if o.quiet {
+		mode = progress.ModeQuiet
+	}
+	if err := enter(cmd.Context(), env); err != nil {
+		return err
+	}
+	if o.file == "-" {
+		if req.Stdin, err = io.ReadAll(env.Stdin); err != nil {
+			return fmt.Errorf("read Dockerfile from standard input: %w", err)
+		}
+	}
+	id, note, err := identity(cmd.Context(), env)
+	if err != nil {
+		return err
+	}
+	req.Identity = id
+	renderer := progress.New(mode, env.Stderr)
+	req.Progress = renderer
+	if note != "" {
+		renderer.Emit(progress.Note{Text: note})
+	}
+	res, err := build.Build(cmd.Context(), req)
+	if err = errors.Join(err, renderer.Close()); err != nil {
+		return errors.Join(err, o.writeFailure(err))
+	}
+	return o.report(env, res)
+}
+
+// request makes a request of the flags; every error is a usage error.
+func (o *buildOptions) request(contextDir string) (build.Request, error) {
+	req := build.Request{
+		ContextDir: contextDir, Dockerfile: o.file, Tags: o.tags, Target: o.target, Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
+		Jobs: o.jobs, Store: o.store,
+		Run:      build.RunOptions{Network: o.network, AddHosts: o.addHosts},
+		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir},
+	}
+	if err := o.check(contextDir); err != nil {
+		return req, err
+	}
+	var err error
+	if req.BuildArgs, err = parseArgs(o.buildArgs); err != nil {
+		return req, err
+	}
+	if req.Labels, err = parsePairs("--label", o.labels); err != nil {
+		return req, err
+	}
+	if req.Contexts, err = parseContexts(o.contexts); err != nil {
+		return req, err
+	}
+	if req.Platform, err = build.ParsePlatform(o.platform); err != nil {
+		return req, usageError{err}
+	}
+	for _, text := range o.outputs {
+		spec, err := export.ParseSpec(text)
+		if err != nil {
+			return req, usageError{err}
+		}
+		if spec.Dest == export.Stdout && term(os.Stdout) {
+			return req, usagef("--output %q: standard output is a terminal\nhint: redirect it to a file", text)
+		}
+		req.Outputs = append(req.Outputs, spec)
+	}
+	req.SourceDate, err = sourceDate(os.Getenv("SOURCE_DATE_EPOCH"))
+	return req, err
+}
+
+func (o *buildOptions) check(contextDir string) error {
+	switch o.pull {
+	case "true":
+		o.pull = string(build.PullAlways)
+	case "false":
+		o.pull = string(build.PullMissing)
+	case string(build.PullAlways), string(build.PullMissing), string(build.PullNever):
+	default:
+		return usagef("--pull=%s: must be always, missing or never", o.pull)
+	}
+	if o.network == "default" {
+		o.network = "host"
+	}
+	if o.network != "host" && o.network != "none" {
+		return usagef("--network=%s: must be host or none", o.network)
+	}
+	for _, h := range o.addHosts {
+		if name, addr, ok := strings.Cut(h, ":"); !ok || name == "" || addr == "" {
+			return usagef("--add-host %q: must be NAME:ADDRESS", h)
+		}
+	}
+	for _, t := range o.tags {
+		if err := build.CheckName(t); err != nil {
+			return usageError{err}
+		}
+	}
+	if contextDir == "-" || strings.Contains(contextDir, "://") || strings.HasPrefix(contextDir, "git@") {
+		return usagef("context %q: only a directory can be built from", contextDir)
+	}
+	return nil
+}
+
+// parseArgs reads --build-arg values. One without a value takes it from the environment, if it is there.
+func parseArgs(args []string) (map[string]*string, error) {
+	m := map[string]*string{}
+	for _, a := range args {
+		name, value, ok := strings.Cut(a, "=")
+		if name == "" {
+			return nil, usagef("--build-arg %q: must be NAME=VALUE or NAME", a)
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				m[name] = nil
+				continue
+			}
+		}
+		m[name] = &value
+	}
+	return m, nil
+}
+
+func parsePairs(flag string, pairs []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, p := range pairs {
+		key, value, _ := strings.Cut(p, "=")
+		if key == "" {
+			return nil, usagef("%s %q: must be KEY=VALUE", flag, p)
+		}
+		m[key] = value
+	}
+	return m, nil
+}
+
+func parseContexts(args []string) (map[string]build.NamedContext, error) {
+	pairs, err := parsePairs("--build-context", args)
+	if err != nil {
+		return nil, err
+	}
+	m := map[string]build.NamedContext{}
+	for name, ref := range pairs {
+		image, isImage := strings.CutPrefix(ref, "docker-image://")
+		switch {
+		case ref == "":
+			return nil, usagef("--build-context %s: must be NAME=DIRECTORY or NAME=docker-image://IMAGE", name)
+		case isImage:
+			m[strings.ToLower(name)] = build.NamedContext{Kind: build.ContextImage, Ref: image}
+		case strings.Contains(ref, "://"), strings.HasPrefix(ref, "git@"):
+			return nil, usagef("--build-context %s=%s: only a directory or docker-image:// can be used", name, ref)
+		default:
+			m[strings.ToLower(name)] = build.NamedContext{Kind: build.ContextDirectory, Ref: ref}
+		}
+	}
+	return m, nil
+}
+
+// sourceDate reads SOURCE_DATE_EPOCH, seconds since 1970. https://reproducible-builds.org/specs/source-date-epoch/
+func sourceDate(text string) (*time.Time, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // no limit is a value
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seconds < 0 {
+		return nil, usagef("SOURCE_DATE_EPOCH=%s: must be seconds since 1970", text)
+	}
+	t := time.Unix(seconds, 0).UTC()
+	return &t, nil
+}
+
+func term(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// report prints the image ID and writes the files that were asked for.
+func (o *buildOptions) report(env Env, res build.Result) error {
+	if o.iidFile != "" {
+		if err := export.WriteFileAtomic(o.iidFile, []byte(res.ImageID.String())); err != nil {
+			return fmt.Errorf("--iidfile: %w", err)
+		}
+	}
+	if o.metadataFile != "" {
+		meta := map[string]any{
+			"containerimage.config.digest": res.ImageID, "containerimage.digest": res.Manifest,
+			"cooper.steps": res.Steps, "cooper.cached": res.Cached, "cooper.seconds": res.Took.Seconds(),
+		}
+		if len(res.Names) > 0 {
+			meta["image.name"] = strings.Join(res.Names, ",")
+		}
+		if err := o.writeMetadata(meta); err != nil {
+			return err
+		}
+	}
+	for _, spec := range o.outputs {
+		if s, err := export.ParseSpec(spec); err == nil && s.Dest == export.Stdout {
+			return nil // standard output holds the archive
+		}
+	}
+	_, err := fmt.Fprintln(env.Stdout, res.ImageID)
+	return err
+}
+
+// writeFailure puts a failed step into the metadata file: its own exit status is there, cooper's says only that the
+// build failed.
+func (o *buildOptions) writeFailure(err error) error {
+	failed := new(build.StepError)
+	if o.metadataFile == "" || !errors.As(err, &failed) {
+		return nil
+	}
+	return o.writeMetadata(map[string]any{"cooper.error": map[string]any{
+		"stage": failed.Stage, "step": failed.Step, "file": failed.Location.File, "line": failed.Location.StartLine,
+		"instruction": failed.Text, "exitCode": failed.ExitCode, "message": failed.Err.Error(),
+	}})
+}
+
+func (o *buildOptions) writeMetadata(meta map[string]any) error {
+	text, err := json.MarshalIndent(meta, "", "  ")
+	if err == nil {
+		err = export.WriteFileAtomic(o.metadataFile, append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("--metadata-file: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/reexec"
+)
+
+// The exit statuses.
+const (
+	ExitOK = 0
+	// ExitFailed means that the work failed.
+	ExitFailed = 1
+	// ExitUsage means that the command line is wrong.
+	ExitUsage = 2
+	// ExitMachine means that this machine can't do it; the message says what would help.
+	ExitMachine = 125
+	// exitSignal plus its number is the status after a signal.
+	exitSignal = 128
+)
+
+// Env is what a run of the program is given.
+type Env struct {
+	Args                  []string
+	Stdin, Stdout, Stderr *os.File
+	Version               string
+	// Inside says that this process is root of the user namespace cooper made.
+	Inside bool
+}
+
+// usageError is an error in the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// statusError ends the program with a status and without a message: another process has said what there is to say.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// interrupted is why a build ended by a signal was cancelled.
+type interrupted struct{ signal syscall.Signal }
+
+func (e interrupted) Error() string { return "stopped by " + e.signal.String() }
+
+// Main runs the program and returns its exit status.
+func Main(env Env) int {
+	root := newRootCmd(env)
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	ctx, stop := signalContext()
+	defer stop()
+	return status(env, root.ExecuteContext(ctx))
+}
+
+// signalContext is cancelled by the first signal to end; the second ends the process as it would any other.
+func signalContext() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		s, ok := <-signals
+		if !ok {
+			return
+		}
+		signal.Stop(signals)
+		if number, ok := s.(syscall.Signal); ok {
+			cancel(interrupted{number})
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+func status(env Env, err error) int {
+	if err == nil {
+		return ExitOK
+	}
+	var quiet statusError
+	if errors.As(err, &quiet) {
+		return int(quiet)
+	}
+	fmt.Fprintf(env.Stderr, "cooper: %v\n", err)
+	var (
+		usage   usageError
+		machine *reexec.MachineError
+		stopped interrupted
+	)
+	switch {
+	case errors.As(err, &usage):
+		return ExitUsage
+	case errors.As(err, &stopped):
+		return exitSignal + int(stopped.signal)
+	case errors.As(err, &machine), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
+		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine):
+		return ExitMachine
+	}
+	return ExitFailed
+}
+
+func newRootCmd(env Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cooper",
+		Short:         "Build OCI images from a Dockerfile, as an ordinary user and without a daemon",
+		Version:       env.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q%s", args[0], suggest(cmd, args[0]))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("cooper {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w\nhint: %s --help lists the flags", err, cmd.CommandPath())
+	})
+	root.AddCommand(newBuildCmd(env), newVersionCmd(env))
+	return root
+}
+
+func suggest(cmd *cobra.Command, name string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	if s := cmd.SuggestionsFor(name); len(s) > 0 {
+		return fmt.Sprintf("\nhint: did you mean %q?", s[0])
+	}
+	return "\nhint: cooper --help lists the commands"
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/reexec"
+)
+
+// Environment variables by which containers/storage and podman know that they are in a user namespace, and whose.
+const (
+	envConfigured  = "_CONTAINERS_USERNS_CONFIGURED"
+	envRootlessUID = "_CONTAINERS_ROOTLESS_UID"
+	envRootlessGID = "_CONTAINERS_ROOTLESS_GID"
+)
+
+// enter runs this program again as root of the user's namespace and returns its status as an error. It returns nil in
+// a process that can go on: one that is inside already, or that real root has started.
+func enter(ctx context.Context, env Env) error {
+	if env.Inside || os.Geteuid() == 0 {
+		return nil
+	}
+	who := owner()
+	sub, err := userns.Finder{}.Find(ctx, who)
+	if err != nil {
+		return err
+	}
+	uid, gid := uint32(os.Getuid()), uint32(os.Getgid()) //nolint:gosec // G115: IDs are 32 bits wide
+	mapping, err := userns.Default(uid, gid, sub)
+	if err != nil {
+		return err
+	}
+	// The child reacts to signals; this process only passes them on, so its own context is not tied to them.
+	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{
+		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name,
+		Env: []string{
+			envConfigured + "=done",
+			fmt.Sprintf("%s=%d", envRootlessUID, uid),
+			fmt.Sprintf("%s=%d", envRootlessGID, gid),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return statusError(code)
+}
+
+// owner is the user who called, also inside the namespace.
+func owner() userns.Owner {
+	uid := os.Getuid()
+	if outside, err := strconv.Atoi(os.Getenv(envRootlessUID)); err == nil {
+		uid = outside
+	}
+	o := userns.Owner{ID: uint32(uid)} //nolint:gosec // G115: IDs are 32 bits wide
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		o.Name = u.Username
+	}
+	return o
+}
+
+// identity says who builds and in which namespaces. note is a line for the user, if there is anything to say.
+func identity(ctx context.Context, env Env) (id build.Identity, note string, err error) {
+	id.Owner = owner()
+	if env.Inside {
+		m, err := currentMapping()
+		id.Process = &m
+		return id, "", err
+	}
+	for _, name := range []string{"root", "containers"} {
+		sub, err := userns.Finder{}.Find(ctx, userns.Owner{Name: name, ID: ^uint32(0)})
+		if errors.Is(err, userns.ErrNoSubIDs) {
+			continue
+		}
+		if err != nil {
+			return id, "", err
+		}
+		m, err := userns.FromSubIDs(sub)
+		if err != nil {
+			return id, "", err
+		}
+		id.Steps = &m
+		return id, "", nil
+	}
+	return id, "neither root nor containers has a line in /etc/subuid: RUN steps get no user namespace of their own " +
+		"(usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 root changes that)", nil
+}
+
+func currentMapping() (userns.Mapping, error) {
+	var m userns.Mapping
+	for _, f := range []struct {
+		path string
+		to   *userns.Map
+	}{{"/proc/self/uid_map", &m.UIDs}, {"/proc/self/gid_map", &m.GIDs}} {
+		text, err := os.ReadFile(f.path)
+		if err != nil {
+			return m, fmt.Errorf("read ID map: %w", err)
+		}
+		if *f.to, err = userns.ParseMap(string(text)); err != nil {
+			return m, fmt.Errorf("read ID map: %w", err)
+		}
+	}
+	return m, nil
+}
