@@ -147,7 +147,7 @@ func (a *archive) add(ctx context.Context, b blob) error {
 		return fmt.Errorf("read layer %s back: %w", b.Digest, cause(err))
 	}
 	buf := make([]byte, min(copyBuffer, b.Size))
-	if _, err := io.CopyBuffer(a.tar, contextReader{ctx, b.file}, buf); err != nil {
+	if _, err := io.CopyBuffer(a.tar, untilDone(ctx, b.file), buf); err != nil {
 		return fmt.Errorf("write layer %s: %w", b.Digest, err)
 	}
 	return a.close(b.file)
@@ -232,15 +232,17 @@ func (s stdoutWriter) Write(p []byte) (int, error) {
 	return n, wrap("write standard output", cause(err))
 }
 
-// contextReader ends with the context.
-type contextReader struct {
-	ctx context.Context //nolint:containedctx // it lives for one call of io.Copy, which takes no context
-	r   io.Reader
-}
+// readFunc is a reader.
+type readFunc func([]byte) (int, error)
 
-func (c contextReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+// untilDone is r, and ends with the context.
+func untilDone(ctx context.Context, r io.Reader) io.Reader {
+	return readFunc(func(p []byte) (int, error) {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		return r.Read(p)
+	})
 }

@@ -8,8 +8,8 @@
 //     index.json is replaced. After an error or a cancelled context nothing of ours remains.
 //   - Nothing unchecked. The uncompressed stream of each layer must have its DiffID and size.
 //   - Same image, same options: same bytes, on any number of cores.
-//   - Bounded memory, whatever the size of the layers: about 30 MiB at the default compression levels on 4 cores, and 5 MiB more for
-//     each further core up to 8.
+//   - Bounded memory, whatever the size of the layers: at the default compression levels less than 30 MiB on up to 4 cores, and about
+//     5 MiB more for each further core up to 8.
 //
 // Formats: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md, and for docker archives the same layout plus
 // manifest.json, as "docker save" has written since Docker 25.

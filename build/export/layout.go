@@ -99,7 +99,7 @@ func readIndex(dir string) (ocispec.Index, error) {
 	if err != nil {
 		return empty, fmt.Errorf("open %s of %s: %w", ocispec.ImageIndexFile, dir, cause(err))
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer func() { _ = f.Close() }()
 	index := empty
 	if err := json.NewDecoder(io.LimitReader(f, maxIndex)).Decode(&index); err != nil {
 		return empty, fmt.Errorf("read %s of %s: %w", ocispec.ImageIndexFile, dir, cause(err))
@@ -153,7 +153,8 @@ func (l *layout) commit(entries []ocispec.Descriptor) error {
 	if err != nil {
 		return fmt.Errorf("open directory %s: %w", l.dest, cause(err))
 	}
-	defer dir.Close() //nolint:errcheck // only read; closing it unlocks it
+	// This unlocks it, too.
+	defer func() { _ = dir.Close() }()
 	// The lock keeps others that write here the same way out for the moment that it takes.
 	if err := lock(dir); err != nil {
 		return fmt.Errorf("lock directory %s: %w", l.dest, err)

@@ -108,43 +108,49 @@ func (l *lines) step(c byte, emit func(line)) {
 		l.end(emit)
 		return
 	}
-	switch l.state {
-	case ground:
-		switch c {
-		case 0x1b:
-			l.state = escape
-		case '\r':
-			l.back = true
-		case '\b':
-			if n := len(l.buf); n > 0 && l.buf[n-1] < utf8.RuneSelf {
-				l.buf = l.buf[:n-1]
-			}
+	if l.state != ground {
+		l.state = l.state.after(c)
+		return
+	}
+	switch c {
+	case 0x1b:
+		l.state = escape
+	case '\r':
+		l.back = true
+	case '\b':
+		if n := len(l.buf); n > 0 && l.buf[n-1] < utf8.RuneSelf {
+			l.buf = l.buf[:n-1]
 		}
+	}
+}
+
+// after is the state of an escape sequence after its next byte.
+func (e escapeState) after(c byte) escapeState {
+	switch e {
 	case escape:
 		switch {
 		case c == '[':
-			l.state = control
+			return control
 		case strings.IndexByte("]PX^_", c) >= 0:
-			l.state = text
+			return text
 		case c == 0x1b || c >= 0x20 && c <= 0x2f:
 			// Another start, or an intermediate byte as in "ESC ( B".
-		default:
-			l.state = ground
+			return escape
 		}
+		return ground
 	case control:
 		if c >= 0x40 && c <= 0x7e {
-			l.state = ground
+			return ground
 		}
-	case text, textEscape:
-		switch {
-		case c == 0x07 || l.state == textEscape && c == '\\':
-			l.state = ground
-		case c == 0x1b:
-			l.state = textEscape
-		default:
-			l.state = text
-		}
+		return control
 	}
+	switch {
+	case c == 0x07 || e == textEscape && c == '\\':
+		return ground
+	case c == 0x1b:
+		return textEscape
+	}
+	return text
 }
 
 func (l *lines) end(emit func(line)) {

@@ -180,7 +180,7 @@ func TestAutoPicksTheViewThatTheOutputCanShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	for _, c := range []struct {
 		name    string
 		mode    Mode

@@ -53,7 +53,7 @@ func (m *merger) linkCopy(c copied, name string) (done bool, err error) {
 			break
 		}
 		next, err := openAt(dir, first, dirFlags)
-		if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			return false, nil
 		}
 		if err != nil {
@@ -66,14 +66,14 @@ func (m *merger) linkCopy(c copied, name string) (done bool, err error) {
 	}
 	var st unix.Stat_t
 	err = unix.Fstatat(dir, rest, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if err == unix.ENOENT || err == nil && idOf(&st) != c.id {
+	if errors.Is(err, unix.ENOENT) || err == nil && idOf(&st) != c.id {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	err = unix.Linkat(dir, rest, m.dst.fd(), name, 0)
-	if err == unix.EMLINK {
+	if errors.Is(err, unix.EMLINK) {
 		return false, nil
 	}
 	return err == nil, err
@@ -206,7 +206,7 @@ func (r *xattrReader) apply(fd int, st *unix.Stat_t, want []xattr, overlay strin
 // ignoreForeign drops the refusal to set what only the initial namespace or the security module may set: those attributes
 // are the machine's, not the layer's.
 func ignoreForeign(name string, err error) error {
-	if (err == unix.EPERM || err == unix.EACCES || err == unix.ENOTSUP) && !isStored(name) {
+	if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOTSUP)) && !isStored(name) {
 		return nil
 	}
 	return err

@@ -37,7 +37,7 @@ func crcISO(crc uint64, p []byte) uint64 {
 // come back through crcOverflow.
 func crcWord(y uint64) uint64 {
 	z := y ^ y>>3
-	return z ^ z>>1 ^ crcOverflow[y&15]
+	return z ^ z>>1 ^ uint64(crcOverflow[y&15])<<56
 }
 
 // crcSkipLane multiplies c by x^(8 crcLane). That is (x^64)^128, and squaring x^4+x^3+x+1 seven times gives
@@ -49,10 +49,6 @@ func crcSkipLane(c uint64) uint64 {
 	return c ^ c2 ^ c6 ^ c8
 }
 
-// crcOverflow[n] is what crcWord adds for the low bits n: o + o>>1 + o>>3 + o>>4 with o = n<<63 + n<<61 + n<<60.
-var crcOverflow = [16]uint64{
-	0x0000000000000000, 0xf500000000000000, 0x5a00000000000000, 0xaf00000000000000,
-	0xb400000000000000, 0x4100000000000000, 0xee00000000000000, 0x1b00000000000000,
-	0xd800000000000000, 0x2d00000000000000, 0x8200000000000000, 0x7700000000000000,
-	0x6c00000000000000, 0x9900000000000000, 0x3600000000000000, 0xc300000000000000,
-}
+// crcOverflow holds the top bytes of what crcWord adds for the low bits n; the others are zero. It is
+// o + o>>1 + o>>3 + o>>4 with o = n<<63 + n<<61 + n<<60.
+const crcOverflow = "\x00\xf5\x5a\xaf\xb4\x41\xee\x1b\xd8\x2d\x82\x77\x6c\x99\x36\xc3"

@@ -28,7 +28,9 @@ type dirLevel struct {
 // fileID names an inode.
 type fileID struct{ dev, ino uint64 }
 
-func idOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} }
+func idOf(st *unix.Stat_t) fileID {
+	return fileID{uint64(st.Dev), st.Ino} //nolint:unconvert // 32 bits on some architectures
+}
 
 // openDirs opens a root directory. Its path is the caller's: symbolic links in it are followed.
 func openDirs(path string) (*dirs, error) {
@@ -145,7 +147,7 @@ func readNames(fd int, buf []byte) ([]dirent, error) {
 // costs as much as a small file takes to read.
 func openAt(dir int, name string, flags int) (int, error) {
 	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_NOATIME, 0) })
-	if err == unix.EPERM {
+	if errors.Is(err, unix.EPERM) {
 		return retry(func() (int, error) { return unix.Openat(dir, name, flags, 0) })
 	}
 	return fd, err
@@ -155,7 +157,7 @@ func openAt(dir int, name string, flags int) (int, error) {
 func retry[T any](call func() (T, error)) (T, error) {
 	for {
 		v, err := call()
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return v, err
 		}
 	}

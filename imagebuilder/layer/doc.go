@@ -10,9 +10,9 @@
 // The same tree gives the same bytes, always. Names are relative, directories end in a slash, and the entries of a
 // directory follow it in byte order. Headers are USTAR, with PAX records where USTAR can't hold a value: long or non-ASCII
 // names and link targets, large IDs and sizes, times before 1970, and extended attributes (SCHILY.xattr.NAME). Names that
-// aren't valid UTF-8 are stored as they are in the PAX record, which is what Go's archive/tar, GNU tar and libarchive read
-// back unchanged. User and group names, access and change times are never written; modification times are whole seconds,
-// truncated, as image builders agree on. The stream ends with two zero blocks.
+// aren't valid UTF-8 are stored as they are in the PAX record, which Go's archive/tar and GNU tar read back unchanged. User
+// and group names, access and change times are never written; modification times are whole seconds, truncated. The stream
+// ends with two zero blocks.
 //
 // Of the extended attributes, security.capability and the user namespace are written, without overlay's own. Of a version 3
 // capability the root ID is translated like an owner, and left out if it is 0.

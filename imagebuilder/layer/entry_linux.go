@@ -74,7 +74,8 @@ func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) erro
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
 			e.typ = typeBlock
 		}
-		e.major, e.minor = unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
+		rdev := uint64(st.Rdev) //nolint:unconvert // 32 bits on some architectures
+		e.major, e.minor = unix.Major(rdev), unix.Minor(rdev)
 	default:
 		return fmt.Errorf("read %q: unknown file type %#o", r.full(name), st.Mode&unix.S_IFMT)
 	}
@@ -97,7 +98,7 @@ func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry
 		first, seen := r.links[id]
 		switch {
 		case !seen:
-			r.links[id] = hardLink{name: string(r.path), left: uint64(st.Nlink) - 1}
+			r.links[id] = hardLink{name: string(r.path), left: uint64(st.Nlink) - 1} //nolint:unconvert // 32 bits on some architectures
 		case first.left <= 1:
 			delete(r.links, id)
 		default:
@@ -133,7 +134,7 @@ func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(c
 		}
 		e.xattrs[i].value = value
 	}
-	e.mtime = int64(st.Mtim.Sec)
+	e.mtime = int64(st.Mtim.Sec) //nolint:unconvert // 32 bits on some architectures
 	if r.o.Clamp != nil {
 		e.mtime = min(e.mtime, r.o.Clamp.Unix())
 	}

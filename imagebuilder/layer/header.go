@@ -103,14 +103,14 @@ func (w *headerWriter) pax(e *entry, longName, longLink bool) error {
 	}
 	w.block(&entry{typ: typePAX, size: int64(len(r))}, paxName(e.name), nil)
 	w.out = append(w.out, r...)
-	w.out = append(w.out, zeros[:padding(int64(len(r)))]...)
+	w.out = append(w.out, make([]byte, padding(int64(len(r))))...)
 	return nil
 }
 
 // block appends one header block.
 func (w *headerWriter) block(e *entry, name, prefix []byte) {
 	n := len(w.out)
-	w.out = append(w.out, zeros[:blockSize]...)
+	w.out = append(w.out, make([]byte, blockSize)...)
 	b := w.out[n : n+blockSize]
 	putName(b[0:100], name)
 	putOctal(b[100:108], uint64(e.mode))
@@ -232,6 +232,3 @@ func dropNonASCII(s []byte) []byte {
 
 // padding is the number of zeros from a size to the end of its last block.
 func padding(size int64) int64 { return -size & (blockSize - 1) }
-
-// zeros backs padding and the trailer; it is never written.
-var zeros [2 * blockSize]byte

@@ -32,8 +32,8 @@ type Options struct {
 	OverlayXattr string
 	// TarSplit receives uncompressed tar-split JSON, one entry a line, as tar/storage.NewJSONPacker writes it; nil: none.
 	TarSplit io.Writer
-	// Tar receives the bytes of the tar stream; nil: none. It is written from one goroutine of its own, and a write that
-	// blocks keeps Read from returning even when ctx is cancelled.
+	// Tar receives the bytes of the tar stream; nil: none. Writes come one after the other but from another goroutine, and one
+	// that blocks keeps Read from returning even when ctx is cancelled.
 	Tar io.Writer
 	// Owners translates the owner found on disk to container IDs; nil: they are the same. Its error is returned with the path.
 	Owners func(uid, gid uint32) (containerUID, containerGID uint32, err error)

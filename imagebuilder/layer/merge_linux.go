@@ -170,11 +170,11 @@ func (m *merger) subdir(ctx context.Context, name string) error {
 // from the new directory, which only an opaque mark goes on doing: that is what hidden says.
 func (m *merger) makeDir(name string) (hidden bool, err error) {
 	err = unix.Mkdirat(m.dst.fd(), name, 0o700)
-	if err != unix.EEXIST {
+	if !errors.Is(err, unix.EEXIST) {
 		return false, err
 	}
 	err = unix.Unlinkat(m.dst.fd(), name, 0)
-	if err == unix.EISDIR {
+	if errors.Is(err, unix.EISDIR) {
 		return false, nil
 	}
 	if err != nil {
@@ -189,13 +189,13 @@ func (m *merger) leaf(ctx context.Context, name string) error {
 		return fmt.Errorf("merge %q: %w", m.full(name), ErrReservedName)
 	}
 	err := m.link(m.src.fd(), name, m.dst.fd())
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		if err := m.remove(ctx, name); err != nil {
 			return err
 		}
 		err = m.link(m.src.fd(), name, m.dst.fd())
 	}
-	if err == unix.EMLINK {
+	if errors.Is(err, unix.EMLINK) {
 		err = m.copy(ctx, name)
 	}
 	if err != nil {
@@ -207,7 +207,7 @@ func (m *merger) leaf(ctx context.Context, name string) error {
 // remove takes a name and all below it away from dst.
 func (m *merger) remove(ctx context.Context, name string) error {
 	err := unix.Unlinkat(m.dst.fd(), name, 0)
-	if err == unix.EISDIR {
+	if errors.Is(err, unix.EISDIR) {
 		var st unix.Stat_t
 		if err := m.dst.push(name, &st); err != nil {
 			return fmt.Errorf("open %q: %w", m.full(name), err)

@@ -295,3 +295,19 @@ func TestReadRefuses(t *testing.T) {
 type failWriter struct{ err error }
 
 func (w failWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func TestSetRootAttrGivesWhatReadRootAttrFound(t *testing.T) {
+	requireRoot(t)
+	from, to := t.TempDir(), t.TempDir()
+	check(t, os.Chown(from, 5, 6))
+	check(t, unix.Chmod(from, 0o3751))
+	check(t, unix.Setxattr(from, "user.a", []byte("1"), 0))
+	want, err := ReadRootAttr(from)
+	check(t, err)
+	check(t, SetRootAttr(to, want))
+	got, err := ReadRootAttr(to)
+	check(t, err)
+	if !reflect.DeepEqual(got, want) || want.Mode != 0o3751 || want.Xattrs["user.a"] != "1" {
+		t.Errorf("attributes %+v, want %+v", got, want)
+	}
+}

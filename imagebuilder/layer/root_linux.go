@@ -8,6 +8,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ReadRootAttr returns the attributes of a layer's root directory, for Options.ParentRoot of the layers above it.
+func ReadRootAttr(dir string) (RootAttr, error) {
+	d, err := openDirs(dir)
+	if err != nil {
+		return RootAttr{}, err
+	}
+	defer d.close()
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd(), &st); err != nil {
+		return RootAttr{}, fmt.Errorf("stat %q: %w", dir, err)
+	}
+	var x xattrReader
+	a, err := x.read(xattrFile{fd: d.fd()}, "")
+	if err != nil {
+		return RootAttr{}, fmt.Errorf("read %q: %w", dir, err)
+	}
+	return rootAttr(&st, a), nil
+}
+
+func rootAttr(st *unix.Stat_t, a attrs) RootAttr {
+	attr := RootAttr{Mode: st.Mode & permMask, UID: st.Uid, GID: st.Gid}
+	for _, x := range a.stored {
+		if attr.Xattrs == nil {
+			attr.Xattrs = map[string]string{}
+		}
+		attr.Xattrs[x.name] = x.value
+	}
+	return attr
+}
+
+func (a RootAttr) equal(b RootAttr) bool {
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
+}
+
 // SetRootAttr gives a directory these attributes, as ReadRootAttr finds them. Extended attributes that the directory has
 // besides stay.
 func SetRootAttr(dir string, a RootAttr) error {

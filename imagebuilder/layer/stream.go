@@ -54,6 +54,7 @@ type stream struct {
 	cur    *chunk
 	made   int
 	head   headerWriter
+	zeros  [2 * blockSize]byte // padding and trailer
 	wait   sync.WaitGroup
 	cancel context.CancelCauseFunc // told of the first error of a sink
 }
@@ -91,7 +92,7 @@ func (s *stream) begin(ctx context.Context, e *entry) error {
 
 // end pads the data of an entry to a full block.
 func (s *stream) end(ctx context.Context, size int64) error {
-	return s.frame(ctx, zeros[:padding(size)])
+	return s.frame(ctx, s.zeros[:padding(size)])
 }
 
 func (s *stream) frame(ctx context.Context, b []byte) error {
@@ -195,7 +196,7 @@ func (s *stream) run(k sink, q <-chan *chunk) {
 
 // finish adds the trailer and returns when all sinks have everything.
 func (s *stream) finish(ctx context.Context) error {
-	if err := s.frame(ctx, zeros[:]); err != nil {
+	if err := s.frame(ctx, s.zeros[:]); err != nil {
 		return err
 	}
 	if s.queues == nil {

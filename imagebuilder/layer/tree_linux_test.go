@@ -48,7 +48,7 @@ func makeTree(t testing.TB, dir string, nodes []node) {
 		makeNode(t, filepath.Join(dir, n.path), filepath.Join(dir, n.link), n)
 	}
 	for _, n := range nodes {
-		ts := []unix.Timespec{{Sec: 1}, {Sec: n.mtime, Nsec: 999_999_999}}
+		ts := []unix.Timespec{{Sec: 1}, unix.NsecToTimespec(n.mtime*1e9 + 999_999_999)}
 		check(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, n.path), ts, unix.AT_SYMLINK_NOFOLLOW))
 	}
 }

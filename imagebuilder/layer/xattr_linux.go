@@ -75,7 +75,7 @@ func (r *xattrReader) value(f xattrFile, name string) (value string, ok bool, er
 func (r *xattrReader) grow(call func(buf []byte) (int, error)) (int, error) {
 	for {
 		n, err := call(r.buf)
-		if err != unix.ERANGE || len(r.buf) > 1<<20 {
+		if !errors.Is(err, unix.ERANGE) || len(r.buf) > 1<<20 {
 			return n, err
 		}
 		r.buf = make([]byte, 4*len(r.buf))
