@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
 )
 
@@ -246,9 +247,11 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 		}
 		defer func() { err = errors.Join(err, release()) }()
 		o.Source, o.Ignore = source, filter
-		_, err = fileop.Copy(ctx, o)
-		return err
 	}
-	_, err = fileop.Copy(ctx, o)
+	res, err := fileop.Copy(ctx, o)
+	if res.Devices > 0 {
+		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %d device nodes of the archive are left out: only real root can make them",
+			t.step.Location.File, t.step.Location.StartLine, res.Devices)})
+	}
 	return err
 }

@@ -40,6 +40,10 @@ func (b *builder) finish(ctx context.Context, g *plan.Graph, roots []*root, name
 	}
 	for _, spec := range b.req.Outputs {
 		b.req.Progress.Emit(progress.Note{Text: "writing " + spec.Dest})
+		if spec.Type == export.TypeOCI && len(spec.Names) == 0 && len(names) > 1 {
+			// podman and skopeo refuse an archive with several images in its index unless they are told which.
+			spec.Names = names[:1]
+		}
 		written, err := export.Write(ctx, spec, image, os.Stdout)
 		if err != nil {
 			return Result{}, fmt.Errorf("write %s: %w", spec.Dest, err)

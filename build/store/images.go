@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,12 +141,21 @@ func (s *Store) PutImage(r ImageRecord) (id string, manifestDigest digest.Digest
 	if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
 		return "", "", fmt.Errorf("record image: %w", err)
 	}
-	if len(r.Names) > 0 {
+	if !s.hasNames(configDigest.Encoded(), r.Names) {
 		if err := s.store.AddNames(configDigest.Encoded(), r.Names); err != nil {
 			return "", "", fmt.Errorf("tag image: %w", err)
 		}
 	}
 	return configDigest.Encoded(), manifestDigest, nil
+}
+
+// hasNames tells whether an image has all these names already; to write them again would cost a sync.
+func (s *Store) hasNames(id string, names []string) bool {
+	if len(names) == 0 {
+		return true
+	}
+	img, err := s.store.Image(id)
+	return err == nil && !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(img.Names, n) })
 }
 
 func localManifest(r ImageRecord) ([]byte, error) {

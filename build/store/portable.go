@@ -36,17 +36,29 @@ type mounted struct {
 	id, parent string
 	dir        string
 	tar        *os.File
+	// forget removes the note by which a later build finds this layer if this one is killed.
+	forget func() error
 	once       sync.Once
 	err        error
 }
 
 func (s *Store) prepareMounted(parent string) (Snapshot, error) {
-	l, err := s.store.CreateLayer("", parent, nil, "", true, &storage.LayerOptions{IDMappingOptions: hostIDs()})
+	id, err := randomID()
 	if err != nil {
-		return nil, fmt.Errorf("prepare a layer: %w", err)
+		return nil, err
 	}
-	m := &mounted{store: s, id: l.ID, parent: parent}
-	if m.dir, err = s.store.Mount(l.ID, ""); err != nil {
+	note, forget, err := s.TempDir(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	m := &mounted{store: s, id: id, parent: parent, forget: forget}
+	if err := os.WriteFile(filepath.Join(note, tempLayer), []byte(id), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
+	}
+	if _, err := s.store.CreateLayer(id, parent, nil, "", true, &storage.LayerOptions{IDMappingOptions: hostIDs()}); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
+	}
+	if m.dir, err = s.store.Mount(m.id, ""); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount a layer: %w", err), m.Remove())
 	}
 	return m, nil
@@ -116,7 +128,7 @@ func (m *mounted) Remove() error {
 			_, err := m.store.store.Unmount(m.id, true)
 			errs = append(errs, err)
 		}
-		errs = append(errs, m.store.store.DeleteLayer(m.id))
+		errs = append(errs, m.store.store.DeleteLayer(m.id), m.forget())
 		if err := errors.Join(errs...); err != nil {
 			m.err = fmt.Errorf("remove layer: %w", err)
 		}

@@ -43,9 +43,13 @@ func (s *Store) Prepare(parent string) (Snapshot, error) {
 	if !s.staging {
 		return s.prepareMounted(parent)
 	}
+	unlock, err := s.lockMaking(unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
 	d := &stagingDiffer{}
 	out, err := s.store.PrepareStagedLayer(&drivers.ApplyDiffWithDifferOpts{}, d)
-	if err != nil {
+	if err = errors.Join(err, unlock()); err != nil {
 		return nil, fmt.Errorf("stage a layer: %w", err)
 	}
 	st := &staged{store: s, out: out, work: filepath.Join(d.scratch, "work")}

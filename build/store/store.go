@@ -97,6 +97,10 @@ func applyOptions(opts *storage.StoreOptions, o Options) {
 	if opts.GraphDriverName == "" && len(opts.GraphDriverPriority) == 0 {
 		opts.GraphDriverName = usualDriver(opts.GraphRoot)
 	}
+	if opts.GraphDriverName == "overlay" {
+		// The library would mount the driver's directory over itself, and real root's mount would outlive the build.
+		opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.skip_mount_home=true")
+	}
 }
 
 // usualDriver is the driver for a store that nothing is configured for: overlay, unless another tool has filled the store
@@ -184,16 +188,56 @@ const staleAfter = time.Minute
 // removeStale deletes staged and temporary directories whose owner is gone. It must run before this process stages
 // anything: closing a lock file drops the process's own POSIX lock on it.
 func (s *Store) removeStale() error {
+	unlock, err := s.lockMaking(unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
 	staging := filepath.Join(s.store.GraphRoot(), "overlay", "staging")
 	return errors.Join(
-		removeUnlocked(staging, func(dir string) string { return filepath.Join(dir, "staging.lock") }),
-		removeUnlocked(filepath.Join(s.dir, "tmp"), func(dir string) string { return dir + "/" + tempLock }),
+		removeUnlocked(staging, "staging.lock", removeAll),
+		removeUnlocked(filepath.Join(s.dir, "tmp"), tempLock, s.removeTemp),
+		unlock(),
 	)
 }
 
-const tempLock = "lock"
+// lockMaking keeps the look for stale directories (unix.LOCK_EX) apart from the moments between a directory's making and its
+// locking (unix.LOCK_SH), in which it looks like one that a dead process left.
+func (s *Store) lockMaking(how int) (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, "making.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock temporary directories: %w", err)
+	}
+	err = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Flock(int(f.Fd()), how)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock temporary directories: %w", err), f.Close())
+	}
+	return f.Close, nil
+}
 
-func removeUnlocked(base string, lockOf func(dir string) string) error {
+const (
+	tempLock = "lock"
+	// tempLayer in a temporary directory names a layer that goes with it.
+	tempLayer = "layer"
+)
+
+func (s *Store) removeTemp(dir string) error {
+	if id, err := os.ReadFile(filepath.Join(dir, tempLayer)); err == nil {
+		if _, err := s.store.Layer(string(id)); err == nil {
+			if _, err := s.store.Unmount(string(id), true); err != nil {
+				return fmt.Errorf("unmount layer %s: %w", id, err)
+			}
+			if err := s.RemoveLayer(string(id)); err != nil {
+				return err
+			}
+		}
+	}
+	return removeAll(dir)
+}
+
+func removeUnlocked(base, lock string, remove func(dir string) error) error {
 	entries, err := os.ReadDir(base)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -204,17 +248,17 @@ func removeUnlocked(base string, lockOf func(dir string) string) error {
 	var errs []error
 	for _, e := range entries {
 		dir := filepath.Join(base, e.Name())
-		f, err := os.OpenFile(lockOf(dir), os.O_RDWR, 0)
+		f, err := os.OpenFile(filepath.Join(dir, lock), os.O_RDWR, 0)
 		if err != nil {
 			// A directory without a lock is either just being made or left by a process that died making it.
 			if info, statErr := e.Info(); statErr == nil && time.Since(info.ModTime()) > staleAfter {
-				errs = append(errs, os.RemoveAll(dir))
+				errs = append(errs, remove(dir))
 			}
 			continue
 		}
 		free := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil
 		if free {
-			errs = append(errs, os.RemoveAll(dir))
+			errs = append(errs, remove(dir))
 		}
 		errs = append(errs, f.Close())
 	}
@@ -224,6 +268,11 @@ func removeUnlocked(base string, lockOf func(dir string) string) error {
 // TempDir makes a directory on the store's file system that is removed by the next build if this one is killed.
 // The caller calls the returned function when done with it.
 func (s *Store) TempDir(_ context.Context) (dir string, remove func() error, err error) {
+	unlock, err := s.lockMaking(unix.LOCK_SH)
+	if err != nil {
+		return "", nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	dir, err = os.MkdirTemp(filepath.Join(s.dir, "tmp"), "")
 	if err != nil {
 		return "", nil, fmt.Errorf("make temporary directory: %w", err)

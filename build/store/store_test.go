@@ -307,3 +307,32 @@ func TestPullingFromNowhereIsOneError(t *testing.T) {
 		t.Errorf("error %v does not name the image", err)
 	}
 }
+
+func TestALayerThatAKilledBuildMountedIsRemoved(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, store.Options{Driver: "vfs", Root: root})
+	snap, err := s.Prepare("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What a killed process leaves is the same without its lock; a copy of the note has none.
+	notes, err := filepath.Glob(filepath.Join(s.Dir(), "tmp", "*", "layer"))
+	if err != nil || len(notes) != 1 {
+		t.Fatalf("notes %v, error %v", notes, err)
+	}
+	id, err := os.ReadFile(notes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := filepath.Join(s.Dir(), "tmp", "dead")
+	if err := os.Mkdir(dead, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dead, "layer"), string(id))
+	write(t, filepath.Join(dead, "lock"), "")
+	open(t, store.Options{Driver: "vfs", Root: root})
+	if _, err := s.Layer(string(id)); !errors.Is(err, store.ErrNoLayer) {
+		t.Errorf("the layer is still there: %v", err)
+	}
+	_ = snap
+}

@@ -1,0 +1,73 @@
+# cooper: the five things there are to do. `make` alone builds.
+#
+#   build   ./bin/cooper, one static binary
+#   demo    set up what is missing, build cooper, build an image with it, run a program of that image
+#   test    set up what is missing, then every test (as root: the ones that need an ordinary user make one)
+#   lint    golangci-lint, pinned, with the linters of .golangci.yml
+#   bench   measure beside limit programs and buildah; writes docs/benchmarks.{json,md}
+#   clean   remove what the targets above made in this tree
+
+MODULE  := github.com/cooperbuild/cooper
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TAGS    := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_zfs
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GO      ?= go
+
+# One place says how cooper is compiled, so that build, test and lint look at the same code.
+GOBUILDFLAGS := -tags=$(TAGS) -trimpath -buildvcs=false
+export CGO_ENABLED = 0
+
+# A GOROOT/bin that is not in PATH is the usual case after unpacking a Go release, under sudo above all.
+export PATH := $(PATH):/usr/local/go/bin
+
+GOLANGCI_VERSION := 2.12.2
+GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+
+TESTFLAGS  ?=
+BENCHFLAGS ?=
+
+.PHONY: all build setup setup-tests demo test lint bench clean
+.NOTPARALLEL:
+
+all: build
+
+build:
+	@mkdir -p bin
+	$(GO) build $(GOBUILDFLAGS) -ldflags '$(LDFLAGS)' -o bin/cooper ./cmd/cooper
+
+setup:
+	sh contrib/setup.sh
+
+setup-tests:
+	sh contrib/setup.sh --tests
+
+demo: setup build
+	sh contrib/examples/hello/demo.sh bin/cooper
+
+# The end-to-end tests run the binary that `build` makes; COOPER tells them where it is.
+test: setup-tests build
+	COOPER=$(CURDIR)/bin/cooper $(GO) test $(GOBUILDFLAGS) -timeout 20m $(TESTFLAGS) ./...
+
+lint: $(GOLANGCI)
+	@out=$$(gofmt -l -s $$(find . -name '*.go' -not -path './bin/*')); \
+	if [ -n "$$out" ]; then echo "gofmt -s would change:"; echo "$$out"; exit 1; fi
+	$(GOLANGCI) run ./...
+
+# Compiling the linter takes minutes: a copy of the right version that is there already is taken as it is.
+$(GOLANGCI):
+	@mkdir -p $(@D)
+	@for have in "$$($(GO) env GOBIN)/golangci-lint" "$$($(GO) env GOPATH)/bin/golangci-lint"; do \
+		if [ -x "$$have" ] && "$$have" version | grep -q "version v\{0,1\}$(GOLANGCI_VERSION) "; then \
+			cp "$$have" $@ && exit 0; \
+		fi; \
+	done; \
+	echo "installing golangci-lint $(GOLANGCI_VERSION)"; \
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_VERSION) && \
+	mv $(@D)/golangci-lint $@
+
+bench: setup-tests build
+	$(GO) build $(GOBUILDFLAGS) -o bin/bench ./tests/bench
+	bin/bench -cooper bin/cooper -out docs $(BENCHFLAGS)
+
+clean:
+	rm -rf bin

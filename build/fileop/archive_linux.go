@@ -1,0 +1,216 @@
+package fileop
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// drainSize bounds what is read after an archive's end to have the compression's checksum checked, in bytes.
+const drainSize = 1 << 20
+
+// tryUnpack unpacks a file into the destination if it is an archive; false means that it isn't.
+func (c *copier) tryUnpack(t *target, e source.Entry) (bool, error) {
+	fd, err := source.OpenRegular(e.Dir, e.Name, nil)
+	if err != nil {
+		return false, fmt.Errorf("open /%s: %w", e.Path(), err)
+	}
+	f := os.NewFile(uintptr(fd), e.Path())
+	defer func() { _ = f.Close() }()
+	if !isArchive(io.NewSectionReader(f, 0, math.MaxInt64)) {
+		return false, nil
+	}
+	d, err := t.directory(c)
+	if err != nil {
+		return true, err
+	}
+	plain, done, err := decompress(f)
+	if err != nil {
+		return true, fmt.Errorf("unpack /%s: %w", e.Path(), err)
+	}
+	defer done()
+	u := &unpacker{c: c, root: d}
+	err = u.all(plain)
+	err = errors.Join(err, u.leave(err == nil))
+	if err != nil {
+		return true, fmt.Errorf("unpack /%s: %w", e.Path(), err)
+	}
+	return true, nil
+}
+
+// unpacker unpacks one archive below a directory, as if that were the root of everything: symlinks that are there, and
+// those that the archive itself brings, are followed inside it.
+type unpacker struct {
+	c    *copier
+	root *dir
+	// at is the directory the last member went into, by its name in the archive, and trail what was opened on the way.
+	at    *dir
+	name  string
+	trail []*dir
+}
+
+func (u *unpacker) all(r io.Reader) error {
+	members := tar.NewReader(r)
+	for {
+		if err := u.c.cause(); err != nil {
+			return err
+		}
+		h, err := members.Next()
+		if errors.Is(err, io.EOF) {
+			return drain(r)
+		}
+		if err != nil {
+			return fmt.Errorf("read archive: %w", err)
+		}
+		if err := u.member(h, members); err != nil {
+			return fmt.Errorf("member %q: %w", h.Name, err)
+		}
+	}
+}
+
+// drain reads on to the checksum. What follows the archive itself is nobody's business.
+func drain(r io.Reader) error {
+	_, err := io.CopyN(io.Discard, r, drainSize)
+	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, errXZ) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("read archive: %w", err)
+	}
+	return nil
+}
+
+// memberName cleans a name and refuses one that leads out, or that a layer would take for a deletion.
+func memberName(name string) (string, error) {
+	depth := 0
+	for part := range strings.SplitSeq(name, "/") {
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			depth--
+		default:
+			depth++
+		}
+		if depth < 0 {
+			return "", fmt.Errorf("%w: %q leads out of the destination", ErrUnsafeArchive, name)
+		}
+		if err := reserved(part); err != nil {
+			return "", fmt.Errorf("%w: %w", ErrUnsafeArchive, err)
+		}
+	}
+	return strings.TrimPrefix(path.Clean("/"+name), "/"), nil
+}
+
+// member unpacks one member.
+func (u *unpacker) member(h *tar.Header, data io.Reader) error {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	name, err := memberName(h.Name)
+	if err != nil {
+		return err
+	}
+	a, err := u.attrs(h)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		// The destination keeps its own attributes, as with a directory that is copied.
+		return nil
+	}
+	d, err := u.directory(path.Dir("/" + name)[1:])
+	if err != nil {
+		return err
+	}
+	if err := u.c.ensure(d); err != nil {
+		return err
+	}
+	return u.make(d, path.Base(name), memberFile{h: h, attrs: a, data: data})
+}
+
+// memberFile is a member with what becomes of it.
+type memberFile struct {
+	h     *tar.Header
+	attrs *attrs
+	data  io.Reader
+}
+
+// make puts a member into d.
+func (u *unpacker) make(d *dir, name string, m memberFile) error {
+	if m.h.Typeflag == tar.TypeDir {
+		return u.directoryMember(d, name, m.attrs)
+	}
+	u.c.files.Add(1)
+	switch m.h.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		return u.regular(d, name, m)
+	case tar.TypeLink:
+		return u.hardLink(d, name, m.h.Linkname)
+	case tar.TypeSymlink:
+		if err := u.clear(d, name); err != nil {
+			return err
+		}
+		if err := u.c.place(d, name, func() error { return unix.Symlinkat(m.h.Linkname, d.layer, name) }); err != nil {
+			return err
+		}
+		return u.c.applyName(d, name, m.attrs)
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		if err := u.clear(d, name); err != nil {
+			return err
+		}
+		err := u.c.makeNode(d, name, nodeOf(m))
+		if errors.Is(err, unix.EPERM) && m.h.Typeflag != tar.TypeFifo {
+			// Root of a user namespace can't make devices. No image needs them, for a container's /dev is mounted over
+			// them; a root file system that somebody packed usually has some.
+			u.c.devices.Add(1)
+			return nil
+		}
+		return err
+	default:
+		return fmt.Errorf("unknown type %q", m.h.Typeflag)
+	}
+}
+
+func nodeOf(m memberFile) node {
+	n := node{attrs: m.attrs, kind: unix.S_IFIFO}
+	switch m.h.Typeflag {
+	case tar.TypeChar:
+		n.kind, n.device = unix.S_IFCHR, unix.Mkdev(uint32(m.h.Devmajor), uint32(m.h.Devminor))
+	case tar.TypeBlock:
+		n.kind, n.device = unix.S_IFBLK, unix.Mkdev(uint32(m.h.Devmajor), uint32(m.h.Devminor))
+	}
+	return n
+}
+
+// attrs are those of the header; the owner is as the archive says unless --chown says otherwise.
+func (u *unpacker) attrs(h *tar.Header) (*attrs, error) {
+	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= math.MaxUint32 || int64(h.Gid) >= math.MaxUint32 {
+		return nil, fmt.Errorf("%w: owner %d:%d is out of range", ErrUnsafeArchive, h.Uid, h.Gid)
+	}
+	a := &attrs{uid: uint32(h.Uid), gid: uint32(h.Gid), mode: uint32(h.Mode) & 0o7777}
+	if u.c.o.Chown != nil {
+		a.uid, a.gid = u.c.o.Chown.UID, u.c.o.Chown.GID
+	}
+	when := h.ModTime
+	if when.Before(time.Unix(0, 0)) || when.Unix() > math.MaxUint32*2 {
+		// What no file system can hold becomes the epoch.
+		when = time.Unix(0, 0)
+	}
+	a.mtime = unix.Timespec{Sec: when.Unix(), Nsec: int64(when.Nanosecond())}
+	const prefix = "SCHILY.xattr."
+	for key, value := range h.PAXRecords {
+		if name, ok := strings.CutPrefix(key, prefix); ok && source.CopiedXattr(name, true) {
+			a.xattrs = append(a.xattrs, source.Xattr{Name: name, Value: []byte(value)})
+		}
+	}
+	return a, nil
+}

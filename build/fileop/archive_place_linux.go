@@ -1,0 +1,211 @@
+package fileop
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// directory opens the directory that a member goes into, and makes what is missing of it. It stays open until the next.
+func (u *unpacker) directory(name string) (*dir, error) {
+	if u.at != nil && u.name == name {
+		return u.at, nil
+	}
+	if err := u.leave(true); err != nil {
+		return nil, err
+	}
+	keep := func(d *dir) { u.trail = append(u.trail, d) }
+	find := func(d *dir, _ []string, name string) (source.Found[*dir], error) { return u.c.lookup(d, name, keep) }
+	t, err := source.Follow(u.root, name, find, func(*dir) {})
+	if err != nil {
+		return nil, err
+	}
+	if len(t.Rest) > 0 && t.Kind == source.Other {
+		return nil, fmt.Errorf("/%s: %w", u.root.child(t.Path()), ErrNotDirectory)
+	}
+	d := t.Last()
+	for _, missing := range t.Rest {
+		made := u.c.implied()
+		if d, err = u.c.newDir(d, missing, &made); err != nil {
+			return nil, err
+		}
+		keep(d)
+		if err := u.c.ensure(d); err != nil {
+			return nil, err
+		}
+	}
+	u.at, u.name = d, name
+	return d, nil
+}
+
+// leave finishes the directories on the way to the last member.
+func (u *unpacker) leave(complete bool) error {
+	var errs []error
+	for n := len(u.trail) - 1; n >= 0; n-- {
+		errs = append(errs, u.c.finish(u.trail[n], complete))
+	}
+	u.at, u.trail = nil, nil
+	return errors.Join(errs...)
+}
+
+// directoryMember makes a directory, or gives one that exists the member's attributes. Anything else in its place goes.
+func (u *unpacker) directoryMember(parent *dir, name string, a *attrs) error {
+	d, err := u.c.newDir(parent, name, a)
+	if err != nil {
+		return err
+	}
+	d.replace = true
+	if err := u.c.ensure(d); err != nil {
+		d.shut()
+		return err
+	}
+	return u.c.finish(d, true)
+}
+
+// clear takes away a directory that the layer has in the place of a member that isn't one. One of the parent's tree is
+// hidden by what comes in its place.
+func (u *unpacker) clear(d *dir, name string) error {
+	st, err := source.LstatAt(d.layer, name)
+	if errors.Is(err, unix.ENOENT) || err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return removeTree(d.layer, name)
+}
+
+// removeTree removes a directory of the layer with all that is in it.
+func removeTree(parent int, name string) error {
+	fd, err := source.OpenDirectory(parent, name)
+	if err != nil {
+		return err
+	}
+	err = emptyTree(fd)
+	if closeErr := unix.Close(fd); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
+}
+
+func emptyTree(fd int) error {
+	names, err := source.Names(fd)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		err := unix.Unlinkat(fd, name, 0)
+		if errors.Is(err, unix.EISDIR) {
+			err = removeTree(fd, name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *unpacker) regular(d *dir, name string, m memberFile) error {
+	if err := u.clear(d, name); err != nil {
+		return err
+	}
+	fd, err := u.c.create(d, name, m.attrs.mode)
+	if err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(fdWriter{u.c, fd}, m.data, make([]byte, bufferSize))
+	u.c.bytes.Add(n)
+	if err == nil {
+		err = u.c.applyFile(d, fd, m.attrs)
+	}
+	if closeErr := unix.Close(fd); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// fdWriter writes to a descriptor until the copy is cancelled.
+type fdWriter struct {
+	c  *copier
+	fd int
+}
+
+var _ io.Writer = fdWriter{}
+
+// Write implements io.Writer.
+func (w fdWriter) Write(p []byte) (int, error) {
+	if err := w.c.cause(); err != nil {
+		return 0, err
+	}
+	if err := writeAll(w.fd, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// hardLink links to what is already there under the target's name: a member, or a file of the image.
+func (u *unpacker) hardLink(d *dir, name, target string) error {
+	clean, err := memberName(target)
+	if err != nil {
+		return fmt.Errorf("hard link: %w", err)
+	}
+	// Directories found on the way to the target are finished with the rest.
+	find := func(d *dir, _ []string, name string) (source.Found[*dir], error) {
+		return u.c.lookup(d, name, func(d *dir) { u.trail = append(u.trail, d) })
+	}
+	t, err := source.Follow(u.root, path.Dir("/"+clean), find, func(*dir) {})
+	if err != nil || len(t.Rest) > 0 || clean == "" {
+		return fmt.Errorf("%w: hard link to %q, which isn't there", ErrUnsafeArchive, target)
+	}
+	from, base := t.Last(), path.Base(clean)
+	if from.path == d.path && base == name {
+		return nil
+	}
+	if err := u.bring(from, base); err != nil {
+		return fmt.Errorf("hard link to %q: %w", target, err)
+	}
+	if err := u.clear(d, name); err != nil {
+		return err
+	}
+	return u.c.place(d, name, func() error { return unix.Linkat(from.layer, base, d.layer, name, 0) })
+}
+
+// bring makes sure that a file is in the layer, for a hard link never leads from one layer to another.
+func (u *unpacker) bring(d *dir, name string) error {
+	if err := u.c.ensure(d); err != nil {
+		return err
+	}
+	st, err := source.LstatAt(d.layer, name)
+	if err == nil && isWhiteout(&st) || errors.Is(err, unix.ENOENT) && d.view < 0 {
+		return fmt.Errorf("%w: it isn't there", ErrUnsafeArchive)
+	}
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return ErrIsDirectory
+	}
+	if err == nil || !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	below, err := source.LstatAt(d.view, name)
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w: it isn't there", ErrUnsafeArchive)
+	}
+	if err != nil {
+		return err
+	}
+	if below.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return ErrIsDirectory
+	}
+	up := &copier{
+		cause: u.c.cause, o: CopyOptions{KeepOwner: true}, root: u.c.root,
+		uid: u.c.uid, gid: u.c.gid, umask: u.c.umask,
+	}
+	return up.copyKind(d, name, source.Entry{Dir: d.view, Name: name, Type: uint8(below.Mode & unix.S_IFMT >> 12)})
+}

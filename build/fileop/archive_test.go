@@ -1,0 +1,365 @@
+package fileop
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+	"golang.org/x/sys/unix"
+)
+
+// member is a tar header with its content, terse.
+type member struct {
+	tar.Header
+	text string
+}
+
+func file(name, text string) member {
+	return member{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, text}
+}
+
+func directory(name string) member {
+	return member{tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, ""}
+}
+
+func link(kind byte, name, target string) member {
+	return member{tar.Header{Typeflag: kind, Name: name, Linkname: target, Mode: 0o777}, ""}
+}
+
+// archive makes a tar archive.
+func archive(t testing.TB, members ...member) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, m := range members {
+		m.Size = int64(len(m.text))
+		check(t, w.WriteHeader(&m.Header))
+		_, err := io.WriteString(w, m.text)
+		check(t, err)
+	}
+	check(t, w.Close())
+	return b.Bytes()
+}
+
+// compressed passes data through a compressor.
+func compressed(t testing.TB, data []byte, open func(io.Writer) (io.WriteCloser, error)) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := open(&b)
+	check(t, err)
+	_, err = w.Write(data)
+	check(t, err)
+	check(t, w.Close())
+	return b.Bytes()
+}
+
+func gzipped(t testing.TB, data []byte) []byte {
+	t.Helper()
+	return compressed(t, data, func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil })
+}
+
+// add carries out "ADD x DEST", x being the data.
+func add(t testing.TB, s stage, data []byte, dest string) error {
+	t.Helper()
+	check(t, os.WriteFile(s.context+"/x", data, 0o644))
+	o := s.options(t, []string{"x"}, dest)
+	o.UnpackArchives = true
+	_, err := Copy(t.Context(), o)
+	return err
+}
+
+func TestAddRecognisesArchivesByContent(t *testing.T) {
+	needRoot(t)
+	plain := archive(t, file("f", "F"))
+	bz2, err := os.ReadFile("testdata/one-file.tar.bz2")
+	check(t, err)
+	xzSeveral, err := os.ReadFile("testdata/one-file-multi.tar.xz")
+	check(t, err)
+	unpacked := files{"d": "dir @0755", "d/f": "file F @0644"}
+	for name, c := range map[string]struct {
+		data []byte
+		want files
+	}{
+		"tar":                   {plain, unpacked},
+		"gzip":                  {gzipped(t, plain), unpacked},
+		"zstd":                  {compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) }), unpacked},
+		"xz":                    {compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) }), unpacked},
+		"bzip2":                 {bz2, unpacked},
+		"xz of several streams": {xzSeveral, unpacked},
+		"gzip that isn't a tar": {gzipped(t, []byte("hello")), nil},
+		"text":                  {[]byte("hello"), nil},
+		"zeros":                 {make([]byte, 4096), nil},
+		"nothing":               {nil, nil},
+		"gzip's magic only":     {[]byte("\x1f\x8b"), nil},
+		"xz's magic only":       {[]byte(xzMagic), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			if c.want == nil {
+				c.want = files{"d": "dir @0755", "d/x": "file " + string(c.data) + " @0644"}
+			}
+			check(t, add(t, s, c.data, "/d/"))
+			if diff := cmp.Diff(c.want, read(t, s.layer)); diff != "" {
+				t.Errorf("layer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAddUnpacks(t *testing.T) {
+	needRoot(t)
+	when := time.Unix(1_234_567_890, 0)
+	owned := file("f", "F")
+	owned.Uid, owned.Gid, owned.Mode, owned.ModTime = 11, 12, 0o4755, when
+	fifo := member{tar.Header{Typeflag: tar.TypeFifo, Name: "p", Mode: 0o600}, ""}
+	device := member{tar.Header{Typeflag: tar.TypeChar, Name: "null", Mode: 0o666, Devmajor: 1, Devminor: 3}, ""}
+	sub := directory("s/")
+	sub.Mode, sub.Uid, sub.ModTime = 0o710, 13, when
+	for _, c := range []struct {
+		name    string
+		view    files
+		members []member
+		want    files
+	}{
+		{
+			name: "owners and modes as they are", members: []member{owned, fifo, device},
+			want: files{"f": "file F @4755:11:12", "p": "10000 0:0 @0600", "null": "20000 1:3 @0666"},
+		},
+		{
+			name: "directories before and after their files", members: []member{sub, file("s/a", "A"), file("t/b", "B"), directory("t")},
+			want: files{"s": "dir @0710:13:0", "s/a": "file A @0644", "t": "dir @0755", "t/b": "file B @0644"},
+		},
+		{
+			name: "hard links and links", want: files{"a": "file A @0644", "b": "hard a", "c": "link a", "d": "dir @0755", "d/e": "hard a"},
+			members: []member{
+				file("a", "A"), link(tar.TypeLink, "b", "a"), link(tar.TypeSymlink, "c", "a"), link(tar.TypeLink, "d/e", "./b"),
+			},
+		},
+		{
+			name: "a later member replaces an earlier one", members: []member{file("a", "1"), file("a", "2"), file("b/c", "C"), file("b", "B")},
+			want: files{"a": "file 2 @0644", "b": "file B @0644"},
+		},
+		{
+			name: "into a directory of the image, whose attributes it takes over", view: files{"s": "dir@0700:1:1", "s/old": "file O"},
+			members: []member{sub, file("s/a", "A")}, want: files{"s": "dir @0710:13:0", "s/a": "file A @0644"},
+		},
+		{
+			name: "beside what a directory of the image holds", view: files{"s": "dir@0700:1:1"},
+			members: []member{file("s/a", "A")}, want: files{"s": "dir @0700:1:1", "s/a": "file A @0644"},
+		},
+		{
+			name: "a file in place of a directory", view: files{"s/old": "file O"}, members: []member{file("s", "S")},
+			want: files{"s": "file S @0644"},
+		},
+		{
+			name: "a directory in place of a file", view: files{"s": "file O"}, members: []member{file("a", "A"), sub, file("s/b", "B")},
+			want: files{"a": "file A @0644", "s": "dir @0710:13:0", "s/b": "file B @0644"},
+		},
+		{
+			name: "through a link of the image", view: files{"bin": "link usr/bin", "usr/bin": "dir"}, members: []member{file("bin/a", "A")},
+			want: files{"usr": "dir @0755", "usr/bin": "dir @0755", "usr/bin/a": "file A @0644"},
+		},
+		{
+			name: "a hard link to a file of the image", view: files{"a": "file A@0640:3:4"}, members: []member{link(tar.TypeLink, "b", "a")},
+			want: files{"a": "file A @0640:3:4", "b": "hard a"},
+		},
+		{
+			name: "absolute names and dots", members: []member{file("/a", "A"), file("./b", "B"), file("c/../d", "D"), directory("./")},
+			want: files{"a": "file A @0644", "b": "file B @0644", "d": "file D @0644"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			plant(t, s.view, c.view)
+			check(t, add(t, s, gzipped(t, archive(t, c.members...)), "/"))
+			if diff := cmp.Diff(c.want, read(t, s.layer)); diff != "" {
+				t.Errorf("layer (-want +got):\n%s", diff)
+			}
+			if st, err := os.Lstat(s.layer + "/s"); err == nil && st.IsDir() && c.want["s"] == "dir @0710:13:0" && !st.ModTime().Equal(when) {
+				t.Errorf("time of s is %v", st.ModTime())
+			}
+		})
+	}
+}
+
+func TestADirectoryThatWasAFileBetweenHidesTheImages(t *testing.T) {
+	needRoot(t)
+	s := newStage(t)
+	plant(t, s.view, files{"s/old": "file O"})
+	check(t, add(t, s, archive(t, file("s", "S"), directory("s"), file("s/new", "N")), "/"))
+	if got := xattr(t, s.layer+"/s", "trusted.overlay.opaque"); got != "y" {
+		t.Errorf("s isn't opaque: %q", got)
+	}
+}
+
+func TestAddWithChownAndCapabilities(t *testing.T) {
+	needRoot(t)
+	s := newStage(t)
+	m := file("d/f", "F")
+	m.Uid = 99
+	m.PAXRecords = map[string]string{
+		"SCHILY.xattr.security.capability": string(netRaw()), "SCHILY.xattr.trusted.overlay.opaque": "y",
+		"SCHILY.xattr.user.note": "n",
+	}
+	check(t, os.WriteFile(s.context+"/x", archive(t, m), 0o644))
+	o := s.options(t, []string{"x"}, "/")
+	o.UnpackArchives, o.Chown = true, &Owner{5, 6}
+	_, err := Copy(t.Context(), o)
+	check(t, err)
+	want := files{"d": "dir @0755:5:6", "d/f": "file F @0644:5:6"}
+	if diff := cmp.Diff(want, read(t, s.layer)); diff != "" {
+		t.Errorf("layer (-want +got):\n%s", diff)
+	}
+	if got := xattr(t, s.layer+"/d/f", "security.capability"); got != string(netRaw()) {
+		t.Errorf("capability %q", got)
+	}
+	if got := xattr(t, s.layer+"/d/f", "trusted.overlay.opaque"); got == "y" {
+		t.Error("overlayfs's attribute was unpacked")
+	}
+}
+
+func TestHostileArchives(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct {
+		name    string
+		members []member
+		// want is an error, nil if the archive is contained.
+		want error
+	}{
+		{"up", []member{file("../outside/evil", "E")}, ErrUnsafeArchive},
+		{"up in the middle", []member{file("a/../../outside/evil", "E")}, ErrUnsafeArchive},
+		{"absolute", []member{file("OUT/evil", "E")}, nil},
+		{"a link up", []member{link(tar.TypeSymlink, "l", "../../outside"), file("l/evil", "E")}, nil},
+		{"an absolute link", []member{link(tar.TypeSymlink, "l", "OUT"), file("l/evil", "E")}, nil},
+		{"a link written through", []member{link(tar.TypeSymlink, "l", "OUT/secret"), file("l", "E")}, nil},
+		{"a chain of links", []member{
+			link(tar.TypeSymlink, "a", "."), link(tar.TypeSymlink, "a/b", ".."), link(tar.TypeSymlink, "b/c", "../.."),
+			file("c/outside/evil", "E"), file("b/b/b/outside/evil", "E"),
+		}, nil},
+		{"a circle of links", []member{link(tar.TypeSymlink, "a", "b"), link(tar.TypeSymlink, "b", "a"), file("a/x", "E")}, unix.ELOOP},
+		{"a process's root", []member{link(tar.TypeSymlink, "l", "/proc/self/root"), file("l/OUT/evil", "E")}, nil},
+		{"a hard link up", []member{link(tar.TypeLink, "l", "../outside/secret")}, ErrUnsafeArchive},
+		{"an absolute hard link", []member{link(tar.TypeLink, "l", "OUT/secret")}, ErrUnsafeArchive},
+		{"a hard link through a link", []member{link(tar.TypeSymlink, "l", "OUT"), link(tar.TypeLink, "h", "l/secret")}, ErrUnsafeArchive},
+		{"a hard link to a link", []member{
+			link(tar.TypeSymlink, "l", "OUT/secret"), link(tar.TypeLink, "h", "l"), file("h", "E"),
+		}, nil},
+		{"a hard link to a directory", []member{directory("d"), link(tar.TypeLink, "h", "d")}, ErrIsDirectory},
+		{"a whiteout", []member{file("d/.wh.passwd", "")}, ErrWhiteout},
+		{"an opaque mark", []member{file(".wh..wh..opq", "")}, ErrWhiteout},
+		{"a whiteout on the way", []member{file(".wh.d/f", "")}, ErrWhiteout},
+		{"an overlay whiteout", []member{{tar.Header{Typeflag: tar.TypeChar, Name: "etc"}, ""}}, ErrWhiteout},
+		{"a file as a directory", []member{file("f", "F"), file("f/g", "G")}, ErrNotDirectory},
+		{"an owner out of range", []member{{tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: 1 << 32}, ""}}, ErrUnsafeArchive},
+		{"a name too long", []member{file(strings.Repeat("n", 300), "")}, unix.ENAMETOOLONG},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, outside := hostileStage(t)
+			for n := range c.members {
+				m := &c.members[n]
+				m.Name, m.Linkname = strings.ReplaceAll(m.Name, "OUT", outside), strings.ReplaceAll(m.Linkname, "OUT", outside)
+			}
+			fds := openFDs(t)
+			err := add(t, s, archive(t, c.members...), "/d/")
+			if !errors.Is(err, c.want) {
+				t.Errorf("got error %v, want %v", err, c.want)
+			}
+			if err != nil && !strings.Contains(err.Error(), "member") {
+				t.Errorf("error %q doesn't name the member", err)
+			}
+			if now := openFDs(t); now > fds+2 {
+				t.Errorf("%d descriptors before, %d after", fds, now)
+			}
+			noSecret(t, s, outside)
+			if text, err := os.ReadFile(outside + "/secret"); err != nil || string(text) != secret {
+				t.Errorf("the file outside was written to: %q, %v", text, err)
+			}
+			if st := stat(t, outside+"/secret"); st.Nlink != 1 {
+				t.Errorf("the file outside was linked to")
+			}
+		})
+	}
+}
+
+func TestDamagedArchives(t *testing.T) {
+	needRoot(t)
+	plain := archive(t, file("f", strings.Repeat("text ", 10_000)))
+	zipped := gzipped(t, plain)
+	wrongSum := bytes.Clone(zipped)
+	wrongSum[len(wrongSum)-6] ^= 1
+	xzData := compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) })
+	for name, data := range map[string][]byte{
+		"cut": plain[:20_000], "gzip cut": zipped[:len(zipped)-20], "gzip's checksum": wrongSum, "xz cut": xzData[:len(xzData)-20],
+	} {
+		if err := add(t, newStage(t), data, "/"); err == nil || !strings.Contains(err.Error(), "unpack /x") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+func TestAnXZFileCantAskForGigabytes(t *testing.T) {
+	data := compressed(t, archive(t, file("f", "F")), func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) })
+	// The first block's header follows the stream's 12 bytes; the dictionary size is the byte after filter ID and size.
+	head := data[12 : 12+(int(data[12])+1)*4]
+	at := bytes.Index(head, []byte{0x21, 1})
+	head[at+2] = 39
+	sum := crc32.ChecksumIEEE(head[:len(head)-4])
+	for n := range 4 {
+		head[len(head)-4+n] = byte(sum >> (8 * n))
+	}
+	_, err := io.ReadAll(newXZReader(bytes.NewReader(data)))
+	if err == nil || !strings.Contains(err.Error(), "needs a dictionary of 3072 MiB") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestXZMatchesTheLibrary(t *testing.T) {
+	for _, config := range []xz.WriterConfig{{CheckSum: xz.CRC32}, {CheckSum: xz.CRC64}, {CheckSum: xz.SHA256}, {NoCheckSum: true}, {BlockSize: 5000}} {
+		want := bytes.Repeat([]byte("some text that repeats itself, "), 3000)
+		data := compressed(t, want, func(w io.Writer) (io.WriteCloser, error) { return config.NewWriter(w) })
+		got, err := io.ReadAll(newXZReader(bytes.NewReader(data)))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%+v: %d bytes, %v", config, len(got), err)
+		}
+		if !config.NoCheckSum {
+			data[len(data)/2] ^= 1
+			if _, err := io.ReadAll(newXZReader(bytes.NewReader(data))); err == nil {
+				t.Errorf("%+v: damage isn't noticed", config)
+			}
+		}
+	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	f.Add(archive(f, directory("d"), file("d/f", "F"), link(tar.TypeSymlink, "l", "d"), link(tar.TypeLink, "h", "l/f"), file("l/g", "G")))
+	f.Add(archive(f, link(tar.TypeSymlink, "a", "../../.."), file("a/b", "B")))
+	f.Add(gzipped(f, archive(f, file("f", "F"), file("f/g", "G"))))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		root := t.TempDir()
+		s := stage{context: root + "/c", view: root + "/v", layer: root + "/l"}
+		for _, d := range []string{s.context, s.view, s.layer} {
+			check(t, os.Mkdir(d, 0o755))
+		}
+		plant(t, s.view, files{"d/old": "file O", "k": "link /d"})
+		_ = add(t, s, data, "/d/")
+		entries, err := os.ReadDir(root)
+		check(t, err)
+		if len(entries) != 3 {
+			t.Fatalf("something was written outside: %v", entries)
+		}
+		if inside, err := os.ReadDir(filepath.Join(root, "v")); err != nil || len(inside) != 2 {
+			t.Fatalf("the image below was written to: %v, %v", inside, err)
+		}
+	})
+}

@@ -1,0 +1,160 @@
+package fileop
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// attrs are the attributes a file in the layer gets.
+type attrs struct {
+	uid, gid uint32
+	// mode is permission bits with setuid, setgid and sticky.
+	mode   uint32
+	mtime  unix.Timespec
+	xattrs []source.Xattr
+}
+
+// omitTime leaves a file's time as it is.
+func omitTime() unix.Timespec { return unix.Timespec{Nsec: unix.UTIME_OMIT} }
+
+// attrsOf reads the attributes of an open file.
+func attrsOf(fd int, owners bool) (*attrs, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	xattrs, err := source.Xattrs(fd, owners)
+	if err != nil {
+		return nil, err
+	}
+	return &attrs{uid: st.Uid, gid: st.Gid, mode: st.Mode & 0o7777, mtime: st.Mtim, xattrs: xattrs}, nil
+}
+
+// copied is what a copy of a source with attributes a gets.
+func (c *copier) copied(st *unix.Stat_t, xattrs []source.Xattr) *attrs {
+	a := &attrs{mode: st.Mode & 0o7777, mtime: st.Mtim, xattrs: xattrs}
+	a.uid, a.gid = c.owner(st.Uid, st.Gid)
+	if c.chmod != nil {
+		a.mode = c.chmod(a.mode, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+	}
+	return a
+}
+
+// applyDir gives a directory its attributes, whatever it has now.
+func (c *copier) applyDir(fd int, a *attrs) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Uid != a.uid || st.Gid != a.gid {
+		if err := chown(fd, a); err != nil {
+			return err
+		}
+	}
+	if st.Mode&0o7777 != a.mode || st.Gid != a.gid {
+		if err := unix.Fchmod(fd, a.mode); err != nil {
+			return err
+		}
+	}
+	if err := setXattrs(fd, a.xattrs); err != nil {
+		return err
+	}
+	return setTime(fd, a.mtime)
+}
+
+// applyFile gives a regular file that this process has just made in d its attributes. The order matters: a change of owner
+// clears setuid and the capabilities.
+func (c *copier) applyFile(d *dir, fd int, a *attrs) error {
+	if a.uid != c.uid || a.gid != c.gid || d.inherits {
+		if err := chown(fd, a); err != nil {
+			return err
+		}
+	}
+	if a.mode&^0o777 != 0 || a.mode&c.umask != 0 || d.inherits {
+		if err := unix.Fchmod(fd, a.mode); err != nil {
+			return err
+		}
+	}
+	if err := setXattrs(fd, a.xattrs); err != nil {
+		return err
+	}
+	return setTime(fd, a.mtime)
+}
+
+// applyName gives a symlink, FIFO or device its attributes.
+func (c *copier) applyName(d *dir, name string, a *attrs) error {
+	if a.uid != c.uid || a.gid != c.gid || d.inherits {
+		if err := unix.Fchownat(d.layer, name, int(a.uid), int(a.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return ownerError(err, a)
+		}
+	}
+	return unix.UtimesNanoAt(d.layer, name, times(a.mtime), unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func chown(fd int, a *attrs) error {
+	if err := unix.Fchown(fd, int(a.uid), int(a.gid)); err != nil {
+		return ownerError(err, a)
+	}
+	return nil
+}
+
+// ownerError says what EINVAL means here.
+func ownerError(err error, a *attrs) error {
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("set owner %d:%d: the ID isn't mapped in this user namespace: %w", a.uid, a.gid, err)
+	}
+	return fmt.Errorf("set owner %d:%d: %w", a.uid, a.gid, err)
+}
+
+// setXattrs sets attributes. A file system that has no user.* attributes loses them, as with cp; capabilities and ACLs are
+// never lost.
+func setXattrs(fd int, xattrs []source.Xattr) error {
+	for _, x := range xattrs {
+		err := unix.Fsetxattr(fd, x.Name, x.Value, 0)
+		if errors.Is(err, unix.ENOTSUP) && strings.HasPrefix(x.Name, "user.") {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("set %s: %w", x.Name, err)
+		}
+	}
+	return nil
+}
+
+// times are an access time that stays and a modification time.
+func times(mtime unix.Timespec) []unix.Timespec { return []unix.Timespec{omitTime(), mtime} }
+
+func setTime(fd int, mtime unix.Timespec) error {
+	if mtime.Nsec == unix.UTIME_OMIT {
+		return nil
+	}
+	return unix.UtimesNanoAt(fd, "", times(mtime), unix.AT_EMPTY_PATH)
+}
+
+// umask reads the process's umask without changing it, as the system call would for all threads. If it isn't to be had,
+// every mode is set explicitly.
+func umask() uint32 {
+	const unknown = 0o777
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		return unknown
+	}
+	defer func() { _ = f.Close() }()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), "Umask:"); ok {
+			if mask, err := strconv.ParseUint(strings.TrimSpace(text), 8, 32); err == nil {
+				return uint32(mask)
+			}
+		}
+	}
+	return unknown
+}

@@ -1,0 +1,155 @@
+package fileop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// Copy carries out COPY, or ADD of local files. What is in the layer already counts as part of the image. A missing source
+// is a *NoMatchError; a destination in the way wraps one of the package's errors. When Copy fails, the layer holds part of
+// the copy and is of no use any more.
+func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
+	c, err := newCopier(ctx, o)
+	if err != nil {
+		return CopyResult{}, err
+	}
+	defer func() { err = errors.Join(err, c.close(err == nil)) }()
+	sel := &source.Selection{}
+	if len(o.Sources) > 0 {
+		if sel, err = source.Select(o.Source, o.Sources, o.Ignore); err != nil {
+			return CopyResult{}, err
+		}
+		defer func() { _ = sel.Close() }()
+	}
+	t, err := c.target(sel.Items)
+	if err != nil {
+		return CopyResult{}, err
+	}
+	for _, item := range sel.Items {
+		if err := c.item(ctx, t, item); err != nil {
+			return CopyResult{}, err
+		}
+	}
+	for _, f := range o.Files {
+		if err := c.inline(t, f); err != nil {
+			return CopyResult{}, err
+		}
+	}
+	return CopyResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Devices: c.devices.Load()}, nil
+}
+
+// copier is one Copy or Mkdir under way.
+type copier struct {
+	// cause says why the copy is to stop, nil if it isn't.
+	cause func() error
+	o     CopyOptions
+	chmod modeChange
+	root  *dir
+	// kept are the directories of the destination, parents first. They are finished when all is done.
+	kept []*dir
+
+	// uid and gid own what this process makes; umask is what is taken from the mode.
+	uid, gid, umask uint32
+
+	files, bytes, devices atomic.Int64
+	// wrote is set once something has been made in the layer.
+	wrote atomic.Bool
+	// noClone is set once the file system has refused to share blocks, noRange once copy_file_range has failed.
+	noClone, noRange atomic.Bool
+	links            linkTable
+	buffers          sync.Pool
+}
+
+func newCopier(ctx context.Context, o CopyOptions) (*copier, error) {
+	c := &copier{cause: func() error { return context.Cause(ctx) }, o: o, uid: uint32(unix.Geteuid()), gid: uint32(unix.Getegid())}
+	c.umask = umask()
+	if !strings.HasPrefix(o.Dest, "/") {
+		return nil, fmt.Errorf("copy to %q: destination isn't absolute", o.Dest)
+	}
+	var err error
+	if c.chmod, err = parseChmod(o.Chmod); err != nil {
+		return nil, err
+	}
+	layer, err := unix.Open(o.Layer, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open layer: %w", err)
+	}
+	c.root = &dir{view: -1, layer: layer}
+	if o.View != nil {
+		if c.root.view, err = source.OpenDirectory(int(o.View.Fd()), "."); err != nil {
+			_ = unix.Close(layer)
+			return nil, fmt.Errorf("open parent: %w", err)
+		}
+	}
+	if err := c.adopt(c.root); err != nil {
+		c.root.shut()
+		return nil, err
+	}
+	c.kept = append(c.kept, c.root)
+	return c, nil
+}
+
+// close gives the directories of the destination their attributes, children first, and closes them.
+func (c *copier) close(complete bool) error {
+	var errs []error
+	for n := len(c.kept) - 1; n >= 0; n-- {
+		errs = append(errs, c.finish(c.kept[n], complete))
+	}
+	c.kept = nil
+	return errors.Join(errs...)
+}
+
+// owner is who a copy of a file with the given owner belongs to.
+func (c *copier) owner(uid, gid uint32) (uint32, uint32) {
+	switch {
+	case c.o.Chown != nil:
+		return c.o.Chown.UID, c.o.Chown.GID
+	case c.o.KeepOwner:
+		return uid, gid
+	default:
+		return 0, 0
+	}
+}
+
+// item copies one source.
+func (c *copier) item(ctx context.Context, t *target, item source.Selected) error {
+	if item.IsDir() {
+		d, err := t.directory(c)
+		if err != nil {
+			return err
+		}
+		c.links.reset()
+		tree := source.Tree[*dir]{
+			Dir: item.Dir, Base: item.Base, Path: item.Path,
+			Filter: c.o.Ignore, State: d, Workers: c.o.Workers,
+		}
+		if err := source.Walk(ctx, tree, treeVisitor{c}); err != nil {
+			return fmt.Errorf("copy %s: %w", item.Pattern, err)
+		}
+		return nil
+	}
+	if err := c.cause(); err != nil {
+		return err
+	}
+	f := item.Entry()
+	if c.o.UnpackArchives && f.Type == unix.DT_REG {
+		done, err := c.tryUnpack(t, f)
+		if done || err != nil {
+			return err
+		}
+	}
+	d, name, err := t.file(c, item.Name)
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", item.Pattern, err)
+	}
+	c.links.reset()
+	return c.copyFile(d, name, f)
+}

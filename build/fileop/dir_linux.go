@@ -1,0 +1,264 @@
+package fileop
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// dir is a directory of the image: what the parent step left in it, and what the layer has in it.
+type dir struct {
+	parent *dir
+	name   string
+	// path is relative to the image's root.
+	path string
+	// view is the directory in the parent's tree, or -1 if it isn't there or is hidden by the layer.
+	view int
+	// blocked says that the parent's tree has something else in its place, replace that it may be replaced.
+	blocked, replace bool
+
+	mu sync.Mutex
+	// ready is set when layer is: the directory in the layer.
+	ready atomic.Bool
+	layer int
+	// attrs are given to the directory when it is finished.
+	attrs *attrs
+	// inherits is set if what is made in the layer's directory may inherit its group or an ACL.
+	inherits bool
+}
+
+func (d *dir) child(name string) string {
+	if d.path == "" {
+		return name
+	}
+	return d.path + "/" + name
+}
+
+// shut closes the descriptors.
+func (d *dir) shut() {
+	if d.view >= 0 {
+		_ = unix.Close(d.view)
+		d.view = -1
+	}
+	if d.layer >= 0 {
+		_ = unix.Close(d.layer)
+		d.layer = -1
+	}
+}
+
+// find looks a name up in the image as it is now, for source.Follow. A directory it gives is kept until the end.
+func (c *copier) find(d *dir, name string) (source.Found[*dir], error) {
+	return c.lookup(d, name, func(found *dir) { c.kept = append(c.kept, found) })
+}
+
+// lookup is find for one who takes care of the directory.
+func (c *copier) lookup(d *dir, name string, keep func(*dir)) (source.Found[*dir], error) {
+	var none source.Found[*dir]
+	from := d.layer
+	st, err := unix.Stat_t{}, error(unix.ENOENT)
+	if d.ready.Load() {
+		st, err = source.LstatAt(d.layer, name)
+	}
+	if errors.Is(err, unix.ENOENT) && d.view >= 0 {
+		from = d.view
+		st, err = source.LstatAt(d.view, name)
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT) || err == nil && isWhiteout(&st):
+		return none, nil
+	case err != nil:
+		return none, fmt.Errorf("/%s: %w", d.child(name), err)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		found, err := c.newDir(d, name, nil)
+		if err != nil {
+			return none, err
+		}
+		keep(found)
+		if from == d.layer {
+			err = c.ensure(found)
+		}
+		return source.Found[*dir]{Kind: source.Directory, Dir: found}, err
+	case unix.S_IFLNK:
+		text, err := source.ReadLink(from, name)
+		return source.Found[*dir]{Kind: source.Link, Target: text}, err
+	default:
+		return source.Found[*dir]{Kind: source.Other}, nil
+	}
+}
+
+func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
+
+// newDir is a directory that is, or is to be, in parent. Nothing is written before ensure. nil attrs are those it has.
+func (c *copier) newDir(parent *dir, name string, a *attrs) (*dir, error) {
+	d := &dir{parent: parent, name: name, path: parent.child(name), view: -1, layer: -1, attrs: a}
+	// The parent may be made by another goroutine right now, which may find that its view is hidden.
+	parent.mu.Lock()
+	defer parent.mu.Unlock()
+	if parent.view < 0 {
+		return d, nil
+	}
+	fd, err := source.OpenDirectory(parent.view, name)
+	switch {
+	case err == nil:
+		d.view = fd
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		d.blocked = true
+	case !errors.Is(err, unix.ENOENT):
+		return nil, fmt.Errorf("open /%s: %w", d.path, err)
+	}
+	return d, nil
+}
+
+// ensure makes the directory exist in the layer. Several goroutines may call it.
+func (c *copier) ensure(d *dir) error {
+	if d.ready.Load() {
+		return nil
+	}
+	if err := c.ensure(d.parent); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ready.Load() {
+		return nil
+	}
+	if err := reserved(d.name); err != nil {
+		return fmt.Errorf("create /%s: %w", d.path, err)
+	}
+	if err := c.make(d); err != nil {
+		return fmt.Errorf("create /%s: %w", d.path, err)
+	}
+	d.ready.Store(true)
+	return nil
+}
+
+// make creates the layer's directory, or opens it if it is there. It is open to its owner only until it is finished.
+func (c *copier) make(d *dir) error {
+	err := unix.Mkdirat(d.parent.layer, d.name, 0o700)
+	if errors.Is(err, unix.EEXIST) {
+		return c.reopen(d)
+	}
+	c.wrote.Store(true)
+	if err != nil {
+		return err
+	}
+	if d.blocked && !d.replace {
+		_ = unix.Unlinkat(d.parent.layer, d.name, unix.AT_REMOVEDIR)
+		return fmt.Errorf("cannot copy to non-directory: %w", ErrNotDirectory)
+	}
+	if d.attrs == nil && d.view >= 0 {
+		if d.attrs, err = attrsOf(d.view, true); err != nil {
+			return err
+		}
+	}
+	d.inherits = d.parent.inherits
+	d.layer, err = source.OpenDirectory(d.parent.layer, d.name)
+	return err
+}
+
+// reopen opens a directory that the layer has already. A deletion there is replaced by an opaque directory, so that what
+// it deleted stays deleted.
+func (c *copier) reopen(d *dir) error {
+	st, err := source.LstatAt(d.parent.layer, d.name)
+	if err != nil {
+		return err
+	}
+	if isWhiteout(&st) || d.replace && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return c.replaceByDir(d)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("cannot copy to non-directory: %w", ErrNotDirectory)
+	}
+	if d.layer, err = source.OpenDirectory(d.parent.layer, d.name); err != nil {
+		return err
+	}
+	return c.adopt(d)
+}
+
+// replaceByDir puts a directory in place of a file of the layer. If the parent's tree has a directory of that name, it
+// would show through, had it not been hidden by the file: so it is hidden for good.
+func (c *copier) replaceByDir(d *dir) error {
+	if err := unix.Unlinkat(d.parent.layer, d.name, 0); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(d.parent.layer, d.name, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if d.layer, err = source.OpenDirectory(d.parent.layer, d.name); err != nil {
+		return err
+	}
+	d.inherits = d.parent.inherits
+	if d.view < 0 {
+		return nil
+	}
+	_ = unix.Close(d.view)
+	d.view = -1
+	return unix.Fsetxattr(d.layer, c.o.OverlayXattr+"opaque", []byte("y"), 0)
+}
+
+// adopt takes over a directory of the layer: its attributes stay, its time is set back at the end, and if it is opaque the
+// parent's tree isn't seen through it.
+func (c *copier) adopt(d *dir) error {
+	from := d.layer
+	if d == c.root && d.view >= 0 {
+		from = d.view
+	}
+	if d.attrs == nil && (d != c.root || d.view >= 0) {
+		a, err := attrsOf(from, true)
+		if err != nil {
+			return err
+		}
+		d.attrs = a
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(d.layer, &st); err != nil {
+		return err
+	}
+	var none [1]byte
+	_, err := unix.Fgetxattr(d.layer, "system.posix_acl_default", none[:])
+	d.inherits = st.Mode&unix.S_ISGID != 0 || err == nil || errors.Is(err, unix.ERANGE)
+	if d.view >= 0 && d != c.root && c.opaque(d.layer) {
+		_ = unix.Close(d.view)
+		d.view = -1
+	}
+	d.ready.Store(true)
+	return nil
+}
+
+func (c *copier) opaque(fd int) bool {
+	var value [4]byte
+	n, err := unix.Fgetxattr(fd, c.o.OverlayXattr+"opaque", value[:])
+	return err == nil && n == 1 && value[0] == 'y'
+}
+
+// finish gives a directory that was written to its attributes, and closes it.
+func (c *copier) finish(d *dir, complete bool) error {
+	defer d.shut()
+	if !complete || !d.ready.Load() || d.attrs == nil {
+		return nil
+	}
+	if d == c.root && !c.wrote.Load() {
+		return nil
+	}
+	if err := c.applyDir(d.layer, d.attrs); err != nil {
+		return fmt.Errorf("set attributes of /%s: %w", d.path, err)
+	}
+	return nil
+}
+
+// reserved refuses names that a layer's archive would take for a deletion.
+func reserved(name string) error {
+	if strings.HasPrefix(name, ".wh.") {
+		return fmt.Errorf("names starting with .wh. are %w", ErrWhiteout)
+	}
+	return nil
+}

@@ -1,0 +1,55 @@
+package fileop
+
+import (
+	"fmt"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// defaultFileMode is what a heredoc gets.
+const defaultFileMode = 0o644
+
+// inline writes a heredoc.
+func (c *copier) inline(t *target, f InlineFile) error {
+	fail := func(err error) error { return fmt.Errorf("copy <<%s: %w", f.Path, err) }
+	name := path.Base(path.Clean("/" + f.Path))
+	if name == "/" {
+		return fail(ErrIsDirectory)
+	}
+	d, name, err := t.file(c, name)
+	if err != nil {
+		return fail(err)
+	}
+	if err := reserved(name); err != nil {
+		return fail(err)
+	}
+	if err := c.makeRoom(d, name); err != nil {
+		return fail(err)
+	}
+	a := &attrs{mode: f.Mode, mtime: omitTime()}
+	if a.mode == 0 {
+		a.mode = defaultFileMode
+	}
+	a.uid, a.gid = c.owner(0, 0)
+	if c.chmod != nil {
+		a.mode = c.chmod(a.mode, false)
+	}
+	fd, err := c.create(d, name, a.mode)
+	if err != nil {
+		return fail(err)
+	}
+	err = writeAll(fd, f.Data)
+	if err == nil {
+		err = c.applyFile(d, fd, a)
+	}
+	if closeErr := unix.Close(fd); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fail(err)
+	}
+	c.files.Add(1)
+	c.bytes.Add(int64(len(f.Data)))
+	return nil
+}

@@ -1,0 +1,89 @@
+package fileop
+
+import (
+	"errors"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// linkKey identifies a source file.
+type linkKey struct{ dev, ino uint64 }
+
+// linkTable knows where files that have several names were copied to.
+type linkTable struct {
+	mu    sync.Mutex
+	files map[linkKey]*linkedFile
+}
+
+// linkedFile is the first copy of a file. What it says is valid once done is closed.
+type linkedFile struct {
+	done      chan struct{}
+	dir, name string
+	ok        bool
+}
+
+// reset forgets all. What one source copied, the next may replace.
+func (t *linkTable) reset() {
+	t.mu.Lock()
+	t.files = nil
+	t.mu.Unlock()
+}
+
+// claim finds the file; first is true for who is to copy it and then to call settle.
+func (t *linkTable) claim(key linkKey) (f *linkedFile, first bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f, ok := t.files[key]; ok {
+		return f, false
+	}
+	if t.files == nil {
+		t.files = map[linkKey]*linkedFile{}
+	}
+	f = &linkedFile{done: make(chan struct{})}
+	t.files[key] = f
+	return f, true
+}
+
+// settle lets the others go on.
+func (f *linkedFile) settle(dir, name string, err error) {
+	f.dir, f.name, f.ok = dir, name, err == nil
+	close(f.done)
+}
+
+// hardLink makes name in d another name of a file that has been copied, or is being copied now. false means that it
+// couldn't, and that a copy of its own will do.
+func (c *copier) hardLink(d *dir, name string, f *linkedFile) (bool, error) {
+	<-f.done
+	if !f.ok {
+		return false, c.cause()
+	}
+	from, err := openBelow(c.root.layer, f.dir)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = unix.Close(from) }()
+	err = c.place(d, name, func() error { return unix.Linkat(from, f.name, d.layer, name, 0) })
+	if errors.Is(err, unix.EMLINK) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// openBelow opens a directory that is known to have no symlink in its path.
+func openBelow(root int, path string) (int, error) {
+	fd, err := source.OpenDirectory(root, ".")
+	for part := range strings.SplitSeq(path, "/") {
+		if err != nil || part == "" {
+			break
+		}
+		var next int
+		next, err = source.OpenDirectory(fd, part)
+		_ = unix.Close(fd)
+		fd = next
+	}
+	return fd, err
+}

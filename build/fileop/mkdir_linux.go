@@ -1,0 +1,35 @@
+package fileop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+)
+
+// Mkdir makes a directory and those above it, unless it exists; created says whether the layer was written to. Symlinks
+// are followed inside the image. Something else in its place is ErrNotDirectory.
+func Mkdir(ctx context.Context, o MkdirOptions) (created bool, err error) {
+	mode := o.Mode
+	if mode == 0 {
+		mode = defaultDirMode
+	}
+	c, err := newCopier(ctx, CopyOptions{View: o.View, Layer: o.Layer, Dest: o.Path, OverlayXattr: o.OverlayXattr})
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, c.close(err == nil)) }()
+	t, err := c.follow(c.root, path.Clean(o.Path))
+	if err != nil {
+		return false, fmt.Errorf("create %s: %w", o.Path, err)
+	}
+	if t.occupied {
+		return false, fmt.Errorf("create %s: /%s is in the way: %w", o.Path, t.at.child(t.rest[0]), ErrNotDirectory)
+	}
+	created = len(t.rest) > 0
+	made := attrs{uid: o.Owner.UID, gid: o.Owner.GID, mode: mode, mtime: omitTime()}
+	if err := t.mkdir(c, len(t.rest), made); err != nil {
+		return false, fmt.Errorf("create %s: %w", o.Path, err)
+	}
+	return created, nil
+}

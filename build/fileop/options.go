@@ -1,0 +1,112 @@
+package fileop
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// The ways a destination can be in the way. Errors of Copy wrap them.
+var (
+	// ErrNotDirectory means that a directory is needed where something else is.
+	ErrNotDirectory error = unix.ENOTDIR
+	// ErrIsDirectory means that a file would have to replace a directory.
+	ErrIsDirectory error = unix.EISDIR
+	// ErrNeedsDirectory means that several sources have a destination that is neither a directory nor ends in "/".
+	ErrNeedsDirectory = errors.New("with more than one source the destination must be a directory and end with a /")
+	// ErrWhiteout means that a source would be a deletion in a layer.
+	ErrWhiteout = errors.New("reserved for deletions in a layer")
+	// ErrChanged means that a source was replaced by something of another kind while it was copied.
+	ErrChanged = errors.New("it changed while it was copied")
+	// ErrUnsafeArchive means that an archive names something outside its destination.
+	ErrUnsafeArchive = errors.New("unsafe archive")
+	// ErrNoSuchUser means that a user or group name is in neither /etc/passwd nor /etc/group.
+	ErrNoSuchUser = errors.New("no such user or group")
+)
+
+// NoMatchError says that a source isn't there, and what is there that looks like it.
+type NoMatchError = source.NoMatchError
+
+// Filter hides files of a context.
+type Filter = source.Filter
+
+// An Owner is a user and a group, container IDs.
+type Owner struct{ UID, GID uint32 }
+
+// An InlineFile is a heredoc: a file that the Dockerfile itself holds.
+type InlineFile struct {
+	// Path is the name the file gets in a destination directory; only its last component counts.
+	Path string
+	// Mode is the permission bits; 0 means 0644.
+	Mode uint32
+	Data []byte
+}
+
+// CopyOptions says what Copy copies, and where to. Source, Layer and Dest are needed, Source only if there are Sources.
+// All files stay the caller's to close.
+type CopyOptions struct {
+	// Source is the directory that sources are looked for in: a context, or the root of a stage or image.
+	Source *os.File
+	// Sources are paths and patterns (filepath.Match a component) below Source, as written in the Dockerfile.
+	Sources []string
+	// Files are copied after Sources.
+	Files []InlineFile
+	// Ignore hides files of Source; nil hides none.
+	Ignore Filter
+	// KeepOwner keeps the owner on disk of what is copied, as is right for a stage or an image. Otherwise it is 0:0.
+	KeepOwner bool
+	// UnpackArchives makes Copy unpack a source that is a tar archive, plain or compressed with gzip, bzip2, xz or zstd.
+	UnpackArchives bool
+	// Chown gives everything that is written this owner; nil: see KeepOwner.
+	Chown *Owner
+	// Chmod is "0755" or "u+x,go-w"; empty keeps each source's mode.
+	Chmod string
+	// View is the root of what the parent step left, merged and read-only; nil for a build from scratch.
+	View *os.File
+	// Layer is the directory that is written into.
+	Layer string
+	// Dest is an absolute path in the image. It means a directory if it ends in "/" or "/.".
+	Dest string
+	// OverlayXattr is the prefix of overlayfs's attributes in Layer, "user.overlay." or "trusted.overlay.".
+	OverlayXattr string
+	// Workers limits how many files are copied at the same time; 0 means one for each CPU, but 2 to 8.
+	Workers int
+}
+
+// CopyResult counts what Copy wrote.
+type CopyResult struct {
+	// Files counts everything but directories.
+	Files int64
+	// Bytes is the size of the regular files, holes included, hard links once.
+	Bytes int64
+	// Devices counts the device nodes of archives that were left out because only real root can make them.
+	Devices int64
+}
+
+// MkdirOptions says what Mkdir makes, and where.
+type MkdirOptions struct {
+	// View and Layer are as in CopyOptions.
+	View  *os.File
+	Layer string
+	// Path is absolute.
+	Path string
+	// Owner and Mode are given to each directory that is made. Mode 0 means 0755.
+	Owner Owner
+	Mode  uint32
+	// OverlayXattr is as in CopyOptions.
+	OverlayXattr string
+}
+
+// A User is who a RUN step runs as. IDs are container IDs.
+type User struct {
+	// Name is empty if the ID has no line in /etc/passwd.
+	Name     string
+	UID, GID uint32
+	// Home is "/" if nothing better is known.
+	Home string
+	// Groups are the supplementary groups, sorted; none if a group was given.
+	Groups []uint32
+}

@@ -1,0 +1,105 @@
+package fileop
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// defaultDirMode is what directories made for a destination get.
+const defaultDirMode = 0o755
+
+// target is where the destination of a copy leads.
+type target struct {
+	// at is the deepest directory that exists, and rest the names that don't; rest[0] may be a file that exists, as
+	// occupied says.
+	at       *dir
+	rest     []string
+	occupied bool
+	// isDir is true if files go into the directory, false if the last of rest is the file's own name.
+	isDir bool
+	dest  string
+}
+
+// target finds the destination, and decides whether it is a directory.
+func (c *copier) target(items []source.Selected) (*target, error) {
+	dest := c.o.Dest
+	slash := strings.HasSuffix(dest, "/") || path.Base(dest) == "." || path.Clean(dest) == "/"
+	t, err := c.follow(c.root, path.Clean(dest))
+	if err != nil {
+		return nil, fmt.Errorf("copy to %s: %w", dest, err)
+	}
+	t.dest = dest
+	t.isDir = slash || len(t.rest) == 0
+	if t.occupied && (t.isDir || len(t.rest) > 1) {
+		return nil, fmt.Errorf("copy to %s: cannot copy to non-directory: %w", dest, ErrNotDirectory)
+	}
+	if t.isDir {
+		return t, nil
+	}
+	if len(c.o.Sources)+len(c.o.Files) > 1 || len(items) > 1 && !items[0].IsDir() {
+		return nil, fmt.Errorf("copy to %s: %w", dest, ErrNeedsDirectory)
+	}
+	return t, nil
+}
+
+// follow resolves p in the image as it is now: below the directory from, as if that were the root.
+func (c *copier) follow(from *dir, p string) (*target, error) {
+	find := func(d *dir, _ []string, name string) (source.Found[*dir], error) { return c.find(d, name) }
+	trail, err := source.Follow(from, p, find, func(*dir) {})
+	if err != nil {
+		return nil, err
+	}
+	return &target{at: trail.Last(), rest: trail.Rest, occupied: trail.Kind == source.Other && len(trail.Rest) > 0}, nil
+}
+
+// directory is the destination as a directory, made if it is missing.
+func (t *target) directory(c *copier) (*dir, error) {
+	if t.occupied {
+		return nil, fmt.Errorf("copy to %s: cannot copy to non-directory: %w", t.dest, ErrNotDirectory)
+	}
+	if err := t.mkdir(c, len(t.rest), c.implied()); err != nil {
+		return nil, fmt.Errorf("create %s: %w", t.dest, err)
+	}
+	t.isDir = true
+	return t.at, nil
+}
+
+// file is where a file of the given name goes: a directory, and its name there.
+func (t *target) file(c *copier, name string) (*dir, string, error) {
+	if t.isDir {
+		d, err := t.directory(c)
+		return d, name, err
+	}
+	if err := t.mkdir(c, len(t.rest)-1, c.implied()); err != nil {
+		return nil, "", fmt.Errorf("create %s: %w", t.dest, err)
+	}
+	return t.at, t.rest[0], nil
+}
+
+// implied are the attributes of a directory that is made because something is to go into it.
+func (c *copier) implied() attrs {
+	a := attrs{mode: defaultDirMode, mtime: omitTime()}
+	if c.o.Chown != nil {
+		a.uid, a.gid = c.o.Chown.UID, c.o.Chown.GID
+	}
+	return a
+}
+
+// mkdir makes the first n of what is missing.
+func (t *target) mkdir(c *copier, n int, a attrs) error {
+	for range n {
+		d, err := c.newDir(t.at, t.rest[0], &a)
+		if err != nil {
+			return err
+		}
+		c.kept = append(c.kept, d)
+		if err := c.ensure(d); err != nil {
+			return err
+		}
+		t.at, t.rest = d, t.rest[1:]
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+package fileop
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+)
+
+// treeVisitor copies a directory's contents.
+type treeVisitor struct{ c *copier }
+
+var _ source.Visitor[*dir] = treeVisitor{}
+
+// Enter implements source.Visitor.
+func (v treeVisitor) Enter(parent *dir, e source.Entry, fd int) (*dir, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("stat /%s: %w", e.Path(), err)
+	}
+	xattrs, err := source.Xattrs(fd, v.c.o.KeepOwner)
+	if err != nil {
+		return nil, fmt.Errorf("read attributes of /%s: %w", e.Path(), err)
+	}
+	d, err := v.c.newDir(parent, e.Name, v.c.copied(&st, xattrs))
+	if err != nil {
+		return nil, err
+	}
+	if e.Excluded {
+		// It is made when something in it turns out to be visible.
+		return d, nil
+	}
+	if err := v.c.ensure(d); err != nil {
+		d.shut()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Visit implements source.Visitor.
+func (v treeVisitor) Visit(d *dir, e source.Entry) error {
+	err := v.c.copyFile(d, e.Name, e)
+	if err == errVanished {
+		return nil
+	}
+	return err
+}
+
+// Leave implements source.Visitor.
+func (v treeVisitor) Leave(d *dir, complete bool) error { return v.c.finish(d, complete) }

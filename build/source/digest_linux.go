@@ -1,0 +1,259 @@
+package source
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"sort"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/zeebo/blake3"
+	"golang.org/x/sys/unix"
+)
+
+// DigestOptions says what Digest digests. Root is needed.
+type DigestOptions struct {
+	// Root is the open directory that Patterns are looked for in. It stays the caller's.
+	Root *os.File
+	// Patterns are sources as written in a COPY.
+	Patterns []string
+	// Filter hides files; nil hides none.
+	Filter Filter
+	// WithOwner makes owners and ACLs count, as they must where a copy keeps them.
+	WithOwner bool
+	// Cache remembers the digests of files; nil reads every file. It isn't used together with WithOwner, nor is it of use
+	// for an overlay mount, whose device number is a new one each time.
+	Cache *StatCache
+	// Workers limits concurrency; 0 means one for each CPU, but 2 to 8.
+	Workers int
+}
+
+// Digest is the content digest of what the patterns select: for each source in turn the names below it, types, permission
+// bits with setuid, setgid and sticky, targets of symlinks, device numbers, capabilities and user.* attributes, and
+// content. It leaves out times, hard links, sockets (which aren't copied), the name and attributes of a directory that is
+// itself a source (which aren't either), and owners unless WithOwner is set. Errors are those of Select, or say which file
+// couldn't be read.
+//
+// Its algorithm is BLAKE3, which go-digest doesn't register: it is for keys that stay on this machine.
+func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
+	sel, err := Select(o.Root, o.Patterns, o.Filter)
+	if err != nil {
+		return "", err
+	}
+	// Only directories opened for reading are closed here.
+	defer func() { _ = sel.Close() }()
+	if o.WithOwner {
+		o.Cache = nil
+	}
+	d := &digester{options: o}
+	top := &dirHash{}
+	for n, item := range sel.Items {
+		entry, err := d.item(ctx, item)
+		if err != nil {
+			return "", err
+		}
+		if entry != nil {
+			// The order of sources counts: a later one replaces files of an earlier one.
+			entry.name = fmt.Sprintf("%08x/%s", n, entry.name)
+			top.entries = append(top.entries, *entry)
+		}
+	}
+	sum := top.sum()
+	return digest.Digest("blake3:" + hex.EncodeToString(sum[:])), nil
+}
+
+// hashSum is a BLAKE3 digest.
+type hashSum [32]byte
+
+// hashEntry is one name in a directory, and all that counts of it.
+type hashEntry struct {
+	name string
+	kind uint8
+	mode uint32
+	uid  uint32
+	gid  uint32
+	sum  hashSum
+}
+
+// dirHash collects a directory.
+type dirHash struct {
+	parent *dirHash
+	// self is the directory's entry in its parent, whose sum is still missing.
+	self hashEntry
+	// optional directories count only if something in them does.
+	optional bool
+	xattrs   []Xattr
+
+	mu      sync.Mutex
+	entries []hashEntry
+}
+
+func (d *dirHash) add(e hashEntry) {
+	d.mu.Lock()
+	d.entries = append(d.entries, e)
+	d.mu.Unlock()
+}
+
+// sum digests attributes and entries, in the order of names.
+func (d *dirHash) sum() hashSum {
+	sort.Slice(d.entries, func(a, b int) bool { return d.entries[a].name < d.entries[b].name })
+	h := blake3.New()
+	buf := appendXattrs(nil, d.xattrs)
+	for _, e := range d.entries {
+		buf = appendText(buf, e.name)
+		buf = append(buf, e.kind)
+		buf = binary.BigEndian.AppendUint32(buf, e.mode)
+		buf = binary.BigEndian.AppendUint32(buf, e.uid)
+		buf = binary.BigEndian.AppendUint32(buf, e.gid)
+		buf = append(buf, e.sum[:]...)
+		if len(buf) > 32<<10 {
+			_, _ = h.Write(buf)
+			buf = buf[:0]
+		}
+	}
+	_, _ = h.Write(buf)
+	return sumOf(h)
+}
+
+func appendText(buf []byte, text string) []byte {
+	return append(binary.BigEndian.AppendUint32(buf, uint32(len(text))), text...)
+}
+
+func appendXattrs(buf []byte, xattrs []Xattr) []byte {
+	buf = binary.BigEndian.AppendUint32(buf, uint32(len(xattrs)))
+	for _, x := range xattrs {
+		buf = appendText(appendText(buf, x.Name), string(x.Value))
+	}
+	return buf
+}
+
+func sumOf(h *blake3.Hasher) (sum hashSum) {
+	h.Sum(sum[:0])
+	return sum
+}
+
+// digester is the Visitor that digests.
+type digester struct {
+	options DigestOptions
+	states  sync.Pool
+}
+
+var _ Visitor[*dirHash] = (*digester)(nil)
+
+// item digests one source; nil if there is nothing that would be copied.
+func (d *digester) item(ctx context.Context, item Selected) (*hashEntry, error) {
+	if !item.IsDir() {
+		entry, err := d.entry(item.Entry())
+		if entry != nil {
+			entry.name = item.Name
+		}
+		return entry, err
+	}
+	top := &dirHash{}
+	tree := Tree[*dirHash]{
+		Dir: item.Dir, Base: item.Base, Path: item.Path,
+		Filter: d.options.Filter, State: top, Workers: d.options.Workers,
+	}
+	if err := Walk(ctx, tree, d); err != nil {
+		return nil, err
+	}
+	return &hashEntry{kind: unix.DT_DIR, sum: top.sum()}, nil
+}
+
+// Enter implements Visitor.
+func (d *digester) Enter(parent *dirHash, e Entry, fd int) (*dirHash, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("stat /%s: %w", e.Path(), err)
+	}
+	xattrs, err := Xattrs(fd, d.options.WithOwner)
+	if err != nil {
+		return nil, fmt.Errorf("read attributes of /%s: %w", e.Path(), err)
+	}
+	self := hashEntry{name: e.Name, kind: unix.DT_DIR}
+	d.attributes(&self, &st)
+	return &dirHash{parent: parent, self: self, optional: e.Excluded, xattrs: xattrs}, nil
+}
+
+// Visit implements Visitor.
+func (d *digester) Visit(dir *dirHash, e Entry) error {
+	entry, err := d.entry(e)
+	if errors.Is(err, unix.ENOENT) {
+		// It vanished, as if it had not been listed.
+		return nil
+	}
+	if err != nil || entry == nil {
+		return err
+	}
+	dir.add(*entry)
+	return nil
+}
+
+// Leave implements Visitor.
+func (d *digester) Leave(dir *dirHash, complete bool) error {
+	if !complete || dir.optional && len(dir.entries) == 0 {
+		return nil
+	}
+	dir.self.sum = dir.sum()
+	dir.parent.add(dir.self)
+	return nil
+}
+
+// attributes fills in mode and owner.
+func (d *digester) attributes(e *hashEntry, st *unix.Stat_t) {
+	e.mode = st.Mode & 0o7777
+	if d.options.WithOwner {
+		e.uid, e.gid = st.Uid, st.Gid
+	}
+}
+
+// entry digests what isn't a directory; nil if it isn't copied.
+func (d *digester) entry(e Entry) (*hashEntry, error) {
+	out := &hashEntry{name: e.Name, kind: e.Type}
+	var err error
+	switch e.Type {
+	case unix.DT_SOCK:
+		return nil, nil
+	case unix.DT_REG:
+		err = d.file(out, e)
+	case unix.DT_LNK:
+		err = d.symlink(out, e)
+	default:
+		err = d.special(out, e)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read /%s: %w", e.Path(), err)
+	}
+	return out, nil
+}
+
+func (d *digester) symlink(out *hashEntry, e Entry) error {
+	target, err := ReadLink(e.Dir, e.Name)
+	if err != nil {
+		return err
+	}
+	out.sum = blake3.Sum256([]byte(target))
+	if !d.options.WithOwner {
+		return nil
+	}
+	st, err := LstatAt(e.Dir, e.Name)
+	out.uid, out.gid = st.Uid, st.Gid
+	return err
+}
+
+func (d *digester) special(out *hashEntry, e Entry) error {
+	st, err := LstatAt(e.Dir, e.Name)
+	if err != nil {
+		return err
+	}
+	d.attributes(out, &st)
+	out.kind = uint8(st.Mode & unix.S_IFMT >> 12)
+	if out.kind != unix.DT_FIFO {
+		binary.BigEndian.PutUint64(out.sum[:], st.Rdev)
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// Fingerprint changes when a file that the patterns select is replaced or written to, whatever it then holds: it is made
+// of what lstat says, inode and change time included, and reads no file. Two equal fingerprints, one before and one
+// after, tell that whatever was read between them belongs together. It means nothing to another build.
+func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
+	sel, err := Select(o.Root, o.Patterns, o.Filter)
+	if err != nil {
+		return "", err
+	}
+	p := &prints{}
+	for _, item := range sel.Items {
+		p.add(item.Path, &item.Stat)
+		if !item.IsDir() {
+			continue
+		}
+		tree := Tree[struct{}]{Dir: item.Dir, Base: item.Base, Path: item.Path, Filter: o.Filter, Workers: o.Workers}
+		if err = Walk[struct{}](ctx, tree, p); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, sel.Close()); err != nil {
+		return "", err
+	}
+	var sum [32]byte
+	for i, n := range p.sum {
+		binary.LittleEndian.PutUint64(sum[8*i:], n)
+	}
+	return digest.NewDigestFromBytes(digest.SHA256, sum[:]), nil
+}
+
+// prints adds up the digests of what is visited, so that order doesn't matter. The files are not chosen to make two
+// sums equal: what it guards against is somebody saving a file at the wrong moment.
+type prints struct {
+	mu  sync.Mutex
+	sum [4]uint64
+}
+
+var _ Visitor[struct{}] = (*prints)(nil)
+
+func (p *prints) add(path string, st *unix.Stat_t) {
+	b := make([]byte, 0, len(path)+80)
+	for _, n := range []uint64{
+		uint64(st.Dev), st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), uint64(st.Size), //nolint:gosec,unconvert // G115: only to be hashed
+		uint64(st.Mtim.Nano()), uint64(st.Ctim.Nano()), //nolint:gosec // G115: as above
+	} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	d := sha256.Sum256(append(b, path...))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.sum {
+		p.sum[i] += binary.LittleEndian.Uint64(d[8*i:])
+	}
+}
+
+func (p *prints) Enter(_ struct{}, e Entry, fd int) (struct{}, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return struct{}{}, err
+	}
+	p.add(e.Path(), &st)
+	return struct{}{}, nil
+}
+
+func (p *prints) Visit(_ struct{}, e Entry) error {
+	st, err := LstatAt(e.Dir, e.Name)
+	if err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		return err
+	}
+	p.add(e.Path(), &st)
+	return nil
+}
+
+// Leave has nothing to do.
+func (*prints) Leave(struct{}, bool) error { return nil }

@@ -1,0 +1,160 @@
+package source
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
+	"golang.org/x/sys/unix"
+)
+
+// maxIgnoreFile bounds an ignore file, in bytes.
+const maxIgnoreFile = 1 << 20
+
+// Ignore is a parsed ignore file: a Filter with docker's rules. The last pattern that matches a path or one of its
+// parents decides; "!" makes it visible again. The nil Ignore hides nothing. It is safe for concurrent use.
+type Ignore struct {
+	name     string
+	patterns []ignorePattern
+}
+
+// ignorePattern is one line.
+type ignorePattern struct {
+	text   string
+	negate bool
+	line   int
+	parts  []string
+	// literal patterns match nothing but their own text.
+	literal bool
+	// anyDepth patterns may match paths that have more or fewer components than they have themselves.
+	anyDepth bool
+	matcher  *patternmatcher.PatternMatcher
+	// alone makes the matcher look at the path only and not at its parents.
+	alone patternmatcher.MatchInfo
+}
+
+// Name is the file's name, for messages.
+func (i *Ignore) Name() string {
+	if i == nil {
+		return ""
+	}
+	return i.name
+}
+
+// ParseIgnore reads an ignore file as docker does: "#" comments, blank lines, "!" for exceptions, "**", leading slashes
+// without meaning. name is for messages. A pattern that can't be is an error with its line.
+func ParseIgnore(name string, r io.Reader) (*Ignore, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxIgnoreFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(text) > maxIgnoreFile {
+		return nil, fmt.Errorf("read %s: larger than %d bytes", name, maxIgnoreFile)
+	}
+	ig := &Ignore{name: name}
+	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))))
+	lines.Buffer(nil, maxIgnoreFile+1)
+	for n := 1; lines.Scan(); n++ {
+		pattern, err := parseIgnoreLine(lines.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %q: %w", name, n, lines.Text(), err)
+		}
+		if pattern.matcher != nil {
+			pattern.line = n
+			ig.patterns = append(ig.patterns, pattern)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return ig, nil
+}
+
+// parseIgnoreLine gives a pattern without matcher for a line that has none.
+func parseIgnoreLine(line []byte) (ignorePattern, error) {
+	var p ignorePattern
+	// The library reads whole files; one line at a time keeps the line number.
+	read, err := ignorefile.ReadAll(bytes.NewReader(line))
+	if err != nil || len(read) == 0 {
+		return p, err
+	}
+	p.text, p.negate = strings.CutPrefix(read[0], "!")
+	p.text = strings.TrimSpace(p.text)
+	if p.text == "" {
+		return p, errors.New("nothing follows the !")
+	}
+	p.text = filepath.Clean(p.text)
+	p.parts = strings.Split(p.text, "/")
+	p.literal = !strings.ContainsAny(p.text, `*?[]\`)
+	// "[^a]" matches a slash as well, and so does an escape, maybe.
+	p.anyDepth = strings.Contains(p.text, "**") || strings.ContainsAny(p.text, `[]\`)
+	// A pattern of the line's own that starts with "!" would be taken for an exception once more.
+	if strings.HasPrefix(p.text, "!") {
+		p.text = `\` + p.text
+		p.anyDepth, p.literal = true, false
+	}
+	p.matcher, err = patternmatcher.New([]string{p.text})
+	if err != nil {
+		return p, err
+	}
+	// The first use compiles the pattern, which isn't safe once there are several users.
+	if _, _, err = p.matcher.MatchesUsingParentResults("x", patternmatcher.MatchInfo{}); err != nil {
+		return p, err
+	}
+	p.alone, err = noParent()
+	return p, err
+}
+
+// noParent is what the library says of a parent that doesn't match a matcher's only pattern; it can be had no other way.
+func noParent() (patternmatcher.MatchInfo, error) {
+	m, err := patternmatcher.New([]string{"x"})
+	if err != nil {
+		return patternmatcher.MatchInfo{}, err
+	}
+	_, info, err := m.MatchesUsingParentResults("y", patternmatcher.MatchInfo{})
+	return info, err
+}
+
+// FindIgnore reads the ignore file that belongs to a build: DOCKERFILE.dockerignore beside the Dockerfile, or
+// .containerignore, or .dockerignore in the context; nil if there is none. dockerfilePath may be empty (stdin).
+func FindIgnore(dockerfilePath, contextDir string) (*Ignore, error) {
+	if dockerfilePath != "" {
+		ig, err := openIgnore(filepath.Dir(dockerfilePath), filepath.Base(dockerfilePath)+".dockerignore")
+		if ig != nil || err != nil {
+			return ig, err
+		}
+	}
+	for _, name := range []string{".containerignore", ".dockerignore"} {
+		ig, err := openIgnore(contextDir, name)
+		if ig != nil || err != nil {
+			return ig, err
+		}
+	}
+	return nil, nil
+}
+
+// openIgnore reads an ignore file below dir; nil if it isn't there.
+func openIgnore(dir, name string) (*Ignore, error) {
+	root, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer func() { _ = root.Close() }()
+	f, err := OpenIn(root, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer func() { _ = f.Close() }()
+	return ParseIgnore(name, f)
+}

@@ -1,0 +1,110 @@
+package source
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// ignoreState says for each pattern whether it matches a directory or one of its parents, and so all that is below.
+type ignoreState []bool
+
+func (i *Ignore) rootState() ignoreState { return make(ignoreState, len(i.patterns)) }
+
+// match decides on rel, whose parent directory has the given state, and returns the state of rel itself.
+// It equals patternmatcher's MatchesUsingParentResults, but leaves out patterns that can't match at this depth: most can't.
+func (i *Ignore) match(rel string, parent ignoreState) (bool, ignoreState) {
+	depth := strings.Count(rel, "/") + 1
+	excluded := false
+	state := make(ignoreState, len(i.patterns))
+	for n := range i.patterns {
+		p := &i.patterns[n]
+		// A pattern that would change nothing isn't asked, and counts as not matching for what is below.
+		if parent[n] || p.negate == excluded && p.matches(rel, depth) {
+			state[n] = true
+			excluded = !p.negate
+		}
+	}
+	return excluded, state
+}
+
+func (p *ignorePattern) matches(rel string, depth int) bool {
+	if !p.anyDepth && depth != len(p.parts) {
+		return false
+	}
+	if p.literal {
+		return rel == p.text
+	}
+	matched, _, err := p.matcher.MatchesUsingParentResults(rel, p.alone)
+	return err == nil && matched
+}
+
+// mayMatchBelow reports whether an exception could make something below the excluded directory rel visible again.
+func (i *Ignore) mayMatchBelow(rel string, state ignoreState) bool {
+	dirs := strings.Split(rel, "/")
+	for n := len(i.patterns) - 1; n >= 0; n-- {
+		p := &i.patterns[n]
+		if state[n] && !p.negate {
+			// It matches everything below too, and overrules all that comes before it.
+			return false
+		}
+		if p.negate && p.mayMatchBelow(dirs) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *ignorePattern) mayMatchBelow(dirs []string) bool {
+	for n, part := range p.parts {
+		if n == len(dirs) || strings.Contains(part, "**") || strings.ContainsAny(part, `[]\`) {
+			return true
+		}
+		if matched, err := filepath.Match(part, dirs[n]); err == nil && !matched {
+			return false
+		}
+	}
+	return false
+}
+
+// decide follows rel from the root and stops where nothing below is visible any more.
+func (i *Ignore) decide(rel string) (excluded bool, at string, state ignoreState) {
+	state = i.rootState()
+	for end := 0; end < len(rel); {
+		next := strings.IndexByte(rel[end:], '/')
+		if next < 0 {
+			next = len(rel) - end
+		}
+		at = rel[:end+next]
+		excluded, state = i.match(at, state)
+		end += next + 1
+	}
+	return excluded, at, state
+}
+
+// Excluded implements Filter.
+func (i *Ignore) Excluded(rel string, dir bool) (excluded, descend bool) {
+	rel = strings.Trim(rel, "/")
+	if i == nil || len(i.patterns) == 0 || rel == "" || rel == "." {
+		return false, true
+	}
+	excluded, at, state := i.decide(rel)
+	return excluded, !excluded || dir && i.mayMatchBelow(at, state)
+}
+
+// explain names the line that hides rel.
+func (i *Ignore) explain(rel string) string {
+	if i == nil || rel == "" {
+		return ""
+	}
+	excluded, _, state := i.decide(rel)
+	if !excluded {
+		return ""
+	}
+	for n := len(i.patterns) - 1; n >= 0; n-- {
+		if p := i.patterns[n]; state[n] && !p.negate {
+			return fmt.Sprintf("%s:%d: %s", i.name, p.line, p.text)
+		}
+	}
+	return i.name
+}

@@ -1,0 +1,90 @@
+package source
+
+import (
+	"fmt"
+	"strings"
+)
+
+// NoMatchError says that a source isn't there, and what is there that looks like it.
+type NoMatchError struct {
+	// Pattern is the source as written.
+	Pattern  string
+	Wildcard bool
+	// Excluded names the ignore file's line that hides the source, if that is why; else it is empty.
+	Excluded string
+	// Outside says that the source, as written, leads out of the context.
+	Outside bool
+	// Link is the symlink, as "name -> target", that leads nowhere; empty if none does.
+	Link string
+	// Near are paths that exist, at most three, the best first.
+	Near []string
+}
+
+// Error is one line: what is missing, why, and what may have been meant.
+func (e *NoMatchError) Error() string {
+	var b strings.Builder
+	switch {
+	case e.Outside:
+		fmt.Fprintf(&b, "%q is outside the build context: forbidden path", e.Pattern)
+	case e.Excluded != "":
+		fmt.Fprintf(&b, "%q is excluded by %s", e.Pattern, e.Excluded)
+	case e.Wildcard:
+		fmt.Fprintf(&b, "%q matches no file", e.Pattern)
+	default:
+		fmt.Fprintf(&b, "%q not found", e.Pattern)
+	}
+	if e.Link != "" {
+		fmt.Fprintf(&b, ": the symlink %s leads to nothing in the context", e.Link)
+	}
+	if len(e.Near) > 0 {
+		quoted := make([]string, len(e.Near))
+		for n, near := range e.Near {
+			quoted[n] = fmt.Sprintf("%q", near)
+		}
+		fmt.Fprintf(&b, "; did you mean %s?", strings.Join(quoted, " or "))
+	}
+	return b.String()
+}
+
+// leadsOut reports whether a path, taken relative to the root, has more ".." than it has directories to leave.
+func leadsOut(pattern string) bool {
+	depth := 0
+	for _, part := range components(pattern) {
+		if part != ".." {
+			depth++
+			continue
+		}
+		if depth--; depth < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// distance is how many single-byte edits lead from a to b, with letter case not counted; at most limit+1.
+func distance(a, b string, limit int) int {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	if len(a)-len(b) > limit || len(b)-len(a) > limit {
+		return limit + 1
+	}
+	row := make([]int, len(b)+1)
+	for n := range row {
+		row[n] = n
+	}
+	for i := range len(a) {
+		diagonal, best := row[0], limit+1
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+			best = min(best, cost)
+		}
+		if best > limit {
+			return limit + 1
+		}
+	}
+	return row[len(b)]
+}

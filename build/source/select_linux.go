@@ -1,0 +1,267 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Selected is one file or directory that a COPY names, with all symlinks followed.
+type Selected struct {
+	// Pattern is the source as written. Wildcard says that it is a pattern, which may select several.
+	Pattern  string
+	Wildcard bool
+	// Name is what a file is called in a destination directory: the last component as written or as matched.
+	Name string
+	// Path is where it is below the root, without symlinks; "" for the root itself.
+	Path string
+	// Dir and Base open it: no component of Path needs to be resolved again. Base is "." for the root. Dir belongs to the Selection.
+	Dir  int
+	Base string
+	// Stat is what lstat said. It may be out of date, so open with O_NOFOLLOW.
+	Stat unix.Stat_t
+}
+
+// IsDir reports whether it is a directory.
+func (s Selected) IsDir() bool { return s.Stat.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// Entry is the selected file as Walk would meet it.
+func (s Selected) Entry() Entry {
+	dir, _ := path.Split(s.Path)
+	kind := uint8(s.Stat.Mode & unix.S_IFMT >> 12)
+	return Entry{Dir: s.Dir, Name: s.Base, Type: kind, dirPath: strings.TrimSuffix(dir, "/")}
+}
+
+// A Selection is what a list of sources selects, in their order; what one pattern matches is sorted by name.
+type Selection struct {
+	Items []Selected
+
+	root   *os.File
+	filter Filter
+	// dirs are the open directories by path.
+	dirs map[string]int
+}
+
+// Close closes all directories.
+func (s *Selection) Close() error {
+	var errs []error
+	for _, fd := range s.dirs {
+		errs = append(errs, unix.Close(fd))
+	}
+	s.dirs = nil
+	return errors.Join(errs...)
+}
+
+// Select finds the sources of a COPY below root; filter may be nil. A pattern is filepath.Match's, component by component.
+// A source that isn't there is a *NoMatchError; a pattern that matches nothing only if nothing else was selected, so that
+// "COPY package.json yarn.lock* ./" works without a lock file. The caller closes the Selection.
+func Select(root *os.File, patterns []string, filter Filter) (*Selection, error) {
+	s := &Selection{root: root, filter: filter, dirs: map[string]int{}}
+	var empty *NoMatchError
+	for _, p := range patterns {
+		err := s.add(p)
+		var none *NoMatchError
+		if errors.As(err, &none) && none.Wildcard {
+			empty, err = none, nil
+		}
+		if err != nil {
+			_ = s.Close()
+			return nil, err
+		}
+	}
+	if empty != nil && len(s.Items) == 0 {
+		_ = s.Close()
+		return nil, empty
+	}
+	return s, nil
+}
+
+// add selects what one source means.
+func (s *Selection) add(pattern string) error {
+	// Cleaning before anything is looked up is docker's rule: "link/.." is the directory of the link.
+	clean := strings.TrimPrefix(path.Clean("/"+pattern), "/")
+	fixed, wild := splitWildcards(clean)
+	if len(wild) == 0 {
+		item := Selected{Pattern: pattern, Name: path.Base(clean)}
+		return s.resolve(item, fixed)
+	}
+	matches, err := s.glob(fixed, wild)
+	if errors.Is(err, filepath.ErrBadPattern) {
+		return fmt.Errorf("source %q: %w", pattern, err)
+	}
+	if err != nil {
+		return fmt.Errorf("find source %q: %w", pattern, err)
+	}
+	if len(matches) == 0 {
+		return s.noMatch(pattern, clean, nil)
+	}
+	for _, m := range matches {
+		item := Selected{Pattern: pattern, Wildcard: true, Name: path.Base(m)}
+		if err := s.resolve(item, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolve follows p and appends what is there.
+func (s *Selection) resolve(item Selected, p string) error {
+	t, err := followFDs(s.root, p, s.filter)
+	defer t.close()
+	if err != nil && !errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("find source %q: %w", item.Pattern, err)
+	}
+	if err != nil || len(t.Rest) > 1 || len(t.Rest) == 1 && t.Kind == Missing {
+		return s.noMatch(item.Pattern, p, t)
+	}
+	dir, base := t.Names, "."
+	switch {
+	case len(t.Rest) == 1:
+		base = t.Rest[0]
+	case len(t.Names) > 0:
+		dir, base = t.Names[:len(t.Names)-1], t.Names[len(t.Names)-1]
+	}
+	item.Path, item.Base = t.Path(), base
+	if item.Dir, err = s.dir(t, dir); err != nil {
+		return fmt.Errorf("open source %q: %w", item.Pattern, err)
+	}
+	item.Stat, err = LstatAt(item.Dir, base)
+	if err != nil {
+		return fmt.Errorf("stat source %q: %w", item.Pattern, err)
+	}
+	if item.IsDir() {
+		visible, err := s.visible(t)
+		if err != nil {
+			return fmt.Errorf("read source %q: %w", item.Pattern, err)
+		}
+		if !visible {
+			t.hidden = item.Path
+			return s.noMatch(item.Pattern, p, t)
+		}
+	}
+	s.Items = append(s.Items, item)
+	return nil
+}
+
+// dir gives a descriptor, owned by the selection, for the directory that names, a prefix of the trail's, lead to.
+func (s *Selection) dir(t *fdTrail, names []string) (int, error) {
+	key := strings.Join(names, "/")
+	if fd, ok := s.dirs[key]; ok {
+		return fd, nil
+	}
+	fd, err := ignoringEINTR(func() (int, error) {
+		return unix.Openat(t.Dirs[len(names)].fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return -1, err
+	}
+	s.dirs[key] = fd
+	return fd, nil
+}
+
+// visible reports whether an excluded directory has anything in it that an exception shows.
+func (s *Selection) visible(t *fdTrail) (bool, error) {
+	if s.filter == nil || len(t.Names) == 0 {
+		return true, nil
+	}
+	if excluded, _ := s.filter.Excluded(t.Path(), true); !excluded {
+		return true, nil
+	}
+	found := false
+	err := s.list(t.Last().fd, t.Path(), t.scope(), func(l listing) (bool, error) {
+		found = found || !l.excluded
+		return !found, nil
+	})
+	return found, err
+}
+
+// splitWildcards splits a clean path before its first component that holds a wildcard.
+func splitWildcards(p string) (fixed string, wild []string) {
+	parts := components(p)
+	for n, part := range parts {
+		if strings.ContainsAny(part, `*?[\`) {
+			return strings.Join(parts[:n], "/"), parts[n:]
+		}
+	}
+	return p, nil
+}
+
+// glob returns the visible paths below fixed that match, sorted as a walk would meet them. Symlinks on the way below fixed
+// aren't followed: a pattern doesn't lead out of the directory it is about.
+func (s *Selection) glob(fixed string, wild []string) ([]string, error) {
+	for _, w := range wild {
+		if _, err := filepath.Match(w, ""); err != nil {
+			return nil, err
+		}
+	}
+	t, err := followFDs(s.root, fixed, s.filter)
+	defer t.close()
+	if err != nil || len(t.Rest) > 0 {
+		return nil, err
+	}
+	var matches []string
+	err = s.globIn(globDir{fd: t.Last().fd, path: fixed, real: t.Path(), at: t.scope()}, wild, &matches)
+	return matches, err
+}
+
+// globDir is a directory in which a pattern is looked for: path is how the source gets there, real where it is.
+type globDir struct {
+	fd         int
+	path, real string
+	at         scope
+}
+
+func (s *Selection) globIn(d globDir, wild []string, matches *[]string) error {
+	entries, err := listMatching(d, wild[0])
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := joinPath(d.path, e.name)
+		if len(wild) == 1 {
+			*matches = append(*matches, name)
+			continue
+		}
+		if e.typ != unix.DT_DIR {
+			continue
+		}
+		fd, err := OpenDirectory(d.fd, e.name)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", name, err)
+		}
+		err = s.globIn(globDir{fd: fd, path: name, real: joinPath(d.real, e.name), at: e.below}, wild[1:], matches)
+		_ = unix.Close(fd)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listMatching lists the visible names of d that match, sorted.
+func listMatching(d globDir, pattern string) ([]listing, error) {
+	var out []listing
+	literal := !strings.ContainsAny(pattern, "*?[")
+	err := readListing(d.fd, d.real, d.at, func(l listing) (bool, error) {
+		matched, err := filepath.Match(pattern, l.name)
+		if matched || literal && l.name == pattern {
+			out = append(out, l)
+		}
+		return true, err
+	})
+	sort.Slice(out, func(a, b int) bool { return out[a].name < out[b].name })
+	return out, err
+}
+
+func joinPath(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}

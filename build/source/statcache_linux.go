@@ -1,0 +1,222 @@
+package source
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zeebo/blake3"
+	"golang.org/x/sys/unix"
+)
+
+// The cache file: magic, generation (4 bytes), number of records (8), records sorted by key, BLAKE3 of all that. A record
+// is device, inode, size, mtime, ctime (8 bytes each, times in ns), digest (32), the generation it was last used in (4) and
+// 4 bytes of padding. Numbers are big-endian.
+const (
+	cacheMagic  = "cooperstat1\n"
+	cacheHeader = len(cacheMagic) + 4 + 8
+	keySize     = 5 * 8
+	recordSize  = keySize + 32 + 4 + 4
+	// maxRecords bounds the cache (80 MB): what was used last is kept.
+	maxRecords = 1 << 20
+	// maxUnused is after how many saves an entry that wasn't used is dropped.
+	maxUnused = 100
+	// markEvery is how many generations old a used entry's mark may be before it is worth a save of its own.
+	markEvery = maxUnused / 4
+)
+
+// racyTime is how old a file's last change must be for its times to be trusted: a change within the clock's resolution
+// after the file was read would not show, nor would one by a machine whose clock is slightly behind.
+const racyTime = 2 * time.Second
+
+// StatCache remembers content digests by (device, inode, size, mtime, ctime), so that an unchanged file need not be read
+// again. It is safe for concurrent use. Two processes may use one file: the last to save wins, and nothing but time is lost.
+// The nil StatCache remembers nothing.
+type StatCache struct {
+	path string
+	load sync.Once
+
+	// records are those of the file, and used has a mark for each.
+	records    []byte
+	generation uint32
+	used       []atomic.Bool
+
+	mu    sync.Mutex
+	fresh map[statKey]hashSum
+}
+
+// statKey is the key of a record as it is in the file.
+type statKey [keySize]byte
+
+// OpenStatCache uses the file at path, which is read at the first look-up. A file that is missing or damaged is as good as
+// empty.
+func OpenStatCache(path string) *StatCache {
+	return &StatCache{path: path, fresh: map[statKey]hashSum{}}
+}
+
+func cacheKey(st *unix.Stat_t) (key statKey) {
+	binary.BigEndian.PutUint64(key[0:], st.Dev)
+	binary.BigEndian.PutUint64(key[8:], st.Ino)
+	binary.BigEndian.PutUint64(key[16:], uint64(st.Size))
+	binary.BigEndian.PutUint64(key[24:], uint64(st.Mtim.Nano()))
+	binary.BigEndian.PutUint64(key[32:], uint64(st.Ctim.Nano()))
+	return key
+}
+
+// lookup finds the digest of a file.
+func (c *StatCache) lookup(st *unix.Stat_t) (hashSum, bool) {
+	if c == nil {
+		return hashSum{}, false
+	}
+	c.load.Do(c.read)
+	key := cacheKey(st)
+	count := len(c.records) / recordSize
+	n := sort.Search(count, func(n int) bool {
+		return bytes.Compare(c.records[n*recordSize:n*recordSize+keySize], key[:]) >= 0
+	})
+	if n < count && bytes.Equal(c.records[n*recordSize:n*recordSize+keySize], key[:]) {
+		c.used[n].Store(true)
+		return hashSum(c.records[n*recordSize+keySize:]), true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum, ok := c.fresh[key]
+	return sum, ok
+}
+
+// insert remembers the digest of a file that was read from began on, unless the file changed too shortly before.
+func (c *StatCache) insert(st *unix.Stat_t, sum hashSum, began time.Time) {
+	if c == nil {
+		return
+	}
+	for _, changed := range []unix.Timespec{st.Ctim, st.Mtim} {
+		age := began.Sub(time.Unix(changed.Unix()))
+		if age < racyTime && age > -racyTime {
+			return
+		}
+	}
+	if began.Before(time.Unix(st.Ctim.Unix())) {
+		return
+	}
+	key := cacheKey(st)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.fresh) < maxRecords {
+		c.fresh[key] = sum
+	}
+}
+
+// read loads the file.
+func (c *StatCache) read() {
+	text, err := os.ReadFile(c.path)
+	if err != nil || len(text) < cacheHeader+len(hashSum{}) || string(text[:len(cacheMagic)]) != cacheMagic {
+		return
+	}
+	body, sum := text[:len(text)-len(hashSum{})], hashSum(text[len(text)-len(hashSum{}):])
+	records := body[cacheHeader:]
+	count := binary.BigEndian.Uint64(body[cacheHeader-8:])
+	if count > maxRecords || len(records) != int(count)*recordSize || blake3.Sum256(body) != sum {
+		return
+	}
+	c.generation = binary.BigEndian.Uint32(body[len(cacheMagic):])
+	c.records, c.used = records, make([]atomic.Bool, count)
+}
+
+// Save writes the cache if there is something new in it. Entries that no build used for a hundred saves are dropped.
+// The file is replaced by rename, and the directory made if it is missing.
+func (c *StatCache) Save() error {
+	if c == nil {
+		return nil
+	}
+	c.load.Do(c.read)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.fresh) == 0 && !c.staleMarks() {
+		return nil
+	}
+	if err := writeCache(c.path, c.encode(c.generation+1)); err != nil {
+		return fmt.Errorf("save file digests: %w", err)
+	}
+	return nil
+}
+
+// staleMarks reports whether an entry was used whose mark is getting old.
+func (c *StatCache) staleMarks() bool {
+	for n := range c.used {
+		if c.used[n].Load() && c.generation-lastUse(c.records[n*recordSize:]) > markEvery {
+			return true
+		}
+	}
+	return false
+}
+
+func lastUse(record []byte) uint32 { return binary.BigEndian.Uint32(record[keySize+32:]) }
+
+// encode is the whole file.
+func (c *StatCache) encode(generation uint32) []byte {
+	records := make([][]byte, 0, len(c.used)+len(c.fresh))
+	for n := range c.used {
+		record := c.records[n*recordSize:][:recordSize]
+		if c.used[n].Load() {
+			binary.BigEndian.PutUint32(record[keySize+32:], generation)
+		}
+		if generation-lastUse(record) <= maxUnused {
+			records = append(records, record)
+		}
+	}
+	for key, sum := range c.fresh {
+		record := append(append(make([]byte, 0, recordSize), key[:]...), sum[:]...)
+		record = binary.BigEndian.AppendUint32(record, generation)
+		records = append(records, append(record, 0, 0, 0, 0))
+	}
+	if len(records) > maxRecords {
+		slices.SortFunc(records, func(a, b []byte) int { return int(lastUse(b)) - int(lastUse(a)) })
+		records = records[:maxRecords]
+	}
+	slices.SortFunc(records, func(a, b []byte) int { return bytes.Compare(a[:keySize], b[:keySize]) })
+	out := make([]byte, 0, cacheHeader+len(records)*recordSize+len(hashSum{}))
+	out = append(out, cacheMagic...)
+	out = binary.BigEndian.AppendUint32(out, generation)
+	out = binary.BigEndian.AppendUint64(out, uint64(len(records)))
+	for _, record := range records {
+		out = append(out, record...)
+	}
+	sum := blake3.Sum256(out)
+	return append(out, sum[:]...)
+}
+
+// writeCache replaces the file. It isn't synced: after a crash the checksum fails, and the cache is empty.
+func writeCache(path string, text []byte) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		f, err = os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.Write(text); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Arguments by which bench starts itself as another process.
+const (
+	// nopCommand does nothing: the least that starting a program of this size takes.
+	nopCommand = "nop"
+	// inputCommand makes an input; run by the user who is measured, so that the files are that user's.
+	inputCommand = "input"
+)
+
+// Inputs that makeInput knows.
+const (
+	inputTree = "tree"
+	inputFile = "file"
+)
+
+const (
+	treeFiles     = 10_000
+	treeFileBytes = 4 << 10
+	treeDirFiles  = 100
+	fileBytes     = 1 << 30
+)
+
+// makeInput writes one of the inputs below dir: pseudo-random bytes, the same each time, that don't compress.
+func makeInput(kind, dir string) error {
+	source := rand.NewChaCha8([32]byte{1})
+	switch kind {
+	case inputTree:
+		for i := range treeFiles {
+			parent := filepath.Join(dir, inputTree, fmt.Sprintf("dir-%03d", i/treeDirFiles))
+			if err := os.MkdirAll(parent, 0o755); err != nil {
+				return fmt.Errorf("make input tree: %w", err)
+			}
+			if err := writeRandom(filepath.Join(parent, fmt.Sprintf("file-%05d", i)), source, treeFileBytes); err != nil {
+				return err
+			}
+		}
+		return nil
+	case inputFile:
+		return writeRandom(filepath.Join(dir, inputFile), source, fileBytes)
+	default:
+		return fmt.Errorf("make input: unknown kind %q", kind)
+	}
+}
+
+func writeRandom(path string, source io.Reader, size int64) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("make input file: %w", err)
+	}
+	w := bufio.NewWriterSize(f, 256<<10)
+	_, err = io.CopyN(w, source, size)
+	if err := errors.Join(err, w.Flush(), f.Close()); err != nil {
+		return fmt.Errorf("write input file: %w", err)
+	}
+	return nil
+}
+
+// baseContainerfile makes localhost/busybox from one static program.
+const baseContainerfile = `FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+`
+
+const fromBase = "FROM localhost/busybox:latest"
+
+// manyRuns is a Containerfile of n steps that do nothing.
+func manyRuns(n int) string {
+	return fromBase + "\n" + strings.Repeat("RUN true\n", n)
+}
+
+// copyAndRun is a Containerfile that copies the input and runs one step on top of it.
+func copyAndRun(input string) string {
+	return fmt.Sprintf("%s\nCOPY %s /%s\nRUN true\n", fromBase, input, input)
+}
+
+// sleepers is a Containerfile of n independent stages that each sleep, and one that needs them all.
+func sleepers(n, seconds int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%s AS sleep-%d\nRUN sleep %d && echo %d >/done-%d\n", fromBase, i, seconds, i, i)
+	}
+	b.WriteString(fromBase + "\n")
+	for i := range n {
+		fmt.Fprintf(&b, "COPY --from=sleep-%d /done-%d /\n", i, i)
+	}
+	return b.String()
+}

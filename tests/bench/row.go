@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// peakGoal is the most memory, in bytes, that any row may take.
+const peakGoal = 100 << 20
+
+// A goal is what a row must reach; a zero field is no goal.
+type goal struct {
+	// Wall is the longest time.
+	Wall time.Duration
+	// OfLimit is the highest ratio to the limit program.
+	OfLimit float64
+	// OverBuildah is how many times faster than buildah it has to be at least.
+	OverBuildah float64
+}
+
+// A row is one kind of work.
+type row struct {
+	ID, Work string
+	// Containerfile is what is built; empty means that only the tool's version is asked for.
+	Containerfile string
+	// Input is a kind that makeInput knows, or "".
+	Input string
+	// Cached rows measure building again what was just built; others build without the cache.
+	Cached bool
+	// Fresh rows get a new site for each run, because they write many files.
+	Fresh bool
+	Limit limit
+	Goal  goal
+}
+
+func allRows() []row {
+	const runs, sleeping, seconds = 20, 4, 2
+	return []row{
+		{ID: "start", Work: "start of the binary (`version`)", Limit: startLimit(), Goal: goal{Wall: 8 * time.Millisecond}},
+		{ID: "run20", Work: "20 x `RUN true` on busybox, no cache, tagged", Containerfile: manyRuns(runs),
+			Limit: runsLimit(runs), Goal: goal{Wall: 250 * time.Millisecond, OverBuildah: 10}},
+		{ID: "run20-cached", Work: "the same, fully cached", Containerfile: manyRuns(runs), Cached: true,
+			Limit: startLimit(), Goal: goal{Wall: 60 * time.Millisecond}},
+		{ID: "copy10k", Work: "COPY of 10,000 files of 4 KiB, and one RUN", Containerfile: copyAndRun(inputTree), Input: inputTree,
+			Fresh: true, Limit: copyTreeLimit(), Goal: goal{OfLimit: 1.5}},
+		{ID: "copy10k-cached", Work: "the same, fully cached", Containerfile: copyAndRun(inputTree), Input: inputTree,
+			Cached: true, Limit: lookLimit(), Goal: goal{Wall: 150 * time.Millisecond}},
+		{ID: "copy1g", Work: "COPY of 1 GiB of random bytes, and one RUN", Containerfile: copyAndRun(inputFile), Input: inputFile,
+			Fresh: true, Limit: copyFileLimit(), Goal: goal{OfLimit: 1.3}},
+		{ID: "copy1g-cached", Work: "the same, fully cached", Containerfile: copyAndRun(inputFile), Input: inputFile,
+			Cached: true, Limit: lookLimit(), Goal: goal{Wall: 150 * time.Millisecond}},
+		{ID: "stages4", Work: "4 independent stages that each sleep 2 s", Containerfile: sleepers(sleeping, seconds),
+			Limit: sleepLimit(sleeping, seconds), Goal: goal{Wall: 2300 * time.Millisecond}},
+	}
+}
+
+func rowIDs(rows []row) []string {
+	var ids []string
+	for _, r := range rows {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// chooseRows returns the named rows in the table's order; all if there are no names.
+func chooseRows(names []string) ([]row, error) {
+	rows := allRows()
+	if len(names) == 0 {
+		return rows, nil
+	}
+	for _, name := range names {
+		if !slices.Contains(rowIDs(rows), name) {
+			return nil, fmt.Errorf("choose rows: no row is called %q: there are %s", name, strings.Join(rowIDs(rows), ", "))
+		}
+	}
+	return slices.DeleteFunc(rows, func(r row) bool { return !slices.Contains(names, r.ID) }), nil
+}
+
+// A contender is measured in a row.
+type contender struct {
+	name    string
+	measure func(ctx context.Context, s *site, n int) (sample, error)
+}
+
+// contenders returns the tools and the row's limit.
+func (b *bench) contenders(r row) []contender {
+	list := []contender{{limitName, func(ctx context.Context, s *site, n int) (sample, error) { return r.Limit.measure(ctx, b, s, n) }}}
+	for _, t := range b.tools {
+		list = append(list, contender{t.name, func(ctx context.Context, s *site, _ int) (sample, error) { return b.build(ctx, s, r, t) }})
+	}
+	return list
+}
+
+// build measures one call of the tool, and that it named the image it made.
+func (b *bench) build(ctx context.Context, s *site, r row, t tool) (sample, error) {
+	if r.Containerfile == "" {
+		took, _, err := s.run(ctx, t.version...)
+		return took, err
+	}
+	argv := t.build(s, build{dir: s.Context, file: filepath.Join(s.Home, "Containerfile"), tag: "localhost/bench:" + r.ID, noCache: !r.Cached})
+	took, id, err := s.run(ctx, argv...)
+	if err == nil && len(strings.TrimPrefix(id, "sha256:")) != 64 {
+		err = fmt.Errorf("build %s with %s: it should print an image ID and nothing else: %.200q", r.ID, t.name, id)
+	}
+	return took, err
+}
+
+// measureRow takes the row's samples. The result of a row in which a contender failed holds the others' samples.
+func (b *bench) measureRow(ctx context.Context, r row) (result, error) {
+	list := b.contenders(r)
+	samples := map[string][]sample{}
+	failed := map[string]error{}
+	var s *site
+	defer func() {
+		if s != nil {
+			closeLoudly(s)
+		}
+	}()
+	for n := range b.config.Runs {
+		if s == nil {
+			var err error
+			if s, err = b.prepare(ctx, r, failed); err != nil {
+				return newResult(r, samples), err
+			}
+		}
+		for i := range list {
+			c := list[(i+n)%len(list)]
+			if failed[c.name] != nil {
+				continue
+			}
+			took, err := b.once(ctx, r, c, turn{s, n})
+			if err != nil {
+				failed[c.name] = err
+				continue
+			}
+			samples[c.name] = append(samples[c.name], took)
+		}
+		if r.Fresh {
+			closeLoudly(s)
+			s = nil
+		}
+	}
+	return newResult(r, samples), errors.Join(failed[cooperName], failed[limitName], failed[buildahName])
+}
+
+// A turn is one run in one site.
+type turn struct {
+	site *site
+	n    int
+}
+
+// once takes one sample on a file system that has nothing left to write from before.
+func (b *bench) once(ctx context.Context, r row, c contender, t turn) (sample, error) {
+	if _, err := t.site.settle(); err != nil {
+		return sample{}, err
+	}
+	took, err := c.measure(ctx, t.site, t.n)
+	if err != nil || c.name == limitName || r.Containerfile == "" {
+		return took, err
+	}
+	flush, err := t.site.settle()
+	took.Durable = took.Wall + flush
+	return took, err
+}
+
+// prepare makes a site with the row's input, and lets every tool make its base image and, unless the site is used only
+// once, build the row once unmeasured. A tool that can't is noted in failed and left out from then on.
+func (b *bench) prepare(ctx context.Context, r row, failed map[string]error) (_ *site, err error) {
+	s, err := b.site(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if r.Containerfile == "" {
+		return s, nil
+	}
+	if err := s.write(filepath.Join(s.Home, "Containerfile"), r.Containerfile); err != nil {
+		return nil, err
+	}
+	if r.Input != "" {
+		if _, _, err := s.run(ctx, b.self, inputCommand, r.Input, s.Context); err != nil {
+			return nil, err
+		}
+		if err := wait(ctx, settleAge); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range b.tools {
+		if failed[t.name] != nil {
+			continue
+		}
+		if failed[t.name] = b.makeBase(ctx, s, t); failed[t.name] == nil && !r.Fresh {
+			_, failed[t.name] = b.build(ctx, s, r, t)
+		}
+	}
+	return s, nil
+}
