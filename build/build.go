@@ -101,8 +101,12 @@ type builder struct {
 
 	mu       sync.Mutex
 	cleanups []func() error
-	ran      int
-	cached   int
+	// spare are snapshots that steps without a change have left.
+	spare []store.Snapshot
+	// mapped is set once it is known that RUN steps can have a user namespace of their own.
+	mapped bool
+	ran    int
+	cached int
 	// stages is how many stages the plan has.
 	stages int
 }
@@ -158,6 +162,9 @@ func (b *builder) close() error {
 	var errs []error
 	for i := len(b.cleanups) - 1; i >= 0; i-- {
 		errs = append(errs, b.cleanups[i]())
+	}
+	for _, snap := range b.spare {
+		errs = append(errs, snap.Remove())
 	}
 	errs = append(errs, b.contexts.close(), b.layers.close())
 	if err := b.stats.Save(); err != nil {

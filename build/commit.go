@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // prepare makes the directory a step writes to, with the root directory's attributes of what is below.
@@ -22,7 +24,7 @@ func (b *builder) prepare(ctx context.Context, s *plan.Step, below *root) (*targ
 		}
 		parent = below.top()
 	}
-	snap, err := b.store.Prepare(parent)
+	snap, err := b.snapshot(parent)
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +33,32 @@ func (b *builder) prepare(ctx context.Context, s *plan.Step, below *root) (*targ
 		return nil, errors.Join(err, snap.Remove())
 	}
 	return t, nil
+}
+
+// snapshot takes a directory that an earlier step left empty, or a new one.
+func (b *builder) snapshot(parent string) (store.Snapshot, error) {
+	b.mu.Lock()
+	if n := len(b.spare); n > 0 {
+		snap := b.spare[n-1]
+		b.spare = b.spare[:n-1]
+		b.mu.Unlock()
+		return snap, nil
+	}
+	b.mu.Unlock()
+	return b.store.Prepare(parent)
+}
+
+// giveBack keeps a snapshot without content for another step, if nothing has been mounted on it.
+func (b *builder) giveBack(r *root, t *target) error {
+	if t.snap.Mounted() {
+		return t.snap.Remove()
+	}
+	b.mu.Lock()
+	b.spare = append(b.spare, t.snap)
+	b.mu.Unlock()
+	dir := r.dir
+	r.dir = nil
+	return dir.Close()
 }
 
 // inheritRoot gives the directory a step writes to the root directory's attributes of what is below.
@@ -74,7 +102,6 @@ func (b *builder) newRoot(t *target) (*root, error) {
 		return nil, err
 	}
 	r.dir = dir
-	b.onClose(dir.Close)
 	return r, nil
 }
 
@@ -91,45 +118,56 @@ type commit struct {
 // step can be looked up, and a layer without content left out.
 const settleFor = 5 * time.Millisecond
 
-func (c commit) settle() {
+// settle waits for that long at most. From its return on the step's directory may be part of other steps' mounts.
+func (c commit) settle() error {
 	timer := time.NewTimer(settleFor)
 	defer timer.Stop()
 	select {
 	case <-c.root.sealed:
+		if c.root.err == nil && c.root.own == nil {
+			return c.builder.giveBack(c.root, c.target)
+		}
 	case <-timer.C:
 	}
+	if c.root.dir != nil {
+		c.builder.onClose(c.root.dir.Close)
+	}
+	c.builder.onClose(c.target.snap.Remove)
+	return nil
 }
 
-func (c commit) run(ctx context.Context) (err error) {
-	r, t, b := c.root, c.target, c.builder
-	knownClosed := false
-	defer func() {
-		r.err = err
-		if !knownClosed {
-			close(r.known)
-		}
-		close(r.sealed)
-	}()
-	res, err := t.snap.Read(store.ReadOptions{Context: ctx, Clamp: b.req.SourceDate, ParentRoot: t.parentRoot})
+func (c commit) run(ctx context.Context) error {
+	r := c.root
+	known := sync.OnceFunc(func() { close(r.known) })
+	rec, err := c.layer(ctx, known)
+	r.err = err
+	known()
+	close(r.sealed)
 	if err != nil {
-		return errors.Join(err, t.snap.Remove())
+		return errors.Join(err, c.target.snap.Remove())
+	}
+	// Nobody in this build waits for the record.
+	return c.record(ctx, rec)
+}
+
+// layer makes the digests and puts the layer into the store once the one below is there.
+func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
+	r, t := c.root, c.target
+	res, err := t.snap.Read(store.ReadOptions{Context: ctx, Clamp: c.builder.req.SourceDate, ParentRoot: t.parentRoot})
+	if err != nil {
+		return cache.Record{}, err
 	}
 	if err := t.below.waitKnown(ctx); err != nil {
-		return errors.Join(err, t.snap.Remove())
+		return cache.Record{}, err
 	}
 	if r.content = t.below.content; !res.Empty {
 		r.content = r.content.Above(res.Content)
 	}
-	close(r.known)
-	knownClosed = true
+	known()
 	if err := t.below.wait(ctx); err != nil {
-		return errors.Join(err, t.snap.Remove())
+		return cache.Record{}, err
 	}
-	rec, err := c.seal(res)
-	if err != nil {
-		return err
-	}
-	return c.record(ctx, rec)
+	return c.seal(res)
 }
 
 // seal puts the layer into the store, or takes the one that is there with the same content.
@@ -139,18 +177,16 @@ func (c commit) seal(res layer.Result) (cache.Record, error) {
 	r.layers, r.created = below.layers, below.created
 	rec := cache.Record{Content: res.Content, Created: c.now(), Took: c.took, Step: c.target.step.Text}
 	if res.Empty {
-		// The directory may be part of the next step's mount already, so it goes at the end of the build.
-		b.onClose(c.target.snap.Remove)
 		return rec, nil
 	}
 	key := cache.NewKey("layer").Add("parent", below.top()).Add("content", res.Content.String()).Key()
 	unlock, err := b.cache.Lock(key)
 	if err != nil {
-		return rec, errors.Join(err, c.target.snap.Remove())
+		return rec, err
 	}
 	defer unlock() //nolint:errcheck // closing a lock file
 	if same := b.cache.Get(key); same != nil && same.Layer != nil && b.holds(same.Layer, below.top()) {
-		b.onClose(c.target.snap.Remove)
+		// The directory goes at the end of the build: it may be part of the next step's mount.
 		rec.Layer, rec.Created = same.Layer, same.Created
 	} else {
 		l, err := c.target.snap.Commit(below.top())
@@ -196,8 +232,8 @@ func (c commit) now() time.Time {
 }
 
 // view opens a read-only view of a root, to look at or to copy from. The caller calls release when done. The view of an
-// empty root is nil.
-func (b *builder) view(ctx context.Context, r *root) (dir *os.File, release func() error, err error) {
+// empty root is nil. A mapping makes it a view for a step with that mapping; it is for stores that stage.
+func (b *builder) view(ctx context.Context, r *root, mapping *userns.Mapping) (dir *os.File, release func() error, err error) {
 	nothing := func() error { return nil }
 	if !b.store.Stages() {
 		if err := r.wait(ctx); err != nil || r.top() == "" {
@@ -216,7 +252,7 @@ func (b *builder) view(ctx context.Context, r *root) (dir *os.File, release func
 	if err != nil || len(dirs) == 0 {
 		return nil, nothing, err
 	}
-	if dir, err = b.mountView(dirs); err != nil {
+	if dir, err = b.mountView(dirs, mapping); err != nil {
 		return nil, nothing, err
 	}
 	return dir, dir.Close, nil

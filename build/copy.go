@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // workdirWork makes sure that a directory exists.
@@ -74,7 +75,7 @@ func (b *builder) viewBelow(ctx context.Context, t *target) (*os.File, func() er
 		}
 		return dir, dir.Close, nil
 	}
-	return b.view(ctx, t.below)
+	return b.view(ctx, t.below, nil)
 }
 
 // input is where a step takes files from.
@@ -82,6 +83,8 @@ type input struct {
 	b    *builder
 	from plan.Input
 	root *root // of a stage or image
+	// mapping is how the step that the files are for sees owners; nil: as they are on disk.
+	mapping *userns.Mapping
 }
 
 func (b *builder) input(from plan.Input, done func(*plan.Step) *root) input {
@@ -99,7 +102,7 @@ func (in input) local() bool { return in.root == nil }
 // open opens the directory; the caller calls release when done with it.
 func (in input) open(ctx context.Context) (dir *os.File, filter source.Filter, release func() error, err error) {
 	if !in.local() {
-		dir, release, err = in.b.view(ctx, in.root)
+		dir, release, err = in.b.view(ctx, in.root, in.mapping)
 		if err == nil && dir == nil { // an empty stage
 			dir, release, err = in.b.emptyDir(ctx)
 		}

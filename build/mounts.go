@@ -15,11 +15,12 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns"
 )
 
-// mountView mounts layers, uppermost first, to be read.
-func (b *builder) mountView(dirs []*os.File) (*os.File, error) {
-	return overlay.Mount(overlay.Options{Lower: dirs, UserXattr: b.store.OverlayXattr() == "user.overlay."})
+// mountView mounts layers, uppermost first, to be read; with a mapping as a step with that mapping sees them.
+func (b *builder) mountView(dirs []*os.File, mapping *userns.Mapping) (*os.File, error) {
+	return overlay.Mount(overlay.Options{Lower: dirs, UserXattr: b.store.OverlayXattr() == "user.overlay.", IDMap: mapping})
 }
 
 // mounts opens what a RUN step's --mount flags ask for. release is never nil and gives back what was opened, also after
@@ -59,11 +60,16 @@ func (b *builder) mount(ctx context.Context, m plan.Mount, c runCall) (executor.
 // bindMount shows a directory or file of a context, a stage or an image. What a step writes to it is thrown away.
 func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
 	in := b.input(m.From, c.done)
+	// An overlay can't be ID-mapped as a whole, so a view of layers is mounted mapped from the start.
+	in.mapping = c.mapping
 	dir, filter, release, err := in.open(ctx)
 	if err != nil {
 		return executor.Mount{}, nil, err
 	}
-	em := executor.Mount{Kind: executor.Bind, Source: dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly}
+	em := executor.Mount{
+		Kind: executor.Bind, Source: dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
+		IDMapped: c.mapping != nil && !in.local() && b.store.Stages(),
+	}
 	if filter == nil && m.ReadOnly {
 		return em, release, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 
@@ -12,6 +13,8 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // ExitError is a command that ended with another status than 0.
@@ -59,7 +62,9 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 			}
 			return k.Key(), nil
 		},
-		exec: func(ctx context.Context, t *target) error { return b.execRun(ctx, t, runCall{s, op, network, done}) },
+		exec: func(ctx context.Context, t *target) error {
+			return b.execRun(ctx, t, runCall{step: s, op: op, network: network, done: done})
+		},
 	}
 	b.watchMounts(&w, op, done)
 	return w
@@ -125,6 +130,34 @@ type runCall struct {
 	op      *plan.Run
 	network string
 	done    func(*plan.Step) *root
+	// mapping is the step's own user namespace, nil if it has none.
+	mapping *userns.Mapping
+}
+
+// stepMapping is the user namespace that RUN steps get below cooper's own, nil if they get none: the request asks for
+// none, or the store's file system can't show its files with other owners, which is found out once in a build.
+func (b *builder) stepMapping(t *target) (*userns.Mapping, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.req.Identity.Steps
+	if m == nil || b.mapped {
+		return m, nil
+	}
+	dir, err := openDir(t.snap.Dir())
+	if err != nil {
+		return nil, err
+	}
+	view, err := overlay.Mount(overlay.Options{Lower: []*os.File{dir}, IDMap: m})
+	switch {
+	case err == nil:
+		b.mapped = true
+		return m, errors.Join(view.Close(), dir.Close())
+	case errors.Is(err, overlay.ErrNoIDMap):
+		b.req.Identity.Steps = nil
+		b.req.Progress.Emit(progress.Note{Text: "the store's file system can't be ID-mapped: RUN steps get no user namespace of their own"})
+		return nil, dir.Close()
+	}
+	return nil, errors.Join(err, dir.Close())
 }
 
 func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {
@@ -133,6 +166,9 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	if c.mapping, err = b.stepMapping(t); err != nil {
+		return err
+	}
 	mounts, unmount, err := b.mounts(ctx, c)
 	if err != nil {
 		return errors.Join(err, unmount())
@@ -141,7 +177,7 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	step := executor.Step{
 		Rootfs: rootfs, Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Network: c.network, Hostname: "buildkitsandbox", AddHosts: b.req.Run.AddHosts,
-		Mapping: b.req.Identity.Steps,
+		Mapping: c.mapping,
 		Stdout:  progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
 	}
 	for _, f := range c.op.Files {

@@ -67,7 +67,11 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 		}
 		err = stepError(s, err)
 	}
-	b.req.Progress.Emit(progress.StepDone{ID: s.ID, Cached: cached, Err: err})
+	shown := err
+	if e := new(StepError); errors.As(err, &e) {
+		shown = e.Err
+	}
+	b.req.Progress.Emit(progress.StepDone{ID: s.ID, Cached: cached, Err: shown})
 	return r, err
 }
 
@@ -150,8 +154,7 @@ func (b *builder) makeLayer(ctx context.Context, s *plan.Step, below *root, w wo
 		}
 		return err
 	})
-	c.settle()
-	return r, false, nil
+	return r, false, c.settle()
 }
 
 func (b *builder) count(cached bool) {

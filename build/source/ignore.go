@@ -19,6 +19,10 @@ import (
 // maxIgnoreFile bounds an ignore file, in bytes.
 const maxIgnoreFile = 1 << 20
 
+// regexpBytes are those that the library gives to its regular expressions as they are: a pattern that holds one may match
+// more than it says, a slash among it.
+const regexpBytes = `[]\|{}^`
+
 // Ignore is a parsed ignore file: a Filter with docker's rules. The last pattern that matches a path or one of its
 // parents decides; "!" makes it visible again. The nil Ignore hides nothing. It is safe for concurrent use.
 type Ignore struct {
@@ -94,8 +98,7 @@ func parseIgnoreLine(line []byte) (ignorePattern, error) {
 	p.text = filepath.Clean(p.text)
 	p.parts = strings.Split(p.text, "/")
 	p.literal = !strings.ContainsAny(p.text, `*?[]\`)
-	// "[^a]" matches a slash as well, and so does an escape, maybe.
-	p.anyDepth = strings.Contains(p.text, "**") || strings.ContainsAny(p.text, `[]\`)
+	p.anyDepth = strings.Contains(p.text, "**") || strings.ContainsAny(p.text, regexpBytes)
 	// A pattern of the line's own that starts with "!" would be taken for an exception once more.
 	if strings.HasPrefix(p.text, "!") {
 		p.text = `\` + p.text

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 )
 
 // ignoreState says for each pattern whether it matches a directory or one of its parents, and so all that is below.
@@ -56,8 +57,12 @@ func (i *Ignore) mayMatchBelow(rel string, state ignoreState) bool {
 }
 
 func (p *ignorePattern) mayMatchBelow(dirs []string) bool {
+	// What isn't UTF-8 is all the same to the library.
+	if !p.literal && (strings.ContainsAny(p.text, regexpBytes) || strings.ContainsRune(p.text, utf8.RuneError)) {
+		return true
+	}
 	for n, part := range p.parts {
-		if n == len(dirs) || strings.Contains(part, "**") || strings.ContainsAny(part, `[]\`) {
+		if n == len(dirs) || strings.Contains(part, "**") {
 			return true
 		}
 		if matched, err := filepath.Match(part, dirs[n]); err == nil && !matched {

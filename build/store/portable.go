@@ -16,6 +16,7 @@ import (
 
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/archive"
+	"go.podman.io/storage/pkg/idtools"
 
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
@@ -38,8 +39,8 @@ type mounted struct {
 	tar        *os.File
 	// forget removes the note by which a later build finds this layer if this one is killed.
 	forget func() error
-	once       sync.Once
-	err        error
+	once   sync.Once
+	err    error
 }
 
 func (s *Store) prepareMounted(parent string) (Snapshot, error) {
@@ -82,7 +83,7 @@ func (m *mounted) Work() string  { return "" }
 func (m *mounted) Mounted() bool { return true }
 
 func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
-	changes, err := m.store.store.Changes(m.parent, m.id)
+	changes, err := m.changes()
 	if err != nil {
 		return layer.Result{}, fmt.Errorf("compare layer with its parent: %w", err)
 	}
@@ -102,6 +103,22 @@ func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
 	return layer.ReadChanges(o.Context, m.dir, changed, deleted, layer.Options{
 		OverlayXattr: m.store.OverlayXattr(), Tar: m.tar, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
 	})
+}
+
+// changes compares the whole directory with its parent's. The driver's own comparison can't be trusted: what fuse-overlayfs
+// notes for a directory that was removed and made again is read by no library.
+func (m *mounted) changes() (changes []archive.Change, err error) {
+	below := ""
+	if m.parent != "" {
+		dir, unmount, err := m.store.View(m.parent)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, unmount()) }()
+		below = dir
+	}
+	none := &idtools.IDMappings{}
+	return archive.ChangesDirs(m.dir, none, below, none)
 }
 
 func (m *mounted) Commit(parent string) (Layer, error) {

@@ -23,7 +23,8 @@ type Snapshot interface {
 	// Work is an empty directory on the same file system for the overlay's own use; empty if Mounted.
 	Work() string
 	Mounted() bool
-	// Read makes the digests of what the step did. The result is kept for Commit.
+	// Read makes the digests of what the step did. The result is kept for Commit; if it is empty there is nothing to commit,
+	// and the snapshot can be used for another step or removed.
 	Read(o ReadOptions) (layer.Result, error)
 	// Commit makes the layer on top of the parent that Prepare was given, or on the one named if the snapshot isn't
 	// mounted. Read must have been called. The snapshot can't be used afterwards.
@@ -92,7 +93,7 @@ func (st *staged) Read(o ReadOptions) (layer.Result, error) {
 	res, err := layer.Read(o.Context, st.out.Target, layer.Options{
 		OverlayXattr: st.store.OverlayXattr(), TarSplit: split, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
 	})
-	if err != nil {
+	if err != nil || res.Empty {
 		return res, errors.Join(err, split.Close())
 	}
 	root, err := os.Lstat(st.out.Target)
