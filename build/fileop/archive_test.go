@@ -183,6 +183,9 @@ func TestAddUnpacks(t *testing.T) {
 			s := newStage(t)
 			plant(t, s.view, c.view)
 			check(t, add(t, s, gzipped(t, archive(t, c.members...)), "/"))
+			if !initialRoot(t) {
+				delete(c.want, "null")
+			}
 			if diff := cmp.Diff(c.want, read(t, s.layer)); diff != "" {
 				t.Errorf("layer (-want +got):\n%s", diff)
 			}
@@ -198,7 +201,7 @@ func TestADirectoryThatWasAFileBetweenHidesTheImages(t *testing.T) {
 	s := newStage(t)
 	plant(t, s.view, files{"s/old": "file O"})
 	check(t, add(t, s, archive(t, file("s", "S"), directory("s"), file("s/new", "N")), "/"))
-	if got := xattr(t, s.layer+"/s", "trusted.overlay.opaque"); got != "y" {
+	if got := xattr(t, s.layer+"/s", overlayXattr(t)+"opaque"); got != "y" {
 		t.Errorf("s isn't opaque: %q", got)
 	}
 }

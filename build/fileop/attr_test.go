@@ -92,7 +92,7 @@ func TestNewFilesInASetgidDirectoryOfTheLayer(t *testing.T) {
 }
 
 func TestExtendedAttributes(t *testing.T) {
-	needRoot(t)
+	needInitialRoot(t)
 	s := newStage(t)
 	plant(t, s.context, files{"d/f": "file F", "d/s": "dir"})
 	for _, name := range []string{"d/f", "d/s"} {
@@ -161,7 +161,7 @@ func TestSparseAndLargeFiles(t *testing.T) {
 }
 
 func TestDeviceNodesAndSockets(t *testing.T) {
-	needRoot(t)
+	needInitialRoot(t)
 	s := newStage(t)
 	check(t, unix.Mknod(s.context+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 	check(t, os.Chmod(s.context+"/null", 0o666))
@@ -195,7 +195,7 @@ func TestADeletionInTheLayerIsReplaced(t *testing.T) {
 		check(t, unix.Mknod(s.layer+name, unix.S_IFCHR, 0))
 	}
 	check(t, s.copy(t, []string{"d"}, "/"))
-	if got := xattr(t, s.layer+"/x", "trusted.overlay.opaque"); got != "y" {
+	if got := xattr(t, s.layer+"/x", overlayXattr(t)+"opaque"); got != "y" {
 		t.Errorf("x isn't opaque: %q", got)
 	}
 	if got := read(t, s.layer); got["x/f"] != "file F @0644" || got["y"] != "file Y @0644" {

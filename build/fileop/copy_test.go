@@ -205,6 +205,12 @@ func TestCopyOfADirectory(t *testing.T) {
 			name: "hard links stay hard links", sources: []string{"d"}, dest: "/x", context: files{"d/a": "file A", "d/b/c": "hard d/a"},
 			want: files{"x": "dir @0755", "x/a": "file A @0644", "x/b": "dir @0755", "x/b/c": "hard x/a"},
 		},
+	})
+}
+
+func TestCopyOfADirectoryOverOthers(t *testing.T) {
+	tree := files{"d": "dir@0700:1:1", "d/f": "file F@0600", "d/s": "dir@0710:1:1", "d/s/g": "file G", "d/e": "dir@0777"}
+	runCopyCases(t, []copyCase{
 		{
 			name: "files replace files and links", sources: []string{"d"}, dest: "/x",
 			context: files{"d/a": "file A", "d/b": "link new", "d/c": "file C"},

@@ -28,8 +28,6 @@ func (c *copier) copyFile(d *dir, name string, e source.Entry) error {
 	case err == nil:
 		c.files.Add(1)
 		return nil
-	case errors.Is(err, errVanished):
-		return errVanished
 	case errors.Is(err, source.ErrNotRegular):
 		err = ErrChanged
 	}

@@ -138,7 +138,7 @@ func (s stage) options(t testing.TB, sources []string, dest string) CopyOptions 
 	t.Helper()
 	return CopyOptions{
 		Source: openRoot(t, s.context), Sources: sources,
-		View: openRoot(t, s.view), Layer: s.layer, Dest: dest, OverlayXattr: "trusted.overlay.",
+		View: openRoot(t, s.view), Layer: s.layer, Dest: dest, OverlayXattr: overlayXattr(t),
 	}
 }
 
@@ -153,6 +153,31 @@ func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: gives files to other users")
+	}
+}
+
+// initialRoot reports whether this process is root outside of all user namespaces.
+func initialRoot(t testing.TB) bool {
+	t.Helper()
+	uids, err := os.ReadFile("/proc/self/uid_map")
+	check(t, err)
+	return os.Getuid() == 0 && strings.Join(strings.Fields(string(uids)), " ") == "0 0 4294967295"
+}
+
+// overlayXattr is the prefix that overlayfs uses for this user.
+func overlayXattr(t testing.TB) string {
+	t.Helper()
+	if initialRoot(t) {
+		return "trusted.overlay."
+	}
+	return "user.overlay."
+}
+
+// needInitialRoot leaves out what root of a user namespace can't do.
+func needInitialRoot(t testing.TB) {
+	t.Helper()
+	if !initialRoot(t) {
+		t.Skip("needs root outside of user namespaces: makes devices or trusted attributes")
 	}
 }
 

@@ -32,7 +32,7 @@ func TestMkdir(t *testing.T) {
 			s := newStage(t)
 			plant(t, s.view, c.view)
 			o := c.options
-			o.View, o.Layer, o.Path, o.OverlayXattr = openRoot(t, s.view), s.layer, c.path, "trusted.overlay."
+			o.View, o.Layer, o.Path, o.OverlayXattr = openRoot(t, s.view), s.layer, c.path, overlayXattr(t)
 			created, err := Mkdir(t.Context(), o)
 			wantError(t, err, c.wantErr)
 			if err != nil {

@@ -1,6 +1,7 @@
 package fileop
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,7 @@ func (v treeVisitor) Enter(parent *dir, e source.Entry, fd int) (*dir, error) {
 // Visit implements source.Visitor.
 func (v treeVisitor) Visit(d *dir, e source.Entry) error {
 	err := v.c.copyFile(d, e.Name, e)
-	if err == errVanished {
+	if errors.Is(err, errVanished) {
 		return nil
 	}
 	return err

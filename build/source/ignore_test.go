@@ -32,7 +32,10 @@ func TestIgnoreRules(t *testing.T) {
 			name: "an exception", lines: []string{"*.md", "!README.md"},
 			hidden: []string{"a.md"}, visible: []string{"README.md"},
 		},
-		{name: "the last one decides", lines: []string{"*.md", "!README*.md", "README-secret.md"}, hidden: []string{"README-secret.md"}, visible: []string{"README.md"}},
+		{
+			name: "the last one decides", lines: []string{"*.md", "!README*.md", "README-secret.md"},
+			hidden: []string{"README-secret.md"}, visible: []string{"README.md"},
+		},
 		{
 			name: "an exception below an excluded directory", lines: []string{"d", "!d/e/f"},
 			hidden: []string{"d", "d/x", "d/e", "d/e/g"}, visible: []string{"d/e/f"}, descend: []string{"d", "d/e"}, noEntry: []string{"d/x"},

@@ -40,7 +40,8 @@ func selected(t *testing.T, root string, filter Filter, patterns ...string) ([]s
 }
 
 func TestSelect(t *testing.T) {
-	root := tree(t, "a.txt", "b.txt", "d/e/f", "d/e/g", "d2/e/f", "l->d/e", "lf->/d/e/f", "up->../../../a.txt", "x y/z", "s*r", "d/back->../a.txt", "dir->d/")
+	root := tree(t, "a.txt", "b.txt", "d/e/f", "d/e/g", "d2/e/f", "x y/z", "s*r",
+		"l->d/e", "lf->/d/e/f", "up->../../../a.txt", "d/back->../a.txt", "dir->d/")
 	for _, c := range []struct {
 		patterns []string
 		want     []string

@@ -1,0 +1,187 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+// ids is an owner.
+type ids struct{ uid, gid uint32 }
+
+// container is what a step's child finds ready: mounts that hang nowhere yet, and where they go.
+type container struct {
+	step   Step
+	userNS *os.File // nil without Mapping
+	owner  ids      // the container's root, as the caller's user namespace numbers it
+
+	room   *os.File // memory file system of ours: /dev, name resolution files, the step's files
+	root   *root
+	sys    *os.File // detached mounts that every step gets
+	pts    *os.File
+	mounts []attachment // in the order in which they are attached
+	user   User
+	env    []string
+
+	devices []string // device nodes that the caller has
+
+	own []*os.File
+}
+
+// attachment is a mount and the place where the child puts it.
+type attachment struct {
+	point
+	mount    *os.File // a detached mount, or
+	room     string   // a file or directory in room, cloned
+	readOnly bool     // to be set on a clone
+	view     *os.File // what lies below, for mount points in it; nil if there can't be any
+	bind     *Mount   // the user's own
+	plain    *os.File // mount without stubs, if it has got any
+	stubs    *os.File // the directory that shows them
+}
+
+// prepare makes everything that can be made without the step's namespaces. close must be called also after an error.
+func (c *container) prepare() error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if m := c.step.Mapping; m != nil {
+		ns, err := overlay.NewUserNS(*m)
+		if err != nil {
+			return err
+		}
+		c.userNS = ns
+		c.own = append(c.own, ns)
+		if c.owner.uid, err = m.UIDs.ToHost(0); err != nil {
+			return err
+		}
+		if c.owner.gid, err = m.GIDs.ToHost(0); err != nil {
+			return err
+		}
+	}
+	for _, do := range []func() error{c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan} {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openKernel makes the mounts that show the kernel.
+func (c *container) openKernel() error {
+	sys, err := os.OpenFile("/sys", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer sys.Close()
+	c.sys, err = overlay.Bind(sys, overlay.BindOptions{
+		Attr: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
+	})
+	if err != nil {
+		return err
+	}
+	c.own = append(c.own, c.sys)
+	tty := uint32(ttyGroup)
+	if m := c.step.Mapping; m != nil {
+		if tty, err = m.GIDs.ToHost(ttyGroup); err != nil {
+			tty = c.owner.gid
+		}
+	}
+	if c.pts, err = overlay.Devpts(tty); err != nil {
+		return err
+	}
+	c.own = append(c.own, c.pts)
+	for _, name := range deviceNodes() {
+		if exists("dev/" + name) {
+			c.devices = append(c.devices, name)
+		}
+	}
+	return nil
+}
+
+func (c *container) check() error {
+	s := c.step
+	switch {
+	case len(s.Args) == 0 || s.Args[0] == "":
+		return ErrNoArgs
+	case s.Network != "" && s.Network != "host" && s.Network != "none":
+		return fmt.Errorf("network %q: want host or none", s.Network)
+	case len(s.Hostname) > 64:
+		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
+	case s.Cwd != "" && !strings.HasPrefix(s.Cwd, "/"):
+		return fmt.Errorf("working directory %q: not absolute", s.Cwd)
+	}
+	return nil
+}
+
+// checkRoot refuses an image in which /proc, /sys or /dev lead elsewhere, and provides them if they are missing.
+func (c *container) checkRoot() error {
+	var missing []point
+	for _, name := range []string{"proc", "sys", "dev"} {
+		mode, err := modeOf(c.root.dir, name)
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			missing = append(missing, point{name, true})
+		case err != nil:
+			return fmt.Errorf("look at /%s in the image: %w", name, err)
+		case mode&unix.S_IFMT == unix.S_IFLNK:
+			return fmt.Errorf("the image's /%s is a symbolic link: it must be a directory", name)
+		case mode&unix.S_IFMT != unix.S_IFDIR:
+			return fmt.Errorf("the image's /%s is not a directory", name)
+		}
+	}
+	return c.root.provide(c, missing)
+}
+
+// identify finds out who runs the step.
+func (c *container) identify() error {
+	var err error
+	if c.user, err = LookupUser(c.root.dir, c.step.User); err != nil {
+		return err
+	}
+	if m := c.step.Mapping; m != nil {
+		if _, err := m.UIDs.ToHost(c.user.UID); err != nil {
+			return fmt.Errorf("user %q: %w", c.step.User, err)
+		}
+		if _, err := m.GIDs.ToHost(c.user.GID); err != nil {
+			return fmt.Errorf("user %q: %w", c.step.User, err)
+		}
+	}
+	c.env = environ(c.step.Env, c.user.Home)
+	return nil
+}
+
+// host turns an owner on an ID-mapped disk into the one that the caller's namespace sees through the mapping; without one they
+// are the same.
+func (c *container) host(uid, gid uint32) ids {
+	if m := c.step.Mapping; m != nil {
+		u, uidErr := m.UIDs.ToHost(uid)
+		g, gidErr := m.GIDs.ToHost(gid)
+		if uidErr == nil && gidErr == nil {
+			return ids{u, g}
+		}
+	}
+	return ids{uid, gid}
+}
+
+// close lets go of everything.
+func (c *container) close() error {
+	var err error
+	for i := len(c.own) - 1; i >= 0; i-- {
+		c.own[i].Close()
+	}
+	if c.room != nil {
+		c.room.Close()
+	}
+	if c.root != nil {
+		if closeErr := c.root.close(c); closeErr != nil {
+			err = fmt.Errorf("clean up step: %w", closeErr)
+		}
+	}
+	return err
+}

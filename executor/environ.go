@@ -1,0 +1,54 @@
+package executor
+
+import (
+	"path"
+	"strings"
+)
+
+// defaultPath is the PATH of a step that sets none.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environ is the step's environment: env, with HOME and PATH if it lacks them. Of variables given twice the last stays.
+func environ(env []string, home string) []string {
+	last := map[string]int{}
+	for i, e := range env {
+		name, _, _ := strings.Cut(e, "=")
+		last[name] = i
+	}
+	list := make([]string, 0, len(env)+2)
+	for i, e := range env {
+		name, _, hasValue := strings.Cut(e, "=")
+		if name != "" && hasValue && last[name] == i {
+			list = append(list, e)
+		}
+	}
+	if _, ok := last["PATH"]; !ok {
+		list = append(list, "PATH="+defaultPath)
+	}
+	if _, ok := last["HOME"]; !ok {
+		list = append(list, "HOME="+home)
+	}
+	return list
+}
+
+// candidates are the paths to try for a program, in order, as execvp does.
+func candidates(program string, env []string) []string {
+	if strings.Contains(program, "/") {
+		return []string{program}
+	}
+	search := ""
+	for _, e := range env {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = value
+		}
+	}
+	var list []string
+	for dir := range strings.SplitSeq(search, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		// A relative directory stays relative, and is never mistaken for an absolute one.
+		list = append(list, strings.TrimPrefix(path.Join(dir, program), "./"))
+	}
+	return list
+}

@@ -1,0 +1,39 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+)
+
+// StartError says that the step's program could not be started: nothing of it ran.
+type StartError struct {
+	Program string // as written
+	Reason  string // one clear clause
+	Err     error  // the errno, nil if there is none
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("exec %s: %s", e.Program, e.Reason) }
+
+// Unwrap gives the cause.
+func (e *StartError) Unwrap() error { return e.Err }
+
+// SetupError says that the step's container could not be made.
+type SetupError struct {
+	Doing string // "mount proc", "enter the root"
+	Err   error
+}
+
+func (e *SetupError) Error() string { return fmt.Sprintf("prepare step: %s: %v", e.Doing, e.Err) }
+
+// Unwrap gives the cause.
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// Errors that a Step itself deserves.
+var (
+	// ErrNoArgs is returned for a Step without Args.
+	ErrNoArgs = errors.New("step has no command")
+	// ErrUnknownUser is wrapped by the error about a User that the root's /etc/passwd does not know.
+	ErrUnknownUser = errors.New("no such user in the image's /etc/passwd")
+	// ErrUnknownGroup is wrapped by the error about a group that the root's /etc/group does not know.
+	ErrUnknownGroup = errors.New("no such group in the image's /etc/group")
+)

@@ -1,0 +1,123 @@
+package rawproc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// spawn clones. The child runs the list of calls that begins at first and ends before end; the caller gets the child's process
+// ID or a negative errno.
+func spawn(flags uintptr, pidfd *int32, first *rawOp, end uintptr, res *result) int
+
+// Child is a started program.
+type Child struct {
+	Pid   int
+	Pidfd *os.File // closed by Reap
+
+	program *Program
+	res     *result
+}
+
+// Start runs the program in a child made with the clone flags (namespaces; CLONE_VM and what goes with it is added). The child gets
+// SIGKILL when the calling thread ends only if its program asks for that. Reap must be called.
+func (p *Program) Start(flags uintptr) (*Child, error) {
+	if p.err != nil {
+		return nil, p.err
+	}
+	p.assemble()
+	res := &result{running: 1}
+	var pidfd int32 = -1
+	flags |= unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CHILD_CLEARTID | uintptr(unix.SIGCHLD)
+
+	// The child has no stack of its own, so it must never run a signal handler.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, before unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[0]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
+		return nil, fmt.Errorf("block signals: %w", err)
+	}
+	end := uintptr(unsafe.Pointer(&p.raw[0])) + uintptr(len(p.raw))*unsafe.Sizeof(rawOp{})
+	pid := spawn(flags, &pidfd, &p.raw[0], end, res)
+	err := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+	if pid < 0 {
+		return nil, fmt.Errorf("clone: %w", unix.Errno(-pid))
+	}
+	c := &Child{Pid: pid, Pidfd: os.NewFile(uintptr(pidfd), "pidfd"), program: p, res: res}
+	if err != nil {
+		c.Kill()
+		_, _, _ = c.Reap()
+		return nil, fmt.Errorf("restore signal mask: %w", err)
+	}
+	return c, nil
+}
+
+// WaitExec waits until the child has executed a program or has ended, and returns the *Failure that it met, if any. A child that
+// is killed before looks like one that has executed a program.
+func (c *Child) WaitExec() error {
+	for atomic.LoadUint32(&c.res.running) != 0 {
+		// The kernel wakes with a shared futex, so it can't be waited for privately.
+		const futexWait = 0
+		_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&c.res.running)), futexWait, 1, 0, 0, 0)
+		if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
+			return fmt.Errorf("wait for the child's exec: %w", errno)
+		}
+	}
+	return c.failure()
+}
+
+func (c *Child) failure() error {
+	runtime.KeepAlive(c.program)
+	if c.res.failed == 0 {
+		return nil
+	}
+	f := c.program.failure(c.res.failed)
+	f.Errno = unix.Errno(c.res.errno)
+	return f
+}
+
+// Kill sends SIGKILL to the child, if it still lives.
+func (c *Child) Kill() { _ = unix.PidfdSendSignal(int(c.Pidfd.Fd()), unix.SIGKILL, nil, 0) }
+
+// WaitEnd waits until the child has ended, without reaping it: its process ID stays its own.
+func (c *Child) WaitEnd() error {
+	for {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, int(c.Pidfd.Fd()), &info, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// Reap waits for the child's end, collects its status and lets go of the program's memory.
+func (c *Child) Reap() (unix.WaitStatus, unix.Rusage, error) {
+	defer c.Pidfd.Close()
+	defer runtime.KeepAlive(c)
+	var status unix.WaitStatus
+	var usage unix.Rusage
+	for {
+		_, err := unix.Wait4(c.Pid, &status, 0, &usage)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return status, usage, fmt.Errorf("wait for process %d: %w", c.Pid, err)
+		}
+		return status, usage, c.failure()
+	}
+}
+
+// Usage turns the processor times of a child's rusage into durations.
+func Usage(r unix.Rusage) (user, system time.Duration) {
+	return time.Duration(r.Utime.Nano()), time.Duration(r.Stime.Nano())
+}

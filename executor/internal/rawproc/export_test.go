@@ -1,0 +1,6 @@
+package rawproc
+
+import "unsafe"
+
+// OpSize is the size of one call as the assembly sees it.
+const OpSize = unsafe.Sizeof(rawOp{})

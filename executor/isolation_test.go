@@ -1,0 +1,211 @@
+package executor_test
+
+import (
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestNamespacesAreTheStepsOwn(t *testing.T) {
+	b := newBox(t)
+	out := b.output(b.sh("for n in mnt pid ipc uts cgroup net; do echo $n $(readlink /proc/self/ns/$n); done; hostname; cat /etc/hostname"))
+	for line := range strings.SplitSeq(out, "\n") {
+		name, ns, ok := strings.Cut(line, " ")
+		if !ok {
+			continue
+		}
+		host, err := os.Readlink("/proc/self/ns/" + name)
+		b.must(err)
+		if same := host == ns; same != (name == "net") {
+			t.Errorf("%s: %s, the caller's is %s", name, ns, host)
+		}
+	}
+	if !strings.HasSuffix(out, "\ncooper\ncooper\n") {
+		t.Errorf("host name: %q", out)
+	}
+	if name, _ := os.Hostname(); name == "cooper" {
+		t.Error("the caller's host name has changed")
+	}
+}
+
+func TestNetworkNoneHasOnlyLoopback(t *testing.T) {
+	b := newBox(t)
+	s := b.sh("ls /sys/class/net >/dev/null; ip -o link | cut -d: -f2; ip -o addr | grep -c 'inet 127.0.0.1'; readlink /proc/self/ns/net; cat /etc/resolv.conf")
+	s.Network = "none"
+	out := b.output(s)
+	host, _ := os.Readlink("/proc/self/ns/net")
+	if !strings.HasPrefix(out, " lo\n1\n") || strings.Contains(out, host) {
+		t.Errorf("%q", out)
+	}
+	s.Network = "bridge"
+	if _, _, err := b.run(s); err == nil {
+		t.Error("unknown network taken")
+	}
+}
+
+func TestNetworkHostIsTheCallers(t *testing.T) {
+	b := newBox(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	b.must(err)
+	defer l.Close()
+	got := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, 5)
+		n, _ := c.Read(buf)
+		got <- string(buf[:n])
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	b.output(b.sh("echo hello | nc 127.0.0.1 " + port))
+	if s := <-got; s != "hello" {
+		t.Errorf("%q", s)
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	b := newBox(t)
+	const all = "00000000a80425fb" // what container engines give
+	const none = "0000000000000000"
+	for user, want := range map[string][]string{"root": {none, all, all, all, none}, "alice": {none, none, none, all, none}} {
+		s := b.sh("grep -E '^Cap' /proc/self/status | cut -f2; grep NoNewPrivs /proc/self/status; grep ^Seccomp: /proc/self/status")
+		s.User = user
+		got := strings.Fields(b.output(s))
+		if want = append(want, "NoNewPrivs:", "0", "Seccomp:", "2"); strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("%s: %q", user, got)
+		}
+	}
+}
+
+func TestSetuidProgramsWork(t *testing.T) {
+	b := newBox(t)
+	b.addSelf()
+	b.must(unix.Chmod(b.path("layer/self"), 0o4755))
+	s := b.step("/self", "ids")
+	s.User = "alice"
+	if got := b.output(s); got != "1000 0\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestForbiddenThingsFail(t *testing.T) {
+	b := newBox(t)
+	b.dir("layer/mnt")
+	tests := map[string]string{
+		"mount tmpfs":          "mount -t tmpfs x /mnt",
+		"mount proc":           "mount -t proc x /mnt",
+		"bind mount":           "mount -o bind / /mnt",
+		"remount sys":          "mount -o remount,rw /sys",
+		"unmount mask":         "umount /proc/keys",
+		"user namespace":       "unshare -U true",
+		"mount namespace":      "unshare -m true",
+		"set host name":        "hostname evil",
+		"write sysctl":         "echo 1 > /proc/sys/vm/drop_caches",
+		"write sysrq":          "echo h > /proc/sysrq-trigger",
+		"write sys":            "echo x > /sys/kernel/uevent_helper",
+		"write core pattern":   "echo x > /proc/sys/kernel/core_pattern",
+		"read kcore":           "head -c 1 /proc/kcore | grep -q .",
+		"read keys":            "grep -q . /proc/keys",
+		"read timer list":      "grep -q . /proc/timer_list",
+		"list firmware":        "ls -A /sys/firmware | grep -q .",
+		"list cgroups":         "ls -A /sys/fs/cgroup | grep -q .",
+		"device node":          "mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk",
+		"device node in /dev":  "mknod /dev/disk b 254 0 && head -c 1 /dev/disk",
+		"device node in shm":   "mknod /dev/shm/mem c 1 1 && head -c 1 /dev/shm/mem",
+		"process of the host":  "[ $(ls -d /proc/[0-9]* | wc -l) -gt 8 ]",
+		"terminal":             "echo x > /dev/tty",
+		"old root":             "ls /proc/1/root/proc/1/cwd/../../../../" + b.base,
+		"replace device":       "rm /dev/null",
+		"empty mask is shared": "touch /sys/firmware/x",
+	}
+	for name, script := range tests {
+		t.Run(name, func(t *testing.T) {
+			if out, status, err := b.run(b.sh(script + " 2>&1")); err != nil || status.ExitCode == 0 {
+				t.Errorf("%+v %v %s", status, err, out)
+			}
+		})
+	}
+}
+
+func TestMountTableHasOnlyTheStepsMounts(t *testing.T) {
+	b := newBox(t)
+	out := b.output(b.sh("cut -d' ' -f5 /proc/self/mountinfo | sort"))
+	allowed := map[string]bool{"/": true, "/etc/resolv.conf": true, "/etc/hosts": true, "/etc/hostname": true}
+	roots := 0
+	for line := range strings.SplitSeq(strings.TrimSpace(out), "\n") {
+		if line == "/" {
+			roots++
+		}
+		if !allowed[line] && !strings.HasPrefix(line, "/proc") && !strings.HasPrefix(line, "/sys") && !strings.HasPrefix(line, "/dev") {
+			t.Errorf("mount %s", line)
+		}
+	}
+	if roots != 1 {
+		t.Errorf("%d mounts on the root:\n%s", roots, b.output(b.sh("cat /proc/self/mountinfo")))
+	}
+}
+
+func TestDev(t *testing.T) {
+	b := newBox(t)
+	out := b.output(b.sh(`
+		echo x > /dev/null && [ $(head -c 3 /dev/zero | wc -c) = 3 ] && head -c 1 /dev/urandom > /dev/null && head -c 1 /dev/random >/dev/null || exit 1
+		echo x > /dev/full && exit 2
+		touch /dev/shm/x && stat -c %a /dev/shm
+		for n in ptmx fd stdin stdout stderr; do readlink /dev/$n; done
+		stat -c '%F %a' /dev/pts/ptmx
+		[ ! -e /dev/vda ] && [ ! -e /dev/mem ] && [ ! -e /dev/kmsg ] && echo minimal`))
+	want := "1777\npts/ptmx\n/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\ncharacter special file 666\nminimal\n"
+	if !strings.HasSuffix(out, want) {
+		t.Errorf("%q", out)
+	}
+	b.checkUpper()
+}
+
+func TestShmSizeIsALimit(t *testing.T) {
+	b := newBox(t)
+	s := b.sh("dd if=/dev/zero of=/dev/shm/x bs=1048576 count=8 2>/dev/null")
+	s.ShmSize = 4 << 20
+	if _, status, err := b.run(s); err != nil || status.ExitCode == 0 {
+		t.Errorf("%+v %v", status, err)
+	}
+}
+
+func TestNameResolutionFiles(t *testing.T) {
+	b := newBox(t)
+	s := b.sh("cat /etc/hosts /etc/hostname; echo '# changed' >> /etc/resolv.conf; echo y >> /etc/hosts; cat /etc/resolv.conf")
+	s.Hostname = "box"
+	s.AddHosts = []string{"db:10.1.2.3", "six:fe80::1", "gw:host-gateway", "br:[::1]"}
+	out := b.output(s)
+	for _, want := range []string{"127.0.0.1\tlocalhost\n", "127.0.1.1\tbox\n", "10.1.2.3\tdb\n", "fe80::1\tsix\n", "127.0.0.1\tgw\n", "::1\tbr\n", "\nbox\n", "# changed\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in %q", want, out)
+		}
+	}
+	resolv, _ := os.ReadFile("/etc/resolv.conf")
+	if !strings.Contains(out, string(resolv)) || strings.Contains(string(resolv), "# changed") {
+		t.Errorf("resolv.conf: %q, caller's %q", out, resolv)
+	}
+	b.checkUpper()
+	for _, bad := range []string{"x", "x:y", ":1.2.3.4", "a b:1.2.3.4", "a\nb:1.2.3.4"} {
+		s.AddHosts = []string{bad}
+		if _, _, err := b.run(s); err == nil {
+			t.Errorf("%q taken", bad)
+		}
+	}
+}
+
+func TestSystemCallFilter(t *testing.T) {
+	b := newBox(t)
+	b.addSelf()
+	out := b.output(b.step("/self", "seccomp"))
+	if strings.TrimSpace(out) != "ok" {
+		t.Errorf("%s", out)
+	}
+}

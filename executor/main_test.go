@@ -1,0 +1,197 @@
+package executor_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+const insideEnv = "EXECUTOR_TEST_INSIDE"
+
+// TestMain runs the tests twice when they are run by root: as real root, and in a user and mount namespace of their own, as cooper
+// does for an ordinary user.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
+		os.Exit(helper(os.Args[1]))
+	}
+	if os.Getenv(insideEnv) != "" || os.Geteuid() != 0 {
+		os.Exit(m.Run())
+	}
+	code := m.Run()
+	if code == 0 {
+		code = runInside()
+	}
+	os.Exit(code)
+}
+
+func runInside() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65535}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
+	}
+	if err := cmd.Run(); err != nil {
+		fmt.Println("in a user namespace:", err)
+		return 1
+	}
+	return 0
+}
+
+func inside() bool { return os.Getenv(insideEnv) != "" }
+
+func requireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, or the user namespace that root's run makes")
+	}
+}
+
+// box is a busybox root and the directories of a step.
+type box struct {
+	t    testing.TB
+	base string
+}
+
+const busybox = "/bin/busybox"
+
+func newBox(t testing.TB) *box {
+	t.Helper()
+	requireRoot(t)
+	if _, err := os.Stat(busybox); err != nil {
+		t.Skip("needs a static " + busybox)
+	}
+	b := &box{t, t.TempDir()}
+	if err := os.Chmod(b.base, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.addBusybox(b.dir("layer").Name())
+	b.write("layer/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001::/home/alice:/bin/sh\n")
+	b.write("layer/etc/group", "root:x:0:root\nalice:x:1001:\nstaff:x:50:bob, alice\ndocker:x:999:alice\n")
+	return b
+}
+
+func (b *box) addBusybox(dir string) {
+	data, err := os.ReadFile(busybox)
+	b.must(err)
+	for _, d := range []string{"bin", "tmp"} {
+		b.must(os.MkdirAll(dir+"/"+d, 0o755))
+	}
+	b.must(os.Chmod(dir+"/tmp", 0o1777))
+	b.must(os.WriteFile(dir+"/bin/busybox", data, 0o755))
+	for _, name := range strings.Fields("sh ls cat echo true false id env mkdir rm touch sleep ps mount umount unshare chroot hostname " +
+		"grep stat pwd kill readlink ln dd head wc seq su ip sync nc mknod chown setsid find printf cut sort awk chmod test rmdir nslookup tty df") {
+		b.must(os.Symlink("busybox", dir+"/bin/"+name))
+	}
+}
+
+func (b *box) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *box) path(name string) string { return filepath.Join(b.base, name) }
+
+// dir makes a directory below the box's and opens it.
+func (b *box) dir(name string) *os.File {
+	b.t.Helper()
+	b.must(os.MkdirAll(b.path(name), 0o755))
+	return b.open(name)
+}
+
+func (b *box) open(name string) *os.File {
+	b.t.Helper()
+	fd, err := unix.Open(b.path(name), unix.O_PATH|unix.O_CLOEXEC, 0)
+	b.must(err)
+	f := os.NewFile(uintptr(fd), b.path(name))
+	b.t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func (b *box) write(name, text string) {
+	b.t.Helper()
+	b.must(os.MkdirAll(filepath.Dir(b.path(name)), 0o755))
+	b.must(os.WriteFile(b.path(name), []byte(text), 0o644))
+}
+
+// step is a step on the box's layer.
+func (b *box) step(args ...string) executor.Step {
+	b.t.Helper()
+	return executor.Step{
+		Rootfs: executor.Rootfs{
+			Lower: []*os.File{b.dir("layer")}, Upper: b.dir("upper"), Work: b.dir("work"), UserXattr: inside(), Volatile: true,
+		},
+		Args: args,
+	}
+}
+
+func (b *box) sh(script string) executor.Step { return b.step("/bin/sh", "-c", script) }
+
+// run runs the step and gives its output.
+func (b *box) run(s executor.Step) (string, executor.Status, error) {
+	b.t.Helper()
+	var out bytes.Buffer
+	s.Stdout, s.Stderr = &out, &out
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	status, err := executor.Run(ctx, s)
+	return out.String(), status, err
+}
+
+// output runs a step that must succeed.
+func (b *box) output(s executor.Step) string {
+	b.t.Helper()
+	out, status, err := b.run(s)
+	if err != nil || status.ExitCode != 0 {
+		b.t.Fatalf("status %+v, %v, output:\n%s", status, err, out)
+	}
+	return out
+}
+
+// upper lists what the step left in the upper directory.
+func (b *box) upper() []string {
+	b.t.Helper()
+	var names []string
+	b.must(filepath.WalkDir(b.path("upper"), func(p string, _ os.DirEntry, err error) error {
+		if p != b.path("upper") {
+			names = append(names, strings.TrimPrefix(p, b.path("upper")+"/"))
+		}
+		return err
+	}))
+	return names
+}
+
+func (b *box) checkUpper(want ...string) {
+	b.t.Helper()
+	if got := strings.Join(b.upper(), " "); got != strings.Join(want, " ") {
+		b.t.Errorf("upper has %q, want %q", got, want)
+	}
+}
+
+func testMapping(t testing.TB) *userns.Mapping {
+	t.Helper()
+	uids, err := userns.NewMap(userns.Range{Container: 0, Host: 300000, Length: 65536})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gids, err := userns.NewMap(userns.Range{Container: 0, Host: 400000, Length: 65536})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &userns.Mapping{UIDs: uids, GIDs: gids}
+}

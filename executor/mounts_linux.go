@@ -1,0 +1,204 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+const userAttr = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+
+// plan decides what is mounted where, in order, and makes the mount points.
+func (c *container) plan() error {
+	for _, name := range standardFiles() {
+		c.mounts = append(c.mounts, attachment{point: point{name: name}, room: name})
+	}
+	if err := c.addFiles(); err != nil {
+		return err
+	}
+	for i := range c.step.Mounts {
+		a, err := c.open(&c.step.Mounts[i])
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", c.step.Mounts[i].Target, err)
+		}
+		c.mounts = append(c.mounts, a)
+	}
+	c.sort()
+	if err := c.placeInRoot(); err != nil {
+		return err
+	}
+	c.sort()
+	for i := range c.mounts {
+		if err := c.placeInMount(i); err != nil {
+			return fmt.Errorf("mount /%s: %w", c.mounts[i].name, err)
+		}
+	}
+	return nil
+}
+
+// sort puts what is mounted deeper later, or it would be covered.
+func (c *container) sort() {
+	slices.SortStableFunc(c.mounts, func(a, b attachment) int {
+		return strings.Count(a.name, "/") - strings.Count(b.name, "/")
+	})
+}
+
+// cleanTarget gives an absolute path relative to the root.
+func cleanTarget(target string) (string, error) {
+	if !strings.HasPrefix(target, "/") {
+		return "", fmt.Errorf("mount %q: the target must be an absolute path", target)
+	}
+	name := strings.TrimPrefix(path.Clean(target), "/")
+	switch {
+	case name == "":
+		return "", fmt.Errorf("mount %q: the target can't be the root", target)
+	case name == "dev" || within(name, "proc") || within(name, "sys"):
+		return "", fmt.Errorf("mount %q: the target belongs to the executor", target)
+	}
+	return name, nil
+}
+
+// placeInRoot finds the mount points that lie in the root file system itself, and makes the missing ones.
+func (c *container) placeInRoot() error {
+	var missing []point
+	var kept []attachment
+	renamed := make([]string, len(c.mounts))
+	for i, a := range c.mounts {
+		renamed[i] = a.name
+		if j := c.parent(i); j >= 0 || within(a.name, "dev") {
+			if j >= 0 {
+				a.name = renamed[j] + strings.TrimPrefix(a.name, c.mounts[j].name)
+				renamed[i] = a.name
+			}
+			kept = append(kept, a)
+			continue
+		}
+		found, err := locate(c.root.dir, a.name)
+		if err != nil {
+			return fmt.Errorf("mount /%s: %w", a.name, err)
+		}
+		switch elsewhere := within(found.name, "proc") || within(found.name, "sys") || within(found.name, "dev"); {
+		case elsewhere && a.bind == nil: // the image wants no such file, say /etc/hosts -> /dev/null
+			continue
+		case elsewhere || found.name == "":
+			return fmt.Errorf("mount /%s: the image has a symbolic link there to /%s", a.name, found.name)
+		case !found.exists:
+			missing = append(missing, point{found.name, a.dir})
+		case found.isDir() != a.dir:
+			return kindError(found.name, a.dir)
+		}
+		a.name, renamed[i] = found.name, found.name
+		kept = append(kept, a)
+	}
+	c.mounts = kept
+	return c.root.provide(c, missing)
+}
+
+func kindError(name string, wantDir bool) error {
+	if wantDir {
+		return fmt.Errorf("mount /%s: the source is a directory, the image has a file there", name)
+	}
+	return fmt.Errorf("mount /%s: the source is a file, the image has a directory there", name)
+}
+
+// parent gives the index of the mount that mount i lies in, -1 for the root file system.
+func (c *container) parent(i int) int {
+	for j := i - 1; j >= 0; j-- {
+		if c.mounts[j].dir && c.mounts[i].name != c.mounts[j].name && within(c.mounts[i].name, c.mounts[j].name) {
+			return j
+		}
+	}
+	return -1
+}
+
+// placeInMount makes the mount point of a mount that lies in /dev or in another mount.
+func (c *container) placeInMount(i int) error {
+	a := c.mounts[i]
+	if j := c.parent(i); j >= 0 {
+		return c.placeBelow(&c.mounts[j], point{strings.TrimPrefix(a.name, c.mounts[j].name+"/"), a.dir})
+	}
+	below, ok := strings.CutPrefix(a.name, "dev/")
+	if !ok {
+		return nil
+	}
+	if err := c.roomParents("dev", below); err != nil {
+		return err
+	}
+	if mode, err := modeOf(c.room, a.name); err == nil {
+		if (place{mode: mode}).isDir() != a.dir {
+			return kindError(a.name, a.dir)
+		}
+		return nil
+	}
+	if a.dir {
+		return c.roomDir(a.name, 0o755)
+	}
+	return c.roomFile(a.name, nil, 0o644)
+}
+
+// placeBelow makes a mount point p in the mount a. A read-only directory gets it from an overlay, any other as a real, empty
+// file or directory.
+func (c *container) placeBelow(a *attachment, p point) error {
+	mode, err := modeOf(a.view, p.name)
+	switch {
+	case err == nil && (place{mode: mode}).isDir() == p.dir:
+		return nil
+	case err == nil:
+		return kindError(p.name, p.dir)
+	case errors.Is(err, unix.ELOOP):
+		return fmt.Errorf("a symbolic link leads to it in %s: %w", a.name, err)
+	case !errors.Is(err, unix.ENOENT):
+		return err
+	}
+	if !a.bind.ReadOnly {
+		return overlay.AsContainerRoot(c.mappingFor(a), func() error { return makeAll(a.view, p) })
+	}
+	return c.showStub(a, p)
+}
+
+// showStub shows a mount point in a read-only directory: with an overlay of the directory and one that has the mount point.
+func (c *container) showStub(a *attachment, p point) error {
+	if a.stubs == nil {
+		name := "stubs/" + strconv.Itoa(len(c.own))
+		if err := c.roomDir(name, 0o755); err != nil {
+			return err
+		}
+		dir, err := openPlain(c.room, name, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		c.own = append(c.own, dir)
+		a.stubs, a.plain = dir, a.mount
+	}
+	made, err := makeStubs(a.stubs, p.name, p.dir)
+	for _, s := range made {
+		if c.owner != (ids{}) {
+			chownErr := unix.Fchownat(int(s.parent.Fd()), s.name, int(c.owner.uid), int(c.owner.gid), unix.AT_SYMLINK_NOFOLLOW)
+			err = errors.Join(err, chownErr)
+		}
+		s.parent.Close()
+	}
+	if err != nil {
+		return err
+	}
+	// The clone shows the right owners already, so the overlay maps nothing.
+	view, err := overlay.Mount(overlay.Options{
+		Lower: []*os.File{a.plain, a.stubs}, UserXattr: c.userXattr(), Attr: userAttr,
+	})
+	if err != nil {
+		return err
+	}
+	c.own = append(c.own, view)
+	a.mount, a.view = view, view
+	return nil
+}
+
+func (c *container) userXattr() bool { return c.step.Rootfs.UserXattr || c.step.Rootfs.Dir != nil }

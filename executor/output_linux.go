@@ -1,0 +1,160 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// drainTime is how long a pipe is still read after the step's last process is gone. Only somebody outside who was handed the pipe
+// can keep it open then.
+const drainTime = time.Second
+
+// streams are the step's standard streams on the caller's side.
+type streams struct {
+	child [3]*os.File // what the child gets; descriptors of 3 or more
+	pipes []*os.File  // the ends that are read here
+	done  sync.WaitGroup
+	mu    sync.Mutex
+	err   error
+}
+
+// openStreams makes the streams. owner is who will open /dev/stdout by name: pipes belong to it.
+func openStreams(stdout, stderr io.Writer, owner ids) (*streams, error) {
+	s := &streams{}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	if s.child[0], err = dupHigh(null); err != nil {
+		return nil, err
+	}
+	if s.child[1], err = s.open(stdout, null, owner); err != nil {
+		s.close()
+		return nil, err
+	}
+	if sameWriter(stdout, stderr) {
+		s.child[2], err = dupHigh(s.child[1])
+	} else {
+		s.child[2], err = s.open(stderr, null, owner)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *streams) open(w io.Writer, null *os.File, owner ids) (*os.File, error) {
+	if w == nil {
+		return dupHigh(null)
+	}
+	if f, ok := w.(*os.File); ok {
+		return dupHigh(f)
+	}
+	// Not os.Pipe: the step's end must block.
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("make output pipe: %w", err)
+	}
+	if err := unix.SetNonblock(ends[0], true); err != nil {
+		return nil, errors.Join(fmt.Errorf("make output pipe: %w", err), unix.Close(ends[0]), unix.Close(ends[1]))
+	}
+	r, in := os.NewFile(uintptr(ends[0]), "output"), os.NewFile(uintptr(ends[1]), "output")
+	defer in.Close()
+	high, err := dupHigh(in)
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	_ = unix.Fchown(int(high.Fd()), int(owner.uid), int(owner.gid)) // a convenience
+	s.pipes = append(s.pipes, r)
+	s.done.Add(1)
+	go s.pump(w, r)
+	return high, nil
+}
+
+// pump copies until the pipe ends. If the writer fails the rest is thrown away: the step must not hang on it.
+func (s *streams) pump(w io.Writer, r *os.File) {
+	defer s.done.Done()
+	_, err := io.Copy(w, r)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = drain(w, r)
+	}
+	if err == nil {
+		return
+	}
+	s.mu.Lock()
+	s.err = errors.Join(s.err, fmt.Errorf("write the step's output: %w", err))
+	s.mu.Unlock()
+	_, _ = io.Copy(io.Discard, r)
+}
+
+// drain copies what is in the pipe now.
+func drain(w io.Writer, r *os.File) error {
+	conn, err := r.SyscallConn()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 32<<10)
+	var writeErr error
+	err = conn.Control(func(fd uintptr) {
+		for writeErr == nil {
+			n, err := unix.Read(int(fd), buf)
+			if err != nil || n <= 0 {
+				return
+			}
+			_, writeErr = w.Write(buf[:n])
+		}
+	})
+	return errors.Join(err, writeErr)
+}
+
+// closeChild closes what only the child needs.
+func (s *streams) closeChild() {
+	for i, f := range s.child {
+		if f != nil {
+			f.Close()
+			s.child[i] = nil
+		}
+	}
+}
+
+// finish waits for all the output; the step has ended.
+func (s *streams) finish() error {
+	for _, r := range s.pipes {
+		_ = r.SetReadDeadline(time.Now().Add(drainTime))
+	}
+	s.close()
+	return s.err
+}
+
+func (s *streams) close() {
+	s.closeChild()
+	s.done.Wait()
+	for _, r := range s.pipes {
+		r.Close()
+	}
+}
+
+// dupHigh duplicates f to a descriptor above the standard ones, so that these can be replaced in any order. As with os/exec, f does
+// not time out or wake any more when it is closed: Fd makes it block.
+func dupHigh(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate %s: %w", f.Name(), err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// sameWriter compares two writers, of which some can't be compared.
+func sameWriter(a, b io.Writer) bool {
+	defer func() { _ = recover() }()
+	return a == b
+}

@@ -1,0 +1,85 @@
+package overlay
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// AsContainerRoot runs f so that the files it makes on an ID-mapped mount belong to the root of the map m. Without a map f is
+// just called.
+func AsContainerRoot(m *userns.Mapping, f func() error) error {
+	if m == nil {
+		return f()
+	}
+	return onLostThread(func() error {
+		if err := becomeContainerRoot(*m); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// onLostThread runs f on a thread that ends with it, so that f may change what belongs to the thread.
+func onLostThread(f func() error) error {
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The runtime never ends the first thread, and /proc/self is what that one sees. While it is held here, the next
+			// goroutine gets another one.
+			err = onLostThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		err = f() // and the thread is never unlocked
+	}()
+	<-done
+	return err
+}
+
+// becomeContainerRoot gives the calling thread the file system IDs of the map's root, and leaves it its capabilities. An overlay
+// keeps the credentials that it is made with and creates its work files with them: on an ID-mapped upper directory the host's
+// own root has no ID.
+func becomeContainerRoot(m userns.Mapping) error {
+	uid, err := m.UIDs.ToHost(0)
+	if err != nil {
+		return err
+	}
+	gid, err := m.GIDs.ToHost(0)
+	if err != nil {
+		return err
+	}
+	return setFSIDs(uid, gid)
+}
+
+func setFSIDs(uid, gid uint32) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return fmt.Errorf("get capabilities: %w", err)
+	}
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("get dumpable: %w", err)
+	}
+	// These calls report no errors; asking again for an impossible ID tells what the IDs are. Only this thread changes.
+	for _, call := range []struct{ trap, id uintptr }{{unix.SYS_SETFSGID, uintptr(gid)}, {unix.SYS_SETFSUID, uintptr(uid)}} {
+		_, _, _ = unix.RawSyscall(call.trap, call.id, 0, 0)
+		if now, _, _ := unix.RawSyscall(call.trap, ^uintptr(0), 0, 0); now != call.id {
+			return fmt.Errorf("set file system ID %d: %w", call.id, unix.EPERM)
+		}
+	}
+	if err := unix.Capset(&header, &caps[0]); err != nil { // the change of ID has dropped some
+		return fmt.Errorf("set capabilities: %w", err)
+	}
+	if dumpable == 1 { // it has cleared this for the whole process, too
+		return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
+	return nil
+}

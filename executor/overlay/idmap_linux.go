@@ -1,0 +1,154 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/reexec"
+)
+
+// ErrNoIDMap says that a file system can't show its files through an ID map.
+var ErrNoIDMap = errors.New("file system does not support ID-mapped mounts")
+
+// NewUserNS makes a user namespace with the map and returns a descriptor that keeps it alive.
+func NewUserNS(m userns.Mapping) (*os.File, error) {
+	var p rawproc.Program
+	// The process only has to exist until a descriptor holds its namespace; if nobody is left to end it, it ends by itself.
+	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 60})}})
+	c, err := p.Start(unix.CLONE_NEWUSER)
+	if err != nil {
+		return nil, fmt.Errorf("make user namespace: %w", err)
+	}
+	defer func() {
+		c.Kill()
+		_, _, _ = c.Reap()
+	}()
+	if err := reexec.WriteMaps(c.Pid, m); err != nil {
+		return nil, fmt.Errorf("make user namespace: %w", err)
+	}
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", c.Pid))
+	if err != nil {
+		return nil, fmt.Errorf("make user namespace: %w", err)
+	}
+	return ns, nil
+}
+
+// mapOwners turns the detached mount fd into an ID-mapped one.
+func mapOwners(fd int, ns *os.File) error {
+	err := setAttr(fd, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())}, 0)
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		var fs unix.Statfs_t
+		_ = unix.Fstatfs(fd, &fs)
+		return fmt.Errorf("map owners: %w (type %#x): put the build on ext4, xfs, btrfs or tmpfs", ErrNoIDMap, fs.Type)
+	case err != nil:
+		return fmt.Errorf("map owners: %w", err)
+	}
+	return nil
+}
+
+// cloneLayers makes clones of all the layers, ID-mapped ones if o.UserNS is set. What it made is in own, also with an error.
+func cloneLayers(o Options) (layers, error) {
+	l := layers{upper: -1, work: -1}
+	lowerNS := o.UserNS
+	if o.LowerMapped {
+		lowerNS = nil
+	}
+	for _, f := range o.Lower {
+		fd, err := l.clone(int(f.Fd()), lowerNS)
+		if err != nil {
+			return l, fmt.Errorf("layer %s: %w", f.Name(), err)
+		}
+		l.lower = append(l.lower, fd)
+	}
+	if o.Upper == nil {
+		return l, nil
+	}
+	if err := l.cloneUpper(o); err != nil {
+		return l, fmt.Errorf("upper directory %s: %w", o.Upper.Name(), err)
+	}
+	return l, nil
+}
+
+// clone makes a detached clone of the tree at fd. If fd is a detached mount itself, which older kernels don't clone, it stands for
+// its own clone.
+func (l *layers) clone(fd int, ns *os.File) (int, error) {
+	clone, err := cloneTree(fd)
+	if err != nil && ns == nil {
+		clone, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("clone: %w", err)
+	}
+	l.own, l.mounts = append(l.own, clone), append(l.mounts, clone)
+	if ns != nil {
+		return clone, mapOwners(clone, ns)
+	}
+	return clone, nil
+}
+
+// cloneUpper clones the nearest directory that has both Upper and Work below it, and finds those two in the clone: overlay wants
+// them in one mount.
+func (l *layers) cloneUpper(o Options) error {
+	upper, err := os.Readlink(fdPath(int(o.Upper.Fd())))
+	if err != nil {
+		return err
+	}
+	work, err := os.Readlink(fdPath(int(o.Work.Fd())))
+	if err != nil {
+		return err
+	}
+	depth, upperRel, workRel := common(upper, work)
+	dir, err := unix.Open(fdPath(int(o.Upper.Fd()))+strings.Repeat("/..", depth), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	clone, err := l.clone(dir, o.UserNS)
+	if err != nil {
+		return err
+	}
+	if l.upper, err = l.reopen(clone, upperRel, o.Upper); err != nil {
+		return err
+	}
+	l.work, err = l.reopen(clone, workRel, o.Work)
+	return err
+}
+
+// reopen opens in the clone what is open outside of it as same.
+func (l *layers) reopen(clone int, rel string, same *os.File) (int, error) {
+	fd, err := unix.Openat2(clone, rel, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return -1, fmt.Errorf("open %s again: %w", rel, err)
+	}
+	l.own = append(l.own, fd)
+	if !sameInode(fd, int(same.Fd())) { // renamed between the two looks
+		return -1, fmt.Errorf("open %s again: %w", rel, unix.ESTALE)
+	}
+	return fd, nil
+}
+
+// common gives how far above a the nearest directory with both a and b below it is, and their names below that.
+func common(a, b string) (depth int, relA, relB string) {
+	dir := filepath.Dir(a)
+	for depth = 1; dir != "/" && !strings.HasPrefix(b, dir+"/"); depth++ {
+		dir = filepath.Dir(dir)
+	}
+	prefix := strings.TrimSuffix(dir, "/") + "/"
+	return depth, strings.TrimPrefix(a, prefix), strings.TrimPrefix(b, prefix)
+}
+
+func sameInode(a, b int) bool {
+	var x, y unix.Stat_t
+	return unix.Fstat(a, &x) == nil && unix.Fstat(b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
+}

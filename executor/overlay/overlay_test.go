@@ -1,0 +1,189 @@
+package overlay_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+const insideEnv = "OVERLAY_TEST_INSIDE"
+
+// TestMain runs the tests twice: as real root where that is who runs them, and in a user and mount namespace of their own.
+func TestMain(m *testing.M) {
+	if os.Getenv(insideEnv) != "" || os.Geteuid() != 0 {
+		os.Exit(m.Run())
+	}
+	code := m.Run()
+	if code == 0 && !strings.Contains(strings.Join(os.Args, " "), "-test.fuzz") {
+		code = runInside()
+	}
+	os.Exit(code)
+}
+
+func runInside() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65536}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
+	}
+	if err := cmd.Run(); err != nil {
+		fmt.Println("in a user namespace:", err)
+		return 1
+	}
+	return 0
+}
+
+func inside() bool { return os.Getenv(insideEnv) != "" }
+
+func requireRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+}
+
+func dir(t *testing.T, path string) *os.File {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readAt(t *testing.T, root *os.File, path string) string {
+	t.Helper()
+	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return err.Error()
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 100)
+	n, _ := unix.Read(fd, buf)
+	return string(buf[:n])
+}
+
+func writeAt(root *os.File, path, text string) error {
+	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{
+		Flags: unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC | unix.O_CLOEXEC, Mode: 0o644, Resolve: unix.RESOLVE_IN_ROOT,
+	})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(text))
+	return err
+}
+
+// fixture is three layers, an upper and a work directory.
+func fixture(t *testing.T) (string, overlay.Options) {
+	t.Helper()
+	base := t.TempDir()
+	write(t, base+"/l1/etc/a", "a1")
+	write(t, base+"/l1/etc/b", "b1")
+	write(t, base+"/l2/etc/b", "b2")
+	write(t, base+"/l3/c", "c3")
+	return base, overlay.Options{
+		Lower:     []*os.File{dir(t, base+"/l3"), dir(t, base+"/l2"), dir(t, base+"/l1")},
+		UserXattr: inside(),
+	}
+}
+
+func checkView(t *testing.T, root *os.File) {
+	t.Helper()
+	for path, want := range map[string]string{"etc/a": "a1", "etc/b": "b2", "c": "c3"} {
+		if got := readAt(t, root, path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestViewShowsTopmostFile(t *testing.T) {
+	requireRoot(t)
+	before := mounts(t)
+	_, o := fixture(t)
+	mount := map[string]func(overlay.Options) (*os.File, error){"": overlay.Mount, " by the way of older kernels": overlay.MountPrivately, " by the classic call": overlay.MountClassic}
+	for name, mount := range mount {
+		t.Run("view"+name, func(t *testing.T) {
+			root, err := mount(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			checkView(t, root)
+			if err := writeAt(root, "etc/a", "x"); !errors.Is(err, unix.EROFS) {
+				t.Errorf("write to a view: %v", err)
+			}
+			if after := mounts(t); after != before {
+				t.Errorf("mount table changed:\n%s", after)
+			}
+		})
+	}
+}
+
+func mounts(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestUpperTakesChanges(t *testing.T) {
+	requireRoot(t)
+	for name, mount := range map[string]func(overlay.Options) (*os.File, error){"": overlay.Mount, " by the way of older kernels": overlay.MountPrivately, " by the classic call": overlay.MountClassic} {
+		t.Run("upper"+name, func(t *testing.T) {
+			base, o := fixture(t)
+			o.Upper, o.Work, o.Volatile = dir(t, base+"/upper"), dir(t, base+"/work"), true
+			root, err := mount(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkView(t, root)
+			if err := writeAt(root, "etc/b", "new"); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Unlinkat(int(root.Fd()), "c", 0); err != nil {
+				t.Fatal(err)
+			}
+			root.Close()
+			if b, _ := os.ReadFile(base + "/upper/etc/b"); string(b) != "new" {
+				t.Errorf("upper has %q", b)
+			}
+			var st unix.Stat_t
+			if err := unix.Lstat(base+"/upper/c", &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != 0 {
+				t.Errorf("no whiteout: %v %o", err, st.Mode)
+			}
+			if b, _ := os.ReadFile(base + "/l2/etc/b"); string(b) != "b2" {
+				t.Errorf("lower changed: %q", b)
+			}
+		})
+	}
+}

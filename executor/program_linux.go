@@ -1,0 +1,354 @@
+package executor
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+)
+
+const (
+	atFDCWD   = ^uintptr(99) // -100
+	emptyPath = unix.MOVE_MOUNT_F_EMPTY_PATH | unix.MOVE_MOUNT_T_EMPTY_PATH
+	cloneTree = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
+	nosuid    = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+)
+
+// script is the program of a step's child.
+type script struct {
+	rawproc.Program
+	c     *container
+	plain uintptr // an open_how that follows no link
+	empty uintptr // ""
+	ro    uintptr // a mount_attr that makes read-only
+	execs []int   // the calls that may start the step's program
+	paths []string
+}
+
+// handles are the descriptors that the child needs besides the mounts.
+type handles struct {
+	stdio [3]int // each 3 or more
+	begin int    // an eventfd: the child waits for it
+	self  int    // a pidfd of this process
+}
+
+func (c *container) program(h handles) *script {
+	s := &script{c: c}
+	s.plain = rawproc.Pin(&s.Program, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	s.empty = s.String("")
+	s.ro = rawproc.Pin(&s.Program, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	s.settle(h)
+	s.attachAll()
+	s.maskProc()
+	s.enterRoot()
+	s.names()
+	s.enterCwd()
+	s.call("join a session keyring", rawproc.IgnoreAll, unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	s.becomeUser()
+	s.stdio(h)
+	s.exec()
+	return s
+}
+
+func (s *script) call(doing string, ignore uint64, trap uintptr, args ...uintptr) int {
+	op := rawproc.Op{Doing: doing, Trap: trap, Ignore: ignore}
+	copy(op.Args[:], args)
+	return s.Add(op)
+}
+
+// settle cuts the child off from the caller's signals, session and mounts.
+func (s *script) settle(h handles) {
+	s.dieWithParent()
+	// Had the parent died before that call, nothing would tell: look.
+	fds := rawproc.Pin(&s.Program, &unix.PollFd{Fd: int32(h.self), Events: unix.POLLIN})
+	now := rawproc.Pin(&s.Program, &unix.Timespec{})
+	s.Add(rawproc.Op{Doing: "see that the parent lives", Trap: unix.SYS_PPOLL, Args: [6]uintptr{fds, 1, now}, WantZero: true})
+	count := rawproc.Pin(&s.Program, new(uint64))
+	s.call("wait for the parent", 0, unix.SYS_READ, uintptr(h.begin), count, 8)
+	s.call("start a session", 0, unix.SYS_SETSID)
+	const sigset = 8
+	standard := s.Bytes(make([]byte, 64)) // struct sigaction, all default
+	for sig := uintptr(1); sig <= 64; sig++ {
+		if sig != uintptr(unix.SIGKILL) && sig != uintptr(unix.SIGSTOP) {
+			s.call("reset signals", 0, unix.SYS_RT_SIGACTION, sig, standard, 0, sigset)
+		}
+	}
+	s.call("make mounts private", 0, unix.SYS_MOUNT, 0, s.String("/"), 0, unix.MS_REC|unix.MS_PRIVATE)
+}
+
+func (s *script) dieWithParent() {
+	s.call("die with the parent", 0, unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+}
+
+// find opens name in the root; the result is fed to what comes next.
+func (s *script) find(name string) int {
+	return s.call("find /"+name, 0, unix.SYS_OPENAT2, s.c.root.dir.Fd(), s.String(name), s.plain, unix.SizeofOpenHow)
+}
+
+// attach moves the detached mount fd to name in the root.
+func (s *script) attach(fd uintptr, name string) {
+	at := s.find(name)
+	s.AddFed(rawproc.Op{
+		Doing: "mount /" + name, Trap: unix.SYS_MOVE_MOUNT, Args: [6]uintptr{fd, s.empty, 0, s.empty, emptyPath},
+	}, at, 2)
+}
+
+// attachClone mounts a clone of path, below dir (or of a path of the caller's if dir is atFDCWD), at name in the root.
+func (s *script) attachClone(dir uintptr, path, name string) {
+	tree := s.call("clone "+path, 0, unix.SYS_OPEN_TREE, dir, s.String(path), cloneTree)
+	at := s.find(name)
+	move := s.AddFed(rawproc.Op{
+		Doing: "mount /" + name, Trap: unix.SYS_MOVE_MOUNT, Args: [6]uintptr{0, s.empty, 0, s.empty, emptyPath},
+	}, tree, 0)
+	s.Feed(at, move, 2)
+}
+
+// readOnly makes the mount at name in the root read-only.
+func (s *script) readOnly(name string) {
+	at := s.find(name)
+	s.AddFed(rawproc.Op{
+		Doing: "make /" + name + " read-only", Trap: unix.SYS_MOUNT_SETATTR,
+		Args: [6]uintptr{0, s.empty, unix.AT_EMPTY_PATH, s.ro, unsafe.Sizeof(unix.MountAttr{})},
+	}, at, 0)
+}
+
+// attachAll builds the step's mount tree. Both the room and the root are first put on top of the caller's root directory, where
+// nothing looks: they need to be attached somewhere, and this is a place that always exists. The caller's own files stay
+// reachable by path until the root is entered.
+func (s *script) attachAll() {
+	room := s.c.room.Fd()
+	for _, fd := range []uintptr{room, s.c.root.dir.Fd()} {
+		s.call("attach the root", 0, unix.SYS_MOVE_MOUNT, fd, s.empty, atFDCWD, s.String("/"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	var inDev []attachment
+	for _, a := range s.c.mounts {
+		if within(a.name, "dev") {
+			inDev = append(inDev, a)
+			continue
+		}
+		s.attachOne(room, a)
+	}
+	// Only now, so that no link of the image can lead another mount into them.
+	s.mountAt("proc", "proc")
+	s.attach(s.c.sys.Fd(), "sys")
+	s.attachClone(room, "dev", "dev")
+	for _, name := range s.c.devices {
+		s.attachClone(atFDCWD, "/dev/"+name, "dev/"+name)
+	}
+	s.attach(s.c.pts.Fd(), "dev/pts")
+	s.mountAt("mqueue", "dev/mqueue")
+	for _, a := range inDev {
+		s.attachOne(room, a)
+	}
+}
+
+func (s *script) attachOne(room uintptr, a attachment) {
+	if a.mount != nil {
+		s.attach(a.mount.Fd(), a.name)
+		return
+	}
+	s.attachClone(room, a.room, a.name)
+	if a.readOnly {
+		s.readOnly(a.name)
+	}
+}
+
+// mountAt mounts a file system that belongs to the child's own namespaces.
+func (s *script) mountAt(fstype, name string) {
+	at := s.find(name)
+	s.AddFed(rawproc.Op{Doing: "enter /" + name, Trap: unix.SYS_FCHDIR}, at, 0)
+	t := s.String(fstype)
+	ignore := uint64(0)
+	if fstype == "mqueue" { // few need it, and not every kernel has it
+		ignore = rawproc.IgnoreAll
+	}
+	s.call("mount "+fstype, ignore, unix.SYS_MOUNT, t, s.String("."), t, nosuid)
+}
+
+// What a step must not see, and what it must not write, because no namespace makes it the step's own.
+func maskedFiles() []string {
+	return []string{"proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list", "proc/timer_stats", "proc/sched_debug", "proc/interrupts"}
+}
+
+func maskedDirs() []string {
+	return []string{"proc/acpi", "proc/asound", "proc/scsi", "sys/firmware", "sys/devices/virtual/powercap", "sys/fs/cgroup"}
+}
+
+func readOnlyPaths() []string {
+	return []string{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"}
+}
+
+// maskProc covers what exists on this kernel: /proc and /sys are the same for the caller.
+func (s *script) maskProc() {
+	for _, name := range maskedFiles() {
+		if exists(name) {
+			s.attachClone(atFDCWD, "/dev/null", name)
+		}
+	}
+	for _, name := range maskedDirs() {
+		if exists(name) {
+			s.attachClone(s.c.room.Fd(), "empty", name)
+			s.readOnly(name)
+		}
+	}
+	for _, name := range readOnlyPaths() {
+		if exists(name) {
+			s.attachClone(s.c.root.dir.Fd(), name, name)
+			s.readOnly(name)
+		}
+	}
+}
+
+func exists(name string) bool {
+	var st unix.Stat_t
+	return unix.Lstat("/"+name, &st) == nil
+}
+
+// enterRoot makes the step's root the root of the mount namespace and drops the old one with all its mounts.
+func (s *script) enterRoot() {
+	here := s.String(".")
+	s.call("enter the root", 0, unix.SYS_FCHDIR, s.c.root.dir.Fd())
+	s.call("change the root", 0, unix.SYS_PIVOT_ROOT, here, here)
+	// What is stacked on the new root now, topmost first: the room, which was attached over the old root, and the old root.
+	s.call("leave the room", 0, unix.SYS_UMOUNT2, here, unix.MNT_DETACH)
+	s.call("leave the old root", 0, unix.SYS_UMOUNT2, here, unix.MNT_DETACH)
+	s.call("enter the root", 0, unix.SYS_CHDIR, s.String("/"))
+}
+
+func (s *script) names() {
+	name := s.c.hostname()
+	s.call("set the host name", 0, unix.SYS_SETHOSTNAME, s.String(name), uintptr(len(name)))
+	if s.c.step.Network == "none" {
+		// struct ifreq: a name of 16 bytes, then the flags.
+		request := make([]byte, 40)
+		copy(request, "lo")
+		request[16] = unix.IFF_UP | unix.IFF_RUNNING
+		fd := s.call("open a socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		s.AddFed(rawproc.Op{
+			Doing: "bring up the loopback device", Trap: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.SIOCSIFFLAGS, s.Bytes(request)},
+		}, fd, 0)
+	}
+}
+
+const enterCwd = "enter the working directory"
+
+// enterCwd goes to the working directory. A magic link, /proc/self/fd/7 say, would lead out of the root.
+func (s *script) enterCwd() {
+	if s.c.step.Cwd == "" || s.c.step.Cwd == "/" {
+		return
+	}
+	how := rawproc.Pin(&s.Program, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS,
+	})
+	dir := s.call(enterCwd, 0, unix.SYS_OPENAT2, atFDCWD, s.String(s.c.step.Cwd), how, unix.SizeofOpenHow)
+	s.AddFed(rawproc.Op{Doing: enterCwd, Trap: unix.SYS_FCHDIR}, dir, 0)
+}
+
+const become = "become the step's user"
+
+// becomeUser gives up, in the only order that works, everything that the step must not have.
+func (s *script) becomeUser() {
+	if ns := s.c.userNS; ns != nil {
+		s.call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
+	}
+	// Without no_new_privs, which would break sudo, a filter needs CAP_SYS_ADMIN, so it comes before capabilities go.
+	filter := seccompFilter(abis())
+	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	rawproc.Pin(&s.Program, &filter[0])
+	s.call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)
+	for bit := uintptr(0); bit < 64; bit++ {
+		if defaultCaps&(1<<bit) == 0 {
+			s.call("drop capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, bit)
+		}
+	}
+	s.call("drop ambient capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
+	user := s.c.user
+	if s.c.canSetGroups() {
+		groups := append([]uint32(nil), user.Groups...)
+		groups = append(groups, 0) // not counted, but there is always an address
+		s.call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &groups[0]))
+	}
+	uid, gid := uintptr(user.UID), uintptr(user.GID)
+	s.call(become, 0, unix.SYS_SETRESGID, gid, gid, gid)
+	s.call(become, 0, unix.SYS_SETRESUID, uid, uid, uid)
+	header := rawproc.Pin(&s.Program, &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
+	caps := new([2]unix.CapUserData)
+	if user.UID == 0 {
+		caps[0].Permitted = defaultCaps & s.c.permitted()
+		caps[0].Effective = caps[0].Permitted
+	}
+	s.call("set capabilities", 0, unix.SYS_CAPSET, header, rawproc.Pin(&s.Program, caps))
+	s.dieWithParent() // the changes above have cleared it
+}
+
+// stdio puts the three streams in place and closes all else: with nothing left open, nothing can be leaked, not even to the kernel
+// when it looks for the program to execute.
+func (s *script) stdio(h handles) {
+	for i, fd := range h.stdio {
+		s.call("set up standard streams", 0, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
+	}
+	s.call("close descriptors", 0, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
+}
+
+// exec tries the places where the program may be.
+func (s *script) exec() {
+	s.call("set umask", 0, unix.SYS_UMASK, 0o022)
+	none := s.Bytes(make([]byte, 8))
+	s.call("unblock signals", 0, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, none, 0, 8)
+	argv, envp := s.Strings(s.c.step.Args), s.Strings(s.c.env)
+	s.paths = candidates(s.c.step.Args[0], s.c.env)
+	for _, p := range s.paths {
+		s.execs = append(s.execs, s.call("execute "+p, rawproc.Ignoring(unix.ENOENT, unix.EACCES, unix.ENOTDIR),
+			unix.SYS_EXECVE, s.String(p), argv, envp))
+	}
+	// Never zero: whoever gets here has found nothing to execute.
+	s.Add(rawproc.Op{Doing: "execute", Trap: unix.SYS_GETPID, WantZero: true})
+}
+
+// canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself they can't.
+func (c *container) canSetGroups() bool {
+	if c.step.Mapping != nil {
+		return true
+	}
+	b, err := os.ReadFile("/proc/self/setgroups")
+	return err != nil || strings.TrimSpace(string(b)) != "deny"
+}
+
+// permitted is what the caller has to give of the first 32 capabilities. The root of a new user namespace has them all.
+func (c *container) permitted() uint32 {
+	if c.step.Mapping != nil {
+		return ^uint32(0)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return 0
+	}
+	return caps[0].Permitted
+}
+
+// explain turns the failed call of the child into an error for people.
+func (s *script) explain(f *rawproc.Failure) error {
+	doing := f.Doing
+	switch {
+	case len(s.execs) > 0 && f.Op >= s.execs[0]:
+		return s.startError(f)
+	case doing == enterCwd && f.Errno == unix.ELOOP:
+		return &SetupError{fmt.Sprintf("%s %s: it must not be a link in /proc", enterCwd, s.c.step.Cwd), f.Errno}
+	case doing == enterCwd && f.Errno == unix.ENOENT:
+		return &SetupError{fmt.Sprintf("%s %s: not in the image (WORKDIR makes it)", enterCwd, s.c.step.Cwd), f.Errno}
+	case doing == enterCwd:
+		return &SetupError{enterCwd + " " + s.c.step.Cwd, f.Errno}
+	case doing == become:
+		return &SetupError{fmt.Sprintf("%s %d:%d: the user namespace may not map these IDs", become, s.c.user.UID, s.c.user.GID), f.Errno}
+	case doing == "mount proc" && f.Errno == unix.EPERM:
+		return &SetupError{"mount proc: this machine hides parts of /proc (a container without --security-opt unmask=ALL or the like?)", f.Errno}
+	}
+	return &SetupError{doing, f.Errno}
+}

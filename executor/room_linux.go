@@ -1,0 +1,228 @@
+package executor
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+const (
+	defaultShmSize  = 64 << 20
+	maxResolvConf   = 64 << 10
+	defaultHostname = "cooper"
+	ttyGroup        = 5 // the group that terminals belong to, everywhere
+)
+
+// furnish makes the memory file system that holds the small things a step needs: "dev", "etc", "files", "empty", "stubs".
+func (c *container) furnish() error {
+	size := c.step.ShmSize
+	if size <= 0 {
+		size = defaultShmSize
+	}
+	for _, f := range c.step.Files {
+		size += int64(len(f.Data)) + 4096
+	}
+	room, err := overlay.Tmpfs(overlay.TmpfsOptions{
+		Size: size + 1<<20, Mode: 0o755, UID: c.owner.uid, GID: c.owner.gid, Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
+	})
+	if err != nil {
+		return err
+	}
+	c.room = room
+	for _, d := range []struct {
+		name string
+		mode uint32
+	}{{"dev", 0o755}, {"etc", 0o755}, {"files", 0o755}, {"empty", 0o555}, {"stubs", 0o755}} {
+		if err := c.roomDir(d.name, d.mode); err != nil {
+			return err
+		}
+	}
+	if err := c.makeDev(); err != nil {
+		return err
+	}
+	return c.makeEtc()
+}
+
+// deviceNodes are the caller's own, shown in the step: they can't be made without being real root.
+func deviceNodes() []string { return []string{"null", "zero", "full", "random", "urandom", "tty"} }
+
+func (c *container) makeDev() error {
+	for _, d := range []struct {
+		name string
+		mode uint32
+	}{{"dev/pts", 0o755}, {"dev/shm", 0o1777}, {"dev/mqueue", 0o1777}} {
+		if err := c.roomDir(d.name, d.mode); err != nil {
+			return err
+		}
+	}
+	for _, name := range deviceNodes() {
+		if err := c.roomFile("dev/"+name, nil, 0o666); err != nil {
+			return err
+		}
+	}
+	for name, target := range map[string]string{
+		"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+	} {
+		if err := unix.Symlinkat(target, int(c.room.Fd()), "dev/"+name); err != nil {
+			return fmt.Errorf("make /dev/%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (c *container) makeEtc() error {
+	hosts, err := hostsFile(c.hostname(), c.step.AddHosts)
+	if err != nil {
+		return err
+	}
+	var resolv []byte
+	if c.step.Network != "none" {
+		if resolv, err = readResolvConf(); err != nil {
+			return err
+		}
+	}
+	for name, data := range map[string][]byte{
+		"etc/resolv.conf": resolv, "etc/hosts": hosts, "etc/hostname": []byte(c.hostname() + "\n"),
+	} {
+		if err := c.roomFile(name, data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *container) hostname() string {
+	if c.step.Hostname == "" {
+		return defaultHostname
+	}
+	return c.step.Hostname
+}
+
+// readResolvConf gives the caller's own; with the host's network its addresses are reachable from the step too.
+func readResolvConf() ([]byte, error) {
+	f, err := os.Open("/etc/resolv.conf")
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
+	if err != nil {
+		return nil, fmt.Errorf("read resolv.conf: %w", err)
+	}
+	return data, nil
+}
+
+// hostsFile is /etc/hosts with the "name:address" lines of add.
+func hostsFile(hostname string, add []string) ([]byte, error) {
+	var b strings.Builder
+	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	fmt.Fprintf(&b, "127.0.1.1\t%s\n", hostname)
+	for _, line := range add {
+		name, address, ok := strings.Cut(line, ":")
+		if !ok {
+			name, address, ok = strings.Cut(line, "=")
+		}
+		if address == "host-gateway" { // the network is the host's
+			address = "127.0.0.1"
+		}
+		ip, err := netip.ParseAddr(strings.Trim(address, "[]"))
+		if !ok || err != nil || name == "" || strings.ContainsAny(name, " \t\n#") {
+			return nil, fmt.Errorf("host %q: want NAME:ADDRESS", line)
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", ip, name)
+	}
+	return []byte(b.String()), nil
+}
+
+func (c *container) roomDir(name string, mode uint32) error {
+	if err := unix.Mkdirat(int(c.room.Fd()), name, mode); err != nil {
+		return fmt.Errorf("make %s for the step: %w", name, err)
+	}
+	return c.give(name, mode)
+}
+
+// roomFile makes a file in the room. Nothing hostile is in there yet, so names are safe.
+func (c *container) roomFile(name string, data []byte, mode uint32) error {
+	fd, err := unix.Openat(int(c.room.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return fmt.Errorf("make %s for the step: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if len(data) > 0 {
+		if _, err := f.Write(data); err != nil {
+			f.Close()
+			return fmt.Errorf("write %s for the step: %w", name, err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return c.give(name, mode)
+}
+
+// give makes the container's root the owner, and the mode what was asked for whatever the umask is.
+func (c *container) give(name string, mode uint32) error {
+	if c.owner != (ids{}) {
+		if err := unix.Fchownat(int(c.room.Fd()), name, int(c.owner.uid), int(c.owner.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("give %s to the step: %w", name, err)
+		}
+	}
+	if err := unix.Fchmodat(int(c.room.Fd()), name, mode, 0); err != nil {
+		return fmt.Errorf("set mode of %s for the step: %w", name, err)
+	}
+	return nil
+}
+
+// addFiles puts the step's files into the room; those below /dev directly at their place.
+func (c *container) addFiles() error {
+	for i, f := range c.step.Files {
+		mode := f.Mode
+		if mode == 0 {
+			mode = 0o644
+		}
+		target, err := cleanTarget(f.Path)
+		if err != nil {
+			return err
+		}
+		if below, ok := strings.CutPrefix(target, "dev/"); ok {
+			if err := c.roomParents("dev", below); err != nil {
+				return err
+			}
+			if err := c.roomFile(target, f.Data, mode); err != nil {
+				return err
+			}
+			continue
+		}
+		name := "files/" + strconv.Itoa(i)
+		if err := c.roomFile(name, f.Data, mode); err != nil {
+			return err
+		}
+		c.mounts = append(c.mounts, attachment{point: point{name: target}, room: name, readOnly: true})
+	}
+	return nil
+}
+
+// roomParents makes the directories above name, which is below dir in the room.
+func (c *container) roomParents(dir, name string) error {
+	elements := strings.Split(name, "/")
+	for _, element := range elements[:len(elements)-1] {
+		dir += "/" + element
+		if mode, err := modeOf(c.room, dir); err == nil && mode&unix.S_IFMT == unix.S_IFDIR {
+			continue
+		}
+		if err := c.roomDir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}

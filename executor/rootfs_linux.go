@@ -1,0 +1,280 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+// The directories in Rootfs.Work.
+const (
+	workDir      = "work-"      // and a number: a directory of the kernel's for each Run
+	stubsDir     = "stubs"      // mount points that every step needs
+	stepStubsDir = "step-stubs" // those of this step; removed when it ends
+)
+
+// Mount points of every step.
+func standardDirs() []string  { return []string{"proc", "sys", "dev", "etc"} }
+func standardFiles() []string { return []string{"etc/resolv.conf", "etc/hosts", "etc/hostname"} }
+
+// root is the step's root file system: a detached mount.
+type root struct {
+	o    Rootfs
+	dir  *os.File
+	made []stub // in the view, because no lower directory could show them
+
+	carried []carried // directories that were copied up for them
+	opts    overlay.Options
+	own     []*os.File
+	extra   *os.File // Work/step-stubs
+}
+
+// carried is a directory that Upper has got only because of a stub in it.
+type carried struct {
+	name   string
+	before unix.Stat_t // as seen in the view
+}
+
+// openRoot makes the root. Mount points that every image needs are there; see provide for others.
+func (c *container) openRoot() error {
+	o := c.step.Rootfs
+	r := &root{o: o}
+	c.root = r
+	if o.Dir != nil {
+		dir, err := overlay.Bind(o.Dir, overlay.BindOptions{Attr: unix.MOUNT_ATTR_NODEV, UserNS: c.userNS})
+		r.dir = dir
+		return err
+	}
+	if o.Upper == nil || o.Work == nil {
+		return errors.New("a step needs Upper and Work, or Dir")
+	}
+	// Using the last one again would mean removing what is in it, and file systems are slow to make files where some have just
+	// been removed.
+	work, err := ensureDir(o.Work, workDir+strconv.FormatInt(time.Now().UnixNano(), 36))
+	if err != nil {
+		return err
+	}
+	r.own = append(r.own, work)
+	r.opts = overlay.Options{
+		Lower: append([]*os.File(nil), o.Lower...), Upper: o.Upper, Work: work, UserXattr: o.UserXattr, Volatile: o.Volatile,
+		IDMap: c.step.Mapping, UserNS: c.userNS,
+	}
+	if !r.lowestHasStandard() {
+		if err := r.addStandardStubs(); err != nil {
+			return err
+		}
+	}
+	r.dir, err = overlay.Mount(r.opts)
+	return err
+}
+
+// lowestHasStandard says that the lowest layer has all the standard mount points. Asking the one layer costs the same however many
+// there are; that a higher one may hide them is found out later.
+func (r *root) lowestHasStandard() bool {
+	if len(r.o.Lower) == 0 {
+		return false
+	}
+	lowest := int(r.o.Lower[len(r.o.Lower)-1].Fd())
+	var st unix.Stat_t
+	for _, name := range append(standardDirs(), standardFiles()...) {
+		if unix.Fstatat(lowest, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *root) addStandardStubs() error {
+	stubs := r.o.Stubs
+	if stubs == nil {
+		own, err := ensureDir(r.o.Work, stubsDir)
+		if err != nil {
+			return err
+		}
+		r.own = append(r.own, own)
+		stubs = own
+	}
+	r.opts.Lower = append(r.opts.Lower, stubs)
+	for i, name := range append(standardDirs(), standardFiles()...) {
+		err := makeEmpty(int(stubs.Fd()), name, i < len(standardDirs()))
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("make mount point %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// point is a mount point that is wanted in the root.
+type point struct {
+	name string // relative, clean
+	dir  bool
+}
+
+// provide makes the points exist. An overlay shows them through one more directory below all the others; only those that something
+// hides there are made in the view, and removed afterwards.
+func (r *root) provide(c *container, missing []point) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	if r.o.Dir == nil {
+		if err := r.stack(missing); err != nil {
+			return err
+		}
+	}
+	for _, p := range missing {
+		if found, err := locate(r.dir, p.name); err != nil {
+			return err
+		} else if found.exists {
+			continue
+		}
+		r.noteCarried(p.name)
+		err := overlay.AsContainerRoot(c.step.Mapping, func() error {
+			made, err := makeStubs(r.dir, p.name, p.dir)
+			r.made = append(r.made, made...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stack mounts the root again with a lowest directory that has the points.
+func (r *root) stack(missing []point) error {
+	if r.extra == nil {
+		if err := removeTree(r.o.Work, stepStubsDir); err != nil { // left by a step that was killed
+			return err
+		}
+		extra, err := ensureDir(r.o.Work, stepStubsDir)
+		if err != nil {
+			return err
+		}
+		r.extra = extra
+		r.opts.Lower = append(r.opts.Lower, extra)
+	}
+	err := r.dir.Close()
+	r.dir = nil
+	if err != nil {
+		return fmt.Errorf("unmount root: %w", err)
+	}
+	for _, p := range missing {
+		if err := makeAll(r.extra, p); err != nil {
+			return err
+		}
+	}
+	r.dir, err = overlay.Mount(r.opts)
+	return err
+}
+
+// noteCarried remembers the directories above name that are about to be copied up.
+func (r *root) noteCarried(name string) {
+	if r.o.Dir != nil {
+		return
+	}
+	elements := strings.Split(name, "/")
+	for i := 1; i < len(elements); i++ {
+		dir := strings.Join(elements[:i], "/")
+		var st unix.Stat_t
+		f, err := openPlain(r.dir, dir, unix.O_PATH)
+		if err != nil {
+			return
+		}
+		err = unix.Fstat(int(f.Fd()), &st)
+		f.Close()
+		if up, upErr := openPlain(r.o.Upper, dir, unix.O_PATH); upErr == nil {
+			up.Close()
+			continue
+		}
+		if err == nil {
+			r.carried = append(r.carried, carried{dir, st})
+		}
+	}
+}
+
+// close removes what was made for the step and unmounts the root.
+func (r *root) close(c *container) error {
+	if len(r.made) > 0 {
+		err := overlay.AsContainerRoot(c.step.Mapping, func() error {
+			removeStubs(r.made)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	if r.dir != nil {
+		err = r.dir.Close()
+	}
+	for i := len(r.carried) - 1; i >= 0; i-- {
+		r.dropCarried(c, r.carried[i])
+	}
+	for _, f := range r.own {
+		f.Close()
+	}
+	if r.extra != nil {
+		r.extra.Close()
+		err = errors.Join(err, removeTree(r.o.Work, stepStubsDir))
+	}
+	return err
+}
+
+// dropCarried removes a directory from Upper that nobody but us has caused to be there: it is empty, and like the one below.
+func (r *root) dropCarried(c *container, d carried) {
+	f, err := openPlain(r.o.Upper, d.name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil || st.Mode != d.before.Mode || st.Mtim != d.before.Mtim {
+		return
+	}
+	if c.host(st.Uid, st.Gid) != (ids{d.before.Uid, d.before.Gid}) {
+		return
+	}
+	parent, err := openPlain(r.o.Upper, parentOf(d.name), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer parent.Close()
+	var before unix.Stat_t
+	if unix.Fstat(int(parent.Fd()), &before) != nil {
+		return
+	}
+	base := d.name[strings.LastIndexByte(d.name, '/')+1:]
+	if unix.Unlinkat(int(parent.Fd()), base, unix.AT_REMOVEDIR) == nil {
+		_ = setTimes(parent, before)
+	}
+}
+
+func parentOf(name string) string {
+	if i := strings.LastIndexByte(name, '/'); i > 0 {
+		return name[:i]
+	}
+	return "."
+}
+
+// removeTree removes a tree of our own in dir.
+func removeTree(dir *os.File, name string) error {
+	r, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := r.RemoveAll(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}

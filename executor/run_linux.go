@@ -1,0 +1,144 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+)
+
+// Run runs the step and waits for its end. Status is valid only if the error is nil: a command that ran and exited with another
+// status than 0 is no error. Errors of the step's own making are *StartError (nothing was executed) and *SetupError. When ctx ends
+// the step is asked to end (SIGTERM to its first process group), then killed, and the error wraps context.Cause(ctx).
+func Run(ctx context.Context, s Step) (Status, error) {
+	if ctx.Err() != nil {
+		return Status{}, context.Cause(ctx)
+	}
+	c := &container{step: s}
+	err := c.prepare()
+	var status Status
+	if err == nil {
+		status, err = c.run(ctx)
+	}
+	if err := errors.Join(err, c.close()); err != nil {
+		return Status{}, err
+	}
+	return status, nil
+}
+
+// process is a running step.
+type process struct {
+	child   *rawproc.Child
+	watcher *rawproc.Child
+	script  *script
+	start   time.Time
+}
+
+func (c *container) run(ctx context.Context) (Status, error) {
+	// The step is killed when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	out, err := openStreams(c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
+	if err != nil {
+		return Status{}, err
+	}
+	p, err := c.start(out)
+	out.closeChild()
+	if err != nil {
+		return Status{}, errors.Join(err, out.finish())
+	}
+	status, err := p.wait(ctx)
+	return status, errors.Join(err, out.finish())
+}
+
+// start starts the step and what watches it, and waits until the step's program runs.
+func (c *container) start(out *streams) (*process, error) {
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return nil, fmt.Errorf("open own process: %w", err)
+	}
+	defer unix.Close(self)
+	begin, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make event: %w", err)
+	}
+	defer unix.Close(begin)
+	h := handles{begin: begin, self: self}
+	for i, f := range out.child {
+		h.stdio[i] = int(f.Fd())
+	}
+	p := &process{script: c.program(h), start: time.Now()}
+	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
+	if c.step.Network == "none" {
+		flags |= unix.CLONE_NEWNET
+	}
+	if p.child, err = p.script.Start(flags); err != nil {
+		return nil, fmt.Errorf("start step: %w", err)
+	}
+	if p.watcher, err = startWatcher(self, int(p.child.Pidfd.Fd())); err != nil {
+		p.child.Kill()
+		_, _, _ = p.child.Reap()
+		return nil, err
+	}
+	if _, err := unix.Write(begin, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+		p.child.Kill()
+		_, err = p.wait(context.Background())
+		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
+	}
+	if err := p.child.WaitExec(); err != nil {
+		_, err = p.wait(context.Background())
+		return nil, err
+	}
+	// A change of user marks the memory of the process as secret, and this memory was the child's too: /proc/self would be closed to us.
+	if c.user.UID != 0 || c.user.GID != 0 || c.step.Mapping != nil {
+		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
+	return p, nil
+}
+
+// wait waits for the step's end, and ends it when ctx does.
+func (p *process) wait(ctx context.Context) (Status, error) {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		p.terminate()
+	})
+	err := p.child.WaitEnd()
+	interrupted := !stop()
+	if interrupted {
+		<-ended // it still uses the process ID
+	}
+	duration := time.Since(p.start)
+	ws, usage, reapErr := p.child.Reap()
+	if _, _, watchErr := p.watcher.Reap(); watchErr != nil {
+		err = errors.Join(err, watchErr)
+	}
+	var failure *rawproc.Failure
+	switch {
+	case interrupted:
+		return Status{}, fmt.Errorf("step interrupted: %w", context.Cause(ctx))
+	case errors.As(reapErr, &failure):
+		return Status{}, p.script.explain(failure)
+	case err != nil || reapErr != nil:
+		return Status{}, errors.Join(err, reapErr)
+	}
+	return newStatus(ws, usage, duration), nil
+}
+
+func newStatus(ws unix.WaitStatus, usage unix.Rusage, duration time.Duration) Status {
+	s := Status{ExitCode: ws.ExitStatus(), Duration: duration, MaxRSS: usage.Maxrss << 10}
+	s.User, s.System = rawproc.Usage(usage)
+	if ws.Signaled() {
+		s.Signal = syscall.Signal(ws.Signal())
+		s.ExitCode = 128 + int(s.Signal)
+	}
+	return s
+}

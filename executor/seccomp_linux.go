@@ -1,0 +1,142 @@
+package executor
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// The filter is there for what capabilities and namespaces do not stop: kernel interfaces with a record of holes, keys that no
+// namespace separates, and the way to new user namespaces in which a step would be all-powerful again. What is not listed is allowed, but
+// for calls newer than this list.
+
+// highestCall is the newest system call that this list has been checked against, on all architectures (Linux 7.0).
+const highestCall = 471
+
+// abi is one way to call the kernel.
+type abi struct {
+	arch    uint32 // AUDIT_ARCH_*
+	private uint32 // calls from here on are the architecture's own and allowed; 0: none
+	denied  []uint32
+	args    []argRule
+}
+
+// argRule denies a call by one of its arguments.
+type argRule struct {
+	call   uint32
+	arg    uint32
+	mask   bool // deny if any bit of values[0] is set, else if the argument equals one of values
+	values []uint32
+	errno  unix.Errno
+}
+
+// numbers are those of the calls that every abi has, but numbers differently.
+type numbers struct{ clone, socket, ioctl uint32 }
+
+const (
+	newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
+		unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
+	clone3 = 435 // the same everywhere
+	// Another word for TIOCSTI on the virtual console.
+	tioclinux = 0x541c
+)
+
+// commonDenied have the same number everywhere, as all newer calls have.
+func commonDenied() []uint32 {
+	return []uint32{
+		425, 426, 427, // io_uring_setup, io_uring_enter, io_uring_register
+		428, 429, 430, 431, 432, 433, // open_tree, move_mount, fsopen, fsconfig, fsmount, fspick
+		442, 443, // mount_setattr, quotactl_fd
+		460, // lsm_set_self_attr
+		467, // open_tree_attr
+	}
+}
+
+func commonArgs(n numbers) []argRule {
+	return []argRule{
+		{call: n.clone, arg: 0, mask: true, values: []uint32{newNamespaces}, errno: unix.EPERM},
+		// Neither family knows network namespaces; AF_VSOCK reaches the hypervisor.
+		{call: n.socket, arg: 0, values: []uint32{unix.AF_ALG, unix.AF_VSOCK}, errno: unix.EAFNOSUPPORT},
+		// They type into a terminal, which may be the caller's.
+		{call: n.ioctl, arg: 1, values: []uint32{unix.TIOCSTI, tioclinux}, errno: unix.EPERM},
+	}
+}
+
+const (
+	offsetNumber = 0
+	offsetArch   = 4
+	offsetArgs   = 16 // each is 8 bytes, of which the low half comes first
+)
+
+// seccompFilter is the program for the machine's own ABI and the older one that it runs too. A call by any other is ENOSYS.
+func seccompFilter(abis []abi) []unix.SockFilter {
+	prog := []unix.SockFilter{load(offsetArch)}
+	for _, a := range abis {
+		body := a.body()
+		prog = append(prog, jump(unix.BPF_JEQ, a.arch, 1, 0), skip(uint32(len(body))))
+		prog = append(prog, body...)
+	}
+	return append(prog, deny(unix.ENOSYS))
+}
+
+// body decides about a call of the ABI; it never falls off its end.
+func (a abi) body() []unix.SockFilter {
+	prog := []unix.SockFilter{load(offsetNumber)}
+	if a.private != 0 {
+		prog = append(prog, jump(unix.BPF_JGE, a.private, 0, 1), allow())
+	}
+	// Also what the x32 ABI adds to each number.
+	prog = append(prog, jump(unix.BPF_JGT, highestCall, 0, 1), deny(unix.ENOSYS))
+	// A C library falls back from clone3, whose flags are out of the filter's sight, to clone only after ENOSYS.
+	prog = append(prog, jump(unix.BPF_JEQ, clone3, 0, 1), deny(unix.ENOSYS))
+	for _, r := range a.args {
+		check := []unix.SockFilter{load(offsetArgs + 8*r.arg)}
+		test := uint16(unix.BPF_JEQ)
+		if r.mask {
+			test = unix.BPF_JSET
+		}
+		for _, v := range r.values {
+			check = append(check, jump(test, v, 0, 1), deny(r.errno))
+		}
+		check = append(check, allow())
+		prog = append(prog, jump(unix.BPF_JEQ, r.call, 0, uint8(len(check))))
+		prog = append(prog, check...)
+	}
+	denied := append(slices.Clone(a.denied), commonDenied()...)
+	slices.Sort(denied)
+	return append(prog, search(slices.Compact(denied))...)
+}
+
+// search denies a call in the sorted list and allows all others. The kernel runs the filter once for every call there is when it
+// is installed, so halving the list each time matters.
+func search(list []uint32) []unix.SockFilter {
+	if len(list) <= 4 {
+		var prog []unix.SockFilter
+		for _, nr := range list {
+			prog = append(prog, jump(unix.BPF_JEQ, nr, 0, 1), deny(unix.EPERM))
+		}
+		return append(prog, allow())
+	}
+	middle := len(list) / 2
+	low, high := search(list[:middle]), search(list[middle:])
+	prog := []unix.SockFilter{jump(unix.BPF_JGE, list[middle], 0, 1), skip(uint32(len(low)))}
+	return append(append(prog, low...), high...)
+}
+
+func load(offset uint32) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+}
+
+func jump(test uint16, value uint32, ifTrue, ifFalse uint8) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | test, Jt: ifTrue, Jf: ifFalse, K: value}
+}
+
+func skip(n uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: n} }
+
+func deny(e unix.Errno) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(e)}
+}
+
+func allow() unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+}

@@ -1,0 +1,170 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// open makes the detached mount that m asks for.
+func (c *container) open(m *Mount) (attachment, error) {
+	target, err := cleanTarget(m.Target)
+	if err != nil {
+		return attachment{}, err
+	}
+	a := attachment{point: point{name: target, dir: true}, bind: m}
+	switch m.Kind {
+	case Tmpfs:
+		a.mount, err = c.openTmpfs(m)
+	case Bind:
+		err = c.openBind(m, &a)
+	default:
+		err = fmt.Errorf("unknown kind %d", m.Kind)
+	}
+	if err != nil {
+		return attachment{}, err
+	}
+	c.own = append(c.own, a.mount)
+	if a.dir {
+		a.view = a.mount
+	}
+	return a, nil
+}
+
+func (c *container) openTmpfs(m *Mount) (*os.File, error) {
+	mode := m.Mode
+	if mode == 0 {
+		mode = 0o1777
+	}
+	return overlay.Tmpfs(overlay.TmpfsOptions{Size: m.SizeBytes, Mode: mode, UID: c.owner.uid, GID: c.owner.gid, Attr: userAttr})
+}
+
+func (c *container) openBind(m *Mount, a *attachment) error {
+	if m.Source == nil {
+		return errors.New("no source")
+	}
+	src := m.Source
+	if m.Subpath != "" {
+		f, err := openIn(m.Source, m.Subpath, unix.O_PATH)
+		if err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+		defer f.Close()
+		src = f
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(src.Fd()), &st); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+	case unix.S_IFREG, unix.S_IFSOCK:
+		a.dir = false
+	default:
+		return fmt.Errorf("source %s is neither a directory nor a regular file", m.Subpath)
+	}
+	var err error
+	switch {
+	case m.ReadOnly || m.Scratch == nil:
+		attr := userAttr
+		if m.ReadOnly {
+			attr |= unix.MOUNT_ATTR_RDONLY
+		}
+		a.mount, err = overlay.Bind(src, overlay.BindOptions{Attr: attr, UserNS: c.mapFor(m)})
+	case a.dir:
+		a.mount, err = c.openDiscard(m, src, st)
+	case st.Mode&unix.S_IFMT == unix.S_IFREG:
+		a.mount, err = c.openCopy(m, src, st)
+	default:
+		err = errors.New("source is a socket: it can't be copied for writing")
+	}
+	return err
+}
+
+// mapFor is the user namespace whose map a clone of m's source is to be shown through.
+func (c *container) mapFor(m *Mount) *os.File {
+	if m.IDMapped {
+		return nil
+	}
+	return c.userNS
+}
+
+// mappingFor is the map that a has on top of its disk.
+func (c *container) mappingFor(a *attachment) *userns.Mapping {
+	if a.bind.Kind == Tmpfs {
+		return nil
+	}
+	return c.step.Mapping
+}
+
+// openDiscard shows the directory src so that writes to it go to m.Scratch.
+func (c *container) openDiscard(m *Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
+	upper, err := ensureDir(m.Scratch, "upper")
+	if err != nil {
+		return nil, err
+	}
+	defer upper.Close()
+	// The directory at the top of the mount is the scratch one: it must look like the source.
+	path := fmt.Sprintf("/proc/self/fd/%d", upper.Fd())
+	owner := c.onDisk(m, st)
+	if err := os.Chown(path, int(owner.uid), int(owner.gid)); err != nil {
+		return nil, fmt.Errorf("own scratch directory: %w", err)
+	}
+	if err := unix.Chmod(path, st.Mode&0o7777); err != nil {
+		return nil, fmt.Errorf("set mode of scratch directory: %w", err)
+	}
+	work, err := ensureDir(m.Scratch, "work")
+	if err != nil {
+		return nil, err
+	}
+	defer work.Close()
+	return overlay.Mount(overlay.Options{
+		Lower: []*os.File{src}, Upper: upper, Work: work, UserXattr: c.userXattr(), Volatile: true, Attr: userAttr,
+		IDMap: c.step.Mapping, UserNS: c.userNS, LowerMapped: m.IDMapped,
+	})
+}
+
+// onDisk gives the owner of a file in m's source as a scratch copy must have it on disk.
+func (c *container) onDisk(m *Mount, st unix.Stat_t) ids {
+	if mapping := c.step.Mapping; mapping != nil && m.IDMapped {
+		uid, uidErr := mapping.UIDs.ToContainer(st.Uid)
+		gid, gidErr := mapping.GIDs.ToContainer(st.Gid)
+		if uidErr == nil && gidErr == nil {
+			return ids{uid, gid}
+		}
+	}
+	return ids{st.Uid, st.Gid}
+}
+
+// openCopy shows a copy of the file src in m.Scratch.
+func (c *container) openCopy(m *Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
+	in, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", src.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	defer in.Close()
+	const name = "file"
+	fd, err := unix.Openat(int(m.Scratch.Fd()), name, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("scratch file: %w", err)
+	}
+	out := os.NewFile(uintptr(fd), name)
+	defer out.Close()
+	if _, err := io.Copy(out, in); err != nil {
+		return nil, fmt.Errorf("copy source: %w", err)
+	}
+	owner := c.onDisk(m, st)
+	if err := out.Chown(int(owner.uid), int(owner.gid)); err != nil {
+		return nil, fmt.Errorf("own scratch file: %w", err)
+	}
+	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil {
+		return nil, fmt.Errorf("set mode of scratch file: %w", err)
+	}
+	return overlay.Bind(out, overlay.BindOptions{Attr: userAttr, UserNS: c.userNS})
+}

@@ -1,0 +1,102 @@
+package executor
+
+import (
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// Step is one command and the container it runs in. All IDs are container IDs. Run only borrows the files in it: the caller
+// closes them.
+type Step struct {
+	Rootfs Rootfs
+
+	Args []string // the program (looked up in Env's PATH inside the root unless it has a slash) and its arguments
+	Env  []string // "NAME=value"; HOME and PATH are added if absent, nothing else is
+	Cwd  string   // absolute, must exist in the root; "" is "/"
+	User string   // as in an image config: "", "name", "uid", "name:group", "uid:gid"...; see LookupUser
+
+	Mounts []Mount
+	Files  []File
+
+	Network  string   // "host" (also "") or "none"
+	Hostname string   // "" is "cooper"
+	AddHosts []string // "name:address" lines for /etc/hosts
+	ShmSize  int64    // bytes that files in /dev/shm (and /dev) may take; 0 is 64 MiB
+
+	// Mapping puts the step into a user namespace of its own with this map. Only for real root in the initial user namespace:
+	// layers and mount sources are then shown through ID-mapped mounts, so that IDs on disk stay container IDs. Nil: the
+	// caller's own user namespace.
+	Mapping *userns.Mapping
+
+	// Stdout and Stderr receive the output; nil discards it. An *os.File is handed to the step directly, anything else is
+	// written to by Run, never after it has returned. The same value in both is written to by one goroutine only.
+	Stdout, Stderr io.Writer
+}
+
+// Rootfs is the step's root: a stack of layers, or a directory that is ready to use.
+type Rootfs struct {
+	Lower []*os.File // O_PATH descriptors of the layers, topmost first; at most overlay.MaxLower less two
+	Upper *os.File   // receives the changes; never gets a mount point or other trace of ours
+
+	// Work is a scratch directory in the same mount as Upper that belongs to one Run at a time. Every Run leaves a few small
+	// directories in it, which do no harm to the next: remove it with all it contains when done.
+	Work *os.File
+	// Stubs is a directory on Upper's file system in which Run keeps the mount points that every step needs, for steps whose
+	// image lacks them: seven empty files and directories that are made once and never removed, shared by any number of
+	// Runs. Nil: each Work has its own.
+	Stubs *os.File
+
+	UserXattr bool // overlay marks are user.overlay.*; needed everywhere but as real root in the initial user namespace
+	Volatile  bool // never sync; the caller syncs when it commits
+
+	// Dir is used instead of Lower, Upper and Work: a mounted, writable directory.
+	Dir *os.File
+}
+
+// MountKind says what a Mount shows.
+type MountKind int
+
+// The kinds of mounts.
+const (
+	Bind  MountKind = iota // a directory or file below Source
+	Tmpfs                  // an empty memory file system
+)
+
+// Mount is one more file system for the duration of the step. All of them are nosuid and nodev.
+type Mount struct {
+	Kind   MountKind
+	Target string // absolute path in the root; symbolic links in it stay inside the root; made if missing, without trace
+
+	Source   *os.File // Bind: O_PATH descriptor of a directory (or of a file, with Subpath "")
+	Subpath  string   // Bind: what to show, resolved below Source as if Source were "/"
+	ReadOnly bool
+	// Scratch makes writes go nowhere: a directory, empty but for what an earlier Run left, that takes them. Remove it when
+	// done. Ignored when ReadOnly.
+	Scratch *os.File
+	// IDMapped says that Source shows the IDs of Step.Mapping already (a view made by overlay.Mount with that map).
+	IDMapped bool
+
+	SizeBytes int64  // Tmpfs: limit, 0 is half of the machine's memory
+	Mode      uint32 // Tmpfs: permission bits of its root, 0 is 01777
+}
+
+// File is a small file shown read-only in the step at Path and in no layer: a heredoc script.
+type File struct {
+	Path string // absolute
+	Data []byte
+	Mode uint32 // permission bits, 0 is 0644
+}
+
+// Status is how the step's first process ended.
+type Status struct {
+	ExitCode int            // 0 to 255; 128 + Signal if a signal ended it
+	Signal   syscall.Signal // 0 if it exited
+	Duration time.Duration  // from its start to its end
+	User     time.Duration  // processor time of it and all its descendants that were waited for
+	System   time.Duration
+	MaxRSS   int64 // bytes; the largest process among them, but never less than the size of the caller, which it began as
+}
