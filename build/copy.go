@@ -99,23 +99,30 @@ func (b *builder) input(from plan.Input, done func(*plan.Step) *root) input {
 // looked at, and belong to nobody.
 func (in input) local() bool { return in.root == nil }
 
-// open opens the directory; the caller calls release when done with it.
-func (in input) open(ctx context.Context) (dir *os.File, filter source.Filter, release func() error, err error) {
+// opened is an input's directory. The caller calls release when done with it.
+type opened struct {
+	dir     *os.File
+	filter  source.Filter
+	release func() error
+}
+
+func (in input) open(ctx context.Context) (o opened, err error) {
 	if !in.local() {
-		dir, release, err = in.b.view(ctx, in.root, in.mapping)
-		if err == nil && dir == nil { // an empty stage
-			dir, release, err = in.b.emptyDir(ctx)
+		o.dir, o.release, err = in.b.view(ctx, in.root, in.mapping)
+		if err == nil && o.dir == nil { // an empty stage
+			o.dir, o.release, err = in.b.emptyDir(ctx)
 		}
-		return dir, nil, release, err
+		return o, err
 	}
 	c, err := in.b.contexts.get(in.from.Name)
 	if err != nil {
-		return nil, nil, nil, err
+		return o, err
 	}
+	o.dir, o.release = c.Root(), func() error { return nil }
 	if ig := c.Ignore(); ig != nil {
-		filter = ig
+		o.filter = ig
 	}
-	return c.Root(), filter, func() error { return nil }, nil
+	return o, nil
 }
 
 func (b *builder) emptyDir(ctx context.Context) (*os.File, func() error, error) {
@@ -124,7 +131,7 @@ func (b *builder) emptyDir(ctx context.Context) (*os.File, func() error, error) 
 		return nil, nil, err
 	}
 	sub := path + "/empty"
-	if err := os.Mkdir(sub, 0o755); err != nil { //nolint:gosec // G301: it is shown as a root directory
+	if err := os.Mkdir(sub, 0o755); err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
 	dir, err := openDir(sub)
@@ -147,16 +154,16 @@ func (in input) identity(ctx context.Context) (string, error) {
 
 // digest is the content digest of what patterns select.
 func (in input) digest(ctx context.Context, patterns []string, of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
-	dir, filter, release, err := in.open(ctx)
+	from, err := in.open(ctx)
 	if err != nil {
 		return "", err
 	}
-	o := source.DigestOptions{Root: dir, Patterns: patterns, Filter: filter, WithOwner: !in.local()}
+	o := source.DigestOptions{Root: from.dir, Patterns: patterns, Filter: from.filter, WithOwner: !in.local()}
 	if in.local() {
 		o.Cache = in.b.stats
 	}
 	d, err := of(ctx, o)
-	return string(d), errors.Join(err, release())
+	return string(d), errors.Join(err, from.release())
 }
 
 // copyWork is COPY, or ADD of local files.
@@ -244,12 +251,12 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 		o.Chown = &owner
 	}
 	if len(op.Sources) > 0 {
-		source, filter, release, err := in.open(ctx)
-		if err != nil {
-			return err
+		from, openErr := in.open(ctx)
+		if openErr != nil {
+			return openErr
 		}
-		defer func() { err = errors.Join(err, release()) }()
-		o.Source, o.Ignore = source, filter
+		defer func() { err = errors.Join(err, from.release()) }()
+		o.Source, o.Ignore = from.dir, from.filter
 	}
 	res, err := fileop.Copy(ctx, o)
 	if res.Devices > 0 {

@@ -62,15 +62,16 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 	in := b.input(m.From, c.done)
 	// An overlay can't be ID-mapped as a whole, so a view of layers is mounted mapped from the start.
 	in.mapping = c.mapping
-	dir, filter, release, err := in.open(ctx)
+	from, err := in.open(ctx)
 	if err != nil {
 		return executor.Mount{}, nil, err
 	}
+	release := from.release
 	em := executor.Mount{
-		Kind: executor.Bind, Source: dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
+		Kind: executor.Bind, Source: from.dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
 		IDMapped: c.mapping != nil && !in.local() && b.store.Stages(),
 	}
-	if filter == nil && m.ReadOnly {
+	if from.filter == nil && m.ReadOnly {
 		return em, release, nil
 	}
 	tmp, remove, err := b.store.TempDir(ctx)
@@ -78,14 +79,14 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 		return em, nil, errors.Join(err, release())
 	}
 	release = joined(release, remove)
-	if filter != nil {
+	if from.filter != nil {
 		// The step must not see what the ignore file hides, so it gets a copy.
 		copied := filepath.Join(tmp, "copy")
-		if err := os.Mkdir(copied, 0o755); err != nil { //nolint:gosec // G301: the step's user reads it
+		if err := os.Mkdir(copied, 0o755); err != nil {
 			return em, nil, errors.Join(err, release())
 		}
 		o := fileop.CopyOptions{
-			Source: dir, Sources: []string{m.Source}, Ignore: filter, Layer: copied, Dest: m.Source, OverlayXattr: b.store.OverlayXattr(),
+			Source: from.dir, Sources: []string{m.Source}, Ignore: from.filter, Layer: copied, Dest: m.Source, OverlayXattr: b.store.OverlayXattr(),
 		}
 		if _, err := fileop.Copy(ctx, o); err != nil {
 			return em, nil, errors.Join(err, release())
@@ -184,17 +185,17 @@ func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, 
 		return nil
 	}
 	if m.From.Kind != plan.InputNone {
-		from, _, release, err := in.open(ctx)
+		from, err := in.open(ctx)
 		if err != nil {
 			return err
 		}
 		o := fileop.CopyOptions{
-			Source: from, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/", OverlayXattr: b.store.OverlayXattr(),
+			Source: from.dir, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/", OverlayXattr: b.store.OverlayXattr(),
 		}
 		if _, err := fileop.Copy(ctx, o); err != nil {
-			return errors.Join(err, release())
+			return errors.Join(err, from.release())
 		}
-		if err := release(); err != nil {
+		if err := from.release(); err != nil {
 			return err
 		}
 	}

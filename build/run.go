@@ -101,7 +101,7 @@ func (b *builder) watchMounts(w *work, op *plan.Run, done func(*plan.Step) *root
 	if len(ins) == 0 {
 		return
 	}
-	print := func(ctx context.Context) (all string, err error) {
+	fingerprint := func(ctx context.Context) (all string, err error) {
 		for i, in := range ins {
 			d, err := in.digest(ctx, sources[i:i+1], source.Fingerprint)
 			if err != nil {
@@ -113,13 +113,13 @@ func (b *builder) watchMounts(w *work, op *plan.Run, done func(*plan.Step) *root
 	}
 	exec, before := w.exec, ""
 	w.exec = func(ctx context.Context, t *target) (err error) {
-		if before, err = print(ctx); err != nil {
+		if before, err = fingerprint(ctx); err != nil {
 			return err
 		}
 		return exec(ctx, t)
 	}
 	w.stable = func(ctx context.Context) (bool, error) {
-		after, err := print(ctx)
+		after, err := fingerprint(ctx)
 		return after == before, err
 	}
 }

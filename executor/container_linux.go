@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // ids is an owner.
@@ -144,16 +145,54 @@ func (c *container) identify() error {
 	if c.user, err = LookupUser(c.root.dir, c.step.User); err != nil {
 		return err
 	}
-	if m := c.step.Mapping; m != nil {
-		if _, err := m.UIDs.ToHost(c.user.UID); err != nil {
-			return fmt.Errorf("user %q: %w", c.step.User, err)
-		}
-		if _, err := m.GIDs.ToHost(c.user.GID); err != nil {
-			return fmt.Errorf("user %q: %w", c.step.User, err)
-		}
+	if err := c.checkMapped(); err != nil {
+		return fmt.Errorf("user %q: %w", c.step.User, err)
 	}
 	c.env = environ(c.step.Env, c.user.Home)
 	return nil
+}
+
+// checkMapped finds IDs of the step's user that its user namespace does not have.
+func (c *container) checkMapped() error {
+	u := c.user
+	if c.step.Mapping == nil && u.UID == 0 && u.GID == 0 && len(u.Groups) == 0 { // whoever we are, we are that
+		return nil
+	}
+	m, err := c.mapping()
+	if err != nil {
+		return err
+	}
+	if _, err := m.UIDs.ToHost(u.UID); err != nil {
+		return err
+	}
+	groups := []uint32{u.GID}
+	if c.canSetGroups() {
+		groups = append(groups, u.Groups...)
+	}
+	for _, gid := range groups {
+		if _, err := m.GIDs.ToHost(gid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mapping is the map of the user namespace that the step will be in.
+func (c *container) mapping() (userns.Mapping, error) {
+	if c.step.Mapping != nil {
+		return *c.step.Mapping, nil
+	}
+	var maps [2]userns.Map
+	for i, name := range []string{"uid_map", "gid_map"} {
+		text, err := os.ReadFile("/proc/self/" + name)
+		if err != nil {
+			return userns.Mapping{}, err
+		}
+		if maps[i], err = userns.ParseMap(string(text)); err != nil {
+			return userns.Mapping{}, fmt.Errorf("read own %s: %w", name, err)
+		}
+	}
+	return userns.Mapping{UIDs: maps[0], GIDs: maps[1]}, nil
 }
 
 // host turns an owner on an ID-mapped disk into the one that the caller's namespace sees through the mapping; without one they

@@ -50,7 +50,7 @@ func TestNetworkHostIsTheCallers(t *testing.T) {
 	b := newBox(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	b.must(err)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	got := make(chan string, 1)
 	go func() {
 		c, err := l.Accept()
@@ -58,7 +58,7 @@ func TestNetworkHostIsTheCallers(t *testing.T) {
 			got <- err.Error()
 			return
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		buf := make([]byte, 5)
 		n, _ := c.Read(buf)
 		got <- string(buf[:n])
@@ -166,6 +166,20 @@ func TestDev(t *testing.T) {
 		t.Errorf("%q", out)
 	}
 	b.checkUpper()
+}
+
+func TestDevicesOfTheCallerCanNotBeChanged(t *testing.T) {
+	b := newBox(t)
+	var before, after unix.Stat_t
+	b.must(unix.Stat("/dev/null", &before))
+	_, _, err := b.run(b.sh("chmod 600 /dev/null /proc/keys; chown 7:7 /dev/null /proc/keys; echo x > /dev/null"))
+	b.must(err)
+	b.must(unix.Stat("/dev/null", &after))
+	if before.Mode != after.Mode || before.Uid != after.Uid || before.Gid != after.Gid {
+		t.Errorf("/dev/null is %o %d:%d", after.Mode, after.Uid, after.Gid)
+		_ = unix.Chmod("/dev/null", 0o666)
+		_ = unix.Chown("/dev/null", 0, 0)
+	}
 }
 
 func TestShmSizeIsALimit(t *testing.T) {

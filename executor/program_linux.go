@@ -139,13 +139,20 @@ func (s *script) attachAll() {
 	s.attach(s.c.sys.Fd(), "sys")
 	s.attachClone(room, "dev", "dev")
 	for _, name := range s.c.devices {
-		s.attachClone(atFDCWD, "/dev/"+name, "dev/"+name)
+		s.attachDevice(name, "dev/"+name)
 	}
 	s.attach(s.c.pts.Fd(), "dev/pts")
 	s.mountAt("mqueue", "dev/mqueue")
 	for _, a := range inDev {
 		s.attachOne(room, a)
 	}
+}
+
+// attachDevice shows one of the caller's device nodes at target. That the mount is read-only stops nobody from writing to the device, but
+// a step from changing the owner and mode of the caller's node.
+func (s *script) attachDevice(name, target string) {
+	s.attachClone(atFDCWD, "/dev/"+name, target)
+	s.readOnly(target)
 }
 
 func (s *script) attachOne(room uintptr, a attachment) {
@@ -188,7 +195,7 @@ func readOnlyPaths() []string {
 func (s *script) maskProc() {
 	for _, name := range maskedFiles() {
 		if exists(name) {
-			s.attachClone(atFDCWD, "/dev/null", name)
+			s.attachDevice("null", name)
 		}
 	}
 	for _, name := range maskedDirs() {
@@ -346,7 +353,7 @@ func (s *script) explain(f *rawproc.Failure) error {
 	case doing == enterCwd:
 		return &SetupError{enterCwd + " " + s.c.step.Cwd, f.Errno}
 	case doing == become:
-		return &SetupError{fmt.Sprintf("%s %d:%d: the user namespace may not map these IDs", become, s.c.user.UID, s.c.user.GID), f.Errno}
+		return &SetupError{fmt.Sprintf("%s %d:%d", become, s.c.user.UID, s.c.user.GID), f.Errno}
 	case doing == "mount proc" && f.Errno == unix.EPERM:
 		return &SetupError{"mount proc: this machine hides parts of /proc (a container without --security-opt unmask=ALL or the like?)", f.Errno}
 	}

@@ -50,7 +50,7 @@ func (c *container) furnish() error {
 	return c.makeEtc()
 }
 
-// deviceNodes are the caller's own, shown in the step: they can't be made without being real root.
+// deviceNodes are the caller's own, shown in the step: in a user namespace there is no other way to have them.
 func deviceNodes() []string { return []string{"null", "zero", "full", "random", "urandom", "tty"} }
 
 func (c *container) makeDev() error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -93,13 +92,14 @@ func (c *container) start(out *streams) (*process, error) {
 		_, err = p.wait(context.Background())
 		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
 	}
-	if err := p.child.WaitExec(); err != nil {
-		_, err = p.wait(context.Background())
-		return nil, err
-	}
+	failed := p.child.WaitExec()
 	// A change of user marks the memory of the process as secret, and this memory was the child's too: /proc/self would be closed to us.
 	if c.user.UID != 0 || c.user.GID != 0 || c.step.Mapping != nil {
 		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
+	if failed != nil {
+		_, err = p.wait(context.Background())
+		return nil, err
 	}
 	return p, nil
 }
@@ -137,7 +137,7 @@ func newStatus(ws unix.WaitStatus, usage unix.Rusage, duration time.Duration) St
 	s := Status{ExitCode: ws.ExitStatus(), Duration: duration, MaxRSS: usage.Maxrss << 10}
 	s.User, s.System = rawproc.Usage(usage)
 	if ws.Signaled() {
-		s.Signal = syscall.Signal(ws.Signal())
+		s.Signal = ws.Signal()
 		s.ExitCode = 128 + int(s.Signal)
 	}
 	return s

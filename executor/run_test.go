@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 func TestOutputAndExitStatus(t *testing.T) {
@@ -246,7 +247,8 @@ func TestUnmappedUserIsAnError(t *testing.T) {
 	}
 	s := b.step("/bin/true")
 	s.User = "70000"
-	if _, _, err := b.run(s); err == nil || !strings.Contains(err.Error(), "70000") {
+	var unmapped *userns.UnmappedError
+	if _, _, err := b.run(s); !errors.As(err, &unmapped) || unmapped.ID != 70000 {
 		t.Errorf("%v", err)
 	}
 }

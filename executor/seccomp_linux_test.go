@@ -21,10 +21,10 @@ func evaluate(t *testing.T, prog []unix.SockFilter, arch, call uint32, args ...u
 		}
 		switch in.Code {
 		case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
-			switch {
-			case in.K == offsetNumber:
+			switch in.K {
+			case offsetNumber:
 				a = call
-			case in.K == offsetArch:
+			case offsetArch:
 				a = arch
 			default:
 				i := (in.K - offsetArgs) / 8

@@ -52,8 +52,7 @@ func TestKillingTheCallerEndsTheStep(t *testing.T) {
 			b.write("layer/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001::/:/bin/sh\n")
 			b.dir("upper")
 			b.dir("work")
-			before, err := os.ReadFile("/proc/self/mountinfo")
-			b.must(err)
+			before := b.mounts()
 			cmd := exec.Command("/proc/self/exe", "run-and-wait")
 			cmd.Env = append(os.Environ(), baseEnv+"="+b.base, scriptEnv+"="+script)
 			out, err := cmd.StdoutPipe()
@@ -74,9 +73,7 @@ func TestKillingTheCallerEndsTheStep(t *testing.T) {
 				}
 				time.Sleep(5 * time.Millisecond)
 			}
-			after, err := os.ReadFile("/proc/self/mountinfo")
-			b.must(err)
-			if string(before) != string(after) {
+			if after := b.mounts(); before != after {
 				t.Errorf("mounts left:\n%s", after)
 			}
 		})
@@ -103,8 +100,7 @@ func TestNothingIsLeftAfterManySteps(t *testing.T) {
 	b := newBox(t)
 	s := b.sh("echo x > /tmp/x; rm /tmp/x; sleep 100 & true")
 	b.output(s)
-	before, err := os.ReadFile("/proc/self/mountinfo")
-	b.must(err)
+	before := b.mounts()
 	fds, threads := count(t, "/proc/self/fd"), count(t, "/proc/self/task")
 	for range 200 {
 		if status, err := executor.Run(context.Background(), s); err != nil || status.ExitCode != 0 {
@@ -117,14 +113,29 @@ func TestNothingIsLeftAfterManySteps(t *testing.T) {
 	if n := count(t, "/proc/self/task"); n > threads+8 {
 		t.Errorf("%d threads, before %d", n, threads)
 	}
-	after, err := os.ReadFile("/proc/self/mountinfo")
-	b.must(err)
-	if string(before) != string(after) {
+	if after := b.mounts(); before != after {
 		t.Errorf("mounts left:\n%s", after)
 	}
 	if out, err := exec.Command("ps", "-o", "pid,comm", "--ppid", fmt.Sprint(os.Getpid())).Output(); err == nil && strings.Count(string(out), "\n") > 2 {
 		t.Errorf("processes left:\n%s", out)
 	}
+}
+
+// mounts is the mount table; outside of a namespace of the tests' own, where others mount things too, what concerns this box.
+func (b *box) mounts() string {
+	b.t.Helper()
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	b.must(err)
+	if inside() {
+		return string(table)
+	}
+	var own []string
+	for line := range strings.Lines(string(table)) {
+		if strings.Contains(line, b.base) || strings.Contains(line, "/proc/self/fd") {
+			own = append(own, line)
+		}
+	}
+	return strings.Join(own, "")
 }
 
 func count(t *testing.T, dir string) int {

@@ -35,8 +35,8 @@ func TestDifferentPartsGiveDifferentKeys(t *testing.T) {
 }
 
 func TestAKeyDependsOnNothingButItsParts(t *testing.T) {
-	make := func() cache.Key { return cache.NewKey("run").Add("args", "sh", "-c", "true").Key() }
-	if make() != make() {
+	newKey := func() cache.Key { return cache.NewKey("run").Add("args", "sh", "-c", "true").Key() }
+	if first, second := newKey(), newKey(); first != second {
 		t.Error("the same parts gave two keys")
 	}
 }

@@ -14,6 +14,7 @@
 //   - new directories belong to 0:0 or to --chown; files of a context too; files of a stage or an image keep their owner.
 //   - --chmod holds for files and directories copied, not for the directories made for the destination, nor for what an
 //     archive holds. --chown holds for all of these.
+//   - a device node in a source needs real root; one in an archive is left out, and counted, where there is none.
 //   - sockets are left out. A character device 0:0 and a name starting with ".wh." would be deletions in a layer; they
 //     are refused.
 //

@@ -56,8 +56,8 @@ func (c *copier) makeRoom(d *dir, name string) error {
 		return nil
 	}
 	st, err := source.LstatAt(d.view, name)
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		// Errors come up again when the name is made.
+	// Errors come up again when the name is made.
+	if isDir := err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR; !isDir {
 		return nil
 	}
 	if above, err := source.LstatAt(d.layer, name); err == nil && above.Mode&unix.S_IFMT != unix.S_IFDIR {

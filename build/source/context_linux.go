@@ -47,22 +47,22 @@ func (c *Context) Close() error { return c.root.Close() }
 // OpenIn opens a regular file below root for reading, following symlinks inside root only. Errors are *fs.PathError with
 // the path below root; what isn't a regular file is ErrNotRegular.
 func OpenIn(root *os.File, name string) (*os.File, error) {
-	fail := func(err error) (*os.File, error) {
-		return nil, &fs.PathError{Op: "open", Path: "/" + strings.TrimLeft(name, "/"), Err: err}
+	fail := func(err error) error {
+		return &fs.PathError{Op: "open", Path: "/" + strings.TrimLeft(name, "/"), Err: err}
 	}
 	t, err := followFDs(root, name, nil)
 	defer t.close()
 	switch {
 	case err != nil:
-		return fail(err)
+		return nil, fail(err)
 	case len(t.Rest) == 0:
-		return fail(unix.EISDIR)
+		return nil, fail(unix.EISDIR)
 	case t.Kind == Missing:
-		return fail(unix.ENOENT)
+		return nil, fail(unix.ENOENT)
 	}
 	fd, err := OpenRegular(t.Last().fd, t.Rest[0], nil)
 	if err != nil {
-		return fail(err)
+		return nil, fail(err)
 	}
 	return os.NewFile(uintptr(fd), name), nil
 }

@@ -20,13 +20,13 @@ func digestOf(t testing.TB, root string, patterns ...string) string {
 }
 
 func TestDigestCountsWhatIsCopied(t *testing.T) {
-	make := func(t *testing.T) string {
+	makeTree := func(t *testing.T) string {
 		root := tree(t, "d/a=A", "d/s/b=B", "d/l->a", "d/e/", "other")
 		check(t, unix.Setxattr(root+"/d/a", "user.note", []byte("1"), 0))
 		check(t, unix.Mkfifo(root+"/d/p", 0o600))
 		return root
 	}
-	base := digestOf(t, make(t), "d")
+	base := digestOf(t, makeTree(t), "d")
 	for name, c := range map[string]struct {
 		change func(root string) error
 		same   bool
@@ -56,7 +56,7 @@ func TestDigestCountsWhatIsCopied(t *testing.T) {
 		"a FIFO's mode":     {func(r string) error { return os.Chmod(r+"/d/p", 0o644) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := make(t)
+			root := makeTree(t)
 			check(t, c.change(root))
 			if got := digestOf(t, root, "d"); (got == base) != c.same {
 				t.Errorf("got %s, before it was %s", got, base)

@@ -11,5 +11,6 @@
 //   - leading ".." of a source are dropped; the source is then looked for below the root, and if it isn't there the
 //     error says that it lies outside;
 //   - a source that is a symlink is followed, inside the root, whether it was named or matched by a pattern;
+//   - the name of a directory that is a source, and its own attributes, aren't part of what is copied, and so not of the digest;
 //   - a pattern that matches nothing is an error only when nothing else was selected either.
 package source

@@ -52,8 +52,8 @@ var _ Visitor[struct{}] = (*prints)(nil)
 func (p *prints) add(path string, st *unix.Stat_t) {
 	b := make([]byte, 0, len(path)+80)
 	for _, n := range []uint64{
-		uint64(st.Dev), st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), uint64(st.Size), //nolint:gosec,unconvert // G115: only to be hashed
-		uint64(st.Mtim.Nano()), uint64(st.Ctim.Nano()), //nolint:gosec // G115: as above
+		st.Dev, st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), uint64(st.Size),
+		uint64(st.Mtim.Nano()), uint64(st.Ctim.Nano()),
 	} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}

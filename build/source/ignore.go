@@ -93,7 +93,7 @@ func parseIgnoreLine(line []byte) (ignorePattern, error) {
 	p.text, p.negate = strings.CutPrefix(read[0], "!")
 	p.text = strings.TrimSpace(p.text)
 	if p.text == "" {
-		return p, errors.New("nothing follows the !")
+		return p, errors.New("! is followed by nothing")
 	}
 	p.text = filepath.Clean(p.text)
 	p.parts = strings.Split(p.text, "/")

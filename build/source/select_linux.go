@@ -156,7 +156,8 @@ func (s *Selection) dir(t *fdTrail, names []string) (int, error) {
 		return fd, nil
 	}
 	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Openat(t.Dirs[len(names)].fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		// O_PATH, for a directory need not be readable for a file in it to be.
+		return unix.Openat(t.Dirs[len(names)].fd, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
 		return -1, err

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -207,12 +206,4 @@ type MissingIDs struct {
 
 func (e *MissingIDs) Error() string {
 	return fmt.Sprintf("image %s has files of UIDs %v and GIDs %v, which this user's ranges do not reach", e.Image, e.UIDs, e.GIDs)
-}
-
-// contextErr prefers the reason a context ended with to the error that followed from it.
-func contextErr(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }

@@ -132,7 +132,31 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 	if err != nil {
 		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), m.Remove())
 	}
-	return fromStorage(l), m.Remove()
+	if parent == "" {
+		err = m.giveRoot(l.ID)
+	}
+	return fromStorage(l), errors.Join(err, m.Remove())
+}
+
+// giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root leaves
+// to the driver. The layers above take them from there.
+func (m *mounted) giveRoot(id string) error {
+	attr, err := layer.ReadRootAttr(m.dir)
+	if err != nil {
+		return fmt.Errorf("commit layer: %w", err)
+	}
+	dir, err := m.store.store.Mount(id, "")
+	if err != nil {
+		return fmt.Errorf("commit layer: %w", err)
+	}
+	err = layer.SetRootAttr(dir, attr)
+	if _, unmountErr := m.store.store.Unmount(id, false); unmountErr != nil {
+		err = errors.Join(err, unmountErr)
+	}
+	if err != nil {
+		return fmt.Errorf("commit layer: %w", err)
+	}
+	return nil
 }
 
 func (m *mounted) Remove() error {
@@ -170,7 +194,7 @@ func removeAll(dir string) error {
 	}
 	walk := filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
 		if d != nil && d.IsDir() {
-			return os.Chmod(path, 0o700) //nolint:gosec // G302: about to be deleted
+			return os.Chmod(path, 0o700)
 		}
 		return nil
 	})

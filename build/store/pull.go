@@ -140,7 +140,7 @@ func reportProgress(opts *copy.Options, name string, report func(string, int64, 
 			if p.Artifact.Digest != "" {
 				what += " " + p.Artifact.Digest.Encoded()[:12]
 			}
-			report(what, int64(p.Offset), p.Artifact.Size) //nolint:gosec // G115: sizes of files
+			report(what, int64(p.Offset), p.Artifact.Size)
 		}
 	}()
 	return func() { close(ch); <-done }
@@ -184,7 +184,7 @@ func collectOwners(blob io.Reader, uids, gids map[uint32]bool) error {
 	if err != nil {
 		return err
 	}
-	defer plain.Close() //nolint:errcheck // read only
+	defer plain.Close()
 	for r := tar.NewReader(plain); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -193,8 +193,8 @@ func collectOwners(blob io.Reader, uids, gids map[uint32]bool) error {
 		if err != nil {
 			return err
 		}
-		uids[uint32(h.Uid)] = true //nolint:gosec // G115: IDs are 32 bits wide
-		gids[uint32(h.Gid)] = true //nolint:gosec // G115: as above
+		uids[uint32(h.Uid)] = true
+		gids[uint32(h.Gid)] = true
 	}
 }
 

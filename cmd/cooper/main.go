@@ -11,7 +11,7 @@ import (
 )
 
 // version is set by the linker.
-var version = "dev" //nolint:gochecknoglobals // the linker has nowhere else to put it
+var version = "dev"
 
 func main() {
 	// This binary starts itself: as root of the user namespace, and as the helper that containers/storage unpacks

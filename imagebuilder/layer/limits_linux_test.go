@@ -105,7 +105,7 @@ func TestReadChunkBoundaries(t *testing.T) {
 	_, stream := layerOf(t, dir, Options{})
 	for r := tar.NewReader(bytes.NewReader(stream)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		check(t, err)
@@ -152,7 +152,7 @@ func TestPathsLongerThanTheSystemTakes(t *testing.T) {
 	var last string
 	for r := tar.NewReader(&stream); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		check(t, err)
@@ -188,7 +188,7 @@ func TestReadManyNamesInOneDirectory(t *testing.T) {
 	var got []string
 	for r := tar.NewReader(bytes.NewReader(stream)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		check(t, err)

@@ -75,10 +75,7 @@ func randomStack(t testing.TB, seed uint64, n int) []string {
 func overlaid(t *testing.T, layers ...string) []string {
 	t.Helper()
 	dir := t.TempDir()
-	lower := []string{t.TempDir()} // one layer alone can't be mounted
-	for _, l := range layers {
-		lower = append(lower, l)
-	}
+	lower := append([]string{t.TempDir()}, layers...) // one layer alone can't be mounted
 	slices.Reverse(lower)
 	err := unix.Mount("overlay", dir, "overlay", unix.MS_RDONLY, "lowerdir="+strings.Join(lower, ":"))
 	if errors.Is(err, unix.EPERM) {

@@ -83,7 +83,7 @@ func listing(t testing.TB, stream []byte) []string {
 	var lines []string
 	for r := tar.NewReader(bytes.NewReader(stream)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return lines
 		}
 		check(t, err)

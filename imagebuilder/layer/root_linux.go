@@ -49,7 +49,7 @@ func SetRootAttr(dir string, a RootAttr) error {
 	if err != nil {
 		return fmt.Errorf("open %q: %w", dir, err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // read only
+	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("stat %q: %w", dir, err)

@@ -44,7 +44,7 @@ func (r *xattrReader) names(f xattrFile, each func(name string) error) error {
 	if r.buf == nil {
 		r.buf = make([]byte, 1<<10)
 	}
-	n, err := r.grow(func(buf []byte) (int, error) { return f.list(buf) })
+	n, err := r.grow(f.list)
 	if errors.Is(err, unix.ENOTSUP) || n == 0 && err == nil {
 		return nil
 	}

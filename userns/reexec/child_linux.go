@@ -147,8 +147,8 @@ func dropGroups() error {
 	return syscall.Setgroups(nil)
 }
 
-func allZero(real, effective, saved int) bool {
-	return real == 0 && effective == 0 && saved == 0
+func allZero(realID, effective, saved int) bool {
+	return realID == 0 && effective == 0 && saved == 0
 }
 
 // isolateMounts keeps the child's mounts from the host. It is also the first act

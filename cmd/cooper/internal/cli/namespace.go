@@ -31,7 +31,7 @@ func enter(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	uid, gid := uint32(os.Getuid()), uint32(os.Getgid()) //nolint:gosec // G115: IDs are 32 bits wide
+	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
 	mapping, err := userns.Default(uid, gid, sub)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func owner() userns.Owner {
 	if outside, err := strconv.Atoi(os.Getenv(envRootlessUID)); err == nil {
 		uid = outside
 	}
-	o := userns.Owner{ID: uint32(uid)} //nolint:gosec // G115: IDs are 32 bits wide
+	o := userns.Owner{ID: uint32(uid)}
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 		o.Name = u.Username
 	}

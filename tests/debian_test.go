@@ -1,0 +1,241 @@
+package tests_test
+
+import (
+	"archive/tar"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// debianPackages have system users, set-ID programs, hard links and files of many owners.
+const debianPackages = "openssh-server postgresql"
+
+const debianInstall = `export DEBIAN_FRONTEND=noninteractive
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
+apt-get -q update && apt-get -q install -y --no-install-recommends ` + debianPackages + `
+touch /srv/for-www && chown www-data:adm /srv/for-www && chmod 6751 /srv/for-www
+mkdir /srv/links && echo one >/srv/links/1 && ln /srv/links/1 /srv/links/2
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
+`
+
+// TestDebianPackages installs packages in a build of the ordinary user and in a chroot of real root. What the image says of
+// each file is what root got.
+func TestDebianPackages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("installs packages twice")
+	}
+	needRoot(t)
+	s := newSite(t, ordinary(t))
+	rootTar := s.path("debian.tar")
+	if err := debootstrap(rootTar); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.own(rootTar); err != nil {
+		t.Fatal(err)
+	}
+	s.mkdir(t, "ctx")
+	if err := os.Rename(rootTar, s.path("ctx/debian.tar")); err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "ctx/Containerfile", "FROM scratch AS base\nADD debian.tar /\nRUN <<EOT\n"+debianInstall+"EOT\n"+
+		"FROM base\nRUN test $(stat -c %U:%G /var/lib/postgresql) = postgres:postgres && getent passwd sshd\n"+
+		"FROM base AS copied\nCOPY --from=base /srv /srv2\nCOPY --from=base /usr/bin/passwd /usr/bin/ssh-agent /bin2/\n")
+	s.build(t, "--target", "base", "-t", "debian", "-o", "type=oci,dest=base.tar,compression=uncompressed", "ctx")
+	s.build(t, "--target", "copied", "-o", "type=oci,dest=copied.tar,compression=uncompressed", "ctx")
+	s.build(t, "--target", "1", "ctx")
+	s.checkNoLeftovers(t)
+
+	chroot := s.path("chroot")
+	if err := os.Mkdir(chroot, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`set -e
+tar --xattrs --xattrs-include='*' --numeric-owner -xpf %[2]s -C %[1]s
+mount -t proc none %[1]s/proc; mount --rbind /dev %[1]s/dev; cp -L /etc/resolv.conf %[1]s/etc/resolv.conf
+chroot %[1]s /bin/sh -ec "$1"`, chroot, s.path("ctx/debian.tar"))
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", debianInstall)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("install as root: %v\n%s", err, tail(string(out)))
+	}
+	compareWithRoot(t, chroot, mustFiles(t, s.path("base.tar")))
+	checkCopied(t, mustFiles(t, s.path("copied.tar")))
+}
+
+// debootstrap makes an archive of a minimal Debian, with what this machine's apt is told.
+func debootstrap(dest string) error {
+	args := []string{"--variant=minbase", "--mode=root", "--include=ca-certificates", "--format=tar"}
+	confs, err := filepath.Glob("/etc/apt/apt.conf.d/*proxy*")
+	if err != nil {
+		return err
+	}
+	more, err := filepath.Glob("/etc/apt/apt.conf.d/99*")
+	if err != nil {
+		return err
+	}
+	for _, c := range append(confs, more...) {
+		args = append(args, "--customize-hook=copy-in "+c+" /etc/apt/apt.conf.d", "--aptopt="+c)
+	}
+	release, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return err
+	}
+	suite := "stable"
+	if _, rest, ok := strings.Cut(string(release), "VERSION_CODENAME="); ok {
+		suite, _, _ = strings.Cut(rest, "\n")
+	}
+	out, err := exec.Command("mmdebstrap", append(args, strings.Trim(suite, `"`), dest)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("mmdebstrap: %w\n%s", err, tail(string(out)))
+	}
+	return nil
+}
+
+// compareWithRoot holds owners, modes, types, links, sizes and capabilities of an image against a directory.
+func compareWithRoot(t *testing.T, dir string, image map[string]entry) {
+	t.Helper()
+	wanted := map[string]string{}
+	links := map[uint64][]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		if varies(name) {
+			if d.IsDir() && name != "." && name != "" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return fmt.Errorf("%s: no stat", path)
+		}
+		if info.Mode().IsRegular() && st.Nlink > 1 {
+			links[st.Ino] = append(links[st.Ino], name)
+		}
+		wanted[name] = describe(path, info, st)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := 0
+	complain := func(format string, args ...any) {
+		if wrong++; wrong <= 40 {
+			t.Errorf(format, args...)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		e, ok := image[name]
+		if !ok {
+			complain("%s is not in the image", name)
+			continue
+		}
+		if got := describeEntry(image, e); got != wanted[name] {
+			complain("%s: %s in the image, %s as root", name, got, wanted[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(image)) {
+		if _, ok := wanted[name]; !ok && name != "" && name != "." && !varies(name) && !below(name, varies) {
+			complain("%s is only in the image", name)
+		}
+	}
+	for _, names := range links {
+		for _, n := range names {
+			if a, b := target(image, names[0]), target(image, n); a != b {
+				complain("%s and %s are one file as root, not in the image", names[0], n)
+			}
+		}
+	}
+	if len(wanted) < 5000 || len(links) < 1 {
+		t.Errorf("only %d files and %d hard links to compare with", len(wanted), len(links))
+	}
+	t.Logf("%d files, %d with several names, %d differences", len(wanted), len(links), wrong)
+}
+
+func below(name string, is func(string) bool) bool {
+	for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+		if is(dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// varies tells whether a file differs between two runs of the same installation, or comes from the machine.
+func varies(name string) bool {
+	switch name {
+	case ".", "proc", "sys", "dev", "etc/resolv.conf", "etc/hosts", "etc/hostname", "run", "tmp":
+		return true
+	}
+	return false
+}
+
+func describe(path string, info fs.FileInfo, st *syscall.Stat_t) string {
+	text := fmt.Sprintf("%s %04o %d:%d", info.Mode().Type(), st.Mode&0o7777, st.Uid, st.Gid)
+	if info.Mode()&fs.ModeSymlink != 0 {
+		to, _ := os.Readlink(path)
+		return text + " -> " + to
+	}
+	value := make([]byte, 256)
+	if n, err := unix.Lgetxattr(path, "security.capability", value); err == nil {
+		text += fmt.Sprintf(" cap %x", value[:n])
+	}
+	return text
+}
+
+// describeEntry says the same of an image's file; a hard link is what it links to.
+func describeEntry(image map[string]entry, e entry) string {
+	if e.Header.Typeflag == tar.TypeLink {
+		e = image[strings.Trim(strings.TrimPrefix(e.Header.Linkname, "./"), "/")]
+		if e.Header == nil {
+			return "a link to nothing"
+		}
+	}
+	h := e.Header
+	text := fmt.Sprintf("%s %04o %d:%d", h.FileInfo().Mode().Type(), h.Mode&0o7777, h.Uid, h.Gid)
+	if h.Typeflag == tar.TypeSymlink {
+		return text + " -> " + h.Linkname
+	}
+	if value, ok := h.PAXRecords["SCHILY.xattr.security.capability"]; ok {
+		text += fmt.Sprintf(" cap %x", value)
+	}
+	return text
+}
+
+// target is the name of the entry that holds a file's content.
+func target(image map[string]entry, name string) string {
+	if e := image[name]; e.Header != nil && e.Header.Typeflag == tar.TypeLink {
+		return strings.Trim(strings.TrimPrefix(e.Header.Linkname, "./"), "/")
+	}
+	return name
+}
+
+// checkCopied looks at what a second stage copied.
+func checkCopied(t *testing.T, files map[string]entry) {
+	t.Helper()
+	owner := files["srv/for-www"]
+	if got := files["srv2/for-www"]; got.Header == nil || got.Header.Uid != 33 || got.Header.Gid != 4 || got.Header.Mode&0o7777 != 0o6751 {
+		t.Errorf("copied from the stage: %s, it was %s", got.stringOrNone(got.Header != nil), owner.stringOrNone(owner.Header != nil))
+	}
+	if target(files, "srv2/links/1") != target(files, "srv2/links/2") && target(files, "srv2/links/2") != "srv2/links/1" {
+		t.Error("a hard link was copied as two files")
+	}
+	if got := files["bin2/passwd"]; got.Header == nil || got.Header.Mode&0o7777 != 0o4755 {
+		t.Errorf("bin2/passwd: %s", got.stringOrNone(got.Header != nil))
+	}
+}

@@ -1,0 +1,172 @@
+package tests_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// killFile has steps of every kind, so that a signal at any time meets something half done.
+const killFile = `FROM base AS one
+RUN for i in $(seq 200); do echo $i >/one-$i; done; sleep 0.05
+COPY files /files
+RUN rm -r /files && echo 1 >/one
+FROM base AS two
+RUN --mount=type=cache,target=/cache echo x >>/cache/x; dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; chown 33:33 /big
+FROM one
+COPY --from=two /big /big
+RUN sleep 0.05; ls / >/listing
+`
+
+func killSite(t *testing.T, m mode) *site {
+	t.Helper()
+	s := newSite(t, m)
+	s.busybox(t, "base")
+	s.write(t, "ctx/Containerfile", killFile)
+	for i := range 100 {
+		s.write(t, fmt.Sprintf("ctx/files/%d", i), strings.Repeat("x", i*100))
+	}
+	return s
+}
+
+// TestKilledBuildLeavesNothing ends builds by SIGKILL at random times, sometimes the process the user started and
+// sometimes its child in the user namespace. What is left is at most what the next build removes.
+func TestKilledBuildLeavesNothing(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		t.Parallel()
+		s := killSite(t, m)
+		started := time.Now()
+		want := s.build(t, "--no-cache", "-t", "whole", "ctx")
+		whole := time.Since(started)
+		for round := range 8 {
+			cmd := s.command(suite.cooper, "build", "--no-cache", "-t", "killed", "-o", "type=oci,dest=killed.tar", "ctx")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Duration(rand.Int64N(int64(whole) * 9 / 10)))
+			victim := cmd.Process.Pid
+			if child := childOf(victim); round%2 == 1 && child != 0 {
+				victim = child
+			}
+			if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+				t.Log(err)
+			}
+			_ = cmd.Wait() // it was killed
+			if got := s.build(t, "-t", "after", "ctx"); round%4 == 3 && got != want {
+				t.Errorf("round %d: the build after a kill gave %s, not %s", round, got, want)
+			}
+			s.checkNoLeftovers(t, "seq 200", "of=/big")
+		}
+		if got := s.build(t, "-t", "after", "-o", "type=oci,dest=after.tar", "ctx"); got != want {
+			t.Errorf("the build after all kills gave %s, not %s", got, want)
+		}
+		if files := mustFiles(t, s.path("after.tar")); files["big"].Header == nil || files["big"].Header.Uid != 33 {
+			t.Error("the image after all kills is not whole")
+		}
+		s.checkStore(t, "after")
+	})
+}
+
+// childOf is a child of a process, 0 if it has none.
+func childOf(parent int) int {
+	child := 0
+	eachProcess(func(pid int, dir string) {
+		if out, err := exec.Command("sed", "-n", `s/^PPid:[^0-9]*//p`, dir+"/status").Output(); err == nil &&
+			strings.TrimSpace(string(out)) == fmt.Sprint(parent) {
+			child = pid
+		}
+	})
+	return child
+}
+
+// checkStore has the tools that share the store read every layer of an image and list the rest.
+func (s *site) checkStore(t *testing.T, image string) {
+	t.Helper()
+	s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "containers-storage:localhost/"+image+":latest", "dir:"+s.path("checked-"+image))
+	s.run(t, "podman", "images", "-a")
+	if out := s.run(t, "buildah", "images", "-a"); !strings.Contains(out, image) {
+		t.Errorf("buildah doesn't see %s:\n%s", image, out)
+	}
+}
+
+// TestSignalEndsTheBuild sends what Ctrl-C, a service manager and a closed terminal send.
+func TestSignalEndsTheBuild(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.busybox(t, "base")
+		for _, c := range []struct {
+			signal syscall.Signal
+			group  bool
+			step   string
+		}{
+			{syscall.SIGINT, false, "sleep 61001"},
+			{syscall.SIGINT, true, "trap '' INT TERM; sleep 61001"},
+			{syscall.SIGTERM, false, "sh -c 'sleep 61001 & sleep 61001'"},
+			{syscall.SIGHUP, false, "sleep 61001 & sleep 61001"},
+		} {
+			t.Run(fmt.Sprintf("%v group=%t", c.signal, c.group), func(t *testing.T) {
+				s.write(t, "ctx/Containerfile", "FROM base\nRUN echo started; "+c.step+"\n")
+				cmd := s.command(suite.cooper, "build", "--progress=plain", "-t", "never", "ctx")
+				if cmd.SysProcAttr == nil {
+					cmd.SysProcAttr = &syscall.SysProcAttr{}
+				}
+				cmd.SysProcAttr.Setpgid = true
+				begun := newWaitFor("started\n")
+				cmd.Stderr = begun
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				begun.wait(t, 20*time.Second)
+				target := cmd.Process.Pid
+				if c.group {
+					target = -target
+				}
+				sent := time.Now()
+				if err := syscall.Kill(target, c.signal); err != nil {
+					t.Fatal(err)
+				}
+				_ = cmd.Wait() // its status is looked at below
+				if took := time.Since(sent); took > 3*time.Second {
+					t.Errorf("it took %s to end", took)
+				}
+				if code := cmd.ProcessState.ExitCode(); code != 128+int(c.signal) {
+					t.Errorf("exit status %d, not %d", code, 128+int(c.signal))
+				}
+				s.checkNoLeftovers(t, "sleep 61001")
+			})
+		}
+	})
+}
+
+// waitFor is a writer that tells when a text has been written.
+type waitFor struct {
+	text string
+	seen bytes.Buffer
+	done chan struct{}
+}
+
+func newWaitFor(text string) *waitFor { return &waitFor{text: text, done: make(chan struct{})} }
+
+func (w *waitFor) Write(p []byte) (int, error) {
+	had := strings.Contains(w.seen.String(), w.text)
+	w.seen.Write(p)
+	// The step's own text has the word too, but not alone at the end of a line.
+	if !had && strings.Contains(w.seen.String(), w.text) {
+		close(w.done)
+	}
+	return len(p), nil
+}
+
+func (w *waitFor) wait(t *testing.T, most time.Duration) {
+	t.Helper()
+	select {
+	case <-w.done:
+	case <-time.After(most):
+		t.Fatalf("%q was not written in %s", w.text, most)
+	}
+}

@@ -1,0 +1,199 @@
+// Package tests_test runs the real binary end to end, as root and as an ordinary user, on real stores. COOPER names
+// the binary; without it one is built. `sh contrib/setup.sh --tests` installs the other programs it is held against.
+package tests_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// buildTags are those of the Makefile.
+const buildTags = "containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_zfs"
+
+// suite is what all tests of one run share; TestMain sets it up before the first.
+var suite struct {
+	// cooper is the binary under test.
+	cooper string
+	// dir holds everything the tests write; its owner is the ordinary user.
+	dir string
+	// modes are the users that the tests run as.
+	modes []mode
+}
+
+// A mode is a user that cooper is run as.
+type mode struct {
+	Name, User string
+	UID, GID   int
+}
+
+func (m mode) root() bool { return m.UID == 0 }
+
+func TestMain(m *testing.M) {
+	code, err := runSuite(m)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "tests: %v\n", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runSuite(m *testing.M) (code int, err error) {
+	if err := needPrograms(); err != nil {
+		return 1, err
+	}
+	if suite.dir, err = os.MkdirTemp("", "cooper-e2e-"); err != nil {
+		return 1, err
+	}
+	if suite.dir, err = filepath.EvalSymlinks(suite.dir); err != nil {
+		return 1, err
+	}
+	if err := os.Chmod(suite.dir, 0o711); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, removeTree(suite.dir)) }()
+	if err := findBinary(); err != nil {
+		return 1, err
+	}
+	remove, err := makeModes()
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	return m.Run(), nil
+}
+
+// needPrograms names every missing program at once: a test that can't run must not look like one that passed.
+func needPrograms() error {
+	programs := []string{
+		"buildah", "busybox", "docker-registry", "fuse-overlayfs", "getcap", "mkfs.ext4", "mmdebstrap", "mount", "newuidmap", "podman",
+		"runc", "setcap", "setpriv", "skopeo", "tar", "umoci", "unshare",
+	}
+	if os.Getuid() == 0 {
+		programs = append(programs, "useradd", "userdel", "usermod")
+	}
+	var missing []string
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			missing = append(missing, p)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("these programs are missing: %s\nhint: sh contrib/setup.sh --tests", strings.Join(missing, " "))
+	}
+	return nil
+}
+
+// findBinary copies the binary under test to where the ordinary user may run it.
+func findBinary() error {
+	suite.cooper = filepath.Join(suite.dir, "cooper")
+	if given := os.Getenv("COOPER"); given != "" {
+		text, err := os.ReadFile(given)
+		if err != nil {
+			return fmt.Errorf("COOPER: %w", err)
+		}
+		return os.WriteFile(suite.cooper, text, 0o755)
+	}
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags="+buildTags, "-o", suite.cooper, "../cmd/cooper")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build cooper: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// makeModes finds the caller, and makes an ordinary user beside root. The function it returns removes that user.
+func makeModes() (remove func() error, err error) {
+	if uid := os.Getuid(); uid != 0 {
+		u, err := user.Current()
+		if err != nil {
+			return nil, err
+		}
+		suite.modes = []mode{{Name: "user", User: u.Username, UID: uid, GID: os.Getgid()}}
+		return func() error { return nil }, nil
+	}
+	// Debian makes it for root alone, other systems for everybody.
+	if err := os.Chmod("/dev/fuse", 0o666); err != nil {
+		return nil, fmt.Errorf("fuse-overlayfs can't be tested: %w", err)
+	}
+	name := fmt.Sprintf("cooper-e2e-%d", os.Getpid())
+	if err := tool("useradd", "--no-create-home", "--home-dir", suite.dir, "--shell", "/bin/sh", name); err != nil {
+		return nil, err
+	}
+	remove = func() error { return tool("userdel", name) }
+	u, err := addRanges(name)
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	suite.modes = []mode{{Name: "root", User: "root"}, u}
+	return remove, os.Chown(suite.dir, u.UID, u.GID)
+}
+
+// addRanges gives the user subordinate IDs where useradd has not done so.
+func addRanges(name string) (mode, error) {
+	m := mode{Name: "user", User: name}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return m, err
+	}
+	if m.UID, err = strconv.Atoi(u.Uid); err != nil {
+		return m, err
+	}
+	if m.GID, err = strconv.Atoi(u.Gid); err != nil {
+		return m, err
+	}
+	text, err := os.ReadFile("/etc/subuid")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return m, err
+	}
+	if !strings.Contains("\n"+string(text), "\n"+name+":") {
+		ids := "500000000-500065535"
+		err = tool("usermod", "--add-subuids", ids, "--add-subgids", ids, name)
+	} else {
+		err = nil
+	}
+	return m, err
+}
+
+func tool(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// eachMode runs a test as every user there is.
+func eachMode(t *testing.T, test func(t *testing.T, m mode)) {
+	t.Helper()
+	for _, m := range suite.modes {
+		t.Run(m.Name, func(t *testing.T) { test(t, m) })
+	}
+	if len(suite.modes) == 1 {
+		t.Log("not run as root: only root can make the users that the other half needs")
+	}
+}
+
+// ordinary is the ordinary user.
+func ordinary(t *testing.T) mode {
+	t.Helper()
+	i := slices.IndexFunc(suite.modes, func(m mode) bool { return !m.root() })
+	if i < 0 {
+		t.Fatal("there is no ordinary user")
+	}
+	return suite.modes[i]
+}
+
+// needRoot is for tests of things that only root can arrange.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can arrange this: run the tests as root too")
+	}
+}

@@ -1,0 +1,197 @@
+package tests_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// siteKey is where a script's Env keeps its site.
+type siteKey struct{}
+
+// exitKey is where a script's Env keeps the last command's exit status.
+type exitKey struct{}
+
+// TestScripts runs every script as every user.
+func TestScripts(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		dir := filepath.Join(suite.dir, "script-"+m.Name)
+		if err := os.Mkdir(dir, 0o711); err != nil {
+			t.Fatal(err)
+		}
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/script", WorkdirRoot: dir, Setup: func(env *testscript.Env) error { return setupScript(env, m) },
+			Cmds: commands(), Condition: func(cond string) (bool, error) {
+				switch cond {
+				case "root":
+					return m.root(), nil
+				case "user":
+					return !m.root(), nil
+				}
+				return false, fmt.Errorf("unknown condition %s", cond)
+			},
+			UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		})
+	})
+}
+
+func setupScript(env *testscript.Env, m mode) error {
+	s, err := openSite(m, env.WorkDir)
+	if err != nil {
+		return err
+	}
+	env.Vars = append(env.Vars, s.env...)
+	env.Vars = append(env.Vars, "STORE="+s.store(), "COOPER="+suite.cooper)
+	env.Values[siteKey{}] = s
+	env.Values[exitKey{}] = new(int)
+	env.Defer(func() {
+		if err := s.remove(); err != nil {
+			env.T().Log(err)
+			env.T().FailNow()
+		}
+	})
+	return nil
+}
+
+type command = func(ts *testscript.TestScript, neg bool, args []string)
+
+// commands are what scripts can do besides testscript's own commands:
+//
+//	cooper ARGS...        run cooper as the mode's user; `!` wants it to fail
+//	status N              the exit status of the last cooper or asuser
+//	asuser PROGRAM...     run another program as the mode's user
+//	busybox NAME          make a base image with a shell, through cooper
+//	layerfiles OCI        print the entries of the layers: layer type mode uid:gid size name
+//	config OCI            print the image config, sorted and without times
+//	noleftovers [TEXT...] no mount, process or directory of a build is left; TEXTs are in command lines of steps
+//	sameid FILE FILE      two image ID files name the same image; `!` wants them to differ
+//	cached FILE N M       the metadata file says N of M steps were cached
+func commands() map[string]command {
+	return map[string]command{
+		"cooper": func(ts *testscript.TestScript, neg bool, args []string) {
+			scriptRun(ts, neg, append([]string{suite.cooper}, args...))
+		},
+		"asuser": scriptRun, "status": scriptStatus, "busybox": scriptBusybox, "layerfiles": scriptLayerFiles, "config": scriptConfig,
+		"noleftovers": scriptNoLeftovers, "sameid": scriptSameID, "cached": scriptCached,
+	}
+}
+
+func scriptSite(ts *testscript.TestScript) *site {
+	s, ok := ts.Value(siteKey{}).(*site)
+	if !ok {
+		ts.Fatalf("the script has no site")
+	}
+	return s
+}
+
+func scriptExit(ts *testscript.TestScript) *int {
+	code, ok := ts.Value(exitKey{}).(*int)
+	if !ok {
+		ts.Fatalf("the script has no exit status")
+	}
+	return code
+}
+
+// scriptRun runs a program as the mode's user.
+func scriptRun(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: asuser program [args...]")
+	}
+	if m := scriptSite(ts).mode; os.Getuid() == 0 && !m.root() {
+		args = append([]string{"setpriv", "--reuid=" + m.User, "--regid=" + strconv.Itoa(m.GID), "--clear-groups", "--"}, args...)
+	}
+	err := ts.Exec(args[0], args[1:]...)
+	code := scriptExit(ts)
+	*code = 0
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		*code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if failed := *code != 0; failed != neg {
+		ts.Fatalf("status %d", *code)
+	}
+}
+
+func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: status N")
+	}
+	if got := strconv.Itoa(*scriptExit(ts)); got != args[0] {
+		ts.Fatalf("exit status %s, not %s", got, args[0])
+	}
+}
+
+func scriptBusybox(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: busybox NAME")
+	}
+	s := scriptSite(ts)
+	ts.Check(s.makeBusybox())
+	scriptRun(ts, false, []string{suite.cooper, "build", "-q", "-t", args[0], s.path("busybox")})
+}
+
+func scriptPrint(ts *testscript.TestScript, args []string, what func(*layout) (string, error)) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: layerfiles|config OCI")
+	}
+	l, err := openLayout(ts.MkAbs(args[0]))
+	ts.Check(err)
+	text, err := what(l)
+	ts.Check(err)
+	_, err = io.WriteString(ts.Stdout(), text)
+	ts.Check(err)
+}
+
+func scriptLayerFiles(ts *testscript.TestScript, _ bool, args []string) {
+	scriptPrint(ts, args, (*layout).listing)
+}
+
+func scriptConfig(ts *testscript.TestScript, _ bool, args []string) {
+	scriptPrint(ts, args, (*layout).configText)
+}
+
+func scriptNoLeftovers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("noleftovers can't be negated")
+	}
+	ts.Check(scriptSite(ts).noLeftovers(args...))
+}
+
+func scriptSameID(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: sameid FILE FILE")
+	}
+	id := regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+	a, b := id.FindString(ts.ReadFile(args[0])), id.FindString(ts.ReadFile(args[1]))
+	if a == "" || b == "" {
+		ts.Fatalf("no image ID in %s", strings.Join(args, " or "))
+	}
+	if (a == b) == neg {
+		ts.Fatalf("image IDs: %s and %s", a, b)
+	}
+}
+
+func scriptCached(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: cached METADATA CACHED STEPS")
+	}
+	var meta struct {
+		Steps  int `json:"cooper.steps"`
+		Cached int `json:"cooper.cached"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &meta))
+	if got := fmt.Sprint(meta.Cached, meta.Steps); got != args[1]+" "+args[2] {
+		ts.Fatalf("cached and all steps: %s, not %s %s", got, args[1], args[2])
+	}
+}

@@ -1,0 +1,266 @@
+package tests_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A site is a directory with a home, a store and a configuration of its own, for one test in one mode.
+type site struct {
+	mode mode
+	dir  string
+	env  []string
+}
+
+// newSite makes a site that goes when the test ends.
+func newSite(t *testing.T, m mode) *site {
+	t.Helper()
+	dir, err := os.MkdirTemp(suite.dir, "site-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSite(m, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// openSite makes a site of a directory and what is in it.
+func openSite(m mode, dir string) (*site, error) {
+	s := &site{mode: m, dir: dir}
+	for name, perm := range map[string]os.FileMode{"home": 0o755, "run": 0o700, "tmp": 0o755} {
+		if err := os.MkdirAll(s.path(name), perm); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.configure(); err != nil {
+		return nil, err
+	}
+	if os.Getuid() != 0 {
+		return s, nil
+	}
+	return s, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, m.UID, m.GID)
+	})
+}
+
+// configure keeps podman and its relatives away from the machine's own state. runc can deal with every cgroup
+// hierarchy; crun refuses the hybrid one.
+func (s *site) configure() error {
+	containers := fmt.Sprintf(`[containers]
+netns = "none"
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+runtime = "runc"
+static_dir = "%[1]s/libpod"
+tmp_dir = "%[1]s/run/libpod"
+volume_path = "%[1]s/volumes"
+`, s.dir)
+	storage := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", s.store(), s.path("run/containers"))
+	s.env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + s.path("home"), "USER=" + s.mode.User,
+		"TMPDIR=" + s.path("tmp"), "XDG_RUNTIME_DIR=" + s.path("run"), "CONTAINERS_CONF=" + s.path("containers.conf"),
+		"CONTAINERS_STORAGE_CONF=" + s.path("storage.conf"), siteMark + "=" + s.dir,
+	}
+	return errors.Join(
+		os.WriteFile(s.path("containers.conf"), []byte(containers), 0o644),
+		os.WriteFile(s.path("storage.conf"), []byte(storage), 0o644),
+	)
+}
+
+// siteMark is the environment variable by which a site's processes are known.
+const siteMark = "COOPER_E2E_SITE"
+
+func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
+
+// store is the directory of the image store: the user's default one, or what storage.conf says to root.
+func (s *site) store() string { return s.path("home/.local/share/containers/storage") }
+
+// remove ends what is left of the site: podman keeps a process per user, and the kernel driver's mount stays with root.
+func (s *site) remove() error {
+	for _, pid := range s.processes() {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	if err := s.unmount(); err != nil {
+		return err
+	}
+	return removeTree(s.dir)
+}
+
+func (s *site) unmount() error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	mounts := s.mounts()
+	for i := len(mounts) - 1; i >= 0; i-- {
+		if err := syscall.Unmount(mounts[i], syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
+			return fmt.Errorf("unmount %s: %w", mounts[i], err)
+		}
+	}
+	return nil
+}
+
+// removeTree removes a tree that may hold files of subordinate IDs.
+func removeTree(dir string) error {
+	if os.Getuid() == 0 {
+		return os.RemoveAll(dir)
+	}
+	return tool("buildah", "unshare", "rm", "-rf", dir)
+}
+
+// A result is what became of a command.
+type result struct {
+	Stdout, Stderr string
+	// Code is the exit status; -1 if a signal ended the process.
+	Code int
+}
+
+// command prepares a program to be run with the site's user and environment, in the site's directory.
+func (s *site) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = s.dir, s.env
+	if os.Getuid() == 0 && !s.mode.root() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{
+			Uid: uint32(s.mode.UID), Gid: uint32(s.mode.GID), Groups: []uint32{uint32(s.mode.GID)},
+		}}
+	}
+	return cmd
+}
+
+func runCommand(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{Stdout: out.String(), Stderr: errs.String(), Code: cmd.ProcessState.ExitCode()}
+}
+
+// cooper runs cooper, whatever its exit status.
+func (s *site) cooper(t *testing.T, args ...string) result {
+	t.Helper()
+	return runCommand(t, s.command(suite.cooper, args...))
+}
+
+// build runs cooper build, which must succeed, and returns the image ID.
+func (s *site) build(t *testing.T, args ...string) string {
+	t.Helper()
+	r := s.cooper(t, append([]string{"build"}, args...)...)
+	if r.Code != 0 {
+		t.Fatalf("cooper build %s: status %d\n%s", strings.Join(args, " "), r.Code, tail(r.Stderr))
+	}
+	return strings.TrimSpace(r.Stdout)
+}
+
+// run runs another program, which must succeed, and returns its output.
+func (s *site) run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	r := runCommand(t, s.command(name, args...))
+	if r.Code != 0 {
+		t.Fatalf("%s %s: status %d\n%s%s", name, strings.Join(args, " "), r.Code, tail(r.Stdout), tail(r.Stderr))
+	}
+	return r.Stdout
+}
+
+// tail is the end of a long text.
+func tail(text string) string {
+	const most = 4000
+	if len(text) > most {
+		return "[...]" + text[len(text)-most:]
+	}
+	return text
+}
+
+// write makes a file of the site's user and the directories above it.
+func (s *site) write(t *testing.T, name, text string) {
+	t.Helper()
+	path := s.path(name)
+	s.mkdir(t, filepath.Dir(name))
+	if err := errors.Join(os.WriteFile(path, []byte(text), 0o644), s.own(path)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) mkdir(t *testing.T, name string) {
+	t.Helper()
+	path := s.path(name)
+	if _, err := os.Lstat(path); err == nil {
+		return
+	}
+	if name != "." {
+		s.mkdir(t, filepath.Dir(name))
+	}
+	if err := errors.Join(os.Mkdir(path, 0o755), s.own(path)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) own(path string) error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	return os.Lchown(path, s.mode.UID, s.mode.GID)
+}
+
+// busybox makes a base image with a shell.
+func (s *site) busybox(t *testing.T, name string) {
+	t.Helper()
+	if err := s.makeBusybox(); err != nil {
+		t.Fatal(err)
+	}
+	s.build(t, "-q", "-t", name, s.path("busybox"))
+}
+
+const busyboxfile = `FROM scratch
+COPY --chmod=755 busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+COPY etc /etc
+RUN mkdir -m 1777 /tmp && mkdir -p -m 700 /root /var/empty
+ENV PATH=/bin
+CMD ["/bin/sh"]
+`
+
+// makeBusybox writes the context of the busybox image.
+func (s *site) makeBusybox() error {
+	if err := os.MkdirAll(s.path("busybox/etc"), 0o755); err != nil {
+		return err
+	}
+	program, err := exec.LookPath("busybox")
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	users := "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\nalice:x:1000:1000::/home/alice:/bin/sh\n"
+	groups := "root:x:0:\nwww-data:x:33:\nalice:x:1000:\nstaff:x:50:alice\n"
+	return errors.Join(
+		os.WriteFile(s.path("busybox/busybox"), text, 0o755),
+		os.WriteFile(s.path("busybox/etc/passwd"), []byte(users), 0o644),
+		os.WriteFile(s.path("busybox/etc/group"), []byte(groups), 0o644),
+		os.WriteFile(s.path("busybox/Containerfile"), []byte(busyboxfile), 0o644),
+	)
+}
