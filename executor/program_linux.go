@@ -118,14 +118,13 @@ func (s *script) readOnly(name string) {
 	}, at, 0)
 }
 
-// attachAll builds the step's mount tree. Both the room and the root are first put on top of the caller's root directory, where
-// nothing looks: they need to be attached somewhere, and this is a place that always exists. The caller's own files stay
-// reachable by path until the root is entered.
+// attachAll builds the step's mount tree. The root is first put on top of the caller's root directory, where nothing looks, and the
+// room where /dev will cover it: both must be attached somewhere, and these are places that always exist. The caller's own
+// files stay reachable by path until the root is entered.
 func (s *script) attachAll() {
-	room := s.c.room.Fd()
-	for _, fd := range []uintptr{room, s.c.root.dir.Fd()} {
-		s.call("attach the root", 0, unix.SYS_MOVE_MOUNT, fd, s.empty, atFDCWD, s.String("/"), unix.MOVE_MOUNT_F_EMPTY_PATH)
-	}
+	room, dir := s.c.room.Fd(), s.c.root.dir.Fd()
+	s.call("attach the root", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String("/"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	s.attach(room, "dev")
 	var inDev []attachment
 	for _, a := range s.c.mounts {
 		if within(a.name, "dev") {
@@ -222,8 +221,6 @@ func (s *script) enterRoot() {
 	here := s.String(".")
 	s.call("enter the root", 0, unix.SYS_FCHDIR, s.c.root.dir.Fd())
 	s.call("change the root", 0, unix.SYS_PIVOT_ROOT, here, here)
-	// What is stacked on the new root now, topmost first: the room, which was attached over the old root, and the old root.
-	s.call("leave the room", 0, unix.SYS_UMOUNT2, here, unix.MNT_DETACH)
 	s.call("leave the old root", 0, unix.SYS_UMOUNT2, here, unix.MNT_DETACH)
 	s.call("enter the root", 0, unix.SYS_CHDIR, s.String("/"))
 }

@@ -58,7 +58,7 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	return status, errors.Join(err, out.finish())
 }
 
-// start starts the step and what watches it, and waits until the step's program runs.
+// start starts the step and what watches it.
 func (c *container) start(out *streams) (*process, error) {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
@@ -92,11 +92,13 @@ func (c *container) start(out *streams) (*process, error) {
 		_, err = p.wait(context.Background())
 		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
 	}
-	failed := p.child.WaitExec()
-	// A change of user marks the memory of the process as secret, and this memory was the child's too: /proc/self would be closed to us.
-	if c.user.UID != 0 || c.user.GID != 0 || c.step.Mapping != nil {
-		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	if c.user.UID == 0 && c.user.GID == 0 && c.step.Mapping == nil {
+		return p, nil
 	}
+	// The change of user marks the memory of the process as secret, and until it executes a program this memory is the child's too:
+	// /proc/self would be closed to us.
+	failed := p.child.WaitExec()
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	if failed != nil {
 		_, err = p.wait(context.Background())
 		return nil, err
@@ -118,9 +120,7 @@ func (p *process) wait(ctx context.Context) (Status, error) {
 	}
 	duration := time.Since(p.start)
 	ws, usage, reapErr := p.child.Reap()
-	if _, _, watchErr := p.watcher.Reap(); watchErr != nil {
-		err = errors.Join(err, watchErr)
-	}
+	go func() { _, _, _ = p.watcher.Reap() }() // it ends as soon as it has seen this, too
 	var failure *rawproc.Failure
 	switch {
 	case interrupted:
