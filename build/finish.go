@@ -186,19 +186,19 @@ func keepLastLayer(history []imagebuilder.History) {
 	}
 }
 
-// anchor records an untagged image for every stage but one, so that no layer the cache counts on is without an image:
-// other tools' clean-up removes such layers, and their checks report them.
+// anchor records an untagged image for every stage but one, and for every stack of layers that was merged, so that no
+// layer the cache counts on is without an image: other tools' clean-up removes such layers, and their checks report them.
 func (b *builder) anchor(g *plan.Graph, roots []*root, except *plan.Stage) error {
 	for _, stage := range g.Stages {
-		if stage == except {
-			continue
-		}
 		last := lastSealed(stage, roots)
 		if last == nil {
 			continue
 		}
 		r := roots[last.ID]
-		if len(r.layers) == len(r.base.layers) {
+		if err := b.anchorMerged(r, stage); err != nil {
+			return err
+		}
+		if stage == except || len(r.layers) == len(r.base.layers) {
 			continue
 		}
 		config, created, err := b.imageConfig(last, roots)
@@ -206,6 +206,28 @@ func (b *builder) anchor(g *plan.Graph, roots []*root, except *plan.Stage) error
 			return err
 		}
 		if _, _, err := b.store.PutImage(store.ImageRecord{Config: config, Layers: storeLayers(r.layers), Created: created}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// anchorMerged records an image for the layers as they were before each merge.
+func (b *builder) anchorMerged(r *root, stage *plan.Stage) error {
+	for ; r != nil; r = r.below {
+		if !r.merged {
+			continue
+		}
+		var diffIDs []digest.Digest
+		for _, l := range r.below.layers {
+			diffIDs = append(diffIDs, l.DiffID)
+		}
+		config, err := stage.Image.MarshalConfig(diffIDs, r.created, nil)
+		if err != nil {
+			return err
+		}
+		record := store.ImageRecord{Config: config, Layers: storeLayers(r.below.layers), Created: r.created}
+		if _, _, err := b.store.PutImage(record); err != nil {
 			return err
 		}
 	}

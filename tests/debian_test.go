@@ -2,6 +2,7 @@ package tests_test
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -35,44 +36,72 @@ func TestDebianPackages(t *testing.T) {
 	}
 	needRoot(t)
 	s := newSite(t, ordinary(t))
-	rootTar := s.path("debian.tar")
-	if err := debootstrap(rootTar); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.own(rootTar); err != nil {
-		t.Fatal(err)
-	}
+	ram := s.ram(t)
 	s.mkdir(t, "ctx")
-	if err := os.Rename(rootTar, s.path("ctx/debian.tar")); err != nil {
+	if err := debootstrap(s.path("ctx/debian.tar"), ram); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.own(s.path("ctx/debian.tar")); err != nil {
 		t.Fatal(err)
 	}
 	s.write(t, "ctx/Containerfile", "FROM scratch AS base\nADD debian.tar /\nRUN <<EOT\n"+debianInstall+"EOT\n"+
 		"FROM base\nRUN test $(stat -c %U:%G /var/lib/postgresql) = postgres:postgres && getent passwd sshd\n"+
 		"FROM base AS copied\nCOPY --from=base /srv /srv2\nCOPY --from=base /usr/bin/passwd /usr/bin/ssh-agent /bin2/\n")
-	s.build(t, "--target", "base", "-t", "debian", "-o", "type=oci,dest=base.tar,compression=uncompressed", "ctx")
-	s.build(t, "--target", "copied", "-o", "type=oci,dest=copied.tar,compression=uncompressed", "ctx")
-	s.build(t, "--target", "1", "ctx")
-	s.checkNoLeftovers(t)
 
-	chroot := s.path("chroot")
-	if err := os.Mkdir(chroot, 0o755); err != nil {
+	chroot := filepath.Join(ram, "chroot")
+	reference := make(chan error)
+	go func() { reference <- installAsRoot(chroot, s.path("ctx/debian.tar")) }()
+	r := s.cooper(t, "build", "--target", "base", "-t", "debian", "-o", "type=oci,dest=base.tar,compression=uncompressed", "ctx")
+	if err := <-reference; err != nil {
 		t.Fatal(err)
 	}
-	script := fmt.Sprintf(`set -e
-tar --xattrs --xattrs-include='*' --numeric-owner -xpf %[2]s -C %[1]s
-mount -t proc none %[1]s/proc; mount --rbind /dev %[1]s/dev; cp -L /etc/resolv.conf %[1]s/etc/resolv.conf
-chroot %[1]s /bin/sh -ec "$1"`, chroot, s.path("ctx/debian.tar"))
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", debianInstall)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("install as root: %v\n%s", err, tail(string(out)))
+	if r.Code != 0 {
+		t.Fatalf("status %d\n%s", r.Code, tail(r.Stderr))
 	}
+	s.build(t, "--target", "copied", "-o", "type=oci,dest=copied.tar,compression=uncompressed", "ctx")
+	s.build(t, "--target", "1", "ctx")
 	compareWithRoot(t, chroot, mustFiles(t, s.path("base.tar")))
 	checkCopied(t, mustFiles(t, s.path("copied.tar")))
 }
 
-// debootstrap makes an archive of a minimal Debian, with what this machine's apt is told.
-func debootstrap(dest string) error {
+// ram is a directory without a disk, for real root's installation: dpkg waits for the disk after every file.
+func (s *site) ram(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cooper-e2e-ram-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", dir, "tmpfs", 0, "mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(unix.Unmount(dir, unix.MNT_DETACH), os.Remove(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// installAsRoot unpacks the archive and does the build's installation in it, under the host name that a step has.
+func installAsRoot(chroot, archive string) error {
+	if err := os.Mkdir(chroot, 0o755); err != nil {
+		return err
+	}
+	script := fmt.Sprintf(`set -e
+hostname buildkitsandbox
+tar --xattrs --xattrs-include='*' --numeric-owner -xpf %[2]s -C %[1]s
+mount -t proc none %[1]s/proc; mount --rbind /dev %[1]s/dev; cp -L /etc/resolv.conf %[1]s/etc/resolv.conf
+chroot %[1]s /bin/sh -ec "$1"`, chroot, archive)
+	cmd := exec.Command("unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", script, "sh", debianInstall)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("install as root: %w\n%s", err, tail(string(out)))
+	}
+	return nil
+}
+
+// debootstrap makes an archive of a minimal Debian, with what this machine's apt is told, working in dir.
+func debootstrap(dest, dir string) error {
 	args := []string{"--variant=minbase", "--mode=root", "--include=ca-certificates", "--format=tar"}
 	confs, err := filepath.Glob("/etc/apt/apt.conf.d/*proxy*")
 	if err != nil {
@@ -93,7 +122,9 @@ func debootstrap(dest string) error {
 	if _, rest, ok := strings.Cut(string(release), "VERSION_CODENAME="); ok {
 		suite, _, _ = strings.Cut(rest, "\n")
 	}
-	out, err := exec.Command("mmdebstrap", append(args, strings.Trim(suite, `"`), dest)...).CombinedOutput()
+	cmd := exec.Command("mmdebstrap", append(args, strings.Trim(suite, `"`), dest)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mmdebstrap: %w\n%s", err, tail(string(out)))
 	}

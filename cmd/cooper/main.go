@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/cli"
@@ -24,7 +25,18 @@ func main() {
 	if build.HandleReexec() {
 		return
 	}
+	limitMemory()
 	os.Exit(cli.Main(cli.Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version, Inside: inside,
 	}))
+}
+
+// softLimit is what the collector keeps the heap below if it can, in bytes. A build's own data is far smaller; without the
+// limit garbage may take as much again.
+const softLimit = 64 << 20
+
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softLimit)
+	}
 }
