@@ -103,6 +103,8 @@ type builder struct {
 	cleanups []func() error
 	// spare are snapshots that steps without a change have left.
 	spare []store.Snapshot
+	// stubs is opened by the first RUN step; see stubDir.
+	stubs *os.File
 	// mapped is set once it is known that RUN steps can have a user namespace of their own.
 	mapped bool
 	ran    int

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -213,8 +214,34 @@ func (b *builder) rootfs(t *target) (executor.Rootfs, func() error, error) {
 	if err != nil {
 		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
 	}
+	stubs, err := b.stubDir()
+	if err != nil {
+		return executor.Rootfs{}, nil, errors.Join(err, upper.Close(), workDir.Close())
+	}
 	return executor.Rootfs{
-		Lower: lower, Upper: upper, Work: workDir,
+		Lower: lower, Upper: upper, Work: workDir, Stubs: stubs,
 		UserXattr: b.store.OverlayXattr() == "user.overlay.", Volatile: b.store.Volatile(),
 	}, func() error { return errors.Join(upper.Close(), workDir.Close()) }, nil
+}
+
+// stubDir is where the executor keeps the mount points that images lack, one for all steps of the build.
+func (b *builder) stubDir() (*os.File, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stubs != nil {
+		return b.stubs, nil
+	}
+	tmp, remove, err := b.store.TempDir(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(tmp, "stubs")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	if b.stubs, err = openDir(path); err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	b.cleanups = append(b.cleanups, remove, b.stubs.Close)
+	return b.stubs, nil
 }

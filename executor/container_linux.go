@@ -22,6 +22,7 @@ type container struct {
 	owner  ids      // the container's root, as the caller's user namespace numbers it
 
 	room   *os.File // memory file system of ours: /dev, name resolution files, the step's files
+	umask  uint32   // of this process
 	root   *root
 	sys    *os.File // detached mounts that every step gets
 	pts    *os.File

@@ -80,15 +80,19 @@ func makeStub(parent *os.File, name string, dir bool) (*stub, error) {
 	return &stub{parent: parent, name: name, ino: st.Ino, dir: dir}, setTimes(parent, before)
 }
 
+// makeEmpty makes a file or directory with the usual mode, whatever the umask of this process is.
 func makeEmpty(dirfd int, name string, dir bool) error {
+	mode, err := uint32(0o644), error(nil)
 	if dir {
-		return unix.Mkdirat(dirfd, name, 0o755)
+		mode = 0o755
+		err = unix.Mkdirat(dirfd, name, mode)
+	} else {
+		err = unix.Mknodat(dirfd, name, unix.S_IFREG|mode, 0)
 	}
-	fd, err := unix.Openat(dirfd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return err
 	}
-	return unix.Close(fd)
+	return unix.Fchmodat(dirfd, name, mode, 0)
 }
 
 // removeStubs undoes makeStubs: it removes what is still there, still the same and still empty.

@@ -128,6 +128,25 @@ func TestEmptyImage(t *testing.T) {
 	}
 }
 
+func TestUmaskOfTheCallerDoesNotMatter(t *testing.T) {
+	b := newBox(t)
+	b.must(os.MkdirAll(b.path("upper/bin"), 0o755))
+	b.addBusybox(b.path("upper"))
+	s := b.step("/bin/sh", "-c", "stat -c %a /etc /etc/hosts /dev /dev/shm /m /f /sys/firmware; cat /etc/hostname /f; echo x > /etc/y")
+	s.Rootfs.Lower = nil
+	s.Files = []executor.File{{Path: "/f", Data: []byte("f\n")}}
+	s.Mounts = []executor.Mount{{Kind: executor.Tmpfs, Target: "/m", Mode: 0o755}}
+	old := unix.Umask(0o077)
+	out := b.output(s)
+	unix.Umask(old)
+	if out != "755\n644\n755\n1777\n755\n644\n555\ncooper\nf\n" {
+		t.Errorf("%q", out)
+	}
+	if st, err := os.Stat(b.path("upper/etc")); err != nil || st.Mode().Perm() != 0o755 {
+		t.Errorf("%v %v", st, err)
+	}
+}
+
 func TestHostileKernelDirectoriesAreRefused(t *testing.T) {
 	for _, name := range []string{"dev", "proc", "sys"} {
 		for kind, plant := range map[string]func(string) error{

@@ -167,7 +167,7 @@ func (c *container) placeBelow(a *attachment, p point) error {
 // showStub shows a mount point in a read-only directory: with an overlay of the directory and one that has the mount point.
 func (c *container) showStub(a *attachment, p point) error {
 	if a.stubs == nil {
-		name := "stubs/" + strconv.Itoa(len(c.own))
+		name := "stubs" + strconv.Itoa(len(c.own))
 		if err := c.roomDir(name, 0o755); err != nil {
 			return err
 		}

@@ -27,6 +27,14 @@ func openPlain(root *os.File, name string, flags uint64) (*os.File, error) {
 }
 
 func open2(root *os.File, name string, flags, resolve uint64) (*os.File, error) {
+	fd, err := open2FD(root, name, flags, resolve)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func open2FD(root *os.File, name string, flags, resolve uint64) (int, error) {
 	if name == "" || name == "/" {
 		name = "."
 	}
@@ -34,11 +42,11 @@ func open2(root *os.File, name string, flags, resolve uint64) (*os.File, error) 
 	for {
 		fd, err := unix.Openat2(int(root.Fd()), name, &how)
 		if err == nil {
-			return os.NewFile(uintptr(fd), name), nil
+			return fd, nil
 		}
 		// EAGAIN: something was renamed somewhere while ".." was being walked.
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			return nil, &os.PathError{Op: "open", Path: "/" + strings.TrimPrefix(name, "/"), Err: err}
+			return -1, &os.PathError{Op: "open", Path: "/" + strings.TrimPrefix(name, "/"), Err: err}
 		}
 	}
 }
@@ -103,20 +111,20 @@ func modeOf(root *os.File, name string) (uint32, error) {
 
 // readElement gives the mode of what name is, and if that is a symbolic link its target.
 func readElement(root *os.File, name string) (target string, mode uint32, err error) {
-	f, err := openPlain(root, name, unix.O_PATH)
+	fd, err := open2FD(root, name, unix.O_PATH|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
 	if err != nil {
 		return "", 0, err
 	}
-	defer f.Close()
+	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	if err := unix.Fstat(fd, &st); err != nil {
 		return "", 0, fmt.Errorf("stat /%s: %w", name, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return "", st.Mode, nil
 	}
 	buf := make([]byte, maxPath+1)
-	n, err := unix.Readlinkat(int(f.Fd()), "", buf)
+	n, err := unix.Readlinkat(fd, "", buf)
 	if err != nil {
 		return "", 0, fmt.Errorf("read link /%s: %w", name, err)
 	}

@@ -72,14 +72,23 @@ func (s *script) settle(h handles) {
 	count := rawproc.Pin(&s.Program, new(uint64))
 	s.call("wait for the parent", 0, unix.SYS_READ, uintptr(h.begin), count, 8)
 	s.call("start a session", 0, unix.SYS_SETSID)
-	const sigset = 8
-	standard := s.Bytes(make([]byte, 64)) // struct sigaction, all default
-	for sig := uintptr(1); sig <= 64; sig++ {
-		if sig != uintptr(unix.SIGKILL) && sig != uintptr(unix.SIGSTOP) {
-			s.call("reset signals", 0, unix.SYS_RT_SIGACTION, sig, standard, 0, sigset)
-		}
+	action := s.Bytes(make([]byte, 64)) // struct sigaction, all default
+	for _, sig := range ignorable() {
+		s.call("reset signals", 0, unix.SYS_RT_SIGACTION, uintptr(sig), action, 0, 8)
 	}
-	s.call("make mounts private", 0, unix.SYS_MOUNT, 0, s.String("/"), 0, unix.MS_REC|unix.MS_PRIVATE)
+	// Read-only, so is what is cloned from here: device nodes, whose owner and mode are not the step's to change. That stops nobody
+	// from writing to the device.
+	private := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE})
+	s.call("make mounts private", 0, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/"), unix.AT_RECURSIVE, private, unsafe.Sizeof(unix.MountAttr{}))
+}
+
+// ignorable are the signals that this process may have been started with ignored, or may ignore: for all others the Go runtime installs
+// handlers, which the child has lost.
+func ignorable() []unix.Signal {
+	return []unix.Signal{
+		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN,
+		unix.SIGTTOU, unix.SIGUSR1, unix.SIGUSR2,
+	}
 }
 
 func (s *script) dieWithParent() {
@@ -147,12 +156,8 @@ func (s *script) attachAll() {
 	}
 }
 
-// attachDevice shows one of the caller's device nodes at target. That the mount is read-only stops nobody from writing to the device, but
-// a step from changing the owner and mode of the caller's node.
-func (s *script) attachDevice(name, target string) {
-	s.attachClone(atFDCWD, "/dev/"+name, target)
-	s.readOnly(target)
-}
+// attachDevice shows one of the caller's device nodes at target.
+func (s *script) attachDevice(name, target string) { s.attachClone(atFDCWD, "/dev/"+name, target) }
 
 func (s *script) attachOne(room uintptr, a attachment) {
 	if a.mount != nil {
@@ -197,10 +202,16 @@ func (s *script) maskProc() {
 			s.attachDevice("null", name)
 		}
 	}
+	masked := ""
 	for _, name := range maskedDirs() {
-		if exists(name) {
+		switch {
+		case !exists(name):
+		case masked == "":
 			s.attachClone(s.c.room.Fd(), "empty", name)
 			s.readOnly(name)
+			masked = name
+		default: // a clone is as read-only as what it is cloned from
+			s.attachClone(s.c.root.dir.Fd(), masked, name)
 		}
 	}
 	for _, name := range readOnlyPaths() {
@@ -266,9 +277,9 @@ func (s *script) becomeUser() {
 	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 	rawproc.Pin(&s.Program, &filter[0])
 	s.call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)
-	for bit := uintptr(0); bit < 64; bit++ {
-		if defaultCaps&(1<<bit) == 0 {
-			s.call("drop capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, bit)
+	for c := range uintptr(lastCap() + 1) {
+		if defaultCaps&(1<<c) == 0 {
+			s.call("drop capabilities", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
 		}
 	}
 	s.call("drop ambient capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
@@ -322,6 +333,18 @@ func (c *container) canSetGroups() bool {
 	}
 	b, err := os.ReadFile("/proc/self/setgroups")
 	return err != nil || strings.TrimSpace(string(b)) != "deny"
+}
+
+// lastCap is the highest capability that the kernel knows.
+func lastCap() int {
+	last := unix.CAP_LAST_CAP
+	for last < 63 {
+		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(last+1), 0, 0, 0); err != nil {
+			break
+		}
+		last++
+	}
+	return last
 }
 
 // permitted is what the caller has to give of the first 32 capabilities. The root of a new user namespace has them all.

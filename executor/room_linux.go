@@ -20,7 +20,7 @@ const (
 	ttyGroup        = 5 // the group that terminals belong to, everywhere
 )
 
-// furnish makes the memory file system that holds the small things a step needs: "dev", "etc", "files", "empty", "stubs".
+// furnish makes the memory file system that holds the small things a step needs: "dev", "etc", "empty", and what is put there later.
 func (c *container) furnish() error {
 	size := c.step.ShmSize
 	if size <= 0 {
@@ -36,11 +36,11 @@ func (c *container) furnish() error {
 		return err
 	}
 	c.room = room
-	for _, d := range []struct {
-		name string
-		mode uint32
-	}{{"dev", 0o755}, {"etc", 0o755}, {"files", 0o755}, {"empty", 0o555}, {"stubs", 0o755}} {
-		if err := c.roomDir(d.name, d.mode); err != nil {
+	if err := c.learnUmask("empty"); err != nil {
+		return err
+	}
+	for name, mode := range map[string]uint32{"empty": 0o555, "dev": 0o755, "etc": 0o755} {
+		if err := c.roomDir(name, mode); err != nil {
 			return err
 		}
 	}
@@ -63,8 +63,8 @@ func (c *container) makeDev() error {
 		}
 	}
 	for _, name := range deviceNodes() {
-		if err := c.roomFile("dev/"+name, nil, 0o666); err != nil {
-			return err
+		if err := unix.Mknodat(int(c.room.Fd()), "dev/"+name, unix.S_IFREG, 0); err != nil {
+			return fmt.Errorf("make /dev/%s: %w", name, err)
 		}
 	}
 	for name, target := range map[string]string{
@@ -144,6 +144,20 @@ func hostsFile(hostname string, add []string) ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
+// learnUmask finds out what is taken from the mode of what this process makes; asking for it would mean setting it.
+func (c *container) learnUmask(probe string) error {
+	var st unix.Stat_t
+	fd := int(c.room.Fd())
+	if err := unix.Mkdirat(fd, probe, 0o777); err != nil {
+		return fmt.Errorf("make %s for the step: %w", probe, err)
+	}
+	if err := unix.Fstatat(fd, probe, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("look at %s for the step: %w", probe, err)
+	}
+	c.umask = 0o777 &^ st.Mode
+	return unix.Unlinkat(fd, probe, unix.AT_REMOVEDIR)
+}
+
 func (c *container) roomDir(name string, mode uint32) error {
 	if err := unix.Mkdirat(int(c.room.Fd()), name, mode); err != nil {
 		return fmt.Errorf("make %s for the step: %w", name, err)
@@ -177,6 +191,9 @@ func (c *container) give(name string, mode uint32) error {
 			return fmt.Errorf("give %s to the step: %w", name, err)
 		}
 	}
+	if mode&(c.umask|0o7000) == 0 {
+		return nil
+	}
 	if err := unix.Fchmodat(int(c.room.Fd()), name, mode, 0); err != nil {
 		return fmt.Errorf("set mode of %s for the step: %w", name, err)
 	}
@@ -203,7 +220,7 @@ func (c *container) addFiles() error {
 			}
 			continue
 		}
-		name := "files/" + strconv.Itoa(i)
+		name := "file" + strconv.Itoa(i)
 		if err := c.roomFile(name, f.Data, mode); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -255,6 +256,8 @@ func TestUnmappedUserIsAnError(t *testing.T) {
 
 func TestStartOfTheStepIsClean(t *testing.T) {
 	b := newBox(t)
+	signal.Ignore(unix.SIGPIPE, unix.SIGUSR1, unix.SIGINT)
+	defer signal.Reset()
 	out := b.output(b.sh(`umask; cat; ls /proc/self/fd | wc -l; cut -d' ' -f5-7 /proc/self/stat; tty; grep -E '^Sig(Blk|Ign)' /proc/self/status; echo $$`))
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	// ls itself has the directory open; process group and session are the step's own, there is no terminal.

@@ -49,7 +49,7 @@ RUN mkfifo /tree/fifo && echo h >/tree/hard1 && ln /tree/hard1 /tree/hard2 && ln
 RUN mv /tree/a/b /tree/moved && echo appended >>/tree/moved/2
 RUN chmod 700 /tree && chmod 755 /
 RUN true
-RUN touch /tree/temp && rm /tree/temp
+RUN touch /tree/temp && rm /tree/temp && echo kept >/tree/kept
 WORKDIR /made/by/workdir
 COPY --chown=33:33 etc /copied
 COPY --from=base /tree /again

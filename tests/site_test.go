@@ -68,9 +68,8 @@ netns = "none"
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 [engine]
 cgroup_manager = "cgroupfs"
-events_logger = "none"
+events_logger = "file"
 runtime = "runc"
-static_dir = "%[1]s/libpod"
 tmp_dir = "%[1]s/run/libpod"
 volume_path = "%[1]s/volumes"
 `, s.dir)
@@ -78,11 +77,17 @@ volume_path = "%[1]s/volumes"
 	s.env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + s.path("home"), "USER=" + s.mode.User,
 		"TMPDIR=" + s.path("tmp"), "XDG_RUNTIME_DIR=" + s.path("run"), "CONTAINERS_CONF=" + s.path("containers.conf"),
-		"CONTAINERS_STORAGE_CONF=" + s.path("storage.conf"), siteMark + "=" + s.dir,
+		siteMark + "=" + s.dir,
+	}
+	conf := s.path("home/.config/containers/storage.conf")
+	if s.mode.root() {
+		// Only ordinary users have one of their own.
+		s.env = append(s.env, "CONTAINERS_STORAGE_CONF="+conf)
 	}
 	return errors.Join(
+		os.MkdirAll(filepath.Dir(conf), 0o755),
 		os.WriteFile(s.path("containers.conf"), []byte(containers), 0o644),
-		os.WriteFile(s.path("storage.conf"), []byte(storage), 0o644),
+		os.WriteFile(conf, []byte(storage), 0o644),
 	)
 }
 

@@ -12,9 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spawn clones. The child runs the list of calls that begins at first and ends before end; the caller gets the child's process
-// ID or a negative errno.
-func spawn(flags uintptr, pidfd *int32, first *rawOp, end uintptr, res *result) int
+// spawn makes the call, clone or clone3. The child runs the list of calls that begins at first and ends before end; the caller gets
+// the child's process ID or a negative errno.
+func spawn(call *cloneCall, first *rawOp, end uintptr, res *result) int
+
+// cloneCall is a system call and its arguments; spawn_linux_*.s knows its layout.
+type cloneCall struct {
+	trap uintptr
+	args [5]uintptr
+}
 
 // Child is a started program.
 type Child struct {
@@ -31,10 +37,7 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	p.assemble()
 	res := &result{running: 1}
-	var pidfd int32 = -1
-	flags |= unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CHILD_CLEARTID | uintptr(unix.SIGCHLD)
 
 	// The child has no stack of its own, so it must never run a signal handler.
 	runtime.LockOSThread()
@@ -46,8 +49,7 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
 		return nil, fmt.Errorf("block signals: %w", err)
 	}
-	end := uintptr(unsafe.Pointer(&p.raw[0])) + uintptr(len(p.raw))*unsafe.Sizeof(rawOp{})
-	pid := spawn(flags, &pidfd, &p.raw[0], end, res)
+	pid, pidfd := p.spawn(flags, res)
 	err := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
 	if pid < 0 {
 		return nil, fmt.Errorf("clone: %w", unix.Errno(-pid))
@@ -59,6 +61,43 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 		return nil, fmt.Errorf("restore signal mask: %w", err)
 	}
 	return c, nil
+}
+
+// spawn clones with clone3, which can reset signal handlers for us. Where that is missing (before Linux 5.5, or filtered) the child
+// resets them one by one.
+func (p *Program) spawn(flags uintptr, res *result) (pid int, pidfd int32) {
+	fd := new(int32)
+	flags |= unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CHILD_CLEARTID
+	pidfdAt := Pin(p, fd)
+	args := &cloneArgs{
+		flags: uint64(flags) | unix.CLONE_CLEAR_SIGHAND, pidfd: uint64(pidfdAt), exitSignal: uint64(unix.SIGCHLD),
+		childTID: uint64(Pin(p, &res.running)),
+	}
+	pid = -int(unix.ENOSYS)
+	if !p.old {
+		first, end := p.assemble(nil)
+		pid = spawn(&cloneCall{trap: unix.SYS_CLONE3, args: [5]uintptr{Pin(p, args), unsafe.Sizeof(*args)}}, first, end, res)
+	}
+	switch unix.Errno(-pid) {
+	case unix.ENOSYS, unix.EINVAL, unix.E2BIG:
+		pid = p.spawnOld(flags, pidfdAt, res)
+	}
+	return pid, *fd
+}
+
+// spawnOld clones with clone.
+func (p *Program) spawnOld(flags, pidfdAt uintptr, res *result) int {
+	first, end := p.assemble(p.resetSignals())
+	call := &cloneCall{trap: unix.SYS_CLONE, args: [5]uintptr{flags | uintptr(unix.SIGCHLD), 0, pidfdAt, uintptr(unsafe.Pointer(&res.running))}}
+	if runtime.GOARCH == "arm64" { // thread-local storage, then the word to clear; elsewhere the other way round
+		call.args[3], call.args[4] = call.args[4], call.args[3]
+	}
+	return spawn(call, first, end, res)
+}
+
+// cloneArgs is struct clone_args of Linux 5.5 and later.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
 // WaitExec waits until the child has executed a program or has ended, and returns the *Failure that it met, if any. A child that

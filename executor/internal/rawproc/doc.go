@@ -7,5 +7,6 @@
 // too, simply go on. The child's result is written to the shared memory, and the kernel clears a word there (CLONE_CHILD_CLEARTID)
 // when the child executes a program or ends: no descriptor has to survive in the child to learn that.
 //
-// All signals are blocked in the child until its program unblocks them.
+// All signals are blocked in the child until its program unblocks them, and have no handlers; those that the caller ignores are still
+// ignored.
 package rawproc

@@ -57,6 +57,7 @@ type Program struct {
 	feeds []feed
 	keep  []any
 	err   error
+	old   bool // use clone, not clone3
 
 	raw     []rawOp
 	results []uintptr
@@ -123,8 +124,10 @@ func Pin[T any](p *Program, v *T) uintptr {
 // Result is what the call with this index returned (a negative errno if it failed), valid when the child is done with it.
 func (p *Program) Result(i int) int { return int(p.results[i]) }
 
-func (p *Program) assemble() {
-	p.raw = make([]rawOp, len(p.ops))
+// assemble gives the calls in the form that the child reads, and where they end. Those of before come first.
+func (p *Program) assemble(before []rawOp) (first *rawOp, end uintptr) {
+	all := append(before, make([]rawOp, len(p.ops))...)
+	p.raw = all[len(before):]
 	p.results = make([]uintptr, len(p.ops))
 	for i, op := range p.ops {
 		p.raw[i] = rawOp{trap: op.Trap, args: op.Args, ignore: op.Ignore, out: &p.results[i]}
@@ -135,6 +138,20 @@ func (p *Program) assemble() {
 	for _, f := range p.feeds {
 		p.raw[f.from].out = &p.raw[f.to].args[f.arg]
 	}
+	return &all[0], uintptr(unsafe.Pointer(&all[0])) + uintptr(len(all))*unsafe.Sizeof(rawOp{})
+}
+
+// resetSignals gives the calls that make the action for each signal the default one.
+func (p *Program) resetSignals() []rawOp {
+	action := p.Bytes(make([]byte, 64)) // struct sigaction
+	ignored := new(uintptr)
+	var ops []rawOp
+	for sig := uintptr(1); sig <= 64; sig++ {
+		if sig != uintptr(unix.SIGKILL) && sig != uintptr(unix.SIGSTOP) {
+			ops = append(ops, rawOp{trap: unix.SYS_RT_SIGACTION, args: [6]uintptr{sig, action, 0, 8}, out: ignored, ignore: IgnoreAll})
+		}
+	}
+	return ops
 }
 
 // Failure says which call of a program failed.

@@ -97,6 +97,31 @@ func TestResultFeedsLaterCall(t *testing.T) {
 	}
 }
 
+func TestSignalActionsAreDefault(t *testing.T) {
+	for name, use := range map[string]func(*rawproc.Program){"clone3": func(*rawproc.Program) {}, "clone": (*rawproc.Program).UseClone} {
+		t.Run(name, func(t *testing.T) {
+			var p rawproc.Program
+			use(&p)
+			var actions [65][8]uint64
+			for sig := 1; sig <= 64; sig++ {
+				p.Add(rawproc.Op{Doing: "ask", Trap: unix.SYS_RT_SIGACTION, Args: [6]uintptr{uintptr(sig), 0, rawproc.Pin(&p, &actions[sig]), 8}})
+			}
+			c, err := p.Start(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := c.Reap(); err != nil {
+				t.Fatal(err)
+			}
+			for sig := range actions {
+				if handler := actions[sig][0]; handler > 1 || name == "clone" && handler != 0 {
+					t.Errorf("signal %d has handler %#x", sig, handler)
+				}
+			}
+		})
+	}
+}
+
 func TestNULInStringIsRefused(t *testing.T) {
 	var p rawproc.Program
 	p.Strings([]string{"a\x00b"})

@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// Layout of rawOp and result, see program_linux.go.
+// Layout of rawOp and result, see program_linux.go, and of cloneCall, see child_linux.go.
 #define OP_TRAP 0
 #define OP_ARG0 8
 #define OP_ARG1 16
@@ -14,26 +14,32 @@
 #define OP_SIZE 80
 #define RES_FAILED 0
 #define RES_ERRNO 8
-#define RES_RUNNING 16
+#define CALL_TRAP 0
+#define CALL_ARG0 8
+#define CALL_ARG1 16
+#define CALL_ARG2 24
+#define CALL_ARG3 32
+#define CALL_ARG4 40
 
-#define SYS_clone 56
 #define SYS_exit_group 231
 
-// func spawn(flags uintptr, pidfd *int32, first *rawOp, end uintptr, res *result) int
-TEXT ·spawn(SB), NOSPLIT, $0-48
-	MOVQ flags+0(FP), DI
-	MOVQ pidfd+8(FP), DX
-	MOVQ first+16(FP), R12
-	MOVQ end+24(FP), R13
-	MOVQ res+32(FP), BX
-	MOVQ $0, SI                   // the caller's stack pointer, which the child never uses
-	LEAQ RES_RUNNING(BX), R10     // cleared at exec or exit
-	MOVQ $0, R8
-	MOVQ $SYS_clone, AX
+// func spawn(call *cloneCall, first *rawOp, end uintptr, res *result) int
+TEXT ·spawn(SB), NOSPLIT, $0-40
+	MOVQ call+0(FP), AX
+	MOVQ first+8(FP), R12
+	MOVQ end+16(FP), R13
+	MOVQ res+24(FP), BX
+	// No stack is given: the child keeps the caller's stack pointer, and never uses it.
+	MOVQ CALL_ARG0(AX), DI
+	MOVQ CALL_ARG1(AX), SI
+	MOVQ CALL_ARG2(AX), DX
+	MOVQ CALL_ARG3(AX), R10
+	MOVQ CALL_ARG4(AX), R8
+	MOVQ CALL_TRAP(AX), AX
 	SYSCALL
 	TESTQ AX, AX
 	JEQ  loop
-	MOVQ AX, ret+40(FP)
+	MOVQ AX, ret+32(FP)
 	RET
 
 loop:

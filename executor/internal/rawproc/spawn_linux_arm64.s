@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// Layout of rawOp and result, see program_linux.go.
+// Layout of rawOp and result, see program_linux.go, and of cloneCall, see child_linux.go.
 #define OP_TRAP 0
 #define OP_ARG0 8
 #define OP_ARG2 24
@@ -11,25 +11,27 @@
 #define OP_SIZE 80
 #define RES_FAILED 0
 #define RES_ERRNO 8
-#define RES_RUNNING 16
+#define CALL_TRAP 0
+#define CALL_ARG0 8
+#define CALL_ARG2 24
+#define CALL_ARG4 40
 
-#define SYS_clone 220
 #define SYS_exit_group 94
 
-// func spawn(flags uintptr, pidfd *int32, first *rawOp, end uintptr, res *result) int
-TEXT ·spawn(SB), NOSPLIT, $0-48
-	MOVD flags+0(FP), R0
-	MOVD pidfd+8(FP), R2
-	MOVD first+16(FP), R19
-	MOVD end+24(FP), R20
-	MOVD res+32(FP), R21
-	MOVD $0, R1                   // the caller's stack pointer, which the child never uses
-	MOVD $0, R3
-	ADD  $RES_RUNNING, R21, R4    // cleared at exec or exit
-	MOVD $SYS_clone, R8
+// func spawn(call *cloneCall, first *rawOp, end uintptr, res *result) int
+TEXT ·spawn(SB), NOSPLIT, $0-40
+	MOVD call+0(FP), R6
+	MOVD first+8(FP), R19
+	MOVD end+16(FP), R20
+	MOVD res+24(FP), R21
+	// No stack is given: the child keeps the caller's stack pointer, and never uses it.
+	MOVD CALL_TRAP(R6), R8
+	LDP  CALL_ARG0(R6), (R0, R1)
+	LDP  CALL_ARG2(R6), (R2, R3)
+	MOVD CALL_ARG4(R6), R4
 	SVC
 	CBZ  R0, loop
-	MOVD R0, ret+40(FP)
+	MOVD R0, ret+32(FP)
 	RET
 
 loop:
