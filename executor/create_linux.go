@@ -82,14 +82,13 @@ func makeStub(parent *os.File, name string, dir bool) (*stub, error) {
 
 // makeEmpty makes a file or directory with the usual mode, whatever the umask of this process is.
 func makeEmpty(dirfd int, name string, dir bool) error {
-	mode, err := uint32(0o644), error(nil)
+	mode := uint32(0o644)
+	create := func() error { return unix.Mknodat(dirfd, name, unix.S_IFREG|mode, 0) }
 	if dir {
 		mode = 0o755
-		err = unix.Mkdirat(dirfd, name, mode)
-	} else {
-		err = unix.Mknodat(dirfd, name, unix.S_IFREG|mode, 0)
+		create = func() error { return unix.Mkdirat(dirfd, name, mode) }
 	}
-	if err != nil {
+	if err := create(); err != nil {
 		return err
 	}
 	return unix.Fchmodat(dirfd, name, mode, 0)

@@ -107,7 +107,8 @@ func TestNothingIsLeftAfterManySteps(t *testing.T) {
 			t.Fatalf("%+v %v", status, err)
 		}
 	}
-	if n := count(t, "/proc/self/fd"); n > fds {
+	// The Go runtime opens one or two of its own when it likes; a leak would be hundreds.
+	if n := count(t, "/proc/self/fd"); n > fds+8 {
 		t.Errorf("%d descriptors, before %d", n, fds)
 	}
 	if n := count(t, "/proc/self/task"); n > threads+8 {

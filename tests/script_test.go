@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -110,7 +111,11 @@ func scriptRun(ts *testscript.TestScript, neg bool, args []string) {
 	if m := scriptSite(ts).mode; os.Getuid() == 0 && !m.root() {
 		args = append([]string{"setpriv", "--reuid=" + m.User, "--regid=" + strconv.Itoa(m.GID), "--clear-groups", "--"}, args...)
 	}
+	started := time.Now()
 	err := ts.Exec(args[0], args[1:]...)
+	if took := time.Since(started); took > 5*time.Second {
+		ts.Logf("it took %s", took)
+	}
 	code := scriptExit(ts)
 	*code = 0
 	if exit := new(exec.ExitError); errors.As(err, &exit) {

@@ -95,9 +95,9 @@ func (p *Program) spawnOld(flags, pidfdAt uintptr, res *result) int {
 	return spawn(call, first, end, res)
 }
 
-// cloneArgs is struct clone_args of Linux 5.5 and later.
+// cloneArgs is struct clone_args of Linux 5.7 and later; what isn't used has no name.
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+	flags, pidfd, _, _, exitSignal, _, _, _, _, _, _ uint64
 }
 
 // WaitExec waits until the child has executed a program or has ended, and returns the *Failure that it met, if any. A child that
