@@ -63,16 +63,14 @@ func openSite(m mode, dir string) (*site, error) {
 // configure keeps podman and its relatives away from the machine's own state. runc can deal with every cgroup
 // hierarchy; crun refuses the hybrid one.
 func (s *site) configure() error {
-	containers := fmt.Sprintf(`[containers]
+	containers := `[containers]
 netns = "none"
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
-tmp_dir = "%[1]s/run/libpod"
-volume_path = "%[1]s/volumes"
-`, s.dir)
+`
 	storage := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", s.store(), s.path("run/containers"))
 	s.env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + s.path("home"), "USER=" + s.mode.User,

@@ -97,7 +97,7 @@ func (p *Program) spawnOld(flags, pidfdAt uintptr, res *result) int {
 
 // cloneArgs is struct clone_args of Linux 5.7 and later; what isn't used has no name.
 type cloneArgs struct {
-	flags, pidfd, _, _, exitSignal, _, _, _, _, _, _ uint64
+	flags, pidfd, childTID, _, exitSignal, _, _, _, _, _, _ uint64
 }
 
 // WaitExec waits until the child has executed a program or has ended, and returns the *Failure that it met, if any. A child that
