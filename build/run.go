@@ -177,7 +177,7 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	defer func() { err = errors.Join(err, unmount()) }()
 	step := executor.Step{
 		Rootfs: rootfs, Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
-		Mounts: mounts, Network: c.network, Hostname: "buildkitsandbox", AddHosts: b.req.Run.AddHosts,
+		Mounts: mounts, Network: c.network, AddHosts: b.req.Run.AddHosts,
 		Mapping: c.mapping,
 		Stdout:  progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
 	}
