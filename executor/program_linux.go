@@ -88,6 +88,7 @@ func ignorable() []unix.Signal {
 	return []unix.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN,
 		unix.SIGTTOU, unix.SIGUSR1, unix.SIGUSR2,
+		32, 33, 34, // the C library's own, for which Go has no handler
 	}
 }
 
