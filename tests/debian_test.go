@@ -35,6 +35,7 @@ func TestDebianPackages(t *testing.T) {
 		t.Skip("installs packages twice")
 	}
 	needRoot(t)
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	ram := s.ram(t)
 	s.mkdir(t, "ctx")
@@ -82,17 +83,16 @@ func (s *site) ram(t *testing.T) string {
 	return dir
 }
 
-// installAsRoot unpacks the archive and does the build's installation in it, under the host name that a step has.
+// installAsRoot unpacks the archive and does the build's installation in it.
 func installAsRoot(chroot, archive string) error {
 	if err := os.Mkdir(chroot, 0o755); err != nil {
 		return err
 	}
 	script := fmt.Sprintf(`set -e
-hostname buildkitsandbox
 tar --xattrs --xattrs-include='*' --numeric-owner -xpf %[2]s -C %[1]s
 mount -t proc none %[1]s/proc; mount --rbind /dev %[1]s/dev; cp -L /etc/resolv.conf %[1]s/etc/resolv.conf
 chroot %[1]s /bin/sh -ec "$1"`, chroot, archive)
-	cmd := exec.Command("unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", script, "sh", debianInstall)
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", debianInstall)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("install as root: %w\n%s", err, tail(string(out)))
@@ -131,6 +131,9 @@ func debootstrap(dest, dir string) error {
 	return nil
 }
 
+// snakeoil is a certificate made for the host name; the name of a link to it is a hash of that.
+const snakeoil = "ssl-cert-snakeoil.pem"
+
 // compareWithRoot holds owners, modes, types, links, sizes and capabilities of an image against a directory.
 func compareWithRoot(t *testing.T, dir string, image map[string]entry) {
 	t.Helper()
@@ -141,7 +144,7 @@ func compareWithRoot(t *testing.T, dir string, image map[string]entry) {
 			return err
 		}
 		name, _ := filepath.Rel(dir, path)
-		if varies(name) {
+		if to, err := os.Readlink(path); varies(name) || (err == nil && to == snakeoil) {
 			if d.IsDir() && name != "." && name != "" {
 				return fs.SkipDir
 			}
@@ -181,7 +184,7 @@ func compareWithRoot(t *testing.T, dir string, image map[string]entry) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(image)) {
-		if _, ok := wanted[name]; !ok && name != "" && name != "." && !varies(name) && !below(name, varies) {
+		if _, ok := wanted[name]; !ok && image[name].Header.Linkname != snakeoil && name != "" && name != "." && !varies(name) && !below(name, varies) {
 			complain("%s is only in the image", name)
 		}
 	}

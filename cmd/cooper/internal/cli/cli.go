@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +67,11 @@ func Main(env Env) int {
 	return status(env, root.ExecuteContext(ctx))
 }
 
-// signalContext is cancelled by the first signal to end; the second ends the process as it would any other.
+// sameSignal is how long further signals are taken for the first one: Ctrl-C, or a signal to a whole process group, reaches
+// this process directly and once more through the one that waits for it outside the namespace.
+const sameSignal = time.Second
+
+// signalContext is cancelled by the first signal to end; a later one ends the process as it would any other.
 func signalContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -76,7 +81,7 @@ func signalContext() (context.Context, func()) {
 		if !ok {
 			return
 		}
-		signal.Stop(signals)
+		time.AfterFunc(sameSignal, func() { signal.Stop(signals) })
 		if number, ok := s.(syscall.Signal); ok {
 			cancel(interrupted{number})
 		}
