@@ -153,7 +153,9 @@ func (c commit) run(ctx context.Context) error {
 // layer makes the digests and puts the layer into the store once the one below is there.
 func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
 	r, t := c.root, c.target
-	res, err := t.snap.Read(store.ReadOptions{Context: ctx, Clamp: c.builder.req.SourceDate, ParentRoot: t.parentRoot})
+	res, err := t.snap.Read(store.ReadOptions{
+		Context: ctx, Clamp: c.builder.req.SourceDate, ParentRoot: t.parentRoot, LargeFile: c.work.largeFile,
+	})
 	if err != nil {
 		return cache.Record{}, err
 	}

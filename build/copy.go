@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/fileop"
@@ -154,11 +155,16 @@ func (in input) identity(ctx context.Context) (string, error) {
 
 // digest is the content digest of what patterns select.
 func (in input) digest(ctx context.Context, patterns []string, of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
+	return in.digestOf(ctx, source.DigestOptions{Patterns: patterns}, of)
+}
+
+// digestOf is digest with options, in which the input's own are filled in.
+func (in input) digestOf(ctx context.Context, o source.DigestOptions, of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
 	from, err := in.open(ctx)
 	if err != nil {
 		return "", err
 	}
-	o := source.DigestOptions{Root: from.dir, Patterns: patterns, Filter: from.filter, WithOwner: !in.local()}
+	o.Root, o.Filter, o.WithOwner = from.dir, from.filter, !in.local()
 	if in.local() {
 		o.Cache = in.b.stats
 	}
@@ -177,16 +183,11 @@ func (b *builder) copyWork(op *plan.Copy, done func(*plan.Step) *root) work {
 		}
 		return k
 	}
-	content := sync.OnceValues(func() (string, error) {
-		if len(op.Sources) == 0 {
-			return "", nil
-		}
-		return in.digest(context.Background(), op.Sources, source.Digest)
-	})
+	content := &copyDigest{in: in, patterns: op.Sources, whole: op.Add}
 	w := work{
 		shape: shape().Key(),
 		content: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
-			d, err := content()
+			d, err := content.get()
 			return shape().Add("below", string(below)).Add("content", d).Key(), err
 		},
 	}
@@ -199,38 +200,41 @@ func (b *builder) copyWork(op *plan.Copy, done func(*plan.Step) *root) work {
 			return shape().Add("below", string(below)).Add("stage", id).Key(), err
 		}
 	}
-	w.exec = func(ctx context.Context, t *target) error { return b.copyFiles(ctx, t, op, in) }
 	if in.local() && len(op.Sources) > 0 {
-		b.watch(&w, in, op.Sources, content)
+		w.exec = func(ctx context.Context, t *target) error { return b.copyFiles(ctx, t, op, in, content.copied) }
+		w.largeFile = content.read
+		b.watch(&w, content)
+	} else {
+		w.exec = func(ctx context.Context, t *target) error { return b.copyFiles(ctx, t, op, in, nil) }
 	}
 	return w
 }
 
-// watch makes sure that the content that goes into the key is the content the step saw: both are read at the same time,
-// so the files must be the same ones, unchanged, before and after.
-func (b *builder) watch(w *work, in input, patterns []string, content func() (string, error)) {
+// watch makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
+// unchanged, before and after.
+func (b *builder) watch(w *work, content *copyDigest) {
 	exec := w.exec
 	var before string
 	w.exec = func(ctx context.Context, t *target) (err error) {
-		if before, err = in.digest(ctx, patterns, source.Fingerprint); err != nil {
+		if before, err = content.in.digest(ctx, content.patterns, source.Fingerprint); err != nil {
 			return err
 		}
 		hashed := make(chan struct{})
 		go func() {
 			defer close(hashed)
-			_, _ = content() // its error comes again where the key is made
+			content.begin()
 		}()
 		err = exec(ctx, t)
 		<-hashed
 		return err
 	}
 	w.stable = func(ctx context.Context) (bool, error) {
-		after, err := in.digest(ctx, patterns, source.Fingerprint)
+		after, err := content.in.digest(ctx, content.patterns, source.Fingerprint)
 		return after == before, err
 	}
 }
 
-func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in input) (err error) {
+func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in input, largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
 	view, release, err := b.viewBelow(ctx, t)
 	if err != nil {
 		return err
@@ -239,6 +243,7 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 	o := fileop.CopyOptions{
 		Sources: op.Sources, KeepOwner: !in.local(), UnpackArchives: op.Add, Chmod: op.Chmod,
 		View: view, Layer: t.snap.Dir(), Dest: op.Dest, OverlayXattr: b.store.OverlayXattr(),
+		LargeCopied: largeCopied,
 	}
 	for _, f := range op.Files {
 		o.Files = append(o.Files, fileop.InlineFile{Path: f.Path, Mode: f.Mode, Data: f.Data})

@@ -27,6 +27,8 @@ type work struct {
 	exec func(ctx context.Context, t *target) error
 	// stable tells whether the inputs stayed as they were while the step was done; nil: they can't change.
 	stable func(ctx context.Context) (bool, error)
+	// largeFile, if not nil, is told the digests of the large files in the layer; see layer.Options.
+	largeFile func(name string, sum [32]byte)
 }
 
 // target is where a step writes to, and what it sees below.

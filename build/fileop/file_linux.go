@@ -3,10 +3,12 @@ package fileop
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 // errVanished says that a name that was listed is no longer there.
@@ -132,8 +134,12 @@ func (c *copier) copyOpen(d *dir, name string, src int, st *unix.Stat_t) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	n, err := c.content(dst, src, st)
 	c.bytes.Add(n)
+	if err == nil && n == st.Size && n >= layer.LargeFileSize && c.o.LargeCopied != nil {
+		c.o.LargeCopied(d.child(name), st, began)
+	}
 	if err == nil {
 		err = c.applyFile(d, dst, a)
 	}

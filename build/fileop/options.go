@@ -3,6 +3,7 @@ package fileop
 import (
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,6 +73,9 @@ type CopyOptions struct {
 	Dest string
 	// OverlayXattr is the prefix of overlayfs's attributes in Layer, "user.overlay." or "trusted.overlay.".
 	OverlayXattr string
+	// LargeCopied is told of each regular file of layer.LargeFileSize or more that was copied: its path in the layer, relative,
+	// what it was when it was opened, and when that was. Nil: nobody is. Calls are made by several goroutines.
+	LargeCopied func(path string, st *unix.Stat_t, began time.Time)
 	// Workers limits how many files are copied at the same time; 0 means one for each CPU, but 2 to 8.
 	Workers int
 }

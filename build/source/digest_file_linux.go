@@ -12,14 +12,12 @@ const readSize = 256 << 10
 
 // file digests a regular file's content, or takes the digest from the cache.
 func (d *digester) file(out *hashEntry, e Entry) error {
-	if d.options.Cache != nil {
+	if d.options.Cache != nil || d.options.SkipFrom > 0 {
 		st, err := LstatAt(e.Dir, e.Name)
 		if err != nil {
 			return err
 		}
-		if sum, ok := d.options.Cache.lookup(&st); ok && st.Mode&unix.S_IFMT == unix.S_IFREG {
-			d.attributes(out, &st)
-			out.sum = sum
+		if done := d.unread(out, &st); done {
 			return nil
 		}
 	}
@@ -31,7 +29,13 @@ func (d *digester) file(out *hashEntry, e Entry) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	d.attributes(out, &st)
-	if out.sum, err = d.content(fd, st.Size); err != nil || d.options.Cache == nil {
+	known, isKnown := d.options.Known.lookup(&st)
+	if isKnown {
+		began, out.sum = known.began, known.sum
+	} else if out.sum, err = d.data(fd, st.Size); err != nil {
+		return err
+	}
+	if out.sum, err = d.withXattrs(fd, out.sum); err != nil || d.options.Cache == nil {
 		return err
 	}
 	if err := unix.Fstat(fd, &after); err != nil {
@@ -43,15 +47,31 @@ func (d *digester) file(out *hashEntry, e Entry) error {
 	return nil
 }
 
+// unread deals with a file without opening it, and reports whether it could.
+func (d *digester) unread(out *hashEntry, st *unix.Stat_t) bool {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false
+	}
+	if sum, ok := d.options.Cache.lookup(st); ok {
+		d.attributes(out, st)
+		out.sum = sum
+		return true
+	}
+	if _, known := d.options.Known.lookup(st); known || d.options.SkipFrom == 0 || st.Size < d.options.SkipFrom {
+		return false
+	}
+	d.skipped.Store(true)
+	return true
+}
+
 // hashState is what it takes to digest a file, kept for the next one.
 type hashState struct {
 	hasher *blake3.Hasher
 	buf    []byte
 }
 
-// content digests what is in an open file, with its attributes if it has any. A file no larger than the buffer that gives
-// all of size isn't asked for more.
-func (d *digester) content(fd int, size int64) (hashSum, error) {
+// data digests what is in an open file. A file no larger than the buffer that gives all of size isn't asked for more.
+func (d *digester) data(fd int, size int64) (hashSum, error) {
 	state, _ := d.states.Get().(*hashState)
 	if state == nil {
 		state = &hashState{hasher: blake3.New(), buf: make([]byte, readSize)}
@@ -66,10 +86,13 @@ func (d *digester) content(fd int, size int64) (hashSum, error) {
 		_, _ = state.hasher.Write(state.buf[:n])
 		total += int64(n)
 		if n == 0 || total == size && size < readSize {
-			break
+			return sumOf(state.hasher), nil
 		}
 	}
-	sum := sumOf(state.hasher)
+}
+
+// withXattrs is the digest of an open file's data together with its attributes, if it has any.
+func (d *digester) withXattrs(fd int, sum hashSum) (hashSum, error) {
 	xattrs, err := Xattrs(fd, d.options.WithOwner)
 	if err != nil || len(xattrs) == 0 {
 		return sum, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/zeebo/blake3"
@@ -28,6 +29,11 @@ type DigestOptions struct {
 	// Cache remembers the digests of files; nil reads every file. It isn't used together with WithOwner, nor is it of use
 	// for an overlay mount, whose device number is a new one each time.
 	Cache *StatCache
+	// Known holds digests that need not be made by reading the file; nil: none.
+	Known *Known
+	// SkipFrom is the size in bytes from which on a regular file that is in neither Cache nor Known is not read; Digest then
+	// digests everything else, so that Cache has it, and returns ErrSkipped. 0: every file is read.
+	SkipFrom int64
 	// Workers limits concurrency; 0 means one for each CPU, but 2 to 8.
 	Workers int
 }
@@ -61,6 +67,9 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 			entry.name = fmt.Sprintf("%08x/%s", n, entry.name)
 			top.entries = append(top.entries, *entry)
 		}
+	}
+	if d.skipped.Load() {
+		return "", ErrSkipped
 	}
 	sum := top.sum()
 	return digest.Digest("blake3:" + hex.EncodeToString(sum[:])), nil
@@ -140,6 +149,7 @@ func sumOf(h *blake3.Hasher) (sum hashSum) {
 type digester struct {
 	options DigestOptions
 	states  sync.Pool
+	skipped atomic.Bool
 }
 
 var _ Visitor[*dirHash] = (*digester)(nil)

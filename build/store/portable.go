@@ -28,6 +28,8 @@ type ReadOptions struct {
 	Clamp *time.Time
 	// ParentRoot are the attributes of the root directory below.
 	ParentRoot *layer.RootAttr
+	// LargeFile is as in layer.Options.
+	LargeFile func(name string, sum [32]byte)
 }
 
 // mounted is the portable snapshot: a writable layer of any driver, mounted by the driver, whose changes are found by
@@ -102,6 +104,7 @@ func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
 	}
 	return layer.ReadChanges(o.Context, m.dir, changed, deleted, layer.Options{
 		OverlayXattr: m.store.OverlayXattr(), Tar: m.tar, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
+		LargeFile: o.LargeFile,
 	})
 }
 

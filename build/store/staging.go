@@ -92,6 +92,7 @@ func (st *staged) Read(o ReadOptions) (layer.Result, error) {
 	}
 	res, err := layer.Read(o.Context, st.out.Target, layer.Options{
 		OverlayXattr: st.store.OverlayXattr(), TarSplit: split, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
+		LargeFile: o.LargeFile,
 	})
 	if err != nil || res.Empty {
 		return res, errors.Join(err, split.Close())

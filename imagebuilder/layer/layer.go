@@ -35,6 +35,10 @@ type Options struct {
 	// Tar receives the bytes of the tar stream; nil: none. Writes come one after the other but from another goroutine, and one
 	// that blocks keeps Read from returning even when ctx is cancelled.
 	Tar io.Writer
+	// LargeFile is told the BLAKE3 digest of the data of each file of LargeFileSize or more, once for files with several names;
+	// nil: nobody is. The name is relative, without "./". Calls come one after the other but from another goroutine, and none
+	// after Read has returned.
+	LargeFile func(name string, sum [32]byte)
 	// Owners translates the owner found on disk to container IDs; nil: they are the same. Its error is returned with the path.
 	Owners func(uid, gid uint32) (containerUID, containerGID uint32, err error)
 	// Clamp replaces later modification times (SOURCE_DATE_EPOCH), in whole seconds; nil: times stay as they are.

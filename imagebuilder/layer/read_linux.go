@@ -46,7 +46,7 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 		return Result{}, err
 	}
 	defer d.close()
-	diffID, content := newDiffIDSink(), newContentSink(o.TarSplit)
+	diffID, content := newDiffIDSink(), newContentSink(o.TarSplit, o.LargeFile)
 	sinks := []sink{diffID, content}
 	if o.Tar != nil {
 		sinks = append(sinks, &tarSink{w: o.Tar})

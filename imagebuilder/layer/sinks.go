@@ -50,9 +50,12 @@ func (s *tarSink) finish() error { return nil }
 
 const (
 	// contentDomain separates content digests from all other uses of the hash, and from those of other versions of the encoding.
-	contentDomain = "cooper layer content 1\x00"
+	contentDomain = "cooper layer content 2\x00"
 	// contentPiece is how much data is hashed at a time: small enough to be still in the nearest cache for the second hash.
 	contentPiece = 32 << 10
+	// LargeFileSize is the size in bytes from which on a file's data has a digest of its own, which stands for the data in the
+	// content digest and is told to Options.LargeFile.
+	LargeFileSize = 1 << 20
 )
 
 // contentSink hashes what entries hold, and describes the stream as tar-split if split isn't nil.
@@ -63,12 +66,15 @@ type contentSink struct {
 	crc   uint64
 	name  []byte // of the current entry
 	size  int64  // of the current entry
+	// large digests the data of the current entry, if that is large; largeFile, if not nil, is told the digest.
+	large     *blake3.Hasher
+	largeFile func(name string, sum [32]byte)
 }
 
 var _ sink = (*contentSink)(nil)
 
-func newContentSink(tarSplit io.Writer) *contentSink {
-	s := &contentSink{hash: blake3.New()}
+func newContentSink(tarSplit io.Writer, largeFile func(name string, sum [32]byte)) *contentSink {
+	s := &contentSink{hash: blake3.New(), large: blake3.New(), largeFile: largeFile}
 	_, _ = s.hash.WriteString(contentDomain) // a hash never fails
 	if tarSplit != nil {
 		s.split = &splitWriter{w: bufio.NewWriterSize(tarSplit, 64<<10)}
@@ -103,10 +109,10 @@ func (s *contentSink) consume(c *chunk) error {
 func (s *contentSink) entry(canonical []byte, o op) error {
 	_, _ = s.hash.Write(canonical)
 	s.left, s.size, s.crc = o.size, o.size, 0
+	s.name = append(s.name[:0], canonical[4:4+o.name]...)
 	if s.split == nil {
 		return nil
 	}
-	s.name = append(s.name[:0], canonical[4:4+o.name]...)
 	if err := s.split.segment(); err != nil {
 		return err
 	}
@@ -118,18 +124,39 @@ func (s *contentSink) entry(canonical []byte, o op) error {
 
 func (s *contentSink) data(p []byte) error {
 	s.left -= int64(len(p))
+	into := s.hash
+	if s.size >= LargeFileSize {
+		into = s.large
+	}
 	for len(p) > 0 {
 		piece := p[:min(len(p), contentPiece)]
 		p = p[len(piece):]
 		if s.split != nil {
 			s.crc = crcISO(s.crc, piece)
 		}
-		_, _ = s.hash.Write(piece)
+		_, _ = into.Write(piece)
 	}
-	if s.left > 0 || s.split == nil {
+	if s.left > 0 {
+		return nil
+	}
+	if into == s.large {
+		s.endLarge()
+	}
+	if s.split == nil {
 		return nil
 	}
 	return s.split.file(s.name, s.size, s.crc)
+}
+
+// endLarge puts the digest of a large file's data in the place of the data.
+func (s *contentSink) endLarge() {
+	var sum [32]byte
+	s.large.Sum(sum[:0])
+	s.large.Reset()
+	_, _ = s.hash.Write(sum[:])
+	if s.largeFile != nil {
+		s.largeFile(string(s.name), sum)
+	}
 }
 
 func (s *contentSink) finish() error {
@@ -151,7 +178,8 @@ func (s *contentSink) digest() digest.Digest {
 }
 
 // appendCanonical appends the encoding of an entry that content digests are made of: every field but the time, strings and
-// lists preceded by their lengths, so that no two different entries look alike. The entry's data follows it in the hash.
+// lists preceded by their lengths, so that no two different entries look alike. The entry's data follows it in the hash, or
+// the digest of that if there is much of it: the size, which comes before, tells which.
 func appendCanonical(dst []byte, e *entry) []byte {
 	le := binary.LittleEndian
 	dst = le.AppendUint32(dst, uint32(len(e.name))) // first, since contentSink takes the name from here

@@ -1,0 +1,85 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// copyDigest is the content digest of what a COPY takes, made once. Large files cost most: while the step runs they are left
+// out, and their digests come from the pass over the layer, which reads the same bytes anyway.
+type copyDigest struct {
+	in       input
+	patterns []string
+	// whole has large files read beside the step, too: of archives the layer doesn't have the bytes.
+	whole bool
+	known source.Known
+
+	mu     sync.Mutex
+	done   bool
+	digest string
+	err    error
+
+	copiesMu sync.Mutex
+	copies   map[string]copiedFile
+}
+
+// copiedFile is a large file that was copied: what it was like at the time.
+type copiedFile struct {
+	stat  unix.Stat_t
+	began time.Time
+}
+
+// get is the digest.
+func (c *copyDigest) get() (string, error) {
+	return c.make(0)
+}
+
+// begin makes the digest but for what large files need.
+func (c *copyDigest) begin() {
+	skipFrom := int64(layer.LargeFileSize)
+	if c.whole {
+		skipFrom = 0
+	}
+	_, _ = c.make(skipFrom) // its error comes again in get
+}
+
+func (c *copyDigest) make(skipFrom int64) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done || len(c.patterns) == 0 {
+		return c.digest, c.err
+	}
+	// Not the step's context: the result is kept for all who ask.
+	d, err := c.in.digestOf(context.Background(), source.DigestOptions{Patterns: c.patterns, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
+	if errors.Is(err, source.ErrSkipped) {
+		return "", err
+	}
+	c.done, c.digest, c.err = true, d, err
+	return d, err
+}
+
+// copied remembers a large file until its digest is known.
+func (c *copyDigest) copied(path string, st *unix.Stat_t, began time.Time) {
+	c.copiesMu.Lock()
+	defer c.copiesMu.Unlock()
+	if c.copies == nil {
+		c.copies = map[string]copiedFile{}
+	}
+	c.copies[path] = copiedFile{*st, began}
+}
+
+// read takes the digest of a large file of the layer for that of the file it was copied from.
+func (c *copyDigest) read(name string, sum [32]byte) {
+	c.copiesMu.Lock()
+	defer c.copiesMu.Unlock()
+	if f, ok := c.copies[name]; ok {
+		c.known.Add(&f.stat, sum, f.began)
+	}
+}
