@@ -32,13 +32,14 @@ func importTable() []importRule {
 		{pkg: "cmd/cooper", mayImport: "cmd/cooper/internal/cli build userns/reexec"},
 		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/export build/progress userns userns/reexec"},
 
-		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fileop build/store build/export " +
-			"build/progress imagebuilder imagebuilder/dockerfile imagebuilder/layer executor executor/spec executor/overlay " +
-			"userns userns/reexec"},
-		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile", pure: true},
+		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fetch build/fileop build/store build/export " +
+			"build/progress imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote executor executor/spec " +
+			"executor/overlay userns userns/reexec"},
+		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/remote", pure: true},
 		{pkg: "build/solve", mayImport: "build/plan"},
 		{pkg: "build/cache", mayImport: "build/plan"},
 		{pkg: "build/source", mayImport: "imagebuilder/dockerfile"},
+		{pkg: "build/fetch", mayImport: "imagebuilder/remote"},
 		{pkg: "build/fileop", mayImport: "build/source imagebuilder/layer"},
 		{pkg: "build/store", mayImport: "imagebuilder imagebuilder/layer userns"},
 		{pkg: "build/export", mayImport: "imagebuilder imagebuilder/layer"},
@@ -47,6 +48,7 @@ func importTable() []importRule {
 		{pkg: "imagebuilder", mayImport: "imagebuilder/dockerfile", pure: true},
 		{pkg: "imagebuilder/dockerfile", pure: true},
 		{pkg: "imagebuilder/layer", mayImport: "userns"},
+		{pkg: "imagebuilder/remote", pure: true},
 
 		{pkg: "executor", mayImport: "executor/spec executor/overlay executor/internal/rawproc userns"},
 		{pkg: "executor/overlay", mayImport: "executor/internal/rawproc userns userns/reexec"},

@@ -1,0 +1,274 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Git is a reference to a git repository, and to what of it is meant. Printing one shows no credentials.
+type Git struct {
+	// Remote is the URL or USER@HOST:PATH that git understands, with the credentials that were written into it and without
+	// fragment and query.
+	Remote string
+	// Scheme is "https", "http", "git", "ssh" or "file"; "ssh" for USER@HOST:PATH. Host is the host with its port, if any.
+	Scheme, Host string
+	// Ref is a branch, a tag, a full name (refs/...) or a commit, full or abbreviated; empty: the default branch.
+	Ref string
+	// Checksum is the commit that Ref must be, in full or the first digits of it, in lower case; empty: any.
+	Checksum string
+	// Subdir is a clean relative path below the top of the repository; empty: all of it.
+	Subdir string
+	// KeepGitDir and Submodules are nil if the reference doesn't say.
+	KeepGitDir, Submodules *bool
+	// CommitTimes gives all files the time of the commit instead of that of the checkout.
+	CommitTimes bool
+	// ByCommit trusts Checksum, which must be a full commit: that commit is fetched whatever Ref is by now.
+	ByCommit bool
+	// LikeLocal is true for github.com/OWNER/REPO, which could be a path as well. It counts as a repository where a build
+	// context is named, and as a file in a Dockerfile.
+	LikeLocal bool
+}
+
+// ParseGit reads a reference to a git repository. ok is false, without an error, for text that isn't one: a path, or the
+// URL of a file. An http(s) URL is a repository only if its path ends in ".git".
+func ParseGit(text string) (ref Git, ok bool, err error) {
+	scheme, _, hasScheme := strings.Cut(text, "://")
+	switch {
+	case strings.HasPrefix(text, "./"), strings.HasPrefix(text, "../"):
+		return Git{}, false, nil
+	case strings.HasPrefix(text, "github.com/"):
+		// Whatever its path ends in.
+		ref, err = parseURL("https", "https://"+text)
+		ok, ref.LikeLocal = true, true
+	case hasScheme && !strings.ContainsAny(scheme, "@:/"):
+		scheme = strings.ToLower(scheme)
+		if ok = slices.Contains(gitSchemes(), scheme) && (!isWeb(scheme) || endsInGit(text)); ok {
+			ref, err = parseURL(scheme, text)
+		}
+	default:
+		ref, ok, err = parseSCP(text)
+	}
+	if !ok {
+		return Git{}, false, nil
+	}
+	if err == nil {
+		err = ref.check()
+	}
+	if err != nil {
+		return Git{}, true, fmt.Errorf("git reference %s: %w", Redact(text), err)
+	}
+	return ref, true, nil
+}
+
+// String is the reference in the form URL#REF:SUBDIR, credentials masked.
+func (g Git) String() string {
+	text := Redact(g.Remote)
+	if g.Ref != "" || g.Subdir != "" {
+		text += "#" + g.Ref
+	}
+	if g.Subdir != "" {
+		text += ":" + g.Subdir
+	}
+	return text
+}
+
+// GoString is String: not even a dump shows credentials.
+func (g Git) GoString() string { return g.String() }
+
+// IsCommit tells whether text is a full commit ID: 40 hexadecimal digits, or 64 in a repository that uses SHA-256.
+func IsCommit(text string) bool { return (len(text) == 40 || len(text) == 64) && isHex(text) }
+
+// IsAbbreviated tells whether text can be the beginning of a commit ID.
+func IsAbbreviated(text string) bool { return len(text) >= 4 && len(text) < 40 && isHex(text) }
+
+func isHex(text string) bool { return text != "" && strings.Trim(text, "0123456789abcdef") == "" }
+
+func gitSchemes() []string { return []string{"https", "http", "git", "ssh", "file"} }
+
+func isWeb(scheme string) bool { return scheme == "http" || scheme == "https" }
+
+// endsInGit tells whether the URL's path ends in ".git". A text that is no URL is for the one who fetches URLs to refuse.
+func endsInGit(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && strings.HasSuffix(u.Path, ".git")
+}
+
+func parseURL(scheme, text string) (Git, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return Git{}, urlError(err)
+	}
+	g := Git{Scheme: scheme, Host: u.Host}
+	g.fragment(u.Fragment)
+	query := u.RawQuery
+	u.Scheme, u.Fragment, u.RawFragment, u.RawQuery, u.ForceQuery = scheme, "", "", "", false
+	g.Remote = u.String()
+	return g, g.query(query)
+}
+
+// urlError is what url.Parse says, without the URL, which may hold credentials.
+func urlError(err error) error {
+	if e := new(url.Error); errors.As(err, &e) {
+		err = e.Err
+	}
+	if strings.Contains(err.Error(), "userinfo") || strings.Contains(err.Error(), "invalid port") {
+		return errors.New("it is not a valid URL: check the part before the host's path")
+	}
+	return err
+}
+
+// parseSCP reads USER@HOST:PATH, git's short form of an ssh URL.
+func parseSCP(text string) (g Git, ok bool, err error) {
+	user, rest, hasUser := strings.Cut(text, "@")
+	host, where, hasPath := strings.Cut(rest, ":")
+	const word = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+	if !hasUser || !hasPath || user == "" || host == "" || strings.Trim(user, word+"_") != "" || strings.Trim(host, word+".") != "" {
+		return Git{}, false, nil
+	}
+	if strings.HasPrefix(where, "//") {
+		return Git{}, false, nil // a URL without its scheme
+	}
+	where, fragment, _ := strings.Cut(where, "#")
+	where, query, _ := strings.Cut(where, "?")
+	g = Git{Scheme: "ssh", Host: host, Remote: user + "@" + host + ":" + where}
+	g.fragment(fragment)
+	return g, true, g.query(query)
+}
+
+// fragment takes REF:SUBDIR.
+func (g *Git) fragment(text string) {
+	ref, dir, _ := strings.Cut(text, ":")
+	g.Ref, g.Subdir = ref, cleanDir(dir)
+}
+
+func cleanDir(dir string) string { return strings.TrimPrefix(path.Join("/", dir), "/") }
+
+// query takes ref=, tag=, branch=, commit=, checksum=, subdir=, keep-git-dir=, submodules=, mtime= and fetch-by-commit=.
+func (g *Git) query(raw string) error {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return errors.New("the query can't be read")
+	}
+	refs := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if len(values[name]) > 1 {
+			return fmt.Errorf("%s= is given more than once", name)
+		}
+		if err := g.option(name, values[name][0], refs); err != nil {
+			return err
+		}
+	}
+	return g.nameRef(refs)
+}
+
+// option takes one parameter of the query; what names a ref is collected in refs.
+func (g *Git) option(name, value string, refs map[string]string) (err error) {
+	switch name {
+	case "keep-git-dir":
+		g.KeepGitDir, err = parseSwitch(name, value)
+		return err
+	case "submodules":
+		g.Submodules, err = parseSwitch(name, value)
+		return err
+	case "fetch-by-commit":
+		var on *bool
+		if on, err = parseSwitch(name, value); err == nil {
+			g.ByCommit = *on
+		}
+		return err
+	}
+	if value == "" {
+		return fmt.Errorf("%s= has no value", name)
+	}
+	switch name {
+	case "ref", "tag", "branch":
+		refs[name] = value
+	case "commit", "checksum":
+		if g.Checksum != "" && g.Checksum != strings.ToLower(value) {
+			return errors.New("commit= and checksum= contradict each other")
+		}
+		g.Checksum = strings.ToLower(value)
+	case "subdir":
+		dir := cleanDir(value)
+		if g.Subdir != "" && g.Subdir != dir {
+			return fmt.Errorf("subdir=%s contradicts :%s", value, g.Subdir)
+		}
+		g.Subdir = dir
+	case "mtime":
+		if value != "checkout" && value != "commit" {
+			return fmt.Errorf("mtime=%s must be checkout or commit", value)
+		}
+		g.CommitTimes = value == "commit"
+	default:
+		return fmt.Errorf("unknown parameter %s=: there are ref, tag, branch, commit, checksum, subdir, keep-git-dir, submodules, "+
+			"mtime and fetch-by-commit", name)
+	}
+	return nil
+}
+
+// nameRef makes one ref of the fragment's, ref=, tag= and branch=, which must not contradict each other.
+func (g *Git) nameRef(refs map[string]string) error {
+	for _, kind := range []struct{ name, prefix string }{{"ref", ""}, {"tag", "refs/tags/"}, {"branch", "refs/heads/"}} {
+		value, given := refs[kind.name]
+		if !given {
+			continue
+		}
+		full := kind.prefix + strings.TrimPrefix(value, kind.prefix)
+		if g.Ref != "" && g.Ref != full {
+			return fmt.Errorf("%s=%s contradicts %s", kind.name, value, g.Ref)
+		}
+		g.Ref = full
+	}
+	return nil
+}
+
+func parseSwitch(name, value string) (*bool, error) {
+	on := true
+	if value != "" {
+		var err error
+		if on, err = strconv.ParseBool(value); err != nil {
+			return nil, fmt.Errorf("%s=%s must be true or false", name, value)
+		}
+	}
+	return &on, nil
+}
+
+// check refuses what git could take for an option, or for more than one thing.
+func (g *Git) check() error {
+	_, where, _ := strings.Cut(g.Remote, ":")
+	host := g.Host
+	switch {
+	case strings.ContainsFunc(g.Remote+g.Ref+g.Subdir, unicode.IsControl):
+		return errors.New("it holds control characters")
+	case g.Scheme != "file" && host == "":
+		return errors.New("it names no host")
+	case strings.HasPrefix(host, "-"), strings.HasPrefix(g.Remote, "-"), strings.HasPrefix(where, "-"):
+		return errors.New("host and path can't begin with a dash")
+	case g.Scheme == "file" && host != "" && host != "localhost":
+		return fmt.Errorf("file:// takes an absolute path: file:///%s", host)
+	case g.ByCommit && !IsCommit(g.Checksum) && !IsCommit(g.Ref):
+		return errors.New("fetch-by-commit needs checksum= with a full commit ID")
+	case g.Checksum != "" && !isHex(g.Checksum), len(g.Checksum) > 64:
+		return fmt.Errorf("the checksum %s isn't a commit ID, nor the beginning of one", g.Checksum)
+	}
+	return CheckRef(g.Ref)
+}
+
+// CheckRef refuses a ref that git's rules don't allow, https://git-scm.com/docs/git-check-ref-format. Empty is allowed.
+func CheckRef(ref string) error {
+	bad := strings.HasPrefix(ref, "-") || strings.ContainsAny(ref, " ~^:?*[\\\x7f") || strings.ContainsFunc(ref, unicode.IsControl)
+	for _, part := range []string{"..", "@{", "//", "/."} {
+		bad = bad || strings.Contains(ref, part)
+	}
+	if bad || strings.HasSuffix(ref, "/") || strings.HasSuffix(ref, ".lock") || strings.HasPrefix(ref, "/") || ref == "@" {
+		return fmt.Errorf("%q can't be the name of a branch, tag or commit", ref)
+	}
+	return nil
+}

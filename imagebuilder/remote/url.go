@@ -1,0 +1,80 @@
+package remote
+
+import (
+	"net/url"
+	"path"
+	"strings"
+	"unicode"
+)
+
+// mask stands for what must not be shown.
+const mask = "xxxxx"
+
+// IsHTTP tells whether a source is the URL of a file to be downloaded, and not a repository.
+func IsHTTP(text string) bool {
+	if !strings.HasPrefix(text, "http://") && !strings.HasPrefix(text, "https://") {
+		return false
+	}
+	_, isGit, _ := ParseGit(text)
+	return !isGit
+}
+
+// FileName is the name a URL gives its file: the last component of its path, "" if it has none.
+func FileName(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return SafeName(path.Base(u.Path))
+}
+
+// SafeName is a name that can be one component of a path, "" if name can't be made one.
+func SafeName(name string) string {
+	name = path.Base(strings.TrimSpace(name))
+	if name == "." || name == ".." || name == "/" || strings.ContainsFunc(name, unicode.IsControl) {
+		return ""
+	}
+	return name
+}
+
+// Redact masks the credentials of every URL in a text: of USER:PASSWORD@ before a host both, of a lone USER@ the user,
+// which may be a token, except with ssh, where it is a login name.
+func Redact(text string) string {
+	var out strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "://")
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		out.WriteString("://")
+		end := strings.IndexFunc(rest, func(r rune) bool {
+			return strings.ContainsRune("/?#\"'`<>\\", r) || unicode.IsSpace(r)
+		})
+		if end < 0 {
+			end = len(rest)
+		}
+		authority := rest[:end]
+		text = rest[end:]
+		at := strings.LastIndexByte(authority, '@')
+		if at < 0 {
+			out.WriteString(authority)
+			continue
+		}
+		out.WriteString(maskUser(before, authority[:at]) + authority[at:])
+	}
+}
+
+func maskUser(before, user string) string {
+	name, _, hasPassword := strings.Cut(user, ":")
+	isSSH := strings.HasSuffix(strings.ToLower(before), "ssh")
+	switch {
+	case user == "":
+		return ""
+	case isSSH && !hasPassword:
+		return name
+	case hasPassword:
+		return mask + ":" + mask
+	}
+	return mask
+}
