@@ -2,6 +2,7 @@ package fileop
 
 import (
 	"archive/tar"
+	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
@@ -49,6 +51,12 @@ func (c *copier) tryUnpack(t *target, e source.Entry) (bool, error) {
 	return true, nil
 }
 
+// What GNU tar adds to the types of the standard: the archive's label, and a directory with a list of its files.
+const (
+	typeVolume  = 'V'
+	typeDumpDir = 'D'
+)
+
 // unpacker unpacks one archive below a directory, as if that were the root of everything: symlinks that are there, and
 // those that the archive itself brings, are followed inside it.
 type unpacker struct {
@@ -58,6 +66,7 @@ type unpacker struct {
 	at    *dir
 	name  string
 	trail []*dir
+	buf   []byte
 }
 
 func (u *unpacker) all(r io.Reader) error {
@@ -82,14 +91,19 @@ func (u *unpacker) all(r io.Reader) error {
 // drain reads on to the checksum. What follows the archive itself is nobody's business.
 func drain(r io.Reader) error {
 	_, err := io.CopyN(io.Discard, r, drainSize)
-	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, errXZ) || errors.Is(err, io.ErrUnexpectedEOF) {
+	var bz bzip2.StructuralError
+	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, errXZ) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, zstd.ErrCRCMismatch) || errors.As(err, &bz) && strings.Contains(string(bz), "checksum") {
 		return fmt.Errorf("read archive: %w", err)
 	}
 	return nil
 }
 
 // memberName cleans a name and refuses one that leads out, or that a layer would take for a deletion.
-func memberName(name string) (string, error) {
+func (u *unpacker) memberName(name string) (string, error) {
+	if len(name) >= unix.PathMax {
+		return "", fmt.Errorf("%w: %w", ErrUnsafeArchive, unix.ENAMETOOLONG)
+	}
 	depth := 0
 	for part := range strings.SplitSeq(name, "/") {
 		switch part {
@@ -103,6 +117,9 @@ func memberName(name string) (string, error) {
 		if depth < 0 {
 			return "", fmt.Errorf("%w: %q leads out of the destination", ErrUnsafeArchive, name)
 		}
+		if u.c.noLayer {
+			continue
+		}
 		if err := reserved(part); err != nil {
 			return "", fmt.Errorf("%w: %w", ErrUnsafeArchive, err)
 		}
@@ -112,10 +129,13 @@ func memberName(name string) (string, error) {
 
 // member unpacks one member.
 func (u *unpacker) member(h *tar.Header, data io.Reader) error {
-	if h.Typeflag == tar.TypeXGlobalHeader {
+	switch h.Typeflag {
+	case tar.TypeXGlobalHeader, typeVolume:
 		return nil
+	case typeDumpDir:
+		h.Typeflag = tar.TypeDir
 	}
-	name, err := memberName(h.Name)
+	name, err := u.memberName(h.Name)
 	if err != nil {
 		return err
 	}
@@ -148,6 +168,10 @@ type memberFile struct {
 func (u *unpacker) make(d *dir, name string, m memberFile) error {
 	if m.h.Typeflag == tar.TypeDir {
 		return u.directoryMember(d, name, m.attrs)
+	}
+	if isDevice := m.h.Typeflag == tar.TypeChar || m.h.Typeflag == tar.TypeBlock; isDevice && u.c.noLayer {
+		u.c.devices.Add(1)
+		return nil
 	}
 	u.c.files.Add(1)
 	switch m.h.Typeflag {
@@ -193,12 +217,14 @@ func nodeOf(m memberFile) node {
 
 // attrs are those of the header; the owner is as the archive says unless --chown says otherwise.
 func (u *unpacker) attrs(h *tar.Header) (*attrs, error) {
-	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= math.MaxUint32 || int64(h.Gid) >= math.MaxUint32 {
-		return nil, fmt.Errorf("%w: owner %d:%d is out of range", ErrUnsafeArchive, h.Uid, h.Gid)
-	}
-	a := &attrs{uid: uint32(h.Uid), gid: uint32(h.Gid), mode: uint32(h.Mode) & 0o7777}
-	if u.c.o.Chown != nil {
+	a := &attrs{mode: uint32(h.Mode) & 0o7777}
+	switch {
+	case u.c.o.Chown != nil:
 		a.uid, a.gid = u.c.o.Chown.UID, u.c.o.Chown.GID
+	case h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= math.MaxUint32 || int64(h.Gid) >= math.MaxUint32:
+		return nil, fmt.Errorf("%w: owner %d:%d is out of range", ErrUnsafeArchive, h.Uid, h.Gid)
+	default:
+		a.uid, a.gid = uint32(h.Uid), uint32(h.Gid)
 	}
 	when := h.ModTime
 	if when.Before(time.Unix(0, 0)) || when.Unix() > math.MaxUint32*2 {
@@ -208,7 +234,7 @@ func (u *unpacker) attrs(h *tar.Header) (*attrs, error) {
 	a.mtime = unix.Timespec{Sec: when.Unix(), Nsec: int64(when.Nanosecond())}
 	const prefix = "SCHILY.xattr."
 	for key, value := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(key, prefix); ok && source.CopiedXattr(name, true) {
+		if name, ok := strings.CutPrefix(key, prefix); ok && source.CopiedXattr(name, !u.c.noLayer) {
 			a.xattrs = append(a.xattrs, source.Xattr{Name: name, Value: []byte(value)})
 		}
 	}

@@ -121,7 +121,19 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(fdWriter{u.c, fd}, m.data, make([]byte, bufferSize))
+	var w io.Writer = fdWriter{u.c, fd}
+	if isSparse(m.h) {
+		w = &sparseWriter{c: u.c, fd: fd}
+		// It also finds out whether the file system can hold such a file at all.
+		err = unix.Ftruncate(fd, m.h.Size)
+	}
+	var n int64
+	if err == nil {
+		if u.buf == nil {
+			u.buf = make([]byte, bufferSize)
+		}
+		n, err = io.CopyBuffer(w, m.data, u.buf)
+	}
 	u.c.bytes.Add(n)
 	if err == nil {
 		err = u.c.applyFile(d, fd, m.attrs)
@@ -153,7 +165,7 @@ func (w fdWriter) Write(p []byte) (int, error) {
 
 // hardLink links to what is already there under the target's name: a member, or a file of the image.
 func (u *unpacker) hardLink(d *dir, name, target string) error {
-	clean, err := memberName(target)
+	clean, err := u.memberName(target)
 	if err != nil {
 		return fmt.Errorf("hard link: %w", err)
 	}

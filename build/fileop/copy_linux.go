@@ -53,6 +53,8 @@ type copier struct {
 	o     CopyOptions
 	chmod modeChange
 	root  *dir
+	// noLayer says that what is written isn't a layer: no name means a deletion there.
+	noLayer bool
 	// kept are the directories of the destination, parents first. They are finished when all is done.
 	kept []*dir
 

@@ -130,8 +130,10 @@ func (c *copier) ensure(d *dir) error {
 	if d.ready.Load() {
 		return nil
 	}
-	if err := reserved(d.name); err != nil {
-		return fmt.Errorf("create /%s: %w", d.path, err)
+	if !c.noLayer {
+		if err := reserved(d.name); err != nil {
+			return fmt.Errorf("create /%s: %w", d.path, err)
+		}
 	}
 	if err := c.make(d); err != nil {
 		return fmt.Errorf("create /%s: %w", d.path, err)

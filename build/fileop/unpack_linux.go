@@ -1,0 +1,117 @@
+package fileop
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// SniffSize is how many bytes IsArchive wants to see, if there are as many.
+const SniffSize = sniffSize
+
+// IsArchive tells whether a stream that begins with head is a tar archive. What is compressed counts as one, for a
+// compressed stream can't be anything else that a build knows; so does the block of zeros that an empty archive begins with.
+func IsArchive(head []byte) bool {
+	for _, f := range formats() {
+		if bytes.HasPrefix(head, []byte(f.magic)) {
+			return true
+		}
+	}
+	if len(head) < sniffSize {
+		return false
+	}
+	if head = head[:sniffSize]; len(bytes.Trim(head, "\x00")) == 0 {
+		return true
+	}
+	_, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil
+}
+
+// Unpack unpacks a tar archive, plain or compressed with gzip, bzip2, xz or zstd, into the directory dir, as a build
+// context: everything belongs to 0:0, modes and times are kept, and names that a layer would take for deletions are names
+// like others. Device nodes are left out and counted. A member that leads out of dir is ErrUnsafeArchive; symlinks, and
+// names that go through them, are followed inside dir only. When Unpack fails, dir holds part of the archive.
+func Unpack(ctx context.Context, archive io.Reader, dir string) (result CopyResult, err error) {
+	c, err := newCopier(ctx, CopyOptions{Chown: &Owner{}, Layer: dir, Dest: "/"})
+	if err != nil {
+		return CopyResult{}, err
+	}
+	c.noLayer = true
+	defer func() { err = errors.Join(err, c.close(err == nil)) }()
+	content, done, err := decompress(archive)
+	if err != nil {
+		return CopyResult{}, fmt.Errorf("read archive: %w", err)
+	}
+	defer done()
+	u := &unpacker{c: c, root: c.root}
+	err = u.all(content)
+	if err = errors.Join(err, u.leave(err == nil)); err != nil {
+		return CopyResult{}, err
+	}
+	return CopyResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Devices: c.devices.Load()}, nil
+}
+
+// isSparse tells whether a member's content has holes that the archive doesn't hold.
+func isSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// sparseWriter writes what isn't zero and leaves holes for the rest: a few bytes of an archive may stand for a file of
+// any size.
+type sparseWriter struct {
+	c  *copier
+	fd int
+	at int64
+}
+
+var _ io.Writer = (*sparseWriter)(nil)
+
+// hole is the least that is worth a hole: a block of a file system, in bytes.
+const hole = 4096
+
+// Write implements io.Writer.
+func (w *sparseWriter) Write(p []byte) (int, error) {
+	if err := w.c.cause(); err != nil {
+		return 0, err
+	}
+	var zeros [hole]byte
+	for rest := p; len(rest) > 0; {
+		n := int(min(hole-w.at%hole, int64(len(rest))))
+		if !bytes.Equal(rest[:n], zeros[:n]) {
+			if err := writeAllAt(w.fd, rest[:n], w.at); err != nil {
+				return len(p) - len(rest), err
+			}
+		}
+		w.at += int64(n)
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+func writeAllAt(fd int, p []byte, at int64) error {
+	for len(p) > 0 {
+		n, err := unix.Pwrite(fd, p, at)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p, at = p[n:], at+int64(n)
+	}
+	return nil
+}
