@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
-	"golang.org/x/sys/unix"
 )
 
 // maxIgnoreFile bounds an ignore file, in bytes.
@@ -124,40 +121,4 @@ func noParent() (patternmatcher.MatchInfo, error) {
 	}
 	_, info, err := m.MatchesUsingParentResults("y", patternmatcher.MatchInfo{})
 	return info, err
-}
-
-// FindIgnore reads the ignore file that belongs to a build: DOCKERFILE.dockerignore beside the Dockerfile, or
-// .containerignore, or .dockerignore in the context; nil if there is none. dockerfilePath may be empty (stdin).
-func FindIgnore(dockerfilePath, contextDir string) (*Ignore, error) {
-	if dockerfilePath != "" {
-		ig, err := openIgnore(filepath.Dir(dockerfilePath), filepath.Base(dockerfilePath)+".dockerignore")
-		if ig != nil || err != nil {
-			return ig, err
-		}
-	}
-	for _, name := range []string{".containerignore", ".dockerignore"} {
-		ig, err := openIgnore(contextDir, name)
-		if ig != nil || err != nil {
-			return ig, err
-		}
-	}
-	return nil, nil
-}
-
-// openIgnore reads an ignore file below dir; nil if it isn't there.
-func openIgnore(dir, name string) (*Ignore, error) {
-	root, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	defer func() { _ = root.Close() }()
-	f, err := OpenIn(root, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	defer func() { _ = f.Close() }()
-	return ParseIgnore(name, f)
 }

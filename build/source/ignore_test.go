@@ -119,6 +119,10 @@ func TestFindIgnore(t *testing.T) {
 	if got := find(); got != "container" {
 		t.Errorf("got %q", got)
 	}
+	plant(t, other, "sub/My.Dockerfile.containerignore=podmans")
+	if got := find(); got != "podmans" {
+		t.Errorf("got %q", got)
+	}
 	plant(t, other, "sub/My.Dockerfile.dockerignore=own")
 	if got := find(); got != "own" {
 		t.Errorf("got %q", got)
@@ -134,6 +138,41 @@ func TestFindIgnore(t *testing.T) {
 	plant(t, hostile, ".dockerignore/")
 	if _, err := FindIgnore("", hostile); err == nil {
 		t.Error("a directory is taken for an ignore file")
+	}
+}
+
+func TestFindIgnoreInsideAContext(t *testing.T) {
+	outside := tree(t, "Dockerfile", "Dockerfile.dockerignore=outside")
+	context := tree(t, ".dockerignore=context", "sub/Dockerfile", "way->sub", "out->"+outside)
+	root, err := os.Open(context)
+	check(t, err)
+	defer func() { _ = root.Close() }()
+	find := func(dockerfile string) string {
+		ig, err := FindIgnoreIn(root, dockerfile)
+		check(t, err)
+		if ig == nil || len(ig.patterns) == 0 {
+			return ""
+		}
+		return ig.patterns[0].text
+	}
+	for _, dockerfile := range []string{"", "sub/Dockerfile", "way/Dockerfile", "out/Dockerfile", "../sub/Dockerfile"} {
+		if got := find(dockerfile); got != "context" {
+			t.Errorf("%q: got %q", dockerfile, got)
+		}
+	}
+	plant(t, context, "sub/Dockerfile.containerignore=own")
+	for _, dockerfile := range []string{"sub/Dockerfile", "way/Dockerfile", "../sub/Dockerfile"} {
+		if got := find(dockerfile); got != "own" {
+			t.Errorf("%q: got %q", dockerfile, got)
+		}
+	}
+	// An empty file of the Dockerfile's own says that nothing is hidden.
+	plant(t, context, "sub/Dockerfile.dockerignore=")
+	if got := find("sub/Dockerfile"); got != "" {
+		t.Errorf("got %q", got)
+	}
+	if _, err := ReadIgnore(context + "/nowhere"); err == nil {
+		t.Error("a missing file is no error")
 	}
 }
 

@@ -1,0 +1,74 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// FindIgnore reads the ignore file that belongs to a build from a directory: DOCKERFILE.dockerignore or
+// DOCKERFILE.containerignore beside the Dockerfile, or .containerignore or .dockerignore in the context; nil if there is
+// none of them. dockerfilePath may be empty (stdin). Only the first that is there counts, even if it is empty.
+func FindIgnore(dockerfilePath, contextDir string) (*Ignore, error) {
+	if dockerfilePath != "" {
+		ig, err := openIgnores(filepath.Dir(dockerfilePath), besides(filepath.Base(dockerfilePath)))
+		if ig != nil || err != nil {
+			return ig, err
+		}
+	}
+	return openIgnores(contextDir, inContext())
+}
+
+// FindIgnoreIn is FindIgnore for a Dockerfile inside the context at root; symlinks are followed inside of it only.
+func FindIgnoreIn(root *os.File, dockerfile string) (*Ignore, error) {
+	names := inContext()
+	if dockerfile != "" {
+		names = append(besides(dockerfile), names...)
+	}
+	return readIgnores(root, names)
+}
+
+// ReadIgnore reads the ignore file at a path of the host, which has to be there.
+func ReadIgnore(path string) (*Ignore, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read ignore file: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	return ParseIgnore(path, f)
+}
+
+func besides(dockerfile string) []string {
+	return []string{dockerfile + ".dockerignore", dockerfile + ".containerignore"}
+}
+
+func inContext() []string { return []string{".containerignore", ".dockerignore"} }
+
+// openIgnores reads the first ignore file there is in dir; nil if none is.
+func openIgnores(dir string, names []string) (*Ignore, error) {
+	root, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", names[0], err)
+	}
+	defer func() { _ = root.Close() }()
+	return readIgnores(root, names)
+}
+
+func readIgnores(root *os.File, names []string) (*Ignore, error) {
+	for _, name := range names {
+		f, err := OpenIn(root, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		ig, err := ParseIgnore(name, f)
+		return ig, errors.Join(err, f.Close())
+	}
+	return nil, nil //nolint:nilnil // the nil Ignore hides nothing
+}
