@@ -24,28 +24,33 @@ import (
 // *dockerfile.Error, failing steps *StepError; nothing of a failed build is left but what its finished steps put into
 // the cache.
 func Build(ctx context.Context, req Request) (res Result, err error) {
-	start := time.Now()
 	if req.Progress == nil {
 		req.Progress = progress.Discard{}
-	}
-	names, err := fullNames(req.Tags)
-	if err != nil {
-		return Result{}, err
-	}
-	file, ignoreFor, err := readDockerfile(&req)
-	if err != nil {
-		return Result{}, err
 	}
 	st, err := store.Open(req.Store)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	b, err := newBuilder(req, st, ignoreFor)
+	return buildIn(ctx, req, st)
+}
+
+// buildIn builds with a store that is open. To open it once more in one process would be to lose its locks.
+func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err error) {
+	start := time.Now()
+	names, err := fullNames(req.Tags)
+	if err != nil {
+		return Result{}, err
+	}
+	b, err := newBuilder(req, st)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	file, err := b.contexts.readMain(ctx)
+	if err != nil {
+		return Result{}, err
+	}
 	graph, err := plan.Make(ctx, file, b.planOptions())
 	if err != nil {
 		return Result{}, err
@@ -89,10 +94,9 @@ type builder struct {
 	req      Request
 	store    *store.Store
 	cache    *cache.Cache
-	ignore   *source.Ignore
 	stats    *source.StatCache
 	resolver *resolver
-	contexts contexts
+	contexts *contexts
 	layers   layerDirs
 
 	// commits are the commits under way; their first failure ends the build.
@@ -113,16 +117,16 @@ type builder struct {
 	stages int
 }
 
-func newBuilder(req Request, st *store.Store, ignore *source.Ignore) (*builder, error) {
+func newBuilder(req Request, st *store.Store) (*builder, error) {
 	c, err := cache.Open(filepath.Join(st.Dir(), "cache"))
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{req: req, store: st, cache: c, ignore: ignore, commits: new(errgroup.Group)}
+	b := &builder{req: req, store: st, cache: c, commits: new(errgroup.Group)}
 	b.stats = source.OpenStatCache(filepath.Join(st.Dir(), "stat"))
 	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}}
-	b.contexts = contexts{req: &b.req, ignore: ignore, open: map[string]*source.Context{}}
+	b.contexts = newContexts(&b.req, st)
 	return b, nil
 }
 

@@ -102,9 +102,11 @@ func (in input) local() bool { return in.root == nil }
 
 // opened is an input's directory. The caller calls release when done with it.
 type opened struct {
-	dir     *os.File
-	filter  source.Filter
-	release func() error
+	dir    *os.File
+	filter source.Filter
+	// fleeting says that the stat cache is of no use for it.
+	fleeting bool
+	release  func() error
 }
 
 func (in input) open(ctx context.Context) (o opened, err error) {
@@ -115,12 +117,12 @@ func (in input) open(ctx context.Context) (o opened, err error) {
 		}
 		return o, err
 	}
-	c, err := in.b.contexts.get(in.from.Name)
+	c, err := in.b.contexts.get(ctx, in.from.Name)
 	if err != nil {
 		return o, err
 	}
-	o.dir, o.release = c.Root(), func() error { return nil }
-	if ig := c.Ignore(); ig != nil {
+	o.dir, o.fleeting, o.release = c.dir.Root(), c.fleeting, func() error { return nil }
+	if ig := c.dir.Ignore(); ig != nil {
 		o.filter = ig
 	}
 	return o, nil
@@ -165,7 +167,7 @@ func (in input) digestOf(ctx context.Context, o source.DigestOptions, of func(co
 		return "", err
 	}
 	o.Root, o.Filter, o.WithOwner = from.dir, from.filter, !in.local()
-	if in.local() {
+	if in.local() && !from.fleeting {
 		o.Cache = in.b.stats
 	}
 	d, err := of(ctx, o)

@@ -1,9 +1,9 @@
 package build
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,59 +11,128 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/source"
-	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
 // maxDockerfile limits a Dockerfile's size; the largest in use are far below a megabyte.
 const maxDockerfile = 16 << 20
 
-// readDockerfile reads and parses the Dockerfile, and the ignore file that goes with it (nil if there is none).
-func readDockerfile(req *Request) (*dockerfile.File, *source.Ignore, error) {
-	info, err := os.Stat(req.ContextDir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open build context: %w", err)
-	}
-	if !info.IsDir() {
-		return nil, nil, fmt.Errorf("open build context: %s is not a directory\nhint: the last argument names the directory to build from; -f names the Dockerfile", req.ContextDir)
-	}
-	name, text, err := findDockerfile(req)
-	if err != nil {
-		return nil, nil, err
-	}
-	file, err := dockerfile.Parse(name, text)
-	if err != nil {
-		return nil, nil, err
-	}
-	ignore, err := source.FindIgnore(name, req.ContextDir)
-	if err != nil {
-		return nil, nil, err
-	}
-	return file, ignore, nil
+// foundDockerfile is a Dockerfile, and where it is.
+type foundDockerfile struct {
+	// name is for messages: a path, or "-".
+	name string
+	text []byte
+	// path is the file on this machine, inside its path below the root of a context that isn't a local directory; both are
+	// empty if the text came from elsewhere.
+	path, inside string
 }
 
-func findDockerfile(req *Request) (name string, text []byte, err error) {
-	switch req.Dockerfile {
-	case "-":
-		return "-", req.Stdin, nil
-	case "":
-		for _, name := range []string{"Containerfile", "Dockerfile"} {
-			path := filepath.Join(req.ContextDir, name)
+// findDockerfile reads the Dockerfile that goes with a context.
+func (o opener) findDockerfile(ctx context.Context, p place) (foundDockerfile, error) {
+	name := o.req.Dockerfile
+	switch {
+	case p.dockerfile != nil:
+		return foundDockerfile{name: "-", text: p.dockerfile}, nil
+	case name == Stdin:
+		in := interruptible(ctx, o.req.Stdin)
+		defer func() { _ = in.Close() }()
+		text, err := readText(in, "standard input")
+		return foundDockerfile{name: name, text: text}, err
+	case remote.IsHTTP(name):
+		return o.remoteDockerfile(ctx, name)
+	case p.local:
+		return localDockerfile(name, p.path)
+	case filepath.IsAbs(name):
+		// docker, too, takes this for a file of the machine beside a context from elsewhere.
+		text, err := readLimited(name)
+		return foundDockerfile{name: name, path: name, text: text}, err
+	}
+	return innerDockerfile(name, p)
+}
+
+// remoteDockerfile is one that -f names by its URL.
+func (o opener) remoteDockerfile(ctx context.Context, rawURL string) (_ foundDockerfile, err error) {
+	file, err := o.download(ctx, rawURL)
+	if err != nil {
+		return foundDockerfile{}, fmt.Errorf("read Dockerfile: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Release()) }()
+	text, err := readLimited(file.Path)
+	return foundDockerfile{name: remote.Redact(rawURL), text: text}, err
+}
+
+// usualNames are the Dockerfiles that needn't be named, the first that is there before the others.
+func usualNames() []string { return []string{"Containerfile", "Dockerfile"} }
+
+// localDockerfile is one beside or in a directory of the user's.
+func localDockerfile(name, dir string) (foundDockerfile, error) {
+	if name == "" {
+		for _, name := range usualNames() {
+			path := filepath.Join(dir, name)
 			text, err := readLimited(path)
 			if !errors.Is(err, os.ErrNotExist) {
-				return path, text, err
+				return foundDockerfile{name: path, path: path, text: text}, err
 			}
 		}
-		return "", nil, fmt.Errorf("find Dockerfile: %s has neither Containerfile nor Dockerfile\nhint: name it with -f FILE", req.ContextDir)
+		return foundDockerfile{}, noDockerfile(dir)
 	}
-	text, err = readLimited(req.Dockerfile)
-	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(req.Dockerfile) {
+	text, err := readLimited(name)
+	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(name) {
 		// podman looks below the context as well.
-		inContext := filepath.Join(req.ContextDir, req.Dockerfile)
-		if text, err2 := readLimited(inContext); !errors.Is(err2, os.ErrNotExist) {
-			return inContext, text, err2
+		path := filepath.Join(dir, name)
+		if text, err2 := readLimited(path); !errors.Is(err2, os.ErrNotExist) {
+			return foundDockerfile{name: path, path: path, text: text}, err2
 		}
 	}
-	return req.Dockerfile, text, err
+	return foundDockerfile{name: name, path: name, text: text}, err
+}
+
+func noDockerfile(where string) error {
+	return fmt.Errorf("find Dockerfile: %s has neither Containerfile nor Dockerfile\nhint: name it with -f FILE", where)
+}
+
+// innerDockerfile is one inside a context that may be hostile.
+func innerDockerfile(name string, p place) (foundDockerfile, error) {
+	root, err := openDir(p.path)
+	if err != nil {
+		return foundDockerfile{}, err
+	}
+	defer func() { _ = root.Close() }()
+	names := []string{name}
+	if name == "" {
+		names = usualNames()
+	}
+	for _, name := range names {
+		f, err := source.OpenIn(root, name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return foundDockerfile{}, fmt.Errorf("read Dockerfile in %s: %w", p.what, err)
+		}
+		text, err := readText(f, name)
+		return foundDockerfile{name: name, inside: name, text: text}, errors.Join(err, f.Close())
+	}
+	if name == "" {
+		return foundDockerfile{}, noDockerfile(p.what)
+	}
+	return foundDockerfile{}, fmt.Errorf("read Dockerfile: %s has no %s\nhint: -f is a path inside that context", p.what, name)
+}
+
+// findIgnore reads the ignore file of the main context: the one the user names, or what belongs to the Dockerfile and the context.
+func (o opener) findIgnore(p place, d foundDockerfile) (*source.Ignore, error) {
+	if o.req.IgnoreFile != "" {
+		return source.ReadIgnore(o.req.IgnoreFile)
+	}
+	if d.inside == "" {
+		return source.FindIgnore(d.path, p.path)
+	}
+	root, err := openDir(p.path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	return source.FindIgnoreIn(root, d.inside)
 }
 
 func readLimited(path string) ([]byte, error) {
@@ -71,18 +140,11 @@ func readLimited(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read Dockerfile: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		return nil, fmt.Errorf("read Dockerfile: %s is a directory\nhint: -f names the file, the last argument the context directory", path)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxDockerfile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read Dockerfile: %w", err)
-	}
-	if len(text) > maxDockerfile {
-		return nil, fmt.Errorf("read Dockerfile: %s is larger than %d MiB", path, maxDockerfile>>20)
-	}
-	return text, nil
+	return readText(f, path)
 }
 
 // machinePlatform is what this machine runs.

@@ -3,6 +3,7 @@ package build
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -23,12 +24,6 @@ type StoreOptions = store.Options
 
 // NamedContext is a --build-context.
 type NamedContext = plan.NamedContext
-
-// The kinds of named context.
-const (
-	ContextDirectory = plan.ContextDirectory
-	ContextImage     = plan.ContextImage
-)
 
 // ErrMachine is behind errors that are the machine's fault and not the build's.
 var ErrMachine = errors.New("this machine can't do it")
@@ -58,14 +53,18 @@ const (
 	PullNever   PullPolicy = "never"
 )
 
-// Request says what to build. ContextDir is needed; everything else is useful when zero.
+// Request says what to build. Context is needed; everything else is useful when zero.
 type Request struct {
-	// ContextDir is the directory files are copied from.
-	ContextDir string
-	// Dockerfile is its path, "-" for Stdin, or empty: Containerfile or Dockerfile in the context.
+	// Context is what files are copied from: a directory, a tar archive, the URL of a git repository, of an archive or of a
+	// Dockerfile, or "-": Stdin is an archive or a Dockerfile.
+	Context string
+	// Dockerfile is its path, a URL, "-" for Stdin, or empty: Containerfile or Dockerfile in the context. The path is one of this
+	// machine or, unless it is absolute, one inside a context that isn't a directory.
 	Dockerfile string
-	// Stdin is the Dockerfile's text when Dockerfile is "-".
-	Stdin []byte
+	// IgnoreFile is the path of the ignore file; empty: the one that belongs to the Dockerfile or the context.
+	IgnoreFile string
+	// Stdin is read if Context or Dockerfile is "-"; nil is empty.
+	Stdin io.Reader
 	// Tags are image names as the user gives them.
 	Tags   []string
 	Target string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -20,6 +21,8 @@ type resolver struct {
 	req   *Request
 	// found is by image ID.
 	found map[string]store.FoundImage
+	// targets counts the builds of their own that contexts have asked for.
+	targets int
 }
 
 var _ plan.Resolver = (*resolver)(nil)
@@ -35,6 +38,9 @@ func (r *resolver) Resolve(ctx context.Context, ref string, platform ocispec.Pla
 }
 
 func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platform) (store.FoundImage, error) {
+	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
+		return r.buildTarget(ctx, where, platform)
+	}
 	if r.req.Pull != PullAlways {
 		img, err := r.store.FindImage(ref)
 		switch {

@@ -62,7 +62,12 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 		return nil, fmt.Errorf("step %d: no way to carry out a %T", s.ID, op)
 	}
 	b.req.Progress.Emit(progress.StepStarted{ID: s.ID, Name: b.stepName(s), Text: s.Text})
-	r, cached, err := b.makeLayer(ctx, s, below, w)
+	var r *root
+	cached := false
+	err := b.openContexts(ctx, s)
+	if err == nil {
+		r, cached, err = b.makeLayer(ctx, s, below, w)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)

@@ -141,6 +141,9 @@ func (p *planner) hiddenBase(o origin) *Step {
 		return s
 	}
 	name := o.ref
+	if o.place {
+		name = o.name
+	}
 	op, image := &Base{Ref: o.ref}, imagebuilder.Scratch(p.opts.Platform)
 	if o.kind == originScratch {
 		name = scratch

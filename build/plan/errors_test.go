@@ -19,7 +19,7 @@ import (
 func errorOptions() map[string]func(*plan.Options) {
 	return map[string]func(*plan.Options){
 		"target":       func(o *plan.Options) { o.Target = "biuld" },
-		"context-kind": func(o *plan.Options) { o.Contexts = map[string]plan.NamedContext{"src": {Kind: "git", Ref: "x"}} },
+		"context-kind": func(o *plan.Options) { o.Contexts = map[string]plan.NamedContext{"src": {Kind: "unknown", Ref: "x"}} },
 	}
 }
 

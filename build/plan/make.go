@@ -17,15 +17,35 @@ type ContextKind string
 
 // The kinds of named context. A context of any other kind is refused by name where it is used.
 const (
+	// ContextDirectory, ContextGit and ContextHTTP are files: a directory or archive of this machine, a reference to a git
+	// repository, the URL of a file.
 	ContextDirectory ContextKind = "directory"
-	ContextImage     ContextKind = "image"
+	ContextGit       ContextKind = "git"
+	ContextHTTP      ContextKind = "http"
+	// ContextImage, ContextLayout and ContextTarget are images: a reference, DIR[:TAG][@DIGEST] of an OCI layout, and
+	// DIR[#STAGE], the result of a build of its own.
+	ContextImage  ContextKind = "image"
+	ContextLayout ContextKind = "oci-layout"
+	ContextTarget ContextKind = "target"
+)
+
+// The beginnings of a Resolver's reference by which it knows an OCI layout and a build of its own. No image name in a
+// Dockerfile can start like that.
+const (
+	LayoutRef = "oci-layout://"
+	TargetRef = "target://"
 )
 
 // A NamedContext is a --build-context.
 type NamedContext struct {
 	Kind ContextKind
-	// Ref is the directory, or the image reference without "docker-image://".
+	// Ref is as its kind says, without the prefix that tells the kind.
 	Ref string
+}
+
+// files tells whether the context is made of files, and not an image.
+func (c NamedContext) files() bool {
+	return c.Kind == ContextDirectory || c.Kind == ContextGit || c.Kind == ContextHTTP
 }
 
 // Options says what to plan. The zero value, with a Resolver and the platforms set, plans the last stage.
@@ -36,7 +56,7 @@ type Options struct {
 	BuildArgs map[string]*string
 	// Platform is what the image is for, BuildPlatform what this machine is. An empty Platform is BuildPlatform.
 	Platform, BuildPlatform ocispec.Platform
-	// Contexts are the named contexts by name.
+	// Contexts are the named contexts by name. NAME::PLATFORM goes before NAME where something is needed for that platform.
 	Contexts map[string]NamedContext
 	// Resolver finds images. It may be nil if the target needs none.
 	Resolver Resolver

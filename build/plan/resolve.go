@@ -156,11 +156,11 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 
 // checkContext refuses the kinds of named context that can't be opened.
 func (p *planner) checkContext(o origin, loc dockerfile.Location) error {
-	if o.kind != originContext || p.opts.Contexts[o.name].Kind == ContextDirectory {
+	if o.kind != originContext || p.opts.Contexts[o.name].files() {
 		return nil
 	}
 	return p.file.NewError(loc, fmt.Sprintf("cooper does not support %s as a build context (%s)", p.opts.Contexts[o.name].Kind, o.name),
-		"use a directory or docker-image://REFERENCE")
+		"use a directory, a URL, docker-image://REFERENCE, oci-layout://DIR or target:DIR")
 }
 
 func imageKey(ref string, platform ocispec.Platform) string {

@@ -33,8 +33,9 @@ type origin struct {
 	kind originKind
 	// name is the stage, context or image as written, and for a context its key in Options.Contexts.
 	name string
-	// ref is the image reference of an image.
+	// ref is the image reference of an image, or with place that of a layout or target, which isn't a name.
 	ref   string
+	place bool
 	stage *stage
 }
 
@@ -126,7 +127,7 @@ func (p *planner) readFrom(st *stage, known []string) error {
 		}
 	}
 	st.base = p.baseOrigin(st, base.text)
-	if st.base.kind == originImage {
+	if st.base.kind == originImage && !st.base.place {
 		if _, err := reference.ParseNormalizedNamed(st.base.ref); err != nil {
 			return p.file.NewError(loc, fmt.Sprintf("%q is not an image name: %v", st.base.ref, err), p.stageHint(st.base.ref, st))
 		}
@@ -162,7 +163,7 @@ func (p *planner) readFromPlatform(st *stage, lint lint, known []string) error {
 // baseOrigin finds what FROM means. A context with the stage's name replaces the stage.
 func (p *planner) baseOrigin(st *stage, base string) origin {
 	if st.src.Name != "" {
-		if o, ok := p.contextOrigin(st.src.Name); ok {
+		if o, ok := p.contextOrigin(st.src.Name, st.platform); ok {
 			st.replaced = true
 			return o
 		}
@@ -173,7 +174,7 @@ func (p *planner) baseOrigin(st *stage, base string) origin {
 	if below, ok := p.named[strings.ToLower(base)]; ok {
 		return origin{kind: originStage, name: base, stage: below}
 	}
-	if o, ok := p.contextOrigin(base); ok {
+	if o, ok := p.contextOrigin(base, st.platform); ok {
 		return o
 	}
 	if n, err := strconv.Atoi(base); err == nil && n >= 0 && n < len(p.stages) {
@@ -183,11 +184,15 @@ func (p *planner) baseOrigin(st *stage, base string) origin {
 }
 
 // contextOrigin finds a named context. As with docker, the name alpine also stands for docker.io/library/alpine:latest.
-func (p *planner) contextOrigin(name string) (origin, bool) {
+// Stages for several platforms may have contexts of their own.
+func (p *planner) contextOrigin(name string, platform ocispec.Platform) (origin, bool) {
 	if strings.EqualFold(name, scratch) || strings.EqualFold(name, "context") {
 		return origin{}, false
 	}
-	key, ok := p.contextKey(name)
+	key, ok := p.contextKey(name, formatPlatform(platform))
+	if !ok {
+		key, ok = p.contextKey(name, "")
+	}
 	if !ok {
 		return origin{}, false
 	}
@@ -197,17 +202,26 @@ func (p *planner) contextOrigin(name string) (origin, bool) {
 		return origin{kind: originScratch, name: name}, true
 	case named.Kind == ContextImage:
 		return origin{kind: originImage, name: name, ref: named.Ref}, true
+	case named.Kind == ContextLayout:
+		return origin{kind: originImage, name: name, ref: LayoutRef + named.Ref, place: true}, true
+	case named.Kind == ContextTarget:
+		return origin{kind: originImage, name: name, ref: TargetRef + named.Ref, place: true}, true
 	}
 	return origin{kind: originContext, name: key}, true
 }
 
-func (p *planner) contextKey(name string) (string, bool) {
-	if _, ok := p.opts.Contexts[name]; ok {
+// contextKey finds the context of a name among those for a platform, or with "" among those for any.
+func (p *planner) contextKey(name, platform string) (string, bool) {
+	if _, ok := p.opts.Contexts[name]; ok && platform == "" {
 		return name, true
 	}
 	best, found := "", false
 	for key := range p.opts.Contexts {
-		if familiar(key) == familiar(name) && (!found || key < best) {
+		bare, only, _ := strings.Cut(key, "::")
+		if parsed, err := parsePlatform(only, p.opts.BuildPlatform); err == nil {
+			only = formatPlatform(parsed)
+		}
+		if only == platform && familiar(bare) == familiar(name) && (!found || key < best) {
 			best, found = key, true
 		}
 	}
@@ -274,7 +288,7 @@ func (p *planner) fileOrigin(st *stage, from string, loc dockerfile.Location) (o
 	if other := p.stageNamed(from, st.index); other != nil {
 		return stageOrigin(other, from), nil
 	}
-	if o, ok := p.contextOrigin(from); ok {
+	if o, ok := p.contextOrigin(from, p.opts.Platform); ok {
 		return o, nil
 	}
 	if _, err := reference.ParseNormalizedNamed(from); err != nil {

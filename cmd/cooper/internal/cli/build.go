@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -19,43 +18,52 @@ import (
 
 // buildOptions are the flags of cooper build as they are written.
 type buildOptions struct {
-	file, target, platform, pull, network, progress string
-	tags, buildArgs, labels, contexts, outputs      []string
-	addHosts                                        []string
-	noCache, quiet, tlsVerify                       bool
-	jobs                                            int
-	iidFile, metadataFile                           string
-	authFile, certDir                               string
-	store                                           build.StoreOptions
+	file, ignoreFile                           string
+	target, platform, pull, network, progress  string
+	tags, buildArgs, labels, contexts, outputs []string
+	addHosts                                   []string
+	noCache, quiet, tlsVerify                  bool
+	jobs                                       int
+	iidFile, metadataFile                      string
+	authFile, certDir                          string
+	store                                      build.StoreOptions
 }
 
 func newBuildCmd(env Env) *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
-		Use:   "build [flags] CONTEXT",
+		Use:   "build [flags] CONTEXT | -",
 		Short: "Build an image from a Dockerfile or Containerfile",
 		Long: `Build an image from a Dockerfile or Containerfile and put it into the local store, where podman and buildah see it.
 
-CONTEXT is the directory that COPY and ADD take files from. The image ID is printed on standard output, progress on
-standard error.`,
+CONTEXT is what COPY and ADD take files from:
+  a directory, or a tar archive of one, plain or compressed with gzip, bzip2, xz or zstd;
+  the URL of a git repository, https://HOST/REPOSITORY.git#REF:DIR, git://, ssh:// or git@HOST:PATH;
+  the http(s) URL of a tar archive, or of a Dockerfile that needs no files;
+  - for standard input: a tar archive, or a Dockerfile that needs no files.
+The Dockerfile is looked for inside of it. The image ID is printed on standard output, progress on standard error.`,
 		Example: `  cooper build -t app .
   cooper build -f Containerfile --target test --build-arg VERSION=1.2 .
-  cooper build -t app --output type=oci,dest=app.tar .`,
+  cooper build -t app --output type=oci,dest=app.tar .
+  cooper build -t app https://example.com/app.git#v1.2:docker
+  tar -c . | cooper build -t app -f docker/Dockerfile -
+  cooper build -t app --build-context alpine=docker-image://alpine:3.22 --build-context src=../src .`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("build takes one argument, the context directory, got %d\nhint: cooper build -t NAME .", len(args))
+				return usagef("build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory", len(args))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, &o, args[0]) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "", "the Dockerfile; - is standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile)")
+	f.StringVarP(&o.file, "file", "f", "", "the Dockerfile: a path, a URL, or - for standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile)")
+	f.StringVar(&o.ignoreFile, "ignorefile", "", "the ignore file (default FILE.dockerignore, or .containerignore or .dockerignore in CONTEXT)")
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
 	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
 	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "value for an ARG, NAME=VALUE, or NAME to take it from the environment")
 	f.StringArrayVar(&o.labels, "label", nil, "label of the image, KEY=VALUE")
-	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY or NAME=docker-image://IMAGE")
+	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
 	f.StringVar(&o.platform, "platform", "", "platform to build for, OS/ARCH; only this machine's")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "also write the image: type=oci|docker,dest=FILE[,tar=false]")
 	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing or never")
@@ -83,6 +91,9 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) e
 	if err != nil {
 		return err
 	}
+	if contextDir == build.Stdin && isTerminal(env.Stdin) {
+		return usagef("the context is to come from standard input, which is a terminal\nhint: tar -c . | cooper build -, or cooper build - <Dockerfile")
+	}
 	mode, err := progress.ParseMode(o.progress)
 	if err != nil {
 		return usageError{err}
@@ -93,11 +104,7 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) e
 	if err := enter(cmd.Context(), env); err != nil {
 		return err
 	}
-	if o.file == "-" {
-		if req.Stdin, err = io.ReadAll(env.Stdin); err != nil {
-			return fmt.Errorf("read Dockerfile from standard input: %w", err)
-		}
-	}
+	req.Stdin = env.Stdin
 	id, note, err := identity(cmd.Context(), env)
 	if err != nil {
 		return err
@@ -118,7 +125,7 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) e
 // request makes a request of the flags; every error is a usage error.
 func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	req := build.Request{
-		ContextDir: contextDir, Dockerfile: o.file, Tags: o.tags, Target: o.target, Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
+		Context: contextDir, Dockerfile: o.file, IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target, Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
 		Jobs: o.jobs, Store: o.store,
 		Run:      build.RunOptions{Network: o.network, AddHosts: o.addHosts},
 		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir},
@@ -179,8 +186,8 @@ func (o *buildOptions) check(contextDir string) error {
 			return usageError{err}
 		}
 	}
-	if contextDir == "-" || strings.Contains(contextDir, "://") || strings.HasPrefix(contextDir, "git@") {
-		return usagef("context %q: only a directory can be built from", contextDir)
+	if contextDir == build.Stdin && o.file == build.Stdin {
+		return usagef("standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
 	}
 	return nil
 }
@@ -217,23 +224,13 @@ func parsePairs(flag string, pairs []string) (map[string]string, error) {
 }
 
 func parseContexts(args []string) (map[string]build.NamedContext, error) {
-	pairs, err := parsePairs("--build-context", args)
-	if err != nil {
-		return nil, err
-	}
 	m := map[string]build.NamedContext{}
-	for name, ref := range pairs {
-		image, isImage := strings.CutPrefix(ref, "docker-image://")
-		switch {
-		case ref == "":
-			return nil, usagef("--build-context %s: must be NAME=DIRECTORY or NAME=docker-image://IMAGE", name)
-		case isImage:
-			m[strings.ToLower(name)] = build.NamedContext{Kind: build.ContextImage, Ref: image}
-		case strings.Contains(ref, "://"), strings.HasPrefix(ref, "git@"):
-			return nil, usagef("--build-context %s=%s: only a directory or docker-image:// can be used", name, ref)
-		default:
-			m[strings.ToLower(name)] = build.NamedContext{Kind: build.ContextDirectory, Ref: ref}
+	for _, text := range args {
+		key, named, err := build.ParseContext(text)
+		if err != nil {
+			return nil, usagef("--build-context %w", err)
 		}
+		m[key] = named
 	}
 	return m, nil
 }

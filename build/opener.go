@@ -1,0 +1,317 @@
+package build
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/cooperbuild/cooper/build/fetch"
+	"github.com/cooperbuild/cooper/build/fileop"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
+)
+
+// Stdin as a context or a Dockerfile is standard input.
+const Stdin = "-"
+
+// keepGitArg is the build argument by which docker keeps the .git directory of a main context.
+const keepGitArg = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+
+// A place is a directory that a context was found in or unpacked to.
+type place struct {
+	path string
+	// local says that it is a directory of the user's. Any other holds what somebody else may have made: no path in it is
+	// resolved by the kernel.
+	local bool
+	// fleeting says that it is removed with release.
+	fleeting bool
+	// what it came from, for messages.
+	what string
+	// dockerfile is the text that came in place of files; nil if files came.
+	dockerfile []byte
+	// release is never nil.
+	release func() error
+}
+
+// opener finds contexts, downloads and unpacks them.
+type opener struct {
+	req   *Request
+	store *store.Store
+	cache func() (*fetch.Cache, error)
+}
+
+func newOpener(req *Request, st *store.Store) opener {
+	return opener{req: req, store: st, cache: sync.OnceValues(func() (*fetch.Cache, error) {
+		return fetch.Open(filepath.Join(st.Dir(), "remote"))
+	})}
+}
+
+// main finds the main context. As with docker, a directory that exists is meant before anything else.
+func (o opener) main(ctx context.Context) (place, error) {
+	where := o.req.Context
+	if where == Stdin {
+		return o.stdin(ctx)
+	}
+	p, err := o.local(ctx, where)
+	if !errors.Is(err, os.ErrNotExist) {
+		return p, err
+	}
+	ref, isGit, gitErr := remote.ParseGit(where)
+	switch {
+	case gitErr != nil:
+		return place{}, gitErr
+	case isGit:
+		if keep, err := strconv.ParseBool(value(o.req.BuildArgs[keepGitArg])); err == nil && keep {
+			ref.KeepGitDir = &keep
+		}
+		return o.git(ctx, ref)
+	case remote.IsHTTP(where):
+		return o.http(ctx, where, false)
+	case strings.Contains(where, "://"):
+		return place{}, fmt.Errorf("%s: %w", remote.Redact(where), errContextURL)
+	}
+	return place{}, err
+}
+
+var errContextURL = errors.New("it is neither a directory nor a git repository (https://...git, git://, ssh://, git@HOST:PATH) nor an http URL")
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// named finds a named context that is made of files.
+func (o opener) named(ctx context.Context, c NamedContext) (place, error) {
+	switch c.Kind {
+	case plan.ContextGit:
+		ref, ok, err := remote.ParseGit(c.Ref)
+		if err != nil {
+			return place{}, err
+		}
+		if ok {
+			return o.git(ctx, ref)
+		}
+	case plan.ContextHTTP:
+		return o.http(ctx, c.Ref, true)
+	case plan.ContextDirectory:
+		return o.local(ctx, c.Ref)
+	}
+	return place{}, fmt.Errorf("a context of kind %q has no files of its own", c.Kind)
+}
+
+// local is a directory of this machine; an archive there will do as well, as with podman.
+func (o opener) local(ctx context.Context, path string) (place, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return place{}, err
+	}
+	if info.IsDir() {
+		return place{path: path, local: true, what: path, release: func() error { return nil }}, nil
+	}
+	notDirectory := fmt.Errorf("%s is not a directory and not a tar archive\nhint: the context is the directory to build from; -f names the Dockerfile", path)
+	if !info.Mode().IsRegular() {
+		return place{}, notDirectory
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return place{}, err
+	}
+	defer func() { _ = f.Close() }()
+	stream := bufio.NewReaderSize(f, fileop.SniffSize)
+	head, err := stream.Peek(fileop.SniffSize)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return place{}, err
+	}
+	if !fileop.IsArchive(head) {
+		return place{}, notDirectory
+	}
+	return o.unpack(ctx, stream, path)
+}
+
+// stdin is an archive or a Dockerfile, whichever standard input turns out to be.
+func (o opener) stdin(ctx context.Context) (place, error) {
+	if o.req.Dockerfile == Stdin {
+		return place{}, errors.New("standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
+	}
+	const what = "standard input"
+	in := interruptible(ctx, o.req.Stdin)
+	defer func() { _ = in.Close() }()
+	stream := bufio.NewReaderSize(in, fileop.SniffSize)
+	head, err := stream.Peek(fileop.SniffSize)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return place{}, fmt.Errorf("read %s: %w", what, err)
+	case len(head) == 0:
+		return place{}, errors.New("standard input is empty\nhint: it can be a tar archive of the context (tar -c . | cooper build -) or a Dockerfile (cooper build - <Dockerfile)")
+	case fileop.IsArchive(head):
+		return o.unpack(ctx, stream, what)
+	}
+	text, err := readText(stream, what)
+	if err != nil {
+		return place{}, err
+	}
+	return o.onlyDockerfile(ctx, text, what)
+}
+
+// onlyDockerfile is the empty context that goes with a Dockerfile that came alone.
+func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (place, error) {
+	if o.req.Dockerfile != "" {
+		return place{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what, o.req.Dockerfile)
+	}
+	p, err := o.temp(ctx, what)
+	p.dockerfile = text
+	return p, err
+}
+
+// temp is an empty directory on the store's file system, which a later build removes if this one is killed.
+func (o opener) temp(ctx context.Context, what string) (place, error) {
+	dir, remove, err := o.store.TempDir(ctx)
+	if err != nil {
+		return place{}, err
+	}
+	p := place{path: filepath.Join(dir, "context"), fleeting: true, what: what, release: remove}
+	if err := os.Mkdir(p.path, 0o755); err != nil {
+		return place{}, errors.Join(err, remove())
+	}
+	return p, nil
+}
+
+func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (place, error) {
+	p, err := o.temp(ctx, what)
+	if err != nil {
+		return place{}, err
+	}
+	res, err := fileop.Unpack(ctx, archive, p.path)
+	if err != nil {
+		return place{}, errors.Join(fmt.Errorf("unpack %s: %w", what, err), p.release())
+	}
+	if res.Devices > 0 {
+		o.note("%d device nodes of the context are left out", res.Devices)
+	}
+	return p, nil
+}
+
+func (o opener) note(format string, args ...any) {
+	o.req.Progress.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
+}
+
+func (o opener) git(ctx context.Context, ref remote.Git) (place, error) {
+	cache, err := o.cache()
+	if err != nil {
+		return place{}, err
+	}
+	o.note("fetching %s", ref)
+	tree, err := cache.Git(ctx, fetch.GitRequest{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK")})
+	if err != nil {
+		return place{}, err
+	}
+	return place{path: tree.Dir, what: ref.String(), release: tree.Release}, nil
+}
+
+// http is what a URL gives: an archive is unpacked. Anything else is a Dockerfile without files if it is the main context, and a
+// file with the name "context" in a named one.
+func (o opener) http(ctx context.Context, rawURL string, named bool) (p place, err error) {
+	file, err := o.download(ctx, rawURL)
+	if err != nil {
+		return place{}, err
+	}
+	defer func() { err = errors.Join(err, file.Release()) }()
+	f, err := os.Open(file.Path)
+	if err != nil {
+		return place{}, err
+	}
+	defer func() { _ = f.Close() }()
+	what := remote.Redact(rawURL)
+	stream := bufio.NewReaderSize(f, fileop.SniffSize)
+	head, err := stream.Peek(fileop.SniffSize)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return place{}, err
+	case fileop.IsArchive(head):
+		return o.unpack(ctx, stream, what)
+	case named:
+		return o.oneFile(ctx, stream, file)
+	}
+	text, err := readText(stream, what)
+	if err != nil {
+		return place{}, err
+	}
+	return o.onlyDockerfile(ctx, text, what)
+}
+
+// oneFile is a context of one file, under the name it has in BuildKit.
+func (o opener) oneFile(ctx context.Context, content io.Reader, from *fetch.File) (place, error) {
+	p, err := o.temp(ctx, from.Name)
+	if err != nil {
+		return place{}, err
+	}
+	path := filepath.Join(p.path, "context")
+	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		_, err = io.Copy(to, content)
+		err = errors.Join(err, to.Close())
+	}
+	if err == nil {
+		err = os.Chtimes(path, from.ModTime, from.ModTime)
+	}
+	if err != nil {
+		return place{}, errors.Join(err, p.release())
+	}
+	return p, nil
+}
+
+func (o opener) download(ctx context.Context, rawURL string) (*fetch.File, error) {
+	if _, err := url.Parse(rawURL); err != nil {
+		return nil, fmt.Errorf("%s: it is not a valid URL", remote.Redact(rawURL))
+	}
+	cache, err := o.cache()
+	if err != nil {
+		return nil, err
+	}
+	shown := remote.Redact(rawURL)
+	o.note("fetching %s", shown)
+	const transfer = -1
+	return cache.HTTP(ctx, fetch.HTTPRequest{URL: rawURL, Progress: func(done, total int64) {
+		o.req.Progress.Emit(progress.Transfer{ID: transfer, What: shown, Done: done, Total: total})
+	}})
+}
+
+// readText reads a Dockerfile.
+func readText(r io.Reader, name string) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxDockerfile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read Dockerfile: %w", err)
+	}
+	if len(text) > maxDockerfile {
+		return nil, fmt.Errorf("read Dockerfile: %s is larger than %d MiB", name, maxDockerfile>>20)
+	}
+	return text, nil
+}
+
+// interruptible reads from r until the context ends, even while r has nothing to give.
+func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
+	if r == nil {
+		r = bytes.NewReader(nil)
+	}
+	out, in := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		// It may never come back from a terminal or a pipe that stays open; then it ends with the process.
+		_, err := io.Copy(in, r)
+		_ = in.CloseWithError(err)
+	}()
+	return out
+}
