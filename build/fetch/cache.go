@@ -2,56 +2,233 @@ package fetch
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 	"time"
 )
+
+// The directories of a cache. Each entry is a directory, which is what is locked, and whose mtime is its last use.
+const (
+	filesDir = "files" // KEY/NAME: a downloaded file
+	sumsDir  = "sums"  // ALGORITHM-HEX: which file has this checksum
+	urlsDir  = "urls"  // KEY/meta.json: what a URL gave last
+	reposDir = "repos" // KEY/repo.git: the objects of a repository
+	treesDir = "trees" // KEY/tree: the tree of a commit
+	tmpDir   = "tmp"   // what isn't whole yet
+)
+
+// stallTime is how long a server may send nothing before a transfer is given up.
+const stallTime = 60 * time.Second
 
 // Cache is a directory of files and repositories.
 type Cache struct {
 	dir string
 	// stall is how long a server may send nothing.
 	stall time.Duration
+	// git is the git program.
+	git string
 }
 
-// stallTime is how long a server may send nothing before a transfer is given up.
-const stallTime = 60 * time.Second
-
-// Open opens the cache in a directory, which is made if it isn't there.
+// Open opens the cache in a directory, which is made if it isn't there, and removes what killed processes left.
 func Open(dir string) (*Cache, error) {
-	for _, sub := range []string{"files", "sums", "urls", "repos", "trees", "locks", "tmp"} {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open cache of remote sources: %w", err)
+	}
+	for _, sub := range []string{filesDir, sumsDir, urlsDir, reposDir, treesDir, tmpDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("open cache of remote sources: %w", err)
 		}
 	}
-	return &Cache{dir: dir, stall: stallTime}, nil
+	c := &Cache{dir: dir, stall: stallTime, git: "git"}
+	if err := c.trimDir(tmpDir, time.Now()); err != nil {
+		return nil, fmt.Errorf("open cache of remote sources: %w", err)
+	}
+	return c, nil
 }
 
-// hold keeps an entry of the cache from being removed.
-type hold struct {
-	once sync.Once
-	f    *os.File
+// Trim removes what nobody has used since a time and nobody holds now.
+func (c *Cache) Trim(unused time.Time) error {
+	var errs []error
+	for _, sub := range []string{tmpDir, filesDir, urlsDir, treesDir, reposDir} {
+		errs = append(errs, c.trimDir(sub, unused))
+	}
+	errs = append(errs, c.trimSums())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("trim cache of remote sources: %w", err)
+	}
+	return nil
 }
 
-func (h *hold) release() (err error) {
-	if h == nil {
+func (c *Cache) trimDir(sub string, unused time.Time) error {
+	entries, err := os.ReadDir(filepath.Join(c.dir, sub))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		path := filepath.Join(c.dir, sub, e.Name())
+		info, err := e.Info()
+		if err != nil || info.ModTime().After(unused) {
+			continue // it is gone, or in use
+		}
+		errs = append(errs, c.remove(path))
+	}
+	return errors.Join(errs...)
+}
+
+// remove removes an entry unless somebody holds it.
+func (c *Cache) remove(path string) error {
+	f, err := tryLock(path, exclusive)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	h.once.Do(func() { err = h.f.Close() })
+	if err != nil || f == nil {
+		return err
+	}
+	defer f.Close()
+	if filepath.Dir(path) == filepath.Join(c.dir, tmpDir) {
+		return os.RemoveAll(path)
+	}
+	// Under its old name it must be there as a whole or not at all.
+	dir, empty, err := c.temp(context.Background())
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(path, filepath.Join(dir, "trash")), empty())
+}
+
+// trimSums removes the names of files that are gone.
+func (c *Cache) trimSums() error {
+	entries, err := os.ReadDir(filepath.Join(c.dir, sumsDir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(c.dir, sumsDir, e.Name())
+		var m meta
+		if readJSON(path, &m) == nil {
+			if _, err := os.Lstat(m.path(c)); err == nil {
+				continue
+			}
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry is the path of an entry.
+func (c *Cache) entry(sub, key string) string { return filepath.Join(c.dir, sub, key) }
+
+// hold keeps an entry, fs.ErrNotExist if there is none, and notes that it was used.
+func (c *Cache) hold(ctx context.Context, path string) (*hold, error) {
+	f, err := lock(ctx, path, shared)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	if err := os.Chtimes(path, now, now); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &hold{f: f}, nil
+}
+
+// own makes an entry if there is none, and keeps others from it until the hold is released.
+func (c *Cache) own(ctx context.Context, path string) (*hold, error) {
+	for {
+		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		f, err := lock(ctx, path, exclusive)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Trim was faster
+		}
+		if err != nil {
+			return nil, err
+		}
+		now := time.Now()
+		return &hold{f: f}, os.Chtimes(path, now, now)
+	}
+}
+
+// temp makes a directory that is removed by the function it returns, or by another process if this one is killed. What has
+// been renamed out of it stays.
+func (c *Cache) temp(ctx context.Context) (dir string, remove func() error, err error) {
+	for {
+		dir, err = os.MkdirTemp(filepath.Join(c.dir, tmpDir), "")
+		if err != nil {
+			return "", nil, err
+		}
+		f, err := lock(ctx, dir, exclusive)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		return dir, func() error { return errors.Join(os.RemoveAll(dir), f.Close()) }, nil
+	}
+}
+
+// publish gives a whole directory its name, unless another process was faster: both hold the same.
+func publish(dir, path string) error {
+	err := os.Rename(dir, path)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
 	return err
 }
 
-// HTTP downloads a file, or takes it from the cache. Errors name the URL, without credentials; a file that isn't what its
-// checksum says is ErrChecksum. The caller releases the file.
-func (c *Cache) HTTP(_ context.Context, _ HTTPRequest) (*File, error) {
-	return nil, errors.ErrUnsupported
+// key names an entry by what it is made of. What goes in can't be read from it.
+func key(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Git makes the tree of a repository, or takes it from the cache. A missing git program is ErrNoGit, a commit that isn't
-// the one of the checksum ErrChecksum. The caller releases the checkout.
-func (c *Cache) Git(_ context.Context, _ GitRequest) (*Checkout, error) {
-	return nil, errors.ErrUnsupported
+func readJSON(path string, v any) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, v)
+}
+
+// writeJSON replaces a file as a whole.
+func (c *Cache) writeJSON(path string, v any) (err error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	dir, remove, err := c.temp(context.Background())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	temp := filepath.Join(dir, "json")
+	if err := os.WriteFile(temp, raw, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// oneLine makes what a server or program said fit into an error.
+func oneLine(text string) string {
+	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)), " ")
 }

@@ -272,3 +272,63 @@ func CheckRef(ref string) error {
 	}
 	return nil
 }
+
+// ParseSubmodule reads the URL of a submodule as .gitmodules gives it; one that begins with ./ or ../ is relative to the
+// repository that holds it. https://git-scm.com/docs/gitmodules
+func ParseSubmodule(holder Git, text string) (Git, error) {
+	full := text
+	if strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {
+		full = join(holder.Remote, text)
+	}
+	scheme, _, hasScheme := strings.Cut(full, "://")
+	scheme = strings.ToLower(scheme)
+	var g Git
+	err := errors.New("it is none of https, http, ssh, git and file")
+	if hasScheme && slices.Contains(gitSchemes(), scheme) {
+		g, err = parseRemote(scheme, full)
+	} else if scp, ok, scpErr := parseSCP(full); ok && !strings.Contains(full, "::") {
+		g, err = scp, scpErr
+	}
+	if err == nil {
+		err = g.check()
+	}
+	if err != nil {
+		return Git{}, fmt.Errorf("submodule URL %s: %w", Redact(text), err)
+	}
+	return g, nil
+}
+
+// parseRemote reads a URL that is nothing but a repository's.
+func parseRemote(scheme, text string) (Git, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return Git{}, urlError(err)
+	}
+	return Git{Scheme: scheme, Host: u.Host, Remote: text}, nil
+}
+
+// join applies a relative URL as git does: by components of the text, up to the host at most.
+func join(remote, relative string) string {
+	remote = strings.TrimRight(remote, "/")
+	separator := "/"
+	for {
+		var ok bool
+		if relative, ok = strings.CutPrefix(relative, "./"); ok {
+			continue
+		}
+		if relative, ok = strings.CutPrefix(relative, "../"); !ok {
+			return strings.TrimSuffix(remote, "/") + separator + relative
+		}
+		at := strings.LastIndexByte(remote, '/')
+		separator = "/"
+		if at < 0 {
+			at = strings.LastIndexByte(remote, ':')
+			separator = ":"
+		}
+		if at < 0 || strings.HasSuffix(remote[:at+1], "://") {
+			separator = "/" // no further than the host
+			continue
+		}
+		remote = remote[:at]
+	}
+}

@@ -191,3 +191,31 @@ func FuzzParseGit(f *testing.F) {
 		}
 	})
 }
+
+func TestSubmoduleURLsAreRelativeToTheirRepository(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ holder, text, want string }{
+		{"https://u:p@h/a/b.git", "../c.git", "https://u:p@h/a/c.git"},
+		{"https://h/a/b.git", "./c", "https://h/a/b.git/c"},
+		{"https://h/a/b.git", "../../../../c", "https://h/c"},
+		{"git@h:a/b.git", "../c.git", "git@h:a/c.git"},
+		{"git@h:b.git", "../c.git", "git@h:c.git"},
+		{"file:///srv/b.git/", "../c.git", "file:///srv/c.git"},
+		{"https://h/a.git", "https://other/no-suffix", "https://other/no-suffix"},
+		{"https://h/a.git", "git@h:x", "git@h:x"},
+		{"https://h/a.git", "ssh://h/x", "ssh://h/x"},
+	} {
+		holder, _, err := ParseGit(test.holder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ParseSubmodule(holder, test.text); err != nil || got.Remote != test.want {
+			t.Errorf("%s in %s: %v, %v, want %s", test.text, test.holder, got.Remote, err, test.want)
+		}
+	}
+	for _, text := range []string{"ext::sh -c touch% /tmp/x", "/srv/x.git", "-x", "https://-h/x", "ssh://-oProxyCommand=x/y", "ftp://h/x", "", "fd::3", "u@h::x"} {
+		if got, err := ParseSubmodule(Git{Remote: "https://h/a.git"}, text); err == nil {
+			t.Errorf("%q: %v", text, got.Remote)
+		}
+	}
+}

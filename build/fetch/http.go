@@ -1,0 +1,213 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
+)
+
+// unnamed is what a file is called that neither the server nor the URL has a name for.
+const unnamed = "download"
+
+// meta says which file of the cache a URL gave, or has a checksum.
+type meta struct {
+	// Entry and Name are where the file is: files/Entry/Name.
+	Entry, Name  string
+	Digest       digest.Digest
+	Size         int64
+	ModTime      time.Time
+	ETag         string `json:",omitempty"`
+	LastModified string `json:",omitempty"`
+}
+
+func (m meta) path(c *Cache) string { return filepath.Join(c.entry(filesDir, m.Entry), m.Name) }
+
+// HTTP downloads a file, or takes it from the cache. Errors name the URL, without credentials; a file that isn't what its
+// checksum says is ErrChecksum. The caller releases the file.
+func (c *Cache) HTTP(ctx context.Context, r HTTPRequest) (*File, error) {
+	d, err := c.newDownload(r)
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.file(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("download %s: %w", d.shown, redactError(err))
+	}
+	return f, nil
+}
+
+// download is one HTTPRequest under way.
+type download struct {
+	c   *Cache
+	r   HTTPRequest
+	url *url.URL
+	// auth is the Authorization header for the URL's own host.
+	auth  string
+	shown string
+}
+
+func (c *Cache) newDownload(r HTTPRequest) (*download, error) {
+	d := &download{c: c, r: r, shown: remote.Redact(r.URL)}
+	u, err := url.Parse(r.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("%s: not a valid http or https URL", d.shown)
+	}
+	if r.Checksum != "" {
+		if err := CheckDigest(r.Checksum); err != nil {
+			return nil, err
+		}
+	}
+	d.auth = authorization(u, r.Secrets)
+	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	d.url = u
+	return d, nil
+}
+
+// authorization is the header for a URL: from the secrets, or else from the URL itself.
+func authorization(u *url.URL, secrets SecretFunc) string {
+	if secrets != nil {
+		if v, ok := secrets("HTTP_AUTH_TOKEN_" + u.Hostname()); ok {
+			return "Bearer " + strings.TrimSpace(string(v))
+		}
+		if v, ok := secrets("HTTP_AUTH_HEADER_" + u.Hostname()); ok {
+			return strings.TrimSpace(string(v))
+		}
+	}
+	if u.User == nil {
+		return ""
+	}
+	password, _ := u.User.Password()
+	return basicAuth(u.User.Username(), password)
+}
+
+// errNotKept says that the cache doesn't have a file.
+var errNotKept = errors.New("not in the cache")
+
+// file finds the file in the cache or downloads it.
+func (d *download) file(ctx context.Context) (*File, error) {
+	if f, err := d.pinned(ctx); !errors.Is(err, errNotKept) {
+		return f, err
+	}
+	entry := d.c.entry(urlsDir, key(d.r.URL, d.r.Name))
+	lock, err := d.c.own(ctx, entry)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.release() //nolint:errcheck // closing a lock
+	// Another process may have had the lock because it downloaded the same file.
+	if f, err := d.pinned(ctx); !errors.Is(err, errNotKept) {
+		return f, err
+	}
+	path := filepath.Join(entry, "meta.json")
+	var last meta
+	var kept *File
+	if readJSON(path, &last) == nil && d.r.Checksum == "" {
+		if kept, err = d.open(ctx, last); err != nil && !errors.Is(err, errNotKept) {
+			return nil, err
+		}
+	}
+	now, err := d.transfer(ctx, last, kept)
+	if errors.Is(err, errUnchanged) {
+		return kept, nil
+	}
+	if kept != nil {
+		err = errors.Join(err, kept.Release())
+	}
+	if err == nil {
+		err = d.c.writeJSON(path, now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.open(ctx, now)
+}
+
+// pinned is the file with the checksum.
+func (d *download) pinned(ctx context.Context) (*File, error) {
+	var m meta
+	if d.r.Checksum == "" || readJSON(d.c.sumPath(d.r.Checksum), &m) != nil {
+		return nil, errNotKept
+	}
+	if name := d.name(nil); m.Name != name {
+		return d.renamed(ctx, m, name)
+	}
+	return d.open(ctx, m)
+}
+
+// renamed gives a file of the cache another name.
+func (d *download) renamed(ctx context.Context, m meta, name string) (f *File, err error) {
+	old, err := d.open(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, old.Release()) }()
+	m.Entry, m.Name = key(m.Digest.String(), name, m.ModTime.String()), name
+	dir, remove, err := d.c.temp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	whole := filepath.Join(dir, "entry")
+	if err := os.Mkdir(whole, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Link(old.Path, filepath.Join(whole, name)); err != nil {
+		return nil, err
+	}
+	if err := publish(whole, d.c.entry(filesDir, m.Entry)); err != nil {
+		return nil, err
+	}
+	return d.open(ctx, m)
+}
+
+// open holds a file of the cache.
+func (d *download) open(ctx context.Context, m meta) (*File, error) {
+	if m.Entry == "" || m.Name == "" || m.Name != filepath.Base(m.Name) || m.Entry != filepath.Base(m.Entry) {
+		return nil, errNotKept
+	}
+	h, err := d.c.hold(ctx, d.c.entry(filesDir, m.Entry))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNotKept
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Lstat(m.path(d.c))
+	if err != nil || info.Size() != m.Size || !info.Mode().IsRegular() {
+		return nil, errors.Join(errNotKept, h.release())
+	}
+	return &File{Path: m.path(d.c), Name: m.Name, Digest: m.Digest, Size: m.Size, ModTime: m.ModTime, hold: h}, nil
+}
+
+// name is what the file is to be called.
+func (d *download) name(resp *http.Response) string {
+	if d.r.Name != "" {
+		return d.r.Name
+	}
+	if resp != nil {
+		_, params, err := mime.ParseMediaType(resp.Header.Get("Content-Disposition"))
+		if n := remote.SafeName(params["filename"]); err == nil && n != "" && !strings.HasSuffix(params["filename"], "/") {
+			return n
+		}
+	}
+	if n := remote.FileName(d.r.URL); n != "" {
+		return n
+	}
+	return unnamed
+}
+
+func (c *Cache) sumPath(sum digest.Digest) string {
+	return c.entry(sumsDir, sum.Algorithm().String()+"-"+sum.Encoded())
+}

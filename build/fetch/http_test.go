@@ -1,0 +1,501 @@
+package fetch
+
+import (
+	"context"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+)
+
+func openCache(t *testing.T) *Cache {
+	t.Helper()
+	c, err := Open(filepath.Join(t.TempDir(), "fetch"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// serve starts a server and counts its requests.
+func serve(t *testing.T, h http.HandlerFunc) (url string, requests *atomic.Int64) {
+	t.Helper()
+	requests = new(atomic.Int64)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		h(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, requests
+}
+
+func (c *Cache) mustGet(t *testing.T, r HTTPRequest) (*File, string) {
+	t.Helper()
+	f, err := c.HTTP(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Release(); err != nil {
+			t.Error(err)
+		}
+	})
+	text, err := os.ReadFile(f.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, string(text)
+}
+
+// leftovers are the names in the cache's temporary directory.
+func (c *Cache) leftovers(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(c.dir, tmpDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+const lastModified = "Tue, 15 Nov 1994 12:45:26 GMT"
+
+func TestDownloadHasNameModeTimeAndDigest(t *testing.T) {
+	t.Parallel()
+	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/dated" {
+			w.Header().Set("Last-Modified", lastModified)
+		}
+		if name := r.URL.Query().Get("as"); name != "" {
+			w.Header().Set("Content-Disposition", name)
+		}
+		fmt.Fprint(w, "content")
+	})
+	epoch, dated := time.Unix(0, 0).UTC(), time.Date(1994, 11, 15, 12, 45, 26, 0, time.UTC)
+	for _, test := range []struct {
+		path, request, name string
+		mtime               time.Time
+	}{
+		{"/dated", "", "dated", dated},
+		{"/a/b.tar?x=y", "", "b.tar", epoch},
+		{"/", "", "download", epoch},
+		{"/x", "given", "given", epoch},
+		{"/x?as=attachment%3B+filename%3D%22real.txt%22", "", "real.txt", epoch},
+		{"/x?as=attachment%3B+filename%3D%22..%2F..%2Fetc%2Fpasswd%22", "", "passwd", epoch},
+		{"/x?as=attachment%3B+filename%3D%22dir%2F%22", "", "x", epoch},
+		{"/x?as=attachment%3B+filename%3D%22..%22", "", "x", epoch},
+		{"/x?as=attachment%3B+filename%2A%3DUTF-8%27%27%25e2%2582%25ac", "", "€", epoch},
+	} {
+		f, text := openCache(t).mustGet(t, HTTPRequest{URL: url + test.path, Name: test.request})
+		info, err := os.Lstat(f.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []any{f.Name, filepath.Base(f.Path), info.Mode(), info.ModTime().UTC(), f.ModTime, f.Size, f.Digest, text}
+		want := []any{
+			test.name, test.name, os.FileMode(0o600), test.mtime, test.mtime, int64(7), digest.FromString("content"), "content",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", test.path, diff)
+		}
+	}
+}
+
+func TestDownloadIsRevalidated(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		validator func(h http.Header, version int64)
+		matches   func(r *http.Request, version int64) bool
+		bodies    int64
+	}{
+		"etag": {
+			func(h http.Header, v int64) { h.Set("ETag", fmt.Sprintf(`"v%d"`, v)) },
+			func(r *http.Request, v int64) bool { return r.Header.Get("If-None-Match") == fmt.Sprintf(`"v%d"`, v) }, 2,
+		},
+		"weak etag": {
+			func(h http.Header, v int64) { h.Set("ETag", fmt.Sprintf(`W/"v%d"`, v)) },
+			func(r *http.Request, v int64) bool { return r.Header.Get("If-None-Match") == fmt.Sprintf(`W/"v%d"`, v) }, 2,
+		},
+		"last modified": {
+			func(h http.Header, v int64) {
+				h.Set("Last-Modified", time.Unix(v*1000, 0).UTC().Format(http.TimeFormat))
+			},
+			func(r *http.Request, v int64) bool {
+				return r.Header.Get("If-Modified-Since") == time.Unix(v*1000, 0).UTC().Format(http.TimeFormat)
+			}, 2,
+		},
+		"nothing": {func(http.Header, int64) {}, func(*http.Request, int64) bool { return false }, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var version, bodies atomic.Int64
+			version.Store(1)
+			url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				v := version.Load()
+				test.validator(w.Header(), v)
+				if test.matches(r, v) {
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				bodies.Add(1)
+				fmt.Fprintf(w, "version %d", v)
+			})
+			c := openCache(t)
+			for n, want := range []string{"version 1", "version 1", "version 2"} {
+				if n == 2 {
+					version.Store(2)
+				}
+				if _, got := c.mustGet(t, HTTPRequest{URL: url + "/f"}); got != want {
+					t.Errorf("download %d: %q, want %q", n, got, want)
+				}
+			}
+			if requests.Load() != 3 || bodies.Load() != test.bodies {
+				t.Errorf("%d requests, %d bodies, want 3 and %d", requests.Load(), bodies.Load(), test.bodies)
+			}
+			if left := c.leftovers(t); left != nil {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestChecksumIsCheckedAndSparesTheNetwork(t *testing.T) {
+	t.Parallel()
+	content := strings.Repeat("some content\n", 100_000)
+	url, requests := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, content) })
+	c := openCache(t)
+	sum := sha512.Sum512([]byte(content))
+	sum384 := sha512.Sum384([]byte(content))
+	good := []digest.Digest{
+		digest.Digest("sha512:" + hex.EncodeToString(sum[:])), digest.FromString(content), digest.Digest("sha384:" + hex.EncodeToString(sum384[:])),
+	}
+	for n, want := range []int64{1, 1, 2} { // sha256 is always known, sha384 isn't
+		f, text := c.mustGet(t, HTTPRequest{URL: url + "/x", Checksum: good[n]})
+		if text != content || requests.Load() != want || f.Digest != good[1] {
+			t.Errorf("%s: %d requests, want %d; digest %s", good[n], requests.Load(), want, f.Digest)
+		}
+	}
+	if f, _ := c.mustGet(t, HTTPRequest{URL: "http://nowhere.invalid/y", Checksum: good[0]}); f.Name != "y" {
+		t.Errorf("name %s", f.Name)
+	}
+	before := requests.Load()
+	_, err := c.HTTP(t.Context(), HTTPRequest{URL: url + "/x", Checksum: digest.FromString("other")})
+	if !errors.Is(err, ErrChecksum) || !strings.Contains(err.Error(), digest.FromString(content).String()) {
+		t.Errorf("wrong checksum: %v", err)
+	}
+	if requests.Load() != before+1 {
+		t.Error("the checksum was not checked against the server's file")
+	}
+	for _, bad := range []digest.Digest{"md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:12", "sha256", "sha256:" + digest.Digest(strings.Repeat("Z", 64))} {
+		if _, err := c.HTTP(t.Context(), HTTPRequest{URL: url, Checksum: bad}); err == nil || !strings.Contains(err.Error(), "must be sha256") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	if left := c.leftovers(t); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestFailedDownloadsSayWhyAndLeaveNothing(t *testing.T) {
+	t.Parallel()
+	stalled := make(chan struct{})
+	t.Cleanup(func() { close(stalled) })
+	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/404":
+			http.NotFound(w, r)
+		case "/401":
+			w.WriteHeader(http.StatusUnauthorized)
+		case "/304":
+			w.WriteHeader(http.StatusNotModified)
+		case "/500":
+			w.WriteHeader(http.StatusInternalServerError)
+		case "/loop":
+			http.Redirect(w, r, "/loop", http.StatusFound)
+		case "/moved":
+			http.Redirect(w, r, "http://u:redirected@"+r.Host+"/404", http.StatusFound)
+		case "/ftp":
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		case "/short":
+			w.Header().Set("Content-Length", "100")
+			fmt.Fprint(w, "short")
+		case "/stall":
+			w.Header().Set("Content-Length", "100")
+			fmt.Fprint(w, "some")
+			http.NewResponseController(w).Flush() //nolint:errcheck // the client notices
+			select {
+			case <-stalled:
+			case <-r.Context().Done():
+			}
+		}
+	})
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it would tell of the client that hangs up
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	for address, want := range map[string]string{
+		url + "/404":               "the server answers 404 Not Found",
+		url + "/401":               "HTTP_AUTH_TOKEN_127.0.0.1",
+		url + "/304":               "304",
+		url + "/500":               "500 Internal Server Error",
+		url + "/loop":              "more than 10 redirects",
+		url + "/moved":             "404 Not Found for " + url + "/404",
+		url + "/ftp":               "unsupported protocol scheme",
+		url + "/short":             "the connection ended before the file did",
+		url + "/stall":             "the server sends nothing any more",
+		secure.URL + "/x":          "the certificate is not trusted",
+		"http://127.0.0.1:1/x":     "connection refused",
+		"http://nowhere.invalid/x": "nowhere.invalid",
+		"https://h:port/x":         "not a valid http or https URL",
+		"ftp://h/x":                "not a valid http or https URL",
+		"http:///x":                "not a valid http or https URL",
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			c := openCache(t)
+			if strings.HasSuffix(address, "/stall") {
+				c.stall = 300 * time.Millisecond
+			}
+			withUser := strings.Replace(address, "://", "://user:hunter2@", 1)
+			f, err := c.HTTP(t.Context(), HTTPRequest{URL: withUser})
+			if err == nil {
+				t.Fatalf("no error, %+v", f)
+			}
+			if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "hunter2") || strings.Contains(text, "redirected@") {
+				t.Errorf("%v, want %q and no credentials", err, want)
+			}
+			if left := c.leftovers(t); left != nil {
+				t.Errorf("left behind: %v", left)
+			}
+			if files, _ := os.ReadDir(c.entry(filesDir, "")); len(files) > 0 {
+				t.Errorf("kept: %v", files)
+			}
+		})
+	}
+}
+
+func TestCancelledDownloadLeavesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	because := errors.New("because")
+	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "some")
+		http.NewResponseController(w).Flush() //nolint:errcheck // the client notices
+		cancel(because)
+		<-r.Context().Done()
+	})
+	c := openCache(t)
+	if _, err := c.HTTP(ctx, HTTPRequest{URL: url + "/x"}); !errors.Is(err, because) {
+		t.Errorf("%v, want the cause", err)
+	}
+	if left := c.leftovers(t); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestCredentialsGoToTheirHostOnly(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	seen := map[string]string{}
+	note := func(where string, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[where] = r.Header.Get("Authorization") + r.Header.Get("Referer")
+	}
+	other, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { note("other", r) })
+	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/here" {
+			note("here", r)
+			return
+		}
+		note("first", r)
+		if r.URL.Path == "/away" {
+			http.Redirect(w, r, other, http.StatusFound)
+			return
+		}
+		http.Redirect(w, r, "/here", http.StatusFound)
+	})
+	basic := basicAuth("user", "pass")
+	withUser := strings.Replace(url, "://", "://user:pass@", 1)
+	secret := func(name, value string) SecretFunc {
+		return func(id string) ([]byte, bool) { return []byte(value), id == name }
+	}
+	for _, test := range []struct {
+		name string
+		r    HTTPRequest
+		want map[string]string
+	}{
+		{"none", HTTPRequest{URL: url + "/x"}, map[string]string{"first": "", "here": ""}},
+		{"URL", HTTPRequest{URL: withUser + "/x"}, map[string]string{"first": basic, "here": basic}},
+		{"away", HTTPRequest{URL: withUser + "/away"}, map[string]string{"first": basic, "other": ""}},
+		{"token", HTTPRequest{URL: url + "/away", Secrets: secret("HTTP_AUTH_TOKEN_127.0.0.1", "tok\n")}, map[string]string{"first": "Bearer tok", "other": ""}},
+		{"header", HTTPRequest{URL: withUser + "/x", Secrets: secret("HTTP_AUTH_HEADER_127.0.0.1", "Digest x")}, map[string]string{"first": "Digest x", "here": "Digest x"}},
+		{"other host's", HTTPRequest{URL: url + "/x", Secrets: secret("HTTP_AUTH_TOKEN_example.com", "tok")}, map[string]string{"first": "", "here": ""}},
+	} {
+		seen = map[string]string{}
+		c := openCache(t)
+		c.mustGet(t, test.r)
+		if diff := cmp.Diff(test.want, seen); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", test.name, diff)
+		}
+		holdsNo(t, c.dir, "pass", "user:", "tok")
+	}
+}
+
+// holdsNo fails if a file or its name holds one of the texts.
+func holdsNo(t *testing.T, dir string, texts ...string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var content []byte
+		if e.Type().IsRegular() {
+			if content, err = os.ReadFile(path); err != nil {
+				return err
+			}
+		}
+		for _, text := range texts {
+			if strings.Contains(strings.TrimPrefix(path, dir)+string(content), text) {
+				t.Errorf("%s holds %q", path, text)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConcurrentDownloadsShareOne(t *testing.T) {
+	t.Parallel()
+	content := strings.Repeat("x", 1<<20)
+	var bodies atomic.Int64
+	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"one"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		bodies.Add(1)
+		fmt.Fprint(w, content)
+	})
+	first := openCache(t)
+	var wg sync.WaitGroup
+	for n := range 8 {
+		wg.Go(func() {
+			c, err := Open(first.dir) // as another process would
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			f, err := c.HTTP(t.Context(), HTTPRequest{URL: url + "/x"})
+			if err != nil {
+				t.Error(n, err)
+				return
+			}
+			if text, err := os.ReadFile(f.Path); err != nil || string(text) != content {
+				t.Errorf("%d: %d bytes, %v", n, len(text), err)
+			}
+			if err := f.Release(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if bodies.Load() != 1 {
+		t.Errorf("downloaded %d times", bodies.Load())
+	}
+}
+
+func TestTrimKeepsWhatIsHeldOrRecent(t *testing.T) {
+	t.Parallel()
+	url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", strconv.Quote(r.URL.Path))
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		fmt.Fprint(w, r.URL.Path)
+	})
+	c := openCache(t)
+	held, err := c.HTTP(t.Context(), HTTPRequest{URL: url + "/held"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loose, err := c.HTTP(t.Context(), HTTPRequest{URL: url + "/loose"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(loose.Release(), loose.Release()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Trim(time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(loose.Path); err != nil {
+		t.Errorf("recent file: %v", err)
+	}
+	if err := c.Trim(time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(held.Path); err != nil {
+		t.Errorf("held file: %v", err)
+	}
+	if _, err := os.Lstat(loose.Path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("unused file: %v", err)
+	}
+	if err := held.Release(); err != nil {
+		t.Fatal(err)
+	}
+	before := requests.Load()
+	if _, text := c.mustGet(t, HTTPRequest{URL: url + "/loose"}); text != "/loose" || requests.Load() != before+1 {
+		t.Errorf("downloaded again: %q", text)
+	}
+	if sums, _ := os.ReadDir(c.entry(sumsDir, "")); len(sums) != 2 {
+		t.Errorf("checksums: %v", sums)
+	}
+}
+
+func TestOpenRemovesWhatAKilledProcessLeft(t *testing.T) {
+	t.Parallel()
+	c := openCache(t)
+	inUse, remove, err := c.temp(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(c.dir, tmpDir, "left")
+	if err := os.MkdirAll(filepath.Join(left, "entry"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(left, time.Unix(0, 0), time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(c.dir); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{filepath.Base(inUse)}, c.leftovers(t)); diff != "" {
+		t.Error(diff)
+	}
+	if err := remove(); err != nil {
+		t.Fatal(err)
+	}
+}
