@@ -3,10 +3,167 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
 // Git makes the tree of a repository, or takes it from the cache. A missing git program is ErrNoGit, a commit that isn't
 // the one of the checksum ErrChecksum. The caller releases the checkout.
-func (c *Cache) Git(_ context.Context, _ GitRequest) (*Checkout, error) {
-	return nil, errors.ErrUnsupported
+func (c *Cache) Git(ctx context.Context, r GitRequest) (*Checkout, error) {
+	out, err := c.checkout(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", r.Ref, redactError(err))
+	}
+	return out, nil
+}
+
+// Settled tells which commit a request names without asking the server; "" if only the server knows.
+func (r GitRequest) Settled() string { return r.settled().commit }
+
+func (r GitRequest) settled() found {
+	ref := r.Ref.Ref
+	switch sum := r.checksum(); {
+	case remote.IsCommit(ref):
+		return found{commit: ref, object: ref}
+	case r.Ref.ByCommit && remote.IsCommit(sum):
+		if ref != "" && !strings.HasPrefix(ref, "refs/") {
+			ref = "refs/heads/" + ref // nobody is asked what it is
+		}
+		return found{commit: sum, object: sum, ref: ref}
+	}
+	return found{}
+}
+
+func (r GitRequest) checksum() string {
+	if r.Checksum != "" {
+		return strings.ToLower(r.Checksum)
+	}
+	return r.Ref.Checksum
+}
+
+// check merges what the reference and the request say.
+func (r *GitRequest) check() error {
+	if r.Ref.KeepGitDir != nil {
+		r.KeepGitDir = *r.Ref.KeepGitDir
+	}
+	if r.Ref.Submodules != nil {
+		r.NoSubmodules = !*r.Ref.Submodules
+	}
+	r.KeepGitDir = r.KeepGitDir && r.Ref.Subdir == ""
+	sum := r.checksum()
+	if strings.Trim(sum, "0123456789abcdef") != "" {
+		return fmt.Errorf("the checksum %s isn't a commit ID, nor the beginning of one", sum)
+	}
+	if r.Checksum != "" && r.Ref.Checksum != "" && !strings.EqualFold(r.Checksum, r.Ref.Checksum) {
+		return fmt.Errorf("the checksums %s and %s contradict each other", r.Checksum, r.Ref.Checksum)
+	}
+	if strings.HasPrefix(r.Ref.Remote, "-") {
+		return errors.New("a URL can't begin with a dash")
+	}
+	return remote.CheckRef(r.Ref.Ref)
+}
+
+func (c *Cache) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	temp, remove, err := c.temp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	if f := r.settled(); f.commit != "" {
+		// Without asking: the tree of a commit never changes.
+		if err := f.verify(r.checksum()); err != nil {
+			return nil, err
+		}
+		if out, err := c.tree(ctx, r, f); !errors.Is(err, fs.ErrNotExist) {
+			return out, err
+		}
+	}
+	s, err := c.newRepo(r, r.Ref, temp)
+	if err != nil {
+		return nil, err
+	}
+	f, release, err := s.obtain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if out, err := c.tree(ctx, r, f); !errors.Is(err, fs.ErrNotExist) {
+		return out, err
+	}
+	whole := filepath.Join(temp, "entry")
+	t := tree{top: filepath.Join(whole, "tree"), keep: r.KeepGitDir, temp: temp, ref: r.Ref}
+	if err := errors.Join(os.Mkdir(whole, 0o700), os.Mkdir(t.top, 0o755), os.Chmod(t.top, 0o755)); err != nil {
+		return nil, err
+	}
+	if err := t.make(ctx, s, f, release); err != nil {
+		return nil, err
+	}
+	if err := publish(whole, c.entry(treesDir, r.treeKey(f))); err != nil {
+		return nil, err
+	}
+	return c.tree(ctx, r, f)
+}
+
+// treeKey names the tree: by all that makes it what it is.
+func (r GitRequest) treeKey(f found) string {
+	if !r.KeepGitDir {
+		f.ref, f.object = "", ""
+	}
+	return key(key(r.Ref.Remote), f.commit, f.object, f.ref, strconv.FormatBool(r.KeepGitDir), strconv.FormatBool(r.NoSubmodules),
+		strconv.FormatBool(r.Ref.CommitTimes))
+}
+
+// tree holds a tree of the cache, fs.ErrNotExist if there is none.
+func (c *Cache) tree(ctx context.Context, r GitRequest, f found) (*Checkout, error) {
+	entry := c.entry(treesDir, r.treeKey(f))
+	h, err := c.hold(ctx, entry)
+	if err != nil {
+		return nil, err
+	}
+	out := &Checkout{Dir: filepath.Join(entry, "tree", r.Ref.Subdir), Commit: f.commit, Ref: f.ref, hold: h}
+	if err := checkSubdir(filepath.Join(entry, "tree"), r.Ref.Subdir); err != nil {
+		return nil, errors.Join(err, h.release())
+	}
+	return out, nil
+}
+
+// checkSubdir refuses a subdirectory that isn't one, or that symbolic links lead to.
+func checkSubdir(top, sub string) error {
+	if sub == "" {
+		return nil
+	}
+	dir, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	for {
+		fd, err := unix.Openat2(dir, sub, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+		})
+		switch {
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+			continue
+		case errors.Is(err, unix.ENOENT):
+			return fmt.Errorf("the repository has no directory %s", sub)
+		case errors.Is(err, unix.ENOTDIR):
+			return fmt.Errorf("%s is not a directory of the repository", sub)
+		case errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV):
+			return fmt.Errorf("a symbolic link leads to %s: only a directory itself can be named", sub)
+		case err != nil:
+			return fmt.Errorf("open %s: %w", sub, err)
+		}
+		return unix.Close(fd)
+	}
 }

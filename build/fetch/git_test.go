@@ -1,0 +1,727 @@
+package fetch
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
+)
+
+// origin is a bare repository that tests make.
+type origin struct {
+	t   *testing.T
+	dir string
+}
+
+// newOrigin makes NAME.git below dir.
+func newOrigin(t *testing.T, dir, name string) *origin {
+	t.Helper()
+	o := &origin{t: t, dir: filepath.Join(dir, name+".git")}
+	o.command("", "init", "--quiet", "--bare", "--initial-branch=main", o.dir)
+	return o
+}
+
+// command runs git with a time that makes commit IDs the same in every run.
+func (o *origin) command(stdin string, args ...string) string {
+	o.t.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@x", "GIT_COMMITTER_NAME=a",
+		"GIT_COMMITTER_EMAIL=a@x", "GIT_AUTHOR_DATE=1000000000 +0000", "GIT_COMMITTER_DATE=1000000000 +0000",
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		o.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (o *origin) git(stdin string, args ...string) string {
+	o.t.Helper()
+	return o.command(stdin, append([]string{"--git-dir=" + o.dir}, args...)...)
+}
+
+// commit makes a commit of "MODE NAME" -> content on top of a parent ("" for none) and has refs name it. A mode is one of
+// git's: 100644, 100755, 120000 or 160000, whose content is a commit.
+func (o *origin) commit(parent string, files map[string]string, refs ...string) string {
+	o.t.Helper()
+	o.git("", "read-tree", "--empty")
+	var index strings.Builder
+	for name, content := range files {
+		mode, path, _ := strings.Cut(name, " ")
+		object := content
+		if mode != "160000" {
+			object = o.git(content, "hash-object", "-w", "--stdin")
+		}
+		fmt.Fprintf(&index, "%s %s\t%s\n", mode, object, path)
+	}
+	o.git(index.String(), "update-index", "--index-info")
+	args := []string{"commit-tree", "-m", "message", o.git("", "write-tree")}
+	if parent != "" {
+		args = append(args, "-p", parent)
+	}
+	id := o.git("", args...)
+	for _, ref := range refs {
+		o.git("", "update-ref", ref, id)
+	}
+	return id
+}
+
+// gitServer serves the repositories below a directory over http as git does, and counts requests.
+func gitServer(t *testing.T, dir string, auth string) (url string, requests *atomic.Int64) {
+	t.Helper()
+	path, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := &cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"),
+		Env:  []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1", "HOME=/dev/null"},
+	}
+	requests = new(atomic.Int64)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if auth != "" && r.Header.Get("Authorization") != auth {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		backend.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, requests
+}
+
+func gitRequest(t *testing.T, text string) GitRequest {
+	t.Helper()
+	ref, ok, err := remote.ParseGit(text)
+	if err != nil || !ok {
+		t.Fatalf("%s: %t, %v", text, ok, err)
+	}
+	return GitRequest{Ref: ref}
+}
+
+func (c *Cache) mustCheckOut(t *testing.T, r GitRequest) *Checkout {
+	t.Helper()
+	out, err := c.Git(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := out.Release(); err != nil {
+			t.Error(err)
+		}
+	})
+	return out
+}
+
+// listing describes everything below a directory except .git: type and mode, and content or target.
+func listing(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, path)
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if e.Name() == ".git" {
+			out[rel] = "git"
+			if e.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		var content string
+		switch {
+		case info.Mode().IsRegular():
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			content = " " + string(text)
+		case info.Mode()&fs.ModeSymlink != 0:
+			content, err = os.Readlink(path)
+			content = "-> " + content
+			out[rel] = content
+			return err
+		}
+		out[rel] = info.Mode().String() + content
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestCheckoutHasTheFilesOfTheCommit(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := newOrigin(t, dir, "x")
+	o.commit("", map[string]string{
+		"100644 a": "a", "100755 bin/run": "run", "120000 link": "/etc/passwd", "100644 crlf.txt": "one\n", "100644 .gitattributes": "crlf.txt eol=crlf\n",
+	}, "refs/heads/main")
+	url, _ := gitServer(t, dir, "")
+	for _, address := range []string{url + "/x.git", "file://" + dir + "/x.git"} {
+		c := openCache(t)
+		out := c.mustCheckOut(t, gitRequest(t, address))
+		want := map[string]string{
+			"a": "-rw-r--r-- a", "bin": "drwxr-xr-x", "bin/run": "-rwxr-xr-x run", "link": "-> /etc/passwd", "crlf.txt": "-rw-r--r-- one\r\n",
+			".gitattributes": "-rw-r--r-- crlf.txt eol=crlf\n",
+		}
+		if diff := cmp.Diff(want, listing(t, out.Dir)); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", address, diff)
+		}
+		if out.Ref != "refs/heads/main" {
+			t.Errorf("ref %s", out.Ref)
+		}
+		if left := c.leftovers(t); left != nil {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+func TestRefsAreBranchesTagsCommitsAndPullRequests(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := newOrigin(t, dir, "x")
+	first := o.commit("", map[string]string{"100644 f": "first", "100644 sub/dir/g": "g"})
+	second := o.commit(first, map[string]string{"100644 f": "second"}, "refs/heads/main", "refs/heads/deep/branch")
+	both := o.commit(second, map[string]string{"100644 f": "both"}, "refs/heads/both")
+	o.git("", "update-ref", "refs/tags/both", first)
+	o.git("", "tag", "-a", "-m", "annotated", "v1", first)
+	pull := o.commit(second, map[string]string{"100644 f": "pull"}, "refs/pull/7/head")
+	url, _ := gitServer(t, dir, "")
+	for n, test := range []struct{ ref, commit, name string }{
+		{"", second, "refs/heads/main"},
+		{"#main", second, "refs/heads/main"},
+		{"#refs/heads/main", second, "refs/heads/main"},
+		{"#deep/branch", second, "refs/heads/deep/branch"},
+		{"#v1", first, "refs/tags/v1"},
+		{"?tag=v1", first, "refs/tags/v1"},
+		{"#both", both, "refs/heads/both"},
+		{"?tag=both", first, "refs/tags/both"},
+		{"#refs/pull/7/head", pull, "refs/pull/7/head"},
+		{"#" + second, second, ""},
+		{"#" + first, first, ""},
+		{"#" + first[:10], first, ""},
+		{"?checksum=" + second[:7] + "#main", second, "refs/heads/main"},
+		{"?checksum=" + first + "#v1", first, "refs/tags/v1"},
+		{"?checksum=" + o.git("", "rev-parse", "v1") + "#v1", first, "refs/tags/v1"},
+		{"?fetch-by-commit&checksum=" + first + "#main", first, "refs/heads/main"},
+	} {
+		address := []string{url, "file://" + dir}[n%2]
+		out := openCache(t).mustCheckOut(t, gitRequest(t, address+"/x.git"+test.ref))
+		if out.Commit != test.commit || out.Ref != test.name {
+			t.Errorf("%s%s: commit %s, ref %s, want %s, %s", address, test.ref, out.Commit, out.Ref, test.commit, test.name)
+		}
+	}
+	c := openCache(t) // one repository for all
+	for ref, want := range map[string]string{"#main": "second", "#v1": "first", "#" + pull[:9]: "pull", "#both": "both"} {
+		out := c.mustCheckOut(t, gitRequest(t, url+"/x.git"+ref))
+		if text, err := os.ReadFile(filepath.Join(out.Dir, "f")); err != nil || string(text) != want {
+			t.Errorf("%s: %q, %v", ref, text, err)
+		}
+	}
+	out := c.mustCheckOut(t, gitRequest(t, url+"/x.git#v1:sub/dir"))
+	if diff := cmp.Diff(map[string]string{"g": "-rw-r--r-- g"}, listing(t, out.Dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCheckoutFailuresSayWhy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newOrigin(t, dir, "empty")
+	o := newOrigin(t, dir, "x")
+	first := o.commit("", map[string]string{"100644 f": "f", "120000 out": "/etc", "120000 in": "dir", "100644 dir/f": "f", "120000 dir/up": "../../../.."}, "refs/heads/main")
+	url, _ := gitServer(t, dir, "")
+	for ref, want := range map[string]string{
+		"/x.git#nothing":                    "no branch, tag or ref nothing",
+		"/x.git#abcdef0":                    "no branch, tag or commit abcdef0",
+		"/x.git#" + strings.Repeat("1", 40): "111",
+		"/x.git?checksum=1234#main":         "expected commit 1234, got " + first,
+		"/x.git?checksum=1234#" + first:     "expected commit 1234, got " + first,
+		"/x.git#main:missing":               "the repository has no directory missing",
+		"/x.git#main:f":                     "f is not a directory",
+		"/x.git#main:out":                   "a symbolic link leads to out",
+		"/x.git#main:in":                    "a symbolic link leads to in",
+		"/x.git#main:dir/up":                "a symbolic link leads to dir/up",
+		"/empty.git":                        "no default branch",
+		"/none.git":                         "not found",
+	} {
+		t.Run(ref, func(t *testing.T) {
+			t.Parallel()
+			c := openCache(t)
+			address := strings.Replace(url, "://", "://user:hunter2@", 1) + ref
+			out, err := c.Git(t.Context(), gitRequest(t, address))
+			if err == nil {
+				t.Fatalf("no error: %+v", out)
+			}
+			if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "hunter2") {
+				t.Errorf("%v, want %q and no credentials", err, want)
+			}
+			if strings.Contains(ref, "1234") != errors.Is(err, ErrChecksum) {
+				t.Errorf("ErrChecksum in %v", err)
+			}
+			if left := c.leftovers(t); left != nil {
+				t.Errorf("left behind: %v", left)
+			}
+			holdsNo(t, c.dir, "hunter2")
+		})
+	}
+}
+
+func TestMovedBranchIsFetchedAgainAndACommitIsNot(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := newOrigin(t, dir, "x")
+	first := o.commit("", map[string]string{"100644 f": "first"}, "refs/heads/main")
+	url, requests := gitServer(t, dir, "")
+	c := openCache(t)
+	read := func(ref string) string {
+		out := c.mustCheckOut(t, gitRequest(t, url+"/x.git"+ref))
+		text, err := os.ReadFile(filepath.Join(out.Dir, "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if got := read("#main"); got != "first" {
+		t.Error(got)
+	}
+	before := requests.Load()
+	if got := read("#" + first); got != "first" || requests.Load() != before {
+		t.Errorf("%s after %d more requests", got, requests.Load()-before)
+	}
+	o.commit("", map[string]string{"100644 f": "rewritten"}, "refs/heads/main")
+	if got := read("#main"); got != "rewritten" {
+		t.Error(got)
+	}
+	if got := read("#" + first); got != "first" {
+		t.Error(got)
+	}
+}
+
+func TestGitDirIsKeptOnRequest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	sub := newOrigin(t, dir, "sub")
+	subCommit := sub.commit("", map[string]string{"100644 s": "sub"}, "refs/heads/main")
+	o := newOrigin(t, dir, "x")
+	first := o.commit("", map[string]string{"100644 f": "first"})
+	second := o.commit(first, map[string]string{
+		"100644 f": "second", "160000 mod": subCommit, "100644 .gitmodules": "[submodule \"mod\"]\n\tpath = mod\n\turl = ../sub.git\n",
+	}, "refs/heads/main")
+	o.git("", "tag", "-a", "-m", "annotated", "v1", second)
+	url, _ := gitServer(t, dir, "")
+	withUser := strings.Replace(url, "://", "://user:hunter2@", 1)
+	c := openCache(t)
+	for _, ref := range []string{"#main", "#v1", "#" + second} {
+		r := gitRequest(t, withUser+"/x.git"+ref)
+		r.KeepGitDir = true
+		out := c.mustCheckOut(t, r)
+		git := func(dir string, args ...string) string { return o.command("", append([]string{"-C", dir}, args...)...) }
+		got := []string{
+			git(out.Dir, "rev-parse", "HEAD"), git(out.Dir, "status", "--porcelain"), git(out.Dir, "config", "remote.origin.url"),
+			git(out.Dir, "rev-list", "--count", "HEAD"), git(out.Dir+"/mod", "rev-parse", "HEAD"), git(out.Dir+"/mod", "status", "--porcelain"),
+			git(out.Dir+"/mod", "rev-parse", "--git-dir"),
+		}
+		want := []string{second, "", url + "/x.git", "1", subCommit, "", out.Dir + "/.git/modules/mod"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", ref, diff)
+		}
+		named := map[string]string{"#main": "refs/heads/main", "#v1": "refs/tags/v1"}[ref]
+		if refs := git(out.Dir, "for-each-ref", "--format=%(refname)"); refs != named {
+			t.Errorf("%s: refs %s, want %s", ref, refs, named)
+		}
+		holdsNo(t, out.Dir, "hunter2")
+	}
+	plain := c.mustCheckOut(t, gitRequest(t, withUser+"/x.git#main"))
+	want := map[string]string{
+		"f": "-rw-r--r-- second", "mod": "drwxr-xr-x", "mod/s": "-rw-r--r-- sub",
+		".gitmodules": "-rw-r--r-- [submodule \"mod\"]\n\tpath = mod\n\turl = ../sub.git\n",
+	}
+	if diff := cmp.Diff(want, listing(t, plain.Dir)); diff != "" {
+		t.Errorf("without .git: (-want +got)\n%s", diff)
+	}
+}
+
+func TestSubmodulesAreFilledAllTheWayDown(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	inner := newOrigin(t, dir, "inner")
+	innerCommit := inner.commit("", map[string]string{"100644 i": "inner"}, "refs/heads/main")
+	outer := newOrigin(t, dir, "outer")
+	// Not the tip of a branch any more.
+	outerCommit := outer.commit("", map[string]string{
+		"100644 o": "outer", "160000 in": innerCommit, "100644 .gitmodules": "[submodule \"in\"]\n\tpath = in\n\turl = ../inner.git\n",
+	}, "refs/heads/main")
+	outer.commit(outerCommit, map[string]string{"100644 o": "newer"}, "refs/heads/main")
+	o := newOrigin(t, dir, "x")
+	self := o.commit("", map[string]string{"100644 f": "itself"}, "refs/heads/self")
+	o.commit("", map[string]string{
+		"160000 a/b": outerCommit, "160000 self": self, "160000 skipped": innerCommit,
+		"100644 .gitmodules": "[submodule \"x\"]\n\tpath = a/b\n\turl = ../outer.git\n[submodule \"self\"]\n\tpath = self\n\turl = ./\n" +
+			"[submodule \"skipped\"]\n\tpath = skipped\n\turl = ../inner.git\n\tupdate = none\n",
+	}, "refs/heads/main")
+	url, _ := gitServer(t, dir, "")
+	for _, address := range []string{url, "file://" + dir} {
+		c := openCache(t)
+		got := listing(t, c.mustCheckOut(t, gitRequest(t, address+"/x.git")).Dir)
+		delete(got, ".gitmodules")
+		delete(got, "a/b/.gitmodules")
+		want := map[string]string{
+			"a": "drwxr-xr-x", "a/b": "drwxr-xr-x", "a/b/o": "-rw-r--r-- outer", "a/b/in": "drwxr-xr-x", "a/b/in/i": "-rw-r--r-- inner",
+			"self": "drwxr-xr-x", "self/f": "-rw-r--r-- itself", "skipped": "drwxr-xr-x",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", address, diff)
+		}
+		none := listing(t, c.mustCheckOut(t, gitRequest(t, address+"/x.git?submodules=false")).Dir)
+		if _, filled := none["a/b/o"]; filled || none["a/b"] != "drwxr-xr-x" {
+			t.Errorf("submodules=false: %v", none)
+		}
+	}
+}
+
+func TestHostileSubmodulesAreRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	secret := newOrigin(t, dir, "secret")
+	commit := secret.commit("", map[string]string{"100644 s": "secret"}, "refs/heads/main")
+	url, _ := gitServer(t, dir, "")
+	for name, test := range map[string]struct{ modules, want string }{
+		"file":       {"[submodule \"m\"]\n\tpath = m\n\turl = file://" + dir + "/secret.git\n", "can't have files of this machine"},
+		"path":       {"[submodule \"m\"]\n\tpath = m\n\turl = " + dir + "/secret.git\n", "none of https"},
+		"ext":        {"[submodule \"m\"]\n\tpath = m\n\turl = ext::sh -c touch% " + dir + "/pwned\n", "none of https"},
+		"option":     {"[submodule \"m\"]\n\tpath = m\n\turl = --upload-pack=touch " + dir + "/pwned\n", "none of https"},
+		"ssh option": {"[submodule \"m\"]\n\tpath = m\n\turl = ssh://-oProxyCommand=touch/x\n", "dash"},
+		"no url":     {"[submodule \"m\"]\n\tpath = m\n", "doesn't say where it comes from"},
+		"no module":  {"", "doesn't say where it comes from"},
+		"name":       {"[submodule \"../../m\"]\n\tpath = m\n\turl = ./../secret.git\n", "the name \"../../m\" is refused"},
+		"other path": {"[submodule \"m\"]\n\tpath = ../m\n\turl = ./../secret.git\n", "doesn't say where it comes from"},
+		"included":   {"[include]\n\tpath = " + dir + "/secret.git/config\n", "doesn't say where it comes from"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := strings.ReplaceAll(name, " ", "-")
+			o := newOrigin(t, dir, repo)
+			o.commit("", map[string]string{"160000 m": commit, "100644 .gitmodules": test.modules}, "refs/heads/main")
+			r := gitRequest(t, url+"/"+repo+".git")
+			r.KeepGitDir = name == "name"
+			c := openCache(t)
+			if _, err := c.Git(t.Context(), r); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if left := c.leftovers(t); left != nil {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+	if _, err := os.Lstat(dir + "/pwned"); err == nil {
+		t.Error("a command was run")
+	}
+}
+
+func TestEndlessSubmodulesEnd(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := newOrigin(t, dir, "x")
+	commit := o.commit("", map[string]string{"100644 f": "f"})
+	for range maxDepth + 2 {
+		commit = o.commit("", map[string]string{
+			"160000 m": commit, "100644 .gitmodules": "[submodule \"m\"]\n\tpath = m\n\turl = ./\n",
+		}, "refs/heads/main")
+	}
+	_, err := openCache(t).Git(t.Context(), gitRequest(t, "file://"+dir+"/x.git"))
+	if err == nil || !strings.Contains(err.Error(), "submodules in each other") {
+		t.Error(err)
+	}
+}
+
+func TestHostileRepositoriesAreHarmless(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := newOrigin(t, dir, "x")
+	blob := o.git("#!/bin/sh\ntouch "+dir+"/pwned\n", "hash-object", "-w", "--stdin")
+	inner := o.git("100755 blob "+blob+"\tpost-checkout\n", "mktree")
+	hooks := o.git("040000 tree "+inner+"\thooks\n", "mktree")
+	// A tree that git itself would never write.
+	raw := func(mode, name, id string) string {
+		bytes := make([]byte, len(id)/2)
+		for n := range bytes {
+			fmt.Sscanf(id[2*n:2*n+2], "%02x", &bytes[n])
+		}
+		return mode + " " + name + "\x00" + string(bytes)
+	}
+	url, _ := gitServer(t, dir, "")
+	for name, entries := range map[string]string{
+		"dotgit": raw("40000", ".git", hooks), "dotdot": raw("40000", "..", hooks), "upper": raw("40000", ".GIT", hooks),
+		"slash": raw("100644", "../pwned", blob),
+	} {
+		tree := o.git(entries, "hash-object", "-w", "-t", "tree", "--literally", "--stdin")
+		o.git("", "update-ref", "refs/heads/"+name, o.git("", "commit-tree", "-m", "m", tree))
+		for _, keep := range []bool{false, true} {
+			c := openCache(t)
+			r := gitRequest(t, url+"/x.git#"+name)
+			r.KeepGitDir = keep
+			if out, err := c.Git(t.Context(), r); err == nil {
+				t.Errorf("%s, keep %t: %v", name, keep, listing(t, out.Dir))
+			}
+			if _, err := os.Lstat(filepath.Join(c.dir, "pwned")); err == nil {
+				t.Errorf("%s: it led out", name)
+			}
+		}
+	}
+	// Filters and hooks that a repository asks for, but can't configure.
+	o.commit("", map[string]string{"100644 .gitattributes": "* filter=evil diff=evil\n", "100644 f": "f", "100644 .gitconfig": "[filter \"evil\"]\n\tsmudge = touch " + dir + "/pwned\n"}, "refs/heads/filter")
+	openCache(t).mustCheckOut(t, gitRequest(t, url+"/x.git#filter"))
+	if _, err := os.Lstat(dir + "/pwned"); err == nil {
+		t.Error("a command was run")
+	}
+}
+
+func TestLocalRepositoriesStayInTheirDirectories(t *testing.T) {
+	t.Parallel()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secretDir := filepath.Join(dir, "secret")
+	secret := newOrigin(t, secretDir, "s")
+	stolen := secret.commit("", map[string]string{"100644 f": "secret"}, "refs/heads/main")
+	allowed := filepath.Join(dir, "allowed")
+	make := func(name string, change func(o *origin)) {
+		o := newOrigin(t, allowed, name)
+		o.commit("", map[string]string{"100644 f": "f"}, "refs/heads/main")
+		change(o)
+	}
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	make("fine", func(*origin) {})
+	make("alternates", func(o *origin) {
+		write(o.dir+"/objects/info/alternates", secret.dir+"/objects\n")
+		o.git("", "update-ref", "refs/heads/main", stolen)
+	})
+	make("objects", func(o *origin) {
+		if err := errors.Join(os.RemoveAll(o.dir+"/objects"), os.Symlink(secret.dir+"/objects", o.dir+"/objects")); err != nil {
+			t.Fatal(err)
+		}
+		write(o.dir+"/refs/heads/main", stolen+"\n")
+	})
+	make("commondir", func(o *origin) { write(o.dir+"/commondir", secret.dir+"\n") })
+	make("promisor", func(o *origin) {
+		o.git("", "config", "extensions.partialClone", "evil")
+		o.git("", "config", "remote.evil.promisor", "true")
+		o.git("", "config", "remote.evil.url", "ext::sh -c touch% "+dir+"/pwned")
+	})
+	make("include", func(o *origin) { o.git("", "config", "include.path", secret.dir+"/config") })
+	if err := os.Mkdir(filepath.Join(allowed, "gitfile"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(allowed, "gitfile/.git"), "gitdir: "+secret.dir+"\n")
+	if err := os.Symlink(secret.dir, filepath.Join(allowed, "link.git")); err != nil {
+		t.Fatal(err)
+	}
+	make("submodule", func(o *origin) {
+		o.commit("", map[string]string{
+			"160000 m": stolen, "100644 .gitmodules": "[submodule \"m\"]\n\tpath = m\n\turl = ../../secret/s.git\n",
+		}, "refs/heads/main")
+	})
+	for path, want := range map[string]string{
+		allowed + "/fine.git": "", secret.dir: "may not read " + secret.dir, allowed + "/link.git": "may not read " + secret.dir,
+		allowed + "/alternates.git": "refers to another one", allowed + "/objects.git": "is a symbolic link", allowed + "/commondir.git": "refers to another one",
+		allowed + "/promisor.git": "a partial clone is refused", allowed + "/include.git": "includes others is refused",
+		allowed + "/gitfile": "kept elsewhere", allowed + "/submodule.git": "may not read " + secret.dir,
+		allowed + "/../secret/s.git": "may not read " + secret.dir, allowed + "/missing": "no such file",
+	} {
+		r := gitRequest(t, "file://"+path)
+		r.LocalDirs = []string{allowed}
+		_, err := openCache(t).Git(t.Context(), r)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+	if _, err := os.Lstat(dir + "/pwned"); err == nil {
+		t.Error("a command was run")
+	}
+	none := gitRequest(t, "file://"+allowed+"/fine.git")
+	none.LocalDirs = []string{}
+	if _, err := openCache(t).Git(t.Context(), none); err == nil || !strings.Contains(err.Error(), "--allow=fs.read=") {
+		t.Errorf("nothing allowed: %v", err)
+	}
+}
+
+func TestGitCredentialsGoToTheirHostOnly(t *testing.T) {
+	t.Parallel()
+	dir, otherDir := t.TempDir(), t.TempDir()
+	sub := newOrigin(t, otherDir, "sub")
+	commit := sub.commit("", map[string]string{"100644 s": "s"}, "refs/heads/main")
+	var leaked atomic.Value
+	otherURL, _ := gitServer(t, otherDir, "")
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a := r.Header.Get("Authorization"); a != "" {
+			leaked.Store(a)
+		}
+		http.Redirect(w, r, otherURL+r.URL.String(), http.StatusFound)
+	}))
+	t.Cleanup(other.Close)
+	o := newOrigin(t, dir, "x")
+	o.commit("", map[string]string{
+		"100644 f": "f", "160000 m": commit, "100644 .gitmodules": "[submodule \"m\"]\n\tpath = m\n\turl = " + other.URL + "/sub.git\n",
+	}, "refs/heads/main")
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("user:hunter2"))
+	token := "Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:tok-en"))
+	for name, test := range map[string]struct {
+		auth, user string
+		secrets    map[string]string
+		want       string
+	}{
+		"URL":            {basic, "user:hunter2@", nil, ""},
+		"token":          {token, "", map[string]string{"GIT_AUTH_TOKEN": "tok-en\n"}, ""},
+		"token of host":  {token, "", map[string]string{"GIT_AUTH_TOKEN.HOST": "tok-en", "GIT_AUTH_TOKEN": "wrong"}, ""},
+		"header":         {"Bearer tok-en", "", map[string]string{"GIT_AUTH_HEADER": "Bearer tok-en"}, ""},
+		"none":           {token, "", nil, "--secret id=GIT_AUTH_TOKEN."},
+		"wrong":          {token, "", map[string]string{"GIT_AUTH_TOKEN": "hunter2"}, "--secret id=GIT_AUTH_TOKEN."},
+		"of another one": {token, "", map[string]string{"GIT_AUTH_TOKEN.example.com": "tok-en"}, "--secret id=GIT_AUTH_TOKEN."},
+	} {
+		url, _ := gitServer(t, dir, test.auth)
+		host := strings.TrimPrefix(url, "http://")
+		r := gitRequest(t, "http://"+test.user+host+"/x.git")
+		r.Secrets = func(id string) ([]byte, bool) {
+			v, ok := test.secrets[strings.ReplaceAll(id, host, "HOST")]
+			return []byte(v), ok
+		}
+		c := openCache(t)
+		_, err := c.Git(t.Context(), r)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+		holdsNo(t, c.dir, "hunter2", "tok-en", base64.StdEncoding.EncodeToString([]byte("user:hunter2")))
+	}
+	if v := leaked.Load(); v != nil {
+		t.Errorf("another host was given %v", v)
+	}
+	redirect := gitRequest(t, strings.Replace(other.URL, "://", "://user:hunter2@", 1)+"/sub.git")
+	if _, err := openCache(t).Git(t.Context(), redirect); err == nil || !strings.Contains(err.Error(), "credentials don't follow a redirect") {
+		t.Errorf("redirect with credentials: %v", err)
+	}
+	openCache(t).mustCheckOut(t, gitRequest(t, other.URL+"/sub.git")) // without any it may go on
+}
+
+func TestCommitTimesAreGivenToEverything(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newOrigin(t, dir, "x").commit("", map[string]string{"100644 d/f": "f", "120000 l": "nowhere"}, "refs/heads/main")
+	out := openCache(t).mustCheckOut(t, gitRequest(t, "file://"+dir+"/x.git?mtime=commit"))
+	for _, name := range []string{"", "d", "d/f", "l"} {
+		info, err := os.Lstat(filepath.Join(out.Dir, name))
+		if err != nil || info.ModTime().Unix() != 1_000_000_000 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+}
+
+func TestMissingGitIsOneClearError(t *testing.T) {
+	t.Parallel()
+	c := openCache(t)
+	c.git = "no-such-git"
+	_, err := c.Git(t.Context(), gitRequest(t, "https://example.com/x.git"))
+	if !errors.Is(err, ErrNoGit) || !strings.Contains(err.Error(), "apt-get install git") {
+		t.Error(err)
+	}
+}
+
+func TestCancelledFetchLeavesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	because := errors.New("because")
+	url, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		cancel(because)
+		<-r.Context().Done()
+	})
+	c := openCache(t)
+	if _, err := c.Git(ctx, gitRequest(t, url+"/x.git")); !errors.Is(err, because) {
+		t.Errorf("%v, want the cause", err)
+	}
+	if left := c.leftovers(t); left != nil {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestUsersGitConfigurationIsNotUsed(t *testing.T) {
+	home, dir := t.TempDir(), t.TempDir()
+	newOrigin(t, dir, "x").commit("", map[string]string{"100644 f": "f"}, "refs/heads/main")
+	url, _ := gitServer(t, dir, "Basic x")
+	config := "[url \"" + url + "/x.git\"]\n\tinsteadOf = http://127.0.0.1:1/x.git\n[core]\n\thooksPath = " + home + "\n"
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(home, ".gitconfig"), []byte(config), 0o644),
+		os.WriteFile(filepath.Join(home, ".netrc"), []byte("machine 127.0.0.1 login u password p\n"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("GIT_DIR", home)
+	t.Setenv("GIT_CONFIG_PARAMETERS", "'http.extraheader'='Authorization: Basic x'")
+	if _, err := openCache(t).Git(t.Context(), gitRequest(t, url+"/x.git")); err == nil || !strings.Contains(err.Error(), "GIT_AUTH_TOKEN") {
+		t.Errorf("the user's own credentials were used: %v", err)
+	}
+	if _, err := openCache(t).Git(t.Context(), gitRequest(t, "http://127.0.0.1:1/x.git")); err == nil {
+		t.Error("the user's own configuration was used")
+	}
+}
+
+func TestConcurrentCheckoutsShareOne(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newOrigin(t, dir, "x").commit("", map[string]string{"100644 f": "f"}, "refs/heads/main")
+	first := openCache(t)
+	errs := make(chan error)
+	for range 6 {
+		go func() {
+			c, err := Open(first.dir) // as another process would
+			if err == nil {
+				var out *Checkout
+				if out, err = c.Git(t.Context(), gitRequest(t, "file://"+dir+"/x.git")); err == nil {
+					_, err = os.ReadFile(filepath.Join(out.Dir, "f"))
+					err = errors.Join(err, out.Release())
+				}
+			}
+			errs <- err
+		}()
+	}
+	for range 6 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if trees, _ := os.ReadDir(first.entry(treesDir, "")); len(trees) != 1 {
+		t.Errorf("%d trees", len(trees))
+	}
+}
