@@ -176,7 +176,8 @@ func (r report) markdown() string {
 	for _, row := range r.Rows {
 		fmt.Fprintf(&b, "- %s: %s\n", row.ID, row.Limit)
 	}
-	b.WriteString("\nTimes are those of the whole process, from start to exit. In brackets: with the file system flushed to disk afterwards, which " +
+	b.WriteString("\nTimes are those of the whole process, from start to exit; in row main they are counted from the start of the Go runtime to the end of the " +
+		"last package's initialisation, by the runtime's own trace. In brackets: with the file system flushed to disk afterwards, which " +
 		"cooper's commit has done for its part already and `cp` has not. Peak memory is the largest resident set of any process of cooper's build.\n")
 	return b.String()
 }

@@ -152,3 +152,17 @@ func TestTailKeepsTheEnd(t *testing.T) {
 		t.Errorf("kept %d bytes that end in %q", len(got), got[len(got)-4:])
 	}
 }
+
+func TestLastInitIsWhenTheLastPackageWasReady(t *testing.T) {
+	const trace = "init runtime @0.10 ms, 0.05 ms clock, 0 bytes, 0 allocs\n" +
+		"init example.org/x @1.5 ms, 2.25 ms clock, 12 bytes, 3 allocs\nsomething else\n"
+	got, err := lastInit(trace)
+	if err != nil || got != 3750*time.Microsecond {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "init x @a ms, 1 ms clock", "init x @1 ms, b ms clock"} {
+		if got, err := lastInit(bad); err == nil {
+			t.Errorf("%q: got %v and no error", bad, got)
+		}
+	}
+}

@@ -127,14 +127,37 @@ func (s *site) settle() (time.Duration, error) {
 
 // run starts a program as the site's user, waits for it and returns what it took and what it wrote to stdout.
 func (s *site) run(ctx context.Context, argv ...string) (sample, string, error) {
+	var stdout bytes.Buffer
+	stderr := &tail{}
+	took, err := s.start(ctx, argv, func(cmd *exec.Cmd) { cmd.Stdout, cmd.Stderr = &stdout, stderr })
+	if err != nil {
+		return took, "", fmt.Errorf("run %s: %w: %s", strings.Join(argv, " "), err, stderr)
+	}
+	return took, strings.TrimSpace(stdout.String()), nil
+}
+
+// trace starts a Go program and returns the trace of its start.
+func (s *site) trace(ctx context.Context, argv ...string) (sample, string, error) {
+	var stderr bytes.Buffer
+	took, err := s.start(ctx, argv, func(cmd *exec.Cmd) {
+		cmd.Stderr = &stderr
+		cmd.Env = append(cmd.Env, traceInits)
+	})
+	if err != nil {
+		return took, "", fmt.Errorf("run %s: %w: %s", strings.Join(argv, " "), err, &stderr)
+	}
+	return took, stderr.String(), nil
+}
+
+// start runs a program as the site's user, as prepared by set.
+func (s *site) start(ctx context.Context, argv []string, set func(*exec.Cmd)) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	var stdout bytes.Buffer
-	stderr := &tail{}
-	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Home, &stdout, stderr
+	cmd.Dir = s.Home
 	cmd.Env = []string{"HOME=" + s.Home, "USER=" + s.account.Name, "LOGNAME=" + s.account.Name, "LANG=C.UTF-8",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR=" + s.runtimeDir(), "TMPDIR=" + s.tempDir()}
+	set(cmd)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if s.account.switched {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: s.account.UID, Gid: s.account.GID}
@@ -144,12 +167,12 @@ func (s *site) run(ctx context.Context, argv ...string) (sample, string, error) 
 	err := cmd.Run()
 	took := sample{Wall: time.Since(started)}
 	if err != nil {
-		return took, "", fmt.Errorf("run %s: %w: %s", strings.Join(argv, " "), err, stderr)
+		return took, err
 	}
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		took.Peak = usage.Maxrss << 10
 	}
-	return took, strings.TrimSpace(stdout.String()), nil
+	return took, nil
 }
 
 // write makes a file of the site that its user owns.
