@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/solve"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
 // Build builds the image a request describes, writes its outputs and returns what it made. Errors in the Dockerfile are
@@ -47,16 +48,14 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	file, err := b.contexts.readMain(ctx)
+	df, err := b.contexts.readMain(ctx)
 	if err != nil {
+		df.warn(req.Progress)
 		return Result{}, err
 	}
-	graph, err := plan.Make(ctx, file, b.planOptions())
+	graph, err := plan.Make(ctx, df.file, b.planOptions(df.ignore))
 	if err != nil {
 		return Result{}, err
-	}
-	for _, w := range graph.Warnings {
-		req.Progress.Emit(progress.Warning{File: w.Location.File, Line: w.Location.StartLine, Rule: w.Rule, Message: w.Message})
 	}
 	b.stages = len(graph.Stages)
 	roots, err := b.solve(ctx, graph)
@@ -130,16 +129,11 @@ func newBuilder(req Request, st *store.Store) (*builder, error) {
 	return b, nil
 }
 
-func (b *builder) planOptions() plan.Options {
-	machine := machinePlatform()
-	target := b.req.Platform
-	if target.OS == "" {
-		target = machine
-	}
-	return plan.Options{
-		Target: b.req.Target, BuildArgs: b.req.BuildArgs, Platform: target, BuildPlatform: machine,
-		Contexts: b.req.Contexts, Resolver: b.resolver, Labels: b.req.Labels,
-	}
+func (b *builder) planOptions(ignore *source.Ignore) plan.Options {
+	o := planOptions(&b.req, ignore)
+	o.Resolver = b.resolver
+	o.Warn = func(w dockerfile.Warning) { b.req.Progress.Emit(shownWarning(w)) }
+	return o
 }
 
 // solve runs the graph and waits for all commits, whatever happens: nothing may write to the store after Build.

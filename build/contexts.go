@@ -9,7 +9,6 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
 // contexts are the places files come from, each opened when it is first needed and at most once. The main context's name
@@ -36,27 +35,19 @@ func newContexts(req *Request, st *store.Store) *contexts {
 }
 
 // readMain opens the main context and reads the Dockerfile.
-func (c *contexts) readMain(ctx context.Context) (*dockerfile.File, error) {
+func (c *contexts) readMain(ctx context.Context) (readFile, error) {
 	place, err := c.opener.main(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("open build context: %w", err)
+		return readFile{}, fmt.Errorf("open build context: %w", err)
 	}
 	main := c.entry("")
 	main.once.Do(func() { main.release, main.fleeting = place.release, place.fleeting })
-	found, err := c.opener.findDockerfile(ctx, place)
+	df, err := c.opener.read(ctx, place)
 	if err != nil {
-		return nil, err
+		return df, err
 	}
-	file, err := dockerfile.Parse(found.name, found.text)
-	if err != nil {
-		return nil, err
-	}
-	ignore, err := c.opener.findIgnore(place, found)
-	if err != nil {
-		return nil, err
-	}
-	main.dir, err = source.OpenDir(place.path, ignore)
-	return file, err
+	main.dir, err = source.OpenDir(place.path, df.ignore)
+	return df, err
 }
 
 func (c *contexts) entry(name string) *openContext {

@@ -58,7 +58,7 @@ func workdirOwner(view *os.File, spec string) (fileop.Owner, error) {
 // newKey starts a key with what all steps of this build have in common.
 func (b *builder) newKey(kind string) *cache.KeyBuilder {
 	k := cache.NewKey(kind)
-	p := b.planOptions().Platform
+	p := planOptions(&b.req, nil).Platform
 	k.Add("platform", p.OS, p.Architecture, p.Variant)
 	if d := b.req.SourceDate; d != nil {
 		k.Add("source date", strconv.FormatInt(d.Unix(), 10))

@@ -171,6 +171,9 @@ func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (p
 	if o.req.Dockerfile != "" {
 		return place{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what, o.req.Dockerfile)
 	}
+	if o.store == nil { // nothing will be built, and there is nothing to copy
+		return place{what: what, dockerfile: text, release: func() error { return nil }}, nil
+	}
 	p, err := o.temp(ctx, what)
 	p.dockerfile = text
 	return p, err
@@ -178,6 +181,9 @@ func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (p
 
 // temp is an empty directory on the store's file system, which a later build removes if this one is killed.
 func (o opener) temp(ctx context.Context, what string) (place, error) {
+	if o.store == nil {
+		return place{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it", what)
+	}
 	dir, remove, err := o.store.TempDir(ctx)
 	if err != nil {
 		return place{}, err

@@ -9,7 +9,12 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-const ruleUnusedBuildArg = "UnusedBuildArg"
+// RuleUnusedBuildArg is the rule of the warning about --build-args that no ARG declares. It isn't one of the linter's: it is about
+// the command line and not about the file.
+const RuleUnusedBuildArg = "UnusedBuildArg"
+
+// sourceDateArg is the argument that gives the time of all that a build makes.
+const sourceDateArg = "SOURCE_DATE_EPOCH"
 
 // buildArg is a --build-arg that has a value.
 func (p *planner) buildArg(name string) (string, bool) {
@@ -117,20 +122,28 @@ func (p *planner) proxyEnv(env *variables) []string {
 	return out
 }
 
-// warnUnusedArgs reports each --build-arg that no ARG of the file asks for.
+// warnUnusedArgs reports the --build-args that no ARG of the file asks for.
 func (p *planner) warnUnusedArgs() {
 	known := slices.Sorted(maps.Keys(p.declared))
+	var unused, meant []string
 	for _, name := range slices.Sorted(maps.Keys(p.opts.BuildArgs)) {
-		predefined := slices.Contains(proxyNames(), name) || name == "SOURCE_DATE_EPOCH" || strings.HasPrefix(name, "BUILDKIT_")
+		predefined := slices.Contains(proxyNames(), name) || name == sourceDateArg || strings.HasPrefix(name, "BUILDKIT_")
 		if p.declared[name] || predefined {
 			continue
 		}
-		message := fmt.Sprintf("build argument %q is not used: no ARG declares it", name)
+		unused = append(unused, name)
 		if near := dockerfile.Nearest(name, known); near != "" {
-			message += fmt.Sprintf(" (did you mean %s?)", near)
+			meant = append(meant, near)
 		}
-		p.graph.Warnings = append(p.graph.Warnings, dockerfile.Warning{
-			Location: dockerfile.Location{File: p.file.Name}, Rule: ruleUnusedBuildArg, Message: message,
-		})
 	}
+	if len(unused) == 0 {
+		return
+	}
+	message := fmt.Sprintf("One or more build-args %v were not consumed", unused)
+	if len(meant) > 0 {
+		message += fmt.Sprintf(" (did you mean %s?)", strings.Join(meant, ", "))
+	}
+	p.graph.Warnings = append(p.graph.Warnings, dockerfile.Warning{
+		Location: dockerfile.Location{File: p.file.Name}, Rule: RuleUnusedBuildArg, Message: message,
+	})
 }

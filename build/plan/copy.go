@@ -62,6 +62,7 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 	if err := checkSources(name, op.Sources); err != nil {
 		return err
 	}
+	x.lintSources(name, op)
 	dest, err := x.word(files.DestPath)
 	if err != nil {
 		return err

@@ -56,14 +56,16 @@ func (p *planner) startStage(st *stage) {
 		below := st.base.stage
 		st.image = below.image.WithoutOnBuild()
 		st.env, st.args = below.env.clone(), slices.Clone(below.args)
-		st.hasWorkdir = below.hasWorkdir
+		st.hasWorkdir, st.unknownBase = below.hasWorkdir, below.unknownBase
 		st.last = below.last
 		return
 	}
 	step := &Step{Stage: st.out, Location: p.location(st), Op: &Base{}, Text: "FROM " + st.base.name}
 	switch st.base.kind {
 	case originImage:
-		base := p.images[imageKey(st.base.ref, st.platform)]
+		key := imageKey(st.base.ref, st.platform)
+		base := p.images[key]
+		_, st.unknownBase = p.unknown[key]
 		step.Op = &Base{Ref: st.base.ref, Image: base}
 		st.image = base.Image
 		if !st.replaced { // a stage that an image replaces is that image; its ONBUILD is for the stages on top
@@ -196,6 +198,7 @@ func (p *planner) instructionError(in instruction, err error) error {
 // planInstruction makes the step of one instruction.
 func (p *planner) planInstruction(st *stage, in instruction) error {
 	lint := p.lint.at(in.Comments())
+	lint.open = st.unknownBase
 	x := expanding{planner: p, stage: st, lint: lint, in: in}
 	x.text = x.show()
 	switch c := in.Command.(type) {

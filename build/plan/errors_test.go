@@ -24,7 +24,7 @@ func errorOptions() map[string]func(*plan.Options) {
 }
 
 func make1(ctx context.Context, text []byte, o plan.Options) (*plan.Graph, error) {
-	f, err := dockerfile.Parse("Dockerfile", text)
+	f, err := dockerfile.Parse("Dockerfile", text, dockerfile.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func TestPlansMatchTheGoldenFiles(t *testing.T) {
 			if set := goldenOptions()[base]; set != nil {
 				set(&o)
 			}
-			f, err := dockerfile.Parse("Dockerfile", text)
+			f, err := dockerfile.Parse("Dockerfile", text, dockerfile.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

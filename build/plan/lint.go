@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -13,15 +14,22 @@ import (
 )
 
 // lint holds the rules that need to know what an instruction expands to; the others are checked when the file is parsed.
-type lint struct{ *linter.Linter }
+type lint struct {
+	*linter.Linter
+	// open is true if variables may come from a base image that nobody has looked at.
+	open bool
+}
 
 // at is the linter for an instruction, with what a "check" comment above it skips.
 func (l lint) at(comments []string) lint {
-	return lint{l.WithMergedConfigFromComments(comments)}
+	return lint{Linter: l.WithMergedConfigFromComments(comments)}
 }
 
 // undefined reports the variables an instruction uses that nothing defines.
 func (l lint) undefined(ranges []parser.Range, missing []string, env *variables, declared []argument) {
+	if l.open {
+		return
+	}
 	for _, name := range missing {
 		if slices.ContainsFunc(declared, func(a argument) bool { return a.name == name }) {
 			continue
@@ -62,12 +70,12 @@ func (l lint) fromPlatform(st *instructions.Stage, value expansion, global *vari
 }
 
 // basePlatform reports a base image that is for another platform than asked for.
-func (l lint) basePlatform(st *instructions.Stage, ref string, want, have ocispec.Platform) {
+func (l lint) basePlatform(ranges []parser.Range, ref string, want, have ocispec.Platform) {
 	if (have.OS == "" && have.Architecture == "") || (want.OS == have.OS && want.Architecture == have.Architecture) {
 		return
 	}
 	rule := &linter.RuleInvalidBaseImagePlatform
-	l.Run(rule, st.Location, rule.Format(ref, formatPlatform(want), formatPlatform(have)))
+	l.Run(rule, ranges, rule.Format(ref, formatPlatform(want), formatPlatform(have)))
 }
 
 // secretKey reports ARG and ENV names that look like secrets: both end up in the image.
@@ -125,6 +133,20 @@ func (p *planner) lintDefaultBases(defaults *variables) {
 		if _, err := reference.ParseNormalizedNamed(base.text); err != nil {
 			rule := &linter.RuleInvalidDefaultArgInFrom
 			p.lint.Run(rule, st.Location, rule.Format(st.BaseName))
+		}
+	}
+}
+
+// lintSources reports sources of COPY and ADD that the ignore file hides.
+func (x expanding) lintSources(name string, op *Copy) {
+	if x.opts.Ignore == nil || op.From.Kind != InputContext || op.From.Name != "" {
+		return
+	}
+	verb := name[:1] + strings.ToLower(name[1:])
+	for _, src := range op.Sources {
+		if remoteKind(src) == "" && x.opts.Ignore.HidesSource(src) {
+			rule := &linter.RuleCopyIgnoredFile
+			x.lint.Run(rule, x.in.Location(), rule.Format(verb, path.Clean(src)))
 		}
 	}
 }

@@ -62,6 +62,16 @@ type Options struct {
 	Resolver Resolver
 	// Labels are put on the finished image of the target stage.
 	Labels map[string]string
+	// Ignore says what COPY and ADD can't take from the main context; nil: nothing is hidden.
+	Ignore IgnoredFiles
+	// Warn is handed the warnings in file order, also those before an error. It may be nil: they are in the graph, too.
+	Warn func(dockerfile.Warning)
+}
+
+// IgnoredFiles is what an ignore file hides.
+type IgnoredFiles interface {
+	// HidesSource tells whether a source of COPY or ADD, as written after expansion, can only be hidden.
+	HidesSource(source string) bool
 }
 
 // A Resolver finds base images.
@@ -73,39 +83,71 @@ type Resolver interface {
 
 // Make plans the build of a Dockerfile. What is wrong with the file or can't be built is a *dockerfile.Error; an error of
 // the Resolver is the cause in one.
-func Make(ctx context.Context, f *dockerfile.File, o Options) (graph *Graph, err error) {
-	defer func() {
-		// The expansion and mount parsers are not ours; a panic in them is a bug there, but never a crash here.
-		if r := recover(); r != nil {
-			graph, err = nil, f.NewError(dockerfile.Location{File: f.Name}, fmt.Sprintf("the Dockerfile can't be planned: %v", r), "")
-		}
-	}()
+func Make(ctx context.Context, f *dockerfile.File, o Options) (*Graph, error) {
 	p := newPlanner(f, o)
-	if err := p.checkPlatform(); err != nil {
-		return nil, err
+	err := p.safely(func() error { return p.plan(ctx) })
+	p.sortWarnings()
+	if o.Warn != nil {
+		for _, w := range p.graph.Warnings {
+			o.Warn(w)
+		}
 	}
-	if err := p.readMetaArgs(); err != nil {
-		return nil, err
+	if err == nil {
+		err = p.checkError()
 	}
-	if err := p.readStages(); err != nil {
-		return nil, err
-	}
-	target, err := p.findTarget()
 	if err != nil {
 		return nil, err
 	}
+	return p.graph, nil
+}
+
+// safely turns a panic into an error: the expansion and mount parsers are not ours, and a panic in them is a bug there, but
+// never a crash here.
+func (p *planner) safely(do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = p.file.NewError(dockerfile.Location{File: p.file.Name}, fmt.Sprintf("the Dockerfile can't be planned: %v", r), "")
+		}
+	}()
+	return do()
+}
+
+func (p *planner) plan(ctx context.Context) error {
+	if err := p.checkPlatform(); err != nil {
+		return err
+	}
+	if err := p.readMetaArgs(); err != nil {
+		return err
+	}
+	if err := p.readStages(); err != nil {
+		return err
+	}
+	target, err := p.findTarget()
+	if err != nil {
+		return err
+	}
 	if err := p.resolve(ctx, target); err != nil {
-		return nil, err
+		return err
+	}
+	if p.allStages {
+		for _, st := range p.stages {
+			if err := p.resolve(ctx, st); err != nil {
+				return err
+			}
+		}
 	}
 	for _, st := range p.stages {
 		if !st.needed {
 			continue
 		}
 		if err := p.planStage(st); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return p.finish(target)
+	p.graph.Target = target.out
+	p.graph.Target.Image = p.graph.Target.Image.WithLabels(p.opts.Labels)
+	p.warnUnusedArgs()
+	return nil
 }
 
 // planner is the state of one Make.
@@ -128,6 +170,11 @@ type planner struct {
 	// copied counts the entries of image configs that were copied from step to step.
 	copied int
 	graph  *Graph
+
+	// checking is true if nothing will be built: images may be missing and platforms foreign. allStages plans what the target
+	// doesn't need as well. unknown are the images that were missed, by their key in images.
+	checking, allStages bool
+	unknown             map[string]string
 }
 
 func newPlanner(f *dockerfile.File, o Options) *planner {
@@ -140,36 +187,12 @@ func newPlanner(f *dockerfile.File, o Options) *planner {
 		images:   map[string]imagebuilder.Base{},
 		hidden:   map[string]*Step{},
 		declared: map[string]bool{},
+		unknown:  map[string]string{},
 		graph:    &Graph{Warnings: slices.Clone(f.Warnings)},
 	}
 	p.lint = lint{Linter: f.NewLinter(func(w dockerfile.Warning) { p.graph.Warnings = append(p.graph.Warnings, w) })}
 	p.expand = newExpander(f.Escape)
 	return p
-}
-
-func (p *planner) finish(target *stage) (*Graph, error) {
-	p.graph.Target = target.out
-	p.graph.Target.Image = p.graph.Target.Image.WithLabels(p.opts.Labels)
-	p.warnUnusedArgs()
-	slices.SortStableFunc(p.graph.Warnings, func(a, b dockerfile.Warning) int { return a.Location.StartLine - b.Location.StartLine })
-	p.graph.Warnings = slices.CompactFunc(p.graph.Warnings, func(a, b dockerfile.Warning) bool { return a == b })
-	if err := p.checkError(); err != nil {
-		return nil, err
-	}
-	return p.graph, nil
-}
-
-// checkError is the error that "# check=error=true" makes of warnings.
-func (p *planner) checkError() error {
-	if !p.file.Check.ReturnAsError {
-		return nil
-	}
-	for _, w := range p.graph.Warnings {
-		if w.Rule != ruleUnusedBuildArg {
-			return p.file.NewError(w.Location, fmt.Sprintf("%s (%s), and the file's check directive makes warnings errors", w.Message, w.Rule), w.URL)
-		}
-	}
-	return nil
 }
 
 // errTooLarge is for image configs that grow without sense.

@@ -124,7 +124,7 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 		return err
 	}
 	if st.base.kind == originImage {
-		if st.platform.OS != "" && !runsHere(st.platform, p.opts.BuildPlatform) {
+		if !p.checking && st.platform.OS != "" && !runsHere(st.platform, p.opts.BuildPlatform) {
 			return p.file.NewError(loc, fmt.Sprintf("cooper does not support stages for %s on %s", formatPlatform(st.platform),
 				formatPlatform(p.opts.BuildPlatform)), "leave --platform out")
 		}
@@ -132,7 +132,7 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 		if err != nil {
 			return p.imageError(err, st.base, loc, st)
 		}
-		p.lint.at(st.src.Comments).basePlatform(&st.src, st.base.name, st.platform, base.Image.Platform)
+		p.lint.at(st.src.Comments).basePlatform(st.src.Location, st.base.name, st.platform, base.Image.Platform)
 	}
 	if err := p.addTriggers(st); err != nil {
 		return err
@@ -146,9 +146,11 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 			if o.kind != originImage {
 				continue
 			}
-			if _, err := p.findImage(ctx, o.ref, p.opts.Platform); err != nil {
+			image, err := p.findImage(ctx, o.ref, p.opts.Platform)
+			if err != nil {
 				return p.imageError(err, o, at, st)
 			}
+			p.lint.at(in.Comments()).basePlatform(in.Location(), o.name, p.opts.Platform, image.Image.Platform)
 		}
 	}
 	return nil
@@ -180,6 +182,9 @@ func (p *planner) findImage(ctx context.Context, ref string, platform ocispec.Pl
 		return imagebuilder.Base{}, err
 	}
 	base, err := p.opts.Resolver.Resolve(ctx, ref, platform)
+	if p.checking && errors.Is(err, ErrUnknownImage) {
+		p.unknown[key], err = ref, nil
+	}
 	if err != nil {
 		return base, err
 	}

@@ -58,9 +58,10 @@ type stage struct {
 	// replaced is true if a named context stands in for the whole stage.
 	replaced bool
 	commands []instruction
-	// needed is set for what the target needs, triggered when the base's ONBUILD instructions are in commands.
-	needed, triggered bool
-	out               *Stage
+	// needed is set for what the target needs, triggered when the base's ONBUILD instructions are in commands, unknownBase if
+	// the image at the bottom is one that was missed.
+	needed, triggered, unknownBase bool
+	out                            *Stage
 
 	// What follows changes from instruction to instruction.
 	image imagebuilder.Image

@@ -29,7 +29,7 @@
 //	{"type":"transfer","id":4,"what":"context","done":512,"total":1024}   bytes; no total if unknown; at most ten a second
 //	{"type":"done","id":4,"seconds":1.25,"cached":true,"reason":"same inputs"}
 //	{"type":"done","id":4,"seconds":1.25,"error":"exit status 1","canceled":false}
-//	{"type":"warning","file":"Containerfile","line":3,"rule":"StageNameCasing","message":"..."}
+//	{"type":"warning","file":"Containerfile","line":3,"rule":"StageNameCasing","message":"...","url":"https://..."}
 //	{"type":"note","text":"..."}
 //
 // Fields that are false, zero or empty may be left out, but for "id" and "seconds". New fields and types may be added.

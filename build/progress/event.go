@@ -52,8 +52,8 @@ type Warning struct {
 	File string
 	// Line counts from 1; 0 means the file as a whole.
 	Line int
-	// Rule is the lint rule's name; may be empty.
-	Rule, Message string
+	// Rule is the lint rule's name, URL its page; both may be empty.
+	Rule, Message, URL string
 }
 
 // Note is a line for the user that belongs to no step.

@@ -145,11 +145,14 @@ func (p *plain) flush() {
 	p.buf = p.buf[:0]
 }
 
-// String is the warning on one line, as in "Containerfile:3: StageNameCasing: message".
+// String is the warning on one line, as in "Containerfile:3: StageNameCasing: message (https://page)".
 func (w Warning) String() string {
 	text := oneLine(w.Message)
 	if w.Rule != "" {
 		text = oneLine(w.Rule) + ": " + text
+	}
+	if w.URL != "" {
+		text += " (" + oneLine(w.URL) + ")"
 	}
 	switch {
 	case w.File != "" && w.Line > 0:

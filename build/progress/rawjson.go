@@ -38,6 +38,7 @@ type rawEvent struct {
 	Line     int       `json:"line,omitempty"`
 	Rule     string    `json:"rule,omitempty"`
 	Message  string    `json:"message,omitempty"`
+	URL      string    `json:"url,omitempty"`
 }
 
 // rawJSON writes an object a line as things happen.
@@ -86,7 +87,7 @@ func (r *rawJSON) Emit(e Event) {
 		}
 		r.write(raw)
 	case Warning:
-		r.write(rawEvent{Type: "warning", File: e.File, Line: e.Line, Rule: e.Rule, Message: e.Message})
+		r.write(rawEvent{Type: "warning", File: e.File, Line: e.Line, Rule: e.Rule, Message: e.Message, URL: e.URL})
 	case Note:
 		r.write(rawEvent{Type: "note", Text: e.Text})
 	}

@@ -2,7 +2,9 @@ package source
 
 import (
 	"fmt"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -112,4 +114,22 @@ func (i *Ignore) explain(rel string) string {
 		}
 	}
 	return i.name
+}
+
+// HidesSource tells whether a source of COPY or ADD, as written, is hidden for certain. It goes by the path alone, and by the
+// rules that BuildKit's linter has for this: with an exception in the file nothing is certain, and the whole context is hidden
+// only by a pattern for everything.
+func (i *Ignore) HidesSource(source string) bool {
+	if i == nil || slices.ContainsFunc(i.patterns, func(p ignorePattern) bool { return p.negate }) {
+		return false
+	}
+	source = path.Clean(source)
+	if source == "." || source == "/" {
+		everything := []string{"*", "**", "**/*"}
+		return slices.ContainsFunc(i.patterns, func(p ignorePattern) bool { return slices.Contains(everything, p.text) })
+	}
+	return slices.ContainsFunc(i.patterns, func(p ignorePattern) bool {
+		hidden, err := p.matcher.MatchesOrParentMatches(source)
+		return err == nil && hidden
+	})
 }

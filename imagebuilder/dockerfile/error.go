@@ -31,10 +31,7 @@ func (e *Error) Error() string {
 	if e.Location.StartLine > 0 {
 		fmt.Fprintf(&b, ":%d", e.Location.StartLine)
 	}
-	b.WriteString(": " + printable(e.Message, -1))
-	if e.Err != nil {
-		b.WriteString(": " + printable(e.Err.Error(), -1))
-	}
+	b.WriteString(": " + e.Summary())
 	if e.Location.StartLine > 0 && e.Line != "" {
 		e.writeLines(&b)
 	}
@@ -42,6 +39,15 @@ func (e *Error) Error() string {
 		b.WriteString("\nhint: " + printable(e.Hint, -1))
 	}
 	return b.String()
+}
+
+// Summary is the message with its cause, without place, lines and hint.
+func (e *Error) Summary() string {
+	text := printable(e.Message, -1)
+	if e.Err != nil {
+		text += ": " + printable(e.Err.Error(), -1)
+	}
+	return text
 }
 
 // Unwrap gives the cause.
@@ -58,6 +64,9 @@ func (e *Error) writeLines(b *strings.Builder) {
 		fmt.Fprintf(b, "\n> %*d | %s", width, e.Location.StartLine+n, printable(line, shownColumns))
 	}
 }
+
+// Printable is a text with what a terminal would act on escaped, save for line ends and tabs.
+func Printable(text string) string { return printable(text, -1) }
 
 // printable escapes what a terminal would act on, keeps line ends and tabs, and cuts after limit runes; -1 is no limit.
 func printable(text string, limit int) string {

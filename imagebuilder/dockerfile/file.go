@@ -20,13 +20,13 @@ type Warning struct {
 	// Rule is the name of the lint rule, such as "StageNameCasing".
 	Rule    string
 	Message string
-	// URL is the rule's page; it may be empty.
-	URL string
+	// Description says what the rule is about, URL is its page; both may be empty.
+	Description, URL string
 	// Line is the text at the location's first line.
 	Line string
 }
 
-// A File is a Dockerfile that was read without error. It must not be planned by two goroutines at once: the
+// A File is a Dockerfile. It must not be planned by two goroutines at once: the
 // instructions of the BuildKit packages keep their expanded mounts inside.
 type File struct {
 	Name string
@@ -76,10 +76,10 @@ func (f *File) NewError(loc Location, message, hint string) *Error {
 // NewLinter is a linter that follows the file's "check" directive and hands every finding to warn.
 func (f *File) NewLinter(warn func(Warning)) *linter.Linter {
 	config := f.Check
-	config.Warn = func(rule, _, url, message string, ranges []parser.Range) {
+	config.Warn = func(rule, description, url, message string, ranges []parser.Range) {
 		loc := f.Location(ranges)
 		first := Location{File: loc.File, StartLine: loc.StartLine, EndLine: loc.StartLine}
-		warn(Warning{Location: loc, Rule: rule, Message: message, URL: url, Line: f.Text(first)})
+		warn(Warning{Location: loc, Rule: rule, Message: message, Description: description, URL: url, Line: f.Text(first)})
 	}
 	return linter.New(&config)
 }

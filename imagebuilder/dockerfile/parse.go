@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/command"
@@ -24,28 +23,40 @@ const (
 	maxOnBuild = 10_000
 )
 
-// Parse reads a Dockerfile. name is what errors and warnings call it. The error is always an *Error.
-func Parse(name string, text []byte) (file *File, err error) {
+// Options stand in for the directives of a file. The zero value leaves them as they are.
+type Options struct {
+	// Check replaces what "# check=" says, Syntax what "# syntax=" says; nil leaves the file's own. They are the values of the
+	// build arguments BUILDKIT_DOCKERFILE_CHECK and BUILDKIT_SYNTAX.
+	Check, Syntax *string
+}
+
+// Parse reads a Dockerfile. name is what errors and warnings call it. The error is always an *Error. With it comes a file
+// that can't be planned but has the Name, the Lines and the Warnings up to the error.
+func Parse(name string, text []byte, o Options) (file *File, err error) {
 	f := &File{Name: name, Lines: splitLines(text)}
 	defer func() {
 		// The parser packages are not ours; a panic in them is a bug there, but never a crash here.
 		if r := recover(); r != nil {
-			file, err = nil, f.NewError(Location{File: name}, fmt.Sprintf("the Dockerfile can't be parsed: %v", r), "")
+			file, err = f, f.NewError(Location{File: name}, fmt.Sprintf("the Dockerfile can't be parsed: %v", r), "")
 		}
 	}()
+	return f, f.parse(text, o)
+}
+
+func (f *File) parse(text []byte, o Options) error {
 	if err := f.checkText(text); err != nil {
-		return nil, err
+		return err
 	}
-	if err := f.readDirectives(text); err != nil {
-		return nil, err
+	if err := f.readDirectives(text, o); err != nil {
+		return err
 	}
 	ast, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
-		return nil, f.parserError(err)
+		return f.parserError(err)
 	}
 	f.Escape = ast.EscapeToken
 	if err := f.checkOnBuild(ast.AST); err != nil {
-		return nil, err
+		return err
 	}
 	lint := f.NewLinter(func(w Warning) { f.Warnings = append(f.Warnings, w) })
 	for _, w := range ast.Warnings {
@@ -55,14 +66,14 @@ func Parse(name string, text []byte) (file *File, err error) {
 	}
 	f.Stages, f.MetaArgs, err = instructions.Parse(ast.AST, lint)
 	if err != nil {
-		return nil, f.instructionError(err, ast.AST)
+		return f.instructionError(err, ast.AST)
 	}
 	if len(f.Stages) == 0 {
-		return nil, f.NewError(Location{File: name}, "the Dockerfile has no FROM", usage(command.From))
+		return f.NewError(Location{File: f.Name}, "the Dockerfile has no FROM", usage(command.From))
 	}
 	lintStageNames(f.Stages, lint)
 	lintCasing(f.Stages, lint)
-	return f, nil
+	return nil
 }
 
 // ParseTrigger reads the one instruction of an ONBUILD of a base image. ranges is the FROM that brought it in; errors and
@@ -140,30 +151,6 @@ func (f *File) checkText(text []byte) error {
 		}
 	}
 	return nil
-}
-
-// readDirectives looks at "# syntax=" and "# check="; the parser handles "# escape=".
-func (f *File) readDirectives(text []byte) error {
-	if ref, _, ranges, ok := parser.ParseDirective("syntax", text); ok && !knownFrontend(ref) {
-		return f.NewError(f.Location(ranges), fmt.Sprintf("cooper does not support the frontend %q", ref),
-			"only Dockerfiles are built: # syntax=docker/dockerfile:1, or no such line")
-	}
-	_, value, ranges, _ := parser.ParseDirective("check", text)
-	config, err := linter.ParseLintOptions(value)
-	if err != nil {
-		return f.NewError(f.Location(ranges), cleanMessage(err), "for example: # check=skip=StageNameCasing,FromAsCasing;error=true")
-	}
-	f.Check = *config
-	return nil
-}
-
-// knownFrontend accepts the Dockerfile frontends from any registry. They are never fetched: the language is built in.
-func knownFrontend(ref string) bool {
-	name, _, _ := strings.Cut(ref, "@")
-	if slash := strings.LastIndexByte(name, '/'); strings.LastIndexByte(name, ':') > slash {
-		name = name[:strings.LastIndexByte(name, ':')]
-	}
-	return regexp.MustCompile(`^(.+/)?docker/dockerfile(-upstream)?$`).MatchString(name)
 }
 
 // checkOnBuild refuses nested ONBUILD before the instructions package recurses into it.

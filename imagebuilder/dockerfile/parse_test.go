@@ -12,7 +12,7 @@ import (
 )
 
 func TestParseKeepsStagesArgumentsAndLines(t *testing.T) {
-	f, err := dockerfile.Parse("x/Containerfile", []byte("ARG A=1\nARG B\nFROM one AS First\nRUN a \\\n  b\nFROM two\n"))
+	f, err := dockerfile.Parse("x/Containerfile", []byte("ARG A=1\nARG B\nFROM one AS First\nRUN a \\\n  b\nFROM two\n"), dockerfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestLintFindings(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f, err := dockerfile.Parse("Dockerfile", []byte(tt.text))
+			f, err := dockerfile.Parse("Dockerfile", []byte(tt.text), dockerfile.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,12 +75,12 @@ func TestKnownFrontendsAreAcceptedAndNeverFetched(t *testing.T) {
 		"docker/dockerfile", "docker/dockerfile:1", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile:1", "docker/dockerfile-upstream:master",
 		"mirror.example.com:5000/docker/dockerfile:1", "docker/dockerfile:1@sha256:0123",
 	} {
-		if _, err := dockerfile.Parse("Dockerfile", []byte("#syntax="+ref+"\nFROM a\n")); err != nil {
+		if _, err := dockerfile.Parse("Dockerfile", []byte("#syntax="+ref+"\nFROM a\n"), dockerfile.Options{}); err != nil {
 			t.Errorf("%s: %v", ref, err)
 		}
 	}
 	for _, ref := range []string{"tonistiigi/dockerfile:x", "docker/dockerfile2", "xdocker/dockerfile"} {
-		if _, err := dockerfile.Parse("Dockerfile", []byte("#syntax="+ref+"\nFROM a\n")); err == nil {
+		if _, err := dockerfile.Parse("Dockerfile", []byte("#syntax="+ref+"\nFROM a\n"), dockerfile.Options{}); err == nil {
 			t.Errorf("%s is accepted", ref)
 		}
 	}
@@ -94,7 +94,7 @@ func TestHugeInputsAreRefusedNotWorkedOn(t *testing.T) {
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := dockerfile.Parse("Dockerfile", []byte(text))
+			_, err := dockerfile.Parse("Dockerfile", []byte(text), dockerfile.Options{})
 			if e := new(dockerfile.Error); !errors.As(err, &e) {
 				t.Errorf("got %v", err)
 			}
@@ -131,7 +131,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		started := time.Now()
-		file, err := dockerfile.Parse("Dockerfile", text)
+		file, err := dockerfile.Parse("Dockerfile", text, dockerfile.Options{})
 		if took := time.Since(started); took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}

@@ -22,7 +22,8 @@ type buildOptions struct {
 	target, platform, pull, network, progress  string
 	tags, buildArgs, labels, contexts, outputs []string
 	addHosts                                   []string
-	noCache, quiet, tlsVerify                  bool
+	noCache, quiet, tlsVerify, checkOnly       bool
+	call                                       string
 	jobs                                       int
 	iidFile, metadataFile                      string
 	authFile, certDir                          string
@@ -57,25 +58,40 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, &o, args[0]) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "", "the Dockerfile: a path, a URL, or - for standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile)")
-	f.StringVar(&o.ignoreFile, "ignorefile", "", "the ignore file (default FILE.dockerignore, or .containerignore or .dockerignore in CONTEXT)")
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
-	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
-	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "value for an ARG, NAME=VALUE, or NAME to take it from the environment")
 	f.StringArrayVar(&o.labels, "label", nil, "label of the image, KEY=VALUE")
-	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
-	f.StringVar(&o.platform, "platform", "", "platform to build for, OS/ARCH; only this machine's")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "also write the image: type=oci|docker,dest=FILE[,tar=false]")
-	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing or never")
-	f.Lookup("pull").NoOptDefVal = "always"
 	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
 	f.StringVar(&o.network, "network", "host", "network of RUN steps: host or none")
 	f.StringArrayVar(&o.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, NAME:ADDRESS")
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
+	addFileFlags(cmd, &o)
+	addStoreFlags(cmd, &o)
+	f.BoolVar(&o.checkOnly, "check", false, "look for mistakes instead of building; short for --call=check")
+	f.StringVar(&o.call, "call", callBuild, "what to do: build, check, outline or targets; ,format=json for JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: auto, tty, plain, quiet or rawjson")
+	return cmd
+}
+
+// addFileFlags adds the flags that say which Dockerfile is read and how.
+func addFileFlags(cmd *cobra.Command, o *buildOptions) {
+	f := cmd.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "the Dockerfile: a path, a URL, or - for standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile)")
+	f.StringVar(&o.ignoreFile, "ignorefile", "", "the ignore file (default FILE.dockerignore, or .containerignore or .dockerignore in CONTEXT)")
+	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
+	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "value for an ARG, NAME=VALUE, or NAME to take it from the environment")
+	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
+	f.StringVar(&o.platform, "platform", "", "platform to build for, OS/ARCH; only this machine's")
+}
+
+// addStoreFlags adds the flags that say where images are kept and come from.
+func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
+	f := cmd.Flags()
+	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing or never")
+	f.Lookup("pull").NoOptDefVal = "always"
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
 	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
@@ -83,10 +99,22 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.StringVar(&o.store.RunRoot, "runroot", "", "directory for the store's run-time state")
 	f.StringVar(&o.store.Driver, "storage-driver", "", "driver of the image store, such as overlay or vfs")
 	f.StringArrayVar(&o.store.DriverOptions, "storage-opt", nil, "option of the storage driver, KEY=VALUE")
-	return cmd
 }
 
 func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) error {
+	c, err := parseCall(o.call)
+	if err != nil {
+		return err
+	}
+	if o.checkOnly && c.method == callBuild {
+		c.method = callCheck
+	}
+	if o.checkOnly && c.method != callCheck {
+		return usagef("--check and --call=%s exclude each other", c.method)
+	}
+	if c.method != callBuild {
+		return runCall(cmd, env, o, c, contextDir)
+	}
 	req, err := o.request(contextDir)
 	if err != nil {
 		return err

@@ -1,0 +1,181 @@
+package plan
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+// An Outline says what a target can be given from outside.
+type Outline struct {
+	// Name is the target's, empty for a stage without one. Description is the comment above it.
+	Name, Description string
+	// Args, Secrets and SSH are in file order.
+	Args         []OutlineArg
+	Secrets, SSH []OutlineMount
+}
+
+// An OutlineArg is a build argument that the target or a stage below it uses. Value is what it has in this build.
+type OutlineArg struct {
+	Name, Description, Value string
+	Location                 dockerfile.Location
+}
+
+// An OutlineMount is a secret or an SSH agent, by its ID.
+type OutlineMount struct {
+	Name     string
+	Required bool
+	Location dockerfile.Location
+}
+
+// A Target is a stage that can be built.
+type Target struct {
+	// Name is empty for a stage without one. Base and Platform are as written.
+	Name, Description, Base, Platform string
+	Default                           bool
+	Location                          dockerfile.Location
+}
+
+// Targets are the stages of a file.
+func Targets(f *dockerfile.File) []Target {
+	targets := make([]Target, 0, len(f.Stages))
+	for n := range f.Stages {
+		st := &f.Stages[n]
+		targets = append(targets, Target{
+			Name: st.Name, Description: st.DocComment, Base: st.BaseName, Platform: st.Platform, Default: n == len(f.Stages)-1,
+			Location: f.Location(st.Location),
+		})
+	}
+	return targets
+}
+
+// MakeOutline finds out what the target takes from outside. Images that the resolver doesn't have are taken for empty ones.
+func MakeOutline(ctx context.Context, f *dockerfile.File, o Options) (Outline, error) {
+	p := newPlanner(f, o)
+	p.checking = true
+	if err := p.safely(func() error { return p.plan(ctx) }); err != nil {
+		return Outline{}, err
+	}
+	out := outliner{planner: p, args: map[string]OutlineArg{}, secrets: map[string]OutlineMount{}, ssh: map[string]OutlineMount{}}
+	err := p.safely(func() error { out.readStages(); return nil })
+	target := p.stages[p.graph.Target.Index].src
+	return Outline{
+		Name: target.Name, Description: target.DocComment,
+		Args:    inFileOrder(out.args, func(a OutlineArg) dockerfile.Location { return a.Location }),
+		Secrets: inFileOrder(out.secrets, func(m OutlineMount) dockerfile.Location { return m.Location }),
+		SSH:     inFileOrder(out.ssh, func(m OutlineMount) dockerfile.Location { return m.Location }),
+	}, err
+}
+
+func inFileOrder[T any](found map[string]T, where func(T) dockerfile.Location) []T {
+	var all []T
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		all = append(all, found[name])
+	}
+	slices.SortStableFunc(all, func(a, b T) int { return cmp.Compare(where(a).StartLine, where(b).StartLine) })
+	return all
+}
+
+// outliner goes through the stages that were planned. What is met first under a name counts.
+type outliner struct {
+	*planner
+	args         map[string]OutlineArg
+	secrets, ssh map[string]OutlineMount
+}
+
+func (o *outliner) readStages() {
+	for _, st := range o.stages {
+		if !st.needed {
+			continue
+		}
+		for _, text := range []string{st.src.BaseName, st.src.Platform} {
+			if e, err := run(o.expand.word, text, o.global); err == nil {
+				for _, name := range e.matched {
+					o.useGlobal(name)
+				}
+			}
+		}
+		n := 0
+		if st.base.kind == originStage {
+			n = len(st.base.stage.args)
+		}
+		for _, in := range st.commands {
+			switch c := in.Command.(type) {
+			case *instructions.ArgCommand:
+				for _, a := range c.Args {
+					o.useArg(a, st.args[n].value, o.file.Location(c.Location()))
+					n++
+				}
+			case *instructions.RunCommand:
+				o.useMounts(c)
+			}
+		}
+	}
+}
+
+// useArg notes an ARG of a stage; one that only repeats the name of a global argument stands for that.
+func (o *outliner) useArg(a instructions.KeyValuePairOptional, value string, loc dockerfile.Location) {
+	if _, given := o.buildArg(a.Key); a.Value == nil && !given && o.useGlobal(a.Key) {
+		return
+	}
+	if _, ok := o.args[a.Key]; !ok {
+		o.args[a.Key] = OutlineArg{Name: a.Key, Description: a.DocComment, Value: value, Location: loc}
+	}
+}
+
+// useGlobal notes a global argument and those its default is made of. It tells whether the file has it.
+func (o *outliner) useGlobal(name string) bool {
+	for n := len(o.file.MetaArgs) - 1; n >= 0; n-- {
+		cmd := &o.file.MetaArgs[n]
+		at := slices.IndexFunc(cmd.Args, func(a instructions.KeyValuePairOptional) bool { return a.Key == name })
+		if at < 0 {
+			continue
+		}
+		if _, ok := o.args[name]; ok {
+			return true
+		}
+		a := cmd.Args[at]
+		value, _ := o.global.Get(name)
+		o.args[name] = OutlineArg{Name: name, Description: a.DocComment, Value: value, Location: o.file.Location(cmd.Location())}
+		if _, given := o.buildArg(name); given || a.Value == nil {
+			return true
+		}
+		if e, err := run(o.expand.word, *a.Value, o.global); err == nil {
+			for _, dep := range e.matched {
+				o.useGlobal(dep)
+			}
+		}
+		return true
+	}
+	return false
+}
+
+func (o *outliner) useMounts(c *instructions.RunCommand) {
+	loc := o.file.Location(c.Location())
+	for _, m := range instructions.GetMounts(c) {
+		id, to := m.CacheID, o.ssh
+		switch m.Type {
+		case instructions.MountTypeSecret:
+			to = o.secrets
+			if m.Source != "" {
+				id = m.Source
+			}
+			if id == "" {
+				id = path.Base(m.Target)
+			}
+		case instructions.MountTypeSSH:
+			id = cmp.Or(id, "default")
+		default:
+			continue
+		}
+		if _, ok := to[id]; !ok {
+			to[id] = OutlineMount{Name: id, Required: m.Required, Location: loc}
+		}
+	}
+}

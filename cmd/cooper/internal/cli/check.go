@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+)
+
+// The methods of --call.
+const (
+	callBuild   = "build"
+	callCheck   = "check"
+	callOutline = "outline"
+	callTargets = "targets"
+)
+
+// call is what to do with a Dockerfile: build it, or say something about it.
+type call struct {
+	method       string
+	json         bool
+	ignoreStatus bool
+}
+
+// parseCall reads METHOD[,format=text|json][,ignorestatus]; "lint" is another name for check.
+func parseCall(text string) (call, error) {
+	fields := strings.Split(text, ",")
+	c := call{method: fields[0]}
+	switch c.method {
+	case "lint":
+		c.method = callCheck
+	case "":
+		c.method = callBuild
+	case callBuild, callCheck, callOutline, callTargets:
+	default:
+		return c, usagef("--call=%s: must be %s, %s, %s or %s", c.method, callBuild, callCheck, callOutline, callTargets)
+	}
+	for _, field := range fields[1:] {
+		key, value, _ := strings.Cut(field, "=")
+		switch {
+		case key == "format" && (value == "json" || value == "text"):
+			c.json = value == "json"
+		case key == "ignorestatus" && (value == "" || value == "true" || value == "false"):
+			c.ignoreStatus = value != "false"
+		default:
+			return c, usagef("--call=%s: %q must be format=text, format=json or ignorestatus", text, field)
+		}
+	}
+	return c, nil
+}
+
+func newCheckCmd(env Env) *cobra.Command {
+	o := buildOptions{network: "host", pull: string(build.PullMissing), tlsVerify: true}
+	var format string
+	cmd := &cobra.Command{
+		Use:   "check [flags] [CONTEXT]",
+		Short: "Look for mistakes in a Dockerfile or Containerfile without building it",
+		Long: `Look for mistakes in a Dockerfile or Containerfile without building it. The rules, and their pages, are those of
+docker build --check; # check=skip=RULE,... in the file's first lines or above an instruction turns rules off.
+
+All stages are checked, unless there is a --target. Base images are looked up in the local store only, unless --pull is given.
+No user namespace is needed, and the store is only read. The exit status is 0 if there is nothing to say, 1 if there is.`,
+		Example: `  cooper check
+  cooper check -f Containerfile --format json .`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("check takes one argument, the context directory, got %d", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			contextDir := "."
+			if len(args) > 0 {
+				contextDir = args[0]
+			}
+			c, err := parseCall(callCheck + ",format=" + format)
+			if err != nil {
+				return usagef("--format=%s: must be text or json", format)
+			}
+			return runCall(cmd, env, &o, c, contextDir)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&format, "format", "text", "how to write the findings: text or json")
+	addFileFlags(cmd, &o)
+	addStoreFlags(cmd, &o)
+	return cmd
+}
+
+// runCall says something about a Dockerfile on standard output.
+func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir string) error {
+	req, err := o.request(contextDir)
+	if err != nil {
+		return err
+	}
+	if contextDir == build.Stdin && isTerminal(env.Stdin) {
+		return usagef("the context is to come from standard input, which is a terminal\nhint: cooper check - <Dockerfile")
+	}
+	look := build.LookLocal
+	if pull := cmd.Flags().Lookup("pull"); pull.Changed && req.Pull != build.PullNever {
+		look = build.LookPull
+	}
+	if look == build.LookPull || build.NeedsStore(req) {
+		if err := enter(cmd.Context(), env); err != nil {
+			return err
+		}
+		if req.Identity, _, err = identity(cmd.Context(), env); err != nil {
+			return err
+		}
+	}
+	req.Stdin = env.Stdin
+	switch c.method {
+	case callOutline:
+		return writeCall(env, c, func() (report, error) { return build.Outline(cmd.Context(), req, look) })
+	case callTargets:
+		return writeCall(env, c, func() (report, error) { return build.Targets(cmd.Context(), req) })
+	}
+	return runCheck(cmd.Context(), env, c, func(ctx context.Context) (build.CheckResult, error) { return build.Check(ctx, req, look) })
+}
+
+// report is a result with its two forms.
+type report interface {
+	WriteText(w io.Writer) error
+	WriteJSON(w io.Writer) error
+}
+
+func writeCall(env Env, c call, do func() (report, error)) error {
+	r, err := do()
+	if err != nil {
+		return err
+	}
+	return writeReport(env, c, r)
+}
+
+func writeReport(env Env, c call, r report) error {
+	write := r.WriteText
+	if c.json {
+		write = r.WriteJSON
+	}
+	if err := write(env.Stdout); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+func runCheck(ctx context.Context, env Env, c call, do func(context.Context) (build.CheckResult, error)) error {
+	res, err := do(ctx)
+	if err != nil {
+		return err
+	}
+	for _, note := range res.Notes {
+		fmt.Fprintln(env.Stderr, note)
+	}
+	if err := writeReport(env, c, res); err != nil {
+		return err
+	}
+	switch {
+	case res.Err != nil && !c.json:
+		return res.Err
+	case (len(res.Warnings) > 0 || res.Err != nil) && !c.ignoreStatus:
+		return statusError(ExitFailed)
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package dockerfile
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// The build arguments that stand in for directives.
+const (
+	checkArg  = "BUILDKIT_DOCKERFILE_CHECK"
+	syntaxArg = "BUILDKIT_SYNTAX"
+)
+
+// builtIn is the value of BUILDKIT_SYNTAX that chooses the language as this program has it.
+const builtIn = "dockerfile.v0"
+
+// readDirectives looks at the "syntax" and "check" directives; the parser handles "escape".
+func (f *File) readDirectives(text []byte, o Options) error {
+	if err := f.readSyntax(text, o.Syntax); err != nil {
+		return err
+	}
+	return f.readCheck(text, o.Check)
+}
+
+// readSyntax refuses frontends that are no Dockerfile frontend. As with BuildKit the directive may also be one of a "//"
+// comment or of a JSON text, for then the file is in some other language.
+func (f *File) readSyntax(text []byte, given *string) error {
+	const hint = "only Dockerfiles are built: "
+	if given != nil {
+		ref, _, _ := strings.Cut(strings.TrimSpace(*given), " ")
+		if ref != builtIn && !knownFrontend(ref) {
+			return f.NewError(Location{File: f.Name}, fmt.Sprintf("cooper does not support the frontend %q of the build argument %s", ref, syntaxArg),
+				hint+syntaxArg+"=docker/dockerfile:1, or no such argument")
+		}
+		return nil
+	}
+	ref, _, ranges, ok := parser.DetectSyntax(text)
+	if !ok || knownFrontend(ref) {
+		return nil
+	}
+	loc := f.Location(ranges)
+	if loc.StartLine == 0 { // JSON has no line
+		loc = Location{File: f.Name}
+	}
+	return f.NewError(loc, fmt.Sprintf("cooper does not support the frontend %q", ref), hint+"# syntax=docker/dockerfile:1, or no such line")
+}
+
+// knownFrontend accepts the Dockerfile frontends from any registry. They are never fetched: the language is built in.
+func knownFrontend(ref string) bool {
+	name, _, _ := strings.Cut(ref, "@")
+	if slash := strings.LastIndexByte(name, '/'); strings.LastIndexByte(name, ':') > slash {
+		name = name[:strings.LastIndexByte(name, ':')]
+	}
+	return regexp.MustCompile(`^(.+/)?docker/dockerfile(-upstream)?$`).MatchString(name)
+}
+
+// readCheck reads the options of the linter, up to the first space of the directive: what follows is a remark.
+func (f *File) readCheck(text []byte, given *string) error {
+	value, _, ranges, _ := parser.ParseDirective("check", text)
+	if given != nil {
+		value = *given
+	}
+	config, err := linter.ParseLintOptions(value)
+	if err == nil {
+		f.Check = *config
+		return nil
+	}
+	message, hint := cleanMessage(err), "skip=StageNameCasing,FromAsCasing;error=true"
+	if given != nil {
+		return f.NewError(Location{File: f.Name}, fmt.Sprintf("build argument %s: %s", checkArg, message), "for example: "+checkArg+"="+hint)
+	}
+	return f.NewError(f.Location(ranges), message, "for example: # check="+hint)
+}
