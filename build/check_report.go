@@ -12,25 +12,25 @@ import (
 // WriteText writes the result as docker build --check does. Err is left to the caller.
 func (r CheckResult) WriteText(w io.Writer) error {
 	var err error
-	print := func(format string, args ...any) {
+	say := func(format string, args ...any) {
 		if err == nil {
 			_, err = fmt.Fprintf(w, format, args...)
 		}
 	}
 	switch n := len(r.Warnings); {
 	case n == 1:
-		print("Check complete, 1 warning has been found!\n")
+		say("Check complete, 1 warning has been found!\n")
 	case n > 1:
-		print("Check complete, %d warnings have been found!\n", n)
+		say("Check complete, %d warnings have been found!\n", n)
 	case r.Err == nil:
-		print("Check complete, no warnings found.\n")
+		say("Check complete, no warnings found.\n")
 	}
 	for _, found := range r.Warnings {
-		print("\nWARNING: %s", found.Rule)
+		say("\nWARNING: %s", found.Rule)
 		if found.URL != "" {
-			print(" - %s", found.URL)
+			say(" - %s", found.URL)
 		}
-		print("\n%s\n%s", dockerfile.Printable(found.Message), dockerfile.Excerpt(r.Source.Text, found.Location))
+		say("\n%s\n%s", dockerfile.Printable(found.Message), dockerfile.Excerpt(r.Source.Text, found.Location))
 	}
 	return err
 }

@@ -62,9 +62,10 @@ func MakeOutline(ctx context.Context, f *dockerfile.File, o Options) (Outline, e
 	if err := p.safely(func() error { return p.plan(ctx) }); err != nil {
 		return Outline{}, err
 	}
-	out := outliner{planner: p, args: map[string]OutlineArg{}, secrets: map[string]OutlineMount{}, ssh: map[string]OutlineMount{}}
-	err := p.safely(func() error { out.readStages(); return nil })
-	target := p.stages[p.graph.Target.Index].src
+	out := outliner{planner: p, seen: map[*stage]bool{}, args: map[string]OutlineArg{}, secrets: map[string]OutlineMount{}, ssh: map[string]OutlineMount{}}
+	st := p.stages[p.graph.Target.Index]
+	target := st.src
+	err := p.safely(func() error { out.readStage(st); return nil })
 	return Outline{
 		Name: target.Name, Description: target.DocComment,
 		Args:    inFileOrder(out.args, func(a OutlineArg) dockerfile.Location { return a.Location }),
@@ -82,46 +83,53 @@ func inFileOrder[T any](found map[string]T, where func(T) dockerfile.Location) [
 	return all
 }
 
-// outliner goes through the stages that were planned. What is met first under a name counts.
+// outliner goes through the stages from the target down: the stage, its base, then what it takes files from. What is met first
+// under a name counts.
 type outliner struct {
 	*planner
+	seen         map[*stage]bool
 	args         map[string]OutlineArg
 	secrets, ssh map[string]OutlineMount
 }
 
-func (o *outliner) readStages() {
-	for _, st := range o.stages {
-		if !st.needed {
-			continue
-		}
-		for _, text := range []string{st.src.BaseName, st.src.Platform} {
-			if e, err := run(o.expand.word, text, o.global); err == nil {
-				for _, name := range e.matched {
-					o.useGlobal(name)
-				}
+func (o *outliner) readStage(st *stage) {
+	if o.seen[st] {
+		return
+	}
+	o.seen[st] = true
+	n := 0
+	if st.base.kind == originStage {
+		n = len(st.base.stage.args)
+	}
+	for _, in := range st.commands {
+		switch c := in.Command.(type) {
+		case *instructions.ArgCommand:
+			for _, a := range c.Args {
+				o.useArg(a, st.args[n].value, o.file.Location(c.Location()))
+				n++
 			}
+		case *instructions.RunCommand:
+			o.useMounts(c)
 		}
-		n := 0
-		if st.base.kind == originStage {
-			n = len(st.base.stage.args)
-		}
-		for _, in := range st.commands {
-			switch c := in.Command.(type) {
-			case *instructions.ArgCommand:
-				for _, a := range c.Args {
-					o.useArg(a, st.args[n].value, o.file.Location(c.Location()))
-					n++
-				}
-			case *instructions.RunCommand:
-				o.useMounts(c)
+	}
+	for _, text := range []string{st.src.BaseName, st.src.Platform} {
+		if e, err := run(o.expand.word, text, o.global); err == nil {
+			for _, name := range e.matched {
+				o.useGlobal(name)
 			}
 		}
 	}
+	for _, dep := range st.stageDeps() {
+		o.readStage(dep)
+	}
 }
 
-// useArg notes an ARG of a stage; one that only repeats the name of a global argument stands for that.
+// useArg notes an ARG of a stage; one that only repeats the name of a global argument stands for that. The platform arguments
+// are not for the user to give.
 func (o *outliner) useArg(a instructions.KeyValuePairOptional, value string, loc dockerfile.Location) {
-	if _, given := o.buildArg(a.Key); a.Value == nil && !given && o.useGlobal(a.Key) {
+	_, given := o.buildArg(a.Key)
+	if _, global := o.global.Get(a.Key); global && a.Value == nil && !given {
+		o.useGlobal(a.Key)
 		return
 	}
 	if _, ok := o.args[a.Key]; !ok {
@@ -129,8 +137,8 @@ func (o *outliner) useArg(a instructions.KeyValuePairOptional, value string, loc
 	}
 }
 
-// useGlobal notes a global argument and those its default is made of. It tells whether the file has it.
-func (o *outliner) useGlobal(name string) bool {
+// useGlobal notes a global argument of the file and those its default is made of.
+func (o *outliner) useGlobal(name string) {
 	for n := len(o.file.MetaArgs) - 1; n >= 0; n-- {
 		cmd := &o.file.MetaArgs[n]
 		at := slices.IndexFunc(cmd.Args, func(a instructions.KeyValuePairOptional) bool { return a.Key == name })
@@ -138,22 +146,21 @@ func (o *outliner) useGlobal(name string) bool {
 			continue
 		}
 		if _, ok := o.args[name]; ok {
-			return true
+			return
 		}
 		a := cmd.Args[at]
 		value, _ := o.global.Get(name)
 		o.args[name] = OutlineArg{Name: name, Description: a.DocComment, Value: value, Location: o.file.Location(cmd.Location())}
 		if _, given := o.buildArg(name); given || a.Value == nil {
-			return true
+			return
 		}
 		if e, err := run(o.expand.word, *a.Value, o.global); err == nil {
 			for _, dep := range e.matched {
 				o.useGlobal(dep)
 			}
 		}
-		return true
+		return
 	}
-	return false
 }
 
 func (o *outliner) useMounts(c *instructions.RunCommand) {

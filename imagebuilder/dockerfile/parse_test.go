@@ -86,6 +86,78 @@ func TestKnownFrontendsAreAcceptedAndNeverFetched(t *testing.T) {
 	}
 }
 
+func TestDirectives(t *testing.T) {
+	const other = "cooper does not support the frontend"
+	tests := []struct {
+		name, text string
+		escape     rune
+		skipAll    bool
+		err        string
+	}{
+		{"none", "FROM a\n", '\\', false, ""},
+		{"all three, in any case and spacing", "#\tSyntax = docker/dockerfile:1-labs\n# ESCAPE=`\n#check=skip=all\nFROM a\n", '`', true, ""},
+		{"not after a comment", "# hello\n# escape=`\nFROM a\n", '\\', false, ""},
+		{"not after an empty line", "\n# escape=`\nFROM a\n", '\\', false, ""},
+		{"not after an instruction", "FROM a\n# escape=`\n# syntax=other\n", '\\', false, ""},
+		{"not after an unknown one", "# unknown=x\n# escape=`\n# syntax=other\nFROM a\n", '\\', false, ""},
+		{"not if continued", "# esc\\\n# ape=`\nFROM a\n", '\\', false, ""},
+		{"after a byte order mark", "\ufeff# escape=`\r\n# check=skip=all\r\nFROM a\r\n", '`', true, ""},
+		{"after a shebang, but for escape", "#!/usr/bin/env cooper\n# check=skip=all\n# escape=`\nFROM a\n", '\\', true, ""},
+		{"frontend after a shebang", "#!/x\n# syntax=other/one\nFROM a\n", 0, false, "Dockerfile:2: " + other + ` "other/one"`},
+		{"frontend with words after it", "# syntax=docker/dockerfile:1 one two\nFROM a\n", '\\', false, ""},
+		{"frontend of a language with // comments", "// syntax=other/one\nlet x = 1\n", 0, false, "Dockerfile:1: " + other + ` "other/one"`},
+		{"frontend of a JSON text", "{\"syntax\": \"other/one\", \"x\": 1}\n", 0, false, "Dockerfile: " + other + ` "other/one"`},
+		{"known frontend with // comments is a Dockerfile", "// syntax=docker/dockerfile:1\nFROM a\n", 0, false, `Dockerfile:1: unknown instruction "//"`},
+		{"escape twice", "# escape=`\n# escape=`\nFROM a\n", 0, false, "Dockerfile:2: only one escape parser directive can be used"},
+		{"check twice", "# check=skip=all\n# CHECK=error=true\nFROM a\n", 0, false, "Dockerfile:2: only one check parser directive can be used"},
+		{"syntax twice", "# syntax=docker/dockerfile\n# syntax=docker/dockerfile\nFROM a\n", 0, false, "Dockerfile:2: only one syntax parser directive can be used"},
+		{"escape of another character", "# escape=x\nFROM a\n", 0, false, "Dockerfile:1: invalid escape token 'x' does not match ` or \\"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := dockerfile.Parse("Dockerfile", []byte(tt.text), dockerfile.Options{})
+			if tt.err != "" {
+				if err == nil || !strings.HasPrefix(err.Error(), tt.err) {
+					t.Errorf("got %v, want %s", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Escape != tt.escape || f.Check.SkipAll != tt.skipAll {
+				t.Errorf("escape %c, skip all %v", f.Escape, f.Check.SkipAll)
+			}
+		})
+	}
+}
+
+func TestExcerptsShowTheLinesAround(t *testing.T) {
+	text := "one\r\ntwo\nthree\x1b\nfour\nfive\nsix\n"
+	tests := map[string]struct {
+		start, end int
+		want       string
+	}{
+		"one line": {3, 3, "D:3\n--------------------\n   1 |     one\n   2 |     two\n   3 | >>> three\\x1b\n   4 |     four\n   5 |     five\n--------------------\n"},
+		"several":  {2, 3, "D:2\n--------------------\n   1 |     one\n   2 | >>> two\n   3 | >>> three\\x1b\n   4 |     four\n--------------------\n"},
+		"the end":  {6, 9, "D:6\n--------------------\n   5 |     five\n   6 | >>> six\n   7 | >>> \n--------------------\n"},
+		"the file": {0, 0, ""},
+		"past it":  {9, 9, ""},
+	}
+	for name, tt := range tests {
+		if got := dockerfile.Excerpt([]byte(text), dockerfile.Location{File: "D", StartLine: tt.start, EndLine: tt.end}); got != tt.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, tt.want)
+		}
+	}
+}
+
+func TestAFileThatCannotBeReadKeepsItsWarnings(t *testing.T) {
+	f, err := dockerfile.Parse("Dockerfile", []byte("FROM a AS B\nMAINTAINER c\nNOPE\n"), dockerfile.Options{})
+	if err == nil || f == nil || len(f.Warnings) != 2 {
+		t.Fatalf("got %+v, %v", f, err)
+	}
+}
+
 func TestHugeInputsAreRefusedNotWorkedOn(t *testing.T) {
 	tests := map[string]string{
 		"size":           "FROM a\n" + strings.Repeat("RUN b\n", 1<<20),

@@ -1,0 +1,2 @@
+FROM scratch AS One
+[31mBOOM[0m x

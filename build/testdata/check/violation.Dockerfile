@@ -1,0 +1,3 @@
+# check=skip=StageNameCasing;error=true
+FROM scratch AS One
+MAINTAINER me
