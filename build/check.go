@@ -48,7 +48,7 @@ const (
 // Check lints the Dockerfile of a request and builds nothing. The error is for what kept it from looking; what is wrong with the
 // Dockerfile is in the result.
 func Check(ctx context.Context, req Request, look Look) (res CheckResult, err error) {
-	err = inspect(&req, look, func(in *inspection) error {
+	err = inspect(ctx, &req, look, func(in *inspection) error {
 		res.Source = in.source
 		if in.file == nil || in.err != nil {
 			res.Err = in.err
@@ -83,7 +83,7 @@ type inspection struct {
 }
 
 // inspect reads the Dockerfile of a request and hands it on, with a resolver that looks as far as it may.
-func inspect(req *Request, look Look, do func(*inspection) error) (err error) {
+func inspect(ctx context.Context, req *Request, look Look, do func(*inspection) error) (err error) {
 	if req.Progress == nil {
 		req.Progress = progress.Discard{}
 	}

@@ -28,7 +28,7 @@ func checkRequest(t *testing.T, name string) build.Request {
 		}
 	}
 	t.Chdir(dir)
-	return build.Request{ContextDir: ".", Store: build.StoreOptions{Root: filepath.Join(dir, "store")}}
+	return build.Request{Context: ".", Store: build.StoreOptions{Root: filepath.Join(dir, "store")}}
 }
 
 func golden(t *testing.T, path string, write func(io.Writer) error) {
@@ -102,7 +102,7 @@ func TestDescriptionsAreWrittenAsTextAndJSON(t *testing.T) {
 			}
 			golden(t, base+".outline.json", outline.WriteJSON)
 			golden(t, base+".outline.txt", outline.WriteText)
-			targets, err := build.Targets(req)
+			targets, err := build.Targets(t.Context(), req)
 			if err != nil {
 				t.Fatal(err)
 			}

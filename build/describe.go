@@ -18,7 +18,7 @@ type OutlineResult struct {
 
 // Outline finds out what the target of a request can be given. It builds nothing.
 func Outline(ctx context.Context, req Request, look Look) (res OutlineResult, err error) {
-	err = inspect(&req, look, func(in *inspection) (err error) {
+	err = inspect(ctx, &req, look, func(in *inspection) (err error) {
 		if in.err != nil {
 			return in.err
 		}
@@ -116,8 +116,8 @@ type TargetsResult struct {
 }
 
 // Targets lists the stages of the Dockerfile of a request. It builds nothing and looks at no image.
-func Targets(req Request) (res TargetsResult, err error) {
-	err = inspect(&req, LookLocal, func(in *inspection) error {
+func Targets(ctx context.Context, req Request) (res TargetsResult, err error) {
+	err = inspect(ctx, &req, LookLocal, func(in *inspection) error {
 		if in.err != nil {
 			return in.err
 		}

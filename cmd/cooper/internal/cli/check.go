@@ -117,7 +117,7 @@ func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir st
 	case callOutline:
 		return writeCall(env, c, func() (report, error) { return build.Outline(cmd.Context(), req, look) })
 	case callTargets:
-		return writeCall(env, c, func() (report, error) { return build.Targets(req) })
+		return writeCall(env, c, func() (report, error) { return build.Targets(cmd.Context(), req) })
 	}
 	return runCheck(cmd.Context(), env, c, func(ctx context.Context) (build.CheckResult, error) { return build.Check(ctx, req, look) })
 }
