@@ -14,22 +14,22 @@ func TestParseContext(t *testing.T) {
 		key string
 		c   NamedContext
 	}{
-		"a=.":                                  {"a", NamedContext{plan.ContextDirectory, "."}},
-		"a=x=y":                                {"a", NamedContext{plan.ContextDirectory, "x=y"}},
-		"A/B:3=../b":                           {"a/b:3", NamedContext{plan.ContextDirectory, "../b"}},
-		"a=x.tar.gz":                           {"a", NamedContext{plan.ContextDirectory, "x.tar.gz"}},
-		"a::linux/arm64=.":                     {"a::linux/arm64", NamedContext{plan.ContextDirectory, "."}},
-		"a=docker-image://b:1":                 {"a", NamedContext{plan.ContextImage, "b:1"}},
-		"a=container-image://b":                {"a", NamedContext{plan.ContextImage, "b"}},
-		"a=docker://b":                         {"a", NamedContext{plan.ContextImage, "b"}},
-		"a=oci-layout://../d:v1":               {"a", NamedContext{plan.ContextLayout, "../d:v1"}},
-		"a=target:../d#s":                      {"a", NamedContext{plan.ContextTarget, "../d#s"}},
-		"a=https://h/x.git#main:d":             {"a", NamedContext{plan.ContextGit, "https://h/x.git#main:d"}},
-		"a=git@h:o/r":                          {"a", NamedContext{plan.ContextGit, "git@h:o/r"}},
-		"a=ssh://git@h/r":                      {"a", NamedContext{plan.ContextGit, "ssh://git@h/r"}},
-		"a=github.com/o/r":                     {"a", NamedContext{plan.ContextGit, "github.com/o/r"}},
-		"a=https://h/x.tar.gz":                 {"a", NamedContext{plan.ContextHTTP, "https://h/x.tar.gz"}},
-		"docker.io/library/a:latest=http://h/": {"docker.io/library/a:latest", NamedContext{plan.ContextHTTP, "http://h/"}},
+		"a=.":                                  {"a", NamedContext{Kind: plan.ContextDirectory, Ref: "."}},
+		"a=x=y":                                {"a", NamedContext{Kind: plan.ContextDirectory, Ref: "x=y"}},
+		"A/B:3=../b":                           {"a/b:3", NamedContext{Kind: plan.ContextDirectory, Ref: "../b"}},
+		"a=x.tar.gz":                           {"a", NamedContext{Kind: plan.ContextDirectory, Ref: "x.tar.gz"}},
+		"a::linux/arm64=.":                     {"a::linux/arm64", NamedContext{Kind: plan.ContextDirectory, Ref: "."}},
+		"a=docker-image://b:1":                 {"a", NamedContext{Kind: plan.ContextImage, Ref: "b:1"}},
+		"a=container-image://b":                {"a", NamedContext{Kind: plan.ContextImage, Ref: "b"}},
+		"a=docker://b":                         {"a", NamedContext{Kind: plan.ContextImage, Ref: "b"}},
+		"a=oci-layout://../d:v1":               {"a", NamedContext{Kind: plan.ContextLayout, Ref: "../d:v1"}},
+		"a=target:../d#s":                      {"a", NamedContext{Kind: plan.ContextTarget, Ref: "../d#s"}},
+		"a=https://h/x.git#main:d":             {"a", NamedContext{Kind: plan.ContextGit, Ref: "https://h/x.git#main:d"}},
+		"a=git@h:o/r":                          {"a", NamedContext{Kind: plan.ContextGit, Ref: "git@h:o/r"}},
+		"a=ssh://git@h/r":                      {"a", NamedContext{Kind: plan.ContextGit, Ref: "ssh://git@h/r"}},
+		"a=github.com/o/r":                     {"a", NamedContext{Kind: plan.ContextGit, Ref: "github.com/o/r"}},
+		"a=https://h/x.tar.gz":                 {"a", NamedContext{Kind: plan.ContextHTTP, Ref: "https://h/x.tar.gz"}},
+		"docker.io/library/a:latest=http://h/": {"docker.io/library/a:latest", NamedContext{Kind: plan.ContextHTTP, Ref: "http://h/"}},
 	} {
 		key, c, err := ParseContext(text)
 		if err != nil {
