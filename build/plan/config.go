@@ -168,7 +168,8 @@ func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("cannot expand %s: %w", quoted(text), err)
 		}
-		for _, word := range e.words {
+		// The lexer's own words lose what stands before a ${...} with a modifier, and no port holds a space.
+		for _, word := range strings.Fields(e.text) {
 			parsed, err := imagebuilder.ParsePorts(word)
 			if err != nil {
 				return "", &hinted{fmt.Sprintf("EXPOSE %s: %v", word, err), "usage: EXPOSE PORT[-PORT][/PROTOCOL]..., such as EXPOSE 80 8000-8010/udp"}

@@ -79,7 +79,6 @@ func newExpander(escape rune) expander {
 // expansion is a word after expansion. matched and missing are sorted.
 type expansion struct {
 	text             string
-	words            []string
 	matched, missing []string
 }
 
@@ -99,7 +98,7 @@ func run(lex *shell.Lex, word string, env *variables) (expansion, error) {
 		return expansion{}, expandError(err)
 	}
 	return expansion{
-		text: result.Result, words: result.Words,
+		text:    result.Result,
 		matched: slices.Sorted(maps.Keys(result.Matched)), missing: slices.Sorted(maps.Keys(result.Unmatched)),
 	}, nil
 }
