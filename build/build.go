@@ -57,6 +57,10 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 	if err != nil {
 		return Result{}, err
 	}
+	if err := b.setSourceDate(graph.SourceDate); err != nil {
+		return Result{}, err
+	}
+	b.noteArgs()
 	b.stages = len(graph.Stages)
 	roots, err := b.solve(ctx, graph)
 	if err != nil {

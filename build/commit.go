@@ -181,7 +181,8 @@ func (c commit) seal(res layer.Result) (cache.Record, error) {
 	if res.Empty {
 		return rec, nil
 	}
-	key := cache.NewKey("layer").Add("parent", below.top()).Add("content", res.Content.String()).Key()
+	// The content ID leaves out times, and a date of the user's is in the layer's times.
+	key := b.addSourceDate(cache.NewKey("layer").Add("parent", below.top()).Add("content", res.Content.String())).Key()
 	unlock, err := b.cache.Lock(key)
 	if err != nil {
 		return rec, err

@@ -60,6 +60,11 @@ func (b *builder) newKey(kind string) *cache.KeyBuilder {
 	k := cache.NewKey(kind)
 	p := planOptions(&b.req, nil).Platform
 	k.Add("platform", p.OS, p.Architecture, p.Variant)
+	return b.addSourceDate(k)
+}
+
+// addSourceDate keeps what was made with one date apart from what was made with another.
+func (b *builder) addSourceDate(k *cache.KeyBuilder) *cache.KeyBuilder {
 	if d := b.req.SourceDate; d != nil {
 		k.Add("source date", strconv.FormatInt(d.Unix(), 10))
 	}

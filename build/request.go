@@ -79,7 +79,8 @@ type Request struct {
 	NoCache  bool
 	// Jobs is how many steps may run at once; 0 lets cooper choose.
 	Jobs int
-	// SourceDate limits all times in the image (SOURCE_DATE_EPOCH); nil: none.
+	// SourceDate limits all times in the image; nil: none. A SOURCE_DATE_EPOCH among the build arguments, or before the first FROM,
+	// goes before it.
 	SourceDate *time.Time
 	Run        RunOptions
 	Registry   RegistryOptions

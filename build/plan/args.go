@@ -13,8 +13,12 @@ import (
 // the command line and not about the file.
 const RuleUnusedBuildArg = "UnusedBuildArg"
 
-// sourceDateArg is the argument that gives the time of all that a build makes.
-const sourceDateArg = "SOURCE_DATE_EPOCH"
+const (
+	// sourceDateArg is the argument that gives the time of all that a build makes.
+	sourceDateArg = "SOURCE_DATE_EPOCH"
+	// cacheNamespaceArg keeps the cache mounts of some builds apart from those of others.
+	cacheNamespaceArg = "BUILDKIT_CACHE_MOUNT_NS"
+)
 
 // buildArg is a --build-arg that has a value.
 func (p *planner) buildArg(name string) (string, bool) {
@@ -56,6 +60,21 @@ func (p *planner) platformArgs() *variables {
 		v.set(kv[0], value)
 	}
 	return v
+}
+
+// cacheNamespace is put before the ID of every cache mount.
+func (p *planner) cacheNamespace() string {
+	name, _ := p.buildArg(cacheNamespaceArg)
+	return name
+}
+
+// sourceDate is what --build-arg SOURCE_DATE_EPOCH or a global ARG of that name says; a stage's own ARG counts for nothing here.
+func (p *planner) sourceDate() string {
+	if given, ok := p.buildArg(sourceDateArg); ok {
+		return given
+	}
+	value, _ := p.global.Get(sourceDateArg)
+	return value
 }
 
 // readMetaArgs evaluates the ARG instructions before the first FROM.

@@ -195,3 +195,42 @@ func TestProxiesAreUsedAndNotStored(t *testing.T) {
 		t.Errorf("a declared proxy is an argument like any other: %s", declared.Target.Last.CreatedBy)
 	}
 }
+
+func TestTheSourceDateComesFromTheArgumentOrTheFile(t *testing.T) {
+	const declared = "ARG SOURCE_DATE_EPOCH=7\nFROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL r=$SOURCE_DATE_EPOCH\n"
+	for _, tt := range []struct {
+		text        string
+		given       *string
+		want, label string
+	}{
+		{"FROM scratch\n", nil, "", ""},
+		{"FROM scratch\nLABEL r=x\n", value("5"), "5", "x"},
+		{"FROM scratch\nARG SOURCE_DATE_EPOCH=9\nLABEL r=$SOURCE_DATE_EPOCH\n", nil, "", "9"},
+		{declared, nil, "7", "7"},
+		{declared, value("5"), "5", "5"},
+		{declared, value(""), "", ""},
+	} {
+		o := options()
+		o.BuildArgs = map[string]*string{}
+		if tt.given != nil {
+			o.BuildArgs["SOURCE_DATE_EPOCH"] = tt.given
+		}
+		g := planText(t, tt.text, o)
+		if got := g.Target.Image.Config.Labels["r"]; g.SourceDate != tt.want || got != tt.label {
+			t.Errorf("%q: date %q, label %q", tt.text, g.SourceDate, got)
+		}
+		if len(g.Warnings) > 0 {
+			t.Errorf("%q: %v", tt.text, g.Warnings)
+		}
+	}
+}
+
+func TestCacheMountsHaveTheirNamespace(t *testing.T) {
+	o := options()
+	o.BuildArgs = map[string]*string{"BUILDKIT_CACHE_MOUNT_NS": value("ci")}
+	g := planText(t, "FROM alpine\nRUN --mount=type=cache,target=/c --mount=type=cache,id=x,target=/d true\n", o)
+	text := string(render(t, g))
+	if !strings.Contains(text, "id=ci/c ") || !strings.Contains(text, "id=ci/x ") {
+		t.Error(text)
+	}
+}

@@ -13,6 +13,8 @@ type Graph struct {
 	Target *Stage
 	// Stages are the reachable stages in file order.
 	Stages []*Stage
+	// SourceDate is the value of SOURCE_DATE_EPOCH, by build argument or by an ARG before the first FROM; empty if it has none.
+	SourceDate string
 	// Warnings are remarks on the Dockerfile, in file order.
 	Warnings []dockerfile.Warning
 }

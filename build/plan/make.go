@@ -144,6 +144,7 @@ func (p *planner) plan(ctx context.Context) error {
 			return err
 		}
 	}
+	p.graph.SourceDate = p.sourceDate()
 	p.graph.Target = target.out
 	p.graph.Target.Image = p.graph.Target.Image.WithLabels(p.opts.Labels)
 	p.warnUnusedArgs()

@@ -180,6 +180,7 @@ func (x expanding) mount(m *instructions.Mount, from origin) (Mount, error) {
 		out.Type = MountCache
 		out.From = x.input(from)
 		out.cache(m)
+		out.CacheID = path.Join(x.cacheNamespace(), out.CacheID)
 	case instructions.MountTypeTmpfs:
 		out.Type = MountTmpfs
 		out.SizeBytes = max(0, m.SizeLimit)

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -184,7 +182,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		}
 		req.Outputs = append(req.Outputs, spec)
 	}
-	req.SourceDate, err = sourceDate(os.Getenv("SOURCE_DATE_EPOCH"))
+	err = takeSourceDate(&req)
 	return req, err
 }
 
@@ -263,17 +261,22 @@ func parseContexts(args []string) (map[string]build.NamedContext, error) {
 	return m, nil
 }
 
-// sourceDate reads SOURCE_DATE_EPOCH, seconds since 1970. https://reproducible-builds.org/specs/source-date-epoch/
-func sourceDate(text string) (*time.Time, error) {
-	if text == "" {
-		return nil, nil //nolint:nilnil // no limit is a value
+// takeSourceDate makes a build argument of SOURCE_DATE_EPOCH in the environment, as docker does, unless there is one.
+func takeSourceDate(req *build.Request) error {
+	const name = "SOURCE_DATE_EPOCH"
+	text, ok := os.LookupEnv(name)
+	if given := req.BuildArgs[name]; given != nil {
+		text, ok = *given, true
 	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || seconds < 0 {
-		return nil, usagef("SOURCE_DATE_EPOCH=%s: must be seconds since 1970", text)
+	if !ok {
+		return nil
 	}
-	t := time.Unix(seconds, 0).UTC()
-	return &t, nil
+	date, err := build.ParseSourceDate(text)
+	if err != nil {
+		return usageError{err}
+	}
+	req.BuildArgs[name], req.SourceDate = &text, date
+	return nil
 }
 
 func term(f *os.File) bool {
