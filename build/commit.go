@@ -16,7 +16,10 @@ import (
 )
 
 // prepare makes the directory a step writes to, with the root directory's attributes of what is below.
-func (b *builder) prepare(ctx context.Context, s *plan.Step, below *root) (*target, error) {
+func (b *builder) prepare(ctx context.Context, s *plan.Step, below *root, linked bool) (*target, error) {
+	if linked && !b.store.Stages() {
+		return b.prepareLoose(ctx, s, below)
+	}
 	parent := ""
 	if !b.store.Stages() {
 		if err := below.wait(ctx); err != nil {
@@ -50,7 +53,7 @@ func (b *builder) snapshot(parent string) (store.Snapshot, error) {
 
 // giveBack keeps a snapshot without content for another step, if nothing has been mounted on it.
 func (b *builder) giveBack(r *root, t *target) error {
-	if t.snap.Mounted() {
+	if !b.store.Stages() {
 		return t.snap.Remove()
 	}
 	b.mu.Lock()
@@ -94,7 +97,7 @@ func (b *builder) inheritRoot(t *target) error {
 // newRoot is the root of a step that was just done.
 func (b *builder) newRoot(t *target) (*root, error) {
 	r := &root{below: t.below, base: t.below.base, known: make(chan struct{}), sealed: make(chan struct{})}
-	if t.snap.Mounted() {
+	if !b.store.Stages() {
 		return r, nil
 	}
 	dir, err := openDir(t.snap.Dir())
@@ -219,7 +222,12 @@ func (c commit) record(ctx context.Context, rec cache.Record) error {
 		if err != nil {
 			return err
 		}
-		if err := c.builder.cache.Put(key, rec); err != nil {
+		if c.work.linked {
+			err = c.builder.recordLinked(key, c.target.below, rec)
+		} else {
+			err = c.builder.cache.Put(key, rec)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -162,7 +162,7 @@ func (in input) identity(ctx context.Context) (string, error) {
 
 // digest is the content digest of what patterns select.
 func (in input) digest(ctx context.Context, patterns []string, of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
-	return in.digestOf(ctx, source.DigestOptions{Patterns: patterns}, of)
+	return in.digestOf(ctx, source.DigestOptions{Query: source.Query{Patterns: patterns}}, of)
 }
 
 // digestOf is digest with options, in which the input's own are filled in.
@@ -184,18 +184,26 @@ func (b *builder) copyWork(op *plan.Copy, done func(*plan.Step) *root) work {
 	in := b.input(op.From, done)
 	shape := func() *cache.KeyBuilder {
 		k := b.newKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
-		k.Add("add", strconv.FormatBool(op.Add)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
+		k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
+		k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes", op.Excludes...)
 		for _, f := range op.Files {
 			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
 		}
 		return k
 	}
-	content := &copyDigest{in: in, patterns: op.Sources, whole: op.Add}
+	above := func(below cache.ContentID) *cache.KeyBuilder {
+		if op.Link {
+			return shape()
+		}
+		return shape().Add("below", string(below))
+	}
+	content := &copyDigest{in: in, whole: op.Unpack, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes, Parents: op.Parents}}
 	w := work{
-		shape: shape().Key(),
+		shape:  shape().Key(),
+		linked: op.Link,
 		content: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
 			d, err := content.get()
-			return shape().Add("below", string(below)).Add("content", d).Key(), err
+			return above(below).Add("content", d).Key(), err
 		},
 	}
 	if in.local() {
@@ -204,7 +212,7 @@ func (b *builder) copyWork(op *plan.Copy, done func(*plan.Step) *root) work {
 	} else {
 		w.key = func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
 			id, err := in.identity(ctx)
-			return shape().Add("below", string(below)).Add("stage", id).Key(), err
+			return above(below).Add("stage", id).Key(), err
 		}
 	}
 	if in.local() && len(op.Sources) > 0 {
@@ -223,7 +231,7 @@ func (b *builder) watch(w *work, content *copyDigest) {
 	exec := w.exec
 	var before string
 	w.exec = func(ctx context.Context, t *target) (err error) {
-		if before, err = content.in.digest(ctx, content.patterns, source.Fingerprint); err != nil {
+		if before, err = content.fingerprint(ctx); err != nil {
 			return err
 		}
 		hashed := make(chan struct{})
@@ -236,19 +244,19 @@ func (b *builder) watch(w *work, content *copyDigest) {
 		return err
 	}
 	w.stable = func(ctx context.Context) (bool, error) {
-		after, err := content.in.digest(ctx, content.patterns, source.Fingerprint)
+		after, err := content.fingerprint(ctx)
 		return after == before, err
 	}
 }
 
 func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in input, largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
-	view, release, err := b.viewBelow(ctx, t)
+	view, release, err := b.viewForCopy(ctx, t, op)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	o := fileop.CopyOptions{
-		Sources: op.Sources, KeepOwner: !in.local(), UnpackArchives: op.Add, Chmod: op.Chmod,
+		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.local(), UnpackArchives: op.Unpack, Chmod: op.Chmod,
 		View: view, Layer: t.snap.Dir(), Dest: op.Dest, OverlayXattr: b.store.OverlayXattr(),
 		LargeCopied: largeCopied,
 	}
@@ -257,6 +265,9 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 	}
 	if op.Chown != "" {
 		owner, err := fileop.LookupOwner(view, op.Chown)
+		if errors.Is(err, fileop.ErrNoSuchUser) {
+			err = fmt.Errorf("%w\nhint: make the user or group in an earlier RUN of this stage, or give numbers, such as --chown=1000:1000", err)
+		}
 		if err != nil {
 			return fmt.Errorf("--chown=%s: %w", op.Chown, err)
 		}
@@ -271,9 +282,22 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 		o.Source, o.Ignore = from.dir, from.filter
 	}
 	res, err := fileop.Copy(ctx, o)
+	note := func(text string) {
+		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.step.Location.File, t.step.Location.StartLine, text)})
+	}
 	if res.Devices > 0 {
-		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %d device nodes of the archive are left out: only real root can make them",
-			t.step.Location.File, t.step.Location.StartLine, res.Devices)})
+		note(fmt.Sprintf("%d device nodes of the archive are left out: only real root can make them", res.Devices))
+	}
+	for _, missed := range res.Missed {
+		note("nothing is copied for " + missed.Error())
 	}
 	return err
+}
+
+// viewForCopy is what a COPY sees of the files below: nothing with --link.
+func (b *builder) viewForCopy(ctx context.Context, t *target, op *plan.Copy) (*os.File, func() error, error) {
+	if op.Link {
+		return nil, func() error { return nil }, nil
+	}
+	return b.viewBelow(ctx, t)
 }

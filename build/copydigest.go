@@ -15,8 +15,8 @@ import (
 // copyDigest is the content digest of what a COPY takes, made once. Large files cost most: while the step runs they are left
 // out, and their digests come from the pass over the layer, which reads the same bytes anyway.
 type copyDigest struct {
-	in       input
-	patterns []string
+	in    input
+	query source.Query
 	// whole has large files read beside the step, too: of archives the layer doesn't have the bytes.
 	whole bool
 	known source.Known
@@ -53,16 +53,21 @@ func (c *copyDigest) begin() {
 func (c *copyDigest) make(skipFrom int64) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done || len(c.patterns) == 0 {
+	if c.done || len(c.query.Patterns) == 0 {
 		return c.digest, c.err
 	}
 	// Not the step's context: the result is kept for all who ask.
-	d, err := c.in.digestOf(context.Background(), source.DigestOptions{Patterns: c.patterns, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
+	d, err := c.in.digestOf(context.Background(), source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
 	if errors.Is(err, source.ErrSkipped) {
 		return "", err
 	}
 	c.done, c.digest, c.err = true, d, err
 	return d, err
+}
+
+// fingerprint changes when a file that the digest is about is written to.
+func (c *copyDigest) fingerprint(ctx context.Context) (string, error) {
+	return c.in.digestOf(ctx, source.DigestOptions{Query: c.query}, source.Fingerprint)
 }
 
 // copied remembers a large file until its digest is known.

@@ -27,6 +27,8 @@ type work struct {
 	exec func(ctx context.Context, t *target) error
 	// stable tells whether the inputs stayed as they were while the step was done; nil: they can't change.
 	stable func(ctx context.Context) (bool, error)
+	// linked says that the layer doesn't depend on what is below, and that the keys don't either.
+	linked bool
 	// largeFile, if not nil, is told the digests of the large files in the layer; see layer.Options.
 	largeFile func(name string, sum [32]byte)
 }
@@ -139,7 +141,7 @@ func (b *builder) makeLayer(ctx context.Context, s *plan.Step, below *root, w wo
 			return r, r != nil, err
 		}
 	}
-	t, err := b.prepare(ctx, s, below)
+	t, err := b.prepare(ctx, s, below, w.linked)
 	if err != nil {
 		return nil, false, err
 	}
@@ -183,6 +185,12 @@ func (b *builder) lookUp(ctx context.Context, below *root, w work) (*root, error
 		key, err := makeKey(ctx, below.content)
 		if err != nil {
 			return nil, err
+		}
+		if w.linked {
+			if r, err := b.lookUpLinked(ctx, below, key); r != nil || err != nil {
+				return r, err
+			}
+			continue
 		}
 		if rec := b.cache.Get(key); rec != nil {
 			if r := b.fromRecord(below, rec); r != nil {

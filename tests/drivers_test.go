@@ -53,6 +53,10 @@ RUN touch /tree/temp && rm /tree/temp && echo kept >/tree/kept
 WORKDIR /made/by/workdir
 COPY --chown=33:33 etc /copied
 COPY --from=base /tree /again
+RUN mkdir -p /under/dir/x /under/file && ln -s dir /under/link && echo f >/under/plain && chown -R 33:50 /under && chmod 700 /under
+COPY --link --chown=7:8 etc /under/link/deep
+COPY --link etc/passwd /under/file
+COPY --link etc /under/plain
 RUN touch -d @1000000000 /tree/owner
 USER 33:33
 RUN if echo x >/etc/passwd; then exit 1; fi; id -u | grep -qx 33

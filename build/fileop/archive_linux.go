@@ -33,7 +33,7 @@ func (c *copier) tryUnpack(t *target, e source.Entry) (bool, error) {
 	if !isArchive(io.NewSectionReader(f, 0, math.MaxInt64)) {
 		return false, nil
 	}
-	d, err := t.directory(c)
+	d, err := t.directory(c, defaultDirMode)
 	if err != nil {
 		return true, err
 	}

@@ -30,7 +30,7 @@ func (u *unpacker) directory(name string) (*dir, error) {
 	}
 	d := t.Last()
 	for _, missing := range t.Rest {
-		made := u.c.implied()
+		made := u.c.implied(defaultDirMode)
 		if d, err = u.c.newDir(d, missing, &made); err != nil {
 			return nil, err
 		}

@@ -42,9 +42,7 @@ func attrsOf(fd int, owners bool) (*attrs, error) {
 func (c *copier) copied(st *unix.Stat_t, xattrs []source.Xattr) *attrs {
 	a := &attrs{mode: st.Mode & 0o7777, mtime: st.Mtim, xattrs: xattrs}
 	a.uid, a.gid = c.owner(st.Uid, st.Gid)
-	if c.chmod != nil {
-		a.mode = c.chmod(a.mode, st.Mode&unix.S_IFMT == unix.S_IFDIR)
-	}
+	a.mode = c.chmod.apply(a.mode, st.Mode&unix.S_IFMT == unix.S_IFDIR)
 	return a
 }
 

@@ -6,65 +6,93 @@ import (
 	"strings"
 )
 
-// modeChange gives the new mode of a file or directory; both are permission bits with setuid, setgid and sticky.
-type modeChange func(mode uint32, dir bool) uint32
+// A modeChange is what --chmod says. Modes are permission bits with setuid, setgid and sticky. The zero value changes
+// nothing.
+type modeChange struct {
+	// octal is the mode itself, if isOctal is set.
+	octal   uint32
+	isOctal bool
+	clauses []modeOp
+}
 
-// defaultUmask is what a symbolic mode that names nobody, as "+w", leaves alone; fixed, so that it means the same everywhere.
-const defaultUmask = 0o022
+// modeOp does one operation to mode; was is the mode before all of them.
+type modeOp func(mode, was uint32, dir bool) uint32
 
-// ParseChmod checks the argument of --chmod: an octal number up to 07777, or symbolic as chmod(1) has it.
+// apply gives the new mode of a file or directory.
+func (m modeChange) apply(mode uint32, dir bool) uint32 {
+	if m.isOctal {
+		return m.octal
+	}
+	was := mode
+	for _, op := range m.clauses {
+		mode = op(mode, was, dir)
+	}
+	return mode
+}
+
+// implied is the mode of a directory that is made for a destination: as with docker, an octal --chmod holds for it too, but
+// for the special bits.
+func (m modeChange) implied() uint32 {
+	if m.isOctal {
+		return m.octal & 0o777
+	}
+	return defaultDirMode
+}
+
+// ParseChmod checks the argument of --chmod: an octal number up to 07777, or symbolic as chmod(1) of FreeBSD has it, whose
+// rules are docker's.
 func ParseChmod(spec string) error {
 	_, err := parseChmod(spec)
 	return err
 }
 
-// parseChmod reads --chmod; nil changes nothing.
+// parseChmod reads --chmod; an empty one changes nothing.
 func parseChmod(spec string) (modeChange, error) {
 	if spec == "" {
-		return nil, nil
+		return modeChange{}, nil
 	}
 	if strings.Trim(spec, "0123456789") == "" {
 		mode, err := strconv.ParseUint(spec, 8, 32)
 		if err != nil || mode > 0o7777 {
-			return nil, fmt.Errorf("parse chmod %q: not an octal number between 0 and 07777", spec)
+			return modeChange{}, fmt.Errorf("parse chmod %q: not an octal number between 0 and 07777", spec)
 		}
-		return func(uint32, bool) uint32 { return uint32(mode) }, nil
+		return modeChange{octal: uint32(mode), isOctal: true}, nil
 	}
-	var changes []modeChange
+	var m modeChange
 	for clause := range strings.SplitSeq(spec, ",") {
-		change, err := parseClause(clause)
+		ops, err := parseClause(clause)
 		if err != nil {
-			return nil, fmt.Errorf("parse chmod %q: %w", spec, err)
+			return modeChange{}, fmt.Errorf("parse chmod %q: %w", spec, err)
 		}
-		changes = append(changes, change...)
+		m.clauses = append(m.clauses, ops...)
 	}
-	return func(mode uint32, dir bool) uint32 {
-		for _, change := range changes {
-			mode = change(mode, dir)
-		}
-		return mode
-	}, nil
+	return m, nil
 }
 
-// The bits of user, group and others, with the bit among setuid, setgid and sticky that goes with them.
+// The bits of user, group and others, with the set-ID bit that goes with them, and the sticky bit, which goes with none.
 const (
-	userBits  = 0o4700
-	groupBits = 0o2070
-	otherBits = 0o1007
+	userBits   = 0o4700
+	groupBits  = 0o2070
+	otherBits  = 0o0007
+	setIDBits  = 0o6000
+	stickyBit  = 0o1000
+	everybody  = userBits | groupBits | otherBits
+	executable = 0o111
 )
 
-// parseClause reads WHO(OP PERM)+.
-func parseClause(clause string) ([]modeChange, error) {
+// parseClause reads WHO(OP PERM)+. No WHO is everybody: no umask is subtracted.
+func parseClause(clause string) ([]modeOp, error) {
 	var who uint32
 	rest := strings.TrimLeft(clause, "ugoa")
 	for _, c := range clause[:len(clause)-len(rest)] {
-		who |= map[rune]uint32{'u': userBits, 'g': groupBits, 'o': otherBits, 'a': userBits | groupBits | otherBits}[c]
+		who |= map[rune]uint32{'u': userBits, 'g': groupBits, 'o': otherBits, 'a': everybody}[c]
 	}
-	spared := uint32(0)
+	// What names others only has neither set-ID nor sticky bit.
+	w := whom{bits: who, special: who != otherBits}
 	if who == 0 {
-		who, spared = userBits|groupBits|otherBits, defaultUmask
+		w.bits = everybody
 	}
-	var changes []modeChange
+	var ops []modeOp
 	for rest != "" {
 		op := rest[0]
 		if strings.IndexByte("+-=", op) < 0 {
@@ -74,64 +102,104 @@ func parseClause(clause string) ([]modeChange, error) {
 		if end == 0 {
 			end = len(rest)
 		}
-		perms, err := parsePerms(rest[1:end])
+		more, err := w.parsePerms(op, rest[1:end])
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", clause, err)
 		}
-		changes = append(changes, operation(op, who, spared, perms))
+		ops = append(ops, more...)
 		rest = rest[end:]
 	}
-	if len(changes) == 0 {
+	if len(ops) == 0 && !strings.ContainsAny(clause, "+-=") {
 		return nil, fmt.Errorf("%q: expected +, - or =", clause)
 	}
-	return changes, nil
+	return ops, nil
 }
 
-// operation applies one of + - = to who's bits.
-func operation(op byte, who, spared uint32, perms modeChange) modeChange {
-	return func(mode uint32, dir bool) uint32 {
-		bits := perms(mode, dir) & who &^ spared
+// whom is who a clause is about.
+type whom struct {
+	bits    uint32
+	special bool
+}
+
+// parsePerms reads what follows an operator: any of rwxXst, and of u, g, o to copy from. One copy comes after the other, and
+// after the bits before it, so that "=" with more than one leaves the last.
+func (w whom) parsePerms(op byte, text string) ([]modeOp, error) {
+	bits := map[rune]uint32{'r': 0o444, 'w': 0o222, 'x': executable}
+	if w.special {
+		bits['s'], bits['t'] = setIDBits, stickyBit
+	}
+	var ops []modeOp
+	var perm, conditional uint32
+	cleared := op != '='
+	flush := func(last bool) {
+		if perm != 0 || last && !cleared {
+			ops = append(ops, w.set(op, perm))
+			cleared = true
+		}
+		if conditional != 0 {
+			ops = append(ops, w.setConditional(conditional))
+		}
+		perm, conditional = 0, 0
+	}
+	for _, c := range text {
+		switch c {
+		case 'u', 'g', 'o':
+			flush(false)
+			cleared = true
+			ops = append(ops, w.copyFrom(op, map[rune]uint{'u': 6, 'g': 3, 'o': 0}[c]))
+		case 'X':
+			if op == '-' { // there is no condition to taking away
+				perm |= executable
+			} else {
+				conditional |= executable
+			}
+		case 's', 't', 'r', 'w', 'x':
+			perm |= bits[c]
+			w.bits |= bits[c] & stickyBit // it belongs to nobody: from where it is named on it is meant, too
+		default:
+			return nil, fmt.Errorf("unknown permission %q", c)
+		}
+	}
+	flush(true)
+	return ops, nil
+}
+
+// set applies one of + - = to bits.
+func (w whom) set(op byte, bits uint32) modeOp {
+	bits &= w.bits
+	return func(mode, _ uint32, _ bool) uint32 {
 		switch op {
 		case '+':
 			return mode | bits
 		case '-':
 			return mode &^ bits
 		default:
-			cleared := who
-			if dir {
-				// As chmod(1): a directory keeps setuid and setgid unless they are named.
-				cleared &^= 0o6000
-			}
-			return mode&^cleared | bits
+			return mode&^w.bits | bits
 		}
 	}
 }
 
-// parsePerms reads rwxXst in any order, or one of u, g, o to copy from.
-func parsePerms(text string) (modeChange, error) {
-	switch text {
-	case "u":
-		return func(mode uint32, _ bool) uint32 { return mode >> 6 & 7 * 0o111 }, nil
-	case "g":
-		return func(mode uint32, _ bool) uint32 { return mode >> 3 & 7 * 0o111 }, nil
-	case "o":
-		return func(mode uint32, _ bool) uint32 { return mode & 7 * 0o111 }, nil
-	}
-	bits := map[rune]uint32{'r': 0o444, 'w': 0o222, 'x': 0o111, 's': 0o6000, 't': 0o1000}
-	var fixed uint32
-	conditional := false
-	for _, c := range text {
-		bit, ok := bits[c]
-		if !ok && c != 'X' {
-			return nil, fmt.Errorf("unknown permission %q", c)
+// setConditional adds bits to a directory, and to what somebody could execute from the start.
+func (w whom) setConditional(bits uint32) modeOp {
+	return func(mode, was uint32, dir bool) uint32 {
+		if dir || was&executable != 0 {
+			return mode | bits&w.bits
 		}
-		fixed |= bit
-		conditional = conditional || c == 'X'
+		return mode
 	}
-	return func(mode uint32, dir bool) uint32 {
-		if conditional && (dir || mode&0o111 != 0) {
-			return fixed | 0o111
+}
+
+// copyFrom applies one of + - = to the permissions of another class, found at shift.
+func (w whom) copyFrom(op byte, shift uint) modeOp {
+	return func(mode, _ uint32, _ bool) uint32 {
+		bits := mode >> shift & 7 * executable & w.bits
+		switch op {
+		case '+':
+			return mode | bits
+		case '-':
+			return mode &^ bits
+		default:
+			return mode&^(w.bits&0o777) | bits
 		}
-		return fixed
-	}, nil
+	}
 }

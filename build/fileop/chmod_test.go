@@ -15,13 +15,35 @@ func TestChmod(t *testing.T) {
 		{spec: "07777", mode: 0, want: 0o7777},
 		{spec: "u+x", mode: 0o644, want: 0o744},
 		{spec: "+x", mode: 0o644, want: 0o755},
-		{spec: "+w", mode: 0o444, want: 0o644},
+		{spec: "+w", mode: 0o444, want: 0o666},
+		{spec: "=rw", mode: 0o755, want: 0o666},
 		{spec: "a+w", mode: 0o444, want: 0o666},
 		{spec: "go-rwx", mode: 0o777, want: 0o700},
 		{spec: "u=rw,g=r,o=", mode: 0o777, want: 0o640},
 		{spec: "ug+s", mode: 0o755, want: 0o6755},
 		{spec: "u=rwx", mode: 0o4755, want: 0o755},
-		{spec: "u=rwx", mode: 0o4755, dir: true, want: 0o4755},
+		{spec: "u=rwx", mode: 0o4755, dir: true, want: 0o755},
+		{spec: "u=s", mode: 0o755, want: 0o4055},
+		{spec: "o+s,o+t", mode: 0o755, want: 0o755},
+		{spec: "u+t", mode: 0o755, want: 0o1755},
+		{spec: "u-t", mode: 0o1755, want: 0o755},
+		{spec: "a=rx", mode: 0o1777, dir: true, want: 0o1555},
+		{spec: "=", mode: 0o7777, want: 0o1000},
+		{spec: "u=", mode: 0o4755, want: 0o055},
+		{spec: "u=rwX,go=rX", mode: 0o600, want: 0o644},
+		{spec: "u=rwX,go=rX", mode: 0o700, want: 0o755},
+		{spec: "u=rwX,go=rX", mode: 0o700, dir: true, want: 0o755},
+		{spec: "a-x,a+X", mode: 0o744, want: 0o755},
+		{spec: "a-x,a+X", mode: 0o644, want: 0o644},
+		{spec: "u+x,go+X", mode: 0o644, want: 0o744},
+		{spec: "a-X", mode: 0o711, want: 0o600},
+		{spec: "go=u-w", mode: 0o700, want: 0o755},
+		{spec: "u=g", mode: 0o4750, want: 0o4550},
+		{spec: "u=go", mode: 0o741, want: 0o141},
+		{spec: "g=ru", mode: 0o2710, want: 0o770},
+		{spec: "u-g", mode: 0o750, want: 0o250},
+		{spec: "o+u", mode: 0o701, want: 0o707},
+		{spec: "u+", mode: 0o644, want: 0o644},
 		{spec: "+t", mode: 0o777, dir: true, want: 0o1777},
 		{spec: "a+X", mode: 0o644, want: 0o644},
 		{spec: "a+X", mode: 0o744, want: 0o755},
@@ -40,8 +62,8 @@ func TestChmod(t *testing.T) {
 		if (err != nil) != c.wrong {
 			t.Errorf("%q: error %v", c.spec, err)
 		}
-		if err == nil && change(c.mode, c.dir) != c.want {
-			t.Errorf("%q of %04o: got %04o, want %04o", c.spec, c.mode, change(c.mode, c.dir), c.want)
+		if err == nil && change.apply(c.mode, c.dir) != c.want {
+			t.Errorf("%q of %04o: got %04o, want %04o", c.spec, c.mode, change.apply(c.mode, c.dir), c.want)
 		}
 	}
 }

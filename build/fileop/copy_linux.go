@@ -24,12 +24,13 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 	defer func() { err = errors.Join(err, c.close(err == nil)) }()
 	sel := &source.Selection{}
 	if len(o.Sources) > 0 {
-		if sel, err = source.Select(o.Source, o.Sources, o.Ignore); err != nil {
+		q := source.Query{Patterns: o.Sources, Filter: o.Ignore, Excludes: o.Excludes, Parents: o.Parents}
+		if sel, err = source.Select(o.Source, q); err != nil {
 			return CopyResult{}, err
 		}
 		defer func() { _ = sel.Close() }()
 	}
-	t, err := c.target(sel.Items)
+	t, err := c.target(len(sel.Items) + len(o.Files))
 	if err != nil {
 		return CopyResult{}, err
 	}
@@ -43,7 +44,7 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 			return CopyResult{}, err
 		}
 	}
-	return CopyResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Devices: c.devices.Load()}, nil
+	return CopyResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Devices: c.devices.Load(), Missed: sel.Missed}, nil
 }
 
 // copier is one Copy or Mkdir under way.
@@ -124,15 +125,19 @@ func (c *copier) owner(uid, gid uint32) (uint32, uint32) {
 // item copies one source.
 func (c *copier) item(ctx context.Context, t *target, item source.Selected) error {
 	if item.IsDir() {
-		d, err := t.directory(c)
+		made := len(t.rest) > 0
+		d, err := t.directory(c, c.chmod.implied())
 		if err != nil {
 			return err
 		}
-		c.links.reset()
-		tree := source.Tree[*dir]{
-			Dir: item.Dir, Base: item.Base, Path: item.Path,
-			Filter: c.o.Ignore, State: d, Workers: c.o.Workers,
+		if made {
+			own := *d.attrs
+			own.mtime = item.Stat.Mtim
+			d.attrs = &own
 		}
+		c.links.reset()
+		tree := source.TreeOf(item, c.o.Ignore, d)
+		tree.Workers = c.o.Workers
 		if err := source.Walk(ctx, tree, treeVisitor{c}); err != nil {
 			return fmt.Errorf("copy %s: %w", item.Pattern, err)
 		}

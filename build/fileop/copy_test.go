@@ -109,7 +109,18 @@ func TestCopyOfOneFile(t *testing.T) {
 		{
 			name: "chmod in octal", context: one, sources: []string{"a"}, dest: "/x/b",
 			options: func(o *CopyOptions) { o.Chmod = "4711" },
-			want:    files{"x": "dir @0755", "x/b": "file A @4711"},
+			want:    files{"x": "dir @0711", "x/b": "file A @4711"},
+		},
+		{
+			name: "symbolic chmod leaves the directories that are made", context: one, sources: []string{"a"}, dest: "/x/y/b",
+			options: func(o *CopyOptions) { o.Chmod = "a+w" },
+			want:    files{"x": "dir @0755", "x/y": "dir @0755", "x/y/b": "file A @0666"},
+		},
+		{
+			name: "chmod leaves a directory that is there", context: one, sources: []string{"a"}, dest: "/x/y/",
+			view:    files{"x": "dir@0750"},
+			options: func(o *CopyOptions) { o.Chmod = "640" },
+			want:    files{"x": "dir @0750", "x/y": "dir @0640", "x/y/a": "file A @0640"},
 		},
 		{
 			name: "mode that the umask would cut", context: files{"a": "file A@0666"}, sources: []string{"a"}, dest: "/b",
@@ -189,7 +200,7 @@ func TestCopyOfADirectory(t *testing.T) {
 		{
 			name: "chmod holds for files and directories below", context: files{"d/s/g": "file G"}, sources: []string{"d"}, dest: "/x",
 			options: func(o *CopyOptions) { o.Chmod = "0700" },
-			want:    files{"x": "dir @0755", "x/s": "dir @0700", "x/s/g": "file G @0700"},
+			want:    files{"x": "dir @0700", "x/s": "dir @0700", "x/s/g": "file G @0700"},
 		},
 		{
 			name: "symbolic chmod with X", context: files{"d/s/g": "file G@0600", "d/h": "file H@0700"}, sources: []string{"d"}, dest: "/x",
@@ -326,8 +337,27 @@ func TestCopyOfSeveralSources(t *testing.T) {
 			want: files{"x": "dir @0755", "x/a.txt": "file A @0644"},
 		},
 		{
-			name: "a pattern that matches nothing", context: two, sources: []string{"lock*"}, dest: "/x/",
-			wantErr: `"lock*" matches no file`,
+			name: "a pattern that matches nothing", context: two, sources: []string{"lock*"}, dest: "/x/", want: files{},
+		},
+		{
+			name: "a pattern in a directory that isn't there", context: two, sources: []string{"d3/*"}, dest: "/x/",
+			wantErr: `"d3/*" matches no file`,
+		},
+		{
+			name: "several of which one is left", context: two, sources: []string{"a.txt", "lock*"}, dest: "/x",
+			want: files{"x": "file A @0644"},
+		},
+		{
+			name: "directories need no slash", context: two, sources: []string{"d1", "d2"}, dest: "/x",
+			want: files{"x": "dir @0755", "x/x": "file 2 @0644", "x/y": "file Y @0644"},
+		},
+		{
+			name: "nor does a file after a directory", context: two, sources: []string{"d1", "a.txt"}, dest: "/x",
+			want: files{"x": "dir @0755", "x/x": "file 1 @0644", "x/a.txt": "file A @0644"},
+		},
+		{
+			name: "a directory after a file does", context: two, sources: []string{"a.txt", "d1"}, dest: "/x",
+			wantErr: "must be a directory and end with a /",
 		},
 		{
 			name: "a pattern that can't be", context: two, sources: []string{"a[", "a.txt"}, dest: "/x/",

@@ -22,6 +22,9 @@ type dir struct {
 	view int
 	// blocked says that the parent's tree has something else in its place, replace that it may be replaced.
 	blocked, replace bool
+	// passing says that the directory is only on the way to a file that is copied with its directories: if it is there, it
+	// gets the source's mode, and keeps the rest.
+	passing bool
 
 	mu sync.Mutex
 	// ready is set when layer is: the directory in the layer.
@@ -156,14 +159,30 @@ func (c *copier) make(d *dir) error {
 		_ = unix.Unlinkat(d.parent.layer, d.name, unix.AT_REMOVEDIR)
 		return fmt.Errorf("cannot copy to non-directory: %w", ErrNotDirectory)
 	}
-	if d.attrs == nil && d.view >= 0 {
-		if d.attrs, err = attrsOf(d.view, true); err != nil {
+	if d.view >= 0 {
+		if err := d.keep(d.view); err != nil {
 			return err
 		}
 	}
 	d.inherits = d.parent.inherits
 	d.layer, err = source.OpenDirectory(d.parent.layer, d.name)
 	return err
+}
+
+// keep settles the attributes of a directory that is there, as fd: those it has, if it isn't to get others.
+func (d *dir) keep(fd int) error {
+	if d.attrs != nil && !d.passing {
+		return nil
+	}
+	has, err := attrsOf(fd, true)
+	if err != nil {
+		return err
+	}
+	if d.passing {
+		has.mode = d.attrs.mode
+	}
+	d.attrs = has
+	return nil
 }
 
 // reopen opens a directory that the layer has already. A deletion there is replaced by an opaque directory, so that what
@@ -214,12 +233,10 @@ func (c *copier) adopt(d *dir) error {
 	if d == c.root && d.view >= 0 {
 		from = d.view
 	}
-	if d.attrs == nil && (d != c.root || d.view >= 0) {
-		a, err := attrsOf(from, true)
-		if err != nil {
+	if d != c.root || d.view >= 0 {
+		if err := d.keep(from); err != nil {
 			return err
 		}
-		d.attrs = a
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(d.layer, &st); err != nil {

@@ -10,12 +10,13 @@
 //   - the destination is followed through symlinks, the last component too, inside the image's root. A file that a
 //     directory copy or a destination ending in "/" puts in place of an existing symlink replaces the symlink.
 //   - a file never replaces a directory, nor a directory a file.
-//   - several sources need a destination that ends in "/" or that is a directory already.
+//   - several sources need a destination that ends in "/" or that is a directory already, unless they are directories.
 //   - new directories belong to 0:0 or to --chown; files of a context too; files of a stage or an image keep their owner.
-//   - --chmod holds for files and directories copied, not for the directories made for the destination, nor for what an
-//     archive holds. --chown holds for all of these.
+//   - --chmod holds for files and directories copied and, in octal and without its special bits, for directories made for
+//     the destination; not for what an archive holds, nor for its destination. --chown holds for all of these.
+//   - with --parents a directory on the way to what is copied gets the source's attributes; one that exists gets the mode only.
 //   - a device node in a source needs real root; one in an archive is left out, and counted, where there is none.
-//   - sockets are left out. A character device 0:0 and a name starting with ".wh." would be deletions in a layer; they
+//   - a socket becomes an empty file. A character device 0:0 and a name starting with ".wh." would be deletions in a layer; they
 //     are refused.
 //
 // # Writing below an overlay

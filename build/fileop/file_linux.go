@@ -16,9 +16,6 @@ var errVanished = errors.New("it vanished while it was copied")
 
 // copyFile copies what isn't a directory to name in d.
 func (c *copier) copyFile(d *dir, name string, e source.Entry) error {
-	if e.Type == unix.DT_SOCK {
-		return nil
-	}
 	err := reserved(name)
 	if err == nil {
 		err = c.makeRoom(d, name)
@@ -42,7 +39,7 @@ func (c *copier) copyKind(d *dir, name string, e source.Entry) error {
 		return c.copyRegular(d, name, e)
 	case unix.DT_LNK:
 		return c.copySymlink(d, name, e)
-	case unix.DT_FIFO, unix.DT_CHR, unix.DT_BLK:
+	case unix.DT_FIFO, unix.DT_CHR, unix.DT_BLK, unix.DT_SOCK:
 		return c.copySpecial(d, name, e)
 	default:
 		return fmt.Errorf("unknown kind of file %d", e.Type)
@@ -170,7 +167,7 @@ func (c *copier) copySymlink(d *dir, name string, e source.Entry) error {
 	return c.applyName(d, name, c.copied(&st, nil))
 }
 
-// copySpecial copies a FIFO or device node.
+// copySpecial copies a FIFO or device node. Of a socket, which is nothing without its process, it leaves an empty file.
 func (c *copier) copySpecial(d *dir, name string, e source.Entry) error {
 	st, err := source.LstatAt(e.Dir, e.Name)
 	if errors.Is(err, unix.ENOENT) {
@@ -180,13 +177,17 @@ func (c *copier) copySpecial(d *dir, name string, e source.Entry) error {
 		return err
 	}
 	kind := st.Mode & unix.S_IFMT
-	if kind != unix.S_IFIFO && kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+	switch kind {
+	case unix.S_IFIFO, unix.S_IFCHR, unix.S_IFBLK:
+	case unix.S_IFSOCK:
+		kind = unix.S_IFREG
+	default:
 		return ErrChanged
 	}
 	return c.makeNode(d, name, node{attrs: c.copied(&st, nil), kind: kind, device: st.Rdev})
 }
 
-// node is a FIFO or device to be made.
+// node is a FIFO, a device or an empty file to be made.
 type node struct {
 	*attrs
 	kind   uint32

@@ -32,9 +32,7 @@ func (c *copier) inline(t *target, f InlineFile) error {
 		a.mode = defaultFileMode
 	}
 	a.uid, a.gid = c.owner(0, 0)
-	if c.chmod != nil {
-		a.mode = c.chmod(a.mode, false)
-	}
+	a.mode = c.chmod.apply(a.mode, false)
 	fd, err := c.create(d, name, a.mode)
 	if err != nil {
 		return fail(err)

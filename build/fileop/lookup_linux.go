@@ -38,13 +38,15 @@ type groupEntry struct {
 
 // LookupOwner reads "user[:group]" as --chown means it, by name or number; root, which may be nil, is the image's root
 // directory and is only looked into for names. Without a group it is, as with docker, the user's own for a name, and the
-// same number for a number. A name that isn't there is ErrNoSuchUser.
+// same number for a number; root is 0. A name that isn't there is ErrNoSuchUser.
 func LookupOwner(root *os.File, spec string) (Owner, error) {
 	fail := func(err error) (Owner, error) { return Owner{}, fmt.Errorf("look up owner %q: %w", spec, err) }
 	user, group, hasGroup := strings.Cut(spec, ":")
 	var o Owner
 	if id, ok := parseID(user); ok {
 		o = Owner{UID: id, GID: id}
+	} else if user == "root" {
+		o = Owner{} // without a look, in an image without users too
 	} else if user != "" {
 		entry, err := findUser(root, func(e passwdEntry) bool { return e.name == user })
 		if err != nil {

@@ -40,6 +40,9 @@ func TestLookupOwner(t *testing.T) {
 		{spec: "5:audio", want: Owner{5, 29}},
 		{spec: ":staff", want: Owner{0, 50}},
 		{spec: "www:", want: Owner{33, 34}},
+		{spec: "1000:", want: Owner{1000, 1000}},
+		{spec: "root", want: Owner{0, 0}},
+		{spec: "root:web", want: Owner{0, 34}},
 		{spec: "nobody", err: ErrNoSuchUser},
 		{spec: "www:nogroup", err: ErrNoSuchUser},
 		{spec: "4294967295", err: ErrNoSuchUser},
@@ -56,6 +59,11 @@ func TestLookupOwner(t *testing.T) {
 	}
 	if got, err := LookupOwner(nil, "5:6"); err != nil || got != (Owner{5, 6}) {
 		t.Errorf("scratch: %v, %v", got, err)
+	}
+	for _, spec := range []string{"root", "root:root", "root:0", ":root"} {
+		if got, err := LookupOwner(nil, spec); err != nil || got != (Owner{}) {
+			t.Errorf("scratch, %q: %v, %v", spec, got, err)
+		}
 	}
 	_, err := LookupOwner(nil, "www")
 	wantError(t, err, ErrNoSuchUser)

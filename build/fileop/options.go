@@ -53,6 +53,9 @@ type CopyOptions struct {
 	Source *os.File
 	// Sources are paths and patterns (filepath.Match a component) below Source, as written in the Dockerfile.
 	Sources []string
+	// Excludes and Parents are --exclude and --parents, as in source.Query.
+	Excludes []string
+	Parents  bool
 	// Files are copied after Sources.
 	Files []InlineFile
 	// Ignore hides files of Source; nil hides none.
@@ -65,7 +68,8 @@ type CopyOptions struct {
 	Chown *Owner
 	// Chmod is "0755" or "u+x,go-w"; empty keeps each source's mode.
 	Chmod string
-	// View is the root of what the parent step left, merged and read-only; nil for a build from scratch.
+	// View is the root of what the parent step left, merged and read-only; nil for a build from scratch, and for a copy that
+	// isn't to depend on the parent (--link).
 	View *os.File
 	// Layer is the directory that is written into.
 	Layer string
@@ -86,6 +90,8 @@ type CopyResult struct {
 	Files int64
 	// Bytes is the size of the regular files, holes included, hard links once.
 	Bytes int64
+	// Missed are the patterns of Sources that matched nothing, which is no error.
+	Missed []*NoMatchError
 	// Devices counts the device nodes of archives that were left out because only real root can make them.
 	Devices int64
 }

@@ -18,29 +18,24 @@ type target struct {
 	at       *dir
 	rest     []string
 	occupied bool
-	// isDir is true if files go into the directory, false if the last of rest is the file's own name.
-	isDir bool
-	dest  string
+	// isDir is true if files go into the directory, false if the last of rest is the file's own name, which can't be if
+	// there are several.
+	isDir, several bool
+	dest           string
 }
 
-// target finds the destination, and decides whether it is a directory.
-func (c *copier) target(items []source.Selected) (*target, error) {
+// target finds the destination of a number of sources, and decides whether it is a directory.
+func (c *copier) target(sources int) (*target, error) {
 	dest := c.o.Dest
 	slash := strings.HasSuffix(dest, "/") || path.Base(dest) == "." || path.Clean(dest) == "/"
 	t, err := c.follow(c.root, path.Clean(dest))
 	if err != nil {
 		return nil, fmt.Errorf("copy to %s: %w", dest, err)
 	}
-	t.dest = dest
+	t.dest, t.several = dest, sources > 1
 	t.isDir = slash || len(t.rest) == 0
 	if t.occupied && (t.isDir || len(t.rest) > 1) {
 		return nil, fmt.Errorf("copy to %s: cannot copy to non-directory: %w", dest, ErrNotDirectory)
-	}
-	if t.isDir {
-		return t, nil
-	}
-	if len(c.o.Sources)+len(c.o.Files) > 1 || len(items) > 1 && !items[0].IsDir() {
-		return nil, fmt.Errorf("copy to %s: %w", dest, ErrNeedsDirectory)
 	}
 	return t, nil
 }
@@ -55,12 +50,12 @@ func (c *copier) follow(from *dir, p string) (*target, error) {
 	return &target{at: trail.Last(), rest: trail.Rest, occupied: trail.Kind == source.Other && len(trail.Rest) > 0}, nil
 }
 
-// directory is the destination as a directory, made if it is missing.
-func (t *target) directory(c *copier) (*dir, error) {
+// directory is the destination as a directory, made with the given mode if it is missing.
+func (t *target) directory(c *copier, mode uint32) (*dir, error) {
 	if t.occupied {
 		return nil, fmt.Errorf("copy to %s: cannot copy to non-directory: %w", t.dest, ErrNotDirectory)
 	}
-	if err := t.mkdir(c, len(t.rest), c.implied()); err != nil {
+	if err := t.mkdir(c, len(t.rest), c.implied(mode)); err != nil {
 		return nil, fmt.Errorf("create %s: %w", t.dest, err)
 	}
 	t.isDir = true
@@ -70,18 +65,21 @@ func (t *target) directory(c *copier) (*dir, error) {
 // file is where a file of the given name goes: a directory, and its name there.
 func (t *target) file(c *copier, name string) (*dir, string, error) {
 	if t.isDir {
-		d, err := t.directory(c)
+		d, err := t.directory(c, c.chmod.implied())
 		return d, name, err
 	}
-	if err := t.mkdir(c, len(t.rest)-1, c.implied()); err != nil {
+	if t.several {
+		return nil, "", fmt.Errorf("copy to %s: %w", t.dest, ErrNeedsDirectory)
+	}
+	if err := t.mkdir(c, len(t.rest)-1, c.implied(c.chmod.implied())); err != nil {
 		return nil, "", fmt.Errorf("create %s: %w", t.dest, err)
 	}
 	return t.at, t.rest[0], nil
 }
 
 // implied are the attributes of a directory that is made because something is to go into it.
-func (c *copier) implied() attrs {
-	a := attrs{mode: defaultDirMode, mtime: omitTime()}
+func (c *copier) implied(mode uint32) attrs {
+	a := attrs{mode: mode, mtime: omitTime()}
 	if c.o.Chown != nil {
 		a.uid, a.gid = c.o.Chown.UID, c.o.Chown.GID
 	}

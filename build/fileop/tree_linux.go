@@ -28,6 +28,7 @@ func (v treeVisitor) Enter(parent *dir, e source.Entry, fd int) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.passing = e.Passing
 	if e.Excluded {
 		// It is made when something in it turns out to be visible.
 		return d, nil

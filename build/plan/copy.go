@@ -14,15 +14,7 @@ const heredocMode = 0o644
 
 // copyFiles plans COPY.
 func (x expanding) copyFiles(c *instructions.CopyCommand) error {
-	switch {
-	case c.Link:
-		return refuse("COPY --link", "leave --link out: the files are the same without it")
-	case c.Parents:
-		return refuse("COPY --parents", "copy into the directories by name")
-	case len(c.ExcludePatterns) > 0:
-		return refuse("COPY --exclude", "put the pattern into .dockerignore")
-	}
-	op := &Copy{From: Input{Kind: InputContext}}
+	op := &Copy{From: Input{Kind: InputContext}, Link: c.Link, Parents: c.Parents, Excludes: c.ExcludePatterns}
 	if len(x.in.origins) > 0 {
 		op.From = x.input(x.in.origins[0])
 	}
@@ -32,16 +24,14 @@ func (x expanding) copyFiles(c *instructions.CopyCommand) error {
 // addFiles plans ADD of local files.
 func (x expanding) addFiles(c *instructions.AddCommand) error {
 	switch {
-	case c.Link:
-		return refuse("ADD --link", "leave --link out: the files are the same without it")
-	case len(c.ExcludePatterns) > 0:
-		return refuse("ADD --exclude", "put the pattern into .dockerignore")
 	case c.Checksum != "":
 		return refuse("ADD --checksum", "")
 	case c.KeepGitDir != nil && *c.KeepGitDir:
 		return refuse("ADD --keep-git-dir", "")
 	}
-	op := &Copy{From: Input{Kind: InputContext}, Add: c.Unpack == nil || *c.Unpack}
+	op := &Copy{
+		From: Input{Kind: InputContext}, Unpack: c.Unpack == nil || *c.Unpack, Link: c.Link, Excludes: c.ExcludePatterns,
+	}
 	return x.transfer("ADD", op, c.SourcesAndDest, [2]string{c.Chown, c.Chmod})
 }
 
@@ -54,6 +44,12 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 		return err
 	}
 	if err := checkMode(op.Chmod); err != nil {
+		return err
+	}
+	if err := checkExcludes(op.Excludes); err != nil {
+		return err
+	}
+	if err := op.settleLink(); err != nil {
 		return err
 	}
 	if op.Sources, err = x.words(files.SourcePaths); err != nil {
@@ -76,9 +72,52 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 	return x.grow(len(createdBy) / bytesPerEntry)
 }
 
-// copyText is the history text: sources and destination as written, after expansion.
+// settleLink refuses names that --link leaves nowhere to look up. As with docker, --link together with --chmod means
+// nothing: the mode is to hold for what is copied and not for directories that are there.
+func (op *Copy) settleLink() error {
+	if op.Link && namesOwner(op.Chown) {
+		return &hinted{
+			fmt.Sprintf("--chown=%s: with --link there is no /etc/passwd or /etc/group to look names up in", op.Chown),
+			"give numbers, such as --chown=1000:1000, or leave --link out",
+		}
+	}
+	op.Link = op.Link && op.Chmod == ""
+	return nil
+}
+
+// namesOwner reports whether --chown has a name that has to be looked up. root is 0 everywhere.
+func namesOwner(chown string) bool {
+	user, group, _ := strings.Cut(chown, ":")
+	for _, name := range []string{user, group} {
+		_, err := strconv.ParseUint(name, 10, 32)
+		if name != "" && name != "root" && err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// checkExcludes refuses patterns that would match nothing, ever.
+func checkExcludes(patterns []string) error {
+	for _, p := range patterns {
+		text := strings.TrimSpace(p)
+		switch _, err := path.Match(strings.ReplaceAll(text, "**", "*"), ""); {
+		case text == "" || text == "!":
+			return &hinted{fmt.Sprintf("--exclude=%s names nothing", p), "give a path or pattern, such as --exclude=**/*.log"}
+		case err != nil:
+			return &hinted{fmt.Sprintf("--exclude=%s is not a pattern", p), `a [ needs its ], or a \ before it`}
+		}
+	}
+	return nil
+}
+
+// copyText is the history text: sources and destination as written, after expansion. It leaves out --link, --exclude and
+// --unpack, as docker does.
 func copyText(name string, op *Copy, dest string) string {
 	text := name
+	if op.Parents {
+		text += " --parents"
+	}
 	if op.Chown != "" {
 		text += " --chown=" + op.Chown
 	}
@@ -136,7 +175,7 @@ func checkMode(mode string) error {
 	if n, err := strconv.ParseUint(mode, 8, 32); err == nil && n <= 0o7777 {
 		return nil
 	}
-	clause := `[ugoa]*([-+=]([rwxXst]*|[ugo]))+`
+	clause := `[ugoa]*([-+=][rwxXstugo]*)+`
 	if regexp.MustCompile(`^` + clause + `(,` + clause + `)*$`).MatchString(mode) {
 		return nil
 	}

@@ -243,9 +243,18 @@ func show(s *plan.Step) shownStep {
 		for _, f := range op.Files {
 			files = append(files, fmt.Sprintf("%s %o %q", f.Path, f.Mode, f.Data))
 		}
-		out.Details = map[string]any{
-			"From": showInput(op.From), "Add": op.Add, "Sources": op.Sources, "Files": files, "Dest": op.Dest, "Chown": op.Chown, "Chmod": op.Chmod,
+		details := map[string]any{
+			"From": showInput(op.From), "Sources": op.Sources, "Files": files, "Dest": op.Dest, "Chown": op.Chown, "Chmod": op.Chmod,
 		}
+		for flag, set := range map[string]bool{"Unpack": op.Unpack, "Link": op.Link, "Parents": op.Parents} {
+			if set {
+				details[flag] = true
+			}
+		}
+		if len(op.Excludes) > 0 {
+			details["Excludes"] = op.Excludes
+		}
+		out.Details = details
 	case *plan.Run:
 		out.Details = showRun(op)
 	}

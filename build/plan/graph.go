@@ -160,8 +160,14 @@ type Input struct {
 // Copy is COPY or ADD of local files.
 type Copy struct {
 	From Input
-	// Add is true for ADD: local archives are unpacked.
-	Add bool
+	// Unpack says that local archives are unpacked, as ADD does unless told otherwise.
+	Unpack bool
+	// Link makes a layer that doesn't depend on what is below: nothing of it is looked at.
+	Link bool
+	// Parents keeps the directories that a source is in, those after "/./" if the source has that.
+	Parents bool
+	// Excludes are the patterns of --exclude: what they match is not copied. Variables in them are not expanded.
+	Excludes []string
 	// Sources are expanded paths and patterns as written, Files are heredocs; at least one of both.
 	Sources []string
 	Files   []InlineFile

@@ -18,12 +18,10 @@ import (
 
 // DigestOptions says what Digest digests. Root is needed.
 type DigestOptions struct {
-	// Root is the open directory that Patterns are looked for in. It stays the caller's.
+	// Root is the open directory that Query is about. It stays the caller's.
 	Root *os.File
-	// Patterns are sources as written in a COPY.
-	Patterns []string
-	// Filter hides files; nil hides none.
-	Filter Filter
+	// Query says which files.
+	Query
 	// WithOwner makes owners and ACLs count, as they must where a copy keeps them.
 	WithOwner bool
 	// Cache remembers the digests of files; nil reads every file. It isn't used together with WithOwner, nor is it of use
@@ -40,13 +38,13 @@ type DigestOptions struct {
 
 // Digest is the content digest of what the patterns select: for each source in turn the names below it, types, permission
 // bits with setuid, setgid and sticky, targets of symlinks, device numbers, capabilities and user.* attributes, and
-// content. It leaves out times, hard links, sockets (which aren't copied), the name and attributes of a directory that is
+// content. It leaves out times, hard links, the name and attributes of a directory that is
 // itself a source (which aren't either), and owners unless WithOwner is set. Errors are those of Select, or say which file
 // couldn't be read.
 //
 // Its algorithm is BLAKE3, which go-digest doesn't register: it is for keys that stay on this machine.
 func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
-	sel, err := Select(o.Root, o.Patterns, o.Filter)
+	sel, err := Select(o.Root, o.Query)
 	if err != nil {
 		return "", err
 	}
@@ -164,10 +162,8 @@ func (d *digester) item(ctx context.Context, item Selected) (*hashEntry, error) 
 		return entry, err
 	}
 	top := &dirHash{}
-	tree := Tree[*dirHash]{
-		Dir: item.Dir, Base: item.Base, Path: item.Path,
-		Filter: d.options.Filter, State: top, Workers: d.options.Workers,
-	}
+	tree := TreeOf(item, d.options.Filter, top)
+	tree.Workers = d.options.Workers
 	if err := Walk(ctx, tree, d); err != nil {
 		return nil, err
 	}
@@ -226,8 +222,6 @@ func (d *digester) entry(e Entry) (*hashEntry, error) {
 	out := &hashEntry{name: e.Name, kind: e.Type}
 	var err error
 	switch e.Type {
-	case unix.DT_SOCK:
-		return nil, nil
 	case unix.DT_REG:
 		err = d.file(out, e)
 	case unix.DT_LNK:
@@ -261,8 +255,12 @@ func (d *digester) special(out *hashEntry, e Entry) error {
 		return err
 	}
 	d.attributes(out, &st)
-	out.kind = uint8(st.Mode & unix.S_IFMT >> 12)
-	if out.kind != unix.DT_FIFO {
+	switch out.kind = uint8(st.Mode & unix.S_IFMT >> 12); out.kind {
+	case unix.DT_FIFO:
+	case unix.DT_SOCK:
+		// It is copied as an empty file.
+		out.kind, out.sum = unix.DT_REG, blake3.Sum256(nil)
+	default:
 		binary.BigEndian.PutUint64(out.sum[:], st.Rdev)
 	}
 	return nil

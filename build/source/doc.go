@@ -12,5 +12,5 @@
 //     error says that it lies outside;
 //   - a source that is a symlink is followed, inside the root, whether it was named or matched by a pattern;
 //   - the name of a directory that is a source, and its own attributes, aren't part of what is copied, and so not of the digest;
-//   - a pattern that matches nothing is an error only when nothing else was selected either.
+//   - a pattern that matches nothing is no error, unless the directory it begins with isn't there and nothing else was selected.
 package source

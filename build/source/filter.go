@@ -23,6 +23,8 @@ type scope struct {
 	filter Filter
 	ignore *Ignore
 	state  ignoreState
+	// narrow is nil outside a source that is only taken in part.
+	narrow *narrowed
 }
 
 // newScope is the scope of the root.
@@ -38,11 +40,13 @@ func newScope(f Filter) scope {
 }
 
 // all reports that nothing is hidden here nor below.
-func (s scope) all() bool { return s.filter == nil && s.ignore == nil }
+func (s scope) all() bool { return s.filter == nil && s.ignore == nil && s.narrow == nil }
 
 // verdict is what a scope says of one name.
 type verdict struct {
 	excluded bool
+	// passing says of an excluded directory that it isn't hidden but only not asked for.
+	passing bool
 	// hidden is true when nothing at or below the name is visible.
 	hidden bool
 	// below is the scope inside the name if it is a directory.
@@ -51,6 +55,15 @@ type verdict struct {
 
 // judge decides on rel, a child of the scope's directory.
 func (s scope) judge(rel string, dir bool) verdict {
+	v := s.filtered(rel, dir)
+	if s.narrow == nil || v.hidden {
+		return v
+	}
+	return s.narrow.judge(v, rel, dir)
+}
+
+// filtered is what the filter says.
+func (s scope) filtered(rel string, dir bool) verdict {
 	switch {
 	case s.ignore != nil:
 		excluded, state := s.ignore.match(rel, s.state)

@@ -15,7 +15,7 @@ import (
 // of what lstat says, inode and change time included, and reads no file. Two equal fingerprints, one before and one
 // after, tell that whatever was read between them belongs together. It means nothing to another build.
 func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
-	sel, err := Select(o.Root, o.Patterns, o.Filter)
+	sel, err := Select(o.Root, o.Query)
 	if err != nil {
 		return "", err
 	}
@@ -25,7 +25,8 @@ func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 		if !item.IsDir() {
 			continue
 		}
-		tree := Tree[struct{}]{Dir: item.Dir, Base: item.Base, Path: item.Path, Filter: o.Filter, Workers: o.Workers}
+		tree := TreeOf(item, o.Filter, struct{}{})
+		tree.Workers = o.Workers
 		if err = Walk[struct{}](ctx, tree, p); err != nil {
 			break
 		}

@@ -93,6 +93,11 @@ func parseIgnoreLine(line []byte) (ignorePattern, error) {
 		return p, errors.New("! is followed by nothing")
 	}
 	p.text = filepath.Clean(p.text)
+	return p, p.compile()
+}
+
+// compile makes the matcher of a clean text.
+func (p *ignorePattern) compile() (err error) {
 	p.parts = strings.Split(p.text, "/")
 	p.literal = !strings.ContainsAny(p.text, `*?[]\`)
 	p.anyDepth = strings.Contains(p.text, "**") || strings.ContainsAny(p.text, regexpBytes)
@@ -103,14 +108,14 @@ func parseIgnoreLine(line []byte) (ignorePattern, error) {
 	}
 	p.matcher, err = patternmatcher.New([]string{p.text})
 	if err != nil {
-		return p, err
+		return err
 	}
 	// The first use compiles the pattern, which isn't safe once there are several users.
 	if _, _, err = p.matcher.MatchesUsingParentResults("x", patternmatcher.MatchInfo{}); err != nil {
-		return p, err
+		return err
 	}
 	p.alone, err = noParent()
-	return p, err
+	return err
 }
 
 // noParent is what the library says of a parent that doesn't match a matcher's only pattern; it can be had no other way.

@@ -15,7 +15,7 @@ import (
 func TestDigestTakesWhatIsKnown(t *testing.T) {
 	large := strings.Repeat("x", 1000)
 	root := tree(t, "large="+large, "small=text", "d/other="+large)
-	o := DigestOptions{Root: openRoot(t, root), Patterns: []string{"."}}
+	o := DigestOptions{Root: openRoot(t, root), Query: Query{Patterns: []string{"."}}}
 	want, err := Digest(context.Background(), o)
 	check(t, err)
 

@@ -17,7 +17,7 @@ const (
 
 // noMatch makes the error for a source that isn't there; t is how far it could be followed, nil for a pattern.
 // The trail isn't used afterwards.
-func (s *Selection) noMatch(pattern, clean string, t *fdTrail) error {
+func (s *Selection) noMatch(pattern, clean string, t *fdTrail) *NoMatchError {
 	e := &NoMatchError{Pattern: pattern, Wildcard: t == nil, Outside: leadsOut(pattern)}
 	if t != nil && t.hidden != "" {
 		e.Excluded = s.why(t.hidden)

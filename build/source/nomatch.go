@@ -18,6 +18,9 @@ type NoMatchError struct {
 	Link string
 	// Near are paths that exist, at most three, the best first.
 	Near []string
+
+	// noDirectory says of a pattern that not even the directory it begins with is there.
+	noDirectory bool
 }
 
 // Error is one line: what is missing, why, and what may have been meant.

@@ -26,6 +26,9 @@ type Selected struct {
 	Base string
 	// Stat is what lstat said. It may be out of date, so open with O_NOFOLLOW.
 	Stat unix.Stat_t
+
+	// narrow says what of a directory is selected; nil: all of it.
+	narrow *narrowing
 }
 
 // IsDir reports whether it is a directory.
@@ -41,6 +44,8 @@ func (s Selected) Entry() Entry {
 // A Selection is what a list of sources selects, in their order; what one pattern matches is sorted by name.
 type Selection struct {
 	Items []Selected
+	// Missed are the patterns that matched nothing.
+	Missed []*NoMatchError
 
 	root   *os.File
 	filter Filter
@@ -58,51 +63,126 @@ func (s *Selection) Close() error {
 	return errors.Join(errs...)
 }
 
-// Select finds the sources of a COPY below root; filter may be nil. A pattern is filepath.Match's, component by component.
-// A source that isn't there is a *NoMatchError; a pattern that matches nothing only if nothing else was selected, so that
-// "COPY package.json yarn.lock* ./" works without a lock file. The caller closes the Selection.
-func Select(root *os.File, patterns []string, filter Filter) (*Selection, error) {
-	s := &Selection{root: root, filter: filter, dirs: map[string]int{}}
-	var empty *NoMatchError
-	for _, p := range patterns {
-		err := s.add(p)
-		var none *NoMatchError
-		if errors.As(err, &none) && none.Wildcard {
-			empty, err = none, nil
-		}
-		if err != nil {
-			_ = s.Close()
-			return nil, err
-		}
-	}
-	if empty != nil && len(s.Items) == 0 {
+// Select finds what a COPY takes below root. A source that isn't there is a *NoMatchError. A pattern that matches nothing
+// is none, as with docker, unless the directory it begins with isn't there and nothing else was selected: so that
+// "COPY package.json yarn.lock* ./" works without a lock file. Missed tells which. The caller closes the Selection.
+func Select(root *os.File, q Query) (*Selection, error) {
+	s := &Selection{root: root, filter: q.Filter, dirs: map[string]int{}}
+	err := s.all(q)
+	if err != nil {
 		_ = s.Close()
-		return nil, empty
+		return nil, err
 	}
 	return s, nil
 }
 
-// add selects what one source means.
-func (s *Selection) add(pattern string) error {
+func (s *Selection) all(q Query) error {
+	exclude, err := newExcludes(q.Excludes)
+	if err != nil {
+		return err
+	}
+	for _, p := range q.Patterns {
+		if q.Parents {
+			err = s.addParents(p, exclude)
+		} else {
+			err = s.add(p, &narrowing{exclude: exclude})
+		}
+		var none *NoMatchError
+		if errors.As(err, &none) && none.Wildcard {
+			s.Missed = append(s.Missed, none)
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, none := range s.Missed {
+		if none.noDirectory && len(s.Items) == 0 {
+			return none
+		}
+	}
+	return nil
+}
+
+// addParents selects what one source of --parents means.
+func (s *Selection) addParents(source string, exclude *Ignore) error {
+	base, pattern := splitParents(source)
+	include, err := newInclude(pattern)
+	if err != nil {
+		return fmt.Errorf("source %q: %w", source, err)
+	}
+	first := len(s.Items)
+	if err := s.add(base, &narrowing{include: include, exclude: exclude}); err != nil {
+		return err
+	}
+	if strings.ContainsAny(base+pattern, `*?[\`) {
+		return nil
+	}
+	for n := range s.Items[first:] {
+		if err := s.require(source, s.Items[first+n].Path, pattern); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// require gives the error for a path without wildcards that leads to nothing, or through a symlink.
+func (s *Selection) require(source, base, pattern string) error {
+	p := strings.TrimPrefix(path.Join("/", base, pattern), "/")
+	if p == "" {
+		return nil
+	}
+	t, err := followFDs(s.root, path.Dir("/"+p), s.filter)
+	defer t.close()
+	if err != nil && !errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("find source %q: %w", source, err)
+	}
+	if err == nil && len(t.Links) > 0 {
+		return fmt.Errorf("source %q: --parents follows no symlink, and there is %s: name the directory itself", source, t.Links[0])
+	}
+	if err != nil || len(t.Rest) > 0 {
+		return s.noMatch(source, p, t)
+	}
+	name := path.Base(p)
+	found, err := lookFD(t.Last(), p, name)
+	switch {
+	case errors.Is(err, errHidden):
+		t.hidden = p
+	case err != nil:
+		return fmt.Errorf("find source %q: %w", source, err)
+	case found.Kind == Directory:
+		found.Dir.drop()
+		return nil
+	case found.Kind != Missing:
+		return nil
+	default:
+		t.Rest, t.Kind = []string{name}, Missing
+	}
+	return s.noMatch(source, p, t)
+}
+
+// add selects what one source means, and of what is a directory the part that narrow says.
+func (s *Selection) add(pattern string, narrow *narrowing) error {
 	// Cleaning before anything is looked up is docker's rule: "link/.." is the directory of the link.
 	clean := strings.TrimPrefix(path.Clean("/"+pattern), "/")
 	fixed, wild := splitWildcards(clean)
 	if len(wild) == 0 {
-		item := Selected{Pattern: pattern, Name: path.Base(clean)}
+		item := Selected{Pattern: pattern, Name: path.Base(clean), narrow: narrow}
 		return s.resolve(item, fixed)
 	}
 	matches, err := s.glob(fixed, wild)
-	if errors.Is(err, filepath.ErrBadPattern) {
+	switch {
+	case errors.Is(err, filepath.ErrBadPattern):
 		return fmt.Errorf("source %q: %w", pattern, err)
-	}
-	if err != nil {
+	case err != nil && !errors.Is(err, errNoDirectory):
 		return fmt.Errorf("find source %q: %w", pattern, err)
-	}
-	if len(matches) == 0 {
-		return s.noMatch(pattern, clean, nil)
+	case len(matches) == 0:
+		none := s.noMatch(pattern, clean, nil)
+		none.noDirectory = err != nil
+		return none
 	}
 	for _, m := range matches {
-		item := Selected{Pattern: pattern, Wildcard: true, Name: path.Base(m)}
+		item := Selected{Pattern: pattern, Wildcard: true, Name: path.Base(m), narrow: narrow}
 		if err := s.resolve(item, m); err != nil {
 			return err
 		}
@@ -145,7 +225,9 @@ func (s *Selection) resolve(item Selected, p string) error {
 			return s.noMatch(item.Pattern, p, t)
 		}
 	}
-	s.Items = append(s.Items, item)
+	if item.IsDir() || !item.narrow.excludes(item.Name) {
+		s.Items = append(s.Items, item)
+	}
 	return nil
 }
 
@@ -193,6 +275,9 @@ func splitWildcards(p string) (fixed string, wild []string) {
 	return p, nil
 }
 
+// errNoDirectory says that the directory a pattern begins with isn't there.
+var errNoDirectory = errors.New("no such directory")
+
 // glob returns the visible paths below fixed that match, sorted as a walk would meet them. Symlinks on the way below fixed
 // aren't followed: a pattern doesn't lead out of the directory it is about.
 func (s *Selection) glob(fixed string, wild []string) ([]string, error) {
@@ -203,7 +288,10 @@ func (s *Selection) glob(fixed string, wild []string) ([]string, error) {
 	}
 	t, err := followFDs(s.root, fixed, s.filter)
 	defer t.close()
-	if err != nil || len(t.Rest) > 0 {
+	if errors.Is(err, unix.ENOTDIR) || err == nil && len(t.Rest) > 0 {
+		return nil, errNoDirectory
+	}
+	if err != nil {
 		return nil, err
 	}
 	var matches []string

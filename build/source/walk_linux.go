@@ -18,8 +18,9 @@ type Entry struct {
 	Name string
 	// Type is the kind of file, one of unix.DT_*, as the directory said: check it after opening.
 	Type uint8
-	// Excluded directories are entered only because something below them may be visible.
-	Excluded bool
+	// Excluded directories are entered only because something below them may be visible. Passing says that such a one isn't
+	// hidden: it is only on the way to what is asked for.
+	Excluded, Passing bool
 
 	dirPath string
 }
@@ -51,6 +52,13 @@ type Tree[D any] struct {
 	State D
 	// Workers is how many goroutines share the work; 0 means one for each CPU, but 2 to 8.
 	Workers int
+
+	narrow *narrowing
+}
+
+// TreeOf is the tree of a selected directory: all of it that is selected.
+func TreeOf[D any](item Selected, filter Filter, state D) Tree[D] {
+	return Tree[D]{Dir: item.Dir, Base: item.Base, Path: item.Path, Filter: filter, State: state, narrow: item.narrow}
 }
 
 // Walk visits everything visible below a directory with several goroutines, in no order. Memory and descriptors grow with
@@ -64,6 +72,7 @@ func Walk[D any](ctx context.Context, t Tree[D], v Visitor[D]) error {
 	if !at.all() {
 		at = at.descend(t.Path)
 	}
+	at.narrow = t.narrow.at(t.Path)
 	w := &walker[D]{visitor: v}
 	w.wake.L = &w.mu
 	top := &walkNode[D]{fd: fd, path: t.Path, state: t.State, at: at}
@@ -113,10 +122,9 @@ type walkNode[D any] struct {
 
 // walkTask is one thing to do: to read the next part of a directory, or, if name is set, to enter that directory in it.
 type walkTask[D any] struct {
-	node     *walkNode[D]
-	name     string
-	excluded bool
-	below    scope
+	node *walkNode[D]
+	name string
+	verdict
 }
 
 type walker[D any] struct {
@@ -191,7 +199,7 @@ func (w *walker[D]) enter(t walkTask[D]) *walkNode[D] {
 		t.node.broken.Store(true)
 		return nil
 	}
-	e := Entry{Dir: t.node.fd, Name: t.name, Type: unix.DT_DIR, Excluded: t.excluded, dirPath: t.node.path}
+	e := Entry{Dir: t.node.fd, Name: t.name, Type: unix.DT_DIR, Excluded: t.excluded, Passing: t.passing, dirPath: t.node.path}
 	path := e.Path()
 	if len(path) > maxPath {
 		w.fail(fmt.Errorf("read /%.60s...: %w", path, unix.ENAMETOOLONG))
@@ -256,7 +264,7 @@ func (w *walker[D]) handle(node *walkNode[D], entries []dirent) {
 		case v.hidden:
 		case d.typ == unix.DT_DIR:
 			node.pending.Add(1)
-			w.push(walkTask[D]{node: node, name: d.name, excluded: v.excluded, below: v.below})
+			w.push(walkTask[D]{node: node, name: d.name, verdict: v})
 		default:
 			files = append(files, d)
 		}

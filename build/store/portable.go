@@ -136,24 +136,23 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), m.Remove())
 	}
 	if parent == "" {
-		err = m.giveRoot(l.ID)
+		var attr layer.RootAttr
+		if attr, err = layer.ReadRootAttr(m.dir); err == nil {
+			err = m.store.giveRoot(l.ID, attr)
+		}
 	}
 	return fromStorage(l), errors.Join(err, m.Remove())
 }
 
 // giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root leaves
 // to the driver. The layers above take them from there.
-func (m *mounted) giveRoot(id string) error {
-	attr, err := layer.ReadRootAttr(m.dir)
-	if err != nil {
-		return fmt.Errorf("commit layer: %w", err)
-	}
-	dir, err := m.store.store.Mount(id, "")
+func (s *Store) giveRoot(id string, attr layer.RootAttr) error {
+	dir, err := s.store.Mount(id, "")
 	if err != nil {
 		return fmt.Errorf("commit layer: %w", err)
 	}
 	err = layer.SetRootAttr(dir, attr)
-	if _, unmountErr := m.store.store.Unmount(id, false); unmountErr != nil {
+	if _, unmountErr := s.store.Unmount(id, false); unmountErr != nil {
 		err = errors.Join(err, unmountErr)
 	}
 	if err != nil {

@@ -122,8 +122,8 @@ func flagHint(instruction, flag string) string {
 	flags := map[string][]string{
 		command.From:        {"platform"},
 		command.Run:         {"mount", "network"},
-		command.Copy:        {"chmod", "chown", "from"},
-		command.Add:         {"chmod", "chown", "unpack"},
+		command.Copy:        {"chmod", "chown", "exclude", "from", "link", "parents"},
+		command.Add:         {"chmod", "chown", "exclude", "link", "unpack"},
 		command.Healthcheck: {"interval", "retries", "start-interval", "start-period", "timeout"},
 	}[instruction]
 	upper := strings.ToUpper(instruction)

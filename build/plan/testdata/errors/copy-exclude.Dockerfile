@@ -1,2 +1,0 @@
-FROM alpine
-COPY --exclude=*.txt a c/

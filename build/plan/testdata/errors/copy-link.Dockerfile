@@ -1,2 +1,0 @@
-FROM alpine
-COPY --link a b

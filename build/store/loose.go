@@ -1,0 +1,118 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"go.podman.io/storage"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// loose is a snapshot for a step that looks at nothing below it: a plain directory, which becomes a layer by way of an
+// archive. It is for stores that don't stage.
+type loose struct {
+	store  *Store
+	dir    string
+	tar    *os.File
+	remove func() error
+	once   sync.Once
+	err    error
+}
+
+var _ Snapshot = (*loose)(nil)
+
+// PrepareLoose makes an empty snapshot that isn't on top of anything: Commit says what it comes to lie on.
+func (s *Store) PrepareLoose(ctx context.Context) (Snapshot, error) {
+	temp, remove, err := s.TempDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := &loose{store: s, dir: filepath.Join(temp, "layer"), remove: remove}
+	// Mkdir alone leaves the mode to the umask.
+	if err := errors.Join(os.Mkdir(l.dir, 0o755), os.Chmod(l.dir, 0o755)); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), remove())
+	}
+	return l, nil
+}
+
+func (l *loose) Dir() string   { return l.dir }
+func (l *loose) Work() string  { return "" }
+func (l *loose) Mounted() bool { return false }
+
+func (l *loose) Read(o ReadOptions) (layer.Result, error) {
+	var err error
+	if l.tar, err = tempFile(filepath.Dir(l.dir)); err != nil {
+		return layer.Result{}, fmt.Errorf("read layer: %w", err)
+	}
+	return layer.Read(o.Context, l.dir, layer.Options{
+		OverlayXattr: l.store.OverlayXattr(), Tar: l.tar, Clamp: o.Clamp, ParentRoot: o.ParentRoot, LargeFile: o.LargeFile,
+	})
+}
+
+func (l *loose) Commit(parent string) (Layer, error) {
+	if l.tar == nil {
+		return Layer{}, errors.New("commit layer: its digests have not been made")
+	}
+	if _, err := l.tar.Seek(0, io.SeekStart); err != nil {
+		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), l.Remove())
+	}
+	made, err := l.store.putLayer(parent, l.tar)
+	return made, errors.Join(err, l.Remove())
+}
+
+func (l *loose) Remove() error {
+	l.once.Do(func() {
+		if l.tar != nil {
+			l.err = l.tar.Close()
+		}
+		l.err = errors.Join(l.err, l.remove())
+	})
+	return l.err
+}
+
+// Restack makes another layer with the same archive as l, on top of the parent.
+func (s *Store) Restack(l Layer, parent string) (made Layer, err error) {
+	spool, err := tempFile(filepath.Join(s.dir, "tmp"))
+	if err != nil {
+		return Layer{}, fmt.Errorf("copy layer %s: %w", l.ID, err)
+	}
+	defer func() { err = errors.Join(err, spool.Close()) }()
+	if err := s.spoolTar(l, spool); err != nil {
+		return Layer{}, err
+	}
+	return s.putLayer(parent, spool)
+}
+
+// spoolTar leaves the file at its beginning. A layer that is being read keeps all others from being made.
+func (s *Store) spoolTar(l Layer, spool *os.File) error {
+	archive, err := s.LayerTar(l)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(spool, archive)
+	if err = errors.Join(err, archive.Close()); err != nil {
+		return fmt.Errorf("copy layer %s: %w", l.ID, err)
+	}
+	if _, err := spool.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("copy layer %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// putLayer makes a layer from an archive without an entry for the root.
+func (s *Store) putLayer(parent string, archive io.Reader) (Layer, error) {
+	l, _, err := s.store.PutLayer("", parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()}, archive)
+	if err != nil {
+		return Layer{}, fmt.Errorf("commit layer: %w", err)
+	}
+	if parent == "" {
+		err = s.giveRoot(l.ID, layer.RootAttr{Mode: 0o755})
+	}
+	return fromStorage(l), err
+}
