@@ -73,7 +73,7 @@ func runSuite(m *testing.M) (code int, err error) {
 // needPrograms names every missing program at once: a test that can't run must not look like one that passed.
 func needPrograms() error {
 	programs := []string{
-		"buildah", "busybox", "docker-registry", "fuse-overlayfs", "getcap", "mkfs.ext4", "mmdebstrap", "mount", "newuidmap", "podman",
+		"buildah", "busybox", "docker-registry", "fuse-overlayfs", "getcap", "git", "mkfs.ext4", "mmdebstrap", "mount", "newuidmap", "podman",
 		"runc", "setcap", "setpriv", "skopeo", "tar", "umoci", "unshare",
 	}
 	if os.Getuid() == 0 {
