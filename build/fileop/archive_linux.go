@@ -67,6 +67,8 @@ type unpacker struct {
 	name  string
 	trail []*dir
 	buf   []byte
+	// sparse adds up the sizes of sparse files, holes included.
+	sparse int64
 }
 
 func (u *unpacker) all(r io.Reader) error {

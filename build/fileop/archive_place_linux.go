@@ -124,8 +124,7 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 	var w io.Writer = fdWriter{u.c, fd}
 	if isSparse(m.h) {
 		w = &sparseWriter{c: u.c, fd: fd}
-		// It also finds out whether the file system can hold such a file at all.
-		err = unix.Ftruncate(fd, m.h.Size)
+		err = u.allowSparse(fd, m.h.Size)
 	}
 	var n int64
 	if err == nil {

@@ -70,6 +70,21 @@ func isSparse(h *tar.Header) bool {
 	return false
 }
 
+// allowSparse gives a file its size before anything is written to it. Holes take no space, but going through them takes time,
+// and a few bytes are enough for years of it: so all sparse files together must be such as the file system could hold.
+func (u *unpacker) allowSparse(fd int, size int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return err
+	}
+	room := int64(fs.Blocks) * fs.Bsize
+	if size > room-u.sparse {
+		return fmt.Errorf("%w: sparse files of more than %d MiB, the size of the file system", ErrUnsafeArchive, room>>20)
+	}
+	u.sparse += size
+	return unix.Ftruncate(fd, size)
+}
+
 // sparseWriter writes what isn't zero and leaves holes for the rest: a few bytes of an archive may stand for a file of
 // any size.
 type sparseWriter struct {

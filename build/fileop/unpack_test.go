@@ -205,9 +205,8 @@ func TestSparseFilesStaySparse(t *testing.T) {
 		t.Errorf("got %q, %v", data, err)
 	}
 	// One that no file system here can hold fails at once, not after years.
-	if _, err := unpackTo(t, newStage(t), gnuSparse(1<<62, 0)); !errors.Is(err, unix.EFBIG) && !errors.Is(err, unix.ENOSPC) {
-		t.Errorf("got error %v", err)
-	}
+	_, err = unpackTo(t, newStage(t), gnuSparse(1<<62, 0))
+	wantError(t, err, ErrUnsafeArchive)
 }
 
 // gnuSparse is an archive of one file of the given size that holds 512 bytes of data at an offset.
@@ -293,7 +292,6 @@ func TestUnpackStopsWhenCancelled(t *testing.T) {
 func FuzzUnpackContext(f *testing.F) {
 	f.Add(archive(f, directory("d"), file("d/f", "F"), link(tar.TypeSymlink, "l", "d"), link(tar.TypeLink, "h", "l/f"), file("l/g", "G")))
 	f.Add(archive(f, link(tar.TypeSymlink, "a", "../../.."), file("a/b", "B")))
-	f.Add(gnuSparse(1<<20, 4096))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := newStage(t)
 		_, _ = unpackTo(t, s, data)
