@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -66,12 +67,21 @@ func Check(ctx context.Context, req Request, look Look) (res CheckResult, err er
 			res.Warnings = append(res.Warnings, w)
 		}
 		for _, ref := range found.Unknown {
-			res.Notes = append(res.Notes, fmt.Sprintf("%s is not in the local store: what it sets is not known, so undefined variables in stages on it are not reported (--pull fetches it)", ref))
+			res.Notes = append(res.Notes, unknownNote(ref))
 		}
 		res.Err = err
 		return nil
 	})
 	return res, err
+}
+
+// unknownNote says why a base image isn't known, and what that means.
+func unknownNote(ref string) string {
+	const means = "what it sets is not known, so undefined variables in stages on it are not reported"
+	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
+		return fmt.Sprintf("target:%s is not built by a check: %s", where, means)
+	}
+	return fmt.Sprintf("%s is not in the local store: %s (--pull fetches it)", ref, means)
 }
 
 // inspection is a Dockerfile that is looked at and not built.
@@ -107,7 +117,7 @@ func inspect(ctx context.Context, req *Request, look Look, do func(*inspection) 
 	in := &inspection{readFile: df, err: err, options: planOptions(req, df.ignore)}
 	in.options.Resolver = localResolver{req: req}
 	if look == LookPull {
-		in.options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{}}
+		in.options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{}, looks: true}
 	}
 	return do(in)
 }

@@ -21,6 +21,8 @@ type resolver struct {
 	req   *Request
 	// found is by image ID.
 	found map[string]store.FoundImage
+	// looks says that nothing may be built.
+	looks bool
 	// targets counts the builds of their own that contexts have asked for.
 	targets int
 }
@@ -39,6 +41,9 @@ func (r *resolver) Resolve(ctx context.Context, ref string, platform ocispec.Pla
 
 func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platform) (store.FoundImage, error) {
 	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
+		if r.looks {
+			return store.FoundImage{}, plan.ErrUnknownImage
+		}
 		return r.buildTarget(ctx, where, platform)
 	}
 	if r.req.Pull != PullAlways {

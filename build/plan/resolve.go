@@ -193,7 +193,11 @@ func (p *planner) findImage(ctx context.Context, ref string, platform ocispec.Pl
 }
 
 func (p *planner) imageError(err error, o origin, loc dockerfile.Location, st *stage) error {
-	e := p.file.NewError(loc, fmt.Sprintf("cannot get image %q", o.ref), p.stageHint(o.name, st))
+	message := fmt.Sprintf("cannot get image %q", o.ref)
+	if o.place {
+		message = fmt.Sprintf("cannot get context %q", o.name)
+	}
+	e := p.file.NewError(loc, message, p.stageHint(o.name, st))
 	e.Err = err
 	return e
 }
