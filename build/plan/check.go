@@ -64,5 +64,5 @@ func (p *planner) checkError() error {
 	}
 	names := slices.Sorted(maps.Keys(rules))
 	return p.file.NewError(dockerfile.Location{File: p.file.Name}, "lint violation found for rules: "+strings.Join(names, ", "),
-		"correct the lines, or name the rules in # check=skip="+strings.Join(names, ",")+";error=true")
+		"correct the lines, or do without error=true")
 }

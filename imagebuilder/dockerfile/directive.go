@@ -69,7 +69,9 @@ func (f *File) readCheck(text []byte, given *string) error {
 		f.Check = *config
 		return nil
 	}
-	message, hint := cleanMessage(err), "skip=StageNameCasing,FromAsCasing;error=true"
+	message, _, _ := strings.Cut(cleanMessage(err), ": strconv.")
+	message = strings.Replace(message, "failed to parse", "invalid", 1)
+	const hint = "skip=StageNameCasing,FromAsCasing;error=true"
 	if given != nil {
 		return f.NewError(Location{File: f.Name}, fmt.Sprintf("build argument %s: %s", checkArg, message), "for example: "+checkArg+"="+hint)
 	}

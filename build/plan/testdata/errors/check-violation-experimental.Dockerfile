@@ -1,0 +1,4 @@
+# check=experimental=all;skip=all;error=true
+# nothing
+ARG A
+FROM alpine

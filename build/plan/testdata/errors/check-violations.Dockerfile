@@ -1,0 +1,6 @@
+# check=error=true
+FROM alpine AS One
+ENV a b
+WORKDIR relative
+WORKDIR more
+ENV c d

@@ -1,0 +1,3 @@
+FROM alpine
+ONBUILD COPY <<EOF /x
+never ends

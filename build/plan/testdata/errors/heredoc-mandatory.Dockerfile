@@ -1,0 +1,5 @@
+FROM alpine
+COPY <<EOF /x
+fine
+${V:?is needed in the file}
+EOF

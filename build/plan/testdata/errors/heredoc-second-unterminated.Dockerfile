@@ -1,0 +1,6 @@
+FROM alpine
+COPY <<one <<two /
+1
+one
+2
+ two

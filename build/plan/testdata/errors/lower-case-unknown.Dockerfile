@@ -1,0 +1,2 @@
+from alpine
+cpoy a b

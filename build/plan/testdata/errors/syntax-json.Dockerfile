@@ -1,0 +1,1 @@
+{"syntax": "example.com/other:1"}
