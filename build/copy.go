@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -43,16 +44,28 @@ func (b *builder) workdirWork(op *plan.Workdir) work {
 	}
 }
 
-// workdirOwner is who owns a directory that WORKDIR makes: the user of the steps that follow, with its group.
+// workdirOwner is who owns a directory that WORKDIR makes: the user of the steps that follow, as --chown would read it.
+// What isn't in the image is root: unlike a step, a directory can do without the user.
 func workdirOwner(view *os.File, spec string) (fileop.Owner, error) {
-	if spec == "" {
-		return fileop.Owner{}, nil
+	var owner fileop.Owner
+	user, group, _ := strings.Cut(spec, ":")
+	if user != "" {
+		o, err := fileop.LookupOwner(view, user)
+		if err != nil && !errors.Is(err, fileop.ErrNoSuchUser) {
+			return owner, fmt.Errorf("USER %s: %w", spec, err)
+		}
+		owner = o
 	}
-	u, err := fileop.LookupUser(view, spec)
-	if err != nil {
-		return fileop.Owner{}, fmt.Errorf("USER %s: %w", spec, err)
+	if group != "" {
+		o, err := fileop.LookupOwner(view, ":"+group)
+		if err != nil && !errors.Is(err, fileop.ErrNoSuchUser) {
+			return owner, fmt.Errorf("USER %s: %w", spec, err)
+		}
+		if err == nil {
+			owner.GID = o.GID
+		}
 	}
-	return fileop.Owner{UID: u.UID, GID: u.GID}, nil
+	return owner, nil
 }
 
 // newKey starts a key with what all steps of this build have in common.

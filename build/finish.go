@@ -20,7 +20,7 @@ import (
 
 // finish makes the image of the target stage, records it in the store and writes the outputs.
 func (b *builder) finish(ctx context.Context, g *plan.Graph, roots []*root, names []string) (Result, error) {
-	config, created, err := b.imageConfig(g.Target.Last, roots)
+	config, created, err := b.imageConfig(g.Target.Image, g.Target.Last, roots)
 	if err != nil {
 		return Result{}, err
 	}
@@ -67,9 +67,9 @@ func storeLayers(layers []cache.Layer) []store.Layer {
 	return all
 }
 
-// imageConfig is the config of the image that ends in a step, with its time. The same steps from the cache give the
-// same bytes.
-func (b *builder) imageConfig(last *plan.Step, roots []*root) ([]byte, time.Time, error) {
+// imageConfig is the config of an image whose files are those of a step, with its time. The same steps from the cache
+// give the same bytes.
+func (b *builder) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*root) ([]byte, time.Time, error) {
 	history := b.history(last, roots)
 	final := roots[last.ID]
 	var diffIDs []digest.Digest
@@ -79,7 +79,7 @@ func (b *builder) imageConfig(last *plan.Step, roots []*root) ([]byte, time.Time
 	created := final.created
 	if len(final.layers) == len(final.base.layers) {
 		// No layer says when this image was made: the first build of it does.
-		bare, err := last.Image.MarshalConfig(diffIDs, time.Time{}, history)
+		bare, err := image.MarshalConfig(diffIDs, time.Time{}, history)
 		if err != nil {
 			return nil, created, err
 		}
@@ -92,7 +92,7 @@ func (b *builder) imageConfig(last *plan.Step, roots []*root) ([]byte, time.Time
 			history[i].Created = &created
 		}
 	}
-	config, err := last.Image.MarshalConfig(diffIDs, created, history)
+	config, err := image.MarshalConfig(diffIDs, created, history)
 	return config, created, err
 }
 
@@ -115,7 +115,7 @@ func (b *builder) history(last *plan.Step, roots []*root) []imagebuilder.History
 	var steps []*plan.Step
 	first := last
 	for s := last; s != nil; s = s.Parent {
-		if _, ok := s.Op.(*plan.Base); !ok {
+		if s.CreatedBy != "" {
 			steps = append(steps, s)
 		}
 		first = s
@@ -126,7 +126,7 @@ func (b *builder) history(last *plan.Step, roots []*root) []imagebuilder.History
 	below := roots[first.ID]
 	for _, s := range steps {
 		r := roots[s.ID]
-		entry := imagebuilder.History{CreatedBy: s.CreatedBy, EmptyLayer: true, Author: s.Image.Author}
+		entry := imagebuilder.History{CreatedBy: s.CreatedBy, EmptyLayer: true}
 		if passedMerge(r, below) {
 			keepLastLayer(history[len(baseHistory(base, len(below.base.layers))):])
 		}
@@ -201,7 +201,7 @@ func (b *builder) anchor(g *plan.Graph, roots []*root, except *plan.Stage) error
 		if stage == except || len(r.layers) == len(r.base.layers) {
 			continue
 		}
-		config, created, err := b.imageConfig(last, roots)
+		config, created, err := b.imageConfig(last.Image, last, roots)
 		if err != nil {
 			return err
 		}

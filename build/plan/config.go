@@ -53,7 +53,7 @@ func (x expanding) config() (createdBy string, err error) {
 		return fmt.Sprintf("SHELL %v", c.Shell), nil
 	case *instructions.OnbuildCommand:
 		st.image = st.image.WithOnBuild(c.Expression)
-		return "ONBUILD " + c.Expression, x.grow(len(st.image.Config.OnBuild))
+		return "", x.grow(len(st.image.Config.OnBuild))
 	case *instructions.MaintainerCommand:
 		st.image = st.image.WithAuthor(c.Maintainer)
 		return "MAINTAINER " + c.Maintainer, nil
@@ -162,7 +162,6 @@ func (x expanding) label(c *instructions.LabelCommand) (string, error) {
 
 func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
 	var ports []string
-	seen := map[string]bool{}
 	for _, text := range c.Ports {
 		e, err := run(x.planner.expand.word, text, x.stage.env)
 		if err != nil {
@@ -175,11 +174,9 @@ func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
 				return "", &hinted{fmt.Sprintf("EXPOSE %s: %v", word, err), "usage: EXPOSE PORT[-PORT][/PROTOCOL]..., such as EXPOSE 80 8000-8010/udp"}
 			}
 			x.lintPort(c, word, parsed)
-			for _, key := range parsed.Keys {
-				if !seen[key] {
-					seen[key] = true
-					ports = append(ports, key)
-				}
+			ports = append(ports, parsed.Keys...)
+			if err := x.grow(len(parsed.Keys)); err != nil {
+				return "", err
 			}
 		}
 	}

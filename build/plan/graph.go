@@ -46,7 +46,8 @@ type Step struct {
 	Location      dockerfile.Location
 	// Text is the instruction as progress and errors show it, without secrets.
 	Text string
-	// CreatedBy is the history entry's created_by text; empty for a base step, whose history is the image's own.
+	// CreatedBy is the history entry's created_by text; empty for a base step, whose history is the image's own, and for
+	// ONBUILD, which docker's history doesn't mention.
 	CreatedBy string
 	Op        Op
 	// Image is the config after this step.
