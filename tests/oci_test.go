@@ -113,8 +113,9 @@ func (l *layout) blob(d ocispec.Descriptor) ([]byte, error) {
 type entry struct {
 	Layer  int
 	Header *tar.Header
-	// Content is the digest of a file's bytes.
+	// Content is the digest of a file's bytes, and Head the bytes of a short one.
 	Content digest.Digest
+	Head    string
 }
 
 // entries reads the layers, checking their digests, compressed and not.
@@ -184,7 +185,15 @@ func tarEntries(layer int, r io.Reader) ([]entry, error) {
 		}
 		e := entry{Layer: layer, Header: h}
 		if h.Typeflag == tar.TypeReg {
+			const short = 100
 			sum := digest.Canonical.Digester()
+			var head bytes.Buffer
+			if _, err := io.CopyN(io.MultiWriter(sum.Hash(), &head), t, min(h.Size, short)); err != nil {
+				return nil, err
+			}
+			if h.Size <= short {
+				e.Head = head.String()
+			}
 			if _, err := io.Copy(sum.Hash(), t); err != nil {
 				return nil, err
 			}
