@@ -54,7 +54,7 @@ func TestPlansOfTheConformanceCorpus(t *testing.T) {
 			if _, fails := parts["want/error"]; fails {
 				return // some fail here, some only where a step is run
 			}
-			got := planText(t, corpusPlan(t, name, parts))
+			got := corpusText(t, corpusPlan(t, name, parts))
 			if *update {
 				setPart(archive, "want/plan", got)
 				if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
@@ -124,8 +124,8 @@ func corpusPlan(t *testing.T, name string, parts map[string]string) *plan.Graph 
 	return g
 }
 
-// planText is a line of JSON a step, then the warnings.
-func planText(t *testing.T, g *plan.Graph) string {
+// corpusText is a line of JSON a step, then the warnings.
+func corpusText(t *testing.T, g *plan.Graph) string {
 	t.Helper()
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

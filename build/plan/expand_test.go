@@ -85,7 +85,6 @@ ARG V=value
 		{"HEALTHCHECK CMD echo $V", "HEALTHCHECK {Test:[CMD-SHELL echo $V] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"},
 		{`SHELL ["/$V"]`, "SHELL [/$V]"},
 		{"MAINTAINER $V", "MAINTAINER $V"},
-		{"ONBUILD ENV X=$V", "ONBUILD ENV X=$V"},
 	}
 	for _, tt := range tests {
 		g := planText(t, file+tt.instruction+"\n", options())
@@ -93,6 +92,10 @@ ARG V=value
 		if last.CreatedBy != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.instruction, last.CreatedBy, tt.want)
 		}
+	}
+	g := planText(t, file+"ONBUILD ENV X=$V\n", options())
+	if got := g.Target.Image.Config.OnBuild; len(got) != 1 || got[0] != "ENV X=$V" {
+		t.Errorf("ONBUILD: got %q", got)
 	}
 }
 
