@@ -5,8 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 // annotationName is where containerd and Docker look for an image's full name in index.json.
@@ -19,19 +20,15 @@ type imageName struct{ full, tag string }
 func parseNames(names []string) ([]imageName, error) {
 	var out []imageName
 	for _, s := range names {
-		ref, err := reference.Parse(s)
+		ref, err := reference.ParseBare(s)
 		if err != nil {
 			return nil, fmt.Errorf("image name %q: %w", s, err)
 		}
-		named, ok := ref.(reference.Named)
-		if _, digested := ref.(reference.Digested); digested || !ok {
+		if ref.Digest != "" {
 			return nil, fmt.Errorf("image name %q: must be NAME or NAME:TAG", s)
 		}
-		tag := "latest"
-		if tagged, ok := ref.(reference.Tagged); ok {
-			tag = tagged.Tag()
-		}
-		name := imageName{full: named.Name() + ":" + tag, tag: tag}
+		ref = ref.WithLatest()
+		name := imageName{full: ref.String(), tag: ref.Tag}
 		if !slices.Contains(out, name) {
 			out = append(out, name)
 		}

@@ -5,12 +5,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/util/suggest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 // lint holds the rules that need to know what an instruction expands to; the others are checked when the file is parsed.
@@ -130,7 +131,7 @@ func (p *planner) lintDefaultBases(defaults *variables) {
 		if len(base.matched)+len(base.missing) == 0 {
 			continue // no argument is to blame
 		}
-		if _, err := reference.ParseNormalizedNamed(base.text); err != nil {
+		if _, err := reference.Parse(base.text); err != nil {
 			rule := &linter.RuleInvalidDefaultArgInFrom
 			p.lint.Run(rule, st.Location, rule.Format(st.BaseName))
 		}

@@ -6,13 +6,13 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 const scratch = "scratch"
@@ -129,7 +129,7 @@ func (p *planner) readFrom(st *stage, known []string) error {
 	}
 	st.base = p.baseOrigin(st, base.text)
 	if st.base.kind == originImage && !st.base.place {
-		if _, err := reference.ParseNormalizedNamed(st.base.ref); err != nil {
+		if _, err := reference.Parse(st.base.ref); err != nil {
 			return p.file.NewError(loc, fmt.Sprintf("%q is not an image name: %v", st.base.ref, err), p.stageHint(st.base.ref, st))
 		}
 	}
@@ -230,11 +230,11 @@ func (p *planner) contextKey(name, platform string) (string, bool) {
 }
 
 func familiar(name string) string {
-	named, err := reference.ParseNormalizedNamed(strings.ToLower(name))
+	named, err := reference.Parse(strings.ToLower(name))
 	if err != nil {
 		return strings.ToLower(name)
 	}
-	return strings.TrimSuffix(reference.FamiliarString(named), ":latest")
+	return strings.TrimSuffix(named.Familiar(), ":latest")
 }
 
 // readInstruction finds the origins of one instruction.
@@ -292,7 +292,7 @@ func (p *planner) fileOrigin(st *stage, from string, loc dockerfile.Location) (o
 	if o, ok := p.contextOrigin(from, p.opts.Platform); ok {
 		return o, nil
 	}
-	if _, err := reference.ParseNormalizedNamed(from); err != nil {
+	if _, err := reference.Parse(from); err != nil {
 		return origin{}, p.file.NewError(loc, fmt.Sprintf("%q is neither a stage nor an image name: %v", from, err), p.stageHint(from, st))
 	}
 	return origin{kind: originImage, name: from, ref: from}, nil
