@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/distribution/reference"
 
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
@@ -24,7 +24,7 @@ func ParseContext(text string) (key string, c NamedContext, err error) {
 	}
 	key = strings.ToLower(name)
 	bare, platform, hasPlatform := strings.Cut(key, "::")
-	if _, err := reference.ParseNormalizedNamed(bare); err != nil {
+	if _, err := reference.Parse(bare); err != nil {
 		return "", c, fmt.Errorf("%q: the name must be one that FROM or --from can have: %w", text, err)
 	}
 	if hasPlatform {

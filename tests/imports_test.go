@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -33,21 +34,23 @@ func importTable() []importRule {
 		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/export build/progress userns userns/reexec"},
 
 		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fetch build/fileop build/store build/export " +
-			"build/progress imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote executor executor/spec " +
-			"executor/overlay userns userns/reexec"},
-		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/remote", pure: true},
+			"build/progress imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference imagebuilder/remote " +
+			"executor executor/spec executor/overlay userns userns/reexec"},
+		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true},
 		{pkg: "build/solve", mayImport: "build/plan"},
 		{pkg: "build/cache", mayImport: "build/plan"},
 		{pkg: "build/source", mayImport: "imagebuilder/dockerfile"},
 		{pkg: "build/fetch", mayImport: "imagebuilder/remote"},
 		{pkg: "build/fileop", mayImport: "build/source imagebuilder/layer"},
-		{pkg: "build/store", mayImport: "imagebuilder imagebuilder/layer userns"},
-		{pkg: "build/export", mayImport: "imagebuilder imagebuilder/layer"},
+		{pkg: "build/store", mayImport: "build/registry imagebuilder imagebuilder/layer imagebuilder/reference userns"},
+		{pkg: "build/registry", mayImport: "imagebuilder/reference"},
+		{pkg: "build/export", mayImport: "imagebuilder imagebuilder/layer imagebuilder/reference"},
 		{pkg: "build/progress"},
 
 		{pkg: "imagebuilder", mayImport: "imagebuilder/dockerfile", pure: true},
 		{pkg: "imagebuilder/dockerfile", pure: true},
 		{pkg: "imagebuilder/layer", mayImport: "userns"},
+		{pkg: "imagebuilder/reference", pure: true},
 		{pkg: "imagebuilder/remote", pure: true},
 
 		{pkg: "executor", mayImport: "executor/spec executor/overlay executor/internal/rawproc userns"},
@@ -73,7 +76,7 @@ type dependencyRule struct {
 
 func dependencyTable() []dependencyRule {
 	return []dependencyRule{
-		{path: "go.podman.io", only: "build/store"},
+		{path: "go.podman.io", only: "build/store build/registry"},
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
 		{path: "github.com/moby/patternmatcher", only: "build/source"},
 		{path: "github.com/vbatts/tar-split", only: "imagebuilder/layer build/store"},
@@ -94,6 +97,29 @@ func TestImportsFollowTheTable(t *testing.T) {
 	}
 	for _, problem := range checkImports(found, importTable(), dependencyTable()) {
 		t.Error(problem)
+	}
+}
+
+// TestTheBinaryIsFreeOfHeavyPackages names those whose initialisation every start of the program would pay for: grpc and
+// what comes with it, and the regular expressions of a grammar for names. Init times are shown by GODEBUG=inittrace=1.
+func TestTheBinaryIsFreeOfHeavyPackages(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("go", "list", "-buildvcs=false", "-tags="+buildTags, "-deps", "../cmd/cooper")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("list the packages of cooper: %v", err)
+	}
+	for _, heavy := range []string{
+		"go.podman.io/image", "google.golang.org/grpc", "google.golang.org/genproto", "github.com/distribution/reference", "github.com/docker/distribution",
+		"github.com/sigstore", "github.com/ProtonMail/go-crypto", "github.com/containers/ocicrypt", "github.com/mattn/go-runewidth",
+		"oras.land/oras-go", "go.yaml.in/yaml", "github.com/google/go-containerregistry",
+	} {
+		for pkg := range strings.FieldsSeq(string(out)) {
+			if isBelow(pkg, heavy) {
+				t.Errorf("cooper links %s, which is slow to start", pkg)
+			}
+		}
 	}
 }
 

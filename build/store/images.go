@@ -10,13 +10,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/manifest"
-	"go.podman.io/image/v5/pkg/shortnames"
-	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
 
+	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 // FoundImage is an image of the store: what a stage needs of it, and its layers, bottom first.
@@ -32,6 +30,11 @@ func (s *Store) FindImage(name string) (FoundImage, error) {
 	if err != nil {
 		return FoundImage{}, err
 	}
+	return s.readImage(img, found)
+}
+
+// readImage reads what a build needs of an image that was found by a name.
+func (s *Store) readImage(img *storage.Image, name string) (FoundImage, error) {
 	config, err := s.imageConfig(img)
 	if err != nil {
 		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
@@ -51,14 +54,21 @@ func (s *Store) FindImage(name string) (FoundImage, error) {
 		layers[i].DiffID = parsed.DiffIDs[i]
 	}
 	return FoundImage{
-		Base:   imagebuilder.Base{ID: img.ID, Name: found, Digest: img.Digest, Image: parsed, Config: config},
+		Base:   imagebuilder.Base{ID: img.ID, Name: name, Digest: img.Digest, Image: parsed, Config: config},
 		Layers: layers,
 	}, nil
 }
 
 func (s *Store) lookUp(name string) (*storage.Image, string, error) {
-	for _, candidate := range candidates(name) {
+	all, err := s.candidates(name)
+	if err != nil {
+		return nil, "", fmt.Errorf("look up image %s: %w", name, err)
+	}
+	for _, candidate := range all {
 		img, err := s.store.Image(candidate)
+		if errors.Is(err, storage.ErrImageUnknown) {
+			img, err = s.byDigest(candidate)
+		}
 		if err == nil {
 			return img, candidate, nil
 		}
@@ -70,17 +80,50 @@ func (s *Store) lookUp(name string) (*storage.Image, string, error) {
 }
 
 // candidates are the names an image may have in the store, likeliest first.
-func candidates(name string) []string {
+func (s *Store) candidates(name string) ([]string, error) {
 	if bare, ok := strings.CutPrefix(name, "sha256:"); ok && len(bare) == digest.SHA256.Size()*2 {
-		return []string{bare}
+		return []string{bare}, nil
 	}
-	var names []string
-	if resolved, err := shortnames.ResolveLocally(&types.SystemContext{}, name); err == nil {
-		for _, r := range resolved {
-			names = append(names, r.String())
+	full, err := reference.Parse(name)
+	if err != nil {
+		return []string{name}, nil //nolint:nilerr // it may still be an ID
+	}
+	refs := []reference.Reference{full.WithLatest()}
+	if registry.ShortName(name) {
+		config, err := s.registries()
+		if err != nil {
+			return nil, err
+		}
+		if refs, err = config.LocalCandidates(name); err != nil {
+			return nil, err
 		}
 	}
-	return append(names, name)
+	var names []string
+	for _, r := range refs {
+		names = append(names, r.String())
+	}
+	return append(names, name), nil
+}
+
+// byDigest finds an image by the digest in a reference: that of its manifest or of an index it was pulled by. It must have
+// a name in the same repository.
+func (s *Store) byDigest(name string) (*storage.Image, error) {
+	ref, err := reference.Parse(name)
+	if err != nil || ref.Digest == "" {
+		return nil, storage.ErrImageUnknown
+	}
+	images, err := s.store.ImagesByDigest(ref.Digest)
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range images {
+		for _, n := range img.Names {
+			if has, err := reference.Parse(n); err == nil && has.Name() == ref.Name() {
+				return img, nil
+			}
+		}
+	}
+	return nil, storage.ErrImageUnknown
 }
 
 func (s *Store) imageConfig(img *storage.Image) ([]byte, error) {
@@ -88,13 +131,9 @@ func (s *Store) imageConfig(img *storage.Image) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
-	m, err := manifest.FromBlob(raw, manifest.GuessMIMEType(raw))
+	d, err := configDigest(raw)
 	if err != nil {
-		return nil, fmt.Errorf("manifest: %w", err)
-	}
-	d := m.ConfigInfo().Digest
-	if err := d.Validate(); err != nil {
-		return nil, fmt.Errorf("config digest: %w", err)
+		return nil, err
 	}
 	config, err := s.store.ImageBigData(img.ID, d.String())
 	if err != nil {
@@ -104,6 +143,18 @@ func (s *Store) imageConfig(img *storage.Image) ([]byte, error) {
 		return nil, errors.New("config does not have the digest that the manifest gives it")
 	}
 	return config, nil
+}
+
+// configDigest is the digest that a manifest gives the config.
+func configDigest(manifest []byte) (digest.Digest, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return "", fmt.Errorf("manifest: %w", err)
+	}
+	if err := m.Config.Digest.Validate(); err != nil {
+		return "", fmt.Errorf("config digest: %w", err)
+	}
+	return m.Config.Digest, nil
 }
 
 // ImageRecord is an image to be put into the store. Names are full references; one that another image has is taken
@@ -183,19 +234,19 @@ func (s *Store) HasImage(id string) bool {
 // NormalizeName makes a full reference of a name given to -t: a tag is added if there is none, and "localhost/" if it
 // has no registry, as podman and buildah do.
 func NormalizeName(name string) (string, error) {
-	named, err := reference.ParseNormalizedNamed(name)
+	ref, err := reference.Parse(name)
 	if err != nil {
 		return "", fmt.Errorf("image name %q: %w", name, err)
 	}
-	if _, ok := named.(reference.Digested); ok {
+	if ref.Digest != "" {
 		return "", fmt.Errorf("image name %q: a name to give can't have a digest", name)
 	}
-	if shortnames.IsShortName(name) {
-		if named, err = reference.ParseNormalizedNamed("localhost/" + name); err != nil {
+	if registry.ShortName(name) {
+		if ref, err = reference.Parse("localhost/" + name); err != nil {
 			return "", fmt.Errorf("image name %q: %w", name, err)
 		}
 	}
-	return reference.TagNameOnly(named).String(), nil
+	return ref.WithLatest().String(), nil
 }
 
 // MissingIDs are the container IDs of an image's layers that the store's user can't map; see Pull.

@@ -13,12 +13,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
-	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/manifest"
-	"go.podman.io/image/v5/pkg/shortnames"
 	"go.podman.io/storage"
 
+	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 const (
@@ -61,7 +60,7 @@ type peekedImage struct {
 }
 
 // FindImage looks for an image by ID, by full name, or by short name: localhost first, then docker.io, then any registry. Unlike
-// [Store.FindImage] it doesn't read registries.conf, whose reader would make a lock file. The error is ErrNoImage if there is none.
+// [Store.FindImage] it doesn't read registries.conf. The error is ErrNoImage if there is none.
 func (p *Peeker) FindImage(name string) (imagebuilder.Base, error) {
 	images, err := p.images()
 	if err != nil {
@@ -89,12 +88,12 @@ func peekedNames(name string) []func(string) bool {
 	tests := []func(string) bool{func(have string) bool {
 		return have == name || (len(id) >= shortID && !strings.ContainsAny(have, "/:") && strings.HasPrefix(have, id))
 	}}
-	named, err := reference.ParseNormalizedNamed(name)
+	ref, err := reference.Parse(name)
 	if err != nil {
 		return tests
 	}
-	full := reference.TagNameOnly(named).String()
-	if !shortnames.IsShortName(name) {
+	full := ref.WithLatest().String()
+	if !registry.ShortName(name) {
 		return append(tests, func(have string) bool { return have == full })
 	}
 	short := "/" + strings.TrimPrefix(strings.TrimPrefix(full, "docker.io/"), "library/")
@@ -136,13 +135,9 @@ func (i peekedImage) base(name string) (imagebuilder.Base, error) {
 	if err != nil {
 		return imagebuilder.Base{}, err
 	}
-	m, err := manifest.FromBlob(raw, manifest.GuessMIMEType(raw))
+	d, err := configDigest(raw)
 	if err != nil {
-		return imagebuilder.Base{}, fmt.Errorf("manifest: %w", err)
-	}
-	d := m.ConfigInfo().Digest
-	if err := d.Validate(); err != nil {
-		return imagebuilder.Base{}, fmt.Errorf("config digest: %w", err)
+		return imagebuilder.Base{}, err
 	}
 	// A name that isn't of digits, small letters and dots alone is kept in base64 with an equals sign before it.
 	config, err := readPeeked(filepath.Join(i.dir, "="+base64.StdEncoding.EncodeToString([]byte(d.String()))))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -15,6 +16,8 @@ import (
 	"go.podman.io/storage/pkg/reexec"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/registry"
 )
 
 // Errors that callers tell apart.
@@ -44,6 +47,8 @@ type Store struct {
 	dir      string
 	trusted  bool
 	volatile bool
+	// registries reads registries.conf, once and only if a name asks for it.
+	registries func() (*registry.Config, error)
 }
 
 // HandleReexec runs the helper that containers/storage starts this binary for, if this process is one. It must be
@@ -62,7 +67,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, openError(opts, err)
 	}
-	s := &Store{store: st, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile}
+	s := &Store{store: st, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile, registries: sync.OnceValues(registry.LoadConfig)}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}

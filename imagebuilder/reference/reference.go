@@ -198,7 +198,6 @@ func isComponent(s string) bool {
 
 // isDomain tells whether s is a host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
 func isDomain(s string) bool {
-	host, port, hasPort := s, "", false
 	if strings.HasPrefix(s, "[") {
 		end := strings.IndexByte(s, ']')
 		if end < 2 || !isAll(s[1:end], func(c byte) bool { return isHex(c) || c == ':' }) {
@@ -210,7 +209,8 @@ func isDomain(s string) bool {
 		after, ok := strings.CutPrefix(s[end+1:], ":")
 		return ok && after != "" && isAll(after, isDigit)
 	}
-	if host, port, hasPort = strings.Cut(s, ":"); hasPort && (port == "" || !isAll(port, isDigit)) {
+	host, port, hasPort := strings.Cut(s, ":")
+	if hasPort && (port == "" || !isAll(port, isDigit)) {
 		return false
 	}
 	for label := range strings.SplitSeq(host, ".") {

@@ -1,0 +1,272 @@
+package registry
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// maxToken bounds the answer of a token server, in bytes.
+	maxToken = 1 << 20
+	// tokenLife is how long a token is good for if its server doesn't say, tokenMargin how much earlier it is renewed.
+	tokenLife   = 60 * time.Second
+	tokenMargin = 10 * time.Second
+)
+
+// credential is what to log in with; the zero value is nothing.
+type credential struct {
+	username, password string
+	// identity is a token for the token server, registry one for the registry itself.
+	identity, registry string
+}
+
+// authorizer logs in to one repository and keeps what it got.
+type authorizer struct {
+	client *http.Client
+	// host is that of the registry, name what the user calls it.
+	host, name string
+	find       func(ctx context.Context) (credential, error)
+
+	mu      sync.Mutex
+	header  string
+	expires time.Time
+}
+
+// current is the value for the Authorization header; empty if there is none yet.
+func (a *authorizer) current() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.expires.IsZero() && time.Now().After(a.expires) {
+		return ""
+	}
+	return a.header
+}
+
+// renew gets a new header by the challenge in a response. used is the header that the response refused: if another request
+// has got a new one in the meantime, that is taken.
+func (a *authorizer) renew(ctx context.Context, resp *http.Response, used, scope string) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.header != "" && a.header != used && (a.expires.IsZero() || time.Now().Before(a.expires)) {
+		return a.header, nil
+	}
+	scheme, params := challenge(resp.Header.Values("Www-Authenticate"))
+	if scheme == "" {
+		return "", fmt.Errorf("%s wants to know who asks, and does not say how (%q)", a.name, clip(resp.Header.Get("Www-Authenticate")))
+	}
+	c, err := a.find(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case c.registry != "":
+		a.header, a.expires = "Bearer "+c.registry, time.Time{}
+	case scheme == "basic" && c.username == "":
+		return "", fmt.Errorf("%s wants a user name and a password\nhint: %s", a.name, loginHint(a.name))
+	case scheme == "basic":
+		a.header, a.expires = "Basic "+base64.StdEncoding.EncodeToString([]byte(c.username+":"+c.password)), time.Time{}
+	default:
+		if params["scope"] == "" {
+			params["scope"] = scope
+		}
+		token, life, err := a.token(ctx, params, c, resp.Request.URL.Scheme)
+		if err != nil {
+			return "", fmt.Errorf("log in to %s: %w", a.name, err)
+		}
+		a.header, a.expires = "Bearer "+token, time.Now().Add(life)
+	}
+	return a.header, nil
+}
+
+// token asks a token server. See https://distribution.github.io/distribution/spec/auth/token/ and, for identity tokens, .../oauth/
+func (a *authorizer) token(ctx context.Context, params map[string]string, c credential, scheme string) (string, time.Duration, error) {
+	realm, err := url.Parse(params["realm"])
+	if err != nil || realm.Host == "" || realm.Scheme != "https" && realm.Scheme != "http" {
+		return "", 0, fmt.Errorf("its token server %q has no usable address", clip(params["realm"]))
+	}
+	if scheme == "https" && realm.Scheme != "https" {
+		return "", 0, fmt.Errorf("its token server %s is not secure, though the registry is", realm.Host)
+	}
+	if err := a.checkRealm(ctx, realm.Hostname()); err != nil {
+		return "", 0, err
+	}
+	req, err := tokenRequest(ctx, realm, params, c)
+	if err != nil {
+		return "", 0, err
+	}
+	resp, err := a.client.Do(req)
+	if err != nil {
+		return "", 0, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", 0, newStatusError(resp, realm.Host)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Token       string `json:"token"`
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int64  `json:"expires_in"`
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxToken))
+	if err == nil {
+		err = json.Unmarshal(text, &answer)
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("its token server %s gives no JSON: %w", realm.Host, err)
+	}
+	if answer.Token == "" {
+		answer.Token = answer.AccessToken
+	}
+	if answer.Token == "" || strings.ContainsAny(answer.Token, "\r\n") {
+		return "", 0, fmt.Errorf("its token server %s gives no token", realm.Host)
+	}
+	life := tokenLife
+	if answer.ExpiresIn > 0 && answer.ExpiresIn < int64(24*time.Hour/time.Second) {
+		life = max(life, time.Duration(answer.ExpiresIn)*time.Second)
+	}
+	return answer.Token, life - tokenMargin, nil
+}
+
+func tokenRequest(ctx context.Context, realm *url.URL, params map[string]string, c credential) (*http.Request, error) {
+	query := realm.Query()
+	if s := params["service"]; s != "" {
+		query.Set("service", s)
+	}
+	if c.identity != "" {
+		query.Set("scope", params["scope"])
+		query.Set("grant_type", "refresh_token")
+		query.Set("refresh_token", c.identity)
+		query.Set("client_id", "cooper")
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(query.Encode()))
+		if err == nil {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		return req, err
+	}
+	for scope := range strings.FieldsSeq(params["scope"]) {
+		query.Add("scope", scope)
+	}
+	if c.username != "" {
+		query.Set("account", c.username)
+	}
+	at := *realm
+	at.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err == nil && c.username != "" {
+		req.SetBasicAuth(c.username, c.password)
+	}
+	return req, err
+}
+
+// checkRealm refuses a token server among the machine's own: what those give out as tokens, such as a cloud's keys to its
+// machines, would be handed to the registry.
+func (a *authorizer) checkRealm(ctx context.Context, host string) error {
+	if strings.EqualFold(host, hostname(a.host)) || isLocal(a.host) {
+		return nil
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil //nolint:nilerr // a proxy may know the name
+	}
+	for _, addr := range addrs {
+		if addr = addr.Unmap(); addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified() {
+			return fmt.Errorf("its token server %s is at %s, on this machine or its link", clip(host), addr)
+		}
+	}
+	return nil
+}
+
+func isLocal(hostport string) bool {
+	host := hostname(hostport)
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+func hostname(hostport string) string {
+	u := url.URL{Host: hostport}
+	return u.Hostname()
+}
+
+// challenge reads WWW-Authenticate headers and takes bearer before basic. RFC 9110, section 11.6.1; one challenge a header.
+func challenge(headers []string) (scheme string, params map[string]string) {
+	for _, h := range headers {
+		name, rest, _ := strings.Cut(strings.TrimSpace(h), " ")
+		switch name = strings.ToLower(name); name {
+		case "bearer":
+			return name, challengeParams(rest)
+		case "basic":
+			scheme, params = name, map[string]string{}
+		}
+	}
+	return scheme, params
+}
+
+func challengeParams(text string) map[string]string {
+	params := map[string]string{}
+	for text != "" {
+		key, rest, ok := strings.Cut(text, "=")
+		if !ok {
+			break
+		}
+		var value string
+		if quoted, ok := strings.CutPrefix(rest, `"`); ok {
+			value, rest = unquote(quoted)
+		} else if end := strings.IndexAny(rest, ", "); end >= 0 {
+			value, rest = rest[:end], rest[end:]
+		} else {
+			value, rest = rest, ""
+		}
+		params[strings.ToLower(strings.Trim(key, ", \t"))] = value
+		text = rest
+	}
+	return params
+}
+
+// unquote reads a quoted string to its end.
+func unquote(s string) (value, rest string) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return b.String(), s[i+1:]
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String(), ""
+}
+
+const maxRedirects = 10
+
+// safeRedirect follows redirects, and shows who we are to nobody but the host that was asked.
+func safeRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return errors.New("it redirects without end")
+	}
+	for _, before := range via {
+		if before.URL.Scheme != req.URL.Scheme || before.URL.Host != req.URL.Host {
+			req.Header.Del("Authorization")
+		}
+	}
+	return nil
+}
+
+// noRedirect refuses a redirect of what has credentials in it to another host.
+func noRedirect(req *http.Request, via []*http.Request) error {
+	if req.URL.Scheme != via[0].URL.Scheme || req.URL.Host != via[0].URL.Host {
+		return fmt.Errorf("its token server redirects to %s", req.URL.Host)
+	}
+	return safeRedirect(req, via)
+}

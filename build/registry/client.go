@@ -1,0 +1,102 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+)
+
+// hub is the registry of names without one; hubHost is where it is reached.
+const (
+	hub     = "docker.io"
+	hubHost = "registry-1.docker.io"
+)
+
+// Options say how to reach registries. The zero value asks for HTTPS and searches the usual files.
+type Options struct {
+	// Insecure allows plain HTTP and certificates that can't be verified, with every registry.
+	Insecure bool
+	// AuthFile is the only file to look for credentials in, CertDir the only directory for certificates.
+	AuthFile, CertDir string
+}
+
+// Client reaches registries. It is safe for concurrent use; Close ends its idle connections.
+type Client struct {
+	config *Config
+	policy Policy
+	opts   Options
+	pace   pace
+
+	mu    sync.Mutex
+	repos map[endpoint]*repository
+}
+
+// NewClient makes a client with the user's configuration.
+func NewClient(config *Config, o Options) (*Client, error) {
+	if err := checkAuthFile(o.AuthFile); err != nil {
+		return nil, err
+	}
+	policy, err := LoadPolicy()
+	if err != nil {
+		return nil, err
+	}
+	return &Client{config: config, policy: policy, opts: o, pace: usualPace(), repos: map[endpoint]*repository{}}, nil
+}
+
+// Close ends the client's idle connections.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.repos {
+		r.transport.CloseIdleConnections()
+	}
+}
+
+// Resolve finds the manifest or index of an image, in the first of its mirrors that has it or in its own registry. The
+// reference has a tag or a digest; of both, the digest counts. The policy is asked first.
+func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote, error) {
+	if err := c.policy.Check(ref); err != nil {
+		return nil, err
+	}
+	ends, err := c.config.endpoints(ref)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, e := range ends {
+		repo, err := c.repository(e)
+		if err == nil {
+			var found *Remote
+			if found, err = repo.resolve(ctx, e.ref); err == nil {
+				return found, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if len(ends) > 1 {
+			err = fmt.Errorf("%s: %w", e.ref, err)
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// repository is the connection to where a reference's repository is.
+func (c *Client) repository(e endpoint) (*repository, error) {
+	e.ref = e.ref.Repository()
+	e.insecure = e.insecure || c.opts.Insecure
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.repos[e]; r != nil {
+		return r, nil
+	}
+	r, err := c.newRepository(e)
+	if err == nil {
+		c.repos[e] = r
+	}
+	return r, err
+}

@@ -1,0 +1,81 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"unicode"
+)
+
+// ErrNotFound is behind errors that say that a registry or layout has no such image or blob.
+var ErrNotFound = errors.New("not found")
+
+// statusError is an answer of a registry that isn't what was asked for.
+type statusError struct {
+	host string
+	code int
+	// said is the registry's own message; may be empty.
+	said string
+	hint string
+}
+
+func (e *statusError) Error() string {
+	text := fmt.Sprintf("%s answers %d %s", e.host, e.code, http.StatusText(e.code))
+	if e.said != "" {
+		text += ": " + e.said
+	}
+	if e.hint != "" {
+		text += "\nhint: " + e.hint
+	}
+	return text
+}
+
+func (e *statusError) Is(target error) bool {
+	return target == ErrNotFound && e.code == http.StatusNotFound
+}
+
+// maxErrorBody bounds what is read of an error's text, in bytes.
+const maxErrorBody = 16 << 10
+
+// newStatusError reads the error that a response is and closes it. The form of its text is that of the distribution
+// specification: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
+func newStatusError(resp *http.Response, host string) error {
+	defer resp.Body.Close()
+	e := &statusError{host: host, code: resp.StatusCode}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	var body struct {
+		Errors []struct{ Code, Message string }
+	}
+	if err == nil && json.Unmarshal(text, &body) == nil && len(body.Errors) > 0 {
+		e.said = clip(strings.TrimSpace(body.Errors[0].Code + " " + body.Errors[0].Message))
+	}
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		e.hint = loginHint(host)
+	case http.StatusTooManyRequests:
+		e.hint = "wait, or log in: many registries let known users fetch more"
+	}
+	return e
+}
+
+func loginHint(host string) string {
+	return fmt.Sprintf("podman login %s writes credentials that cooper reads; --authfile names another file", host)
+}
+
+// clip makes a stranger's text fit for a message: one line, not long, nothing that a terminal obeys.
+func clip(s string) string {
+	const most = 300
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(s, "?"))
+	if runes := []rune(s); len(runes) > most {
+		s = string(runes[:most]) + "..."
+	}
+	return s
+}

@@ -1,0 +1,185 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Docker's media types; the OCI's are in image-spec.
+const (
+	typeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	typeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	typeDockerConfig   = "application/vnd.docker.container.image.v1+json"
+	typeDockerLayer    = "application/vnd.docker.image.rootfs.diff.tar"
+	typeDockerForeign  = "application/vnd.docker.image.rootfs.foreign"
+	typeSchema1        = "application/vnd.docker.distribution.manifest.v1"
+	typeOCIForeign     = "application/vnd.oci.image.layer.nondistributable"
+)
+
+// What an image may have at most; sizes are in bytes.
+const (
+	maxManifest = 4 << 20
+	maxConfig   = 4 << 20
+	maxLayers   = 500
+	maxNested   = 3
+)
+
+func manifestTypes() []string {
+	return []string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, typeDockerList, typeDockerManifest}
+}
+
+func isManifest(mediaType string) bool { return slices.Contains(manifestTypes(), mediaType) }
+
+// Image is what there is to know of an image but its files. Everything in it has the digest it should have.
+type Image struct {
+	// Index is the text of the index that the name leads to, nil if it leads to the manifest.
+	Index []byte
+	// Manifest is the text of the manifest for the platform.
+	Manifest []byte
+	// Config is the text of the config, with the digest that the manifest gives it.
+	Config       []byte
+	ConfigDigest digest.Digest
+	// Layers are bottom first. DiffIDs are the digests that the config gives to their uncompressed streams.
+	Layers  []ocispec.Descriptor
+	DiffIDs []digest.Digest
+	// Created is the zero time if the config doesn't say.
+	Created time.Time
+}
+
+// anyManifest is the text of an index or manifest of whatever kind.
+type anyManifest struct {
+	SchemaVersion int                  `json:"schemaVersion"`
+	MediaType     string               `json:"mediaType"`
+	ArtifactType  string               `json:"artifactType"`
+	Manifests     []ocispec.Descriptor `json:"manifests"`
+	Config        *ocispec.Descriptor  `json:"config"`
+	Layers        []ocispec.Descriptor `json:"layers"`
+	FSLayers      []json.RawMessage    `json:"fsLayers"`
+}
+
+// ReadImage reads the manifest and config of the image for a platform, from the manifest or index that root describes. A
+// zero platform takes the first image of an index.
+func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platform ocispec.Platform) (*Image, error) {
+	img := &Image{}
+	for d, depth := root, 0; ; depth++ {
+		text, err := readAll(ctx, src, d, maxManifest)
+		if err != nil {
+			return nil, fmt.Errorf("manifest: %w", err)
+		}
+		m, err := parseManifest(text, d.MediaType)
+		if err != nil {
+			return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+		}
+		if m.Config != nil {
+			img.Manifest, img.Layers = text, m.Layers
+			return img, img.readConfig(ctx, src, *m.Config, platform)
+		}
+		if depth == 0 {
+			img.Index = text
+		}
+		if depth >= maxNested {
+			return nil, errors.New("its indexes name each other without end")
+		}
+		if d, err = choose(m.Manifests, platform); err != nil {
+			return nil, err
+		}
+		if !isManifest(d.MediaType) {
+			return nil, fmt.Errorf("its index names %s, which is of type %q and no image", clip(d.Digest.String()), clip(d.MediaType))
+		}
+	}
+}
+
+// parseManifest reads an index, whose Config is nil, or a manifest, and refuses all that could be taken for both.
+func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
+	var m anyManifest
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("is not JSON: %w", err)
+	}
+	if m.MediaType != "" {
+		mediaType = m.MediaType
+	}
+	switch {
+	case m.SchemaVersion == 1, m.FSLayers != nil, strings.HasPrefix(mediaType, typeSchema1):
+		return nil, errors.New("is of Docker's schema 1, which is no longer read\nhint: push the image again with a current tool")
+	case m.SchemaVersion != 2:
+		return nil, fmt.Errorf("is of schema version %d, which is unknown", m.SchemaVersion)
+	case m.Manifests != nil && (m.Config != nil || m.Layers != nil):
+		return nil, errors.New("is an index and an image at the same time")
+	case m.Manifests == nil && m.Config == nil:
+		return nil, fmt.Errorf("is neither an index nor an image but %q", clip(mediaType))
+	case m.Manifests != nil && (mediaType == ocispec.MediaTypeImageManifest || mediaType == typeDockerManifest),
+		m.Config != nil && (mediaType == ocispec.MediaTypeImageIndex || mediaType == typeDockerList):
+		return nil, fmt.Errorf("is not what its type %s says", mediaType)
+	}
+	return &m, nil
+}
+
+// readConfig checks the layers' types and reads the config.
+func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descriptor, platform ocispec.Platform) error {
+	if d.MediaType != ocispec.MediaTypeImageConfig && d.MediaType != typeDockerConfig {
+		return fmt.Errorf("is no container image: its config is of type %q", clip(d.MediaType))
+	}
+	if len(img.Layers) > maxLayers {
+		return fmt.Errorf("the image has %d layers, more than %d can't be used", len(img.Layers), maxLayers)
+	}
+	for i, l := range img.Layers {
+		if err := checkLayer(l); err != nil {
+			return fmt.Errorf("layer %d, %s: %w", i+1, clip(l.Digest.String()), err)
+		}
+	}
+	var err error
+	if img.Config, err = readAll(ctx, src, d, maxConfig); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	img.ConfigDigest = d.Digest
+	var config struct {
+		ocispec.Platform
+		Created *time.Time `json:"created"`
+		RootFS  struct {
+			DiffIDs []digest.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(img.Config, &config); err != nil {
+		return fmt.Errorf("config %s: %w", d.Digest, err)
+	}
+	if config.OS != "" && platform.OS != "" && config.OS != platform.OS {
+		return fmt.Errorf("the image is for %s, not for %s", clip(config.OS), platform.OS)
+	}
+	if config.Created != nil {
+		img.Created = *config.Created
+	}
+	img.DiffIDs = config.RootFS.DiffIDs
+	if len(img.DiffIDs) != len(img.Layers) {
+		return fmt.Errorf("its manifest has %d layers, its config %d", len(img.Layers), len(img.DiffIDs))
+	}
+	for _, id := range img.DiffIDs {
+		if err := id.Validate(); err != nil || id.Algorithm() != digest.SHA256 {
+			return fmt.Errorf("config %s: layer %q is not named by its SHA-256", d.Digest, clip(id.String()))
+		}
+	}
+	return nil
+}
+
+func checkLayer(d ocispec.Descriptor) error {
+	kind, suffix, _ := strings.Cut(d.MediaType, "+")
+	switch {
+	case strings.HasPrefix(d.MediaType, typeDockerForeign), strings.HasPrefix(d.MediaType, typeOCIForeign):
+		return errors.New("it may not be distributed and is not in the registry (a foreign layer, as Windows images have)")
+	case strings.Contains(suffix, "encrypted"):
+		return errors.New("it is encrypted, which cooper can't read")
+	case kind != ocispec.MediaTypeImageLayer && !strings.HasPrefix(kind, typeDockerLayer):
+		return fmt.Errorf("its type %q is not that of a file system", clip(d.MediaType))
+	}
+	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
+		return errors.New("it is not named by its SHA-256")
+	}
+	return nil
+}

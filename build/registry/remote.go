@@ -1,0 +1,212 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+)
+
+// repository is a repository of a registry. See https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+type repository struct {
+	at        endpoint
+	host      string
+	transport *http.Transport
+	client    *http.Client
+	auth      *authorizer
+	pace      pace
+
+	mu sync.Mutex
+	// scheme is known after the first request.
+	scheme string
+}
+
+func (c *Client) newRepository(e endpoint) (*repository, error) {
+	dir, err := certDir(c.opts.CertDir, e.ref.Domain)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(dir, e.insecure)
+	if err != nil {
+		return nil, err
+	}
+	r := &repository{at: e, host: e.ref.Domain, transport: transport, pace: c.pace}
+	if r.host == hub {
+		r.host = hubHost
+	}
+	var next http.RoundTripper = transport
+	if !e.insecure {
+		r.scheme, next = "https", secureOnly{transport}
+	}
+	next = retrier{next, c.pace.first}
+	r.client = &http.Client{Transport: next, CheckRedirect: safeRedirect}
+	r.auth = &authorizer{
+		client: &http.Client{Transport: next, CheckRedirect: noRedirect}, host: r.host, name: e.ref.Domain,
+		find: func(ctx context.Context) (credential, error) {
+			return c.config.findCredential(ctx, c.opts.AuthFile, e.ref.Name())
+		},
+	}
+	return r, nil
+}
+
+// url is that of something in the repository. An insecure registry is tried with HTTPS first, once.
+func (r *repository) url(ctx context.Context, path string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.scheme == "" {
+		secure := r.ping(ctx, "https")
+		r.scheme = "https"
+		if secure != nil {
+			if plain := r.ping(ctx, "http"); plain != nil {
+				r.scheme = ""
+				return "", errors.Join(secure, plain)
+			}
+			r.scheme = "http"
+		}
+	}
+	u := url.URL{Scheme: r.scheme, Host: r.host, Path: "/v2/" + r.at.ref.Path + "/" + path}
+	if r.at.namespace != "" {
+		u.RawQuery = url.Values{"ns": {r.at.namespace}}.Encode()
+	}
+	return u.String(), nil
+}
+
+// ping tells whether a registry answers at all; any answer will do.
+func (r *repository) ping(ctx context.Context, scheme string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+r.host+"/v2/", nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: r.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// get sends a request with the right to pull. The caller closes the response's body.
+func (r *repository) get(ctx context.Context, path string, header http.Header) (*http.Response, error) {
+	at, err := r.url(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	header.Set("User-Agent", "cooper")
+	used := r.auth.current()
+	resp, err := r.send(ctx, at, header, used)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || resp.Request.URL.Host != r.host {
+		return resp, err
+	}
+	renewed, err := r.auth.renew(ctx, resp, used, "repository:"+r.at.ref.Path+":pull")
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, cause(ctx, err)
+	}
+	return r.send(ctx, at, header, renewed)
+}
+
+func (r *repository) send(ctx context.Context, at string, header http.Header, authorization string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = header.Clone()
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	return resp, nil
+}
+
+// cause is why a request failed: the end of its context, if that is what it was.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// resolve fetches the manifest that a tag or digest names.
+func (r *repository) resolve(ctx context.Context, ref reference.Reference) (*Remote, error) {
+	name := ref.Tag
+	if ref.Digest != "" {
+		name = ref.Digest.String()
+	}
+	text, kind, err := r.manifest(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	root := ocispec.Descriptor{MediaType: kind, Size: int64(len(text)), Digest: digest.FromBytes(text)}
+	if ref.Digest != "" {
+		root.Digest = ref.Digest
+		if got := ref.Digest.Algorithm().FromBytes(text); got != ref.Digest {
+			return nil, fmt.Errorf("the registry's manifest for %s has digest %s", ref.Digest, got)
+		}
+	}
+	return &Remote{Root: root, repo: r, text: text}, nil
+}
+
+// manifest fetches a manifest or index by tag or digest.
+func (r *repository) manifest(ctx context.Context, name string) (text []byte, mediaType string, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	resp, err := r.get(ctx, "manifests/"+name, http.Header{"Accept": {strings.Join(manifestTypes(), ", ")}})
+	if err != nil {
+		return nil, "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, "", newStatusError(resp, r.at.ref.Domain)
+	}
+	body := &watched{body: resp.Body, cancel: cancel, limit: r.pace.stall}
+	defer func() { _ = body.Close() }() // it has been read, or given up
+	if text, err = io.ReadAll(io.LimitReader(body, maxManifest+1)); err != nil {
+		return nil, "", fmt.Errorf("read manifest: %w", err)
+	}
+	if len(text) > maxManifest {
+		return nil, "", fmt.Errorf("the manifest is longer than %d bytes", maxManifest)
+	}
+	mediaType, _, err = mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		mediaType = "" // its text will tell
+	}
+	return text, mediaType, nil
+}
+
+// Remote is an image in a registry.
+type Remote struct {
+	// Root describes the manifest or index that the image's name leads to.
+	Root ocispec.Descriptor
+
+	repo *repository
+	text []byte
+}
+
+var _ Fetcher = (*Remote)(nil)
+
+// Fetch opens a manifest or blob. A download that breaks is taken up where it ended.
+func (i *Remote) Fetch(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+	if d.Digest == i.Root.Digest {
+		return io.NopCloser(bytes.NewReader(i.text)), nil
+	}
+	if isManifest(d.MediaType) {
+		text, _, err := i.repo.manifest(ctx, d.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(bytes.NewReader(text)), nil
+	}
+	return i.repo.blob(ctx, d)
+}

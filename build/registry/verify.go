@@ -1,0 +1,96 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Fetcher opens manifests and blobs by their descriptors. What it gives must be read through [Verify].
+type Fetcher interface {
+	// Fetch opens the content that a descriptor names. The caller closes it.
+	Fetch(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
+}
+
+// Verify reads content and gives io.EOF only if all of it has the size and digest of its descriptor: whoever has not read
+// io.EOF must throw away what came.
+func Verify(r io.Reader, d ocispec.Descriptor) (io.Reader, error) {
+	if err := d.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
+	}
+	if d.Size < 0 {
+		return nil, fmt.Errorf("%s: a size of %d", d.Digest, d.Size)
+	}
+	return &verifier{from: r, want: d, left: d.Size, digest: d.Digest.Algorithm().Digester()}, nil
+}
+
+type verifier struct {
+	from   io.Reader
+	want   ocispec.Descriptor
+	left   int64
+	digest digest.Digester
+	done   error
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	if v.done != nil {
+		return 0, v.done
+	}
+	if v.left == 0 {
+		v.done = v.finish()
+		return 0, v.done
+	}
+	n, err := v.from.Read(p[:min(int64(len(p)), v.left)])
+	v.left -= int64(n)
+	v.digest.Hash().Write(p[:n])
+	if errors.Is(err, io.EOF) && v.left > 0 {
+		err = fmt.Errorf("%s ends after %d of %d bytes", v.want.Digest, v.want.Size-v.left, v.want.Size)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		v.done = err
+		return n, err
+	}
+	return n, nil
+}
+
+// finish looks for more than there should be, and at the digest.
+func (v *verifier) finish() error {
+	var more [1]byte
+	for {
+		n, err := v.from.Read(more[:])
+		if n > 0 {
+			return fmt.Errorf("%s is longer than the %d bytes its descriptor says", v.want.Digest, v.want.Size)
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if got := v.digest.Digest(); got != v.want.Digest {
+		return fmt.Errorf("%s: what came has digest %s", v.want.Digest, got)
+	}
+	return io.EOF
+}
+
+// readAll reads content that is at most limit bytes long.
+func readAll(ctx context.Context, src Fetcher, d ocispec.Descriptor, limit int64) ([]byte, error) {
+	if d.Size > limit {
+		return nil, fmt.Errorf("%s has %d bytes, more than %d are not read", d.Digest, d.Size, limit)
+	}
+	rc, err := src.Fetch(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	verified, err := Verify(rc, d)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(verified)
+}
