@@ -1,23 +1,60 @@
 package executor
 
-// Capability numbers, from linux/capability.h.
-const (
-	capChown          = 0
-	capDacOverride    = 1
-	capFowner         = 3
-	capFsetid         = 4
-	capKill           = 5
-	capSetgid         = 6
-	capSetuid         = 7
-	capSetpcap        = 8
-	capNetBindService = 10
-	capNetRaw         = 13
-	capSysChroot      = 18
-	capMknod          = 27
-	capAuditWrite     = 29
-	capSetfcap        = 31
+import (
+	"fmt"
+	"slices"
+	"strings"
 )
 
-// defaultCaps is the set that container engines give: what installing software needs, nothing that reaches the host.
-const defaultCaps = 1<<capChown | 1<<capDacOverride | 1<<capFowner | 1<<capFsetid | 1<<capKill | 1<<capSetgid | 1<<capSetuid |
-	1<<capSetpcap | 1<<capNetBindService | 1<<capNetRaw | 1<<capSysChroot | 1<<capMknod | 1<<capAuditWrite | 1<<capSetfcap
+// Caps is a set of capabilities: bit n is the one with number n in linux/capability.h.
+type Caps uint64
+
+// capNames are the capabilities in the order of their numbers, without CAP_.
+func capNames() []string {
+	return []string{
+		"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
+		"NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT",
+		"SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE",
+		"AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ",
+		"PERFMON", "BPF", "CHECKPOINT_RESTORE",
+	}
+}
+
+// AllCaps is every capability there is.
+const AllCaps = ^Caps(0)
+
+// DefaultCaps is the set that container engines give: what installing software needs, nothing that reaches the host.
+const DefaultCaps Caps = 1<<0 | 1<<1 | // CHOWN, DAC_OVERRIDE
+	1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | // FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP
+	1<<10 | 1<<13 | 1<<18 | // NET_BIND_SERVICE, NET_RAW, SYS_CHROOT
+	1<<27 | 1<<29 | 1<<31 // MKNOD, AUDIT_WRITE, SETFCAP
+
+// ParseCaps reads names of capabilities, in any case, with or without CAP_; ALL is every one.
+func ParseCaps(names []string) (Caps, error) {
+	var set Caps
+	known := capNames()
+	for _, name := range names {
+		short := strings.TrimPrefix(strings.ToUpper(name), "CAP_")
+		if short == "ALL" {
+			set = AllCaps
+			continue
+		}
+		n := slices.Index(known, short)
+		if n < 0 {
+			return 0, fmt.Errorf("there is no capability %q: see capabilities(7), or ALL", name)
+		}
+		set |= 1 << n
+	}
+	return set, nil
+}
+
+// caps is the set that the command gets.
+func (s Security) caps() Caps {
+	switch {
+	case s.Insecure:
+		return AllCaps
+	case s.Caps != nil:
+		return *s.Caps
+	}
+	return DefaultCaps
+}

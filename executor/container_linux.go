@@ -31,6 +31,7 @@ type container struct {
 	env    []string
 
 	devices []string // device nodes that the caller has
+	sockets []*listener
 
 	own []*os.File
 }
@@ -41,6 +42,7 @@ type attachment struct {
 	mount    *os.File // a detached mount, or
 	room     string   // a file or directory in room, cloned
 	readOnly bool     // to be set on a clone
+	standard bool     // every step gets it, unless its image has sent it elsewhere
 	view     *os.File // what lies below, for mount points in it; nil if there can't be any
 	bind     *Mount   // the user's own
 	plain    *os.File // mount without stubs, if it has got any
@@ -81,9 +83,11 @@ func (c *container) openKernel() error {
 		return err
 	}
 	defer sys.Close()
-	c.sys, err = overlay.Bind(sys, overlay.BindOptions{
-		Attr: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
-	})
+	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	if !c.step.Security.Insecure {
+		attr |= unix.MOUNT_ATTR_RDONLY
+	}
+	c.sys, err = overlay.Bind(sys, overlay.BindOptions{Attr: attr})
 	if err != nil {
 		return err
 	}
@@ -111,7 +115,7 @@ func (c *container) check() error {
 	switch {
 	case len(s.Args) == 0 || s.Args[0] == "":
 		return ErrNoArgs
-	case s.Network != "" && s.Network != "host" && s.Network != "none":
+	case s.Network != "" && s.Network != "host" && s.Network != networkNone:
 		return fmt.Errorf("network %q: want host or none", s.Network)
 	case len(s.Hostname) > 64:
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
@@ -212,6 +216,9 @@ func (c *container) host(uid, gid uint32) ids {
 // close lets go of everything.
 func (c *container) close() error {
 	var err error
+	for _, l := range c.sockets {
+		l.close()
+	}
 	for i := len(c.own) - 1; i >= 0; i-- {
 		c.own[i].Close()
 	}

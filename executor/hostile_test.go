@@ -134,7 +134,7 @@ func TestUmaskOfTheCallerDoesNotMatter(t *testing.T) {
 	b.addBusybox(b.path("upper"))
 	s := b.step("/bin/sh", "-c", "stat -c %a /etc /etc/hosts /dev /dev/shm /m /f /sys/firmware; cat /etc/hostname /f; echo x > /etc/y")
 	s.Rootfs.Lower = nil
-	s.Files = []executor.File{{Path: "/f", Data: []byte("f\n")}}
+	s.Files = []executor.File{{Path: "/f", Data: []byte("f\n"), Mode: 0o644}}
 	s.Mounts = []executor.Mount{{Kind: executor.Tmpfs, Target: "/m", Mode: 0o755}}
 	old := unix.Umask(0o077)
 	out := b.output(s)

@@ -19,9 +19,12 @@ const userAttr = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 // plan decides what is mounted where, in order, and makes the mount points.
 func (c *container) plan() error {
 	for _, name := range standardFiles() {
-		c.mounts = append(c.mounts, attachment{point: point{name: name}, room: name})
+		if name == resolvFile && c.step.DNS.None {
+			continue
+		}
+		c.mounts = append(c.mounts, attachment{point: point{name: name}, room: name, standard: true})
 	}
-	if err := c.addFiles(); err != nil {
+	if err := errors.Join(c.addFiles(), c.addSockets()); err != nil {
 		return err
 	}
 	for i := range c.step.Mounts {
@@ -86,7 +89,7 @@ func (c *container) placeInRoot() error {
 			return fmt.Errorf("mount /%s: %w", a.name, err)
 		}
 		switch elsewhere := within(found.name, "proc") || within(found.name, "sys") || within(found.name, "dev"); {
-		case elsewhere && a.bind == nil: // the image wants no such file, say /etc/hosts -> /dev/null
+		case elsewhere && a.standard: // the image wants no such file, say /etc/hosts -> /dev/null
 			continue
 		case elsewhere || found.name == "":
 			return fmt.Errorf("mount /%s: the image has a symbolic link there to /%s", a.name, found.name)

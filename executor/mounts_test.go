@@ -171,7 +171,7 @@ func TestFilesAreShown(t *testing.T) {
 	s := b.sh("cat /dev/pipes/EOF1 /run/x/script; /dev/pipes/EOF1; stat -c %a /run/x/script; (echo x >> /run/x/script) 2>/dev/null || echo ro")
 	s.Files = []executor.File{
 		{Path: "/dev/pipes/EOF1", Data: []byte("#!/bin/sh\necho ran\n"), Mode: 0o755},
-		{Path: "/run/x/script", Data: []byte("text\n")},
+		{Path: "/run/x/script", Data: []byte("text\n"), Mode: 0o644},
 	}
 	if got := b.output(s); got != "#!/bin/sh\necho ran\ntext\nran\n644\nro\n" {
 		t.Errorf("%q", got)

@@ -2,7 +2,6 @@ package executor
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"unsafe"
 
@@ -45,7 +44,9 @@ func (c *container) program(h handles) *script {
 	s.ro = rawproc.Pin(&s.Program, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	s.settle(h)
 	s.attachAll()
-	s.maskProc()
+	if !c.step.Security.Insecure {
+		s.maskProc()
+	}
 	s.enterRoot()
 	s.names()
 	s.enterCwd()
@@ -145,7 +146,7 @@ func (s *script) attachAll() {
 	}
 	// Only now, so that no link of the image can lead another mount into them.
 	s.mountAt("proc", "proc")
-	s.attach(s.c.sys.Fd(), "sys")
+	s.attachSys()
 	s.attachClone(room, "dev", "dev")
 	for _, name := range s.c.devices {
 		s.attachDevice(name, "dev/"+name)
@@ -181,6 +182,29 @@ func (s *script) mountAt(fstype, name string) {
 		ignore = rawproc.IgnoreAll
 	}
 	s.call("mount "+fstype, ignore, unix.SYS_MOUNT, t, s.String("."), t, nosuid)
+}
+
+// attachSys shows the caller's /sys. It lists the network interfaces of the caller's namespace, so a step that has another one
+// gets a sysfs of that on top; where the kernel refuses to make it, the lists are hidden.
+func (s *script) attachSys() {
+	s.attach(s.c.sys.Fd(), "sys")
+	if s.c.step.Network != networkNone {
+		return
+	}
+	for _, name := range []string{"sys/class/net", "sys/devices/virtual/net"} {
+		if exists(name) {
+			s.attachClone(s.c.room.Fd(), "empty", name)
+			s.readOnly(name)
+		}
+	}
+	at := s.find("sys")
+	s.AddFed(rawproc.Op{Doing: "enter /sys", Trap: unix.SYS_FCHDIR}, at, 0)
+	flags := uintptr(nosuid)
+	if !s.c.step.Security.Insecure {
+		flags |= unix.MS_RDONLY
+	}
+	fs := s.String("sysfs")
+	s.call("mount sysfs", rawproc.Ignoring(unix.EPERM), unix.SYS_MOUNT, fs, s.String("."), fs, flags)
 }
 
 // What a step must not see, and what it must not write, because no namespace makes it the step's own.
@@ -240,7 +264,7 @@ func (s *script) enterRoot() {
 func (s *script) names() {
 	name := s.c.hostname()
 	s.call("set the host name", 0, unix.SYS_SETHOSTNAME, s.String(name), uintptr(len(name)))
-	if s.c.step.Network == "none" {
+	if s.c.step.Network == networkNone {
 		// struct ifreq: a name of 16 bytes, then the flags.
 		request := make([]byte, 40)
 		copy(request, "lo")
@@ -264,43 +288,6 @@ func (s *script) enterCwd() {
 	})
 	dir := s.call(enterCwd, 0, unix.SYS_OPENAT2, atFDCWD, s.String(s.c.step.Cwd), how, unix.SizeofOpenHow)
 	s.AddFed(rawproc.Op{Doing: enterCwd, Trap: unix.SYS_FCHDIR}, dir, 0)
-}
-
-const become = "become the step's user"
-
-// becomeUser gives up, in the only order that works, everything that the step must not have.
-func (s *script) becomeUser() {
-	if ns := s.c.userNS; ns != nil {
-		s.call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
-	}
-	// Without no_new_privs, which would break sudo, a filter needs CAP_SYS_ADMIN, so it comes before capabilities go.
-	filter := seccompFilter(abis())
-	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
-	rawproc.Pin(&s.Program, &filter[0])
-	s.call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)
-	for c := range uintptr(lastCap() + 1) {
-		if defaultCaps&(1<<c) == 0 {
-			s.call("drop capabilities", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
-		}
-	}
-	s.call("drop ambient capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
-	user := s.c.user
-	if s.c.canSetGroups() {
-		groups := append([]uint32(nil), user.Groups...)
-		groups = append(groups, 0) // not counted, but there is always an address
-		s.call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &groups[0]))
-	}
-	uid, gid := uintptr(user.UID), uintptr(user.GID)
-	s.call(become, 0, unix.SYS_SETRESGID, gid, gid, gid)
-	s.call(become, 0, unix.SYS_SETRESUID, uid, uid, uid)
-	header := rawproc.Pin(&s.Program, &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
-	caps := new([2]unix.CapUserData)
-	if user.UID == 0 {
-		caps[0].Permitted = defaultCaps & s.c.permitted()
-		caps[0].Effective = caps[0].Permitted
-	}
-	s.call("set capabilities", 0, unix.SYS_CAPSET, header, rawproc.Pin(&s.Program, caps))
-	s.dieWithParent() // the changes above have cleared it
 }
 
 // stdio puts the three streams in place and closes all else: with nothing left open, nothing can be leaked, not even to the kernel
@@ -327,40 +314,6 @@ func (s *script) exec() {
 	s.Add(rawproc.Op{Doing: "execute", Trap: unix.SYS_GETPID, WantZero: true})
 }
 
-// canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself they can't.
-func (c *container) canSetGroups() bool {
-	if c.step.Mapping != nil {
-		return true
-	}
-	b, err := os.ReadFile("/proc/self/setgroups")
-	return err != nil || strings.TrimSpace(string(b)) != "deny"
-}
-
-// lastCap is the highest capability that the kernel knows.
-func lastCap() int {
-	last := unix.CAP_LAST_CAP
-	for last < 63 {
-		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(last+1), 0, 0, 0); err != nil {
-			break
-		}
-		last++
-	}
-	return last
-}
-
-// permitted is what the caller has to give of the first 32 capabilities. The root of a new user namespace has them all.
-func (c *container) permitted() uint32 {
-	if c.step.Mapping != nil {
-		return ^uint32(0)
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
-	if err := unix.Capget(&header, &caps[0]); err != nil {
-		return 0
-	}
-	return caps[0].Permitted
-}
-
 // explain turns the failed call of the child into an error for people.
 func (s *script) explain(f *rawproc.Failure) error {
 	doing := f.Doing
@@ -373,6 +326,8 @@ func (s *script) explain(f *rawproc.Failure) error {
 		return &SetupError{fmt.Sprintf("%s %s: not in the image (WORKDIR makes it)", enterCwd, s.c.step.Cwd), f.Errno}
 	case doing == enterCwd:
 		return &SetupError{enterCwd + " " + s.c.step.Cwd, f.Errno}
+	case strings.HasPrefix(doing, setLimit):
+		return &SetupError{doing + ": it is more than this user may have (ulimit -H)", f.Errno}
 	case doing == become:
 		return &SetupError{fmt.Sprintf("%s %d:%d", become, s.c.user.UID, s.c.user.GID), f.Errno}
 	case doing == "mount proc" && f.Errno == unix.EPERM:

@@ -2,7 +2,6 @@ package executor
 
 import (
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 
 const (
 	defaultShmSize  = 64 << 20
-	maxResolvConf   = 64 << 10
 	defaultHostname = "cooper"
 	ttyGroup        = 5 // the group that terminals belong to, everywhere
 )
@@ -82,11 +80,9 @@ func (c *container) makeEtc() error {
 	if err != nil {
 		return err
 	}
-	var resolv []byte
-	if c.step.Network != "none" {
-		if resolv, err = readResolvConf(); err != nil {
-			return err
-		}
+	resolv, err := c.resolvConf()
+	if err != nil {
+		return err
 	}
 	for name, data := range map[string][]byte{
 		"etc/resolv.conf": resolv, "etc/hosts": hosts, "etc/hostname": []byte(c.hostname() + "\n"),
@@ -103,23 +99,6 @@ func (c *container) hostname() string {
 		return defaultHostname
 	}
 	return c.step.Hostname
-}
-
-// readResolvConf gives the caller's own; with the host's network its addresses are reachable from the step too.
-func readResolvConf() ([]byte, error) {
-	f, err := os.Open("/etc/resolv.conf")
-	if os.IsNotExist(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
-	if err != nil {
-		return nil, fmt.Errorf("read resolv.conf: %w", err)
-	}
-	return data, nil
 }
 
 // hostsFile is /etc/hosts with the "name:address" lines of add.
@@ -185,46 +164,75 @@ func (c *container) roomFile(name string, data []byte, mode uint32) error {
 }
 
 // give makes the container's root the owner, and the mode what was asked for whatever the umask is.
-func (c *container) give(name string, mode uint32) error {
-	if c.owner != (ids{}) {
-		if err := unix.Fchownat(int(c.room.Fd()), name, int(c.owner.uid), int(c.owner.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+func (c *container) give(name string, mode uint32) error { return c.giveTo(name, c.owner, mode) }
+
+func (c *container) giveTo(name string, owner ids, mode uint32) error {
+	if owner != (ids{}) {
+		if err := unix.Fchownat(int(c.room.Fd()), name, int(owner.uid), int(owner.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return fmt.Errorf("give %s to the step: %w", name, err)
 		}
 	}
 	if mode&(c.umask|0o7000) == 0 {
 		return nil
 	}
+	return c.roomMode(name, mode)
+}
+
+func (c *container) roomMode(name string, mode uint32) error {
 	if err := unix.Fchmodat(int(c.room.Fd()), name, mode, 0); err != nil {
 		return fmt.Errorf("set mode of %s for the step: %w", name, err)
 	}
 	return nil
 }
 
+// inRoom turns the owner of a file of the step into the one that the room must have for it.
+func (c *container) inRoom(uid, gid uint32) (ids, error) {
+	if uid == 0 && gid == 0 {
+		return c.owner, nil
+	}
+	m, err := c.mapping()
+	if err != nil {
+		return ids{}, err
+	}
+	u, uidErr := m.UIDs.ToHost(uid)
+	g, gidErr := m.GIDs.ToHost(gid)
+	switch {
+	case uidErr != nil:
+		return ids{}, uidErr
+	case gidErr != nil:
+		return ids{}, gidErr
+	case c.step.Mapping == nil: // the namespace is this process's own
+		return ids{uid, gid}, nil
+	}
+	return ids{u, g}, nil
+}
+
 // addFiles puts the step's files into the room; those below /dev directly at their place.
 func (c *container) addFiles() error {
 	for i, f := range c.step.Files {
-		mode := f.Mode
-		if mode == 0 {
-			mode = 0o644
-		}
 		target, err := cleanTarget(f.Path)
 		if err != nil {
 			return err
 		}
+		owner, err := c.inRoom(f.UID, f.GID)
+		if err != nil {
+			return fmt.Errorf("file %s: %w", f.Path, err)
+		}
+		name := "file" + strconv.Itoa(i)
 		if below, ok := strings.CutPrefix(target, "dev/"); ok {
 			if err := c.roomParents("dev", below); err != nil {
 				return err
 			}
-			if err := c.roomFile(target, f.Data, mode); err != nil {
-				return err
-			}
-			continue
+			name = target
+		} else {
+			c.mounts = append(c.mounts, attachment{point: point{name: target}, room: name, readOnly: true})
 		}
-		name := "file" + strconv.Itoa(i)
-		if err := c.roomFile(name, f.Data, mode); err != nil {
+		if err := c.roomFile(name, f.Data, f.Mode); err != nil {
 			return err
 		}
-		c.mounts = append(c.mounts, attachment{point: point{name: target}, room: name, readOnly: true})
+		if err := c.giveTo(name, owner, f.Mode); err != nil {
+			return err
+		}
 	}
 	return nil
 }

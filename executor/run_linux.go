@@ -76,7 +76,7 @@ func (c *container) start(out *streams) (*process, error) {
 	}
 	p := &process{script: c.program(h), start: time.Now()}
 	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
-	if c.step.Network == "none" {
+	if c.step.Network == networkNone {
 		flags |= unix.CLONE_NEWNET
 	}
 	if p.child, err = p.script.Start(flags); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 
@@ -29,6 +30,10 @@ func helper(what string) int {
 	case "ids":
 		fmt.Println(os.Getuid(), os.Geteuid())
 		return 0
+	case "dial":
+		return dial()
+	case "hold":
+		return hold()
 	case "run-and-wait":
 		return runAndWait()
 	}
@@ -82,4 +87,35 @@ func trySystemCalls() int {
 	}
 	fmt.Println("ok")
 	return 0
+}
+
+const agentSocket = "/run/agent.0"
+
+// dial says hello to a socket and prints the answer.
+func dial() int {
+	conn, err := net.Dial("unix", agentSocket)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer func() { _ = conn.Close() }()
+	buf := make([]byte, 64)
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		return 1
+	}
+	n, _ := conn.Read(buf)
+	fmt.Println(string(buf[:n]))
+	return 0
+}
+
+// hold opens connections until it is told to go, and keeps them all.
+func hold() int {
+	var all []net.Conn
+	for {
+		conn, err := net.Dial("unix", agentSocket)
+		if err != nil || len(all) > 500 {
+			select {}
+		}
+		all = append(all, conn)
+	}
 }

@@ -42,7 +42,11 @@ func (c *container) openTmpfs(m *Mount) (*os.File, error) {
 	if mode == 0 {
 		mode = 0o1777
 	}
-	return overlay.Tmpfs(overlay.TmpfsOptions{Size: m.SizeBytes, Mode: mode, UID: c.owner.uid, GID: c.owner.gid, Attr: userAttr})
+	attr := userAttr
+	if m.ReadOnly {
+		attr |= unix.MOUNT_ATTR_RDONLY
+	}
+	return overlay.Tmpfs(overlay.TmpfsOptions{Size: m.SizeBytes, Mode: mode, UID: c.owner.uid, GID: c.owner.gid, Attr: attr})
 }
 
 func (c *container) openBind(m *Mount, a *attachment) error {

@@ -1,13 +1,18 @@
 package executor
 
 import (
+	"context"
 	"io"
+	"net"
 	"os"
 	"syscall"
 	"time"
 
 	"github.com/cooperbuild/cooper/userns"
 )
+
+// networkNone is the Network of a step that has only a loopback device.
+const networkNone = "none"
 
 // Step is one command and the container it runs in. All IDs are container IDs. Run only borrows the files in it: the caller
 // closes them.
@@ -19,18 +24,23 @@ type Step struct {
 	Cwd  string   // absolute, must exist in the root; "" is "/"
 	User string   // as in an image config: "", "name", "uid", "name:group", "uid:gid"...; see LookupUser
 
-	Mounts []Mount
-	Files  []File
+	Mounts  []Mount
+	Files   []File
+	Sockets []Socket
 
 	Network  string   // "host" (also "") or "none"
 	Hostname string   // "" is "cooper"
 	AddHosts []string // "name:address" lines for /etc/hosts
-	ShmSize  int64    // bytes that files in /dev/shm (and /dev) may take; 0 is 64 MiB
+	DNS      DNS
+	ShmSize  int64 // bytes that files in /dev/shm (and /dev) may take; 0 is 64 MiB
 
 	// Mapping puts the step into a user namespace of its own with this map. Only for real root in the initial user namespace:
 	// layers and mount sources are then shown through ID-mapped mounts, so that IDs on disk stay container IDs. Nil: the
 	// caller's own user namespace.
 	Mapping *userns.Mapping
+
+	Security Security
+	Limits   []Limit
 
 	// Stdout and Stderr receive the output; nil discards it. An *os.File is handed to the step directly, anything else is
 	// written to by Run, never after it has returned. The same value in both is written to by one goroutine only.
@@ -84,11 +94,43 @@ type Mount struct {
 	Mode      uint32 // Tmpfs: permission bits of its root, 0 is 01777
 }
 
-// File is a small file shown read-only in the step at Path and in no layer: a heredoc script.
+// File is a small file shown read-only in the step at Path and in no layer: a heredoc script, a secret.
 type File struct {
-	Path string // absolute
-	Data []byte
-	Mode uint32 // permission bits, 0 is 0644
+	Path     string // absolute
+	Data     []byte
+	Mode     uint32 // permission bits
+	UID, GID uint32
+}
+
+// Socket is a Unix socket shown in the step at Path and in no layer. It listens while the step runs.
+type Socket struct {
+	Path     string // absolute
+	Mode     uint32 // permission bits
+	UID, GID uint32
+	// Serve answers one connection, until the peer has hung up or ctx ends, which is when the step does; conn is closed by the
+	// caller. A few connections are served at the same time, further ones wait.
+	Serve func(ctx context.Context, conn net.Conn)
+}
+
+// DNS is what the step's /etc/resolv.conf says. What is empty is taken from the caller's.
+type DNS struct {
+	Servers []string // addresses
+	Search  []string // domains; "." alone is none
+	Options []string
+	None    bool // the image's own file stays
+}
+
+// Security changes what the command may do. The zero value is the usual container.
+type Security struct {
+	// Insecure gives the command all the capabilities that there are in its user namespace, also as another user than root, no
+	// system call filter, and /proc and /sys as they are. The namespaces stay.
+	Insecure bool
+	// Caps is the capability set of the command instead of the usual one.
+	Caps *Caps
+	// NoFilter leaves the system call filter out.
+	NoFilter bool
+	// NoNewPrivs keeps setuid programs from giving the command anything.
+	NoNewPrivs bool
 }
 
 // Status is how the step's first process ended.

@@ -1,0 +1,130 @@
+package executor
+
+import (
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+)
+
+const (
+	become   = "become the step's user"
+	setLimit = "set the limit "
+)
+
+// becomeUser gives up, in the only order that works, everything that the step must not have.
+func (s *script) becomeUser() {
+	s.limit() // real root may raise a limit, the root of a namespace may not
+	if ns := s.c.userNS; ns != nil {
+		s.call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
+	}
+	security := s.c.step.Security
+	if s.c.userNS != nil && security.Insecure {
+		// What came before belongs to the caller's user namespace: these the step may change.
+		s.call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS)
+	}
+	if !security.Insecure && !security.NoFilter {
+		s.filterCalls()
+	}
+	caps := security.caps()
+	for c := range uintptr(lastCap() + 1) {
+		if caps&(1<<c) == 0 {
+			s.call("drop capabilities", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
+		}
+	}
+	s.call("drop ambient capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
+	if security.Insecure {
+		s.call("keep capabilities", 0, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
+	}
+	user := s.c.user
+	if s.c.canSetGroups() {
+		groups := append([]uint32(nil), user.Groups...)
+		groups = append(groups, 0) // not counted, but there is always an address
+		s.call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &groups[0]))
+	}
+	uid, gid := uintptr(user.UID), uintptr(user.GID)
+	s.call(become, 0, unix.SYS_SETRESGID, gid, gid, gid)
+	s.call(become, 0, unix.SYS_SETRESUID, uid, uid, uid)
+	s.setCaps(caps & s.c.permitted())
+	if security.NoNewPrivs {
+		s.call("give up new privileges", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
+	}
+	s.dieWithParent() // the changes above have cleared it
+}
+
+func (s *script) limit() {
+	for _, l := range s.c.step.Limits {
+		value := rawproc.Pin(&s.Program, &unix.Rlimit{Cur: l.Soft, Max: l.Hard})
+		s.call(setLimit+l.String(), 0, unix.SYS_PRLIMIT64, 0, uintptr(limitNumbers()[l.Name]), value)
+	}
+}
+
+// filterCalls installs the filter. Without no_new_privs, which would break sudo, that needs CAP_SYS_ADMIN, so it comes before
+// capabilities go.
+func (s *script) filterCalls() {
+	filter := seccompFilter(abis())
+	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	rawproc.Pin(&s.Program, &filter[0])
+	s.call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)
+}
+
+// setCaps gives root the capabilities, and any user of an insecure step, for whom they must be ambient to outlive an exec.
+func (s *script) setCaps(caps Caps) {
+	insecure := s.c.step.Security.Insecure
+	header := rawproc.Pin(&s.Program, &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
+	data := new([2]unix.CapUserData)
+	if s.c.user.UID == 0 || insecure {
+		for i := range data {
+			data[i].Permitted = uint32(caps >> (32 * i))
+			data[i].Effective = data[i].Permitted
+			if insecure {
+				data[i].Inheritable = data[i].Permitted
+			}
+		}
+	}
+	s.call("set capabilities", 0, unix.SYS_CAPSET, header, rawproc.Pin(&s.Program, data))
+	if !insecure {
+		return
+	}
+	for c := range uintptr(lastCap() + 1) {
+		if caps&(1<<c) != 0 {
+			s.call("keep capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c)
+		}
+	}
+}
+
+// canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself they can't.
+func (c *container) canSetGroups() bool {
+	if c.step.Mapping != nil {
+		return true
+	}
+	b, err := os.ReadFile("/proc/self/setgroups")
+	return err != nil || strings.TrimSpace(string(b)) != "deny"
+}
+
+// lastCap is the highest capability that the kernel knows.
+func lastCap() int {
+	last := unix.CAP_LAST_CAP
+	for last < 63 {
+		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(last+1), 0, 0, 0); err != nil {
+			break
+		}
+		last++
+	}
+	return last
+}
+
+// permitted is what the caller has to give. The root of a new user namespace has all that the kernel knows.
+func (c *container) permitted() Caps {
+	if c.step.Mapping != nil {
+		return AllCaps >> (63 - lastCap())
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return 0
+	}
+	return Caps(caps[0].Permitted) | Caps(caps[1].Permitted)<<32
+}

@@ -1,0 +1,104 @@
+package executor
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+const (
+	maxResolvConf = 64 << 10
+	resolvFile    = "etc/resolv.conf"
+)
+
+// Check finds addresses, domains and options that can't stand in a resolv.conf.
+func (d DNS) Check() error {
+	for _, s := range d.Servers {
+		if _, err := netip.ParseAddr(s); err != nil {
+			return fmt.Errorf("DNS server %q: must be an address", s)
+		}
+	}
+	for _, s := range slices.Concat(d.Search, d.Options) {
+		if s == "" || strings.ContainsAny(s, " \t\r\n#;\x00") {
+			return fmt.Errorf("DNS search domain or option %q: must be one word", s)
+		}
+	}
+	return nil
+}
+
+func (d DNS) isZero() bool { return len(d.Servers)+len(d.Search)+len(d.Options) == 0 }
+
+// resolvConf is the step's /etc/resolv.conf: the caller's own, for with the host's network its addresses are reachable from the
+// step too; and what DNS replaces.
+func (c *container) resolvConf() ([]byte, error) {
+	d := c.step.DNS
+	if err := d.Check(); err != nil {
+		return nil, err
+	}
+	var callers []byte
+	if c.step.Network != networkNone {
+		var err error
+		if callers, err = readResolvConf(); err != nil {
+			return nil, err
+		}
+	}
+	if d.isZero() {
+		return callers, nil
+	}
+	return d.replace(callers), nil
+}
+
+// replace takes the lines of a resolv.conf that d has something for out, and puts those of d at the end.
+func (d DNS) replace(conf []byte) []byte {
+	var b strings.Builder
+	for line := range strings.Lines(string(conf)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		switch fields[0] {
+		case "nameserver":
+			if len(d.Servers) > 0 {
+				continue
+			}
+		case "search", "domain":
+			if len(d.Search) > 0 {
+				continue
+			}
+		case "options":
+			if len(d.Options) > 0 {
+				continue
+			}
+		}
+		b.WriteString(strings.TrimRight(line, "\n") + "\n")
+	}
+	if search := slices.DeleteFunc(slices.Clone(d.Search), func(s string) bool { return s == "." }); len(search) > 0 {
+		b.WriteString("search " + strings.Join(search, " ") + "\n")
+	}
+	for _, s := range d.Servers {
+		b.WriteString("nameserver " + s + "\n")
+	}
+	if len(d.Options) > 0 {
+		b.WriteString("options " + strings.Join(d.Options, " ") + "\n")
+	}
+	return []byte(b.String())
+}
+
+func readResolvConf() ([]byte, error) {
+	f, err := os.Open("/" + resolvFile)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
+	if err != nil {
+		return nil, fmt.Errorf("read resolv.conf: %w", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,87 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+)
+
+// maxConnections is how many connections to one socket are served at the same time.
+const maxConnections = 32
+
+// listener is a socket of the step that is being served.
+type listener struct {
+	socket *net.UnixListener
+	cancel context.CancelFunc
+	served sync.WaitGroup
+}
+
+// addSockets makes the step's sockets in the room. There, no name leads to them but the one at which the step is shown them, and
+// as these are mounts the step can't put anything in their place.
+func (c *container) addSockets() error {
+	for i, s := range c.step.Sockets {
+		if err := c.addSocket(s, "socket"+strconv.Itoa(i)); err != nil {
+			return fmt.Errorf("socket %s: %w", s.Path, err)
+		}
+	}
+	return nil
+}
+
+func (c *container) addSocket(s Socket, name string) error {
+	target, err := cleanTarget(s.Path)
+	if err != nil {
+		return err
+	}
+	owner, err := c.inRoom(s.UID, s.GID)
+	if err != nil {
+		return err
+	}
+	address := &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("/proc/self/fd/%d/%s", c.room.Fd(), name)}
+	socket, err := net.ListenUnix("unix", address)
+	if err != nil {
+		return err
+	}
+	socket.SetUnlinkOnClose(false) // the room goes as a whole
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &listener{socket: socket, cancel: cancel}
+	c.sockets = append(c.sockets, l)
+	l.served.Go(func() { l.accept(ctx, s.Serve) })
+	if err := errors.Join(c.giveTo(name, owner, 0), c.roomMode(name, s.Mode)); err != nil {
+		return err
+	}
+	c.mounts = append(c.mounts, attachment{point: point{name: target}, room: name, readOnly: true})
+	return nil
+}
+
+// accept serves connections until the socket is closed.
+func (l *listener) accept(ctx context.Context, serve func(context.Context, net.Conn)) {
+	places := make(chan struct{}, maxConnections)
+	for {
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		conn, err := l.socket.Accept()
+		if err != nil {
+			return
+		}
+		l.served.Go(func() {
+			defer func() { <-places }()
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			defer stop()
+			serve(ctx, conn)
+			_ = conn.Close()
+		})
+	}
+}
+
+// close hangs up and waits until nothing is served any more.
+func (l *listener) close() {
+	l.cancel()
+	_ = l.socket.Close()
+	l.served.Wait()
+}
