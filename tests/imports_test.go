@@ -34,8 +34,8 @@ func importTable() []importRule {
 		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/export build/progress userns userns/reexec"},
 
 		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fetch build/fileop build/store build/export " +
-			"build/progress imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference imagebuilder/remote " +
-			"executor executor/spec executor/overlay userns userns/reexec"},
+			"build/sshagent build/progress imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
+			"imagebuilder/remote executor executor/spec executor/overlay userns userns/reexec"},
 		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true},
 		{pkg: "build/solve", mayImport: "build/plan"},
 		{pkg: "build/cache", mayImport: "build/plan"},
@@ -46,6 +46,7 @@ func importTable() []importRule {
 		{pkg: "build/registry", mayImport: "imagebuilder/reference"},
 		{pkg: "build/export", mayImport: "imagebuilder imagebuilder/layer imagebuilder/reference"},
 		{pkg: "build/progress"},
+		{pkg: "build/sshagent"},
 
 		{pkg: "imagebuilder", mayImport: "imagebuilder/dockerfile", pure: true},
 		{pkg: "imagebuilder/dockerfile", pure: true},
