@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/solve"
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/build/sshagent"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -101,6 +102,7 @@ type builder struct {
 	resolver *resolver
 	contexts *contexts
 	layers   layerDirs
+	agents   map[string]*sshagent.Agent
 
 	// commits are the commits under way; their first failure ends the build.
 	commits *errgroup.Group
@@ -130,7 +132,10 @@ func newBuilder(req Request, st *store.Store) (*builder, error) {
 	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}}
 	b.contexts = newContexts(&b.req, st)
-	return b, nil
+	if b.agents, err = openAgents(req.Run.Agents); err != nil {
+		return nil, err
+	}
+	return b, req.Run.Check()
 }
 
 func (b *builder) planOptions(ignore *source.Ignore) plan.Options {

@@ -34,7 +34,18 @@ func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Moun
 		}
 		return errors.Join(errs...)
 	}
+	for _, v := range b.req.Run.Volumes {
+		opened, done, err := b.volume(ctx, v)
+		if err != nil {
+			return nil, release, fmt.Errorf("volume %s:%s: %w", v.Source, v.Target, err)
+		}
+		releases = append(releases, done)
+		mounts = append(mounts, opened)
+	}
 	for _, m := range c.op.Mounts {
+		if m.Type == plan.MountSecret || m.Type == plan.MountSSH {
+			continue // no files of the disk
+		}
 		opened, done, err := b.mount(ctx, m, c)
 		if err != nil {
 			return nil, release, fmt.Errorf("mount %s: %w", m.Target, err)
@@ -48,7 +59,7 @@ func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Moun
 func (b *builder) mount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
 	switch m.Type {
 	case plan.MountTmpfs:
-		return executor.Mount{Kind: executor.Tmpfs, Target: m.Target, SizeBytes: m.SizeBytes}, func() error { return nil }, nil
+		return executor.Mount{Kind: executor.Tmpfs, Target: m.Target, SizeBytes: m.SizeBytes, ReadOnly: m.ReadOnly}, func() error { return nil }, nil
 	case plan.MountCache:
 		return b.cacheMount(ctx, m, c)
 	case plan.MountBind:
@@ -97,16 +108,21 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 		release = joined(release, em.Source.Close)
 	}
 	if !m.ReadOnly {
-		scratch := filepath.Join(tmp, "scratch")
-		if err := os.Mkdir(scratch, 0o700); err != nil {
-			return em, nil, errors.Join(err, release())
-		}
-		if em.Scratch, err = openDir(scratch); err != nil {
+		if em.Scratch, err = makeScratch(tmp); err != nil {
 			return em, nil, errors.Join(err, release())
 		}
 		release = joined(release, em.Scratch.Close)
 	}
 	return em, release, nil
+}
+
+// makeScratch makes a directory for what a step writes in vain.
+func makeScratch(tmp string) (*os.File, error) {
+	scratch := filepath.Join(tmp, "scratch")
+	if err := os.Mkdir(scratch, 0o700); err != nil {
+		return nil, err
+	}
+	return openDir(scratch)
 }
 
 // joined calls the second function and then the first.
@@ -117,13 +133,16 @@ func joined(first, second func() error) func() error {
 // cacheMount opens a directory that outlives the build. It is found by its ID, and by what it starts with.
 func (b *builder) cacheMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
 	in := b.input(m.From, c.done)
-	key := cache.NewKey("mount").Add("id", m.CacheID)
+	key := cache.NewKey("mount").Add("id", m.ID)
 	if m.From.Kind != plan.InputNone {
 		id, err := in.identity(ctx)
 		if err != nil {
 			return executor.Mount{}, nil, err
 		}
 		key.Add("from", id, m.Source)
+	}
+	if owner := ownerText(m); m.Owned && owner != ownerText(plan.Mount{Mode: defaultCacheMode}) {
+		key.Add("owner", owner) // what is made for one user is of no use to another
 	}
 	base := filepath.Join(b.store.Dir(), "mounts", string(key.Key()))
 	dir, unlock, err := b.lockCacheDir(ctx, base, m)
@@ -192,25 +211,44 @@ func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, 
 		o := fileop.CopyOptions{
 			Source: from.dir, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/", OverlayXattr: b.store.OverlayXattr(),
 		}
-		if _, err := fileop.Copy(ctx, o); err != nil {
-			return errors.Join(err, from.release())
+		_, err = fileop.Copy(ctx, o)
+		if err == nil && !m.Owned {
+			err = ownAs(&m, from.dir)
 		}
-		if err := from.release(); err != nil {
+		if err := errors.Join(err, from.release()); err != nil {
 			return err
 		}
-	}
-	mode := m.Mode
-	if mode == 0 {
-		mode = 0o755
 	}
 	if err := os.Chown(path, int(m.UID), int(m.GID)); err != nil {
 		return fmt.Errorf("give the cache to %d:%d: %w", m.UID, m.GID, err)
 	}
-	if err := os.Chmod(path, os.FileMode(mode)); err != nil {
-		return err
+	if err := unix.Chmod(path, m.Mode); err != nil {
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
 	}
 	return os.WriteFile(marker, nil, 0o600)
 }
+
+// ownAs takes owner and mode from the directory that a cache starts from.
+func ownAs(m *plan.Mount, from *os.File) error {
+	fd, err := unix.Openat2(int(from.Fd()), m.Source, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return &os.PathError{Op: "open", Path: m.Source, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: m.Source, Err: err}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		m.Mode, m.UID, m.GID = st.Mode&0o7777, st.Uid, st.Gid
+	}
+	return nil
+}
+
+// defaultCacheMode is the mode of a cache directory that is given none.
+const defaultCacheMode = 0o755
+
+func ownerText(m plan.Mount) string { return fmt.Sprintf("%o %d:%d", m.Mode, m.UID, m.GID) }
 
 // flock waits for a lock until the context ends.
 func flock(ctx context.Context, f *os.File, how int) error {

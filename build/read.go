@@ -58,7 +58,7 @@ func planOptions(req *Request, ignore *source.Ignore) plan.Options {
 	}
 	o := plan.Options{
 		Target: req.Target, BuildArgs: req.BuildArgs, Platform: target, BuildPlatform: machine,
-		Contexts: req.Contexts, Labels: req.Labels,
+		Contexts: req.Contexts, Labels: req.Labels, Insecure: req.Run.Insecure,
 	}
 	if ignore != nil {
 		o.Ignore = ignore

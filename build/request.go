@@ -90,14 +90,6 @@ type Request struct {
 	Progress progress.Sink
 }
 
-// RunOptions hold for every RUN step.
-type RunOptions struct {
-	// Network is "host" or "none" for steps that don't say; empty is host.
-	Network string
-	// AddHosts are "name:address" lines for /etc/hosts.
-	AddHosts []string
-}
-
 // RegistryOptions say how to reach registries.
 type RegistryOptions struct {
 	Insecure          bool

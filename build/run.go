@@ -44,10 +44,14 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 	}
 	shape := func() *cache.KeyBuilder {
 		k := b.newKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
-		k.Add("network", network).Add("hosts", b.req.Run.AddHosts...)
+		k.Add("network", network)
+		b.req.Run.addTo(k)
+		if op.Insecure || op.Hostname != "" {
+			k.Add("insecure", strconv.FormatBool(op.Insecure), op.Hostname)
+		}
 		for _, m := range op.Mounts {
-			k.Add("mount", string(m.Type), m.Source, m.Target, m.CacheID, strconv.FormatBool(m.ReadOnly),
-				strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)))
+			k.Add("mount", string(m.Type), m.Source, m.Target, m.ID, strconv.FormatBool(m.ReadOnly),
+				strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)), m.Env, ownerText(m))
 		}
 		for _, f := range op.Files {
 			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
@@ -177,12 +181,15 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	defer func() { err = errors.Join(err, unmount()) }()
 	step := executor.Step{
 		Rootfs: rootfs, Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
-		Mounts: mounts, Network: c.network, AddHosts: b.req.Run.AddHosts,
+		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
 		Mapping: c.mapping,
 		Stdout:  progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
 	}
 	for _, f := range c.op.Files {
 		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
+	}
+	if err := errors.Join(b.req.Run.apply(&step), b.addSecrets(&step, c.op), b.addAgents(&step, c.op)); err != nil {
+		return err
 	}
 	status, err := executor.Run(ctx, step)
 	if err != nil {

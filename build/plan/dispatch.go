@@ -246,7 +246,11 @@ func (x expanding) show() string {
 	if c, ok := x.in.Command.(*instructions.RunCommand); ok && len(c.Files) > 0 {
 		text += heredocSummary(c.Files[0].Data)
 	}
-	if filled, err := run(x.planner.expand.shown, text, x.stage.env); err == nil {
+	env := x.stage.env
+	if c, ok := x.in.Command.(*instructions.RunCommand); ok {
+		env = hideSecrets(c, env)
+	}
+	if filled, err := run(x.planner.expand.shown, text, env); err == nil {
 		text = filled.text
 	}
 	name, rest, found := strings.Cut(text, " ")

@@ -108,7 +108,7 @@ func TestMountsExpandWhereTheyShould(t *testing.T) {
 	}
 	var got []string
 	for _, m := range run.Mounts {
-		got = append(got, fmt.Sprintf("%s %s %s %s", m.Type, m.CacheID, m.Source, m.Target))
+		got = append(got, fmt.Sprintf("%s %s %s %s", m.Type, m.ID, m.Source, m.Target))
 	}
 	if diff := cmp.Diff([]string{"cache c-v / /tv", "bind  /sv /bv"}, got); diff != "" {
 		t.Error(diff)

@@ -66,6 +66,10 @@ func goldenOptions() map[string]func(*plan.Options) {
 		"proxy-args": func(o *plan.Options) {
 			o.BuildArgs = map[string]*string{"HTTP_PROXY": value("http://p:1"), "no_proxy": value("local")}
 		},
+		"run-security": func(o *plan.Options) {
+			o.Insecure = true
+			o.BuildArgs = map[string]*string{"BUILDKIT_SANDBOX_HOSTNAME": value("box")}
+		},
 		"target": func(o *plan.Options) {
 			o.Target = "TWO"
 			o.Labels = map[string]string{"cli": "1", "a": "c"}
@@ -264,11 +268,18 @@ func show(s *plan.Step) shownStep {
 func showRun(op *plan.Run) any {
 	var mounts, files []string
 	for _, m := range op.Mounts {
+		if m.Type == plan.MountSecret || m.Type == plan.MountSSH {
+			mounts = append(mounts, fmt.Sprintf("%s target=%s id=%s mode=%o owner=%d:%d env=%s required=%v", m.Type, m.Target, m.ID, m.Mode, m.UID, m.GID, m.Env, m.Required))
+			continue
+		}
 		mounts = append(mounts, fmt.Sprintf("%s from=(%s) source=%s target=%s ro=%v id=%s sharing=%s mode=%o owner=%d:%d size=%d",
-			m.Type, showInput(m.From), m.Source, m.Target, m.ReadOnly, m.CacheID, m.Sharing, m.Mode, m.UID, m.GID, m.SizeBytes))
+			m.Type, showInput(m.From), m.Source, m.Target, m.ReadOnly, m.ID, m.Sharing, m.Mode, m.UID, m.GID, m.SizeBytes))
 	}
 	for _, f := range op.Files {
 		files = append(files, fmt.Sprintf("%s %o %q", f.Path, f.Mode, f.Data))
+	}
+	if op.Insecure || op.Hostname != "" {
+		files = append(files, fmt.Sprintf("insecure=%v hostname=%s", op.Insecure, op.Hostname))
 	}
 	return map[string]any{
 		"Args": op.Args, "Env": op.Env, "ProxyEnv": op.ProxyEnv, "Cwd": op.Cwd, "User": op.User, "Network": op.Network, "Mounts": mounts, "Files": files,

@@ -90,6 +90,10 @@ type Run struct {
 	Mounts    []Mount
 	// Network is "default", "host" or "none".
 	Network string
+	// Insecure asks for all that the step's user namespace gives.
+	Insecure bool
+	// Hostname is empty for the usual one.
+	Hostname string
 	// Files are heredoc scripts to be shown to the step, outside every layer.
 	Files []InlineFile
 }
@@ -99,9 +103,11 @@ type MountType string
 
 // The mount types that can be built.
 const (
-	MountBind  MountType = "bind"
-	MountCache MountType = "cache"
-	MountTmpfs MountType = "tmpfs"
+	MountBind   MountType = "bind"
+	MountCache  MountType = "cache"
+	MountTmpfs  MountType = "tmpfs"
+	MountSecret MountType = "secret"
+	MountSSH    MountType = "ssh"
 )
 
 // Sharing says how concurrent steps use one cache mount.
@@ -122,15 +128,21 @@ type Mount struct {
 	From Input
 	// Source is a path below From, absolute and clean: "/" for all of it.
 	Source string
-	// Target is absolute and clean.
+	// Target is absolute and clean; empty for a secret without a file.
 	Target   string
 	ReadOnly bool
-	// CacheID names a cache mount; equal to Target unless id= is given.
-	CacheID string
+	// ID names a cache mount (equal to its target as written unless id= is given), a secret or an SSH agent.
+	ID      string
 	Sharing Sharing
-	// Mode, UID and GID (container IDs) are given to a cache directory when it is made.
+	// Mode, UID and GID (container IDs) are given to a cache directory when it is made, a secret's file or an agent's socket.
+	// Owned says that the instruction gives one of them.
 	Mode     uint32
 	UID, GID uint32
+	Owned    bool
+	// Env is the variable that a secret is in, empty if in none.
+	Env string
+	// Required makes a secret or an agent that isn't given an error.
+	Required bool
 	// SizeBytes limits a tmpfs; 0 is the kernel's default.
 	SizeBytes int64
 }

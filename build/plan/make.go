@@ -60,6 +60,8 @@ type Options struct {
 	Contexts map[string]NamedContext
 	// Resolver finds images. It may be nil if the target needs none.
 	Resolver Resolver
+	// Insecure allows RUN --security=insecure.
+	Insecure bool
 	// Labels are put on the finished image of the target stage.
 	Labels map[string]string
 	// Ignore says what COPY and ADD can't take from the main context; nil: nothing is hidden.

@@ -2,23 +2,20 @@ package plan
 
 import (
 	"fmt"
-	"math"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-
-	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
 const (
 	// scriptDir is where heredoc scripts with a #! line are shown to their step.
 	scriptDir  = "/dev/pipes"
 	scriptMode = 0o755
-	// cacheMode is the mode of a new cache directory.
-	cacheMode = 0o755
+	// hostnameArg is the build argument for the host name of RUN steps.
+	hostnameArg = "BUILDKIT_SANDBOX_HOSTNAME"
 )
 
 // run plans RUN.
@@ -34,23 +31,27 @@ func (x expanding) run(c *instructions.RunCommand) error {
 	if err != nil {
 		return err
 	}
+	if hideSecrets(c, x.stage.env) != x.stage.env {
+		x.text = x.show() // only now is it known which variables are secrets
+	}
 	op := &Run{
 		Args: args, Files: files, Mounts: mounts,
-		Env: x.runEnv(), ProxyEnv: x.proxyEnv(x.stage.env),
+		Env: withAgent(x.runEnv(), mounts), ProxyEnv: x.proxyEnv(x.stage.env),
 		Cwd: x.stage.image.Dir(), User: x.stage.image.Config.User,
-		Network: instructions.GetNetwork(c),
+		Network: instructions.GetNetwork(c), Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}
+	op.Hostname, _ = x.buildArg(hostnameArg)
 	createdBy := "RUN " + x.withArgs(args)
 	x.step(op, createdBy, true)
 	return x.grow(len(op.Env) + len(createdBy)/bytesPerEntry)
 }
 
 func (x expanding) checkRunFlags(c *instructions.RunCommand) error {
-	if instructions.GetSecurity(c) != instructions.SecuritySandbox {
-		return refuse("RUN --security="+instructions.GetSecurity(c), "leave --security out: the step runs in its own namespaces")
+	if instructions.GetSecurity(c) == instructions.SecurityInsecure && !x.opts.Insecure {
+		return &hinted{"RUN --security=insecure is not allowed by this build", "give --allow security.insecure, or leave --security out"}
 	}
 	if len(instructions.GetDevices(c)) > 0 {
-		return refuse("RUN --device", "")
+		return refuse("RUN --device="+instructions.GetDevices(c)[0].Name, "steps see no devices of the host; leave --device out")
 	}
 	return nil
 }
@@ -144,73 +145,4 @@ func (x expanding) withArgs(args []string) string {
 		texts = slices.Insert(texts, 0, fmt.Sprintf("|%d", len(texts)))
 	}
 	return strings.Join(append(texts, args...), " ")
-}
-
-func (x expanding) mounts(c *instructions.RunCommand) ([]Mount, error) {
-	if err := c.Expand(x.word); err != nil {
-		message, hint := dockerfile.Explain("run", err)
-		return nil, &hinted{message, hint}
-	}
-	var mounts []Mount
-	for n, m := range instructions.GetMounts(c) {
-		mount, err := x.mount(m, x.in.origins[n])
-		if err != nil {
-			return nil, err
-		}
-		mounts = append(mounts, mount)
-	}
-	return mounts, nil
-}
-
-// mount plans one --mount, with its values expanded.
-func (x expanding) mount(m *instructions.Mount, from origin) (Mount, error) {
-	out := Mount{Source: path.Join("/", m.Source), ReadOnly: m.ReadOnly}
-	out.Target = path.Clean(m.Target)
-	if !path.IsAbs(m.Target) {
-		out.Target = path.Join(x.stage.image.Dir(), m.Target)
-	}
-	switch m.Type {
-	case instructions.MountTypeBind:
-		out.Type = MountBind
-		out.From = Input{Kind: InputContext}
-		if from.kind != originNone {
-			out.From = x.input(from)
-		}
-	case instructions.MountTypeCache:
-		out.Type = MountCache
-		out.From = x.input(from)
-		out.cache(m)
-		out.CacheID = path.Join(x.cacheNamespace(), out.CacheID)
-	case instructions.MountTypeTmpfs:
-		out.Type = MountTmpfs
-		out.SizeBytes = max(0, m.SizeLimit)
-	default:
-		return Mount{}, refuse("RUN --mount=type="+string(m.Type), "the types are bind, cache and tmpfs")
-	}
-	if out.Target == "/" {
-		return Mount{}, &hinted{fmt.Sprintf("the mount target %q is the root directory", m.Target), "give the mount a target=PATH"}
-	}
-	return out, nil
-}
-
-// cache fills in what a cache mount has beyond the others.
-func (m *Mount) cache(from *instructions.Mount) {
-	m.CacheID = from.CacheID
-	if m.CacheID == "" {
-		m.CacheID = path.Clean(from.Target)
-	}
-	m.Sharing = SharingShared
-	if from.CacheSharing != "" {
-		m.Sharing = Sharing(from.CacheSharing)
-	}
-	m.Mode = cacheMode
-	if from.Mode != nil {
-		m.Mode = uint32(*from.Mode & 0o7777)
-	}
-	if from.UID != nil {
-		m.UID = uint32(min(*from.UID, math.MaxUint32))
-	}
-	if from.GID != nil {
-		m.GID = uint32(min(*from.GID, math.MaxUint32))
-	}
 }

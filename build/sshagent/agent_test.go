@@ -136,7 +136,9 @@ func TestBadKeyFilesSayWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	block, _ := pem.Decode(good)
-	cut := func(n int) string { return string(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes[:n]})) }
+	cut := func(n int) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes[:n]}))
+	}
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
@@ -201,8 +203,8 @@ func startAgent(t *testing.T) (socket, key string) {
 }
 
 func TestTheUsersAgentIsOnlyAskedToListAndSign(t *testing.T) {
-	real, key := startAgent(t)
-	socket := listen(t, open(t, real))
+	agent, key := startAgent(t)
+	socket := listen(t, open(t, agent))
 	if out, err := openssh(t, socket, "ssh-add", "-l"); err != nil || !strings.Contains(out, "ED25519") {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -221,7 +223,7 @@ func TestTheUsersAgentIsOnlyAskedToListAndSign(t *testing.T) {
 			t.Errorf("message %d: %v", number, got)
 		}
 	}
-	out, err := openssh(t, real, "ssh-add", "-l")
+	out, err := openssh(t, agent, "ssh-add", "-l")
 	if err != nil || strings.Count(out, "\n") != 1 {
 		t.Errorf("the agent has changed: %v: %s", err, out)
 	}

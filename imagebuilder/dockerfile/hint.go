@@ -98,7 +98,7 @@ func hintFor(name, message string, err error) string {
 		return flagHint(name, flag)
 	}
 	if kind, ok := strings.CutPrefix(message, "unsupported mount type "); ok {
-		types := []string{"bind", "cache", "tmpfs"}
+		types := []string{"bind", "cache", "secret", "ssh", "tmpfs"}
 		if match := Nearest(strings.Trim(kind, `"`), types); match != "" {
 			return fmt.Sprintf("did you mean type=%s?", match)
 		}
@@ -107,6 +107,10 @@ func hintFor(name, message string, err error) string {
 	switch {
 	case strings.HasPrefix(message, "invalid network mode"):
 		return "the modes are default, host and none"
+	case strings.HasPrefix(message, "security "):
+		return "the modes are sandbox and insecure"
+	case strings.HasPrefix(message, "unsupported sharing value"):
+		return "the sharing modes are shared, private and locked"
 	case strings.HasPrefix(message, "invalid name for build stage"):
 		return "a stage name starts with a letter and has letters, digits, '-', '_' and '.'"
 	case strings.Contains(message, "doesn't support variable expansion"):
@@ -115,13 +119,39 @@ func hintFor(name, message string, err error) string {
 	if match := suggestion(err); match != "" {
 		return fmt.Sprintf("did you mean %s?", match)
 	}
+	if hint := mountHint(message); name == command.Run && hint != "" {
+		return hint
+	}
 	return usage(name)
 }
+
+// mountHint is for what the mount parser says, "" for what it doesn't.
+func mountHint(message string) string {
+	switch {
+	case strings.HasPrefix(message, "invalid value for size"):
+		return "a size is a number of bytes, or one with a unit, such as 64m"
+	case strings.HasPrefix(message, "invalid value for "):
+		return "the values are true and false"
+	case strings.HasPrefix(message, "invalid value ") && strings.HasSuffix(message, " for mode"):
+		return "a mode is octal, such as 0755"
+	case strings.HasPrefix(message, "invalid value "):
+		return "an owner is given by number"
+	}
+	for _, part := range []string{"unexpected key '", "invalid field '", "not allowed for", "secret mount", "cache sharing", "source and id"} {
+		if strings.Contains(message, part) {
+			return mountOptions
+		}
+	}
+	return ""
+}
+
+const mountOptions = "bind takes target, source, from, rw; cache takes target, id, ro, sharing, from, source, mode, uid, gid; tmpfs takes target, size; " +
+	"secret takes id, target, env, required, mode, uid, gid; ssh takes id, target, required, mode, uid, gid"
 
 func flagHint(instruction, flag string) string {
 	flags := map[string][]string{
 		command.From:        {"platform"},
-		command.Run:         {"mount", "network"},
+		command.Run:         {"mount", "network", "security"},
 		command.Copy:        {"chmod", "chown", "exclude", "from", "link", "parents"},
 		command.Add:         {"chmod", "chown", "exclude", "link", "unpack"},
 		command.Healthcheck: {"interval", "retries", "start-interval", "start-period", "timeout"},
@@ -151,7 +181,7 @@ func usage(instruction string) string {
 		command.Label:       "LABEL NAME=VALUE...",
 		command.Maintainer:  "MAINTAINER NAME",
 		command.Onbuild:     "ONBUILD INSTRUCTION",
-		command.Run:         `RUN [--mount=...] [--network=default|host|none] COMMAND or ["PROGRAM","ARGUMENT"...]`,
+		command.Run:         `RUN [--mount=...] [--network=default|host|none] [--security=sandbox|insecure] COMMAND or ["PROGRAM","ARGUMENT"...]`,
 		command.Shell:       `SHELL ["PROGRAM","ARGUMENT"...]`,
 		command.StopSignal:  "STOPSIGNAL SIGNAL",
 		command.User:        "USER USER[:GROUP]",

@@ -17,9 +17,9 @@ import (
 // buildOptions are the flags of cooper build as they are written.
 type buildOptions struct {
 	file, ignoreFile                           string
-	target, platform, pull, network, progress  string
+	target, platform, pull, progress           string
 	tags, buildArgs, labels, contexts, outputs []string
-	addHosts                                   []string
+	run                                        runFlags
 	noCache, quiet, tlsVerify, checkOnly       bool
 	call                                       string
 	jobs                                       int
@@ -61,8 +61,7 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "also write the image: type=oci|docker,dest=FILE[,tar=false]")
 	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
-	f.StringVar(&o.network, "network", "host", "network of RUN steps: host or none")
-	f.StringArrayVar(&o.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, NAME:ADDRESS")
+	o.run.register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
 	addFileFlags(cmd, &o)
@@ -127,7 +126,14 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) e
 	if o.quiet {
 		mode = progress.ModeQuiet
 	}
-	if err := enter(cmd.Context(), env); err != nil {
+	secrets, err := o.run.openSecrets(env)
+	if err != nil {
+		return err
+	}
+	if err := enter(cmd.Context(), env, secrets.handOver()...); err != nil {
+		return err
+	}
+	if req.Run.Secrets, err = secrets.read(); err != nil {
 		return err
 	}
 	req.Stdin = env.Stdin
@@ -138,8 +144,10 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) e
 	req.Identity = id
 	renderer := progress.New(mode, env.Stderr)
 	req.Progress = renderer
-	if note != "" {
-		renderer.Emit(progress.Note{Text: note})
+	for _, text := range append(secrets.notes, note) {
+		if text != "" {
+			renderer.Emit(progress.Note{Text: text})
+		}
 	}
 	res, err := build.Build(cmd.Context(), req)
 	if err = errors.Join(err, renderer.Close()); err != nil {
@@ -153,7 +161,6 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	req := build.Request{
 		Context: contextDir, Dockerfile: o.file, IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target, Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
 		Jobs: o.jobs, Store: o.store,
-		Run:      build.RunOptions{Network: o.network, AddHosts: o.addHosts},
 		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir},
 	}
 	if err := o.check(contextDir); err != nil {
@@ -163,6 +170,10 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	if req.BuildArgs, err = parseArgs(o.buildArgs); err != nil {
 		return req, err
 	}
+	if req.Run, err = o.run.options(); err != nil {
+		return req, usageError{err}
+	}
+	o.run.addProxies(req.BuildArgs)
 	if req.Labels, err = parsePairs("--label", o.labels); err != nil {
 		return req, err
 	}
@@ -195,17 +206,6 @@ func (o *buildOptions) check(contextDir string) error {
 	case string(build.PullAlways), string(build.PullMissing), string(build.PullNever):
 	default:
 		return usagef("--pull=%s: must be always, missing or never", o.pull)
-	}
-	if o.network == "default" {
-		o.network = "host"
-	}
-	if o.network != "host" && o.network != "none" {
-		return usagef("--network=%s: must be host or none", o.network)
-	}
-	for _, h := range o.addHosts {
-		if name, addr, ok := strings.Cut(h, ":"); !ok || name == "" || addr == "" {
-			return usagef("--add-host %q: must be NAME:ADDRESS", h)
-		}
 	}
 	for _, t := range o.tags {
 		if err := build.CheckName(t); err != nil {

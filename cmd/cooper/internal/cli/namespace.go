@@ -21,8 +21,8 @@ const (
 )
 
 // enter runs this program again as root of the user's namespace and returns its status as an error. It returns nil in
-// a process that can go on: one that is inside already, or that real root has started.
-func enter(ctx context.Context, env Env) error {
+// a process that can go on: one that is inside already, or that real root has started. handOver are variables for it.
+func enter(ctx context.Context, env Env, handOver ...string) error {
 	if env.Inside || os.Geteuid() == 0 {
 		return nil
 	}
@@ -39,11 +39,11 @@ func enter(ctx context.Context, env Env) error {
 	// The child reacts to signals; this process only passes them on, so its own context is not tied to them.
 	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{
 		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name,
-		Env: []string{
+		Env: append([]string{
 			envConfigured + "=done",
 			fmt.Sprintf("%s=%d", envRootlessUID, uid),
 			fmt.Sprintf("%s=%d", envRootlessGID, gid),
-		},
+		}, handOver...),
 	})
 	if err != nil {
 		return err

@@ -1,2 +1,0 @@
-FROM alpine
-RUN --mount=type=secret,id=s cat /run/secrets/s

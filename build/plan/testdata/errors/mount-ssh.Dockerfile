@@ -1,2 +1,0 @@
-FROM alpine
-RUN --mount=type=ssh git clone x

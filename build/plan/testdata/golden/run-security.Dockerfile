@@ -1,0 +1,3 @@
+FROM alpine
+RUN --security=insecure --network=host mount
+RUN --security=sandbox true

@@ -1,0 +1,98 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/sshagent"
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// addSecrets gives a step the secrets it mounts: files in memory, variables, or both. They are in no key, and no error shows one.
+func (b *builder) addSecrets(s *executor.Step, op *plan.Run) error {
+	for _, m := range op.Mounts {
+		if m.Type != plan.MountSecret {
+			continue
+		}
+		secret, given := b.req.Run.Secrets[m.ID]
+		if !given {
+			if m.Required {
+				return fmt.Errorf("the secret %q is required, and the build has none of that ID%s\nhint: give --secret id=%[1]s,src=FILE or --secret id=%[1]s,env=VARIABLE",
+					m.ID, ids(b.req.Run.Secrets))
+			}
+			continue
+		}
+		if m.Target != "" {
+			s.Files = append(s.Files, executor.File{Path: m.Target, Mode: m.Mode, UID: m.UID, GID: m.GID, Data: secret})
+		}
+		if m.Env != "" {
+			if bytes.IndexByte(secret, 0) >= 0 {
+				return fmt.Errorf("the secret %q has a zero byte and can't be a variable: mount it as a file, without env=%s", m.ID, m.Env)
+			}
+			s.Env = append(s.Env, m.Env+"="+string(secret))
+		}
+	}
+	return nil
+}
+
+// addAgents gives a step the SSH agents it mounts.
+func (b *builder) addAgents(s *executor.Step, op *plan.Run) error {
+	for _, m := range op.Mounts {
+		if m.Type != plan.MountSSH {
+			continue
+		}
+		agent := b.agents[m.ID]
+		if agent == nil {
+			if m.Required {
+				return fmt.Errorf("the SSH agent %q is required, and the build has none of that ID%s\nhint: give --ssh %[1]s, or --ssh %[1]s=SOCKET or =KEYFILE",
+					m.ID, ids(b.agents))
+			}
+			continue
+		}
+		s.Sockets = append(s.Sockets, executor.Socket{Path: m.Target, Mode: m.Mode & 0o777, UID: m.UID, GID: m.GID, Serve: agent.Serve})
+	}
+	return nil
+}
+
+// openAgents finds out what the agents are before anything is built.
+func openAgents(given map[string][]string) (map[string]*sshagent.Agent, error) {
+	agents := map[string]*sshagent.Agent{}
+	var errs []error
+	for id, paths := range given {
+		a, err := sshagent.Open(paths)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--ssh %s: %w", id, err))
+		}
+		agents[id] = a
+	}
+	return agents, errors.Join(errs...)
+}
+
+// volume opens a directory or file of the host.
+func (b *builder) volume(ctx context.Context, v Volume) (executor.Mount, func() error, error) {
+	em := executor.Mount{Kind: executor.Bind, Target: v.Target, ReadOnly: v.ReadOnly}
+	fd, err := unix.Open(v.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return em, nil, &os.PathError{Op: "open", Path: v.Source, Err: err}
+	}
+	em.Source = os.NewFile(uintptr(fd), v.Source)
+	release := em.Source.Close
+	if !v.Discard || v.ReadOnly {
+		return em, release, nil
+	}
+	tmp, remove, err := b.store.TempDir(ctx)
+	if err != nil {
+		return em, nil, errors.Join(err, release())
+	}
+	release = joined(release, remove)
+	if em.Scratch, err = makeScratch(tmp); err != nil {
+		return em, nil, errors.Join(err, release())
+	}
+	return em, joined(release, em.Scratch.Close), nil
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/build"
+)
+
+// runFlags are the flags about RUN steps as they are written.
+type runFlags struct {
+	network, shmSize, cgroupParent    string
+	addHosts, dns, dnsSearch, dnsOpts []string
+	limits, capAdd, capDrop           []string
+	allow, securityOpts, volumes      []string
+	secrets, ssh                      []string
+	devices                           []string
+	httpProxy                         bool
+}
+
+func (r *runFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&r.network, "network", "host", "network of RUN steps: host (also default) or none")
+	f.StringArrayVar(&r.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, NAME:ADDRESS")
+	f.StringSliceVar(&r.dns, "dns", nil, "name server of RUN steps instead of the host's, an address; none leaves the image's resolv.conf")
+	f.StringSliceVar(&r.dnsSearch, "dns-search", nil, "search domain of RUN steps; . is none")
+	f.StringSliceVar(&r.dnsOpts, "dns-option", nil, "option for resolv.conf of RUN steps")
+	f.BoolVar(&r.httpProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
+	f.StringArrayVar(&r.secrets, "secret", nil, "secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
+	f.StringArrayVar(&r.ssh, "ssh", nil, "agent or keys for RUN --mount=type=ssh: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
+	f.StringSliceVar(&r.allow, "allow", nil, "let the Dockerfile use security.insecure (RUN --security=insecure); network.host always is")
+	f.StringVar(&r.shmSize, "shm-size", "", "size of /dev/shm of RUN steps, such as 128m (default 64m)")
+	f.StringArrayVar(&r.limits, "ulimit", nil, "resource limit of RUN steps, NAME=SOFT[:HARD], such as nofile=1024")
+	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN steps get besides the usual ones, or ALL")
+	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN steps don't get, or ALL")
+	f.StringArrayVar(&r.securityOpts, "security-opt", nil, "seccomp=unconfined: no system call filter in RUN steps; no-new-privileges: setuid has no effect")
+	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O]; O throws away what is written")
+	f.StringVar(&r.cgroupParent, "cgroup-parent", "", "")
+	f.StringArrayVar(&r.devices, "device", nil, "")
+	for _, name := range []string{"cgroup-parent", "device"} {
+		f.Lookup(name).Hidden = true
+	}
+}
+
+// options makes options of the flags, all but the secrets.
+func (r *runFlags) options() (build.RunOptions, error) {
+	o := build.RunOptions{Network: r.network, AddHosts: r.addHosts, Limits: r.limits, CapAdd: r.capAdd, CapDrop: r.capDrop}
+	switch {
+	case r.cgroupParent != "":
+		return o, errors.New("--cgroup-parent is not supported: RUN steps stay in the control group of the build\nhint: systemd-run --user --scope --slice=NAME cooper build ...")
+	case len(r.devices) > 0:
+		return o, errors.New("--device is not supported: RUN steps see no devices of the host")
+	case r.network == "default":
+		o.Network = "host"
+	case r.network != "host" && r.network != "none":
+		return o, fmt.Errorf("--network=%s: must be host or none", r.network)
+	}
+	for _, do := range []func(*build.RunOptions) error{r.names, r.entitle, r.secure, r.mount, r.agents} {
+		if err := do(&o); err != nil {
+			return o, err
+		}
+	}
+	return o, o.Check()
+}
+
+func (r *runFlags) names(o *build.RunOptions) error {
+	for _, h := range r.addHosts {
+		n := strings.IndexAny(h, ":=")
+		if n <= 0 || n == len(h)-1 {
+			return fmt.Errorf("--add-host %q: must be NAME:ADDRESS", h)
+		}
+	}
+	o.DNS = build.DNS{Servers: r.dns, Search: r.dnsSearch, Options: r.dnsOpts}
+	if slices.Contains(r.dns, "none") {
+		if len(r.dns)+len(r.dnsSearch)+len(r.dnsOpts) > 1 {
+			return errors.New("--dns=none: can't be used with other --dns flags")
+		}
+		o.DNS = build.DNS{None: true}
+	}
+	return nil
+}
+
+func (r *runFlags) entitle(o *build.RunOptions) error {
+	for _, what := range r.allow {
+		switch what {
+		case "security.insecure":
+			o.Insecure = true
+		case "network.host": // is what steps have anyway
+		default:
+			return fmt.Errorf("--allow=%s: must be security.insecure or network.host", what)
+		}
+	}
+	return nil
+}
+
+func (r *runFlags) secure(o *build.RunOptions) error {
+	for _, opt := range r.securityOpts {
+		name, value := opt, ""
+		if n := strings.IndexAny(opt, "=:"); n >= 0 {
+			name, value = opt[:n], opt[n+1:]
+		}
+		switch {
+		case name == "seccomp" && value == "unconfined":
+			o.NoFilter = true
+		case name == "seccomp":
+			return fmt.Errorf("--security-opt %s: profiles are not supported, only cooper's own filter or none: seccomp=unconfined", opt)
+		case name == "no-new-privileges" && (value == "" || value == "true"):
+			o.NoNewPrivs = true
+		case name == "no-new-privileges" && value == "false", opt == "label=disable", opt == "label:disable", name == "apparmor" && value == "unconfined":
+			// As it is: steps get no label or profile of their own.
+		default:
+			return fmt.Errorf("--security-opt %s is not supported: use seccomp=unconfined or no-new-privileges", opt)
+		}
+	}
+	return nil
+}
+
+func (r *runFlags) mount(o *build.RunOptions) (err error) {
+	if o.ShmSize, err = parseSize(r.shmSize); err != nil {
+		return fmt.Errorf("--shm-size=%s: %w", r.shmSize, err)
+	}
+	for _, text := range r.volumes {
+		v, err := build.ParseVolume(text)
+		if err != nil {
+			return err
+		}
+		o.Volumes = append(o.Volumes, v)
+	}
+	return nil
+}
+
+// parseSize reads a number of bytes with b, k, m or g behind it, powers of 1024; empty is 0.
+func parseSize(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	number, shift := strings.TrimSuffix(strings.ToLower(text), "b"), 0
+	for unit, s := range map[string]int{"k": 10, "m": 20, "g": 30} {
+		if n, ok := strings.CutSuffix(number, unit); ok {
+			number, shift = n, s
+			break
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n <= 0 || n > 1<<62>>shift {
+		return 0, errors.New("must be a size, such as 64m")
+	}
+	return n << shift, nil
+}
+
+// agents reads --ssh. Without a path it is the agent of the environment.
+func (r *runFlags) agents(o *build.RunOptions) error {
+	o.Agents = map[string][]string{}
+	for _, text := range r.ssh {
+		id, list, _ := strings.Cut(text, "=")
+		if id == "" {
+			return fmt.Errorf("--ssh %q: must be default or ID, with =SOCKET or =KEYFILE", text)
+		}
+		if _, again := o.Agents[id]; again {
+			return fmt.Errorf("--ssh %s: given twice", id)
+		}
+		if list == "" {
+			if list = os.Getenv("SSH_AUTH_SOCK"); list == "" {
+				return fmt.Errorf("--ssh %s: there is no agent: SSH_AUTH_SOCK is not set\nhint: eval $(ssh-agent) && ssh-add, or --ssh %[1]s=KEYFILE", id)
+			}
+			o.Agents[id] = []string{list}
+			continue
+		}
+		for path := range strings.SplitSeq(list, ",") {
+			if strings.HasPrefix(path, "raw=") || path == "" {
+				return fmt.Errorf("--ssh %s: %q is not supported: give a socket or key files", text, path)
+			}
+			o.Agents[id] = append(o.Agents[id], path)
+		}
+	}
+	return nil
+}
+
+// addProxies gives the build the proxy settings of the environment, unless it is given others.
+func (r *runFlags) addProxies(args map[string]*string) {
+	if !r.httpProxy {
+		return
+	}
+	given := map[string]bool{}
+	for name := range args {
+		given[strings.ToUpper(name)] = true
+	}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"} {
+		for _, spelling := range []string{strings.ToLower(name), name} {
+			if value, ok := os.LookupEnv(spelling); ok && !given[name] {
+				args[spelling] = &value
+				break
+			}
+		}
+	}
+}
+
+// csvFields splits KEY=VALUE,... as docker does: a field with a comma is in quotes.
+func csvFields(text string) ([]string, error) {
+	return csv.NewReader(strings.NewReader(text)).Read()
+}

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build"
+)
+
+// envSecretFiles hands the open files of secrets over to the process in the namespace: there, some files that the user may read
+// can't be opened any more, because the groups are gone. It has their descriptors, separated by commas.
+const envSecretFiles = "_COOPER_SECRET_FILES"
+
+// secretSpec is a --secret.
+type secretSpec struct{ id, file, env string }
+
+// secretFiles are the secrets of the command line, with the files among them open.
+type secretFiles struct {
+	specs []secretSpec
+	files []*os.File // one for each spec that has a file
+	notes []string
+}
+
+// parseSecret reads id=ID[,src=FILE|,env=VARIABLE][,type=file|env]. Without a source it is the variable ID, if there is one, or
+// the file ID.
+func parseSecret(text string) (secretSpec, error) {
+	var s secretSpec
+	fields, err := csvFields(text)
+	if err != nil {
+		return s, usagef("--secret %q: must be id=ID,src=FILE or id=ID,env=VARIABLE", text)
+	}
+	kind := ""
+	for _, field := range fields {
+		key, value, ok := strings.Cut(field, "=")
+		switch key = strings.ToLower(key); {
+		case !ok:
+			return s, usagef("--secret %q: %q must be KEY=VALUE", text, field)
+		case key == "type" && (value == "file" || value == "env"):
+			kind = value
+		case key == "type":
+			return s, usagef("--secret %q: type=%s: must be file or env", text, value)
+		case key == "id":
+			s.id = value
+		case key == "src" || key == "source":
+			s.file = value
+		case key == "env":
+			s.env = value
+		default:
+			return s, usagef("--secret %q: there is no %s=: the keys are id, src, env and type", text, key)
+		}
+	}
+	_, inEnv := os.LookupEnv(s.id)
+	switch {
+	case s.id == "":
+		return s, usagef("--secret %q: has no id=ID", text)
+	case kind == "env" && s.env == "" && s.file != "": // the source is the variable's name
+		s.env, s.file = s.file, ""
+	case kind == "file" && s.env != "", s.file != "" && s.env != "":
+		return s, usagef("--secret %q: is either a file or a variable", text)
+	}
+	switch {
+	case s.file != "" || s.env != "":
+	case kind == "env", kind == "" && inEnv:
+		s.env = s.id
+	default:
+		s.file = s.id
+	}
+	return s, nil
+}
+
+// openSecrets reads --secret and opens the files, or finds those that the process outside the namespace has opened.
+func (r *runFlags) openSecrets(env Env) (*secretFiles, error) {
+	s := &secretFiles{}
+	inherited := strings.Split(os.Getenv(envSecretFiles), ",")
+	if err := os.Unsetenv(envSecretFiles); err != nil {
+		return nil, err
+	}
+	for _, text := range r.secrets {
+		spec, err := parseSecret(text)
+		if err != nil {
+			return nil, err
+		}
+		s.specs = append(s.specs, spec)
+		if spec.file == "" {
+			if _, set := os.LookupEnv(spec.env); !set {
+				s.notes = append(s.notes, fmt.Sprintf("--secret id=%s: the variable %s is not set, so the secret is empty", spec.id, spec.env))
+			}
+			continue
+		}
+		var f *os.File
+		if n := len(s.files); env.Inside && n < len(inherited) && inherited[n] != "" {
+			f, err = inheritedFile(inherited[n], spec.file)
+		} else {
+			f, err = openSecret(spec.file)
+		}
+		if err != nil {
+			return nil, usagef("--secret id=%s: %w", spec.id, err)
+		}
+		s.files = append(s.files, f)
+	}
+	return s, nil
+}
+
+func inheritedFile(number, name string) (*os.File, error) {
+	fd, err := strconv.Atoi(number)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%s: %w", envSecretFiles, number, err)
+	}
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func openSecret(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = fmt.Errorf("%s is a directory", path)
+	case info.Size() > build.MaxSecret:
+		err = fmt.Errorf("%s is larger than %d KiB", path, build.MaxSecret>>10)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// handOver makes the files ones that the process in the namespace inherits, and gives the variable that names them.
+func (s *secretFiles) handOver() []string {
+	if len(s.files) == 0 || os.Geteuid() == 0 {
+		return nil
+	}
+	numbers := make([]string, 0, len(s.files))
+	for _, f := range s.files {
+		fd := f.Fd()
+		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
+			return nil // it opens them itself
+		}
+		numbers = append(numbers, strconv.Itoa(int(fd)))
+	}
+	return []string{envSecretFiles + "=" + strings.Join(numbers, ",")}
+}
+
+// read gives the secrets, once.
+func (s *secretFiles) read() (map[string]build.Secret, error) {
+	secrets := map[string]build.Secret{}
+	files := s.files
+	for _, spec := range s.specs {
+		if spec.env != "" {
+			secrets[spec.id] = build.Secret(os.Getenv(spec.env))
+		} else {
+			text, err := io.ReadAll(io.LimitReader(files[0], build.MaxSecret+1))
+			if err = errors.Join(err, files[0].Close()); err != nil {
+				return nil, fmt.Errorf("--secret id=%s: %w", spec.id, err)
+			}
+			files = files[1:]
+			secrets[spec.id] = text
+		}
+		if len(secrets[spec.id]) > build.MaxSecret {
+			return nil, usagef("--secret id=%s: larger than %d KiB", spec.id, build.MaxSecret>>10)
+		}
+	}
+	return secrets, nil
+}
