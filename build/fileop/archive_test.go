@@ -97,6 +97,10 @@ func TestAddRecognisesArchivesByContent(t *testing.T) {
 		"xz":                    {compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) }), unpacked},
 		"bzip2":                 {bz2, unpacked},
 		"xz of several streams": {xzSeveral, unpacked},
+		"zstd after a frame to be skipped": {
+			append([]byte("\x50\x2a\x4d\x18\x02\x00\x00\x00xx"), compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) })...),
+			unpacked,
+		},
 		"gzip that isn't a tar": {gzipped(t, []byte("hello")), nil},
 		"text":                  {[]byte("hello"), nil},
 		"zeros":                 {make([]byte, 4096), nil},

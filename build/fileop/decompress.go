@@ -26,12 +26,17 @@ type format struct {
 }
 
 func formats() []format {
-	return []format{
+	all := []format{
 		{"\x1f\x8b", openGzip},
 		{"BZh", openBzip2},
 		{xzMagic, openXZ},
 		{"\x28\xb5\x2f\xfd", openZstd},
 	}
+	// Parallel compressors begin with a frame that is to be skipped. RFC 8878, section 3.1.2.
+	for first := byte(0x50); first <= 0x5f; first++ {
+		all = append(all, format{string([]byte{first, 0x2a, 0x4d, 0x18}), openZstd})
+	}
+	return all
 }
 
 func openGzip(r io.Reader) (io.Reader, func(), error) {
