@@ -46,6 +46,9 @@ func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platfo
 		}
 		return r.buildTarget(ctx, where, platform)
 	}
+	if where, ok := strings.CutPrefix(ref, plan.LayoutRef); ok {
+		return r.copyLayout(ctx, where, platform)
+	}
 	if r.req.Pull != PullAlways {
 		img, err := r.store.FindImage(ref)
 		switch {
@@ -59,19 +62,12 @@ func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platfo
 			return img, fmt.Errorf("%w (and --pull=never forbids to fetch it)", err)
 		}
 	}
-	const transfer = -1
 	r.req.Progress.Emit(progress.Note{Text: "pulling " + ref})
 	img, err := r.store.Pull(ctx, ref, store.PullOptions{
 		Platform: platform, Insecure: r.req.Registry.Insecure, AuthFile: r.req.Registry.AuthFile, CertDir: r.req.Registry.CertDir,
-		Mapping: r.req.Identity.Process,
-		Progress: func(what string, done, total int64) {
-			r.req.Progress.Emit(progress.Transfer{ID: transfer, What: what, Done: done, Total: total})
-		},
+		Mapping: r.req.Identity.Process, Progress: r.transfer,
 	})
-	if missing := new(store.MissingIDs); errors.As(err, &missing) {
-		return img, r.rangeError(ctx, missing)
-	}
-	return img, err
+	return img, r.explain(ctx, err)
 }
 
 func (r *resolver) rangeError(ctx context.Context, m *store.MissingIDs) error {

@@ -33,7 +33,7 @@ func importTable() []importRule {
 		{pkg: "cmd/cooper", mayImport: "cmd/cooper/internal/cli build userns/reexec"},
 		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/export build/progress userns userns/reexec"},
 
-		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fetch build/fileop build/store build/export " +
+		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fetch build/fileop build/registry build/store build/export " +
 			"build/sshagent build/progress imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
 			"imagebuilder/remote executor executor/spec executor/overlay userns userns/reexec"},
 		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true},

@@ -1,0 +1,48 @@
+package build
+
+import (
+	"context"
+	"errors"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// copyLayout copies the image of a context oci-layout://DIR[:TAG][@DIGEST] into the store, where it gets no name. Layers that are
+// there already are not read again.
+func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispec.Platform) (img store.FoundImage, err error) {
+	name, err := registry.ParseLayoutName(where)
+	if err != nil {
+		return img, err
+	}
+	layout, err := registry.OpenLayout(name.Dir)
+	if err != nil {
+		return img, err
+	}
+	defer func() { err = errors.Join(err, layout.Close()) }()
+	root, err := layout.Resolve(name.Tag, name.Digest)
+	if err != nil {
+		return img, err
+	}
+	img, err = r.store.CopyImage(ctx, layout, root, store.CopyOptions{
+		Platform: platform, Mapping: r.req.Identity.Process, Progress: r.transfer,
+	})
+	return img, r.explain(ctx, err)
+}
+
+// transfer shows how far an image has come that isn't in the store.
+func (r *resolver) transfer(what string, done, total int64) {
+	const step = -1
+	r.req.Progress.Emit(progress.Transfer{ID: step, What: what, Done: done, Total: total})
+}
+
+// explain says what would help where an image has owners that the user namespace lacks.
+func (r *resolver) explain(ctx context.Context, err error) error {
+	if missing := new(store.MissingIDs); errors.As(err, &missing) {
+		return r.rangeError(ctx, missing)
+	}
+	return err
+}
