@@ -35,16 +35,30 @@ func FuzzPlan(f *testing.F) {
 		o := options()
 		o.BuildArgs = map[string]*string{"X": value("a$Y"), "HTTP_PROXY": value("p")}
 		o.Contexts = map[string]plan.NamedContext{"ctx": {Kind: plan.ContextDirectory, Ref: "/x"}, "img": {Kind: plan.ContextImage, Ref: "busybox"}}
+		if f, err := dockerfile.Parse("Dockerfile", text, dockerfile.Options{}); err == nil {
+			if _, err := plan.Check(t.Context(), f, o); err != nil && !isPlaced(err) {
+				t.Errorf("check: not a *dockerfile.Error: %T %v", err, err)
+			}
+			if _, err := plan.MakeOutline(t.Context(), f, o); err != nil && !isPlaced(err) {
+				t.Errorf("outline: not a *dockerfile.Error: %T %v", err, err)
+			}
+			plan.Targets(f)
+		}
 		g, err := make1(t.Context(), text, o)
 		if took := time.Since(started); took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}
 		if err != nil {
-			if e := new(dockerfile.Error); !errors.As(err, &e) {
+			if !isPlaced(err) {
 				t.Errorf("not a *dockerfile.Error: %T %v", err, err)
 			}
 			return
 		}
 		checkGraph(t, g)
 	})
+}
+
+func isPlaced(err error) bool {
+	e := new(dockerfile.Error)
+	return errors.As(err, &e)
 }

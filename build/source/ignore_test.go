@@ -250,3 +250,37 @@ func parentResults(m *patternmatcher.PatternMatcher, path string) (bool, error) 
 	}
 	return excluded, nil
 }
+
+func TestSourcesThatAreHiddenForCertain(t *testing.T) {
+	tests := []struct {
+		patterns, source string
+		want             bool
+	}{
+		{"hidden", "hidden", true},
+		{"hidden", "./hidden/", true},
+		{"hidden", "hidden/below", true},
+		{"hidden", "a/hidden", false},
+		{"**/hidden", "a/hidden", true},
+		{"a/*.txt", "a/x.txt", true},
+		{"a/*.txt", "a", false},
+		{"hidden\n!hidden/but", "hidden", false},
+		{"*", ".", true},
+		{"**", "/", true},
+		{".*", ".", false},
+		{"a", ".", false},
+		{"hidden", "/hidden", false}, // as with BuildKit
+		{"# nothing", "a", false},
+	}
+	for _, tt := range tests {
+		ig, err := ParseIgnore("x", strings.NewReader(tt.patterns))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ig.HidesSource(tt.source); got != tt.want {
+			t.Errorf("%q hides %q: %v", tt.patterns, tt.source, got)
+		}
+	}
+	if (*Ignore)(nil).HidesSource("a") {
+		t.Error("no file hides something")
+	}
+}
