@@ -27,8 +27,8 @@ type Findings struct {
 // Check lints a file as [Make] does, but for every stage unless there is a target, for any platform, and without images that the
 // resolver doesn't have. The findings are complete up to an error.
 func Check(ctx context.Context, f *dockerfile.File, o Options) (Findings, error) {
-	p := newPlanner(f, o)
-	p.checking, p.allStages = true, o.Target == ""
+	p := newChecker(f, o)
+	p.allStages = o.Target == ""
 	err := p.safely(func() error { return p.plan(ctx) })
 	p.sortWarnings()
 	if err == nil {
@@ -38,6 +38,14 @@ func Check(ctx context.Context, f *dockerfile.File, o Options) (Findings, error)
 		Warnings: p.graph.Warnings,
 		Unknown:  slices.Compact(slices.Sorted(maps.Values(p.unknown))),
 	}, err
+}
+
+// newChecker is a planner for what will not be built. What a build would have to allow is no mistake in the file.
+func newChecker(f *dockerfile.File, o Options) *planner {
+	o.Insecure = true
+	p := newPlanner(f, o)
+	p.checking = true
+	return p
 }
 
 // sortWarnings puts the warnings in file order, without repeats: one line may use a variable twice, two stages one base.

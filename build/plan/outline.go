@@ -57,8 +57,7 @@ func Targets(f *dockerfile.File) []Target {
 
 // MakeOutline finds out what the target takes from outside. Images that the resolver doesn't have are taken for empty ones.
 func MakeOutline(ctx context.Context, f *dockerfile.File, o Options) (Outline, error) {
-	p := newPlanner(f, o)
-	p.checking = true
+	p := newChecker(f, o)
 	if err := p.safely(func() error { return p.plan(ctx) }); err != nil {
 		return Outline{}, err
 	}

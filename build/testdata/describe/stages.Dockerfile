@@ -17,7 +17,7 @@ ARG VERSION
 # test runs the tests
 FROM base AS test
 ARG LEVEL=1
-RUN make test
+RUN --mount=type=secret,id=token,required=true --mount=type=secret,target=/etc/key --mount=type=ssh,required=true --security=insecure make test
 
 # second is never used
 FROM --platform=$BUILDPLATFORM scratch AS second
