@@ -214,13 +214,19 @@ func (o opener) note(format string, args ...any) {
 	o.req.Progress.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
 }
 
+// secret gives the servers of contexts the tokens that are meant for them, such as GIT_AUTH_TOKEN.
+func (o opener) secret(id string) ([]byte, bool) {
+	s, ok := o.req.Run.Secrets[id]
+	return s, ok
+}
+
 func (o opener) git(ctx context.Context, ref remote.Git) (place, error) {
 	cache, err := o.cache()
 	if err != nil {
 		return place{}, err
 	}
 	o.note("fetching %s", ref)
-	tree, err := cache.Git(ctx, fetch.GitRequest{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK")})
+	tree, err := cache.Git(ctx, fetch.GitRequest{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), Secrets: o.secret})
 	if err != nil {
 		return place{}, err
 	}
@@ -290,7 +296,7 @@ func (o opener) download(ctx context.Context, rawURL string) (*fetch.File, error
 	shown := remote.Redact(rawURL)
 	o.note("fetching %s", shown)
 	const transfer = -1
-	return cache.HTTP(ctx, fetch.HTTPRequest{URL: rawURL, Progress: func(done, total int64) {
+	return cache.HTTP(ctx, fetch.HTTPRequest{URL: rawURL, Secrets: o.secret, Progress: func(done, total int64) {
 		o.req.Progress.Emit(progress.Transfer{ID: transfer, What: shown, Done: done, Total: total})
 	}})
 }

@@ -22,7 +22,9 @@ func newContextServer(t *testing.T, files map[string][]byte) *contextServer {
 	s := &contextServer{}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
-		if _, password, ok := r.BasicAuth(); strings.HasPrefix(r.URL.Path, "/closed/") && (!ok || password != "pass-word") {
+		_, password, _ := r.BasicAuth()
+		allowed := password == "pass-word" || r.Header.Get("Authorization") == "Bearer pass-word"
+		if strings.HasPrefix(r.URL.Path, "/closed/") && !allowed {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
@@ -68,6 +70,7 @@ func TestContextByURL(t *testing.T) {
 		s := newSite(t, m)
 		s.write(t, "dir/kept", "K")
 		s.write(t, "dir/.dockerignore", "Dockerfile\n")
+		s.write(t, "token", "pass-word")
 		whole := s.build(t, "-o", "type=oci,dest=url.tar", server.URL+"/app.tar.gz")
 		files := mustFiles(t, s.path("url.tar"))
 		if files["all/kept"].Header == nil || files["all/hidden"].Header != nil || files["all/Dockerfile"].Header != nil {
@@ -78,9 +81,12 @@ func TestContextByURL(t *testing.T) {
 			// like is the image ID; fails a part of the error.
 			like, fails string
 		}{
-			"credentials":             {args: []string{strings.Replace(server.URL, "://", "://user:pass-word@", 1) + "/closed/app.tar"}, like: whole},
-			"no credentials":          {args: []string{server.URL + "/closed/app.tar"}, fails: "403"},
-			"wrong credentials":       {args: []string{strings.Replace(server.URL, "://", "://user:wrong-word@", 1) + "/closed/app.tar"}, fails: "403"},
+			"credentials":       {args: []string{strings.Replace(server.URL, "://", "://user:pass-word@", 1) + "/closed/app.tar"}, like: whole},
+			"no credentials":    {args: []string{server.URL + "/closed/app.tar"}, fails: "403"},
+			"wrong credentials": {args: []string{strings.Replace(server.URL, "://", "://user:wrong-word@", 1) + "/closed/app.tar"}, fails: "403"},
+			"a token": {
+				args: []string{"--secret", "id=HTTP_AUTH_TOKEN_127.0.0.1,src=" + s.path("token"), server.URL + "/closed/app.tar"}, like: whole,
+			},
 			"nothing there":           {args: []string{server.URL + "/missing.tar"}, fails: "404"},
 			"a cut archive":           {args: []string{server.URL + "/cut"}, fails: server.URL},
 			"a hostile archive":       {args: []string{server.URL + "/evil.tar"}, fails: "leads out"},
