@@ -53,7 +53,7 @@ func (r *runFlags) options() (build.RunOptions, error) {
 	o := build.RunOptions{Network: r.network, AddHosts: r.addHosts, Limits: r.limits, CapAdd: r.capAdd, CapDrop: r.capDrop}
 	switch {
 	case r.cgroupParent != "":
-		return o, errors.New("--cgroup-parent is not supported: RUN steps stay in the control group of the build\nhint: systemd-run --user --scope --slice=NAME cooper build ...")
+		return o, errors.New("--cgroup-parent is not supported: RUN steps stay in the control group of the build\nhint: systemd-run --user --scope --slice=NAME cooper build")
 	case len(r.devices) > 0:
 		return o, errors.New("--device is not supported: RUN steps see no devices of the host")
 	case r.network == "default":

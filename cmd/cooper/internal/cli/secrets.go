@@ -55,15 +55,25 @@ func parseSecret(text string) (secretSpec, error) {
 			return s, usagef("--secret %q: there is no %s=: the keys are id, src, env and type", text, key)
 		}
 	}
-	_, inEnv := os.LookupEnv(s.id)
-	switch {
-	case s.id == "":
+	if s.id == "" {
 		return s, usagef("--secret %q: has no id=ID", text)
-	case kind == "env" && s.env == "" && s.file != "": // the source is the variable's name
+	}
+	if kind == "env" && s.env == "" && s.file != "" { // the source is the variable's name
 		s.env, s.file = s.file, ""
-	case kind == "file" && s.env != "", s.file != "" && s.env != "":
+	}
+	if s.ambiguous(kind) {
 		return s, usagef("--secret %q: is either a file or a variable", text)
 	}
+	return s.withSource(kind), nil
+}
+
+func (s secretSpec) ambiguous(kind string) bool {
+	return s.env != "" && (kind == "file" || s.file != "")
+}
+
+// withSource finds the source of a secret that is given none.
+func (s secretSpec) withSource(kind string) secretSpec {
+	_, inEnv := os.LookupEnv(s.id)
 	switch {
 	case s.file != "" || s.env != "":
 	case kind == "env", kind == "" && inEnv:
@@ -71,7 +81,7 @@ func parseSecret(text string) (secretSpec, error) {
 	default:
 		s.file = s.id
 	}
-	return s, nil
+	return s
 }
 
 // openSecrets reads --secret and opens the files, or finds those that the process outside the namespace has opened.
