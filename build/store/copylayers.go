@@ -35,6 +35,8 @@ type layerCopy struct {
 	opts  CopyOptions
 	// made are the layers that were not there before, bottom first.
 	made []string
+	// beyondRange says that a layer could not be unpacked that has owners beyond the user's ranges.
+	beyondRange bool
 }
 
 // pendingLayer is a layer that the store lacks.
@@ -96,8 +98,8 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 	if err != nil && ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
-	if missing := c.missingIDs(pending); err != nil && missing != nil {
-		return "", missing
+	if c.beyondRange {
+		return "", c.missingIDs(pending)
 	}
 	return top, err
 }
@@ -162,7 +164,7 @@ func (c *layerCopy) applyAll(ctx context.Context, pending []*pendingLayer, waiti
 			return errNotFetched
 		}
 		if err := c.apply(ctx, l); err != nil {
-			if l.owners != nil && c.unmapped(l.owners) {
+			if c.beyondRange = l.owners != nil && c.unmapped(l.owners); c.beyondRange {
 				err = errors.Join(err, drain(pending[i+1:], waiting))
 			}
 			return fmt.Errorf("layer %d of %d: %w", l.number, len(c.img.Layers), err)

@@ -107,7 +107,7 @@ func (c *layerCopy) unmapped(o *owners) bool {
 	return len(uids)+len(gids) > 0
 }
 
-// missingIDs names all IDs beyond the user's ranges in the layers that were fetched; nil if there is none.
+// missingIDs names all IDs beyond the user's ranges in the layers that were fetched.
 func (c *layerCopy) missingIDs(fetched []*pendingLayer) error {
 	var all []*owners
 	for _, l := range fetched {
@@ -116,9 +116,6 @@ func (c *layerCopy) missingIDs(fetched []*pendingLayer) error {
 		}
 	}
 	uids, gids := c.beyond(all)
-	if len(uids)+len(gids) == 0 {
-		return nil
-	}
 	return &MissingIDs{Image: c.opts.Name, UIDs: uids, GIDs: gids}
 }
 

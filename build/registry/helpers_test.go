@@ -1,0 +1,252 @@
+package registry_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+)
+
+// fake is a registry that serves what it is given, over TLS on the loopback interface.
+type fake struct {
+	*httptest.Server
+	// before may answer a request itself, and tells whether it has.
+	before func(w http.ResponseWriter, r *http.Request) bool
+
+	mu       sync.Mutex
+	content  map[string][]byte
+	types    map[string]string
+	requests []string
+}
+
+func newFake(t *testing.T) *fake {
+	t.Helper()
+	f := &fake{content: map[string][]byte{}, types: map[string]string{}}
+	f.Server = httptest.NewUnstartedServer(f)
+	f.Config.ErrorLog = nil
+	f.StartTLS()
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *fake) host() string { return strings.TrimPrefix(f.URL, "https://") }
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.requests = append(f.requests, r.Method+" "+r.URL.Path)
+	f.mu.Unlock()
+	if f.before != nil && f.before(w, r) {
+		return
+	}
+	f.mu.Lock()
+	text, ok := f.content[r.URL.Path]
+	kind := f.types[r.URL.Path]
+	f.mu.Unlock()
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"errors":[{"code":"NAME_UNKNOWN","message":"nothing here"}]}`)
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
+}
+
+// asked counts the requests whose method and path end in a text.
+func (f *fake) asked(suffix string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, r := range f.requests {
+		if strings.HasSuffix(r, suffix) {
+			n++
+		}
+	}
+	return n
+}
+
+// blob puts a blob into a repository.
+func (f *fake) blob(repo, mediaType string, text []byte) ocispec.Descriptor {
+	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(text), Size: int64(len(text))}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.content["/v2/"+repo+"/blobs/"+d.Digest.String()] = text
+	f.types["/v2/"+repo+"/blobs/"+d.Digest.String()] = "application/octet-stream"
+	return d
+}
+
+// manifest puts a manifest into a repository under its digest and a tag.
+func (f *fake) manifest(repo, tag, mediaType string, manifest any) ocispec.Descriptor {
+	text, err := json.Marshal(manifest)
+	if err != nil {
+		panic(err)
+	}
+	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(text), Size: int64(len(text))}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range []string{tag, d.Digest.String()} {
+		f.content["/v2/"+repo+"/manifests/"+name] = text
+		f.types["/v2/"+repo+"/manifests/"+name] = mediaType
+	}
+	return d
+}
+
+// image puts an image with one layer into a repository.
+func (f *fake) image(repo, tag string, layer []byte, p ocispec.Platform) ocispec.Descriptor {
+	zipped := gzipped(layer)
+	config := map[string]any{
+		"os": p.OS, "architecture": p.Architecture, "variant": p.Variant, "created": "2020-01-02T03:04:05Z",
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []digest.Digest{digest.FromBytes(layer)}},
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		panic(err)
+	}
+	m := ocispec.Manifest{
+		MediaType: ocispec.MediaTypeImageManifest, Config: f.blob(repo, ocispec.MediaTypeImageConfig, text),
+		Layers: []ocispec.Descriptor{f.blob(repo, ocispec.MediaTypeImageLayerGzip, zipped)},
+	}
+	m.SchemaVersion = 2
+	d := f.manifest(repo, tag, m.MediaType, m)
+	d.Platform = &p
+	return d
+}
+
+func gzipped(text []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(text); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// trust writes a registry's certificate into a directory for --cert-dir.
+func (f *fake) trust(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "ca.crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw})))
+	return dir
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// home makes a home directory with nothing in it, and keeps the machine's own configuration away.
+func home(t *testing.T, conf string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, value := range map[string]string{
+		"HOME": dir, "XDG_CONFIG_HOME": filepath.Join(dir, ".config"), "XDG_RUNTIME_DIR": filepath.Join(dir, "run"), "XDG_CACHE_HOME": filepath.Join(dir, ".cache"),
+		"DOCKER_CONFIG": "", "REGISTRY_AUTH_FILE": "", "CONTAINERS_REGISTRIES_CONF_OVERRIDE": "",
+		"CONTAINERS_REGISTRIES_CONF": filepath.Join(dir, "registries.conf"), "CONTAINERS_POLICY_JSON": filepath.Join(dir, "policy.json"),
+	} {
+		t.Setenv(name, value)
+	}
+	write(t, filepath.Join(dir, "registries.conf"), conf)
+	write(t, filepath.Join(dir, "policy.json"), `{"default":[{"type":"insecureAcceptAnything"}]}`)
+	write(t, filepath.Join(dir, "run", "x"), "")
+	return dir
+}
+
+// client makes a client that trusts a fake registry.
+func client(t *testing.T, f *fake, o registry.Options) *registry.Client {
+	t.Helper()
+	config, err := registry.LoadConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.CertDir == "" && !o.Insecure && f != nil {
+		o.CertDir = f.trust(t)
+	}
+	c, err := registry.NewClient(config, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Hurry(time.Millisecond, 200*time.Millisecond)
+	t.Cleanup(c.Close)
+	return c
+}
+
+func ref(t *testing.T, name string) reference.Reference {
+	t.Helper()
+	r, err := reference.Parse(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.WithLatest()
+}
+
+func amd64() ocispec.Platform { return ocispec.Platform{OS: "linux", Architecture: "amd64"} }
+
+// fetch reads content to its end, verified.
+func fetch(ctx context.Context, src registry.Fetcher, d ocispec.Descriptor) ([]byte, error) {
+	rc, err := src.Fetch(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	r, err := registry.Verify(rc, d)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
+// pull resolves an image and reads all of it.
+func pull(ctx context.Context, c *registry.Client, r reference.Reference) (*registry.Image, []byte, error) {
+	remote, err := c.Resolve(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	img, err := registry.ReadImage(ctx, remote, remote.Root, amd64())
+	if err != nil || len(img.Layers) == 0 {
+		return img, nil, err
+	}
+	layer, err := fetch(ctx, remote, img.Layers[0])
+	return img, layer, err
+}
+
+// wants checks that an error is there and has texts in it, or isn't there if there are none.
+func wants(t *testing.T, err error, texts ...string) {
+	t.Helper()
+	if err == nil && len(texts) > 0 {
+		t.Errorf("no error, want one with %q", texts)
+		return
+	}
+	if err != nil && len(texts) == 0 {
+		t.Error(err)
+		return
+	}
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("no %q in the error: %v", text, err)
+		}
+	}
+}
