@@ -1,6 +1,7 @@
 package tests_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -130,31 +131,34 @@ func TestRootWithAndWithoutRanges(t *testing.T) {
 	s.checkNoLeftovers(t)
 }
 
+// smallDisk mounts a file system of 40 MiB at the site's "disk" until the test ends.
+func (s *site) smallDisk(t *testing.T) {
+	t.Helper()
+	s.mkdir(t, "disk")
+	if err := errors.Join(os.WriteFile(s.path("disk.img"), nil, 0o600), os.Truncate(s.path("disk.img"), 40<<20)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][]string{
+		{"mkfs.ext4", "-q", "-m", "0", s.path("disk.img")}, {"mount", "-o", "loop", s.path("disk.img"), s.path("disk")},
+		{"chown", fmt.Sprintf("%d:%d", s.mode.UID, s.mode.GID), s.path("disk")},
+	} {
+		if err := tool(c[0], c[1:]...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if err := tool("umount", "-l", s.path("disk")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestFullDisk fails with one error, and works again when there is room.
 func TestFullDisk(t *testing.T) {
 	needRoot(t)
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
-		s.mkdir(t, "disk")
-		if err := os.WriteFile(s.path("disk.img"), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Truncate(s.path("disk.img"), 40<<20); err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range [][]string{
-			{"mkfs.ext4", "-q", "-m", "0", s.path("disk.img")}, {"mount", "-o", "loop", s.path("disk.img"), s.path("disk")},
-			{"chown", fmt.Sprintf("%d:%d", m.UID, m.GID), s.path("disk")},
-		} {
-			if err := tool(c[0], c[1:]...); err != nil {
-				t.Fatal(err)
-			}
-		}
-		defer func() {
-			if err := tool("umount", "-l", s.path("disk")); err != nil {
-				t.Error(err)
-			}
-		}()
+		s.smallDisk(t)
 		if err := s.makeBusybox(); err != nil {
 			t.Fatal(err)
 		}

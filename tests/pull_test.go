@@ -4,10 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -125,4 +134,122 @@ func (s *site) checkReaders(t *testing.T, name string) {
 	container := strings.TrimSpace(s.run(t, "buildah", "from", "--pull-never", name))
 	s.run(t, "buildah", "rm", container)
 	s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "containers-storage:"+name, "dir:"+s.path("copied"))
+}
+
+// haltingRegistry passes requests on to another registry. The first blob that is larger than 1 MiB it sends by half, and then
+// waits: halted is closed at that moment, and proceed lets it, and all that come later, go on.
+func haltingRegistry(t *testing.T, address string) (halting string, halted <-chan struct{}, proceed func()) {
+	t.Helper()
+	half, on := make(chan struct{}), make(chan struct{})
+	var first, release sync.Once
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // clients are stopped on purpose
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		proxy.ServeHTTP(answer, r)
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		body := answer.Body.Bytes()
+		if len(body) > 1<<20 {
+			first.Do(func() {
+				_, _ = w.Write(body[:len(body)/2]) // whoever reads it may be gone
+				w.(http.Flusher).Flush()
+				body = body[len(body)/2:]
+				close(half)
+				select {
+				case <-on:
+				case <-r.Context().Done():
+				}
+			})
+		}
+		_, _ = w.Write(body)
+	}))
+	proceed = func() { release.Do(func() { close(on) }) }
+	t.Cleanup(func() { proceed(); server.Close() })
+	return strings.TrimPrefix(server.URL, "http://"), half, proceed
+}
+
+// pushBig puts an image with two large layers into a registry: one that can't be compressed, and one that can.
+func (s *site) pushBig(t *testing.T, name string) {
+	t.Helper()
+	s.busybox(t, "base")
+	s.write(t, "big/Containerfile", "FROM base\nRUN head -c 30000000 /dev/urandom >/random\nRUN head -c 30000000 /dev/zero >/zeros\n")
+	s.build(t, "-t", "big", "big")
+	s.pushAs(t, "oci", "localhost/big:latest", name)
+}
+
+func TestPullThatIsStopped(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		from := newSite(t, m)
+		address, _ := from.startRegistry(t)
+		from.pushBig(t, address+"/lib/big:1")
+		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
+			t.Run(signal.String(), func(t *testing.T) {
+				halting, halted, proceed := haltingRegistry(t, address)
+				s := newSite(t, m)
+				s.write(t, "ctx/Containerfile", "FROM "+halting+"/lib/big:1\nRUN test $(wc -c </random) = 30000000 -a $(wc -c </zeros) = 30000000\n")
+				cmd := s.command(suite.cooper, "build", "--tls-verify=false", "-t", "app", "ctx")
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				<-halted
+				if err := cmd.Process.Signal(signal); err != nil {
+					t.Fatal(err)
+				}
+				_ = cmd.Wait() // it was stopped
+				if code := cmd.ProcessState.ExitCode(); signal == syscall.SIGINT && code != 130 {
+					t.Errorf("exit status %d, not 130", code)
+				}
+				proceed()
+				s.build(t, "--tls-verify=false", "-t", "app", "ctx")
+				s.checkNoLeftovers(t)
+				s.checkStore(t, "app")
+			})
+		}
+	})
+}
+
+func TestPullsAtTheSameTime(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		from := newSite(t, m)
+		address, _ := from.startRegistry(t)
+		name := address + "/lib/big:1"
+		from.pushBig(t, name)
+		s := newSite(t, m)
+		s.write(t, "ctx/Containerfile", "FROM "+name+"\nRUN test $(wc -c </random) = 30000000 -a $(wc -c </zeros) = 30000000\n")
+		args := []string{"--tls-verify=false", "--pull", "-t", "app", "ctx"}
+		ids := s.atOnce(t, [][]string{args, args, args})
+		if ids[0] == "" || ids[0] != ids[1] || ids[1] != ids[2] {
+			t.Errorf("pulls at the same time gave %s", strings.Join(ids, ", "))
+		}
+		s.checkNoLeftovers(t)
+		s.checkStore(t, "app")
+		if n := strings.Count(s.run(t, "podman", "images", "-a", "--format", "{{.Repository}}"), "lib/big"); n != 1 {
+			t.Errorf("the image is there %d times", n)
+		}
+	})
+}
+
+func TestPullOnAFullDisk(t *testing.T) {
+	needRoot(t)
+	eachMode(t, func(t *testing.T, m mode) {
+		from := newSite(t, m)
+		address, _ := from.startRegistry(t)
+		from.pushBig(t, address+"/lib/big:1")
+		from.pushAs(t, "oci", "localhost/base:latest", address+"/lib/small:1")
+		s := newSite(t, m)
+		s.smallDisk(t)
+		build := []string{"build", "--root", s.path("disk/store"), "--runroot", s.path("run/disk"), "--tls-verify=false", "ctx"}
+		s.write(t, "ctx/Containerfile", "FROM "+address+"/lib/big:1\nRUN true\n")
+		s.cooper(t, build...).fails(t, 1, "no space left", "Containerfile:1", "layer ")
+		s.write(t, "ctx/Containerfile", "FROM "+address+"/lib/small:1\nRUN true\n")
+		if r := s.cooper(t, build...); r.Code != 0 {
+			t.Errorf("with room again: status %d\n%s", r.Code, tail(r.Stderr))
+		}
+		for _, dir := range []string{"overlay/staging", "cooper/tmp"} {
+			if entries, err := os.ReadDir(s.path("disk/store/" + dir)); err != nil || len(entries) > 0 {
+				t.Errorf("left in %s: %v %v", dir, entries, err)
+			}
+		}
+	})
 }

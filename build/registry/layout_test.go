@@ -45,7 +45,7 @@ func TestImagesOfALayoutAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }() // it is only read
 	for _, c := range []struct {
 		tag    string
 		digest digest.Digest
@@ -71,7 +71,7 @@ func TestImagesOfALayoutAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }() // it is only read
 	if got, err := l.Resolve("", ""); err != nil || got.Digest != all[0].Digest {
 		t.Errorf("the only image: %s, %v", got.Digest, err)
 	}
@@ -98,7 +98,7 @@ func TestALayoutCannotLeadOutOfItsDirectory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer l.Close()
+			defer func() { _ = l.Close() }() // it is only read
 			if _, err := fetch(t.Context(), l, all[0]); err == nil {
 				t.Error("it was read")
 			}
