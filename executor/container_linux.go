@@ -68,7 +68,7 @@ func (c *container) prepare() error {
 			return err
 		}
 	}
-	for _, do := range []func() error{c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan} {
+	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan} {
 		if err := do(); err != nil {
 			return err
 		}

@@ -121,8 +121,16 @@ func Pin[T any](p *Program, v *T) uintptr {
 	return uintptr(unsafe.Pointer(v))
 }
 
-// Result is what the call with this index returned (a negative errno if it failed), valid when the child is done with it.
-func (p *Program) Result(i int) int { return int(p.results[i]) }
+// Result is what the call with this index returned (a negative errno if it failed), valid when the child is done with it; 0 if the
+// child never came to it.
+func (p *Program) Result(i int) int {
+	for _, f := range p.feeds {
+		if f.from == i {
+			return int(p.raw[f.to].args[f.arg])
+		}
+	}
+	return int(p.results[i])
+}
 
 // assemble gives the calls in the form that the child reads, and where they end. Those of before come first.
 func (p *Program) assemble(before []rawOp) (first *rawOp, end uintptr) {

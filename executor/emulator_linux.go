@@ -1,0 +1,289 @@
+package executor
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+)
+
+// ErrEmulator is behind the errors about emulators that could not be made known to the kernel.
+var ErrEmulator = errors.New("register emulator")
+
+// hostHandlers is where the machine's own list of handlers is usually mounted.
+const hostHandlers = "/proc/sys/fs/binfmt_misc"
+
+// Handled says that the machine hands programs of the architecture to an emulator already, wherever they are executed. It goes
+// by the list that the caller's mount namespace shows; no list, no handlers.
+func Handled(arch string) bool { return handledIn(hostHandlers, arch) }
+
+func handledIn(dir, arch string) bool {
+	m, ok := machineOf(arch)
+	if !ok {
+		return false
+	}
+	if status, err := os.ReadFile(filepath.Join(dir, "status")); err != nil || strings.TrimSpace(string(status)) != "enabled" {
+		return false
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != "status" && name != "register" && takes(filepath.Join(dir, name), m.head(elfExec)) {
+			return true
+		}
+	}
+	return false
+}
+
+// takes reads one handler. Without the F flag its interpreter would have to be in every image.
+func takes(path string, head []byte) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	enabled, offset, fixed := false, 0, false
+	var magic, mask []byte
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		key, value, _ := strings.Cut(lines.Text(), " ")
+		switch key {
+		case "enabled":
+			enabled = true
+		case "flags:":
+			fixed = strings.Contains(value, "F")
+		case "offset":
+			if offset, err = strconv.Atoi(value); err != nil {
+				return false
+			}
+		case "magic":
+			magic, _ = hex.DecodeString(value)
+		case "mask":
+			mask, _ = hex.DecodeString(value)
+		}
+	}
+	if !enabled || !fixed || len(magic) == 0 || offset < 0 || offset+len(magic) > len(head) {
+		return false
+	}
+	for i, b := range magic {
+		bits := byte(0xff)
+		if i < len(mask) {
+			bits = mask[i]
+		}
+		if (head[offset+i]^b)&bits != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Executes says that the processor and the kernel execute programs of the architecture without an emulator: the machine's own,
+// and the older one of its family if a tiny program of it can be run.
+func Executes(arch string) bool {
+	if arch == runtime.GOARCH {
+		return true
+	}
+	if pair := runtime.GOARCH + " " + arch; pair != "amd64 386" && pair != "arm64 arm" {
+		return false
+	}
+	fd, err := unix.MemfdCreate("cooper-probe", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return false
+	}
+	f := os.NewFile(uintptr(fd), "probe")
+	defer f.Close()
+	if _, err := f.Write(probe(arch)); err != nil {
+		return false
+	}
+	// Opened again: what is open for writing can't be executed.
+	program, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil || f.Close() != nil {
+		return false
+	}
+	defer program.Close()
+	return (&exec.Cmd{Path: fmt.Sprintf("/proc/self/fd/%d", program.Fd()), Args: []string{"probe"}}).Run() == nil
+}
+
+// probe is a whole program of a 32-bit architecture: exit(0).
+func probe(arch string) []byte {
+	m, _ := machineOf(arch)
+	code := []byte{0x31, 0xdb, 0x31, 0xc0, 0x40, 0xcd, 0x80} // xor ebx, ebx; xor eax, eax; inc eax; int 0x80
+	if arch == "arm" {
+		code = []byte{0, 0, 0xa0, 0xe3, 1, 0x70, 0xa0, 0xe3, 0, 0, 0, 0xef} // mov r0, 0; mov r7, 1; svc 0
+	}
+	const (
+		headSize    = 52
+		segmentSize = 32
+		address     = 0x10000
+		text        = headSize + segmentSize
+	)
+	b := bytes.NewBuffer(m.head(elfExec))
+	size, flags := uint32(text+len(code)), uint32(0)
+	if m.arch == "arm" {
+		flags = 5 << 24 // the version of its ABI
+	}
+	for _, v := range []any{
+		// version, entry, program headers, section headers, flags, sizes and counts
+		uint32(1), uint32(address + text), uint32(headSize), uint32(0), flags,
+		uint16(headSize), uint16(segmentSize), uint16(1), uint16(0), uint16(0), uint16(0),
+		// one segment with all of it, readable and executable
+		uint32(1), uint32(0), uint32(address), uint32(address), size, size, uint32(5), uint32(0x1000),
+	} {
+		if err := binary.Write(b, binary.LittleEndian, v); err != nil {
+			return nil
+		}
+	}
+	return append(b.Bytes(), code...)
+}
+
+// FindEmulator looks for the static emulator of an architecture in the directories of PATH; ok is false if there is none.
+func FindEmulator(arch string) (e Emulator, ok bool) {
+	for _, name := range EmulatorNames(arch) {
+		path, err := exec.LookPath(name)
+		if err != nil || !filepath.IsAbs(path) || strings.ContainsAny(path, "\n\x00") {
+			continue
+		}
+		if static, err := isStatic(path); err == nil && static {
+			return Emulator{Arch: arch, Path: path}, true
+		}
+	}
+	return Emulator{}, false
+}
+
+// isStatic says that a program of this machine asks for no dynamic loader.
+func isStatic(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	// struct Elf64_Ehdr from e_phoff on: the machine's own programs are 64-bit little endian.
+	var head struct {
+		Ident                                  [16]byte
+		Type, Machine                          uint16
+		Version                                uint32
+		Entry, Phoff, Shoff                    uint64
+		Flags                                  uint32
+		Ehsize, Phentsize, Phnum, Shentsize, _ uint16
+	}
+	if err := binary.Read(f, binary.LittleEndian, &head); err != nil {
+		return false, err
+	}
+	if string(head.Ident[:5]) != "\x7fELF\x02" || head.Ident[5] != 1 {
+		return false, fmt.Errorf("%s is no 64-bit program", path)
+	}
+	const interpreter = 3 // PT_INTERP
+	for i := range int64(head.Phnum) {
+		kind := make([]byte, 4)
+		if _, err := f.ReadAt(kind, int64(head.Phoff)+i*int64(head.Phentsize)); err != nil {
+			return false, err
+		}
+		if binary.LittleEndian.Uint32(kind) == interpreter {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// emulate tells the kernel about the step's emulators, in the step's user namespace alone: since Linux 6.7 each can have a list
+// of its own, which lasts as long as the mount that close unmounts. A namespace with a list doesn't look at the machine's.
+func (c *container) emulate() error {
+	if len(c.step.Emulators) == 0 {
+		return nil
+	}
+	var fd int
+	var err error
+	if c.userNS == nil {
+		fd, err = mountHandlers()
+	} else {
+		fd, err = mountHandlersIn(c.userNS)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrEmulator, err)
+	}
+	c.own = append(c.own, os.NewFile(uintptr(fd), "binfmt_misc"))
+	for _, e := range c.step.Emulators {
+		if err := registerIn(fd, e); err != nil {
+			return fmt.Errorf("%w %s: %w", ErrEmulator, e.Path, err)
+		}
+	}
+	return nil
+}
+
+func registerIn(mount int, e Emulator) error {
+	m, ok := machineOf(e.Arch)
+	if !ok {
+		return fmt.Errorf("no architecture %q", e.Arch)
+	}
+	fd, err := unix.Openat(mount, "register", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// Another step in the same namespace may have done it.
+	if _, err := unix.Write(fd, []byte(e.register(m))); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
+}
+
+// mountHandlers mounts the list of the caller's own user namespace.
+func mountHandlers() (int, error) {
+	fs, err := unix.Fsopen("binfmt_misc", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, err
+	}
+	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+}
+
+// mountHandlersIn mounts the list of another user namespace. A process of many threads can't enter it; a child that shares the
+// descriptors can, and what it opens is ours.
+func mountHandlersIn(ns *os.File) (int, error) {
+	spare, err := os.Open("/dev/null")
+	if err != nil {
+		return -1, err
+	}
+	defer spare.Close()
+	var p rawproc.Program
+	p.Add(rawproc.Op{Doing: "enter the user namespace", Trap: unix.SYS_SETNS, Args: [6]uintptr{ns.Fd(), unix.CLONE_NEWUSER}})
+	// Mounting takes a mount namespace that belongs to the user namespace.
+	p.Add(rawproc.Op{Doing: "make a mount namespace", Trap: unix.SYS_UNSHARE, Args: [6]uintptr{unix.CLONE_NEWNS}})
+	fs := p.Add(rawproc.Op{
+		Doing: "open binfmt_misc", Trap: unix.SYS_FSOPEN, Args: [6]uintptr{p.String("binfmt_misc"), unix.FSOPEN_CLOEXEC},
+	})
+	// A result can be used once; under a number that is known it can be used twice.
+	p.AddFed(rawproc.Op{Doing: "keep binfmt_misc", Trap: unix.SYS_DUP3, Args: [6]uintptr{0, spare.Fd(), unix.O_CLOEXEC}}, fs, 0)
+	p.Add(rawproc.Op{Doing: "make binfmt_misc", Trap: unix.SYS_FSCONFIG, Args: [6]uintptr{spare.Fd(), unix.FSCONFIG_CMD_CREATE}})
+	mount := p.Add(rawproc.Op{Doing: "mount binfmt_misc", Trap: unix.SYS_FSMOUNT, Args: [6]uintptr{spare.Fd(), unix.FSMOUNT_CLOEXEC}})
+	child, err := p.Start(unix.CLONE_FILES)
+	if err != nil {
+		return -1, err
+	}
+	_, _, err = child.Reap()
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) // see container.start
+	failed := new(rawproc.Failure)
+	if opened := !errors.As(err, &failed) || failed.Op > fs; opened {
+		_ = unix.Close(p.Result(fs))
+	}
+	if err != nil {
+		return -1, err
+	}
+	return p.Result(mount), nil
+}

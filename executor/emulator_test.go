@@ -1,0 +1,166 @@
+package executor_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// foreign puts a program for another architecture into the box's layer.
+func (b *box) foreign(arch string) {
+	b.t.Helper()
+	out := filepath.Join(b.path("layer"), "foreign")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", out, "../tests/testdata/foreign")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		b.t.Fatalf("go build for %s: %v\n%s", arch, err, text)
+	}
+}
+
+func emulator(t *testing.T, arch string) executor.Emulator {
+	t.Helper()
+	e, ok := executor.FindEmulator(arch)
+	if !ok {
+		t.Fatalf("no static emulator for %s in PATH: install qemu-user-static", arch)
+	}
+	return e
+}
+
+// emulated is a step with the emulators, in a user namespace other than the machine's.
+func (b *box) emulated(t *testing.T, args ...string) executor.Step {
+	s := b.step(args...)
+	s.Emulators = []executor.Emulator{emulator(t, "arm64"), emulator(t, "s390x"), emulator(t, "riscv64")}
+	if !inside() {
+		s.Mapping = testMapping(t)
+	}
+	return s
+}
+
+func TestEmulatorsExecuteForeignPrograms(t *testing.T) {
+	if runtime.GOARCH == "arm64" {
+		t.Skip("arm64 is not foreign here")
+	}
+	b := newBox(t)
+	for _, arch := range []string{"arm64", "s390x", "riscv64"} {
+		b.foreign(arch)
+		for script, want := range map[string]string{
+			"":                                     arch + " named",
+			"arch && echo two words":               "linux/" + arch + "\ntwo words",
+			"self":                                 "/foreign",
+			"again arch":                           "linux/" + arch,
+			"/foreign arch":                        "linux/" + arch,
+			"/bin/busybox echo native":             "native",
+			"/bin/busybox sh -c /foreign":          arch + " /foreign",
+			"listen && echo listening":             "listening",
+			"unshare":                              "operation not permitted",
+			"id && write /new text && cat /new":    "0 0 0\ntext",
+			"/bin/busybox readlink /proc/self/exe": "/bin/busybox",
+		} {
+			// argv[0] is the program's own affair.
+			s := b.emulated(t, "/bin/busybox", "sh", "-c", `exec -a named /foreign "$@"`, "sh", "-c", script)
+			if script == "" {
+				s.Args = s.Args[:5]
+			}
+			out, status, err := b.run(s)
+			if err != nil || status.ExitCode != 0 || strings.TrimSpace(out) != want {
+				t.Errorf("%s %q: %+v %v\n%s\nwant %s", arch, script, status, err, out, want)
+			}
+		}
+		if _, status, err := b.run(b.emulated(t, "/foreign", "exit", "42")); err != nil || status.ExitCode != 42 {
+			t.Errorf("%s: %+v %v", arch, status, err)
+		}
+	}
+}
+
+func TestEmulationKeepsUsersAndSetUserID(t *testing.T) {
+	b := newBox(t)
+	b.foreign("s390x")
+	s := b.emulated(t, "/foreign", "id")
+	s.User = "alice"
+	if got := b.output(s); got != "1000 1000 1001\n" {
+		t.Errorf("alice: %s", got)
+	}
+	b.must(os.Chmod(b.path("layer/foreign"), 0o755|os.ModeSetuid))
+	if got := b.output(s); got != "1000 0 1001\n" {
+		t.Errorf("set-user-ID: %s", got)
+	}
+	b.must(os.Chmod(b.path("layer/foreign"), 0o111)) // executable, but not readable
+	if got := b.output(s); got != "1000 1000 1001\n" {
+		t.Errorf("unreadable: %s", got)
+	}
+}
+
+func TestEmulatorsAreKnownInTheStepOnly(t *testing.T) {
+	b := newBox(t)
+	b.foreign("s390x")
+	b.output(b.emulated(t, "/foreign", "arch"))
+	if inside() {
+		// The list of a namespace lasts as long as somebody has mounted it.
+		s := b.step("/foreign", "arch")
+		checkNoFormat(t, b, s)
+		return
+	}
+	if err := exec.Command(b.path("layer/foreign")).Run(); !errors.Is(err, unix.ENOEXEC) {
+		t.Errorf("the machine executes foreign programs now: %v", err)
+	}
+	s := b.step("/foreign", "arch")
+	s.Mapping = testMapping(t)
+	checkNoFormat(t, b, s)
+}
+
+func checkNoFormat(t *testing.T, b *box, s executor.Step) {
+	t.Helper()
+	var failed *executor.StartError
+	if _, _, err := b.run(s); !errors.As(err, &failed) || !errors.Is(err, unix.ENOEXEC) {
+		t.Errorf("without an emulator: %v", err)
+	}
+}
+
+func TestManyStepsShareANamespaceWithEmulators(t *testing.T) {
+	b := newBox(t)
+	b.foreign("s390x")
+	results := make(chan error)
+	const steps = 8
+	for i := range steps {
+		c := &box{t, filepath.Join(b.base, "step", string(rune('a'+i)))}
+		s := c.step("/foreign", "arch")
+		s.Rootfs.Lower = []*os.File{b.open("layer")}
+		s.Emulators = []executor.Emulator{emulator(t, "s390x")}
+		if !inside() {
+			s.Mapping = testMapping(t)
+		}
+		go func() {
+			for range 5 {
+				if _, status, err := c.run(s); err != nil || status.ExitCode != 0 {
+					results <- errors.Join(errors.New("step failed"), err)
+					return
+				}
+			}
+			results <- nil
+		}()
+	}
+	for range steps {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestUnknownEmulatorsAreErrors(t *testing.T) {
+	b := newBox(t)
+	for _, e := range []executor.Emulator{{Arch: "pdp11", Path: "/bin/true"}, {Arch: "s390x", Path: "/nowhere/qemu"}} {
+		s := b.emulated(t, "/bin/true")
+		s.Emulators = []executor.Emulator{e}
+		if _, _, err := b.run(s); !errors.Is(err, executor.ErrEmulator) {
+			t.Errorf("%+v: %v", e, err)
+		}
+	}
+}
