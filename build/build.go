@@ -103,6 +103,7 @@ type builder struct {
 	contexts *contexts
 	layers   layerDirs
 	agents   map[string]*sshagent.Agent
+	emulate  emulation
 
 	// commits are the commits under way; their first failure ends the build.
 	commits *errgroup.Group

@@ -70,10 +70,7 @@ func workdirOwner(view *os.File, spec string) (fileop.Owner, error) {
 
 // newKey starts a key with what all steps of this build have in common.
 func (b *builder) newKey(kind string) *cache.KeyBuilder {
-	k := cache.NewKey(kind)
-	p := planOptions(&b.req, nil).Platform
-	k.Add("platform", p.OS, p.Architecture, p.Variant)
-	return b.addSourceDate(k)
+	return b.addSourceDate(cache.NewKey(kind))
 }
 
 // addSourceDate keeps what was made with one date apart from what was made with another.

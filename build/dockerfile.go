@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
@@ -145,16 +142,4 @@ func readLimited(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read Dockerfile: %s is a directory\nhint: -f names the file, the last argument the context directory", path)
 	}
 	return readText(f, path)
-}
-
-// machinePlatform is what this machine runs.
-func machinePlatform() ocispec.Platform {
-	p := ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
-	switch p.Architecture {
-	case "arm64":
-		p.Variant = "v8"
-	case "arm":
-		p.Variant = "v7"
-	}
-	return p
 }

@@ -51,14 +51,12 @@ func shownWarning(w dockerfile.Warning) progress.Warning {
 
 // planOptions are those of a request, without a resolver.
 func planOptions(req *Request, ignore *source.Ignore) plan.Options {
-	machine := machinePlatform()
-	target := req.Platform
-	if target.OS == "" {
-		target = machine
-	}
 	o := plan.Options{
-		Target: req.Target, BuildArgs: req.BuildArgs, Platform: target, BuildPlatform: machine,
+		Target: req.Target, BuildArgs: req.BuildArgs, BuildPlatform: machinePlatform(),
 		Contexts: req.Contexts, Labels: req.Labels, Insecure: req.Run.Insecure,
+	}
+	if len(req.Platforms) > 0 {
+		o.Platform = req.Platforms[0]
 	}
 	if ignore != nil {
 		o.Ignore = ignore

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -30,18 +29,6 @@ var ErrMachine = errors.New("this machine can't do it")
 
 // HandleReexec does what this process was started for, if another cooper started it as a helper, and tells whether so.
 func HandleReexec() bool { return store.HandleReexec() }
-
-// ParsePlatform reads OS/ARCH[/VARIANT]; empty is the zero platform.
-func ParsePlatform(text string) (ocispec.Platform, error) {
-	if text == "" {
-		return ocispec.Platform{}, nil
-	}
-	p, err := platforms.Parse(text)
-	if err != nil {
-		return p, fmt.Errorf("--platform=%s: must be OS/ARCH, such as linux/amd64", text)
-	}
-	return p, nil
-}
 
 // PullPolicy says when a base image is fetched from its registry.
 type PullPolicy string
@@ -72,11 +59,11 @@ type Request struct {
 	BuildArgs map[string]*string
 	Labels    map[string]string
 	Contexts  map[string]plan.NamedContext
-	// Platform is what to build for; its zero value is this machine's.
-	Platform ocispec.Platform
-	Outputs  []export.Spec
-	Pull     PullPolicy
-	NoCache  bool
+	// Platforms are what to build for; none: this machine's, or what the base image is for.
+	Platforms []ocispec.Platform
+	Outputs   []export.Spec
+	Pull      PullPolicy
+	NoCache   bool
 	// Jobs is how many steps may run at once; 0 lets cooper choose.
 	Jobs int
 	// SourceDate limits all times in the image; nil: none. A SOURCE_DATE_EPOCH among the build arguments, or before the first FROM,

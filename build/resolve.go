@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/plan"
@@ -39,6 +40,7 @@ func (r *resolver) Resolve(ctx context.Context, ref string, platform ocispec.Pla
 	return img.Base, nil
 }
 
+// find looks in the store first. An image there for another platform is the last resort; the plan warns about it.
 func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platform) (store.FoundImage, error) {
 	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
 		if r.looks {
@@ -49,13 +51,14 @@ func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platfo
 	if where, ok := strings.CutPrefix(ref, plan.LayoutRef); ok {
 		return r.copyLayout(ctx, where, platform)
 	}
+	var other *store.FoundImage
 	if r.req.Pull != PullAlways {
 		img, err := r.store.FindImage(ref)
 		switch {
-		case err == nil && fits(img.Image.Platform, platform):
+		case err == nil && (fits(img.Image.Platform, platform) || r.req.Pull == PullNever):
 			return img, nil
-		case err == nil && r.req.Pull == PullNever:
-			return img, fmt.Errorf("the image in the store is for %s/%s", img.Image.Platform.OS, img.Image.Platform.Architecture)
+		case err == nil:
+			other = &img
 		case err != nil && !errors.Is(err, store.ErrNoImage):
 			return img, err
 		case err != nil && r.req.Pull == PullNever:
@@ -67,6 +70,11 @@ func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platfo
 		Platform: platform, Insecure: r.req.Registry.Insecure, AuthFile: r.req.Registry.AuthFile, CertDir: r.req.Registry.CertDir,
 		Mapping: r.req.Identity.Process, Progress: r.transfer,
 	})
+	if err != nil && other != nil && ctx.Err() == nil {
+		r.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("using the image in the store, which is for %s: %v",
+			platforms.Format(other.Image.Platform), err)})
+		return *other, nil
+	}
 	return img, r.explain(ctx, err)
 }
 
@@ -76,7 +84,12 @@ func (r *resolver) rangeError(ctx context.Context, m *store.MissingIDs) error {
 	return fmt.Errorf("%w\n%w", m, userns.Finder{}.Check(ctx, id.Owner, *id.Process, need))
 }
 
-// fits tells whether an image made for one platform can be used for another. Images without a platform fit any.
+// fits tells whether an image made for one platform can be used for another: the same, or an earlier variant of it. Images without
+// a platform fit any.
 func fits(have, want ocispec.Platform) bool {
-	return (have.OS == "" || have.OS == want.OS) && (have.Architecture == "" || have.Architecture == want.Architecture)
+	if have.OS == "" || have.Architecture == "" {
+		return true
+	}
+	have = platforms.Normalize(have)
+	return have.Architecture == want.Architecture && platforms.Only(want).Match(have)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/containerd/platforms"
+
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -44,7 +46,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 	}
 	shape := func() *cache.KeyBuilder {
 		k := b.newKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
-		k.Add("network", network)
+		k.Add("network", network).Add("platform", platforms.Format(op.Platform))
 		b.req.Run.addTo(k)
 		if op.Insecure || op.Hostname != "" {
 			k.Add("insecure", strconv.FormatBool(op.Insecure), op.Hostname)
@@ -191,7 +193,7 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	if err := errors.Join(b.req.Run.apply(&step), b.addSecrets(&step, c.op), b.addAgents(&step, c.op)); err != nil {
 		return err
 	}
-	status, err := executor.Run(ctx, step)
+	status, err := b.emulate.run(ctx, step, c.op.Platform)
 	if err != nil {
 		return err
 	}

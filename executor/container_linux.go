@@ -19,6 +19,7 @@ type ids struct{ uid, gid uint32 }
 type container struct {
 	step   Step
 	userNS *os.File // nil without Mapping
+	nested *os.File // the step's user namespace if it has one without Mapping
 	owner  ids      // the container's root, as the caller's user namespace numbers it
 
 	room   *os.File // memory file system of ours: /dev, name resolution files, the step's files
@@ -74,6 +75,14 @@ func (c *container) prepare() error {
 		}
 	}
 	return nil
+}
+
+// ownUserNS is the user namespace that the step enters, nil if it stays in the caller's.
+func (c *container) ownUserNS() *os.File {
+	if c.userNS != nil {
+		return c.userNS
+	}
+	return c.nested
 }
 
 // openKernel makes the mounts that show the kernel.

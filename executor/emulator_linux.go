@@ -11,12 +11,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // ErrEmulator is behind the errors about emulators that could not be made known to the kernel.
@@ -199,66 +202,66 @@ func isStatic(path string) (bool, error) {
 }
 
 // emulate tells the kernel about the step's emulators, in the step's user namespace alone: since Linux 6.7 each can have a list
-// of its own, which lasts as long as the mount that close unmounts. A namespace with a list doesn't look at the machine's.
+// of its own, which lasts as long as the mount that close unmounts. A namespace with a list doesn't look at the machine's any more,
+// so it is never the caller's own that gets one: without Mapping the step is put into a new one with the same IDs.
 func (c *container) emulate() error {
 	if len(c.step.Emulators) == 0 {
 		return nil
 	}
-	var fd int
-	var err error
-	if c.userNS == nil {
-		fd, err = mountHandlers()
-	} else {
-		fd, err = mountHandlersIn(c.userNS)
+	ns := c.userNS
+	if ns == nil {
+		m, err := c.mapping()
+		if err != nil {
+			return err
+		}
+		if ns, err = overlay.NewUserNS(userns.Mapping{UIDs: unshifted(m.UIDs), GIDs: unshifted(m.GIDs)}); err != nil {
+			return err
+		}
+		c.nested = ns
+		c.own = append(c.own, ns)
 	}
+	list, err := mountHandlersIn(ns)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrEmulator, err)
 	}
-	c.own = append(c.own, os.NewFile(uintptr(fd), "binfmt_misc"))
+	c.own = append(c.own, list)
 	for _, e := range c.step.Emulators {
-		if err := registerIn(fd, e); err != nil {
+		if err := registerIn(list, e); err != nil {
 			return fmt.Errorf("%w %s: %w", ErrEmulator, e.Path, err)
 		}
 	}
 	return nil
 }
 
-func registerIn(mount int, e Emulator) error {
+// unshifted maps the IDs of a namespace to themselves.
+func unshifted(m userns.Map) userns.Map {
+	same := slices.Clone(m)
+	for i := range same {
+		same[i].Host = same[i].Container
+	}
+	return same
+}
+
+func registerIn(list *os.File, e Emulator) error {
 	m, ok := machineOf(e.Arch)
 	if !ok {
 		return fmt.Errorf("no architecture %q", e.Arch)
 	}
-	fd, err := unix.Openat(mount, "register", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(int(list.Fd()), "register", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	// Another step in the same namespace may have done it.
-	if _, err := unix.Write(fd, []byte(e.register(m))); err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	return nil
+	_, err = unix.Write(fd, []byte(e.register(m)))
+	return err
 }
 
-// mountHandlers mounts the list of the caller's own user namespace.
-func mountHandlers() (int, error) {
-	fs, err := unix.Fsopen("binfmt_misc", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, err
-	}
-	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
-}
-
-// mountHandlersIn mounts the list of another user namespace. A process of many threads can't enter it; a child that shares the
+// mountHandlersIn mounts the list of a user namespace. A process of many threads can't enter it; a child that shares the
 // descriptors can, and what it opens is ours.
-func mountHandlersIn(ns *os.File) (int, error) {
+func mountHandlersIn(ns *os.File) (*os.File, error) {
 	spare, err := os.Open("/dev/null")
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
 	defer spare.Close()
 	var p rawproc.Program
@@ -274,7 +277,7 @@ func mountHandlersIn(ns *os.File) (int, error) {
 	mount := p.Add(rawproc.Op{Doing: "mount binfmt_misc", Trap: unix.SYS_FSMOUNT, Args: [6]uintptr{spare.Fd(), unix.FSMOUNT_CLOEXEC}})
 	child, err := p.Start(unix.CLONE_FILES)
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
 	_, _, err = child.Reap()
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) // see container.start
@@ -283,7 +286,7 @@ func mountHandlersIn(ns *os.File) (int, error) {
 		_ = unix.Close(p.Result(fs))
 	}
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
-	return p.Result(mount), nil
+	return os.NewFile(uintptr(p.Result(mount)), "binfmt_misc"), nil
 }

@@ -17,11 +17,12 @@ const (
 // becomeUser gives up, in the only order that works, everything that the step must not have.
 func (s *script) becomeUser() {
 	s.limit() // real root may raise a limit, the root of a namespace may not
-	if ns := s.c.userNS; ns != nil {
+	ns := s.c.ownUserNS()
+	if ns != nil {
 		s.call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
 	}
 	security := s.c.step.Security
-	if s.c.userNS != nil && security.Insecure {
+	if ns != nil && security.Insecure {
 		// What came before belongs to the caller's user namespace: these the step may change.
 		s.call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS)
 	}

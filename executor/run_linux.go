@@ -92,7 +92,7 @@ func (c *container) start(out *streams) (*process, error) {
 		_, err = p.wait(context.Background())
 		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
 	}
-	if c.user.UID == 0 && c.user.GID == 0 && c.step.Mapping == nil {
+	if c.user.UID == 0 && c.user.GID == 0 && c.ownUserNS() == nil {
 		return p, nil
 	}
 	// The change of user marks the memory of the process as secret, and until it executes a program this memory is the child's too:

@@ -42,9 +42,9 @@ type Step struct {
 	Security Security
 	Limits   []Limit
 
-	// Emulators execute programs of other architectures for the step. With Mapping they are made known in the step's user namespace;
-	// without it in the caller's own, which must then be one that was made for the caller and not the machine's. There, what
-	// emulators the machine knows is no longer looked at. Needs Linux 6.7; the error is ErrEmulator if it can't be done.
+	// Emulators execute programs of other architectures for the step, and for it alone: they are made known to the kernel in the
+	// step's user namespace, which is a new one with the caller's IDs if there is no Mapping. What emulators the machine has then
+	// doesn't count. At most one for each architecture. Needs Linux 6.7; the error is ErrEmulator if it can't be done.
 	Emulators []Emulator
 
 	// Stdout and Stderr receive the output; nil discards it. An *os.File is handed to the step directly, anything else is

@@ -21,6 +21,9 @@ func (p *planner) planStage(st *stage) error {
 	total := p.countSteps(st)
 	first := len(p.graph.Steps)
 	p.startStage(st)
+	if err := p.checkStagePlatform(st); err != nil {
+		return err
+	}
 	for _, in := range st.commands {
 		if err := p.planInstruction(st, in); err != nil {
 			return p.instructionError(in, err)
@@ -74,7 +77,9 @@ func (p *planner) startStage(st *stage) {
 		if st.image.Platform.OS == "" || st.image.Platform.Architecture == "" {
 			st.image.Platform = st.platform
 		}
-	default:
+	case originContext:
+		st.image = imagebuilder.Scratch(st.platform).WithWorkdir("/")
+	default: // as with BuildKit, scratch is for the target, whatever the FROM says
 		st.image = imagebuilder.Scratch(p.opts.Platform).WithWorkdir("/")
 	}
 	if _, ok := st.image.Env("PATH"); !ok {

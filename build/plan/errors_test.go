@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/plan"
@@ -18,8 +19,10 @@ import (
 // errorOptions are the options of the failing cases that need any.
 func errorOptions() map[string]func(*plan.Options) {
 	return map[string]func(*plan.Options){
-		"target":       func(o *plan.Options) { o.Target = "biuld" },
-		"context-kind": func(o *plan.Options) { o.Contexts = map[string]plan.NamedContext{"src": {Kind: "unknown", Ref: "x"}} },
+		"target":            func(o *plan.Options) { o.Target = "biuld" },
+		"platform-run-wasm": func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "wasip1", Architecture: "wasm"} },
+		"platform-windows":  func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "windows", Architecture: "amd64"} },
+		"context-kind":      func(o *plan.Options) { o.Contexts = map[string]plan.NamedContext{"src": {Kind: "unknown", Ref: "x"}} },
 	}
 }
 
@@ -123,13 +126,19 @@ func TestACanceledContextEndsPlanning(t *testing.T) {
 	}
 }
 
-func TestForeignTargetPlatformIsRefused(t *testing.T) {
-	o := options()
-	o.Platform = ocispec.Platform{OS: "linux", Architecture: "riscv64"}
-	_, err := make1(t.Context(), []byte("FROM scratch\nCOPY a /\n"), o)
-	want := "Dockerfile: cooper does not support building for linux/riscv64 on linux/amd64\nhint: leave --platform out"
-	if err == nil || err.Error() != want {
-		t.Errorf("got %v", err)
+func TestPlatformsAreNormalised(t *testing.T) {
+	machine := ocispec.Platform{OS: "linux", Architecture: "amd64"}
+	for text, want := range map[string]string{
+		"linux/arm64/v8": "linux/arm64", "linux/arm64/v9": "linux/arm64/v9", "linux/arm": "linux/arm/v7", "linux/arm/6": "linux/arm/v6",
+		"linux/armhf": "linux/arm/v7", "armel": "linux/arm/v6", "linux/x86_64": "linux/amd64", "linux/amd64/v1": "linux/amd64",
+		"amd64/v2": "", "linux/amd64/v2": "linux/amd64/v2", "aarch64": "linux/arm64", "LINUX/I386": "linux/386", "macos/arm64": "darwin/arm64",
+		"linux": "linux/amd64", "freebsd": "freebsd/amd64", "wasip1/wasm": "wasip1/wasm", "linux/riscv64": "linux/riscv64",
+		"windows(10.0.17763)/amd64": "windows(10.0.17763)/amd64", "": "", "linux/": "", "linux/a/b/c": "", "linux/*": "", "vax": "", "a b/c": "",
+	} {
+		got, err := plan.ParsePlatform(text, machine)
+		if (err == nil) != (want != "") || (err == nil && platforms.FormatAll(got) != want) {
+			t.Errorf("%q: %+v %v, want %q", text, got, err, want)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/plan"
@@ -38,10 +39,16 @@ func (r images) Resolve(_ context.Context, ref string, p ocispec.Platform) (imag
 		"badtrigger3": `{"architecture":"amd64","os":"linux","config":{"OnBuild":["RUN one\nRUN two"]},"rootfs":{"type":"layers","diff_ids":[]}}`,
 		"badtrigger4": `{"architecture":"amd64","os":"linux","config":{"OnBuild":["# check=skip=all\nSTOPSIGNAL SIGNOPE"]},"rootfs":{"type":"layers","diff_ids":[]}}`,
 	}
+	platform, err := json.Marshal(p)
+	if err != nil {
+		return imagebuilder.Base{}, err
+	}
+	configs["multi"] = strings.TrimSuffix(string(platform), "}") + `,"config":{"Cmd":["/"]},"rootfs":{"type":"layers","diff_ids":[]}}`
 	if r.asked != nil {
 		r.asked[ref+" "+p.Architecture]++
 	}
-	name, _, _ := strings.Cut(ref, ":")
+	name, _, _ := strings.Cut(ref, "@")
+	name, _, _ = strings.Cut(name, ":")
 	text, ok := configs[strings.TrimPrefix(name, "docker.io/library/")]
 	if !ok {
 		return imagebuilder.Base{}, errors.New("no such image")
@@ -82,6 +89,16 @@ func goldenOptions() map[string]func(*plan.Options) {
 				"busybox": {Kind: plan.ContextImage, Ref: "busybox:other"},
 				"unused":  {Kind: "git", Ref: "git@example.com:x"},
 			}
+		},
+		"platform-cross": func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "linux", Architecture: "arm"} },
+		"platform-scratch": func(o *plan.Options) {
+			o.Platform = ocispec.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}
+		},
+		"platform-native-base": func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v6"} },
+		"platform-of-base":     func(o *plan.Options) { o.Platform = ocispec.Platform{} },
+		"platform-copy-only":   func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "wasip1", Architecture: "wasm"} },
+		"platform-overridden": func(o *plan.Options) {
+			o.BuildArgs = map[string]*string{"TARGETARCH": value("s390x"), "BUILDARCH": value("vax"), "TARGETPLATFORM": value("linux/riscv64")}
 		},
 		"context-as-base": func(o *plan.Options) {
 			o.Contexts = map[string]plan.NamedContext{
@@ -281,9 +298,13 @@ func showRun(op *plan.Run) any {
 	if op.Insecure || op.Hostname != "" {
 		files = append(files, fmt.Sprintf("insecure=%v hostname=%s", op.Insecure, op.Hostname))
 	}
-	return map[string]any{
+	shown := map[string]any{
 		"Args": op.Args, "Env": op.Env, "ProxyEnv": op.ProxyEnv, "Cwd": op.Cwd, "User": op.User, "Network": op.Network, "Mounts": mounts, "Files": files,
 	}
+	if p := platforms.FormatAll(op.Platform); p != "linux/amd64" {
+		shown["Platform"] = p
+	}
+	return shown
 }
 
 func showInput(in plan.Input) string {

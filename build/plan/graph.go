@@ -1,6 +1,8 @@
 package plan
 
 import (
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -85,6 +87,8 @@ type Run struct {
 	// ProxyEnv is KEY=VALUE to be passed after Env: the predefined proxy arguments, such as HTTP_PROXY, that were given and that
 	// Env doesn't have. It belongs into no cache key and no history.
 	ProxyEnv []string
+	// Platform is what the command's programs are made for.
+	Platform ocispec.Platform
 	// Cwd is absolute. User is as in the image config, names unresolved; empty means 0:0.
 	Cwd, User string
 	Mounts    []Mount

@@ -62,7 +62,7 @@ func (l lint) fromPlatform(st *instructions.Stage, value expansion, global *vari
 	if len(value.matched) > 0 || len(value.missing) > 0 {
 		return
 	}
-	p, err := parsePlatform(value.text, ocispec.Platform{})
+	p, err := ParsePlatform(value.text, ocispec.Platform{OS: "linux"})
 	if err != nil || (p.OS != "" && strings.Contains(st.Name, p.OS)) || (p.Architecture != "" && strings.Contains(st.Name, p.Architecture)) {
 		return // a stage called "amd64" means what it says
 	}

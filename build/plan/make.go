@@ -54,7 +54,8 @@ type Options struct {
 	Target string
 	// BuildArgs are the --build-arg values; nil means that it was given without a value and is not in the environment.
 	BuildArgs map[string]*string
-	// Platform is what the image is for, BuildPlatform what this machine is. An empty Platform is BuildPlatform.
+	// Platform is what the image is for, BuildPlatform what this machine is. An empty Platform is BuildPlatform, and then the image
+	// is for what its base is for.
 	Platform, BuildPlatform ocispec.Platform
 	// Contexts are the named contexts by name. NAME::PLATFORM goes before NAME where something is needed for that platform.
 	Contexts map[string]NamedContext
@@ -115,9 +116,7 @@ func (p *planner) safely(do func() error) (err error) {
 }
 
 func (p *planner) plan(ctx context.Context) error {
-	if err := p.checkPlatform(); err != nil {
-		return err
-	}
+	p.usePlatforms()
 	if err := p.readMetaArgs(); err != nil {
 		return err
 	}
@@ -148,17 +147,19 @@ func (p *planner) plan(ctx context.Context) error {
 	}
 	p.graph.SourceDate = p.sourceDate()
 	p.graph.Target = target.out
-	p.graph.Target.Image = p.graph.Target.Image.WithLabels(p.opts.Labels)
+	p.graph.Target.Image = p.finishedFor(p.graph.Target.Image.WithLabels(p.opts.Labels))
 	p.warnUnusedArgs()
 	return nil
 }
 
 // planner is the state of one Make.
 type planner struct {
-	file   *dockerfile.File
-	opts   Options
-	lint   lint
-	expand expander
+	file *dockerfile.File
+	opts Options
+	// explicit is true if the image's platform was asked for by name.
+	explicit bool
+	lint     lint
+	expand   expander
 	// global are the arguments before the first FROM on top of the platform arguments; metaArgs those the file names itself.
 	global   *variables
 	metaArgs []string
@@ -181,9 +182,6 @@ type planner struct {
 }
 
 func newPlanner(f *dockerfile.File, o Options) *planner {
-	if o.Platform.OS == "" {
-		o.Platform = o.BuildPlatform
-	}
 	p := &planner{
 		file: f, opts: o,
 		named:    map[string]*stage{},

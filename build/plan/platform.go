@@ -2,48 +2,42 @@ package plan
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// parsePlatform reads OS[/ARCH[/VARIANT]] or ARCH alone; what is left out is the machine's.
-func parsePlatform(text string, machine ocispec.Platform) (ocispec.Platform, error) {
-	parts := strings.Split(strings.ToLower(text), "/")
-	word := regexp.MustCompile(`^[a-z0-9_.-]+$`)
-	if len(parts) > 3 || slices.ContainsFunc(parts, func(s string) bool { return !word.MatchString(s) }) {
-		return ocispec.Platform{}, fmt.Errorf("%q is not a platform", text)
+// ParsePlatform reads OS[/ARCH[/VARIANT]] or ARCH alone; what is left out is the machine's. The result is normalised as
+// containerd's platforms package does it: x86_64 is amd64, arm64/v8 is arm64, arm alone is arm/v7.
+func ParsePlatform(text string, machine ocispec.Platform) (ocispec.Platform, error) {
+	whole := text
+	if !strings.Contains(text, "/") {
+		name, _, _ := strings.Cut(strings.ToLower(text), "(")
+		switch {
+		case isOS(name):
+			whole = strings.Join(append([]string{text}, notEmpty(machine.Architecture, machine.Variant)...), "/")
+		case isArchitecture(name):
+			whole = machine.OS + "/" + text
+		default:
+			return ocispec.Platform{}, fmt.Errorf("%q is neither an operating system nor an architecture", text)
+		}
 	}
-	p := ocispec.Platform{}
+	p, err := platforms.Parse(whole)
 	switch {
-	case len(parts) == 1 && isOS(parts[0]):
-		p = ocispec.Platform{OS: osName(parts[0]), Architecture: machine.Architecture, Variant: machine.Variant}
-	case len(parts) == 1:
-		p.OS = machine.OS
-		p.Architecture, p.Variant = architecture(parts[0], "")
-		if !isArchitecture(p.Architecture) {
-			return p, fmt.Errorf("%q is neither an operating system nor an architecture", text)
-		}
-	default:
-		variant := ""
-		if len(parts) == 3 {
-			variant = parts[2]
-		}
-		p.OS = osName(parts[0])
-		p.Architecture, p.Variant = architecture(parts[1], variant)
+	case err != nil:
+		return ocispec.Platform{}, fmt.Errorf("%q is not a platform", text)
+	case isArchitecture(p.OS):
+		return ocispec.Platform{}, fmt.Errorf("%q is not a platform: did you mean %s/%s?", text, machine.OS, text)
 	}
-	return p, nil
+	return platforms.Normalize(p), nil
 }
 
-func osName(name string) string {
-	if name == "macos" {
-		return "darwin"
-	}
-	return name
+func notEmpty(words ...string) []string {
+	return slices.DeleteFunc(words, func(w string) bool { return w == "" })
 }
 
 func isOS(name string) bool {
@@ -55,57 +49,74 @@ func isOS(name string) bool {
 
 func isArchitecture(name string) bool {
 	return slices.Contains([]string{
-		"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x",
-		"wasm",
+		"386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+		"ppc64le", "riscv64", "s390x", "wasm", "x86-64", "x86_64",
 	}, name)
 }
 
-// architecture gives the OCI spelling: x86_64 is amd64, arm64/v8 is arm64, arm alone is arm/v7.
-func architecture(name, variant string) (string, string) {
-	switch name {
-	case "i386", "i686":
-		return "386", ""
-	case "x86_64", "x86-64":
-		name = "amd64"
-	case "aarch64":
-		name = "arm64"
-	case "armhf":
-		return "arm", "v7"
-	case "armel":
-		return "arm", "v6"
+func formatPlatform(p ocispec.Platform) string { return platforms.FormatAll(p) }
+
+// usePlatforms makes the two platforms of the build what the plan counts on.
+func (p *planner) usePlatforms() {
+	p.opts.BuildPlatform = platforms.Normalize(p.opts.BuildPlatform)
+	if p.explicit = p.opts.Platform.OS != ""; !p.explicit {
+		p.opts.Platform = p.opts.BuildPlatform
 	}
-	switch {
-	case name == "amd64" && variant == "v1", name == "arm64" && (variant == "v8" || variant == "8"):
-		variant = ""
-	case name == "arm" && variant == "":
-		variant = "v7"
-	case name == "arm" && len(variant) == 1:
-		variant = "v" + variant
-	}
-	return name, variant
+	p.opts.Platform = platforms.Normalize(p.opts.Platform)
 }
 
-func formatPlatform(p ocispec.Platform) string {
-	return strings.TrimSuffix(strings.Join([]string{p.OS, p.Architecture, p.Variant}, "/"), "/")
-}
-
-// runsHere says whether this machine runs programs of a platform by itself. A variant below the machine's is fine, and a
-// machine that doesn't know its variant is taken at its word.
-func runsHere(p, machine ocispec.Platform) bool {
-	if p.OS != machine.OS || p.Architecture != machine.Architecture {
-		return false
+// madeFor is what the programs in a stage are made for: what its base says, or else what was asked for.
+func (st *stage) madeFor() ocispec.Platform {
+	if p := st.image.Platform; p.OS != "" && p.Architecture != "" {
+		return platforms.Normalize(p)
 	}
-	return machine.Variant == "" || p.Variant <= machine.Variant
+	return st.platform
 }
 
-func (p *planner) checkPlatform() error {
-	want, machine := p.opts.Platform, p.opts.BuildPlatform
-	want.Architecture, want.Variant = architecture(want.Architecture, want.Variant)
-	machine.Architecture, machine.Variant = architecture(machine.Architecture, machine.Variant)
-	p.opts.Platform, p.opts.BuildPlatform = want, machine
-	if p.checking || runsHere(want, machine) {
+const windows = "windows"
+
+// checkStagePlatform refuses stages whose layers can't be made or used.
+func (p *planner) checkStagePlatform(st *stage) error {
+	if st.madeFor().OS != windows {
 		return nil
 	}
-	return p.file.NewError(dockerfile.Location{File: p.file.Name},
-		fmt.Sprintf("cooper does not support building for %s on %s", formatPlatform(want), formatPlatform(machine)), "leave --platform out")
+	return p.file.NewError(p.location(st), "cooper does not support images for Windows: their layers are of another kind",
+		"other operating systems can be built for as long as no RUN is needed")
+}
+
+// checkExecutable refuses RUN where nothing could execute it.
+func (p *planner) checkExecutable(platform ocispec.Platform) error {
+	if platform.OS == p.opts.BuildPlatform.OS {
+		return nil
+	}
+	return &hinted{
+		fmt.Sprintf("RUN can't execute %s programs on %s", formatPlatform(platform), formatPlatform(p.opts.BuildPlatform)),
+		"do the work in a stage FROM --platform=$BUILDPLATFORM and take its files with COPY --from",
+	}
+}
+
+// finishedFor gives the finished image the platform that was asked for by name, whatever the stage was made of. Without a name it
+// keeps that of its base.
+func (p *planner) finishedFor(image imagebuilder.Image) imagebuilder.Image {
+	have, want := image.Platform, p.opts.Platform
+	if p.explicit {
+		if same := have.OS == want.OS && have.Architecture == want.Architecture; !same {
+			have = ocispec.Platform{}
+		}
+		have.OS, have.Architecture = want.OS, want.Architecture
+		if want.Variant != "" {
+			have.Variant = want.Variant
+		}
+		if want.OSVersion != "" {
+			have.OSVersion = want.OSVersion
+		}
+		if want.OSFeatures != nil {
+			have.OSFeatures = slices.Clone(want.OSFeatures)
+		}
+	}
+	if have.OS != "" {
+		have = platforms.Normalize(have)
+	}
+	image.Platform = have
+	return image
 }

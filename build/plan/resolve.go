@@ -124,10 +124,6 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 		return err
 	}
 	if st.base.kind == originImage {
-		if !p.checking && st.platform.OS != "" && !runsHere(st.platform, p.opts.BuildPlatform) {
-			return p.file.NewError(loc, fmt.Sprintf("cooper does not support stages for %s on %s", formatPlatform(st.platform),
-				formatPlatform(p.opts.BuildPlatform)), "leave --platform out")
-		}
 		base, err := p.findImage(ctx, st.base.ref, st.platform)
 		if err != nil {
 			return p.imageError(err, st.base, loc, st)

@@ -23,6 +23,10 @@ func (x expanding) run(c *instructions.RunCommand) error {
 	if err := x.checkRunFlags(c); err != nil {
 		return err
 	}
+	platform := x.stage.madeFor()
+	if err := x.checkExecutable(platform); err != nil {
+		return err
+	}
 	args, files, err := x.runArgs(c)
 	if err != nil {
 		return err
@@ -35,7 +39,7 @@ func (x expanding) run(c *instructions.RunCommand) error {
 		x.text = x.show() // only now is it known which variables are secrets
 	}
 	op := &Run{
-		Args: args, Files: files, Mounts: mounts,
+		Args: args, Files: files, Mounts: mounts, Platform: platform,
 		Env: withAgent(x.runEnv(), mounts), ProxyEnv: x.proxyEnv(x.stage.env),
 		Cwd: x.stage.image.Dir(), User: x.stage.image.Config.User,
 		Network: instructions.GetNetwork(c), Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,

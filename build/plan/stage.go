@@ -51,9 +51,10 @@ type instruction struct {
 
 // stage is a Stage that is being planned.
 type stage struct {
-	index    int
-	src      instructions.Stage
-	base     origin
+	index int
+	src   instructions.Stage
+	base  origin
+	// platform is what FROM asks for, or else the image's.
 	platform ocispec.Platform
 	// replaced is true if a named context stands in for the whole stage.
 	replaced bool
@@ -140,7 +141,23 @@ func (p *planner) missingArgHint(missing []string) string {
 	if len(missing) == 0 {
 		return ""
 	}
+	if line := p.stageArg(missing[0]); line > 0 {
+		return fmt.Sprintf("FROM sees only what is declared before the first FROM: move or repeat ARG %s, at line %d, there", missing[0], line)
+	}
 	return fmt.Sprintf("declare ARG %s with a default before the first FROM, or give --build-arg %s=...", missing[0], missing[0])
+}
+
+// stageArg is the line of the first ARG of a name inside a stage, 0 if there is none.
+func (p *planner) stageArg(name string) int {
+	for _, st := range p.file.Stages {
+		for _, cmd := range st.Commands {
+			arg, ok := cmd.(*instructions.ArgCommand)
+			if ok && slices.ContainsFunc(arg.Args, func(kv instructions.KeyValuePairOptional) bool { return kv.Key == name }) {
+				return p.file.Location(arg.Location()).StartLine
+			}
+		}
+	}
+	return 0
 }
 
 func (p *planner) readFromPlatform(st *stage, lint lint, known []string) error {
@@ -154,7 +171,7 @@ func (p *planner) readFromPlatform(st *stage, lint lint, known []string) error {
 	if value.text == "" {
 		return p.file.NewError(loc, fmt.Sprintf("--platform=%s expands to nothing", st.src.Platform), p.missingArgHint(value.missing))
 	}
-	st.platform, err = parsePlatform(value.text, p.opts.BuildPlatform)
+	st.platform, err = ParsePlatform(value.text, p.opts.BuildPlatform)
 	if err != nil {
 		return p.file.NewError(loc, err.Error(), "a platform is OS/ARCH[/VARIANT], such as "+formatPlatform(p.opts.BuildPlatform))
 	}
@@ -219,7 +236,7 @@ func (p *planner) contextKey(name, platform string) (string, bool) {
 	best, found := "", false
 	for key := range p.opts.Contexts {
 		bare, only, _ := strings.Cut(key, "::")
-		if parsed, err := parsePlatform(only, p.opts.BuildPlatform); err == nil {
+		if parsed, err := ParsePlatform(only, p.opts.BuildPlatform); err == nil {
 			only = formatPlatform(parsed)
 		}
 		if only == platform && familiar(bare) == familiar(name) && (!found || key < best) {
@@ -345,7 +362,11 @@ func (p *planner) names(before int) []string {
 
 // stageHint is for a name that might have been meant for a stage.
 func (p *planner) stageHint(name string, st *stage) string {
-	if later, ok := p.named[strings.ToLower(name)]; ok && later.index >= st.index {
+	later, ok := p.named[strings.ToLower(name)]
+	if ok && later == st {
+		return fmt.Sprintf("the stage that is called %s can't be its own base", name)
+	}
+	if ok && later.index > st.index {
 		return fmt.Sprintf("the stage %q is defined later, at line %d; move it up", name, p.location(later).StartLine)
 	}
 	near := dockerfile.Nearest(strings.ToLower(name), p.names(st.index))

@@ -17,8 +17,9 @@ import (
 // buildOptions are the flags of cooper build as they are written.
 type buildOptions struct {
 	file, ignoreFile                           string
-	target, platform, pull, progress           string
+	target, pull, progress                     string
 	tags, buildArgs, labels, contexts, outputs []string
+	platforms                                  []string
 	run                                        runFlags
 	noCache, quiet, tlsVerify, checkOnly       bool
 	call                                       string
@@ -81,7 +82,7 @@ func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
 	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "value for an ARG, NAME=VALUE, or NAME to take it from the environment")
 	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
-	f.StringVar(&o.platform, "platform", "", "platform to build for, OS/ARCH; only this machine's")
+	f.StringArrayVar(&o.platforms, "platform", nil, "platform to build for, OS/ARCH[/VARIANT] (default this machine's)")
 }
 
 // addStoreFlags adds the flags that say where images are kept and come from.
@@ -180,7 +181,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	if req.Contexts, err = parseContexts(o.contexts); err != nil {
 		return req, err
 	}
-	if req.Platform, err = build.ParsePlatform(o.platform); err != nil {
+	if req.Platforms, err = build.ParsePlatforms(o.platforms); err != nil {
 		return req, usageError{err}
 	}
 	for _, text := range o.outputs {

@@ -1,0 +1,3 @@
+FROM alpine
+ARG BASE=busybox
+FROM $BASE

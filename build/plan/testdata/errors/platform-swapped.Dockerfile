@@ -1,0 +1,1 @@
+FROM --platform=arm64/v8 alpine

@@ -1,0 +1,2 @@
+FROM multi
+COPY a.exe /

@@ -1,0 +1,4 @@
+FROM scratch
+WORKDIR /app
+COPY app .
+CMD ["/app/app"]

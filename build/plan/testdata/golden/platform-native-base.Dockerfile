@@ -1,0 +1,3 @@
+# The image is for what was asked for, whatever it is made of.
+FROM --platform=$BUILDPLATFORM multi
+RUN true

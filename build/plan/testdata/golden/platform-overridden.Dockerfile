@@ -1,0 +1,7 @@
+FROM --platform=$TARGETPLATFORM multi AS a
+ARG TARGETARCH
+ARG BUILDARCH
+RUN echo $TARGETARCH $BUILDARCH
+FROM --platform=linux/$TARGETARCH multi
+RUN true
+COPY --from=a / /

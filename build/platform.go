@@ -1,0 +1,150 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// ParsePlatforms reads the values of --platform: OS/ARCH[/VARIANT] or "local", several of them with commas between. Each is there
+// once, normalised; none are none.
+func ParsePlatforms(texts []string) ([]ocispec.Platform, error) {
+	var all []ocispec.Platform
+	for _, text := range texts {
+		for one := range strings.SplitSeq(text, ",") {
+			p, err := parsePlatform(strings.TrimSpace(one))
+			if err != nil {
+				return nil, fmt.Errorf("--platform: %w\nhint: a platform is OS/ARCH[/VARIANT], such as linux/arm64", err)
+			}
+			same := func(o ocispec.Platform) bool { return platforms.FormatAll(o) == platforms.FormatAll(p) }
+			if !slices.ContainsFunc(all, same) {
+				all = append(all, p)
+			}
+		}
+	}
+	return all, nil
+}
+
+func parsePlatform(text string) (ocispec.Platform, error) {
+	if text == "local" {
+		return machinePlatform(), nil
+	}
+	return plan.ParsePlatform(text, machinePlatform())
+}
+
+// machinePlatform is what this machine runs.
+func machinePlatform() ocispec.Platform { return platforms.Normalize(platforms.DefaultSpec()) }
+
+// emulation is how programs of other architectures are executed. What there is on the machine is looked for once in a build.
+type emulation struct {
+	mu        sync.Mutex
+	executes  map[string]bool
+	emulators []executor.Emulator
+	looked    bool
+}
+
+// runsHere tells whether the machine executes the programs of a platform by itself.
+func (e *emulation) runsHere(p ocispec.Platform) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.native(p.Architecture)
+}
+
+func (e *emulation) native(arch string) bool {
+	native, known := e.executes[arch]
+	if !known {
+		if e.executes == nil {
+			e.executes = map[string]bool{}
+		}
+		native = executor.Executes(arch)
+		e.executes[arch] = native
+	}
+	return native
+}
+
+// find gives the emulators that a step for a platform needs: none if its programs run without, by themselves or by what the machine
+// has set up. The step's own list replaces the machine's, so it has all that can be found; among them need not be the one.
+func (e *emulation) find(p ocispec.Platform) []executor.Emulator {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.native(p.Architecture) || executor.Handled(p.Architecture) {
+		return nil
+	}
+	if _, ok := executor.FindEmulator(p.Architecture); !ok {
+		return nil
+	}
+	if !e.looked {
+		e.looked = true
+		for _, arch := range executor.EmulatedArchs() {
+			if found, ok := executor.FindEmulator(arch); ok && !e.native(arch) {
+				e.emulators = append(e.emulators, found)
+			}
+		}
+	}
+	return e.emulators
+}
+
+// run runs a step whose programs are made for a platform.
+func (e *emulation) run(ctx context.Context, step executor.Step, p ocispec.Platform) (executor.Status, error) {
+	step.Emulators = e.find(p)
+	status, err := executor.Run(ctx, step)
+	if errors.Is(err, executor.ErrEmulator) {
+		// The machine may have some that it doesn't show, as in a container.
+		step.Emulators = nil
+		var again error
+		if status, again = executor.Run(ctx, step); !errors.Is(again, unix.ENOEXEC) {
+			err = again
+		}
+	}
+	if err != nil {
+		return status, e.explain(err, p)
+	}
+	return status, nil
+}
+
+// explain makes an error about a step for another platform one that says what is missing. Nothing of the step was executed.
+func (e *emulation) explain(err error, p ocispec.Platform) error {
+	if e.runsHere(p) {
+		return err
+	}
+	names := executor.EmulatorNames(p.Architecture)
+	needs := fmt.Sprintf("RUN needs to execute %s programs, and this machine is %s",
+		platforms.Format(p), platforms.Format(machinePlatform()))
+	switch {
+	case errors.Is(err, executor.ErrEmulator):
+		return fmt.Errorf("%w: %s: %w\nhint: %s", ErrMachine, needs, err, registerHint(err))
+	case !errors.Is(err, unix.ENOEXEC):
+		return err
+	case len(names) == 0:
+		return fmt.Errorf("%w: %s: %w\nhint: there is no emulator for it; build it in a stage FROM --platform=$BUILDPLATFORM", ErrMachine, needs, err)
+	case executor.Handled(p.Architecture):
+		return fmt.Errorf("%w\nhint: the image is for %s: is the program?", err, platforms.Format(p))
+	}
+	if _, ok := executor.FindEmulator(p.Architecture); ok {
+		return fmt.Errorf("%w\nhint: the image is for %s: is the program?", err, platforms.Format(p))
+	}
+	return fmt.Errorf("%w: %s: there is no %s in PATH\nhint: install qemu-user-static (Debian, Ubuntu: apt-get install qemu-user-static; "+
+		"Fedora: dnf install qemu-user-static)", ErrMachine, needs, names[0])
+}
+
+// registerHint says what would help where a step can't have emulators of its own.
+func registerHint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return "this kernel has no binfmt_misc: load the module (modprobe binfmt_misc)"
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EINVAL):
+		return "before Linux 6.7, and in some containers, only root of the machine can register emulators: " +
+			"as that root, systemctl restart systemd-binfmt"
+	}
+	return "as root of the machine, systemctl restart systemd-binfmt registers the emulators for everybody"
+}
