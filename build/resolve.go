@@ -59,9 +59,9 @@ func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platfo
 			return img, nil
 		case err == nil:
 			other = &img
-		case err != nil && !errors.Is(err, store.ErrNoImage):
+		case !errors.Is(err, store.ErrNoImage):
 			return img, err
-		case err != nil && r.req.Pull == PullNever:
+		case r.req.Pull == PullNever:
 			return img, fmt.Errorf("%w (and --pull=never forbids to fetch it)", err)
 		}
 	}

@@ -120,7 +120,7 @@ want_packages() {
 		return 0
 	fi
 	for p in podman buildah skopeo umoci docker-registry mmdebstrap crun runc fuse-overlayfs attr acl libcap2-bin pigz e2fsprogs git \
-		ca-certificates openssh-client passwd mount; do
+		ca-certificates openssh-client passwd mount qemu-user-static; do
 		installed "$p" || want "$p"
 	done
 }

@@ -74,7 +74,8 @@ func runSuite(m *testing.M) (code int, err error) {
 func needPrograms() error {
 	programs := []string{
 		"buildah", "busybox", "docker-registry", "fuse-overlayfs", "getcap", "git", "mkfs.ext4", "mmdebstrap", "mount", "newuidmap", "podman",
-		"runc", "setcap", "setpriv", "skopeo", "ssh-add", "ssh-agent", "ssh-keygen", "tar", "umoci", "unshare",
+		"qemu-aarch64-static", "qemu-s390x-static", "runc", "setcap", "setpriv", "skopeo", "ssh-add", "ssh-agent", "ssh-keygen", "tar", "umoci",
+		"unshare",
 	}
 	if os.Getuid() == 0 {
 		programs = append(programs, "useradd", "userdel", "usermod")

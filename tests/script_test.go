@@ -76,6 +76,7 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 //	config OCI            print the image config, sorted and without times
 //	noleftovers [TEXT...] no mount, process or directory of a build is left; TEXTs are in command lines of steps
 //	sameid FILE FILE      two image ID files name the same image; `!` wants them to differ
+//	foreign ARCH FILE     make a program for another architecture: testdata/foreign
 //	cached FILE N M       the metadata file says N of M steps were cached
 func commands() map[string]command {
 	return map[string]command{
@@ -84,6 +85,7 @@ func commands() map[string]command {
 		},
 		"asuser": scriptRun, "status": scriptStatus, "busybox": scriptBusybox, "layerfiles": scriptLayerFiles, "config": scriptConfig,
 		"noleftovers": scriptNoLeftovers, "sameid": scriptSameID, "cached": scriptCached,
+		"foreign": scriptForeign,
 	}
 }
 

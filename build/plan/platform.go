@@ -77,7 +77,7 @@ const windows = "windows"
 
 // checkStagePlatform refuses stages whose layers can't be made or used.
 func (p *planner) checkStagePlatform(st *stage) error {
-	if st.madeFor().OS != windows {
+	if p.checking || st.madeFor().OS != windows {
 		return nil
 	}
 	return p.file.NewError(p.location(st), "cooper does not support images for Windows: their layers are of another kind",
@@ -86,7 +86,7 @@ func (p *planner) checkStagePlatform(st *stage) error {
 
 // checkExecutable refuses RUN where nothing could execute it.
 func (p *planner) checkExecutable(platform ocispec.Platform) error {
-	if platform.OS == p.opts.BuildPlatform.OS {
+	if p.checking || platform.OS == p.opts.BuildPlatform.OS {
 		return nil
 	}
 	return &hinted{
