@@ -103,6 +103,8 @@ type builder struct {
 	contexts *contexts
 	layers   layerDirs
 	agents   map[string]*sshagent.Agent
+	// gitAgent is the socket of the agent that git uses, made when first needed; empty: none.
+	gitAgent func() (string, error)
 	emulate  emulation
 
 	// commits are the commits under way; their first failure ends the build.
@@ -133,6 +135,7 @@ func newBuilder(req Request, st *store.Store) (*builder, error) {
 	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}}
 	b.contexts = newContexts(&b.req, st)
+	b.gitAgent = sync.OnceValues(b.openGitAgent)
 	if b.agents, err = openAgents(req.Run.Agents); err != nil {
 		return nil, err
 	}

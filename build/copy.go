@@ -101,6 +101,8 @@ type input struct {
 	root *root // of a stage or image
 	// mapping is how the step that the files are for sees owners; nil: as they are on disk.
 	mapping *userns.Mapping
+	// fetched are the sources of an ADD that come from elsewhere.
+	fetched remotes
 }
 
 func (b *builder) input(from plan.Input, done func(*plan.Step) *root) input {
@@ -192,10 +194,14 @@ func (in input) digestOf(ctx context.Context, o source.DigestOptions, of func(co
 // copyWork is COPY, or ADD of local files.
 func (b *builder) copyWork(op *plan.Copy, done func(*plan.Step) *root) work {
 	in := b.input(op.From, done)
+	in.fetched = b.remotes(op)
 	shape := func() *cache.KeyBuilder {
 		k := b.newKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
 		k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
 		k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes", op.Excludes...)
+		if len(in.fetched) > 0 {
+			k.Add("remotes", in.fetched.shape()...)
+		}
 		for _, f := range op.Files {
 			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
 		}
@@ -207,13 +213,17 @@ func (b *builder) copyWork(op *plan.Copy, done func(*plan.Step) *root) work {
 		}
 		return shape().Add("below", string(below))
 	}
-	content := &copyDigest{in: in, whole: op.Unpack, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes, Parents: op.Parents}}
+	content := &copyDigest{in: in, whole: op.Unpack || len(in.fetched) > 0, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes, Parents: op.Parents}}
 	w := work{
 		shape:  shape().Key(),
 		linked: op.Link,
-		content: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
+		content: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
 			d, err := content.get()
-			return above(below).Add("content", d).Key(), err
+			if err != nil {
+				return "", err
+			}
+			fetched, err := in.fetched.key(ctx)
+			return above(below).Add("content", append(fetched, d)...).Key(), err
 		},
 	}
 	if in.local() {
@@ -291,7 +301,7 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 		defer func() { err = errors.Join(err, from.release()) }()
 		o.Source, o.Ignore = from.dir, from.filter
 	}
-	res, err := fileop.Copy(ctx, o)
+	res, err := in.fetched.copy(ctx, o)
 	note := func(text string) {
 		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.step.Location.File, t.step.Location.StartLine, text)})
 	}

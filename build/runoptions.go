@@ -35,11 +35,13 @@ type RunOptions struct {
 	NoFilter, NoNewPrivs bool
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
+	// ReadDirs are the directories below which ADD may read git repositories by file://.
+	ReadDirs []string
 	// Volumes are shown to every step.
 	Volumes []Volume
-	// Secrets by ID are shown to the steps that mount them. They are in memory only.
+	// Secrets by ID are shown to the steps that mount them, and give ADD credentials for servers. They are in memory only.
 	Secrets map[string]Secret
-	// Agents by ID are what ssh mounts reach: the socket of an agent, or private key files.
+	// Agents by ID are what ssh mounts reach, and git that of the ID "default": the socket of an agent, or private key files.
 	Agents map[string][]string
 }
 

@@ -49,7 +49,7 @@ func importTable() []importRule {
 		{pkg: "build/sshagent"},
 
 		{pkg: "imagebuilder", mayImport: "imagebuilder/dockerfile", pure: true},
-		{pkg: "imagebuilder/dockerfile", pure: true},
+		{pkg: "imagebuilder/dockerfile", mayImport: "imagebuilder/remote", pure: true},
 		{pkg: "imagebuilder/layer", mayImport: "userns"},
 		{pkg: "imagebuilder/reference", pure: true},
 		{pkg: "imagebuilder/remote", pure: true},

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,6 +56,7 @@ func setupScript(env *testscript.Env, m mode) error {
 	env.Vars = append(env.Vars, "STORE="+s.store(), "COOPER="+suite.cooper)
 	env.Values[siteKey{}] = s
 	env.Values[exitKey{}] = new(int)
+	env.Values[serverKey{}] = new(atomic.Pointer[server])
 	env.Defer(func() {
 		if err := s.remove(); err != nil {
 			env.T().Log(err)
@@ -78,6 +80,8 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 //	sameid FILE FILE      two image ID files name the same image; `!` wants them to differ
 //	foreign ARCH FILE     make a program for another architecture: testdata/foreign
 //	cached FILE N M       the metadata file says N of M steps were cached
+//	serve DIR             give out files and git repositories over http; sets URL and HOSTPORT
+//	requests N            so many requests have come since the last time; `!` wants another number
 func commands() map[string]command {
 	return map[string]command{
 		"cooper": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -85,7 +89,7 @@ func commands() map[string]command {
 		},
 		"asuser": scriptRun, "status": scriptStatus, "busybox": scriptBusybox, "layerfiles": scriptLayerFiles, "config": scriptConfig,
 		"noleftovers": scriptNoLeftovers, "sameid": scriptSameID, "cached": scriptCached,
-		"foreign": scriptForeign,
+		"foreign": scriptForeign, "serve": scriptServe, "requests": scriptRequests,
 	}
 }
 

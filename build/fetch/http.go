@@ -65,7 +65,7 @@ func (c *Cache) newDownload(r HTTPRequest) (*download, error) {
 		return nil, fmt.Errorf("%s: not a valid http or https URL", d.shown)
 	}
 	if r.Checksum != "" {
-		if err := CheckDigest(r.Checksum); err != nil {
+		if err := remote.CheckDigest(string(r.Checksum)); err != nil {
 			return nil, err
 		}
 	}

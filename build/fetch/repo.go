@@ -240,6 +240,9 @@ func (s *repo) explain(err error) error {
 		return say("the ssh agent has no key that the server accepts: ssh-add -l lists its keys")
 	case has("ssh: not found"), has("cannot run ssh"):
 		return say("install ssh: apt-get install openssh-client, or what your system calls it")
+	case s.auth != "" && (has("could not read Username") || has("Authentication failed")):
+		err = fmt.Errorf("%s does not accept the credentials", host)
+		fallthrough
 	case has("could not read Username"), has("Authentication failed"), has("returned error: 401"), has("returned error: 403"):
 		return say(fmt.Sprintf("give credentials with --secret id=GIT_AUTH_TOKEN.%s or GIT_AUTH_HEADER.%s", host, host))
 	case s.auth != "" && has("returned error: 30"):

@@ -27,16 +27,7 @@ const (
 	chunkSize    = 256 << 10
 )
 
-// CheckDigest refuses a checksum that isn't ALGORITHM:HEX with sha256, sha384 or sha512.
-func CheckDigest(d digest.Digest) error {
-	algorithm, hexadecimal, _ := strings.Cut(string(d), ":")
-	newHash := hashOf(algorithm)
-	if newHash == nil || len(hexadecimal) != 2*newHash().Size() || strings.Trim(hexadecimal, "0123456789abcdef") != "" {
-		return fmt.Errorf("the checksum %s must be sha256:, sha384: or sha512: and that many bits in lower-case hexadecimal digits", d)
-	}
-	return nil
-}
-
+// hashOf is nil for an algorithm that remote.CheckDigest refuses.
 func hashOf(algorithm string) func() hash.Hash {
 	switch algorithm {
 	case "sha256":

@@ -30,7 +30,7 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 		}
 		defer func() { _ = sel.Close() }()
 	}
-	t, err := c.target(len(sel.Items) + len(o.Files))
+	t, err := c.target(len(sel.Items) + len(o.Files) + o.Others)
 	if err != nil {
 		return CopyResult{}, err
 	}

@@ -58,6 +58,8 @@ type CopyOptions struct {
 	Parents  bool
 	// Files are copied after Sources.
 	Files []InlineFile
+	// Others counts the sources of the same instruction that other calls copy to the same Dest.
+	Others int
 	// Ignore hides files of Source; nil hides none.
 	Ignore Filter
 	// KeepOwner keeps the owner on disk of what is copied, as is right for a stage or an image. Otherwise it is 0:0.

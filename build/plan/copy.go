@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
 const heredocMode = 0o644
@@ -21,17 +23,13 @@ func (x expanding) copyFiles(c *instructions.CopyCommand) error {
 	return x.transfer("COPY", op, c.SourcesAndDest, [2]string{c.Chown, c.Chmod})
 }
 
-// addFiles plans ADD of local files.
+// addFiles plans ADD.
 func (x expanding) addFiles(c *instructions.AddCommand) error {
-	switch {
-	case c.Checksum != "":
-		return refuse("ADD --checksum", "")
-	case c.KeepGitDir != nil && *c.KeepGitDir:
-		return refuse("ADD --keep-git-dir", "")
-	}
 	op := &Copy{
 		From: Input{Kind: InputContext}, Unpack: c.Unpack == nil || *c.Unpack, Link: c.Link, Excludes: c.ExcludePatterns,
 	}
+	x.text = remote.Redact(x.text)
+	x.fetched = &fetchFlags{checksum: c.Checksum, keepGitDir: c.KeepGitDir, unpack: c.Unpack != nil && *c.Unpack}
 	return x.transfer("ADD", op, c.SourcesAndDest, [2]string{c.Chown, c.Chmod})
 }
 
@@ -55,15 +53,15 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 	if op.Sources, err = x.words(files.SourcePaths); err != nil {
 		return err
 	}
-	if err := checkSources(name, op.Sources); err != nil {
-		return err
-	}
-	x.lintSources(name, op)
 	dest, err := x.word(files.DestPath)
 	if err != nil {
 		return err
 	}
 	op.Dest = x.destination(dest)
+	if err := x.takeRemotes(op); err != nil {
+		return err
+	}
+	x.lintSources(name, op)
 	if op.Files, err = x.heredocs(files.SourceContents); err != nil {
 		return err
 	}
@@ -124,7 +122,7 @@ func copyText(name string, op *Copy, dest string) string {
 	if op.Chmod != "" {
 		text += " --chmod=" + op.Chmod
 	}
-	for _, src := range op.Sources {
+	for _, src := range op.written() {
 		text += " " + src
 	}
 	for _, f := range op.Files {
@@ -180,40 +178,4 @@ func checkMode(mode string) error {
 		return nil
 	}
 	return &hinted{fmt.Sprintf("--chmod=%s is not a mode", mode), "a mode is octal up to 7777, such as 0755, or symbolic, such as u=rwX,go=rX"}
-}
-
-// checkSources refuses sources that are not local files.
-func checkSources(name string, sources []string) error {
-	for _, src := range sources {
-		kind := remoteKind(src)
-		if kind == "" {
-			continue
-		}
-		if name == "COPY" {
-			return &hinted{fmt.Sprintf("COPY takes no URL: %s", src), "fetch it with RUN, in a stage of its own"}
-		}
-		return refuse(fmt.Sprintf("ADD of %s: %s", kind, src), "fetch it with RUN, in a stage of its own")
-	}
-	return nil
-}
-
-// remoteKind says what a source that is not a local file is; "" for a local file.
-func remoteKind(src string) string {
-	for _, scheme := range []string{"http://", "https://"} {
-		if strings.HasPrefix(src, scheme) {
-			return "a URL"
-		}
-	}
-	for _, scheme := range []string{"git://", "ssh://"} {
-		if strings.HasPrefix(src, scheme) {
-			return "a git repository"
-		}
-	}
-	// USER@HOST:PATH is git over ssh.
-	user, rest, isRemote := strings.Cut(src, "@")
-	host, _, hasPath := strings.Cut(rest, ":")
-	if isRemote && hasPath && user != "" && host != "" && !strings.ContainsAny(user+host, "/\\*?[ ") {
-		return "a git repository"
-	}
-	return ""
 }

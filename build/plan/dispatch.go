@@ -232,6 +232,8 @@ type expanding struct {
 	in    instruction
 	// text is what progress shows, with the variables as they were before the instruction.
 	text string
+	// fetched are the flags of ADD for remote sources; nil for COPY, which takes none.
+	fetched *fetchFlags
 }
 
 // step adds the instruction's step, with the config as it is now.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -275,9 +276,31 @@ func show(s *plan.Step) shownStep {
 		if len(op.Excludes) > 0 {
 			details["Excludes"] = op.Excludes
 		}
+		if len(op.Remotes) > 0 {
+			details["Remotes"] = showRemotes(op.Remotes)
+		}
 		out.Details = details
 	case *plan.Run:
 		out.Details = showRun(op)
+	}
+	return out
+}
+
+func showRemotes(all []plan.Remote) []string {
+	var out []string
+	for _, r := range all {
+		text := fmt.Sprintf("%s before=%d url=%s name=%s checksum=%s unpack=%t", r.Text, r.Before, r.URL, r.Name, r.Checksum, r.Unpack)
+		if g := r.Git; g.Remote != "" {
+			flag := func(b *bool) string {
+				if b == nil {
+					return "-"
+				}
+				return strconv.FormatBool(*b)
+			}
+			text = fmt.Sprintf("%s before=%d remote=%s ref=%s subdir=%s checksum=%s keep=%s submodules=%s commit-times=%t by-commit=%t", r.Text, r.Before, g.Remote,
+				g.Ref, g.Subdir, g.Checksum, flag(g.KeepGitDir), flag(g.Submodules), g.CommitTimes, g.ByCommit)
+		}
+		out = append(out, text)
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
 // A Graph is the immutable plan of one build: every step the target needs and no other.
@@ -174,7 +175,7 @@ type Input struct {
 	Step *Step
 }
 
-// Copy is COPY or ADD of local files.
+// Copy is COPY or ADD.
 type Copy struct {
 	From Input
 	// Unpack says that local archives are unpacked, as ADD does unless told otherwise.
@@ -185,13 +186,32 @@ type Copy struct {
 	Parents bool
 	// Excludes are the patterns of --exclude: what they match is not copied. Variables in them are not expanded.
 	Excludes []string
-	// Sources are expanded paths and patterns as written, Files are heredocs; at least one of both.
+	// Sources are expanded paths and patterns as written, Files are heredocs; at least one of these and Remotes.
 	Sources []string
 	Files   []InlineFile
+	// Remotes are the sources of ADD that are fetched.
+	Remotes []Remote
 	// Dest is absolute; a trailing slash as written is kept, for it means a directory.
 	Dest string
 	// Chown and Chmod are as written after expansion: "user:group", "0755", "u+x". Empty: keep or default.
 	Chown, Chmod string
+}
+
+// A Remote is a source of ADD that isn't a local file: the URL of one, or a git repository.
+type Remote struct {
+	// Text is the source as written after expansion, without credentials.
+	Text string
+	// Before counts the Sources that are copied before it.
+	Before int
+	// URL is http or https, with the credentials that were written into it; empty for a repository. Name is what the file is
+	// called in a destination directory.
+	URL, Name string
+	// Git is the repository, whose Checksum, KeepGitDir and Submodules say all there is to say.
+	Git remote.Git
+	// Checksum of a URL's file is ALGORITHM:HEX, or empty.
+	Checksum string
+	// Unpack says that the file is unpacked if it is an archive.
+	Unpack bool
 }
 
 // An InlineFile is a heredoc. Path is a name for COPY and an absolute path for RUN.

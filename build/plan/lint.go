@@ -145,7 +145,7 @@ func (x expanding) lintSources(name string, op *Copy) {
 	}
 	verb := name[:1] + strings.ToLower(name[1:])
 	for _, src := range op.Sources {
-		if remoteKind(src) == "" && x.opts.Ignore.HidesSource(src) {
+		if x.opts.Ignore.HidesSource(src) {
 			rule := &linter.RuleCopyIgnoredFile
 			x.lint.Run(rule, x.in.Location(), rule.Format(verb, path.Clean(src)))
 		}

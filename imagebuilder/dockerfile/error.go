@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
 const (
@@ -24,7 +26,7 @@ type Error struct {
 }
 
 // Error is "FILE:LINE: message: cause", the marked lines, and the hint, each on lines of its own. Control characters of
-// the file are escaped, so that a hostile file can't write to the terminal.
+// the file are escaped, so that a hostile file can't write to the terminal, and credentials in URLs are masked.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(printable(e.Location.File, -1))
@@ -61,7 +63,7 @@ func (e *Error) writeLines(b *strings.Builder) {
 			fmt.Fprintf(b, "\n> %*s | (%d more lines)", width, "", len(lines)-n)
 			break
 		}
-		fmt.Fprintf(b, "\n> %*d | %s", width, e.Location.StartLine+n, printable(line, shownColumns))
+		fmt.Fprintf(b, "\n> %*d | %s", width, e.Location.StartLine+n, printable(remote.Redact(line), shownColumns))
 	}
 }
 

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"fmt"
 	"net/url"
 	"path"
 	"strings"
@@ -77,4 +78,14 @@ func maskUser(before, user string) string {
 		return mask + ":" + mask
 	}
 	return mask
+}
+
+// CheckDigest refuses a checksum that isn't ALGORITHM:HEX with sha256, sha384 or sha512.
+func CheckDigest(checksum string) error {
+	algorithm, hexadecimal, _ := strings.Cut(checksum, ":")
+	size := map[string]int{"sha256": 64, "sha384": 96, "sha512": 128}[algorithm]
+	if size == 0 || len(hexadecimal) != size || !isHex(hexadecimal) {
+		return fmt.Errorf("the checksum %s must be sha256:, sha384: or sha512: and 64, 96 or 128 hexadecimal digits in lower case", checksum)
+	}
+	return nil
 }

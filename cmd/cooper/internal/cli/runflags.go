@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,9 +33,10 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&r.dnsSearch, "dns-search", nil, "search domain of RUN steps; . is none")
 	f.StringSliceVar(&r.dnsOpts, "dns-option", nil, "option for resolv.conf of RUN steps")
 	f.BoolVar(&r.httpProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
-	f.StringArrayVar(&r.secrets, "secret", nil, "secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
-	f.StringArrayVar(&r.ssh, "ssh", nil, "agent or keys for RUN --mount=type=ssh: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
-	f.StringSliceVar(&r.allow, "allow", nil, "let the Dockerfile use security.insecure (RUN --security=insecure); network.host always is")
+	f.StringArrayVar(&r.secrets, "secret", nil, "secret for RUN --mount=type=secret, and for servers (GIT_AUTH_TOKEN): id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
+	f.StringArrayVar(&r.ssh, "ssh", nil, "agent or keys for RUN --mount=type=ssh and, as default, for git: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
+	f.StringSliceVar(&r.allow, "allow", nil, "let the Dockerfile use security.insecure (RUN --security=insecure), or fs.read=DIR (ADD of the git repositories there); "+
+		"network.host always is")
 	f.StringVar(&r.shmSize, "shm-size", "", "size of /dev/shm of RUN steps, such as 128m (default 64m)")
 	f.StringArrayVar(&r.limits, "ulimit", nil, "resource limit of RUN steps, NAME=SOFT[:HARD], such as nofile=1024")
 	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN steps get besides the usual ones, or ALL")
@@ -88,12 +90,19 @@ func (r *runFlags) names(o *build.RunOptions) error {
 
 func (r *runFlags) entitle(o *build.RunOptions) error {
 	for _, what := range r.allow {
-		switch what {
-		case "security.insecure":
+		dir, isDir := strings.CutPrefix(what, "fs.read=")
+		switch {
+		case isDir && dir != "":
+			dir, err := filepath.Abs(dir)
+			if err != nil {
+				return fmt.Errorf("--allow=%s: %w", what, err)
+			}
+			o.ReadDirs = append(o.ReadDirs, dir)
+		case what == "security.insecure":
 			o.Insecure = true
-		case "network.host": // is what steps have anyway
+		case what == "network.host": // is what steps have anyway
 		default:
-			return fmt.Errorf("--allow=%s: must be security.insecure or network.host", what)
+			return fmt.Errorf("--allow=%s: must be security.insecure, network.host or fs.read=DIR", what)
 		}
 	}
 	return nil

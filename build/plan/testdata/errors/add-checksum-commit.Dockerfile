@@ -1,0 +1,2 @@
+FROM alpine
+ADD --checksum=xyz git@example.com:x /a/

@@ -1,0 +1,2 @@
+FROM alpine
+ADD --checksum=abc git@example.com:x b /a/

@@ -1,0 +1,3 @@
+FROM alpine
+ARG REF=--upload-pack=x
+ADD git@example.com:team/repo.git#${REF} /a

@@ -1,2 +1,0 @@
-FROM alpine
-ADD git@example.com:team/repo.git /a
