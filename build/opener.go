@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cooperbuild/cooper/build/fetch"
 	"github.com/cooperbuild/cooper/build/fileop"
@@ -53,9 +54,16 @@ type opener struct {
 
 func newOpener(req *Request, st *store.Store) opener {
 	return opener{req: req, store: st, cache: sync.OnceValues(func() (*fetch.Cache, error) {
-		return fetch.Open(filepath.Join(st.Dir(), "remote"))
+		c, err := fetch.Open(filepath.Join(st.Dir(), "remote"))
+		if err == nil {
+			err = c.Trim(time.Now().Add(-keepFetched))
+		}
+		return c, err
 	})}
 }
+
+// keepFetched is how long what was fetched is kept after its last use.
+const keepFetched = 30 * 24 * time.Hour
 
 // main finds the main context. As with docker, a directory that exists is meant before anything else.
 func (o opener) main(ctx context.Context) (place, error) {
