@@ -41,6 +41,9 @@ func Build(ctx context.Context, req Request) (res Result, err error) {
 func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err error) {
 	start := time.Now()
 	names, err := fullNames(req.Tags)
+	if err == nil {
+		err = CheckOutputs(req.Platforms, req.Outputs)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -54,7 +57,7 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 		df.warn(req.Progress)
 		return Result{}, err
 	}
-	graph, err := plan.Make(ctx, df.file, b.planOptions(df.ignore))
+	graph, targets, err := b.plan(ctx, df)
 	if err != nil {
 		return Result{}, err
 	}
@@ -62,15 +65,14 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 		return Result{}, err
 	}
 	b.noteArgs()
-	b.stages = len(graph.Stages)
 	roots, err := b.solve(ctx, graph)
 	if err != nil {
 		return Result{}, errors.Join(err, b.anchor(graph, roots, nil))
 	}
-	if err := b.anchor(graph, roots, graph.Target); err != nil {
+	if err := b.anchor(graph, roots, targets); err != nil {
 		return Result{}, err
 	}
-	res, err = b.finish(ctx, graph, roots, names)
+	res, err = b.finish(ctx, targets, roots, names)
 	res.Took = time.Since(start)
 	return res, err
 }
@@ -121,7 +123,7 @@ type builder struct {
 	mapped bool
 	ran    int
 	cached int
-	// stages is how many stages the plan has.
+	// stages is how many stages the plan for one image has.
 	stages int
 }
 
@@ -133,7 +135,7 @@ func newBuilder(req Request, st *store.Store) (*builder, error) {
 	b := &builder{req: req, store: st, cache: c, commits: new(errgroup.Group)}
 	b.stats = source.OpenStatCache(filepath.Join(st.Dir(), "stat"))
 	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
-	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}}
+	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
 	b.contexts = newContexts(&b.req, st)
 	b.gitAgent = sync.OnceValues(b.openGitAgent)
 	if b.agents, err = openAgents(req.Run.Agents); err != nil {

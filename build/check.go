@@ -117,7 +117,7 @@ func inspect(ctx context.Context, req *Request, look Look, do func(*inspection) 
 	in := &inspection{readFile: df, err: err, options: planOptions(req, df.ignore)}
 	in.options.Resolver = localResolver{req: req}
 	if look == LookPull {
-		in.options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{}, looks: true}
+		in.options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{}, resolved: map[string]string{}, looks: true}
 	}
 	return do(in)
 }

@@ -18,33 +18,31 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// finish makes the image of the target stage, records it in the store and writes the outputs.
-func (b *builder) finish(ctx context.Context, g *plan.Graph, roots []*root, names []string) (Result, error) {
-	config, created, err := b.imageConfig(g.Target.Image, g.Target.Last, roots)
-	if err != nil {
-		return Result{}, err
+// finish makes the images of the target stages, records them in the store and writes the outputs.
+func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*root, names []string) (Result, error) {
+	images := make([]made, 0, len(targets))
+	var res Result
+	for _, target := range targets {
+		m, err := b.makeImage(target, roots, names)
+		if err != nil {
+			return Result{}, err
+		}
+		// Names are given last: a name never points at an image whose output failed.
+		if m.id, res.Manifest, err = b.store.PutImage(m.record); err != nil {
+			return Result{}, err
+		}
+		images = append(images, m)
 	}
-	final := roots[g.Target.Last.ID]
-	layers := storeLayers(final.layers)
-	res := Result{ImageID: digest.FromBytes(config), Names: names, Steps: b.ran + b.cached, Cached: b.cached}
-	image := export.Image{Config: config, Platform: g.Target.Image.Platform, Names: names, Created: created}
-	for _, l := range layers {
-		image.Layers = append(image.Layers, export.Blob{
-			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return b.store.LayerTar(l) },
-		})
+	if len(images) > 1 {
+		return b.finishIndex(ctx, images, names)
 	}
-	// Names are given last: a name never points at an image whose output failed.
-	record := store.ImageRecord{Config: config, Layers: layers, Created: created}
-	if _, res.Manifest, err = b.store.PutImage(record); err != nil {
-		return Result{}, err
+	image, record := images[0].image, images[0].record
+	res = Result{
+		ImageID: digest.FromBytes(image.Config), Manifest: res.Manifest, Names: names, Steps: b.ran + b.cached, Cached: b.cached,
 	}
 	for _, spec := range b.req.Outputs {
 		b.req.Progress.Emit(progress.Note{Text: "writing " + spec.Dest})
-		if spec.Type == export.TypeOCI && len(spec.Names) == 0 && len(names) > 1 {
-			// podman and skopeo refuse an archive with several images in its index unless they are told which.
-			spec.Names = names[:1]
-		}
-		written, err := export.Write(ctx, spec, image, os.Stdout)
+		written, err := export.Write(ctx, oneName(spec, names), image, os.Stdout)
 		if err != nil {
 			return Result{}, fmt.Errorf("write %s: %w", spec.Dest, err)
 		}
@@ -52,11 +50,30 @@ func (b *builder) finish(ctx context.Context, g *plan.Graph, roots []*root, name
 	}
 	if len(names) > 0 {
 		record.Names = names
-		if _, _, err = b.store.PutImage(record); err != nil {
+		if _, _, err := b.store.PutImage(record); err != nil {
 			return Result{}, err
 		}
 	}
 	return res, nil
+}
+
+// makeImage makes the image of a target stage, with the names that it is to be written under.
+func (b *builder) makeImage(target *plan.Stage, roots []*root, names []string) (made, error) {
+	config, created, err := b.imageConfig(target.Image, target.Last, roots)
+	if err != nil {
+		return made{}, err
+	}
+	layers := storeLayers(roots[target.Last.ID].layers)
+	m := made{
+		image:  export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created},
+		record: store.ImageRecord{Config: config, Layers: layers, Created: created},
+	}
+	for _, l := range layers {
+		m.image.Layers = append(m.image.Layers, export.Blob{
+			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return b.store.LayerTar(l) },
+		})
+	}
+	return m, nil
 }
 
 func storeLayers(layers []cache.Layer) []store.Layer {
@@ -186,9 +203,9 @@ func keepLastLayer(history []imagebuilder.History) {
 	}
 }
 
-// anchor records an untagged image for every stage but one, and for every stack of layers that was merged, so that no
+// anchor records an untagged image for every stage but some, and for every stack of layers that was merged, so that no
 // layer the cache counts on is without an image: other tools' clean-up removes such layers, and their checks report them.
-func (b *builder) anchor(g *plan.Graph, roots []*root, except *plan.Stage) error {
+func (b *builder) anchor(g *plan.Graph, roots []*root, except []*plan.Stage) error {
 	for _, stage := range g.Stages {
 		last := lastSealed(stage, roots)
 		if last == nil {
@@ -198,7 +215,7 @@ func (b *builder) anchor(g *plan.Graph, roots []*root, except *plan.Stage) error
 		if err := b.anchorMerged(r, stage); err != nil {
 			return err
 		}
-		if stage == except || len(r.layers) == len(r.base.layers) {
+		if slices.Contains(except, stage) || len(r.layers) == len(r.base.layers) {
 			continue
 		}
 		config, created, err := b.imageConfig(last.Image, last, roots)

@@ -59,7 +59,7 @@ type Request struct {
 	BuildArgs map[string]*string
 	Labels    map[string]string
 	Contexts  map[string]plan.NamedContext
-	// Platforms are what to build for; none: this machine's, or what the base image is for.
+	// Platforms are what to build for; none: this machine's, or what the base image is for. Of several, each once, an index is made.
 	Platforms []ocispec.Platform
 	Outputs   []export.Spec
 	Pull      PullPolicy
@@ -95,7 +95,7 @@ type Identity struct {
 
 // Result is what a build made.
 type Result struct {
-	// ImageID is the digest of the config.
+	// ImageID is the digest of the config, or for several platforms of the store's index.
 	ImageID digest.Digest
 	// Manifest is the digest of the manifest: that of the last output, or the local store's.
 	Manifest digest.Digest
@@ -108,6 +108,8 @@ type Result struct {
 
 // StepError is a step that failed.
 type StepError struct {
+	// Platforms is what the step is for in a build for several platforms, as in "linux/amd64->arm64"; empty in one for one.
+	Platforms string
 	// Stage is the stage's name, Step its place there, as in "2/5".
 	Stage, Step string
 	Location    dockerfile.Location
@@ -120,7 +122,11 @@ type StepError struct {
 
 func (e *StepError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s:%d: %s\n%v", e.Location.File, e.Location.StartLine, firstLine(e.Text), e.Err)
+	fmt.Fprintf(&b, "%s:%d: ", e.Location.File, e.Location.StartLine)
+	if e.Platforms != "" {
+		b.WriteString("[" + e.Platforms + "] ")
+	}
+	fmt.Fprintf(&b, "%s\n%v", firstLine(e.Text), e.Err)
 	return b.String()
 }
 

@@ -20,8 +20,9 @@ import (
 type resolver struct {
 	store *store.Store
 	req   *Request
-	// found is by image ID.
-	found map[string]store.FoundImage
+	// found is by image ID, resolved has the IDs by reference and platform: the plans for several platforms ask more than once.
+	found    map[string]store.FoundImage
+	resolved map[string]string
 	// looks says that nothing may be built.
 	looks bool
 	// targets counts the builds of their own that contexts have asked for.
@@ -32,11 +33,16 @@ var _ plan.Resolver = (*resolver)(nil)
 
 // Resolve finds an image as the pull policy says.
 func (r *resolver) Resolve(ctx context.Context, ref string, platform ocispec.Platform) (imagebuilder.Base, error) {
+	key := ref + " " + platforms.FormatAll(platform)
+	if id, ok := r.resolved[key]; ok {
+		return r.found[id].Base, nil
+	}
 	img, err := r.find(ctx, ref, platform)
 	if err != nil {
 		return imagebuilder.Base{}, err
 	}
 	r.found[img.ID] = img
+	r.resolved[key] = img.ID
 	return img.Base, nil
 }
 
@@ -53,7 +59,7 @@ func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platfo
 	}
 	var other *store.FoundImage
 	if r.req.Pull != PullAlways {
-		img, err := r.store.FindImage(ref)
+		img, err := r.store.FindImageFor(ref, platform)
 		switch {
 		case err == nil && (fits(img.Image.Platform, platform) || r.req.Pull == PullNever):
 			return img, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/cache"
@@ -85,23 +86,31 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 }
 
 // stepName places a step for people: "[builder 2/5]", "[stage-1 2/5]", or "[2/5]" where there is one stage only.
+// In a build for several platforms what the step is for comes first.
 func (b *builder) stepName(s *plan.Step) string {
+	var words []string
+	if s.Platforms != "" {
+		words = append(words, s.Platforms)
+	}
 	switch {
 	case s.Stage.Index < 0:
-		return ""
+		if len(words) == 0 {
+			return ""
+		}
+		return "[" + words[0] + "]"
 	case s.Stage.Name != strconv.Itoa(s.Stage.Index):
-		return fmt.Sprintf("[%s %d/%d]", s.Stage.Name, s.Number, s.Total)
+		words = append(words, s.Stage.Name)
 	case b.stages > 1:
-		return fmt.Sprintf("[stage-%s %d/%d]", s.Stage.Name, s.Number, s.Total)
+		words = append(words, "stage-"+s.Stage.Name)
 	}
-	return fmt.Sprintf("[%d/%d]", s.Number, s.Total)
+	return "[" + strings.Join(append(words, fmt.Sprintf("%d/%d", s.Number, s.Total)), " ") + "]"
 }
 
 func stepError(s *plan.Step, err error) error {
 	if other := new(StepError); errors.As(err, &other) || errors.Is(err, context.Canceled) {
 		return err // another step's failure, for which this one was cancelled
 	}
-	e := &StepError{Stage: s.Stage.Name, Step: fmt.Sprintf("%d/%d", s.Number, s.Total), Location: s.Location, Text: s.Text, Err: err}
+	e := &StepError{Platforms: s.Platforms, Stage: s.Stage.Name, Step: fmt.Sprintf("%d/%d", s.Number, s.Total), Location: s.Location, Text: s.Text, Err: err}
 	if exit := new(ExitError); errors.As(err, &exit) {
 		e.ExitCode = exit.Code
 	}

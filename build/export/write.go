@@ -69,7 +69,7 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 		return Result{}, fmt.Errorf("export image: %w", err)
 	}
 	defer t.abort()
-	result, err := writeTo(ctx, t, codec{spec.compression(), spec.Level}, image)
+	result, err := newWriter(t, spec).write(ctx, image)
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -99,36 +99,57 @@ func open(spec Spec, image Image, stdout io.Writer) (target, error) {
 	return openArchive(archiveOptions{dest: spec.Dest, stdout: stdout, time: image.Created, docker: docker})
 }
 
-// writeTo adds all of the image's blobs to the target.
-func writeTo(ctx context.Context, t target, c codec, image Image) (Result, error) {
-	written := map[digest.Digest]ocispec.Descriptor{}
+// writer adds images to a target, each blob once.
+type writer struct {
+	target target
+	codec  codec
+	// layers are the blobs that are there, by diffID; others the digests of all else.
+	layers map[digest.Digest]ocispec.Descriptor
+	others map[digest.Digest]bool
+}
+
+func newWriter(t target, spec Spec) writer {
+	return writer{t, codec{spec.compression(), spec.Level}, map[digest.Digest]ocispec.Descriptor{}, map[digest.Digest]bool{}}
+}
+
+// data adds a blob that is in memory.
+func (w writer) data(ctx context.Context, d ocispec.Descriptor, text []byte) error {
+	if w.others[d.Digest] {
+		return nil
+	}
+	w.others[d.Digest] = true
+	return w.target.add(ctx, blob{Descriptor: d, data: text})
+}
+
+// write adds all of the image's blobs to the target.
+func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	var todo []Blob
 	for _, l := range image.Layers {
-		if _, there := written[l.DiffID]; !there {
-			written[l.DiffID] = ocispec.Descriptor{MediaType: c.mediaType(), Digest: l.DiffID, Size: l.Size}
+		if _, there := w.layers[l.DiffID]; !there {
+			w.layers[l.DiffID] = ocispec.Descriptor{MediaType: w.codec.mediaType(), Digest: l.DiffID, Size: l.Size}
 			todo = append(todo, l)
 		}
 	}
-	packed, err := addLayers(ctx, t, c, todo)
+	packed, err := addLayers(ctx, w.target, w.codec, todo)
 	if err != nil {
 		return Result{}, err
 	}
 	for i, l := range todo {
-		written[l.DiffID] = packed[i]
+		w.layers[l.DiffID] = packed[i]
 	}
 	layers := make([]ocispec.Descriptor, 0, len(image.Layers))
 	for _, l := range image.Layers {
-		layers = append(layers, written[l.DiffID])
+		layers = append(layers, w.layers[l.DiffID])
 	}
 	manifest, text, err := image.manifest(layers)
 	if err != nil {
 		return Result{}, err
 	}
 	config := image.configDescriptor()
-	if err := t.add(ctx, blob{Descriptor: config, data: image.Config}); err != nil {
+	if err := w.data(ctx, config, image.Config); err != nil {
 		return Result{}, err
 	}
-	if err := t.add(ctx, blob{Descriptor: manifest, data: text}); err != nil {
+	if err := w.data(ctx, manifest, text); err != nil {
 		return Result{}, err
 	}
 	return Result{Manifest: manifest, ImageID: config.Digest, Layers: layers}, nil

@@ -43,6 +43,8 @@ type Step struct {
 	Parent *Step
 	// Deps are the steps that must be done first, Parent among them, without repeats.
 	Deps []*Step
+	// Platforms is what the step is for, for people; empty in the plan of one image. See Combine.
+	Platforms string
 	// Number and Total place the step in its stage, as in "[builder 3/7]". As in docker's output only what makes or takes a
 	// layer counts: FROM of an image, RUN, COPY, ADD and WORKDIR. Number is 0 for a step that doesn't count.
 	Number, Total int

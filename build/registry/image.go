@@ -88,7 +88,7 @@ func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platfo
 		if depth >= maxNested {
 			return nil, errors.New("its indexes name each other without end")
 		}
-		if d, err = choose(m.Manifests, platform); err != nil {
+		if d, err = Choose(m.Manifests, platform); err != nil {
 			return nil, err
 		}
 		if !isManifest(d.MediaType) {

@@ -8,9 +8,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// choose takes the manifest of an index that suits a platform best: the same variant, else the highest below it, else
+// Choose takes the manifest of an index that suits a platform best: the same variant, else the highest below it, else
 // one that names none. Manifests without a platform count only if there is nothing else.
-func choose(all []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {
+func Choose(all []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {
 	best, bestRank := -1, -1
 	var have []string
 	for i, d := range all {

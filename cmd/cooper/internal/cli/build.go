@@ -82,7 +82,7 @@ func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
 	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "value for an ARG, NAME=VALUE, or NAME to take it from the environment")
 	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
-	f.StringArrayVar(&o.platforms, "platform", nil, "platform to build for, OS/ARCH[/VARIANT] (default this machine's)")
+	f.StringArrayVar(&o.platforms, "platform", nil, "platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default this machine's)")
 }
 
 // addStoreFlags adds the flags that say where images are kept and come from.
@@ -193,6 +193,9 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 			return req, usagef("--output %q: standard output is a terminal\nhint: redirect it to a file", text)
 		}
 		req.Outputs = append(req.Outputs, spec)
+	}
+	if err := build.CheckOutputs(req.Platforms, req.Outputs); err != nil {
+		return req, usageError{err}
 	}
 	err = takeSourceDate(&req)
 	return req, err

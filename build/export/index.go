@@ -1,0 +1,89 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// ErrManyPlatforms says that an output has room for one image only.
+var ErrManyPlatforms = errors.New("type=docker can't hold images for several platforms: write type=oci, or build for one")
+
+// WriteIndex writes images for several platforms as one OCI index, which is what the names name: those of the first image, or
+// spec.Names. Blobs that images share are there once. In all else it is as Write; the result has the index as Manifest, and neither
+// ImageID nor Layers.
+func WriteIndex(ctx context.Context, spec Spec, images []Image, stdout io.Writer) (Result, error) {
+	names, err := prepareIndex(spec, images)
+	if err != nil {
+		return Result{}, fmt.Errorf("export index: %w", err)
+	}
+	t, err := open(spec, images[0], stdout)
+	if err != nil {
+		return Result{}, fmt.Errorf("export index: %w", err)
+	}
+	defer t.abort()
+	result, err := writeIndex(ctx, newWriter(t, spec), spec, images)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		err = t.commit(indexEntries(result.Manifest, ocispec.Platform{}, names))
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("export index to %s: %w", spec.Dest, err)
+	}
+	for _, n := range names {
+		result.Names = append(result.Names, n.full)
+	}
+	return result, nil
+}
+
+// prepareIndex finds what can't be written before any work is done.
+func prepareIndex(spec Spec, images []Image) ([]imageName, error) {
+	if len(images) == 0 {
+		return nil, errors.New("there is no image")
+	}
+	if spec.Type != TypeOCI {
+		return nil, ErrManyPlatforms
+	}
+	if err := spec.check(); err != nil {
+		return nil, err
+	}
+	for _, image := range images {
+		if err := image.check(); err != nil {
+			return nil, err
+		}
+	}
+	if len(spec.Names) > 0 {
+		return parseNames(spec.Names)
+	}
+	return parseNames(images[0].Names)
+}
+
+func writeIndex(ctx context.Context, w writer, spec Spec, images []Image) (Result, error) {
+	index := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Annotations: mergeMaps(images[0].Annotations, spec.Annotations),
+	}
+	for _, image := range images {
+		image.Annotations = index.Annotations
+		written, err := w.write(ctx, image)
+		if err != nil {
+			return Result{}, err
+		}
+		entry := written.Manifest
+		entry.Platform = &image.Platform
+		index.Manifests = append(index.Manifests, entry)
+	}
+	text, err := marshal(index)
+	if err != nil {
+		return Result{}, fmt.Errorf("encode index: %w", err)
+	}
+	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(text), Size: int64(len(text))}
+	return Result{Manifest: d}, w.data(ctx, d, text)
+}

@@ -1,0 +1,153 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Combine puts the plans of one file for several platforms into one graph: a step that is the same for some of them in every
+// respect, as those of a stage FROM --platform=$BUILDPLATFORM are before TARGETARCH is used, is there once. targets has the stage of
+// each plan's image, in the order of the plans; the graph's own Target is the first. The plans are not changed.
+func Combine(plans []*Graph, wanted []ocispec.Platform) (graph *Graph, targets []*Stage, err error) {
+	c := combiner{graph: &Graph{}, steps: map[string]*Step{}, users: map[*Step]int{}}
+	for n, g := range plans {
+		target, err := c.add(g, wanted[n])
+		if err != nil {
+			return nil, nil, err
+		}
+		targets = append(targets, target)
+	}
+	for _, s := range c.graph.Steps {
+		s.Platforms = c.platforms(s)
+	}
+	c.graph.Target = targets[0]
+	c.graph.SourceDate = plans[0].SourceDate
+	return c.graph, targets, nil
+}
+
+type combiner struct {
+	graph *Graph
+	// steps are those of the graph by all that makes them what they are.
+	steps map[string]*Step
+	// users counts the plans that have a step, wanted is the platform of the first of them.
+	users  map[*Step]int
+	wanted []ocispec.Platform
+}
+
+// add adds one plan and returns its target.
+func (c *combiner) add(g *Graph, wanted ocispec.Platform) (*Stage, error) {
+	steps, stages := map[*Step]*Step{}, map[*Stage]*Stage{}
+	for _, old := range g.Steps {
+		s := old.with(steps)
+		key, err := s.identity()
+		if err != nil {
+			return nil, err
+		}
+		same, ok := c.steps[key]
+		if !ok {
+			st, known := stages[old.Stage]
+			if !known {
+				st = &Stage{Index: old.Stage.Index, Name: old.Stage.Name, Image: old.Stage.Image}
+				stages[old.Stage] = st
+			}
+			s.ID, s.Stage = len(c.graph.Steps), st
+			c.graph.Steps = append(c.graph.Steps, s)
+			c.wanted = append(c.wanted, wanted)
+			c.steps[key] = s
+			same = s
+		}
+		steps[old] = same
+		c.users[same]++
+	}
+	for old, st := range stages {
+		st.Last = steps[old.Last]
+	}
+	for _, old := range g.Stages {
+		if st, ok := stages[old]; ok {
+			c.graph.Stages = append(c.graph.Stages, st)
+		}
+	}
+	if target, ok := stages[g.Target]; ok {
+		return target, nil
+	}
+	// All its steps are there already; the image's platform is its own.
+	return &Stage{Index: g.Target.Index, Name: g.Target.Name, Last: steps[g.Target.Last], Image: g.Target.Image}, nil
+}
+
+// with is a copy of the step that refers to other steps as they are called in another graph.
+func (s *Step) with(steps map[*Step]*Step) *Step {
+	c := *s
+	c.Parent, c.Deps = steps[s.Parent], nil
+	for _, d := range s.Deps {
+		c.Deps = append(c.Deps, steps[d])
+	}
+	switch op := s.Op.(type) {
+	case *Copy:
+		o := *op
+		o.From.Step = steps[op.From.Step]
+		c.Op = &o
+	case *Run:
+		o := *op
+		o.Mounts = nil
+		for _, m := range op.Mounts {
+			m.From.Step = steps[m.From.Step]
+			o.Mounts = append(o.Mounts, m)
+		}
+		c.Op = &o
+	}
+	return &c
+}
+
+// identity is all that makes the step what it is, with the IDs of the steps it refers to.
+func (s *Step) identity() (string, error) {
+	bare := s.with(nil)
+	bare.ID, bare.Stage = 0, nil
+	refs := []int{s.Stage.Index, idOf(s.Parent)}
+	for _, d := range s.Deps {
+		refs = append(refs, idOf(d))
+	}
+	switch op := s.Op.(type) {
+	case *Copy:
+		refs = append(refs, idOf(op.From.Step))
+	case *Run:
+		for _, m := range op.Mounts {
+			refs = append(refs, idOf(m.From.Step))
+		}
+	}
+	bare.Deps = nil
+	text, err := json.Marshal(bare)
+	if err != nil {
+		return "", fmt.Errorf("compare steps: %w", err)
+	}
+	return fmt.Sprintf("%T %d %q %s", s.Op, refs, s.Stage.Name, text), nil
+}
+
+func idOf(s *Step) int {
+	if s == nil {
+		return -1
+	}
+	return s.ID
+}
+
+// platforms says for people what a step is for: the platform of its programs, and the one of the image if it is for one image that is
+// for another, as in "linux/amd64->arm64".
+func (c *combiner) platforms(s *Step) string {
+	have, want := s.Image.Platform, c.wanted[s.ID]
+	if have.OS == "" {
+		have = want
+	}
+	have = platforms.Normalize(have)
+	text := platforms.FormatAll(have)
+	switch {
+	case c.users[s] > 1 || text == platforms.FormatAll(want):
+		return text
+	case have.OS != want.OS:
+		return text + "->" + platforms.FormatAll(want)
+	case want.Variant != "":
+		return text + "->" + want.Architecture + "/" + want.Variant
+	}
+	return text + "->" + want.Architecture
+}

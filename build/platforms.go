@@ -1,0 +1,109 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+// plan plans the image, or one for each platform, in one graph. targets are the stages that the images are made from.
+func (b *builder) plan(ctx context.Context, df readFile) (graph *plan.Graph, targets []*plan.Stage, err error) {
+	o := b.planOptions(df.ignore)
+	if len(b.req.Platforms) < 2 {
+		graph, err := plan.Make(ctx, df.file, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		b.stages = len(graph.Stages)
+		return graph, []*plan.Stage{graph.Target}, nil
+	}
+	warn, seen := o.Warn, map[dockerfile.Warning]bool{}
+	o.Warn = func(w dockerfile.Warning) {
+		if !seen[w] {
+			seen[w] = true
+			warn(w)
+		}
+	}
+	var plans []*plan.Graph
+	for _, platform := range b.req.Platforms {
+		o.Platform = platform
+		g, err := plan.Make(ctx, df.file, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		b.stages = len(g.Stages)
+		plans = append(plans, g)
+	}
+	return plan.Combine(plans, b.req.Platforms)
+}
+
+// made is a finished image.
+type made struct {
+	image  export.Image
+	record store.ImageRecord
+	// id is the image's in the store.
+	id string
+}
+
+// finishIndex records images for several platforms and their index in the store and writes the outputs.
+func (b *builder) finishIndex(ctx context.Context, images []made, names []string) (Result, error) {
+	index := store.IndexRecord{}
+	all := make([]export.Image, 0, len(images))
+	for _, m := range images {
+		platform := m.image.Platform
+		platform.OSFeatures = slices.Clone(platform.OSFeatures)
+		index.Images = append(index.Images, store.IndexedImage{ID: m.id, Platform: platform})
+		if m.record.Created.After(index.Created) {
+			index.Created = m.record.Created
+		}
+		all = append(all, m.image)
+	}
+	digest, err := b.store.PutIndex(index)
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{ImageID: digest, Manifest: digest, Names: names, Steps: b.ran + b.cached, Cached: b.cached}
+	for _, spec := range b.req.Outputs {
+		b.req.Progress.Emit(progress.Note{Text: "writing " + spec.Dest})
+		written, err := export.WriteIndex(ctx, oneName(spec, names), all, os.Stdout)
+		if err != nil {
+			return Result{}, fmt.Errorf("write %s: %w", spec.Dest, err)
+		}
+		res.Manifest = written.Manifest.Digest
+	}
+	if len(names) > 0 {
+		index.Names = names
+		if _, err := b.store.PutIndex(index); err != nil {
+			return Result{}, err
+		}
+	}
+	return res, nil
+}
+
+// oneName leaves an OCI output one name: podman and skopeo refuse an archive with several images in its index unless they are
+// told which.
+func oneName(spec export.Spec, names []string) export.Spec {
+	if spec.Type == export.TypeOCI && len(spec.Names) == 0 && len(names) > 1 {
+		spec.Names = names[:1]
+	}
+	return spec
+}
+
+// CheckOutputs refuses outputs that can't hold what is going to be built.
+func CheckOutputs(platforms []ocispec.Platform, specs []export.Spec) error {
+	for _, spec := range specs {
+		if len(platforms) > 1 && spec.Type != export.TypeOCI {
+			return fmt.Errorf("--output %s: %w", spec.Dest, export.ErrManyPlatforms)
+		}
+	}
+	return nil
+}

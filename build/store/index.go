@@ -1,0 +1,143 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/storage"
+
+	"github.com/cooperbuild/cooper/build/registry"
+)
+
+// IndexRecord is an index of images of the store, for several platforms.
+type IndexRecord struct {
+	Images []IndexedImage
+	// Names are full references; one that another image has is taken from it.
+	Names   []string
+	Created time.Time
+}
+
+// IndexedImage is an image of an index.
+type IndexedImage struct {
+	// ID is the image's in the store.
+	ID       string
+	Platform ocispec.Platform
+}
+
+// instancesKey is where podman and buildah look for the images of a manifest list: an object of manifest digests and
+// containers-storage references.
+const instancesKey = "instances.json"
+
+// PutIndex records an index as podman manifest does: an image without layers. Its ID is the hex digits of the index's digest. The
+// same index is recorded once, and gets the names.
+func (s *Store) PutIndex(r IndexRecord) (index digest.Digest, err error) {
+	raw, instances, err := s.makeIndex(r)
+	if err != nil {
+		return "", fmt.Errorf("record index: %w", err)
+	}
+	index = digest.FromBytes(raw)
+	instances[""] = index.Encoded()
+	references, err := json.Marshal(instances)
+	if err != nil {
+		return "", fmt.Errorf("record index: %w", err)
+	}
+	_, err = s.store.CreateImage(index.Encoded(), nil, "", "", &storage.ImageOptions{
+		CreationDate: r.Created,
+		Digest:       index,
+		BigData: []storage.ImageBigDataOption{
+			{Key: storage.ImageDigestManifestBigDataNamePrefix + "-" + index.String(), Data: raw, Digest: index},
+			{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: index},
+			{Key: instancesKey, Data: references, Digest: digest.FromBytes(references)},
+		},
+	})
+	if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
+		return "", fmt.Errorf("record index: %w", err)
+	}
+	if !s.hasNames(index.Encoded(), r.Names) {
+		if err := s.store.AddNames(index.Encoded(), r.Names); err != nil {
+			return "", fmt.Errorf("tag index: %w", err)
+		}
+	}
+	return index, nil
+}
+
+func (s *Store) makeIndex(r IndexRecord) (raw []byte, instances map[string]string, err error) {
+	index := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{},
+	}
+	instances = map[string]string{}
+	for _, i := range r.Images {
+		manifest, err := s.store.ImageBigData(i.ID, storage.ImageDigestBigDataKey)
+		if err != nil {
+			return nil, nil, fmt.Errorf("manifest of %s: %w", i.ID, err)
+		}
+		d := ocispec.Descriptor{
+			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest), Size: int64(len(manifest)), Platform: &i.Platform,
+		}
+		index.Manifests = append(index.Manifests, d)
+		instances[d.Digest.String()] = fmt.Sprintf("containers-storage:[%s@%s+%s]@%s", s.Driver(), s.Root(), s.store.RunRoot(), i.ID)
+	}
+	raw, err = json.Marshal(index)
+	return raw, instances, err
+}
+
+// FindImageFor is FindImage, but takes the image for a platform if the name is that of an index. It is ErrNoImage if the index
+// has none, or the store hasn't got it.
+func (s *Store) FindImageFor(name string, platform ocispec.Platform) (FoundImage, error) {
+	img, found, err := s.lookUp(name)
+	if err != nil {
+		return FoundImage{}, err
+	}
+	for depth := 0; ; depth++ {
+		index, err := s.indexOf(img)
+		if err != nil {
+			return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
+		}
+		if index == nil {
+			return s.readImage(img, found)
+		}
+		const deepest = 4
+		if depth == deepest {
+			return FoundImage{}, fmt.Errorf("read image %s: more than %d indexes in each other", name, deepest)
+		}
+		d, err := registry.Choose(index.Manifests, platform)
+		if err != nil {
+			return FoundImage{}, fmt.Errorf("image %s: %w: %w", name, ErrNoImage, err)
+		}
+		images, err := s.store.ImagesByDigest(d.Digest)
+		if err != nil {
+			return FoundImage{}, fmt.Errorf("look up image %s: %w", name, err)
+		}
+		if len(images) == 0 {
+			return FoundImage{}, fmt.Errorf("image %s of the index %s: %w", d.Digest, name, ErrNoImage)
+		}
+		img = images[0]
+	}
+}
+
+// indexOf reads the index that an image of the store is, nil if it is a plain image.
+func (s *Store) indexOf(img *storage.Image) (*ocispec.Index, error) {
+	if img.TopLayer != "" {
+		return nil, nil //nolint:nilnil // no index is an answer
+	}
+	raw, err := s.store.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	var index struct {
+		ocispec.Index
+		Config *ocispec.Descriptor `json:"config"`
+	}
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if index.Config != nil || index.Manifests == nil {
+		return nil, nil //nolint:nilnil // no index is an answer
+	}
+	return &index.Index, nil
+}
