@@ -2,9 +2,11 @@ package plan_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/google/go-cmp/cmp"
@@ -129,6 +131,44 @@ func checkSteps(t *testing.T, g *plan.Graph) {
 		}
 		if s.ID != n || s.Stage == nil {
 			t.Errorf("step %d has ID %d", n, s.ID)
+		}
+	}
+}
+
+// hidden lists what JSON leaves out of a type, by which steps would be taken for the same that are not.
+func hidden(t reflect.Type, path string, seen map[reflect.Type]bool) []string {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return hidden(t.Elem(), path, seen)
+	case reflect.Map:
+		return append(hidden(t.Key(), path, seen), hidden(t.Elem(), path, seen)...)
+	case reflect.Func, reflect.Chan:
+		return []string{path}
+	case reflect.Struct:
+	default:
+		return nil
+	}
+	if seen[t] || t == reflect.TypeFor[time.Time]() {
+		return nil
+	}
+	seen[t] = true
+	var found []string
+	for i := range t.NumField() {
+		f := t.Field(i)
+		at := path + "." + f.Name
+		if !f.IsExported() || f.Tag.Get("json") == "-" {
+			found = append(found, at)
+			continue
+		}
+		found = append(found, hidden(f.Type, at, seen)...)
+	}
+	return found
+}
+
+func TestNothingOfAStepIsHiddenWhenStepsAreCompared(t *testing.T) {
+	for _, v := range []any{plan.Step{}, plan.Base{}, plan.Config{}, plan.Workdir{}, plan.Run{}, plan.Copy{}} {
+		if found := hidden(reflect.TypeOf(v), fmt.Sprintf("%T", v), map[reflect.Type]bool{}); len(found) > 0 {
+			t.Errorf("left out: %s", strings.Join(found, ", "))
 		}
 	}
 }
