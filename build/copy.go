@@ -28,20 +28,23 @@ func (b *builder) workdirWork(op *plan.Workdir) work {
 		key: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
 			return shape().Add("below", string(below)).Key(), nil
 		},
-		exec: func(ctx context.Context, t *target) error {
-			view, release, err := b.viewBelow(ctx, t)
-			if err != nil {
-				return err
-			}
-			owner, err := workdirOwner(view, op.User)
-			if err == nil {
-				_, err = fileop.Mkdir(ctx, fileop.MkdirOptions{
-					View: view, Layer: t.snap.Dir(), Path: op.Path, Owner: owner, OverlayXattr: b.store.OverlayXattr(),
-				})
-			}
-			return errors.Join(err, release())
-		},
+		exec: func(ctx context.Context, t *target) error { return b.mkdir(ctx, t, op.Path, op.User) },
 	}
+}
+
+// mkdir makes a directory for a user, and those above it, where they are missing.
+func (b *builder) mkdir(ctx context.Context, t *target, path, user string) error {
+	view, release, err := b.viewBelow(ctx, t)
+	if err != nil {
+		return err
+	}
+	owner, err := workdirOwner(view, user)
+	if err == nil {
+		_, err = fileop.Mkdir(ctx, fileop.MkdirOptions{
+			View: view, Layer: t.snap.Dir(), Path: path, Owner: owner, OverlayXattr: b.store.OverlayXattr(),
+		})
+	}
+	return errors.Join(err, release())
 }
 
 // workdirOwner is who owns a directory that WORKDIR makes: the user of the steps that follow, as --chown would read it.

@@ -70,7 +70,15 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 			return k.Key(), nil
 		},
 		exec: func(ctx context.Context, t *target) error {
-			return b.execRun(ctx, t, runCall{step: s, op: op, network: network, done: done})
+			call := runCall{step: s, op: op, network: network, done: done}
+			err := b.execRun(ctx, t, call)
+			if errors.Is(err, executor.ErrNoCwd) {
+				// A base image may name a directory that it hasn't got, and one may be removed: docker makes it.
+				if err = b.mkdir(ctx, t, op.Cwd, ""); err == nil {
+					err = b.execRun(ctx, t, call)
+				}
+			}
+			return err
 		},
 	}
 	b.watchMounts(&w, op, done)

@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// ErrNoCwd is in the SetupError of a step whose working directory isn't there: nothing of the step ran.
+var ErrNoCwd = errors.New("not in the image (WORKDIR makes it)")
+
 // StartError says that the step's program could not be started: nothing of it ran.
 type StartError struct {
 	Program string // as written

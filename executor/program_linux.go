@@ -323,7 +323,7 @@ func (s *script) explain(f *rawproc.Failure) error {
 	case doing == enterCwd && f.Errno == unix.ELOOP:
 		return &SetupError{fmt.Sprintf("%s %s: it must not be a link in /proc", enterCwd, s.c.step.Cwd), f.Errno}
 	case doing == enterCwd && f.Errno == unix.ENOENT:
-		return &SetupError{fmt.Sprintf("%s %s: not in the image (WORKDIR makes it)", enterCwd, s.c.step.Cwd), f.Errno}
+		return &SetupError{enterCwd + " " + s.c.step.Cwd, ErrNoCwd}
 	case doing == enterCwd:
 		return &SetupError{enterCwd + " " + s.c.step.Cwd, f.Errno}
 	case strings.HasPrefix(doing, setLimit):
