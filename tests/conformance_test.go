@@ -339,6 +339,13 @@ func corpusBaseFiles(busybox string) []baseFile {
 		file("etc/passwd", 0o644, 0, "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\napp:x:1000:1001:App:/home/app:/bin/sh\n"),
 		file("etc/group", 0o644, 0, "root:x:0:\nwww-data:x:33:\napp:x:1001:\nstaff:x:50:app\nextra:x:77:www-data,app\n"),
 	}
+	noted, capable := file("opt/noted", 0o644, 33, "noted\n"), file("opt/capable", 0o755, 0, "capable\n")
+	noted.header.PAXRecords = map[string]string{"SCHILY.xattr.user.note": "of a user"}
+	// cap_net_raw, permitted and effective, in the kernel's form of version 2.
+	capable.header.PAXRecords = map[string]string{
+		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+	}
+	files = append(files, noted, capable)
 	for _, name := range []string{"hostname", "hosts", "resolv.conf"} { // buildah makes them where they are missing
 		files = append(files, file("etc/"+name, 0o644, 0, ""))
 	}
