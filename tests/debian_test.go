@@ -39,12 +39,7 @@ func TestDebianPackages(t *testing.T) {
 	s := newSite(t, ordinary(t))
 	ram := s.ram(t)
 	s.mkdir(t, "ctx")
-	if err := debootstrap(s.path("ctx/debian.tar"), ram); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.own(s.path("ctx/debian.tar")); err != nil {
-		t.Fatal(err)
-	}
+	s.linkDebian(t, "ctx/debian.tar")
 	s.write(t, "ctx/Containerfile", "FROM scratch AS base\nADD debian.tar /\nRUN <<EOT\n"+debianInstall+"EOT\n"+
 		"FROM base\nRUN test $(stat -c %U:%G /var/lib/postgresql) = postgres:postgres && getent passwd sshd\n"+
 		"FROM base AS copied\nCOPY --from=base /srv /srv2\nCOPY --from=base /usr/bin/passwd /usr/bin/ssh-agent /bin2/\n")

@@ -7,6 +7,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
@@ -28,6 +33,21 @@ func FuzzPlan(f *testing.F) {
 				f.Fatal(err)
 			}
 			f.Add(text)
+		}
+	}
+	cases, err := filepath.Glob("../../tests/conformance/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range cases {
+		archive, err := txtar.ParseFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, part := range archive.Files {
+			if part.Name == "Dockerfile" {
+				f.Add(part.Data)
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -61,4 +81,34 @@ func FuzzPlan(f *testing.F) {
 func isPlaced(err error) bool {
 	e := new(dockerfile.Error)
 	return errors.As(err, &e)
+}
+
+// FuzzExpand expands any word: no panic, no hang, and what BuildKit's own lexer makes of it.
+func FuzzExpand(f *testing.F) {
+	for _, word := range []string{
+		"$V", "${V}", "${V:-d}", "${V:+a}", "${V-$W}", "${W?no}", "${V#v*}", "${V%%e}", "${V/a/${W}}", "${V//[a-l]/x}", "\\$V", "${V", "$", "$$", "${}", "${V:-${W:-${V}}}",
+		"${V/\\//-}", "x${V##*a}y", "${V:0:1}", "${1}", "$1x", "$*", "${V%%%%${W}}",
+	} {
+		f.Add(word, "value", "")
+		f.Add(word, "a/b.c*", "w")
+	}
+	f.Fuzz(func(t *testing.T, word, v, w string) {
+		started := time.Now()
+		o := options()
+		o.BuildArgs = map[string]*string{"V": &v, "W": &w}
+		g, err := make1(t.Context(), []byte("FROM alpine\nARG V\nARG W\nLABEL l="+word+"\n"), o)
+		if took := time.Since(started); took > 5*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if strings.ContainsAny(word, "\"'\\#<\x00") || strings.ContainsFunc(word, unicode.IsSpace) || !utf8.ValidString(word) {
+			return // the parser makes something else of it before it is expanded
+		}
+		want, _, wrong := shell.NewLex('\\').ProcessWord(word, shell.EnvsFromSlice([]string{"PATH=/usr/bin:/bin", "V=" + v, "W=" + w}))
+		if err == nil && wrong != nil {
+			t.Errorf("BuildKit refuses it: %v", wrong)
+		}
+		if err == nil && g.Target.Image.Config.Labels["l"] != want {
+			t.Errorf("got %q, BuildKit %q", g.Target.Image.Config.Labels["l"], want)
+		}
+	})
 }

@@ -1,0 +1,133 @@
+package tests_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/sys/unix"
+)
+
+// toolPackages are all that the programs in testdata/real are made and checked with: installed once, for all of them.
+const toolPackages = "autoconf automake gcc libc6-dev make nginx-light nodejs npm openssh-client python3 python3-pip python3-setuptools python3-venv"
+
+const toolsfile = `FROM scratch
+ADD debian.tar /
+RUN <<EOT
+export DEBIAN_FRONTEND=noninteractive
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
+apt-get -q update && apt-get -q install -y --no-install-recommends ` + toolPackages + `
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
+EOT
+CMD ["/bin/bash"]
+`
+
+// TestRealDockerfiles builds Dockerfiles as people write them, as the ordinary user. The stage app is the image; the last
+// stage is made of it and uses what is in it.
+func TestRealDockerfiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("installs packages")
+	}
+	needRoot(t)
+	t.Parallel()
+	paths, err := filepath.Glob("testdata/real/*.txtar")
+	if err != nil || len(paths) < 8 {
+		t.Fatalf("%d real Dockerfiles, %v", len(paths), err)
+	}
+	s := newSite(t, ordinary(t))
+	s.mkdir(t, "tools")
+	s.linkDebian(t, "tools/debian.tar")
+	s.write(t, "tools/Dockerfile", toolsfile)
+	s.build(t, "-q", "-t", "tools", "tools")
+	vars := realVariables(t, s)
+	t.Run("kinds", func(t *testing.T) {
+		for _, path := range paths {
+			t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+				t.Parallel()
+				buildReal(t, s, path, vars)
+			})
+		}
+	})
+}
+
+// buildReal builds one archive's image, and then what uses it.
+func buildReal(t *testing.T, s *site, path string, vars *strings.Replacer) {
+	t.Helper()
+	archive, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "real-" + strings.TrimSuffix(filepath.Base(path), ".txtar")
+	var flags []string
+	hasBase := false
+	for _, f := range archive.Files {
+		if f.Name == "flags" {
+			flags = strings.Fields(vars.Replace(string(f.Data)))
+			continue
+		}
+		hasBase = hasBase || f.Name == "base/Dockerfile"
+		s.write(t, filepath.Join(name, f.Name), string(f.Data))
+	}
+	if hasBase {
+		s.build(t, "-q", "-t", name+"-base", name+"/base")
+	}
+	s.build(t, append(flags, "-t", name, "--target", "app", name+"/ctx")...)
+	s.build(t, append(flags, name+"/ctx")...)
+}
+
+// realVariables are what the flags of the archives may name: $GOROOT, the tool chain that runs this test, and $NPM, a
+// directory with the caller's npm configuration and certificates.
+func realVariables(t *testing.T, s *site) *strings.Replacer {
+	t.Helper()
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, from := range map[string]string{"npm/npmrc": filepath.Join(home, ".npmrc"), "npm/ca.crt": "/etc/ssl/certs/ca-certificates.crt"} {
+		text, err := os.ReadFile(from)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		s.write(t, name, string(text))
+	}
+	return strings.NewReplacer("$GOROOT", strings.TrimSpace(string(goroot)), "$NPM", s.path("npm"))
+}
+
+// debianTar is the archive of a minimal Debian that all tests share, made by the first that asks for it.
+var debianTar = sync.OnceValues(func() (path string, err error) {
+	ram, err := os.MkdirTemp("", "cooper-e2e-ram-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.Remove(ram)) }()
+	if os.Getuid() == 0 {
+		if err := unix.Mount("none", ram, "tmpfs", 0, "mode=755"); err != nil {
+			return "", err
+		}
+		defer func() { err = errors.Join(err, unix.Unmount(ram, unix.MNT_DETACH)) }()
+	}
+	path = filepath.Join(suite.dir, "debian.tar")
+	return path, debootstrap(path, ram)
+})
+
+// linkDebian puts the Debian archive into the site.
+func (s *site) linkDebian(t *testing.T, name string) {
+	t.Helper()
+	path, err := debianTar()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Link(path, s.path(name)), s.own(s.path(name))); err != nil {
+		t.Fatal(err)
+	}
+}
