@@ -16,11 +16,13 @@ const languageTable = "docs/dockerfile.md"
 // proofFile is where a proof named on the page is, below the module's root.
 func proofFile(kind, name string) string {
 	return map[string]string{
-		"golden":   "build/plan/testdata/golden/" + name + ".Dockerfile",
-		"errors":   "build/plan/testdata/errors/" + name + ".Dockerfile",
-		"check":    "build/testdata/check/" + name + ".Dockerfile",
-		"describe": "build/testdata/describe/" + name + ".Dockerfile",
-		"script":   "tests/testdata/script/" + name + ".txtar",
+		"golden":      "build/plan/testdata/golden/" + name + ".Dockerfile",
+		"errors":      "build/plan/testdata/errors/" + name + ".Dockerfile",
+		"check":       "build/testdata/check/" + name + ".Dockerfile",
+		"describe":    "build/testdata/describe/" + name + ".Dockerfile",
+		"script":      "tests/testdata/script/" + name + ".txtar",
+		"conformance": "tests/conformance/" + name + ".txtar",
+		"real":        "tests/testdata/real/" + name + ".txtar",
 	}[kind]
 }
 

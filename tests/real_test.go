@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,24 +65,47 @@ func buildReal(t *testing.T, s *site, path string, vars *strings.Replacer) {
 		t.Fatal(err)
 	}
 	name := "real-" + strings.TrimSuffix(filepath.Base(path), ".txtar")
-	var flags []string
-	hasBase := false
+	parts := map[string]string{}
 	for _, f := range archive.Files {
-		if f.Name == "flags" {
-			flags = strings.Fields(vars.Replace(string(f.Data)))
-			continue
-		}
-		hasBase = hasBase || f.Name == "base/Dockerfile"
+		parts[f.Name] = string(f.Data)
 		s.write(t, filepath.Join(name, f.Name), string(f.Data))
 	}
-	if hasBase {
+	if parts["setup.sh"] != "" {
+		s.run(t, "sh", "-ec", `umask 077; cd "$1" && . ./setup.sh`, "sh", s.path(name))
+	}
+	if parts["base/Dockerfile"] != "" {
 		s.build(t, "-q", "-t", name+"-base", name+"/base")
 	}
-	s.build(t, append(flags, "-t", name, "--target", "app", name+"/ctx")...)
-	s.build(t, append(flags, name+"/ctx")...)
+	flags := strings.Fields(strings.ReplaceAll(vars.Replace(parts["flags"]), "$CASE", s.path(name)))
+	app := []string{"-t", name, "--target", "app"}
+	if parts["never"] != "" {
+		app = append(app, "-o", "type=oci,compression=uncompressed,dest="+name+".tar", "--metadata-file", name+".json")
+	}
+	build := []string{"build", "--progress=plain", name + "/ctx"}
+	made := s.cooper(t, slices.Concat(build, flags, app)...)
+	used := s.cooper(t, slices.Concat(build, flags)...)
+	if made.Code != 0 || used.Code != 0 {
+		t.Fatalf("status %d and %d\n%s\n%s", made.Code, used.Code, tail(made.Stderr), tail(used.Stderr))
+	}
+	for _, secret := range strings.Fields(parts["never"]) {
+		for what, text := range map[string]string{"log": made.Stderr + used.Stderr, "image": s.read(t, name+".tar"), "metadata": s.read(t, name+".json")} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q is in the %s", secret, what)
+			}
+		}
+	}
 }
 
-// realVariables are what the flags of the archives may name: $GOROOT, the tool chain that runs this test, and $NPM, a
+func (s *site) read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(s.path(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// realVariables are what the flags of the archives may name, beside $CASE, the archive's directory: $GOROOT, the tool chain that runs this test, and $NPM, a
 // directory with the caller's npm configuration and certificates.
 func realVariables(t *testing.T, s *site) *strings.Replacer {
 	t.Helper()
