@@ -17,6 +17,8 @@ const (
 	nopCommand = "nop"
 	// inputCommand makes an input; run by the user who is measured, so that the files are that user's.
 	inputCommand = "input"
+	// touchCommand uses and frees memory; in its own process, since a child's peak begins with that of its parent.
+	touchCommand = "touch"
 )
 
 // Inputs that makeInput knows.

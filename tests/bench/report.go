@@ -177,8 +177,9 @@ func (r report) markdown() string {
 		fmt.Fprintf(&b, "- %s: %s\n", row.ID, row.Limit)
 	}
 	b.WriteString("\nTimes are those of the whole process, from start to exit; in row main they are counted from the start of the Go runtime to the end of the " +
-		"last package's initialisation, by the runtime's own trace. In brackets: with the file system flushed to disk afterwards, which " +
-		"cooper's commit has done for its part already and `cp` has not. Peak memory is the largest resident set of any process of cooper's build.\n")
+		"last package's initialisation, by the runtime's own trace. In brackets: with the file system flushed to disk afterwards. " +
+		"Rows that write much start with 3 GiB of memory that has just been used and freed, for each contender: a virtual machine pays for pages " +
+		"that it has not had before. Peak memory is the largest resident set of any process of cooper's build.\n")
 	return b.String()
 }
 

@@ -160,10 +160,16 @@ type turn struct {
 	n    int
 }
 
-// once takes one sample on a file system that has nothing left to write from before.
+// once takes one sample on a file system that has nothing left to write from before. Rows that write much also find memory
+// that has been in use.
 func (b *bench) once(ctx context.Context, r row, c contender, t turn) (sample, error) {
 	if _, err := t.site.settle(); err != nil {
 		return sample{}, err
+	}
+	if r.Fresh {
+		if err := command(ctx, b.self, touchCommand); err != nil {
+			return sample{}, err
+		}
 	}
 	took, err := c.measure(ctx, t.site, t.n)
 	if err != nil || c.name == limitName || r.Containerfile == "" {
