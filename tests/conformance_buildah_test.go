@@ -214,6 +214,8 @@ type differences struct {
 type difference struct {
 	cases, aspect, reason string
 	line, seen            int
+	// sometimes is for what depends on which of buildah's processes comes first; it need not occur.
+	sometimes bool
 }
 
 // loadDifferences reads the list.
@@ -238,7 +240,8 @@ func loadDifferences(t *testing.T) *differences {
 		if err := errors.Join(err1, err2); err != nil {
 			t.Fatalf("%s:%d: %v", name, i+1, err)
 		}
-		d.lines = append(d.lines, &difference{cases: fields[0], aspect: fields[1], reason: fields[2], line: i + 1})
+		aspect, sometimes := strings.CutPrefix(fields[1], "sometimes ")
+		d.lines = append(d.lines, &difference{cases: fields[0], aspect: aspect, reason: fields[2], line: i + 1, sometimes: sometimes})
 	}
 	return d
 }
@@ -267,7 +270,7 @@ func (d *differences) checkAllOccurred(t *testing.T, cases int) {
 		return
 	}
 	for _, l := range d.lines {
-		if l.seen == 0 {
+		if l.seen == 0 && !l.sometimes {
 			t.Errorf("differences.txt:%d: %s %s no longer occurs", l.line, l.cases, l.aspect)
 		}
 	}
