@@ -33,6 +33,7 @@ type container struct {
 
 	devices []string // device nodes that the caller has
 	sockets []*listener
+	bundle  *bundle // nil without a Runtime
 
 	own []*os.File
 }
@@ -69,7 +70,7 @@ func (c *container) prepare() error {
 			return err
 		}
 	}
-	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan} {
+	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan, c.makeBundle} {
 		if err := do(); err != nil {
 			return err
 		}
