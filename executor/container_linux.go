@@ -129,6 +129,8 @@ func (c *container) check() error {
 		return fmt.Errorf("network %q: want host or none", s.Network)
 	case len(s.Hostname) > 64:
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
+	case s.Runtime != nil && len(s.Emulators) > 0:
+		return fmt.Errorf("%w: an OCI runtime can't have emulators for one step, as the native back end can", ErrEmulator)
 	case s.Cwd != "" && !strings.HasPrefix(s.Cwd, "/"):
 		return fmt.Errorf("working directory %q: not absolute", s.Cwd)
 	}

@@ -16,7 +16,7 @@ import (
 // maxLog is how much of a runtime's log is read, in bytes.
 const maxLog = 1 << 20
 
-// errRuntime is behind the errors of runtimes: all that they give is a sentence.
+// runtimeError is behind the errors of runtimes: all that they give is a sentence.
 type runtimeError struct{ text string }
 
 func (e runtimeError) Error() string { return e.text }
@@ -36,7 +36,14 @@ func (c *container) runtimeFailure(s *script) error {
 				break
 			}
 		}
-		return &StartError{Program: c.step.Args[0], Reason: s.reason(errno, at), Err: errno}
+		return c.startError(errno, at)
+	}
+	if strings.Contains(strings.ToLower(text), "rlimit") {
+		limits := make([]string, len(c.step.Limits))
+		for i, l := range c.step.Limits {
+			limits[i] = l.String()
+		}
+		doing += ": " + setLimit + strings.Join(limits, ", ") + ": is it more than this user may have (ulimit -H)?"
 	}
 	return &SetupError{doing, runtimeError{text}}
 }
@@ -77,6 +84,9 @@ func execErrno(text string) unix.Errno {
 		if strings.Contains(text, strings.ToLower(e.Error())) {
 			return e
 		}
+	}
+	if strings.Contains(text, "open executable") {
+		return unix.EACCES
 	}
 	return 0
 }

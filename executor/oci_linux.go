@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -42,15 +43,14 @@ func (c *container) makeBundle() error {
 	if rt == nil {
 		return nil
 	}
-	if len(c.step.Emulators) > 0 {
-		return fmt.Errorf("%w: an OCI runtime can't be given emulators for one step, as --isolation=native can", ErrEmulator)
-	}
 	at, err := bundlePlace(rt.Path)
 	if err != nil {
 		return err
 	}
-	if err := c.checkCwd(); err != nil {
-		return err
+	for _, check := range []func() error{c.checkCwd, c.checkProgram} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	dir, err := overlay.Tmpfs(overlay.TmpfsOptions{Size: bundleSize, Mode: 0o711, Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV})
 	if err != nil {
@@ -139,6 +139,9 @@ func (c *container) runtimeProgram(h handles) *script {
 	})
 	s.empty = s.String("")
 	s.settle(h)
+	// A read-only one would keep the runtime from making another: some make that writable at first.
+	writable := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
+	s.call("make /sys writable", rawproc.IgnoreAll, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/sys"), 0, writable, unsafe.Sizeof(unix.MountAttr{}))
 	b := c.bundle
 	dir := b.dir.Fd()
 	s.call("attach the bundle", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String(b.at), unix.MOVE_MOUNT_F_EMPTY_PATH)

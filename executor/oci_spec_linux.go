@@ -128,12 +128,7 @@ func (c *container) checkCwd() error {
 	if err != nil {
 		return &SetupError{enterCwd + " " + cwd, err}
 	}
-	view, name := c.root.dir, found.name
-	for _, a := range c.mounts { // the deepest is last
-		if below, ok := strings.CutPrefix(found.name+"/", a.name+"/"); ok && a.view != nil {
-			view, name = a.view, strings.TrimSuffix(below, "/")
-		}
-	}
+	view, name := c.viewOf(found.name)
 	switch {
 	case within(found.name, "proc") && found.name != "proc":
 		return &SetupError{enterCwd + " " + cwd + ": with an OCI runtime it must not be in /proc", unix.ELOOP}

@@ -35,6 +35,7 @@ func runAndWait() int {
 			Lower: []*os.File{open("layer")}, Upper: open("upper"), Work: open("work"), UserXattr: inside(), Volatile: true,
 		},
 		Args: []string{"/bin/sh", "-c", os.Getenv(scriptEnv)}, Stdout: os.Stdout, Stderr: os.Stderr,
+		Runtime: backEnd(),
 	})
 	fmt.Println(err)
 	return 1

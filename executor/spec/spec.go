@@ -55,7 +55,7 @@ type Limit struct {
 	Soft, Hard uint64
 }
 
-// Mount is a bind mount. Device nodes and set-uid bits in it have no effect.
+// Mount is a bind mount, with what is mounted below its source: in a user namespace the kernel refuses less. Device nodes and set-uid bits in it have no effect.
 type Mount struct {
 	Source, Target string // absolute; Target has no symbolic link in it
 	ReadOnly       bool
@@ -103,7 +103,7 @@ func (c Container) mounts() []specs.Mount {
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 	}
 	for _, m := range c.Mounts {
-		options := []string{"bind", "nosuid", "nodev"}
+		options := []string{"rbind", "nosuid", "nodev"}
 		if m.ReadOnly {
 			options = append(options, "ro")
 		}
@@ -128,7 +128,7 @@ func (c Container) sys() specs.Mount {
 	if c.LoopbackOnly {
 		return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: options}
 	}
-	return specs.Mount{Destination: "/sys", Type: "bind", Source: c.Sys, Options: append([]string{"bind"}, append(options, "rprivate")...)}
+	return specs.Mount{Destination: "/sys", Type: "bind", Source: c.Sys, Options: append([]string{"rbind"}, append(options, "rprivate")...)}
 }
 
 func (c Container) linux() *specs.Linux {
