@@ -66,7 +66,7 @@ func (o RunOptions) isolate(s *executor.Step, c runCall) {
 	if o.Runtime == nil || o.KeepBundle == "" {
 		return
 	}
-	s.KeepBundle = filepath.Join(o.KeepBundle, strconv.Itoa(c.step.ID))
+	s.KeepBundle = filepath.Join(o.KeepBundle, strconv.Itoa(c.step.ID+1)) // as progress shows it
 	for _, m := range c.op.Mounts {
 		if m.Env != "" {
 			s.SecretEnv = append(s.SecretEnv, m.Env)

@@ -1,7 +1,6 @@
 package executor
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -27,7 +26,7 @@ func (c *container) keep(config spec.Container) error {
 			config.Env[i] = name + "=" + hidden
 		}
 	}
-	data, err := json.MarshalIndent(spec.Config(config), "", "  ")
+	data, err := encode(config)
 	if err != nil {
 		return fmt.Errorf("keep bundle: %w", err)
 	}
@@ -35,7 +34,7 @@ func (c *container) keep(config spec.Container) error {
 	command := strings.Join(append(rt.globalArgs(), "run", "--bundle", c.bundle.at, "step"), " ")
 	err = errors.Join(
 		os.MkdirAll(dir, 0o755),
-		os.WriteFile(filepath.Join(dir, configFile), append(data, '\n'), 0o644),
+		os.WriteFile(filepath.Join(dir, configFile), data, 0o644),
 		os.WriteFile(filepath.Join(dir, "command"), []byte(command+"\n"), 0o644),
 	)
 	if err != nil {

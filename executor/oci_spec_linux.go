@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -14,14 +15,26 @@ import (
 // writeConfig writes the bundle's config.json, and a copy for people.
 func (c *container) writeConfig() error {
 	config := c.config()
-	data, err := json.MarshalIndent(spec.Config(config), "", "  ")
+	data, err := encode(config)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", configFile, err)
+		return err
 	}
 	if err := c.bundle.write(configFile, data); err != nil {
 		return err
 	}
 	return c.keep(config)
+}
+
+// encode gives the text of the configuration, for people too.
+func encode(config spec.Container) ([]byte, error) {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(spec.Config(config)); err != nil {
+		return nil, fmt.Errorf("write %s: %w", configFile, err)
+	}
+	return text.Bytes(), nil
 }
 
 // config describes the step.
