@@ -130,7 +130,7 @@ func (c *container) check() error {
 	case len(s.Hostname) > 64:
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
 	case s.Runtime != nil && len(s.Emulators) > 0:
-		return fmt.Errorf("%w: an OCI runtime can't have emulators for one step, as the native back end can", ErrEmulator)
+		return fmt.Errorf("%w: for one step with an OCI runtime: %w", ErrEmulator, errors.ErrUnsupported)
 	case s.Cwd != "" && !strings.HasPrefix(s.Cwd, "/"):
 		return fmt.Errorf("working directory %q: not absolute", s.Cwd)
 	}

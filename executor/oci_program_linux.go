@@ -143,7 +143,7 @@ func (c *container) hasInterpreter(fields []string) (unix.Errno, bool) {
 // executableELF looks at the machine that a program is for, and at the dynamic loader that it asks for.
 func (c *container) executableELF(f *os.File, head []byte) (unix.Errno, bool) {
 	for _, m := range elfMachines() {
-		want := m.head(elfExec)
+		want := m.head(elfDyn) // the kind is not compared
 		if len(head) < headLength || !bytes.Equal(head[4:6], want[4:6]) || !bytes.Equal(head[18:20], want[18:20]) {
 			continue
 		}
