@@ -33,9 +33,9 @@ func (c *container) keep(config spec.Container) error {
 	rt := c.step.Runtime
 	command := strings.Join(append(rt.globalArgs(), "run", "--bundle", c.bundle.at, "step"), " ")
 	err = errors.Join(
-		os.MkdirAll(dir, 0o755),
-		os.WriteFile(filepath.Join(dir, configFile), data, 0o644),
-		os.WriteFile(filepath.Join(dir, "command"), []byte(command+"\n"), 0o644),
+		os.MkdirAll(dir, 0o700),
+		os.WriteFile(filepath.Join(dir, configFile), data, 0o600),
+		os.WriteFile(filepath.Join(dir, "command"), []byte(command+"\n"), 0o600),
 	)
 	if err != nil {
 		return fmt.Errorf("keep bundle: %w", err)

@@ -16,7 +16,7 @@ import (
 // What is in a bundle, which is a memory file system of the step: no other process sees it, and it goes with the step.
 const (
 	rootDir    = "rootfs"
-	roomDirOCI = "room" // the small files of the step
+	roomPart   = "room" // the small files of the step
 	sysDir     = "sys"
 	configFile = "config.json"
 	logFile    = "log"
@@ -57,7 +57,7 @@ func (c *container) makeBundle() error {
 		return err
 	}
 	c.own = append(c.own, dir)
-	b := &bundle{dir: dir, at: at, parts: []part{{c.root.dir, rootDir}, {c.room, roomDirOCI}, {c.sys, sysDir}}}
+	b := &bundle{dir: dir, at: at, parts: []part{{c.root.dir, rootDir}, {c.room, roomPart}, {c.sys, sysDir}}}
 	for i, a := range c.mounts {
 		if a.mount != nil {
 			b.parts = append(b.parts, part{a.mount, mountName(i)})

@@ -81,7 +81,7 @@ func (c *container) configMounts() []spec.Mount {
 	for i, a := range c.mounts {
 		m := spec.Mount{Target: "/" + a.name, Source: path.Join(c.bundle.at, mountName(i)), ReadOnly: a.readOnly}
 		if a.mount == nil {
-			m.Source = path.Join(c.bundle.at, roomDirOCI, a.room)
+			m.Source = path.Join(c.bundle.at, roomPart, a.room)
 		}
 		if a.bind != nil {
 			m.ReadOnly = a.bind.ReadOnly
@@ -90,7 +90,7 @@ func (c *container) configMounts() []spec.Mount {
 	}
 	for _, f := range c.step.Files {
 		if target, err := cleanTarget(f.Path); err == nil && within(target, "dev") {
-			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(c.bundle.at, roomDirOCI, target), ReadOnly: true})
+			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(c.bundle.at, roomPart, target), ReadOnly: true})
 		}
 	}
 	return list
