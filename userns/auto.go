@@ -30,9 +30,8 @@ type AutoOptions struct {
 }
 
 // HighestID gives the highest user or group ID in an image's /etc/passwd and /etc/group; 0 if there is none. IDs above limit
-// are ignored, as is the last 16-bit one but one: 65534 is nobody, who owns nothing. The files are the image's and may be
-// hostile: of each, no more than the first MiB and the first 10,000 lines count, and a line that isn't one is passed over.
-// Either may be nil.
+// are ignored, and so is 65534, which is nobody and owns nothing. The files are the image's and may be hostile: of each, no
+// more than the first MiB and the first 10,000 lines count, and a line that isn't one is passed over. Either may be nil.
 func HighestID(passwd, group io.Reader, limit uint32) (uint32, error) {
 	var highest uint32
 	for _, file := range []struct {

@@ -18,7 +18,7 @@ func flagMap(option string, flags []optionFlag, outer, base Map) (Map, error) {
 	if len(flags) == 0 {
 		return base, nil
 	}
-	b := mapBuilder{outer: outer, outerHosts: outer.Invert()}
+	b := mapBuilder{outer: outer, outerHosts: outer.Invert(), remedy: "; a + in front takes it over"}
 	for _, f := range flags {
 		if err := b.add(f.MapFlag); err != nil {
 			return nil, &RequestError{Option: f.option, Value: f.String(), Problem: err.Error()}
@@ -38,6 +38,7 @@ func flagMap(option string, flags []optionFlag, outer, base Map) (Map, error) {
 type mapBuilder struct {
 	outer, outerHosts Map // intermediate IDs to host IDs, and back
 	ranges            []Range
+	remedy            string // what helps against an overlap; "" if nothing does
 }
 
 // add adds what a flag says, or says why it can't be.
@@ -53,10 +54,10 @@ func (b *mapBuilder) add(f MapFlag) error {
 		}
 		for _, q := range b.ranges {
 			if id, ok := common(r.Container, q.Container, r.Length, q.Length); ok {
-				return fmt.Errorf("container ID %d is mapped already, by %d:%d:%d; a + in front takes it over", id, q.Container, q.Host, q.Length)
+				return fmt.Errorf("container ID %d is mapped already, by %d:%d:%d%s", id, q.Container, q.Host, q.Length, b.remedy)
 			}
 			if id, ok := common(r.Host, q.Host, r.Length, q.Length); ok {
-				return fmt.Errorf("ID %d outside is used already, by %d:%d:%d; a + in front takes it over", id, q.Container, q.Host, q.Length)
+				return fmt.Errorf("ID %d outside is used already, by %d:%d:%d%s", id, q.Container, q.Host, q.Length, b.remedy)
 			}
 		}
 	}
@@ -95,15 +96,14 @@ func outOfReach(err error, space string, have []SubIDRange) error {
 		return err
 	}
 	text := "none"
-	for i, s := range disjoint(have) {
+	for i, s := range free(have, nil) {
 		span := fmt.Sprintf("%d-%d", s.Start, s.end()-1)
 		if s.Count == 1 {
 			span = fmt.Sprint(s.Start)
 		}
-		switch i {
-		case 0:
+		if i == 0 {
 			text = span
-		default:
+		} else {
 			text += ", " + span
 		}
 	}
@@ -141,7 +141,7 @@ func without(q Range, start, first, n uint32) []Range {
 
 // fill maps what base maps and no flag has taken: its outside IDs in base's order, to the container IDs that are free, from 0 on.
 func (b *mapBuilder) fill(base Map) {
-	inside := free([]SubIDRange{{Count: MaxID}, {Start: MaxID, Count: 1}}, containers(b.ranges))
+	inside := free([]SubIDRange{{Count: MaxID + 1}}, containers(b.ranges))
 	taken := spans(b.ranges)
 	for _, r := range base {
 		for _, s := range free([]SubIDRange{{Start: r.Host, Count: r.Length}}, taken) {
@@ -161,7 +161,7 @@ func containers(ranges []Range) []SubIDRange {
 	return s
 }
 
-// pair maps the first container IDs of inside to all of s, and gives those of inside that are left.
+// pair maps the first container IDs of inside to all of s, and gives those of inside that are left, in the same memory.
 func pair(inside []SubIDRange, s SubIDRange) ([]Range, []SubIDRange) {
 	var made []Range
 	for s.Count > 0 && len(inside) > 0 {
@@ -172,8 +172,7 @@ func pair(inside []SubIDRange, s SubIDRange) ([]Range, []SubIDRange) {
 			inside = inside[1:]
 			continue
 		}
-		rest := SubIDRange{Start: inside[0].Start + n, Count: inside[0].Count - n}
-		inside = append([]SubIDRange{rest}, inside[1:]...)
+		inside[0] = SubIDRange{Start: inside[0].Start + n, Count: inside[0].Count - n}
 	}
 	return made, inside
 }
@@ -199,7 +198,7 @@ func appendSpan(spans []SubIDRange, begin, end uint64) []SubIDRange {
 	if begin >= end {
 		return spans
 	}
-	if n := len(spans); n > 0 && spans[n-1].end() == begin && uint64(spans[n-1].Count)+end-begin <= uint64(MaxID) {
+	if n := len(spans); n > 0 && spans[n-1].end() == begin {
 		spans[n-1].Count += uint32(end - begin)
 		return spans
 	}

@@ -173,7 +173,7 @@ func (m Mode) String() string {
 // parseID reads the number of an ID that can be mapped.
 func parseID(text string) (uint32, error) {
 	id, err := strconv.ParseUint(text, 10, 32)
-	if err != nil || uint32(id) > MaxID || text[0] == '+' {
+	if err != nil || uint32(id) > MaxID {
 		return 0, fmt.Errorf("%q is not an ID from 0 to %d", text, MaxID)
 	}
 	return uint32(id), nil
