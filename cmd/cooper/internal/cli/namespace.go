@@ -26,29 +26,34 @@ func enter(ctx context.Context, env Env, handOver ...string) error {
 	if env.Inside || os.Geteuid() == 0 {
 		return nil
 	}
+	code, err := runInside(ctx, nil, handOver...)
+	if err != nil {
+		return err
+	}
+	return statusError(code)
+}
+
+// runInside runs this program again as root of the user's namespace and gives its status. stderr nil is this process's own.
+func runInside(ctx context.Context, stderr *os.File, handOver ...string) (int, error) {
 	who := owner()
 	sub, err := userns.Finder{}.Find(ctx, who)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
 	mapping, err := userns.Default(uid, gid, sub)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	// The child reacts to signals; this process only passes them on, so its own context is not tied to them.
-	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{
-		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name,
+	return reexec.Enter(context.WithoutCancel(ctx), reexec.Options{
+		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name, Stderr: stderr,
 		Env: append([]string{
 			envConfigured + "=done",
 			fmt.Sprintf("%s=%d", envRootlessUID, uid),
 			fmt.Sprintf("%s=%d", envRootlessGID, gid),
 		}, handOver...),
 	})
-	if err != nil {
-		return err
-	}
-	return statusError(code)
 }
 
 // owner is the user who called, also inside the namespace.
