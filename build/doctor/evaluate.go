@@ -11,7 +11,7 @@ const usualRange = 65536
 // Evaluate says what facts mean for a build. It is pure.
 func Evaluate(f Facts) Report {
 	r := Report{Checks: []Check{userNamespace(f)}}
-	if !f.root() {
+	if !f.Root {
 		for _, h := range f.Helpers {
 			r.Checks = append(r.Checks, helperCheck(h.Name, h.Path, h.Fix))
 		}
@@ -46,7 +46,11 @@ func orElse(text, other string) string {
 }
 
 func userNamespace(f Facts) Check {
-	return of("user-namespace", f.Bare, StatusFail, "one can be made, and mounts in it")
+	bad := StatusFail
+	if f.Nested {
+		bad = StatusWarn // the one that there is will do
+	}
+	return of("user-namespace", f.Bare, bad, "one can be made, and mounts in it")
 }
 
 func helperCheck(name, path, fix string) Check {
@@ -63,7 +67,7 @@ func ranges(f Facts) Check {
 	const name = "subordinate-ids"
 	if !f.Ranges.OK() {
 		bad := StatusFail
-		if f.root() {
+		if f.Root {
 			bad = StatusWarn
 		}
 		return of(name, f.Ranges.Outcome, bad, "")
@@ -81,10 +85,12 @@ func ranges(f Facts) Check {
 func mapped(f Facts) Check {
 	const name = "id-map"
 	good := fmt.Sprintf("a step's uid_map is %q", strings.ReplaceAll(f.UIDMap, "\n", ", "))
-	if !f.root() {
+	if !f.Root {
 		return of(name, f.Mapped, StatusFail, good)
 	}
 	switch {
+	case f.Nested:
+		return Check{Name: name, Status: StatusOK, Detail: good}
 	case !f.Ranges.OK():
 		return Check{Name: name, Status: StatusWarn, Detail: "RUN steps get no user namespace of their own: their root is the machine's", Fix: f.Ranges.Fix}
 	case f.Bare.OK():
@@ -130,7 +136,7 @@ func idmap(f Facts) Check {
 		return Check{Name: name, Status: StatusOK, Detail: fmt.Sprintf("%s can show its files with other owners", in.IDMapOn)}
 	case !in.IDMap.Tried:
 		return of(name, in.IDMap, StatusWarn, "")
-	case !f.root():
+	case !f.Root || f.Nested:
 		return Check{Name: name, Status: StatusOK, Detail: fmt.Sprintf("not for ordinary users on %s, and a build in the usual map needs none", in.IDMapOn)}
 	}
 	return of(name, in.IDMap, StatusWarn, "")
@@ -160,8 +166,10 @@ func (r *Report) conclude(f Facts) {
 	}
 	var where string
 	switch {
-	case !f.root():
+	case !f.Root:
 		r.Mode, where = "rootless", fmt.Sprintf("in a user namespace of %s's own IDs, because it is an ordinary user's", orElse(f.User, fmt.Sprint(f.UID)))
+	case f.Nested:
+		r.Mode, where = "nested", "as root of the user namespace that it is started in"
 	case f.Ranges.OK() && in.IDMap.OK():
 		r.Mode, where = "root", "as root, with RUN steps in a user namespace of subordinate IDs"
 	case f.Ranges.OK():

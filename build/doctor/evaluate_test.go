@@ -13,7 +13,7 @@ import (
 func healthy(uid uint32) Facts {
 	ok := Outcome{Tried: true}
 	f := Facts{
-		User: "alice", UID: uid, Ranges: Ranges{Outcome: ok, UIDs: 65536, GIDs: 65536}, Bare: ok, Mapped: ok,
+		User: "alice", UID: uid, Root: uid == 0, Ranges: Ranges{Outcome: ok, UIDs: 65536, GIDs: 65536}, Bare: ok, Mapped: ok,
 		Helpers: []reexec.Helper{{Name: "newuidmap", Path: "/bin/newuidmap", Privileged: true}, {Name: "newgidmap", Path: "/bin/newgidmap", Privileged: true}},
 		UIDMap:  "0 1000 1\n1 100000 65536", GIDMap: "0 1000 1\n1 100000 65536",
 		Inside: &Inside{
@@ -120,6 +120,7 @@ func TestSummarySaysHowABuildRuns(t *testing.T) {
 		{"root", 0, func(*Facts) {}, "a build will run as root, with RUN steps in a user namespace of subordinate IDs", "root"},
 		{"root without ranges", 0, func(f *Facts) { f.Ranges.Outcome = wrong("usermod") }, "because there are no subordinate IDs", "root-unmapped"},
 		{"root, no idmap", 0, func(f *Facts) { f.Inside.IDMap = wrong("ext4") }, "because the store can't be ID-mapped", "root-unmapped"},
+		{"root of a namespace", 0, func(f *Facts) { f.Nested, f.Bare = true, wrong("sysctl") }, "as root of the user namespace that it is started in", "nested"},
 		{"broken", 1000, func(f *Facts) { f.Bare, f.Mapped, f.Inside = wrong("x"), Outcome{}, nil }, "a build will not work: see user-namespace", ""},
 		{"nothing known", 1000, func(f *Facts) { *f = Facts{UID: 1000} }, "a build will not work", ""},
 	} {

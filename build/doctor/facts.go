@@ -16,6 +16,9 @@ func (o Outcome) OK() bool { return o.Tried && o.Problem == "" }
 type Facts struct {
 	User string // login name; "" if it has none
 	UID  uint32
+	Root bool // root's builds stay in the namespace that they are started in
+	// Nested says that this is a user namespace that something else has made, and the caller its root: RUN steps stay in it.
+	Nested bool
 
 	Helpers []reexec.Helper // newuidmap and newgidmap
 	Ranges  Ranges
@@ -34,8 +37,6 @@ type Facts struct {
 	Files        []FileProblem
 	Disk         Disk
 }
-
-func (f Facts) root() bool { return f.UID == 0 }
 
 // Ranges are the subordinate IDs of the user, or of root's RUN steps.
 type Ranges struct {

@@ -60,6 +60,7 @@ func lookInside(ctx context.Context, o insideOptions) Inside {
 		in.tryIn(os.TempDir(), o)
 		return in
 	}
+	o.userXattr = st.OverlayXattr() == "user.overlay."
 	in.Driver, in.Renames = st.Driver(), st.Stages()
 	if dir, drop, err := st.TempDir(ctx); err != nil {
 		in.Store = outcome(err).orFix(storeFix)

@@ -25,6 +25,7 @@ import (
 // Options say what a build would be given.
 type Options struct {
 	Owner    userns.Owner // the caller, by the ID in its own namespace
+	Root     bool         // builds stay in the namespace they are started in
 	Store    store.Options
 	AuthFile string
 	// Enter runs this program once more, as root of the namespace that builds run in, with these variables, and gives its status.
@@ -35,13 +36,13 @@ type Options struct {
 // Probe looks at the machine. It writes nothing that it doesn't remove, but for what opening the store makes in it.
 func Probe(ctx context.Context, o Options) Facts {
 	f := Facts{
-		User: o.Owner.Name, UID: o.Owner.ID, Helpers: reexec.Helpers(), Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
+		User: o.Owner.Name, UID: o.Owner.ID, Root: o.Root, Helpers: reexec.Helpers(), Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
 		Disk: lookAtDisk(o.Store), Network: inPath("pasta", "slirp4netns"),
 	}
 	for _, p := range registry.CheckFiles(o.AuthFile) {
 		f.Files = append(f.Files, FileProblem{p.Name, oneLine(p.Err.Error())})
 	}
-	if f.root() {
+	if f.Root {
 		f.probeAsRoot(ctx, o)
 	} else {
 		f.probeAsUser(ctx, o)
@@ -51,6 +52,10 @@ func Probe(ctx context.Context, o Options) Facts {
 
 // probeAsRoot tries what a build of root's does, in this very process as such a build does.
 func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
+	if own, err := ownMapping(); err == nil && !own.Initial() {
+		f.probeNested(ctx, o, own)
+		return
+	}
 	sub, err := rootRanges(ctx)
 	f.Ranges = newRanges(sub, err)
 	var steps *userns.Mapping
@@ -66,15 +71,28 @@ func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
 		sample = *steps
 		f.UIDMap, f.GIDMap = steps.UIDs.String(), steps.GIDs.String()
 	}
-	ns, err := overlay.NewUserNS(sample)
-	if err != nil {
-		err = diagnosed(err)
-	} else {
-		ns.Close()
-	}
-	f.Bare = outcome(err)
+	f.Bare = tryNamespace(sample)
 	in := lookInside(ctx, insideOptions{store: o.Store, steps: steps, sample: sample})
 	f.Inside = &in
+}
+
+// probeNested is for root of a namespace that something else has made.
+func (f *Facts) probeNested(ctx context.Context, o Options, own userns.Mapping) {
+	f.Nested, f.UIDMap, f.GIDMap = true, own.UIDs.String(), own.GIDs.String()
+	f.Ranges = Ranges{Outcome: Outcome{Tried: true}, UIDs: uint64(own.UIDs.Highest()) + 1, GIDs: uint64(own.GIDs.Highest()) + 1}
+	sample := sampleOf(min(own.UIDs.Highest(), own.GIDs.Highest(), 1))
+	f.Bare = tryNamespace(sample)
+	in := lookInside(ctx, insideOptions{store: o.Store, sample: sample, userXattr: true})
+	f.Inside = &in
+}
+
+func tryNamespace(m userns.Mapping) Outcome {
+	ns, err := overlay.NewUserNS(m)
+	if err != nil {
+		return outcome(diagnosed(err))
+	}
+	ns.Close()
+	return Outcome{Tried: true}
 }
 
 // rootRanges are those that root's RUN steps get.

@@ -121,7 +121,7 @@ func apparmor(f Facts) Check {
 	c := Check{Name: "apparmor", Status: StatusOK, Detail: "user namespaces are not kept to programs with a profile"}
 	if f.Surroundings.AppArmor {
 		c.Detail = "user namespaces are kept to programs with a profile, and cooper may use them"
-		if !f.Bare.OK() && !f.root() {
+		if !f.Bare.OK() && !f.Root {
 			c.Status, c.Detail, c.Fix = StatusFail, "user namespaces are kept to programs with a profile, and cooper has none", f.Bare.Fix
 		}
 	}
@@ -152,7 +152,7 @@ func container(f Facts) Check {
 	if s.Container != "" {
 		c.Detail = fmt.Sprintf("inside a container (%s)", s.Container)
 	}
-	if s.NoNewPrivileges && !f.root() {
+	if s.NoNewPrivileges && !f.Root {
 		c.Status, c.Detail = StatusWarn, c.Detail+", with no_new_privs: setuid programs such as newuidmap have no power"
 		c.Fix = "start it without no-new-privileges (NoNewPrivileges=no in systemd, allowPrivilegeEscalation: true in Kubernetes)"
 	}

@@ -49,11 +49,12 @@ func RunTask(ctx context.Context, o store.Options) error {
 		}
 		return answer(fd, lookInside(ctx, insideOptions{bare: true, userXattr: true, sample: sampleOf(0)}))
 	case taskInside:
-		highest, err := highestID()
+		own, err := ownMapping()
 		if err != nil {
 			return err
 		}
-		return answer(fd, lookInside(ctx, insideOptions{store: o, userXattr: true, sample: sampleOf(min(highest, 1))}))
+		sample := sampleOf(min(own.UIDs.Highest(), own.GIDs.Highest(), 1))
+		return answer(fd, lookInside(ctx, insideOptions{store: o, userXattr: true, sample: sample}))
 	case taskProc:
 		return mountProc()
 	case taskSeccomp:
@@ -70,13 +71,18 @@ func sampleOf(id uint32) userns.Mapping {
 	return userns.Mapping{UIDs: m, GIDs: m}
 }
 
-func highestID() (uint32, error) {
-	text, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return 0, err
+// ownMapping is the map of the namespace that this process is in.
+func ownMapping() (m userns.Mapping, err error) {
+	for name, to := range map[string]*userns.Map{"uid_map": &m.UIDs, "gid_map": &m.GIDs} {
+		text, err := os.ReadFile("/proc/self/" + name)
+		if err != nil {
+			return m, err
+		}
+		if *to, err = userns.ParseMap(string(text)); err != nil {
+			return m, err
+		}
 	}
-	m, err := userns.ParseMap(string(text))
-	return m.Highest(), err
+	return m, nil
 }
 
 func answer(fd string, in Inside) error {

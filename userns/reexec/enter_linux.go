@@ -41,7 +41,7 @@ func (o Options) owner() userns.Owner { return userns.Owner{Name: o.UserName, ID
 // namespace. It waits and gives the child's exit status, which for a child that
 // a signal ended is 128 plus the signal's number.
 //
-// SIGINT, SIGTERM, SIGHUP and SIGQUIT don't end the caller while Enter runs but
+// SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 don't end the caller while Enter runs but
 // go to the child, except for those that the terminal has given to the child
 // already. When ctx is cancelled the child gets SIGTERM and ten seconds later
 // SIGKILL, and the error is the cause; ctx should not itself be tied to signals.

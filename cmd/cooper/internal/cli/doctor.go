@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +39,12 @@ func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error 
 	if doctor.Task() != "" {
 		return doctor.RunTask(cmd.Context(), o.store)
 	}
-	facts := doctor.Probe(cmd.Context(), doctor.Options{Owner: owner(), Store: o.store, AuthFile: o.authFile, Enter: runInside})
+	facts := doctor.Probe(cmd.Context(), doctor.Options{
+		Owner: owner(), Root: os.Geteuid() == 0, Store: o.store, AuthFile: o.authFile,
+		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
+			return runInside(ctx, childOptions{stderr: stderr, env: vars})
+		},
+	})
 	r := doctor.Evaluate(facts)
 	write := r.WriteText
 	if asJSON {
