@@ -134,7 +134,7 @@ func newRootCmd(env Env) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w\nhint: %s --help lists the flags", err, cmd.CommandPath())
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDoctorCmd(env), newUnshareCmd(env), newVersionCmd(env))
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDoctorCmd(env), newTopCmd(env), newUnshareCmd(env), newVersionCmd(env))
 	return root
 }
 
