@@ -94,6 +94,12 @@ func TestDoctorOnThisMachine(t *testing.T) {
 	})
 }
 
+// onOverlay is a script that makes the site's "bin" a directory on which no overlay can be put, because it is one.
+func (s *site) onOverlay() string {
+	return fmt.Sprintf("cd %s; rm -rf o; mkdir -p o/l o/u o/w; mount -t overlay -o lowerdir=$PWD/o/l,upperdir=$PWD/o/u,workdir=$PWD/o/w none %s; chmod 777 %[2]s; cd ..",
+		s.path("tmp"), s.path("bin"))
+}
+
 // TestDoctorFindsWhatIsMissing takes from an ordinary user's machine one thing at a time.
 func TestDoctorFindsWhatIsMissing(t *testing.T) {
 	needRoot(t)
@@ -107,6 +113,7 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 	}
 	bind := func(from, to string) string { return "mount --bind " + s.path(from) + " " + to + "; " }
 	subids := func(from string) string { return bind(from, "/etc/subuid") + bind(from, "/etc/subgid") }
+	onOverlay := s.onOverlay()
 	helper := "$(command -v newuidmap)"
 	for _, c := range []struct {
 		name, script  string
@@ -117,6 +124,7 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 	}{
 		{"no ranges", subids("empty"), nil, "subordinate-ids", "fail", []string{"usermod --add-subuids", s.mode.User}, false},
 		{"what one ID allows is tried", subids("empty"), nil, "overlay", "ok", nil, false},
+		{"what one ID doesn't allow", subids("empty"), nil, "setgroups", "warn", []string{"newgidmap"}, false},
 		{"no group ranges", bind("empty", "/etc/subgid"), nil, "subordinate-ids", "fail", []string{"usermod --add-subgids"}, false},
 		{"short ranges", subids("short"), nil, "subordinate-ids", "warn", []string{"2000", "usermod --add-subuids"}, true},
 		{"no newuidmap", bind("empty", helper), nil, "newuidmap", "fail", []string{"apt install uidmap"}, false},
@@ -135,6 +143,9 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 		{"full store", "mount -t tmpfs -o size=1m,mode=777 none " + s.path("bin") + "; head -c 1048576 /dev/zero >" + s.path("bin/zero") + " || true",
 			[]string{"--root", s.path("bin/s")}, "disk", "fail", []string{"0 KiB free"}, false},
 		{"no inodes", "mount -t tmpfs -o nr_inodes=20,mode=777 none " + s.path("bin"), []string{"--root", s.path("bin/s")}, "disk", "fail", []string{"inodes"}, false},
+		{"store on an overlay", onOverlay, []string{"--root", s.path("bin/s"), "--storage-driver", "vfs"}, "overlay", "warn", []string{"upperdir", "ext4"}, true},
+		{"store on an overlay, no fuse", onOverlay + "; " + bind("empty", "/dev/fuse"), []string{"--root", s.path("bin/s"), "--storage-driver", "vfs"},
+			"fuse-overlayfs", "warn", []string{"modprobe fuse", "--device /dev/fuse"}, true},
 		{"another driver", "", []string{"--storage-driver", "nonsense"}, "store", "fail", []string{"nonsense"}, false},
 		{"credentials", "", []string{"--authfile", s.path("bad")}, "auth.json", "warn", []string{s.path("bad")}, true},
 		{"credentials that aren't there", "", []string{"--authfile", s.path("none")}, "auth.json", "warn", []string{s.path("none")}, true},
@@ -164,6 +175,11 @@ func TestDoctorWithoutNamespaces(t *testing.T) {
 	none.has(t, "user-namespace", "fail", "max_user_namespaces is 0", "sysctl -w user.max_user_namespaces")
 	none.has(t, "overlay", "skip")
 	none.has(t, "store", "skip")
+	noPID := runCommand(t, s.command("unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c",
+		`echo 0 >/proc/sys/user/max_pid_namespaces; exec "$@"`, "sh", suite.cooper, "doctor", "--json")).diagnose(t)
+	noPID.has(t, "proc", "fail", "sysctl -w user.max_pid_namespaces")
+	noPID.has(t, "newuidmap", "fail", "root's ID doesn't exist")
+	noPID.has(t, "id-map", "fail", "do not exist in the container around this")
 	weak := runCommand(t, s.command("setpriv", "--no-new-privs", suite.cooper, "doctor", "--json")).diagnose(t)
 	weak.has(t, "container", "warn", "no_new_privs", "allowPrivilegeEscalation")
 	weak.has(t, "id-map", "fail", "no_new_privs")
@@ -188,6 +204,12 @@ func TestDoctorAsRoot(t *testing.T) {
 	s.write(t, "nobody", "nobody-here:600000000:65536\n")
 	d := s.inOtherMachine(t, "mount --bind "+s.path("nobody")+" /etc/subuid; mount --bind "+s.path("nobody")+" /etc/subgid", "doctor", "--json").diagnose(t)
 	d.has(t, "subordinate-ids", "warn", "usermod --add-subuids")
+	if !d.Works || d.Mode != "root-unmapped" {
+		t.Errorf("%+v", d)
+	}
+	s.mkdir(t, "bin")
+	d = s.inOtherMachine(t, s.onOverlay(), "doctor", "--json", "--root", s.path("bin/s"), "--storage-driver", "vfs").diagnose(t)
+	d.has(t, "idmapped-mounts", "warn", "ext4")
 	if !d.Works || d.Mode != "root-unmapped" {
 		t.Errorf("%+v", d)
 	}

@@ -102,15 +102,14 @@ func mapped(f Facts) Check {
 // kernelChecks are about what is done inside the namespace.
 func kernelChecks(f Facts) []Check {
 	in := inside(f)
-	checks := []Check{
+	return []Check{
 		of("setgroups", in.Setgroups, StatusWarn, "supplementary groups can be set"),
 		of("overlay", in.Overlay, overlayStatus(f), "the kernel's overlay works on the store's file system"),
+		of("overlay-volatile", in.Volatile, StatusWarn, "steps don't wait for the disk"),
+		idmap(f),
+		of("proc", in.Proc, StatusFail, "proc can be mounted in a new pid namespace"),
+		of("seccomp", in.Seccomp, StatusFail, "system call filters can be installed"),
 	}
-	if in.Overlay.OK() {
-		checks = append(checks, of("overlay-volatile", in.Volatile, StatusWarn, "steps don't wait for the disk"))
-	}
-	return append(checks, idmap(f), of("proc", in.Proc, StatusFail, "proc can be mounted in a new pid namespace"),
-		of("seccomp", in.Seccomp, StatusFail, "system call filters can be installed"))
 }
 
 func inside(f Facts) Inside {

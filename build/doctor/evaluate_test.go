@@ -22,7 +22,7 @@ func healthy(uid uint32) Facts {
 		},
 		Surroundings: Surroundings{Cgroup: "v2", CgroupWritable: true, UserNamespaces: "15000"},
 		Fuse:         Fuse{Device: ok, Program: "/usr/bin/fuse-overlayfs"}, Network: []string{"pasta"},
-		Disk: Disk{Root: "/store", Exists: true, FileSystem: "ext4", Free: 100 << 30, Inodes: 1e6, FreeInodes: 9e5},
+		Disk: Disk{Root: "/store", Exists: true, FileSystem: "ext4", Size: 200 << 30, Free: 100 << 30, Inodes: 1e6, FreeInodes: 9e5},
 	}
 	return f
 }
@@ -62,6 +62,7 @@ func TestEvaluateGivesEachCheckItsStatusAndFix(t *testing.T) {
 		{"few inodes", "disk", func(f *Facts) { f.Disk.FreeInodes = 5000 }, StatusWarn, "prune", true},
 		{"no inodes", "disk", func(f *Facts) { f.Disk.FreeInodes = 3 }, StatusFail, "prune", false},
 		{"btrfs has no count of inodes", "disk", func(f *Facts) { f.Disk.Inodes, f.Disk.FreeInodes = 0, 0 }, StatusOK, "", true},
+		{"ramfs has no size", "disk", func(f *Facts) { f.Disk.Size, f.Disk.Free = 0, 0 }, StatusOK, "", true},
 		{"read-only disk", "disk", func(f *Facts) { f.Disk.ReadOnly = true }, StatusFail, "--root", false},
 		{"no place for a store", "disk", func(f *Facts) { f.Disk.Problem = "bad storage.conf" }, StatusWarn, "storage.conf", true},
 		{"fuse missing and not needed", "fuse-overlayfs", func(f *Facts) { f.Fuse = Fuse{Device: wrong("modprobe fuse")} }, StatusOK, "", true},

@@ -87,6 +87,7 @@ type Disk struct {
 	Root       string // the store's directory
 	Exists     bool
 	FileSystem string // "ext4", or its number in hexadecimal
+	Size       uint64 // bytes; 0 if that is not limited
 	Free       uint64 // bytes that the user may still write
 	Inodes     uint64 // files that may exist; 0 if that is not limited
 	FreeInodes uint64

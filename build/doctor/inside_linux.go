@@ -272,5 +272,11 @@ func trial(ctx context.Context, task string, flags uintptr) Outcome {
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return said(string(exit.Stderr))
 	}
-	return outcome(err)
+	if errors.Is(err, unix.ENOSPC) && flags&unix.CLONE_NEWPID != 0 {
+		return Outcome{
+			Tried: true, Problem: "no more pid or mount namespaces are allowed here (user.max_pid_namespaces)",
+			Fix: "run as root: sysctl -w user.max_pid_namespaces=15000 user.max_mnt_namespaces=15000",
+		}
+	}
+	return outcome(cause(err))
 }

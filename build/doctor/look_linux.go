@@ -106,6 +106,7 @@ func lookAtDisk(o store.Options) Disk {
 		return d
 	}
 	d.FileSystem = fileSystem(fs.Type)
+	d.Size = fs.Blocks * uint64(fs.Bsize)
 	d.Free, d.Inodes, d.FreeInodes = fs.Bavail*uint64(fs.Bsize), fs.Files, fs.Ffree
 	d.ReadOnly = fs.Flags&unix.ST_RDONLY != 0
 	return d

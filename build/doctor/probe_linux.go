@@ -277,12 +277,18 @@ func lookForFuse(device string) Fuse {
 		f.Program = path
 	}
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		var st unix.Stat_t
+		if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFCHR {
+			err = unix.ENODEV
+		}
+	}
 	if err != nil {
 		f.Device = Outcome{Tried: true, Problem: fmt.Sprintf("%s can't be opened (%v)", device, err), Fix: fmt.Sprintf("run as root: modprobe fuse; chmod 666 %s; "+
 			"in a container, start it with --device %[1]s", device)}
 		return f
 	}
-	unix.Close(fd)
 	f.Device.Tried = true
 	return f
 }

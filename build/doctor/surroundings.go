@@ -34,14 +34,17 @@ func storeChecks(f Facts) []Check {
 
 func space(d Disk) Check {
 	c := Check{Name: "disk", Status: StatusOK, Detail: fmt.Sprintf("%s free in %s", amount(d.Free), d.Root)}
-	limited := d.Inodes > 0
-	if limited {
+	sized, counted := d.Size > 0, d.Inodes > 0
+	if !sized {
+		c.Detail = d.Root + " has no limit of its own"
+	}
+	if counted {
 		c.Detail += fmt.Sprintf(", and %d inodes", d.FreeInodes)
 	}
 	switch {
-	case d.Free < noSpace || limited && d.FreeInodes < noInodes:
+	case sized && d.Free < noSpace || counted && d.FreeInodes < noInodes:
 		c.Status = StatusFail
-	case d.Free < lowSpace || limited && d.FreeInodes < lowInodes:
+	case sized && d.Free < lowSpace || counted && d.FreeInodes < lowInodes:
 		c.Status = StatusWarn
 	default:
 		return c

@@ -234,6 +234,9 @@ func Helpers() []Helper {
 		switch {
 		case err != nil:
 			found.Fix = installRemedy
+		case !isPrivileged(path) && hasSetuid(path):
+			found.Path, found.Fix = path, fmt.Sprintf("run as root: chown root:root %s && chmod u+s %[1]s; "+
+				"in a user namespace in which root's ID doesn't exist, nothing helps but to start cooper outside of it", path)
 		case !isPrivileged(path):
 			found.Path, found.Fix = path, h.bitRemedy(path)
 		case isNosuid(path):
@@ -267,6 +270,12 @@ func isPrivileged(path string) bool {
 	}
 	n, err := unix.Getxattr(path, "security.capability", nil)
 	return err == nil && n > 0
+}
+
+// hasSetuid reports whether a program has the bit, whoever owns it.
+func hasSetuid(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil && st.Mode&unix.S_ISUID != 0
 }
 
 func isNosuid(path string) bool {
