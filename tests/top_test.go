@@ -69,6 +69,7 @@ func TestTopShowsRunningSteps(t *testing.T) {
 		}
 		s.busybox(t, "base")
 		tag := fmt.Sprintf("top-%d", os.Getpid())
+		began := time.Now()
 		build := s.startSleeper(t, tag)
 
 		all := s.top(t, tag)
@@ -105,6 +106,10 @@ func TestTopShowsRunningSteps(t *testing.T) {
 		st, _ := status.Sys().(*syscall.Stat_t)
 		if got := s.top(t, tag, "huser")[1][0]; got != strconv.Itoa(int(st.Uid)) || st.Uid == 1234 {
 			t.Errorf("the host's user is %s, and by stat %d", got, st.Uid)
+		}
+		elapsed, err := time.ParseDuration(s.top(t, tag, "etime")[1][0])
+		if lived := time.Since(began); err != nil || elapsed <= 0 || elapsed > lived+20*time.Millisecond {
+			t.Errorf("it runs for %v, and the build for %v: %v", elapsed, lived, err)
 		}
 		every := s.cooper(t, "top", tag, "args,capamb,capbnd,capeff,capinh,capprm,comm,command,etime,group,groups,hgroup,hgroups,hpid,huser,label,nice,pcpu,"+
 			"pgid,pid,ppid,rgroup,rss,ruser,seccomp,state,stime,time,tty,user,vsz,build,step,tag,instruction,uidmap,gidmap")

@@ -47,18 +47,12 @@ func NewBuildID() string {
 // Notes is the directory of a user's notes.
 type Notes struct{ dir string }
 
-// OpenNotes makes the directory if need be, and removes what killed builds have left in it. It must belong to the caller.
+// OpenNotes makes the directory if need be, and removes what killed builds have left in it. As with
+// [List] it must belong to the caller.
 func OpenNotes(dir string) (Notes, error) {
 	n := Notes{dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return n, fmt.Errorf("make directory for running steps: %w", err)
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return n, fmt.Errorf("look at directory for running steps: %w", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() {
-		return n, fmt.Errorf("directory for running steps: %s belongs to somebody else", dir)
 	}
 	_, err := List(dir)
 	return n, err
@@ -87,8 +81,13 @@ func (n Notes) Add(s Step) (remove func() error, err error) {
 	return func() error { return errors.Join(os.Remove(name), f.Close()) }, nil
 }
 
-// List gives the steps that run, oldest first, and removes stale notes. A directory that isn't there has none.
+// List gives the steps that run, oldest first, and removes stale notes. A directory that isn't there has none; one that belongs to
+// somebody else is an error.
 func List(dir string) ([]Step, error) {
+	var st unix.Stat_t
+	if unix.Lstat(dir, &st) == nil && (st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid()) {
+		return nil, fmt.Errorf("list running steps: %s is not a directory of this user's", dir)
+	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// maxArgs bounds what is read of a command line, and maxNames of a passwd or group file, in bytes.
+	// maxArgs bounds what is read of a file of proc, such as a command line, and maxNames of a passwd or group file, in bytes.
 	maxArgs  = 64 << 10
 	maxNames = 1 << 20
 )
@@ -53,7 +53,10 @@ func Processes(steps []Step) (Found, error) {
 	if err != nil {
 		return found, fmt.Errorf("look at processes: %w", err)
 	}
-	boot := parseBoot(readSome(proc+"/stat", maxNames))
+	boot, err := bootTime()
+	if err != nil {
+		return found, err
+	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -72,6 +75,15 @@ func Processes(steps []Step) (Found, error) {
 	return found, nil
 }
 
+// bootTime is when the clock began by which processes' starts are given. What /proc/stat says of it is a whole second.
+func bootTime() (time.Time, error) {
+	var since unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err != nil {
+		return time.Time{}, fmt.Errorf("look at the clock: %w", err)
+	}
+	return time.Now().Add(-time.Duration(since.Nano())), nil
+}
+
 // order sorts processes by step and number, and finds their parents.
 func (f *Found) order() {
 	inside := map[int]int{}
@@ -87,27 +99,27 @@ func (f *Found) order() {
 }
 
 func readProcess(dir string, boot time.Time) (p Process, ok bool) {
-	if p.parseStat(readSome(dir+"/stat", maxArgs), boot) != nil {
+	if p.parseStat(readSome(dir+"/stat"), boot) != nil {
 		return p, false
 	}
-	p.parseStatus(readSome(dir+"/status", maxArgs))
+	p.parseStatus(readSome(dir + "/status"))
 	p.Now = time.Now()
-	if line := strings.TrimRight(readSome(dir+"/cmdline", maxArgs), "\x00"); line != "" {
+	if line := strings.TrimRight(readSome(dir+"/cmdline"), "\x00"); line != "" {
 		p.Args = strings.Split(line, "\x00")
 	}
-	p.Label = strings.TrimRight(readSome(dir+"/attr/current", maxArgs), "\x00\n")
-	p.UIDMap, p.GIDMap = readSome(dir+"/uid_map", maxArgs), readSome(dir+"/gid_map", maxArgs)
+	p.Label = strings.TrimRight(readSome(dir+"/attr/current"), "\x00\n")
+	p.UIDMap, p.GIDMap = readSome(dir+"/uid_map"), readSome(dir+"/gid_map")
 	return p, p.PID > 0
 }
 
 // readSome gives the beginning of a file; "" if it can't be read.
-func readSome(path string, most int64) string {
+func readSome(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, most))
+	text, err := io.ReadAll(io.LimitReader(f, maxArgs))
 	if err != nil {
 		return ""
 	}

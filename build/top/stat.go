@@ -124,18 +124,6 @@ func lastNumber(fields []string) int {
 	return n
 }
 
-// parseBoot reads the time of boot from /proc/stat.
-func parseBoot(text string) time.Time {
-	for line := range strings.Lines(text) {
-		if rest, ok := strings.CutPrefix(line, "btime "); ok {
-			if n, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 64); err == nil {
-				return time.Unix(n, 0)
-			}
-		}
-	}
-	return time.Time{}
-}
-
 // parseNames reads names by ID from a passwd or group file. The first line of an ID counts.
 func parseNames(text string) map[uint32]string {
 	names := map[uint32]string{}
