@@ -145,3 +145,28 @@ func TestUnshareAsRootAndWithoutRanges(t *testing.T) {
 		s.inOtherMachine(t, "mount --bind "+s.path("empty")+" /etc/subuid", args...).fails(t, 125, "usermod --add-subuids")
 	}
 }
+
+func TestUnshareTakesItsCommandAlong(t *testing.T) {
+	s := newSite(t, ordinary(t))
+	cmd := s.command(suite.cooper, "unshare", "sh", "-c", "echo ready; exec sleep 1000")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	if _, err := lines.ReadString('\n'); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	// The command holds the other end of the pipe until it ends.
+	if _, err := lines.ReadString('\n'); err == nil {
+		t.Error("the command goes on")
+	}
+	_ = cmd.Wait() // it was killed
+	s.checkNoLeftovers(t)
+}
