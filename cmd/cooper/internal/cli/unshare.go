@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -75,6 +77,12 @@ func execute(env Env, args []string) error {
 			shell = "/bin/sh"
 		}
 		args = []string{shell}
+	}
+	// The command goes on from the thread that executes it, and a thread that is younger than the namespace has no such setting.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("set parent death signal: %w", err)
 	}
 	path, err := exec.LookPath(args[0])
 	if err == nil || errors.Is(err, exec.ErrDot) {
