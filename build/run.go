@@ -202,7 +202,10 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	if err := errors.Join(b.req.Run.apply(&step), b.addSecrets(&step, c.op), b.addAgents(&step, c.op)); err != nil {
 		return err
 	}
+	var ended func()
+	step.Started, ended = b.note(c.step, c.op.User)
 	status, err := b.emulate.run(ctx, step, c.op.Platform)
+	ended()
 	if err != nil {
 		return err
 	}
