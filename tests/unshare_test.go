@@ -170,3 +170,32 @@ func TestUnshareTakesItsCommandAlong(t *testing.T) {
 	_ = cmd.Wait() // it was killed
 	s.checkNoLeftovers(t)
 }
+
+func TestUnshareEntersASecondNamespace(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		flags := []string{"unshare", "--uidmap=0:5:3", "--uidmap=7:3:1"}
+		if m.UID == 0 {
+			flags = []string{"unshare", "--uidmap=0:100005:3", "--uidmap=7:100003:1"}
+		}
+		const show = "for f in uid_map gid_map; do while read a b c; do echo $a $b $c; done </proc/self/$f; done; id -u; exit 7"
+		r := s.cooper(t, append(flags, "sh", "-c", show)...)
+		from := strings.Split(flags[1], ":")[1]
+		other := strings.Split(flags[2], ":")[1]
+		lines := "0 " + from + " 3\n7 " + other + " 1\n"
+		if r.Code != 7 || r.Stdout != lines+lines+"0\n" {
+			t.Errorf("status %d, %q, and want %q\n%s", r.Code, r.Stdout, lines+lines+"0\n", r.Stderr)
+		}
+		for _, bad := range []struct{ flag, message string }{
+			{"--uidmap=5:0:1", "no container ID 0"},
+			{"--userns=auto", "only a build has an image"},
+			{"--userns=ns:/proc/self/ns/user", "nsenter --user=/proc/self/ns/user"},
+			{"--userns=bogus", "must be host, private"},
+		} {
+			r := s.cooper(t, "unshare", bad.flag, "true")
+			if r.Code != 2 || !strings.Contains(r.Stderr, bad.message) {
+				t.Errorf("%s: status %d, and want 2 with %q in\n%s", bad.flag, r.Code, bad.message, r.Stderr)
+			}
+		}
+	})
+}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
 // The statuses of a command that can't be executed are those that shells give.
@@ -24,10 +25,19 @@ const (
 	exitNotFound      = 127
 )
 
+// envNested tells the process in the second namespace that it has arrived.
+const envNested = "_COOPER_UNSHARE_NESTED"
+
+// unshareOptions are the flags of unshare.
+type unshareOptions struct {
+	usernsFlags
+	showMap bool
+}
+
 func newUnshareCmd(env Env) *cobra.Command {
-	var showMap bool
+	var o unshareOptions
 	cmd := &cobra.Command{
-		Use:   "unshare [--map] [--] [COMMAND [ARG...]]",
+		Use:   "unshare [--map] [--userns MODE] [--] [COMMAND [ARG...]]",
 		Short: "Run a shell or a command in the user namespace of a build",
 		Long: `Run a shell ($SHELL, else /bin/sh) or a command in the user namespace of a build: as its root, with the same IDs. There, the files
 that steps have given to other users can be looked at, changed and removed. Mounts made there are seen there only, and go with it.
@@ -35,34 +45,92 @@ that steps have given to other users can be looked at, changed and removed. Moun
 The exit status is the command's, or 128 plus the number of the signal that ended it; 127 if there is no such command, and 126 if it
 can't be executed. Signals are handed on.
 
-Root's builds run where they are started, so root needs no unshare; with --map it is shown what the RUN steps of root's builds get.`,
+With --userns or a map it is the namespace that RUN steps get with these flags, below that of the build; the command is root there, too.
+
+Root's builds run where they are started, so root needs no unshare but with --userns=private or a map; with --map it is shown what the
+RUN steps of root's builds get.`,
 		Example: `  cooper unshare
   cooper unshare rm -rf build-output
-  cooper unshare --map`,
+  cooper unshare --map
+  cooper unshare --userns=keep-id cat /proc/self/uid_map`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if showMap && len(args) > 0 {
+			if o.showMap && len(args) > 0 {
 				return usagef("--map runs no command, got %q", args)
 			}
-			if showMap {
-				return runMap(cmd.Context(), env)
+			if o.showMap {
+				return o.runMap(cmd.Context(), env)
 			}
-			return runUnshare(cmd.Context(), env, args)
+			return o.run(cmd.Context(), env, args)
 		},
 	}
-	cmd.Flags().BoolVar(&showMap, "map", false, "print the IDs of the namespace instead of entering it")
+	o.register(cmd.Flags())
+	cmd.Flags().BoolVar(&o.showMap, "map", false, "print the IDs of the namespace instead of entering it")
 	cmd.Flags().SetInterspersed(false) // what follows the command is its own
 	return cmd
 }
 
-func runUnshare(ctx context.Context, env Env, args []string) error {
-	if env.Inside {
+func (o *unshareOptions) run(ctx context.Context, env Env, args []string) error {
+	if env.Inside && os.Getenv(envNested) != "" {
+		if err := os.Unsetenv(envNested); err != nil {
+			return fmt.Errorf("unset %s: %w", envNested, err)
+		}
 		return execute(env, args)
 	}
-	if os.Geteuid() == 0 {
+	second, err := o.second(ctx, env)
+	if err != nil {
+		return err
+	}
+	switch {
+	case second != nil && (env.Inside || os.Geteuid() == 0):
+		return enterSecond(ctx, *second)
+	case env.Inside:
+		return execute(env, args)
+	case os.Geteuid() == 0:
 		return usagef("unshare is for ordinary users: root's builds run where they are started\n" +
-			"hint: run the command as it is; cooper unshare --map shows the IDs of RUN steps")
+			"hint: run the command as it is; cooper unshare --map shows the IDs of RUN steps, cooper unshare --userns=private enters such a namespace")
 	}
 	code, err := runInside(ctx, childOptions{private: true})
+	if err != nil {
+		return err
+	}
+	return statusError(code)
+}
+
+// second is the map, to intermediate IDs, of the namespace that the flags ask for below that of the build; nil: none.
+func (o *unshareOptions) second(ctx context.Context, env Env) (*userns.Mapping, error) {
+	r, err := o.resolved(ctx, env)
+	if err != nil || r.Mode.Name == userns.ModeDefault {
+		return nil, err
+	}
+	if r.Second != nil && (len(r.Second.UIDs.Missing([]uint32{0})) > 0 || len(r.Second.GIDs.Missing([]uint32{0})) > 0) {
+		return nil, usagef("the map has no container ID 0, and unshare runs its command as root of the namespace\n" +
+			"hint: map 0, too, such as --uidmap 0:1:1")
+	}
+	return r.Second, nil
+}
+
+// resolved says which namespaces the flags, or the variables in their place, ask for. What only a build can choose is refused.
+func (o *unshareOptions) resolved(ctx context.Context, env Env) (userns.Resolved, error) {
+	finder := userns.Finder{}
+	caller, err := usernsCaller(ctx, env, finder)
+	if err != nil {
+		return userns.Resolved{}, err
+	}
+	r, err := o.resolve(ctx, caller, finder)
+	switch {
+	case err != nil:
+		return r, err
+	case r.Auto != nil:
+		return r, usagef("--userns=%s: only a build has an image to size its namespace by\nhint: give a map: cooper userns show auto proposes one", r.Mode)
+	case r.NSPath != "":
+		return r, usagef("--userns=%s: this namespace exists already\nhint: nsenter --user=%s enters it", r.Mode, r.NSPath)
+	}
+	return r, nil
+}
+
+// enterSecond runs this program again in a namespace below that of this process, which has the right to write its maps.
+func enterSecond(ctx context.Context, m userns.Mapping) error {
+	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{Mapping: m, MountPrivate: true, Env: []string{envNested + "=1"}})
 	if err != nil {
 		return err
 	}
@@ -98,8 +166,8 @@ func execute(env Env, args []string) error {
 	return statusError(exitNotExecutable)
 }
 
-func runMap(ctx context.Context, env Env) error {
-	m, err := stepMapping(ctx, env)
+func (o *unshareOptions) runMap(ctx context.Context, env Env) error {
+	m, err := o.mapping(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -109,7 +177,17 @@ func runMap(ctx context.Context, env Env) error {
 	return nil
 }
 
-// stepMapping is the map of the namespace that RUN steps are in.
+// mapping is the map, to host IDs, of the namespace that RUN steps are in.
+func (o *unshareOptions) mapping(ctx context.Context, env Env) (userns.Mapping, error) {
+	r, err := o.resolved(ctx, env)
+	if err != nil || r.Mode.Name == userns.ModeDefault {
+		m, stepErr := stepMapping(ctx, env)
+		return m, errors.Join(err, stepErr)
+	}
+	return r.Composed()
+}
+
+// stepMapping is that map without any flags.
 func stepMapping(ctx context.Context, env Env) (userns.Mapping, error) {
 	if os.Geteuid() != 0 {
 		_, m, err := userMapping(ctx)
