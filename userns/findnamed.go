@@ -1,0 +1,39 @@
+package userns
+
+import "context"
+
+// FindNamed gives one owner's user ranges and another owner's group ranges, as --subuidname and --subgidname ask for them.
+// Errors are those of [Finder.Find].
+func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, error) {
+	if users == groups {
+		return f.Find(ctx, users)
+	}
+	source, err := f.source()
+	if err != nil {
+		return SubIDs{}, err
+	}
+	if source != "" {
+		// getsubids is asked for both kinds of each: an owner of one kind alone is rare, and its error says so.
+		u, err := f.ask(ctx, users, source)
+		if err != nil {
+			return SubIDs{}, err
+		}
+		g, err := f.ask(ctx, groups, source)
+		return SubIDs{UIDs: u.UIDs, GIDs: g.GIDs}, err
+	}
+	uids, err := readSubIDs(f.subUID(), users)
+	if err != nil {
+		return SubIDs{}, err
+	}
+	if len(uids) == 0 {
+		return SubIDs{}, &NoSubIDsError{Owner: users, UIDs: grant(f.subUID(), subIDCount)}
+	}
+	gids, err := readSubIDs(f.subGID(), groups)
+	if err != nil {
+		return SubIDs{}, err
+	}
+	if len(gids) == 0 {
+		return SubIDs{}, &NoSubIDsError{Owner: groups, GIDs: grant(f.subGID(), subIDCount)}
+	}
+	return SubIDs{UIDs: uids, GIDs: gids}, nil
+}

@@ -1,0 +1,105 @@
+package userns
+
+import "fmt"
+
+// Level is a run of IDs that follow each other in all three ID spaces.
+type Level struct {
+	Container    uint32 `json:"container"` // first ID in each space
+	Intermediate uint32 `json:"intermediate"`
+	Host         uint32 `json:"host"`
+	Length       uint32 `json:"length"`
+}
+
+// Levels gives the maps of one kind, [KindUID] or [KindGID], side by side, sorted by container ID. It needs Second where
+// [Resolved.Composed] does.
+func (r Resolved) Levels(kind string) ([]Level, error) {
+	second, outer, err := r.pair(kind)
+	if err != nil {
+		return nil, err
+	}
+	var levels []Level
+	for _, q := range second {
+		pieces, err := outer.slice(q.Host, q.Length)
+		if err != nil {
+			return nil, withKind(err, kind)
+		}
+		for _, p := range pieces {
+			levels = append(levels, Level{Container: q.Container + (p.Container - q.Host), Intermediate: p.Container, Host: p.Host, Length: p.Length})
+		}
+	}
+	return levels, nil
+}
+
+// pair gives both maps of one kind; without a second namespace the second map is the identity.
+func (r Resolved) pair(kind string) (second, outer Map, err error) {
+	if r.Second == nil && (r.Auto != nil || r.NSPath != "") {
+		return nil, nil, fmt.Errorf("look at maps of --userns=%s: the second map is not known yet", r.Mode)
+	}
+	if kind == KindGID {
+		if r.Second == nil {
+			return identity(r.Outer.GIDs), r.Outer.GIDs, nil
+		}
+		return r.Second.GIDs, r.Outer.GIDs, nil
+	}
+	if r.Second == nil {
+		return identity(r.Outer.UIDs), r.Outer.UIDs, nil
+	}
+	return r.Second.UIDs, r.Outer.UIDs, nil
+}
+
+// The ID spaces that [Resolved.Translate] knows, besides SideContainer and SideHost.
+const SideIntermediate = "intermediate"
+
+// Translation is one ID in all three spaces; nil where it has no place.
+type Translation struct {
+	Host         *uint32 `json:"host"`
+	Intermediate *uint32 `json:"intermediate"`
+	Container    *uint32 `json:"container"`
+}
+
+// On gives the ID on a side: SideHost, SideIntermediate or SideContainer.
+func (t Translation) On(side string) *uint32 {
+	switch side {
+	case SideHost:
+		return t.Host
+	case SideIntermediate:
+		return t.Intermediate
+	}
+	return t.Container
+}
+
+// Translate gives an ID of a kind, as it is on one side, in all spaces. Every ID can be asked for, mapped or not.
+func (r Resolved) Translate(kind string, id uint32, side string) (Translation, error) {
+	second, outer, err := r.pair(kind)
+	if err != nil {
+		return Translation{}, err
+	}
+	t := Translation{Intermediate: &id}
+	switch side {
+	case SideContainer:
+		t.Container = &id
+		t.Intermediate = mapped(second.ToHost, &id)
+	case SideHost:
+		t.Host = &id
+		t.Intermediate = mapped(outer.ToContainer, &id)
+	}
+	if t.Host == nil {
+		t.Host = mapped(outer.ToHost, t.Intermediate)
+	}
+	if t.Container == nil {
+		t.Container = mapped(second.ToContainer, t.Intermediate)
+	}
+	return t, nil
+}
+
+// mapped takes an ID through one step, if there is one to take.
+func mapped(step func(uint32) (uint32, error), id *uint32) *uint32 {
+	if id == nil {
+		return nil
+	}
+	out, err := step(*id)
+	if err != nil {
+		return nil // the one error is that it isn't mapped
+	}
+	return &out
+}

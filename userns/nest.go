@@ -1,0 +1,79 @@
+package userns
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Compose gives the map through both: m takes a container ID to an intermediate ID, outer takes that to a host ID. An
+// intermediate ID that outer leaves out is an [UnmappedError], and more than [MaxRanges] ranges match [ErrBadMap].
+func (m Map) Compose(outer Map) (Map, error) {
+	var ranges []Range
+	for _, r := range m {
+		pieces, err := outer.slice(r.Host, r.Length)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pieces {
+			p.Container = r.Container + (p.Container - r.Host)
+			ranges = append(ranges, p)
+		}
+	}
+	return NewMap(merge(ranges)...)
+}
+
+// slice gives the parts of the map for count container IDs from first on.
+func (m Map) slice(first, count uint32) ([]Range, error) {
+	var pieces []Range
+	for count > 0 {
+		r, ok := m.find(first)
+		if !ok {
+			return nil, &UnmappedError{ID: first, Side: SideContainer, Map: m}
+		}
+		skip := first - r.Container
+		n := min(count, r.Length-skip)
+		pieces = append(pieces, Range{Container: first, Host: r.Host + skip, Length: n})
+		first, count = first+n, count-n
+	}
+	return pieces, nil
+}
+
+// Invert gives the map with its sides exchanged.
+func (m Map) Invert() Map {
+	inverse := make(Map, len(m))
+	for i, r := range m {
+		inverse[i] = Range{Container: r.Host, Host: r.Container, Length: r.Length}
+	}
+	slices.SortFunc(inverse, func(a, b Range) int { return cmp.Compare(a.Container, b.Container) })
+	return inverse
+}
+
+// merge sorts ranges by container ID and joins those that follow each other on both sides.
+func merge(ranges []Range) []Range {
+	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.Container, b.Container) })
+	out := ranges[:0]
+	for _, r := range ranges {
+		if n := len(out); n > 0 {
+			last := &out[n-1]
+			if r.Container-last.Container == last.Length && r.Host-last.Host == last.Length && r.Host > last.Host {
+				last.Length += r.Length
+				continue
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// Compose gives the mapping through both; see [Map.Compose].
+func (m Mapping) Compose(outer Mapping) (Mapping, error) {
+	uids, err := m.UIDs.Compose(outer.UIDs)
+	if err != nil {
+		return Mapping{}, withKind(err, KindUID)
+	}
+	gids, err := m.GIDs.Compose(outer.GIDs)
+	if err != nil {
+		return Mapping{}, withKind(err, KindGID)
+	}
+	return Mapping{UIDs: uids, GIDs: gids}, nil
+}
