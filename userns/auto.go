@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ErrNoFreeIDs: no range is left that is long enough for --userns=auto.
+// ErrNoFreeIDs means that no range is left that is long enough for --userns=auto.
 var ErrNoFreeIDs = errors.New("no free range of IDs")
 
 // The limits within which [HighestID] reads a file of an image.

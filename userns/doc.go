@@ -9,6 +9,11 @@
 //
 //	toContainer(toHost(id)) == id
 //
+// With a second namespace nested in the first there is a third space between them:
+// intermediate IDs, which are container IDs of the first and host IDs of the second.
+// [Resolve] gives the second map for a [Mode] and [MapFlag]s, [Map.Compose] the map
+// through both, [AutoOptions.Allocate] a range that nothing else uses.
+//
 // The package is pure but for [Finder], which reads /etc/subuid and /etc/subgid
 // (subuid(5), subgid(5)) or asks getsubids(1) when nsswitch.conf says that the
 // ranges live elsewhere. Entering a namespace is the job of package reexec.

@@ -47,7 +47,7 @@ func (r Resolved) pair(kind string) (second, outer Map, err error) {
 	return r.Second.UIDs, r.Outer.UIDs, nil
 }
 
-// The ID spaces that [Resolved.Translate] knows, besides SideContainer and SideHost.
+// SideIntermediate is an ID space of [Resolved.Translate], besides SideContainer and SideHost.
 const SideIntermediate = "intermediate"
 
 // Translation is one ID in all three spaces; nil where it has no place.

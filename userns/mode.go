@@ -15,7 +15,7 @@ const (
 	ModeDefault ModeName = ""
 	// ModeHost: the namespace that cooper itself works in, and no second one.
 	ModeHost ModeName = "host"
-	// ModePrivate: a namespace of its own, with the given maps or else the default ones.
+	// ModePrivate: a namespace of its own, with the given maps. Without them, root has the default; for others it is an error.
 	ModePrivate ModeName = "private"
 	// ModeKeepID: the user has the same ID, or the one asked for, inside as outside.
 	ModeKeepID ModeName = "keep-id"

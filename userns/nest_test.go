@@ -227,7 +227,7 @@ func slowModel(outer Map, flags []optionFlag, ids uint32) (map[uint32]uint32, bo
 }
 
 func TestLevelsAndTranslationsAgreeWithTheMaps(t *testing.T) {
-	for _, mode := range []string{"", "private", "keep-id", "nomap", "keep-id:uid=7,gid=9"} {
+	for _, mode := range []string{"", "keep-id", "nomap", "keep-id:uid=7,gid=9"} {
 		req, err := request(t, testCaller(t, false, SubIDRange{2000, 3}), mode, "", "")
 		if err != nil {
 			t.Fatal(err)

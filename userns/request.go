@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ErrBadRequest: a mode or a map that the user asked for and that can't be: a mistake on the command line.
+// ErrBadRequest means that the user asked for a mode or a map that can't be: a mistake on the command line.
 var ErrBadRequest = errors.New("not a possible user namespace")
 
 // RequestError is one such mistake. It matches [ErrBadRequest], and what Err matches.

@@ -34,7 +34,7 @@ func Resolve(req Request) (Resolved, error) {
 
 // conflict finds options that exclude each other.
 func (req Request) conflict() error {
-	what := ""
+	var what string
 	switch maps := len(req.UIDMaps)+len(req.GIDMaps) > 0; {
 	case maps && req.Named != nil:
 		return &RequestError{Option: "--uidmap and --gidmap", Problem: "exclude --subuidname and --subgidname: either gives the whole map"}
@@ -98,6 +98,9 @@ func (r *Resolved) byMode(c Caller, base Mapping) error {
 			r.Second = &base
 		}
 	case ModePrivate:
+		if !c.Root {
+			return badMode(r.Mode.String(), fmt.Sprintf("there is no map for this namespace: give it one, such as --uidmap 0:0:%d, or leave --userns out", base.UIDs.Highest()+1))
+		}
 		r.Second = &base
 	case ModeKeepID:
 		uid, gid := c.UID, c.GID

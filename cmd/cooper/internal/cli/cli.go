@@ -109,8 +109,11 @@ func status(env Env, err error) int {
 	case errors.As(err, &stopped):
 		return exitSignal + int(stopped.signal)
 	case errors.As(err, &machine), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
-		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine):
+		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
+		errors.Is(err, userns.ErrNoFreeIDs):
 		return ExitMachine
+	case errors.Is(err, userns.ErrBadRequest):
+		return ExitUsage
 	}
 	return ExitFailed
 }
@@ -134,7 +137,7 @@ func newRootCmd(env Env) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w\nhint: %s --help lists the flags", err, cmd.CommandPath())
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newVersionCmd(env))
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	return root
 }
 

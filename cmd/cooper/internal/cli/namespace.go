@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 
 	"github.com/cooperbuild/cooper/build"
@@ -72,32 +73,38 @@ func identity(ctx context.Context, env Env) (id build.Identity, note string, err
 		id.Process = &m
 		return id, "", err
 	}
-	for _, name := range []string{"root", "containers"} {
-		sub, err := userns.Finder{}.Find(ctx, userns.Owner{Name: name, ID: ^uint32(0)})
-		if errors.Is(err, userns.ErrNoSubIDs) {
-			continue
-		}
-		if err != nil {
-			return id, "", err
-		}
+	sub, err := rootRanges(ctx, userns.Finder{})
+	if err == nil {
 		m, err := userns.FromSubIDs(sub)
-		if err != nil {
-			return id, "", err
-		}
 		id.Steps = &m
-		return id, "", nil
+		return id, "", err
+	}
+	if !errors.Is(err, userns.ErrNoSubIDs) {
+		return id, "", err
 	}
 	return id, "neither root nor containers has a line in /etc/subuid: RUN steps get no user namespace of their own " +
 		"(usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 root changes that)", nil
 }
 
-func currentMapping() (userns.Mapping, error) {
+// rootRanges gives the ranges for what root runs: those of root, or else of containers.
+func rootRanges(ctx context.Context, finder userns.Finder) (userns.SubIDs, error) {
+	sub, err := finder.Find(ctx, userns.Owner{Name: "root", ID: ^uint32(0)})
+	if errors.Is(err, userns.ErrNoSubIDs) {
+		return finder.Find(ctx, userns.Owner{Name: "containers", ID: ^uint32(0)})
+	}
+	return sub, err
+}
+
+func currentMapping() (userns.Mapping, error) { return readMapping("/proc/self") }
+
+// readMapping reads the maps of the namespace that a process, given by its directory in /proc, is in.
+func readMapping(proc string) (userns.Mapping, error) {
 	var m userns.Mapping
 	for _, f := range []struct {
-		path string
+		name string
 		to   *userns.Map
-	}{{"/proc/self/uid_map", &m.UIDs}, {"/proc/self/gid_map", &m.GIDs}} {
-		text, err := os.ReadFile(f.path)
+	}{{"uid_map", &m.UIDs}, {"gid_map", &m.GIDs}} {
+		text, err := os.ReadFile(filepath.Join(proc, f.name))
 		if err != nil {
 			return m, fmt.Errorf("read ID map: %w", err)
 		}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/user"
+	"strconv"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// Environment variables that say which mode there is without --userns, the first one first.
+const (
+	envUserns       = "COOPER_USERNS"
+	envPodmanUserns = "PODMAN_USERNS"
+)
+
+// usernsFlags are the flags about the user namespace of steps as they are written.
+type usernsFlags struct {
+	mode                   string
+	modeGiven              *pflag.Flag
+	uidMaps, gidMaps       []string
+	subUIDName, subGIDName string
+}
+
+func (u *usernsFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&u.mode, "userns", "", "user namespace of RUN steps: host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH "+
+		"(default $COOPER_USERNS, or else $PODMAN_USERNS)")
+	u.modeGiven = f.Lookup("userns")
+	f.StringArrayVar(&u.uidMaps, "uidmap", nil, "user IDs of the namespace, [+ug]CONTAINER:[@]FROM[:LENGTH]; FROM is an intermediate ID, @FROM a host ID; + extends the map; may be repeated")
+	f.StringArrayVar(&u.gidMaps, "gidmap", nil, "group IDs of the namespace, likewise; with only one of the two, it is for both but for entries with u or g")
+	f.StringVar(&u.subUIDName, "subuidname", "", "map the user IDs that this name has in /etc/subuid")
+	f.StringVar(&u.subGIDName, "subgidname", "", "map the group IDs that this name has in /etc/subgid (default as the other of the two)")
+}
+
+// given reports whether there is any of the flags.
+func (u *usernsFlags) given() bool { return u.modeGiven.Changed || u.mapsGiven() }
+
+// mapsGiven reports whether there is a flag that gives a map.
+func (u *usernsFlags) mapsGiven() bool {
+	return len(u.uidMaps)+len(u.gidMaps) > 0 || u.subUIDName != "" || u.subGIDName != ""
+}
+
+// request parses the flags. Who calls, and what is found for names, is still missing in it. env looks variables up.
+func (u *usernsFlags) request(env func(string) (string, bool)) (userns.Request, error) {
+	var req userns.Request
+	var err error
+	if req.Mode, err = u.parseMode(env); err != nil {
+		return req, err
+	}
+	if req.UIDMaps, err = userns.ParseMapFlags(userns.OptionUIDMap, u.uidMaps); err != nil {
+		return req, err
+	}
+	req.GIDMaps, err = userns.ParseMapFlags(userns.OptionGIDMap, u.gidMaps)
+	return req, err
+}
+
+// parseMode takes the mode from the flag, or from the environment if no flag says anything.
+func (u *usernsFlags) parseMode(env func(string) (string, bool)) (userns.Mode, error) {
+	if u.given() {
+		return userns.ParseMode(u.mode)
+	}
+	for _, name := range []string{envUserns, envPodmanUserns} {
+		text, ok := env(name)
+		if !ok {
+			continue
+		}
+		m, err := userns.ParseMode(text)
+		var bad *userns.RequestError
+		if errors.As(err, &bad) {
+			bad.Option = name
+		}
+		return m, err
+	}
+	return userns.Mode{}, nil
+}
+
+// resolve says which namespaces the flags make for a caller. Errors match userns.ErrBadRequest, or are those of a Finder.
+func (u *usernsFlags) resolve(ctx context.Context, caller userns.Caller, finder userns.Finder) (userns.Resolved, error) {
+	req, err := u.request(os.LookupEnv)
+	if err != nil {
+		return userns.Resolved{}, err
+	}
+	req.Caller = caller
+	if req.Named, err = u.named(ctx, finder); err != nil {
+		return userns.Resolved{}, err
+	}
+	return userns.Resolve(req)
+}
+
+// named looks up the ranges of the names that were given, if any.
+func (u *usernsFlags) named(ctx context.Context, finder userns.Finder) (*userns.SubIDs, error) {
+	users, groups := u.subUIDName, u.subGIDName
+	if users == "" {
+		users = groups
+	}
+	if groups == "" {
+		groups = users
+	}
+	if users == "" {
+		return nil, nil
+	}
+	sub, err := finder.FindNamed(ctx, ownerNamed(users), ownerNamed(groups))
+	return &sub, err
+}
+
+// ownerNamed is who has a name; ranges can also be there for the ID.
+func ownerNamed(name string) userns.Owner {
+	o := userns.Owner{Name: name, ID: ^uint32(0)}
+	if who, err := user.Lookup(name); err == nil {
+		if id, err := strconv.ParseUint(who.Uid, 10, 32); err == nil {
+			o.ID = uint32(id)
+		}
+	}
+	return o
+}
+
+// usernsCaller says who calls and what the first namespace is, or would be: none is entered.
+func usernsCaller(ctx context.Context, env Env, finder userns.Finder) (userns.Caller, error) {
+	who := owner()
+	caller := userns.Caller{Root: os.Geteuid() == 0 && !env.Inside, UID: who.ID, GID: uint32(os.Getgid())}
+	var err error
+	switch {
+	case env.Inside:
+		if gid, err := strconv.ParseUint(os.Getenv(envRootlessGID), 10, 32); err == nil {
+			caller.GID = uint32(gid)
+		}
+		caller.Outer, err = currentMapping()
+	case caller.Root:
+		caller.Sub, err = rootRanges(ctx, finder)
+		if errors.Is(err, userns.ErrNoSubIDs) {
+			err = nil
+		}
+	default:
+		var sub userns.SubIDs
+		if sub, err = finder.Find(ctx, who); err != nil {
+			return caller, err
+		}
+		caller.Outer, err = userns.Default(caller.UID, caller.GID, sub)
+	}
+	return caller, err
+}
