@@ -30,7 +30,9 @@ func (ids IDShift) owner(st *unix.Stat_t) (uid, gid uint32, err error) {
 // shiftedAttr is an extended attribute with IDs in it, before and after.
 type shiftedAttr struct{ name, old, value string }
 
-func hasIDs(name string) bool { return name == capabilityXattr || name == aclAccess || name == aclDefault }
+func hasIDs(name string) bool {
+	return name == capabilityXattr || name == aclAccess || name == aclDefault
+}
 
 // attrs gives the attributes of a file that have IDs in them.
 func (ids IDShift) attrs(x *xattrReader, f xattrFile, st *unix.Stat_t) (list []shiftedAttr, err error) {
