@@ -28,6 +28,13 @@ type stepNS struct {
 var errShiftedView = errors.New("mount a stage or image with other owners: only the overlay driver of the kernel can (--storage-driver overlay), " +
 	"or leave --userns and the maps out")
 
+// errNoShift is for drivers in which a change of owner is a change of the layer, even after it was taken back.
+var errNoShift = errors.New("give steps another ID map: fuse-overlayfs copies every file whose owner changes into the new layer; " +
+	"use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
+
+// copiesUp says that the step's directory is a view of a driver's in which changing a file's owner copies it.
+func (b *builder) copiesUp(t *target) bool { return t.snap.Mounted() && b.store.Driver() != "vfs" }
+
 // idMap is the map that mounts of layers are to have.
 func (ns stepNS) idMap() *userns.Mapping {
 	if ns.shifted {
@@ -53,6 +60,8 @@ func (b *builder) stepNS(t *target) (stepNS, error) {
 	switch {
 	case m == nil || b.mapped:
 		return b.knownNS(), nil
+	case b.req.Identity.Process != nil && b.copiesUp(t):
+		return stepNS{}, errNoShift
 	case b.req.Identity.Process != nil: // the kernel maps the owners of a disk only for those who may mount it
 		b.mapped, b.shifted = true, true
 		return b.knownNS(), nil
@@ -65,8 +74,10 @@ func (b *builder) stepNS(t *target) (stepNS, error) {
 	if err == nil {
 		err = view.Close()
 	} else if errors.Is(err, overlay.ErrNoIDMap) {
+		if err = nil; b.req.Identity.Asked && b.copiesUp(t) {
+			return stepNS{}, errors.Join(errNoShift, dir.Close())
+		}
 		b.withoutIDMap()
-		err = nil
 	}
 	b.mapped = err == nil
 	return b.knownNS(), errors.Join(err, dir.Close())

@@ -29,8 +29,16 @@ func (u *usernsFlags) identity(ctx context.Context, env Env) (id build.Identity,
 		return id, "", usagef("--userns=%s: a build can't use this mode\nhint: --userns=nomap and --uidmap give a build other IDs, too", r.Mode)
 	}
 	id = build.Identity{Owner: owner(), Steps: r.Second, Asked: true}
-	if env.Inside {
-		id.Process = &caller.Outer
+	if !env.Inside {
+		return id, "", nil
+	}
+	id.Process = &caller.Outer
+	if r.Second != nil {
+		m, err := r.Second.Within(caller.Outer)
+		if err != nil {
+			return id, "", err
+		}
+		id.Steps = &m
 	}
 	return id, "", nil
 }
