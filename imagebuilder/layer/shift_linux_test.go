@@ -133,7 +133,8 @@ func describe(t *testing.T, path string, st *unix.Stat_t) string {
 			b = append(b, strconv.FormatUint(n, 10))
 		}
 	}
-	add(uint64(st.Mode), uint64(st.Rdev), uint64(st.Nlink))
+	nlink := uint64(st.Nlink) //nolint:unconvert // 32 bits on some architectures
+	add(uint64(st.Mode), uint64(st.Rdev), nlink)
 	if !isWhiteout(st) {
 		add(uint64(st.Uid), uint64(st.Gid), uint64(st.Mtim.Sec), uint64(st.Mtim.Nsec))
 	}
