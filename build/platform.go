@@ -140,6 +140,8 @@ func (e *emulation) explain(err error, p ocispec.Platform) error {
 // registerHint says what would help where a step can't have emulators of its own.
 func registerHint(err error) string {
 	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return "--isolation=native registers them for the step; as root of the machine, systemctl restart systemd-binfmt does for everybody"
 	case errors.Is(err, unix.ENODEV):
 		return "this kernel has no binfmt_misc: load the module (modprobe binfmt_misc)"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EINVAL):

@@ -37,6 +37,10 @@ type RunOptions struct {
 	Insecure bool
 	// ReadDirs are the directories below which ADD may read git repositories by file://.
 	ReadDirs []string
+	// Runtime runs the steps in place of cooper's own executor, which does if it is nil. That is in no key: what a step can do is the same.
+	Runtime *Runtime
+	// KeepBundle is a directory that gets what the Runtime is given, below the number of each step that is run; empty: none is kept.
+	KeepBundle string
 	// Volumes are shown to every step.
 	Volumes []Volume
 	// Secrets by ID are shown to the steps that mount them, and give ADD credentials for servers. They are in memory only.

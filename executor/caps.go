@@ -58,3 +58,14 @@ func (s Security) caps() Caps {
 	}
 	return DefaultCaps
 }
+
+// names are those of the set's capabilities, with CAP_, in the order of their numbers; what has no name here is left out.
+func (c Caps) names() []string {
+	list := []string{}
+	for n, name := range capNames() {
+		if c&(1<<n) != 0 {
+			list = append(list, "CAP_"+name)
+		}
+	}
+	return list
+}

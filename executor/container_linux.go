@@ -33,6 +33,7 @@ type container struct {
 
 	devices []string // device nodes that the caller has
 	sockets []*listener
+	bundle  *bundle // nil without a Runtime
 
 	own []*os.File
 }
@@ -69,7 +70,7 @@ func (c *container) prepare() error {
 			return err
 		}
 	}
-	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan} {
+	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan, c.makeBundle} {
 		if err := do(); err != nil {
 			return err
 		}
@@ -128,6 +129,8 @@ func (c *container) check() error {
 		return fmt.Errorf("network %q: want host or none", s.Network)
 	case len(s.Hostname) > 64:
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
+	case s.Runtime != nil && len(s.Emulators) > 0:
+		return fmt.Errorf("%w: for one step with an OCI runtime: %w", ErrEmulator, errors.ErrUnsupported)
 	case s.Cwd != "" && !strings.HasPrefix(s.Cwd, "/"):
 		return fmt.Errorf("working directory %q: not absolute", s.Cwd)
 	}

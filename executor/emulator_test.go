@@ -37,6 +37,7 @@ func emulator(t *testing.T, arch string) executor.Emulator {
 // emulated is a step with the emulators, in a user namespace other than the machine's.
 func (b *box) emulated(t *testing.T, args ...string) executor.Step {
 	s := b.step(args...)
+	s.Runtime = nil // they have no emulators
 	s.Emulators = []executor.Emulator{emulator(t, "arm64"), emulator(t, "s390x"), emulator(t, "riscv64")}
 	if !inside() {
 		s.Mapping = testMapping(t)
@@ -114,7 +115,7 @@ func TestEmulationWithoutMappingKeepsTheCallersIDs(t *testing.T) {
 	b := newBox(t)
 	b.foreign("s390x")
 	s := b.step("/bin/sh", "-c", "cat /proc/self/uid_map; chown 7:8 /etc/passwd; /foreign write /new text; su alice -c '/foreign id'")
-	s.Emulators = []executor.Emulator{emulator(t, "s390x")}
+	s.Runtime, s.Emulators = nil, []executor.Emulator{emulator(t, "s390x")}
 	got := strings.Join(strings.Fields(b.output(s)), " ")
 	if !strings.HasPrefix(got, "0 0 ") || !strings.HasSuffix(got, " 1000 1000 1001") {
 		t.Error(got)
@@ -140,7 +141,7 @@ func TestManyStepsShareANamespaceWithEmulators(t *testing.T) {
 		c := &box{t, filepath.Join(b.base, "step", string(rune('a'+i)))}
 		s := c.step("/foreign", "arch")
 		s.Rootfs.Lower = []*os.File{b.open("layer")}
-		s.Emulators = []executor.Emulator{emulator(t, "s390x")}
+		s.Runtime, s.Emulators = nil, []executor.Emulator{emulator(t, "s390x")}
 		if !inside() {
 			s.Mapping = testMapping(t)
 		}

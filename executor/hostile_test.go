@@ -139,7 +139,11 @@ func TestUmaskOfTheCallerDoesNotMatter(t *testing.T) {
 	old := unix.Umask(0o077)
 	out := b.output(s)
 	unix.Umask(old)
-	if out != "755\n644\n755\n1777\n755\n644\n555\ncooper\nf\n" {
+	masked := "555"
+	if s.Runtime != nil { // hides a directory with a memory file system
+		masked = "1777"
+	}
+	if out != "755\n644\n755\n1777\n755\n644\n"+masked+"\ncooper\nf\n" {
 		t.Errorf("%q", out)
 	}
 	if st, err := os.Stat(b.path("upper/etc")); err != nil || st.Mode().Perm() != 0o755 {

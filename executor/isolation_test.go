@@ -125,6 +125,9 @@ func TestForbiddenThingsFail(t *testing.T) {
 		"replace device":       "rm /dev/null",
 		"empty mask is shared": "touch /sys/firmware/x",
 	}
+	if backEnd() != nil { // makes devices of the step's own
+		delete(tests, "replace device")
+	}
 	for name, script := range tests {
 		t.Run(name, func(t *testing.T) {
 			if out, status, err := b.run(b.sh(script + " 2>&1")); err != nil || status.ExitCode == 0 {
@@ -218,7 +221,9 @@ func TestNameResolutionFiles(t *testing.T) {
 func TestSystemCallFilter(t *testing.T) {
 	b := newBox(t)
 	b.addSelf()
-	out := b.output(b.step("/self", "seccomp"))
+	s := b.step("/self", "seccomp")
+	s.Env = []string{runtimeEnv + "=" + os.Getenv(runtimeEnv)}
+	out := b.output(s)
 	if strings.TrimSpace(out) != "ok" {
 		t.Errorf("%s", out)
 	}

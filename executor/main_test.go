@@ -3,6 +3,7 @@ package executor_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,8 +21,11 @@ import (
 
 const insideEnv = "EXECUTOR_TEST_INSIDE"
 
-// TestMain runs the tests twice when they are run by root: as real root, and in a user and mount namespace of their own, as cooper
-// does for an ordinary user.
+// runtimeEnv names the OCI runtime that the steps of all tests are run by; without it they run on the native back end.
+const runtimeEnv = "EXECUTOR_TEST_RUNTIME"
+
+// TestMain runs the tests on each back end, and all of that twice when they are run by root: as real root, and in a user and mount
+// namespace of their own, as cooper does for an ordinary user.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
 		os.Exit(helper(os.Args[1]))
@@ -29,26 +33,56 @@ func TestMain(m *testing.M) {
 	if os.Getenv(insideEnv) != "" || os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
+	if os.Getenv(runtimeEnv) != "" {
+		os.Exit(m.Run())
+	}
 	code := m.Run()
-	if code == 0 {
-		code = runInside()
+	for _, name := range append([]string{""}, executor.RuntimeNames()...) {
+		if _, err := executor.FindRuntime(context.Background(), name); name != "" && errors.Is(err, executor.ErrNoRuntime) {
+			fmt.Println("not on", name+":", err)
+			continue
+		}
+		if code == 0 && name != "" {
+			code = runAgain(name, &syscall.SysProcAttr{})
+		}
+		if code == 0 {
+			code = runAgain(name, namespace(), insideEnv+"=1")
+		}
 	}
 	os.Exit(code)
 }
 
-func runInside() int {
+// runAgain runs the same tests in a process of its own.
+func runAgain(runtime string, attr *syscall.SysProcAttr, env ...string) int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Env = append(append(os.Environ(), env...), runtimeEnv+"="+runtime)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65535}}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
-	}
+	cmd.SysProcAttr = attr
 	if err := cmd.Run(); err != nil {
-		fmt.Println("in a user namespace:", err)
+		fmt.Println(strings.Join(env, " "), runtimeEnv+"="+runtime, err)
 		return 1
 	}
 	return 0
+}
+
+func namespace() *syscall.SysProcAttr {
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65535}}
+	return &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
+	}
+}
+
+// backEnd is the OCI runtime under test, nil for the native back end.
+func backEnd() *executor.Runtime {
+	name := os.Getenv(runtimeEnv)
+	if name == "" {
+		return nil
+	}
+	found, err := executor.FindRuntime(context.Background(), name)
+	if err != nil {
+		panic(err)
+	}
+	return &found
 }
 
 func inside() bool { return os.Getenv(insideEnv) != "" }
@@ -136,7 +170,7 @@ func (b *box) step(args ...string) executor.Step {
 		Rootfs: executor.Rootfs{
 			Lower: []*os.File{b.dir("layer")}, Upper: b.dir("upper"), Work: b.dir("work"), UserXattr: inside(), Volatile: true,
 		},
-		Args: args,
+		Args: args, Runtime: backEnd(),
 	}
 }
 

@@ -55,6 +55,9 @@ func (c *container) run(ctx context.Context) (Status, error) {
 		return Status{}, errors.Join(err, out.finish())
 	}
 	status, err := p.wait(ctx)
+	if err == nil && c.bundle != nil {
+		err = c.runtimeFailure(p.script)
+	}
 	return status, errors.Join(err, out.finish())
 }
 
@@ -74,11 +77,8 @@ func (c *container) start(out *streams) (*process, error) {
 	for i, f := range out.child {
 		h.stdio[i] = int(f.Fd())
 	}
-	p := &process{script: c.program(h), start: time.Now()}
-	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
-	if c.step.Network == networkNone {
-		flags |= unix.CLONE_NEWNET
-	}
+	program, flags := c.childProgram(h)
+	p := &process{script: program, start: time.Now()}
 	if p.child, err = p.script.Start(flags); err != nil {
 		return nil, fmt.Errorf("start step: %w", err)
 	}
@@ -92,7 +92,7 @@ func (c *container) start(out *streams) (*process, error) {
 		_, err = p.wait(context.Background())
 		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
 	}
-	if c.user.UID == 0 && c.user.GID == 0 && c.ownUserNS() == nil {
+	if c.bundle != nil || c.user.UID == 0 && c.user.GID == 0 && c.ownUserNS() == nil {
 		return p, nil
 	}
 	// The change of user marks the memory of the process as secret, and until it executes a program this memory is the child's too:
@@ -104,6 +104,19 @@ func (c *container) start(out *streams) (*process, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// childProgram is what the child does, and the namespaces that it gets.
+func (c *container) childProgram(h handles) (*script, uintptr) {
+	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
+	if c.bundle != nil { // the other namespaces are the runtime's to make
+		return c.runtimeProgram(h), flags
+	}
+	flags |= unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	if c.step.Network == networkNone {
+		flags |= unix.CLONE_NEWNET
+	}
+	return c.program(h), flags
 }
 
 // wait waits for the step's end, and ends it when ctx does.

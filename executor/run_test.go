@@ -35,12 +35,19 @@ func TestOutputAndExitStatus(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			out, status, err := b.run(b.sh(test.script))
-			if err != nil || status.ExitCode != test.code || status.Signal != test.signal || out != test.out {
+			if err != nil || status.ExitCode != test.code || status.Signal != test.signal || out != test.out && !reordered(out, test.out) {
 				t.Errorf("%q %+v %v", out, status, err)
 			}
 		})
 	}
 	b.checkUpper()
+}
+
+// reordered says that two lines have changed places: runc copies the two streams each by itself.
+func reordered(got, want string) bool {
+	first, second, _ := strings.Cut(want, "\n")
+	r := backEnd()
+	return r != nil && r.Name == "runc" && got == second+first+"\n"
 }
 
 func TestStatusSaysWhatTheStepUsed(t *testing.T) {
@@ -132,7 +139,11 @@ func TestProgramIsFoundInPath(t *testing.T) {
 	s.Env = []string{"PATH=/nowhere:/etc/passwd:/opt:/bin"}
 	b.output(s)
 	s.Args, s.Cwd, s.Env = []string{"busybox", "true"}, "/bin", []string{"PATH=:/usr/bin"}
-	b.output(s)
+	if s.Runtime == nil {
+		b.output(s)
+	} else if _, _, err := b.run(s); err == nil || !strings.Contains(err.Error(), "relative directory of PATH") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestUnstartableProgramIsAStartError(t *testing.T) {

@@ -17,13 +17,19 @@ const highestCall = 471
 type abi struct {
 	arch    uint32 // AUDIT_ARCH_*
 	private uint32 // calls from here on are the architecture's own and allowed; 0: none
-	denied  []uint32
+	denied  []call
 	args    []argRule
+}
+
+// call is a system call: its name, by which OCI runtimes know it, and its number in one abi.
+type call struct {
+	name string
+	nr   uint32
 }
 
 // argRule denies a call by one of its arguments.
 type argRule struct {
-	call   uint32
+	call   call
 	arg    uint32
 	mask   bool // deny if any bit of values[0] is set, else if the argument equals one of values
 	values []uint32
@@ -36,29 +42,30 @@ type numbers struct{ clone, socket, ioctl uint32 }
 const (
 	newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 		unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
-	clone3 = 435 // the same everywhere
+	clone3     = 435 // the same everywhere
+	socketcall = "socketcall"
 	// Another word for TIOCSTI on the virtual console.
 	tioclinux = 0x541c
 )
 
 // commonDenied have the same number everywhere, as all newer calls have.
-func commonDenied() []uint32 {
-	return []uint32{
-		425, 426, 427, // io_uring_setup, io_uring_enter, io_uring_register
-		428, 429, 430, 431, 432, 433, // open_tree, move_mount, fsopen, fsconfig, fsmount, fspick
-		442, 443, // mount_setattr, quotactl_fd
-		460, // lsm_set_self_attr
-		467, // open_tree_attr
+func commonDenied() []call {
+	return []call{
+		{"io_uring_setup", 425}, {"io_uring_enter", 426}, {"io_uring_register", 427},
+		{"open_tree", 428}, {"move_mount", 429}, {"fsopen", 430}, {"fsconfig", 431}, {"fsmount", 432}, {"fspick", 433},
+		{"mount_setattr", 442}, {"quotactl_fd", 443},
+		{"lsm_set_self_attr", 460},
+		{"open_tree_attr", 467},
 	}
 }
 
 func commonArgs(n numbers) []argRule {
 	return []argRule{
-		{call: n.clone, arg: 0, mask: true, values: []uint32{newNamespaces}, errno: unix.EPERM},
+		{call: call{"clone", n.clone}, arg: 0, mask: true, values: []uint32{newNamespaces}, errno: unix.EPERM},
 		// Neither family knows network namespaces; AF_VSOCK reaches the hypervisor.
-		{call: n.socket, arg: 0, values: []uint32{unix.AF_ALG, unix.AF_VSOCK}, errno: unix.EAFNOSUPPORT},
+		{call: call{"socket", n.socket}, arg: 0, values: []uint32{unix.AF_ALG, unix.AF_VSOCK}, errno: unix.EAFNOSUPPORT},
 		// They type into a terminal, which may be the caller's.
-		{call: n.ioctl, arg: 1, values: []uint32{unix.TIOCSTI, tioclinux}, errno: unix.EPERM},
+		{call: call{"ioctl", n.ioctl}, arg: 1, values: []uint32{unix.TIOCSTI, tioclinux}, errno: unix.EPERM},
 	}
 }
 
@@ -99,10 +106,13 @@ func (a abi) body() []unix.SockFilter {
 			check = append(check, jump(test, v, 0, 1), deny(r.errno))
 		}
 		check = append(check, allow())
-		prog = append(prog, jump(unix.BPF_JEQ, r.call, 0, uint8(len(check))))
+		prog = append(prog, jump(unix.BPF_JEQ, r.call.nr, 0, uint8(len(check))))
 		prog = append(prog, check...)
 	}
-	denied := append(slices.Clone(a.denied), commonDenied()...)
+	var denied []uint32
+	for _, c := range append(slices.Clone(a.denied), commonDenied()...) {
+		denied = append(denied, c.nr)
+	}
 	slices.Sort(denied)
 	return append(prog, search(slices.Compact(denied))...)
 }

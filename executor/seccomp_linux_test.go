@@ -60,12 +60,12 @@ func TestFilterDecidesAsListed(t *testing.T) {
 	}
 	for _, a := range abis() {
 		denied := map[uint32]bool{}
-		for _, nr := range append(a.denied, commonDenied()...) {
-			denied[nr] = true
+		for _, c := range append(a.denied, commonDenied()...) {
+			denied[c.nr] = true
 		}
 		byArg := map[uint32]bool{clone3: true}
 		for _, r := range a.args {
-			byArg[r.call] = true
+			byArg[r.call.nr] = true
 		}
 		for nr := range uint32(600) {
 			want := uint32(unix.SECCOMP_RET_ALLOW)
@@ -89,12 +89,12 @@ func TestFilterDecidesAsListed(t *testing.T) {
 				if !r.mask {
 					args[r.arg] = 7<<32 | uint64(v)
 				}
-				if got, want := evaluate(t, prog, a.arch, r.call, args...), unix.SECCOMP_RET_ERRNO|uint32(r.errno); got != want {
-					t.Errorf("arch %#x call %d with %#x: %#x, want %#x", a.arch, r.call, v, got, want)
+				if got, want := evaluate(t, prog, a.arch, r.call.nr, args...), unix.SECCOMP_RET_ERRNO|uint32(r.errno); got != want {
+					t.Errorf("arch %#x call %d with %#x: %#x, want %#x", a.arch, r.call.nr, v, got, want)
 				}
 			}
-			if got := evaluate(t, prog, a.arch, r.call, 0, 0, 0, 0, 0, 0); got != unix.SECCOMP_RET_ALLOW {
-				t.Errorf("arch %#x call %d: %#x", a.arch, r.call, got)
+			if got := evaluate(t, prog, a.arch, r.call.nr, 0, 0, 0, 0, 0, 0); got != unix.SECCOMP_RET_ALLOW {
+				t.Errorf("arch %#x call %d: %#x", a.arch, r.call.nr, got)
 			}
 		}
 	}

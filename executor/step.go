@@ -51,6 +51,13 @@ type Step struct {
 	// doesn't count. At most one for each architecture. Needs Linux 6.7; the error is ErrEmulator if it can't be done.
 	Emulators []Emulator
 
+	// Runtime runs the step in place of this package's own back end, which is used if it is nil.
+	Runtime *Runtime
+	// KeepBundle is a directory, made if it is missing, that gets the config.json that the Runtime is given, and its command line. The
+	// values of the variables of Env that SecretEnv names are left out.
+	KeepBundle string
+	SecretEnv  []string
+
 	// Stdout and Stderr receive the output; nil discards it. An *os.File is handed to the step directly, anything else is
 	// written to by Run, never after it has returned. The same value in both is written to by one goroutine only.
 	Stdout, Stderr io.Writer

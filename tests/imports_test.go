@@ -57,7 +57,7 @@ func importTable() []importRule {
 		{pkg: "executor", mayImport: "executor/spec executor/overlay executor/internal/rawproc userns"},
 		{pkg: "executor/overlay", mayImport: "executor/internal/rawproc userns userns/reexec"},
 		{pkg: "executor/internal/rawproc"},
-		{pkg: "executor/spec", mayImport: "userns", pure: true, planned: true},
+		{pkg: "executor/spec", mayImport: "userns", pure: true},
 
 		{pkg: "userns"},
 		{pkg: "userns/reexec", mayImport: "userns"},
@@ -81,6 +81,7 @@ func dependencyTable() []dependencyRule {
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
 		{path: "github.com/moby/patternmatcher", only: "build/source"},
 		{path: "github.com/vbatts/tar-split", only: "imagebuilder/layer build/store"},
+		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
 		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli"},
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // toolPackages are all that the programs in testdata/real are made and checked with: installed once, for all of them.
-const toolPackages = "autoconf automake gcc libc6-dev make nginx-light nodejs npm openssh-client python3 python3-pip python3-setuptools python3-venv"
+const toolPackages = "autoconf automake gcc libc6-dev make nginx-light nodejs npm openssh-client postgresql python3 python3-pip python3-setuptools python3-venv"
 
 const toolsfile = `FROM scratch
 ADD debian.tar /
@@ -38,7 +38,7 @@ func TestRealDockerfiles(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/real/*.txtar")
-	if err != nil || len(paths) < 8 {
+	if err != nil || len(paths) < 10 {
 		t.Fatalf("%d real Dockerfiles, %v", len(paths), err)
 	}
 	s := newSite(t, ordinary(t))

@@ -176,6 +176,9 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	if req.Run, err = o.run.options(); err != nil {
 		return req, usageError{err}
 	}
+	if req.Run.Runtime, err = o.run.findRuntime(); err != nil {
+		return req, err
+	}
 	o.run.addProxies(req.BuildArgs)
 	if req.Labels, err = parsePairs("--label", o.labels); err != nil {
 		return req, err

@@ -23,6 +23,7 @@ type runFlags struct {
 	allow, securityOpts, volumes      []string
 	secrets, ssh                      []string
 	devices                           []string
+	isolation, runtime, keepBundle    string
 	httpProxy                         bool
 }
 
@@ -43,6 +44,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN steps don't get, or ALL")
 	f.StringArrayVar(&r.securityOpts, "security-opt", nil, "seccomp=unconfined: no system call filter in RUN steps; no-new-privileges: setuid has no effect")
 	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O]; O throws away what is written")
+	r.registerIsolation(f)
 	f.StringVar(&r.cgroupParent, "cgroup-parent", "", "")
 	f.StringArrayVar(&r.devices, "device", nil, "")
 	for _, name := range []string{"cgroup-parent", "device"} {
@@ -63,7 +65,7 @@ func (r *runFlags) options() (build.RunOptions, error) {
 	case r.network != "host" && r.network != "none":
 		return o, fmt.Errorf("--network=%s: must be host or none", r.network)
 	}
-	for _, do := range []func(*build.RunOptions) error{r.names, r.entitle, r.secure, r.mount, r.agents} {
+	for _, do := range []func(*build.RunOptions) error{r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents} {
 		if err := do(&o); err != nil {
 			return o, err
 		}

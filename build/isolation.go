@@ -1,0 +1,79 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// A Runtime is an OCI runtime that RUN steps can be given to; see FindRuntime.
+type Runtime = executor.Runtime
+
+// FindRuntime finds the OCI runtime of a name, crun or runc, or of a path with a slash; of the empty name the first that there is. That
+// PATH has none is an ErrMachine.
+func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
+	found, err := executor.FindRuntime(ctx, name)
+	if errors.Is(err, executor.ErrNoRuntime) {
+		if name == "" {
+			name = executor.RuntimeNames()[0]
+		}
+		return nil, fmt.Errorf("%w: OCI runtime %w\nhint: install it (Debian, Ubuntu: apt-get install %[3]s; Fedora: dnf install %[3]s; Alpine: apk add %[3]s)",
+			ErrMachine, err, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &found, nil
+}
+
+// CheckRuntimeName finds names that FindRuntime never finds.
+func CheckRuntimeName(name string) error {
+	if strings.Contains(name, "/") {
+		return nil
+	}
+	for _, known := range executor.RuntimeNames() {
+		if name == known {
+			return nil
+		}
+	}
+	return fmt.Errorf("must be %s, or a path with a slash", strings.Join(executor.RuntimeNames(), ", "))
+}
+
+// CheckKeepBundle refuses a directory with something in it: what is of this build could not be told from it.
+func CheckKeepBundle(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read directory: %w", err)
+	case len(entries) > 0:
+		return fmt.Errorf("%s is not empty: give a new directory", dir)
+	}
+	return nil
+}
+
+// isolate says what runs the step, and what is kept of it for people.
+func (o RunOptions) isolate(s *executor.Step, c runCall) {
+	s.Runtime = o.Runtime
+	if o.Runtime == nil || o.KeepBundle == "" {
+		return
+	}
+	s.KeepBundle = filepath.Join(o.KeepBundle, strconv.Itoa(c.step.ID+1)) // as progress shows it
+	for _, m := range c.op.Mounts {
+		if m.Env != "" {
+			s.SecretEnv = append(s.SecretEnv, m.Env)
+		}
+	}
+	for _, e := range c.op.ProxyEnv { // may have passwords
+		name, _, _ := strings.Cut(e, "=")
+		s.SecretEnv = append(s.SecretEnv, name)
+	}
+}

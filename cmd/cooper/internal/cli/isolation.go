@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/build"
+)
+
+// What runs RUN steps.
+const (
+	isolationNative = "native"
+	isolationOCI    = "oci"
+)
+
+func (r *runFlags) registerIsolation(f *pflag.FlagSet) {
+	f.StringVar(&r.isolation, "isolation", "", "what runs RUN steps: native (cooper itself, the default), or oci (an OCI runtime)")
+	f.StringVar(&r.runtime, "runtime", "", "OCI runtime for RUN steps: crun, runc or a path with a slash (default the first of them in PATH); implies --isolation=oci")
+	f.StringVar(&r.keepBundle, "keep-bundle", "", "new directory for the config.json of each RUN step, without secrets; implies --isolation=oci")
+}
+
+// isolate reads the flags about what runs RUN steps, but doesn't look for the runtime.
+func (r *runFlags) isolate(o *build.RunOptions) error {
+	switch r.isolation {
+	case "", isolationOCI:
+	case isolationNative:
+		if r.runtime != "" || r.keepBundle != "" {
+			return errors.New("--isolation=native can't be used with --runtime or --keep-bundle, which are about OCI runtimes")
+		}
+	case "rootless", "chroot":
+		return fmt.Errorf("--isolation=%s is podman's and not supported: every RUN step has namespaces of its own, also without root\n"+
+			"hint: leave it out, or --isolation=oci for an OCI runtime", r.isolation)
+	default:
+		return fmt.Errorf("--isolation=%s: must be native or oci", r.isolation)
+	}
+	if r.runtime != "" {
+		if err := build.CheckRuntimeName(r.runtime); err != nil {
+			return fmt.Errorf("--runtime=%s: %w", r.runtime, err)
+		}
+	}
+	if r.keepBundle == "" {
+		return nil
+	}
+	dir, err := filepath.Abs(r.keepBundle)
+	if err == nil {
+		err = build.CheckKeepBundle(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("--keep-bundle=%s: %w", r.keepBundle, err)
+	}
+	o.KeepBundle = dir
+	return nil
+}
+
+// findRuntime finds the runtime that the flags ask for, nil if they ask for none.
+func (r *runFlags) findRuntime() (*build.Runtime, error) {
+	if r.isolation != isolationOCI && r.runtime == "" && r.keepBundle == "" {
+		return nil, nil //nolint:nilnil // cooper's own executor is a value
+	}
+	found, err := build.FindRuntime(context.Background(), r.runtime)
+	if err != nil && !errors.Is(err, build.ErrMachine) {
+		return nil, usagef("--runtime=%s: %w", r.runtime, err)
+	}
+	return found, err
+}

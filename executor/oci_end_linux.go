@@ -1,0 +1,115 @@
+package executor
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLog is how much of a runtime's log is read, in bytes.
+const maxLog = 1 << 20
+
+// runtimeError is behind the errors of runtimes: all that they give is a sentence.
+type runtimeError struct{ text string }
+
+func (e runtimeError) Error() string { return e.text }
+
+// runtimeFailure says why the runtime could not run the step, nil if it could: a runtime's own exit status tells nothing, but it writes
+// to its log only when something is wrong.
+func (c *container) runtimeFailure(s *script) error {
+	text, err := c.bundle.lastError()
+	if err != nil || text == "" {
+		return err
+	}
+	doing := "run the step with " + c.step.Runtime.Name
+	if errno := execErrno(text); errno != 0 {
+		at := ""
+		for _, at = range candidates(c.step.Args[0], c.env) {
+			if s.isThere(at) {
+				break
+			}
+		}
+		return c.startError(errno, at)
+	}
+	if strings.Contains(strings.ToLower(text), "rlimit") {
+		limits := make([]string, len(c.step.Limits))
+		for i, l := range c.step.Limits {
+			limits[i] = l.String()
+		}
+		doing += ": " + setLimit + strings.Join(limits, ", ") + ": is it more than this user may have (ulimit -H)?"
+	}
+	return &SetupError{doing, runtimeError{text}}
+}
+
+// lastError is the last error in the runtime's log.
+func (b *bundle) lastError() (string, error) {
+	fd, err := unix.Openat(int(b.dir.Fd()), logFile, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the runtime's log: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), logFile)
+	defer f.Close()
+	text := ""
+	lines := bufio.NewScanner(io.LimitReader(f, maxLog))
+	lines.Buffer(nil, maxLog)
+	for lines.Scan() {
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal(lines.Bytes(), &entry) == nil && (entry.Level == "error" || entry.Level == "fatal") {
+			text = entry.Msg
+		}
+	}
+	return strings.TrimSpace(text), nil
+}
+
+// execErrno is why a runtime could not execute the step's program, by what it says; 0 if it isn't about that.
+func execErrno(text string) unix.Errno {
+	text = strings.ToLower(text)
+	if !strings.Contains(text, "exec") {
+		return 0
+	}
+	if strings.Contains(text, "not found in $path") {
+		return unix.ENOENT
+	}
+	for _, e := range []unix.Errno{unix.ENOEXEC, unix.EACCES, unix.ENOENT, unix.ENOTDIR, unix.E2BIG, unix.ETXTBSY} {
+		if strings.Contains(text, strings.ToLower(e.Error())) {
+			return e
+		}
+	}
+	if strings.Contains(text, "open executable") {
+		return unix.EACCES
+	}
+	return 0
+}
+
+func errnoOf(err error) unix.Errno {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return 0
+}
+
+// descendantHandles says whether a process below pid handles the signal.
+func descendantHandles(pid int, sig unix.Signal) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if err != nil {
+		return false
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		child, err := strconv.Atoi(field)
+		if err == nil && (handlesSignal(child, sig) || descendantHandles(child, sig)) {
+			return true
+		}
+	}
+	return false
+}

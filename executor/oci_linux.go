@@ -1,0 +1,174 @@
+package executor
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+// What is in a bundle, which is a memory file system of the step: no other process sees it, and it goes with the step.
+const (
+	rootDir    = "rootfs"
+	roomPart   = "room" // the small files of the step
+	sysDir     = "sys"
+	configFile = "config.json"
+	logFile    = "log"
+	stateDir   = "state"
+	bundleSize = 32 << 20
+)
+
+// bundle is what an OCI runtime is given.
+type bundle struct {
+	dir   *os.File // a detached mount
+	at    string   // where the child attaches it
+	parts []part
+}
+
+// part is a mount in the bundle.
+type part struct {
+	mount *os.File
+	name  string
+}
+
+// makeBundle makes all of the bundle but for what is mounted in it.
+func (c *container) makeBundle() error {
+	rt := c.step.Runtime
+	if rt == nil {
+		return nil
+	}
+	at, err := bundlePlace(rt.Path)
+	if err != nil {
+		return err
+	}
+	for _, check := range []func() error{c.checkCwd, c.checkProgram} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	dir, err := overlay.Tmpfs(overlay.TmpfsOptions{Size: bundleSize, Mode: 0o711, Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV})
+	if err != nil {
+		return err
+	}
+	c.own = append(c.own, dir)
+	b := &bundle{dir: dir, at: at, parts: []part{{c.root.dir, rootDir}, {c.room, roomPart}, {c.sys, sysDir}}}
+	for i, a := range c.mounts {
+		if a.mount != nil {
+			b.parts = append(b.parts, part{a.mount, mountName(i)})
+		}
+	}
+	for _, name := range append(b.names(), stateDir) {
+		if err := unix.Mkdirat(int(dir.Fd()), name, 0o711); err != nil {
+			return fmt.Errorf("make %s in the bundle: %w", name, err)
+		}
+	}
+	for i, a := range c.mounts {
+		if a.mount != nil && !a.dir {
+			if err := b.file(mountName(i)); err != nil {
+				return err
+			}
+		}
+	}
+	c.bundle = b
+	return c.writeConfig()
+}
+
+func mountName(i int) string { return "mount" + strconv.Itoa(i) }
+
+func (b *bundle) names() []string {
+	names := make([]string, len(b.parts))
+	for i, p := range b.parts {
+		names[i] = p.name
+	}
+	return names
+}
+
+// file makes a mount point that is a directory one that is a file.
+func (b *bundle) file(name string) error {
+	fd := int(b.dir.Fd())
+	if err := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); err != nil {
+		return fmt.Errorf("make %s in the bundle: %w", name, err)
+	}
+	if err := unix.Mknodat(fd, name, unix.S_IFREG|0o600, 0); err != nil {
+		return fmt.Errorf("make %s in the bundle: %w", name, err)
+	}
+	return nil
+}
+
+// write writes a small file of the bundle.
+func (b *bundle) write(name string, data []byte) error {
+	fd, err := unix.Openat(int(b.dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s of the bundle: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	_, err = f.Write(data)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("write %s of the bundle: %w", name, err)
+	}
+	return nil
+}
+
+// bundlePlace is a directory that every machine has and whose contents a runtime doesn't need: in the mount namespace of the runtime
+// the bundle covers it.
+func bundlePlace(runtime string) (string, error) {
+	for _, dir := range []string{"/mnt", "/media", "/srv", "/tmp"} {
+		var st unix.Stat_t
+		if unix.Lstat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && !strings.HasPrefix(runtime, dir+"/") {
+			return dir, nil
+		}
+	}
+	return "", &SetupError{"find a place for the bundle: this machine has no /mnt, /media, /srv or /tmp", unix.ENOENT}
+}
+
+// runtimeProgram is the program of the child that becomes the runtime. It is process 1 of a pid namespace that has the step's own in
+// it, so that nothing of the step outlives it, and has a mount namespace of its own, so that no mount does.
+func (c *container) runtimeProgram(h handles) *script {
+	s := &script{c: c}
+	s.plain = rawproc.Pin(&s.Program, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	s.empty = s.String("")
+	s.settle(h)
+	// A read-only one would keep the runtime from making another: some make that writable at first.
+	writable := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
+	s.call("make /sys writable", rawproc.IgnoreAll, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/sys"), 0, writable, unsafe.Sizeof(unix.MountAttr{}))
+	b := c.bundle
+	dir := b.dir.Fd()
+	s.call("attach the bundle", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String(b.at), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	for _, p := range b.parts {
+		s.call("attach "+p.name, 0, unix.SYS_MOVE_MOUNT, p.mount.Fd(), s.empty, dir, s.String(p.name), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	s.mountOver("proc", "/proc", 0)
+	// Of control groups the runtime sees a tree that it can't write to, so that it leaves nothing there, whatever the machine has.
+	s.mountOver("cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
+	s.call("enter the bundle", 0, unix.SYS_FCHDIR, dir)
+	s.stdio(h)
+	s.call("set umask", 0, unix.SYS_UMASK, 0o022)
+	none := s.Bytes(make([]byte, 8))
+	s.call("unblock signals", 0, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, none, 0, 8)
+	rt := c.step.Runtime
+	argv := append(rt.globalArgs(), "run", "--bundle", b.at, "step")
+	envp := []string{"PATH=" + defaultPath, "HOME=/"}
+	s.call("execute "+rt.Path, 0, unix.SYS_EXECVE, s.String(rt.Path), s.Strings(argv), s.Strings(envp))
+	return s
+}
+
+// mountOver mounts a file system of the child's namespaces at a path of the caller's.
+func (s *script) mountOver(fstype, path string, flags uintptr) {
+	ignore := uint64(0)
+	if fstype != "proc" {
+		ignore = rawproc.IgnoreAll
+	}
+	t := s.String(fstype)
+	s.call("mount "+fstype, ignore, unix.SYS_MOUNT, t, s.String(path), t, nosuid|flags)
+}

@@ -1,0 +1,159 @@
+package executor
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/spec"
+)
+
+// writeConfig writes the bundle's config.json, and a copy for people.
+func (c *container) writeConfig() error {
+	config := c.config()
+	data, err := encode(config)
+	if err != nil {
+		return err
+	}
+	if err := c.bundle.write(configFile, data); err != nil {
+		return err
+	}
+	return c.keep(config)
+}
+
+// encode gives the text of the configuration, for people too.
+func encode(config spec.Container) ([]byte, error) {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(spec.Config(config)); err != nil {
+		return nil, fmt.Errorf("write %s: %w", configFile, err)
+	}
+	return text.Bytes(), nil
+}
+
+// config describes the step.
+func (c *container) config() spec.Container {
+	security := c.step.Security
+	s := spec.Container{
+		Args: c.step.Args, Env: c.env, Cwd: c.step.Cwd, Hostname: c.hostname(), Root: rootDir,
+		User: spec.User{UID: c.user.UID, GID: c.user.GID},
+		Caps: (security.caps() & c.permitted()).names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
+		ShmSize:      c.step.ShmSize,
+		LoopbackOnly: c.step.Network == networkNone, Sys: path.Join(c.bundle.at, sysDir), WritableSys: security.Insecure,
+		Mapping: c.step.Mapping,
+	}
+	if c.canSetGroups() {
+		s.User.Groups = c.user.Groups
+	}
+	if s.ShmSize <= 0 {
+		s.ShmSize = defaultShmSize
+	}
+	if m, err := c.mapping(); err == nil {
+		if _, err := m.GIDs.ToHost(ttyGroup); err == nil {
+			tty := uint32(ttyGroup)
+			s.TTYGroup = &tty
+		}
+	}
+	for _, l := range c.step.Limits {
+		s.Limits = append(s.Limits, spec.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Soft: l.Soft, Hard: l.Hard})
+	}
+	s.Mounts = c.configMounts()
+	if !security.Insecure {
+		s.Masked = absolute(append(maskedFiles(), maskedDirs()...))
+		s.Locked = absolute(readOnlyPaths())
+	}
+	if !security.Insecure && !security.NoFilter {
+		s.Filter = filterSpec(abis())
+	}
+	return s
+}
+
+// configMounts are the step's mounts, each from where the bundle has it. Files in /dev, which are at their places in the room, need one
+// here.
+func (c *container) configMounts() []spec.Mount {
+	var list []spec.Mount
+	for i, a := range c.mounts {
+		m := spec.Mount{Target: "/" + a.name, Source: path.Join(c.bundle.at, mountName(i)), ReadOnly: a.readOnly}
+		if a.mount == nil {
+			m.Source = path.Join(c.bundle.at, roomPart, a.room)
+		}
+		if a.bind != nil {
+			m.ReadOnly = a.bind.ReadOnly
+		}
+		list = append(list, m)
+	}
+	for _, f := range c.step.Files {
+		if target, err := cleanTarget(f.Path); err == nil && within(target, "dev") {
+			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(c.bundle.at, roomPart, target), ReadOnly: true})
+		}
+	}
+	return list
+}
+
+func absolute(names []string) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = "/" + name
+	}
+	return list
+}
+
+// filterSpec is the filter with names in place of numbers. socketcall is left out: a rule about socket holds for it, too.
+func filterSpec(abis []abi) *spec.Filter {
+	f := &spec.Filter{}
+	denied := spec.Denied{Errno: uint(unix.EPERM)}
+	add := func(calls []call) {
+		for _, c := range calls {
+			denied.Calls = append(denied.Calls, c.name)
+		}
+	}
+	for _, a := range abis {
+		f.Archs = append(f.Archs, archOf(a.arch))
+		add(a.denied)
+	}
+	add(commonDenied())
+	f.Denied = []spec.Denied{denied, {Calls: []string{"clone3"}, Errno: uint(unix.ENOSYS)}}
+	for _, r := range abis[0].args {
+		f.Args = append(f.Args, spec.ArgRule{Call: r.call.name, Arg: uint(r.arg), Mask: r.mask, Values: r.values, Errno: uint(r.errno)})
+	}
+	return f
+}
+
+func archOf(audit uint32) string {
+	return map[uint32]string{
+		unix.AUDIT_ARCH_X86_64: "amd64", unix.AUDIT_ARCH_I386: "386", unix.AUDIT_ARCH_AARCH64: "arm64", unix.AUDIT_ARCH_ARM: "arm",
+	}[audit]
+}
+
+// checkCwd refuses a working directory that isn't there, which a runtime would make, or that a link of /proc leads to.
+func (c *container) checkCwd() error {
+	cwd := c.step.Cwd
+	if cwd == "" || cwd == "/" {
+		return nil
+	}
+	found, err := locate(c.root.dir, cwd)
+	if err != nil {
+		return &SetupError{enterCwd + " " + cwd, err}
+	}
+	view, name := c.viewOf(found.name)
+	switch {
+	case within(found.name, "proc") && found.name != "proc":
+		return &SetupError{enterCwd + " " + cwd + ": with an OCI runtime it must not be in /proc", unix.ELOOP}
+	case within(found.name, "dev") || within(found.name, "sys") || found.name == "proc":
+		return nil
+	}
+	f, err := openIn(view, name, unix.O_PATH|unix.O_DIRECTORY)
+	switch errno := errnoOf(err); {
+	case errno == unix.ENOENT:
+		return &SetupError{enterCwd + " " + cwd, ErrNoCwd}
+	case err != nil:
+		return &SetupError{enterCwd + " " + cwd, errno}
+	}
+	return f.Close()
+}

@@ -1,0 +1,111 @@
+package executor_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor"
+)
+
+func TestRuntimesRefuseEmulators(t *testing.T) {
+	if backEnd() == nil {
+		return // the native back end has them
+	}
+	b := newBox(t)
+	s := b.step("/bin/true")
+	s.Emulators = []executor.Emulator{{Arch: "s390x", Path: "/bin/true"}}
+	if _, _, err := b.run(s); !errors.Is(err, executor.ErrEmulator) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestKeptBundleShowsTheStepWithoutItsSecrets(t *testing.T) {
+	if backEnd() == nil {
+		return // has no bundle
+	}
+	b := newBox(t)
+	s := b.sh("echo $TOKEN; cat /secret")
+	s.Env, s.SecretEnv = []string{"TOKEN=hush", "PLAIN=shown"}, []string{"TOKEN"}
+	s.Files = []executor.File{{Path: "/secret", Data: []byte("quiet\n")}}
+	s.KeepBundle = b.path("kept/7")
+	s.Hostname = "box"
+	if got := b.output(s); got != "hush\nquiet\n" {
+		t.Errorf("%q", got)
+	}
+	data, err := os.ReadFile(b.path("kept/7/config.json"))
+	b.must(err)
+	var config specs.Spec
+	b.must(json.Unmarshal(data, &config))
+	if config.Hostname != "box" || config.Process.Args[2] != "echo $TOKEN; cat /secret" || !strings.Contains(string(data), "PLAIN=shown") {
+		t.Errorf("%s", data)
+	}
+	command, err := os.ReadFile(b.path("kept/7/command"))
+	b.must(err)
+	if !strings.Contains(string(command), " run --bundle ") {
+		t.Errorf("%s", command)
+	}
+	for _, secret := range []string{"hush", "quiet"} {
+		if strings.Contains(string(data)+string(command), secret) {
+			t.Errorf("%s is in the kept bundle", secret)
+		}
+	}
+	b.checkUpper()
+}
+
+func TestRuntimesLeaveNothingInControlGroups(t *testing.T) {
+	b := newBox(t)
+	before := cgroups(t)
+	b.output(b.step("/bin/true"))
+	if after := cgroups(t); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// cgroups lists what a runtime might have named after its container.
+func cgroups(t *testing.T) string {
+	t.Helper()
+	var found []string
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/systemd"} {
+		for _, name := range []string{"step", "libpod-step", "crun-step.scope"} {
+			if _, err := os.Stat(dir + "/" + name); err == nil {
+				found = append(found, dir+"/"+name)
+			}
+		}
+	}
+	return strings.Join(found, "\n")
+}
+
+func TestRuntimesAreFound(t *testing.T) {
+	b := newBox(t)
+	b.write("plain", "x")
+	for script, text := range map[string]string{
+		"fake": "#!/bin/sh\necho fake version 1.0\n", "other": "#!/bin/sh\necho hello\n", "failing": "#!/bin/sh\nexit 3\n",
+	} {
+		b.write(script, text)
+		b.must(os.Chmod(b.path(script), 0o755))
+	}
+	if r, err := executor.FindRuntime(context.Background(), b.path("fake")); err != nil || r != (executor.Runtime{Path: b.path("fake"), Name: "fake"}) {
+		t.Errorf("%+v %v", r, err)
+	}
+	for name, want := range map[string]error{
+		b.path("other"): executor.ErrNotRuntime, b.path("failing"): executor.ErrNotRuntime, b.path("plain"): executor.ErrNotRuntime,
+		b.base: executor.ErrNotRuntime, b.path("nowhere"): unix.ENOENT,
+	} {
+		if _, err := executor.FindRuntime(context.Background(), name); !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	t.Setenv("PATH", b.path("nowhere"))
+	for _, name := range []string{"", "crun"} {
+		if _, err := executor.FindRuntime(context.Background(), name); !errors.Is(err, executor.ErrNoRuntime) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

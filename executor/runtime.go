@@ -1,0 +1,91 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Runtime is an OCI runtime that runs steps in place of the executor's own back end.
+type Runtime struct {
+	Path string // absolute
+	Name string // what its --version begins with: "crun", "runc"...
+}
+
+// Sentinels of FindRuntime.
+var (
+	// ErrNoRuntime is wrapped by the error about an OCI runtime that PATH doesn't have.
+	ErrNoRuntime = errors.New("not in PATH")
+	// ErrNotRuntime is wrapped by the error about a program that isn't an OCI runtime.
+	ErrNotRuntime = errors.New("is no OCI runtime")
+)
+
+// RuntimeNames are the runtimes that FindRuntime looks for, best first.
+func RuntimeNames() []string { return []string{"crun", "runc"} }
+
+// versionTime is how long a runtime may take to tell its version.
+const versionTime = 10 * time.Second
+
+// FindRuntime finds a runtime: one of RuntimeNames in PATH, the first of them that is there for "", or the program at a path with a
+// slash. It is executed, to tell its version.
+func FindRuntime(ctx context.Context, name string) (Runtime, error) {
+	path, err := runtimePath(name)
+	if err != nil {
+		return Runtime{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return Runtime{}, fmt.Errorf("%s %w: --version: %w", path, ErrNotRuntime, err)
+	}
+	first, rest, _ := strings.Cut(string(out), " ")
+	if first == "" || !strings.HasPrefix(rest, "version ") {
+		return Runtime{}, fmt.Errorf("%s %w: --version doesn't say so", path, ErrNotRuntime)
+	}
+	return Runtime{Path: path, Name: first}, nil
+}
+
+func runtimePath(name string) (string, error) {
+	if strings.Contains(name, "/") {
+		path, err := filepath.Abs(name)
+		if err != nil {
+			return "", err
+		}
+		st, err := os.Stat(path)
+		if err != nil {
+			return "", fmt.Errorf("find runtime: %w", err)
+		}
+		if !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
+			return "", fmt.Errorf("%s %w: it is no program", path, ErrNotRuntime)
+		}
+		return path, nil
+	}
+	names := []string{name}
+	if name == "" {
+		names = RuntimeNames()
+	}
+	for _, n := range names {
+		if path, err := exec.LookPath(n); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	return "", fmt.Errorf("%s: %w", strings.Join(names, ", "), ErrNoRuntime)
+}
+
+// globalArgs are the arguments before the verb. State and log are relative to the bundle, where the runtime is started.
+func (r Runtime) globalArgs() []string {
+	args := []string{r.Path, "--root", stateDir, "--log", logFile, "--log-format", "json"}
+	switch r.Name {
+	case "crun": // the step stays in the caller's control group
+		return append(args, "--cgroup-manager=disabled")
+	case "runc": // it may try to make one, and go on when it can't
+		return append(args, "--rootless=true")
+	}
+	return args
+}
