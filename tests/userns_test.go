@@ -40,6 +40,7 @@ func TestImageIsTheSameInEveryUserNamespace(t *testing.T) {
 		s.write(t, "map/Containerfile", "FROM base\nRUN cat /proc/self/uid_map >&2\n")
 		for flag, wantMap := range namespaceFlags(m) {
 			ids[m.Name+" "+flag] = s.build(t, "-q", "--no-cache", flag, "ctx")
+			ids[m.Name+" crun "+flag] = s.build(t, "-q", "--no-cache", "--isolation=oci", "--runtime=crun", flag, "ctx")
 			again := s.cooper(t, "build", flag, "ctx")
 			if got := strings.TrimSpace(again.Stdout); got != ids[m.Name+" "+flag] || strings.Contains(again.Stderr, "DONE") && !strings.Contains(again.Stderr, "CACHED") {
 				t.Errorf("%s %s: a second build gave %s\n%s", m.Name, flag, got, again.Stderr)

@@ -3,10 +3,10 @@ package layer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -128,15 +128,9 @@ func sameSnapshots(t *testing.T, got, want map[string]string) {
 func describe(t *testing.T, path string, st *unix.Stat_t) string {
 	t.Helper()
 	var b []string
-	add := func(v ...uint64) {
-		for _, n := range v {
-			b = append(b, strconv.FormatUint(n, 10))
-		}
-	}
-	nlink := uint64(st.Nlink) //nolint:unconvert // 32 bits on some architectures
-	add(uint64(st.Mode), uint64(st.Rdev), nlink)
+	b = append(b, fmt.Sprint(st.Mode, st.Rdev, st.Nlink))
 	if !isWhiteout(st) {
-		add(uint64(st.Uid), uint64(st.Gid), uint64(st.Mtim.Sec), uint64(st.Mtim.Nsec))
+		b = append(b, fmt.Sprint(st.Uid, st.Gid, st.Mtim))
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
 		data, err := os.ReadFile(path)
