@@ -103,14 +103,7 @@ func (r *Resolved) byMode(c Caller, base Mapping) error {
 		}
 		r.Second = &base
 	case ModeKeepID:
-		uid, gid := c.UID, c.GID
-		if r.Mode.KeepID.UID != nil {
-			uid = *r.Mode.KeepID.UID
-		}
-		if r.Mode.KeepID.GID != nil {
-			gid = *r.Mode.KeepID.GID
-		}
-		r.Second = &Mapping{UIDs: keepID(base.UIDs, uid), GIDs: keepID(base.GIDs, gid)}
+		r.Second = keepIDs(r.Mode.KeepID, c, base)
 	case ModeNoMap:
 		r.Second = &Mapping{UIDs: noMap(base.UIDs), GIDs: noMap(base.GIDs)}
 		if len(r.Second.UIDs) == 0 || len(r.Second.GIDs) == 0 {
@@ -122,6 +115,18 @@ func (r *Resolved) byMode(c Caller, base Mapping) error {
 		r.NSPath = r.Mode.NSPath
 	}
 	return nil
+}
+
+// keepIDs gives the second map of [ModeKeepID].
+func keepIDs(k KeepID, c Caller, base Mapping) *Mapping {
+	uid, gid := c.UID, c.GID
+	if k.UID != nil {
+		uid = *k.UID
+	}
+	if k.GID != nil {
+		gid = *k.GID
+	}
+	return &Mapping{UIDs: keepID(base.UIDs, uid), GIDs: keepID(base.GIDs, gid)}
 }
 
 // keepID maps container ID id to intermediate ID 0, the user, and the others from 1 on around it.

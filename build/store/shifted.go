@@ -104,7 +104,7 @@ func (s *Store) makeShifted(ctx context.Context, id, path string, m userns.Mappi
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	made := filepath.Join(tmp, "layer")
+	made := filepath.Join(tmp, "copy")
 	if err := os.Mkdir(made, 0o700); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (s *Store) removeCopy(path string) error {
 	if err != nil {
 		return err
 	}
-	err = os.Rename(path, filepath.Join(gone, "layer"))
+	err = os.Rename(path, filepath.Join(gone, "copy"))
 	if errors.Is(err, fs.ErrNotExist) { // another process was faster
 		err = nil
 	}
