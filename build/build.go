@@ -108,6 +108,7 @@ type builder struct {
 	// gitAgent is the socket of the agent that git uses, made when first needed; empty: none.
 	gitAgent func() (string, error)
 	emulate  emulation
+	running  running
 
 	// commits are the commits under way; their first failure ends the build.
 	commits *errgroup.Group
@@ -142,6 +143,7 @@ func newBuilder(req Request, st *store.Store) (*builder, error) {
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
 	b.contexts = newContexts(&b.req, st)
 	b.gitAgent = sync.OnceValues(b.openGitAgent)
+	b.running = newRunning(&b.req)
 	if b.agents, err = openAgents(req.Run.Agents); err != nil {
 		return nil, err
 	}

@@ -177,7 +177,10 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	if err := errors.Join(b.req.Run.apply(&step), b.addSecrets(&step, c.op), b.addAgents(&step, c.op)); err != nil {
 		return err
 	}
+	var ended func()
+	step.Started, ended = b.note(c.step, c.op.User)
 	status, err := b.runStep(ctx, t, c, step)
+	ended()
 	if err != nil {
 		return err
 	}

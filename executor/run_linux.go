@@ -54,6 +54,9 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, errors.Join(err, out.finish())
 	}
+	if c.step.Started != nil {
+		c.step.Started(p.child.Pid)
+	}
 	status, err := p.wait(ctx)
 	if err == nil && c.bundle != nil {
 		err = c.runtimeFailure(p.script)

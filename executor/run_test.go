@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -55,6 +56,28 @@ func TestStatusSaysWhatTheStepUsed(t *testing.T) {
 	_, status, err := b.run(b.sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"))
 	if err != nil || status.Duration <= 0 || status.User+status.System <= 0 || status.MaxRSS < 1<<20 {
 		t.Errorf("%+v %v", status, err)
+	}
+}
+
+func TestStartedIsToldTheFirstProcessOfTheStep(t *testing.T) {
+	b := newBox(t)
+	own, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"", "33:33"} {
+		s := b.sh("while :; do sleep 1; done")
+		s.User = user
+		pid, ns := 0, ""
+		var looked error
+		s.Started = func(p int) {
+			pid = p
+			ns, looked = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", p))
+			looked = errors.Join(looked, syscall.Kill(p, syscall.SIGKILL))
+		}
+		if _, status, err := b.run(s); err != nil || status.Signal != syscall.SIGKILL || looked != nil || pid <= 0 || ns == own {
+			t.Errorf("user %q: process %d in %q: %v %v", user, pid, ns, err, looked)
+		}
 	}
 }
 

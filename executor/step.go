@@ -61,6 +61,10 @@ type Step struct {
 	// Stdout and Stderr receive the output; nil discards it. An *os.File is handed to the step directly, anything else is
 	// written to by Run, never after it has returned. The same value in both is written to by one goroutine only.
 	Stdout, Stderr io.Writer
+
+	// Started, if not nil, is told the ID of the step's first process, as the caller's pid namespace numbers it, once that process
+	// exists. The process isn't reaped before Started has returned, so that the ID is its own until then.
+	Started func(pid int)
 }
 
 // Rootfs is the step's root: a stack of layers, or a directory that is ready to use.

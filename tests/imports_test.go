@@ -31,11 +31,12 @@ type importRule struct {
 func importTable() []importRule {
 	return []importRule{
 		{pkg: "cmd/cooper", mayImport: "cmd/cooper/internal/cli build userns/reexec"},
-		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/export build/progress userns userns/reexec"},
+		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/doctor build/export build/progress build/top userns userns/reexec"},
 
 		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fetch build/fileop build/registry build/store build/export " +
-			"build/sshagent build/progress imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
+			"build/sshagent build/progress build/top imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
 			"imagebuilder/remote executor executor/spec executor/overlay userns userns/reexec"},
+		{pkg: "build/doctor", mayImport: "build/registry build/store executor executor/overlay userns userns/reexec"},
 		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true},
 		{pkg: "build/solve", mayImport: "build/plan"},
 		{pkg: "build/cache", mayImport: "build/plan"},
@@ -47,6 +48,7 @@ func importTable() []importRule {
 		{pkg: "build/export", mayImport: "imagebuilder imagebuilder/layer imagebuilder/reference"},
 		{pkg: "build/progress"},
 		{pkg: "build/sshagent"},
+		{pkg: "build/top", mayImport: "userns"},
 
 		{pkg: "imagebuilder", mayImport: "imagebuilder/dockerfile", pure: true},
 		{pkg: "imagebuilder/dockerfile", mayImport: "imagebuilder/remote", pure: true},

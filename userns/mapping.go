@@ -22,6 +22,12 @@ type IDs struct {
 // Empty reports whether there are neither user nor group IDs.
 func (i IDs) Empty() bool { return len(i.UIDs) == 0 && len(i.GIDs) == 0 }
 
+// Initial reports whether the mapping is that of the initial user namespace, in which every ID is itself.
+func (m Mapping) Initial() bool {
+	all := Range{Length: MaxID + 1}
+	return slices.Equal(m.UIDs, Map{all}) && slices.Equal(m.GIDs, Map{all})
+}
+
 // ToHost gives the host IDs of a container's owner and group. The error for an ID
 // that is not mapped is an [UnmappedError] with its Kind set.
 func (m Mapping) ToHost(uid, gid uint32) (hostUID, hostGID uint32, err error) {

@@ -62,3 +62,15 @@ func TestStackStopsAtTheEndOfTheIDSpace(t *testing.T) {
 		t.Errorf("mapping is %v, %v", m, err)
 	}
 }
+
+func TestInitialIsEveryIDItself(t *testing.T) {
+	for text, want := range map[string]bool{"0 0 4294967295": true, "0 0 65536": false, "0 1000 1\n1 100000 65536": false, "": false} {
+		m, err := ParseMap(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (Mapping{UIDs: m, GIDs: m}).Initial(); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

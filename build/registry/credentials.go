@@ -83,6 +83,34 @@ func checkAuthFile(named string) error {
 	return nil
 }
 
+// CheckFiles reads everything that says how to reach registries, as a pull would, and asks nobody: registries.conf, policy.json
+// and the credential files. It gives what is wrong by the name of the file, in the order in which they are read.
+func CheckFiles(authFile string) []FileProblem {
+	var found []FileProblem
+	if _, err := LoadConfig(); err != nil {
+		found = append(found, FileProblem{"registries.conf", err})
+	}
+	if _, err := LoadPolicy(); err != nil {
+		found = append(found, FileProblem{"policy.json", err})
+	}
+	if err := checkAuthFile(authFile); err != nil {
+		found = append(found, FileProblem{"auth.json", err})
+	}
+	paths, _ := authFiles(authFile)
+	for _, path := range paths {
+		if _, err := readAuthFile(path); err != nil {
+			found = append(found, FileProblem{"auth.json", err})
+		}
+	}
+	return found
+}
+
+// FileProblem is a file that can't be read or understood; Err names its path.
+type FileProblem struct {
+	Name string
+	Err  error
+}
+
 // findCredential finds what to log in with for a repository, HOST/PATH. The empty credential means that nothing is known.
 func (c *Config) findCredential(ctx context.Context, file, repository string) (credential, error) {
 	host, _, _ := strings.Cut(repository, "/")

@@ -27,6 +27,22 @@ const (
 	shortID = 12
 )
 
+// Location is where a store is and what it is made with. Driver "" leaves the choice to containers/storage.
+type Location struct {
+	Root, RunRoot, Driver string
+}
+
+// Locate finds the directories of a store as [Open] would, without opening or making anything.
+func Locate(o Options) (Location, error) {
+	logrus.SetLevel(logrus.ErrorLevel)
+	opts, err := storage.DefaultStoreOptions()
+	if err != nil {
+		return Location{}, fmt.Errorf("read storage configuration: %w", err)
+	}
+	applyOptions(&opts, o)
+	return Location{Root: opts.GraphRoot, RunRoot: opts.RunRoot, Driver: opts.GraphDriverName}, nil
+}
+
 // A Peeker reads images' configs from a store's files. Unlike a [Store] it needs no user namespace, takes no lock and writes
 // nothing: what it reads is replaced by renaming, so it is whole, if perhaps a moment old.
 type Peeker struct{ roots []string }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -153,7 +154,7 @@ func (h helper) diagnose(proc, path string, o Options, cause *helperError) error
 	m := machine{proc}
 	if !isPrivileged(path) {
 		return m.problem(cause, fmt.Sprintf("%s has neither its setuid bit nor the capability %s", path, h.capability),
-			fmt.Sprintf("run as root: chmod u+s %s, or setcap %s=ep %[1]s", path, h.capability))
+			h.bitRemedy(path))
 	}
 	if m.status("NoNewPrivs") == "1" {
 		return m.problem(cause, h.program+" can't get its privileges because no_new_privs is set",
@@ -162,7 +163,7 @@ func (h helper) diagnose(proc, path string, o Options, cause *helperError) error
 	}
 	if isNosuid(path) {
 		return m.problem(cause, fmt.Sprintf("%s is on a file system that is mounted with nosuid", path),
-			"install it on one that is not, or remount that one with suid")
+			nosuidRemedy)
 	}
 	if strings.Contains(cause.said, "not allowed") {
 		return m.problem(cause, fmt.Sprintf("%s does not allow the ID map that %s asks for (%s)", h.program, o.owner(), cause.said),
@@ -216,6 +217,48 @@ func wantedLines(owner userns.Owner, ids userns.Map) string {
 	return strings.Join(lines, " and ")
 }
 
+// Helper is one of the two programs that write an ID map for an ordinary user, as this machine has it.
+type Helper struct {
+	Name       string // newuidmap or newgidmap
+	Path       string // "" if it is not in PATH
+	Privileged bool   // it has its setuid bit or file capabilities, and the file system lets them count
+	Fix        string // what to type or to change; "" if it is as it should be
+}
+
+// Helpers looks at newuidmap and newgidmap without running them.
+func Helpers() []Helper {
+	var all []Helper
+	for _, h := range helpers(userns.Mapping{}) {
+		found := Helper{Name: h.program}
+		path, err := exec.LookPath(h.program)
+		switch {
+		case err != nil:
+			found.Fix = installRemedy
+		case !isPrivileged(path) && hasSetuid(path):
+			found.Path, found.Fix = path, fmt.Sprintf("run as root: chown root:root %s && chmod u+s %[1]s; "+
+				"in a user namespace in which root's ID doesn't exist, nothing helps but to start cooper outside of it", path)
+		case !isPrivileged(path):
+			found.Path, found.Fix = path, h.bitRemedy(path)
+		case isNosuid(path):
+			found.Path, found.Fix = path, nosuidRemedy
+		default:
+			found.Path, found.Privileged = path, true
+		}
+		all = append(all, found)
+	}
+	return all
+}
+
+const (
+	installRemedy = "install it as root: apt install uidmap, or dnf install shadow-utils, " +
+		"or apk add shadow-uidmap, or pacman -S shadow"
+	nosuidRemedy = "install it on one that is not, or remount that one with suid"
+)
+
+func (h helper) bitRemedy(path string) string {
+	return fmt.Sprintf("run as root: chmod u+s %s, or setcap %s=ep %[1]s", path, h.capability)
+}
+
 // isPrivileged reports whether a program is setuid root or has file capabilities.
 func isPrivileged(path string) bool {
 	var st unix.Stat_t
@@ -227,6 +270,12 @@ func isPrivileged(path string) bool {
 	}
 	n, err := unix.Getxattr(path, "security.capability", nil)
 	return err == nil && n > 0
+}
+
+// hasSetuid reports whether a program has the bit, whoever owns it.
+func hasSetuid(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil && st.Mode&unix.S_ISUID != 0
 }
 
 func isNosuid(path string) bool {

@@ -31,6 +31,7 @@ type Options struct {
 	// MountPrivate cuts the child off from what the host mounts later on. Without
 	// it the host's mounts appear in the child; the child's never appear on the host.
 	MountPrivate bool
+	Stderr       *os.File // what the child has as standard error; nil: the caller's
 }
 
 func (o Options) owner() userns.Owner { return userns.Owner{Name: o.UserName, ID: o.UID} }
@@ -40,7 +41,7 @@ func (o Options) owner() userns.Owner { return userns.Owner{Name: o.UserName, ID
 // namespace. It waits and gives the child's exit status, which for a child that
 // a signal ended is 128 plus the signal's number.
 //
-// SIGINT, SIGTERM, SIGHUP and SIGQUIT don't end the caller while Enter runs but
+// SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 don't end the caller while Enter runs but
 // go to the child, except for those that the terminal has given to the child
 // already. When ctx is cancelled the child gets SIGTERM and ten seconds later
 // SIGKILL, and the error is the cause; ctx should not itself be tied to signals.
@@ -94,8 +95,12 @@ func start(o Options) (*child, error) {
 		w.Close()
 		return nil, fmt.Errorf("let child inherit pipe: %w", err)
 	}
+	stderr := o.Stderr
+	if stderr == nil {
+		stderr = os.Stderr
+	}
 	process, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Files: []*os.File{os.Stdin, os.Stdout, stderr},
 		Env:   childEnv(os.Environ(), o, fd),
 		Sys: &syscall.SysProcAttr{
 			// Without the last two, with which it clones in all other cases, the

@@ -105,9 +105,8 @@ func (h helper) start(pid int) (*running, error) {
 	if err != nil {
 		return nil, &MachineError{
 			Problem: h.program + " is not in PATH",
-			Remedy: "install it as root: apt install uidmap, or dnf install shadow-utils, " +
-				"or apk add shadow-uidmap, or pacman -S shadow",
-			Err: err,
+			Remedy:  installRemedy,
+			Err:     err,
 		}
 	}
 	r, w, err := os.Pipe()

@@ -10,7 +10,7 @@ import (
 // notify has the signals that the child should get sent to c. One that is ignored
 // stays so (nohup ignores SIGHUP): the child has inherited that.
 func notify(c chan<- os.Signal) {
-	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2} {
 		if !signal.Ignored(s) {
 			signal.Notify(c, s)
 		}

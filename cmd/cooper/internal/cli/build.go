@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
@@ -95,10 +96,15 @@ func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
 	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
-	f.StringVar(&o.store.Root, "root", "", "directory of the image store (default as storage.conf says)")
-	f.StringVar(&o.store.RunRoot, "runroot", "", "directory for the store's run-time state")
-	f.StringVar(&o.store.Driver, "storage-driver", "", "driver of the image store, such as overlay or vfs")
-	f.StringArrayVar(&o.store.DriverOptions, "storage-opt", nil, "option of the storage driver, KEY=VALUE")
+	addStorePlaceFlags(f, &o.store)
+}
+
+// addStorePlaceFlags adds the flags that say which store is used.
+func addStorePlaceFlags(f *pflag.FlagSet, s *build.StoreOptions) {
+	f.StringVar(&s.Root, "root", "", "directory of the image store (default as storage.conf says)")
+	f.StringVar(&s.RunRoot, "runroot", "", "directory for the store's run-time state")
+	f.StringVar(&s.Driver, "storage-driver", "", "driver of the image store, such as overlay or vfs")
+	f.StringArrayVar(&s.DriverOptions, "storage-opt", nil, "option of the storage driver, KEY=VALUE")
 }
 
 func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) error {

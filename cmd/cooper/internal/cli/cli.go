@@ -137,7 +137,8 @@ func newRootCmd(env Env) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w\nhint: %s --help lists the flags", err, cmd.CommandPath())
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDoctorCmd(env), newTopCmd(env), newUnshareCmd(env),
+		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	return root
 }
 

@@ -27,29 +27,47 @@ func enter(ctx context.Context, env Env, handOver ...string) error {
 	if env.Inside || os.Geteuid() == 0 {
 		return nil
 	}
-	who := owner()
-	sub, err := userns.Finder{}.Find(ctx, who)
-	if err != nil {
-		return err
-	}
-	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
-	mapping, err := userns.Default(uid, gid, sub)
-	if err != nil {
-		return err
-	}
-	// The child reacts to signals; this process only passes them on, so its own context is not tied to them.
-	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{
-		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name,
-		Env: append([]string{
-			envConfigured + "=done",
-			fmt.Sprintf("%s=%d", envRootlessUID, uid),
-			fmt.Sprintf("%s=%d", envRootlessGID, gid),
-		}, handOver...),
-	})
+	code, err := runInside(ctx, childOptions{env: handOver})
 	if err != nil {
 		return err
 	}
 	return statusError(code)
+}
+
+// childOptions are for the process in the namespace.
+type childOptions struct {
+	stderr  *os.File // nil: this process's own
+	private bool     // the host's later mounts don't appear in it
+	env     []string // variables for it
+}
+
+// runInside runs this program again as root of the user's namespace and gives its status.
+func runInside(ctx context.Context, o childOptions) (int, error) {
+	who, mapping, err := userMapping(ctx)
+	if err != nil {
+		return 0, err
+	}
+	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
+	// The child reacts to signals; this process only passes them on, so its own context is not tied to them.
+	return reexec.Enter(context.WithoutCancel(ctx), reexec.Options{
+		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name, Stderr: o.stderr, MountPrivate: o.private,
+		Env: append([]string{
+			envConfigured + "=done",
+			fmt.Sprintf("%s=%d", envRootlessUID, uid),
+			fmt.Sprintf("%s=%d", envRootlessGID, gid),
+		}, o.env...),
+	})
+}
+
+// userMapping is that of the namespace that an ordinary user's builds run in.
+func userMapping(ctx context.Context) (userns.Owner, userns.Mapping, error) {
+	who := owner()
+	sub, err := userns.Finder{}.Find(ctx, who)
+	if err != nil {
+		return who, userns.Mapping{}, err
+	}
+	mapping, err := userns.Default(uint32(os.Getuid()), uint32(os.Getgid()), sub)
+	return who, mapping, err
 }
 
 // owner is the user who called, also inside the namespace.
@@ -70,6 +88,11 @@ func identity(ctx context.Context, env Env) (id build.Identity, note string, err
 	id.Owner = owner()
 	if env.Inside {
 		m, err := currentMapping()
+		id.Process = &m
+		return id, "", err
+	}
+	if m, err := currentMapping(); err != nil || !m.Initial() {
+		// Root of a namespace that somebody else has made: the ranges of /etc/subuid don't exist in it.
 		id.Process = &m
 		return id, "", err
 	}

@@ -1,0 +1,282 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// insideOptions are for a look from where a build runs.
+type insideOptions struct {
+	store store.Options
+	// steps is the mapping of RUN steps, nil if they stay in this namespace.
+	steps *userns.Mapping
+	// sample is a map to show files through.
+	sample userns.Mapping
+	// bare says that there is one ID only, so that no store can be opened.
+	bare bool
+	// userXattr says that overlay's marks are those of an ordinary user.
+	userXattr bool
+}
+
+const (
+	overlayFix = "use Linux 5.13 or newer and a store on ext4, xfs, btrfs or tmpfs; as root in a container, start that with --privileged or " +
+		"build as an ordinary user; or set mount_program = \"/usr/bin/fuse-overlayfs\" in [storage.options.overlay] of storage.conf"
+	volatileFix = "use Linux 5.10 or newer: until then each file that a step writes waits for the disk"
+	procFix     = "in a container, start that with --security-opt systempaths=unconfined (podman: unmask=ALL; Kubernetes: procMount: Unmasked)"
+	seccompFix  = "use a kernel with CONFIG_SECCOMP_FILTER=y"
+	groupsFix   = "install newgidmap with its privileges: without them the kernel allows no change of groups"
+	idmapFix    = "put the store on ext4, xfs, btrfs or tmpfs, with Linux 5.19 or newer"
+	storeFix    = "make the directory writable, or choose another with --root"
+)
+
+// lookInside tries what a build does.
+func lookInside(ctx context.Context, o insideOptions) Inside {
+	in := Inside{
+		Proc:      trial(ctx, taskProc, unix.CLONE_NEWNS|unix.CLONE_NEWPID).orFix(procFix),
+		Seccomp:   trial(ctx, taskSeccomp, 0).orFix(seccompFix),
+		Setgroups: trial(ctx, taskSetgroups, 0).orFix(groupsFix),
+	}
+	if o.bare {
+		in.Store.Problem, in.Step.Problem = "it needs all of the user's IDs", "it needs all of the user's IDs"
+		in.tryIn(os.TempDir(), o)
+		return in
+	}
+	st, remove, err := openStore(o.store)
+	in.Store = outcome(err).orFix(storeFix)
+	if err != nil {
+		in.Step.Problem = "there is no store to run it in"
+		in.tryIn(os.TempDir(), o)
+		return in
+	}
+	o.userXattr = st.OverlayXattr() == "user.overlay."
+	in.Driver, in.Renames = st.Driver(), st.Stages()
+	if dir, drop, err := st.TempDir(ctx); err != nil {
+		in.Store = outcome(err).orFix(storeFix)
+	} else {
+		in.tryOn(dir, o)
+		in.Store = outcome(drop())
+	}
+	in.Step = outcome(tryStep(ctx, st, o))
+	if err := errors.Join(st.Close(), remove()); err != nil && in.Store.OK() {
+		in.Store = outcome(err)
+	}
+	return in
+}
+
+// openStore opens the user's store or, if there is none yet, one like it beside its place, which remove takes away again.
+func openStore(o store.Options) (st *store.Store, remove func() error, err error) {
+	remove = func() error { return nil }
+	at, err := store.Locate(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if dir := nearest(at.Root); dir != at.Root {
+		scratch, err := os.MkdirTemp(dir, ".cooper-doctor-")
+		if err != nil {
+			return nil, nil, fmt.Errorf("make store %s: %w", at.Root, err)
+		}
+		remove = func() error { return os.RemoveAll(scratch) }
+		o.Root, o.RunRoot = filepath.Join(scratch, "store"), filepath.Join(scratch, "run")
+		o.Driver = at.Driver
+		if dir := nearest(at.RunRoot); unix.Access(dir, unix.W_OK) != nil {
+			return nil, nil, errors.Join(fmt.Errorf("make run root %s: %s is not writable", at.RunRoot, dir), remove())
+		}
+	}
+	if st, err = store.Open(o); err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	return st, remove, nil
+}
+
+// tryIn tries the mounts in a directory of its own below another.
+func (in *Inside) tryIn(parent string, o insideOptions) {
+	dir, err := os.MkdirTemp(parent, ".cooper-doctor-")
+	if err != nil {
+		in.Overlay.Problem, in.IDMap.Problem = "no directory for it", "no directory for it"
+		return
+	}
+	defer os.RemoveAll(dir)
+	in.tryOn(dir, o)
+}
+
+// tryOn tries the mounts that a build makes on the file system of a directory, which it may fill.
+func (in *Inside) tryOn(dir string, o insideOptions) {
+	in.Overlay = outcome(tryOverlay(filepath.Join(dir, "plain"), o.userXattr, false)).orFix(overlayFix)
+	if in.Overlay.OK() {
+		in.Volatile = outcome(tryOverlay(filepath.Join(dir, "volatile"), o.userXattr, true)).orFix(volatileFix)
+	}
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) == nil {
+		in.IDMapOn = fileSystem(fs.Type)
+	}
+	in.IDMap = outcome(tryIDMap(dir, o.sample)).orFix(idmapFix)
+}
+
+// tryOverlay mounts an overlay, changes a file of its lower directory and makes another.
+func tryOverlay(dir string, userXattr, volatile bool) (err error) {
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	for _, name := range []string{"lower", "upper", "work"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return err
+		}
+		f, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "lower", "file"), []byte("below"), 0o600); err != nil {
+		return err
+	}
+	root, err := overlay.Mount(overlay.Options{
+		Lower: files[:1], Upper: files[1], Work: files[2], UserXattr: userXattr, Volatile: volatile,
+	})
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for name, flags := range map[string]int{"file": unix.O_WRONLY | unix.O_TRUNC, "new": unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL} {
+		fd, err := unix.Openat(int(root.Fd()), name, flags|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return fmt.Errorf("write to overlay: %w", err)
+		}
+		unix.Close(fd)
+	}
+	return nil
+}
+
+func tryIDMap(dir string, m userns.Mapping) error {
+	ns, err := overlay.NewUserNS(m)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	view, err := overlay.Bind(f, overlay.BindOptions{UserNS: ns})
+	if err != nil {
+		return err
+	}
+	return view.Close()
+}
+
+// tryStep has this program say its version in a step.
+func tryStep(ctx context.Context, st *store.Store, o insideOptions) (err error) {
+	snap, err := st.Prepare("")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, snap.Remove()) }()
+	rootfs, done, err := stepRoot(ctx, st, snap)
+	defer func() { err = errors.Join(err, done()) }()
+	if err != nil {
+		return err
+	}
+	step := executor.Step{Rootfs: rootfs, Args: []string{"/cooper", "version"}, Mapping: o.steps}
+	if step.Mapping != nil {
+		// A file system that can't be ID-mapped is no failure: a build does without, and says so.
+		dir := rootfs.Upper
+		if snap.Mounted() {
+			dir = rootfs.Dir
+		}
+		if view, err := overlay.Mount(overlay.Options{Lower: []*os.File{dir}, IDMap: o.steps}); err == nil {
+			view.Close()
+		} else if errors.Is(err, overlay.ErrNoIDMap) {
+			step.Mapping = nil
+		}
+	}
+	status, err := executor.Run(ctx, step)
+	if err == nil && status.ExitCode != 0 {
+		err = fmt.Errorf("the step ended with status %d", status.ExitCode)
+	}
+	return err
+}
+
+// stepRoot puts this program below or into a snapshot. done must be called also after an error.
+func stepRoot(ctx context.Context, st *store.Store, snap store.Snapshot) (r executor.Rootfs, done func() error, err error) {
+	var files []*os.File
+	remove := func() error { return nil }
+	done = func() error {
+		for _, f := range files {
+			f.Close()
+		}
+		return remove()
+	}
+	open := func(path string) *os.File {
+		f, openErr := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err = errors.Join(err, openErr); openErr == nil {
+			files = append(files, f)
+		}
+		return f
+	}
+	if snap.Mounted() {
+		err = copySelf(filepath.Join(snap.Dir(), "cooper"))
+		r.Dir = open(snap.Dir())
+		return r, done, err
+	}
+	below, remove, err := st.TempDir(ctx)
+	if err != nil {
+		remove = func() error { return nil }
+		return r, done, err
+	}
+	if err = errors.Join(os.Chmod(below, 0o755), copySelf(filepath.Join(below, "cooper"))); err != nil {
+		return r, done, err
+	}
+	r = executor.Rootfs{
+		Lower: []*os.File{open(below)}, Upper: open(snap.Dir()), Work: open(snap.Work()),
+		UserXattr: st.OverlayXattr() == "user.overlay.", Volatile: st.Volatile(),
+	}
+	return r, done, err
+}
+
+func copySelf(to string) error {
+	from, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close())
+}
+
+// trial runs a task in a child that may have namespaces of its own.
+func trial(ctx context.Context, task string, flags uintptr) Outcome {
+	cmd := again(ctx, task)
+	cmd.SysProcAttr = cloned(flags)
+	_, err := cmd.Output()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return said(string(exit.Stderr))
+	}
+	if errors.Is(err, unix.ENOSPC) && flags&unix.CLONE_NEWPID != 0 {
+		return Outcome{
+			Tried: true, Problem: "no more pid or mount namespaces are allowed here (user.max_pid_namespaces)",
+			Fix: "run as root: sysctl -w user.max_pid_namespaces=15000 user.max_mnt_namespaces=15000",
+		}
+	}
+	return outcome(cause(err))
+}

@@ -1,0 +1,98 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/top"
+)
+
+// RunDir is where the builds of a user note the steps that run, by the user's host ID. It is the same for all of a user's stores.
+func RunDir(uid uint32) (string, error) {
+	if uid == 0 {
+		return "/run/cooper", nil
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "cooper"), nil
+	}
+	at, err := store.Locate(store.Options{})
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(at.RunRoot, "cooper"), nil
+}
+
+// running notes this build's running steps, for cooper top. A build that can't do so goes on without.
+type running struct {
+	id    string
+	notes func() (top.Notes, error)
+	warn  func(err error)
+}
+
+func newRunning(req *Request) running {
+	return running{
+		id: top.NewBuildID(),
+		notes: sync.OnceValues(func() (top.Notes, error) {
+			dir, err := RunDir(req.Identity.Owner.ID)
+			if err != nil {
+				return top.Notes{}, err
+			}
+			return top.OpenNotes(dir)
+		}),
+		warn: func() func(error) {
+			var once sync.Once
+			return func(err error) {
+				once.Do(func() {
+					req.Progress.Emit(progress.Note{Text: fmt.Sprintf("cooper top doesn't show this build: %v", err)})
+				})
+			}
+		}(),
+	}
+}
+
+// note gives what is to be told that a step's first process runs, and what is to be called when it has ended.
+func (b *builder) note(s *plan.Step, user string) (started func(pid int), ended func()) {
+	remove := func() error { return nil }
+	ended = func() {
+		if err := remove(); err != nil && !errors.Is(err, os.ErrNotExist) {
+			b.running.warn(err)
+		}
+	}
+	started = func(pid int) {
+		ended() // a first attempt, perhaps
+		notes, err := b.running.notes()
+		if err == nil {
+			var done func() error
+			done, err = notes.Add(top.Step{
+				Build: b.running.id, Tags: b.tags(), Number: strings.Trim(b.stepName(s), "[]"), Instruction: firstLine(s.Text), User: user,
+				PID: pid, Started: time.Now(),
+			})
+			if err == nil {
+				remove = done
+			}
+		}
+		if err != nil {
+			b.running.warn(err)
+		}
+	}
+	return started, ended
+}
+
+// tags are the names of the image as they were given and in full.
+func (b *builder) tags() []string {
+	tags := append([]string{}, b.req.Tags...)
+	for _, t := range b.req.Tags {
+		if full, err := store.NormalizeName(t); err == nil && full != t {
+			tags = append(tags, full)
+		}
+	}
+	return tags
+}

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build/doctor"
+)
+
+func newDoctorCmd(env Env) *cobra.Command {
+	var (
+		o      buildOptions
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "doctor [flags]",
+		Short: "Try what a build needs of this machine and say what would help",
+		Long: `Try what a build needs of this machine: the user namespace and its IDs, mounts, a RUN step, the store, configuration files. Each
+check is ok, warn (a build works without), fail (no build works) or skip (not tried, because of another), with the command or the file
+that would help below it. The last line says how a build will run, and why.
+
+The exit status is 0 if a build can work, and 125 if not.`,
+		Example: `  cooper doctor
+  cooper doctor --json | jq -r '.checks[] | select(.status == "fail") | .fix'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, env, &o, asJSON) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&asJSON, "json", false, "write the report as JSON")
+	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
+	addStorePlaceFlags(f, &o.store)
+	return cmd
+}
+
+func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error {
+	if doctor.Task() != "" {
+		return doctor.RunTask(cmd.Context(), o.store)
+	}
+	facts := doctor.Probe(cmd.Context(), doctor.Options{
+		Owner: owner(), Root: os.Geteuid() == 0, Store: o.store, AuthFile: o.authFile,
+		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
+			return runInside(ctx, childOptions{stderr: stderr, env: vars})
+		},
+	})
+	r := doctor.Evaluate(facts)
+	write := r.WriteText
+	if asJSON {
+		write = r.WriteJSON
+	}
+	if err := write(env.Stdout); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	if !r.Works {
+		return statusError(ExitMachine)
+	}
+	return nil
+}
