@@ -122,8 +122,12 @@ type builder struct {
 	stubs *os.File
 	// mapped is set once it is known that RUN steps can have a user namespace of their own.
 	mapped bool
-	ran    int
-	cached int
+	// shifted is stepNS's; it is final once mapped is set.
+	shifted bool
+	// unmapped says that steps get no namespace of their own although that is usual.
+	unmapped bool
+	ran      int
+	cached   int
 	// stages is how many stages the plan for one image has.
 	stages int
 }

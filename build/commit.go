@@ -12,7 +12,6 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
-	"github.com/cooperbuild/cooper/userns"
 )
 
 // prepare makes the directory a step writes to, with the root directory's attributes of what is below.
@@ -243,10 +242,13 @@ func (c commit) now() time.Time {
 }
 
 // view opens a read-only view of a root, to look at or to copy from. The caller calls release when done. The view of an
-// empty root is nil. A mapping makes it a view for a step with that mapping; it is for stores that stage.
-func (b *builder) view(ctx context.Context, r *root, mapping *userns.Mapping) (dir *os.File, release func() error, err error) {
+// empty root is nil. With a namespace it shows the owners that a step in that sees.
+func (b *builder) view(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
 	nothing := func() error { return nil }
 	if !b.store.Stages() {
+		if ns.shifted {
+			return nil, nothing, errShiftedView
+		}
 		if err := r.wait(ctx); err != nil || r.top() == "" {
 			return nil, nothing, err
 		}
@@ -259,11 +261,11 @@ func (b *builder) view(ctx context.Context, r *root, mapping *userns.Mapping) (d
 		}
 		return dir, func() error { return errors.Join(dir.Close(), unmount()) }, nil
 	}
-	dirs, err := b.stack(r)
+	dirs, err := b.stackFor(ctx, r, ns)
 	if err != nil || len(dirs) == 0 {
 		return nil, nothing, err
 	}
-	if dir, err = b.mountView(dirs, mapping); err != nil {
+	if dir, err = b.mountView(dirs, ns.idMap()); err != nil {
 		return nil, nothing, err
 	}
 	return dir, dir.Close, nil

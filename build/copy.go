@@ -17,7 +17,6 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
-	"github.com/cooperbuild/cooper/userns"
 )
 
 // workdirWork makes sure that a directory exists.
@@ -94,7 +93,7 @@ func (b *builder) viewBelow(ctx context.Context, t *target) (*os.File, func() er
 		}
 		return dir, dir.Close, nil
 	}
-	return b.view(ctx, t.below, nil)
+	return b.view(ctx, t.below, stepNS{})
 }
 
 // input is where a step takes files from.
@@ -102,8 +101,8 @@ type input struct {
 	b    *builder
 	from plan.Input
 	root *root // of a stage or image
-	// mapping is how the step that the files are for sees owners; nil: as they are on disk.
-	mapping *userns.Mapping
+	// ns is that of the step that the files are for, which sees owners in its own way.
+	ns stepNS
 	// fetched are the sources of an ADD that come from elsewhere.
 	fetched remotes
 }
@@ -131,7 +130,7 @@ type opened struct {
 
 func (in input) open(ctx context.Context) (o opened, err error) {
 	if !in.local() {
-		o.dir, o.release, err = in.b.view(ctx, in.root, in.mapping)
+		o.dir, o.release, err = in.b.view(ctx, in.root, in.ns)
 		if err == nil && o.dir == nil { // an empty stage
 			o.dir, o.release, err = in.b.emptyDir(ctx)
 		}

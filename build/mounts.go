@@ -13,12 +13,13 @@ import (
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// mountView mounts layers, uppermost first, to be read; with a mapping as a step with that mapping sees them.
+// mountView mounts layers, uppermost first, to be read; with a mapping as a step with that mapping sees them through an ID-mapped mount.
 func (b *builder) mountView(dirs []*os.File, mapping *userns.Mapping) (*os.File, error) {
 	return overlay.Mount(overlay.Options{Lower: dirs, UserXattr: b.store.OverlayXattr() == "user.overlay.", IDMap: mapping})
 }
@@ -72,7 +73,7 @@ func (b *builder) mount(ctx context.Context, m plan.Mount, c runCall) (executor.
 func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
 	in := b.input(m.From, c.done)
 	// An overlay can't be ID-mapped as a whole, so a view of layers is mounted mapped from the start.
-	in.mapping = c.mapping
+	in.ns = c.ns
 	from, err := in.open(ctx)
 	if err != nil {
 		return executor.Mount{}, nil, err
@@ -80,9 +81,10 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 	release := from.release
 	em := executor.Mount{
 		Kind: executor.Bind, Source: from.dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
-		IDMapped: c.mapping != nil && !in.local() && b.store.Stages(),
+		IDMapped: c.ns.mapping != nil && !in.local() && b.store.Stages(),
 	}
-	if from.filter == nil && m.ReadOnly {
+	copies := from.filter != nil || c.ns.shifted && in.local()
+	if !copies && m.ReadOnly {
 		return em, release, nil
 	}
 	tmp, remove, err := b.store.TempDir(ctx)
@@ -90,8 +92,8 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 		return em, nil, errors.Join(err, release())
 	}
 	release = joined(release, remove)
-	if from.filter != nil {
-		// The step must not see what the ignore file hides, so it gets a copy.
+	if copies {
+		// The step must not see what the ignore file hides, and must see owners of its own, so it gets a copy.
 		copied := filepath.Join(tmp, "copy")
 		if err := os.Mkdir(copied, 0o755); err != nil {
 			return em, nil, errors.Join(err, release())
@@ -100,6 +102,9 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 			Source: from.dir, Sources: []string{m.Source}, Ignore: from.filter, Layer: copied, Dest: m.Source, OverlayXattr: b.store.OverlayXattr(),
 		}
 		if _, err := fileop.Copy(ctx, o); err != nil {
+			return em, nil, errors.Join(err, release())
+		}
+		if err := c.ns.shift(ctx, copied); err != nil {
 			return em, nil, errors.Join(err, release())
 		}
 		if em.Source, err = openDir(copied); err != nil {
@@ -144,6 +149,9 @@ func (b *builder) cacheMount(ctx context.Context, m plan.Mount, c runCall) (exec
 	if owner := ownerText(m); m.Owned && owner != ownerText(plan.Mount{Mode: defaultCacheMode}) {
 		key.Add("owner", owner) // what is made for one user is of no use to another
 	}
+	if c.ns.shifted {
+		key.Add("userns", store.MappingKey(*c.ns.mapping)) // owners are on disk as the step has them
+	}
 	base := filepath.Join(b.store.Dir(), "mounts", string(key.Key()))
 	dir, unlock, err := b.lockCacheDir(ctx, base, m)
 	if err != nil {
@@ -155,7 +163,7 @@ func (b *builder) cacheMount(ctx context.Context, m plan.Mount, c runCall) (exec
 	if err != nil {
 		return em, nil, errors.Join(err, release())
 	}
-	if err := errors.Join(b.fillCacheDir(ctx, dir, m, in), made()); err != nil {
+	if err := errors.Join(b.fillCacheDir(ctx, dir, m, c), made()); err != nil {
 		return em, nil, errors.Join(err, release())
 	}
 	return em, release, nil
@@ -197,7 +205,8 @@ func (b *builder) lockCacheDir(ctx context.Context, base string, m plan.Mount) (
 }
 
 // fillCacheDir gives a cache directory that was just made its content and its owner.
-func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, in input) error {
+func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) error {
+	in := b.input(m.From, c.done)
 	path := dir.Name()
 	marker := path + ".made"
 	if _, err := os.Lstat(marker); err == nil {
@@ -224,6 +233,9 @@ func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, 
 	}
 	if err := unix.Chmod(path, m.Mode); err != nil {
 		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	if err := c.ns.shift(ctx, path); err != nil {
+		return err
 	}
 	return os.WriteFile(marker, nil, 0o600)
 }

@@ -91,6 +91,8 @@ type Identity struct {
 	Process *userns.Mapping
 	// Steps is the namespace that RUN steps get below that; nil: the same as cooper's.
 	Steps *userns.Mapping
+	// Asked says that Steps is what the user has asked for, not only what is usual.
+	Asked bool
 }
 
 // Result is what a build made.

@@ -108,20 +108,30 @@ type layerDirs struct {
 }
 
 func (d *layerDirs) get(id string) (*os.File, error) {
+	return d.opened(id, func() (string, error) { return d.store.DiffDir(id) })
+}
+
+// opened opens what find finds, unless it is open under that key.
+func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, error) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if f, ok := d.open[id]; ok {
+	f, ok := d.open[key]
+	d.mu.Unlock()
+	if ok {
 		return f, nil
 	}
-	dir, err := d.store.DiffDir(id)
+	dir, err := find()
 	if err != nil {
 		return nil, err
 	}
-	f, err := openDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open layer %s: %w", id, err)
+	if f, err = openDir(dir); err != nil {
+		return nil, fmt.Errorf("open layer %s: %w", key, err)
 	}
-	d.open[id] = f
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if first, ok := d.open[key]; ok { // another goroutine was faster
+		return first, f.Close()
+	}
+	d.open[key] = f
 	return f, nil
 }
 

@@ -15,9 +15,8 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
-	"github.com/cooperbuild/cooper/executor/overlay"
-	"github.com/cooperbuild/cooper/userns"
 )
 
 // ExitError is a command that ended with another status than 0.
@@ -47,6 +46,9 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 	shape := func() *cache.KeyBuilder {
 		k := b.newKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
 		k.Add("network", network).Add("platform", platforms.Format(op.Platform))
+		if m := b.req.Identity.Steps; m != nil { // a step can see its map
+			k.Add("userns", store.MappingKey(*m))
+		}
 		b.req.Run.addTo(k)
 		if op.Insecure || op.Hostname != "" {
 			k.Add("insecure", strconv.FormatBool(op.Insecure), op.Hostname)
@@ -145,45 +147,18 @@ type runCall struct {
 	op      *plan.Run
 	network string
 	done    func(*plan.Step) *root
-	// mapping is the step's own user namespace, nil if it has none.
-	mapping *userns.Mapping
-}
-
-// stepMapping is the user namespace that RUN steps get below cooper's own, nil if they get none: the request asks for
-// none, or the store's file system can't show its files with other owners, which is found out once in a build.
-func (b *builder) stepMapping(t *target) (*userns.Mapping, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	m := b.req.Identity.Steps
-	if m == nil || b.mapped {
-		return m, nil
-	}
-	dir, err := openDir(t.snap.Dir())
-	if err != nil {
-		return nil, err
-	}
-	view, err := overlay.Mount(overlay.Options{Lower: []*os.File{dir}, IDMap: m})
-	switch {
-	case err == nil:
-		b.mapped = true
-		return m, errors.Join(view.Close(), dir.Close())
-	case errors.Is(err, overlay.ErrNoIDMap):
-		b.req.Identity.Steps = nil
-		b.req.Progress.Emit(progress.Note{Text: "the store's file system can't be ID-mapped: RUN steps get no user namespace of their own"})
-		return nil, dir.Close()
-	}
-	return nil, errors.Join(err, dir.Close())
+	ns      stepNS
 }
 
 func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {
-	rootfs, release, err := b.rootfs(t)
+	if c.ns, err = b.stepNS(t); err != nil {
+		return err
+	}
+	rootfs, release, err := b.rootfs(ctx, t, c.ns)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	if c.mapping, err = b.stepMapping(t); err != nil {
-		return err
-	}
 	mounts, unmount, err := b.mounts(ctx, c)
 	if err != nil {
 		return errors.Join(err, unmount())
@@ -192,8 +167,8 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	step := executor.Step{
 		Rootfs: rootfs, Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
-		Mapping: c.mapping,
-		Stdout:  progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
+		Mapping: c.ns.mapping, Shifted: c.ns.shifted,
+		Stdout: progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
 	}
 	for _, f := range c.op.Files {
 		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
@@ -204,7 +179,7 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	}
 	var ended func()
 	step.Started, ended = b.note(c.step, c.op.User)
-	status, err := b.emulate.run(ctx, step, c.op.Platform)
+	status, err := b.runStep(ctx, t, c, step)
 	ended()
 	if err != nil {
 		return err
@@ -219,7 +194,7 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 }
 
 // rootfs is the root file system that a step runs in and writes to.
-func (b *builder) rootfs(t *target) (executor.Rootfs, func() error, error) {
+func (b *builder) rootfs(ctx context.Context, t *target, ns stepNS) (executor.Rootfs, func() error, error) {
 	upper, err := openDir(t.snap.Dir())
 	if err != nil {
 		return executor.Rootfs{}, nil, err
@@ -227,7 +202,7 @@ func (b *builder) rootfs(t *target) (executor.Rootfs, func() error, error) {
 	if t.snap.Mounted() {
 		return executor.Rootfs{Dir: upper}, upper.Close, nil
 	}
-	lower, err := b.stack(t.below)
+	lower, err := b.stackFor(ctx, t.below, ns)
 	if err != nil {
 		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
 	}

@@ -212,10 +212,26 @@ func (c *container) mapping() (userns.Mapping, error) {
 	return userns.Mapping{UIDs: maps[0], GIDs: maps[1]}, nil
 }
 
+// diskMap is the map of the ID-mapped mounts through which the step sees the disk, nil if it has none.
+func (c *container) diskMap() *userns.Mapping {
+	if c.step.Shifted {
+		return nil
+	}
+	return c.step.Mapping
+}
+
+// diskNS is the user namespace with that map.
+func (c *container) diskNS() *os.File {
+	if c.step.Shifted {
+		return nil
+	}
+	return c.userNS
+}
+
 // host turns an owner on an ID-mapped disk into the one that the caller's namespace sees through the mapping; without one they
 // are the same.
 func (c *container) host(uid, gid uint32) ids {
-	if m := c.step.Mapping; m != nil {
+	if m := c.diskMap(); m != nil {
 		u, uidErr := m.UIDs.ToHost(uid)
 		g, gidErr := m.GIDs.ToHost(gid)
 		if uidErr == nil && gidErr == nil {

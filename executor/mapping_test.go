@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -170,5 +171,49 @@ func BenchmarkRunTrueMapped(b *testing.B) {
 		if _, status, err := box.run(s); err != nil || status.ExitCode != 0 {
 			b.Fatal(fmt.Sprint(status, err))
 		}
+	}
+}
+
+// nestedMapping is a map of IDs that the user namespace of the tests has, too.
+func nestedMapping(t testing.TB) *userns.Mapping {
+	t.Helper()
+	ids, err := userns.NewMap(userns.Range{Container: 0, Host: 1000, Length: 5000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &userns.Mapping{UIDs: ids, GIDs: ids}
+}
+
+func TestShiftedStepSeesTheMapAndWritesItsOwners(t *testing.T) {
+	b := newBox(t)
+	s := b.sh(`cat /proc/self/uid_map; for f in /owned /bin/sh /etc/hosts /dev /dev/shm /proc/self/ /t /proc /sys; do stat -c %u:%g $f; done;
+		touch /root-file; chown 7:8 /owned; mkdir /d; mount -t tmpfs none /mnt 2>&1 | grep -c denied; id -u`)
+	s.Mapping, s.Shifted = nestedMapping(t), true
+	s.Mounts = []executor.Mount{{Kind: executor.Tmpfs, Target: "/t"}}
+	b.write("layer/owned", "x")
+	b.must(filepath.WalkDir(b.path("layer"), func(p string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(p, 1000, 1000))
+	}))
+	b.must(os.Chown(b.path("layer/owned"), 1033, 1034))
+	b.must(os.Chown(b.dir("upper").Name(), 1000, 1000))
+	got := strings.Join(strings.Fields(b.output(s)), " ")
+	if want := "0 1000 5000 33:34 0:0 0:0 0:0 0:0 0:0 0:0"; !strings.HasPrefix(got, want) {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	checkOwner(t, b.path("upper/root-file"), 1000, 1000)
+	checkOwner(t, b.path("upper/owned"), 1007, 1008)
+	checkOwner(t, b.path("upper/d"), 1000, 1000)
+}
+
+func TestShiftedStepCannotOpenFilesOfNobody(t *testing.T) {
+	b := newBox(t)
+	b.write("v/secret", "x")
+	b.must(os.Chmod(b.path("v/secret"), 0o600))
+	s := b.sh("stat -c %u:%g /v/secret; cat /v/secret && echo read; grep CapEff /proc/self/status")
+	s.Mapping, s.Shifted = nestedMapping(t), true
+	s.Mounts = []executor.Mount{{Source: b.dir("v"), Target: "/v"}}
+	out := b.output(s)
+	if !strings.HasPrefix(out, "65534:65534\n") || strings.Contains(out, "read\n") || !strings.Contains(out, "ermission denied") {
+		t.Error(out)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // The directories in Rootfs.Work.
@@ -48,7 +49,7 @@ func (c *container) openRoot() error {
 	r := &root{o: o}
 	c.root = r
 	if o.Dir != nil {
-		dir, err := overlay.Bind(o.Dir, overlay.BindOptions{Attr: unix.MOUNT_ATTR_NODEV, UserNS: c.userNS})
+		dir, err := overlay.Bind(o.Dir, overlay.BindOptions{Attr: unix.MOUNT_ATTR_NODEV, UserNS: c.diskNS()})
 		r.dir = dir
 		return err
 	}
@@ -64,15 +65,24 @@ func (c *container) openRoot() error {
 	r.own = append(r.own, work)
 	r.opts = overlay.Options{
 		Lower: append([]*os.File(nil), o.Lower...), Upper: o.Upper, Work: work, UserXattr: o.UserXattr, Volatile: o.Volatile,
-		IDMap: c.step.Mapping, UserNS: c.userNS,
+		IDMap: c.diskMap(), UserNS: c.diskNS(),
 	}
 	if !r.lowestHasStandard() {
-		if err := r.addStandardStubs(); err != nil {
+		if err := overlay.AsContainerRoot(c.stubOwner(), r.addStandardStubs); err != nil {
 			return err
 		}
 	}
 	r.dir, err = overlay.Mount(r.opts)
 	return err
+}
+
+// stubOwner is the map whose root makes the mount points in layers of ours; nil: whoever this process is, for an ID-mapped mount
+// shows that one's files as the container root's.
+func (c *container) stubOwner() *userns.Mapping {
+	if c.step.Shifted {
+		return c.step.Mapping
+	}
+	return nil
 }
 
 // lowestHasStandard says that the lowest layer has all the standard mount points. Asking the one layer costs the same however many
@@ -127,7 +137,7 @@ func (r *root) provide(c *container, missing []point) error {
 		return nil
 	}
 	if r.o.Dir == nil {
-		if err := r.stack(missing); err != nil {
+		if err := r.stack(c, missing); err != nil {
 			return err
 		}
 	}
@@ -151,7 +161,7 @@ func (r *root) provide(c *container, missing []point) error {
 }
 
 // stack mounts the root again with a lowest directory that has the points.
-func (r *root) stack(missing []point) error {
+func (r *root) stack(c *container, missing []point) error {
 	if r.extra == nil {
 		if err := removeTree(r.o.Work, stepStubsDir); err != nil { // left by a step that was killed
 			return err
@@ -169,7 +179,7 @@ func (r *root) stack(missing []point) error {
 		return fmt.Errorf("unmount root: %w", err)
 	}
 	for _, p := range missing {
-		if err := makeAll(r.extra, p); err != nil {
+		if err := overlay.AsContainerRoot(c.stubOwner(), func() error { return makeAll(r.extra, p) }); err != nil {
 			return err
 		}
 	}

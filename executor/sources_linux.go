@@ -96,7 +96,7 @@ func (c *container) mapFor(m *Mount) *os.File {
 	if m.IDMapped {
 		return nil
 	}
-	return c.userNS
+	return c.diskNS()
 }
 
 // mappingFor is the map that a has on top of its disk.
@@ -130,13 +130,13 @@ func (c *container) openDiscard(m *Mount, src *os.File, st unix.Stat_t) (*os.Fil
 	defer work.Close()
 	return overlay.Mount(overlay.Options{
 		Lower: []*os.File{src}, Upper: upper, Work: work, UserXattr: c.userXattr(), Volatile: true, Attr: userAttr,
-		IDMap: c.step.Mapping, UserNS: c.userNS, LowerMapped: m.IDMapped,
+		IDMap: c.diskMap(), UserNS: c.diskNS(), LowerMapped: m.IDMapped,
 	})
 }
 
 // onDisk gives the owner of a file in m's source as a scratch copy must have it on disk.
 func (c *container) onDisk(m *Mount, st unix.Stat_t) ids {
-	if mapping := c.step.Mapping; mapping != nil && m.IDMapped {
+	if mapping := c.diskMap(); mapping != nil && m.IDMapped {
 		uid, uidErr := mapping.UIDs.ToContainer(st.Uid)
 		gid, gidErr := mapping.GIDs.ToContainer(st.Gid)
 		if uidErr == nil && gidErr == nil {
@@ -170,5 +170,5 @@ func (c *container) openCopy(m *Mount, src *os.File, st unix.Stat_t) (*os.File, 
 	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil {
 		return nil, fmt.Errorf("set mode of scratch file: %w", err)
 	}
-	return overlay.Bind(out, overlay.BindOptions{Attr: userAttr, UserNS: c.userNS})
+	return overlay.Bind(out, overlay.BindOptions{Attr: userAttr, UserNS: c.diskNS()})
 }

@@ -34,10 +34,14 @@ type Step struct {
 	DNS      DNS
 	ShmSize  int64 // bytes that files in /dev/shm (and /dev) may take; 0 is 64 MiB
 
-	// Mapping puts the step into a user namespace of its own with this map. Only for real root in the initial user namespace:
-	// layers and mount sources are then shown through ID-mapped mounts, so that IDs on disk stay container IDs. Nil: the
-	// caller's own user namespace.
+	// Mapping puts the step into a user namespace of its own with this map; its host IDs are those of the caller's own user
+	// namespace. Nil: the caller's own. Unless Shifted is set, layers and mount sources are shown through ID-mapped mounts, so
+	// that IDs on disk stay container IDs, which only real root in the initial user namespace can do.
 	Mapping *userns.Mapping
+	// Shifted says that the files of Rootfs have the owners already that Mapping gives them, and that what the step makes may
+	// have such owners on disk, too. Mount sources are then shown with the owners they have: what Mapping leaves out belongs to
+	// nobody in the step, and not even its root gets past the permissions.
+	Shifted bool
 
 	Security Security
 	Limits   []Limit

@@ -201,6 +201,7 @@ func (s *Store) removeStale() error {
 	return errors.Join(
 		removeUnlocked(staging, "staging.lock", removeAll),
 		removeUnlocked(filepath.Join(s.dir, "tmp"), tempLock, s.removeTemp),
+		s.removeShifted(),
 		unlock(),
 	)
 }

@@ -22,6 +22,7 @@ type buildOptions struct {
 	tags, buildArgs, labels, contexts, outputs []string
 	platforms                                  []string
 	run                                        runFlags
+	userns                                     usernsFlags
 	noCache, quiet, tlsVerify, checkOnly       bool
 	call                                       string
 	jobs                                       int
@@ -64,6 +65,7 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
 	o.run.register(f)
+	o.userns.register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
 	addFileFlags(cmd, &o)
@@ -144,7 +146,7 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) e
 		return err
 	}
 	req.Stdin = env.Stdin
-	id, note, err := identity(cmd.Context(), env)
+	id, note, err := o.userns.identity(cmd.Context(), env)
 	if err != nil {
 		return err
 	}

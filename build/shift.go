@@ -1,0 +1,152 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// stepNS is the user namespace of a RUN step below cooper's own.
+type stepNS struct {
+	// mapping is nil if the step has none.
+	mapping *userns.Mapping
+	// shifted says that files get their owners by chown, in copies of the layers, and not from ID-mapped mounts.
+	shifted bool
+}
+
+// errShiftedView is for stores whose driver makes the view itself.
+var errShiftedView = errors.New("mount a stage or image with other owners: only the overlay driver of the kernel can (--storage-driver overlay), " +
+	"or leave --userns and the maps out")
+
+// errNoShift is for drivers in which a change of owner is a change of the layer, even after it was taken back.
+var errNoShift = errors.New("give steps another ID map: fuse-overlayfs copies every file whose owner changes into the new layer; " +
+	"use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
+
+// copiesUp says that the step's directory is a view of a driver's in which changing a file's owner copies it.
+func (b *builder) copiesUp(t *target) bool { return t.snap.Mounted() && b.store.Driver() != "vfs" }
+
+// idMap is the map that mounts of layers are to have.
+func (ns stepNS) idMap() *userns.Mapping {
+	if ns.shifted {
+		return nil
+	}
+	return ns.mapping
+}
+
+// shift gives files that were made for the step the owners it has for them on disk.
+func (ns stepNS) shift(ctx context.Context, dir string) error {
+	if !ns.shifted {
+		return nil
+	}
+	return layer.Shift(ctx, dir, store.ToDisk(*ns.mapping))
+}
+
+// stepNS is the user namespace that RUN steps get. The request says whether there is one; what the store's file system can do with
+// owners is found out once in a build.
+func (b *builder) stepNS(t *target) (stepNS, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.req.Identity.Steps
+	switch {
+	case m == nil || b.mapped:
+		return b.knownNS(), nil
+	case b.req.Identity.Process != nil && b.copiesUp(t):
+		return stepNS{}, errNoShift
+	case b.req.Identity.Process != nil: // the kernel maps the owners of a disk only for those who may mount it
+		b.mapped, b.shifted = true, true
+		return b.knownNS(), nil
+	}
+	dir, err := openDir(t.snap.Dir())
+	if err != nil {
+		return stepNS{}, err
+	}
+	view, err := overlay.Mount(overlay.Options{Lower: []*os.File{dir}, IDMap: m})
+	if err == nil {
+		err = view.Close()
+	} else if errors.Is(err, overlay.ErrNoIDMap) {
+		if err = nil; b.req.Identity.Asked && b.copiesUp(t) {
+			return stepNS{}, errors.Join(errNoShift, dir.Close())
+		}
+		b.withoutIDMap()
+	}
+	b.mapped = err == nil
+	return b.knownNS(), errors.Join(err, dir.Close())
+}
+
+func (b *builder) knownNS() stepNS {
+	if b.unmapped || b.req.Identity.Steps == nil {
+		return stepNS{}
+	}
+	return stepNS{b.req.Identity.Steps, b.shifted}
+}
+
+// withoutIDMap decides what root gets on a file system that can't show its files with other owners: what was asked for is done in
+// the slow way, what is only usual is left out.
+func (b *builder) withoutIDMap() {
+	if b.req.Identity.Asked {
+		b.shifted = true
+		return
+	}
+	b.unmapped = true
+	b.req.Progress.Emit(progress.Note{Text: "the store's file system can't be ID-mapped: RUN steps get no user namespace of their own"})
+}
+
+// stackFor is the layer directories that a step in the namespace is run on, uppermost first.
+func (b *builder) stackFor(ctx context.Context, r *root, ns stepNS) ([]*os.File, error) {
+	if ns.shifted {
+		return b.shiftedStack(ctx, r, *ns.mapping)
+	}
+	return b.stack(r)
+}
+
+// shiftedStack is stack with the owners that a step with the mapping sees. It waits until all the layers are in the store.
+func (b *builder) shiftedStack(ctx context.Context, r *root, m userns.Mapping) ([]*os.File, error) {
+	if r == nil {
+		return nil, nil
+	}
+	if err := r.wait(ctx); err != nil {
+		return nil, err
+	}
+	dirs := make([]*os.File, len(r.layers))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, l := range r.layers {
+		group.Go(func() (err error) {
+			dirs[len(dirs)-1-i], err = b.layers.shifted(ctx, l.ID, m)
+			return err
+		})
+	}
+	return dirs, group.Wait()
+}
+
+// shifted opens the directory of a committed layer with the mapping's owners.
+func (d *layerDirs) shifted(ctx context.Context, id string, m userns.Mapping) (*os.File, error) {
+	return d.opened(store.MappingKey(m)+"/"+id, func() (string, error) { return d.store.ShiftedDir(ctx, id, m) })
+}
+
+// runStep runs a step, with the directory it writes to shifted for it, and back again whatever is to be kept of it.
+func (b *builder) runStep(ctx context.Context, t *target, c runCall, step executor.Step) (executor.Status, error) {
+	if !c.ns.shifted {
+		return b.emulate.run(ctx, step, c.op.Platform)
+	}
+	if err := c.ns.shift(ctx, t.snap.Dir()); err != nil {
+		return executor.Status{}, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
+	}
+	status, err := b.emulate.run(ctx, step, c.op.Platform)
+	if err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 {
+		return status, err
+	}
+	if backErr := layer.Shift(ctx, t.snap.Dir(), store.ToImage(*c.ns.mapping)); backErr != nil {
+		err = errors.Join(err, fmt.Errorf("give the step's files the owners that the image has: %w", backErr))
+	}
+	return status, err
+}

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"context"
+	"os"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// identity is identity with the namespace for RUN steps that the flags ask for.
+func (u *usernsFlags) identity(ctx context.Context, env Env) (id build.Identity, note string, err error) {
+	req, err := u.request(os.LookupEnv)
+	if err != nil {
+		return id, "", err
+	}
+	if !u.mapsGiven() && req.Mode.Name == userns.ModeDefault {
+		return identity(ctx, env)
+	}
+	caller, err := usernsCaller(ctx, env, userns.Finder{})
+	if err != nil {
+		return id, "", err
+	}
+	r, err := u.resolve(ctx, caller, userns.Finder{})
+	if err != nil {
+		return id, "", err
+	}
+	if r.Auto != nil || r.NSPath != "" {
+		return id, "", usagef("--userns=%s: a build can't use this mode\nhint: --userns=nomap and --uidmap give a build other IDs, too", r.Mode)
+	}
+	id = build.Identity{Owner: owner(), Steps: r.Second, Asked: true}
+	if !env.Inside {
+		return id, "", nil
+	}
+	id.Process = &caller.Outer
+	if r.Second != nil {
+		m, err := r.Second.Within(caller.Outer)
+		if err != nil {
+			return id, "", err
+		}
+		id.Steps = &m
+	}
+	return id, "", nil
+}

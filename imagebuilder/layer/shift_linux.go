@@ -1,0 +1,175 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// IDShift translates the IDs of files, in one direction. Its errors are returned with the file's name.
+type IDShift struct {
+	UID, GID func(id uint32) (uint32, error)
+}
+
+// Shift gives every file below dir, and dir itself, the owner that ids makes of its own. Set-ID bits, file capabilities, access
+// control lists (the IDs in them are translated too) and times stay. Whiteouts belong to nobody and are left alone. Nothing may
+// write to dir meanwhile; after an error a part of it is shifted.
+func Shift(ctx context.Context, dir string, ids IDShift) error {
+	w := shiftWalk{seen: map[fileID]bool{}, visit: ids.file}
+	return w.walk(ctx, dir)
+}
+
+var errShifts = errors.New("an ID changes")
+
+// Shifts tells whether Shift would change anything below dir.
+func Shifts(ctx context.Context, dir string, ids IDShift) (bool, error) {
+	w := shiftWalk{seen: map[fileID]bool{}, visit: func(x *xattrReader, f xattrFile, st *unix.Stat_t) error {
+		uid, gid, err := ids.owner(st)
+		if err != nil {
+			return err
+		}
+		list, err := ids.attrs(x, f, st)
+		if uid != st.Uid || gid != st.Gid || slices.ContainsFunc(list, func(a shiftedAttr) bool { return a.value != a.old }) {
+			return errShifts
+		}
+		return err
+	}}
+	err := w.walk(ctx, dir)
+	if errors.Is(err, errShifts) {
+		return true, nil
+	}
+	return false, err
+}
+
+// shiftWalk calls visit once for each inode of a tree but whiteouts.
+type shiftWalk struct {
+	visit  func(x *xattrReader, f xattrFile, st *unix.Stat_t) error
+	dirs   *dirs
+	path   []byte
+	seen   map[fileID]bool // those with several names
+	xattrs xattrReader
+	buf    []byte
+}
+
+func (w *shiftWalk) walk(ctx context.Context, dir string) (err error) {
+	if w.dirs, err = openDirs(dir); err != nil {
+		return err
+	}
+	defer w.dirs.close()
+	w.buf = make([]byte, 64<<10)
+	var st unix.Stat_t
+	if err := unix.Fstat(w.dirs.fd(), &st); err != nil {
+		return fmt.Errorf("stat %q: %w", dir, err)
+	}
+	return w.dir(ctx, &st)
+}
+
+// dir visits the open directory and all below it.
+func (w *shiftWalk) dir(ctx context.Context, st *unix.Stat_t) error {
+	if err := w.visit(&w.xattrs, xattrFile{fd: w.dirs.fd()}, st); err != nil {
+		return fmt.Errorf("shift owner of %q: %w", "/"+string(w.path), err)
+	}
+	names, err := readNames(w.dirs.fd(), w.buf)
+	if err != nil {
+		return fmt.Errorf("list %q: %w", "/"+string(w.path), err)
+	}
+	for _, n := range names {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := w.child(ctx, n.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *shiftWalk) child(ctx context.Context, name string) error {
+	parent := len(w.path)
+	w.path = append(w.path, name...)
+	defer func() { w.path = w.path[:parent] }()
+	var st unix.Stat_t
+	if err := unix.Fstatat(w.dirs.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("stat %q: %w", "/"+string(w.path), err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		if err := w.dirs.push(name, &st); err != nil {
+			return fmt.Errorf("open %q: %w", "/"+string(w.path), err)
+		}
+		w.path = append(w.path, '/')
+		if err := w.dir(ctx, &st); err != nil {
+			return err
+		}
+		return w.dirs.pop()
+	case isWhiteout(&st):
+		return nil
+	case st.Nlink > 1:
+		if w.seen[idOf(&st)] {
+			return nil
+		}
+		w.seen[idOf(&st)] = true
+	}
+	if err := w.visit(&w.xattrs, xattrFile{fd: w.dirs.fd(), name: name}, &st); err != nil {
+		return fmt.Errorf("shift owner of %q: %w", "/"+string(w.path), err)
+	}
+	return nil
+}
+
+func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
+
+// file shifts one file in place.
+func (ids IDShift) file(x *xattrReader, f xattrFile, st *unix.Stat_t) error {
+	uid, gid, err := ids.owner(st)
+	if err != nil {
+		return err
+	}
+	list, err := ids.attrs(x, f, st)
+	if err != nil {
+		return err
+	}
+	if uid != st.Uid || gid != st.Gid {
+		if err := f.chown(uid, gid); err != nil {
+			return fmt.Errorf("change owner: %w", err)
+		}
+		// The kernel has cleared these bits, and with them the file's capabilities.
+		if st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && st.Mode&unix.S_IFMT != unix.S_IFLNK {
+			if err := f.chmod(st.Mode & permMask); err != nil {
+				return fmt.Errorf("change mode: %w", err)
+			}
+		}
+	} else {
+		list = slices.DeleteFunc(list, func(a shiftedAttr) bool { return a.value == a.old })
+	}
+	for _, a := range list {
+		if err := f.set(a.name, a.value); err != nil {
+			return fmt.Errorf("set extended attribute %q: %w", a.name, err)
+		}
+	}
+	return nil
+}
+
+func (f xattrFile) chown(uid, gid uint32) error {
+	if f.name == "" {
+		return unix.Fchown(f.fd, int(uid), int(gid))
+	}
+	return unix.Fchownat(f.fd, f.name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// chmod follows symbolic links.
+func (f xattrFile) chmod(mode uint32) error {
+	if f.name == "" {
+		return unix.Fchmod(f.fd, mode)
+	}
+	return unix.Fchmodat(f.fd, f.name, mode, 0)
+}
+
+func (f xattrFile) set(attr, value string) error {
+	if f.name == "" {
+		return unix.Fsetxattr(f.fd, attr, []byte(value), 0)
+	}
+	return unix.Lsetxattr(f.path(), attr, []byte(value), 0)
+}

@@ -1,0 +1,362 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// batchSize is how many files one goroutine copies at a time.
+const batchSize = 64
+
+// CopyShifted makes dst, an empty directory, a copy of src in which every file has the owner that ids makes of its own. All that
+// src has is kept: hard links, set-ID bits, capabilities and access control lists (the IDs in them are translated too), other
+// extended attributes with overlay's own marks, whiteouts, holes and times. Data is shared with src where the file system can.
+// Nothing may write to src meanwhile. After an error dst holds a part of the copy, which the caller removes.
+func CopyShifted(ctx context.Context, dst, src string, ids IDShift) (err error) {
+	c := &shiftCopier{ids: ids, links: map[fileID]string{}, buf: make([]byte, 64<<10)}
+	if c.src, err = openDirs(src); err != nil {
+		return err
+	}
+	defer c.src.close()
+	if c.dst, err = openDirs(dst); err != nil {
+		return err
+	}
+	defer c.dst.close()
+	var st unix.Stat_t
+	if err := unix.Fstat(c.src.fd(), &st); err != nil {
+		return fmt.Errorf("stat %q: %w", src, err)
+	}
+	c.group, ctx = errgroup.WithContext(ctx)
+	c.group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	// A batch that fails ends the walk, which then only says that it was cancelled.
+	walkErr := c.dir(ctx, &st)
+	if err := c.group.Wait(); err != nil {
+		return err
+	}
+	return walkErr
+}
+
+// shiftCopier walks the directories; files are copied beside that, in batches.
+type shiftCopier struct {
+	src, dst *dirs
+	ids      IDShift
+	group    *errgroup.Group
+	path     []byte
+	xattrs   xattrReader
+	buf      []byte
+
+	mu    sync.Mutex // held while a file with several names is copied
+	links map[fileID]string
+}
+
+func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
+	names, err := readNames(c.src.fd(), c.buf)
+	if err != nil {
+		return fmt.Errorf("list %q: %w", "/"+string(c.path), err)
+	}
+	var files, below []string
+	for _, n := range names {
+		isDir := n.typ == unix.DT_DIR
+		if n.typ == unix.DT_UNKNOWN {
+			var st unix.Stat_t
+			if err := unix.Fstatat(c.src.fd(), n.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+				return fmt.Errorf("stat %q: %w", c.full(n.name), err)
+			}
+			isDir = st.Mode&unix.S_IFMT == unix.S_IFDIR
+		}
+		if isDir {
+			below = append(below, n.name)
+		} else {
+			files = append(files, n.name)
+		}
+	}
+	var batches sync.WaitGroup
+	err = c.start(ctx, &batches, files)
+	for _, name := range below {
+		if err == nil {
+			err = c.subdir(ctx, name)
+		}
+	}
+	batches.Wait()
+	if err != nil {
+		return err
+	}
+	// Last, since every name added above changes the times.
+	if err := c.ids.copyAttrs(&c.xattrs, xattrFile{fd: c.src.fd()}, xattrFile{fd: c.dst.fd()}, st); err != nil {
+		return fmt.Errorf("shift owner of %q: %w", "/"+string(c.path), err)
+	}
+	return nil
+}
+
+func (c *shiftCopier) subdir(ctx context.Context, name string) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if err := unix.Mkdirat(c.dst.fd(), name, 0o700); err != nil {
+		return fmt.Errorf("make directory %q: %w", c.full(name), err)
+	}
+	var st unix.Stat_t
+	if err := c.dst.push(name, &st); err != nil {
+		return fmt.Errorf("open %q: %w", c.full(name), err)
+	}
+	if err := c.src.push(name, &st); err != nil {
+		return fmt.Errorf("open %q: %w", c.full(name), err)
+	}
+	parent := len(c.path)
+	c.path = append(append(c.path, name...), '/')
+	if err := c.dir(ctx, &st); err != nil {
+		return err
+	}
+	c.path = c.path[:parent]
+	return errors.Join(c.src.pop(), c.dst.pop())
+}
+
+func (c *shiftCopier) full(name string) string { return "/" + string(c.path) + name }
+
+// start has the files of the directory being visited copied.
+func (c *shiftCopier) start(ctx context.Context, batches *sync.WaitGroup, files []string) error {
+	for len(files) > 0 {
+		n := min(batchSize, len(files))
+		b := &shiftBatch{c: c, names: files[:n], path: string(c.path)}
+		files = files[n:]
+		var err error
+		if b.src, err = dup(c.src.fd()); err != nil {
+			return err
+		}
+		if b.dst, err = dup(c.dst.fd()); err != nil {
+			return errors.Join(err, unix.Close(b.src))
+		}
+		batches.Add(1)
+		c.group.Go(func() error {
+			defer batches.Done()
+			return errors.Join(b.run(ctx), unix.Close(b.src), unix.Close(b.dst))
+		})
+	}
+	return nil
+}
+
+func dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
+
+// shiftBatch is some files of one directory.
+type shiftBatch struct {
+	c        *shiftCopier
+	src, dst int
+	path     string // of the directory, with a trailing slash
+	names    []string
+	xattrs   xattrReader
+	noClone  bool
+}
+
+func (b *shiftBatch) run(ctx context.Context) error {
+	for _, name := range b.names {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		err := unix.Fstatat(b.src, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil {
+			if st.Nlink > 1 {
+				err = b.linked(name, &st)
+			} else {
+				err = b.make(name, &st)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("shift owner of %q: %w", "/"+b.path+name, err)
+		}
+	}
+	return nil
+}
+
+// linked copies a file with several names, or links the copy that another of them got.
+func (b *shiftBatch) linked(name string, st *unix.Stat_t) error {
+	b.c.mu.Lock()
+	defer b.c.mu.Unlock()
+	first, ok := b.c.links[idOf(st)]
+	if !ok {
+		b.c.links[idOf(st)] = b.path + name
+		return b.make(name, st)
+	}
+	dir, base, err := openParent(b.c.dst.root(), first)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Linkat(dir, base, b.dst, name, 0), unix.Close(dir))
+}
+
+// openParent opens the directory that path, relative to root, lies in, however long the path is.
+func openParent(root int, path string) (dir int, base string, err error) {
+	if dir, err = dup(root); err != nil {
+		return -1, "", err
+	}
+	for {
+		first, below, more := strings.Cut(path, "/")
+		if !more {
+			return dir, path, nil
+		}
+		next, err := openAt(dir, first, dirFlags)
+		if err = errors.Join(err, unix.Close(dir)); err != nil {
+			return -1, "", err
+		}
+		dir, path = next, below
+	}
+}
+
+func (b *shiftBatch) make(name string, st *unix.Stat_t) error {
+	var err error
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return b.file(name, st)
+	case unix.S_IFLNK:
+		var target string
+		if target, err = readlinkAt(b.src, name); err == nil {
+			err = unix.Symlinkat(target, b.dst, name)
+		}
+	default:
+		err = unix.Mknodat(b.dst, name, st.Mode, int(st.Rdev))
+	}
+	if err != nil || isWhiteout(st) {
+		return err
+	}
+	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: b.src, name: name}, xattrFile{fd: b.dst, name: name}, st)
+}
+
+func (b *shiftBatch) file(name string, st *unix.Stat_t) (err error) {
+	in, err := openAt(b.src, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(in)) }()
+	out, err := unix.Openat(b.dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(out)) }()
+	if st.Size > 0 {
+		b.noClone = b.noClone || unix.IoctlFileClone(out, in) != nil
+		if b.noClone {
+			if err := copySparse(out, in, st); err != nil {
+				return err
+			}
+		}
+	}
+	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: in}, xattrFile{fd: out}, st)
+}
+
+// copySparse copies the data of a file and leaves its holes.
+func copySparse(out, in int, st *unix.Stat_t) error {
+	whole := st.Blocks*512 >= st.Size
+	for at := int64(0); at < st.Size; {
+		from, to := at, st.Size
+		if !whole {
+			var err error
+			if from, err = unix.Seek(in, at, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) {
+				break
+			}
+			if err == nil {
+				to, err = unix.Seek(in, from, unix.SEEK_HOLE)
+			}
+			if err != nil {
+				return fmt.Errorf("find data: %w", err)
+			}
+		}
+		if err := copyRange(out, in, from, to); err != nil {
+			return fmt.Errorf("copy data: %w", err)
+		}
+		at = to
+	}
+	if whole {
+		return nil
+	}
+	return unix.Ftruncate(out, st.Size)
+}
+
+func copyRange(out, in int, from, to int64) error {
+	for from < to {
+		rOff, wOff := from, from
+		n, err := retry(func() (int, error) { return unix.CopyFileRange(in, &rOff, out, &wOff, int(min(to-from, 1<<30)), 0) })
+		if err != nil || n == 0 {
+			return copyBuffered(out, in, from, to) // not every file system can, and some say so by copying nothing
+		}
+		from += int64(n)
+	}
+	return nil
+}
+
+func copyBuffered(out, in int, from, to int64) error {
+	buf := make([]byte, min(to-from, 1<<20))
+	for from < to {
+		n, err := retry(func() (int, error) { return unix.Pread(in, buf[:min(to-from, int64(len(buf)))], from) })
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrChanged
+		}
+		for done := 0; done < n; {
+			w, err := retry(func() (int, error) { return unix.Pwrite(out, buf[done:n], from+int64(done)) })
+			if err != nil {
+				return err
+			}
+			done += w
+		}
+		from += int64(n)
+	}
+	return nil
+}
+
+// copyAttrs gives a copy the shifted owner, the mode, the shifted attributes and the times of its original.
+func (ids IDShift) copyAttrs(x *xattrReader, from, to xattrFile, st *unix.Stat_t) error {
+	uid, gid, err := ids.owner(st)
+	if err != nil {
+		return err
+	}
+	if err := to.chown(uid, gid); err != nil { // first: it clears set-ID bits and file capabilities
+		return fmt.Errorf("change owner: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		if err := to.chmod(st.Mode & permMask); err != nil {
+			return fmt.Errorf("change mode: %w", err)
+		}
+	}
+	var names []string
+	if err := x.names(from, func(name string) error { names = append(names, name); return nil }); err != nil {
+		return err
+	}
+	for _, name := range names {
+		value, ok, err := x.value(from, name)
+		if err == nil && ok {
+			value, err = ids.attr(name, value)
+		}
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		if err := to.set(name, value); err != nil && !isMachines(name) {
+			return fmt.Errorf("set extended attribute %q: %w", name, err)
+		}
+	}
+	times, flags := []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW
+	if to.name == "" {
+		flags = unix.AT_EMPTY_PATH
+	}
+	if err := unix.UtimesNanoAt(to.fd, to.name, times, flags); err != nil {
+		return fmt.Errorf("change times: %w", err)
+	}
+	return nil
+}
+
+// isMachines tells attributes that are no business of the layer's: a security module's labels, say.
+func isMachines(name string) bool {
+	foreign := strings.HasPrefix(name, "security.") || strings.HasPrefix(name, "system.")
+	return foreign && !hasIDs(name)
+}
