@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -260,10 +261,10 @@ func (x expanding) show() string {
 	if filled, err := run(x.planner.expand.shown, text, env); err == nil {
 		text = filled.text
 	}
-	name, rest, found := strings.Cut(text, " ")
-	text = strings.ToUpper(name)
-	if found {
-		text += " " + rest
+	if end := strings.IndexFunc(text, unicode.IsSpace); end >= 0 {
+		text = strings.ToUpper(text[:end]) + text[end:]
+	} else {
+		text = strings.ToUpper(text)
 	}
 	if x.in.onBuild {
 		text = "ONBUILD " + text
