@@ -51,7 +51,7 @@ test: setup-tests build
 lint: $(GOLANGCI)
 	@out=$$(gofmt -l -s $$(find . -name '*.go' -not -path './bin/*')); \
 	if [ -n "$$out" ]; then echo "gofmt -s would change:"; echo "$$out"; exit 1; fi
-	$(GOLANGCI) run ./...
+	GOLANGCI_LINT_CACHE=$(CURDIR)/bin/lint-cache $(GOLANGCI) run ./...
 
 # Compiling the linter takes minutes: a copy of the right version that is there already is taken as it is.
 $(GOLANGCI):

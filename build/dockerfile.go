@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
@@ -133,13 +135,25 @@ func (o opener) findIgnore(p place, d foundDockerfile) (*source.Ignore, error) {
 }
 
 func readLimited(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	// To open a named pipe would otherwise wait for a writer, and nothing could interrupt it.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read Dockerfile: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, fmt.Errorf("read Dockerfile: %w", err)
+	case info.IsDir():
 		return nil, fmt.Errorf("read Dockerfile: %s is a directory\nhint: -f names the file, the last argument the context directory", path)
+	case info.Mode()&os.ModeNamedPipe != 0 && !anonymous(f):
+		return nil, fmt.Errorf("read Dockerfile: %s is a named pipe\nhint: -f - reads the Dockerfile from standard input", path)
 	}
 	return readText(f, path)
+}
+
+// anonymous tells a pipe of the shell's, as in -f <(command), from one that has a name and perhaps no writer ever.
+func anonymous(pipe *os.File) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(int(pipe.Fd()), &fs) == nil && fs.Type == unix.PIPEFS_MAGIC
 }

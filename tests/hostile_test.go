@@ -176,3 +176,30 @@ func TestHostileArchive(t *testing.T) {
 		}
 	})
 }
+
+// A Dockerfile that isn't a file may never end, or never begin: nobody may have to wait for it.
+func TestADockerfileThatIsNoFile(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.mkdir(t, "pipe")
+		s.mkdir(t, "dir/Dockerfile")
+		s.mkdir(t, "zero")
+		s.run(t, "sh", "-ec", "mkfifo pipe/Dockerfile; ln -s /dev/zero zero/Dockerfile")
+		for _, c := range []struct{ call, message string }{
+			{"build pipe", "pipe/Dockerfile is a named pipe"},
+			{"build -f pipe/Dockerfile dir", "pipe/Dockerfile is a named pipe"},
+			{"check pipe", "pipe/Dockerfile is a named pipe"},
+			{"build dir", "dir/Dockerfile is a directory"},
+			{"build zero", "zero/Dockerfile"},
+		} {
+			r := runCommand(t, s.command("timeout", append([]string{"60", suite.cooper}, strings.Fields(c.call)...)...))
+			if r.Code != 1 || !strings.Contains(r.Stderr, c.message) {
+				t.Errorf("%s: status %d, and want 1 with %q in\n%s", c.call, r.Code, c.message, tail(r.Stderr))
+			}
+		}
+		r := runCommand(t, s.command("sh", "-c", suite.cooper+" build -q -f /dev/fd/3 dir 3<<EOT\nFROM scratch\nLABEL from=pipe\nEOT"))
+		if r.Code != 0 {
+			t.Errorf("a pipe of the shell's: status %d\n%s", r.Code, tail(r.Stderr))
+		}
+	})
+}
