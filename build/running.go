@@ -73,7 +73,7 @@ func (b *builder) note(s *plan.Step, user string) (started func(pid int), ended 
 			var done func() error
 			done, err = notes.Add(top.Step{
 				Build: b.running.id, Tags: b.tags(), Number: strings.Trim(b.stepName(s), "[]"), Instruction: firstLine(s.Text), User: user,
-				PID: pid, Started: time.Now(),
+				PID: pid, Below: b.req.Run.Runtime != nil, Started: time.Now(),
 			})
 			if err == nil {
 				remove = done

@@ -35,12 +35,12 @@ func (s *site) top(t *testing.T, args ...string) [][]string {
 }
 
 // startSleeper starts a build whose step says that it runs and then waits for a long time; tag is its own.
-func (s *site) startSleeper(t *testing.T, tag string) *exec.Cmd {
+func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd {
 	t.Helper()
 	s.write(t, "sleeper/Containerfile", "FROM base AS first\nRUN true\nFROM base AS builder\n"+
 		"RUN echo 'web:x:1234:' >>/etc/group; echo 'web:x:1234:1234::/:/bin/sh' >>/etc/passwd; echo 'bad\\033[2J:x:77:77::/:/bin/sh' >>/etc/passwd\n"+
 		"USER web\nCOPY --from=first /etc/passwd /first\nRUN sleep 1000 & exec sleep 2000\n")
-	cmd := s.command(suite.cooper, "build", "--no-cache", "-t", tag, "sleeper")
+	cmd := s.command(suite.cooper, append([]string{"build", "--no-cache", "-t", tag, "sleeper"}, flags...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +124,26 @@ func TestTopShowsRunningSteps(t *testing.T) {
 		}
 		_ = build.Wait()
 		s.eventuallyNoSteps(t, tag, id)
+	})
+}
+
+func TestTopShowsTheStepsOfOCIRuntimes(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.busybox(t, "base")
+		for _, runtime := range []string{"crun", "runc"} {
+			tag := fmt.Sprintf("top-%s-%d", runtime, os.Getpid())
+			build := s.startSleeper(t, tag, "--runtime="+runtime)
+			rows := s.top(t, tag, "build", "user,pid,ppid,comm")
+			if len(rows) != 3 || strings.Join(rows[1][1:], " ") != "web 1 0 sleep" || rows[2][4] != "sleep" {
+				t.Errorf("%s: %q", runtime, rows)
+			}
+			if err := build.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = build.Wait()
+			s.eventuallyNoSteps(t, tag, rows[1][0])
+		}
 	})
 }
 

@@ -24,6 +24,8 @@ type Step struct {
 	Instruction string   `json:"instruction"`
 	User        string   `json:"user"` // as in the image config; "" is root
 	PID         int      `json:"pid"`  // its first process, as the process that noted it numbers it
+	// Below says that PID is not of the step but of the OCI runtime, whose pid namespace has the step's own below it.
+	Below bool `json:"below,omitempty"`
 	// Started orders the steps.
 	Started time.Time `json:"started"`
 }

@@ -41,12 +41,11 @@ func Processes(steps []Step) (Found, error) {
 	if err != nil {
 		return found, fmt.Errorf("look at processes: %w", err)
 	}
-	inside := map[string]*Step{}
+	spaces := pidSpaces{steps: map[string]*Step{}, above: map[string]string{}}
 	for i := range steps {
 		ns, err := os.Readlink(fmt.Sprintf("%s/%d/ns/pid", proc, steps[i].PID))
 		if err == nil && ns != own { // else that process has ended, and another has its number
-			inside[ns] = &steps[i]
-			found.Names[&steps[i]] = namesOf(fmt.Sprintf("%s/%d/root", proc, steps[i].PID))
+			spaces.steps[ns] = &steps[i]
 		}
 	}
 	entries, err := os.ReadDir(proc)
@@ -63,16 +62,68 @@ func Processes(steps []Step) (Found, error) {
 			continue
 		}
 		dir := filepath.Join(proc, e.Name())
-		ns, err := os.Readlink(dir + "/ns/pid")
-		if step := inside[ns]; err == nil && step != nil {
-			if p, ok := readProcess(dir, boot); ok {
-				p.Step, p.Host = step, pid
-				found.Processes = append(found.Processes, p)
+		step := spaces.stepOf(dir + "/ns/pid")
+		if step == nil {
+			continue
+		}
+		if p, ok := readProcess(dir, boot); ok {
+			p.Step, p.Host = step, pid
+			found.Processes = append(found.Processes, p)
+			if _, known := found.Names[step]; !known {
+				found.Names[step] = namesOf(dir + "/root")
 			}
 		}
 	}
 	found.order()
 	return found, nil
+}
+
+// pidSpaces says whose processes are in a pid namespace, by what /proc/PID/ns/pid links to.
+type pidSpaces struct {
+	steps map[string]*Step  // by the namespace of Step.PID
+	above map[string]string // the namespace above another; "" if it can't be seen
+}
+
+// stepOf gives the step that has the processes of the namespace at a path of proc; nil: none.
+func (s pidSpaces) stepOf(path string) *Step {
+	ns, err := os.Readlink(path)
+	if err != nil {
+		return nil
+	}
+	if step := s.steps[ns]; step != nil {
+		if step.Below {
+			return nil // the runtime
+		}
+		return step
+	}
+	above, known := s.above[ns]
+	if !known {
+		above = namespaceAbove(path)
+		s.above[ns] = above
+	}
+	if step := s.steps[above]; step != nil && step.Below {
+		return step
+	}
+	return nil
+}
+
+// namespaceAbove names the pid namespace above another, as its link does (ioctl_ns(2)); "" if the caller may not see it.
+func namespaceAbove(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	above, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_PARENT)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(above)
+	var st unix.Stat_t
+	if unix.Fstat(above, &st) != nil {
+		return ""
+	}
+	return fmt.Sprintf("pid:[%d]", st.Ino)
 }
 
 // bootTime is when the clock began by which processes' starts are given. What /proc/stat says of it is a whole second.
