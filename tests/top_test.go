@@ -1,6 +1,7 @@
 package tests_test
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -125,6 +126,43 @@ func TestTopShowsRunningSteps(t *testing.T) {
 		_ = build.Wait()
 		s.eventuallyNoSteps(t, tag, id)
 	})
+}
+
+func TestTopWatches(t *testing.T) {
+	s := newSite(t, ordinary(t))
+	s.busybox(t, "base")
+	tag := fmt.Sprintf("watch-%d", os.Getpid())
+	build := s.startSleeper(t, tag)
+	cmd := s.command(suite.cooper, "top", "--watch=100ms", tag, "comm")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	seen := map[string]int{}
+	for seen["sleep"] < 4 && lines.Scan() {
+		seen[strings.TrimSpace(lines.Text())]++
+	}
+	if err := build.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = build.Wait()
+	// Once the build is gone there are only headers.
+	for headers := 0; headers < 2 && lines.Scan(); {
+		if headers++; strings.TrimSpace(lines.Text()) == "sleep" {
+			headers = 0
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || seen["COMMAND"] < 2 {
+		t.Errorf("%v, seen %v", err, seen)
+	}
+	s.cooper(t, "top", "--watch=1ms").fails(t, 2, "--watch=1ms: must be a time of at least 100ms")
 }
 
 func TestTopShowsTheStepsOfOCIRuntimes(t *testing.T) {
