@@ -36,6 +36,11 @@ func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
 	if r := s.cooper(t, "unshare", suite.cooper, "build", "--no-cache", "-f", "busybox/Map", "busybox"); r.Code != 0 {
 		t.Errorf("a build in it: status %d\n%s", r.Code, tail(r.Stderr))
 	}
+	// Modes count from the namespace that is there.
+	r0 := s.cooper(t, "unshare", suite.cooper, "build", "--no-cache", "--progress=plain", "--uidmap=0:7:2", "-f", "busybox/Map", "-o", "type=oci,dest=map.tar", "busybox")
+	if got := strings.Join(strings.Fields(mustFiles(t, s.path("map.tar"))["map"].Head), " "); r0.Code != 0 || got != "0 7 2 0 7 2" {
+		t.Errorf("a build in it with a map: status %d, maps %q\n%s", r0.Code, got, tail(r0.Stderr))
+	}
 	if d := s.cooper(t, "unshare", suite.cooper, "doctor", "--json").diagnose(t); d.Mode != "nested" {
 		t.Errorf("%+v", d)
 	}

@@ -32,7 +32,18 @@ func TestMain(m *testing.M) {
 	case len(os.Args) > 1 && os.Args[1] == "enter":
 		os.Exit(enter())
 	}
+	heedSignals()
 	os.Exit(m.Run())
+}
+
+// heedSignals undoes what nohup does: a program that starts with a signal ignored hands it on to nobody, and the tests would wait.
+// What they start has the default again for signals that have a handler here.
+func heedSignals() {
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 }
 
 // Variables that change what the caller of Enter does.

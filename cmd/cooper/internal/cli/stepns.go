@@ -17,7 +17,7 @@ func (u *usernsFlags) identity(ctx context.Context, env Env) (id build.Identity,
 	if !u.mapsGiven() && req.Mode.Name == userns.ModeDefault {
 		return identity(ctx, env)
 	}
-	caller, err := usernsCaller(ctx, env, userns.Finder{})
+	caller, err := usernsCaller(ctx, userns.Finder{})
 	if err != nil {
 		return id, "", err
 	}
@@ -29,7 +29,7 @@ func (u *usernsFlags) identity(ctx context.Context, env Env) (id build.Identity,
 		return id, "", usagef("--userns=%s: a build can't use this mode\nhint: --userns=nomap and --uidmap give a build other IDs, too", r.Mode)
 	}
 	id = build.Identity{Owner: owner(), Steps: r.Second, Asked: true}
-	if !env.Inside {
+	if caller.Root {
 		return id, "", nil
 	}
 	id.Process = &caller.Outer

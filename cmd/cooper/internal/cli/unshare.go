@@ -76,7 +76,7 @@ func (o *unshareOptions) run(ctx context.Context, env Env, args []string) error 
 		}
 		return execute(env, args)
 	}
-	second, err := o.second(ctx, env)
+	second, err := o.second(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,8 +97,8 @@ func (o *unshareOptions) run(ctx context.Context, env Env, args []string) error 
 }
 
 // second is the map, to intermediate IDs, of the namespace that the flags ask for below that of the build; nil: none.
-func (o *unshareOptions) second(ctx context.Context, env Env) (*userns.Mapping, error) {
-	r, err := o.resolved(ctx, env)
+func (o *unshareOptions) second(ctx context.Context) (*userns.Mapping, error) {
+	r, err := o.resolved(ctx)
 	if err != nil || r.Mode.Name == userns.ModeDefault {
 		return nil, err
 	}
@@ -110,9 +110,9 @@ func (o *unshareOptions) second(ctx context.Context, env Env) (*userns.Mapping, 
 }
 
 // resolved says which namespaces the flags, or the variables in their place, ask for. What only a build can choose is refused.
-func (o *unshareOptions) resolved(ctx context.Context, env Env) (userns.Resolved, error) {
+func (o *unshareOptions) resolved(ctx context.Context) (userns.Resolved, error) {
 	finder := userns.Finder{}
-	caller, err := usernsCaller(ctx, env, finder)
+	caller, err := usernsCaller(ctx, finder)
 	if err != nil {
 		return userns.Resolved{}, err
 	}
@@ -179,7 +179,7 @@ func (o *unshareOptions) runMap(ctx context.Context, env Env) error {
 
 // mapping is the map, to host IDs, of the namespace that RUN steps are in.
 func (o *unshareOptions) mapping(ctx context.Context, env Env) (userns.Mapping, error) {
-	r, err := o.resolved(ctx, env)
+	r, err := o.resolved(ctx)
 	if err != nil || r.Mode.Name == userns.ModeDefault {
 		m, stepErr := stepMapping(ctx, env)
 		return m, errors.Join(err, stepErr)

@@ -22,7 +22,7 @@ type callerLookup func(ctx context.Context) (userns.Caller, userns.Finder, error
 // thisCaller looks up the user of this process.
 func thisCaller(env Env) callerLookup {
 	return func(ctx context.Context) (userns.Caller, userns.Finder, error) {
-		caller, err := usernsCaller(ctx, env, userns.Finder{})
+		caller, err := usernsCaller(ctx, userns.Finder{})
 		return caller, userns.Finder{}, err
 	}
 }

@@ -119,16 +119,20 @@ func ownerNamed(name string) userns.Owner {
 }
 
 // usernsCaller says who calls and what the first namespace is, or would be: none is entered.
-func usernsCaller(ctx context.Context, env Env, finder userns.Finder) (userns.Caller, error) {
+func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, error) {
 	who := owner()
-	caller := userns.Caller{Root: os.Geteuid() == 0 && !env.Inside, UID: who.ID, GID: uint32(os.Getgid())}
-	var err error
+	caller := userns.Caller{UID: who.ID, GID: uint32(os.Getgid())}
+	here, err := currentMapping()
+	if err != nil {
+		return caller, err
+	}
+	caller.Root = os.Geteuid() == 0 && here.Initial()
 	switch {
-	case env.Inside:
+	case os.Geteuid() == 0 && !caller.Root: // inside, or in a namespace that something else has made
 		if gid, err := strconv.ParseUint(os.Getenv(envRootlessGID), 10, 32); err == nil {
 			caller.GID = uint32(gid)
 		}
-		caller.Outer, err = currentMapping()
+		caller.Outer = here
 	case caller.Root:
 		caller.Sub, err = rootRanges(ctx, finder)
 		if errors.Is(err, userns.ErrNoSubIDs) {
