@@ -66,12 +66,33 @@ func merge(ranges []Range) []Range {
 }
 
 // Compose gives the mapping through both; see [Map.Compose].
-func (m Mapping) Compose(outer Mapping) (Mapping, error) {
-	uids, err := m.UIDs.Compose(outer.UIDs)
+func (m Mapping) Compose(outer Mapping) (Mapping, error) { return m.each(outer, Map.Compose) }
+
+// Within gives the same mapping in ranges that the kernel takes in a namespace with the mapping outer: each lies in a single
+// range there. An ID that outer leaves out is an [UnmappedError].
+func (m Mapping) Within(outer Mapping) (Mapping, error) { return m.each(outer, Map.within) }
+
+func (m Map) within(outer Map) (Map, error) {
+	var ranges []Range
+	for _, r := range m {
+		pieces, err := outer.slice(r.Host, r.Length)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pieces {
+			ranges = append(ranges, Range{Container: r.Container + (p.Container - r.Host), Host: p.Container, Length: p.Length})
+		}
+	}
+	return NewMap(ranges...)
+}
+
+// each does the same with the user and the group maps of two mappings.
+func (m Mapping) each(other Mapping, do func(Map, Map) (Map, error)) (Mapping, error) {
+	uids, err := do(m.UIDs, other.UIDs)
 	if err != nil {
 		return Mapping{}, withKind(err, KindUID)
 	}
-	gids, err := m.GIDs.Compose(outer.GIDs)
+	gids, err := do(m.GIDs, other.GIDs)
 	if err != nil {
 		return Mapping{}, withKind(err, KindGID)
 	}

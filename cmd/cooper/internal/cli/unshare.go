@@ -106,7 +106,11 @@ func (o *unshareOptions) second(ctx context.Context) (*userns.Mapping, error) {
 		return nil, usagef("the map has no container ID 0, and unshare runs its command as root of the namespace\n" +
 			"hint: map 0, too, such as --uidmap 0:1:1")
 	}
-	return r.Second, nil
+	if r.Second == nil {
+		return nil, nil
+	}
+	m, err := r.Second.Within(r.Outer)
+	return &m, err
 }
 
 // resolved says which namespaces the flags, or the variables in their place, ask for. What only a build can choose is refused.
