@@ -64,7 +64,7 @@ func TestNamespaceIsJoinedAsItIs(t *testing.T) {
 	b := newBox(t)
 	ns, err := executor.OpenUserNS(held(t, true))
 	b.must(err)
-	defer ns.Close()
+	defer func() { b.must(ns.Close()) }()
 	s := b.step("/bin/true")
 	s.Mapping, s.UserNS, s.Shifted = &ns.Mapping, ns, true
 	s.Runtime = &executor.Runtime{Path: "/bin/true", Name: "none"}

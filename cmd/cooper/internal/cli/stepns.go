@@ -26,7 +26,8 @@ func (u *usernsFlags) identity(ctx context.Context, env Env) (id build.Identity,
 		return id, "", err
 	}
 	if r.NSPath != "" {
-		return joinedIdentity(ctx, env, r.NSPath)
+		id, err = joinedIdentity(ctx, env, r.NSPath)
+		return id, "", err
 	}
 	if r.Auto != nil {
 		return id, "", usagef("--userns=%s: a build can't use this mode\nhint: --userns=nomap and --uidmap give a build other IDs, too", r.Mode)
