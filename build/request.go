@@ -91,6 +91,8 @@ type Identity struct {
 	Process *userns.Mapping
 	// Steps is the namespace that RUN steps get below that; nil: the same as cooper's.
 	Steps *userns.Mapping
+	// Joined is a namespace that is there already and that RUN steps join; Steps is then its map. The caller closes it.
+	Joined *UserNS
 	// Asked says that Steps is what the user has asked for, not only what is usual.
 	Asked bool
 }

@@ -167,7 +167,7 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	step := executor.Step{
 		Rootfs: rootfs, Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
-		Mapping: c.ns.mapping, Shifted: c.ns.shifted,
+		Mapping: c.ns.mapping, UserNS: c.ns.joined, Shifted: c.ns.shifted,
 		Stdout: progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
 	}
 	for _, f := range c.op.Files {

@@ -20,6 +20,8 @@ import (
 type stepNS struct {
 	// mapping is nil if the step has none.
 	mapping *userns.Mapping
+	// joined is the namespace if there is one already that the step joins.
+	joined *UserNS
 	// shifted says that files get their owners by chown, in copies of the layers, and not from ID-mapped mounts.
 	shifted bool
 }
@@ -87,7 +89,7 @@ func (b *builder) knownNS() stepNS {
 	if b.unmapped || b.req.Identity.Steps == nil {
 		return stepNS{}
 	}
-	return stepNS{b.req.Identity.Steps, b.shifted}
+	return stepNS{b.req.Identity.Steps, b.req.Identity.Joined, b.shifted}
 }
 
 // withoutIDMap decides what root gets on a file system that can't show its files with other owners: what was asked for is done in

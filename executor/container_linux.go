@@ -57,12 +57,10 @@ func (c *container) prepare() error {
 		return err
 	}
 	if m := c.step.Mapping; m != nil {
-		ns, err := overlay.NewUserNS(*m)
-		if err != nil {
+		if err := c.openUserNS(*m); err != nil {
 			return err
 		}
-		c.userNS = ns
-		c.own = append(c.own, ns)
+		var err error
 		if c.owner.uid, err = m.UIDs.ToHost(0); err != nil {
 			return err
 		}
@@ -76,6 +74,18 @@ func (c *container) prepare() error {
 		}
 	}
 	return nil
+}
+
+// openUserNS makes the step's user namespace, or takes the one that it is to join.
+func (c *container) openUserNS(m userns.Mapping) (err error) {
+	if c.step.UserNS != nil {
+		c.userNS = c.step.UserNS.file
+		return nil
+	}
+	if c.userNS, err = overlay.NewUserNS(m); err == nil {
+		c.own = append(c.own, c.userNS)
+	}
+	return err
 }
 
 // ownUserNS is the user namespace that the step enters, nil if it stays in the caller's.
@@ -131,6 +141,10 @@ func (c *container) check() error {
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
 	case s.Runtime != nil && len(s.Emulators) > 0:
 		return fmt.Errorf("%w: for one step with an OCI runtime: %w", ErrEmulator, errors.ErrUnsupported)
+	case s.UserNS != nil && s.Runtime != nil:
+		return fmt.Errorf("join a user namespace with an OCI runtime: %w", errors.ErrUnsupported)
+	case s.UserNS != nil && (s.Mapping == nil || s.Mapping != &s.UserNS.Mapping):
+		return errors.New("join a user namespace: the step's map is not the namespace's")
 	case s.Cwd != "" && !strings.HasPrefix(s.Cwd, "/"):
 		return fmt.Errorf("working directory %q: not absolute", s.Cwd)
 	}

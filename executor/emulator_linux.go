@@ -208,6 +208,9 @@ func (c *container) emulate() error {
 	if len(c.step.Emulators) == 0 {
 		return nil
 	}
+	if c.step.UserNS != nil { // whoever else is in it would get them, too
+		return fmt.Errorf("%w: in a user namespace that is joined: %w", ErrEmulator, errors.ErrUnsupported)
+	}
 	ns := c.userNS
 	if ns == nil {
 		m, err := c.mapping()

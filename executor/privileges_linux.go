@@ -98,6 +98,9 @@ func (s *script) setCaps(caps Caps) {
 
 // canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself they can't.
 func (c *container) canSetGroups() bool {
+	if c.step.UserNS != nil {
+		return !c.step.UserNS.noGroups
+	}
 	if c.step.Mapping != nil {
 		return true
 	}

@@ -107,7 +107,7 @@ func addStorePlaceFlags(f *pflag.FlagSet, s *build.StoreOptions) {
 	f.StringArrayVar(&s.DriverOptions, "storage-opt", nil, "option of the storage driver, KEY=VALUE")
 }
 
-func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) error {
+func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (err error) {
 	c, err := parseCall(o.call)
 	if err != nil {
 		return err
@@ -151,6 +151,10 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) e
 		return err
 	}
 	req.Identity = id
+	defer func() { err = errors.Join(err, id.Joined.Close()) }()
+	if err := checkJoined(req); err != nil {
+		return err
+	}
 	renderer := progress.New(mode, env.Stderr)
 	req.Progress = renderer
 	for _, text := range append(secrets.notes, note) {

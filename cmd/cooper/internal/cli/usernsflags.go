@@ -27,7 +27,7 @@ type usernsFlags struct {
 }
 
 func (u *usernsFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&u.mode, "userns", "", "user namespace of RUN steps: host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH "+
+	f.StringVar(&u.mode, "userns", "", "user namespace of RUN steps: host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH (one that exists) "+
 		"(default $COOPER_USERNS, or else $PODMAN_USERNS)")
 	u.modeGiven = f.Lookup("userns")
 	f.StringArrayVar(&u.uidMaps, "uidmap", nil, "user IDs of the namespace, [+ug]CONTAINER:[@]FROM[:LENGTH]; FROM is an intermediate ID, @FROM a host ID; + extends the map; may be repeated")

@@ -1,0 +1,158 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// OpenUserNS opens the user namespace at path, such as /proc/PID/ns/user, for the UserNS of steps, and reads its map. It is nil if
+// the namespace is the caller's own. The errors name the path.
+func OpenUserNS(path string) (*UserNS, error) {
+	u, err := openUserNS(path)
+	if err != nil {
+		return nil, fmt.Errorf("join user namespace %s: %w", path, err)
+	}
+	return u, nil
+}
+
+func openUserNS(path string) (*UserNS, error) {
+	file, err := openNamespace(path)
+	if err != nil {
+		return nil, err
+	}
+	u := &UserNS{file: file}
+	own, err := isOwn(file)
+	if err == nil && !own {
+		err = u.read()
+	}
+	if err != nil || own {
+		return nil, errors.Join(err, file.Close())
+	}
+	return u, nil
+}
+
+// openNamespace opens what is at path only after it is known to be a namespace: to open a pipe or a device can do things.
+func openNamespace(path string) (*os.File, error) {
+	at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, unix.EACCES) && onFS(path, unix.PROC_SUPER_MAGIC): // the link is there, but not for us
+		return nil, ErrNotAbove
+	case err != nil:
+		return nil, err
+	}
+	defer unix.Close(at)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(at, &fs); err != nil {
+		return nil, err
+	}
+	if fs.Type != unix.NSFS_MAGIC {
+		return nil, ErrNotUserNS
+	}
+	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", at))
+	if err != nil {
+		return nil, err
+	}
+	kind, err := unix.IoctlRetInt(int(file.Fd()), unix.NS_GET_NSTYPE)
+	if err == nil && kind != unix.CLONE_NEWUSER {
+		err = ErrNotUserNS
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// onFS says whether the link at path is on a file system of the type.
+func onFS(path string, magic int64) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(filepath.Dir(path), &fs) == nil && fs.Type == magic
+}
+
+// isOwn says whether a namespace is the one this process is in.
+func isOwn(file *os.File) (bool, error) {
+	var own, other unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/user", &own); err != nil {
+		return false, err
+	}
+	if err := unix.Fstat(int(file.Fd()), &other); err != nil {
+		return false, err
+	}
+	return own.Dev == other.Dev && own.Ino == other.Ino, nil
+}
+
+// read finds out about the namespace from a process that joins it: the kernel shows the map of a process only.
+func (u *UserNS) read() (err error) {
+	joined, signal, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer joined.Close()
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
+		return errors.Join(err, signal.Close())
+	}
+	var p rawproc.Program
+	p.Add(rawproc.Op{Doing: "enter it", Trap: unix.SYS_SETNS, Args: [6]uintptr{u.file.Fd(), unix.CLONE_NEWUSER}})
+	p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{signal.Fd(), p.Bytes([]byte{1}), 1}})
+	// If nobody is left to end it, it ends by itself.
+	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 60})}})
+	child, err := p.Start(0)
+	if err = errors.Join(err, signal.Close()); child == nil {
+		return err
+	}
+	in := false
+	if err == nil {
+		n, readErr := joined.Read(make([]byte, 1))
+		if in = n == 1; in {
+			err = u.readFrom(child.Pid)
+		} else {
+			err = readErr // the child has an error that explains more
+		}
+	}
+	child.Kill()
+	_, _, failed := child.Reap()
+	if dumpable == 1 { // the child has the same memory, and to join the namespace of another user marks that as secret
+		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
+	switch {
+	case errors.Is(failed, unix.EPERM):
+		return ErrNotAbove
+	case failed != nil && !in:
+		return failed
+	}
+	return err
+}
+
+// readFrom reads the maps of a process as the caller's namespace sees them.
+func (u *UserNS) readFrom(pid int) error {
+	for _, f := range []struct {
+		kind string
+		to   *userns.Map
+	}{{userns.KindUID, &u.Mapping.UIDs}, {userns.KindGID, &u.Mapping.GIDs}} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s_map", pid, f.kind))
+		if err != nil {
+			return err
+		}
+		if *f.to, err = userns.ParseMap(string(text)); err != nil {
+			return fmt.Errorf("its %s_map: %w", f.kind, err)
+		}
+		if len(*f.to) == 0 {
+			return fmt.Errorf("it has no %s map: write its /proc/PID/%s_map first (newuidmap and newgidmap do)", f.kind, f.kind)
+		}
+		if _, err := f.to.ToHost(0); err != nil {
+			return fmt.Errorf("its %s map has no container ID 0, which a RUN step needs: it is %s",
+				f.kind, strings.Join(strings.Fields(string(text)), " "))
+		}
+	}
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/setgroups", pid))
+	u.noGroups = strings.TrimSpace(string(groups)) == "deny"
+	return err
+}
