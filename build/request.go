@@ -91,7 +91,9 @@ type Identity struct {
 	Process *userns.Mapping
 	// Steps is the namespace that RUN steps get below that; nil: the same as cooper's.
 	Steps *userns.Mapping
-	// Asked says that Steps is what the user has asked for, not only what is usual.
+	// Auto has the build choose a range that nothing else uses for Steps, which is nil then.
+	Auto *userns.AutoOptions
+	// Asked says that Steps or Auto is what the user has asked for, not only what is usual.
 	Asked bool
 }
 

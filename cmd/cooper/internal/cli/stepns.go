@@ -25,10 +25,10 @@ func (u *usernsFlags) identity(ctx context.Context, env Env) (id build.Identity,
 	if err != nil {
 		return id, "", err
 	}
-	if r.Auto != nil || r.NSPath != "" {
+	if r.NSPath != "" {
 		return id, "", usagef("--userns=%s: a build can't use this mode\nhint: --userns=nomap and --uidmap give a build other IDs, too", r.Mode)
 	}
-	id = build.Identity{Owner: owner(), Steps: r.Second, Asked: true}
+	id = build.Identity{Owner: owner(), Steps: r.Second, Auto: r.Auto, Asked: true}
 	if !env.Inside {
 		return id, "", nil
 	}
