@@ -83,13 +83,14 @@ func TestAutoGivesEachBuildItsOwnRange(t *testing.T) {
 		}
 		two.finish(t, s, "two")
 		three.finish(t, s, "three")
+		s.run(t, "podman", "create", "--name=plain", "base", "true")
 		s.run(t, "podman", "create", "--name=c", fmt.Sprintf("--uidmap=0:%d:500", one.from), fmt.Sprintf("--gidmap=0:%d:500", one.from), "base", "true")
 		four := startAuto(t, s, "four")
 		if four.from != one.from+500 {
 			t.Errorf("a container has %d to %d, and the build from %d", one.from, one.from+499, four.from)
 		}
 		four.finish(t, s, "four")
-		s.run(t, "podman", "rm", "c")
+		s.run(t, "podman", "rm", "c", "plain")
 		if left, err := os.ReadDir(filepath.Join(s.store(), "cooper/userns")); err != nil || len(left) > 0 {
 			t.Errorf("left: %v %v", left, err)
 		}
