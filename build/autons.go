@@ -132,6 +132,9 @@ func (b *builder) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err er
 		b.onClose(a.ranges.Close)
 	}
 	chosen, err = a.ranges.Add(func(used []userns.Mapping) (userns.Mapping, error) { return b.req.Identity.Auto.Allocate(size, used) })
+	if err != nil && b.req.Identity.Auto.Size != 0 {
+		return chosen, steps, err
+	}
 	if err != nil {
 		return chosen, steps, fmt.Errorf("the image's highest owner or user is %d: %w", max(need.highest(), need.named), err)
 	}
