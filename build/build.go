@@ -109,6 +109,7 @@ type builder struct {
 	gitAgent func() (string, error)
 	emulate  emulation
 	running  running
+	auto     autoIDs
 
 	// commits are the commits under way; their first failure ends the build.
 	commits *errgroup.Group

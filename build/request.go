@@ -93,7 +93,9 @@ type Identity struct {
 	Steps *userns.Mapping
 	// Joined is a namespace that is there already and that RUN steps join; Steps is then its map. The caller closes it.
 	Joined *UserNS
-	// Asked says that Steps is what the user has asked for, not only what is usual.
+	// Auto has the build choose a range that nothing else uses for Steps, which is nil then.
+	Auto *userns.AutoOptions
+	// Asked says that Steps or Auto is what the user has asked for, not only what is usual.
 	Asked bool
 }
 

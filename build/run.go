@@ -15,7 +15,6 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
-	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 )
 
@@ -46,8 +45,8 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 	shape := func() *cache.KeyBuilder {
 		k := b.newKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
 		k.Add("network", network).Add("platform", platforms.Format(op.Platform))
-		if m := b.req.Identity.Steps; m != nil { // a step can see its map
-			k.Add("userns", store.MappingKey(*m))
+		if key := b.req.Identity.userNSKey(); key != "" { // a step can see its map
+			k.Add("userns", key)
 		}
 		b.req.Run.addTo(k)
 		if op.Insecure || op.Hostname != "" {
@@ -151,7 +150,7 @@ type runCall struct {
 }
 
 func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {
-	if c.ns, err = b.stepNS(t); err != nil {
+	if c.ns, err = b.stepNS(ctx, t, c.op); err != nil {
 		return err
 	}
 	rootfs, release, err := b.rootfs(ctx, t, c.ns)

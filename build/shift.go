@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
@@ -55,18 +56,21 @@ func (ns stepNS) shift(ctx context.Context, dir string) error {
 
 // stepNS is the user namespace that RUN steps get. The request says whether there is one; what the store's file system can do with
 // owners is found out once in a build.
-func (b *builder) stepNS(t *target) (stepNS, error) {
+func (b *builder) stepNS(ctx context.Context, t *target, op *plan.Run) (stepNS, error) {
+	m, err := b.stepMap(ctx, t, op)
+	if err != nil {
+		return stepNS{}, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	m := b.req.Identity.Steps
 	switch {
 	case m == nil || b.mapped:
-		return b.knownNS(), nil
+		return b.knownNS(m), nil
 	case b.req.Identity.Process != nil && b.copiesUp(t):
 		return stepNS{}, errNoShift
 	case b.req.Identity.Process != nil: // the kernel maps the owners of a disk only for those who may mount it
 		b.mapped, b.shifted = true, true
-		return b.knownNS(), nil
+		return b.knownNS(m), nil
 	}
 	dir, err := openDir(t.snap.Dir())
 	if err != nil {
@@ -82,14 +86,14 @@ func (b *builder) stepNS(t *target) (stepNS, error) {
 		b.withoutIDMap()
 	}
 	b.mapped = err == nil
-	return b.knownNS(), errors.Join(err, dir.Close())
+	return b.knownNS(m), errors.Join(err, dir.Close())
 }
 
-func (b *builder) knownNS() stepNS {
-	if b.unmapped || b.req.Identity.Steps == nil {
+func (b *builder) knownNS(m *userns.Mapping) stepNS {
+	if b.unmapped || m == nil {
 		return stepNS{}
 	}
-	return stepNS{b.req.Identity.Steps, b.req.Identity.Joined, b.shifted}
+	return stepNS{m, b.req.Identity.Joined, b.shifted}
 }
 
 // withoutIDMap decides what root gets on a file system that can't show its files with other owners: what was asked for is done in

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // maxDatabase is how much of an image's /etc/passwd or /etc/group is read, in bytes. More is refused: the file is hostile.
@@ -78,6 +80,21 @@ func (u *User) fromPasswd(root *os.File, spec string) (name string, err error) {
 		u.UID = number
 	}
 	return name, nil
+}
+
+// HighestID gives the highest user or group ID, up to limit, in /etc/passwd and /etc/group of the directory root: see
+// [userns.HighestID]. What isn't a regular file inside the root, or isn't there, counts as empty.
+func HighestID(root *os.File, limit uint32) (uint32, error) {
+	var files [2]io.Reader
+	for i, name := range []string{"etc/passwd", "etc/group"} {
+		file, err := openDatabase(root, name)
+		if err != nil { // whatever an image has there can only make the range shorter
+			continue
+		}
+		defer file.Close()
+		files[i] = file
+	}
+	return userns.HighestID(files[0], files[1], limit)
 }
 
 func findGroup(root *os.File, spec string) (uint32, error) {

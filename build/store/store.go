@@ -202,6 +202,7 @@ func (s *Store) removeStale() error {
 		removeUnlocked(staging, "staging.lock", removeAll),
 		removeUnlocked(filepath.Join(s.dir, "tmp"), tempLock, s.removeTemp),
 		s.removeShifted(),
+		s.removeIDRanges(),
 		unlock(),
 	)
 }

@@ -29,10 +29,7 @@ func (u *usernsFlags) identity(ctx context.Context, env Env) (id build.Identity,
 		id, err = joinedIdentity(ctx, env, r.NSPath)
 		return id, "", err
 	}
-	if r.Auto != nil {
-		return id, "", usagef("--userns=%s: a build can't use this mode\nhint: --userns=nomap and --uidmap give a build other IDs, too", r.Mode)
-	}
-	id = build.Identity{Owner: owner(), Steps: r.Second, Asked: true}
+	id = build.Identity{Owner: owner(), Steps: r.Second, Auto: r.Auto, Asked: true}
 	if caller.Root {
 		return id, "", nil
 	}

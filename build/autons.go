@@ -1,0 +1,170 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// autoIDs are the ranges that a build with --userns=auto has to itself.
+type autoIDs struct {
+	mu     sync.Mutex
+	ranges *store.IDRanges // nil until the first step needs some
+	// size is the number of IDs that chosen has; 0 until there is one.
+	size   uint32
+	chosen userns.Mapping
+	// steps is chosen in ranges that the kernel takes in cooper's own namespace.
+	steps userns.Mapping
+}
+
+// userNSKey is what a step is found by in the cache of its user namespace. For auto that is what was asked for: which range is free
+// differs from build to build. "" stands for none.
+func (i Identity) userNSKey() string {
+	switch {
+	case i.Auto != nil:
+		return fmt.Sprintf("auto %d %v %v", i.Auto.Size, i.Auto.UIDs, i.Auto.GIDs)
+	case i.Steps != nil:
+		return store.MappingKey(*i.Steps)
+	}
+	return ""
+}
+
+// stepMap is the map of a RUN step's own namespace; nil if it gets none.
+func (b *builder) stepMap(ctx context.Context, t *target, op *plan.Run) (*userns.Mapping, error) {
+	if b.req.Identity.Auto == nil {
+		return b.req.Identity.Steps, nil
+	}
+	need, err := b.autoNeed(ctx, t.below, op)
+	if err != nil {
+		return nil, err
+	}
+	chosen, steps, err := b.chooseIDs(need)
+	if err != nil {
+		return nil, err
+	}
+	if missing := chosen.Missing(need.layers); !missing.Empty() {
+		return nil, b.tooSmall(ctx, t.below, missing)
+	}
+	if missing := chosen.Missing(need.step); !missing.Empty() {
+		return nil, outside("the step's user, or the owner of a mount,", missing)
+	}
+	return &steps, nil
+}
+
+// autoNeed is which container IDs a step has to have.
+type autoNeed struct {
+	layers userns.IDs // owners of files in the layers
+	step   userns.IDs // who the step runs as, and owners in its mounts
+	named  uint32     // the highest in the image's /etc/passwd and /etc/group
+}
+
+// highest is the highest ID of the layers and the step.
+func (n autoNeed) highest() uint32 {
+	return slices.Max(slices.Concat([]uint32{0}, n.layers.UIDs, n.layers.GIDs, n.step.UIDs, n.step.GIDs))
+}
+
+// autoNeed finds out what a step on the root needs. It waits until all the root's layers are in the store, whose records say who owns
+// files in them.
+func (b *builder) autoNeed(ctx context.Context, r *root, op *plan.Run) (n autoNeed, err error) {
+	for _, m := range op.Mounts {
+		n.step.UIDs, n.step.GIDs = append(n.step.UIDs, m.UID), append(n.step.GIDs, m.GID)
+	}
+	if r == nil {
+		return n, nil
+	}
+	if err := r.wait(ctx); err != nil {
+		return n, err
+	}
+	for _, l := range r.layers {
+		ids, err := b.store.LayerOwners(ctx, l.ID)
+		if err != nil {
+			return n, err
+		}
+		n.layers.UIDs, n.layers.GIDs = append(n.layers.UIDs, ids.UIDs...), append(n.layers.GIDs, ids.GIDs...)
+	}
+	dir, release, err := b.view(ctx, r, stepNS{})
+	if err != nil || dir == nil {
+		return n, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	return n, n.addNamed(dir, op.User, b.req.Identity.Auto.Limit())
+}
+
+// addNamed adds what the root's /etc/passwd and /etc/group have, and the step's user.
+func (n *autoNeed) addNamed(dir *os.File, user string, limit uint32) (err error) {
+	if n.named, err = executor.HighestID(dir, limit); err != nil {
+		return err
+	}
+	u, err := executor.LookupUser(dir, user)
+	if err != nil {
+		return nil //nolint:nilerr // the executor looks the user up as well, and its error is the step's
+	}
+	n.step.UIDs = append(n.step.UIDs, u.UID)
+	n.step.GIDs = append(append(n.step.GIDs, u.GID), u.Groups...)
+	return nil
+}
+
+// chooseIDs gives the build's map, and the same as the kernel takes it. The range is chosen at the first step, and anew when a step
+// needs more; it may then overlap the earlier one, which is this build's own.
+func (b *builder) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err error) {
+	a := &b.auto
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	size := userns.AutoSize(need.highest(), need.named)
+	if fixed := b.req.Identity.Auto.Size; fixed != 0 {
+		size = fixed
+	}
+	if size <= a.size {
+		return a.chosen, a.steps, nil
+	}
+	if a.ranges == nil {
+		if a.ranges, err = b.store.NewIDRanges(); err != nil {
+			return chosen, steps, err
+		}
+		b.onClose(a.ranges.Close)
+	}
+	chosen, err = a.ranges.Add(func(used []userns.Mapping) (userns.Mapping, error) { return b.req.Identity.Auto.Allocate(size, used) })
+	if err != nil && b.req.Identity.Auto.Size != 0 {
+		return chosen, steps, err
+	}
+	if err != nil {
+		return chosen, steps, fmt.Errorf("the image's highest owner or user is %d: %w", max(need.highest(), need.named), err)
+	}
+	steps = chosen
+	if outer := b.req.Identity.Process; outer != nil {
+		if steps, err = chosen.Within(*outer); err != nil {
+			return chosen, steps, err
+		}
+	}
+	a.size, a.chosen, a.steps = size, chosen, steps
+	return chosen, steps, nil
+}
+
+// tooSmall is the error for owners of files that the map hasn't got. It names one of the files.
+func (b *builder) tooSmall(ctx context.Context, r *root, missing userns.IDs) error {
+	for _, l := range r.layers {
+		path, err := b.store.FileOf(ctx, l.ID, missing)
+		if err != nil {
+			return err
+		}
+		if path != "" {
+			return outside(fmt.Sprintf("the owner of %q", path), missing)
+		}
+	}
+	return outside("the owner of a file", missing)
+}
+
+// outside says what would hold the IDs that who has.
+func outside(who string, missing userns.IDs) error {
+	highest := slices.Max(slices.Concat(missing.UIDs, missing.GIDs))
+	return fmt.Errorf("%s is outside the step's namespace: user IDs %v and group IDs %v are missing; it takes --userns=auto:size=%d, or leave size out",
+		who, missing.UIDs, missing.GIDs, uint64(highest)+1)
+}

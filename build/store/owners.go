@@ -1,0 +1,75 @@
+package store
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// LayerOwners gives the owners and groups, container IDs, of a layer's files: what the layer's record says, or else its tar.
+func (s *Store) LayerOwners(ctx context.Context, id string) (userns.IDs, error) {
+	l, err := s.store.Layer(id)
+	if err != nil {
+		return userns.IDs{}, fmt.Errorf("look up layer %s: %w", id, err)
+	}
+	if len(l.UIDs) > 0 && len(l.GIDs) > 0 {
+		return userns.IDs{UIDs: l.UIDs, GIDs: l.GIDs}, nil
+	}
+	var ids userns.IDs
+	seenUIDs, seenGIDs := map[uint32]bool{}, map[uint32]bool{}
+	err = s.eachHeader(ctx, fromStorage(l), func(h *tar.Header) bool {
+		if uid := uint32(h.Uid); !seenUIDs[uid] {
+			seenUIDs[uid], ids.UIDs = true, append(ids.UIDs, uid)
+		}
+		if gid := uint32(h.Gid); !seenGIDs[gid] {
+			seenGIDs[gid], ids.GIDs = true, append(ids.GIDs, gid)
+		}
+		return true
+	})
+	return ids, err
+}
+
+// FileOf finds a file of a layer whose owner or group is one of the container IDs; "" if there is none.
+func (s *Store) FileOf(ctx context.Context, id string, ids userns.IDs) (path string, err error) {
+	l, err := s.Layer(id)
+	if err != nil {
+		return "", err
+	}
+	err = s.eachHeader(ctx, l, func(h *tar.Header) bool {
+		if slices.Contains(ids.UIDs, uint32(h.Uid)) || slices.Contains(ids.GIDs, uint32(h.Gid)) {
+			path = "/" + strings.TrimPrefix(h.Name, "/")
+		}
+		return path == ""
+	})
+	return path, err
+}
+
+// eachHeader calls f for the entries of a layer until it returns false.
+func (s *Store) eachHeader(ctx context.Context, l Layer, f func(*tar.Header) bool) (err error) {
+	in, err := s.LayerTar(l)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	for entries := tar.NewReader(in); ; {
+		h, err := entries.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read layer %s: %w", l.ID, err)
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if !f(h) {
+			return nil
+		}
+	}
+}
