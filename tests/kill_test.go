@@ -44,7 +44,7 @@ func TestKilledBuildLeavesNothing(t *testing.T) {
 		want := s.build(t, "--no-cache", "-t", "whole", "ctx")
 		whole := time.Since(started)
 		for round := range 8 {
-			cmd := s.command(suite.cooper, "build", "--no-cache", "-t", "killed", "-o", "type=oci,dest=killed.tar", "ctx")
+			cmd := s.command(suite.cooper, "build", "--no-cache", "-t", "killed", "-o", "type=oci,dest="+s.path("killed.tar"), "ctx")
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -57,6 +57,7 @@ func TestKilledBuildLeavesNothing(t *testing.T) {
 				t.Log(err)
 			}
 			_ = cmd.Wait() // it was killed
+			s.waitForEnd(t, s.path("killed.tar"))
 			if got := s.build(t, "-t", "after", "ctx"); round%4 == 3 && got != want {
 				t.Errorf("round %d: the build after a kill gave %s, not %s", round, got, want)
 			}
@@ -70,6 +71,17 @@ func TestKilledBuildLeavesNothing(t *testing.T) {
 		}
 		s.checkStore(t, "after")
 	})
+}
+
+// waitForEnd waits until nothing of a killed build runs: what is inside the namespace is ended by the kernel a moment later, and
+// holds its locks until then.
+func (s *site) waitForEnd(t *testing.T, argument string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); len(commandsWith(argument)) > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("still running: %q", commandsWith(argument))
+		}
+	}
 }
 
 // childOf is a child of a process, 0 if it has none.

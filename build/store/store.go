@@ -187,8 +187,9 @@ func (s *Store) OverlayXattr() string {
 // Volatile tells whether a step's file system may drop its own syncs, which a later commit makes good.
 func (s *Store) Volatile() bool { return s.volatile }
 
-// staleAfter is how old a directory of a process that can't be found must be before it is removed.
-const staleAfter = time.Minute
+// staleAfter is how old a directory without a lock must be to be one whose process has ended while it made or removed it. Other tools
+// that stage in the same store lock a directory as soon as they have made it.
+const staleAfter = 200 * time.Millisecond
 
 // removeStale deletes staged and temporary directories whose owner is gone. It must run before this process stages
 // anything: closing a lock file drops the process's own POSIX lock on it.
@@ -255,13 +256,13 @@ func removeUnlocked(base, lock string, remove func(dir string) error) error {
 	var errs []error
 	for _, e := range entries {
 		dir := filepath.Join(base, e.Name())
-		f, err := os.OpenFile(filepath.Join(dir, lock), os.O_RDWR, 0)
-		if err != nil {
-			// A directory without a lock is either just being made or left by a process that died making it.
-			if info, statErr := e.Info(); statErr == nil && time.Since(info.ModTime()) > staleAfter {
-				errs = append(errs, remove(dir))
-			}
+		f, err := openLock(dir, lock)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			errs = append(errs, removeLockless(dir, remove))
 			continue
+		case err != nil:
+			continue // not ours to judge
 		}
 		free := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil
 		if free {
@@ -270,6 +271,31 @@ func removeUnlocked(base, lock string, remove func(dir string) error) error {
 		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// openLock opens the lock of a directory, waiting for a while if a young one has none yet; os.ErrNotExist says that none came.
+func openLock(dir, lock string) (f *os.File, err error) {
+	const looks = 10
+	for range looks {
+		f, err = os.OpenFile(filepath.Join(dir, lock), os.O_RDWR, 0)
+		if !errors.Is(err, os.ErrNotExist) {
+			return f, err
+		}
+		info, statErr := os.Lstat(dir)
+		if statErr != nil || time.Since(info.ModTime()) > staleAfter {
+			return nil, err
+		}
+		time.Sleep(staleAfter / looks)
+	}
+	return nil, err
+}
+
+// removeLockless removes a directory that has no lock, if it is still there.
+func removeLockless(dir string, remove func(dir string) error) error {
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return remove(dir)
 }
 
 // TempDir makes a directory on the store's file system that is removed by the next build if this one is killed.

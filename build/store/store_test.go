@@ -274,18 +274,22 @@ func TestWhatAKilledBuildLeftIsRemovedAndNothingElse(t *testing.T) {
 		}
 		write(t, filepath.Join(dir, lock), "")
 	}
-	fresh := filepath.Join(root, "overlay", "staging", "just-being-made")
-	if err := os.Mkdir(fresh, 0o700); err != nil {
+	// A process that dies between making a directory and locking it, or between removing the lock and the rest, leaves one without.
+	lockless := filepath.Join(root, "overlay", "staging", "lockless")
+	if err := os.MkdirAll(filepath.Join(lockless, "dir"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	// Another process goes on removing this one.
+	vanishing := filepath.Join(s.Dir(), "tmp", "vanishing")
+	if err := os.Mkdir(vanishing, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { _ = os.Remove(vanishing) })
 	open(t, store.Options{Driver: "overlay", Root: root})
-	for _, dir := range []string{dead, staged} {
+	for _, dir := range []string{dead, staged, lockless, vanishing} {
 		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is still there", dir)
 		}
-	}
-	if _, err := os.Stat(fresh); err != nil {
-		t.Error("a directory that another build is just making was removed")
 	}
 }
 
