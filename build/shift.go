@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -112,7 +113,39 @@ func (b *builder) stackFor(ctx context.Context, r *root, ns stepNS) ([]*os.File,
 	if ns.shifted {
 		return b.shiftedStack(ctx, r, *ns.mapping)
 	}
+	if id := b.req.Identity; ns.mapping != nil && id.Asked && id.Auto == nil {
+		if err := b.checkOwners(ctx, r, *ns.mapping); err != nil {
+			return nil, err
+		}
+	}
 	return b.stack(r)
+}
+
+// checkOwners refuses layers with owners that a map which was asked for leaves out: an ID-mapped mount would show them as nobody's.
+func (b *builder) checkOwners(ctx context.Context, r *root, m userns.Mapping) error {
+	if r == nil {
+		return nil
+	}
+	if err := r.wait(ctx); err != nil {
+		return err
+	}
+	for _, l := range r.layers {
+		ids, err := b.store.LayerOwners(ctx, l.ID)
+		if err != nil {
+			return err
+		}
+		missing := m.Missing(ids)
+		if missing.Empty() {
+			continue
+		}
+		path, err := b.store.FileOf(ctx, l.ID, missing)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("the owner of %q is outside the ID map %q: user IDs %v and group IDs %v are missing\nhint: give the map a range that has them",
+			path, strings.ReplaceAll(m.UIDs.String(), "\n", ", "), missing.UIDs, missing.GIDs)
+	}
+	return nil
 }
 
 // shiftedStack is stack with the owners that a step with the mapping sees. It waits until all the layers are in the store.
