@@ -209,7 +209,7 @@ func TestShiftedStepCannotOpenFilesOfNobody(t *testing.T) {
 	b := newBox(t)
 	b.write("v/secret", "x")
 	b.must(os.Chmod(b.path("v/secret"), 0o600))
-	s := b.sh("stat -c %u:%g /v/secret; cat /v/secret && echo read; grep CapEff /proc/self/status")
+	s := b.sh("stat -c %u:%g /v/secret; cat /v/secret 2>&1 && echo read; grep CapEff /proc/self/status")
 	s.Mapping, s.Shifted = nestedMapping(t), true
 	s.Mounts = []executor.Mount{{Source: b.dir("v"), Target: "/v"}}
 	out := b.output(s)
