@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +20,13 @@ var ErrNoIDMap = errors.New("file system does not support ID-mapped mounts")
 
 // NewUserNS makes a user namespace with the map and returns a descriptor that keeps it alive.
 func NewUserNS(m userns.Mapping) (*os.File, error) {
+	// The process is killed when the thread that started it ends, which this one doesn't before it is done.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var p rawproc.Program
-	// The process only has to exist until a descriptor holds its namespace; if nobody is left to end it, it ends by itself.
-	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 60})}})
+	p.Add(rawproc.Op{Doing: "die with the parent", Trap: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}})
+	// The process only has to exist until a descriptor holds its namespace; if the parent ended before it could say so, it ends by itself.
+	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 10})}})
 	c, err := p.Start(unix.CLONE_NEWUSER)
 	if err != nil {
 		return nil, fmt.Errorf("make user namespace: %w", err)
