@@ -2,7 +2,7 @@ FROM alpine
 ARG ID=token
 WORKDIR /src
 RUN --mount=type=secret,id=token use
-RUN --mount=type=secret,target=/root/.aws/credentials,required use
+RUN --mount=type=secret,target=/home/app/.aws/credentials,required use
 RUN --mount=type=secret,source=aws/key,dst=rel/key,mode=0440,uid=1,gid=2,required=false use
 RUN --mount=type=secret,id=a/b use
 RUN --mount=type=secret,id=${ID},env=TOKEN use $TOKEN
