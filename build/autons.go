@@ -164,7 +164,6 @@ func (b *builder) tooSmall(ctx context.Context, r *root, missing userns.IDs) err
 
 // outside says what would hold the IDs that who has.
 func outside(who string, missing userns.IDs) error {
-	highest := slices.Max(slices.Concat(missing.UIDs, missing.GIDs))
 	return fmt.Errorf("%s is outside the step's namespace: user IDs %v and group IDs %v are missing; it takes --userns=auto:size=%d, or leave size out",
-		who, missing.UIDs, missing.GIDs, uint64(highest)+1)
+		who, missing.UIDs, missing.GIDs, uint64(missing.Highest())+1)
 }

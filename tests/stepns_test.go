@@ -167,7 +167,7 @@ func TestUserNamespacesThatCannotBe(t *testing.T) {
 		if s.mode.root() {
 			first = 100001
 		}
-		s.cooper(t, "build", fmt.Sprintf("--uidmap=0:%d:1000", first), "ctx").fails(t, 1, `"/far"`, "2000", fmt.Sprintf("0 %d 1000", first))
+		s.cooper(t, "build", fmt.Sprintf("--uidmap=0:%d:1000", first), "ctx").fails(t, 1, `"/far"`, "2000", "0 to 2000 are a range of length 2001", fmt.Sprintf("0 %d 1000", first))
 		fuse := []string{"--storage-driver=overlay", "--storage-opt=overlay.mount_program=/usr/bin/fuse-overlayfs", "--root", s.path("fuse")}
 		s.cooper(t, append(append([]string{"build", "--uidmap=0:1:60000"}, fuse...), "busybox")...).fails(t, 1, "fuse-overlayfs", "--storage-driver")
 	})

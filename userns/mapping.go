@@ -28,6 +28,15 @@ func (m Mapping) Initial() bool {
 	return slices.Equal(m.UIDs, Map{all}) && slices.Equal(m.GIDs, Map{all})
 }
 
+// Highest gives the highest ID of both kinds; 0 if there is none.
+func (i IDs) Highest() uint32 {
+	var highest uint32
+	for _, id := range slices.Concat(i.UIDs, i.GIDs) {
+		highest = max(highest, id)
+	}
+	return highest
+}
+
 // ToHost gives the host IDs of a container's owner and group. The error for an ID
 // that is not mapped is an [UnmappedError] with its Kind set.
 func (m Mapping) ToHost(uid, gid uint32) (hostUID, hostGID uint32, err error) {
