@@ -174,7 +174,8 @@ func (b *box) step(args ...string) executor.Step {
 	}
 }
 
-func (b *box) sh(script string) executor.Step { return b.step("/bin/sh", "-c", script) }
+// sh is a shell script with one output stream: runc reads two, and writes what it read in the order it came to it.
+func (b *box) sh(script string) executor.Step { return b.step("/bin/sh", "-c", "exec 2>&1\n"+script) }
 
 // run runs the step and gives its output.
 func (b *box) run(s executor.Step) (string, executor.Status, error) {

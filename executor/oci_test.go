@@ -31,7 +31,7 @@ func TestKeptBundleShowsTheStepWithoutItsSecrets(t *testing.T) {
 		return // has no bundle
 	}
 	b := newBox(t)
-	s := b.sh("echo $TOKEN; cat /secret")
+	s := b.step("/bin/sh", "-c", "echo $TOKEN; cat /secret")
 	s.Env, s.SecretEnv = []string{"TOKEN=hush", "PLAIN=shown"}, []string{"TOKEN"}
 	s.Files = []executor.File{{Path: "/secret", Data: []byte("quiet\n")}}
 	s.KeepBundle = b.path("kept/7")

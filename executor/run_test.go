@@ -85,7 +85,7 @@ func TestOutputGoesWhereItShould(t *testing.T) {
 	b := newBox(t)
 	t.Run("two writers", func(t *testing.T) {
 		var out, err bytes.Buffer
-		s := b.sh("echo out; echo err >&2")
+		s := b.step("/bin/sh", "-c", "echo out; echo err >&2")
 		s.Stdout, s.Stderr = &out, &err
 		if _, runErr := executor.Run(context.Background(), s); runErr != nil {
 			t.Fatal(runErr)
@@ -98,7 +98,7 @@ func TestOutputGoesWhereItShould(t *testing.T) {
 		f, err := os.Create(b.path("out"))
 		b.must(err)
 		defer f.Close()
-		s := b.sh("echo out; readlink /proc/self/fd/1 >&2")
+		s := b.step("/bin/sh", "-c", "echo out; readlink /proc/self/fd/1 >&2")
 		s.Stdout = f
 		if _, err := executor.Run(context.Background(), s); err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func TestOutputGoesWhereItShould(t *testing.T) {
 		}
 	})
 	t.Run("nowhere", func(t *testing.T) {
-		if status, err := executor.Run(context.Background(), b.sh("echo out; echo err >&2")); err != nil || status.ExitCode != 0 {
+		if status, err := executor.Run(context.Background(), b.step("/bin/sh", "-c", "echo out; echo err >&2")); err != nil || status.ExitCode != 0 {
 			t.Errorf("%+v %v", status, err)
 		}
 	})
