@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/accounts"
 )
 
 // autoIDs are the ranges that a build with --userns=auto has to itself.
@@ -100,7 +101,7 @@ func (b *builder) autoNeed(ctx context.Context, r *root, op *plan.Run) (n autoNe
 
 // addNamed adds what the root's /etc/passwd and /etc/group have, and the step's user.
 func (n *autoNeed) addNamed(dir *os.File, user string, limit uint32) (err error) {
-	if n.named, err = executor.HighestID(dir, limit); err != nil {
+	if n.named, err = accounts.HighestID(dir, limit); err != nil {
 		return err
 	}
 	u, err := executor.LookupUser(dir, user)

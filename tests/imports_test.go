@@ -35,14 +35,14 @@ func importTable() []importRule {
 
 		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fetch build/fileop build/registry build/store build/export " +
 			"build/sshagent build/progress build/top imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
-			"imagebuilder/remote executor executor/spec executor/overlay userns userns/reexec"},
+			"imagebuilder/remote executor executor/spec executor/overlay userns userns/accounts userns/reexec"},
 		{pkg: "build/doctor", mayImport: "build/registry build/store executor executor/overlay userns userns/reexec"},
 		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true},
 		{pkg: "build/solve", mayImport: "build/plan"},
 		{pkg: "build/cache", mayImport: "build/plan"},
 		{pkg: "build/source", mayImport: "imagebuilder/dockerfile"},
 		{pkg: "build/fetch", mayImport: "imagebuilder/remote"},
-		{pkg: "build/fileop", mayImport: "build/source imagebuilder/layer"},
+		{pkg: "build/fileop", mayImport: "build/source imagebuilder/layer userns/accounts"},
 		{pkg: "build/store", mayImport: "build/registry imagebuilder imagebuilder/layer imagebuilder/reference userns"},
 		{pkg: "build/registry", mayImport: "imagebuilder/reference"},
 		{pkg: "build/export", mayImport: "imagebuilder imagebuilder/layer imagebuilder/reference"},
@@ -56,12 +56,13 @@ func importTable() []importRule {
 		{pkg: "imagebuilder/reference", pure: true},
 		{pkg: "imagebuilder/remote", pure: true},
 
-		{pkg: "executor", mayImport: "executor/spec executor/overlay executor/internal/rawproc userns"},
+		{pkg: "executor", mayImport: "executor/spec executor/overlay executor/internal/rawproc userns userns/accounts"},
 		{pkg: "executor/overlay", mayImport: "executor/internal/rawproc userns userns/reexec"},
 		{pkg: "executor/internal/rawproc"},
 		{pkg: "executor/spec", mayImport: "userns", pure: true},
 
 		{pkg: "userns"},
+		{pkg: "userns/accounts"},
 		{pkg: "userns/reexec", mayImport: "userns"},
 
 		{pkg: "tests/bench"},

@@ -1,22 +1,12 @@
 package userns
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
-	"strconv"
-	"strings"
 )
 
 // ErrNoFreeIDs means that no range is left that is long enough for --userns=auto.
 var ErrNoFreeIDs = errors.New("no free range of IDs")
-
-// The limits within which [HighestID] reads a file of an image.
-const (
-	maxEtcBytes = 1 << 20
-	maxEtcLines = 10000
-)
 
 // minAutoSize is the least number of IDs that --userns=auto takes of itself; containers/storage's own default.
 const minAutoSize = 1024
@@ -29,46 +19,12 @@ type AutoOptions struct {
 	Available SubIDs  // the intermediate IDs to choose from
 }
 
-// HighestID gives the highest user or group ID in an image's /etc/passwd and /etc/group; 0 if there is none. IDs above limit
-// are ignored, and so is 65534, which is nobody and owns nothing. The files are the image's and may be hostile: of each, no
-// more than the first MiB and the first 10,000 lines count, and a line that isn't one is passed over. Either may be nil.
-func HighestID(passwd, group io.Reader, limit uint32) (uint32, error) {
-	var highest uint32
-	for _, file := range []struct {
-		name   string
-		in     io.Reader
-		fields []int // where IDs are
-	}{{"passwd", passwd, []int{2, 3}}, {"group", group, []int{2}}} {
-		if file.in == nil {
-			continue
-		}
-		lines := bufio.NewScanner(io.LimitReader(file.in, maxEtcBytes))
-		lines.Buffer(nil, maxEtcBytes+1) // no line is longer than the file
-		for n := 0; n < maxEtcLines && lines.Scan(); n++ {
-			fields := strings.SplitN(lines.Text(), ":", 5)
-			for _, i := range file.fields {
-				if i >= len(fields) {
-					continue
-				}
-				id, err := strconv.ParseUint(fields[i], 10, 32)
-				if err == nil && id != 65534 && id <= uint64(limit) {
-					highest = max(highest, uint32(id))
-				}
-			}
-		}
-		if err := lines.Err(); err != nil {
-			return 0, fmt.Errorf("read %s of the image: %w", file.name, err)
-		}
-	}
-	return highest, nil
-}
-
-// AutoSize is the number of IDs for an image whose highest owner in a layer, and whose [HighestID], are these.
+// AutoSize is the number of IDs for an image whose highest owner in a layer, and whose highest ID in /etc/passwd and /etc/group, are these.
 func AutoSize(owner, named uint32) uint32 {
 	return max(minAutoSize, min(max(owner, named), MaxID-1)+1)
 }
 
-// Limit is the highest container ID that could fit: the limit for [HighestID].
+// Limit is the highest container ID that could fit: what is beyond needs no look.
 func (a AutoOptions) Limit() uint32 {
 	n := min(total(a.Available.UIDs), total(a.Available.GIDs))
 	if n == 0 {

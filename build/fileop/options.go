@@ -111,14 +111,3 @@ type MkdirOptions struct {
 	// OverlayXattr is as in CopyOptions.
 	OverlayXattr string
 }
-
-// A User is who a RUN step runs as. IDs are container IDs.
-type User struct {
-	// Name is empty if the ID has no line in /etc/passwd.
-	Name     string
-	UID, GID uint32
-	// Home is "/" if nothing better is known.
-	Home string
-	// Groups are the supplementary groups, sorted; none if a group was given.
-	Groups []uint32
-}

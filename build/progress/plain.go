@@ -97,17 +97,9 @@ func (p *plain) rest(s *step) {
 }
 
 func (p *plain) transfer(e Transfer) {
-	x := p.tracker.transfer(e)
-	if x == nil || x.over {
-		return
+	if x := p.tracker.due(e, transferEvery); x != nil {
+		p.line(p.tracker.step(e.ID), oneLine(e.What)+": "+x.String())
 	}
-	x.over = x.total > 0 && x.done >= x.total
-	now := p.tracker.now()
-	if !x.over && now.Sub(x.shown) < transferEvery {
-		return
-	}
-	x.shown = now
-	p.line(p.tracker.step(e.ID), oneLine(e.What)+": "+x.String())
 }
 
 func (p *plain) done(e StepDone) {

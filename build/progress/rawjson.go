@@ -124,17 +124,9 @@ func (r *rawJSON) output(e StepOutput) {
 }
 
 func (r *rawJSON) transfer(e Transfer) {
-	x := r.tracker.transfer(e)
-	if x == nil || x.over {
-		return
+	if r.tracker.due(e, transferJSONEvery) != nil {
+		r.write(rawEvent{Type: "transfer", ID: &e.ID, What: e.What, Done: e.Done, Total: max(e.Total, 0)})
 	}
-	x.over = x.total > 0 && x.done >= x.total
-	now := r.tracker.now()
-	if !x.over && now.Sub(x.shown) < transferJSONEvery {
-		return
-	}
-	x.shown = now
-	r.write(rawEvent{Type: "transfer", ID: &e.ID, What: e.What, Done: e.Done, Total: max(e.Total, 0)})
 }
 
 func (r *rawJSON) write(e rawEvent) {

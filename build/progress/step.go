@@ -171,6 +171,22 @@ func (t *tracker) transfer(e Transfer) *transfer {
 	return x
 }
 
+// due is transfer for renderers that write one line after the other: the transfer if it is time to show it again, nil if not. It is time
+// once in every interval, and once when the transfer is over.
+func (t *tracker) due(e Transfer, every time.Duration) *transfer {
+	x := t.transfer(e)
+	if x == nil || x.over {
+		return nil
+	}
+	x.over = x.total > 0 && x.done >= x.total
+	now := t.now()
+	if !x.over && now.Sub(x.shown) < every {
+		return nil
+	}
+	x.shown = now
+	return x
+}
+
 // finish takes a step out and says how it ended.
 func (t *tracker) finish(e StepDone) (*step, outcome) {
 	s := t.step(e.ID)

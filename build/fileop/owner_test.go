@@ -6,9 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/userns/accounts"
 )
 
 // userRoot is an image with users.
@@ -69,47 +67,13 @@ func TestLookupOwner(t *testing.T) {
 	wantError(t, err, ErrNoSuchUser)
 }
 
-func TestLookupUser(t *testing.T) {
-	root := userRoot(t)
-	for _, c := range []struct {
-		spec string
-		want User
-		err  error
-	}{
-		{spec: "", want: User{Name: "root", Home: "/root"}},
-		{spec: "root", want: User{Name: "root", Home: "/root"}},
-		{spec: "www", want: User{Name: "www", UID: 33, GID: 34, Home: "/var/www", Groups: []uint32{29, 50}}},
-		{spec: "33", want: User{Name: "www", UID: 33, GID: 34, Home: "/var/www", Groups: []uint32{29, 50}}},
-		{spec: "www:web", want: User{Name: "www", UID: 33, GID: 34, Home: "/var/www"}},
-		{spec: "33:5", want: User{Name: "www", UID: 33, GID: 5, Home: "/var/www"}},
-		{spec: "1234", want: User{UID: 1234, Home: "/"}},
-		{spec: "1234:staff", want: User{UID: 1234, GID: 50, Home: "/"}},
-		{spec: "nohome", want: User{Name: "nohome", UID: 50, GID: 51, Home: "/", Groups: []uint32{50}}},
-		{spec: "nobody", err: ErrNoSuchUser},
-		{spec: "www:nogroup", err: ErrNoSuchUser},
-	} {
-		got, err := LookupUser(root, c.spec)
-		if !errors.Is(err, c.err) {
-			t.Errorf("%q: error %v", c.spec, err)
-		}
-		if diff := cmp.Diff(c.want, got); diff != "" {
-			t.Errorf("%q (-want +got):\n%s", c.spec, diff)
-		}
-	}
-	for _, spec := range []string{"", "root", "0"} {
-		if got, err := LookupUser(nil, spec); err != nil || got.UID != 0 || got.GID != 0 {
-			t.Errorf("scratch, %q: %v, %v", spec, got, err)
-		}
-	}
-}
-
 func TestHostileUserFiles(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		tree files
 		want error
 	}{
-		{"a FIFO", files{"etc/passwd": "fifo"}, source.ErrNotRegular},
+		{"a FIFO", files{"etc/passwd": "fifo"}, accounts.ErrNotRegular},
 		{"a directory", files{"etc/passwd": "dir"}, nil},
 		{"a link out", files{"etc/passwd": "link /../../../../../../etc/passwd"}, nil},
 		{"a link to a process's root", files{"etc": "link /proc/self/root/etc"}, ErrNoSuchUser},
@@ -120,7 +84,7 @@ func TestHostileUserFiles(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			root := t.TempDir()
 			plant(t, root, c.tree)
-			_, err := LookupUser(openRoot(t, root), "daemon")
+			_, err := LookupOwner(openRoot(t, root), "daemon")
 			if err == nil || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("got error %v", err)
 			}

@@ -1,0 +1,52 @@
+package accounts
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotRegular is behind the error about a file of accounts that isn't a regular file.
+var ErrNotRegular = errors.New("not a regular file")
+
+// open opens a file below root as if root were "/"; nil if there is none. It looks before it opens: opening a pipe would block,
+// opening a device might do anything.
+func open(root *os.File, name string) (*os.File, error) {
+	if root == nil {
+		return nil, nil
+	}
+	handle, err := openIn(root, name)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	defer unix.Close(handle)
+	var st unix.Stat_t
+	if err := unix.Fstat(handle, &st); err != nil {
+		return nil, fmt.Errorf("stat: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, ErrNotRegular
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", handle))
+	if err != nil {
+		return nil, errors.Unwrap(err) // the path says nothing
+	}
+	return f, nil
+}
+
+// openIn gives a descriptor that only names the file.
+func openIn(root *os.File, name string) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	for {
+		fd, err := unix.Openat2(int(root.Fd()), name, &how)
+		// EAGAIN: something was renamed somewhere while ".." was being walked.
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
