@@ -42,6 +42,12 @@ func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*ro
 	}
 	for _, spec := range b.req.Outputs {
 		b.req.Progress.Emit(progress.Note{Text: "writing " + spec.Dest})
+		if spec.HoldsFiles() {
+			if err := b.writeFiles(ctx, spec, images); err != nil {
+				return Result{}, err
+			}
+			continue
+		}
 		written, err := export.Write(ctx, oneName(spec, names), image, os.Stdout)
 		if err != nil {
 			return Result{}, fmt.Errorf("write %s: %w", spec.Dest, err)
@@ -67,6 +73,7 @@ func (b *builder) makeImage(target *plan.Stage, roots []*root, names []string) (
 	m := made{
 		image:  export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created},
 		record: store.ImageRecord{Config: config, Layers: layers, Created: created},
+		files:  roots[target.Last.ID],
 	}
 	for _, l := range layers {
 		m.image.Layers = append(m.image.Layers, export.Blob{

@@ -50,6 +50,8 @@ func (b *builder) plan(ctx context.Context, df readFile) (graph *plan.Graph, tar
 type made struct {
 	image  export.Image
 	record store.ImageRecord
+	// files is the root that the image has.
+	files *root
 	// id is the image's in the store.
 	id string
 }
@@ -74,6 +76,12 @@ func (b *builder) finishIndex(ctx context.Context, images []made, names []string
 	res := Result{ImageID: digest, Manifest: digest, Names: names, Steps: b.ran + b.cached, Cached: b.cached}
 	for _, spec := range b.req.Outputs {
 		b.req.Progress.Emit(progress.Note{Text: "writing " + spec.Dest})
+		if spec.HoldsFiles() {
+			if err := b.writeFiles(ctx, spec, images); err != nil {
+				return Result{}, err
+			}
+			continue
+		}
 		written, err := export.WriteIndex(ctx, oneName(spec, names), all, os.Stdout)
 		if err != nil {
 			return Result{}, fmt.Errorf("write %s: %w", spec.Dest, err)
@@ -101,7 +109,7 @@ func oneName(spec export.Spec, names []string) export.Spec {
 // CheckOutputs refuses outputs that can't hold what is going to be built.
 func CheckOutputs(platforms []ocispec.Platform, specs []export.Spec) error {
 	for _, spec := range specs {
-		if len(platforms) > 1 && spec.Type != export.TypeOCI {
+		if len(platforms) > 1 && (spec.Type == export.TypeDocker || spec.Type == export.TypeTar) {
 			return fmt.Errorf("--output %s: %w", spec.Dest, export.ErrManyPlatforms)
 		}
 	}

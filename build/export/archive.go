@@ -53,32 +53,36 @@ func openArchive(o archiveOptions) (*archive, error) {
 	}
 	o.time = o.time.UTC().Truncate(time.Second)
 	a := &archive{archiveOptions: o}
-	if o.dest == Stdout {
-		if o.stdout == nil {
-			return nil, errors.New("open standard output: there is none")
-		}
-		if isTerminal(o.stdout) {
-			return nil, ErrTerminal
-		}
-		a.dir = spoolDir()
-		a.tar = tar.NewWriter(stdoutWriter{o.stdout})
-	} else {
-		file, err := CreateAtomic(o.dest)
-		if err != nil {
-			return nil, err
-		}
-		a.file = file
+	out, file, err := openFile(o.dest, o.stdout)
+	if err != nil {
+		return nil, err
+	}
+	a.tar, a.file, a.dir = tar.NewWriter(out), file, spoolDir()
+	if file != nil && file.temp != "" {
 		a.dir = filepath.Dir(file.target)
-		if file.temp == "" {
-			a.dir = spoolDir()
-		}
-		a.tar = tar.NewWriter(file)
 	}
 	if err := a.begin(); err != nil {
 		a.abort()
 		return nil, err
 	}
 	return a, nil
+}
+
+// openFile opens what an archive is written to; file is nil if that is standard output.
+func openFile(dest string, stdout io.Writer) (out io.Writer, file *AtomicFile, err error) {
+	if dest == Stdout {
+		if stdout == nil {
+			return nil, nil, errors.New("open standard output: there is none")
+		}
+		if isTerminal(stdout) {
+			return nil, nil, ErrTerminal
+		}
+		return stdoutWriter{stdout}, nil, nil
+	}
+	if file, err = CreateAtomic(dest); err != nil {
+		return nil, nil, err
+	}
+	return file, file, nil
 }
 
 // spoolDir is for a stream that lies on no file system. /tmp is often in memory, so that it is only the last resort.

@@ -1,5 +1,5 @@
-// Package export writes a finished image to where the user asked for it: an OCI image layout, as a directory or an archive, or an
-// archive for "docker load".
+// Package export writes a finished image to where the user asked for it: an OCI image layout, as a directory or an archive, an
+// archive for "docker load", or just its files.
 //
 // What it promises:
 //

@@ -19,6 +19,10 @@ const (
 	TypeOCI Type = "oci"
 	// TypeDocker is an archive for "docker load" and "podman load"; its layers are not compressed.
 	TypeDocker Type = "docker"
+	// TypeTar is an archive of the image's files, with its owners; there is no config.
+	TypeTar Type = "tar"
+	// TypeLocal is a directory with the image's files, which all belong to the user.
+	TypeLocal Type = "local"
 )
 
 // Compression is how layers are compressed.
@@ -37,7 +41,7 @@ const Stdout = "-"
 // Spec is one --output.
 type Spec struct {
 	Type Type
-	// Dest is the file, for an OCI layout with Directory set the directory, or Stdout.
+	// Dest is the file, for TypeLocal and an OCI layout with Directory set the directory, or Stdout.
 	Dest string
 	// Directory asks for a directory instead of an archive (tar=false).
 	Directory bool
@@ -54,17 +58,23 @@ type Spec struct {
 // ErrSpec is behind every error of ParseSpec: the command line is wrong.
 var ErrSpec = errors.New("invalid --output")
 
-const usage = `write for example "type=oci,dest=app.tar"`
+// HoldsFiles says that the output is the image's files and not the image: [WriteTar] and [WriteDir] are for it, not [Write].
+func (s Spec) HoldsFiles() bool { return s.Type == TypeTar || s.Type == TypeLocal }
+
+const (
+	supported = "supported types are docker, local, oci and tar"
+	usage     = `write for example "type=oci,dest=app.tar"`
+)
 
 // ParseSpec reads the value of --output: a line of CSV with fields KEY=VALUE, as in "type=oci,dest=app.tar,compression=zstd".
-// Fields are
+// A value without "=" is a directory for TypeLocal, "-" TypeTar on standard output. Fields are
 //
-//	type               oci or docker
+//	type               oci, docker, local or tar
 //	dest               the file or directory; "-" is standard output
 //	tar                oci only: false writes a directory
 //	compression        oci only: gzip, zstd or uncompressed
 //	compression-level  oci only: 1 to 9 for gzip, 1 to 22 for zstd
-//	name               a name for the image instead of --tag's; may be repeated
+//	name               oci and docker only: a name for the image instead of --tag's; may be repeated
 //	oci-mediatypes     oci only: true, which it always is
 //	annotation.KEY     an annotation of the manifest
 //
@@ -82,9 +92,9 @@ func parseSpec(s string) (Spec, error) {
 	case s == "":
 		return Spec{}, errors.New("it is empty; " + usage)
 	case s == Stdout:
-		return Spec{}, errors.New(`"-" alone means type=tar, which can't be written yet; ` + usage)
+		return Spec{Type: TypeTar, Dest: Stdout}, nil
 	case !strings.Contains(s, "="):
-		return Spec{}, errors.New("a directory alone means type=local, which can't be written yet; " + usage)
+		return Spec{Type: TypeLocal, Dest: s}, nil
 	}
 	r := csv.NewReader(strings.NewReader(s))
 	fields, err := r.Read()
@@ -116,22 +126,28 @@ func parseSpec(s string) (Spec, error) {
 
 // keys gives the fields that a type has.
 func keys(t Type) []string {
-	if t == TypeDocker {
+	switch t {
+	case TypeDocker:
 		return []string{"dest", "name", "type"}
+	case TypeLocal, TypeTar:
+		return []string{"dest", "type"}
 	}
 	return []string{"compression", "compression-level", "dest", "name", "oci-mediatypes", "tar", "type"}
 }
 
 func (s Spec) fill(values map[string]string) (Spec, error) {
 	switch t := Type(values["type"]); t {
-	case TypeOCI, TypeDocker:
+	case TypeOCI, TypeDocker, TypeLocal, TypeTar:
 		s.Type = t
 	case "":
-		return Spec{}, errors.New("key \"type\" is missing; supported types are oci and docker")
-	case "local", "tar", "image", "registry", "cacheonly":
-		return Spec{}, fmt.Errorf("type %q can't be written yet; supported types are oci and docker", t)
+		return Spec{}, errors.New("key \"type\" is missing; " + supported)
+	case "image", "registry", "cacheonly":
+		return Spec{}, fmt.Errorf("type %q can't be written yet; %s", t, supported)
 	default:
-		return Spec{}, fmt.Errorf("unknown type %q; supported types are oci and docker", t)
+		return Spec{}, fmt.Errorf("unknown type %q; %s", t, supported)
+	}
+	if s.HoldsFiles() && len(s.Names) > 0 {
+		return Spec{}, fmt.Errorf("key \"name\" isn't one that type=%s has; those are %s", s.Type, strings.Join(keys(s.Type), ", "))
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if name, ok := strings.CutPrefix(key, "annotation."); ok && name != "" && s.Type == TypeOCI {
@@ -185,13 +201,29 @@ func (s *Spec) fillLayout(values map[string]string) error {
 
 // check finds combinations that can't be written; fields may come from elsewhere than ParseSpec.
 func (s Spec) check() error {
-	switch c := s.compression(); {
-	case s.Type != TypeOCI && s.Type != TypeDocker:
-		return fmt.Errorf("unknown type %q; supported types are oci and docker", s.Type)
+	switch {
+	case s.Type != TypeOCI && s.Type != TypeDocker && !s.HoldsFiles():
+		return fmt.Errorf("unknown type %q; %s", s.Type, supported)
+	case s.Dest == "" && s.Type == TypeLocal:
+		return errors.New(`key "dest" is missing; it is a directory`)
 	case s.Dest == "":
 		return errors.New(`key "dest" is missing; dest=- is standard output`)
+	case s.Dest == Stdout && s.Type == TypeLocal:
+		return errors.New("dest=- can't be a directory; type=tar writes the same to standard output")
 	case s.Dest == Stdout && s.Directory:
 		return errors.New("dest=- can't be a directory; leave out tar=false")
+	case s.HoldsFiles():
+		return nil
+	}
+	if err := s.checkCompression(); err != nil {
+		return err
+	}
+	_, err := parseNames(s.Names)
+	return err
+}
+
+func (s Spec) checkCompression() error {
+	switch c := s.compression(); {
 	case s.Type == TypeDocker && (s.Directory || c != Uncompressed):
 		return errors.New("type=docker is always an archive with uncompressed layers")
 	case c == Uncompressed && s.Level != 0:
@@ -203,8 +235,7 @@ func (s Spec) check() error {
 	case c != Gzip && c != Zstd && c != Uncompressed:
 		return fmt.Errorf("unknown compression %q; it can be gzip, zstd or uncompressed", c)
 	}
-	_, err := parseNames(s.Names)
-	return err
+	return nil
 }
 
 func (s Spec) compression() Compression {

@@ -47,6 +47,7 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 		Example: `  cooper build -t app .
   cooper build -f Containerfile --target test --build-arg VERSION=1.2 .
   cooper build -t app --output type=oci,dest=app.tar .
+  cooper build --target binaries --output bin .
   cooper build -t app https://example.com/app.git#v1.2:docker
   tar -c . | cooper build -t app -f docker/Dockerfile -
   cooper build -t app --build-context alpine=docker-image://alpine:3.22 --build-context src=../src .`,
@@ -61,7 +62,7 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
 	f.StringArrayVar(&o.labels, "label", nil, "label of the image, KEY=VALUE")
-	f.StringArrayVarP(&o.outputs, "output", "o", nil, "also write the image: type=oci|docker,dest=FILE[,tar=false]")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil, "also write the image (type=oci|docker,dest=FILE[,tar=false]) or its files (type=local|tar,dest=PATH, or DIR, or -)")
 	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
 	o.run.register(f)

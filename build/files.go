@@ -1,0 +1,80 @@
+package build
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/platforms"
+
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/fileop"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// writeFiles writes an output that holds the files of images: of each in a directory of its own if there are several.
+func (b *builder) writeFiles(ctx context.Context, spec export.Spec, images []made) error {
+	for _, m := range images {
+		dest := spec.Dest
+		if len(images) > 1 {
+			dest = filepath.Join(dest, strings.ReplaceAll(platforms.FormatAll(m.image.Platform), "/", "_"))
+		}
+		if err := b.writeFilesOf(ctx, spec.Type, dest, m.files); err != nil {
+			return fmt.Errorf("write %s: %w", dest, err)
+		}
+	}
+	return nil
+}
+
+func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest string, files *root) (err error) {
+	view, release, err := b.view(ctx, files, stepNS{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	write := func(w io.Writer) error { return b.tarFiles(ctx, view, w) }
+	if kind == export.TypeTar {
+		return export.WriteTar(dest, os.Stdout, write)
+	}
+	return export.WriteDir(dest, func(dir string) error {
+		result, err := unpackFrom(ctx, dir, write)
+		if err == nil && result.Devices > 0 {
+			b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s: left out %d device nodes; type=tar has them", dest, result.Devices)})
+		}
+		return err
+	})
+}
+
+// tarFiles writes all files of a root as one archive; view is nil if there are none.
+func (b *builder) tarFiles(ctx context.Context, view *os.File, w io.Writer) error {
+	if view == nil {
+		if err := tar.NewWriter(w).Close(); err != nil {
+			return fmt.Errorf("write an archive without files: %w", err)
+		}
+		return nil
+	}
+	_, err := layer.Read(ctx, fmt.Sprintf("/proc/self/fd/%d", view.Fd()), layer.Options{Tar: w, Clamp: b.req.SourceDate})
+	return err
+}
+
+// unpackFrom unpacks the archive that write writes into a directory.
+func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (fileop.CopyResult, error) {
+	r, w := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		err := write(w)
+		written <- errors.Join(err, w.CloseWithError(err))
+	}()
+	result, err := fileop.Unpack(ctx, r, dir)
+	closed := r.CloseWithError(err)
+	if writeErr := <-written; err == nil || !errors.Is(writeErr, err) {
+		err = errors.Join(writeErr, err)
+	}
+	return result, errors.Join(err, closed)
+}
