@@ -2,10 +2,12 @@ package tests_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A finding is what cooper doctor says about one thing.
@@ -94,132 +96,141 @@ func TestDoctorOnThisMachine(t *testing.T) {
 	})
 }
 
-// onOverlay is a script that makes the site's "bin" a directory on which no overlay can be put, because it is one.
-func (s *site) onOverlay() string {
-	return fmt.Sprintf("cd %s; rm -rf o; mkdir -p o/l o/u o/w; mount -t overlay -o lowerdir=$PWD/o/l,upperdir=$PWD/o/u,workdir=$PWD/o/w none %s; chmod 777 %[2]s; cd ..",
-		s.path("tmp"), s.path("bin"))
+// A wreck is a machine on which something is wrong, and what doctor says of it.
+type wreck struct {
+	name string
+	// root has it be root's doctor, and not an ordinary user's.
+	root bool
+	// script is run by root in a mount namespace of its own, inside by the user in a user namespace of one ID.
+	script, inside string
+	// denials are in force below, before and around are what starts the rest as root and as the user.
+	denials        []denial
+	before, around []string
+	env, args      []string
+	// noise is said by containers/storage.
+	noise bool
+
+	check, status string
+	want          []string
+	works         bool
+	mode          string
+	// mend is which of the commands that doctor prints, from 1, makes the check ok; 0 if there is none, or none that this machine has.
+	mend int
 }
 
-// TestDoctorFindsWhatIsMissing takes from an ordinary user's machine one thing at a time.
-func TestDoctorFindsWhatIsMissing(t *testing.T) {
-	needRoot(t)
-	s := newSite(t, ordinary(t))
-	s.write(t, "empty", "")
-	s.write(t, "short", fmt.Sprintf("%s:500000000:2000\n", s.mode.User))
-	s.write(t, "bad", "{[")
-	s.mkdir(t, "bin")
-	if err := os.Mkdir(s.path("locked"), 0o555); err != nil {
-		t.Fatal(err)
-	}
-	bind := func(from, to string) string { return "mount --bind " + s.path(from) + " " + to + "; " }
-	subids := func(from string) string { return bind(from, "/etc/subuid") + bind(from, "/etc/subgid") }
-	onOverlay := s.onOverlay()
-	helper := "$(command -v newuidmap)"
-	for _, c := range []struct {
-		name, script  string
-		args          []string
-		check, status string
-		want          []string
-		works         bool
-	}{
-		{"no ranges", subids("empty"), nil, "subordinate-ids", "fail", []string{"usermod --add-subuids", s.mode.User}, false},
-		{"what one ID allows is tried", subids("empty"), nil, "overlay", "ok", nil, false},
-		{"what one ID doesn't allow", subids("empty"), nil, "setgroups", "warn", []string{"newgidmap"}, false},
-		{"no group ranges", bind("empty", "/etc/subgid"), nil, "subordinate-ids", "fail", []string{"usermod --add-subgids"}, false},
-		{"short ranges", subids("short"), nil, "subordinate-ids", "warn", []string{"2000", "usermod --add-subuids"}, true},
-		{"no newuidmap", bind("empty", helper), nil, "newuidmap", "fail", []string{"apt install uidmap"}, false},
-		{"newuidmap without its bit", fmt.Sprintf("cp %s %[2]s/plain; chmod 755 %[2]s/plain; mount --bind %[2]s/plain %[1]s", helper, s.path("tmp")),
-			nil, "newuidmap", "fail", []string{"chmod u+s"}, false},
-		{"newuidmap with nosuid", "mkdir " + s.path("tmp/usr") + "; mount --bind /usr/bin " + s.path("tmp/usr") + "; mount -o remount,bind,nosuid " + s.path("tmp/usr") +
-			"; mount --bind " + s.path("tmp/usr/newuidmap") + " " + helper, nil, "newuidmap", "fail", []string{"suid"}, false},
-		{"ranges of another", "printf '%s:500000000:65536\\n' " + s.mode.User + " >" + s.path("tmp/uid") + "; chmod 644 " + s.path("tmp/uid") +
-			"; printf '%s:4294967000:290\\n' " + s.mode.User + " >" + s.path("tmp/gid") + "; mount --bind " + s.path("tmp/uid") + " /etc/subuid; mount --bind " + s.path("tmp/gid") + " /etc/subgid",
-			nil, "subordinate-ids", "warn", []string{"290 group IDs"}, true},
-		{"no fuse device", bind("empty", "/dev/fuse") + "chmod 0 " + s.path("empty"), nil, "fuse-overlayfs", "ok", []string{"not needed"}, true},
-		{"locked store", "", []string{"--root", s.path("locked/store")}, "store", "fail", []string{s.path("locked"), "--root"}, false},
-		{"file in the store's place", "", []string{"--root", s.path("bad/store")}, "store", "ok", nil, true},
-		{"read-only store", "mount -t tmpfs none " + s.path("bin") + "; mkdir -m 777 " + s.path("bin/s") + "; mount -o remount,ro " + s.path("bin"),
-			[]string{"--root", s.path("bin/s")}, "disk", "fail", []string{"read-only"}, false},
-		{"full store", "mount -t tmpfs -o size=1m,mode=777 none " + s.path("bin") + "; head -c 1048576 /dev/zero >" + s.path("bin/zero") + " || true",
-			[]string{"--root", s.path("bin/s")}, "disk", "fail", []string{"0 KiB free"}, false},
-		{"no inodes", "mount -t tmpfs -o nr_inodes=20,mode=777 none " + s.path("bin"), []string{"--root", s.path("bin/s")}, "disk", "fail", []string{"inodes"}, false},
-		{"store on an overlay", onOverlay, []string{"--root", s.path("bin/s"), "--storage-driver", "vfs"}, "overlay", "warn", []string{"upperdir", "ext4"}, true},
-		{"store on an overlay, no fuse", onOverlay + "; " + bind("empty", "/dev/fuse"), []string{"--root", s.path("bin/s"), "--storage-driver", "vfs"},
-			"fuse-overlayfs", "warn", []string{"modprobe fuse", "--device /dev/fuse"}, true},
-		{"another driver", "", []string{"--storage-driver", "nonsense"}, "store", "fail", []string{"nonsense"}, false},
-		{"credentials", "", []string{"--authfile", s.path("bad")}, "auth.json", "warn", []string{s.path("bad")}, true},
-		{"credentials that aren't there", "", []string{"--authfile", s.path("none")}, "auth.json", "warn", []string{s.path("none")}, true},
-		{"registries.conf", bind("bad", "/etc/containers/registries.conf"), nil, "registries.conf", "warn", []string{"/etc/containers/registries.conf"}, true},
-		{"policy.json", bind("bad", "/etc/containers/policy.json"), nil, "policy.json", "warn", []string{"policy.json"}, true},
-		{"proc masked", bind("empty", "/proc/uptime") + "mount -t tmpfs none /proc/fs", nil, "proc", "fail", []string{"systempaths=unconfined"}, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if err := os.Chmod(s.path("empty"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			d := s.inOtherMachine(t, c.script, append([]string{"doctor", "--json"}, c.args...)...).diagnose(t)
-			d.has(t, c.check, c.status, c.want...)
-			if d.Works != c.works {
-				t.Errorf("works is %v: %s", d.Works, d.Summary)
-			}
-		})
-	}
-	s.checkNoLeftovers(t)
+// needsRoot reports whether only root can make such a machine.
+func (w wreck) needsRoot() bool {
+	return w.root || w.script != "" || len(w.denials) > 0 || len(w.before) > 0
 }
 
-// TestDoctorWithoutNamespaces runs where the kernel gives no user namespace, and where setuid programs have no power.
-func TestDoctorWithoutNamespaces(t *testing.T) {
-	s := newSite(t, ordinary(t))
-	none := runCommand(t, s.command("unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c",
-		`echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"`, "sh", suite.cooper, "doctor", "--json")).diagnose(t)
-	none.has(t, "user-namespace", "fail", "max_user_namespaces is 0", "sysctl -w user.max_user_namespaces")
-	none.has(t, "overlay", "skip")
-	none.has(t, "store", "skip")
-	noPID := runCommand(t, s.command("unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c",
-		`echo 0 >/proc/sys/user/max_pid_namespaces; exec "$@"`, "sh", suite.cooper, "doctor", "--json")).diagnose(t)
-	noPID.has(t, "proc", "fail", "sysctl -w user.max_pid_namespaces")
-	noPID.has(t, "newuidmap", "fail", "root's ID doesn't exist")
-	noPID.has(t, "id-map", "fail", "do not exist in the container around this")
-	weak := runCommand(t, s.command("setpriv", "--no-new-privs", suite.cooper, "doctor", "--json")).diagnose(t)
-	weak.has(t, "container", "warn", "no_new_privs", "allowPrivilegeEscalation")
-	weak.has(t, "id-map", "fail", "no_new_privs")
-	weak.has(t, "proc", "ok")
-	for _, d := range []diagnosis{none, weak} {
-		if d.Works {
-			t.Error(d.Summary)
+// doctor runs the wreck's doctor, after more of its scripts.
+func (w wreck) doctor(t *testing.T, s *site, more string) diagnosis {
+	t.Helper()
+	command := append([]string{suite.cooper, "doctor", "--json"}, w.args...)
+	command = append(append([]string(nil), w.around...), command...)
+	script := w.script + "\n" + more
+	if w.inside != "" {
+		script = ""
+		command = append([]string{"unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", w.inside + "\n" + more + "\nexec \"$@\"", "sh"}, command...)
+	}
+	cmd := s.command(command[0], command[1:]...)
+	if w.needsRoot() {
+		command = append(append([]string(nil), w.before...), s.asUser(command)...)
+		command = append([]string{"--mount", "--propagation", "private", "sh", "-ec", script + "\nexec \"$@\"", "sh"}, filtered(t, w.denials, command)...)
+		cmd = exec.Command("unshare", command...)
+		cmd.Dir = s.dir
+	}
+	cmd.Env = append(append([]string(nil), s.env...), w.env...)
+	r := runCommand(t, cmd)
+	if w.noise {
+		r.Stderr = ""
+	}
+	return r.diagnose(t)
+}
+
+// command gives one of the commands of a remedy.
+func (d diagnosis) command(t *testing.T, check string, which int) string {
+	t.Helper()
+	for _, c := range d.Checks {
+		if c.Name != check {
+			continue
+		}
+		fix, _, _ := strings.Cut(strings.TrimPrefix(c.Fix, "run as root: "), "; in a ")
+		if commands := strings.Split(fix, ", or "); which <= len(commands) {
+			return commands[which-1]
 		}
 	}
-	bare := s.command(suite.cooper, "doctor", "--json")
-	bare.Env = append(bare.Env, "PATH="+s.path("bin"))
-	d := runCommand(t, bare).diagnose(t)
-	d.has(t, "newuidmap", "fail", "not in PATH", "apt install uidmap")
-	d.has(t, "network-helpers", "warn", "apt install")
-	s.checkNoLeftovers(t)
+	t.Fatalf("%s has no command %d in its remedy: %+v", check, which, d.Checks)
+	return ""
 }
 
-// TestDoctorAsRoot looks at what only root's builds need.
-func TestDoctorAsRoot(t *testing.T) {
-	needRoot(t)
-	s := newSite(t, suite.modes[0])
-	s.write(t, "nobody", "nobody-here:600000000:65536\n")
-	d := s.inOtherMachine(t, "mount --bind "+s.path("nobody")+" /etc/subuid; mount --bind "+s.path("nobody")+" /etc/subgid", "doctor", "--json").diagnose(t)
-	d.has(t, "subordinate-ids", "warn", "usermod --add-subuids")
-	if !d.Works || d.Mode != "root-unmapped" {
-		t.Errorf("%+v", d)
+// TestDoctorFindsWhatIsWrong breaks one thing at a time, and repairs it as doctor says where that can be done here.
+func TestDoctorFindsWhatIsWrong(t *testing.T) {
+	for _, m := range suite.modes {
+		s := newSite(t, m)
+		s.prepareWrecks(t)
+		for _, w := range s.wrecks() {
+			if w.root != m.root() || w.needsRoot() && os.Getuid() != 0 {
+				continue
+			}
+			t.Run(m.Name+" "+w.name, func(t *testing.T) {
+				d := w.doctor(t, s, "")
+				d.has(t, w.check, w.status, w.want...)
+				if d.Works != w.works || w.mode != "" && d.Mode != w.mode {
+					t.Errorf("works is %v, mode %q: %s", d.Works, d.Mode, d.Summary)
+				}
+				if w.mend > 0 {
+					fix := d.command(t, w.check, w.mend)
+					w.doctor(t, s, "set +e\n{ "+fix+"\n} >/dev/null 2>&1\nset -e\n").has(t, w.check, "ok")
+				}
+			})
+		}
+		s.checkNoLeftovers(t)
 	}
-	s.mkdir(t, "bin")
-	d = s.inOtherMachine(t, s.onOverlay(), "doctor", "--json", "--root", s.path("bin/s"), "--storage-driver", "vfs").diagnose(t)
-	d.has(t, "idmapped-mounts", "warn", "ext4")
-	if !d.Works || d.Mode != "root-unmapped" {
-		t.Errorf("%+v", d)
+}
+
+// TestEachCheckOfDoctorFailsSomewhere: a check that no test makes fail may be one that can't.
+func TestEachCheckOfDoctorFailsSomewhere(t *testing.T) {
+	s := newSite(t, ordinary(t))
+	failed := map[string]bool{}
+	for _, w := range s.wrecks() {
+		if w.status == "fail" || w.status == "warn" {
+			failed[w.check] = true
+		}
 	}
-	// Root of a container without the right to mount.
-	r := runCommand(t, s.command("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", suite.cooper, "doctor", "--json"))
-	r.Stderr = "" // containers/storage has its say, too
-	weak := r.diagnose(t)
-	weak.has(t, "overlay", "fail", "--privileged")
-	if weak.Works {
-		t.Error(weak.Summary)
+	checks := s.cooper(t, "doctor", "--json").diagnose(t).Checks
+	for _, c := range checks {
+		if !failed[c.Name] {
+			t.Errorf("no machine on which %s isn't ok is among the wrecks", c.Name)
+		}
+		delete(failed, c.Name)
 	}
-	s.checkNoLeftovers(t)
+	if len(failed) > 0 || len(checks) != 22 {
+		t.Errorf("%d checks, and doctor doesn't know %v", len(checks), failed)
+	}
+}
+
+// TestBuildBelowFilters: what doctor calls no failure is none.
+func TestBuildBelowFilters(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		if os.Getuid() != 0 {
+			return // only root can install a filter and leave newuidmap its power
+		}
+		s := newSite(t, m)
+		if err := s.makeBusybox(); err != nil {
+			t.Fatal(err)
+		}
+		s.write(t, "busybox/Run", busyboxfile+"RUN echo 1 >/1\n")
+		s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000")
+		want := s.build(t, "-f", "busybox/Run", "busybox")
+		for name, denials := range map[string][]denial{"no volatile": noVolatile(), "prctl": noPrctlFilter(), "clone3": deny(unix.EPERM, unix.SYS_CLONE3)} {
+			command := filtered(t, denials, s.asUser([]string{suite.cooper, "build", "--no-cache", "-f", "busybox/Run", "busybox"}))
+			cmd := exec.Command(command[0], command[1:]...)
+			cmd.Dir, cmd.Env = s.dir, s.env
+			if r := runCommand(t, cmd); r.Code != 0 || strings.TrimSpace(r.Stdout) != want {
+				t.Errorf("%s: status %d, image %s and not %s\n%s", name, r.Code, r.Stdout, want, tail(r.Stderr))
+			}
+		}
+		s.checkNoLeftovers(t)
+	})
 }

@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
+	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,22 +75,60 @@ func TestKilledBuildLeavesNothing(t *testing.T) {
 }
 
 // waitForEnd waits until nothing of a killed build runs: what is inside the namespace is ended by the kernel a moment later, and
-// holds its locks until then.
+// holds its locks until then. A process that ends has no command line any more long before its files are closed.
 func (s *site) waitForEnd(t *testing.T, argument string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); len(commandsWith(argument)) > 0; time.Sleep(5 * time.Millisecond) {
+	left := func() []string {
+		all := commandsWith(argument)
+		eachProcess(func(pid int, _ string) {
+			if p := statOf(pid); p.ending() && (p.comm == "cooper" || p.comm == "exe") {
+				all = append(all, fmt.Sprintf("%d, which ends", pid))
+			}
+		})
+		return all
+	}
+	for end := time.Now().Add(20 * time.Second); len(left()) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("still running: %q", commandsWith(argument))
+			t.Fatalf("still running: %q", left())
 		}
 	}
 }
 
-// childOf is a child of a process, 0 if it has none.
+// A procStat is what /proc/PID/stat says (proc_pid_stat(5)).
+type procStat struct {
+	comm, state    string
+	parent         int
+	flags, threads int
+}
+
+// ending reports whether a process is on its way out and may still have files open: its last thread is no zombie yet.
+func (p procStat) ending() bool {
+	const exiting = 4 // PF_EXITING
+	return p.flags&exiting != 0 && (p.state != "Z" && p.state != "X" || p.threads > 1)
+}
+
+// statOf is zero for a process that is gone.
+func statOf(pid int) (p procStat) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return p
+	}
+	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	fields := strings.Fields(string(text[end+1:]))
+	p.comm, p.state = string(text[open+1:end]), fields[0]
+	for i, to := range map[int]*int{1: &p.parent, 6: &p.flags, 17: &p.threads} {
+		if *to, err = strconv.Atoi(fields[i]); err != nil {
+			return procStat{}
+		}
+	}
+	return p
+}
+
+// childOf is a child of a process that is the same program, 0 if it has none.
 func childOf(parent int) int {
 	child := 0
-	eachProcess(func(pid int, dir string) {
-		if out, err := exec.Command("sed", "-n", `s/^PPid:[^0-9]*//p`, dir+"/status").Output(); err == nil &&
-			strings.TrimSpace(string(out)) == fmt.Sprint(parent) {
+	eachProcess(func(pid int, _ string) {
+		if statOf(pid).parent == parent && strings.HasPrefix(commandLine(pid), suite.cooper+" ") {
 			child = pid
 		}
 	})

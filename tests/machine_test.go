@@ -14,12 +14,17 @@ import (
 func (s *site) inOtherMachine(t *testing.T, script string, args ...string) result {
 	t.Helper()
 	words := []string{"--mount", "--propagation", "private", "sh", "-ec", script + "\nexec \"$@\"", "sh"}
-	if !s.mode.root() {
-		words = append(words, "setpriv", fmt.Sprintf("--reuid=%d", s.mode.UID), fmt.Sprintf("--regid=%d", s.mode.GID), "--clear-groups", "--")
-	}
-	cmd := exec.Command("unshare", append(append(words, suite.cooper), args...)...)
+	cmd := exec.Command("unshare", append(words, s.asUser(append([]string{suite.cooper}, args...))...)...)
 	cmd.Dir, cmd.Env = s.dir, s.env
 	return runCommand(t, cmd)
+}
+
+// asUser is the command line by which root starts a command as the site's user.
+func (s *site) asUser(command []string) []string {
+	if s.mode.root() {
+		return command
+	}
+	return append([]string{"setpriv", fmt.Sprintf("--reuid=%d", s.mode.UID), fmt.Sprintf("--regid=%d", s.mode.GID), "--clear-groups", "--"}, command...)
 }
 
 // fails checks a status and the texts of the one error message.

@@ -37,7 +37,11 @@ type mode struct {
 func (m mode) root() bool { return m.UID == 0 }
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
+	run := func() (int, error) { return runSuite(m) }
+	if len(os.Args) > 3 && os.Args[1] == filterWord {
+		run = func() (int, error) { return runBelowFilter(os.Args[2:]) }
+	}
+	code, err := run()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "tests: %v\n", err)
 		code = 1

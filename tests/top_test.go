@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,8 +53,9 @@ func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd
 		}
 	})
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		r := s.cooper(t, "top", tag, "args")
-		if r.Code == 0 && strings.Contains(r.Stdout, "sleep 2000") && strings.Contains(r.Stdout, "sleep 1000") {
+		// The shell's own command line has both, too, and it goes by another name until it has executed the program.
+		r := s.cooper(t, "top", tag, "comm,args")
+		if lines := strings.Split(strings.Join(strings.Fields(r.Stdout), " "), " sleep sleep "); r.Code == 0 && slices.Equal(lines[1:], []string{"2000", "1000"}) {
 			return cmd
 		}
 		if time.Now().After(end) {

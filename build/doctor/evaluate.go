@@ -73,9 +73,13 @@ func ranges(f Facts) Check {
 		return of(name, f.Ranges.Outcome, bad, "")
 	}
 	detail := fmt.Sprintf("%d user IDs, %d group IDs", f.Ranges.UIDs, f.Ranges.GIDs)
-	if low := min(f.Ranges.UIDs, f.Ranges.GIDs); low < usualRange {
+	last := min(f.Ranges.UIDs, f.Ranges.GIDs)
+	if f.Root {
+		last-- // an ordinary user's own ID comes on top, as container ID 0
+	}
+	if last < usualRange-1 {
 		return Check{
-			Name: name, Status: StatusWarn, Detail: fmt.Sprintf("%s: images with owners above %d can't be built on", detail, low),
+			Name: name, Status: StatusWarn, Detail: fmt.Sprintf("%s: images with owners above %d can't be built on", detail, last),
 			Fix: orElse(f.Ranges.Fix, "have 65536 IDs in /etc/subuid and /etc/subgid"),
 		}
 	}

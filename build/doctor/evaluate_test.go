@@ -45,6 +45,7 @@ func TestEvaluateGivesEachCheckItsStatusAndFix(t *testing.T) {
 		}, StatusFail, "chmod u+s", false},
 		{"no ranges", "subordinate-ids", func(f *Facts) { f.Ranges.Outcome = wrong("usermod") }, StatusFail, "usermod", false},
 		{"short ranges", "subordinate-ids", func(f *Facts) { f.Ranges.GIDs, f.Ranges.Fix = 1000, "usermod --add-subgids" }, StatusWarn, "--add-subgids", true},
+		{"just enough with the user's own ID", "subordinate-ids", func(f *Facts) { f.Ranges.UIDs, f.Ranges.GIDs = 65535, 65535 }, StatusOK, "", true},
 		{"map refused", "id-map", func(f *Facts) { f.Mapped = wrong("check the line") }, StatusFail, "check the line", false},
 		{"setgroups denied", "setgroups", func(f *Facts) { f.Inside.Setgroups = wrong("newgidmap") }, StatusWarn, "newgidmap", true},
 		{"no overlay", "overlay", func(f *Facts) { f.Inside.Overlay, f.Inside.Step = wrong("Linux 5.13"), wrong("") }, StatusFail, "Linux 5.13", false},

@@ -43,6 +43,12 @@ const (
 
 // lookInside tries what a build does.
 func lookInside(ctx context.Context, o insideOptions) Inside {
+	in := tryAll(ctx, o)
+	in.blame(denied())
+	return in
+}
+
+func tryAll(ctx context.Context, o insideOptions) Inside {
 	in := Inside{
 		Proc:      trial(ctx, taskProc, unix.CLONE_NEWNS|unix.CLONE_NEWPID).orFix(procFix),
 		Seccomp:   trial(ctx, taskSeccomp, 0).orFix(seccompFix),
@@ -159,6 +165,12 @@ func tryOverlay(dir string, userXattr, volatile bool) (err error) {
 			return fmt.Errorf("write to overlay: %w", err)
 		}
 		unix.Close(fd)
+	}
+	if volatile {
+		// A kernel that doesn't know the option gets the mount without it; one that does leaves a mark.
+		if _, err := os.Lstat(filepath.Join(dir, "work", "work", "incompat", "volatile")); err != nil {
+			return errors.New("the kernel's overlay has no option volatile")
+		}
 	}
 	return nil
 }

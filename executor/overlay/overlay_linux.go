@@ -95,6 +95,11 @@ func stack(o Options) (*os.File, error) {
 		if f, privateErr := mountPrivately(o); privateErr == nil {
 			return writable(f, o)
 		}
+		// Before 5.10 there is no volatile, which is for speed alone.
+		if o.Volatile {
+			o.Volatile = false
+			return stack(o)
+		}
 	}
 	return nil, err
 }

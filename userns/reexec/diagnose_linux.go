@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ func Diagnose(proc string, cause error) error {
 	if !m.exists("self/ns/user") {
 		return m.problem(cause, "the kernel has no user namespaces", "use a kernel with CONFIG_USER_NS=y")
 	}
-	for _, check := range []func(error) error{m.limits, m.policies, m.surroundings} {
+	for _, check := range []func(error) error{m.limits, m.policies, m.filter, m.surroundings} {
 		if err := check(cause); err != nil {
 			return err
 		}
@@ -95,13 +96,18 @@ func (m machine) policies(cause error) error {
 			"AppArmor lets only programs with a profile use user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
 			"run as root: "+apparmorRemedy(m.program()))
 	}
-	if m.status("Seccomp") == "2" && errors.Is(cause, unix.EPERM) {
-		return m.problem(cause,
-			"a seccomp filter forbids new user namespaces, as the default profile of most container engines does",
-			"start the container around this with --security-opt seccomp=unconfined, "+
-				"or in Kubernetes with securityContext.seccompProfile.type: Unconfined")
-	}
 	return nil
+}
+
+// filter looks for one of system calls. They give ENOSYS and EINVAL, too, which the kernel doesn't where there are user namespaces.
+func (m machine) filter(cause error) error {
+	if m.status("Seccomp") != "2" || !slices.ContainsFunc([]error{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL}, func(e error) bool { return errors.Is(cause, e) }) {
+		return nil
+	}
+	return m.problem(cause,
+		"a seccomp filter forbids new user namespaces, or mounts in them, as the default profile of most container engines does",
+		"start the container around this with --security-opt seccomp=unconfined, "+
+			"or in Kubernetes with securityContext.seccompProfile.type: Unconfined")
 }
 
 // surroundings looks at where the process runs.

@@ -69,6 +69,8 @@ func TestDiagnoseNamesTheCauseAndTheRemedy(t *testing.T) {
 			fmt.Errorf("set mount propagation of /: %w", unix.EPERM), "AppArmor", "userns,"},
 		{"seccomp", map[string]string{"self/status": "Seccomp:\t2\n"}, unix.EPERM,
 			"seccomp filter", "--security-opt seccomp=unconfined"},
+		{"seccomp, as if there were no such call", map[string]string{"self/status": "Seccomp:\t2\n"}, unix.ENOSYS,
+			"seccomp filter", "seccompProfile.type: Unconfined"},
 		{"seccomp is not to blame for a limit", map[string]string{"self/status": "Seccomp:\t2\n"}, unix.ENOSPC,
 			"no more user", "sysctl"},
 		{"chroot", map[string]string{"self/mountinfo": "22 1 0:5 / /proc rw - proc proc rw\n"}, unix.EPERM,

@@ -79,7 +79,7 @@ func (p *Program) spawn(flags uintptr, res *result) (pid int, pidfd int32) {
 		pid = spawn(&cloneCall{trap: unix.SYS_CLONE3, args: [5]uintptr{Pin(p, args), unsafe.Sizeof(*args)}}, first, end, res)
 	}
 	switch unix.Errno(-pid) {
-	case unix.ENOSYS, unix.EINVAL, unix.E2BIG:
+	case unix.ENOSYS, unix.EINVAL, unix.E2BIG, unix.EPERM: // EPERM: filters older than clone3 say so of what they don't know
 		pid = p.spawnOld(flags, pidfdAt, res)
 	}
 	return pid, *fd
