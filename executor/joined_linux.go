@@ -134,14 +134,18 @@ func (u *UserNS) read() (err error) {
 // readFrom reads the maps of a process as the caller's namespace sees them.
 func (u *UserNS) readFrom(pid int) error {
 	for _, f := range []struct {
-		kind string
-		to   *userns.Map
-	}{{userns.KindUID, &u.Mapping.UIDs}, {userns.KindGID, &u.Mapping.GIDs}} {
+		kind   string
+		to     *userns.Map
+		listed *[]userns.Range
+	}{{userns.KindUID, &u.Mapping.UIDs, &u.uids}, {userns.KindGID, &u.Mapping.GIDs, &u.gids}} {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s_map", pid, f.kind))
 		if err != nil {
 			return err
 		}
-		if *f.to, err = userns.ParseMap(string(text)); err != nil {
+		if *f.listed, err = userns.ParseRanges(string(text)); err == nil {
+			*f.to, err = userns.NewMap(*f.listed...)
+		}
+		if err != nil {
 			return fmt.Errorf("its %s_map: %w", f.kind, err)
 		}
 		if len(*f.to) == 0 {
