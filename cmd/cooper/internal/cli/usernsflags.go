@@ -134,7 +134,7 @@ func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, err
 		}
 		caller.Outer = here
 	case caller.Root:
-		caller.Sub, err = rootRanges(ctx, finder)
+		_, caller.Sub, err = rootRanges(ctx, finder)
 		if errors.Is(err, userns.ErrNoSubIDs) {
 			err = nil
 		}
