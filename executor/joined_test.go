@@ -125,6 +125,48 @@ func TestNamespaceIsJoinedAsItIs(t *testing.T) {
 	}
 }
 
+func TestMapOfANamespaceIsRead(t *testing.T) {
+	requireRoot(t)
+	path, release := held(t, true)
+	kept, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kept.Close() }()
+	descriptor := fmt.Sprintf("/proc/self/fd/%d", kept.Fd())
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	read := func(paths ...string) {
+		t.Helper()
+		for _, path := range paths {
+			m, err := executor.ReadUserNS(path)
+			if want := "0 1000 3000\n3000 4000 2000"; err != nil || m == nil || m.UIDs.String() != want || m.GIDs.String() != want {
+				t.Errorf("%s: %v, %v", path, m, err)
+			}
+		}
+	}
+	read(path, link, descriptor)
+	release()
+	read(descriptor) // no process is in it any more
+	if _, err := executor.ReadUserNS(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the namespace of a process that has ended: %v", err)
+	}
+	if m, err := executor.ReadUserNS("/proc/self/ns/user"); m != nil || err != nil {
+		t.Errorf("the own one: %v, %v", m, err)
+	}
+	if _, err := executor.ReadUserNS("/proc/self/ns/mnt"); !errors.Is(err, executor.ErrNotUserNS) {
+		t.Errorf("a mount namespace: %v", err)
+	}
+	if !inside() {
+		return
+	}
+	if _, err := executor.ReadUserNS("/proc/1/ns/user"); err == nil || !strings.Contains(err.Error(), "not below") {
+		t.Errorf("a namespace above: %v", err)
+	}
+}
+
 func TestOwnNamespaceIsNotJoined(t *testing.T) {
 	requireRoot(t)
 	if ns, err := executor.OpenUserNS("/proc/self/ns/user"); ns != nil || err != nil {
