@@ -51,8 +51,10 @@ func (b *builder) stepMap(ctx context.Context, t *target, op *plan.Run) (*userns
 	if err != nil {
 		return nil, err
 	}
-	if missing := chosen.Missing(need.layers); !missing.Empty() {
-		return nil, b.tooSmall(ctx, t.below, missing)
+	if !chosen.Missing(need.layers).Empty() {
+		if path, missing, err := b.outsiders(ctx, t.below, chosen); err != nil || !missing.Empty() {
+			return nil, errors.Join(err, outside(fmt.Sprintf("the owner of %q", path), missing))
+		}
 	}
 	if missing := chosen.Missing(need.step); !missing.Empty() {
 		return nil, outside("the step's user, or the owner of a mount,", missing)
@@ -72,8 +74,7 @@ func (n autoNeed) highest() uint32 {
 	return slices.Max(slices.Concat([]uint32{0}, n.layers.UIDs, n.layers.GIDs, n.step.UIDs, n.step.GIDs))
 }
 
-// autoNeed finds out what a step on the root needs. It waits until all the root's layers are in the store, whose records say who owns
-// files in them.
+// autoNeed finds out what a step on the root needs.
 func (b *builder) autoNeed(ctx context.Context, r *root, op *plan.Run) (n autoNeed, err error) {
 	for _, m := range op.Mounts {
 		n.step.UIDs, n.step.GIDs = append(n.step.UIDs, m.UID), append(n.step.GIDs, m.GID)
@@ -81,15 +82,12 @@ func (b *builder) autoNeed(ctx context.Context, r *root, op *plan.Run) (n autoNe
 	if r == nil {
 		return n, nil
 	}
-	if err := r.wait(ctx); err != nil {
-		return n, err
-	}
-	for _, l := range r.layers {
-		ids, err := b.store.LayerOwners(ctx, l.ID)
+	for at := r; at != nil; at = at.below {
+		ids, err := b.addedOwners(ctx, at)
 		if err != nil {
 			return n, err
 		}
-		n.layers.UIDs, n.layers.GIDs = append(n.layers.UIDs, ids.UIDs...), append(n.layers.GIDs, ids.GIDs...)
+		n.layers = n.layers.With(ids)
 	}
 	dir, release, err := b.view(ctx, r, stepNS{})
 	if err != nil || dir == nil {
@@ -147,20 +145,6 @@ func (b *builder) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err er
 	}
 	a.size, a.chosen, a.steps = size, chosen, steps
 	return chosen, steps, nil
-}
-
-// tooSmall is the error for owners of files that the map hasn't got. It names one of the files.
-func (b *builder) tooSmall(ctx context.Context, r *root, missing userns.IDs) error {
-	for _, l := range r.layers {
-		path, err := b.store.FileOf(ctx, l.ID, missing)
-		if err != nil {
-			return err
-		}
-		if path != "" {
-			return outside(fmt.Sprintf("the owner of %q", path), missing)
-		}
-	}
-	return outside("the owner of a file", missing)
 }
 
 // outside says what would hold the IDs that who has.

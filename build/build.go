@@ -104,6 +104,7 @@ type builder struct {
 	resolver *resolver
 	contexts *contexts
 	layers   layerDirs
+	owners   sync.Map // userns.IDs of layers, by ID; see layerOwners
 	agents   map[string]*sshagent.Agent
 	// gitAgent is the socket of the agent that git uses, made when first needed; empty: none.
 	gitAgent func() (string, error)

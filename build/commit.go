@@ -95,7 +95,7 @@ func (b *builder) inheritRoot(t *target) error {
 
 // newRoot is the root of a step that was just done.
 func (b *builder) newRoot(t *target) (*root, error) {
-	r := &root{below: t.below, base: t.below.base, known: make(chan struct{}), sealed: make(chan struct{})}
+	r := &root{below: t.below, base: t.below.base, made: true, wrote: t.wrote, known: make(chan struct{}), sealed: make(chan struct{})}
 	if !b.store.Stages() {
 		return r, nil
 	}
@@ -245,6 +245,9 @@ func (c commit) now() time.Time {
 // empty root is nil. With a namespace it shows the owners that a step in that sees.
 func (b *builder) view(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
 	nothing := func() error { return nil }
+	if err := b.checkOwners(ctx, r, ns.mapping); err != nil {
+		return nil, nothing, err
+	}
 	if !b.store.Stages() {
 		if ns.shifted {
 			return nil, nothing, errShiftedView

@@ -42,6 +42,7 @@ func (b *builder) mkdir(ctx context.Context, t *target, path, user string) error
 		_, err = fileop.Mkdir(ctx, fileop.MkdirOptions{
 			View: view, Layer: t.snap.Dir(), Path: path, Owner: owner, OverlayXattr: b.store.OverlayXattr(),
 		})
+		t.wroteFor(owner)
 	}
 	return errors.Join(err, release())
 }
@@ -304,6 +305,7 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 		o.Source, o.Ignore = from.dir, from.filter
 	}
 	res, err := in.fetched.copy(ctx, o)
+	t.wroteFor(res.Owners...)
 	note := func(text string) {
 		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.step.Location.File, t.step.Location.StartLine, text)})
 	}

@@ -176,7 +176,7 @@ func (rs remotes) copy(ctx context.Context, o fileop.CopyOptions) (total fileop.
 		p.Others = all - len(p.Sources) - len(p.Files)
 		res, err := fileop.Copy(ctx, p)
 		total.Files, total.Bytes, total.Devices = total.Files+res.Files, total.Bytes+res.Bytes, total.Devices+res.Devices
-		total.Missed = append(total.Missed, res.Missed...)
+		total.Missed, total.Owners = append(total.Missed, res.Missed...), append(total.Owners, res.Owners...)
 		return err
 	}
 	// A file that is written over another one has the name in the layer, but not the content.

@@ -95,6 +95,8 @@ type Identity struct {
 	Joined *UserNS
 	// Auto has the build choose a range that nothing else uses for Steps, which is nil then.
 	Auto *userns.AutoOptions
+	// Ranges is whose subordinate IDs Steps is made of, unless it was asked for.
+	Ranges userns.Owner
 	// Asked says that Steps or Auto is what the user has asked for, not only what is usual.
 	Asked bool
 }

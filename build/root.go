@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // A root is the root file system after a step. It can be mounted at once; its content ID is there when known is
@@ -23,6 +25,13 @@ type root struct {
 	base *root
 	// dir is the directory the step wrote to, while its layer isn't committed; nil if there is no such directory.
 	dir *os.File
+
+	// made says that a step of this build has made it, and wrote who owns files that this step has written or replaced; a RUN step's own
+	// doings are left out, see addedOwners.
+	made  bool
+	wrote userns.IDs
+	// fits is set once all owners in it are known to have a place in the map of the build's RUN steps.
+	fits atomic.Bool
 
 	known  chan struct{}
 	sealed chan struct{}

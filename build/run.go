@@ -194,6 +194,9 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 
 // rootfs is the root file system that a step runs in and writes to.
 func (b *builder) rootfs(ctx context.Context, t *target, ns stepNS) (executor.Rootfs, func() error, error) {
+	if err := b.checkOwners(ctx, t.below, ns.mapping); err != nil {
+		return executor.Rootfs{}, nil, err
+	}
 	upper, err := openDir(t.snap.Dir())
 	if err != nil {
 		return executor.Rootfs{}, nil, err

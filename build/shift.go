@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -110,44 +109,10 @@ func (b *builder) withoutIDMap() {
 
 // stackFor is the layer directories that a step in the namespace is run on, uppermost first.
 func (b *builder) stackFor(ctx context.Context, r *root, ns stepNS) ([]*os.File, error) {
-	if id := b.req.Identity; ns.mapping != nil && id.Asked && id.Auto == nil {
-		if err := b.checkOwners(ctx, r, *ns.mapping); err != nil {
-			return nil, err
-		}
-	}
 	if ns.shifted {
 		return b.shiftedStack(ctx, r, *ns.mapping)
 	}
 	return b.stack(r)
-}
-
-// checkOwners refuses layers with owners that a map which was asked for leaves out: an ID-mapped mount would show them as nobody's, and a
-// shifted copy couldn't be made.
-func (b *builder) checkOwners(ctx context.Context, r *root, m userns.Mapping) error {
-	if r == nil {
-		return nil
-	}
-	if err := r.wait(ctx); err != nil {
-		return err
-	}
-	for _, l := range r.layers {
-		ids, err := b.store.LayerOwners(ctx, l.ID)
-		if err != nil {
-			return err
-		}
-		missing := m.Missing(ids)
-		if missing.Empty() {
-			continue
-		}
-		path, err := b.store.FileOf(ctx, l.ID, missing)
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("the owner of %q is outside the ID map %q: user IDs %v and group IDs %v are missing\n"+
-			"hint: the map has to have them: IDs 0 to %d are a range of length %d", path, strings.ReplaceAll(m.UIDs.String(), "\n", ", "),
-			missing.UIDs, missing.GIDs, missing.Highest(), uint64(missing.Highest())+1)
-	}
-	return nil
 }
 
 // shiftedStack is stack with the owners that a step with the mapping sees. It waits until all the layers are in the store.

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // work is how one step makes its layer.
@@ -41,6 +43,15 @@ type target struct {
 	snap  store.Snapshot
 	// parentRoot are the attributes of the root directory below.
 	parentRoot *layer.RootAttr
+	// wrote is the root's.
+	wrote userns.IDs
+}
+
+// wroteFor notes who owns what was written.
+func (t *target) wroteFor(owners ...fileop.Owner) {
+	for _, o := range owners {
+		t.wrote.UIDs, t.wrote.GIDs = append(t.wrote.UIDs, o.UID), append(t.wrote.GIDs, o.GID)
+	}
 }
 
 // do carries out one step of the plan.
@@ -126,6 +137,7 @@ func (b *builder) base(s *plan.Step, op *plan.Base) *root {
 	var layers []cache.Layer
 	for _, l := range img.Layers {
 		layers = append(layers, cache.Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size})
+		b.noteOwners(l)
 	}
 	var created time.Time
 	if img.Image.Created != nil {
@@ -237,5 +249,9 @@ func (b *builder) holds(l *cache.Layer, parent string) bool {
 		return false
 	}
 	have, err := b.store.Layer(l.ID)
-	return err == nil && have.Parent == parent
+	if err != nil || have.Parent != parent {
+		return false
+	}
+	b.noteOwners(have)
+	return true
 }

@@ -141,8 +141,6 @@ func (c *container) check() error {
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
 	case s.Runtime != nil && len(s.Emulators) > 0:
 		return fmt.Errorf("%w: for one step with an OCI runtime: %w", ErrEmulator, errors.ErrUnsupported)
-	case s.UserNS != nil && s.Runtime != nil:
-		return fmt.Errorf("join a user namespace with an OCI runtime: %w", errors.ErrUnsupported)
 	case s.UserNS != nil && (s.Mapping == nil || s.Mapping != &s.UserNS.Mapping):
 		return errors.New("join a user namespace: the step's map is not the namespace's")
 	case s.Cwd != "" && !strings.HasPrefix(s.Cwd, "/"):

@@ -21,6 +21,8 @@ type UserNS struct {
 	Mapping userns.Mapping
 
 	file *os.File
+	// uids and gids are Mapping in the order in which the kernel lists it: runc takes no other.
+	uids, gids []userns.Range
 	// noGroups says that processes in it can't change their supplementary groups.
 	noGroups bool
 }

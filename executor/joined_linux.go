@@ -31,7 +31,7 @@ func openUserNS(path string) (*UserNS, error) {
 	u := &UserNS{file: file}
 	own, err := isOwn(file)
 	if err == nil && !own {
-		err = u.read()
+		err = visit(file, u.readFrom)
 	}
 	if err != nil || own {
 		return nil, errors.Join(err, file.Close())
@@ -77,19 +77,22 @@ func onFS(path string, magic int64) bool {
 }
 
 // isOwn says whether a namespace is the one this process is in.
-func isOwn(file *os.File) (bool, error) {
-	var own, other unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/user", &own); err != nil {
+func isOwn(file *os.File) (bool, error) { return isAt("/proc/self/ns/user", file) }
+
+// isAt says whether what is at path is a namespace.
+func isAt(path string, file *os.File) (bool, error) {
+	var at, st unix.Stat_t
+	if err := unix.Stat(path, &at); err != nil {
 		return false, err
 	}
-	if err := unix.Fstat(int(file.Fd()), &other); err != nil {
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
 		return false, err
 	}
-	return own.Dev == other.Dev && own.Ino == other.Ino, nil
+	return at.Dev == st.Dev && at.Ino == st.Ino, nil
 }
 
-// read finds out about the namespace from a process that joins it: the kernel shows the map of a process only.
-func (u *UserNS) read() (err error) {
+// visit has look see a process that joins the namespace for it: the kernel shows the map of a process only.
+func visit(ns *os.File, look func(pid int) error) (err error) {
 	joined, signal, err := os.Pipe()
 	if err != nil {
 		return err
@@ -100,7 +103,7 @@ func (u *UserNS) read() (err error) {
 		return errors.Join(err, signal.Close())
 	}
 	var p rawproc.Program
-	p.Add(rawproc.Op{Doing: "enter it", Trap: unix.SYS_SETNS, Args: [6]uintptr{u.file.Fd(), unix.CLONE_NEWUSER}})
+	p.Add(rawproc.Op{Doing: "enter it", Trap: unix.SYS_SETNS, Args: [6]uintptr{ns.Fd(), unix.CLONE_NEWUSER}})
 	p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{signal.Fd(), p.Bytes([]byte{1}), 1}})
 	// If nobody is left to end it, it ends by itself.
 	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 60})}})
@@ -112,7 +115,7 @@ func (u *UserNS) read() (err error) {
 	if err == nil {
 		n, readErr := joined.Read(make([]byte, 1))
 		if in = n == 1; in {
-			err = u.readFrom(child.Pid)
+			err = look(child.Pid)
 		} else {
 			err = readErr // the child has an error that explains more
 		}
@@ -131,28 +134,45 @@ func (u *UserNS) read() (err error) {
 	return err
 }
 
-// readFrom reads the maps of a process as the caller's namespace sees them.
-func (u *UserNS) readFrom(pid int) error {
+// readFrom reads the maps of a process as the caller's namespace sees them, and refuses those that no step can have.
+func (u *UserNS) readFrom(pid int) (err error) {
+	if u.uids, u.gids, err = listedMaps(pid); err != nil {
+		return err
+	}
 	for _, f := range []struct {
-		kind string
-		to   *userns.Map
-	}{{userns.KindUID, &u.Mapping.UIDs}, {userns.KindGID, &u.Mapping.GIDs}} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s_map", pid, f.kind))
-		if err != nil {
-			return err
-		}
-		if *f.to, err = userns.ParseMap(string(text)); err != nil {
-			return fmt.Errorf("its %s_map: %w", f.kind, err)
-		}
-		if len(*f.to) == 0 {
-			return fmt.Errorf("it has no %s map: write its /proc/PID/%s_map first (newuidmap and newgidmap do)", f.kind, f.kind)
+		kind   string
+		listed []userns.Range
+		to     *userns.Map
+	}{{userns.KindUID, u.uids, &u.Mapping.UIDs}, {userns.KindGID, u.gids, &u.Mapping.GIDs}} {
+		if *f.to, err = userns.NewMap(f.listed...); err != nil {
+			return fmt.Errorf("its %s map: %w", f.kind, err)
 		}
 		if _, err := f.to.ToHost(0); err != nil {
 			return fmt.Errorf("its %s map has no container ID 0, which a RUN step needs: it is %s",
-				f.kind, strings.Join(strings.Fields(string(text)), " "))
+				f.kind, strings.ReplaceAll(f.to.String(), "\n", ", "))
 		}
 	}
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/setgroups", pid))
 	u.noGroups = strings.TrimSpace(string(groups)) == "deny"
 	return err
+}
+
+// listedMaps are the lines of a process's maps.
+func listedMaps(pid int) (uids, gids []userns.Range, err error) {
+	for _, f := range []struct {
+		kind string
+		to   *[]userns.Range
+	}{{userns.KindUID, &uids}, {userns.KindGID, &gids}} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s_map", pid, f.kind))
+		if err != nil {
+			return nil, nil, err
+		}
+		if *f.to, err = userns.ParseRanges(string(text)); err != nil {
+			return nil, nil, fmt.Errorf("its %s map: %w", f.kind, err)
+		}
+		if len(*f.to) == 0 {
+			return nil, nil, fmt.Errorf("it has no %s map: write its /proc/PID/%s_map first (newuidmap and newgidmap do)", f.kind, f.kind)
+		}
+	}
+	return uids, gids, nil
 }

@@ -5,21 +5,29 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/userns"
 )
 
-// held starts a process in a new user namespace in which container IDs from 0 on are the caller's from 1000 on, and gives the
-// namespace's path. The process ends with the test.
-func held(t *testing.T, setgroups bool) string {
+// heldIDs are the IDs of the namespaces that held makes, in an order that no map of this module has.
+func heldIDs() []syscall.SysProcIDMap {
+	return []syscall.SysProcIDMap{{ContainerID: 3000, HostID: 4000, Size: 2000}, {ContainerID: 0, HostID: 1000, Size: 3000}}
+}
+
+// held starts a process in a new user namespace with heldIDs, and gives the namespace's path. release ends the process, which the end of
+// the test does in any case.
+func held(t *testing.T, setgroups bool) (path string, release func()) {
 	t.Helper()
 	cmd := exec.Command("cat")
-	ids := []syscall.SysProcIDMap{{HostID: 1000, Size: 5000}}
+	ids := heldIDs()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: setgroups}
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
@@ -28,30 +36,48 @@ func held(t *testing.T, setgroups bool) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	release = sync.OnceFunc(func() {
 		if err := errors.Join(stdin.Close(), cmd.Wait()); err != nil {
 			t.Error(err)
 		}
 	})
-	return fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid)
+	t.Cleanup(release)
+	return fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid), release
+}
+
+// joining is a step in a namespace that held has made.
+func (b *box) joining(ns *executor.UserNS, script string) executor.Step {
+	s := b.sh(script)
+	s.Mapping, s.UserNS = &ns.Mapping, ns
+	s.Shifted = inside() // only real root may map the owners of a disk
+	if s.Shifted {
+		b.must(filepath.WalkDir(b.path("layer"), func(p string, _ os.DirEntry, err error) error { return errors.Join(err, os.Lchown(p, 1000, 1000)) }))
+		b.must(os.Chown(b.path("upper"), 1000, 1000))
+	}
+	return s
 }
 
 func TestStepJoinsANamespace(t *testing.T) {
 	for _, setgroups := range []bool{true, false} {
 		b := newBox(t)
-		path := held(t, setgroups)
+		path, release := held(t, setgroups)
 		ns, err := executor.OpenUserNS(path)
 		b.must(err)
 		link, err := os.Readlink(path)
 		b.must(err)
-		s := b.sh("echo $(cat /proc/self/uid_map) $(readlink /proc/self/ns/user) $(id -u) $(cat /proc/self/setgroups)")
-		s.Runtime = nil
-		s.Mapping, s.UserNS, s.Shifted = &ns.Mapping, ns, true
-		want := "0 1000 5000 " + link + " 0 " + map[bool]string{true: "allow", false: "deny"}[setgroups]
-		for range 2 {
+		s := b.joining(ns, `echo $(cat /proc/self/uid_map) $(readlink /proc/self/ns/user) $(id -u) $(cat /proc/self/setgroups) $(stat -c %u:%g /bin/sh /etc/hosts /dev) \
+			$(touch /f; chown 33:34 /f; stat -c %u:%g /f)`)
+		want := "3000 4000 2000 0 1000 3000 " + link + " 0 " + map[bool]string{true: "allow", false: "deny"}[setgroups] + " 0:0 0:0 0:0 33:34"
+		for range 2 { // the second time nothing but ns is left of it
 			if got := strings.TrimSpace(b.output(s)); got != want {
 				t.Errorf("%s\nwant %s", got, want)
 			}
+			release()
+		}
+		if inside() {
+			checkOwner(t, b.path("upper/f"), 1033, 1034)
+		} else {
+			checkOwner(t, b.path("upper/f"), 33, 34)
 		}
 		b.must(ns.Close())
 	}
@@ -60,24 +86,84 @@ func TestStepJoinsANamespace(t *testing.T) {
 	}
 }
 
+func TestUsersOfAJoinedNamespace(t *testing.T) {
+	for setgroups, want := range map[bool]string{true: "1000 1001 50 999", false: "1000 1001"} {
+		b := newBox(t)
+		path, _ := held(t, setgroups)
+		ns, err := executor.OpenUserNS(path)
+		b.must(err)
+		s := b.joining(ns, "echo $(id -u) $(id -G) $(grep CapEff /proc/self/status)")
+		s.User = "alice"
+		got := strings.TrimSpace(b.output(s))
+		if !strings.HasPrefix(got, want+" ") || !strings.HasSuffix(got, " 0000000000000000") {
+			t.Errorf("setgroups %v: %s, want %s", setgroups, got, want)
+		}
+		s.User = "5000" // the highest is 4999
+		var unmapped *userns.UnmappedError
+		if _, _, err := b.run(s); !errors.As(err, &unmapped) {
+			t.Errorf("a user that it has not: %v", err)
+		}
+		b.must(ns.Close())
+	}
+}
+
 func TestNamespaceIsJoinedAsItIs(t *testing.T) {
 	b := newBox(t)
-	ns, err := executor.OpenUserNS(held(t, true))
+	path, _ := held(t, true)
+	ns, err := executor.OpenUserNS(path)
 	b.must(err)
 	defer func() { b.must(ns.Close()) }()
 	s := b.step("/bin/true")
 	s.Mapping, s.UserNS, s.Shifted = &ns.Mapping, ns, true
-	s.Runtime = &executor.Runtime{Path: "/bin/true", Name: "none"}
-	if _, _, err := b.run(s); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("with a runtime: %v", err)
-	}
-	s.Runtime, s.Emulators = nil, []executor.Emulator{{}}
+	s.Emulators = []executor.Emulator{{}}
 	if _, _, err := b.run(s); !errors.Is(err, executor.ErrEmulator) {
 		t.Errorf("with an emulator: %v", err)
 	}
 	s.Emulators, s.Mapping = nil, nestedMapping(t)
 	if _, _, err := b.run(s); err == nil || !strings.Contains(err.Error(), "not the namespace's") {
 		t.Errorf("with another map: %v", err)
+	}
+}
+
+func TestMapOfANamespaceIsRead(t *testing.T) {
+	requireRoot(t)
+	path, release := held(t, true)
+	kept, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kept.Close() }()
+	descriptor := fmt.Sprintf("/proc/self/fd/%d", kept.Fd())
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	read := func(paths ...string) {
+		t.Helper()
+		for _, path := range paths {
+			m, err := executor.ReadUserNS(path)
+			if want := "0 1000 3000\n3000 4000 2000"; err != nil || m == nil || m.UIDs.String() != want || m.GIDs.String() != want {
+				t.Errorf("%s: %v, %v", path, m, err)
+			}
+		}
+	}
+	read(path, link, descriptor)
+	release()
+	read(descriptor) // no process is in it any more
+	if _, err := executor.ReadUserNS(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the namespace of a process that has ended: %v", err)
+	}
+	if m, err := executor.ReadUserNS("/proc/self/ns/user"); m != nil || err != nil {
+		t.Errorf("the own one: %v, %v", m, err)
+	}
+	if _, err := executor.ReadUserNS("/proc/self/ns/mnt"); !errors.Is(err, executor.ErrNotUserNS) {
+		t.Errorf("a mount namespace: %v", err)
+	}
+	if !inside() {
+		return
+	}
+	if _, err := executor.ReadUserNS("/proc/1/ns/user"); err == nil || !strings.Contains(err.Error(), "not below") {
+		t.Errorf("a namespace above: %v", err)
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	rootDir    = "rootfs"
 	roomPart   = "room" // the small files of the step
 	sysDir     = "sys"
+	userNSFile = "userns"
 	configFile = "config.json"
 	logFile    = "log"
 	stateDir   = "state"
@@ -76,6 +77,11 @@ func (c *container) makeBundle() error {
 		}
 	}
 	c.bundle = b
+	if c.step.UserNS != nil {
+		if err := b.write(userNSFile, nil); err != nil {
+			return err
+		}
+	}
 	return c.writeConfig()
 }
 
@@ -147,6 +153,13 @@ func (c *container) runtimeProgram(h handles) *script {
 	s.call("attach the bundle", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String(b.at), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	for _, p := range b.parts {
 		s.call("attach "+p.name, 0, unix.SYS_MOVE_MOUNT, p.mount.Fd(), s.empty, dir, s.String(p.name), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	if ns := c.step.UserNS; ns != nil { // what is held open, and not its path, which may lead elsewhere by now
+		tree := s.call("clone "+userNSFile, 0, unix.SYS_OPEN_TREE, ns.file.Fd(), s.empty, cloneTree|unix.AT_EMPTY_PATH)
+		s.AddFed(rawproc.Op{
+			Doing: "attach " + userNSFile, Trap: unix.SYS_MOVE_MOUNT,
+			Args: [6]uintptr{0, s.empty, dir, s.String(userNSFile), unix.MOVE_MOUNT_F_EMPTY_PATH},
+		}, tree, 0)
 	}
 	s.mountOver("proc", "/proc", 0)
 	// Of control groups the runtime sees a tree that it can't write to, so that it leaves nothing there, whatever the machine has.

@@ -46,7 +46,7 @@ func (c *container) config() spec.Container {
 		Caps: (security.caps() & c.permitted()).names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
 		ShmSize:      c.step.ShmSize,
 		LoopbackOnly: c.step.Network == networkNone, Sys: path.Join(c.bundle.at, sysDir), WritableSys: security.Insecure,
-		Mapping: c.step.Mapping,
+		UserNS: c.configUserNS(),
 	}
 	if c.canSetGroups() {
 		s.User.Groups = c.user.Groups
@@ -72,6 +72,17 @@ func (c *container) config() spec.Container {
 		s.Filter = filterSpec(abis())
 	}
 	return s
+}
+
+// configUserNS is the step's user namespace.
+func (c *container) configUserNS() *spec.UserNS {
+	switch joined, m := c.step.UserNS, c.step.Mapping; {
+	case joined != nil:
+		return &spec.UserNS{Path: path.Join(c.bundle.at, userNSFile), UIDs: joined.uids, GIDs: joined.gids}
+	case m != nil:
+		return &spec.UserNS{UIDs: m.UIDs, GIDs: m.GIDs}
+	}
+	return nil
 }
 
 // configMounts are the step's mounts, each from where the bundle has it. Files in /dev, which are at their places in the room, need one

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +58,31 @@ func TestKeptBundleShowsTheStepWithoutItsSecrets(t *testing.T) {
 		}
 	}
 	b.checkUpper()
+}
+
+func TestKeptBundleShowsTheNamespaceThatIsJoined(t *testing.T) {
+	if backEnd() == nil {
+		return // has no bundle
+	}
+	b := newBox(t)
+	path, _ := held(t, true)
+	ns, err := executor.OpenUserNS(path)
+	b.must(err)
+	s := b.joining(ns, "true")
+	s.KeepBundle = b.path("kept")
+	b.output(s)
+	data, err := os.ReadFile(b.path("kept/config.json"))
+	b.must(err)
+	var config specs.Spec
+	b.must(json.Unmarshal(data, &config))
+	want := []specs.LinuxIDMapping{{ContainerID: 3000, HostID: 4000, Size: 2000}, {ContainerID: 0, HostID: 1000, Size: 3000}}
+	if !slices.Equal(config.Linux.UIDMappings, want) || !slices.Equal(config.Linux.GIDMappings, want) {
+		t.Errorf("maps %v, %v", config.Linux.UIDMappings, config.Linux.GIDMappings)
+	}
+	if !slices.Contains(config.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/mnt/userns"}) {
+		t.Errorf("namespaces %v", config.Linux.Namespaces)
+	}
+	b.must(ns.Close())
 }
 
 func TestRuntimesLeaveNothingInControlGroups(t *testing.T) {

@@ -39,7 +39,7 @@ type Step struct {
 	// that IDs on disk stay container IDs, which only real root in the initial user namespace can do.
 	Mapping *userns.Mapping
 	// UserNS is the namespace that the step joins instead of a new one; Mapping must point to its Mapping then. It can't have
-	// Emulators or a Runtime.
+	// Emulators.
 	UserNS *UserNS
 	// Shifted says that the files of Rootfs have the owners already that Mapping gives them, and that what the step makes may
 	// have such owners on disk, too. Mount sources are then shown with the owners they have: what Mapping leaves out belongs to

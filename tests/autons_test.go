@@ -12,23 +12,29 @@ import (
 	"time"
 )
 
-// An autoBuild is a build whose step has shown its user map and now waits for a file of the directory that it has as /v.
-type autoBuild struct {
+// A waitingBuild is a build whose step has shown its user map and now waits for a file of the directory that it has as /v.
+type waitingBuild struct {
 	cmd *exec.Cmd
 	out *bytes.Buffer
 	// from and length are its range, in intermediate IDs.
 	from, length int
 }
 
-func startAuto(t *testing.T, s *site, name string, flags ...string) *autoBuild {
+func startAuto(t *testing.T, s *site, name string, flags ...string) *waitingBuild {
+	t.Helper()
+	return startWaiting(t, s, name, append([]string{"--userns=auto"}, flags...)...)
+}
+
+// startWaiting starts a build of waitFile, or of a file with a step that does the same.
+func startWaiting(t *testing.T, s *site, name string, flags ...string) *waitingBuild {
 	t.Helper()
 	dir := "v/" + name
 	s.mkdir(t, dir)
 	if err := os.Chmod(s.path(dir), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"build", "--no-cache", "--userns=auto", "-v", s.path(dir) + ":/v"}, append(flags, "wait")...)
-	b := &autoBuild{cmd: s.command(suite.cooper, args...), out: new(bytes.Buffer)}
+	args := append([]string{"build", "--no-cache", "-v", s.path(dir) + ":/v"}, append(flags, "wait")...)
+	b := &waitingBuild{cmd: s.command(suite.cooper, args...), out: new(bytes.Buffer)}
 	b.cmd.Stdout, b.cmd.Stderr = b.out, b.out
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -50,7 +56,7 @@ func startAuto(t *testing.T, s *site, name string, flags ...string) *autoBuild {
 }
 
 // finish lets the step end.
-func (b *autoBuild) finish(t *testing.T, s *site, name string) {
+func (b *waitingBuild) finish(t *testing.T, s *site, name string) {
 	t.Helper()
 	s.write(t, "v/"+name+"/go", "")
 	if err := b.cmd.Wait(); err != nil {
@@ -58,10 +64,12 @@ func (b *autoBuild) finish(t *testing.T, s *site, name string) {
 	}
 }
 
-// waitFile's step ends in any case, also that of a build that was killed.
-const waitFile = `FROM base
+// waitStep ends in any case, also in a build that was killed.
+const waitStep = `
 RUN cat /proc/self/uid_map >/v/map.new && mv /v/map.new /v/map; for i in $(seq 600); do [ -e /v/go ] && exit 0; sleep 0.05; done; exit 1
 `
+
+const waitFile = "FROM base" + waitStep
 
 func TestAutoGivesEachBuildItsOwnRange(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {

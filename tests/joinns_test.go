@@ -74,13 +74,15 @@ func TestStepsJoinANamespaceAsRoot(t *testing.T) {
 		}
 		s, image := joinSite(t, m)
 		path, link := userNSOf(t, holdNamespace(t, newNamespace(0, 600000, 65536)))
-		r := s.cooper(t, "build", "--progress=plain", "--no-cache", "--userns=ns:"+path, "ctx")
-		if seen := strings.Join(strings.Fields(r.Stderr), " "); r.Code != 0 || !strings.Contains(seen, " 0 600000 65536 ") || !strings.Contains(seen, link) ||
-			!strings.Contains(seen, " 0:0 ") || !strings.Contains(seen, " 1000 ") {
-			t.Errorf("status %d, namespace %s\n%s", r.Code, link, r.Stderr)
-		}
-		if got := strings.TrimSpace(r.Stdout); got != image {
-			t.Errorf("the image is %s, without a namespace %s", got, image)
+		for _, how := range backEnds() {
+			r := s.cooper(t, "build", "--progress=plain", "--no-cache", how, "--userns=ns:"+path, "ctx")
+			if seen := strings.Join(strings.Fields(r.Stderr), " "); r.Code != 0 || !strings.Contains(seen, " 0 600000 65536 ") || !strings.Contains(seen, link) ||
+				!strings.Contains(seen, " 0:0 ") || !strings.Contains(seen, " 1000 ") {
+				t.Errorf("%s: status %d, namespace %s\n%s", how, r.Code, link, r.Stderr)
+			}
+			if got := strings.TrimSpace(r.Stdout); got != image {
+				t.Errorf("%s: the image is %s, without a namespace %s", how, got, image)
+			}
 		}
 		// The key has the map and not the path.
 		other, _ := userNSOf(t, holdNamespace(t, newNamespace(0, 600000, 65536)))
@@ -92,13 +94,26 @@ func TestStepsJoinANamespaceAsRoot(t *testing.T) {
 			strings.TrimSpace(r.Stdout) != image || !strings.Contains(strings.Join(strings.Fields(r.Stderr), " "), " 0 0 4294967295 ") {
 			t.Errorf("cooper's own: status %d\n%s", r.Code, r.Stderr)
 		}
-		s.cooper(t, "build", "--runtime=crun", "--userns=ns:"+path, "ctx").fails(t, 2, "--userns=ns:PATH", "OCI runtime", "--isolation=native")
+		s.build(t, "-q", "--no-cache", "--keep-bundle=kept", "--userns=ns:"+path, "ctx")
+		if config := strings.Join(strings.Fields(s.read(t, "kept/2/config.json")), " "); !strings.Contains(config, `"type": "user", "path": "/mnt/userns"`) ||
+			!strings.Contains(config, `"uidMappings": [ { "containerID": 0, "hostID": 600000, "size": 65536 } ]`) {
+			t.Errorf("the kept bundle has\n%s", config)
+		}
 		noRoot, _ := userNSOf(t, holdNamespace(t, newNamespace(5, 600000, 1000)))
 		s.cooper(t, "build", "--userns=ns:"+noRoot, "ctx").fails(t, 2, noRoot, "no container ID 0", "5 600000 1000")
 		noMap, _ := userNSOf(t, holdNamespace(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}))
 		s.cooper(t, "build", "--userns=ns:"+noMap, "ctx").fails(t, 2, noMap, "no uid map")
 		s.checkNoLeftovers(t)
 	}
+}
+
+// backEnds are the flags for all that can run steps.
+func backEnds() []string {
+	how := []string{"--isolation=native"}
+	for _, name := range runtimes() {
+		how = append(how, "--runtime="+name)
+	}
+	return how
 }
 
 // TestStepsJoinANamespaceBelow builds in a namespace with another one below it, as an ordinary user who has entered the first.
@@ -108,16 +123,18 @@ func TestStepsJoinANamespaceBelow(t *testing.T) {
 unshare --user sh -c 'echo $$ >ready; read _ <hold' & 
 read pid <ready
 echo '0 7 60000' >/proc/$pid/uid_map && echo '0 7 60000' >/proc/$pid/gid_map && readlink /proc/$pid/ns/user >&2
-` + suite.cooper + ` build --progress=plain --no-cache --userns=ns:/proc/$pid/ns/user ctx; code=$?
-echo >hold; wait; exit $code`
-	r := s.cooper(t, "unshare", "sh", "-c", script)
-	link, shown, _ := strings.Cut(r.Stderr, "\n")
-	if seen := strings.Join(strings.Fields(shown), " "); r.Code != 0 || !strings.HasPrefix(link, "user:[") || !strings.Contains(seen, link) ||
-		!strings.Contains(seen, " 0 7 60000 ") || !strings.Contains(seen, " 0:0 ") {
-		t.Errorf("status %d\n%s", r.Code, r.Stderr)
-	}
-	if got := strings.TrimSpace(r.Stdout); got != image {
-		t.Errorf("the image is %s, without a namespace %s", got, image)
+` + suite.cooper + ` build --progress=plain --no-cache "$1" --userns=ns:/proc/$pid/ns/user ctx; code=$?
+echo >hold; wait; rm hold ready; exit $code`
+	for _, how := range backEnds() {
+		r := s.cooper(t, "unshare", "sh", "-c", script, "sh", how)
+		link, shown, _ := strings.Cut(r.Stderr, "\n")
+		if seen := strings.Join(strings.Fields(shown), " "); r.Code != 0 || !strings.HasPrefix(link, "user:[") || !strings.Contains(seen, link) ||
+			!strings.Contains(seen, " 0 7 60000 ") || !strings.Contains(seen, " 0:0 ") {
+			t.Errorf("%s: status %d\n%s", how, r.Code, r.Stderr)
+		}
+		if got := strings.TrimSpace(r.Stdout); got != image {
+			t.Errorf("%s: the image is %s, without a namespace %s", how, got, image)
+		}
 	}
 	if got := s.build(t, "-q", "--no-cache", "--userns=ns:/proc/self/ns/user", "ctx"); got != image {
 		t.Errorf("in cooper's own namespace the image is %s", got)

@@ -27,6 +27,14 @@ func (s *site) asUser(command []string) []string {
 	return append([]string{"setpriv", fmt.Sprintf("--reuid=%d", s.mode.UID), fmt.Sprintf("--regid=%d", s.mode.GID), "--clear-groups", "--"}, command...)
 }
 
+// succeeds checks that the status is 0.
+func (r result) succeeds(t *testing.T) {
+	t.Helper()
+	if r.Code != 0 {
+		t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))
+	}
+}
+
 // fails checks a status and the texts of the one error message.
 func (r result) fails(t *testing.T, code int, texts ...string) {
 	t.Helper()

@@ -39,6 +39,70 @@ func TestUsernsMapsAreThoseOfPodman(t *testing.T) {
 	}
 }
 
+// keepNamespace is a shell script for root of a mount namespace: it keeps a new user namespace at ./kept. The arguments of its function
+// are what starts unshare and what is done while a process, $pid, is in it. If unshare fails, so does the read.
+const keepNamespace = `
+keep() {
+	mkfifo ready hold; touch kept; exec 4<>hold
+	$1 unshare --user $2 sh -c 'echo; read _ <&4' >ready & pid=$!
+	read _ <ready
+	mount --bind /proc/$pid/ns/user kept
+	$3
+	echo >&4; wait $pid
+}
+`
+
+// showsMap checks that cooper userns show and translate know a namespace with container IDs 0 to 999, which are 7 and up in the first one.
+const showsMap = `
+shows() {
+	"$COOPER" userns show --format=json "ns:$1" | tr -d ' \n' | grep -q '"uids":\[{"container":0,"intermediate":'$2',"host":[0-9]*,"length":1000}' || { "$COOPER" userns show "ns:$1"; exit 3; }
+	[ "$("$COOPER" userns translate 10 --userns "ns:$1" --to intermediate)" = $(($2 + 10)) ]
+}
+`
+
+// TestUsernsOfANamespaceFile reads the maps of namespaces that are kept by a mount, with and without a process in them.
+func TestUsernsOfANamespaceFile(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.env = append(s.env, "COOPER="+suite.cooper)
+		first, enter := "7", []string{suite.cooper, "unshare"}
+		if m.root() {
+			first, enter = "600007", []string{"unshare", "--mount", "--propagation=private"}
+		}
+		script := keepNamespace + showsMap + `
+first=$1
+meanwhile() {
+	echo "0 $first 1000" >/proc/$pid/uid_map; echo "0 $first 1000" >/proc/$pid/gid_map
+	ln -s /proc/$pid/ns/user link
+	shows /proc/$pid/ns/user $first; shows "$PWD/link" $first; shows "$PWD/kept" $first
+}
+keep "" "" meanwhile
+shows "$PWD/kept" $first
+"$COOPER" userns show ns:/proc/self/ns/user >own`
+		s.run(t, enter[0], append(enter[1:], "sh", "-ec", script, "sh", first)...)
+		if own := s.read(t, "own"); !strings.Contains(own, "a namespace that is there already") {
+			t.Errorf("its own namespace is shown as\n%s", own)
+		}
+	})
+}
+
+// TestUsernsOfANamespaceOfAnother has root's namespace, which an ordinary user can neither join nor look into, and the user's own.
+func TestUsernsOfANamespaceOfAnother(t *testing.T) {
+	needRoot(t)
+	m := ordinary(t)
+	s := newSite(t, m)
+	s.inOtherMachine(t, keepNamespace+`keep "" --map-root-user`, "userns", "show", "ns:"+s.path("kept")).fails(t, 1,
+		"--userns=ns", s.path("kept"), "can't be joined", "made by user 0")
+	if err := errors.Join(os.Remove(s.path("ready")), os.Remove(s.path("hold"))); err != nil {
+		t.Fatal(err)
+	}
+	own := fmt.Sprintf("%skeep 'setpriv --reuid=%d --regid=%d --clear-groups --' --map-root-user", keepNamespace, m.UID, m.GID)
+	r := s.inOtherMachine(t, own, "userns", "translate", "0", "--userns", "ns:"+s.path("kept"), "--to", "host")
+	if r.Code != 0 || strings.TrimSpace(r.Stdout) != fmt.Sprint(m.UID) {
+		t.Errorf("status %d, root of the own namespace is %q\n%s", r.Code, r.Stdout, r.Stderr)
+	}
+}
+
 // copyBusybox makes a program that everybody may run, all that a root file system needs here.
 func copyBusybox(path string) error {
 	program, err := exec.LookPath("busybox")

@@ -155,11 +155,11 @@ func remedy(owner Owner, uids, gids Grant) string {
 	if (uids.File != "" && uids.Range.Count == 0) || (gids.File != "" && gids.Range.Count == 0) {
 		return "no free range is that long: use a base image with lower IDs"
 	}
-	if owner.Name == "" {
+	if owner.Name == "" || owner.Name == SharedName { // usermod knows neither
 		var lines []string
 		for _, g := range []Grant{uids, gids} {
 			if g.File != "" {
-				lines = append(lines, fmt.Sprintf("echo %d:%d:%d >> %s", owner.ID, g.Range.Start, g.Range.Count, g.File))
+				lines = append(lines, fmt.Sprintf("echo %s:%d:%d >> %s", owner, g.Range.Start, g.Range.Count, g.File))
 			}
 		}
 		return "run as root: " + strings.Join(lines, "; ")

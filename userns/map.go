@@ -140,6 +140,19 @@ func (m Map) String() string {
 // ParseMap reads a map in the form of /proc/PID/uid_map, where the columns are
 // padded with spaces. Errors match [ErrBadMap].
 func ParseMap(text string) (Map, error) {
+	ranges, err := ParseRanges(text)
+	if err != nil {
+		return nil, err
+	}
+	m, err := NewMap(ranges...)
+	if err != nil {
+		return nil, fmt.Errorf("parse ID map: %w", err)
+	}
+	return m, nil
+}
+
+// ParseRanges is [ParseMap] for the lines as they stand: in their order, whether or not they make a map.
+func ParseRanges(text string) ([]Range, error) {
 	var ranges []Range
 	for i, line := range strings.Split(text, "\n") {
 		fields := strings.Fields(line)
@@ -160,11 +173,7 @@ func ParseMap(text string) (Map, error) {
 		// The initial namespace reads "0 0 4294967295": its last ID is MaxID.
 		ranges = append(ranges, Range{Container: n[0], Host: n[1], Length: n[2]})
 	}
-	m, err := NewMap(ranges...)
-	if err != nil {
-		return nil, fmt.Errorf("parse ID map: %w", err)
-	}
-	return m, nil
+	return ranges, nil
 }
 
 // find gives the range that holds a container ID.

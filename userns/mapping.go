@@ -22,6 +22,11 @@ type IDs struct {
 // Empty reports whether there are neither user nor group IDs.
 func (i IDs) Empty() bool { return len(i.UIDs) == 0 && len(i.GIDs) == 0 }
 
+// With gives the IDs of both sets.
+func (i IDs) With(more IDs) IDs {
+	return IDs{UIDs: slices.Concat(i.UIDs, more.UIDs), GIDs: slices.Concat(i.GIDs, more.GIDs)}
+}
+
 // Initial reports whether the mapping is that of the initial user namespace, in which every ID is itself.
 func (m Mapping) Initial() bool {
 	all := Range{Length: MaxID + 1}

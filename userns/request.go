@@ -45,6 +45,7 @@ type Caller struct {
 	Root     bool    // real root of the machine: host IDs are intermediate IDs
 	UID, GID uint32  // the caller's own host IDs
 	Outer    Mapping // an ordinary user's first namespace, intermediate IDs to host IDs, as [Default] gives it; not for root
+	Inside   bool    // Outer is the namespace that this process is in
 	Sub      SubIDs  // root's ranges for steps and for auto, host IDs; may be empty; not for an ordinary user
 }
 

@@ -30,6 +30,9 @@ type SubIDs struct {
 	GIDs []SubIDRange
 }
 
+// SharedName is a name in the files that stands for no user: what root runs in containers has its ranges.
+const SharedName = "containers"
+
 // Owner is the user whose ranges are looked for. Files name a user either way, so
 // a line counts if it has the name or the ID.
 type Owner struct {

@@ -75,7 +75,10 @@ func add(t testing.TB, s stage, data []byte, dest string) error {
 	check(t, os.WriteFile(s.context+"/x", data, 0o644))
 	o := s.options(t, []string{"x"}, dest)
 	o.UnpackArchives = true
-	_, err := Copy(t.Context(), o)
+	res, err := Copy(t.Context(), o)
+	if err == nil {
+		checkOwnersTold(t, s, res)
+	}
 	return err
 }
 
@@ -222,8 +225,9 @@ func TestAddWithChownAndCapabilities(t *testing.T) {
 	check(t, os.WriteFile(s.context+"/x", archive(t, m), 0o644))
 	o := s.options(t, []string{"x"}, "/")
 	o.UnpackArchives, o.Chown = true, &Owner{5, 6}
-	_, err := Copy(t.Context(), o)
+	res, err := Copy(t.Context(), o)
 	check(t, err)
+	checkOwnersTold(t, s, res)
 	want := files{"d": "dir @0755:5:6", "d/f": "file F @0644:5:6"}
 	if diff := cmp.Diff(want, read(t, s.layer)); diff != "" {
 		t.Errorf("layer (-want +got):\n%s", diff)

@@ -48,6 +48,7 @@ func (c *copier) copied(st *unix.Stat_t, xattrs []source.Xattr) *attrs {
 
 // applyDir gives a directory its attributes, whatever it has now.
 func (c *copier) applyDir(fd int, a *attrs) error {
+	c.given.add(Owner{a.uid, a.gid})
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
@@ -71,6 +72,7 @@ func (c *copier) applyDir(fd int, a *attrs) error {
 // applyFile gives a regular file that this process has just made in d its attributes. The order matters: a change of owner
 // clears setuid and the capabilities.
 func (c *copier) applyFile(d *dir, fd int, a *attrs) error {
+	c.given.add(Owner{a.uid, a.gid})
 	if a.uid != c.uid || a.gid != c.gid || d.inherits {
 		if err := chown(fd, a); err != nil {
 			return err
@@ -89,6 +91,7 @@ func (c *copier) applyFile(d *dir, fd int, a *attrs) error {
 
 // applyName gives a symlink, FIFO or device its attributes.
 func (c *copier) applyName(d *dir, name string, a *attrs) error {
+	c.given.add(Owner{a.uid, a.gid})
 	if a.uid != c.uid || a.gid != c.gid || d.inherits {
 		if err := unix.Fchownat(d.layer, name, int(a.uid), int(a.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return ownerError(err, a)

@@ -21,7 +21,10 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 	if err != nil {
 		return CopyResult{}, err
 	}
-	defer func() { err = errors.Join(err, c.close(err == nil)) }()
+	defer func() {
+		err = errors.Join(err, c.close(err == nil))
+		result.Owners = c.given.list() // directories get theirs last
+	}()
 	sel := &source.Selection{}
 	if len(o.Sources) > 0 {
 		q := source.Query{Patterns: o.Sources, Filter: o.Ignore, Excludes: o.Excludes, Parents: o.Parents}
@@ -68,6 +71,7 @@ type copier struct {
 	// noClone is set once the file system has refused to share blocks, noRange once copy_file_range has failed.
 	noClone, noRange atomic.Bool
 	links            linkTable
+	given            ownerSet
 	buffers          sync.Pool
 }
 

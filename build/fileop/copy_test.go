@@ -32,7 +32,7 @@ func runCopyCases(t *testing.T, cases []copyCase) {
 				tc.options(&o)
 			}
 			fds := openFDs(t)
-			_, err := Copy(t.Context(), o)
+			res, err := Copy(t.Context(), o)
 			if now := openFDs(t); now != fds {
 				t.Errorf("%d descriptors before, %d after", fds, now)
 			}
@@ -46,6 +46,7 @@ func runCopyCases(t *testing.T, cases []copyCase) {
 			if diff := cmp.Diff(tc.want, read(t, s.layer)); diff != "" {
 				t.Errorf("layer (-want +got):\n%s", diff)
 			}
+			checkOwnersTold(t, s, res)
 		})
 	}
 }

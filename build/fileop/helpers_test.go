@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -102,6 +103,31 @@ func read(t *testing.T, root string) files {
 		return nil
 	}))
 	return tree
+}
+
+// checkOwnersTold looks for owners in the layer that Copy has said nothing of, but for those of what is below.
+func checkOwnersTold(t testing.TB, s stage, res CopyResult) {
+	t.Helper()
+	below := ownersIn(t, s.view)
+	for o := range ownersIn(t, s.layer) {
+		if !below[o] && !slices.Contains(res.Owners, o) {
+			t.Errorf("the layer has an owner %v, told were %v", o, res.Owners)
+		}
+	}
+}
+
+func ownersIn(t testing.TB, root string) map[Owner]bool {
+	t.Helper()
+	all := map[Owner]bool{}
+	check(t, filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil && p != root {
+			err = unix.Lstat(p, &st)
+			all[Owner{st.Uid, st.Gid}] = true
+		}
+		return err
+	}))
+	return all
 }
 
 func check(t testing.TB, err error) {

@@ -96,6 +96,8 @@ type CopyResult struct {
 	Missed []*NoMatchError
 	// Devices counts the device nodes of archives that were left out because only real root can make them.
 	Devices int64
+	// Owners are all owners that were given to anything, in no particular order.
+	Owners []Owner
 }
 
 // MkdirOptions says what Mkdir makes, and where.

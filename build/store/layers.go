@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/archive"
+
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // Layer is a committed layer. Parent is the ID of the one below, empty at the bottom. Size counts the bytes of the
@@ -19,10 +21,16 @@ type Layer struct {
 	ID, Parent string
 	DiffID     digest.Digest
 	Size       int64
+	// Owners are the owners of its files, container IDs, if the layer's record has them.
+	Owners *userns.IDs
 }
 
 func fromStorage(l *storage.Layer) Layer {
-	return Layer{ID: l.ID, Parent: l.Parent, DiffID: l.UncompressedDigest, Size: l.UncompressedSize}
+	from := Layer{ID: l.ID, Parent: l.Parent, DiffID: l.UncompressedDigest, Size: l.UncompressedSize}
+	if len(l.UIDs) > 0 && len(l.GIDs) > 0 {
+		from.Owners = &userns.IDs{UIDs: l.UIDs, GIDs: l.GIDs}
+	}
+	return from
 }
 
 // Layer looks a layer up by its full ID; the error is ErrNoLayer if there is none.

@@ -14,16 +14,16 @@ import (
 
 // LayerOwners gives the owners and groups, container IDs, of a layer's files: what the layer's record says, or else its tar.
 func (s *Store) LayerOwners(ctx context.Context, id string) (userns.IDs, error) {
-	l, err := s.store.Layer(id)
+	l, err := s.Layer(id)
 	if err != nil {
-		return userns.IDs{}, fmt.Errorf("look up layer %s: %w", id, err)
+		return userns.IDs{}, err
 	}
-	if len(l.UIDs) > 0 && len(l.GIDs) > 0 {
-		return userns.IDs{UIDs: l.UIDs, GIDs: l.GIDs}, nil
+	if l.Owners != nil {
+		return *l.Owners, nil
 	}
 	var ids userns.IDs
 	seenUIDs, seenGIDs := map[uint32]bool{}, map[uint32]bool{}
-	err = s.eachHeader(ctx, fromStorage(l), func(h *tar.Header) bool {
+	err = s.eachHeader(ctx, l, func(h *tar.Header) bool {
 		if uid := uint32(h.Uid); !seenUIDs[uid] {
 			seenUIDs[uid], ids.UIDs = true, append(ids.UIDs, uid)
 		}
@@ -43,7 +43,7 @@ func (s *Store) FileOf(ctx context.Context, id string, ids userns.IDs) (path str
 	}
 	err = s.eachHeader(ctx, l, func(h *tar.Header) bool {
 		if slices.Contains(ids.UIDs, uint32(h.Uid)) || slices.Contains(ids.GIDs, uint32(h.Gid)) {
-			path = "/" + strings.TrimPrefix(h.Name, "/")
+			path = "/" + strings.Trim(h.Name, "/")
 		}
 		return path == ""
 	})

@@ -36,8 +36,8 @@ type Container struct {
 	Sys          string
 	WritableSys  bool
 
-	// Mapping makes a user namespace with this map; nil keeps the runtime's own.
-	Mapping *userns.Mapping
+	// UserNS is nil to keep the runtime's own.
+	UserNS *UserNS
 	// TTYGroup is the group of terminals; nil where the container's user namespace lacks it.
 	TTYGroup *uint32
 	Filter   *Filter // nil: no system call is denied
@@ -47,6 +47,13 @@ type Container struct {
 type User struct {
 	UID, GID uint32
 	Groups   []uint32
+}
+
+// UserNS is a user namespace: a new one with the map, or with a Path the one there, which has this map. Of a namespace that exists the old
+// versions of runc need the map told, and the newer ones compare it with the kernel's, line by line: it must be in the kernel's order.
+type UserNS struct {
+	Path       string // absolute
+	UIDs, GIDs []userns.Range
 }
 
 // Limit is a resource limit, named as in setrlimit(2): RLIMIT_NOFILE.
@@ -143,14 +150,14 @@ func (c Container) linux() *specs.Linux {
 	if c.LoopbackOnly {
 		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	}
-	if c.Mapping != nil {
-		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
-		l.UIDMappings, l.GIDMappings = mappings(c.Mapping.UIDs), mappings(c.Mapping.GIDs)
+	if ns := c.UserNS; ns != nil {
+		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: ns.Path})
+		l.UIDMappings, l.GIDMappings = mappings(ns.UIDs), mappings(ns.GIDs)
 	}
 	return l
 }
 
-func mappings(m userns.Map) []specs.LinuxIDMapping {
+func mappings(m []userns.Range) []specs.LinuxIDMapping {
 	var list []specs.LinuxIDMapping
 	for _, r := range m {
 		list = append(list, specs.LinuxIDMapping{ContainerID: r.Container, HostID: r.Host, Size: r.Length})

@@ -42,7 +42,7 @@ func containers(t *testing.T) map[string]spec.Container {
 			Mounts: []spec.Mount{
 				{Source: "/mnt/room/etc/hosts", Target: "/etc/hosts"}, {Source: "/mnt/mount1", Target: "/cache", ReadOnly: true},
 			},
-			LoopbackOnly: true, Mapping: &userns.Mapping{UIDs: ids, GIDs: mapping(t, userns.Range{Host: 100000, Length: 65536})},
+			LoopbackOnly: true, UserNS: &spec.UserNS{UIDs: ids, GIDs: mapping(t, userns.Range{Host: 100000, Length: 65536})},
 			Filter: &spec.Filter{
 				Archs: []string{"amd64", "386", "arm64", "arm"},
 				Denied: []spec.Denied{
@@ -57,6 +57,13 @@ func containers(t *testing.T) map[string]spec.Container {
 		"insecure": {
 			Args: []string{"true"}, Hostname: "cooper", Root: "rootfs", Caps: []string{"CAP_SYS_ADMIN"}, Ambient: true, ShmSize: 1,
 			Sys: "/mnt/sys", WritableSys: true,
+		},
+		"joined": {
+			Args: []string{"true"}, Hostname: "cooper", Root: "rootfs", ShmSize: 1, Sys: "/mnt/sys",
+			UserNS: &spec.UserNS{
+				Path: "/mnt/userns", GIDs: []userns.Range{{Host: 100000, Length: 65536}},
+				UIDs: []userns.Range{{Container: 1000, Host: 5000, Length: 10}, {Host: 1, Length: 1000}},
+			},
 		},
 	}
 }

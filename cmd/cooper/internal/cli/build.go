@@ -153,9 +153,6 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 	}
 	req.Identity = id
 	defer func() { err = errors.Join(err, id.Joined.Close()) }()
-	if err := checkJoined(req); err != nil {
-		return err
-	}
 	renderer := progress.New(mode, env.Stderr)
 	req.Progress = renderer
 	for _, text := range append(secrets.notes, note) {

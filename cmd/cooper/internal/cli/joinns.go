@@ -27,11 +27,3 @@ func joinedIdentity(ctx context.Context, env Env, path string) (build.Identity, 
 	}
 	return id, nil
 }
-
-// checkJoined refuses what can't be done in a namespace that is there already.
-func checkJoined(req build.Request) error {
-	if req.Identity.Joined != nil && req.Run.Runtime != nil {
-		return usagef("--userns=ns:PATH can't be used with an OCI runtime\nhint: --isolation=native")
-	}
-	return nil
-}

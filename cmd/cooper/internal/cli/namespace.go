@@ -96,10 +96,10 @@ func identity(ctx context.Context, env Env) (id build.Identity, note string, err
 		id.Process = &m
 		return id, "", err
 	}
-	sub, err := rootRanges(ctx, userns.Finder{})
+	whose, sub, err := rootRanges(ctx, userns.Finder{})
 	if err == nil {
 		m, err := userns.FromSubIDs(sub)
-		id.Steps = &m
+		id.Steps, id.Ranges = &m, whose
 		return id, "", err
 	}
 	if !errors.Is(err, userns.ErrNoSubIDs) {
@@ -109,13 +109,15 @@ func identity(ctx context.Context, env Env) (id build.Identity, note string, err
 		"(usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 root changes that)", nil
 }
 
-// rootRanges gives the ranges for what root runs: those of root, or else of containers.
-func rootRanges(ctx context.Context, finder userns.Finder) (userns.SubIDs, error) {
-	sub, err := finder.Find(ctx, userns.Owner{Name: "root", ID: ^uint32(0)})
-	if errors.Is(err, userns.ErrNoSubIDs) {
-		return finder.Find(ctx, userns.Owner{Name: "containers", ID: ^uint32(0)})
+// rootRanges gives the ranges for what root runs, and whose they are: those of root, or else of containers.
+func rootRanges(ctx context.Context, finder userns.Finder) (whose userns.Owner, sub userns.SubIDs, err error) {
+	for _, name := range []string{"root", userns.SharedName} {
+		whose = userns.Owner{Name: name, ID: ^uint32(0)}
+		if sub, err = finder.Find(ctx, whose); !errors.Is(err, userns.ErrNoSubIDs) {
+			break
+		}
 	}
-	return sub, err
+	return whose, sub, err
 }
 
 func currentMapping() (userns.Mapping, error) { return readMapping("/proc/self") }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -31,7 +30,7 @@ func newUsernsCmd(lookup callerLookup) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "userns COMMAND",
 		Short: "Show the ID maps of user namespaces, and translate IDs",
-		Long: `Show the ID maps of user namespaces, and translate IDs. Nothing is entered and nothing changed: the maps are what a build of
+		Long: `Show the ID maps of user namespaces, and translate IDs. No namespace is made and nothing changed: the maps are what a build of
 this user would have.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -62,7 +61,8 @@ func newUsernsShowCmd(lookup callerLookup) *cobra.Command {
 		Long: `Show the ID map of each MODE, which is what --userns takes; or of the flags, or of COOPER_USERNS; or else of every mode.
 
 A line is a run of IDs that follow each other: on the host, which is what ls and ps show outside; in the first namespace, the
-intermediate IDs that --uidmap takes; and in the container, which is what a RUN step sees. For root the first two are the same.`,
+intermediate IDs that --uidmap takes; and in the container, which is what a RUN step sees. For root the first two are the same. ns:PATH can be
+any file of a user namespace: /proc/PID/ns/user, or what a mount keeps.`,
 		Example: `  cooper userns show
   cooper userns show keep-id nomap
   cooper userns show --uidmap +100000:@2000 --format json`,
@@ -169,7 +169,7 @@ func showMap(r userns.Resolved, caller userns.Caller) (shownMap, error) {
 		}
 	}
 	m := shownMap{Mode: r.Mode.String(), Note: modeNote(r, caller)}
-	if err := complete(&r); err != nil {
+	if err := complete(&r, caller); err != nil {
 		return m, err
 	}
 	var err error
@@ -206,37 +206,6 @@ func modeNote(r userns.Resolved, caller userns.Caller) string {
 		return "a namespace that is there already"
 	}
 	return ""
-}
-
-// complete gives the modes that leave the second map open the one they would have now.
-func complete(r *userns.Resolved) error {
-	switch {
-	case r.Auto != nil:
-		m, err := r.Auto.Allocate(userns.AutoSize(0, 0), nil)
-		r.Second = &m
-		return err
-	case r.NSPath != "":
-		return readNamespace(r)
-	}
-	return nil
-}
-
-// readNamespace finds the map of a namespace that is there already, from a process in it.
-func readNamespace(r *userns.Resolved) error {
-	dir := regexp.MustCompile(`^(/proc/[0-9]+)/ns/user$`).FindStringSubmatch(r.NSPath)
-	if dir == nil {
-		return usagef("--userns=%s: the map of a namespace can only be read from a process in it: ns:/proc/PID/ns/user", r.Mode)
-	}
-	composed, err := readMapping(dir[1])
-	if err != nil {
-		return err
-	}
-	second, err := composed.Compose(userns.Mapping{UIDs: r.Outer.UIDs.Invert(), GIDs: r.Outer.GIDs.Invert()})
-	if err != nil {
-		return fmt.Errorf("show --userns=%s: it has IDs that are not yours: %w", r.Mode, err)
-	}
-	r.Second = &second
-	return nil
 }
 
 // writeMaps draws the maps as tables.

@@ -132,9 +132,9 @@ func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, err
 		if gid, err := strconv.ParseUint(os.Getenv(envRootlessGID), 10, 32); err == nil {
 			caller.GID = uint32(gid)
 		}
-		caller.Outer = here
+		caller.Outer, caller.Inside = here, true
 	case caller.Root:
-		caller.Sub, err = rootRanges(ctx, finder)
+		_, caller.Sub, err = rootRanges(ctx, finder)
 		if errors.Is(err, userns.ErrNoSubIDs) {
 			err = nil
 		}

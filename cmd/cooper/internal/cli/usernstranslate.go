@@ -67,7 +67,7 @@ func (o *usernsTranslate) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := complete(&r); err != nil {
+	if err := complete(&r, o.caller); err != nil {
 		return err
 	}
 	kind := userns.KindUID

@@ -1,0 +1,121 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// noteOwners remembers what a layer's record says of the owners of its files.
+func (b *builder) noteOwners(l store.Layer) {
+	if l.Owners != nil {
+		b.owners.Store(l.ID, *l.Owners)
+	}
+}
+
+// layerOwners gives the owners of the files in a layer of the store.
+func (b *builder) layerOwners(ctx context.Context, id string) (userns.IDs, error) {
+	if ids, ok := b.owners.Load(id); ok {
+		return ids.(userns.IDs), nil
+	}
+	ids, err := b.store.LayerOwners(ctx, id)
+	if err == nil {
+		b.owners.Store(id, ids)
+	}
+	return ids, err
+}
+
+// addedOwners gives the owners that the files of a root may have, but for those that files below it have. It waits for no commit: what a
+// step of this build wrote is known when the step is done, and a RUN step has written only what its namespace has a place for.
+func (b *builder) addedOwners(ctx context.Context, r *root) (userns.IDs, error) {
+	var layers []string
+	switch {
+	case r.made:
+		return r.wrote, nil
+	case r.merged: // of what is below
+	case r.own != nil:
+		layers = []string{r.own.ID}
+	case r.below == nil:
+		for _, l := range r.layers {
+			layers = append(layers, l.ID)
+		}
+	}
+	var all userns.IDs
+	for _, id := range layers {
+		ids, err := b.layerOwners(ctx, id)
+		if err != nil {
+			return all, err
+		}
+		all = all.With(ids)
+	}
+	return all, nil
+}
+
+// checkOwners refuses a root with owners that the map of RUN steps leaves out: an ID-mapped mount would show them as nobody's, and a
+// shifted copy couldn't be made. The ranges of --userns=auto are chosen so that they have them.
+func (b *builder) checkOwners(ctx context.Context, r *root, m *userns.Mapping) error {
+	if r == nil || m == nil || b.req.Identity.Auto != nil {
+		return nil
+	}
+	for at := r; at != nil && !at.fits.Load(); at = at.below {
+		ids, err := b.addedOwners(ctx, at)
+		if err != nil {
+			return err
+		}
+		if m.Missing(ids).Empty() {
+			continue
+		}
+		path, missing, err := b.outsiders(ctx, at, *m)
+		if err != nil {
+			return err
+		}
+		if !missing.Empty() {
+			return b.outsiderError(ctx, path, *m, missing)
+		}
+	}
+	r.fits.Store(true)
+	return nil
+}
+
+// outsiders gives the owners in a root's layers that a map leaves out, and the first file that has one. It waits for the layers: a
+// step may have replaced what it wrote first.
+func (b *builder) outsiders(ctx context.Context, r *root, m userns.Mapping) (path string, missing userns.IDs, err error) {
+	if err := r.wait(ctx); err != nil {
+		return "", missing, err
+	}
+	for _, l := range r.layers {
+		ids, err := b.layerOwners(ctx, l.ID)
+		if err != nil {
+			return "", missing, err
+		}
+		of := m.Missing(ids)
+		if of.Empty() {
+			continue
+		}
+		missing = missing.With(of)
+		if path != "" {
+			continue
+		}
+		if path, err = b.store.FileOf(ctx, l.ID, of); err != nil {
+			return "", missing, err
+		}
+	}
+	return path, missing, nil
+}
+
+// outsiderError says what to do about a file whose owner is not in the map of RUN steps.
+func (b *builder) outsiderError(ctx context.Context, path string, m userns.Mapping, missing userns.IDs) error {
+	if id := b.req.Identity; !id.Asked {
+		return fmt.Errorf("the owner of %q is outside the IDs that RUN steps have: %w\nhint: or build with --userns=host, where root of a step is root of the machine",
+			path, userns.Finder{}.Check(ctx, id.Ranges, m, missing))
+	}
+	slices.Sort(missing.UIDs)
+	slices.Sort(missing.GIDs)
+	return fmt.Errorf("the owner of %q is outside the ID map %q: user IDs %v and group IDs %v are missing\n"+
+		"hint: the map has to have them: IDs 0 to %d are a range of length %d", path, strings.ReplaceAll(m.UIDs.String(), "\n", ", "),
+		slices.Compact(missing.UIDs), slices.Compact(missing.GIDs), missing.Highest(), uint64(missing.Highest())+1)
+}

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// complete gives the modes that leave the second map open the one they would have now.
+func complete(r *userns.Resolved, caller userns.Caller) error {
+	switch {
+	case r.Auto != nil:
+		m, err := r.Auto.Allocate(userns.AutoSize(0, 0), nil)
+		r.Second = &m
+		return err
+	case r.NSPath != "":
+		return readNamespace(r, caller)
+	}
+	return nil
+}
+
+// readNamespace finds the map of a namespace that is there already.
+func readNamespace(r *userns.Resolved, caller userns.Caller) error {
+	read, err := build.ReadUserNS(r.NSPath)
+	switch {
+	case err != nil:
+		return fmt.Errorf("--userns=ns: %w", err)
+	case read == nil && (caller.Root || caller.Inside): // a build of this process would be in it, and its steps stay there
+		r.NSPath = ""
+		return nil
+	case read == nil:
+		return usagef("--userns=%s: builds are in a namespace below this one, and can't go back into it", r.Mode)
+	case caller.Inside: // as this process reads it, it begins with intermediate IDs
+		r.Second = read
+		return nil
+	}
+	second, err := read.Compose(userns.Mapping{UIDs: r.Outer.UIDs.Invert(), GIDs: r.Outer.GIDs.Invert()})
+	if err != nil {
+		return fmt.Errorf("--userns=%s: it has IDs that are not yours: %w", r.Mode, err)
+	}
+	r.Second = &second
+	return nil
+}

@@ -1,0 +1,85 @@
+package tests_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"testing"
+)
+
+// farOwner is an ID beyond the ranges that users usually have.
+const farOwner = "1500000"
+
+// farTar is an archive with a file /far of farOwner.
+func farTar(t *testing.T) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: "far", Mode: 0o644, Uid: 1500000, Gid: 1500000}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// farFiles are ways to get a file of farOwner below a RUN step, and the file.
+func farFiles() map[string]string {
+	return map[string]string{
+		"FROM owned\nRUN true\n":                                             "/far",
+		"FROM owned\nCOPY a.tar /\nRUN true\n":                               "/far",
+		"FROM base\nCOPY --chown=" + farOwner + " a.tar /c\nRUN true\n":      "/c",
+		"FROM base\nCOPY --link --chown=" + farOwner + " a.tar /c\nRUN true": "/c",
+		"FROM base\nCOPY --from=owned /far /d/f\nRUN true\n":                 "/d/f",
+		"FROM owned AS s\nFROM base\nCOPY --from=s /far /f\nRUN true\n":      "/f",
+		"FROM base\nADD a.tar /t/\nRUN true\n":                               "/t/far",
+		"FROM base\nUSER " + farOwner + "\nWORKDIR /w\nUSER 0\nRUN true\n":   "/w",
+		"FROM base\nRUN --mount=from=owned,target=/m true\n":                 "/far",
+	}
+}
+
+// TestRootsStepsHaveAllOwners builds on what root's own ranges have no place for, without a word about namespaces.
+func TestRootsStepsHaveAllOwners(t *testing.T) {
+	for _, m := range suite.modes {
+		if !m.root() {
+			continue
+		}
+		s := newSite(t, m)
+		for _, flags := range [][]string{nil, {"--storage-driver=vfs", "--root", s.path("vfs")}} {
+			build := func(args ...string) []string { return append(append([]string{"build", "-q"}, flags...), args...) }
+			if err := s.makeBusybox(); err != nil {
+				t.Fatal(err)
+			}
+			s.cooper(t, build("-t", "base", s.path("busybox"))...).succeeds(t)
+			s.write(t, "owned/Containerfile", "FROM base\nRUN echo >/far && chown "+farOwner+":"+farOwner+" /far\n")
+			s.cooper(t, build("--userns=host", "-t", "owned", "owned")...).succeeds(t)
+			s.write(t, "ctx/a.tar", farTar(t))
+			for file, path := range farFiles() {
+				s.write(t, "ctx/Containerfile", file)
+				for range 2 { // the second time what is below comes from the cache
+					s.cooper(t, build("ctx")...).fails(t, 125, `the owner of "`+path+`"`, farOwner, "usermod --add-subuids ", "--userns=host")
+				}
+				s.cooper(t, build("--userns=host", "ctx")...).succeeds(t)
+			}
+			s.write(t, "ctx/Containerfile", "FROM owned\nCOPY a.tar /a.tar\n")
+			s.cooper(t, build("ctx")...).succeeds(t) // there is no step
+			s.write(t, "ctx/Containerfile", "FROM base\nCOPY --chown=7 a.tar /c\nRUN [ $(stat -c %u /c) = 7 ]\nCOPY --chown=8 a.tar /c\nRUN [ $(stat -c %u /c) = 8 ]\n")
+			s.cooper(t, build("ctx")...).succeeds(t)
+		}
+		s.write(t, "ctx/Containerfile", "FROM base\nRUN --mount=type=cache,target=/m,uid="+farOwner+" true\n")
+		s.cooper(t, "build", "ctx").fails(t, 1, "mount /m", farOwner+" has no host ID")
+		s.checkNoLeftovers(t)
+	}
+}
+
+// TestAutoKnowsOwnersThatWereJustCopied chooses ranges by files whose layers may still be on their way into the store.
+func TestAutoKnowsOwnersThatWereJustCopied(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.busybox(t, "base")
+		s.write(t, "ctx/f", "x")
+		s.write(t, "ctx/Containerfile", "FROM base\nRUN true\nCOPY --chown=3000:4000 f /f\nRUN [ $(stat -c %u:%g /f) = 3000:4000 ] && chown 4001 /bin/busybox 2>&1 | grep -q nvalid\n")
+		s.build(t, "--no-cache", "--userns=auto", "ctx")
+		s.cooper(t, "build", "--no-cache", "--userns=auto:size=4000", "ctx").fails(t, 1, `"/f"`, "4000", "size=4001")
+	})
+}
