@@ -67,6 +67,8 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 		Empty:   r.empty,
 		UIDs:    r.uids.sorted(),
 		GIDs:    r.gids.sorted(),
+		Disk:    r.disk,
+		Linked:  len(r.links) > 0,
 	}, nil
 }
 
@@ -82,6 +84,7 @@ type reader struct {
 	gids    idSet
 	xattrs  xattrReader
 	dirBuf  []byte
+	disk    int64
 	empty   bool
 }
 
