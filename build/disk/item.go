@@ -63,6 +63,8 @@ type Item struct {
 	ID string
 	// Label names it for people; empty: the ID does.
 	Label string
+	// About says what it is; empty: nothing is known.
+	About string
 	Size  layer.DiskSize
 	// LastUse is zero if nobody knows.
 	LastUse time.Time
