@@ -200,6 +200,9 @@ func (l *lister) records() {
 // imagePrefix begins the IDs of records that are images.
 const imagePrefix = "image/"
 
+// IsImageRecord tells whether a record's ID is that of an image.
+func IsImageRecord(id string) bool { return strings.HasPrefix(id, imagePrefix) }
+
 // realDirs are the directories in one, which is none of them if it is a symbolic link: what a link leads to is nothing of ours.
 func realDirs(path string) (names []string, err error) {
 	info, err := os.Lstat(path)
@@ -240,7 +243,7 @@ func (l *lister) copies() error {
 	return l.store.eachBelow(shiftedDir, func(mapping, id, path string) {
 		i := disk.Item{
 			Kind: disk.Shifted, ID: mapping + "/" + id, On: l.free(id), Shared: l.h.kept[id], Useless: l.h.layers[id] == nil,
-			Label: cmp.Or(readNote(l.store.notePath(copyUses, mapping+"."+id)).Label, mapping) + " " + id,
+			Label: cmp.Or(readNote(l.store.notePath(copyUses, mapping+"."+id)).Label, mapping) + " " + short(id),
 		}
 		l.noted(copyUses, mapping+"."+id, i, path)
 	})
