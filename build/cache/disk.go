@@ -50,7 +50,7 @@ func (c *Cache) item(id string, read bool) (i disk.Item, ok bool) {
 	if err != nil || !info.Mode().IsRegular() {
 		return i, false
 	}
-	i = disk.Item{Kind: disk.Records, ID: id, LastUse: info.ModTime(), Shared: true}
+	i = disk.Item{Kind: disk.Records, ID: id, Label: label(id), LastUse: info.ModTime(), Shared: true}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		i.Size.Bytes = st.Blocks * statBlock
 	}
@@ -67,6 +67,14 @@ func (c *Cache) item(id string, read bool) (i disk.Item, ok bool) {
 		i.On, i.Shared = rec.Layer.ID, false
 	}
 	return i, true
+}
+
+// label names a record by its kind and the beginning of its key.
+func label(id string) string {
+	const digits = 12
+	kind, key, _ := strings.Cut(id, "/")
+	key = strings.ReplaceAll(key, "/", "")
+	return strings.TrimSuffix(kind, "s") + " " + key[:min(len(key), digits)]
 }
 
 // statBlock is the unit of st_blocks, in bytes.

@@ -44,7 +44,7 @@ func Choose(items []Item, p Policy) []Item {
 		c.offer(n)
 	}
 	for c.ready.Len() > 0 && (p.Limit == 0 || c.left > p.Limit) {
-		c.take(heap.Pop(&c.ready).(queued).n) //nolint:errcheck,forcetypeassert // the heap holds nothing else
+		c.take(heap.Pop(&c.ready).(queued).n)
 	}
 	return c.chosen
 }
@@ -127,7 +127,7 @@ func (q queue) Less(i, j int) bool {
 }
 
 // Push implements heap.Interface.
-func (q *queue) Push(x any) { *q = append(*q, x.(queued)) } //nolint:errcheck,forcetypeassert // see Choose
+func (q *queue) Push(x any) { *q = append(*q, x.(queued)) }
 
 // Pop implements heap.Interface.
 func (q *queue) Pop() any {

@@ -117,12 +117,3 @@ func (h *holding) keep(id string) {
 		h.kept[id] = true
 	}
 }
-
-// depth is how many layers a layer stands on.
-func (h *holding) depth(id string) int {
-	n := 0
-	for l := h.layers[id]; l != nil; l = h.layers[l.Parent] {
-		n++
-	}
-	return n
-}

@@ -158,10 +158,32 @@ func ask(ctx context.Context, env Env, items []disk.Item) (bool, error) {
 	}
 }
 
+// withoutRecords makes one line of all the records.
+func withoutRecords(items []disk.Item) (rest []disk.Item) {
+	all := disk.Item{Kind: disk.Records}
+	n := 0
+	for _, i := range items {
+		if i.Kind != disk.Records {
+			rest = append(rest, i)
+			continue
+		}
+		n++
+		all.Size.Bytes += i.Size.Bytes
+		if i.LastUse.After(all.LastUse) {
+			all.LastUse = i.LastUse
+		}
+	}
+	if n > 0 {
+		all.Label = fmt.Sprintf("%d of them", n)
+		rest = append(rest, all)
+	}
+	return rest
+}
+
 func writePruned(env Env, items []disk.Item, total string) error {
 	var err error
 	if len(items) > 0 {
-		if err = writeItems(env.Stdout, items); err == nil {
+		if err = writeItems(env.Stdout, withoutRecords(items)); err == nil {
 			_, err = fmt.Fprintln(env.Stdout)
 		}
 	}
