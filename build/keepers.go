@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/fetch"
@@ -38,19 +40,23 @@ func (k keepers) remote() string { return filepath.Join(k.store.Dir(), remoteDir
 
 // total is the size of all that is cooper's own, as the items' would be.
 func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
-	items, err := k.store.DiskItems(ctx, look)
-	if err != nil {
-		return 0, err
-	}
-	records, err := k.cache.DiskItems(false)
-	if err != nil {
-		return 0, err
-	}
-	sources, err := fetch.DiskItems(ctx, k.remote(), false)
-	if err != nil {
-		return 0, err
-	}
-	return disk.Total(items) + disk.Total(records) + disk.Total(sources) + disk.Total(k.stats()), nil
+	var items, sources []disk.Item
+	var records int64
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		records, err = k.cache.DiskTotal()
+		return err
+	})
+	group.Go(func() (err error) {
+		sources, err = fetch.DiskItems(ctx, k.remote(), false)
+		return err
+	})
+	group.Go(func() (err error) {
+		items, err = k.store.DiskItems(ctx, look)
+		return err
+	})
+	err := group.Wait()
+	return records + disk.Total(items) + disk.Total(sources) + disk.Total(k.stats()), err
 }
 
 // items lists all there is. What was used since the oldest running build began is in use.
@@ -63,7 +69,7 @@ func (k keepers) items(ctx context.Context, look store.Look) ([]disk.Item, error
 	if err != nil {
 		return nil, err
 	}
-	records, err := k.cache.DiskItems(true)
+	records, err := k.cache.DiskItems()
 	if err != nil {
 		return nil, err
 	}

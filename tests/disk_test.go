@@ -235,7 +235,7 @@ func (s *site) stressBuild(t *testing.T, n, round int) {
 	}
 }
 
-// pruneAtRandom prunes while there are builds; kill ends half of the prunes before they are done.
+// pruneAtRandom prunes while there are builds; kill ends prunes before they are done.
 func (s *site) pruneAtRandom(t *testing.T, building *atomic.Bool, kill bool) {
 	for n := 0; building.Load(); n++ {
 		args := [][]string{{"--all"}, nil, {"--type=layers"}, {"--max-used-space=500kB", "--all"}, {"--type=shifted,mounts"}, {"--type=records", "--all"}}[n%6]
@@ -247,7 +247,7 @@ func (s *site) pruneAtRandom(t *testing.T, building *atomic.Bool, kill bool) {
 			return
 		}
 		killed := make(chan bool, 1)
-		if kill && n%2 == 1 {
+		if kill {
 			go func() { killed <- killAtRandom(cmd) }()
 		} else {
 			killed <- false
@@ -260,7 +260,7 @@ func (s *site) pruneAtRandom(t *testing.T, building *atomic.Bool, kill bool) {
 
 // killAtRandom kills a prune, or the process in the namespace that does its work.
 func killAtRandom(cmd *exec.Cmd) bool {
-	time.Sleep(time.Duration(rand.Int64N(int64(150 * time.Millisecond))))
+	time.Sleep(time.Duration(rand.Int64N(int64(60 * time.Millisecond))))
 	victim := cmd.Process.Pid
 	if child := childOf(victim); child != 0 && rand.IntN(2) == 0 {
 		victim = child

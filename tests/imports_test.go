@@ -39,7 +39,7 @@ func importTable() []importRule {
 		{pkg: "build/doctor", mayImport: "build/registry build/store executor executor/overlay userns userns/reexec"},
 		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true},
 		{pkg: "build/solve", mayImport: "build/plan"},
-		{pkg: "build/cache", mayImport: "build/plan build/disk"},
+		{pkg: "build/cache", mayImport: "build/plan build/disk imagebuilder/layer"},
 		{pkg: "build/disk", mayImport: "imagebuilder/layer", pure: true},
 		{pkg: "build/source", mayImport: "imagebuilder/dockerfile"},
 		{pkg: "build/fetch", mayImport: "build/disk imagebuilder/layer imagebuilder/remote"},

@@ -7,66 +7,91 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
-// DiskItems lists the records. If they are read, too, an item's On is the layer its record names, and About the step; else both are empty.
-// What has no layer is Shared: it may belong to any image.
-func (c *Cache) DiskItems(read bool) ([]disk.Item, error) {
-	var items []disk.Item
+// DiskItems lists the records. An item's On is the layer that its record names, and About the step. What has no layer is Shared: it may belong
+// to any image.
+func (c *Cache) DiskItems() (items []disk.Item, err error) {
 	for _, kind := range []string{steps, shapes} {
-		base := filepath.Join(c.dir, kind)
-		dirs, err := os.ReadDir(base)
-		if err != nil {
-			return nil, fmt.Errorf("list cache records: %w", err)
-		}
-		for _, d := range dirs {
-			if !d.IsDir() {
-				continue
+		err = errors.Join(err, c.each(kind, func(id string, st *unix.Stat_t) {
+			i := disk.Item{
+				Kind: disk.Records, ID: id, Label: label(id), Size: layer.DiskSize{Bytes: st.Blocks * statBlock},
+				LastUse: time.Unix(st.Mtim.Unix()), Shared: true,
 			}
-			names, err := os.ReadDir(filepath.Join(base, d.Name()))
-			if err != nil {
-				return nil, fmt.Errorf("list cache records: %w", err)
+			if kind == steps {
+				c.describe(&i)
 			}
-			for _, n := range names {
-				if i, ok := c.item(filepath.Join(kind, d.Name(), n.Name()), read && kind == steps); ok {
-					items = append(items, i)
-				}
-			}
-		}
+			items = append(items, i)
+		}))
 	}
-	return items, nil
+	return items, err
 }
 
-// item describes a record, unless it is gone or not whole yet.
-func (c *Cache) item(id string, read bool) (i disk.Item, ok bool) {
-	if strings.HasPrefix(filepath.Base(id), newPrefix) {
-		return i, false
-	}
-	path := filepath.Join(c.dir, id)
-	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() {
-		return i, false
-	}
-	i = disk.Item{Kind: disk.Records, ID: id, Label: label(id), LastUse: info.ModTime(), Shared: true}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		i.Size.Bytes = st.Blocks * statBlock
-	}
-	if !read {
-		return i, true
-	}
-	rec := readRecord(path)
+// describe reads a record.
+func (c *Cache) describe(i *disk.Item) {
+	rec := readRecord(filepath.Join(c.dir, i.ID))
 	if rec == nil {
 		i.Useless = true
-		return i, true
+		return
 	}
 	i.About = rec.Step
 	if rec.Layer != nil {
 		i.On, i.Shared = rec.Layer.ID, false
 	}
-	return i, true
+}
+
+// DiskTotal is the size of all records in bytes.
+func (c *Cache) DiskTotal() (total int64, err error) {
+	err = c.each(steps, func(_ string, st *unix.Stat_t) { total += st.Blocks * statBlock })
+	return total, err // the others are empty
+}
+
+// each calls f for the records of a kind that are whole, with as few system calls as will do: it is what each build with a limit on disk
+// space does.
+func (c *Cache) each(kind string, f func(id string, st *unix.Stat_t)) error {
+	dirs, err := os.ReadDir(filepath.Join(c.dir, kind))
+	if err != nil {
+		return fmt.Errorf("list cache records: %w", err)
+	}
+	for _, d := range dirs {
+		if !d.IsDir() {
+			continue
+		}
+		if err := eachIn(filepath.Join(c.dir, kind, d.Name()), func(name string, st *unix.Stat_t) {
+			if !strings.HasPrefix(name, newPrefix) {
+				f(filepath.Join(kind, d.Name(), name), st)
+			}
+		}); err != nil {
+			return fmt.Errorf("list cache records: %w", err)
+		}
+	}
+	return nil
+}
+
+// eachIn calls f for the files of a directory.
+func eachIn(path string, f func(name string, st *unix.Stat_t)) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			f(name, &st)
+		}
+	}
+	return nil
 }
 
 // label names a record by its kind and the beginning of its key.

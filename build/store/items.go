@@ -37,6 +37,12 @@ func (s *Store) DiskItems(ctx context.Context, look Look) (items []disk.Item, er
 	if l.h, err = s.holding(); err != nil {
 		return nil, err
 	}
+	l.notes = map[useKind]map[string]used{}
+	for _, kind := range []useKind{layerUses, imageUses, copyUses, mountUses} {
+		if l.notes[kind], err = s.readNotes(kind); err != nil {
+			return nil, err
+		}
+	}
 	if look == LookAll {
 		l.images()
 	}
@@ -57,6 +63,7 @@ type lister struct {
 	ctx   context.Context //nolint:containedctx // it is that of the one call it is made for
 	look  Look
 	h     *holding
+	notes map[useKind]map[string]used
 	items []disk.Item
 	// measured are the sizes to write down.
 	measured []measured
@@ -71,8 +78,8 @@ type measured struct {
 
 // noted adds an item that a note is kept of; dirs are its files.
 func (l *lister) noted(kind useKind, name string, i disk.Item, dirs ...string) {
-	n := readNote(l.store.notePath(kind, name))
-	i.LastUse = l.store.lastUse(kind, name)
+	n := l.notes[kind][name]
+	i.LastUse = n.last
 	if i.Label == "" {
 		i.Label = n.Label
 	}
@@ -144,7 +151,7 @@ func (l *lister) images() {
 		}
 		i := disk.Item{Kind: disk.Images, ID: img.ID, Label: strings.Join(append([]string{short(img.ID)}, img.Names...), " "), Size: l.measure(files)}
 		i.Size.Bytes += recordSize(img)
-		i.LastUse = l.store.lastUse(layerUses, img.TopLayer)
+		i.LastUse = l.notes[layerUses][img.TopLayer].last
 		l.items = append(l.items, i)
 	}
 	var rest []string
@@ -189,7 +196,7 @@ func (l *lister) records() {
 	for _, img := range l.h.own {
 		i := disk.Item{
 			Kind: disk.Records, ID: imagePrefix + img.ID, Label: "image " + short(img.ID), On: l.free(img.TopLayer),
-			LastUse: l.store.lastUse(imageUses, img.ID),
+			LastUse: l.notes[imageUses][img.ID].last,
 		}
 		i.Bound = i.On != ""
 		i.Size.Bytes = recordSize(img)
@@ -243,7 +250,7 @@ func (l *lister) copies() error {
 	return l.store.eachBelow(shiftedDir, func(mapping, id, path string) {
 		i := disk.Item{
 			Kind: disk.Shifted, ID: mapping + "/" + id, On: l.free(id), Shared: l.h.kept[id], Useless: l.h.layers[id] == nil,
-			Label: cmp.Or(readNote(l.store.notePath(copyUses, mapping+"."+id)).Label, mapping) + " " + short(id),
+			Label: cmp.Or(l.notes[copyUses][mapping+"."+id].Label, mapping) + " " + short(id),
 		}
 		l.noted(copyUses, mapping+"."+id, i, path)
 	})

@@ -122,6 +122,55 @@ func readNote(path string) (n note) {
 	return n
 }
 
+// used is a note with its time.
+type used struct {
+	note
+	last time.Time
+}
+
+// readNotes reads all notes of a kind, with as few system calls as will do: it is what each build with a limit on disk space does.
+func (s *Store) readNotes(kind useKind) (map[string]used, error) {
+	dir, err := os.Open(filepath.Join(s.dir, usesDir, string(kind)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read notes: %w", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("read notes: %w", err)
+	}
+	notes := make(map[string]used, len(names))
+	buf := make([]byte, 64<<10)
+	for _, name := range names {
+		if u, ok := readNoteAt(int(dir.Fd()), name, buf); ok {
+			notes[name] = u
+		}
+	}
+	return notes, nil
+}
+
+func readNoteAt(dir int, name string, buf []byte) (u used, ok bool) {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return u, false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return u, false
+	}
+	if st.Mtim.Sec > 0 {
+		u.last = time.Unix(st.Mtim.Unix())
+	}
+	if n, err := unix.Read(fd, buf); err != nil || json.Unmarshal(buf[:n], &u.note) != nil {
+		u.note = note{}
+	}
+	return u, true
+}
+
 // lastUse is zero if there is no note.
 func (s *Store) lastUse(kind useKind, name string) time.Time {
 	info, err := os.Lstat(s.notePath(kind, name))
