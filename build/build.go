@@ -34,7 +34,17 @@ func Build(ctx context.Context, req Request) (res Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	return buildIn(ctx, req, st)
+	end, err := st.BeginBuild()
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	if req.space, err = watchSpace(ctx, &req, st); err != nil {
+		return Result{}, err
+	}
+	res, err = buildIn(ctx, req, st)
+	req.space.settle(ctx)
+	return res, err
 }
 
 // buildIn builds with a store that is open. To open it once more in one process would be to lose its locks.
@@ -135,12 +145,12 @@ type builder struct {
 }
 
 func newBuilder(req Request, st *store.Store) (*builder, error) {
-	c, err := cache.Open(filepath.Join(st.Dir(), "cache"))
+	c, err := cache.Open(filepath.Join(st.Dir(), cacheDir))
 	if err != nil {
 		return nil, err
 	}
 	b := &builder{req: req, store: st, cache: c, commits: new(errgroup.Group)}
-	b.stats = source.OpenStatCache(filepath.Join(st.Dir(), "stat"))
+	b.stats = source.OpenStatCache(filepath.Join(st.Dir(), statsFile))
 	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
 	b.contexts = newContexts(&b.req, st)
@@ -190,6 +200,7 @@ func (b *builder) close() error {
 		errs = append(errs, snap.Remove())
 	}
 	errs = append(errs, b.contexts.close(), b.layers.close())
+	noteStats(b.store)
 	if err := b.stats.Save(); err != nil {
 		// The next build reads more files than it had to; that's all.
 		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})

@@ -149,7 +149,11 @@ func (c commit) run(ctx context.Context) error {
 		return errors.Join(err, c.target.snap.Remove())
 	}
 	// Nobody in this build waits for the record.
-	return c.record(ctx, rec)
+	if err := c.record(ctx, rec); err != nil {
+		return err
+	}
+	c.builder.req.space.check()
+	return nil
 }
 
 // layer makes the digests and puts the layer into the store once the one below is there.

@@ -68,6 +68,9 @@ func (b *builder) linkedAt(here cache.Key, below *root) *root {
 // relink makes a layer on top of a sealed root that holds the same as the record's, which lies elsewhere.
 func (b *builder) relink(ctx context.Context, below *root, rec cache.Record) (cache.Record, error) {
 	old, err := b.store.Layer(rec.Layer.ID)
+	if _, has := b.store.UseLayer(old.ID, old.Parent); err == nil && !has {
+		err = fmt.Errorf("layer %s: %w", old.ID, store.ErrNoLayer)
+	}
 	if err != nil {
 		return rec, err
 	}

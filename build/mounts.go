@@ -157,8 +157,7 @@ func (b *builder) cacheMount(ctx context.Context, m plan.Mount, c runCall) (exec
 	if c.ns.shifted {
 		key.Add("userns", store.MappingKey(*c.ns.mapping)) // owners are on disk as the step has them
 	}
-	base := filepath.Join(b.store.Dir(), "mounts", string(key.Key()))
-	dir, unlock, err := b.lockCacheDir(ctx, base, m)
+	dir, unlock, err := b.lockCacheDir(ctx, string(key.Key()), m)
 	if err != nil {
 		return executor.Mount{}, nil, err
 	}
@@ -176,13 +175,9 @@ func (b *builder) cacheMount(ctx context.Context, m plan.Mount, c runCall) (exec
 
 // lockCacheDir opens a cache directory as its sharing mode allows: together with others, after the others, or another
 // one that nobody uses.
-func (b *builder) lockCacheDir(ctx context.Context, base string, m plan.Mount) (*os.File, func() error, error) {
+func (b *builder) lockCacheDir(ctx context.Context, key string, m plan.Mount) (*os.File, func() error, error) {
 	for n := 0; ; n++ {
-		path := filepath.Join(base, strconv.Itoa(n))
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return nil, nil, err
-		}
-		lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+		path, lock, err := b.store.OpenMount(key, strconv.Itoa(n), m.ID)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -54,7 +54,7 @@ type opener struct {
 
 func newOpener(req *Request, st *store.Store) opener {
 	return opener{req: req, store: st, cache: sync.OnceValues(func() (*fetch.Cache, error) {
-		c, err := fetch.Open(filepath.Join(st.Dir(), "remote"))
+		c, err := fetch.Open(filepath.Join(st.Dir(), remoteDir))
 		if err == nil {
 			err = c.Trim(time.Now().Add(-keepFetched))
 		}

@@ -109,6 +109,7 @@ func (r *remoteSource) get(ctx context.Context) (fetched, error) {
 	if !r.done {
 		r.got, r.err = r.fetch(ctx)
 		r.done = true
+		r.b.req.space.check()
 	}
 	return r.got, r.err
 }

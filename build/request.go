@@ -73,8 +73,13 @@ type Request struct {
 	Registry   RegistryOptions
 	Store      store.Options
 	Identity   Identity
+	// MaxUsedSpace is how many bytes of disk all that prune can remove may take; 0: any number. What running builds use stays in any case.
+	MaxUsedSpace int64
 	// Progress is told what happens; nil: nobody is.
 	Progress progress.Sink
+
+	// space watches over MaxUsedSpace; nil: nobody does.
+	space *space
 }
 
 // RegistryOptions say how to reach registries.

@@ -131,7 +131,9 @@ func (b *builder) shiftedStack(ctx context.Context, r *root, m userns.Mapping) (
 			return err
 		})
 	}
-	return dirs, group.Wait()
+	err := group.Wait()
+	b.req.space.check()
+	return dirs, err
 }
 
 // shifted opens the directory of a committed layer with the mapping's owners.

@@ -243,15 +243,14 @@ func (b *builder) fromRecord(below *root, rec *cache.Record) *root {
 	return r
 }
 
-// holds tells whether the store has the layer on top of this parent.
+// holds tells whether the store has the layer on top of this parent, and keeps it for this build.
 func (b *builder) holds(l *cache.Layer, parent string) bool {
 	if l.Parent != parent {
 		return false
 	}
-	have, err := b.store.Layer(l.ID)
-	if err != nil || have.Parent != parent {
-		return false
+	have, ok := b.store.UseLayer(l.ID, parent)
+	if ok {
+		b.noteOwners(have)
 	}
-	b.noteOwners(have)
-	return true
+	return ok
 }

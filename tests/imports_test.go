@@ -31,19 +31,20 @@ type importRule struct {
 func importTable() []importRule {
 	return []importRule{
 		{pkg: "cmd/cooper", mayImport: "cmd/cooper/internal/cli build userns/reexec"},
-		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/doctor build/export build/progress build/top userns userns/reexec"},
+		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/disk build/doctor build/export build/progress build/top userns userns/reexec"},
 
-		{pkg: "build", mayImport: "build/plan build/solve build/cache build/source build/fetch build/fileop build/registry build/store build/export " +
+		{pkg: "build", mayImport: "build/plan build/solve build/cache build/disk build/source build/fetch build/fileop build/registry build/store build/export " +
 			"build/sshagent build/progress build/top imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
 			"imagebuilder/remote executor executor/spec executor/overlay userns userns/accounts userns/reexec"},
 		{pkg: "build/doctor", mayImport: "build/registry build/store executor executor/overlay userns userns/reexec"},
 		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true},
 		{pkg: "build/solve", mayImport: "build/plan"},
-		{pkg: "build/cache", mayImport: "build/plan"},
+		{pkg: "build/cache", mayImport: "build/plan build/disk imagebuilder/layer"},
+		{pkg: "build/disk", mayImport: "imagebuilder/layer", pure: true},
 		{pkg: "build/source", mayImport: "imagebuilder/dockerfile"},
-		{pkg: "build/fetch", mayImport: "imagebuilder/remote"},
+		{pkg: "build/fetch", mayImport: "build/disk imagebuilder/layer imagebuilder/remote"},
 		{pkg: "build/fileop", mayImport: "build/source imagebuilder/layer userns/accounts"},
-		{pkg: "build/store", mayImport: "build/registry imagebuilder imagebuilder/layer imagebuilder/reference userns"},
+		{pkg: "build/store", mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference userns"},
 		{pkg: "build/registry", mayImport: "imagebuilder/reference"},
 		{pkg: "build/export", mayImport: "imagebuilder imagebuilder/layer imagebuilder/reference"},
 		{pkg: "build/progress"},

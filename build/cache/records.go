@@ -50,6 +50,8 @@ const (
 	steps  = "steps"
 	shapes = "shapes"
 	locks  = "locks"
+	// newPrefix begins the names of records that aren't whole yet.
+	newPrefix = ".new-"
 )
 
 func (c *Cache) path(kind string, k Key) string {
@@ -59,7 +61,15 @@ func (c *Cache) path(kind string, k Key) string {
 // Get returns the record under a key, nil if there is none. A record that can't be read counts as none: the step is
 // run again and writes it anew.
 func (c *Cache) Get(k Key) *Record {
-	raw, err := os.ReadFile(c.path(steps, k))
+	r := readRecord(c.path(steps, k))
+	if r != nil {
+		noteUse(c.path(steps, k))
+	}
+	return r
+}
+
+func readRecord(path string) *Record {
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil
 	}
@@ -68,6 +78,12 @@ func (c *Cache) Get(k Key) *Record {
 		return nil
 	}
 	return r
+}
+
+// noteUse makes the modification time of a record its last use. A record that is being removed has no use any more.
+func noteUse(path string) {
+	now := time.Now()
+	_ = os.Chtimes(path, now, now)
 }
 
 // Put stores a record under a key, in place of what was there.
@@ -85,10 +101,10 @@ func (c *Cache) Put(k Key, r Record) error {
 // writeFile replaces a file as a whole. It isn't synced: a record lost in a crash costs a step, and one that isn't
 // whole doesn't parse.
 func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	f, err := os.CreateTemp(filepath.Dir(path), newPrefix)
 	if errors.Is(err, os.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
-			f, err = os.CreateTemp(filepath.Dir(path), ".new-")
+			f, err = os.CreateTemp(filepath.Dir(path), newPrefix)
 		}
 	}
 	if err != nil {
@@ -108,6 +124,9 @@ func writeFile(path string, data []byte) error {
 // there is no record to wait for.
 func (c *Cache) Seen(shape Key) bool {
 	_, err := os.Lstat(c.path(shapes, shape))
+	if err == nil {
+		noteUse(c.path(shapes, shape))
+	}
 	return err == nil
 }
 

@@ -79,30 +79,35 @@ func (c *Cache) trimDir(sub string, unused time.Time) error {
 		if err != nil || info.ModTime().After(unused) {
 			continue // it is gone, or in use
 		}
-		errs = append(errs, c.remove(path))
+		_, err = c.remove(path, unused)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// remove removes an entry unless somebody holds it.
-func (c *Cache) remove(path string) error {
+// remove removes an entry unless somebody holds it or has used it since, and tells whether it is gone.
+func (c *Cache) remove(path string, unused time.Time) (gone bool, err error) {
 	f, err := tryLock(path, exclusive)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return true, nil
 	}
 	if err != nil || f == nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.ModTime().After(unused) {
+		return false, err
+	}
 	if filepath.Dir(path) == filepath.Join(c.dir, tmpDir) {
-		return os.RemoveAll(path)
+		return true, os.RemoveAll(path)
 	}
 	// Under its old name it must be there as a whole or not at all.
 	dir, empty, err := c.temp(context.Background())
 	if err != nil {
-		return err
+		return false, err
 	}
-	return errors.Join(os.Rename(path, filepath.Join(dir, "trash")), empty())
+	err = os.Rename(path, filepath.Join(dir, "trash"))
+	return err == nil, errors.Join(err, empty())
 }
 
 // trimSums removes the names of files that are gone.
@@ -179,13 +184,22 @@ func (c *Cache) temp(ctx context.Context) (dir string, remove func() error, err 
 	}
 }
 
-// publish gives a whole directory its name, unless another process was faster: both hold the same.
-func publish(dir, path string) error {
-	err := os.Rename(dir, path)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+// publish gives a whole directory its name, unless another process was faster: both hold the same. Either way it has just been used.
+func (c *Cache) publish(ctx context.Context, dir, path string) error {
+	for {
+		err := os.Rename(dir, path)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		h, err := c.hold(ctx, path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has just been removed
+		}
+		if err != nil {
+			return err
+		}
+		return h.release()
 	}
-	return err
 }
 
 // key names an entry by what it is made of. What goes in can't be read from it.

@@ -109,7 +109,10 @@ func (c *Cache) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err er
 	if err := t.make(ctx, s, f, release); err != nil {
 		return nil, err
 	}
-	if err := publish(whole, c.entry(treesDir, r.treeKey(f))); err != nil {
+	if err := describe(ctx, whole, r.Ref.String()); err != nil {
+		return nil, err
+	}
+	if err := c.publish(ctx, whole, c.entry(treesDir, r.treeKey(f))); err != nil {
 		return nil, err
 	}
 	return c.tree(ctx, r, f)

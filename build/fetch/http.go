@@ -21,10 +21,15 @@ import (
 // unnamed is what a file is called that neither the server nor the URL has a name for.
 const unnamed = "download"
 
+// metaFile has the meta of a URL, in its entry.
+const metaFile = "meta.json"
+
 // meta says which file of the cache a URL gave, or has a checksum.
 type meta struct {
 	// Entry and Name are where the file is: files/Entry/Name.
-	Entry, Name  string
+	Entry, Name string
+	// URL is where the file came from last, without credentials.
+	URL          string `json:",omitempty"`
 	Digest       digest.Digest
 	Size         int64
 	ModTime      time.Time
@@ -110,7 +115,7 @@ func (d *download) file(ctx context.Context) (*File, error) {
 	if f, err := d.pinned(ctx); !errors.Is(err, errNotKept) {
 		return f, err
 	}
-	path := filepath.Join(entry, "meta.json")
+	path := filepath.Join(entry, metaFile)
 	var last meta
 	var kept *File
 	if readJSON(path, &last) == nil && d.r.Checksum == "" {
@@ -166,7 +171,7 @@ func (d *download) renamed(ctx context.Context, m meta, name string) (f *File, e
 	if err := os.Link(old.Path, filepath.Join(whole, name)); err != nil {
 		return nil, err
 	}
-	if err := publish(whole, d.c.entry(filesDir, m.Entry)); err != nil {
+	if err := d.c.publish(ctx, whole, d.c.entry(filesDir, m.Entry)); err != nil {
 		return nil, err
 	}
 	return d.open(ctx, m)

@@ -67,7 +67,7 @@ func (s *repo) obtain(ctx context.Context) (f found, release func() error, err e
 		}
 	}
 	if !s.has(ctx, f) {
-		if err = s.fetch(ctx, f); err != nil {
+		if err = errors.Join(s.fetch(ctx, f), describe(ctx, entry, remote.Redact(s.r.Ref.Remote))); err != nil {
 			return f, nil, err
 		}
 	}

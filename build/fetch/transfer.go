@@ -136,7 +136,7 @@ func statusError(resp *http.Response) error {
 // save writes the body into the cache and checks it on the way.
 func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Timer) (m meta, err error) {
 	m = meta{
-		Name: d.name(resp), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"),
+		Name: d.name(resp), URL: withoutQuery(d.shown), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"),
 		ModTime: time.Unix(0, 0).UTC(),
 	}
 	if t, err := http.ParseTime(m.LastModified); err == nil {
@@ -156,7 +156,7 @@ func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Ti
 		return meta{}, err
 	}
 	m.Entry = key(m.Digest.String(), m.Name, m.ModTime.String())
-	if err := publish(whole, d.c.entry(filesDir, m.Entry)); err != nil {
+	if err := d.c.publish(ctx, whole, d.c.entry(filesDir, m.Entry)); err != nil {
 		return meta{}, err
 	}
 	for _, sum := range sums {

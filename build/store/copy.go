@@ -77,7 +77,7 @@ func (s *Store) topOf(img *registry.Image) (top string, ok bool, err error) {
 	if err != nil {
 		return "", false, fmt.Errorf("look up image: %w", err)
 	}
-	chain, err := s.Chain(old.TopLayer)
+	chain, err := s.useChain(old.TopLayer)
 	if err != nil {
 		return "", false, nil //nolint:nilerr // its layers are being removed, or were lost
 	}
@@ -101,7 +101,11 @@ func (s *Store) recordImage(img *registry.Image, top, name string) error {
 	// No signature is kept, and the record says so.
 	items = append(items, storage.ImageBigDataOption{Key: "signature-" + manifest.Encoded(), Data: []byte{}, Digest: digest.FromBytes(nil)})
 	metadata := fmt.Sprintf(`{"signatures-sizes":{%q:[]}}`, manifest.String())
-	_, err := s.store.CreateImage(id, nil, top, metadata, &storage.ImageOptions{CreationDate: img.Created, BigData: items})
+	options := &storage.ImageOptions{CreationDate: img.Created, BigData: items}
+	if name == "" {
+		options.Flags = map[string]any{ownFlag: true}
+	}
+	_, err := s.store.CreateImage(id, nil, top, metadata, options)
 	if errors.Is(err, storage.ErrDuplicateID) {
 		err = s.updateImage(id, top, items)
 	}

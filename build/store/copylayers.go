@@ -116,7 +116,7 @@ func (c *layerCopy) missing() (pending []*pendingLayer, top string, err error) {
 	}
 	have := 0
 	for i := len(all); i > 0 && have == 0; i-- {
-		switch _, err := c.store.Layer(all[i-1].id); {
+		switch _, err := c.store.useChain(all[i-1].id); {
 		case err == nil:
 			have = i
 		case !errors.Is(err, ErrNoLayer):

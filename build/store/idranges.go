@@ -125,10 +125,17 @@ func (s *Store) usedIDRanges(own string) ([]userns.Mapping, error) {
 
 // eachIDRanges calls live for the files of live builds and removes those of dead ones.
 func (s *Store) eachIDRanges(live func(name string, f *os.File) error) error {
-	dir := filepath.Join(s.dir, idRangesDir)
+	if err := eachLive(filepath.Join(s.dir, idRangesDir), live); err != nil {
+		return fmt.Errorf("read ranges of IDs: %w", err)
+	}
+	return nil
+}
+
+// eachLive calls live for the files of a directory that somebody has locked and removes the others.
+func eachLive(dir string, live func(name string, f *os.File) error) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read ranges of IDs: %w", err)
+		return err
 	}
 	var errs []error
 	for _, e := range entries {
@@ -152,10 +159,7 @@ func (s *Store) eachIDRanges(live func(name string, f *os.File) error) error {
 		}
 		errs = append(errs, f.Close())
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("read ranges of IDs: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // removeIDRanges removes the files of dead builds.

@@ -43,7 +43,7 @@ func (s *Store) readImage(img *storage.Image, name string) (FoundImage, error) {
 	if err != nil {
 		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
 	}
-	layers, err := s.Chain(img.TopLayer)
+	layers, err := s.useChain(img.TopLayer)
 	if err != nil {
 		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
 	}
@@ -169,34 +169,79 @@ type ImageRecord struct {
 // PutImage records an image whose layers are in the store and returns its ID, the hex digits of the config's digest,
 // with the manifest's digest. An image that is there already gets the names.
 func (s *Store) PutImage(r ImageRecord) (id string, manifestDigest digest.Digest, err error) {
-	raw, err := localManifest(r)
+	img, o, err := imageOf(r)
 	if err != nil {
 		return "", "", err
 	}
-	manifestDigest = digest.FromBytes(raw)
-	configDigest := digest.FromBytes(r.Config)
-	top := ""
-	if n := len(r.Layers); n > 0 {
-		top = r.Layers[n-1].ID
-	}
-	_, err = s.store.CreateImage(configDigest.Encoded(), nil, top, "{}", &storage.ImageOptions{
-		CreationDate: r.Created,
-		Digest:       manifestDigest,
-		BigData: []storage.ImageBigDataOption{
-			{Key: configDigest.String(), Data: r.Config, Digest: configDigest},
-			{Key: storage.ImageDigestManifestBigDataNamePrefix + "-" + manifestDigest.String(), Data: raw, Digest: manifestDigest},
-			{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: manifestDigest},
-		},
-	})
-	if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
+	if err := s.putImage(img, o); err != nil {
 		return "", "", fmt.Errorf("record image: %w", err)
 	}
-	if !s.hasNames(configDigest.Encoded(), r.Names) {
-		if err := s.store.AddNames(configDigest.Encoded(), r.Names); err != nil {
-			return "", "", fmt.Errorf("tag image: %w", err)
-		}
+	return img.ID, o.Digest, nil
+}
+
+// imageOf is the record as containers/storage has it.
+func imageOf(r ImageRecord) (storage.Image, *storage.ImageOptions, error) {
+	raw, err := localManifest(r)
+	if err != nil {
+		return storage.Image{}, nil, err
 	}
-	return configDigest.Encoded(), manifestDigest, nil
+	manifest, config := digest.FromBytes(raw), digest.FromBytes(r.Config)
+	img := storage.Image{ID: config.Encoded(), Names: r.Names, Metadata: "{}"}
+	if n := len(r.Layers); n > 0 {
+		img.TopLayer = r.Layers[n-1].ID
+	}
+	return img, &storage.ImageOptions{
+		CreationDate: r.Created,
+		Digest:       manifest,
+		BigData: []storage.ImageBigDataOption{
+			{Key: config.String(), Data: r.Config, Digest: config},
+			{Key: storage.ImageDigestManifestBigDataNamePrefix + "-" + manifest.String(), Data: raw, Digest: manifest},
+			{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: manifest},
+		},
+		Flags: map[string]any{ownFlag: true},
+	}, nil
+}
+
+// ownFlag is the flag of the images that are cooper's own while they have no name. Images that other tools have made, or that were pulled
+// under a name, don't have it.
+const ownFlag = "cooper"
+
+// putImage makes an image, unless it is there, gives it its names and keeps it for the build.
+func (s *Store) putImage(img storage.Image, o *storage.ImageOptions) error {
+	return s.whileUsing(func() error {
+		_, err := s.store.CreateImage(img.ID, nil, img.TopLayer, img.Metadata, o)
+		if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
+			return err
+		}
+		if err != nil { // it may lie on other layers
+			if err := s.noteChain(img.ID); err != nil {
+				return err
+			}
+		}
+		if err := s.noteUse(imageUses, img.ID, nil); err != nil {
+			return err
+		}
+		if s.hasNames(img.ID, img.Names) {
+			return nil
+		}
+		if err := s.store.AddNames(img.ID, img.Names); err != nil {
+			return fmt.Errorf("add names: %w", err)
+		}
+		return nil
+	})
+}
+
+// noteChain keeps the layers of an image for the build. The caller is whileUsing.
+func (s *Store) noteChain(id string) error {
+	img, err := s.store.Image(id)
+	if err != nil {
+		return err
+	}
+	chain, err := s.Chain(img.TopLayer)
+	for _, l := range chain {
+		err = errors.Join(err, s.noteUse(layerUses, l.ID, nil))
+	}
+	return err
 }
 
 // hasNames tells whether an image has all these names already; to write them again would cost a sync.

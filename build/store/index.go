@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -46,22 +45,18 @@ func (s *Store) PutIndex(r IndexRecord) (index digest.Digest, err error) {
 	if err != nil {
 		return "", fmt.Errorf("record index: %w", err)
 	}
-	_, err = s.store.CreateImage(index.Encoded(), nil, "", "", &storage.ImageOptions{
+	err = s.putImage(storage.Image{ID: index.Encoded(), Names: r.Names}, &storage.ImageOptions{
 		CreationDate: r.Created,
 		Digest:       index,
+		Flags:        map[string]any{ownFlag: true},
 		BigData: []storage.ImageBigDataOption{
 			{Key: storage.ImageDigestManifestBigDataNamePrefix + "-" + index.String(), Data: raw, Digest: index},
 			{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: index},
 			{Key: instancesKey, Data: references, Digest: digest.FromBytes(references)},
 		},
 	})
-	if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
+	if err != nil {
 		return "", fmt.Errorf("record index: %w", err)
-	}
-	if !s.hasNames(index.Encoded(), r.Names) {
-		if err := s.store.AddNames(index.Encoded(), r.Names); err != nil {
-			return "", fmt.Errorf("tag index: %w", err)
-		}
 	}
 	return index, nil
 }

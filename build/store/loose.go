@@ -114,5 +114,5 @@ func (s *Store) putLayer(parent string, archive io.Reader) (Layer, error) {
 	if parent == "" {
 		err = s.giveRoot(l.ID, layer.RootAttr{Mode: 0o755})
 	}
-	return fromStorage(l), err
+	return fromStorage(l), errors.Join(err, s.noteMade(l.ID, 0, false))
 }

@@ -141,7 +141,7 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 			err = m.store.giveRoot(l.ID, attr)
 		}
 	}
-	return fromStorage(l), errors.Join(err, m.Remove())
+	return fromStorage(l), errors.Join(err, m.store.noteMade(l.ID, 0, false), m.Remove())
 }
 
 // giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root leaves

@@ -46,7 +46,8 @@ func ToImage(m userns.Mapping) layer.IDShift {
 func (s *Store) ShiftedDir(ctx context.Context, id string, m userns.Mapping) (string, error) {
 	base := filepath.Join(s.dir, shiftedDir, MappingKey(m))
 	path := filepath.Join(base, id)
-	if dir, err := s.haveShifted(id, path); dir != "" || err != nil {
+	name := filepath.Base(base) + "." + id
+	if dir, err := s.haveShifted(id, path, name); dir != "" || err != nil {
 		return dir, err
 	}
 	if err := os.MkdirAll(base, 0o700); err != nil {
@@ -57,27 +58,50 @@ func (s *Store) ShiftedDir(ctx context.Context, id string, m userns.Mapping) (st
 		return "", fmt.Errorf("shift layer %s: %w", id, err)
 	}
 	defer lock.Close()
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
-	}
-	if err != nil {
+	if err := flock(lock, unix.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock shifted layer %s: %w", id, err)
 	}
-	if dir, err := s.haveShifted(id, path); dir != "" || err != nil {
+	if dir, err := s.haveShifted(id, path, name); dir != "" || err != nil {
 		return dir, err
 	}
-	if err := s.makeShifted(ctx, id, path, m); err != nil {
+	// Whoever removes copies finds the use before there is a copy.
+	size := readNote(s.notePath(layerUses, id))
+	err = s.whileUsing(func() error {
+		return s.noteUse(copyUses, name, func(n *note) { *n = note{Size: size.Size, Measured: size.Measured, Label: mapText(m)} })
+	})
+	if err == nil {
+		err = s.makeShifted(ctx, id, path, m)
+	}
+	if err != nil {
 		return "", fmt.Errorf("shift layer %s for the ID map %q: %w", id, strings.ReplaceAll(m.UIDs.String(), "\n", ", "), err)
 	}
-	return s.haveShifted(id, path)
+	return s.haveShifted(id, path, name)
 }
 
-// haveShifted finds what was made before; "" if nothing was.
-func (s *Store) haveShifted(id, path string) (string, error) {
-	if _, err := os.Lstat(path); err == nil {
-		return path, nil
+// mapText is a map as the flags of podman write it: CONTAINER:FROM:LENGTH, the group IDs only if they differ.
+func mapText(m userns.Mapping) string {
+	text := func(ids userns.Map) string {
+		return strings.ReplaceAll(strings.ReplaceAll(ids.String(), " ", ":"), "\n", ",")
 	}
-	_, err := os.Lstat(path + sameSuffix)
+	if text(m.UIDs) == text(m.GIDs) {
+		return text(m.UIDs)
+	}
+	return text(m.UIDs) + ";" + text(m.GIDs)
+}
+
+// haveShifted finds what was made before, and keeps it for the build; "" if nothing was.
+func (s *Store) haveShifted(id, path, name string) (dir string, err error) {
+	err = s.whileUsing(func() error {
+		if _, err := os.Lstat(path); err != nil {
+			return err
+		}
+		dir = path
+		return s.noteUse(copyUses, name, nil)
+	})
+	if !errors.Is(err, fs.ErrNotExist) {
+		return dir, err
+	}
+	_, err = os.Lstat(path + sameSuffix)
 	if err == nil {
 		return s.DiffDir(id)
 	}
@@ -142,6 +166,9 @@ func (s *Store) removeShifted() error {
 	}
 	var errs []error
 	for _, m := range mappings {
+		if !m.IsDir() {
+			continue // a link leads to nothing of ours
+		}
 		dir := filepath.Join(base, m.Name())
 		names, err := os.ReadDir(dir)
 		errs = append(errs, err)

@@ -69,6 +69,10 @@ func (d *stagingDiffer) ApplyDiff(_ string, _ *archive.TarOptions, o *drivers.Di
 	return drivers.DriverWithDifferOutput{Differ: d}, nil
 }
 
+// stagedOverhead is what a layer takes on disk besides its files, in bytes: the driver's directory, with the layer's root directory, two small
+// files, an empty directory, and the tar-split records.
+const stagedOverhead = 6 * 4096
+
 func (d *stagingDiffer) Close() error { return nil }
 
 var _ drivers.Differ = (*stagingDiffer)(nil)
@@ -77,8 +81,11 @@ type staged struct {
 	store *Store
 	out   *drivers.DriverWithDifferOutput
 	work  string
-	once  sync.Once
-	err   error
+	// disk and linked are those of the layer's note.
+	disk   int64
+	linked bool
+	once   sync.Once
+	err    error
 }
 
 func (st *staged) Dir() string   { return st.out.Target }
@@ -104,6 +111,7 @@ func (st *staged) Read(o ReadOptions) (layer.Result, error) {
 	mode := root.Mode()
 	st.out.RootDirMode = &mode
 	st.out.UncompressedDigest, st.out.Size = res.DiffID, res.Size
+	st.disk, st.linked = res.Disk+stagedOverhead, res.Linked
 	st.out.UIDs, st.out.GIDs = res.UIDs, res.GIDs
 	st.out.TarSplit = split
 	return res, nil
@@ -133,6 +141,10 @@ func (st *staged) Commit(parent string) (Layer, error) {
 	id, err := randomID()
 	if err != nil {
 		return Layer{}, err
+	}
+	// The note comes first: a layer without one is not known to be ours.
+	if err := st.store.noteMade(id, st.disk, st.linked); err != nil {
+		return Layer{}, errors.Join(err, st.Remove())
 	}
 	l, err := st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 		ID: id, ParentLayer: parent, DiffOutput: st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},

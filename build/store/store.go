@@ -47,6 +47,8 @@ type Store struct {
 	dir      string
 	trusted  bool
 	volatile bool
+	// began is when the build began that the store is open for; zero: none.
+	began time.Time
 	// registries reads registries.conf, once and only if a name asks for it.
 	registries func() (*registry.Config, error)
 }

@@ -140,6 +140,7 @@ func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(c
 	}
 	r.uids.add(e.uid)
 	r.gids.add(e.gid)
+	r.disk += share(st)
 	return r.put(ctx, &e, data)
 }
 

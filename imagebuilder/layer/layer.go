@@ -56,6 +56,8 @@ type Result struct {
 	Empty   bool          // the stream has no entry: nothing changed
 	UIDs    []uint32      // container user IDs of the entries, sorted, each once
 	GIDs    []uint32      // container group IDs of the entries, sorted, each once
+	Disk    int64         // bytes that the entries' files take on disk, each file by its names as in DiskSize; without the root directory
+	Linked  bool          // files of the layer have names outside of it
 }
 
 // RootAttr holds the attributes of a layer's root directory, as [ReadRootAttr] finds them. Its IDs are those on disk, before

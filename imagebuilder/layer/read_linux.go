@@ -67,6 +67,8 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 		Empty:   r.empty,
 		UIDs:    r.uids.sorted(),
 		GIDs:    r.gids.sorted(),
+		Disk:    r.disk,
+		Linked:  len(r.links) > 0,
 	}, nil
 }
 
@@ -82,6 +84,7 @@ type reader struct {
 	gids    idSet
 	xattrs  xattrReader
 	dirBuf  []byte
+	disk    int64
 	empty   bool
 }
 
@@ -122,7 +125,9 @@ func (r *reader) root(ctx context.Context) (attrs, error) {
 	if r.o.ParentRoot == nil || rootAttr(&st, a).equal(*r.o.ParentRoot) {
 		return a, nil
 	}
-	return a, r.emit(ctx, &st, entry{name: []byte(rootName), typ: typeDir, xattrs: a.stored}, nil)
+	err = r.emit(ctx, &st, entry{name: []byte(rootName), typ: typeDir, xattrs: a.stored}, nil)
+	r.disk = 0 // the root is there whether it is an entry or not
+	return a, err
 }
 
 // children emits all that is in the directory being visited.

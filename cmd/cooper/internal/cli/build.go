@@ -28,6 +28,7 @@ type buildOptions struct {
 	jobs                                       int
 	iidFile, metadataFile                      string
 	authFile, certDir                          string
+	maxUsedSpace                               string
 	store                                      build.StoreOptions
 }
 
@@ -71,6 +72,8 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
 	addFileFlags(cmd, &o)
 	addStoreFlags(cmd, &o)
+	f.StringVar(&o.maxUsedSpace, "max-used-space", "", "most disk space that all that cooper prune can remove may take, such as 10GB; 0: any "+
+		"(default $COOPER_MAX_USED_SPACE)")
 	f.BoolVar(&o.checkOnly, "check", false, "look for mistakes instead of building; short for --call=check")
 	f.StringVar(&o.call, "call", callBuild, "what to do: build, check, outline or targets; ,format=json for JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
@@ -185,6 +188,9 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		return req, usageError{err}
 	}
 	if req.Run.Runtime, err = o.run.findRuntime(); err != nil {
+		return req, err
+	}
+	if req.MaxUsedSpace, err = maxUsedSpace(o.maxUsedSpace); err != nil {
 		return req, err
 	}
 	o.run.addProxies(req.BuildArgs)

@@ -137,7 +137,7 @@ func newRootCmd(env Env) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w\nhint: %s --help lists the flags", err, cmd.CommandPath())
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDoctorCmd(env), newTopCmd(env), newUnshareCmd(env),
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env), newTopCmd(env), newUnshareCmd(env),
 		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	return root
 }

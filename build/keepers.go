@@ -1,0 +1,208 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/fetch"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// What lies in the store's directory of cooper's own.
+const (
+	cacheDir  = "cache"
+	remoteDir = "remote"
+	statsFile = "stat"
+)
+
+// keepers are those who keep files in a store: the store itself, the cache's records, and the remote sources.
+type keepers struct {
+	store *store.Store
+	cache *cache.Cache
+}
+
+func newKeepers(st *store.Store) (keepers, error) {
+	c, err := cache.Open(filepath.Join(st.Dir(), cacheDir))
+	return keepers{st, c}, err
+}
+
+func (k keepers) remote() string { return filepath.Join(k.store.Dir(), remoteDir) }
+
+// total is the size of all that is cooper's own, as the items' would be.
+func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
+	var items, sources []disk.Item
+	var records int64
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		records, err = k.cache.DiskTotal()
+		return err
+	})
+	group.Go(func() (err error) {
+		sources, err = fetch.DiskItems(ctx, k.remote(), false)
+		return err
+	})
+	group.Go(func() (err error) {
+		items, err = k.store.DiskItems(ctx, look)
+		return err
+	})
+	err := group.Wait()
+	return records + disk.Total(items) + disk.Total(sources) + disk.Total(k.stats()), err
+}
+
+// items lists all there is. What was used since the oldest running build began is in use.
+func (k keepers) items(ctx context.Context, look store.Look) ([]disk.Item, error) {
+	oldest, err := k.store.OldestBuild()
+	if err != nil {
+		return nil, err
+	}
+	items, err := k.store.DiskItems(ctx, look)
+	if err != nil {
+		return nil, err
+	}
+	records, err := k.cache.DiskItems()
+	if err != nil {
+		return nil, err
+	}
+	sources, err := fetch.DiskItems(ctx, k.remote(), look == store.LookAll)
+	if err != nil {
+		return nil, err
+	}
+	items = k.place(items, records)
+	items = append(append(items, sources...), k.stats()...)
+	for n := range items {
+		items[n].InUse = items[n].Kind != disk.Images && !items[n].LastUse.Before(oldest)
+	}
+	return items, nil
+}
+
+// place says what records stand on: a layer that can go, one that stays, or none any more. The layers get what the records say of them.
+func (k keepers) place(items, records []disk.Item) []disk.Item {
+	free := map[string]int{}
+	for n, i := range items {
+		if i.Kind == disk.Layers {
+			free[i.ID] = n
+		}
+	}
+	for _, r := range records {
+		if r.On != "" {
+			n, isFree := free[r.On]
+			switch {
+			case isFree && items[n].About == "":
+				items[n].About = r.About
+			case isFree:
+			case k.store.HasLayer(r.On):
+				r.On, r.Shared = "", true
+			default:
+				r.On, r.Useless = "", true
+			}
+		}
+		items = append(items, r)
+	}
+	return items
+}
+
+// stats is the item of the file with the digests of context files.
+func (k keepers) stats() []disk.Item {
+	info, err := os.Lstat(filepath.Join(k.store.Dir(), statsFile))
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	i := disk.Item{Kind: disk.Records, ID: statsFile, About: "digests of context files", LastUse: info.ModTime(), Shared: true}
+	const block = 4096
+	i.Size.Bytes = (info.Size() + block - 1) / block * block
+	return []disk.Item{i}
+}
+
+// noteStats makes the time of that file its last use.
+func noteStats(st *store.Store) {
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(st.Dir(), statsFile), now, now) // there may be none yet
+}
+
+// remove removes items in the order that disk.Choose gives and returns what is gone, with an error too. With wait it waits for another
+// process that does the same; else that is store.ErrBusy.
+func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone []disk.Item, err error) {
+	unlock, err := k.store.LockRemoval(ctx, wait)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	// A build that began after the list was made may use the records and sources of it. What it uses first is cheap to make again, and
+	// then this time keeps it.
+	oldest, err := k.store.OldestBuild()
+	if err != nil {
+		return nil, err
+	}
+	var stored, others []disk.Item
+	for _, i := range items {
+		if k.inStore(i) {
+			stored = append(stored, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	gone, err = k.store.RemoveItems(ctx, stored)
+	left := map[string]bool{} // the layers that came into use, and their records with them
+	for _, i := range stored {
+		left[i.ID] = i.Kind == disk.Layers
+	}
+	for _, i := range gone {
+		delete(left, i.ID)
+	}
+	others = slices.DeleteFunc(others, func(i disk.Item) bool { return left[i.On] })
+	also, otherErr := k.removeOthers(ctx, others, oldest)
+	return append(gone, also...), errors.Join(err, otherErr)
+}
+
+// inStore tells whether an item is in the store's own care.
+func (k keepers) inStore(i disk.Item) bool {
+	return i.Kind != disk.Sources && (i.Kind != disk.Records || store.IsImageRecord(i.ID))
+}
+
+// removeOthers removes records and sources.
+func (k keepers) removeOthers(ctx context.Context, items []disk.Item, unused time.Time) (gone []disk.Item, err error) {
+	open := sync.OnceValues(func() (*fetch.Cache, error) { return fetch.Open(k.remote()) })
+	var errs []error
+	sources := false
+	for _, i := range items {
+		if err := context.Cause(ctx); err != nil {
+			return gone, errors.Join(append(errs, err)...)
+		}
+		done := false
+		switch {
+		case i.Kind == disk.Sources:
+			var c *fetch.Cache
+			if c, err = open(); err == nil {
+				done, err = c.RemoveItem(i.ID, unused)
+			}
+			sources = true
+		case i.ID == statsFile:
+			err = os.Remove(filepath.Join(k.store.Dir(), statsFile))
+			if done = err == nil; errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		default:
+			err = k.cache.Remove(i.ID)
+			done = err == nil
+		}
+		if errs = append(errs, err); done {
+			gone = append(gone, i)
+		}
+	}
+	if sources {
+		if c, err := open(); err == nil {
+			errs = append(errs, c.Tidy(unused))
+		}
+	}
+	return gone, errors.Join(errs...)
+}

@@ -1,0 +1,145 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// space keeps what is cooper's own within a limit while a build runs. The nil space has no limit.
+type space struct {
+	keepers keepers
+	limit   int64
+	to      progress.Sink
+	// wake asks for a look, and ended is closed after the last one.
+	wake, ended chan struct{}
+}
+
+// lookShare is the part of the time that looks may take while a build runs: one of so many.
+const lookShare = 20
+
+// watchSpace starts watching over a request's limit, if it has one; settle ends it.
+func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, error) {
+	if req.MaxUsedSpace <= 0 {
+		return nil, nil //nolint:nilnil // no limit
+	}
+	k, err := newKeepers(st)
+	if err != nil {
+		return nil, err
+	}
+	s := &space{keepers: k, limit: req.MaxUsedSpace, to: req.Progress, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	go func() {
+		defer close(s.ended)
+		var next time.Time
+		for range s.wake {
+			if time.Now().Before(next) {
+				continue // the end of the build looks in any case
+			}
+			began := time.Now()
+			// What fails now is tried again at the end.
+			_ = s.keep(ctx, store.LookNoted, false)
+			next = time.Now().Add((lookShare - 1) * time.Since(began))
+		}
+	}()
+	return s, nil
+}
+
+// check has somebody look soon: something was kept that wasn't there before. It doesn't wait.
+func (s *space) check() {
+	if s == nil {
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default: // there will be a look already
+	}
+}
+
+// settle is called when the build has ended, well or not: whatever it doesn't use goes, if the limit asks for that. A user who has interrupted
+// the build doesn't wait for it.
+func (s *space) settle(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	close(s.wake)
+	<-s.ended
+	if ctx.Err() != nil {
+		return
+	}
+	err := s.keep(ctx, store.LookChanged, true)
+	over := new(overLimit)
+	switch {
+	case errors.As(err, &over):
+		s.note("%v", over)
+	case err != nil && ctx.Err() == nil:
+		s.note("--max-used-space could not be kept to: %v", err)
+	}
+}
+
+func (s *space) note(format string, args ...any) {
+	s.to.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
+}
+
+// keep removes what the limit asks for. With wait it waits for another process that removes, and gives *overLimit if what is in use takes
+// too much alone.
+func (s *space) keep(ctx context.Context, look store.Look, wait bool) error {
+	total, err := s.keepers.total(ctx, look)
+	if err != nil || total <= s.limit {
+		return err
+	}
+	items, err := s.keepers.items(ctx, look)
+	if err != nil {
+		return err
+	}
+	_, removeErr := s.keepers.remove(ctx, disk.Choose(items, disk.Policy{Limit: s.limit, Shared: true}), wait)
+	if removeErr != nil || !wait {
+		return removeErr
+	}
+	if items, err = s.keepers.items(ctx, store.LookNoted); err != nil {
+		return err
+	}
+	items = ownItems(items)
+	if total = disk.Total(items); total > s.limit {
+		return &overLimit{limit: s.limit, total: total, items: items}
+	}
+	return nil
+}
+
+// ownItems are those that are cooper's own.
+func ownItems(items []disk.Item) (own []disk.Item) {
+	for _, i := range items {
+		if i.Kind != disk.Images {
+			own = append(own, i)
+		}
+	}
+	return own
+}
+
+// overLimit says that what running builds use takes more than the limit.
+type overLimit struct {
+	limit, total int64
+	items        []disk.Item
+}
+
+func (e *overLimit) Error() string {
+	var parts []string
+	for _, k := range disk.Kinds() {
+		var size int64
+		for _, i := range e.items {
+			if i.Kind == k {
+				size += i.Size.Bytes
+			}
+		}
+		if size > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", k, disk.FormatSize(size)))
+		}
+	}
+	return fmt.Sprintf("WARNING: the cache takes %s, more than the %s of --max-used-space: running builds use it (%s)",
+		disk.FormatSize(e.total), disk.FormatSize(e.limit), strings.Join(parts, ", "))
+}

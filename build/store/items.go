@@ -1,0 +1,323 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.podman.io/storage"
+
+	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// Look is how closely is looked at sizes.
+type Look int
+
+const (
+	// LookNoted takes the sizes that were written down, and measures what nobody has measured yet.
+	LookNoted Look = iota
+	// LookChanged measures what may have changed since as well, which is cache mounts.
+	LookChanged
+	// LookAll measures everything, images that stay too, which the other two leave out.
+	LookAll
+)
+
+// DiskItems lists what the store holds on disk, but for what is in other packages' care.
+func (s *Store) DiskItems(ctx context.Context, look Look) (items []disk.Item, err error) {
+	l := &lister{store: s, ctx: ctx, look: look}
+	if l.h, err = s.holding(); err != nil {
+		return nil, err
+	}
+	l.notes = map[useKind]map[string]used{}
+	for _, kind := range []useKind{layerUses, imageUses, copyUses, mountUses} {
+		if l.notes[kind], err = s.readNotes(kind); err != nil {
+			return nil, err
+		}
+	}
+	if look == LookAll {
+		l.images()
+	}
+	l.layers()
+	l.records()
+	if err := errors.Join(l.copies(), l.mounts()); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(l.errs...); err != nil {
+		return nil, err
+	}
+	return l.items, s.saveSizes(l.measured, look == LookAll)
+}
+
+// lister makes the list.
+type lister struct {
+	store *Store
+	ctx   context.Context //nolint:containedctx // it is that of the one call it is made for
+	look  Look
+	h     *holding
+	notes map[useKind]map[string]used
+	items []disk.Item
+	// measured are the sizes to write down.
+	measured []measured
+	errs     []error
+}
+
+type measured struct {
+	kind useKind
+	name string
+	size layer.DiskSize
+}
+
+// noted adds an item that a note is kept of; dirs are its files.
+func (l *lister) noted(kind useKind, name string, i disk.Item, dirs ...string) {
+	n := l.notes[kind][name]
+	i.LastUse = n.last
+	if i.Label == "" {
+		i.Label = n.Label
+	}
+	i.Size.Bytes = n.Size
+	if l.look == LookAll || !n.Measured || n.Changing && l.look == LookChanged {
+		i.Size = l.measure(dirs)
+		l.measured = append(l.measured, measured{kind, name, i.Size})
+	}
+	i.Size.Bytes += blocks(1) // the note
+	l.items = append(l.items, i)
+}
+
+func (l *lister) measure(paths []string) (all layer.DiskSize) {
+	for _, path := range paths {
+		info, err := os.Lstat(path)
+		if err != nil {
+			continue
+		}
+		if !info.IsDir() {
+			all.Bytes += blocks(info.Size())
+			continue
+		}
+		size, err := layer.Measure(l.ctx, path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.errs = append(l.errs, err)
+		}
+		all.Bytes += size.Bytes
+		if all.Links == nil {
+			all.Links = size.Links
+		} else {
+			maps.Copy(all.Links, size.Links)
+		}
+	}
+	return all
+}
+
+// blocks is what a small file takes on disk.
+func blocks(size int64) int64 {
+	const block = 4096
+	return (size + block - 1) / block * block
+}
+
+// HasLayer tells whether the store has a layer, of whomever.
+func (s *Store) HasLayer(id string) bool { return s.store.Exists(id) }
+
+// layerFiles are the files of a layer.
+func (s *Store) layerFiles(id string) []string {
+	dir := filepath.Join(s.Root(), s.Driver(), id)
+	if s.Driver() == "vfs" {
+		dir = filepath.Join(s.Root(), "vfs", "dir", id)
+	}
+	return []string{dir, filepath.Join(s.Root(), s.Driver()+"-layers", id+".tar-split.gz")}
+}
+
+// images lists the images that stay. A layer counts with the first image that has it; those that no image has are an item as well.
+func (l *lister) images() {
+	counted := map[string]bool{}
+	size := func(top string) (files []string) {
+		for id := top; id != "" && l.h.layers[id] != nil && !counted[id]; id = l.h.layers[id].Parent {
+			counted[id] = true
+			files = append(files, l.store.layerFiles(id)...)
+		}
+		return files
+	}
+	for _, img := range l.h.stay {
+		files := size(img.TopLayer)
+		for _, top := range img.MappedTopLayers {
+			files = append(files, size(top)...)
+		}
+		i := disk.Item{Kind: disk.Images, ID: img.ID, Label: strings.Join(append([]string{short(img.ID)}, img.Names...), " "), Size: l.measure(files)}
+		i.Size.Bytes += recordSize(img)
+		i.LastUse = l.notes[layerUses][img.TopLayer].last
+		l.items = append(l.items, i)
+	}
+	var rest []string
+	for _, id := range slices.Sorted(maps.Keys(l.h.kept)) {
+		rest = append(rest, size(id)...)
+	}
+	if len(rest) > 0 {
+		l.items = append(l.items, disk.Item{Kind: disk.Images, Label: "layers of containers, or of tools at work", Size: l.measure(rest)})
+	}
+}
+
+func short(id string) string { return id[:min(len(id), shortID)] }
+
+// recordSize is what an image takes besides its layers.
+func recordSize(img storage.Image) int64 {
+	total := blocks(1) // the directory
+	for _, n := range img.BigDataSizes {
+		total += blocks(n)
+	}
+	return total
+}
+
+// layers lists the layers that nothing keeps.
+func (l *lister) layers() {
+	for _, id := range slices.Sorted(maps.Keys(l.h.layers)) {
+		if !l.h.kept[id] {
+			l.noted(layerUses, id, disk.Item{Kind: disk.Layers, ID: id, On: l.free(l.h.layers[id].Parent)}, l.store.layerFiles(id)...)
+		}
+	}
+}
+
+// free is the layer if nothing keeps it.
+func (l *lister) free(id string) string {
+	if l.h.layers[id] == nil || l.h.kept[id] {
+		return ""
+	}
+	return id
+}
+
+// records lists the images that are cooper's own. One whose layers have nothing else that holds them goes with them.
+func (l *lister) records() {
+	for _, img := range l.h.own {
+		i := disk.Item{
+			Kind: disk.Records, ID: imagePrefix + img.ID, Label: "image " + short(img.ID), On: l.free(img.TopLayer),
+			LastUse: l.notes[imageUses][img.ID].last,
+		}
+		i.Bound = i.On != ""
+		i.Size.Bytes = recordSize(img)
+		l.items = append(l.items, i)
+	}
+}
+
+// imagePrefix begins the IDs of records that are images.
+const imagePrefix = "image/"
+
+// IsImageRecord tells whether a record's ID is that of an image.
+func IsImageRecord(id string) bool { return strings.HasPrefix(id, imagePrefix) }
+
+// realDirs are the directories in one, which is none of them if it is a symbolic link: what a link leads to is nothing of ours.
+func realDirs(path string) (names []string, err error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(path)
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// eachBelow calls f for the directories two levels below one of cooper's.
+func (s *Store) eachBelow(base string, f func(upper, lower, path string)) error {
+	base = filepath.Join(s.dir, base)
+	uppers, err := realDirs(base)
+	for _, upper := range uppers {
+		lowers, lowerErr := realDirs(filepath.Join(base, upper))
+		err = errors.Join(err, lowerErr)
+		for _, lower := range lowers {
+			f(upper, lower, filepath.Join(base, upper, lower))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("list %s: %w", base, err)
+	}
+	return nil
+}
+
+// copies lists the shifted copies.
+func (l *lister) copies() error {
+	return l.store.eachBelow(shiftedDir, func(mapping, id, path string) {
+		i := disk.Item{
+			Kind: disk.Shifted, ID: mapping + "/" + id, On: l.free(id), Shared: l.h.kept[id], Useless: l.h.layers[id] == nil,
+			Label: cmp.Or(l.notes[copyUses][mapping+"."+id].Label, mapping) + " " + short(id),
+		}
+		l.noted(copyUses, mapping+"."+id, i, path)
+	})
+}
+
+// mounts lists the cache mounts.
+func (l *lister) mounts() error {
+	return l.store.eachBelow(mountsDir, func(key, number, path string) {
+		l.noted(mountUses, key+"."+number, disk.Item{Kind: disk.Mounts, ID: key + "/" + number}, path)
+	})
+}
+
+// saveSizes writes down what was measured, so that nobody has to do it again, and removes notes of what is gone.
+func (s *Store) saveSizes(sizes []measured, clean bool) error {
+	if len(sizes) == 0 && !clean {
+		return nil
+	}
+	return s.whileDeciding(func() error {
+		oldest, err := s.oldestBuild()
+		for _, m := range sizes {
+			err = errors.Join(err, s.saveNote(m.kind, m.name, func(n *note) {
+				n.Size, n.Measured, n.Linked = m.size.Bytes, true, len(m.size.Links) > 0
+				// What a running build writes to changes on.
+				n.Changing = n.Changing && m.kind == mountUses && !s.lastUse(m.kind, m.name).Before(oldest)
+			}))
+		}
+		if clean {
+			err = errors.Join(err, s.removeNotes(oldest))
+		}
+		return err
+	})
+}
+
+// removeNotes removes the notes of things that are gone and that no running build is about to make.
+func (s *Store) removeNotes(oldest time.Time) error {
+	there := map[useKind]func(name string) bool{
+		layerUses: func(name string) bool { return s.store.Exists(name) },
+		imageUses: func(name string) bool { return s.store.Exists(name) },
+		copyUses: func(name string) bool {
+			mapping, id, _ := strings.Cut(name, ".")
+			return exists(filepath.Join(s.dir, shiftedDir, mapping, id))
+		},
+		mountUses: func(name string) bool {
+			key, number, _ := strings.Cut(name, ".")
+			return exists(filepath.Join(s.dir, mountsDir, key, number))
+		},
+	}
+	var errs []error
+	for kind, has := range there {
+		entries, err := os.ReadDir(filepath.Join(s.dir, usesDir, string(kind)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, e := range entries {
+			path := s.notePath(kind, e.Name())
+			if info, err := e.Info(); err != nil || !info.ModTime().Before(oldest) || has(e.Name()) {
+				continue
+			}
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
