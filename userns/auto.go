@@ -47,13 +47,21 @@ func (a AutoOptions) Allocate(size uint32, used []Mapping) (Mapping, error) {
 	}
 	uids, err := allocate(size, a.UIDs, a.Available.UIDs, usedUIDs)
 	if err != nil {
-		return Mapping{}, fmt.Errorf("choose user IDs for --userns=auto: %w", err)
+		return Mapping{}, autoError("choose user IDs for --userns=auto", err)
 	}
 	gids, err := allocate(size, a.GIDs, a.Available.GIDs, usedGIDs)
 	if err != nil {
-		return Mapping{}, fmt.Errorf("choose group IDs for --userns=auto: %w", err)
+		return Mapping{}, autoError("choose group IDs for --userns=auto", err)
 	}
 	return Mapping{UIDs: uids, GIDs: gids}, nil
+}
+
+// autoError says what went wrong. A map that can't be is what the options of auto have asked for.
+func autoError(what string, err error) error {
+	if errors.Is(err, ErrBadMap) {
+		return &RequestError{Option: what, Err: err}
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func allocate(size uint32, fixed []Range, available, used []SubIDRange) (Map, error) {
@@ -73,7 +81,11 @@ func allocate(size uint32, fixed []Range, available, used []SubIDRange) (Map, er
 		added, _ := pair(inside, s)
 		ranges = append(ranges, added...)
 	}
-	return NewMap(merge(ranges)...)
+	m, err := NewMap(merge(ranges)...)
+	if err == nil {
+		err = m.Writable()
+	}
+	return m, err
 }
 
 // lowest gives the first n IDs in a row.

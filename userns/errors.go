@@ -64,6 +64,32 @@ type Grant struct {
 	Range SubIDRange // the range to add; Count 0: there is no room for one
 }
 
+// SubIDFileError is what is wrong in a subordinate ID file, or with it. It matches [ErrBadSubIDs].
+type SubIDFileError struct {
+	File    string // its path; "" when there was only a reader
+	Line    int    // from 1; 0: the file as a whole
+	Problem string
+	Remedy  string
+	Err     error // the cause; may be nil
+}
+
+func (e *SubIDFileError) Error() string {
+	at := e.File
+	switch {
+	case at == "":
+		at = fmt.Sprintf("line %d", e.Line)
+	case e.Line != 0:
+		at += fmt.Sprintf(":%d", e.Line)
+	}
+	return fmt.Sprintf("%s: %s; %s", at, e.Problem, e.Remedy)
+}
+
+// Is makes the error match [ErrBadSubIDs].
+func (e *SubIDFileError) Is(target error) bool { return target == ErrBadSubIDs }
+
+// Unwrap gives the cause.
+func (e *SubIDFileError) Unwrap() error { return e.Err }
+
 // NoSubIDsError says that an owner has no subordinate IDs. It matches [ErrNoSubIDs].
 type NoSubIDsError struct {
 	Owner  Owner

@@ -110,18 +110,13 @@ func rootRanges(ctx context.Context) (sub userns.SubIDs, err error) {
 }
 
 func (f *Facts) probeAsUser(ctx context.Context, o Options) {
-	sub, err := userns.Finder{}.Find(ctx, o.Owner)
+	m, sub, err := userns.Finder{}.UserMap(ctx, o.Owner, uint32(os.Getgid()))
 	f.Ranges = newRanges(sub, err)
 	bare, said := runBare(ctx, taskBare)
 	f.Bare = said
 	if err == nil {
-		var m userns.Mapping
-		if m, err = userns.Default(o.Owner.ID, uint32(os.Getgid()), sub); err != nil {
-			f.Ranges.Outcome = outcome(err)
-		} else {
-			f.UIDMap, f.GIDMap = m.UIDs.String(), m.GIDs.String()
-			f.Ranges.Fix = longerRange(ctx, o.Owner, m)
-		}
+		f.UIDMap, f.GIDMap = m.UIDs.String(), m.GIDs.String()
+		f.Ranges.Fix = longerRange(ctx, o.Owner, m)
 	}
 	f.Mapped.Problem = "it needs a user namespace and subordinate IDs"
 	if f.Bare.OK() && err == nil {

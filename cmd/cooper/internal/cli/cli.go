@@ -114,6 +114,8 @@ func status(env Env, err error) int {
 		return ExitMachine
 	case errors.Is(err, userns.ErrBadRequest):
 		return ExitUsage
+	case errors.Is(err, userns.ErrBadMap): // nobody has asked for it
+		return ExitMachine
 	}
 	return ExitFailed
 }

@@ -35,11 +35,8 @@ func pageCaller(t *testing.T, root bool) callerLookup {
 			return userns.Caller{Root: true, Sub: sub}, finder, err
 		}
 		caller := userns.Caller{UID: 1000, GID: 1000}
-		sub, err := finder.Find(ctx, userns.Owner{Name: "alice", ID: 1000})
-		if err != nil {
-			return caller, finder, err
-		}
-		caller.Outer, err = userns.Default(1000, 1000, sub)
+		var err error
+		caller.Outer, _, err = finder.UserMap(ctx, userns.Owner{Name: "alice", ID: 1000}, 1000)
 		return caller, finder, err
 	}
 }

@@ -134,16 +134,15 @@ func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, err
 		}
 		caller.Outer, caller.Inside = here, true
 	case caller.Root:
-		_, caller.Sub, err = rootRanges(ctx, finder)
-		if errors.Is(err, userns.ErrNoSubIDs) {
-			err = nil
+		var whose userns.Owner
+		if whose, caller.Sub, err = rootRanges(ctx, finder); errors.Is(err, userns.ErrNoSubIDs) {
+			return caller, nil
+		}
+		if err == nil {
+			_, err = finder.StepMap(whose, caller.Sub)
 		}
 	default:
-		var sub userns.SubIDs
-		if sub, err = finder.Find(ctx, who); err != nil {
-			return caller, err
-		}
-		caller.Outer, err = userns.Default(caller.UID, caller.GID, sub)
+		caller.Outer, _, err = finder.UserMap(ctx, who, caller.GID)
 	}
 	return caller, err
 }
