@@ -72,7 +72,7 @@ func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
 		g := grantWithout(k.file, subIDCount, k.own)
 		remedy := "no free range is left: remove lines of the file"
 		if g.Range.Count > 0 {
-			remedy = fmt.Sprintf("a right line in its place is %s:%d:%d", owner, g.Range.Start, g.Range.Count)
+			remedy = fmt.Sprintf("in place of that: %s:%d:%d", owner, g.Range.Start, g.Range.Count)
 		}
 		return &SubIDFileError{File: k.file, Line: line, Problem: problem, Remedy: remedy, Err: err}
 	}

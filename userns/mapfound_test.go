@@ -24,17 +24,17 @@ func TestRangesThatMakeNoMapAreErrorsWithTheirLine(t *testing.T) {
 		want                 string // SUBUID and SUBGID stand for the paths
 	}{
 		{"own user ID", "# first\nbob:300000:5\nalice:1000:5\n", good,
-			`SUBUID:3: the range "alice:1000:5" holds alice's own user ID 1000, which can't be mapped twice; a right line in its place is alice:300005:65536`},
+			`SUBUID:3: the range "alice:1000:5" holds alice's own user ID 1000, which can't be mapped twice; in place of that: alice:300005:65536`},
 		{"in the middle", "alice:0:65536\n", good,
-			`SUBUID:1: the range "alice:0:65536" holds alice's own user ID 1000, which can't be mapped twice; a right line in its place is alice:100000:65536`},
+			`SUBUID:1: the range "alice:0:65536" holds alice's own user ID 1000, which can't be mapped twice; in place of that: alice:100000:65536`},
 		{"by number, in the second line", "alice:200000:5\n1000:990:20\n", good,
-			`SUBUID:2: the range "alice:990:20" holds alice's own user ID 1000, which can't be mapped twice; a right line in its place is alice:200005:65536`},
+			`SUBUID:2: the range "alice:990:20" holds alice's own user ID 1000, which can't be mapped twice; in place of that: alice:200005:65536`},
 		{"own group ID", good, "alice:100:5\n",
-			`SUBGID:1: the range "alice:100:5" holds alice's own group ID 100, which can't be mapped twice; a right line in its place is alice:100000:65536`},
+			`SUBGID:1: the range "alice:100:5" holds alice's own group ID 100, which can't be mapped twice; in place of that: alice:100000:65536`},
 		{"one range too many", subIDLines(340, 100000), good,
-			`SUBUID: alice has 340 ranges, 341 with the own ID, and the kernel takes 340 in a map; a right line in its place is alice:100679:65536`},
+			`SUBUID: alice has 340 ranges, 341 with the own ID, and the kernel takes 340 in a map; in place of that: alice:100679:65536`},
 		{"a page too long", good, subIDLines(339, 4000000000),
-			fmt.Sprintf(`SUBGID: alice has 339 ranges, a map of 5663 bytes with the own ID, and the kernel takes less than %d; a right line in its place is alice:4000000677:65536`, os.Getpagesize())},
+			fmt.Sprintf(`SUBGID: alice has 339 ranges, a map of 5663 bytes with the own ID, and the kernel takes less than %d; in place of that: alice:4000000677:65536`, os.Getpagesize())},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := etc(t, test.subuid, test.subgid, "")
