@@ -88,12 +88,12 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 	if err != nil {
 		return nil, nil, err
 	}
+	sweep(filepath.Dir(at.Root))
 	if dir := nearest(at.Root); dir != at.Root {
-		scratch, err := os.MkdirTemp(dir, ".cooper-doctor-")
-		if err != nil {
-			return nil, nil, fmt.Errorf("make store %s: %w", at.Root, err)
+		var scratch string
+		if scratch, remove, err = newScratch(dir); err != nil {
+			return nil, nil, fmt.Errorf("make store %s: %w", at.Root, errors.Unwrap(err))
 		}
-		remove = func() error { return os.RemoveAll(scratch) }
 		o.Root, o.RunRoot = filepath.Join(scratch, "store"), filepath.Join(scratch, "run")
 		o.Driver = at.Driver
 		if dir := nearest(at.RunRoot); unix.Access(dir, unix.W_OK) != nil {
@@ -108,13 +108,14 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 
 // tryIn tries the mounts in a directory of its own below another.
 func (in *Inside) tryIn(parent string, o insideOptions) {
-	dir, err := os.MkdirTemp(parent, ".cooper-doctor-")
+	sweep(parent)
+	dir, remove, err := newScratch(parent)
 	if err != nil {
 		in.Overlay.Problem, in.IDMap.Problem = "no directory for it", "no directory for it"
 		return
 	}
-	defer os.RemoveAll(dir)
 	in.tryOn(dir, o)
+	_ = remove() // the next doctor does it
 }
 
 // tryOn tries the mounts that a build makes on the file system of a directory, which it may fill.

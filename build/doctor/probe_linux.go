@@ -146,6 +146,9 @@ func newRanges(sub userns.SubIDs, err error) Ranges {
 }
 
 // enter has the namespace of a build looked at from inside.
+// signalled plus a signal's number is the status of a process that it has ended.
+const signalled = 128
+
 func enter(ctx context.Context, o Options) (*Inside, Outcome) {
 	answer, err := newPipe()
 	if err != nil {
@@ -165,6 +168,9 @@ func enter(ctx context.Context, o Options) (*Inside, Outcome) {
 		return nil, outcome(err)
 	}
 	in := new(Inside)
+	if code > signalled && errs == "" {
+		return nil, Outcome{Tried: true, Problem: fmt.Sprintf("its process was ended by a signal: %s", syscall.Signal(code-signalled)), Fix: "try again"}
+	}
 	if code != 0 || json.Unmarshal([]byte(text), in) != nil {
 		return nil, said(errs)
 	}

@@ -67,6 +67,9 @@ func Main(env Env) int {
 	return status(env, root.ExecuteContext(ctx))
 }
 
+// endingSignals are those that a user or the system asks this program with to end.
+func endingSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} }
+
 // sameSignal is how long further signals are taken for the first one: Ctrl-C, or a signal to a whole process group, reaches
 // this process directly and once more through the one that waits for it outside the namespace.
 const sameSignal = time.Second
@@ -75,7 +78,7 @@ const sameSignal = time.Second
 func signalContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, endingSignals()...)
 	go func() {
 		s, ok := <-signals
 		if !ok {
