@@ -85,6 +85,8 @@ type shownMap struct {
 	Note string         `json:"note"`
 	UIDs []userns.Level `json:"uids"`
 	GIDs []userns.Level `json:"gids"`
+	// Error is why there is no such map, where the others are shown.
+	Error string `json:"error,omitempty"`
 }
 
 // run writes the maps.
@@ -99,7 +101,10 @@ func (o *usernsShow) run(ctx context.Context, out io.Writer) error {
 	maps := make([]shownMap, 0, len(resolved))
 	for _, r := range resolved {
 		m, err := showMap(r, o.caller)
-		if err != nil {
+		switch {
+		case err != nil && len(resolved) > 1 && len(o.modes) == 0: // nobody has asked for this very one
+			m.UIDs, m.GIDs, m.Error = []userns.Level{}, []userns.Level{}, err.Error()
+		case err != nil:
 			return err
 		}
 		maps = append(maps, m)
@@ -216,6 +221,10 @@ func writeMaps(out io.Writer, maps []shownMap) error {
 			text.WriteByte('\n')
 		}
 		fmt.Fprintf(&text, "%s: %s\n", m.Mode, m.Note)
+		if m.Error != "" {
+			fmt.Fprintf(&text, "  not possible: %s\n", m.Error)
+			continue
+		}
 		table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
 		fmt.Fprintln(table, "  \tHOST\tINTERMEDIATE\tCONTAINER\tCOUNT")
 		for _, kind := range []struct {

@@ -189,6 +189,24 @@ func TestWrongUsernsCommandsAreRefused(t *testing.T) {
 	}
 }
 
+func TestAModeThatIsNotPossibleDoesNotHideTheOthers(t *testing.T) {
+	withoutUsernsVariables(t)
+	few := func(context.Context) (userns.Caller, userns.Finder, error) {
+		sub := []userns.SubIDRange{{Start: 100000, Count: 20}}
+		outer, err := userns.Default(1000, 1000, userns.SubIDs{UIDs: sub, GIDs: sub})
+		return userns.Caller{UID: 1000, GID: 1000, Outer: outer}, userns.Finder{}, err
+	}
+	for _, args := range [][]string{{"show"}, {"show", "--format=json"}} {
+		out, err := runUserns(few, args...)
+		if err != nil || !strings.Contains(out, "nomap") || !strings.Contains(out, "1024 in a row are needed, and there are 20") {
+			t.Errorf("%q: %v\n%s", args, err, out)
+		}
+	}
+	if _, err := runUserns(few, "show", "auto"); !errors.Is(err, userns.ErrTooFewSubIDs) {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func TestTheMapOfAProcessIsShown(t *testing.T) {
 	withoutUsernsVariables(t)
 	out, err := runUserns(pageCaller(t, true), "show", "ns:/proc/1/ns/user")

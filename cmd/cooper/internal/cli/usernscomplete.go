@@ -25,7 +25,7 @@ func readNamespace(r *userns.Resolved, caller userns.Caller) error {
 	read, err := build.ReadUserNS(r.NSPath)
 	switch {
 	case err != nil:
-		return fmt.Errorf("--userns=ns: %w", err)
+		return usagef("--userns=ns: %w", err)
 	case read == nil && (caller.Root || caller.Inside): // a build of this process would be in it, and its steps stay there
 		r.NSPath = ""
 		return nil
