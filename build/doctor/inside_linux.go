@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -92,7 +93,7 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 	if dir := nearest(at.Root); dir != at.Root {
 		var scratch string
 		if scratch, remove, err = newScratch(dir); err != nil {
-			return nil, nil, fmt.Errorf("make store %s: %w", at.Root, errors.Unwrap(err))
+			return nil, nil, fmt.Errorf("make store %s: nothing can be made in %s: %w", at.Root, dir, cause(err))
 		}
 		o.Root, o.RunRoot = filepath.Join(scratch, "store"), filepath.Join(scratch, "run")
 		o.Driver = at.Driver
@@ -101,6 +102,10 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 		}
 	}
 	if st, err = store.Open(o); err != nil {
+		if place := new(store.OpenError); o.Root != at.Root && errors.As(err, &place) { // it is about the store that there will be
+			place.Problem = strings.ReplaceAll(place.Problem, o.Root, at.Root)
+			place.Hint = strings.NewReplacer(o.Root, at.Root, o.RunRoot, at.RunRoot).Replace(place.Hint)
+		}
 		return nil, nil, errors.Join(err, remove())
 	}
 	return st, remove, nil

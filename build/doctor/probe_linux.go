@@ -229,7 +229,7 @@ func runBare(ctx context.Context, task string) (made bool, o Outcome) {
 	return true, Outcome{Tried: true, Problem: oneLine(string(out))}
 }
 
-// cause takes the path of this program, which is no help, off an error of its start.
+// cause takes the path, which is this program's or one of its making and so no help, off an error.
 func cause(err error) error {
 	if at := new(os.PathError); errors.As(err, &at) {
 		return at.Err

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/userns"
@@ -62,9 +64,25 @@ func Main(env Env) int {
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
+	ignoreForeignRuntimeDir()
 	ctx, stop := signalContext()
 	defer stop()
 	return status(env, root.ExecuteContext(ctx))
+}
+
+// ignoreForeignRuntimeDir unsets XDG_RUNTIME_DIR where it is no directory of the user's, as after su or sudo without a login: without the
+// variable there is always a place. Real root doesn't use it.
+func ignoreForeignRuntimeDir() {
+	const name = "XDG_RUNTIME_DIR"
+	dir := os.Getenv(name)
+	if dir == "" {
+		return
+	}
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == os.Geteuid() && filepath.IsAbs(dir) {
+		return
+	}
+	_ = os.Unsetenv(name) // it fails for names that can't be
 }
 
 // endingSignals are those that a user or the system asks this program with to end.
@@ -104,6 +122,7 @@ func status(env Env, err error) int {
 	var (
 		usage   usageError
 		machine *reexec.MachineError
+		place   *build.StoreError
 		stopped interrupted
 	)
 	switch {
@@ -111,7 +130,7 @@ func status(env Env, err error) int {
 		return ExitUsage
 	case errors.As(err, &stopped):
 		return exitSignal + int(stopped.signal)
-	case errors.As(err, &machine), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
+	case errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
 		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
 		errors.Is(err, userns.ErrNoFreeIDs):
 		return ExitMachine
