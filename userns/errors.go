@@ -98,19 +98,24 @@ type NoSubIDsError struct {
 	GIDs   Grant  // zero when there are group ranges
 }
 
-func (e *NoSubIDsError) Error() string {
-	var where []string
+// Files are those that lack a line.
+func (e *NoSubIDsError) Files() []string {
+	var files []string
 	for _, g := range []Grant{e.UIDs, e.GIDs} {
 		if g.File != "" {
-			where = append(where, g.File)
+			files = append(files, g.File)
 		}
 	}
+	return files
+}
+
+func (e *NoSubIDsError) Error() string {
 	if e.Source != "" {
 		return fmt.Sprintf("%s has no subordinate IDs in the source %q of nsswitch.conf; "+
 			"have 65536 user and group IDs assigned to %[1]s there", e.Owner, e.Source)
 	}
 	return fmt.Sprintf("%s has no line in %s; %s",
-		e.Owner, strings.Join(where, " and "), remedy(e.Owner, e.UIDs, e.GIDs))
+		e.Owner, strings.Join(e.Files(), " and "), remedy(e.Owner, e.UIDs, e.GIDs))
 }
 
 // Is makes the error match [ErrNoSubIDs].

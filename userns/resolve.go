@@ -42,7 +42,9 @@ func (r Resolved) writable() error {
 	}
 	m, err := r.Second.Within(r.Outer)
 	if err == nil {
-		err = errors.Join(m.UIDs.Writable(), m.GIDs.Writable())
+		if err = m.UIDs.Writable(); err == nil {
+			err = m.GIDs.Writable()
+		}
 	}
 	if errors.Is(err, ErrBadMap) {
 		return &RequestError{Option: "the map asked for", Err: err}

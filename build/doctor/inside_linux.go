@@ -90,8 +90,8 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 		return nil, nil, err
 	}
 	sweep(filepath.Dir(at.Root))
+	scratch := ""
 	if dir := nearest(at.Root); dir != at.Root {
-		var scratch string
 		if scratch, remove, err = newScratch(dir); err != nil {
 			return nil, nil, fmt.Errorf("make store %s: nothing can be made in %s: %w", at.Root, dir, cause(err))
 		}
@@ -102,7 +102,7 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 		}
 	}
 	if st, err = store.Open(o); err != nil {
-		if place := new(store.OpenError); o.Root != at.Root && errors.As(err, &place) { // it is about the store that there will be
+		if place := new(store.OpenError); scratch != "" && errors.As(err, &place) { // it is about the store that there will be
 			place.Problem = strings.ReplaceAll(place.Problem, o.Root, at.Root)
 			place.Hint = strings.NewReplacer(o.Root, at.Root, o.RunRoot, at.RunRoot).Replace(place.Hint)
 		}

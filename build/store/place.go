@@ -78,6 +78,8 @@ func openError(opts storage.StoreOptions, err error) error {
 		e.Hint = fmt.Sprintf("the disk that holds %s is full", opts.GraphRoot)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		e.Hint = "it must be a directory, or be in one in which it can be made; --root and --runroot choose others"
+	case strings.Contains(err.Error(), "option"):
+		e.Hint = "options are KEY=VALUE, by --storage-opt, or in storage.conf (man containers-storage.conf)"
 	case strings.Contains(err.Error(), "driver"):
 		e.Hint = "--storage-driver must be the driver the store was made with"
 	}

@@ -171,5 +171,5 @@ func suggest(cmd *cobra.Command, name string) string {
 	if s := cmd.SuggestionsFor(name); len(s) > 0 {
 		return fmt.Sprintf("\nhint: did you mean %q?", s[0])
 	}
-	return "\nhint: cooper --help lists the commands"
+	return "\nhint: " + cmd.CommandPath() + " --help lists the commands"
 }

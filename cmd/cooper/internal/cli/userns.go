@@ -141,6 +141,9 @@ func (o *usernsShow) resolve(ctx context.Context) ([]userns.Resolved, error) {
 	}
 	var all []userns.Resolved
 	for _, text := range modes {
+		if text == "" {
+			return nil, usagef("MODE is empty\nhint: cooper userns show, without one, shows every mode")
+		}
 		req := userns.Request{Caller: o.caller}
 		if req.Mode, err = userns.ParseMode(text); err != nil {
 			return nil, err
