@@ -180,7 +180,7 @@ func (s *site) storeWrecks() []wreck {
 	return []wreck{
 		{name: "locked store", args: []string{"--root", s.path("locked/store")}, check: "store", status: "fail", want: []string{s.path("locked"), "--root"}},
 		{name: "file in the store's place", args: []string{"--root", s.path("bad/store")}, check: "store", status: "ok", works: true},
-		{name: "another driver", args: []string{"--storage-driver", "nonsense"}, check: "store", status: "fail", want: []string{"nonsense"}},
+		{name: "another driver", script: "export STORAGE_DRIVER=nonsense\n", check: "store", status: "fail", want: []string{"nonsense"}},
 		{name: "read-only store", script: fmt.Sprintf(tmpfs, "size=1g") + fmt.Sprintf("mkdir -m 777 %[1]s/s; mount -o remount,ro %[1]s\n", s.path("bin")), args: other,
 			check: "disk", status: "fail", want: []string{"read-only"}},
 		{name: "full store", script: fmt.Sprintf(tmpfs, "size=1m") + "head -c 1048576 /dev/zero >" + s.path("bin/zero") + " || true", args: other,

@@ -104,7 +104,7 @@ func grantWithout(file string, count uint64, own []uint32) Grant {
 	start := uint64(firstSubID)
 	if in, err := os.Open(file); err == nil {
 		defer in.Close()
-		_ = eachSubID(in, nobody, func(l subIDLine) { start = max(start, l.end()) })
+		_ = eachSubID(in, Owner{ID: ^uint32(0)}, func(l subIDLine) { start = max(start, l.end()) })
 	}
 	for _, id := range slices.Sorted(slices.Values(own)) {
 		if start <= uint64(id) && uint64(id) < start+count {

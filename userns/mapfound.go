@@ -7,9 +7,6 @@ import (
 	"os"
 )
 
-// nobody owns no line.
-var nobody = Owner{ID: ^uint32(0)}
-
 // UserMap is [Default] for an ordinary user, gid being the own group, with the ranges that Find finds. What keeps those from making a map that the
 // kernel takes is a [SubIDFileError] with the file, the line and a right one, or, if they are in no file, matches [ErrBadSubIDs] all the same.
 func (f Finder) UserMap(ctx context.Context, owner Owner, gid uint32) (Mapping, SubIDs, error) {

@@ -71,20 +71,20 @@ func TestTheMapOfRootsStepsMayHaveAllTheRangesThatTheKernelTakes(t *testing.T) {
 
 // A line that newuidmap passes over must not be taken for good.
 func TestTheOwnersLineIsReadAsNewuidmapReadsIt(t *testing.T) {
-	for line, want := range map[string]string{
-		"alice:165536:65536\r": `"alice:165536:65536\r" ends with a carriage return, and newuidmap passes over it; a right line is alice:165536:65536`,
-		" alice:165536:65536":  "has space around it",
-		"alice:165536:65536\t": "has space around it",
-		"1000:165536:65536\r":  "a right line is 1000:165536:65536",
-		"alice:0165536:65536":  `has "0165536" with a zero in front, which newuidmap takes for octal; a right line is alice:165536:65536`,
-		"alice:165536:065536":  "takes for octal",
-		"alice:165536:65536" + strings.Repeat(" ", 1100) + "x": "has ",
-		strings.Repeat("x", 200000):                            "the line is longer than 1023 bytes; correct or remove that line",
+	for _, test := range []struct{ line, want string }{
+		{"alice:165536:65536\r", `"alice:165536:65536\r" ends with a carriage return, and newuidmap passes over it; a right line is alice:165536:65536`},
+		{" alice:165536:65536", "has space around it"},
+		{"alice:165536:65536\t", "has space around it"},
+		{"1000:165536:65536\r", "a right line is 1000:165536:65536"},
+		{"alice:0165536:65536", `has "0165536" with a zero in front, which newuidmap takes for octal; a right line is alice:165536:65536`},
+		{"alice:165536:065536", "takes for octal"},
+		{"alice:165536:65536" + strings.Repeat(" ", 1100) + "x", "has "},
+		{strings.Repeat("x", 200000), "the line is longer than 1023 bytes; correct or remove that line"},
 	} {
-		f := etc(t, "bob:1:2\n"+line+"\n", "alice:165536:65536\n", "")
+		f := etc(t, "bob:1:2\n"+test.line+"\n", "alice:165536:65536\n", "")
 		_, err := f.Find(t.Context(), alice)
-		if !errors.Is(err, ErrBadSubIDs) || !strings.HasPrefix(err.Error(), f.SubUID+":2: ") || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.40q gives %v", line, err)
+		if !errors.Is(err, ErrBadSubIDs) || !strings.HasPrefix(err.Error(), f.SubUID+":2: ") || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%.40q gives %v", test.line, err)
 		}
 	}
 }
