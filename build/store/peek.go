@@ -40,6 +40,16 @@ func Locate(o Options) (Location, error) {
 	return Location{Root: opts.GraphRoot, RunRoot: opts.RunRoot, Driver: opts.GraphDriverName}, nil
 }
 
+// Exists tells whether a store has a directory, be it one that can't be read.
+func Exists(o Options) (bool, error) {
+	at, err := Locate(o)
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Stat(at.Root)
+	return !errors.Is(err, os.ErrNotExist), nil
+}
+
 // A Peeker reads images' configs from a store's files. Unlike a [Store] it needs no user namespace, takes no lock and writes
 // nothing: what it reads is replaced by renaming, so it is whole, if perhaps a moment old.
 type Peeker struct{ roots []string }

@@ -57,6 +57,12 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 			if len(args) != 1 {
 				return usagef("build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory", len(args))
 			}
+			if args[0] == "" {
+				return usagef("the context is an empty word\nhint: . is the current directory")
+			}
+			if o.jobs < 0 {
+				return usagef("--jobs=%d: must not be negative", o.jobs)
+			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, &o, args[0]) },

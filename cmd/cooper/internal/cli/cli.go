@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,12 +65,31 @@ func Main(env Env) int {
 	root := newRootCmd(env)
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
+	out := &firstError{w: env.Stdout}
+	root.SetOut(out)
 	root.SetErr(env.Stderr)
 	ignoreForeignRuntimeDir()
 	ctx, stop := signalContext()
 	defer stop()
-	return status(env, root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
+	return status(env, err)
+}
+
+// firstError remembers the first error of a writer: what writes help and completions passes over it.
+type firstError struct {
+	w   io.Writer
+	err error
+}
+
+func (f *firstError) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if f.err == nil {
+		f.err = err
+	}
+	return n, err
 }
 
 // ignoreForeignRuntimeDir unsets XDG_RUNTIME_DIR where it is no directory of the user's, as after su or sudo without a login: without the
@@ -159,11 +181,50 @@ func newRootCmd(env Env) *cobra.Command {
 	}
 	root.SetVersionTemplate("cooper {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w\nhint: %s --help lists the flags", err, cmd.CommandPath())
+		return usagef("%s\nhint: %s --help lists the flags", withoutFunctions(err.Error()), cmd.CommandPath())
 	})
 	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env), newTopCmd(env), newUnshareCmd(env),
 		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Run, cmd.RunE = nil, runHelp
+		case "completion":
+			cmd.Args, cmd.RunE = onlyCommands, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range cmd.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
 	return root
+}
+
+// runHelp shows the help of the command that the words name.
+func runHelp(cmd *cobra.Command, words []string) error {
+	about, rest, err := cmd.Root().Find(words)
+	switch {
+	case err != nil:
+		return usagef("unknown command %q%s", strings.Join(words, " "), suggest(cmd.Root(), first(words)))
+	case len(rest) > 0:
+		return usagef("unknown command %q%s", strings.Join(words, " "), suggest(about, first(rest)))
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
+}
+
+// onlyCommands refuses words that are no command below this one.
+func onlyCommands(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown command %q of %s%s", args[0], cmd.Name(), suggest(cmd, args[0]))
+	}
+	return nil
+}
+
+// withoutFunctions takes the names of Go's functions out of the text of an error about a flag.
+func withoutFunctions(text string) string {
+	return regexp.MustCompile(`strconv\.\w+: parsing "[^"]*": |\btime: `).ReplaceAllString(text, "")
 }
 
 func suggest(cmd *cobra.Command, name string) string {

@@ -32,12 +32,7 @@ func newUsernsCmd(lookup callerLookup) *cobra.Command {
 		Short: "Show the ID maps of user namespaces, and translate IDs",
 		Long: `Show the ID maps of user namespaces, and translate IDs. No namespace is made and nothing changed: the maps are what a build of
 this user would have.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q of userns%s", args[0], suggest(cmd, args[0]))
-			}
-			return nil
-		},
+		Args: onlyCommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newUsernsShowCmd(lookup), newUsernsTranslateCmd(lookup))
