@@ -82,6 +82,9 @@ func TestAutoKnowsOwnersThatWereJustCopied(t *testing.T) {
 		s.write(t, "ctx/Containerfile", "FROM base\nRUN true\nCOPY --chown=3000:4000 f /f\nRUN [ $(stat -c %u:%g /f) = 3000:4000 ] && chown 4001 /bin/busybox 2>&1 | grep -q nvalid\n")
 		s.build(t, "--no-cache", "--userns=auto", "ctx")
 		s.cooper(t, "build", "--no-cache", "--userns=auto:size=4000", "ctx").fails(t, 1, `"/f"`, "4000", "size=4001")
+		s.write(t, "mount/Containerfile", "FROM base AS s\nRUN echo >/f && chown 77 /f\nCOPY --chown=2000:3000 Containerfile /c\nFROM base\nRUN --mount=from=s,target=/m [ $(stat -c %u:%g /m/c) = 2000:3000 ]\n")
+		s.build(t, "--no-cache", "--userns=auto", "mount")
+		s.cooper(t, "build", "--no-cache", "--userns=auto:size=1500", "mount").fails(t, 1, `"/c"`, "2000", "3000", "size=3001")
 	})
 }
 
