@@ -150,7 +150,7 @@ type runCall struct {
 }
 
 func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {
-	if c.ns, err = b.stepNS(ctx, t, c.op); err != nil {
+	if c.ns, err = b.stepNS(ctx, t, c); err != nil {
 		return err
 	}
 	rootfs, release, err := b.rootfs(ctx, t, c.ns)

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
@@ -56,8 +55,8 @@ func (ns stepNS) shift(ctx context.Context, dir string) error {
 
 // stepNS is the user namespace that RUN steps get. The request says whether there is one; what the store's file system can do with
 // owners is found out once in a build.
-func (b *builder) stepNS(ctx context.Context, t *target, op *plan.Run) (stepNS, error) {
-	m, err := b.stepMap(ctx, t, op)
+func (b *builder) stepNS(ctx context.Context, t *target, c runCall) (stepNS, error) {
+	m, err := b.stepMap(ctx, t, c)
 	if err != nil {
 		return stepNS{}, err
 	}

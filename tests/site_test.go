@@ -61,7 +61,8 @@ func openSite(m mode, dir string) (*site, error) {
 }
 
 // configure keeps podman and its relatives away from the machine's own state. runc can deal with every cgroup
-// hierarchy; crun refuses the hybrid one.
+// hierarchy; crun refuses the hybrid one. A run root of more than 50 characters is refused by the process that podman (4.3) has clean up
+// after a container, and whoever waits for the container's end waits 20 seconds longer.
 func (s *site) configure() error {
 	containers := `[containers]
 netns = "none"
@@ -71,7 +72,7 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
 `
-	storage := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", s.store(), s.path("run/containers"))
+	storage := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", s.store(), s.path("run/c"))
 	s.env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + s.path("home"), "USER=" + s.mode.User,
 		"TMPDIR=" + s.path("tmp"), "XDG_RUNTIME_DIR=" + s.path("run"), "CONTAINERS_CONF=" + s.path("containers.conf"),
