@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/disk"
@@ -19,12 +20,21 @@ type space struct {
 	to      progress.Sink
 	// wake asks for a look, and ended is closed after the last one.
 	wake, ended chan struct{}
+	// grown says that the build has kept something, or will.
+	grown atomic.Bool
+	// first is what the look at the beginning has found, but for the digests of context files; -1: nothing. It is there once ended is closed.
+	first int64
 }
 
-// lookShare is the part of the time that looks may take while a build runs: one of so many.
-const lookShare = 20
+const (
+	// lookShare is the part of the time that looks may take while a build runs: one of so many.
+	lookShare = 20
+	// smallChange is more than what a build adds that finds everything in the cache, in bytes: an image without a name and some notes.
+	smallChange = 1 << 20
+)
 
-// watchSpace starts watching over a request's limit, if it has one; settle ends it.
+// watchSpace starts watching over a request's limit, if it has one; settle ends it. The first look goes on beside the build, which has no
+// need to wait for it.
 func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, error) {
 	if req.MaxUsedSpace <= 0 {
 		return nil, nil //nolint:nilnil // no limit
@@ -33,10 +43,14 @@ func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, err
 	if err != nil {
 		return nil, err
 	}
-	s := &space{keepers: k, limit: req.MaxUsedSpace, to: req.Progress, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s := &space{keepers: k, limit: req.MaxUsedSpace, to: req.Progress, wake: make(chan struct{}, 1), ended: make(chan struct{}), first: -1}
 	go func() {
 		defer close(s.ended)
-		var next time.Time
+		began := time.Now()
+		if total, err := k.total(ctx, store.LookChanged); err == nil {
+			s.first = total - disk.Total(k.stats())
+		}
+		next := time.Now().Add(time.Since(began))
 		for range s.wake {
 			if time.Now().Before(next) {
 				continue // the end of the build looks in any case
@@ -50,11 +64,12 @@ func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, err
 	return s, nil
 }
 
-// check has somebody look soon: something was kept that wasn't there before. It doesn't wait.
+// check has somebody look soon: something is kept that wasn't there before. It doesn't wait.
 func (s *space) check() {
 	if s == nil {
 		return
 	}
+	s.grown.Store(true)
 	select {
 	case s.wake <- struct{}{}:
 	default: // there will be a look already
@@ -69,7 +84,7 @@ func (s *space) settle(ctx context.Context) {
 	}
 	close(s.wake)
 	<-s.ended
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || !s.grown.Load() && s.first >= 0 && s.first+disk.Total(s.keepers.stats())+smallChange <= s.limit {
 		return
 	}
 	err := s.keep(ctx, store.LookChanged, true)
