@@ -18,8 +18,8 @@ type space struct {
 	keepers keepers
 	limit   int64
 	to      progress.Sink
-	// wake asks for a look, and ended is closed after the last one.
-	wake, ended chan struct{}
+	// wake asks for a look, stop for no more of them, and ended is closed after the last one.
+	wake, stop, ended chan struct{}
 	// grown says that the build has kept something, or will.
 	grown atomic.Bool
 	// first is what the look at the beginning has found, but for the digests of context files; -1: nothing. It is there once ended is closed.
@@ -43,25 +43,34 @@ func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, err
 	if err != nil {
 		return nil, err
 	}
-	s := &space{keepers: k, limit: req.MaxUsedSpace, to: req.Progress, wake: make(chan struct{}, 1), ended: make(chan struct{}), first: -1}
-	go func() {
-		defer close(s.ended)
-		began := time.Now()
-		if total, err := k.total(ctx, store.LookChanged); err == nil {
-			s.first = total - disk.Total(k.stats())
-		}
-		next := time.Now().Add(time.Since(began))
-		for range s.wake {
-			if time.Now().Before(next) {
-				continue // the end of the build looks in any case
-			}
-			began := time.Now()
-			// What fails now is tried again at the end.
-			_ = s.keep(ctx, store.LookNoted, false)
-			next = time.Now().Add((lookShare - 1) * time.Since(began))
-		}
-	}()
+	s := &space{
+		keepers: k, limit: req.MaxUsedSpace, to: req.Progress, first: -1,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	go s.watch(ctx)
 	return s, nil
+}
+
+func (s *space) watch(ctx context.Context) {
+	defer close(s.ended)
+	if total, err := s.keepers.total(ctx, store.LookChanged); err == nil {
+		s.first = total - disk.Total(s.keepers.stats())
+	}
+	var next time.Time
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.wake:
+		}
+		began := time.Now()
+		if began.Before(next) {
+			continue // the end of the build looks in any case
+		}
+		// What fails now is tried again at the end.
+		_ = s.keep(ctx, store.LookNoted, false)
+		next = time.Now().Add((lookShare - 1) * time.Since(began))
+	}
 }
 
 // check has somebody look soon: something is kept that wasn't there before. It doesn't wait.
@@ -82,7 +91,7 @@ func (s *space) settle(ctx context.Context) {
 	if s == nil {
 		return
 	}
-	close(s.wake)
+	close(s.stop)
 	<-s.ended
 	if ctx.Err() != nil || !s.grown.Load() && s.first >= 0 && s.first+disk.Total(s.keepers.stats())+smallChange <= s.limit {
 		return
