@@ -206,6 +206,7 @@ func (s *Store) removeStale() error {
 		removeUnlocked(filepath.Join(s.dir, "tmp"), tempLock, s.removeTemp),
 		s.removeShifted(),
 		s.removeIDRanges(),
+		s.removeDeadBuilds(),
 		unlock(),
 	)
 }
