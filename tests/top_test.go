@@ -52,7 +52,7 @@ func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd
 			_ = cmd.Wait()
 		}
 	})
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		// The shell's own command line has both, too, and it goes by another name until it has executed the program.
 		r := s.cooper(t, "top", tag, "comm,args")
 		if lines := strings.Split(strings.Join(strings.Fields(r.Stdout), " "), " sleep sleep "); r.Code == 0 && slices.Equal(lines[1:], []string{"2000", "1000"}) {
@@ -190,7 +190,7 @@ func TestTopShowsTheStepsOfOCIRuntimes(t *testing.T) {
 // eventuallyNoSteps waits until a build that was killed shows nowhere any more.
 func (s *site) eventuallyNoSteps(t *testing.T, tag, id string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		r := s.cooper(t, "top", tag)
 		left, err := filepath.Glob(filepath.Join(s.runDir(), id+"-*"))
 		if err != nil {
