@@ -151,7 +151,7 @@ func (b *box) run(s executor.Step) (string, executor.Status, error) {
 	b.t.Helper()
 	var out bytes.Buffer
 	s.Stdout, s.Stderr = &out, &out
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	status, err := executor.Run(ctx, s)
 	return out.String(), status, err

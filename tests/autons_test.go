@@ -33,7 +33,7 @@ func startAuto(t *testing.T, s *site, name string, flags ...string) *autoBuild {
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	for {
 		text, err := os.ReadFile(s.path(dir + "/map"))
 		var inside int
