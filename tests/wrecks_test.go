@@ -19,9 +19,10 @@ func (s *site) onOverlay() string {
 // bind is a script that shows a file of the site in another's place.
 func (s *site) bind(from, to string) string { return "mount --bind " + s.path(from) + " " + to + "\n" }
 
-// ownEtc is a script that gives a copy of /etc, which programs may write.
+// ownEtc is a script that gives a copy of /etc, which programs may write. What others do to users meanwhile has locks and new files
+// come and go there.
 func (s *site) ownEtc() string {
-	return fmt.Sprintf("rm -rf %[1]s; cp -a /etc %[1]s; mount --bind %[1]s /etc\n", s.path("tmp/etc"))
+	return fmt.Sprintf("rm -rf %[1]s; cp -a /etc %[1]s 2>/dev/null || :; rm -f %[1]s/*.lock; mount --bind %[1]s /etc\n", s.path("tmp/etc"))
 }
 
 // lines is a script that takes an owner's line from both files, and others.
