@@ -1,9 +1,7 @@
 package tests_test
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"testing"
 
@@ -67,9 +65,6 @@ func (s *site) prepareWrecks(t *testing.T) {
 	s.write(t, "empty", "")
 	s.write(t, "bad", "{[")
 	s.mkdir(t, "bin")
-	if err := errors.Join(os.Mkdir(s.path("locked"), 0o555), os.Chmod(s.path("locked"), 0o555)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func noVolatile() []denial {
@@ -179,7 +174,7 @@ func (s *site) storeWrecks() []wreck {
 	noFuse := fmt.Sprintf("rm -f %[1]s; mknod %[1]s c 10 229; chmod 600 %[1]s\n", s.path("tmp/fuse")) + s.bind("tmp/fuse", "/dev/fuse")
 	tmpfs := "mount -t tmpfs -o mode=777,%s none " + s.path("bin") + "\n"
 	return []wreck{
-		{name: "locked store", args: []string{"--root", s.path("locked/store")}, check: "store", status: "fail", want: []string{s.path("locked"), "--root"}},
+		{name: "locked store", args: []string{"--root", "/usr/cooper-e2e/store"}, check: "store", status: "fail", want: []string{"/usr", "--root"}},
 		{name: "file in the store's place", args: []string{"--root", s.path("bad/store")}, check: "store", status: "ok", works: true},
 		{name: "another driver", args: []string{"--storage-driver", "nonsense"}, check: "store", status: "fail", want: []string{"nonsense"}},
 		{name: "read-only store", script: fmt.Sprintf(tmpfs, "size=1g") + fmt.Sprintf("mkdir -m 777 %[1]s/s; mount -o remount,ro %[1]s\n", s.path("bin")), args: other,
