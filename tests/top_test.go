@@ -43,6 +43,8 @@ func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd
 		"RUN echo 'web:x:1234:' >>/etc/group; echo 'web:x:1234:1234::/:/bin/sh' >>/etc/passwd; echo 'bad\\033[2J:x:77:77::/:/bin/sh' >>/etc/passwd\n"+
 		"USER web\nCOPY --from=first /etc/passwd /first\nRUN sleep 1000 & exec sleep 2000\n")
 	cmd := s.command(suite.cooper, append([]string{"build", "--no-cache", "-t", tag, "sleeper"}, flags...)...)
+	var errs strings.Builder // of use only when the build has ended
+	cmd.Stderr = &errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +52,9 @@ func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd
 		if cmd.ProcessState == nil {
 			_ = cmd.Process.Kill() // nothing else ends it
 			_ = cmd.Wait()
+		}
+		if t.Failed() {
+			t.Logf("the build said\n%s", tail(errs.String()))
 		}
 	})
 	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
