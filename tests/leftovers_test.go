@@ -75,7 +75,7 @@ func commandsWith(text string) []string {
 // lines of the build's steps have.
 func (s *site) noLeftovers(commands ...string) error {
 	var errs []error
-	deadline := time.Now().Add(2 * time.Second) // a killed process takes a moment to go
+	deadline := time.Now().Add(20 * time.Second) // a killed process takes a moment to go, and more on a busy machine
 	for {
 		if errs = s.livingLeftovers(commands); len(errs) == 0 || time.Now().After(deadline) {
 			break

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 // buildTags are those of the Makefile.
@@ -69,6 +71,11 @@ func runSuite(m *testing.M) (code int, err error) {
 	defer func() { err = errors.Join(err, removeTree(suite.dir)) }()
 	if err := findBinary(); err != nil {
 		return 1, err
+	}
+	if os.Getuid() != 0 {
+		if err := asroot.LeaveOut(); err != nil {
+			return 1, err
+		}
 	}
 	remove, err := makeModes()
 	if err != nil {
@@ -184,9 +191,6 @@ func eachMode(t *testing.T, test func(t *testing.T, m mode)) {
 	for _, m := range suite.modes {
 		t.Run(m.Name, func(t *testing.T) { test(t, m) })
 	}
-	if len(suite.modes) == 1 {
-		t.Log("not run as root: only root can make the users that the other half needs")
-	}
 }
 
 // ordinary is the ordinary user.
@@ -197,12 +201,4 @@ func ordinary(t *testing.T) mode {
 		t.Fatal("there is no ordinary user")
 	}
 	return suite.modes[i]
-}
-
-// needRoot is for tests of things that only root can arrange.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("only root can arrange this: run the tests as root too")
-	}
 }
