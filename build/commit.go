@@ -247,7 +247,7 @@ func (b *builder) view(ctx context.Context, r *root, ns stepNS) (dir *os.File, r
 	nothing := func() error { return nil }
 	if !b.store.Stages() {
 		if ns.shifted {
-			return nil, nothing, errShiftedView
+			return b.shiftedView(ctx, r, ns)
 		}
 		if err := r.wait(ctx); err != nil || r.top() == "" {
 			return nil, nothing, err

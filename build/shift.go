@@ -28,17 +28,6 @@ type stepNS struct {
 	shifted bool
 }
 
-// errShiftedView is for stores whose driver makes the view itself.
-var errShiftedView = errors.New("mount a stage or image with other owners: only the overlay driver of the kernel can (--storage-driver overlay), " +
-	"or leave --userns and the maps out")
-
-// errNoShift is for drivers in which a change of owner is a change of the layer, even after it was taken back.
-var errNoShift = errors.New("give steps another ID map: fuse-overlayfs copies every file whose owner changes into the new layer; " +
-	"use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
-
-// copiesUp says that the step's directory is a view of a driver's in which changing a file's owner copies it.
-func (b *builder) copiesUp(t *target) bool { return t.snap.Mounted() && b.store.Driver() != "vfs" }
-
 // idMap is the map that mounts of layers are to have.
 func (ns stepNS) idMap() *userns.Mapping {
 	if ns.shifted {
@@ -67,8 +56,6 @@ func (b *builder) stepNS(ctx context.Context, t *target, op *plan.Run) (stepNS, 
 	switch {
 	case m == nil || b.mapped:
 		return b.knownNS(m), nil
-	case b.req.Identity.Process != nil && b.copiesUp(t):
-		return stepNS{}, errNoShift
 	case b.req.Identity.Process != nil: // the kernel maps the owners of a disk only for those who may mount it
 		b.mapped, b.shifted = true, true
 		return b.knownNS(m), nil
@@ -81,9 +68,7 @@ func (b *builder) stepNS(ctx context.Context, t *target, op *plan.Run) (stepNS, 
 	if err == nil {
 		err = view.Close()
 	} else if errors.Is(err, overlay.ErrNoIDMap) {
-		if err = nil; b.req.Identity.Asked && b.copiesUp(t) {
-			return stepNS{}, errors.Join(errNoShift, dir.Close())
-		}
+		err = nil
 		b.withoutIDMap()
 	}
 	b.mapped = err == nil
@@ -174,20 +159,102 @@ func (d *layerDirs) shifted(ctx context.Context, id string, m userns.Mapping) (*
 	return d.opened(store.MappingKey(m)+"/"+id, func() (string, error) { return d.store.ShiftedDir(ctx, id, m) })
 }
 
-// runStep runs a step, with the directory it writes to shifted for it, and back again whatever is to be kept of it.
-func (b *builder) runStep(ctx context.Context, t *target, c runCall, step executor.Step) (executor.Status, error) {
-	if !c.ns.shifted {
-		return b.emulate.run(ctx, step, c.op.Platform)
+// runStep runs a step in its root file system. Where owners are changed by chown, the directory that it writes to is shifted for it, and
+// back again whatever is to be kept of it.
+func (b *builder) runStep(ctx context.Context, t *target, c runCall, step executor.Step) (status executor.Status, err error) {
+	run := func(open func() (executor.Rootfs, func() error, error)) (err error) {
+		var release func() error
+		if step.Rootfs, release, err = open(); err != nil {
+			return err
+		}
+		status, err = b.emulate.run(ctx, step, c.op.Platform)
+		return errors.Join(err, release())
 	}
-	if err := c.ns.shift(ctx, t.snap.Dir()); err != nil {
-		return executor.Status{}, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
+	usual := func() error {
+		return run(func() (executor.Rootfs, func() error, error) { return b.rootfs(ctx, t, c.ns) })
 	}
-	status, err := b.emulate.run(ctx, step, c.op.Platform)
-	if err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 {
-		return status, err
-	}
-	if backErr := layer.Shift(ctx, t.snap.Dir(), store.ToImage(*c.ns.mapping)); backErr != nil {
-		err = errors.Join(err, fmt.Errorf("give the step's files the owners that the image has: %w", backErr))
+	switch snap, _ := t.snap.(unmounter); {
+	case !c.ns.shifted:
+		err = usual()
+	case snap != nil && b.store.Stacks():
+		err = snap.Unmounted(func(upper, work string) error {
+			return c.ns.shifting(ctx, upper, &status, func() error {
+				return run(func() (executor.Rootfs, func() error, error) { return b.stackedRootfs(ctx, t, c.ns, upper, work) })
+			})
+		})
+	default:
+		err = c.ns.shifting(ctx, t.snap.Dir(), &status, usual)
 	}
 	return status, err
+}
+
+// unmounter is a snapshot that can be taken apart for a while. In a view that a driver has mounted, a change of owner would copy each
+// file into the layer.
+type unmounter interface {
+	Unmounted(f func(upper, work string) error) error
+}
+
+// shifting shifts the directory that a step writes to, runs the step, and shifts back what is to be kept.
+func (ns stepNS) shifting(ctx context.Context, dir string, status *executor.Status, run func() error) error {
+	if err := ns.shift(ctx, dir); err != nil {
+		return fmt.Errorf("prepare the files for the step's user namespace: %w", err)
+	}
+	err := run()
+	if err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 {
+		return err
+	}
+	if backErr := layer.Shift(ctx, dir, store.ToImage(*ns.mapping)); backErr != nil {
+		err = errors.Join(err, fmt.Errorf("give the step's files the owners that the image has: %w", backErr))
+	}
+	return err
+}
+
+// stackedRootfs is rootfs with the directories of a driver's layer that is not mounted now.
+func (b *builder) stackedRootfs(ctx context.Context, t *target, ns stepNS, upper, work string) (executor.Rootfs, func() error, error) {
+	lower, err := b.stackFor(ctx, t.below, ns)
+	if err != nil {
+		return executor.Rootfs{}, nil, err
+	}
+	upperDir, err := openDir(upper)
+	if err != nil {
+		return executor.Rootfs{}, nil, err
+	}
+	workDir, err := openDir(work)
+	if err != nil {
+		return executor.Rootfs{}, nil, errors.Join(err, upperDir.Close())
+	}
+	dir, unmount, err := b.mountStack(ctx, overlay.Options{Lower: lower, Upper: upperDir, Work: workDir, Volatile: b.store.Volatile()})
+	if err = errors.Join(err, upperDir.Close(), workDir.Close()); err != nil {
+		return executor.Rootfs{}, nil, err
+	}
+	return executor.Rootfs{Dir: dir}, unmount, nil
+}
+
+// mountStack mounts as the store's driver does.
+func (b *builder) mountStack(ctx context.Context, o overlay.Options) (dir *os.File, unmount func() error, err error) {
+	if p := b.store.MountProgram(); p.Path != "" {
+		return overlay.Program{Path: p.Path, Options: p.Options}.Mount(ctx, o)
+	}
+	o.UserXattr = b.userXattr()
+	if dir, err = overlay.Mount(o); err != nil {
+		return nil, nil, err
+	}
+	return dir, dir.Close, nil
+}
+
+// shiftedView is view for a driver that makes its views itself.
+func (b *builder) shiftedView(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
+	release = func() error { return nil }
+	if b.store.Stacks() {
+		lower, err := b.stackFor(ctx, r, ns)
+		if err != nil || len(lower) == 0 {
+			return nil, release, err
+		}
+		return b.mountStack(ctx, overlay.Options{Lower: lower})
+	}
+	if err := r.wait(ctx); err != nil || r.top() == "" {
+		return nil, release, err
+	}
+	dir, err = b.layers.shifted(ctx, r.top(), *ns.mapping)
+	return dir, release, err
 }

@@ -1,0 +1,105 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/mount"
+	"golang.org/x/sys/unix"
+)
+
+// A Program is what the overlay driver mounts layers with in place of the kernel.
+type Program struct {
+	// Path is empty if it is the kernel.
+	Path string
+	// Options are those of storage.conf or --storage-opt that are the program's own.
+	Options []string
+}
+
+// fuseOverlayFS is the program that the driver looks for where none is configured and the kernel's overlay doesn't do.
+const fuseOverlayFS = "fuse-overlayfs"
+
+// driverOption finds an option of the overlay driver, the last one of that name.
+func driverOption(all []string, name string) (value string, ok bool) {
+	for _, o := range all {
+		key, v, _ := strings.Cut(o, "=")
+		if _, option, dotted := strings.Cut(key, "."); dotted {
+			key = option
+		}
+		if strings.EqualFold(key, name) {
+			value, ok = v, true
+		}
+	}
+	return value, ok
+}
+
+// findProgram finds what the driver has chosen. It says so nowhere but in a note in its directory.
+func (s *Store) findProgram(options []string) Program {
+	var p Program
+	if s.store.GraphDriverName() != overlayDriver {
+		return p
+	}
+	p.Path, _ = driverOption(options, "mount_program")
+	if p.Path == "" {
+		flag, err := os.ReadFile(filepath.Join(s.store.GraphRoot(), overlayDriver, ".has-mount-program"))
+		if err != nil || strings.TrimSpace(string(flag)) != "true" {
+			return p
+		}
+		if p.Path, err = exec.LookPath(fuseOverlayFS); err != nil {
+			p.Path = fuseOverlayFS
+		}
+	}
+	if given, ok := driverOption(options, "mountopt"); ok {
+		if _, own := mount.ParseOptions(given); own != "" {
+			p.Options = strings.Split(own, ",")
+		}
+	}
+	return p
+}
+
+// MountProgram is what the driver mounts with.
+func (s *Store) MountProgram() Program { return s.program }
+
+// Stacks tells whether the driver keeps for each layer a directory of its changes, and stacks those.
+func (s *Store) Stacks() bool { return s.store.GraphDriverName() == overlayDriver }
+
+// errForceMask names what stands in the way of other owners.
+var errForceMask = errors.New("give the files of a layer other owners: with force_mask their owners are in an attribute that only the mount program reads\n" +
+	"hint: leave --userns and the maps out, or use a store without force_mask")
+
+// checkOwned says that a layer's files have on disk the owners that they have in the image.
+func checkOwned(dir string) error {
+	_, err := unix.Lgetxattr(dir, "user.containers.override_stat", nil)
+	if err == nil {
+		return errForceMask
+	}
+	return nil
+}
+
+// Unmounted unmounts the snapshot while f runs, so that f can mount the directories it is made of in another way. It is for mounted
+// snapshots of a store that stacks.
+func (m *mounted) Unmounted(f func(upper, work string) error) error {
+	meta, err := m.store.driver.Metadata(m.id)
+	if err != nil {
+		return fmt.Errorf("locate layer: %w", err)
+	}
+	if err := checkOwned(meta["UpperDir"]); err != nil {
+		return err
+	}
+	if _, err := m.store.store.Unmount(m.id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
+		return fmt.Errorf("unmount layer: %w", err)
+	}
+	m.dir = ""
+	err = f(meta["UpperDir"], meta["WorkDir"])
+	dir, mountErr := m.store.store.Mount(m.id, "")
+	if mountErr != nil {
+		return errors.Join(err, fmt.Errorf("mount layer: %w", mountErr))
+	}
+	m.dir = dir
+	return err
+}
