@@ -162,72 +162,74 @@ func (d *layerDirs) shifted(ctx context.Context, id string, m userns.Mapping) (*
 // runStep runs a step in its root file system. Where owners are changed by chown, the directory that it writes to is shifted for it, and
 // back again whatever is to be kept of it.
 func (b *builder) runStep(ctx context.Context, t *target, c runCall, step executor.Step) (status executor.Status, err error) {
-	run := func(open func() (executor.Rootfs, func() error, error)) (err error) {
-		var release func() error
-		if step.Rootfs, release, err = open(); err != nil {
-			return err
+	if snap, ok := t.snap.(remounter); ok && c.ns.shifted && b.store.Stacks() {
+		return b.runRemounted(ctx, t, snap, c, step)
+	}
+	if c.ns.shifted {
+		if err := c.ns.shift(ctx, t.snap.Dir()); err != nil {
+			return status, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
 		}
-		status, err = b.emulate.run(ctx, step, c.op.Platform)
-		return errors.Join(err, release())
 	}
-	usual := func() error {
-		return run(func() (executor.Rootfs, func() error, error) { return b.rootfs(ctx, t, c.ns) })
+	var release func() error
+	if step.Rootfs, release, err = b.rootfs(ctx, t, c.ns); err != nil {
+		return status, err
 	}
-	switch snap, _ := t.snap.(unmounter); {
-	case !c.ns.shifted:
-		err = usual()
-	case snap != nil && b.store.Stacks():
-		err = snap.Unmounted(func(upper, work string) error {
-			return c.ns.shifting(ctx, upper, &status, func() error {
-				return run(func() (executor.Rootfs, func() error, error) { return b.stackedRootfs(ctx, t, c.ns, upper, work) })
-			})
-		})
-	default:
-		err = c.ns.shifting(ctx, t.snap.Dir(), &status, usual)
+	status, err = b.emulate.run(ctx, step, c.op.Platform)
+	if err = errors.Join(err, release()); err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 || !c.ns.shifted {
+		return status, err
+	}
+	if backErr := layer.Shift(ctx, t.snap.Dir(), store.ToImage(*c.ns.mapping)); backErr != nil {
+		err = errors.Join(err, fmt.Errorf("give the step's files the owners that the image has: %w", backErr))
 	}
 	return status, err
 }
 
-// unmounter is a snapshot that can be taken apart for a while. In a view that a driver has mounted, a change of owner would copy each
-// file into the layer.
-type unmounter interface {
-	Unmounted(f func(upper, work string) error) error
+// remounter is a snapshot whose directories can be mounted in another way: in a view that a driver has mounted, a change of owner would
+// copy each file into the layer.
+type remounter interface {
+	Remount(f func(upper, work string) (store.View, error)) error
+	Reset(f func(upper string) error) error
 }
 
-// shifting shifts the directory that a step writes to, runs the step, and shifts back what is to be kept.
-func (ns stepNS) shifting(ctx context.Context, dir string, status *executor.Status, run func() error) error {
-	if err := ns.shift(ctx, dir); err != nil {
-		return fmt.Errorf("prepare the files for the step's user namespace: %w", err)
+// runRemounted runs a step in a view of its own, which stays until the layer is made: the image's owners come back when that is read.
+func (b *builder) runRemounted(ctx context.Context, t *target, snap remounter, c runCall, step executor.Step) (status executor.Status, err error) {
+	err = snap.Remount(func(upper, work string) (view store.View, err error) {
+		if err := c.ns.shift(ctx, upper); err != nil {
+			return view, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
+		}
+		view.Dir, view.Unmount, err = b.stackOn(ctx, t, c.ns, upper, work)
+		view.Owners = c.ns.mapping.ToContainer
+		view.Below = func(ctx context.Context) (*os.File, func() error, error) { return b.shiftedView(ctx, t.below, c.ns) }
+		step.Rootfs.Dir = view.Dir
+		return view, err
+	})
+	if err != nil {
+		return status, err
 	}
-	err := run()
-	if err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 {
-		return err
+	status, err = b.emulate.run(ctx, step, c.op.Platform)
+	if errors.Is(err, executor.ErrNoCwd) {
+		err = errors.Join(err, snap.Reset(func(upper string) error { return layer.Shift(ctx, upper, store.ToImage(*c.ns.mapping)) }))
 	}
-	if backErr := layer.Shift(ctx, dir, store.ToImage(*ns.mapping)); backErr != nil {
-		err = errors.Join(err, fmt.Errorf("give the step's files the owners that the image has: %w", backErr))
-	}
-	return err
+	return status, err
 }
 
-// stackedRootfs is rootfs with the directories of a driver's layer that is not mounted now.
-func (b *builder) stackedRootfs(ctx context.Context, t *target, ns stepNS, upper, work string) (executor.Rootfs, func() error, error) {
+// stackOn mounts the directories of a snapshot on what a step in the namespace sees below.
+func (b *builder) stackOn(ctx context.Context, t *target, ns stepNS, upper, work string) (dir *os.File, unmount func() error, err error) {
 	lower, err := b.stackFor(ctx, t.below, ns)
 	if err != nil {
-		return executor.Rootfs{}, nil, err
+		return nil, nil, err
 	}
 	upperDir, err := openDir(upper)
 	if err != nil {
-		return executor.Rootfs{}, nil, err
+		return nil, nil, err
 	}
+	defer func() { err = errors.Join(err, upperDir.Close()) }()
 	workDir, err := openDir(work)
 	if err != nil {
-		return executor.Rootfs{}, nil, errors.Join(err, upperDir.Close())
+		return nil, nil, err
 	}
-	dir, unmount, err := b.mountStack(ctx, overlay.Options{Lower: lower, Upper: upperDir, Work: workDir, Volatile: b.store.Volatile()})
-	if err = errors.Join(err, upperDir.Close(), workDir.Close()); err != nil {
-		return executor.Rootfs{}, nil, err
-	}
-	return executor.Rootfs{Dir: dir}, unmount, nil
+	defer func() { err = errors.Join(err, workDir.Close()) }()
+	return b.mountStack(ctx, overlay.Options{Lower: lower, Upper: upperDir, Work: workDir, Volatile: b.store.Volatile()})
 }
 
 // mountStack mounts as the store's driver does.

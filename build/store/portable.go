@@ -39,6 +39,8 @@ type mounted struct {
 	id, parent string
 	dir        string
 	tar        *os.File
+	// view is shown in place of dir; nil: dir is.
+	view *View
 	// forget removes the note by which a later build finds this layer if this one is killed.
 	forget func() error
 	once   sync.Once
@@ -85,7 +87,11 @@ func (m *mounted) Work() string  { return "" }
 func (m *mounted) Mounted() bool { return true }
 
 func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
-	changes, err := m.changes()
+	dir, options := m.dir, layer.Options{OverlayXattr: m.store.OverlayXattr(), Clamp: o.Clamp, ParentRoot: o.ParentRoot, LargeFile: o.LargeFile}
+	if m.view != nil {
+		dir, options.ParentRoot, options.Owners = m.view.path(), &m.view.root, m.view.Owners
+	}
+	changes, err := m.changes(o.Context, dir)
 	if err != nil {
 		return layer.Result{}, fmt.Errorf("compare layer with its parent: %w", err)
 	}
@@ -102,26 +108,20 @@ func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
 	if m.tar, err = tempFile(filepath.Join(m.store.dir, "tmp")); err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
-	return layer.ReadChanges(o.Context, m.dir, changed, deleted, layer.Options{
-		OverlayXattr: m.store.OverlayXattr(), Tar: m.tar, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
-		LargeFile: o.LargeFile,
-	})
+	options.Tar = m.tar
+	return layer.ReadChanges(o.Context, dir, changed, deleted, options)
 }
 
 // changes compares the whole directory with its parent's. The driver's own comparison can't be trusted: what fuse-overlayfs
 // notes for a directory that was removed and made again is read by no library.
-func (m *mounted) changes() (changes []archive.Change, err error) {
-	below := ""
-	if m.parent != "" {
-		dir, unmount, err := m.store.View(m.parent)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, unmount()) }()
-		below = dir
+func (m *mounted) changes(ctx context.Context, dir string) (changes []archive.Change, err error) {
+	below, release, err := m.below(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	none := &idtools.IDMappings{}
-	return archive.ChangesDirs(m.dir, none, below, none)
+	return archive.ChangesDirs(dir, none, below, none)
 }
 
 func (m *mounted) Commit(parent string) (Layer, error) {
@@ -137,7 +137,7 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 	}
 	if parent == "" {
 		var attr layer.RootAttr
-		if attr, err = layer.ReadRootAttr(m.dir); err == nil {
+		if attr, err = m.rootAttr(); err == nil {
 			err = m.store.giveRoot(l.ID, attr)
 		}
 	}
@@ -167,6 +167,7 @@ func (m *mounted) Remove() error {
 		if m.tar != nil {
 			errs = append(errs, m.tar.Close())
 		}
+		errs = append(errs, m.unmountView())
 		if m.dir != "" {
 			_, err := m.store.store.Unmount(m.id, true)
 			errs = append(errs, err)

@@ -2,13 +2,11 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
-	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/mount"
 	"golang.org/x/sys/unix"
 )
@@ -79,27 +77,4 @@ func checkOwned(dir string) error {
 		return errForceMask
 	}
 	return nil
-}
-
-// Unmounted unmounts the snapshot while f runs, so that f can mount the directories it is made of in another way. It is for mounted
-// snapshots of a store that stacks.
-func (m *mounted) Unmounted(f func(upper, work string) error) error {
-	meta, err := m.store.driver.Metadata(m.id)
-	if err != nil {
-		return fmt.Errorf("locate layer: %w", err)
-	}
-	if err := checkOwned(meta["UpperDir"]); err != nil {
-		return err
-	}
-	if _, err := m.store.store.Unmount(m.id, true); err != nil && !errors.Is(err, storage.ErrLayerNotMounted) {
-		return fmt.Errorf("unmount layer: %w", err)
-	}
-	m.dir = ""
-	err = f(meta["UpperDir"], meta["WorkDir"])
-	dir, mountErr := m.store.store.Mount(m.id, "")
-	if mountErr != nil {
-		return errors.Join(err, fmt.Errorf("mount layer: %w", mountErr))
-	}
-	m.dir = dir
-	return err
 }

@@ -144,11 +144,7 @@ func (m *programMount) unmount() error {
 		<-m.ended
 		return errors.Join(err, fmt.Errorf("unmount with %s: it did not end in %s: is somebody else using the mount?", m.program, endWithin))
 	}
-	switch {
-	case m.failed == nil:
-	case m.ctx.Err() != nil:
-		err = errors.Join(err, context.Cause(m.ctx))
-	default:
+	if m.failed != nil && m.ctx.Err() == nil { // who ends the context wants it to end so
 		err = errors.Join(err, fmt.Errorf("mount program %s: %w\n%s", m.program, m.failed, m.said.text))
 	}
 	return err

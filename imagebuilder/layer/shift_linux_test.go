@@ -44,7 +44,7 @@ func shiftTree(t *testing.T) string {
 		{path: "acl", typ: typeReg, mode: 0o664, uid: 65535, gid: 65534, data: "acl", mtime: 9, xattrs: map[string]string{aclAccess: aclV2}},
 		{path: "sym", typ: typeSymlink, link: "nowhere", uid: 4, gid: 5, mtime: 10},
 		{path: "gone", typ: 'w', mtime: 11},
-		{path: ".wh.gone2", typ: typeReg, uid: 1 << 20, gid: 1 << 20},
+		{path: ".wh.gone2", typ: typeReg, mode: 0o600, uid: 1 << 20, gid: 1 << 20},
 		{path: "fifo", typ: typeFifo, mode: 0o640, uid: 1, gid: 2, mtime: 12},
 	})
 	for i := range 3 * batchSize {
