@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,12 +20,12 @@ FROM base AS two
 RUN --mount=type=cache,target=/cache echo x >>/cache/x; dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; chown 33:33 /big
 FROM one
 COPY --from=two /big /big
-RUN sleep 0.05; ls / >/listing
+RUN --mount=from=two,target=/two,rw sleep 0.05; ls / /two >/listing; touch /two/x
 `
 
-func killSite(t *testing.T, m mode) *site {
+func killSite(t *testing.T, m mode, d driverCase) *site {
 	t.Helper()
-	s := newSite(t, m)
+	s := newDriverSite(t, m, d)
 	s.busybox(t, "base")
 	s.write(t, "ctx/Containerfile", killFile)
 	for i := range 100 {
@@ -39,61 +39,105 @@ func killSite(t *testing.T, m mode) *site {
 func TestKilledBuildLeavesNothing(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
-		s := killSite(t, m)
-		started := time.Now()
-		want := s.build(t, "--no-cache", "-t", "whole", "ctx")
-		whole := time.Since(started)
-		for round := range 8 {
-			cmd := s.command(suite.cooper, "build", "--no-cache", "-t", "killed", "-o", "type=oci,dest="+s.path("killed.tar"), "ctx")
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Duration(rand.Int64N(int64(whole) * 9 / 10)))
-			victim := cmd.Process.Pid
-			if child := childOf(victim); round%2 == 1 && child != 0 {
-				victim = child
-			}
-			if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
-				t.Log(err)
-			}
-			_ = cmd.Wait() // it was killed
-			s.waitForEnd(t, s.path("killed.tar"))
-			if got := s.build(t, "-t", "after", "ctx"); round%4 == 3 && got != want {
-				t.Errorf("round %d: the build after a kill gave %s, not %s", round, got, want)
-			}
-			s.checkNoLeftovers(t, "seq 200", "of=/big")
-		}
-		if got := s.build(t, "-t", "after", "-o", "type=oci,dest=after.tar", "ctx"); got != want {
-			t.Errorf("the build after all kills gave %s, not %s", got, want)
-		}
-		if files := mustFiles(t, s.path("after.tar")); files["big"].Header == nil || files["big"].Header.Uid != 33 {
-			t.Error("the image after all kills is not whole")
-		}
+		s := killSite(t, m, driverCases(t)[0])
+		s.killBuilds(t, 8)
 		s.checkStore(t, "after")
 	})
 }
 
-// waitForEnd waits until nothing of a killed build runs: what is inside the namespace is ended by the kernel a moment later, and
-// holds its locks until then.
-func (s *site) waitForEnd(t *testing.T, argument string) {
+// TestKilledShiftedBuildLeavesNothing does the same to steps that have a second map, with every driver.
+func TestKilledShiftedBuildLeavesNothing(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		flag := "--userns=keep-id"
+		if m.root() {
+			flag = "--uidmap=0:500000:65536"
+		}
+		for _, d := range driverCases(t) {
+			t.Run(d.name, func(t *testing.T) {
+				t.Parallel()
+				s := killSite(t, m, d)
+				s.killBuilds(t, 4, flag)
+			})
+		}
+	})
+}
+
+// killBuilds kills builds with these flags, and has another one after each.
+func (s *site) killBuilds(t *testing.T, rounds int, flags ...string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); len(commandsWith(argument)) > 0; time.Sleep(5 * time.Millisecond) {
+	args := func(more ...string) []string { return append(append([]string{}, flags...), more...) }
+	started := time.Now()
+	want := s.build(t, args("--no-cache", "-t", "whole", "ctx")...)
+	whole := time.Since(started)
+	layers := s.layers(t)
+	for round := range rounds {
+		cmd := s.command(suite.cooper, append([]string{"build"}, args("--no-cache", "-t", "killed", "-o", "type=oci,dest="+s.path("killed.tar"), "ctx")...)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rand.Int64N(int64(whole) * 9 / 10)))
+		victim, child := cmd.Process.Pid, childOf(cmd.Process.Pid)
+		if round%2 == 1 && child != 0 {
+			victim = child
+		}
+		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+			t.Log(err)
+		}
+		_ = cmd.Wait() // it was killed
+		s.waitForEnd(t, child, s.path("killed.tar"))
+		if got := s.build(t, args("-t", "after", "ctx")...); round%4 == 3 && got != want {
+			t.Errorf("round %d: the build after a kill gave %s, not %s", round, got, want)
+		}
+		s.checkNoLeftovers(t, "seq 200", "of=/big")
+	}
+	if got := s.build(t, args("-t", "after", "-o", "type=oci,dest=after.tar", "ctx")...); got != want {
+		t.Errorf("the build after all kills gave %s, not %s", got, want)
+	}
+	if files := mustFiles(t, s.path("after.tar")); files["big"].Header == nil || files["big"].Header.Uid != 33 {
+		t.Error("the image after all kills is not whole")
+	}
+	if left := s.layers(t); len(left) != len(layers) {
+		t.Errorf("layers %q, before the kills %q", left, layers)
+	}
+}
+
+// waitForEnd waits until nothing of a killed build runs: what is inside the namespace is ended by the kernel a moment later, and
+// holds its locks until then, for longer than it has a command line.
+func (s *site) waitForEnd(t *testing.T, child int, argument string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); lives(child) || len(commandsWith(argument)) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("still running: %q", commandsWith(argument))
+			t.Fatalf("still running: %d, %q", child, commandsWith(argument))
 		}
 	}
+}
+
+// lives tells whether a process is there and not just waiting to be looked at by its parent.
+func lives(pid int) bool {
+	state := processStatus(pid, "State")
+	return pid != 0 && state != "" && !strings.HasPrefix(state, "Z")
 }
 
 // childOf is a child of a process, 0 if it has none.
 func childOf(parent int) int {
 	child := 0
-	eachProcess(func(pid int, dir string) {
-		if out, err := exec.Command("sed", "-n", `s/^PPid:[^0-9]*//p`, dir+"/status").Output(); err == nil &&
-			strings.TrimSpace(string(out)) == fmt.Sprint(parent) {
+	eachProcess(func(pid int, _ string) {
+		if processStatus(pid, "PPid") == fmt.Sprint(parent) {
 			child = pid
 		}
 	})
 	return child
+}
+
+// processStatus is a field of /proc/PID/status; "" if there is no such process.
+func processStatus(pid int, field string) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return ""
+	}
+	_, value, _ := strings.Cut(string(text), "\n"+field+":")
+	value, _, _ = strings.Cut(value, "\n")
+	return strings.TrimSpace(value)
 }
 
 // checkStore has the tools that share the store read every layer of an image and list the rest.

@@ -2,6 +2,7 @@ package tests_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -100,7 +101,7 @@ func (s *site) livingLeftovers(commands []string) []error {
 		errs = append(errs, fmt.Errorf("left mounted: %s", m))
 	}
 	for _, pid := range s.processes() {
-		if line := commandLine(pid); strings.Contains(line, suite.cooper) {
+		if line := commandLine(pid); strings.Contains(line, suite.cooper) || strings.Contains(line, "fuse-overlayfs") {
 			errs = append(errs, fmt.Errorf("left running: %d %s", pid, line))
 		}
 	}
@@ -117,4 +118,24 @@ func (s *site) checkNoLeftovers(t *testing.T, commands ...string) {
 	if err := s.noLeftovers(commands...); err != nil {
 		t.Error(err)
 	}
+}
+
+// layers are the IDs of all layers in the site's store, whether an image has them or not.
+func (s *site) layers(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(s.store() + "/*-layers/*layers.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, name := range files {
+		var records []struct{ ID string }
+		if err := json.Unmarshal([]byte(readFile(t, name)), &records); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
 }
