@@ -184,79 +184,22 @@ func (b *builder) runStep(ctx context.Context, t *target, c runCall, step execut
 	return status, err
 }
 
-// remounter is a snapshot whose directories can be mounted in another way: in a view that a driver has mounted, a change of owner would
-// copy each file into the layer.
-type remounter interface {
-	Remount(f func(upper, work string) (store.View, error)) error
-	Reset(f func(upper string) error) error
-}
-
 // runRemounted runs a step in a view of its own, which stays until the layer is made: the image's owners come back when that is read.
+// In what a driver has mounted, a change of owner would copy each file into the layer.
 func (b *builder) runRemounted(ctx context.Context, t *target, snap remounter, c runCall, step executor.Step) (status executor.Status, err error) {
-	err = snap.Remount(func(upper, work string) (view store.View, err error) {
-		if err := c.ns.shift(ctx, upper); err != nil {
-			return view, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
-		}
-		view.Dir, view.Unmount, err = b.stackOn(ctx, t, c.ns, upper, work)
-		view.Owners = c.ns.mapping.ToContainer
-		view.Below = func(ctx context.Context) (*os.File, func() error, error) { return b.shiftedView(ctx, t.below, c.ns) }
-		step.Rootfs.Dir = view.Dir
-		return view, err
-	})
+	if err := b.remount(ctx, t, snap, c.ns, func(upper string) error { return c.ns.shift(ctx, upper) }); err != nil {
+		return status, err
+	}
+	dir, err := openDir(t.snap.Dir())
 	if err != nil {
 		return status, err
 	}
+	step.Rootfs.Dir = dir
 	status, err = b.emulate.run(ctx, step, c.op.Platform)
+	err = errors.Join(err, dir.Close())
 	if errors.Is(err, executor.ErrNoCwd) {
-		err = errors.Join(err, snap.Reset(func(upper string) error { return layer.Shift(ctx, upper, store.ToImage(*c.ns.mapping)) }))
+		back := func(upper string) error { return layer.Shift(ctx, upper, store.ToImage(*c.ns.mapping)) }
+		err = errors.Join(err, b.remount(ctx, t, snap, stepNS{}, back))
 	}
 	return status, err
-}
-
-// stackOn mounts the directories of a snapshot on what a step in the namespace sees below.
-func (b *builder) stackOn(ctx context.Context, t *target, ns stepNS, upper, work string) (dir *os.File, unmount func() error, err error) {
-	lower, err := b.stackFor(ctx, t.below, ns)
-	if err != nil {
-		return nil, nil, err
-	}
-	upperDir, err := openDir(upper)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { err = errors.Join(err, upperDir.Close()) }()
-	workDir, err := openDir(work)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { err = errors.Join(err, workDir.Close()) }()
-	return b.mountStack(ctx, overlay.Options{Lower: lower, Upper: upperDir, Work: workDir, Volatile: b.store.Volatile()})
-}
-
-// mountStack mounts as the store's driver does.
-func (b *builder) mountStack(ctx context.Context, o overlay.Options) (dir *os.File, unmount func() error, err error) {
-	if p := b.store.MountProgram(); p.Path != "" {
-		return overlay.Program{Path: p.Path, Options: p.Options}.Mount(ctx, o)
-	}
-	o.UserXattr = b.userXattr()
-	if dir, err = overlay.Mount(o); err != nil {
-		return nil, nil, err
-	}
-	return dir, dir.Close, nil
-}
-
-// shiftedView is view for a driver that makes its views itself.
-func (b *builder) shiftedView(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
-	release = func() error { return nil }
-	if b.store.Stacks() {
-		lower, err := b.stackFor(ctx, r, ns)
-		if err != nil || len(lower) == 0 {
-			return nil, release, err
-		}
-		return b.mountStack(ctx, overlay.Options{Lower: lower})
-	}
-	if err := r.wait(ctx); err != nil || r.top() == "" {
-		return nil, release, err
-	}
-	dir, err = b.layers.shifted(ctx, r.top(), *ns.mapping)
-	return dir, release, err
 }

@@ -32,8 +32,8 @@ type ReadOptions struct {
 	LargeFile func(name string, sum [32]byte)
 }
 
-// mounted is the portable snapshot: a writable layer of any driver, mounted by the driver, whose changes are found by
-// comparing it with its parent and written as an ordinary layer.
+// mounted is the portable snapshot: a writable layer of any driver, mounted by the driver or shown by a view, whose changes are found
+// by comparing it with its parent and written as an ordinary layer.
 type mounted struct {
 	store      *Store
 	id, parent string
@@ -63,6 +63,9 @@ func (s *Store) prepareMounted(parent string) (Snapshot, error) {
 	if _, err := s.store.CreateLayer(id, parent, nil, "", true, &storage.LayerOptions{IDMappingOptions: hostIDs()}); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
 	}
+	if s.NeedsView(id) {
+		return m, nil
+	}
 	if m.dir, err = s.store.Mount(m.id, ""); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount a layer: %w", err), m.Remove())
 	}
@@ -82,14 +85,20 @@ func (s *Store) View(id string) (dir string, unmount func() error, err error) {
 	}, nil
 }
 
-func (m *mounted) Dir() string   { return m.dir }
+func (m *mounted) Dir() string {
+	if m.view != nil {
+		return m.view.path()
+	}
+	return m.dir
+}
+
 func (m *mounted) Work() string  { return "" }
 func (m *mounted) Mounted() bool { return true }
 
 func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
-	dir, options := m.dir, layer.Options{OverlayXattr: m.store.OverlayXattr(), Clamp: o.Clamp, ParentRoot: o.ParentRoot, LargeFile: o.LargeFile}
-	if m.view != nil {
-		dir, options.ParentRoot, options.Owners = m.view.path(), &m.view.root, m.view.Owners
+	dir, options := m.Dir(), layer.Options{OverlayXattr: m.store.OverlayXattr(), Clamp: o.Clamp, ParentRoot: o.ParentRoot, LargeFile: o.LargeFile}
+	if m.view != nil && m.view.Owners != nil {
+		options.ParentRoot, options.Owners = &m.view.root, m.view.Owners
 	}
 	changes, err := m.changes(o.Context, dir)
 	if err != nil {
@@ -147,13 +156,16 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 // giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root leaves
 // to the driver. The layers above take them from there.
 func (s *Store) giveRoot(id string, attr layer.RootAttr) error {
-	dir, err := s.store.Mount(id, "")
-	if err != nil {
-		return fmt.Errorf("commit layer: %w", err)
+	find, unmount := s.View, func() error { return nil }
+	if s.NeedsView(id) {
+		find = func(id string) (string, func() error, error) {
+			dir, err := s.DiffDir(id)
+			return dir, unmount, err
+		}
 	}
-	err = layer.SetRootAttr(dir, attr)
-	if _, unmountErr := s.store.Unmount(id, false); unmountErr != nil {
-		err = errors.Join(err, unmountErr)
+	dir, unmount, err := find(id)
+	if err == nil {
+		err = errors.Join(layer.SetRootAttr(dir, attr), unmount())
 	}
 	if err != nil {
 		return fmt.Errorf("commit layer: %w", err)

@@ -17,6 +17,9 @@ type Program struct {
 	Path string
 	// Options are those of storage.conf or --storage-opt that are the program's own.
 	Options []string
+
+	// elsewhere says that files of layers may be in other stores, which the driver alone finds.
+	elsewhere bool
 }
 
 // fuseOverlayFS is the program that the driver looks for where none is configured and the kernel's overlay doesn't do.
@@ -52,6 +55,7 @@ func (s *Store) findProgram(options []string) Program {
 			p.Path = fuseOverlayFS
 		}
 	}
+	_, p.elsewhere = driverOption(options, "additionallayerstore")
 	if given, ok := driverOption(options, "mountopt"); ok {
 		if _, own := mount.ParseOptions(given); own != "" {
 			p.Options = strings.Split(own, ",")
@@ -65,6 +69,16 @@ func (s *Store) MountProgram() Program { return s.program }
 
 // Stacks tells whether the driver keeps for each layer a directory of its changes, and stacks those.
 func (s *Store) Stacks() bool { return s.store.GraphDriverName() == overlayDriver }
+
+// NeedsView tells whether the layer is to be seen by a View of its own rather than by the driver's mount: a program that the driver
+// has started, and with it its mount, would outlive a build that is killed.
+func (s *Store) NeedsView(id string) bool {
+	if s.program.Path == "" || s.program.elsewhere {
+		return false
+	}
+	dir, err := s.DiffDir(id)
+	return err == nil && checkOwned(dir) == nil
+}
 
 // errForceMask names what stands in the way of other owners.
 var errForceMask = errors.New("give the files of a layer other owners: with force_mask their owners are in an attribute that only the mount program reads\n" +

@@ -2,30 +2,31 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
-// View shows a snapshot of a store that stacks in another way than the driver does: with other owners.
+// View shows a snapshot of a store that stacks in another way than the driver does: with other owners, or by a process that ends with
+// the build.
 type View struct {
 	// Dir is the whole root file system of the step, mounted from the snapshot's own directories.
 	Dir *os.File
 	// Below opens what Dir has shown before the step; nil: nothing.
 	Below func(ctx context.Context) (dir *os.File, release func() error, err error)
-	// Owners translates the owners that Dir shows to container IDs.
+	// Owners translates the owners that Dir shows to container IDs; nil: they are the same.
 	Owners func(uid, gid uint32) (containerUID, containerGID uint32, err error)
 	// Unmount gives back Dir. What was written to it is in the snapshot's directories then.
 	Unmount func() error
 
-	// root is what the root directory was before the step.
+	// root is what the root directory was before the step, with the owners that Dir shows.
 	root layer.RootAttr
 }
 
-// Remount puts a view in the place of the driver's mount, until Commit, Remove or Reset. f mounts it from the snapshot's directory of
-// changes and an empty one that goes with that. It is for mounted snapshots of a store that stacks.
+// Remount puts a view in the place of the driver's mount or of the view before, until Commit or Remove. f mounts it from the snapshot's
+// directory of changes and an empty one that goes with that. It is for mounted snapshots of a store that stacks, and has to be called
+// before the use of one that has no Dir.
 func (m *mounted) Remount(f func(upper, work string) (View, error)) error {
 	meta, err := m.store.driver.Metadata(m.id)
 	if err != nil {
@@ -34,10 +35,15 @@ func (m *mounted) Remount(f func(upper, work string) (View, error)) error {
 	if err := checkOwned(meta["UpperDir"]); err != nil {
 		return err
 	}
-	if _, err := m.store.store.Unmount(m.id, true); err != nil {
+	if err := m.unmountView(); err != nil {
 		return fmt.Errorf("unmount layer: %w", err)
 	}
-	m.dir = ""
+	if m.dir != "" {
+		if _, err := m.store.store.Unmount(m.id, true); err != nil {
+			return fmt.Errorf("unmount layer: %w", err)
+		}
+		m.dir = ""
+	}
 	v, err := f(meta["UpperDir"], meta["WorkDir"])
 	if err != nil {
 		return err
@@ -45,21 +51,6 @@ func (m *mounted) Remount(f func(upper, work string) (View, error)) error {
 	m.view = &v
 	v.root, err = layer.ReadRootAttr(v.path())
 	return err
-}
-
-// Reset mounts the snapshot as the driver does again, after f has given the files in its directory of changes the image's owners.
-func (m *mounted) Reset(f func(upper string) error) error {
-	meta, err := m.store.driver.Metadata(m.id)
-	if err != nil {
-		return fmt.Errorf("locate layer: %w", err)
-	}
-	if err := errors.Join(m.unmountView(), f(meta["UpperDir"])); err != nil {
-		return err
-	}
-	if m.dir, err = m.store.store.Mount(m.id, ""); err != nil {
-		return fmt.Errorf("mount layer: %w", err)
-	}
-	return nil
 }
 
 func (m *mounted) unmountView() error {
@@ -71,7 +62,10 @@ func (m *mounted) unmountView() error {
 	return err
 }
 
-func (v *View) path() string { return fmt.Sprintf("/proc/self/fd/%d", v.Dir.Fd()) }
+func (v *View) path() string { return fdPath(v.Dir) }
+
+// fdPath names a directory's descriptor, with no link at its end.
+func fdPath(dir *os.File) string { return fmt.Sprintf("/proc/self/fd/%d/.", dir.Fd()) }
 
 // below opens the parent of the snapshot as the snapshot itself is shown.
 func (m *mounted) below(ctx context.Context) (dir string, release func() error, err error) {
@@ -86,7 +80,7 @@ func (m *mounted) below(ctx context.Context) (dir string, release func() error, 
 	if err != nil {
 		return "", nil, err
 	}
-	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), release, nil
+	return fdPath(f), release, nil
 }
 
 // rootAttr is what the snapshot's root directory is now, in container IDs.
@@ -95,7 +89,7 @@ func (m *mounted) rootAttr() (layer.RootAttr, error) {
 		return layer.ReadRootAttr(m.dir)
 	}
 	attr, err := layer.ReadRootAttr(m.view.path())
-	if err == nil {
+	if err == nil && m.view.Owners != nil {
 		attr.UID, attr.GID, err = m.view.Owners(attr.UID, attr.GID)
 	}
 	return attr, err
