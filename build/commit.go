@@ -31,7 +31,7 @@ func (b *builder) prepare(ctx context.Context, s *plan.Step, below *root, linked
 		return nil, err
 	}
 	t := &target{step: s, below: below, snap: snap}
-	if unmounted, ok := snap.(remounter); ok && snap.Dir() == "" {
+	if unmounted, ok := snap.(store.Remounter); ok && snap.Dir() == "" {
 		if err := b.remount(ctx, t, unmounted, stepNS{}, func(string) error { return nil }); err != nil {
 			return nil, errors.Join(err, snap.Remove())
 		}

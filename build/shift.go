@@ -162,7 +162,7 @@ func (d *layerDirs) shifted(ctx context.Context, id string, m userns.Mapping) (*
 // runStep runs a step in its root file system. Where owners are changed by chown, the directory that it writes to is shifted for it, and
 // back again whatever is to be kept of it.
 func (b *builder) runStep(ctx context.Context, t *target, c runCall, step executor.Step) (status executor.Status, err error) {
-	if snap, ok := t.snap.(remounter); ok && c.ns.shifted && b.store.Stacks() {
+	if snap, ok := t.snap.(store.Remounter); ok && c.ns.shifted && b.store.Stacks() {
 		return b.runRemounted(ctx, t, snap, c, step)
 	}
 	if c.ns.shifted {
@@ -186,7 +186,7 @@ func (b *builder) runStep(ctx context.Context, t *target, c runCall, step execut
 
 // runRemounted runs a step in a view of its own, which stays until the layer is made: the image's owners come back when that is read.
 // In what a driver has mounted, a change of owner would copy each file into the layer.
-func (b *builder) runRemounted(ctx context.Context, t *target, snap remounter, c runCall, step executor.Step) (status executor.Status, err error) {
+func (b *builder) runRemounted(ctx context.Context, t *target, snap store.Remounter, c runCall, step executor.Step) (status executor.Status, err error) {
 	if err := b.remount(ctx, t, snap, c.ns, func(upper string) error { return c.ns.shift(ctx, upper) }); err != nil {
 		return status, err
 	}

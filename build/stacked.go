@@ -13,14 +13,9 @@ import (
 // What is here is for drivers that stack the directories of layers and can't take a step's directory for one: overlay with a mount
 // program. cooper mounts those itself, as the driver would.
 
-// remounter is a snapshot whose directories can be mounted in more than one way.
-type remounter interface {
-	Remount(f func(upper, work string) (store.View, error)) error
-}
-
 // remount shows the snapshot of a step as the namespace sees it, after prepare has given the files in the snapshot's directory of
 // changes the owners for that.
-func (b *builder) remount(ctx context.Context, t *target, snap remounter, ns stepNS, prepare func(upper string) error) error {
+func (b *builder) remount(ctx context.Context, t *target, snap store.Remounter, ns stepNS, prepare func(upper string) error) error {
 	return snap.Remount(func(upper, work string) (view store.View, err error) {
 		if err := prepare(upper); err != nil {
 			return view, fmt.Errorf("prepare the files for the step's user namespace: %w", err)

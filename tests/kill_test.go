@@ -112,10 +112,12 @@ func (s *site) waitForEnd(t *testing.T, child int, argument string) {
 	}
 }
 
-// lives tells whether a process is there and not just waiting to be looked at by its parent.
+// lives tells whether a process is there and not just waiting to be looked at by its parent. Its first thread may do that while others
+// still end.
 func lives(pid int) bool {
 	state := processStatus(pid, "State")
-	return pid != 0 && state != "" && !strings.HasPrefix(state, "Z")
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return pid != 0 && err == nil && state != "" && (len(threads) > 1 || !strings.HasPrefix(state, "Z"))
 }
 
 // childOf is a child of a process, 0 if it has none.

@@ -24,9 +24,17 @@ type View struct {
 	root layer.RootAttr
 }
 
-// Remount puts a view in the place of the driver's mount or of the view before, until Commit or Remove. f mounts it from the snapshot's
-// directory of changes and an empty one that goes with that. It is for mounted snapshots of a store that stacks, and has to be called
-// before the use of one that has no Dir.
+// Remounter is a mounted snapshot of a store that stacks.
+type Remounter interface {
+	Snapshot
+	// Remount puts a view in the place of the driver's mount or of the view before, until Commit or Remove. f mounts it from the
+	// snapshot's directory of changes and an empty one that goes with that. It has to be called before a snapshot is used that has
+	// no Dir.
+	Remount(f func(upper, work string) (View, error)) error
+}
+
+var _ Remounter = (*mounted)(nil)
+
 func (m *mounted) Remount(f func(upper, work string) (View, error)) error {
 	meta, err := m.store.driver.Metadata(m.id)
 	if err != nil {
