@@ -52,8 +52,7 @@ func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount fu
 		return nil, nil, errors.Join(err, m.unmount())
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &st); err != nil { // the program doesn't serve the mount
-		m.kill()
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil { // the program doesn't serve the mount, and says why when it ends
 		return nil, nil, errors.Join(fmt.Errorf("mount with %s: %w", p.Path, err), m.unmount())
 	}
 	return dir, m.unmount, nil
