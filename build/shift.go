@@ -95,10 +95,8 @@ func (b *builder) withoutIDMap() {
 
 // stackFor is the layer directories that a step in the namespace is run on, uppermost first.
 func (b *builder) stackFor(ctx context.Context, r *root, ns stepNS) ([]*os.File, error) {
-	if id := b.req.Identity; ns.mapping != nil && id.Asked && id.Auto == nil {
-		if err := b.checkOwners(ctx, r, *ns.mapping); err != nil {
-			return nil, err
-		}
+	if err := b.checkOwners(ctx, r, ns); err != nil {
+		return nil, err
 	}
 	if ns.shifted {
 		return b.shiftedStack(ctx, r, *ns.mapping)
@@ -108,8 +106,9 @@ func (b *builder) stackFor(ctx context.Context, r *root, ns stepNS) ([]*os.File,
 
 // checkOwners refuses layers with owners that a map which was asked for leaves out: an ID-mapped mount would show them as nobody's, and a
 // shifted copy couldn't be made.
-func (b *builder) checkOwners(ctx context.Context, r *root, m userns.Mapping) error {
-	if r == nil {
+func (b *builder) checkOwners(ctx context.Context, r *root, ns stepNS) error {
+	m, id := ns.mapping, b.req.Identity
+	if r == nil || m == nil || !id.Asked || id.Auto != nil {
 		return nil
 	}
 	if err := r.wait(ctx); err != nil {
@@ -164,6 +163,11 @@ func (d *layerDirs) shifted(ctx context.Context, id string, m userns.Mapping) (*
 func (b *builder) runStep(ctx context.Context, t *target, c runCall, step executor.Step) (status executor.Status, err error) {
 	if snap, ok := t.snap.(store.Remounter); ok && c.ns.shifted && b.store.Stacks() {
 		return b.runRemounted(ctx, t, snap, c, step)
+	}
+	if t.snap.Mounted() { // or else it is done for the stack
+		if err := b.checkOwners(ctx, t.below, c.ns); err != nil {
+			return status, err
+		}
 	}
 	if c.ns.shifted {
 		if err := c.ns.shift(ctx, t.snap.Dir()); err != nil {

@@ -81,6 +81,9 @@ func (b *builder) driverView(ctx context.Context, r *root, ns stepNS) (dir *os.F
 	if err := r.wait(ctx); err != nil || r.top() == "" {
 		return nil, release, err
 	}
+	if err := b.checkOwners(ctx, r, ns); err != nil {
+		return nil, release, err
+	}
 	switch {
 	case b.store.NeedsView(r.top()), ns.shifted && b.store.Stacks():
 		return b.stackedView(ctx, r, ns)

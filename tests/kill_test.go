@@ -88,7 +88,7 @@ func (s *site) killBuilds(t *testing.T, rounds int, flags ...string) {
 		if got := s.build(t, args("-t", "after", "ctx")...); round%4 == 3 && got != want {
 			t.Errorf("round %d: the build after a kill gave %s, not %s", round, got, want)
 		}
-		s.checkNoLeftovers(t, "seq 200", "of=/big")
+		s.checkNoLeftovers(t, "seq 200)", "of=/big bs=1M count=20")
 	}
 	if got := s.build(t, args("-t", "after", "-o", "type=oci,dest=after.tar", "ctx")...); got != want {
 		t.Errorf("the build after all kills gave %s, not %s", got, want)
