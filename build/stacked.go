@@ -13,6 +13,10 @@ import (
 // What is here is for drivers that stack the directories of layers and can't take a step's directory for one: overlay with a mount
 // program. cooper mounts those itself, as the driver would.
 
+// errByDriver is for steps with other owners only; the others have the driver's mounts then.
+var errByDriver = errors.New("give steps another ID map: with a mount program this takes Linux 6.15, and a store without additionallayerstore\n" +
+	"hint: use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
+
 // remount shows the snapshot of a step as the namespace sees it, after prepare has given the files in the snapshot's directory of
 // changes the owners for that.
 func (b *builder) remount(ctx context.Context, t *target, snap store.Remounter, ns stepNS, prepare func(upper string) error) error {
@@ -52,7 +56,9 @@ func (b *builder) stackOn(ctx context.Context, below *root, ns stepNS, upper, wo
 
 // mountStack mounts as the store's driver does.
 func (b *builder) mountStack(ctx context.Context, o overlay.Options) (dir *os.File, unmount func() error, err error) {
-	if p := b.store.MountProgram(); p.Path != "" {
+	if p := b.store.MountProgram(); p.ByDriver {
+		return nil, nil, errByDriver
+	} else if p.Path != "" {
 		return overlay.Program{Path: p.Path, Options: p.Options}.Mount(ctx, o)
 	}
 	o.UserXattr = b.userXattr()

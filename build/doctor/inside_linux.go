@@ -183,6 +183,9 @@ func tryIDMap(dir string, m userns.Mapping) error {
 
 // tryStep has this program say its version in a step.
 func tryStep(ctx context.Context, st *store.Store, o insideOptions) (err error) {
+	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
+		st.LeaveMountsToDriver()
+	}
 	snap, err := st.Prepare("")
 	if err != nil {
 		return err

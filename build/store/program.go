@@ -17,9 +17,8 @@ type Program struct {
 	Path string
 	// Options are those of storage.conf or --storage-opt that are the program's own.
 	Options []string
-
-	// elsewhere says that files of layers may be in other stores, which the driver alone finds.
-	elsewhere bool
+	// ByDriver says that the driver has to mount: files of layers may be in other stores, which it alone finds, or the caller can't.
+	ByDriver bool
 }
 
 // fuseOverlayFS is the program that the driver looks for where none is configured and the kernel's overlay doesn't do.
@@ -55,7 +54,7 @@ func (s *Store) findProgram(options []string) Program {
 			p.Path = fuseOverlayFS
 		}
 	}
-	_, p.elsewhere = driverOption(options, "additionallayerstore")
+	_, p.ByDriver = driverOption(options, "additionallayerstore")
 	if given, ok := driverOption(options, "mountopt"); ok {
 		if _, own := mount.ParseOptions(given); own != "" {
 			p.Options = strings.Split(own, ",")
@@ -67,13 +66,16 @@ func (s *Store) findProgram(options []string) Program {
 // MountProgram is what the driver mounts with.
 func (s *Store) MountProgram() Program { return s.program }
 
+// LeaveMountsToDriver is called before a store's first use by who can't make views.
+func (s *Store) LeaveMountsToDriver() { s.program.ByDriver = true }
+
 // Stacks tells whether the driver keeps for each layer a directory of its changes, and stacks those.
 func (s *Store) Stacks() bool { return s.store.GraphDriverName() == overlayDriver }
 
 // NeedsView tells whether the layer is to be seen by a View of its own rather than by the driver's mount: a program that the driver
 // has started, and with it its mount, would outlive a build that is killed.
 func (s *Store) NeedsView(id string) bool {
-	if s.program.Path == "" || s.program.elsewhere {
+	if s.program.Path == "" || s.program.ByDriver {
 		return false
 	}
 	dir, err := s.DiffDir(id)

@@ -131,3 +131,19 @@ func TestProgramEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestWhatCanBeClonedIsFoundOutByTrying(t *testing.T) {
+	requireRoot(t)
+	detached, err := overlay.Tmpfs(overlay.TmpfsOptions{Mode: 0o755})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer detached.Close()
+	clone, err := overlay.Bind(detached, overlay.BindOptions{})
+	if err == nil {
+		clone.Close()
+	}
+	if overlay.ClonesDetached() != (err == nil) {
+		t.Errorf("ClonesDetached says %t, Bind %v", overlay.ClonesDetached(), err)
+	}
+}
