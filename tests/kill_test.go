@@ -2,6 +2,7 @@ package tests_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -69,7 +70,7 @@ func (s *site) killBuilds(t *testing.T, rounds int, flags ...string) {
 	started := time.Now()
 	want := s.build(t, args("--no-cache", "-t", "whole", "ctx")...)
 	whole := time.Since(started)
-	layers := s.layers(t)
+	layers, commands := s.layers(t), []string{"seq 200)", "of=/big bs=1M count=20"}
 	for round := range rounds {
 		cmd := s.command(suite.cooper, append([]string{"build"}, args("--no-cache", "-t", "killed", "-o", "type=oci,dest="+s.path("killed.tar"), "ctx")...)...)
 		if err := cmd.Start(); err != nil {
@@ -85,10 +86,13 @@ func (s *site) killBuilds(t *testing.T, rounds int, flags ...string) {
 		}
 		_ = cmd.Wait() // it was killed
 		s.waitForEnd(t, child, s.path("killed.tar"))
+		if errs := s.waitForLeftovers(commands); len(errs) > 0 { // mounts and processes don't wait for another build
+			t.Errorf("round %d: %v", round, errors.Join(errs...))
+		}
 		if got := s.build(t, args("-t", "after", "ctx")...); round%4 == 3 && got != want {
 			t.Errorf("round %d: the build after a kill gave %s, not %s", round, got, want)
 		}
-		s.checkNoLeftovers(t, "seq 200)", "of=/big bs=1M count=20")
+		s.checkNoLeftovers(t, commands...)
 	}
 	if got := s.build(t, args("-t", "after", "-o", "type=oci,dest=after.tar", "ctx")...); got != want {
 		t.Errorf("the build after all kills gave %s, not %s", got, want)

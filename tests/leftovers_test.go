@@ -75,14 +75,7 @@ func commandsWith(text string) []string {
 // noLeftovers fails unless all that cooper started and made for a build is gone. commands are texts that only command
 // lines of the build's steps have.
 func (s *site) noLeftovers(commands ...string) error {
-	var errs []error
-	deadline := time.Now().Add(2 * time.Second) // a killed process takes a moment to go
-	for {
-		if errs = s.livingLeftovers(commands); len(errs) == 0 || time.Now().After(deadline) {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	errs := s.waitForLeftovers(commands)
 	for _, name := range []string{"overlay/staging", "cooper/tmp"} {
 		entries, err := os.ReadDir(filepath.Join(s.store(), name))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -93,6 +86,15 @@ func (s *site) noLeftovers(commands ...string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// waitForLeftovers gives what still lives after a while: a killed process takes a moment to go.
+func (s *site) waitForLeftovers(commands []string) []error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if errs := s.livingLeftovers(commands); len(errs) == 0 || time.Now().After(deadline) {
+			return errs
+		}
+	}
 }
 
 func (s *site) livingLeftovers(commands []string) []error {
