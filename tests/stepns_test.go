@@ -27,6 +27,9 @@ RUN id -u && cat /d/plain/moved && ! echo >/d/f33
 USER 0
 RUN getcap /d/cap | grep -q cap_net_raw=ep && cat /d/* >/dev/null 2>&1; true
 COPY --from=base --chown=65535:1 /etc /copied
+WORKDIR /none
+RUN cd / && rmdir /none
+RUN [ "$(pwd) $(stat -c %u:%g .)" = "/none 0:0" ]
 `
 
 // tools puts programs of this machine into a context, with the libraries that they need.
