@@ -2,6 +2,7 @@ package tests_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -23,12 +24,12 @@ FROM base AS two
 RUN --mount=type=cache,target=/cache : SITE; echo x >>/cache/x; dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; chown 33:33 /big
 FROM one
 COPY --from=two /big /big
-RUN : SITE; sleep 0.05; ls / >/listing
+RUN --mount=from=two,target=/two,rw : SITE; sleep 0.05; ls / /two >/listing; touch /two/x
 `
 
-func killSite(t *testing.T, m mode) *site {
+func killSite(t *testing.T, m mode, d driverCase) *site {
 	t.Helper()
-	s := newSite(t, m)
+	s := newDriverSite(t, m, d)
 	s.busybox(t, "base")
 	s.write(t, "ctx/Containerfile", strings.ReplaceAll(killFile, "SITE", filepath.Base(s.dir)))
 	for i := range 100 {
@@ -42,38 +43,69 @@ func killSite(t *testing.T, m mode) *site {
 func TestKilledBuildLeavesNothing(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
-		s := killSite(t, m)
-		started := time.Now()
-		want := s.build(t, "--no-cache", "-t", "whole", "ctx")
-		whole := time.Since(started)
-		for round := range 8 {
-			cmd := s.command(suite.cooper, "build", "--no-cache", "-t", "killed", "-o", "type=oci,dest="+s.path("killed.tar"), "ctx")
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Duration(rand.Int64N(int64(whole) * 9 / 10)))
-			victim := cmd.Process.Pid
-			if child := childOf(victim); round%2 == 1 && child != 0 {
-				victim = child
-			}
-			if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
-				t.Log(err)
-			}
-			_ = cmd.Wait() // it was killed
-			s.waitForEnd(t, s.path("killed.tar"))
-			if got := s.build(t, "-t", "after", "ctx"); round%4 == 3 && got != want {
-				t.Errorf("round %d: the build after a kill gave %s, not %s", round, got, want)
-			}
-			s.checkNoLeftovers(t, ": "+filepath.Base(s.dir)+";")
-		}
-		if got := s.build(t, "-t", "after", "-o", "type=oci,dest=after.tar", "ctx"); got != want {
-			t.Errorf("the build after all kills gave %s, not %s", got, want)
-		}
-		if files := mustFiles(t, s.path("after.tar")); files["big"].Header == nil || files["big"].Header.Uid != 33 {
-			t.Error("the image after all kills is not whole")
-		}
+		s := killSite(t, m, driverCases(t)[0])
+		s.killBuilds(t, 8)
 		s.checkStore(t, "after")
 	})
+}
+
+// TestKilledShiftedBuildLeavesNothing does the same to steps that have a second map, with every driver.
+func TestKilledShiftedBuildLeavesNothing(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		flag := "--userns=keep-id"
+		if m.root() {
+			flag = "--uidmap=0:500000:65536"
+		}
+		for _, d := range driverCases(t) {
+			t.Run(d.name, func(t *testing.T) {
+				t.Parallel()
+				s := killSite(t, m, d)
+				s.killBuilds(t, 4, flag)
+			})
+		}
+	})
+}
+
+// killBuilds kills builds with these flags, and has another one after each.
+func (s *site) killBuilds(t *testing.T, rounds int, flags ...string) {
+	t.Helper()
+	args := func(more ...string) []string { return append(append([]string{}, flags...), more...) }
+	started := time.Now()
+	want := s.build(t, args("--no-cache", "-t", "whole", "ctx")...)
+	whole := time.Since(started)
+	layers, commands := s.layers(t), []string{": " + filepath.Base(s.dir) + ";"}
+	for round := range rounds {
+		cmd := s.command(suite.cooper, append([]string{"build"}, args("--no-cache", "-t", "killed", "-o", "type=oci,dest="+s.path("killed.tar"), "ctx")...)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rand.Int64N(int64(whole) * 9 / 10)))
+		victim, child := cmd.Process.Pid, childOf(cmd.Process.Pid)
+		if round%2 == 1 && child != 0 {
+			victim = child
+		}
+		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+			t.Log(err)
+		}
+		_ = cmd.Wait() // it was killed
+		s.waitForEnd(t, s.path("killed.tar"))
+		if errs := s.waitForLeftovers(commands); len(errs) > 0 { // mounts and processes don't wait for another build
+			t.Errorf("round %d: %v", round, errors.Join(errs...))
+		}
+		if got := s.build(t, args("-t", "after", "ctx")...); round%4 == 3 && got != want {
+			t.Errorf("round %d: the build after a kill gave %s, not %s", round, got, want)
+		}
+		s.checkNoLeftovers(t, commands...)
+	}
+	if got := s.build(t, args("-t", "after", "-o", "type=oci,dest=after.tar", "ctx")...); got != want {
+		t.Errorf("the build after all kills gave %s, not %s", got, want)
+	}
+	if files := mustFiles(t, s.path("after.tar")); files["big"].Header == nil || files["big"].Header.Uid != 33 {
+		t.Error("the image after all kills is not whole")
+	}
+	if left := s.layers(t); len(left) != len(layers) {
+		t.Errorf("layers %q, before the kills %q", left, layers)
+	}
 }
 
 // waitForEnd waits until nothing of a killed build runs: what is inside the namespace is ended by the kernel a moment later, and

@@ -88,9 +88,8 @@ func TestAutoKnowsOwnersThatWereJustCopied(t *testing.T) {
 	})
 }
 
-// TestTheRemedyForOwnersOfRootsStepsWorks does what the message says, where the range is nobody's, which usermod can't change.
-func TestTheRemedyForOwnersOfRootsStepsWorks(t *testing.T) {
-	needRoot(t)
+// TestAsRootTheRemedyForOwnersOfStepsWorks does what the message says, where the range is nobody's, which usermod can't change.
+func TestAsRootTheRemedyForOwnersOfStepsWorks(t *testing.T) {
 	for _, m := range suite.modes {
 		if !m.root() {
 			continue

@@ -62,6 +62,7 @@ func shiftTree(t *testing.T) string {
 		{path: "acl", typ: typeReg, mode: 0o664, uid: highest(), gid: highest() - 1, data: "acl", mtime: 9, xattrs: map[string]string{aclAccess: aclV2}},
 		{path: "sym", typ: typeSymlink, link: "nowhere", uid: 4, gid: 5, mtime: 10},
 		{path: "gone", typ: 'w', mtime: 11},
+		{path: ".wh.gone2", typ: typeReg, mode: 0o600, uid: 1 << 20, gid: 1 << 20},
 		{path: "fifo", typ: typeFifo, mode: 0o640, uid: 1, gid: 2, mtime: 12},
 	})
 	for i := range 3 * batchSize {
@@ -146,7 +147,7 @@ func describe(t *testing.T, path string, st *unix.Stat_t) string {
 	t.Helper()
 	var b []string
 	b = append(b, fmt.Sprint(st.Mode, st.Rdev, st.Nlink))
-	if !isWhiteout(st) {
+	if !isMark(filepath.Base(path), st) {
 		b = append(b, fmt.Sprint(st.Uid, st.Gid, st.Mtim))
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
