@@ -2,7 +2,8 @@
 #
 #   build   ./bin/cooper, one static binary
 #   demo    set up what is missing, build cooper, build an image with it, run a program of that image
-#   test    set up what is missing, then every test (as root: the ones that need an ordinary user make one)
+#   test    set up what is missing, then every test (as root: the ones that need an ordinary user make one; as an ordinary user: those that
+#           need root run in a user namespace, and TestAsRoot... is not started)
 #   lint    golangci-lint, pinned, with the linters of .golangci.yml
 #   bench   measure beside limit programs and buildah; writes docs/benchmarks.{json,md}
 #   clean   remove what the targets above made in this tree

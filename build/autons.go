@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/userns"
@@ -39,11 +38,11 @@ func (i Identity) userNSKey() string {
 }
 
 // stepMap is the map of a RUN step's own namespace; nil if it gets none.
-func (b *builder) stepMap(ctx context.Context, t *target, op *plan.Run) (*userns.Mapping, error) {
+func (b *builder) stepMap(ctx context.Context, t *target, c runCall) (*userns.Mapping, error) {
 	if b.req.Identity.Auto == nil {
 		return b.req.Identity.Steps, nil
 	}
-	need, err := b.autoNeed(ctx, t.below, op)
+	need, err := b.autoNeed(ctx, t.below, c)
 	if err != nil {
 		return nil, err
 	}
@@ -52,8 +51,14 @@ func (b *builder) stepMap(ctx context.Context, t *target, op *plan.Run) (*userns
 		return nil, err
 	}
 	if !chosen.Missing(need.layers).Empty() {
-		if path, missing, err := b.outsiders(ctx, t.below, chosen); err != nil || !missing.Empty() {
-			return nil, errors.Join(err, outside(fmt.Sprintf("the owner of %q", path), missing))
+		for _, r := range need.roots {
+			path, missing, err := b.outsiders(ctx, r, chosen)
+			if err != nil {
+				return nil, err
+			}
+			if !missing.Empty() {
+				return nil, outside(fmt.Sprintf("the owner of %q", path), missing)
+			}
 		}
 	}
 	if missing := chosen.Missing(need.step); !missing.Empty() {
@@ -64,7 +69,8 @@ func (b *builder) stepMap(ctx context.Context, t *target, op *plan.Run) (*userns
 
 // autoNeed is which container IDs a step has to have.
 type autoNeed struct {
-	layers userns.IDs // owners of files in the layers
+	roots  []*root    // what the step is run on, and what its mounts show
+	layers userns.IDs // owners of files in their layers
 	step   userns.IDs // who the step runs as, and owners in its mounts
 	named  uint32     // the highest in the image's /etc/passwd and /etc/group
 }
@@ -75,26 +81,34 @@ func (n autoNeed) highest() uint32 {
 }
 
 // autoNeed finds out what a step on the root needs.
-func (b *builder) autoNeed(ctx context.Context, r *root, op *plan.Run) (n autoNeed, err error) {
-	for _, m := range op.Mounts {
+func (b *builder) autoNeed(ctx context.Context, r *root, c runCall) (n autoNeed, err error) {
+	if r != nil {
+		n.roots = append(n.roots, r)
+	}
+	for _, m := range c.op.Mounts {
 		n.step.UIDs, n.step.GIDs = append(n.step.UIDs, m.UID), append(n.step.GIDs, m.GID)
+		if in := b.input(m.From, c.done); !in.local() {
+			n.roots = append(n.roots, in.root)
+		}
+	}
+	for _, top := range n.roots {
+		for at := top; at != nil; at = at.below {
+			ids, err := b.addedOwners(ctx, at)
+			if err != nil {
+				return n, err
+			}
+			n.layers = n.layers.With(ids)
+		}
 	}
 	if r == nil {
 		return n, nil
-	}
-	for at := r; at != nil; at = at.below {
-		ids, err := b.addedOwners(ctx, at)
-		if err != nil {
-			return n, err
-		}
-		n.layers = n.layers.With(ids)
 	}
 	dir, release, err := b.view(ctx, r, stepNS{})
 	if err != nil || dir == nil {
 		return n, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	return n, n.addNamed(dir, op.User, b.req.Identity.Auto.Limit())
+	return n, n.addNamed(dir, c.op.User, b.req.Identity.Auto.Limit())
 }
 
 // addNamed adds what the root's /etc/passwd and /etc/group have, and the step's user.

@@ -19,6 +19,7 @@ import (
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/sshagent"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
@@ -154,6 +155,9 @@ func newBuilder(req Request, st *store.Store) (*builder, error) {
 	c, err := cache.Open(filepath.Join(st.Dir(), cacheDir))
 	if err != nil {
 		return nil, err
+	}
+	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
+		st.LeaveMountsToDriver()
 	}
 	b := &builder{req: req, store: st, cache: c, commits: new(errgroup.Group)}
 	b.stats = source.OpenStatCache(filepath.Join(st.Dir(), statsFile))

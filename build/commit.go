@@ -31,6 +31,11 @@ func (b *builder) prepare(ctx context.Context, s *plan.Step, below *root, linked
 		return nil, err
 	}
 	t := &target{step: s, below: below, snap: snap}
+	if unmounted, ok := snap.(store.Remounter); ok && snap.Dir() == "" {
+		if err := b.remount(ctx, t, unmounted, stepNS{}, func(string) error { return nil }); err != nil {
+			return nil, errors.Join(err, snap.Remove())
+		}
+	}
 	if err := b.inheritRoot(t); err != nil {
 		return nil, errors.Join(err, snap.Remove())
 	}
@@ -253,20 +258,7 @@ func (b *builder) view(ctx context.Context, r *root, ns stepNS) (dir *os.File, r
 		return nil, nothing, err
 	}
 	if !b.store.Stages() {
-		if ns.shifted {
-			return nil, nothing, errShiftedView
-		}
-		if err := r.wait(ctx); err != nil || r.top() == "" {
-			return nil, nothing, err
-		}
-		path, unmount, err := b.store.View(r.top())
-		if err != nil {
-			return nil, nothing, err
-		}
-		if dir, err = openDir(path); err != nil {
-			return nil, nothing, errors.Join(err, unmount())
-		}
-		return dir, func() error { return errors.Join(dir.Close(), unmount()) }, nil
+		return b.driverView(ctx, r, ns)
 	}
 	dirs, err := b.stackFor(ctx, r, ns)
 	if err != nil || len(dirs) == 0 {

@@ -137,11 +137,14 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	// A build that began after the list was made may use the records and sources of it. What it uses first is cheap to make again, and
-	// then this time keeps it.
+	// What has no decision of its own, under a lock that builds see, stays if it was used from now on.
+	now := time.Now()
 	oldest, err := k.store.OldestBuild()
 	if err != nil {
 		return nil, err
+	}
+	if now.Before(oldest) {
+		oldest = now
 	}
 	var stored, others []disk.Item
 	for _, i := range items {

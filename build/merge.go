@@ -60,6 +60,7 @@ func (b *builder) limitDepth(ctx context.Context, r *root) (*root, error) {
 }
 
 func (b *builder) merge(ctx context.Context, r *root, own []cache.Layer) (*cache.Record, error) {
+	b.req.space.check()
 	snap, err := b.store.Prepare("")
 	if err != nil {
 		return nil, err

@@ -21,8 +21,10 @@ import (
 
 // mountView mounts layers, uppermost first, to be read; with a mapping as a step with that mapping sees them through an ID-mapped mount.
 func (b *builder) mountView(dirs []*os.File, mapping *userns.Mapping) (*os.File, error) {
-	return overlay.Mount(overlay.Options{Lower: dirs, UserXattr: b.store.OverlayXattr() == "user.overlay.", IDMap: mapping})
+	return overlay.Mount(overlay.Options{Lower: dirs, UserXattr: b.userXattr(), IDMap: mapping})
 }
+
+func (b *builder) userXattr() bool { return b.store.OverlayXattr() == "user.overlay." }
 
 // mounts opens what a RUN step's --mount flags ask for. release is never nil and gives back what was opened, also after
 // an error.

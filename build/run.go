@@ -150,21 +150,16 @@ type runCall struct {
 }
 
 func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {
-	if c.ns, err = b.stepNS(ctx, t, c.op); err != nil {
+	if c.ns, err = b.stepNS(ctx, t, c); err != nil {
 		return err
 	}
-	rootfs, release, err := b.rootfs(ctx, t, c.ns)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, release()) }()
 	mounts, unmount, err := b.mounts(ctx, c)
 	if err != nil {
 		return errors.Join(err, unmount())
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
 	step := executor.Step{
-		Rootfs: rootfs, Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
+		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
 		Mapping: c.ns.mapping, UserNS: c.ns.joined, Shifted: c.ns.shifted,
 		Stdout: progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
@@ -194,9 +189,6 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 
 // rootfs is the root file system that a step runs in and writes to.
 func (b *builder) rootfs(ctx context.Context, t *target, ns stepNS) (executor.Rootfs, func() error, error) {
-	if err := b.checkOwners(ctx, t.below, ns.mapping); err != nil {
-		return executor.Rootfs{}, nil, err
-	}
 	upper, err := openDir(t.snap.Dir())
 	if err != nil {
 		return executor.Rootfs{}, nil, err
@@ -218,7 +210,7 @@ func (b *builder) rootfs(ctx context.Context, t *target, ns stepNS) (executor.Ro
 	}
 	return executor.Rootfs{
 		Lower: lower, Upper: upper, Work: workDir, Stubs: stubs,
-		UserXattr: b.store.OverlayXattr() == "user.overlay.", Volatile: b.store.Volatile(),
+		UserXattr: b.userXattr(), Volatile: b.store.Volatile(),
 	}, func() error { return errors.Join(upper.Close(), workDir.Close()) }, nil
 }
 

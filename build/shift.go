@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
@@ -26,17 +25,6 @@ type stepNS struct {
 	// shifted says that files get their owners by chown, in copies of the layers, and not from ID-mapped mounts.
 	shifted bool
 }
-
-// errShiftedView is for stores whose driver makes the view itself.
-var errShiftedView = errors.New("mount a stage or image with other owners: only the overlay driver of the kernel can (--storage-driver overlay), " +
-	"or leave --userns and the maps out")
-
-// errNoShift is for drivers in which a change of owner is a change of the layer, even after it was taken back.
-var errNoShift = errors.New("give steps another ID map: fuse-overlayfs copies every file whose owner changes into the new layer; " +
-	"use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
-
-// copiesUp says that the step's directory is a view of a driver's in which changing a file's owner copies it.
-func (b *builder) copiesUp(t *target) bool { return t.snap.Mounted() && b.store.Driver() != "vfs" }
 
 // idMap is the map that mounts of layers are to have.
 func (ns stepNS) idMap() *userns.Mapping {
@@ -56,8 +44,8 @@ func (ns stepNS) shift(ctx context.Context, dir string) error {
 
 // stepNS is the user namespace that RUN steps get. The request says whether there is one; what the store's file system can do with
 // owners is found out once in a build.
-func (b *builder) stepNS(ctx context.Context, t *target, op *plan.Run) (stepNS, error) {
-	m, err := b.stepMap(ctx, t, op)
+func (b *builder) stepNS(ctx context.Context, t *target, c runCall) (stepNS, error) {
+	m, err := b.stepMap(ctx, t, c)
 	if err != nil {
 		return stepNS{}, err
 	}
@@ -66,8 +54,6 @@ func (b *builder) stepNS(ctx context.Context, t *target, op *plan.Run) (stepNS, 
 	switch {
 	case m == nil || b.mapped:
 		return b.knownNS(m), nil
-	case b.req.Identity.Process != nil && b.copiesUp(t):
-		return stepNS{}, errNoShift
 	case b.req.Identity.Process != nil: // the kernel maps the owners of a disk only for those who may mount it
 		b.mapped, b.shifted = true, true
 		return b.knownNS(m), nil
@@ -80,9 +66,7 @@ func (b *builder) stepNS(ctx context.Context, t *target, op *plan.Run) (stepNS, 
 	if err == nil {
 		err = view.Close()
 	} else if errors.Is(err, overlay.ErrNoIDMap) {
-		if err = nil; b.req.Identity.Asked && b.copiesUp(t) {
-			return stepNS{}, errors.Join(errNoShift, dir.Close())
-		}
+		err = nil
 		b.withoutIDMap()
 	}
 	b.mapped = err == nil
@@ -141,20 +125,50 @@ func (d *layerDirs) shifted(ctx context.Context, id string, m userns.Mapping) (*
 	return d.opened(store.MappingKey(m)+"/"+id, func() (string, error) { return d.store.ShiftedDir(ctx, id, m) })
 }
 
-// runStep runs a step, with the directory it writes to shifted for it, and back again whatever is to be kept of it.
-func (b *builder) runStep(ctx context.Context, t *target, c runCall, step executor.Step) (executor.Status, error) {
-	if !c.ns.shifted {
-		return b.emulate.run(ctx, step, c.op.Platform)
+// runStep runs a step in its root file system. Where owners are changed by chown, the directory that it writes to is shifted for it, and
+// back again whatever is to be kept of it.
+func (b *builder) runStep(ctx context.Context, t *target, c runCall, step executor.Step) (status executor.Status, err error) {
+	if err := b.checkOwners(ctx, t.below, c.ns.mapping); err != nil {
+		return status, err
 	}
-	if err := c.ns.shift(ctx, t.snap.Dir()); err != nil {
-		return executor.Status{}, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
+	if snap, ok := t.snap.(store.Remounter); ok && c.ns.shifted && b.store.Stacks() {
+		return b.runRemounted(ctx, t, snap, c, step)
 	}
-	status, err := b.emulate.run(ctx, step, c.op.Platform)
-	if err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 {
+	if c.ns.shifted {
+		if err := c.ns.shift(ctx, t.snap.Dir()); err != nil {
+			return status, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
+		}
+	}
+	var release func() error
+	if step.Rootfs, release, err = b.rootfs(ctx, t, c.ns); err != nil {
+		return status, err
+	}
+	status, err = b.emulate.run(ctx, step, c.op.Platform)
+	if err = errors.Join(err, release()); err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 || !c.ns.shifted {
 		return status, err
 	}
 	if backErr := layer.Shift(ctx, t.snap.Dir(), store.ToImage(*c.ns.mapping)); backErr != nil {
 		err = errors.Join(err, fmt.Errorf("give the step's files the owners that the image has: %w", backErr))
+	}
+	return status, err
+}
+
+// runRemounted runs a step in a view of its own, which stays until the layer is made: the image's owners come back when that is read.
+// In what a driver has mounted, a change of owner would copy each file into the layer.
+func (b *builder) runRemounted(ctx context.Context, t *target, snap store.Remounter, c runCall, step executor.Step) (status executor.Status, err error) {
+	if err := b.remount(ctx, t, snap, c.ns, func(upper string) error { return c.ns.shift(ctx, upper) }); err != nil {
+		return status, err
+	}
+	dir, err := openDir(t.snap.Dir())
+	if err != nil {
+		return status, err
+	}
+	step.Rootfs.Dir = dir
+	status, err = b.emulate.run(ctx, step, c.op.Platform)
+	err = errors.Join(err, dir.Close())
+	if errors.Is(err, executor.ErrNoCwd) {
+		back := func(upper string) error { return layer.Shift(ctx, upper, store.ToImage(*c.ns.mapping)) }
+		err = errors.Join(err, b.remount(ctx, t, snap, stepNS{}, back))
 	}
 	return status, err
 }

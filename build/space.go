@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/disk"
@@ -17,14 +18,23 @@ type space struct {
 	keepers keepers
 	limit   int64
 	to      progress.Sink
-	// wake asks for a look, and ended is closed after the last one.
-	wake, ended chan struct{}
+	// wake asks for a look, stop for no more of them, and ended is closed after the last one.
+	wake, stop, ended chan struct{}
+	// grown says that the build has kept something, or will.
+	grown atomic.Bool
+	// first is what the look at the beginning has found, but for the digests of context files; -1: nothing. It is there once ended is closed.
+	first int64
 }
 
-// lookShare is the part of the time that looks may take while a build runs: one of so many.
-const lookShare = 20
+const (
+	// lookShare is the part of the time that looks may take while a build runs: one of so many.
+	lookShare = 20
+	// smallChange is more than what a build adds that finds everything in the cache, in bytes: an image without a name and some notes.
+	smallChange = 1 << 20
+)
 
-// watchSpace starts watching over a request's limit, if it has one; settle ends it.
+// watchSpace starts watching over a request's limit, if it has one; settle ends it. The first look goes on beside the build, which has no
+// need to wait for it.
 func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, error) {
 	if req.MaxUsedSpace <= 0 {
 		return nil, nil //nolint:nilnil // no limit
@@ -33,28 +43,42 @@ func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, err
 	if err != nil {
 		return nil, err
 	}
-	s := &space{keepers: k, limit: req.MaxUsedSpace, to: req.Progress, wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	go func() {
-		defer close(s.ended)
-		var next time.Time
-		for range s.wake {
-			if time.Now().Before(next) {
-				continue // the end of the build looks in any case
-			}
-			began := time.Now()
-			// What fails now is tried again at the end.
-			_ = s.keep(ctx, store.LookNoted, false)
-			next = time.Now().Add((lookShare - 1) * time.Since(began))
-		}
-	}()
+	s := &space{
+		keepers: k, limit: req.MaxUsedSpace, to: req.Progress, first: -1,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	go s.watch(ctx)
 	return s, nil
 }
 
-// check has somebody look soon: something was kept that wasn't there before. It doesn't wait.
+func (s *space) watch(ctx context.Context) {
+	defer close(s.ended)
+	if total, err := s.keepers.total(ctx, store.LookChanged); err == nil {
+		s.first = total - disk.Total(s.keepers.stats())
+	}
+	var next time.Time
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.wake:
+		}
+		began := time.Now()
+		if began.Before(next) {
+			continue // the end of the build looks in any case
+		}
+		// What fails now is tried again at the end.
+		_ = s.keep(ctx, store.LookNoted, false)
+		next = time.Now().Add((lookShare - 1) * time.Since(began))
+	}
+}
+
+// check has somebody look soon: something is kept that wasn't there before. It doesn't wait.
 func (s *space) check() {
 	if s == nil {
 		return
 	}
+	s.grown.Store(true)
 	select {
 	case s.wake <- struct{}{}:
 	default: // there will be a look already
@@ -67,9 +91,9 @@ func (s *space) settle(ctx context.Context) {
 	if s == nil {
 		return
 	}
-	close(s.wake)
+	close(s.stop)
 	<-s.ended
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || !s.grown.Load() && s.first >= 0 && s.first+disk.Total(s.keepers.stats())+smallChange <= s.limit {
 		return
 	}
 	err := s.keep(ctx, store.LookChanged, true)

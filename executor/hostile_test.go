@@ -52,9 +52,7 @@ func TestHiddenMountPointsLeaveNoTrace(t *testing.T) {
 			xattr = "user.overlay.opaque"
 		}
 		b.must(unix.Setxattr(b.path("top/opt"), xattr, []byte("y"), 0))
-		if err := unix.Mknod(b.path("top/etc/hosts"), unix.S_IFCHR, 0); err != nil {
-			t.Skipf("whiteouts can't be made here: %v", err)
-		}
+		b.must(unix.Mknod(b.path("top/etc/hosts"), unix.S_IFCHR, 0))
 		b.must(unix.Mknod(b.path("top/proc"), unix.S_IFCHR, 0))
 		old := time.Unix(1000000, 0)
 		for _, d := range []string{"top/opt", "top/etc", "top", "upper"} {

@@ -3,13 +3,9 @@ package executor_test
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,59 +13,40 @@ import (
 
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/asroot"
+	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
-const insideEnv = "EXECUTOR_TEST_INSIDE"
-
-// runtimeEnv names the OCI runtime that the steps of all tests are run by; without it they run on the native back end.
+// runtimeEnv names the OCI runtime that the steps of all tests are run by, "" for the native back end. It is there in the processes that
+// run the tests again.
 const runtimeEnv = "EXECUTOR_TEST_RUNTIME"
 
 // TestMain runs the tests on each back end, and all of that twice when they are run by root: as real root, and in a user and mount
-// namespace of their own, as cooper does for an ordinary user.
+// namespace of their own. An ordinary user runs them in the namespace that cooper enters.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
 		os.Exit(helper(os.Args[1]))
 	}
-	if os.Getenv(insideEnv) != "" || os.Geteuid() != 0 {
-		os.Exit(m.Run())
-	}
-	if os.Getenv(runtimeEnv) != "" {
-		os.Exit(m.Run())
-	}
-	code := m.Run()
+	os.Exit(usertest.Main(func() int {
+		code := m.Run()
+		if _, again := os.LookupEnv(runtimeEnv); code == 0 && !again {
+			return onOtherBackEnds()
+		}
+		return code
+	}))
+}
+
+func onOtherBackEnds() int {
+	code, outside := 0, asroot.Real()
 	for _, name := range append([]string{""}, executor.RuntimeNames()...) {
-		if _, err := executor.FindRuntime(context.Background(), name); name != "" && errors.Is(err, executor.ErrNoRuntime) {
-			fmt.Println("not on", name+":", err)
-			continue
-		}
 		if code == 0 && name != "" {
-			code = runAgain(name, &syscall.SysProcAttr{})
+			code = usertest.Again(false, runtimeEnv+"="+name)
 		}
-		if code == 0 {
-			code = runAgain(name, namespace(), insideEnv+"=1")
+		if code == 0 && outside {
+			code = usertest.Again(true, runtimeEnv+"="+name)
 		}
 	}
-	os.Exit(code)
-}
-
-// runAgain runs the same tests in a process of its own.
-func runAgain(runtime string, attr *syscall.SysProcAttr, env ...string) int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(append(os.Environ(), env...), runtimeEnv+"="+runtime)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = attr
-	if err := cmd.Run(); err != nil {
-		fmt.Println(strings.Join(env, " "), runtimeEnv+"="+runtime, err)
-		return 1
-	}
-	return 0
-}
-
-func namespace() *syscall.SysProcAttr {
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65535}}
-	return &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
-	}
+	return code
 }
 
 // backEnd is the OCI runtime under test, nil for the native back end.
@@ -85,14 +62,7 @@ func backEnd() *executor.Runtime {
 	return &found
 }
 
-func inside() bool { return os.Getenv(insideEnv) != "" }
-
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, or the user namespace that root's run makes")
-	}
-}
+func inside() bool { return !asroot.Real() }
 
 // box is a busybox root and the directories of a step.
 type box struct {
@@ -104,9 +74,8 @@ const busybox = "/bin/busybox"
 
 func newBox(t testing.TB) *box {
 	t.Helper()
-	requireRoot(t)
 	if _, err := os.Stat(busybox); err != nil {
-		t.Skip("needs a static " + busybox)
+		t.Fatalf("a static %s is needed: sh contrib/setup.sh --tests", busybox)
 	}
 	b := &box{t, t.TempDir()}
 	if err := os.Chmod(b.base, 0o755); err != nil {
@@ -182,7 +151,7 @@ func (b *box) run(s executor.Step) (string, executor.Status, error) {
 	b.t.Helper()
 	var out bytes.Buffer
 	s.Stdout, s.Stderr = &out, &out
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	status, err := executor.Run(ctx, s)
 	return out.String(), status, err

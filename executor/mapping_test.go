@@ -22,14 +22,6 @@ func mountOverlay(b *box, r executor.Rootfs) *os.File {
 	return view
 }
 
-func requireRealRoot(t *testing.T) {
-	t.Helper()
-	requireRoot(t)
-	if inside() {
-		t.Skip("only real root may map the owners of a disk")
-	}
-}
-
 func checkOwner(t *testing.T, path string, uid, gid uint32) {
 	t.Helper()
 	var st unix.Stat_t
@@ -38,8 +30,7 @@ func checkOwner(t *testing.T, path string, uid, gid uint32) {
 	}
 }
 
-func TestMappingKeepsContainerIDsOnDisk(t *testing.T) {
-	requireRealRoot(t)
+func TestAsRootMappingKeepsContainerIDsOnDisk(t *testing.T) {
 	b := newBox(t)
 	b.write("layer/owned", "x")
 	b.must(os.Chown(b.path("layer/owned"), 33, 34))
@@ -63,8 +54,7 @@ func TestMappingKeepsContainerIDsOnDisk(t *testing.T) {
 	checkOwner(t, b.path("layer/owned"), 33, 34)
 }
 
-func TestMappingOfUsersAndCapabilities(t *testing.T) {
-	requireRealRoot(t)
+func TestAsRootMappingOfUsersAndCapabilities(t *testing.T) {
 	b := newBox(t)
 	for user, want := range map[string]string{
 		"root": "0 a80425fb a80425fb a80425fb", "alice": "1000 0 0 a80425fb",
@@ -84,8 +74,7 @@ func TestMappingOfUsersAndCapabilities(t *testing.T) {
 	}
 }
 
-func TestMappingOfMounts(t *testing.T) {
-	requireRealRoot(t)
+func TestAsRootMappingOfMounts(t *testing.T) {
 	b := newBox(t)
 	mapping := testMapping(t)
 	b.write("cache/old", "x")
@@ -116,8 +105,7 @@ func TestMappingOfMounts(t *testing.T) {
 	b.checkUpper()
 }
 
-func TestMappingNeedsAFileSystemThatMaps(t *testing.T) {
-	requireRealRoot(t)
+func TestAsRootMappingNeedsAFileSystemThatMaps(t *testing.T) {
 	b := newBox(t)
 	proc, err := os.OpenFile("/proc/self", unix.O_PATH, 0)
 	b.must(err)
@@ -130,8 +118,7 @@ func TestMappingNeedsAFileSystemThatMaps(t *testing.T) {
 	}
 }
 
-func TestMappingWithHiddenMountPoints(t *testing.T) {
-	requireRealRoot(t)
+func TestAsRootMappingWithHiddenMountPoints(t *testing.T) {
 	b := newBox(t)
 	b.dir("layer/proc")
 	b.dir("top")
@@ -145,8 +132,7 @@ func TestMappingWithHiddenMountPoints(t *testing.T) {
 	b.checkUpper("etc", "etc/x")
 }
 
-func TestMappingWithDirectoryAsRoot(t *testing.T) {
-	requireRealRoot(t)
+func TestAsRootMappingWithDirectoryAsRoot(t *testing.T) {
 	b := newBox(t)
 	s := b.sh("touch /x; stat -c %u /x /etc/passwd; ls -d /proc/1")
 	s.Mapping = testMapping(t)
@@ -160,10 +146,7 @@ func TestMappingWithDirectoryAsRoot(t *testing.T) {
 	}
 }
 
-func BenchmarkRunTrueMapped(b *testing.B) {
-	if inside() {
-		b.Skip("only real root may map the owners of a disk")
-	}
+func BenchmarkAsRootRunTrueMapped(b *testing.B) {
 	box := newBox(b)
 	s := box.step("/bin/true")
 	s.Mapping = testMapping(b)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -277,13 +276,12 @@ func TestUserOfTheStep(t *testing.T) {
 
 func TestUnmappedUserIsAnError(t *testing.T) {
 	b := newBox(t)
-	if !inside() {
-		t.Skip("without a user namespace all IDs are mapped")
-	}
 	s := b.step("/bin/true")
 	s.User = "70000"
+	_, _, err := b.run(s)
 	var unmapped *userns.UnmappedError
-	if _, _, err := b.run(s); !errors.As(err, &unmapped) || unmapped.ID != 70000 {
+	// Without a user namespace all IDs are mapped.
+	if inside() != errors.As(err, &unmapped) || inside() && unmapped.ID != 70000 || !inside() && err != nil {
 		t.Errorf("%v", err)
 	}
 }
@@ -303,10 +301,9 @@ func TestStartOfTheStepIsClean(t *testing.T) {
 
 func TestBackgroundProcessEndsWithTheStep(t *testing.T) {
 	b := newBox(t)
-	start := time.Now()
 	out := b.output(b.sh("sleep 1000 & (setsid sh -c 'sleep 1000; echo late' &) ; echo done"))
-	if out != "done\n" || time.Since(start) > 10*time.Second {
-		t.Errorf("%q after %s", out, time.Since(start))
+	if out != "done\n" {
+		t.Errorf("%q", out)
 	}
 }
 
@@ -314,14 +311,13 @@ func TestCancelEndsTheStep(t *testing.T) {
 	b := newBox(t)
 	cause := errors.New("enough")
 	tests := map[string]struct {
-		script   string
-		out      string
-		at, most time.Duration
+		script string
+		out    string
 	}{
-		"shell without handler": {"echo ready; sleep 1000; true", "ready\n", 0, 5 * time.Second},
-		"handler":               {"trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait", "ready\nbye\n", 0, 5 * time.Second},
-		"deaf":                  {"trap '' TERM; echo ready; while :; do sleep 1000; done", "ready\n", 0, 8 * time.Second},
-		"child that waits":      {"echo ready; sh -c 'trap \"\" TERM; sleep 1000'", "ready\n", 0, 5 * time.Second},
+		"shell without handler": {"echo ready; sleep 1000; true", "ready\n"},
+		"handler":               {"trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait", "ready\nbye\n"},
+		"deaf":                  {"trap '' TERM; echo ready; while :; do sleep 1000; done", "ready\n"},
+		"child that waits":      {"echo ready; sh -c 'trap \"\" TERM; sleep 1000'", "ready\n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -330,10 +326,9 @@ func TestCancelEndsTheStep(t *testing.T) {
 			out := &readyWriter{ready: func() { cancel(cause) }}
 			s := b.sh(test.script)
 			s.Stdout = out
-			start := time.Now()
 			_, err := executor.Run(ctx, s)
-			if !errors.Is(err, cause) || time.Since(start) > test.most {
-				t.Errorf("%v after %s", err, time.Since(start))
+			if !errors.Is(err, cause) {
+				t.Errorf("%v", err)
 			}
 			if got := out.String(); !strings.HasPrefix(got, test.out) {
 				t.Errorf("output %q", got)

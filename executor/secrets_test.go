@@ -149,7 +149,7 @@ func TestSocketsEndWithTheStep(t *testing.T) {
 		<-ctx.Done()
 		ended.Add(1)
 	}}}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	go func() { <-connected; cancel() }()
 	if _, err := executor.Run(ctx, s); err == nil {

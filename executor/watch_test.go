@@ -67,7 +67,7 @@ func TestKillingTheCallerEndsTheStep(t *testing.T) {
 			}
 			b.must(cmd.Process.Kill())
 			_ = cmd.Wait()
-			deadline := time.Now().Add(10 * time.Second)
+			deadline := time.Now().Add(time.Minute)
 			for processesIn(t, strings.TrimSpace(ns)) > 0 {
 				if time.Now().After(deadline) {
 					t.Fatal("the step outlives its caller")
@@ -119,7 +119,7 @@ func TestNothingIsLeftAfterManySteps(t *testing.T) {
 		t.Errorf("mounts left:\n%s", after)
 	}
 	// The last watcher ends by itself, but a moment after its step.
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		out, err := exec.Command("ps", "-o", "pid,comm", "--ppid", fmt.Sprint(os.Getpid())).Output()
 		if err != nil || strings.Count(string(out), "\n") <= 2 {
@@ -156,7 +156,6 @@ func count(t *testing.T, dir string) int {
 }
 
 func TestStepsRunInParallel(t *testing.T) {
-	requireRoot(t)
 	b := newBox(t)
 	layer := b.dir("layer")
 	done := make(chan error)

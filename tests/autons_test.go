@@ -39,7 +39,7 @@ func startWaiting(t *testing.T, s *site, name string, flags ...string) *waitingB
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	end := time.Now().Add(30 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	for {
 		text, err := os.ReadFile(s.path(dir + "/map"))
 		var inside int

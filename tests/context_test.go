@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -67,14 +66,10 @@ func TestStoppedWhileUnpacking(t *testing.T) {
 				if _, err := feed.Write(part); err != nil {
 					t.Fatal(err)
 				}
-				sent := time.Now()
 				if err := cmd.Process.Signal(c.signal); err != nil {
 					t.Fatal(err)
 				}
 				_ = cmd.Wait() // its status is looked at below
-				if took := time.Since(sent); took > 5*time.Second {
-					t.Errorf("it took %s to end", took)
-				}
 				if code := cmd.ProcessState.ExitCode(); code != c.code {
 					t.Errorf("exit status %d, not %d", code, c.code)
 				}

@@ -28,13 +28,12 @@ mkdir /srv/links && echo one >/srv/links/1 && ln /srv/links/1 /srv/links/2
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 `
 
-// TestDebianPackages installs packages in a build of the ordinary user and in a chroot of real root. What the image says of
+// TestAsRootDebianPackages installs packages in a build of the ordinary user and in a chroot of real root. What the image says of
 // each file is what root got.
-func TestDebianPackages(t *testing.T) {
+func TestAsRootDebianPackages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("installs packages twice")
 	}
-	needRoot(t)
 	t.Parallel()
 	s := newSite(t, ordinary(t))
 	ram := s.ram(t)

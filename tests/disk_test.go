@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -192,7 +193,7 @@ func TestPruneBesideBuilds(t *testing.T) {
 		}
 		for n := range 3 {
 			builders.Go(func() {
-				for round := range 8 {
+				for round := range 5 {
 					s.stressBuild(t, n, round)
 				}
 			})
@@ -214,6 +215,40 @@ func TestPruneBesideBuilds(t *testing.T) {
 		if out := s.run(t, "podman", "images", "-a", "--format", "{{.Repository}}"); strings.Count(out, "localhost/") != 4 {
 			t.Errorf("podman sees %q", out)
 		}
+	})
+}
+
+// TestKilledPruneLeavesTheStoreWhole ends prunes of many layers at different moments. What is left is found by the next one.
+func TestKilledPruneLeavesTheStoreWhole(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		t.Parallel()
+		s := newSite(t, m)
+		s.busybox(t, "base")
+		s.write(t, "ctx/Containerfile", "FROM base\nARG V\n"+strings.Repeat("RUN --mount=type=cache,target=/c exec 2>&1; echo $V >>/c/all; cat /c/all >/f\n", 6))
+		for round := range 6 {
+			for v := range 3 {
+				s.build(t, "-q", "-t", "app", "--build-arg", fmt.Sprint("V=", round, v), "ctx")
+			}
+			known := fmt.Sprintf("--filter=until=0.000000000%d%ds", os.Getpid(), m.UID) // no time at all, by which the command line is known
+			cmd := s.command(suite.cooper, "prune", "--force", "--all", known)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			killAtRandom(cmd, time.Duration(round)*50*time.Millisecond)
+			_ = cmd.Wait() // it was killed, or done
+			s.waitForEnd(t, known)
+			if r := s.cooper(t, "df"); r.Code != 0 {
+				t.Errorf("df after a killed prune: %s", tail(r.Stderr))
+			}
+		}
+		s.build(t, "-q", "-t", "app", "--build-arg=V=52", "ctx")
+		s.prune(t, "--all")
+		if own := s.df(t).own(); own > 0 {
+			t.Errorf("%d bytes can't be given back:\n%s", own, s.cooper(t, "df", "-v").Stdout)
+		}
+		s.checkNoLeftovers(t)
+		s.checkStore(t, "app")
+		s.checkStore(t, "base")
 	})
 }
 
@@ -248,7 +283,10 @@ func (s *site) pruneAtRandom(t *testing.T, building *atomic.Bool, kill bool) {
 		}
 		killed := make(chan bool, 1)
 		if kill {
-			go func() { killed <- killAtRandom(cmd) }()
+			go func() {
+				killAtRandom(cmd, 60*time.Millisecond)
+				killed <- true
+			}()
 		} else {
 			killed <- false
 		}
@@ -258,15 +296,14 @@ func (s *site) pruneAtRandom(t *testing.T, building *atomic.Bool, kill bool) {
 	}
 }
 
-// killAtRandom kills a prune, or the process in the namespace that does its work.
-func killAtRandom(cmd *exec.Cmd) bool {
-	time.Sleep(time.Duration(rand.Int64N(int64(60 * time.Millisecond))))
+// killAtRandom kills a prune some time up to most after its start, or the process in the namespace that does its work.
+func killAtRandom(cmd *exec.Cmd, most time.Duration) {
+	time.Sleep(time.Duration(rand.Int64N(int64(most) + 1)))
 	victim := cmd.Process.Pid
 	if child := childOf(victim); child != 0 && rand.IntN(2) == 0 {
 		victim = child
 	}
 	_ = syscall.Kill(victim, syscall.SIGKILL) // it may have ended
-	return true
 }
 
 // checkStressed reads every layer of an image, and one of its files.

@@ -16,6 +16,8 @@ import (
 type driverCase struct {
 	name string
 	args []string
+	// program is overlay's mount program; empty: the kernel.
+	program string
 }
 
 func driverCases(t *testing.T) []driverCase {
@@ -25,10 +27,20 @@ func driverCases(t *testing.T) []driverCase {
 		t.Fatal(err)
 	}
 	return []driverCase{
-		{"overlay", []string{"--storage-driver", "overlay"}},
-		{"vfs", []string{"--storage-driver", "vfs"}},
-		{"fuse-overlayfs", []string{"--storage-driver", "overlay", "--storage-opt", "overlay.mount_program=" + fuse}},
+		{"overlay", []string{"--storage-driver", "overlay"}, ""},
+		{"vfs", []string{"--storage-driver", "vfs"}, ""},
+		{"fuse-overlayfs", []string{"--storage-driver", "overlay", "--storage-opt", "overlay.mount_program=" + fuse}, fuse},
 	}
+}
+
+// newDriverSite makes a site whose storage.conf names the driver.
+func newDriverSite(t *testing.T, m mode, d driverCase) *site {
+	t.Helper()
+	s := newSite(t, m)
+	if err := s.configureStorage(d.args[1], d.program); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // contractFile has every kind of change that a layer can hold. The ls is for fuse-overlayfs 1.10, in which files of the lower

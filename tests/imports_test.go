@@ -65,6 +65,8 @@ func importTable() []importRule {
 		{pkg: "userns"},
 		{pkg: "userns/accounts"},
 		{pkg: "userns/reexec", mayImport: "userns"},
+		{pkg: "userns/asroot"},
+		{pkg: "userns/usertest", mayImport: "userns userns/asroot userns/reexec"},
 
 		{pkg: "tests/bench"},
 		{pkg: "contrib/examples/hello"},

@@ -67,7 +67,7 @@ func joinSite(t *testing.T, m mode) (s *site, image string) {
 	return s, s.build(t, "-q", "--no-cache", "--userns=host", "ctx")
 }
 
-func TestStepsJoinANamespaceAsRoot(t *testing.T) {
+func TestAsRootStepsJoinANamespace(t *testing.T) {
 	for _, m := range suite.modes {
 		if !m.root() || os.Getuid() != 0 {
 			continue

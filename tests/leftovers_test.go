@@ -2,6 +2,7 @@ package tests_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -74,14 +75,7 @@ func commandsWith(text string) []string {
 // noLeftovers fails unless all that cooper started and made for a build is gone. commands are texts that only command
 // lines of the build's steps have.
 func (s *site) noLeftovers(commands ...string) error {
-	var errs []error
-	deadline := time.Now().Add(2 * time.Second) // a killed process takes a moment to go
-	for {
-		if errs = s.livingLeftovers(commands); len(errs) == 0 || time.Now().After(deadline) {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	errs := s.waitForLeftovers(commands)
 	for _, name := range []string{"overlay/staging", "cooper/tmp"} {
 		entries, err := os.ReadDir(filepath.Join(s.store(), name))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -94,13 +88,22 @@ func (s *site) noLeftovers(commands ...string) error {
 	return errors.Join(errs...)
 }
 
+// waitForLeftovers gives what still lives after a while: a killed process takes a moment to go, and more on a busy machine.
+func (s *site) waitForLeftovers(commands []string) []error {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if errs := s.livingLeftovers(commands); len(errs) == 0 || time.Now().After(deadline) {
+			return errs
+		}
+	}
+}
+
 func (s *site) livingLeftovers(commands []string) []error {
 	var errs []error
 	for _, m := range s.mounts() {
 		errs = append(errs, fmt.Errorf("left mounted: %s", m))
 	}
 	for _, pid := range s.processes() {
-		if line := commandLine(pid); strings.Contains(line, suite.cooper) {
+		if line := commandLine(pid); strings.Contains(line, suite.cooper) || strings.Contains(line, "fuse-overlayfs") {
 			errs = append(errs, fmt.Errorf("left running: %d %s", pid, line))
 		}
 	}
@@ -117,4 +120,24 @@ func (s *site) checkNoLeftovers(t *testing.T, commands ...string) {
 	if err := s.noLeftovers(commands...); err != nil {
 		t.Error(err)
 	}
+}
+
+// layers are the IDs of all layers in the site's store, whether an image has them or not.
+func (s *site) layers(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(s.store() + "/*-layers/*layers.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, name := range files {
+		var records []struct{ ID string }
+		if err := json.Unmarshal([]byte(readFile(t, name)), &records); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
 }

@@ -54,8 +54,7 @@ func (r result) fails(t *testing.T, code int, texts ...string) {
 	}
 }
 
-func TestMachineWithoutUserNamespaces(t *testing.T) {
-	needRoot(t)
+func TestAsRootMachineWithoutUserNamespaces(t *testing.T) {
 	s := newSite(t, ordinary(t))
 	s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY Containerfile /\n")
 	empty := "mount --bind " + s.path("empty") + " "
@@ -84,9 +83,8 @@ func TestMachineWithoutUserNamespaces(t *testing.T) {
 	})
 }
 
-// TestRangeTooShort names all IDs that don't fit, when they are made by steps and when they come with a base.
-func TestRangeTooShort(t *testing.T) {
-	needRoot(t)
+// TestAsRootRangeTooShort names all IDs that don't fit, when they are made by steps and when they come with a base.
+func TestAsRootRangeTooShort(t *testing.T) {
 	m := ordinary(t)
 	whole := newSite(t, m)
 	whole.busybox(t, "base")
@@ -117,9 +115,8 @@ func TestRangeTooShort(t *testing.T) {
 	s.checkNoLeftovers(t)
 }
 
-// TestRootWithAndWithoutRanges builds the same image as root with and without subordinate IDs.
-func TestRootWithAndWithoutRanges(t *testing.T) {
-	needRoot(t)
+// TestAsRootWithAndWithoutRanges builds the same image as root with and without subordinate IDs.
+func TestAsRootWithAndWithoutRanges(t *testing.T) {
 	s := newSite(t, suite.modes[0])
 	if err := s.makeBusybox(); err != nil {
 		t.Fatal(err)
@@ -166,9 +163,8 @@ func (s *site) smallDisk(t *testing.T) {
 	})
 }
 
-// TestFullDisk fails with one error, and works again when there is room.
-func TestFullDisk(t *testing.T) {
-	needRoot(t)
+// TestAsRootFullDisk fails with one error, and works again when there is room.
+func TestAsRootFullDisk(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.smallDisk(t)
@@ -212,8 +208,7 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-func TestUnwritableStore(t *testing.T) {
-	needRoot(t)
+func TestAsRootUnwritableStore(t *testing.T) {
 	s := newSite(t, ordinary(t))
 	s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY Containerfile /\n")
 	if err := os.Mkdir(s.path("locked"), 0o555); err != nil {

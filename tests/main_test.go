@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 // buildTags are those of the Makefile.
@@ -70,6 +72,11 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err := findBinary(); err != nil {
 		return 1, err
 	}
+	if os.Getuid() != 0 {
+		if err := asroot.LeaveOut(); err != nil {
+			return 1, err
+		}
+	}
 	remove, err := makeModes()
 	if err != nil {
 		return 1, err
@@ -81,8 +88,8 @@ func runSuite(m *testing.M) (code int, err error) {
 // needPrograms names every missing program at once: a test that can't run must not look like one that passed.
 func needPrograms() error {
 	programs := []string{
-		"buildah", "busybox", "docker-registry", "fuse-overlayfs", "getcap", "git", "mkfs.ext4", "mmdebstrap", "mount", "newuidmap", "podman",
-		"qemu-aarch64-static", "qemu-s390x-static", "runc", "setcap", "setpriv", "skopeo", "ssh-add", "ssh-agent", "ssh-keygen", "tar", "umoci",
+		"buildah", "busybox", "docker-registry", "fuse-overlayfs", "getcap", "getfacl", "git", "ldd", "mkfs.ext4", "mmdebstrap", "mount", "newuidmap", "podman",
+		"qemu-aarch64-static", "qemu-s390x-static", "runc", "setcap", "setfacl", "setpriv", "skopeo", "ssh-add", "ssh-agent", "ssh-keygen", "tar", "umoci",
 		"unshare",
 	}
 	if os.Getuid() == 0 {
@@ -184,9 +191,6 @@ func eachMode(t *testing.T, test func(t *testing.T, m mode)) {
 	for _, m := range suite.modes {
 		t.Run(m.Name, func(t *testing.T) { test(t, m) })
 	}
-	if len(suite.modes) == 1 {
-		t.Log("not run as root: only root can make the users that the other half needs")
-	}
 }
 
 // ordinary is the ordinary user.
@@ -197,12 +201,4 @@ func ordinary(t *testing.T) mode {
 		t.Fatal("there is no ordinary user")
 	}
 	return suite.modes[i]
-}
-
-// needRoot is for tests of things that only root can arrange.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("only root can arrange this: run the tests as root too")
-	}
 }

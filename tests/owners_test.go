@@ -3,6 +3,7 @@ package tests_test
 import (
 	"archive/tar"
 	"bytes"
+	"strings"
 	"testing"
 )
 
@@ -81,5 +82,32 @@ func TestAutoKnowsOwnersThatWereJustCopied(t *testing.T) {
 		s.write(t, "ctx/Containerfile", "FROM base\nRUN true\nCOPY --chown=3000:4000 f /f\nRUN [ $(stat -c %u:%g /f) = 3000:4000 ] && chown 4001 /bin/busybox 2>&1 | grep -q nvalid\n")
 		s.build(t, "--no-cache", "--userns=auto", "ctx")
 		s.cooper(t, "build", "--no-cache", "--userns=auto:size=4000", "ctx").fails(t, 1, `"/f"`, "4000", "size=4001")
+		s.write(t, "mount/Containerfile", "FROM base AS s\nRUN echo >/f && chown 77 /f\nCOPY --chown=2000:3000 Containerfile /c\nFROM base\nRUN --mount=from=s,target=/m [ $(stat -c %u:%g /m/c) = 2000:3000 ]\n")
+		s.build(t, "--no-cache", "--userns=auto", "mount")
+		s.cooper(t, "build", "--no-cache", "--userns=auto:size=1500", "mount").fails(t, 1, `"/c"`, "2000", "3000", "size=3001")
 	})
+}
+
+// TestAsRootTheRemedyForOwnersOfStepsWorks does what the message says, where the range is nobody's, which usermod can't change.
+func TestAsRootTheRemedyForOwnersOfStepsWorks(t *testing.T) {
+	for _, m := range suite.modes {
+		if !m.root() {
+			continue
+		}
+		s := newSite(t, m)
+		s.busybox(t, "base")
+		s.write(t, "ctx/f", "x")
+		s.write(t, "ctx/Containerfile", "FROM base\nCOPY --chown="+farOwner+" f /f\nRUN [ $(stat -c %u:%g /f) = "+farOwner+":"+farOwner+" ]\n")
+		for _, name := range []string{"subuid", "subgid"} {
+			s.write(t, name, "containers:100000:65536\nsomebody:165536:65536\n")
+		}
+		const mounts = "mount --bind subuid /etc/subuid; mount --bind subgid /etc/subgid; "
+		r := s.inOtherMachine(t, mounts, "build", "ctx")
+		_, remedy, _ := strings.Cut(r.Stderr[strings.LastIndex(r.Stderr, "\ncooper: ")+1:], "run as root: ")
+		remedy, _, _ = strings.Cut(remedy, "\n")
+		r.fails(t, 125, "containers:100000:65536", "echo containers:231072:")
+		if r := s.inOtherMachine(t, mounts+remedy, "build", "ctx"); r.Code != 0 {
+			t.Errorf("after %s: status %d\n%s", remedy, r.Code, tail(r.Stderr))
+		}
+	}
 }

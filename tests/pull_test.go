@@ -231,8 +231,7 @@ func TestPullsAtTheSameTime(t *testing.T) {
 	})
 }
 
-func TestPullOnAFullDisk(t *testing.T) {
-	needRoot(t)
+func TestAsRootPullOnAFullDisk(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		from := newSite(t, m)
 		address, _ := from.startRegistry(t)

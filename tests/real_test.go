@@ -29,13 +29,12 @@ EOT
 CMD ["/bin/bash"]
 `
 
-// TestRealDockerfiles builds Dockerfiles as people write them, as the ordinary user. The stage app is the image; the last
+// TestAsRootRealDockerfiles builds Dockerfiles as people write them, as the ordinary user. The stage app is the image; the last
 // stage is made of it and uses what is in it.
-func TestRealDockerfiles(t *testing.T) {
+func TestAsRootRealDockerfiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("installs packages")
 	}
-	needRoot(t)
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/real/*.txtar")
 	if err != nil || len(paths) < 10 {

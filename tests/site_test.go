@@ -61,7 +61,8 @@ func openSite(m mode, dir string) (*site, error) {
 }
 
 // configure keeps podman and its relatives away from the machine's own state. runc can deal with every cgroup
-// hierarchy; crun refuses the hybrid one.
+// hierarchy; crun refuses the hybrid one. A run root of more than 50 characters is refused by the process that podman (4.3) has clean up
+// after a container, and whoever waits for the container's end waits 20 seconds longer.
 func (s *site) configure() error {
 	containers := `[containers]
 netns = "none"
@@ -71,22 +72,30 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
 `
-	storage := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", s.store(), s.path("run/containers"))
 	s.env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + s.path("home"), "USER=" + s.mode.User,
 		"TMPDIR=" + s.path("tmp"), "XDG_RUNTIME_DIR=" + s.path("run"), "CONTAINERS_CONF=" + s.path("containers.conf"),
 		siteMark + "=" + s.dir,
 	}
-	conf := s.path("home/.config/containers/storage.conf")
 	if s.mode.root() {
 		// Only ordinary users have one of their own.
-		s.env = append(s.env, "CONTAINERS_STORAGE_CONF="+conf)
+		s.env = append(s.env, "CONTAINERS_STORAGE_CONF="+s.storageConf())
 	}
 	return errors.Join(
-		os.MkdirAll(filepath.Dir(conf), 0o755),
 		os.WriteFile(s.path("containers.conf"), []byte(containers), 0o644),
-		os.WriteFile(conf, []byte(storage), 0o644),
+		s.configureStorage("overlay", ""),
 	)
+}
+
+func (s *site) storageConf() string { return s.path("home/.config/containers/storage.conf") }
+
+// configureStorage writes storage.conf; program is overlay's mount program, empty for none.
+func (s *site) configureStorage(driver, program string) error {
+	text := fmt.Sprintf("[storage]\ndriver = %q\ngraphroot = %q\nrunroot = %q\n", driver, s.store(), s.path("run/c"))
+	if program != "" {
+		text += fmt.Sprintf("[storage.options.overlay]\nmount_program = %q\n", program)
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(s.storageConf()), 0o755), os.WriteFile(s.storageConf(), []byte(text), 0o644))
 }
 
 // siteMark is the environment variable by which a site's processes are known.

@@ -43,6 +43,8 @@ func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd
 		"RUN echo 'web:x:1234:' >>/etc/group; echo 'web:x:1234:1234::/:/bin/sh' >>/etc/passwd; echo 'bad\\033[2J:x:77:77::/:/bin/sh' >>/etc/passwd\n"+
 		"USER web\nCOPY --from=first /etc/passwd /first\nRUN sleep 1000 & exec sleep 2000\n")
 	cmd := s.command(suite.cooper, append([]string{"build", "--no-cache", "-t", tag, "sleeper"}, flags...)...)
+	var errs strings.Builder // of use only when the build has ended
+	cmd.Stderr = &errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +53,11 @@ func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd
 			_ = cmd.Process.Kill() // nothing else ends it
 			_ = cmd.Wait()
 		}
+		if t.Failed() {
+			t.Logf("the build said\n%s", tail(errs.String()))
+		}
 	})
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		// The shell's own command line has both, too, and it goes by another name until it has executed the program.
 		r := s.cooper(t, "top", tag, "comm,args")
 		if lines := strings.Split(strings.Join(strings.Fields(r.Stdout), " "), " sleep sleep "); r.Code == 0 && slices.Equal(lines[1:], []string{"2000", "1000"}) {
@@ -195,7 +200,7 @@ func TestTopShowsTheStepsOfOCIRuntimes(t *testing.T) {
 // eventuallyNoSteps waits until a build that was killed shows nowhere any more.
 func (s *site) eventuallyNoSteps(t *testing.T, tag, id string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		r := s.cooper(t, "top", tag)
 		left, err := filepath.Glob(filepath.Join(s.runDir(), id+"-*"))
 		if err != nil {

@@ -132,8 +132,7 @@ func TestUnshareHandsOnStatusSignalsAndArguments(t *testing.T) {
 	s.checkNoLeftovers(t)
 }
 
-func TestUnshareAsRootAndWithoutRanges(t *testing.T) {
-	needRoot(t)
+func TestAsRootUnshareAndWithoutRanges(t *testing.T) {
 	root := newSite(t, suite.modes[0])
 	root.cooper(t, "unshare", "true").fails(t, 2, "root", "--map")
 	root.write(t, "with", "root:600000000:65536\n")

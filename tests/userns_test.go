@@ -89,9 +89,8 @@ shows "$PWD/kept" $first
 	})
 }
 
-// TestUsernsOfANamespaceOfAnother has root's namespace, which an ordinary user can neither join nor look into, and the user's own.
-func TestUsernsOfANamespaceOfAnother(t *testing.T) {
-	needRoot(t)
+// TestAsRootUsernsOfANamespaceOfAnother has root's namespace, which an ordinary user can neither join nor look into, and the user's own.
+func TestAsRootUsernsOfANamespaceOfAnother(t *testing.T) {
 	m := ordinary(t)
 	s := newSite(t, m)
 	s.inOtherMachine(t, keepNamespace+`keep "" --map-root-user`, "userns", "show", "ns:"+s.path("kept")).fails(t, 2,

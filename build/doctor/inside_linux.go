@@ -201,6 +201,9 @@ func tryIDMap(dir string, m userns.Mapping) error {
 
 // tryStep has this program say its version in a step.
 func tryStep(ctx context.Context, st *store.Store, o insideOptions) (err error) {
+	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
+		st.LeaveMountsToDriver()
+	}
 	snap, err := st.Prepare("")
 	if err != nil {
 		return err
@@ -248,7 +251,7 @@ func stepRoot(ctx context.Context, st *store.Store, snap store.Snapshot) (r exec
 		}
 		return f
 	}
-	if snap.Mounted() {
+	if snap.Mounted() && snap.Dir() != "" {
 		err = copySelf(filepath.Join(snap.Dir(), "cooper"))
 		r.Dir = open(snap.Dir())
 		return r, done, err
@@ -259,6 +262,19 @@ func stepRoot(ctx context.Context, st *store.Store, snap store.Snapshot) (r exec
 		return r, done, err
 	}
 	if err = errors.Join(os.Chmod(below, 0o755), copySelf(filepath.Join(below, "cooper"))); err != nil {
+		return r, done, err
+	}
+	if view, ok := snap.(store.Remounter); ok {
+		err = view.Remount(func(upper, work string) (v store.View, mountErr error) {
+			p := st.MountProgram()
+			v.Dir, v.Unmount, mountErr = overlay.Program{Path: p.Path, Options: p.Options}.Mount(ctx, overlay.Options{
+				Lower: []*os.File{open(below)}, Upper: open(upper), Work: open(work),
+			})
+			return v, mountErr
+		})
+		if err == nil {
+			r.Dir = open(snap.Dir())
+		}
 		return r, done, err
 	}
 	r = executor.Rootfs{

@@ -187,7 +187,11 @@ func (c *Cache) temp(ctx context.Context) (dir string, remove func() error, err 
 // publish gives a whole directory its name, unless another process was faster: both hold the same. Either way it has just been used.
 func (c *Cache) publish(ctx context.Context, dir, path string) error {
 	for {
-		err := os.Rename(dir, path)
+		now := time.Now()
+		err := os.Chtimes(dir, now, now)
+		if err == nil {
+			err = os.Rename(dir, path)
+		}
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}

@@ -34,7 +34,6 @@ func xattr(t *testing.T, path, name string) string {
 }
 
 func TestTimesAreKeptToTheNanosecond(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	plant(t, s.context, files{"d/s/f": "file F", "d/s/l": "link f", "d/s/p": "fifo", "d/s/big": "file " + strings.Repeat("x", 300_000)})
 	when := []unix.Timespec{{Sec: 1_000_000_000, Nsec: 1}, {Sec: 1_234_567_890, Nsec: 123_456_789}}
@@ -51,7 +50,6 @@ func TestTimesAreKeptToTheNanosecond(t *testing.T) {
 }
 
 func TestParentsAreMadeAsTheyWere(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	plant(t, s.context, files{"a": "file A"})
 	plant(t, s.view, files{"x/y": "dir@2751:3:4"})
@@ -77,7 +75,6 @@ func TestParentsAreMadeAsTheyWere(t *testing.T) {
 }
 
 func TestNewFilesInASetgidDirectoryOfTheLayer(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	plant(t, s.context, files{"d/a": "file A", "d/s/b": "file B"})
 	check(t, os.Chown(s.layer, 0, 55))
@@ -91,8 +88,7 @@ func TestNewFilesInASetgidDirectoryOfTheLayer(t *testing.T) {
 	}
 }
 
-func TestExtendedAttributes(t *testing.T) {
-	needInitialRoot(t)
+func TestAsRootExtendedAttributes(t *testing.T) {
 	s := newStage(t)
 	plant(t, s.context, files{"d/f": "file F", "d/s": "dir"})
 	for _, name := range []string{"d/f", "d/s"} {
@@ -130,7 +126,6 @@ func TestExtendedAttributes(t *testing.T) {
 }
 
 func TestSparseAndLargeFiles(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	f, err := os.Create(s.context + "/sparse")
 	check(t, err)
@@ -161,7 +156,6 @@ func TestSparseAndLargeFiles(t *testing.T) {
 }
 
 func TestASocketBecomesAnEmptyFile(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	check(t, unix.Mknod(s.context+"/socket", unix.S_IFSOCK|0o600, 0))
 	check(t, os.Chmod(s.context+"/socket", 0o622))
@@ -171,8 +165,7 @@ func TestASocketBecomesAnEmptyFile(t *testing.T) {
 	}
 }
 
-func TestDeviceNodes(t *testing.T) {
-	needInitialRoot(t)
+func TestAsRootDeviceNodes(t *testing.T) {
 	s := newStage(t)
 	check(t, unix.Mknod(s.context+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
 	check(t, os.Chmod(s.context+"/null", 0o666))
@@ -187,14 +180,12 @@ func TestDeviceNodes(t *testing.T) {
 }
 
 func TestAWhiteoutIsNotCopied(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	check(t, unix.Mknod(s.context+"/etc", unix.S_IFCHR, 0))
 	wantError(t, s.copy(t, []string{"."}, "/"), ErrWhiteout)
 }
 
 func TestADeletionInTheLayerIsReplaced(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	plant(t, s.context, files{"d/x/f": "file F", "d/y": "file Y"})
 	plant(t, s.view, files{"x/old": "file old", "y/old": "file old"})
@@ -211,7 +202,6 @@ func TestADeletionInTheLayerIsReplaced(t *testing.T) {
 }
 
 func TestWritingIntoTheTreeItself(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	plant(t, s.context, files{"d/f": "file new", "d/s/g": "file G"})
 	plant(t, s.view, files{"x": "dir@0700:2:2", "x/f": "file old", "x/s/h": "file H"})
@@ -227,7 +217,6 @@ func TestWritingIntoTheTreeItself(t *testing.T) {
 }
 
 func TestCancelledCopyStops(t *testing.T) {
-	needRoot(t)
 	s := newStage(t)
 	manyFiles(t, s.context, 3000, 10)
 	fds := openFDs(t)

@@ -23,7 +23,6 @@ type copyCase struct {
 func runCopyCases(t *testing.T, cases []copyCase) {
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			needRoot(t)
 			s := newStage(t)
 			plant(t, s.context, tc.context)
 			plant(t, s.view, tc.view)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 // files describes a tree: path -> "dir [MODE]", "file CONTENT [MODE]", "link TARGET", "fifo", "hard PATH". MODE is octal
@@ -174,37 +176,13 @@ func (s stage) copy(t testing.TB, sources []string, dest string) error {
 	return err
 }
 
-// needRoot leaves out what an ordinary user can't do.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: gives files to other users")
-	}
-}
-
-// initialRoot reports whether this process is root outside of all user namespaces.
-func initialRoot(t testing.TB) bool {
-	t.Helper()
-	uids, err := os.ReadFile("/proc/self/uid_map")
-	check(t, err)
-	return os.Getuid() == 0 && strings.Join(strings.Fields(string(uids)), " ") == "0 0 4294967295"
-}
-
 // overlayXattr is the prefix that overlayfs uses for this user.
 func overlayXattr(t testing.TB) string {
 	t.Helper()
-	if initialRoot(t) {
+	if asroot.Real() {
 		return "trusted.overlay."
 	}
 	return "user.overlay."
-}
-
-// needInitialRoot leaves out what root of a user namespace can't do.
-func needInitialRoot(t testing.TB) {
-	t.Helper()
-	if !initialRoot(t) {
-		t.Skip("needs root outside of user namespaces: makes devices or trusted attributes")
-	}
 }
 
 // openFDs counts this process's descriptors.

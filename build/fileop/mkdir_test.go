@@ -7,7 +7,6 @@ import (
 )
 
 func TestMkdir(t *testing.T) {
-	needRoot(t)
 	for _, c := range []struct {
 		name    string
 		view    files

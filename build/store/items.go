@@ -54,7 +54,17 @@ func (s *Store) DiskItems(ctx context.Context, look Look) (items []disk.Item, er
 	if err := errors.Join(l.errs...); err != nil {
 		return nil, err
 	}
-	return l.items, s.saveSizes(l.measured, look == LookAll)
+	return l.items, s.saveSizes(l.measured, look == LookAll || look == LookChanged && l.orphans())
+}
+
+// orphans tells whether there are notes of layers that are gone.
+func (l *lister) orphans() bool {
+	for id := range l.notes[layerUses] {
+		if l.h.layers[id] == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // lister makes the list.

@@ -63,7 +63,7 @@ func (s *Store) Chain(top string) ([]Layer, error) {
 // DiffDir is the directory that holds a layer's own files, for a store that stages. The caller opens it at once: a
 // layer of a store can be removed by its other users.
 func (s *Store) DiffDir(id string) (string, error) {
-	dir := filepath.Join(s.store.GraphRoot(), "overlay", id, "diff")
+	dir := filepath.Join(s.store.GraphRoot(), overlayDriver, id, "diff")
 	if _, err := os.Lstat(dir); err == nil {
 		return dir, nil
 	}

@@ -32,13 +32,15 @@ type ReadOptions struct {
 	LargeFile func(name string, sum [32]byte)
 }
 
-// mounted is the portable snapshot: a writable layer of any driver, mounted by the driver, whose changes are found by
-// comparing it with its parent and written as an ordinary layer.
+// mounted is the portable snapshot: a writable layer of any driver, mounted by the driver or shown by a view, whose changes are found
+// by comparing it with its parent and written as an ordinary layer.
 type mounted struct {
 	store      *Store
 	id, parent string
 	dir        string
 	tar        *os.File
+	// view is shown in place of dir; nil: dir is.
+	view *View
 	// forget removes the note by which a later build finds this layer if this one is killed.
 	forget func() error
 	once   sync.Once
@@ -61,6 +63,9 @@ func (s *Store) prepareMounted(parent string) (Snapshot, error) {
 	if _, err := s.store.CreateLayer(id, parent, nil, "", true, &storage.LayerOptions{IDMappingOptions: hostIDs()}); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
 	}
+	if s.NeedsView(id) {
+		return m, nil
+	}
 	if m.dir, err = s.store.Mount(m.id, ""); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount a layer: %w", err), m.Remove())
 	}
@@ -80,12 +85,22 @@ func (s *Store) View(id string) (dir string, unmount func() error, err error) {
 	}, nil
 }
 
-func (m *mounted) Dir() string   { return m.dir }
+func (m *mounted) Dir() string {
+	if m.view != nil {
+		return m.view.path()
+	}
+	return m.dir
+}
+
 func (m *mounted) Work() string  { return "" }
 func (m *mounted) Mounted() bool { return true }
 
 func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
-	changes, err := m.changes()
+	dir, options := m.Dir(), layer.Options{OverlayXattr: m.store.OverlayXattr(), Clamp: o.Clamp, ParentRoot: o.ParentRoot, LargeFile: o.LargeFile}
+	if m.view != nil && m.view.Owners != nil {
+		options.ParentRoot, options.Owners = &m.view.root, m.view.Owners
+	}
+	changes, err := m.changes(o.Context, dir)
 	if err != nil {
 		return layer.Result{}, fmt.Errorf("compare layer with its parent: %w", err)
 	}
@@ -102,26 +117,20 @@ func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
 	if m.tar, err = tempFile(filepath.Join(m.store.dir, "tmp")); err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
-	return layer.ReadChanges(o.Context, m.dir, changed, deleted, layer.Options{
-		OverlayXattr: m.store.OverlayXattr(), Tar: m.tar, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
-		LargeFile: o.LargeFile,
-	})
+	options.Tar = m.tar
+	return layer.ReadChanges(o.Context, dir, changed, deleted, options)
 }
 
 // changes compares the whole directory with its parent's. The driver's own comparison can't be trusted: what fuse-overlayfs
 // notes for a directory that was removed and made again is read by no library.
-func (m *mounted) changes() (changes []archive.Change, err error) {
-	below := ""
-	if m.parent != "" {
-		dir, unmount, err := m.store.View(m.parent)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, unmount()) }()
-		below = dir
+func (m *mounted) changes(ctx context.Context, dir string) (changes []archive.Change, err error) {
+	below, release, err := m.below(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	none := &idtools.IDMappings{}
-	return archive.ChangesDirs(m.dir, none, below, none)
+	return archive.ChangesDirs(dir, none, below, none)
 }
 
 func (m *mounted) Commit(parent string) (Layer, error) {
@@ -137,7 +146,7 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 	}
 	if parent == "" {
 		var attr layer.RootAttr
-		if attr, err = layer.ReadRootAttr(m.dir); err == nil {
+		if attr, err = m.rootAttr(); err == nil {
 			err = m.store.giveRoot(l.ID, attr)
 		}
 	}
@@ -147,13 +156,16 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 // giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root leaves
 // to the driver. The layers above take them from there.
 func (s *Store) giveRoot(id string, attr layer.RootAttr) error {
-	dir, err := s.store.Mount(id, "")
-	if err != nil {
-		return fmt.Errorf("commit layer: %w", err)
+	find, unmount := s.View, func() error { return nil }
+	if s.NeedsView(id) {
+		find = func(id string) (string, func() error, error) {
+			dir, err := s.DiffDir(id)
+			return dir, unmount, err
+		}
 	}
-	err = layer.SetRootAttr(dir, attr)
-	if _, unmountErr := s.store.Unmount(id, false); unmountErr != nil {
-		err = errors.Join(err, unmountErr)
+	dir, unmount, err := find(id)
+	if err == nil {
+		err = errors.Join(layer.SetRootAttr(dir, attr), unmount())
 	}
 	if err != nil {
 		return fmt.Errorf("commit layer: %w", err)
@@ -167,6 +179,7 @@ func (m *mounted) Remove() error {
 		if m.tar != nil {
 			errs = append(errs, m.tar.Close())
 		}
+		errs = append(errs, m.unmountView())
 		if m.dir != "" {
 			_, err := m.store.store.Unmount(m.id, true)
 			errs = append(errs, err)

@@ -41,8 +41,9 @@ func ToImage(m userns.Mapping) layer.IDShift {
 }
 
 // ShiftedDir is the directory of a layer's files with the owners that the mapping gives them: a copy that is made when it is first
-// asked for and stays until the layer is gone, or DiffDir's if no owner differs. It is for a store that stages; the layer must
-// not be one that is still being made.
+// asked for and stays until the layer is gone, or the driver's own directory if no owner differs. In a store that stacks these are the
+// files of the layer alone, as DiffDir has them; in another one they are all that a container of the layer sees. The layer must not
+// be one that is still being made.
 func (s *Store) ShiftedDir(ctx context.Context, id string, m userns.Mapping) (string, error) {
 	base := filepath.Join(s.dir, shiftedDir, MappingKey(m))
 	path := filepath.Join(base, id)
@@ -103,7 +104,7 @@ func (s *Store) haveShifted(id, path, name string) (dir string, err error) {
 	}
 	_, err = os.Lstat(path + sameSuffix)
 	if err == nil {
-		return s.DiffDir(id)
+		return s.filesOf(id)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -111,8 +112,25 @@ func (s *Store) haveShifted(id, path, name string) (dir string, err error) {
 	return "", err
 }
 
+// filesOf is the driver's directory of a layer.
+func (s *Store) filesOf(id string) (string, error) {
+	if s.Stacks() {
+		dir, err := s.DiffDir(id)
+		if err == nil {
+			err = checkOwned(dir)
+		}
+		return dir, err
+	}
+	// What such drivers mount is a directory that is there without a mount as well.
+	dir, unmount, err := s.View(id)
+	if err != nil {
+		return "", err
+	}
+	return dir, unmount()
+}
+
 func (s *Store) makeShifted(ctx context.Context, id, path string, m userns.Mapping) (err error) {
-	from, err := s.DiffDir(id)
+	from, err := s.filesOf(id)
 	if err != nil {
 		return err
 	}
@@ -174,7 +192,7 @@ func (s *Store) removeShifted() error {
 		errs = append(errs, err)
 		for _, n := range names {
 			id := strings.TrimSuffix(strings.TrimSuffix(n.Name(), sameSuffix), lockSuffix)
-			if _, err := os.Lstat(filepath.Join(s.store.GraphRoot(), "overlay", id)); errors.Is(err, fs.ErrNotExist) {
+			if !s.driver.Exists(id) {
 				errs = append(errs, s.removeCopy(filepath.Join(dir, n.Name())))
 			}
 		}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +27,9 @@ var (
 	ErrNoLayer = errors.New("no such layer in the store")
 )
 
+// overlayDriver is the name of the driver that stacks directories, and that of its own directory in the store's.
+const overlayDriver = "overlay"
+
 // Options say which store to open. The zero value is the user's own store as storage.conf and the environment give it.
 type Options struct {
 	// Root holds the images and layers, RunRoot the short-lived state.
@@ -43,6 +46,7 @@ type Store struct {
 	store    storage.Store
 	driver   drivers.Driver
 	staging  bool
+	program  Program
 	dir      string
 	trusted  bool
 	volatile bool
@@ -74,7 +78,9 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(s.dir, "tmp"), 0o700); err != nil {
 		return nil, openError(opts, err)
 	}
-	s.staging = !o.Portable && s.canStage(opts)
+	options := slices.Concat(opts.GraphDriverOptions, st.GraphOptions())
+	s.program = s.findProgram(options)
+	s.staging = !o.Portable && s.canStage(options)
 	if err := s.removeStale(); err != nil {
 		return nil, fmt.Errorf("remove what an earlier build left: %w", err)
 	}
@@ -101,7 +107,7 @@ func applyOptions(opts *storage.StoreOptions, o Options) {
 	if opts.GraphDriverName == "" && len(opts.GraphDriverPriority) == 0 {
 		opts.GraphDriverName = usualDriver(opts.GraphRoot)
 	}
-	if opts.GraphDriverName == "overlay" {
+	if opts.GraphDriverName == overlayDriver {
 		// The library would mount the driver's directory over itself, and real root's mount would outlive the build.
 		opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.skip_mount_home=true")
 	}
@@ -114,33 +120,24 @@ func usualDriver(root string) string {
 		_, err := os.Lstat(filepath.Join(root, driver+"-layers", "layers.json"))
 		return err == nil
 	}
-	if has("vfs") && !has("overlay") {
+	if has("vfs") && !has(overlayDriver) {
 		return "vfs"
 	}
 	if _, err := os.Lstat(filepath.Join(root, "btrfs-layers")); err == nil {
 		return "" // not ours to choose
 	}
-	return "overlay"
+	return overlayDriver
 }
 
 // canStage tells whether a step's directory can become a layer by a rename: only with the kernel's own overlay.
-func (s *Store) canStage(opts storage.StoreOptions) bool {
-	if s.store.GraphDriverName() != "overlay" || s.store.ImageStore() != "" {
+func (s *Store) canStage(options []string) bool {
+	if !s.Stacks() || s.store.ImageStore() != "" || s.program.Path != "" {
 		return false
 	}
-	if _, ok := s.driver.(drivers.DriverWithDiffer); !ok {
-		return false
-	}
-	for _, o := range append(opts.GraphDriverOptions, s.store.GraphOptions()...) {
-		_, option, _ := strings.Cut(o, ".")
-		for _, refused := range []string{"mount_program=", "force_mask=", "use_composefs=true"} {
-			if strings.HasPrefix(o, refused) || strings.HasPrefix(option, refused) {
-				return false
-			}
-		}
-	}
-	flag, err := os.ReadFile(filepath.Join(s.store.GraphRoot(), "overlay", ".has-mount-program"))
-	return err != nil || strings.TrimSpace(string(flag)) != "true"
+	_, masked := driverOption(options, "force_mask")
+	composefs, _ := driverOption(options, "use_composefs")
+	_, ok := s.driver.(drivers.DriverWithDiffer)
+	return ok && !masked && composefs != "true"
 }
 
 // Close gives the store back. The process's own mount of the driver's directory goes with the mount namespace.
@@ -183,12 +180,13 @@ func (s *Store) removeStale() error {
 	if err != nil {
 		return err
 	}
-	staging := filepath.Join(s.store.GraphRoot(), "overlay", "staging")
+	staging := filepath.Join(s.store.GraphRoot(), overlayDriver, "staging")
 	return errors.Join(
 		removeUnlocked(staging, "staging.lock", removeAll),
 		removeUnlocked(filepath.Join(s.dir, "tmp"), tempLock, s.removeTemp),
 		s.removeShifted(),
 		s.removeIDRanges(),
+		s.removeDeadBuilds(),
 		unlock(),
 	)
 }

@@ -4,10 +4,8 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,52 +19,11 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
-	"github.com/cooperbuild/cooper/userns"
-	"github.com/cooperbuild/cooper/userns/reexec"
+	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
-// TestMain runs the tests as root: of this machine, or, when an ordinary user runs them, of that user's namespace, as cooper does.
 func TestMain(m *testing.M) {
-	inside, err := reexec.Child()
-	if err == nil && store.HandleReexec() {
-		return
-	}
-	code := 1
-	switch {
-	case err != nil:
-	case inside || os.Geteuid() == 0:
-		code = m.Run()
-	default:
-		code, err = enter(context.Background())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// enter runs the tests again in the user's namespace.
-func enter(ctx context.Context) (code int, err error) {
-	u, err := user.Current()
-	if err != nil {
-		return 1, err
-	}
-	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
-	sub, err := userns.Finder{}.Find(ctx, userns.Owner{Name: u.Username, ID: uid})
-	if err != nil {
-		return 1, err
-	}
-	mapping, err := userns.Default(uid, gid, sub)
-	if err != nil {
-		return 1, err
-	}
-	return reexec.Enter(ctx, reexec.Options{
-		Mapping: mapping, UID: uid, GID: gid, UserName: u.Username,
-		Env: []string{
-			"_CONTAINERS_USERNS_CONFIGURED=done", fmt.Sprintf("_CONTAINERS_ROOTLESS_UID=%d", uid), fmt.Sprintf("_CONTAINERS_ROOTLESS_GID=%d", gid),
-		},
-	})
+	os.Exit(usertest.Main(m.Run, store.HandleReexec))
 }
 
 // options are the ways to commit a layer. All must give the same images.

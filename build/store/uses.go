@@ -266,6 +266,19 @@ func (s *Store) oldestBuild() (time.Time, error) {
 	return oldest, nil
 }
 
+// removeDeadBuilds removes the files of builds that were killed, unless something is being used or decided upon just now.
+func (s *Store) removeDeadBuilds() error {
+	unlock, err := s.lockUses(unix.LOCK_EX | unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = s.oldestBuild()
+	return errors.Join(err, unlock())
+}
+
 // OldestBuild is when the oldest of the running builds began: what was used since then is in use. It is a time to come if none runs.
 func (s *Store) OldestBuild() (oldest time.Time, err error) {
 	err = s.whileDeciding(func() (err error) {

@@ -159,6 +159,21 @@ func Bind(src *os.File, o BindOptions) (*os.File, error) {
 	return f, nil
 }
 
+// ClonesDetached tells whether the kernel makes detached mounts of what is in other detached mounts (since Linux 6.15). If not, Bind has
+// no use for what Program.Mount makes.
+func ClonesDetached() bool {
+	from, err := Tmpfs(TmpfsOptions{Mode: 0o700})
+	if err != nil {
+		return false
+	}
+	defer from.Close()
+	fd, err := cloneTree(int(from.Fd()))
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err == nil
+}
+
 // cloneTree makes a detached mount of the tree at fd.
 func cloneTree(fd int) (int, error) {
 	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH

@@ -2,56 +2,22 @@ package overlay_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns/asroot"
+	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
-const insideEnv = "OVERLAY_TEST_INSIDE"
+// TestMain has root run the tests twice, for much is another's in a user namespace.
+func TestMain(m *testing.M) { os.Exit(usertest.Both(m.Run)) }
 
-// TestMain runs the tests twice: as real root where that is who runs them, and in a user and mount namespace of their own.
-func TestMain(m *testing.M) {
-	if os.Getenv(insideEnv) != "" || os.Geteuid() != 0 {
-		os.Exit(m.Run())
-	}
-	code := m.Run()
-	if code == 0 && !strings.Contains(strings.Join(os.Args, " "), "-test.fuzz") {
-		code = runInside()
-	}
-	os.Exit(code)
-}
-
-func runInside() int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65536}}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
-	}
-	if err := cmd.Run(); err != nil {
-		fmt.Println("in a user namespace:", err)
-		return 1
-	}
-	return 0
-}
-
-func inside() bool { return os.Getenv(insideEnv) != "" }
-
-func requireRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-}
+func inside() bool { return !asroot.Real() }
 
 func dir(t *testing.T, path string) *os.File {
 	t.Helper()
@@ -125,7 +91,6 @@ func checkView(t *testing.T, root *os.File) {
 }
 
 func TestViewShowsTopmostFile(t *testing.T) {
-	requireRoot(t)
 	before := mounts(t)
 	_, o := fixture(t)
 	mount := map[string]func(overlay.Options) (*os.File, error){"": overlay.Mount, " by the way of older kernels": overlay.MountPrivately, " by the classic call": overlay.MountClassic}
@@ -164,7 +129,6 @@ func mounts(t *testing.T) string {
 }
 
 func TestUpperTakesChanges(t *testing.T) {
-	requireRoot(t)
 	for name, mount := range map[string]func(overlay.Options) (*os.File, error){"": overlay.Mount, " by the way of older kernels": overlay.MountPrivately, " by the classic call": overlay.MountClassic} {
 		t.Run("upper"+name, func(t *testing.T) {
 			base, o := fixture(t)

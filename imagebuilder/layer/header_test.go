@@ -137,11 +137,11 @@ func FuzzHeader(f *testing.F) {
 		name = strings.TrimRight(strings.TrimLeft(name, "/"), "/")
 		for _, part := range strings.Split(name, "/") {
 			if part == "" || part == "." || part == ".." {
-				t.Skip("not a name in a layer")
+				return // not a name in a layer
 			}
 		}
 		if strings.Contains(name+link, "\x00") || len(name)+len(link)+len(value) > 1<<19 || mtime > 1<<40 || mtime < -1<<40 {
-			t.Skip("not possible on Linux")
+			return // not possible on Linux
 		}
 		e := entry{name: []byte(name), typ: typeReg, mtime: mtime, uid: uid}
 		if link != "" {

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 // hookWriter calls hook at the first write.
@@ -199,7 +201,6 @@ func TestReadManyNamesInOneDirectory(t *testing.T) {
 
 // TestContentIgnoresTimesOnly changes one thing after the other and expects a new content digest each time, but for times.
 func TestContentIgnoresTimesOnly(t *testing.T) {
-	requireRoot(t)
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	makeTree(t, dir, []node{
@@ -233,7 +234,7 @@ func TestContentIgnoresTimesOnly(t *testing.T) {
 		{"xattr name", func() error {
 			return errors.Join(unix.Removexattr(at("dir"), "user.a"), unix.Setxattr(at("dir"), "user.b", []byte("2"), 0))
 		}},
-		{"opaque", func() error { return unix.Setxattr(at("dir"), opaqueXattr, []byte("y"), 0) }},
+		{"opaque", func() error { return unix.Setxattr(at("dir"), opaqueMark(), []byte("y"), 0) }},
 		{"link target", func() error { return errors.Join(os.Remove(at("link")), os.Symlink("tp", at("link"))) }},
 		{"hard link instead of copy", func() error { return errors.Join(os.Remove(at("other")), os.Link(at("file"), at("other"))) }},
 		{"name", func() error { return os.Rename(at("other"), at("other2")) }},
@@ -248,6 +249,9 @@ func TestContentIgnoresTimesOnly(t *testing.T) {
 		}},
 		{"device gone", func() error { return errors.Join(os.Remove(at("dev")), unix.Mkfifo(at("dev"), 0o600)) }},
 	} {
+		if strings.HasPrefix(c.what, "device") && !asroot.Real() {
+			continue // only the machine's root can make one
+		}
 		check(t, c.do())
 		res, _ := layerOf(t, dir, Options{})
 		if before, ok := seen[string(res.Content)]; ok {

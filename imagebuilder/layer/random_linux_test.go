@@ -26,7 +26,7 @@ func randomTree(seed uint64, marks bool) []node {
 			n.typ = typeDir
 			dirs = append(dirs, path+"/")
 			if marks && r.IntN(3) == 0 {
-				n.xattrs = map[string]string{opaqueXattr: "y"}
+				n.xattrs = map[string]string{opaqueMark(): "y"}
 			}
 		case k < 7:
 			n.typ = typeReg

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +16,8 @@ type IDShift struct {
 }
 
 // Shift gives every file below dir, and dir itself, the owner that ids makes of its own. Set-ID bits, file capabilities, access
-// control lists (the IDs in them are translated too) and times stay. Whiteouts belong to nobody and are left alone. Nothing may
-// write to dir meanwhile; after an error a part of it is shifted.
+// control lists (the IDs in them are translated too) and times stay. Whiteouts belong to nobody and are left alone, those of mount
+// programs, which are files with a reserved name, too. Nothing may write to dir meanwhile; after an error a part of it is shifted.
 func Shift(ctx context.Context, dir string, ids IDShift) error {
 	w := shiftWalk{seen: map[fileID]bool{}, visit: ids.file}
 	return w.walk(ctx, dir)
@@ -105,7 +106,7 @@ func (w *shiftWalk) child(ctx context.Context, name string) error {
 			return err
 		}
 		return w.dirs.pop()
-	case isWhiteout(&st):
+	case isMark(name, &st):
 		return nil
 	case st.Nlink > 1:
 		if w.seen[idOf(&st)] {
@@ -120,6 +121,11 @@ func (w *shiftWalk) child(ctx context.Context, name string) error {
 }
 
 func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
+
+// isMark tells what says that something is gone, as overlay of the kernel or a mount program says it.
+func isMark(name string, st *unix.Stat_t) bool {
+	return isWhiteout(st) || st.Mode&unix.S_IFMT == unix.S_IFREG && strings.HasPrefix(name, whiteoutPrefix)
+}
 
 // file shifts one file in place.
 func (ids IDShift) file(x *xattrReader, f xattrFile, st *unix.Stat_t) error {

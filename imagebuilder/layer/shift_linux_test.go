@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 var errNoID = errors.New("no such ID")
@@ -32,18 +35,34 @@ const (
 		"\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x04\x00\xff\xff\xff\xff"
 )
 
+// highest is the highest owner in the tree, and shiftBy what is added to owners. A user namespace of 65537 IDs holds their sum.
+func highest() int {
+	if asroot.Real() {
+		return 65535
+	}
+	return 30000
+}
+
+func shiftBy() int {
+	if asroot.Real() {
+		return 100000
+	}
+	return 35535
+}
+
 // shiftTree is a tree with everything in it that a change of owner could break.
 func shiftTree(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	makeTree(t, dir, []node{
 		{path: "d", typ: typeDir, mode: 0o2775, uid: 33, gid: 1, mtime: 5},
-		{path: "d/opaque", typ: typeDir, mode: 0o700, uid: 0, gid: 0, mtime: 6, xattrs: map[string]string{opaqueXattr: "y"}},
-		{path: "d/suid", typ: typeReg, mode: 0o4755, uid: 1000, gid: 65533, data: "suid", mtime: 7},
+		{path: "d/opaque", typ: typeDir, mode: 0o700, uid: 0, gid: 0, mtime: 6, xattrs: map[string]string{opaqueMark(): "y"}},
+		{path: "d/suid", typ: typeReg, mode: 0o4755, uid: 1000, gid: highest() - 2, data: "suid", mtime: 7},
 		{path: "d/cap", typ: typeReg, mode: 0o755, data: "cap", mtime: 8, xattrs: map[string]string{capabilityXattr: capV2, "user.x": "y"}},
-		{path: "acl", typ: typeReg, mode: 0o664, uid: 65535, gid: 65534, data: "acl", mtime: 9, xattrs: map[string]string{aclAccess: aclV2}},
+		{path: "acl", typ: typeReg, mode: 0o664, uid: highest(), gid: highest() - 1, data: "acl", mtime: 9, xattrs: map[string]string{aclAccess: aclV2}},
 		{path: "sym", typ: typeSymlink, link: "nowhere", uid: 4, gid: 5, mtime: 10},
 		{path: "gone", typ: 'w', mtime: 11},
+		{path: ".wh.gone2", typ: typeReg, mode: 0o600, uid: 1 << 20, gid: 1 << 20},
 		{path: "fifo", typ: typeFifo, mode: 0o640, uid: 1, gid: 2, mtime: 12},
 	})
 	for i := range 3 * batchSize {
@@ -80,26 +99,25 @@ func wholeTree(t *testing.T, dir string) map[string]string {
 }
 
 func TestCopyShiftedAndBackIsTheSame(t *testing.T) {
-	requireRoot(t)
 	src, dst := shiftTree(t), t.TempDir()
 	before := wholeTree(t, src)
-	check(t, CopyShifted(context.Background(), dst, src, plus(100000, 65535)))
+	check(t, CopyShifted(context.Background(), dst, src, plus(shiftBy(), 65535)))
 	var st unix.Stat_t
 	check(t, unix.Lstat(filepath.Join(dst, "acl"), &st))
-	if st.Uid != 165535 || st.Gid != 165534 {
+	if sum := uint32(highest() + shiftBy()); st.Uid != sum || st.Gid != sum-1 {
 		t.Errorf("acl belongs to %d:%d", st.Uid, st.Gid)
 	}
 	x := xattrReader{buf: make([]byte, 1<<10)}
 	value, _, err := x.value(xattrFile{}.at(t, filepath.Join(dst, "d/cap")), capabilityXattr)
 	check(t, err)
-	if want := "\x01\x00\x00\x03" + capV2[4:] + "\xa0\x86\x01\x00"; value != want {
+	if want := string(binary.LittleEndian.AppendUint32([]byte("\x01\x00\x00\x03"+capV2[4:]), uint32(shiftBy()))); value != want {
 		t.Errorf("capability %x, want %x", value, want)
 	}
 	check(t, unix.Lstat(filepath.Join(dst, "sparse"), &st))
 	if st.Blocks*512 > 1<<20 {
 		t.Errorf("the sparse file takes %d bytes", st.Blocks*512)
 	}
-	check(t, Shift(context.Background(), dst, plus(-100000, 1<<30)))
+	check(t, Shift(context.Background(), dst, plus(-shiftBy(), 1<<30)))
 	sameSnapshots(t, wholeTree(t, dst), before)
 	sameSnapshots(t, wholeTree(t, src), before)
 }
@@ -129,7 +147,7 @@ func describe(t *testing.T, path string, st *unix.Stat_t) string {
 	t.Helper()
 	var b []string
 	b = append(b, fmt.Sprint(st.Mode, st.Rdev, st.Nlink))
-	if !isWhiteout(st) {
+	if !isMark(filepath.Base(path), st) {
 		b = append(b, fmt.Sprint(st.Uid, st.Gid, st.Mtim))
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
@@ -153,10 +171,9 @@ func describe(t *testing.T, path string, st *unix.Stat_t) string {
 }
 
 func TestShiftNamesTheFileWhoseOwnerIsUnmapped(t *testing.T) {
-	requireRoot(t)
-	src := shiftTree(t)
+	src, limit := shiftTree(t), uint32(highest()-5000)
 	for name, err := range map[string]error{
-		"copy": CopyShifted(context.Background(), t.TempDir(), src, plus(5, 60000)), "in place": Shift(context.Background(), src, plus(5, 60000)),
+		"copy": CopyShifted(context.Background(), t.TempDir(), src, plus(5, limit)), "in place": Shift(context.Background(), src, plus(5, limit)),
 	} {
 		if !errors.Is(err, errNoID) || !strings.Contains(err.Error(), `"/acl"`) && !strings.Contains(err.Error(), `"/d/suid"`) && !strings.Contains(err.Error(), `"/hard"`) {
 			t.Errorf("%s: %v", name, err)
@@ -165,7 +182,6 @@ func TestShiftNamesTheFileWhoseOwnerIsUnmapped(t *testing.T) {
 }
 
 func TestShiftsTellsWhetherAnythingChanges(t *testing.T) {
-	requireRoot(t)
 	src := shiftTree(t)
 	if changes, err := Shifts(context.Background(), src, plus(0, 1<<30)); changes || err != nil {
 		t.Error(changes, err)

@@ -247,6 +247,9 @@ func (b *shiftBatch) file(name string, st *unix.Stat_t) (err error) {
 			}
 		}
 	}
+	if isMark(name, st) {
+		return nil
+	}
 	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: in}, xattrFile{fd: out}, st)
 }
 

@@ -14,12 +14,19 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
-const (
-	rootOverlay = "trusted.overlay."
-	opaqueXattr = rootOverlay + "opaque"
-)
+// overlayXattr is the prefix that overlayfs uses for this user.
+func overlayXattr() string {
+	if asroot.Real() {
+		return "trusted.overlay."
+	}
+	return "user.overlay."
+}
+
+func opaqueMark() string { return overlayXattr() + "opaque" }
 
 // node describes a file of a test tree.
 type node struct {
@@ -34,13 +41,6 @@ type node struct {
 	xattrs       map[string]string
 }
 
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes devices and files of other owners")
-	}
-}
-
 // makeTree makes the nodes below dir. Times are set last, since a directory's change with its content.
 func makeTree(t testing.TB, dir string, nodes []node) {
 	t.Helper()
@@ -53,8 +53,21 @@ func makeTree(t testing.TB, dir string, nodes []node) {
 	}
 }
 
+// possible is what root of a user namespace can make: no devices, no attributes of the machine's root, and owners of 65536 IDs.
+func (n node) possible() node {
+	if n.typ == typeBlock || n.typ == typeChar {
+		n.typ = typeFifo
+	}
+	n.uid, n.gid, n.xattrs = n.uid%65536, n.gid%65536, maps.Clone(n.xattrs)
+	maps.DeleteFunc(n.xattrs, func(name, _ string) bool { return strings.HasPrefix(name, "trusted.") })
+	return n
+}
+
 func makeNode(t testing.TB, path, linkPath string, n node) {
 	t.Helper()
+	if !asroot.Real() {
+		n = n.possible()
+	}
 	switch n.typ {
 	case typeReg:
 		check(t, os.WriteFile(path, []byte(n.data), 0o600))
@@ -141,7 +154,7 @@ func xattrText(t testing.TB, path string) string {
 	check(t, err)
 	found := map[string]string{}
 	for _, name := range strings.Split(string(buf[:n]), "\x00") {
-		if name == opaqueXattr || isStored(name) {
+		if name == opaqueMark() || isStored(name) {
 			n, err := unix.Lgetxattr(path, name, value)
 			check(t, err)
 			found[name] = string(value[:n])
@@ -196,7 +209,7 @@ func everyKind() []node {
 		{path: "fifo", typ: typeFifo, mode: 0o600, mtime: at},
 		{path: "gone", typ: 'w', uid: 7, gid: 8, mtime: at},
 		{path: "new\nline", typ: typeReg, mode: 0o644, data: "n", mtime: at},
-		{path: "opaque", typ: typeDir, mode: 0o1777, mtime: at, xattrs: map[string]string{opaqueXattr: "y"}},
+		{path: "opaque", typ: typeDir, mode: 0o1777, mtime: at, xattrs: map[string]string{opaqueMark(): "y"}},
 		{path: "opaque/in", typ: typeReg, mode: 0o644, data: strings.Repeat("0123456789abcdef", 64), mtime: at},
 		{path: "sock", typ: 's', mode: 0o600, mtime: at},
 		{path: "symlink", typ: typeSymlink, link: "/absolute/target", mtime: at},

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 // The test binary plays three parts: the tests; the caller of Enter, when its
@@ -33,6 +34,12 @@ func TestMain(m *testing.M) {
 		os.Exit(enter())
 	}
 	heedSignals()
+	if !asroot.Real() {
+		if err := asroot.LeaveOut(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 

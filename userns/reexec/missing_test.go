@@ -35,6 +35,9 @@ func (u *ordinary) testMissing(t *testing.T) {
 		{"user namespaces", nil, "namespaces-off",
 			[]string{"user namespaces are switched off (user.max_user_namespaces is 0)", "sysctl -w user.max_user_namespaces=15000"}},
 	} {
+		if test.want == nil && u.credential == nil {
+			continue // only root can become somebody else
+		}
 		t.Run(test.name, func(t *testing.T) {
 			if test.want == nil {
 				u.testNoLine(t)
@@ -90,9 +93,6 @@ func (u *ordinary) testStrangers(t *testing.T) {
 
 // testNoLine runs as a user ID that no file knows.
 func (u *ordinary) testNoLine(t *testing.T) {
-	if u.credential == nil {
-		t.Skip("needs root to become somebody else")
-	}
 	stranger := *u
 	credential := *u.credential
 	credential.Uid = 54321

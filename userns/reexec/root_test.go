@@ -23,15 +23,7 @@ func (u *ordinary) testNested(t *testing.T) {
 	}
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root")
-	}
-}
-
-func TestRootEntersSubordinateIDsWithoutHelpers(t *testing.T) {
-	needRoot(t)
+func TestAsRootEntersSubordinateIDsWithoutHelpers(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe", "enter", "facts")
 	cmd.Env = []string{"PATH=/nowhere", envSubOnly + "=1", envPrivate + "=1"}
 	cmd.Stderr = os.Stderr
@@ -59,8 +51,7 @@ func TestRootEntersSubordinateIDsWithoutHelpers(t *testing.T) {
 }
 
 // Here the child has changed its user ID, which undoes the parent death signal.
-func TestKillingRootKillsItsChildOfAnotherID(t *testing.T) {
-	needRoot(t)
+func TestAsRootKillingRootKillsItsChildOfAnotherID(t *testing.T) {
 	root := &ordinary{name: "root", binary: "/proc/self/exe"}
 	s := root.start(t, []string{envSubOnly + "=1"})
 	pidfd := openPID(t, s.child)
@@ -68,8 +59,7 @@ func TestKillingRootKillsItsChildOfAnotherID(t *testing.T) {
 	awaitExit(t, pidfd)
 }
 
-func TestWriteMapsGivesAProcessItsMaps(t *testing.T) {
-	needRoot(t)
+func TestAsRootWriteMapsGivesAProcessItsMaps(t *testing.T) {
 	cmd := exec.Command("/bin/cat")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
 	in, err := cmd.StdinPipe()

@@ -137,7 +137,7 @@ func ask(ctx context.Context, env Env, items []disk.Item) (bool, error) {
 			}
 		}
 		if n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, k))
+			parts = append(parts, fmt.Sprintf("%s (%d)", k, n))
 		}
 	}
 	fmt.Fprintf(env.Stderr, "This will remove %s: %s.\nAre you sure you want to continue? [y/N] ",

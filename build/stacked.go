@@ -1,0 +1,105 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+// What is here is for drivers that stack the directories of layers and can't take a step's directory for one: overlay with a mount
+// program. cooper mounts those itself, as the driver would.
+
+// errByDriver is for steps with other owners only; the others have the driver's mounts then.
+var errByDriver = errors.New("give steps another ID map: with a mount program this takes Linux 6.15, and a store without additionallayerstore\n" +
+	"hint: use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
+
+// remount shows the snapshot of a step as the namespace sees it, after prepare has given the files in the snapshot's directory of
+// changes the owners for that.
+func (b *builder) remount(ctx context.Context, t *target, snap store.Remounter, ns stepNS, prepare func(upper string) error) error {
+	return snap.Remount(func(upper, work string) (view store.View, err error) {
+		if err := prepare(upper); err != nil {
+			return view, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
+		}
+		if view.Dir, view.Unmount, err = b.stackOn(ctx, t.below, ns, upper, work); err != nil {
+			return view, err
+		}
+		view.Below = func(ctx context.Context) (*os.File, func() error, error) { return b.stackedView(ctx, t.below, ns) }
+		if ns.shifted {
+			view.Owners = ns.mapping.ToContainer
+		}
+		return view, nil
+	})
+}
+
+// stackOn mounts the directories of a snapshot on what a step in the namespace sees of the root below.
+func (b *builder) stackOn(ctx context.Context, below *root, ns stepNS, upper, work string) (dir *os.File, unmount func() error, err error) {
+	lower, err := b.stackFor(ctx, below, ns)
+	if err != nil {
+		return nil, nil, err
+	}
+	upperDir, err := openDir(upper)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, upperDir.Close()) }()
+	workDir, err := openDir(work)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, workDir.Close()) }()
+	return b.mountStack(ctx, overlay.Options{Lower: lower, Upper: upperDir, Work: workDir, Volatile: b.store.Volatile()})
+}
+
+// mountStack mounts as the store's driver does.
+func (b *builder) mountStack(ctx context.Context, o overlay.Options) (dir *os.File, unmount func() error, err error) {
+	if p := b.store.MountProgram(); p.ByDriver {
+		return nil, nil, errByDriver
+	} else if p.Path != "" {
+		return overlay.Program{Path: p.Path, Options: p.Options}.Mount(ctx, o)
+	}
+	o.UserXattr = b.userXattr()
+	if dir, err = overlay.Mount(o); err != nil {
+		return nil, nil, err
+	}
+	return dir, dir.Close, nil
+}
+
+// stackedView is a view of a root; nil if that is empty.
+func (b *builder) stackedView(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
+	release = func() error { return nil }
+	if err := r.wait(ctx); err != nil {
+		return nil, release, err
+	}
+	lower, err := b.stackFor(ctx, r, ns)
+	if err != nil || len(lower) == 0 {
+		return nil, release, err
+	}
+	return b.mountStack(ctx, overlay.Options{Lower: lower})
+}
+
+// driverView is a view of a root through the driver, but for what the driver can't do.
+func (b *builder) driverView(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
+	release = func() error { return nil }
+	if err := r.wait(ctx); err != nil || r.top() == "" {
+		return nil, release, err
+	}
+	switch {
+	case b.store.NeedsView(r.top()), ns.shifted && b.store.Stacks():
+		return b.stackedView(ctx, r, ns)
+	case ns.shifted:
+		dir, err = b.layers.shifted(ctx, r.top(), *ns.mapping)
+		return dir, release, err
+	}
+	path, unmount, err := b.store.View(r.top())
+	if err != nil {
+		return nil, release, err
+	}
+	if dir, err = openDir(path); err != nil {
+		return nil, release, errors.Join(err, unmount())
+	}
+	return dir, func() error { return errors.Join(dir.Close(), unmount()) }, nil
+}

@@ -1,0 +1,246 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// stack commits layers on top of each other.
+func stack(t *testing.T, s *store.Store, parent string, names ...string) (layers []store.Layer) {
+	t.Helper()
+	for _, name := range names {
+		l, _ := commit(t, s, parent, func(dir string) { write(t, filepath.Join(dir, name), name) })
+		layers, parent = append(layers, l), l.ID
+	}
+	return layers
+}
+
+// image records an image, without a name if it is given none.
+func image(t *testing.T, s *store.Store, layers []store.Layer, names ...string) string {
+	t.Helper()
+	config := ocispec.Image{Author: t.Name(), RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}}
+	config.OS, config.Architecture = "linux", "amd64"
+	for _, l := range layers {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.DiffID)
+	}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _, err := s.PutImage(store.ImageRecord{Config: raw, Layers: layers, Names: names, Created: time.Unix(1, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// layerItems lists the layers that can go.
+func layerItems(t *testing.T, s *store.Store) (items []disk.Item) {
+	t.Helper()
+	all, err := s.DiskItems(t.Context(), store.LookAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		if i.Kind == disk.Layers {
+			items = append(items, i)
+		}
+	}
+	return items
+}
+
+// remove removes those of the items that are layers with these IDs, in that order, and returns the IDs of what is gone.
+func remove(t *testing.T, s *store.Store, items []disk.Item, layers ...store.Layer) (gone []string) {
+	t.Helper()
+	var chosen []disk.Item
+	for _, l := range layers {
+		n := slices.IndexFunc(items, func(i disk.Item) bool { return i.ID == l.ID })
+		if n < 0 {
+			t.Fatalf("%s is not among %v", l.ID, items)
+		}
+		chosen = append(chosen, items[n])
+	}
+	unlock, err := s.LockRemoval(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed, err := s.RemoveItems(t.Context(), chosen)
+	if err := errors.Join(err, unlock()); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range removed {
+		gone = append(gone, i.ID)
+	}
+	return gone
+}
+
+func has(s *store.Store, l store.Layer) bool {
+	_, err := s.Layer(l.ID)
+	return err == nil
+}
+
+func TestALayerGoesWithoutThoseBelow(t *testing.T) {
+	for name, o := range options() {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, o)
+			l := stack(t, s, "", "a", "b", "c")
+			old := image(t, s, l)
+			items := layerItems(t, s)
+			if len(items) != 3 || disk.Total(items) == 0 {
+				t.Fatalf("listed: %v", items)
+			}
+			if gone := remove(t, s, items, l[2]); len(gone) != 1 || has(s, l[2]) || !has(s, l[1]) || !has(s, l[0]) || s.HasImage(old) {
+				t.Errorf("gone: %v", gone)
+			}
+			// An image holds what is left, as other tools want it to be.
+			if again := layerItems(t, s); len(again) != 2 {
+				t.Errorf("left: %v", again)
+			}
+			if gone := remove(t, s, items, l[1], l[0]); len(gone) != 2 || has(s, l[1]) || has(s, l[0]) {
+				t.Errorf("gone: %v", gone)
+			}
+			if all, err := s.DiskItems(t.Context(), store.LookAll); err != nil || len(all) != 0 {
+				t.Errorf("left: %v, %v", all, err)
+			}
+		})
+	}
+}
+
+func TestWhatHasANameStays(t *testing.T) {
+	s := open(t, store.Options{Driver: "overlay"})
+	base := stack(t, s, "", "a", "b")
+	top := stack(t, s, base[1].ID, "c")
+	image(t, s, append(slices.Clone(base), top...))
+	image(t, s, base, "localhost/base:latest")
+	items := layerItems(t, s)
+	if len(items) != 1 || items[0].ID != top[0].ID || items[0].On != "" {
+		t.Fatalf("listed: %v", items)
+	}
+	// The list is older than the name.
+	image(t, s, append(slices.Clone(base), top...), "localhost/top:latest")
+	if gone := remove(t, s, items, top[0]); len(gone) != 0 || !has(s, top[0]) {
+		t.Errorf("gone: %v", gone)
+	}
+}
+
+func TestALayerThatOthersStandOnStays(t *testing.T) {
+	s := open(t, store.Options{Driver: "overlay"})
+	l := stack(t, s, "", "a", "b")
+	image(t, s, l)
+	items := layerItems(t, s)
+	stack(t, s, l[1].ID, "young")
+	if gone := remove(t, s, items, l[1], l[0]); len(gone) != 0 || !has(s, l[1]) {
+		t.Errorf("gone: %v", gone)
+	}
+}
+
+func TestWhatABuildUsesStays(t *testing.T) {
+	s := open(t, store.Options{Driver: "overlay"})
+	l := stack(t, s, "", "a", "b", "c")
+	image(t, s, l)
+	items := layerItems(t, s)
+	end, err := s.BeginBuild()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, try := range []struct {
+		id, parent string
+		want       bool
+	}{{l[0].ID, "", true}, {l[1].ID, l[0].ID, true}, {l[2].ID, l[0].ID, false}} {
+		if _, ok := s.UseLayer(try.id, try.parent); ok != try.want {
+			t.Errorf("layer %s on top of %q can be used: %v", try.id, try.parent, ok)
+		}
+	}
+	oldest, err := s.OldestBuild()
+	if err != nil || oldest.After(time.Now()) {
+		t.Errorf("the oldest build began at %v, %v", oldest, err)
+	}
+	if gone := remove(t, s, items, l[2], l[1], l[0]); len(gone) != 1 || gone[0] != l[2].ID {
+		t.Errorf("gone: %v", gone)
+	}
+	if _, ok := s.UseLayer(l[2].ID, l[1].ID); ok {
+		t.Error("a layer that is gone was used")
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	if gone := remove(t, s, items, l[1], l[0]); len(gone) != 2 {
+		t.Errorf("gone after the build: %v", gone)
+	}
+}
+
+func TestWhatAKilledRemovalHasMarkedIsThereAgain(t *testing.T) {
+	s := open(t, store.Options{Driver: "overlay"})
+	l := stack(t, s, "", "a")
+	image(t, s, l)
+	marks := filepath.Join(s.Dir(), "uses", "gone")
+	if err := errors.Join(os.MkdirAll(marks, 0o700), os.WriteFile(filepath.Join(marks, l[0].ID), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.UseLayer(l[0].ID, ""); ok {
+		t.Error("a layer that is being removed was used")
+	}
+	unlock, err := s.LockRemoval(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.LockRemoval(t.Context(), false); !errors.Is(err, store.ErrBusy) {
+		t.Errorf("two remove at once: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.LockRemoval(ctx, true); !errors.Is(err, context.Canceled) {
+		t.Errorf("waited after the context had ended: %v", err)
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.UseLayer(l[0].ID, ""); !ok {
+		t.Error("a layer that is there wasn't used")
+	}
+}
+
+func TestACacheMountGoesWithItsFiles(t *testing.T) {
+	s := open(t, store.Options{Driver: "overlay"})
+	outside := t.TempDir()
+	write(t, filepath.Join(outside, "precious"), "x")
+	dir, lock, err := s.OpenMount("key", "0", "go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "object"), "x")
+	write(t, dir+".made", "")
+	if err := errors.Join(lock.Close(), os.Symlink(outside, filepath.Join(dir, "out")), os.Symlink(outside, filepath.Join(s.Dir(), "mounts", "link"))); err != nil {
+		t.Fatal(err)
+	}
+	items, err := s.DiskItems(t.Context(), store.LookNoted)
+	if err != nil || len(items) != 1 || items[0].Label != "go" || items[0].ID != "key/0" || items[0].Size.Bytes < 8192 {
+		t.Fatalf("listed: %v, %v", items, err)
+	}
+	unlock, err := s.LockRemoval(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := s.RemoveItems(t.Context(), items)
+	if err := errors.Join(err, unlock()); err != nil || len(gone) != 1 {
+		t.Errorf("gone: %v, %v", gone, err)
+	}
+	if left, err := os.ReadDir(filepath.Join(s.Dir(), "mounts")); err != nil || len(left) != 1 || left[0].Name() != "link" {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if _, err := os.Stat(filepath.Join(outside, "precious")); err != nil {
+		t.Error(err)
+	}
+}

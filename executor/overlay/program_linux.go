@@ -1,0 +1,159 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Program is an overlay in user space, such as fuse-overlayfs, to be used in place of the kernel's.
+type Program struct {
+	Path string
+	// Options are the program's own, such as "noacl".
+	Options []string
+}
+
+// fuseDevice is where the kernel hands the requests of a FUSE file system to the program that serves it.
+const fuseDevice = "/dev/fuse"
+
+// endWithin is how long a program may take to write what it has not written yet when its mount is gone.
+const endWithin = 30 * time.Second
+
+// Mount is the function Mount done by the program, which runs until unmount or the end of ctx. No mount table shows the mount, and
+// the kernel ends the program together with it: nothing of both stays however this process ends. unmount returns when all changes are
+// in o.Upper; nobody else may use the mount then. IDMap, LowerMapped, UserNS and UserXattr are not for programs, and are ignored.
+func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount func() error, err error) {
+	if len(o.Lower) == 0 {
+		dir, err = Mount(Options{Upper: o.Upper, Work: o.Work, Attr: o.Attr})
+		if err != nil {
+			return nil, nil, err
+		}
+		return dir, dir.Close, nil
+	}
+	dev, err := os.OpenFile(fuseDevice, os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("mount with %s: %w", p.Path, err)
+	}
+	if dir, err = mountFuse(dev, o); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("mount with %s: %w", p.Path, err), dev.Close())
+	}
+	m := &programMount{program: p.Path, dir: dir, ended: make(chan struct{})}
+	m.ctx, m.kill = context.WithCancel(ctx)
+	// With this one closed the program's is the only one: when it ends, whoever waits for it gets an error.
+	if err := errors.Join(m.start(p.command(m.ctx, dev, o)), dev.Close()); err != nil {
+		return nil, nil, errors.Join(err, m.unmount())
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil { // the program doesn't serve the mount, and says why when it ends
+		return nil, nil, errors.Join(fmt.Errorf("mount with %s: %w", p.Path, err), m.unmount())
+	}
+	return dir, m.unmount, nil
+}
+
+// mountFuse makes a detached mount that is served by whoever reads from dev.
+func mountFuse(dev *os.File, o Options) (*os.File, error) {
+	fs, err := openFS("fuse")
+	if err != nil {
+		return nil, err
+	}
+	defer fs.close()
+	for _, opt := range []option{
+		{"source", "fuse-overlayfs"}, {"fd", strconv.Itoa(int(dev.Fd()))}, {"rootmode", strconv.FormatUint(unix.S_IFDIR, 8)},
+		{"user_id", "0"}, {"group_id", "0"}, {"default_permissions", ""}, {"allow_other", ""},
+	} {
+		fs.set(opt.key, opt.value)
+	}
+	attr := o.Attr | unix.MOUNT_ATTR_NODEV
+	if o.Upper == nil {
+		attr |= unix.MOUNT_ATTR_RDONLY
+	}
+	return fs.mount(attr)
+}
+
+// command is the program in the foreground. It inherits the directories as descriptors, whose names need no quoting.
+func (p Program) command(ctx context.Context, dev *os.File, o Options) *exec.Cmd {
+	var files []*os.File
+	inherit := func(f *os.File) int {
+		const first = 3
+		files = append(files, f)
+		return first + len(files) - 1
+	}
+	target := fmt.Sprintf("/dev/fd/%d", inherit(dev)) // libfuse takes this for a file system that is mounted already
+	lower := make([]string, len(o.Lower))
+	for i, f := range o.Lower {
+		lower[i] = fdPath(inherit(f))
+	}
+	options := []string{"lowerdir=" + strings.Join(lower, ":")}
+	if o.Upper != nil {
+		options = append(options, "upperdir="+fdPath(inherit(o.Upper)), "workdir="+fdPath(inherit(o.Work)))
+	}
+	if o.Volatile {
+		options = append(options, "fsync=0")
+	}
+	options = append(options, p.Options...)
+	cmd := exec.CommandContext(ctx, p.Path, "-f", "-o", strings.Join(options, ","), target)
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this process, which ends the program in its time
+	return cmd
+}
+
+// programMount is a mount and the process that serves it.
+type programMount struct {
+	program string
+	dir     *os.File
+	ctx     context.Context //nolint:containedctx // it ends the process, and says why it ended
+	kill    context.CancelFunc
+	ended   chan struct{}
+	// failed is how the process ended; final once ended is closed.
+	failed error
+	said   head
+}
+
+func (m *programMount) start(cmd *exec.Cmd) error {
+	cmd.Stderr = &m.said
+	if err := cmd.Start(); err != nil {
+		close(m.ended)
+		return fmt.Errorf("start mount program: %w", err)
+	}
+	go func() {
+		defer close(m.ended)
+		m.failed = cmd.Wait()
+	}()
+	return nil
+}
+
+// unmount waits for the process, which ends by itself when the mount is gone.
+func (m *programMount) unmount() error {
+	defer m.kill()
+	err := m.dir.Close()
+	late := time.NewTimer(endWithin)
+	defer late.Stop()
+	select {
+	case <-m.ended:
+	case <-late.C:
+		m.kill()
+		<-m.ended
+		return errors.Join(err, fmt.Errorf("unmount with %s: it did not end in %s: is somebody else using the mount?", m.program, endWithin))
+	}
+	if m.failed != nil && m.ctx.Err() == nil { // who ends the context wants it to end so
+		err = errors.Join(err, fmt.Errorf("mount program %s: %w\n%s", m.program, m.failed, m.said.text))
+	}
+	return err
+}
+
+// head keeps the beginning of what is written to it.
+type head struct{ text []byte }
+
+func (h *head) Write(p []byte) (int, error) {
+	const most = 4096
+	h.text = append(h.text, p[:min(len(p), most-len(h.text))]...)
+	return len(p), nil
+}
