@@ -27,7 +27,8 @@ func TestADirectoryOfAForeignGroupIsNamed(t *testing.T) {
 	if err := errors.Join(os.Chown(dir, s.mode.UID, 0), os.Chmod(dir, 0o755|os.ModeSetgid)); err != nil {
 		t.Fatal(err)
 	}
-	s.cooper(t, "df", "--root", dir+"/store").fails(t, 125, "open store "+dir+"/store: "+dir+" has the set-group-ID bit", "chmod g-s "+dir)
+	s.write(t, "ctx/Containerfile", "FROM scratch\n")
+	s.cooper(t, "build", "--root", dir+"/store", "ctx").fails(t, 125, "open store "+dir+"/store: "+dir+" has the set-group-ID bit", "chmod g-s "+dir)
 	d := s.cooper(t, "doctor", "--json", "--root", dir+"/new").diagnose(t)
 	d.has(t, "store", "fail", "open store "+dir+"/new: "+dir+" has the set-group-ID bit", "chmod g-s "+dir)
 }

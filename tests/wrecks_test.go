@@ -218,6 +218,7 @@ func (s *site) rootWrecks() []wreck {
 	nobody := s.lines("root", "", "subuid", "subgid") + "sed -i '/^containers:/d' /etc/subuid /etc/subgid\n"
 	weak := []string{"setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"}
 	all := []wreck{
+		{name: "a line that is none", script: nobody + "echo root:x >>/etc/subuid\n", check: "subordinate-ids", status: "fail", want: []string{"/etc/subuid:", "is not NAME:START:COUNT"}},
 		{name: "no ranges", script: nobody, check: "subordinate-ids", status: "warn", want: []string{"usermod --add-subuids"}, works: true, mode: "root-unmapped", mend: 1},
 		{name: "no map for steps", script: nobody, check: "id-map", status: "warn", want: []string{"usermod --add-subuids"}, works: true, mode: "root-unmapped", mend: 1},
 		{name: "store on an overlay", script: s.onOverlay(), args: onOverlay, check: "idmapped-mounts", status: "warn", want: []string{"ext4"}, works: true, mode: "root-unmapped"},

@@ -80,19 +80,19 @@ func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
 func tooLong(owner Owner, own []uint32, ranges []SubIDRange) string {
 	var first []Range
 	with := ""
-	for _, id := range own {
-		first, with = []Range{{Host: id, Length: 1}}, " with the own ID"
-	}
 	n := len(disjoint(ranges))
+	for _, id := range own {
+		first, with = []Range{{Host: id, Length: 1}}, fmt.Sprintf(", %d with the own ID", n+1)
+	}
 	if len(first)+n > MaxRanges {
-		return fmt.Sprintf("%s has %d ranges, %d%s, and the kernel takes %d in a map", owner, n, len(first)+n, with, MaxRanges)
+		return fmt.Sprintf("%s has %d ranges%s, and the kernel takes %d in a map", owner, n, with, MaxRanges)
 	}
 	m, err := stack(first, ranges)
 	if err != nil {
 		return err.Error()
 	}
 	if m.Writable() != nil {
-		return fmt.Sprintf("%s has %d ranges, a map of %d bytes%s, and the kernel takes less than %d", owner, n, len(m.String())+1, with, os.Getpagesize())
+		return fmt.Sprintf("%s has %d ranges%s, a map of %d bytes, and the kernel takes less than %d", owner, n, with, len(m.String())+1, os.Getpagesize())
 	}
 	return ""
 }

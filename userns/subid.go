@@ -84,7 +84,8 @@ type subIDLine struct {
 	SubIDRange
 }
 
-// eachSubID visits the lines in their order. For the lines of the owner's it is as strict as newuidmap.
+// eachSubID visits the lines in their order. For the lines of an owner with an ID it is as strict as newuidmap; root,
+// who is looked for by name alone, needs none.
 func eachSubID(r io.Reader, owner Owner, visit func(subIDLine)) error {
 	lines := bufio.NewScanner(r)
 	lines.Split(rawLines)
@@ -97,7 +98,7 @@ func eachSubID(r io.Reader, owner Owner, visit func(subIDLine)) error {
 			continue
 		}
 		l, problem := parseSubID(text)
-		if problem == "" && owner.is(l.name) {
+		if problem == "" && owner.ID <= MaxID && owner.is(l.name) {
 			problem = strictly(raw, l.name)
 		}
 		if problem != "" {

@@ -67,7 +67,7 @@ func ranges(f Facts) Check {
 	const name = "subordinate-ids"
 	if !f.Ranges.OK() {
 		bad := StatusFail
-		if f.Root {
+		if f.Root && !f.Ranges.Broken {
 			bad = StatusWarn
 		}
 		return of(name, f.Ranges.Outcome, bad, "")

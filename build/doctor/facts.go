@@ -42,6 +42,7 @@ type Facts struct {
 type Ranges struct {
 	Outcome
 	UIDs, GIDs uint64 // how many
+	Broken     bool   // they are there, but can't be read or make no map: root doesn't go on without, either
 }
 
 // Inside is what was tried as root of a user namespace, or as real root.

@@ -56,15 +56,16 @@ func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
 		f.probeNested(ctx, o, own)
 		return
 	}
-	sub, err := rootRanges(ctx)
-	f.Ranges = newRanges(sub, err)
+	whose, sub, err := rootRanges(ctx)
 	var steps *userns.Mapping
+	var m userns.Mapping
 	if err == nil {
-		var m userns.Mapping
-		if m, err = userns.FromSubIDs(sub); err == nil {
-			steps = &m
-			f.Ranges.Fix = longerRange(ctx, userns.Owner{Name: "root"}, m)
-		}
+		m, err = userns.Finder{}.StepMap(whose, sub)
+	}
+	f.Ranges = newRanges(sub, err)
+	if err == nil {
+		steps = &m
+		f.Ranges.Fix = longerRange(ctx, userns.Owner{Name: "root"}, m)
 	}
 	sample := userns.Mapping{UIDs: userns.Map{{Host: 100000, Length: 1}}, GIDs: userns.Map{{Host: 100000, Length: 1}}}
 	if steps != nil {
@@ -96,14 +97,14 @@ func tryNamespace(m userns.Mapping) Outcome {
 }
 
 // rootRanges are those that root's RUN steps get.
-func rootRanges(ctx context.Context) (sub userns.SubIDs, err error) {
-	for _, name := range []string{"root", "containers"} {
-		sub, err = userns.Finder{}.Find(ctx, userns.Owner{Name: name, ID: ^uint32(0)})
-		if !errors.Is(err, userns.ErrNoSubIDs) {
-			return sub, err
+func rootRanges(ctx context.Context) (whose userns.Owner, sub userns.SubIDs, err error) {
+	for _, name := range []string{"root", userns.SharedName} {
+		whose = userns.Owner{Name: name, ID: ^uint32(0)}
+		if sub, err = (userns.Finder{}).Find(ctx, whose); !errors.Is(err, userns.ErrNoSubIDs) {
+			return whose, sub, err
 		}
 	}
-	return sub, &reexec.MachineError{
+	return whose, sub, &reexec.MachineError{
 		Problem: "neither root nor containers has a line in /etc/subuid",
 		Remedy:  "usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 root", Err: err,
 	}
@@ -135,7 +136,7 @@ func longerRange(ctx context.Context, owner userns.Owner, m userns.Mapping) stri
 }
 
 func newRanges(sub userns.SubIDs, err error) Ranges {
-	r := Ranges{Outcome: outcome(err)}
+	r := Ranges{Outcome: outcome(err), Broken: err != nil && !errors.Is(err, userns.ErrNoSubIDs)}
 	for _, s := range sub.UIDs {
 		r.UIDs += uint64(s.Count)
 	}

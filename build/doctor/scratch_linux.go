@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -61,6 +62,30 @@ func sameAndOwn(f *os.File, dir string) error {
 	return nil
 }
 
+// unmountBelow takes away the mounts that a killed doctor of root's has left in its directory: the storage library makes some when it opens
+// a store. Those of other users went with their namespace.
+func unmountBelow(dir string) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return
+	}
+	var points []string
+	for line := range strings.Lines(string(text)) {
+		// The names of these directories have nothing that mountinfo would escape, but one above may.
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(unescaped(f[4]), dir+"/") {
+			points = append(points, unescaped(f[4]))
+		}
+	}
+	for _, point := range slices.Backward(points) { // the later ones may be on the earlier
+		_ = unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	}
+}
+
+// unescaped undoes what mountinfo does to space, tab, newline and backslash in a path (proc_pid_mountinfo(5)).
+func unescaped(path string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
+}
+
 // sweep removes what killed doctors have left in a directory and those above it. What can't be removed now is left to the next one.
 func sweep(dir string) {
 	for ; ; dir = filepath.Dir(dir) {
@@ -74,6 +99,7 @@ func sweep(dir string) {
 			}
 			old := filepath.Join(dir, e.Name())
 			if lock, err := lockScratch(old); err == nil {
+				unmountBelow(old)
 				_ = os.RemoveAll(old)
 				lock.Close()
 			}

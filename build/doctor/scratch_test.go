@@ -1,10 +1,31 @@
 package doctor
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
+
+func TestASweepUnmountsWhatIsBelow(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	top := filepath.Join(t.TempDir(), "with space")
+	left := filepath.Join(top, scratchPrefix+"left")
+	below := filepath.Join(left, "mount", "below")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(below), 0o700), unix.Mount("none", filepath.Dir(below), "tmpfs", 0, ""),
+		os.Mkdir(below, 0o700), unix.Mount("none", below, "tmpfs", 0, "")); err != nil {
+		t.Fatal(err)
+	}
+	sweep(top)
+	if _, err := os.Lstat(left); !os.IsNotExist(err) {
+		unmountBelow(left)
+		t.Errorf("it is still there: %v", err)
+	}
+}
 
 func TestASweepTakesWhatIsNotLockedAndNothingElse(t *testing.T) {
 	top := t.TempDir()

@@ -187,9 +187,11 @@ func (o *unshareOptions) runMap(ctx context.Context, env Env) error {
 // mapping is the map, to host IDs, of the namespace that RUN steps are in.
 func (o *unshareOptions) mapping(ctx context.Context, env Env) (userns.Mapping, error) {
 	r, err := o.resolved(ctx)
-	if err != nil || r.Mode.Name == userns.ModeDefault {
-		m, stepErr := stepMapping(ctx, env)
-		return m, errors.Join(err, stepErr)
+	switch {
+	case err != nil:
+		return userns.Mapping{}, err
+	case r.Mode.Name == userns.ModeDefault:
+		return stepMapping(ctx, env)
 	}
 	return r.Composed()
 }
