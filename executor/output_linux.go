@@ -19,20 +19,41 @@ const drainTime = time.Second
 type streams struct {
 	child [3]*os.File // what the child gets; descriptors of 3 or more
 	pipes []*os.File  // the ends that are read here
-	done  sync.WaitGroup
-	mu    sync.Mutex
-	err   error
+	// noStdin has standard input be an empty pipe and not /dev/null.
+	noStdin bool
+	done    sync.WaitGroup
+	mu      sync.Mutex
+	err     error
 }
 
 // openStreams makes the streams. owner is who will open /dev/stdout by name: pipes belong to it.
 func openStreams(stdout, stderr io.Writer, owner ids) (*streams, error) {
-	s := &streams{}
+	return (&streams{}).openAll(stdout, stderr, owner)
+}
+
+// openPipes is openStreams for who gives all standard streams to the step's user, as OCI runtimes do: whatever is the caller's, a file or
+// /dev/null, is out of reach behind a pipe.
+func openPipes(stdout, stderr io.Writer, owner ids) (*streams, error) {
+	behind := func(w io.Writer) io.Writer {
+		if w == nil {
+			w = io.Discard
+		}
+		return struct{ io.Writer }{w}
+	}
+	out, err := behind(stdout), behind(stderr)
+	if sameWriter(stdout, stderr) {
+		err = out
+	}
+	return (&streams{noStdin: true}).openAll(out, err, owner)
+}
+
+func (s *streams) openAll(stdout, stderr io.Writer, owner ids) (*streams, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	if s.child[0], err = dupHigh(null); err != nil {
+	if s.child[0], err = s.stdin(null); err != nil {
 		return nil, err
 	}
 	if s.child[1], err = s.open(stdout, null, owner); err != nil {
@@ -49,6 +70,22 @@ func openStreams(stdout, stderr io.Writer, owner ids) (*streams, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// stdin is what is at its end at once.
+func (s *streams) stdin(null *os.File) (*os.File, error) {
+	if !s.noStdin {
+		return dupHigh(null)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make input pipe: %w", err)
+	}
+	defer r.Close()
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("make input pipe: %w", err)
+	}
+	return dupHigh(r)
 }
 
 func (s *streams) open(w io.Writer, null *os.File, owner ids) (*os.File, error) {

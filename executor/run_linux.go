@@ -45,7 +45,11 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	out, err := openStreams(c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
+	open := openStreams
+	if c.bundle != nil {
+		open = openPipes
+	}
+	out, err := open(c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
 	if err != nil {
 		return Status{}, err
 	}
