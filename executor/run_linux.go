@@ -95,17 +95,6 @@ func (c *container) start(out *streams) (*process, error) {
 		_, err = p.wait(context.Background())
 		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
 	}
-	if c.bundle != nil || c.user.UID == 0 && c.user.GID == 0 && c.ownUserNS() == nil {
-		return p, nil
-	}
-	// The change of user marks the memory of the process as secret, and until it executes a program this memory is the child's too:
-	// /proc/self would be closed to us.
-	failed := p.child.WaitExec()
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
-	if failed != nil {
-		_, err = p.wait(context.Background())
-		return nil, err
-	}
 	return p, nil
 }
 
