@@ -113,7 +113,7 @@ func (r *root) addStandardStubs() error {
 	}
 	r.opts.Lower = append(r.opts.Lower, stubs)
 	for i, name := range append(standardDirs(), standardFiles()...) {
-		err := makeEmpty(int(stubs.Fd()), name, i < len(standardDirs()))
+		_, err := makeEmpty(int(stubs.Fd()), name, i < len(standardDirs()))
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
