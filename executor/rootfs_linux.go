@@ -32,6 +32,8 @@ type root struct {
 	made []stub // in the view, because no lower directory could show them
 
 	carried []carried // directories that were copied up for them
+	ran     bool      // and what it has written is wanted
+	mountNS *os.File  // where a Dir is attached, if that is known
 	opts    overlay.Options
 	own     []*os.File
 	extra   *os.File // Work/step-stubs
@@ -223,9 +225,9 @@ func (r *root) close(c *container) error {
 			return err
 		}
 	}
-	var err error
+	err := r.seal()
 	if r.dir != nil {
-		err = r.dir.Close()
+		err = errors.Join(err, r.dir.Close())
 	}
 	for i := len(r.carried) - 1; i >= 0; i-- {
 		r.dropCarried(c, r.carried[i])
@@ -233,9 +235,29 @@ func (r *root) close(c *container) error {
 	for _, f := range r.own {
 		f.Close()
 	}
+	if r.mountNS != nil {
+		r.mountNS.Close()
+	}
 	if r.extra != nil {
 		r.extra.Close()
 		err = errors.Join(err, removeTree(r.o.Work, stepStubsDir))
+	}
+	return err
+}
+
+// seal ends all writing to what is going to be a layer. The step is gone with all its processes, but it may have sent a descriptor
+// to another process over a socket.
+func (r *root) seal() (err error) {
+	switch {
+	case !r.ran:
+		return nil
+	case r.o.Dir == nil:
+		err = overlay.Seal(r.dir)
+	case r.mountNS != nil:
+		err = overlay.SealIn(r.mountNS, r.dir)
+	}
+	if errors.Is(err, overlay.ErrStillWritten) {
+		return ErrStillWritten
 	}
 	return err
 }

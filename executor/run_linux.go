@@ -25,6 +25,7 @@ func Run(ctx context.Context, s Step) (Status, error) {
 	var status Status
 	if err == nil {
 		status, err = c.run(ctx)
+		c.root.ran = err == nil && status.ExitCode == 0
 	}
 	if err := errors.Join(err, c.close()); err != nil {
 		return Status{}, err
@@ -84,6 +85,9 @@ func (c *container) start(out *streams) (*process, error) {
 	p := &process{script: program, start: time.Now()}
 	if p.child, err = p.script.Start(flags); err != nil {
 		return nil, fmt.Errorf("start step: %w", err)
+	}
+	if c.step.Rootfs.Dir != nil && c.bundle == nil {
+		c.root.mountNS, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.child.Pid)) // without CAP_SYS_PTRACE real root can't
 	}
 	if p.watcher, err = startWatcher(self, int(p.child.Pidfd.Fd())); err != nil {
 		p.child.Kill()
