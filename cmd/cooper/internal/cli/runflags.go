@@ -43,7 +43,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN steps get besides the usual ones, or ALL")
 	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN steps don't get, or ALL")
 	f.StringArrayVar(&r.securityOpts, "security-opt", nil, "seccomp=unconfined: no system call filter in RUN steps; no-new-privileges: setuid has no effect")
-	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O]; O throws away what is written")
+	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O|:idmap]; O throws away what is written, idmap shows real root's steps the host's owners as their own")
 	r.registerIsolation(f)
 	f.StringVar(&r.cgroupParent, "cgroup-parent", "", "")
 	f.StringArrayVar(&r.devices, "device", nil, "")
