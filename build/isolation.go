@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
 )
 
@@ -72,8 +73,5 @@ func (o RunOptions) isolate(s *executor.Step, c runCall) {
 			s.SecretEnv = append(s.SecretEnv, m.Env)
 		}
 	}
-	for _, e := range c.op.ProxyEnv { // may have passwords
-		name, _, _ := strings.Cut(e, "=")
-		s.SecretEnv = append(s.SecretEnv, name)
-	}
+	s.SecretEnv = append(s.SecretEnv, plan.ProxyNames()...) // wherever they come from, they may have passwords
 }

@@ -35,6 +35,8 @@ type RunOptions struct {
 	NoFilter, NoNewPrivs bool
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
+	// Proxies are proxy variables by name; see plan.Options.
+	Proxies map[string]string
 	// ReadDirs are the directories below which ADD may read git repositories by file://.
 	ReadDirs []string
 	// Runtime runs the steps in place of cooper's own executor, which does if it is nil. That is in no key: what a step can do is the same.

@@ -214,18 +214,25 @@ func (r *root) noteCarried(name string) {
 	}
 }
 
-// close removes what was made for the step and unmounts the root.
+// close removes what was made for the step and unmounts the root. First or last it ends all writing to what is going to be a layer: the
+// step is gone with all its processes, but it may have sent a descriptor to another process over a socket.
 func (r *root) close(c *container) error {
+	err := r.sealDir()
 	if len(r.made) > 0 {
-		err := overlay.AsContainerRoot(c.step.Mapping, func() error {
+		removeErr := overlay.AsContainerRoot(c.step.Mapping, func() error {
 			removeStubs(r.made)
 			return nil
 		})
-		if err != nil {
-			return err
+		if removeErr != nil {
+			return errors.Join(err, removeErr)
 		}
 	}
-	err := r.seal()
+	if r.ran && r.o.Dir == nil {
+		err = overlay.Seal(r.dir)
+	}
+	if errors.Is(err, overlay.ErrStillWritten) {
+		err = ErrStillWritten
+	}
 	if r.dir != nil {
 		err = errors.Join(err, r.dir.Close())
 	}
@@ -235,9 +242,6 @@ func (r *root) close(c *container) error {
 	for _, f := range r.own {
 		f.Close()
 	}
-	if r.mountNS != nil {
-		r.mountNS.Close()
-	}
 	if r.extra != nil {
 		r.extra.Close()
 		err = errors.Join(err, removeTree(r.o.Work, stepStubsDir))
@@ -245,21 +249,27 @@ func (r *root) close(c *container) error {
 	return err
 }
 
-// seal ends all writing to what is going to be a layer. The step is gone with all its processes, but it may have sent a descriptor
-// to another process over a socket.
-func (r *root) seal() (err error) {
-	switch {
-	case !r.ran:
+// sealDir makes the step's mount of a Dir read-only while its namespace is there, and lets go of that. From then on mount points are reached
+// through another mount.
+func (r *root) sealDir() error {
+	if r.mountNS == nil {
 		return nil
-	case r.o.Dir == nil:
-		err = overlay.Seal(r.dir)
-	case r.mountNS != nil:
-		err = overlay.SealIn(r.mountNS, r.dir)
 	}
-	if errors.Is(err, overlay.ErrStillWritten) {
-		return ErrStillWritten
+	defer r.mountNS.Close()
+	if !r.ran {
+		return nil
 	}
-	return err
+	if err := overlay.SealIn(r.mountNS, r.dir); err != nil {
+		return err
+	}
+	for i, s := range r.made {
+		parent, err := openPlain(r.o.Dir, parentOf(s.full), unix.O_PATH|unix.O_DIRECTORY)
+		if err == nil {
+			s.parent.Close()
+			r.made[i].parent = parent
+		}
+	}
+	return nil
 }
 
 // dropCarried removes a directory from Upper that nobody but us has caused to be there: it is empty, and like the one below.

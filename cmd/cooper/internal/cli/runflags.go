@@ -193,23 +193,25 @@ func (r *runFlags) agents(o *build.RunOptions) error {
 	return nil
 }
 
-// addProxies gives the build the proxy settings of the environment, unless it is given others.
-func (r *runFlags) addProxies(args map[string]*string) {
+// proxies are the proxy settings of the environment, without those that the build is given others for.
+func (r *runFlags) proxies(args map[string]*string) map[string]string {
 	if !r.httpProxy {
-		return
+		return nil
 	}
 	given := map[string]bool{}
 	for name := range args {
 		given[strings.ToUpper(name)] = true
 	}
+	found := map[string]string{}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"} {
 		for _, spelling := range []string{strings.ToLower(name), name} {
 			if value, ok := os.LookupEnv(spelling); ok && !given[name] {
-				args[spelling] = &value
+				found[spelling] = value
 				break
 			}
 		}
 	}
+	return found
 }
 
 // csvFields splits KEY=VALUE,... as docker does: a field with a comma is in quotes.
