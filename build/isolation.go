@@ -52,6 +52,9 @@ func CheckKeepBundle(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if target, linkErr := os.Readlink(dir); linkErr == nil {
+			return fmt.Errorf("it is a symbolic link to %s, which isn't there: give a new directory", target)
+		}
 		return nil
 	case err != nil:
 		return fmt.Errorf("read directory: %w", err)
