@@ -38,7 +38,7 @@ func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Moun
 		return errors.Join(errs...)
 	}
 	for _, v := range b.req.Run.Volumes {
-		opened, done, err := b.volume(ctx, v)
+		opened, done, err := b.volume(ctx, v, c.ns)
 		if err != nil {
 			return nil, release, fmt.Errorf("volume %s:%s: %w", v.Source, v.Target, err)
 		}

@@ -266,8 +266,9 @@ func (c *container) close() error {
 		c.room.Close()
 	}
 	if c.root != nil {
-		if closeErr := c.root.close(c); closeErr != nil {
-			err = fmt.Errorf("clean up step: %w", closeErr)
+		err = c.root.close(c)
+		if err != nil && !errors.Is(err, ErrStillWritten) {
+			err = fmt.Errorf("clean up step: %w", err)
 		}
 	}
 	return err

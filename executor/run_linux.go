@@ -25,6 +25,7 @@ func Run(ctx context.Context, s Step) (Status, error) {
 	var status Status
 	if err == nil {
 		status, err = c.run(ctx)
+		c.root.ran = err == nil && status.ExitCode == 0
 	}
 	if err := errors.Join(err, c.close()); err != nil {
 		return Status{}, err
@@ -89,6 +90,9 @@ func (c *container) start(out *streams) (*process, error) {
 	if p.child, err = p.script.Start(flags); err != nil {
 		return nil, fmt.Errorf("start step: %w", err)
 	}
+	if c.step.Rootfs.Dir != nil && c.bundle == nil {
+		c.root.mountNS, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.child.Pid)) // without CAP_SYS_PTRACE real root can't
+	}
 	if p.watcher, err = startWatcher(self, int(p.child.Pidfd.Fd())); err != nil {
 		p.child.Kill()
 		_, _, _ = p.child.Reap()
@@ -98,17 +102,6 @@ func (c *container) start(out *streams) (*process, error) {
 		p.child.Kill()
 		_, err = p.wait(context.Background())
 		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
-	}
-	if c.bundle != nil || c.user.UID == 0 && c.user.GID == 0 && c.ownUserNS() == nil {
-		return p, nil
-	}
-	// The change of user marks the memory of the process as secret, and until it executes a program this memory is the child's too:
-	// /proc/self would be closed to us.
-	failed := p.child.WaitExec()
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
-	if failed != nil {
-		_, err = p.wait(context.Background())
-		return nil, err
 	}
 	return p, nil
 }

@@ -110,7 +110,8 @@ type Mount struct {
 	// Scratch makes writes go nowhere: a directory, empty but for what an earlier Run left, that takes them. Remove it when
 	// done. Ignored when ReadOnly.
 	Scratch *os.File
-	// IDMapped says that Source shows the IDs of Step.Mapping already (a view made by overlay.Mount with that map).
+	// IDMapped says that the owners in Source are not to be mapped: it is a view made by overlay.Mount with Step.Mapping, or the step
+	// has no business with owners that the map leaves out.
 	IDMapped bool
 
 	SizeBytes int64  // Tmpfs: limit, 0 is half of the machine's memory

@@ -207,14 +207,25 @@ func removeAll(dir string) error {
 	if err == nil {
 		return nil
 	}
-	walk := filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+	opened := errors.Join(os.Chmod(dir, 0o700), openAll(dir))
+	if again := os.RemoveAll(dir); again != nil {
+		return errors.Join(err, opened, again)
+	}
+	return nil
+}
+
+// openAll makes all directories below dir readable. Steps have written there: what was a directory may be a link by the time that it
+// is changed, and no link leads out of a Root.
+func openAll(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	walk := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, _ error) error {
 		if d != nil && d.IsDir() {
-			return os.Chmod(path, 0o700)
+			return root.Chmod(path, 0o700)
 		}
 		return nil
 	})
-	if again := os.RemoveAll(dir); again != nil {
-		return errors.Join(err, walk, again)
-	}
-	return nil
+	return errors.Join(walk, root.Close())
 }
