@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -23,26 +24,27 @@ func Shift(ctx context.Context, dir string, ids IDShift) error {
 	return w.walk(ctx, dir)
 }
 
-var errShifts = errors.New("an ID changes")
-
-// Shifts tells whether Shift would change anything below dir.
-func Shifts(ctx context.Context, dir string, ids IDShift) (bool, error) {
+// ReadIDs gives all IDs that Shift would translate in dir: owners and groups, and those in file capabilities and access control lists.
+func ReadIDs(ctx context.Context, dir string) (uids, gids []uint32, err error) {
+	seenUIDs, seenGIDs := map[uint32]bool{}, map[uint32]bool{}
+	note := func(seen map[uint32]bool) func(uint32) (uint32, error) {
+		return func(id uint32) (uint32, error) {
+			seen[id] = true
+			return id, nil
+		}
+	}
+	ids := IDShift{UID: note(seenUIDs), GID: note(seenGIDs)}
 	w := shiftWalk{seen: map[fileID]bool{}, visit: func(x *xattrReader, f xattrFile, st *unix.Stat_t) error {
-		uid, gid, err := ids.owner(st)
-		if err != nil {
+		if _, _, err := ids.owner(st); err != nil {
 			return err
 		}
-		list, err := ids.attrs(x, f, st)
-		if uid != st.Uid || gid != st.Gid || slices.ContainsFunc(list, func(a shiftedAttr) bool { return a.value != a.old }) {
-			return errShifts
-		}
+		_, err := ids.attrs(x, f, st)
 		return err
 	}}
-	err := w.walk(ctx, dir)
-	if errors.Is(err, errShifts) {
-		return true, nil
+	if err := w.walk(ctx, dir); err != nil {
+		return nil, nil, err
 	}
-	return false, err
+	return slices.Sorted(maps.Keys(seenUIDs)), slices.Sorted(maps.Keys(seenGIDs)), nil
 }
 
 // shiftWalk calls visit once for each inode of a tree but whiteouts.
