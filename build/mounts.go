@@ -83,7 +83,15 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 		Kind: executor.Bind, Source: from.dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
 		IDMapped: c.ns.mapping != nil && !in.local() && b.store.Stages(),
 	}
-	copies := from.filter != nil || c.ns.shifted && in.local()
+	copies := from.filter != nil
+	if in.local() && !copies {
+		if copies, em.UserNS, err = b.showAsRoots(from.dir, m, c); err != nil {
+			return em, nil, errors.Join(err, release())
+		}
+		if em.UserNS != nil {
+			release = joined(release, em.UserNS.Close)
+		}
+	}
 	if !copies && m.ReadOnly {
 		return em, release, nil
 	}

@@ -112,6 +112,9 @@ type Mount struct {
 	Scratch *os.File
 	// IDMapped says that Source shows the IDs of Step.Mapping already (a view made by overlay.Mount with that map).
 	IDMapped bool
+	// UserNS, if not nil, shows Source through the map of this user namespace, which makes everything in it root's of the step, in place
+	// of Step.Mapping. IDMapped is ignored then.
+	UserNS *os.File
 
 	SizeBytes int64  // Tmpfs: limit, 0 is half of the machine's memory
 	Mode      uint32 // Tmpfs: permission bits of its root, 0 is 01777
