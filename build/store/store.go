@@ -77,6 +77,9 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(s.dir, "tmp"), 0o700); err != nil {
 		return nil, openError(opts, err)
 	}
+	if err := s.inheritNothing(); err != nil {
+		return nil, openError(opts, err)
+	}
 	s.staging = !o.Portable && s.canStage(opts)
 	if err := s.removeStale(); err != nil {
 		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
