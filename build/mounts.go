@@ -145,10 +145,8 @@ func joined(first, second func() error) func() error {
 
 // cacheMount opens a directory that outlives the build. It is found by its ID, and by what it starts with.
 func (b *builder) cacheMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
-	if c.ns.mapping != nil {
-		if _, _, err := c.ns.mapping.ToHost(m.UID, m.GID); err != nil { // the step would have a directory of nobody's
-			return executor.Mount{}, nil, err
-		}
+	if err := b.checkPlace(c.ns, m.UID, m.GID); err != nil { // the step would have a directory of nobody's
+		return executor.Mount{}, nil, err
 	}
 	in := b.input(m.From, c.done)
 	key := cache.NewKey("mount").Add("id", m.ID)

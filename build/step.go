@@ -86,7 +86,7 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		err = stepError(b.store, s, err)
+		err = stepError(b.store, s, b.explainUnmapped(ctx, err))
 	}
 	shown := err
 	if e := new(StepError); errors.As(err, &e) {
