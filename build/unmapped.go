@@ -28,18 +28,20 @@ func (b *builder) explainUnmapped(ctx context.Context, err error) error {
 		return err // it says so already
 	}
 	id := b.req.Identity
+	e, need := new(userns.UnmappedError), userns.IDs{}
 	if copied := new(fileop.OwnerError); errors.As(err, &copied) && id.Process != nil {
+		need = userns.IDs{UIDs: []uint32{copied.UID}, GIDs: []uint32{copied.GID}}
 		if _, _, mapErr := id.Process.ToHost(copied.UID, copied.GID); mapErr != nil {
 			err = mapErr
 		}
 	}
-	e := new(userns.UnmappedError)
-	if !errors.As(err, &e) || e.Side != userns.SideContainer {
+	switch {
+	case !errors.As(err, &e) || e.Side != userns.SideContainer:
 		return err
-	}
-	need := userns.IDs{UIDs: []uint32{e.ID}}
-	if e.Kind == userns.KindGID {
-		need = userns.IDs{GIDs: []uint32{e.ID}}
+	case e.Kind == userns.KindGID:
+		need.GIDs = append(need.GIDs, e.ID)
+	default:
+		need.UIDs = append(need.UIDs, e.ID)
 	}
 	if id.Process != nil && !id.Process.Missing(need).Empty() {
 		return errors.Join(err, userns.Finder{}.Check(ctx, id.Owner, *id.Process, need))

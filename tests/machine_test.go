@@ -114,7 +114,7 @@ func TestRangeTooShort(t *testing.T) {
 		t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))
 	}
 	s.write(t, "busybox/Copy", "FROM scratch\nCOPY --chown=70000:70000 etc /etc\n")
-	s.inOtherMachine(t, short, "build", "-f", "busybox/Copy", "busybox").fails(t, 1, "70000")
+	s.inOtherMachine(t, short, "build", "-f", "busybox/Copy", "busybox").fails(t, 125, "70000", "--add-subuids", "--add-subgids")
 	s.checkNoLeftovers(t)
 }
 
