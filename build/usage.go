@@ -29,11 +29,11 @@ type KindUsage struct {
 
 // Usage says what a store holds, which it measures.
 func Usage(ctx context.Context, o StoreOptions) (u DiskUsage, err error) {
-	st, err := store.Open(o)
+	st, err := openStore(o)
 	if err != nil {
 		return u, err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	defer func() { err = machineError(st, errors.Join(err, st.Close())) }()
 	k, err := newKeepers(st)
 	if err != nil {
 		return u, err
@@ -80,11 +80,11 @@ type PruneRequest struct {
 
 // Prune removes what a policy chooses, and returns what is gone, with an error too. Whatever is in use stays.
 func Prune(ctx context.Context, req PruneRequest) (gone []disk.Item, err error) {
-	st, err := store.Open(req.Store)
+	st, err := openStore(req.Store)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	defer func() { err = machineError(st, errors.Join(err, st.Close())) }()
 	k, err := newKeepers(st)
 	if err != nil {
 		return nil, err

@@ -191,15 +191,12 @@ func (c *container) checkMapped() error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.UIDs.ToHost(u.UID); err != nil {
-		return err
-	}
 	groups := []uint32{u.GID}
 	if c.canSetGroups() {
 		groups = append(groups, u.Groups...)
 	}
 	for _, gid := range groups {
-		if _, err := m.GIDs.ToHost(gid); err != nil {
+		if _, _, err := m.ToHost(u.UID, gid); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ func TestMemoryStaysClosedToTheUsersOfSteps(t *testing.T) {
 			at, _ := held(t, true)
 			ns, err := executor.OpenUserNS(at)
 			b.must(err)
-			defer ns.Close()
+			defer func() { b.must(ns.Close()) }()
 			b.output(b.joining(ns, "true"))
 		},
 	}

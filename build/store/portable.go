@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -207,25 +206,9 @@ func removeAll(dir string) error {
 	if err == nil {
 		return nil
 	}
-	opened := errors.Join(os.Chmod(dir, 0o700), openAll(dir))
+	opened := makeOpen(dir)
 	if again := os.RemoveAll(dir); again != nil {
 		return errors.Join(err, opened, again)
 	}
 	return nil
-}
-
-// openAll makes all directories below dir readable. Steps have written there: what was a directory may be a link by the time that it
-// is changed, and no link leads out of a Root.
-func openAll(dir string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	walk := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			return root.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return errors.Join(walk, root.Close())
 }

@@ -82,11 +82,14 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(s.dir, "tmp"), 0o700); err != nil {
 		return nil, openError(opts, err)
 	}
+	if err := s.inheritNothing(); err != nil {
+		return nil, openError(opts, err)
+	}
 	options := slices.Concat(opts.GraphDriverOptions, st.GraphOptions())
 	s.program = s.findProgram(options)
 	s.staging = !o.Portable && s.canStage(options)
 	if err := s.removeStale(); err != nil {
-		return nil, fmt.Errorf("remove what an earlier build left: %w", err)
+		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
 	}
 	return s, nil
 }
@@ -135,12 +138,13 @@ func usualDriver(root string) string {
 
 // openError says which directory is at fault and what would help.
 func openError(opts storage.StoreOptions, err error) error {
-	switch {
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS):
-		return fmt.Errorf("open store: %w\nhint: %s and %s must be writable; --root and --runroot choose other directories",
-			err, opts.GraphRoot, opts.RunRoot)
-	case errors.Is(err, unix.ENOSPC):
-		return fmt.Errorf("open store: %w\nhint: the disk that holds %s is full", err, opts.GraphRoot)
+	p := placesOf(opts)
+	switch known := unusable(err, p); {
+	case known != err: //nolint:errorlint // whether it is another one
+		return known
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return &UnusableError{What: fmt.Sprintf("open store: %v", err), cause: err,
+			Hint: fmt.Sprintf("%s and %s must be writable; --root and --runroot choose other directories", p.store, p.run)}
 	case strings.Contains(err.Error(), "driver"):
 		return fmt.Errorf("open store %s: %w\nhint: --storage-driver must be the driver the store was made with", opts.GraphRoot, err)
 	}

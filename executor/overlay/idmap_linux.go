@@ -79,12 +79,12 @@ func mapOwners(fd int, ns *os.File) error {
 	return nil
 }
 
-// cloneLayers makes clones of all the layers, ID-mapped ones if o.UserNS is set. What it made is in own, also with an error.
+// cloneLayers makes clones of all the layers, ID-mapped ones where o says so. What it made is in own, also with an error.
 func cloneLayers(o Options) (layers, error) {
 	l := layers{upper: -1, work: -1}
 	lowerNS := o.UserNS
-	if o.LowerMapped {
-		lowerNS = nil
+	if o.LowerMapped || o.LowerNS != nil {
+		lowerNS = o.LowerNS
 	}
 	for _, f := range o.Lower {
 		fd, err := l.clone(int(f.Fd()), lowerNS)
