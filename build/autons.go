@@ -145,11 +145,11 @@ func (b *builder) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err er
 		b.onClose(a.ranges.Close)
 	}
 	chosen, err = a.ranges.Add(func(used []userns.Mapping) (userns.Mapping, error) { return b.req.Identity.Auto.Allocate(size, used) })
-	if err != nil && b.req.Identity.Auto.Size != 0 {
-		return chosen, steps, err
+	if highest := max(need.highest(), need.named); err != nil && size == highest+1 { // the image is why
+		err = fmt.Errorf("the image's highest owner or user is %d: %w", highest, err)
 	}
 	if err != nil {
-		return chosen, steps, fmt.Errorf("the image's highest owner or user is %d: %w", max(need.highest(), need.named), err)
+		return chosen, steps, err
 	}
 	steps = chosen
 	if outer := b.req.Identity.Process; outer != nil {

@@ -23,6 +23,12 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
+// StorageDrivers are the storage drivers that a store can have.
+func StorageDrivers() []string { return store.Drivers() }
+
+// StoreError says why the store can't be opened: something about this machine, its files or its settings.
+type StoreError = store.OpenError
+
 // Build builds the image a request describes, writes its outputs and returns what it made. Errors in the Dockerfile are
 // *dockerfile.Error, failing steps *StepError; nothing of a failed build is left but what its finished steps put into
 // the cache.

@@ -86,11 +86,20 @@ func (b *builder) note(s *plan.Step, user string) (started func(pid int), ended 
 	return started, ended
 }
 
+// FullName is a name as images have it in the store: localhost/app:latest for app. It gives what is no name back as it is.
+func FullName(name string) string {
+	full, err := store.NormalizeName(name)
+	if err != nil {
+		return name
+	}
+	return full
+}
+
 // tags are the names of the image as they were given and in full.
 func (b *builder) tags() []string {
 	tags := append([]string{}, b.req.Tags...)
 	for _, t := range b.req.Tags {
-		if full, err := store.NormalizeName(t); err == nil && full != t {
+		if full := FullName(t); full != t {
 			tags = append(tags, full)
 		}
 	}

@@ -27,18 +27,27 @@ type KindUsage struct {
 	LastUse time.Time
 }
 
-// Usage says what a store holds, which it measures.
-func Usage(ctx context.Context, o StoreOptions) (u DiskUsage, err error) {
+// storeItems is what a store holds. One that doesn't exist holds nothing, and is not made.
+func storeItems(ctx context.Context, o StoreOptions) (items []disk.Item, err error) {
+	if there, err := store.Exists(o); err != nil || !there {
+		return nil, err
+	}
 	st, err := openStore(o)
 	if err != nil {
-		return u, err
+		return nil, err
 	}
 	defer func() { err = machineError(st, errors.Join(err, st.Close())) }()
 	k, err := newKeepers(st)
 	if err != nil {
-		return u, err
+		return nil, err
 	}
-	if u.Items, err = k.items(ctx, store.LookAll); err != nil {
+	return k.items(ctx, store.LookAll)
+}
+
+// Usage says what a store holds, which it measures.
+func Usage(ctx context.Context, o StoreOptions) (u DiskUsage, err error) {
+	u.Items, err = storeItems(ctx, o)
+	if err != nil {
 		return u, err
 	}
 	slices.SortStableFunc(u.Items, func(a, b disk.Item) int {
@@ -80,6 +89,9 @@ type PruneRequest struct {
 
 // Prune removes what a policy chooses, and returns what is gone, with an error too. Whatever is in use stays.
 func Prune(ctx context.Context, req PruneRequest) (gone []disk.Item, err error) {
+	if there, err := store.Exists(req.Store); err != nil || !there {
+		return nil, err
+	}
 	st, err := openStore(req.Store)
 	if err != nil {
 		return nil, err

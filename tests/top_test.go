@@ -89,7 +89,7 @@ func TestTopShowsRunningSteps(t *testing.T) {
 			t.Errorf("rows: %q", all)
 		}
 		id := all[1][0]
-		for _, name := range []string{id, id[:6], tag, "localhost/" + tag + ":latest"} {
+		for _, name := range []string{id, id[:6], tag, "localhost/" + tag + ":latest", tag + ":latest", "localhost/" + tag} {
 			if rows := s.top(t, name, "comm"); len(rows) != 3 || rows[1][0] != "sleep" {
 				t.Errorf("%s: %q", name, rows)
 			}
@@ -124,6 +124,11 @@ func TestTopShowsRunningSteps(t *testing.T) {
 		if every.Code != 0 || !strings.Contains(every.Stdout, "RUN sleep 1000") || strings.Contains(every.Stdout, "\x1b") {
 			t.Errorf("status %d\n%s%s", every.Code, every.Stdout, every.Stderr)
 		}
+		if inside := s.cooper(t, "unshare", suite.cooper, "top", tag); !m.root() {
+			inside.fails(t, 125, "1 running step can't be looked at from here", "run cooper top outside of cooper unshare")
+		}
+		s.cooper(t, "top", "-w500ms").fails(t, 2, "-w500ms: a time goes with an equals sign", "-w=500ms")
+		s.cooper(t, "top", "--watch", "500ms").fails(t, 2, "--watch=500ms")
 		s.cooper(t, "top", tag, "nonsense").fails(t, 2, `"nonsense" is no descriptor`, "capbnd", "uidmap")
 		s.cooper(t, "top", "nonsense").fails(t, 2, "nonsense", "neither a build", "capbnd", "uidmap")
 

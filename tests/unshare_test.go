@@ -191,7 +191,7 @@ func TestUnshareEntersASecondNamespace(t *testing.T) {
 			t.Errorf("status %d, %q, and want %q\n%s", r.Code, r.Stdout, lines+lines+"0\n", r.Stderr)
 		}
 		for _, bad := range []struct{ flag, message string }{
-			{"--uidmap=5:0:1", "no container ID 0"},
+			{"--uidmap=5:0:1", "no container ID 0 for users, and unshare runs its command as root"},
 			{"--userns=auto", "only a build has an image"},
 			{"--userns=ns:/proc/self/ns/user", "nsenter --user=/proc/self/ns/user"},
 			{"--userns=bogus", "must be host, private"},

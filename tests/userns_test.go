@@ -24,11 +24,14 @@ func TestUsernsMapsAreThoseOfPodman(t *testing.T) {
 	if err := errors.Join(os.Chmod(s.dir, 0o755), os.Chmod(s.path("rootfs"), 0o777), copyBusybox(s.path("rootfs/busybox"))); err != nil {
 		t.Fatal(err)
 	}
-	for _, flag := range []string{"--userns=keep-id", "--userns=nomap"} {
+	for _, flag := range []string{
+		"--userns=keep-id", "--userns=keep-id:uid=99999,gid=210", "--userns=nomap", "--uidmap=0:0:65537", "--gidmap=0:5:10",
+		"--uidmap=100:0:1 --uidmap=0:5:10", "--uidmap=0:5:3 --uidmap=3:8:3", "--uidmap=4294967294:0:1 --uidmap=0:1:5",
+	} {
 		// podman leaves a process behind that would keep a pipe open, so its output goes to a file.
 		s.run(t, "sh", "-c", "podman run --rm --network=host "+flag+" --rootfs "+s.path("rootfs")+
-			" /busybox sh -c '/busybox cat /proc/self/uid_map; echo; /busybox cat /proc/self/gid_map' >seen 2>err || { cat err; exit 1; }")
-		shown := s.run(t, suite.cooper, "userns", "show", "--format=json", flag)
+			" /busybox sh -c '/busybox sort -n /proc/self/uid_map; echo; /busybox sort -n /proc/self/gid_map' >seen 2>err || { cat err; exit 1; }")
+		shown := s.run(t, suite.cooper, append([]string{"userns", "show", "--format=json"}, strings.Fields(flag)...)...)
 		var maps []shownUserns
 		if err := json.Unmarshal([]byte(shown), &maps); err != nil || len(maps) != 1 {
 			t.Fatalf("cooper userns show %s: %v in %s", flag, err, shown)
@@ -90,7 +93,7 @@ shows "$PWD/kept" $first
 func TestAsRootUsernsOfANamespaceOfAnother(t *testing.T) {
 	m := ordinary(t)
 	s := newSite(t, m)
-	s.inOtherMachine(t, keepNamespace+`keep "" --map-root-user`, "userns", "show", "ns:"+s.path("kept")).fails(t, 1,
+	s.inOtherMachine(t, keepNamespace+`keep "" --map-root-user`, "userns", "show", "ns:"+s.path("kept")).fails(t, 2,
 		"--userns=ns", s.path("kept"), "can't be joined", "made by user 0")
 	if err := errors.Join(os.Remove(s.path("ready")), os.Remove(s.path("hold"))); err != nil {
 		t.Fatal(err)

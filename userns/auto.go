@@ -35,7 +35,7 @@ func (a AutoOptions) Limit() uint32 {
 
 // Allocate chooses for container IDs 0 to size-1 the lowest range of available IDs that no map of used has on its host side
 // (intermediate IDs). The fixed ranges are put in; they don't have to be free. a.Size, if set, is used instead of size. The
-// error matches [ErrNoFreeIDs] if nothing is left, and [ErrBadMap] if the fixed ranges make no map.
+// error matches [ErrNoFreeIDs] if nothing is left, [ErrTooFewSubIDs] if there never was as much, and [ErrBadMap] if the fixed ranges make no map.
 func (a AutoOptions) Allocate(size uint32, used []Mapping) (Mapping, error) {
 	if a.Size != 0 {
 		size = a.Size
@@ -47,13 +47,21 @@ func (a AutoOptions) Allocate(size uint32, used []Mapping) (Mapping, error) {
 	}
 	uids, err := allocate(size, a.UIDs, a.Available.UIDs, usedUIDs)
 	if err != nil {
-		return Mapping{}, fmt.Errorf("choose user IDs for --userns=auto: %w", err)
+		return Mapping{}, autoError("choose user IDs for --userns=auto", err)
 	}
 	gids, err := allocate(size, a.GIDs, a.Available.GIDs, usedGIDs)
 	if err != nil {
-		return Mapping{}, fmt.Errorf("choose group IDs for --userns=auto: %w", err)
+		return Mapping{}, autoError("choose group IDs for --userns=auto", err)
 	}
 	return Mapping{UIDs: uids, GIDs: gids}, nil
+}
+
+// autoError says what went wrong. A map that can't be is what the options of auto have asked for.
+func autoError(what string, err error) error {
+	if errors.Is(err, ErrBadMap) {
+		return &RequestError{Option: what, Err: err}
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func allocate(size uint32, fixed []Range, available, used []SubIDRange) (Map, error) {
@@ -66,14 +74,32 @@ func allocate(size uint32, fixed []Range, available, used []SubIDRange) (Map, er
 	if need > 0 {
 		s, ok := lowest(need, free(available, append(spans(fixed), used...)))
 		if !ok {
-			return nil, fmt.Errorf("%d in a row are needed, and of all %d none such are free: %w; "+
-				"wait for other builds and containers, give less with --userns=auto:size=N, or add subordinate IDs with usermod",
-				need, total(available), ErrNoFreeIDs)
+			return nil, noFree(need, available, free(available, spans(fixed)))
 		}
 		added, _ := pair(inside, s)
 		ranges = append(ranges, added...)
 	}
-	return NewMap(merge(ranges)...)
+	m, err := NewMap(merge(ranges)...)
+	if err == nil {
+		err = m.Writable()
+	}
+	return m, err
+}
+
+// noFree says why none of the available IDs can be had: there are too few even if nothing else uses any, or others use them. unused are the
+// available ones if nothing else does.
+func noFree(need uint64, available, unused []SubIDRange) error {
+	var longest uint32
+	for _, s := range unused {
+		longest = max(longest, s.Count)
+	}
+	if need > uint64(longest) {
+		return fmt.Errorf("%d in a row are needed, and there are %d, at most %d in a row: %w; "+
+			"add a longer range of subordinate IDs with usermod, or give less with --userns=auto:size=N", need, total(available), longest, ErrTooFewSubIDs)
+	}
+	return fmt.Errorf("%d in a row are needed, and of all %d none such are free: %w; "+
+		"wait for other builds and containers, give less with --userns=auto:size=N, or add subordinate IDs with usermod",
+		need, total(available), ErrNoFreeIDs)
 }
 
 // lowest gives the first n IDs in a row.

@@ -78,6 +78,11 @@ func TestAutoSaysWhenNothingIsLeft(t *testing.T) {
 	if !errors.Is(err, ErrNoFreeIDs) || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error is %v", err)
 	}
+	_, err = AutoOptions{Available: SubIDs{UIDs: []SubIDRange{{5, 20}, {100, 10}}}}.Allocate(1024, used)
+	want = "choose user IDs for --userns=auto: 1024 in a row are needed, and there are 30, at most 20 in a row: too few subordinate IDs; add a longer range"
+	if !errors.Is(err, ErrTooFewSubIDs) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error is %v", err)
+	}
 	if m, err := r.Auto.Allocate(1024, used[1:]); err != nil || lines(m.GIDs) != "0 100000 1024" {
 		t.Errorf("a range given back is not taken: %q, %v", lines(m.GIDs), err)
 	}

@@ -64,6 +64,32 @@ type Grant struct {
 	Range SubIDRange // the range to add; Count 0: there is no room for one
 }
 
+// SubIDFileError is what is wrong in a subordinate ID file, or with it. It matches [ErrBadSubIDs].
+type SubIDFileError struct {
+	File    string // its path; "" when there was only a reader
+	Line    int    // from 1; 0: the file as a whole
+	Problem string
+	Remedy  string
+	Err     error // the cause; may be nil
+}
+
+func (e *SubIDFileError) Error() string {
+	at := e.File
+	switch {
+	case at == "":
+		at = fmt.Sprintf("line %d", e.Line)
+	case e.Line != 0:
+		at += fmt.Sprintf(":%d", e.Line)
+	}
+	return fmt.Sprintf("%s: %s; %s", at, e.Problem, e.Remedy)
+}
+
+// Is makes the error match [ErrBadSubIDs].
+func (e *SubIDFileError) Is(target error) bool { return target == ErrBadSubIDs }
+
+// Unwrap gives the cause.
+func (e *SubIDFileError) Unwrap() error { return e.Err }
+
 // NoSubIDsError says that an owner has no subordinate IDs. It matches [ErrNoSubIDs].
 type NoSubIDsError struct {
 	Owner  Owner
@@ -72,19 +98,24 @@ type NoSubIDsError struct {
 	GIDs   Grant  // zero when there are group ranges
 }
 
-func (e *NoSubIDsError) Error() string {
-	var where []string
+// Files are those that lack a line.
+func (e *NoSubIDsError) Files() []string {
+	var files []string
 	for _, g := range []Grant{e.UIDs, e.GIDs} {
 		if g.File != "" {
-			where = append(where, g.File)
+			files = append(files, g.File)
 		}
 	}
+	return files
+}
+
+func (e *NoSubIDsError) Error() string {
 	if e.Source != "" {
 		return fmt.Sprintf("%s has no subordinate IDs in the source %q of nsswitch.conf; "+
 			"have 65536 user and group IDs assigned to %[1]s there", e.Owner, e.Source)
 	}
 	return fmt.Sprintf("%s has no line in %s; %s",
-		e.Owner, strings.Join(where, " and "), remedy(e.Owner, e.UIDs, e.GIDs))
+		e.Owner, strings.Join(e.Files(), " and "), remedy(e.Owner, e.UIDs, e.GIDs))
 }
 
 // Is makes the error match [ErrNoSubIDs].

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -32,7 +33,7 @@ type Finder struct {
 // then getsubids, which asks that source, is run.
 //
 // When there are no user or no group ranges the error is a [NoSubIDsError]. Other
-// errors match [ErrBadSubIDs] or [ErrNoGetsubids], or come from reading a file.
+// errors match [ErrBadSubIDs] or [ErrNoGetsubids], or come from reading nsswitch.conf.
 func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 	source, err := f.source()
 	if err != nil {
@@ -54,10 +55,10 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 	}
 	missing := &NoSubIDsError{Owner: owner}
 	if len(uids) == 0 {
-		missing.UIDs = grant(f.subUID(), subIDCount)
+		missing.UIDs = grantWithout(f.subUID(), subIDCount, []uint32{owner.ID})
 	}
 	if len(gids) == 0 {
-		missing.GIDs = grant(f.subGID(), subIDCount)
+		missing.GIDs = grantWithout(f.subGID(), subIDCount, []uint32{owner.ID})
 	}
 	return SubIDs{}, missing
 }
@@ -96,11 +97,19 @@ func shortfall(file string, m Map, missing []uint32) Grant {
 // grant proposes a range above all that a file gives to anybody, since usermod
 // doesn't refuse one that belongs to another user. A file that can't be read has
 // been reported before or proposes the default.
-func grant(file string, count uint64) Grant {
+func grant(file string, count uint64) Grant { return grantWithout(file, count, nil) }
+
+// grantWithout is grant for a range that has none of these IDs.
+func grantWithout(file string, count uint64, own []uint32) Grant {
 	start := uint64(firstSubID)
 	if in, err := os.Open(file); err == nil {
 		defer in.Close()
-		_ = eachSubID(in, func(_ string, s SubIDRange) { start = max(start, s.end()) })
+		_ = eachSubID(in, Owner{ID: ^uint32(0)}, func(l subIDLine) { start = max(start, l.end()) })
+	}
+	for _, id := range slices.Sorted(slices.Values(own)) {
+		if start <= uint64(id) && uint64(id) < start+count {
+			start = uint64(id) + 1
+		}
 	}
 	g := Grant{File: file}
 	if start+count-1 <= uint64(MaxID) {
@@ -127,14 +136,30 @@ func readSubIDs(path string, owner Owner) ([]SubIDRange, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read subordinate IDs: %w", err)
+		return nil, unreadable(path, err)
 	}
 	defer in.Close()
 	ranges, err := ParseSubIDs(in, owner)
+	if bad := new(SubIDFileError); errors.As(err, &bad) {
+		bad.File = path
+		return nil, bad
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read subordinate IDs: %s: %w", path, err)
+		return nil, unreadable(path, err)
 	}
 	return ranges, nil
+}
+
+// unreadable is the error about a file that everybody should be able to read.
+func unreadable(path string, err error) error {
+	if at := new(fs.PathError); errors.As(err, &at) {
+		err = at.Err
+	}
+	e := &SubIDFileError{File: path, Problem: fmt.Sprintf("it can't be read: %v", err), Remedy: "it must be a text file", Err: err}
+	if errors.Is(err, fs.ErrPermission) {
+		e.Remedy = "run as root: chmod 644 " + path
+	}
+	return e
 }
 
 // source gives the first source on the line "subid:" of nsswitch.conf; "" when

@@ -134,7 +134,7 @@ func FuzzResolve(f *testing.F) {
 				second, err = r.Auto.Allocate(AutoSize(0, 0), nil)
 				r.Second = &second
 			}
-			if errors.Is(err, ErrBadRequest) || errors.Is(err, ErrNoFreeIDs) || errors.Is(err, ErrBadMap) {
+			if errors.Is(err, ErrBadRequest) || errors.Is(err, ErrTooFewSubIDs) || errors.Is(err, ErrBadMap) {
 				continue
 			}
 			if err != nil {

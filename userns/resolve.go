@@ -26,10 +26,30 @@ func Resolve(req Request) (Resolved, error) {
 	default:
 		err = r.byMode(req.Caller, base)
 	}
+	if err == nil {
+		err = r.writable()
+	}
 	if err != nil {
 		return Resolved{}, err
 	}
 	return r, nil
+}
+
+// writable says if the kernel doesn't take the second map, which is written in the first namespace.
+func (r Resolved) writable() error {
+	if r.Second == nil {
+		return nil
+	}
+	m, err := r.Second.Within(r.Outer)
+	if err == nil {
+		if err = m.UIDs.Writable(); err == nil {
+			err = m.GIDs.Writable()
+		}
+	}
+	if errors.Is(err, ErrBadMap) {
+		return &RequestError{Option: "the map asked for", Err: err}
+	}
+	return nil // what is out of reach has been found, or is when the namespace is made
 }
 
 // conflict finds options that exclude each other.

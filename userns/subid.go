@@ -2,6 +2,8 @@ package userns
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -48,24 +50,22 @@ func (o Owner) String() string {
 	return strconv.FormatUint(uint64(o.ID), 10)
 }
 
+// is compares as shadow does: "01000" is no way to write 1000.
 func (o Owner) is(name string) bool {
-	if o.Name != "" && o.Name == name {
-		return true
-	}
-	id, err := strconv.ParseUint(name, 10, 32)
-	return err == nil && uint32(id) == o.ID
+	return o.Name != "" && o.Name == name || name == strconv.FormatUint(uint64(o.ID), 10)
 }
 
 // ParseSubIDs gives the owner's ranges in a file of the form of subuid(5), in the
 // order of the file. Empty lines, comments that start with # and ranges of no
 // IDs are passed over. Any other line that is not NAME:START:COUNT is an error
-// with its number, whomever it is about, that matches [ErrBadSubIDs]: a typing
-// mistake should not look like a missing line. No range at all is not an error.
+// with its number, whomever it is about: a typing mistake should not look like a
+// missing line. So is a line of the owner's that newuidmap would pass over or
+// read otherwise. The error is a [SubIDFileError]. No range at all is not an error.
 func ParseSubIDs(r io.Reader, owner Owner) ([]SubIDRange, error) {
 	var found []SubIDRange
-	err := eachSubID(r, func(name string, s SubIDRange) {
-		if s.Count > 0 && owner.is(name) {
-			found = append(found, s)
+	err := eachSubID(r, owner, func(l subIDLine) {
+		if l.Count > 0 && owner.is(l.name) {
+			found = append(found, l.SubIDRange)
 		}
 	})
 	if err != nil {
@@ -74,51 +74,120 @@ func ParseSubIDs(r io.Reader, owner Owner) ([]SubIDRange, error) {
 	return found, nil
 }
 
-func eachSubID(r io.Reader, visit func(name string, s SubIDRange)) error {
+// longestSubIDLine is the longest line that newuidmap reads, in bytes.
+const longestSubIDLine = 1023
+
+// subIDLine is a line of a subordinate ID file.
+type subIDLine struct {
+	number int // from 1
+	name   string
+	SubIDRange
+}
+
+// eachSubID visits the lines in their order. For the lines of the owner's it is as strict as newuidmap.
+func eachSubID(r io.Reader, owner Owner, visit func(subIDLine)) error {
 	lines := bufio.NewScanner(r)
+	lines.Split(rawLines)
 	n := 0
 	for lines.Scan() {
 		n++
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' {
+		raw := lines.Text()
+		text := strings.TrimSpace(raw)
+		if text == "" || text[0] == '#' {
 			continue
 		}
-		name, s, err := parseSubID(line)
-		if err != nil {
-			return fmt.Errorf("line %d: %q %w", n, line, err)
+		l, problem := parseSubID(text)
+		if problem == "" && owner.is(l.name) {
+			problem = strictly(raw, l.name)
 		}
-		visit(name, s)
+		if problem != "" {
+			return badLine(n, raw, owner, problem)
+		}
+		l.number = n
+		visit(l)
 	}
-	if err := lines.Err(); err != nil {
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return &SubIDFileError{Line: n + 1, Problem: fmt.Sprintf("the line is longer than %d bytes", longestSubIDLine), Remedy: "correct or remove that line"}
+	case err != nil:
 		return fmt.Errorf("read line %d: %w", n+1, err)
 	}
 	return nil
 }
 
-func parseSubID(line string) (string, SubIDRange, error) {
-	name, rest, _ := strings.Cut(line, ":")
-	start, count, ok := strings.Cut(rest, ":")
-	if !ok || name == "" {
-		return "", SubIDRange{}, fmt.Errorf("is not NAME:START:COUNT: %w", ErrBadSubIDs)
+// rawLines splits like [bufio.ScanLines], but keeps carriage returns.
+func rawLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
 	}
-	s, err := newSubIDRange(start, count)
-	return name, s, err
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
 }
 
-func newSubIDRange(start, count string) (SubIDRange, error) {
+// badLine is the error about a line, with one that would be right.
+func badLine(number int, text string, owner Owner, problem string) error {
+	fields := strings.Split(strings.TrimSpace(text), ":")
+	right := fmt.Sprintf("%s:%d:%d", owner, firstSubID, subIDCount)
+	if len(fields) == 3 && fields[0] != "" {
+		if s, err := newSubIDRange(strings.TrimLeft(fields[1], "0"), strings.TrimLeft(fields[2], "0")); err == "" {
+			right = fmt.Sprintf("%s:%d:%d", fields[0], s.Start, s.Count)
+		}
+	}
+	const shown = 60
+	if len(text) > shown {
+		text = text[:shown] + "..."
+	}
+	return &SubIDFileError{Line: number, Problem: fmt.Sprintf("%q %s", text, problem), Remedy: "a right line is " + right}
+}
+
+// strictly says what is wrong with a line for newuidmap, which takes it as it stands to the byte; "" if nothing is.
+func strictly(raw, name string) string {
+	rest := strings.TrimPrefix(raw, name+":")
+	switch {
+	case len(raw) > longestSubIDLine:
+		return fmt.Sprintf("is longer than %d bytes, and newuidmap passes over it", longestSubIDLine)
+	case strings.HasSuffix(raw, "\r"):
+		return "ends with a carriage return, and newuidmap passes over it"
+	case raw != strings.TrimSpace(raw):
+		return "has space around it, and newuidmap does not take it for a line of that name"
+	}
+	for number := range strings.SplitSeq(rest, ":") {
+		if len(number) > 1 && number[0] == '0' {
+			return fmt.Sprintf("has %q with a zero in front, which newuidmap takes for octal", number)
+		}
+	}
+	return ""
+}
+
+// parseSubID reads a line, or says what is wrong with it.
+func parseSubID(text string) (l subIDLine, problem string) {
+	name, rest, _ := strings.Cut(text, ":")
+	start, count, ok := strings.Cut(rest, ":")
+	if !ok || name == "" {
+		return l, "is not NAME:START:COUNT"
+	}
+	l.name = name
+	l.SubIDRange, problem = newSubIDRange(start, count)
+	return l, problem
+}
+
+// newSubIDRange makes a range, or says what is wrong with it.
+func newSubIDRange(start, count string) (s SubIDRange, problem string) {
 	first, err := strconv.ParseUint(start, 10, 32)
 	if err != nil {
-		return SubIDRange{}, fmt.Errorf("has %q where an ID belongs: %w", start, ErrBadSubIDs)
+		return s, fmt.Sprintf("has %q where an ID belongs", start)
 	}
 	n, err := strconv.ParseUint(count, 10, 32)
 	if err != nil {
-		return SubIDRange{}, fmt.Errorf("has %q where a count belongs: %w", count, ErrBadSubIDs)
+		return s, fmt.Sprintf("has %q where a count belongs", count)
 	}
-	s := SubIDRange{Start: uint32(first), Count: uint32(n)}
+	s = SubIDRange{Start: uint32(first), Count: uint32(n)}
 	if s.end() > uint64(MaxID)+1 {
-		return SubIDRange{}, fmt.Errorf("goes beyond the highest ID %d: %w", MaxID, ErrBadSubIDs)
+		return SubIDRange{}, fmt.Sprintf("goes beyond the highest ID %d", MaxID)
 	}
-	return s, nil
+	return s, ""
 }
 
 // parseGetsubids reads the answer of getsubids(1): lines "0: alice 100000 65536".
@@ -133,9 +202,9 @@ func parseGetsubids(r io.Reader) ([]SubIDRange, error) {
 		if len(fields) != 4 {
 			return nil, fmt.Errorf("%q is not INDEX: NAME START COUNT: %w", lines.Text(), ErrBadSubIDs)
 		}
-		s, err := newSubIDRange(fields[2], fields[3])
-		if err != nil {
-			return nil, fmt.Errorf("%q %w", lines.Text(), err)
+		s, problem := newSubIDRange(fields[2], fields[3])
+		if problem != "" {
+			return nil, fmt.Errorf("%q %s: %w", lines.Text(), problem, ErrBadSubIDs)
 		}
 		if s.Count > 0 {
 			found = append(found, s)

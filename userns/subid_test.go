@@ -22,12 +22,13 @@ func TestParseSubIDsFindsTheOwnersLines(t *testing.T) {
 		{"by name", "bob:100000:65536\nalice:165536:65536\n", alice, []SubIDRange{{165536, 65536}}},
 		{"by number", "1000:165536:65536", alice, []SubIDRange{{165536, 65536}}},
 		{"several lines, both ways", "alice:1:2\nbob:3:4\n1000:5:6\nalice:7:8\n", alice, []SubIDRange{{1, 2}, {5, 6}, {7, 8}}},
-		{"comments, blanks, carriage returns", "# alice:1:2\n\n  \n\talice:3:4\r\n", alice, []SubIDRange{{3, 4}}},
+		{"comments, blanks, others' carriage returns", "# alice:1:2\r\n\n  \r\n\tbob:3:4\r\nalice:3:4\n bob:1:2\n", alice, []SubIDRange{{3, 4}}},
 		{"range of nothing", "alice:1:0\n", alice, nil},
 		{"nobody", "", alice, nil},
 		{"prefix of a name", "alicea:1:2\nalic:1:2\n10000:1:2\n", alice, nil},
 		{"owner without a name", "alice:1:2\n1000:5:6\n", Owner{ID: 1000}, []SubIDRange{{5, 6}}},
 		{"root is not the empty number", "root:1:2\n0:3:4\n", Owner{Name: "root"}, []SubIDRange{{1, 2}, {3, 4}}},
+		{"a number is the owner's only as it is usually written", "01000:1:2\n+1000:1:2\n1000:3:4\n", alice, []SubIDRange{{3, 4}}},
 		{"highest ID", "alice:4294967294:1\nalice:0:4294967295", alice, []SubIDRange{{4294967294, 1}, {0, 4294967295}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -175,7 +176,7 @@ func TestFindSaysWhatIsMissingAndWhatToType(t *testing.T) {
 		{"user without a name", "", "", "", Owner{ID: 1000},
 			"1000 has no line in SUBUID and SUBGID; run as root: echo 1000:100000:65536 >> SUBUID; echo 1000:100000:65536 >> SUBGID", ErrNoSubIDs},
 		{"garbage", full + "alice;1;2\n", full, "", alice,
-			`read subordinate IDs: SUBUID: line 2: "alice;1;2" is not NAME:START:COUNT: not a valid subordinate ID list`, ErrBadSubIDs},
+			`SUBUID:2: "alice;1;2" is not NAME:START:COUNT; a right line is alice:100000:65536`, ErrBadSubIDs},
 		{"source that knows nobody", "", "", "subid: sss\n", Owner{"carol", 5},
 			`carol has no subordinate IDs in the source "sss" of nsswitch.conf; have 65536 user and group IDs assigned to carol there`, ErrNoSubIDs},
 		{"source that knows no groups", "", "", "subid: sss\n", Owner{"bob", 6},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -88,12 +89,12 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 	if err != nil {
 		return nil, nil, err
 	}
+	sweep(filepath.Dir(at.Root))
+	scratch := ""
 	if dir := nearest(at.Root); dir != at.Root {
-		scratch, err := os.MkdirTemp(dir, ".cooper-doctor-")
-		if err != nil {
-			return nil, nil, fmt.Errorf("make store %s: %w", at.Root, err)
+		if scratch, remove, err = newScratch(dir); err != nil {
+			return nil, nil, fmt.Errorf("make store %s: nothing can be made in %s: %w", at.Root, dir, cause(err))
 		}
-		remove = func() error { return os.RemoveAll(scratch) }
 		o.Root, o.RunRoot = filepath.Join(scratch, "store"), filepath.Join(scratch, "run")
 		o.Driver = at.Driver
 		if dir := nearest(at.RunRoot); unix.Access(dir, unix.W_OK) != nil {
@@ -101,6 +102,10 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 		}
 	}
 	if st, err = store.Open(o); err != nil {
+		if place := new(store.OpenError); scratch != "" && errors.As(err, &place) { // it is about the store that there will be
+			place.Problem = strings.ReplaceAll(place.Problem, o.Root, at.Root)
+			place.Hint = strings.NewReplacer(o.Root, at.Root, o.RunRoot, at.RunRoot).Replace(place.Hint)
+		}
 		return nil, nil, errors.Join(err, remove())
 	}
 	return st, remove, nil
@@ -108,13 +113,14 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 
 // tryIn tries the mounts in a directory of its own below another.
 func (in *Inside) tryIn(parent string, o insideOptions) {
-	dir, err := os.MkdirTemp(parent, ".cooper-doctor-")
+	sweep(parent)
+	dir, remove, err := newScratch(parent)
 	if err != nil {
 		in.Overlay.Problem, in.IDMap.Problem = "no directory for it", "no directory for it"
 		return
 	}
-	defer os.RemoveAll(dir)
 	in.tryOn(dir, o)
+	_ = remove() // the next doctor does it
 }
 
 // tryOn tries the mounts that a build makes on the file system of a directory, which it may fill.

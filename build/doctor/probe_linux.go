@@ -110,18 +110,13 @@ func rootRanges(ctx context.Context) (sub userns.SubIDs, err error) {
 }
 
 func (f *Facts) probeAsUser(ctx context.Context, o Options) {
-	sub, err := userns.Finder{}.Find(ctx, o.Owner)
+	m, sub, err := userns.Finder{}.UserMap(ctx, o.Owner, uint32(os.Getgid()))
 	f.Ranges = newRanges(sub, err)
 	bare, said := runBare(ctx, taskBare)
 	f.Bare = said
 	if err == nil {
-		var m userns.Mapping
-		if m, err = userns.Default(o.Owner.ID, uint32(os.Getgid()), sub); err != nil {
-			f.Ranges.Outcome = outcome(err)
-		} else {
-			f.UIDMap, f.GIDMap = m.UIDs.String(), m.GIDs.String()
-			f.Ranges.Fix = longerRange(ctx, o.Owner, m)
-		}
+		f.UIDMap, f.GIDMap = m.UIDs.String(), m.GIDs.String()
+		f.Ranges.Fix = longerRange(ctx, o.Owner, m)
 	}
 	f.Mapped.Problem = "it needs a user namespace and subordinate IDs"
 	if f.Bare.OK() && err == nil {
@@ -151,6 +146,9 @@ func newRanges(sub userns.SubIDs, err error) Ranges {
 }
 
 // enter has the namespace of a build looked at from inside.
+// signalled plus a signal's number is the status of a process that it has ended.
+const signalled = 128
+
 func enter(ctx context.Context, o Options) (*Inside, Outcome) {
 	answer, err := newPipe()
 	if err != nil {
@@ -170,6 +168,9 @@ func enter(ctx context.Context, o Options) (*Inside, Outcome) {
 		return nil, outcome(err)
 	}
 	in := new(Inside)
+	if code > signalled && errs == "" {
+		return nil, Outcome{Tried: true, Problem: fmt.Sprintf("its process was ended by a signal: %s", syscall.Signal(code-signalled)), Fix: "try again"}
+	}
 	if code != 0 || json.Unmarshal([]byte(text), in) != nil {
 		return nil, said(errs)
 	}
@@ -228,7 +229,7 @@ func runBare(ctx context.Context, task string) (made bool, o Outcome) {
 	return true, Outcome{Tried: true, Problem: oneLine(string(out))}
 }
 
-// cause takes the path of this program, which is no help, off an error of its start.
+// cause takes the path, which is this program's or one of its making and so no help, off an error.
 func cause(err error) error {
 	if at := new(os.PathError); errors.As(err, &at) {
 		return at.Err

@@ -47,14 +47,14 @@ func RunTask(ctx context.Context, o store.Options) error {
 		if err := privateMounts(); err != nil {
 			return err
 		}
-		return answer(fd, lookInside(ctx, insideOptions{bare: true, userXattr: true, sample: sampleOf(0)}))
+		return answerLook(ctx, fd, insideOptions{bare: true, userXattr: true, sample: sampleOf(0)})
 	case taskInside:
 		own, err := ownMapping()
 		if err != nil {
 			return err
 		}
 		sample := sampleOf(min(own.UIDs.Highest(), own.GIDs.Highest(), 1))
-		return answer(fd, lookInside(ctx, insideOptions{store: o, userXattr: true, sample: sample}))
+		return answerLook(ctx, fd, insideOptions{store: o, userXattr: true, sample: sample})
 	case taskProc:
 		return mountProc()
 	case taskSeccomp:
@@ -83,6 +83,15 @@ func ownMapping() (m userns.Mapping, err error) {
 		}
 	}
 	return m, nil
+}
+
+// answerLook answers with what can be seen; the error is why it was interrupted.
+func answerLook(ctx context.Context, fd string, o insideOptions) error {
+	in := lookInside(ctx, o)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return answer(fd, in)
 }
 
 func answer(fd string, in Inside) error {

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 	"go.podman.io/storage"
 
 	"github.com/cooperbuild/cooper/build/registry"
@@ -34,13 +33,21 @@ type Location struct {
 
 // Locate finds the directories of a store as [Open] would, without opening or making anything.
 func Locate(o Options) (Location, error) {
-	logrus.SetLevel(logrus.ErrorLevel)
-	opts, err := storage.DefaultStoreOptions()
+	opts, err := defaults(o)
 	if err != nil {
-		return Location{}, fmt.Errorf("read storage configuration: %w", err)
+		return Location{}, err
 	}
-	applyOptions(&opts, o)
 	return Location{Root: opts.GraphRoot, RunRoot: opts.RunRoot, Driver: opts.GraphDriverName}, nil
+}
+
+// Exists tells whether a store has a directory, be it one that can't be read.
+func Exists(o Options) (bool, error) {
+	at, err := Locate(o)
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Stat(at.Root)
+	return !errors.Is(err, os.ErrNotExist), nil
 }
 
 // A Peeker reads images' configs from a store's files. Unlike a [Store] it needs no user namespace, takes no lock and writes
@@ -49,12 +56,10 @@ type Peeker struct{ roots []string }
 
 // NewPeeker finds the directories of a store. A store that doesn't exist is one without images.
 func NewPeeker(o Options) (*Peeker, error) {
-	logrus.SetLevel(logrus.ErrorLevel)
-	opts, err := storage.DefaultStoreOptions()
+	opts, err := defaults(o)
 	if err != nil {
-		return nil, fmt.Errorf("read storage configuration: %w", err)
+		return nil, err
 	}
-	applyOptions(&opts, o)
 	p := &Peeker{roots: []string{opts.GraphRoot}}
 	if opts.ImageStore != "" {
 		p.roots = append(p.roots, opts.ImageStore)

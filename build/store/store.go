@@ -7,11 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/reexec"
@@ -64,12 +62,10 @@ func HandleReexec() bool { return reexec.Init() }
 
 // Open opens the store, making it if it doesn't exist. What killed builds left behind is removed.
 func Open(o Options) (*Store, error) {
-	logrus.SetLevel(logrus.ErrorLevel)
-	opts, err := storage.DefaultStoreOptions()
+	opts, err := defaults(o)
 	if err != nil {
-		return nil, fmt.Errorf("read storage configuration: %w", err)
+		return nil, err
 	}
-	applyOptions(&opts, o)
 	st, err := storage.GetStore(opts)
 	if err != nil {
 		return nil, openError(opts, err)
@@ -134,21 +130,6 @@ func usualDriver(root string) string {
 		return "" // not ours to choose
 	}
 	return overlayDriver
-}
-
-// openError says which directory is at fault and what would help.
-func openError(opts storage.StoreOptions, err error) error {
-	p := placesOf(opts)
-	switch known := unusable(err, p); {
-	case known != err: //nolint:errorlint // whether it is another one
-		return known
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return &UnusableError{What: fmt.Sprintf("open store: %v", err), cause: err,
-			Hint: fmt.Sprintf("%s and %s must be writable; --root and --runroot choose other directories", p.store, p.run)}
-	case strings.Contains(err.Error(), "driver"):
-		return fmt.Errorf("open store %s: %w\nhint: --storage-driver must be the driver the store was made with", opts.GraphRoot, err)
-	}
-	return fmt.Errorf("open store %s: %w", opts.GraphRoot, err)
 }
 
 // canStage tells whether a step's directory can become a layer by a rename: only with the kernel's own overlay.

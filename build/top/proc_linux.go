@@ -2,6 +2,7 @@ package top
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +28,8 @@ type Names struct{ Users, Groups map[uint32]string }
 type Found struct {
 	Processes []Process
 	Names     map[*Step]Names
+	// Hidden is how many steps run whose processes the caller may not see, as from a user namespace beside theirs.
+	Hidden int
 }
 
 // Processes finds the processes of steps in the proc that is mounted on /proc. A step whose processes the caller may not see, or that
@@ -44,7 +47,10 @@ func Processes(steps []Step) (Found, error) {
 	spaces := pidSpaces{steps: map[string]*Step{}, above: map[string]string{}}
 	for i := range steps {
 		ns, err := os.Readlink(fmt.Sprintf("%s/%d/ns/pid", proc, steps[i].PID))
-		if err == nil && ns != own { // else that process has ended, and another has its number
+		switch {
+		case errors.Is(err, os.ErrPermission):
+			found.Hidden++
+		case err == nil && ns != own: // else that process has ended, and another has its number
 			spaces.steps[ns] = &steps[i]
 		}
 	}

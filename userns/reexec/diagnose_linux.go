@@ -175,6 +175,9 @@ func (h helper) diagnose(proc, path string, o Options, cause *helperError) error
 		return m.problem(cause, fmt.Sprintf("%s does not allow the ID map that %s asks for (%s)", h.program, o.owner(), cause.said),
 			fmt.Sprintf("check that %s has a line %s", h.subFile, wantedLines(o.owner(), h.ids)))
 	}
+	if err := h.stranger(m, o, cause); err != nil {
+		return err
+	}
 	return unmappable(proc, o, cause)
 }
 

@@ -121,6 +121,8 @@ func TestHelperFailureNamesTheCauseAndTheRemedy(t *testing.T) {
 			[]string{"no_new_privs is set", "allowPrivilegeEscalation: true"}},
 		{"inside a container with few IDs", map[string]string{"self/uid_map": "0 1000 1\n1 100000 65536\n"}, "newgidmap: write to gid_map failed: Operation not permitted",
 			[]string{`host IDs 100000 to 165535 do not exist in the container around this, whose uid_map is "0 1000 1\n1 100000 65536"`, "give alice a range in /etc/subuid"}},
+		{"another user, in words to come", nil, "newgidmap: Target process 7 is owned by a different user",
+			[]string{"takes the process for another user's", "log in again"}},
 		{"container without capabilities", nil, "newgidmap: write to gid_map failed: Operation not permitted",
 			[]string{"can't be written: newgidmap: write to gid_map failed", "SETUID, SETGID and SETFCAP"}},
 	} {

@@ -3,6 +3,7 @@ package reexec
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -53,6 +54,38 @@ func (u *ordinary) testMissing(t *testing.T) {
 			}
 			if strings.Count(stderr, "\n") != 1 {
 				t.Errorf("message %q is not one line", stderr)
+			}
+		})
+	}
+}
+
+// testStrangers runs as users whom newuidmap doesn't know as they are.
+func (u *ordinary) testStrangers(t *testing.T) {
+	if u.credential == nil {
+		t.Skip("needs root to become somebody else")
+	}
+	for _, test := range []struct {
+		name     string
+		uid, gid uint32
+		want     []string
+	}{
+		{"a group that isn't the primary one", u.uid, 4321,
+			[]string{"runs with the group 4321, but " + u.name + "'s primary group in /etc/passwd is " + groupName(strconv.Itoa(int(u.gid))), "sg " + groupName(strconv.Itoa(int(u.gid))) + " -c"}},
+		{"a user without a name", 54321, u.gid, []string{"user ID 54321 has no entry in /etc/passwd", "useradd -u 54321"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			other := *u
+			credential := *u.credential
+			credential.Uid, credential.Gid = test.uid, test.gid
+			other.credential = &credential
+			_, stderr, code := other.run(t, nil, "exit", "0")
+			for _, want := range test.want {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("message %q lacks %q", stderr, want)
+				}
+			}
+			if code != 125 || strings.Contains(stderr, "SETUID") {
+				t.Errorf("exit status %d, message %q", code, stderr)
 			}
 		})
 	}

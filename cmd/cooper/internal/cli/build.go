@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,6 +56,12 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory", len(args))
+			}
+			if args[0] == "" {
+				return usagef("the context is an empty word\nhint: . is the current directory")
+			}
+			if o.jobs < 0 {
+				return usagef("--jobs=%d: must not be negative", o.jobs)
 			}
 			return nil
 		},
@@ -107,9 +114,31 @@ func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 func addStorePlaceFlags(f *pflag.FlagSet, s *build.StoreOptions) {
 	f.StringVar(&s.Root, "root", "", "directory of the image store (default as storage.conf says)")
 	f.StringVar(&s.RunRoot, "runroot", "", "directory for the store's run-time state")
-	f.StringVar(&s.Driver, "storage-driver", "", "driver of the image store, such as overlay or vfs")
+	f.Var(&driverFlag{&s.Driver}, "storage-driver", "driver of the image store: "+strings.Join(build.StorageDrivers(), " or "))
 	f.StringArrayVar(&s.DriverOptions, "storage-opt", nil, "option of the storage driver, KEY=VALUE")
 }
+
+// driverFlag takes the names of drivers that there are.
+type driverFlag struct{ name *string }
+
+var _ pflag.Value = (*driverFlag)(nil)
+
+func (d *driverFlag) Set(name string) error {
+	if name != "" && !slices.Contains(build.StorageDrivers(), name) {
+		return fmt.Errorf("must be %s", strings.Join(build.StorageDrivers(), " or "))
+	}
+	*d.name = name
+	return nil
+}
+
+func (d *driverFlag) String() string {
+	if d.name == nil {
+		return ""
+	}
+	return *d.name
+}
+
+func (d *driverFlag) Type() string { return "string" }
 
 func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (err error) {
 	c, err := parseCall(o.call)

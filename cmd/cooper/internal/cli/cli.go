@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/userns"
@@ -60,12 +65,50 @@ func Main(env Env) int {
 	root := newRootCmd(env)
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
-	root.SetOut(env.Stdout)
+	out := &firstError{w: env.Stdout}
+	root.SetOut(out)
 	root.SetErr(env.Stderr)
+	ignoreForeignRuntimeDir()
 	ctx, stop := signalContext()
 	defer stop()
-	return status(env, root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
+	return status(env, err)
 }
+
+// firstError remembers the first error of a writer: what writes help and completions passes over it.
+type firstError struct {
+	w   io.Writer
+	err error
+}
+
+func (f *firstError) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if f.err == nil {
+		f.err = err
+	}
+	return n, err
+}
+
+// ignoreForeignRuntimeDir unsets XDG_RUNTIME_DIR where it is no directory of the user's, as after su or sudo without a login: without the
+// variable there is always a place. Real root doesn't use it.
+func ignoreForeignRuntimeDir() {
+	const name = "XDG_RUNTIME_DIR"
+	dir := os.Getenv(name)
+	if dir == "" {
+		return
+	}
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == os.Geteuid() && filepath.IsAbs(dir) {
+		return
+	}
+	_ = os.Unsetenv(name) // it fails for names that can't be
+}
+
+// endingSignals are those that a user or the system asks this program with to end.
+func endingSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} }
 
 // sameSignal is how long further signals are taken for the first one: Ctrl-C, or a signal to a whole process group, reaches
 // this process directly and once more through the one that waits for it outside the namespace.
@@ -75,7 +118,7 @@ const sameSignal = time.Second
 func signalContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, endingSignals()...)
 	go func() {
 		s, ok := <-signals
 		if !ok {
@@ -101,6 +144,7 @@ func status(env Env, err error) int {
 	var (
 		usage   usageError
 		machine *reexec.MachineError
+		place   *build.StoreError
 		stopped interrupted
 	)
 	switch {
@@ -108,12 +152,14 @@ func status(env Env, err error) int {
 		return ExitUsage
 	case errors.As(err, &stopped):
 		return exitSignal + int(stopped.signal)
-	case errors.As(err, &machine), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
+	case errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
 		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
 		errors.Is(err, userns.ErrNoFreeIDs):
 		return ExitMachine
 	case errors.Is(err, userns.ErrBadRequest):
 		return ExitUsage
+	case errors.Is(err, userns.ErrBadMap): // nobody has asked for it
+		return ExitMachine
 	}
 	return ExitFailed
 }
@@ -135,11 +181,50 @@ func newRootCmd(env Env) *cobra.Command {
 	}
 	root.SetVersionTemplate("cooper {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w\nhint: %s --help lists the flags", err, cmd.CommandPath())
+		return usagef("%s\nhint: %s --help lists the flags", withoutFunctions(err.Error()), cmd.CommandPath())
 	})
 	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env), newTopCmd(env), newUnshareCmd(env),
 		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Run, cmd.RunE = nil, runHelp
+		case "completion":
+			cmd.Args, cmd.RunE = onlyCommands, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range cmd.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
 	return root
+}
+
+// runHelp shows the help of the command that the words name.
+func runHelp(cmd *cobra.Command, words []string) error {
+	about, rest, err := cmd.Root().Find(words)
+	switch {
+	case err != nil:
+		return usagef("unknown command %q%s", strings.Join(words, " "), suggest(cmd.Root(), first(words)))
+	case len(rest) > 0:
+		return usagef("unknown command %q%s", strings.Join(words, " "), suggest(about, first(rest)))
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
+}
+
+// onlyCommands refuses words that are no command below this one.
+func onlyCommands(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown command %q of %s%s", args[0], cmd.Name(), suggest(cmd, args[0]))
+	}
+	return nil
+}
+
+// withoutFunctions takes the names of Go's functions out of the text of an error about a flag.
+func withoutFunctions(text string) string {
+	return regexp.MustCompile(`strconv\.\w+: parsing "[^"]*": |\btime: `).ReplaceAllString(text, "")
 }
 
 func suggest(cmd *cobra.Command, name string) string {
@@ -147,5 +232,5 @@ func suggest(cmd *cobra.Command, name string) string {
 	if s := cmd.SuggestionsFor(name); len(s) > 0 {
 		return fmt.Sprintf("\nhint: did you mean %q?", s[0])
 	}
-	return "\nhint: cooper --help lists the commands"
+	return "\nhint: " + cmd.CommandPath() + " --help lists the commands"
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -39,12 +41,27 @@ func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error 
 	if doctor.Task() != "" {
 		return doctor.RunTask(cmd.Context(), o.store)
 	}
+	var stopped error
 	facts := doctor.Probe(cmd.Context(), doctor.Options{
 		Owner: owner(), Root: os.Geteuid() == 0, Store: o.store, AuthFile: o.authFile,
 		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
-			return runInside(ctx, childOptions{stderr: stderr, env: vars})
+			if ctx.Err() != nil {
+				return 0, context.Cause(ctx)
+			}
+			code, err := runInside(ctx, childOptions{stderr: stderr, env: vars})
+			if s := syscall.Signal(code - exitSignal); err == nil && slices.Contains(endingSignals(), os.Signal(s)) {
+				stopped = interrupted{s}
+			}
+			return code, err
 		},
 	})
+	// What was interrupted says nothing of the machine.
+	if cmd.Context().Err() != nil {
+		return context.Cause(cmd.Context())
+	}
+	if stopped != nil {
+		return stopped
+	}
 	r := doctor.Evaluate(facts)
 	write := r.WriteText
 	if asJSON {

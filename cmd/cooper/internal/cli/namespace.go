@@ -62,11 +62,7 @@ func runInside(ctx context.Context, o childOptions) (int, error) {
 // userMapping is that of the namespace that an ordinary user's builds run in.
 func userMapping(ctx context.Context) (userns.Owner, userns.Mapping, error) {
 	who := owner()
-	sub, err := userns.Finder{}.Find(ctx, who)
-	if err != nil {
-		return who, userns.Mapping{}, err
-	}
-	mapping, err := userns.Default(uint32(os.Getuid()), uint32(os.Getgid()), sub)
+	mapping, _, err := userns.Finder{}.UserMap(ctx, who, uint32(os.Getgid()))
 	return who, mapping, err
 }
 
@@ -98,7 +94,7 @@ func identity(ctx context.Context, env Env) (id build.Identity, note string, err
 	}
 	whose, sub, err := rootRanges(ctx, userns.Finder{})
 	if err == nil {
-		m, err := userns.FromSubIDs(sub)
+		m, err := userns.Finder{}.StepMap(whose, sub)
 		id.Steps, id.Ranges = &m, whose
 		return id, "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 
@@ -55,7 +56,10 @@ RUN steps of root's builds get.`,
   cooper unshare --userns=keep-id cat /proc/self/uid_map`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.showMap && len(args) > 0 {
-				return usagef("--map runs no command, got %q", args)
+				return usagef("--map runs no command, got %s", strings.Join(args, " "))
+			}
+			if len(args) > 0 && args[0] == "" {
+				return usagef("the command is an empty word\nhint: without a command, unshare runs a shell")
 			}
 			if o.showMap {
 				return o.runMap(cmd.Context(), env)
@@ -102,12 +106,11 @@ func (o *unshareOptions) second(ctx context.Context) (*userns.Mapping, error) {
 	if err != nil || r.Mode.Name == userns.ModeDefault {
 		return nil, err
 	}
-	if r.Second != nil && (len(r.Second.UIDs.Missing([]uint32{0})) > 0 || len(r.Second.GIDs.Missing([]uint32{0})) > 0) {
-		return nil, usagef("the map has no container ID 0, and unshare runs its command as root of the namespace\n" +
-			"hint: map 0, too, such as --uidmap 0:1:1")
-	}
 	if r.Second == nil {
 		return nil, nil
+	}
+	if err := hasRoot(*r.Second, "unshare runs its command as root of the namespace"); err != nil {
+		return nil, err
 	}
 	m, err := r.Second.Within(r.Outer)
 	return &m, err

@@ -32,12 +32,7 @@ func newUsernsCmd(lookup callerLookup) *cobra.Command {
 		Short: "Show the ID maps of user namespaces, and translate IDs",
 		Long: `Show the ID maps of user namespaces, and translate IDs. No namespace is made and nothing changed: the maps are what a build of
 this user would have.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q of userns%s", args[0], suggest(cmd, args[0]))
-			}
-			return nil
-		},
+		Args: onlyCommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newUsernsShowCmd(lookup), newUsernsTranslateCmd(lookup))
@@ -85,6 +80,8 @@ type shownMap struct {
 	Note string         `json:"note"`
 	UIDs []userns.Level `json:"uids"`
 	GIDs []userns.Level `json:"gids"`
+	// Error is why there is no such map, where the others are shown.
+	Error string `json:"error,omitempty"`
 }
 
 // run writes the maps.
@@ -99,7 +96,10 @@ func (o *usernsShow) run(ctx context.Context, out io.Writer) error {
 	maps := make([]shownMap, 0, len(resolved))
 	for _, r := range resolved {
 		m, err := showMap(r, o.caller)
-		if err != nil {
+		switch {
+		case err != nil && len(resolved) > 1 && len(o.modes) == 0: // nobody has asked for this very one
+			m.UIDs, m.GIDs, m.Error = []userns.Level{}, []userns.Level{}, err.Error()
+		case err != nil:
 			return err
 		}
 		maps = append(maps, m)
@@ -136,6 +136,9 @@ func (o *usernsShow) resolve(ctx context.Context) ([]userns.Resolved, error) {
 	}
 	var all []userns.Resolved
 	for _, text := range modes {
+		if text == "" {
+			return nil, usagef("MODE is empty\nhint: cooper userns show, without one, shows every mode")
+		}
 		req := userns.Request{Caller: o.caller}
 		if req.Mode, err = userns.ParseMode(text); err != nil {
 			return nil, err
@@ -216,6 +219,10 @@ func writeMaps(out io.Writer, maps []shownMap) error {
 			text.WriteByte('\n')
 		}
 		fmt.Fprintf(&text, "%s: %s\n", m.Mode, m.Note)
+		if m.Error != "" {
+			fmt.Fprintf(&text, "  not possible: %s\n", m.Error)
+			continue
+		}
 		table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
 		fmt.Fprintln(table, "  \tHOST\tINTERMEDIATE\tCONTAINER\tCOUNT")
 		for _, kind := range []struct {

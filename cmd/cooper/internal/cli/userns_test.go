@@ -35,11 +35,8 @@ func pageCaller(t *testing.T, root bool) callerLookup {
 			return userns.Caller{Root: true, Sub: sub}, finder, err
 		}
 		caller := userns.Caller{UID: 1000, GID: 1000}
-		sub, err := finder.Find(ctx, userns.Owner{Name: "alice", ID: 1000})
-		if err != nil {
-			return caller, finder, err
-		}
-		caller.Outer, err = userns.Default(1000, 1000, sub)
+		var err error
+		caller.Outer, _, err = finder.UserMap(ctx, userns.Owner{Name: "alice", ID: 1000}, 1000)
 		return caller, finder, err
 	}
 }
@@ -189,6 +186,24 @@ func TestWrongUsernsCommandsAreRefused(t *testing.T) {
 	_, err := runUserns(pageCaller(t, true), "show", "keep-id")
 	if !errors.Is(err, userns.ErrBadRequest) {
 		t.Errorf("keep-id as root: %v", err)
+	}
+}
+
+func TestAModeThatIsNotPossibleDoesNotHideTheOthers(t *testing.T) {
+	withoutUsernsVariables(t)
+	few := func(context.Context) (userns.Caller, userns.Finder, error) {
+		sub := []userns.SubIDRange{{Start: 100000, Count: 20}}
+		outer, err := userns.Default(1000, 1000, userns.SubIDs{UIDs: sub, GIDs: sub})
+		return userns.Caller{UID: 1000, GID: 1000, Outer: outer}, userns.Finder{}, err
+	}
+	for _, args := range [][]string{{"show"}, {"show", "--format=json"}} {
+		out, err := runUserns(few, args...)
+		if err != nil || !strings.Contains(out, "nomap") || !strings.Contains(out, "1024 in a row are needed, and there are 20") {
+			t.Errorf("%q: %v\n%s", args, err, out)
+		}
+	}
+	if _, err := runUserns(few, "show", "auto"); !errors.Is(err, userns.ErrTooFewSubIDs) {
+		t.Errorf("error is %v", err)
 	}
 }
 

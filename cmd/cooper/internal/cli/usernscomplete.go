@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cooperbuild/cooper/build"
@@ -25,7 +26,7 @@ func readNamespace(r *userns.Resolved, caller userns.Caller) error {
 	read, err := build.ReadUserNS(r.NSPath)
 	switch {
 	case err != nil:
-		return fmt.Errorf("--userns=ns: %w", err)
+		return usagef("--userns=ns: %w", err)
 	case read == nil && (caller.Root || caller.Inside): // a build of this process would be in it, and its steps stay there
 		r.NSPath = ""
 		return nil
@@ -36,8 +37,11 @@ func readNamespace(r *userns.Resolved, caller userns.Caller) error {
 		return nil
 	}
 	second, err := read.Compose(userns.Mapping{UIDs: r.Outer.UIDs.Invert(), GIDs: r.Outer.GIDs.Invert()})
+	if unmapped := new(userns.UnmappedError); errors.As(err, &unmapped) {
+		return usagef("--userns=%s: it has IDs that are not yours, such as %s %d of the host", r.Mode, unmapped.Kind, unmapped.ID)
+	}
 	if err != nil {
-		return fmt.Errorf("--userns=%s: it has IDs that are not yours: %w", r.Mode, err)
+		return fmt.Errorf("--userns=%s: %w", r.Mode, err)
 	}
 	r.Second = &second
 	return nil

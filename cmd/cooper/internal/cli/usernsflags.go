@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -104,6 +105,13 @@ func (u *usernsFlags) named(ctx context.Context, finder userns.Finder) (*userns.
 		return nil, nil
 	}
 	sub, err := finder.FindNamed(ctx, ownerNamed(users), ownerNamed(groups))
+	var none *userns.NoSubIDsError
+	if errors.As(err, &none) && none.Source == "" {
+		if _, unknown := user.Lookup(none.Owner.Name); unknown != nil { // usermod can't help
+			return nil, usagef("%s has no line in %s, and there is no such user\nhint: --subuidname and --subgidname take a name that has lines there",
+				none.Owner, strings.Join(none.Files(), " and "))
+		}
+	}
 	return &sub, err
 }
 
@@ -134,16 +142,15 @@ func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, err
 		}
 		caller.Outer, caller.Inside = here, true
 	case caller.Root:
-		_, caller.Sub, err = rootRanges(ctx, finder)
-		if errors.Is(err, userns.ErrNoSubIDs) {
-			err = nil
+		var whose userns.Owner
+		if whose, caller.Sub, err = rootRanges(ctx, finder); errors.Is(err, userns.ErrNoSubIDs) {
+			return caller, nil
+		}
+		if err == nil {
+			_, err = finder.StepMap(whose, caller.Sub)
 		}
 	default:
-		var sub userns.SubIDs
-		if sub, err = finder.Find(ctx, who); err != nil {
-			return caller, err
-		}
-		caller.Outer, err = userns.Default(caller.UID, caller.GID, sub)
+		caller.Outer, _, err = finder.UserMap(ctx, who, caller.GID)
 	}
 	return caller, err
 }

@@ -1,0 +1,85 @@
+package doctor
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// scratchPrefix begins the names of the directories that are filled in a trial.
+const scratchPrefix = ".cooper-doctor-"
+
+// newScratch makes such a directory. It is locked until remove has removed it: without a lock it is one that a killed doctor has left.
+func newScratch(parent string) (dir string, remove func() error, err error) {
+	for {
+		if dir, err = os.MkdirTemp(parent, scratchPrefix); err != nil {
+			return "", nil, err
+		}
+		lock, err := lockScratch(dir)
+		if err == nil {
+			return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
+		}
+		// Another doctor may have swept it before it was locked.
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, os.ErrNotExist) {
+			return "", nil, errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+}
+
+// lockScratch locks the directory that has the name, which must be the caller's own. Closing the file unlocks it.
+func lockScratch(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		err = sameAndOwn(f, dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func sameAndOwn(f *os.File, dir string) error {
+	opened, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := opened.Sys().(*syscall.Stat_t)
+	if !os.SameFile(opened, named) || !ok || int(st.Uid) != os.Geteuid() {
+		return os.ErrNotExist
+	}
+	return nil
+}
+
+// sweep removes what killed doctors have left in a directory and those above it. What can't be removed now is left to the next one.
+func sweep(dir string) {
+	for ; ; dir = filepath.Dir(dir) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			entries = nil
+		}
+		for _, e := range entries {
+			if !e.IsDir() || !strings.HasPrefix(e.Name(), scratchPrefix) {
+				continue
+			}
+			old := filepath.Join(dir, e.Name())
+			if lock, err := lockScratch(old); err == nil {
+				_ = os.RemoveAll(old)
+				lock.Close()
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/unshare"
+	"golang.org/x/sys/unix"
+)
+
+// OpenError says why a store can't be opened: something about this machine, its files or its settings.
+type OpenError struct {
+	Problem string
+	Hint    string // what would help; "" if nobody knows
+	Err     error  // the cause; may be nil
+}
+
+func (e *OpenError) Error() string {
+	text := e.Problem
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	if e.Hint != "" {
+		text += "\nhint: " + e.Hint
+	}
+	return text
+}
+
+// Unwrap gives the cause.
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// Drivers are the storage drivers that this program has.
+func Drivers() []string { return []string{"overlay", "vfs"} }
+
+// defaults are the options that storage.conf and the environment give, those of a caller added.
+func defaults(o Options) (storage.StoreOptions, error) {
+	logrus.SetLevel(logrus.ErrorLevel)
+	var opts storage.StoreOptions
+	if unshare.IsRootless() {
+		for _, name := range []string{"HOME", "XDG_DATA_HOME"} {
+			if dir := os.Getenv(name); dir != "" && !filepath.IsAbs(dir) {
+				return opts, &OpenError{Problem: fmt.Sprintf("%s=%s is no absolute path, and the store is below it", name, dir),
+					Hint: "set " + name + " to an absolute path, or choose a store with --root and --runroot and unset it"}
+			}
+		}
+	}
+	opts, err := storage.DefaultStoreOptions()
+	if err != nil {
+		return opts, &OpenError{Problem: "read storage configuration", Hint: "it is in storage.conf (man containers-storage.conf)", Err: err}
+	}
+	applyOptions(&opts, o)
+	if driver := opts.GraphDriverName; driver != "" && !slices.Contains(Drivers(), driver) {
+		return opts, &OpenError{Problem: fmt.Sprintf("there is no storage driver %q", driver),
+			Hint: fmt.Sprintf("the drivers are %s; correct driver in storage.conf, or $STORAGE_DRIVER", strings.Join(Drivers(), " and "))}
+	}
+	return opts, nil
+}
+
+// openError says which directory is at fault and what would help.
+func openError(opts storage.StoreOptions, err error) error {
+	if full := new(UnusableError); errors.As(unusable(err, placesOf(opts)), &full) {
+		return full
+	}
+	e := &OpenError{Problem: "open store " + opts.GraphRoot, Err: err}
+	if dir := foreignGroup(opts.GraphRoot); dir != "" && strings.Contains(err.Error(), "mount overlay") {
+		return &OpenError{
+			Problem: fmt.Sprintf("open store %s: %s has the set-group-ID bit and a group that isn't yours, and hands both on: overlay can't be mounted there", opts.GraphRoot, dir),
+			Hint:    fmt.Sprintf("run: chmod g-s %s; rm -r %s; or choose another directory with --root", dir, opts.GraphRoot),
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		e.Hint = fmt.Sprintf("%s and %s must be writable; --root and --runroot choose other directories", opts.GraphRoot, opts.RunRoot)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		e.Hint = "it must be a directory, or be in one in which it can be made; --root and --runroot choose others"
+	case strings.Contains(err.Error(), "option"):
+		e.Hint = "options are KEY=VALUE, by --storage-opt, or in storage.conf (man containers-storage.conf)"
+	case strings.Contains(err.Error(), "driver"):
+		e.Hint = "--storage-driver must be the driver the store was made with"
+	}
+	return e
+}
+
+// foreignGroup gives the uppermost of the directories, from a path upwards, that hand a group on that has no ID in this namespace; "" if the
+// path, or the nearest directory above it, doesn't.
+func foreignGroup(path string) string {
+	const nobody = 65534
+	found := ""
+	for dir := path; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		var st unix.Stat_t
+		switch err := unix.Stat(dir, &st); {
+		case err != nil && found == "":
+		case err == nil && st.Mode&unix.S_ISGID != 0 && st.Gid == nobody:
+			found = dir
+		default:
+			return found
+		}
+	}
+	return found
+}

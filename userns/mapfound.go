@@ -1,0 +1,113 @@
+package userns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// UserMap is [Default] for an ordinary user, gid being the own group, with the ranges that Find finds. What keeps those from making a map that the
+// kernel takes is a [SubIDFileError] with the file, the line and a right one, or, if they are in no file, matches [ErrBadSubIDs] all the same.
+func (f Finder) UserMap(ctx context.Context, owner Owner, gid uint32) (Mapping, SubIDs, error) {
+	sub, err := f.Find(ctx, owner)
+	if err != nil {
+		return Mapping{}, sub, err
+	}
+	m, err := Default(owner.ID, gid, sub)
+	if errors.Is(err, ErrBadMap) || err == nil {
+		err = f.explain(owner, IDs{UIDs: []uint32{owner.ID}, GIDs: []uint32{gid}}, sub, err)
+	}
+	if err != nil {
+		return Mapping{}, sub, err
+	}
+	return m, sub, nil
+}
+
+// StepMap is [FromSubIDs] for root's steps with ranges that Find has found. Errors are those of [Finder.UserMap].
+func (f Finder) StepMap(owner Owner, sub SubIDs) (Mapping, error) {
+	m, err := FromSubIDs(sub)
+	if errors.Is(err, ErrBadMap) || err == nil {
+		err = f.explain(owner, IDs{}, sub, err)
+	}
+	if err != nil {
+		return Mapping{}, err
+	}
+	return m, nil
+}
+
+// explain says which file and line keep the ranges, with the own IDs before them, from making a map that the kernel takes; err if none does.
+func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
+	source, sourceErr := f.source()
+	if sourceErr != nil {
+		return sourceErr
+	}
+	for _, k := range []struct {
+		kind, file string
+		own        []uint32
+		ranges     []SubIDRange
+	}{{"user", f.subUID(), own.UIDs, sub.UIDs}, {"group", f.subGID(), own.GIDs, sub.GIDs}} {
+		problem, line := "", 0
+		for _, id := range k.own {
+			for _, s := range k.ranges {
+				if uint64(id) < uint64(s.Start) || uint64(id) >= s.end() {
+					continue
+				}
+				line = lineWith(k.file, owner, id)
+				problem = fmt.Sprintf(`the range "%s:%d:%d" holds %s's own %s ID %d, which can't be mapped twice`, owner, s.Start, s.Count, owner, k.kind, id)
+			}
+		}
+		if problem == "" {
+			problem = tooLong(owner, k.own, k.ranges)
+		}
+		if problem == "" {
+			continue
+		}
+		if source != "" {
+			return fmt.Errorf("find subordinate IDs of %s: %w: %s; have another range assigned in the source %q of nsswitch.conf", owner, ErrBadSubIDs, problem, source)
+		}
+		g := grantWithout(k.file, subIDCount, k.own)
+		remedy := "no free range is left: remove lines of the file"
+		if g.Range.Count > 0 {
+			remedy = fmt.Sprintf("in place of that: %s:%d:%d", owner, g.Range.Start, g.Range.Count)
+		}
+		return &SubIDFileError{File: k.file, Line: line, Problem: problem, Remedy: remedy, Err: err}
+	}
+	return err
+}
+
+// tooLong says why the ranges are too many for a map, "" if they are not.
+func tooLong(owner Owner, own []uint32, ranges []SubIDRange) string {
+	var first []Range
+	with := ""
+	for _, id := range own {
+		first, with = []Range{{Host: id, Length: 1}}, " with the own ID"
+	}
+	n := len(disjoint(ranges))
+	if len(first)+n > MaxRanges {
+		return fmt.Sprintf("%s has %d ranges, %d%s, and the kernel takes %d in a map", owner, n, len(first)+n, with, MaxRanges)
+	}
+	m, err := stack(first, ranges)
+	if err != nil {
+		return err.Error()
+	}
+	if m.Writable() != nil {
+		return fmt.Sprintf("%s has %d ranges, a map of %d bytes%s, and the kernel takes less than %d", owner, n, len(m.String())+1, with, os.Getpagesize())
+	}
+	return ""
+}
+
+// lineWith finds the line of the owner's whose range holds an ID; 0 if there is none.
+func lineWith(file string, owner Owner, id uint32) (line int) {
+	in, err := os.Open(file)
+	if err != nil {
+		return 0
+	}
+	defer in.Close()
+	_ = eachSubID(in, owner, func(l subIDLine) {
+		if line == 0 && owner.is(l.name) && l.Start <= id && uint64(id) < l.end() {
+			line = l.number
+		}
+	})
+	return line
+}
