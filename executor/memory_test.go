@@ -23,8 +23,8 @@ func TestMemoryStaysClosedToTheUsersOfSteps(t *testing.T) {
 			at, _ := held(t, true)
 			ns, err := executor.OpenUserNS(at)
 			b.must(err)
-			defer ns.Close()
 			b.output(b.joining(ns, "true"))
+			b.must(ns.Close())
 		},
 		"the IDs of a map's root": func(t *testing.T) {
 			requireRealRoot(t)
