@@ -23,8 +23,8 @@ func TestMemoryStaysClosedToTheUsersOfSteps(t *testing.T) {
 			at, _ := held(t, true)
 			ns, err := executor.OpenUserNS(at)
 			b.must(err)
-			defer func() { b.must(ns.Close()) }()
 			b.output(b.joining(ns, "true"))
+			b.must(ns.Close())
 		},
 	}
 	if !inside() {

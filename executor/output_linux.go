@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
 // drainTime is how long a pipe is still read after the step's last process is gone. Only somebody outside who was handed the pipe
@@ -19,41 +21,20 @@ const drainTime = time.Second
 type streams struct {
 	child [3]*os.File // what the child gets; descriptors of 3 or more
 	pipes []*os.File  // the ends that are read here
-	// noStdin has standard input be an empty pipe and not /dev/null.
-	noStdin bool
-	done    sync.WaitGroup
-	mu      sync.Mutex
-	err     error
+	done  sync.WaitGroup
+	mu    sync.Mutex
+	err   error
 }
 
 // openStreams makes the streams. owner is who will open /dev/stdout by name: pipes belong to it.
 func openStreams(stdout, stderr io.Writer, owner ids) (*streams, error) {
-	return (&streams{}).openAll(stdout, stderr, owner)
-}
-
-// openPipes is openStreams for who gives all standard streams to the step's user, as OCI runtimes do: whatever is the caller's, a file or
-// /dev/null, is out of reach behind a pipe.
-func openPipes(stdout, stderr io.Writer, owner ids) (*streams, error) {
-	behind := func(w io.Writer) io.Writer {
-		if w == nil {
-			w = io.Discard
-		}
-		return struct{ io.Writer }{w}
-	}
-	out, err := behind(stdout), behind(stderr)
-	if sameWriter(stdout, stderr) {
-		err = out
-	}
-	return (&streams{noStdin: true}).openAll(out, err, owner)
-}
-
-func (s *streams) openAll(stdout, stderr io.Writer, owner ids) (*streams, error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	s := &streams{}
+	null, err := openNull()
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	if s.child[0], err = s.stdin(null); err != nil {
+	if s.child[0], err = dupHigh(null); err != nil {
 		return nil, err
 	}
 	if s.child[1], err = s.open(stdout, null, owner); err != nil {
@@ -72,20 +53,35 @@ func (s *streams) openAll(stdout, stderr io.Writer, owner ids) (*streams, error)
 	return s, nil
 }
 
-// stdin is what is at its end at once.
-func (s *streams) stdin(null *os.File) (*os.File, error) {
-	if !s.noStdin {
-		return dupHigh(null)
+// notFiles has pipes made for files of the caller's: OCI runtimes give a step's standard streams to its user.
+func notFiles(stdout, stderr io.Writer) (io.Writer, io.Writer) {
+	behind := func(w io.Writer) io.Writer {
+		if f, ok := w.(*os.File); ok {
+			return struct{ io.Writer }{f}
+		}
+		return w
 	}
-	r, w, err := os.Pipe()
+	out, err := behind(stdout), behind(stderr)
+	if sameWriter(stdout, stderr) {
+		err = out
+	}
+	return out, err
+}
+
+// openNull opens the null device in a read-only mount, which doesn't keep anybody from writing to the device. But runtimes give the
+// container's root what its standard streams are, and that must not be the host's device.
+func openNull() (*os.File, error) {
+	device, err := os.OpenFile(os.DevNull, unix.O_PATH, 0)
 	if err != nil {
-		return nil, fmt.Errorf("make input pipe: %w", err)
+		return nil, err
 	}
-	defer r.Close()
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("make input pipe: %w", err)
+	defer device.Close()
+	clone, err := overlay.Bind(device, overlay.BindOptions{Attr: unix.MOUNT_ATTR_RDONLY})
+	if err != nil {
+		return nil, err
 	}
-	return dupHigh(r)
+	defer clone.Close()
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", clone.Fd()), os.O_RDWR, 0)
 }
 
 func (s *streams) open(w io.Writer, null *os.File, owner ids) (*os.File, error) {

@@ -15,7 +15,8 @@ import (
 
 // Run runs the step and waits for its end. Status is valid only if the error is nil: a command that ran and exited with another
 // status than 0 is no error. Errors of the step's own making are *StartError (nothing was executed) and *SetupError. When ctx ends
-// the step is asked to end (SIGTERM to its first process group), then killed, and the error wraps context.Cause(ctx).
+// the step is asked to end (SIGTERM to its first process group), then killed, and the error wraps context.Cause(ctx). When the command
+// has succeeded, nobody goes on writing through what it had open, or the error is ErrStillWritten.
 func Run(ctx context.Context, s Step) (Status, error) {
 	if ctx.Err() != nil {
 		return Status{}, context.Cause(ctx)
@@ -46,11 +47,11 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	open := openStreams
+	stdout, stderr := c.step.Stdout, c.step.Stderr
 	if c.bundle != nil {
-		open = openPipes
+		stdout, stderr = notFiles(stdout, stderr)
 	}
-	out, err := open(c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
+	out, err := openStreams(stdout, stderr, c.host(c.user.UID, c.user.GID))
 	if err != nil {
 		return Status{}, err
 	}
