@@ -163,6 +163,6 @@ func (b *builder) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err er
 
 // outside says what would hold the IDs that who has.
 func outside(who string, missing userns.IDs) error {
-	return fmt.Errorf("%s is outside the step's namespace: user IDs %v and group IDs %v are missing; it takes --userns=auto:size=%d, or leave size out",
-		who, missing.UIDs, missing.GIDs, uint64(missing.Highest())+1)
+	return fmt.Errorf("%s is outside the step's namespace: it lacks %v; it takes --userns=auto:size=%d, or leave size out",
+		who, missing, uint64(missing.Highest())+1)
 }

@@ -36,11 +36,11 @@ func Build(ctx context.Context, req Request) (res Result, err error) {
 	if req.Progress == nil {
 		req.Progress = progress.Discard{}
 	}
-	st, err := store.Open(req.Store)
+	st, err := openStore(req.Store)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	defer func() { err = machineError(st, errors.Join(err, st.Close())) }()
 	end, err := st.BeginBuild()
 	if err != nil {
 		return Result{}, err

@@ -99,7 +99,7 @@ func inspect(ctx context.Context, req *Request, look Look, do func(*inspection) 
 	}
 	var st *store.Store
 	if look == LookPull || NeedsStore(*req) {
-		if st, err = store.Open(req.Store); err != nil {
+		if st, err = openStore(req.Store); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, st.Close()) }()

@@ -180,6 +180,9 @@ func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
 	if err := t.below.wait(ctx); err != nil {
 		return cache.Record{}, err
 	}
+	if err := c.builder.checkStill(t.below); err != nil {
+		return cache.Record{}, err
+	}
 	return c.seal(res)
 }
 

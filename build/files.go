@@ -26,7 +26,7 @@ func (b *builder) writeFiles(ctx context.Context, spec export.Spec, images []mad
 			dest = filepath.Join(dest, strings.ReplaceAll(platforms.FormatAll(m.image.Platform), "/", "_"))
 		}
 		if err := b.writeFilesOf(ctx, spec.Type, dest, m.files); err != nil {
-			return fmt.Errorf("write %s: %w", dest, err)
+			return outputError(dest, err)
 		}
 	}
 	return nil

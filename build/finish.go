@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -50,7 +49,7 @@ func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*ro
 		}
 		written, err := export.Write(ctx, oneName(spec, names), image, os.Stdout)
 		if err != nil {
-			return Result{}, fmt.Errorf("write %s: %w", spec.Dest, err)
+			return Result{}, outputError(spec.Dest, err)
 		}
 		res.Manifest = written.Manifest.Digest
 	}

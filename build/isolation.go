@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
 )
 
@@ -51,6 +52,9 @@ func CheckKeepBundle(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if target, linkErr := os.Readlink(dir); linkErr == nil {
+			return fmt.Errorf("it is a symbolic link to %s, which isn't there: give a new directory", target)
+		}
 		return nil
 	case err != nil:
 		return fmt.Errorf("read directory: %w", err)
@@ -72,8 +76,5 @@ func (o RunOptions) isolate(s *executor.Step, c runCall) {
 			s.SecretEnv = append(s.SecretEnv, m.Env)
 		}
 	}
-	for _, e := range c.op.ProxyEnv { // may have passwords
-		name, _, _ := strings.Cut(e, "=")
-		s.SecretEnv = append(s.SecretEnv, name)
-	}
+	s.SecretEnv = append(s.SecretEnv, plan.ProxyNames()...) // wherever they come from, they may have passwords
 }

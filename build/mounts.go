@@ -38,7 +38,7 @@ func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Moun
 		return errors.Join(errs...)
 	}
 	for _, v := range b.req.Run.Volumes {
-		opened, done, err := b.volume(ctx, v)
+		opened, done, err := b.volume(ctx, v, c.ns)
 		if err != nil {
 			return nil, release, fmt.Errorf("volume %s:%s: %w", v.Source, v.Target, err)
 		}
@@ -85,7 +85,15 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 		Kind: executor.Bind, Source: from.dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
 		IDMapped: c.ns.mapping != nil && !in.local() && b.store.Stages(),
 	}
-	copies := from.filter != nil || c.ns.shifted && in.local()
+	copies := from.filter != nil
+	if in.local() && !copies {
+		if copies, em.UserNS, err = b.showAsRoots(from.dir, m, c); err != nil {
+			return em, nil, errors.Join(err, release())
+		}
+		if em.UserNS != nil {
+			release = joined(release, em.UserNS.Close)
+		}
+	}
 	if !copies && m.ReadOnly {
 		return em, release, nil
 	}
@@ -139,10 +147,8 @@ func joined(first, second func() error) func() error {
 
 // cacheMount opens a directory that outlives the build. It is found by its ID, and by what it starts with.
 func (b *builder) cacheMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
-	if c.ns.mapping != nil {
-		if _, _, err := c.ns.mapping.ToHost(m.UID, m.GID); err != nil { // the step would have a directory of nobody's
-			return executor.Mount{}, nil, err
-		}
+	if err := b.checkPlace(c.ns, m.UID, m.GID); err != nil { // the step would have a directory of nobody's
+		return executor.Mount{}, nil, err
 	}
 	in := b.input(m.From, c.done)
 	key := cache.NewKey("mount").Add("id", m.ID)

@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/cooperbuild/cooper/build/store"
@@ -113,9 +112,7 @@ func (b *builder) outsiderError(ctx context.Context, path string, m userns.Mappi
 		return fmt.Errorf("the owner of %q is outside the IDs that RUN steps have: %w\nhint: or build with --userns=host, where root of a step is root of the machine",
 			path, userns.Finder{}.Check(ctx, id.Ranges, m, missing))
 	}
-	slices.Sort(missing.UIDs)
-	slices.Sort(missing.GIDs)
-	return fmt.Errorf("the owner of %q is outside the ID map %q: user IDs %v and group IDs %v are missing\n"+
+	return fmt.Errorf("the owner of %q is outside the ID map %q, which lacks %v\n"+
 		"hint: the map has to have them: IDs 0 to %d are a range of length %d", path, strings.ReplaceAll(m.UIDs.String(), "\n", ", "),
-		slices.Compact(missing.UIDs), slices.Compact(missing.GIDs), missing.Highest(), uint64(missing.Highest())+1)
+		missing, missing.Highest(), uint64(missing.Highest())+1)
 }

@@ -84,7 +84,7 @@ func (b *builder) finishIndex(ctx context.Context, images []made, names []string
 		}
 		written, err := export.WriteIndex(ctx, oneName(spec, names), all, os.Stdout)
 		if err != nil {
-			return Result{}, fmt.Errorf("write %s: %w", spec.Dest, err)
+			return Result{}, outputError(spec.Dest, err)
 		}
 		res.Manifest = written.Manifest.Digest
 	}

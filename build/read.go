@@ -52,7 +52,7 @@ func shownWarning(w dockerfile.Warning) progress.Warning {
 // planOptions are those of a request, without a resolver.
 func planOptions(req *Request, ignore *source.Ignore) plan.Options {
 	o := plan.Options{
-		Target: req.Target, BuildArgs: req.BuildArgs, BuildPlatform: machinePlatform(),
+		Target: req.Target, BuildArgs: req.BuildArgs, Proxies: req.Run.Proxies, BuildPlatform: machinePlatform(),
 		Contexts: req.Contexts, Labels: req.Labels, Insecure: req.Run.Insecure,
 	}
 	if len(req.Platforms) > 0 {

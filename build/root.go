@@ -144,6 +144,37 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	return f, nil
 }
 
+// gone tells whether a layer's directory was open and has been removed since.
+func (d *layerDirs) gone(id string) bool {
+	d.mu.Lock()
+	f, ok := d.open[id]
+	d.mu.Unlock()
+	if !ok {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 0
+}
+
+// checkStill refuses what a step made of layers that somebody removed meanwhile: it may have seen a part of their files only. That a layer
+// of the same ID has come since doesn't help.
+func (b *builder) checkStill(r *root) error {
+	for _, l := range r.layers {
+		if b.layers.gone(l.ID) {
+			return goneError(l.ID)
+		}
+	}
+	// The store keeps what is below a layer.
+	if top := r.top(); top != "" && !b.store.HasLayer(top) {
+		return goneError(top)
+	}
+	return nil
+}
+
+func goneError(id string) error {
+	return fmt.Errorf("another program has removed layer %.12s from the store, or its image, while the step ran on it\nhint: build again", id)
+}
+
 func (d *layerDirs) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -61,6 +61,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 		}
 		return k
 	}
+	owners := contextOwners{}
 	w := work{
 		shape: shape().Key(),
 		key: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
@@ -71,7 +72,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 			return k.Key(), nil
 		},
 		exec: func(ctx context.Context, t *target) error {
-			call := runCall{step: s, op: op, network: network, done: done}
+			call := runCall{step: s, op: op, network: network, done: done, owners: owners}
 			err := b.execRun(ctx, t, call)
 			if errors.Is(err, executor.ErrNoCwd) {
 				// A base image may name a directory that it hasn't got, and one may be removed: docker makes it.
@@ -82,7 +83,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 			return err
 		},
 	}
-	b.watchMounts(&w, op, done)
+	b.watchMounts(&w, op, runCall{done: done, owners: owners})
 	return w
 }
 
@@ -105,41 +106,6 @@ func (b *builder) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *
 	return nil
 }
 
-// watchMounts notices when what a bind mount of a context shows is changed while the step runs.
-func (b *builder) watchMounts(w *work, op *plan.Run, done func(*plan.Step) *root) {
-	var ins []input
-	var sources []string
-	for _, m := range op.Mounts {
-		if in := b.input(m.From, done); m.Type == plan.MountBind && in.local() {
-			ins, sources = append(ins, in), append(sources, m.Source)
-		}
-	}
-	if len(ins) == 0 {
-		return
-	}
-	fingerprint := func(ctx context.Context) (all string, err error) {
-		for i, in := range ins {
-			d, err := in.digest(ctx, sources[i:i+1], source.Fingerprint)
-			if err != nil {
-				return "", err
-			}
-			all += d
-		}
-		return all, nil
-	}
-	exec, before := w.exec, ""
-	w.exec = func(ctx context.Context, t *target) (err error) {
-		if before, err = fingerprint(ctx); err != nil {
-			return err
-		}
-		return exec(ctx, t)
-	}
-	w.stable = func(ctx context.Context) (bool, error) {
-		after, err := fingerprint(ctx)
-		return after == before, err
-	}
-}
-
 // runCall is what one RUN needs besides its target.
 type runCall struct {
 	step    *plan.Step
@@ -147,6 +113,7 @@ type runCall struct {
 	network string
 	done    func(*plan.Step) *root
 	ns      stepNS
+	owners  contextOwners
 }
 
 func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {

@@ -35,6 +35,8 @@ type RunOptions struct {
 	NoFilter, NoNewPrivs bool
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
+	// Proxies are proxy variables by name; see plan.Options.
+	Proxies map[string]string
 	// ReadDirs are the directories below which ADD may read git repositories by file://.
 	ReadDirs []string
 	// Runtime runs the steps in place of cooper's own executor, which does if it is nil. That is in no key: what a step can do is the same.
@@ -65,6 +67,9 @@ type Volume struct {
 	ReadOnly       bool
 	// Discard throws away what a step writes.
 	Discard bool
+	// MapOwners shows the files of the host's IDs as those of the same IDs of the step, so that what its root writes is the host root's.
+	// It is for real root, whose steps else see the owners that there are.
+	MapOwners bool
 }
 
 // ParseVolume reads HOST:TARGET[:OPTION,...].
@@ -88,9 +93,11 @@ func ParseVolume(text string) (Volume, error) {
 			v.ReadOnly = true
 		case "O":
 			v.Discard = true
+		case "idmap":
+			v.MapOwners = true
 		case "rw", "z", "Z", "private", "rprivate", "nosuid", "nodev": // as it is anyway; steps have no SELinux label of their own
 		default:
-			return v, fmt.Errorf("volume %q: option %q is not supported: use ro, rw or O", text, o)
+			return v, fmt.Errorf("volume %q: option %q is not supported: use ro, rw, O or idmap", text, o)
 		}
 	}
 	return v, nil
@@ -155,7 +162,7 @@ func (o RunOptions) addTo(k *cache.KeyBuilder) {
 		k.Add("security", strconv.FormatBool(o.NoFilter), strconv.FormatBool(o.NoNewPrivs))
 	}
 	for _, v := range o.Volumes {
-		k.Add("volume", v.Source, v.Target, strconv.FormatBool(v.ReadOnly), strconv.FormatBool(v.Discard))
+		k.Add("volume", v.Source, v.Target, strconv.FormatBool(v.ReadOnly), strconv.FormatBool(v.Discard), strconv.FormatBool(v.MapOwners))
 	}
 }
 

@@ -74,9 +74,13 @@ func openAgents(given map[string][]string) (map[string]*sshagent.Agent, error) {
 	return agents, errors.Join(errs...)
 }
 
-// volume opens a directory or file of the host.
-func (b *builder) volume(ctx context.Context, v Volume) (executor.Mount, func() error, error) {
-	em := executor.Mount{Kind: executor.Bind, Target: v.Target, ReadOnly: v.ReadOnly}
+// volume opens a directory or file of the host. Its owners are shown as they are, or real root's steps could make set-uid programs of
+// the host's root there.
+func (b *builder) volume(ctx context.Context, v Volume, ns stepNS) (executor.Mount, func() error, error) {
+	em := executor.Mount{Kind: executor.Bind, Target: v.Target, ReadOnly: v.ReadOnly, IDMapped: !v.MapOwners}
+	if v.MapOwners && ns.shifted {
+		return em, nil, errors.New("the option idmap is for real root: nobody else can map the owners of a directory")
+	}
 	fd, err := unix.Open(v.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return em, nil, &os.PathError{Op: "open", Path: v.Source, Err: err}

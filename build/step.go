@@ -86,7 +86,7 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		err = stepError(s, err)
+		err = stepError(b.store, s, b.explainUnmapped(ctx, err))
 	}
 	shown := err
 	if e := new(StepError); errors.As(err, &e) {
@@ -117,10 +117,11 @@ func (b *builder) stepName(s *plan.Step) string {
 	return "[" + strings.Join(append(words, fmt.Sprintf("%d/%d", s.Number, s.Total)), " ") + "]"
 }
 
-func stepError(s *plan.Step, err error) error {
+func stepError(st *store.Store, s *plan.Step, err error) error {
 	if other := new(StepError); errors.As(err, &other) || errors.Is(err, context.Canceled) {
 		return err // another step's failure, for which this one was cancelled
 	}
+	err = machineError(st, err)
 	e := &StepError{Platforms: s.Platforms, Stage: s.Stage.Name, Step: fmt.Sprintf("%d/%d", s.Number, s.Total), Location: s.Location, Text: s.Text, Err: err}
 	if exit := new(ExitError); errors.As(err, &exit) {
 		e.ExitCode = exit.Code
@@ -180,7 +181,7 @@ func (b *builder) makeLayer(ctx context.Context, s *plan.Step, below *root, w wo
 	b.commits.Go(func() error {
 		err := c.run(ctx)
 		if err != nil {
-			err = stepError(s, err)
+			err = stepError(b.store, s, err)
 			b.stop(err)
 		}
 		return err

@@ -32,11 +32,11 @@ func storeItems(ctx context.Context, o StoreOptions) (items []disk.Item, err err
 	if there, err := store.Exists(o); err != nil || !there {
 		return nil, err
 	}
-	st, err := store.Open(o)
+	st, err := openStore(o)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	defer func() { err = machineError(st, errors.Join(err, st.Close())) }()
 	k, err := newKeepers(st)
 	if err != nil {
 		return nil, err
@@ -92,11 +92,11 @@ func Prune(ctx context.Context, req PruneRequest) (gone []disk.Item, err error) 
 	if there, err := store.Exists(req.Store); err != nil || !there {
 		return nil, err
 	}
-	st, err := store.Open(req.Store)
+	st, err := openStore(req.Store)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	defer func() { err = machineError(st, errors.Join(err, st.Close())) }()
 	k, err := newKeepers(st)
 	if err != nil {
 		return nil, err

@@ -191,15 +191,12 @@ func (c *container) checkMapped() error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.UIDs.ToHost(u.UID); err != nil {
-		return err
-	}
 	groups := []uint32{u.GID}
 	if c.canSetGroups() {
 		groups = append(groups, u.Groups...)
 	}
 	for _, gid := range groups {
-		if _, err := m.GIDs.ToHost(gid); err != nil {
+		if _, _, err := m.ToHost(u.UID, gid); err != nil {
 			return err
 		}
 	}
@@ -266,8 +263,9 @@ func (c *container) close() error {
 		c.room.Close()
 	}
 	if c.root != nil {
-		if closeErr := c.root.close(c); closeErr != nil {
-			err = fmt.Errorf("clean up step: %w", closeErr)
+		err = c.root.close(c)
+		if err != nil && !errors.Is(err, ErrStillWritten) {
+			err = fmt.Errorf("clean up step: %w", err)
 		}
 	}
 	return err

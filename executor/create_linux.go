@@ -62,36 +62,67 @@ func makeAll(root *os.File, p point) error {
 
 // makeStub makes one element, unless it is there (nil). The stub keeps parent.
 func makeStub(parent *os.File, name string, dir bool) (*stub, error) {
-	var before, st unix.Stat_t
+	var before unix.Stat_t
 	fd := int(parent.Fd())
 	if err := unix.Fstat(fd, &before); err != nil {
 		return nil, err
 	}
-	err := makeEmpty(fd, name, dir)
+	st, err := makeEmpty(fd, name, dir)
 	if errors.Is(err, unix.EEXIST) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil, err
-	}
 	return &stub{parent: parent, name: name, ino: st.Ino, dir: dir}, setTimes(parent, before)
 }
 
-// makeEmpty makes a file or directory with the usual mode, whatever the umask of this process is.
-func makeEmpty(dirfd int, name string, dir bool) error {
-	mode := uint32(0o644)
-	create := func() error { return unix.Mknodat(dirfd, name, unix.S_IFREG|mode, 0) }
+// makeEmpty makes a file or directory with the usual mode, whatever the umask of this process is, and says what it is.
+func makeEmpty(dirfd int, name string, dir bool) (unix.Stat_t, error) {
+	var err error
+	mode := emptyMode(dir)
 	if dir {
-		mode = 0o755
-		create = func() error { return unix.Mkdirat(dirfd, name, mode) }
+		err = unix.Mkdirat(dirfd, name, mode&0o777)
+	} else {
+		err = unix.Mknodat(dirfd, name, mode, 0)
 	}
-	if err := create(); err != nil {
-		return err
+	if err != nil {
+		return unix.Stat_t{}, err
 	}
-	return unix.Fchmodat(dirfd, name, mode, 0)
+	return settleEmpty(dirfd, name, mode)
+}
+
+// emptyMode is the type and mode of an empty file or directory.
+func emptyMode(dir bool) uint32 {
+	if dir {
+		return unix.S_IFDIR | 0o755
+	}
+	return unix.S_IFREG | 0o644
+}
+
+// errSwapped says that a mount point isn't what was made.
+var errSwapped = errors.New("another process has put something else there")
+
+// settleEmpty gives what was just made its mode. Others can write to the directories of some mounts, and may have put anything in its
+// place, a link to a file of the host say: so it is opened first, and touched only if it looks as new.
+func settleEmpty(dirfd int, name string, mode uint32) (st unix.Stat_t, err error) {
+	fd, err := unix.Openat(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return st, err
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	if err := unix.Fstat(fd, &st); err != nil {
+		return st, err
+	}
+	// The umask and an ACL take bits away, and a directory may inherit its group.
+	sameKind := (st.Mode^mode)&unix.S_IFMT == 0 && st.Mode&0o7777&^(mode|unix.S_ISGID) == 0
+	if empty := st.Nlink == 1 && st.Size == 0 || mode&unix.S_IFMT == unix.S_IFDIR && st.Nlink <= 2; !sameKind || !empty {
+		return st, errSwapped
+	}
+	if st.Mode == mode {
+		return st, nil
+	}
+	return st, unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode&0o7777)
 }
 
 // removeStubs undoes makeStubs: it removes what is still there, still the same and still empty.

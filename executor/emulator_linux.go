@@ -283,7 +283,6 @@ func mountHandlersIn(ns *os.File) (*os.File, error) {
 		return nil, err
 	}
 	_, _, err = child.Reap()
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) // see container.start
 	failed := new(rawproc.Failure)
 	if opened := !errors.As(err, &failed) || failed.Op > fs; opened {
 		_ = unix.Close(p.Result(fs))

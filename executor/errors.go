@@ -35,6 +35,9 @@ func (e *SetupError) Unwrap() error { return e.Err }
 var (
 	// ErrNoArgs is returned for a Step without Args.
 	ErrNoArgs = errors.New("step has no command")
+	// ErrStillWritten is the error about a step that has ended while another process goes on writing to one of its files.
+	ErrStillWritten = errors.New("the step has ended, but a process outside of it has one of its files open for writing: " +
+		"the step must have sent it the open file over a socket")
 	// ErrUnknownUser is wrapped by the error about a User that the root's /etc/passwd does not know.
 	ErrUnknownUser = errors.New("no such user in the image's /etc/passwd")
 	// ErrUnknownGroup is wrapped by the error about a group that the root's /etc/group does not know.

@@ -50,7 +50,7 @@ func (c *container) runtimeFailure(s *script) error {
 
 // lastError is the last error in the runtime's log.
 func (b *bundle) lastError() (string, error) {
-	fd, err := unix.Openat(int(b.dir.Fd()), logFile, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(int(b.dir.Fd()), logFile, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return "", nil
 	}
@@ -59,6 +59,9 @@ func (b *bundle) lastError() (string, error) {
 	}
 	f := os.NewFile(uintptr(fd), logFile)
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return "", errors.Join(errors.New("read the runtime's log: it is no regular file"), err)
+	}
 	text := ""
 	lines := bufio.NewScanner(io.LimitReader(f, maxLog))
 	lines.Buffer(nil, maxLog)

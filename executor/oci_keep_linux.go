@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cooperbuild/cooper/executor/spec"
 )
 
@@ -32,13 +34,24 @@ func (c *container) keep(config spec.Container) error {
 	}
 	rt := c.step.Runtime
 	command := strings.Join(append(rt.globalArgs(), "run", "--bundle", c.bundle.at, "step"), " ")
-	err = errors.Join(
-		os.MkdirAll(dir, 0o700),
-		os.WriteFile(filepath.Join(dir, configFile), data, 0o600),
-		os.WriteFile(filepath.Join(dir, "command"), []byte(command+"\n"), 0o600),
-	)
+	if err = os.MkdirAll(filepath.Dir(dir), 0o700); err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err == nil {
+		err = errors.Join(keepFile(dir, configFile, data), keepFile(dir, "command", []byte(command+"\n")))
+	}
 	if err != nil {
 		return fmt.Errorf("keep bundle: %w", err)
 	}
 	return nil
+}
+
+// keepFile writes a new file: where something has been put in the meantime, a link say, nothing is written.
+func keepFile(dir, name string, data []byte) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
 }

@@ -166,6 +166,7 @@ func (c *container) runtimeProgram(h handles) *script {
 	s.mountOver("cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
 	s.call("enter the bundle", 0, unix.SYS_FCHDIR, dir)
 	s.stdio(h)
+	s.closeRest()
 	s.call("set umask", 0, unix.SYS_UMASK, 0o022)
 	none := s.Bytes(make([]byte, 8))
 	s.call("unblock signals", 0, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, none, 0, 8)

@@ -64,9 +64,13 @@ func (c *container) config() spec.Container {
 		s.Limits = append(s.Limits, spec.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Soft: l.Soft, Hard: l.Hard})
 	}
 	s.Mounts = c.configMounts()
+	// In a user namespace runtimes show the caller's own device nodes, whose owner and mode are not the step's to change.
+	for _, name := range c.devices {
+		s.Locked = append(s.Locked, "/dev/"+name)
+	}
 	if !security.Insecure {
 		s.Masked = absolute(append(maskedFiles(), maskedDirs()...))
-		s.Locked = absolute(readOnlyPaths())
+		s.Locked = append(s.Locked, absolute(readOnlyPaths())...)
 	}
 	if !security.Insecure && !security.NoFilter {
 		s.Filter = filterSpec(abis())

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -108,17 +109,62 @@ func cgroups(t *testing.T) string {
 	return strings.Join(found, "\n")
 }
 
+func TestLogOfARuntimeIsAFile(t *testing.T) {
+	if backEnd() == nil {
+		return // has no log
+	}
+	b := newBox(t)
+	for name, make := range map[string]string{"pipe": "mkfifo log", "link": "ln -s /proc/1/environ log", "directory": "mkdir log"} {
+		b.write(name, "#!/bin/sh\n"+make+"\n")
+		b.must(os.Chmod(b.path(name), 0o755))
+		s := b.step("/bin/true")
+		s.Runtime = &executor.Runtime{Path: b.path(name), Name: "fake"}
+		if _, _, err := b.run(s); err == nil || !strings.Contains(err.Error(), "read the runtime's log: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKeptBundleFollowsNoLink(t *testing.T) {
+	if backEnd() == nil {
+		return // has no bundle
+	}
+	b := newBox(t)
+	s := b.step("/bin/true")
+	s.KeepBundle = b.path("kept/1")
+	b.dir("kept")
+	b.must(os.Symlink(b.dir("elsewhere").Name(), b.path("kept/1")))
+	if _, _, err := b.run(s); !errors.Is(err, os.ErrExist) {
+		t.Errorf("%v", err)
+	}
+	if entries, err := os.ReadDir(b.path("elsewhere")); err != nil || len(entries) > 0 {
+		t.Errorf("written through a link: %v, %v", entries, err)
+	}
+}
+
 func TestRuntimesAreFound(t *testing.T) {
 	b := newBox(t)
 	b.write("plain", "x")
 	for script, text := range map[string]string{
-		"fake": "#!/bin/sh\necho fake version 1.0\n", "other": "#!/bin/sh\necho hello\n", "failing": "#!/bin/sh\nexit 3\n",
+		"fake": "#!/bin/sh\necho fake version 1.0\n", "endless": "#!/bin/sh\nexec cat /dev/zero\n", "slow": "#!/bin/sh\nexec sleep 1000\n",
+		"waiting": "#!/bin/sh\nsleep 1000\n", "leaving": "#!/bin/sh\nsleep 1000 &\necho fake version 1.0\n",
+		"other": "#!/bin/sh\necho hello\n", "failing": "#!/bin/sh\nexit 3\n",
 	} {
 		b.write(script, text)
 		b.must(os.Chmod(b.path(script), 0o755))
 	}
-	if r, err := executor.FindRuntime(context.Background(), b.path("fake")); err != nil || r != (executor.Runtime{Path: b.path("fake"), Name: "fake"}) {
-		t.Errorf("%+v %v", r, err)
+	for _, name := range []string{"fake", "leaving"} {
+		r, err := executor.FindRuntime(context.Background(), b.path(name))
+		if err != nil || r != (executor.Runtime{Path: b.path(name), Name: "fake"}) {
+			t.Errorf("%s: %+v %v", name, r, err)
+		}
+	}
+	for _, name := range []string{"endless", "slow", "waiting"} {
+		late, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		if _, err := executor.FindRuntime(late, b.path(name)); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, executor.ErrNotRuntime) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
 	}
 	for name, want := range map[string]error{
 		b.path("other"): executor.ErrNotRuntime, b.path("failing"): executor.ErrNotRuntime, b.path("plain"): executor.ErrNotRuntime,

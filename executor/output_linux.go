@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
 // drainTime is how long a pipe is still read after the step's last process is gone. Only somebody outside who was handed the pipe
@@ -27,7 +29,7 @@ type streams struct {
 // openStreams makes the streams. owner is who will open /dev/stdout by name: pipes belong to it.
 func openStreams(stdout, stderr io.Writer, owner ids) (*streams, error) {
 	s := &streams{}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := openNull()
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +51,37 @@ func openStreams(stdout, stderr io.Writer, owner ids) (*streams, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// notFiles has pipes made for files of the caller's: OCI runtimes give a step's standard streams to its user.
+func notFiles(stdout, stderr io.Writer) (io.Writer, io.Writer) {
+	behind := func(w io.Writer) io.Writer {
+		if f, ok := w.(*os.File); ok {
+			return struct{ io.Writer }{f}
+		}
+		return w
+	}
+	out, err := behind(stdout), behind(stderr)
+	if sameWriter(stdout, stderr) {
+		err = out
+	}
+	return out, err
+}
+
+// openNull opens the null device in a read-only mount, which doesn't keep anybody from writing to the device. But runtimes give the
+// container's root what its standard streams are, and that must not be the host's device.
+func openNull() (*os.File, error) {
+	device, err := os.OpenFile(os.DevNull, unix.O_PATH, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer device.Close()
+	clone, err := overlay.Bind(device, overlay.BindOptions{Attr: unix.MOUNT_ATTR_RDONLY})
+	if err != nil {
+		return nil, err
+	}
+	defer clone.Close()
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", clone.Fd()), os.O_RDWR, 0)
 }
 
 func (s *streams) open(w io.Writer, null *os.File, owner ids) (*os.File, error) {

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"unsafe"
 
@@ -53,6 +54,8 @@ func (c *container) program(h handles) *script {
 	s.call("join a session keyring", rawproc.IgnoreAll, unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	s.becomeUser()
 	s.stdio(h)
+	s.ownInput()
+	s.closeRest()
 	s.exec()
 	return s
 }
@@ -290,12 +293,23 @@ func (s *script) enterCwd() {
 	s.AddFed(rawproc.Op{Doing: enterCwd, Trap: unix.SYS_FCHDIR}, dir, 0)
 }
 
-// stdio puts the three streams in place and closes all else: with nothing left open, nothing can be leaked, not even to the kernel
-// when it looks for the program to execute.
+// stdio puts the three streams in place.
 func (s *script) stdio(h handles) {
 	for i, fd := range h.stdio {
 		s.call("set up standard streams", 0, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
 	}
+}
+
+// ownInput makes the step's own null device its input, so that the name of what it has open is right. Where something is mounted
+// over it, the caller's stays.
+func (s *script) ownInput() {
+	null := s.call("open the input", rawproc.IgnoreAll, unix.SYS_OPENAT, atFDCWD, s.String(os.DevNull), unix.O_RDWR, 0)
+	s.AddFed(rawproc.Op{Doing: "set up the input", Trap: unix.SYS_DUP3, Ignore: rawproc.IgnoreAll}, null, 0)
+}
+
+// closeRest closes all but the streams: with nothing left open, nothing can be leaked, not even to the kernel when it looks for the
+// program to execute.
+func (s *script) closeRest() {
 	s.call("close descriptors", 0, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
 }
 

@@ -194,13 +194,10 @@ func (c *container) inRoom(uid, gid uint32) (ids, error) {
 	if err != nil {
 		return ids{}, err
 	}
-	u, uidErr := m.UIDs.ToHost(uid)
-	g, gidErr := m.GIDs.ToHost(gid)
+	u, g, err := m.ToHost(uid, gid)
 	switch {
-	case uidErr != nil:
-		return ids{}, uidErr
-	case gidErr != nil:
-		return ids{}, gidErr
+	case err != nil:
+		return ids{}, err
 	case c.step.Mapping == nil: // the namespace is this process's own
 		return ids{uid, gid}, nil
 	}

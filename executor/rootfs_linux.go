@@ -32,6 +32,8 @@ type root struct {
 	made []stub // in the view, because no lower directory could show them
 
 	carried []carried // directories that were copied up for them
+	ran     bool      // and what it has written is wanted
+	mountNS *os.File  // where a Dir is attached, if that is known
 	opts    overlay.Options
 	own     []*os.File
 	extra   *os.File // Work/step-stubs
@@ -113,7 +115,7 @@ func (r *root) addStandardStubs() error {
 	}
 	r.opts.Lower = append(r.opts.Lower, stubs)
 	for i, name := range append(standardDirs(), standardFiles()...) {
-		err := makeEmpty(int(stubs.Fd()), name, i < len(standardDirs()))
+		_, err := makeEmpty(int(stubs.Fd()), name, i < len(standardDirs()))
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
@@ -212,20 +214,27 @@ func (r *root) noteCarried(name string) {
 	}
 }
 
-// close removes what was made for the step and unmounts the root.
+// close removes what was made for the step and unmounts the root. First or last it ends all writing to what is going to be a layer: the
+// step is gone with all its processes, but it may have sent a descriptor to another process over a socket.
 func (r *root) close(c *container) error {
+	err := r.sealDir()
 	if len(r.made) > 0 {
-		err := overlay.AsContainerRoot(c.step.Mapping, func() error {
+		removeErr := overlay.AsContainerRoot(c.step.Mapping, func() error {
 			removeStubs(r.made)
 			return nil
 		})
-		if err != nil {
-			return err
+		if removeErr != nil {
+			return errors.Join(err, removeErr)
 		}
 	}
-	var err error
+	if r.ran && r.o.Dir == nil {
+		err = overlay.Seal(r.dir)
+	}
+	if errors.Is(err, overlay.ErrStillWritten) {
+		err = ErrStillWritten
+	}
 	if r.dir != nil {
-		err = r.dir.Close()
+		err = errors.Join(err, r.dir.Close())
 	}
 	for i := len(r.carried) - 1; i >= 0; i-- {
 		r.dropCarried(c, r.carried[i])
@@ -238,6 +247,29 @@ func (r *root) close(c *container) error {
 		err = errors.Join(err, removeTree(r.o.Work, stepStubsDir))
 	}
 	return err
+}
+
+// sealDir makes the step's mount of a Dir read-only while its namespace is there, and lets go of that. From then on mount points are reached
+// through another mount.
+func (r *root) sealDir() error {
+	if r.mountNS == nil {
+		return nil
+	}
+	defer r.mountNS.Close()
+	if !r.ran {
+		return nil
+	}
+	if err := overlay.SealIn(r.mountNS, r.dir); err != nil {
+		return err
+	}
+	for i, s := range r.made {
+		parent, err := openPlain(r.o.Dir, parentOf(s.full), unix.O_PATH|unix.O_DIRECTORY)
+		if err == nil {
+			s.parent.Close()
+			r.made[i].parent = parent
+		}
+	}
+	return nil
 }
 
 // dropCarried removes a directory from Upper that nobody but us has caused to be there: it is empty, and like the one below.

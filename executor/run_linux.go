@@ -15,7 +15,8 @@ import (
 
 // Run runs the step and waits for its end. Status is valid only if the error is nil: a command that ran and exited with another
 // status than 0 is no error. Errors of the step's own making are *StartError (nothing was executed) and *SetupError. When ctx ends
-// the step is asked to end (SIGTERM to its first process group), then killed, and the error wraps context.Cause(ctx).
+// the step is asked to end (SIGTERM to its first process group), then killed, and the error wraps context.Cause(ctx). When the command
+// has succeeded, nobody goes on writing through what it had open, or the error is ErrStillWritten.
 func Run(ctx context.Context, s Step) (Status, error) {
 	if ctx.Err() != nil {
 		return Status{}, context.Cause(ctx)
@@ -25,6 +26,7 @@ func Run(ctx context.Context, s Step) (Status, error) {
 	var status Status
 	if err == nil {
 		status, err = c.run(ctx)
+		c.root.ran = err == nil && status.ExitCode == 0
 	}
 	if err := errors.Join(err, c.close()); err != nil {
 		return Status{}, err
@@ -45,7 +47,11 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	out, err := openStreams(c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
+	stdout, stderr := c.step.Stdout, c.step.Stderr
+	if c.bundle != nil {
+		stdout, stderr = notFiles(stdout, stderr)
+	}
+	out, err := openStreams(stdout, stderr, c.host(c.user.UID, c.user.GID))
 	if err != nil {
 		return Status{}, err
 	}
@@ -85,6 +91,9 @@ func (c *container) start(out *streams) (*process, error) {
 	if p.child, err = p.script.Start(flags); err != nil {
 		return nil, fmt.Errorf("start step: %w", err)
 	}
+	if c.step.Rootfs.Dir != nil && c.bundle == nil {
+		c.root.mountNS, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.child.Pid)) // without CAP_SYS_PTRACE real root can't
+	}
 	if p.watcher, err = startWatcher(self, int(p.child.Pidfd.Fd())); err != nil {
 		p.child.Kill()
 		_, _, _ = p.child.Reap()
@@ -94,17 +103,6 @@ func (c *container) start(out *streams) (*process, error) {
 		p.child.Kill()
 		_, err = p.wait(context.Background())
 		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
-	}
-	if c.bundle != nil || c.user.UID == 0 && c.user.GID == 0 && c.ownUserNS() == nil {
-		return p, nil
-	}
-	// The change of user marks the memory of the process as secret, and until it executes a program this memory is the child's too:
-	// /proc/self would be closed to us.
-	failed := p.child.WaitExec()
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
-	if failed != nil {
-		_, err = p.wait(context.Background())
-		return nil, err
 	}
 	return p, nil
 }

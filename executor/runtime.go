@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -28,8 +29,14 @@ var (
 // RuntimeNames are the runtimes that FindRuntime looks for, best first.
 func RuntimeNames() []string { return []string{"crun", "runc"} }
 
-// versionTime is how long a runtime may take to tell its version.
-const versionTime = 10 * time.Second
+// What a runtime may take to tell its version.
+const (
+	versionTime  = 10 * time.Second
+	versionPause = time.Second // for the output to end when the program has
+	versionSize  = 4096        // bytes
+)
+
+var errNoAnswer = fmt.Errorf("gave no answer in %d s", int(versionTime.Seconds()))
 
 // FindRuntime finds a runtime: one of RuntimeNames in PATH, the first of them that is there for "", or the program at a path with a
 // slash. It is executed, to tell its version.
@@ -38,17 +45,45 @@ func FindRuntime(ctx context.Context, name string) (Runtime, error) {
 	if err != nil {
 		return Runtime{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, versionTime)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	out, err := askVersion(ctx, path)
 	if err != nil {
 		return Runtime{}, fmt.Errorf("%s %w: --version: %w", path, ErrNotRuntime, err)
 	}
-	first, rest, _ := strings.Cut(string(out), " ")
+	first, rest, _ := strings.Cut(out, " ")
 	if first == "" || !strings.HasPrefix(rest, "version ") {
 		return Runtime{}, fmt.Errorf("%s %w: --version doesn't say so", path, ErrNotRuntime)
 	}
 	return Runtime{Path: path, Name: first}, nil
+}
+
+// askVersion gives what path --version prints. What it leaves running in its process group is killed.
+func askVersion(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, versionTime, errNoAnswer)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel, cmd.WaitDelay = kill, versionPause
+	var out firstBytes
+	cmd.Stdout = &out
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case errors.Is(err, exec.ErrWaitDelay): // something has the output still open, and so is in the group
+		_ = kill()
+	case err != nil:
+		return "", err
+	}
+	return string(out), nil
+}
+
+// firstBytes is the beginning of what is written to it; it takes all, for a program to end as it likes.
+type firstBytes []byte
+
+func (b *firstBytes) Write(p []byte) (int, error) {
+	*b = append(*b, p[:min(len(p), versionSize-len(*b))]...)
+	return len(p), nil
 }
 
 func runtimePath(name string) (string, error) {

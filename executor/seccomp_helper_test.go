@@ -32,6 +32,10 @@ func helper(what string) int {
 		return 0
 	case "dial":
 		return dial()
+	case "send-directory":
+		return send("/d", unix.O_RDONLY|unix.O_DIRECTORY)
+	case "send-file":
+		return send("/d/file", unix.O_RDWR)
 	case "hold":
 		return hold()
 	case "run-and-wait":

@@ -93,7 +93,10 @@ func (c *container) openBind(m *Mount, a *attachment) error {
 
 // mapFor is the user namespace whose map a clone of m's source is to be shown through.
 func (c *container) mapFor(m *Mount) *os.File {
-	if m.IDMapped {
+	switch {
+	case m.UserNS != nil:
+		return m.UserNS
+	case m.IDMapped:
 		return nil
 	}
 	return c.diskNS()
@@ -130,12 +133,15 @@ func (c *container) openDiscard(m *Mount, src *os.File, st unix.Stat_t) (*os.Fil
 	defer work.Close()
 	return overlay.Mount(overlay.Options{
 		Lower: []*os.File{src}, Upper: upper, Work: work, UserXattr: c.userXattr(), Volatile: true, Attr: userAttr,
-		IDMap: c.diskMap(), UserNS: c.diskNS(), LowerMapped: m.IDMapped,
+		IDMap: c.diskMap(), UserNS: c.diskNS(), LowerMapped: m.IDMapped, LowerNS: m.UserNS,
 	})
 }
 
 // onDisk gives the owner of a file in m's source as a scratch copy must have it on disk.
 func (c *container) onDisk(m *Mount, st unix.Stat_t) ids {
+	if m.UserNS != nil {
+		return ids{}
+	}
 	if mapping := c.diskMap(); mapping != nil && m.IDMapped {
 		uid, uidErr := mapping.UIDs.ToContainer(st.Uid)
 		gid, gidErr := mapping.GIDs.ToContainer(st.Gid)

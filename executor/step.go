@@ -110,8 +110,12 @@ type Mount struct {
 	// Scratch makes writes go nowhere: a directory, empty but for what an earlier Run left, that takes them. Remove it when
 	// done. Ignored when ReadOnly.
 	Scratch *os.File
-	// IDMapped says that Source shows the IDs of Step.Mapping already (a view made by overlay.Mount with that map).
+	// IDMapped says that the owners in Source are not to be mapped: it is a view made by overlay.Mount with Step.Mapping, or the step
+	// has no business with owners that the map leaves out.
 	IDMapped bool
+	// UserNS, if not nil, shows Source through the map of this user namespace, which makes everything in it root's of the step, in place
+	// of Step.Mapping. IDMapped is ignored then.
+	UserNS *os.File
 
 	SizeBytes int64  // Tmpfs: limit, 0 is half of the machine's memory
 	Mode      uint32 // Tmpfs: permission bits of its root, 0 is 01777

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -111,7 +112,7 @@ func TestAsRootRangeTooShort(t *testing.T) {
 		t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))
 	}
 	s.write(t, "busybox/Copy", "FROM scratch\nCOPY --chown=70000:70000 etc /etc\n")
-	s.inOtherMachine(t, short, "build", "-f", "busybox/Copy", "busybox").fails(t, 1, "70000")
+	s.inOtherMachine(t, short, "build", "-f", "busybox/Copy", "busybox").fails(t, 125, "70000", "--add-subuids", "--add-subgids")
 	s.checkNoLeftovers(t)
 }
 
@@ -141,15 +142,15 @@ func TestAsRootWithAndWithoutRanges(t *testing.T) {
 	s.checkNoLeftovers(t)
 }
 
-// smallDisk mounts a file system of 40 MiB at the site's "disk" until the test ends.
-func (s *site) smallDisk(t *testing.T) {
+// smallDisk mounts a file system of so many MiB and inodes at the site's "disk" until the test ends. It has no journal, which could take it all.
+func (s *site) smallDisk(t *testing.T, size, inodes int) {
 	t.Helper()
 	s.mkdir(t, "disk")
-	if err := errors.Join(os.WriteFile(s.path("disk.img"), nil, 0o600), os.Truncate(s.path("disk.img"), 40<<20)); err != nil {
+	if err := errors.Join(os.WriteFile(s.path("disk.img"), nil, 0o600), os.Truncate(s.path("disk.img"), int64(size)<<20)); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range [][]string{
-		{"mkfs.ext4", "-q", "-m", "0", s.path("disk.img")}, {"mount", "-o", "loop", s.path("disk.img"), s.path("disk")},
+		{"mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-N", strconv.Itoa(inodes), s.path("disk.img")}, {"mount", "-o", "loop", s.path("disk.img"), s.path("disk")},
 		{"chown", fmt.Sprintf("%d:%d", s.mode.UID, s.mode.GID), s.path("disk")},
 	} {
 		if err := tool(c[0], c[1:]...); err != nil {
@@ -167,7 +168,7 @@ func (s *site) smallDisk(t *testing.T) {
 func TestAsRootFullDisk(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
-		s.smallDisk(t)
+		s.smallDisk(t, 40, 10000)
 		if err := s.makeBusybox(); err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +179,7 @@ func TestAsRootFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.cooper(t, append(store, "-f", "busybox/Full", "busybox")...).fails(t, 1, "No space left", "Full:")
-		s.cooper(t, append(store, "-f", "busybox/FullCopy", "busybox")...).fails(t, 1, "no space left", "FullCopy:2")
+		s.cooper(t, append(store, "-f", "busybox/FullCopy", "busybox")...).fails(t, 125, "is full", "FullCopy:2", "cooper prune")
 		s.write(t, "busybox/Out", "FROM scratch\nCOPY busybox /b\n")
 		r := s.cooper(t, append(store, "-f", "busybox/Out", "busybox")...)
 		if r.Code != 0 {
@@ -201,7 +202,7 @@ func TestAsRootFullDisk(t *testing.T) {
 			t.Log(err)
 		}
 		s.build(t, "-t", "plain", "-f", "busybox/Out", "busybox")
-		s.cooper(t, "build", "-f", "busybox/Out", "-o", "type=oci,dest="+s.path("disk/app.tar"), "busybox").fails(t, 1, "app.tar", "no space left")
+		s.cooper(t, "build", "-f", "busybox/Out", "-o", "type=oci,dest="+s.path("disk/app.tar"), "busybox").fails(t, 125, "app.tar", "no space left")
 		if _, err := os.Stat(s.path("disk/app.tar")); err == nil {
 			t.Error("half an archive was left")
 		}
@@ -214,13 +215,13 @@ func TestAsRootUnwritableStore(t *testing.T) {
 	if err := os.Mkdir(s.path("locked"), 0o555); err != nil {
 		t.Fatal(err)
 	}
-	s.cooper(t, "build", "--root", s.path("locked/store"), "ctx").fails(t, 1, s.path("locked"), "hint")
+	s.cooper(t, "build", "--root", s.path("locked/store"), "ctx").fails(t, 125, s.path("locked"), "hint")
 	if err := os.WriteFile(s.path("file"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s.cooper(t, "build", "--root", s.path("file/store"), "ctx").fails(t, 1, s.path("file"))
 	r := s.inOtherMachine(t, "mount -t tmpfs none "+s.path("tmp")+"; mkdir -m 777 "+s.path("tmp/s")+"; mount -o remount,ro "+s.path("tmp"),
 		"build", "--root", s.path("tmp/s"), "ctx")
-	r.fails(t, 1, s.path("tmp/s"), "read-only")
+	r.fails(t, 125, s.path("tmp/s"), "read-only")
 	s.cooper(t, "build", "--storage-driver", "nonsense", "--root", s.path("other"), "ctx").fails(t, 1, "nonsense")
 }

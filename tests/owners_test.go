@@ -68,7 +68,7 @@ func TestRootsStepsHaveAllOwners(t *testing.T) {
 			s.cooper(t, build("ctx")...).succeeds(t)
 		}
 		s.write(t, "ctx/Containerfile", "FROM base\nRUN --mount=type=cache,target=/m,uid="+farOwner+" true\n")
-		s.cooper(t, "build", "ctx").fails(t, 1, "mount /m", farOwner+" has no host ID")
+		s.cooper(t, "build", "ctx").fails(t, 125, "mount /m", farOwner+" has no host ID", "usermod --add-subuids ")
 		s.checkNoLeftovers(t)
 	}
 }

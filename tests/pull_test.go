@@ -238,10 +238,10 @@ func TestAsRootPullOnAFullDisk(t *testing.T) {
 		from.pushBig(t, address+"/lib/big:1")
 		from.pushAs(t, "oci", "localhost/base:latest", address+"/lib/small:1")
 		s := newSite(t, m)
-		s.smallDisk(t)
+		s.smallDisk(t, 40, 10000)
 		build := []string{"build", "--root", s.path("disk/store"), "--runroot", s.path("run/disk"), "--tls-verify=false", "ctx"}
 		s.write(t, "ctx/Containerfile", "FROM "+address+"/lib/big:1\nRUN true\n")
-		s.cooper(t, build...).fails(t, 1, "no space left", "Containerfile:1", "layer ")
+		s.cooper(t, build...).fails(t, 125, "is full", "cooper prune")
 		s.write(t, "ctx/Containerfile", "FROM "+address+"/lib/small:1\nRUN true\n")
 		if r := s.cooper(t, build...); r.Code != 0 {
 			t.Errorf("with room again: status %d\n%s", r.Code, tail(r.Stderr))

@@ -110,7 +110,7 @@ func chown(fd int, a *attrs) error {
 // ownerError says what EINVAL means here.
 func ownerError(err error, a *attrs) error {
 	if errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("set owner %d:%d: the ID isn't mapped in this user namespace: %w", a.uid, a.gid, err)
+		return &OwnerError{Owner{a.uid, a.gid}, err}
 	}
 	return fmt.Errorf("set owner %d:%d: %w", a.uid, a.gid, err)
 }

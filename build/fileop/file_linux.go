@@ -3,6 +3,7 @@ package fileop
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -211,6 +212,15 @@ func (c *copier) makeNode(d *dir, name string, n node) error {
 	if n.mode&^0o777 == 0 && n.mode&c.umask == 0 && !d.inherits {
 		return nil
 	}
-	// A FIFO or device can't be opened without effect. The name is one that this process has just made.
-	return unix.Fchmodat(d.layer, name, n.mode, 0)
+	return chmodName(d.layer, name, n.mode)
+}
+
+// chmodName changes the mode of a FIFO or device, which can't be opened without effect, and doesn't follow a link in its place.
+func chmodName(dir int, name string, mode uint32) error {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode)
 }

@@ -9,6 +9,18 @@ import (
 	"github.com/cooperbuild/cooper/userns/accounts"
 )
 
+// OwnerError says that this process's user namespace has no place for an owner.
+type OwnerError struct {
+	Owner
+	err error
+}
+
+func (e *OwnerError) Error() string {
+	return fmt.Sprintf("set owner %d:%d: the ID isn't mapped in this user namespace: %v", e.UID, e.GID, e.err)
+}
+
+func (e *OwnerError) Unwrap() error { return e.err }
+
 // LookupOwner reads "user[:group]" as --chown means it, by name or number; root, which may be nil, is the image's root
 // directory and is only looked into for names. Without a group it is, as with docker, the user's own for a name, and the
 // same number for a number; root is 0. A name that isn't there is ErrNoSuchUser.

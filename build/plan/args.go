@@ -115,26 +115,36 @@ func (p *planner) setDefault(defaults *variables, name string, value *string) {
 	}
 }
 
-// proxyNames are the arguments that RUN steps get without declaration, in their two spellings.
-func proxyNames() []string {
+// ProxyNames are the arguments that RUN steps get without declaration, in their two spellings. Their values may hold passwords.
+func ProxyNames() []string {
 	return []string{
 		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy",
 		"ALL_PROXY", "all_proxy",
 	}
 }
 
-// proxyEnv is what --build-arg says about proxies, in both spellings, save for what the step's environment has.
-func (p *planner) proxyEnv(env *variables) []string {
-	given := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(p.opts.BuildArgs)) {
-		if value, ok := p.buildArg(name); ok {
+// proxyEnv is what --build-arg and the environment say about proxies, in both spellings, save for what the step's environment has. That
+// the environment's are not arguments keeps them out of what is kept; an ARG with a default gives way to them as it does to an argument.
+func (x expanding) proxyEnv() []string {
+	given, outside := map[string]string{}, map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(x.opts.BuildArgs)) {
+		if value, ok := x.buildArg(name); ok {
 			given[strings.ToUpper(name)] = value
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(x.opts.Proxies)) {
+		outside[strings.ToUpper(name)] = x.opts.Proxies[name]
+	}
+	inImage := newVariables(x.stage.image.Config.Env)
 	var out []string
-	for _, name := range proxyNames() {
-		value := given[strings.ToUpper(name)]
-		if _, taken := env.Get(name); value != "" && !taken {
+	for _, name := range ProxyNames() {
+		value, isGiven := given[strings.ToUpper(name)]
+		_, taken := x.stage.env.Get(name)
+		if !isGiven {
+			value = outside[strings.ToUpper(name)]
+			_, taken = inImage.Get(name)
+		}
+		if value != "" && !taken {
 			out = append(out, name+"="+value)
 		}
 	}
@@ -146,7 +156,7 @@ func (p *planner) warnUnusedArgs() {
 	known := slices.Sorted(maps.Keys(p.declared))
 	var unused, meant []string
 	for _, name := range slices.Sorted(maps.Keys(p.opts.BuildArgs)) {
-		predefined := slices.Contains(proxyNames(), name) || name == sourceDateArg || strings.HasPrefix(name, "BUILDKIT_")
+		predefined := slices.Contains(ProxyNames(), name) || name == sourceDateArg || strings.HasPrefix(name, "BUILDKIT_")
 		if p.declared[name] || predefined {
 			continue
 		}

@@ -199,6 +199,29 @@ func TestProxiesAreUsedAndNotStored(t *testing.T) {
 	}
 }
 
+func TestProxiesOfTheEnvironmentAreNeverStored(t *testing.T) {
+	const secret = "http://user:pass@proxy"
+	for text, want := range map[string]int{
+		"FROM alpine\nRUN true\n":                  2,
+		"FROM alpine\nARG HTTPS_PROXY\nRUN true\n": 2,
+		"ARG https_proxy\nFROM alpine\nARG https_proxy\nENV P=$https_proxy\nRUN echo $https_proxy\n": 2,
+		"FROM alpine\nARG https_proxy=http://default\nRUN true\n":                                    2,
+		"FROM alpine\nENV https_proxy=http://image\nRUN true\n":                                      1,
+	} {
+		o := options()
+		o.Proxies = map[string]string{"https_proxy": secret}
+		g := planText(t, text, o)
+		run, ok := g.Target.Last.Op.(*plan.Run)
+		if !ok || len(run.ProxyEnv) != want || !strings.HasSuffix(run.ProxyEnv[0], secret) {
+			t.Fatalf("%q: got %+v", text, g.Target.Last.Op)
+		}
+		run.ProxyEnv = nil
+		if plan := string(render(t, g)); strings.Contains(plan, secret) {
+			t.Errorf("%q: the proxy is in the plan:\n%s", text, plan)
+		}
+	}
+}
+
 func TestTheSourceDateComesFromTheArgumentOrTheFile(t *testing.T) {
 	const declared = "ARG SOURCE_DATE_EPOCH=7\nFROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL r=$SOURCE_DATE_EPOCH\n"
 	for _, tt := range []struct {

@@ -87,8 +87,8 @@ type Run struct {
 	Args []string
 	// Env is KEY=VALUE, image environment first, then build arguments, sorted as they are to be passed.
 	Env []string
-	// ProxyEnv is KEY=VALUE to be passed after Env: the predefined proxy arguments, such as HTTP_PROXY, that were given and that
-	// Env doesn't have. It belongs into no cache key and no history.
+	// ProxyEnv is KEY=VALUE to be passed after Env, and to win over it: the predefined proxy arguments, such as HTTP_PROXY, that were
+	// given and that Env doesn't have, and the environment's. It belongs into no cache key and no history.
 	ProxyEnv []string
 	// Platform is what the command's programs are made for.
 	Platform ocispec.Platform

@@ -54,6 +54,9 @@ type Options struct {
 	Target string
 	// BuildArgs are the --build-arg values; nil means that it was given without a value and is not in the environment.
 	BuildArgs map[string]*string
+	// Proxies are the proxy variables of the environment by name, for RUN steps to have unless BuildArgs or the image say otherwise.
+	// They may hold passwords and are in nothing that is kept, even where ARG declares one.
+	Proxies map[string]string
 	// Platform is what the image is for, BuildPlatform what this machine is. An empty Platform is BuildPlatform, and then the image
 	// is for what its base is for.
 	Platform, BuildPlatform ocispec.Platform

@@ -40,7 +40,7 @@ func (x expanding) run(c *instructions.RunCommand) error {
 	}
 	op := &Run{
 		Args: args, Files: files, Mounts: mounts, Platform: platform,
-		Env: withAgent(x.runEnv(), mounts), ProxyEnv: x.proxyEnv(x.stage.env),
+		Env: withAgent(x.runEnv(), mounts), ProxyEnv: x.proxyEnv(),
 		Cwd: x.stage.image.Dir(), User: x.stage.image.Config.User,
 		Network: instructions.GetNetwork(c), Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}

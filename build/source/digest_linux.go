@@ -32,6 +32,8 @@ type DigestOptions struct {
 	// SkipFrom is the size in bytes from which on a regular file that is in neither Cache nor Known is not read; Digest then
 	// digests everything else, so that Cache has it, and returns ErrSkipped. 0: every file is read.
 	SkipFrom int64
+	// Owners, if not nil, is told the owner of each file, by one goroutine at a time. Only Fingerprint does so.
+	Owners func(uid, gid uint32)
 	// Workers limits concurrency; 0 means one for each CPU, but 2 to 8.
 	Workers int
 }

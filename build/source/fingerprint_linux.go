@@ -19,7 +19,7 @@ func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	p := &prints{}
+	p := &prints{owners: o.Owners}
 	for _, item := range sel.Items {
 		p.add(item.Path, &item.Stat)
 		if !item.IsDir() {
@@ -44,6 +44,8 @@ func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 // prints adds up the digests of what is visited, so that order doesn't matter. The files are not chosen to make two
 // sums equal: what it guards against is somebody saving a file at the wrong moment.
 type prints struct {
+	owners func(uid, gid uint32)
+
 	mu  sync.Mutex
 	sum [4]uint64
 }
@@ -61,6 +63,9 @@ func (p *prints) add(path string, st *unix.Stat_t) {
 	d := sha256.Sum256(append(b, path...))
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.owners != nil {
+		p.owners(st.Uid, st.Gid)
+	}
 	for i := range p.sum {
 		p.sum[i] += binary.LittleEndian.Uint64(d[8*i:])
 	}

@@ -420,3 +420,30 @@ func TestAnImageThatWasBuiltHereIsNotFetched(t *testing.T) {
 		}
 	}
 }
+
+func TestLayersThatWouldNotBeWhatTheySayAreRefused(t *testing.T) {
+	xattr := func(name string) map[string]string { return map[string]string{"SCHILY.xattr." + name: "y"} }
+	for name, c := range map[string]struct {
+		member tar.Header
+		want   string // "": it is taken
+	}{
+		"user ID that is none":     {tar.Header{Name: "f", Uid: 1<<32 - 1}, `"f" of UID 4294967295`},
+		"group ID that is none":    {tar.Header{Name: "f", Gid: 1<<32 - 1}, `"f" of UID 0 and GID 4294967295`},
+		"redirect":                 {tar.Header{Name: "d/", PAXRecords: xattr("user.overlay.redirect")}, `"d/" with the attribute user.overlay.redirect`},
+		"root's opaque mark":       {tar.Header{Name: "d/", PAXRecords: xattr("trusted.overlay.opaque")}, "trusted.overlay.opaque"},
+		"one that may come later":  {tar.Header{Name: "f", PAXRecords: xattr("user.overlay.later")}, "user.overlay.later"},
+		"device":                   {tar.Header{Name: "f", Typeflag: tar.TypeChar}, `"f" that is a device 0:0`},
+		"where a file came from":   {tar.Header{Name: "f", PAXRecords: xattr("user.overlay.origin")}, ""},
+		"an attribute like others": {tar.Header{Name: "f", PAXRecords: xattr("user.overlayed")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, o := t.TempDir(), newOrigin()
+			text := tarOf(tar.Header{Name: "below"}, c.member)
+			s := open(t, store.Options{Root: root, Driver: "overlay"})
+			_, err := s.CopyImage(t.Context(), o, o.image(layerBlob{text, zipped(text)}), copyOptions(""))
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // FoundImage is an image of the store: what a stage needs of it, and its layers, bottom first.
@@ -301,5 +302,9 @@ type MissingIDs struct {
 }
 
 func (e *MissingIDs) Error() string {
-	return fmt.Sprintf("image %s has files of UIDs %v and GIDs %v, which this user's ranges do not reach", e.Image, e.UIDs, e.GIDs)
+	what := "the image"
+	if e.Image != "" {
+		what = "image " + e.Image
+	}
+	return fmt.Sprintf("%s has files of %v, which this user's ranges do not reach", what, userns.IDs{UIDs: e.UIDs, GIDs: e.GIDs})
 }

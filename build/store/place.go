@@ -64,6 +64,9 @@ func defaults(o Options) (storage.StoreOptions, error) {
 
 // openError says which directory is at fault and what would help.
 func openError(opts storage.StoreOptions, err error) error {
+	if full := new(UnusableError); errors.As(unusable(err, placesOf(opts)), &full) {
+		return full
+	}
 	e := &OpenError{Problem: "open store " + opts.GraphRoot, Err: err}
 	if dir := foreignGroup(opts.GraphRoot); dir != "" && strings.Contains(err.Error(), "mount overlay") {
 		return &OpenError{
@@ -72,10 +75,8 @@ func openError(opts storage.StoreOptions, err error) error {
 		}
 	}
 	switch {
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS):
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		e.Hint = fmt.Sprintf("%s and %s must be writable; --root and --runroot choose other directories", opts.GraphRoot, opts.RunRoot)
-	case errors.Is(err, unix.ENOSPC):
-		e.Hint = fmt.Sprintf("the disk that holds %s is full", opts.GraphRoot)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		e.Hint = "it must be a directory, or be in one in which it can be made; --root and --runroot choose others"
 	case strings.Contains(err.Error(), "option"):

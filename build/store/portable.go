@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -207,14 +206,9 @@ func removeAll(dir string) error {
 	if err == nil {
 		return nil
 	}
-	walk := filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			return os.Chmod(path, 0o700)
-		}
-		return nil
-	})
+	opened := makeOpen(dir)
 	if again := os.RemoveAll(dir); again != nil {
-		return errors.Join(err, walk, again)
+		return errors.Join(err, opened, again)
 	}
 	return nil
 }

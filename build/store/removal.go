@@ -156,9 +156,7 @@ func (s *Store) removeDir(ctx context.Context, u useOf, parent, name string) (do
 		}
 		done = true
 		_ = os.Remove(path + lockSuffix)
-		if u.kind == mountUses {
-			_ = os.Remove(parent) // if it was the only one
-		}
+		_ = os.Remove(parent) // if it was the only one
 		return removeFiles(s.notePath(u.kind, u.name))
 	})
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 // maxWindow bounds the memory of a decoder, in bytes: a zstd frame may ask for far more.
@@ -64,11 +66,64 @@ func scanMembers(stream io.Reader) (*owners, error) {
 		if name := path.Clean(h.Name); name == ".." || strings.HasPrefix(name, "../") {
 			return nil, fmt.Errorf("its archive has a member outside of the image: %q", h.Name)
 		}
-		if h.Uid < 0 || h.Gid < 0 || h.Uid > math.MaxUint32 || h.Gid > math.MaxUint32 {
-			return nil, fmt.Errorf("its archive has a member %q of UID %d and GID %d", h.Name, h.Uid, h.Gid)
+		if err := checkMember(h); err != nil {
+			return nil, err
 		}
-		found.uids[uint32(h.Uid)] = true
-		found.gids[uint32(h.Gid)] = true
+		found.add(h)
+	}
+}
+
+// checkMember refuses what would not be in the image as the archive has it.
+func checkMember(h *tar.Header) error {
+	// The highest number isn't an ID: the kernel takes it for "leave the owner as it is".
+	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= math.MaxUint32 || int64(h.Gid) >= math.MaxUint32 {
+		return fmt.Errorf("its archive has a member %q of UID %d and GID %d: IDs go from 0 to %d\nhint: give the file another owner where the image is made",
+			h.Name, h.Uid, h.Gid, uint32(math.MaxUint32-1))
+	}
+	const hint = "hint: no tool for building images writes that into a layer; don't trust the image"
+	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
+		return fmt.Errorf("its archive has a member %q that is a device 0:0, by which an overlay file system would hide files of the layers below\n%s", h.Name, hint)
+	}
+	for key := range h.PAXRecords {
+		name, ok := strings.CutPrefix(key, xattrRecord)
+		if ok && steersOverlay(name) {
+			return fmt.Errorf("its archive has a member %q with the attribute %s, by which an overlay file system would show other files than the layers have\n%s",
+				h.Name, name, hint)
+		}
+	}
+	return nil
+}
+
+// xattrRecord is the prefix of PAX records that are extended attributes.
+const xattrRecord = "SCHILY.xattr."
+
+// steersOverlay tells attributes that overlay obeys in a layer, under real root's name or others'. Those by which it only remembers where
+// a file came from say nothing there, and archives that were packed from the raw directories of another tool have them.
+func steersOverlay(name string) bool {
+	kind, ok := strings.CutPrefix(name, "user.overlay.")
+	if !ok {
+		if kind, ok = strings.CutPrefix(name, "trusted.overlay."); !ok {
+			return false
+		}
+	}
+	return kind != "origin" && kind != "impure" && kind != "nlink"
+}
+
+// add notes the owners of a member, and the IDs that its capabilities and access control lists name.
+func (o *owners) add(h *tar.Header) {
+	o.uids[uint32(h.Uid)], o.gids[uint32(h.Gid)] = true, true
+	for key, value := range h.PAXRecords {
+		name, ok := strings.CutPrefix(key, xattrRecord)
+		if !ok {
+			continue
+		}
+		uids, gids := layer.AttrIDs(name, value)
+		for _, id := range uids {
+			o.uids[id] = true
+		}
+		for _, id := range gids {
+			o.gids[id] = true
+		}
 	}
 }
 

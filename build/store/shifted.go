@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,10 +19,11 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// Shifted copies are in DIR/shifted/MAPPING/LAYER. A file LAYER.same says that the mapping changes no owner in the layer.
+// Shifted copies are in DIR/shifted/KEY/LAYER. The key is what the mapping makes of the IDs in the layer: mappings that agree on those
+// share the copy. DIR/owners/LAYER lists them.
 const (
 	shiftedDir = "shifted"
-	sameSuffix = ".same"
+	ownersDir  = "owners"
 	lockSuffix = ".lock"
 )
 
@@ -44,39 +47,86 @@ func ToImage(m userns.Mapping) layer.IDShift {
 // asked for and stays until the layer is gone, or the driver's own directory if no owner differs. In a store that stacks these are the
 // files of the layer alone, as DiffDir has them; in another one they are all that a container of the layer sees. The layer must not
 // be one that is still being made.
-func (s *Store) ShiftedDir(ctx context.Context, id string, m userns.Mapping) (string, error) {
-	base := filepath.Join(s.dir, shiftedDir, MappingKey(m))
-	path := filepath.Join(base, id)
-	name := filepath.Base(base) + "." + id
-	if dir, err := s.haveShifted(id, path, name); dir != "" || err != nil {
-		return dir, err
-	}
-	if err := os.MkdirAll(base, 0o700); err != nil {
-		return "", fmt.Errorf("shift layer %s: %w", id, err)
-	}
-	lock, err := os.OpenFile(path+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return "", fmt.Errorf("shift layer %s: %w", id, err)
-	}
-	defer lock.Close()
-	if err := flock(lock, unix.LOCK_EX); err != nil {
-		return "", fmt.Errorf("lock shifted layer %s: %w", id, err)
-	}
-	if dir, err := s.haveShifted(id, path, name); dir != "" || err != nil {
-		return dir, err
-	}
-	// Whoever removes copies finds the use before there is a copy.
-	size := readNote(s.notePath(layerUses, id))
-	err = s.whileUsing(func() error {
-		return s.noteUse(copyUses, name, func(n *note) { *n = note{Size: size.Size, Measured: size.Measured, Label: mapText(m)} })
-	})
-	if err == nil {
-		err = s.makeShifted(ctx, id, path, m)
-	}
-	if err != nil {
+func (s *Store) ShiftedDir(ctx context.Context, id string, m userns.Mapping) (dir string, err error) {
+	if dir, err = s.shiftedDir(ctx, id, m); err != nil {
 		return "", fmt.Errorf("shift layer %s for the ID map %q: %w", id, strings.ReplaceAll(m.UIDs.String(), "\n", ", "), err)
 	}
-	return s.haveShifted(id, path, name)
+	return dir, nil
+}
+
+func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (dir string, err error) {
+	from, err := s.filesOf(id)
+	if err != nil {
+		return "", err
+	}
+	ids, err := s.idsIn(ctx, id, from)
+	if err != nil {
+		return "", err
+	}
+	key, same := copyKey(ids, m)
+	if same {
+		return from, nil
+	}
+	path := filepath.Join(s.dir, shiftedDir, key, id)
+	size := readNote(s.notePath(layerUses, id))
+	var lock *os.File
+	// Whoever removes copies finds the use before there is a copy.
+	err = s.whileUsing(func() error {
+		err := os.MkdirAll(filepath.Dir(path), 0o700)
+		if err == nil {
+			lock, err = os.OpenFile(path+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+		return s.noteUse(copyUses, key+"."+id, func(n *note) {
+			if n.Label == "" {
+				*n = note{Size: size.Size, Measured: size.Measured, Label: mapText(m)}
+			}
+		})
+	})
+	if lock != nil {
+		defer lock.Close()
+	}
+	if err != nil || exists(path) {
+		return path, err
+	}
+	if err := flock(lock, unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("wait for another build: %w", err)
+	}
+	if exists(path) {
+		return path, nil
+	}
+	return path, s.makeShifted(ctx, from, path, m)
+}
+
+// idsIn gives the IDs of a layer's files in the directory from. They are looked for once.
+func (s *Store) idsIn(ctx context.Context, id, from string) (ids userns.IDs, err error) {
+	path := filepath.Join(s.dir, ownersDir, id)
+	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &ids) == nil {
+		return ids, nil
+	}
+	if ids.UIDs, ids.GIDs, err = layer.ReadIDs(ctx, from); err != nil {
+		return ids, err
+	}
+	return ids, s.whileUsing(func() error { return writeJSON(path, ids, time.Now()) })
+}
+
+// copyKey says what a mapping makes of IDs; same if it leaves all as they are. One that it has no place for makes the copy fail, with the
+// name of the file.
+func copyKey(ids userns.IDs, m userns.Mapping) (key string, same bool) {
+	same = true
+	hash := sha256.New()
+	add := func(kind string, ids []uint32, of userns.Map) {
+		for _, id := range ids {
+			to, err := of.ToHost(id)
+			fmt.Fprintln(hash, kind, id, to, err == nil)
+			same = same && err == nil && to == id
+		}
+	}
+	add("u", ids.UIDs, m.UIDs)
+	add("g", ids.GIDs, m.GIDs)
+	return hex.EncodeToString(hash.Sum(nil)[:16]), same
 }
 
 // mapText is a map as the flags of podman write it: CONTAINER:FROM:LENGTH, the group IDs only if they differ.
@@ -88,28 +138,6 @@ func mapText(m userns.Mapping) string {
 		return text(m.UIDs)
 	}
 	return text(m.UIDs) + ";" + text(m.GIDs)
-}
-
-// haveShifted finds what was made before, and keeps it for the build; "" if nothing was.
-func (s *Store) haveShifted(id, path, name string) (dir string, err error) {
-	err = s.whileUsing(func() error {
-		if _, err := os.Lstat(path); err != nil {
-			return err
-		}
-		dir = path
-		return s.noteUse(copyUses, name, nil)
-	})
-	if !errors.Is(err, fs.ErrNotExist) {
-		return dir, err
-	}
-	_, err = os.Lstat(path + sameSuffix)
-	if err == nil {
-		return s.filesOf(id)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return "", err
 }
 
 // filesOf is the driver's directory of a layer.
@@ -129,18 +157,7 @@ func (s *Store) filesOf(id string) (string, error) {
 	return dir, unmount()
 }
 
-func (s *Store) makeShifted(ctx context.Context, id, path string, m userns.Mapping) (err error) {
-	from, err := s.filesOf(id)
-	if err != nil {
-		return err
-	}
-	shifts, err := layer.Shifts(ctx, from, ToDisk(m))
-	if err != nil {
-		return err
-	}
-	if !shifts {
-		return os.WriteFile(path+sameSuffix, nil, 0o600)
-	}
+func (s *Store) makeShifted(ctx context.Context, from, path string, m userns.Mapping) (err error) {
 	tmp, remove, err := s.TempDir(ctx)
 	if err != nil {
 		return err
@@ -172,43 +189,58 @@ func syncFS(dir string) error {
 	return nil
 }
 
-// removeShifted removes the copies of layers that are gone from the store.
+// removeShifted removes what belongs to layers that are gone from the store, but for what a running build may still use.
 func (s *Store) removeShifted() error {
-	base := filepath.Join(s.dir, shiftedDir)
-	mappings, err := os.ReadDir(base)
+	listed, err := os.ReadDir(filepath.Join(s.dir, ownersDir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		err = nil
 	}
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, m := range mappings {
-		if !m.IsDir() {
-			continue // a link leads to nothing of ours
+	errs := []error{err}
+	for _, e := range listed {
+		if s.layerGone(e.Name()) { // or it is being written
+			errs = append(errs, s.whileDeciding(func() error { return removeFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
 		}
-		dir := filepath.Join(base, m.Name())
+	}
+	keys, err := realDirs(filepath.Join(s.dir, shiftedDir))
+	errs = append(errs, err)
+	for _, key := range keys {
+		dir := filepath.Join(s.dir, shiftedDir, key)
 		names, err := os.ReadDir(dir)
-		errs = append(errs, err)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 		for _, n := range names {
-			id := strings.TrimSuffix(strings.TrimSuffix(n.Name(), sameSuffix), lockSuffix)
-			if !s.driver.Exists(id) {
-				errs = append(errs, s.removeCopy(filepath.Join(dir, n.Name())))
+			if id := strings.TrimSuffix(n.Name(), lockSuffix); s.layerGone(id) {
+				errs = append(errs, s.removeCopy(dir, id, key+"."+id))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// layerGone asks the store, for a layer may be one of another store that this one looks into. Its own are mostly there.
+func (s *Store) layerGone(id string) bool {
+	return !s.driver.Exists(id) && !s.store.Exists(id)
+}
+
 // removeCopy takes the name away first, so that a build finds the whole copy or none.
-func (s *Store) removeCopy(path string) error {
+func (s *Store) removeCopy(dir, id, use string) error {
 	gone, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), "")
 	if err != nil {
 		return err
 	}
-	err = os.Rename(path, filepath.Join(gone, "copy"))
-	if errors.Is(err, fs.ErrNotExist) { // another process was faster
-		err = nil
-	}
+	err = s.whileDeciding(func() error {
+		free, err := s.unused(useOf{copyUses, use})
+		if err != nil || !free {
+			return err
+		}
+		path := filepath.Join(dir, id)
+		if err := os.Rename(path, filepath.Join(gone, "copy")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		err = removeFiles(path+lockSuffix, s.notePath(copyUses, use))
+		_ = os.Remove(dir) // if it was the only one
+		return err
+	})
 	return errors.Join(err, removeAll(gone))
 }

@@ -78,11 +78,14 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(s.dir, "tmp"), 0o700); err != nil {
 		return nil, openError(opts, err)
 	}
+	if err := s.inheritNothing(); err != nil {
+		return nil, openError(opts, err)
+	}
 	options := slices.Concat(opts.GraphDriverOptions, st.GraphOptions())
 	s.program = s.findProgram(options)
 	s.staging = !o.Portable && s.canStage(options)
 	if err := s.removeStale(); err != nil {
-		return nil, fmt.Errorf("remove what an earlier build left: %w", err)
+		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
 	}
 	return s, nil
 }

@@ -181,8 +181,11 @@ func (s *Store) lastUse(kind useKind, name string) time.Time {
 }
 
 // writeNote replaces a note as a whole.
-func writeNote(path string, n note, used time.Time) error {
-	text, err := json.Marshal(n)
+func writeNote(path string, n note, used time.Time) error { return writeJSON(path, n, used) }
+
+// writeJSON replaces a file as a whole, or makes it with its directory.
+func writeJSON(path string, v any, modified time.Time) error {
+	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
@@ -198,7 +201,7 @@ func writeNote(path string, n note, used time.Time) error {
 	}
 	_, err = f.Write(text)
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Chtimes(f.Name(), used, used)
+		err = os.Chtimes(f.Name(), modified, modified)
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)

@@ -45,7 +45,8 @@ func onLostThread(f func() error) error {
 
 // becomeContainerRoot gives the calling thread the file system IDs of the map's root, and leaves it its capabilities. An overlay
 // keeps the credentials that it is made with and creates its work files with them: on an ID-mapped upper directory the host's
-// own root has no ID.
+// own root has no ID. The kernel closes the memory of the whole process to other users for that (PR_SET_DUMPABLE), and it stays closed:
+// see rawproc.
 func becomeContainerRoot(m userns.Mapping) error {
 	uid, err := m.UIDs.ToHost(0)
 	if err != nil {
@@ -64,10 +65,6 @@ func setFSIDs(uid, gid uint32) error {
 	if err := unix.Capget(&header, &caps[0]); err != nil {
 		return fmt.Errorf("get capabilities: %w", err)
 	}
-	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	if err != nil {
-		return fmt.Errorf("get dumpable: %w", err)
-	}
 	// These calls report no errors; asking again for an impossible ID tells what the IDs are. Only this thread changes.
 	for _, call := range []struct{ trap, id uintptr }{{unix.SYS_SETFSGID, uintptr(gid)}, {unix.SYS_SETFSUID, uintptr(uid)}} {
 		_, _, _ = unix.RawSyscall(call.trap, call.id, 0, 0)
@@ -77,9 +74,6 @@ func setFSIDs(uid, gid uint32) error {
 	}
 	if err := unix.Capset(&header, &caps[0]); err != nil { // the change of ID has dropped some
 		return fmt.Errorf("set capabilities: %w", err)
-	}
-	if dumpable == 1 { // it has cleared this for the whole process, too
-		return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	}
 	return nil
 }

@@ -20,29 +20,49 @@ var ErrNoIDMap = errors.New("file system does not support ID-mapped mounts")
 
 // NewUserNS makes a user namespace with the map and returns a descriptor that keeps it alive.
 func NewUserNS(m userns.Mapping) (*os.File, error) {
-	// The process is killed when the thread that started it ends, which this one doesn't before it is done.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var p rawproc.Program
-	p.Add(rawproc.Op{Doing: "die with the parent", Trap: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}})
-	// The process only has to exist until a descriptor holds its namespace; if the parent ended before it could say so, it ends by itself.
-	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 10})}})
-	c, err := p.Start(unix.CLONE_NEWUSER)
-	if err != nil {
-		return nil, fmt.Errorf("make user namespace: %w", err)
-	}
-	defer func() {
-		c.Kill()
-		_, _, _ = c.Reap()
-	}()
-	if err := reexec.WriteMaps(c.Pid, m); err != nil {
-		return nil, fmt.Errorf("make user namespace: %w", err)
-	}
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", c.Pid))
+	ns, err := newUserNS(m)
 	if err != nil {
 		return nil, fmt.Errorf("make user namespace: %w", err)
 	}
 	return ns, nil
+}
+
+func newUserNS(m userns.Mapping) (ns *os.File, err error) {
+	// The process is killed when the thread that started it ends, which this one doesn't before it is done.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	opened, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(opened) }()
+	var p rawproc.Program
+	p.Add(rawproc.Op{Doing: "die with the parent", Trap: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}})
+	// Its memory is ours, and may be closed to others by now: only the process itself can open its namespace without CAP_SYS_PTRACE.
+	at := p.Add(rawproc.Op{Doing: "open it", Trap: unix.SYS_OPENAT, Args: [6]uintptr{0, p.String("/proc/self/ns/user"), unix.O_CLOEXEC}})
+	one := p.Bytes([]byte{1, 0, 0, 0, 0, 0, 0, 0})
+	p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{uintptr(opened), one, 8}})
+	// The process only has to exist until its maps are written; if the parent ended before it could say so, it ends by itself.
+	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 10})}})
+	c, err := p.Start(unix.CLONE_NEWUSER | unix.CLONE_FILES)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		c.Kill()
+		_, _, failed := c.Reap()
+		if ns == nil && failed != nil {
+			err = failed // it explains more
+		}
+	}()
+	if err := c.WaitEvent(opened); err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(p.Result(at)), "user namespace")
+	if err := reexec.WriteMaps(c.Pid, m); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 // mapOwners turns the detached mount fd into an ID-mapped one.
@@ -59,12 +79,12 @@ func mapOwners(fd int, ns *os.File) error {
 	return nil
 }
 
-// cloneLayers makes clones of all the layers, ID-mapped ones if o.UserNS is set. What it made is in own, also with an error.
+// cloneLayers makes clones of all the layers, ID-mapped ones where o says so. What it made is in own, also with an error.
 func cloneLayers(o Options) (layers, error) {
 	l := layers{upper: -1, work: -1}
 	lowerNS := o.UserNS
-	if o.LowerMapped {
-		lowerNS = nil
+	if o.LowerMapped || o.LowerNS != nil {
+		lowerNS = o.LowerNS
 	}
 	for _, f := range o.Lower {
 		fd, err := l.clone(int(f.Fd()), lowerNS)

@@ -31,6 +31,8 @@ type Options struct {
 	IDMap *userns.Mapping
 	// LowerMapped says that the Lower directories show mapped owners already.
 	LowerMapped bool
+	// LowerNS shows the Lower directories through the map of this user namespace, in place of IDMap; nil: as the others say.
+	LowerNS *os.File
 	// UserNS is an open user namespace with that map, if the caller has one (see NewUserNS). It is looked at with IDMap only.
 	UserNS *os.File
 }
@@ -77,7 +79,7 @@ func stack(o Options) (*os.File, error) {
 			_ = unix.Unlinkat(l.work, "work/incompat/volatile", unix.AT_REMOVEDIR)
 		}
 	}
-	if o.UserNS != nil {
+	if o.UserNS != nil || o.LowerNS != nil {
 		mapped, err := cloneLayers(o)
 		defer closeAll(mapped.own)
 		if err != nil {

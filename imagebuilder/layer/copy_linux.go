@@ -80,9 +80,8 @@ func (m *merger) linkCopy(c copied, name string) (done bool, err error) {
 }
 
 // copyNew makes a file in dst like the one in src.
-func (m *merger) copyNew(ctx context.Context, name string, st *unix.Stat_t) error {
+func (m *merger) copyNew(ctx context.Context, name string, st *unix.Stat_t) (err error) {
 	src, dst := m.src.fd(), m.dst.fd()
-	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return m.copyFile(ctx, name, st)
@@ -97,16 +96,21 @@ func (m *merger) copyNew(ctx context.Context, name string, st *unix.Stat_t) erro
 	if err != nil {
 		return err
 	}
-	if err := unix.Fchownat(dst, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	made, err := openNode(dst, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(made.fd)) }()
+	if err := made.chown(st.Uid, st.Gid); err != nil {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		// The umask took bits from mknod's mode.
-		if err := unix.Fchmodat(dst, name, st.Mode&permMask, 0); err != nil {
+		if err := made.chmod(st.Mode & permMask); err != nil {
 			return err
 		}
 	}
-	return unix.UtimesNanoAt(dst, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	return made.setTimes(st.Atim, st.Mtim)
 }
 
 func (m *merger) copyFile(ctx context.Context, name string, st *unix.Stat_t) (err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,32 +18,34 @@ type IDShift struct {
 
 // Shift gives every file below dir, and dir itself, the owner that ids makes of its own. Set-ID bits, file capabilities, access
 // control lists (the IDs in them are translated too) and times stay. Whiteouts belong to nobody and are left alone, those of mount
-// programs, which are files with a reserved name, too. Nothing may write to dir meanwhile; after an error a part of it is shifted.
+// programs, which are files with a reserved name, too. What is written to dir meanwhile may end up with any owner of the map, but nothing
+// outside dir is touched, whatever is exchanged for what. After an error a part of it is shifted.
 func Shift(ctx context.Context, dir string, ids IDShift) error {
 	w := shiftWalk{seen: map[fileID]bool{}, visit: ids.file}
 	return w.walk(ctx, dir)
 }
 
-var errShifts = errors.New("an ID changes")
-
-// Shifts tells whether Shift would change anything below dir.
-func Shifts(ctx context.Context, dir string, ids IDShift) (bool, error) {
+// ReadIDs gives all IDs that Shift would translate in dir: owners and groups, and those in file capabilities and access control lists.
+func ReadIDs(ctx context.Context, dir string) (uids, gids []uint32, err error) {
+	seenUIDs, seenGIDs := map[uint32]bool{}, map[uint32]bool{}
+	note := func(seen map[uint32]bool) func(uint32) (uint32, error) {
+		return func(id uint32) (uint32, error) {
+			seen[id] = true
+			return id, nil
+		}
+	}
+	ids := IDShift{UID: note(seenUIDs), GID: note(seenGIDs)}
 	w := shiftWalk{seen: map[fileID]bool{}, visit: func(x *xattrReader, f xattrFile, st *unix.Stat_t) error {
-		uid, gid, err := ids.owner(st)
-		if err != nil {
+		if _, _, err := ids.owner(st); err != nil {
 			return err
 		}
-		list, err := ids.attrs(x, f, st)
-		if uid != st.Uid || gid != st.Gid || slices.ContainsFunc(list, func(a shiftedAttr) bool { return a.value != a.old }) {
-			return errShifts
-		}
+		_, err := ids.attrs(x, f, st)
 		return err
 	}}
-	err := w.walk(ctx, dir)
-	if errors.Is(err, errShifts) {
-		return true, nil
+	if err := w.walk(ctx, dir); err != nil {
+		return nil, nil, err
 	}
-	return false, err
+	return slices.Sorted(maps.Keys(seenUIDs)), slices.Sorted(maps.Keys(seenGIDs)), nil
 }
 
 // shiftWalk calls visit once for each inode of a tree but whiteouts.
@@ -88,24 +91,22 @@ func (w *shiftWalk) dir(ctx context.Context, st *unix.Stat_t) error {
 	return nil
 }
 
-func (w *shiftWalk) child(ctx context.Context, name string) error {
+func (w *shiftWalk) child(ctx context.Context, name string) (err error) {
 	parent := len(w.path)
 	w.path = append(w.path, name...)
 	defer func() { w.path = w.path[:parent] }()
+	f, err := openNode(w.dirs.fd(), name)
+	if err != nil {
+		return fmt.Errorf("open %q: %w", "/"+string(w.path), err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(f.fd)) }()
 	var st unix.Stat_t
-	if err := unix.Fstatat(w.dirs.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstat(f.fd, &st); err != nil {
 		return fmt.Errorf("stat %q: %w", "/"+string(w.path), err)
 	}
 	switch {
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		if err := w.dirs.push(name, &st); err != nil {
-			return fmt.Errorf("open %q: %w", "/"+string(w.path), err)
-		}
-		w.path = append(w.path, '/')
-		if err := w.dir(ctx, &st); err != nil {
-			return err
-		}
-		return w.dirs.pop()
+		return w.subdir(ctx, name, &st)
 	case isMark(name, &st):
 		return nil
 	case st.Nlink > 1:
@@ -114,10 +115,25 @@ func (w *shiftWalk) child(ctx context.Context, name string) error {
 		}
 		w.seen[idOf(&st)] = true
 	}
-	if err := w.visit(&w.xattrs, xattrFile{fd: w.dirs.fd(), name: name}, &st); err != nil {
+	if err := w.visit(&w.xattrs, f, &st); err != nil {
 		return fmt.Errorf("shift owner of %q: %w", "/"+string(w.path), err)
 	}
 	return nil
+}
+
+func (w *shiftWalk) subdir(ctx context.Context, name string, st *unix.Stat_t) error {
+	seen := idOf(st)
+	if err := w.dirs.push(name, st); err != nil {
+		return fmt.Errorf("open %q: %w", "/"+string(w.path), err)
+	}
+	if idOf(st) != seen {
+		return fmt.Errorf("open %q: %w", "/"+string(w.path), ErrChanged)
+	}
+	w.path = append(w.path, '/')
+	if err := w.dir(ctx, st); err != nil {
+		return err
+	}
+	return w.dirs.pop()
 }
 
 func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
@@ -156,26 +172,4 @@ func (ids IDShift) file(x *xattrReader, f xattrFile, st *unix.Stat_t) error {
 		}
 	}
 	return nil
-}
-
-func (f xattrFile) chown(uid, gid uint32) error {
-	if f.name == "" {
-		return unix.Fchown(f.fd, int(uid), int(gid))
-	}
-	return unix.Fchownat(f.fd, f.name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// chmod follows symbolic links.
-func (f xattrFile) chmod(mode uint32) error {
-	if f.name == "" {
-		return unix.Fchmod(f.fd, mode)
-	}
-	return unix.Fchmodat(f.fd, f.name, mode, 0)
-}
-
-func (f xattrFile) set(attr, value string) error {
-	if f.name == "" {
-		return unix.Fsetxattr(f.fd, attr, []byte(value), 0)
-	}
-	return unix.Lsetxattr(f.path(), attr, []byte(value), 0)
 }

@@ -181,22 +181,13 @@ func TestShiftNamesTheFileWhoseOwnerIsUnmapped(t *testing.T) {
 	}
 }
 
-func TestShiftsTellsWhetherAnythingChanges(t *testing.T) {
-	src := shiftTree(t)
-	if changes, err := Shifts(context.Background(), src, plus(0, 1<<30)); changes || err != nil {
-		t.Error(changes, err)
+func TestReadIDsFindsAllThatAShiftTranslates(t *testing.T) {
+	uids, gids, err := ReadIDs(context.Background(), shiftTree(t))
+	check(t, err)
+	if want := []uint32{0, 1, 4, 7, 33, 1000, uint32(highest())}; !slices.Equal(uids, want) {
+		t.Errorf("user IDs %v, want %v", uids, want)
 	}
-	if changes, err := Shifts(context.Background(), src, plus(1, 1<<30)); !changes || err != nil {
-		t.Error(changes, err)
-	}
-	onlyACL := plus(0, 1<<30)
-	onlyACL.UID = func(id uint32) (uint32, error) {
-		if id == 7 {
-			id = 8
-		}
-		return id, nil
-	}
-	if changes, err := Shifts(context.Background(), src, onlyACL); !changes || err != nil {
-		t.Error(changes, err)
+	if want := []uint32{0, 1, 2, 5, uint32(highest() - 2), uint32(highest() - 1)}; !slices.Equal(gids, want) {
+		t.Errorf("group IDs %v, want %v", gids, want)
 	}
 }

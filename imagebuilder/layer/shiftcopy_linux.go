@@ -209,8 +209,7 @@ func openParent(root int, path string) (dir int, base string, err error) {
 	}
 }
 
-func (b *shiftBatch) make(name string, st *unix.Stat_t) error {
-	var err error
+func (b *shiftBatch) make(name string, st *unix.Stat_t) (err error) {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return b.file(name, st)
@@ -225,7 +224,12 @@ func (b *shiftBatch) make(name string, st *unix.Stat_t) error {
 	if err != nil || isWhiteout(st) {
 		return err
 	}
-	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: b.src, name: name}, xattrFile{fd: b.dst, name: name}, st)
+	made, err := openNode(b.dst, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(made.fd)) }()
+	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: b.src, name: name}, made, st)
 }
 
 func (b *shiftBatch) file(name string, st *unix.Stat_t) (err error) {
@@ -348,11 +352,7 @@ func (ids IDShift) copyAttrs(x *xattrReader, from, to xattrFile, st *unix.Stat_t
 			return fmt.Errorf("set extended attribute %q: %w", name, err)
 		}
 	}
-	times, flags := []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW
-	if to.name == "" {
-		flags = unix.AT_EMPTY_PATH
-	}
-	if err := unix.UtimesNanoAt(to.fd, to.name, times, flags); err != nil {
+	if err := to.setTimes(st.Atim, st.Mtim); err != nil {
 		return fmt.Errorf("change times: %w", err)
 	}
 	return nil

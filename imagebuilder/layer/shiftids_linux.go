@@ -77,6 +77,20 @@ func (ids IDShift) attr(name, value string) (string, error) {
 	return value, nil
 }
 
+// AttrIDs gives the IDs in the value of an extended attribute: those that an access control list names, and a file capability's root. Other
+// attributes have none.
+func AttrIDs(name, value string) (uids, gids []uint32) {
+	note := func(ids *[]uint32) func(uint32) (uint32, error) {
+		return func(id uint32) (uint32, error) {
+			*ids = append(*ids, id)
+			return id, nil
+		}
+	}
+	// Taking note gives no error.
+	_, _ = IDShift{UID: note(&uids), GID: note(&gids)}.attr(name, value)
+	return uids, gids
+}
+
 // capability translates a file capability's root ID. That of version 2 is 0.
 func (ids IDShift) capability(value string) (string, error) {
 	le := binary.LittleEndian

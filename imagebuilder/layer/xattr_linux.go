@@ -5,36 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 const capabilityXattr = "security.capability"
-
-// xattrFile is something with extended attributes: an open file, or a name in an open directory for what can't be opened.
-type xattrFile struct {
-	fd   int
-	name string // "": fd itself
-}
-
-// path reaches the name without following it if it is a symbolic link.
-func (f xattrFile) path() string { return "/proc/self/fd/" + strconv.Itoa(f.fd) + "/" + f.name }
-
-func (f xattrFile) list(buf []byte) (int, error) {
-	if f.name == "" {
-		return unix.Flistxattr(f.fd, buf)
-	}
-	return unix.Llistxattr(f.path(), buf)
-}
-
-func (f xattrFile) get(attr string, buf []byte) (int, error) {
-	if f.name == "" {
-		return unix.Fgetxattr(f.fd, attr, buf)
-	}
-	return unix.Lgetxattr(f.path(), attr, buf)
-}
 
 // xattrReader reads extended attributes. It keeps its buffer between files; the zero value is ready for use.
 type xattrReader struct{ buf []byte }

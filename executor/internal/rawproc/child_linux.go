@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -37,7 +36,7 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	res := &result{running: 1}
+	res := new(result)
 
 	// The child has no stack of its own, so it must never run a signal handler.
 	runtime.LockOSThread()
@@ -67,11 +66,10 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 // resets them one by one.
 func (p *Program) spawn(flags uintptr, res *result) (pid int, pidfd int32) {
 	fd := new(int32)
-	flags |= unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CHILD_CLEARTID
+	flags |= unix.CLONE_VM | unix.CLONE_PIDFD
 	pidfdAt := Pin(p, fd)
 	args := &cloneArgs{
 		flags: uint64(flags) | unix.CLONE_CLEAR_SIGHAND, pidfd: uint64(pidfdAt), exitSignal: uint64(unix.SIGCHLD),
-		childTID: uint64(Pin(p, &res.running)),
 	}
 	pid = -int(unix.ENOSYS)
 	if !p.old {
@@ -88,30 +86,13 @@ func (p *Program) spawn(flags uintptr, res *result) (pid int, pidfd int32) {
 // spawnOld clones with clone.
 func (p *Program) spawnOld(flags, pidfdAt uintptr, res *result) int {
 	first, end := p.assemble(p.resetSignals())
-	call := &cloneCall{trap: unix.SYS_CLONE, args: [5]uintptr{flags | uintptr(unix.SIGCHLD), 0, pidfdAt, uintptr(unsafe.Pointer(&res.running))}}
-	if runtime.GOARCH == "arm64" { // thread-local storage, then the word to clear; elsewhere the other way round
-		call.args[3], call.args[4] = call.args[4], call.args[3]
-	}
+	call := &cloneCall{trap: unix.SYS_CLONE, args: [5]uintptr{flags | uintptr(unix.SIGCHLD), 0, pidfdAt}}
 	return spawn(call, first, end, res)
 }
 
 // cloneArgs is struct clone_args of Linux 5.7 and later; what isn't used has no name.
 type cloneArgs struct {
-	flags, pidfd, childTID, _, exitSignal, _, _, _, _, _, _ uint64
-}
-
-// WaitExec waits until the child has executed a program or has ended, and returns the *Failure that it met, if any. A child that
-// is killed before looks like one that has executed a program.
-func (c *Child) WaitExec() error {
-	for atomic.LoadUint32(&c.res.running) != 0 {
-		// The kernel wakes with a shared futex, so it can't be waited for privately.
-		const futexWait = 0
-		_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&c.res.running)), futexWait, 1, 0, 0, 0)
-		if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
-			return fmt.Errorf("wait for the child's exec: %w", errno)
-		}
-	}
-	return c.failure()
+	flags, pidfd, _, _, exitSignal, _, _, _, _, _, _ uint64
 }
 
 func (c *Child) failure() error {
@@ -126,6 +107,23 @@ func (c *Child) failure() error {
 
 // Kill sends SIGKILL to the child, if it still lives.
 func (c *Child) Kill() { _ = unix.PidfdSendSignal(int(c.Pidfd.Fd()), unix.SIGKILL, nil, 0) }
+
+// WaitEvent waits until the child has written to the event descriptor; an error says that it has ended without.
+func (c *Child) WaitEvent(event int) error {
+	fds := []unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}, {Fd: int32(c.Pidfd.Fd()), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Poll(fds, -1)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return fmt.Errorf("wait for the child: %w", err)
+		case fds[0].Revents == 0:
+			return fmt.Errorf("wait for the child: it has ended: %w", unix.ESRCH)
+		default:
+			return nil
+		}
+	}
+}
 
 // WaitEnd waits until the child has ended, without reaping it: its process ID stays its own.
 func (c *Child) WaitEnd() error {

@@ -44,9 +44,8 @@ const flagWantZero = 1
 
 // result is written by the child.
 type result struct {
-	failed  uintptr // address of the rawOp that failed, 0 for none
-	errno   uintptr
-	running uint32 // cleared by the kernel when the child executes a program or ends
+	failed uintptr // address of the rawOp that failed, 0 for none
+	errno  uintptr
 }
 
 type feed struct{ from, to, arg int }

@@ -29,9 +29,6 @@ func TestChildExecutesProgramWithArgumentsAndEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Close()
-	if err := c.WaitExec(); err != nil {
-		t.Fatal(err)
-	}
 	out, err := io.ReadAll(r)
 	if err != nil || string(out) != "b c\n" {
 		t.Errorf("output %q, %v", out, err)
@@ -69,10 +66,9 @@ func TestFailingCallIsReported(t *testing.T) {
 				t.Fatal(err)
 			}
 			var f *rawproc.Failure
-			if err := c.WaitExec(); !errors.As(err, &f) || f.Op != 1 || f.Errno != test.want {
+			if _, _, err := c.Reap(); !errors.As(err, &f) || f.Op != 1 || f.Errno != test.want {
 				t.Errorf("got %v, want errno %v", err, test.want)
 			}
-			_, _, _ = c.Reap()
 		})
 	}
 }
@@ -147,5 +143,34 @@ func BenchmarkStart(b *testing.B) {
 		if _, _, err := c.Reap(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestEventOfAChild(t *testing.T) {
+	for name, tells := range map[string]bool{"tells": true, "ends without": false} {
+		t.Run(name, func(t *testing.T) {
+			event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = unix.Close(event) }()
+			var p rawproc.Program
+			if tells {
+				one := p.Bytes([]byte{1, 0, 0, 0, 0, 0, 0, 0})
+				p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{uintptr(event), one, 8}})
+				p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL})
+			} else {
+				p.Add(rawproc.Op{Doing: "fail", Trap: unix.SYS_CLOSE, Args: [6]uintptr{999999}})
+			}
+			c, err := p.Start(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.WaitEvent(event); (err == nil) != tells {
+				t.Errorf("got %v", err)
+			}
+			c.Kill()
+			_, _, _ = c.Reap()
+		})
 	}
 }

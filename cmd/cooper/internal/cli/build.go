@@ -222,7 +222,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	if req.MaxUsedSpace, err = maxUsedSpace(o.maxUsedSpace); err != nil {
 		return req, err
 	}
-	o.run.addProxies(req.BuildArgs)
+	req.Run.Proxies = o.run.proxies(req.BuildArgs)
 	if req.Labels, err = parsePairs("--label", o.labels); err != nil {
 		return req, err
 	}

@@ -19,8 +19,27 @@ const (
 
 func (r *runFlags) registerIsolation(f *pflag.FlagSet) {
 	f.StringVar(&r.isolation, "isolation", "", "what runs RUN steps: native (cooper itself, the default), or oci (an OCI runtime)")
-	f.StringVar(&r.runtime, "runtime", "", "OCI runtime for RUN steps: crun, runc or a path with a slash (default the first of them in PATH); implies --isolation=oci")
-	f.StringVar(&r.keepBundle, "keep-bundle", "", "new directory for the config.json of each RUN step, without secrets; implies --isolation=oci")
+	f.Var((*nonEmpty)(&r.runtime), "runtime", "OCI runtime for RUN steps: crun, runc or a path with a slash (default the first of them in PATH); implies --isolation=oci")
+	f.Var((*nonEmpty)(&r.keepBundle), "keep-bundle", "new directory for the config.json of each RUN step, without secrets; implies --isolation=oci")
+}
+
+// nonEmpty is a string that is either not given or says something.
+type nonEmpty string
+
+var _ pflag.Value = (*nonEmpty)(nil)
+
+func (n *nonEmpty) String() string { return string(*n) }
+
+// Type is what help shows for the value.
+func (*nonEmpty) Type() string { return "string" }
+
+// Set refuses a text that is empty, which is a variable of a script that was forgotten.
+func (n *nonEmpty) Set(text string) error {
+	if text == "" {
+		return errors.New("must not be empty")
+	}
+	*n = nonEmpty(text)
+	return nil
 }
 
 // isolate reads the flags about what runs RUN steps, but doesn't look for the runtime.

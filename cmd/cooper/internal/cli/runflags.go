@@ -43,7 +43,7 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN steps get besides the usual ones, or ALL")
 	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN steps don't get, or ALL")
 	f.StringArrayVar(&r.securityOpts, "security-opt", nil, "seccomp=unconfined: no system call filter in RUN steps; no-new-privileges: setuid has no effect")
-	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O]; O throws away what is written")
+	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O|:idmap]; O throws away what is written, idmap shows real root's steps the host's owners as their own")
 	r.registerIsolation(f)
 	f.StringVar(&r.cgroupParent, "cgroup-parent", "", "")
 	f.StringArrayVar(&r.devices, "device", nil, "")
@@ -193,23 +193,25 @@ func (r *runFlags) agents(o *build.RunOptions) error {
 	return nil
 }
 
-// addProxies gives the build the proxy settings of the environment, unless it is given others.
-func (r *runFlags) addProxies(args map[string]*string) {
+// proxies are the proxy settings of the environment, without those that the build is given others for.
+func (r *runFlags) proxies(args map[string]*string) map[string]string {
 	if !r.httpProxy {
-		return
+		return nil
 	}
 	given := map[string]bool{}
 	for name := range args {
 		given[strings.ToUpper(name)] = true
 	}
+	found := map[string]string{}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"} {
 		for _, spelling := range []string{strings.ToLower(name), name} {
 			if value, ok := os.LookupEnv(spelling); ok && !given[name] {
-				args[spelling] = &value
+				found[spelling] = value
 				break
 			}
 		}
 	}
+	return found
 }
 
 // csvFields splits KEY=VALUE,... as docker does: a field with a comma is in quotes.

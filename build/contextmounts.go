@@ -1,0 +1,99 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/build/fileop"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// contextOwners are the owners of the files that a step's bind mounts of contexts show, as this process sees them.
+type contextOwners map[contextMount]map[fileop.Owner]bool
+
+// contextMount is what a bind mount shows of a context.
+type contextMount struct{ context, source string }
+
+// watchMounts notices when what a bind mount of a context shows is changed while the step runs. The same look finds out whose the files are.
+func (b *builder) watchMounts(w *work, op *plan.Run, c runCall) {
+	var mounts []plan.Mount
+	for _, m := range op.Mounts {
+		if m.Type == plan.MountBind && b.input(m.From, c.done).local() {
+			mounts = append(mounts, m)
+		}
+	}
+	if len(mounts) == 0 {
+		return
+	}
+	fingerprint := func(ctx context.Context, owners contextOwners) (all string, err error) {
+		for _, m := range mounts {
+			var found func(uid, gid uint32)
+			if owners != nil {
+				of := map[fileop.Owner]bool{}
+				owners[contextMount{m.From.Name, m.Source}] = of
+				found = func(uid, gid uint32) { of[fileop.Owner{UID: uid, GID: gid}] = true }
+			}
+			look := func(ctx context.Context, o source.DigestOptions) (digest.Digest, error) {
+				o.Owners = found
+				return source.Fingerprint(ctx, o)
+			}
+			d, err := b.input(m.From, c.done).digest(ctx, []string{m.Source}, look)
+			if err != nil {
+				return "", err
+			}
+			all += d
+		}
+		return all, nil
+	}
+	exec, before := w.exec, ""
+	w.exec = func(ctx context.Context, t *target) (err error) {
+		if before, err = fingerprint(ctx, c.owners); err != nil {
+			return err
+		}
+		return exec(ctx, t)
+	}
+	w.stable = func(ctx context.Context) (bool, error) {
+		after, err := fingerprint(ctx, nil)
+		return after == before, err
+	}
+}
+
+// showAsRoots finds how a context is shown as one of root of the step, whoever owns it on the host: as it is if copies is false and ns nil,
+// through the map of ns, or by a copy.
+func (b *builder) showAsRoots(dir *os.File, m plan.Mount, c runCall) (copies bool, ns *os.File, err error) {
+	owners := c.owners[contextMount{m.From.Name, m.Source}]
+	mine := len(owners) == 1 && owners[fileop.Owner{}]
+	if c.ns.shifted || mine {
+		return c.ns.shifted, nil, nil
+	}
+	if len(owners) != 1 || b.req.Identity.Process != nil { // a map has a place for one of them, and only real root may mount it
+		return true, nil, nil
+	}
+	one := userns.Range{Length: 1}
+	root := userns.Mapping{UIDs: userns.Map{one}, GIDs: userns.Map{one}}
+	for o := range owners {
+		root.UIDs[0].Container, root.GIDs[0].Container = o.UID, o.GID
+	}
+	if c.ns.mapping != nil {
+		if root.UIDs[0].Host, root.GIDs[0].Host, err = c.ns.mapping.ToHost(0, 0); err != nil {
+			return false, nil, err
+		}
+	}
+	if ns, err = overlay.NewUserNS(root); err != nil {
+		return false, nil, err
+	}
+	view, err := overlay.Bind(dir, overlay.BindOptions{UserNS: ns})
+	if err == nil {
+		return false, ns, view.Close()
+	}
+	if err = errors.Join(err, ns.Close()); errors.Is(err, overlay.ErrNoIDMap) {
+		return true, nil, nil
+	}
+	return false, nil, err
+}

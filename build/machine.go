@@ -1,0 +1,37 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// machineError makes an ErrMachine of an error of a disk that can't take what has to be written to it. It may come from anywhere: a pull,
+// a step's directory, a commit, a shifted copy, an output.
+func machineError(st *store.Store, err error) error {
+	if errors.Is(err, ErrMachine) {
+		return err
+	}
+	if st != nil {
+		err = st.Unusable(err)
+	}
+	if full := new(store.UnusableError); errors.As(err, &full) {
+		return fmt.Errorf("%w: %w", ErrMachine, full)
+	}
+	return err
+}
+
+// openStore is store.Open with its ErrMachines.
+func openStore(o StoreOptions) (*store.Store, error) {
+	st, err := store.Open(o)
+	return st, machineError(nil, err)
+}
+
+// outputError says what an output could not be written to. Its disk may be another one than the store's.
+func outputError(dest string, err error) error {
+	if store.DiskRefuses(err) {
+		return fmt.Errorf("%w: write %s: %w\nhint: make room on that disk, or choose another place", ErrMachine, dest, err)
+	}
+	return fmt.Errorf("write %s: %w", dest, err)
+}

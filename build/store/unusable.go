@@ -1,0 +1,142 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+// UnusableError says that a disk can't take what has to be written to it. It is the machine's fault and not the build's.
+type UnusableError struct {
+	// What is the matter, and a remedy, in words.
+	What, Hint string
+	// cause is what failed, for errors.As.
+	cause error
+}
+
+func (e *UnusableError) Error() string { return e.What + "\nhint: " + e.Hint }
+
+func (e *UnusableError) Unwrap() error { return e.cause }
+
+// diskErrors are those that say that a disk can take no more.
+func diskErrors() []unix.Errno { return []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS} }
+
+// DiskRefuses tells whether an error is one of a disk that can't take more, as far as its errno says so.
+func DiskRefuses(err error) bool {
+	return slices.ContainsFunc(diskErrors(), func(reason unix.Errno) bool { return errors.Is(err, reason) })
+}
+
+// Unusable makes an *UnusableError of an error that comes of a disk that can't take more, the store's or another; other errors are returned
+// as they are.
+func (s *Store) Unusable(err error) error {
+	return unusable(err, places{store: s.store.GraphRoot(), run: s.store.RunRoot()})
+}
+
+// places are the directories that a store is in.
+type places struct{ store, run string }
+
+func placesOf(o storage.StoreOptions) places { return places{store: o.GraphRoot, run: o.RunRoot} }
+
+func unusable(err error, p places) error {
+	if done := new(UnusableError); err == nil || errors.As(err, &done) {
+		return err
+	}
+	path := pathOf(err)
+	for _, reason := range diskErrors() {
+		switch {
+		case path != "" && errors.Is(err, reason):
+			return p.error(err, reason, existing(filepath.Dir(path)))
+		case !strings.Contains(err.Error(), reason.Error()): // what a child process of the library has met is text alone
+			continue
+		}
+		if dir := p.suffering(reason); dir != "" {
+			return p.error(err, reason, dir)
+		}
+		// Room may have been made by the removal of what failed.
+		if errors.Is(err, reason) && !aboutNamespaces(err) || strings.Contains(err.Error(), "exit status 1; output: ") {
+			return p.error(err, reason, existing(p.store))
+		}
+	}
+	return err
+}
+
+// aboutNamespaces tells errors that may come of other limits: those on namespaces and mounts give ENOSPC as well.
+func aboutNamespaces(err error) bool {
+	return slices.ContainsFunc([]string{"clone: ", "mount", "namespace"}, func(s string) bool { return strings.Contains(err.Error(), s) })
+}
+
+// pathOf is the absolute path that an error is about; "" if it has none.
+func pathOf(err error) string {
+	if at := new(fs.PathError); errors.As(err, &at) && filepath.IsAbs(at.Path) && !strings.HasPrefix(at.Path, "/proc/") {
+		return at.Path
+	}
+	if at := new(os.LinkError); errors.As(err, &at) && filepath.IsAbs(at.New) {
+		return at.New
+	}
+	return ""
+}
+
+// suffering is the one of the directories that builds write to whose disk would give the error now; "" if none would.
+func (p places) suffering(reason unix.Errno) string {
+	for _, dir := range []string{p.store, p.run, os.TempDir()} {
+		var st unix.Statfs_t
+		dir = existing(dir)
+		if unix.Statfs(dir, &st) != nil {
+			continue
+		}
+		switch {
+		case reason == unix.ENOSPC && nearlyFull(&st), reason == unix.EROFS && st.Flags&unix.ST_RDONLY != 0, reason == unix.EDQUOT:
+			return dir
+		}
+	}
+	return ""
+}
+
+// plenty is how much free space, in bytes, says that it may be inodes that were short. Both may have come back with what was removed.
+const plenty = 4 << 20
+
+// nearlyFull tells whether a disk has so little left that a write may have failed.
+func nearlyFull(st *unix.Statfs_t) bool {
+	const bytes, files = 16 << 20, 16 // a large write fails with some left
+	return int64(st.Bavail)*st.Bsize < bytes || st.Files > 0 && st.Ffree < files
+}
+
+func (p places) error(err error, reason unix.Errno, dir string) error {
+	if !sameDisk(dir, p.store) {
+		return &UnusableError{What: err.Error(), Hint: "the disk that holds " + dir + " can't take it; choose another directory", cause: err}
+	}
+	e := &UnusableError{
+		What: "the disk that holds " + p.store + " is full", cause: err,
+		Hint: "cooper prune removes what only the build cache needs; --root chooses a directory on another disk",
+	}
+	var st unix.Statfs_t
+	switch {
+	case reason == unix.EDQUOT:
+		e.What = "the user's quota is used up on the disk that holds " + p.store
+	case reason == unix.EROFS:
+		e.What = "the disk that holds " + p.store + " is mounted read-only"
+		e.Hint = "--root and --runroot choose other directories"
+	case reason == unix.ENOSPC && unix.Statfs(dir, &st) == nil && st.Files > 0 && int64(st.Bavail)*st.Bsize > plenty:
+		e.What += ", or has no inodes left"
+	}
+	return e
+}
+
+// existing is the directory, or the nearest one above it that is there.
+func existing(dir string) string {
+	for !exists(dir) && dir != "/" {
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
+
+func sameDisk(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(existing(a), &x) == nil && unix.Stat(existing(b), &y) == nil && x.Dev == y.Dev
+}
