@@ -15,7 +15,7 @@ func TestDiskThatTakesNoMore(t *testing.T) {
 		for _, disk := range []struct {
 			size, inodes int
 			want         string
-		}{{1, 500, "is full"}, {3, 2000, "is full"}, {6, 2000, "is full"}, {9, 2000, "is full"}, {20, 60, "or has no inodes left"}, {20, 500, "or has no inodes left"}} {
+		}{{1, 500, "is full"}, {3, 2000, "is full"}, {6, 2000, "is full"}, {9, 2000, "is full"}, {40, 60, "or has no inodes left"}, {40, 500, "or has no inodes left"}} {
 			t.Run(fmt.Sprint(disk.size, " MiB ", disk.inodes, " inodes"), func(t *testing.T) {
 				s := newSite(t, m)
 				s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\nCOPY big /big\n"+
