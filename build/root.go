@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -169,6 +170,15 @@ func (b *builder) checkStill(r *root) error {
 		return goneError(top)
 	}
 	return nil
+}
+
+// explainGone says that the directory of a step was removed under it, which comes out as all kinds of errors.
+func (t *target) explainGone(err error) error {
+	if _, statErr := os.Lstat(t.snap.Dir()); !errors.Is(statErr, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("another program has removed the step's directory from the store while the step ran: %w\n"+
+		"hint: podman before 5 does so, whatever it is asked for; build again when it is done, or with a --root of its own", err)
 }
 
 func goneError(id string) error {

@@ -101,6 +101,9 @@ func Prune(ctx context.Context, req PruneRequest) (gone []disk.Item, err error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := st.UseReserve(); err != nil {
+		return nil, err
+	}
 	items, err := k.items(ctx, store.LookAll)
 	if err != nil {
 		return nil, err

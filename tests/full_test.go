@@ -14,7 +14,7 @@ func TestAsRootDiskThatTakesNoMore(t *testing.T) {
 		for _, disk := range []struct {
 			size, inodes int
 			want         string
-		}{{1, 500, "is full"}, {3, 2000, "is full"}, {6, 2000, "is full"}, {9, 2000, "is full"}, {20, 60, "or has no inodes left"}, {20, 500, "or has no inodes left"}} {
+		}{{1, 500, "is full"}, {3, 2000, "is full"}, {6, 2000, "is full"}, {9, 2000, "is full"}, {40, 60, "or has no inodes left"}, {40, 500, "or has no inodes left"}} {
 			t.Run(fmt.Sprint(disk.size, " MiB ", disk.inodes, " inodes"), func(t *testing.T) {
 				s := newSite(t, m)
 				s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\nCOPY big /big\n"+
@@ -24,6 +24,7 @@ func TestAsRootDiskThatTakesNoMore(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.smallDisk(t, disk.size, disk.inodes)
+				s.mkdir(t, "disk/fill")
 				store := []string{"--root", s.path("disk/s"), "--runroot", s.path("disk/r")}
 				r := s.cooper(t, append([]string{"build", "-q", "--userns=" + map[bool]string{true: "host", false: "keep-id"}[m.root()], "ctx"}, store...)...)
 				r.fails(t, 125, "the disk that holds "+s.path("disk/s"), disk.want, "hint: cooper prune")
@@ -32,12 +33,27 @@ func TestAsRootDiskThatTakesNoMore(t *testing.T) {
 						t.Errorf("left in %s: %v %v", dir, left, err)
 					}
 				}
+				if disk.inodes < 100 {
+					return // there isn't even a store
+				}
+				s.fillInodes(t)
 				if r := s.cooper(t, append([]string{"prune", "--all", "--force"}, store...)...); r.Code != 0 {
 					t.Errorf("prune: status %d\n%s", r.Code, r.Stderr)
 				}
 			})
 		}
 	})
+}
+
+// fillInodes uses up what inodes or blocks the disk has left.
+func (s *site) fillInodes(t *testing.T) {
+	t.Helper()
+	for i := range 1 << 16 {
+		if err := os.WriteFile(s.path(fmt.Sprint("disk/fill/", i)), nil, 0o600); err != nil {
+			return
+		}
+	}
+	t.Fatal("the disk has too many inodes")
 }
 
 func TestAsRootStoreThatCannotBeWrittenTo(t *testing.T) {

@@ -249,6 +249,7 @@ func (s *Store) BeginBuild() (end func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("note that a build runs: %w", err)
 	}
+	s.keepReserve()
 	return func() error { return errors.Join(os.Remove(f.Name()), f.Close()) }, nil
 }
 

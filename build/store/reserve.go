@@ -1,0 +1,37 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// DIR/reserve has empty files that hold inodes back for giving disk space back: that takes a few, on a disk that may have none left.
+const (
+	reserveDir   = "reserve"
+	reserveFiles = 32
+)
+
+// keepReserve makes the reserve, unless it is there. A disk without room for it gets none.
+func (s *Store) keepReserve() {
+	dir := filepath.Join(s.dir, reserveDir)
+	if os.Mkdir(dir, 0o700) != nil {
+		return // it is there
+	}
+	for i := range reserveFiles {
+		if os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o600) != nil {
+			return
+		}
+	}
+}
+
+// UseReserve gives the reserve up. The next build makes it again.
+func (s *Store) UseReserve() error {
+	err := os.RemoveAll(filepath.Join(s.dir, reserveDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
