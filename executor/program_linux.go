@@ -300,11 +300,10 @@ func (s *script) stdio(h handles) {
 	}
 }
 
-// ownInput makes the step's own null device its input, so that the name of what it has open is right. Where something is mounted
-// over it, the caller's stays.
+// ownInput makes the step's own null device, which is in a read-only mount, its input: the caller's device is not the step's to change.
 func (s *script) ownInput() {
-	null := s.call("open the input", rawproc.IgnoreAll, unix.SYS_OPENAT, atFDCWD, s.String(os.DevNull), unix.O_RDWR, 0)
-	s.AddFed(rawproc.Op{Doing: "set up the input", Trap: unix.SYS_DUP3, Ignore: rawproc.IgnoreAll}, null, 0)
+	null := s.call("open the input", 0, unix.SYS_OPENAT, atFDCWD, s.String(os.DevNull), unix.O_RDONLY)
+	s.AddFed(rawproc.Op{Doing: "set up the input", Trap: unix.SYS_DUP3}, null, 0)
 }
 
 // closeRest closes all but the streams: with nothing left open, nothing can be leaked, not even to the kernel when it looks for the

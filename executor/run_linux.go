@@ -47,7 +47,12 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	out, err := openStreams(c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
+	null, err := c.openNull()
+	if err != nil {
+		return Status{}, err
+	}
+	defer null.Close()
+	out, err := openStreams(null, c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
 	if err != nil {
 		return Status{}, err
 	}
