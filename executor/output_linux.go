@@ -26,14 +26,9 @@ type streams struct {
 	err   error
 }
 
-// openStreams makes the streams. owner is who will open /dev/stdout by name: pipes belong to it.
-func openStreams(stdout, stderr io.Writer, owner ids) (*streams, error) {
-	s := &streams{}
-	null, err := openNull()
-	if err != nil {
-		return nil, err
-	}
-	defer null.Close()
+// openStreams makes the streams; null is what stands for those that lead nowhere. owner is who will open /dev/stdout by name: pipes belong to it.
+func openStreams(null *os.File, stdout, stderr io.Writer, owner ids) (s *streams, err error) {
+	s = &streams{}
 	if s.child[0], err = dupHigh(null); err != nil {
 		return nil, err
 	}
@@ -68,9 +63,12 @@ func notFiles(stdout, stderr io.Writer) (io.Writer, io.Writer) {
 	return out, err
 }
 
-// openNull opens the null device in a read-only mount, which doesn't keep anybody from writing to the device. But runtimes give the
-// container's root what its standard streams are, and that must not be the host's device.
-func openNull() (*os.File, error) {
+// openNull opens the null device. What the step gets of it is in a read-only mount, which keeps nobody from writing to the device: but
+// runtimes give the container's root what its standard streams are, and a step could do so itself. A step of ours opens its own input.
+func (c *container) openNull() (*os.File, error) {
+	if c.bundle == nil && c.step.Stdout != nil && c.step.Stderr != nil {
+		return os.OpenFile(os.DevNull, os.O_RDONLY, 0)
+	}
 	device, err := os.OpenFile(os.DevNull, unix.O_PATH, 0)
 	if err != nil {
 		return nil, err

@@ -54,8 +54,8 @@ func (c *container) program(h handles) *script {
 	s.call("join a session keyring", rawproc.IgnoreAll, unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	s.becomeUser()
 	s.stdio(h)
-	s.ownInput()
 	s.closeRest()
+	s.ownInput()
 	s.exec()
 	return s
 }
@@ -300,17 +300,17 @@ func (s *script) stdio(h handles) {
 	}
 }
 
-// ownInput makes the step's own null device its input, so that the name of what it has open is right. Where something is mounted
-// over it, the caller's stays.
-func (s *script) ownInput() {
-	null := s.call("open the input", rawproc.IgnoreAll, unix.SYS_OPENAT, atFDCWD, s.String(os.DevNull), unix.O_RDWR, 0)
-	s.AddFed(rawproc.Op{Doing: "set up the input", Trap: unix.SYS_DUP3, Ignore: rawproc.IgnoreAll}, null, 0)
-}
-
 // closeRest closes all but the streams: with nothing left open, nothing can be leaked, not even to the kernel when it looks for the
 // program to execute.
 func (s *script) closeRest() {
 	s.call("close descriptors", 0, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
+}
+
+// ownInput makes the step's own null device, which is in a read-only mount, its input: the caller's device is not the step's to change.
+// The lowest free descriptor is the input's, and needs no room for another below the step's limit.
+func (s *script) ownInput() {
+	s.call("close the input", 0, unix.SYS_CLOSE, 0)
+	s.Add(rawproc.Op{Doing: "open the input", Trap: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, s.String(os.DevNull), unix.O_RDONLY}, WantZero: true})
 }
 
 // exec tries the places where the program may be.

@@ -47,11 +47,16 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
+	null, err := c.openNull()
+	if err != nil {
+		return Status{}, err
+	}
+	defer null.Close()
 	stdout, stderr := c.step.Stdout, c.step.Stderr
 	if c.bundle != nil {
 		stdout, stderr = notFiles(stdout, stderr)
 	}
-	out, err := openStreams(stdout, stderr, c.host(c.user.UID, c.user.GID))
+	out, err := openStreams(null, stdout, stderr, c.host(c.user.UID, c.user.GID))
 	if err != nil {
 		return Status{}, err
 	}

@@ -26,7 +26,7 @@ type CopyOptions struct {
 }
 
 // vanished is how often a copy is begun anew because another process removed layers that it had counted on.
-const vanished = 3
+const vanished = 10
 
 // CopyImage puts an image from a registry, a layout or any other source into the store: the one that root, a manifest or
 // an index, describes. What is in the store then is what podman pull would have put there. Layers that are there already
@@ -36,17 +36,23 @@ func (s *Store) CopyImage(ctx context.Context, src registry.Fetcher, root ocispe
 	if err != nil {
 		return FoundImage{}, err
 	}
+	c := &layerCopy{store: s, src: src, img: img, opts: o}
 	for try := 1; ; try++ {
-		found, err := s.copyOnce(ctx, src, img, o)
-		gone := errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrParentUnknown)
-		if err == nil || !gone || try == vanished || ctx.Err() != nil {
-			return found, err
+		found, err := s.copyOnce(ctx, c)
+		if err == nil {
+			return found, nil
 		}
+		gone := errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrParentUnknown)
+		if !gone || try == vanished || ctx.Err() != nil {
+			return FoundImage{}, errors.Join(err, c.undo())
+		}
+		// What this copy has made stays for the next try: were it taken away, other copies could miss it in turn, without end.
 	}
 }
 
-func (s *Store) copyOnce(ctx context.Context, src registry.Fetcher, img *registry.Image, o CopyOptions) (FoundImage, error) {
-	c := &layerCopy{store: s, src: src, img: img, opts: o}
+// copyOnce leaves it to the caller to undo the copy.
+func (s *Store) copyOnce(ctx context.Context, c *layerCopy) (FoundImage, error) {
+	img, o := c.img, c.opts
 	top, there, err := s.topOf(img)
 	if err == nil && !there {
 		top, err = c.run(ctx)
@@ -55,7 +61,7 @@ func (s *Store) copyOnce(ctx context.Context, src registry.Fetcher, img *registr
 		err = s.recordImage(img, top, o.Name)
 	}
 	if err != nil {
-		return FoundImage{}, errors.Join(err, c.undo())
+		return FoundImage{}, err
 	}
 	found, err := s.store.Image(img.ConfigDigest.Encoded())
 	if err != nil {
