@@ -219,9 +219,9 @@ func TestAsRootUnwritableStore(t *testing.T) {
 	if err := os.WriteFile(s.path("file"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.cooper(t, "build", "--root", s.path("file/store"), "ctx").fails(t, 1, s.path("file"))
+	s.cooper(t, "build", "--root", s.path("file/store"), "ctx").fails(t, 125, s.path("file"), "it must be a directory")
 	r := s.inOtherMachine(t, "mount -t tmpfs none "+s.path("tmp")+"; mkdir -m 777 "+s.path("tmp/s")+"; mount -o remount,ro "+s.path("tmp"),
 		"build", "--root", s.path("tmp/s"), "ctx")
 	r.fails(t, 125, s.path("tmp/s"), "read-only")
-	s.cooper(t, "build", "--storage-driver", "nonsense", "--root", s.path("other"), "ctx").fails(t, 1, "nonsense")
+	s.cooper(t, "build", "--storage-driver", "nonsense", "--root", s.path("other"), "ctx").fails(t, 2, "nonsense", "must be overlay or vfs")
 }

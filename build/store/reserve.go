@@ -27,10 +27,19 @@ func (s *Store) keepReserve() {
 	}
 }
 
-// UseReserve gives the reserve up. The next build makes it again.
+// UseReserve gives the reserve up. The next build makes it again; one that is making it just now goes without.
 func (s *Store) UseReserve() error {
-	err := os.RemoveAll(filepath.Join(s.dir, reserveDir))
-	if errors.Is(err, fs.ErrNotExist) {
+	dir := filepath.Join(s.dir, reserveDir)
+	gone := dir + ".gone"
+	err := os.RemoveAll(gone) // of a process that was killed
+	if err == nil {
+		err = os.Rename(dir, gone)
+	}
+	if err == nil {
+		err = os.RemoveAll(gone)
+	}
+	// Another process may be doing the same.
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	return err
