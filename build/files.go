@@ -43,9 +43,12 @@ func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest strin
 		return export.WriteTar(dest, os.Stdout, write)
 	}
 	return export.WriteDir(dest, func(dir string) error {
-		result, err := unpackFrom(ctx, dir, write)
+		result, disarmed, err := unpackFrom(ctx, dir, write)
 		if err == nil && result.Devices > 0 {
 			b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s: left out %d device nodes; type=tar has them", dest, result.Devices)})
+		}
+		if err == nil && disarmed.Count > 0 {
+			b.req.Progress.Emit(progress.Note{Text: dest + ": " + disarmedText(disarmed)})
 		}
 		return err
 	})
@@ -63,18 +66,27 @@ func (b *builder) tarFiles(ctx context.Context, view *os.File, w io.Writer) erro
 	return err
 }
 
-// unpackFrom unpacks the archive that write writes into a directory.
-func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (fileop.CopyResult, error) {
+// disarmedText says which files are less in a directory than they are in the image, and why.
+func disarmedText(d fileop.Disarmed) string {
+	names := strings.Join(d.Names, ", ")
+	if more := d.Count - int64(len(d.Names)); more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return "set-user-ID and set-group-ID bits and capabilities are taken off, since all files become yours: " + names + "; type=tar keeps them"
+}
+
+// unpackFrom unpacks the archive that write writes into a directory that belongs to the user.
+func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (fileop.CopyResult, fileop.Disarmed, error) {
 	r, w := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
 		err := write(w)
 		written <- errors.Join(err, w.CloseWithError(err))
 	}()
-	result, err := fileop.Unpack(ctx, r, dir)
+	result, disarmed, err := fileop.UnpackForHost(ctx, r, dir)
 	closed := r.CloseWithError(err)
 	if writeErr := <-written; err == nil || !errors.Is(writeErr, err) {
 		err = errors.Join(writeErr, err)
 	}
-	return result, errors.Join(err, closed)
+	return result, disarmed, errors.Join(err, closed)
 }

@@ -69,6 +69,8 @@ type unpacker struct {
 	buf   []byte
 	// sparse adds up the sizes of sparse files, holes included.
 	sparse int64
+	// disarmed, unless nil, takes set-ID bits and capabilities from files, and notes which.
+	disarmed *Disarmed
 }
 
 func (u *unpacker) all(r io.Reader) error {
@@ -148,6 +150,9 @@ func (u *unpacker) member(h *tar.Header, data io.Reader) error {
 	if name == "" {
 		// The destination keeps its own attributes, as with a directory that is copied.
 		return nil
+	}
+	if u.disarmed != nil && h.Typeflag != tar.TypeLink { // a link's attributes are those of the file, which came before
+		u.disarmed.take(name, a)
 	}
 	d, err := u.directory(path.Dir("/" + name)[1:])
 	if err != nil {

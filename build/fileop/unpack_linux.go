@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/source"
 )
 
 // SniffSize is how many bytes IsArchive wants to see, if there are as many.
@@ -37,7 +40,47 @@ func IsArchive(head []byte) bool {
 // context: everything belongs to 0:0, modes and times are kept, and names that a layer would take for deletions are names
 // like others. Device nodes are left out and counted. A member that leads out of dir is ErrUnsafeArchive; symlinks, and
 // names that go through them, are followed inside dir only. When Unpack fails, dir holds part of the archive.
-func Unpack(ctx context.Context, archive io.Reader, dir string) (result CopyResult, err error) {
+func Unpack(ctx context.Context, archive io.Reader, dir string) (CopyResult, error) {
+	return unpack(ctx, archive, dir, nil)
+}
+
+// UnpackForHost is Unpack to a place that other users of the machine may reach. Everything becomes the caller's, so that a
+// set-user-ID program of whatever owner would run as the caller: the set-ID bits and capabilities go, of all files. The
+// second result says of which.
+func UnpackForHost(ctx context.Context, archive io.Reader, dir string) (CopyResult, Disarmed, error) {
+	var d Disarmed
+	result, err := unpack(ctx, archive, dir, &d)
+	return result, d, err
+}
+
+// Disarmed tells which files have lost set-ID bits or capabilities.
+type Disarmed struct {
+	// Count is how many there are, and Names are the first of them.
+	Count int64
+	Names []string
+}
+
+// maxDisarmed is how many names a message can take.
+const maxDisarmed = 3
+
+// setIDs are the mode bits that make a program run as another user or group.
+const setIDs = unix.S_ISUID | unix.S_ISGID
+
+// take takes from a file's attributes what gives its user the rights of its owner, and notes the name if there was any.
+func (d *Disarmed) take(name string, a *attrs) {
+	n := len(a.xattrs)
+	a.xattrs = slices.DeleteFunc(a.xattrs, func(x source.Xattr) bool { return x.Name == source.Capability })
+	if a.mode&setIDs == 0 && len(a.xattrs) == n {
+		return
+	}
+	a.mode &^= setIDs
+	d.Count++
+	if len(d.Names) < maxDisarmed {
+		d.Names = append(d.Names, name)
+	}
+}
+
+func unpack(ctx context.Context, archive io.Reader, dir string, disarmed *Disarmed) (result CopyResult, err error) {
 	c, err := newCopier(ctx, CopyOptions{Chown: &Owner{}, Layer: dir, Dest: "/"})
 	if err != nil {
 		return CopyResult{}, err
@@ -49,7 +92,7 @@ func Unpack(ctx context.Context, archive io.Reader, dir string) (result CopyResu
 		return CopyResult{}, fmt.Errorf("read archive: %w", err)
 	}
 	defer done()
-	u := &unpacker{c: c, root: c.root}
+	u := &unpacker{c: c, root: c.root, disarmed: disarmed}
 	err = u.all(content)
 	if err = errors.Join(err, u.leave(err == nil)); err != nil {
 		return CopyResult{}, err

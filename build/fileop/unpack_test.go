@@ -296,3 +296,28 @@ func FuzzUnpackContext(f *testing.F) {
 		}
 	})
 }
+
+func TestNothingThatIsUnpackedForTheHostRunsAsAnotherUser(t *testing.T) {
+	const capability = "SCHILY.xattr.security.capability"
+	program := func(name string, mode int64, xattrs map[string]string) member {
+		m := file(name, "P")
+		m.Mode, m.PAXRecords = mode, xattrs
+		return m
+	}
+	caps := map[string]string{capability: "\x01\x00\x00\x02\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}
+	s := newStage(t)
+	res, disarmed, err := UnpackForHost(t.Context(), bytes.NewReader(archive(t, program("suid", 0o4755, nil), program("plain", 0o755, nil),
+		program("sgid", 0o2711, nil), program("ping", 0o755, caps), program("both", 0o6777, caps),
+		member{tar.Header{Typeflag: tar.TypeLink, Name: "link", Linkname: "suid", Mode: 0o4755}, ""})), s.layer)
+	check(t, err)
+	if diff := cmp.Diff(Disarmed{Count: 4, Names: []string{"suid", "sgid", "ping"}}, disarmed); diff != "" || res.Files != 6 {
+		t.Errorf("%d files, and said to be disarmed (-want +got):\n%s", res.Files, diff)
+	}
+	want := files{"suid": "hard link", "plain": "file P @0755", "sgid": "file P @0711", "ping": "file P @0755", "both": "file P @0777", "link": "file P @0755"}
+	if diff := cmp.Diff(want, read(t, s.layer)); diff != "" {
+		t.Errorf("unpacked (-want +got):\n%s", diff)
+	}
+	if n, err := unix.Getxattr(s.layer+"/ping", "security.capability", nil); !errors.Is(err, unix.ENODATA) {
+		t.Errorf("ping has capabilities of %d bytes, %v", n, err)
+	}
+}

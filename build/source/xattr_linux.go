@@ -14,15 +14,15 @@ type Xattr struct {
 	Value []byte
 }
 
-// capability is the attribute that holds a file's capabilities.
-const capability = "security.capability"
+// Capability is the attribute that holds a file's capabilities.
+const Capability = "security.capability"
 
 // CopiedXattr reports whether an attribute is part of a file's content for a build. Overlayfs's own must never be: a file that
 // brought them along could hide or replace what is in other layers. Labels and the like belong to the machine. ACLs name
 // owners, so they go where owners go.
 func CopiedXattr(name string, owners bool) bool {
 	switch {
-	case name == capability:
+	case name == Capability:
 		return true
 	case strings.HasPrefix(name, "user."):
 		return !strings.HasPrefix(name, "user.overlay.") && !strings.HasPrefix(name, "user.containers.") &&
