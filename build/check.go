@@ -7,8 +7,6 @@ import (
 	"os"
 	"strings"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
@@ -136,7 +134,7 @@ type localResolver struct{ req *Request }
 var _ plan.Resolver = localResolver{}
 
 // Resolve finds an image of the store, whatever its platform: the linter has a rule for that.
-func (r localResolver) Resolve(_ context.Context, ref string, _ ocispec.Platform) (imagebuilder.Base, error) {
+func (r localResolver) Resolve(_ context.Context, ref string, _ plan.Wanted) (imagebuilder.Base, error) {
 	peeker, err := store.NewPeeker(r.req.Store)
 	if err != nil {
 		return imagebuilder.Base{}, fmt.Errorf("%w (%w)", plan.ErrUnknownImage, err)

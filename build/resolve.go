@@ -32,12 +32,12 @@ type resolver struct {
 var _ plan.Resolver = (*resolver)(nil)
 
 // Resolve finds an image as the pull policy says.
-func (r *resolver) Resolve(ctx context.Context, ref string, platform ocispec.Platform) (imagebuilder.Base, error) {
-	key := ref + " " + platforms.FormatAll(platform)
+func (r *resolver) Resolve(ctx context.Context, ref string, want plan.Wanted) (imagebuilder.Base, error) {
+	key := fmt.Sprint(ref, " ", platforms.FormatAll(want.Platform), want.Asked)
 	if id, ok := r.resolved[key]; ok {
 		return r.found[id].Base, nil
 	}
-	img, err := r.find(ctx, ref, platform)
+	img, err := r.find(ctx, ref, want)
 	if err != nil {
 		return imagebuilder.Base{}, err
 	}
@@ -46,8 +46,10 @@ func (r *resolver) Resolve(ctx context.Context, ref string, platform ocispec.Pla
 	return img.Base, nil
 }
 
-// find looks in the store first. An image there for another platform is the last resort; the plan warns about it.
-func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platform) (store.FoundImage, error) {
+// find looks in the store first. An image there for another platform is the last resort, of which the plan warns, and none at all if the
+// platform was asked for.
+func (r *resolver) find(ctx context.Context, ref string, want plan.Wanted) (store.FoundImage, error) {
+	platform := want.Platform
 	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
 		if r.looks {
 			return store.FoundImage{}, plan.ErrUnknownImage
@@ -61,8 +63,10 @@ func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platfo
 	if r.req.Pull != PullAlways {
 		img, err := r.store.FindImageFor(ref, platform)
 		switch {
-		case err == nil && (fits(img.Image.Platform, platform) || r.req.Pull == PullNever):
+		case err == nil && (fits(img.Image.Platform, platform) || r.req.Pull == PullNever && !want.Asked):
 			return img, nil
+		case err == nil && r.req.Pull == PullNever:
+			return img, otherPlatform(ref, img, want, errors.New("--pull=never forbids to fetch another"))
 		case err == nil:
 			other = &img
 		case !errors.Is(err, store.ErrNoImage):
@@ -77,11 +81,21 @@ func (r *resolver) find(ctx context.Context, ref string, platform ocispec.Platfo
 		Mapping: r.req.Identity.Process, Progress: r.transfer,
 	})
 	if err != nil && other != nil && ctx.Err() == nil {
+		if want.Asked {
+			return img, otherPlatform(ref, *other, want, err)
+		}
 		r.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("using the image in the store, which is for %s: %v",
 			platforms.Format(other.Image.Platform), err)})
 		return *other, nil
 	}
 	return img, r.explain(ctx, err)
+}
+
+// otherPlatform says why an image of the store was not used, and why there is no other.
+func otherPlatform(ref string, img store.FoundImage, want plan.Wanted, err error) error {
+	have := platforms.FormatAll(platforms.Normalize(img.Image.Platform))
+	return fmt.Errorf("image %s in the store is for %s, not for %s, and there is no other: %w\nhint: build %[1]s with --platform=%[3]s, or write "+
+		"FROM --platform=%[2]s if only its files are of interest", ref, have, platforms.FormatAll(want.Platform), err)
 }
 
 func (r *resolver) rangeError(ctx context.Context, m *store.MissingIDs) error {

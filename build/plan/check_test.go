@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -159,7 +158,7 @@ func (i ignored) HidesSource(source string) bool {
 // incomplete is a resolver without the image "unknown".
 type incomplete struct{ images }
 
-func (r incomplete) Resolve(ctx context.Context, ref string, p ocispec.Platform) (imagebuilder.Base, error) {
+func (r incomplete) Resolve(ctx context.Context, ref string, p plan.Wanted) (imagebuilder.Base, error) {
 	if ref == "unknown" {
 		return imagebuilder.Base{}, fmt.Errorf("looking: %w", plan.ErrUnknownImage)
 	}

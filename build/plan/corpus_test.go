@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/cooperbuild/cooper/build/plan"
@@ -25,7 +24,7 @@ const corpusBase = `{"architecture":"amd64","os":"linux","config":{"Env":["PATH=
 // corpusImages finds the base, and what a case's parent.Dockerfile makes of it.
 type corpusImages map[string]imagebuilder.Image
 
-func (r corpusImages) Resolve(_ context.Context, ref string, _ ocispec.Platform) (imagebuilder.Base, error) {
+func (r corpusImages) Resolve(_ context.Context, ref string, _ plan.Wanted) (imagebuilder.Base, error) {
 	name := strings.TrimSuffix(strings.TrimPrefix(ref, "localhost/"), ":latest")
 	image, ok := r[name]
 	if !ok {

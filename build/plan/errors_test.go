@@ -77,7 +77,7 @@ func TestEachBadDockerfileGivesItsMessage(t *testing.T) {
 
 type failing struct{ err error }
 
-func (r failing) Resolve(context.Context, string, ocispec.Platform) (imagebuilder.Base, error) {
+func (r failing) Resolve(context.Context, string, plan.Wanted) (imagebuilder.Base, error) {
 	return imagebuilder.Base{}, r.err
 }
 

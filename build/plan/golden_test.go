@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // images is a resolver that knows a few images and counts how often it is asked.
 type images struct{ asked map[string]int }
 
-func (r images) Resolve(_ context.Context, ref string, p ocispec.Platform) (imagebuilder.Base, error) {
+func (r images) Resolve(_ context.Context, ref string, p plan.Wanted) (imagebuilder.Base, error) {
 	configs := map[string]string{
 		"alpine":      `{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/usr/bin:/bin"],"Cmd":["/bin/sh"]},"rootfs":{"type":"layers","diff_ids":[]}}`,
 		"busybox":     `{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"]},"rootfs":{"type":"layers","diff_ids":[]}}`,
@@ -40,7 +40,7 @@ func (r images) Resolve(_ context.Context, ref string, p ocispec.Platform) (imag
 		"badtrigger3": `{"architecture":"amd64","os":"linux","config":{"OnBuild":["RUN one\nRUN two"]},"rootfs":{"type":"layers","diff_ids":[]}}`,
 		"badtrigger4": `{"architecture":"amd64","os":"linux","config":{"OnBuild":["# check=skip=all\nSTOPSIGNAL SIGNOPE"]},"rootfs":{"type":"layers","diff_ids":[]}}`,
 	}
-	platform, err := json.Marshal(p)
+	platform, err := json.Marshal(p.Platform)
 	if err != nil {
 		return imagebuilder.Base{}, err
 	}

@@ -84,7 +84,14 @@ type IgnoredFiles interface {
 type Resolver interface {
 	// Resolve finds the image a reference names for a platform. It is called once for each image the target needs, never
 	// concurrently.
-	Resolve(ctx context.Context, ref string, platform ocispec.Platform) (imagebuilder.Base, error)
+	Resolve(ctx context.Context, ref string, want Wanted) (imagebuilder.Base, error)
+}
+
+// Wanted is what an image has to be for.
+type Wanted struct {
+	ocispec.Platform
+	// Asked says that a --platform names it. Else it is the machine's, and an image that is there for another will do.
+	Asked bool
 }
 
 // Make plans the build of a Dockerfile. What is wrong with the file or can't be built is a *dockerfile.Error; an error of
@@ -130,6 +137,11 @@ func (p *planner) plan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.explicit {
+		if err := p.refuseWindows(target, p.opts.Platform); err != nil {
+			return err
+		}
+	}
 	if err := p.resolve(ctx, target); err != nil {
 		return err
 	}
@@ -171,6 +183,8 @@ type planner struct {
 	named map[string]*stage
 	// images are what the resolver found, by reference and platform; hidden the base steps of those only copied from.
 	images map[string]imagebuilder.Base
+	// strict are those of them that were asked for by platform.
+	strict map[string]bool
 	hidden map[string]*Step
 	// declared are the names of all ARG instructions.
 	declared map[string]bool
@@ -189,6 +203,7 @@ func newPlanner(f *dockerfile.File, o Options) *planner {
 		file: f, opts: o,
 		named:    map[string]*stage{},
 		images:   map[string]imagebuilder.Base{},
+		strict:   map[string]bool{},
 		hidden:   map[string]*Step{},
 		declared: map[string]bool{},
 		unknown:  map[string]string{},

@@ -77,7 +77,12 @@ const windows = "windows"
 
 // checkStagePlatform refuses stages whose layers can't be made or used.
 func (p *planner) checkStagePlatform(st *stage) error {
-	if p.checking || st.madeFor().OS != windows {
+	return p.refuseWindows(st, st.madeFor())
+}
+
+// refuseWindows refuses what would be for Windows, whatever it is made of.
+func (p *planner) refuseWindows(st *stage, platform ocispec.Platform) error {
+	if p.checking || platform.OS != windows {
 		return nil
 	}
 	return p.file.NewError(p.location(st), "cooper does not support images for Windows: their layers are of another kind",

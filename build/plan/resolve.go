@@ -124,7 +124,7 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 		return err
 	}
 	if st.base.kind == originImage {
-		base, err := p.findImage(ctx, st.base.ref, st.platform)
+		base, err := p.findImage(ctx, st.base.ref, Wanted{st.platform, p.explicit || st.src.Platform != ""})
 		if err != nil {
 			return p.imageError(err, st.base, loc, st)
 		}
@@ -142,7 +142,7 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 			if o.kind != originImage {
 				continue
 			}
-			image, err := p.findImage(ctx, o.ref, p.opts.Platform)
+			image, err := p.findImage(ctx, o.ref, Wanted{p.opts.Platform, p.explicit})
 			if err != nil {
 				return p.imageError(err, o, at, st)
 			}
@@ -166,9 +166,9 @@ func imageKey(ref string, platform ocispec.Platform) string {
 }
 
 // findImage asks the resolver once for each image.
-func (p *planner) findImage(ctx context.Context, ref string, platform ocispec.Platform) (imagebuilder.Base, error) {
-	key := imageKey(ref, platform)
-	if base, ok := p.images[key]; ok {
+func (p *planner) findImage(ctx context.Context, ref string, want Wanted) (imagebuilder.Base, error) {
+	key := imageKey(ref, want.Platform)
+	if base, ok := p.images[key]; ok && (p.strict[key] || !want.Asked) {
 		return base, nil
 	}
 	if p.opts.Resolver == nil {
@@ -177,14 +177,14 @@ func (p *planner) findImage(ctx context.Context, ref string, platform ocispec.Pl
 	if err := context.Cause(ctx); err != nil {
 		return imagebuilder.Base{}, err
 	}
-	base, err := p.opts.Resolver.Resolve(ctx, ref, platform)
+	base, err := p.opts.Resolver.Resolve(ctx, ref, want)
 	if p.checking && errors.Is(err, ErrUnknownImage) {
 		p.unknown[key], err = ref, nil
 	}
 	if err != nil {
 		return base, err
 	}
-	p.images[key] = base
+	p.images[key], p.strict[key] = base, want.Asked
 	return base, nil
 }
 

@@ -151,7 +151,7 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 		return fmt.Errorf("config %s: %w", d.Digest, err)
 	}
 	if config.OS != "" && platform.OS != "" && config.OS != platform.OS {
-		return fmt.Errorf("the image is for %s, not for %s", clip(config.OS), platform.OS)
+		return fmt.Errorf("the image is for %s, not for %s", clip(formatPlatform(config.Platform)), formatPlatform(platform))
 	}
 	if config.Created != nil {
 		img.Created = *config.Created
