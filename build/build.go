@@ -33,9 +33,7 @@ type StoreError = store.OpenError
 // *dockerfile.Error, failing steps *StepError; nothing of a failed build is left but what its finished steps put into
 // the cache.
 func Build(ctx context.Context, req Request) (res Result, err error) {
-	if req.Progress == nil {
-		req.Progress = progress.Discard{}
-	}
+	req.complete()
 	st, err := openStore(req.Store)
 	if err != nil {
 		return Result{}, err

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
@@ -92,9 +91,7 @@ type inspection struct {
 
 // inspect reads the Dockerfile of a request and hands it on, with a resolver that looks as far as it may.
 func inspect(ctx context.Context, req *Request, look Look, do func(*inspection) error) (err error) {
-	if req.Progress == nil {
-		req.Progress = progress.Discard{}
-	}
+	req.complete()
 	var st *store.Store
 	if look == LookPull || NeedsStore(*req) {
 		if st, err = openStore(req.Store); err != nil {

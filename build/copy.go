@@ -195,9 +195,9 @@ func (in input) digestOf(ctx context.Context, o source.DigestOptions, of func(co
 }
 
 // copyWork is COPY, or ADD of local files.
-func (b *builder) copyWork(op *plan.Copy, done func(*plan.Step) *root) work {
+func (b *builder) copyWork(s *plan.Step, op *plan.Copy, done func(*plan.Step) *root) work {
 	in := b.input(op.From, done)
-	in.fetched = b.remotes(op)
+	in.fetched = b.remotes(s, op)
 	shape := func() *cache.KeyBuilder {
 		k := b.newKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
 		k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
@@ -304,7 +304,10 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 		defer func() { err = errors.Join(err, from.release()) }()
 		o.Source, o.Ignore = from.dir, from.filter
 	}
+	meter := progress.StartMeter(b.req.Progress, progress.Transfer{ID: t.step.ID, What: "copying"})
+	o.Moved = meter.Add
 	res, err := in.fetched.copy(ctx, o)
+	meter.Stop()
 	t.wroteFor(res.Owners...)
 	note := func(text string) {
 		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.step.Location.File, t.step.Location.StartLine, text)})

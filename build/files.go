@@ -19,26 +19,32 @@ import (
 )
 
 // writeFiles writes an output that holds the files of images: of each in a directory of its own if there are several.
-func (b *builder) writeFiles(ctx context.Context, spec export.Spec, images []made) error {
+func (b *builder) writeFiles(ctx context.Context, spec export.Spec, images []made, meter *progress.Meter) error {
 	for _, m := range images {
 		dest := spec.Dest
 		if len(images) > 1 {
 			dest = filepath.Join(dest, strings.ReplaceAll(platforms.FormatAll(m.image.Platform), "/", "_"))
 		}
-		if err := b.writeFilesOf(ctx, spec.Type, dest, m.files); err != nil {
+		if err := b.writeFilesOf(ctx, spec.Type, dest, fileOutput{m.files, meter}); err != nil {
 			return outputError(dest, err)
 		}
 	}
 	return nil
 }
 
-func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest string, files *root) (err error) {
-	view, release, err := b.view(ctx, files, stepNS{})
+// fileOutput is the files of one image, and what counts the bytes that are written of them.
+type fileOutput struct {
+	files *root
+	meter *progress.Meter
+}
+
+func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest string, from fileOutput) (err error) {
+	view, release, err := b.view(ctx, from.files, stepNS{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	write := func(w io.Writer) error { return b.tarFiles(ctx, view, w) }
+	write := func(w io.Writer) error { return b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)) }
 	if kind == export.TypeTar {
 		return export.WriteTar(dest, os.Stdout, write)
 	}

@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -39,27 +38,24 @@ func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*ro
 	res = Result{
 		ImageID: digest.FromBytes(image.Config), Manifest: res.Manifest, Names: names, Steps: b.ran + b.cached, Cached: b.cached,
 	}
-	for _, spec := range b.req.Outputs {
-		b.req.Progress.Emit(progress.Note{Text: "writing " + spec.Dest})
-		if spec.HoldsFiles() {
-			if err := b.writeFiles(ctx, spec, images); err != nil {
-				return Result{}, err
-			}
-			continue
-		}
-		written, err := export.Write(ctx, oneName(spec, names), image, os.Stdout)
-		if err != nil {
-			return Result{}, outputError(spec.Dest, err)
-		}
-		res.Manifest = written.Manifest.Digest
+	if err := b.writeOutputs(ctx, images, &res); err != nil {
+		return Result{}, err
 	}
 	if len(names) > 0 {
 		record.Names = names
 		if _, _, err := b.store.PutImage(record); err != nil {
 			return Result{}, err
 		}
+		b.noteNames(names)
 	}
 	return res, nil
+}
+
+// noteNames tells under which full names the image is in the store from now on.
+func (b *builder) noteNames(names []string) {
+	for _, name := range names {
+		b.req.Progress.Emit(progress.Note{Text: "tagged " + name})
+	}
 }
 
 // makeImage makes the image of a target stage, with the names that it is to be written under.

@@ -6,7 +6,6 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/store"
 )
@@ -27,16 +26,12 @@ func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispe
 	if err != nil {
 		return img, err
 	}
+	shown := r.req.aside("copying oci-layout://" + where)
 	img, err = r.store.CopyImage(ctx, layout, root, store.CopyOptions{
-		Platform: platform, Mapping: r.req.Identity.Process, Progress: r.transfer,
+		Platform: platform, Mapping: r.req.Identity.Process, Progress: shown.transfer,
 	})
+	shown.end(ctx, err)
 	return img, r.explain(ctx, err)
-}
-
-// transfer shows how far an image has come that isn't in the store.
-func (r *resolver) transfer(what string, done, total int64) {
-	const step = -1
-	r.req.Progress.Emit(progress.Transfer{ID: step, What: what, Done: done, Total: total})
 }
 
 // explain says what would help where an image has owners that the user namespace lacks.

@@ -208,7 +208,11 @@ func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (pla
 	if err != nil {
 		return place{}, err
 	}
-	res, err := fileop.Unpack(ctx, archive, p.path)
+	shown := o.req.aside("unpacking " + what)
+	meter := shown.meter("archive", 0)
+	res, err := fileop.Unpack(ctx, io.TeeReader(archive, meter), p.path)
+	meter.Stop()
+	shown.end(ctx, err)
 	if err != nil {
 		return place{}, errors.Join(fmt.Errorf("unpack %s: %w", what, err), p.release())
 	}
@@ -233,8 +237,9 @@ func (o opener) git(ctx context.Context, ref remote.Git) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	o.note("fetching %s", ref)
+	shown := o.req.aside("fetching " + ref.String())
 	tree, err := cache.Git(ctx, fetch.GitRequest{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), Secrets: o.secret})
+	shown.end(ctx, err)
 	if err != nil {
 		return place{}, err
 	}
@@ -301,12 +306,12 @@ func (o opener) download(ctx context.Context, rawURL string) (*fetch.File, error
 	if err != nil {
 		return nil, err
 	}
-	shown := remote.Redact(rawURL)
-	o.note("fetching %s", shown)
-	const transfer = -1
-	return cache.HTTP(ctx, fetch.HTTPRequest{URL: rawURL, Secrets: o.secret, Progress: func(done, total int64) {
-		o.req.Progress.Emit(progress.Transfer{ID: transfer, What: shown, Done: done, Total: total})
+	shown := o.req.aside("fetching " + remote.Redact(rawURL))
+	file, err := cache.HTTP(ctx, fetch.HTTPRequest{URL: rawURL, Secrets: o.secret, Progress: func(done, total int64) {
+		shown.transfer("download", done, total)
 	}})
+	shown.end(ctx, err)
+	return file, err
 }
 
 // readText reads a Dockerfile.

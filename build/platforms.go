@@ -3,14 +3,12 @@ package build
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -59,7 +57,6 @@ type made struct {
 // finishIndex records images for several platforms and their index in the store and writes the outputs.
 func (b *builder) finishIndex(ctx context.Context, images []made, names []string) (Result, error) {
 	index := store.IndexRecord{}
-	all := make([]export.Image, 0, len(images))
 	for _, m := range images {
 		platform := m.image.Platform
 		platform.OSFeatures = slices.Clone(platform.OSFeatures)
@@ -67,43 +64,23 @@ func (b *builder) finishIndex(ctx context.Context, images []made, names []string
 		if m.record.Created.After(index.Created) {
 			index.Created = m.record.Created
 		}
-		all = append(all, m.image)
 	}
 	digest, err := b.store.PutIndex(index)
 	if err != nil {
 		return Result{}, err
 	}
 	res := Result{ImageID: digest, Manifest: digest, Names: names, Steps: b.ran + b.cached, Cached: b.cached}
-	for _, spec := range b.req.Outputs {
-		b.req.Progress.Emit(progress.Note{Text: "writing " + spec.Dest})
-		if spec.HoldsFiles() {
-			if err := b.writeFiles(ctx, spec, images); err != nil {
-				return Result{}, err
-			}
-			continue
-		}
-		written, err := export.WriteIndex(ctx, oneName(spec, names), all, os.Stdout)
-		if err != nil {
-			return Result{}, outputError(spec.Dest, err)
-		}
-		res.Manifest = written.Manifest.Digest
+	if err := b.writeOutputs(ctx, images, &res); err != nil {
+		return Result{}, err
 	}
 	if len(names) > 0 {
 		index.Names = names
 		if _, err := b.store.PutIndex(index); err != nil {
 			return Result{}, err
 		}
+		b.noteNames(names)
 	}
 	return res, nil
-}
-
-// oneName leaves an OCI output one name: podman and skopeo refuse an archive with several images in its index unless they are
-// told which.
-func oneName(spec export.Spec, names []string) export.Spec {
-	if spec.Type == export.TypeOCI && len(spec.Names) == 0 && len(names) > 1 {
-		spec.Names = names[:1]
-	}
-	return spec
 }
 
 // CheckOutputs refuses outputs that can't hold what is going to be built.

@@ -24,6 +24,8 @@ type remotes []*remoteSource
 // remoteSource is one of them.
 type remoteSource struct {
 	b *builder
+	// step is the ID of the step that asks for it.
+	step int
 	plan.Remote
 
 	mu   sync.Mutex
@@ -40,10 +42,10 @@ type fetched struct {
 	content string
 }
 
-func (b *builder) remotes(op *plan.Copy) remotes {
+func (b *builder) remotes(s *plan.Step, op *plan.Copy) remotes {
 	var out remotes
 	for _, r := range op.Remotes {
-		out = append(out, &remoteSource{b: b, Remote: r})
+		out = append(out, &remoteSource{b: b, step: s.ID, Remote: r})
 	}
 	return out
 }
@@ -147,12 +149,12 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 
 // progress shows a download, a few times a second.
 func (r *remoteSource) progress() fetch.ProgressFunc {
-	const transfer, pause = -1, 200 * time.Millisecond
+	const pause = 200 * time.Millisecond
 	last := time.Now()
 	return func(done, total int64) {
 		if done == total || time.Since(last) >= pause {
 			last = time.Now()
-			r.b.req.Progress.Emit(progress.Transfer{ID: transfer, What: r.Text, Done: done, Total: total})
+			r.b.req.Progress.Emit(progress.Transfer{ID: r.step, What: r.Text, Done: done, Total: total})
 		}
 	}
 }

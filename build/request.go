@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -80,6 +81,18 @@ type Request struct {
 
 	// space watches over MaxUsedSpace; nil: nobody does.
 	space *space
+	// asides counts what is shown beside the steps, in a build and in those that it needs.
+	asides *atomic.Int64
+}
+
+// complete gives the fields that nobody has to fill in their values.
+func (r *Request) complete() {
+	if r.Progress == nil {
+		r.Progress = progress.Discard{}
+	}
+	if r.asides == nil {
+		r.asides = new(atomic.Int64)
+	}
 }
 
 // RegistryOptions say how to reach registries.

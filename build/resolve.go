@@ -75,19 +75,22 @@ func (r *resolver) find(ctx context.Context, ref string, want plan.Wanted) (stor
 			return img, fmt.Errorf("%w (and --pull=never forbids to fetch it)", err)
 		}
 	}
-	r.req.Progress.Emit(progress.Note{Text: "pulling " + ref})
+	shown := r.req.aside("pulling " + ref)
 	img, err := r.store.Pull(ctx, ref, store.PullOptions{
 		Platform: platform, Insecure: r.req.Registry.Insecure, AuthFile: r.req.Registry.AuthFile, CertDir: r.req.Registry.CertDir,
-		Mapping: r.req.Identity.Process, Progress: r.transfer,
+		Mapping: r.req.Identity.Process, Progress: shown.transfer,
 	})
 	if err != nil && other != nil && ctx.Err() == nil {
 		if want.Asked {
+			shown.end(ctx, err)
 			return img, otherPlatform(ref, *other, want, err)
 		}
+		shown.giveUp()
 		r.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("using the image in the store, which is for %s: %v",
 			platforms.Format(other.Image.Platform), err)})
 		return *other, nil
 	}
+	shown.end(ctx, err)
 	return img, r.explain(ctx, err)
 }
 

@@ -69,7 +69,7 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 	case *plan.Workdir:
 		w = b.workdirWork(op)
 	case *plan.Copy:
-		w = b.copyWork(op, done)
+		w = b.copyWork(s, op, done)
 	case *plan.Run:
 		w = b.runWork(s, op, done)
 	default:
@@ -84,16 +84,28 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			err = context.Cause(ctx)
+			err = context.Cause(ctx) // it says more than what came of the step
+		} else {
+			err = stepError(b.store, s, b.explainUnmapped(ctx, err))
 		}
-		err = stepError(b.store, s, b.explainUnmapped(ctx, err))
 	}
-	shown := err
-	if e := new(StepError); errors.As(err, &e) {
-		shown = e.Err
-	}
-	b.req.Progress.Emit(progress.StepDone{ID: s.ID, Cached: cached, Err: shown})
+	b.req.Progress.Emit(progress.StepDone{ID: s.ID, Cached: cached, Err: shownError(ctx, err)})
 	return r, err
+}
+
+// shownError is what is shown of an error where it came up: that of a step without its place, and of one that was stopped for something
+// else, as by another's failure or by a signal, only that it was.
+func shownError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Canceled
+	}
+	if e := new(StepError); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 // stepName places a step for people: "[builder 2/5]", "[stage-1 2/5]", or "[2/5]" where there is one stage only.

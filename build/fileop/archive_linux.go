@@ -180,7 +180,7 @@ func (u *unpacker) make(d *dir, name string, m memberFile) error {
 		u.c.devices.Add(1)
 		return nil
 	}
-	u.c.files.Add(1)
+	u.c.moved(1, 0)
 	switch m.h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.regular(d, name, m)

@@ -126,14 +126,12 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 		w = &sparseWriter{c: u.c, fd: fd}
 		err = u.allowSparse(fd, m.h.Size)
 	}
-	var n int64
 	if err == nil {
 		if u.buf == nil {
 			u.buf = make([]byte, bufferSize)
 		}
-		n, err = io.CopyBuffer(w, m.data, u.buf)
+		_, err = io.CopyBuffer(w, m.data, u.buf)
 	}
-	u.c.bytes.Add(n)
 	if err == nil {
 		err = u.c.applyFile(d, fd, m.attrs)
 	}
@@ -159,6 +157,7 @@ func (w fdWriter) Write(p []byte) (int, error) {
 	if err := writeAll(w.fd, p); err != nil {
 		return 0, err
 	}
+	w.c.moved(0, int64(len(p)))
 	return len(p), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -136,10 +137,17 @@ func TestSparseAndLargeFiles(t *testing.T) {
 	check(t, f.Truncate(64<<20))
 	check(t, f.Close())
 	check(t, os.WriteFile(s.context+"/solid", bytes.Repeat([]byte("0123456789abcde"), 1<<20), 0o600))
-	r, err := Copy(t.Context(), s.options(t, []string{"."}, "/"))
+	o := s.options(t, []string{"."}, "/")
+	var files, moved, calls atomic.Int64
+	o.Moved = func(n, size int64) {
+		files.Add(n)
+		moved.Add(size)
+		calls.Add(1)
+	}
+	r, err := Copy(t.Context(), o)
 	check(t, err)
-	if want := int64(64<<20 + 15<<20); r.Bytes != want || r.Files != 2 {
-		t.Errorf("got %+v, want %d bytes", r, want)
+	if want := int64(64<<20 + 15<<20); r.Bytes != want || r.Files != 2 || moved.Load() != want || files.Load() != 2 || calls.Load() < 5 {
+		t.Errorf("got %+v, and was told of %d files and %d bytes in %d pieces; want %d bytes", r, files.Load(), moved.Load(), calls.Load(), want)
 	}
 	for _, name := range []string{"/sparse", "/solid"} {
 		want, err := os.ReadFile(s.context + name)

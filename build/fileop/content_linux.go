@@ -15,11 +15,12 @@ const (
 	rangeSize = 16 << 20
 )
 
-// content copies the data of a regular file and returns its size, which may differ from st.Size if the source is being
+// content copies the data of a regular file, counts it, and returns its size, which may differ from st.Size if the source is being
 // written to.
 func (c *copier) content(dst, src int, st *unix.Stat_t) (int64, error) {
 	if st.Size > bufferSize {
 		if c.clone(dst, src) {
+			c.moved(0, st.Size)
 			return st.Size, nil
 		}
 		if st.Blocks*512 < st.Size {
@@ -63,6 +64,7 @@ func (c *copier) ranges(dst, src int) (int64, error) {
 			return total, nil
 		default:
 			total += int64(n)
+			c.moved(0, int64(n))
 		}
 	}
 	return total, nil
@@ -93,6 +95,7 @@ func (c *copier) plain(dst, src int, size int64) (int64, error) {
 			return total, err
 		}
 		total += int64(n)
+		c.moved(0, int64(n))
 		if n == 0 || total == size && size < bufferSize {
 			return total, nil
 		}
@@ -118,6 +121,7 @@ func (c *copier) sparse(dst, src int, size int64) (int64, error) {
 	for at := int64(0); at < size; {
 		data, err := unix.Seek(src, at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
+			c.moved(0, size-at)
 			break
 		}
 		if err != nil {
@@ -128,6 +132,7 @@ func (c *copier) sparse(dst, src int, size int64) (int64, error) {
 		if err != nil {
 			return c.tail(dst, src, at)
 		}
+		c.moved(0, data-at)
 		if err := c.piece(dst, src, data, min(hole, size)); err != nil {
 			return at, err
 		}
@@ -171,6 +176,7 @@ func (c *copier) piece(dst, src int, from, to int64) error {
 			return err
 		}
 		from += int64(n)
+		c.moved(0, int64(n))
 	}
 	return nil
 }

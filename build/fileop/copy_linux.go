@@ -114,6 +114,15 @@ func (c *copier) close(complete bool) error {
 	return errors.Join(errs...)
 }
 
+// moved counts what was written.
+func (c *copier) moved(files, bytes int64) {
+	c.files.Add(files)
+	c.bytes.Add(bytes)
+	if c.o.Moved != nil {
+		c.o.Moved(files, bytes)
+	}
+}
+
 // owner is who a copy of a file with the given owner belongs to.
 func (c *copier) owner(uid, gid uint32) (uint32, uint32) {
 	switch {

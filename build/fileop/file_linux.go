@@ -26,7 +26,7 @@ func (c *copier) copyFile(d *dir, name string, e source.Entry) error {
 	}
 	switch {
 	case err == nil:
-		c.files.Add(1)
+		c.moved(1, 0)
 		return nil
 	case errors.Is(err, source.ErrNotRegular):
 		err = ErrChanged
@@ -134,7 +134,6 @@ func (c *copier) copyOpen(d *dir, name string, src int, st *unix.Stat_t) error {
 	}
 	began := time.Now()
 	n, err := c.content(dst, src, st)
-	c.bytes.Add(n)
 	if err == nil && n == st.Size && n >= layer.LargeFileSize && c.o.LargeCopied != nil {
 		c.o.LargeCopied(d.child(name), st, began)
 	}

@@ -47,7 +47,6 @@ func (c *copier) inline(t *target, f InlineFile) error {
 	if err != nil {
 		return fail(err)
 	}
-	c.files.Add(1)
-	c.bytes.Add(int64(len(f.Data)))
+	c.moved(1, int64(len(f.Data)))
 	return nil
 }

@@ -82,6 +82,9 @@ type CopyOptions struct {
 	// LargeCopied is told of each regular file of layer.LargeFileSize or more that was copied: its path in the layer, relative,
 	// what it was when it was opened, and when that was. Nil: nobody is. Calls are made by several goroutines.
 	LargeCopied func(path string, st *unix.Stat_t, began time.Time)
+	// Moved is told, while Copy runs, how many more files and bytes of regular files have been written. Calls are made by several
+	// goroutines. Nil: nobody is.
+	Moved func(files, bytes int64)
 	// Workers limits how many files are copied at the same time; 0 means one for each CPU, but 2 to 8.
 	Workers int
 }

@@ -157,6 +157,7 @@ func (w *sparseWriter) Write(p []byte) (int, error) {
 		w.at += int64(n)
 		rest = rest[n:]
 	}
+	w.c.moved(0, int64(len(p)))
 	return len(p), nil
 }
 

@@ -21,16 +21,17 @@
 //
 // # The rawjson view
 //
-// Every object has "time" (RFC 3339, UTC, nanoseconds) and "type". "id" is the step's ID as the build counts it.
+// Every object has "time" (RFC 3339, UTC, nanoseconds) and "type". "id" is the step's ID as the build counts it;
+// what no instruction stands for, such as the pull of a base image, has one below zero.
 //
 //	{"type":"start","id":4,"name":"[builder 3/7]","text":"RUN make"}
 //	{"type":"output","id":4,"stream":"stdout","text":"hello\n"}   exact output in pieces of at most 32 KiB; a piece that
 //	{"type":"output","id":4,"stream":"stderr","base64":"/w=="}    isn't UTF-8 comes in "base64" instead of "text"
-//	{"type":"transfer","id":4,"what":"context","done":512,"total":1024}   bytes; no total if unknown; at most ten a second
+//	{"type":"transfer","id":4,"what":"context","done":512,"total":1024}   bytes; no total if unknown, "files" if counted;
 //	{"type":"done","id":4,"seconds":1.25,"cached":true,"reason":"same inputs"}
 //	{"type":"done","id":4,"seconds":1.25,"error":"exit status 1","canceled":false}
 //	{"type":"warning","file":"Containerfile","line":3,"rule":"StageNameCasing","message":"...","url":"https://..."}
 //	{"type":"note","text":"..."}
 //
-// Fields that are false, zero or empty may be left out, but for "id" and "seconds". New fields and types may be added.
+// Transfers come at most ten times a second each. Fields that are false, zero or empty may be left out, but for "id" and "seconds". New fields and types may be added.
 package progress

@@ -34,6 +34,8 @@ type Transfer struct {
 	What string
 	// Done and Total are bytes; a Total of 0 or less is unknown. A transfer is finished when Done reaches Total.
 	Done, Total int64
+	// Files counts the files that have been moved, where it is files.
+	Files int64
 }
 
 // StepDone says that a step ended; no event with its ID follows.

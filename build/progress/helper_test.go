@@ -109,7 +109,8 @@ func (s *screen) escape(text string) int {
 		}
 		s.row -= n
 	case text[1] == '[' && op == 'K' && arg == "":
-		s.cells[s.row] = s.cells[s.row][:min(s.col, len(s.cells[s.row]))]
+		// After the last column the cursor stays on it until something else is written.
+		s.cells[s.row] = s.cells[s.row][:min(s.col, s.width-1, len(s.cells[s.row]))]
 	case text[1] == '[' && op == 'J' && arg == "":
 		s.cells[s.row] = s.cells[s.row][:min(s.col, len(s.cells[s.row]))]
 		for i := s.row + 1; i < s.height; i++ {

@@ -29,6 +29,7 @@ type rawEvent struct {
 	What     string    `json:"what,omitempty"`
 	Done     int64     `json:"done,omitempty"`
 	Total    int64     `json:"total,omitempty"`
+	Files    int64     `json:"files,omitempty"`
 	Seconds  *float64  `json:"seconds,omitempty"`
 	Cached   bool      `json:"cached,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
@@ -125,7 +126,7 @@ func (r *rawJSON) output(e StepOutput) {
 
 func (r *rawJSON) transfer(e Transfer) {
 	if r.tracker.due(e, transferJSONEvery) != nil {
-		r.write(rawEvent{Type: "transfer", ID: &e.ID, What: e.What, Done: e.Done, Total: max(e.Total, 0)})
+		r.write(rawEvent{Type: "transfer", ID: &e.ID, What: e.What, Done: e.Done, Total: max(e.Total, 0), Files: e.Files})
 	}
 }
 

@@ -97,20 +97,27 @@ func (t *tail) last(n int) []logged {
 
 // transfer is the state of one transfer.
 type transfer struct {
-	done, total int64
+	done, total, files int64
 	// shown is when it was shown last; over says that its end was.
 	shown time.Time
 	over  bool
 }
 
 func (t *transfer) String() string {
+	text := formatBytes(t.done)
 	switch {
 	case t.total > 0 && t.done >= t.total:
-		return formatBytes(t.done) + " done"
+		text += " done"
 	case t.total > 0:
-		return formatBytes(t.done) + " / " + formatBytes(t.total)
+		text += " / " + formatBytes(t.total)
 	}
-	return formatBytes(t.done)
+	switch {
+	case t.files == 1:
+		text = "1 file, " + text
+	case t.files > 1:
+		text = fmt.Sprintf("%d files, %s", t.files, text)
+	}
+	return text
 }
 
 // failure is a step that failed.
@@ -125,8 +132,8 @@ type tracker struct {
 	began   time.Time
 	running map[int]*step
 	failed  []failure
-	// Counts of steps: number those that have started, done and cached those that ended well, broken those that failed or were canceled.
-	number, done, cached, broken int
+	// Counts of steps: number those that have started, done and cached those that ended well.
+	number, done, cached, broken, canceled int
 }
 
 func newTracker(now func() time.Time) tracker {
@@ -167,7 +174,7 @@ func (t *tracker) transfer(e Transfer) *transfer {
 		x = &transfer{shown: t.now()}
 		s.transfers[strings.Clone(e.What)] = x
 	}
-	x.done, x.total = e.Done, e.Total
+	x.done, x.total, x.files = e.Done, e.Total, e.Files
 	return x
 }
 
@@ -199,7 +206,7 @@ func (t *tracker) finish(e StepDone) (*step, outcome) {
 			t.failed = append(t.failed, failure{s, e.Err})
 		}
 	case outcomeCanceled:
-		t.broken++
+		t.canceled++
 	case outcomeCached:
 		t.cached++
 		t.done++

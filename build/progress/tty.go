@@ -2,6 +2,7 @@ package progress
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -201,7 +202,8 @@ func (t *tty) draw(last bool) {
 	t.mu.Unlock()
 	t.drawn = t.drawn[:0]
 	for _, l := range block {
-		frame.WriteString(l + "\x1b[K\n")
+		// First the old line goes: after a line as wide as the terminal the cursor is on its last character, which would go too.
+		frame.WriteString("\x1b[K" + l + "\n")
 		t.drawn = append(t.drawn, visibleWidth(l))
 	}
 	frame.WriteString("\x1b[J\x1b[?7h")
@@ -216,8 +218,7 @@ func (t *tty) draw(last bool) {
 // conclude prints what is left at the end.
 func (t *tty) conclude() {
 	for _, s := range t.tracker.sorted() {
-		t.tracker.keepRest(s)
-		t.print(t.finishedLine(s, outcomeCanceled, ""))
+		t.done(StepDone{ID: s.id, Err: context.Canceled})
 	}
 	if t.tracker.number > 0 {
 		t.print(t.header())
@@ -231,7 +232,7 @@ func (t *tty) header() string {
 	for _, c := range []struct {
 		n    int
 		what string
-	}{{k.cached, "cached"}, {k.broken, "failed"}, {len(k.running), "running"}} {
+	}{{k.cached, "cached"}, {k.broken, "failed"}, {k.canceled, "canceled"}, {len(k.running), "running"}} {
 		if c.n > 0 {
 			text += fmt.Sprintf(", %d %s", c.n, c.what)
 		}

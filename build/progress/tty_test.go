@@ -99,7 +99,7 @@ func TestLiveViewEndsWithTheFailedStepsOutput(t *testing.T) {
 	want := []string{
 		" => ERROR [1/2] RUN make                                0.0s",
 		" => CANCELED [x 1/1] RUN sleep 9                        0.0s",
-		"[+] Building 0.0s (0 done, 1 failed, 1 running)",
+		"[+] Building 0.0s (0 done, 1 failed, 1 canceled)",
 		"------",
 		" > [1/2] RUN make: exit status 2",
 	}

@@ -58,7 +58,7 @@ func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e
 // interrupted is why a build ended by a signal was cancelled.
 type interrupted struct{ signal syscall.Signal }
 
-func (e interrupted) Error() string { return "stopped by " + e.signal.String() }
+func (e interrupted) Error() string { return "stopped by " + unix.SignalName(e.signal) }
 
 // Main runs the program and returns its exit status.
 func Main(env Env) int {

@@ -1,0 +1,109 @@
+package build
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/progress"
+)
+
+// writeOutputs writes what the request asks for besides the image in the store. The result gets the digest of what was written last.
+func (b *builder) writeOutputs(ctx context.Context, images []made, res *Result) error {
+	for _, spec := range b.req.Outputs {
+		dest := spec.Dest
+		if dest == export.Stdout {
+			dest = "standard output"
+		}
+		shown := b.req.aside("writing " + dest)
+		manifest, err := b.writeOutput(ctx, spec, images, shown)
+		shown.end(ctx, err)
+		if err != nil {
+			return err
+		}
+		if manifest != "" {
+			res.Manifest = manifest
+		}
+	}
+	return nil
+}
+
+// writeOutput gives the digest of the manifest or index that it has written, none where only files are.
+func (b *builder) writeOutput(ctx context.Context, spec export.Spec, images []made, shown aside) (digest.Digest, error) {
+	if spec.HoldsFiles() {
+		meter := shown.meter("files", 0)
+		defer meter.Stop()
+		return "", b.writeFiles(ctx, spec, images, meter)
+	}
+	meter := shown.meter("layers", sizeOfLayers(images))
+	defer meter.Stop()
+	all := make([]export.Image, 0, len(images))
+	for _, m := range images {
+		all = append(all, metered(m.image, meter))
+	}
+	spec = oneName(spec, images[0].image.Names)
+	var (
+		written export.Result
+		err     error
+	)
+	if len(all) > 1 {
+		written, err = export.WriteIndex(ctx, spec, all, os.Stdout)
+	} else {
+		written, err = export.Write(ctx, spec, all[0], os.Stdout)
+	}
+	if err != nil {
+		return "", outputError(spec.Dest, err)
+	}
+	return written.Manifest.Digest, nil
+}
+
+// sizeOfLayers adds up the layers of images in bytes, each layer once: that is how often it is written.
+func sizeOfLayers(images []made) int64 {
+	sizes := map[digest.Digest]int64{}
+	for _, m := range images {
+		for _, l := range m.image.Layers {
+			sizes[l.DiffID] = l.Size
+		}
+	}
+	var total int64
+	for _, size := range sizes {
+		total += size
+	}
+	return total
+}
+
+// metered is an image with layers that count what is read of them.
+func metered(image export.Image, meter *progress.Meter) export.Image {
+	layers := make([]export.Blob, 0, len(image.Layers))
+	for _, l := range image.Layers {
+		open := l.Open
+		l.Open = func() (io.ReadCloser, error) {
+			r, err := open()
+			if err != nil {
+				return nil, err
+			}
+			return countedLayer{io.TeeReader(r, meter), r}, nil
+		}
+		layers = append(layers, l)
+	}
+	image.Layers = layers
+	return image
+}
+
+// countedLayer is a layer's stream.
+type countedLayer struct {
+	io.Reader
+	io.Closer
+}
+
+// oneName leaves an OCI output one name: podman and skopeo refuse an archive with several images in its index unless they are
+// told which.
+func oneName(spec export.Spec, names []string) export.Spec {
+	if spec.Type == export.TypeOCI && len(spec.Names) == 0 && len(names) > 1 {
+		spec.Names = names[:1]
+	}
+	return spec
+}
