@@ -34,6 +34,9 @@ const (
 	exitSignal = 128
 )
 
+// program is the name of the command above all others.
+const program = "cooper"
+
 // Env is what a run of the program is given.
 type Env struct {
 	Args                  []string
@@ -166,14 +169,14 @@ func status(env Env, err error) int {
 
 func newRootCmd(env Env) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "cooper",
+		Use:           program,
 		Short:         "Build OCI images from a Dockerfile, as an ordinary user and without a daemon",
 		Version:       env.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q%s", args[0], suggest(cmd, args[0]))
+				return unknownCommand(cmd, args[0])
 			}
 			return nil
 		},
@@ -181,7 +184,7 @@ func newRootCmd(env Env) *cobra.Command {
 	}
 	root.SetVersionTemplate("cooper {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s\nhint: %s --help lists the flags", withoutFunctions(err.Error()), cmd.CommandPath())
+		return flagError(cmd, env.Args, err)
 	})
 	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env), newTopCmd(env), newUnshareCmd(env),
 		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
@@ -206,9 +209,9 @@ func runHelp(cmd *cobra.Command, words []string) error {
 	about, rest, err := cmd.Root().Find(words)
 	switch {
 	case err != nil:
-		return usagef("unknown command %q%s", strings.Join(words, " "), suggest(cmd.Root(), first(words)))
+		return usagef("unknown command %q%s", strings.Join(words, " "), commandHint(cmd.Root(), first(words)))
 	case len(rest) > 0:
-		return usagef("unknown command %q%s", strings.Join(words, " "), suggest(about, first(rest)))
+		return usagef("unknown command %q%s", strings.Join(words, " "), commandHint(about, first(rest)))
 	}
 	about.InitDefaultHelpFlag()
 	return about.Help()
@@ -217,7 +220,7 @@ func runHelp(cmd *cobra.Command, words []string) error {
 // onlyCommands refuses words that are no command below this one.
 func onlyCommands(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usagef("unknown command %q of %s%s", args[0], cmd.Name(), suggest(cmd, args[0]))
+		return unknownCommand(cmd, args[0])
 	}
 	return nil
 }
@@ -225,12 +228,4 @@ func onlyCommands(cmd *cobra.Command, args []string) error {
 // withoutFunctions takes the names of Go's functions out of the text of an error about a flag.
 func withoutFunctions(text string) string {
 	return regexp.MustCompile(`strconv\.\w+: parsing "[^"]*": |\btime: `).ReplaceAllString(text, "")
-}
-
-func suggest(cmd *cobra.Command, name string) string {
-	cmd.SuggestionsMinimumDistance = 2
-	if s := cmd.SuggestionsFor(name); len(s) > 0 {
-		return fmt.Sprintf("\nhint: did you mean %q?", s[0])
-	}
-	return "\nhint: " + cmd.CommandPath() + " --help lists the commands"
 }

@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// near is the option that a word is probably meant to be, or "": one that differs by a slip for every three letters of the word (at least
+// by one), or one that the word, of three letters or more, is the beginning of.
+func near(word string, options []string) string {
+	best, least := "", max(1, len(word)/3)+1
+	for _, option := range slices.Sorted(slices.Values(options)) {
+		if n := slips(word, option); n < least {
+			best, least = option, n
+		}
+	}
+	if best != "" || len(word) < 3 {
+		return best
+	}
+	begun := slices.DeleteFunc(slices.Sorted(slices.Values(options)), func(o string) bool { return !strings.HasPrefix(o, word) })
+	if len(begun) == 1 {
+		return begun[0]
+	}
+	return ""
+}
+
+// slips counts what it takes to make one word of another: letters added, left out, replaced, and neighbours that have changed places.
+func slips(from, to string) int {
+	// The three last rows of the table of distances between the words' beginnings.
+	var before, last []int
+	row := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(from); i++ {
+		before, last, row = last, row, make([]int, len(to)+1)
+		row[0] = i
+		for j := 1; j <= len(to); j++ {
+			replaced := last[j-1]
+			if from[i-1] != to[j-1] {
+				replaced++
+			}
+			row[j] = min(replaced, last[j]+1, row[j-1]+1)
+			if i > 1 && j > 1 && from[i-1] == to[j-2] && from[i-2] == to[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return row[len(to)]
+}
+
+// commandHint says what an unknown word among the commands below cmd may have been meant to be.
+func commandHint(cmd *cobra.Command, word string) string {
+	if cmd.Name() == program {
+		if hint := otherVerb(word); hint != "" {
+			return "\nhint: " + hint
+		}
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	if name := near(word, names); name != "" {
+		return fmt.Sprintf("\nhint: did you mean %q?", name)
+	}
+	return "\nhint: " + cmd.CommandPath() + " --help lists the commands"
+}
+
+// flagError explains what is wrong with the flags of cmd.
+func flagError(cmd *cobra.Command, args []string, err error) error {
+	text := withoutFunctions(err.Error())
+	unknown := new(pflag.NotExistError)
+	if !errors.As(err, &unknown) {
+		return usagef("%s\nhint: %s --help lists the flags", text, cmd.CommandPath())
+	}
+	if word := wordAfter(cmd, args); cmd.HasSubCommands() && word != "" {
+		// Flags belong to a command below; the word that stands in its place is what is wrong, or that it comes too late.
+		if !slices.ContainsFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == word }) {
+			return unknownCommand(cmd, word)
+		}
+		return usagef("%s\nhint: flags follow the command: %s %s [flags]", text, cmd.CommandPath(), word)
+	}
+	if name := unknown.GetSpecifiedName(); unknown.GetSpecifiedShortnames() == "" {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				names = append(names, f.Name)
+			}
+		})
+		if meant := near(name, names); meant != "" {
+			return usagef("%s\nhint: did you mean --%s?", text, meant)
+		}
+	}
+	return usagef("%s\nhint: %s --help lists the flags", text, cmd.CommandPath())
+}
+
+// wordAfter is the first of the arguments that is neither a flag nor part of the command's name.
+func wordAfter(cmd *cobra.Command, args []string) string {
+	words := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return strings.HasPrefix(a, "-") })
+	for ; cmd.HasParent() && len(words) > 0; cmd = cmd.Parent() {
+		words = words[1:]
+	}
+	return first(words)
+}
+
+// unknownCommand is the error for a word that is no command below cmd.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	of := ""
+	if cmd.Name() != program {
+		of = " of " + cmd.Name()
+	}
+	return usagef("unknown command %q%s%s", word, of, commandHint(cmd, word))
+}
+
+// otherVerb says what does the work of a verb that docker, podman or buildah has and cooper hasn't; "" for words that are none.
+func otherVerb(word string) string {
+	switch word {
+	case "bud", "builder", "buildx":
+		return `did you mean "build"?`
+	case "images", "image":
+		return "podman " + word + " shows the images of the same store"
+	case "push", "save", "tag", "untag", "rmi", "inspect", "history", "manifest", "scp", "sign", "tree":
+		return "podman " + word + " works on the images of the same store"
+	case "run", "create":
+		return "podman " + word + " makes a container of an image in the same store"
+	case "pull", "load", "import":
+		return "podman " + word + " puts an image into the same store, and cooper build pulls the base images that it needs"
+	case "login", "logout":
+		return "podman " + word + " changes the credentials that cooper build reads, too"
+	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "diff", "export", "port", "rename", "wait",
+		"container", "containers", "pod", "volume", "network", "mount", "umount", "unmount", "generate", "kube":
+		return "podman " + word + " is for containers, of which cooper has none; cooper top shows the steps that are running"
+	case "from", "add", "copy", "config":
+		return "buildah " + word + " works on the same store; cooper builds from a Dockerfile only"
+	case "compose", "bake":
+		return "cooper builds one image at a time: cooper build -f FILE --target STAGE CONTEXT"
+	case "system":
+		return "cooper df shows what takes disk space, cooper prune gives it back"
+	case "info":
+		return "cooper doctor says what builds need of this machine and whether it is there"
+	}
+	return ""
+}
