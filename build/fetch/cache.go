@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/cooperbuild/cooper/build/patience"
 )
 
 // The directories of a cache. Each entry is a directory, which is what is locked, and whose mtime is its last use.
@@ -24,14 +26,12 @@ const (
 	tmpDir   = "tmp"   // what isn't whole yet
 )
 
-// stallTime is how long a server may send nothing before a transfer is given up.
-const stallTime = 60 * time.Second
-
 // Cache is a directory of files and repositories.
 type Cache struct {
 	dir string
-	// stall is how long a server may send nothing.
-	stall time.Duration
+	// limits say when a transfer is given up, by the clock now.
+	limits patience.Limits
+	now    func() time.Time
 	// git is the git program.
 	git string
 }
@@ -47,7 +47,7 @@ func Open(dir string) (*Cache, error) {
 			return nil, fmt.Errorf("open cache of remote sources: %w", err)
 		}
 	}
-	c := &Cache{dir: dir, stall: stallTime, git: "git"}
+	c := &Cache{dir: dir, limits: patience.Usual(), now: time.Now, git: "git"}
 	if err := c.trimDir(tmpDir, time.Now()); err != nil {
 		return nil, fmt.Errorf("open cache of remote sources: %w", err)
 	}

@@ -236,6 +236,12 @@ func TestFailedDownloadsSayWhyAndLeaveNothing(t *testing.T) {
 		case "/short":
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, "short")
+		case "/slow":
+			for r.Context().Err() == nil {
+				fmt.Fprint(w, "x")
+				http.NewResponseController(w).Flush() //nolint:errcheck // the client notices
+				time.Sleep(time.Millisecond)
+			}
 		case "/stall":
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, "some")
@@ -259,6 +265,7 @@ func TestFailedDownloadsSayWhyAndLeaveNothing(t *testing.T) {
 		url + "/moved":             "404 Not Found for " + url + "/404",
 		url + "/ftp":               "unsupported protocol scheme",
 		url + "/short":             "the connection ended before the file did",
+		url + "/slow":              "it is too slow",
 		url + "/stall":             "the server sends nothing any more",
 		secure.URL + "/x":          "the certificate is not trusted",
 		"http://127.0.0.1:1/x":     "connection refused",
@@ -271,7 +278,11 @@ func TestFailedDownloadsSayWhyAndLeaveNothing(t *testing.T) {
 			t.Parallel()
 			c := openCache(t)
 			if strings.HasSuffix(address, "/stall") {
-				c.stall = 300 * time.Millisecond
+				c.limits.Stall = 300 * time.Millisecond
+			}
+			if strings.HasSuffix(address, "/slow") {
+				var looks atomic.Int64
+				c.now = func() time.Time { return time.Unix(looks.Add(1), 0) }
 			}
 			withUser := strings.Replace(address, "://", "://user:hunter2@", 1)
 			f, err := c.HTTP(t.Context(), HTTPRequest{URL: withUser})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cooperbuild/cooper/build/patience"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
@@ -54,7 +55,7 @@ var errUnchanged = errors.New("not modified")
 func (d *download) transfer(ctx context.Context, last meta, kept *File) (m meta, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(d.c.stall, func() { cancel(errStalled) })
+	timer := time.AfterFunc(d.c.limits.Stall, func() { cancel(errStalled) })
 	defer timer.Stop()
 	defer func() {
 		if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -101,7 +102,7 @@ func (d *download) request(ctx context.Context, last meta, kept *File) *http.Req
 func (d *download) client() (client *http.Client, done func()) {
 	t := &http.Transport{
 		Proxy:              http.ProxyFromEnvironment,
-		DialContext:        (&net.Dialer{Timeout: d.c.stall}).DialContext,
+		DialContext:        (&net.Dialer{Timeout: d.c.limits.Stall}).DialContext,
 		ForceAttemptHTTP2:  true,
 		DisableCompression: true,
 	}
@@ -182,7 +183,9 @@ func (d *download) write(path string, m *meta, resp *http.Response, timer *time.
 	for _, h := range hashes {
 		targets = append(targets, h)
 	}
-	body := &watched{body: resp.Body, timer: timer, stall: d.c.stall, total: resp.ContentLength, progress: d.r.Progress}
+	body := &watched{
+		body: resp.Body, timer: timer, cache: d.c, meter: patience.NewMeter(d.c.limits), total: resp.ContentLength, progress: d.r.Progress,
+	}
 	if m.Size, err = io.CopyBuffer(io.MultiWriter(targets...), body, make([]byte, chunkSize)); err != nil {
 		return nil, explain(err)
 	}
@@ -201,19 +204,24 @@ func (d *download) write(path string, m *meta, resp *http.Response, timer *time.
 	return sums, os.Chtimes(path, m.ModTime, m.ModTime)
 }
 
-// watched is a body that sets the clock back with every read.
+// watched is a body that sets the timer back with every read.
 type watched struct {
 	body        io.Reader
 	timer       *time.Timer
-	stall       time.Duration
+	cache       *Cache
+	meter       *patience.Meter
 	done, total int64
 	progress    ProgressFunc
 }
 
 func (w *watched) Read(p []byte) (int, error) {
+	start := w.cache.now()
 	n, err := w.body.Read(p)
+	if slow := w.meter.Note(n, w.cache.now().Sub(start)); slow != nil && err == nil {
+		err = fmt.Errorf("%w\nhint: try again when the network or the server is faster", slow)
+	}
 	if n > 0 {
-		w.timer.Reset(w.stall)
+		w.timer.Reset(w.cache.limits.Stall)
 		w.done += int64(n)
 		if w.progress != nil {
 			w.progress(w.done, w.total)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -34,6 +33,7 @@ type credential struct {
 // authorizer logs in to one repository and keeps what it got.
 type authorizer struct {
 	client *http.Client
+	pace   pace
 	// host is that of the registry, name what the user calls it.
 	host, name string
 	find       func(ctx context.Context) (credential, error)
@@ -101,41 +101,47 @@ func (a *authorizer) token(ctx context.Context, params map[string]string, c cred
 	if err := a.checkRealm(ctx, realm.Hostname()); err != nil {
 		return "", 0, err
 	}
-	req, err := tokenRequest(ctx, realm, params, c)
+	got, err := a.pace.ask(ctx, maxToken, func() (*http.Response, error) {
+		req, err := tokenRequest(ctx, realm, params, c)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := a.client.Do(req)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = newStatusError(resp, realm.Host)
+		}
+		return resp, err
+	})
 	if err != nil {
-		return "", 0, err
+		return "", 0, fmt.Errorf("ask its token server %s: %w", realm.Host, err)
 	}
-	resp, err := a.client.Do(req)
+	token, life, err := readToken(got.text)
 	if err != nil {
-		return "", 0, err
+		return "", 0, fmt.Errorf("its token server %s gives %w", realm.Host, err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return "", 0, newStatusError(resp, realm.Host)
-	}
-	defer resp.Body.Close()
-	var answer struct {
+	return token, life, nil
+}
+
+func readToken(text []byte) (token string, life time.Duration, err error) {
+	var t struct {
 		Token       string `json:"token"`
 		AccessToken string `json:"access_token"`
 		ExpiresIn   int64  `json:"expires_in"`
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxToken))
-	if err == nil {
-		err = json.Unmarshal(text, &answer)
+	if err := json.Unmarshal(text, &t); err != nil {
+		return "", 0, fmt.Errorf("no JSON: %w", err)
 	}
-	if err != nil {
-		return "", 0, fmt.Errorf("its token server %s gives no JSON: %w", realm.Host, err)
+	if t.Token == "" {
+		t.Token = t.AccessToken
 	}
-	if answer.Token == "" {
-		answer.Token = answer.AccessToken
+	if t.Token == "" || strings.ContainsAny(t.Token, "\r\n") {
+		return "", 0, errors.New("no token")
 	}
-	if answer.Token == "" || strings.ContainsAny(answer.Token, "\r\n") {
-		return "", 0, fmt.Errorf("its token server %s gives no token", realm.Host)
+	life = tokenLife
+	if t.ExpiresIn > 0 && t.ExpiresIn < int64(24*time.Hour/time.Second) {
+		life = max(life, time.Duration(t.ExpiresIn)*time.Second)
 	}
-	life := tokenLife
-	if answer.ExpiresIn > 0 && answer.ExpiresIn < int64(24*time.Hour/time.Second) {
-		life = max(life, time.Duration(answer.ExpiresIn)*time.Second)
-	}
-	return answer.Token, life - tokenMargin, nil
+	return t.Token, life - tokenMargin, nil
 }
 
 func tokenRequest(ctx context.Context, realm *url.URL, params map[string]string, c credential) (*http.Request, error) {

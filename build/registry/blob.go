@@ -7,10 +7,11 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/patience"
 )
 
 const (
@@ -24,7 +25,7 @@ func (r *repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadClo
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
 	}
-	b := &blobReader{ctx: ctx, repo: r, want: d}
+	b := &blobReader{ctx: ctx, repo: r, want: d, meter: patience.NewMeter(r.pace.limits)}
 	return b, b.open()
 }
 
@@ -33,6 +34,8 @@ type blobReader struct {
 	ctx  context.Context //nolint:containedctx // a reader has nobody else to ask
 	repo *repository
 	want ocispec.Descriptor
+	// meter counts over all connections.
+	meter *patience.Meter
 
 	body   io.ReadCloser
 	offset int64
@@ -42,14 +45,12 @@ type blobReader struct {
 
 // open asks for what is still to come.
 func (b *blobReader) open() error {
-	ctx, cancel := context.WithCancelCause(b.ctx)
 	header := http.Header{}
 	if b.offset > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", b.offset))
 	}
-	resp, err := b.repo.get(ctx, "blobs/"+b.want.Digest.String(), header)
+	resp, err := b.repo.get(b.ctx, "blobs/"+b.want.Digest.String(), header)
 	if err != nil {
-		cancel(nil)
 		return err
 	}
 	skip := int64(0)
@@ -58,19 +59,15 @@ func (b *blobReader) open() error {
 		skip = b.offset // the registry knows no ranges
 	case resp.StatusCode == http.StatusPartialContent && b.offset > 0:
 		if r := resp.Header.Get("Content-Range"); !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", b.offset)) {
-			cancel(nil)
 			return errors.Join(fmt.Errorf("asked for what follows byte %d, the registry gives %q", b.offset, clip(r)), resp.Body.Close())
 		}
 	default:
-		defer cancel(nil)
 		return newStatusError(resp, b.repo.at.ref.Domain)
 	}
 	if left := b.want.Size - b.offset + skip; resp.ContentLength >= 0 && resp.ContentLength != left {
-		cancel(nil)
-		return errors.Join(fmt.Errorf("%s has %d bytes in the registry, its manifest says %d", b.want.Digest, resp.ContentLength+b.offset-skip, b.want.Size),
-			resp.Body.Close())
+		return errors.Join(sizeIs(b.want, resp.ContentLength+b.offset-skip), resp.Body.Close())
 	}
-	b.body = &watched{body: resp.Body, cancel: cancel, limit: b.repo.pace.stall}
+	b.body = resp.Body
 	if _, err := io.CopyN(io.Discard, b.body, skip); err != nil {
 		return errors.Join(err, b.Close())
 	}
@@ -85,8 +82,12 @@ func (b *blobReader) Read(p []byte) (int, error) {
 			}
 			continue
 		}
+		start := b.repo.pace.now()
 		n, err := b.body.Read(p)
 		b.offset += int64(n)
+		if slow := b.meter.Note(n, b.repo.pace.now().Sub(start)); slow != nil && b.offset < b.want.Size {
+			return 0, fmt.Errorf("the download of %s ended after %d of %d bytes: %w\nhint: %s", b.want.Digest, b.offset, b.want.Size, slow, slowHint)
+		}
 		if n > 0 {
 			b.failed = 0
 			return n, nil // an error comes again
@@ -112,20 +113,18 @@ func (b *blobReader) broken(err error) error {
 	_ = b.Close() // it is broken
 	b.failed++
 	b.resumed++
-	if b.failed > fruitless || b.resumed > resumes {
-		return fmt.Errorf("the download of %s broke off %d times, the last time after %d of %d bytes: %w", b.want.Digest, b.resumed, b.offset, b.want.Size, err)
+	if idle, over := b.meter.Idle(); over || b.failed > fruitless || b.resumed > resumes {
+		return fmt.Errorf("the download of %s broke off %d times, the last time after %d of %d bytes, and since then nothing came for %s: %w\nhint: %s",
+			b.want.Digest, b.resumed, b.offset, b.want.Size, idle.Round(time.Second), err, slowHint)
 	}
-	select {
-	case <-b.ctx.Done():
-		return context.Cause(b.ctx)
-	case <-time.After(b.repo.pace.first << (b.failed - 1)):
-		return nil
-	}
+	return b.repo.pace.pause(b.ctx, b.failed)
 }
 
 // reopen goes on where the last connection ended. A refusal counts; only a connection that can't be made is tried again.
 func (b *blobReader) reopen() error {
+	start := b.repo.pace.now()
 	err := b.open()
+	b.meter.Connect(b.repo.pace.now().Sub(start))
 	var refused *statusError
 	if err == nil || errors.As(err, &refused) || b.ctx.Err() != nil {
 		return err
@@ -139,32 +138,5 @@ func (b *blobReader) Close() error {
 	}
 	err := b.body.Close()
 	b.body = nil
-	return err
-}
-
-// watched is a response's body, given up if a read brings nothing for too long. cancel ends the request.
-type watched struct {
-	body   io.ReadCloser
-	cancel context.CancelCauseFunc
-	limit  time.Duration
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	var stalled atomic.Bool
-	timer := time.AfterFunc(w.limit, func() {
-		stalled.Store(true)
-		w.cancel(nil)
-	})
-	n, err := w.body.Read(p)
-	timer.Stop()
-	if err != nil && stalled.Load() {
-		err = fmt.Errorf("nothing came for %s", w.limit)
-	}
-	return n, err
-}
-
-func (w *watched) Close() error {
-	err := w.body.Close()
-	w.cancel(nil)
 	return err
 }

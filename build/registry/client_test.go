@@ -105,18 +105,18 @@ func TestWhatARegistryMayAnswer(t *testing.T) {
 		}), nil},
 		{"other bytes", times(always, blob, body(bytes.Repeat([]byte("x"), len(zipped)))), []string{"what came has digest"}},
 		{"short blob", times(always, blob, body(zipped[:len(zipped)-1])), []string{sum}},
-		{"long blob", times(always, blob, body(append(bytes.Clone(zipped), 'x'))), []string{"longer than"}},
+		{"long blob", times(always, blob, body(append(bytes.Clone(zipped), 'x'))), []string{"bytes, and it has more"}},
 		{"wrong length", times(always, blob, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "5")
 			_, _ = w.Write([]byte("12345"))
-		}), []string{"its manifest says"}},
+		}), []string{"bytes, and it has 5\n", sum}},
 		{"endless blob", times(always, blob, func(w http.ResponseWriter, _ *http.Request) {
 			for {
 				if _, err := w.Write(zipped); err != nil {
 					return
 				}
 			}
-		}), []string{"longer than", sum}},
+		}), []string{"bytes, and it has more", sum}},
 		{"endless manifest", times(always, manifest, func(w http.ResponseWriter, _ *http.Request) {
 			for {
 				if _, err := w.Write(bytes.Repeat([]byte(" "), 1<<16)); err != nil {

@@ -101,6 +101,9 @@ func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platfo
 func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 	var m anyManifest
 	if err := json.Unmarshal(text, &m); err != nil {
+		if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
+			return nil, fmt.Errorf("is neither an index nor an image: its %s can't be %s", clip(wrong.Field), clip(wrong.Value))
+		}
 		return nil, fmt.Errorf("is not JSON: %w", err)
 	}
 	if m.MediaType != "" {
@@ -119,7 +122,11 @@ func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 		m.Config != nil && (mediaType == ocispec.MediaTypeImageIndex || mediaType == typeDockerList):
 		return nil, fmt.Errorf("is not what its type %s says", mediaType)
 	}
-	return &m, nil
+	all := slices.Concat(m.Manifests, m.Layers)
+	if m.Config != nil {
+		all = append(all, *m.Config)
+	}
+	return &m, checkSizes(all...)
 }
 
 // readConfig checks the layers' types and reads the config.
@@ -131,7 +138,13 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 		return fmt.Errorf("the image has %d layers, more than %d can't be used", len(img.Layers), maxLayers)
 	}
 	for i, l := range img.Layers {
-		if err := checkLayer(l); err != nil {
+		err := checkLayer(l)
+		if sized, ok := src.(interface {
+			CheckSize(ocispec.Descriptor) error
+		}); ok && err == nil {
+			err = sized.CheckSize(l) // it may be in the store and is not fetched then
+		}
+		if err != nil {
 			return fmt.Errorf("layer %d, %s: %w", i+1, clip(l.Digest.String()), err)
 		}
 	}

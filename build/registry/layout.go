@@ -117,7 +117,24 @@ func (l *Layout) Fetch(_ context.Context, d ocispec.Descriptor) (io.ReadCloser, 
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("OCI layout %s has no blob %s: %w", l.name, d.Digest, ErrNotFound)
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	if err := l.CheckSize(d); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// CheckSize refuses a descriptor that gives a blob another size than it has. One that isn't there has any.
+func (l *Layout) CheckSize(d ocispec.Descriptor) error {
+	if err := checkSizes(d); err != nil {
+		return err
+	}
+	if info, err := l.dir.Stat(blobPath(d.Digest)); err == nil && info.Size() != d.Size {
+		return sizeIs(d, info.Size())
+	}
+	return nil
 }
 
 func blobPath(d digest.Digest) string {

@@ -49,10 +49,10 @@ func (c *Client) newRepository(e endpoint) (*repository, error) {
 	if !e.insecure {
 		r.scheme, next = "https", secureOnly{transport}
 	}
-	next = retrier{next, c.pace.first}
+	next = retrier{watcher{next, c.pace}, c.pace.first}
 	r.client = &http.Client{Transport: next, CheckRedirect: safeRedirect}
 	r.auth = &authorizer{
-		client: &http.Client{Transport: next, CheckRedirect: noRedirect}, host: r.host, name: e.ref.Domain,
+		client: &http.Client{Transport: next, CheckRedirect: noRedirect}, pace: c.pace, host: r.host, name: e.ref.Domain,
 		find: func(ctx context.Context) (credential, error) {
 			return c.config.findCredential(ctx, c.opts.AuthFile, e.ref.Name())
 		},
@@ -161,28 +161,21 @@ func (r *repository) resolve(ctx context.Context, ref reference.Reference) (*Rem
 
 // manifest fetches a manifest or index by tag or digest.
 func (r *repository) manifest(ctx context.Context, name string) (text []byte, mediaType string, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	resp, err := r.get(ctx, "manifests/"+name, http.Header{"Accept": {strings.Join(manifestTypes(), ", ")}})
+	a, err := r.pace.ask(ctx, maxManifest, func() (*http.Response, error) {
+		resp, err := r.get(ctx, "manifests/"+name, http.Header{"Accept": {strings.Join(manifestTypes(), ", ")}})
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = newStatusError(resp, r.at.ref.Domain)
+		}
+		return resp, err
+	})
 	if err != nil {
 		return nil, "", err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, "", newStatusError(resp, r.at.ref.Domain)
-	}
-	body := &watched{body: resp.Body, cancel: cancel, limit: r.pace.stall}
-	defer func() { _ = body.Close() }() // it has been read, or given up
-	if text, err = io.ReadAll(io.LimitReader(body, maxManifest+1)); err != nil {
-		return nil, "", fmt.Errorf("read manifest: %w", err)
-	}
-	if len(text) > maxManifest {
-		return nil, "", fmt.Errorf("the manifest is longer than %d bytes", maxManifest)
-	}
-	mediaType, _, err = mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	mediaType, _, err = mime.ParseMediaType(a.header.Get("Content-Type"))
 	if err != nil {
 		mediaType = "" // its text will tell
 	}
-	return text, mediaType, nil
+	return a.text, mediaType, nil
 }
 
 // Remote is an image in a registry.

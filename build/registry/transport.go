@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/cooperbuild/cooper/build/patience"
 )
 
 const (
@@ -26,11 +28,14 @@ const (
 type pace struct {
 	// first is the pause after the first failure; it doubles from one to the next, with a little chance in it.
 	first time.Duration
-	// stall is how long a download may stand still.
-	stall time.Duration
+	// limits say what is too slow, by the clock now.
+	limits patience.Limits
+	now    func() time.Time
 }
 
-func usualPace() pace { return pace{first: 250 * time.Millisecond, stall: 60 * time.Second} }
+func usualPace() pace {
+	return pace{first: 250 * time.Millisecond, limits: patience.Usual(), now: time.Now}
+}
 
 // newTransport connects to one host, as tls says, through the proxy that the environment names.
 func newTransport(dir string, insecure bool) (*http.Transport, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -16,6 +17,35 @@ type Fetcher interface {
 	Fetch(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
 }
 
+// sizeError says that content and its descriptor don't agree on its size, or that no content could.
+type sizeError struct {
+	d ocispec.Descriptor
+	// has is how many bytes there are, empty if nobody has looked.
+	has string
+}
+
+func sizeIs(d ocispec.Descriptor, size int64) error {
+	return &sizeError{d, strconv.FormatInt(size, 10)}
+}
+
+func (e *sizeError) Error() string {
+	text := fmt.Sprintf("the descriptor of %s says that it has %d bytes", clip(e.d.Digest.String()), e.d.Size)
+	if e.has != "" {
+		text += fmt.Sprintf(", and it has %s", e.has)
+	}
+	return text + "\nhint: the image is damaged or was changed: make it again, or don't trust it"
+}
+
+// checkSizes refuses descriptors of what nothing can be.
+func checkSizes(all ...ocispec.Descriptor) error {
+	for _, d := range all {
+		if d.Size < 0 {
+			return &sizeError{d: d}
+		}
+	}
+	return nil
+}
+
 // Verify reads content and gives io.EOF only if all of it has the size and digest of its descriptor: whoever has not read
 // io.EOF must throw away what came.
 func Verify(r io.Reader, d ocispec.Descriptor) (io.Reader, error) {
@@ -23,7 +53,7 @@ func Verify(r io.Reader, d ocispec.Descriptor) (io.Reader, error) {
 		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
 	}
 	if d.Size < 0 {
-		return nil, fmt.Errorf("%s: a size of %d", d.Digest, d.Size)
+		return nil, &sizeError{d: d}
 	}
 	return &verifier{from: r, want: d, left: d.Size, digest: d.Digest.Algorithm().Digester()}, nil
 }
@@ -48,7 +78,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	v.left -= int64(n)
 	v.digest.Hash().Write(p[:n])
 	if errors.Is(err, io.EOF) && v.left > 0 {
-		err = fmt.Errorf("%s ends after %d of %d bytes", v.want.Digest, v.want.Size-v.left, v.want.Size)
+		err = sizeIs(v.want, v.want.Size-v.left)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		v.done = err
@@ -63,7 +93,7 @@ func (v *verifier) finish() error {
 	for {
 		n, err := v.from.Read(more[:])
 		if n > 0 {
-			return fmt.Errorf("%s is longer than the %d bytes its descriptor says", v.want.Digest, v.want.Size)
+			return &sizeError{v.want, "more"}
 		}
 		if errors.Is(err, io.EOF) {
 			break
