@@ -86,7 +86,7 @@ func (b *builder) relink(ctx context.Context, below *root, rec cache.Record) (ca
 }
 
 // linkLayer makes the layer of hard links.
-func (b *builder) linkLayer(ctx context.Context, below *root, old store.Layer) (store.Layer, error) {
+func (b *builder) linkLayer(ctx context.Context, below *root, old store.Layer) (l store.Layer, err error) {
 	from, err := b.layers.get(old.ID)
 	if err != nil {
 		return store.Layer{}, err
@@ -95,9 +95,10 @@ func (b *builder) linkLayer(ctx context.Context, below *root, old store.Layer) (
 	if err != nil {
 		return store.Layer{}, err
 	}
+	defer func() { err = errors.Join(err, snap.Remove()) }()
 	t := &target{below: below, snap: snap}
 	if err := b.linkInto(ctx, t, fmt.Sprintf("/proc/self/fd/%d", from.Fd())); err != nil {
-		return store.Layer{}, errors.Join(err, snap.Remove())
+		return store.Layer{}, err
 	}
 	return snap.Commit(below.top())
 }

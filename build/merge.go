@@ -59,16 +59,17 @@ func (b *builder) limitDepth(ctx context.Context, r *root) (*root, error) {
 	return m, nil
 }
 
-func (b *builder) merge(ctx context.Context, r *root, own []cache.Layer) (*cache.Record, error) {
+func (b *builder) merge(ctx context.Context, r *root, own []cache.Layer) (rec *cache.Record, err error) {
 	b.req.space.check()
 	snap, err := b.store.Prepare("")
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, snap.Remove()) }()
 	t := &target{below: r, snap: snap}
 	res, err := b.mergeInto(ctx, t, own)
 	if err != nil {
-		return nil, errors.Join(err, snap.Remove())
+		return nil, err
 	}
 	parent := r.base.top()
 	l, err := snap.Commit(parent)

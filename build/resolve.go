@@ -41,9 +41,27 @@ func (r *resolver) Resolve(ctx context.Context, ref string, want plan.Wanted) (i
 	if err != nil {
 		return imagebuilder.Base{}, err
 	}
+	if !r.looks {
+		if img, err = r.rechain(ctx, img); err != nil {
+			return imagebuilder.Base{}, err
+		}
+	}
 	r.found[img.ID] = img
 	r.resolved[key] = img.ID
 	return img.Base, nil
+}
+
+// rechain gives a base's layers the IDs that other tools give them.
+func (r *resolver) rechain(ctx context.Context, img store.FoundImage) (store.FoundImage, error) {
+	if store.Chained(img.Layers) {
+		return img, nil
+	}
+	r.req.Progress.Emit(progress.Note{Text: "giving the layers of " + img.Name + " the IDs that other tools give them, once"})
+	chained, err := r.store.Rechain(ctx, img)
+	if err != nil {
+		return img, fmt.Errorf("base image %s: %w", img.Name, err)
+	}
+	return chained, nil
 }
 
 // find looks in the store first. An image there for another platform is the last resort, of which the plan warns, and none at all if the

@@ -257,9 +257,10 @@ func (b *builder) fromRecord(below *root, rec *cache.Record) *root {
 	return r
 }
 
-// holds tells whether the store has the layer on top of this parent, and keeps it for this build.
+// holds tells whether the store has the layer on top of this parent, and keeps it for this build. A layer whose ID isn't the one that any
+// tool would give it, as earlier versions made them, counts as none: an image with it could not be pulled again.
 func (b *builder) holds(l *cache.Layer, parent string) bool {
-	if l.Parent != parent {
+	if l.Parent != parent || l.DiffID.Validate() != nil || l.ID != store.LayerID(parent, l.DiffID) {
 		return false
 	}
 	have, ok := b.store.UseLayer(l.ID, parent)

@@ -62,15 +62,6 @@ type layerContent struct {
 	size *int64
 }
 
-// chainID is the ID of a layer on top of another, as containers/image gives it: two tools that pull the same layers make
-// the same ones.
-func chainID(parent string, diffID digest.Digest) string {
-	if parent == "" {
-		return diffID.Encoded()
-	}
-	return digest.Canonical.FromString(parent + "+" + diffID.Encoded()).Encoded()
-}
-
 // errNotFetched is why a layer isn't applied that another error kept from being fetched.
 var errNotFetched = errors.New("not fetched")
 
@@ -110,7 +101,7 @@ func (c *layerCopy) missing() (pending []*pendingLayer, top string, err error) {
 	seen := map[digest.Digest]bool{}
 	for i, diffID := range c.img.DiffIDs {
 		l := &pendingLayer{
-			number: i + 1, desc: c.img.Layers[i], diffID: diffID, parent: top, id: chainID(top, diffID), ready: make(chan struct{}),
+			number: i + 1, desc: c.img.Layers[i], diffID: diffID, parent: top, id: LayerID(top, diffID), ready: make(chan struct{}),
 		}
 		all, top = append(all, l), l.id
 	}

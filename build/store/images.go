@@ -209,12 +209,13 @@ const ownFlag = "cooper"
 
 // putImage makes an image, unless it is there, gives it its names and keeps it for the build.
 func (s *Store) putImage(img storage.Image, o *storage.ImageOptions) error {
-	return s.whileUsing(func() error {
+	var there bool
+	err := s.whileUsing(func() error {
 		_, err := s.store.CreateImage(img.ID, nil, img.TopLayer, img.Metadata, o)
-		if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
+		if there = errors.Is(err, storage.ErrDuplicateID); err != nil && !there {
 			return err
 		}
-		if err != nil { // it may lie on other layers
+		if there { // it may lie on other layers
 			if err := s.noteChain(img.ID); err != nil {
 				return err
 			}
@@ -230,6 +231,10 @@ func (s *Store) putImage(img storage.Image, o *storage.ImageOptions) error {
 		}
 		return nil
 	})
+	if err == nil && there {
+		err = s.moveImage(img.ID, img.TopLayer)
+	}
+	return err
 }
 
 // noteChain keeps the layers of an image for the build. The caller is whileUsing.

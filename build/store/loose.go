@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
@@ -20,6 +21,7 @@ type loose struct {
 	store  *Store
 	dir    string
 	tar    *os.File
+	diffID digest.Digest
 	remove func() error
 	once   sync.Once
 	err    error
@@ -50,9 +52,11 @@ func (l *loose) Read(o ReadOptions) (layer.Result, error) {
 	if l.tar, err = tempFile(filepath.Dir(l.dir)); err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
-	return layer.Read(o.Context, l.dir, layer.Options{
+	res, err := layer.Read(o.Context, l.dir, layer.Options{
 		OverlayXattr: l.store.OverlayXattr(), Tar: l.tar, Clamp: o.Clamp, ParentRoot: o.ParentRoot, LargeFile: o.LargeFile,
 	})
+	l.diffID = res.DiffID
+	return res, err
 }
 
 func (l *loose) Commit(parent string) (Layer, error) {
@@ -62,8 +66,8 @@ func (l *loose) Commit(parent string) (Layer, error) {
 	if _, err := l.tar.Seek(0, io.SeekStart); err != nil {
 		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), l.Remove())
 	}
-	made, err := l.store.putLayer(parent, l.tar)
-	return made, errors.Join(err, l.Remove())
+	put, err := l.store.putLayer(parent, l.diffID, l.tar, plainRoot)
+	return put, errors.Join(err, l.Remove())
 }
 
 func (l *loose) Remove() error {
@@ -86,7 +90,7 @@ func (s *Store) Restack(l Layer, parent string) (made Layer, err error) {
 	if err := s.spoolTar(l, spool); err != nil {
 		return Layer{}, err
 	}
-	return s.putLayer(parent, spool)
+	return s.putLayer(parent, l.DiffID, spool, plainRoot)
 }
 
 // spoolTar leaves the file at its beginning. A layer that is being read keeps all others from being made.
@@ -95,8 +99,12 @@ func (s *Store) spoolTar(l Layer, spool *os.File) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(spool, archive)
-	if err = errors.Join(err, archive.Close()); err != nil {
+	hash := digest.Canonical.Digester()
+	_, err = io.Copy(io.MultiWriter(spool, hash.Hash()), archive)
+	if err = errors.Join(err, archive.Close()); err == nil && hash.Digest() != l.DiffID {
+		err = fmt.Errorf("its archive has the digest %s, not %s", hash.Digest(), l.DiffID)
+	}
+	if err != nil {
 		return fmt.Errorf("copy layer %s: %w", l.ID, err)
 	}
 	if _, err := spool.Seek(0, io.SeekStart); err != nil {
@@ -105,14 +113,25 @@ func (s *Store) spoolTar(l Layer, spool *os.File) error {
 	return nil
 }
 
-// putLayer makes a layer from an archive without an entry for the root.
-func (s *Store) putLayer(parent string, archive io.Reader) (Layer, error) {
-	l, _, err := s.store.PutLayer("", parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()}, archive)
-	if err != nil {
-		return Layer{}, fmt.Errorf("commit layer: %w", err)
-	}
-	if parent == "" {
-		err = s.giveRoot(l.ID, layer.RootAttr{Mode: 0o755})
-	}
-	return fromStorage(l), errors.Join(err, s.noteMade(l.ID, 0, false))
+// plainRoot are the root directory's attributes of a lowest layer that says nothing of them.
+func plainRoot() (layer.RootAttr, error) { return layer.RootAttr{Mode: 0o755}, nil }
+
+// putLayer makes a layer from an archive without an entry for the root, or takes the one that is there. A lowest layer's root gets
+// what root gives.
+func (s *Store) putLayer(parent string, diffID digest.Digest, archive io.Reader, root func() (layer.RootAttr, error)) (Layer, error) {
+	l, _, err := s.commit(parent, content{diffID: diffID}, func(id string) (*storage.Layer, error) {
+		put, _, err := s.store.PutLayer(id, parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()}, archive)
+		if err != nil || parent != "" {
+			return put, err
+		}
+		attr, err := root()
+		if err == nil {
+			err = s.giveRoot(id, attr)
+		}
+		if err != nil {
+			err = errors.Join(err, s.RemoveLayer(id))
+		}
+		return put, err
+	})
+	return l, err
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
@@ -38,6 +39,7 @@ type mounted struct {
 	id, parent string
 	dir        string
 	tar        *os.File
+	diffID     digest.Digest
 	// view is shown in place of dir; nil: dir is.
 	view *View
 	// forget removes the note by which a later build finds this layer if this one is killed.
@@ -117,7 +119,9 @@ func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
 	options.Tar = m.tar
-	return layer.ReadChanges(o.Context, dir, changed, deleted, options)
+	res, err := layer.ReadChanges(o.Context, dir, changed, deleted, options)
+	m.diffID = res.DiffID
+	return res, err
 }
 
 // changes compares the whole directory with its parent's. The driver's own comparison can't be trusted: what fuse-overlayfs
@@ -139,17 +143,8 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 	if _, err := m.tar.Seek(0, io.SeekStart); err != nil {
 		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), m.Remove())
 	}
-	l, _, err := m.store.store.PutLayer("", parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()}, m.tar)
-	if err != nil {
-		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), m.Remove())
-	}
-	if parent == "" {
-		var attr layer.RootAttr
-		if attr, err = m.rootAttr(); err == nil {
-			err = m.store.giveRoot(l.ID, attr)
-		}
-	}
-	return fromStorage(l), errors.Join(err, m.store.noteMade(l.ID, 0, false), m.Remove())
+	l, err := m.store.putLayer(parent, m.diffID, m.tar, m.rootAttr)
+	return l, errors.Join(err, m.Remove())
 }
 
 // giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root leaves

@@ -27,9 +27,10 @@ type Snapshot interface {
 	// and the snapshot can be used for another step or removed.
 	Read(o ReadOptions) (layer.Result, error)
 	// Commit makes the layer on top of the parent that Prepare was given, or on the one named if the snapshot isn't
-	// mounted. Read must have been called. The snapshot can't be used afterwards.
+	// mounted, unless the store has it: then it takes that. Read must have been called. The snapshot can't be used afterwards, but
+	// mounts of its directory can until Remove.
 	Commit(parent string) (Layer, error)
-	// Remove deletes the snapshot; after Commit it does nothing.
+	// Remove deletes the snapshot, and does nothing if it has become a layer.
 	Remove() error
 }
 
@@ -138,24 +139,20 @@ func (st *staged) Commit(parent string) (Layer, error) {
 		return Layer{}, errors.New("commit layer: its digests have not been made")
 	}
 	scratch := filepath.Dir(st.out.Target)
-	id, err := randomID()
-	if err != nil {
-		return Layer{}, err
-	}
-	// The note comes first: a layer without one is not known to be ours.
-	if err := st.store.noteMade(id, st.disk, st.linked); err != nil {
-		return Layer{}, errors.Join(err, st.Remove())
-	}
-	l, err := st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
-		ID: id, ParentLayer: parent, DiffOutput: st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
-		LayerOptions: &storage.LayerOptions{IDMappingOptions: hostIDs()},
+	l, made, err := st.store.commit(parent, content{st.out.UncompressedDigest, st.disk, st.linked}, func(id string) (*storage.Layer, error) {
+		return st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
+			ID: id, ParentLayer: parent, DiffOutput: st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
+			LayerOptions: &storage.LayerOptions{IDMappingOptions: hostIDs()},
+		})
 	})
 	if err != nil {
-		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), st.Remove())
+		return Layer{}, errors.Join(err, st.Remove())
 	}
-	// The rename took the directory and the lock; what is left is the overlay's work directory.
-	st.once.Do(func() { st.err = removeAll(scratch) })
-	return fromStorage(l), st.err
+	if made {
+		// The rename took the directory and the lock; what is left is the overlay's work directory.
+		st.once.Do(func() { st.err = removeAll(scratch) })
+	}
+	return l, st.err
 }
 
 func (st *staged) Remove() error {
