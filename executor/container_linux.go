@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,7 @@ type attachment struct {
 	room     string   // a file or directory in room, cloned
 	readOnly bool     // to be set on a clone
 	standard bool     // every step gets it, unless its image has sent it elsewhere
+	missing  bool     // the root has nothing there
 	view     *os.File // what lies below, for mount points in it; nil if there can't be any
 	bind     *Mount   // the user's own
 	plain    *os.File // mount without stubs, if it has got any
@@ -184,7 +186,8 @@ func (c *container) identify() error {
 // checkMapped finds IDs of the step's user that its user namespace does not have.
 func (c *container) checkMapped() error {
 	u := c.user
-	if c.step.Mapping == nil && u.UID == 0 && u.GID == 0 && len(u.Groups) == 0 { // whoever we are, we are that
+	others := slices.ContainsFunc(u.Groups, func(gid uint32) bool { return gid != 0 })
+	if c.step.Mapping == nil && u.UID == 0 && u.GID == 0 && !others { // whoever we are, we are that
 		return nil
 	}
 	m, err := c.mapping()

@@ -39,12 +39,34 @@ func (c *container) plan() error {
 		return err
 	}
 	c.sort()
-	for i := range c.mounts {
-		if err := c.placeInMount(i); err != nil {
-			return fmt.Errorf("mount /%s: %w", c.mounts[i].name, err)
+	for i, a := range c.mounts {
+		covered := c.covered(i)
+		err := c.placeInMount(i)
+		if err == nil && a.bind != nil && a.bind.Kind == Tmpfs {
+			err = c.openTmpfs(i, covered)
+		}
+		if err != nil {
+			return fmt.Errorf("mount /%s: %w", a.name, err)
 		}
 	}
 	return nil
+}
+
+// covered is the mode of what mount i covers, 0 if nothing but a mount point that is made for it.
+func (c *container) covered(i int) uint32 {
+	a := c.mounts[i]
+	view, name := c.viewIn(c.mounts[:i], a.name)
+	switch {
+	case view == c.root.dir && a.missing:
+		return 0
+	case view == c.root.dir && within(name, "dev"):
+		view = c.room
+	}
+	mode, err := modeOf(view, name)
+	if err != nil {
+		return 0
+	}
+	return mode
 }
 
 // sort puts what is mounted deeper later, or it would be covered.
@@ -94,6 +116,7 @@ func (c *container) placeInRoot() error {
 		case elsewhere || found.name == "":
 			return fmt.Errorf("mount /%s: the image has a symbolic link there to /%s", a.name, found.name)
 		case !found.exists:
+			a.missing = true
 			missing = append(missing, point{found.name, a.dir})
 		case found.isDir() != a.dir:
 			return kindError(found.name, a.dir)

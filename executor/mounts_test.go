@@ -48,6 +48,29 @@ func TestMounts(t *testing.T) {
 	}
 }
 
+func TestMemoryFileSystemHasTheModeOfWhatItCovers(t *testing.T) {
+	b := newBox(t)
+	for name, mode := range map[string]uint32{"layer/none": 0, "layer/own": 0o700, "layer/odd": 0o3751, "src": 0o750, "src/in": 0o710} {
+		b.dir(name)
+		b.must(unix.Chmod(b.path(name), mode))
+	}
+	b.must(os.Symlink("own", b.path("layer/link")))
+	s := b.sh(`for m in none own link odd set new new/er bind bind/in bind/new dev/shm dev/new; do echo $m $(stat -c '%a %u:%g' /$m/); done; touch /odd/x; touch /own/x`)
+	bind := executor.Mount{Source: b.dir("src"), Target: "/bind", ReadOnly: true}
+	s.Mounts = []executor.Mount{bind, {Kind: executor.Tmpfs, Target: "/set", Mode: 0o711}, {Kind: executor.Tmpfs, Target: "/odd", ReadOnly: true}}
+	for _, target := range []string{"/none", "/link", "/new/er", "/bind/in", "/bind/new", "/dev/shm", "/dev/new"} {
+		s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.Tmpfs, Target: target})
+	}
+	bind.Target = "/new"
+	s.Mounts = append(s.Mounts, bind, executor.Mount{Kind: executor.Tmpfs, Target: "/new"})
+	want := "none 0 0:0\nown 700 0:0\nlink 700 0:0\nodd 3751 0:0\nset 711 0:0\nnew 750 0:0\nnew/er 1777 0:0\nbind 750 0:0\nbind/in 710 0:0\n" +
+		"bind/new 1777 0:0\ndev/shm 1777 0:0\ndev/new 1777 0:0\ntouch: /odd/x: Read-only file system\n"
+	if got := b.output(s); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	b.checkUpper()
+}
+
 func TestWritesGoNowhereWithScratch(t *testing.T) {
 	b := newBox(t)
 	b.write("src/dir/file", "data")

@@ -81,9 +81,12 @@ func (c *container) lookIn(name string) *os.File {
 }
 
 // viewOf is the mount that a path of the root lies in, and the path in it; nil if it can't be looked into yet.
-func (c *container) viewOf(name string) (*os.File, string) {
+func (c *container) viewOf(name string) (*os.File, string) { return c.viewIn(c.mounts, name) }
+
+// viewIn is viewOf with some of the mounts.
+func (c *container) viewIn(mounts []attachment, name string) (*os.File, string) {
 	view, below := c.root.dir, name
-	for _, a := range c.mounts { // the deepest is last
+	for _, a := range mounts { // the deepest is last
 		rest, ok := strings.CutPrefix(name+"/", a.name+"/")
 		if !ok {
 			continue

@@ -41,9 +41,7 @@ func (s *script) becomeUser() {
 	}
 	user := s.c.user
 	if s.c.canSetGroups() {
-		groups := append([]uint32(nil), user.Groups...)
-		groups = append(groups, 0) // not counted, but there is always an address
-		s.call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &groups[0]))
+		s.call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &user.Groups[0]))
 	}
 	uid, gid := uintptr(user.UID), uintptr(user.GID)
 	s.call(become, 0, unix.SYS_SETRESGID, gid, gid, gid)

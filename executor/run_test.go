@@ -246,19 +246,20 @@ func TestWorkingDirectory(t *testing.T) {
 func TestUserOfTheStep(t *testing.T) {
 	b := newBox(t)
 	tests := map[string]string{
-		"":            "uid=0(root) gid=0(root) groups=0(root) /root",
-		"root":        "uid=0(root) gid=0(root) groups=0(root) /root",
-		"alice":       "uid=1000(alice) gid=1001(alice) groups=50(staff),999(docker) /home/alice",
-		"1000":        "uid=1000(alice) gid=1001(alice) groups=50(staff),999(docker) /home/alice",
-		"alice:staff": "uid=1000(alice) gid=50(staff) /home/alice",
-		"alice:7":     "uid=1000(alice) gid=7 /home/alice",
-		"4242":        "uid=4242 gid=0(root) /",
-		"4242:4343":   "uid=4242 gid=4343 /",
-		":staff":      "uid=0(root) gid=50(staff) /root",
-		"65534:65534": "uid=65534 gid=65534 /",
+		"":            "0:0 0 /root",
+		"root":        "0:0 0 /root",
+		"root:0":      "0:0 0 /root",
+		"alice":       "1000:1001 50 999 1001 /home/alice",
+		"1000":        "1000:1001 50 999 1001 /home/alice",
+		"alice:staff": "1000:50 50 /home/alice",
+		"alice:7":     "1000:7 7 /home/alice",
+		"4242":        "4242:0 0 /",
+		"4242:4343":   "4242:4343 4343 /",
+		":staff":      "0:50 50 /root",
+		"65534:65534": "65534:65534 65534 /",
 	}
 	for user, want := range tests {
-		s := b.sh("echo $(id) $HOME")
+		s := b.sh("echo $(id -u):$(id -g) $(grep ^Groups: /proc/self/status | cut -d: -f2) $HOME")
 		s.User = user
 		if got := strings.TrimSpace(b.output(s)); got != want {
 			t.Errorf("%q: %s, want %s", user, got, want)

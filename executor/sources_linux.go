@@ -12,7 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// open makes the detached mount that m asks for.
+// open makes the detached mount that m asks for; a memory file system is made later, when it is known what it covers.
 func (c *container) open(m *Mount) (attachment, error) {
 	target, err := cleanTarget(m.Target)
 	if err != nil {
@@ -21,7 +21,7 @@ func (c *container) open(m *Mount) (attachment, error) {
 	a := attachment{point: point{name: target, dir: true}, bind: m}
 	switch m.Kind {
 	case Tmpfs:
-		a.mount, err = c.openTmpfs(m)
+		return a, nil
 	case Bind:
 		err = c.openBind(m, &a)
 	default:
@@ -37,16 +37,27 @@ func (c *container) open(m *Mount) (attachment, error) {
 	return a, nil
 }
 
-func (c *container) openTmpfs(m *Mount) (*os.File, error) {
-	mode := m.Mode
-	if mode == 0 {
+// openTmpfs makes the memory file system of mount i, once all that it covers is there.
+func (c *container) openTmpfs(i int, covered uint32) (err error) {
+	a := &c.mounts[i]
+	mode := a.bind.Mode
+	switch {
+	case mode == 0 && covered == 0:
 		mode = 0o1777
+	case mode == 0:
+		mode = covered & 0o7777
 	}
 	attr := userAttr
-	if m.ReadOnly {
+	if a.bind.ReadOnly {
 		attr |= unix.MOUNT_ATTR_RDONLY
 	}
-	return overlay.Tmpfs(overlay.TmpfsOptions{Size: m.SizeBytes, Mode: mode, UID: c.owner.uid, GID: c.owner.gid, Attr: attr})
+	o := overlay.TmpfsOptions{Size: a.bind.SizeBytes, Mode: mode, UID: c.owner.uid, GID: c.owner.gid, Attr: attr}
+	if a.mount, err = overlay.Tmpfs(o); err != nil {
+		return err
+	}
+	c.own = append(c.own, a.mount)
+	a.view = a.mount
+	return nil
 }
 
 func (c *container) openBind(m *Mount, a *attachment) error {

@@ -118,7 +118,7 @@ type Mount struct {
 	UserNS *os.File
 
 	SizeBytes int64  // Tmpfs: limit, 0 is half of the machine's memory
-	Mode      uint32 // Tmpfs: permission bits of its root, 0 is 01777
+	Mode      uint32 // Tmpfs: permission bits of its root, 0: those of the directory that it covers, 01777 where there was none
 }
 
 // File is a small file shown read-only in the step at Path and in no layer: a heredoc script, a secret.

@@ -3,6 +3,7 @@ package executor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cooperbuild/cooper/userns/accounts"
@@ -14,14 +15,15 @@ const maxGroups = 65536
 // User is who a step runs as, in container IDs.
 type User struct {
 	UID, GID uint32
-	Groups   []uint32 // supplementary
+	Groups   []uint32 // supplementary; GID is one of them
 	Home     string
 }
 
 // LookupUser resolves spec in the /etc/passwd and /etc/group of the directory root, as container runtimes do: the user (and
 // group, after a colon) by name or number. A number need not be listed. Without a group the user's primary group is used (0 if
-// it is not listed) and the groups that list the user as a member are supplementary; with one there are none. Home is "/" when the
-// user is not listed. Errors wrap ErrUnknownUser and ErrUnknownGroup.
+// it is not listed) and the groups that list the user as a member are supplementary; with one no others are. The group itself is always
+// supplementary, too: a set-group-ID program would lose it otherwise, and with it what that group is denied. Home is "/" when the user is
+// not listed. Errors wrap ErrUnknownUser and ErrUnknownGroup.
 func LookupUser(root *os.File, spec string) (User, error) {
 	userSpec, groupSpec, _ := strings.Cut(spec, ":")
 	if userSpec == "" {
@@ -36,10 +38,13 @@ func LookupUser(root *os.File, spec string) (User, error) {
 	case groupSpec != "":
 		user.GID, err = findGroup(root, groupSpec)
 	case name != "":
-		user.Groups, err = accounts.Memberships(root, name, maxGroups)
+		user.Groups, err = accounts.Memberships(root, name, maxGroups-1)
 	}
 	if err != nil {
 		return User{}, err
+	}
+	if !slices.Contains(user.Groups, user.GID) {
+		user.Groups = append([]uint32{user.GID}, user.Groups...)
 	}
 	return user, nil
 }

@@ -91,7 +91,7 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 	if err != nil || exists(path) {
 		return path, err
 	}
-	if err := flock(lock, unix.LOCK_EX); err != nil {
+	if err := Flock(ctx, lock, unix.LOCK_EX); err != nil {
 		return "", fmt.Errorf("wait for another build: %w", err)
 	}
 	if exists(path) {

@@ -1,0 +1,201 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/fileop"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// cacheDirs are the directories of a step's cache mounts, which outlive the build: one for all mounts that mean the same.
+type cacheDirs struct {
+	// keys are those of the step's mounts, by their place in the instruction.
+	keys map[int]cache.Key
+	open map[cache.Key]*os.File
+}
+
+// openCaches opens and locks the directories of a step's cache mounts. release is never nil.
+func (b *builder) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, release func() error, err error) {
+	dirs = cacheDirs{map[int]cache.Key{}, map[cache.Key]*os.File{}}
+	release = func() error { return nil }
+	wanted := map[cache.Key]plan.Mount{}
+	for i, m := range c.op.Mounts {
+		if m.Type != plan.MountCache {
+			continue
+		}
+		key, err := b.cacheKey(ctx, m, c)
+		if err != nil {
+			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		dirs.keys[i] = key
+		if first, ok := wanted[key]; ok {
+			m, m.Sharing = first, stricter(first.Sharing, m.Sharing)
+		}
+		wanted[key] = m
+	}
+	// Every step of every build locks in this one order, so that no two wait for each other.
+	for _, key := range slices.Sorted(maps.Keys(wanted)) {
+		m := wanted[key]
+		dir, unlock, err := b.lockCacheDir(ctx, key, m, c)
+		if err != nil {
+			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		release = joined(release, joined(unlock, dir.Close))
+		dirs.open[key] = dir
+		if err := b.fillCacheDir(ctx, dir, m, c); err != nil {
+			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+	}
+	return dirs, release, nil
+}
+
+// stricter is how a step uses a directory that its mounts want to use in these two ways.
+func stricter(one, other plan.Sharing) plan.Sharing {
+	for _, s := range []plan.Sharing{plan.SharingLocked, plan.SharingPrivate} {
+		if one == s || other == s {
+			return s
+		}
+	}
+	return one
+}
+
+// mount shows the directory of the step's i-th mount.
+func (d cacheDirs) mount(i int, m plan.Mount) executor.Mount {
+	return executor.Mount{Kind: executor.Bind, Source: d.open[d.keys[i]], Subpath: "/", Target: m.Target, ReadOnly: m.ReadOnly}
+}
+
+// cacheKey is what a cache directory is found by: its ID, what it starts with, and whose it is.
+func (b *builder) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key, error) {
+	if err := b.checkPlace(c.ns, m.UID, m.GID); err != nil { // the step would have a directory of nobody's
+		return "", err
+	}
+	key := cache.NewKey("mount").Add("id", m.ID)
+	if m.From.Kind != plan.InputNone {
+		id, err := b.input(m.From, c.done).identity(ctx)
+		if err != nil {
+			return "", err
+		}
+		key.Add("from", id, m.Source)
+	}
+	if owner := ownerText(m); m.Owned && owner != ownerText(plan.Mount{Mode: defaultCacheMode}) {
+		key.Add("owner", owner) // what is made for one user is of no use to another
+	}
+	if c.ns.shifted {
+		key.Add("userns", store.MappingKey(*c.ns.mapping)) // owners are on disk as the step has them
+	}
+	return key.Key(), nil
+}
+
+// lockCacheDir opens a cache directory as its sharing mode allows: together with others, after the others, or another
+// one that nobody uses.
+func (b *builder) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c runCall) (*os.File, func() error, error) {
+	for n := 0; ; n++ {
+		path, lock, err := b.store.OpenMount(string(key), strconv.Itoa(n), m.ID)
+		if err != nil {
+			return nil, nil, err
+		}
+		how := unix.LOCK_SH
+		if m.Sharing != plan.SharingShared {
+			how = unix.LOCK_EX
+		}
+		err = store.Flock(ctx, lock, how|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) && m.Sharing != plan.SharingPrivate {
+			b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf(
+				"%s waits for the cache mount id=%s, which another step or build is using", b.stepName(c.step), m.ID)})
+			err = store.Flock(ctx, lock, how)
+		}
+		if err != nil {
+			closeErr := lock.Close()
+			if m.Sharing == plan.SharingPrivate && errors.Is(err, unix.EWOULDBLOCK) {
+				continue
+			}
+			return nil, nil, errors.Join(err, closeErr)
+		}
+		dir, err := openDir(path)
+		if err != nil {
+			return nil, nil, errors.Join(err, lock.Close())
+		}
+		return dir, lock.Close, nil
+	}
+}
+
+// fillCacheDir gives a cache directory that was just made its content and its owner. Whoever else shares it waits for that.
+func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) (err error) {
+	made, err := os.Open(dir.Name())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, made.Close()) }()
+	if err := store.Flock(ctx, made, unix.LOCK_EX); err != nil {
+		return err
+	}
+	marker := dir.Name() + ".made"
+	if _, err := os.Lstat(marker); err == nil {
+		return nil
+	}
+	if err := b.startCacheDir(ctx, dir.Name(), m, c); err != nil {
+		return err
+	}
+	return os.WriteFile(marker, nil, 0o600)
+}
+
+// startCacheDir gives the directory path what a mount says that it starts with.
+func (b *builder) startCacheDir(ctx context.Context, path string, m plan.Mount, c runCall) error {
+	if m.From.Kind != plan.InputNone {
+		from, err := b.input(m.From, c.done).open(ctx)
+		if err != nil {
+			return err
+		}
+		o := fileop.CopyOptions{
+			Source: from.dir, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/", OverlayXattr: b.store.OverlayXattr(),
+		}
+		_, err = fileop.Copy(ctx, o)
+		if err == nil && !m.Owned {
+			err = ownAs(&m, from.dir)
+		}
+		if err := errors.Join(err, from.release()); err != nil {
+			return err
+		}
+	}
+	if err := os.Chown(path, int(m.UID), int(m.GID)); err != nil {
+		return fmt.Errorf("give the cache to %d:%d: %w", m.UID, m.GID, err)
+	}
+	if err := unix.Chmod(path, m.Mode); err != nil {
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return c.ns.shift(ctx, path)
+}
+
+// ownAs takes owner and mode from the directory that a cache starts from.
+func ownAs(m *plan.Mount, from *os.File) error {
+	fd, err := unix.Openat2(int(from.Fd()), m.Source, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return &os.PathError{Op: "open", Path: m.Source, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: m.Source, Err: err}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		m.Mode, m.UID, m.GID = st.Mode&0o7777, st.Uid, st.Gid
+	}
+	return nil
+}
+
+// defaultCacheMode is the mode of a cache directory that is given none.
+const defaultCacheMode = 0o755
+
+func ownerText(m plan.Mount) string { return fmt.Sprintf("%o %d:%d", m.Mode, m.UID, m.GID) }
