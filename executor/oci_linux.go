@@ -164,6 +164,7 @@ func (c *container) runtimeProgram(h handles) *script {
 	s.mountOver("proc", "/proc", 0)
 	// Of control groups the runtime sees a tree that it can't write to, so that it leaves nothing there, whatever the machine has.
 	s.mountOver("cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
+	s.scopeSockets() // for all that the runtime starts
 	s.call("enter the bundle", 0, unix.SYS_FCHDIR, dir)
 	s.stdio(h)
 	s.closeRest()

@@ -16,7 +16,8 @@ const (
 
 // becomeUser gives up, in the only order that works, everything that the step must not have.
 func (s *script) becomeUser() {
-	s.limit() // real root may raise a limit, the root of a namespace may not
+	s.scopeSockets() // which takes a descriptor
+	s.limit()        // real root may raise a limit, the root of a namespace may not
 	ns := s.c.ownUserNS()
 	if ns != nil {
 		s.call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)

@@ -32,6 +32,10 @@ func helper(what string) int {
 		return 0
 	case "dial":
 		return dial()
+	case "abstract":
+		return dialAbstract()
+	case "dial-own":
+		return dialOwn()
 	case "send-directory":
 		return send("/d", unix.O_RDONLY|unix.O_DIRECTORY)
 	case "send-file":
