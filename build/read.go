@@ -53,7 +53,7 @@ func shownWarning(w dockerfile.Warning) progress.Warning {
 func planOptions(req *Request, ignore *source.Ignore) plan.Options {
 	o := plan.Options{
 		Target: req.Target, BuildArgs: req.BuildArgs, Proxies: req.Run.Proxies, BuildPlatform: machinePlatform(),
-		Contexts: req.Contexts, Labels: req.Labels, Insecure: req.Run.Insecure,
+		Contexts: req.Contexts, Labels: req.Labels, Insecure: req.Run.Insecure, HostNetwork: req.Run.HostNetwork,
 	}
 	if len(req.Platforms) > 0 {
 		o.Platform = req.Platforms[0]

@@ -22,6 +22,8 @@ type DNS = executor.DNS
 type RunOptions struct {
 	// Network is "host" or "none" for steps that don't say; empty is host.
 	Network string
+	// HostNetwork allows RUN --network=host.
+	HostNetwork bool
 	// AddHosts are "name:address" lines for /etc/hosts.
 	AddHosts []string
 	DNS      DNS

@@ -159,6 +159,10 @@ func (s *site) filterWrecks() []wreck {
 		{name: "clone3", denials: deny(unix.EPERM, unix.SYS_CLONE3), check: "run-step", status: "ok", works: true},
 		{name: "prctl", denials: noPrctlFilter(), check: "seccomp", status: "ok", works: true},
 		{name: "no volatile", denials: noVolatile(), check: "overlay-volatile", status: "warn", want: []string{"no option volatile", "Linux 5.10"}, works: true},
+		{name: "no landlock", denials: deny(unix.ENOSYS, unix.SYS_LANDLOCK_CREATE_RULESET), check: "abstract-sockets", status: "warn",
+			want: []string{"function not implemented", "Linux 6.12", "--network=none"}, works: true},
+		{name: "landlock switched off", denials: deny(unix.EOPNOTSUPP, unix.SYS_LANDLOCK_CREATE_RULESET), check: "abstract-sockets", status: "warn",
+			want: []string{"lsm="}, works: true},
 	}
 	for _, errno := range []unix.Errno{unix.EPERM, unix.ENOSYS, unix.EINVAL} {
 		name := unix.ErrnoName(errno)

@@ -19,7 +19,7 @@ func Evaluate(f Facts) Report {
 	r.Checks = append(r.Checks, ranges(f), mapped(f))
 	r.Checks = append(r.Checks, kernelChecks(f)...)
 	r.Checks = append(r.Checks, storeChecks(f)...)
-	r.Checks = append(r.Checks, step(f))
+	r.Checks = append(r.Checks, step(f), sockets(f))
 	r.Checks = append(r.Checks, fuse(f), network(f))
 	r.Checks = append(r.Checks, files(f)...)
 	r.Checks = append(r.Checks, apparmor(f), cgroups(f), container(f))
@@ -147,6 +147,14 @@ func idmap(f Facts) Check {
 
 func step(f Facts) Check {
 	return of("run-step", inside(f).Step, StatusFail, "a step ran, with all its namespaces and mounts")
+}
+
+func sockets(f Facts) Check {
+	o := f.Sockets
+	if o.Problem != "" {
+		o.Problem += ": steps reach the abstract Unix sockets of this machine, such as a desktop's"
+	}
+	return of("abstract-sockets", o, StatusWarn, "steps can't reach those of this machine")
 }
 
 // conclude says whether and how a build will work.

@@ -13,7 +13,7 @@ import (
 func healthy(uid uint32) Facts {
 	ok := Outcome{Tried: true}
 	f := Facts{
-		User: "alice", UID: uid, Root: uid == 0, Ranges: Ranges{Outcome: ok, UIDs: 65536, GIDs: 65536}, Bare: ok, Mapped: ok,
+		User: "alice", UID: uid, Root: uid == 0, Ranges: Ranges{Outcome: ok, UIDs: 65536, GIDs: 65536}, Bare: ok, Mapped: ok, Sockets: ok,
 		Helpers: []reexec.Helper{{Name: "newuidmap", Path: "/bin/newuidmap", Privileged: true}, {Name: "newgidmap", Path: "/bin/newgidmap", Privileged: true}},
 		UIDMap:  "0 1000 1\n1 100000 65536", GIDMap: "0 1000 1\n1 100000 65536",
 		Inside: &Inside{
@@ -47,6 +47,7 @@ func TestEvaluateGivesEachCheckItsStatusAndFix(t *testing.T) {
 		{"short ranges", "subordinate-ids", func(f *Facts) { f.Ranges.GIDs, f.Ranges.Fix = 1000, "usermod --add-subgids" }, StatusWarn, "--add-subgids", true},
 		{"just enough with the user's own ID", "subordinate-ids", func(f *Facts) { f.Ranges.UIDs, f.Ranges.GIDs = 65535, 65535 }, StatusOK, "", true},
 		{"map refused", "id-map", func(f *Facts) { f.Mapped = wrong("check the line") }, StatusFail, "check the line", false},
+		{"no landlock", "abstract-sockets", func(f *Facts) { f.Sockets = wrong("lsm=") }, StatusWarn, "lsm=", true},
 		{"setgroups denied", "setgroups", func(f *Facts) { f.Inside.Setgroups = wrong("newgidmap") }, StatusWarn, "newgidmap", true},
 		{"no overlay", "overlay", func(f *Facts) { f.Inside.Overlay, f.Inside.Step = wrong("Linux 5.13"), wrong("") }, StatusFail, "Linux 5.13", false},
 		{"no overlay, another driver", "overlay", func(f *Facts) {

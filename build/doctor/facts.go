@@ -31,6 +31,9 @@ type Facts struct {
 	// Inside was seen from where a build runs; for a user who can't get there, from the bare namespace. Nil: there is none at all.
 	Inside *Inside
 
+	// Sockets says whether steps can be kept from the machine's abstract Unix sockets.
+	Sockets Outcome
+
 	Surroundings Surroundings
 	Fuse         Fuse
 	Network      []string // programs of PATH that connect containers without root: pasta, slirp4netns

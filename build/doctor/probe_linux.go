@@ -17,10 +17,14 @@ import (
 
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
+
+const socketsFix = "use Linux 6.12 or newer, with landlock in the kernel's list of security modules (lsm=); " +
+	"until then keep steps from them with --network=none"
 
 // Options say what a build would be given.
 type Options struct {
@@ -37,7 +41,7 @@ type Options struct {
 func Probe(ctx context.Context, o Options) Facts {
 	f := Facts{
 		User: o.Owner.Name, UID: o.Owner.ID, Root: o.Root, Helpers: reexec.Helpers(), Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
-		Disk: lookAtDisk(o.Store), Network: inPath("pasta", "slirp4netns"),
+		Disk: lookAtDisk(o.Store), Network: inPath("pasta", "slirp4netns"), Sockets: trySockets(),
 	}
 	for _, p := range registry.CheckFiles(o.AuthFile) {
 		f.Files = append(f.Files, FileProblem{p.Name, oneLine(p.Err.Error())})
@@ -263,6 +267,17 @@ func again(ctx context.Context, task string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), envTask+"="+task)
 	return cmd
+}
+
+func trySockets() Outcome {
+	ok, err := executor.ScopesSockets()
+	switch {
+	case err != nil:
+		return outcome(fmt.Errorf("landlock can't be used (%w)", err)).orFix(socketsFix)
+	case !ok:
+		return Outcome{Tried: true, Problem: "this kernel's landlock knows nothing of sockets", Fix: socketsFix}
+	}
+	return Outcome{Tried: true}
 }
 
 func inPath(programs ...string) []string {

@@ -74,8 +74,9 @@ func goldenOptions() map[string]func(*plan.Options) {
 		"proxy-args": func(o *plan.Options) {
 			o.BuildArgs = map[string]*string{"HTTP_PROXY": value("http://p:1"), "no_proxy": value("local")}
 		},
+		"run-forms": func(o *plan.Options) { o.HostNetwork = true },
 		"run-security": func(o *plan.Options) {
-			o.Insecure = true
+			o.Insecure, o.HostNetwork = true, true
 			o.BuildArgs = map[string]*string{"BUILDKIT_SANDBOX_HOSTNAME": value("box")}
 		},
 		"target": func(o *plan.Options) {

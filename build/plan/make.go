@@ -66,6 +66,8 @@ type Options struct {
 	Resolver Resolver
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
+	// HostNetwork allows RUN --network=host.
+	HostNetwork bool
 	// Labels are put on the finished image of the target stage.
 	Labels map[string]string
 	// Ignore says what COPY and ADD can't take from the main context; nil: nothing is hidden.

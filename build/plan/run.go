@@ -54,6 +54,9 @@ func (x expanding) checkRunFlags(c *instructions.RunCommand) error {
 	if instructions.GetSecurity(c) == instructions.SecurityInsecure && !x.opts.Insecure {
 		return &hinted{"RUN --security=insecure is not allowed by this build", "give --allow security.insecure, or leave --security out"}
 	}
+	if instructions.GetNetwork(c) == instructions.NetworkHost && !x.opts.HostNetwork {
+		return &hinted{"RUN --network=host is not allowed by this build", "give --allow network.host or --network=host, or leave --network out"}
+	}
 	if len(instructions.GetDevices(c)) > 0 {
 		return refuse("RUN --device="+instructions.GetDevices(c)[0].Name, "steps see no devices of the host; leave --device out")
 	}

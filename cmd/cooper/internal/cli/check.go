@@ -54,7 +54,7 @@ func parseCall(text string) (call, error) {
 }
 
 func newCheckCmd(env Env) *cobra.Command {
-	o := buildOptions{run: runFlags{network: "host"}, pull: string(build.PullMissing), tlsVerify: true}
+	o := buildOptions{run: runFlags{network: networkDefault}, pull: string(build.PullMissing), tlsVerify: true}
 	var format string
 	cmd := &cobra.Command{
 		Use:   "check [flags] [CONTEXT]",
@@ -100,7 +100,7 @@ func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir st
 	if contextDir == build.Stdin && isTerminal(env.Stdin) {
 		return usagef("the context is to come from standard input, which is a terminal\nhint: cooper check - <Dockerfile")
 	}
-	req.Run.Insecure = true // what a build allows makes a Dockerfile no better or worse
+	req.Run.Insecure, req.Run.HostNetwork = true, true // what a build allows makes a Dockerfile no better or worse
 	look := build.LookLocal
 	if pull := cmd.Flags().Lookup("pull"); pull.Changed && req.Pull != build.PullNever {
 		look = build.LookPull

@@ -15,6 +15,13 @@ import (
 	"github.com/cooperbuild/cooper/build"
 )
 
+// The networks of RUN steps that are named here.
+const (
+	networkHost = "host"
+	// networkDefault is the host's, too, but doesn't say that a Dockerfile may ask for it.
+	networkDefault = "default"
+)
+
 // runFlags are the flags about RUN steps as they are written.
 type runFlags struct {
 	network, shmSize, cgroupParent    string
@@ -28,7 +35,7 @@ type runFlags struct {
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&r.network, "network", "host", "network of RUN steps: host (also default) or none")
+	f.StringVar(&r.network, "network", networkDefault, "network of RUN steps: host, which also allows RUN --network=host, none, or default, which is the host's")
 	f.StringArrayVar(&r.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, NAME:ADDRESS")
 	f.StringSliceVar(&r.dns, "dns", nil, "name server of RUN steps instead of the host's, an address; none leaves the image's resolv.conf")
 	f.StringSliceVar(&r.dnsSearch, "dns-search", nil, "search domain of RUN steps; . is none")
@@ -36,8 +43,8 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&r.httpProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
 	f.StringArrayVar(&r.secrets, "secret", nil, "secret for RUN --mount=type=secret, and for servers (GIT_AUTH_TOKEN): id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
 	f.StringArrayVar(&r.ssh, "ssh", nil, "agent or keys for RUN --mount=type=ssh and, as default, for git: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
-	f.StringSliceVar(&r.allow, "allow", nil, "let the Dockerfile use security.insecure (RUN --security=insecure), or fs.read=DIR (ADD of the git repositories there); "+
-		"network.host always is")
+	f.StringSliceVar(&r.allow, "allow", nil, "let the Dockerfile use security.insecure (RUN --security=insecure), network.host (RUN --network=host), or fs.read=DIR "+
+		"(ADD of the git repositories there)")
 	f.StringVar(&r.shmSize, "shm-size", "", "size of /dev/shm of RUN steps, such as 128m (default 64m)")
 	f.StringArrayVar(&r.limits, "ulimit", nil, "resource limit of RUN steps, NAME=SOFT[:HARD], such as nofile=1024")
 	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN steps get besides the usual ones, or ALL")
@@ -54,16 +61,16 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 
 // options makes options of the flags, all but the secrets.
 func (r *runFlags) options() (build.RunOptions, error) {
-	o := build.RunOptions{Network: r.network, AddHosts: r.addHosts, Limits: r.limits, CapAdd: r.capAdd, CapDrop: r.capDrop}
+	o := build.RunOptions{Network: r.network, HostNetwork: r.network == networkHost, AddHosts: r.addHosts, Limits: r.limits, CapAdd: r.capAdd, CapDrop: r.capDrop}
 	switch {
 	case r.cgroupParent != "":
 		return o, errors.New("--cgroup-parent is not supported: RUN steps stay in the control group of the build\nhint: systemd-run --user --scope --slice=NAME cooper build")
 	case len(r.devices) > 0:
 		return o, errors.New("--device is not supported: RUN steps see no devices of the host")
-	case r.network == "default":
-		o.Network = "host"
-	case r.network != "host" && r.network != "none":
-		return o, fmt.Errorf("--network=%s: must be host or none", r.network)
+	case r.network == networkDefault:
+		o.Network = networkHost
+	case r.network != networkHost && r.network != "none":
+		return o, fmt.Errorf("--network=%s: must be host, none or default", r.network)
 	}
 	for _, do := range []func(*build.RunOptions) error{r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents} {
 		if err := do(&o); err != nil {
@@ -102,7 +109,8 @@ func (r *runFlags) entitle(o *build.RunOptions) error {
 			o.ReadDirs = append(o.ReadDirs, dir)
 		case what == "security.insecure":
 			o.Insecure = true
-		case what == "network.host": // is what steps have anyway
+		case what == "network.host":
+			o.HostNetwork = true
 		default:
 			return fmt.Errorf("--allow=%s: must be security.insecure, network.host or fs.read=DIR", what)
 		}
