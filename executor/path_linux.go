@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Limits of what is believed about a path in the root.
@@ -16,39 +18,31 @@ const (
 	maxPath  = 4096
 )
 
-// openIn opens name below root as if root were "/": links are followed, inside. Magic links of /proc are not.
+// openIn is fsys.OpenIn with an error that names the path.
 func openIn(root *os.File, name string, flags uint64) (*os.File, error) {
-	return open2(root, name, flags, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+	return opened(name)(fsys.OpenIn(int(root.Fd()), relative(name), flags))
 }
 
-// openPlain opens name below root without following any link, so that the name is where it is.
+// openPlain is fsys.OpenPlain with an error that names the path.
 func openPlain(root *os.File, name string, flags uint64) (*os.File, error) {
-	return open2(root, name, flags|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+	return opened(name)(fsys.OpenPlain(int(root.Fd()), relative(name), flags|unix.O_NOFOLLOW))
 }
 
-func open2(root *os.File, name string, flags, resolve uint64) (*os.File, error) {
-	fd, err := open2FD(root, name, flags, resolve)
-	if err != nil {
-		return nil, err
+func opened(name string) func(fd int, err error) (*os.File, error) {
+	return func(fd int, err error) (*os.File, error) {
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: "/" + strings.TrimPrefix(name, "/"), Err: err}
+		}
+		return os.NewFile(uintptr(fd), name), nil
 	}
-	return os.NewFile(uintptr(fd), name), nil
 }
 
-func open2FD(root *os.File, name string, flags, resolve uint64) (int, error) {
+// relative is the name that openat2 takes for the root itself.
+func relative(name string) string {
 	if name == "" || name == "/" {
-		name = "."
+		return "."
 	}
-	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
-	for {
-		fd, err := unix.Openat2(int(root.Fd()), name, &how)
-		if err == nil {
-			return fd, nil
-		}
-		// EAGAIN: something was renamed somewhere while ".." was being walked.
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			return -1, &os.PathError{Op: "open", Path: "/" + strings.TrimPrefix(name, "/"), Err: err}
-		}
-	}
+	return name
 }
 
 // place is where a path leads inside a root.
@@ -111,9 +105,9 @@ func modeOf(root *os.File, name string) (uint32, error) {
 
 // readElement gives the mode of what name is, and if that is a symbolic link its target.
 func readElement(root *os.File, name string) (target string, mode uint32, err error) {
-	fd, err := open2FD(root, name, unix.O_PATH|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+	fd, err := fsys.OpenPlain(int(root.Fd()), relative(name), unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
-		return "", 0, err
+		return "", 0, &os.PathError{Op: "open", Path: "/" + name, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
@@ -123,12 +117,10 @@ func readElement(root *os.File, name string) (target string, mode uint32, err er
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return "", st.Mode, nil
 	}
-	buf := make([]byte, maxPath+1)
-	n, err := unix.Readlinkat(fd, "", buf)
-	if err != nil {
+	if target, err = fsys.ReadLinkAt(fd, ""); err != nil {
 		return "", 0, fmt.Errorf("read link /%s: %w", name, err)
 	}
-	return string(buf[:n]), st.Mode, nil
+	return target, st.Mode, nil
 }
 
 // within says that name is dir or below it; both are clean and relative.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/patience"
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 // The directories of a cache. Each entry is a directory, which is what is locked, and whose mtime is its last use.
@@ -87,7 +88,7 @@ func (c *Cache) trimDir(sub string, unused time.Time) error {
 
 // remove removes an entry unless somebody holds it or has used it since, and tells whether it is gone.
 func (c *Cache) remove(path string, unused time.Time) (gone bool, err error) {
-	f, err := tryLock(path, exclusive)
+	f, err := flock.TryExisting(path, flock.Exclusive)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
@@ -136,7 +137,7 @@ func (c *Cache) entry(sub, key string) string { return filepath.Join(c.dir, sub,
 
 // hold keeps an entry, fs.ErrNotExist if there is none, and notes that it was used.
 func (c *Cache) hold(ctx context.Context, path string) (*hold, error) {
-	f, err := lock(ctx, path, shared)
+	f, err := flock.Existing(ctx, path, flock.Shared)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +154,7 @@ func (c *Cache) own(ctx context.Context, path string) (*hold, error) {
 		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		f, err := lock(ctx, path, exclusive)
+		f, err := flock.Existing(ctx, path, flock.Exclusive)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // Trim was faster
 		}
@@ -173,7 +174,7 @@ func (c *Cache) temp(ctx context.Context) (dir string, remove func() error, err 
 		if err != nil {
 			return "", nil, err
 		}
-		f, err := lock(ctx, dir, exclusive)
+		f, err := flock.Existing(ctx, dir, flock.Exclusive)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

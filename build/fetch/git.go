@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Git makes the tree of a repository, or takes it from the cache. A missing git program is ErrNoGit, a commit that isn't
@@ -151,22 +152,16 @@ func checkSubdir(top, sub string) error {
 		return err
 	}
 	defer unix.Close(dir)
-	for {
-		fd, err := unix.Openat2(dir, sub, &unix.OpenHow{
-			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-		})
-		switch {
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue
-		case errors.Is(err, unix.ENOENT):
-			return fmt.Errorf("the repository has no directory %s", sub)
-		case errors.Is(err, unix.ENOTDIR):
-			return fmt.Errorf("%s is not a directory of the repository", sub)
-		case errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV):
-			return fmt.Errorf("a symbolic link leads to %s: only a directory itself can be named", sub)
-		case err != nil:
-			return fmt.Errorf("open %s: %w", sub, err)
-		}
-		return unix.Close(fd)
+	fd, err := fsys.OpenPlain(dir, sub, unix.O_PATH|unix.O_DIRECTORY)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("the repository has no directory %s", sub)
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV):
+		return fmt.Errorf("a symbolic link leads to %s: only a directory itself can be named", sub)
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%s is not a directory of the repository", sub)
+	case err != nil:
+		return fmt.Errorf("open %s: %w", sub, err)
 	}
+	return unix.Close(fd)
 }

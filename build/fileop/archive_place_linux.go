@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // directory opens the directory that a member goes into, and makes what is missing of it. It stays open until the next.
@@ -70,7 +71,7 @@ func (u *unpacker) directoryMember(parent *dir, name string, a *attrs) error {
 // clear takes away a directory that the layer has in the place of a member that isn't one. One of the parent's tree is
 // hidden by what comes in its place.
 func (u *unpacker) clear(d *dir, name string) error {
-	st, err := source.LstatAt(d.layer, name)
+	st, err := fsys.LstatAt(d.layer, name)
 	if errors.Is(err, unix.ENOENT) || err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
@@ -193,7 +194,7 @@ func (u *unpacker) bring(d *dir, name string) error {
 	if err := u.c.ensure(d); err != nil {
 		return err
 	}
-	st, err := source.LstatAt(d.layer, name)
+	st, err := fsys.LstatAt(d.layer, name)
 	if err == nil && isWhiteout(&st) || errors.Is(err, unix.ENOENT) && d.view < 0 {
 		return fmt.Errorf("%w: it isn't there", ErrUnsafeArchive)
 	}
@@ -203,7 +204,7 @@ func (u *unpacker) bring(d *dir, name string) error {
 	if err == nil || !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	below, err := source.LstatAt(d.view, name)
+	below, err := fsys.LstatAt(d.view, name)
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("%w: it isn't there", ErrUnsafeArchive)
 	}

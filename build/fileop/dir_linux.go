@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // dir is a directory of the image: what the parent step left in it, and what the layer has in it.
@@ -66,11 +67,11 @@ func (c *copier) lookup(d *dir, name string, keep func(*dir)) (source.Found[*dir
 	from := d.layer
 	st, err := unix.Stat_t{}, error(unix.ENOENT)
 	if d.ready.Load() {
-		st, err = source.LstatAt(d.layer, name)
+		st, err = fsys.LstatAt(d.layer, name)
 	}
 	if errors.Is(err, unix.ENOENT) && d.view >= 0 {
 		from = d.view
-		st, err = source.LstatAt(d.view, name)
+		st, err = fsys.LstatAt(d.view, name)
 	}
 	switch {
 	case errors.Is(err, unix.ENOENT) || err == nil && isWhiteout(&st):
@@ -90,7 +91,7 @@ func (c *copier) lookup(d *dir, name string, keep func(*dir)) (source.Found[*dir
 		}
 		return source.Found[*dir]{Kind: source.Directory, Dir: found}, err
 	case unix.S_IFLNK:
-		text, err := source.ReadLink(from, name)
+		text, err := fsys.ReadLinkAt(from, name)
 		return source.Found[*dir]{Kind: source.Link, Target: text}, err
 	default:
 		return source.Found[*dir]{Kind: source.Other}, nil
@@ -188,7 +189,7 @@ func (d *dir) keep(fd int) error {
 // reopen opens a directory that the layer has already. A deletion there is replaced by an opaque directory, so that what
 // it deleted stays deleted.
 func (c *copier) reopen(d *dir) error {
-	st, err := source.LstatAt(d.parent.layer, d.name)
+	st, err := fsys.LstatAt(d.parent.layer, d.name)
 	if err != nil {
 		return err
 	}

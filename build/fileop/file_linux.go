@@ -10,6 +10,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // errVanished says that a name that was listed is no longer there.
@@ -55,12 +56,12 @@ func (c *copier) makeRoom(d *dir, name string) error {
 	if d.view < 0 {
 		return nil
 	}
-	st, err := source.LstatAt(d.view, name)
+	st, err := fsys.LstatAt(d.view, name)
 	// Errors come up again when the name is made.
 	if isDir := err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR; !isDir {
 		return nil
 	}
-	if above, err := source.LstatAt(d.layer, name); err == nil && above.Mode&unix.S_IFMT != unix.S_IFDIR {
+	if above, err := fsys.LstatAt(d.layer, name); err == nil && above.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
 	return fmt.Errorf("cannot overwrite directory with file: %w", ErrIsDirectory)
@@ -73,7 +74,7 @@ func (c *copier) place(d *dir, name string, create func() error) error {
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	st, err := source.LstatAt(d.layer, name)
+	st, err := fsys.LstatAt(d.layer, name)
 	if err != nil {
 		return err
 	}
@@ -147,14 +148,14 @@ func (c *copier) copyOpen(d *dir, name string, src int, st *unix.Stat_t) error {
 }
 
 func (c *copier) copySymlink(d *dir, name string, e source.Entry) error {
-	st, err := source.LstatAt(e.Dir, e.Name)
+	st, err := fsys.LstatAt(e.Dir, e.Name)
 	if errors.Is(err, unix.ENOENT) {
 		return errVanished
 	}
 	if err != nil {
 		return err
 	}
-	text, err := source.ReadLink(e.Dir, e.Name)
+	text, err := fsys.ReadLinkAt(e.Dir, e.Name)
 	if errors.Is(err, unix.EINVAL) {
 		return ErrChanged
 	}
@@ -169,7 +170,7 @@ func (c *copier) copySymlink(d *dir, name string, e source.Entry) error {
 
 // copySpecial copies a FIFO or device node. Of a socket, which is nothing without its process, it leaves an empty file.
 func (c *copier) copySpecial(d *dir, name string, e source.Entry) error {
-	st, err := source.LstatAt(e.Dir, e.Name)
+	st, err := fsys.LstatAt(e.Dir, e.Name)
 	if errors.Is(err, unix.ENOENT) {
 		return errVanished
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // ErrNotRegular means that a regular file is needed and something else is there, maybe only since a moment ago: a tree may
@@ -23,7 +25,7 @@ type Context struct {
 // OpenDir opens a directory of the host; ignore may be nil. Only here a path of the host is resolved by the kernel:
 // it is the user's own word.
 func OpenDir(path string, ignore *Ignore) (*Context, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
@@ -70,7 +72,7 @@ func OpenIn(root *os.File, name string) (*os.File, error) {
 // OpenRegular opens the regular file name in the directory dir for reading, and leaves what fstat says in st unless that is nil.
 // It follows no symlink, doesn't wait for a FIFO's writer, and gives ErrNotRegular for whatever isn't a regular file.
 func OpenRegular(dir int, name string, st *unix.Stat_t) (int, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	})
 	switch {
@@ -97,36 +99,9 @@ func OpenRegular(dir int, name string, st *unix.Stat_t) (int, error) {
 
 // OpenDirectory opens the directory name in dir so that it can be listed. It follows no symlink.
 func OpenDirectory(dir int, name string) (int, error) {
-	return ignoringEINTR(func() (int, error) {
+	return fsys.Retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
-}
-
-// ReadLink reads the symlink name in dir.
-func ReadLink(dir int, name string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(dir, name, buf) })
-	if err != nil {
-		return "", err
-	}
-	return string(buf[:n]), nil
-}
-
-// LstatAt is lstat of name in dir.
-func LstatAt(dir int, name string) (unix.Stat_t, error) {
-	var st unix.Stat_t
-	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	return st, err
-}
-
-// ignoringEINTR repeats a call that a signal interrupted: network file systems do that.
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
 }
 
 // fdNode is a directory on the way of a path.
@@ -182,7 +157,7 @@ var errHidden = errors.New("excluded")
 // lookFD looks name up in dir; rel is its path.
 func lookFD(dir fdNode, rel, name string) (Found[fdNode], error) {
 	var none Found[fdNode]
-	st, err := LstatAt(dir.fd, name)
+	st, err := fsys.LstatAt(dir.fd, name)
 	if errors.Is(err, unix.ENOENT) {
 		return none, nil
 	}
@@ -196,7 +171,7 @@ func lookFD(dir fdNode, rel, name string) (Found[fdNode], error) {
 	}
 	switch kind {
 	case unix.S_IFDIR:
-		fd, err := ignoringEINTR(func() (int, error) {
+		fd, err := fsys.Retry(func() (int, error) {
 			return unix.Openat(dir.fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		})
 		if err != nil {
@@ -204,7 +179,7 @@ func lookFD(dir fdNode, rel, name string) (Found[fdNode], error) {
 		}
 		return Found[fdNode]{Kind: Directory, Dir: fdNode{fd: fd, own: true, at: v.below}}, nil
 	case unix.S_IFLNK:
-		target, err := ReadLink(dir.fd, name)
+		target, err := fsys.ReadLinkAt(dir.fd, name)
 		if err != nil {
 			return none, fmt.Errorf("/%s: %w", rel, err)
 		}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // readSize is how much of a file is read at a time, in bytes.
@@ -13,7 +15,7 @@ const readSize = 256 << 10
 // file digests a regular file's content, or takes the digest from the cache.
 func (d *digester) file(out *hashEntry, e Entry) error {
 	if d.options.Cache != nil || d.options.SkipFrom > 0 {
-		st, err := LstatAt(e.Dir, e.Name)
+		st, err := fsys.LstatAt(e.Dir, e.Name)
 		if err != nil {
 			return err
 		}
@@ -79,7 +81,7 @@ func (d *digester) data(fd int, size int64) (hashSum, error) {
 	defer d.states.Put(state)
 	state.hasher.Reset()
 	for total := int64(0); ; {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, state.buf) })
+		n, err := fsys.Retry(func() (int, error) { return unix.Read(fd, state.buf) })
 		if err != nil {
 			return hashSum{}, err
 		}

@@ -14,6 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // DigestOptions says what Digest digests. Root is needed.
@@ -238,7 +240,7 @@ func (d *digester) entry(e Entry) (*hashEntry, error) {
 }
 
 func (d *digester) symlink(out *hashEntry, e Entry) error {
-	target, err := ReadLink(e.Dir, e.Name)
+	target, err := fsys.ReadLinkAt(e.Dir, e.Name)
 	if err != nil {
 		return err
 	}
@@ -246,13 +248,13 @@ func (d *digester) symlink(out *hashEntry, e Entry) error {
 	if !d.options.WithOwner {
 		return nil
 	}
-	st, err := LstatAt(e.Dir, e.Name)
+	st, err := fsys.LstatAt(e.Dir, e.Name)
 	out.uid, out.gid = st.Uid, st.Gid
 	return err
 }
 
 func (d *digester) special(out *hashEntry, e Entry) error {
-	st, err := LstatAt(e.Dir, e.Name)
+	st, err := fsys.LstatAt(e.Dir, e.Name)
 	if err != nil {
 		return err
 	}

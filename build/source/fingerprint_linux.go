@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Fingerprint changes when a file that the patterns select is replaced or written to, whatever it then holds: it is made
@@ -81,7 +83,7 @@ func (p *prints) Enter(_ struct{}, e Entry, fd int) (struct{}, error) {
 }
 
 func (p *prints) Visit(_ struct{}, e Entry) error {
-	st, err := LstatAt(e.Dir, e.Name)
+	st, err := fsys.LstatAt(e.Dir, e.Name)
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			return nil

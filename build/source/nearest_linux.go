@@ -78,8 +78,8 @@ func near(t *fdTrail) []string {
 	// A directory that can't be listed has no suggestions to give.
 	_ = readListing(t.Last().fd, "", t.scope(), func(l listing) (bool, error) {
 		looked++
-		if far := distance(want, l.name, limit); far <= limit {
-			all = append(all, candidate{l.name, far})
+		if far := distance(want, l.Name, limit); far <= limit {
+			all = append(all, candidate{l.Name, far})
 		}
 		return looked < maxLooked, nil
 	})
@@ -123,10 +123,10 @@ func (s nameSearch) in(fd int, rel string, at scope) {
 	var deeper []listing
 	_ = readListing(fd, rel, at, func(l listing) (bool, error) {
 		*s.looked++
-		if matched, _ := path.Match(s.base, l.name); (matched || l.name == s.base) && !l.excluded {
-			*s.out = append(*s.out, joinPath(rel, l.name))
+		if matched, _ := path.Match(s.base, l.Name); (matched || l.Name == s.base) && !l.excluded {
+			*s.out = append(*s.out, joinPath(rel, l.Name))
 		}
-		if l.typ == unix.DT_DIR {
+		if l.Type == unix.DT_DIR {
 			deeper = append(deeper, l)
 		}
 		return s.more(), nil
@@ -135,8 +135,8 @@ func (s nameSearch) in(fd int, rel string, at scope) {
 		if !s.more() || len(rel) > maxPath {
 			return
 		}
-		if sub, err := OpenDirectory(fd, l.name); err == nil {
-			s.in(sub, joinPath(rel, l.name), l.below)
+		if sub, err := OpenDirectory(fd, l.Name); err == nil {
+			s.in(sub, joinPath(rel, l.Name), l.below)
 			_ = unix.Close(sub)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Selected is one file or directory that a COPY names, with all symlinks followed.
@@ -211,7 +213,7 @@ func (s *Selection) resolve(item Selected, p string) error {
 	if item.Dir, err = s.dir(t, dir); err != nil {
 		return fmt.Errorf("open source %q: %w", item.Pattern, err)
 	}
-	item.Stat, err = LstatAt(item.Dir, base)
+	item.Stat, err = fsys.LstatAt(item.Dir, base)
 	if err != nil {
 		return fmt.Errorf("stat source %q: %w", item.Pattern, err)
 	}
@@ -237,7 +239,7 @@ func (s *Selection) dir(t *fdTrail, names []string) (int, error) {
 	if fd, ok := s.dirs[key]; ok {
 		return fd, nil
 	}
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := fsys.Retry(func() (int, error) {
 		// O_PATH, for a directory need not be readable for a file in it to be.
 		return unix.Openat(t.Dirs[len(names)].fd, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
@@ -312,19 +314,19 @@ func (s *Selection) globIn(d globDir, wild []string, matches *[]string) error {
 		return err
 	}
 	for _, e := range entries {
-		name := joinPath(d.path, e.name)
+		name := joinPath(d.path, e.Name)
 		if len(wild) == 1 {
 			*matches = append(*matches, name)
 			continue
 		}
-		if e.typ != unix.DT_DIR {
+		if e.Type != unix.DT_DIR {
 			continue
 		}
-		fd, err := OpenDirectory(d.fd, e.name)
+		fd, err := OpenDirectory(d.fd, e.Name)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", name, err)
 		}
-		err = s.globIn(globDir{fd: fd, path: name, real: joinPath(d.real, e.name), at: e.below}, wild[1:], matches)
+		err = s.globIn(globDir{fd: fd, path: name, real: joinPath(d.real, e.Name), at: e.below}, wild[1:], matches)
 		_ = unix.Close(fd)
 		if err != nil {
 			return err
@@ -338,13 +340,13 @@ func listMatching(d globDir, pattern string) ([]listing, error) {
 	var out []listing
 	literal := !strings.ContainsAny(pattern, "*?[")
 	err := readListing(d.fd, d.real, d.at, func(l listing) (bool, error) {
-		matched, err := filepath.Match(pattern, l.name)
-		if matched || literal && l.name == pattern {
+		matched, err := filepath.Match(pattern, l.Name)
+		if matched || literal && l.Name == pattern {
 			out = append(out, l)
 		}
 		return true, err
 	})
-	sort.Slice(out, func(a, b int) bool { return out[a].name < out[b].name })
+	sort.Slice(out, func(a, b int) bool { return out[a].Name < out[b].Name })
 	return out, err
 }
 

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // An Entry is one name that Walk meets.
@@ -231,26 +233,25 @@ func (w *walker[D]) read(node *walkNode[D], buf []byte) {
 		node.broken.Store(true)
 		return
 	}
-	n, err := getdents(node.fd, buf)
+	entries, more, err := fsys.Getdents(node.fd, buf, nil)
 	if err != nil {
 		w.fail(fmt.Errorf("read /%s: %w", node.path, err))
 	}
-	if err != nil || n == 0 {
+	if err != nil || !more {
 		return
 	}
-	entries := readDirents(buf[:n], make([]dirent, 0, n/32))
 	node.pending.Add(1)
 	w.push(walkTask[D]{node: node})
 	w.handle(node, entries)
 }
 
 // handle first pushes the directories, so that others can start on them, and then visits the files.
-func (w *walker[D]) handle(node *walkNode[D], entries []dirent) {
+func (w *walker[D]) handle(node *walkNode[D], entries []fsys.Dirent) {
 	files := entries[:0]
 	for _, d := range entries {
-		gone, err := d.fill(node.fd)
+		gone, err := d.FillType(node.fd)
 		if err != nil {
-			w.fail(fmt.Errorf("stat /%s: %w", joinPath(node.path, d.name), err))
+			w.fail(fmt.Errorf("stat /%s: %w", joinPath(node.path, d.Name), err))
 			return
 		}
 		if gone {
@@ -258,13 +259,13 @@ func (w *walker[D]) handle(node *walkNode[D], entries []dirent) {
 		}
 		var v verdict
 		if !node.at.all() {
-			v = node.at.judge(joinPath(node.path, d.name), d.typ == unix.DT_DIR)
+			v = node.at.judge(joinPath(node.path, d.Name), d.Type == unix.DT_DIR)
 		}
 		switch {
 		case v.hidden:
-		case d.typ == unix.DT_DIR:
+		case d.Type == unix.DT_DIR:
 			node.pending.Add(1)
-			w.push(walkTask[D]{node: node, name: d.name, verdict: v})
+			w.push(walkTask[D]{node: node, name: d.Name, verdict: v})
 		default:
 			files = append(files, d)
 		}
@@ -274,7 +275,7 @@ func (w *walker[D]) handle(node *walkNode[D], entries []dirent) {
 			node.broken.Store(true)
 			return
 		}
-		if err := w.visitor.Visit(node.state, Entry{Dir: node.fd, Name: d.name, Type: d.typ, dirPath: node.path}); err != nil {
+		if err := w.visitor.Visit(node.state, Entry{Dir: node.fd, Name: d.Name, Type: d.Type, dirPath: node.path}); err != nil {
 			w.fail(err)
 			return
 		}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // makeOpen gives the owner of a tree access to all directories in it. A step's process may still exchange names in there: what is changed
@@ -25,9 +27,7 @@ func makeOpen(dir string) error {
 		if err != nil {
 			return err
 		}
-		fd, err := unix.Openat2(root, rel, &unix.OpenHow{
-			Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-		})
+		fd, err := fsys.OpenPlain(root, rel, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", path, err)
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 // Step is a running RUN step.
@@ -72,7 +74,7 @@ func (n Notes) Add(s Step) (remove func() error, err error) {
 	}
 	name := filepath.Join(n.dir, fmt.Sprintf("%s-%d%s", s.Build, s.PID, noteSuffix))
 	// Locked before it has its name: a note without a lock is stale.
-	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+	if _, err = flock.Try(f, flock.Exclusive); err == nil {
 		if _, err = f.Write(text); err == nil {
 			err = os.Rename(f.Name(), name)
 		}
@@ -124,7 +126,7 @@ func read(path string) (s Step, ok bool) {
 		return s, false
 	}
 	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+	if free, err := flock.Try(f, flock.Shared); err == nil && free {
 		_ = os.Remove(path) // another may be faster
 		return s, false
 	}

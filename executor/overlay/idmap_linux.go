@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -149,10 +150,7 @@ func (l *layers) cloneUpper(o Options) error {
 
 // reopen opens in the clone what is open outside of it as same.
 func (l *layers) reopen(clone int, rel string, same *os.File) (int, error) {
-	fd, err := unix.Openat2(clone, rel, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
+	fd, err := fsys.OpenPlain(clone, rel, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return -1, fmt.Errorf("open %s again: %w", rel, err)
 	}

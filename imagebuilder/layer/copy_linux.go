@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // copied is a file that Merge copied because it had all the links it can have.
@@ -52,7 +53,7 @@ func (m *merger) linkCopy(c copied, name string) (done bool, err error) {
 		if !more {
 			break
 		}
-		next, err := openAt(dir, first, dirFlags)
+		next, err := fsys.OpenAt(dir, first, dirFlags)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			return false, nil
 		}
@@ -87,7 +88,7 @@ func (m *merger) copyNew(ctx context.Context, name string, st *unix.Stat_t) (err
 		return m.copyFile(ctx, name, st)
 	case unix.S_IFLNK:
 		var target string
-		if target, err = readlinkAt(src, name); err == nil {
+		if target, err = fsys.ReadLinkAt(src, name); err == nil {
 			err = unix.Symlinkat(target, dst, name)
 		}
 	default:
@@ -114,7 +115,7 @@ func (m *merger) copyNew(ctx context.Context, name string, st *unix.Stat_t) (err
 }
 
 func (m *merger) copyFile(ctx context.Context, name string, st *unix.Stat_t) (err error) {
-	in, err := openAt(m.src.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	in, err := fsys.OpenAt(m.src.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return err
 	}
@@ -124,38 +125,14 @@ func (m *merger) copyFile(ctx context.Context, name string, st *unix.Stat_t) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, unix.Close(out)) }()
-	if err := unix.IoctlFileClone(out, in); err != nil {
-		if err := m.copyData(ctx, in, out); err != nil {
-			return err
-		}
+	if _, err := m.data.Copy(ctx, out, in, st); err != nil {
+		return err
 	}
 	a, err := m.xattrs.all(xattrFile{fd: in}, m.overlay)
 	if err != nil {
 		return err
 	}
 	return m.xattrs.apply(out, st, a.stored, m.overlay)
-}
-
-func (m *merger) copyData(ctx context.Context, in, out int) error {
-	for {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		n, err := retry(func() (int, error) { return unix.Read(in, m.buf) })
-		if n <= 0 || err != nil {
-			return err
-		}
-		for rest := m.buf[:n]; len(rest) > 0; {
-			n, err := retry(func() (int, error) { return unix.Write(out, rest) })
-			if err != nil {
-				return err
-			}
-			if n == 0 {
-				return io.ErrShortWrite
-			}
-			rest = rest[n:]
-		}
-	}
 }
 
 // all returns every attribute of a file but overlay's own, and whether it is opaque.

@@ -1,13 +1,14 @@
 package layer
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 const (
@@ -34,7 +35,7 @@ func idOf(st *unix.Stat_t) fileID {
 
 // openDirs opens a root directory. Its path is the caller's: symbolic links in it are followed.
 func openDirs(path string) (*dirs, error) {
-	fd, err := openAt(unix.AT_FDCWD, path, dirFlags&^unix.O_NOFOLLOW)
+	fd, err := fsys.OpenAt(unix.AT_FDCWD, path, dirFlags&^unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", path, err)
 	}
@@ -49,7 +50,7 @@ func (d *dirs) root() int { return d.levels[0].fd }
 
 // push descends into the child of the given name and describes it in st.
 func (d *dirs) push(name string, st *unix.Stat_t) error {
-	fd, err := openAt(d.fd(), name, dirFlags)
+	fd, err := fsys.OpenAt(d.fd(), name, dirFlags)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (d *dirs) pop() error {
 }
 
 func (l *dirLevel) reopen(child int) error {
-	fd, err := openAt(child, "..", dirFlags)
+	fd, err := fsys.OpenAt(child, "..", dirFlags)
 	if err != nil {
 		return err
 	}
@@ -102,76 +103,12 @@ func (d *dirs) close() {
 	d.levels = nil
 }
 
-// dirent is a name in a directory with its type (DT_*), which file systems may leave unknown.
-type dirent struct {
-	name string
-	typ  uint8
-}
-
-// Layout of struct linux_dirent64.
-const (
-	direntReclen = 16
-	direntType   = 18
-	direntName   = 19
-)
-
 // readNames lists a directory in byte order. buf is scratch memory.
-func readNames(fd int, buf []byte) ([]dirent, error) {
-	var names []dirent
-	for {
-		n, err := retry(func() (int, error) { return unix.Getdents(fd, buf) })
-		if err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			break
-		}
-		text := string(buf[:n]) // one allocation for all its names
-		for off := 0; off < n; {
-			end := off + int(binary.NativeEndian.Uint16(buf[off+direntReclen:]))
-			name := text[off+direntName : end]
-			if i := strings.IndexByte(name, 0); i >= 0 {
-				name = name[:i]
-			}
-			if name != "." && name != ".." {
-				names = append(names, dirent{name, buf[off+direntType]})
-			}
-			off = end
-		}
+func readNames(fd int, buf []byte) ([]fsys.Dirent, error) {
+	names, err := fsys.Dirents(fd, buf)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(names, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(names, func(a, b fsys.Dirent) int { return strings.Compare(a.Name, b.Name) })
 	return names, nil
-}
-
-// openAt opens a name in a directory. Reading leaves no access time behind where we may ask for that: writing those back
-// costs as much as a small file takes to read.
-func openAt(dir int, name string, flags int) (int, error) {
-	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_NOATIME, 0) })
-	if errors.Is(err, unix.EPERM) {
-		return retry(func() (int, error) { return unix.Openat(dir, name, flags, 0) })
-	}
-	return fd, err
-}
-
-// retry repeats a call that a signal interrupted, as happens on FUSE.
-func retry[T any](call func() (T, error)) (T, error) {
-	for {
-		v, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return v, err
-		}
-	}
-}
-
-func readlinkAt(dir int, name string) (string, error) {
-	for size := 256; ; size *= 2 {
-		buf := make([]byte, size)
-		n, err := unix.Readlinkat(dir, name, buf)
-		if err != nil {
-			return "", err
-		}
-		if n < size {
-			return string(buf[:n]), nil
-		}
-	}
 }

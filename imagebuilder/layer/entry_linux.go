@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // dir emits a directory and what below does in it.
@@ -36,7 +38,7 @@ func (r *reader) dir(ctx context.Context, name string, below belowFunc) error {
 // file emits a regular file. It is opened first and then asked what it is, so that header and data belong together.
 func (r *reader) file(ctx context.Context, name string) (err error) {
 	// O_NONBLOCK: should the name have become a FIFO meanwhile, opening it must not wait for a writer.
-	fd, err := openAt(r.dirs.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	fd, err := fsys.OpenAt(r.dirs.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("open %q: %w", r.full(name), err)
 	}
@@ -62,7 +64,7 @@ func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) erro
 	var e entry
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
-		target, err := readlinkAt(r.dirs.fd(), name)
+		target, err := fsys.ReadLinkAt(r.dirs.fd(), name)
 		if err != nil {
 			return fmt.Errorf("read link %q: %w", r.full(name), err)
 		}
@@ -178,7 +180,7 @@ func (r *reader) data(ctx context.Context, fd int, size int64) error {
 		if int64(room) < left {
 			buf = buf[:room]
 		}
-		n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+		n, err := fsys.Retry(func() (int, error) { return unix.Read(fd, buf) })
 		switch {
 		case err != nil:
 			return err

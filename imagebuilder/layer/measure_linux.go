@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // DiskSize is what a tree takes on disk. The zero value is that of no tree.
@@ -41,7 +43,7 @@ func share(st *unix.Stat_t) int64 {
 // Measure walks a tree and says what it takes on disk. No symbolic link is followed, dir itself isn't one either, and other file
 // systems mounted there are left out. What is removed meanwhile isn't counted.
 func Measure(ctx context.Context, dir string) (DiskSize, error) {
-	fd, err := openAt(unix.AT_FDCWD, dir, dirFlags)
+	fd, err := fsys.OpenAt(unix.AT_FDCWD, dir, dirFlags)
 	if err != nil {
 		return DiskSize{}, fmt.Errorf("measure %q: %w", dir, err)
 	}
@@ -83,7 +85,7 @@ func (m *measurer) dir(ctx context.Context) error {
 	}
 	for _, n := range names {
 		var st unix.Stat_t
-		err := unix.Fstatat(m.dirs.fd(), n.name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		err := unix.Fstatat(m.dirs.fd(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
@@ -95,7 +97,7 @@ func (m *measurer) dir(ctx context.Context) error {
 		}
 		m.size.Bytes += share(&st)
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			err = m.subdir(ctx, n.name)
+			err = m.subdir(ctx, n.Name)
 		} else if st.Nlink > 1 {
 			m.link(&st)
 		}

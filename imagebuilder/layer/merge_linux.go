@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Merge makes dest, an empty directory, equal to a stack of overlay diff directories, the bottom one first. What isn't a
@@ -25,6 +27,7 @@ type merger struct {
 	path     []byte // of that directory, with a trailing slash
 	xattrs   xattrReader
 	buf      []byte
+	data     fsys.Copier
 	copies   map[fileID]copied
 	link     func(srcDir int, name string, dstDir int) error // linkAt, but for tests
 }
@@ -107,22 +110,22 @@ func (m *merger) dir(ctx context.Context, st *unix.Stat_t, hidden bool) error {
 	return nil
 }
 
-func (m *merger) child(ctx context.Context, n dirent) error {
+func (m *merger) child(ctx context.Context, n fsys.Dirent) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	kind := uint32(n.typ) << 12 // DT_* are the type bits of a mode
+	kind := uint32(n.Type) << 12 // DT_* are the type bits of a mode
 	var st unix.Stat_t
-	if n.typ == unix.DT_UNKNOWN || n.typ == unix.DT_CHR {
-		if err := unix.Fstatat(m.src.fd(), n.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return fmt.Errorf("stat %q: %w", m.full(n.name), err)
+	if n.Type == unix.DT_UNKNOWN || n.Type == unix.DT_CHR {
+		if err := unix.Fstatat(m.src.fd(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("stat %q: %w", m.full(n.Name), err)
 		}
 		kind = st.Mode & unix.S_IFMT
 	}
 	if kind == unix.S_IFDIR {
-		return m.subdir(ctx, n.name)
+		return m.subdir(ctx, n.Name)
 	}
-	if err := m.leaf(ctx, n.name); err != nil {
+	if err := m.leaf(ctx, n.Name); err != nil {
 		return err
 	}
 	if kind == unix.S_IFCHR && st.Rdev == 0 {
@@ -236,7 +239,7 @@ func (m *merger) clear(ctx context.Context) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := m.remove(ctx, n.name); err != nil {
+		if err := m.remove(ctx, n.Name); err != nil {
 			return err
 		}
 	}

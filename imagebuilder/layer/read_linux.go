@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 const (
@@ -148,24 +150,24 @@ func (r *reader) children(ctx context.Context) error {
 }
 
 // child emits a name of the directory being visited and all below it.
-func (r *reader) child(ctx context.Context, n dirent) error {
+func (r *reader) child(ctx context.Context, n fsys.Dirent) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if strings.HasPrefix(n.name, whiteoutPrefix) {
-		return fmt.Errorf("read %q: %w", r.full(n.name), ErrReservedName)
+	if strings.HasPrefix(n.Name, whiteoutPrefix) {
+		return fmt.Errorf("read %q: %w", r.full(n.Name), ErrReservedName)
 	}
-	switch n.typ {
+	switch n.Type {
 	case unix.DT_REG:
-		return r.file(ctx, n.name)
+		return r.file(ctx, n.Name)
 	case unix.DT_DIR:
-		return r.dir(ctx, n.name, r.subtree)
+		return r.dir(ctx, n.Name, r.subtree)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(r.dirs.fd(), n.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("stat %q: %w", r.full(n.name), err)
+	if err := unix.Fstatat(r.dirs.fd(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("stat %q: %w", r.full(n.Name), err)
 	}
-	return r.stated(ctx, n.name, &st, r.subtree)
+	return r.stated(ctx, n.Name, &st, r.subtree)
 }
 
 // stated emits a name whose type has been looked up; below goes on in a directory.

@@ -84,7 +84,7 @@ func (w *shiftWalk) dir(ctx context.Context, st *unix.Stat_t) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := w.child(ctx, n.name); err != nil {
+		if err := w.child(ctx, n.Name); err != nil {
 			return err
 		}
 	}

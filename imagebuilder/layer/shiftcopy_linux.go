@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // batchSize is how many files one goroutine copies at a time.
@@ -20,7 +22,7 @@ const batchSize = 64
 // extended attributes with overlay's own marks, whiteouts, holes and times. Data is shared with src where the file system can.
 // Nothing may write to src meanwhile. After an error dst holds a part of the copy, which the caller removes.
 func CopyShifted(ctx context.Context, dst, src string, ids IDShift) (err error) {
-	c := &shiftCopier{ids: ids, links: map[fileID]string{}, buf: make([]byte, 64<<10)}
+	c := &shiftCopier{ids: ids, links: map[fileID]string{}, buf: make([]byte, 64<<10), data: fsys.Copier{ShareSmall: true}}
 	if c.src, err = openDirs(src); err != nil {
 		return err
 	}
@@ -51,6 +53,7 @@ type shiftCopier struct {
 	path     []byte
 	xattrs   xattrReader
 	buf      []byte
+	data     fsys.Copier
 
 	mu    sync.Mutex // held while a file with several names is copied
 	links map[fileID]string
@@ -63,18 +66,18 @@ func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
 	}
 	var files, below []string
 	for _, n := range names {
-		isDir := n.typ == unix.DT_DIR
-		if n.typ == unix.DT_UNKNOWN {
+		isDir := n.Type == unix.DT_DIR
+		if n.Type == unix.DT_UNKNOWN {
 			var st unix.Stat_t
-			if err := unix.Fstatat(c.src.fd(), n.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-				return fmt.Errorf("stat %q: %w", c.full(n.name), err)
+			if err := unix.Fstatat(c.src.fd(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+				return fmt.Errorf("stat %q: %w", c.full(n.Name), err)
 			}
 			isDir = st.Mode&unix.S_IFMT == unix.S_IFDIR
 		}
 		if isDir {
-			below = append(below, n.name)
+			below = append(below, n.Name)
 		} else {
-			files = append(files, n.name)
+			files = append(files, n.Name)
 		}
 	}
 	var batches sync.WaitGroup
@@ -151,7 +154,6 @@ type shiftBatch struct {
 	path     string // of the directory, with a trailing slash
 	names    []string
 	xattrs   xattrReader
-	noClone  bool
 }
 
 func (b *shiftBatch) run(ctx context.Context) error {
@@ -163,9 +165,9 @@ func (b *shiftBatch) run(ctx context.Context) error {
 		err := unix.Fstatat(b.src, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 		if err == nil {
 			if st.Nlink > 1 {
-				err = b.linked(name, &st)
+				err = b.linked(ctx, name, &st)
 			} else {
-				err = b.make(name, &st)
+				err = b.make(ctx, name, &st)
 			}
 		}
 		if err != nil {
@@ -176,13 +178,13 @@ func (b *shiftBatch) run(ctx context.Context) error {
 }
 
 // linked copies a file with several names, or links the copy that another of them got.
-func (b *shiftBatch) linked(name string, st *unix.Stat_t) error {
+func (b *shiftBatch) linked(ctx context.Context, name string, st *unix.Stat_t) error {
 	b.c.mu.Lock()
 	defer b.c.mu.Unlock()
 	first, ok := b.c.links[idOf(st)]
 	if !ok {
 		b.c.links[idOf(st)] = b.path + name
-		return b.make(name, st)
+		return b.make(ctx, name, st)
 	}
 	dir, base, err := openParent(b.c.dst.root(), first)
 	if err != nil {
@@ -201,7 +203,7 @@ func openParent(root int, path string) (dir int, base string, err error) {
 		if !more {
 			return dir, path, nil
 		}
-		next, err := openAt(dir, first, dirFlags)
+		next, err := fsys.OpenAt(dir, first, dirFlags)
 		if err = errors.Join(err, unix.Close(dir)); err != nil {
 			return -1, "", err
 		}
@@ -209,13 +211,13 @@ func openParent(root int, path string) (dir int, base string, err error) {
 	}
 }
 
-func (b *shiftBatch) make(name string, st *unix.Stat_t) (err error) {
+func (b *shiftBatch) make(ctx context.Context, name string, st *unix.Stat_t) (err error) {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return b.file(name, st)
+		return b.file(ctx, name, st)
 	case unix.S_IFLNK:
 		var target string
-		if target, err = readlinkAt(b.src, name); err == nil {
+		if target, err = fsys.ReadLinkAt(b.src, name); err == nil {
 			err = unix.Symlinkat(target, b.dst, name)
 		}
 	default:
@@ -232,8 +234,8 @@ func (b *shiftBatch) make(name string, st *unix.Stat_t) (err error) {
 	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: b.src, name: name}, made, st)
 }
 
-func (b *shiftBatch) file(name string, st *unix.Stat_t) (err error) {
-	in, err := openAt(b.src, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+func (b *shiftBatch) file(ctx context.Context, name string, st *unix.Stat_t) (err error) {
+	in, err := fsys.OpenAt(b.src, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return err
 	}
@@ -243,80 +245,17 @@ func (b *shiftBatch) file(name string, st *unix.Stat_t) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unix.Close(out)) }()
-	if st.Size > 0 {
-		b.noClone = b.noClone || unix.IoctlFileClone(out, in) != nil
-		if b.noClone {
-			if err := copySparse(out, in, st); err != nil {
-				return err
-			}
-		}
+	n, err := b.c.data.Copy(ctx, out, in, st)
+	if err != nil {
+		return err
+	}
+	if n != st.Size {
+		return ErrChanged
 	}
 	if isMark(name, st) {
 		return nil
 	}
 	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: in}, xattrFile{fd: out}, st)
-}
-
-// copySparse copies the data of a file and leaves its holes.
-func copySparse(out, in int, st *unix.Stat_t) error {
-	whole := st.Blocks*512 >= st.Size
-	for at := int64(0); at < st.Size; {
-		from, to := at, st.Size
-		if !whole {
-			var err error
-			if from, err = unix.Seek(in, at, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) {
-				break
-			}
-			if err == nil {
-				to, err = unix.Seek(in, from, unix.SEEK_HOLE)
-			}
-			if err != nil {
-				return fmt.Errorf("find data: %w", err)
-			}
-		}
-		if err := copyRange(out, in, from, to); err != nil {
-			return fmt.Errorf("copy data: %w", err)
-		}
-		at = to
-	}
-	if whole {
-		return nil
-	}
-	return unix.Ftruncate(out, st.Size)
-}
-
-func copyRange(out, in int, from, to int64) error {
-	for from < to {
-		rOff, wOff := from, from
-		n, err := retry(func() (int, error) { return unix.CopyFileRange(in, &rOff, out, &wOff, int(min(to-from, 1<<30)), 0) })
-		if err != nil || n == 0 {
-			return copyBuffered(out, in, from, to) // not every file system can, and some say so by copying nothing
-		}
-		from += int64(n)
-	}
-	return nil
-}
-
-func copyBuffered(out, in int, from, to int64) error {
-	buf := make([]byte, min(to-from, 1<<20))
-	for from < to {
-		n, err := retry(func() (int, error) { return unix.Pread(in, buf[:min(to-from, int64(len(buf)))], from) })
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return ErrChanged
-		}
-		for done := 0; done < n; {
-			w, err := retry(func() (int, error) { return unix.Pwrite(out, buf[done:n], from+int64(done)) })
-			if err != nil {
-				return err
-			}
-			done += w
-		}
-		from += int64(n)
-	}
-	return nil
 }
 
 // copyAttrs gives a copy the shifted owner, the mode, the shifted attributes and the times of its original.

@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // xattrFile is something with extended attributes: an open file, a handle of what can't be opened or, to be read only, a name in an open
@@ -18,7 +20,7 @@ type xattrFile struct {
 // openNode gets hold of whatever has the name in a directory, a symbolic link itself too, without opening it for reading. Through the
 // handle, what is looked at and what is changed are the same, even while somebody exchanges names. The caller closes its fd.
 func openNode(dir int, name string) (xattrFile, error) {
-	fd, err := retry(func() (int, error) {
+	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	return xattrFile{fd: fd, handle: true}, err

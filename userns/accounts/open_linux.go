@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // ErrNotRegular is behind the error about a file of accounts that isn't a regular file.
@@ -17,7 +19,7 @@ func open(root *os.File, name string) (*os.File, error) {
 	if root == nil {
 		return nil, nil
 	}
-	handle, err := openIn(root, name)
+	handle, err := fsys.OpenIn(int(root.Fd()), name, unix.O_PATH)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return nil, nil
@@ -37,16 +39,4 @@ func open(root *os.File, name string) (*os.File, error) {
 		return nil, errors.Unwrap(err) // the path says nothing
 	}
 	return f, nil
-}
-
-// openIn gives a descriptor that only names the file.
-func openIn(root *os.File, name string) (int, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	for {
-		fd, err := unix.Openat2(int(root.Fd()), name, &how)
-		// EAGAIN: something was renamed somewhere while ".." was being walked.
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			return fd, err
-		}
-	}
 }

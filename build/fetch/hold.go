@@ -1,0 +1,20 @@
+package fetch
+
+import (
+	"os"
+	"sync"
+)
+
+// hold keeps an entry of the cache from being removed, or from being used by anybody else.
+type hold struct {
+	once sync.Once
+	f    *os.File
+}
+
+func (h *hold) release() (err error) {
+	if h == nil {
+		return nil
+	}
+	h.once.Do(func() { err = h.f.Close() })
+	return err
+}

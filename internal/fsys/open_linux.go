@@ -1,0 +1,60 @@
+package fsys
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenIn opens name below the directory root as if that were "/": links are followed, inside; magic links of /proc are not. flags are those of
+// open(2); the descriptor is close-on-exec. The error is a bare errno.
+func OpenIn(root int, name string, flags uint64) (int, error) {
+	return open2(root, name, flags, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+}
+
+// OpenPlain opens name below the directory root without following any link, so that the name is where it is. A link in the way is
+// ELOOP, a way out EXDEV; with O_PATH and O_NOFOLLOW a link that the name itself has is opened.
+func OpenPlain(root int, name string, flags uint64) (int, error) {
+	return open2(root, name, flags, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+}
+
+func open2(root int, name string, flags, resolve uint64) (int, error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve}
+	for {
+		fd, err := unix.Openat2(root, name, &how)
+		// EAGAIN says that something was renamed somewhere while ".." was being walked.
+		if err == nil || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// OpenAt opens a name in a directory. Reading leaves no access time behind where the caller may ask for that: writing those back costs as
+// much as a small file takes to read.
+func OpenAt(dir int, name string, flags int) (int, error) {
+	fd, err := Retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_NOATIME, 0) })
+	if errors.Is(err, unix.EPERM) {
+		return Retry(func() (int, error) { return unix.Openat(dir, name, flags, 0) })
+	}
+	return fd, err
+}
+
+// ReadLinkAt reads the symbolic link that has the name in a directory, or the one that dir itself is if name is empty.
+func ReadLinkAt(dir int, name string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := Retry(func() (int, error) { return unix.Readlinkat(dir, name, buf) })
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
+}
+
+// LstatAt is lstat of a name in a directory.
+func LstatAt(dir int, name string) (st unix.Stat_t, err error) {
+	err = Retry0(func() error { return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	return st, err
+}
