@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Run runs the step and waits for its end. Status is valid only if the error is nil: a command that ran and exited with another
@@ -104,12 +105,21 @@ func (c *container) start(out *streams) (*process, error) {
 		_, _, _ = p.child.Reap()
 		return nil, err
 	}
-	if _, err := unix.Write(begin, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
-		p.child.Kill()
-		_, err = p.wait(context.Background())
-		return nil, errors.Join(fmt.Errorf("begin step: %w", err), err)
+	if err := p.begin(begin); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+// begin lets the child go on from where it waits for the event. After an error there is no child any more.
+func (p *process) begin(event int) error {
+	err := fsys.WriteAll(event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	if err == nil {
+		return nil
+	}
+	p.child.Kill()
+	_, endErr := p.wait(context.Background())
+	return errors.Join(fmt.Errorf("begin step: %w", err), endErr)
 }
 
 // childProgram is what the child does, and the namespaces that it gets.

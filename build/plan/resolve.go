@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -66,29 +68,35 @@ func (st *stage) stageDeps() []*stage {
 	return deps
 }
 
-// cycleError points at the instruction that closes the circle.
+// cycleError points at the instruction by which a stage of the circle takes from one below itself. path ends with the stage that needs
+// again, which is in path, too.
 func (p *planner) cycleError(path []*stage, again *stage) error {
-	from := path[len(path)-1]
-	loc := p.location(from)
-	for _, in := range from.commands {
+	circle := append(slices.Clone(path[slices.Index(path, again):]), again)
+	names := []string{again.name()}
+	var loc []parser.Range
+	for n, st := range circle[:len(circle)-1] {
+		dep := circle[n+1]
+		names = append(names, dep.name())
+		if dep.index >= st.index && loc == nil {
+			loc = st.takesFrom(dep)
+		}
+	}
+	if len(names) == 2 {
+		return p.file.NewError(p.file.Location(loc), fmt.Sprintf("stage %q takes files from itself", again.name()), "a stage may only use stages above it")
+	}
+	return p.file.NewError(p.file.Location(loc), "the stages need each other: "+strings.Join(names, " -> "), "a stage may only use stages above it")
+}
+
+// takesFrom is the place of the first instruction that takes files from another stage.
+func (st *stage) takesFrom(dep *stage) []parser.Range {
+	for _, in := range st.commands {
 		for _, o := range in.origins {
-			if o.stage == again {
-				loc = p.file.Location(in.Location())
+			if o.stage == dep {
+				return in.Location()
 			}
 		}
 	}
-	if from == again {
-		return p.file.NewError(loc, fmt.Sprintf("stage %q takes files from itself", from.name()), "a stage may only use stages above it")
-	}
-	var circle []string
-	for n := len(path) - 1; n >= 0; n-- {
-		circle = append([]string{path[n].name()}, circle...)
-		if path[n] == again {
-			break
-		}
-	}
-	circle = append(circle, again.name())
-	return p.file.NewError(loc, "the stages need each other: "+strings.Join(circle, " -> "), "a stage may only use stages above it")
+	return nil
 }
 
 // resolve marks what a stage needs, finds the images, and puts the ONBUILD instructions of bases into the stages on top of

@@ -237,7 +237,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		if err != nil {
 			return req, usageError{err}
 		}
-		if spec.Dest == export.Stdout && term(os.Stdout) {
+		if spec.Dest == export.Stdout && isTerminal(os.Stdout) {
 			return req, usagef("--output %q: standard output is a terminal\nhint: redirect it to a file", text)
 		}
 		req.Outputs = append(req.Outputs, spec)
@@ -329,11 +329,6 @@ func takeSourceDate(req *build.Request) error {
 	}
 	req.BuildArgs[name], req.SourceDate = &text, date
 	return nil
-}
-
-func term(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // report prints the image ID and writes the files that were asked for.
