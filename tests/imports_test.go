@@ -2,6 +2,7 @@ package tests_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"go/parser"
 	"go/token"
@@ -17,85 +18,6 @@ import (
 
 const modulePath = "github.com/cooperbuild/cooper"
 
-// An importRule names what one package may import of this module. Imports flow one way: commands at the top, user
-// namespaces at the bottom. A package without a row fails the test, and so does a row without a package, unless planned.
-type importRule struct {
-	pkg string
-	// mayImport is a list of package paths below the module, separated by spaces.
-	mayImport string
-	// pure packages work on values: they open no file, start no process and make no system call.
-	pure    bool
-	planned bool
-}
-
-func importTable() []importRule {
-	return []importRule{
-		{pkg: "cmd/cooper", mayImport: "cmd/cooper/internal/cli build userns/reexec"},
-		{pkg: "cmd/cooper/internal/cli", mayImport: "build build/disk build/doctor build/export build/progress build/top userns userns/reexec"},
-
-		{pkg: "build", mayImport: "build/plan build/solve build/cache build/disk build/source build/fetch build/fileop build/registry build/store build/export " +
-			"build/sshagent build/progress build/top imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
-			"imagebuilder/remote executor executor/spec executor/overlay userns userns/accounts userns/reexec"},
-		{pkg: "build/doctor", mayImport: "build/registry build/store executor executor/overlay userns userns/reexec"},
-		{pkg: "build/plan", mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true},
-		{pkg: "build/solve", mayImport: "build/plan"},
-		{pkg: "build/cache", mayImport: "build/plan build/disk imagebuilder/layer"},
-		{pkg: "build/disk", mayImport: "imagebuilder/layer", pure: true},
-		{pkg: "build/source", mayImport: "imagebuilder/dockerfile internal/fsys"},
-		{pkg: "build/fetch", mayImport: "build/disk build/patience imagebuilder/layer imagebuilder/remote internal/flock internal/fsys"},
-		{pkg: "build/fileop", mayImport: "build/source imagebuilder/layer userns/accounts internal/fsys"},
-		{pkg: "build/store", mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference userns internal/fsys"},
-		{pkg: "build/patience", pure: true},
-		{pkg: "build/registry", mayImport: "build/patience imagebuilder/reference"},
-		{pkg: "build/export", mayImport: "imagebuilder imagebuilder/layer imagebuilder/reference"},
-		{pkg: "build/progress"},
-		{pkg: "build/sshagent"},
-		{pkg: "build/top", mayImport: "userns internal/flock internal/fsys"},
-
-		{pkg: "imagebuilder", mayImport: "imagebuilder/dockerfile", pure: true},
-		{pkg: "imagebuilder/dockerfile", mayImport: "imagebuilder/remote", pure: true},
-		{pkg: "imagebuilder/layer", mayImport: "userns internal/fsys"},
-		{pkg: "imagebuilder/reference", pure: true},
-		{pkg: "imagebuilder/remote", pure: true},
-
-		{pkg: "executor", mayImport: "executor/spec executor/overlay executor/internal/rawproc userns userns/accounts internal/fsys"},
-		{pkg: "executor/overlay", mayImport: "executor/internal/rawproc userns userns/reexec internal/fsys"},
-		{pkg: "executor/internal/rawproc"},
-		{pkg: "executor/spec", mayImport: "userns", pure: true},
-
-		{pkg: "internal/fsys"},
-		{pkg: "internal/flock", mayImport: "internal/fsys"},
-
-		{pkg: "userns"},
-		{pkg: "userns/accounts", mayImport: "internal/fsys"},
-		{pkg: "userns/reexec", mayImport: "userns"},
-		{pkg: "userns/asroot"},
-		{pkg: "userns/usertest", mayImport: "userns userns/asroot userns/reexec"},
-
-		{pkg: "tests/bench"},
-		{pkg: "contrib/examples/hello"},
-	}
-}
-
-// A dependencyRule keeps a module of others, or a part of it, to the packages that were made to deal with it.
-type dependencyRule struct {
-	// path is an import path; everything below it counts too.
-	path string
-	// only is a list of package paths below this module, separated by spaces.
-	only string
-}
-
-func dependencyTable() []dependencyRule {
-	return []dependencyRule{
-		{path: "go.podman.io", only: "build/store build/registry"},
-		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
-		{path: "github.com/moby/patternmatcher", only: "build/source"},
-		{path: "github.com/vbatts/tar-split", only: "imagebuilder/layer build/store"},
-		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
-		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli"},
-	}
-}
-
 // effects are the imports by which a package would stop being pure.
 func effects() []string {
 	return []string{"os", "os/exec", "net/http", "syscall", "golang.org/x/sys"}
@@ -110,6 +32,52 @@ func TestImportsFollowTheTable(t *testing.T) {
 	for _, problem := range checkImports(found, importTable(), dependencyTable()) {
 		t.Error(problem)
 	}
+}
+
+var updateTable = flag.Bool("update-imports", false, "write the table of packages in docs/architecture.md anew")
+
+func TestTheTableOfPackagesInTheDocumentsIsTheOneThatIsChecked(t *testing.T) {
+	t.Parallel()
+	const file, title = "../docs/architecture.md", "## Who imports whom\n\n"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), title)
+	if !found {
+		t.Fatalf("%s has no part %q", file, strings.TrimSpace(title))
+	}
+	after := ""
+	if end := strings.Index(rest, "\n\n"); end >= 0 {
+		after = rest[end+1:]
+	}
+	want := before + title + importTableText(importTable()) + after
+	if want == string(text) {
+		return
+	}
+	if !*updateTable {
+		t.Fatalf("%s has another table of packages: run go test ./tests -run TestTheTableOfPackages -update-imports", file)
+	}
+	if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// importTableText is the table as Markdown.
+func importTableText(rules []importRule) string {
+	var b strings.Builder
+	b.WriteString("| package | job | imports of this module |\n|---|---|---|\n")
+	for _, rule := range rules {
+		job, imports := rule.job, "-"
+		if rule.pure {
+			job += " (pure)"
+		}
+		if paths := strings.Fields(rule.mayImport); len(paths) > 0 {
+			imports = strings.Join(paths, ", ")
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.pkg, job, imports)
+	}
+	return b.String()
 }
 
 // TestTheBinaryIsFreeOfHeavyPackages names those whose initialisation every start of the program would pay for: grpc and
@@ -144,11 +112,12 @@ func TestImportCheckNamesPackageImportAndRule(t *testing.T) {
 		want  string
 	}{
 		"allowed":                {map[string][]string{"a": {modulePath + "/b", "example.org/x/y", "os"}, "b": nil}, ""},
-		"against the flow":       {map[string][]string{"a": nil, "b": {modulePath + "/a"}}, `package b imports a: its row allows nothing of this module`},
-		"dependency kept to one": {map[string][]string{"a": nil, "b": {"example.org/x"}}, `package b imports example.org/x: only a may import example.org/x`},
-		"similar prefix":         {map[string][]string{"a": nil, "b": {"example.org/xx"}}, ""},
-		"pure":                   {map[string][]string{"a": nil, "b": {"os/exec"}}, `package b imports os/exec: it is marked pure and may not import os/exec`},
-		"no row":                 {map[string][]string{"a": nil, "b": nil, "c": nil}, `package c has no row in importTable`},
+		"slack":                  {map[string][]string{"a": nil, "b": nil}, `package a doesn't import b, which its row allows: take that out`},
+		"against the flow":       {map[string][]string{"a": {modulePath + "/b"}, "b": {modulePath + "/a"}}, `package b imports a: its row allows nothing of this module`},
+		"dependency kept to one": {map[string][]string{"a": {modulePath + "/b"}, "b": {"example.org/x"}}, `package b imports example.org/x: only a may import example.org/x`},
+		"similar prefix":         {map[string][]string{"a": {modulePath + "/b"}, "b": {"example.org/xx"}}, ""},
+		"pure":                   {map[string][]string{"a": {modulePath + "/b"}, "b": {"os/exec"}}, `package b imports os/exec: it is marked pure and may not import os/exec`},
+		"no row":                 {map[string][]string{"a": {modulePath + "/b"}, "b": nil, "c": nil}, `package c has no row in importTable`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -159,7 +128,7 @@ func TestImportCheckNamesPackageImportAndRule(t *testing.T) {
 			}
 		})
 	}
-	got := checkImports(map[string][]string{"a": nil, "b": nil}, rules, only)
+	got := checkImports(map[string][]string{"a": {modulePath + "/b"}, "b": nil}, rules, only)
 	if want := "importTable has a row for gone, which is no package: remove it, or mark it planned"; !slices.Equal(got, []string{want}) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -180,6 +149,11 @@ func checkImports(found map[string][]string, rules []importRule, only []dependen
 		if !ok {
 			problems = append(problems, fmt.Sprintf("package %s has no row in importTable: add one that says what it may import", pkg))
 			continue
+		}
+		for allowed := range strings.FieldsSeq(rule.mayImport) {
+			if !slices.Contains(imports, modulePath+"/"+allowed) {
+				problems = append(problems, fmt.Sprintf("package %s doesn't import %s, which its row allows: take that out", pkg, allowed))
+			}
 		}
 		for _, path := range imports {
 			if why := forbidden(rule, path, only); why != "" {

@@ -1,0 +1,151 @@
+package tests_test
+
+// An importRule names what one package may import of this module. Imports flow one way: commands at the top, user
+// namespaces at the bottom. A package without a row fails the test, and so does a row without a package, unless planned.
+type importRule struct {
+	pkg string
+	// job is what the package is for, in Markdown, for the table in docs/architecture.md.
+	job string
+	// mayImport is the list of the package paths below the module that it imports, separated by spaces. It has no slack: a path that isn't
+	// imported fails the test.
+	mayImport string
+	// pure packages work on values: they open no file, start no process and make no system call.
+	pure    bool
+	planned bool
+}
+
+func importTable() []importRule {
+	return []importRule{
+		{
+			pkg: "cmd/cooper", job: "hands the process over to the command line, and names what it may be started for",
+			mayImport: "build cmd/cooper/internal/cli userns/reexec",
+		},
+		{
+			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
+			mayImport: "build build/disk build/doctor build/export build/progress build/top userns userns/reexec",
+		},
+		{
+			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
+			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/plan build/progress " +
+				"build/registry build/solve build/source build/sshagent build/store build/top executor " +
+				"executor/overlay imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
+				"imagebuilder/remote userns userns/accounts",
+		},
+		{
+			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
+			mayImport: "build/registry build/store executor executor/overlay userns userns/reexec",
+		},
+		{
+			pkg: "build/plan", job: "instructions to an immutable graph",
+			mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true,
+		},
+		{
+			pkg: "build/solve", job: "runs the graph",
+			mayImport: "build/plan",
+		},
+		{
+			pkg: "build/cache", job: "keys and records",
+			mayImport: "build/disk imagebuilder/layer",
+		},
+		{
+			pkg: "build/disk", job: "what goes first when disk space is given back",
+			mayImport: "imagebuilder/layer", pure: true,
+		},
+		{
+			pkg: "build/source", job: "contexts, ignore rules, selection, content digests",
+			mayImport: "internal/fsys",
+		},
+		{
+			pkg: "build/fetch", job: "files from URLs and trees from git repositories, kept on disk",
+			mayImport: "build/disk build/patience imagebuilder/layer imagebuilder/remote internal/flock internal/fsys",
+		},
+		{
+			pkg: "build/fileop", job: "COPY, ADD of local files, WORKDIR",
+			mayImport: "build/source imagebuilder/layer internal/fsys userns/accounts",
+		},
+		{
+			pkg: "build/store", job: "adapter on containers/storage: prepare, commit, remove; images; pull",
+			mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference internal/fsys " +
+				"userns",
+		},
+		{pkg: "build/patience", job: "when a download is given up", pure: true},
+		{
+			pkg: "build/registry", job: "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
+			mayImport: "build/patience imagebuilder/reference",
+		},
+		{
+			pkg: "build/export", job: "OCI layouts and archives, directories",
+			mayImport: "imagebuilder/reference",
+		},
+		{pkg: "build/progress", job: "events and renderers"},
+		{pkg: "build/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},
+		{
+			pkg: "build/top", job: "notes of running steps, and the processes in them",
+			mayImport: "internal/flock internal/fsys userns",
+		},
+		{pkg: "imagebuilder", job: "image config, history", pure: true},
+		{
+			pkg: "imagebuilder/dockerfile", job: "parse, locate, explain, lint",
+			mayImport: "imagebuilder/remote", pure: true,
+		},
+		{
+			pkg: "imagebuilder/layer", job: "directory to layer tar: whiteouts, digests, tar-split; merging",
+			mayImport: "internal/fsys",
+		},
+		{pkg: "imagebuilder/reference", job: "image names", pure: true},
+		{pkg: "imagebuilder/remote", job: "names of remote sources: git references, URLs", pure: true},
+		{
+			pkg: "executor", job: "`Run(ctx, Step)`: one command in its container; by itself or by an OCI runtime",
+			mayImport: "executor/internal/rawproc executor/overlay executor/spec internal/fsys userns userns/accounts",
+		},
+		{
+			pkg: "executor/overlay", job: "detached overlay mounts: the kernel's, ID-mapped, and those of mount programs",
+			mayImport: "executor/internal/rawproc internal/fsys userns userns/reexec",
+		},
+		{pkg: "executor/internal/rawproc", job: "a program of raw system calls, which a child runs without the Go runtime"},
+		{
+			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",
+			mayImport: "userns", pure: true,
+		},
+		{pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file"},
+		{
+			pkg: "internal/flock", job: "locks of files, whose wait can be interrupted",
+			mayImport: "internal/fsys",
+		},
+		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
+		{
+			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",
+			mayImport: "internal/fsys",
+		},
+		{
+			pkg: "userns/reexec", job: "enter the namespace",
+			mayImport: "userns",
+		},
+		{pkg: "userns/asroot", job: "for tests: those that only the machine's root can run are not started by others"},
+		{
+			pkg: "userns/usertest", job: "for tests: run a package's as root of the user's namespace",
+			mayImport: "userns userns/asroot userns/reexec",
+		},
+		{pkg: "tests/bench", job: "measures builds beside limit programs and other tools"},
+		{pkg: "contrib/examples/hello", job: "the program of the demo"},
+	}
+}
+
+// A dependencyRule keeps a module of others, or a part of it, to the packages that were made to deal with it.
+type dependencyRule struct {
+	// path is an import path; everything below it counts too.
+	path string
+	// only is a list of package paths below this module, separated by spaces.
+	only string
+}
+
+func dependencyTable() []dependencyRule {
+	return []dependencyRule{
+		{path: "go.podman.io", only: "build/store build/registry"},
+		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
+		{path: "github.com/moby/patternmatcher", only: "build/source"},
+		{path: "github.com/vbatts/tar-split", only: "imagebuilder/layer build/store"},
+		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
+		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli"},
+	}
+}
