@@ -34,7 +34,8 @@ type StoreError = store.OpenError
 // the cache.
 func Build(ctx context.Context, req Request) (res Result, err error) {
 	req.complete()
-	st, err := openStore(req.Store)
+	req.Store.Tell = tellOf(req.Progress)
+	st, err := openStore(ctx, req.Store)
 	if err != nil {
 		return Result{}, err
 	}
@@ -87,7 +88,9 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 	if err := b.anchor(graph, roots, targets); err != nil {
 		return Result{}, err
 	}
-	res, err = b.finish(ctx, targets, roots, names)
+	if res, err = b.finish(ctx, targets, roots, names); err == nil {
+		err = st.Settle()
+	}
 	res.Took = time.Since(start)
 	return res, err
 }

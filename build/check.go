@@ -94,7 +94,7 @@ func inspect(ctx context.Context, req *Request, look Look, do func(*inspection) 
 	req.complete()
 	var st *store.Store
 	if look == LookPull || NeedsStore(*req) {
-		if st, err = openStore(req.Store); err != nil {
+		if st, err = openStore(ctx, req.Store); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, st.Close()) }()

@@ -1,9 +1,11 @@
 package build
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 )
 
@@ -23,9 +25,14 @@ func machineError(st *store.Store, err error) error {
 }
 
 // openStore is store.Open with its ErrMachines.
-func openStore(o StoreOptions) (*store.Store, error) {
-	st, err := store.Open(o)
+func openStore(ctx context.Context, o StoreOptions) (*store.Store, error) {
+	st, err := store.Open(ctx, o)
 	return st, machineError(nil, err)
+}
+
+// tellOf has what is to be known of a store shown in the progress of a build.
+func tellOf(to progress.Sink) func(string) {
+	return func(text string) { to.Emit(progress.Note{Text: "WARNING: " + text}) }
 }
 
 // outputError says what an output could not be written to. Its disk may be another one than the store's.

@@ -32,7 +32,7 @@ func storeItems(ctx context.Context, o StoreOptions) (items []disk.Item, err err
 	if there, err := store.Exists(o); err != nil || !there {
 		return nil, err
 	}
-	st, err := openStore(o)
+	st, err := openStore(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func Prune(ctx context.Context, req PruneRequest) (gone []disk.Item, err error) 
 	if there, err := store.Exists(req.Store); err != nil || !there {
 		return nil, err
 	}
-	st, err := openStore(req.Store)
+	st, err := openStore(ctx, req.Store)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func tryAll(ctx context.Context, o insideOptions) Inside {
 		in.tryIn(os.TempDir(), o)
 		return in
 	}
-	st, remove, err := openStore(o.store)
+	st, remove, err := openStore(ctx, o.store)
 	in.Store = outcome(err).orFix(storeFix)
 	if err != nil {
 		in.Step.Problem = "there is no store to run it in"
@@ -83,7 +83,7 @@ func tryAll(ctx context.Context, o insideOptions) Inside {
 }
 
 // openStore opens the user's store or, if there is none yet, one like it beside its place, which remove takes away again.
-func openStore(o store.Options) (st *store.Store, remove func() error, err error) {
+func openStore(ctx context.Context, o store.Options) (st *store.Store, remove func() error, err error) {
 	remove = func() error { return nil }
 	at, err := store.Locate(o)
 	if err != nil {
@@ -101,7 +101,7 @@ func openStore(o store.Options) (st *store.Store, remove func() error, err error
 			return nil, nil, errors.Join(fmt.Errorf("make run root %s: %s is not writable", at.RunRoot, dir), remove())
 		}
 	}
-	if st, err = store.Open(o); err != nil {
+	if st, err = store.Open(ctx, o); err != nil {
 		if place := new(store.OpenError); scratch != "" && errors.As(err, &place) { // it is about the store that there will be
 			place.Problem = strings.ReplaceAll(place.Problem, o.Root, at.Root)
 			place.Hint = strings.NewReplacer(o.Root, at.Root, o.RunRoot, at.RunRoot).Replace(place.Hint)

@@ -58,6 +58,9 @@ func (s *Store) copyOnce(ctx context.Context, c *layerCopy) (FoundImage, error) 
 		top, err = c.run(ctx)
 	}
 	if err == nil {
+		err = s.makeDurable(top)
+	}
+	if err == nil {
 		err = s.recordImage(img, top, o.Name)
 	}
 	if err != nil {

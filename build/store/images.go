@@ -209,6 +209,11 @@ const ownFlag = "cooper"
 
 // putImage makes an image, unless it is there, gives it its names and keeps it for the build.
 func (s *Store) putImage(img storage.Image, o *storage.ImageOptions) error {
+	if !s.HasImage(img.ID) { // its record was made when the layers were on the disk
+		if err := s.makeDurable(img.TopLayer); err != nil {
+			return err
+		}
+	}
 	var there bool
 	err := s.whileUsing(func() error {
 		_, err := s.store.CreateImage(img.ID, nil, img.TopLayer, img.Metadata, o)

@@ -42,6 +42,9 @@ func (s *Store) Layer(id string) (Layer, error) {
 	if err != nil {
 		return Layer{}, fmt.Errorf("look up layer %s: %w", id, err)
 	}
+	if s.isDamaged(l) {
+		return Layer{}, fmt.Errorf("layer %s lost files when the disk was stopped, and a container still uses it: %w", id, ErrNoLayer)
+	}
 	return fromStorage(l), nil
 }
 

@@ -102,6 +102,9 @@ func (s *Store) moveImage(id, top string) error {
 	if img, err := s.store.Image(id); err != nil || img.TopLayer == top {
 		return err
 	}
+	if err := s.makeDurable(top); err != nil {
+		return err
+	}
 	err := s.whileDeciding(func() error {
 		img, err := s.store.Image(id)
 		if err != nil || img.TopLayer == top {

@@ -27,6 +27,9 @@ var (
 	ErrNoLayer = errors.New("no such layer in the store")
 )
 
+// ownDir is the name of cooper's own directory in the store's.
+const ownDir = "cooper"
+
 // overlayDriver is the name of the driver that stacks directories, and that of its own directory in the store's.
 const overlayDriver = "overlay"
 
@@ -39,11 +42,13 @@ type Options struct {
 	DriverOptions []string
 	// Portable forces the commit path that works with every driver.
 	Portable bool
+	// Tell is given what a user should know of the store, such as what a crash has cost; nil: nobody is told.
+	Tell func(text string)
 }
 
 // Store is an opened containers/storage with cooper's own records beside it.
 type Store struct {
-	store    storage.Store
+	store    *library
 	driver   drivers.Driver
 	staging  bool
 	program  Program
@@ -51,7 +56,11 @@ type Store struct {
 	trusted  bool
 	volatile bool
 	// began is when the build began that the store is open for; zero: none.
-	began time.Time
+	began   time.Time
+	durable durability
+	// aside are the library's lists that could not be read when the store was opened, as they are called now.
+	aside []string
+	tell  func(text string)
 	// registries reads registries.conf, once and only if a name asks for it.
 	registries func() (*registry.Config, error)
 }
@@ -60,22 +69,30 @@ type Store struct {
 // called before anything else and tells whether it was.
 func HandleReexec() bool { return reexec.Init() }
 
-// Open opens the store, making it if it doesn't exist. What killed builds left behind is removed.
-func Open(o Options) (*Store, error) {
+// Open opens the store, making it if it doesn't exist. What killed builds left behind is removed, and so is what a crash of the machine has
+// cost: see mend.
+func Open(ctx context.Context, o Options) (*Store, error) {
 	opts, err := defaults(o)
 	if err != nil {
 		return nil, err
 	}
-	st, err := storage.GetStore(opts)
+	aside, err := setAside(opts.GraphRoot)
 	if err != nil {
 		return nil, openError(opts, err)
 	}
-	s := &Store{store: st, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile, registries: sync.OnceValues(registry.LoadConfig)}
+	st, err := openLibrary(opts)
+	if err != nil {
+		return nil, openError(opts, err)
+	}
+	s := &Store{store: st, aside: aside, tell: o.Tell, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile, registries: sync.OnceValues(registry.LoadConfig)}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}
-	s.dir = filepath.Join(st.GraphRoot(), "cooper")
+	s.dir = filepath.Join(st.GraphRoot(), ownDir)
 	if err := os.MkdirAll(filepath.Join(s.dir, "tmp"), 0o700); err != nil {
+		return nil, openError(opts, err)
+	}
+	if s.durable, err = openDurability(st.GraphRoot()); err != nil {
 		return nil, openError(opts, err)
 	}
 	if err := s.inheritNothing(); err != nil {
@@ -86,6 +103,9 @@ func Open(o Options) (*Store, error) {
 	s.staging = !o.Portable && s.canStage(options)
 	if err := s.removeStale(); err != nil {
 		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
+	}
+	if err := s.mend(ctx); err != nil {
+		return nil, errors.Join(s.Unusable(err), s.Close())
 	}
 	return s, nil
 }
@@ -146,7 +166,7 @@ func (s *Store) canStage(options []string) bool {
 // Close gives the store back. The process's own mount of the driver's directory goes with the mount namespace.
 func (s *Store) Close() error {
 	s.store.Free()
-	return nil
+	return s.durable.dir.Close()
 }
 
 // Dir is where cooper keeps its own records, on the store's file system.

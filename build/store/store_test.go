@@ -40,7 +40,7 @@ func open(t *testing.T, o store.Options) *store.Store {
 	if o.Root == "" {
 		o.Root = t.TempDir()
 	}
-	s, err := store.Open(o)
+	s, err := store.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+	drivers "go.podman.io/storage/drivers"
+)
+
+// library is containers/storage, which panics where its lock files can't be opened, and keeps its locks then: the panic becomes the error of
+// the call, of those that wait for these locks, and of all later ones. What a build gives back at its end doesn't wait for ever.
+type library struct {
+	storage.Store
+	// wrote is told that a layer was made, recorded that an image's record was changed.
+	wrote, recorded atomic.Bool
+
+	once sync.Once
+	// broken is closed once err says why nothing can be asked any more.
+	broken chan struct{}
+	err    error
+}
+
+func openLibrary(o storage.StoreOptions) (*library, error) {
+	l := &library{broken: make(chan struct{})}
+	return l, guard(func() (err error) {
+		l.Store, err = storage.GetStore(o)
+		return err
+	})
+}
+
+// BrokenError says that the library that keeps the store has given up.
+type BrokenError struct{ cause error }
+
+func (e *BrokenError) Error() string { return "the store can't be used: " + e.cause.Error() }
+
+func (e *BrokenError) Unwrap() error { return e.cause }
+
+// guard turns a panic of a function of the library into an error.
+func guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = brokenBy(v)
+		}
+	}()
+	return f()
+}
+
+func brokenBy(panicked any) error {
+	cause, ok := panicked.(error)
+	if !ok {
+		cause = fmt.Errorf("%v", panicked)
+	}
+	return &BrokenError{cause}
+}
+
+// ask calls f, unless the library is broken. It returns at once when the library breaks meanwhile: f may wait for a lock then that nobody gives
+// back, with the goroutine it is in, until the process ends.
+func ask[T any](l *library, f func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	select {
+	case <-l.broken:
+		var none T
+		return none, l.err
+	default:
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.err = guard(func() (err error) {
+			a.value, err = f()
+			return err
+		})
+		if broken := new(BrokenError); errors.As(a.err, &broken) {
+			l.once.Do(func() {
+				l.err = broken
+				close(l.broken)
+			})
+		}
+		answered <- a
+	}()
+	select {
+	case a := <-answered:
+		return a.value, a.err
+	case <-l.broken:
+		var none T
+		return none, l.err
+	}
+}
+
+func (l *library) do(f func() error) error {
+	_, err := ask(l, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+// makes notes that a layer or an image's record is being written: what fails may have been written in part.
+func makes[T any](l *library, what *atomic.Bool, f func() (T, error)) (T, error) {
+	defer what.Store(true)
+	return ask(l, f)
+}
+
+func (l *library) AddNames(id string, names []string) error {
+	defer l.recorded.Store(true)
+	return l.do(func() error { return l.Store.AddNames(id, names) })
+}
+
+func (l *library) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.Layer, error) {
+	return makes(l, &l.wrote, func() (*storage.Layer, error) { return l.Store.ApplyStagedLayer(o) })
+}
+
+func (l *library) CleanupStagedLayer(o *drivers.DriverWithDifferOutput) error {
+	return l.do(func() error { return l.Store.CleanupStagedLayer(o) })
+}
+
+func (l *library) Containers() ([]storage.Container, error) { return ask(l, l.Store.Containers) }
+
+func (l *library) CreateImage(id string, names []string, top, metadata string, o *storage.ImageOptions) (*storage.Image, error) {
+	return makes(l, &l.recorded, func() (*storage.Image, error) { return l.Store.CreateImage(id, names, top, metadata, o) })
+}
+
+func (l *library) CreateLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions) (*storage.Layer, error) {
+	return makes(l, &l.wrote, func() (*storage.Layer, error) { return l.Store.CreateLayer(id, parent, names, label, writable, o) })
+}
+
+func (l *library) DeleteImage(id string, commit bool) ([]string, error) {
+	return makes(l, &l.recorded, func() ([]string, error) { return l.Store.DeleteImage(id, commit) })
+}
+
+func (l *library) DeleteLayer(id string) error {
+	return l.do(func() error { return l.Store.DeleteLayer(id) })
+}
+
+func (l *library) Diff(from, to string, o *storage.DiffOptions) (io.ReadCloser, error) {
+	return ask(l, func() (io.ReadCloser, error) { return l.Store.Diff(from, to, o) })
+}
+
+func (l *library) Exists(id string) bool {
+	there, err := ask(l, func() (bool, error) { return l.Store.Exists(id), nil })
+	return there && err == nil
+}
+
+func (l *library) Free() {
+	_ = l.do(func() error { // a library that is broken has nothing to give back
+		l.Store.Free()
+		return nil
+	})
+}
+
+func (l *library) GarbageCollect() error { return l.do(l.Store.GarbageCollect) }
+
+func (l *library) GraphDriver() (drivers.Driver, error) { return ask(l, l.Store.GraphDriver) }
+
+func (l *library) Image(id string) (*storage.Image, error) {
+	return ask(l, func() (*storage.Image, error) { return l.Store.Image(id) })
+}
+
+func (l *library) ImageBigData(id, key string) ([]byte, error) {
+	return ask(l, func() ([]byte, error) { return l.Store.ImageBigData(id, key) })
+}
+
+func (l *library) Images() ([]storage.Image, error) { return ask(l, l.Store.Images) }
+
+func (l *library) ImagesByDigest(d digest.Digest) ([]*storage.Image, error) {
+	return ask(l, func() ([]*storage.Image, error) { return l.Store.ImagesByDigest(d) })
+}
+
+func (l *library) Layer(id string) (*storage.Layer, error) {
+	return ask(l, func() (*storage.Layer, error) { return l.Store.Layer(id) })
+}
+
+func (l *library) Layers() ([]storage.Layer, error) { return ask(l, l.Store.Layers) }
+
+func (l *library) LayersByUncompressedDigest(d digest.Digest) ([]storage.Layer, error) {
+	return ask(l, func() ([]storage.Layer, error) { return l.Store.LayersByUncompressedDigest(d) })
+}
+
+func (l *library) Mount(id, label string) (string, error) {
+	return ask(l, func() (string, error) { return l.Store.Mount(id, label) })
+}
+
+func (l *library) PrepareStagedLayer(o *drivers.ApplyDiffWithDifferOpts, d drivers.Differ) (*drivers.DriverWithDifferOutput, error) {
+	return ask(l, func() (*drivers.DriverWithDifferOutput, error) { return l.Store.PrepareStagedLayer(o, d) })
+}
+
+func (l *library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions, diff io.Reader) (*storage.Layer, int64, error) {
+	var size int64
+	made, err := makes(l, &l.wrote, func() (made *storage.Layer, err error) {
+		made, size, err = l.Store.PutLayer(id, parent, names, label, writable, o, diff)
+		return made, err
+	})
+	if err != nil {
+		return made, 0, err
+	}
+	return made, size, nil
+}
+
+func (l *library) SetImageBigData(id, key string, data []byte, of func([]byte) (digest.Digest, error)) error {
+	defer l.recorded.Store(true)
+	return l.do(func() error { return l.Store.SetImageBigData(id, key, data, of) })
+}
+
+func (l *library) Unmount(id string, force bool) (bool, error) {
+	return ask(l, func() (bool, error) { return l.Store.Unmount(id, force) })
+}
