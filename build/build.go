@@ -81,6 +81,7 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 		return Result{}, err
 	}
 	b.noteArgs()
+	b.warnOfFormat(targets)
 	roots, err := b.solve(ctx, graph)
 	if err != nil {
 		return Result{}, errors.Join(err, b.anchor(graph, roots, nil))

@@ -2,8 +2,10 @@ package build
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -67,7 +69,7 @@ func (b *builder) makeImage(target *plan.Stage, roots []*root, names []string) (
 	layers := storeLayers(roots[target.Last.ID].layers)
 	m := made{
 		image:  export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created},
-		record: store.ImageRecord{Config: config, Layers: layers, Created: created},
+		record: store.ImageRecord{Config: config, Format: b.req.Format, Layers: layers, Created: created},
 		files:  roots[target.Last.ID],
 	}
 	for _, l := range layers {
@@ -76,6 +78,25 @@ func (b *builder) makeImage(target *plan.Stage, roots []*root, names []string) (
 		})
 	}
 	return m, nil
+}
+
+// warnOfFormat says what other tools don't see in the images in the format that they get.
+func (b *builder) warnOfFormat(targets []*plan.Stage) {
+	if b.req.Format != imagebuilder.OCI {
+		return
+	}
+	var all []string
+	for _, target := range targets {
+		for _, instruction := range target.Image.Config.DockerOnly() {
+			if !slices.Contains(all, instruction) {
+				all = append(all, instruction)
+			}
+		}
+	}
+	if len(all) > 0 {
+		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("podman and buildah ignore %s in images of the OCI format, docker does not: "+
+			"--format docker makes an image in which all see it", strings.Join(all, ", "))})
+	}
 }
 
 func storeLayers(layers []cache.Layer) []store.Layer {

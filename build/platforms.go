@@ -56,7 +56,7 @@ type made struct {
 
 // finishIndex records images for several platforms and their index in the store and writes the outputs.
 func (b *builder) finishIndex(ctx context.Context, images []made, names []string) (Result, error) {
-	index := store.IndexRecord{}
+	index := store.IndexRecord{Format: b.req.Format}
 	for _, m := range images {
 		platform := m.image.Platform
 		platform.OSFeatures = slices.Clone(platform.OSFeatures)

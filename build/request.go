@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,12 +16,19 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 	"github.com/cooperbuild/cooper/userns"
 )
 
 // StoreOptions say which image store is used; see store.Options.
 type StoreOptions = store.Options
+
+// Format is that of an image's manifest.
+type Format = imagebuilder.Format
+
+// ParseFormat reads the value of --format.
+func ParseFormat(text string) (Format, error) { return imagebuilder.ParseFormat(text) }
 
 // NamedContext is a --build-context.
 type NamedContext = plan.NamedContext
@@ -63,8 +71,10 @@ type Request struct {
 	// Platforms are what to build for; none: this machine's, or what the base image is for. Of several, each once, an index is made.
 	Platforms []ocispec.Platform
 	Outputs   []export.Spec
-	Pull      PullPolicy
-	NoCache   bool
+	// Format is that of the image in the store; empty is OCI's. Outputs have a format of their own.
+	Format  Format
+	Pull    PullPolicy
+	NoCache bool
 	// Jobs is how many steps may run at once; 0 lets cooper choose.
 	Jobs int
 	// SourceDate limits all times in the image; nil: none. A SOURCE_DATE_EPOCH among the build arguments, or before the first FROM,
@@ -90,6 +100,7 @@ func (r *Request) complete() {
 	if r.Progress == nil {
 		r.Progress = progress.Discard{}
 	}
+	r.Format = cmp.Or(r.Format, imagebuilder.OCI)
 	if r.asides == nil {
 		r.asides = new(atomic.Int64)
 	}

@@ -71,11 +71,11 @@ func importTable() []importRule {
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
 			pkg: "build/registry", job: "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
-			mayImport: "build/patience imagebuilder/reference",
+			mayImport: "build/patience imagebuilder imagebuilder/reference",
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
-			mayImport: "imagebuilder/reference",
+			mayImport: "imagebuilder imagebuilder/reference",
 		},
 		{pkg: "build/progress", job: "events and renderers"},
 		{pkg: "build/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},

@@ -15,6 +15,8 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // ErrTerminal says that an archive would have gone to a terminal.
@@ -216,7 +218,7 @@ func dockerManifest(image Image) ([]byte, error) {
 		RepoTags []string
 		Layers   []string
 	}
-	entry.Config = blobPath(image.configDescriptor())
+	entry.Config = blobPath(image.configDescriptor(imagebuilder.Docker))
 	entry.Layers = []string{}
 	for _, n := range names {
 		entry.RepoTags = append(entry.RepoTags, n.full)

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // Blob is one layer, uncompressed.
@@ -62,30 +65,34 @@ func ManifestOf(image Image) (ocispec.Descriptor, []byte, error) {
 	for _, l := range image.Layers {
 		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: l.DiffID, Size: l.Size})
 	}
-	return image.manifest(layers)
+	return image.manifest(layers, imagebuilder.OCI)
 }
 
-func (i Image) configDescriptor() ocispec.Descriptor {
+func (i Image) configDescriptor(format imagebuilder.Format) ocispec.Descriptor {
 	return ocispec.Descriptor{
-		MediaType: ocispec.MediaTypeImageConfig,
+		MediaType: format.Config(),
 		Digest:    digest.FromBytes(i.Config),
 		Size:      int64(len(i.Config)),
 	}
 }
 
-func (i Image) manifest(layers []ocispec.Descriptor) (ocispec.Descriptor, []byte, error) {
-	text, err := marshal(ocispec.Manifest{
-		Versioned:   specs.Versioned{SchemaVersion: 2},
-		MediaType:   ocispec.MediaTypeImageManifest,
-		Config:      i.configDescriptor(),
-		Layers:      layers,
-		Annotations: i.Annotations,
-	})
+// manifest makes the manifest over layers that are described as OCI has them.
+func (i Image) manifest(layers []ocispec.Descriptor, format imagebuilder.Format) (ocispec.Descriptor, []byte, error) {
+	m := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: format.Manifest(), Config: i.configDescriptor(format), Layers: slices.Clone(layers),
+	}
+	for n := range m.Layers {
+		m.Layers[n].MediaType = format.Layer(m.Layers[n].MediaType)
+	}
+	if format == imagebuilder.OCI {
+		m.Annotations = i.Annotations // Docker's has none
+	}
+	text, err := marshal(m)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("encode manifest: %w", err)
 	}
 	return ocispec.Descriptor{
-		MediaType: ocispec.MediaTypeImageManifest,
+		MediaType: format.Manifest(),
 		Digest:    digest.FromBytes(text),
 		Size:      int64(len(text)),
 	}, text, nil

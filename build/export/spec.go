@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // Type is a kind of output.
@@ -236,6 +238,14 @@ func (s Spec) checkCompression() error {
 		return fmt.Errorf("unknown compression %q; it can be gzip, zstd or uncompressed", c)
 	}
 	return nil
+}
+
+// format is that of the manifest: podman load takes an archive by its OCI layout, and has Docker's format in its store only if that has it.
+func (s Spec) format() imagebuilder.Format {
+	if s.Type == TypeDocker {
+		return imagebuilder.Docker
+	}
+	return imagebuilder.OCI
 }
 
 func (s Spec) compression() Compression {

@@ -12,6 +12,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 const (
@@ -103,13 +105,14 @@ func open(spec Spec, image Image, stdout io.Writer) (target, error) {
 type writer struct {
 	target target
 	codec  codec
+	format imagebuilder.Format
 	// layers are the blobs that are there, by diffID; others the digests of all else.
 	layers map[digest.Digest]ocispec.Descriptor
 	others map[digest.Digest]bool
 }
 
 func newWriter(t target, spec Spec) writer {
-	return writer{t, codec{spec.compression(), spec.Level}, map[digest.Digest]ocispec.Descriptor{}, map[digest.Digest]bool{}}
+	return writer{t, codec{spec.compression(), spec.Level}, spec.format(), map[digest.Digest]ocispec.Descriptor{}, map[digest.Digest]bool{}}
 }
 
 // data adds a blob that is in memory.
@@ -141,11 +144,11 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	for _, l := range image.Layers {
 		layers = append(layers, w.layers[l.DiffID])
 	}
-	manifest, text, err := image.manifest(layers)
+	manifest, text, err := image.manifest(layers, w.format)
 	if err != nil {
 		return Result{}, err
 	}
-	config := image.configDescriptor()
+	config := image.configDescriptor(w.format)
 	if err := w.data(ctx, config, image.Config); err != nil {
 		return Result{}, err
 	}

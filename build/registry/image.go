@@ -11,17 +11,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// Docker's media types; the OCI's are in image-spec.
+// Media types that are read only; the others are in imagebuilder and in image-spec.
 const (
-	typeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	typeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	typeDockerConfig   = "application/vnd.docker.container.image.v1+json"
-	typeDockerLayer    = "application/vnd.docker.image.rootfs.diff.tar"
-	typeDockerForeign  = "application/vnd.docker.image.rootfs.foreign"
-	typeSchema1        = "application/vnd.docker.distribution.manifest.v1"
-	typeOCIForeign     = "application/vnd.oci.image.layer.nondistributable"
+	typeDockerForeign = "application/vnd.docker.image.rootfs.foreign"
+	typeSchema1       = "application/vnd.docker.distribution.manifest.v1"
+	typeOCIForeign    = "application/vnd.oci.image.layer.nondistributable"
 )
 
 // What an image may have at most; sizes are in bytes.
@@ -33,7 +31,7 @@ const (
 )
 
 func manifestTypes() []string {
-	return []string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, typeDockerList, typeDockerManifest}
+	return []string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, imagebuilder.TypeDockerList, imagebuilder.TypeDockerManifest}
 }
 
 func isManifest(mediaType string) bool { return slices.Contains(manifestTypes(), mediaType) }
@@ -118,8 +116,8 @@ func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 		return nil, errors.New("is an index and an image at the same time")
 	case m.Manifests == nil && m.Config == nil:
 		return nil, fmt.Errorf("is neither an index nor an image but %q", clip(mediaType))
-	case m.Manifests != nil && (mediaType == ocispec.MediaTypeImageManifest || mediaType == typeDockerManifest),
-		m.Config != nil && (mediaType == ocispec.MediaTypeImageIndex || mediaType == typeDockerList):
+	case m.Manifests != nil && (mediaType == ocispec.MediaTypeImageManifest || mediaType == imagebuilder.TypeDockerManifest),
+		m.Config != nil && (mediaType == ocispec.MediaTypeImageIndex || mediaType == imagebuilder.TypeDockerList):
 		return nil, fmt.Errorf("is not what its type %s says", mediaType)
 	}
 	all := slices.Concat(m.Manifests, m.Layers)
@@ -131,7 +129,7 @@ func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 
 // readConfig checks the layers' types and reads the config.
 func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descriptor, platform ocispec.Platform) error {
-	if d.MediaType != ocispec.MediaTypeImageConfig && d.MediaType != typeDockerConfig {
+	if d.MediaType != ocispec.MediaTypeImageConfig && d.MediaType != imagebuilder.TypeDockerConfig {
 		return fmt.Errorf("is no container image: its config is of type %q", clip(d.MediaType))
 	}
 	if len(img.Layers) > maxLayers {
@@ -188,7 +186,7 @@ func checkLayer(d ocispec.Descriptor) error {
 		return errors.New("it may not be distributed and is not in the registry (a foreign layer, as Windows images have)")
 	case strings.Contains(suffix, "encrypted"):
 		return errors.New("it is encrypted, which cooper can't read")
-	case kind != ocispec.MediaTypeImageLayer && !strings.HasPrefix(kind, typeDockerLayer):
+	case kind != ocispec.MediaTypeImageLayer && !strings.HasPrefix(kind, imagebuilder.TypeDockerLayer):
 		return fmt.Errorf("its type %q is not that of a file system", clip(d.MediaType))
 	}
 	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {

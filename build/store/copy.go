@@ -142,6 +142,15 @@ func (s *Store) updateImage(id, top string, items []storage.ImageBigDataOption) 
 	if old.TopLayer != top {
 		return fmt.Errorf("image %s is in the store with the top layer %s, not %s", id, old.TopLayer, top)
 	}
+	return s.addItems(id, items)
+}
+
+// addItems gives an image items that it lacks, or has otherwise.
+func (s *Store) addItems(id string, items []storage.ImageBigDataOption) error {
+	old, err := s.store.Image(id)
+	if err != nil {
+		return err
+	}
 	for _, item := range items {
 		if old.BigDataDigests[item.Key] == item.Digest {
 			continue

@@ -265,7 +265,7 @@ func TestWhatASourceLiesAboutLeavesTheStoreAsItWas(t *testing.T) {
 		}, want: "layer 2 of 2"},
 		"more bytes": {spoil: func(*origin) layerBlob { return gzipLayer("a") }, after: func(src *origin, l layerBlob) {
 			src.content[digest.FromBytes(l.blob)] = append(bytes.Clone(l.blob), 0)
-		}, want: "longer than"},
+		}, want: "it has more"},
 		"dots":        {spoil: func(*origin) layerBlob { return gzipLayer("../../../../../../../tmp/evil") }, want: "outside of the image"},
 		"hidden dots": {spoil: func(*origin) layerBlob { return gzipLayer("a/../../evil") }, want: "outside of the image"},
 		"link and file": {spoil: func(*origin) layerBlob {

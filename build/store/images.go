@@ -161,20 +161,22 @@ func configDigest(manifest []byte) (digest.Digest, error) {
 // ImageRecord is an image to be put into the store. Names are full references; one that another image has is taken
 // from it. Layers are bottom first.
 type ImageRecord struct {
-	Config  []byte
+	Config []byte
+	// Format is that of the manifest. Empty: the one that the image has already, and that of OCI for a new one.
+	Format  imagebuilder.Format
 	Layers  []Layer
 	Names   []string
 	Created time.Time
 }
 
 // PutImage records an image whose layers are in the store and returns its ID, the hex digits of the config's digest,
-// with the manifest's digest. An image that is there already gets the names.
+// with the manifest's digest. An image that is there already gets the names, and the manifest if its format was asked for.
 func (s *Store) PutImage(r ImageRecord) (id string, manifestDigest digest.Digest, err error) {
 	img, o, err := imageOf(r)
 	if err != nil {
 		return "", "", err
 	}
-	if err := s.putImage(img, o); err != nil {
+	if err := s.putImage(img, o, r.Format != ""); err != nil {
 		return "", "", fmt.Errorf("record image: %w", err)
 	}
 	return img.ID, o.Digest, nil
@@ -207,8 +209,9 @@ func imageOf(r ImageRecord) (storage.Image, *storage.ImageOptions, error) {
 // under a name, don't have it.
 const ownFlag = "cooper"
 
-// putImage makes an image, unless it is there, gives it its names and keeps it for the build.
-func (s *Store) putImage(img storage.Image, o *storage.ImageOptions) error {
+// putImage makes an image, unless it is there, gives it its names and keeps it for the build. With renew, one that is there gets the
+// manifest.
+func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool) error {
 	if !s.HasImage(img.ID) { // its record was made when the layers were on the disk
 		if err := s.makeDurable(img.TopLayer); err != nil {
 			return err
@@ -223,6 +226,11 @@ func (s *Store) putImage(img storage.Image, o *storage.ImageOptions) error {
 		if there { // it may lie on other layers
 			if err := s.noteChain(img.ID); err != nil {
 				return err
+			}
+			if renew {
+				if err := s.addItems(img.ID, o.BigData); err != nil {
+					return err
+				}
 			}
 		}
 		if err := s.noteUse(imageUses, img.ID, nil); err != nil {
@@ -266,13 +274,13 @@ func (s *Store) hasNames(id string, names []string) bool {
 
 func localManifest(r ImageRecord) ([]byte, error) {
 	m := ocispec.Manifest{
-		MediaType: ocispec.MediaTypeImageManifest,
-		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(r.Config), Size: int64(len(r.Config))},
+		MediaType: r.Format.Manifest(),
+		Config:    ocispec.Descriptor{MediaType: r.Format.Config(), Digest: digest.FromBytes(r.Config), Size: int64(len(r.Config))},
 		Layers:    []ocispec.Descriptor{},
 	}
 	m.SchemaVersion = 2
 	for _, l := range r.Layers {
-		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: l.DiffID, Size: l.Size})
+		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: r.Format.Layer(ocispec.MediaTypeImageLayer), Digest: l.DiffID, Size: l.Size})
 	}
 	raw, err := json.Marshal(m)
 	if err != nil {

@@ -11,11 +11,14 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // IndexRecord is an index of images of the store, for several platforms.
 type IndexRecord struct {
 	Images []IndexedImage
+	// Format is that of the index and of its images.
+	Format imagebuilder.Format
 	// Names are full references; one that another image has is taken from it.
 	Names   []string
 	Created time.Time
@@ -54,7 +57,7 @@ func (s *Store) PutIndex(r IndexRecord) (index digest.Digest, err error) {
 			{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: index},
 			{Key: instancesKey, Data: references, Digest: digest.FromBytes(references)},
 		},
-	})
+	}, false)
 	if err != nil {
 		return "", fmt.Errorf("record index: %w", err)
 	}
@@ -63,7 +66,7 @@ func (s *Store) PutIndex(r IndexRecord) (index digest.Digest, err error) {
 
 func (s *Store) makeIndex(r IndexRecord) (raw []byte, instances map[string]string, err error) {
 	index := ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{},
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: r.Format.Index(), Manifests: []ocispec.Descriptor{},
 	}
 	instances = map[string]string{}
 	for _, i := range r.Images {
@@ -72,7 +75,7 @@ func (s *Store) makeIndex(r IndexRecord) (raw []byte, instances map[string]strin
 			return nil, nil, fmt.Errorf("manifest of %s: %w", i.ID, err)
 		}
 		d := ocispec.Descriptor{
-			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest), Size: int64(len(manifest)), Platform: &i.Platform,
+			MediaType: r.Format.Manifest(), Digest: digest.FromBytes(manifest), Size: int64(len(manifest)), Platform: &i.Platform,
 		}
 		index.Manifests = append(index.Manifests, d)
 		instances[d.Digest.String()] = fmt.Sprintf("containers-storage:[%s@%s+%s]@%s", s.Driver(), s.Root(), s.store.RunRoot(), i.ID)

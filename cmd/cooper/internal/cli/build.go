@@ -25,7 +25,7 @@ type buildOptions struct {
 	run                                        runFlags
 	userns                                     usernsFlags
 	noCache, quiet, tlsVerify, checkOnly       bool
-	call                                       string
+	call, format                               string
 	jobs                                       int
 	iidFile, metadataFile                      string
 	authFile, certDir                          string
@@ -71,6 +71,8 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
 	f.StringArrayVar(&o.labels, "label", nil, "label of the image, KEY=VALUE")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "also write the image (type=oci|docker,dest=FILE[,tar=false]) or its files (type=local|tar,dest=PATH, or DIR, or -)")
+	f.StringVar(&o.format, "format", "", "format of the image in the store: oci or docker, whose HEALTHCHECK, ONBUILD and SHELL podman and buildah see "+
+		"(default $"+envFormat+", or else oci)")
 	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
 	o.run.register(f)
@@ -219,6 +221,9 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	if req.Run.Runtime, err = o.run.findRuntime(); err != nil {
 		return req, err
 	}
+	if req.Format, err = imageFormat(o.format); err != nil {
+		return req, err
+	}
 	if req.MaxUsedSpace, err = maxUsedSpace(o.maxUsedSpace); err != nil {
 		return req, err
 	}
@@ -247,6 +252,25 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	}
 	err = takeSourceDate(&req)
 	return req, err
+}
+
+// envFormat is where podman and buildah look for the format if no flag says it.
+const envFormat = "BUILDAH_FORMAT"
+
+// imageFormat reads --format, or what stands for it.
+func imageFormat(flag string) (build.Format, error) {
+	name, text := "--format", flag
+	if text == "" {
+		name, text = envFormat, os.Getenv(envFormat)
+	}
+	if text == "" {
+		return "", nil
+	}
+	format, err := build.ParseFormat(text)
+	if err != nil {
+		return "", usagef("%s: %w", name, err)
+	}
+	return format, nil
 }
 
 func (o *buildOptions) check(contextDir string) error {
