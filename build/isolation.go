@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 
+	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
 )
@@ -64,17 +63,23 @@ func CheckKeepBundle(dir string) error {
 	return nil
 }
 
-// isolate says what runs the step, and what is kept of it for people.
-func (o RunOptions) isolate(s *executor.Step, c runCall) {
+// isolate says what runs the step, and what is kept of it for people. The caller calls done when the step has ended.
+func (o RunOptions) isolate(s *executor.Step, c runCall) (done func() error, err error) {
+	done = func() error { return nil }
 	s.Runtime = o.Runtime
 	if o.Runtime == nil || o.KeepBundle == "" {
-		return
+		return done, nil
 	}
-	s.KeepBundle = filepath.Join(o.KeepBundle, strconv.Itoa(c.step.ID+1)) // as progress shows it
+	dir, err := outfile.MakeDir(o.KeepBundle)
+	if err != nil {
+		return done, fmt.Errorf("--keep-bundle: %w", err)
+	}
+	s.KeepBundle = fmt.Sprintf("/proc/self/fd/%d/%d", dir.Fd(), c.step.ID+1) // as progress shows it
 	for _, m := range c.op.Mounts {
 		if m.Env != "" {
 			s.SecretEnv = append(s.SecretEnv, m.Env)
 		}
 	}
 	s.SecretEnv = append(s.SecretEnv, plan.ProxyNames()...) // wherever they come from, they may have passwords
+	return dir.Close, nil
 }

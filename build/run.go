@@ -134,7 +134,11 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	for _, f := range c.op.Files {
 		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
 	}
-	b.req.Run.isolate(&step, c)
+	kept, err := b.req.Run.isolate(&step, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept()) }()
 	if err := errors.Join(b.req.Run.apply(&step), b.addSecrets(&step, c.op), b.addAgents(&step, c.op)); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/build/outfile"
 )
 
 // ErrTerminal says that an archive would have gone to a terminal.
@@ -40,9 +41,7 @@ type archive struct {
 	spools
 	tar *tar.Writer
 	// file is nil if the stream goes to standard output.
-	file *AtomicFile
-	// dir is where spooled blobs lie, without a name.
-	dir  string
+	file *outfile.File
 	done bool
 }
 
@@ -59,10 +58,7 @@ func openArchive(o archiveOptions) (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.tar, a.file, a.dir = tar.NewWriter(out), file, spoolDir()
-	if file != nil && file.temp != "" {
-		a.dir = filepath.Dir(file.target)
-	}
+	a.tar, a.file = tar.NewWriter(out), file
 	if err := a.begin(); err != nil {
 		a.abort()
 		return nil, err
@@ -71,7 +67,7 @@ func openArchive(o archiveOptions) (*archive, error) {
 }
 
 // openFile opens what an archive is written to; file is nil if that is standard output.
-func openFile(dest string, stdout io.Writer) (out io.Writer, file *AtomicFile, err error) {
+func openFile(dest string, stdout io.Writer) (out io.Writer, file *outfile.File, err error) {
 	if dest == Stdout {
 		if stdout == nil {
 			return nil, nil, errors.New("open standard output: there is none")
@@ -81,7 +77,7 @@ func openFile(dest string, stdout io.Writer) (out io.Writer, file *AtomicFile, e
 		}
 		return stdoutWriter{stdout}, nil, nil
 	}
-	if file, err = CreateAtomic(dest); err != nil {
+	if file, err = outfile.Create(dest); err != nil {
 		return nil, nil, err
 	}
 	return file, file, nil
@@ -125,15 +121,18 @@ func (a *archive) begin() error {
 }
 
 // spool makes a file without a name, so that not even a killed process leaves it behind.
-func (a *archive) spool() (*os.File, error) {
-	f, err := createTemp(a.dir)
+func (a *archive) spool() (f *os.File, err error) {
+	dir := filepath.Dir(a.dest)
+	if a.file != nil && !a.file.Direct() {
+		f, err = a.file.Unnamed()
+	} else {
+		dir = spoolDir()
+		f, err = outfile.Unnamed(dir)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("create temporary file in %s: %w", a.dir, cause(err))
+		return nil, fmt.Errorf("create temporary file in %s: %w", dir, cause(err))
 	}
 	a.keep(f)
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, fmt.Errorf("unlink temporary file in %s: %w", a.dir, cause(err))
-	}
 	return f, nil
 }
 

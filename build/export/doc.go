@@ -3,8 +3,8 @@
 //
 // What it promises:
 //
-//   - Nothing half-written. An archive is written under a temporary name beside its destination, synced and renamed; a new layout
-//     directory likewise. Into an existing layout, blobs go under temporary names, are renamed when all of them are there, and then
+//   - Nothing half-written. An archive has no name until it is whole, or a temporary one beside its destination, and is synced before it
+//     gets its own; a new layout directory likewise (package outfile). Into an existing layout, blobs go under temporary names, are renamed when all of them are there, and then
 //     index.json is replaced. After an error or a cancelled context nothing of ours remains.
 //   - Nothing unchecked. The uncompressed stream of each layer must have its DiffID and size.
 //   - Same image, same options: same bytes, on any number of cores.

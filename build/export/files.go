@@ -7,7 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"github.com/cooperbuild/cooper/build/outfile"
 )
 
 // WriteTar has write fill the file dest, or stdout if dest is Stdout. After an error there is no file, or the one that was there before.
@@ -30,52 +31,26 @@ func WriteTar(dest string, stdout io.Writer, write func(io.Writer) error) error 
 // replace files and symbolic links of their names, directories of one name become one, all else stays. Links in dest are never followed. A
 // file where dest has a directory is an error; until all the files are there, and this is looked for, nothing in dest changes.
 func WriteDir(dest string, fill func(dir string) error) error {
-	info, err := os.Stat(dest)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return createDir(dest, fill)
-	case err != nil:
-		return fmt.Errorf("create %s: %w", dest, cause(err))
-	case !info.IsDir():
-		return fmt.Errorf("create %s: %w: there is a file", dest, syscall.ENOTDIR)
-	}
-	temp, err := mkdirTemp(dest)
+	d, err := outfile.OpenDir(dest, true)
 	if err != nil {
-		return fmt.Errorf("create a directory in %s: %w", dest, cause(err))
-	}
-	defer os.RemoveAll(temp)
-	if err := fill(temp); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(dest)
+	defer d.Close()
+	if err := fill(d.Temp()); err != nil {
+		return err
+	}
+	if !d.There() {
+		return d.Commit()
+	}
+	root, err := os.OpenRoot(d.Path())
 	if err != nil {
 		return fmt.Errorf("open %s: %w", dest, cause(err))
 	}
-	m := merger{root, filepath.Base(temp)}
+	m := merger{root, d.TempName()}
 	if err = m.each(".", m.check); err == nil {
 		err = m.each(".", m.move)
 	}
 	return wrap("write to "+dest, errors.Join(err, root.Close()))
-}
-
-// createDir makes a directory that isn't there, and those above it.
-func createDir(dest string, fill func(dir string) error) error {
-	dest = filepath.Clean(dest)
-	if err := os.MkdirAll(filepath.Dir(dest), 0o777); err != nil {
-		return fmt.Errorf("create %s: %w", dest, cause(err))
-	}
-	temp, err := mkdirTemp(filepath.Dir(dest))
-	if err != nil {
-		return fmt.Errorf("create %s: %w", dest, cause(err))
-	}
-	defer os.RemoveAll(temp)
-	if err := fill(temp); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, dest); err != nil {
-		return fmt.Errorf("create %s: %w", dest, cause(err))
-	}
-	return nil
 }
 
 // merger moves the tree of a directory in root, temp, into root.

@@ -8,13 +8,18 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/outfile"
 )
 
 // maxIndex bounds the index.json that is read back, in bytes.
@@ -27,13 +32,12 @@ var ErrNotLayout = errors.New("is neither empty nor an OCI image layout")
 type layout struct {
 	spools
 	dest string
-	// stage holds the blobs under temporary names. It is inside dest, or beside it if there is no dest yet.
-	stage string
-	fresh bool
+	// dir is dest, and its temporary directory holds the blobs under numbers.
+	dir   *outfile.Dir
+	last  atomic.Int64
 	blobs []staged
-	// made is what commit has made in dest, in order.
+	// made is what commit has made, in order.
 	made []string
-	done bool
 }
 
 // staged is a blob that waits for its name.
@@ -45,70 +49,79 @@ type staged struct {
 var _ target = (*layout)(nil)
 
 func openLayout(dest string) (*layout, error) {
-	l := &layout{dest: filepath.Clean(dest)}
-	err := checkDirectory(l.dest)
-	if errors.Is(err, fs.ErrNotExist) {
-		l.fresh = true
-	} else if err != nil {
+	dir, err := outfile.OpenDir(dest, false)
+	if err != nil {
 		return nil, err
 	}
-	parent := l.dest
-	if l.fresh {
-		parent = filepath.Dir(l.dest)
+	l := &layout{dest: filepath.Clean(dest), dir: dir}
+	if dir.There() {
+		err = l.in(dir.Path()).check()
 	}
-	if l.stage, err = mkdirTemp(parent); err != nil {
-		return nil, fmt.Errorf("create directory in %s: %w", parent, cause(err))
+	if err != nil {
+		dir.Close()
+		return nil, err
 	}
 	return l, nil
 }
 
-// checkDirectory makes sure that dir is empty or a layout. Temporary files don't count: they are of somebody who writes to it now.
-func checkDirectory(dir string) error {
-	entries, err := os.ReadDir(dir)
+// layoutDir is a directory that is a layout or becomes one.
+type layoutDir struct {
+	// path is for system calls, name for people.
+	path, name string
+}
+
+func (l *layout) in(path string) layoutDir { return layoutDir{path, l.dest} }
+
+func (d layoutDir) join(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
+
+// check makes sure that the directory is empty or a layout. Temporary files don't count: they are of somebody who writes to it now.
+func (d layoutDir) check() error {
+	entries, err := os.ReadDir(d.path)
 	if err != nil {
-		return fmt.Errorf("open directory %s: %w", dir, cause(err))
+		return fmt.Errorf("open directory %s: %w", d.name, cause(err))
 	}
-	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !isTempName(e.Name()) }) {
+	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !outfile.IsTemp(e.Name()) }) {
 		return nil
 	}
-	_, err = readIndex(dir)
+	_, err = d.index()
 	return err
 }
 
-// readIndex reads the index of the layout in dir. It is empty if there is no file, which a killed writer may leave.
-func readIndex(dir string) (ocispec.Index, error) {
+// index reads the layout's index. It is empty if there is no file, which a killed writer may leave.
+func (d layoutDir) index() (ocispec.Index, error) {
 	empty := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
-	text, err := os.ReadFile(filepath.Join(dir, ocispec.ImageLayoutFile))
+	text, err := os.ReadFile(d.join(ocispec.ImageLayoutFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return empty, fmt.Errorf("directory %s %w", dir, ErrNotLayout)
+		return empty, fmt.Errorf("directory %s %w", d.name, ErrNotLayout)
 	}
 	var version ocispec.ImageLayout
 	if err == nil {
 		err = json.Unmarshal(text, &version)
 	}
 	if err != nil {
-		return empty, fmt.Errorf("read %s of %s: %w", ocispec.ImageLayoutFile, dir, cause(err))
+		return empty, fmt.Errorf("read %s of %s: %w", ocispec.ImageLayoutFile, d.name, cause(err))
 	}
 	if version.Version != ocispec.ImageLayoutVersion {
-		return empty, fmt.Errorf("read %s of %s: version %q instead of %q", ocispec.ImageLayoutFile, dir, version.Version, ocispec.ImageLayoutVersion)
+		return empty, fmt.Errorf("read %s of %s: version %q instead of %q", ocispec.ImageLayoutFile, d.name, version.Version, ocispec.ImageLayoutVersion)
 	}
-	f, err := os.Open(filepath.Join(dir, ocispec.ImageIndexFile))
+	f, err := os.Open(d.join(ocispec.ImageIndexFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return empty, nil
 	}
 	if err != nil {
-		return empty, fmt.Errorf("open %s of %s: %w", ocispec.ImageIndexFile, dir, cause(err))
+		return empty, fmt.Errorf("open %s of %s: %w", ocispec.ImageIndexFile, d.name, cause(err))
 	}
 	defer func() { _ = f.Close() }()
 	index := empty
 	if err := json.NewDecoder(io.LimitReader(f, maxIndex)).Decode(&index); err != nil {
-		return empty, fmt.Errorf("read %s of %s: %w", ocispec.ImageIndexFile, dir, cause(err))
+		return empty, fmt.Errorf("read %s of %s: %w", ocispec.ImageIndexFile, d.name, cause(err))
 	}
 	return index, nil
 }
 
 func (l *layout) spool() (*os.File, error) {
-	f, err := createTemp(l.stage)
+	path := filepath.Join(l.dir.Temp(), strconv.FormatInt(l.last.Add(1), 10))
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("create temporary file in %s: %w", l.dest, cause(err))
 	}
@@ -141,15 +154,23 @@ func (l *layout) add(ctx context.Context, b blob) error {
 
 // commit gives the blobs their names, then replaces the index.
 func (l *layout) commit(entries []ocispec.Descriptor) error {
-	if l.fresh {
-		err := l.commitFresh(entries)
+	into := l.dir
+	if !l.dir.There() {
+		err := l.fill(l.in(l.dir.Temp()), entries)
+		if err == nil {
+			err = l.dir.Commit()
+		}
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		// Somebody else has made the directory since.
 		l.made = nil
+		if into, err = outfile.OpenDir(l.dest, false); err != nil {
+			return err
+		}
+		defer into.Close()
 	}
-	dir, err := os.Open(l.dest)
+	dir, err := os.Open(into.Path())
 	if err != nil {
 		return fmt.Errorf("open directory %s: %w", l.dest, cause(err))
 	}
@@ -159,33 +180,14 @@ func (l *layout) commit(entries []ocispec.Descriptor) error {
 	if err := lock(dir); err != nil {
 		return fmt.Errorf("lock directory %s: %w", l.dest, err)
 	}
-	if err := checkDirectory(l.dest); err != nil {
+	d := l.in(into.Path())
+	if err := d.check(); err != nil {
 		return err
 	}
-	if err := l.fill(l.dest, entries); err != nil {
+	if err := l.fill(d, entries); err != nil {
 		l.undo()
 		return err
 	}
-	l.done = true
-	// What is left there is not ours to keep: the blobs that others have written before.
-	_ = os.RemoveAll(l.stage)
-	return nil
-}
-
-// commitFresh makes the layout under its temporary name. The error is fs.ErrExist if dest isn't new any more.
-func (l *layout) commitFresh(entries []ocispec.Descriptor) error {
-	if err := l.fill(l.stage, entries); err != nil {
-		return err
-	}
-	err := unix.Rename(l.stage, l.dest)
-	if errors.Is(err, unix.ENOTEMPTY) {
-		err = unix.EEXIST
-	}
-	if err != nil {
-		return fmt.Errorf("create directory %s: %w", l.dest, err)
-	}
-	l.done = true
-	syncDir(filepath.Dir(l.dest))
 	return nil
 }
 
@@ -203,54 +205,55 @@ func lock(dir *os.File) error {
 	}
 }
 
-func (l *layout) fill(root string, entries []ocispec.Descriptor) error {
+func (l *layout) fill(d layoutDir, entries []ocispec.Descriptor) error {
 	// First, so that whoever comes now sees that this is a layout.
-	if err := l.writeVersion(root); err != nil {
+	if err := l.writeVersion(d); err != nil {
 		return err
 	}
-	blobs := filepath.Join(root, ocispec.ImageBlobsDir)
-	for _, dir := range []string{blobs, filepath.Join(blobs, digest.SHA256.String())} {
-		if err := os.Mkdir(dir, 0o777); err == nil {
-			l.made = append(l.made, dir)
+	blobs := path.Join(ocispec.ImageBlobsDir, digest.SHA256.String())
+	for _, name := range []string{ocispec.ImageBlobsDir, blobs} {
+		if err := os.Mkdir(d.join(name), 0o777); err == nil {
+			l.made = append(l.made, d.join(name))
 		} else if !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("create directory %s: %w", dir, cause(err))
+			return fmt.Errorf("create directory %s: %w", filepath.Join(d.name, name), cause(err))
 		}
 	}
 	for i, b := range l.blobs {
-		path := filepath.Join(root, filepath.FromSlash(blobPath(b.Descriptor)))
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Size() == b.Size {
+		to := d.join(blobPath(b.Descriptor))
+		if info, err := os.Stat(to); err == nil && info.Mode().IsRegular() && info.Size() == b.Size {
 			continue
 		}
-		if err := os.Rename(b.path, path); err != nil {
-			return fmt.Errorf("create blob %s: %w", path, cause(err))
+		if err := os.Rename(b.path, to); err != nil {
+			return fmt.Errorf("create blob %s: %w", filepath.Join(d.name, blobPath(b.Descriptor)), cause(err))
 		}
-		l.blobs[i].path = path
-		l.made = append(l.made, path)
+		l.blobs[i].path = to
+		l.made = append(l.made, to)
 	}
-	syncDir(filepath.Join(blobs, digest.SHA256.String()))
-	index, err := readIndex(root)
+	syncDir(d.join(blobs))
+	index, err := d.index()
 	if err != nil {
 		return err
 	}
 	index.Manifests = mergeIndex(index.Manifests, entries)
-	text, err := marshal(index)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", ocispec.ImageIndexFile, err)
-	}
-	return WriteFileAtomic(filepath.Join(root, ocispec.ImageIndexFile), text)
+	return d.write(ocispec.ImageIndexFile, index)
 }
 
-func (l *layout) writeVersion(root string) error {
-	path := filepath.Join(root, ocispec.ImageLayoutFile)
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return wrap("open "+path, cause(err))
-	}
-	text, err := marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+// write writes a file of the layout as JSON.
+func (d layoutDir) write(name string, value any) error {
+	text, err := marshal(value)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", ocispec.ImageLayoutFile, err)
+		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	l.made = append(l.made, path)
-	return WriteFileAtomic(path, text)
+	return wrap("write "+name+" of "+d.name, cause(outfile.WriteFile(d.join(name), text)))
+}
+
+func (l *layout) writeVersion(d layoutDir) error {
+	at := d.join(ocispec.ImageLayoutFile)
+	if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
+		return wrap("open "+filepath.Join(d.name, ocispec.ImageLayoutFile), cause(err))
+	}
+	l.made = append(l.made, at)
+	return d.write(ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 }
 
 // undo removes what commit has made, last first. What was there before stays.
@@ -263,7 +266,24 @@ func (l *layout) undo() {
 
 func (l *layout) abort() {
 	l.closeAll()
-	if !l.done {
-		_ = os.RemoveAll(l.stage)
+	l.dir.Close()
+}
+
+// syncFile is fsync where the file system has it.
+func syncFile(f *os.File) error {
+	err := f.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		return nil
 	}
+	return err
+}
+
+// syncDir makes what was renamed in a directory durable, if it can: a directory may be writable and not readable.
+func syncDir(path string) {
+	d, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	_ = syncFile(d)
+	_ = d.Close()
 }

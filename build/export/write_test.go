@@ -380,7 +380,7 @@ func TestManyMayAddToOneLayoutAtOnce(t *testing.T) {
 	for name, dest := range map[string]string{"new": filepath.Join(dir, "new"), "empty": t.TempDir()} {
 		t.Run(name, func(t *testing.T) { addAtOnce(t, dest) })
 	}
-	if left := names(t, dir); strings.Contains(left, tempPrefix) {
+	if left := names(t, dir); strings.Contains(left, ".cooper-") {
 		t.Errorf("left behind: %s", left)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
 )
 
@@ -358,7 +359,7 @@ func takeSourceDate(req *build.Request) error {
 // report prints the image ID and writes the files that were asked for.
 func (o *buildOptions) report(env Env, res build.Result) error {
 	if o.iidFile != "" {
-		if err := export.WriteFileAtomic(o.iidFile, []byte(res.ImageID.String())); err != nil {
+		if err := outfile.WriteFile(o.iidFile, []byte(res.ImageID.String())); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
@@ -399,7 +400,7 @@ func (o *buildOptions) writeFailure(err error) error {
 func (o *buildOptions) writeMetadata(meta map[string]any) error {
 	text, err := json.MarshalIndent(meta, "", "  ")
 	if err == nil {
-		err = export.WriteFileAtomic(o.metadataFile, append(text, '\n'))
+		err = outfile.WriteFile(o.metadataFile, append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("--metadata-file: %w", err)
