@@ -72,8 +72,10 @@ func (c *container) config() spec.Container {
 		s.Masked = absolute(append(maskedFiles(), maskedDirs()...))
 		s.Locked = append(s.Locked, absolute(readOnlyPaths())...)
 	}
-	if !security.Insecure && !security.NoFilter {
-		s.Filter = filterSpec(abis())
+	s.Filter = filterSpec(abis())
+	if security.Insecure || security.NoFilter {
+		s.Filter.Args = nil
+		s.Filter.Denied = []spec.Denied{{Calls: keyCalls(), Errno: uint(unix.ENOSYS)}}
 	}
 	return s
 }

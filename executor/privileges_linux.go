@@ -27,9 +27,11 @@ func (s *script) becomeUser() {
 		// What came before belongs to the caller's user namespace: these the step may change.
 		s.call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS)
 	}
-	if !security.Insecure && !security.NoFilter {
-		s.filterCalls()
+	filter := seccompFilter
+	if security.Insecure || security.NoFilter {
+		filter = keyFilter
 	}
+	s.filterCalls(filter(abis()))
 	caps := security.caps()
 	for c := range uintptr(lastCap() + 1) {
 		if caps&(1<<c) == 0 {
@@ -63,8 +65,7 @@ func (s *script) limit() {
 
 // filterCalls installs the filter. Without no_new_privs, which would break sudo, that needs CAP_SYS_ADMIN, so it comes before
 // capabilities go.
-func (s *script) filterCalls() {
-	filter := seccompFilter(abis())
+func (s *script) filterCalls(filter []unix.SockFilter) {
 	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 	rawproc.Pin(&s.Program, &filter[0])
 	s.call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)

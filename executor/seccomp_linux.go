@@ -69,7 +69,32 @@ func commonArgs(n numbers) []argRule {
 	}
 }
 
+// keyCalls are the calls that reach keys. The kernel asks a key's owner for them, not its namespace, and a step's root is the caller
+// itself to the kernel: from a session keyring of its own, and from a user namespace with user keyrings of its own, too, a step can
+// link any key of the caller's whose number /proc/keys tells or trying finds. So no step has them. An insecure step sees a kernel
+// without keys, which is what runtimes and others that would like to have a keyring are prepared for.
+func keyCalls() []string { return []string{"add_key", "keyctl", "request_key"} }
+
+// keyFilter is the filter of steps that have no other.
+func keyFilter(abis []abi) []unix.SockFilter {
+	prog := []unix.SockFilter{load(offsetArch)}
+	for _, a := range abis {
+		// The x32 ABI has the same numbers with a bit added.
+		body := []unix.SockFilter{load(offsetNumber), {Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: ^uint32(x32Bit)}}
+		for _, c := range a.denied {
+			if slices.Contains(keyCalls(), c.name) {
+				body = append(body, jump(unix.BPF_JEQ, c.nr, 0, 1), deny(unix.ENOSYS))
+			}
+		}
+		body = append(body, allow())
+		prog = append(prog, jump(unix.BPF_JEQ, a.arch, 1, 0), skip(uint32(len(body))))
+		prog = append(prog, body...)
+	}
+	return append(prog, deny(unix.ENOSYS))
+}
+
 const (
+	x32Bit       = 0x40000000
 	offsetNumber = 0
 	offsetArch   = 4
 	offsetArgs   = 16 // each is 8 bytes, of which the low half comes first

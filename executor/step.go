@@ -150,11 +150,11 @@ type DNS struct {
 // Security changes what the command may do. The zero value is the usual container.
 type Security struct {
 	// Insecure gives the command all the capabilities that there are in its user namespace, also as another user than root, no
-	// system call filter, and /proc and /sys as they are. The namespaces stay.
+	// system call filter but for the caller's keys, and /proc and /sys as they are. The namespaces stay.
 	Insecure bool
 	// Caps is the capability set of the command instead of the usual one.
 	Caps *Caps
-	// NoFilter leaves the system call filter out.
+	// NoFilter leaves the system call filter out, but for the caller's keys.
 	NoFilter bool
 	// NoNewPrivs keeps setuid programs from giving the command anything.
 	NoNewPrivs bool
