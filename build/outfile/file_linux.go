@@ -167,7 +167,7 @@ func (f *File) name() error {
 				return err
 			}
 		}
-		lock(f.file, unix.LOCK_EX)
+		lock(f.file)
 		temp := tempName()
 		if err := link(temp); err != nil {
 			return err

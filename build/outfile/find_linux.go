@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // ErrForeign says that another user has put what is at a name there, to have somebody write where that user may not.
@@ -109,15 +111,11 @@ func (f *finder) move(to *os.File) {
 }
 
 func openPath(at int, name string, flags int) (*os.File, error) {
-	for {
-		fd, err := unix.Openat(at, name, unix.O_PATH|unix.O_CLOEXEC|flags, 0)
-		if err == nil {
-			return os.NewFile(uintptr(fd), name), nil
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return nil, err
-		}
+	fd, err := fsys.OpenAt(at, name, unix.O_PATH|unix.O_CLOEXEC|flags)
+	if err != nil {
+		return nil, err
 	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 func (f *finder) walk() (*spot, error) {
@@ -210,12 +208,11 @@ func (f *finder) follow(name string, link *os.File) (*spot, error) {
 		return nil, err
 	}
 	if where.Type != unix.PROC_SUPER_MAGIC {
-		text := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(int(link.Fd()), "", text)
+		to, err := fsys.ReadLinkAt(int(link.Fd()), "")
 		if err != nil {
 			return nil, err
 		}
-		return nil, f.start(string(text[:n]))
+		return nil, f.start(to)
 	}
 	at, err := openPath(int(f.dir.Fd()), name, 0)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 const (
@@ -93,7 +95,7 @@ func locked(dir *os.File, create func(name string) (int, error)) (*os.File, stri
 			return nil, "", err
 		}
 		f := os.NewFile(uintptr(fd), name)
-		if lock(f, unix.LOCK_EX) && isAt(dir, name, f) {
+		if lock(f) && isAt(dir, name, f) {
 			return f, name, nil
 		}
 		_ = f.Close()
@@ -107,13 +109,9 @@ func stillThere(dir *os.File) bool {
 }
 
 // lock takes the lock of an open file; false if another has it. What lies on a file system without locks counts as locked.
-func lock(f *os.File, how int) bool {
-	for {
-		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			return !errors.Is(err, unix.EWOULDBLOCK)
-		}
-	}
+func lock(f *os.File) bool {
+	got, err := flock.Try(f, flock.Exclusive)
+	return got || err != nil
 }
 
 // isAt tells whether a name is still that of an open file.
@@ -160,10 +158,13 @@ func sweepOne(root *os.Root, dir *os.File, name string) {
 		return
 	}
 	kind := st.Mode & unix.S_IFMT
-	if kind != unix.S_IFREG && kind != unix.S_IFDIR || unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil || !isAt(dir, name, f) {
+	if kind != unix.S_IFREG && kind != unix.S_IFDIR {
 		return
 	}
-	_ = root.RemoveAll(name)
+	// Without locks nobody knows whether it is in use.
+	if free, err := flock.Try(f, flock.Exclusive); err == nil && free && isAt(dir, name, f) {
+		_ = root.RemoveAll(name)
+	}
 }
 
 // syncFile is fsync where the file system has it.
