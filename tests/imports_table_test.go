@@ -22,11 +22,12 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/progress build/top userns userns/reexec",
+			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top userns " +
+				"userns/reexec",
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
-			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/plan build/progress " +
+			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/outfile build/plan build/progress " +
 				"build/registry build/solve build/source build/sshagent build/store build/top executor " +
 				"executor/overlay imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
 				"imagebuilder/remote userns userns/accounts",
@@ -75,7 +76,11 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
-			mayImport: "imagebuilder imagebuilder/reference",
+			mayImport: "build/outfile imagebuilder imagebuilder/reference",
+		},
+		{
+			pkg: "build/outfile", job: "files and directories where the user says: written whole, no links of others followed",
+			mayImport: "internal/flock internal/fsys",
 		},
 		{pkg: "build/progress", job: "events and renderers"},
 		{pkg: "build/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},

@@ -16,8 +16,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/build/outfile"
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // ErrTerminal says that an archive would have gone to a terminal.
