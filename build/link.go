@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -97,14 +98,14 @@ func (b *builder) linkLayer(ctx context.Context, below *root, old store.Layer) (
 	}
 	defer func() { err = errors.Join(err, snap.Remove()) }()
 	t := &target{below: below, snap: snap}
-	if err := b.linkInto(ctx, t, fmt.Sprintf("/proc/self/fd/%d", from.Fd())); err != nil {
+	if err := b.linkInto(ctx, t, from); err != nil {
 		return store.Layer{}, err
 	}
 	return snap.Commit(below.top())
 }
 
-func (b *builder) linkInto(ctx context.Context, t *target, from string) error {
-	if err := layer.Merge(ctx, t.snap.Dir(), []string{from}, b.store.OverlayXattr()); err != nil {
+func (b *builder) linkInto(ctx context.Context, t *target, from *os.File) error {
+	if err := b.linkLayers(ctx, t, []*os.File{from}); err != nil {
 		return err
 	}
 	// The root directory isn't part of the layer: it is as the new parent has it.
@@ -113,6 +114,16 @@ func (b *builder) linkInto(ctx context.Context, t *target, from string) error {
 	}
 	_, err := t.snap.Read(store.ReadOptions{Context: ctx, Clamp: b.req.SourceDate, ParentRoot: t.parentRoot})
 	return err
+}
+
+// linkLayers makes a step's directory of hard links to the files of layers.
+func (b *builder) linkLayers(ctx context.Context, t *target, layers []*os.File) error {
+	var paths []string
+	for _, f := range layers {
+		paths = append(paths, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	}
+	err := layer.Merge(ctx, t.snap.Dir(), paths, b.store.OverlayXattr())
+	return errors.Join(b.checkStill(t.below), err)
 }
 
 // prepareLoose makes the directory a linked step writes to in a store that doesn't stage.

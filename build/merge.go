@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/cache"
@@ -86,15 +87,15 @@ func (b *builder) mergeInto(ctx context.Context, t *target, own []cache.Layer) (
 	if err := b.inheritRoot(t); err != nil {
 		return layer.Result{}, err
 	}
-	var dirs []string
+	var dirs []*os.File
 	for _, l := range own {
 		f, err := b.layers.get(l.ID)
 		if err != nil {
 			return layer.Result{}, err
 		}
-		dirs = append(dirs, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+		dirs = append(dirs, f)
 	}
-	if err := layer.Merge(ctx, t.snap.Dir(), dirs, b.store.OverlayXattr()); err != nil {
+	if err := b.linkLayers(ctx, t, dirs); err != nil {
 		return layer.Result{}, err
 	}
 	// The root directory is always written: what it had before the first of these layers isn't known any more.

@@ -133,9 +133,13 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	if err != nil {
 		return nil, err
 	}
-	if f, err = openDir(dir); err != nil {
+	if f, err = openDir(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, &goneError{key}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open layer %s: %w", key, err)
 	}
+	f = d.store.Beneath(f)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if first, ok := d.open[key]; ok { // another goroutine was faster
@@ -145,44 +149,39 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	return f, nil
 }
 
-// gone tells whether a layer's directory was open and has been removed since.
-func (d *layerDirs) gone(id string) bool {
+// gone gives the key of a directory that was opened and isn't in its place any more; "" if there is none. One of the same name may have come
+// since.
+func (d *layerDirs) gone() string {
 	d.mu.Lock()
-	f, ok := d.open[id]
-	d.mu.Unlock()
-	if !ok {
-		return false
-	}
-	var st unix.Stat_t
-	return unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 0
-}
-
-// checkStill refuses what a step made of layers that somebody removed meanwhile: it may have seen a part of their files only. That a layer
-// of the same ID has come since doesn't help.
-func (b *builder) checkStill(r *root) error {
-	for _, l := range r.layers {
-		if b.layers.gone(l.ID) {
-			return goneError(l.ID)
+	defer d.mu.Unlock()
+	for key, f := range d.open {
+		var was, is unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &was) != nil || unix.Lstat(f.Name(), &is) != nil || was.Dev != is.Dev || was.Ino != is.Ino {
+			return key
 		}
 	}
-	// The store keeps what is below a layer.
-	if top := r.top(); top != "" && !b.store.HasLayer(top) {
-		return goneError(top)
+	return ""
+}
+
+// goneError says that another program has removed a layer that the build uses.
+type goneError struct{ layer string }
+
+func (e *goneError) Error() string {
+	return fmt.Sprintf("another program has removed layer %.12s from the store, or its image, while the build used it\nhint: build again", e.layer)
+}
+
+// checkStill refuses what was made of layers that somebody removed meanwhile: of their files only a part may have been seen.
+func (b *builder) checkStill(r *root) error {
+	// To look a layer up takes the store's lock, so whatever removal began before has been done after. The store keeps what is below a layer.
+	top := r.top()
+	if !b.store.HasLayer(top) && top != "" {
+		return &goneError{top}
+	}
+	// A step has seen more layers than those that it stands on, such as another stage's.
+	if id := b.layers.gone(); id != "" {
+		return &goneError{id}
 	}
 	return nil
-}
-
-// explainGone says that the directory of a step was removed under it, which comes out as all kinds of errors.
-func (t *target) explainGone(err error) error {
-	if _, statErr := os.Lstat(t.snap.Dir()); !errors.Is(statErr, fs.ErrNotExist) {
-		return err
-	}
-	return fmt.Errorf("another program has removed the step's directory from the store while the step ran: %w\n"+
-		"hint: podman before 5 does so, whatever it is asked for; build again when it is done, or with a --root of its own", err)
-}
-
-func goneError(id string) error {
-	return fmt.Errorf("another program has removed layer %.12s from the store, or its image, while the step ran on it\nhint: build again", id)
 }
 
 func (d *layerDirs) close() error {
@@ -224,4 +223,12 @@ func (b *builder) stack(r *root) ([]*os.File, error) {
 		}
 	}
 	return dirs, nil
+}
+
+// explainGone puts before an error of a step that layers were removed under it, which comes out as all kinds of errors.
+func (b *builder) explainGone(below *root, err error) error {
+	if !below.isSealed() {
+		below = below.base
+	}
+	return errors.Join(b.checkStill(below), err)
 }

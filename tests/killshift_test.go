@@ -41,7 +41,7 @@ func shiftPhases() []shiftPhase {
 		{"back", more, func(s *site) bool {
 			// A sample is enough: with two owners, some of the files have theirs back and some don't.
 			owners := map[uint32]bool{}
-			files, _ := filepath.Glob(s.store() + "/overlay/staging/*/dir/more/*00") // the pattern is right
+			files, _ := filepath.Glob(s.store() + "/cooper/tmp/*/dir/more/*00") // the pattern is right
 			for _, f := range files {
 				var st unix.Stat_t
 				if unix.Lstat(f, &st) == nil {

@@ -12,7 +12,7 @@ import (
 // above the store would be in every file of an image, with IDs that mean something on this machine only.
 func (s *Store) inheritNothing() error {
 	driver := filepath.Join(s.store.GraphRoot(), s.Driver())
-	dirs := []string{driver, filepath.Join(driver, "staging"), filepath.Join(driver, "dir"), s.dir}
+	dirs := []string{driver, filepath.Join(driver, "dir"), s.dir}
 	below, err := realDirs(s.dir)
 	if err != nil {
 		return err

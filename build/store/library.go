@@ -18,6 +18,8 @@ type library struct {
 	storage.Store
 	// wrote is told that a layer was made, recorded that an image's record was changed.
 	wrote, recorded atomic.Bool
+	// one has functions run where the store is one mount, if that isn't so everywhere; nil: it is.
+	one func() (*oneMount, error)
 
 	once sync.Once
 	// broken is closed once err says why nothing can be asked any more.
@@ -112,11 +114,13 @@ func (l *library) AddNames(id string, names []string) error {
 }
 
 func (l *library) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.Layer, error) {
-	return makes(l, &l.wrote, func() (*storage.Layer, error) { return l.Store.ApplyStagedLayer(o) })
-}
-
-func (l *library) CleanupStagedLayer(o *drivers.DriverWithDifferOutput) error {
-	return l.do(func() error { return l.Store.CleanupStagedLayer(o) })
+	return makes(l, &l.wrote, func() (layer *storage.Layer, err error) {
+		err = l.inOneMount(func() (err error) {
+			layer, err = l.Store.ApplyStagedLayer(o)
+			return err
+		})
+		return layer, err
+	})
 }
 
 func (l *library) Containers() ([]storage.Container, error) { return ask(l, l.Store.Containers) }
@@ -183,10 +187,6 @@ func (l *library) LayersByUncompressedDigest(d digest.Digest) ([]storage.Layer, 
 
 func (l *library) Mount(id, label string) (string, error) {
 	return ask(l, func() (string, error) { return l.Store.Mount(id, label) })
-}
-
-func (l *library) PrepareStagedLayer(o *drivers.ApplyDiffWithDifferOpts, d drivers.Differ) (*drivers.DriverWithDifferOutput, error) {
-	return ask(l, func() (*drivers.DriverWithDifferOutput, error) { return l.Store.PrepareStagedLayer(o, d) })
 }
 
 func (l *library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions, diff io.Reader) (*storage.Layer, int64, error) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
@@ -83,7 +85,10 @@ func (s *Store) linkOn(ctx context.Context, parent string, old Layer) (l Layer, 
 		return l, false, err
 	}
 	defer func() { err = errors.Join(err, snap.Remove()) }()
-	if err := layer.Merge(ctx, snap.Dir(), []string{from}, s.OverlayXattr()); err != nil {
+	if err := s.linkFrom(ctx, snap.Dir(), from); err != nil {
+		if _, gone := s.Layer(old.ID); gone != nil {
+			err = gone
+		}
 		return l, false, err
 	}
 	if err := layer.SetRootAttr(snap.Dir(), attr); err != nil {
@@ -189,4 +194,15 @@ func (s *Store) imageOptions(img *storage.Image) (*storage.ImageOptions, error) 
 		o.BigData = append(o.BigData, storage.ImageBigDataOption{Key: key, Data: data, Digest: img.BigDataDigests[key]})
 	}
 	return o, nil
+}
+
+// linkFrom makes a directory of hard links to the files of a layer.
+func (s *Store) linkFrom(ctx context.Context, dir, from string) (err error) {
+	fd, err := unix.Open(from, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: from, Err: err}
+	}
+	f := s.Beneath(os.NewFile(uintptr(fd), from))
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return layer.Merge(ctx, dir, []string{fmt.Sprintf("/proc/self/fd/%d", f.Fd())}, s.OverlayXattr())
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +10,6 @@ import (
 
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
-	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
@@ -45,56 +45,43 @@ func (s *Store) Prepare(parent string) (Snapshot, error) {
 	if !s.staging {
 		return s.prepareMounted(parent)
 	}
-	unlock, err := s.lockMaking(unix.LOCK_SH)
+	// Not in the driver's own place for staged directories: podman before 5 empties that, whatever is under way in it.
+	base, remove, err := s.TempDir(context.Background())
 	if err != nil {
-		return nil, err
-	}
-	d := &stagingDiffer{}
-	out, err := s.store.PrepareStagedLayer(&drivers.ApplyDiffWithDifferOpts{}, d)
-	if err = errors.Join(err, unlock()); err != nil {
 		return nil, fmt.Errorf("stage a layer: %w", err)
 	}
-	st := &staged{store: s, out: out, work: filepath.Join(d.scratch, "work")}
-	if err := os.Mkdir(st.work, 0o700); err != nil {
+	st := &staged{store: s, base: base, remove: remove}
+	st.out.Target = filepath.Join(base, "dir")
+	if err := errors.Join(os.Mkdir(st.Dir(), 0o755), os.Mkdir(st.Work(), 0o700)); err != nil {
 		return nil, errors.Join(fmt.Errorf("stage a layer: %w", err), st.Remove())
 	}
 	return st, nil
-}
-
-// stagingDiffer only takes note of where the staged directory is: it is filled after PrepareStagedLayer has returned,
-// and stays locked against other processes' cleaning up until it is applied or removed.
-type stagingDiffer struct{ scratch string }
-
-func (d *stagingDiffer) ApplyDiff(_ string, _ *archive.TarOptions, o *drivers.DifferOptions) (drivers.DriverWithDifferOutput, error) {
-	d.scratch = o.StagingDirectory
-	return drivers.DriverWithDifferOutput{Differ: d}, nil
 }
 
 // stagedOverhead is what a layer takes on disk besides its files, in bytes: the driver's directory, with the layer's root directory, two small
 // files, an empty directory, and the tar-split records.
 const stagedOverhead = 6 * 4096
 
-func (d *stagingDiffer) Close() error { return nil }
-
-var _ drivers.Differ = (*stagingDiffer)(nil)
-
+// staged is a temporary directory with that of the step in it. As long as the step's isn't renamed to be a layer, only cooper knows of it.
 type staged struct {
 	store *Store
-	out   *drivers.DriverWithDifferOutput
-	work  string
+	base  string
+	out   drivers.DriverWithDifferOutput
 	// disk and linked are those of the layer's note.
 	disk   int64
 	linked bool
+	// remove deletes base.
+	remove func() error
 	once   sync.Once
 	err    error
 }
 
 func (st *staged) Dir() string   { return st.out.Target }
-func (st *staged) Work() string  { return st.work }
+func (st *staged) Work() string  { return filepath.Join(st.base, "work") }
 func (st *staged) Mounted() bool { return false }
 
 func (st *staged) Read(o ReadOptions) (layer.Result, error) {
-	split, err := tempFile(filepath.Dir(st.out.Target))
+	split, err := tempFile(st.base)
 	if err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
@@ -138,10 +125,9 @@ func (st *staged) Commit(parent string) (Layer, error) {
 	if st.out.UncompressedDigest == "" {
 		return Layer{}, errors.New("commit layer: its digests have not been made")
 	}
-	scratch := filepath.Dir(st.out.Target)
 	l, made, err := st.store.commit(parent, content{st.out.UncompressedDigest, st.disk, st.linked}, func(id string) (*storage.Layer, error) {
 		return st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
-			ID: id, ParentLayer: parent, DiffOutput: st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
+			ID: id, ParentLayer: parent, DiffOutput: &st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 			LayerOptions: &storage.LayerOptions{IDMappingOptions: hostIDs()},
 		})
 	})
@@ -149,16 +135,20 @@ func (st *staged) Commit(parent string) (Layer, error) {
 		return Layer{}, errors.Join(err, st.Remove())
 	}
 	if made {
-		// The rename took the directory and the lock; what is left is the overlay's work directory.
-		st.once.Do(func() { st.err = removeAll(scratch) })
+		// The rename took the directory; what is left is the overlay's work directory.
+		err = st.Remove()
 	}
-	return l, st.err
+	return l, err
 }
 
 func (st *staged) Remove() error {
 	st.once.Do(func() {
-		if err := st.store.store.CleanupStagedLayer(st.out); err != nil {
-			st.err = errors.Join(fmt.Errorf("remove staged layer: %w", err), removeAll(filepath.Dir(st.out.Target)))
+		if split := st.out.TarSplit; split != nil { // a commit closes it
+			st.out.TarSplit = nil
+			st.err = split.Close()
+		}
+		if err := st.remove(); err != nil {
+			st.err = errors.Join(st.err, fmt.Errorf("remove staged layer: %w", err))
 		}
 	})
 	return st.err

@@ -160,7 +160,7 @@ func (s *Store) canStage(options []string) bool {
 	_, masked := driverOption(options, "force_mask")
 	composefs, _ := driverOption(options, "use_composefs")
 	_, ok := s.driver.(drivers.DriverWithDiffer)
-	return ok && !masked && composefs != "true"
+	return ok && !masked && composefs != "true" && s.joinMounts()
 }
 
 // Close gives the store back. The process's own mount of the driver's directory goes with the mount namespace.
@@ -203,6 +203,7 @@ func (s *Store) removeStale() error {
 	if err != nil {
 		return err
 	}
+	// Earlier versions staged where the driver does.
 	staging := filepath.Join(s.store.GraphRoot(), overlayDriver, "staging")
 	return errors.Join(
 		removeUnlocked(staging, "staging.lock", removeAll),
@@ -323,5 +324,5 @@ func (s *Store) TempDir(_ context.Context) (dir string, remove func() error, err
 	if err != nil {
 		return "", nil, errors.Join(fmt.Errorf("lock temporary directory: %w", err), os.RemoveAll(dir))
 	}
-	return dir, func() error { return errors.Join(os.RemoveAll(dir), f.Close()) }, nil
+	return dir, func() error { return errors.Join(removeAll(dir), f.Close()) }, nil
 }

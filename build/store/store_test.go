@@ -198,7 +198,7 @@ func TestARemovedSnapshotLeavesNothing(t *testing.T) {
 			}
 			var left []string
 			_ = filepath.WalkDir(o.Root, func(path string, _ os.DirEntry, _ error) error {
-				if filepath.Base(path) == "a" || strings.Contains(path, "staging/") {
+				if filepath.Base(path) == "a" || strings.Contains(path, "cooper/tmp/") {
 					left = append(left, path)
 				}
 				return nil

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Files can be renamed and linked within one mount only, and nothing can be mounted on a directory that was opened by way of a mount which is
+// gone. Real root's podman and buildah mount the driver's directory over itself for as long as they run, which splits the store in two
+// under a build.
+
+// oneMount has a function run where the store's directory is one mount, whatever lies on it elsewhere.
+type oneMount struct {
+	root  string
+	calls chan func()
+}
+
+// sameMount tells whether files can be renamed from one directory to another.
+func sameMount(a, b string) bool {
+	x, errA := mountOf(a)
+	y, errB := mountOf(b)
+	return errA == nil && errB == nil && x == y
+}
+
+// mountID names a mount. A kernel before 5.8 gives no number.
+type mountID struct {
+	device [2]uint32
+	number uint64
+}
+
+func mountOf(dir string) (mountID, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_MNT_ID, &st); err != nil {
+		return mountID{}, &os.PathError{Op: "statx", Path: dir, Err: err}
+	}
+	return mountID{[2]uint32{st.Dev_major, st.Dev_minor}, st.Mnt_id}, nil
+}
+
+// newOneMount starts a thread with a mount namespace of its own for the functions. The driver's directory must be the same there as elsewhere.
+func newOneMount(root, driver string) (*oneMount, error) {
+	m := &oneMount{root: root, calls: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with this function, and the namespace with it
+		err := m.cover(driver)
+		ready <- err
+		if err != nil {
+			return
+		}
+		for call := range m.calls {
+			call()
+		}
+	}()
+	if err := <-ready; err != nil {
+		return nil, fmt.Errorf("mount %s for this process: %w", root, err)
+	}
+	return m, nil
+}
+
+// cover mounts the store's directory over itself, without what is mounted in it, for this thread.
+func (m *oneMount) cover(driver string) error {
+	before, err := os.Stat(driver)
+	if err != nil {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount(m.root, m.root, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount: %w", err)
+	}
+	after, err := os.Stat(driver)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(before, after) || !sameMount(m.root, driver) {
+		return errors.New("its driver's directory is another file system's")
+	}
+	return nil
+}
+
+// run has the thread call f. What f panics with is the caller's panic.
+func (m *oneMount) run(f func() error) (err error) {
+	done := make(chan any)
+	m.calls <- func() {
+		defer func() { done <- recover() }()
+		err = f()
+	}
+	if cause := <-done; cause != nil {
+		panic(cause)
+	}
+	return err
+}
+
+// joinMounts tells whether inOneMount can keep its promise. An ordinary user's build is in a mount namespace of its own, in which nothing is
+// mounted meanwhile.
+func (s *Store) joinMounts() bool {
+	driver := filepath.Join(s.store.GraphRoot(), overlayDriver)
+	whole := sameMount(s.dir, driver)
+	if whole && !s.trusted {
+		return true
+	}
+	s.store.one = sync.OnceValues(func() (*oneMount, error) { return newOneMount(s.store.GraphRoot(), driver) })
+	if whole {
+		return true
+	}
+	_, err := s.store.one()
+	return err == nil
+}
+
+// inOneMount calls f where files can be renamed from cooper's own directory to layers.
+func (l *library) inOneMount(f func() error) error {
+	if l.one == nil {
+		return f()
+	}
+	one, err := l.one()
+	if err != nil { // without the right to mount, as in a container; there nobody else has it either
+		return f()
+	}
+	return one.run(f)
+}
+
+// Beneath gives an open directory of a layer as one of the mount that the store's own directory is in, and closes the given one. Where that
+// can't be done it gives it back.
+func (s *Store) Beneath(dir *os.File) *os.File {
+	if !s.trusted {
+		return dir
+	}
+	handle, _, err := unix.NameToHandleAt(int(dir.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return dir
+	}
+	base, err := os.Open(s.dir)
+	if err != nil {
+		return dir
+	}
+	defer base.Close()
+	fd, err := unix.OpenByHandleAt(int(base.Fd()), handle, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil { // without the capability, as in a container, or from another file system
+		return dir
+	}
+	_ = dir.Close()
+	return os.NewFile(uintptr(fd), dir.Name())
+}
