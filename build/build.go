@@ -63,16 +63,30 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 	if err != nil {
 		return Result{}, err
 	}
-	b, err := newBuilder(req, st)
-	if err != nil {
+	if err := req.Run.Check(); err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	df, err := b.contexts.readMain(ctx)
+	contexts := newContexts(&req, st)
+	defer func() { err = errors.Join(err, contexts.close()) }()
+	df, err := contexts.readMain(ctx)
 	if err != nil {
 		df.warn(req.Progress)
 		return Result{}, err
 	}
+	res, err = persist(ctx, req, func(req Request) (Result, bool, error) {
+		b, err := newBuilder(req, st, contexts)
+		if err != nil {
+			return Result{}, true, err
+		}
+		res, err := b.build(ctx, df, names)
+		return res, b.printed, errors.Join(err, b.close())
+	})
+	res.Took = time.Since(start)
+	return res, err
+}
+
+// build builds what a Dockerfile says.
+func (b *builder) build(ctx context.Context, df readFile, names []string) (Result, error) {
 	graph, targets, err := b.plan(ctx, df)
 	if err != nil {
 		return Result{}, err
@@ -89,10 +103,10 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 	if err := b.anchor(graph, roots, targets); err != nil {
 		return Result{}, err
 	}
-	if res, err = b.finish(ctx, targets, roots, names); err == nil {
-		err = st.Settle()
+	res, err := b.finish(ctx, targets, roots, names)
+	if err == nil {
+		err = b.store.Settle()
 	}
-	res.Took = time.Since(start)
 	return res, err
 }
 
@@ -149,11 +163,13 @@ type builder struct {
 	unmapped bool
 	ran      int
 	cached   int
+	// printed says that an output has gone to standard output, or a part of it.
+	printed bool
 	// stages is how many stages the plan for one image has.
 	stages int
 }
 
-func newBuilder(req Request, st *store.Store) (*builder, error) {
+func newBuilder(req Request, st *store.Store, contexts *contexts) (*builder, error) {
 	c, err := cache.Open(filepath.Join(st.Dir(), cacheDir))
 	if err != nil {
 		return nil, err
@@ -161,17 +177,14 @@ func newBuilder(req Request, st *store.Store) (*builder, error) {
 	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
 		st.LeaveMountsToDriver()
 	}
-	b := &builder{req: req, store: st, cache: c, commits: new(errgroup.Group)}
+	b := &builder{req: req, store: st, cache: c, contexts: contexts, commits: new(errgroup.Group)}
 	b.stats = source.OpenStatCache(filepath.Join(st.Dir(), statsFile))
 	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
-	b.contexts = newContexts(&b.req, st)
 	b.gitAgent = sync.OnceValues(b.openGitAgent)
 	b.running = newRunning(&b.req)
-	if b.agents, err = openAgents(req.Run.Agents); err != nil {
-		return nil, err
-	}
-	return b, req.Run.Check()
+	b.agents, err = openAgents(req.Run.Agents)
+	return b, err
 }
 
 func (b *builder) planOptions(ignore *source.Ignore) plan.Options {
@@ -211,7 +224,7 @@ func (b *builder) close() error {
 	for _, snap := range b.spare {
 		errs = append(errs, snap.Remove())
 	}
-	errs = append(errs, b.contexts.close(), b.layers.close())
+	errs = append(errs, b.layers.close())
 	noteStats(b.store)
 	if err := b.stats.Save(); err != nil {
 		// The next build reads more files than it had to; that's all.

@@ -147,9 +147,6 @@ func (c commit) run(ctx context.Context) error {
 	r := c.root
 	known := sync.OnceFunc(func() { close(r.known) })
 	rec, err := c.layer(ctx, known)
-	if err != nil {
-		err = c.target.explainGone(err)
-	}
 	r.err = err
 	known()
 	close(r.sealed)

@@ -44,7 +44,9 @@ func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest strin
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	write := func(w io.Writer) error { return b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)) }
+	write := func(w io.Writer) error {
+		return errors.Join(b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)), b.checkStill(from.files))
+	}
 	if kind == export.TypeTar {
 		return export.WriteTar(dest, os.Stdout, write)
 	}

@@ -99,7 +99,7 @@ func shownError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || lost(err) { // what is lost is made again
 		return context.Canceled
 	}
 	if e := new(StepError); errors.As(err, &e) {
@@ -182,12 +182,12 @@ func (b *builder) makeLayer(ctx context.Context, s *plan.Step, below *root, w wo
 	b.req.space.check() // it may write to a cache mount, even if it fails
 	started := time.Now()
 	if err := w.exec(ctx, t); err != nil {
-		return nil, false, errors.Join(t.explainGone(err), t.snap.Remove())
+		return nil, false, errors.Join(b.explainGone(t.below, err), t.snap.Remove())
 	}
 	b.count(false)
 	r, err = b.newRoot(t)
 	if err != nil {
-		return nil, false, errors.Join(t.explainGone(err), t.snap.Remove())
+		return nil, false, errors.Join(err, t.snap.Remove())
 	}
 	c := commit{builder: b, root: r, target: t, work: w, took: time.Since(started)}
 	b.commits.Go(func() error {

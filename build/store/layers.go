@@ -48,6 +48,16 @@ func (s *Store) Layer(id string) (Layer, error) {
 	return fromStorage(l), nil
 }
 
+// Unknown tells whether an error says that the store has no such layer or image.
+func Unknown(err error) bool {
+	for _, unknown := range []error{ErrNoLayer, storage.ErrLayerUnknown, storage.ErrImageUnknown, storage.ErrParentUnknown} {
+		if errors.Is(err, unknown) {
+			return true
+		}
+	}
+	return false
+}
+
 // Chain is the layer with the ID and all those below it, bottom first. The chain of "" is empty.
 func (s *Store) Chain(top string) ([]Layer, error) {
 	var chain []Layer
