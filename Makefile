@@ -1,11 +1,14 @@
-# cooper: the five things there are to do. `make` alone builds.
+# cooper: the things there are to do. `make` alone builds.
 #
 #   build   ./bin/cooper, one static binary
 #   demo    set up what is missing, build cooper, build an image with it, run a program of that image
 #   test    set up what is missing, then every test (as root: the ones that need an ordinary user make one; as an ordinary user: those that
 #           need root run in a user namespace, and TestAsRoot... is not started)
+#   test-fast  the tests of the packages without the end-to-end ones, in about a minute
 #   lint    golangci-lint, pinned, with the linters of .golangci.yml
 #   bench   measure beside limit programs and buildah; writes docs/benchmarks.{json,md}
+#   reference  write docs/reference anew, from the commands
+#   man     write the man pages to bin/man
 #   clean   remove what the targets above made in this tree
 
 MODULE  := github.com/cooperbuild/cooper
@@ -27,14 +30,19 @@ GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 TESTFLAGS  ?=
 BENCHFLAGS ?=
 
-.PHONY: all build setup setup-tests demo test lint bench clean
+.PHONY: all build setup setup-tests demo test test-fast lint bench reference man tags clean
 .NOTPARALLEL:
 
 all: build
 
+BIN ?= bin/cooper
+
 build:
-	@mkdir -p bin
-	$(GO) build $(GOBUILDFLAGS) -ldflags '$(LDFLAGS)' -o bin/cooper ./cmd/cooper
+	@mkdir -p $(dir $(BIN))
+	$(GO) build $(GOBUILDFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/cooper
+
+tags:
+	@echo '$(TAGS)'
 
 setup:
 	sh contrib/setup.sh
@@ -44,6 +52,10 @@ setup-tests:
 
 demo: setup build
 	sh contrib/examples/hello/demo.sh bin/cooper
+
+# The tests of packages that need neither other tools nor minutes: for the time between two edits.
+test-fast:
+	$(GO) test $(GOBUILDFLAGS) -short -timeout 5m $(TESTFLAGS) $$($(GO) list $(GOBUILDFLAGS) ./... | grep -v '/tests')
 
 # The end-to-end tests run the binary that `build` makes; COOPER tells them where it is.
 test: setup-tests build
@@ -69,6 +81,14 @@ $(GOLANGCI):
 bench: setup-tests build
 	$(GO) build $(GOBUILDFLAGS) -o bin/bench ./tests/bench
 	bin/bench -cooper bin/cooper -out docs $(BENCHFLAGS)
+
+# What the commands say of themselves, as documents; a test fails when docs/reference is out of date.
+reference:
+	rm -f docs/reference/*.md
+	$(GO) run $(GOBUILDFLAGS) ./cmd/cooper/internal/manual -reference docs/reference
+
+man:
+	$(GO) run $(GOBUILDFLAGS) ./cmd/cooper/internal/manual -man bin/man
 
 clean:
 	rm -rf bin

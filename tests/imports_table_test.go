@@ -25,6 +25,7 @@ func importTable() []importRule {
 			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top userns " +
 				"userns/reexec",
 		},
+		{pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line", mayImport: "cmd/cooper/internal/cli"},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/outfile build/plan build/progress " +
@@ -151,6 +152,6 @@ func dependencyTable() []dependencyRule {
 		{path: "github.com/moby/patternmatcher", only: "build/source"},
 		{path: "github.com/vbatts/tar-split", only: "imagebuilder/layer build/store"},
 		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
-		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli"},
+		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli cmd/cooper/internal/manual"},
 	}
 }

@@ -1,0 +1,14 @@
+package cli
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Tree is the tree of all commands, to be described and not to be run.
+func Tree() *cobra.Command {
+	root := newRootCmd(Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: "dev"})
+	root.DisableAutoGenTag = true
+	return root
+}
