@@ -186,8 +186,8 @@ func (a *authorizer) checkRealm(ctx context.Context, host string) error {
 		return nil //nolint:nilerr // a proxy may know the name
 	}
 	for _, addr := range addrs {
-		if addr = addr.Unmap(); addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified() {
-			return fmt.Errorf("its token server %s is at %s, on this machine or its link", clip(host), addr)
+		if isOwn(addr) {
+			return fmt.Errorf("its token server %s is at %s, on this machine or its link", clip(host), addr.Unmap())
 		}
 	}
 	return nil

@@ -20,19 +20,35 @@ const (
 	resumes   = 50
 )
 
-// blob opens a blob.
+// getter asks for a blob, or for what the header says of it.
+type getter func(ctx context.Context, header http.Header) (*http.Response, error)
+
+// blob opens a blob. One that the registry hasn't got, as it may not be distributed, is where its URLs say.
 func (r *repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
 	}
-	b := &blobReader{ctx: ctx, repo: r, want: d, meter: patience.NewMeter(r.pace.limits)}
-	return b, b.open()
+	b := r.newBlob(ctx, d, r.at.ref.Domain, func(ctx context.Context, header http.Header) (*http.Response, error) {
+		return r.get(ctx, "blobs/"+d.Digest.String(), header)
+	})
+	err := b.open()
+	if errors.Is(err, ErrNotFound) && len(d.URLs) > 0 {
+		return r.elsewhere(ctx, d, err)
+	}
+	return b, err
+}
+
+func (r *repository) newBlob(ctx context.Context, d ocispec.Descriptor, host string, get getter) *blobReader {
+	return &blobReader{ctx: ctx, host: host, get: get, pace: r.pace, want: d, meter: patience.NewMeter(r.pace.limits)}
 }
 
 // blobReader reads a blob over as many connections as it takes.
 type blobReader struct {
-	ctx  context.Context //nolint:containedctx // a reader has nobody else to ask
-	repo *repository
+	ctx context.Context //nolint:containedctx // a reader has nobody else to ask
+	// host is who is asked.
+	host string
+	get  getter
+	pace pace
 	want ocispec.Descriptor
 	// meter counts over all connections.
 	meter *patience.Meter
@@ -49,7 +65,7 @@ func (b *blobReader) open() error {
 	if b.offset > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", b.offset))
 	}
-	resp, err := b.repo.get(b.ctx, "blobs/"+b.want.Digest.String(), header)
+	resp, err := b.get(b.ctx, header)
 	if err != nil {
 		return err
 	}
@@ -62,7 +78,7 @@ func (b *blobReader) open() error {
 			return errors.Join(fmt.Errorf("asked for what follows byte %d, the registry gives %q", b.offset, clip(r)), resp.Body.Close())
 		}
 	default:
-		return newStatusError(resp, b.repo.at.ref.Domain)
+		return newStatusError(resp, b.host)
 	}
 	if left := b.want.Size - b.offset + skip; resp.ContentLength >= 0 && resp.ContentLength != left {
 		return errors.Join(sizeIs(b.want, resp.ContentLength+b.offset-skip), resp.Body.Close())
@@ -82,10 +98,10 @@ func (b *blobReader) Read(p []byte) (int, error) {
 			}
 			continue
 		}
-		start := b.repo.pace.now()
+		start := b.pace.now()
 		n, err := b.body.Read(p)
 		b.offset += int64(n)
-		if slow := b.meter.Note(n, b.repo.pace.now().Sub(start)); slow != nil && b.offset < b.want.Size {
+		if slow := b.meter.Note(n, b.pace.now().Sub(start)); slow != nil && b.offset < b.want.Size {
 			return 0, fmt.Errorf("the download of %s ended after %d of %d bytes: %w\nhint: %s", b.want.Digest, b.offset, b.want.Size, slow, slowHint)
 		}
 		if n > 0 {
@@ -117,14 +133,14 @@ func (b *blobReader) broken(err error) error {
 		return fmt.Errorf("the download of %s broke off %d times, the last time after %d of %d bytes, and since then nothing came for %s: %w\nhint: %s",
 			b.want.Digest, b.resumed, b.offset, b.want.Size, idle.Round(time.Second), err, slowHint)
 	}
-	return b.repo.pace.pause(b.ctx, b.failed)
+	return b.pace.pause(b.ctx, b.failed)
 }
 
 // reopen goes on where the last connection ended. A refusal counts; only a connection that can't be made is tried again.
 func (b *blobReader) reopen() error {
-	start := b.repo.pace.now()
+	start := b.pace.now()
 	err := b.open()
-	b.meter.Connect(b.repo.pace.now().Sub(start))
+	b.meter.Connect(b.pace.now().Sub(start))
 	var refused *statusError
 	if err == nil || errors.As(err, &refused) || b.ctx.Err() != nil {
 		return err

@@ -15,3 +15,6 @@ func (c *Client) Hurry(first, stall time.Duration) {
 
 // Limit gives a client limits of a test's own, and a clock.
 func (c *Client) Limit(l patience.Limits, now func() time.Time) { c.pace.limits, c.pace.now = l, now }
+
+// RefuseOwn is refuseOwn.
+func RefuseOwn(address string) error { return refuseOwn("tcp", address, nil) }

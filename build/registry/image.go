@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,9 +18,9 @@ import (
 
 // Media types that are read only; the others are in imagebuilder and in image-spec.
 const (
-	typeDockerForeign = "application/vnd.docker.image.rootfs.foreign"
+	typeDockerForeign = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 	typeSchema1       = "application/vnd.docker.distribution.manifest.v1"
-	typeOCIForeign    = "application/vnd.oci.image.layer.nondistributable"
+	typeOCIForeign    = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 )
 
 // What an image may have at most; sizes are in bytes.
@@ -78,6 +79,9 @@ func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platfo
 		}
 		if m.Config != nil {
 			img.Manifest, img.Layers = text, m.Layers
+			if !isConfig(m.MediaType, d.MediaType, m.Config.MediaType) {
+				return nil, fmt.Errorf("is no container image: its config is of type %q", clip(m.Config.MediaType))
+			}
 			return img, img.readConfig(ctx, src, *m.Config, platform)
 		}
 		if depth == 0 {
@@ -127,11 +131,20 @@ func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 	return &m, checkSizes(all...)
 }
 
+// isConfig tells whether a config may be that of an image, by the media types of the manifest, as it says and as it was served, and of the
+// config. The last ones were given to configs by registries and builders of Docker's format in its first years.
+func isConfig(manifest, served, config string) bool {
+	switch config {
+	case ocispec.MediaTypeImageConfig, imagebuilder.TypeDockerConfig:
+		return true
+	case "", "application/octet-stream", "application/json", "text/html":
+		return cmp.Or(manifest, served) != ocispec.MediaTypeImageManifest
+	}
+	return false
+}
+
 // readConfig checks the layers' types and reads the config.
 func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descriptor, platform ocispec.Platform) error {
-	if d.MediaType != ocispec.MediaTypeImageConfig && d.MediaType != imagebuilder.TypeDockerConfig {
-		return fmt.Errorf("is no container image: its config is of type %q", clip(d.MediaType))
-	}
 	if len(img.Layers) > maxLayers {
 		return fmt.Errorf("the image has %d layers, more than %d can't be used", len(img.Layers), maxLayers)
 	}
@@ -182,11 +195,10 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 func checkLayer(d ocispec.Descriptor) error {
 	kind, suffix, _ := strings.Cut(d.MediaType, "+")
 	switch {
-	case strings.HasPrefix(d.MediaType, typeDockerForeign), strings.HasPrefix(d.MediaType, typeOCIForeign):
-		return errors.New("it may not be distributed and is not in the registry (a foreign layer, as Windows images have)")
 	case strings.Contains(suffix, "encrypted"):
 		return errors.New("it is encrypted, which cooper can't read")
-	case kind != ocispec.MediaTypeImageLayer && !strings.HasPrefix(kind, imagebuilder.TypeDockerLayer):
+	case kind != ocispec.MediaTypeImageLayer && kind != typeOCIForeign &&
+		!strings.HasPrefix(kind, imagebuilder.TypeDockerLayer) && !strings.HasPrefix(kind, typeDockerForeign):
 		return fmt.Errorf("its type %q is not that of a file system", clip(d.MediaType))
 	}
 	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {

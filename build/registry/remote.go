@@ -102,7 +102,6 @@ func (r *repository) get(ctx context.Context, path string, header http.Header) (
 	if err != nil {
 		return nil, err
 	}
-	header.Set("User-Agent", "cooper")
 	used := r.auth.current()
 	resp, err := r.send(ctx, at, header, used)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || resp.Request.URL.Host != r.host {
@@ -116,19 +115,11 @@ func (r *repository) get(ctx context.Context, path string, header http.Header) (
 }
 
 func (r *repository) send(ctx context.Context, at string, header http.Header, authorization string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header = header.Clone()
+	header = header.Clone()
 	if authorization != "" {
-		req.Header.Set("Authorization", authorization)
+		header.Set("Authorization", authorization)
 	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return nil, cause(ctx, err)
-	}
-	return resp, nil
+	return ask(ctx, r.client, at, header)
 }
 
 // cause is why a request failed: the end of its context, if that is what it was.

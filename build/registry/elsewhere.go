@@ -1,0 +1,113 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"syscall"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// maxURLs bounds the places that a layer is looked for at.
+const maxURLs = 8
+
+// elsewhere opens a blob at the first of its URLs that has it; missing is why it comes to that. The registry has written the URLs and is
+// hostile: nobody there is told who asks, and nothing of this machine is asked. What comes is read through [Verify] like all else.
+func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missing error) (io.ReadCloser, error) {
+	transport, err := r.outward()
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: safeRedirect}
+	errs := []error{fmt.Errorf("the registry has no layer %s, which may not be distributed: %w", d.Digest, missing)}
+	for _, text := range d.URLs[:min(len(d.URLs), maxURLs)] {
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			errs = append(errs, fmt.Errorf("%q is no URL that a layer can be at", clip(text)))
+			continue
+		}
+		u.User = nil
+		b := r.newBlob(ctx, d, clip(u.Host), func(ctx context.Context, header http.Header) (*http.Response, error) {
+			return ask(ctx, client, u.String(), header)
+		})
+		if err = b.open(); err == nil {
+			return b, nil
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		errs = append(errs, fmt.Errorf("its URL %q: %w", clip(u.Redacted()), err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+func ask(ctx context.Context, client *http.Client, at string, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = header.Clone()
+	req.Header.Set("User-Agent", "cooper")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	return resp, nil
+}
+
+// outward makes a transport to where a registry sends us. Its connections are closed after use.
+func (r *repository) outward() (http.RoundTripper, error) {
+	proxied, err := newTransport("", r.at.insecure)
+	if err != nil {
+		return nil, err
+	}
+	proxied.DisableKeepAlives = true
+	direct := proxied.Clone()
+	direct.Proxy = nil
+	if !isLocal(r.host) {
+		direct.DialContext = (&net.Dialer{Timeout: dialTimeout, Control: refuseOwn}).DialContext
+	}
+	var next http.RoundTripper = split{direct, proxied}
+	if !r.at.insecure {
+		next = secureOnly{next}
+	}
+	return retrier{watcher{next, r.pace}, r.pace.first}, nil
+}
+
+// split sends what goes through a proxy another way than what doesn't: a proxy may be on this machine.
+type split struct{ direct, proxied http.RoundTripper }
+
+func (s split) RoundTrip(req *http.Request) (*http.Response, error) {
+	proxy, err := http.ProxyFromEnvironment(req)
+	if err != nil {
+		return nil, err
+	}
+	if proxy == nil {
+		return s.direct.RoundTrip(req)
+	}
+	return s.proxied.RoundTrip(req)
+}
+
+// refuseOwn refuses to connect to the machine's own addresses, however their names were resolved.
+func refuseOwn(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if isOwn(at.Addr()) {
+		return fmt.Errorf("the registry leads to %s, on this machine or its link", at.Addr())
+	}
+	return nil
+}
+
+// isOwn tells addresses of the machine and its link, at which there may be something that nobody else can ask.
+func isOwn(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified()
+}
