@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -18,39 +19,53 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// finish makes the images of the target stages, records them in the store and writes the outputs.
+// finish makes the images of the target stages, writes the outputs and records the images in the store.
 func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*root, names []string) (Result, error) {
 	images := make([]made, 0, len(targets))
-	var res Result
 	for _, target := range targets {
 		m, err := b.makeImage(target, roots, names)
 		if err != nil {
 			return Result{}, err
 		}
-		// Names are given last: a name never points at an image whose output failed.
-		if m.id, res.Manifest, err = b.store.PutImage(m.record); err != nil {
-			return Result{}, err
-		}
 		images = append(images, m)
 	}
-	if len(images) > 1 {
-		return b.finishIndex(ctx, images, names)
-	}
-	image, record := images[0].image, images[0].record
-	res = Result{
-		ImageID: digest.FromBytes(image.Config), Manifest: res.Manifest, Names: names, Steps: b.ran + b.cached, Cached: b.cached,
-	}
+	res := Result{Names: names, Steps: b.ran + b.cached, Cached: b.cached}
+	// An image gets its names with its record: until it has one, `podman image prune` takes it and its layers. And a name never points at an
+	// image whose output failed.
 	if err := b.writeOutputs(ctx, images, &res); err != nil {
+		return Result{}, errors.Join(err, b.putImages(images, nil, new(Result)))
+	}
+	if err := b.putImages(images, names, &res); err != nil {
 		return Result{}, err
 	}
-	if len(names) > 0 {
-		record.Names = names
-		if _, _, err := b.store.PutImage(record); err != nil {
-			return Result{}, err
-		}
-		b.noteNames(names)
-	}
+	b.noteNames(names)
 	return res, nil
+}
+
+// putImages records images in the store, and their index if there are several. The result gets the ID, and the manifest's digest if it has
+// none of an output.
+func (b *builder) putImages(images []made, names []string, res *Result) (err error) {
+	var manifest digest.Digest
+	for i := range images {
+		m := &images[i]
+		if len(images) == 1 {
+			m.record.Names = names
+		}
+		if m.id, manifest, err = b.store.PutImage(m.record); err != nil {
+			return err
+		}
+	}
+	res.ImageID = digest.FromBytes(images[0].image.Config)
+	if len(images) > 1 {
+		if manifest, err = b.store.PutIndex(b.indexOf(images, names)); err != nil {
+			return err
+		}
+		res.ImageID = manifest
+	}
+	if res.Manifest == "" {
+		res.Manifest = manifest
+	}
+	return nil
 }
 
 // noteNames tells under which full names the image is in the store from now on.

@@ -17,6 +17,7 @@ func (b *builder) writeOutputs(ctx context.Context, images []made, res *Result) 
 		dest := spec.Dest
 		if dest == export.Stdout {
 			dest = "standard output"
+			b.printed = true
 		}
 		shown := b.req.aside("writing " + dest)
 		manifest, err := b.writeOutput(ctx, spec, images, shown)

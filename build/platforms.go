@@ -54,9 +54,9 @@ type made struct {
 	id string
 }
 
-// finishIndex records images for several platforms and their index in the store and writes the outputs.
-func (b *builder) finishIndex(ctx context.Context, images []made, names []string) (Result, error) {
-	index := store.IndexRecord{Format: b.req.Format}
+// indexOf is the index of images for several platforms.
+func (b *builder) indexOf(images []made, names []string) store.IndexRecord {
+	index := store.IndexRecord{Names: names, Format: b.req.Format}
 	for _, m := range images {
 		platform := m.image.Platform
 		platform.OSFeatures = slices.Clone(platform.OSFeatures)
@@ -65,22 +65,7 @@ func (b *builder) finishIndex(ctx context.Context, images []made, names []string
 			index.Created = m.record.Created
 		}
 	}
-	digest, err := b.store.PutIndex(index)
-	if err != nil {
-		return Result{}, err
-	}
-	res := Result{ImageID: digest, Manifest: digest, Names: names, Steps: b.ran + b.cached, Cached: b.cached}
-	if err := b.writeOutputs(ctx, images, &res); err != nil {
-		return Result{}, err
-	}
-	if len(names) > 0 {
-		index.Names = names
-		if _, err := b.store.PutIndex(index); err != nil {
-			return Result{}, err
-		}
-		b.noteNames(names)
-	}
-	return res, nil
+	return index
 }
 
 // CheckOutputs refuses outputs that can't hold what is going to be built.

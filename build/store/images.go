@@ -219,7 +219,10 @@ func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool)
 	}
 	var there bool
 	err := s.whileUsing(func() error {
-		_, err := s.store.CreateImage(img.ID, nil, img.TopLayer, img.Metadata, o)
+		_, err := s.store.CreateImage(img.ID, img.Names, img.TopLayer, img.Metadata, o)
+		if errors.Is(err, storage.ErrDuplicateName) {
+			err = s.putInPlace(img, o)
+		}
 		if there = errors.Is(err, storage.ErrDuplicateID); err != nil && !there {
 			return err
 		}
@@ -248,6 +251,23 @@ func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool)
 		err = s.moveImage(img.ID, img.TopLayer)
 	}
 	return err
+}
+
+// putInPlace makes an image that takes names from others. Until it has them it goes by its digest: one without any name would be taken by
+// `podman image prune`, and its layers with it.
+func (s *Store) putInPlace(img storage.Image, o *storage.ImageOptions) error {
+	repository, err := reference.Parse(img.Names[0])
+	if err != nil {
+		return err
+	}
+	meanwhile := []string{repository.Name() + "@" + o.Digest.String()}
+	if _, err = s.store.CreateImage(img.ID, meanwhile, img.TopLayer, img.Metadata, o); err != nil {
+		return err
+	}
+	if err := s.store.SetNames(img.ID, img.Names); err != nil {
+		return fmt.Errorf("set names: %w", err)
+	}
+	return nil
 }
 
 // noteChain keeps the layers of an image for the build. The caller is whileUsing.
