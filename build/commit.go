@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // prepare makes the directory a step writes to, with the root directory's attributes of what is below.
@@ -146,7 +147,11 @@ func (c commit) settle() error {
 func (c commit) run(ctx context.Context) error {
 	r := c.root
 	known := sync.OnceFunc(func() { close(r.known) })
-	rec, err := c.layer(ctx, known)
+	var rec cache.Record
+	err := guard.Call(func() (err error) { // who waits for the root learns of it
+		rec, err = c.layer(ctx, known)
+		return err
+	})
 	r.err = err
 	known()
 	close(r.sealed)

@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // workdirWork makes sure that a directory exists.
@@ -257,14 +258,15 @@ func (b *builder) watch(w *work, content *copyDigest) {
 		if before, err = content.fingerprint(ctx); err != nil {
 			return err
 		}
+		var hashErr error // content keeps those that aren't panics
 		hashed := make(chan struct{})
 		go func() {
 			defer close(hashed)
-			content.begin()
+			hashErr = guard.Call(func() error { content.begin(); return nil })
 		}()
 		err = exec(ctx, t)
 		<-hashed
-		return err
+		return errors.Join(err, hashErr)
 	}
 	w.stable = func(ctx context.Context) (bool, error) {
 		after, err := content.fingerprint(ctx)

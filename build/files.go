@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // writeFiles writes an output that holds the files of images: of each in a directory of its own if there are several.
@@ -88,7 +89,7 @@ func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (f
 	r, w := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		err := write(w)
+		err := guard.Call(func() error { return write(w) })
 		written <- errors.Join(err, w.CloseWithError(err))
 	}()
 	result, disarmed, err := fileop.UnpackForHost(ctx, r, dir)

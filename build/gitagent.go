@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/cooperbuild/cooper/build/sshagent"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // gitAgentID is the agent of --ssh that git uses.
@@ -55,7 +56,7 @@ func (b *builder) serveAgent(agent *sshagent.Agent) (string, error) {
 				return // closed
 			}
 			serving.Go(func() {
-				agent.Serve(ctx, conn)
+				_ = guard.Call(func() error { agent.Serve(ctx, conn); return nil }) // git sees that it is hung up
 				_ = conn.Close()
 			})
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/fetch"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // What lies in the store's directory of cooper's own.
@@ -43,18 +44,18 @@ func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
 	var items, sources []disk.Item
 	var records int64
 	var group errgroup.Group
-	group.Go(func() (err error) {
+	group.Go(guard.Func(func() (err error) {
 		records, err = k.cache.DiskTotal()
 		return err
-	})
-	group.Go(func() (err error) {
+	}))
+	group.Go(guard.Func(func() (err error) {
 		sources, err = fetch.DiskItems(ctx, k.remote(), false)
 		return err
-	})
-	group.Go(func() (err error) {
+	}))
+	group.Go(guard.Func(func() (err error) {
 		items, err = k.store.DiskItems(ctx, look)
 		return err
-	})
+	}))
 	err := group.Wait()
 	return records + disk.Total(items) + disk.Total(sources) + disk.Total(k.stats()), err
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // Stdin as a context or a Dockerfile is standard input.
@@ -335,7 +336,10 @@ func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
 	context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) })
 	go func() {
 		// It may never come back from a terminal or a pipe that stays open; then it ends with the process.
-		_, err := io.Copy(in, r)
+		err := guard.Call(func() error {
+			_, err := io.Copy(in, r)
+			return err
+		})
 		_ = in.CloseWithError(err)
 	}()
 	return out

@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -110,10 +111,10 @@ func (b *builder) shiftedStack(ctx context.Context, r *root, m userns.Mapping) (
 	dirs := make([]*os.File, len(r.layers))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, l := range r.layers {
-		group.Go(func() (err error) {
+		group.Go(guard.Func(func() (err error) {
 			dirs[len(dirs)-1-i], err = b.layers.shifted(ctx, l.ID, m)
 			return err
-		})
+		}))
 	}
 	err := group.Wait()
 	b.req.space.check()

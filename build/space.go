@@ -11,6 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // space keeps what is cooper's own within a limit while a build runs. The nil space has no limit.
@@ -47,12 +48,14 @@ func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, err
 		keepers: k, limit: req.MaxUsedSpace, to: req.Progress, first: -1,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
-	go s.watch(ctx)
+	go func() {
+		defer close(s.ended)
+		_ = guard.Call(func() error { s.watch(ctx); return nil }) // what is amiss comes out again at the end
+	}()
 	return s, nil
 }
 
 func (s *space) watch(ctx context.Context) {
-	defer close(s.ended)
 	if total, err := s.keepers.total(ctx, store.LookChanged); err == nil {
 		s.first = total - disk.Total(s.keepers.stats())
 	}

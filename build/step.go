@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -191,7 +192,7 @@ func (b *builder) makeLayer(ctx context.Context, s *plan.Step, below *root, w wo
 	}
 	c := commit{builder: b, root: r, target: t, work: w, took: time.Since(started)}
 	b.commits.Go(func() error {
-		err := c.run(ctx)
+		err := guard.Call(func() error { return c.run(ctx) })
 		if err != nil {
 			err = stepError(b.store, s, err)
 			b.stop(err)

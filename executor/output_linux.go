@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // drainTime is how long a pipe is still read after the step's last process is gone. Only somebody outside who was handed the pipe
@@ -114,9 +115,12 @@ func (s *streams) open(w io.Writer, null *os.File, owner ids) (*os.File, error) 
 // pump copies until the pipe ends. If the writer fails the rest is thrown away: the step must not hang on it.
 func (s *streams) pump(w io.Writer, r *os.File) {
 	defer s.done.Done()
-	_, err := io.Copy(w, r)
+	err := guard.Call(func() error {
+		_, err := io.Copy(w, r)
+		return err
+	})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = drain(w, r)
+		err = guard.Call(func() error { return drain(w, r) })
 	}
 	if err == nil {
 		return

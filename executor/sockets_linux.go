@@ -7,6 +7,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // maxConnections is how many connections to one socket are served at the same time.
@@ -73,7 +75,7 @@ func (l *listener) accept(ctx context.Context, serve func(context.Context, net.C
 			defer func() { <-places }()
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer stop()
-			serve(ctx, conn)
+			_ = guard.Call(func() error { serve(ctx, conn); return nil }) // the step sees that it is hung up
 			_ = conn.Close()
 		})
 	}

@@ -22,7 +22,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top userns " +
+			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top internal/guard userns " +
 				"userns/reexec",
 		},
 		{pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line", mayImport: "cmd/cooper/internal/cli"},
@@ -31,7 +31,7 @@ func importTable() []importRule {
 			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/outfile build/plan build/progress " +
 				"build/registry build/solve build/source build/sshagent build/store build/top executor " +
 				"executor/overlay imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
-				"imagebuilder/remote userns userns/accounts",
+				"imagebuilder/remote internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -43,7 +43,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/solve", job: "runs the graph",
-			mayImport: "build/plan",
+			mayImport: "build/plan internal/guard",
 		},
 		{
 			pkg: "build/cache", job: "keys and records",
@@ -55,7 +55,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/source", job: "contexts, ignore rules, selection, content digests",
-			mayImport: "internal/fsys",
+			mayImport: "internal/fsys internal/guard",
 		},
 		{
 			pkg: "build/fetch", job: "files from URLs and trees from git repositories, kept on disk",
@@ -68,7 +68,7 @@ func importTable() []importRule {
 		{
 			pkg: "build/store", job: "adapter on containers/storage: prepare, commit, remove; images; pull",
 			mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference internal/fsys " +
-				"userns",
+				"internal/guard userns",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
@@ -77,13 +77,13 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
-			mayImport: "build/outfile imagebuilder imagebuilder/reference",
+			mayImport: "build/outfile imagebuilder imagebuilder/reference internal/guard",
 		},
 		{
 			pkg: "build/outfile", job: "files and directories where the user says: written whole, no links of others followed",
 			mayImport: "internal/flock internal/fsys",
 		},
-		{pkg: "build/progress", job: "events and renderers"},
+		{pkg: "build/progress", job: "events and renderers", mayImport: "internal/guard"},
 		{pkg: "build/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},
 		{
 			pkg: "build/top", job: "notes of running steps, and the processes in them",
@@ -96,23 +96,25 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "imagebuilder/layer", job: "directory to layer tar: whiteouts, digests, tar-split; merging",
-			mayImport: "internal/fsys",
+			mayImport: "internal/fsys internal/guard",
 		},
 		{pkg: "imagebuilder/reference", job: "image names", pure: true},
 		{pkg: "imagebuilder/remote", job: "names of remote sources: git references, URLs", pure: true},
 		{
 			pkg: "executor", job: "`Run(ctx, Step)`: one command in its container; by itself or by an OCI runtime",
-			mayImport: "executor/internal/rawproc executor/overlay executor/spec internal/fsys userns userns/accounts",
+			mayImport: "executor/internal/rawproc executor/overlay executor/spec internal/fsys internal/guard userns " +
+				"userns/accounts",
 		},
 		{
 			pkg: "executor/overlay", job: "detached overlay mounts: the kernel's, ID-mapped, and those of mount programs",
-			mayImport: "executor/internal/rawproc internal/fsys userns userns/reexec",
+			mayImport: "executor/internal/rawproc internal/fsys internal/guard userns userns/reexec",
 		},
 		{pkg: "executor/internal/rawproc", job: "a program of raw system calls, which a child runs without the Go runtime"},
 		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",
 			mayImport: "userns", pure: true,
 		},
+		{pkg: "internal/guard", job: "panics become errors"},
 		{pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file"},
 		{
 			pkg: "internal/flock", job: "locks of files, whose wait can be interrupted",

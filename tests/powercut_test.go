@@ -167,6 +167,50 @@ func (s *poweredSite) checkAfterCut(t *testing.T) {
 	}
 }
 
+// TestAsRootDiskThatFails takes the disk away under every verb that opens a store, and under a step that runs: all end with one sentence, and
+// leave nothing.
+func TestAsRootDiskThatFails(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := &poweredSite{site: newSite(t, m)}
+		s.disk = s.newDisk(t, "ext4")
+		if err := s.makeBusybox(); err != nil {
+			t.Fatal(err)
+		}
+		s.build(t, s.onDisk("-q", "-t", "base", "busybox")...)
+		s.write(t, "ctx/Containerfile", "FROM base\nRUN echo be''gun; sleep 86399\n")
+		cmd := s.command(suite.cooper, s.onDisk("build", "--progress=plain", "ctx")...)
+		text := newWaitFor("begun")
+		cmd.Stdout, cmd.Stderr = text, text
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		text.wait(t, time.Minute)
+		s.disk.cut(t)
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // by the signal
+		if code := cmd.ProcessState.ExitCode(); code != 128+int(unix.SIGINT) && code != 125 || strings.Contains(text.seen.String(), "goroutine ") {
+			t.Errorf("the build under way ends with status %d:\n%s", code, tail(text.seen.String()))
+		}
+		for _, verb := range [][]string{{"build", "ctx"}, {"df"}, {"prune", "--force"}} {
+			r := s.cooper(t, s.onDisk(verb...)...)
+			r.fails(t, 125, "input/output error", "hint: ")
+			if said := strings.TrimSpace(r.Stderr); strings.Contains(said, "goroutine ") || strings.Count(said, "\n") > 3 {
+				t.Errorf("cooper %s doesn't say it in one sentence:\n%s", verb[0], tail(said))
+			}
+		}
+		for _, verb := range [][]string{{"doctor"}, {"check", "ctx"}} {
+			if r := s.cooper(t, s.onDisk(verb...)...); strings.Contains(r.Stdout+r.Stderr, "goroutine ") {
+				t.Errorf("cooper %s panics:\n%s", verb[0], tail(r.Stderr))
+			}
+		}
+		if left := commandsWith("sleep 86399"); len(left)+len(s.processes()) > 0 {
+			t.Errorf("left running: %q, %v", left, s.processes())
+		}
+	})
+}
+
 // powerDisk is a file system, mounted on a site's "disk", that can be stopped as by a power cut.
 type powerDisk struct {
 	site *site

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
@@ -172,8 +173,8 @@ func addLayers(ctx context.Context, t target, c codec, layers []Blob) ([]ocispec
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	p := packer{target: t, codec: c, queue: make(chan chan blob, maxPending)}
-	group.Go(func() error { return p.packAll(ctx, layers) })
-	group.Go(func() error {
+	group.Go(guard.Func(func() error { return p.packAll(ctx, layers) }))
+	group.Go(guard.Func(func() error {
 		for i := range layers {
 			b, err := p.next(ctx)
 			if err != nil {
@@ -185,7 +186,7 @@ func addLayers(ctx context.Context, t target, c codec, layers []Blob) ([]ocispec
 			}
 		}
 		return nil
-	})
+	}))
 	return out, group.Wait()
 }
 
@@ -236,7 +237,7 @@ func (p packer) packAll(ctx context.Context, layers []Blob) error {
 			group.Go(func() error { return context.Cause(ctx) })
 			break
 		}
-		group.Go(func() error {
+		group.Go(guard.Func(func() error {
 			defer free.Release(int64(n))
 			file, err := p.target.spool()
 			if err != nil {
@@ -248,7 +249,7 @@ func (p packer) packAll(ctx context.Context, layers []Blob) error {
 			}
 			ready <- blob{Descriptor: d, file: file}
 			return nil
-		})
+		}))
 	}
 	return group.Wait()
 }

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // meterEvery is how often a meter is read.
@@ -23,7 +25,9 @@ type Meter struct {
 // StartMeter begins a transfer, of which ID, What and Total count. The caller calls Stop when it is over, and before the step is.
 func StartMeter(sink Sink, t Transfer) *Meter {
 	m := &Meter{sink: sink, transfer: t, ended: make(chan struct{})}
-	m.stopped.Go(m.run)
+	m.stopped.Go(func() {
+		_ = guard.Call(func() error { m.run(); return nil }) // what isn't shown isn't missed
+	})
 	return m
 }
 

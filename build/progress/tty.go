@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
@@ -62,7 +64,12 @@ func newTTY(o ttyOptions) *tty {
 		stop:       make(chan struct{}),
 		finished:   make(chan struct{}),
 	}
-	go t.loop()
+	go func() {
+		defer close(t.finished)
+		if err := guard.Call(func() error { t.loop(); return nil }); err != nil {
+			t.err = err // the build goes on
+		}
+	}()
 	return t
 }
 
@@ -103,7 +110,6 @@ func (t *tty) Close() error {
 }
 
 func (t *tty) loop() {
-	defer close(t.finished)
 	frames := t.frames
 	if frames == nil {
 		ticker := time.NewTicker(frameEvery)
@@ -174,32 +180,11 @@ func stepLine(title string, elapsed time.Duration, width int) string {
 
 // draw writes one frame; the last one leaves no block.
 func (t *tty) draw(last bool) {
-	sz := t.terminal()
-	t.mu.Lock()
 	var frame bytes.Buffer
-	var block []string
-	if last {
-		t.conclude()
-	} else {
-		block = t.block(sz)
-	}
-	if t.scroll.Len() == 0 && len(block) == 0 && len(t.drawn) == 0 {
-		t.mu.Unlock()
+	block, ok := t.beginFrame(&frame, last)
+	if !ok {
 		return
 	}
-	// Without automatic wrapping a line whose width was misjudged can't spoil the block.
-	frame.WriteString("\x1b[?7l")
-	if up := min(rows(t.drawn, sz.width), sz.height-1); up > 0 {
-		fmt.Fprintf(&frame, "\r\x1b[%dA", up)
-	}
-	if t.scroll.Len() > 0 {
-		// What scrolls by may be longer than a line and must wrap.
-		frame.WriteString("\x1b[J\x1b[?7h")
-		frame.Write(t.scroll.Bytes())
-		frame.WriteString("\x1b[?7l")
-		t.scroll.Reset()
-	}
-	t.mu.Unlock()
 	t.drawn = t.drawn[:0]
 	for _, l := range block {
 		// First the old line goes: after a line as wide as the terminal the cursor is on its last character, which would go too.
@@ -213,6 +198,34 @@ func (t *tty) draw(last bool) {
 	if _, err := t.out.Write(frame.Bytes()); err != nil {
 		t.err = fmt.Errorf("write progress: %w", err)
 	}
+}
+
+// beginFrame goes to the beginning of the old block, writes what scrolls by, and gives the lines of the new block; false if nothing changes.
+func (t *tty) beginFrame(frame *bytes.Buffer, last bool) (block []string, ok bool) {
+	sz := t.terminal()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last {
+		t.conclude()
+	} else {
+		block = t.block(sz)
+	}
+	if t.scroll.Len() == 0 && len(block) == 0 && len(t.drawn) == 0 {
+		return nil, false
+	}
+	// Without automatic wrapping a line whose width was misjudged can't spoil the block.
+	frame.WriteString("\x1b[?7l")
+	if up := min(rows(t.drawn, sz.width), sz.height-1); up > 0 {
+		fmt.Fprintf(frame, "\r\x1b[%dA", up)
+	}
+	if t.scroll.Len() > 0 {
+		// What scrolls by may be longer than a line and must wrap.
+		frame.WriteString("\x1b[J\x1b[?7h")
+		frame.Write(t.scroll.Bytes())
+		frame.WriteString("\x1b[?7l")
+		t.scroll.Reset()
+	}
+	return block, true
 }
 
 // conclude prints what is left at the end.

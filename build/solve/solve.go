@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // Do carries out one step. done gives the results of the step's dependencies; it must not be asked for others.
@@ -80,7 +81,11 @@ func (r *run[R]) work(ctx context.Context) {
 			if !ok || ctx.Err() != nil {
 				return
 			}
-			result, err := r.do(ctx, s, r.result)
+			var result R
+			err := guard.Call(func() (err error) {
+				result, err = r.do(ctx, s, r.result)
+				return err
+			})
 			r.finish(s, result, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/solve"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // graph makes a plan whose step i depends on deps[i].
@@ -104,5 +105,17 @@ func TestACancelledBuildReportsWhy(t *testing.T) {
 	})
 	if !errors.Is(err, why) {
 		t.Errorf("error %v, want %v", err, why)
+	}
+}
+
+func TestAStepThatPanicsFails(t *testing.T) {
+	_, err := solve.Run(t.Context(), graph(nil, nil, []int{0, 1}), 2, func(_ context.Context, s *plan.Step, _ func(*plan.Step) int) (int, error) {
+		if s.ID == 0 {
+			panic("a fault")
+		}
+		return 1, nil
+	})
+	if p := new(guard.Panic); !errors.As(err, &p) {
+		t.Errorf("got %v, want a panic's error", err)
 	}
 }

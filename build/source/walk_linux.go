@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/fsys"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // An Entry is one name that Walk meets.
@@ -184,15 +185,21 @@ func (w *walker[D]) fail(err error) {
 func (w *walker[D]) work() {
 	buf := make([]byte, 32<<10)
 	for t, ok := w.pop(false); ok; t, ok = w.pop(true) {
-		node := t.node
-		if t.name != "" {
-			if node = w.enter(t); node == nil {
-				w.finish(t.node)
-				continue
-			}
+		if err := guard.Call(func() error { w.do(t, buf); return nil }); err != nil {
+			w.fail(err)
 		}
-		w.read(node, buf)
 	}
+}
+
+func (w *walker[D]) do(t walkTask[D], buf []byte) {
+	node := t.node
+	if t.name != "" {
+		if node = w.enter(t); node == nil {
+			w.finish(t.node)
+			return
+		}
+	}
+	w.read(node, buf)
 }
 
 // enter opens a directory. It returns nil if there is nothing to be read.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
@@ -75,7 +76,7 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 	defer cancel(nil)
 	waiting := make(chan struct{}, maxWaiting)
 	fetched := make(chan error, 1)
-	go func() { fetched <- c.fetchAll(inner, pending, waiting) }()
+	go func() { fetched <- guard.Call(func() error { return c.fetchAll(inner, pending, waiting) }) }()
 	err = c.applyAll(inner, pending, waiting)
 	if err != nil {
 		cancel(err)
@@ -138,7 +139,11 @@ func (c *layerCopy) fetchAll(ctx context.Context, pending []*pendingLayer, waiti
 		}
 		group.Go(func() error {
 			defer close(l.ready)
-			if l.content, l.owners, l.err = c.fetch(ctx, l); l.err != nil {
+			l.err = guard.Call(func() (err error) {
+				l.content, l.owners, err = c.fetch(ctx, l)
+				return err
+			})
+			if l.err != nil {
 				l.err = fmt.Errorf("layer %d of %d: %w", l.number, len(c.img.Layers), l.err)
 			}
 			return l.err
@@ -305,16 +310,18 @@ func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		ticker := time.NewTicker(progressInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				c.opts.Progress(what, min(counter.n.Load(), l.desc.Size-1), l.desc.Size)
+		_ = guard.Call(func() error { // what isn't shown isn't missed
+			ticker := time.NewTicker(progressInterval)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-done:
+					return nil
+				case <-ticker.C:
+					c.opts.Progress(what, min(counter.n.Load(), l.desc.Size-1), l.desc.Size)
+				}
 			}
-		}
+		})
 	}()
 	return func(whole bool) {
 		close(done)

@@ -15,6 +15,8 @@ import (
 
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // What a build makes is on the disk before a record names it: layers first, then DIR/synced, which lists the layers that can't be lost any
@@ -190,25 +192,7 @@ func (s *Store) writeSynced(n syncedNote, began time.Time) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.dir, syncedFile)
-	f, err := os.CreateTemp(s.dir, "."+syncedFile+"-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = os.Chtimes(f.Name(), began, began)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return fsys.Replace(filepath.Join(s.dir, syncedFile), text, fsys.ReplaceOptions{Sync: true, Modified: began})
 }
 
 // Settle returns when the disk has the records of images too that were written. It is what the end of a build that succeeded waits for.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -10,6 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // library is containers/storage, which panics where its lock files can't be opened, and keeps its locks then: the panic becomes the error of
@@ -29,7 +30,7 @@ type library struct {
 
 func openLibrary(o storage.StoreOptions) (*library, error) {
 	l := &library{broken: make(chan struct{})}
-	return l, guard(func() (err error) {
+	return l, call(func() (err error) {
 		l.Store, err = storage.GetStore(o)
 		return err
 	})
@@ -42,22 +43,17 @@ func (e *BrokenError) Error() string { return "the store can't be used: " + e.ca
 
 func (e *BrokenError) Unwrap() error { return e.cause }
 
-// guard turns a panic of a function of the library into an error.
-func guard(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = brokenBy(v)
+// call calls a function of the library. Its panic is a *BrokenError: mostly the library tells of an error in this way.
+func call(f func() error) error {
+	err := guard.Call(f)
+	if p := new(guard.Panic); errors.As(err, &p) {
+		cause := error(p)
+		if given := p.Unwrap(); given != nil {
+			cause = given
 		}
-	}()
-	return f()
-}
-
-func brokenBy(panicked any) error {
-	cause, ok := panicked.(error)
-	if !ok {
-		cause = fmt.Errorf("%v", panicked)
+		return &BrokenError{cause}
 	}
-	return &BrokenError{cause}
+	return err
 }
 
 // ask calls f, unless the library is broken. It returns at once when the library breaks meanwhile: f may wait for a lock then that nobody gives
@@ -76,7 +72,7 @@ func ask[T any](l *library, f func() (T, error)) (T, error) {
 	answered := make(chan answer, 1)
 	go func() {
 		var a answer
-		a.err = guard(func() (err error) {
+		a.err = call(func() (err error) {
 			a.value, err = f()
 			return err
 		})

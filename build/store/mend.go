@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // mend looks at what may have been lost if the store's file system was mounted anew since its layers were last written to the disk, as after a
@@ -126,7 +127,7 @@ func (m *mender) measureAll(ctx context.Context, writable map[string]bool) error
 	group.SetLimit(readers)
 	for _, l := range suspects {
 		group.Go(func() error {
-			err := guard(func() error { return s.measure(ctx, l) })
+			err := guard.Call(func() error { return s.measure(ctx, l) })
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

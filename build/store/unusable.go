@@ -47,6 +47,9 @@ func unusable(err error, p places) error {
 	if done := new(UnusableError); err == nil || errors.As(err, &done) {
 		return err
 	}
+	if broken := new(BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) {
+		return &UnusableError{What: err.Error(), Hint: p.brokenHint(err), cause: err}
+	}
 	path := pathOf(err)
 	for _, reason := range diskErrors() {
 		switch {
@@ -64,6 +67,17 @@ func unusable(err error, p places) error {
 		}
 	}
 	return err
+}
+
+// brokenHint says what may help where a disk fails, or the library that keeps the store does.
+func (p places) brokenHint(err error) string {
+	switch {
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return "ulimit -n lets a process open more files; --jobs does less at a time"
+	case errors.Is(err, unix.EIO):
+		return "a disk fails, or has been taken away: the kernel's log (dmesg) says more; when it is back, the store is mended before it is used"
+	}
+	return "build again; --root chooses another store than " + p.store
 }
 
 // aboutNamespaces tells errors that may come of other limits: those on namespaces and mounts give ENOSPC as well.

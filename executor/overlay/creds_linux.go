@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -37,7 +38,7 @@ func onLostThread(f func() error) error {
 			runtime.UnlockOSThread()
 			return
 		}
-		err = f() // and the thread is never unlocked
+		err = guard.Call(f) // and the thread is never unlocked
 	}()
 	<-done
 	return err

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/fsys"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // batchSize is how many files one goroutine copies at a time.
@@ -139,7 +140,7 @@ func (c *shiftCopier) start(ctx context.Context, batches *sync.WaitGroup, files 
 		batches.Add(1)
 		c.group.Go(func() error {
 			defer batches.Done()
-			return errors.Join(b.run(ctx), unix.Close(b.src), unix.Close(b.dst))
+			return errors.Join(guard.Call(func() error { return b.run(ctx) }), unix.Close(b.src), unix.Close(b.dst))
 		})
 	}
 	return nil

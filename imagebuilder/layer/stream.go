@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
@@ -183,7 +185,7 @@ func (s *stream) run(k sink, q <-chan *chunk) {
 	var err error
 	for c := range q {
 		if err == nil {
-			if err = k.consume(c); err != nil {
+			if err = guard.Call(func() error { return k.consume(c) }); err != nil {
 				s.cancel(err)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -74,7 +75,7 @@ func Main(env Env) int {
 	ignoreForeignRuntimeDir()
 	ctx, stop := signalContext()
 	defer stop()
-	err := root.ExecuteContext(ctx)
+	err := guard.Call(func() error { return root.ExecuteContext(ctx) })
 	if err == nil {
 		err = out.err
 	}
@@ -149,12 +150,19 @@ func status(env Env, err error) int {
 		machine *reexec.MachineError
 		place   *build.StoreError
 		stopped interrupted
+		fault   *guard.Panic
 	)
 	switch {
 	case errors.As(err, &usage):
 		return ExitUsage
 	case errors.As(err, &stopped):
 		return exitSignal + int(stopped.signal)
+	case errors.As(err, &fault):
+		fmt.Fprintln(env.Stderr, "hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
+		if os.Getenv("GOTRACEBACK") == "all" {
+			fmt.Fprintf(env.Stderr, "%s", fault.Stack)
+		}
+		return ExitMachine
 	case errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
 		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
 		errors.Is(err, userns.ErrNoFreeIDs):
