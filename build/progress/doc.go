@@ -14,7 +14,7 @@
 //
 // What a step prints is hostile: escape sequences, control and bidirectional characters are dropped and bytes that aren't
 // UTF-8 become U+FFFD. A bare carriage return starts the line again, as on a terminal, so that only the last state of a progress bar is
-// kept. A line longer than 8 KiB is broken in plain and cut short elsewhere; memory is bounded whatever is printed.
+// kept. [Text] and [Safe] do the like for messages. A line longer than 8 KiB is broken in plain and cut short elsewhere; memory is bounded whatever is printed.
 //
 // All renderers are safe for concurrent use. No goroutine is left after Close, and the terminal holds no changed mode
 // between two frames, so that even a killed process leaves it usable.

@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -228,4 +229,27 @@ func oneLine(s string) string {
 	l.write([]byte(s[:min(len(s), maxText)]), join)
 	l.flush(join)
 	return strings.TrimRight(b.String(), " ")
+}
+
+// Text makes text of any origin safe to show on a terminal, lines and tabs as they are: control and bidirectional characters are dropped, and
+// bytes that aren't UTF-8 become U+FFFD. What an escape sequence has after ESC stays and shows, so that nothing of a message can be hidden.
+func Text(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || visible(r) {
+			return r
+		}
+		return -1
+	}, s)
+}
+
+// Safe is a writer that makes what it hands on safe to show: [Text] of each piece. A piece is a text of its own.
+func Safe(w io.Writer) io.Writer { return safe{w} }
+
+type safe struct{ io.Writer }
+
+func (s safe) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(s.Writer, Text(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

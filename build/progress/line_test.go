@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -130,4 +131,36 @@ func FuzzLines(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTextIsHarmlessAndWhole(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain: \tas it is\n\nhint: é漢😀\n": "plain: \tas it is\n\nhint: é漢😀\n",
+		"\x1b[2J\x1b]0;evil\a\nnext":       "[2J]0;evil\nnext",
+		"a\u009b31m\x9b\xffb":              "a31m\ufffd\ufffdb",
+		"bad\rgood\b\x7f\x00":              "badgood",
+		"a\u202eb\u2066c\u2028d\u200fe":    "abcde",
+	} {
+		var b strings.Builder
+		n, err := Safe(&b).Write([]byte(in))
+		if b.String() != want || n != len(in) || err != nil {
+			t.Errorf("%q gives %q, %d, %v; want %q", in, &b, n, err, want)
+		}
+	}
+}
+
+func TestRawJSONHidesNothingFromWhoLooksAtIt(t *testing.T) {
+	const text = "\x1b[2J\u009b\u202e\x7f\U000e0001\n\"é😀"
+	var b strings.Builder
+	r := newRawJSON(&b)
+	r.Emit(Note{Text: text})
+	for _, c := range strings.TrimSuffix(b.String(), "\n") {
+		if !visible(c) {
+			t.Errorf("%q in %q", c, &b)
+		}
+	}
+	var got struct{ Text string }
+	if err := json.Unmarshal([]byte(b.String()), &got); err != nil || got.Text != text {
+		t.Errorf("%q is read as %q, %v", &b, got.Text, err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -138,9 +139,31 @@ func (r *rawJSON) write(e rawEvent) {
 	r.buf.Reset()
 	err := r.encoder.Encode(e)
 	if err == nil {
-		_, err = r.out.Write(r.buf.Bytes())
+		_, err = r.out.Write(escapeHidden(r.buf.Bytes()))
 	}
 	if err != nil {
 		r.err = fmt.Errorf("write progress: %w", err)
 	}
+}
+
+// escapeHidden writes the characters of JSON that don't show, or change how others do, as escapes, which mean the same: somebody may look at it
+// on a terminal.
+func escapeHidden(text []byte) []byte {
+	hidden := func(r rune) bool { return r != '\n' && !visible(r) }
+	if bytes.IndexFunc(text, hidden) < 0 {
+		return text
+	}
+	out := make([]byte, 0, len(text)+64)
+	for _, r := range string(text) {
+		switch {
+		case !hidden(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }

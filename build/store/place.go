@@ -41,6 +41,7 @@ func Drivers() []string { return []string{"overlay", "vfs"} }
 // defaults are the options that storage.conf and the environment give, those of a caller added.
 func defaults(o Options) (storage.StoreOptions, error) {
 	logrus.SetLevel(logrus.ErrorLevel)
+	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true}) // which quotes what a terminal would obey
 	var opts storage.StoreOptions
 	if unshare.IsRootless() {
 		for _, name := range []string{"HOME", "XDG_DATA_HOME"} {

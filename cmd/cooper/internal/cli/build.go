@@ -380,7 +380,7 @@ func (o *buildOptions) report(env Env, res build.Result) error {
 			return nil // standard output holds the archive
 		}
 	}
-	_, err := fmt.Fprintln(env.Stdout, res.ImageID)
+	_, err := fmt.Fprintln(env.out(), res.ImageID)
 	return err
 }
 

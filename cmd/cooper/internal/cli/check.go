@@ -142,7 +142,7 @@ func writeReport(env Env, c call, r report) error {
 	if c.json {
 		write = r.WriteJSON
 	}
-	if err := write(env.Stdout); err != nil {
+	if err := write(env.out()); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
@@ -154,7 +154,7 @@ func runCheck(ctx context.Context, env Env, c call, do func(context.Context) (bu
 		return err
 	}
 	for _, note := range res.Notes {
-		fmt.Fprintln(env.Stderr, note)
+		fmt.Fprintln(env.errs(), note)
 	}
 	if err := writeReport(env, c, res); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
@@ -47,6 +48,18 @@ type Env struct {
 	Inside bool
 }
 
+// out is standard output for text. On a terminal what the text has from Dockerfiles, images and servers does nothing but show; what goes into a
+// file or pipe is as it is.
+func (e Env) out() io.Writer {
+	if isTerminal(e.Stdout) {
+		return progress.Safe(e.Stdout)
+	}
+	return e.Stdout
+}
+
+// errs is standard error for messages, which are always safe to show: sooner or later somebody looks at a log on a terminal.
+func (e Env) errs() io.Writer { return progress.Safe(e.Stderr) }
+
 // usageError is an error in the command line.
 type usageError struct{ error }
 
@@ -69,9 +82,9 @@ func Main(env Env) int {
 	root := newRootCmd(env)
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
-	out := &firstError{w: env.Stdout}
+	out := &firstError{w: env.out()}
 	root.SetOut(out)
-	root.SetErr(env.Stderr)
+	root.SetErr(env.errs())
 	ignoreForeignRuntimeDir()
 	ctx, stop := signalContext()
 	defer stop()
@@ -144,7 +157,7 @@ func status(env Env, err error) int {
 	if errors.As(err, &quiet) {
 		return int(quiet)
 	}
-	fmt.Fprintf(env.Stderr, "cooper: %v\n", err)
+	fmt.Fprintf(env.errs(), "cooper: %v\n", err)
 	var (
 		usage   usageError
 		machine *reexec.MachineError

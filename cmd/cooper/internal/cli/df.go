@@ -53,7 +53,7 @@ running builds use is not in it. Everything is measured, so it takes as long as 
 			if err != nil {
 				return err
 			}
-			return o.write(env.Stdout, usage)
+			return o.write(env.out(), usage)
 		},
 	}
 	f := cmd.Flags()

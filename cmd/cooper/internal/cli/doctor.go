@@ -67,7 +67,7 @@ func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error 
 	if asJSON {
 		write = r.WriteJSON
 	}
-	if err := write(env.Stdout); err != nil {
+	if err := write(env.out()); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	if !r.Works {

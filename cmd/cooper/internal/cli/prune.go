@@ -140,7 +140,7 @@ func ask(ctx context.Context, env Env, items []disk.Item) (bool, error) {
 			parts = append(parts, fmt.Sprintf("%s (%d)", k, n))
 		}
 	}
-	fmt.Fprintf(env.Stderr, "This will remove %s: %s.\nAre you sure you want to continue? [y/N] ",
+	fmt.Fprintf(env.errs(), "This will remove %s: %s.\nAre you sure you want to continue? [y/N] ",
 		strings.Join(parts, ", "), disk.FormatSize(disk.Freed(items)))
 	answer := make(chan string, 1)
 	go func() {
@@ -183,12 +183,12 @@ func withoutRecords(items []disk.Item) (rest []disk.Item) {
 func writePruned(env Env, items []disk.Item, total string) error {
 	var err error
 	if len(items) > 0 {
-		if err = writeItems(env.Stdout, withoutRecords(items)); err == nil {
-			_, err = fmt.Fprintln(env.Stdout)
+		if err = writeItems(env.out(), withoutRecords(items)); err == nil {
+			_, err = fmt.Fprintln(env.out())
 		}
 	}
 	if err == nil {
-		_, err = fmt.Fprintln(env.Stdout, total+disk.FormatSize(disk.Freed(items)))
+		_, err = fmt.Fprintln(env.out(), total+disk.FormatSize(disk.Freed(items)))
 	}
 	if err != nil {
 		return fmt.Errorf("write what was removed: %w", err)

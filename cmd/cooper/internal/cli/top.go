@@ -82,7 +82,10 @@ func watchTop(ctx context.Context, env Env, args []string, every time.Duration) 
 			err = nil
 		}
 		if err == nil {
-			_, err = fmt.Fprintf(env.Stdout, "%s%s", clearScreen, &table)
+			_, err = fmt.Fprint(env.Stdout, clearScreen) // the only text of ours that a terminal is to obey
+		}
+		if err == nil {
+			_, err = table.WriteTo(env.out())
 		}
 		if err != nil {
 			return err
@@ -101,7 +104,7 @@ func runTop(env Env, args []string) error {
 	if err != nil && !errors.Is(err, errHidden) {
 		return err
 	}
-	if _, err := table.WriteTo(env.Stdout); err != nil {
+	if _, err := table.WriteTo(env.out()); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
 	return err

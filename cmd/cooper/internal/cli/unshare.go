@@ -166,7 +166,7 @@ func execute(env Env, args []string) error {
 	if reason := new(exec.Error); errors.As(err, &reason) {
 		err = reason.Err
 	}
-	fmt.Fprintf(env.Stderr, "cooper: execute %s: %v\n", args[0], err)
+	fmt.Fprintf(env.errs(), "cooper: execute %s: %v\n", args[0], err)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
 		return statusError(exitNotFound)
 	}
@@ -178,7 +178,7 @@ func (o *unshareOptions) runMap(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if err := writeMapping(env.Stdout, m); err != nil {
+	if err := writeMapping(env.out(), m); err != nil {
 		return fmt.Errorf("write map: %w", err)
 	}
 	return nil
@@ -207,7 +207,7 @@ func stepMapping(ctx context.Context, env Env) (userns.Mapping, error) {
 		return userns.Mapping{}, err
 	}
 	if note != "" {
-		fmt.Fprintln(env.Stderr, note)
+		fmt.Fprintln(env.errs(), note)
 	}
 	if id.Steps != nil {
 		return *id.Steps, nil
