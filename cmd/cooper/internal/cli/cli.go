@@ -171,9 +171,9 @@ func status(env Env, err error) int {
 	case errors.As(err, &stopped):
 		return exitSignal + int(stopped.signal)
 	case errors.As(err, &fault):
-		fmt.Fprintln(env.Stderr, "hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
+		fmt.Fprintln(env.errs(), "hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
 		if os.Getenv("GOTRACEBACK") == "all" {
-			fmt.Fprintf(env.Stderr, "%s", fault.Stack)
+			fmt.Fprintf(env.errs(), "%s", fault.Stack)
 		}
 		return ExitMachine
 	case errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
