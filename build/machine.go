@@ -7,13 +7,18 @@ import (
 
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor"
 )
 
-// machineError makes an ErrMachine of an error of a disk that can't take what has to be written to it. It may come from anywhere: a pull,
-// a step's directory, a commit, a shifted copy, an output.
+// machineError makes an ErrMachine of an error of a disk that can't take what has to be written to it, which may come from anywhere: a pull,
+// a step's directory, a commit, a shifted copy, an output; and of one of a container around the build that hides parts of /proc.
 func machineError(st *store.Store, err error) error {
 	if errors.Is(err, ErrMachine) {
 		return err
+	}
+	if errors.Is(err, executor.ErrHiddenProc) {
+		return fmt.Errorf("%w: %w\nhint: start the container around this with --security-opt systempaths=unconfined (podman: unmask=ALL), "+
+			"or in Kubernetes with securityContext.procMount: Unmasked", ErrMachine, err)
 	}
 	if st != nil {
 		err = st.Unusable(err)

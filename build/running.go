@@ -17,8 +17,9 @@ import (
 
 // RunDir is where the builds of a user note the steps that run, by the user's host ID. It is the same for all of a user's stores.
 func RunDir(uid uint32) (string, error) {
-	if uid == 0 {
-		return "/run/cooper", nil
+	const systemDir = "/run/cooper"
+	if uid == 0 && store.CanMake(systemDir) { // not root of every container can
+		return systemDir, nil
 	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "cooper"), nil

@@ -8,6 +8,9 @@ import (
 // ErrNoCwd is in the SetupError of a step whose working directory isn't there: nothing of the step ran.
 var ErrNoCwd = errors.New("not in the image (WORKDIR makes it)")
 
+// ErrHiddenProc is in the SetupError of a step on a machine that shows its processes a /proc with something mounted over parts of it.
+var ErrHiddenProc = errors.New("parts of this machine's /proc are hidden, and the kernel gives a whole one only to who has one already")
+
 // StartError says that the step's program could not be started: nothing of it ran.
 type StartError struct {
 	Program string // as written

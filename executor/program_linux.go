@@ -345,7 +345,7 @@ func (s *script) explain(f *rawproc.Failure) error {
 	case doing == become:
 		return &SetupError{fmt.Sprintf("%s %d:%d", become, s.c.user.UID, s.c.user.GID), f.Errno}
 	case doing == "mount proc" && f.Errno == unix.EPERM:
-		return &SetupError{"mount proc: this machine hides parts of /proc (a container without --security-opt unmask=ALL or the like?)", f.Errno}
+		return &SetupError{"mount proc", ErrHiddenProc}
 	}
 	return &SetupError{doing, f.Errno}
 }

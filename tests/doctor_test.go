@@ -107,8 +107,6 @@ type wreck struct {
 	denials        []denial
 	before, around []string
 	env, args      []string
-	// noise is said by containers/storage.
-	noise bool
 
 	check, status string
 	want          []string
@@ -141,11 +139,7 @@ func (w wreck) doctor(t *testing.T, s *site, more string) diagnosis {
 		cmd.Dir = s.dir
 	}
 	cmd.Env = append(append([]string(nil), s.env...), w.env...)
-	r := runCommand(t, cmd)
-	if w.noise {
-		r.Stderr = ""
-	}
-	return r.diagnose(t)
+	return runCommand(t, cmd).diagnose(t)
 }
 
 // command gives one of the commands of a remedy.

@@ -72,6 +72,27 @@ func (m Mapping) Compose(outer Mapping) (Mapping, error) { return m.each(outer, 
 // range there. An ID that outer leaves out is an [UnmappedError].
 func (m Mapping) Within(outer Mapping) (Mapping, error) { return m.each(outer, Map.within) }
 
+// Nested maps the IDs of a namespace with the mapping m to themselves in one below it, in the ranges of m: the kernel takes none that crosses
+// two of them. Where these are all the IDs that there are, the last is left out: by a map of all IDs crun, runc and others take a
+// namespace for the initial one.
+func (m Mapping) Nested() Mapping {
+	below := Mapping{UIDs: m.UIDs.nested(), GIDs: m.GIDs.nested()}
+	for _, ids := range []Map{below.UIDs, below.GIDs} {
+		if len(ids) == 1 && ids[0].Length > MaxID {
+			ids[0].Length = MaxID
+		}
+	}
+	return below
+}
+
+func (m Map) nested() Map {
+	same := make(Map, len(m))
+	for i, r := range m {
+		same[i] = Range{Container: r.Container, Host: r.Container, Length: r.Length}
+	}
+	return same
+}
+
 func (m Map) within(outer Map) (Map, error) {
 	var ranges []Range
 	for _, r := range m {

@@ -97,11 +97,7 @@ func (c Caller) base() (Mapping, error) {
 
 // identity maps the IDs that are inside m to themselves.
 func identity(m Map) Map {
-	same := make([]Range, len(m))
-	for i, r := range m {
-		same[i] = Range{Container: r.Container, Host: r.Container, Length: r.Length}
-	}
-	return merge(same)
+	return merge(m.nested())
 }
 
 // byMode fills in what the mode alone says.

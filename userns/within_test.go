@@ -5,6 +5,18 @@ import (
 	"testing"
 )
 
+func TestNestedKeepsTheRanges(t *testing.T) {
+	outer := Mapping{UIDs: Map{{0, 7000, 100}, {100, 9000, 5}}, GIDs: Map{{0, 7000, 105}}}
+	got := outer.Nested()
+	if got.UIDs.String() != "0 0 100\n100 100 5" || got.GIDs.String() != "0 0 105" {
+		t.Errorf("%v", got)
+	}
+	all := Map{{Length: MaxID + 1}}
+	if got := (Mapping{UIDs: all, GIDs: all}).Nested(); got.UIDs.String() != "0 0 4294967294" || all[0].Length != MaxID+1 {
+		t.Errorf("%v of %v", got, all)
+	}
+}
+
 func TestWithinSplitsAtTheRangesOfTheOuterMap(t *testing.T) {
 	outer := Map{{0, 1000, 1}, {1, 100000, 100}, {101, 300000, 50}}
 	for _, c := range []struct{ m, want Map }{

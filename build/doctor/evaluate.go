@@ -11,7 +11,7 @@ const usualRange = 65536
 // Evaluate says what facts mean for a build. It is pure.
 func Evaluate(f Facts) Report {
 	r := Report{Checks: []Check{userNamespace(f)}}
-	if !f.Root {
+	if !f.Root && !f.Nests {
 		for _, h := range f.Helpers {
 			r.Checks = append(r.Checks, helperCheck(h.Name, h.Path, h.Fix))
 		}
@@ -74,7 +74,7 @@ func ranges(f Facts) Check {
 	}
 	detail := fmt.Sprintf("%d user IDs, %d group IDs", f.Ranges.UIDs, f.Ranges.GIDs)
 	last := min(f.Ranges.UIDs, f.Ranges.GIDs)
-	if f.Root {
+	if f.Root || f.Nests {
 		last-- // an ordinary user's own ID comes on top, as container ID 0
 	}
 	if last < usualRange-1 {
@@ -177,6 +177,8 @@ func (r *Report) conclude(f Facts) {
 	}
 	var where string
 	switch {
+	case f.Nests:
+		r.Mode, where = "nests", "as root of a user namespace below this one, with the same IDs, because root of this one has no right to mount"
 	case !f.Root:
 		r.Mode, where = "rootless", fmt.Sprintf("in a user namespace of %s's own IDs, because it is an ordinary user's", orElse(f.User, fmt.Sprint(f.UID)))
 	case f.Nested:

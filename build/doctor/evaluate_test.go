@@ -123,6 +123,9 @@ func TestSummarySaysHowABuildRuns(t *testing.T) {
 		{"root", 0, func(*Facts) {}, "a build will run as root, with RUN steps in a user namespace of subordinate IDs", "root"},
 		{"root without ranges", 0, func(f *Facts) { f.Ranges.Outcome = wrong("usermod") }, "because there are no subordinate IDs", "root-unmapped"},
 		{"root, no idmap", 0, func(f *Facts) { f.Inside.IDMap = wrong("ext4") }, "because the store can't be ID-mapped", "root-unmapped"},
+		{"root who may not mount", 0, func(f *Facts) {
+			f.Root, f.Nests, f.Helpers, f.Surroundings.NoNewPrivileges = false, true, nil, true
+		}, "below this one", "nests"},
 		{"root of a namespace", 0, func(f *Facts) { f.Nested, f.Bare = true, wrong("sysctl") }, "as root of the user namespace that it is started in", "nested"},
 		{"broken", 1000, func(f *Facts) { f.Bare, f.Mapped, f.Inside = wrong("x"), Outcome{}, nil }, "a build will not work: see user-namespace", ""},
 		{"nothing known", 1000, func(f *Facts) { *f = Facts{UID: 1000} }, "a build will not work", ""},

@@ -17,6 +17,8 @@ type Facts struct {
 	User string // login name; "" if it has none
 	UID  uint32
 	Root bool // root's builds stay in the namespace that they are started in
+	// Nests says that the caller is root and may not mount: builds make a namespace below this one, with the same IDs.
+	Nests bool
 	// Nested says that this is a user namespace that something else has made, and the caller its root: RUN steps stay in it.
 	Nested bool
 
@@ -89,6 +91,7 @@ type FileProblem struct {
 // Disk is the store's file system.
 type Disk struct {
 	Root       string // the store's directory
+	Instead    string // why that isn't the system's store
 	Exists     bool
 	FileSystem string // "ext4", or its number in hexadecimal
 	Size       uint64 // bytes; 0 if that is not limited

@@ -9,7 +9,7 @@ import (
 )
 
 const filterFix = "start the container around this with --security-opt seccomp=unconfined (Kubernetes: securityContext.seccompProfile.type: Unconfined), " +
-	"or with a profile that allows these calls; as root, with --privileged"
+	"or with a profile that allows these calls"
 
 // denied names the system calls of a build that a seccomp filter answers in the kernel's place. It makes each with arguments that the
 // kernel refuses, and knows by the error who has answered.

@@ -32,8 +32,8 @@ type insideOptions struct {
 }
 
 const (
-	overlayFix = "use Linux 5.13 or newer and a store on ext4, xfs, btrfs or tmpfs; as root in a container, start that with --privileged or " +
-		"build as an ordinary user; or set mount_program = \"/usr/bin/fuse-overlayfs\" in [storage.options.overlay] of storage.conf"
+	overlayFix = "use Linux 5.13 or newer and a store on ext4, xfs, btrfs or tmpfs (in a container, whose own files are mostly on an overlay: on a volume); " +
+		"or set mount_program = \"/usr/bin/fuse-overlayfs\" in [storage.options.overlay] of storage.conf"
 	volatileFix = "use Linux 5.10 or newer: until then each file that a step writes waits for the disk"
 	procFix     = "in a container, start that with --security-opt systempaths=unconfined (podman: unmask=ALL; Kubernetes: procMount: Unmasked)"
 	seccompFix  = "use a kernel with CONFIG_SECCOMP_FILTER=y"

@@ -97,7 +97,7 @@ func lookAtDisk(o store.Options) Disk {
 	if err != nil {
 		return Disk{Problem: oneLine(err.Error())}
 	}
-	d := Disk{Root: at.Root}
+	d := Disk{Root: at.Root, Instead: at.Instead}
 	dir := nearest(at.Root)
 	d.Exists = dir == at.Root
 	var fs unix.Statfs_t

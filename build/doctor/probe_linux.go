@@ -30,6 +30,7 @@ const socketsFix = "use Linux 6.12 or newer, with landlock in the kernel's list 
 type Options struct {
 	Owner    userns.Owner // the caller, by the ID in its own namespace
 	Root     bool         // builds stay in the namespace they are started in
+	Nests    bool         // they make one below it, with the same IDs
 	Store    store.Options
 	AuthFile string
 	// Enter runs this program once more, as root of the namespace that builds run in, with these variables, and gives its status.
@@ -40,15 +41,18 @@ type Options struct {
 // Probe looks at the machine. It writes nothing that it doesn't remove, but for what opening the store makes in it.
 func Probe(ctx context.Context, o Options) Facts {
 	f := Facts{
-		User: o.Owner.Name, UID: o.Owner.ID, Root: o.Root, Helpers: reexec.Helpers(), Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
+		User: o.Owner.Name, UID: o.Owner.ID, Root: o.Root, Nests: o.Nests, Helpers: reexec.Helpers(), Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
 		Disk: lookAtDisk(o.Store), Network: inPath("pasta", "slirp4netns"), Sockets: trySockets(),
 	}
 	for _, p := range registry.CheckFiles(o.AuthFile) {
 		f.Files = append(f.Files, FileProblem{p.Name, oneLine(p.Err.Error())})
 	}
-	if f.Root {
+	switch {
+	case f.Root:
 		f.probeAsRoot(ctx, o)
-	} else {
+	case f.Nests:
+		f.probeNesting(ctx, o)
+	default:
 		f.probeAsUser(ctx, o)
 	}
 	return f
@@ -56,7 +60,7 @@ func Probe(ctx context.Context, o Options) Facts {
 
 // probeAsRoot tries what a build of root's does, in this very process as such a build does.
 func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
-	if own, err := ownMapping(); err == nil && !own.Initial() {
+	if own, err := ownMapping(); err == nil && !reexec.Initial(own) {
 		f.probeNested(ctx, o, own)
 		return
 	}
@@ -84,11 +88,45 @@ func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
 // probeNested is for root of a namespace that something else has made.
 func (f *Facts) probeNested(ctx context.Context, o Options, own userns.Mapping) {
 	f.Nested, f.UIDMap, f.GIDMap = true, own.UIDs.String(), own.GIDs.String()
-	f.Ranges = Ranges{Outcome: Outcome{Tried: true}, UIDs: uint64(own.UIDs.Highest()) + 1, GIDs: uint64(own.GIDs.Highest()) + 1}
+	f.Ranges = givenRanges(own)
 	sample := sampleOf(min(own.UIDs.Highest(), own.GIDs.Highest(), 1))
 	f.Bare = tryNamespace(sample)
 	in := lookInside(ctx, insideOptions{store: o.Store, sample: sample, userXattr: true})
 	f.Inside = &in
+}
+
+// givenRanges are the IDs of a namespace that something else has made, which can have no others.
+func givenRanges(own userns.Mapping) Ranges {
+	return Ranges{
+		Outcome: Outcome{Tried: true, Fix: "have what made this namespace, such as a container engine, give it 65536 IDs"},
+		UIDs:    uint64(own.UIDs.Highest()) + 1, GIDs: uint64(own.GIDs.Highest()) + 1,
+	}
+}
+
+// probeNesting is for root who may not mount.
+func (f *Facts) probeNesting(ctx context.Context, o Options) {
+	own, err := ownMapping()
+	if err != nil {
+		f.Ranges.Outcome = outcome(err)
+	} else {
+		f.UIDMap, f.GIDMap = own.Nested().UIDs.String(), own.Nested().GIDs.String()
+		f.Ranges = givenRanges(own)
+	}
+	if f.Inside, f.Mapped = enter(ctx, o); f.Mapped.OK() {
+		f.Bare.Tried = true
+		return
+	}
+	if !reexec.MayMap() { // nor a single ID
+		f.Bare.Problem = "it needs an ID map"
+		return
+	}
+	bare, said := runBare(ctx, taskBare)
+	if f.Bare = said; !said.OK() {
+		f.Mapped = Outcome{Problem: "it needs a user namespace"}
+	}
+	if bare {
+		f.Inside = insideBare(ctx)
+	}
 }
 
 func tryNamespace(m userns.Mapping) Outcome {

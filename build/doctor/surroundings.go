@@ -19,6 +19,9 @@ func storeChecks(f Facts) []Check {
 	if !disk.Exists {
 		opened = "not there yet, and can be made"
 	}
+	if disk.Instead != "" {
+		opened += "; " + disk.Instead
+	}
 	checks := []Check{of("store", in.Store, StatusFail, fmt.Sprintf("%s (%s, driver %s) %s", disk.Root, disk.FileSystem, in.Driver, opened))}
 	switch {
 	case disk.Problem != "":
@@ -155,7 +158,7 @@ func container(f Facts) Check {
 	if s.Container != "" {
 		c.Detail = fmt.Sprintf("inside a container (%s)", s.Container)
 	}
-	if s.NoNewPrivileges && !f.Root {
+	if s.NoNewPrivileges && !f.Root && !f.Nests {
 		c.Status, c.Detail = StatusWarn, c.Detail+", with no_new_privs: setuid programs such as newuidmap have no power"
 		c.Fix = "start it without no-new-privileges (NoNewPrivileges=no in systemd, allowPrivilegeEscalation: true in Kubernetes)"
 	}

@@ -29,6 +29,8 @@ const (
 // Location is where a store is and what it is made with. Driver "" leaves the choice to containers/storage.
 type Location struct {
 	Root, RunRoot, Driver string
+	// Instead says why Root is not the system's store, for root of a container; "" if it is, or for other users.
+	Instead string
 }
 
 // Locate finds the directories of a store as [Open] would, without opening or making anything.
@@ -37,7 +39,11 @@ func Locate(o Options) (Location, error) {
 	if err != nil {
 		return Location{}, err
 	}
-	return Location{Root: opts.GraphRoot, RunRoot: opts.RunRoot, Driver: opts.GraphDriverName}, nil
+	at := Location{Root: opts.GraphRoot, RunRoot: opts.RunRoot, Driver: opts.GraphDriverName}
+	if o.Root == "" && at.Root != systemRoot && lesserRoot() {
+		at.Instead, _ = noSystemStore()
+	}
+	return at, nil
 }
 
 // Exists tells whether a store has a directory, be it one that can't be read.

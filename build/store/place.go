@@ -55,6 +55,9 @@ func defaults(o Options) (storage.StoreOptions, error) {
 	if err != nil {
 		return opts, &OpenError{Problem: "read storage configuration", Hint: "it is in storage.conf (man containers-storage.conf)", Err: err}
 	}
+	if err := moveUnwritable(&opts, o); err != nil {
+		return opts, err
+	}
 	applyOptions(&opts, o)
 	if driver := opts.GraphDriverName; driver != "" && !slices.Contains(Drivers(), driver) {
 		return opts, &OpenError{Problem: fmt.Sprintf("there is no storage driver %q", driver),

@@ -28,7 +28,7 @@ func Diagnose(proc string, cause error) error {
 	if !m.exists("self/ns/user") {
 		return m.problem(cause, "the kernel has no user namespaces", "use a kernel with CONFIG_USER_NS=y")
 	}
-	for _, check := range []func(error) error{m.limits, m.policies, m.filter, m.surroundings} {
+	for _, check := range []func(error) error{m.limits, m.modules, m.policies, m.filter, m.surroundings} {
 		if err := check(cause); err != nil {
 			return err
 		}
@@ -77,6 +77,26 @@ func (m machine) limits(cause error) error {
 			"run as root, on the host too if this is a container: sysctl -w user.max_user_namespaces=15000 user.max_mnt_namespaces=15000")
 	case errors.Is(cause, unix.EAGAIN):
 		return m.problem(cause, "the user's limit on processes is reached", "raise it: ulimit -u")
+	}
+	return nil
+}
+
+// modules looks at what a security module keeps the processes of a container from: that is EACCES, where the kernel itself says EPERM.
+func (m machine) modules(cause error) error {
+	if !errors.Is(cause, unix.EACCES) {
+		return nil
+	}
+	label := m.read("self/attr/current")
+	profile, mode, _ := strings.Cut(label, " (")
+	switch {
+	case mode == "enforce)":
+		return m.problem(cause, fmt.Sprintf("the AppArmor profile %s, which this runs with, forbids user namespaces or mounts", profile),
+			"start the container around this with --security-opt apparmor=unconfined, "+
+				"or in Kubernetes with securityContext.appArmorProfile.type: Unconfined")
+	case strings.Contains(label, ":container_t:"):
+		return m.problem(cause, "SELinux forbids user namespaces or mounts to containers of the type container_t",
+			"start the container around this with --security-opt label=disable, or label=type:container_engine_t, "+
+				"or in Kubernetes with securityContext.seLinuxOptions.type: container_engine_t")
 	}
 	return nil
 }
@@ -199,7 +219,7 @@ func unmappable(proc string, o Options, cause error) error {
 		}
 	}
 	return m.problem(cause, fmt.Sprintf("the ID map can't be written: %v", cause),
-		"if this is a container, start it with the capabilities SETUID, SETGID and SETFCAP")
+		"if this is a container, it lacks a capability: "+capsRemedy)
 }
 
 // covers reports whether every host ID of r exists in the namespace whose own map is outer.

@@ -67,6 +67,12 @@ func TestDiagnoseNamesTheCauseAndTheRemedy(t *testing.T) {
 			"AppArmor", "apparmor_parser -r"},
 		{"AppArmor forbids what is done inside", map[string]string{"sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"},
 			fmt.Errorf("set mount propagation of /: %w", unix.EPERM), "AppArmor", "userns,"},
+		{"the profile of a container", map[string]string{
+			"self/attr/current": "cri-containerd.apparmor.d (enforce)\n", "sys/kernel/apparmor_restrict_unprivileged_userns": "1\n",
+		}, fmt.Errorf("set mount propagation of /: %w", unix.EACCES), "AppArmor profile cri-containerd.apparmor.d", "appArmorProfile.type: Unconfined"},
+		{"a profile that complains", map[string]string{"self/attr/current": "x (complain)\n", "self/status": "Seccomp:\t2\n"}, unix.EACCES,
+			"seccomp filter", "Unconfined"},
+		{"SELinux", map[string]string{"self/attr/current": "system_u:system_r:container_t:s0:c1,c2"}, unix.EACCES, "SELinux", "label=disable"},
 		{"seccomp", map[string]string{"self/status": "Seccomp:\t2\n"}, unix.EPERM,
 			"seccomp filter", "--security-opt seccomp=unconfined"},
 		{"seccomp, as if there were no such call", map[string]string{"self/status": "Seccomp:\t2\n"}, unix.ENOSYS,
@@ -124,7 +130,7 @@ func TestHelperFailureNamesTheCauseAndTheRemedy(t *testing.T) {
 		{"another user, in words to come", nil, "newgidmap: Target process 7 is owned by a different user",
 			[]string{"takes the process for another user's", "log in again"}},
 		{"container without capabilities", nil, "newgidmap: write to gid_map failed: Operation not permitted",
-			[]string{"can't be written: newgidmap: write to gid_map failed", "SETUID, SETGID and SETFCAP"}},
+			[]string{"can't be written: newgidmap: write to gid_map failed", "[SETUID, SETGID, SETFCAP]"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := testOptions(t)

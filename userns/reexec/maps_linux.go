@@ -71,6 +71,12 @@ func mapIDs(ctx context.Context, pid int, o Options) error {
 		}
 		return err
 	}
+	if os.Geteuid() == 0 { // of a container: the helpers serve users, and have no more capabilities than it
+		return &MachineError{
+			Problem: "root of this container lacks the capabilities SETUID and SETGID, without which it can't give its IDs to a namespace of its own",
+			Remedy:  capsRemedy, Err: unix.EPERM,
+		}
+	}
 	pair := helpers(o.Mapping)
 	uid, err := pair[0].start(pid)
 	if err != nil {
@@ -88,6 +94,12 @@ func mapIDs(ctx context.Context, pid int, o Options) error {
 	}
 	return gidErr
 }
+
+const capsRemedy = "start the container with --cap-add SETUID --cap-add SETGID --cap-add SETFCAP, or in Kubernetes with " +
+	"securityContext.capabilities.add: [SETUID, SETGID, SETFCAP]"
+
+// MayMap reports whether this process has the capabilities to map all of its IDs, ID 0 among them, by itself.
+func MayMap() bool { return hasCap(unix.CAP_SETUID) && hasCap(unix.CAP_SETGID) && hasCap(unix.CAP_SETFCAP) }
 
 // running is a helper at work.
 type running struct {

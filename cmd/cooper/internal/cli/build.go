@@ -175,7 +175,7 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 	if err != nil {
 		return err
 	}
-	if err := enter(cmd.Context(), env, secrets.handOver()...); err != nil {
+	if err := enter(cmd.Context(), env, secrets.handOver(env)...); err != nil {
 		return err
 	}
 	if req.Run.Secrets, err = secrets.read(); err != nil {

@@ -43,7 +43,7 @@ func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error 
 	}
 	var stopped error
 	facts := doctor.Probe(cmd.Context(), doctor.Options{
-		Owner: owner(), Root: os.Geteuid() == 0, Store: o.store, AuthFile: o.authFile,
+		Owner: owner(), Root: env.stays(), Nests: os.Geteuid() == 0 && !env.stays(), Store: o.store, AuthFile: o.authFile,
 		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)

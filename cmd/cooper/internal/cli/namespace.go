@@ -21,10 +21,13 @@ const (
 	envRootlessGID = "_CONTAINERS_ROOTLESS_GID"
 )
 
-// enter runs this program again as root of the user's namespace and returns its status as an error. It returns nil in
-// a process that can go on: one that is inside already, or that real root has started. handOver are variables for it.
+// stays reports whether builds run where this process is: it is inside already, or root's and may mount.
+func (e Env) stays() bool { return e.Inside || os.Geteuid() == 0 && reexec.MayMount() }
+
+// enter runs this program again as root of the user's namespace, or of one below that of a root who may not mount, and returns its status as an
+// error. It returns nil in a process that stays. handOver are variables for it.
 func enter(ctx context.Context, env Env, handOver ...string) error {
-	if env.Inside || os.Geteuid() == 0 {
+	if env.stays() {
 		return nil
 	}
 	code, err := runInside(ctx, childOptions{env: handOver})
@@ -59,9 +62,13 @@ func runInside(ctx context.Context, o childOptions) (int, error) {
 	})
 }
 
-// userMapping is that of the namespace that an ordinary user's builds run in.
+// userMapping is that of the namespace that builds run in if they don't stay where they are started. Root's has all IDs that there are.
 func userMapping(ctx context.Context) (userns.Owner, userns.Mapping, error) {
 	who := owner()
+	if os.Geteuid() == 0 {
+		own, err := currentMapping()
+		return who, own.Nested(), err
+	}
 	mapping, _, err := userns.Finder{}.UserMap(ctx, who, uint32(os.Getgid()))
 	return who, mapping, err
 }
@@ -87,7 +94,7 @@ func identity(ctx context.Context, env Env) (id build.Identity, note string, err
 		id.Process = &m
 		return id, "", err
 	}
-	if m, err := currentMapping(); err != nil || !m.Initial() {
+	if m, err := currentMapping(); err != nil || !reexec.Initial(m) {
 		// Root of a namespace that somebody else has made: the ranges of /etc/subuid don't exist in it.
 		id.Process = &m
 		return id, "", err

@@ -85,11 +85,11 @@ func (o *unshareOptions) run(ctx context.Context, env Env, args []string) error 
 		return err
 	}
 	switch {
-	case second != nil && (env.Inside || os.Geteuid() == 0):
+	case second != nil && env.stays():
 		return enterSecond(ctx, *second)
 	case env.Inside:
 		return execute(env, args)
-	case os.Geteuid() == 0:
+	case env.stays():
 		return usagef("unshare is for ordinary users: root's builds run where they are started\n" +
 			"hint: run the command as it is; cooper unshare --map shows the IDs of RUN steps, cooper unshare --userns=private enters such a namespace")
 	}
@@ -198,7 +198,7 @@ func (o *unshareOptions) mapping(ctx context.Context, env Env) (userns.Mapping, 
 
 // stepMapping is that map without any flags.
 func stepMapping(ctx context.Context, env Env) (userns.Mapping, error) {
-	if os.Geteuid() != 0 {
+	if !env.stays() {
 		_, m, err := userMapping(ctx)
 		return m, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
 // Environment variables that say which mode there is without --userns, the first one first.
@@ -134,9 +135,12 @@ func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, err
 	if err != nil {
 		return caller, err
 	}
-	caller.Root = os.Geteuid() == 0 && here.Initial()
+	caller.Root = os.Geteuid() == 0 && reexec.Initial(here) && reexec.MayMount()
 	switch {
-	case os.Geteuid() == 0 && !caller.Root: // inside, or in a namespace that something else has made
+	case os.Geteuid() == 0 && !caller.Root: // inside, in a namespace that something else has made, or before entering one with the same IDs
+		if !reexec.MayMount() {
+			here = here.Nested()
+		}
 		if gid, err := strconv.ParseUint(os.Getenv(envRootlessGID), 10, 32); err == nil {
 			caller.GID = uint32(gid)
 		}
