@@ -19,7 +19,7 @@ func dialAll(addresses []string) {
 		fmt.Println("listen:", err)
 		return
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	for _, address := range append(addresses, "unix:@cooper-e2e-own") {
 		network, name, _ := strings.Cut(address, ":")
 		c, err := net.DialTimeout(network, name, 10*time.Second)

@@ -99,7 +99,9 @@ const capsRemedy = "start the container with --cap-add SETUID --cap-add SETGID -
 	"securityContext.capabilities.add: [SETUID, SETGID, SETFCAP]"
 
 // MayMap reports whether this process has the capabilities to map all of its IDs, ID 0 among them, by itself.
-func MayMap() bool { return hasCap(unix.CAP_SETUID) && hasCap(unix.CAP_SETGID) && hasCap(unix.CAP_SETFCAP) }
+func MayMap() bool {
+	return hasCap(unix.CAP_SETUID) && hasCap(unix.CAP_SETGID) && hasCap(unix.CAP_SETFCAP)
+}
 
 // running is a helper at work.
 type running struct {
