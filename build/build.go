@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/solve"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/sshagent"
@@ -45,11 +45,11 @@ func Build(ctx context.Context, req Request) (res Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	if req.space, err = watchSpace(ctx, &req, st); err != nil {
+	if req.space, err = reclaim.Watch(ctx, st, req.MaxUsedSpace, req.Progress); err != nil {
 		return Result{}, err
 	}
 	res, err = buildIn(ctx, req, st)
-	req.space.settle(ctx)
+	req.space.Settle(ctx)
 	return res, err
 }
 
@@ -170,7 +170,7 @@ type builder struct {
 }
 
 func newBuilder(req Request, st *store.Store, contexts *contexts) (*builder, error) {
-	c, err := cache.Open(filepath.Join(st.Dir(), cacheDir))
+	c, err := cache.Open(st.CacheDir())
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func newBuilder(req Request, st *store.Store, contexts *contexts) (*builder, err
 		st.LeaveMountsToDriver()
 	}
 	b := &builder{req: req, store: st, cache: c, contexts: contexts, commits: new(errgroup.Group)}
-	b.stats = source.OpenStatCache(filepath.Join(st.Dir(), statsFile))
+	b.stats = source.OpenStatCache(st.StatsFile())
 	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
 	b.gitAgent = sync.OnceValues(b.openGitAgent)
@@ -225,7 +225,7 @@ func (b *builder) close() error {
 		errs = append(errs, snap.Remove())
 	}
 	errs = append(errs, b.layers.close())
-	noteStats(b.store)
+	reclaim.NoteStats(b.store)
 	if err := b.stats.Save(); err != nil {
 		// The next build reads more files than it had to; that's all.
 		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})

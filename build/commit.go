@@ -162,7 +162,7 @@ func (c commit) run(ctx context.Context) error {
 	if err := c.record(ctx, rec); err != nil {
 		return err
 	}
-	c.builder.req.space.check()
+	c.builder.req.space.Check()
 	return nil
 }
 

@@ -75,7 +75,7 @@ func (b *builder) relink(ctx context.Context, below *root, rec cache.Record) (ca
 	if err != nil {
 		return rec, err
 	}
-	b.req.space.check()
+	b.req.space.Check()
 	var l store.Layer
 	if b.store.Stages() {
 		l, err = b.linkLayer(ctx, below, old)

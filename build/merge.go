@@ -61,7 +61,7 @@ func (b *builder) limitDepth(ctx context.Context, r *root) (*root, error) {
 }
 
 func (b *builder) merge(ctx context.Context, r *root, own []cache.Layer) (rec *cache.Record, err error) {
-	b.req.space.check()
+	b.req.space.Check()
 	snap, err := b.store.Prepare("")
 	if err != nil {
 		return nil, err

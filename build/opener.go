@@ -55,7 +55,7 @@ type opener struct {
 
 func newOpener(req *Request, st *store.Store) opener {
 	return opener{req: req, store: st, cache: sync.OnceValues(func() (*fetch.Cache, error) {
-		c, err := fetch.Open(filepath.Join(st.Dir(), remoteDir))
+		c, err := fetch.Open(st.RemoteDir())
 		if err == nil {
 			err = c.Trim(time.Now().Add(-keepFetched))
 		}

@@ -111,7 +111,7 @@ func (r *remoteSource) get(ctx context.Context) (fetched, error) {
 	if !r.done {
 		r.got, r.err = r.fetch(ctx)
 		r.done = true
-		r.b.req.space.check()
+		r.b.req.space.Check()
 	}
 	return r.got, r.err
 }

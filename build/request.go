@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
@@ -90,7 +91,7 @@ type Request struct {
 	Progress progress.Sink
 
 	// space watches over MaxUsedSpace; nil: nobody does.
-	space *space
+	space *reclaim.Space
 	// asides counts what is shown beside the steps, in a build and in those that it needs.
 	asides *atomic.Int64
 }

@@ -117,7 +117,7 @@ func (b *builder) shiftedStack(ctx context.Context, r *root, m userns.Mapping) (
 		}))
 	}
 	err := group.Wait()
-	b.req.space.check()
+	b.req.space.Check()
 	return dirs, err
 }
 

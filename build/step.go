@@ -180,7 +180,7 @@ func (b *builder) makeLayer(ctx context.Context, s *plan.Step, below *root, w wo
 	if err != nil {
 		return nil, false, err
 	}
-	b.req.space.check() // it may write to a cache mount, even if it fails
+	b.req.space.Check() // it may write to a cache mount, even if it fails
 	started := time.Now()
 	if err := w.exec(ctx, t); err != nil {
 		return nil, false, errors.Join(b.explainGone(t.below, err), t.snap.Remove())

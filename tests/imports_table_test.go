@@ -29,13 +29,17 @@ func importTable() []importRule {
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/outfile build/plan build/progress " +
-				"build/registry build/solve build/source build/sshagent build/store build/top executor " +
+				"build/reclaim build/registry build/solve build/source build/sshagent build/store build/top executor " +
 				"executor/overlay imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
 				"imagebuilder/remote internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
 			mayImport: "build/registry build/store executor executor/overlay userns userns/reexec",
+		},
+		{
+			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",
+			mayImport: "build/cache build/disk build/fetch build/progress build/store internal/guard",
 		},
 		{
 			pkg: "build/plan", job: "instructions to an immutable graph",

@@ -1,4 +1,4 @@
-package build
+package reclaim
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// space keeps what is cooper's own within a limit while a build runs. The nil space has no limit.
-type space struct {
+// Space keeps what is cooper's own within a limit while a build runs. The nil Space has no limit.
+type Space struct {
 	keepers keepers
 	limit   int64
 	to      progress.Sink
@@ -34,18 +34,18 @@ const (
 	smallChange = 1 << 20
 )
 
-// watchSpace starts watching over a request's limit, if it has one; settle ends it. The first look goes on beside the build, which has no
-// need to wait for it.
-func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, error) {
-	if req.MaxUsedSpace <= 0 {
+// Watch starts watching over a limit in bytes, if there is one: 0 is none. Settle ends it. The first look goes on beside the build, which
+// has no need to wait for it.
+func Watch(ctx context.Context, st *store.Store, limit int64, to progress.Sink) (*Space, error) {
+	if limit <= 0 {
 		return nil, nil //nolint:nilnil // no limit
 	}
 	k, err := newKeepers(st)
 	if err != nil {
 		return nil, err
 	}
-	s := &space{
-		keepers: k, limit: req.MaxUsedSpace, to: req.Progress, first: -1,
+	s := &Space{
+		keepers: k, limit: limit, to: to, first: -1,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go func() {
@@ -55,7 +55,7 @@ func watchSpace(ctx context.Context, req *Request, st *store.Store) (*space, err
 	return s, nil
 }
 
-func (s *space) watch(ctx context.Context) {
+func (s *Space) watch(ctx context.Context) {
 	if total, err := s.keepers.total(ctx, store.LookChanged); err == nil {
 		s.first = total - disk.Total(s.keepers.stats())
 	}
@@ -76,8 +76,8 @@ func (s *space) watch(ctx context.Context) {
 	}
 }
 
-// check has somebody look soon: something is kept that wasn't there before. It doesn't wait.
-func (s *space) check() {
+// Check has somebody look soon: something is kept that wasn't there before. It doesn't wait.
+func (s *Space) Check() {
 	if s == nil {
 		return
 	}
@@ -88,9 +88,9 @@ func (s *space) check() {
 	}
 }
 
-// settle is called when the build has ended, well or not: whatever it doesn't use goes, if the limit asks for that. A user who has interrupted
+// Settle is called when the build has ended, well or not: whatever it doesn't use goes, if the limit asks for that. A user who has interrupted
 // the build doesn't wait for it.
-func (s *space) settle(ctx context.Context) {
+func (s *Space) Settle(ctx context.Context) {
 	if s == nil {
 		return
 	}
@@ -109,13 +109,13 @@ func (s *space) settle(ctx context.Context) {
 	}
 }
 
-func (s *space) note(format string, args ...any) {
+func (s *Space) note(format string, args ...any) {
 	s.to.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
 }
 
 // keep removes what the limit asks for. With wait it waits for another process that removes, and gives *overLimit if what is in use takes
 // too much alone.
-func (s *space) keep(ctx context.Context, look store.Look, wait bool) error {
+func (s *Space) keep(ctx context.Context, look store.Look, wait bool) error {
 	total, err := s.keepers.total(ctx, look)
 	if err != nil || total <= s.limit {
 		return err

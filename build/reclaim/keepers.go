@@ -1,11 +1,10 @@
-package build
+package reclaim
 
 import (
 	"context"
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -19,13 +18,6 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// What lies in the store's directory of cooper's own.
-const (
-	cacheDir  = "cache"
-	remoteDir = "remote"
-	statsFile = "stat"
-)
-
 // keepers are those who keep files in a store: the store itself, the cache's records, and the remote sources.
 type keepers struct {
 	store *store.Store
@@ -33,11 +25,9 @@ type keepers struct {
 }
 
 func newKeepers(st *store.Store) (keepers, error) {
-	c, err := cache.Open(filepath.Join(st.Dir(), cacheDir))
+	c, err := cache.Open(st.CacheDir())
 	return keepers{st, c}, err
 }
-
-func (k keepers) remote() string { return filepath.Join(k.store.Dir(), remoteDir) }
 
 // total is the size of all that is cooper's own, as the items' would be.
 func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
@@ -49,7 +39,7 @@ func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
 		return err
 	}))
 	group.Go(guard.Func(func() (err error) {
-		sources, err = fetch.DiskItems(ctx, k.remote(), false)
+		sources, err = fetch.DiskItems(ctx, k.store.RemoteDir(), false)
 		return err
 	}))
 	group.Go(guard.Func(func() (err error) {
@@ -74,7 +64,7 @@ func (k keepers) items(ctx context.Context, look store.Look) ([]disk.Item, error
 	if err != nil {
 		return nil, err
 	}
-	sources, err := fetch.DiskItems(ctx, k.remote(), look == store.LookAll)
+	sources, err := fetch.DiskItems(ctx, k.store.RemoteDir(), look == store.LookAll)
 	if err != nil {
 		return nil, err
 	}
@@ -112,22 +102,25 @@ func (k keepers) place(items, records []disk.Item) []disk.Item {
 	return items
 }
 
+// statsID names the item of the file with the digests of context files.
+const statsID = "stat"
+
 // stats is the item of the file with the digests of context files.
 func (k keepers) stats() []disk.Item {
-	info, err := os.Lstat(filepath.Join(k.store.Dir(), statsFile))
+	info, err := os.Lstat(k.store.StatsFile())
 	if err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
-	i := disk.Item{Kind: disk.Records, ID: statsFile, About: "digests of context files", LastUse: info.ModTime(), Shared: true}
+	i := disk.Item{Kind: disk.Records, ID: statsID, About: "digests of context files", LastUse: info.ModTime(), Shared: true}
 	const block = 4096
 	i.Size.Bytes = (info.Size() + block - 1) / block * block
 	return []disk.Item{i}
 }
 
-// noteStats makes the time of that file its last use.
-func noteStats(st *store.Store) {
+// NoteStats makes now the last use of the file with the digests of context files.
+func NoteStats(st *store.Store) {
 	now := time.Now()
-	_ = os.Chtimes(filepath.Join(st.Dir(), statsFile), now, now) // there may be none yet
+	_ = os.Chtimes(st.StatsFile(), now, now) // there may be none yet
 }
 
 // remove removes items in the order that disk.Choose gives and returns what is gone, with an error too. With wait it waits for another
@@ -175,7 +168,7 @@ func (k keepers) inStore(i disk.Item) bool {
 
 // removeOthers removes records and sources.
 func (k keepers) removeOthers(ctx context.Context, items []disk.Item, unused time.Time) (gone []disk.Item, err error) {
-	open := sync.OnceValues(func() (*fetch.Cache, error) { return fetch.Open(k.remote()) })
+	open := sync.OnceValues(func() (*fetch.Cache, error) { return fetch.Open(k.store.RemoteDir()) })
 	var errs []error
 	sources := false
 	for _, i := range items {
@@ -190,8 +183,8 @@ func (k keepers) removeOthers(ctx context.Context, items []disk.Item, unused tim
 				done, err = c.RemoveItem(i.ID, unused)
 			}
 			sources = true
-		case i.ID == statsFile:
-			err = os.Remove(filepath.Join(k.store.Dir(), statsFile))
+		case i.ID == statsID:
+			err = os.Remove(k.store.StatsFile())
 			if done = err == nil; errors.Is(err, fs.ErrNotExist) {
 				err = nil
 			}

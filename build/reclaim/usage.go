@@ -1,0 +1,95 @@
+package reclaim
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// Usage is what a store holds.
+type Usage struct {
+	// Kinds has one entry for each kind, in the order of disk.Kinds, and Items what they count, largest first within a kind.
+	Kinds []KindUsage
+	Items []disk.Item
+}
+
+// KindUsage is what the store holds of one kind.
+type KindUsage struct {
+	Kind  disk.Kind
+	Count int
+	// Bytes are allocated on disk; Reclaimable of them could be given back now.
+	Bytes, Reclaimable int64
+	// LastUse is zero if nobody knows.
+	LastUse time.Time
+}
+
+// Measure says what a store holds, which it measures.
+func Measure(ctx context.Context, st *store.Store) (u Usage, err error) {
+	k, err := newKeepers(st)
+	if err != nil {
+		return u, err
+	}
+	items, err := k.items(ctx, store.LookAll)
+	if err != nil {
+		return u, err
+	}
+	return Summarize(items), nil
+}
+
+// Summarize sorts items and counts them by kind.
+func Summarize(items []disk.Item) Usage {
+	u := Usage{Items: items}
+	slices.SortStableFunc(u.Items, func(a, b disk.Item) int {
+		if a.Kind != b.Kind {
+			return slices.Index(disk.Kinds(), a.Kind) - slices.Index(disk.Kinds(), b.Kind)
+		}
+		return int(min(1, max(-1, b.Size.Bytes-a.Size.Bytes)))
+	})
+	free := disk.Choose(u.Items, disk.Policy{Shared: true})
+	for _, kind := range disk.Kinds() {
+		all := ofKind(u.Items, kind)
+		ku := KindUsage{Kind: kind, Count: len(all), Bytes: disk.Total(all), Reclaimable: disk.Freed(ofKind(free, kind))}
+		for _, i := range all {
+			if i.LastUse.After(ku.LastUse) {
+				ku.LastUse = i.LastUse
+			}
+		}
+		u.Kinds = append(u.Kinds, ku)
+	}
+	return u
+}
+
+func ofKind(items []disk.Item, kind disk.Kind) (some []disk.Item) {
+	for _, i := range items {
+		if i.Kind == kind {
+			some = append(some, i)
+		}
+	}
+	return some
+}
+
+// Prune removes what a policy chooses, and returns what is gone, with an error too. Whatever is in use stays. sure is asked with what would
+// go, before anything does; nil: it goes.
+func Prune(ctx context.Context, st *store.Store, policy disk.Policy, sure func(items []disk.Item) (bool, error)) (gone []disk.Item, err error) {
+	k, err := newKeepers(st)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.UseReserve(); err != nil {
+		return nil, err
+	}
+	items, err := k.items(ctx, store.LookAll)
+	if err != nil {
+		return nil, err
+	}
+	chosen := disk.Choose(items, policy)
+	if sure != nil {
+		if yes, err := sure(chosen); err != nil || !yes {
+			return nil, err
+		}
+	}
+	return k.remove(ctx, chosen, true)
+}
