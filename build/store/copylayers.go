@@ -7,11 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	split "github.com/vbatts/tar-split/tar/storage"
 	"go.podman.io/storage"
 	"golang.org/x/sync/errgroup"
 
@@ -199,16 +201,29 @@ func (c *layerCopy) apply(ctx context.Context, l *pendingLayer) (err error) {
 	if _, err := content.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	_, _, err = c.store.store.PutLayer(l.id, l.parent, nil, "", false, &storage.LayerOptions{
+	if l.owners.odd && c.store.Stacks() {
+		if err := c.applyOdd(ctx, l, content); err != nil {
+			return fmt.Errorf("unpack %s: %w", l.desc.Digest, err)
+		}
+		return nil
+	}
+	made, _, err := c.store.store.PutLayer(l.id, l.parent, nil, "", false, &storage.LayerOptions{
 		OriginalDigest: content.digest, OriginalSize: content.size, UncompressedDigest: l.diffID,
 	}, contextReader{ctx, content.file})
 	if errors.Is(err, storage.ErrDuplicateID) {
 		return nil // somebody else pulls the same
 	}
+	if err == nil {
+		c.made = append(c.made, l.id)
+		if l.owners.odd {
+			err = c.checkOdd(ctx, l, made)
+		}
+	} else if strings.Contains(err.Error(), split.ErrDuplicatePath.Error()) { // it comes from another process
+		err = c.oddError(err)
+	}
 	if err != nil {
 		return fmt.Errorf("unpack %s: %w", l.desc.Digest, err)
 	}
-	c.made = append(c.made, l.id)
 	return nil
 }
 
@@ -223,8 +238,8 @@ func (c *layerCopy) undo() error {
 
 // fetch gets a layer's content from another layer of the store or from the source.
 func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, *owners, error) {
-	if content, err := c.fromStore(ctx, l); err != nil || content != nil {
-		return content, nil, err
+	if content, found, err := c.fromStore(ctx, l); err != nil || content != nil {
+		return content, found, err
 	}
 	rc, err := c.src.Fetch(ctx, l.desc)
 	if err != nil {
@@ -251,33 +266,33 @@ func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, 
 
 // fromStore reads the same content out of a layer that stands on other layers. It returns nil if there is none; one that
 // can't be read is fetched anew.
-func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerContent, error) {
+func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerContent, *owners, error) {
 	same, err := c.store.store.LayersByUncompressedDigest(l.diffID)
 	if err != nil || len(same) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	rc, err := c.store.LayerTar(fromStorage(&same[0]))
 	if err != nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	defer rc.Close()
 	file, err := c.tempFile()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	content := &layerContent{file: file, digest: l.diffID}
-	hash := digest.Canonical.Digester()
-	_, err = io.Copy(io.MultiWriter(file, hash.Hash()), contextReader{ctx, rc})
-	if err == nil && hash.Digest() != l.diffID {
-		return nil, content.close()
-	}
+	found, err := scanLayer(io.TeeReader(contextReader{ctx, rc}, file), l.diffID)
 	if err != nil {
-		return nil, errors.Join(err, content.close())
+		err = content.close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, nil, err
 	}
 	if same[0].CompressedDigest == l.desc.Digest && same[0].CompressedSize > 0 {
 		content.digest, content.size = l.desc.Digest, &same[0].CompressedSize
 	}
-	return content, nil
+	return content, found, nil
 }
 
 func (c *layerCopy) tempFile() (*os.File, error) {

@@ -6,6 +6,7 @@ import (
 	"compress/bzip2"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"maps"
 	"math"
@@ -23,8 +24,15 @@ import (
 // maxWindow bounds the memory of a decoder, in bytes: a zstd frame may ask for far more.
 const maxWindow = 128 << 20
 
-// owners are the IDs that the members of a layer belong to.
-type owners struct{ uids, gids map[uint32]bool }
+// owners are the IDs that the members of a layer belong to, and what else is to be known of it before it is unpacked.
+type owners struct {
+	uids, gids map[uint32]bool
+	// odd says that it is an oddLayer; size is that of the plain archive.
+	odd  bool
+	size int64
+}
+
+func (o *owners) list(ids map[uint32]bool) []uint32 { return slices.Sorted(maps.Keys(ids)) }
 
 // scanLayer reads a layer's tar stream, compressed or not, to its end: it must have the digest and must not lead out of the
 // layer. Unpacking looks for the latter again; here it is found before a file is written.
@@ -35,7 +43,8 @@ func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
 	}
 	defer stop()
 	hash := digest.Canonical.Digester()
-	stream := io.TeeReader(plain, hash.Hash())
+	size := ioCounter{}
+	stream := io.TeeReader(plain, io.MultiWriter(hash.Hash(), &size))
 	found, err := scanMembers(stream)
 	if err != nil {
 		return nil, err
@@ -50,11 +59,21 @@ func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
 	if got := hash.Digest(); got != diffID {
 		return nil, fmt.Errorf("unpacked it has digest %s, the image's config says %s", got, diffID)
 	}
+	found.size = size.n
 	return found, nil
+}
+
+// ioCounter counts what is written to it.
+type ioCounter struct{ n int64 }
+
+func (c *ioCounter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
 }
 
 func scanMembers(stream io.Reader) (*owners, error) {
 	found := &owners{uids: map[uint32]bool{}, gids: map[uint32]bool{}}
+	oddities := newOddities()
 	for r := tar.NewReader(stream); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -66,11 +85,60 @@ func scanMembers(stream io.Reader) (*owners, error) {
 		if name := path.Clean(h.Name); name == ".." || strings.HasPrefix(name, "../") {
 			return nil, fmt.Errorf("its archive has a member outside of the image: %q", h.Name)
 		}
+		if target := path.Clean(h.Linkname); h.Typeflag == tar.TypeLink && (target == ".." || strings.HasPrefix(target, "../")) {
+			return nil, fmt.Errorf("its archive has a hard link %q to a file outside of the image: %q", h.Name, h.Linkname)
+		}
 		if err := checkMember(h); err != nil {
 			return nil, err
 		}
 		found.add(h)
+		found.odd = oddities.note(h) || found.odd
 	}
+}
+
+// oddities find out whether a layer is odd. What they keep of a path is a number that nobody can foresee: two paths that have the same make
+// a layer odd that isn't, which only costs time.
+type oddities struct {
+	seed maphash.Seed
+	// seen are the members so far, hidden what whiteouts among them name.
+	seen, hidden map[uint64]struct{}
+}
+
+func newOddities() *oddities {
+	return &oddities{maphash.MakeSeed(), map[uint64]struct{}{}, map[uint64]struct{}{}}
+}
+
+func (o *oddities) has(in map[uint64]struct{}, name string) bool {
+	_, ok := in[maphash.String(o.seed, name)]
+	return ok
+}
+
+// note takes the next member and tells whether it makes the layer odd.
+func (o *oddities) note(h *tar.Header) (odd bool) {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return false
+	}
+	name := memberPath(h.Name)
+	odd = o.has(o.seen, name)
+	o.seen[maphash.String(o.seed, name)] = struct{}{}
+	if h.Typeflag == tar.TypeLink {
+		target := memberPath(h.Linkname)
+		odd = odd || !o.has(o.seen, target) && !strings.HasPrefix(target, "/"+whiteoutPrefix+whiteoutPrefix)
+	}
+	dir, base := path.Split(name)
+	if hides, ok := strings.CutPrefix(base, whiteoutPrefix); ok && !strings.HasPrefix(hides, whiteoutPrefix) {
+		odd = odd || o.has(o.seen, dir+hides)
+		o.hidden[maphash.String(o.seed, dir+hides)] = struct{}{}
+		return odd
+	}
+	// Below a directory that is there anew nothing of the layers below must show.
+	if h.Typeflag != tar.TypeDir {
+		name = path.Dir(name)
+	}
+	for ; !odd && len(o.hidden) > 0 && name != "/"; name = path.Dir(name) {
+		odd = o.has(o.hidden, name)
+	}
+	return odd
 }
 
 // checkMember refuses what would not be in the image as the archive has it.
