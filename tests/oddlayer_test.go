@@ -41,7 +41,7 @@ func TestOddLayersOfARegistry(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		addLayer(t, s.path("layout"), archive.Bytes())
+		stackLayer(t, s.path("layout"), archive.Bytes())
 		name := address + "/odd:1"
 		s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "oci:"+s.path("layout"), "docker://"+name)
 		const steps = "\nRUN test $(cat /hard) = below -a $(stat -c %u:%g:%a /hard) = 3:4:640 -a $(cat /twice) = second -a $(cat /first) = first -a ! -e /gone\n"
@@ -59,8 +59,8 @@ func TestOddLayersOfARegistry(t *testing.T) {
 	})
 }
 
-// addLayer puts a layer on top of the image of a layout.
-func addLayer(t *testing.T, dir string, layer []byte) {
+// stackLayer puts a layer on top of the image of a layout.
+func stackLayer(t *testing.T, dir string, layer []byte) {
 	t.Helper()
 	read := func(name string, into any) {
 		t.Helper()
