@@ -142,17 +142,17 @@ func (s *Store) updateImage(id, top string, items []storage.ImageBigDataOption) 
 	if old.TopLayer != top {
 		return fmt.Errorf("image %s is in the store with the top layer %s, not %s", id, old.TopLayer, top)
 	}
-	return s.addItems(id, items)
+	return s.addItems(id, items, true)
 }
 
-// addItems gives an image items that it lacks, or has otherwise.
-func (s *Store) addItems(id string, items []storage.ImageBigDataOption) error {
+// addItems gives an image items that it lacks, and with renew those that it has otherwise.
+func (s *Store) addItems(id string, items []storage.ImageBigDataOption, renew bool) error {
 	old, err := s.store.Image(id)
 	if err != nil {
 		return err
 	}
 	for _, item := range items {
-		if old.BigDataDigests[item.Key] == item.Digest {
+		if have, ok := old.BigDataDigests[item.Key]; have == item.Digest || ok && !renew {
 			continue
 		}
 		if err := s.store.SetImageBigData(id, item.Key, item.Data, func(b []byte) (digest.Digest, error) { return digest.FromBytes(b), nil }); err != nil {

@@ -209,8 +209,8 @@ func imageOf(r ImageRecord) (storage.Image, *storage.ImageOptions, error) {
 // under a name, don't have it.
 const ownFlag = "cooper"
 
-// putImage makes an image, unless it is there, gives it its names and keeps it for the build. With renew, one that is there gets the
-// manifest.
+// putImage makes an image, unless it is there, gives it its names and keeps it for the build. One that is there gets what it lacks, as
+// after the death of who was making it; with renew it gets the manifest.
 func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool) error {
 	if !s.HasImage(img.ID) { // its record was made when the layers were on the disk
 		if err := s.makeDurable(img.TopLayer); err != nil {
@@ -230,10 +230,8 @@ func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool)
 			if err := s.noteChain(img.ID); err != nil {
 				return err
 			}
-			if renew {
-				if err := s.addItems(img.ID, o.BigData); err != nil {
-					return err
-				}
+			if err := s.addItems(img.ID, o.BigData, renew); err != nil {
+				return err
 			}
 		}
 		if err := s.noteUse(imageUses, img.ID, nil); err != nil {

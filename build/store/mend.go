@@ -204,6 +204,9 @@ func (m *mender) whole(img *storage.Image) bool {
 	if img.TopLayer != "" && (m.bad[img.TopLayer] || m.layers[img.TopLayer] == nil && !m.store.store.Exists(img.TopLayer)) {
 		return false
 	}
+	if !hasManifest(img) {
+		return false
+	}
 	for _, key := range img.BigDataNames {
 		data, err := m.store.store.ImageBigData(img.ID, key)
 		if err != nil {

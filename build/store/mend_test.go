@@ -1,9 +1,11 @@
 package store_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +218,84 @@ func TestWhatALayerIsOnIsDurableBeforeItsImage(t *testing.T) {
 	}
 	putNamed(t, s, "localhost/other:latest", l)
 	if again, err := os.Stat(c.path("cooper/synced")); err != nil || again.Size() != int64(len(after)) {
+		t.Error(err)
+	}
+}
+
+// halve takes the manifests off the records of all images, as they are in the midst of being made.
+func (c *crashed) halve(t *testing.T) {
+	t.Helper()
+	path := c.path("overlay-images/images.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images []map[string]any
+	if err := json.Unmarshal(text, &images); err != nil {
+		t.Fatal(err)
+	}
+	for _, img := range images {
+		names := slices.DeleteFunc(img["big-data-names"].([]any), func(name any) bool { return name == "manifest" })
+		img["big-data-names"] = names
+		delete(img["big-data-digests"].(map[string]any), "manifest")
+		delete(img["big-data-sizes"].(map[string]any), "manifest")
+	}
+	if text, err = json.Marshal(images); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestHalfAnImageGoesAndItsLayersStay(t *testing.T) {
+	for name, leave := range map[string]func(t *testing.T, c *crashed) error{
+		"after a crash": func(*testing.T, *crashed) error { return nil },
+		"after a killed build": func(t *testing.T, c *crashed) error {
+			s, err := store.Open(t.Context(), c.options) // there was no crash
+			if err == nil {
+				err = s.Close()
+			}
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(c.path("cooper/builds/1"), nil, 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := crash(t, options()["overlay"])
+			if err := errors.Join(os.MkdirAll(c.path("cooper/builds"), 0o700), leave(t, c)); err != nil {
+				t.Fatal(err)
+			}
+			c.halve(t)
+			s := open(t, c.options)
+			if _, err := s.FindImage("localhost/hurt:latest"); !errors.Is(err, store.ErrNoImage) {
+				t.Errorf("half an image is found: %v", err)
+			}
+			if _, err := s.Layer(c.upper.ID); err != nil {
+				t.Error(err)
+			}
+			putNamed(t, s, "localhost/hurt:latest", c.lower, c.upper)
+			if _, err := s.FindImage("localhost/hurt:latest"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestHalfAnImageIsMadeWhole(t *testing.T) {
+	c := crash(t, options()["overlay"])
+	first, err := store.Open(t.Context(), c.options)
+	if err == nil {
+		err = first.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.halve(t)
+	s := open(t, c.options)
+	putNamed(t, s, "localhost/hurt:latest", c.lower, c.upper)
+	if _, err := s.FindImage("localhost/hurt:latest"); err != nil {
 		t.Error(err)
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 )
 
@@ -279,8 +281,49 @@ func (s *Store) removeDeadBuilds() error {
 	if err != nil {
 		return err
 	}
-	_, err = s.oldestBuild()
+	before, err := s.buildFiles()
+	if err == nil && before > 0 {
+		_, err = s.oldestBuild()
+	}
+	if after, readErr := s.buildFiles(); err == nil && after < before {
+		err = errors.Join(readErr, s.removeHalfImages())
+	}
 	return errors.Join(err, unlock())
+}
+
+// buildFiles counts the files of builds.
+func (s *Store) buildFiles() (int, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, buildsDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return len(entries), err
+}
+
+// removeHalfImages removes images whose makers were killed before they had a manifest: podman lists no images beside one. Another image holds
+// the layers for the cache. The library gives nobody a look at one that is just being made.
+func (s *Store) removeHalfImages() error {
+	images, err := s.store.Images()
+	if err != nil {
+		return err
+	}
+	for _, img := range images {
+		if hasManifest(&img) || img.Flags[ownFlag] != true && len(img.Names) > 0 {
+			continue
+		}
+		if _, err := s.putHolder(img.TopLayer); err != nil {
+			return err
+		}
+		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !errors.Is(err, storage.ErrImageUsedByContainer) {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasManifest tells whether an image's record is whole.
+func hasManifest(img *storage.Image) bool {
+	return slices.Contains(img.BigDataNames, storage.ImageDigestBigDataKey)
 }
 
 // OldestBuild is when the oldest of the running builds began: what was used since then is in use. It is a time to come if none runs.
