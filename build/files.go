@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -53,6 +54,9 @@ func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest strin
 	}
 	return export.WriteDir(dest, func(dir string) error {
 		result, disarmed, err := unpackFrom(ctx, dir, write)
+		if err == nil {
+			err = fsys.SyncFSAt(dir) // before the names are
+		}
 		if err == nil && result.Devices > 0 {
 			b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s: left out %d device nodes; type=tar has them", dest, result.Devices)})
 		}

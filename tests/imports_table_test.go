@@ -31,7 +31,7 @@ func importTable() []importRule {
 			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/outfile build/plan build/progress " +
 				"build/reclaim build/registry build/solve build/source build/sshagent build/store build/top executor " +
 				"executor/overlay imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
-				"imagebuilder/remote internal/guard userns userns/accounts",
+				"imagebuilder/remote internal/fsys internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/patience"
 	"github.com/cooperbuild/cooper/internal/flock"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // The directories of a cache. Each entry is a directory, which is what is locked, and whose mtime is its last use.
@@ -185,8 +186,12 @@ func (c *Cache) temp(ctx context.Context) (dir string, remove func() error, err 
 	}
 }
 
-// publish gives a whole directory its name, unless another process was faster: both hold the same. Either way it has just been used.
+// publish gives a whole directory its name, unless another process was faster: both hold the same. Either way it has just been used. What has
+// its name is on the disk: in a power cut names outlive files.
 func (c *Cache) publish(ctx context.Context, dir, path string) error {
+	if err := fsys.SyncFSAt(dir); err != nil {
+		return err
+	}
 	for {
 		now := time.Now()
 		err := os.Chtimes(dir, now, now)

@@ -98,6 +98,7 @@ func gitAuthorization(u *url.URL, secrets SecretFunc, top remote.Git) string {
 // starts another git at the other end of a file:// URL, which would not see arguments.
 func (s *repo) writeConfig(temp string) error {
 	text := `[core]
+	fsync = all
 	hooksPath = /dev/null
 	fsmonitor = false
 	logAllRefUpdates = false

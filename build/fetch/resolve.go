@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // found is what a ref of a remote repository is at the moment.
@@ -162,6 +163,9 @@ func (s *repo) open(ctx context.Context, entry, format string) error {
 	if _, err := s.git(ctx, args...); err != nil {
 		return err
 	}
+	if err := fsys.SyncFSAt(s.dir); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(s.dir, "ready"), nil, 0o600)
 }
 
@@ -190,6 +194,10 @@ func (s *repo) fetch(ctx context.Context, f found) error {
 	}
 	if _, err := s.git(ctx, "cat-file", "-e", "--end-of-options", f.object); err != nil {
 		return fmt.Errorf("the repository has no commit %s", f.object)
+	}
+	// What is marked isn't looked at again, and git trusts objects that a power cut has emptied.
+	if err := fsys.SyncFSAt(s.dir); err != nil {
+		return err
 	}
 	_, err = s.git(ctx, "update-ref", mark(f.object), f.object)
 	return err

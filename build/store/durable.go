@@ -156,7 +156,7 @@ func (s *Store) sync() error {
 	s.store.wrote.Store(false)
 	layers, err := s.store.Layers()
 	if err == nil {
-		err = syncfs(s.durable.dir)
+		err = fsys.SyncFS(s.durable.dir)
 	}
 	if err != nil {
 		s.store.wrote.Store(true)
@@ -206,18 +206,6 @@ func (s *Store) Settle() error {
 	}
 	if err != nil {
 		return fmt.Errorf("write images to the disk: %w", err)
-	}
-	return nil
-}
-
-// syncfs writes all of a file system to its disk.
-func syncfs(dir *os.File) error {
-	err := error(unix.EINTR)
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Syncfs(int(dir.Fd()))
-	}
-	if err != nil {
-		return &os.PathError{Op: "syncfs", Path: dir.Name(), Err: err}
 	}
 	return nil
 }
