@@ -7,14 +7,25 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+	"golang.org/x/sys/unix"
 )
 
-// maxIgnoreFile bounds an ignore file, in bytes.
-const maxIgnoreFile = 1 << 20
+const (
+	// maxIgnoreFile bounds an ignore file, in bytes.
+	maxIgnoreFile = 1 << 20
+	// maxPattern is how long a pattern may be in bytes, which is as long as a path can be.
+	maxPattern = unix.PathMax
+	// maxWildcards is how many stars, question marks and classes a pattern may have: each costs time for each file.
+	maxWildcards = 100
+	// maxShown is how much of a line is shown in an error, in bytes.
+	maxShown = 80
+)
 
 // regexpBytes are those that the library gives to its regular expressions as they are: a pattern that holds one may match
 // more than it says, a slash among it.
@@ -66,7 +77,7 @@ func ParseIgnore(name string, r io.Reader) (*Ignore, error) {
 	for n := 1; lines.Scan(); n++ {
 		pattern, err := parseIgnoreLine(lines.Bytes())
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %q: %w", name, n, lines.Text(), err)
+			return nil, fmt.Errorf("%s:%d: %s: %w", name, n, shownPattern(lines.Text()), err)
 		}
 		if pattern.matcher != nil {
 			pattern.line = n
@@ -82,6 +93,9 @@ func ParseIgnore(name string, r io.Reader) (*Ignore, error) {
 // parseIgnoreLine gives a pattern without matcher for a line that has none.
 func parseIgnoreLine(line []byte) (ignorePattern, error) {
 	var p ignorePattern
+	if len(line) > 2*maxPattern { // with spaces around it
+		return p, errLongPattern
+	}
 	// The library reads whole files; one line at a time keeps the line number.
 	read, err := ignorefile.ReadAll(bytes.NewReader(line))
 	if err != nil || len(read) == 0 {
@@ -96,6 +110,19 @@ func parseIgnoreLine(line []byte) (ignorePattern, error) {
 	return p, p.compile()
 }
 
+// errLongPattern is for what can be no path.
+var errLongPattern = fmt.Errorf("a pattern can't be longer than a path, which is %d bytes", maxPattern)
+
+// manyStars are three or more "**" in a row, which mean what two mean.
+var manyStars = regexp.MustCompile(`(?:\*\*/?){2,}(\*\*/?)`)
+
+func shownPattern(text string) string {
+	if len(text) > maxShown {
+		return strconv.Quote(text[:maxShown]) + "..."
+	}
+	return strconv.Quote(text)
+}
+
 // compile makes the matcher of a clean text.
 func (p *ignorePattern) compile() (err error) {
 	p.parts = strings.Split(p.text, "/")
@@ -106,7 +133,14 @@ func (p *ignorePattern) compile() (err error) {
 		p.text = `\` + p.text
 		p.anyDepth, p.literal = true, false
 	}
-	p.matcher, err = patternmatcher.New([]string{p.text})
+	matched := manyStars.ReplaceAllString(p.text, "**/$1")
+	switch {
+	case len(matched) > maxPattern:
+		return errLongPattern
+	case strings.Count(matched, "*")+strings.Count(matched, "?")+strings.Count(matched, "[") > maxWildcards:
+		return fmt.Errorf("a pattern can't have more than %d wildcards", maxWildcards)
+	}
+	p.matcher, err = patternmatcher.New([]string{matched})
 	if err != nil {
 		return err
 	}
