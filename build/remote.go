@@ -214,5 +214,8 @@ func (r *remoteSource) copy(o fileop.CopyOptions, part func(fileop.CopyOptions) 
 	defer func() { err = errors.Join(err, from.Close()) }()
 	o.Source, o.Sources, o.Files, o.Ignore = from.Root(), []string{r.got.pattern}, nil, nil
 	o.UnpackArchives = r.Unpack
+	if r.URL != "" {
+		o.Excludes = nil // the file is named
+	}
 	return part(o)
 }

@@ -97,7 +97,7 @@ func TestCopyWithExcludes(t *testing.T) {
 			options: excluding("s", "*.txt"), want: files{"x": "dir @0755", "x/b.go": "file B @0644"},
 		},
 		{
-			name: "unpacks nothing excluded", context: tree, sources: []string{"d/a.txt"}, dest: "/x/",
+			name: "unpacks nothing excluded", context: tree, sources: []string{"d/a.*"}, dest: "/x/",
 			options: func(o *CopyOptions) { o.Excludes, o.UnpackArchives = []string{"a.txt"}, true }, want: files{},
 		},
 	})

@@ -37,7 +37,7 @@ func newExcludes(patterns []string) (*Ignore, error) {
 	for _, text := range patterns {
 		p, negate := strings.CutPrefix(strings.TrimSpace(text), "!")
 		if err := ig.add(p, negate); err != nil {
-			return nil, fmt.Errorf("--exclude=%s: %w", text, err)
+			return nil, fmt.Errorf("--exclude=%s: %w", shownPattern(text), err)
 		}
 	}
 	return ig, nil

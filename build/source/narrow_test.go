@@ -91,6 +91,7 @@ func TestExcludes(t *testing.T) {
 		{"the last one decides", "d", []string{"!a.txt", "*.txt", "s"}, "d/b.go"},
 		{"of each source", "[de]", []string{"a.txt", "s"}, "d/b.go"},
 		{"files that are sources by their names", "hom*", []string{"*.txt"}, "hom2.go"},
+		{"but not a file that is named", "hom1.txt", []string{"*.txt", "hom1.txt"}, "hom1.txt"},
 		{"in a directory too", "d/*.txt", []string{"a.*"}, ""},
 		{"with an exception", "hom*", []string{"*", "!*.go"}, "hom2.go"},
 		{"all", "d", []string{"*"}, ""},

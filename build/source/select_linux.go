@@ -227,7 +227,8 @@ func (s *Selection) resolve(item Selected, p string) error {
 			return s.noMatch(item.Pattern, p, t)
 		}
 	}
-	if item.IsDir() || !item.narrow.excludes(item.Name) {
+	// As with BuildKit --exclude is about what a source turns out to be, not about a file that is named.
+	if item.IsDir() || !item.Wildcard || !item.narrow.excludes(item.Name) {
 		s.Items = append(s.Items, item)
 	}
 	return nil
