@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -25,12 +26,13 @@ func (r CheckResult) WriteText(w io.Writer) error {
 	case r.Err == nil:
 		say("Check complete, no warnings found.\n")
 	}
+	lines := strings.Split(string(r.Source.Text), "\n")
 	for _, found := range r.Warnings {
 		say("\nWARNING: %s", found.Rule)
 		if found.URL != "" {
 			say(" - %s", found.URL)
 		}
-		say("\n%s\n%s", dockerfile.Printable(found.Message), dockerfile.Excerpt(r.Source.Text, found.Location))
+		say("\n%s\n%s", dockerfile.Printable(found.Message), dockerfile.Excerpt(lines, found.Location))
 	}
 	return err
 }

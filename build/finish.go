@@ -176,7 +176,7 @@ func (b *builder) history(last *plan.Step, roots []*root) []imagebuilder.History
 		first = s
 	}
 	slices.Reverse(steps)
-	base := first.Image
+	base := *first.Image
 	history := baseHistory(base, len(roots[first.ID].layers))
 	below := roots[first.ID]
 	for _, s := range steps {
@@ -256,7 +256,7 @@ func (b *builder) anchor(g *plan.Graph, roots []*root, except []*plan.Stage) err
 		if slices.Contains(except, stage) || len(r.layers) == len(r.base.layers) {
 			continue
 		}
-		config, created, err := b.imageConfig(last.Image, last, roots)
+		config, created, err := b.imageConfig(*last.Image, last, roots)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package imagebuilder_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -60,23 +61,33 @@ func TestParseRefusesWhatIsNoConfig(t *testing.T) {
 	}
 }
 
+// draft gives what becomes of an image in a draft.
+func draft(change func(*imagebuilder.Draft)) func(imagebuilder.Image) imagebuilder.Image {
+	return func(i imagebuilder.Image) imagebuilder.Image {
+		d := imagebuilder.Draft{Image: i}
+		change(&d)
+		return d.Share()
+	}
+}
+
 // changes are all the methods that give a changed copy.
 func changes() map[string]func(imagebuilder.Image) imagebuilder.Image {
 	type image = imagebuilder.Image
 	return map[string]func(image) image{
-		"env new":     func(i image) image { return i.WithEnv("B", "2") },
-		"env old":     func(i image) image { return i.WithEnv("A", "2") },
+		"env new":     draft(func(d *imagebuilder.Draft) { d.SetEnv("B", "2") }),
+		"env old":     draft(func(d *imagebuilder.Draft) { d.SetEnv("A", "2") }),
+		"label":       draft(func(d *imagebuilder.Draft) { d.SetLabel("k", "w") }),
 		"labels":      func(i image) image { return i.WithLabels(map[string]string{"k": "w", "l": "m"}) },
 		"cmd":         func(i image) image { return i.WithCmd([]string{"d"}) },
 		"entrypoint":  func(i image) image { return i.WithEntrypoint(nil) },
-		"ports":       func(i image) image { return i.WithExposedPorts("80/tcp", "81/tcp") },
-		"volumes":     func(i image) image { return i.WithVolumes("/x") },
+		"ports":       draft(func(d *imagebuilder.Draft) { d.ExposePorts("80/tcp", "81/tcp") }),
+		"volumes":     draft(func(d *imagebuilder.Draft) { d.AddVolumes("/x") }),
 		"user":        func(i image) image { return i.WithUser("") },
 		"workdir":     func(i image) image { return i.WithWorkdir("../x") },
 		"signal":      func(i image) image { return i.WithStopSignal("9") },
 		"healthcheck": func(i image) image { return i.WithHealthcheck(imagebuilder.Healthcheck{Test: []string{"NONE"}}) },
 		"shell":       func(i image) image { return i.WithShell([]string{"bash"}) },
-		"onbuild":     func(i image) image { return i.WithOnBuild("RUN p") },
+		"onbuild":     draft(func(d *imagebuilder.Draft) { d.AddOnBuild("RUN p") }),
 		"no onbuild":  func(i image) image { return i.WithoutOnBuild() },
 		"author":      func(i image) image { return i.WithAuthor("b") },
 		"clone": func(i image) image {
@@ -106,11 +117,43 @@ func TestChangesLeaveTheOriginalAlone(t *testing.T) {
 	}
 }
 
-func TestTwoChangesOfOneImageDoNotShare(t *testing.T) {
-	i := parse(t, full).WithEnv("B", "").WithOnBuild("RUN q")
-	a, b := i.WithEnv("C", "a").WithOnBuild("a"), i.WithEnv("C", "b").WithOnBuild("b")
-	if v, _ := a.Env("C"); v != "a" || a.Config.OnBuild[2] != "a" || b.Config.OnBuild[2] != "b" {
-		t.Errorf("a has C=%s %v, b %v", v, a.Config.OnBuild, b.Config.OnBuild)
+func TestWhatADraftHasSharedStaysAsItWas(t *testing.T) {
+	d := imagebuilder.Draft{Image: parse(t, full)}
+	add := func(text string) {
+		d.SetEnv("C", text)
+		d.SetEnv("N"+text, text)
+		d.SetLabel("l", text)
+		d.ExposePorts(text + "/tcp")
+		d.AddVolumes("/" + text)
+		d.AddOnBuild("RUN " + text)
+	}
+	add("1")
+	first := d.Share()
+	want := first.Clone()
+	add("2")
+	if !reflect.DeepEqual(first, want) {
+		t.Errorf("the image that was shared is now %+v", first)
+	}
+	if v, _ := d.Env("C"); v != "2" || d.Config.Labels["l"] != "2" || len(d.Config.OnBuild) != len(first.Config.OnBuild)+1 {
+		t.Errorf("the draft is %+v", d.Config)
+	}
+}
+
+func TestADraftCopiesOnceForManyChanges(t *testing.T) {
+	d := imagebuilder.Draft{Image: parse(t, full)}
+	copied := 0
+	for n := range 10_000 {
+		copied += d.SetEnv(fmt.Sprintf("V%d", n), "x") + d.SetLabel(fmt.Sprintf("l%d", n), "x") + d.AddOnBuild("RUN x")
+	}
+	if held := parse(t, full).Held(); copied != held {
+		t.Errorf("%d bytes were copied, not %d", copied, held)
+	}
+	d.Share()
+	if again := d.SetEnv("V0", "y"); again < 20_000*16 || d.SetEnv("V1", "y") != 0 {
+		t.Errorf("%d bytes were copied after the draft was shared", again)
+	}
+	if v, _ := d.Env("V0"); v != "y" {
+		t.Errorf("V0 is %q", v)
 	}
 }
 

@@ -63,21 +63,6 @@ func (i Image) Dir() string {
 	return path.Join("/", i.Config.WorkingDir)
 }
 
-// WithEnv sets a variable; one that is there already keeps its place.
-func (i Image) WithEnv(key, value string) Image {
-	entry := key + "=" + value
-	old := i.Config.Env
-	for n, e := range old {
-		if k, _, _ := strings.Cut(e, "="); k == key {
-			i.Config.Env = slices.Clone(old)
-			i.Config.Env[n] = entry
-			return i
-		}
-	}
-	i.Config.Env = append(old[:len(old):len(old)], entry)
-	return i
-}
-
 // WithLabels adds labels; a later value replaces an earlier one.
 func (i Image) WithLabels(labels map[string]string) Image {
 	if len(labels) == 0 {
@@ -99,18 +84,6 @@ func (i Image) WithCmd(args []string) Image {
 // WithEntrypoint sets the command. Whether that resets CMD depends on where CMD came from, so it is left to the caller.
 func (i Image) WithEntrypoint(args []string) Image {
 	i.Config.Entrypoint = slices.Clone(args)
-	return i
-}
-
-// WithExposedPorts adds "PORT/PROTOCOL" keys, as [ParsePorts] gives them.
-func (i Image) WithExposedPorts(ports ...string) Image {
-	i.Config.ExposedPorts = withKeys(i.Config.ExposedPorts, ports)
-	return i
-}
-
-// WithVolumes adds volume paths.
-func (i Image) WithVolumes(paths ...string) Image {
-	i.Config.Volumes = withKeys(i.Config.Volumes, paths)
 	return i
 }
 
@@ -148,13 +121,6 @@ func (i Image) WithShell(shell []string) Image {
 	return i
 }
 
-// WithOnBuild adds an instruction for builds on top of the image.
-func (i Image) WithOnBuild(instruction string) Image {
-	old := i.Config.OnBuild
-	i.Config.OnBuild = append(old[:len(old):len(old)], instruction)
-	return i
-}
-
 // WithoutOnBuild drops all such instructions: they hold for one generation.
 func (i Image) WithoutOnBuild() Image {
 	i.Config.OnBuild = nil
@@ -165,18 +131,4 @@ func (i Image) WithoutOnBuild() Image {
 func (i Image) WithAuthor(author string) Image {
 	i.Author = author
 	return i
-}
-
-// withKeys is the union; the set itself when there is nothing to add, so that repeats cost no memory.
-func withKeys(set map[string]struct{}, keys []string) map[string]struct{} {
-	missing := func(key string) bool { _, ok := set[key]; return !ok }
-	if !slices.ContainsFunc(keys, missing) {
-		return set
-	}
-	union := make(map[string]struct{}, len(set)+len(keys))
-	maps.Copy(union, set)
-	for _, key := range keys {
-		union[key] = struct{}{}
-	}
-	return union
 }

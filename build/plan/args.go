@@ -99,6 +99,9 @@ func (p *planner) readMetaArgs() error {
 				return p.file.NewError(loc, fmt.Sprintf("cannot expand the default of ARG %s: %v", arg.Key, err), "")
 			}
 			p.global.set(arg.Key, value.text)
+			if err := p.hold(2 * len(value.text)); err != nil { // once more among the defaults
+				return p.file.NewError(loc, err.Error(), "")
+			}
 		}
 	}
 	p.lintDefaultBases(defaults)
@@ -135,16 +138,17 @@ func (x expanding) proxyEnv() []string {
 	for _, name := range slices.Sorted(maps.Keys(x.opts.Proxies)) {
 		outside[strings.ToUpper(name)] = x.opts.Proxies[name]
 	}
-	inImage := newVariables(x.stage.image.Config.Env)
 	var out []string
 	for _, name := range ProxyNames() {
 		value, isGiven := given[strings.ToUpper(name)]
-		_, taken := x.stage.env.Get(name)
+		lookUp := x.stage.env.Get
 		if !isGiven {
-			value = outside[strings.ToUpper(name)]
-			_, taken = inImage.Get(name)
+			value, lookUp = outside[strings.ToUpper(name)], x.stage.image.Env
 		}
-		if value != "" && !taken {
+		if value == "" {
+			continue
+		}
+		if _, taken := lookUp(name); !taken {
 			out = append(out, name+"="+value)
 		}
 	}

@@ -1,18 +1,23 @@
 package plan
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // Combine puts the plans of one file for several platforms into one graph: a step that is the same for some of them in every
 // respect, as those of a stage FROM --platform=$BUILDPLATFORM are before TARGETARCH is used, is there once. targets has the stage of
 // each plan's image, in the order of the plans; the graph's own Target is the first. The plans are not changed.
 func Combine(plans []*Graph, wanted []ocispec.Platform) (graph *Graph, targets []*Stage, err error) {
-	c := combiner{graph: &Graph{}, steps: map[string]*Step{}, users: map[*Step]int{}}
+	c := combiner{
+		graph: &Graph{}, steps: map[[sha256.Size]byte]*Step{}, users: map[*Step]int{}, images: map[*imagebuilder.Image][sha256.Size]byte{},
+	}
 	for n, g := range plans {
 		target, err := c.add(g, wanted[n])
 		if err != nil {
@@ -31,10 +36,12 @@ func Combine(plans []*Graph, wanted []ocispec.Platform) (graph *Graph, targets [
 type combiner struct {
 	graph *Graph
 	// steps are those of the graph by all that makes them what they are.
-	steps map[string]*Step
+	steps map[[sha256.Size]byte]*Step
 	// users counts the plans that have a step, wanted is the platform of the first of them.
 	users  map[*Step]int
 	wanted []ocispec.Platform
+	// images are the digests of configs, which steps have in common.
+	images map[*imagebuilder.Image][sha256.Size]byte
 }
 
 // add adds one plan and returns its target.
@@ -42,7 +49,7 @@ func (c *combiner) add(g *Graph, wanted ocispec.Platform) (*Stage, error) {
 	steps, stages := map[*Step]*Step{}, map[*Stage]*Stage{}
 	for _, old := range g.Steps {
 		s := old.with(steps)
-		key, err := s.identity()
+		key, err := c.identity(s)
 		if err != nil {
 			return nil, err
 		}
@@ -101,10 +108,19 @@ func (s *Step) with(steps map[*Step]*Step) *Step {
 	return &c
 }
 
-// identity is all that makes the step what it is, with the IDs of the steps it refers to.
-func (s *Step) identity() (string, error) {
+// identity is a digest of all that makes the step what it is, with the IDs of the steps it refers to.
+func (c *combiner) identity(s *Step) (key [sha256.Size]byte, err error) {
+	image, ok := c.images[s.Image]
+	if !ok {
+		text, err := json.Marshal(s.Image)
+		if err != nil {
+			return key, fmt.Errorf("compare configs: %w", err)
+		}
+		image = sha256.Sum256(text)
+		c.images[s.Image] = image
+	}
 	bare := s.with(nil)
-	bare.ID, bare.Stage = 0, nil
+	bare.ID, bare.Stage, bare.Image = 0, nil, nil
 	refs := []int{s.Stage.Index, idOf(s.Parent)}
 	for _, d := range s.Deps {
 		refs = append(refs, idOf(d))
@@ -120,9 +136,9 @@ func (s *Step) identity() (string, error) {
 	bare.Deps = nil
 	text, err := json.Marshal(bare)
 	if err != nil {
-		return "", fmt.Errorf("compare steps: %w", err)
+		return key, fmt.Errorf("compare steps: %w", err)
 	}
-	return fmt.Sprintf("%T %d %q %s", s.Op, refs, s.Stage.Name, text), nil
+	return sha256.Sum256(fmt.Appendf(nil, "%T %d %q %x %s", s.Op, refs, s.Stage.Name, image, text)), nil
 }
 
 func idOf(s *Step) int {

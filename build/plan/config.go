@@ -30,14 +30,14 @@ func (x expanding) config() (createdBy string, err error) {
 		x.lint.once(st.once, c)
 		st.hasCmd = true
 		args := x.commandLine(c, c.ShellDependantCmdLine)
-		st.image = st.image.WithCmd(args)
+		st.image.Image = st.image.WithCmd(args)
 		return fmt.Sprintf("CMD %q", args), nil
 	case *instructions.EntrypointCommand:
 		x.lint.once(st.once, c)
 		args := x.commandLine(c, c.ShellDependantCmdLine)
-		st.image = st.image.WithEntrypoint(args)
+		st.image.Image = st.image.WithEntrypoint(args)
 		if !st.hasCmd { // a CMD of the base belongs to the base's entry point
-			st.image = st.image.WithCmd(nil)
+			st.image.Image = st.image.WithCmd(nil)
 		}
 		return fmt.Sprintf("ENTRYPOINT %q", args), nil
 	case *instructions.HealthCheckCommand:
@@ -46,20 +46,19 @@ func (x expanding) config() (createdBy string, err error) {
 			Test: c.Health.Test, Interval: c.Health.Interval, Timeout: c.Health.Timeout,
 			StartPeriod: c.Health.StartPeriod, StartInterval: c.Health.StartInterval, Retries: c.Health.Retries,
 		}
-		st.image = st.image.WithHealthcheck(h)
+		st.image.Image = st.image.WithHealthcheck(h)
 		return fmt.Sprintf("HEALTHCHECK %+v", h), nil
 	case *instructions.ShellCommand:
-		st.image = st.image.WithShell(c.Shell)
+		st.image.Image = st.image.WithShell(c.Shell)
 		return fmt.Sprintf("SHELL %v", c.Shell), nil
 	case *instructions.OnbuildCommand:
-		st.image = st.image.WithOnBuild(c.Expression)
-		return "", x.grow(len(st.image.Config.OnBuild))
+		return "", x.hold(st.image.AddOnBuild(c.Expression))
 	case *instructions.MaintainerCommand:
-		st.image = st.image.WithAuthor(c.Maintainer)
+		st.image.Image = st.image.WithAuthor(c.Maintainer)
 		return "MAINTAINER " + c.Maintainer, nil
 	case *instructions.UserCommand:
 		user, err := x.word(c.User)
-		st.image = st.image.WithUser(user)
+		st.image.Image = st.image.WithUser(user)
 		return "USER " + user, err
 	case *instructions.StopSignalCommand:
 		return x.stopSignal(c)
@@ -77,7 +76,8 @@ func (x expanding) commandLine(cmd instructions.Command, line instructions.Shell
 }
 
 func (x expanding) arg(c *instructions.ArgCommand) (string, error) {
-	text := "ARG"
+	var text strings.Builder
+	text.WriteString("ARG")
 	for _, a := range c.Args {
 		x.lint.secretKey("ARG", a.Key, c.Location())
 		x.declared[a.Key] = true
@@ -85,14 +85,14 @@ func (x expanding) arg(c *instructions.ArgCommand) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		text += " " + a.Key
+		text.WriteString(" " + a.Key)
 		if hasValue {
 			x.stage.env.set(a.Key, value)
-			text += "=" + value
+			text.WriteString("=" + value)
 		}
 		x.stage.args = append(x.stage.args, argument{name: a.Key, value: value})
 	}
-	return text, x.grow(len(x.stage.args))
+	return text.String(), nil
 }
 
 // argValue is, in this order: --build-arg, the default, the global argument of the name, nothing.
@@ -129,20 +129,20 @@ func (x expanding) env(c *instructions.EnvCommand) (string, error) {
 		return "", err
 	}
 	x.lint.legacyPairs(c.Env, c.Name(), c.Location())
-	text := "ENV"
+	var text strings.Builder
+	text.WriteString("ENV")
 	for _, kv := range pairs {
 		if kv.Key == "" || strings.Contains(kv.Key, "=") {
 			return "", &hinted{fmt.Sprintf("%q is not a name for a variable", kv.Key), "usage: ENV NAME=VALUE..."}
 		}
 		x.lint.secretKey("ENV", kv.Key, c.Location())
-		text += " " + kv.Key + "=" + kv.Value
+		text.WriteString(" " + kv.Key + "=" + kv.Value)
 		x.stage.env.set(kv.Key, kv.Value)
-		if err := x.grow(len(x.stage.image.Config.Env)); err != nil {
+		if err := x.hold(x.stage.image.SetEnv(kv.Key, kv.Value)); err != nil {
 			return "", err
 		}
-		x.stage.image = x.stage.image.WithEnv(kv.Key, kv.Value)
 	}
-	return text, nil
+	return text.String(), nil
 }
 
 func (x expanding) label(c *instructions.LabelCommand) (string, error) {
@@ -151,13 +151,14 @@ func (x expanding) label(c *instructions.LabelCommand) (string, error) {
 		return "", err
 	}
 	x.lint.legacyPairs(c.Labels, c.Name(), c.Location())
-	text, labels := "LABEL", map[string]string{}
+	var text strings.Builder
+	text.WriteString("LABEL")
+	copied := 0
 	for _, kv := range pairs {
-		labels[kv.Key] = kv.Value
-		text += " " + kv.Key + "=" + kv.Value
+		copied += x.stage.image.SetLabel(kv.Key, kv.Value)
+		text.WriteString(" " + kv.Key + "=" + kv.Value)
 	}
-	x.stage.image = x.stage.image.WithLabels(labels)
-	return text, x.grow(len(x.stage.image.Config.Labels))
+	return text.String(), x.hold(copied)
 }
 
 func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
@@ -175,14 +176,16 @@ func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
 			}
 			x.lintPort(c, word, parsed)
 			ports = append(ports, parsed.Keys...)
-			if err := x.grow(len(parsed.Keys)); err != nil {
+			if err := x.hold(portBytes * len(parsed.Keys)); err != nil {
 				return "", err
 			}
 		}
 	}
-	x.stage.image = x.stage.image.WithExposedPorts(ports...)
-	return fmt.Sprintf("EXPOSE %v", ports), x.grow(len(x.stage.image.Config.ExposedPorts))
+	return fmt.Sprintf("EXPOSE %v", ports), x.hold(x.stage.image.ExposePorts(ports...))
 }
+
+// portBytes is what a port takes in the list of an EXPOSE.
+const portBytes = 32
 
 func (x expanding) lintPort(c *instructions.ExposeCommand, word string, p imagebuilder.Ports) {
 	if p.UpperCase {
@@ -201,8 +204,7 @@ func (x expanding) volume(c *instructions.VolumeCommand) (string, error) {
 	if n := slices.Index(paths, ""); n >= 0 {
 		return "", &hinted{fmt.Sprintf("the volume %q expands to nothing", c.Volumes[n]), "usage: VOLUME PATH..."}
 	}
-	x.stage.image = x.stage.image.WithVolumes(paths...)
-	return fmt.Sprintf("VOLUME %v", paths), x.grow(len(x.stage.image.Config.Volumes))
+	return fmt.Sprintf("VOLUME %v", paths), x.hold(x.stage.image.AddVolumes(paths...))
 }
 
 func (x expanding) stopSignal(c *instructions.StopSignalCommand) (string, error) {
@@ -213,7 +215,7 @@ func (x expanding) stopSignal(c *instructions.StopSignalCommand) (string, error)
 	if err := imagebuilder.CheckSignal(signal); err != nil {
 		return "", &hinted{"STOPSIGNAL: " + err.Error(), "a signal is a number or a name, such as SIGTERM or 15"}
 	}
-	x.stage.image = x.stage.image.WithStopSignal(signal)
+	x.stage.image.Image = x.stage.image.WithStopSignal(signal)
 	return "STOPSIGNAL " + signal, nil
 }
 
@@ -227,12 +229,12 @@ func (x expanding) workdir(c *instructions.WorkdirCommand) error {
 		x.lint.Run(&linter.RuleWorkdirRelativePath, c.Location(), linter.RuleWorkdirRelativePath.Format(dir))
 	}
 	x.stage.hasWorkdir = true
-	x.stage.image = x.stage.image.WithWorkdir(dir)
+	x.stage.image.Image = x.stage.image.WithWorkdir(dir)
 	dir = x.stage.image.Config.WorkingDir
 	if dir == "/" {
 		x.step(&Config{}, "WORKDIR /", true)
 		return nil
 	}
 	x.step(&Workdir{Path: dir, User: x.stage.image.Config.User}, "WORKDIR "+dir, true)
-	return nil
+	return x.hold(len(dir))
 }

@@ -67,7 +67,7 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 	}
 	createdBy := copyText(name, op, dest)
 	x.step(op, createdBy, true)
-	return x.grow(len(createdBy) / bytesPerEntry)
+	return x.hold(len(createdBy))
 }
 
 // settleLink refuses names that --link leaves nowhere to look up. As with docker, --link together with --chmod means

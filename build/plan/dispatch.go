@@ -22,6 +22,9 @@ func (p *planner) planStage(st *stage) error {
 	total := p.countSteps(st)
 	first := len(p.graph.Steps)
 	p.startStage(st)
+	if err := p.hold(variableBytes*len(st.env.names) + stringBytes*len(st.args)); err != nil {
+		return p.file.NewError(p.location(st), err.Error(), "")
+	}
 	if err := p.checkStagePlatform(st); err != nil {
 		return err
 	}
@@ -36,7 +39,7 @@ func (p *planner) planStage(st *stage) error {
 		}
 	}
 	st.out.Last = st.last
-	st.out.Image = st.image
+	st.out.Image = st.image.Share()
 	return nil
 }
 
@@ -58,7 +61,7 @@ func (p *planner) countSteps(st *stage) int {
 func (p *planner) startStage(st *stage) {
 	if st.base.kind == originStage {
 		below := st.base.stage
-		st.image = below.image.WithoutOnBuild()
+		st.image.Image = below.image.WithoutOnBuild()
 		st.env, st.args = below.env.clone(), slices.Clone(below.args)
 		st.hasWorkdir, st.unknownBase = below.hasWorkdir, below.unknownBase
 		st.last = below.last
@@ -71,30 +74,30 @@ func (p *planner) startStage(st *stage) {
 		base := p.images[key]
 		_, st.unknownBase = p.unknown[key]
 		step.Op = &Base{Ref: st.base.ref, Image: base}
-		st.image = base.Image
+		st.image.Image = base.Image
 		if !st.replaced { // a stage that an image replaces is that image; its ONBUILD is for the stages on top
-			st.image = st.image.WithoutOnBuild()
+			st.image.Image = st.image.WithoutOnBuild()
 		}
 		if st.image.Platform.OS == "" || st.image.Platform.Architecture == "" {
 			st.image.Platform = st.platform
 		}
 	case originContext:
-		st.image = imagebuilder.Scratch(st.platform).WithWorkdir("/")
+		st.image.Image = imagebuilder.Scratch(st.platform).WithWorkdir("/")
 	default: // as with BuildKit, scratch is for the target, whatever the FROM says
-		st.image = imagebuilder.Scratch(p.opts.Platform).WithWorkdir("/")
+		st.image.Image = imagebuilder.Scratch(p.opts.Platform).WithWorkdir("/")
 	}
 	if _, ok := st.image.Env("PATH"); !ok {
-		st.image = st.image.WithEnv("PATH", imagebuilder.DefaultPath)
+		st.image.SetEnv("PATH", imagebuilder.DefaultPath)
 	}
 	if st.image.Config.WorkingDir != "" {
-		st.image = st.image.WithWorkdir(st.image.Dir())
+		st.image.Image = st.image.WithWorkdir(st.image.Dir())
 	}
 	st.env = newVariables(st.image.Config.Env)
-	step.Image = st.image
+	step.Image = st.share()
 	p.add(st, step, st.base.kind == originImage)
 	if st.base.kind == originContext {
 		p.add(st, &Step{
-			Stage: st.out, Location: p.location(st), Image: st.image, Text: "FROM " + st.base.name, CreatedBy: "FROM " + st.base.name,
+			Stage: st.out, Location: p.location(st), Image: st.share(), Text: "FROM " + st.base.name, CreatedBy: "FROM " + st.base.name,
 			Op: &Copy{From: Input{Kind: InputContext, Name: st.base.name}, Sources: []string{"/"}, Dest: "/"},
 		}, true)
 	}
@@ -161,12 +164,12 @@ func (p *planner) hiddenBase(o origin) *Step {
 	}
 	s := &Step{
 		ID: len(p.graph.Steps), Stage: &Stage{Index: -1, Name: name}, Location: dockerfile.Location{File: p.file.Name},
-		Text: "FROM " + name, Op: op, Image: image,
+		Text: "FROM " + name, Op: op, Image: &image,
 	}
 	if o.kind == originImage {
 		s.Number, s.Total = 1, 1
 	}
-	s.Stage.Last, s.Stage.Image = s, s.Image
+	s.Stage.Last, s.Stage.Image = s, image
 	p.graph.Steps = append(p.graph.Steps, s)
 	p.hidden[key] = s
 	return s
@@ -222,7 +225,7 @@ func (p *planner) planInstruction(st *stage, in instruction) error {
 		return err
 	}
 	x.step(&Config{}, createdBy, false)
-	return x.grow(len(createdBy) / bytesPerEntry)
+	return x.hold(len(createdBy))
 }
 
 // expanding is the work on one instruction.
@@ -237,12 +240,27 @@ type expanding struct {
 	fetched *fetchFlags
 }
 
-// step adds the instruction's step, with the config as it is now.
+// step adds the instruction's step, with the config as it is now. Steps in a row that change nothing else share it.
 func (x expanding) step(op Op, createdBy string, counted bool) {
-	x.add(x.stage, &Step{
-		Stage: x.stage.out, Location: x.file.Location(x.in.Location()), Text: x.text, CreatedBy: createdBy, Op: op,
-		Image: x.stage.image,
-	}, counted)
+	st := x.stage
+	s := &Step{Stage: st.out, Location: x.file.Location(x.in.Location()), Text: x.text, CreatedBy: createdBy, Op: op}
+	if _, isConfig := op.(*Config); isConfig {
+		if st.changing == nil {
+			st.changing = new(imagebuilder.Image)
+		}
+		*st.changing = st.image.Image
+		s.Image = st.changing
+	} else {
+		s.Image = st.share()
+	}
+	x.add(st, s, counted)
+}
+
+// share gives the config as it is now, for a step to keep.
+func (st *stage) share() *imagebuilder.Image {
+	st.changing = nil
+	image := st.image.Share()
+	return &image
 }
 
 // show gives the instruction with its name in upper case and the variables that are set filled in.
@@ -288,7 +306,7 @@ func (x expanding) word(text string) (string, error) {
 		return "", fmt.Errorf("cannot expand %s: %w", quoted(text), err)
 	}
 	x.lint.undefined(x.in.Location(), e.missing, x.stage.env, x.stage.args)
-	return e.text, nil
+	return e.text, x.hold(len(e.text))
 }
 
 func (x expanding) words(texts []string) ([]string, error) {

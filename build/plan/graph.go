@@ -55,8 +55,8 @@ type Step struct {
 	// ONBUILD, which docker's history doesn't mention.
 	CreatedBy string
 	Op        Op
-	// Image is the config after this step.
-	Image imagebuilder.Image
+	// Image is the config after this step. Steps of the kind Config that follow each other in a stage have one in common, that of the last.
+	Image *imagebuilder.Image
 }
 
 // Op is what a step does: one of *Base, *Config, *Run, *Copy, *Workdir.

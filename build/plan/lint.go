@@ -19,11 +19,25 @@ type lint struct {
 	*linter.Linter
 	// open is true if variables may come from a base image that nobody has looked at.
 	open bool
+	// compared counts the names that others were compared with, in all of the plan.
+	compared *int
+}
+
+// maxCompared bounds the comparisons by which names that were meant are found.
+const maxCompared = 1_000_000
+
+// nearest is the name that was probably meant, "" if there is none or if too many have been compared already.
+func (l lint) nearest(name string, names []string) string {
+	if *l.compared += len(names); *l.compared > maxCompared {
+		return ""
+	}
+	near, _ := suggest.Search(name, names, true)
+	return near
 }
 
 // at is the linter for an instruction, with what a "check" comment above it skips.
 func (l lint) at(comments []string) lint {
-	return lint{Linter: l.WithMergedConfigFromComments(comments)}
+	return lint{Linter: l.WithMergedConfigFromComments(comments), compared: l.compared}
 }
 
 // undefined reports the variables an instruction uses that nothing defines.
@@ -35,7 +49,7 @@ func (l lint) undefined(ranges []parser.Range, missing []string, env *variables,
 		if slices.ContainsFunc(declared, func(a argument) bool { return a.name == name }) {
 			continue
 		}
-		near, _ := suggest.Search(name, env.Keys(), true)
+		near := l.nearest(name, env.Keys())
 		l.Run(&linter.RuleUndefinedVar, ranges, linter.RuleUndefinedVar.Format(name, near))
 	}
 }
@@ -46,7 +60,7 @@ func (l lint) undefinedInFrom(ranges []parser.Range, missing, known []string) {
 		if slices.Contains(known, name) {
 			continue
 		}
-		near, _ := suggest.Search(name, known, true)
+		near := l.nearest(name, known)
 		l.Run(&linter.RuleUndefinedArgInFrom, ranges, linter.RuleUndefinedArgInFrom.Format(name, near))
 	}
 }

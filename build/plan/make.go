@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -190,9 +189,9 @@ type planner struct {
 	hidden map[string]*Step
 	// declared are the names of all ARG instructions.
 	declared map[string]bool
-	// copied counts the entries of image configs that were copied from step to step.
-	copied int
-	graph  *Graph
+	// held counts bytes; see hold.
+	held  int
+	graph *Graph
 
 	// checking is true if nothing will be built: images may be missing and platforms foreign. allStages plans what the target
 	// doesn't need as well. unknown are the images that were missed, by their key in images.
@@ -211,25 +210,28 @@ func newPlanner(f *dockerfile.File, o Options) *planner {
 		unknown:  map[string]string{},
 		graph:    &Graph{Warnings: slices.Clone(f.Warnings)},
 	}
-	p.lint = lint{Linter: f.NewLinter(func(w dockerfile.Warning) { p.graph.Warnings = append(p.graph.Warnings, w) })}
+	p.lint = lint{Linter: f.NewLinter(func(w dockerfile.Warning) { p.graph.Warnings = append(p.graph.Warnings, w) }), compared: new(int)}
 	p.expand = newExpander(f.Escape)
 	return p
 }
 
-// errTooLarge is for image configs that grow without sense.
-var errTooLarge = errors.New("the image config grows too large")
+// errTooLarge is for plans that grow without sense.
+var errTooLarge = fmt.Errorf("the image configs and their history are larger than %d MiB", maxHeld>>20)
 
-// maxCopied bounds the sum of entries copied between the configs of successive steps: 1,000 labels in as many instructions
-// are fine, all ports in each of a thousand are not.
-const maxCopied = 2_000_000
+const (
+	// maxHeld bounds, in bytes, the texts of the history and what is copied from the config of one step to that of the next one that runs or
+	// copies something: thousands of variables and labels are fine, all ports in each of a thousand instructions are not.
+	maxHeld = 32 << 20
+	// stringBytes is what an entry of a list takes besides its text.
+	stringBytes = 16
+	// variableBytes is what an entry in a stage's variables takes besides its text.
+	variableBytes = 100
+)
 
-// bytesPerEntry turns the length of history texts into entries.
-const bytesPerEntry = 16
-
-// grow accounts for a step whose config shares nothing with a collection of n entries before it.
-func (p *planner) grow(n int) error {
-	p.copied += n
-	if p.copied > maxCopied {
+// hold accounts for what the plan holds.
+func (p *planner) hold(bytes int) error {
+	p.held += bytes
+	if p.held > maxHeld {
 		return errTooLarge
 	}
 	return nil

@@ -177,9 +177,9 @@ func hideSecrets(c *instructions.RunCommand, env *variables) *variables {
 			continue
 		}
 		if hidden == env {
-			hidden = env.clone()
+			hidden = &variables{names: env.names, entries: env.entries, hidden: map[string]bool{}}
 		}
-		hidden.set(*m.Env, hiddenSecret)
+		hidden.hidden[*m.Env] = true
 	}
 	return hidden
 }

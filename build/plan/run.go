@@ -38,16 +38,20 @@ func (x expanding) run(c *instructions.RunCommand) error {
 	if hideSecrets(c, x.stage.env) != x.stage.env {
 		x.text = x.show() // only now is it known which variables are secrets
 	}
+	env, err := x.runEnv()
+	if err != nil {
+		return err
+	}
 	op := &Run{
 		Args: args, Files: files, Mounts: mounts, Platform: platform,
-		Env: withAgent(x.runEnv(), mounts), ProxyEnv: x.proxyEnv(),
+		Env: withAgent(env, mounts), ProxyEnv: x.proxyEnv(),
 		Cwd: x.stage.image.Dir(), User: x.stage.image.Config.User,
 		Network: instructions.GetNetwork(c), Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}
 	op.Hostname, _ = x.buildArg(hostnameArg)
 	createdBy := "RUN " + x.withArgs(args)
 	x.step(op, createdBy, true)
-	return x.grow(len(op.Env) + len(createdBy)/bytesPerEntry)
+	return x.hold(len(createdBy))
 }
 
 func (x expanding) checkRunFlags(c *instructions.RunCommand) error {
@@ -114,8 +118,18 @@ func checkFileName(name string) error {
 	return nil
 }
 
-// runEnv is the image's environment with the values that hold now, then the build arguments.
-func (x expanding) runEnv() []string {
+// runEnv is the image's environment with the values that hold now, then the build arguments. Steps without a change between them have it
+// in common.
+func (x expanding) runEnv() ([]string, error) {
+	st := x.stage
+	if st.runEnv != nil && st.runEnvSets == st.env.sets {
+		return st.runEnv, nil
+	}
+	st.runEnv, st.runEnvSets = slices.Clip(x.newRunEnv()), st.env.sets
+	return st.runEnv, x.hold(stringBytes * len(st.runEnv))
+}
+
+func (x expanding) newRunEnv() []string {
 	env := make([]string, 0, len(x.stage.env.names))
 	inImage := map[string]bool{}
 	for _, entry := range x.stage.image.Config.Env {

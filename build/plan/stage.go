@@ -65,11 +65,16 @@ type stage struct {
 	out                            *Stage
 
 	// What follows changes from instruction to instruction.
-	image imagebuilder.Image
-	env   *variables
-	args  []argument
-	last  *Step
-	once  map[string][]parser.Range
+	image imagebuilder.Draft
+	// changing is the image of the last step, and of those before it that changed nothing but the config; nil if it did more.
+	changing *imagebuilder.Image
+	env      *variables
+	// runEnv is what runEnv of an instruction gives, as long as env has been set runEnvSets times.
+	runEnv     []string
+	runEnvSets int
+	args       []argument
+	last       *Step
+	once       map[string][]parser.Range
 	// hasCmd is true after a CMD of this stage, hasWorkdir after a WORKDIR of this one or a stage below.
 	hasCmd, hasWorkdir bool
 	counted            int

@@ -13,10 +13,9 @@ const (
 	excerptRule           = "--------------------"
 )
 
-// Excerpt shows the lines of a location as docker does: the file and line, then the lines and those around them with their
+// Excerpt shows the lines of a location, of all those of a text, as docker does: the file and line, then the lines and those around them with their
 // numbers, marked with ">>>". It ends with a line end; a location without a line gives "".
-func Excerpt(text []byte, loc Location) string {
-	lines := strings.Split(string(text), "\n")
+func Excerpt(lines []string, loc Location) string {
 	if loc.StartLine < 1 || loc.StartLine > len(lines) {
 		return ""
 	}

@@ -145,7 +145,7 @@ func TestExcerptsShowTheLinesAround(t *testing.T) {
 		"past it":  {9, 9, ""},
 	}
 	for name, tt := range tests {
-		if got := dockerfile.Excerpt([]byte(text), dockerfile.Location{File: "D", StartLine: tt.start, EndLine: tt.end}); got != tt.want {
+		if got := dockerfile.Excerpt(strings.Split(text, "\n"), dockerfile.Location{File: "D", StartLine: tt.start, EndLine: tt.end}); got != tt.want {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, got, tt.want)
 		}
 	}
