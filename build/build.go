@@ -137,6 +137,7 @@ type builder struct {
 	resolver *resolver
 	contexts *contexts
 	layers   layerDirs
+	copies   contextCopies
 	owners   sync.Map // userns.IDs of layers, by ID; see layerOwners
 	agents   map[string]*sshagent.Agent
 	// gitAgent is the socket of the agent that git uses, made when first needed; empty: none.
@@ -157,6 +158,8 @@ type builder struct {
 	stubs *os.File
 	// mapped is set once it is known that RUN steps can have a user namespace of their own.
 	mapped bool
+	// detached is clonesDetached's; nil: it isn't known yet.
+	detached *bool
 	// shifted is stepNS's; it is final once mapped is set.
 	shifted bool
 	// unmapped says that steps get no namespace of their own although that is usual.
@@ -180,6 +183,7 @@ func newBuilder(req Request, st *store.Store, contexts *contexts) (*builder, err
 	b := &builder{req: req, store: st, cache: c, contexts: contexts, commits: new(errgroup.Group)}
 	b.stats = source.OpenStatCache(st.StatsFile())
 	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
+	b.copies = contextCopies{store: st, made: map[copyKey]*contextCopy{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
 	b.gitAgent = sync.OnceValues(b.openGitAgent)
 	b.running = newRunning(&b.req)
@@ -224,7 +228,7 @@ func (b *builder) close() error {
 	for _, snap := range b.spare {
 		errs = append(errs, snap.Remove())
 	}
-	errs = append(errs, b.layers.close())
+	errs = append(errs, b.copies.close(), b.layers.close())
 	reclaim.NoteStats(b.store)
 	if err := b.stats.Save(); err != nil {
 		// The next build reads more files than it had to; that's all.

@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 // cacheDirs are the directories of a step's cache mounts, which outlive the build: one for all mounts that mean the same.
@@ -106,28 +107,27 @@ func (b *builder) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount,
 		if err != nil {
 			return nil, nil, err
 		}
-		how := unix.LOCK_SH
-		if m.Sharing != plan.SharingShared {
-			how = unix.LOCK_EX
+		how := flock.Exclusive
+		if m.Sharing == plan.SharingShared {
+			how = flock.Shared
 		}
-		err = store.Flock(ctx, lock, how|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) && m.Sharing != plan.SharingPrivate {
+		got, err := flock.Try(lock, how)
+		if err == nil && !got && m.Sharing != plan.SharingPrivate {
 			b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf(
 				"%s waits for the cache mount id=%s, which another step or build is using", b.stepName(c.step), m.ID)})
-			err = store.Flock(ctx, lock, how)
+			err = flock.Lock(ctx, lock, how)
+			got = err == nil
 		}
-		if err != nil {
-			closeErr := lock.Close()
-			if m.Sharing == plan.SharingPrivate && errors.Is(err, unix.EWOULDBLOCK) {
-				continue
-			}
-			return nil, nil, errors.Join(err, closeErr)
+		var dir *os.File
+		if got {
+			dir, err = openDir(path)
 		}
-		dir, err := openDir(path)
-		if err != nil {
-			return nil, nil, errors.Join(err, lock.Close())
+		if err == nil && got {
+			return dir, lock.Close, nil
 		}
-		return dir, lock.Close, nil
+		if err = errors.Join(err, lock.Close()); err != nil {
+			return nil, nil, err
+		}
 	}
 }
 
@@ -138,7 +138,7 @@ func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, 
 		return err
 	}
 	defer func() { err = errors.Join(err, made.Close()) }()
-	if err := store.Flock(ctx, made, unix.LOCK_EX); err != nil {
+	if err := flock.Lock(ctx, made, flock.Exclusive); err != nil {
 		return err
 	}
 	marker := dir.Name() + ".made"

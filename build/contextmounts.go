@@ -14,8 +14,15 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// contextOwners are the owners of the files that a step's bind mounts of contexts show, as this process sees them.
-type contextOwners map[contextMount]map[fileop.Owner]bool
+// seenContexts is what a step's bind mounts of contexts show, just before it runs.
+type seenContexts map[contextMount]seenContext
+
+type seenContext struct {
+	// owners are those of the files, as this process sees them.
+	owners map[fileop.Owner]bool
+	// print is the fingerprint of the files.
+	print string
+}
 
 // contextMount is what a bind mount shows of a context.
 type contextMount struct{ context, source string }
@@ -31,13 +38,12 @@ func (b *builder) watchMounts(w *work, op *plan.Run, c runCall) {
 	if len(mounts) == 0 {
 		return
 	}
-	fingerprint := func(ctx context.Context, owners contextOwners) (all string, err error) {
+	fingerprint := func(ctx context.Context, seen seenContexts) (all string, err error) {
 		for _, m := range mounts {
 			var found func(uid, gid uint32)
-			if owners != nil {
-				of := map[fileop.Owner]bool{}
-				owners[contextMount{m.From.Name, m.Source}] = of
-				found = func(uid, gid uint32) { of[fileop.Owner{UID: uid, GID: gid}] = true }
+			owners := map[fileop.Owner]bool{}
+			if seen != nil {
+				found = func(uid, gid uint32) { owners[fileop.Owner{UID: uid, GID: gid}] = true }
 			}
 			look := func(ctx context.Context, o source.DigestOptions) (digest.Digest, error) {
 				o.Owners = found
@@ -47,13 +53,16 @@ func (b *builder) watchMounts(w *work, op *plan.Run, c runCall) {
 			if err != nil {
 				return "", err
 			}
+			if seen != nil {
+				seen[contextMount{m.From.Name, m.Source}] = seenContext{owners, d}
+			}
 			all += d
 		}
 		return all, nil
 	}
 	exec, before := w.exec, ""
 	w.exec = func(ctx context.Context, t *target) (err error) {
-		if before, err = fingerprint(ctx, c.owners); err != nil {
+		if before, err = fingerprint(ctx, c.seen); err != nil {
 			return err
 		}
 		return exec(ctx, t)
@@ -66,8 +75,8 @@ func (b *builder) watchMounts(w *work, op *plan.Run, c runCall) {
 
 // showAsRoots finds how a context is shown as one of root of the step, whoever owns it on the host: as it is if copies is false and ns nil,
 // through the map of ns, or by a copy.
-func (b *builder) showAsRoots(dir *os.File, m plan.Mount, c runCall) (copies bool, ns *os.File, err error) {
-	owners := c.owners[contextMount{m.From.Name, m.Source}]
+func (b *builder) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies bool, ns *os.File, err error) {
+	owners := seen.owners
 	mine := len(owners) == 1 && owners[fileop.Owner{}]
 	if c.ns.shifted || mine {
 		return c.ns.shifted, nil, nil

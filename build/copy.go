@@ -150,15 +150,11 @@ func (in input) open(ctx context.Context) (o opened, err error) {
 }
 
 func (b *builder) emptyDir(ctx context.Context) (*os.File, func() error, error) {
-	path, remove, err := b.store.TempDir(ctx)
+	path, remove, err := b.store.TempTree(ctx, "empty")
 	if err != nil {
 		return nil, nil, err
 	}
-	sub := path + "/empty"
-	if err := os.Mkdir(sub, 0o755); err != nil {
-		return nil, nil, errors.Join(err, remove())
-	}
-	dir, err := openDir(sub)
+	dir, err := openDir(path)
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
@@ -78,16 +77,14 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 		Kind: executor.Bind, Source: from.dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
 		IDMapped: c.ns.mapping != nil && !in.local() && b.store.Stages(),
 	}
-	copies := from.filter != nil
-	if in.local() && !copies {
-		if copies, em.UserNS, err = b.showAsRoots(from.dir, m, c); err != nil {
+	if in.local() {
+		done, err := b.showContext(ctx, &em, from, m, c)
+		release = joined(release, done)
+		if err != nil {
 			return em, nil, errors.Join(err, release())
 		}
-		if em.UserNS != nil {
-			release = joined(release, em.UserNS.Close)
-		}
 	}
-	if !copies && m.ReadOnly {
+	if m.ReadOnly {
 		return em, release, nil
 	}
 	tmp, remove, err := b.store.TempDir(ctx)
@@ -95,33 +92,10 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 		return em, nil, errors.Join(err, release())
 	}
 	release = joined(release, remove)
-	if copies {
-		// The step must not see what the ignore file hides, and must see owners of its own, so it gets a copy.
-		copied := filepath.Join(tmp, "copy")
-		if err := os.Mkdir(copied, 0o755); err != nil {
-			return em, nil, errors.Join(err, release())
-		}
-		o := fileop.CopyOptions{
-			Source: from.dir, Sources: []string{m.Source}, Ignore: from.filter, Layer: copied, Dest: m.Source, OverlayXattr: b.store.OverlayXattr(),
-		}
-		if _, err := fileop.Copy(ctx, o); err != nil {
-			return em, nil, errors.Join(err, release())
-		}
-		if err := c.ns.shift(ctx, copied); err != nil {
-			return em, nil, errors.Join(err, release())
-		}
-		if em.Source, err = openDir(copied); err != nil {
-			return em, nil, errors.Join(err, release())
-		}
-		release = joined(release, em.Source.Close)
+	if em.Scratch, err = makeScratch(tmp); err != nil {
+		return em, nil, errors.Join(err, release())
 	}
-	if !m.ReadOnly {
-		if em.Scratch, err = makeScratch(tmp); err != nil {
-			return em, nil, errors.Join(err, release())
-		}
-		release = joined(release, em.Scratch.Close)
-	}
-	return em, release, nil
+	return em, joined(release, em.Scratch.Close), nil
 }
 
 // makeScratch makes a directory for what a step writes in vain.
@@ -137,4 +111,3 @@ func makeScratch(tmp string) (*os.File, error) {
 func joined(first, second func() error) func() error {
 	return func() error { return errors.Join(second(), first()) }
 }
-

@@ -193,15 +193,11 @@ func (o opener) temp(ctx context.Context, what string) (place, error) {
 	if o.store == nil {
 		return place{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it", what)
 	}
-	dir, remove, err := o.store.TempDir(ctx)
+	dir, remove, err := o.store.TempTree(ctx, "context")
 	if err != nil {
 		return place{}, err
 	}
-	p := place{path: filepath.Join(dir, "context"), fleeting: true, what: what, release: remove}
-	if err := os.Mkdir(p.path, 0o755); err != nil {
-		return place{}, errors.Join(err, remove())
-	}
-	return p, nil
+	return place{path: dir, fleeting: true, what: what, release: remove}, nil
 }
 
 func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (place, error) {

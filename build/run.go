@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -61,7 +60,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 		}
 		return k
 	}
-	owners := contextOwners{}
+	seen := seenContexts{}
 	w := work{
 		shape: shape().Key(),
 		key: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
@@ -72,7 +71,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 			return k.Key(), nil
 		},
 		exec: func(ctx context.Context, t *target) error {
-			call := runCall{step: s, op: op, network: network, done: done, owners: owners}
+			call := runCall{step: s, op: op, network: network, done: done, seen: seen}
 			err := b.execRun(ctx, t, call)
 			if errors.Is(err, executor.ErrNoCwd) {
 				// A base image may name a directory that it hasn't got, and one may be removed: docker makes it.
@@ -83,7 +82,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 			return err
 		},
 	}
-	b.watchMounts(&w, op, runCall{done: done, owners: owners})
+	b.watchMounts(&w, op, runCall{done: done, seen: seen})
 	return w
 }
 
@@ -113,7 +112,7 @@ type runCall struct {
 	network string
 	done    func(*plan.Step) *root
 	ns      stepNS
-	owners  contextOwners
+	seen    seenContexts
 }
 
 func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {
@@ -192,13 +191,9 @@ func (b *builder) stubDir() (*os.File, error) {
 	if b.stubs != nil {
 		return b.stubs, nil
 	}
-	tmp, remove, err := b.store.TempDir(context.Background())
+	path, remove, err := b.store.TempTree(context.Background(), "stubs")
 	if err != nil {
 		return nil, err
-	}
-	path := filepath.Join(tmp, "stubs")
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return nil, errors.Join(err, remove())
 	}
 	if b.stubs, err = openDir(path); err != nil {
 		return nil, errors.Join(err, remove())

@@ -31,7 +31,7 @@ func importTable() []importRule {
 			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/outfile build/plan build/progress " +
 				"build/reclaim build/registry build/solve build/source build/sshagent build/store build/top executor " +
 				"executor/overlay imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
-				"imagebuilder/remote internal/fsys internal/guard userns userns/accounts",
+				"imagebuilder/remote internal/flock internal/fsys internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -71,7 +71,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store", job: "adapter on containers/storage: prepare, commit, remove; images; pull",
-			mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference internal/fsys " +
+			mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference internal/flock internal/fsys " +
 				"internal/guard userns",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},

@@ -8,11 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 const (
@@ -76,7 +77,7 @@ func (c command) run(ctx context.Context) error {
 		}
 		return err
 	}
-	err = runOnThread(cmd)
+	err = fsys.WithUmask(usualUmask, cmd.Run)
 	if err == nil {
 		return nil
 	}
@@ -92,21 +93,8 @@ func (c command) run(ctx context.Context) error {
 	return &gitError{command: subcommand(c.args), stderr: said, err: err}
 }
 
-// runOnThread runs a command from an OS thread that has a umask of its own: the process's would hold for the files that
-// other goroutines make. The thread lives as long as the command, whose death signal it would otherwise be.
-func runOnThread(cmd *exec.Cmd) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			done <- fmt.Errorf("set umask: %w", err)
-			return
-		}
-		unix.Umask(0o022)
-		done <- cmd.Run()
-	}()
-	return <-done
-}
+// usualUmask is what git's work trees are made with, whatever the caller's is.
+const usualUmask = 0o022
 
 // subcommand is the first argument that isn't an option.
 func subcommand(args []string) string {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 const (
@@ -260,14 +261,17 @@ func (t tree) placeModule(ctx context.Context, s *repo, below *tree, m module) e
 		}
 	}
 	below.gitDir = filepath.Join(t.dotGit(), "modules", m.name)
-	if err := os.MkdirAll(below.gitDir, 0o755); err != nil {
-		return err
-	}
 	up, err := filepath.Rel(below.top, below.gitDir)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(below.top, ".git"), []byte("gitdir: "+up+"\n"), 0o644); err != nil {
+	err = fsys.WithUmask(usualUmask, func() error {
+		if err := os.MkdirAll(below.gitDir, 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(below.top, ".git"), []byte("gitdir: "+up+"\n"), 0o644)
+	})
+	if err != nil {
 		return err
 	}
 	return t.run(ctx, s, io.Discard, "config", "submodule."+m.name+".active", "true")

@@ -69,6 +69,25 @@ func (c *copier) applyDir(fd int, a *attrs) error {
 	return setTime(fd, a.mtime)
 }
 
+// SetDirAttributes gives the directory at path the owner, mode, modification time and extended attributes of another one.
+func SetDirAttributes(path string, st *unix.Stat_t, xattrs []source.Xattr) (err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil {
+		return &os.PathError{Op: "chown", Path: path, Err: err}
+	}
+	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil {
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	if err := setXattrs(fd, xattrs); err != nil {
+		return &os.PathError{Op: "set attributes of", Path: path, Err: err}
+	}
+	return setTime(fd, st.Mtim)
+}
+
 // applyFile gives a regular file that this process has just made in d its attributes. The order matters: a change of owner
 // clears setuid and the capabilities.
 func (c *copier) applyFile(d *dir, fd int, a *attrs) error {

@@ -43,6 +43,11 @@ type Visitor[D any] interface {
 	Leave(dir D, complete bool) error
 }
 
+// A hider is a visitor that is also told of the names that are hidden, once for each that has nothing visible below it.
+type hider[D any] interface {
+	hidden(dir D, name string)
+}
+
 // A Tree says where Walk starts.
 type Tree[D any] struct {
 	// Dir and Base open the top directory, as in Selected; Path is its path below the root.
@@ -77,6 +82,7 @@ func Walk[D any](ctx context.Context, t Tree[D], v Visitor[D]) error {
 	}
 	at.narrow = t.narrow.at(t.Path)
 	w := &walker[D]{visitor: v}
+	w.hider, _ = v.(hider[D])
 	w.wake.L = &w.mu
 	top := &walkNode[D]{fd: fd, path: t.Path, state: t.State, at: at}
 	top.pending.Store(1)
@@ -132,6 +138,8 @@ type walkTask[D any] struct {
 
 type walker[D any] struct {
 	visitor Visitor[D]
+	// hider is the visitor, too; nil if it isn't one.
+	hider   hider[D]
 	stopped atomic.Bool
 
 	mu   sync.Mutex
@@ -270,6 +278,9 @@ func (w *walker[D]) handle(node *walkNode[D], entries []fsys.Dirent) {
 		}
 		switch {
 		case v.hidden:
+			if w.hider != nil {
+				w.hider.hidden(node.state, d.Name)
+			}
 		case d.Type == unix.DT_DIR:
 			node.pending.Add(1)
 			w.push(walkTask[D]{node: node, name: d.Name, verdict: v})

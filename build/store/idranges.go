@@ -91,6 +91,15 @@ func (s *Store) lockIDRanges() (unlock func() error, err error) {
 	return f.Close, nil
 }
 
+// flock is for locks that are held for moments.
+func flock(f *os.File, how int) error {
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Flock(int(f.Fd()), how)
+	}
+	return err
+}
+
 // usedIDRanges gives the maps of live builds, but for the file own, and of containers. The caller has the lock.
 func (s *Store) usedIDRanges(own string) ([]userns.Mapping, error) {
 	used, err := s.containerMaps()

@@ -10,6 +10,7 @@ import (
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
 
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -104,6 +105,11 @@ func makes[T any](l *library, what *atomic.Bool, f func() (T, error)) (T, error)
 	return ask(l, f)
 }
 
+// withoutUmask has the driver make a layer: vfs makes the root directory with mkdir's mode alone.
+func withoutUmask(f func() error) error {
+	return fsys.WithUmask(0, func() error { return call(f) })
+}
+
 func (l *library) AddNames(id string, names []string) error {
 	defer l.recorded.Store(true)
 	return l.do(func() error { return l.Store.AddNames(id, names) })
@@ -126,7 +132,13 @@ func (l *library) CreateImage(id string, names []string, top, metadata string, o
 }
 
 func (l *library) CreateLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions) (*storage.Layer, error) {
-	return makes(l, &l.wrote, func() (*storage.Layer, error) { return l.Store.CreateLayer(id, parent, names, label, writable, o) })
+	return makes(l, &l.wrote, func() (made *storage.Layer, err error) {
+		err = withoutUmask(func() (err error) {
+			made, err = l.Store.CreateLayer(id, parent, names, label, writable, o)
+			return err
+		})
+		return made, err
+	})
 }
 
 func (l *library) DeleteImage(id string, commit bool) ([]string, error) {
@@ -188,7 +200,10 @@ func (l *library) Mount(id, label string) (string, error) {
 func (l *library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions, diff io.Reader) (*storage.Layer, int64, error) {
 	var size int64
 	made, err := makes(l, &l.wrote, func() (made *storage.Layer, err error) {
-		made, size, err = l.Store.PutLayer(id, parent, names, label, writable, o, diff)
+		err = withoutUmask(func() (err error) {
+			made, size, err = l.Store.PutLayer(id, parent, names, label, writable, o, diff)
+			return err
+		})
 		return made, err
 	})
 	if err != nil {

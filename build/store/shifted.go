@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	locks "github.com/cooperbuild/cooper/internal/flock"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -91,7 +92,7 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 	if err != nil || exists(path) {
 		return path, err
 	}
-	if err := Flock(ctx, lock, unix.LOCK_EX); err != nil {
+	if err := locks.Lock(ctx, lock, locks.Exclusive); err != nil {
 		return "", fmt.Errorf("wait for another build: %w", err)
 	}
 	if exists(path) {

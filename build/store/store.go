@@ -326,3 +326,17 @@ func (s *Store) TempDir(_ context.Context) (dir string, remove func() error, err
 	}
 	return dir, func() error { return errors.Join(removeAll(dir), f.Close()) }, nil
 }
+
+// TempTree is TempDir, with a directory of that name in it that everybody may read, whatever umask the caller has: the root of a tree that
+// steps see, and that images may get.
+func (s *Store) TempTree(ctx context.Context, name string) (dir string, remove func() error, err error) {
+	temp, remove, err := s.TempDir(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	dir = filepath.Join(temp, name)
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
+		return "", nil, errors.Join(fmt.Errorf("make temporary directory: %w", err), remove())
+	}
+	return dir, remove, nil
+}

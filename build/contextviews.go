@@ -1,0 +1,240 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/fileop"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+// showContext has a bind mount show a context as the step may see it: without what the ignore file hides, and as one of the step's root. The
+// files are the context's own where the kernel can do so, or else copies. release is never nil.
+func (b *builder) showContext(ctx context.Context, em *executor.Mount, from opened, m plan.Mount, c runCall) (release func() error, err error) {
+	release = func() error { return nil }
+	seen := c.seen[contextMount{m.From.Name, m.Source}]
+	copies, ns, err := b.showAsRoots(from.dir, seen, c)
+	if err != nil {
+		return release, err
+	}
+	if ns != nil {
+		release = ns.Close
+	}
+	em.UserNS = ns
+	if !copies {
+		unmask, err := b.mask(ctx, em, from, m, c)
+		release = joined(release, unmask)
+		if !errors.Is(err, errNoMask) {
+			return release, err
+		}
+		copies = true
+	}
+	if copies {
+		em.UserNS = nil
+		em.Source, err = b.copies.get(ctx, copyKey{contextMount{m.From.Name, m.Source}, mappingKey(c.ns), seen.print}, func(dir string) error {
+			return b.copyContext(ctx, dir, from, m, c)
+		})
+	}
+	return release, err
+}
+
+// errNoMask says that the kernel can't hide a part of a context.
+var errNoMask = errors.New("this context can't be shown in part")
+
+// rootMode is the mode of a context's root directory for steps, whatever it has on this machine.
+const rootMode = 0o755
+
+// mask hides what the ignore file hides by whiteouts: the step sees an overlay of them and of the context.
+func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m plan.Mount, c runCall) (release func() error, err error) {
+	var closers []func() error
+	release = func() error {
+		var errs []error
+		for i := len(closers) - 1; i >= 0; i-- {
+			errs = append(errs, closers[i]())
+		}
+		return errors.Join(errs...)
+	}
+	sel, err := source.Select(from.dir, source.Query{Patterns: []string{m.Source}, Filter: from.filter})
+	if err != nil {
+		return release, err
+	}
+	closers = append(closers, sel.Close)
+	if len(sel.Items) != 1 {
+		return release, errNoMask
+	}
+	item := sel.Items[0]
+	fd, err := unix.Openat(item.Dir, item.Base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return release, &os.PathError{Op: "open", Path: m.Source, Err: err}
+	}
+	top := os.NewFile(uintptr(fd), m.Source)
+	closers = append(closers, top.Close)
+	em.Source, em.Subpath = top, ""
+	if !item.IsDir() {
+		return release, nil
+	}
+	hidden, err := source.Hidden(ctx, item, from.filter)
+	if err != nil {
+		return release, err
+	}
+	if item.Path == "" {
+		hidden.Stat.Mode = rootMode
+	}
+	if item.Stat.Mode&0o7777 == hidden.Stat.Mode&0o7777 && hidden.Empty() {
+		return release, nil
+	}
+	if !b.clonesDetached() {
+		return release, errNoMask
+	}
+	path, remove, err := b.store.TempTree(ctx, "hidden")
+	if err != nil {
+		return release, err
+	}
+	closers = append(closers, remove)
+	marks, err := openDir(path)
+	if err == nil {
+		closers = append(closers, marks.Close)
+		err = writeMarks(path, hidden)
+	}
+	var view *os.File
+	if err == nil {
+		view, err = overlay.Mount(overlay.Options{
+			Lower: []*os.File{marks, top}, UserXattr: b.userXattr() || b.req.Identity.Process != nil, IDMap: c.ns.mapping, LowerNS: em.UserNS,
+		})
+	}
+	if err != nil {
+		return release, fmt.Errorf("%w: %w", errNoMask, err)
+	}
+	closers = append(closers, view.Close)
+	em.Source, em.UserNS, em.IDMapped = view, nil, true
+	return release, nil
+}
+
+// writeMarks makes whiteouts of what is hidden in a directory. Overlay shows a directory with the attributes that it has here.
+func writeMarks(path string, h *source.HiddenIn) error {
+	for _, name := range h.Names {
+		if err := unix.Mknod(filepath.Join(path, name), unix.S_IFCHR, 0); err != nil {
+			return &os.PathError{Op: "hide", Path: name, Err: err}
+		}
+	}
+	for _, below := range h.Dirs {
+		sub := filepath.Join(path, below.Name)
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			return err
+		}
+		if err := writeMarks(sub, below); err != nil {
+			return err
+		}
+	}
+	return fileop.SetDirAttributes(path, &h.Stat, h.Xattrs)
+}
+
+// clonesDetached says that a step can be shown a view of a context, and not only the context itself.
+func (b *builder) clonesDetached() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.detached == nil {
+		can := overlay.ClonesDetached()
+		b.detached = &can
+	}
+	return *b.detached
+}
+
+// noMode is no mode that a file has.
+const noMode = ^uint32(0)
+
+// copyContext copies what a bind mount shows of a context.
+func (b *builder) copyContext(ctx context.Context, dir string, from opened, m plan.Mount, c runCall) error {
+	o := fileop.CopyOptions{
+		Source: from.dir, Sources: []string{m.Source}, Ignore: from.filter, Layer: dir, Dest: m.Source, OverlayXattr: b.store.OverlayXattr(),
+	}
+	if _, err := fileop.Copy(ctx, o); err != nil {
+		return err
+	}
+	if m.Source != "/" {
+		// Copy leaves the directory itself to the one it copies to.
+		top := plan.Mount{Source: m.Source, Mode: noMode}
+		err := ownAs(&top, from.dir)
+		if err == nil && top.Mode != noMode {
+			err = unix.Chmod(filepath.Join(dir, m.Source), top.Mode)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return c.ns.shift(ctx, dir)
+}
+
+// copyKey says what a copy is of and for: steps share it while the context stays as it is.
+type copyKey struct {
+	contextMount
+	mapping, print string
+}
+
+func mappingKey(ns stepNS) string {
+	if !ns.shifted {
+		return ""
+	}
+	return store.MappingKey(*ns.mapping)
+}
+
+// contextCopies are the copies of contexts that a build has made. They go with it.
+type contextCopies struct {
+	store *store.Store
+	mu    sync.Mutex
+	made  map[copyKey]*contextCopy
+}
+
+type contextCopy struct {
+	once   sync.Once
+	dir    *os.File
+	remove func() error
+	err    error
+}
+
+// get gives the copy, which the first who asks makes.
+func (cc *contextCopies) get(ctx context.Context, key copyKey, fill func(dir string) error) (*os.File, error) {
+	cc.mu.Lock()
+	one := cc.made[key]
+	if one == nil {
+		one = &contextCopy{}
+		cc.made[key] = one
+	}
+	cc.mu.Unlock()
+	one.once.Do(func() {
+		var path string
+		if path, one.remove, one.err = cc.store.TempTree(ctx, "copy"); one.err != nil {
+			return
+		}
+		if one.err = fill(path); one.err == nil {
+			one.dir, one.err = openDir(path)
+		}
+	})
+	return one.dir, one.err
+}
+
+func (cc *contextCopies) close() error {
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	var errs []error
+	for _, one := range cc.made {
+		if one.dir != nil {
+			errs = append(errs, one.dir.Close())
+		}
+		if one.remove != nil {
+			errs = append(errs, one.remove())
+		}
+	}
+	clear(cc.made)
+	return errors.Join(errs...)
+}

@@ -1,0 +1,102 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// HiddenIn is what a filter hides in one directory and below.
+type HiddenIn struct {
+	// Name is the directory's name in the one above; "" for the top one.
+	Name string
+	// Stat and Xattrs are the directory's own, ACLs included.
+	Stat   unix.Stat_t
+	Xattrs []Xattr
+	// Names are hidden in the directory. Dirs are those in it that have something hidden in or below them. Both have no order.
+	Names []string
+	Dirs  []*HiddenIn
+
+	parent *HiddenIn
+	// excluded directories are visible only if something in them is.
+	excluded bool
+	mu       sync.Mutex
+	visible  bool
+}
+
+// Hidden finds what the filter hides of a selected directory.
+func Hidden(ctx context.Context, item Selected, filter Filter) (*HiddenIn, error) {
+	top := &HiddenIn{}
+	fd, err := OpenDirectory(item.Dir, item.Base)
+	if err != nil {
+		return nil, fmt.Errorf("open /%s: %w", item.Path, err)
+	}
+	err = top.look(fd, item.Path)
+	_ = unix.Close(fd)
+	if err == nil {
+		err = Walk(ctx, TreeOf(item, filter, top), hiding{})
+	}
+	return top, err
+}
+
+// Empty says that nothing is hidden in the directory and below.
+func (h *HiddenIn) Empty() bool { return len(h.Names)+len(h.Dirs) == 0 }
+
+// look reads the directory's attributes.
+func (h *HiddenIn) look(fd int, path string) (err error) {
+	if err = unix.Fstat(fd, &h.Stat); err == nil {
+		h.Xattrs, err = Xattrs(fd, true)
+	}
+	if err != nil {
+		return fmt.Errorf("stat /%s: %w", path, err)
+	}
+	return nil
+}
+
+func (h *HiddenIn) hide(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Names = append(h.Names, name)
+}
+
+// hiding is the visitor that finds what is hidden.
+type hiding struct{}
+
+var (
+	_ Visitor[*HiddenIn] = hiding{}
+	_ hider[*HiddenIn]   = hiding{}
+)
+
+// Enter implements Visitor.
+func (hiding) Enter(parent *HiddenIn, e Entry, fd int) (*HiddenIn, error) {
+	h := &HiddenIn{Name: e.Name, parent: parent, excluded: e.Excluded}
+	return h, h.look(fd, e.Path())
+}
+
+// Visit implements Visitor.
+func (hiding) Visit(dir *HiddenIn, _ Entry) error {
+	dir.mu.Lock()
+	defer dir.mu.Unlock()
+	dir.visible = true
+	return nil
+}
+
+// Leave implements Visitor.
+func (hiding) Leave(dir *HiddenIn, _ bool) error {
+	p := dir.parent
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case dir.excluded && !dir.visible:
+		p.Names = append(p.Names, dir.Name)
+		return nil
+	case !dir.Empty():
+		p.Dirs = append(p.Dirs, dir)
+	}
+	p.visible = true
+	return nil
+}
+
+func (hiding) hidden(dir *HiddenIn, name string) { dir.hide(name) }
