@@ -55,7 +55,7 @@ func (s *Store) holding() (*holding, error) {
 		if h.kept[id] {
 			continue
 		}
-		if l.ReadOnly || l.MountCount > 0 || !ours[id] && !readNote(s.notePath(layerUses, id)).Made {
+		if l.ReadOnly || !ours[id] && !readNote(s.notePath(layerUses, id)).Made {
 			h.keep(id)
 		}
 	}

@@ -118,6 +118,26 @@ func TestALayerGoesWithoutThoseBelow(t *testing.T) {
 	}
 }
 
+// TestALayerThatAKilledBuildHasMountedGoes mounts a layer to look at it and never unmounts it, as a build does that is killed. The library
+// counts it as mounted from then on.
+func TestALayerThatAKilledBuildHasMountedGoes(t *testing.T) {
+	for name, o := range options() {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, o)
+			l := stack(t, s, "", "a", "b")
+			image(t, s, l)
+			for range 2 {
+				if _, _, err := s.View(l[1].ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if gone := remove(t, s, layerItems(t, s), l[1], l[0]); len(gone) != 2 || has(s, l[1]) || has(s, l[0]) {
+				t.Errorf("gone: %v", gone)
+			}
+		})
+	}
+}
+
 func TestWhatHasANameStays(t *testing.T) {
 	s := open(t, store.Options{Driver: "overlay"})
 	base := stack(t, s, "", "a", "b")
