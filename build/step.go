@@ -183,7 +183,8 @@ func (b *builder) makeLayer(ctx context.Context, s *plan.Step, below *root, w wo
 	b.req.space.Check() // it may write to a cache mount, even if it fails
 	started := time.Now()
 	if err := w.exec(ctx, t); err != nil {
-		return nil, false, errors.Join(b.explainGone(t.below, err), t.snap.Remove())
+		err = b.explainFull(b.explainGone(t.below, err))
+		return nil, false, errors.Join(err, t.snap.Remove())
 	}
 	b.count(false)
 	r, err = b.newRoot(t)

@@ -178,7 +178,13 @@ func TestAsRootFullDisk(t *testing.T) {
 		if err := os.WriteFile(s.path("busybox/big"), make([]byte, 60<<20), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		s.cooper(t, append(store, "-f", "busybox/Full", "busybox")...).fails(t, 1, "No space left", "Full:")
+		s.cooper(t, append(store, "-f", "busybox/Full", "busybox")...).fails(t, 1, "No space left", "Full:", "is full: cooper prune")
+		s.write(t, "busybox/NoInodes", busyboxfile+"RUN for i in $(seq 20000); do echo >/$i || exit 7; done\n")
+		s.cooper(t, append(store, "-f", "busybox/NoInodes", "busybox")...).fails(t, 1, "status 7", "has no inodes left: cooper prune")
+		s.write(t, "busybox/Other", busyboxfile+"RUN exit 7\n")
+		if r := s.cooper(t, append(store, "-f", "busybox/Other", "busybox")...); strings.Contains(r.Stderr, "is full") {
+			t.Errorf("the disk isn't:\n%s", tail(r.Stderr))
+		}
 		s.cooper(t, append(store, "-f", "busybox/FullCopy", "busybox")...).fails(t, 125, "is full", "FullCopy:2", "cooper prune")
 		s.write(t, "busybox/Out", "FROM scratch\nCOPY busybox /b\n")
 		r := s.cooper(t, append(store, "-f", "busybox/Out", "busybox")...)

@@ -112,6 +112,35 @@ func (p places) suffering(reason unix.Errno) string {
 	return ""
 }
 
+// Exhausted says why the disk that holds the store takes no more at this moment, as far as can be seen by looking and by trying; nil: it does.
+func (s *Store) Exhausted() *UnusableError {
+	p := places{store: s.store.GraphRoot(), run: s.store.RunRoot()}
+	var st unix.Statfs_t
+	if unix.Statfs(p.store, &st) == nil && nearlyFull(&st) {
+		return p.exhausted(unix.ENOSPC)
+	}
+	// Of a quota only a write tells.
+	f, err := tempFile(filepath.Join(s.dir, "tmp"))
+	if err == nil {
+		const some = 1 << 20
+		err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, some), f.Close())
+	}
+	for _, reason := range diskErrors() {
+		if errors.Is(err, reason) {
+			return p.exhausted(reason)
+		}
+	}
+	return nil
+}
+
+func (p places) exhausted(reason unix.Errno) *UnusableError {
+	full := new(UnusableError)
+	if errors.As(p.error(reason, reason, p.store), &full) {
+		return full
+	}
+	return nil
+}
+
 // plenty is how much free space, in bytes, says that it may be inodes that were short. Both may have come back with what was removed.
 const plenty = 4 << 20
 
