@@ -45,8 +45,8 @@ func (r CheckResult) WriteText(w io.Writer) error {
 //	  "buildError": {"message": "...", "location": LOCATION}
 //	}
 //
-// LOCATION is {"ranges": [{"start": {"line": 2}, "end": {"line": 3}}]}, with one range, its lines counted from 1, or {} for
-// the file as a whole. All locations are in the first source. Warnings are sorted by line, rule and detail. "buildError" is there only
+// LOCATION is {"ranges": [{"start": {"line": 2}, "end": {"line": 3}}]}, with a range for each line,
+// counted from 1, or {} for the file as a whole. All locations are in the first source. Warnings are sorted by line, rule and detail. "buildError" is there only
 // if the Dockerfile can't be built. New fields may be added.
 func (r CheckResult) WriteJSON(w io.Writer) error {
 	out := struct {
@@ -114,5 +114,9 @@ func newJSONLocation(loc dockerfile.Location) jsonLocation {
 	if loc.StartLine < 1 {
 		return jsonLocation{}
 	}
-	return jsonLocation{Ranges: []jsonRange{{jsonPosition{loc.StartLine}, jsonPosition{max(loc.StartLine, loc.EndLine)}}}}
+	var l jsonLocation
+	for line := loc.StartLine; line <= max(loc.StartLine, loc.EndLine); line++ {
+		l.Ranges = append(l.Ranges, jsonRange{jsonPosition{line}, jsonPosition{line}})
+	}
+	return l
 }

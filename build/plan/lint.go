@@ -142,9 +142,6 @@ func (p *planner) lintDefaultBases(defaults *variables) {
 		if err != nil {
 			return
 		}
-		if len(base.matched)+len(base.missing) == 0 {
-			continue // no argument is to blame
-		}
 		if _, err := reference.Parse(base.text); err != nil {
 			rule := &linter.RuleInvalidDefaultArgInFrom
 			p.lint.Run(rule, st.Location, rule.Format(st.BaseName))

@@ -83,7 +83,7 @@ func inFileOrder[T any](found map[string]T, where func(T) dockerfile.Location) [
 }
 
 // outliner goes through the stages from the target down: the stage, its base, then what it takes files from. What is met first
-// under a name counts.
+// under a name counts; of several arguments of one stage, the last.
 type outliner struct {
 	*planner
 	seen         map[*stage]bool
@@ -96,7 +96,7 @@ func (o *outliner) readStage(st *stage) {
 		return
 	}
 	o.seen[st] = true
-	n := 0
+	n, own := 0, map[string]bool{}
 	if st.base.kind == originStage {
 		n = len(st.base.stage.args)
 	}
@@ -104,7 +104,10 @@ func (o *outliner) readStage(st *stage) {
 		switch c := in.Command.(type) {
 		case *instructions.ArgCommand:
 			for _, a := range c.Args {
-				o.useArg(a, st.args[n].value, o.file.Location(c.Location()))
+				if _, met := o.args[a.Key]; !met || own[a.Key] {
+					own[a.Key] = true
+					o.useArg(a, st.args[n].value, o.file.Location(c.Location()))
+				}
 				n++
 			}
 		case *instructions.RunCommand:
@@ -123,17 +126,15 @@ func (o *outliner) readStage(st *stage) {
 	}
 }
 
-// useArg notes an ARG of a stage; one that only repeats the name of a global argument stands for that. The platform arguments
-// are not for the user to give.
+// useArg notes an ARG of a stage, in place of one before it; one that only repeats the name of a global argument stands for that. The
+// platform arguments are not for the user to give.
 func (o *outliner) useArg(a instructions.KeyValuePairOptional, value string, loc dockerfile.Location) {
 	_, given := o.buildArg(a.Key)
 	if _, global := o.global.Get(a.Key); global && a.Value == nil && !given {
 		o.useGlobal(a.Key)
 		return
 	}
-	if _, ok := o.args[a.Key]; !ok {
-		o.args[a.Key] = OutlineArg{Name: a.Key, Description: a.DocComment, Value: value, Location: loc}
-	}
+	o.args[a.Key] = OutlineArg{Name: a.Key, Description: a.DocComment, Value: value, Location: loc}
 }
 
 // useGlobal notes a global argument of the file and those its default is made of.
