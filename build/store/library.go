@@ -99,10 +99,13 @@ func (l *library) do(f func() error) error {
 	return err
 }
 
-// makes notes that a layer or an image's record is being written: what fails may have been written in part.
+// makes notes that a layer or an image's record was written, unless it is there already: what fails otherwise may have been written in part.
 func makes[T any](l *library, what *atomic.Bool, f func() (T, error)) (T, error) {
-	defer what.Store(true)
-	return ask(l, f)
+	made, err := ask(l, f)
+	if !errors.Is(err, storage.ErrDuplicateID) && !errors.Is(err, storage.ErrDuplicateName) {
+		what.Store(true)
+	}
+	return made, err
 }
 
 // withoutUmask has the driver make a layer: vfs makes the root directory with mkdir's mode alone.

@@ -2,11 +2,9 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -290,49 +288,4 @@ func (s *Store) forgetYounger(ctx context.Context, than time.Time) error {
 		}
 	}
 	return nil
-}
-
-// setAside renames the library's lists that can't be read, for it would refuse the whole store, and returns their names. Those of what doesn't
-// outlive a crash are written without a sync.
-func setAside(root string) (aside []string, err error) {
-	var n syncedNote
-	text, err := os.ReadFile(filepath.Join(root, ownDir, syncedFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.Open(root)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	if json.Unmarshal(text, &n) == nil && n.Uptime == uptimeOf(dir) {
-		return nil, nil
-	}
-	lists, err := filepath.Glob(filepath.Join(root, "*-*", "*.json"))
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range lists {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return aside, err
-		}
-		var list []json.RawMessage
-		if json.Unmarshal(text, &list) == nil {
-			continue
-		}
-		if strings.HasPrefix(filepath.Base(path), "volatile-") {
-			err = os.Remove(path)
-		} else {
-			aside = append(aside, path+".damaged")
-			err = os.Rename(path, path+".damaged")
-		}
-		if err != nil {
-			return aside, err
-		}
-	}
-	return aside, nil
 }

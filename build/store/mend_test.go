@@ -299,3 +299,41 @@ func TestHalfAnImageIsMadeWhole(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAnEmptyLinkCostsNoOtherLayer: the library takes the name of an empty one for the directory of all.
+func TestAnEmptyLinkCostsNoOtherLayer(t *testing.T) {
+	for name, damage := range map[string]func(c *crashed) error{
+		"of a layer": func(c *crashed) error { return os.Truncate(c.path("overlay/UPPER/link"), 0) },
+		"of a layer that nobody knows": func(c *crashed) error {
+			orphan := c.path("overlay/" + strings.Repeat("a", 64))
+			return errors.Join(os.MkdirAll(filepath.Join(orphan, "diff"), 0o755), os.WriteFile(filepath.Join(orphan, "link"), nil, 0o600),
+				os.Truncate(filepath.Join(c.path("overlay/UPPER/diff"), "file"), 0)) // so that others are looked for
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := crash(t, options()["overlay"])
+			links, err := os.ReadDir(c.path("overlay/l"))
+			if err := errors.Join(err, damage(c)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(300 * time.Millisecond) // younger ones may be in the making
+			if whole, hurt := c.find(t); !whole || hurt {
+				t.Errorf("the images are there: %v, %v", whole, hurt)
+			}
+			if left, err := os.ReadDir(c.path("overlay/l")); err != nil || len(left) < len(links)-1 {
+				t.Errorf("%d of %d links are left: %v", len(left), len(links), err)
+			}
+		})
+	}
+}
+
+func TestLostLinksAreMadeAgain(t *testing.T) {
+	c := crash(t, options()["overlay"])
+	if err := os.RemoveAll(c.path("overlay/l")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	if whole, hurt := c.find(t); !whole || !hurt {
+		t.Errorf("the images are there: %v, %v", whole, hurt)
+	}
+}

@@ -76,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	aside, err := setAside(opts.GraphRoot)
+	aside, err := repair(opts.GraphRoot)
 	if err != nil {
 		return nil, openError(opts, err)
 	}
