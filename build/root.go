@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,6 +116,16 @@ type layerDirs struct {
 	store *store.Store
 	mu    sync.Mutex
 	open  map[string]*os.File
+	// views are the layers that were looked at through the driver.
+	views []string
+}
+
+func (d *layerDirs) noteView(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Contains(d.views, id) {
+		d.views = append(d.views, id)
+	}
 }
 
 func (d *layerDirs) get(id string) (*os.File, error) {
@@ -149,11 +160,16 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	return f, nil
 }
 
-// gone gives the key of a directory that was opened and isn't in its place any more; "" if there is none. One of the same name may have come
-// since.
+// gone gives a layer that was looked at, or the key of a directory that was opened, and isn't in its place any more; "" if there is none. A
+// directory of the same name may have come since.
 func (d *layerDirs) gone() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, id := range d.views {
+		if !d.store.HasLayer(id) {
+			return id
+		}
+	}
 	for key, f := range d.open {
 		var was, is unix.Stat_t
 		if unix.Fstat(int(f.Fd()), &was) != nil || unix.Lstat(f.Name(), &is) != nil || was.Dev != is.Dev || was.Ino != is.Ino {

@@ -98,6 +98,7 @@ func (b *builder) driverView(ctx context.Context, r *root, ns stepNS) (dir *os.F
 	if err != nil {
 		return nil, release, err
 	}
+	b.layers.noteView(r.top())
 	if dir, err = openDir(path); err != nil {
 		return nil, release, errors.Join(err, unmount())
 	}

@@ -62,7 +62,7 @@ func (s *site) whileStepRuns(t *testing.T, through []string, command ...string) 
 RUN echo below >/below
 RUN test -e /sync/went || { echo >/sync/ready; read _ </sync/go; }; echo made >/made
 `)
-	cmd := s.command(suite.cooper, "build", "-t", "made", "-v", s.path("sync")+":/sync", "ctx")
+	cmd := s.command(suite.cooper, "build", "--no-cache", "-t", "made", "-v", s.path("sync")+":/sync", "ctx")
 	done := make(chan result, 1)
 	go func() { done <- runCommand(t, cmd) }()
 	s.run(t, "sh", "-c", "read _ <sync/ready")
@@ -71,4 +71,29 @@ RUN test -e /sync/went || { echo >/sync/ready; read _ </sync/go; }; echo made >/
 	s.write(t, "sync/went", "")
 	s.run(t, "sh", "-c", "echo >sync/go")
 	return <-done
+}
+
+// TestAsRootPodmanMountsTheDriversDirectory has the driver's directory mounted over itself in the midst of a build, and unmounted in the midst of
+// the next, as real root's podman does when it begins and ends. Neither a rename nor a hard link crosses such a mount.
+func TestAsRootPodmanMountsTheDriversDirectory(t *testing.T) {
+	s := newSite(t, suite.modes[0])
+	s.busybox(t, "base")
+	overlay := s.store() + "/overlay"
+	if r := s.whileStepRuns(t, nil, "mount", "--bind", overlay, overlay); r.Code != 0 {
+		t.Fatalf("status %d\n%s", r.Code, tail(r.Stderr))
+	}
+	s.write(t, "link/Containerfile", "FROM base\nARG N\nRUN echo $N >/n\nCOPY --link Containerfile /linked\nRUN test -e /linked\n")
+	s.build(t, "--build-arg=N=1", "link")
+	s.build(t, "--build-arg=N=2", "link")
+	if err := os.RemoveAll(s.path("sync")); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.whileStepRuns(t, nil, "umount", overlay); r.Code != 0 {
+		t.Fatalf("status %d\n%s", r.Code, tail(r.Stderr))
+	}
+	s.build(t, "--build-arg=N=3", "link")
+	if got := s.run(t, "podman", "run", "--rm", "--network=host", "made", "cat", "/below", "/made"); got != "below\nmade\n" {
+		t.Errorf("the image has %q", got)
+	}
+	s.checkNoLeftovers(t)
 }

@@ -135,19 +135,39 @@ func (s *Store) Beneath(dir *os.File) *os.File {
 	if !s.trusted {
 		return dir
 	}
-	handle, _, err := unix.NameToHandleAt(int(dir.Fd()), "", unix.AT_EMPTY_PATH)
-	if err != nil {
-		return dir
-	}
 	base, err := os.Open(s.dir)
 	if err != nil {
 		return dir
 	}
 	defer base.Close()
-	fd, err := unix.OpenByHandleAt(int(base.Fd()), handle, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
-	if err != nil { // without the capability, as in a container, or from another file system
+	beneath, err := openBeneath(base, dir)
+	if err != nil { // without the capability, as in a container, or on another file system
 		return dir
 	}
 	_ = dir.Close()
-	return os.NewFile(uintptr(fd), dir.Name())
+	return beneath
+}
+
+// openBeneath opens by way of the mount that base is in.
+func openBeneath(base, dir *os.File) (*os.File, error) {
+	var there, here, opened unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(base.Fd()), &there), unix.Fstat(int(dir.Fd()), &here)); err != nil {
+		return nil, err
+	}
+	if there.Dev != here.Dev { // a handle of another file system may mean any file of this one
+		return nil, unix.EXDEV
+	}
+	handle, _, err := unix.NameToHandleAt(int(dir.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.OpenByHandleAt(int(base.Fd()), handle, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), dir.Name())
+	if err := unix.Fstat(fd, &opened); err != nil || opened.Ino != here.Ino {
+		return nil, errors.Join(unix.ESTALE, f.Close())
+	}
+	return f, nil
 }
