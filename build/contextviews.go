@@ -54,7 +54,11 @@ var errNoMask = errors.New("this context can't be shown in part")
 // rootMode is the mode of a context's root directory for steps, whatever it has on this machine.
 const rootMode = 0o755
 
-// mask hides what the ignore file hides by whiteouts: the step sees an overlay of them and of the context.
+// mask hides what the ignore file hides by whiteouts: the step sees an overlay of them and of the context. There is one even where nothing is
+// to be hidden, because what is at a path of an overlay is not the host's: no step connects to the socket of an agent that is made in the
+// context meanwhile, nor writes to a pipe that a program reads from. What a step can write to is an overlay of its own. Without a view only
+// what is live when the step begins is kept from it: before Linux 6.15, and in contexts that are on an overlay, of which the kernel
+// stacks no more than two.
 func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m plan.Mount, c runCall) (release func() error, err error) {
 	var closers []func() error
 	release = func() error {
@@ -80,6 +84,9 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 	top := os.NewFile(uintptr(fd), m.Source)
 	closers = append(closers, top.Close)
 	em.Source, em.Subpath = top, ""
+	if item.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK {
+		return release, fmt.Errorf("source %s is neither a directory nor a regular file", m.Source)
+	}
 	if !item.IsDir() {
 		return release, nil
 	}
@@ -90,10 +97,12 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 	if item.Path == "" {
 		hidden.Stat.Mode = rootMode
 	}
-	if item.Stat.Mode&0o7777 == hidden.Stat.Mode&0o7777 && hidden.Empty() {
+	same := item.Stat.Mode&0o7777 == hidden.Stat.Mode&0o7777 && hidden.Empty() && !hidden.Pipes
+	views := b.clonesDetached()
+	if same && (!views || !m.ReadOnly || isOverlay(top)) {
 		return release, nil
 	}
-	if !b.clonesDetached() {
+	if !views {
 		return release, errNoMask
 	}
 	path, remove, err := b.store.TempTree(ctx, "hidden")
@@ -118,6 +127,11 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 	closers = append(closers, view.Close)
 	em.Source, em.UserNS, em.IDMapped = view, nil, true
 	return release, nil
+}
+
+func isOverlay(dir *os.File) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(int(dir.Fd()), &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
 // writeMarks makes whiteouts of what is hidden in a directory. Overlay shows a directory with the attributes that it has here.

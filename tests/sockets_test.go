@@ -1,12 +1,15 @@
 package tests_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // dialWord is the first argument of this program when it is to try sockets, which is what it does in steps.
@@ -80,5 +83,71 @@ func TestStepsDontReachTheHostsAbstractSockets(t *testing.T) {
 				t.Error("a step has reached the abstract socket")
 			}
 		}
+	})
+}
+
+// TestStepsDontReachWhatLivesInTheContext: a context may hold the socket of an agent and the pipe of a program that runs. Steps talk to nobody
+// through them.
+func TestStepsDontReachWhatLivesInTheContext(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.busybox(t, "base")
+		self, err := os.ReadFile("/proc/self/exe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.write(t, "ctx/probe", string(self))
+		s.write(t, "ctx/file", "content")
+		if err := errors.Join(os.Chmod(s.path("ctx/probe"), 0o755), unix.Mkfifo(s.path("ctx/pipe"), 0o666), os.Chmod(s.path("ctx/pipe"), 0o666), s.own(s.path("ctx/pipe"))); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("unix", s.path("ctx/agent"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		if err := errors.Join(os.Chmod(s.path("ctx/agent"), 0o777), s.own(s.path("ctx/agent"))); err != nil {
+			t.Fatal(err)
+		}
+		reached := make(chan struct{}, 16)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				reached <- struct{}{}
+				_ = c.Close()
+			}
+		}()
+		pipe, err := unix.Open(s.path("ctx/pipe"), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Close(pipe) }()
+		probe := func(mount, at string) string {
+			return fmt.Sprintf("RUN --mount=type=bind,source=probe,target=/probe --mount=type=bind,%s [\"/probe\", %q, \"unix:%s\"]\n", mount, dialWord, at)
+		}
+		s.write(t, "ctx/Containerfile", "FROM base\n"+probe("target=/c", "/c/agent")+probe("target=/c,rw", "/c/agent")+
+			"RUN --mount=type=bind,target=/c grep -q content /c/file && ! touch /c/new && if test -p /c/pipe; then echo x 1<>/c/pipe; fi\n"+
+			"RUN --mount=type=bind,target=/c,rw if test -p /c/pipe; then echo x 1<>/c/pipe; fi\n")
+		s.write(t, "ctx/Alone", "FROM base\n"+probe("source=agent,target=/s", "/s"))
+		s.cooper(t, "build", "-f", "ctx/Alone", "ctx").fails(t, 1, "source /agent is neither a directory nor a regular file")
+		for _, flags := range [][]string{nil, {"--runtime=crun"}, {"--userns=host"}, {"--uidmap=0:1:5000"}} {
+			if m.root() && len(flags) > 0 && strings.HasPrefix(flags[0], "--uidmap") {
+				flags = []string{"--uidmap=0:400000000:65536"}
+			}
+			r := s.cooper(t, append([]string{"build", "--no-cache", "--progress=plain", "ctx"}, flags...)...)
+			if r.succeeds(t); strings.Contains(r.Stderr, "agent: true") {
+				t.Errorf("%v: %s", flags, tail(r.Stderr))
+			}
+		}
+		if len(reached) > 0 {
+			t.Errorf("steps have connected to the socket %d times", len(reached))
+		}
+		if n, err := unix.Read(pipe, make([]byte, 8)); err == nil {
+			t.Errorf("a step has written %d bytes to the pipe", n)
+		}
+		s.checkNoLeftovers(t)
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HiddenIn is what a filter hides in one directory and below.
+// HiddenIn is what a filter hides in one directory and below. Sockets are hidden in any case: COPY leaves them out, too.
 type HiddenIn struct {
 	// Name is the directory's name in the one above; "" for the top one.
 	Name string
@@ -18,6 +18,8 @@ type HiddenIn struct {
 	// Names are hidden in the directory. Dirs are those in it that have something hidden in or below them. Both have no order.
 	Names []string
 	Dirs  []*HiddenIn
+	// Pipes says that there is a named pipe that isn't hidden.
+	Pipes bool
 
 	parent *HiddenIn
 	// excluded directories are visible only if something in them is.
@@ -76,10 +78,15 @@ func (hiding) Enter(parent *HiddenIn, e Entry, fd int) (*HiddenIn, error) {
 }
 
 // Visit implements Visitor.
-func (hiding) Visit(dir *HiddenIn, _ Entry) error {
+func (hiding) Visit(dir *HiddenIn, e Entry) error {
+	if e.Type == unix.DT_SOCK {
+		dir.hide(e.Name)
+		return nil
+	}
 	dir.mu.Lock()
 	defer dir.mu.Unlock()
 	dir.visible = true
+	dir.Pipes = dir.Pipes || e.Type == unix.DT_FIFO
 	return nil
 }
 
@@ -96,6 +103,7 @@ func (hiding) Leave(dir *HiddenIn, _ bool) error {
 		p.Dirs = append(p.Dirs, dir)
 	}
 	p.visible = true
+	p.Pipes = p.Pipes || dir.Pipes
 	return nil
 }
 
