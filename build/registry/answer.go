@@ -29,7 +29,7 @@ var errCut = errors.New("ends in the middle")
 func (p pace) ask(ctx context.Context, limit int64, send func() (*http.Response, error)) (answer, error) {
 	begin := p.now()
 	for failed := 1; ; failed++ {
-		resp, err := send()
+		resp, err := send() //nolint:bodyclose // readAnswer closes it
 		if err != nil {
 			return answer{}, err
 		}
