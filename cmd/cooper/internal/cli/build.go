@@ -23,15 +23,19 @@ type buildOptions struct {
 	target, pull, progress                     string
 	tags, buildArgs, labels, contexts, outputs []string
 	platforms                                  []string
-	run                                        runFlags
-	userns                                     usernsFlags
-	noCache, quiet, tlsVerify, checkOnly       bool
-	call, format                               string
-	jobs                                       int
-	iidFile, metadataFile                      string
-	authFile, certDir                          string
-	maxUsedSpace                               string
-	store                                      build.StoreOptions
+	// platformFrom is the variable that platforms come from, empty for the flag.
+	platformFrom string
+	// notes are what is to be said about the environment.
+	notes                                []string
+	run                                  runFlags
+	userns                               usernsFlags
+	noCache, quiet, tlsVerify, checkOnly bool
+	call, format                         string
+	jobs                                 int
+	iidFile, metadataFile                string
+	authFile, certDir                    string
+	maxUsedSpace                         string
+	store                                build.StoreOptions
 }
 
 func newBuildCmd(env Env) *cobra.Command {
@@ -87,7 +91,7 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.BoolVar(&o.checkOnly, "check", false, "look for mistakes instead of building; short for --call=check")
 	f.StringVar(&o.call, "call", callBuild, "what to do: build, check, outline or targets; ,format=json for JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
-	f.StringVar(&o.progress, "progress", "auto", "how to show progress: auto, tty, plain, quiet or rawjson")
+	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default $BUILDKIT_PROGRESS, or auto)")
 	return cmd
 }
 
@@ -99,7 +103,7 @@ func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
 	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "value for an ARG, NAME=VALUE, or NAME to take it from the environment")
 	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
-	f.StringArrayVar(&o.platforms, "platform", nil, "platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default this machine's)")
+	f.StringArrayVar(&o.platforms, "platform", nil, "platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
 }
 
 // addStoreFlags adds the flags that say where images are kept and come from.
@@ -190,7 +194,7 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 	defer func() { err = errors.Join(err, id.Joined.Close()) }()
 	renderer := progress.New(mode, env.Stderr)
 	req.Progress = renderer
-	for _, text := range append(secrets.notes, note) {
+	for _, text := range slices.Concat(o.notes, secrets.notes, []string{note}) {
 		if text != "" {
 			renderer.Emit(progress.Note{Text: text})
 		}
@@ -204,6 +208,9 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 
 // request makes a request of the flags; every error is a usage error.
 func (o *buildOptions) request(contextDir string) (build.Request, error) {
+	if err := o.takeEnvironment(os.LookupEnv); err != nil {
+		return build.Request{}, err
+	}
 	req := build.Request{
 		Context: contextDir, Dockerfile: o.file, IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target, Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
 		Jobs: o.jobs, Store: o.store,
@@ -236,6 +243,9 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		return req, err
 	}
 	if req.Platforms, err = build.ParsePlatforms(o.platforms); err != nil {
+		if o.platformFrom != "" {
+			err = fmt.Errorf("%s: %w", o.platformFrom, err)
+		}
 		return req, usageError{err}
 	}
 	for _, text := range o.outputs {

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cooperbuild/cooper/build/progress"
+)
+
+// lookup finds a variable of the environment.
+type lookup func(name string) (value string, ok bool)
+
+// The variables of other builders that stand for flags, where these aren't given. docs/environment.md has all that count.
+const (
+	envPlatform  = "DOCKER_DEFAULT_PLATFORM"
+	envProgress  = "BUILDKIT_PROGRESS"
+	envIsolation = "BUILDAH_ISOLATION"
+	envRuntime   = "BUILDAH_RUNTIME"
+)
+
+// takeEnvironment fills in the flags that variables stand for and notes the variables that mean something elsewhere and nothing here.
+func (o *buildOptions) takeEnvironment(get lookup) error {
+	value := func(name string) string { v, _ := get(name); return v }
+	if platform := value(envPlatform); len(o.platforms) == 0 && platform != "" {
+		o.platforms, o.platformFrom = []string{platform}, envPlatform
+	}
+	if view := value(envProgress); view != "" && o.progress == "" {
+		if _, err := progress.ParseMode(view); err != nil {
+			return usagef("%s: %w", envProgress, err)
+		}
+		o.progress = view
+	}
+	if isolation := value(envIsolation); isolation == isolationOCI && o.run.isolation == "" {
+		o.run.isolation = isolation
+	}
+	if runtime := value(envRuntime); runtime != "" && o.run.isolation == isolationOCI && o.run.runtime == "" {
+		o.run.runtime = runtime
+	}
+	for _, v := range otherVariables() {
+		text, ok := get(v.name)
+		if !ok || text == "" || v.harmless != nil && v.harmless(o, text) {
+			continue
+		}
+		o.notes = append(o.notes, fmt.Sprintf("%s=%s has no effect: %s", v.name, shownValue(text), v.because))
+	}
+	return nil
+}
+
+// shownValue cuts a value that is none of ours short; it is shown on one line in any case.
+func shownValue(text string) string {
+	const most = 40
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "..."
+	}
+	return text
+}
+
+// otherVariable is one that changes what another builder does. harmless tells, if it isn't nil, that a value asks for what is done anyhow, or
+// that flags say what it would.
+type otherVariable struct {
+	name, because string
+	harmless      func(o *buildOptions, value string) bool
+}
+
+func otherVariables() []otherVariable {
+	oneOf := func(values ...string) func(*buildOptions, string) bool {
+		return func(_ *buildOptions, text string) bool {
+			for _, v := range values {
+				if strings.EqualFold(text, v) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	const noDaemon = "cooper builds here, by itself, and not in a daemon or on another machine"
+	return []otherVariable{
+		{"DOCKER_BUILDKIT", "there is one builder, with BuildKit's language", oneOf("1", "true")},
+		{"DOCKER_HOST", noDaemon, nil},
+		{"DOCKER_CONTEXT", noDaemon, oneOf("default")},
+		{"CONTAINER_HOST", noDaemon, nil},
+		{"BUILDKIT_HOST", noDaemon, nil},
+		{"BUILDX_BUILDER", noDaemon, oneOf("default")},
+		{"DOCKER_CONTENT_TRUST", "policy.json says which images are trusted", oneOf("0", "false")},
+		{"BUILDKIT_COLORS", "NO_COLOR takes the colours out", nil},
+		{envIsolation, "every RUN step has namespaces of its own, also without root; the variable may be oci, for an OCI runtime",
+			func(o *buildOptions, text string) bool { return o.run.isolation != "" || text == isolationOCI }},
+		{envRuntime, "without --isolation=oci cooper runs the steps itself",
+			func(o *buildOptions, _ string) bool { return o.run.isolation == isolationOCI || o.run.runtime != "" }},
+		{"BUILDAH_LAYERS", "steps are always cached; --no-cache runs them anew",
+			func(o *buildOptions, text string) bool { return o.noCache || oneOf("1", "true")(o, text) }},
+		{"BUILDAH_NOPIVOT", "steps always pivot into their root", oneOf("0", "false")},
+	}
+}
