@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
@@ -66,11 +67,11 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 	if err := req.Run.Check(); err != nil {
 		return Result{}, err
 	}
-	contexts := newContexts(&req, st)
-	defer func() { err = errors.Join(err, contexts.close()) }()
-	df, err := contexts.readMain(ctx)
+	contexts := inputs.New(req.inputs(), st)
+	defer func() { err = errors.Join(err, contexts.Close()) }()
+	df, err := contexts.ReadMain(ctx)
 	if err != nil {
-		df.warn(req.Progress)
+		df.Warn(req.Progress)
 		return Result{}, err
 	}
 	res, err = persist(ctx, req, func(req Request) (Result, bool, error) {
@@ -86,7 +87,7 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 }
 
 // build builds what a Dockerfile says.
-func (b *builder) build(ctx context.Context, df readFile, names []string) (Result, error) {
+func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Result, error) {
 	graph, targets, err := b.plan(ctx, df)
 	if err != nil {
 		return Result{}, err
@@ -135,7 +136,7 @@ type builder struct {
 	cache    *cache.Cache
 	stats    *source.StatCache
 	resolver *resolver
-	contexts *contexts
+	contexts *inputs.Contexts
 	layers   layerDirs
 	copies   contextCopies
 	owners   sync.Map // userns.IDs of layers, by ID; see layerOwners
@@ -172,7 +173,7 @@ type builder struct {
 	stages int
 }
 
-func newBuilder(req Request, st *store.Store, contexts *contexts) (*builder, error) {
+func newBuilder(req Request, st *store.Store, contexts *inputs.Contexts) (*builder, error) {
 	c, err := cache.Open(st.CacheDir())
 	if err != nil {
 		return nil, err
@@ -194,7 +195,7 @@ func newBuilder(req Request, st *store.Store, contexts *contexts) (*builder, err
 func (b *builder) planOptions(ignore *source.Ignore) plan.Options {
 	o := planOptions(&b.req, ignore)
 	o.Resolver = b.resolver
-	o.Warn = func(w dockerfile.Warning) { b.req.Progress.Emit(shownWarning(w)) }
+	o.Warn = func(w dockerfile.Warning) { b.req.Progress.Emit(inputs.Warning(w)) }
 	return o
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/internal/flock"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // cacheDirs are the directories of a step's cache mounts, which outlive the build: one for all mounts that mean the same.
@@ -120,7 +121,7 @@ func (b *builder) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount,
 		}
 		var dir *os.File
 		if got {
-			dir, err = openDir(path)
+			dir, err = fsys.OpenDir(path)
 		}
 		if err == nil && got {
 			return dir, lock.Close, nil

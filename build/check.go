@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
+	"github.com/cooperbuild/cooper/build/inputs"
+	"github.com/cooperbuild/cooper/build/inspect"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -15,22 +16,16 @@ import (
 )
 
 // Source is the Dockerfile that a remark is about.
-type Source struct {
-	// Name is the path as the user gave it, or "-".
-	Name string
-	Text []byte
-}
+type Source = inputs.Source
 
 // CheckResult is what [Check] found.
-type CheckResult struct {
-	Source Source
-	// Warnings are the linter's, in file order.
-	Warnings []dockerfile.Warning
-	// Notes are lines for the user about the check itself and the command line.
-	Notes []string
-	// Err is why the Dockerfile can't be built at all; nil if it can. It is a *dockerfile.Error if it has a place.
-	Err error
-}
+type CheckResult = inspect.CheckResult
+
+// OutlineResult says what the target of a request can be given.
+type OutlineResult = inspect.OutlineResult
+
+// TargetsResult are the stages that can be built.
+type TargetsResult = inspect.TargetsResult
 
 // Look is how far [Check] and [Outline] go to know base images.
 type Look int
@@ -46,51 +41,33 @@ const (
 // Check lints the Dockerfile of a request and builds nothing. The error is for what kept it from looking; what is wrong with the
 // Dockerfile is in the result.
 func Check(ctx context.Context, req Request, look Look) (res CheckResult, err error) {
-	err = inspect(ctx, &req, look, func(in *inspection) error {
-		res.Source = in.source
-		if in.file == nil || in.err != nil {
-			res.Err = in.err
-			if in.file != nil {
-				res.Warnings = in.file.Warnings
-			}
-			return nil
-		}
-		found, err := plan.Check(ctx, in.file, in.options)
-		for _, w := range found.Warnings {
-			if w.Rule == plan.RuleUnusedBuildArg {
-				res.Notes = append(res.Notes, w.Message)
-				continue
-			}
-			res.Warnings = append(res.Warnings, w)
-		}
-		for _, ref := range found.Unknown {
-			res.Notes = append(res.Notes, unknownNote(ref))
-		}
-		res.Err = err
+	err = withDockerfile(ctx, &req, look, func(in inspect.Dockerfile) error {
+		res = inspect.Check(ctx, in)
 		return nil
 	})
 	return res, err
 }
 
-// unknownNote says why a base image isn't known, and what that means.
-func unknownNote(ref string) string {
-	const means = "what it sets is not known, so undefined variables in stages on it are not reported"
-	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
-		return fmt.Sprintf("target:%s is not built by a check: %s", where, means)
-	}
-	return fmt.Sprintf("%s is not in the local store: %s (--pull fetches it)", ref, means)
+// Outline finds out what the target of a request can be given. It builds nothing.
+func Outline(ctx context.Context, req Request, look Look) (res OutlineResult, err error) {
+	err = withDockerfile(ctx, &req, look, func(in inspect.Dockerfile) (err error) {
+		res, err = inspect.Outline(ctx, in)
+		return err
+	})
+	return res, err
 }
 
-// inspection is a Dockerfile that is looked at and not built.
-type inspection struct {
-	readFile
-	options plan.Options
-	// err is what is wrong with the text.
-	err error
+// Targets lists the stages of the Dockerfile of a request. It builds nothing and looks at no image.
+func Targets(ctx context.Context, req Request) (res TargetsResult, err error) {
+	err = withDockerfile(ctx, &req, LookLocal, func(in inspect.Dockerfile) (err error) {
+		res, err = inspect.Targets(in)
+		return err
+	})
+	return res, err
 }
 
-// inspect reads the Dockerfile of a request and hands it on, with a resolver that looks as far as it may.
-func inspect(ctx context.Context, req *Request, look Look, do func(*inspection) error) (err error) {
+// withDockerfile reads the Dockerfile of a request and hands it on, with a resolver that looks as far as it may.
+func withDockerfile(ctx context.Context, req *Request, look Look, do func(inspect.Dockerfile) error) (err error) {
 	req.complete()
 	var st *store.Store
 	if look == LookPull || NeedsStore(*req) {
@@ -99,20 +76,16 @@ func inspect(ctx context.Context, req *Request, look Look, do func(*inspection) 
 		}
 		defer func() { err = errors.Join(err, st.Close()) }()
 	}
-	open := newOpener(req, st)
-	place, err := open.main(ctx)
-	if err != nil {
-		return fmt.Errorf("open build context: %w", err)
-	}
-	defer func() { err = errors.Join(err, place.release()) }()
-	df, err := open.read(ctx, place)
+	contexts := inputs.New(req.inputs(), st)
+	defer func() { err = errors.Join(err, contexts.Close()) }()
+	df, err := contexts.ReadMain(ctx)
 	if placed := new(dockerfile.Error); err != nil && !errors.As(err, &placed) {
 		return err
 	}
-	in := &inspection{readFile: df, err: err, options: planOptions(req, df.ignore)}
-	in.options.Resolver = localResolver{req: req}
+	in := inspect.Dockerfile{File: df, Err: err, Options: planOptions(req, df.Ignore)}
+	in.Options.Resolver = localResolver{req: req}
 	if look == LookPull {
-		in.options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{}, resolved: map[string]string{}, looks: true}
+		in.Options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{}, resolved: map[string]string{}, looks: true}
 	}
 	return do(in)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -105,7 +106,7 @@ func (b *builder) newRoot(t *target) (*root, error) {
 	if !b.store.Stages() {
 		return r, nil
 	}
-	dir, err := openDir(t.snap.Dir())
+	dir, err := fsys.OpenDir(t.snap.Dir())
 	if err != nil {
 		return nil, err
 	}

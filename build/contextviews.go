@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // showContext has a bind mount show a context as the step may see it: without what the ignore file hides, and as one of the step's root. The
@@ -110,7 +111,7 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 		return release, err
 	}
 	closers = append(closers, remove)
-	marks, err := openDir(path)
+	marks, err := fsys.OpenDir(path)
 	if err == nil {
 		closers = append(closers, marks.Close)
 		err = writeMarks(path, hidden)
@@ -231,7 +232,7 @@ func (cc *contextCopies) get(ctx context.Context, key copyKey, fill func(dir str
 			return
 		}
 		if one.err = fill(path); one.err == nil {
-			one.dir, one.err = openDir(path)
+			one.dir, one.err = fsys.OpenDir(path)
 		}
 	})
 	return one.dir, one.err

@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -89,7 +90,7 @@ func (b *builder) addSourceDate(k *cache.KeyBuilder) *cache.KeyBuilder {
 // writes to.
 func (b *builder) viewBelow(ctx context.Context, t *target) (*os.File, func() error, error) {
 	if t.snap.Mounted() {
-		dir, err := openDir(t.snap.Dir())
+		dir, err := fsys.OpenDir(t.snap.Dir())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -138,12 +139,12 @@ func (in input) open(ctx context.Context) (o opened, err error) {
 		}
 		return o, err
 	}
-	c, err := in.b.contexts.get(ctx, in.from.Name)
+	c, err := in.b.contexts.Get(ctx, in.from.Name)
 	if err != nil {
 		return o, err
 	}
-	o.dir, o.fleeting, o.release = c.dir.Root(), c.fleeting, func() error { return nil }
-	if ig := c.dir.Ignore(); ig != nil {
+	o.dir, o.fleeting, o.release = c.Dir.Root(), c.Fleeting, func() error { return nil }
+	if ig := c.Dir.Ignore(); ig != nil {
 		o.filter = ig
 	}
 	return o, nil
@@ -154,7 +155,7 @@ func (b *builder) emptyDir(ctx context.Context) (*os.File, func() error, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, err := openDir(path)
+	dir, err := fsys.OpenDir(path)
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/cooperbuild/cooper/build/sshagent"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -33,7 +34,7 @@ func (b *builder) serveAgent(agent *sshagent.Agent) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := openDir(path)
+	dir, err := fsys.OpenDir(path)
 	if err != nil {
 		return "", errors.Join(err, remove())
 	}

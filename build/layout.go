@@ -26,11 +26,11 @@ func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispe
 	if err != nil {
 		return img, err
 	}
-	shown := r.req.aside("copying oci-layout://" + where)
+	shown := r.req.asides.Begin("copying oci-layout://" + where)
 	img, err = r.store.CopyImage(ctx, layout, root, store.CopyOptions{
-		Platform: platform, Mapping: r.req.Identity.Process, Progress: shown.transfer,
+		Platform: platform, Mapping: r.req.Identity.Process, Progress: shown.Transfer,
 	})
-	shown.end(ctx, err)
+	shown.End(ctx, err)
 	return img, r.explain(ctx, err)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -104,7 +105,7 @@ func makeScratch(tmp string) (*os.File, error) {
 	if err := os.Mkdir(scratch, 0o700); err != nil {
 		return nil, err
 	}
-	return openDir(scratch)
+	return fsys.OpenDir(scratch)
 }
 
 // joined calls the second function and then the first.

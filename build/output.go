@@ -19,9 +19,9 @@ func (b *builder) writeOutputs(ctx context.Context, images []made, res *Result) 
 			dest = "standard output"
 			b.printed = true
 		}
-		shown := b.req.aside("writing " + dest)
+		shown := b.req.asides.Begin("writing " + dest)
 		manifest, err := b.writeOutput(ctx, spec, images, shown)
-		shown.end(ctx, err)
+		shown.End(ctx, err)
 		if err != nil {
 			return err
 		}
@@ -33,13 +33,13 @@ func (b *builder) writeOutputs(ctx context.Context, images []made, res *Result) 
 }
 
 // writeOutput gives the digest of the manifest or index that it has written, none where only files are.
-func (b *builder) writeOutput(ctx context.Context, spec export.Spec, images []made, shown aside) (digest.Digest, error) {
+func (b *builder) writeOutput(ctx context.Context, spec export.Spec, images []made, shown progress.Aside) (digest.Digest, error) {
 	if spec.HoldsFiles() {
-		meter := shown.meter("files", 0)
+		meter := shown.Meter("files", 0)
 		defer meter.Stop()
 		return "", b.writeFiles(ctx, spec, images, meter)
 	}
-	meter := shown.meter("layers", sizeOfLayers(images))
+	meter := shown.Meter("layers", sizeOfLayers(images))
 	defer meter.Stop()
 	all := make([]export.Image, 0, len(images))
 	for _, m := range images {

@@ -8,16 +8,17 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
 // plan plans the image, or one for each platform, in one graph. targets are the stages that the images are made from.
-func (b *builder) plan(ctx context.Context, df readFile) (graph *plan.Graph, targets []*plan.Stage, err error) {
-	o := b.planOptions(df.ignore)
+func (b *builder) plan(ctx context.Context, df inputs.File) (graph *plan.Graph, targets []*plan.Stage, err error) {
+	o := b.planOptions(df.Ignore)
 	if len(b.req.Platforms) < 2 {
-		graph, err := plan.Make(ctx, df.file, o)
+		graph, err := plan.Make(ctx, df.Parsed, o)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -34,7 +35,7 @@ func (b *builder) plan(ctx context.Context, df readFile) (graph *plan.Graph, tar
 	var plans []*plan.Graph
 	for _, platform := range b.req.Platforms {
 		o.Platform = platform
-		g, err := plan.Make(ctx, df.file, o)
+		g, err := plan.Make(ctx, df.Parsed, o)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -101,7 +101,7 @@ func (r *remoteSource) request() fetch.GitRequest {
 	if dirs == nil {
 		dirs = []string{} // nowhere, and not anywhere
 	}
-	return fetch.GitRequest{Ref: r.Git, Secrets: r.b.contexts.opener.secret, LocalDirs: dirs}
+	return fetch.GitRequest{Ref: r.Git, Secrets: r.b.contexts.Secret, LocalDirs: dirs}
 }
 
 // get fetches the source the first time.
@@ -117,7 +117,7 @@ func (r *remoteSource) get(ctx context.Context) (fetched, error) {
 }
 
 func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
-	c, err := r.b.contexts.opener.cache()
+	c, err := r.b.contexts.Fetched()
 	if err != nil {
 		return fetched{}, err
 	}
@@ -138,7 +138,7 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 		return fetched{dir: tree.Dir, pattern: "/", content: content}, nil
 	}
 	file, err := c.HTTP(ctx, fetch.HTTPRequest{
-		URL: r.URL, Checksum: digest.Digest(r.Checksum), Name: r.Name, Secrets: r.b.contexts.opener.secret, Progress: r.progress(),
+		URL: r.URL, Checksum: digest.Digest(r.Checksum), Name: r.Name, Secrets: r.b.contexts.Secret, Progress: r.progress(),
 	})
 	if err != nil {
 		return fetched{}, err

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
@@ -33,6 +33,14 @@ func ParseFormat(text string) (Format, error) { return imagebuilder.ParseFormat(
 
 // NamedContext is a --build-context.
 type NamedContext = plan.NamedContext
+
+// Stdin as a context or a Dockerfile is standard input.
+const Stdin = inputs.Stdin
+
+// ParseContext reads a named context; see inputs.ParseContext.
+func ParseContext(text string) (key string, c NamedContext, err error) {
+	return inputs.ParseContext(text)
+}
 
 // ErrMachine is behind errors that are the machine's fault and not the build's.
 var ErrMachine = errors.New("this machine can't do it")
@@ -93,7 +101,7 @@ type Request struct {
 	// space watches over MaxUsedSpace; nil: nobody does.
 	space *reclaim.Space
 	// asides counts what is shown beside the steps, in a build and in those that it needs.
-	asides *atomic.Int64
+	asides progress.Asides
 }
 
 // complete gives the fields that nobody has to fill in their values.
@@ -102,8 +110,20 @@ func (r *Request) complete() {
 		r.Progress = progress.Discard{}
 	}
 	r.Format = cmp.Or(r.Format, imagebuilder.OCI)
-	if r.asides == nil {
-		r.asides = new(atomic.Int64)
+	if r.asides == (progress.Asides{}) {
+		r.asides = progress.NewAsides(r.Progress)
+	}
+}
+
+// inputs is what a request says of contexts and the Dockerfile.
+func (r *Request) inputs() inputs.Options {
+	return inputs.Options{
+		Context: r.Context, Dockerfile: r.Dockerfile, IgnoreFile: r.IgnoreFile, Stdin: r.Stdin, BuildArgs: r.BuildArgs, Named: r.Contexts,
+		Secret: func(id string) ([]byte, bool) {
+			s, ok := r.Run.Secrets[id]
+			return s, ok
+		},
+		Progress: r.Progress, Shown: r.asides,
 	}
 }
 

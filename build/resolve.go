@@ -93,22 +93,22 @@ func (r *resolver) find(ctx context.Context, ref string, want plan.Wanted) (stor
 			return img, fmt.Errorf("%w (and --pull=never forbids to fetch it)", err)
 		}
 	}
-	shown := r.req.aside("pulling " + ref)
+	shown := r.req.asides.Begin("pulling " + ref)
 	img, err := r.store.Pull(ctx, ref, store.PullOptions{
 		Platform: platform, Insecure: r.req.Registry.Insecure, AuthFile: r.req.Registry.AuthFile, CertDir: r.req.Registry.CertDir,
-		Mapping: r.req.Identity.Process, Progress: shown.transfer,
+		Mapping: r.req.Identity.Process, Progress: shown.Transfer,
 	})
 	if err != nil && other != nil && ctx.Err() == nil {
 		if want.Asked {
-			shown.end(ctx, err)
+			shown.End(ctx, err)
 			return img, otherPlatform(ref, *other, want, err)
 		}
-		shown.giveUp()
+		shown.GiveUp()
 		r.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("using the image in the store, which is for %s: %v",
 			platforms.Format(other.Image.Platform), err)})
 		return *other, nil
 	}
-	shown.end(ctx, err)
+	shown.End(ctx, err)
 	return img, r.explain(ctx, err)
 }
 

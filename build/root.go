@@ -15,6 +15,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -144,7 +145,7 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	if err != nil {
 		return nil, err
 	}
-	if f, err = openDir(dir); errors.Is(err, fs.ErrNotExist) {
+	if f, err = fsys.OpenDir(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, &goneError{key}
 	}
 	if err != nil {
@@ -209,15 +210,6 @@ func (d *layerDirs) close() error {
 	}
 	clear(d.open)
 	return errors.Join(errs...)
-}
-
-// openDir opens a directory to be named by its descriptor, wherever it is moved.
-func openDir(path string) (*os.File, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
 }
 
 // stack is the root's layer directories, uppermost first.

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // ExitError is a command that ended with another status than 0.
@@ -159,7 +160,7 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 
 // rootfs is the root file system that a step runs in and writes to.
 func (b *builder) rootfs(ctx context.Context, t *target, ns stepNS) (executor.Rootfs, func() error, error) {
-	upper, err := openDir(t.snap.Dir())
+	upper, err := fsys.OpenDir(t.snap.Dir())
 	if err != nil {
 		return executor.Rootfs{}, nil, err
 	}
@@ -170,7 +171,7 @@ func (b *builder) rootfs(ctx context.Context, t *target, ns stepNS) (executor.Ro
 	if err != nil {
 		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
 	}
-	workDir, err := openDir(t.snap.Work())
+	workDir, err := fsys.OpenDir(t.snap.Work())
 	if err != nil {
 		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
 	}
@@ -195,7 +196,7 @@ func (b *builder) stubDir() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.stubs, err = openDir(path); err != nil {
+	if b.stubs, err = fsys.OpenDir(path); err != nil {
 		return nil, errors.Join(err, remove())
 	}
 	b.cleanups = append(b.cleanups, remove, b.stubs.Close)

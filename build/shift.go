@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -59,7 +60,7 @@ func (b *builder) stepNS(ctx context.Context, t *target, c runCall) (stepNS, err
 		b.mapped, b.shifted = true, true
 		return b.knownNS(m), nil
 	}
-	dir, err := openDir(t.snap.Dir())
+	dir, err := fsys.OpenDir(t.snap.Dir())
 	if err != nil {
 		return stepNS{}, err
 	}
@@ -160,7 +161,7 @@ func (b *builder) runRemounted(ctx context.Context, t *target, snap store.Remoun
 	if err := b.remount(ctx, t, snap, c.ns, func(upper string) error { return c.ns.shift(ctx, upper) }); err != nil {
 		return status, err
 	}
-	dir, err := openDir(t.snap.Dir())
+	dir, err := fsys.OpenDir(t.snap.Dir())
 	if err != nil {
 		return status, err
 	}

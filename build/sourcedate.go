@@ -39,7 +39,11 @@ func (b *builder) setSourceDate(planned string) error {
 // no errors.
 func (b *builder) noteArgs() {
 	for _, name := range []string{"BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM"} {
-		if on, err := strconv.ParseBool(value(b.req.BuildArgs[name])); err == nil && on {
+		arg := b.req.BuildArgs[name]
+		if arg == nil {
+			continue
+		}
+		if on, err := strconv.ParseBool(*arg); err == nil && on {
 			b.req.Progress.Emit(progress.Note{Text: "--build-arg " + name + " has no effect"})
 		}
 	}

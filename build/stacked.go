@@ -8,6 +8,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // What is here is for drivers that stack the directories of layers and can't take a step's directory for one: overlay with a mount
@@ -41,12 +42,12 @@ func (b *builder) stackOn(ctx context.Context, below *root, ns stepNS, upper, wo
 	if err != nil {
 		return nil, nil, err
 	}
-	upperDir, err := openDir(upper)
+	upperDir, err := fsys.OpenDir(upper)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, upperDir.Close()) }()
-	workDir, err := openDir(work)
+	workDir, err := fsys.OpenDir(work)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,7 +100,7 @@ func (b *builder) driverView(ctx context.Context, r *root, ns stepNS) (dir *os.F
 		return nil, release, err
 	}
 	b.layers.noteView(r.top())
-	if dir, err = openDir(path); err != nil {
+	if dir, err = fsys.OpenDir(path); err != nil {
 		return nil, release, errors.Join(err, unmount())
 	}
 	return dir, func() error { return errors.Join(dir.Close(), unmount()) }, nil

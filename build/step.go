@@ -79,7 +79,7 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 	b.req.Progress.Emit(progress.StepStarted{ID: s.ID, Name: b.stepName(s), Text: s.Text})
 	var r *root
 	cached := false
-	err := b.openContexts(ctx, s)
+	err := b.contexts.Open(ctx, stepInputs(s))
 	if err == nil {
 		r, cached, err = b.makeLayer(ctx, s, below, w)
 	}
@@ -92,6 +92,19 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 	}
 	b.req.Progress.Emit(progress.StepDone{ID: s.ID, Cached: cached, Err: shownError(ctx, err)})
 	return r, err
+}
+
+// stepInputs is where a step takes files from.
+func stepInputs(s *plan.Step) (from []plan.Input) {
+	switch op := s.Op.(type) {
+	case *plan.Copy:
+		from = append(from, op.From)
+	case *plan.Run:
+		for _, m := range op.Mounts {
+			from = append(from, m.From)
+		}
+	}
+	return from
 }
 
 // shownError is what is shown of an error where it came up: that of a step without its place, and of one that was stopped for something

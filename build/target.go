@@ -19,11 +19,12 @@ func (r *resolver) buildTarget(ctx context.Context, where string, platform ocisp
 		dir, stage = where[:n], where[n+1:]
 	}
 	r.targets++
+	sink := targetSink{to: r.req.Progress, first: r.targets * stepsOfTarget, name: where}
 	req := Request{
 		Context: dir, Target: stage, Platforms: []ocispec.Platform{platform}, Pull: r.req.Pull, NoCache: r.req.NoCache, Jobs: r.req.Jobs,
 		SourceDate: r.req.SourceDate, Run: r.req.Run, Registry: r.req.Registry, Store: r.req.Store, Identity: r.req.Identity,
-		Progress: targetSink{to: r.req.Progress, first: r.targets * stepsOfTarget, name: where},
-		space:    r.req.space, asides: r.req.asides,
+		Progress: sink,
+		space:    r.req.space, asides: r.req.asides.WithSink(sink),
 	}
 	res, err := buildIn(ctx, req, r.store)
 	if err != nil {

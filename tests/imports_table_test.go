@@ -22,16 +22,20 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top internal/guard userns " +
-				"userns/reexec",
+			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top internal/guard " +
+				"userns userns/reexec",
 		},
-		{pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line", mayImport: "cmd/cooper/internal/cli"},
+		{
+			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
+			mayImport: "cmd/cooper/internal/cli",
+		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
-			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/outfile build/plan build/progress " +
-				"build/reclaim build/registry build/solve build/source build/sshagent build/store build/top executor " +
-				"executor/overlay imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/reference " +
-				"imagebuilder/remote internal/flock internal/fsys internal/guard userns userns/accounts",
+			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/inputs build/inspect " +
+				"build/outfile build/plan build/progress build/reclaim build/registry build/solve build/source " +
+				"build/sshagent build/store build/top executor executor/overlay imagebuilder " +
+				"imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote internal/flock internal/fsys " +
+				"internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -43,7 +47,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/plan", job: "instructions to an immutable graph",
-			mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote", pure: true,
+			mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote",
 		},
 		{
 			pkg: "build/solve", job: "runs the graph",
@@ -55,7 +59,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/disk", job: "what goes first when disk space is given back",
-			mayImport: "imagebuilder/layer", pure: true,
+			mayImport: "imagebuilder/layer",
 		},
 		{
 			pkg: "build/source", job: "contexts, ignore rules, selection, content digests",
@@ -71,8 +75,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store", job: "adapter on containers/storage: prepare, commit, remove; images; pull",
-			mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference internal/flock internal/fsys " +
-				"internal/guard userns",
+			mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference internal/flock " +
+				"internal/fsys internal/guard userns",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
@@ -87,16 +91,28 @@ func importTable() []importRule {
 			pkg: "build/outfile", job: "files and directories where the user says: written whole, no links of others followed",
 			mayImport: "internal/flock internal/fsys",
 		},
-		{pkg: "build/progress", job: "events and renderers", mayImport: "internal/guard"},
+		{
+			pkg: "build/progress", job: "events and renderers",
+			mayImport: "internal/guard",
+		},
 		{pkg: "build/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},
 		{
 			pkg: "build/top", job: "notes of running steps, and the processes in them",
 			mayImport: "internal/flock internal/fsys userns",
 		},
+		{
+			pkg: "build/inputs", job: "what a build is made from: contexts, the Dockerfile, ignore files",
+			mayImport: "build/fetch build/fileop build/plan build/progress build/source build/store " +
+				"imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote internal/fsys internal/guard",
+		},
+		{
+			pkg: "build/inspect", job: "looks at a Dockerfile without building it: lint, outline, targets",
+			mayImport: "build/inputs build/plan imagebuilder/dockerfile",
+		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{
 			pkg: "imagebuilder/dockerfile", job: "parse, locate, explain, lint",
-			mayImport: "imagebuilder/remote", pure: true,
+			mayImport: "imagebuilder/remote",
 		},
 		{
 			pkg: "imagebuilder/layer", job: "directory to layer tar: whiteouts, digests, tar-split; merging",
@@ -116,7 +132,7 @@ func importTable() []importRule {
 		{pkg: "executor/internal/rawproc", job: "a program of raw system calls, which a child runs without the Go runtime"},
 		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",
-			mayImport: "userns", pure: true,
+			mayImport: "userns",
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file"},

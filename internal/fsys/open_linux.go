@@ -2,6 +2,7 @@ package fsys
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +28,15 @@ func open2(root int, name string, flags, resolve uint64) (int, error) {
 			return fd, err
 		}
 	}
+}
+
+// OpenDir opens the directory at a path to be named by its descriptor (O_PATH), wherever it is moved. A link in its place is refused.
+func OpenDir(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // OpenAt opens a name in a directory. Reading leaves no access time behind where the caller may ask for that: writing those back costs as

@@ -1,4 +1,4 @@
-package build
+package inputs
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 // platform only; it comes back as the key of Request.Contexts. Values are those of docker and podman: a directory or archive,
 // docker-image://, container-image:// or docker:// with an image name, oci-layout://DIR[:TAG][@DIGEST], the URL of a git
 // repository or of a file, target:DIR[#STAGE].
-func ParseContext(text string) (key string, c NamedContext, err error) {
+func ParseContext(text string) (key string, c plan.NamedContext, err error) {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || name == "" || value == "" {
 		return "", c, fmt.Errorf("%q: must be NAME=VALUE", text)
@@ -39,7 +39,7 @@ func ParseContext(text string) (key string, c NamedContext, err error) {
 	return key, c, nil
 }
 
-func parseContextValue(value string) (NamedContext, error) {
+func parseContextValue(value string) (plan.NamedContext, error) {
 	for _, p := range []struct {
 		prefix string
 		kind   plan.ContextKind
@@ -52,13 +52,13 @@ func parseContextValue(value string) (NamedContext, error) {
 			continue
 		}
 		if ref == "" {
-			return NamedContext{}, fmt.Errorf("nothing follows %s", p.prefix)
+			return plan.NamedContext{}, fmt.Errorf("nothing follows %s", p.prefix)
 		}
-		return NamedContext{Kind: p.kind, Ref: ref}, nil
+		return plan.NamedContext{Kind: p.kind, Ref: ref}, nil
 	}
 	git, isGit, err := remote.ParseGit(value)
 	if err != nil {
-		return NamedContext{}, err
+		return plan.NamedContext{}, err
 	}
 	if isGit && git.LikeLocal {
 		_, err := os.Stat(value)
@@ -66,12 +66,12 @@ func parseContextValue(value string) (NamedContext, error) {
 	}
 	switch {
 	case isGit:
-		return NamedContext{Kind: plan.ContextGit, Ref: value}, nil
+		return plan.NamedContext{Kind: plan.ContextGit, Ref: value}, nil
 	case remote.IsHTTP(value):
-		return NamedContext{Kind: plan.ContextHTTP, Ref: value}, nil
+		return plan.NamedContext{Kind: plan.ContextHTTP, Ref: value}, nil
 	case strings.Contains(value, "://"):
-		return NamedContext{}, errors.New("the value must be a directory, docker-image://IMAGE, oci-layout://DIR, a URL that starts with " +
+		return plan.NamedContext{}, errors.New("the value must be a directory, docker-image://IMAGE, oci-layout://DIR, a URL that starts with " +
 			"https://, http://, git:// or ssh://, or target:DIR[#STAGE]")
 	}
-	return NamedContext{Kind: plan.ContextDirectory, Ref: value}, nil
+	return plan.NamedContext{Kind: plan.ContextDirectory, Ref: value}, nil
 }

@@ -1,4 +1,4 @@
-package build
+package inspect
 
 import (
 	"encoding/json"

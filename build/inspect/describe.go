@@ -1,4 +1,4 @@
-package build
+package inspect
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -13,20 +14,16 @@ import (
 // OutlineResult says what the target of a request can be given: build arguments, secrets and SSH agents.
 type OutlineResult struct {
 	plan.Outline
-	Source Source
+	Source inputs.Source
 }
 
-// Outline finds out what the target of a request can be given. It builds nothing.
-func Outline(ctx context.Context, req Request, look Look) (res OutlineResult, err error) {
-	err = inspect(ctx, &req, look, func(in *inspection) (err error) {
-		if in.err != nil {
-			return in.err
-		}
-		res.Source = in.source
-		res.Outline, err = plan.MakeOutline(ctx, in.file, in.options)
-		return err
-	})
-	return res, err
+// Outline finds out what the target of a Dockerfile can be given.
+func Outline(ctx context.Context, in Dockerfile) (OutlineResult, error) {
+	if in.Err != nil {
+		return OutlineResult{}, in.Err
+	}
+	found, err := plan.MakeOutline(ctx, in.Parsed, in.Options)
+	return OutlineResult{Outline: found, Source: in.Source}, err
 }
 
 // WriteText writes a table for each kind, as docker build --call=outline does.
@@ -112,19 +109,15 @@ func (r OutlineResult) WriteJSON(w io.Writer) error {
 // TargetsResult are the stages that can be built.
 type TargetsResult struct {
 	Targets []plan.Target
-	Source  Source
+	Source  inputs.Source
 }
 
-// Targets lists the stages of the Dockerfile of a request. It builds nothing and looks at no image.
-func Targets(ctx context.Context, req Request) (res TargetsResult, err error) {
-	err = inspect(ctx, &req, LookLocal, func(in *inspection) error {
-		if in.err != nil {
-			return in.err
-		}
-		res = TargetsResult{Targets: plan.Targets(in.file), Source: in.source}
-		return nil
-	})
-	return res, err
+// Targets lists the stages of a Dockerfile. It looks at no image.
+func Targets(in Dockerfile) (TargetsResult, error) {
+	if in.Err != nil {
+		return TargetsResult{}, in.Err
+	}
+	return TargetsResult{Targets: plan.Targets(in.Parsed), Source: in.Source}, nil
 }
 
 // WriteText writes a table, as docker build --call=targets does.

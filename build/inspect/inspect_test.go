@@ -1,7 +1,9 @@
-package build_test
+package inspect_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -9,13 +11,27 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cooperbuild/cooper/build"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/inputs"
+	"github.com/cooperbuild/cooper/build/inspect"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// checkRequest is a request for one of the files in testdata/check, with "hidden" ignored and a store that doesn't exist.
-func checkRequest(t *testing.T, name string) build.Request {
+// unknown is a resolver that knows no image.
+type unknown struct{}
+
+func (unknown) Resolve(context.Context, string, plan.Wanted) (imagebuilder.Base, error) {
+	return imagebuilder.Base{}, plan.ErrUnknownImage
+}
+
+// directory makes a context of one of the files in testdata, with "hidden" ignored, the current one.
+func directory(t *testing.T, name string) {
 	t.Helper()
 	dir := t.TempDir()
 	text, err := os.ReadFile(name)
@@ -28,7 +44,30 @@ func checkRequest(t *testing.T, name string) build.Request {
 		}
 	}
 	t.Chdir(dir)
-	return build.Request{Context: ".", Store: build.StoreOptions{Root: filepath.Join(dir, "store")}}
+}
+
+// read reads the Dockerfile of the current directory.
+func read(t *testing.T, args map[string]*string) inspect.Dockerfile {
+	t.Helper()
+	contexts := inputs.New(inputs.Options{
+		Context: ".", BuildArgs: args, Progress: progress.Discard{}, Shown: progress.NewAsides(progress.Discard{}),
+	}, nil)
+	defer func() {
+		if err := contexts.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	file, err := contexts.ReadMain(t.Context())
+	if placed := new(dockerfile.Error); err != nil && !errors.As(err, &placed) {
+		t.Fatal(err)
+	}
+	in := inspect.Dockerfile{File: file, Err: err, Options: plan.Options{
+		BuildArgs: args, BuildPlatform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, Resolver: unknown{},
+	}}
+	if file.Ignore != nil {
+		in.Options.Ignore = file.Ignore
+	}
+	return in
 }
 
 func golden(t *testing.T, path string, write func(io.Writer) error) {
@@ -70,10 +109,8 @@ func TestCheckWritesTextAndJSON(t *testing.T) {
 	for _, file := range testdataFiles(t, "check") {
 		base := strings.TrimSuffix(file, ".Dockerfile")
 		t.Run(filepath.Base(base), func(t *testing.T) {
-			res, err := build.Check(t.Context(), checkRequest(t, file), build.LookLocal)
-			if err != nil {
-				t.Fatal(err)
-			}
+			directory(t, file)
+			res := inspect.Check(t.Context(), read(t, nil))
 			golden(t, base+".json", res.WriteJSON)
 			golden(t, base+".txt", func(w io.Writer) error {
 				err := res.WriteText(w)
@@ -82,9 +119,6 @@ func TestCheckWritesTextAndJSON(t *testing.T) {
 				}
 				return err
 			})
-			if _, err := os.Stat("store"); err == nil {
-				t.Error("the check has made a store")
-			}
 		})
 	}
 }
@@ -93,16 +127,16 @@ func TestDescriptionsAreWrittenAsTextAndJSON(t *testing.T) {
 	for _, file := range testdataFiles(t, "describe") {
 		base := strings.TrimSuffix(file, ".Dockerfile")
 		t.Run(filepath.Base(base), func(t *testing.T) {
-			req := checkRequest(t, file)
+			directory(t, file)
 			given := "from outside"
-			req.BuildArgs = map[string]*string{"GIVEN": &given}
-			outline, err := build.Outline(t.Context(), req, build.LookLocal)
+			in := read(t, map[string]*string{"GIVEN": &given})
+			outline, err := inspect.Outline(t.Context(), in)
 			if err != nil {
 				t.Fatal(err)
 			}
 			golden(t, base+".outline.json", outline.WriteJSON)
 			golden(t, base+".outline.txt", outline.WriteText)
-			targets, err := build.Targets(t.Context(), req)
+			targets, err := inspect.Targets(in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,12 +161,8 @@ func TestCheckOptionsComeFromBuildArguments(t *testing.T) {
 		"built-in frontend":            {"BUILDKIT_SYNTAX", "dockerfile.v0", 1, "lint violation found for rules: MaintainerDeprecated"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			req := checkRequest(t, file[len(file)-1])
-			req.BuildArgs = map[string]*string{tt.arg: &tt.value}
-			res, err := build.Check(t.Context(), req, build.LookLocal)
-			if err != nil {
-				t.Fatal(err)
-			}
+			directory(t, file[len(file)-1])
+			res := inspect.Check(t.Context(), read(t, map[string]*string{tt.arg: &tt.value}))
 			if len(res.Warnings) != tt.warnings || (res.Err == nil) != (tt.err == "") || (res.Err != nil && !strings.Contains(res.Err.Error(), tt.err)) {
 				t.Errorf("got %d warnings, %v", len(res.Warnings), res.Err)
 			}
@@ -141,14 +171,13 @@ func TestCheckOptionsComeFromBuildArguments(t *testing.T) {
 }
 
 func TestCheckTellsWhatItCouldNotLookAt(t *testing.T) {
-	req := checkRequest(t, testdataFiles(t, "check")[0])
+	directory(t, testdataFiles(t, "check")[0])
 	if err := os.WriteFile("Dockerfile", []byte("FROM missing:1\nCOPY $x /\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	req.BuildArgs = map[string]*string{"UNUSED": nil}
-	res, err := build.Check(t.Context(), req, build.LookLocal)
-	if err != nil || res.Err != nil || len(res.Warnings) != 0 || len(res.Notes) != 2 {
-		t.Fatalf("got %+v, %v", res, err)
+	res := inspect.Check(t.Context(), read(t, map[string]*string{"UNUSED": nil}))
+	if res.Err != nil || len(res.Warnings) != 0 || len(res.Notes) != 2 {
+		t.Fatalf("got %+v", res)
 	}
 	if !strings.Contains(res.Notes[0], "One or more build-args [UNUSED] were not consumed") || !strings.HasPrefix(res.Notes[1], "missing:1 is not in the local store") {
 		t.Errorf("notes %q", res.Notes)

@@ -1,4 +1,4 @@
-package build
+package inputs
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // maxDockerfile limits a Dockerfile's size; the largest in use are far below a megabyte.
@@ -28,12 +29,12 @@ type foundDockerfile struct {
 
 // findDockerfile reads the Dockerfile that goes with a context.
 func (o opener) findDockerfile(ctx context.Context, p place) (foundDockerfile, error) {
-	name := o.req.Dockerfile
+	name := o.Dockerfile
 	switch {
 	case p.dockerfile != nil:
 		return foundDockerfile{name: "-", text: p.dockerfile}, nil
 	case name == Stdin:
-		in := interruptible(ctx, o.req.Stdin)
+		in := interruptible(ctx, o.Stdin)
 		defer func() { _ = in.Close() }()
 		text, err := readText(in, "standard input")
 		return foundDockerfile{name: name, text: text}, err
@@ -92,7 +93,7 @@ func noDockerfile(where string) error {
 
 // innerDockerfile is one inside a context that may be hostile.
 func innerDockerfile(name string, p place) (foundDockerfile, error) {
-	root, err := openDir(p.path)
+	root, err := fsys.OpenDir(p.path)
 	if err != nil {
 		return foundDockerfile{}, err
 	}
@@ -120,13 +121,13 @@ func innerDockerfile(name string, p place) (foundDockerfile, error) {
 
 // findIgnore reads the ignore file of the main context: the one the user names, or what belongs to the Dockerfile and the context.
 func (o opener) findIgnore(p place, d foundDockerfile) (*source.Ignore, error) {
-	if o.req.IgnoreFile != "" {
-		return source.ReadIgnore(o.req.IgnoreFile)
+	if o.IgnoreFile != "" {
+		return source.ReadIgnore(o.IgnoreFile)
 	}
 	if d.inside == "" {
 		return source.FindIgnore(d.path, p.path)
 	}
-	root, err := openDir(p.path)
+	root, err := fsys.OpenDir(p.path)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package build
+package inputs
 
 import (
 	"bufio"
@@ -46,15 +46,32 @@ type place struct {
 	release func() error
 }
 
+// Options say what is built from, and what of the machine may serve for that.
+type Options struct {
+	// Context, Dockerfile, IgnoreFile and Stdin are those of build.Request.
+	Context, Dockerfile, IgnoreFile string
+	Stdin                           io.Reader
+	// BuildArgs by name; nil is an argument given without a value.
+	BuildArgs map[string]*string
+	// Named are the named contexts.
+	Named map[string]plan.NamedContext
+	// Secret gives servers the tokens that are meant for them, such as GIT_AUTH_TOKEN.
+	Secret func(id string) ([]byte, bool)
+	// Progress is told what happens, Shown shows downloads and unpacking.
+	Progress progress.Sink
+	Shown    progress.Asides
+}
+
 // opener finds contexts, downloads and unpacks them.
 type opener struct {
-	req   *Request
+	Options
+	// store is nil where nothing is built.
 	store *store.Store
 	cache func() (*fetch.Cache, error)
 }
 
-func newOpener(req *Request, st *store.Store) opener {
-	return opener{req: req, store: st, cache: sync.OnceValues(func() (*fetch.Cache, error) {
+func newOpener(o Options, st *store.Store) opener {
+	return opener{Options: o, store: st, cache: sync.OnceValues(func() (*fetch.Cache, error) {
 		c, err := fetch.Open(st.RemoteDir())
 		if err == nil {
 			err = c.Trim(time.Now().Add(-keepFetched))
@@ -68,7 +85,7 @@ const keepFetched = 30 * 24 * time.Hour
 
 // main finds the main context. As with docker, a directory that exists is meant before anything else.
 func (o opener) main(ctx context.Context) (place, error) {
-	where := o.req.Context
+	where := o.Context
 	if where == Stdin {
 		return o.stdin(ctx)
 	}
@@ -81,8 +98,10 @@ func (o opener) main(ctx context.Context) (place, error) {
 	case gitErr != nil:
 		return place{}, gitErr
 	case isGit:
-		if keep, err := strconv.ParseBool(value(o.req.BuildArgs[keepGitArg])); err == nil && keep {
-			ref.KeepGitDir = &keep
+		if arg := o.BuildArgs[keepGitArg]; arg != nil {
+			if keep, err := strconv.ParseBool(*arg); err == nil && keep {
+				ref.KeepGitDir = &keep
+			}
 		}
 		return o.git(ctx, ref)
 	case remote.IsHTTP(where):
@@ -95,15 +114,8 @@ func (o opener) main(ctx context.Context) (place, error) {
 
 var errContextURL = errors.New("it is neither a directory nor a git repository (https://...git, git://, ssh://, git@HOST:PATH) nor an http URL")
 
-func value(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
 // named finds a named context that is made of files.
-func (o opener) named(ctx context.Context, c NamedContext) (place, error) {
+func (o opener) named(ctx context.Context, c plan.NamedContext) (place, error) {
 	switch c.Kind {
 	case plan.ContextGit:
 		ref, ok, err := remote.ParseGit(c.Ref)
@@ -152,11 +164,11 @@ func (o opener) local(ctx context.Context, path string) (place, error) {
 
 // stdin is an archive or a Dockerfile, whichever standard input turns out to be.
 func (o opener) stdin(ctx context.Context) (place, error) {
-	if o.req.Dockerfile == Stdin {
+	if o.Dockerfile == Stdin {
 		return place{}, errors.New("standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
 	}
 	const what = "standard input"
-	in := interruptible(ctx, o.req.Stdin)
+	in := interruptible(ctx, o.Stdin)
 	defer func() { _ = in.Close() }()
 	stream := bufio.NewReaderSize(in, fileop.SniffSize)
 	head, err := stream.Peek(fileop.SniffSize)
@@ -177,8 +189,8 @@ func (o opener) stdin(ctx context.Context) (place, error) {
 
 // onlyDockerfile is the empty context that goes with a Dockerfile that came alone.
 func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (place, error) {
-	if o.req.Dockerfile != "" {
-		return place{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what, o.req.Dockerfile)
+	if o.Dockerfile != "" {
+		return place{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what, o.Dockerfile)
 	}
 	if o.store == nil { // nothing will be built, and there is nothing to copy
 		return place{what: what, dockerfile: text, release: func() error { return nil }}, nil
@@ -205,11 +217,11 @@ func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (pla
 	if err != nil {
 		return place{}, err
 	}
-	shown := o.req.aside("unpacking " + what)
-	meter := shown.meter("archive", 0)
+	shown := o.Shown.Begin("unpacking " + what)
+	meter := shown.Meter("archive", 0)
 	res, err := fileop.Unpack(ctx, io.TeeReader(archive, meter), p.path)
 	meter.Stop()
-	shown.end(ctx, err)
+	shown.End(ctx, err)
 	if err != nil {
 		return place{}, errors.Join(fmt.Errorf("unpack %s: %w", what, err), p.release())
 	}
@@ -220,13 +232,7 @@ func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (pla
 }
 
 func (o opener) note(format string, args ...any) {
-	o.req.Progress.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
-}
-
-// secret gives the servers of contexts the tokens that are meant for them, such as GIT_AUTH_TOKEN.
-func (o opener) secret(id string) ([]byte, bool) {
-	s, ok := o.req.Run.Secrets[id]
-	return s, ok
+	o.Progress.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
 }
 
 func (o opener) git(ctx context.Context, ref remote.Git) (place, error) {
@@ -234,9 +240,9 @@ func (o opener) git(ctx context.Context, ref remote.Git) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	shown := o.req.aside("fetching " + ref.String())
-	tree, err := cache.Git(ctx, fetch.GitRequest{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), Secrets: o.secret})
-	shown.end(ctx, err)
+	shown := o.Shown.Begin("fetching " + ref.String())
+	tree, err := cache.Git(ctx, fetch.GitRequest{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), Secrets: o.Secret})
+	shown.End(ctx, err)
 	if err != nil {
 		return place{}, err
 	}
@@ -303,11 +309,11 @@ func (o opener) download(ctx context.Context, rawURL string) (*fetch.File, error
 	if err != nil {
 		return nil, err
 	}
-	shown := o.req.aside("fetching " + remote.Redact(rawURL))
-	file, err := cache.HTTP(ctx, fetch.HTTPRequest{URL: rawURL, Secrets: o.secret, Progress: func(done, total int64) {
-		shown.transfer("download", done, total)
+	shown := o.Shown.Begin("fetching " + remote.Redact(rawURL))
+	file, err := cache.HTTP(ctx, fetch.HTTPRequest{URL: rawURL, Secrets: o.Secret, Progress: func(done, total int64) {
+		shown.Transfer("download", done, total)
 	}})
-	shown.end(ctx, err)
+	shown.End(ctx, err)
 	return file, err
 }
 

@@ -1,0 +1,125 @@
+package inputs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cooperbuild/cooper/build/fetch"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// Contexts are the places files come from, each opened when it is first needed and at most once. The main context's name
+// is "". They are safe for concurrent use.
+type Contexts struct {
+	opener opener
+
+	mu   sync.Mutex
+	open map[string]*Context
+}
+
+// Context is one of them.
+type Context struct {
+	// Dir is final once Get or ReadMain has returned it.
+	Dir *source.Context
+	// Fleeting says that the files have been unpacked for this build alone: their inodes mean nothing to another one.
+	Fleeting bool
+
+	once    sync.Once
+	err     error
+	release func() error
+}
+
+func New(o Options, st *store.Store) *Contexts {
+	return &Contexts{opener: newOpener(o, st), open: map[string]*Context{}}
+}
+
+// ReadMain opens the main context and reads the Dockerfile. It comes before all else. With a *dockerfile.Error comes the file as far as it goes.
+func (c *Contexts) ReadMain(ctx context.Context) (File, error) {
+	place, err := c.opener.main(ctx)
+	if err != nil {
+		return File{}, fmt.Errorf("open build context: %w", err)
+	}
+	main := c.entry("")
+	main.once.Do(func() { main.release, main.Fleeting = place.release, place.fleeting })
+	df, err := c.opener.read(ctx, place)
+	if err != nil || place.path == "" {
+		return df, err
+	}
+	main.Dir, err = source.OpenDir(place.path, df.Ignore)
+	return df, err
+}
+
+func (c *Contexts) entry(name string) *Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.open[name]
+	if e == nil {
+		e = &Context{}
+		c.open[name] = e
+	}
+	return e
+}
+
+// Get opens a context, which may take a download.
+func (c *Contexts) Get(ctx context.Context, name string) (*Context, error) {
+	e := c.entry(name)
+	e.once.Do(func() {
+		if err := c.load(ctx, name, e); err != nil {
+			e.err = fmt.Errorf("open context %q: %w", name, err)
+		}
+	})
+	return e, e.err
+}
+
+func (c *Contexts) load(ctx context.Context, name string, e *Context) error {
+	place, err := c.opener.named(ctx, c.opener.Named[name])
+	if err != nil {
+		return err
+	}
+	e.release, e.Fleeting = place.release, place.fleeting
+	ignore, err := source.FindIgnore("", place.path)
+	if err != nil {
+		return err
+	}
+	e.Dir, err = source.OpenDir(place.path, ignore)
+	return err
+}
+
+// Open opens the named contexts among inputs: it is the step that takes files from them that has to wait for a download, and that can be
+// cancelled meanwhile.
+func (c *Contexts) Open(ctx context.Context, from []plan.Input) error {
+	for _, in := range from {
+		if in.Kind != plan.InputContext || in.Name == "" {
+			continue
+		}
+		if _, err := c.Get(ctx, in.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Fetched is where files and repositories are kept that were fetched.
+func (c *Contexts) Fetched() (*fetch.Cache, error) { return c.opener.cache() }
+
+// Secret gives servers the tokens that are meant for them.
+func (c *Contexts) Secret(id string) ([]byte, bool) { return c.opener.Secret(id) }
+
+// Close closes what was opened and removes what was unpacked.
+func (c *Contexts) Close() error {
+	var errs []error
+	for _, e := range c.open {
+		if e.Dir != nil {
+			errs = append(errs, e.Dir.Close())
+		}
+		if e.release != nil {
+			errs = append(errs, e.release())
+		}
+	}
+	clear(c.open)
+	return errors.Join(errs...)
+}
