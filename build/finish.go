@@ -48,6 +48,7 @@ func (b *builder) putImages(images []made, names []string, res *Result) (err err
 	var manifest digest.Digest
 	for i := range images {
 		m := &images[i]
+		m.record.Keep = true
 		if len(images) == 1 {
 			m.record.Names = names
 		}
@@ -241,10 +242,12 @@ func keepLastLayer(history []imagebuilder.History) {
 	}
 }
 
-// anchor records an untagged image for every stage but some, and for every stack of layers that was merged, so that no
-// layer the cache counts on is without an image: other tools' clean-up removes such layers, and their checks report them.
+// anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the cache counts on
+// is without an image: other tools' checks report such layers as damage. The images have names of the cache's own, for clean-up takes
+// those without.
 func (b *builder) anchor(g *plan.Graph, roots []*root, except []*plan.Stage) error {
-	for _, stage := range g.Stages {
+	held := map[string]bool{} // the layers of the images recorded here
+	for _, stage := range slices.Backward(g.Stages) {
 		last := lastSealed(stage, roots)
 		if last == nil {
 			continue
@@ -253,18 +256,33 @@ func (b *builder) anchor(g *plan.Graph, roots []*root, except []*plan.Stage) err
 		if err := b.anchorMerged(r, stage); err != nil {
 			return err
 		}
-		if slices.Contains(except, stage) || len(r.layers) == len(r.base.layers) {
+		if slices.Contains(except, stage) || len(r.layers) == len(r.base.layers) || held[r.top()] {
 			continue
 		}
 		config, created, err := b.imageConfig(*last.Image, last, roots)
 		if err != nil {
 			return err
 		}
-		if _, _, err := b.store.PutImage(store.ImageRecord{Config: config, Layers: storeLayers(r.layers), Created: created}); err != nil {
+		record := store.ImageRecord{Config: config, Layers: storeLayers(r.layers), Created: created, Keep: !b.isParent(last, except, roots)}
+		if _, _, err := b.store.PutImage(record); err != nil {
 			return err
+		}
+		for _, l := range r.layers {
+			held[l.ID] = true
 		}
 	}
 	return nil
+}
+
+// isParent tells whether other tools see the image of a step as the parent of one of the stages' images: that has one instruction more.
+// Such an image is taken by no clean-up as long as the other one has a name, and isn't listed.
+func (b *builder) isParent(last *plan.Step, stages []*plan.Stage, roots []*root) bool {
+	r := roots[last.ID]
+	return slices.ContainsFunc(stages, func(s *plan.Stage) bool {
+		above := roots[s.Last.ID]
+		return slices.ContainsFunc(above.layers, func(l cache.Layer) bool { return l.ID == r.top() }) &&
+			len(b.history(s.Last, roots)) == len(b.history(last, roots))+1
+	})
 }
 
 // anchorMerged records an image for the layers as they were before each merge.
@@ -281,7 +299,7 @@ func (b *builder) anchorMerged(r *root, stage *plan.Stage) error {
 		if err != nil {
 			return err
 		}
-		record := store.ImageRecord{Config: config, Layers: storeLayers(r.below.layers), Created: r.created}
+		record := store.ImageRecord{Config: config, Layers: storeLayers(r.below.layers), Created: r.created, Keep: true}
 		if _, _, err := b.store.PutImage(record); err != nil {
 			return err
 		}

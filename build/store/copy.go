@@ -121,8 +121,8 @@ func (s *Store) recordImage(img *registry.Image, top, name string) error {
 	if err != nil {
 		return fmt.Errorf("record image: %w", err)
 	}
-	if name != "" && !s.hasNames(id, []string{name}) {
-		if err := s.store.AddNames(id, []string{name}); err != nil {
+	if name != "" {
+		if err := s.nameImage(id, []string{name}); err != nil {
 			return fmt.Errorf("name image: %w", err)
 		}
 	}

@@ -65,7 +65,7 @@ func (s *Store) holding() (*holding, error) {
 // sortImages tells images that stay from cooper's own and keeps the layers of those that stay.
 func (s *Store) sortImages(h *holding, images []storage.Image, used map[string]bool) {
 	stays := func(img storage.Image) bool {
-		return len(img.Names) > 0 || img.ReadOnly || img.Flags[ownFlag] != true || used[img.ID]
+		return len(givenNames(&img)) > 0 || img.ReadOnly || img.Flags[ownFlag] != true || used[img.ID]
 	}
 	for _, img := range images {
 		if img.TopLayer == "" && stays(img) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -167,6 +166,8 @@ type ImageRecord struct {
 	Layers  []Layer
 	Names   []string
 	Created time.Time
+	// Keep says that the cache needs the image: without another name it gets one of the cache's.
+	Keep bool
 }
 
 // PutImage records an image whose layers are in the store and returns its ID, the hex digits of the config's digest,
@@ -190,6 +191,9 @@ func imageOf(r ImageRecord) (storage.Image, *storage.ImageOptions, error) {
 	}
 	manifest, config := digest.FromBytes(raw), digest.FromBytes(r.Config)
 	img := storage.Image{ID: config.Encoded(), Names: r.Names, Metadata: "{}"}
+	if r.Keep && len(r.Names) == 0 {
+		img.Names = []string{keepName(img.ID)}
+	}
 	if n := len(r.Layers); n > 0 {
 		img.TopLayer = r.Layers[n-1].ID
 	}
@@ -237,13 +241,7 @@ func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool)
 		if err := s.noteUse(imageUses, img.ID, nil); err != nil {
 			return err
 		}
-		if s.hasNames(img.ID, img.Names) {
-			return nil
-		}
-		if err := s.store.AddNames(img.ID, img.Names); err != nil {
-			return fmt.Errorf("add names: %w", err)
-		}
-		return nil
+		return s.nameImage(img.ID, img.Names)
 	})
 	if err == nil && there {
 		err = s.moveImage(img.ID, img.TopLayer)
@@ -260,6 +258,9 @@ func (s *Store) putInPlace(img storage.Image, o *storage.ImageOptions) error {
 	}
 	meanwhile := []string{repository.Name() + "@" + o.Digest.String()}
 	if _, err = s.store.CreateImage(img.ID, meanwhile, img.TopLayer, img.Metadata, o); err != nil {
+		return err
+	}
+	if err := s.keepOthers(img.ID, img.Names); err != nil {
 		return err
 	}
 	if err := s.store.SetNames(img.ID, img.Names); err != nil {
@@ -279,15 +280,6 @@ func (s *Store) noteChain(id string) error {
 		err = errors.Join(err, s.noteUse(layerUses, l.ID, nil))
 	}
 	return err
-}
-
-// hasNames tells whether an image has all these names already; to write them again would cost a sync.
-func (s *Store) hasNames(id string, names []string) bool {
-	if len(names) == 0 {
-		return true
-	}
-	img, err := s.store.Image(id)
-	return err == nil && !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(img.Names, n) })
 }
 
 func localManifest(r ImageRecord) ([]byte, error) {

@@ -181,7 +181,7 @@ func (m *mender) removeImages() error {
 		}
 		if rest != "" && !held[rest] {
 			held[rest] = true
-			if _, err := s.putHolder(rest); err != nil {
+			if err := s.putKeeper(rest); err != nil {
 				return err
 			}
 		}
@@ -192,7 +192,7 @@ func (m *mender) removeImages() error {
 		if err != nil {
 			return fmt.Errorf("remove image %s: %w", img.ID, err)
 		}
-		m.lost = append(m.lost, img.Names...)
+		m.lost = append(m.lost, givenNames(&img)...)
 	}
 	return nil
 }

@@ -257,7 +257,7 @@ func (r *remover) going(h *holding, id string, oldest time.Time) (going []string
 // caller is whileDeciding.
 func (s *Store) condemn(h *holding, going []string, rest string) (holder string, err error) {
 	if rest != "" && h.tops[rest] == 0 && h.children[rest] == 1 {
-		if _, err := s.putHolder(rest); err != nil {
+		if err := s.putKeeper(rest); err != nil {
 			return "", err
 		}
 	}
@@ -277,7 +277,7 @@ func (s *Store) condemn(h *holding, going []string, rest string) (holder string,
 			continue
 		}
 		// The names are looked at once more: other tools don't know of our lock.
-		if now, err := s.store.Image(img.ID); err == nil && len(now.Names) > 0 {
+		if now, err := s.store.Image(img.ID); err == nil && len(givenNames(now)) > 0 {
 			continue
 		}
 		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !errors.Is(err, storage.ErrImageUnknown) &&
