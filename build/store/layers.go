@@ -50,7 +50,9 @@ func (s *Store) Layer(id string) (Layer, error) {
 
 // Unknown tells whether an error says that the store has no such layer or image.
 func Unknown(err error) bool {
-	for _, unknown := range []error{ErrNoLayer, storage.ErrLayerUnknown, storage.ErrImageUnknown, storage.ErrParentUnknown} {
+	for _, unknown := range []error{
+		ErrNoLayer, storage.ErrLayerUnknown, storage.ErrParentUnknown, storage.ErrImageUnknown, storage.ErrNotALayer, storage.ErrNotAnImage,
+	} {
 		if errors.Is(err, unknown) {
 			return true
 		}
@@ -104,7 +106,7 @@ func (s *Store) LayerTar(l Layer) (io.ReadCloser, error) {
 func (s *Store) RemoveLayer(id string) error {
 	err := s.store.DeleteLayer(id)
 	switch {
-	case err == nil, errors.Is(err, storage.ErrLayerUnknown), errors.Is(err, storage.ErrLayerHasChildren),
+	case err == nil, Unknown(err), errors.Is(err, storage.ErrLayerHasChildren),
 		errors.Is(err, storage.ErrLayerUsedByImage), errors.Is(err, storage.ErrLayerUsedByContainer):
 		return nil
 	}

@@ -73,7 +73,7 @@ func (s *Store) RemoveItems(ctx context.Context, items []disk.Item) (gone []disk
 			break
 		}
 		ok, err := r.remove(ctx, i)
-		if err != nil {
+		if err != nil && !Unknown(err) { // another tool removes, too
 			errs = append(errs, fmt.Errorf("remove %s %s: %w", i.Kind, i.Name(), err))
 		}
 		if ok {
@@ -224,7 +224,9 @@ func (r *remover) layer(id string) (bool, error) {
 	if err != nil || len(going) == 0 {
 		return false, err
 	}
-	_, err = s.store.DeleteImage(holder, true)
+	if _, err = s.store.DeleteImage(holder, true); Unknown(err) { // by another tool, which takes an image without a name for useless
+		err = nil
+	}
 	for _, layer := range going {
 		if s.store.Exists(layer) {
 			err = errors.Join(err, removeFiles(s.notePath(goneMarks, layer)))
@@ -280,8 +282,7 @@ func (s *Store) condemn(h *holding, going []string, rest string) (holder string,
 		if now, err := s.store.Image(img.ID); err == nil && len(givenNames(now)) > 0 {
 			continue
 		}
-		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !errors.Is(err, storage.ErrImageUnknown) &&
-			!errors.Is(err, storage.ErrImageUsedByContainer) {
+		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !Unknown(err) && !errors.Is(err, storage.ErrImageUsedByContainer) {
 			return "", err
 		}
 		if err := removeFiles(s.notePath(imageUses, img.ID)); err != nil {

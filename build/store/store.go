@@ -241,7 +241,7 @@ const (
 func (s *Store) removeTemp(dir string) error {
 	if id, err := os.ReadFile(filepath.Join(dir, tempLayer)); err == nil {
 		if _, err := s.store.Layer(string(id)); err == nil {
-			if _, err := s.store.Unmount(string(id), true); err != nil {
+			if _, err := s.store.Unmount(string(id), true); err != nil && !Unknown(err) {
 				return fmt.Errorf("unmount layer %s: %w", id, err)
 			}
 			if err := s.RemoveLayer(string(id)); err != nil {

@@ -311,10 +311,10 @@ func (s *Store) removeHalfImages() error {
 		if hasManifest(&img) || img.Flags[ownFlag] != true && len(img.Names) > 0 {
 			continue
 		}
-		if _, err := s.putHolder(img.TopLayer); err != nil {
+		if _, err := s.putHolder(img.TopLayer); err != nil && !Unknown(err) {
 			return err
 		}
-		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !errors.Is(err, storage.ErrImageUsedByContainer) {
+		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !Unknown(err) && !errors.Is(err, storage.ErrImageUsedByContainer) {
 			return err
 		}
 	}
