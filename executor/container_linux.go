@@ -23,8 +23,9 @@ type container struct {
 	nested *os.File // the step's user namespace if it has one without Mapping
 	owner  ids      // the container's root, as the caller's user namespace numbers it
 
-	room   *os.File // memory file system of ours: /dev, name resolution files, the step's files
-	umask  uint32   // of this process
+	room   *os.File          // memory file system of ours: /dev, name resolution files, the step's files
+	umask  uint32            // of this process
+	names  map[string][]byte // the standard files
 	root   *root
 	sys    *os.File // detached mounts that every step gets
 	pts    *os.File
@@ -47,10 +48,12 @@ type attachment struct {
 	readOnly bool     // to be set on a clone
 	standard bool     // every step gets it, unless its image has sent it elsewhere
 	missing  bool     // the root has nothing there
-	view     *os.File // what lies below, for mount points in it; nil if there can't be any
-	bind     *Mount   // the user's own
-	plain    *os.File // mount without stubs, if it has got any
-	stubs    *os.File // the directory that shows them
+	// writeBack says that what the step writes to a standard file is to be written to the root at the end.
+	writeBack bool
+	view      *os.File // what lies below, for mount points in it; nil if there can't be any
+	bind      *Mount   // the user's own
+	plain     *os.File // mount without stubs, if it has got any
+	stubs     *os.File // the directory that shows them
 }
 
 // prepare makes everything that can be made without the step's namespaces. close must be called also after an error.
@@ -256,6 +259,9 @@ func (c *container) host(uid, gid uint32) ids {
 // close lets go of everything.
 func (c *container) close() error {
 	var err error
+	if c.root != nil && c.root.ran {
+		err = c.keepNames()
+	}
 	for _, l := range c.sockets {
 		l.close()
 	}
@@ -266,7 +272,7 @@ func (c *container) close() error {
 		c.room.Close()
 	}
 	if c.root != nil {
-		err = c.root.close(c)
+		err = errors.Join(err, c.root.close(c))
 		if err != nil && !errors.Is(err, ErrStillWritten) {
 			err = fmt.Errorf("clean up step: %w", err)
 		}

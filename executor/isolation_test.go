@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor"
 )
 
 func TestNamespacesAreTheStepsOwn(t *testing.T) {
 	b := newBox(t)
-	out := b.output(b.sh("for n in mnt pid ipc uts cgroup net; do echo $n $(readlink /proc/self/ns/$n); done; hostname; cat /etc/hostname"))
+	out := b.output(b.sh("for n in mnt pid ipc uts cgroup net; do echo $n $(readlink /proc/self/ns/$n); done; hostname; hostname"))
 	for line := range strings.SplitSeq(out, "\n") {
 		name, ns, ok := strings.Cut(line, " ")
 		if !ok {
@@ -140,7 +142,7 @@ func TestForbiddenThingsFail(t *testing.T) {
 func TestMountTableHasOnlyTheStepsMounts(t *testing.T) {
 	b := newBox(t)
 	out := b.output(b.sh("cut -d' ' -f5 /proc/self/mountinfo | sort"))
-	allowed := map[string]bool{"/": true, "/etc/resolv.conf": true, "/etc/hosts": true, "/etc/hostname": true}
+	allowed := map[string]bool{"/": true}
 	roots := 0
 	for line := range strings.SplitSeq(strings.TrimSpace(out), "\n") {
 		if line == "/" {
@@ -202,11 +204,11 @@ func TestShmSizeIsALimit(t *testing.T) {
 
 func TestNameResolutionFiles(t *testing.T) {
 	b := newBox(t)
-	s := b.sh("cat /etc/hosts /etc/hostname; echo '# changed' >> /etc/resolv.conf; echo y >> /etc/hosts; cat /etc/resolv.conf")
+	s := b.sh("cat /etc/hosts; hostname; cat /etc/resolv.conf")
 	s.Hostname = "box"
 	s.AddHosts = []string{"db:10.1.2.3", "six:fe80::1", "gw:host-gateway", "br:[::1]"}
 	out := b.output(s)
-	for _, want := range []string{"127.0.0.1\tlocalhost\n", "127.0.1.1\tbox\n", "10.1.2.3\tdb\n", "fe80::1\tsix\n", "127.0.0.1\tgw\n", "::1\tbr\n", "\nbox\n", "# changed\n"} {
+	for _, want := range []string{"127.0.0.1\tlocalhost\n", "127.0.1.1\tbox\n", "10.1.2.3\tdb\n", "fe80::1\tsix\n", "127.0.0.1\tgw\n", "::1\tbr\n", "\nbox\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %q", want, out)
 		}
@@ -221,6 +223,54 @@ func TestNameResolutionFiles(t *testing.T) {
 		if _, _, err := b.run(s); err == nil {
 			t.Errorf("%q taken", bad)
 		}
+	}
+}
+
+// What a step makes of the files of name resolution is in the layer, and nothing else of them.
+func TestNameResolutionFilesAreKeptAsTheStepLeavesThem(t *testing.T) {
+	b := newBox(t)
+	b.write("layer/etc/hosts", "# the image's\n")
+	b.must(os.Chmod(b.path("layer/etc"), 0o750))
+	for name, test := range map[string]struct {
+		script string
+		upper  string // what the layer has
+		mount  string // with a mount, as storage drivers without overlay have it
+	}{
+		"nothing":     {"cat /etc/hosts /etc/resolv.conf >/dev/null", "", ""},
+		"the rest":    {"echo x >/etc/passwd", "etc etc/passwd", "etc/passwd"},
+		"appended to": {"echo '1.2.3.4 me' >>/etc/hosts; echo x >>/etc/resolv.conf", "etc etc/hosts etc/resolv.conf", "etc/hosts etc/resolv.conf"},
+		"changed":     {"chmod 600 /etc/hosts", "etc etc/hosts", ""},
+		"host name":   {"echo mine >/etc/hostname; hostname | grep -qx cooper", "etc etc/hostname", "etc/hostname"},
+		"replaced":    {"ln -nsf ../run/r /etc/resolv.conf; echo new >/etc/h && rm /etc/hosts && ln /etc/h /etc/hosts; rm /etc/h", "etc etc/hosts etc/resolv.conf", "-"},
+		"removed":     {"rm /etc/resolv.conf", "etc", "-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := b.sh(test.script)
+			s.DNS.Servers = []string{"10.1.2.3"}
+			before, err := os.Stat(b.path("layer/etc"))
+			b.must(err)
+			b.output(s)
+			b.checkUpper(strings.Fields(test.upper)...)
+			if st, err := os.Stat(b.path("upper/etc")); err == nil && (st.Mode() != before.Mode()) {
+				t.Errorf("/etc is %v", st.Mode())
+			}
+			if test.mount != "-" {
+				b.must(os.RemoveAll(b.path("upper")))
+				s.Rootfs.Upper = b.dir("upper")
+				s.Rootfs.Work = b.dir("work-" + strings.ReplaceAll(name, " ", "-"))
+				s.Rootfs = executor.Rootfs{Dir: mounted(b, s.Rootfs)}
+				b.output(s)
+				for _, file := range strings.Fields(test.mount) {
+					if text, err := os.ReadFile(b.path("upper/" + file)); err != nil || len(text) == 0 {
+						t.Errorf("mounted: %s: %q, %v", file, text, err)
+					}
+				}
+				if _, err := os.Lstat(b.path("upper/etc/hosts")); (err == nil) != strings.Contains(test.mount, "hosts") {
+					t.Errorf("mounted: /etc/hosts: %v", err)
+				}
+			}
+			b.must(os.RemoveAll(b.path("upper")))
+		})
 	}
 }
 

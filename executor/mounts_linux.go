@@ -115,13 +115,20 @@ func (c *container) placeInRoot() error {
 			continue
 		case elsewhere || found.name == "":
 			return fmt.Errorf("mount /%s: the image has a symbolic link there to /%s", a.name, found.name)
-		case !found.exists:
-			a.missing = true
-			missing = append(missing, point{found.name, a.dir})
-		case found.isDir() != a.dir:
+		case found.exists && found.isDir() != a.dir:
 			return kindError(found.name, a.dir)
 		}
 		a.name, renamed[i] = found.name, found.name
+		if a.standard {
+			if c.plant(a.name, c.names[a.room]) {
+				continue
+			}
+			a.writeBack = true
+		}
+		if !found.exists {
+			a.missing = true
+			missing = append(missing, point{found.name, a.dir})
+		}
 		kept = append(kept, a)
 	}
 	c.mounts = kept

@@ -84,9 +84,8 @@ func (c *container) makeEtc() error {
 	if err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{
-		"etc/resolv.conf": resolv, "etc/hosts": hosts, "etc/hostname": []byte(c.hostname() + "\n"),
-	} {
+	c.names = map[string][]byte{resolvFile: resolv, "etc/hosts": hosts}
+	for name, data := range c.names {
 		if err := c.roomFile(name, data, 0o644); err != nil {
 			return err
 		}

@@ -22,8 +22,7 @@ const (
 )
 
 // Mount points of every step.
-func standardDirs() []string  { return []string{"proc", "sys", "dev", "etc"} }
-func standardFiles() []string { return []string{"etc/resolv.conf", "etc/hosts", "etc/hostname"} }
+func standardDirs() []string { return []string{"proc", "sys", "dev", "etc"} }
 
 // root is the step's root file system: a detached mount.
 type root struct {
@@ -31,7 +30,8 @@ type root struct {
 	dir  *os.File
 	made []stub // in the view, because no lower directory could show them
 
-	carried []carried // directories that were copied up for them
+	planted []planted // files that every step gets
+	carried []carried // directories that were copied up for all these
 	ran     bool      // and what it has written is wanted
 	mountNS *os.File  // where a Dir is attached, if that is known
 	opts    overlay.Options
@@ -95,7 +95,7 @@ func (r *root) lowestHasStandard() bool {
 	}
 	lowest := int(r.o.Lower[len(r.o.Lower)-1].Fd())
 	var st unix.Stat_t
-	for _, name := range append(standardDirs(), standardFiles()...) {
+	for _, name := range standardDirs() {
 		if unix.Fstatat(lowest, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 			return false
 		}
@@ -114,8 +114,8 @@ func (r *root) addStandardStubs() error {
 		stubs = own
 	}
 	r.opts.Lower = append(r.opts.Lower, stubs)
-	for i, name := range append(standardDirs(), standardFiles()...) {
-		_, err := makeEmpty(int(stubs.Fd()), name, i < len(standardDirs()))
+	for _, name := range standardDirs() {
+		_, err := makeEmpty(int(stubs.Fd()), name, true)
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
@@ -228,13 +228,16 @@ func (r *root) close(c *container) error {
 		}
 	}
 	if r.ran && r.o.Dir == nil {
-		err = overlay.Seal(r.dir)
+		err = errors.Join(err, overlay.Seal(r.dir))
 	}
 	if errors.Is(err, overlay.ErrStillWritten) {
 		err = ErrStillWritten
 	}
 	if r.dir != nil {
 		err = errors.Join(err, r.dir.Close())
+	}
+	for _, p := range r.planted {
+		err = errors.Join(err, p.uproot(r.o.Upper))
 	}
 	for i := len(r.carried) - 1; i >= 0; i-- {
 		r.dropCarried(c, r.carried[i])

@@ -13,7 +13,15 @@ import (
 func WithUmask(mask int, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The runtime never ends the first thread, whose umask /proc/self shows. While it is held here, the next goroutine gets
+			// another one.
+			done <- WithUmask(mask, f)
+			runtime.UnlockOSThread()
+			return
+		}
+		// The thread is never unlocked: it ends with the goroutine.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			done <- fmt.Errorf("set umask: %w", err)
 			return

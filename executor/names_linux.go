@@ -1,0 +1,155 @@
+package executor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+// The files of name resolution are ours while the step runs, and what the step makes of them is the layer's. So they are no mounts where that
+// can be had: on an overlay they are files of the upper directory that are taken out again if nobody has touched them, and a step may
+// replace them, by links say. Elsewhere they are mounted, and what the step has written to them is written to the root at the end.
+
+// maxNamesFile is how much of such a file is kept, in bytes.
+const maxNamesFile = 1 << 20
+
+// standardFiles are the files that every step gets.
+func standardFiles() []string { return []string{resolvFile, "etc/hosts"} }
+
+// planted is a standard file in the upper directory, as it was put there.
+type planted struct {
+	name string
+	was  unix.Stat_t
+}
+
+// plant puts a standard file at its place in the root; false if it has to be mounted.
+func (c *container) plant(name string, data []byte) bool {
+	if c.root.o.Dir != nil {
+		return false
+	}
+	parent, err := openPlain(c.root.dir, parentOf(name), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer parent.Close()
+	c.root.noteCarried(name)
+	p := planted{name: name}
+	err = overlay.AsContainerRoot(c.step.Mapping, func() error { return plantFile(parent, path.Base(name), data) })
+	if err == nil {
+		p.was, err = statUpper(c.root.o.Upper, name)
+	}
+	if err != nil {
+		return false
+	}
+	c.root.planted = append(c.root.planted, p)
+	return true
+}
+
+// plantFile makes a file in place of what has its name. The directory keeps its times.
+func plantFile(dir *os.File, name string, data []byte) (err error) {
+	var before unix.Stat_t
+	fd := int(dir.Fd())
+	if err := unix.Fstat(fd, &before); err != nil {
+		return err
+	}
+	temp := ".cooper-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	file, err := unix.Openat(fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(file), temp)
+	_, err = f.Write(data)
+	err = errors.Join(err, unix.Fchmod(file, 0o644), f.Close())
+	if err == nil {
+		err = unix.Renameat(fd, temp, fd, name)
+	}
+	if err != nil {
+		return errors.Join(err, unix.Unlinkat(fd, temp, 0))
+	}
+	return setTimes(dir, before)
+}
+
+func statUpper(upper *os.File, name string) (st unix.Stat_t, err error) {
+	f, err := openPlain(upper, name, unix.O_PATH)
+	if err != nil {
+		return st, err
+	}
+	defer f.Close()
+	return st, unix.Fstat(int(f.Fd()), &st)
+}
+
+// uproot takes a planted file that is as it was out of the upper directory, which nobody uses any more. The directory keeps the times that
+// the step has given it.
+func (p planted) uproot(upper *os.File) error {
+	now, err := statUpper(upper, p.name)
+	if err != nil || now.Ino != p.was.Ino || now.Ctim != p.was.Ctim || now.Size != p.was.Size {
+		return nil //nolint:nilerr // it is the step's own, or gone
+	}
+	parent, err := openPlain(upper, parentOf(p.name), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	var before unix.Stat_t
+	if err := unix.Fstat(int(parent.Fd()), &before); err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(int(parent.Fd()), path.Base(p.name), 0); err != nil {
+		return fmt.Errorf("take /%s out of the layer: %w", p.name, err)
+	}
+	return setTimes(parent, before)
+}
+
+// keepNames writes what the step has written to mounted standard files to the root.
+func (c *container) keepNames() error {
+	for _, a := range c.mounts {
+		if !a.writeBack {
+			continue
+		}
+		if err := c.keepName(a); err != nil {
+			return fmt.Errorf("keep what the step has written to /%s: %w", a.name, err)
+		}
+	}
+	return nil
+}
+
+func (c *container) keepName(a attachment) (err error) {
+	from, err := openPlain(c.room, a.room, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	data, err := io.ReadAll(io.LimitReader(from, maxNamesFile+1))
+	if err != nil || bytes.Equal(data, c.names[a.room]) {
+		return err
+	}
+	if len(data) > maxNamesFile {
+		return fmt.Errorf("it is larger than %d KiB", maxNamesFile>>10)
+	}
+	root := c.root.dir
+	if c.root.o.Dir != nil { // where the step's mounts are not, as long as its namespace is held
+		root = c.root.o.Dir
+	}
+	to, err := openPlain(root, a.name, unix.O_WRONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	if st, err := to.Stat(); err != nil || !st.Mode().IsRegular() {
+		return errors.Join(errors.New("the root has no regular file there"), err)
+	}
+	if err := to.Truncate(0); err != nil {
+		return err
+	}
+	_, err = to.Write(data)
+	return err
+}
