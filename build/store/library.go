@@ -134,7 +134,7 @@ func (l *library) CreateImage(id string, names []string, top, metadata string, o
 	return makes(l, &l.recorded, func() (*storage.Image, error) { return l.Store.CreateImage(id, names, top, metadata, o) })
 }
 
-func (l *library) CreateLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions) (*storage.Layer, error) {
+func (l *library) CreateLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions) (*storage.Layer, error) { //nolint:revive // the library has it so
 	return makes(l, &l.wrote, func() (made *storage.Layer, err error) {
 		err = withoutUmask(func() (err error) {
 			made, err = l.Store.CreateLayer(id, parent, names, label, writable, o)
@@ -200,7 +200,7 @@ func (l *library) Mount(id, label string) (string, error) {
 	return ask(l, func() (string, error) { return l.Store.Mount(id, label) })
 }
 
-func (l *library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions, diff io.Reader) (*storage.Layer, int64, error) {
+func (l *library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions, diff io.Reader) (*storage.Layer, int64, error) { //nolint:revive // the library has it so
 	var size int64
 	made, err := makes(l, &l.wrote, func() (made *storage.Layer, err error) {
 		err = withoutUmask(func() (err error) {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnusableError says that a disk can't take what has to be written to it. It is the machine's fault and not the build's.
+// UnusableError says that a disk can't take what has to be written to it, fails, or that there is a limit on open files. It is the machine's fault and not the build's.
 type UnusableError struct {
 	// What is the matter, and a remedy, in words.
 	What, Hint string
@@ -47,7 +47,7 @@ func unusable(err error, p places) error {
 	if done := new(UnusableError); err == nil || errors.As(err, &done) {
 		return err
 	}
-	if broken := new(BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) {
+	if broken := new(BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		return &UnusableError{What: err.Error(), Hint: p.brokenHint(err), cause: err}
 	}
 	path := pathOf(err)
