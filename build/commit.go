@@ -170,9 +170,12 @@ func (c commit) run(ctx context.Context) error {
 // layer makes the digests and puts the layer into the store once the one below is there.
 func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
 	r, t := c.root, c.target
+	shown := c.builder.req.reading(t.step.Text)
 	res, err := t.snap.Read(store.ReadOptions{
 		Context: ctx, Clamp: c.builder.req.SourceDate, ParentRoot: t.parentRoot, LargeFile: c.work.largeFile,
+		Progress: shown.moved, Sparse: c.builder.req.warnSparse(t.step.Location),
 	})
+	shown.end(ctx, err)
 	if err != nil {
 		return cache.Record{}, err
 	}

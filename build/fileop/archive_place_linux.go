@@ -114,6 +114,9 @@ func emptyTree(fd int) error {
 	return nil
 }
 
+// largeForHoles is from which size in bytes on a file of an image's layers, which have zeros for holes, gets its holes back on the host.
+const largeForHoles = 1 << 20
+
 func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 	if err := u.clear(d, name); err != nil {
 		return err
@@ -123,9 +126,13 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 		return err
 	}
 	var w io.Writer = fdWriter{u.c, fd}
-	if isSparse(m.h) {
+	switch {
+	case isSparse(m.h):
 		w = &sparseWriter{c: u.c, fd: fd}
 		err = u.allowSparse(fd, m.h.Size)
+	case u.disarmed != nil && m.h.Size >= largeForHoles:
+		w = &sparseWriter{c: u.c, fd: fd}
+		err = unix.Ftruncate(fd, m.h.Size)
 	}
 	if err == nil {
 		if u.buf == nil {

@@ -52,9 +52,7 @@ func (l *loose) Read(o ReadOptions) (layer.Result, error) {
 	if l.tar, err = tempFile(filepath.Dir(l.dir)); err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
-	res, err := layer.Read(o.Context, l.dir, layer.Options{
-		OverlayXattr: l.store.OverlayXattr(), Tar: l.tar, Clamp: o.Clamp, ParentRoot: o.ParentRoot, LargeFile: o.LargeFile,
-	})
+	res, err := layer.Read(o.Context, l.dir, o.apply(layer.Options{OverlayXattr: l.store.OverlayXattr(), Tar: l.tar}))
 	l.diffID = res.DiffID
 	return res, err
 }

@@ -30,6 +30,16 @@ type ReadOptions struct {
 	ParentRoot *layer.RootAttr
 	// LargeFile is as in layer.Options.
 	LargeFile func(name string, sum [32]byte)
+	// Progress and Sparse are as in layer.Options.
+	Progress func(bytes int64)
+	Sparse   func(name string, size, disk int64)
+}
+
+// apply gives what the caller asks for to the options of a read.
+func (o ReadOptions) apply(to layer.Options) layer.Options {
+	to.Clamp, to.ParentRoot, to.LargeFile = o.Clamp, o.ParentRoot, o.LargeFile
+	to.Progress, to.Sparse = o.Progress, o.Sparse
+	return to
 }
 
 // mounted is the portable snapshot: a writable layer of any driver, mounted by the driver or shown by a view, whose changes are found
@@ -97,7 +107,7 @@ func (m *mounted) Work() string  { return "" }
 func (m *mounted) Mounted() bool { return true }
 
 func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
-	dir, options := m.Dir(), layer.Options{OverlayXattr: m.store.OverlayXattr(), Clamp: o.Clamp, ParentRoot: o.ParentRoot, LargeFile: o.LargeFile}
+	dir, options := m.Dir(), o.apply(layer.Options{OverlayXattr: m.store.OverlayXattr()})
 	if m.view != nil && m.view.Owners != nil {
 		options.ParentRoot, options.Owners = &m.view.root, m.view.Owners
 	}

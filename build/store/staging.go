@@ -85,10 +85,7 @@ func (st *staged) Read(o ReadOptions) (layer.Result, error) {
 	if err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
-	res, err := layer.Read(o.Context, st.out.Target, layer.Options{
-		OverlayXattr: st.store.OverlayXattr(), TarSplit: split, Clamp: o.Clamp, ParentRoot: o.ParentRoot,
-		LargeFile: o.LargeFile,
-	})
+	res, err := layer.Read(o.Context, st.out.Target, o.apply(layer.Options{OverlayXattr: st.store.OverlayXattr(), TarSplit: split}))
 	if err != nil || res.Empty {
 		return res, errors.Join(err, split.Close())
 	}

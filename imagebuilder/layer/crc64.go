@@ -49,6 +49,34 @@ func crcSkipLane(c uint64) uint64 {
 	return c ^ c2 ^ c6 ^ c8
 }
 
+// crcZeros adds n zeros to a CRC-64/ISO, in time that grows with the logarithm of n: it multiplies by x^8n.
+func crcZeros(crc uint64, n int64) uint64 {
+	const one = 1 << 63 // bits are reflected
+	power, square := uint64(one), uint64(one>>8)
+	for ; n > 0; n >>= 1 {
+		if n&1 != 0 {
+			power = crcMultiply(power, square)
+		}
+		square = crcMultiply(square, square)
+	}
+	return ^crcMultiply(^crc, power)
+}
+
+// crcMultiply multiplies two polynomials, whose bits are reflected, modulo that of the CRC.
+func crcMultiply(a, b uint64) uint64 {
+	var product uint64
+	for ; a != 0; a <<= 1 {
+		if a>>63 != 0 {
+			product ^= b
+		}
+		carry := b & 1
+		if b >>= 1; carry != 0 {
+			b ^= crc64.ISO
+		}
+	}
+	return product
+}
+
 // crcOverflow holds the top bytes of what crcWord adds for the low bits n; the others are zero. It is
 // o + o>>1 + o>>3 + o>>4 with o = n<<63 + n<<61 + n<<60.
 const crcOverflow = "\x00\xf5\x5a\xaf\xb4\x41\xee\x1b\xd8\x2d\x82\x77\x6c\x99\x36\xc3"

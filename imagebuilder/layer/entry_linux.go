@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"golang.org/x/sys/unix"
 
@@ -55,7 +56,7 @@ func (r *reader) file(ctx context.Context, name string) (err error) {
 		return fmt.Errorf("read %q: %w", r.full(name), err)
 	}
 	return r.leaf(ctx, name, &st, entry{typ: typeReg, size: st.Size, xattrs: a.stored}, func(ctx context.Context) error {
-		return r.data(ctx, fd, st.Size)
+		return r.content(ctx, fd, &st)
 	})
 }
 
@@ -169,15 +170,55 @@ func (r *reader) put(ctx context.Context, e *entry, data func(context.Context) e
 	return r.out.end(ctx, e.size)
 }
 
-// data copies an open file of the given size into the stream. It asks for one byte more than that, to see the file end.
-func (r *reader) data(ctx context.Context, fd int, size int64) error {
+// leastHole is the size in bytes of a hole that is worth being looked for, rather than read.
+const leastHole = 1 << 20
+
+// content copies an open file into the stream; it is still the one that st tells of.
+func (r *reader) content(ctx context.Context, fd int, st *unix.Stat_t) error {
+	const unit = 512 // of st_blocks, whatever the file system
+	holes := st.Size - st.Blocks*unit
+	if holes < leastHole {
+		return r.data(ctx, fd, st.Size, 1)
+	}
+	if holes >= HugeHoles && r.o.Sparse != nil {
+		r.o.Sparse(string(r.path), st.Size, st.Blocks*unit)
+	}
+	for at := int64(0); at < st.Size; {
+		from, to, err := fsys.NextData(fd, at, st.Size)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err := r.out.hole(ctx, from-at); err != nil {
+			return err
+		}
+		if at = to; from == to {
+			break
+		}
+		if _, err := unix.Seek(fd, from, unix.SEEK_SET); err != nil {
+			return err
+		}
+		if err := r.data(ctx, fd, to-from, 0); err != nil {
+			return err
+		}
+	}
+	var after unix.Stat_t
+	if err := unix.Fstat(fd, &after); err != nil {
+		return err
+	}
+	if after.Size != st.Size || after.Mtim != st.Mtim {
+		return ErrChanged
+	}
+	return nil
+}
+
+// data copies the next bytes of an open file into the stream. It asks for more bytes than that, none or one, to see the file end.
+func (r *reader) data(ctx context.Context, fd int, size int64, more int) error {
 	for left := size; left > 0; {
 		buf, err := r.out.reserve(ctx, left)
 		if err != nil {
 			return err
 		}
-		room := len(buf) - 1
-		if int64(room) < left {
+		if room := len(buf) - 1; int64(room) < left || more == 0 {
 			buf = buf[:room]
 		}
 		n, err := fsys.Retry(func() (int, error) { return unix.Read(fd, buf) })

@@ -25,6 +25,10 @@ var (
 	ErrNotEmpty = errors.New("directory not empty")
 )
 
+// HugeHoles is from how many bytes of holes on a file is told to Options.Sparse. A layer has zeros for them, as all who read layers want it, so
+// that they take time: archives with holes (GNU sparse) are read by some tools, but not written again by those that keep layers unpacked.
+const HugeHoles = 4 << 30
+
 // Options says what Read and ReadChanges derive from a directory besides the digests. The zero value is ready for use.
 type Options struct {
 	// OverlayXattr is the prefix of overlay's own attributes, with the dot: "user.overlay." or "trusted.overlay.". Read takes
@@ -39,6 +43,12 @@ type Options struct {
 	// nil: nobody is. The name is relative, without "./". Calls come one after the other but from another goroutine, and none
 	// after Read has returned.
 	LargeFile func(name string, sum [32]byte)
+	// Progress is told how many more bytes of the stream have been read, from one goroutine, as often as there is something to tell; nil: nobody
+	// is. Zeros of holes are counted.
+	Progress func(bytes int64)
+	// Sparse is told of each file whose holes are HugeHoles or more before they are gone through: its name, as LargeFile has it, its size
+	// and what it takes on disk, both in bytes. nil: nobody is.
+	Sparse func(name string, size, disk int64)
 	// Owners translates the owner found on disk to container IDs; nil: they are the same. Its error is returned with the path.
 	Owners func(uid, gid uint32) (containerUID, containerGID uint32, err error)
 	// Clamp replaces later modification times (SOURCE_DATE_EPOCH), in whole seconds; nil: times stay as they are.

@@ -71,25 +71,26 @@ func TestReadStopsWhenCancelled(t *testing.T) {
 }
 
 func TestReadNoticesAFileThatChanges(t *testing.T) {
-	for name, change := range map[string]func(f *os.File) error{
-		"grows":       func(f *os.File) error { return f.Truncate(64 << 20) },
-		"shrinks":     func(f *os.File) error { return f.Truncate(1 << 20) },
-		"grows by 1":  func(f *os.File) error { return f.Truncate(32<<20 + 1) },
-		"shrinks by1": func(f *os.File) error { return f.Truncate(32<<20 - 1) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			f, err := os.Create(filepath.Join(dir, "big"))
-			check(t, err)
-			defer f.Close()
-			check(t, f.Truncate(32<<20))
-			goroutines, files := runtime.NumGoroutine(), openFiles(t)
-			_, err = Read(context.Background(), dir, Options{Tar: &hookWriter{func() { check(t, change(f)) }}})
-			if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), `"big"`) {
-				t.Errorf("error %v", err)
-			}
-			checkNothingLeft(t, goroutines, files)
-		})
+	for name, change := range map[string]int64{"grows": 32 << 20, "shrinks": -31 << 20, "grows by 1": 1, "shrinks by 1": -1} {
+		for kind, size := range map[string]int64{"data": 32 << 20, "a hole": 32 * maxHole} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				dir := t.TempDir()
+				f, err := os.Create(filepath.Join(dir, "big"))
+				check(t, err)
+				defer f.Close()
+				if kind == "data" {
+					_, err = f.Write(make([]byte, size))
+					check(t, err)
+				}
+				check(t, f.Truncate(size))
+				goroutines, files := runtime.NumGoroutine(), openFiles(t)
+				_, err = Read(context.Background(), dir, Options{Tar: &hookWriter{func() { check(t, f.Truncate(size+change)) }}})
+				if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), `"big"`) {
+					t.Errorf("error %v", err)
+				}
+				checkNothingLeft(t, goroutines, files)
+			})
+		}
 	}
 }
 

@@ -55,6 +55,7 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 	}
 	out, ctx := newStream(ctx, sinks...)
 	defer out.close()
+	out.moved = o.Progress
 	r := &reader{o: &o, dirs: d, out: out, links: map[fileID]hardLink{}, empty: true}
 	if err := walk(ctx, r); err != nil {
 		return Result{}, err

@@ -23,9 +23,11 @@ var _ sink = (*diffIDSink)(nil)
 func newDiffIDSink() *diffIDSink { return &diffIDSink{hash: sha256.New()} }
 
 func (s *diffIDSink) consume(c *chunk) error {
-	s.size += int64(len(c.buf))
-	_, err := s.hash.Write(c.buf)
-	return err
+	return c.pieces(func(p []byte) error {
+		s.size += int64(len(p))
+		_, err := s.hash.Write(p)
+		return err
+	})
 }
 
 func (s *diffIDSink) finish() error { return nil }
@@ -40,10 +42,12 @@ type tarSink struct{ w io.Writer }
 var _ sink = (*tarSink)(nil)
 
 func (s *tarSink) consume(c *chunk) error {
-	if _, err := s.w.Write(c.buf); err != nil {
-		return fmt.Errorf("write layer tar: %w", err)
-	}
-	return nil
+	return c.pieces(func(p []byte) error {
+		if _, err := s.w.Write(p); err != nil {
+			return fmt.Errorf("write layer tar: %w", err)
+		}
+		return nil
+	})
 }
 
 func (s *tarSink) finish() error { return nil }
@@ -95,6 +99,8 @@ func (s *contentSink) consume(c *chunk) error {
 		case opData:
 			err = s.data(buf[:o.n])
 			buf = buf[o.n:]
+		case opHole:
+			err = s.zeros(int64(o.n))
 		case opEntry:
 			err = s.entry(meta[:o.n], o)
 			meta = meta[o.n:]
@@ -122,12 +128,17 @@ func (s *contentSink) entry(canonical []byte, o op) error {
 	return nil
 }
 
+// into is the hash of the current entry's data.
+func (s *contentSink) into() *blake3.Hasher {
+	if s.size >= LargeFileSize {
+		return s.large
+	}
+	return s.hash
+}
+
 func (s *contentSink) data(p []byte) error {
 	s.left -= int64(len(p))
-	into := s.hash
-	if s.size >= LargeFileSize {
-		into = s.large
-	}
+	into := s.into()
 	for len(p) > 0 {
 		piece := p[:min(len(p), contentPiece)]
 		p = p[len(piece):]
@@ -136,10 +147,28 @@ func (s *contentSink) data(p []byte) error {
 		}
 		_, _ = into.Write(piece)
 	}
+	return s.added()
+}
+
+// zeros is data for n zeros.
+func (s *contentSink) zeros(n int64) error {
+	s.left -= n
+	if s.split != nil {
+		s.crc = crcZeros(s.crc, n)
+	}
+	into, zeros := s.into(), make([]byte, holePiece)
+	for ; n > 0; n -= holePiece {
+		_, _ = into.Write(zeros[:min(n, holePiece)])
+	}
+	return s.added()
+}
+
+// added ends the current entry if all of its data has come.
+func (s *contentSink) added() error {
 	if s.left > 0 {
 		return nil
 	}
-	if into == s.large {
+	if s.size >= LargeFileSize {
 		s.endLarge()
 	}
 	if s.split == nil {

@@ -15,6 +15,10 @@ const (
 	chunkSize = 256<<10 - blockSize
 	// maxChunks bounds what is in flight to 2 MiB.
 	maxChunks = 8
+	// maxHole bounds the zeros that a chunk stands for beside what it holds: a few milliseconds' work, for a sink stops between chunks only.
+	maxHole = 8 << 20
+	// holePiece is how many zeros there are in memory at a time.
+	holePiece = 32 << 10
 )
 
 // A chunk is a piece of the stream, cut at no particular place, with what its consumers must know about it.
@@ -22,6 +26,7 @@ type chunk struct {
 	buf  []byte
 	meta []byte // names and canonical encodings that ops point into
 	ops  []op
+	hole int          // bytes of zeros that ops have and buf hasn't
 	refs atomic.Int32 // consumers that still need it
 }
 
@@ -30,6 +35,7 @@ type opKind uint8
 const (
 	opFrame opKind = iota // n bytes of the stream: headers, padding, trailer
 	opData                // n bytes of the stream: content of the latest entry
+	opHole                // n zeros of the stream, which are not in buf: content of the latest entry
 	opEntry               // no bytes: the header of an entry is complete
 )
 
@@ -59,6 +65,7 @@ type stream struct {
 	zeros  [2 * blockSize]byte // padding and trailer
 	wait   sync.WaitGroup
 	cancel context.CancelCauseFunc // told of the first error of a sink
+	moved  func(bytes int64)       // told of each chunk that is handed over; nil: nobody is
 }
 
 // newStream returns a stream and the context to use with it, which ends with the first error of a sink. Whatever happens,
@@ -127,6 +134,46 @@ func (s *stream) commit(n int) {
 	s.cur.add(opData, n)
 }
 
+// hole adds n zeros of data.
+func (s *stream) hole(ctx context.Context, n int64) error {
+	for n > 0 {
+		if _, err := s.room(ctx); err != nil {
+			return err
+		}
+		part := int(min(n, int64(maxHole-s.cur.hole)))
+		s.cur.add(opHole, part)
+		s.cur.hole += part
+		n -= int64(part)
+	}
+	return nil
+}
+
+// pieces calls f with the bytes of the stream in a chunk, in order, and those of holes in pieces of zeros.
+func (c *chunk) pieces(f func(p []byte) error) error {
+	if c.hole == 0 {
+		return f(c.buf)
+	}
+	zeros := make([]byte, holePiece)
+	buf, n := c.buf, 0
+	for _, o := range c.ops {
+		switch o.kind {
+		case opFrame, opData:
+			n += o.n
+		case opHole:
+			if err := f(buf[:n]); err != nil {
+				return err
+			}
+			buf, n = buf[n:], 0
+			for left := o.n; left > 0; left -= holePiece {
+				if err := f(zeros[:min(left, holePiece)]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return f(buf)
+}
+
 // add notes n more bytes, joining them to the part before if it is of the same kind.
 func (c *chunk) add(kind opKind, n int) {
 	if last := len(c.ops) - 1; last >= 0 && c.ops[last].kind == kind {
@@ -138,7 +185,7 @@ func (c *chunk) add(kind opKind, n int) {
 
 // room returns how many bytes the current chunk takes, after handing it over if it was full.
 func (s *stream) room(ctx context.Context) (int, error) {
-	if room := chunkSize - len(s.cur.buf); room > 0 {
+	if room := chunkSize - len(s.cur.buf); room > 0 && s.cur.hole < maxHole {
 		return room, nil
 	}
 	s.handOver()
@@ -166,6 +213,9 @@ func (s *stream) handOver() {
 	if s.queues == nil {
 		s.start()
 	}
+	if s.moved != nil {
+		s.moved(int64(len(s.cur.buf)) + int64(s.cur.hole))
+	}
 	s.cur.refs.Store(int32(len(s.queues)))
 	for _, q := range s.queues {
 		q <- s.cur // never blocks: the queue has room for all chunks there are
@@ -190,7 +240,7 @@ func (s *stream) run(k sink, q <-chan *chunk) {
 			}
 		}
 		if c.refs.Add(-1) == 0 {
-			c.buf, c.meta, c.ops = c.buf[:0], c.meta[:0], c.ops[:0]
+			c.buf, c.meta, c.ops, c.hole = c.buf[:0], c.meta[:0], c.ops[:0], 0
 			s.free <- c // never blocks, for the same reason
 		}
 	}
