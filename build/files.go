@@ -75,9 +75,7 @@ func (b *builder) tarFiles(ctx context.Context, view *os.File, w io.Writer) erro
 		}
 		return nil
 	}
-	shown := b.req.reading("the image")
-	_, err := layer.Read(ctx, fmt.Sprintf("/proc/self/fd/%d", view.Fd()), layer.Options{Tar: w, Clamp: b.req.SourceDate, Progress: shown.moved})
-	shown.end(ctx, err)
+	_, err := layer.Read(ctx, fmt.Sprintf("/proc/self/fd/%d", view.Fd()), layer.Options{Tar: w, Clamp: b.req.SourceDate})
 	return err
 }
 

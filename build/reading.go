@@ -23,7 +23,7 @@ type reading struct {
 	what string
 	// began is when the reading did, told when somebody was last told of it.
 	began, told time.Time
-	aside       *aside
+	aside       *progress.Aside
 	bytes       int64
 }
 
@@ -40,11 +40,11 @@ func (r *reading) moved(n int64) {
 		return
 	}
 	if r.aside == nil {
-		a := r.req.aside("reading the files of " + r.what)
+		a := r.req.asides.Begin("reading the files of " + r.what)
 		r.aside = &a
 	}
 	r.told = now
-	r.aside.transfer("reading", r.bytes, 0)
+	r.aside.Transfer("reading", r.bytes, 0)
 }
 
 // end is told how it ended.
@@ -53,9 +53,9 @@ func (r *reading) end(ctx context.Context, err error) {
 		return
 	}
 	if err == nil {
-		r.aside.transfer("reading", r.bytes, r.bytes)
+		r.aside.Transfer("reading", r.bytes, r.bytes)
 	}
-	r.aside.end(ctx, err)
+	r.aside.End(ctx, err)
 }
 
 // warnSparse gives what warns of a file of a step's that nearly nothing is in and everybody has to go through.
