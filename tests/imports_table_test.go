@@ -135,7 +135,10 @@ func importTable() []importRule {
 			mayImport: "userns",
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
-		{pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file"},
+		{
+			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			mayImport: "internal/guard",
+		},
 		{
 			pkg: "internal/flock", job: "locks of files, whose wait can be interrupted",
 			mayImport: "internal/fsys",

@@ -18,6 +18,8 @@ import (
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chrootarchive"
 	"go.podman.io/storage/pkg/unshare"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // oddLayer is a layer that the storage library can't unpack into an overlay's directory: one with a hard link to a file of a layer below,
@@ -125,7 +127,7 @@ func (o *oddLayer) unpack(ctx context.Context, out *drivers.DriverWithDifferOutp
 	r, w := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		err := o.write(ctx, w)
+		err := guard.Call(func() error { return o.write(ctx, w) })
 		w.CloseWithError(err)
 		written <- err
 	}()

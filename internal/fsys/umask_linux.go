@@ -5,6 +5,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // WithUmask calls a function on an OS thread that has a umask of its own: the process's holds for the files that other goroutines
@@ -27,7 +29,7 @@ func WithUmask(mask int, f func() error) error {
 			return
 		}
 		unix.Umask(mask)
-		done <- f()
+		done <- guard.Call(f)
 	}()
 	return <-done
 }
