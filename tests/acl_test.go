@@ -56,3 +56,21 @@ func TestAccessControlListAboveTheStoreIsInNoImage(t *testing.T) {
 		}
 	})
 }
+
+// TestAsRootLayersGetTheDriversLabel gives the driver's directory an SELinux label, which needs no kernel that enforces one. Layers are made
+// elsewhere, and take the label of that place along when they are renamed.
+func TestAsRootLayersGetTheDriversLabel(t *testing.T) {
+	const name, label = "security.selinux", "system_u:object_r:container_ro_file_t:s0"
+	s := newSite(t, suite.modes[0])
+	s.mkdir(t, "store/overlay")
+	if err := unix.Setxattr(s.path("store/overlay"), name, []byte(label), 0); err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY Containerfile /\n")
+	s.build(t, "--root", s.path("store"), "--runroot", s.path("run/s"), "ctx")
+	got := make([]byte, 100)
+	n, err := unix.Getxattr(s.path("store/cooper/tmp"), name, got)
+	if err != nil || string(got[:n]) != label {
+		t.Errorf("the label is %q, %v", got[:max(n, 0)], err)
+	}
+}
