@@ -41,7 +41,7 @@ func (s *Store) mendLocked(ctx context.Context) error {
 	first := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case first && len(s.aside) == 0:
-		return s.sync() // what there is was made by others, or by a cooper that kept no note
+		return s.noteMended() // what there is was made by others, or by a cooper that kept no note
 	case err != nil && !first:
 		return err
 	case err == nil && n.Uptime == s.durable.uptime && len(s.aside) == 0:
@@ -54,7 +54,15 @@ func (s *Store) mendLocked(ctx context.Context) error {
 	if err := s.forgetYounger(ctx, at); err != nil {
 		return err
 	}
-	return s.sync()
+	return s.noteMended()
+}
+
+// noteMended has all that is there count as safe. A full disk, which is to be given room, can do without: it is mended again by the next command.
+func (s *Store) noteMended() error {
+	if err := s.sync(); err != nil && !DiskRefuses(err) {
+		return err
+	}
+	return nil
 }
 
 // mender finds what was lost, and removes what can't be used without it.
