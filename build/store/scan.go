@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
@@ -152,15 +153,25 @@ func checkMember(h *tar.Header) error {
 	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
 		return fmt.Errorf("its archive has a member %q that is a device 0:0, by which an overlay file system would hide files of the layers below\n%s", h.Name, hint)
 	}
+	sparse := h.Typeflag == tar.TypeGNUSparse
 	for key := range h.PAXRecords {
+		sparse = sparse || strings.HasPrefix(key, sparseRecord)
 		name, ok := strings.CutPrefix(key, xattrRecord)
 		if ok && steersOverlay(name) {
 			return fmt.Errorf("its archive has a member %q with the attribute %s, by which an overlay file system would show other files than the layers have\n%s",
 				h.Name, name, hint)
 		}
 	}
+	if sparse {
+		return fmt.Errorf("its archive has a member %q, %s long, whose holes are left out in GNU tar's way: from the store it would come as another archive, "+
+			"with zeros, and could be neither pushed nor saved\nhint: make the image's layer without tar's --sparse", h.Name, disk.FormatSize(h.Size))
+	}
 	return nil
 }
+
+// sparseRecord is the prefix of PAX records of a member with holes. tar-split, by which layers are given back, reads it as one without: see the
+// caveat of its README.
+const sparseRecord = "GNU.sparse."
 
 // xattrRecord is the prefix of PAX records that are extended attributes.
 const xattrRecord = "SCHILY.xattr."
