@@ -174,7 +174,7 @@ func (b *builder) copyContext(ctx context.Context, dir string, from opened, m pl
 		Source: from.dir, Sources: []string{m.Source}, Ignore: from.filter, Layer: dir, Dest: m.Source, OverlayXattr: b.store.OverlayXattr(),
 	}
 	if _, err := fileop.Copy(ctx, o); err != nil {
-		return err
+		return explainUnreadable(err, from.filter)
 	}
 	if m.Source != "/" {
 		// Copy leaves the directory itself to the one it copies to.

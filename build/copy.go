@@ -189,7 +189,26 @@ func (in input) digestOf(ctx context.Context, o source.DigestOptions, of func(co
 		o.Cache = in.b.stats
 	}
 	d, err := of(ctx, o)
-	return string(d), errors.Join(err, from.release())
+	return string(d), errors.Join(in.explain(err, from.filter), from.release())
+}
+
+func (in input) explain(err error, filter source.Filter) error {
+	if !in.local() {
+		return err
+	}
+	return explainUnreadable(err, filter)
+}
+
+// explainUnreadable says what can be done about files of a context that whoever builds may not read.
+func explainUnreadable(err error, filter source.Filter) error {
+	if !errors.Is(err, unix.EACCES) {
+		return err
+	}
+	file := "a .dockerignore at the top of the context"
+	if ig, ok := filter.(*source.Ignore); ok && ig.Name() != "" {
+		file = ig.Name()
+	}
+	return fmt.Errorf("%w\nhint: the file is in the build context, and you may not read it: change its mode, or leave it out with a line in %s", err, file)
 }
 
 // copyWork is COPY, or ADD of local files.
@@ -307,6 +326,7 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 	o.Moved = meter.Add
 	res, err := in.fetched.copy(ctx, o)
 	meter.Stop()
+	err = in.explain(err, o.Ignore)
 	t.wroteFor(res.Owners...)
 	note := func(text string) {
 		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.step.Location.File, t.step.Location.StartLine, text)})

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 )
 
@@ -26,6 +25,8 @@ type Finder struct {
 	SubGID    string // file of group ranges; "" is DefaultSubGID
 	NSSwitch  string // "" is DefaultNSSwitch
 	Getsubids string // the program; "" looks for getsubids in PATH
+	// Own is the namespace that the files are of: no ID that it hasn't got is proposed. Nil: it has all.
+	Own *Mapping
 }
 
 // Find gives the owner's ranges. They come from the two files, unless the line
@@ -54,11 +55,12 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 		return SubIDs{UIDs: uids, GIDs: gids}, nil
 	}
 	missing := &NoSubIDsError{Owner: owner}
+	forUIDs, forGIDs := f.places()
 	if len(uids) == 0 {
-		missing.UIDs = grantWithout(f.subUID(), subIDCount, []uint32{owner.ID})
+		missing.UIDs = forUIDs.grant(subIDCount, 1, []uint32{owner.ID})
 	}
 	if len(gids) == 0 {
-		missing.GIDs = grantWithout(f.subGID(), subIDCount, []uint32{owner.ID})
+		missing.GIDs = forGIDs.grant(subIDCount, 1, []uint32{owner.ID})
 	}
 	return SubIDs{}, missing
 }
@@ -77,13 +79,14 @@ func (f Finder) Check(ctx context.Context, owner Owner, m Mapping, need IDs) err
 	if e.Source, _ = f.source(); e.Source != "" {
 		return e
 	}
-	e.UIDs = shortfall(f.subUID(), m.UIDs, missing.UIDs)
-	e.GIDs = shortfall(f.subGID(), m.GIDs, missing.GIDs)
+	forUIDs, forGIDs := f.places()
+	e.UIDs = forUIDs.shortfall(m.UIDs, missing.UIDs)
+	e.GIDs = forGIDs.shortfall(m.GIDs, missing.GIDs)
 	return e
 }
 
 // shortfall is the grant that raises the highest container ID to the highest missing one.
-func shortfall(file string, m Map, missing []uint32) Grant {
+func (p grantPlace) shortfall(m Map, missing []uint32) Grant {
 	if len(missing) == 0 {
 		return Grant{}
 	}
@@ -91,31 +94,25 @@ func shortfall(file string, m Map, missing []uint32) Grant {
 	for _, r := range m {
 		mapped += uint64(r.Length)
 	}
-	return grant(file, uint64(missing[len(missing)-1])+1-mapped)
+	count := uint64(missing[len(missing)-1]) + 1 - mapped
+	return p.grant(count, count, nil)
 }
 
-// grant proposes a range above all that a file gives to anybody, since usermod
-// doesn't refuse one that belongs to another user. A file that can't be read has
-// been reported before or proposes the default.
+// grant proposes a range where all IDs exist.
 func grant(file string, count uint64) Grant { return grantWithout(file, count, nil) }
 
 // grantWithout is grant for a range that has none of these IDs.
 func grantWithout(file string, count uint64, own []uint32) Grant {
-	start := uint64(firstSubID)
-	if in, err := os.Open(file); err == nil {
-		defer in.Close()
-		_ = eachSubID(in, Owner{ID: ^uint32(0)}, func(l subIDLine) { start = max(start, l.end()) })
+	return grantPlace{file: file}.grant(count, count, own)
+}
+
+// places are the two files with what exists of IDs.
+func (f Finder) places() (uids, gids grantPlace) {
+	uids, gids = grantPlace{file: f.subUID()}, grantPlace{file: f.subGID()}
+	if f.Own != nil {
+		uids.within, gids.within = f.Own.UIDs, f.Own.GIDs
 	}
-	for _, id := range slices.Sorted(slices.Values(own)) {
-		if start <= uint64(id) && uint64(id) < start+count {
-			start = uint64(id) + 1
-		}
-	}
-	g := Grant{File: file}
-	if start+count-1 <= uint64(MaxID) {
-		g.Range = SubIDRange{Start: uint32(start), Count: uint32(count)}
-	}
-	return g
+	return uids, gids
 }
 
 func (f Finder) subUID() string { return orDefault(f.SubUID, DefaultSubUID) }

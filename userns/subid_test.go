@@ -99,7 +99,10 @@ func FuzzParseSubIDs(f *testing.F) {
 func etc(t *testing.T, subuid, subgid, nsswitch string) Finder {
 	t.Helper()
 	dir := t.TempDir()
-	f := Finder{filepath.Join(dir, "subuid"), filepath.Join(dir, "subgid"), filepath.Join(dir, "nsswitch.conf"), filepath.Join(dir, "getsubids")}
+	f := Finder{
+		SubUID: filepath.Join(dir, "subuid"), SubGID: filepath.Join(dir, "subgid"), NSSwitch: filepath.Join(dir, "nsswitch.conf"),
+		Getsubids: filepath.Join(dir, "getsubids"),
+	}
 	for path, text := range map[string]string{f.SubUID: subuid, f.SubGID: subgid, f.NSSwitch: nsswitch} {
 		if text == "absent" {
 			continue

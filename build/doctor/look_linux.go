@@ -95,7 +95,7 @@ func cgroup(root, mountinfo, own string) (version string, writable bool) {
 func lookAtDisk(o store.Options) Disk {
 	at, err := store.Locate(o)
 	if err != nil {
-		return Disk{Problem: oneLine(err.Error())}
+		return Disk{Problem: outcome(err).Problem}
 	}
 	d := Disk{Root: at.Root, Instead: at.Instead}
 	dir := nearest(at.Root)

@@ -153,7 +153,10 @@ func rootRanges(ctx context.Context) (whose userns.Owner, sub userns.SubIDs, err
 }
 
 func (f *Facts) probeAsUser(ctx context.Context, o Options) {
-	m, sub, err := userns.Finder{}.UserMap(ctx, o.Owner, uint32(os.Getgid()))
+	m, sub, err := finder().UserMap(ctx, o.Owner, uint32(os.Getgid()))
+	if nobody := reexec.CheckIDs(); nobody != nil {
+		err, f.Helpers = nobody, nil
+	}
 	f.Ranges = newRanges(sub, err)
 	bare, said := runBare(ctx, taskBare)
 	f.Bare = said
@@ -171,10 +174,19 @@ func (f *Facts) probeAsUser(ctx context.Context, o Options) {
 	}
 }
 
+// finder looks ranges up in this namespace, which may not have all IDs.
+func finder() userns.Finder {
+	own, err := ownMapping()
+	if err != nil || reexec.Initial(own) {
+		return userns.Finder{}
+	}
+	return userns.Finder{Own: &own}
+}
+
 // longerRange is what gives an owner all the IDs that images are made for; "" if it has them.
 func longerRange(ctx context.Context, owner userns.Owner, m userns.Mapping) string {
 	last := []uint32{usualRange - 1}
-	return outcome(userns.Finder{}.Check(ctx, owner, m, userns.IDs{UIDs: last, GIDs: last})).Fix
+	return outcome(finder().Check(ctx, owner, m, userns.IDs{UIDs: last, GIDs: last})).Fix
 }
 
 func newRanges(sub userns.SubIDs, err error) Ranges {

@@ -32,7 +32,15 @@ func (c *copier) copyFile(d *dir, name string, e source.Entry) error {
 	case errors.Is(err, source.ErrNotRegular):
 		err = ErrChanged
 	}
-	return fmt.Errorf("copy /%s to /%s: %w", e.Path(), d.child(name), err)
+	return fmt.Errorf("copy %s to /%s: %w", c.from(e), d.child(name), err)
+}
+
+// from names a source: one of a context by its path there, which must not look like one of the machine.
+func (c *copier) from(e source.Entry) string {
+	if c.o.KeepOwner {
+		return "/" + e.Path()
+	}
+	return e.Path()
 }
 
 func (c *copier) copyKind(d *dir, name string, e source.Entry) error {

@@ -222,6 +222,9 @@ func oneLine(s string) string {
 	)
 	join := func(part line) {
 		if b.Len() > 0 && !part.more {
+			if strings.HasPrefix(part.text, "hint: ") {
+				b.WriteByte(';')
+			}
 			b.WriteByte(' ')
 		}
 		b.WriteString(part.text)

@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -57,5 +58,14 @@ func TestTransferNamesItsUnits(t *testing.T) {
 		if got := x.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+func TestAnErrorIsShownWithoutItsHint(t *testing.T) {
+	if got := short(errors.New("no such thing\nas that\nhint: make one")); got != "no such thing as that" {
+		t.Errorf("got %q", got)
+	}
+	if got := oneLine("no such thing\nhint: make one"); got != "no such thing; hint: make one" {
+		t.Errorf("got %q", got)
 	}
 }

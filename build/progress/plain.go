@@ -112,7 +112,7 @@ func (p *plain) done(e StepDone) {
 	}
 	switch how {
 	case outcomeFailed:
-		p.line(s, "ERROR: "+oneLine(e.Err.Error()))
+		p.line(s, "ERROR: "+short(e.Err))
 	case outcomeCanceled:
 		p.line(s, "CANCELED")
 	case outcomeCached:

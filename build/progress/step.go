@@ -241,13 +241,19 @@ func (t *tracker) report(c palette) string {
 	var b strings.Builder
 	for _, f := range t.failed {
 		b.WriteString("------\n")
-		fmt.Fprintf(&b, " > %s: %s\n", f.step.title(), c.paint(red, oneLine(f.err.Error())))
+		fmt.Fprintf(&b, " > %s: %s\n", f.step.title(), c.paint(red, short(f.err)))
 		for _, l := range f.step.tail.last(maxTail) {
 			fmt.Fprintf(&b, "%.3f %s\n", l.at.Seconds(), l.text)
 		}
 		b.WriteString("------\n")
 	}
 	return b.String()
+}
+
+// short is an error on one line, without the advice that is given with it in the end.
+func short(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\nhint: ")
+	return oneLine(text)
 }
 
 // outcome is how a step ended.

@@ -178,11 +178,11 @@ func (d *digester) item(ctx context.Context, item Selected) (*hashEntry, error) 
 func (d *digester) Enter(parent *dirHash, e Entry, fd int) (*dirHash, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, fmt.Errorf("stat /%s: %w", e.Path(), err)
+		return nil, fmt.Errorf("stat %s: %w", e.Path(), err)
 	}
 	xattrs, err := Xattrs(fd, d.options.WithOwner)
 	if err != nil {
-		return nil, fmt.Errorf("read attributes of /%s: %w", e.Path(), err)
+		return nil, fmt.Errorf("read attributes of %s: %w", e.Path(), err)
 	}
 	self := hashEntry{name: e.Name, kind: unix.DT_DIR}
 	d.attributes(&self, &st)
@@ -234,7 +234,7 @@ func (d *digester) entry(e Entry) (*hashEntry, error) {
 		err = d.special(out, e)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read /%s: %w", e.Path(), err)
+		return nil, fmt.Errorf("read %s: %w", e.Path(), err)
 	}
 	return out, nil
 }

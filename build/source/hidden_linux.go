@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -33,7 +34,7 @@ func Hidden(ctx context.Context, item Selected, filter Filter) (*HiddenIn, error
 	top := &HiddenIn{}
 	fd, err := OpenDirectory(item.Dir, item.Base)
 	if err != nil {
-		return nil, fmt.Errorf("open /%s: %w", item.Path, err)
+		return nil, fmt.Errorf("open %s: %w", cmp.Or(item.Path, "."), err)
 	}
 	err = top.look(fd, item.Path)
 	_ = unix.Close(fd)
@@ -52,7 +53,7 @@ func (h *HiddenIn) look(fd int, path string) (err error) {
 		h.Xattrs, err = Xattrs(fd, true)
 	}
 	if err != nil {
-		return fmt.Errorf("stat /%s: %w", path, err)
+		return fmt.Errorf("stat %s: %w", path, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -34,14 +35,14 @@ func readListing(fd int, rel string, at scope, yield func(listing) (bool, error)
 		return unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		return fmt.Errorf("open /%s: %w", rel, err)
+		return fmt.Errorf("open %s: %w", cmp.Or(rel, "."), err)
 	}
 	defer func() { _ = unix.Close(own) }()
 	buf := make([]byte, fsys.DirentBuffer)
 	for {
 		part, more, err := fsys.Getdents(own, buf, nil)
 		if err != nil {
-			return fmt.Errorf("read /%s: %w", rel, err)
+			return fmt.Errorf("read %s: %w", cmp.Or(rel, "."), err)
 		}
 		if !more {
 			return nil
@@ -49,7 +50,7 @@ func readListing(fd int, rel string, at scope, yield func(listing) (bool, error)
 		for _, d := range part {
 			gone, err := d.FillType(own)
 			if err != nil {
-				return fmt.Errorf("stat /%s: %w", joinPath(rel, d.Name), err)
+				return fmt.Errorf("stat %s: %w", joinPath(rel, d.Name), err)
 			}
 			v := verdict{hidden: gone}
 			if !gone {

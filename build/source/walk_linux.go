@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func TreeOf[D any](item Selected, filter Filter, state D) Tree[D] {
 func Walk[D any](ctx context.Context, t Tree[D], v Visitor[D]) error {
 	fd, err := OpenDirectory(t.Dir, t.Base)
 	if err != nil {
-		return fmt.Errorf("open /%s: %w", t.Path, err)
+		return fmt.Errorf("open %s: %w", cmp.Or(t.Path, "."), err)
 	}
 	at := newScope(t.Filter)
 	if !at.all() {
@@ -219,7 +220,7 @@ func (w *walker[D]) enter(t walkTask[D]) *walkNode[D] {
 	e := Entry{Dir: t.node.fd, Name: t.name, Type: unix.DT_DIR, Excluded: t.excluded, Passing: t.passing, dirPath: t.node.path}
 	path := e.Path()
 	if len(path) > maxPath {
-		w.fail(fmt.Errorf("read /%.60s...: %w", path, unix.ENAMETOOLONG))
+		w.fail(fmt.Errorf("read %.60s...: %w", path, unix.ENAMETOOLONG))
 		return nil
 	}
 	fd, err := OpenDirectory(t.node.fd, t.name)
@@ -227,7 +228,7 @@ func (w *walker[D]) enter(t walkTask[D]) *walkNode[D] {
 		return nil
 	}
 	if err != nil {
-		w.fail(fmt.Errorf("open /%s: %w", path, err))
+		w.fail(fmt.Errorf("open %s: %w", cmp.Or(path, "."), err))
 		return nil
 	}
 	state, err := w.visitor.Enter(t.node.state, e, fd)
@@ -250,7 +251,7 @@ func (w *walker[D]) read(node *walkNode[D], buf []byte) {
 	}
 	entries, more, err := fsys.Getdents(node.fd, buf, nil)
 	if err != nil {
-		w.fail(fmt.Errorf("read /%s: %w", node.path, err))
+		w.fail(fmt.Errorf("read %s: %w", cmp.Or(node.path, "."), err))
 	}
 	if err != nil || !more {
 		return
@@ -266,7 +267,7 @@ func (w *walker[D]) handle(node *walkNode[D], entries []fsys.Dirent) {
 	for _, d := range entries {
 		gone, err := d.FillType(node.fd)
 		if err != nil {
-			w.fail(fmt.Errorf("stat /%s: %w", joinPath(node.path, d.Name), err))
+			w.fail(fmt.Errorf("stat %s: %w", joinPath(node.path, d.Name), err))
 			return
 		}
 		if gone {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage"
+	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
@@ -52,6 +53,9 @@ func defaults(o Options) (storage.StoreOptions, error) {
 		}
 	}
 	opts, err := storage.DefaultStoreOptions()
+	if bad := runDirError(err); bad != nil {
+		return opts, bad
+	}
 	if err != nil {
 		return opts, &OpenError{Problem: "read storage configuration", Hint: "it is in storage.conf (man containers-storage.conf)", Err: err}
 	}
@@ -64,6 +68,30 @@ func defaults(o Options) (storage.StoreOptions, error) {
 			Hint: fmt.Sprintf("the drivers are %s; correct driver in storage.conf, or $STORAGE_DRIVER", strings.Join(Drivers(), " and "))}
 	}
 	return opts, nil
+}
+
+// runDirError is about the directory that an ordinary user's run-time state is in where XDG_RUNTIME_DIR names none and the system has made none; nil
+// if the error isn't about it.
+func runDirError(err error) error {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("storage-run-%d", unshare.GetRootlessUID()))
+	if err == nil || !strings.Contains(err.Error(), dir) {
+		return nil
+	}
+	if unix.Access(os.TempDir(), unix.W_OK|unix.X_OK) != nil || !isDirectory(os.TempDir()) {
+		return &OpenError{
+			Problem: fmt.Sprintf("make a directory for the store's run-time state in %s, which is no directory that you may write to", os.TempDir()),
+			Hint:    "set TMPDIR to a directory, or unset it; or set XDG_RUNTIME_DIR to one of your own",
+		}
+	}
+	return &OpenError{
+		Problem: dir + ", where the store's run-time state belongs, is somebody else's, or others may write to it",
+		Hint:    "set XDG_RUNTIME_DIR to a directory of your own with mode 700, or have that one removed",
+	}
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // openError says which directory is at fault and what would help.
@@ -83,6 +111,13 @@ func openError(opts storage.StoreOptions, err error) error {
 		e.Hint = fmt.Sprintf("%s and %s must be writable; --root and --runroot choose other directories", opts.GraphRoot, opts.RunRoot)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		e.Hint = "it must be a directory, or be in one in which it can be made; --root and --runroot choose others"
+	case errors.Is(err, graphdriver.ErrIncompatibleFS):
+		return &OpenError{
+			Problem: fmt.Sprintf("open store %s: overlay can't have its layers on the file system there, and fuse-overlayfs, which can, is not installed", opts.GraphRoot),
+			Hint: "install fuse-overlayfs; or put the store on another file system, in a container on a volume, with --root and --runroot; " +
+				"or use --storage-driver=vfs, which is slow",
+			Err: err,
+		}
 	case strings.Contains(err.Error(), "option"):
 		e.Hint = "options are KEY=VALUE, by --storage-opt, or in storage.conf (man containers-storage.conf)"
 	case strings.Contains(err.Error(), "driver"):

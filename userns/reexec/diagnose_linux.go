@@ -28,7 +28,7 @@ func Diagnose(proc string, cause error) error {
 	if !m.exists("self/ns/user") {
 		return m.problem(cause, "the kernel has no user namespaces", "use a kernel with CONFIG_USER_NS=y")
 	}
-	for _, check := range []func(error) error{m.limits, m.modules, m.policies, m.filter, m.surroundings} {
+	for _, check := range []func(error) error{m.ids, m.limits, m.modules, m.policies, m.filter, m.surroundings} {
 		if err := check(cause); err != nil {
 			return err
 		}
@@ -56,6 +56,26 @@ func (m machine) read(name string) string {
 
 func (m machine) problem(cause error, problem, remedy string) error {
 	return &MachineError{Problem: problem, Remedy: remedy, Err: cause}
+}
+
+// CheckIDs says that the caller is nobody here: it is in a user namespace whose map, if there is one, leaves it out, as after unshare --user. Nothing
+// that an administrator could write into a file would help there.
+func CheckIDs() error { return machine{procRoot}.ids(nil) }
+
+func (m machine) ids(cause error) error {
+	text := m.read("self/uid_map")
+	own, err := userns.ParseMap(text)
+	if err != nil || !m.exists("self/uid_map") {
+		return nil //nolint:nilerr // what can't be read is no reason to fail
+	}
+	uid := uint32(os.Geteuid())
+	for _, r := range own {
+		if uid >= r.Container && uint64(uid) < uint64(r.Container)+uint64(r.Length) {
+			return nil
+		}
+	}
+	return m.problem(cause, "this is a user namespace that has no place for your user ID in its map",
+		"start cooper outside of it, or make one with a map: unshare --user --map-root-user, podman unshare")
 }
 
 // limits looks at what is counted: user.max_*_namespaces, nesting, processes.

@@ -65,12 +65,24 @@ func runInside(ctx context.Context, o childOptions) (int, error) {
 // userMapping is that of the namespace that builds run in if they don't stay where they are started. Root's has all IDs that there are.
 func userMapping(ctx context.Context) (userns.Owner, userns.Mapping, error) {
 	who := owner()
+	if err := reexec.CheckIDs(); err != nil {
+		return who, userns.Mapping{}, err
+	}
 	if os.Geteuid() == 0 {
 		own, err := currentMapping()
 		return who, own.Nested(), err
 	}
-	mapping, _, err := userns.Finder{}.UserMap(ctx, who, uint32(os.Getgid()))
+	mapping, _, err := outsideFinder().UserMap(ctx, who, uint32(os.Getgid()))
 	return who, mapping, err
+}
+
+// outsideFinder looks ranges up in the namespace that cooper was started in, which may not have all IDs.
+func outsideFinder() userns.Finder {
+	own, err := currentMapping()
+	if err != nil || reexec.Initial(own) {
+		return userns.Finder{} // it is only about what is proposed
+	}
+	return userns.Finder{Own: &own}
 }
 
 // owner is the user who called, also inside the namespace.

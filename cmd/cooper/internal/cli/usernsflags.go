@@ -154,6 +154,9 @@ func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, err
 			_, err = finder.StepMap(whose, caller.Sub)
 		}
 	default:
+		if err := reexec.CheckIDs(); err != nil {
+			return caller, err
+		}
 		caller.Outer, _, err = finder.UserMap(ctx, who, caller.GID)
 	}
 	return caller, err
