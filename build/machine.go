@@ -35,8 +35,11 @@ func openStore(ctx context.Context, o StoreOptions) (*store.Store, error) {
 	return st, machineError(nil, err)
 }
 
-// tellOf has what is to be known of a store shown in the progress of a build.
+// tellOf has what is to be known of a store shown in the progress of a build; nil if that shows nothing.
 func tellOf(to progress.Sink) func(string) {
+	if progress.Silent(to) {
+		return nil
+	}
 	return func(text string) { to.Emit(progress.Note{Text: "WARNING: " + text}) }
 }
 

@@ -224,6 +224,7 @@ choose_driver() {
 	fi
 	if [ "$asked_to_check" = yes ]; then
 		say "note: $conf is missing: without it older podman won't list cooper's images"
+		tell_database
 		return 0
 	fi
 	write="mkdir -p '$home/.config/containers' && printf '[storage]\ndriver = \"overlay\"\n' >'$conf'"
@@ -234,7 +235,17 @@ choose_driver() {
 	else
 		return 0
 	fi
-	say "$conf: podman and buildah use the overlay driver for $user, as cooper does"
+	say "wrote $conf with driver = \"overlay\": podman and buildah use that driver for $user, as cooper does"
+	tell_database
+}
+
+# What podman noted in its data base of containers counts more than storage.conf. What is in there is not for this script to remove.
+tell_database() {
+	database=$home/.local/share/containers/storage/libpod/bolt_state.db
+	if grep -qs graph-driver-namevfs "$database"; then
+		say "note: podman goes by its data base, which says vfs. This has it forget that, and its containers and volumes:"
+		say "    rm -r ${database%/*}"
+	fi
 }
 
 # --- things only looked at --------------------------------------------------------------------------------------------

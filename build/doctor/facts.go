@@ -41,6 +41,7 @@ type Facts struct {
 	Network      []string // programs of PATH that connect containers without root: pasta, slirp4netns
 	Files        []FileProblem
 	Disk         Disk
+	OtherStore   Outcome // that there is no store of another driver, in which other tools keep their images
 }
 
 // Ranges are the subordinate IDs of the user, or of root's RUN steps.

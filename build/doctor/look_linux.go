@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,6 +111,13 @@ func lookAtDisk(o store.Options) Disk {
 	d.Free, d.Inodes, d.FreeInodes = fs.Bavail*uint64(fs.Bsize), fs.Files, fs.Ffree
 	d.ReadOnly = fs.Flags&unix.ST_RDONLY != 0
 	return d
+}
+
+// otherStore looks for one that podman and buildah keep beside the user's.
+func otherStore(ctx context.Context, o store.Options) Outcome {
+	const ask = true
+	other, _ := store.FindOther(ctx, o, ask)
+	return Outcome{Tried: true, Problem: other.Problem, Fix: other.Fix}
 }
 
 // nearest is the path, or the nearest directory above it that exists.

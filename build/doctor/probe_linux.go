@@ -42,7 +42,7 @@ type Options struct {
 func Probe(ctx context.Context, o Options) Facts {
 	f := Facts{
 		User: o.Owner.Name, UID: o.Owner.ID, Root: o.Root, Nests: o.Nests, Helpers: reexec.Helpers(), Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
-		Disk: lookAtDisk(o.Store), Network: inPath("pasta", "slirp4netns"), Sockets: trySockets(),
+		Disk: lookAtDisk(o.Store), OtherStore: otherStore(ctx, o.Store), Network: inPath("pasta", "slirp4netns"), Sockets: trySockets(),
 	}
 	for _, p := range registry.CheckFiles(o.AuthFile) {
 		f.Files = append(f.Files, FileProblem{p.Name, oneLine(p.Err.Error())})

@@ -23,6 +23,7 @@ func storeChecks(f Facts) []Check {
 		opened += "; " + disk.Instead
 	}
 	checks := []Check{of("store", in.Store, StatusFail, fmt.Sprintf("%s (%s, driver %s) %s", disk.Root, disk.FileSystem, in.Driver, opened))}
+	checks = append(checks, of("one-store", f.OtherStore, StatusWarn, "podman and buildah see the same images"))
 	switch {
 	case disk.Problem != "":
 		return append(checks, Check{Name: "disk", Status: StatusWarn, Detail: disk.Problem, Fix: "choose a directory for the store with --root, or in storage.conf"})

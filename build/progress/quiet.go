@@ -19,6 +19,15 @@ var _ Renderer = (*quiet)(nil)
 
 func newQuiet(out io.Writer) *quiet { return &quiet{out: out, tracker: newTracker(nil)} }
 
+// Silent tells whether a sink shows no notes.
+func Silent(s Sink) bool {
+	switch s.(type) {
+	case Discard, *quiet:
+		return true
+	}
+	return false
+}
+
 // Emit implements Sink. It never waits for a write.
 func (q *quiet) Emit(e Event) {
 	q.mu.Lock()

@@ -107,6 +107,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.mend(ctx); err != nil {
 		return nil, errors.Join(s.Unusable(err), s.Close())
 	}
+	if err := s.tellOfOther(ctx, o); err != nil {
+		return nil, errors.Join(s.Unusable(err), s.Close())
+	}
 	return s, nil
 }
 
