@@ -143,3 +143,28 @@ func foreignGroup(path string) string {
 	}
 	return found
 }
+
+// withPlainRoot names the store's directory by a descriptor where its path has a colon or the like: the library puts paths into lists of mount
+// options, in which those part two of them. The programs that the library starts inherit the descriptor. The file is nil where there is no need.
+func withPlainRoot(opts storage.StoreOptions) (storage.StoreOptions, *os.File, error) {
+	if !strings.ContainsAny(opts.GraphRoot, `:,\"`) {
+		return opts, nil, nil
+	}
+	if err := os.MkdirAll(opts.GraphRoot, 0o700); err != nil {
+		return opts, nil, err
+	}
+	fd, err := unix.Open(opts.GraphRoot, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return opts, nil, &os.PathError{Op: "open", Path: opts.GraphRoot, Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), opts.GraphRoot)
+	opts.GraphRoot = fmt.Sprintf("/proc/self/fd/%d", fd)
+	return opts, dir, nil
+}
+
+func closeFile(f *os.File) error {
+	if f == nil {
+		return nil
+	}
+	return f.Close()
+}

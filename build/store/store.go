@@ -58,6 +58,9 @@ type Store struct {
 	// began is when the build began that the store is open for; zero: none.
 	began   time.Time
 	durable durability
+	// root is the store's directory as the caller has named it, and byFD what the library knows it by if it can't take that; see withPlainRoot.
+	root string
+	byFD *os.File
 	// aside are the library's lists that could not be read when the store was opened, as they are called now.
 	aside []string
 	tell  func(text string)
@@ -80,11 +83,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, openError(opts, err)
 	}
-	st, err := openLibrary(opts)
+	named, byFD, err := withPlainRoot(opts)
 	if err != nil {
 		return nil, openError(opts, err)
 	}
-	s := &Store{store: st, aside: aside, tell: o.Tell, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile, registries: sync.OnceValues(registry.LoadConfig)}
+	st, err := openLibrary(named)
+	if err != nil {
+		return nil, errors.Join(openError(opts, err), closeFile(byFD))
+	}
+	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, tell: o.Tell, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile, registries: sync.OnceValues(registry.LoadConfig)}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}
@@ -169,14 +176,14 @@ func (s *Store) canStage(options []string) bool {
 // Close gives the store back. The process's own mount of the driver's directory goes with the mount namespace.
 func (s *Store) Close() error {
 	s.store.Free()
-	return s.durable.dir.Close()
+	return errors.Join(s.durable.dir.Close(), closeFile(s.byFD))
 }
 
 // Dir is where cooper keeps its own records, on the store's file system.
 func (s *Store) Dir() string { return s.dir }
 
 // Root is the store's directory.
-func (s *Store) Root() string { return s.store.GraphRoot() }
+func (s *Store) Root() string { return s.root }
 
 // Driver is the name of the storage driver.
 func (s *Store) Driver() string { return s.store.GraphDriverName() }

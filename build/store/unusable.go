@@ -35,7 +35,7 @@ func DiskRefuses(err error) bool {
 // Unusable makes an *UnusableError of an error that comes of a disk that can't take more, the store's or another; other errors are returned
 // as they are.
 func (s *Store) Unusable(err error) error {
-	return unusable(err, places{store: s.store.GraphRoot(), run: s.store.RunRoot()})
+	return unusable(err, places{store: s.root, run: s.store.RunRoot()})
 }
 
 // places are the directories that a store is in.
@@ -114,7 +114,7 @@ func (p places) suffering(reason unix.Errno) string {
 
 // Exhausted says why the disk that holds the store takes no more at this moment, as far as can be seen by looking and by trying; nil: it does.
 func (s *Store) Exhausted() *UnusableError {
-	p := places{store: s.store.GraphRoot(), run: s.store.RunRoot()}
+	p := places{store: s.root, run: s.store.RunRoot()}
 	var st unix.Statfs_t
 	if unix.Statfs(p.store, &st) == nil && nearlyFull(&st) {
 		return p.exhausted(unix.ENOSPC)

@@ -48,7 +48,7 @@ func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount fu
 	m := &programMount{program: p.Path, dir: dir, ended: make(chan struct{})}
 	m.ctx, m.kill = context.WithCancel(ctx)
 	// With this one closed the program's is the only one: when it ends, whoever waits for it gets an error.
-	if err := errors.Join(m.start(p.command(m.ctx, dev, o)), dev.Close()); err != nil {
+	if err := errors.Join(p.serve(m, dev, o), dev.Close()); err != nil {
 		return nil, nil, errors.Join(err, m.unmount())
 	}
 	var st unix.Stat_t
@@ -56,6 +56,53 @@ func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount fu
 		return nil, nil, errors.Join(fmt.Errorf("mount with %s: %w", p.Path, err), m.unmount())
 	}
 	return dir, m.unmount, nil
+}
+
+// serve starts the program. It finds out the path of its upper directory, and takes a colon in that for the end of it: where there is one, the
+// program is in a mount namespace of its own in which the directory has another path.
+func (p Program) serve(m *programMount, dev *os.File, o Options) error {
+	if o.Upper == nil {
+		return m.start(p.command(m.ctx, dev, o))
+	}
+	path, err := os.Readlink(fdPath(int(o.Upper.Fd())))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(path, ":") {
+		return m.start(p.command(m.ctx, dev, o))
+	}
+	var l layers
+	o.UserNS = nil
+	if err := l.cloneUpper(o); err != nil {
+		closeAll(l.own)
+		return err
+	}
+	defer closeAll(l.mounts)
+	o.Upper, o.Work = os.NewFile(uintptr(l.upper), o.Upper.Name()), os.NewFile(uintptr(l.work), o.Work.Name())
+	defer o.Upper.Close()
+	defer o.Work.Close()
+	return onLostThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+			return fmt.Errorf("unshare mount namespace: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make mounts private: %w", err)
+		}
+		if err := attachAnywhere(l.mounts[0]); err != nil {
+			return err
+		}
+		return m.start(p.command(m.ctx, dev, o))
+	})
+}
+
+// attachAnywhere attaches a mount at a directory that every machine has, and in which a mount program looks for nothing.
+func attachAnywhere(fd int) (err error) {
+	for _, place := range []string{"/mnt", "/media", "/srv", "/tmp"} {
+		if err = unix.MoveMount(fd, "", unix.AT_FDCWD, place, unix.MOVE_MOUNT_F_EMPTY_PATH); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("attach the upper directory: %w", err)
 }
 
 // mountFuse makes a detached mount that is served by whoever reads from dev.
