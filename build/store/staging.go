@@ -123,6 +123,10 @@ func (st *staged) Commit(parent string) (Layer, error) {
 		return Layer{}, errors.New("commit layer: its digests have not been made")
 	}
 	l, made, err := st.store.commit(parent, content{st.out.UncompressedDigest, st.disk, st.linked}, func(id string) (*storage.Layer, error) {
+		// The library would replace the files of a layer that is there. Another tool that unpacks the same one has the lock until it is done.
+		if st.store.HasLayer(id) {
+			return nil, storage.ErrDuplicateID
+		}
 		return st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 			ID: id, ParentLayer: parent, DiffOutput: &st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 			LayerOptions: &storage.LayerOptions{IDMappingOptions: hostIDs()},
