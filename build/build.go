@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/solve"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/sshagent"
@@ -95,6 +93,10 @@ func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Re
 	if err := b.setSourceDate(graph.SourceDate); err != nil {
 		return Result{}, err
 	}
+	b.roots = rootfs.New(rootfs.Options{
+		Store: b.store, Cache: b.cache, Identity: b.req.Identity, SourceDate: b.req.SourceDate, NoCache: b.req.NoCache, Progress: b.req.Progress,
+		Shown: b.req.asides, Space: b.req.space, Fail: b.fail,
+	})
 	b.noteArgs()
 	b.warnOfFormat(targets)
 	roots, err := b.solve(ctx, graph)
@@ -137,36 +139,18 @@ type builder struct {
 	stats    *source.StatCache
 	resolver *resolver
 	contexts *inputs.Contexts
-	layers   layerDirs
-	copies   contextCopies
-	owners   sync.Map // userns.IDs of layers, by ID; see layerOwners
-	agents   map[string]*sshagent.Agent
+	// roots is made once the plan has said which source date holds.
+	roots  *rootfs.Roots
+	copies contextCopies
+	// clonesDetached says that a step can be shown a view of a context, and not only the context itself. It is found out when first asked.
+	clonesDetached func() bool
+	agents         map[string]*sshagent.Agent
 	// gitAgent is the socket of the agent that git uses, made when first needed; empty: none.
 	gitAgent func() (string, error)
 	emulate  emulation
 	running  running
-	auto     autoIDs
 
-	// commits are the commits under way; their first failure ends the build.
-	commits *errgroup.Group
-	stop    context.CancelCauseFunc
-
-	mu       sync.Mutex
-	cleanups []func() error
-	// spare are snapshots that steps without a change have left.
-	spare []store.Snapshot
-	// stubs is opened by the first RUN step; see stubDir.
-	stubs *os.File
-	// mapped is set once it is known that RUN steps can have a user namespace of their own.
-	mapped bool
-	// detached is clonesDetached's; nil: it isn't known yet.
-	detached *bool
-	// shifted is stepNS's; it is final once mapped is set.
-	shifted bool
-	// unmapped says that steps get no namespace of their own although that is usual.
-	unmapped bool
-	ran      int
-	cached   int
+	stop context.CancelCauseFunc
 	// printed says that an output has gone to standard output, or a part of it.
 	printed bool
 	// stages is how many stages the plan for one image has.
@@ -181,11 +165,11 @@ func newBuilder(req Request, st *store.Store, contexts *inputs.Contexts) (*build
 	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
 		st.LeaveMountsToDriver()
 	}
-	b := &builder{req: req, store: st, cache: c, contexts: contexts, commits: new(errgroup.Group)}
+	b := &builder{req: req, store: st, cache: c, contexts: contexts}
 	b.stats = source.OpenStatCache(st.StatsFile())
-	b.layers = layerDirs{store: st, open: map[string]*os.File{}}
 	b.copies = contextCopies{store: st, made: map[copyKey]*contextCopy{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
+	b.clonesDetached = sync.OnceValue(overlay.ClonesDetached)
 	b.gitAgent = sync.OnceValues(b.openGitAgent)
 	b.running = newRunning(&b.req)
 	b.agents, err = openAgents(req.Run.Agents)
@@ -200,7 +184,7 @@ func (b *builder) planOptions(ignore *source.Ignore) plan.Options {
 }
 
 // solve runs the graph and waits for all commits, whatever happens: nothing may write to the store after Build.
-func (b *builder) solve(ctx context.Context, g *plan.Graph) ([]*root, error) {
+func (b *builder) solve(ctx context.Context, g *plan.Graph) ([]*rootfs.Root, error) {
 	ctx, b.stop = context.WithCancelCause(ctx)
 	defer b.stop(nil)
 	jobs := b.req.Jobs
@@ -208,28 +192,25 @@ func (b *builder) solve(ctx context.Context, g *plan.Graph) ([]*root, error) {
 		jobs = max(8, 2*runtime.NumCPU())
 	}
 	roots, err := solve.Run(ctx, g, jobs, b.do)
-	if commitErr := b.commits.Wait(); commitErr != nil && (err == nil || errors.Is(err, context.Canceled)) {
+	if commitErr := b.roots.Wait(); commitErr != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		err = commitErr
 	}
 	return roots, err
 }
 
-// onClose has a function called at the end of the build, last one first.
-func (b *builder) onClose(f func() error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.cleanups = append(b.cleanups, f)
+// fail ends the build because a commit has failed.
+func (b *builder) fail(s *plan.Step, err error) error {
+	err = stepError(b.store, s, err)
+	b.stop(err)
+	return err
 }
 
 func (b *builder) close() error {
 	var errs []error
-	for i := len(b.cleanups) - 1; i >= 0; i-- {
-		errs = append(errs, b.cleanups[i]())
+	if b.roots != nil {
+		errs = append(errs, b.roots.Close())
 	}
-	for _, snap := range b.spare {
-		errs = append(errs, snap.Remove())
-	}
-	errs = append(errs, b.copies.close(), b.layers.close())
+	errs = append(errs, b.copies.close())
 	reclaim.NoteStats(b.store)
 	if err := b.stats.Save(); err != nil {
 		// The next build reads more files than it had to; that's all.

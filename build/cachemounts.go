@@ -80,7 +80,7 @@ func (d cacheDirs) mount(i int, m plan.Mount) executor.Mount {
 
 // cacheKey is what a cache directory is found by: its ID, what it starts with, and whose it is.
 func (b *builder) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key, error) {
-	if err := b.checkPlace(c.ns, m.UID, m.GID); err != nil { // the step would have a directory of nobody's
+	if err := b.roots.CheckPlace(c.ns, m.UID, m.GID); err != nil { // the step would have a directory of nobody's
 		return "", err
 	}
 	key := cache.NewKey("mount").Add("id", m.ID)
@@ -94,8 +94,8 @@ func (b *builder) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.
 	if owner := ownerText(m); m.Owned && owner != ownerText(plan.Mount{Mode: defaultCacheMode}) {
 		key.Add("owner", owner) // what is made for one user is of no use to another
 	}
-	if c.ns.shifted {
-		key.Add("userns", store.MappingKey(*c.ns.mapping)) // owners are on disk as the step has them
+	if c.ns.Shifted {
+		key.Add("userns", store.MappingKey(*c.ns.Mapping)) // owners are on disk as the step has them
 	}
 	return key.Key(), nil
 }
@@ -176,7 +176,7 @@ func (b *builder) startCacheDir(ctx context.Context, path string, m plan.Mount, 
 	if err := unix.Chmod(path, m.Mode); err != nil {
 		return &os.PathError{Op: "chmod", Path: path, Err: err}
 	}
-	return c.ns.shift(ctx, path)
+	return c.ns.Shift(ctx, path)
 }
 
 // ownAs takes owner and mode from the directory that a cache starts from.

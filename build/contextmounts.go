@@ -9,6 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
@@ -28,7 +29,7 @@ type seenContext struct {
 type contextMount struct{ context, source string }
 
 // watchMounts notices when what a bind mount of a context shows is changed while the step runs. The same look finds out whose the files are.
-func (b *builder) watchMounts(w *work, op *plan.Run, c runCall) {
+func (b *builder) watchMounts(w *rootfs.Work, op *plan.Run, c runCall) {
 	var mounts []plan.Mount
 	for _, m := range op.Mounts {
 		if m.Type == plan.MountBind && b.input(m.From, c.done).local() {
@@ -60,14 +61,14 @@ func (b *builder) watchMounts(w *work, op *plan.Run, c runCall) {
 		}
 		return all, nil
 	}
-	exec, before := w.exec, ""
-	w.exec = func(ctx context.Context, t *target) (err error) {
+	exec, before := w.Exec, ""
+	w.Exec = func(ctx context.Context, t *rootfs.Target) (err error) {
 		if before, err = fingerprint(ctx, c.seen); err != nil {
 			return err
 		}
 		return exec(ctx, t)
 	}
-	w.stable = func(ctx context.Context) (bool, error) {
+	w.Stable = func(ctx context.Context) (bool, error) {
 		after, err := fingerprint(ctx, nil)
 		return after == before, err
 	}
@@ -78,8 +79,8 @@ func (b *builder) watchMounts(w *work, op *plan.Run, c runCall) {
 func (b *builder) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies bool, ns *os.File, err error) {
 	owners := seen.owners
 	mine := len(owners) == 1 && owners[fileop.Owner{}]
-	if c.ns.shifted || mine {
-		return c.ns.shifted, nil, nil
+	if c.ns.Shifted || mine {
+		return c.ns.Shifted, nil, nil
 	}
 	if len(owners) != 1 || b.req.Identity.Process != nil { // a map has a place for one of them, and only real root may mount it
 		return true, nil, nil
@@ -89,8 +90,8 @@ func (b *builder) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies
 	for o := range owners {
 		root.UIDs[0].Container, root.GIDs[0].Container = o.UID, o.GID
 	}
-	if c.ns.mapping != nil {
-		if root.UIDs[0].Host, root.GIDs[0].Host, err = c.ns.mapping.ToHost(0, 0); err != nil {
+	if c.ns.Mapping != nil {
+		if root.UIDs[0].Host, root.GIDs[0].Host, err = c.ns.Mapping.ToHost(0, 0); err != nil {
 			return false, nil, err
 		}
 	}

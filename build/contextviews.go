@@ -12,6 +12,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
@@ -119,7 +120,7 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 	var view *os.File
 	if err == nil {
 		view, err = overlay.Mount(overlay.Options{
-			Lower: []*os.File{marks, top}, UserXattr: b.userXattr() || b.req.Identity.Process != nil, IDMap: c.ns.mapping, LowerNS: em.UserNS,
+			Lower: []*os.File{marks, top}, UserXattr: b.roots.UserXattr() || b.req.Identity.Process != nil, IDMap: c.ns.Mapping, LowerNS: em.UserNS,
 		})
 	}
 	if err != nil {
@@ -154,17 +155,6 @@ func writeMarks(path string, h *source.HiddenIn) error {
 	return fileop.SetDirAttributes(path, &h.Stat, h.Xattrs)
 }
 
-// clonesDetached says that a step can be shown a view of a context, and not only the context itself.
-func (b *builder) clonesDetached() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.detached == nil {
-		can := overlay.ClonesDetached()
-		b.detached = &can
-	}
-	return *b.detached
-}
-
 // noMode is no mode that a file has.
 const noMode = ^uint32(0)
 
@@ -187,7 +177,7 @@ func (b *builder) copyContext(ctx context.Context, dir string, from opened, m pl
 			return err
 		}
 	}
-	return c.ns.shift(ctx, dir)
+	return c.ns.Shift(ctx, dir)
 }
 
 // copyKey says what a copy is of and for: steps share it while the context stays as it is.
@@ -196,11 +186,11 @@ type copyKey struct {
 	mapping, print string
 }
 
-func mappingKey(ns stepNS) string {
-	if !ns.shifted {
+func mappingKey(ns rootfs.NS) string {
+	if !ns.Shifted {
 		return ""
 	}
-	return store.MappingKey(*ns.mapping)
+	return store.MappingKey(*ns.Mapping)
 }
 
 // contextCopies are the copies of contexts that a build has made. They go with it.

@@ -16,35 +16,36 @@ import (
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // workdirWork makes sure that a directory exists.
-func (b *builder) workdirWork(op *plan.Workdir) work {
-	shape := func() *cache.KeyBuilder { return b.newKey("workdir").Add("path", op.Path).Add("user", op.User) }
-	return work{
-		shape: shape().Key(),
-		key: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
+func (b *builder) workdirWork(op *plan.Workdir) rootfs.Work {
+	shape := func() *cache.KeyBuilder { return b.roots.NewKey("workdir").Add("path", op.Path).Add("user", op.User) }
+	return rootfs.Work{
+		Shape: shape().Key(),
+		Key: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
 			return shape().Add("below", string(below)).Key(), nil
 		},
-		exec: func(ctx context.Context, t *target) error { return b.mkdir(ctx, t, op.Path, op.User) },
+		Exec: func(ctx context.Context, t *rootfs.Target) error { return b.mkdir(ctx, t, op.Path, op.User) },
 	}
 }
 
 // mkdir makes a directory for a user, and those above it, where they are missing.
-func (b *builder) mkdir(ctx context.Context, t *target, path, user string) error {
-	view, release, err := b.viewBelow(ctx, t)
+func (b *builder) mkdir(ctx context.Context, t *rootfs.Target, path, user string) error {
+	view, release, err := b.roots.ViewBelow(ctx, t)
 	if err != nil {
 		return err
 	}
 	owner, err := workdirOwner(view, user)
 	if err == nil {
 		_, err = fileop.Mkdir(ctx, fileop.MkdirOptions{
-			View: view, Layer: t.snap.Dir(), Path: path, Owner: owner, OverlayXattr: b.store.OverlayXattr(),
+			View: view, Layer: t.Snap.Dir(), Path: path, Owner: owner, OverlayXattr: b.store.OverlayXattr(),
 		})
-		t.wroteFor(owner)
+		t.WroteFor(owner)
 	}
 	return errors.Join(err, release())
 }
@@ -73,44 +74,18 @@ func workdirOwner(view *os.File, spec string) (fileop.Owner, error) {
 	return owner, nil
 }
 
-// newKey starts a key with what all steps of this build have in common.
-func (b *builder) newKey(kind string) *cache.KeyBuilder {
-	return b.addSourceDate(cache.NewKey(kind))
-}
-
-// addSourceDate keeps what was made with one date apart from what was made with another.
-func (b *builder) addSourceDate(k *cache.KeyBuilder) *cache.KeyBuilder {
-	if d := b.req.SourceDate; d != nil {
-		k.Add("source date", strconv.FormatInt(d.Unix(), 10))
-	}
-	return k
-}
-
-// viewBelow is the merged root file system a step starts from. In a store that doesn't stage it is what the step
-// writes to.
-func (b *builder) viewBelow(ctx context.Context, t *target) (*os.File, func() error, error) {
-	if t.snap.Mounted() {
-		dir, err := fsys.OpenDir(t.snap.Dir())
-		if err != nil {
-			return nil, nil, err
-		}
-		return dir, dir.Close, nil
-	}
-	return b.view(ctx, t.below, stepNS{})
-}
-
 // input is where a step takes files from.
 type input struct {
 	b    *builder
 	from plan.Input
-	root *root // of a stage or image
+	root *rootfs.Root // of a stage or image
 	// ns is that of the step that the files are for, which sees owners in its own way.
-	ns stepNS
+	ns rootfs.NS
 	// fetched are the sources of an ADD that come from elsewhere.
 	fetched remotes
 }
 
-func (b *builder) input(from plan.Input, done func(*plan.Step) *root) input {
+func (b *builder) input(from plan.Input, done func(*plan.Step) *rootfs.Root) input {
 	in := input{b: b, from: from}
 	if from.Step != nil {
 		in.root = done(from.Step)
@@ -133,7 +108,7 @@ type opened struct {
 
 func (in input) open(ctx context.Context) (o opened, err error) {
 	if !in.local() {
-		o.dir, o.release, err = in.b.view(ctx, in.root, in.ns)
+		o.dir, o.release, err = in.b.roots.View(ctx, in.root, in.ns)
 		if err == nil && o.dir == nil { // an empty stage
 			o.dir, o.release, err = in.b.emptyDir(ctx)
 		}
@@ -167,10 +142,10 @@ func (in input) identity(ctx context.Context) (string, error) {
 	if in.local() {
 		return "", nil
 	}
-	if err := in.root.waitKnown(ctx); err != nil {
+	if err := in.root.WaitKnown(ctx); err != nil {
 		return "", err
 	}
-	return string(in.root.content), nil
+	return string(in.root.Content()), nil
 }
 
 // digest is the content digest of what patterns select.
@@ -212,11 +187,11 @@ func explainUnreadable(err error, filter source.Filter) error {
 }
 
 // copyWork is COPY, or ADD of local files.
-func (b *builder) copyWork(s *plan.Step, op *plan.Copy, done func(*plan.Step) *root) work {
+func (b *builder) copyWork(s *plan.Step, op *plan.Copy, done func(*plan.Step) *rootfs.Root) rootfs.Work {
 	in := b.input(op.From, done)
 	in.fetched = b.remotes(s, op)
 	shape := func() *cache.KeyBuilder {
-		k := b.newKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
+		k := b.roots.NewKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
 		k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
 		k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes", op.Excludes...)
 		if len(in.fetched) > 0 {
@@ -234,10 +209,10 @@ func (b *builder) copyWork(s *plan.Step, op *plan.Copy, done func(*plan.Step) *r
 		return shape().Add("below", string(below))
 	}
 	content := &copyDigest{in: in, whole: op.Unpack || len(in.fetched) > 0, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes, Parents: op.Parents}}
-	w := work{
-		shape:  shape().Key(),
-		linked: op.Link,
-		content: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+	w := rootfs.Work{
+		Shape:  shape().Key(),
+		Linked: op.Link,
+		Content: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
 			d, err := content.get()
 			if err != nil {
 				return "", err
@@ -247,30 +222,30 @@ func (b *builder) copyWork(s *plan.Step, op *plan.Copy, done func(*plan.Step) *r
 		},
 	}
 	if in.local() {
-		w.key = w.content
-		w.content = nil
+		w.Key = w.Content
+		w.Content = nil
 	} else {
-		w.key = func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+		w.Key = func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
 			id, err := in.identity(ctx)
 			return above(below).Add("stage", id).Key(), err
 		}
 	}
 	if in.local() && len(op.Sources) > 0 {
-		w.exec = func(ctx context.Context, t *target) error { return b.copyFiles(ctx, t, op, in, content.copied) }
-		w.largeFile = content.read
+		w.Exec = func(ctx context.Context, t *rootfs.Target) error { return b.copyFiles(ctx, t, op, in, content.copied) }
+		w.LargeFile = content.read
 		b.watch(&w, content)
 	} else {
-		w.exec = func(ctx context.Context, t *target) error { return b.copyFiles(ctx, t, op, in, nil) }
+		w.Exec = func(ctx context.Context, t *rootfs.Target) error { return b.copyFiles(ctx, t, op, in, nil) }
 	}
 	return w
 }
 
 // watch makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
 // unchanged, before and after.
-func (b *builder) watch(w *work, content *copyDigest) {
-	exec := w.exec
+func (b *builder) watch(w *rootfs.Work, content *copyDigest) {
+	exec := w.Exec
 	var before string
-	w.exec = func(ctx context.Context, t *target) (err error) {
+	w.Exec = func(ctx context.Context, t *rootfs.Target) (err error) {
 		if before, err = content.fingerprint(ctx); err != nil {
 			return err
 		}
@@ -284,13 +259,13 @@ func (b *builder) watch(w *work, content *copyDigest) {
 		<-hashed
 		return errors.Join(err, hashErr)
 	}
-	w.stable = func(ctx context.Context) (bool, error) {
+	w.Stable = func(ctx context.Context) (bool, error) {
 		after, err := content.fingerprint(ctx)
 		return after == before, err
 	}
 }
 
-func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in input, largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
+func (b *builder) copyFiles(ctx context.Context, t *rootfs.Target, op *plan.Copy, in input, largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
 	view, release, err := b.viewForCopy(ctx, t, op)
 	if err != nil {
 		return err
@@ -298,7 +273,7 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 	defer func() { err = errors.Join(err, release()) }()
 	o := fileop.CopyOptions{
 		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.local(), UnpackArchives: op.Unpack, Chmod: op.Chmod,
-		View: view, Layer: t.snap.Dir(), Dest: op.Dest, OverlayXattr: b.store.OverlayXattr(),
+		View: view, Layer: t.Snap.Dir(), Dest: op.Dest, OverlayXattr: b.store.OverlayXattr(),
 		LargeCopied: largeCopied,
 	}
 	for _, f := range op.Files {
@@ -322,14 +297,14 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 		defer func() { err = errors.Join(err, from.release()) }()
 		o.Source, o.Ignore = from.dir, from.filter
 	}
-	meter := progress.StartMeter(b.req.Progress, progress.Transfer{ID: t.step.ID, What: "copying"})
+	meter := progress.StartMeter(b.req.Progress, progress.Transfer{ID: t.Step.ID, What: "copying"})
 	o.Moved = meter.Add
 	res, err := in.fetched.copy(ctx, o)
 	meter.Stop()
 	err = in.explain(err, o.Ignore)
-	t.wroteFor(res.Owners...)
+	t.WroteFor(res.Owners...)
 	note := func(text string) {
-		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.step.Location.File, t.step.Location.StartLine, text)})
+		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.Step.Location.File, t.Step.Location.StartLine, text)})
 	}
 	if res.Devices > 0 {
 		note(fmt.Sprintf("%d device nodes of the archive are left out: only real root can make them", res.Devices))
@@ -341,9 +316,9 @@ func (b *builder) copyFiles(ctx context.Context, t *target, op *plan.Copy, in in
 }
 
 // viewForCopy is what a COPY sees of the files below: nothing with --link.
-func (b *builder) viewForCopy(ctx context.Context, t *target, op *plan.Copy) (*os.File, func() error, error) {
+func (b *builder) viewForCopy(ctx context.Context, t *rootfs.Target, op *plan.Copy) (*os.File, func() error, error) {
 	if op.Link {
 		return nil, func() error { return nil }, nil
 	}
-	return b.viewBelow(ctx, t)
+	return b.roots.ViewBelow(ctx, t)
 }

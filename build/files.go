@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
@@ -36,18 +37,18 @@ func (b *builder) writeFiles(ctx context.Context, spec export.Spec, images []mad
 
 // fileOutput is the files of one image, and what counts the bytes that are written of them.
 type fileOutput struct {
-	files *root
+	files *rootfs.Root
 	meter *progress.Meter
 }
 
 func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest string, from fileOutput) (err error) {
-	view, release, err := b.view(ctx, from.files, stepNS{})
+	view, release, err := b.roots.View(ctx, from.files, rootfs.NS{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	write := func(w io.Writer) error {
-		return errors.Join(b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)), b.checkStill(from.files))
+		return errors.Join(b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)), b.roots.CheckStill(from.files))
 	}
 	if kind == export.TypeTar {
 		return export.WriteTar(dest, os.Stdout, write)

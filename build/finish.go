@@ -15,12 +15,13 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // finish makes the images of the target stages, writes the outputs and records the images in the store.
-func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*root, names []string) (Result, error) {
+func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*rootfs.Root, names []string) (Result, error) {
 	images := make([]made, 0, len(targets))
 	for _, target := range targets {
 		m, err := b.makeImage(target, roots, names)
@@ -29,7 +30,8 @@ func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*ro
 		}
 		images = append(images, m)
 	}
-	res := Result{Names: names, Steps: b.ran + b.cached, Cached: b.cached}
+	ran, cached := b.roots.Counts()
+	res := Result{Names: names, Steps: ran + cached, Cached: cached}
 	// An image gets its names with its record: until it has one, `podman image prune` takes it and its layers. And a name never points at an
 	// image whose output failed.
 	if err := b.writeOutputs(ctx, images, &res); err != nil {
@@ -77,12 +79,12 @@ func (b *builder) noteNames(names []string) {
 }
 
 // makeImage makes the image of a target stage, with the names that it is to be written under.
-func (b *builder) makeImage(target *plan.Stage, roots []*root, names []string) (made, error) {
+func (b *builder) makeImage(target *plan.Stage, roots []*rootfs.Root, names []string) (made, error) {
 	config, created, err := b.imageConfig(target.Image, target.Last, roots)
 	if err != nil {
 		return made{}, err
 	}
-	layers := storeLayers(roots[target.Last.ID].layers)
+	layers := storeLayers(roots[target.Last.ID].Layers())
 	m := made{
 		image:  export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created},
 		record: store.ImageRecord{Config: config, Format: b.req.Format, Layers: layers, Created: created},
@@ -125,15 +127,15 @@ func storeLayers(layers []cache.Layer) []store.Layer {
 
 // imageConfig is the config of an image whose files are those of a step, with its time. The same steps from the cache
 // give the same bytes.
-func (b *builder) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*root) ([]byte, time.Time, error) {
+func (b *builder) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*rootfs.Root) ([]byte, time.Time, error) {
 	history := b.history(last, roots)
 	final := roots[last.ID]
 	var diffIDs []digest.Digest
-	for _, l := range final.layers {
+	for _, l := range final.Layers() {
 		diffIDs = append(diffIDs, l.DiffID)
 	}
-	created := final.created
-	if len(final.layers) == len(final.base.layers) {
+	created := final.Created()
+	if len(final.Layers()) == len(final.Base().Layers()) {
 		// No layer says when this image was made: the first build of it does.
 		bare, err := image.MarshalConfig(diffIDs, time.Time{}, history)
 		if err != nil {
@@ -167,7 +169,7 @@ func (b *builder) firstMade(config []byte) (time.Time, error) {
 
 // history is the image's history: the base image's, then one entry a step. Entries before the first layer of the
 // build have no time.
-func (b *builder) history(last *plan.Step, roots []*root) []imagebuilder.History {
+func (b *builder) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.History {
 	var steps []*plan.Step
 	first := last
 	for s := last; s != nil; s = s.Parent {
@@ -178,19 +180,19 @@ func (b *builder) history(last *plan.Step, roots []*root) []imagebuilder.History
 	}
 	slices.Reverse(steps)
 	base := *first.Image
-	history := baseHistory(base, len(roots[first.ID].layers))
+	history := baseHistory(base, len(roots[first.ID].Layers()))
 	below := roots[first.ID]
 	for _, s := range steps {
 		r := roots[s.ID]
 		entry := imagebuilder.History{CreatedBy: s.CreatedBy, EmptyLayer: true}
 		if passedMerge(r, below) {
-			keepLastLayer(history[len(baseHistory(base, len(below.base.layers))):])
+			keepLastLayer(history[len(baseHistory(base, len(below.Base().Layers()))):])
 		}
-		if r != below && r.own != nil {
+		if r != below && r.Own() != nil {
 			entry.EmptyLayer = false
 		}
-		if len(r.layers) > len(r.base.layers) {
-			created := r.created
+		if len(r.Layers()) > len(r.Base().Layers()) {
+			created := r.Created()
 			entry.Created = &created
 		}
 		history = append(history, entry)
@@ -220,9 +222,9 @@ func baseHistory(base imagebuilder.Image, layers int) []imagebuilder.History {
 }
 
 // passedMerge tells whether the layers of the build were merged between two roots.
-func passedMerge(r, below *root) bool {
-	for ; r != nil && r != below; r = r.below {
-		if r.merged {
+func passedMerge(r, below *rootfs.Root) bool {
+	for ; r != nil && r != below; r = r.Below() {
+		if r.Merged() {
 			return true
 		}
 	}
@@ -245,7 +247,7 @@ func keepLastLayer(history []imagebuilder.History) {
 // anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the cache counts on
 // is without an image: other tools' checks report such layers as damage. The images have names of the cache's own, for clean-up takes
 // those without.
-func (b *builder) anchor(g *plan.Graph, roots []*root, except []*plan.Stage) error {
+func (b *builder) anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
 	held := map[string]bool{} // the layers of the images recorded here
 	for _, stage := range slices.Backward(g.Stages) {
 		last := lastSealed(stage, roots)
@@ -256,18 +258,18 @@ func (b *builder) anchor(g *plan.Graph, roots []*root, except []*plan.Stage) err
 		if err := b.anchorMerged(r, stage); err != nil {
 			return err
 		}
-		if slices.Contains(except, stage) || len(r.layers) == len(r.base.layers) || held[r.top()] {
+		if slices.Contains(except, stage) || len(r.Layers()) == len(r.Base().Layers()) || held[r.Top()] {
 			continue
 		}
 		config, created, err := b.imageConfig(*last.Image, last, roots)
 		if err != nil {
 			return err
 		}
-		record := store.ImageRecord{Config: config, Layers: storeLayers(r.layers), Created: created, Keep: !b.isParent(last, except, roots)}
+		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Layers()), Created: created, Keep: !b.isParent(last, except, roots)}
 		if _, _, err := b.store.PutImage(record); err != nil {
 			return err
 		}
-		for _, l := range r.layers {
+		for _, l := range r.Layers() {
 			held[l.ID] = true
 		}
 	}
@@ -276,30 +278,30 @@ func (b *builder) anchor(g *plan.Graph, roots []*root, except []*plan.Stage) err
 
 // isParent tells whether other tools see the image of a step as the parent of one of the stages' images: that has one instruction more.
 // Such an image is taken by no clean-up as long as the other one has a name, and isn't listed.
-func (b *builder) isParent(last *plan.Step, stages []*plan.Stage, roots []*root) bool {
+func (b *builder) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.Root) bool {
 	r := roots[last.ID]
 	return slices.ContainsFunc(stages, func(s *plan.Stage) bool {
 		above := roots[s.Last.ID]
-		return slices.ContainsFunc(above.layers, func(l cache.Layer) bool { return l.ID == r.top() }) &&
+		return slices.ContainsFunc(above.Layers(), func(l cache.Layer) bool { return l.ID == r.Top() }) &&
 			len(b.history(s.Last, roots)) == len(b.history(last, roots))+1
 	})
 }
 
 // anchorMerged records an image for the layers as they were before each merge.
-func (b *builder) anchorMerged(r *root, stage *plan.Stage) error {
-	for ; r != nil; r = r.below {
-		if !r.merged {
+func (b *builder) anchorMerged(r *rootfs.Root, stage *plan.Stage) error {
+	for ; r != nil; r = r.Below() {
+		if !r.Merged() {
 			continue
 		}
 		var diffIDs []digest.Digest
-		for _, l := range r.below.layers {
+		for _, l := range r.Below().Layers() {
 			diffIDs = append(diffIDs, l.DiffID)
 		}
-		config, err := stage.Image.MarshalConfig(diffIDs, r.created, nil)
+		config, err := stage.Image.MarshalConfig(diffIDs, r.Created(), nil)
 		if err != nil {
 			return err
 		}
-		record := store.ImageRecord{Config: config, Layers: storeLayers(r.below.layers), Created: r.created, Keep: true}
+		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Below().Layers()), Created: r.Created(), Keep: true}
 		if _, _, err := b.store.PutImage(record); err != nil {
 			return err
 		}
@@ -308,9 +310,9 @@ func (b *builder) anchorMerged(r *root, stage *plan.Stage) error {
 }
 
 // lastSealed is the last step of a stage whose layers are in the store.
-func lastSealed(stage *plan.Stage, roots []*root) *plan.Step {
+func lastSealed(stage *plan.Stage, roots []*rootfs.Root) *plan.Step {
 	for s := stage.Last; s != nil && s.Stage == stage; s = s.Parent {
-		if r := roots[s.ID]; r != nil && r.isSealed() {
+		if r := roots[s.ID]; r != nil && r.IsSealed() {
 			return s
 		}
 	}

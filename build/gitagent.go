@@ -62,7 +62,7 @@ func (b *builder) serveAgent(agent *sshagent.Agent) (string, error) {
 			})
 		}
 	})
-	b.onClose(func() error {
+	b.roots.OnClose(func() error {
 		stop()
 		err := listener.Close()
 		serving.Wait()

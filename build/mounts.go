@@ -9,17 +9,8 @@ import (
 
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
-	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/internal/fsys"
-	"github.com/cooperbuild/cooper/userns"
 )
-
-// mountView mounts layers, uppermost first, to be read; with a mapping as a step with that mapping sees them through an ID-mapped mount.
-func (b *builder) mountView(dirs []*os.File, mapping *userns.Mapping) (*os.File, error) {
-	return overlay.Mount(overlay.Options{Lower: dirs, UserXattr: b.userXattr(), IDMap: mapping})
-}
-
-func (b *builder) userXattr() bool { return b.store.OverlayXattr() == "user.overlay." }
 
 // mounts opens what a RUN step's --mount flags ask for. release is never nil and gives back what was opened, also after
 // an error.
@@ -76,7 +67,7 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 	release := from.release
 	em := executor.Mount{
 		Kind: executor.Bind, Source: from.dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
-		IDMapped: c.ns.mapping != nil && !in.local() && b.store.Stages(),
+		IDMapped: c.ns.Mapping != nil && !in.local() && b.store.Stages(),
 	}
 	if in.local() {
 		done, err := b.showContext(ctx, &em, from, m, c)

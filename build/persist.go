@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
 )
 
@@ -13,7 +14,7 @@ const maxAttempts = 10
 
 // lost tells whether an error comes of something in the store that was removed while the build used it.
 func lost(err error) bool {
-	return errors.As(err, new(*goneError)) || store.Unknown(err)
+	return errors.As(err, new(*rootfs.GoneError)) || store.Unknown(err)
 }
 
 // persist has a request built until nothing is lost under it, or what it has done can't be taken back.

@@ -10,6 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -50,7 +51,7 @@ type made struct {
 	image  export.Image
 	record store.ImageRecord
 	// files is the root that the image has.
-	files *root
+	files *rootfs.Root
 	// id is the image's in the store.
 	id string
 }

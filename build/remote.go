@@ -130,7 +130,7 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 		if err != nil {
 			return fetched{}, err
 		}
-		r.b.onClose(tree.Release)
+		r.b.roots.OnClose(tree.Release)
 		content := "git:" + tree.Commit
 		if isSet(r.Git.KeepGitDir, false) {
 			content += " " + tree.Ref
@@ -143,7 +143,7 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 	if err != nil {
 		return fetched{}, err
 	}
-	r.b.onClose(file.Release)
+	r.b.roots.OnClose(file.Release)
 	return fetched{dir: filepath.Dir(file.Path), pattern: literal(file.Name), content: file.Digest.String()}, nil
 }
 

@@ -16,10 +16,10 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
-	"github.com/cooperbuild/cooper/userns"
 )
 
 // StoreOptions say which image store is used; see store.Options.
@@ -134,22 +134,7 @@ type RegistryOptions struct {
 }
 
 // Identity is who builds, and in which user namespaces.
-type Identity struct {
-	// Owner is the user, by host ID.
-	Owner userns.Owner
-	// Process is the namespace cooper itself is in; nil if it is the initial one.
-	Process *userns.Mapping
-	// Steps is the namespace that RUN steps get below that; nil: the same as cooper's.
-	Steps *userns.Mapping
-	// Joined is a namespace that is there already and that RUN steps join; Steps is then its map. The caller closes it.
-	Joined *UserNS
-	// Auto has the build choose a range that nothing else uses for Steps, which is nil then.
-	Auto *userns.AutoOptions
-	// Ranges is whose subordinate IDs Steps is made of, unless it was asked for.
-	Ranges userns.Owner
-	// Asked says that Steps or Auto is what the user has asked for, not only what is usual.
-	Asked bool
-}
+type Identity = rootfs.Identity
 
 // Result is what a build made.
 type Result struct {

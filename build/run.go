@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 
@@ -13,9 +12,9 @@ import (
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/executor"
-	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // ExitError is a command that ended with another status than 0.
@@ -34,7 +33,7 @@ func (e *ExitError) Error() string {
 }
 
 // runWork is RUN.
-func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *root) work {
+func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
 	network := op.Network
 	if network == "" || network == "default" {
 		network = b.req.Run.Network
@@ -43,9 +42,9 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 		network = "host"
 	}
 	shape := func() *cache.KeyBuilder {
-		k := b.newKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
+		k := b.roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
 		k.Add("network", network).Add("platform", platforms.Format(op.Platform))
-		if key := b.req.Identity.userNSKey(); key != "" { // a step can see its map
+		if key := b.req.Identity.Key(); key != "" { // a step can see its map
 			k.Add("userns", key)
 		}
 		b.req.Run.addTo(k)
@@ -62,16 +61,16 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 		return k
 	}
 	seen := seenContexts{}
-	w := work{
-		shape: shape().Key(),
-		key: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+	w := rootfs.Work{
+		Shape: shape().Key(),
+		Key: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
 			k := shape().Add("below", string(below))
 			if err := b.addMountContent(ctx, k, op, done); err != nil {
 				return "", err
 			}
 			return k.Key(), nil
 		},
-		exec: func(ctx context.Context, t *target) error {
+		Exec: func(ctx context.Context, t *rootfs.Target) error {
 			call := runCall{step: s, op: op, network: network, done: done, seen: seen}
 			err := b.execRun(ctx, t, call)
 			if errors.Is(err, executor.ErrNoCwd) {
@@ -80,7 +79,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 					err = b.execRun(ctx, t, call)
 				}
 			}
-			return err
+			return b.explainFull(err)
 		},
 	}
 	b.watchMounts(&w, op, runCall{done: done, seen: seen})
@@ -88,7 +87,7 @@ func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *roo
 }
 
 // addMountContent puts what bind mounts show into the key. The content of cache mounts is not part of it, by design.
-func (b *builder) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run, done func(*plan.Step) *root) error {
+func (b *builder) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run, done func(*plan.Step) *rootfs.Root) error {
 	for _, m := range op.Mounts {
 		if m.Type != plan.MountBind {
 			continue
@@ -111,13 +110,25 @@ type runCall struct {
 	step    *plan.Step
 	op      *plan.Run
 	network string
-	done    func(*plan.Step) *root
-	ns      stepNS
+	done    func(*plan.Step) *rootfs.Root
+	ns      rootfs.NS
 	seen    seenContexts
 }
 
-func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error) {
-	if c.ns, err = b.stepNS(ctx, t, c); err != nil {
+// need is what a RUN needs besides the root that it is run on.
+func (b *builder) need(c runCall) rootfs.Need {
+	n := rootfs.Need{User: c.op.User}
+	for _, m := range c.op.Mounts {
+		n.IDs.UIDs, n.IDs.GIDs = append(n.IDs.UIDs, m.UID), append(n.IDs.GIDs, m.GID)
+		if in := b.input(m.From, c.done); !in.local() {
+			n.Roots = append(n.Roots, in.root)
+		}
+	}
+	return n
+}
+
+func (b *builder) execRun(ctx context.Context, t *rootfs.Target, c runCall) (err error) {
+	if c.ns, err = b.roots.Namespace(ctx, t, b.need(c)); err != nil {
 		return err
 	}
 	mounts, unmount, err := b.mounts(ctx, c)
@@ -128,7 +139,7 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	step := executor.Step{
 		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
-		Mapping: c.ns.mapping, UserNS: c.ns.joined, Shifted: c.ns.shifted,
+		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
 		Stdout: progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
 	}
 	for _, f := range c.op.Files {
@@ -144,7 +155,10 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 	}
 	var ended func()
 	step.Started, ended = b.note(c.step, c.op.User)
-	status, err := b.runStep(ctx, t, c, step)
+	status, err := b.roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
+		step.Rootfs = root
+		return b.emulate.run(ctx, step, c.op.Platform)
+	})
 	ended()
 	if err != nil {
 		return err
@@ -156,49 +170,4 @@ func (b *builder) execRun(ctx context.Context, t *target, c runCall) (err error)
 		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
 	}
 	return nil
-}
-
-// rootfs is the root file system that a step runs in and writes to.
-func (b *builder) rootfs(ctx context.Context, t *target, ns stepNS) (executor.Rootfs, func() error, error) {
-	upper, err := fsys.OpenDir(t.snap.Dir())
-	if err != nil {
-		return executor.Rootfs{}, nil, err
-	}
-	if t.snap.Mounted() {
-		return executor.Rootfs{Dir: upper}, upper.Close, nil
-	}
-	lower, err := b.stackFor(ctx, t.below, ns)
-	if err != nil {
-		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
-	}
-	workDir, err := fsys.OpenDir(t.snap.Work())
-	if err != nil {
-		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
-	}
-	stubs, err := b.stubDir()
-	if err != nil {
-		return executor.Rootfs{}, nil, errors.Join(err, upper.Close(), workDir.Close())
-	}
-	return executor.Rootfs{
-		Lower: lower, Upper: upper, Work: workDir, Stubs: stubs,
-		UserXattr: b.userXattr(), Volatile: b.store.Volatile(),
-	}, func() error { return errors.Join(upper.Close(), workDir.Close()) }, nil
-}
-
-// stubDir is where the executor keeps the mount points that images lack, one for all steps of the build.
-func (b *builder) stubDir() (*os.File, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.stubs != nil {
-		return b.stubs, nil
-	}
-	path, remove, err := b.store.TempTree(context.Background(), "stubs")
-	if err != nil {
-		return nil, err
-	}
-	if b.stubs, err = fsys.OpenDir(path); err != nil {
-		return nil, errors.Join(err, remove())
-	}
-	b.cleanups = append(b.cleanups, remove, b.stubs.Close)
-	return b.stubs, nil
 }

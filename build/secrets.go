@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/sshagent"
 	"github.com/cooperbuild/cooper/executor"
 )
@@ -76,9 +77,9 @@ func openAgents(given map[string][]string) (map[string]*sshagent.Agent, error) {
 
 // volume opens a directory or file of the host. Its owners are shown as they are, or real root's steps could make set-uid programs of
 // the host's root there.
-func (b *builder) volume(ctx context.Context, v Volume, ns stepNS) (executor.Mount, func() error, error) {
+func (b *builder) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.Mount, func() error, error) {
 	em := executor.Mount{Kind: executor.Bind, Target: v.Target, ReadOnly: v.ReadOnly, IDMapped: !v.MapOwners}
-	if v.MapOwners && ns.shifted {
+	if v.MapOwners && ns.Shifted {
 		return em, nil, errors.New("the option idmap is for real root: nobody else can map the owners of a directory")
 	}
 	fd, err := unix.Open(v.Source, unix.O_PATH|unix.O_CLOEXEC, 0)

@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -17,24 +17,24 @@ import (
 )
 
 // prepare makes the directory a step writes to, with the root directory's attributes of what is below.
-func (b *builder) prepare(ctx context.Context, s *plan.Step, below *root, linked bool) (*target, error) {
-	if linked && !b.store.Stages() {
+func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked bool) (*Target, error) {
+	if linked && !b.Store.Stages() {
 		return b.prepareLoose(ctx, s, below)
 	}
 	parent := ""
-	if !b.store.Stages() {
-		if err := below.wait(ctx); err != nil {
+	if !b.Store.Stages() {
+		if err := below.Wait(ctx); err != nil {
 			return nil, err
 		}
-		parent = below.top()
+		parent = below.Top()
 	}
 	snap, err := b.snapshot(parent)
 	if err != nil {
 		return nil, err
 	}
-	t := &target{step: s, below: below, snap: snap}
+	t := &Target{Step: s, Below: below, Snap: snap}
 	if unmounted, ok := snap.(store.Remounter); ok && snap.Dir() == "" {
-		if err := b.remount(ctx, t, unmounted, stepNS{}, func(string) error { return nil }); err != nil {
+		if err := b.remount(ctx, t, unmounted, NS{}, func(string) error { return nil }); err != nil {
 			return nil, errors.Join(err, snap.Remove())
 		}
 	}
@@ -45,7 +45,7 @@ func (b *builder) prepare(ctx context.Context, s *plan.Step, below *root, linked
 }
 
 // snapshot takes a directory that an earlier step left empty, or a new one.
-func (b *builder) snapshot(parent string) (store.Snapshot, error) {
+func (b *Roots) snapshot(parent string) (store.Snapshot, error) {
 	b.mu.Lock()
 	if n := len(b.spare); n > 0 {
 		snap := b.spare[n-1]
@@ -54,16 +54,16 @@ func (b *builder) snapshot(parent string) (store.Snapshot, error) {
 		return snap, nil
 	}
 	b.mu.Unlock()
-	return b.store.Prepare(parent)
+	return b.Store.Prepare(parent)
 }
 
 // giveBack keeps a snapshot without content for another step, if nothing has been mounted on it.
-func (b *builder) giveBack(r *root, t *target) error {
-	if !b.store.Stages() {
-		return t.snap.Remove()
+func (b *Roots) giveBack(r *Root, t *Target) error {
+	if !b.Store.Stages() {
+		return t.Snap.Remove()
 	}
 	b.mu.Lock()
-	b.spare = append(b.spare, t.snap)
+	b.spare = append(b.spare, t.Snap)
 	b.mu.Unlock()
 	dir := r.dir
 	r.dir = nil
@@ -71,14 +71,14 @@ func (b *builder) giveBack(r *root, t *target) error {
 }
 
 // inheritRoot gives the directory a step writes to the root directory's attributes of what is below.
-func (b *builder) inheritRoot(t *target) error {
+func (b *Roots) inheritRoot(t *Target) error {
 	from := ""
-	if t.snap.Mounted() {
-		if len(t.below.layers) > 0 {
-			from = t.snap.Dir()
+	if t.Snap.Mounted() {
+		if len(t.Below.layers) > 0 {
+			from = t.Snap.Dir()
 		}
 	} else {
-		dirs, err := b.stack(t.below)
+		dirs, err := b.stack(t.Below)
 		if err != nil {
 			return err
 		}
@@ -94,19 +94,19 @@ func (b *builder) inheritRoot(t *target) error {
 		}
 		t.parentRoot = &attr
 	}
-	if from == t.snap.Dir() {
+	if from == t.Snap.Dir() {
 		return nil
 	}
-	return layer.SetRootAttr(t.snap.Dir(), *t.parentRoot)
+	return layer.SetRootAttr(t.Snap.Dir(), *t.parentRoot)
 }
 
 // newRoot is the root of a step that was just done.
-func (b *builder) newRoot(t *target) (*root, error) {
-	r := &root{below: t.below, base: t.below.base, made: true, wrote: t.wrote, known: make(chan struct{}), sealed: make(chan struct{})}
-	if !b.store.Stages() {
+func (b *Roots) newRoot(t *Target) (*Root, error) {
+	r := &Root{below: t.Below, base: t.Below.base, made: true, wrote: t.wrote, known: make(chan struct{}), sealed: make(chan struct{})}
+	if !b.Store.Stages() {
 		return r, nil
 	}
-	dir, err := fsys.OpenDir(t.snap.Dir())
+	dir, err := fsys.OpenDir(t.Snap.Dir())
 	if err != nil {
 		return nil, err
 	}
@@ -116,10 +116,10 @@ func (b *builder) newRoot(t *target) (*root, error) {
 
 // commit makes a layer of what a step wrote, beside the steps that follow.
 type commit struct {
-	builder *builder
-	root    *root
-	target  *target
-	work    work
+	builder *Roots
+	root    *Root
+	target  *Target
+	work    Work
 	took    time.Duration
 }
 
@@ -139,9 +139,9 @@ func (c commit) settle() error {
 	case <-timer.C:
 	}
 	if c.root.dir != nil {
-		c.builder.onClose(c.root.dir.Close)
+		c.builder.OnClose(c.root.dir.Close)
 	}
-	c.builder.onClose(c.target.snap.Remove)
+	c.builder.OnClose(c.target.Snap.Remove)
 	return nil
 }
 
@@ -157,39 +157,39 @@ func (c commit) run(ctx context.Context) error {
 	known()
 	close(r.sealed)
 	if err != nil {
-		return errors.Join(err, c.target.snap.Remove())
+		return errors.Join(err, c.target.Snap.Remove())
 	}
 	// Nobody in this build waits for the record.
 	if err := c.record(ctx, rec); err != nil {
 		return err
 	}
-	c.builder.req.space.Check()
+	c.builder.Space.Check()
 	return nil
 }
 
 // layer makes the digests and puts the layer into the store once the one below is there.
 func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
 	r, t := c.root, c.target
-	shown := c.builder.req.reading(t.step.Text)
-	res, err := t.snap.Read(store.ReadOptions{
-		Context: ctx, Clamp: c.builder.req.SourceDate, ParentRoot: t.parentRoot, LargeFile: c.work.largeFile,
-		Progress: shown.moved, Sparse: c.builder.req.warnSparse(t.step.Location),
+	shown := c.builder.reading(t.Step.Text)
+	res, err := t.Snap.Read(store.ReadOptions{
+		Context: ctx, Clamp: c.builder.SourceDate, ParentRoot: t.parentRoot, LargeFile: c.work.LargeFile,
+		Progress: shown.moved, Sparse: c.builder.warnSparse(t.Step.Location),
 	})
 	shown.end(ctx, err)
 	if err != nil {
 		return cache.Record{}, err
 	}
-	if err := t.below.waitKnown(ctx); err != nil {
+	if err := t.Below.WaitKnown(ctx); err != nil {
 		return cache.Record{}, err
 	}
-	if r.content = t.below.content; !res.Empty {
+	if r.content = t.Below.content; !res.Empty {
 		r.content = r.content.Above(res.Content)
 	}
 	known()
-	if err := t.below.wait(ctx); err != nil {
+	if err := t.Below.Wait(ctx); err != nil {
 		return cache.Record{}, err
 	}
-	if err := c.builder.checkStill(t.below); err != nil {
+	if err := c.builder.CheckStill(t.Below); err != nil {
 		return cache.Record{}, err
 	}
 	return c.seal(res)
@@ -198,29 +198,29 @@ func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
 // seal puts the layer into the store, or takes the one that is there with the same content.
 func (c commit) seal(res layer.Result) (cache.Record, error) {
 	r, b := c.root, c.builder
-	below := c.target.below
+	below := c.target.Below
 	r.layers, r.created = below.layers, below.created
-	rec := cache.Record{Content: res.Content, Created: c.now(), Took: c.took, Step: c.target.step.Text}
+	rec := cache.Record{Content: res.Content, Created: c.now(), Took: c.took, Step: c.target.Step.Text}
 	if res.Empty {
 		return rec, nil
 	}
 	// The content ID leaves out times, and a date of the user's is in the layer's times.
-	key := b.addSourceDate(cache.NewKey("layer").Add("parent", below.top()).Add("content", res.Content.String())).Key()
-	unlock, err := b.cache.Lock(key)
+	key := b.addSourceDate(cache.NewKey("layer").Add("parent", below.Top()).Add("content", res.Content.String())).Key()
+	unlock, err := b.Cache.Lock(key)
 	if err != nil {
 		return rec, err
 	}
 	defer unlock() //nolint:errcheck // closing a lock file
-	if same := b.cache.Get(key); same != nil && same.Layer != nil && b.holds(same.Layer, below.top()) {
+	if same := b.Cache.Get(key); same != nil && same.Layer != nil && b.holds(same.Layer, below.Top()) {
 		// The directory goes at the end of the build: it may be part of the next step's mount.
 		rec.Layer, rec.Created = same.Layer, same.Created
 	} else {
-		l, err := c.target.snap.Commit(below.top())
+		l, err := c.target.Snap.Commit(below.Top())
 		if err != nil {
 			return rec, err
 		}
-		rec.Layer = &cache.Layer{ID: l.ID, Parent: below.top(), DiffID: res.DiffID, Size: res.Size}
-		if err := b.cache.Put(key, rec); err != nil {
+		rec.Layer = &cache.Layer{ID: l.ID, Parent: below.Top(), DiffID: res.DiffID, Size: res.Size}
+		if err := b.Cache.Put(key, rec); err != nil {
 			return rec, err
 		}
 	}
@@ -231,52 +231,52 @@ func (c commit) seal(res layer.Result) (cache.Record, error) {
 
 // record makes the step's result known to later builds, unless its inputs changed while it ran.
 func (c commit) record(ctx context.Context, rec cache.Record) error {
-	if c.work.stable != nil {
-		stable, err := c.work.stable(ctx)
+	if c.work.Stable != nil {
+		stable, err := c.work.Stable(ctx)
 		if err != nil || !stable {
 			return err
 		}
 	}
 	for _, makeKey := range c.work.keys() {
-		key, err := makeKey(ctx, c.target.below.content)
+		key, err := makeKey(ctx, c.target.Below.content)
 		if err != nil {
 			return err
 		}
-		if c.work.linked {
-			err = c.builder.recordLinked(key, c.target.below, rec)
+		if c.work.Linked {
+			err = c.builder.recordLinked(key, c.target.Below, rec)
 		} else {
-			err = c.builder.cache.Put(key, rec)
+			err = c.builder.Cache.Put(key, rec)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return c.builder.cache.MarkSeen(c.work.shape)
+	return c.builder.Cache.MarkSeen(c.work.Shape)
 }
 
 func (c commit) now() time.Time {
 	now := time.Now().UTC()
-	if d := c.builder.req.SourceDate; d != nil && d.Before(now) {
+	if d := c.builder.SourceDate; d != nil && d.Before(now) {
 		return d.UTC()
 	}
 	return now
 }
 
-// view opens a read-only view of a root, to look at or to copy from. The caller calls release when done. The view of an
+// View opens a read-only view of a root, to look at or to copy from. The caller calls release when done. The view of an
 // empty root is nil. With a namespace it shows the owners that a step in that sees.
-func (b *builder) view(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
+func (b *Roots) View(ctx context.Context, r *Root, ns NS) (dir *os.File, release func() error, err error) {
 	nothing := func() error { return nil }
-	if err := b.checkOwners(ctx, r, ns.mapping); err != nil {
+	if err := b.checkOwners(ctx, r, ns.Mapping); err != nil {
 		return nil, nothing, err
 	}
-	if !b.store.Stages() {
+	if !b.Store.Stages() {
 		return b.driverView(ctx, r, ns)
 	}
 	dirs, err := b.stackFor(ctx, r, ns)
 	if err != nil || len(dirs) == 0 {
 		return nil, nothing, err
 	}
-	if dir, err = b.mountView(dirs, ns.idMap()); err != nil {
+	if dir, err = b.mountView(dirs, ns.IDMap()); err != nil {
 		return nil, nothing, err
 	}
 	return dir, dir.Close, nil

@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -21,11 +21,11 @@ const (
 
 // limitDepth returns the root to go on from: the same one, or one in which the build's own layers are one layer. The
 // merged layer is made of hard links and remembered like any other.
-func (b *builder) limitDepth(ctx context.Context, r *root) (*root, error) {
+func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 	if r.depth() < maxLayers {
 		return r, nil
 	}
-	if err := r.wait(ctx); err != nil {
+	if err := r.Wait(ctx); err != nil {
 		return nil, err
 	}
 	own := r.layers[len(r.base.layers):]
@@ -40,17 +40,17 @@ func (b *builder) limitDepth(ctx context.Context, r *root) (*root, error) {
 		builder.Add("layer", l.ID)
 	}
 	key := builder.Key()
-	unlock, err := b.cache.Lock(key)
+	unlock, err := b.Cache.Lock(key)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock() //nolint:errcheck // closing a lock file
-	rec := b.cache.Get(key)
-	if rec == nil || rec.Layer == nil || !b.holds(rec.Layer, r.base.top()) {
+	rec := b.Cache.Get(key)
+	if rec == nil || rec.Layer == nil || !b.holds(rec.Layer, r.base.Top()) {
 		if rec, err = b.merge(ctx, r, own); err != nil {
 			return nil, fmt.Errorf("merge %d layers: %w", len(own), err)
 		}
-		if err := b.cache.Put(key, *rec); err != nil {
+		if err := b.Cache.Put(key, *rec); err != nil {
 			return nil, err
 		}
 	}
@@ -60,19 +60,19 @@ func (b *builder) limitDepth(ctx context.Context, r *root) (*root, error) {
 	return m, nil
 }
 
-func (b *builder) merge(ctx context.Context, r *root, own []cache.Layer) (rec *cache.Record, err error) {
-	b.req.space.Check()
-	snap, err := b.store.Prepare("")
+func (b *Roots) merge(ctx context.Context, r *Root, own []cache.Layer) (rec *cache.Record, err error) {
+	b.Space.Check()
+	snap, err := b.Store.Prepare("")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, snap.Remove()) }()
-	t := &target{below: r, snap: snap}
+	t := &Target{Below: r, Snap: snap}
 	res, err := b.mergeInto(ctx, t, own)
 	if err != nil {
 		return nil, err
 	}
-	parent := r.base.top()
+	parent := r.base.Top()
 	l, err := snap.Commit(parent)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (b *builder) merge(ctx context.Context, r *root, own []cache.Layer) (rec *c
 	}, nil
 }
 
-func (b *builder) mergeInto(ctx context.Context, t *target, own []cache.Layer) (layer.Result, error) {
+func (b *Roots) mergeInto(ctx context.Context, t *Target, own []cache.Layer) (layer.Result, error) {
 	if err := b.inheritRoot(t); err != nil {
 		return layer.Result{}, err
 	}
@@ -99,5 +99,5 @@ func (b *builder) mergeInto(ctx context.Context, t *target, own []cache.Layer) (
 		return layer.Result{}, err
 	}
 	// The root directory is always written: what it had before the first of these layers isn't known any more.
-	return t.snap.Read(store.ReadOptions{Context: ctx, Clamp: b.req.SourceDate, ParentRoot: &layer.RootAttr{}})
+	return t.Snap.Read(store.ReadOptions{Context: ctx, Clamp: b.SourceDate, ParentRoot: &layer.RootAttr{}})
 }

@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -22,22 +22,22 @@ func linkKey(step cache.Key, parent string) cache.Key {
 }
 
 // recordLinked records a linked step's result on a sealed root.
-func (b *builder) recordLinked(key cache.Key, below *root, rec cache.Record) error {
-	return errors.Join(b.cache.Put(key, rec), b.cache.Put(linkKey(key, below.top()), rec))
+func (b *Roots) recordLinked(key cache.Key, below *Root, rec cache.Record) error {
+	return errors.Join(b.Cache.Put(key, rec), b.Cache.Put(linkKey(key, below.Top()), rec))
 }
 
 // lookUpLinked returns the root that a linked step gives on top of a sealed one, nil if the cache has none. The layer of
 // another parent is put on this one.
-func (b *builder) lookUpLinked(ctx context.Context, below *root, key cache.Key) (*root, error) {
-	here := linkKey(key, below.top())
+func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*Root, error) {
+	here := linkKey(key, below.Top())
 	if r := b.linkedAt(here, below); r != nil {
 		return r, nil
 	}
-	rec := b.cache.Get(key)
+	rec := b.Cache.Get(key)
 	if rec == nil || rec.Layer == nil {
 		return nil, nil //nolint:nilnil // no root is an answer
 	}
-	unlock, err := b.cache.Lock(here)
+	unlock, err := b.Cache.Lock(here)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +58,8 @@ func (b *builder) lookUpLinked(ctx context.Context, below *root, key cache.Key) 
 	return b.fromRecord(below, &moved), nil
 }
 
-func (b *builder) linkedAt(here cache.Key, below *root) *root {
-	rec := b.cache.Get(here)
+func (b *Roots) linkedAt(here cache.Key, below *Root) *Root {
+	rec := b.Cache.Get(here)
 	if rec == nil {
 		return nil
 	}
@@ -67,44 +67,44 @@ func (b *builder) linkedAt(here cache.Key, below *root) *root {
 }
 
 // relink makes a layer on top of a sealed root that holds the same as the record's, which lies elsewhere.
-func (b *builder) relink(ctx context.Context, below *root, rec cache.Record) (cache.Record, error) {
-	old, err := b.store.Layer(rec.Layer.ID)
-	if _, has := b.store.UseLayer(old.ID, old.Parent); err == nil && !has {
+func (b *Roots) relink(ctx context.Context, below *Root, rec cache.Record) (cache.Record, error) {
+	old, err := b.Store.Layer(rec.Layer.ID)
+	if _, has := b.Store.UseLayer(old.ID, old.Parent); err == nil && !has {
 		err = fmt.Errorf("layer %s: %w", old.ID, store.ErrNoLayer)
 	}
 	if err != nil {
 		return rec, err
 	}
-	b.req.space.Check()
+	b.Space.Check()
 	var l store.Layer
-	if b.store.Stages() {
+	if b.Store.Stages() {
 		l, err = b.linkLayer(ctx, below, old)
 	} else {
-		l, err = b.store.Restack(old, below.top())
+		l, err = b.Store.Restack(old, below.Top())
 	}
-	rec.Layer = &cache.Layer{ID: l.ID, Parent: below.top(), DiffID: l.DiffID, Size: l.Size}
+	rec.Layer = &cache.Layer{ID: l.ID, Parent: below.Top(), DiffID: l.DiffID, Size: l.Size}
 	return rec, err
 }
 
 // linkLayer makes the layer of hard links.
-func (b *builder) linkLayer(ctx context.Context, below *root, old store.Layer) (l store.Layer, err error) {
+func (b *Roots) linkLayer(ctx context.Context, below *Root, old store.Layer) (l store.Layer, err error) {
 	from, err := b.layers.get(old.ID)
 	if err != nil {
 		return store.Layer{}, err
 	}
-	snap, err := b.store.Prepare("")
+	snap, err := b.Store.Prepare("")
 	if err != nil {
 		return store.Layer{}, err
 	}
 	defer func() { err = errors.Join(err, snap.Remove()) }()
-	t := &target{below: below, snap: snap}
+	t := &Target{Below: below, Snap: snap}
 	if err := b.linkInto(ctx, t, from); err != nil {
 		return store.Layer{}, err
 	}
-	return snap.Commit(below.top())
+	return snap.Commit(below.Top())
 }
 
-func (b *builder) linkInto(ctx context.Context, t *target, from *os.File) error {
+func (b *Roots) linkInto(ctx context.Context, t *Target, from *os.File) error {
 	if err := b.linkLayers(ctx, t, []*os.File{from}); err != nil {
 		return err
 	}
@@ -112,23 +112,23 @@ func (b *builder) linkInto(ctx context.Context, t *target, from *os.File) error 
 	if err := b.inheritRoot(t); err != nil {
 		return err
 	}
-	_, err := t.snap.Read(store.ReadOptions{Context: ctx, Clamp: b.req.SourceDate, ParentRoot: t.parentRoot})
+	_, err := t.Snap.Read(store.ReadOptions{Context: ctx, Clamp: b.SourceDate, ParentRoot: t.parentRoot})
 	return err
 }
 
 // linkLayers makes a step's directory of hard links to the files of layers.
-func (b *builder) linkLayers(ctx context.Context, t *target, layers []*os.File) error {
+func (b *Roots) linkLayers(ctx context.Context, t *Target, layers []*os.File) error {
 	var paths []string
 	for _, f := range layers {
 		paths = append(paths, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	}
-	err := layer.Merge(ctx, t.snap.Dir(), paths, b.store.OverlayXattr())
-	return errors.Join(b.checkStill(t.below), err)
+	err := layer.Merge(ctx, t.Snap.Dir(), paths, b.Store.OverlayXattr())
+	return errors.Join(b.CheckStill(t.Below), err)
 }
 
 // prepareLoose makes the directory a linked step writes to in a store that doesn't stage.
-func (b *builder) prepareLoose(ctx context.Context, s *plan.Step, below *root) (*target, error) {
-	snap, err := b.store.PrepareLoose(ctx)
+func (b *Roots) prepareLoose(ctx context.Context, s *plan.Step, below *Root) (*Target, error) {
+	snap, err := b.Store.PrepareLoose(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -136,5 +136,5 @@ func (b *builder) prepareLoose(ctx context.Context, s *plan.Step, below *root) (
 	if err != nil {
 		return nil, errors.Join(err, snap.Remove())
 	}
-	return &target{step: s, below: below, snap: snap, parentRoot: &attr}, nil
+	return &Target{Step: s, Below: below, Snap: snap, parentRoot: &attr}, nil
 }

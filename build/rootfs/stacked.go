@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -20,24 +20,24 @@ var errByDriver = errors.New("give steps another ID map: with a mount program th
 
 // remount shows the snapshot of a step as the namespace sees it, after prepare has given the files in the snapshot's directory of
 // changes the owners for that.
-func (b *builder) remount(ctx context.Context, t *target, snap store.Remounter, ns stepNS, prepare func(upper string) error) error {
+func (b *Roots) remount(ctx context.Context, t *Target, snap store.Remounter, ns NS, prepare func(upper string) error) error {
 	return snap.Remount(func(upper, work string) (view store.View, err error) {
 		if err := prepare(upper); err != nil {
 			return view, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
 		}
-		if view.Dir, view.Unmount, err = b.stackOn(ctx, t.below, ns, upper, work); err != nil {
+		if view.Dir, view.Unmount, err = b.stackOn(ctx, t.Below, ns, upper, work); err != nil {
 			return view, err
 		}
-		view.Below = func(ctx context.Context) (*os.File, func() error, error) { return b.stackedView(ctx, t.below, ns) }
-		if ns.shifted {
-			view.Owners = ns.mapping.ToContainer
+		view.Below = func(ctx context.Context) (*os.File, func() error, error) { return b.stackedView(ctx, t.Below, ns) }
+		if ns.Shifted {
+			view.Owners = ns.Mapping.ToContainer
 		}
 		return view, nil
 	})
 }
 
 // stackOn mounts the directories of a snapshot on what a step in the namespace sees of the root below.
-func (b *builder) stackOn(ctx context.Context, below *root, ns stepNS, upper, work string) (dir *os.File, unmount func() error, err error) {
+func (b *Roots) stackOn(ctx context.Context, below *Root, ns NS, upper, work string) (dir *os.File, unmount func() error, err error) {
 	lower, err := b.stackFor(ctx, below, ns)
 	if err != nil {
 		return nil, nil, err
@@ -52,17 +52,17 @@ func (b *builder) stackOn(ctx context.Context, below *root, ns stepNS, upper, wo
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, workDir.Close()) }()
-	return b.mountStack(ctx, overlay.Options{Lower: lower, Upper: upperDir, Work: workDir, Volatile: b.store.Volatile()})
+	return b.mountStack(ctx, overlay.Options{Lower: lower, Upper: upperDir, Work: workDir, Volatile: b.Store.Volatile()})
 }
 
 // mountStack mounts as the store's driver does.
-func (b *builder) mountStack(ctx context.Context, o overlay.Options) (dir *os.File, unmount func() error, err error) {
-	if p := b.store.MountProgram(); p.ByDriver {
+func (b *Roots) mountStack(ctx context.Context, o overlay.Options) (dir *os.File, unmount func() error, err error) {
+	if p := b.Store.MountProgram(); p.ByDriver {
 		return nil, nil, errByDriver
 	} else if p.Path != "" {
 		return overlay.Program{Path: p.Path, Options: p.Options}.Mount(ctx, o)
 	}
-	o.UserXattr = b.userXattr()
+	o.UserXattr = b.UserXattr()
 	if dir, err = overlay.Mount(o); err != nil {
 		return nil, nil, err
 	}
@@ -70,9 +70,9 @@ func (b *builder) mountStack(ctx context.Context, o overlay.Options) (dir *os.Fi
 }
 
 // stackedView is a view of a root; nil if that is empty.
-func (b *builder) stackedView(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
+func (b *Roots) stackedView(ctx context.Context, r *Root, ns NS) (dir *os.File, release func() error, err error) {
 	release = func() error { return nil }
-	if err := r.wait(ctx); err != nil {
+	if err := r.Wait(ctx); err != nil {
 		return nil, release, err
 	}
 	lower, err := b.stackFor(ctx, r, ns)
@@ -83,23 +83,23 @@ func (b *builder) stackedView(ctx context.Context, r *root, ns stepNS) (dir *os.
 }
 
 // driverView is a view of a root through the driver, but for what the driver can't do.
-func (b *builder) driverView(ctx context.Context, r *root, ns stepNS) (dir *os.File, release func() error, err error) {
+func (b *Roots) driverView(ctx context.Context, r *Root, ns NS) (dir *os.File, release func() error, err error) {
 	release = func() error { return nil }
-	if err := r.wait(ctx); err != nil || r.top() == "" {
+	if err := r.Wait(ctx); err != nil || r.Top() == "" {
 		return nil, release, err
 	}
 	switch {
-	case b.store.NeedsView(r.top()), ns.shifted && b.store.Stacks():
+	case b.Store.NeedsView(r.Top()), ns.Shifted && b.Store.Stacks():
 		return b.stackedView(ctx, r, ns)
-	case ns.shifted:
-		dir, err = b.layers.shifted(ctx, r.top(), *ns.mapping)
+	case ns.Shifted:
+		dir, err = b.layers.shifted(ctx, r.Top(), *ns.Mapping)
 		return dir, release, err
 	}
-	path, unmount, err := b.store.View(r.top())
+	path, unmount, err := b.Store.View(r.Top())
 	if err != nil {
 		return nil, release, err
 	}
-	b.layers.noteView(r.top())
+	b.layers.noteView(r.Top())
 	if dir, err = fsys.OpenDir(path); err != nil {
 		return nil, release, errors.Join(err, unmount())
 	}

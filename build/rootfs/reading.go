@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -19,8 +19,8 @@ const (
 
 // reading shows how a layer is read, if that takes long. One goroutine uses it.
 type reading struct {
-	req  *Request
-	what string
+	shown progress.Asides
+	what  string
 	// began is when the reading did, told when somebody was last told of it.
 	began, told time.Time
 	aside       *progress.Aside
@@ -28,8 +28,8 @@ type reading struct {
 }
 
 // reading begins to watch the reading of the files of something, such as a step's instruction.
-func (r *Request) reading(what string) *reading {
-	return &reading{req: r, what: what, began: time.Now()}
+func (b *Roots) reading(what string) *reading {
+	return &reading{shown: b.Shown, what: what, began: time.Now()}
 }
 
 // moved counts bytes of the layer.
@@ -40,7 +40,7 @@ func (r *reading) moved(n int64) {
 		return
 	}
 	if r.aside == nil {
-		a := r.req.asides.Begin("reading the files of " + r.what)
+		a := r.shown.Begin("reading the files of " + r.what)
 		r.aside = &a
 	}
 	r.told = now
@@ -59,9 +59,9 @@ func (r *reading) end(ctx context.Context, err error) {
 }
 
 // warnSparse gives what warns of a file of a step's that nearly nothing is in and everybody has to go through.
-func (r *Request) warnSparse(at dockerfile.Location) func(name string, size, onDisk int64) {
+func (b *Roots) warnSparse(at dockerfile.Location) func(name string, size, onDisk int64) {
 	return func(name string, size, onDisk int64) {
-		r.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: /%s is %s long, with %s of data: a layer has all of it, which takes time here, and disk space where it is unpacked. %s",
+		b.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: /%s is %s long, with %s of data: a layer has all of it, which takes time here, and disk space where it is unpacked. %s",
 			at.File, at.StartLine, name, disk.FormatSize(size), disk.FormatSize(onDisk), sparseHint(name))})
 	}
 }

@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -10,18 +10,18 @@ import (
 )
 
 // noteOwners remembers what a layer's record says of the owners of its files.
-func (b *builder) noteOwners(l store.Layer) {
+func (b *Roots) noteOwners(l store.Layer) {
 	if l.Owners != nil {
 		b.owners.Store(l.ID, *l.Owners)
 	}
 }
 
 // layerOwners gives the owners of the files in a layer of the store.
-func (b *builder) layerOwners(ctx context.Context, id string) (userns.IDs, error) {
+func (b *Roots) layerOwners(ctx context.Context, id string) (userns.IDs, error) {
 	if ids, ok := b.owners.Load(id); ok {
 		return ids.(userns.IDs), nil
 	}
-	ids, err := b.store.LayerOwners(ctx, id)
+	ids, err := b.Store.LayerOwners(ctx, id)
 	if err == nil {
 		b.owners.Store(id, ids)
 	}
@@ -30,7 +30,7 @@ func (b *builder) layerOwners(ctx context.Context, id string) (userns.IDs, error
 
 // addedOwners gives the owners that the files of a root may have, but for those that files below it have. It waits for no commit: what a
 // step of this build wrote is known when the step is done, and a RUN step has written only what its namespace has a place for.
-func (b *builder) addedOwners(ctx context.Context, r *root) (userns.IDs, error) {
+func (b *Roots) addedOwners(ctx context.Context, r *Root) (userns.IDs, error) {
 	var layers []string
 	switch {
 	case r.made:
@@ -56,8 +56,8 @@ func (b *builder) addedOwners(ctx context.Context, r *root) (userns.IDs, error) 
 
 // checkOwners refuses a root with owners that the map of RUN steps leaves out: an ID-mapped mount would show them as nobody's, and a
 // shifted copy couldn't be made. The ranges of --userns=auto are chosen so that they have them.
-func (b *builder) checkOwners(ctx context.Context, r *root, m *userns.Mapping) error {
-	if r == nil || m == nil || b.req.Identity.Auto != nil {
+func (b *Roots) checkOwners(ctx context.Context, r *Root, m *userns.Mapping) error {
+	if r == nil || m == nil || b.Identity.Auto != nil {
 		return nil
 	}
 	for at := r; at != nil && !at.fits.Load(); at = at.below {
@@ -82,8 +82,8 @@ func (b *builder) checkOwners(ctx context.Context, r *root, m *userns.Mapping) e
 
 // outsiders gives the owners in a root's layers that a map leaves out, and the first file that has one. It waits for the layers: a
 // step may have replaced what it wrote first.
-func (b *builder) outsiders(ctx context.Context, r *root, m userns.Mapping) (path string, missing userns.IDs, err error) {
-	if err := r.wait(ctx); err != nil {
+func (b *Roots) outsiders(ctx context.Context, r *Root, m userns.Mapping) (path string, missing userns.IDs, err error) {
+	if err := r.Wait(ctx); err != nil {
 		return "", missing, err
 	}
 	for _, l := range r.layers {
@@ -99,7 +99,7 @@ func (b *builder) outsiders(ctx context.Context, r *root, m userns.Mapping) (pat
 		if path != "" {
 			continue
 		}
-		if path, err = b.store.FileOf(ctx, l.ID, of); err != nil {
+		if path, err = b.Store.FileOf(ctx, l.ID, of); err != nil {
 			return "", missing, err
 		}
 	}
@@ -107,8 +107,8 @@ func (b *builder) outsiders(ctx context.Context, r *root, m userns.Mapping) (pat
 }
 
 // outsiderError says what to do about a file whose owner is not in the map of RUN steps.
-func (b *builder) outsiderError(ctx context.Context, path string, m userns.Mapping, missing userns.IDs) error {
-	if id := b.req.Identity; !id.Asked {
+func (b *Roots) outsiderError(ctx context.Context, path string, m userns.Mapping, missing userns.IDs) error {
+	if id := b.Identity; !id.Asked {
 		return fmt.Errorf("the owner of %q is outside the IDs that RUN steps have: %w\nhint: or build with --userns=host, where root of a step is root of the machine",
 			path, userns.Finder{}.Check(ctx, id.Ranges, m, missing))
 	}

@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -19,13 +19,13 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// A root is the root file system after a step. It can be mounted at once; its content ID is there when known is
+// A Root is the root file system after a step. It can be mounted at once; its content ID is there when known is
 // closed, its layers are in the store when sealed is.
-type root struct {
+type Root struct {
 	// below is the root this one adds to; nil at the bottom, which is an image or scratch.
-	below *root
+	below *Root
 	// base is the root of the image the chain starts from: itself at the bottom.
-	base *root
+	base *Root
 	// dir is the directory the step wrote to, while its layer isn't committed; nil if there is no such directory.
 	dir *os.File
 
@@ -53,18 +53,18 @@ type root struct {
 }
 
 // sealedRoot makes a root whose layers are in the store already.
-func sealedRoot(below *root, content cache.ContentID, layers []cache.Layer, created time.Time) *root {
+func sealedRoot(below *Root, content cache.ContentID, layers []cache.Layer, created time.Time) *Root {
 	done := make(chan struct{})
 	close(done)
-	r := &root{below: below, known: done, sealed: done, content: content, layers: layers, created: created}
+	r := &Root{below: below, known: done, sealed: done, content: content, layers: layers, created: created}
 	if r.base = r; below != nil {
 		r.base = below.base
 	}
 	return r
 }
 
-// wait waits until the root's layers are in the store.
-func (r *root) wait(ctx context.Context) error {
+// Wait waits until the root's layers are in the store.
+func (r *Root) Wait(ctx context.Context) error {
 	select {
 	case <-r.sealed:
 		return r.err
@@ -73,8 +73,8 @@ func (r *root) wait(ctx context.Context) error {
 	}
 }
 
-// waitKnown waits until the root's content ID is there.
-func (r *root) waitKnown(ctx context.Context) error {
+// WaitKnown waits until the root's content ID is there.
+func (r *Root) WaitKnown(ctx context.Context) error {
 	select {
 	case <-r.known:
 		return r.err
@@ -83,7 +83,7 @@ func (r *root) waitKnown(ctx context.Context) error {
 	}
 }
 
-func (r *root) isSealed() bool {
+func (r *Root) IsSealed() bool {
 	select {
 	case <-r.sealed:
 		return r.err == nil
@@ -92,8 +92,8 @@ func (r *root) isSealed() bool {
 	}
 }
 
-// top is the store's ID of the uppermost layer of a sealed root; "" if it has none.
-func (r *root) top() string {
+// Top is the store's ID of the uppermost layer of a sealed root; "" if it has none.
+func (r *Root) Top() string {
 	if len(r.layers) == 0 {
 		return ""
 	}
@@ -101,10 +101,10 @@ func (r *root) top() string {
 }
 
 // depth is at least the number of the root's layers.
-func (r *root) depth() int {
+func (r *Root) depth() int {
 	n := 0
 	for ; r != nil; r = r.below {
-		if r.isSealed() {
+		if r.IsSealed() {
 			return n + len(r.layers)
 		}
 		n++
@@ -146,7 +146,7 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 		return nil, err
 	}
 	if f, err = fsys.OpenDir(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, &goneError{key}
+		return nil, &GoneError{key}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open layer %s: %w", key, err)
@@ -180,23 +180,23 @@ func (d *layerDirs) gone() string {
 	return ""
 }
 
-// goneError says that another program has removed a layer that the build uses.
-type goneError struct{ layer string }
+// GoneError says that another program has removed a layer that the build uses.
+type GoneError struct{ Layer string }
 
-func (e *goneError) Error() string {
-	return fmt.Sprintf("another program has removed layer %.12s from the store, or its image, while the build used it\nhint: build again", e.layer)
+func (e *GoneError) Error() string {
+	return fmt.Sprintf("another program has removed layer %.12s from the store, or its image, while the build used it\nhint: build again", e.Layer)
 }
 
-// checkStill refuses what was made of layers that somebody removed meanwhile: of their files only a part may have been seen.
-func (b *builder) checkStill(r *root) error {
+// CheckStill refuses what was made of layers that somebody removed meanwhile: of their files only a part may have been seen.
+func (b *Roots) CheckStill(r *Root) error {
 	// To look a layer up takes the store's lock, so whatever removal began before has been done after. The store keeps what is below a layer.
-	top := r.top()
-	if !b.store.HasLayer(top) && top != "" {
-		return &goneError{top}
+	top := r.Top()
+	if !b.Store.HasLayer(top) && top != "" {
+		return &GoneError{top}
 	}
 	// A step has seen more layers than those that it stands on, such as another stage's.
 	if id := b.layers.gone(); id != "" {
-		return &goneError{id}
+		return &GoneError{id}
 	}
 	return nil
 }
@@ -213,10 +213,10 @@ func (d *layerDirs) close() error {
 }
 
 // stack is the root's layer directories, uppermost first.
-func (b *builder) stack(r *root) ([]*os.File, error) {
+func (b *Roots) stack(r *Root) ([]*os.File, error) {
 	var dirs []*os.File
 	for ; r != nil; r = r.below {
-		if r.isSealed() {
+		if r.IsSealed() {
 			for i := len(r.layers) - 1; i >= 0; i-- {
 				f, err := b.layers.get(r.layers[i].ID)
 				if err != nil {
@@ -234,9 +234,32 @@ func (b *builder) stack(r *root) ([]*os.File, error) {
 }
 
 // explainGone puts before an error of a step that layers were removed under it, which comes out as all kinds of errors.
-func (b *builder) explainGone(below *root, err error) error {
-	if !below.isSealed() {
+func (b *Roots) explainGone(below *Root, err error) error {
+	if !below.IsSealed() {
 		below = below.base
 	}
-	return errors.Join(b.checkStill(below), err)
+	return errors.Join(b.CheckStill(below), err)
 }
+
+// The following hold once the root is sealed.
+
+// Layers are all the layers, bottom first. The caller doesn't change them.
+func (r *Root) Layers() []cache.Layer { return r.layers }
+
+// Own is the layer this root adds to the one below; nil if it adds none.
+func (r *Root) Own() *cache.Layer { return r.own }
+
+// Merged says that the uppermost layer stands for all those between the base and this root.
+func (r *Root) Merged() bool { return r.merged }
+
+// Created is when the step that made Own was run; without one, that of the root below.
+func (r *Root) Created() time.Time { return r.created }
+
+// Content is the content ID; it is there once WaitKnown has returned.
+func (r *Root) Content() cache.ContentID { return r.content }
+
+// Below is the root this one adds to; nil at the bottom, which is an image or scratch.
+func (r *Root) Below() *Root { return r.below }
+
+// Base is the root of the image the chain starts from: itself at the bottom.
+func (r *Root) Base() *Root { return r.base }

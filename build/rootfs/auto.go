@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -25,9 +25,9 @@ type autoIDs struct {
 	steps userns.Mapping
 }
 
-// userNSKey is what a step is found by in the cache of its user namespace. For auto that is what was asked for: which range is free
+// Key is what a step is found by in the cache of its user namespace. For auto that is what was asked for: which range is free
 // differs from build to build. "" stands for none.
-func (i Identity) userNSKey() string {
+func (i Identity) Key() string {
 	switch {
 	case i.Auto != nil:
 		return fmt.Sprintf("auto %d %v %v", i.Auto.Size, i.Auto.UIDs, i.Auto.GIDs)
@@ -38,11 +38,11 @@ func (i Identity) userNSKey() string {
 }
 
 // stepMap is the map of a RUN step's own namespace; nil if it gets none.
-func (b *builder) stepMap(ctx context.Context, t *target, c runCall) (*userns.Mapping, error) {
-	if b.req.Identity.Auto == nil {
-		return b.req.Identity.Steps, nil
+func (b *Roots) stepMap(ctx context.Context, t *Target, n Need) (*userns.Mapping, error) {
+	if b.Identity.Auto == nil {
+		return b.Identity.Steps, nil
 	}
-	need, err := b.autoNeed(ctx, t.below, c)
+	need, err := b.autoNeed(ctx, t.Below, n)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (b *builder) stepMap(ctx context.Context, t *target, c runCall) (*userns.Ma
 
 // autoNeed is which container IDs a step has to have.
 type autoNeed struct {
-	roots  []*root    // what the step is run on, and what its mounts show
+	roots  []*Root    // what the step is run on, and what its mounts show
 	layers userns.IDs // owners of files in their layers
 	step   userns.IDs // who the step runs as, and owners in its mounts
 	named  uint32     // the highest in the image's /etc/passwd and /etc/group
@@ -80,17 +80,22 @@ func (n autoNeed) highest() uint32 {
 	return slices.Max(slices.Concat([]uint32{0}, n.layers.UIDs, n.layers.GIDs, n.step.UIDs, n.step.GIDs))
 }
 
+// Need is what a step needs besides the root that it is run on.
+type Need struct {
+	// Roots are what its mounts show.
+	Roots []*Root
+	// IDs are the owners of its mounts.
+	IDs userns.IDs
+	// User is as whom it runs, as USER says.
+	User string
+}
+
 // autoNeed finds out what a step on the root needs.
-func (b *builder) autoNeed(ctx context.Context, r *root, c runCall) (n autoNeed, err error) {
+func (b *Roots) autoNeed(ctx context.Context, r *Root, need Need) (n autoNeed, err error) {
 	if r != nil {
 		n.roots = append(n.roots, r)
 	}
-	for _, m := range c.op.Mounts {
-		n.step.UIDs, n.step.GIDs = append(n.step.UIDs, m.UID), append(n.step.GIDs, m.GID)
-		if in := b.input(m.From, c.done); !in.local() {
-			n.roots = append(n.roots, in.root)
-		}
-	}
+	n.roots, n.step = append(n.roots, need.Roots...), need.IDs
 	for _, top := range n.roots {
 		for at := top; at != nil; at = at.below {
 			ids, err := b.addedOwners(ctx, at)
@@ -103,12 +108,12 @@ func (b *builder) autoNeed(ctx context.Context, r *root, c runCall) (n autoNeed,
 	if r == nil {
 		return n, nil
 	}
-	dir, release, err := b.view(ctx, r, stepNS{})
+	dir, release, err := b.View(ctx, r, NS{})
 	if err != nil || dir == nil {
 		return n, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	return n, n.addNamed(dir, c.op.User, b.req.Identity.Auto.Limit())
+	return n, n.addNamed(dir, need.User, b.Identity.Auto.Limit())
 }
 
 // addNamed adds what the root's /etc/passwd and /etc/group have, and the step's user.
@@ -127,24 +132,24 @@ func (n *autoNeed) addNamed(dir *os.File, user string, limit uint32) (err error)
 
 // chooseIDs gives the build's map, and the same as the kernel takes it. The range is chosen at the first step, and anew when a step
 // needs more; it may then overlap the earlier one, which is this build's own.
-func (b *builder) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err error) {
+func (b *Roots) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err error) {
 	a := &b.auto
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	size := userns.AutoSize(need.highest(), need.named)
-	if fixed := b.req.Identity.Auto.Size; fixed != 0 {
+	if fixed := b.Identity.Auto.Size; fixed != 0 {
 		size = fixed
 	}
 	if size <= a.size {
 		return a.chosen, a.steps, nil
 	}
 	if a.ranges == nil {
-		if a.ranges, err = b.store.NewIDRanges(); err != nil {
+		if a.ranges, err = b.Store.NewIDRanges(); err != nil {
 			return chosen, steps, err
 		}
-		b.onClose(a.ranges.Close)
+		b.OnClose(a.ranges.Close)
 	}
-	chosen, err = a.ranges.Add(func(used []userns.Mapping) (userns.Mapping, error) { return b.req.Identity.Auto.Allocate(size, used) })
+	chosen, err = a.ranges.Add(func(used []userns.Mapping) (userns.Mapping, error) { return b.Identity.Auto.Allocate(size, used) })
 	if highest := max(need.highest(), need.named); err != nil && size == highest+1 { // the image is why
 		err = fmt.Errorf("the image's highest owner or user is %d: %w", highest, err)
 	}
@@ -152,7 +157,7 @@ func (b *builder) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err er
 		return chosen, steps, err
 	}
 	steps = chosen
-	if outer := b.req.Identity.Process; outer != nil {
+	if outer := b.Identity.Process; outer != nil {
 		if steps, err = chosen.Within(*outer); err != nil {
 			return chosen, steps, err
 		}

@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// checkPlace tells whether a step in the namespace has a place for an owner, on disk too.
-func (b *builder) checkPlace(ns stepNS, uid, gid uint32) error {
-	for _, m := range []*userns.Mapping{ns.mapping, b.req.Identity.Process} {
+// CheckPlace tells whether a step in the namespace has a place for an owner, on disk too.
+func (b *Roots) CheckPlace(ns NS, uid, gid uint32) error {
+	for _, m := range []*userns.Mapping{ns.Mapping, b.Identity.Process} {
 		if m == nil {
 			continue
 		}
@@ -22,12 +22,12 @@ func (b *builder) checkPlace(ns stepNS, uid, gid uint32) error {
 	return nil
 }
 
-// explainUnmapped adds to an error about an ID without a place what would give it one.
-func (b *builder) explainUnmapped(ctx context.Context, err error) error {
+// ExplainUnmapped adds to an error about an ID without a place what would give it one.
+func (b *Roots) ExplainUnmapped(ctx context.Context, err error) error {
 	if known := new(userns.RangeError); errors.As(err, &known) {
 		return err // it says so already
 	}
-	id := b.req.Identity
+	id := b.Identity
 	e, need := new(userns.UnmappedError), userns.IDs{}
 	if copied := new(fileop.OwnerError); errors.As(err, &copied) && id.Process != nil {
 		need = userns.IDs{UIDs: []uint32{copied.UID}, GIDs: []uint32{copied.GID}}

@@ -1,4 +1,4 @@
-package build
+package rootfs
 
 import (
 	"context"
@@ -20,15 +20,15 @@ func TestOwnersAreCheckedBeforeTheCommit(t *testing.T) {
 	ended := errors.New("it waits")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(ended)
-	b := &builder{}
-	made := func(owners ...fileop.Owner) *root {
+	b := &Roots{}
+	made := func(owners ...fileop.Owner) *Root {
 		base := sealedRoot(nil, "", nil, time.Time{})
-		step := &target{below: base}
-		step.wroteFor(owners...)
-		return &root{below: base, base: base, made: true, wrote: step.wrote, known: make(chan struct{}), sealed: make(chan struct{})}
+		step := &Target{Below: base}
+		step.WroteFor(owners...)
+		return &Root{below: base, base: base, made: true, wrote: step.wrote, known: make(chan struct{}), sealed: make(chan struct{})}
 	}
 	run, copied := made(), made(fileop.Owner{UID: 0, GID: 0}, fileop.Owner{UID: 999, GID: 33})
-	for _, r := range []*root{run, copied} {
+	for _, r := range []*Root{run, copied} {
 		if err := b.checkOwners(ctx, r, m); err != nil {
 			t.Errorf("owners %v: %v", r.wrote, err)
 		}

@@ -1,0 +1,161 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/fileop"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/guard"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// Work is how one step makes its layer.
+type Work struct {
+	// Shape is the key of all that is known before the step below has its content ID.
+	Shape cache.Key
+	// Key adds that ID and the content of the step's other inputs. It may take long.
+	Key func(ctx context.Context, below cache.ContentID) (cache.Key, error)
+	// Content is a second key for the same result that costs more to make and stays the same for longer: it names the
+	// files a step takes from another stage instead of that whole stage. It may be nil.
+	Content func(ctx context.Context, below cache.ContentID) (cache.Key, error)
+	// Exec does the step in the snapshot.
+	Exec func(ctx context.Context, t *Target) error
+	// Stable tells whether the inputs stayed as they were while the step was done; nil: they can't change.
+	Stable func(ctx context.Context) (bool, error)
+	// Linked says that the layer doesn't depend on what is below, and that the keys don't either.
+	Linked bool
+	// LargeFile, if not nil, is told the digests of the large files in the layer; see layer.Options.
+	LargeFile func(name string, sum [32]byte)
+}
+
+// Target is where a step writes to, and what it sees below.
+type Target struct {
+	Step  *plan.Step
+	Below *Root
+	Snap  store.Snapshot
+	// parentRoot are the attributes of the root directory below.
+	parentRoot *layer.RootAttr
+	// wrote is the root's.
+	wrote userns.IDs
+}
+
+// WroteFor notes who owns what was written.
+func (t *Target) WroteFor(owners ...fileop.Owner) {
+	for _, o := range owners {
+		t.wrote.UIDs, t.wrote.GIDs = append(t.wrote.UIDs, o.UID), append(t.wrote.GIDs, o.GID)
+	}
+}
+
+// Make takes a step's layer from the cache or does the step. The root it returns may still be waiting for its
+// commit.
+func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r *Root, cached bool, err error) {
+	if b.Store.Stages() {
+		if below, err = b.limitDepth(ctx, below); err != nil {
+			return nil, false, err
+		}
+	}
+	if !b.NoCache && b.Cache.Seen(w.Shape) {
+		if r, err = b.lookUp(ctx, below, w); r != nil || err != nil {
+			b.count(r != nil)
+			return r, r != nil, err
+		}
+	}
+	t, err := b.prepare(ctx, s, below, w.Linked)
+	if err != nil {
+		return nil, false, err
+	}
+	b.Space.Check() // it may write to a cache mount, even if it fails
+	started := time.Now()
+	if err := w.Exec(ctx, t); err != nil {
+		err = b.explainGone(t.Below, err)
+		return nil, false, errors.Join(err, t.Snap.Remove())
+	}
+	b.count(false)
+	r, err = b.newRoot(t)
+	if err != nil {
+		return nil, false, errors.Join(err, t.Snap.Remove())
+	}
+	c := commit{builder: b, root: r, target: t, work: w, took: time.Since(started)}
+	b.commits.Go(func() error {
+		err := guard.Call(func() error { return c.run(ctx) })
+		if err != nil {
+			err = b.Fail(s, err)
+		}
+		return err
+	})
+	return r, false, c.settle()
+}
+
+func (b *Roots) count(cached bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if cached {
+		b.cached++
+	} else {
+		b.ran++
+	}
+}
+
+// lookUp returns the root that the cache has for the step, nil if it has none.
+func (b *Roots) lookUp(ctx context.Context, below *Root, w Work) (*Root, error) {
+	if err := below.Wait(ctx); err != nil {
+		return nil, err
+	}
+	for _, makeKey := range w.keys() {
+		key, err := makeKey(ctx, below.content)
+		if err != nil {
+			return nil, err
+		}
+		if w.Linked {
+			if r, err := b.lookUpLinked(ctx, below, key); r != nil || err != nil {
+				return r, err
+			}
+			continue
+		}
+		if rec := b.Cache.Get(key); rec != nil {
+			if r := b.fromRecord(below, rec); r != nil {
+				return r, nil
+			}
+		}
+	}
+	return nil, nil //nolint:nilnil // no root is an answer
+}
+
+func (w Work) keys() []func(context.Context, cache.ContentID) (cache.Key, error) {
+	if w.Content == nil {
+		return []func(context.Context, cache.ContentID) (cache.Key, error){w.Key}
+	}
+	return []func(context.Context, cache.ContentID) (cache.Key, error){w.Key, w.Content}
+}
+
+// fromRecord makes the root a record describes on top of a sealed one, nil if the store no longer has what it needs.
+func (b *Roots) fromRecord(below *Root, rec *cache.Record) *Root {
+	if rec.Layer == nil {
+		return below
+	}
+	if !b.holds(rec.Layer, below.Top()) {
+		return nil
+	}
+	layers := append(below.layers[:len(below.layers):len(below.layers)], *rec.Layer)
+	r := sealedRoot(below, below.content.Above(rec.Content), layers, rec.Created)
+	r.own = rec.Layer
+	return r
+}
+
+// holds tells whether the store has the layer on top of this parent, and keeps it for this build. A layer whose ID isn't the one that any
+// tool would give it, as earlier versions made them, counts as none: an image with it could not be pulled again.
+func (b *Roots) holds(l *cache.Layer, parent string) bool {
+	if l.Parent != parent || l.DiffID.Validate() != nil || l.ID != store.LayerID(parent, l.DiffID) {
+		return false
+	}
+	have, ok := b.Store.UseLayer(l.ID, parent)
+	if ok {
+		b.noteOwners(have)
+	}
+	return ok
+}
