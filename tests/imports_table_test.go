@@ -32,10 +32,10 @@ func importTable() []importRule {
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/inputs build/inspect " +
-				"build/outfile build/plan build/progress build/reclaim build/registry build/solve build/source " +
-				"build/sshagent build/store build/top executor executor/overlay imagebuilder " +
+				"build/outfile build/plan build/progress build/reclaim build/registry build/rootfs build/solve " +
+				"build/source build/sshagent build/store build/top executor executor/overlay imagebuilder " +
 				"imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote internal/flock internal/fsys " +
-				"internal/guard userns userns/accounts",
+				"internal/guard userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -108,6 +108,12 @@ func importTable() []importRule {
 		{
 			pkg: "build/inspect", job: "looks at a Dockerfile without building it: lint, outline, targets",
 			mayImport: "build/inputs build/plan imagebuilder/dockerfile",
+		},
+		{
+			pkg: "build/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
+			mayImport: "build/cache build/disk build/fileop build/plan build/progress build/reclaim build/store executor " +
+				"executor/overlay imagebuilder/dockerfile imagebuilder/layer internal/fsys internal/guard userns " +
+				"userns/accounts",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{
