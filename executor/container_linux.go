@@ -61,6 +61,9 @@ func (c *container) prepare() error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	if err := c.confine(); err != nil {
+		return err
+	}
 	if m := c.step.Mapping; m != nil {
 		if err := c.openUserNS(*m); err != nil {
 			return err
@@ -78,6 +81,22 @@ func (c *container) prepare() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// confine gives a step that may have CAP_SYS_ADMIN a user namespace below the caller's, with the same IDs. In the caller's own it would have power
+// over the caller's mounts, too: since Linux 6.18 a file handle opens any mount namespace for whoever has, and setns(2) enters it. In the
+// initial namespace root is root.
+func (c *container) confine() error {
+	if c.step.Mapping != nil || c.step.Security.caps()&(1<<unix.CAP_SYS_ADMIN) == 0 {
+		return nil
+	}
+	own, err := c.mapping()
+	if err != nil || own.Initial() {
+		return err
+	}
+	below := own.Nested()
+	c.step.Mapping, c.step.Shifted = &below, true
 	return nil
 }
 

@@ -25,7 +25,7 @@ func (s *script) becomeUser() {
 	security := s.c.step.Security
 	if ns != nil && security.Insecure {
 		// What came before belongs to the caller's user namespace: these the step may change.
-		s.call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS)
+		s.call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP)
 	}
 	filter := seccompFilter
 	if security.Insecure || security.NoFilter {
@@ -96,13 +96,10 @@ func (s *script) setCaps(caps Caps) {
 	}
 }
 
-// canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself they can't.
+// canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself they can't, nor below.
 func (c *container) canSetGroups() bool {
 	if c.step.UserNS != nil {
 		return !c.step.UserNS.noGroups
-	}
-	if c.step.Mapping != nil {
-		return true
 	}
 	b, err := os.ReadFile("/proc/self/setgroups")
 	return err != nil || strings.TrimSpace(string(b)) != "deny"

@@ -34,6 +34,8 @@ func helper(what string) int {
 		return stealKeys()
 	case "dial":
 		return dial()
+	case "escape":
+		return escape()
 	case "abstract":
 		return dialAbstract()
 	case "dial-own":
