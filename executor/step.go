@@ -149,8 +149,9 @@ type DNS struct {
 
 // Security changes what the command may do. The zero value is the usual container.
 type Security struct {
-	// Insecure gives the command all the capabilities that there are in its user namespace, which is one of its own but in the initial one, also as another user than root, no
-	// system call filter but for the caller's keys, and /proc and /sys as they are. The namespaces stay.
+	// Insecure gives the command all the capabilities that there are in its user namespace, which is one of its own but for root without
+	// Mapping in the initial one, also as another user than root, no system call filter but for the
+	// caller's keys, and /proc and /sys as they are. The namespaces stay.
 	Insecure bool
 	// Caps is the capability set of the command instead of the usual one.
 	Caps *Caps
