@@ -99,13 +99,8 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 	if item.Path == "" {
 		hidden.Stat.Mode = rootMode
 	}
-	same := item.Stat.Mode&0o7777 == hidden.Stat.Mode&0o7777 && hidden.Empty() && !hidden.Pipes
-	views := b.clonesDetached()
-	if same && (!views || !m.ReadOnly || isOverlay(top)) {
-		return release, nil
-	}
-	if !views {
-		return release, errNoMask
+	if mayShow, err := b.showsAsItIs(top, item, hidden, m); mayShow || err != nil {
+		return release, err
 	}
 	path, remove, err := b.store.TempTree(ctx, "hidden")
 	if err != nil {
@@ -129,6 +124,19 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 	closers = append(closers, view.Close)
 	em.Source, em.UserNS, em.IDMapped = view, nil, true
 	return release, nil
+}
+
+// showsAsItIs says whether a step may see a directory itself. The error is errNoMask if it may not, and no view of it can be had either.
+func (b *builder) showsAsItIs(top *os.File, item source.Selected, hidden *source.HiddenIn, m plan.Mount) (bool, error) {
+	same := item.Stat.Mode&0o7777 == hidden.Stat.Mode&0o7777 && hidden.Empty() && !hidden.Pipes
+	views := b.clonesDetached()
+	if same && (!views || !m.ReadOnly || isOverlay(top)) {
+		return true, nil
+	}
+	if !views {
+		return false, errNoMask
+	}
+	return false, nil
 }
 
 func isOverlay(dir *os.File) bool {
