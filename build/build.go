@@ -1,6 +1,7 @@
 package build
 
 import (
+
 	"context"
 	"errors"
 	"fmt"
@@ -8,8 +9,12 @@ import (
 	"sync"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/inputs"
+	"github.com/cooperbuild/cooper/build/outputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
@@ -57,7 +62,7 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 	start := time.Now()
 	names, err := fullNames(req.Tags)
 	if err == nil {
-		err = CheckOutputs(req.Platforms, req.Outputs)
+		err = outputs.Check(req.Platforms, req.Outputs)
 	}
 	if err != nil {
 		return Result{}, err
@@ -78,7 +83,7 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 			return Result{}, true, err
 		}
 		res, err := b.build(ctx, df, names)
-		return res, b.printed, errors.Join(err, b.close())
+		return res, b.outputs != nil && b.outputs.Printed, errors.Join(err, b.close())
 	})
 	res.Took = time.Since(start)
 	return res, err
@@ -98,19 +103,30 @@ func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Re
 		Shown: b.req.asides, Space: b.req.space, Fail: b.fail,
 	})
 	b.noteArgs()
-	b.warnOfFormat(targets)
+	b.outputs = &outputs.Room{Options: outputs.Options{
+		Store: b.store, Cache: b.cache, Roots: b.roots, SourceDate: b.req.SourceDate, Format: b.req.Format, Specs: b.req.Outputs,
+		Progress: b.req.Progress, Shown: b.req.asides,
+	}}
+	b.outputs.WarnOfFormat(targets)
 	roots, err := b.solve(ctx, graph)
 	if err != nil {
-		return Result{}, errors.Join(err, b.anchor(graph, roots, nil))
+		return Result{}, errors.Join(err, b.outputs.Anchor(graph, roots, nil))
 	}
-	if err := b.anchor(graph, roots, targets); err != nil {
+	if err := b.outputs.Anchor(graph, roots, targets); err != nil {
 		return Result{}, err
 	}
-	res, err := b.finish(ctx, targets, roots, names)
-	if err == nil {
-		err = b.store.Settle()
+	made, err := b.outputs.Finish(ctx, targets, roots, names)
+	if err != nil {
+		return Result{}, err
 	}
-	return res, err
+	ran, cached := b.roots.Counts()
+	res := Result{ImageID: made.ID, Manifest: made.Manifest, Names: names, Steps: ran + cached, Cached: cached}
+	return res, b.store.Settle()
+}
+
+// CheckOutputs refuses outputs that can't hold what is going to be built.
+func CheckOutputs(platforms []ocispec.Platform, specs []export.Spec) error {
+	return outputs.Check(platforms, specs)
 }
 
 // CheckName tells whether a name can be given to an image.
@@ -151,8 +167,8 @@ type builder struct {
 	running  running
 
 	stop context.CancelCauseFunc
-	// printed says that an output has gone to standard output, or a part of it.
-	printed bool
+	// outputs is made together with roots.
+	outputs *outputs.Room
 	// stages is how many stages the plan for one image has.
 	stages int
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cooperbuild/cooper/build/outputs"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
@@ -22,6 +23,9 @@ func machineError(st *store.Store, err error) error {
 	}
 	if st != nil {
 		err = st.Unusable(err)
+	}
+	if full := new(outputs.DiskError); errors.As(err, &full) {
+		return fmt.Errorf("%w: %w", ErrMachine, full)
 	}
 	if full := new(store.UnusableError); errors.As(err, &full) {
 		return fmt.Errorf("%w: %w", ErrMachine, full)
@@ -53,12 +57,4 @@ func (b *builder) explainFull(err error) error {
 		return fmt.Errorf("%w\nhint: %s: %s", err, full.What, full.Hint)
 	}
 	return err
-}
-
-// outputError says what an output could not be written to. Its disk may be another one than the store's.
-func outputError(dest string, err error) error {
-	if store.DiskRefuses(err) {
-		return fmt.Errorf("%w: write %s: %w\nhint: make room on that disk, or choose another place", ErrMachine, dest, err)
-	}
-	return fmt.Errorf("write %s: %w", dest, err)
 }

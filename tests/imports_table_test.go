@@ -32,10 +32,10 @@ func importTable() []importRule {
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/inputs build/inspect " +
-				"build/outfile build/plan build/progress build/reclaim build/registry build/rootfs build/solve " +
-				"build/source build/sshagent build/store build/top executor executor/overlay imagebuilder " +
-				"imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote internal/flock internal/fsys " +
-				"internal/guard userns",
+				"build/outfile build/outputs build/plan build/progress build/reclaim build/registry build/rootfs " +
+				"build/solve build/source build/sshagent build/store build/top executor executor/overlay " +
+				"imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote internal/flock " +
+				"internal/fsys internal/guard userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -114,6 +114,11 @@ func importTable() []importRule {
 			mayImport: "build/cache build/disk build/fileop build/plan build/progress build/reclaim build/store executor " +
 				"executor/overlay imagebuilder/dockerfile imagebuilder/layer internal/fsys internal/guard userns " +
 				"userns/accounts",
+		},
+		{
+			pkg: "build/outputs", job: "images of what a build ends with: records, names, what else is written",
+			mayImport: "build/cache build/export build/fileop build/plan build/progress build/rootfs build/store " +
+				"imagebuilder imagebuilder/layer internal/fsys internal/guard",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

@@ -1,4 +1,4 @@
-package build
+package outputs
 
 import (
 	"context"
@@ -20,25 +20,24 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// finish makes the images of the target stages, writes the outputs and records the images in the store.
-func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*rootfs.Root, names []string) (Result, error) {
+// Finish makes the images of the target stages, writes the outputs and records the images in the store.
+func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootfs.Root, names []string) (Made, error) {
 	images := make([]made, 0, len(targets))
 	for _, target := range targets {
 		m, err := b.makeImage(target, roots, names)
 		if err != nil {
-			return Result{}, err
+			return Made{}, err
 		}
 		images = append(images, m)
 	}
-	ran, cached := b.roots.Counts()
-	res := Result{Names: names, Steps: ran + cached, Cached: cached}
+	var res Made
 	// An image gets its names with its record: until it has one, `podman image prune` takes it and its layers. And a name never points at an
 	// image whose output failed.
 	if err := b.writeOutputs(ctx, images, &res); err != nil {
-		return Result{}, errors.Join(err, b.putImages(images, nil, new(Result)))
+		return Made{}, errors.Join(err, b.putImages(images, nil, new(Made)))
 	}
 	if err := b.putImages(images, names, &res); err != nil {
-		return Result{}, err
+		return Made{}, err
 	}
 	b.noteNames(names)
 	return res, nil
@@ -46,7 +45,7 @@ func (b *builder) finish(ctx context.Context, targets []*plan.Stage, roots []*ro
 
 // putImages records images in the store, and their index if there are several. The result gets the ID, and the manifest's digest if it has
 // none of an output.
-func (b *builder) putImages(images []made, names []string, res *Result) (err error) {
+func (b *Room) putImages(images []made, names []string, res *Made) (err error) {
 	var manifest digest.Digest
 	for i := range images {
 		m := &images[i]
@@ -54,16 +53,16 @@ func (b *builder) putImages(images []made, names []string, res *Result) (err err
 		if len(images) == 1 {
 			m.record.Names = names
 		}
-		if m.id, manifest, err = b.store.PutImage(m.record); err != nil {
+		if m.id, manifest, err = b.Store.PutImage(m.record); err != nil {
 			return err
 		}
 	}
-	res.ImageID = digest.FromBytes(images[0].image.Config)
+	res.ID = digest.FromBytes(images[0].image.Config)
 	if len(images) > 1 {
-		if manifest, err = b.store.PutIndex(b.indexOf(images, names)); err != nil {
+		if manifest, err = b.Store.PutIndex(b.indexOf(images, names)); err != nil {
 			return err
 		}
-		res.ImageID = manifest
+		res.ID = manifest
 	}
 	if res.Manifest == "" {
 		res.Manifest = manifest
@@ -72,14 +71,14 @@ func (b *builder) putImages(images []made, names []string, res *Result) (err err
 }
 
 // noteNames tells under which full names the image is in the store from now on.
-func (b *builder) noteNames(names []string) {
+func (b *Room) noteNames(names []string) {
 	for _, name := range names {
-		b.req.Progress.Emit(progress.Note{Text: "tagged " + name})
+		b.Progress.Emit(progress.Note{Text: "tagged " + name})
 	}
 }
 
 // makeImage makes the image of a target stage, with the names that it is to be written under.
-func (b *builder) makeImage(target *plan.Stage, roots []*rootfs.Root, names []string) (made, error) {
+func (b *Room) makeImage(target *plan.Stage, roots []*rootfs.Root, names []string) (made, error) {
 	config, created, err := b.imageConfig(target.Image, target.Last, roots)
 	if err != nil {
 		return made{}, err
@@ -87,20 +86,20 @@ func (b *builder) makeImage(target *plan.Stage, roots []*rootfs.Root, names []st
 	layers := storeLayers(roots[target.Last.ID].Layers())
 	m := made{
 		image:  export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created},
-		record: store.ImageRecord{Config: config, Format: b.req.Format, Layers: layers, Created: created},
+		record: store.ImageRecord{Config: config, Format: b.Format, Layers: layers, Created: created},
 		files:  roots[target.Last.ID],
 	}
 	for _, l := range layers {
 		m.image.Layers = append(m.image.Layers, export.Blob{
-			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return b.store.LayerTar(l) },
+			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return b.Store.LayerTar(l) },
 		})
 	}
 	return m, nil
 }
 
-// warnOfFormat says what other tools don't see in the images in the format that they get.
-func (b *builder) warnOfFormat(targets []*plan.Stage) {
-	if b.req.Format != imagebuilder.OCI {
+// WarnOfFormat says what other tools don't see in the images in the format that they get.
+func (b *Room) WarnOfFormat(targets []*plan.Stage) {
+	if b.Format != imagebuilder.OCI {
 		return
 	}
 	var all []string
@@ -112,7 +111,7 @@ func (b *builder) warnOfFormat(targets []*plan.Stage) {
 		}
 	}
 	if len(all) > 0 {
-		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("podman and buildah ignore %s in images of the OCI format, docker does not: "+
+		b.Progress.Emit(progress.Note{Text: fmt.Sprintf("podman and buildah ignore %s in images of the OCI format, docker does not: "+
 			"--format docker makes an image in which all see it", strings.Join(all, ", "))})
 	}
 }
@@ -127,7 +126,7 @@ func storeLayers(layers []cache.Layer) []store.Layer {
 
 // imageConfig is the config of an image whose files are those of a step, with its time. The same steps from the cache
 // give the same bytes.
-func (b *builder) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*rootfs.Root) ([]byte, time.Time, error) {
+func (b *Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*rootfs.Root) ([]byte, time.Time, error) {
 	history := b.history(last, roots)
 	final := roots[last.ID]
 	var diffIDs []digest.Digest
@@ -155,21 +154,21 @@ func (b *builder) imageConfig(image imagebuilder.Image, last *plan.Step, roots [
 }
 
 // firstMade is when an image without layers of its own was made for the first time.
-func (b *builder) firstMade(config []byte) (time.Time, error) {
+func (b *Room) firstMade(config []byte) (time.Time, error) {
 	now := time.Now().UTC()
-	if d := b.req.SourceDate; d != nil && d.Before(now) {
+	if d := b.SourceDate; d != nil && d.Before(now) {
 		return d.UTC(), nil
 	}
 	key := cache.NewKey("image").Add("config", string(config)).Key()
-	if rec := b.cache.Get(key); rec != nil {
+	if rec := b.Cache.Get(key); rec != nil {
 		return rec.Created, nil
 	}
-	return now, b.cache.Put(key, cache.Record{Created: now, Step: "image config"})
+	return now, b.Cache.Put(key, cache.Record{Created: now, Step: "image config"})
 }
 
 // history is the image's history: the base image's, then one entry a step. Entries before the first layer of the
 // build have no time.
-func (b *builder) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.History {
+func (b *Room) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.History {
 	var steps []*plan.Step
 	first := last
 	for s := last; s != nil; s = s.Parent {
@@ -244,10 +243,10 @@ func keepLastLayer(history []imagebuilder.History) {
 	}
 }
 
-// anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the cache counts on
+// Anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the cache counts on
 // is without an image: other tools' checks report such layers as damage. The images have names of the cache's own, for clean-up takes
 // those without.
-func (b *builder) anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
+func (b *Room) Anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
 	held := map[string]bool{} // the layers of the images recorded here
 	for _, stage := range slices.Backward(g.Stages) {
 		last := lastSealed(stage, roots)
@@ -266,7 +265,7 @@ func (b *builder) anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Sta
 			return err
 		}
 		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Layers()), Created: created, Keep: !b.isParent(last, except, roots)}
-		if _, _, err := b.store.PutImage(record); err != nil {
+		if _, _, err := b.Store.PutImage(record); err != nil {
 			return err
 		}
 		for _, l := range r.Layers() {
@@ -278,7 +277,7 @@ func (b *builder) anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Sta
 
 // isParent tells whether other tools see the image of a step as the parent of one of the stages' images: that has one instruction more.
 // Such an image is taken by no clean-up as long as the other one has a name, and isn't listed.
-func (b *builder) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.Root) bool {
+func (b *Room) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.Root) bool {
 	r := roots[last.ID]
 	return slices.ContainsFunc(stages, func(s *plan.Stage) bool {
 		above := roots[s.Last.ID]
@@ -288,7 +287,7 @@ func (b *builder) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootf
 }
 
 // anchorMerged records an image for the layers as they were before each merge.
-func (b *builder) anchorMerged(r *rootfs.Root, stage *plan.Stage) error {
+func (b *Room) anchorMerged(r *rootfs.Root, stage *plan.Stage) error {
 	for ; r != nil; r = r.Below() {
 		if !r.Merged() {
 			continue
@@ -302,7 +301,7 @@ func (b *builder) anchorMerged(r *rootfs.Root, stage *plan.Stage) error {
 			return err
 		}
 		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Below().Layers()), Created: r.Created(), Keep: true}
-		if _, _, err := b.store.PutImage(record); err != nil {
+		if _, _, err := b.Store.PutImage(record); err != nil {
 			return err
 		}
 	}

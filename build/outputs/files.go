@@ -1,4 +1,4 @@
-package build
+package outputs
 
 import (
 	"archive/tar"
@@ -22,7 +22,7 @@ import (
 )
 
 // writeFiles writes an output that holds the files of images: of each in a directory of its own if there are several.
-func (b *builder) writeFiles(ctx context.Context, spec export.Spec, images []made, meter *progress.Meter) error {
+func (b *Room) writeFiles(ctx context.Context, spec export.Spec, images []made, meter *progress.Meter) error {
 	for _, m := range images {
 		dest := spec.Dest
 		if len(images) > 1 {
@@ -41,14 +41,14 @@ type fileOutput struct {
 	meter *progress.Meter
 }
 
-func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest string, from fileOutput) (err error) {
-	view, release, err := b.roots.View(ctx, from.files, rootfs.NS{})
+func (b *Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, from fileOutput) (err error) {
+	view, release, err := b.Roots.View(ctx, from.files, rootfs.NS{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	write := func(w io.Writer) error {
-		return errors.Join(b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)), b.roots.CheckStill(from.files))
+		return errors.Join(b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)), b.Roots.CheckStill(from.files))
 	}
 	if kind == export.TypeTar {
 		return export.WriteTar(dest, os.Stdout, write)
@@ -59,24 +59,24 @@ func (b *builder) writeFilesOf(ctx context.Context, kind export.Type, dest strin
 			err = fsys.SyncFSAt(dir) // before the names are
 		}
 		if err == nil && result.Devices > 0 {
-			b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s: left out %d device nodes; type=tar has them", dest, result.Devices)})
+			b.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s: left out %d device nodes; type=tar has them", dest, result.Devices)})
 		}
 		if err == nil && disarmed.Count > 0 {
-			b.req.Progress.Emit(progress.Note{Text: dest + ": " + disarmedText(disarmed)})
+			b.Progress.Emit(progress.Note{Text: dest + ": " + disarmedText(disarmed)})
 		}
 		return err
 	})
 }
 
 // tarFiles writes all files of a root as one archive; view is nil if there are none.
-func (b *builder) tarFiles(ctx context.Context, view *os.File, w io.Writer) error {
+func (b *Room) tarFiles(ctx context.Context, view *os.File, w io.Writer) error {
 	if view == nil {
 		if err := tar.NewWriter(w).Close(); err != nil {
 			return fmt.Errorf("write an archive without files: %w", err)
 		}
 		return nil
 	}
-	_, err := layer.Read(ctx, fmt.Sprintf("/proc/self/fd/%d", view.Fd()), layer.Options{Tar: w, Clamp: b.req.SourceDate})
+	_, err := layer.Read(ctx, fmt.Sprintf("/proc/self/fd/%d", view.Fd()), layer.Options{Tar: w, Clamp: b.SourceDate})
 	return err
 }
 

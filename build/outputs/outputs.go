@@ -1,4 +1,4 @@
-package build
+package outputs
 
 import (
 	"context"
@@ -12,14 +12,14 @@ import (
 )
 
 // writeOutputs writes what the request asks for besides the image in the store. The result gets the digest of what was written last.
-func (b *builder) writeOutputs(ctx context.Context, images []made, res *Result) error {
-	for _, spec := range b.req.Outputs {
+func (b *Room) writeOutputs(ctx context.Context, images []made, res *Made) error {
+	for _, spec := range b.Specs {
 		dest := spec.Dest
 		if dest == export.Stdout {
 			dest = "standard output"
-			b.printed = true
+			b.Printed = true
 		}
-		shown := b.req.asides.Begin("writing " + dest)
+		shown := b.Shown.Begin("writing " + dest)
 		manifest, err := b.writeOutput(ctx, spec, images, shown)
 		shown.End(ctx, err)
 		if err != nil {
@@ -33,7 +33,7 @@ func (b *builder) writeOutputs(ctx context.Context, images []made, res *Result) 
 }
 
 // writeOutput gives the digest of the manifest or index that it has written, none where only files are.
-func (b *builder) writeOutput(ctx context.Context, spec export.Spec, images []made, shown progress.Aside) (digest.Digest, error) {
+func (b *Room) writeOutput(ctx context.Context, spec export.Spec, images []made, shown progress.Aside) (digest.Digest, error) {
 	if spec.HoldsFiles() {
 		meter := shown.Meter("files", 0)
 		defer meter.Stop()

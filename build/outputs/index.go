@@ -1,0 +1,46 @@
+package outputs
+
+import (
+	"fmt"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/rootfs"
+	"github.com/cooperbuild/cooper/build/store"
+)
+
+// made is a finished image.
+type made struct {
+	image  export.Image
+	record store.ImageRecord
+	// files is the root that the image has.
+	files *rootfs.Root
+	// id is the image's in the store.
+	id string
+}
+
+// indexOf is the index of images for several platforms.
+func (b *Room) indexOf(images []made, names []string) store.IndexRecord {
+	index := store.IndexRecord{Names: names, Format: b.Format}
+	for _, m := range images {
+		platform := m.image.Platform
+		platform.OSFeatures = slices.Clone(platform.OSFeatures)
+		index.Images = append(index.Images, store.IndexedImage{ID: m.id, Platform: platform})
+		if m.record.Created.After(index.Created) {
+			index.Created = m.record.Created
+		}
+	}
+	return index
+}
+
+// Check refuses outputs that can't hold what is going to be built.
+func Check(platforms []ocispec.Platform, specs []export.Spec) error {
+	for _, spec := range specs {
+		if len(platforms) > 1 && (spec.Type == export.TypeDocker || spec.Type == export.TypeTar) {
+			return fmt.Errorf("--output %s: %w", spec.Dest, export.ErrManyPlatforms)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package outputs
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/rootfs"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/imagebuilder"
+)
+
+// Options say where images go.
+type Options struct {
+	Store *store.Store
+	Cache *cache.Cache
+	Roots *rootfs.Roots
+	// SourceDate limits all times in images; nil: none.
+	SourceDate *time.Time
+	// Format is that of the images in the store.
+	Format   imagebuilder.Format
+	Specs    []export.Spec
+	Progress progress.Sink
+	Shown    progress.Asides
+}
+
+// Room makes the images of one build and writes them. It is not safe for concurrent use.
+type Room struct {
+	Options
+	// Printed says that an output has gone to standard output, or a part of it.
+	Printed bool
+}
+
+// Made is what was made.
+type Made struct {
+	// ID is the digest of the config, or for several platforms of the store's index.
+	ID digest.Digest
+	// Manifest is the digest of the manifest: that of the last output, or the local store's.
+	Manifest digest.Digest
+}
+
+// DiskError says that the disk of an output can't take it.
+type DiskError struct {
+	Dest string
+	Err  error
+}
+
+func (e *DiskError) Error() string {
+	return fmt.Sprintf("write %s: %v\nhint: make room on that disk, or choose another place", e.Dest, e.Err)
+}
+
+func (e *DiskError) Unwrap() error { return e.Err }
+
+// outputError says what an output could not be written to. Its disk may be another one than the store's.
+func outputError(dest string, err error) error {
+	if store.DiskRefuses(err) {
+		return &DiskError{dest, err}
+	}
+	return fmt.Errorf("write %s: %w", dest, err)
+}
