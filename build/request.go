@@ -2,7 +2,6 @@ package build
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -43,7 +42,7 @@ func ParseContext(text string) (key string, c NamedContext, err error) {
 }
 
 // ErrMachine is behind errors that are the machine's fault and not the build's.
-var ErrMachine = errors.New("this machine can't do it")
+var ErrMachine = store.ErrMachine
 
 // HandleReexec does what this process was started for, if another cooper started it as a helper, and tells whether so.
 func HandleReexec() bool { return store.HandleReexec() }

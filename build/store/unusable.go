@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrMachine is behind errors that are the machine's fault and not the build's, wherever they come up.
+var ErrMachine = errors.New("this machine can't do it")
+
 // UnusableError says that a disk can't take what has to be written to it, fails, or that there is a limit on open files. It is the machine's fault and not the build's.
 type UnusableError struct {
 	// What is the matter, and a remedy, in words.
