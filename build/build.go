@@ -1,7 +1,6 @@
 package build
 
 import (
-
 	"context"
 	"errors"
 	"fmt"

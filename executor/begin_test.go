@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -41,7 +42,7 @@ func TestAStepThatCannotBeginSaysWhy(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "begin step: bad file descriptor") || strings.Contains(err.Error(), "%!") {
 		t.Errorf("got %v", err)
 	}
-	if err := unix.Kill(p.child.Pid, 0); err != unix.ESRCH { //nolint:errorlint // it is a bare errno
+	if err := unix.Kill(p.child.Pid, 0); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("the child is still there: %v", err)
 	}
 }

@@ -33,6 +33,8 @@ type Context struct {
 	release func() error
 }
 
+// New has contexts opened in a store, which may be nil if nothing is built: then only directories and a Dockerfile of standard input will do.
+// The caller calls Close.
 func New(o Options, st *store.Store) *Contexts {
 	return &Contexts{opener: newOpener(o, st), open: map[string]*Context{}}
 }

@@ -83,6 +83,7 @@ func (r *Root) WaitKnown(ctx context.Context) error {
 	}
 }
 
+// IsSealed tells whether the layers are in the store, all of them.
 func (r *Root) IsSealed() bool {
 	select {
 	case <-r.sealed:
