@@ -6,6 +6,7 @@ require (
 	github.com/BurntSushi/toml v1.6.0
 	github.com/containerd/platforms v1.0.0-rc.5
 	github.com/distribution/reference v0.6.0
+	github.com/docker/docker-credential-helpers v0.9.9
 	github.com/docker/go-units v0.5.0
 	github.com/google/go-cmp v0.7.0
 	github.com/klauspost/compress v1.20.2
@@ -22,6 +23,7 @@ require (
 	github.com/ulikunitz/xz v0.5.16
 	github.com/vbatts/tar-split v0.12.3
 	github.com/zeebo/blake3 v0.2.4
+	go.podman.io/image/v5 v5.41.2
 	go.podman.io/storage v1.64.2
 	golang.org/x/sync v0.23.0
 	golang.org/x/sys v0.49.0

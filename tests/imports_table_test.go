@@ -81,7 +81,7 @@ func importTable() []importRule {
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
 			pkg: "build/registry", job: "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
-			mayImport: "build/patience imagebuilder imagebuilder/reference",
+			mayImport: "build/patience imagebuilder imagebuilder/reference internal/guard",
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
@@ -184,6 +184,8 @@ type dependencyRule struct {
 func dependencyTable() []dependencyRule {
 	return []dependencyRule{
 		{path: "go.podman.io", only: "build/store build/registry"},
+		{path: "go.podman.io/image", only: "build/registry"},
+		{path: "github.com/docker/docker-credential-helpers", only: "build/registry"},
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
 		{path: "github.com/moby/patternmatcher", only: "build/source"},
 		{path: "github.com/vbatts/tar-split", only: "imagebuilder/layer build/store"},

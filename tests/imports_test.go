@@ -81,7 +81,8 @@ func importTableText(rules []importRule) string {
 }
 
 // TestTheBinaryIsFreeOfHeavyPackages names those whose initialisation every start of the program would pay for: grpc and
-// what comes with it, and the regular expressions of a grammar for names. Init times are shown by GODEBUG=inittrace=1.
+// what comes with it, what go.podman.io/image transfers images and checks signatures with, and the regular expressions of a grammar for names.
+// Init times are shown by GODEBUG=inittrace=1.
 func TestTheBinaryIsFreeOfHeavyPackages(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("go", "list", "-buildvcs=false", "-tags="+buildTags, "-deps", "../cmd/cooper")
@@ -91,7 +92,10 @@ func TestTheBinaryIsFreeOfHeavyPackages(t *testing.T) {
 		t.Fatalf("list the packages of cooper: %v", err)
 	}
 	for _, heavy := range []string{
-		"go.podman.io/image", "google.golang.org/grpc", "google.golang.org/genproto", "github.com/distribution/reference", "github.com/docker/distribution",
+		"go.podman.io/image/v5/copy", "go.podman.io/image/v5/docker/policyconfiguration", "go.podman.io/image/v5/manifest",
+		"go.podman.io/image/v5/pkg/blobinfocache", "go.podman.io/image/v5/pkg/shortnames", "go.podman.io/image/v5/signature",
+		"go.podman.io/image/v5/storage", "go.podman.io/image/v5/transports", "github.com/docker/cli", "github.com/docker/docker",
+		"google.golang.org/grpc", "google.golang.org/genproto", "github.com/distribution/reference", "github.com/docker/distribution",
 		"github.com/sigstore", "github.com/ProtonMail/go-crypto", "github.com/containers/ocicrypt", "github.com/mattn/go-runewidth",
 		"oras.land/oras-go", "go.yaml.in/yaml", "github.com/google/go-containerregistry",
 	} {

@@ -26,8 +26,8 @@ const (
 // credential is what to log in with; the zero value is nothing.
 type credential struct {
 	username, password string
-	// identity is a token for the token server, registry one for the registry itself.
-	identity, registry string
+	// identity is a token for the token server.
+	identity string
 }
 
 // authorizer logs in to one repository and keeps what it got.
@@ -70,8 +70,6 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used, scope
 		return "", err
 	}
 	switch {
-	case c.registry != "":
-		a.header, a.expires = "Bearer "+c.registry, time.Time{}
 	case scheme == "basic" && c.username == "":
 		return "", fmt.Errorf("%s wants a user name and a password\nhint: %s", a.name, loginHint(a.name))
 	case scheme == "basic":

@@ -1,14 +1,18 @@
 package registry_test
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cooperbuild/cooper/build/registry"
 )
@@ -75,7 +79,7 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 		{name: "store", files: map[string]string{"bin/docker-credential-test": helper, ".docker/config.json": `{"auths":{},"credsStore":"test"}`}},
 		{name: "store that isn't installed", files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credsStore":"nowhere","auths":{%q:{"auth":%q}}}`, host, encoded("ann", "secret"))}},
 		{name: "helper that isn't installed", files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"nowhere"}}`, host)}, errs: []string{"docker-credential-nowhere"}},
-		{name: "helper that is a path", files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"../x"}}`, host)}, errs: []string{"must be a name"}},
+		{name: "helper that is a path", files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"../x"}}`, host)}, errs: []string{"docker-credential-../x"}},
 		{name: "helper in registries.conf", conf: `credential-helpers = ["test"]`, files: map[string]string{"bin/docker-credential-test": helper}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -92,11 +96,7 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 			}
 			c.opts.AuthFile = strings.ReplaceAll(c.opts.AuthFile, "HOME", dir)
 			c.opts.CertDir = f.trust(t)
-			config, err := registry.LoadConfig()
-			if err != nil {
-				t.Fatal(err)
-			}
-			cl, err := registry.NewClient(config, c.opts)
+			cl, err := registry.NewClient(c.opts)
 			if err == nil {
 				defer cl.Close()
 				_, _, err = pull(t.Context(), cl, ref(t, host+"/team/app:1"))
@@ -106,6 +106,53 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 				t.Errorf("the error tells the password: %v", err)
 			}
 		})
+	}
+}
+
+func TestAnAuthFileOfSomebodyElseIsPassedOver(t *testing.T) {
+	f := guarded(t, `Basic realm="x"`, "Basic "+encoded("ann", "secret"))
+	dir := home(t, "")
+	write(t, filepath.Join(dir, ".docker/config.json"), fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(), encoded("ann", "secret")))
+	at := filepath.Join(dir, "run/containers/auth.json")
+	write(t, at, "{}")
+	if err := os.Remove(at); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/proc/sys/vm/compact_memory", at); err != nil { // nobody may read it, not even root
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(at); !errors.Is(err, fs.ErrPermission) {
+		t.Fatalf("reading %s gives %v, no error of permission", at, err)
+	}
+	_, _, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1"))
+	wants(t, err)
+	_, _, err = pull(t.Context(), client(t, f, registry.Options{AuthFile: at}), ref(t, f.host()+"/team/app:1"))
+	wants(t, err, "permission denied", at)
+}
+
+func TestAHelperThatHangsHoldsNobodyUp(t *testing.T) {
+	f := guarded(t, `Basic realm="x"`, "Basic "+encoded("ann", "secret"))
+	dir := home(t, `credential-helpers = ["test"]`)
+	t.Setenv("PATH", filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
+	// The helper ends with the test, which removes the directory.
+	helper := filepath.Join(dir, "bin/docker-credential-test")
+	write(t, helper, fmt.Sprintf("#!/bin/sh\n>%[1]s/asked\nwhile [ -e %[1]s/asked ]; do sleep 0.1; done\n", dir))
+	if err := os.Chmod(helper, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("no more")
+	go func() {
+		for {
+			if _, err := os.Stat(dir + "/asked"); err == nil {
+				cancel(why)
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if _, _, err := pull(ctx, client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1")); !errors.Is(err, why) {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -234,7 +281,7 @@ func TestClientCertificatesAndAuthoritiesAreRead(t *testing.T) {
 	write(t, filepath.Join(at, "ca.crt"), string(text))
 	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
 	wants(t, err)
-	for file, want := range map[string]string{"x.key": "no certificate beside it", "x.cert": "client certificate", "x.crt": "no certificate in it"} {
+	for file, want := range map[string]string{"x.key": "missing client certificate x.cert", "x.cert": "missing key x.key"} {
 		write(t, filepath.Join(at, file), "nothing")
 		_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
 		wants(t, err, want)
@@ -242,4 +289,9 @@ func TestClientCertificatesAndAuthoritiesAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	write(t, filepath.Join(at, "x.crt"), "nothing") // podman passes over a file without a certificate
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
+	wants(t, err)
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{CertDir: dir + "/missing"}), ref(t, name))
+	wants(t, err, "missing", "no such file")
 }

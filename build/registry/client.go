@@ -25,7 +25,6 @@ type Options struct {
 
 // Client reaches registries. It is safe for concurrent use; Close ends its idle connections.
 type Client struct {
-	config *Config
 	policy Policy
 	opts   Options
 	pace   pace
@@ -35,7 +34,10 @@ type Client struct {
 }
 
 // NewClient makes a client with the user's configuration.
-func NewClient(config *Config, o Options) (*Client, error) {
+func NewClient(o Options) (*Client, error) {
+	if err := readConfig(); err != nil {
+		return nil, err
+	}
 	if err := checkAuthFile(o.AuthFile); err != nil {
 		return nil, err
 	}
@@ -43,7 +45,7 @@ func NewClient(config *Config, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{config: config, policy: policy, opts: o, pace: usualPace(), repos: map[endpoint]*repository{}}, nil
+	return &Client{policy: policy, opts: o, pace: usualPace(), repos: map[endpoint]*repository{}}, nil
 }
 
 // Close ends the client's idle connections.
@@ -61,7 +63,7 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 	if err := c.policy.Check(ref); err != nil {
 		return nil, err
 	}
-	ends, err := c.config.endpoints(ref)
+	ends, err := endpoints(ref)
 	if err != nil {
 		return nil, err
 	}

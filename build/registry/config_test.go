@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+	"go.podman.io/image/v5/types"
 
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
@@ -46,14 +48,19 @@ func TestShortNamesAreResolved(t *testing.T) {
 		{"enforcing with one", "unqualified-search-registries = [\"one.test\"]\nshort-name-mode = \"enforcing\"\n", "alpine",
 			[]string{"one.test/alpine:latest"}, []string{"localhost/alpine:latest", "one.test/alpine:latest"}, ""},
 		{"no name", "", "Alpine", nil, nil, "lowercase"},
+		{"alias without a registry", "[aliases]\n\"x\" = \"y\"\n", "x", nil, nil, `alias x = "y"`},
+		{"alias with a tag", "[aliases]\n\"x\" = \"b.test/x:1\"\n", "x", nil, nil, "neither tag nor digest"},
+		{"no registry to search", "unqualified-search-registries = [\"a_b.test\"]\n", "x", nil, nil, "is not a registry"},
+		{"registry with a slash", "unqualified-search-registries = [\"one.test/\"]\n", "x", []string{"one.test/x:latest"},
+			[]string{"localhost/x:latest", "one.test/x:latest"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			home(t, c.conf)
-			config, err := registry.LoadConfig()
+			names, err := registry.LoadShortNames()
 			if err != nil {
 				t.Fatal(err)
 			}
-			refs, err := config.PullCandidates(c.image)
+			refs, err := names.PullCandidates(c.image)
 			if c.err != "" {
 				wants(t, err, c.err)
 				return
@@ -62,7 +69,7 @@ func TestShortNamesAreResolved(t *testing.T) {
 			if diff := cmp.Diff(c.pull, texts(refs)); diff != "" {
 				t.Errorf("to pull: %s", diff)
 			}
-			refs, err = config.LocalCandidates(c.image)
+			refs, err = names.LocalCandidates(c.image)
 			wants(t, err)
 			if diff := cmp.Diff(c.local, texts(refs)); diff != "" {
 				t.Errorf("in the store: %s", diff)
@@ -73,26 +80,26 @@ func TestShortNamesAreResolved(t *testing.T) {
 
 func TestMistakesInRegistriesConfAreNamed(t *testing.T) {
 	for conf, want := range map[string]string{
-		"[[registry]]\n":                                                    "neither prefix nor location",
-		"[[registry]]\nprefix = \"a.test\"\n":                               "has no location",
-		"[[registry]]\nprefix = \"*.a.test/x\"\n":                           "wildcard",
-		"[[registry]]\nlocation = \"https://a.test\"\n":                     "without http",
-		"[[registry]]\nlocation = \"a.test\"\npull-from-mirror = \"all\"\n": "[[registry.mirror]]",
-		"[[registry]]\nlocation = \"a.test\"\n[[registry.mirror]]\n":        "no location",
+		"[[registry]]\n":                                                    "both location and prefix are unset",
+		"[[registry]]\nprefix = \"a.test\"\n":                               "location is unset",
+		"[[registry]]\nprefix = \"*.a.test/x\"\n":                           "Wildcarded prefix",
+		"[[registry]]\nlocation = \"https://a.test\"\n":                     "URI schemes are not supported",
+		"[[registry]]\nlocation = \"a.test\"\npull-from-mirror = \"all\"\n": "must not be set for a non-mirror registry",
+		"[[registry]]\nlocation = \"a.test\"\n[[registry.mirror]]\n":        "mirror location is unset",
 		"[[registry]]\nlocation = \"a.test\"\n[[registry.mirror]]\nlocation = \"b.test\"\npull-from-mirror = \"some\"\n":                              "pull-from-mirror",
-		"[[registry]]\nlocation = \"a.test\"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"b.test\"\npull-from-mirror = \"all\"\n": "together",
-		"[[registry]]\nlocation = \"a.test\"\n[[registry]]\nprefix = \"b.test\"\nlocation = \"a.test\"\ninsecure = true\n":                            "both insecure and not",
-		"[[registry]]\nlocation = \"a.test\"\n[[registry]]\nprefix = \"b.test\"\nlocation = \"a.test\"\nblocked = true\n":                             "both blocked and not",
-		"unqualified-search-registries = [\"a.test/x\"]\n":                                                                                            "is not a registry",
-		"short-name-mode = \"sometimes\"\n":                "short-name-mode",
+		"[[registry]]\nlocation = \"a.test\"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"b.test\"\npull-from-mirror = \"all\"\n": "at the same time",
+		"[[registry]]\nlocation = \"a.test\"\n[[registry]]\nprefix = \"b.test\"\nlocation = \"a.test\"\ninsecure = true\n":                            "conflicting 'insecure' setting",
+		"[[registry]]\nlocation = \"a.test\"\n[[registry]]\nprefix = \"b.test\"\nlocation = \"a.test\"\nblocked = true\n":                             "conflicting 'blocked' setting",
+		"unqualified-search-registries = [\"a.test/x\"]\n":                                                                                            "Invalid unqualified-search-registries entry",
+		"short-name-mode = \"sometimes\"\n":                "short-name mode",
 		"[aliases]\n\"a.test/x\" = \"b.test/x\"\n":         "alias",
 		"[aliases]\n\"x\" = \"y\"\n":                       "alias",
 		"[aliases]\n\"x\" = \"b.test/x:1\"\n":              "alias",
-		"[registries.search]\nregistries = [\"a.test\"]\n": "version 1",
+		"[registries.search]\nregistries = [\"a.test\"]\n": "v2 format",
 		"unqualified-search-registries = 5\n":              "registries.conf",
 	} {
 		home(t, conf)
-		_, err := registry.LoadConfig()
+		_, err := registry.NewClient(registry.Options{})
 		wants(t, err, want, "registries.conf")
 	}
 }
@@ -100,19 +107,34 @@ func TestMistakesInRegistriesConfAreNamed(t *testing.T) {
 func TestFilesOfRegistriesConfAddUp(t *testing.T) {
 	dir := home(t, "")
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", "")
+	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // root's recorded aliases are those of the machine
 	base := filepath.Join(dir, ".config/containers")
 	write(t, base+"/registries.conf", "unqualified-search-registries = [\"one.test\"]\n[aliases]\n\"a\" = \"x.test/a\"\n\"b\" = \"x.test/b\"\n")
 	write(t, base+"/registries.conf.d/10.conf", "unqualified-search-registries = [\"two.test\"]\n[aliases]\n\"a\" = \"y.test/a\"\n")
 	write(t, base+"/registries.conf.d/20.conf", "[aliases]\n\"b\" = \"\"\n\"c\" = \"x.test/c\"\n")
 	write(t, base+"/registries.conf.d/ignored.txt", "nonsense")
-	config, err := registry.LoadConfig()
+	write(t, dir+"/.cache/containers/short-name-aliases.conf", "[aliases]\n\"c\" = \"z.test/c\"\n")
+	recorded := types.SystemContext{UserShortNameAliasConfPath: dir + "/.cache/containers/short-name-aliases.conf"}
+	if _, err := registry.NewClient(registry.Options{}); err != nil { // it reads the files for the library as well
+		t.Fatal(err)
+	}
+	names, err := registry.LoadShortNames()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"a": "y.test/a:latest", "b": "two.test/b:latest", "c": "x.test/c:latest", "d": "two.test/d:latest"} {
-		refs, err := config.PullCandidates(name)
+	for name, want := range map[string]string{"a": "y.test/a:latest", "b": "two.test/b:latest", "c": "z.test/c:latest", "d": "two.test/d:latest"} {
+		refs, err := names.PullCandidates(name)
 		if err != nil || strings.Join(texts(refs), " ") != want {
 			t.Errorf("%s: %v, %v, want %s", name, texts(refs), err, want)
+		}
+		// The library, which podman asks, says the same.
+		alias, _, err := sysregistriesv2.ResolveShortNameAlias(&recorded, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		search, err := sysregistriesv2.UnqualifiedSearchRegistries(&recorded)
+		if got := search[0] + "/" + name; alias == nil && got+":latest" != want || alias != nil && alias.Name()+":latest" != want {
+			t.Errorf("%s: the library says %v or %s, %v, want %s", name, alias, got, err, want)
 		}
 	}
 }

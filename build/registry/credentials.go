@@ -1,49 +1,35 @@
 package registry
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+	"go.podman.io/image/v5/pkg/docker/config"
+	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/homedir"
 	"go.podman.io/storage/pkg/unshare"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
-	// helperAuthFile in credential-helpers of registries.conf stands for the credential files.
-	helperAuthFile = "containers-auth.json"
 	// hubKey is the key of docker.io in Docker's files and helpers.
 	hubKey = "https://index.docker.io/v1/"
 
-	// maxAuthFile bounds credential files and what helpers print, in bytes.
-	maxAuthFile = 4 << 20
 	// helperTimeout is for a helper that waits for somebody who isn't there.
 	helperTimeout = 30 * time.Second
 )
-
-// authFile is the text of auth.json or Docker's config.json. See containers-auth.json(5).
-type authFile struct {
-	Auths       map[string]authEntry `json:"auths"`
-	CredHelpers map[string]string    `json:"credHelpers"`
-	CredsStore  string               `json:"credsStore"`
-}
-
-type authEntry struct {
-	Auth          string `json:"auth"`
-	Username      string `json:"username"`
-	Password      string `json:"password"`
-	IdentityToken string `json:"identitytoken"`
-	RegistryToken string `json:"registrytoken"`
-}
 
 // authFiles are the credential files in the order in which they are searched. One that the user names must exist.
 func authFiles(named string) (paths []string, must bool) {
@@ -87,7 +73,11 @@ func checkAuthFile(named string) error {
 // and the credential files. It gives what is wrong by the name of the file, in the order in which they are read.
 func CheckFiles(authFile string) []FileProblem {
 	var found []FileProblem
-	if _, err := LoadConfig(); err != nil {
+	err := readConfig()
+	if err == nil {
+		_, err = LoadShortNames()
+	}
+	if err != nil {
 		found = append(found, FileProblem{"registries.conf", err})
 	}
 	if _, err := LoadPolicy(); err != nil {
@@ -98,7 +88,7 @@ func CheckFiles(authFile string) []FileProblem {
 	}
 	paths, _ := authFiles(authFile)
 	for _, path := range paths {
-		if _, err := readAuthFile(path); err != nil {
+		if _, err := readHelpers(path); err != nil {
 			found = append(found, FileProblem{"auth.json", err})
 		}
 	}
@@ -111,58 +101,72 @@ type FileProblem struct {
 	Err  error
 }
 
-// findCredential finds what to log in with for a repository, HOST/PATH. The empty credential means that nothing is known.
-func (c *Config) findCredential(ctx context.Context, file, repository string) (credential, error) {
-	host, _, _ := strings.Cut(repository, "/")
-	var errs []error
-	for _, helper := range c.helpers {
-		var found credential
-		var err error
-		if helper == helperAuthFile {
-			found, err = credentialInFiles(ctx, file, repository)
-		} else {
-			found, err = askHelper(ctx, helper, host)
-		}
-		if err == nil && found != (credential{}) {
-			return found, nil
-		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return credential{}, fmt.Errorf("look up credentials for %s: %w", repository, err)
-	}
-	return credential{}, nil
-}
-
-func credentialInFiles(ctx context.Context, file, repository string) (credential, error) {
-	paths, _ := authFiles(file)
-	for _, path := range paths {
-		f, err := readAuthFile(path)
-		if err != nil {
-			return credential{}, err
-		}
-		found, err := f.find(ctx, repository)
-		if err != nil {
-			return credential{}, fmt.Errorf("%s: %w", path, err)
-		}
-		if found != (credential{}) {
-			return found, nil
-		}
-	}
-	return credential{}, nil
-}
-
-func readAuthFile(path string) (authFile, error) {
-	var f authFile
-	file, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
-		return f, nil
+// findCredential finds what to log in with for a repository, HOST/PATH. The empty credential means that nothing is known. The library starts
+// helpers that nothing ends, so who waits for one is let go when ctx ends or the helper has taken too long.
+func findCredential(ctx context.Context, file, repository string) (credential, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, helperTimeout, fmt.Errorf("no answer from a credential helper in %v", helperTimeout))
+	defer cancel()
+	var found credential
+	done := make(chan error, 1)
+	go func() {
+		done <- guard.Call(func() (err error) {
+			found, err = lookUp(file, repository)
+			return err
+		})
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return f, fmt.Errorf("read credentials: %w", err)
+		return credential{}, fmt.Errorf("look up credentials for %s: %w", repository, err)
 	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxAuthFile))
+	return found, nil
+}
+
+// lookUp asks the library for each file by itself, since of the files that nobody has named the user may not be allowed to read one: without
+// XDG_RUNTIME_DIR, the library takes that of root for who is root in a user namespace. What the first file that knows something says counts.
+func lookUp(file, repository string) (credential, error) {
+	paths, must := authFiles(file)
+	present := slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
+		_, err := os.Stat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if len(present) == 0 {
+		present = paths[:1] // the helpers that registries.conf names are to be asked in any case
+	}
+	var failed error
+	for _, path := range present {
+		found, err := config.GetCredentials(&types.SystemContext{AuthFilePath: path}, repository)
+		if err == nil && found == (types.DockerAuthConfig{}) {
+			found, err = askDockerStore(path, repository)
+		}
+		switch {
+		case err == nil && found != (types.DockerAuthConfig{}):
+			return credential{username: found.Username, password: found.Password, identity: found.IdentityToken}, nil
+		case !must && errors.Is(err, fs.ErrPermission):
+		case failed == nil:
+			failed = err
+		}
+	}
+	return credential{}, failed
+}
+
+// helpersOf is what a credential file says of helpers. Its other part is there for its form to be checked.
+type helpersOf struct {
+	Auths       map[string]struct{ Auth, IdentityToken string } `json:"auths"`
+	CredHelpers map[string]string                               `json:"credHelpers"`
+	CredsStore  string                                          `json:"credsStore"`
+}
+
+func readHelpers(path string) (helpersOf, error) {
+	var f helpersOf
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return f, nil
+	}
 	if err == nil {
 		err = json.Unmarshal(text, &f)
 	}
@@ -172,110 +176,36 @@ func readAuthFile(path string) (authFile, error) {
 	return f, nil
 }
 
-// find looks a repository up: helpers by its host, then entries by the longest part of its name.
-func (f *authFile) find(ctx context.Context, repository string) (credential, error) {
-	host, _, _ := strings.Cut(repository, "/")
-	keys := []string{host}
-	if canonicalHost(host) == canonicalHost(hub) {
-		keys = []string{host, hubKey, "index.docker.io"}
-	}
-	for _, key := range keys {
-		if helper := f.CredHelpers[key]; helper != "" {
-			return askHelper(ctx, helper, key)
-		}
-	}
-	if f.CredsStore != "" {
-		found, err := askHelper(ctx, f.CredsStore, keys[min(1, len(keys)-1)])
-		if err == nil && found != (credential{}) {
-			return found, nil
-		}
-		// Docker Desktop leaves its helper's name in files that are used where the helper isn't.
-		if err != nil && !errors.Is(err, exec.ErrNotFound) {
-			return found, err
-		}
-	}
-	for name := repository; ; {
-		if entry, ok := f.Auths[name]; ok {
-			return entry.credential()
-		}
-		slash := strings.LastIndexByte(name, '/')
-		if slash < 0 {
-			break
-		}
-		name = name[:slash]
-	}
-	for key, entry := range f.Auths {
-		if canonicalHost(key) == canonicalHost(host) {
-			return entry.credential()
-		}
-	}
-	return credential{}, nil
-}
-
-// canonicalHost is the host of a key of an auth file, which may be a URL; docker.io has several names. A key for a part of
-// a registry stays what it is.
-func canonicalHost(key string) string {
-	for _, scheme := range []string{"https://", "http://"} {
-		if rest, ok := strings.CutPrefix(key, scheme); ok {
-			key, _, _ = strings.Cut(rest, "/")
-		}
-	}
-	if key == hub || key == hubHost {
-		return "index.docker.io"
-	}
-	return key
-}
-
-func (e authEntry) credential() (credential, error) {
-	c := credential{username: e.Username, password: e.Password, identity: e.IdentityToken, registry: e.RegistryToken}
-	if e.Auth == "" {
-		return c, nil
-	}
-	text, err := base64.StdEncoding.DecodeString(e.Auth)
+// askDockerStore asks the helper that docker asks and podman doesn't: that of the whole file, or docker.io's by docker's name for it.
+func askDockerStore(path, repository string) (types.DockerAuthConfig, error) {
+	var none types.DockerAuthConfig
+	f, err := readHelpers(path)
 	if err != nil {
-		return credential{}, errors.New("an \"auth\" is not base64")
+		return none, err
 	}
-	user, password, ok := strings.Cut(string(text), ":")
-	if !ok {
-		return c, nil
-	}
-	c.username, c.password = user, strings.TrimRight(password, "\x00")
-	return c, nil
-}
-
-// askHelper runs docker-credential-HELPER, https://github.com/docker/docker-credential-helpers.
-func askHelper(ctx context.Context, helper, host string) (credential, error) {
-	if helper == "" || strings.ContainsAny(helper, "/\x00") {
-		return credential{}, fmt.Errorf("credential helper %q: must be a name", helper)
-	}
-	ctx, cancel := context.WithTimeout(ctx, helperTimeout)
-	defer cancel()
-	var out, errs limitedBuffer
-	cmd := exec.CommandContext(ctx, "docker-credential-"+helper, "get")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = strings.NewReader(host), &out, &errs, time.Second
-	if err := cmd.Run(); err != nil {
-		said := strings.TrimSpace(out.String() + errs.String())
-		if strings.Contains(said, "credentials not found in native keychain") {
-			return credential{}, nil
+	key, _, _ := strings.Cut(repository, "/")
+	helper := f.CredsStore
+	if key == hub {
+		key = hubKey
+		if own := f.CredHelpers[key]; own != "" {
+			helper = own
 		}
-		return credential{}, fmt.Errorf("docker-credential-%s: %w: %s", helper, err, clip(said))
 	}
-	var answer struct{ Username, Secret string }
-	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
-		return credential{}, fmt.Errorf("docker-credential-%s: its answer is not JSON", helper)
+	if helper == "" {
+		return none, nil
 	}
-	if answer.Username == "<token>" {
-		return credential{identity: answer.Secret}, nil
+	program := "docker-credential-" + helper
+	if _, err := exec.LookPath(program); err != nil {
+		return none, nil //nolint:nilerr // Docker Desktop leaves its helper's name in files that are used where the helper isn't
 	}
-	return credential{username: answer.Username, password: answer.Secret}, nil
-}
-
-// limitedBuffer keeps the first bytes of what is written to it.
-type limitedBuffer struct{ bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if room := maxAuthFile - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(room, len(p))])
+	got, err := client.Get(client.NewShellProgramFunc(program), key)
+	switch {
+	case credentials.IsErrCredentialsNotFound(err):
+		return none, nil
+	case err != nil:
+		return none, fmt.Errorf("%s, which %s names: %w", program, path, err)
+	case got.Username == "<token>":
+		return types.DockerAuthConfig{IdentityToken: got.Secret}, nil
 	}
-	return len(p), nil
+	return types.DockerAuthConfig{Username: got.Username, Password: got.Secret}, nil
 }

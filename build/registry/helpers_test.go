@@ -178,14 +178,10 @@ func home(t *testing.T, conf string) string {
 // client makes a client that trusts a fake registry.
 func client(t *testing.T, f *fake, o registry.Options) *registry.Client {
 	t.Helper()
-	config, err := registry.LoadConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if o.CertDir == "" && !o.Insecure && f != nil {
 		o.CertDir = f.trust(t)
 	}
-	c, err := registry.NewClient(config, o)
+	c, err := registry.NewClient(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func (c *Client) newRepository(e endpoint) (*repository, error) {
 	r.auth = &authorizer{
 		client: &http.Client{Transport: next, CheckRedirect: noRedirect}, pace: c.pace, host: r.host, name: e.ref.Domain,
 		find: func(ctx context.Context) (credential, error) {
-			return c.config.findCredential(ctx, c.opts.AuthFile, e.ref.Name())
+			return findCredential(ctx, c.opts.AuthFile, e.ref.Name())
 		},
 	}
 	return r, nil

@@ -90,11 +90,11 @@ func (s *Store) candidates(name string) ([]string, error) {
 	}
 	refs := []reference.Reference{full.WithLatest()}
 	if registry.ShortName(name) {
-		config, err := s.registries()
+		short, err := s.shortNames()
 		if err != nil {
 			return nil, err
 		}
-		if refs, err = config.LocalCandidates(name); err != nil {
+		if refs, err = short.LocalCandidates(name); err != nil {
 			return nil, err
 		}
 	}

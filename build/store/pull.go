@@ -28,19 +28,19 @@ type PullOptions struct {
 // Pull fetches an image into the store and returns it. A short name is resolved as registries.conf says, and to
 // docker.io where it says nothing.
 func (s *Store) Pull(ctx context.Context, name string, o PullOptions) (FoundImage, error) {
-	config, err := s.registries()
-	if err != nil {
-		return FoundImage{}, fmt.Errorf("pull %s: %w", name, err)
-	}
-	refs, err := config.PullCandidates(name)
-	if err != nil {
-		return FoundImage{}, fmt.Errorf("pull %s: %w", name, err)
-	}
-	client, err := registry.NewClient(config, registry.Options{Insecure: o.Insecure, AuthFile: o.AuthFile, CertDir: o.CertDir})
+	client, err := registry.NewClient(registry.Options{Insecure: o.Insecure, AuthFile: o.AuthFile, CertDir: o.CertDir})
 	if err != nil {
 		return FoundImage{}, fmt.Errorf("pull %s: %w", name, err)
 	}
 	defer client.Close()
+	names, err := s.shortNames()
+	if err != nil {
+		return FoundImage{}, fmt.Errorf("pull %s: %w", name, err)
+	}
+	refs, err := names.PullCandidates(name)
+	if err != nil {
+		return FoundImage{}, fmt.Errorf("pull %s: %w", name, err)
+	}
 	var errs []error
 	for _, ref := range refs {
 		found, err := s.pullOne(ctx, client, ref, o)

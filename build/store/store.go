@@ -64,8 +64,8 @@ type Store struct {
 	// aside are the library's lists that could not be read when the store was opened, as they are called now.
 	aside []string
 	tell  func(text string)
-	// registries reads registries.conf, once and only if a name asks for it.
-	registries func() (*registry.Config, error)
+	// shortNames reads what registries.conf says of them, once and only if a name asks for it.
+	shortNames func() (*registry.ShortNames, error)
 }
 
 // HandleReexec runs the helper that containers/storage starts this binary for, if this process is one. It must be
@@ -91,7 +91,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(openError(opts, err), closeFile(byFD))
 	}
-	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, tell: o.Tell, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile, registries: sync.OnceValues(registry.LoadConfig)}
+	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, tell: o.Tell, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile, shortNames: sync.OnceValues(registry.LoadShortNames)}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}

@@ -2,5 +2,5 @@
 //
 // The grammar, the defaults and the errors are those of Docker, https://github.com/distribution/reference; the tests hold
 // this package against it. It is written by hand because that one's regular expressions are compiled at every start of a
-// program that links it, which takes longer than all the rest of cooper's start. The package is pure.
+// program that links it: see docs/decisions/references.md. The package is pure.
 package reference
