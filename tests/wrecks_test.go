@@ -189,6 +189,8 @@ func (s *site) storeWrecks() []wreck {
 			check: "disk", status: "fail", want: []string{"read-only"}},
 		{name: "full store", script: fmt.Sprintf(tmpfs, "size=1m") + "head -c 1048576 /dev/zero >" + s.path("bin/zero") + " || true", args: other,
 			check: "disk", status: "fail", want: []string{"0 KiB free"}},
+		{name: "no driver configured", script: s.bind("empty", s.storageConf()), check: "one-store", status: "warn",
+			want: []string{"vfs", "[storage] in " + s.storageConf()}, works: true},
 		{name: "no inodes", script: fmt.Sprintf(tmpfs, "nr_inodes=20"), args: other, check: "disk", status: "fail", want: []string{"inodes"}},
 		{name: "store on an overlay", script: s.onOverlay(), args: vfs, check: "overlay", status: "warn", want: []string{"upperdir", "ext4"}, works: true},
 		{name: "store on an overlay, no fuse", script: s.onOverlay() + s.bind("empty", "/dev/fuse"), args: vfs, check: "fuse-overlayfs", status: "warn",
