@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/copystep"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/outputs"
@@ -18,9 +18,11 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/rootfs"
+	"github.com/cooperbuild/cooper/build/runstep"
 	"github.com/cooperbuild/cooper/build/solve"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/sshagent"
+	"github.com/cooperbuild/cooper/build/stepinput"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
@@ -101,6 +103,9 @@ func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Re
 		Store: b.store, Cache: b.cache, Identity: b.req.Identity, SourceDate: b.req.SourceDate, NoCache: b.req.NoCache, Progress: b.req.Progress,
 		Shown: b.req.asides, Space: b.req.space, Fail: b.fail,
 	})
+	from := stepinput.Inputs{Roots: b.roots, Contexts: b.contexts, Stats: b.stats}
+	b.runs = runstep.New(runstep.Setup{Inputs: from, Run: b.req.Run, Agents: b.agents, StepName: b.stepName, Tags: b.req.shownTags()})
+	b.files = copystep.New(copystep.Options{Inputs: from, Agents: b.agents, ReadDirs: b.req.Run.ReadDirs})
 	b.noteArgs()
 	b.outputs = &outputs.Room{Options: outputs.Options{
 		Store: b.store, Cache: b.cache, Roots: b.roots, SourceDate: b.req.SourceDate, Format: b.req.Format, Specs: b.req.Outputs,
@@ -156,14 +161,10 @@ type builder struct {
 	contexts *inputs.Contexts
 	// roots is made once the plan has said which source date holds.
 	roots  *rootfs.Roots
-	copies contextCopies
-	// clonesDetached says that a step can be shown a view of a context, and not only the context itself. It is found out when first asked.
-	clonesDetached func() bool
-	agents         map[string]*sshagent.Agent
-	// gitAgent is the socket of the agent that git uses, made when first needed; empty: none.
-	gitAgent func() (string, error)
-	emulate  emulation
-	running  running
+	agents map[string]*sshagent.Agent
+	// runs and files are made together with roots.
+	runs  *runstep.Room
+	files *copystep.Room
 
 	stop context.CancelCauseFunc
 	// outputs is made together with roots.
@@ -182,12 +183,8 @@ func newBuilder(req Request, st *store.Store, contexts *inputs.Contexts) (*build
 	}
 	b := &builder{req: req, store: st, cache: c, contexts: contexts}
 	b.stats = source.OpenStatCache(st.StatsFile())
-	b.copies = contextCopies{store: st, made: map[copyKey]*contextCopy{}}
 	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
-	b.clonesDetached = sync.OnceValue(overlay.ClonesDetached)
-	b.gitAgent = sync.OnceValues(b.openGitAgent)
-	b.running = newRunning(&b.req)
-	b.agents, err = openAgents(req.Run.Agents)
+	b.agents, err = sshagent.OpenAll(req.Run.Agents)
 	return b, err
 }
 
@@ -225,7 +222,6 @@ func (b *builder) close() error {
 	if b.roots != nil {
 		errs = append(errs, b.roots.Close())
 	}
-	errs = append(errs, b.copies.close())
 	reclaim.NoteStats(b.store)
 	if err := b.stats.Save(); err != nil {
 		// The next build reads more files than it had to; that's all.

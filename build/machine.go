@@ -46,15 +46,3 @@ func tellOf(to progress.Sink) func(string) {
 	}
 	return func(text string) { to.Emit(progress.Note{Text: "WARNING: " + text}) }
 }
-
-// explainFull adds to the error of a command that the disk is full, which may be why it failed. It is called before anything of the step is
-// removed.
-func (b *builder) explainFull(err error) error {
-	if !errors.As(err, new(*ExitError)) {
-		return err
-	}
-	if full := b.store.Exhausted(); full != nil {
-		return fmt.Errorf("%w\nhint: %s: %s", err, full.What, full.Hint)
-	}
-	return err
-}

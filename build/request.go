@@ -168,16 +168,28 @@ func (e *StepError) Error() string {
 	if e.Platforms != "" {
 		b.WriteString("[" + e.Platforms + "] ")
 	}
-	fmt.Fprintf(&b, "%s\n%v", firstLine(e.Text), e.Err)
+	fmt.Fprintf(&b, "%s\n%v", plan.FirstLine(e.Text), e.Err)
 	return b.String()
 }
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-func firstLine(s string) string {
-	line, _, more := strings.Cut(s, "\n")
-	if more {
-		line += " ..."
+// FullName is a name as images have it in the store: localhost/app:latest for app. It gives what is no name back as it is.
+func FullName(name string) string {
+	full, err := store.NormalizeName(name)
+	if err != nil {
+		return name
 	}
-	return line
+	return full
+}
+
+// shownTags are the names of the image as they were given and in full.
+func (r *Request) shownTags() []string {
+	tags := append([]string{}, r.Tags...)
+	for _, t := range r.Tags {
+		if full := FullName(t); full != t {
+			tags = append(tags, full)
+		}
+	}
+	return tags
 }

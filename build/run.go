@@ -2,172 +2,49 @@ package build
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"strconv"
 
-	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/build/cache"
-	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/rootfs"
-	"github.com/cooperbuild/cooper/build/source"
-	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/build/runstep"
 )
 
+// RunOptions hold for every RUN step.
+type RunOptions = runstep.Options
+
+// DNS is what the /etc/resolv.conf of RUN steps says instead of the host's.
+type DNS = runstep.DNS
+
+// MaxSecret is the largest secret in bytes.
+const MaxSecret = runstep.MaxSecret
+
+// A Secret is at most MaxSecret bytes that nothing may print.
+type Secret = runstep.Secret
+
 // ExitError is a command that ended with another status than 0.
-type ExitError struct {
-	Args []string
-	// Code is the exit status; 128 plus the signal's number if a signal ended the command.
-	Code   int
-	Signal string
+type ExitError = runstep.ExitError
+
+// A Volume is a directory or file of the host that every RUN step sees.
+type Volume = runstep.Volume
+
+// ParseVolume reads HOST:TARGET[:OPTION,...].
+func ParseVolume(text string) (Volume, error) { return runstep.ParseVolume(text) }
+
+// A Runtime is an OCI runtime that RUN steps can be given to; see FindRuntime.
+type Runtime = runstep.Runtime
+
+// FindRuntime finds the OCI runtime of a name; see runstep.FindRuntime.
+func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
+	return runstep.FindRuntime(ctx, name)
 }
 
-func (e *ExitError) Error() string {
-	if e.Signal != "" {
-		return fmt.Sprintf("the command was ended by signal %s", e.Signal)
-	}
-	return fmt.Sprintf("the command exited with status %d", e.Code)
-}
+// CheckRuntimeName finds names that FindRuntime never finds.
+func CheckRuntimeName(name string) error { return runstep.CheckRuntimeName(name) }
 
-// runWork is RUN.
-func (b *builder) runWork(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
-	network := op.Network
-	if network == "" || network == "default" {
-		network = b.req.Run.Network
-	}
-	if network == "" {
-		network = "host"
-	}
-	shape := func() *cache.KeyBuilder {
-		k := b.roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
-		k.Add("network", network).Add("platform", platforms.Format(op.Platform))
-		if key := b.req.Identity.Key(); key != "" { // a step can see its map
-			k.Add("userns", key)
-		}
-		b.req.Run.addTo(k)
-		if op.Insecure || op.Hostname != "" {
-			k.Add("insecure", strconv.FormatBool(op.Insecure), op.Hostname)
-		}
-		for _, m := range op.Mounts {
-			k.Add("mount", string(m.Type), m.Source, m.Target, m.ID, strconv.FormatBool(m.ReadOnly),
-				strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)), m.Env, ownerText(m))
-		}
-		for _, f := range op.Files {
-			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
-		}
-		return k
-	}
-	seen := seenContexts{}
-	w := rootfs.Work{
-		Shape: shape().Key(),
-		Key: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
-			k := shape().Add("below", string(below))
-			if err := b.addMountContent(ctx, k, op, done); err != nil {
-				return "", err
-			}
-			return k.Key(), nil
-		},
-		Exec: func(ctx context.Context, t *rootfs.Target) error {
-			call := runCall{step: s, op: op, network: network, done: done, seen: seen}
-			err := b.execRun(ctx, t, call)
-			if errors.Is(err, executor.ErrNoCwd) {
-				// A base image may name a directory that it hasn't got, and one may be removed: docker makes it.
-				if err = b.mkdir(ctx, t, op.Cwd, ""); err == nil {
-					err = b.execRun(ctx, t, call)
-				}
-			}
-			return b.explainFull(err)
-		},
-	}
-	b.watchMounts(&w, op, runCall{done: done, seen: seen})
-	return w
-}
+// CheckKeepBundle refuses a directory with something in it: what is of this build could not be told from it.
+func CheckKeepBundle(dir string) error { return runstep.CheckKeepBundle(dir) }
 
-// addMountContent puts what bind mounts show into the key. The content of cache mounts is not part of it, by design.
-func (b *builder) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run, done func(*plan.Step) *rootfs.Root) error {
-	for _, m := range op.Mounts {
-		if m.Type != plan.MountBind {
-			continue
-		}
-		in := b.input(m.From, done)
-		id, err := in.identity(ctx)
-		if err == nil && in.local() {
-			id, err = in.digest(ctx, []string{m.Source}, source.Digest)
-		}
-		if err != nil {
-			return fmt.Errorf("mount %s: %w", m.Target, err)
-		}
-		k.Add("bind", id)
-	}
-	return nil
-}
+// ParsePlatforms reads the values of --platform; see runstep.ParsePlatforms.
+func ParsePlatforms(texts []string) ([]ocispec.Platform, error) { return runstep.ParsePlatforms(texts) }
 
-// runCall is what one RUN needs besides its target.
-type runCall struct {
-	step    *plan.Step
-	op      *plan.Run
-	network string
-	done    func(*plan.Step) *rootfs.Root
-	ns      rootfs.NS
-	seen    seenContexts
-}
-
-// need is what a RUN needs besides the root that it is run on.
-func (b *builder) need(c runCall) rootfs.Need {
-	n := rootfs.Need{User: c.op.User}
-	for _, m := range c.op.Mounts {
-		n.IDs.UIDs, n.IDs.GIDs = append(n.IDs.UIDs, m.UID), append(n.IDs.GIDs, m.GID)
-		if in := b.input(m.From, c.done); !in.local() {
-			n.Roots = append(n.Roots, in.root)
-		}
-	}
-	return n
-}
-
-func (b *builder) execRun(ctx context.Context, t *rootfs.Target, c runCall) (err error) {
-	if c.ns, err = b.roots.Namespace(ctx, t, b.need(c)); err != nil {
-		return err
-	}
-	mounts, unmount, err := b.mounts(ctx, c)
-	if err != nil {
-		return errors.Join(err, unmount())
-	}
-	defer func() { err = errors.Join(err, unmount()) }()
-	step := executor.Step{
-		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
-		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
-		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
-		Stdout: progress.Writer(b.req.Progress, c.step.ID), Stderr: progress.StderrWriter(b.req.Progress, c.step.ID),
-	}
-	for _, f := range c.op.Files {
-		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
-	}
-	kept, err := b.req.Run.isolate(&step, c)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, kept()) }()
-	if err := errors.Join(b.req.Run.apply(&step), b.addSecrets(&step, c.op), b.addAgents(&step, c.op)); err != nil {
-		return err
-	}
-	var ended func()
-	step.Started, ended = b.note(c.step, c.op.User)
-	status, err := b.roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
-		step.Rootfs = root
-		return b.emulate.run(ctx, step, c.op.Platform)
-	})
-	ended()
-	if err != nil {
-		return err
-	}
-	switch {
-	case status.Signal != 0:
-		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String()}
-	case status.ExitCode != 0:
-		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
-	}
-	return nil
-}
+// RunDir is where the builds of a user note the steps that run, by the user's host ID.
+func RunDir(uid uint32) (string, error) { return runstep.RunDir(uid) }

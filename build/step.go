@@ -26,11 +26,11 @@ func (b *builder) do(ctx context.Context, s *plan.Step, done func(*plan.Step) *r
 	case *plan.Base:
 		return b.base(s, op), nil
 	case *plan.Workdir:
-		w = b.workdirWork(op)
+		w = b.files.Workdir(op)
 	case *plan.Copy:
-		w = b.copyWork(s, op, done)
+		w = b.files.Copy(s, op, done)
 	case *plan.Run:
-		w = b.runWork(s, op, done)
+		w = b.runs.Work(s, op, done)
 	default:
 		return nil, fmt.Errorf("step %d: no way to carry out a %T", s.ID, op)
 	}

@@ -31,11 +31,10 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
-			mayImport: "build/cache build/disk build/export build/fetch build/fileop build/inputs build/inspect " +
-				"build/outfile build/outputs build/plan build/progress build/reclaim build/registry build/rootfs " +
-				"build/solve build/source build/sshagent build/store build/top executor executor/overlay " +
-				"imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote internal/flock " +
-				"internal/fsys internal/guard userns",
+			mayImport: "build/cache build/copystep build/disk build/export build/inputs build/inspect build/outputs " +
+				"build/plan build/progress build/reclaim build/registry build/rootfs build/runstep build/solve " +
+				"build/source build/sshagent build/stepinput build/store executor executor/overlay imagebuilder " +
+				"imagebuilder/dockerfile imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -119,6 +118,21 @@ func importTable() []importRule {
 			pkg: "build/outputs", job: "images of what a build ends with: records, names, what else is written",
 			mayImport: "build/cache build/export build/fileop build/plan build/progress build/rootfs build/store " +
 				"imagebuilder imagebuilder/layer internal/fsys internal/guard",
+		},
+		{
+			pkg: "build/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
+			mayImport: "build/inputs build/plan build/rootfs build/source internal/fsys",
+		},
+		{
+			pkg: "build/runstep", job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
+			mayImport: "build/cache build/fileop build/outfile build/plan build/progress build/rootfs build/source " +
+				"build/sshagent build/stepinput build/store build/top executor executor/overlay internal/flock " +
+				"internal/fsys userns",
+		},
+		{
+			pkg: "build/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
+			mayImport: "build/cache build/fetch build/fileop build/plan build/progress build/rootfs build/source " +
+				"build/sshagent build/stepinput imagebuilder/layer internal/fsys internal/guard",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

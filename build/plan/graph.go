@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"strings"
+
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -57,6 +59,15 @@ type Step struct {
 	Op        Op
 	// Image is the config after this step. Steps of the kind Config that follow each other in a stage have one in common, that of the last.
 	Image *imagebuilder.Image
+}
+
+// FirstLine is the first line of an instruction, with dots where there are more.
+func FirstLine(s string) string {
+	line, _, more := strings.Cut(s, "\n")
+	if more {
+		line += " ..."
+	}
+	return line
 }
 
 // Op is what a step does: one of *Base, *Config, *Run, *Copy, *Workdir.

@@ -51,6 +51,20 @@ func Open(paths []string) (*Agent, error) {
 	return a, nil
 }
 
+// OpenAll opens the agents of --ssh, by ID: each of the paths that Open takes.
+func OpenAll(given map[string][]string) (map[string]*Agent, error) {
+	agents := map[string]*Agent{}
+	var errs []error
+	for id, paths := range given {
+		a, err := Open(paths)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--ssh %s: %w", id, err))
+		}
+		agents[id] = a
+	}
+	return agents, errors.Join(errs...)
+}
+
 func readKey(path string) (*key, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"bytes"
@@ -11,21 +11,20 @@ import (
 
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/rootfs"
-	"github.com/cooperbuild/cooper/build/sshagent"
 	"github.com/cooperbuild/cooper/executor"
 )
 
 // addSecrets gives a step the secrets it mounts: files in memory, variables, or both. They are in no key, and no error shows one.
-func (b *builder) addSecrets(s *executor.Step, op *plan.Run) error {
+func (r *Room) addSecrets(s *executor.Step, op *plan.Run) error {
 	for _, m := range op.Mounts {
 		if m.Type != plan.MountSecret {
 			continue
 		}
-		secret, given := b.req.Run.Secrets[m.ID]
+		secret, given := r.Run.Secrets[m.ID]
 		if !given {
 			if m.Required {
 				return fmt.Errorf("the secret %q is required, and the build has none of that ID%s\nhint: give --secret id=%[1]s,src=FILE or --secret id=%[1]s,env=VARIABLE",
-					m.ID, ids(b.req.Run.Secrets))
+					m.ID, ids(r.Run.Secrets))
 			}
 			continue
 		}
@@ -43,16 +42,16 @@ func (b *builder) addSecrets(s *executor.Step, op *plan.Run) error {
 }
 
 // addAgents gives a step the SSH agents it mounts.
-func (b *builder) addAgents(s *executor.Step, op *plan.Run) error {
+func (r *Room) addAgents(s *executor.Step, op *plan.Run) error {
 	for _, m := range op.Mounts {
 		if m.Type != plan.MountSSH {
 			continue
 		}
-		agent := b.agents[m.ID]
+		agent := r.Agents[m.ID]
 		if agent == nil {
 			if m.Required {
 				return fmt.Errorf("the SSH agent %q is required, and the build has none of that ID%s\nhint: give --ssh %[1]s, or --ssh %[1]s=SOCKET or =KEYFILE",
-					m.ID, ids(b.agents))
+					m.ID, ids(r.Agents))
 			}
 			continue
 		}
@@ -61,23 +60,9 @@ func (b *builder) addAgents(s *executor.Step, op *plan.Run) error {
 	return nil
 }
 
-// openAgents finds out what the agents are before anything is built.
-func openAgents(given map[string][]string) (map[string]*sshagent.Agent, error) {
-	agents := map[string]*sshagent.Agent{}
-	var errs []error
-	for id, paths := range given {
-		a, err := sshagent.Open(paths)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--ssh %s: %w", id, err))
-		}
-		agents[id] = a
-	}
-	return agents, errors.Join(errs...)
-}
-
 // volume opens a directory or file of the host. Its owners are shown as they are, or real root's steps could make set-uid programs of
 // the host's root there.
-func (b *builder) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.Mount, func() error, error) {
+func (r *Room) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.Mount, func() error, error) {
 	em := executor.Mount{Kind: executor.Bind, Target: v.Target, ReadOnly: v.ReadOnly, IDMapped: !v.MapOwners}
 	if v.MapOwners && ns.Shifted {
 		return em, nil, errors.New("the option idmap is for real root: nobody else can map the owners of a directory")
@@ -91,7 +76,7 @@ func (b *builder) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.
 	if !v.Discard || v.ReadOnly {
 		return em, release, nil
 	}
-	tmp, remove, err := b.store.TempDir(ctx)
+	tmp, remove, err := r.Inputs.Roots.Store.TempDir(ctx)
 	if err != nil {
 		return em, nil, errors.Join(err, release())
 	}

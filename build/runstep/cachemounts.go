@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"context"
@@ -29,7 +29,7 @@ type cacheDirs struct {
 }
 
 // openCaches opens and locks the directories of a step's cache mounts. release is never nil.
-func (b *builder) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, release func() error, err error) {
+func (r *Room) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, release func() error, err error) {
 	dirs = cacheDirs{map[int]cache.Key{}, map[cache.Key]*os.File{}}
 	release = func() error { return nil }
 	wanted := map[cache.Key]plan.Mount{}
@@ -37,7 +37,7 @@ func (b *builder) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, re
 		if m.Type != plan.MountCache {
 			continue
 		}
-		key, err := b.cacheKey(ctx, m, c)
+		key, err := r.cacheKey(ctx, m, c)
 		if err != nil {
 			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
 		}
@@ -50,13 +50,13 @@ func (b *builder) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, re
 	// Every step of every build locks in this one order, so that no two wait for each other.
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		m := wanted[key]
-		dir, unlock, err := b.lockCacheDir(ctx, key, m, c)
+		dir, unlock, err := r.lockCacheDir(ctx, key, m, c)
 		if err != nil {
 			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
 		}
 		release = joined(release, joined(unlock, dir.Close))
 		dirs.open[key] = dir
-		if err := b.fillCacheDir(ctx, dir, m, c); err != nil {
+		if err := r.fillCacheDir(ctx, dir, m, c); err != nil {
 			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
 		}
 	}
@@ -79,13 +79,13 @@ func (d cacheDirs) mount(i int, m plan.Mount) executor.Mount {
 }
 
 // cacheKey is what a cache directory is found by: its ID, what it starts with, and whose it is.
-func (b *builder) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key, error) {
-	if err := b.roots.CheckPlace(c.ns, m.UID, m.GID); err != nil { // the step would have a directory of nobody's
+func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key, error) {
+	if err := r.Inputs.Roots.CheckPlace(c.ns, m.UID, m.GID); err != nil { // the step would have a directory of nobody's
 		return "", err
 	}
 	key := cache.NewKey("mount").Add("id", m.ID)
 	if m.From.Kind != plan.InputNone {
-		id, err := b.input(m.From, c.done).identity(ctx)
+		id, err := r.Inputs.Of(m.From, c.done).Identity(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -102,9 +102,9 @@ func (b *builder) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.
 
 // lockCacheDir opens a cache directory as its sharing mode allows: together with others, after the others, or another
 // one that nobody uses.
-func (b *builder) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c runCall) (*os.File, func() error, error) {
+func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c runCall) (*os.File, func() error, error) {
 	for n := 0; ; n++ {
-		path, lock, err := b.store.OpenMount(string(key), strconv.Itoa(n), m.ID)
+		path, lock, err := r.Inputs.Roots.Store.OpenMount(string(key), strconv.Itoa(n), m.ID)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -114,8 +114,8 @@ func (b *builder) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount,
 		}
 		got, err := flock.Try(lock, how)
 		if err == nil && !got && m.Sharing != plan.SharingPrivate {
-			b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf(
-				"%s waits for the cache mount id=%s, which another step or build is using", b.stepName(c.step), m.ID)})
+			r.Inputs.Roots.Progress.Emit(progress.Note{Text: fmt.Sprintf(
+				"%s waits for the cache mount id=%s, which another step or build is using", r.StepName(c.step), m.ID)})
 			err = flock.Lock(ctx, lock, how)
 			got = err == nil
 		}
@@ -133,7 +133,7 @@ func (b *builder) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount,
 }
 
 // fillCacheDir gives a cache directory that was just made its content and its owner. Whoever else shares it waits for that.
-func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) (err error) {
+func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) (err error) {
 	made, err := os.Open(dir.Name())
 	if err != nil {
 		return err
@@ -146,27 +146,27 @@ func (b *builder) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, 
 	if _, err := os.Lstat(marker); err == nil {
 		return nil
 	}
-	if err := b.startCacheDir(ctx, dir.Name(), m, c); err != nil {
+	if err := r.startCacheDir(ctx, dir.Name(), m, c); err != nil {
 		return err
 	}
 	return os.WriteFile(marker, nil, 0o600)
 }
 
 // startCacheDir gives the directory path what a mount says that it starts with.
-func (b *builder) startCacheDir(ctx context.Context, path string, m plan.Mount, c runCall) error {
+func (r *Room) startCacheDir(ctx context.Context, path string, m plan.Mount, c runCall) error {
 	if m.From.Kind != plan.InputNone {
-		from, err := b.input(m.From, c.done).open(ctx)
+		from, err := r.Inputs.Of(m.From, c.done).Open(ctx)
 		if err != nil {
 			return err
 		}
 		o := fileop.CopyOptions{
-			Source: from.dir, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/", OverlayXattr: b.store.OverlayXattr(),
+			Source: from.Dir, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/", OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
 		}
 		_, err = fileop.Copy(ctx, o)
 		if err == nil && !m.Owned {
-			err = ownAs(&m, from.dir)
+			err = ownAs(&m, from.Dir)
 		}
-		if err := errors.Join(err, from.release()); err != nil {
+		if err := errors.Join(err, from.Release()); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/build/stepinput"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
@@ -22,10 +23,10 @@ import (
 
 // showContext has a bind mount show a context as the step may see it: without what the ignore file hides, and as one of the step's root. The
 // files are the context's own where the kernel can do so, or else copies. release is never nil.
-func (b *builder) showContext(ctx context.Context, em *executor.Mount, from opened, m plan.Mount, c runCall) (release func() error, err error) {
+func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinput.Opened, m plan.Mount, c runCall) (release func() error, err error) {
 	release = func() error { return nil }
 	seen := c.seen[contextMount{m.From.Name, m.Source}]
-	copies, ns, err := b.showAsRoots(from.dir, seen, c)
+	copies, ns, err := r.showAsRoots(from.Dir, seen, c)
 	if err != nil {
 		return release, err
 	}
@@ -34,7 +35,7 @@ func (b *builder) showContext(ctx context.Context, em *executor.Mount, from open
 	}
 	em.UserNS = ns
 	if !copies {
-		unmask, err := b.mask(ctx, em, from, m, c)
+		unmask, err := r.mask(ctx, em, from, m, c)
 		release = joined(release, unmask)
 		if !errors.Is(err, errNoMask) {
 			return release, err
@@ -43,8 +44,8 @@ func (b *builder) showContext(ctx context.Context, em *executor.Mount, from open
 	}
 	if copies {
 		em.UserNS = nil
-		em.Source, err = b.copies.get(ctx, copyKey{contextMount{m.From.Name, m.Source}, mappingKey(c.ns), seen.print}, func(dir string) error {
-			return b.copyContext(ctx, dir, from, m, c)
+		em.Source, err = r.copies.get(ctx, copyKey{contextMount{m.From.Name, m.Source}, mappingKey(c.ns), seen.print}, func(dir string) error {
+			return r.copyContext(ctx, dir, from, m, c)
 		})
 	}
 	return release, err
@@ -61,7 +62,7 @@ const rootMode = 0o755
 // context meanwhile, nor writes to a pipe that a program reads from. What a step can write to is an overlay of its own. Without a view only
 // what is live when the step begins is kept from it: before Linux 6.15, and in contexts that are on an overlay, of which the kernel
 // stacks no more than two.
-func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m plan.Mount, c runCall) (release func() error, err error) {
+func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Opened, m plan.Mount, c runCall) (release func() error, err error) {
 	var closers []func() error
 	release = func() error {
 		var errs []error
@@ -70,7 +71,7 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 		}
 		return errors.Join(errs...)
 	}
-	sel, err := source.Select(from.dir, source.Query{Patterns: []string{m.Source}, Filter: from.filter})
+	sel, err := source.Select(from.Dir, source.Query{Patterns: []string{m.Source}, Filter: from.Filter})
 	if err != nil {
 		return release, err
 	}
@@ -92,17 +93,17 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 	if !item.IsDir() {
 		return release, nil
 	}
-	hidden, err := source.Hidden(ctx, item, from.filter)
+	hidden, err := source.Hidden(ctx, item, from.Filter)
 	if err != nil {
 		return release, err
 	}
 	if item.Path == "" {
 		hidden.Stat.Mode = rootMode
 	}
-	if mayShow, err := b.showsAsItIs(top, item, hidden, m); mayShow || err != nil {
+	if mayShow, err := r.showsAsItIs(top, item, hidden, m); mayShow || err != nil {
 		return release, err
 	}
-	path, remove, err := b.store.TempTree(ctx, "hidden")
+	path, remove, err := r.Inputs.Roots.Store.TempTree(ctx, "hidden")
 	if err != nil {
 		return release, err
 	}
@@ -115,7 +116,7 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 	var view *os.File
 	if err == nil {
 		view, err = overlay.Mount(overlay.Options{
-			Lower: []*os.File{marks, top}, UserXattr: b.roots.UserXattr() || b.req.Identity.Process != nil, IDMap: c.ns.Mapping, LowerNS: em.UserNS,
+			Lower: []*os.File{marks, top}, UserXattr: r.Inputs.Roots.UserXattr() || r.Inputs.Roots.Identity.Process != nil, IDMap: c.ns.Mapping, LowerNS: em.UserNS,
 		})
 	}
 	if err != nil {
@@ -127,9 +128,9 @@ func (b *builder) mask(ctx context.Context, em *executor.Mount, from opened, m p
 }
 
 // showsAsItIs says whether a step may see a directory itself. The error is errNoMask if it may not, and no view of it can be had either.
-func (b *builder) showsAsItIs(top *os.File, item source.Selected, hidden *source.HiddenIn, m plan.Mount) (bool, error) {
+func (r *Room) showsAsItIs(top *os.File, item source.Selected, hidden *source.HiddenIn, m plan.Mount) (bool, error) {
 	same := item.Stat.Mode&0o7777 == hidden.Stat.Mode&0o7777 && hidden.Empty() && !hidden.Pipes
-	views := b.clonesDetached()
+	views := r.clonesDetached()
 	if same && (!views || !m.ReadOnly || isOverlay(top)) {
 		return true, nil
 	}
@@ -167,17 +168,17 @@ func writeMarks(path string, h *source.HiddenIn) error {
 const noMode = ^uint32(0)
 
 // copyContext copies what a bind mount shows of a context.
-func (b *builder) copyContext(ctx context.Context, dir string, from opened, m plan.Mount, c runCall) error {
+func (r *Room) copyContext(ctx context.Context, dir string, from stepinput.Opened, m plan.Mount, c runCall) error {
 	o := fileop.CopyOptions{
-		Source: from.dir, Sources: []string{m.Source}, Ignore: from.filter, Layer: dir, Dest: m.Source, OverlayXattr: b.store.OverlayXattr(),
+		Source: from.Dir, Sources: []string{m.Source}, Ignore: from.Filter, Layer: dir, Dest: m.Source, OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
 	}
 	if _, err := fileop.Copy(ctx, o); err != nil {
-		return explainUnreadable(err, from.filter)
+		return stepinput.ExplainUnreadable(err, from.Filter)
 	}
 	if m.Source != "/" {
 		// Copy leaves the directory itself to the one it copies to.
 		top := plan.Mount{Source: m.Source, Mode: noMode}
-		err := ownAs(&top, from.dir)
+		err := ownAs(&top, from.Dir)
 		if err == nil && top.Mode != noMode {
 			err = unix.Chmod(filepath.Join(dir, m.Source), top.Mode)
 		}

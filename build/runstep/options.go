@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"fmt"
@@ -18,8 +18,8 @@ const MaxSecret = 500 << 10
 // DNS is what the /etc/resolv.conf of RUN steps says instead of the host's.
 type DNS = executor.DNS
 
-// RunOptions hold for every RUN step.
-type RunOptions struct {
+// Options hold for every RUN step.
+type Options struct {
 	// Network is "host" or "none" for steps that don't say; empty is host.
 	Network string
 	// HostNetwork allows RUN --network=host.
@@ -106,7 +106,7 @@ func ParseVolume(text string) (Volume, error) {
 }
 
 // Check finds values that can't be used. Files are not looked at.
-func (o RunOptions) Check() error {
+func (o Options) Check() error {
 	if _, err := o.caps(); err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (o RunOptions) Check() error {
 }
 
 // caps is nil if the usual set is wanted.
-func (o RunOptions) caps() (*executor.Caps, error) {
+func (o Options) caps() (*executor.Caps, error) {
 	if len(o.CapAdd)+len(o.CapDrop) == 0 {
 		return nil, nil //nolint:nilnil // the usual set is a value
 	}
@@ -135,7 +135,7 @@ func (o RunOptions) caps() (*executor.Caps, error) {
 	return &caps, err
 }
 
-func (o RunOptions) limits() ([]executor.Limit, error) {
+func (o Options) limits() ([]executor.Limit, error) {
 	limits := make([]executor.Limit, 0, len(o.Limits))
 	for _, text := range o.Limits {
 		l, err := executor.ParseLimit(text)
@@ -149,7 +149,7 @@ func (o RunOptions) limits() ([]executor.Limit, error) {
 
 // addTo puts into a key what decides what a step can do. How names are resolved, and what volumes hold, is the machine's: as with
 // other tools a change there runs no step again.
-func (o RunOptions) addTo(k *cache.KeyBuilder) {
+func (o Options) addTo(k *cache.KeyBuilder) {
 	k.Add("hosts", o.AddHosts...)
 	if o.ShmSize != 0 {
 		k.Add("shm", strconv.FormatInt(o.ShmSize, 10))
@@ -169,7 +169,7 @@ func (o RunOptions) addTo(k *cache.KeyBuilder) {
 }
 
 // apply sets a step up as the options say.
-func (o RunOptions) apply(s *executor.Step) error {
+func (o Options) apply(s *executor.Step) error {
 	var err error
 	if s.Limits, err = o.limits(); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 
 // mounts opens what a RUN step's --mount flags ask for. release is never nil and gives back what was opened, also after
 // an error.
-func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Mount, release func() error, err error) {
+func (r *Room) mounts(ctx context.Context, c runCall) (mounts []executor.Mount, release func() error, err error) {
 	var releases []func() error
 	release = func() error {
 		var errs []error
@@ -23,15 +23,15 @@ func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Moun
 		}
 		return errors.Join(errs...)
 	}
-	for _, v := range b.req.Run.Volumes {
-		opened, done, err := b.volume(ctx, v, c.ns)
+	for _, v := range r.Run.Volumes {
+		opened, done, err := r.volume(ctx, v, c.ns)
 		if err != nil {
 			return nil, release, fmt.Errorf("volume %s:%s: %w", v.Source, v.Target, err)
 		}
 		releases = append(releases, done)
 		mounts = append(mounts, opened)
 	}
-	caches, done, err := b.openCaches(ctx, c)
+	caches, done, err := r.openCaches(ctx, c)
 	releases = append(releases, done)
 	if err != nil {
 		return nil, release, err
@@ -43,7 +43,7 @@ func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Moun
 		case plan.MountCache:
 			mounts = append(mounts, caches.mount(i, m))
 		case plan.MountBind:
-			opened, done, err := b.bindMount(ctx, m, c)
+			opened, done, err := r.bindMount(ctx, m, c)
 			if err != nil {
 				return nil, release, fmt.Errorf("mount %s: %w", m.Target, err)
 			}
@@ -56,21 +56,20 @@ func (b *builder) mounts(ctx context.Context, c runCall) (mounts []executor.Moun
 }
 
 // bindMount shows a directory or file of a context, a stage or an image. What a step writes to it is thrown away.
-func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
-	in := b.input(m.From, c.done)
+func (r *Room) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
 	// An overlay can't be ID-mapped as a whole, so a view of layers is mounted mapped from the start.
-	in.ns = c.ns
-	from, err := in.open(ctx)
+	in := r.Inputs.Of(m.From, c.done).For(c.ns)
+	from, err := in.Open(ctx)
 	if err != nil {
 		return executor.Mount{}, nil, err
 	}
-	release := from.release
+	release := from.Release
 	em := executor.Mount{
-		Kind: executor.Bind, Source: from.dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
-		IDMapped: c.ns.Mapping != nil && !in.local() && b.store.Stages(),
+		Kind: executor.Bind, Source: from.Dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
+		IDMapped: c.ns.Mapping != nil && !in.Local() && r.Inputs.Roots.Store.Stages(),
 	}
-	if in.local() {
-		done, err := b.showContext(ctx, &em, from, m, c)
+	if in.Local() {
+		done, err := r.showContext(ctx, &em, from, m, c)
 		release = joined(release, done)
 		if err != nil {
 			return em, nil, errors.Join(err, release())
@@ -79,7 +78,7 @@ func (b *builder) bindMount(ctx context.Context, m plan.Mount, c runCall) (execu
 	if m.ReadOnly {
 		return em, release, nil
 	}
-	tmp, remove, err := b.store.TempDir(ctx)
+	tmp, remove, err := r.Inputs.Roots.Store.TempDir(ctx)
 	if err != nil {
 		return em, nil, errors.Join(err, release())
 	}

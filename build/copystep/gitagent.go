@@ -1,4 +1,4 @@
-package build
+package copystep
 
 import (
 	"context"
@@ -21,16 +21,16 @@ const gitAgentID = "default"
 const maxSocketPath = 107
 
 // openGitAgent makes the socket that git finds its keys at, "" if the build has none.
-func (b *builder) openGitAgent() (string, error) {
-	if agent := b.agents[gitAgentID]; agent != nil {
-		return b.serveAgent(agent)
+func (r *Room) openGitAgent() (string, error) {
+	if agent := r.Agents[gitAgentID]; agent != nil {
+		return r.serveAgent(agent)
 	}
 	return "", nil
 }
 
 // serveAgent answers at a socket of its own until the build ends: what git runs may list keys and have data signed, like a step.
-func (b *builder) serveAgent(agent *sshagent.Agent) (string, error) {
-	path, remove, err := b.store.TempDir(context.Background())
+func (r *Room) serveAgent(agent *sshagent.Agent) (string, error) {
+	path, remove, err := r.Inputs.Roots.Store.TempDir(context.Background())
 	if err != nil {
 		return "", err
 	}
@@ -62,7 +62,7 @@ func (b *builder) serveAgent(agent *sshagent.Agent) (string, error) {
 			})
 		}
 	})
-	b.roots.OnClose(func() error {
+	r.Inputs.Roots.OnClose(func() error {
 		stop()
 		err := listener.Close()
 		serving.Wait()

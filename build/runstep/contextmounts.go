@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"context"
@@ -29,10 +29,10 @@ type seenContext struct {
 type contextMount struct{ context, source string }
 
 // watchMounts notices when what a bind mount of a context shows is changed while the step runs. The same look finds out whose the files are.
-func (b *builder) watchMounts(w *rootfs.Work, op *plan.Run, c runCall) {
+func (r *Room) watchMounts(w *rootfs.Work, op *plan.Run, c runCall) {
 	var mounts []plan.Mount
 	for _, m := range op.Mounts {
-		if m.Type == plan.MountBind && b.input(m.From, c.done).local() {
+		if m.Type == plan.MountBind && r.Inputs.Of(m.From, c.done).Local() {
 			mounts = append(mounts, m)
 		}
 	}
@@ -50,7 +50,7 @@ func (b *builder) watchMounts(w *rootfs.Work, op *plan.Run, c runCall) {
 				o.Owners = found
 				return source.Fingerprint(ctx, o)
 			}
-			d, err := b.input(m.From, c.done).digest(ctx, []string{m.Source}, look)
+			d, err := r.Inputs.Of(m.From, c.done).Digest(ctx, []string{m.Source}, look)
 			if err != nil {
 				return "", err
 			}
@@ -76,13 +76,13 @@ func (b *builder) watchMounts(w *rootfs.Work, op *plan.Run, c runCall) {
 
 // showAsRoots finds how a context is shown as one of root of the step, whoever owns it on the host: as it is if copies is false and ns nil,
 // through the map of ns, or by a copy.
-func (b *builder) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies bool, ns *os.File, err error) {
+func (r *Room) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies bool, ns *os.File, err error) {
 	owners := seen.owners
 	mine := len(owners) == 1 && owners[fileop.Owner{}]
 	if c.ns.Shifted || mine {
 		return c.ns.Shifted, nil, nil
 	}
-	if len(owners) != 1 || b.req.Identity.Process != nil { // a map has a place for one of them, and only real root may mount it
+	if len(owners) != 1 || r.Inputs.Roots.Identity.Process != nil { // a map has a place for one of them, and only real root may mount it
 		return true, nil, nil
 	}
 	one := userns.Range{Length: 1}

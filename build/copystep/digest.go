@@ -1,4 +1,4 @@
-package build
+package copystep
 
 import (
 	"context"
@@ -9,13 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/build/stepinput"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 // copyDigest is the content digest of what a COPY takes, made once. Large files cost most: while the step runs they are left
 // out, and their digests come from the pass over the layer, which reads the same bytes anyway.
 type copyDigest struct {
-	in    input
+	in    stepinput.Input
 	query source.Query
 	// whole has large files read beside the step, too: of archives the layer doesn't have the bytes.
 	whole bool
@@ -57,7 +58,7 @@ func (c *copyDigest) make(skipFrom int64) (string, error) {
 		return c.digest, c.err
 	}
 	// Not the step's context: the result is kept for all who ask.
-	d, err := c.in.digestOf(context.Background(), source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
+	d, err := c.in.DigestOf(context.Background(), source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
 	if errors.Is(err, source.ErrSkipped) {
 		return "", err
 	}
@@ -67,7 +68,7 @@ func (c *copyDigest) make(skipFrom int64) (string, error) {
 
 // fingerprint changes when a file that the digest is about is written to.
 func (c *copyDigest) fingerprint(ctx context.Context) (string, error) {
-	return c.in.digestOf(ctx, source.DigestOptions{Query: c.query}, source.Fingerprint)
+	return c.in.DigestOf(ctx, source.DigestOptions{Query: c.query}, source.Fingerprint)
 }
 
 // copied remembers a large file until its digest is known.

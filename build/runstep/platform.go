@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 )
 
@@ -37,13 +38,13 @@ func ParsePlatforms(texts []string) ([]ocispec.Platform, error) {
 
 func parsePlatform(text string) (ocispec.Platform, error) {
 	if text == "local" {
-		return machinePlatform(), nil
+		return MachinePlatform(), nil
 	}
-	return plan.ParsePlatform(text, machinePlatform())
+	return plan.ParsePlatform(text, MachinePlatform())
 }
 
-// machinePlatform is what this machine runs.
-func machinePlatform() ocispec.Platform { return platforms.Normalize(platforms.DefaultSpec()) }
+// MachinePlatform is what this machine runs.
+func MachinePlatform() ocispec.Platform { return platforms.Normalize(platforms.DefaultSpec()) }
 
 // emulation is how programs of other architectures are executed. What there is on the machine is looked for once in a build.
 type emulation struct {
@@ -119,14 +120,14 @@ func (e *emulation) explain(err error, p ocispec.Platform) error {
 	}
 	names := executor.EmulatorNames(p.Architecture)
 	needs := fmt.Sprintf("RUN needs to execute %s programs, and this machine is %s",
-		platforms.Format(p), platforms.Format(machinePlatform()))
+		platforms.Format(p), platforms.Format(MachinePlatform()))
 	switch {
 	case errors.Is(err, executor.ErrEmulator):
-		return fmt.Errorf("%w: %s: %w\nhint: %s", ErrMachine, needs, err, registerHint(err))
+		return fmt.Errorf("%w: %s: %w\nhint: %s", store.ErrMachine, needs, err, registerHint(err))
 	case !errors.Is(err, unix.ENOEXEC):
 		return err
 	case len(names) == 0:
-		return fmt.Errorf("%w: %s: %w\nhint: there is no emulator for it; build it in a stage FROM --platform=$BUILDPLATFORM", ErrMachine, needs, err)
+		return fmt.Errorf("%w: %s: %w\nhint: there is no emulator for it; build it in a stage FROM --platform=$BUILDPLATFORM", store.ErrMachine, needs, err)
 	case executor.Handled(p.Architecture):
 		return fmt.Errorf("%w\nhint: the image is for %s: is the program?", err, platforms.Format(p))
 	}
@@ -134,7 +135,7 @@ func (e *emulation) explain(err error, p ocispec.Platform) error {
 		return fmt.Errorf("%w\nhint: the image is for %s: is the program?", err, platforms.Format(p))
 	}
 	return fmt.Errorf("%w: %s: there is no %s in PATH\nhint: install qemu-user-static (Debian, Ubuntu: apt-get install qemu-user-static; "+
-		"Fedora: dnf install qemu-user-static)", ErrMachine, needs, names[0])
+		"Fedora: dnf install qemu-user-static)", store.ErrMachine, needs, names[0])
 }
 
 // registerHint says what would help where a step can't have emulators of its own.

@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"errors"
@@ -38,11 +38,11 @@ type running struct {
 	warn  func(err error)
 }
 
-func newRunning(req *Request) running {
+func newRunning(owner uint32, to progress.Sink) running {
 	return running{
 		id: top.NewBuildID(),
 		notes: sync.OnceValues(func() (top.Notes, error) {
-			dir, err := RunDir(req.Identity.Owner.ID)
+			dir, err := RunDir(owner)
 			if err != nil {
 				return top.Notes{}, err
 			}
@@ -52,7 +52,7 @@ func newRunning(req *Request) running {
 			var once sync.Once
 			return func(err error) {
 				once.Do(func() {
-					req.Progress.Emit(progress.Note{Text: fmt.Sprintf("cooper top doesn't show this build: %v", err)})
+					to.Emit(progress.Note{Text: fmt.Sprintf("cooper top doesn't show this build: %v", err)})
 				})
 			}
 		}(),
@@ -60,49 +60,29 @@ func newRunning(req *Request) running {
 }
 
 // note gives what is to be told that a step's first process runs, and what is to be called when it has ended.
-func (b *builder) note(s *plan.Step, user string) (started func(pid int), ended func()) {
+func (r *Room) note(s *plan.Step, user string) (started func(pid int), ended func()) {
 	remove := func() error { return nil }
 	ended = func() {
 		if err := remove(); err != nil && !errors.Is(err, os.ErrNotExist) {
-			b.running.warn(err)
+			r.running.warn(err)
 		}
 	}
 	started = func(pid int) {
 		ended() // a first attempt, perhaps
-		notes, err := b.running.notes()
+		notes, err := r.running.notes()
 		if err == nil {
 			var done func() error
 			done, err = notes.Add(top.Step{
-				Build: b.running.id, Tags: b.tags(), Number: strings.Trim(b.stepName(s), "[]"), Instruction: firstLine(s.Text), User: user,
-				PID: pid, Below: b.req.Run.Runtime != nil, Started: time.Now(),
+				Build: r.running.id, Tags: r.Tags, Number: strings.Trim(r.StepName(s), "[]"), Instruction: plan.FirstLine(s.Text), User: user,
+				PID: pid, Below: r.Run.Runtime != nil, Started: time.Now(),
 			})
 			if err == nil {
 				remove = done
 			}
 		}
 		if err != nil {
-			b.running.warn(err)
+			r.running.warn(err)
 		}
 	}
 	return started, ended
-}
-
-// FullName is a name as images have it in the store: localhost/app:latest for app. It gives what is no name back as it is.
-func FullName(name string) string {
-	full, err := store.NormalizeName(name)
-	if err != nil {
-		return name
-	}
-	return full
-}
-
-// tags are the names of the image as they were given and in full.
-func (b *builder) tags() []string {
-	tags := append([]string{}, b.req.Tags...)
-	for _, t := range b.req.Tags {
-		if full := FullName(t); full != t {
-			tags = append(tags, full)
-		}
-	}
-	return tags
 }

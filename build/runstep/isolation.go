@@ -1,4 +1,4 @@
-package build
+package runstep
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 )
 
@@ -25,7 +26,7 @@ func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
 			name = executor.RuntimeNames()[0]
 		}
 		return nil, fmt.Errorf("%w: OCI runtime %w\nhint: install it (Debian, Ubuntu: apt-get install %[3]s; Fedora: dnf install %[3]s; Alpine: apk add %[3]s)",
-			ErrMachine, err, name)
+			store.ErrMachine, err, name)
 	}
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func CheckKeepBundle(dir string) error {
 }
 
 // isolate says what runs the step, and what is kept of it for people. The caller calls done when the step has ended.
-func (o RunOptions) isolate(s *executor.Step, c runCall) (done func() error, err error) {
+func (o Options) isolate(s *executor.Step, c runCall) (done func() error, err error) {
 	done = func() error { return nil }
 	s.Runtime = o.Runtime
 	if o.Runtime == nil || o.KeepBundle == "" {

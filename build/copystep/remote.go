@@ -1,4 +1,4 @@
-package build
+package copystep
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type remotes []*remoteSource
 
 // remoteSource is one of them.
 type remoteSource struct {
-	b *builder
+	room *Room
 	// step is the ID of the step that asks for it.
 	step int
 	plan.Remote
@@ -42,10 +42,10 @@ type fetched struct {
 	content string
 }
 
-func (b *builder) remotes(s *plan.Step, op *plan.Copy) remotes {
+func (r *Room) remotes(s *plan.Step, op *plan.Copy) remotes {
 	var out remotes
-	for _, r := range op.Remotes {
-		out = append(out, &remoteSource{b: b, step: s.ID, Remote: r})
+	for _, remote := range op.Remotes {
+		out = append(out, &remoteSource{room: r, step: s.ID, Remote: remote})
 	}
 	return out
 }
@@ -97,11 +97,11 @@ func (r *remoteSource) settled() string {
 }
 
 func (r *remoteSource) request() fetch.GitRequest {
-	dirs := r.b.req.Run.ReadDirs
+	dirs := r.room.ReadDirs
 	if dirs == nil {
 		dirs = []string{} // nowhere, and not anywhere
 	}
-	return fetch.GitRequest{Ref: r.Git, Secrets: r.b.contexts.Secret, LocalDirs: dirs}
+	return fetch.GitRequest{Ref: r.Git, Secrets: r.room.Inputs.Contexts.Secret, LocalDirs: dirs}
 }
 
 // get fetches the source the first time.
@@ -111,26 +111,26 @@ func (r *remoteSource) get(ctx context.Context) (fetched, error) {
 	if !r.done {
 		r.got, r.err = r.fetch(ctx)
 		r.done = true
-		r.b.req.space.Check()
+		r.room.Inputs.Roots.Space.Check()
 	}
 	return r.got, r.err
 }
 
 func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
-	c, err := r.b.contexts.Fetched()
+	c, err := r.room.Inputs.Contexts.Fetched()
 	if err != nil {
 		return fetched{}, err
 	}
 	if r.URL == "" {
 		req := r.request()
-		if req.SSHAuthSock, err = r.b.gitAgent(); err != nil {
+		if req.SSHAuthSock, err = r.room.gitAgent(); err != nil {
 			return fetched{}, err
 		}
 		tree, err := c.Git(ctx, req)
 		if err != nil {
 			return fetched{}, err
 		}
-		r.b.roots.OnClose(tree.Release)
+		r.room.Inputs.Roots.OnClose(tree.Release)
 		content := "git:" + tree.Commit
 		if isSet(r.Git.KeepGitDir, false) {
 			content += " " + tree.Ref
@@ -138,12 +138,12 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 		return fetched{dir: tree.Dir, pattern: "/", content: content}, nil
 	}
 	file, err := c.HTTP(ctx, fetch.HTTPRequest{
-		URL: r.URL, Checksum: digest.Digest(r.Checksum), Name: r.Name, Secrets: r.b.contexts.Secret, Progress: r.progress(),
+		URL: r.URL, Checksum: digest.Digest(r.Checksum), Name: r.Name, Secrets: r.room.Inputs.Contexts.Secret, Progress: r.progress(),
 	})
 	if err != nil {
 		return fetched{}, err
 	}
-	r.b.roots.OnClose(file.Release)
+	r.room.Inputs.Roots.OnClose(file.Release)
 	return fetched{dir: filepath.Dir(file.Path), pattern: literal(file.Name), content: file.Digest.String()}, nil
 }
 
@@ -154,7 +154,7 @@ func (r *remoteSource) progress() fetch.ProgressFunc {
 	return func(done, total int64) {
 		if done == total || time.Since(last) >= pause {
 			last = time.Now()
-			r.b.req.Progress.Emit(progress.Transfer{ID: r.step, What: r.Text, Done: done, Total: total})
+			r.room.Inputs.Roots.Progress.Emit(progress.Transfer{ID: r.step, What: r.Text, Done: done, Total: total})
 		}
 	}
 }

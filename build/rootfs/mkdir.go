@@ -1,0 +1,51 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cooperbuild/cooper/build/fileop"
+)
+
+// Mkdir makes a directory for a user, and those above it, where they are missing.
+func (b *Roots) Mkdir(ctx context.Context, t *Target, path, user string) error {
+	view, release, err := b.ViewBelow(ctx, t)
+	if err != nil {
+		return err
+	}
+	owner, err := workdirOwner(view, user)
+	if err == nil {
+		_, err = fileop.Mkdir(ctx, fileop.MkdirOptions{
+			View: view, Layer: t.Snap.Dir(), Path: path, Owner: owner, OverlayXattr: b.Store.OverlayXattr(),
+		})
+		t.WroteFor(owner)
+	}
+	return errors.Join(err, release())
+}
+
+// workdirOwner is who owns a directory that WORKDIR makes: the user of the steps that follow, as --chown would read it.
+// What isn't in the image is root: unlike a step, a directory can do without the user.
+func workdirOwner(view *os.File, spec string) (fileop.Owner, error) {
+	var owner fileop.Owner
+	user, group, _ := strings.Cut(spec, ":")
+	if user != "" {
+		o, err := fileop.LookupOwner(view, user)
+		if err != nil && !errors.Is(err, fileop.ErrNoSuchUser) {
+			return owner, fmt.Errorf("USER %s: %w", spec, err)
+		}
+		owner = o
+	}
+	if group != "" {
+		o, err := fileop.LookupOwner(view, ":"+group)
+		if err != nil && !errors.Is(err, fileop.ErrNoSuchUser) {
+			return owner, fmt.Errorf("USER %s: %w", spec, err)
+		}
+		if err == nil {
+			owner.GID = o.GID
+		}
+	}
+	return owner, nil
+}

@@ -1,0 +1,185 @@
+package runstep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/containerd/platforms"
+
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/rootfs"
+	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// ExitError is a command that ended with another status than 0.
+type ExitError struct {
+	Args []string
+	// Code is the exit status; 128 plus the signal's number if a signal ended the command.
+	Code   int
+	Signal string
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != "" {
+		return fmt.Sprintf("the command was ended by signal %s", e.Signal)
+	}
+	return fmt.Sprintf("the command exited with status %d", e.Code)
+}
+
+// Work is RUN.
+func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
+	network := op.Network
+	if network == "" || network == "default" {
+		network = r.Run.Network
+	}
+	if network == "" {
+		network = "host"
+	}
+	shape := func() *cache.KeyBuilder {
+		k := r.Inputs.Roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
+		k.Add("network", network).Add("platform", platforms.Format(op.Platform))
+		if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its map
+			k.Add("userns", key)
+		}
+		r.Run.addTo(k)
+		if op.Insecure || op.Hostname != "" {
+			k.Add("insecure", strconv.FormatBool(op.Insecure), op.Hostname)
+		}
+		for _, m := range op.Mounts {
+			k.Add("mount", string(m.Type), m.Source, m.Target, m.ID, strconv.FormatBool(m.ReadOnly),
+				strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)), m.Env, ownerText(m))
+		}
+		for _, f := range op.Files {
+			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
+		}
+		return k
+	}
+	seen := seenContexts{}
+	w := rootfs.Work{
+		Shape: shape().Key(),
+		Key: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+			k := shape().Add("below", string(below))
+			if err := r.addMountContent(ctx, k, op, done); err != nil {
+				return "", err
+			}
+			return k.Key(), nil
+		},
+		Exec: func(ctx context.Context, t *rootfs.Target) error {
+			call := runCall{step: s, op: op, network: network, done: done, seen: seen}
+			err := r.execRun(ctx, t, call)
+			if errors.Is(err, executor.ErrNoCwd) {
+				// A base image may name a directory that it hasn't got, and one may be removed: docker makes it.
+				if err = r.Inputs.Roots.Mkdir(ctx, t, op.Cwd, ""); err == nil {
+					err = r.execRun(ctx, t, call)
+				}
+			}
+			return r.explainFull(err)
+		},
+	}
+	r.watchMounts(&w, op, runCall{done: done, seen: seen})
+	return w
+}
+
+// addMountContent puts what bind mounts show into the key. The content of cache mounts is not part of it, by design.
+func (r *Room) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run, done func(*plan.Step) *rootfs.Root) error {
+	for _, m := range op.Mounts {
+		if m.Type != plan.MountBind {
+			continue
+		}
+		in := r.Inputs.Of(m.From, done)
+		id, err := in.Identity(ctx)
+		if err == nil && in.Local() {
+			id, err = in.Digest(ctx, []string{m.Source}, source.Digest)
+		}
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		k.Add("bind", id)
+	}
+	return nil
+}
+
+// runCall is what one RUN needs besides its target.
+type runCall struct {
+	step    *plan.Step
+	op      *plan.Run
+	network string
+	done    func(*plan.Step) *rootfs.Root
+	ns      rootfs.NS
+	seen    seenContexts
+}
+
+// need is what a RUN needs besides the root that it is run on.
+func (r *Room) need(c runCall) rootfs.Need {
+	n := rootfs.Need{User: c.op.User}
+	for _, m := range c.op.Mounts {
+		n.IDs.UIDs, n.IDs.GIDs = append(n.IDs.UIDs, m.UID), append(n.IDs.GIDs, m.GID)
+		if in := r.Inputs.Of(m.From, c.done); !in.Local() {
+			n.Roots = append(n.Roots, in.Root())
+		}
+	}
+	return n
+}
+
+func (r *Room) execRun(ctx context.Context, t *rootfs.Target, c runCall) (err error) {
+	if c.ns, err = r.Inputs.Roots.Namespace(ctx, t, r.need(c)); err != nil {
+		return err
+	}
+	mounts, unmount, err := r.mounts(ctx, c)
+	if err != nil {
+		return errors.Join(err, unmount())
+	}
+	defer func() { err = errors.Join(err, unmount()) }()
+	step := executor.Step{
+		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
+		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
+		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
+		Stdout: progress.Writer(r.Inputs.Roots.Progress, c.step.ID), Stderr: progress.StderrWriter(r.Inputs.Roots.Progress, c.step.ID),
+	}
+	for _, f := range c.op.Files {
+		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
+	}
+	kept, err := r.Run.isolate(&step, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept()) }()
+	if err := errors.Join(r.Run.apply(&step), r.addSecrets(&step, c.op), r.addAgents(&step, c.op)); err != nil {
+		return err
+	}
+	var ended func()
+	step.Started, ended = r.note(c.step, c.op.User)
+	status, err := r.Inputs.Roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
+		step.Rootfs = root
+		return r.emulate.run(ctx, step, c.op.Platform)
+	})
+	ended()
+	if err != nil {
+		return err
+	}
+	switch {
+	case status.Signal != 0:
+		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String()}
+	case status.ExitCode != 0:
+		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
+	}
+	return nil
+}
+
+// explainFull adds to the error of a command that the disk is full, which may be why it failed. It is called before anything of the step is
+// removed.
+func (r *Room) explainFull(err error) error {
+	if !errors.As(err, new(*ExitError)) {
+		return err
+	}
+	if full := r.Inputs.Roots.Store.Exhausted(); full != nil {
+		return fmt.Errorf("%w\nhint: %s: %s", err, full.What, full.Hint)
+	}
+	return err
+}
