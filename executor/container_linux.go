@@ -35,7 +35,8 @@ type container struct {
 
 	devices []string // device nodes that the caller has
 	sockets []*listener
-	bundle  *bundle // nil without a Runtime
+	null    *os.File // the null device as the back end wants it
+	backEnd backEnd
 
 	own []*os.File
 }
@@ -56,19 +57,21 @@ type attachment struct {
 	stubs     *os.File // the directory that shows them
 }
 
-// prepare makes everything that can be made without the step's namespaces. close must be called also after an error.
-func (c *container) prepare() error {
+// prepare has the back end make everything that can be made without the step's namespaces. close must be called also after an error.
+func (c *container) prepare(choose func(*container) (backEnd, error)) (err error) {
 	if err := c.check(); err != nil {
 		return err
 	}
 	if err := c.confine(); err != nil {
 		return err
 	}
+	if c.backEnd, err = choose(c); err != nil {
+		return err
+	}
 	if m := c.step.Mapping; m != nil {
 		if err := c.openUserNS(*m); err != nil {
 			return err
 		}
-		var err error
 		if c.owner.uid, err = m.UIDs.ToHost(0); err != nil {
 			return err
 		}
@@ -76,7 +79,12 @@ func (c *container) prepare() error {
 			return err
 		}
 	}
-	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan, c.makeBundle} {
+	return c.backEnd.prepare()
+}
+
+// makeMounts makes the root and all that is mounted in it, hanging nowhere yet, and finds out who runs the step.
+func (c *container) makeMounts() error {
+	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan} {
 		if err := do(); err != nil {
 			return err
 		}
@@ -163,8 +171,6 @@ func (c *container) check() error {
 		return fmt.Errorf("network %q: want host or none", s.Network)
 	case len(s.Hostname) > 64:
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
-	case s.Runtime != nil && len(s.Emulators) > 0:
-		return fmt.Errorf("%w: for one step with an OCI runtime: %w", ErrEmulator, errors.ErrUnsupported)
 	case s.UserNS != nil && (s.Mapping == nil || s.Mapping != &s.UserNS.Mapping):
 		return errors.New("join a user namespace: the step's map is not the namespace's")
 	case s.Cwd != "" && !strings.HasPrefix(s.Cwd, "/"):
@@ -287,8 +293,10 @@ func (c *container) close() error {
 	for i := len(c.own) - 1; i >= 0; i-- {
 		c.own[i].Close()
 	}
-	if c.room != nil {
-		c.room.Close()
+	for _, f := range []*os.File{c.room, c.null} {
+		if f != nil {
+			f.Close()
+		}
 	}
 	if c.root != nil {
 		err = errors.Join(err, c.root.close(c))

@@ -69,6 +69,23 @@ func (c *container) covered(i int) uint32 {
 	return mode
 }
 
+// viewIn is the mount, of some, that a path of the root lies in, and the path in it; nil if it can't be looked into yet.
+func (c *container) viewIn(mounts []attachment, name string) (*os.File, string) {
+	view, below := c.root.dir, name
+	for _, a := range mounts { // the deepest is last
+		rest, ok := strings.CutPrefix(name+"/", a.name+"/")
+		if !ok {
+			continue
+		}
+		if view, below = a.view, strings.TrimSuffix(rest, "/"); a.mount == nil {
+			view, below = c.room, a.room
+		} else if view == nil {
+			view = a.mount
+		}
+	}
+	return view, below
+}
+
 // sort puts what is mounted deeper later, or it would be covered.
 func (c *container) sort() {
 	slices.SortStableFunc(c.mounts, func(a, b attachment) int {

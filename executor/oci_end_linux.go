@@ -21,26 +21,27 @@ type runtimeError struct{ text string }
 
 func (e runtimeError) Error() string { return e.text }
 
-// runtimeFailure says why the runtime could not run the step, nil if it could: a runtime's own exit status tells nothing, but it writes
+// failure says why the runtime could not run the step, nil if it could: a runtime's own exit status tells nothing, but it writes
 // to its log only when something is wrong.
-func (c *container) runtimeFailure(s *script) error {
-	text, err := c.bundle.lastError()
+func (o *oci) failure() error {
+	s := &script{c: o.c}
+	text, err := o.bundle.lastError()
 	if err != nil || text == "" {
 		return err
 	}
-	doing := "run the step with " + c.step.Runtime.Name
+	doing := "run the step with " + o.runtime.Name
 	if errno := execErrno(text); errno != 0 {
 		at := ""
-		for _, at = range candidates(c.step.Args[0], c.env) {
+		for _, at = range candidates(o.c.step.Args[0], o.c.env) {
 			if s.isThere(at) {
 				break
 			}
 		}
-		return c.startError(errno, at)
+		return o.startError(errno, at)
 	}
 	if strings.Contains(strings.ToLower(text), "rlimit") {
-		limits := make([]string, len(c.step.Limits))
-		for i, l := range c.step.Limits {
+		limits := make([]string, len(o.c.step.Limits))
+		for i, l := range o.c.step.Limits {
 			limits[i] = l.String()
 		}
 		doing += ": " + setLimit + strings.Join(limits, ", ") + ": is it more than this user may have (ulimit -H)?"

@@ -17,14 +17,14 @@ import (
 const hidden = "[secret]"
 
 // keep writes what the runtime is given to the step's KeepBundle: the configuration, without secrets, and the command.
-func (c *container) keep(config spec.Container) error {
-	dir := c.step.KeepBundle
+func (o *oci) keep(config spec.Container) error {
+	dir := o.c.step.KeepBundle
 	if dir == "" {
 		return nil
 	}
 	config.Env = slices.Clone(config.Env)
 	for i, e := range config.Env {
-		if name, _, _ := strings.Cut(e, "="); slices.Contains(c.step.SecretEnv, name) {
+		if name, _, _ := strings.Cut(e, "="); slices.Contains(o.c.step.SecretEnv, name) {
 			config.Env[i] = name + "=" + hidden
 		}
 	}
@@ -32,8 +32,8 @@ func (c *container) keep(config spec.Container) error {
 	if err != nil {
 		return fmt.Errorf("keep bundle: %w", err)
 	}
-	rt := c.step.Runtime
-	command := strings.Join(append(rt.globalArgs(), "run", "--bundle", c.bundle.at, "step"), " ")
+	rt := o.runtime
+	command := strings.Join(append(rt.globalArgs(), "run", "--bundle", o.bundle.at, "step"), " ")
 	if err = os.MkdirAll(filepath.Dir(dir), 0o700); err == nil {
 		err = os.Mkdir(dir, 0o700)
 	}

@@ -1,7 +1,9 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -38,17 +40,56 @@ type part struct {
 	name  string
 }
 
-// makeBundle makes all of the bundle but for what is mounted in it.
-func (c *container) makeBundle() error {
-	rt := c.step.Runtime
-	if rt == nil {
-		return nil
+// oci has an OCI runtime run the step: the step's first process becomes the runtime.
+type oci struct {
+	c       *container
+	runtime Runtime
+	bundle  *bundle // made by prepare
+}
+
+var _ backEnd = (*oci)(nil)
+
+func newOCI(c *container, runtime Runtime) (*oci, error) {
+	if len(c.step.Emulators) > 0 {
+		return nil, fmt.Errorf("%w: for one step with an OCI runtime: %w", ErrEmulator, errors.ErrUnsupported)
 	}
-	at, err := bundlePlace(rt.Path)
+	return &oci{c: c, runtime: runtime}, nil
+}
+
+func (o *oci) prepare() (err error) {
+	c := o.c
+	if err := c.makeMounts(); err != nil {
+		return err
+	}
+	if c.null, err = sealedNull(); err != nil {
+		return err
+	}
+	c.step.Stdout, c.step.Stderr = notFiles(c.step.Stdout, c.step.Stderr)
+	return o.makeBundle()
+}
+
+// notFiles has pipes made for files of the caller's: OCI runtimes give a step's standard streams to its user.
+func notFiles(stdout, stderr io.Writer) (io.Writer, io.Writer) {
+	behind := func(w io.Writer) io.Writer {
+		if f, ok := w.(*os.File); ok {
+			return struct{ io.Writer }{f}
+		}
+		return w
+	}
+	out, err := behind(stdout), behind(stderr)
+	if sameWriter(stdout, stderr) {
+		err = out
+	}
+	return out, err
+}
+
+// makeBundle makes all of the bundle but for what is mounted in it.
+func (o *oci) makeBundle() error {
+	at, err := bundlePlace(o.runtime.Path)
 	if err != nil {
 		return err
 	}
-	for _, check := range []func() error{c.checkCwd, c.checkProgram} {
+	for _, check := range []func() error{o.checkCwd, o.checkProgram} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -57,9 +98,9 @@ func (c *container) makeBundle() error {
 	if err != nil {
 		return err
 	}
-	c.own = append(c.own, dir)
-	b := &bundle{dir: dir, at: at, parts: []part{{c.root.dir, rootDir}, {c.room, roomPart}, {c.sys, sysDir}}}
-	for i, a := range c.mounts {
+	o.c.own = append(o.c.own, dir)
+	b := &bundle{dir: dir, at: at, parts: []part{{o.c.root.dir, rootDir}, {o.c.room, roomPart}, {o.c.sys, sysDir}}}
+	for i, a := range o.c.mounts {
 		if a.mount != nil {
 			b.parts = append(b.parts, part{a.mount, mountName(i)})
 		}
@@ -69,20 +110,20 @@ func (c *container) makeBundle() error {
 			return fmt.Errorf("make %s in the bundle: %w", name, err)
 		}
 	}
-	for i, a := range c.mounts {
+	for i, a := range o.c.mounts {
 		if a.mount != nil && !a.dir {
 			if err := b.file(mountName(i)); err != nil {
 				return err
 			}
 		}
 	}
-	c.bundle = b
-	if c.step.UserNS != nil {
+	o.bundle = b
+	if o.c.step.UserNS != nil {
 		if err := b.write(userNSFile, nil); err != nil {
 			return err
 		}
 	}
-	return c.writeConfig()
+	return o.writeConfig()
 }
 
 func mountName(i int) string { return "mount" + strconv.Itoa(i) }
@@ -136,25 +177,28 @@ func bundlePlace(runtime string) (string, error) {
 	return "", &SetupError{"find a place for the bundle: this machine has no /mnt, /media, /srv or /tmp", unix.ENOENT}
 }
 
-// runtimeProgram is the program of the child that becomes the runtime. It is process 1 of a pid namespace that has the step's own in
-// it, so that nothing of the step outlives it, and has a mount namespace of its own, so that no mount does.
-func (c *container) runtimeProgram(h handles) *script {
-	s := &script{c: c}
-	s.plain = rawproc.Pin(&s.Program, &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
-	s.empty = s.String("")
+// launch starts the runtime. It is process 1 of a pid namespace that has the step's own in it, so that nothing of the step outlives it,
+// and has a mount namespace of its own, so that no mount does. The other namespaces are the runtime's to make, and signals its to hand on.
+func (o *oci) launch(h handles) launch {
+	namespaces := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
+	return launch{script: o.program(h), namespaces: namespaces, handles: descendantHandles}
+}
+
+// program is what the child does until it becomes the runtime.
+func (o *oci) program(h handles) *script {
+	s := newScript(o.c)
 	s.settle(h)
+	s.ownMounts()
 	// A read-only one would keep the runtime from making another: some make that writable at first.
 	writable := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
 	s.call("make /sys writable", rawproc.IgnoreAll, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/sys"), 0, writable, unsafe.Sizeof(unix.MountAttr{}))
-	b := c.bundle
+	b := o.bundle
 	dir := b.dir.Fd()
 	s.call("attach the bundle", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String(b.at), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	for _, p := range b.parts {
 		s.call("attach "+p.name, 0, unix.SYS_MOVE_MOUNT, p.mount.Fd(), s.empty, dir, s.String(p.name), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
-	if ns := c.step.UserNS; ns != nil { // what is held open, and not its path, which may lead elsewhere by now
+	if ns := o.c.step.UserNS; ns != nil { // what is held open, and not its path, which may lead elsewhere by now
 		tree := s.call("clone "+userNSFile, 0, unix.SYS_OPEN_TREE, ns.file.Fd(), s.empty, cloneTree|unix.AT_EMPTY_PATH)
 		s.AddFed(rawproc.Op{
 			Doing: "attach " + userNSFile, Trap: unix.SYS_MOVE_MOUNT,
@@ -171,7 +215,7 @@ func (c *container) runtimeProgram(h handles) *script {
 	s.call("set umask", 0, unix.SYS_UMASK, 0o022)
 	none := s.Bytes(make([]byte, 8))
 	s.call("unblock signals", 0, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, none, 0, 8)
-	rt := c.step.Runtime
+	rt := o.runtime
 	argv := append(rt.globalArgs(), "run", "--bundle", b.at, "step")
 	envp := []string{"PATH=" + defaultPath, "HOME=/"}
 	s.call("execute "+rt.Path, 0, unix.SYS_EXECVE, s.String(rt.Path), s.Strings(argv), s.Strings(envp))

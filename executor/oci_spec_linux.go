@@ -13,16 +13,16 @@ import (
 )
 
 // writeConfig writes the bundle's config.json, and a copy for people.
-func (c *container) writeConfig() error {
-	config := c.config()
+func (o *oci) writeConfig() error {
+	config := o.config()
 	data, err := encode(config)
 	if err != nil {
 		return err
 	}
-	if err := c.bundle.write(configFile, data); err != nil {
+	if err := o.bundle.write(configFile, data); err != nil {
 		return err
 	}
-	return c.keep(config)
+	return o.keep(config)
 }
 
 // encode gives the text of the configuration, for people too.
@@ -38,34 +38,34 @@ func encode(config spec.Container) ([]byte, error) {
 }
 
 // config describes the step.
-func (c *container) config() spec.Container {
-	security := c.step.Security
+func (o *oci) config() spec.Container {
+	security := o.c.step.Security
 	s := spec.Container{
-		Args: c.step.Args, Env: c.env, Cwd: c.step.Cwd, Hostname: c.hostname(), Root: rootDir,
-		User: spec.User{UID: c.user.UID, GID: c.user.GID},
-		Caps: (security.caps() & c.permitted()).names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
-		ShmSize:      c.step.ShmSize,
-		LoopbackOnly: c.step.Network == networkNone, Sys: path.Join(c.bundle.at, sysDir), WritableSys: security.Insecure,
-		UserNS: c.configUserNS(),
+		Args: o.c.step.Args, Env: o.c.env, Cwd: o.c.step.Cwd, Hostname: o.c.hostname(), Root: rootDir,
+		User: spec.User{UID: o.c.user.UID, GID: o.c.user.GID},
+		Caps: (security.caps() & o.c.permitted()).names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
+		ShmSize:      o.c.step.ShmSize,
+		LoopbackOnly: o.c.step.Network == networkNone, Sys: path.Join(o.bundle.at, sysDir), WritableSys: security.Insecure,
+		UserNS: o.configUserNS(),
 	}
-	if c.canSetGroups() {
-		s.User.Groups = c.user.Groups
+	if o.c.canSetGroups() {
+		s.User.Groups = o.c.user.Groups
 	}
 	if s.ShmSize <= 0 {
 		s.ShmSize = defaultShmSize
 	}
-	if m, err := c.mapping(); err == nil {
+	if m, err := o.c.mapping(); err == nil {
 		if _, err := m.GIDs.ToHost(ttyGroup); err == nil {
 			tty := uint32(ttyGroup)
 			s.TTYGroup = &tty
 		}
 	}
-	for _, l := range c.step.Limits {
+	for _, l := range o.c.step.Limits {
 		s.Limits = append(s.Limits, spec.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Soft: l.Soft, Hard: l.Hard})
 	}
-	s.Mounts = c.configMounts()
+	s.Mounts = o.configMounts()
 	// In a user namespace runtimes show the caller's own device nodes, whose owner and mode are not the step's to change.
-	for _, name := range c.devices {
+	for _, name := range o.c.devices {
 		s.Locked = append(s.Locked, "/dev/"+name)
 	}
 	if !security.Insecure {
@@ -81,10 +81,10 @@ func (c *container) config() spec.Container {
 }
 
 // configUserNS is the step's user namespace.
-func (c *container) configUserNS() *spec.UserNS {
-	switch joined, m := c.step.UserNS, c.step.Mapping; {
+func (o *oci) configUserNS() *spec.UserNS {
+	switch joined, m := o.c.step.UserNS, o.c.step.Mapping; {
 	case joined != nil:
-		return &spec.UserNS{Path: path.Join(c.bundle.at, userNSFile), UIDs: joined.uids, GIDs: joined.gids}
+		return &spec.UserNS{Path: path.Join(o.bundle.at, userNSFile), UIDs: joined.uids, GIDs: joined.gids}
 	case m != nil:
 		return &spec.UserNS{UIDs: m.UIDs, GIDs: m.GIDs}
 	}
@@ -93,21 +93,21 @@ func (c *container) configUserNS() *spec.UserNS {
 
 // configMounts are the step's mounts, each from where the bundle has it. Files in /dev, which are at their places in the room, need one
 // here.
-func (c *container) configMounts() []spec.Mount {
+func (o *oci) configMounts() []spec.Mount {
 	var list []spec.Mount
-	for i, a := range c.mounts {
-		m := spec.Mount{Target: "/" + a.name, Source: path.Join(c.bundle.at, mountName(i)), ReadOnly: a.readOnly}
+	for i, a := range o.c.mounts {
+		m := spec.Mount{Target: "/" + a.name, Source: path.Join(o.bundle.at, mountName(i)), ReadOnly: a.readOnly}
 		if a.mount == nil {
-			m.Source = path.Join(c.bundle.at, roomPart, a.room)
+			m.Source = path.Join(o.bundle.at, roomPart, a.room)
 		}
 		if a.bind != nil {
 			m.ReadOnly = a.bind.ReadOnly
 		}
 		list = append(list, m)
 	}
-	for _, f := range c.step.Files {
+	for _, f := range o.c.step.Files {
 		if target, err := cleanTarget(f.Path); err == nil && within(target, "dev") {
-			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(c.bundle.at, roomPart, target), ReadOnly: true})
+			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(o.bundle.at, roomPart, target), ReadOnly: true})
 		}
 	}
 	return list
@@ -149,16 +149,16 @@ func archOf(audit uint32) string {
 }
 
 // checkCwd refuses a working directory that isn't there, which a runtime would make, or that a link of /proc leads to.
-func (c *container) checkCwd() error {
-	cwd := c.step.Cwd
+func (o *oci) checkCwd() error {
+	cwd := o.c.step.Cwd
 	if cwd == "" || cwd == "/" {
 		return nil
 	}
-	found, err := locate(c.root.dir, cwd)
+	found, err := locate(o.c.root.dir, cwd)
 	if err != nil {
 		return &SetupError{enterCwd + " " + cwd, err}
 	}
-	view, name := c.viewOf(found.name)
+	view, name := o.viewOf(found.name)
 	switch {
 	case within(found.name, "proc") && found.name != "proc":
 		return &SetupError{enterCwd + " " + cwd + ": with an OCI runtime it must not be in /proc", unix.ELOOP}

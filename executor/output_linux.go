@@ -49,27 +49,9 @@ func openStreams(null *os.File, stdout, stderr io.Writer, owner ids) (s *streams
 	return s, nil
 }
 
-// notFiles has pipes made for files of the caller's: OCI runtimes give a step's standard streams to its user.
-func notFiles(stdout, stderr io.Writer) (io.Writer, io.Writer) {
-	behind := func(w io.Writer) io.Writer {
-		if f, ok := w.(*os.File); ok {
-			return struct{ io.Writer }{f}
-		}
-		return w
-	}
-	out, err := behind(stdout), behind(stderr)
-	if sameWriter(stdout, stderr) {
-		err = out
-	}
-	return out, err
-}
-
-// openNull opens the null device. What the step gets of it is in a read-only mount, which keeps nobody from writing to the device: but
-// runtimes give the container's root what its standard streams are, and a step could do so itself. A step of ours opens its own input.
-func (c *container) openNull() (*os.File, error) {
-	if c.bundle == nil && c.step.Stdout != nil && c.step.Stderr != nil {
-		return os.OpenFile(os.DevNull, os.O_RDONLY, 0)
-	}
+// sealedNull opens the null device in a read-only mount, for what has it as an output. That keeps nobody from writing to the device: but
+// runtimes give the container's root what its standard streams are, and a step could do so itself.
+func sealedNull() (*os.File, error) {
 	device, err := os.OpenFile(os.DevNull, unix.O_PATH, 0)
 	if err != nil {
 		return nil, err

@@ -18,12 +18,15 @@ import (
 // status than 0 is no error. Errors of the step's own making are *StartError (nothing was executed) and *SetupError. When ctx ends
 // the step is asked to end (SIGTERM to its first process group), then killed, and the error wraps context.Cause(ctx). When the command
 // has succeeded, nobody goes on writing through what it had open, or the error is ErrStillWritten.
-func Run(ctx context.Context, s Step) (Status, error) {
+func Run(ctx context.Context, s Step) (Status, error) { return runOn(ctx, s, newBackEnd) }
+
+// runOn is Run on the back end that choose gives.
+func runOn(ctx context.Context, s Step, choose func(*container) (backEnd, error)) (Status, error) {
 	if ctx.Err() != nil {
 		return Status{}, context.Cause(ctx)
 	}
 	c := &container{step: s}
-	err := c.prepare()
+	err := c.prepare(choose)
 	var status Status
 	if err == nil {
 		status, err = c.run(ctx)
@@ -37,9 +40,9 @@ func Run(ctx context.Context, s Step) (Status, error) {
 
 // process is a running step.
 type process struct {
+	launch
 	child   *rawproc.Child
 	watcher *rawproc.Child
-	script  *script
 	start   time.Time
 }
 
@@ -48,16 +51,7 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	null, err := c.openNull()
-	if err != nil {
-		return Status{}, err
-	}
-	defer null.Close()
-	stdout, stderr := c.step.Stdout, c.step.Stderr
-	if c.bundle != nil {
-		stdout, stderr = notFiles(stdout, stderr)
-	}
-	out, err := openStreams(null, stdout, stderr, c.host(c.user.UID, c.user.GID))
+	out, err := openStreams(c.null, c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
 	if err != nil {
 		return Status{}, err
 	}
@@ -70,8 +64,8 @@ func (c *container) run(ctx context.Context) (Status, error) {
 		c.step.Started(p.child.Pid)
 	}
 	status, err := p.wait(ctx)
-	if err == nil && c.bundle != nil {
-		err = c.runtimeFailure(p.script)
+	if err == nil {
+		err = c.backEnd.failure()
 	}
 	return status, errors.Join(err, out.finish())
 }
@@ -92,12 +86,11 @@ func (c *container) start(out *streams) (*process, error) {
 	for i, f := range out.child {
 		h.stdio[i] = int(f.Fd())
 	}
-	program, flags := c.childProgram(h)
-	p := &process{script: program, start: time.Now()}
-	if p.child, err = p.script.Start(flags); err != nil {
+	p := &process{launch: c.backEnd.launch(h), start: time.Now()}
+	if p.child, err = p.script.Start(p.namespaces); err != nil {
 		return nil, fmt.Errorf("start step: %w", err)
 	}
-	if c.step.Rootfs.Dir != nil && c.bundle == nil {
+	if c.step.Rootfs.Dir != nil && p.attachesRoot {
 		c.root.mountNS, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.child.Pid)) // without CAP_SYS_PTRACE real root can't
 	}
 	if p.watcher, err = startWatcher(self, int(p.child.Pidfd.Fd())); err != nil {
@@ -120,19 +113,6 @@ func (p *process) begin(event int) error {
 	p.child.Kill()
 	_, endErr := p.wait(context.Background())
 	return errors.Join(fmt.Errorf("begin step: %w", err), endErr)
-}
-
-// childProgram is what the child does, and the namespaces that it gets.
-func (c *container) childProgram(h handles) (*script, uintptr) {
-	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
-	if c.bundle != nil { // the other namespaces are the runtime's to make
-		return c.runtimeProgram(h), flags
-	}
-	flags |= unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-	if c.step.Network == networkNone {
-		flags |= unix.CLONE_NEWNET
-	}
-	return c.program(h), flags
 }
 
 // wait waits for the step's end, and ends it when ctx does.

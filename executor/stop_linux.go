@@ -24,11 +24,7 @@ const (
 // terminate ends the step: with SIGTERM if that does it in time.
 func (p *process) terminate() {
 	grace := graceUnhandled
-	handles := handlesSignal
-	if p.script.c.bundle != nil { // the runtime hands it on
-		handles = descendantHandles
-	}
-	if handles(p.child.Pid, unix.SIGTERM) {
+	if p.handles(p.child.Pid, unix.SIGTERM) {
 		grace = graceHandled
 	}
 	// The child is not reaped before this function is through, so the ID is still its own.

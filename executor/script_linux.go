@@ -2,7 +2,6 @@ package executor
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"unsafe"
 
@@ -36,27 +35,14 @@ type handles struct {
 	self  int    // a pidfd of this process
 }
 
-func (c *container) program(h handles) *script {
+// newScript is a program that does nothing yet.
+func newScript(c *container) *script {
 	s := &script{c: c}
 	s.plain = rawproc.Pin(&s.Program, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 	s.empty = s.String("")
 	s.ro = rawproc.Pin(&s.Program, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-	s.settle(h)
-	s.attachAll()
-	if !c.step.Security.Insecure {
-		s.maskProc()
-	}
-	s.enterRoot()
-	s.names()
-	s.enterCwd()
-	s.call("join a session keyring", rawproc.IgnoreAll, unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
-	s.becomeUser()
-	s.stdio(h)
-	s.closeRest()
-	s.ownInput()
-	s.exec()
 	return s
 }
 
@@ -66,7 +52,7 @@ func (s *script) call(doing string, ignore uint64, trap uintptr, args ...uintptr
 	return s.Add(op)
 }
 
-// settle cuts the child off from the caller's signals, session and mounts.
+// settle cuts the child off from the caller's signals and session.
 func (s *script) settle(h handles) {
 	s.dieWithParent()
 	// Had the parent died before that call, nothing would tell: look.
@@ -80,6 +66,10 @@ func (s *script) settle(h handles) {
 	for _, sig := range ignorable() {
 		s.call("reset signals", 0, unix.SYS_RT_SIGACTION, uintptr(sig), action, 0, 8)
 	}
+}
+
+// ownMounts cuts the child off from the caller's mounts, of which it has a copy.
+func (s *script) ownMounts() {
 	// Read-only, so is what is cloned from here: device nodes, whose owner and mode are not the step's to change. That stops nobody
 	// from writing to the device.
 	private := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE})
@@ -132,151 +122,17 @@ func (s *script) readOnly(name string) {
 	}, at, 0)
 }
 
-// attachAll builds the step's mount tree. The root is first put on top of the caller's root directory, where nothing looks, and the
-// room where /dev will cover it: both must be attached somewhere, and these are places that always exist. The caller's own
-// files stay reachable by path until the root is entered.
-func (s *script) attachAll() {
-	room, dir := s.c.room.Fd(), s.c.root.dir.Fd()
-	s.call("attach the root", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String("/"), unix.MOVE_MOUNT_F_EMPTY_PATH)
-	s.attach(room, "dev")
-	var inDev []attachment
-	for _, a := range s.c.mounts {
-		if within(a.name, "dev") {
-			inDev = append(inDev, a)
-			continue
-		}
-		s.attachOne(room, a)
-	}
-	// Only now, so that no link of the image can lead another mount into them.
-	s.mountAt("proc", "proc")
-	s.attachSys()
-	s.attachClone(room, "dev", "dev")
-	for _, name := range s.c.devices {
-		s.attachDevice(name, "dev/"+name)
-	}
-	s.attach(s.c.pts.Fd(), "dev/pts")
-	s.mountAt("mqueue", "dev/mqueue")
-	for _, a := range inDev {
-		s.attachOne(room, a)
+// stdio puts the three streams in place.
+func (s *script) stdio(h handles) {
+	for i, fd := range h.stdio {
+		s.call("set up standard streams", 0, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
 	}
 }
 
-// attachDevice shows one of the caller's device nodes at target.
-func (s *script) attachDevice(name, target string) { s.attachClone(atFDCWD, "/dev/"+name, target) }
-
-func (s *script) attachOne(room uintptr, a attachment) {
-	if a.mount != nil {
-		s.attach(a.mount.Fd(), a.name)
-		return
-	}
-	s.attachClone(room, a.room, a.name)
-	if a.readOnly {
-		s.readOnly(a.name)
-	}
-}
-
-// mountAt mounts a file system that belongs to the child's own namespaces.
-func (s *script) mountAt(fstype, name string) {
-	at := s.find(name)
-	s.AddFed(rawproc.Op{Doing: "enter /" + name, Trap: unix.SYS_FCHDIR}, at, 0)
-	t := s.String(fstype)
-	ignore := uint64(0)
-	if fstype == "mqueue" { // few need it, and not every kernel has it
-		ignore = rawproc.IgnoreAll
-	}
-	s.call("mount "+fstype, ignore, unix.SYS_MOUNT, t, s.String("."), t, nosuid)
-}
-
-// attachSys shows the caller's /sys. It lists the network interfaces of the caller's namespace, so a step that has another one
-// gets a sysfs of that on top; where the kernel refuses to make it, the lists are hidden.
-func (s *script) attachSys() {
-	s.attach(s.c.sys.Fd(), "sys")
-	if s.c.step.Network != networkNone {
-		return
-	}
-	for _, name := range []string{"sys/class/net", "sys/devices/virtual/net"} {
-		if exists(name) {
-			s.attachClone(s.c.room.Fd(), "empty", name)
-			s.readOnly(name)
-		}
-	}
-	at := s.find("sys")
-	s.AddFed(rawproc.Op{Doing: "enter /sys", Trap: unix.SYS_FCHDIR}, at, 0)
-	flags := uintptr(nosuid)
-	if !s.c.step.Security.Insecure {
-		flags |= unix.MS_RDONLY
-	}
-	fs := s.String("sysfs")
-	s.call("mount sysfs", rawproc.Ignoring(unix.EPERM), unix.SYS_MOUNT, fs, s.String("."), fs, flags)
-}
-
-// What a step must not see, and what it must not write, because no namespace makes it the step's own.
-func maskedFiles() []string {
-	return []string{"proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list", "proc/timer_stats", "proc/sched_debug", "proc/interrupts"}
-}
-
-func maskedDirs() []string {
-	return []string{"proc/acpi", "proc/asound", "proc/scsi", "sys/firmware", "sys/devices/virtual/powercap", "sys/fs/cgroup"}
-}
-
-func readOnlyPaths() []string {
-	return []string{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"}
-}
-
-// maskProc covers what exists on this kernel: /proc and /sys are the same for the caller.
-func (s *script) maskProc() {
-	for _, name := range maskedFiles() {
-		if exists(name) {
-			s.attachDevice("null", name)
-		}
-	}
-	masked := ""
-	for _, name := range maskedDirs() {
-		switch {
-		case !exists(name):
-		case masked == "":
-			s.attachClone(s.c.room.Fd(), "empty", name)
-			s.readOnly(name)
-			masked = name
-		default: // a clone is as read-only as what it is cloned from
-			s.attachClone(s.c.root.dir.Fd(), masked, name)
-		}
-	}
-	for _, name := range readOnlyPaths() {
-		if exists(name) {
-			s.attachClone(s.c.root.dir.Fd(), name, name)
-			s.readOnly(name)
-		}
-	}
-}
-
-func exists(name string) bool {
-	var st unix.Stat_t
-	return unix.Lstat("/"+name, &st) == nil
-}
-
-// enterRoot makes the step's root the root of the mount namespace and drops the old one with all its mounts.
-func (s *script) enterRoot() {
-	here := s.String(".")
-	s.call("enter the root", 0, unix.SYS_FCHDIR, s.c.root.dir.Fd())
-	s.call("change the root", 0, unix.SYS_PIVOT_ROOT, here, here)
-	s.call("leave the old root", 0, unix.SYS_UMOUNT2, here, unix.MNT_DETACH)
-	s.call("enter the root", 0, unix.SYS_CHDIR, s.String("/"))
-}
-
-func (s *script) names() {
-	name := s.c.hostname()
-	s.call("set the host name", 0, unix.SYS_SETHOSTNAME, s.String(name), uintptr(len(name)))
-	if s.c.step.Network == networkNone {
-		// struct ifreq: a name of 16 bytes, then the flags.
-		request := make([]byte, 40)
-		copy(request, "lo")
-		request[16] = unix.IFF_UP | unix.IFF_RUNNING
-		fd := s.call("open a socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		s.AddFed(rawproc.Op{
-			Doing: "bring up the loopback device", Trap: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.SIOCSIFFLAGS, s.Bytes(request)},
-		}, fd, 0)
-	}
+// closeRest closes all but the streams: with nothing left open, nothing can be leaked, not even to the kernel when it looks for the
+// program to execute.
+func (s *script) closeRest() {
+	s.call("close descriptors", 0, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
 }
 
 const enterCwd = "enter the working directory"
@@ -293,26 +149,6 @@ func (s *script) enterCwd() {
 	s.AddFed(rawproc.Op{Doing: enterCwd, Trap: unix.SYS_FCHDIR}, dir, 0)
 }
 
-// stdio puts the three streams in place.
-func (s *script) stdio(h handles) {
-	for i, fd := range h.stdio {
-		s.call("set up standard streams", 0, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
-	}
-}
-
-// closeRest closes all but the streams: with nothing left open, nothing can be leaked, not even to the kernel when it looks for the
-// program to execute.
-func (s *script) closeRest() {
-	s.call("close descriptors", 0, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
-}
-
-// ownInput makes the step's own null device, which is in a read-only mount, its input: the caller's device is not the step's to change.
-// The lowest free descriptor is the input's, and needs no room for another below the step's limit.
-func (s *script) ownInput() {
-	s.call("close the input", 0, unix.SYS_CLOSE, 0)
-	s.Add(rawproc.Op{Doing: "open the input", Trap: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, s.String(os.DevNull), unix.O_RDONLY}, WantZero: true})
-}
-
 // exec tries the places where the program may be.
 func (s *script) exec() {
 	s.call("set umask", 0, unix.SYS_UMASK, 0o022)
@@ -326,6 +162,11 @@ func (s *script) exec() {
 	}
 	// Never zero: whoever gets here has found nothing to execute.
 	s.Add(rawproc.Op{Doing: "execute", Trap: unix.SYS_GETPID, WantZero: true})
+}
+
+func exists(name string) bool {
+	var st unix.Stat_t
+	return unix.Lstat("/"+name, &st) == nil
 }
 
 // explain turns the failed call of the child into an error for people.
