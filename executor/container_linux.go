@@ -24,6 +24,7 @@ type container struct {
 	owner  ids      // the container's root, as the caller's user namespace numbers it
 
 	room   *os.File          // memory file system of ours: /dev, name resolution files, the step's files
+	shm    *os.File          // memory file system of exactly the step's ShmSize for /dev/shm; nil if the back end makes its own
 	umask  uint32            // of this process
 	names  map[string][]byte // the standard files
 	root   *root
@@ -293,7 +294,7 @@ func (c *container) close() error {
 	for i := len(c.own) - 1; i >= 0; i-- {
 		c.own[i].Close()
 	}
-	for _, f := range []*os.File{c.room, c.null} {
+	for _, f := range []*os.File{c.room, c.shm, c.null} {
 		if f != nil {
 			f.Close()
 		}

@@ -202,6 +202,41 @@ func TestShmSizeIsALimit(t *testing.T) {
 	}
 }
 
+func TestShmHasExactlyTheSizeThatIsAskedFor(t *testing.T) {
+	b := newBox(t)
+	for size, want := range map[int64]string{0: "65536 0 65536 67108864\n", 16 << 20: "16384 0 16384 16777216\n", 4096: "4 0 4 4096\n"} {
+		// What is free can be used, whatever else is shown to the step.
+		s := b.sh(`df -k /dev/shm >/tmp/df
+			(read title; read name size used free rest; head -c $((size * 1024)) /dev/zero >/dev/shm/x; echo $size $used $free $(stat -c %s /dev/shm/x)) </tmp/df`)
+		s.ShmSize = size
+		s.Files = []executor.File{{Path: "/run/much", Data: make([]byte, 1<<20)}, {Path: "/dev/shm/more", Data: make([]byte, 1<<20)}}
+		if got := b.output(s); got != want {
+			t.Errorf("%d: %q", size, got)
+		}
+	}
+}
+
+func TestThingsAreShownInShm(t *testing.T) {
+	b := newBox(t)
+	b.write("src/file", "data\n")
+	s := b.sh("cat /dev/shm/a/file /dev/shm/m/b/file /dev/shm/m/c; stat -c %a /dev/shm /dev/shm/a/t; touch /dev/shm/a/t/x /dev/shm/x")
+	s.ShmSize = 8192
+	s.Files = []executor.File{{Path: "/dev/shm/a/file", Data: []byte("text\n")}}
+	s.Mounts = []executor.Mount{
+		{Source: b.dir("src"), Target: "/dev/shm/m/b"}, {Source: b.dir("src"), Subpath: "file", Target: "/dev/shm/m/c"},
+		{Kind: executor.Tmpfs, Target: "/dev/shm/a/t"},
+	}
+	if got := b.output(s); got != "text\ndata\ndata\n1777\n1777\n" {
+		t.Errorf("%q", got)
+	}
+	s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.Tmpfs, Target: "/dev/shm"})
+	s.Mounts[0].ReadOnly = true
+	if got := b.output(s); got != "text\ndata\ndata\n1777\n1777\n" {
+		t.Errorf("%q in a memory file system", got)
+	}
+	b.checkUpper()
+}
+
 func TestNameResolutionFiles(t *testing.T) {
 	b := newBox(t)
 	s := b.sh("cat /etc/hosts; hostname; cat /etc/resolv.conf")

@@ -60,7 +60,7 @@ func (c *container) covered(i int) uint32 {
 	case view == c.root.dir && a.missing:
 		return 0
 	case view == c.root.dir && within(name, "dev"):
-		view = c.room
+		view, name = c.placeOf(name)
 	}
 	mode, err := modeOf(view, name)
 	if err != nil {
@@ -182,7 +182,7 @@ func (c *container) placeInMount(i int) error {
 	if err := c.roomParents("dev", below); err != nil {
 		return err
 	}
-	if mode, err := modeOf(c.room, a.name); err == nil {
+	if mode, err := modeOf(c.placeOf(a.name)); err == nil {
 		if (place{mode: mode}).isDir() != a.dir {
 			return kindError(a.name, a.dir)
 		}

@@ -15,6 +15,9 @@ var _ backEnd = (*native)(nil)
 
 func (n *native) prepare() (err error) {
 	c := n.c
+	if err := c.makeShm(); err != nil {
+		return err
+	}
 	if err := c.makeMounts(); err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ func (s *script) attachAll() {
 		s.attachDevice(name, "dev/"+name)
 	}
 	s.attach(s.c.pts.Fd(), "dev/pts")
+	s.attach(s.c.shm.Fd(), shmDir)
 	s.mountAt("mqueue", "dev/mqueue")
 	for _, a := range inDev {
 		s.attachOne(room, a)

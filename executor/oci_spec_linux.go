@@ -44,15 +44,12 @@ func (o *oci) config() spec.Container {
 		Args: o.c.step.Args, Env: o.c.env, Cwd: o.c.step.Cwd, Hostname: o.c.hostname(), Root: rootDir,
 		User: spec.User{UID: o.c.user.UID, GID: o.c.user.GID},
 		Caps: (security.caps() & o.c.permitted()).names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
-		ShmSize:      o.c.step.ShmSize,
+		ShmSize:      o.c.shmSize(),
 		LoopbackOnly: o.c.step.Network == networkNone, Sys: path.Join(o.bundle.at, sysDir), WritableSys: security.Insecure,
 		UserNS: o.configUserNS(),
 	}
 	if o.c.canSetGroups() {
 		s.User.Groups = o.c.user.Groups
-	}
-	if s.ShmSize <= 0 {
-		s.ShmSize = defaultShmSize
 	}
 	if m, err := o.c.mapping(); err == nil {
 		if _, err := m.GIDs.ToHost(ttyGroup); err == nil {
@@ -106,7 +103,7 @@ func (o *oci) configMounts() []spec.Mount {
 		list = append(list, m)
 	}
 	for _, f := range o.c.step.Files {
-		if target, err := cleanTarget(f.Path); err == nil && within(target, "dev") {
+		if target, err := cleanTarget(f.Path); err == nil && isAtPlace(target) {
 			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(o.bundle.at, roomPart, target), ReadOnly: true})
 		}
 	}

@@ -14,16 +14,15 @@ import (
 
 const (
 	defaultShmSize  = 64 << 20
+	devSize         = 64 << 20 // bytes that a step may put into /dev itself
+	shmDir          = "dev/shm"
 	defaultHostname = "cooper"
 	ttyGroup        = 5 // the group that terminals belong to, everywhere
 )
 
 // furnish makes the memory file system that holds the small things a step needs: "dev", "etc", "empty", and what is put there later.
 func (c *container) furnish() error {
-	size := c.step.ShmSize
-	if size <= 0 {
-		size = defaultShmSize
-	}
+	size := int64(devSize)
 	for _, f := range c.step.Files {
 		size += int64(len(f.Data)) + 4096
 	}
@@ -46,6 +45,22 @@ func (c *container) furnish() error {
 		return err
 	}
 	return c.makeEtc()
+}
+
+// shmSize is the size of /dev/shm in bytes.
+func (c *container) shmSize() int64 {
+	if c.step.ShmSize <= 0 {
+		return defaultShmSize
+	}
+	return c.step.ShmSize
+}
+
+// makeShm makes the memory file system for /dev/shm. It is one of its own: what the room holds would count, and show in its size.
+func (c *container) makeShm() (err error) {
+	c.shm, err = overlay.Tmpfs(overlay.TmpfsOptions{
+		Size: c.shmSize(), Mode: 0o1777, UID: c.owner.uid, GID: c.owner.gid, Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
+	})
+	return err
 }
 
 // deviceNodes are the caller's own, shown in the step: in a user namespace there is no other way to have them.
@@ -136,8 +151,17 @@ func (c *container) learnUmask(probe string) error {
 	return unix.Unlinkat(fd, probe, unix.AT_REMOVEDIR)
 }
 
+// placeOf is the memory file system that holds what is called name in the room, and its name there.
+func (c *container) placeOf(name string) (*os.File, string) {
+	if below, ok := strings.CutPrefix(name, shmDir+"/"); ok && c.shm != nil {
+		return c.shm, below
+	}
+	return c.room, name
+}
+
 func (c *container) roomDir(name string, mode uint32) error {
-	if err := unix.Mkdirat(int(c.room.Fd()), name, mode); err != nil {
+	dir, below := c.placeOf(name)
+	if err := unix.Mkdirat(int(dir.Fd()), below, mode); err != nil {
 		return fmt.Errorf("make %s for the step: %w", name, err)
 	}
 	return c.give(name, mode)
@@ -145,7 +169,8 @@ func (c *container) roomDir(name string, mode uint32) error {
 
 // roomFile makes a file in the room. Nothing hostile is in there yet, so names are safe.
 func (c *container) roomFile(name string, data []byte, mode uint32) error {
-	fd, err := unix.Openat(int(c.room.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, mode)
+	dir, below := c.placeOf(name)
+	fd, err := unix.Openat(int(dir.Fd()), below, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, mode)
 	if err != nil {
 		return fmt.Errorf("make %s for the step: %w", name, err)
 	}
@@ -167,7 +192,8 @@ func (c *container) give(name string, mode uint32) error { return c.giveTo(name,
 
 func (c *container) giveTo(name string, owner ids, mode uint32) error {
 	if owner != (ids{}) {
-		if err := unix.Fchownat(int(c.room.Fd()), name, int(owner.uid), int(owner.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		dir, below := c.placeOf(name)
+		if err := unix.Fchownat(int(dir.Fd()), below, int(owner.uid), int(owner.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return fmt.Errorf("give %s to the step: %w", name, err)
 		}
 	}
@@ -178,7 +204,8 @@ func (c *container) giveTo(name string, owner ids, mode uint32) error {
 }
 
 func (c *container) roomMode(name string, mode uint32) error {
-	if err := unix.Fchmodat(int(c.room.Fd()), name, mode, 0); err != nil {
+	dir, below := c.placeOf(name)
+	if err := unix.Fchmodat(int(dir.Fd()), below, mode, 0); err != nil {
 		return fmt.Errorf("set mode of %s for the step: %w", name, err)
 	}
 	return nil
@@ -203,7 +230,11 @@ func (c *container) inRoom(uid, gid uint32) (ids, error) {
 	return ids{u, g}, nil
 }
 
-// addFiles puts the step's files into the room; those below /dev directly at their place.
+// isAtPlace says that a file of the step is put into the room at the place where the step sees it, and not mounted there. In /dev/shm it would
+// take some of what is the step's.
+func isAtPlace(target string) bool { return within(target, "dev") && !within(target, shmDir) }
+
+// addFiles puts the step's files into the room.
 func (c *container) addFiles() error {
 	for i, f := range c.step.Files {
 		target, err := cleanTarget(f.Path)
@@ -215,8 +246,8 @@ func (c *container) addFiles() error {
 			return fmt.Errorf("file %s: %w", f.Path, err)
 		}
 		name := "file" + strconv.Itoa(i)
-		if below, ok := strings.CutPrefix(target, "dev/"); ok {
-			if err := c.roomParents("dev", below); err != nil {
+		if isAtPlace(target) {
+			if err := c.roomParents("dev", strings.TrimPrefix(target, "dev/")); err != nil {
 				return err
 			}
 			name = target
@@ -238,7 +269,7 @@ func (c *container) roomParents(dir, name string) error {
 	elements := strings.Split(name, "/")
 	for _, element := range elements[:len(elements)-1] {
 		dir += "/" + element
-		if mode, err := modeOf(c.room, dir); err == nil && mode&unix.S_IFMT == unix.S_IFDIR {
+		if mode, err := modeOf(c.placeOf(dir)); err == nil && mode&unix.S_IFMT == unix.S_IFDIR {
 			continue
 		}
 		if err := c.roomDir(dir, 0o755); err != nil {

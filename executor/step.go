@@ -32,7 +32,7 @@ type Step struct {
 	Hostname string   // "" is "cooper"
 	AddHosts []string // "name:address" lines for /etc/hosts
 	DNS      DNS
-	ShmSize  int64 // bytes that files in /dev/shm (and /dev) may take; 0 is 64 MiB
+	ShmSize  int64 // bytes that files in /dev/shm may take; 0 is 64 MiB
 
 	// Mapping puts the step into a user namespace of its own with this map; its host IDs are those of the caller's own user
 	// namespace. Nil: the caller's own. Unless Shifted is set, layers and mount sources are shown through ID-mapped mounts, so
