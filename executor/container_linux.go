@@ -240,17 +240,7 @@ func (c *container) mapping() (userns.Mapping, error) {
 	if c.step.Mapping != nil {
 		return *c.step.Mapping, nil
 	}
-	var maps [2]userns.Map
-	for i, name := range []string{"uid_map", "gid_map"} {
-		text, err := os.ReadFile("/proc/self/" + name)
-		if err != nil {
-			return userns.Mapping{}, err
-		}
-		if maps[i], err = userns.ParseMap(string(text)); err != nil {
-			return userns.Mapping{}, fmt.Errorf("read own %s: %w", name, err)
-		}
-	}
-	return userns.Mapping{UIDs: maps[0], GIDs: maps[1]}, nil
+	return userns.CurrentMapping()
 }
 
 // diskMap is the map of the ID-mapped mounts through which the step sees the disk, nil if it has none.

@@ -156,11 +156,7 @@ func listedMaps(pid int) (uids, gids []userns.Range, err error) {
 		kind string
 		to   *[]userns.Range
 	}{{userns.KindUID, &uids}, {userns.KindGID, &gids}} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s_map", pid, f.kind))
-		if err != nil {
-			return nil, nil, err
-		}
-		if *f.to, err = userns.ParseRanges(string(text)); err != nil {
+		if *f.to, err = userns.ReadRanges(fmt.Sprintf("/proc/%d", pid), f.kind); err != nil {
 			return nil, nil, fmt.Errorf("its %s map: %w", f.kind, err)
 		}
 		if len(*f.to) == 0 {

@@ -177,7 +177,10 @@ func importTable() []importRule {
 			pkg: "userns/reexec", job: "enter the namespace",
 			mayImport: "userns",
 		},
-		{pkg: "userns/asroot", job: "for tests: those that only the machine's root can run are not started by others"},
+		{
+			pkg: "userns/asroot", job: "for tests: those that only the machine's root can run are not started by others",
+			mayImport: "userns",
+		},
 		{
 			pkg: "userns/usertest", job: "for tests: run a package's as root of the user's namespace",
 			mayImport: "userns userns/asroot userns/reexec",

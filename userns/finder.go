@@ -65,6 +65,17 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 	return SubIDs{}, missing
 }
 
+// FindRoot gives the ranges for what root runs, and whose they are: those of root, or else of containers.
+func (f Finder) FindRoot(ctx context.Context) (whose Owner, sub SubIDs, err error) {
+	for _, name := range []string{"root", SharedName} {
+		whose = Owner{Name: name, ID: ^uint32(0)}
+		if sub, err = f.Find(ctx, whose); !errors.Is(err, ErrNoSubIDs) {
+			break
+		}
+	}
+	return whose, sub, err
+}
+
 // Check reports with a [RangeError] which of the container IDs that an image needs
 // the owner's mapping leaves out, all of them at once; nil when there are none.
 func (f Finder) Check(ctx context.Context, owner Owner, m Mapping, need IDs) error {

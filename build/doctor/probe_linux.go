@@ -60,7 +60,7 @@ func Probe(ctx context.Context, o Options) Facts {
 
 // probeAsRoot tries what a build of root's does, in this very process as such a build does.
 func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
-	if own, err := ownMapping(); err == nil && !reexec.Initial(own) {
+	if own, err := userns.CurrentMapping(); err == nil && !userns.InInitial(own) {
 		f.probeNested(ctx, o, own)
 		return
 	}
@@ -105,7 +105,7 @@ func givenRanges(own userns.Mapping) Ranges {
 
 // probeNesting is for root who may not mount.
 func (f *Facts) probeNesting(ctx context.Context, o Options) {
-	own, err := ownMapping()
+	own, err := userns.CurrentMapping()
 	if err != nil {
 		f.Ranges.Outcome = outcome(err)
 	} else {
@@ -140,11 +140,9 @@ func tryNamespace(m userns.Mapping) Outcome {
 
 // rootRanges are those that root's RUN steps get.
 func rootRanges(ctx context.Context) (whose userns.Owner, sub userns.SubIDs, err error) {
-	for _, name := range []string{"root", userns.SharedName} {
-		whose = userns.Owner{Name: name, ID: ^uint32(0)}
-		if sub, err = (userns.Finder{}).Find(ctx, whose); !errors.Is(err, userns.ErrNoSubIDs) {
-			return whose, sub, err
-		}
+	whose, sub, err = userns.Finder{}.FindRoot(ctx)
+	if !errors.Is(err, userns.ErrNoSubIDs) {
+		return whose, sub, err
 	}
 	return whose, sub, &reexec.MachineError{
 		Problem: "neither root nor containers has a line in /etc/subuid",
@@ -153,7 +151,7 @@ func rootRanges(ctx context.Context) (whose userns.Owner, sub userns.SubIDs, err
 }
 
 func (f *Facts) probeAsUser(ctx context.Context, o Options) {
-	m, sub, err := finder().UserMap(ctx, o.Owner, uint32(os.Getgid()))
+	m, sub, err := userns.FinderHere().UserMap(ctx, o.Owner, uint32(os.Getgid()))
 	if nobody := reexec.CheckIDs(); nobody != nil {
 		err, f.Helpers = nobody, nil
 	}
@@ -174,19 +172,10 @@ func (f *Facts) probeAsUser(ctx context.Context, o Options) {
 	}
 }
 
-// finder looks ranges up in this namespace, which may not have all IDs.
-func finder() userns.Finder {
-	own, err := ownMapping()
-	if err != nil || reexec.Initial(own) {
-		return userns.Finder{}
-	}
-	return userns.Finder{Own: &own}
-}
-
 // longerRange is what gives an owner all the IDs that images are made for; "" if it has them.
 func longerRange(ctx context.Context, owner userns.Owner, m userns.Mapping) string {
 	last := []uint32{usualRange - 1}
-	return outcome(finder().Check(ctx, owner, m, userns.IDs{UIDs: last, GIDs: last})).Fix
+	return outcome(userns.FinderHere().Check(ctx, owner, m, userns.IDs{UIDs: last, GIDs: last})).Fix
 }
 
 func newRanges(sub userns.SubIDs, err error) Ranges {

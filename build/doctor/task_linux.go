@@ -49,7 +49,7 @@ func RunTask(ctx context.Context, o store.Options) error {
 		}
 		return answerLook(ctx, fd, insideOptions{bare: true, userXattr: true, sample: sampleOf(0)})
 	case taskInside:
-		own, err := ownMapping()
+		own, err := userns.CurrentMapping()
 		if err != nil {
 			return err
 		}
@@ -69,20 +69,6 @@ func RunTask(ctx context.Context, o store.Options) error {
 func sampleOf(id uint32) userns.Mapping {
 	m := userns.Map{{Host: id, Length: 1}}
 	return userns.Mapping{UIDs: m, GIDs: m}
-}
-
-// ownMapping is the map of the namespace that this process is in.
-func ownMapping() (m userns.Mapping, err error) {
-	for name, to := range map[string]*userns.Map{"uid_map": &m.UIDs, "gid_map": &m.GIDs} {
-		text, err := os.ReadFile("/proc/self/" + name)
-		if err != nil {
-			return m, err
-		}
-		if *to, err = userns.ParseMap(string(text)); err != nil {
-			return m, err
-		}
-	}
-	return m, nil
 }
 
 // answerLook answers with what can be seen; the error is why it was interrupted.

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -54,12 +52,12 @@ func noSystemStore() (why string, err error) {
 	if !CanMake(systemRoot) {
 		return systemRoot + " can't be written to", nil
 	}
-	text, err := os.ReadFile("/proc/self/uid_map")
+	m, err := userns.ReadMap("/proc/self", userns.KindUID)
 	if err != nil {
-		return "", fmt.Errorf("read ID map: %w", err)
+		return "", err
 	}
 	// The machine's root marks what is deleted in layers by attributes that only it can see.
-	if m, err := userns.ParseMap(string(text)); err == nil && len(m) == 1 && m[0].Host == 0 && m[0].Length >= userns.MaxID {
+	if len(m) == 1 && m[0].Host == 0 && m[0].Length >= userns.MaxID {
 		return systemRoot + " is for the root who may mount, whose layers are others", nil
 	}
 	return "", nil

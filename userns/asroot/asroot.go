@@ -5,8 +5,8 @@ package asroot
 import (
 	"flag"
 	"fmt"
-	"os"
-	"strings"
+
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // names are those of tests and benchmarks for root alone: TestAsRoot...
@@ -14,8 +14,8 @@ const names = "^(Test|Benchmark)AsRoot"
 
 // Real reports whether this process is root outside of all user namespaces.
 func Real() bool {
-	uids, err := os.ReadFile("/proc/self/uid_map")
-	return err == nil && os.Geteuid() == 0 && strings.Join(strings.Fields(string(uids)), " ") == "0 0 4294967295"
+	own, err := userns.CurrentMapping()
+	return err == nil && userns.IsRoot() && own.Initial()
 }
 
 // LeaveOut has the tests for root alone not started, and says so. It is for TestMain, before it runs the tests.

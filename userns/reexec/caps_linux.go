@@ -33,16 +33,6 @@ func allCaps() ([]uintptr, error) {
 	return caps, nil
 }
 
-// hasCap reports whether this thread may use a capability.
-func hasCap(c int) bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return false
-	}
-	return data[c/32].Effective&(1<<(c%32)) != 0
-}
-
 // onAllThreads makes a system call on every thread of the process. A cgo build,
 // as for the race detector, can't reach its other threads: there it is made on
 // this one alone and all is false.

@@ -63,9 +63,8 @@ func (m machine) problem(cause error, problem, remedy string) error {
 func CheckIDs() error { return machine{procRoot}.ids(nil) }
 
 func (m machine) ids(cause error) error {
-	text := m.read("self/uid_map")
-	own, err := userns.ParseMap(text)
-	if err != nil || !m.exists("self/uid_map") {
+	own, err := userns.ReadMap(filepath.Join(m.proc, "self"), userns.KindUID)
+	if err != nil {
 		return nil //nolint:nilerr // what can't be read is no reason to fail
 	}
 	uid := uint32(os.Geteuid())
@@ -225,7 +224,7 @@ func (h helper) diagnose(proc, path string, o Options, cause *helperError) error
 func unmappable(proc string, o Options, cause error) error {
 	m := machine{proc}
 	for _, h := range helpers(o.Mapping) {
-		outer, err := userns.ParseMap(m.read("self/" + h.file))
+		outer, err := userns.ReadMap(filepath.Join(m.proc, "self"), h.kind)
 		if err != nil {
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 // helper is one of the two setuid programs that write an ID map for a user.
 type helper struct {
 	program    string // name to look for in PATH
+	kind       string // of IDs: userns.KindUID or userns.KindGID
 	file       string // the map's name below /proc/PID
 	capability string // the file capability that can stand in for the setuid bit
 	subFile    string // where the user's ranges are
@@ -27,8 +28,8 @@ type helper struct {
 
 func helpers(m userns.Mapping) [2]helper {
 	return [2]helper{
-		{"newuidmap", "uid_map", "cap_setuid", userns.DefaultSubUID, m.UIDs},
-		{"newgidmap", "gid_map", "cap_setgid", userns.DefaultSubGID, m.GIDs},
+		{"newuidmap", userns.KindUID, "uid_map", "cap_setuid", userns.DefaultSubUID, m.UIDs},
+		{"newgidmap", userns.KindGID, "gid_map", "cap_setgid", userns.DefaultSubGID, m.GIDs},
 	}
 }
 
@@ -64,14 +65,14 @@ func writeOnce(path string, text []byte) error {
 // mapIDs gives the child its maps: directly if the caller may, otherwise through
 // both helpers at once.
 func mapIDs(ctx context.Context, pid int, o Options) error {
-	if hasCap(unix.CAP_SETUID) && hasCap(unix.CAP_SETGID) {
+	if userns.HasCap(unix.CAP_SETUID) && userns.HasCap(unix.CAP_SETGID) {
 		err := WriteMaps(pid, o.Mapping)
 		if errors.Is(err, unix.EPERM) {
 			return unmappable(procRoot, o, err)
 		}
 		return err
 	}
-	if os.Geteuid() == 0 { // of a container: the helpers serve users, and have no more capabilities than it
+	if userns.IsRoot() { // of a container: the helpers serve users, and have no more capabilities than it
 		return &MachineError{
 			Problem: "root of this container lacks the capabilities SETUID and SETGID, without which it can't give its IDs to a namespace of its own",
 			Remedy:  capsRemedy, Err: unix.EPERM,
@@ -100,7 +101,7 @@ const capsRemedy = "start the container with --cap-add SETUID --cap-add SETGID -
 
 // MayMap reports whether this process has the capabilities to map all of its IDs, ID 0 among them, by itself.
 func MayMap() bool {
-	return hasCap(unix.CAP_SETUID) && hasCap(unix.CAP_SETGID) && hasCap(unix.CAP_SETFCAP)
+	return userns.HasCap(unix.CAP_SETUID) && userns.HasCap(unix.CAP_SETGID) && userns.HasCap(unix.CAP_SETFCAP)
 }
 
 // running is a helper at work.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build/doctor"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 func newDoctorCmd(env Env) *cobra.Command {
@@ -43,7 +44,7 @@ func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error 
 	}
 	var stopped error
 	facts := doctor.Probe(cmd.Context(), doctor.Options{
-		Owner: owner(), Root: env.stays(), Nests: os.Geteuid() == 0 && !env.stays(), Store: o.store, AuthFile: o.authFile,
+		Owner: owner(), Root: env.stays(), Nests: userns.IsRoot() && !env.stays(), Store: o.store, AuthFile: o.authFile,
 		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 
 	"github.com/cooperbuild/cooper/build"
@@ -22,7 +21,7 @@ const (
 )
 
 // stays reports whether builds run where this process is: it is inside already, or root's and may mount.
-func (e Env) stays() bool { return e.Inside || os.Geteuid() == 0 && reexec.MayMount() }
+func (e Env) stays() bool { return e.Inside || userns.RootStays() }
 
 // enter runs this program again as root of the user's namespace, or of one below that of a root who may not mount, and returns its status as an
 // error. It returns nil in a process that stays. handOver are variables for it.
@@ -68,21 +67,12 @@ func userMapping(ctx context.Context) (userns.Owner, userns.Mapping, error) {
 	if err := reexec.CheckIDs(); err != nil {
 		return who, userns.Mapping{}, err
 	}
-	if os.Geteuid() == 0 {
-		own, err := currentMapping()
+	if userns.IsRoot() {
+		own, err := userns.CurrentMapping()
 		return who, own.Nested(), err
 	}
-	mapping, _, err := outsideFinder().UserMap(ctx, who, uint32(os.Getgid()))
+	mapping, _, err := userns.FinderHere().UserMap(ctx, who, uint32(os.Getgid()))
 	return who, mapping, err
-}
-
-// outsideFinder looks ranges up in the namespace that cooper was started in, which may not have all IDs.
-func outsideFinder() userns.Finder {
-	own, err := currentMapping()
-	if err != nil || reexec.Initial(own) {
-		return userns.Finder{} // it is only about what is proposed
-	}
-	return userns.Finder{Own: &own}
 }
 
 // owner is the user who called, also inside the namespace.
@@ -102,16 +92,16 @@ func owner() userns.Owner {
 func identity(ctx context.Context, env Env) (id build.Identity, note string, err error) {
 	id.Owner = owner()
 	if env.Inside {
-		m, err := currentMapping()
+		m, err := userns.CurrentMapping()
 		id.Process = &m
 		return id, "", err
 	}
-	if m, err := currentMapping(); err != nil || !reexec.Initial(m) {
+	if m, err := userns.CurrentMapping(); err != nil || !userns.InInitial(m) {
 		// Root of a namespace that somebody else has made: the ranges of /etc/subuid don't exist in it.
 		id.Process = &m
 		return id, "", err
 	}
-	whose, sub, err := rootRanges(ctx, userns.Finder{})
+	whose, sub, err := userns.Finder{}.FindRoot(ctx)
 	if err == nil {
 		m, err := userns.Finder{}.StepMap(whose, sub)
 		id.Steps, id.Ranges = &m, whose
@@ -122,35 +112,4 @@ func identity(ctx context.Context, env Env) (id build.Identity, note string, err
 	}
 	return id, "neither root nor containers has a line in /etc/subuid: RUN steps get no user namespace of their own " +
 		"(usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 root changes that)", nil
-}
-
-// rootRanges gives the ranges for what root runs, and whose they are: those of root, or else of containers.
-func rootRanges(ctx context.Context, finder userns.Finder) (whose userns.Owner, sub userns.SubIDs, err error) {
-	for _, name := range []string{"root", userns.SharedName} {
-		whose = userns.Owner{Name: name, ID: ^uint32(0)}
-		if sub, err = finder.Find(ctx, whose); !errors.Is(err, userns.ErrNoSubIDs) {
-			break
-		}
-	}
-	return whose, sub, err
-}
-
-func currentMapping() (userns.Mapping, error) { return readMapping("/proc/self") }
-
-// readMapping reads the maps of the namespace that a process, given by its directory in /proc, is in.
-func readMapping(proc string) (userns.Mapping, error) {
-	var m userns.Mapping
-	for _, f := range []struct {
-		name string
-		to   *userns.Map
-	}{{"uid_map", &m.UIDs}, {"gid_map", &m.GIDs}} {
-		text, err := os.ReadFile(filepath.Join(proc, f.name))
-		if err != nil {
-			return m, fmt.Errorf("read ID map: %w", err)
-		}
-		if *f.to, err = userns.ParseMap(string(text)); err != nil {
-			return m, fmt.Errorf("read ID map: %w", err)
-		}
-	}
-	return m, nil
 }

@@ -212,7 +212,7 @@ func stepMapping(ctx context.Context, env Env) (userns.Mapping, error) {
 	if id.Steps != nil {
 		return *id.Steps, nil
 	}
-	return currentMapping()
+	return userns.CurrentMapping()
 }
 
 func writeMapping(w io.Writer, m userns.Mapping) error {

@@ -31,7 +31,7 @@ func pageCaller(t *testing.T, root bool) callerLookup {
 	}
 	return func(ctx context.Context) (userns.Caller, userns.Finder, error) {
 		if root {
-			_, sub, err := rootRanges(ctx, finder)
+			_, sub, err := finder.FindRoot(ctx)
 			return userns.Caller{Root: true, Sub: sub}, finder, err
 		}
 		caller := userns.Caller{UID: 1000, GID: 1000}

@@ -131,14 +131,14 @@ func ownerNamed(name string) userns.Owner {
 func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, error) {
 	who := owner()
 	caller := userns.Caller{UID: who.ID, GID: uint32(os.Getgid())}
-	here, err := currentMapping()
+	here, err := userns.CurrentMapping()
 	if err != nil {
 		return caller, err
 	}
-	caller.Root = os.Geteuid() == 0 && reexec.Initial(here) && reexec.MayMount()
+	caller.Root = userns.IsRoot() && userns.InInitial(here) && userns.MayMount()
 	switch {
-	case os.Geteuid() == 0 && !caller.Root: // inside, in a namespace that something else has made, or before entering one with the same IDs
-		if !reexec.MayMount() {
+	case userns.IsRoot() && !caller.Root: // inside, in a namespace that something else has made, or before entering one with the same IDs
+		if !userns.MayMount() {
 			here = here.Nested()
 		}
 		if gid, err := strconv.ParseUint(os.Getenv(envRootlessGID), 10, 32); err == nil {
@@ -147,7 +147,7 @@ func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, err
 		caller.Outer, caller.Inside = here, true
 	case caller.Root:
 		var whose userns.Owner
-		if whose, caller.Sub, err = rootRanges(ctx, finder); errors.Is(err, userns.ErrNoSubIDs) {
+		if whose, caller.Sub, err = finder.FindRoot(ctx); errors.Is(err, userns.ErrNoSubIDs) {
 			return caller, nil
 		}
 		if err == nil {
