@@ -59,7 +59,7 @@ test-fast:
 
 # The end-to-end tests run the binary that `build` makes; COOPER tells them where it is.
 test: setup-tests build
-	COOPER=$(CURDIR)/bin/cooper $(GO) test $(GOBUILDFLAGS) -timeout 20m $(TESTFLAGS) ./...
+	COOPER=$(CURDIR)/bin/cooper $(GO) test $(GOBUILDFLAGS) -timeout 45m $(TESTFLAGS) ./...
 
 lint: $(GOLANGCI)
 	@out=$$(gofmt -l -s $$(find . -name '*.go' -not -path './bin/*')); \
