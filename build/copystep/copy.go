@@ -22,96 +22,106 @@ import (
 
 // Copy is COPY, or ADD of local files.
 func (r *Room) Copy(s *plan.Step, op *plan.Copy, done func(*plan.Step) *rootfs.Root) rootfs.Work {
-	in, fetched := r.Inputs.Of(op.From, done), r.remotes(s, op)
-	shape := func() *cache.KeyBuilder {
-		k := r.Inputs.Roots.NewKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
-		k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
-		k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes", op.Excludes...)
-		if len(fetched) > 0 {
-			k.Add("remotes", fetched.shape()...)
-		}
-		for _, f := range op.Files {
-			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
-		}
-		return k
+	c := &copying{room: r, op: op, in: r.Inputs.Of(op.From, done), fetched: r.remotes(s, op)}
+	c.content = copyDigest{
+		in: c.in, whole: op.Unpack || len(c.fetched) > 0, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes, Parents: op.Parents},
 	}
-	above := func(below cache.ContentID) *cache.KeyBuilder {
-		if op.Link {
-			return shape()
-		}
-		return shape().Add("below", string(below))
-	}
-	content := &copyDigest{in: in, whole: op.Unpack || len(fetched) > 0, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes, Parents: op.Parents}}
-	w := rootfs.Work{
-		Shape:  shape().Key(),
-		Linked: op.Link,
-		Content: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
-			d, err := content.get()
-			if err != nil {
-				return "", err
-			}
-			contents, err := fetched.key(ctx)
-			return above(below).Add("content", append(contents, d)...).Key(), err
-		},
-	}
-	if in.Local() {
-		w.Key = w.Content
-		w.Content = nil
-	} else {
-		w.Key = func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
-			id, err := in.Identity(ctx)
-			return above(below).Add("stage", id).Key(), err
-		}
-	}
-	call := copyCall{op: op, in: in, fetched: fetched}
-	if in.Local() && len(op.Sources) > 0 {
-		call.largeCopied = content.copied
-		w.Exec = func(ctx context.Context, t *rootfs.Target) error { return r.copyFiles(ctx, t, call) }
-		w.LargeFile = content.read
-		r.watch(&w, content)
-	} else {
-		w.Exec = func(ctx context.Context, t *rootfs.Target) error { return r.copyFiles(ctx, t, call) }
-	}
-	return w
+	return c
 }
 
-// watch makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
-// unchanged, before and after.
-func (r *Room) watch(w *rootfs.Work, content *copyDigest) {
-	exec := w.Exec
-	var before string
-	w.Exec = func(ctx context.Context, t *rootfs.Target) (err error) {
-		if before, err = content.fingerprint(ctx); err != nil {
-			return err
-		}
-		var hashErr error // content keeps those that aren't panics
-		hashed := make(chan struct{})
-		go func() {
-			defer close(hashed)
-			hashErr = guard.Call(func() error { content.begin(); return nil })
-		}()
-		err = exec(ctx, t)
-		<-hashed
-		return errors.Join(err, hashErr)
-	}
-	w.Stable = func(ctx context.Context) (bool, error) {
-		after, err := content.fingerprint(ctx)
-		return after == before, err
-	}
-}
-
-// copyCall is what one COPY needs besides its target.
-type copyCall struct {
-	op *plan.Copy
-	in stepinput.Input
+// copying is the work of a COPY or an ADD.
+type copying struct {
+	room *Room
+	op   *plan.Copy
+	in   stepinput.Input
 	// fetched are the sources of an ADD that come from elsewhere.
 	fetched remotes
-	// largeCopied, if not nil, is told of large files; see fileop.CopyOptions.
-	largeCopied func(string, *unix.Stat_t, time.Time)
+	content copyDigest
+	// before is the fingerprint of what is copied of a context; Exec makes it, and Stable compares it.
+	before string
 }
 
-func (r *Room) copyFiles(ctx context.Context, t *rootfs.Target, c copyCall) (err error) {
-	op, in := c.op, c.in
+func (c *copying) shape() *cache.KeyBuilder {
+	op := c.op
+	k := c.room.Inputs.Roots.NewKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
+	k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
+	k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes", op.Excludes...)
+	if len(c.fetched) > 0 {
+		k.Add("remotes", c.fetched.shape()...)
+	}
+	for _, f := range op.Files {
+		k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
+	}
+	return k
+}
+
+func (c *copying) Shape() rootfs.Shape { return rootfs.Shape{Key: c.shape().Key(), Linked: c.op.Link} }
+
+// above is the shape on what is below, which a linked layer doesn't depend on.
+func (c *copying) above(below cache.ContentID) *cache.KeyBuilder {
+	if c.op.Link {
+		return c.shape()
+	}
+	return c.shape().Add("below", string(below))
+}
+
+// Keys name the files of a context, or a stage and then the files that are taken from it: they stay the same for longer.
+func (c *copying) Keys() []rootfs.KeyFunc {
+	if c.in.Local() {
+		return []rootfs.KeyFunc{c.contentKey}
+	}
+	return []rootfs.KeyFunc{c.stageKey, c.contentKey}
+}
+
+func (c *copying) contentKey(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+	d, err := c.content.get()
+	if err != nil {
+		return "", err
+	}
+	contents, err := c.fetched.key(ctx)
+	return c.above(below).Add("content", append(contents, d)...).Key(), err
+}
+
+func (c *copying) stageKey(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+	id, err := c.in.Identity(ctx)
+	return c.above(below).Add("stage", id).Key(), err
+}
+
+// watched says that files are copied that can change meanwhile.
+func (c *copying) watched() bool { return c.in.Local() && len(c.op.Sources) > 0 }
+
+// Exec makes sure that the content that goes into the key is the content the step saw: the files must be the same ones, unchanged, before
+// and after.
+func (c *copying) Exec(ctx context.Context, t *rootfs.Target) (err error) {
+	if !c.watched() {
+		return c.copyFiles(ctx, t, nil)
+	}
+	if c.before, err = c.content.fingerprint(ctx); err != nil {
+		return err
+	}
+	t.LargeFile = c.content.read
+	var hashErr error // content keeps those that aren't panics
+	hashed := make(chan struct{})
+	go func() {
+		defer close(hashed)
+		hashErr = guard.Call(func() error { c.content.begin(); return nil })
+	}()
+	err = c.copyFiles(ctx, t, c.content.copied)
+	<-hashed
+	return errors.Join(err, hashErr)
+}
+
+func (c *copying) Stable(ctx context.Context) (bool, error) {
+	if !c.watched() {
+		return true, nil
+	}
+	after, err := c.content.fingerprint(ctx)
+	return after == c.before, err
+}
+
+// copyFiles copies; largeCopied, if not nil, is told of large files, see fileop.CopyOptions.
+func (c *copying) copyFiles(ctx context.Context, t *rootfs.Target, largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
+	r, op, in := c.room, c.op, c.in
 	view, release, err := r.viewForCopy(ctx, t, op)
 	if err != nil {
 		return err
@@ -120,7 +130,7 @@ func (r *Room) copyFiles(ctx context.Context, t *rootfs.Target, c copyCall) (err
 	o := fileop.CopyOptions{
 		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.Local(), UnpackArchives: op.Unpack, Chmod: op.Chmod,
 		View: view, Layer: t.Snap.Dir(), Dest: op.Dest, OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
-		LargeCopied: c.largeCopied,
+		LargeCopied: largeCopied,
 	}
 	for _, f := range op.Files {
 		o.Files = append(o.Files, fileop.InlineFile{Path: f.Path, Mode: f.Mode, Data: f.Data})

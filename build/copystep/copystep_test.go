@@ -79,7 +79,7 @@ func newBuild(t *testing.T, files map[string]string) build {
 // key is what a step is found by on the empty root.
 func key(t *testing.T, w rootfs.Work) cache.Key {
 	t.Helper()
-	k, err := w.Key(t.Context(), "")
+	k, err := w.Keys()[0](t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,18 +163,24 @@ func TestACopyIsMadeOnce(t *testing.T) {
 	}
 }
 
+// meddled is work whose file is changed while it is done.
+type meddled struct {
+	rootfs.Work
+	file string
+}
+
+func (m meddled) Exec(ctx context.Context, to *rootfs.Target) error {
+	if err := m.Work.Exec(ctx, to); err != nil {
+		return err
+	}
+	return os.WriteFile(m.file, []byte("longer"), 0o600)
+}
+
 func TestFilesThatChangeMeanwhileAreNoticed(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t, map[string]string{"a": "1"})
 	w := b.Copy(&plan.Step{}, &plan.Copy{Sources: []string{"a"}, Dest: "/d"}, noStep)
-	exec := w.Exec
-	w.Exec = func(ctx context.Context, to *rootfs.Target) error {
-		if err := exec(ctx, to); err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(b.context, "a"), []byte("longer"), 0o600)
-	}
-	b.make(t, w)
+	b.make(t, meddled{w, filepath.Join(b.context, "a")})
 	if stable, err := w.Stable(t.Context()); stable || err != nil {
 		t.Errorf("stable %v, %v", stable, err)
 	}

@@ -9,17 +9,29 @@ import (
 )
 
 // Workdir makes sure that a directory exists.
-func (r *Room) Workdir(op *plan.Workdir) rootfs.Work {
-	shape := func() *cache.KeyBuilder {
-		return r.Inputs.Roots.NewKey("workdir").Add("path", op.Path).Add("user", op.User)
-	}
-	return rootfs.Work{
-		Shape: shape().Key(),
-		Key: func(_ context.Context, below cache.ContentID) (cache.Key, error) {
-			return shape().Add("below", string(below)).Key(), nil
-		},
-		Exec: func(ctx context.Context, t *rootfs.Target) error {
-			return r.Inputs.Roots.Mkdir(ctx, t, op.Path, op.User)
-		},
-	}
+func (r *Room) Workdir(op *plan.Workdir) rootfs.Work { return workdir{r.Inputs.Roots, op} }
+
+// workdir is the work of a WORKDIR.
+type workdir struct {
+	roots *rootfs.Roots
+	op    *plan.Workdir
 }
+
+func (w workdir) shape() *cache.KeyBuilder {
+	return w.roots.NewKey("workdir").Add("path", w.op.Path).Add("user", w.op.User)
+}
+
+func (w workdir) Shape() rootfs.Shape { return rootfs.Shape{Key: w.shape().Key()} }
+
+func (w workdir) Keys() []rootfs.KeyFunc {
+	return []rootfs.KeyFunc{func(_ context.Context, below cache.ContentID) (cache.Key, error) {
+		return w.shape().Add("below", string(below)).Key(), nil
+	}}
+}
+
+func (w workdir) Exec(ctx context.Context, t *rootfs.Target) error {
+	return w.roots.Mkdir(ctx, t, w.op.Path, w.op.User)
+}
+
+// Stable is true: there is no other input than the instruction.
+func (workdir) Stable(context.Context) (bool, error) { return true, nil }

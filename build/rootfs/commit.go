@@ -120,6 +120,7 @@ type commit struct {
 	root    *Root
 	target  *Target
 	work    Work
+	shape   Shape
 	took    time.Duration
 }
 
@@ -172,7 +173,7 @@ func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
 	r, t := c.root, c.target
 	shown := c.builder.reading(t.Step.Text)
 	res, err := t.Snap.Read(store.ReadOptions{
-		Context: ctx, Clamp: c.builder.SourceDate, ParentRoot: t.parentRoot, LargeFile: c.work.LargeFile,
+		Context: ctx, Clamp: c.builder.SourceDate, ParentRoot: t.parentRoot, LargeFile: t.LargeFile,
 		Progress: shown.moved, Sparse: c.builder.warnSparse(t.Step.Location),
 	})
 	shown.end(ctx, err)
@@ -231,18 +232,15 @@ func (c commit) seal(res layer.Result) (cache.Record, error) {
 
 // record makes the step's result known to later builds, unless its inputs changed while it ran.
 func (c commit) record(ctx context.Context, rec cache.Record) error {
-	if c.work.Stable != nil {
-		stable, err := c.work.Stable(ctx)
-		if err != nil || !stable {
-			return err
-		}
+	if stable, err := c.work.Stable(ctx); err != nil || !stable {
+		return err
 	}
-	for _, makeKey := range c.work.keys() {
+	for _, makeKey := range c.work.Keys() {
 		key, err := makeKey(ctx, c.target.Below.content)
 		if err != nil {
 			return err
 		}
-		if c.work.Linked {
+		if c.shape.Linked {
 			err = c.builder.recordLinked(key, c.target.Below, rec)
 		} else {
 			err = c.builder.Cache.Put(key, rec)
@@ -251,7 +249,7 @@ func (c commit) record(ctx context.Context, rec cache.Record) error {
 			return err
 		}
 	}
-	return c.builder.Cache.MarkSeen(c.work.Shape)
+	return c.builder.Cache.MarkSeen(c.shape.Key)
 }
 
 func (c commit) now() time.Time {

@@ -14,30 +14,36 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// Work is how one step makes its layer.
-type Work struct {
-	// Shape is the key of all that is known before the step below has its content ID.
-	Shape cache.Key
-	// Key adds that ID and the content of the step's other inputs. It may take long.
-	Key func(ctx context.Context, below cache.ContentID) (cache.Key, error)
-	// Content is a second key for the same result that costs more to make and stays the same for longer: it names the
-	// files a step takes from another stage instead of that whole stage. It may be nil.
-	Content func(ctx context.Context, below cache.ContentID) (cache.Key, error)
+// Work is how one step makes its layer. Each kind of step has a type of its own that knows how.
+type Work interface {
+	// Shape is what is known of the step before the one below has its content ID.
+	Shape() Shape
+	// Keys find the result, those that cost least first: that of a whole stage, say, and then those of the files that are taken from it.
+	// With one kind of input there is one.
+	Keys() []KeyFunc
 	// Exec does the step in the snapshot.
-	Exec func(ctx context.Context, t *Target) error
-	// Stable tells whether the inputs stayed as they were while the step was done; nil: they can't change.
-	Stable func(ctx context.Context) (bool, error)
+	Exec(ctx context.Context, t *Target) error
+	// Stable tells, after Exec, whether the inputs are still as they were when that began.
+	Stable(ctx context.Context) (bool, error)
+}
+
+// Shape is what is known of a step before the one below has its content ID.
+type Shape struct {
+	Key cache.Key
 	// Linked says that the layer doesn't depend on what is below, and that the keys don't either.
 	Linked bool
-	// LargeFile, if not nil, is told the digests of the large files in the layer; see layer.Options.
-	LargeFile func(name string, sum [32]byte)
 }
+
+// A KeyFunc makes the key of a step's result on what is below, with the content of the step's other inputs. It may take long.
+type KeyFunc func(ctx context.Context, below cache.ContentID) (cache.Key, error)
 
 // Target is where a step writes to, and what it sees below.
 type Target struct {
 	Step  *plan.Step
 	Below *Root
 	Snap  store.Snapshot
+	// LargeFile, if Exec sets it, is told the digests of the large files in the layer; see layer.Options.
+	LargeFile func(name string, sum [32]byte)
 	// parentRoot are the attributes of the root directory below.
 	parentRoot *layer.RootAttr
 	// wrote is the root's.
@@ -59,13 +65,14 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 			return nil, false, err
 		}
 	}
-	if !b.NoCache && b.Cache.Seen(w.Shape) {
-		if r, err = b.lookUp(ctx, below, w); r != nil || err != nil {
+	shape := w.Shape()
+	if !b.NoCache && b.Cache.Seen(shape.Key) {
+		if r, err = b.lookUp(ctx, below, w.Keys(), shape.Linked); r != nil || err != nil {
 			b.count(r != nil)
 			return r, r != nil, err
 		}
 	}
-	t, err := b.prepare(ctx, s, below, w.Linked)
+	t, err := b.prepare(ctx, s, below, shape.Linked)
 	if err != nil {
 		return nil, false, err
 	}
@@ -80,7 +87,7 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 	if err != nil {
 		return nil, false, errors.Join(err, t.Snap.Remove())
 	}
-	c := commit{builder: b, root: r, target: t, work: w, took: time.Since(started)}
+	c := commit{builder: b, root: r, target: t, work: w, shape: shape, took: time.Since(started)}
 	b.commits.Go(func() error {
 		err := guard.Call(func() error { return c.run(ctx) })
 		if err != nil {
@@ -102,16 +109,16 @@ func (b *Roots) count(cached bool) {
 }
 
 // lookUp returns the root that the cache has for the step, nil if it has none.
-func (b *Roots) lookUp(ctx context.Context, below *Root, w Work) (*Root, error) {
+func (b *Roots) lookUp(ctx context.Context, below *Root, keys []KeyFunc, linked bool) (*Root, error) {
 	if err := below.Wait(ctx); err != nil {
 		return nil, err
 	}
-	for _, makeKey := range w.keys() {
+	for _, makeKey := range keys {
 		key, err := makeKey(ctx, below.content)
 		if err != nil {
 			return nil, err
 		}
-		if w.Linked {
+		if linked {
 			if r, err := b.lookUpLinked(ctx, below, key); r != nil || err != nil {
 				return r, err
 			}
@@ -124,13 +131,6 @@ func (b *Roots) lookUp(ctx context.Context, below *Root, w Work) (*Root, error) 
 		}
 	}
 	return nil, nil //nolint:nilnil // no root is an answer
-}
-
-func (w Work) keys() []func(context.Context, cache.ContentID) (cache.Key, error) {
-	if w.Content == nil {
-		return []func(context.Context, cache.ContentID) (cache.Key, error){w.Key}
-	}
-	return []func(context.Context, cache.ContentID) (cache.Key, error){w.Key, w.Content}
 }
 
 // fromRecord makes the root a record describes on top of a sealed one, nil if the store no longer has what it needs.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
@@ -28,50 +27,33 @@ type seenContext struct {
 // contextMount is what a bind mount shows of a context.
 type contextMount struct{ context, source string }
 
-// watchMounts notices when what a bind mount of a context shows is changed while the step runs. The same look finds out whose the files are.
-func (r *Room) watchMounts(w *rootfs.Work, op *plan.Run, c runCall) {
-	var mounts []plan.Mount
-	for _, m := range op.Mounts {
-		if m.Type == plan.MountBind && r.Inputs.Of(m.From, c.done).Local() {
-			mounts = append(mounts, m)
+// lookAtContexts gives the fingerprint of all that bind mounts show of contexts, by which it is noticed when that is changed while the step
+// runs. The same look finds out whose the files are, and puts it into seen unless that is nil.
+func (r *Room) lookAtContexts(ctx context.Context, c runCall, seen seenContexts) (all string, err error) {
+	for _, m := range c.op.Mounts {
+		in := r.Inputs.Of(m.From, c.done)
+		if m.Type != plan.MountBind || !in.Local() {
+			continue
 		}
-	}
-	if len(mounts) == 0 {
-		return
-	}
-	fingerprint := func(ctx context.Context, seen seenContexts) (all string, err error) {
-		for _, m := range mounts {
-			var found func(uid, gid uint32)
-			owners := map[fileop.Owner]bool{}
-			if seen != nil {
-				found = func(uid, gid uint32) { owners[fileop.Owner{UID: uid, GID: gid}] = true }
-			}
-			look := func(ctx context.Context, o source.DigestOptions) (digest.Digest, error) {
-				o.Owners = found
-				return source.Fingerprint(ctx, o)
-			}
-			d, err := r.Inputs.Of(m.From, c.done).Digest(ctx, []string{m.Source}, look)
-			if err != nil {
-				return "", err
-			}
-			if seen != nil {
-				seen[contextMount{m.From.Name, m.Source}] = seenContext{owners, d}
-			}
-			all += d
+		var found func(uid, gid uint32)
+		owners := map[fileop.Owner]bool{}
+		if seen != nil {
+			found = func(uid, gid uint32) { owners[fileop.Owner{UID: uid, GID: gid}] = true }
 		}
-		return all, nil
-	}
-	exec, before := w.Exec, ""
-	w.Exec = func(ctx context.Context, t *rootfs.Target) (err error) {
-		if before, err = fingerprint(ctx, c.seen); err != nil {
-			return err
+		look := func(ctx context.Context, o source.DigestOptions) (digest.Digest, error) {
+			o.Owners = found
+			return source.Fingerprint(ctx, o)
 		}
-		return exec(ctx, t)
+		d, err := in.Digest(ctx, []string{m.Source}, look)
+		if err != nil {
+			return "", err
+		}
+		if seen != nil {
+			seen[contextMount{m.From.Name, m.Source}] = seenContext{owners, d}
+		}
+		all += d
 	}
-	w.Stable = func(ctx context.Context) (bool, error) {
-		after, err := fingerprint(ctx, nil)
-		return after == before, err
-	}
+	return all, nil
 }
 
 // showAsRoots finds how a context is shown as one of root of the step, whoever owns it on the host: as it is if copies is false and ns nil,

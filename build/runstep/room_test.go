@@ -99,7 +99,7 @@ func (b build) busybox(t *testing.T) *rootfs.Root {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.make(t, rootfs.Scratch(), putFile(b.roots, "busybox", text))
+	return b.make(t, rootfs.Scratch(), putFile{"busybox", text})
 }
 
 func (b build) make(t *testing.T, below *rootfs.Root, w rootfs.Work) *rootfs.Root {
@@ -124,7 +124,7 @@ func sh(text string, mounts ...plan.Mount) *plan.Run {
 
 func key(t *testing.T, r *runstep.Room, op *plan.Run) cache.Key {
 	t.Helper()
-	k, err := r.Work(&plan.Step{}, op, noStep).Key(t.Context(), "")
+	k, err := r.Work(&plan.Step{}, op, noStep).Keys()[0](t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestProgramsOfAnUnknownMachineAreItsFault(t *testing.T) {
 	op := sh("true")
 	op.Platform = ocispec.Platform{OS: "linux", Architecture: "vax"}
 	op.Args = []string{"/odd"}
-	base := b.make(t, rootfs.Scratch(), putFile(b.roots, "odd", []byte("\x7fELFnot a program")))
+	base := b.make(t, rootfs.Scratch(), putFile{"odd", []byte("\x7fELFnot a program")})
 	_, _, err := b.roots.Make(t.Context(), &plan.Step{}, base, b.room(runstep.Options{}).Work(&plan.Step{}, op, noStep))
 	if !errors.Is(err, store.ErrMachine) || !strings.Contains(err.Error(), "RUN needs to execute linux/vax programs") {
 		t.Errorf("%v", err)
@@ -281,13 +281,21 @@ func TestProgramsOfAnUnknownMachineAreItsFault(t *testing.T) {
 }
 
 // putFile is work that makes an executable file.
-func putFile(roots *rootfs.Roots, name string, text []byte) rootfs.Work {
-	k := roots.NewKey("put").Add(name, string(text)).Key()
-	return rootfs.Work{
-		Shape: k,
-		Key:   func(context.Context, cache.ContentID) (cache.Key, error) { return k, nil },
-		Exec: func(_ context.Context, to *rootfs.Target) error {
-			return os.WriteFile(filepath.Join(to.Snap.Dir(), name), text, 0o755) //nolint:gosec // a program
-		},
-	}
+type putFile struct {
+	name string
+	text []byte
 }
+
+func (p putFile) Shape() rootfs.Shape {
+	return rootfs.Shape{Key: cache.NewKey("put").Add(p.name, string(p.text)).Key()}
+}
+
+func (p putFile) Keys() []rootfs.KeyFunc {
+	return []rootfs.KeyFunc{func(context.Context, cache.ContentID) (cache.Key, error) { return p.Shape().Key, nil }}
+}
+
+func (p putFile) Exec(_ context.Context, to *rootfs.Target) error {
+	return os.WriteFile(filepath.Join(to.Snap.Dir(), p.name), p.text, 0o755) //nolint:gosec // a program
+}
+
+func (putFile) Stable(context.Context) (bool, error) { return true, nil }

@@ -1,6 +1,7 @@
 package runstep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,56 +35,72 @@ func (e *ExitError) Error() string {
 
 // Work is RUN.
 func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
-	network := op.Network
-	if network == "" || network == "default" {
-		network = r.Run.Network
+	network := cmp.Or(op.Network, "default")
+	if network == "default" {
+		network = cmp.Or(r.Run.Network, "host")
 	}
-	if network == "" {
-		network = "host"
+	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{}}}
+}
+
+// work is that of a RUN.
+type work struct {
+	room *Room
+	call runCall
+	// before is the fingerprint of what mounts show of contexts; Exec makes it, and Stable compares it.
+	before string
+}
+
+func (w *work) shape() *cache.KeyBuilder {
+	r, op := w.room, w.call.op
+	k := r.Inputs.Roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
+	k.Add("network", w.call.network).Add("platform", platforms.Format(op.Platform))
+	if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its map
+		k.Add("userns", key)
 	}
-	shape := func() *cache.KeyBuilder {
-		k := r.Inputs.Roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
-		k.Add("network", network).Add("platform", platforms.Format(op.Platform))
-		if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its map
-			k.Add("userns", key)
-		}
-		r.Run.addTo(k)
-		if op.Insecure || op.Hostname != "" {
-			k.Add("insecure", strconv.FormatBool(op.Insecure), op.Hostname)
-		}
-		for _, m := range op.Mounts {
-			k.Add("mount", string(m.Type), m.Source, m.Target, m.ID, strconv.FormatBool(m.ReadOnly),
-				strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)), m.Env, ownerText(m))
-		}
-		for _, f := range op.Files {
-			k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
-		}
-		return k
+	r.Run.addTo(k)
+	if op.Insecure || op.Hostname != "" {
+		k.Add("insecure", strconv.FormatBool(op.Insecure), op.Hostname)
 	}
-	seen := seenContexts{}
-	w := rootfs.Work{
-		Shape: shape().Key(),
-		Key: func(ctx context.Context, below cache.ContentID) (cache.Key, error) {
-			k := shape().Add("below", string(below))
-			if err := r.addMountContent(ctx, k, op, done); err != nil {
-				return "", err
-			}
-			return k.Key(), nil
-		},
-		Exec: func(ctx context.Context, t *rootfs.Target) error {
-			call := runCall{step: s, op: op, network: network, done: done, seen: seen}
-			err := r.execRun(ctx, t, call)
-			if errors.Is(err, executor.ErrNoCwd) {
-				// A base image may name a directory that it hasn't got, and one may be removed: docker makes it.
-				if err = r.Inputs.Roots.Mkdir(ctx, t, op.Cwd, ""); err == nil {
-					err = r.execRun(ctx, t, call)
-				}
-			}
-			return r.explainFull(err)
-		},
+	for _, m := range op.Mounts {
+		k.Add("mount", string(m.Type), m.Source, m.Target, m.ID, strconv.FormatBool(m.ReadOnly),
+			strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)), m.Env, ownerText(m))
 	}
-	r.watchMounts(&w, op, runCall{done: done, seen: seen})
-	return w
+	for _, f := range op.Files {
+		k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
+	}
+	return k
+}
+
+func (w *work) Shape() rootfs.Shape { return rootfs.Shape{Key: w.shape().Key()} }
+
+func (w *work) Keys() []rootfs.KeyFunc { return []rootfs.KeyFunc{w.key} }
+
+func (w *work) key(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+	k := w.shape().Add("below", string(below))
+	if err := w.room.addMountContent(ctx, k, w.call.op, w.call.done); err != nil {
+		return "", err
+	}
+	return k.Key(), nil
+}
+
+func (w *work) Exec(ctx context.Context, t *rootfs.Target) (err error) {
+	r, c := w.room, w.call
+	if w.before, err = r.lookAtContexts(ctx, c, c.seen); err != nil {
+		return err
+	}
+	err = r.execRun(ctx, t, c)
+	if errors.Is(err, executor.ErrNoCwd) {
+		// A base image may name a directory that it hasn't got, and one may be removed: docker makes it.
+		if err = r.Inputs.Roots.Mkdir(ctx, t, c.op.Cwd, ""); err == nil {
+			err = r.execRun(ctx, t, c)
+		}
+	}
+	return r.explainFull(err)
+}
+
+func (w *work) Stable(ctx context.Context) (bool, error) {
+	after, err := w.room.lookAtContexts(ctx, w.call, nil)
+	return after == w.before, err
 }
 
 // addMountContent puts what bind mounts show into the key. The content of cache mounts is not part of it, by design.
