@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
@@ -43,7 +44,10 @@ func (c *container) plant(name string, data []byte) bool {
 	defer parent.Close()
 	c.root.noteCarried(name)
 	p := planted{name: name}
-	err = overlay.AsContainerRoot(c.step.Mapping, func() error { return plantFile(parent, path.Base(name), data) })
+	// What another step's child held open for writing would look like a file that this step goes on writing to.
+	err = overlay.AsContainerRoot(c.step.Mapping, func() error {
+		return rawproc.WithoutFork(func() error { return plantFile(parent, path.Base(name), data) })
+	})
 	if err == nil {
 		p.was, err = statUpper(c.root.o.Upper, name)
 	}
@@ -115,7 +119,7 @@ func (c *container) keepNames() error {
 		if !a.writeBack {
 			continue
 		}
-		if err := c.keepName(a); err != nil {
+		if err := rawproc.WithoutFork(func() error { return c.keepName(a) }); err != nil {
 			return fmt.Errorf("keep what the step has written to /%s: %w", a.name, err)
 		}
 	}

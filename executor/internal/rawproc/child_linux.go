@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -38,6 +39,8 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 	}
 	res := new(result)
 
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
 	// The child has no stack of its own, so it must never run a signal handler.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -60,6 +63,14 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 		return nil, fmt.Errorf("restore signal mask: %w", err)
 	}
 	return c, nil
+}
+
+// WithoutFork calls f while no child is cloned, by this package or another: none has what f opens and closes, not even for the moment until it
+// executes something.
+func WithoutFork(f func() error) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return f()
 }
 
 // spawn clones with clone3, which can reset signal handlers for us. Where that is missing (before Linux 5.5, or filtered) the child
