@@ -101,7 +101,7 @@ func (c *container) confine() error {
 		return nil
 	}
 	own, err := c.mapping()
-	if err != nil || own.Initial() {
+	if err != nil || userns.InInitial(own) {
 		return err
 	}
 	below := own.Nested()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -169,6 +170,22 @@ $COOPER prune -af | grep Total >&2
 			}
 			s.checkNoLeftovers(t)
 		})
+	}
+}
+
+// TestAsRootStepsInANamespaceOfAllIDsAreConfinedToo: such a place has the IDs of the machine and its mounts are its own, but it isn't the machine.
+func TestAsRootStepsInANamespaceOfAllIDsAreConfinedToo(t *testing.T) {
+	place := pod{ids: []syscall.SysProcIDMap{{Size: 1<<32 - 1}}, caps: "all", script: "mount -t tmpfs -o mode=755 none /var/lib/containers\n"}
+	s := newPod(t, pod{})
+	if err := s.makeBusybox(); err != nil {
+		t.Fatal(err)
+	}
+	const show = "readlink /proc/self/ns/user >&2"
+	s.write(t, "busybox/Insecure", busyboxfile+"RUN "+show+"\nRUN --security=insecure "+show+"\n")
+	r := s.inPod(t, place, show+"\nexec $COOPER --storage-driver vfs build --no-cache --progress=plain --allow security.insecure -f busybox/Insecure busybox")
+	seen := regexp.MustCompile(`user:\[\d+\]`).FindAllString(r.Stderr, -1)
+	if r.Code != 0 || len(seen) != 3 || seen[1] != seen[0] || seen[2] == seen[0] {
+		t.Errorf("status %d, namespaces of the place, the step and the insecure step: %v\n%s", r.Code, seen, tail(r.Stderr))
 	}
 }
 
