@@ -106,7 +106,7 @@ func (b build) make(t *testing.T, below *rootfs.Root, w rootfs.Work) *rootfs.Roo
 	t.Helper()
 	r, _, err := b.roots.Make(t.Context(), &plan.Step{}, below, w)
 	if err == nil {
-		err = r.Wait(t.Context())
+		err = b.roots.Wait() // for the record, too, which has the test's context
 	}
 	if err != nil {
 		t.Fatal(err)
