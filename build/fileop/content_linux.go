@@ -63,6 +63,9 @@ func (c *copier) ranges(dst, src int) (int64, error) {
 		case n == 0:
 			return total, nil
 		default:
+			// The layer has to be on the disk before the build is done: the disk begins with it while the processor goes on. It is only
+			// a hint, and an error of the disk comes again when that is waited for.
+			_ = unix.SyncFileRange(dst, total, int64(n), unix.SYNC_FILE_RANGE_WRITE)
 			total += int64(n)
 			c.moved(0, int64(n))
 		}
