@@ -100,15 +100,18 @@ func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Re
 		return Result{}, err
 	}
 	b.roots = rootfs.New(rootfs.Options{
-		Store: b.store, Cache: b.cache, Identity: b.req.Identity, SourceDate: b.req.SourceDate, NoCache: b.req.NoCache, Progress: b.req.Progress,
-		Shown: b.req.asides, Space: b.req.space, Fail: b.fail,
+		Store: b.store, Cache: b.cache, Identity: b.req.Identity, SourceDate: b.req.SourceDate, NoCache: b.req.NoCache,
+		Progress: b.req.Progress,
+		Shown:    b.req.asides, Space: b.req.space, Fail: b.fail,
 	})
 	from := stepinput.Inputs{Roots: b.roots, Contexts: b.contexts, Stats: b.stats}
-	b.runs = runstep.New(runstep.Setup{Inputs: from, Run: b.req.Run, Agents: b.agents, StepName: b.stepName, Tags: b.req.shownTags()})
+	b.runs = runstep.New(runstep.Setup{Inputs: from, Run: b.req.Run, Agents: b.agents, StepName: b.stepName,
+		Tags: b.req.shownTags()})
 	b.files = copystep.New(copystep.Options{Inputs: from, Agents: b.agents, ReadDirs: b.req.Run.ReadDirs})
 	b.noteArgs()
 	b.outputs = &outputs.Room{Options: outputs.Options{
-		Store: b.store, Cache: b.cache, Roots: b.roots, SourceDate: b.req.SourceDate, Format: b.req.Format, Specs: b.req.Outputs,
+		Store: b.store, Cache: b.cache, Roots: b.roots, SourceDate: b.req.SourceDate, Format: b.req.Format,
+		Specs:    b.req.Outputs,
 		Progress: b.req.Progress, Shown: b.req.asides,
 	}}
 	b.outputs.WarnOfFormat(targets)

@@ -38,8 +38,8 @@ const (
 	LookPull
 )
 
-// Check lints the Dockerfile of a request and builds nothing. The error is for what kept it from looking; what is wrong with the
-// Dockerfile is in the result.
+// Check lints the Dockerfile of a request and builds nothing. The error is for what kept it from looking; what is wrong
+// with the Dockerfile is in the result.
 func Check(ctx context.Context, req Request, look Look) (res CheckResult, err error) {
 	err = withDockerfile(ctx, &req, look, func(in inspect.Dockerfile) error {
 		res = inspect.Check(ctx, in)
@@ -85,13 +85,14 @@ func withDockerfile(ctx context.Context, req *Request, look Look, do func(inspec
 	in := inspect.Dockerfile{File: df, Err: err, Options: planOptions(req, df.Ignore)}
 	in.Options.Resolver = localResolver{req: req}
 	if look == LookPull {
-		in.Options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{}, resolved: map[string]string{}, looks: true}
+		in.Options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{},
+			resolved: map[string]string{}, looks: true}
 	}
 	return do(in)
 }
 
-// NeedsStore tells whether the context of a request has to be fetched or unpacked before it can be looked at, which takes an open
-// store and so a user namespace.
+// NeedsStore tells whether the context of a request has to be fetched or unpacked before it can be looked at, which
+// takes an open store and so a user namespace.
 func NeedsStore(req Request) bool {
 	info, err := os.Stat(req.Context)
 	isDir := err == nil && info.IsDir()

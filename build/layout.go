@@ -10,9 +10,10 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 )
 
-// copyLayout copies the image of a context oci-layout://DIR[:TAG][@DIGEST] into the store, where it gets no name. Layers that are
-// there already are not read again.
-func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispec.Platform) (img store.FoundImage, err error) {
+// copyLayout copies the image of a context oci-layout://DIR[:TAG][@DIGEST] into the store, where it gets no name.
+// Layers that are there already are not read again.
+func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispec.Platform) (img store.FoundImage,
+	err error) {
 	name, err := registry.ParseLayoutName(where)
 	if err != nil {
 		return img, err

@@ -11,8 +11,9 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 )
 
-// machineError makes an ErrMachine of an error of a disk that can't take what has to be written to it, which may come from anywhere: a pull,
-// a step's directory, a commit, a shifted copy, an output; and of one of a container around the build that hides parts of /proc.
+// machineError makes an ErrMachine of an error of a disk that can't take what has to be written to it, which may come
+// from anywhere: a pull, a step's directory, a commit, a shifted copy, an output; and of one of a container around the
+// build that hides parts of /proc.
 func machineError(st *store.Store, err error) error {
 	if errors.Is(err, ErrMachine) {
 		return err

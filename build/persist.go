@@ -9,7 +9,8 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 )
 
-// maxAttempts is how often a build starts anew if other programs remove layers under it. What the cache still has makes each shorter.
+// maxAttempts is how often a build starts anew if other programs remove layers under it. What the cache still has makes
+// each shorter.
 const maxAttempts = 10
 
 // lost tells whether an error comes of something in the store that was removed while the build used it.
@@ -18,7 +19,8 @@ func lost(err error) bool {
 }
 
 // persist has a request built until nothing is lost under it, or what it has done can't be taken back.
-func persist(ctx context.Context, req Request, build func(Request) (res Result, final bool, err error)) (Result, error) {
+func persist(ctx context.Context, req Request, build func(Request) (res Result, final bool, err error)) (Result,
+	error) {
 	to := req.Progress
 	for attempt := 1; ; attempt++ {
 		res, final, err := build(req)
@@ -30,7 +32,8 @@ func persist(ctx context.Context, req Request, build func(Request) (res Result, 
 	}
 }
 
-// afresh shows an attempt after the first: steps have numbers of their own, and what was said of the Dockerfile isn't said again.
+// afresh shows an attempt after the first: steps have numbers of their own, and what was said of the Dockerfile isn't
+// said again.
 type afresh struct {
 	to      progress.Sink
 	attempt int

@@ -59,11 +59,11 @@ const (
 
 // Request says what to build. Context is needed; everything else is useful when zero.
 type Request struct {
-	// Context is what files are copied from: a directory, a tar archive, the URL of a git repository, of an archive or of a
-	// Dockerfile, or "-": Stdin is an archive or a Dockerfile.
+	// Context is what files are copied from: a directory, a tar archive, the URL of a git repository, of an archive or of
+	// a Dockerfile, or "-": Stdin is an archive or a Dockerfile.
 	Context string
-	// Dockerfile is its path, a URL, "-" for Stdin, or empty: Containerfile or Dockerfile in the context. The path is one of this
-	// machine or, unless it is absolute, one inside a context that isn't a directory.
+	// Dockerfile is its path, a URL, "-" for Stdin, or empty: Containerfile or Dockerfile in the context. The path is one
+	// of this machine or, unless it is absolute, one inside a context that isn't a directory.
 	Dockerfile string
 	// IgnoreFile is the path of the ignore file; empty: the one that belongs to the Dockerfile or the context.
 	IgnoreFile string
@@ -76,7 +76,8 @@ type Request struct {
 	BuildArgs map[string]*string
 	Labels    map[string]string
 	Contexts  map[string]plan.NamedContext
-	// Platforms are what to build for; none: this machine's, or what the base image is for. Of several, each once, an index is made.
+	// Platforms are what to build for; none: this machine's, or what the base image is for. Of several, each once, an
+	// index is made.
 	Platforms []ocispec.Platform
 	Outputs   []export.Spec
 	// Format is that of the image in the store; empty is OCI's. Outputs have a format of their own.
@@ -85,14 +86,15 @@ type Request struct {
 	NoCache bool
 	// Jobs is how many steps may run at once; 0 lets cooper choose.
 	Jobs int
-	// SourceDate limits all times in the image; nil: none. A SOURCE_DATE_EPOCH among the build arguments, or before the first FROM,
-	// goes before it.
+	// SourceDate limits all times in the image; nil: none. A SOURCE_DATE_EPOCH among the build arguments, or before the
+	// first FROM, goes before it.
 	SourceDate *time.Time
 	Run        RunOptions
 	Registry   RegistryOptions
 	Store      store.Options
 	Identity   Identity
-	// MaxUsedSpace is how many bytes of disk all that prune can remove may take; 0: any number. What running builds use stays in any case.
+	// MaxUsedSpace is how many bytes of disk all that prune can remove may take; 0: any number. What running builds use
+	// stays in any case.
 	MaxUsedSpace int64
 	// Progress is told what happens; nil: nobody is.
 	Progress progress.Sink
@@ -117,7 +119,8 @@ func (r *Request) complete() {
 // inputs is what a request says of contexts and the Dockerfile.
 func (r *Request) inputs() inputs.Options {
 	return inputs.Options{
-		Context: r.Context, Dockerfile: r.Dockerfile, IgnoreFile: r.IgnoreFile, Stdin: r.Stdin, BuildArgs: r.BuildArgs, Named: r.Contexts,
+		Context: r.Context, Dockerfile: r.Dockerfile, IgnoreFile: r.IgnoreFile, Stdin: r.Stdin, BuildArgs: r.BuildArgs,
+		Named: r.Contexts,
 		Secret: func(id string) ([]byte, bool) {
 			s, ok := r.Run.Secrets[id]
 			return s, ok
@@ -150,7 +153,8 @@ type Result struct {
 
 // StepError is a step that failed.
 type StepError struct {
-	// Platforms is what the step is for in a build for several platforms, as in "linux/amd64->arm64"; empty in one for one.
+	// Platforms is what the step is for in a build for several platforms, as in "linux/amd64->arm64"; empty in one for
+	// one.
 	Platforms string
 	// Stage is the stage's name, Step its place there, as in "2/5".
 	Stage, Step string
@@ -174,7 +178,8 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// FullName is a name as images have it in the store: localhost/app:latest for app. It gives what is no name back as it is.
+// FullName is a name as images have it in the store: localhost/app:latest for app. It gives what is no name back as it
+// is.
 func FullName(name string) string {
 	full, err := store.NormalizeName(name)
 	if err != nil {

@@ -20,7 +20,8 @@ import (
 type resolver struct {
 	store *store.Store
 	req   *Request
-	// found is by image ID, resolved has the IDs by reference and platform: the plans for several platforms ask more than once.
+	// found is by image ID, resolved has the IDs by reference and platform: the plans for several platforms ask more than
+	// once.
 	found    map[string]store.FoundImage
 	resolved map[string]string
 	// looks says that nothing may be built.
@@ -56,7 +57,8 @@ func (r *resolver) rechain(ctx context.Context, img store.FoundImage) (store.Fou
 	if store.Chained(img.Layers) {
 		return img, nil
 	}
-	r.req.Progress.Emit(progress.Note{Text: "giving the layers of " + img.Name + " the IDs that other tools give them, once"})
+	r.req.Progress.Emit(progress.Note{Text: "giving the layers of " + img.Name +
+		" the IDs that other tools give them, once"})
 	chained, err := r.store.Rechain(ctx, img)
 	if err != nil {
 		return img, fmt.Errorf("base image %s: %w", img.Name, err)
@@ -64,8 +66,8 @@ func (r *resolver) rechain(ctx context.Context, img store.FoundImage) (store.Fou
 	return chained, nil
 }
 
-// find looks in the store first. An image there for another platform is the last resort, of which the plan warns, and none at all if the
-// platform was asked for.
+// find looks in the store first. An image there for another platform is the last resort, of which the plan warns, and
+// none at all if the platform was asked for.
 func (r *resolver) find(ctx context.Context, ref string, want plan.Wanted) (store.FoundImage, error) {
 	platform := want.Platform
 	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
@@ -95,7 +97,8 @@ func (r *resolver) find(ctx context.Context, ref string, want plan.Wanted) (stor
 	}
 	shown := r.req.asides.Begin("pulling " + ref)
 	img, err := r.store.Pull(ctx, ref, store.PullOptions{
-		Platform: platform, Insecure: r.req.Registry.Insecure, AuthFile: r.req.Registry.AuthFile, CertDir: r.req.Registry.CertDir,
+		Platform: platform, Insecure: r.req.Registry.Insecure, AuthFile: r.req.Registry.AuthFile,
+		CertDir: r.req.Registry.CertDir,
 		Mapping: r.req.Identity.Process, Progress: shown.Transfer,
 	})
 	if err != nil && other != nil && ctx.Err() == nil {
@@ -125,8 +128,8 @@ func (r *resolver) rangeError(ctx context.Context, m *store.MissingIDs) error {
 	return fmt.Errorf("%w\n%w", m, userns.Finder{}.Check(ctx, id.Owner, *id.Process, need))
 }
 
-// fits tells whether an image made for one platform can be used for another: the same, or an earlier variant of it. Images without
-// a platform fit any.
+// fits tells whether an image made for one platform can be used for another: the same, or an earlier variant of it.
+// Images without a platform fit any.
 func fits(have, want ocispec.Platform) bool {
 	if have.OS == "" || have.Architecture == "" {
 		return true

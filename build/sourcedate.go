@@ -35,8 +35,8 @@ func (b *builder) setSourceDate(planned string) error {
 	return nil
 }
 
-// noteArgs says which of BuildKit's build arguments ask for what this program doesn't have. They are in many CI files, so they are
-// no errors.
+// noteArgs says which of BuildKit's build arguments ask for what this program doesn't have. They are in many CI files,
+// so they are no errors.
 func (b *builder) noteArgs() {
 	for _, name := range []string{"BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM"} {
 		arg := b.req.BuildArgs[name]

@@ -65,8 +65,8 @@ func stepInputs(s *plan.Step) (from []plan.Input) {
 	return from
 }
 
-// shownError is what is shown of an error where it came up: that of a step without its place, and of one that was stopped for something
-// else, as by another's failure or by a signal, only that it was.
+// shownError is what is shown of an error where it came up: that of a step without its place, and of one that was
+// stopped for something else, as by another's failure or by a signal, only that it was.
 func shownError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -106,7 +106,8 @@ func stepError(st *store.Store, s *plan.Step, err error) error {
 		return err // another step's failure, for which this one was cancelled
 	}
 	err = machineError(st, err)
-	e := &StepError{Platforms: s.Platforms, Stage: s.Stage.Name, Step: fmt.Sprintf("%d/%d", s.Number, s.Total), Location: s.Location, Text: s.Text, Err: err}
+	e := &StepError{Platforms: s.Platforms, Stage: s.Stage.Name, Step: fmt.Sprintf("%d/%d", s.Number, s.Total),
+		Location: s.Location, Text: s.Text, Err: err}
 	if exit := new(ExitError); errors.As(err, &exit) {
 		e.ExitCode = exit.Code
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 )
 
-// buildTarget builds the image of a context target:DIR[#STAGE]: with the same store, cache and machine, but without build
-// arguments and without named contexts, so that no circle can come of it.
+// buildTarget builds the image of a context target:DIR[#STAGE]: with the same store, cache and machine, but without
+// build arguments and without named contexts, so that no circle can come of it.
 func (r *resolver) buildTarget(ctx context.Context, where string, platform ocispec.Platform) (store.FoundImage, error) {
 	dir, stage := where, ""
 	if n := strings.LastIndexByte(where, '#'); n >= 0 {
@@ -21,7 +21,8 @@ func (r *resolver) buildTarget(ctx context.Context, where string, platform ocisp
 	r.targets++
 	sink := targetSink{to: r.req.Progress, first: r.targets * stepsOfTarget, name: where}
 	req := Request{
-		Context: dir, Target: stage, Platforms: []ocispec.Platform{platform}, Pull: r.req.Pull, NoCache: r.req.NoCache, Jobs: r.req.Jobs,
+		Context: dir, Target: stage, Platforms: []ocispec.Platform{platform}, Pull: r.req.Pull, NoCache: r.req.NoCache,
+		Jobs:       r.req.Jobs,
 		SourceDate: r.req.SourceDate, Run: r.req.Run, Registry: r.req.Registry, Store: r.req.Store, Identity: r.req.Identity,
 		Progress: sink,
 		space:    r.req.space, asides: r.req.asides.WithSink(sink),

@@ -2,10 +2,11 @@ package executor
 
 import "golang.org/x/sys/unix"
 
-// backEnd runs the step of one container. Each is made for the container by newBackEnd, which alone knows which ones there are.
+// backEnd runs the step of one container. Each is made for the container by newBackEnd, which alone knows which ones
+// there are.
 type backEnd interface {
-	// prepare makes everything that can be made without the step's namespaces, and leaves it in the container, which closes it: makeMounts
-	// does so for a back end that mounts. It is called once, first.
+	// prepare makes everything that can be made without the step's namespaces, and leaves it in the container, which
+	// closes it: makeMounts does so for a back end that mounts. It is called once, first.
 	prepare() error
 	// launch says what the step's first process does. It is called once, after prepare has succeeded.
 	launch(h handles) launch

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chroot is a third back end, which mounts nothing: the step's root is a directory, and the machine's namespaces are the step's.
+// chroot is a third back end, which mounts nothing: the step's root is a directory, and the machine's namespaces are
+// the step's.
 type chroot struct {
 	c     *container
 	fails error
@@ -71,7 +72,10 @@ func TestAThirdBackEndFits(t *testing.T) {
 	run := func(args ...string) (string, Status, error) {
 		var out bytes.Buffer
 		step := Step{Rootfs: Rootfs{Dir: at}, Args: args, Cwd: "/work", Stdout: &out, Stderr: &out}
-		status, err := runOn(context.Background(), step, func(c *container) (backEnd, error) { return &chroot{c, fails}, nil })
+		status, err := runOn(context.Background(), step, func(c *container) (backEnd, error) {
+			return &chroot{c, fails},
+				nil
+		})
 		return out.String(), status, err
 	}
 
@@ -80,7 +84,8 @@ func TestAThirdBackEndFits(t *testing.T) {
 		t.Errorf("%q %+v %v", out, status, err)
 	}
 	var start *StartError
-	if _, _, err := run("/bin/nope"); !errors.As(err, &start) || !strings.Contains(err.Error(), "no such file in the image") {
+	if _, _, err := run("/bin/nope"); !errors.As(err, &start) ||
+		!strings.Contains(err.Error(), "no such file in the image") {
 		t.Errorf("%v", err)
 	}
 	fails = errors.New("it tells of something else")

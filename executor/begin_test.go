@@ -39,7 +39,8 @@ func TestAStepThatCannotBeginSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = p.begin(-1)
-	if err == nil || !strings.HasPrefix(err.Error(), "begin step: bad file descriptor") || strings.Contains(err.Error(), "%!") {
+	if err == nil || !strings.HasPrefix(err.Error(), "begin step: bad file descriptor") ||
+		strings.Contains(err.Error(), "%!") {
 		t.Errorf("got %v", err)
 	}
 	if err := unix.Kill(p.child.Pid, 0); !errors.Is(err, unix.ESRCH) {

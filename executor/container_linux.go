@@ -23,8 +23,9 @@ type container struct {
 	nested *os.File // the step's user namespace if it has one without Mapping
 	owner  ids      // the container's root, as the caller's user namespace numbers it
 
-	room   *os.File          // memory file system of ours: /dev, name resolution files, the step's files
-	shm    *os.File          // memory file system of exactly the step's ShmSize for /dev/shm; nil if the back end makes its own
+	room *os.File // memory file system of ours: /dev, name resolution files, the step's files
+	// memory file system of exactly the step's ShmSize for /dev/shm; nil if the back end makes its own
+	shm    *os.File
 	umask  uint32            // of this process
 	names  map[string][]byte // the standard files
 	root   *root
@@ -58,7 +59,8 @@ type attachment struct {
 	stubs     *os.File // the directory that shows them
 }
 
-// prepare has the back end make everything that can be made without the step's namespaces. close must be called also after an error.
+// prepare has the back end make everything that can be made without the step's namespaces. close must be called also
+// after an error.
 func (c *container) prepare(choose func(*container) (backEnd, error)) (err error) {
 	if err := c.check(); err != nil {
 		return err
@@ -93,9 +95,9 @@ func (c *container) makeMounts() error {
 	return nil
 }
 
-// confine gives a step that may have CAP_SYS_ADMIN a user namespace below the caller's, with the same IDs. In the caller's own it would have power
-// over the caller's mounts, too: since Linux 6.18 a file handle opens any mount namespace for whoever has, and setns(2) enters it. In the
-// initial namespace root is root.
+// confine gives a step that may have CAP_SYS_ADMIN a user namespace below the caller's, with the same IDs. In the
+// caller's own it would have power over the caller's mounts, too: since Linux 6.18 a file handle opens any mount
+// namespace for whoever has, and setns(2) enters it. In the initial namespace root is root.
 func (c *container) confine() error {
 	if c.step.Mapping != nil || c.step.Security.caps()&(1<<unix.CAP_SYS_ADMIN) == 0 {
 		return nil
@@ -259,8 +261,8 @@ func (c *container) diskNS() *os.File {
 	return c.userNS
 }
 
-// host turns an owner on an ID-mapped disk into the one that the caller's namespace sees through the mapping; without one they
-// are the same.
+// host turns an owner on an ID-mapped disk into the one that the caller's namespace sees through the mapping; without
+// one they are the same.
 func (c *container) host(uid, gid uint32) ids {
 	if m := c.diskMap(); m != nil {
 		u, uidErr := m.UIDs.ToHost(uid)

@@ -19,8 +19,8 @@ type stub struct {
 	dir    bool
 }
 
-// makeStubs makes name, and what is missing above it, below root. The times of the directory that existed already are kept, so that
-// nothing there has changed once removeStubs is through. What was made is returned with an error too.
+// makeStubs makes name, and what is missing above it, below root. The times of the directory that existed already are
+// kept, so that nothing there has changed once removeStubs is through. What was made is returned with an error too.
 func makeStubs(root *os.File, name string, dir bool) ([]stub, error) {
 	parent, err := openPlain(root, ".", unix.O_PATH)
 	if err != nil {
@@ -103,8 +103,8 @@ func emptyMode(dir bool) uint32 {
 // errSwapped says that a mount point isn't what was made.
 var errSwapped = errors.New("another process has put something else there")
 
-// settleEmpty gives what was just made its mode. Others can write to the directories of some mounts, and may have put anything in its
-// place, a link to a file of the host say: so it is opened first, and touched only if it looks as new.
+// settleEmpty gives what was just made its mode. Others can write to the directories of some mounts, and may have put
+// anything in its place, a link to a file of the host say: so it is opened first, and touched only if it looks as new.
 func settleEmpty(dirfd int, name string, mode uint32) (st unix.Stat_t, err error) {
 	fd, err := unix.Openat(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -136,7 +136,8 @@ func removeStubs(made []stub) {
 func (s stub) remove() {
 	var before, st unix.Stat_t
 	fd := int(s.parent.Fd())
-	if unix.Fstat(fd, &before) != nil || unix.Fstatat(fd, s.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Ino != s.ino {
+	if unix.Fstat(fd, &before) != nil || unix.Fstatat(fd, s.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil ||
+		st.Ino != s.ino {
 		return
 	}
 	switch isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR; {

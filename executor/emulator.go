@@ -5,12 +5,13 @@ import (
 	"strings"
 )
 
-// An Emulator executes the programs of an architecture that this machine can't execute by itself: a static qemu user emulator.
+// An Emulator executes the programs of an architecture that this machine can't execute by itself: a static qemu user
+// emulator.
 type Emulator struct {
 	// Arch is the architecture as OCI images name it, such as "arm64".
 	Arch string
-	// Path is the emulator's own program, absolute, as the caller sees it. It must be statically linked: a step's root has no
-	// libraries for it. The step sees nothing of it.
+	// Path is the emulator's own program, absolute, as the caller sees it. It must be statically linked: a step's root has
+	// no libraries for it. The step sees nothing of it.
 	Path string
 }
 
@@ -51,8 +52,8 @@ func machineOf(arch string) (elfMachine, bool) {
 	return elfMachine{}, false
 }
 
-// EmulatorNames are the names that the emulator for an architecture goes by, likeliest first; none for an architecture that has
-// none.
+// EmulatorNames are the names that the emulator for an architecture goes by, likeliest first; none for an architecture
+// that has none.
 func EmulatorNames(arch string) []string {
 	m, ok := machineOf(arch)
 	if !ok {
@@ -109,8 +110,9 @@ func (m elfMachine) mask() []byte {
 // register is the line that tells the kernel about the emulator.
 // https://docs.kernel.org/admin-guide/binfmt-misc.html
 //
-// The flags: F opens the emulator now, so that it is found whatever root directory the program is executed in. O hands it the
-// program as a descriptor, P its argv[0] as it was given; C makes set-user-ID programs what they are without emulation.
+// The flags: F opens the emulator now, so that it is found whatever root directory the program is executed in. O hands
+// it the program as a descriptor, P its argv[0] as it was given; C makes set-user-ID programs what they are without
+// emulation.
 func (e Emulator) register(m elfMachine) string {
 	escape := func(b []byte) string {
 		var s strings.Builder

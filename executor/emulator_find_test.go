@@ -35,8 +35,9 @@ func TestHandlersOfTheMachineAreRecognised(t *testing.T) {
 		"without mask":         {"enabled\n", strings.Replace(debianArm64, "mask", "x", 1), "arm64", true},
 		"at another offset":    {"enabled\n", strings.Replace(debianArm64, "offset 0", "offset 9", 1), "arm64", false},
 		"offset nonsense":      {"enabled\n", strings.Replace(debianArm64, "offset 0", "offset x", 1), "arm64", false},
-		"by extension":         {"enabled\n", "enabled\ninterpreter /usr/bin/java\nflags: F\nextension .jar\n", "arm64", false},
-		"empty":                {"enabled\n", "", "arm64", false},
+		"by extension": {"enabled\n", "enabled\ninterpreter /usr/bin/java\nflags: F\nextension .jar\n", "arm64",
+			false},
+		"empty": {"enabled\n", "", "arm64", false},
 	} {
 		dir := t.TempDir()
 		for file, text := range map[string]string{"status": test.status, "register": "", "qemu-aarch64": test.handler} {

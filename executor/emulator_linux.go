@@ -28,8 +28,8 @@ var ErrEmulator = errors.New("register emulator")
 // hostHandlers is where the machine's own list of handlers is usually mounted.
 const hostHandlers = "/proc/sys/fs/binfmt_misc"
 
-// Handled says that the machine hands programs of the architecture to an emulator already, wherever they are executed. It goes
-// by the list that the caller's mount namespace shows; no list, no handlers.
+// Handled says that the machine hands programs of the architecture to an emulator already, wherever they are executed.
+// It goes by the list that the caller's mount namespace shows; no list, no handlers.
 func Handled(arch string) bool { return handledIn(hostHandlers, arch) }
 
 func handledIn(dir, arch string) bool {
@@ -37,7 +37,8 @@ func handledIn(dir, arch string) bool {
 	if !ok {
 		return false
 	}
-	if status, err := os.ReadFile(filepath.Join(dir, "status")); err != nil || strings.TrimSpace(string(status)) != "enabled" {
+	if status, err := os.ReadFile(filepath.Join(dir, "status")); err != nil ||
+		strings.TrimSpace(string(status)) != "enabled" {
 		return false
 	}
 	entries, err := os.ReadDir(dir)
@@ -93,8 +94,8 @@ func takes(path string, head []byte) bool {
 	return true
 }
 
-// Executes says that the processor and the kernel execute programs of the architecture without an emulator: the machine's own,
-// and the older one of its family if a tiny program of it can be run.
+// Executes says that the processor and the kernel execute programs of the architecture without an emulator: the
+// machine's own, and the older one of its family if a tiny program of it can be run.
 func Executes(arch string) bool {
 	if arch == runtime.GOARCH {
 		return true
@@ -152,7 +153,8 @@ func probe(arch string) []byte {
 	return append(b.Bytes(), code...)
 }
 
-// FindEmulator looks for the static emulator of an architecture in the directories of PATH; ok is false if there is none.
+// FindEmulator looks for the static emulator of an architecture in the directories of PATH; ok is false if there is
+// none.
 func FindEmulator(arch string) (e Emulator, ok bool) {
 	for _, name := range EmulatorNames(arch) {
 		path, err := exec.LookPath(name)
@@ -201,9 +203,10 @@ func isStatic(path string) (bool, error) {
 	return true, nil
 }
 
-// emulate tells the kernel about the step's emulators, in the step's user namespace alone: since Linux 6.7 each can have a list
-// of its own, which lasts as long as the mount that close unmounts. A namespace with a list doesn't look at the machine's any more,
-// so it is never the caller's own that gets one: without Mapping the step is put into a new one with the same IDs.
+// emulate tells the kernel about the step's emulators, in the step's user namespace alone: since Linux 6.7 each can
+// have a list of its own, which lasts as long as the mount that close unmounts. A namespace with a list doesn't look at
+// the machine's any more, so it is never the caller's own that gets one: without Mapping the step is put into a new one
+// with the same IDs.
 func (c *container) emulate() error {
 	if len(c.step.Emulators) == 0 {
 		return nil
@@ -259,8 +262,8 @@ func registerIn(list *os.File, e Emulator) error {
 	return err
 }
 
-// mountHandlersIn mounts the list of a user namespace. A process of many threads can't enter it; a child that shares the
-// descriptors can, and what it opens is ours.
+// mountHandlersIn mounts the list of a user namespace. A process of many threads can't enter it; a child that shares
+// the descriptors can, and what it opens is ours.
 func mountHandlersIn(ns *os.File) (*os.File, error) {
 	spare, err := os.Open("/dev/null")
 	if err != nil {
@@ -268,16 +271,20 @@ func mountHandlersIn(ns *os.File) (*os.File, error) {
 	}
 	defer spare.Close()
 	var p rawproc.Program
-	p.Add(rawproc.Op{Doing: "enter the user namespace", Trap: unix.SYS_SETNS, Args: [6]uintptr{ns.Fd(), unix.CLONE_NEWUSER}})
+	p.Add(rawproc.Op{Doing: "enter the user namespace", Trap: unix.SYS_SETNS,
+		Args: [6]uintptr{ns.Fd(), unix.CLONE_NEWUSER}})
 	// Mounting takes a mount namespace that belongs to the user namespace.
 	p.Add(rawproc.Op{Doing: "make a mount namespace", Trap: unix.SYS_UNSHARE, Args: [6]uintptr{unix.CLONE_NEWNS}})
 	fs := p.Add(rawproc.Op{
 		Doing: "open binfmt_misc", Trap: unix.SYS_FSOPEN, Args: [6]uintptr{p.String("binfmt_misc"), unix.FSOPEN_CLOEXEC},
 	})
 	// A result can be used once; under a number that is known it can be used twice.
-	p.AddFed(rawproc.Op{Doing: "keep binfmt_misc", Trap: unix.SYS_DUP3, Args: [6]uintptr{0, spare.Fd(), unix.O_CLOEXEC}}, fs, 0)
-	p.Add(rawproc.Op{Doing: "make binfmt_misc", Trap: unix.SYS_FSCONFIG, Args: [6]uintptr{spare.Fd(), unix.FSCONFIG_CMD_CREATE}})
-	mount := p.Add(rawproc.Op{Doing: "mount binfmt_misc", Trap: unix.SYS_FSMOUNT, Args: [6]uintptr{spare.Fd(), unix.FSMOUNT_CLOEXEC}})
+	p.AddFed(rawproc.Op{Doing: "keep binfmt_misc", Trap: unix.SYS_DUP3, Args: [6]uintptr{0, spare.Fd(), unix.O_CLOEXEC}},
+		fs, 0)
+	p.Add(rawproc.Op{Doing: "make binfmt_misc", Trap: unix.SYS_FSCONFIG,
+		Args: [6]uintptr{spare.Fd(), unix.FSCONFIG_CMD_CREATE}})
+	mount := p.Add(rawproc.Op{Doing: "mount binfmt_misc", Trap: unix.SYS_FSMOUNT,
+		Args: [6]uintptr{spare.Fd(), unix.FSMOUNT_CLOEXEC}})
 	child, err := p.Start(unix.CLONE_FILES)
 	if err != nil {
 		return nil, err

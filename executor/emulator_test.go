@@ -115,7 +115,8 @@ func TestEmulatorsAreKnownInTheStepOnly(t *testing.T) {
 func TestEmulationWithoutMappingKeepsTheCallersIDs(t *testing.T) {
 	b := newBox(t)
 	b.foreign("s390x")
-	s := b.step("/bin/sh", "-c", "cat /proc/self/uid_map; chown 7:8 /etc/passwd; /foreign write /new text; su alice -c '/foreign id'")
+	s := b.step("/bin/sh", "-c",
+		"cat /proc/self/uid_map; chown 7:8 /etc/passwd; /foreign write /new text; su alice -c '/foreign id'")
 	s.Runtime, s.Emulators = nil, []executor.Emulator{emulator(t, "s390x")}
 	got := strings.Join(strings.Fields(b.output(s)), " ")
 	if !strings.HasPrefix(got, "0 0 ") || !strings.HasSuffix(got, " 1000 1000 1001") {

@@ -8,8 +8,10 @@ import (
 // ErrNoCwd is in the SetupError of a step whose working directory isn't there: nothing of the step ran.
 var ErrNoCwd = errors.New("not in the image (WORKDIR makes it)")
 
-// ErrHiddenProc is in the SetupError of a step on a machine that shows its processes a /proc with something mounted over parts of it.
-var ErrHiddenProc = errors.New("parts of this machine's /proc are hidden, and the kernel gives a whole one only to who has one already")
+// ErrHiddenProc is in the SetupError of a step on a machine that shows its processes a /proc with something mounted
+// over parts of it.
+var ErrHiddenProc = errors.New(
+	"parts of this machine's /proc are hidden, and the kernel gives a whole one only to who has one already")
 
 // StartError says that the step's program could not be started: nothing of it ran.
 type StartError struct {
@@ -39,8 +41,9 @@ var (
 	// ErrNoArgs is returned for a Step without Args.
 	ErrNoArgs = errors.New("step has no command")
 	// ErrStillWritten is the error about a step that has ended while another process goes on writing to one of its files.
-	ErrStillWritten = errors.New("the step has ended, but a process outside of it has one of its files open for writing: " +
-		"the step must have sent it the open file over a socket")
+	ErrStillWritten = errors.New(
+		"the step has ended, but a process outside of it has one of its files open for writing: " +
+			"the step must have sent it the open file over a socket")
 	// ErrUnknownUser is wrapped by the error about a User that the root's /etc/passwd does not know.
 	ErrUnknownUser = errors.New("no such user in the image's /etc/passwd")
 	// ErrUnknownGroup is wrapped by the error about a group that the root's /etc/group does not know.

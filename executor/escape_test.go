@@ -13,7 +13,8 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 )
 
-// What x/sys has no names for: the file handles of namespaces (Linux 6.18), FILEID_NSFS and FD_NSFS_ROOT, and the ioctl NS_GET_MNTNS_ID.
+// What x/sys has no names for: the file handles of namespaces (Linux 6.18), FILEID_NSFS and FD_NSFS_ROOT, and the ioctl
+// NS_GET_MNTNS_ID.
 const (
 	nsHandle  = 0xf1
 	nsRoot    = -10003
@@ -48,7 +49,8 @@ func escape() int {
 	return 0
 }
 
-// TestStepsWithAllCapabilitiesStayInTheirMounts: the caller's mount namespace belongs to a user namespace in which a step must not be powerful.
+// TestStepsWithAllCapabilitiesStayInTheirMounts: the caller's mount namespace belongs to a user namespace in which a
+// step must not be powerful.
 func TestStepsWithAllCapabilitiesStayInTheirMounts(t *testing.T) {
 	if !inside() {
 		return // in the initial user namespace root is root
@@ -67,7 +69,8 @@ func TestStepsWithAllCapabilitiesStayInTheirMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := executor.AllCaps
-	for name, security := range map[string]executor.Security{"insecure": {Insecure: true}, "capabilities": {Caps: &all, NoFilter: true}, "usual": {}} {
+	for name, security := range map[string]executor.Security{"insecure": {Insecure: true},
+		"capabilities": {Caps: &all, NoFilter: true}, "usual": {}} {
 		b := newBox(t)
 		b.addSelf()
 		s := b.step("/self", "escape")

@@ -15,7 +15,8 @@ func TestMountPointsLeaveNoTrace(t *testing.T) {
 	b := newBox(t)
 	b.write("src/file", "data")
 	mounts := []executor.Mount{
-		{Source: b.dir("src"), Target: "/new/dir", ReadOnly: true}, {Source: b.dir("src"), Subpath: "file", Target: "/etc/new/file", ReadOnly: true},
+		{Source: b.dir("src"), Target: "/new/dir", ReadOnly: true},
+		{Source: b.dir("src"), Subpath: "file", Target: "/etc/new/file", ReadOnly: true},
 	}
 	t.Run("nothing else", func(t *testing.T) {
 		s := b.step("/bin/true")
@@ -130,7 +131,8 @@ func TestUmaskOfTheCallerDoesNotMatter(t *testing.T) {
 	b := newBox(t)
 	b.must(os.MkdirAll(b.path("upper/bin"), 0o755))
 	b.addBusybox(b.path("upper"))
-	s := b.step("/bin/sh", "-c", "stat -c %a /etc /etc/hosts /dev /dev/shm /m /f /sys/firmware; hostname; cat /f; echo x > /etc/y")
+	s := b.step("/bin/sh", "-c",
+		"stat -c %a /etc /etc/hosts /dev /dev/shm /m /f /sys/firmware; hostname; cat /f; echo x > /etc/y")
 	s.Rootfs.Lower = nil
 	s.Files = []executor.File{{Path: "/f", Data: []byte("f\n"), Mode: 0o644}}
 	s.Mounts = []executor.Mount{{Kind: executor.Tmpfs, Target: "/m", Mode: 0o755}}
@@ -222,10 +224,13 @@ func TestSourceLinksStayInside(t *testing.T) {
 
 func TestHostileUserDatabases(t *testing.T) {
 	plants := map[string]func(b *box, path string) error{
-		"link to the host": func(b *box, p string) error { return os.Symlink("/../../../../../../etc/shadow-of-the-host", p) },
-		"pipe":             func(_ *box, p string) error { return unix.Mkfifo(p, 0o644) },
-		"directory":        func(_ *box, p string) error { return os.Mkdir(p, 0o755) },
-		"magic link":       func(_ *box, p string) error { return os.Symlink("/proc/self/fd/0", p) },
+		"link to the host": func(b *box, p string) error {
+			return os.Symlink("/../../../../../../etc/shadow-of-the-host",
+				p)
+		},
+		"pipe":       func(_ *box, p string) error { return unix.Mkfifo(p, 0o644) },
+		"directory":  func(_ *box, p string) error { return os.Mkdir(p, 0o755) },
+		"magic link": func(_ *box, p string) error { return os.Symlink("/proc/self/fd/0", p) },
 		"endless": func(_ *box, p string) error {
 			if err := os.WriteFile(p, []byte("x:"), 0o644); err != nil {
 				return err

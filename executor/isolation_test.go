@@ -13,7 +13,8 @@ import (
 
 func TestNamespacesAreTheStepsOwn(t *testing.T) {
 	b := newBox(t)
-	out := b.output(b.sh("for n in mnt pid ipc uts cgroup net; do echo $n $(readlink /proc/self/ns/$n); done; hostname; hostname"))
+	out := b.output(b.sh(
+		"for n in mnt pid ipc uts cgroup net; do echo $n $(readlink /proc/self/ns/$n); done; hostname; hostname"))
 	for line := range strings.SplitSeq(out, "\n") {
 		name, ns, ok := strings.Cut(line, " ")
 		if !ok {
@@ -76,7 +77,8 @@ func TestCapabilities(t *testing.T) {
 	b := newBox(t)
 	const all = "00000000a80425fb" // what container engines give
 	const none = "0000000000000000"
-	for user, want := range map[string][]string{"root": {none, all, all, all, none}, "alice": {none, none, none, all, none}} {
+	for user, want := range map[string][]string{"root": {none, all, all, all, none},
+		"alice": {none, none, none, all, none}} {
 		s := b.sh("grep -E '^Cap' /proc/self/status | cut -f2; grep NoNewPrivs /proc/self/status; grep ^Seccomp: /proc/self/status")
 		s.User = user
 		got := strings.Fields(b.output(s))
@@ -148,7 +150,8 @@ func TestMountTableHasOnlyTheStepsMounts(t *testing.T) {
 		if line == "/" {
 			roots++
 		}
-		if !allowed[line] && !strings.HasPrefix(line, "/proc") && !strings.HasPrefix(line, "/sys") && !strings.HasPrefix(line, "/dev") {
+		if !allowed[line] && !strings.HasPrefix(line, "/proc") && !strings.HasPrefix(line, "/sys") &&
+			!strings.HasPrefix(line, "/dev") {
 			t.Errorf("mount %s", line)
 		}
 	}
@@ -204,12 +207,14 @@ func TestShmSizeIsALimit(t *testing.T) {
 
 func TestShmHasExactlyTheSizeThatIsAskedFor(t *testing.T) {
 	b := newBox(t)
-	for size, want := range map[int64]string{0: "65536 0 65536 67108864\n", 16 << 20: "16384 0 16384 16777216\n", 4096: "4 0 4 4096\n"} {
+	for size, want := range map[int64]string{0: "65536 0 65536 67108864\n", 16 << 20: "16384 0 16384 16777216\n",
+		4096: "4 0 4 4096\n"} {
 		// What is free can be used, whatever else is shown to the step.
 		s := b.sh(`df -k /dev/shm >/tmp/df
 			(read title; read name size used free rest; head -c $((size * 1024)) /dev/zero >/dev/shm/x; echo $size $used $free $(stat -c %s /dev/shm/x)) </tmp/df`)
 		s.ShmSize = size
-		s.Files = []executor.File{{Path: "/run/much", Data: make([]byte, 1<<20)}, {Path: "/dev/shm/more", Data: make([]byte, 1<<20)}}
+		s.Files = []executor.File{{Path: "/run/much", Data: make([]byte, 1<<20)},
+			{Path: "/dev/shm/more", Data: make([]byte, 1<<20)}}
 		if got := b.output(s); got != want {
 			t.Errorf("%d: %q", size, got)
 		}
@@ -243,7 +248,8 @@ func TestNameResolutionFiles(t *testing.T) {
 	s.Hostname = "box"
 	s.AddHosts = []string{"db:10.1.2.3", "six:fe80::1", "gw:host-gateway", "br:[::1]"}
 	out := b.output(s)
-	for _, want := range []string{"127.0.0.1\tlocalhost\n", "127.0.1.1\tbox\n", "10.1.2.3\tdb\n", "fe80::1\tsix\n", "127.0.0.1\tgw\n", "::1\tbr\n", "\nbox\n"} {
+	for _, want := range []string{"127.0.0.1\tlocalhost\n", "127.0.1.1\tbox\n", "10.1.2.3\tdb\n", "fe80::1\tsix\n",
+		"127.0.0.1\tgw\n", "::1\tbr\n", "\nbox\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in %q", want, out)
 		}
@@ -271,13 +277,14 @@ func TestNameResolutionFilesAreKeptAsTheStepLeavesThem(t *testing.T) {
 		upper  string // what the layer has
 		mount  string // with a mount, as storage drivers without overlay have it
 	}{
-		"nothing":     {"cat /etc/hosts /etc/resolv.conf >/dev/null", "", ""},
-		"the rest":    {"echo x >/etc/passwd", "etc etc/passwd", "etc/passwd"},
-		"appended to": {"echo '1.2.3.4 me' >>/etc/hosts; echo x >>/etc/resolv.conf", "etc etc/hosts etc/resolv.conf", "etc/hosts etc/resolv.conf"},
-		"changed":     {"chmod 600 /etc/hosts", "etc etc/hosts", ""},
-		"host name":   {"echo mine >/etc/hostname; hostname | grep -qx cooper", "etc etc/hostname", "etc/hostname"},
-		"replaced":    {"ln -nsf ../run/r /etc/resolv.conf; echo new >/etc/h && rm /etc/hosts && ln /etc/h /etc/hosts; rm /etc/h", "etc etc/hosts etc/resolv.conf", "-"},
-		"removed":     {"rm /etc/resolv.conf", "etc", "-"},
+		"nothing":  {"cat /etc/hosts /etc/resolv.conf >/dev/null", "", ""},
+		"the rest": {"echo x >/etc/passwd", "etc etc/passwd", "etc/passwd"},
+		"appended to": {"echo '1.2.3.4 me' >>/etc/hosts; echo x >>/etc/resolv.conf", "etc etc/hosts etc/resolv.conf",
+			"etc/hosts etc/resolv.conf"},
+		"changed":   {"chmod 600 /etc/hosts", "etc etc/hosts", ""},
+		"host name": {"echo mine >/etc/hostname; hostname | grep -qx cooper", "etc etc/hostname", "etc/hostname"},
+		"replaced":  {"ln -nsf ../run/r /etc/resolv.conf; echo new >/etc/h && rm /etc/hosts && ln /etc/h /etc/hosts; rm /etc/h", "etc etc/hosts etc/resolv.conf", "-"},
+		"removed":   {"rm /etc/resolv.conf", "etc", "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := b.sh(test.script)

@@ -12,12 +12,14 @@ var (
 	// ErrNotUserNS is wrapped by the error about a path at which there is something else.
 	ErrNotUserNS = errors.New("is no user namespace")
 	// ErrNotAbove is wrapped by the error about a user namespace that lies not below the caller's.
-	ErrNotAbove = errors.New("a user namespace can only be joined from one that it was made in, and this process is not in one")
+	ErrNotAbove = errors.New(
+		"a user namespace can only be joined from one that it was made in, and this process is not in one")
 )
 
 // UserNS is a user namespace that somebody else has made, held open.
 type UserNS struct {
-	// Mapping is its map; host IDs are those of the caller's own user namespace. In it container ID 0 has a user and a group.
+	// Mapping is its map; host IDs are those of the caller's own user namespace. In it container ID 0 has a user and a
+	// group.
 	Mapping userns.Mapping
 
 	file *os.File

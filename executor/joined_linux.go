@@ -13,8 +13,8 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// OpenUserNS opens the user namespace at path, such as /proc/PID/ns/user, for the UserNS of steps, and reads its map. It is nil if
-// the namespace is the caller's own. The errors name the path.
+// OpenUserNS opens the user namespace at path, such as /proc/PID/ns/user, for the UserNS of steps, and reads its map.
+// It is nil if the namespace is the caller's own. The errors name the path.
 func OpenUserNS(path string) (*UserNS, error) {
 	u, err := openUserNS(path)
 	if err != nil {
@@ -39,7 +39,8 @@ func openUserNS(path string) (*UserNS, error) {
 	return u, nil
 }
 
-// openNamespace opens what is at path only after it is known to be a namespace: to open a pipe or a device can do things.
+// openNamespace opens what is at path only after it is known to be a namespace: to open a pipe or a device can do
+// things.
 func openNamespace(path string) (*os.File, error) {
 	at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	switch {
@@ -102,7 +103,8 @@ func visit(ns *os.File, look func(pid int) error) (err error) {
 	p.Add(rawproc.Op{Doing: "enter it", Trap: unix.SYS_SETNS, Args: [6]uintptr{ns.Fd(), unix.CLONE_NEWUSER}})
 	p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{signal.Fd(), p.Bytes([]byte{1}), 1}})
 	// If nobody is left to end it, it ends by itself.
-	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 60})}})
+	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL,
+		Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 60})}})
 	child, err := p.Start(0)
 	if err = errors.Join(err, signal.Close()); child == nil {
 		return err
@@ -160,7 +162,8 @@ func listedMaps(pid int) (uids, gids []userns.Range, err error) {
 			return nil, nil, fmt.Errorf("its %s map: %w", f.kind, err)
 		}
 		if len(*f.to) == 0 {
-			return nil, nil, fmt.Errorf("it has no %s map: write its /proc/PID/%s_map first (newuidmap and newgidmap do)", f.kind, f.kind)
+			return nil, nil, fmt.Errorf("it has no %s map: write its /proc/PID/%s_map first (newuidmap and newgidmap do)",
+				f.kind, f.kind)
 		}
 	}
 	return uids, gids, nil

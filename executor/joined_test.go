@@ -19,16 +19,18 @@ import (
 
 // heldIDs are the IDs of the namespaces that held makes, in an order that no map of this module has.
 func heldIDs() []syscall.SysProcIDMap {
-	return []syscall.SysProcIDMap{{ContainerID: 3000, HostID: 4000, Size: 2000}, {ContainerID: 0, HostID: 1000, Size: 3000}}
+	return []syscall.SysProcIDMap{{ContainerID: 3000, HostID: 4000, Size: 2000},
+		{ContainerID: 0, HostID: 1000, Size: 3000}}
 }
 
-// held starts a process in a new user namespace with heldIDs, and gives the namespace's path. release ends the process, which the end of
-// the test does in any case.
+// held starts a process in a new user namespace with heldIDs, and gives the namespace's path. release ends the process,
+// which the end of the test does in any case.
 func held(t *testing.T, setgroups bool) (path string, release func()) {
 	t.Helper()
 	cmd := exec.Command("cat")
 	ids := heldIDs()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: setgroups}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids,
+		GidMappingsEnableSetgroups: setgroups}
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -51,7 +53,8 @@ func (b *box) joining(ns *executor.UserNS, script string) executor.Step {
 	s.Mapping, s.UserNS = &ns.Mapping, ns
 	s.Shifted = inside() // only real root may map the owners of a disk
 	if s.Shifted {
-		b.must(filepath.WalkDir(b.path("layer"), func(p string, _ os.DirEntry, err error) error { return errors.Join(err, os.Lchown(p, 1000, 1000)) }))
+		b.must(filepath.WalkDir(b.path("layer"),
+			func(p string, _ os.DirEntry, err error) error { return errors.Join(err, os.Lchown(p, 1000, 1000)) }))
 		b.must(os.Chown(b.path("upper"), 1000, 1000))
 	}
 	return s
@@ -67,7 +70,8 @@ func TestStepJoinsANamespace(t *testing.T) {
 		b.must(err)
 		s := b.joining(ns, `echo $(cat /proc/self/uid_map) $(readlink /proc/self/ns/user) $(id -u) $(cat /proc/self/setgroups) $(stat -c %u:%g /bin/sh /etc/hosts /dev) \
 			$(touch /f; chown 33:34 /f; stat -c %u:%g /f)`)
-		want := "3000 4000 2000 0 1000 3000 " + link + " 0 " + map[bool]string{true: "allow", false: "deny"}[setgroups] + " 0:0 0:0 0:0 33:34"
+		want := "3000 4000 2000 0 1000 3000 " + link + " 0 " + map[bool]string{true: "allow", false: "deny"}[setgroups] +
+			" 0:0 0:0 0:0 33:34"
 		for range 2 { // the second time nothing but ns is left of it
 			if got := strings.TrimSpace(b.output(s)); got != want {
 				t.Errorf("%s\nwant %s", got, want)
@@ -141,7 +145,8 @@ func TestMapOfANamespaceIsRead(t *testing.T) {
 		t.Helper()
 		for _, path := range paths {
 			m, err := executor.ReadUserNS(path)
-			if want := "0 1000 3000\n3000 4000 2000"; err != nil || m == nil || m.UIDs.String() != want || m.GIDs.String() != want {
+			if want := "0 1000 3000\n3000 4000 2000"; err != nil || m == nil || m.UIDs.String() != want ||
+				m.GIDs.String() != want {
 				t.Errorf("%s: %v, %v", path, m, err)
 			}
 		}
@@ -171,7 +176,8 @@ func TestOwnNamespaceIsNotJoined(t *testing.T) {
 		t.Errorf("%v, %v", ns, err)
 	}
 	for path, want := range map[string]error{
-		"/proc/self/ns/mnt": executor.ErrNotUserNS, "/proc/self/ns": executor.ErrNotUserNS, "/dev/null": executor.ErrNotUserNS, "/missing": os.ErrNotExist,
+		"/proc/self/ns/mnt": executor.ErrNotUserNS, "/proc/self/ns": executor.ErrNotUserNS,
+		"/dev/null": executor.ErrNotUserNS, "/missing": os.ErrNotExist,
 	} {
 		if _, err := executor.OpenUserNS(path); !errors.Is(err, want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)

@@ -17,8 +17,8 @@ import (
 // callersKey is what the keys of the caller hold in the test.
 const callersKey = "the caller's own key"
 
-// stealKeys has the kernel give every key that /proc/keys tells of, as its owner may, and prints what it gets. A process whose own
-// session keyring has a link to a key possesses it, and may then do what the key's user may not.
+// stealKeys has the kernel give every key that /proc/keys tells of, as its owner may, and prints what it gets. A
+// process whose own session keyring has a link to a key possesses it, and may then do what the key's user may not.
 func stealKeys() int {
 	own, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
 	fmt.Println("session keyring:", own > 0, err)
@@ -66,7 +66,8 @@ func TestNoStepReachesTheCallersKeys(t *testing.T) {
 	b := newBox(t)
 	b.addSelf()
 	for name, security := range map[string]executor.Security{
-		"insecure": {Insecure: true}, "unconfined": {NoFilter: true}, "usual": {}, "no new privileges": {NoFilter: true, NoNewPrivs: true},
+		"insecure": {Insecure: true}, "unconfined": {NoFilter: true}, "usual": {},
+		"no new privileges": {NoFilter: true, NoNewPrivs: true},
 	} {
 		s := b.step("/self", "steal-keys")
 		s.Security = security

@@ -20,7 +20,8 @@ type Limit struct {
 // limitNumbers are the RLIMIT_ numbers of the generic ABI, which amd64 and arm64 share.
 func limitNumbers() map[string]int {
 	return map[string]int{
-		"cpu": 0, "fsize": 1, "data": 2, "stack": 3, "core": 4, "rss": 5, "nproc": 6, "nofile": 7, "memlock": 8, "as": 9, "locks": 10,
+		"cpu": 0, "fsize": 1, "data": 2, "stack": 3, "core": 4, "rss": 5, "nproc": 6, "nofile": 7, "memlock": 8, "as": 9,
+		"locks":      10,
 		"sigpending": 11, "msgqueue": 12, "nice": 13, "rtprio": 14, "rttime": 15,
 	}
 }
@@ -29,7 +30,8 @@ func limitNumbers() map[string]int {
 func ParseLimit(text string) (Limit, error) {
 	name, values, ok := strings.Cut(text, "=")
 	if _, known := limitNumbers()[name]; !known {
-		return Limit{}, fmt.Errorf("there is no limit %q: the limits are %s", name, strings.Join(slices.Sorted(maps.Keys(limitNumbers())), ", "))
+		return Limit{}, fmt.Errorf("there is no limit %q: the limits are %s", name,
+			strings.Join(slices.Sorted(maps.Keys(limitNumbers())), ", "))
 	}
 	soft, hard, both := strings.Cut(values, ":")
 	if !both {

@@ -17,12 +17,12 @@ import (
 	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
-// runtimeEnv names the OCI runtime that the steps of all tests are run by, "" for the native back end. It is there in the processes that
-// run the tests again.
+// runtimeEnv names the OCI runtime that the steps of all tests are run by, "" for the native back end. It is there in
+// the processes that run the tests again.
 const runtimeEnv = "EXECUTOR_TEST_RUNTIME"
 
-// TestMain runs the tests on each back end, and all of that twice when they are run by root: as real root, and in a user and mount
-// namespace of their own. An ordinary user runs them in the namespace that cooper enters.
+// TestMain runs the tests on each back end, and all of that twice when they are run by root: as real root, and in a
+// user and mount namespace of their own. An ordinary user runs them in the namespace that cooper enters.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
 		os.Exit(helper(os.Args[1]))
@@ -95,8 +95,9 @@ func (b *box) addBusybox(dir string) {
 	}
 	b.must(os.Chmod(dir+"/tmp", 0o1777))
 	b.must(os.WriteFile(dir+"/bin/busybox", data, 0o755))
-	for _, name := range strings.Fields("sh ls cat echo true false id env mkdir rm touch sleep ps mount umount unshare chroot hostname " +
-		"grep stat pwd kill readlink ln dd head wc seq su ip sync nc mknod chown setsid find printf cut sort awk chmod test rmdir nslookup tty df") {
+	for _, name := range strings.Fields(
+		"sh ls cat echo true false id env mkdir rm touch sleep ps mount umount unshare chroot hostname " +
+			"grep stat pwd kill readlink ln dd head wc seq su ip sync nc mknod chown setsid find printf cut sort awk chmod test rmdir nslookup tty df") {
 		b.must(os.Symlink("busybox", dir+"/bin/"+name))
 	}
 }

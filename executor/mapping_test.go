@@ -17,7 +17,8 @@ import (
 
 func mountOverlay(b *box, r executor.Rootfs) *os.File {
 	b.t.Helper()
-	view, err := overlay.Mount(overlay.Options{Lower: r.Lower, Upper: r.Upper, Work: b.dir("outer-work"), UserXattr: r.UserXattr})
+	view, err := overlay.Mount(overlay.Options{Lower: r.Lower, Upper: r.Upper, Work: b.dir("outer-work"),
+		UserXattr: r.UserXattr})
 	b.must(err)
 	return view
 }
@@ -196,7 +197,8 @@ func TestShiftedStepCannotOpenFilesOfNobody(t *testing.T) {
 	s.Mapping, s.Shifted = nestedMapping(t), true
 	s.Mounts = []executor.Mount{{Source: b.dir("v"), Target: "/v"}}
 	out := b.output(s)
-	if !strings.HasPrefix(out, "65534:65534\n") || strings.Contains(out, "read\n") || !strings.Contains(out, "ermission denied") {
+	if !strings.HasPrefix(out, "65534:65534\n") || strings.Contains(out, "read\n") ||
+		!strings.Contains(out, "ermission denied") {
 		t.Error(out)
 	}
 }

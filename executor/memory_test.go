@@ -9,8 +9,9 @@ import (
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
-// A step's first process shares this process's memory until it executes the program, and is the step's user before that. So once
-// the kernel has closed the memory to that user, nothing may open it again: another step may be starting at any time.
+// A step's first process shares this process's memory until it executes the program, and is the step's user before
+// that. So once the kernel has closed the memory to that user, nothing may open it again: another step may be starting
+// at any time.
 func TestMemoryStaysClosedToTheUsersOfSteps(t *testing.T) {
 	b := newBox(t)
 	tests := map[string]func(t *testing.T){

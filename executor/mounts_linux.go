@@ -69,7 +69,8 @@ func (c *container) covered(i int) uint32 {
 	return mode
 }
 
-// viewIn is the mount, of some, that a path of the root lies in, and the path in it; nil if it can't be looked into yet.
+// viewIn is the mount, of some, that a path of the root lies in, and the path in it; nil if it can't be looked into
+// yet.
 func (c *container) viewIn(mounts []attachment, name string) (*os.File, string) {
 	view, below := c.root.dir, name
 	for _, a := range mounts { // the deepest is last
@@ -194,8 +195,8 @@ func (c *container) placeInMount(i int) error {
 	return c.roomFile(a.name, nil, 0o644)
 }
 
-// placeBelow makes a mount point p in the mount a. A read-only directory gets it from an overlay, any other as a real, empty
-// file or directory.
+// placeBelow makes a mount point p in the mount a. A read-only directory gets it from an overlay, any other as a real,
+// empty file or directory.
 func (c *container) placeBelow(a *attachment, p point) error {
 	mode, err := modeOf(a.view, p.name)
 	switch {
@@ -214,7 +215,8 @@ func (c *container) placeBelow(a *attachment, p point) error {
 	return c.showStub(a, p)
 }
 
-// showStub shows a mount point in a read-only directory: with an overlay of the directory and one that has the mount point.
+// showStub shows a mount point in a read-only directory: with an overlay of the directory and one that has the mount
+// point.
 func (c *container) showStub(a *attachment, p point) error {
 	if a.stubs == nil {
 		name := "stubs" + strconv.Itoa(len(c.own))

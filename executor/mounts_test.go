@@ -22,18 +22,27 @@ func TestMounts(t *testing.T) {
 		script string
 		out    string
 	}{
-		"read-only":         {executor.Mount{Source: src, Target: "/m", ReadOnly: true}, "cat /m/file; touch /m/x", "datatouch: /m/x: Read-only file system\n"},
-		"writable":          {executor.Mount{Source: src, Target: "/a/b/c"}, "echo new > /a/b/c/new; ls /a/b/c", "file\nlink\nnew\nsub\n"},
-		"subdirectory":      {executor.Mount{Source: src, Subpath: "sub", Target: "/m", ReadOnly: true}, "ls /m", "deep\n"},
-		"by link":           {executor.Mount{Source: src, Subpath: "/link", Target: "/m", ReadOnly: true}, "ls /m", "deep\n"},
-		"file":              {executor.Mount{Source: src, Subpath: "sub/deep", Target: "/x/y", ReadOnly: true}, "cat /x/y", "deep"},
-		"over a file":       {executor.Mount{Source: src, Subpath: "file", Target: "/etc/passwd", ReadOnly: true}, "cat /etc/passwd", "data"},
-		"over a directory":  {executor.Mount{Source: src, Target: "/etc", ReadOnly: true}, "ls /etc; grep -c localhost /etc/hosts", "file\nhosts\nlink\nresolv.conf\nsub\n2\n"},
-		"in dev":            {executor.Mount{Source: src, Target: "/dev/a/b", ReadOnly: true}, "ls /dev/a/b", "file\nlink\nsub\n"},
-		"tmpfs":             {executor.Mount{Kind: executor.Tmpfs, Target: "/t"}, "echo x > /t/x; stat -c %a /t; cat /t/x", "1777\nx\n"},
+		"read-only": {executor.Mount{Source: src, Target: "/m", ReadOnly: true}, "cat /m/file; touch /m/x",
+			"datatouch: /m/x: Read-only file system\n"},
+		"writable": {executor.Mount{Source: src, Target: "/a/b/c"}, "echo new > /a/b/c/new; ls /a/b/c",
+			"file\nlink\nnew\nsub\n"},
+		"subdirectory": {executor.Mount{Source: src, Subpath: "sub", Target: "/m", ReadOnly: true}, "ls /m", "deep\n"},
+		"by link":      {executor.Mount{Source: src, Subpath: "/link", Target: "/m", ReadOnly: true}, "ls /m", "deep\n"},
+		"file": {executor.Mount{Source: src, Subpath: "sub/deep", Target: "/x/y", ReadOnly: true}, "cat /x/y",
+			"deep"},
+		"over a file": {executor.Mount{Source: src, Subpath: "file", Target: "/etc/passwd", ReadOnly: true},
+			"cat /etc/passwd", "data"},
+		"over a directory": {executor.Mount{Source: src, Target: "/etc", ReadOnly: true},
+			"ls /etc; grep -c localhost /etc/hosts", "file\nhosts\nlink\nresolv.conf\nsub\n2\n"},
+		"in dev": {executor.Mount{Source: src, Target: "/dev/a/b", ReadOnly: true}, "ls /dev/a/b",
+			"file\nlink\nsub\n"},
+		"tmpfs": {executor.Mount{Kind: executor.Tmpfs, Target: "/t"}, "echo x > /t/x; stat -c %a /t; cat /t/x",
+			"1777\nx\n"},
 		"tmpfs with a mode": {executor.Mount{Kind: executor.Tmpfs, Target: "/t", Mode: 0o750}, "stat -c %a:%u /t", "750:0\n"},
-		"tmpfs with a size": {executor.Mount{Kind: executor.Tmpfs, Target: "/t", SizeBytes: 65536}, "dd if=/dev/zero of=/t/x bs=4096 count=100 2>/dev/null || echo full", "full\n"},
-		"flags":             {executor.Mount{Source: src, Target: "/m", ReadOnly: true}, "grep -c ' /m ro,nosuid,nodev' /proc/self/mountinfo", "1\n"},
+		"tmpfs with a size": {executor.Mount{Kind: executor.Tmpfs, Target: "/t", SizeBytes: 65536},
+			"dd if=/dev/zero of=/t/x bs=4096 count=100 2>/dev/null || echo full", "full\n"},
+		"flags": {executor.Mount{Source: src, Target: "/m", ReadOnly: true},
+			"grep -c ' /m ro,nosuid,nodev' /proc/self/mountinfo", "1\n"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -50,14 +59,16 @@ func TestMounts(t *testing.T) {
 
 func TestMemoryFileSystemHasTheModeOfWhatItCovers(t *testing.T) {
 	b := newBox(t)
-	for name, mode := range map[string]uint32{"layer/none": 0, "layer/own": 0o700, "layer/odd": 0o3751, "src": 0o750, "src/in": 0o710} {
+	for name, mode := range map[string]uint32{"layer/none": 0, "layer/own": 0o700, "layer/odd": 0o3751, "src": 0o750,
+		"src/in": 0o710} {
 		b.dir(name)
 		b.must(unix.Chmod(b.path(name), mode))
 	}
 	b.must(os.Symlink("own", b.path("layer/link")))
 	s := b.sh(`for m in none own link odd set new new/er bind bind/in bind/new dev/shm dev/new; do echo $m $(stat -c '%a %u:%g' /$m/); done; touch /odd/x; touch /own/x`)
 	bind := executor.Mount{Source: b.dir("src"), Target: "/bind", ReadOnly: true}
-	s.Mounts = []executor.Mount{bind, {Kind: executor.Tmpfs, Target: "/set", Mode: 0o711}, {Kind: executor.Tmpfs, Target: "/odd", ReadOnly: true}}
+	s.Mounts = []executor.Mount{bind, {Kind: executor.Tmpfs, Target: "/set", Mode: 0o711},
+		{Kind: executor.Tmpfs, Target: "/odd", ReadOnly: true}}
 	for _, target := range []string{"/none", "/link", "/new/er", "/bind/in", "/bind/new", "/dev/shm", "/dev/new"} {
 		s.Mounts = append(s.Mounts, executor.Mount{Kind: executor.Tmpfs, Target: target})
 	}
@@ -109,15 +120,22 @@ func TestMountsInMounts(t *testing.T) {
 		out    string
 		keeps  bool // the outer source gets the mount point
 	}{
-		"in a read-only one": {[]executor.Mount{bind("/m", executor.Mount{ReadOnly: true}), cache}, "cat /m/file /m/x/cache/c", "datacached", false},
-		"given first":        {[]executor.Mount{cache, bind("/m", executor.Mount{ReadOnly: true})}, "cat /m/file /m/x/cache/c", "datacached", false},
+		"in a read-only one": {[]executor.Mount{bind("/m", executor.Mount{ReadOnly: true}), cache},
+			"cat /m/file /m/x/cache/c", "datacached", false},
+		"given first": {[]executor.Mount{cache, bind("/m", executor.Mount{ReadOnly: true})},
+			"cat /m/file /m/x/cache/c", "datacached", false},
 		"two": {[]executor.Mount{bind("/m", executor.Mount{ReadOnly: true}), cache, {Kind: executor.Tmpfs, Target: "/m/y"}},
 			"cat /m/file /m/x/cache/c; touch /m/y/z; touch /m/z 2>&1", "datacachedtouch: /m/z: Read-only file system\n", false},
-		"in a discarding one": {[]executor.Mount{bind("/m", executor.Mount{Scratch: b.dir("scratch")}), cache}, "cat /m/file /m/x/cache/c", "datacached", false},
-		"in a tmpfs":          {[]executor.Mount{{Kind: executor.Tmpfs, Target: "/m"}, cache}, "cat /m/x/cache/c", "cached", false},
-		"in a writable one":   {[]executor.Mount{bind("/m", executor.Mount{}), cache}, "cat /m/file /m/x/cache/c", "datacached", true},
-		"a file":              {[]executor.Mount{{Kind: executor.Tmpfs, Target: "/m"}, {Source: b.dir("src"), Subpath: "file", Target: "/m/a/b", ReadOnly: true}}, "cat /m/a/b", "data", false},
-		"by a link":           {[]executor.Mount{bind("/link/m", executor.Mount{ReadOnly: true}), {Source: b.dir("cache"), Target: "/link/m/c"}}, "cat /real/m/file /real/m/c/c", "datacached", false},
+		"in a discarding one": {[]executor.Mount{bind("/m", executor.Mount{Scratch: b.dir("scratch")}), cache},
+			"cat /m/file /m/x/cache/c", "datacached", false},
+		"in a tmpfs": {[]executor.Mount{{Kind: executor.Tmpfs, Target: "/m"}, cache}, "cat /m/x/cache/c", "cached",
+			false},
+		"in a writable one": {[]executor.Mount{bind("/m", executor.Mount{}), cache}, "cat /m/file /m/x/cache/c",
+			"datacached", true},
+		"a file": {[]executor.Mount{{Kind: executor.Tmpfs, Target: "/m"},
+			{Source: b.dir("src"), Subpath: "file", Target: "/m/a/b", ReadOnly: true}}, "cat /m/a/b", "data", false},
+		"by a link": {[]executor.Mount{bind("/link/m", executor.Mount{ReadOnly: true}),
+			{Source: b.dir("cache"), Target: "/link/m/c"}}, "cat /real/m/file /real/m/c/c", "datacached", false},
 	}
 	b.dir("layer/real")
 	b.must(os.Symlink("real", b.path("layer/link")))
@@ -182,7 +200,8 @@ func TestBadMountsAreErrors(t *testing.T) {
 		s := b.step("/bin/true")
 		s.Mounts = []executor.Mount{m}
 		_, _, err := b.run(s)
-		if _, want, _ := strings.Cut(name, ": "); err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(want, name)) && !strings.Contains(err.Error(), name) {
+		if _, want, _ := strings.Cut(name, ": "); err == nil ||
+			!strings.Contains(err.Error(), strings.TrimPrefix(want, name)) && !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

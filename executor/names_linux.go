@@ -16,9 +16,10 @@ import (
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
-// The files of name resolution are ours while the step runs, and what the step makes of them is the layer's. So they are no mounts where that
-// can be had: on an overlay they are files of the upper directory that are taken out again if nobody has touched them, and a step may
-// replace them, by links say. Elsewhere they are mounted, and what the step has written to them is written to the root at the end.
+// The files of name resolution are ours while the step runs, and what the step makes of them is the layer's. So they
+// are no mounts where that can be had: on an overlay they are files of the upper directory that are taken out again if
+// nobody has touched them, and a step may replace them, by links say. Elsewhere they are mounted, and what the step has
+// written to them is written to the root at the end.
 
 // maxNamesFile is how much of such a file is kept, in bytes.
 const maxNamesFile = 1 << 20
@@ -91,8 +92,8 @@ func statUpper(upper *os.File, name string) (st unix.Stat_t, err error) {
 	return st, unix.Fstat(int(f.Fd()), &st)
 }
 
-// uproot takes a planted file that is as it was out of the upper directory, which nobody uses any more. The directory keeps the times that
-// the step has given it.
+// uproot takes a planted file that is as it was out of the upper directory, which nobody uses any more. The directory
+// keeps the times that the step has given it.
 func (p planted) uproot(upper *os.File) error {
 	now, err := statUpper(upper, p.name)
 	if err != nil || now.Ino != p.was.Ino || now.Ctim != p.was.Ctim || now.Size != p.was.Size {

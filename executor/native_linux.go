@@ -30,7 +30,8 @@ func (n *native) prepare() (err error) {
 }
 
 func (n *native) launch(h handles) launch {
-	namespaces := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+	namespaces := uintptr(
+		unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	if n.c.step.Network == networkNone {
 		namespaces |= unix.CLONE_NEWNET
 	}
@@ -79,14 +80,16 @@ func (s *script) names() {
 		request[16] = unix.IFF_UP | unix.IFF_RUNNING
 		fd := s.call("open a socket", 0, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		s.AddFed(rawproc.Op{
-			Doing: "bring up the loopback device", Trap: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.SIOCSIFFLAGS, s.Bytes(request)},
+			Doing: "bring up the loopback device", Trap: unix.SYS_IOCTL,
+			Args: [6]uintptr{0, unix.SIOCSIFFLAGS, s.Bytes(request)},
 		}, fd, 0)
 	}
 }
 
-// ownInput makes the step's own null device, which is in a read-only mount, its input: the caller's device is not the step's to change.
-// The lowest free descriptor is the input's, and needs no room for another below the step's limit.
+// ownInput makes the step's own null device, which is in a read-only mount, its input: the caller's device is not the
+// step's to change. The lowest free descriptor is the input's, and needs no room for another below the step's limit.
 func (s *script) ownInput() {
 	s.call("close the input", 0, unix.SYS_CLOSE, 0)
-	s.Add(rawproc.Op{Doing: "open the input", Trap: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, s.String(os.DevNull), unix.O_RDONLY}, WantZero: true})
+	s.Add(rawproc.Op{Doing: "open the input", Trap: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, s.String(os.DevNull),
+		unix.O_RDONLY}, WantZero: true})
 }

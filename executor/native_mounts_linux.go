@@ -6,9 +6,9 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
-// attachAll builds the step's mount tree. The root is first put on top of the caller's root directory, where nothing looks, and the
-// room where /dev will cover it: both must be attached somewhere, and these are places that always exist. The caller's own
-// files stay reachable by path until the root is entered.
+// attachAll builds the step's mount tree. The root is first put on top of the caller's root directory, where nothing
+// looks, and the room where /dev will cover it: both must be attached somewhere, and these are places that always
+// exist. The caller's own files stay reachable by path until the root is entered.
 func (s *script) attachAll() {
 	room, dir := s.c.room.Fd(), s.c.root.dir.Fd()
 	s.call("attach the root", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String("/"), unix.MOVE_MOUNT_F_EMPTY_PATH)
@@ -62,8 +62,8 @@ func (s *script) mountAt(fstype, name string) {
 	s.call("mount "+fstype, ignore, unix.SYS_MOUNT, t, s.String("."), t, nosuid)
 }
 
-// attachSys shows the caller's /sys. It lists the network interfaces of the caller's namespace, so a step that has another one
-// gets a sysfs of that on top; where the kernel refuses to make it, the lists are hidden.
+// attachSys shows the caller's /sys. It lists the network interfaces of the caller's namespace, so a step that has
+// another one gets a sysfs of that on top; where the kernel refuses to make it, the lists are hidden.
 func (s *script) attachSys() {
 	s.attach(s.c.sys.Fd(), "sys")
 	if s.c.step.Network != networkNone {
@@ -87,11 +87,13 @@ func (s *script) attachSys() {
 
 // What a step must not see, and what it must not write, because no namespace makes it the step's own.
 func maskedFiles() []string {
-	return []string{"proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list", "proc/timer_stats", "proc/sched_debug", "proc/interrupts"}
+	return []string{"proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list", "proc/timer_stats",
+		"proc/sched_debug", "proc/interrupts"}
 }
 
 func maskedDirs() []string {
-	return []string{"proc/acpi", "proc/asound", "proc/scsi", "sys/firmware", "sys/devices/virtual/powercap", "sys/fs/cgroup"}
+	return []string{"proc/acpi", "proc/asound", "proc/scsi", "sys/firmware", "sys/devices/virtual/powercap",
+		"sys/fs/cgroup"}
 }
 
 func readOnlyPaths() []string {

@@ -21,8 +21,8 @@ type runtimeError struct{ text string }
 
 func (e runtimeError) Error() string { return e.text }
 
-// failure says why the runtime could not run the step, nil if it could: a runtime's own exit status tells nothing, but it writes
-// to its log only when something is wrong.
+// failure says why the runtime could not run the step, nil if it could: a runtime's own exit status tells nothing, but
+// it writes to its log only when something is wrong.
 func (o *oci) failure() error {
 	s := &script{c: o.c}
 	text, err := o.bundle.lastError()

@@ -11,7 +11,8 @@ import (
 // TestRuntimesGetTheWholeFilter holds what runtimes are told against the list that the native filter is made of.
 func TestRuntimesGetTheWholeFilter(t *testing.T) {
 	f := filterSpec(abis())
-	if f.Denied[0].Errno != uint(unix.EPERM) || !reflect.DeepEqual(f.Denied[1].Calls, []string{"clone3"}) || f.Denied[1].Errno != uint(unix.ENOSYS) {
+	if f.Denied[0].Errno != uint(unix.EPERM) || !reflect.DeepEqual(f.Denied[1].Calls, []string{"clone3"}) ||
+		f.Denied[1].Errno != uint(unix.ENOSYS) {
 		t.Errorf("%+v", f.Denied)
 	}
 	for i, a := range abis() {

@@ -94,7 +94,8 @@ func (o *oci) makeBundle() error {
 			return err
 		}
 	}
-	dir, err := overlay.Tmpfs(overlay.TmpfsOptions{Size: bundleSize, Mode: 0o711, Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV})
+	dir, err := overlay.Tmpfs(overlay.TmpfsOptions{Size: bundleSize, Mode: 0o711,
+		Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV})
 	if err != nil {
 		return err
 	}
@@ -165,8 +166,8 @@ func (b *bundle) write(name string, data []byte) error {
 	return nil
 }
 
-// bundlePlace is a directory that every machine has and whose contents a runtime doesn't need: in the mount namespace of the runtime
-// the bundle covers it.
+// bundlePlace is a directory that every machine has and whose contents a runtime doesn't need: in the mount namespace
+// of the runtime the bundle covers it.
 func bundlePlace(runtime string) (string, error) {
 	for _, dir := range []string{"/mnt", "/media", "/srv", "/tmp"} {
 		var st unix.Stat_t
@@ -177,8 +178,9 @@ func bundlePlace(runtime string) (string, error) {
 	return "", &SetupError{"find a place for the bundle: this machine has no /mnt, /media, /srv or /tmp", unix.ENOENT}
 }
 
-// launch starts the runtime. It is process 1 of a pid namespace that has the step's own in it, so that nothing of the step outlives it,
-// and has a mount namespace of its own, so that no mount does. The other namespaces are the runtime's to make, and signals its to hand on.
+// launch starts the runtime. It is process 1 of a pid namespace that has the step's own in it, so that nothing of the
+// step outlives it, and has a mount namespace of its own, so that no mount does. The other namespaces are the runtime's
+// to make, and signals its to hand on.
 func (o *oci) launch(h handles) launch {
 	namespaces := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
 	return launch{script: o.program(h), namespaces: namespaces, handles: descendantHandles}
@@ -191,12 +193,15 @@ func (o *oci) program(h handles) *script {
 	s.ownMounts()
 	// A read-only one would keep the runtime from making another: some make that writable at first.
 	writable := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
-	s.call("make /sys writable", rawproc.IgnoreAll, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/sys"), 0, writable, unsafe.Sizeof(unix.MountAttr{}))
+	s.call("make /sys writable", rawproc.IgnoreAll, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/sys"), 0, writable,
+		unsafe.Sizeof(unix.MountAttr{}))
 	b := o.bundle
 	dir := b.dir.Fd()
-	s.call("attach the bundle", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String(b.at), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	s.call("attach the bundle", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String(b.at),
+		unix.MOVE_MOUNT_F_EMPTY_PATH)
 	for _, p := range b.parts {
-		s.call("attach "+p.name, 0, unix.SYS_MOVE_MOUNT, p.mount.Fd(), s.empty, dir, s.String(p.name), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		s.call("attach "+p.name, 0, unix.SYS_MOVE_MOUNT, p.mount.Fd(), s.empty, dir, s.String(p.name),
+			unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
 	if ns := o.c.step.UserNS; ns != nil { // what is held open, and not its path, which may lead elsewhere by now
 		tree := s.call("clone "+userNSFile, 0, unix.SYS_OPEN_TREE, ns.file.Fd(), s.empty, cloneTree|unix.AT_EMPTY_PATH)
@@ -206,7 +211,8 @@ func (o *oci) program(h handles) *script {
 		}, tree, 0)
 	}
 	s.mountOver("proc", "/proc", 0)
-	// Of control groups the runtime sees a tree that it can't write to, so that it leaves nothing there, whatever the machine has.
+	// Of control groups the runtime sees a tree that it can't write to, so that it leaves nothing there, whatever the
+	// machine has.
 	s.mountOver("cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
 	s.scopeSockets() // for all that the runtime starts
 	s.call("enter the bundle", 0, unix.SYS_FCHDIR, dir)

@@ -17,8 +17,8 @@ const (
 	maxScript = 256       // bytes of a script's first line that the kernel reads
 )
 
-// checkProgram finds what would keep the program from being executed, as far as its file tells: a runtime says nothing but an exit
-// status when the kernel refuses. What it can't be sure of it leaves to the runtime.
+// checkProgram finds what would keep the program from being executed, as far as its file tells: a runtime says nothing
+// but an exit status when the kernel refuses. What it can't be sure of it leaves to the runtime.
 func (o *oci) checkProgram() error {
 	for _, text := range append(append([]string{o.c.step.Cwd, o.c.hostname()}, o.c.step.Args...), o.c.env...) {
 		if strings.IndexByte(text, 0) >= 0 {

@@ -38,8 +38,8 @@ const (
 
 var errNoAnswer = fmt.Errorf("gave no answer in %d s", int(versionTime.Seconds()))
 
-// FindRuntime finds a runtime: one of RuntimeNames in PATH, the first of them that is there for "", or the program at a path with a
-// slash. It is executed, to tell its version.
+// FindRuntime finds a runtime: one of RuntimeNames in PATH, the first of them that is there for "", or the program at a
+// path with a slash. It is executed, to tell its version.
 func FindRuntime(ctx context.Context, name string) (Runtime, error) {
 	path, err := runtimePath(name)
 	if err != nil {

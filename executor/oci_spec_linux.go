@@ -88,8 +88,8 @@ func (o *oci) configUserNS() *spec.UserNS {
 	return nil
 }
 
-// configMounts are the step's mounts, each from where the bundle has it. Files in /dev, which are at their places in the room, need one
-// here.
+// configMounts are the step's mounts, each from where the bundle has it. Files in /dev, which are at their places in
+// the room, need one here.
 func (o *oci) configMounts() []spec.Mount {
 	var list []spec.Mount
 	for i, a := range o.c.mounts {
@@ -104,7 +104,8 @@ func (o *oci) configMounts() []spec.Mount {
 	}
 	for _, f := range o.c.step.Files {
 		if target, err := cleanTarget(f.Path); err == nil && isAtPlace(target) {
-			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(o.bundle.at, roomPart, target), ReadOnly: true})
+			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(o.bundle.at, roomPart, target),
+				ReadOnly: true})
 		}
 	}
 	return list
@@ -118,7 +119,8 @@ func absolute(names []string) []string {
 	return list
 }
 
-// filterSpec is the filter with names in place of numbers. socketcall is left out: a rule about socket holds for it, too.
+// filterSpec is the filter with names in place of numbers. socketcall is left out: a rule about socket holds for it,
+// too.
 func filterSpec(abis []abi) *spec.Filter {
 	f := &spec.Filter{}
 	denied := spec.Denied{Errno: uint(unix.EPERM)}
@@ -134,14 +136,16 @@ func filterSpec(abis []abi) *spec.Filter {
 	add(commonDenied())
 	f.Denied = []spec.Denied{denied, {Calls: []string{"clone3"}, Errno: uint(unix.ENOSYS)}}
 	for _, r := range abis[0].args {
-		f.Args = append(f.Args, spec.ArgRule{Call: r.call.name, Arg: uint(r.arg), Mask: r.mask, Values: r.values, Errno: uint(r.errno)})
+		f.Args = append(f.Args, spec.ArgRule{Call: r.call.name, Arg: uint(r.arg), Mask: r.mask, Values: r.values,
+			Errno: uint(r.errno)})
 	}
 	return f
 }
 
 func archOf(audit uint32) string {
 	return map[uint32]string{
-		unix.AUDIT_ARCH_X86_64: "amd64", unix.AUDIT_ARCH_I386: "386", unix.AUDIT_ARCH_AARCH64: "arm64", unix.AUDIT_ARCH_ARM: "arm",
+		unix.AUDIT_ARCH_X86_64: "amd64", unix.AUDIT_ARCH_I386: "386", unix.AUDIT_ARCH_AARCH64: "arm64",
+		unix.AUDIT_ARCH_ARM: "arm",
 	}[audit]
 }
 

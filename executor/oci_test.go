@@ -45,7 +45,8 @@ func TestKeptBundleShowsTheStepWithoutItsSecrets(t *testing.T) {
 	b.must(err)
 	var config specs.Spec
 	b.must(json.Unmarshal(data, &config))
-	if config.Hostname != "box" || config.Process.Args[2] != "echo $TOKEN; cat /secret" || !strings.Contains(string(data), "PLAIN=shown") {
+	if config.Hostname != "box" || config.Process.Args[2] != "echo $TOKEN; cat /secret" ||
+		!strings.Contains(string(data), "PLAIN=shown") {
 		t.Errorf("%s", data)
 	}
 	command, err := os.ReadFile(b.path("kept/7/command"))
@@ -76,7 +77,8 @@ func TestKeptBundleShowsTheNamespaceThatIsJoined(t *testing.T) {
 	b.must(err)
 	var config specs.Spec
 	b.must(json.Unmarshal(data, &config))
-	want := []specs.LinuxIDMapping{{ContainerID: 3000, HostID: 4000, Size: 2000}, {ContainerID: 0, HostID: 1000, Size: 3000}}
+	want := []specs.LinuxIDMapping{{ContainerID: 3000, HostID: 4000, Size: 2000},
+		{ContainerID: 0, HostID: 1000, Size: 3000}}
 	if !slices.Equal(config.Linux.UIDMappings, want) || !slices.Equal(config.Linux.GIDMappings, want) {
 		t.Errorf("maps %v, %v", config.Linux.UIDMappings, config.Linux.GIDMappings)
 	}
@@ -99,7 +101,8 @@ func TestRuntimesLeaveNothingInControlGroups(t *testing.T) {
 func cgroups(t *testing.T) string {
 	t.Helper()
 	var found []string
-	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/systemd"} {
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory",
+		"/sys/fs/cgroup/systemd"} {
 		for _, name := range []string{"step", "libpod-step", "crun-step.scope"} {
 			if _, err := os.Stat(dir + "/" + name); err == nil {
 				found = append(found, dir+"/"+name)
@@ -114,7 +117,8 @@ func TestLogOfARuntimeIsAFile(t *testing.T) {
 		return // has no log
 	}
 	b := newBox(t)
-	for name, make := range map[string]string{"pipe": "mkfifo log", "link": "ln -s /proc/1/environ log", "directory": "mkdir log"} {
+	for name, make := range map[string]string{"pipe": "mkfifo log", "link": "ln -s /proc/1/environ log",
+		"directory": "mkdir log"} {
 		b.write(name, "#!/bin/sh\n"+make+"\n")
 		b.must(os.Chmod(b.path(name), 0o755))
 		s := b.step("/bin/true")
@@ -146,7 +150,8 @@ func TestRuntimesAreFound(t *testing.T) {
 	b := newBox(t)
 	b.write("plain", "x")
 	for script, text := range map[string]string{
-		"fake": "#!/bin/sh\necho fake version 1.0\n", "endless": "#!/bin/sh\nexec cat /dev/zero\n", "slow": "#!/bin/sh\nexec sleep 1000\n",
+		"fake": "#!/bin/sh\necho fake version 1.0\n", "endless": "#!/bin/sh\nexec cat /dev/zero\n",
+		"slow":    "#!/bin/sh\nexec sleep 1000\n",
 		"waiting": "#!/bin/sh\nsleep 1000\n", "leaving": "#!/bin/sh\nsleep 1000 &\necho fake version 1.0\n",
 		"other": "#!/bin/sh\necho hello\n", "failing": "#!/bin/sh\nexit 3\n",
 	} {
@@ -161,14 +166,16 @@ func TestRuntimesAreFound(t *testing.T) {
 	}
 	for _, name := range []string{"endless", "slow", "waiting"} {
 		late, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-		if _, err := executor.FindRuntime(late, b.path(name)); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, executor.ErrNotRuntime) {
+		if _, err := executor.FindRuntime(late, b.path(name)); !errors.Is(err, context.DeadlineExceeded) ||
+			!errors.Is(err, executor.ErrNotRuntime) {
 			t.Errorf("%s: %v", name, err)
 		}
 		cancel()
 	}
 	for name, want := range map[string]error{
-		b.path("other"): executor.ErrNotRuntime, b.path("failing"): executor.ErrNotRuntime, b.path("plain"): executor.ErrNotRuntime,
-		b.base: executor.ErrNotRuntime, b.path("nowhere"): unix.ENOENT,
+		b.path("other"): executor.ErrNotRuntime, b.path("failing"): executor.ErrNotRuntime,
+		b.path("plain"): executor.ErrNotRuntime,
+		b.base:          executor.ErrNotRuntime, b.path("nowhere"): unix.ENOENT,
 	} {
 		if _, err := executor.FindRuntime(context.Background(), name); !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)

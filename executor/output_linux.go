@@ -14,8 +14,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// drainTime is how long a pipe is still read after the step's last process is gone. Only somebody outside who was handed the pipe
-// can keep it open then.
+// drainTime is how long a pipe is still read after the step's last process is gone. Only somebody outside who was
+// handed the pipe can keep it open then.
 const drainTime = time.Second
 
 // streams are the step's standard streams on the caller's side.
@@ -27,7 +27,8 @@ type streams struct {
 	err   error
 }
 
-// openStreams makes the streams; null is what stands for those that lead nowhere. owner is who will open /dev/stdout by name: pipes belong to it.
+// openStreams makes the streams; null is what stands for those that lead nowhere. owner is who will open /dev/stdout by
+// name: pipes belong to it.
 func openStreams(null *os.File, stdout, stderr io.Writer, owner ids) (s *streams, err error) {
 	s = &streams{}
 	if s.child[0], err = dupHigh(null); err != nil {
@@ -49,8 +50,8 @@ func openStreams(null *os.File, stdout, stderr io.Writer, owner ids) (s *streams
 	return s, nil
 }
 
-// sealedNull opens the null device in a read-only mount, for what has it as an output. That keeps nobody from writing to the device: but
-// runtimes give the container's root what its standard streams are, and a step could do so itself.
+// sealedNull opens the null device in a read-only mount, for what has it as an output. That keeps nobody from writing
+// to the device: but runtimes give the container's root what its standard streams are, and a step could do so itself.
 func sealedNull() (*os.File, error) {
 	device, err := os.OpenFile(os.DevNull, unix.O_PATH, 0)
 	if err != nil {
@@ -160,8 +161,8 @@ func (s *streams) close() {
 	}
 }
 
-// dupHigh duplicates f to a descriptor above the standard ones, so that these can be replaced in any order. As with os/exec, f does
-// not time out or wake any more when it is closed: Fd makes it block.
+// dupHigh duplicates f to a descriptor above the standard ones, so that these can be replaced in any order. As with
+// os/exec, f does not time out or wake any more when it is closed: Fd makes it block.
 func dupHigh(f *os.File) (*os.File, error) {
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {

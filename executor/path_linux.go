@@ -54,7 +54,8 @@ type place struct {
 
 func (p place) isDir() bool { return p.mode&unix.S_IFMT == unix.S_IFDIR }
 
-// locate finds out where name leads below root, following links as the step would, also when the last elements don't exist.
+// locate finds out where name leads below root, following links as the step would, also when the last elements don't
+// exist.
 func locate(root *os.File, name string) (place, error) {
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
 	if mode, err := modeOf(root, name); err == nil && mode&unix.S_IFMT != unix.S_IFLNK {

@@ -38,7 +38,8 @@ func (s *script) becomeUser() {
 			s.call("drop capabilities", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
 		}
 	}
-	s.call("drop ambient capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
+	s.call("drop ambient capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT,
+		unix.PR_CAP_AMBIENT_CLEAR_ALL)
 	if security.Insecure {
 		s.call("keep capabilities", 0, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
 	}
@@ -63,15 +64,17 @@ func (s *script) limit() {
 	}
 }
 
-// filterCalls installs the filter. Without no_new_privs, which would break sudo, that needs CAP_SYS_ADMIN, so it comes before
-// capabilities go.
+// filterCalls installs the filter. Without no_new_privs, which would break sudo, that needs CAP_SYS_ADMIN, so it comes
+// before capabilities go.
 func (s *script) filterCalls(filter []unix.SockFilter) {
 	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 	rawproc.Pin(&s.Program, &filter[0])
-	s.call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)
+	s.call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)
 }
 
-// setCaps gives root the capabilities, and any user of an insecure step, for whom they must be ambient to outlive an exec.
+// setCaps gives root the capabilities, and any user of an insecure step, for whom they must be ambient to outlive an
+// exec.
 func (s *script) setCaps(caps Caps) {
 	insecure := s.c.step.Security.Insecure
 	header := rawproc.Pin(&s.Program, &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
@@ -91,12 +94,14 @@ func (s *script) setCaps(caps Caps) {
 	}
 	for c := range uintptr(lastCap() + 1) {
 		if caps&(1<<c) != 0 {
-			s.call("keep capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c)
+			s.call("keep capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT,
+				unix.PR_CAP_AMBIENT_RAISE, c)
 		}
 	}
 }
 
-// canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself they can't, nor below.
+// canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself
+// they can't, nor below.
 func (c *container) canSetGroups() bool {
 	if c.step.UserNS != nil {
 		return !c.step.UserNS.noGroups

@@ -19,9 +19,9 @@ var errNotBelow = errors.New("it lies not below the namespace of this process")
 // initialUserNS is the inode number of the machine's first user namespace, PROC_USER_INIT_INO of the kernel.
 const initialUserNS = 0xEFFFFFFD
 
-// ReadUserNS reads the map of the user namespace at path, whether or not a step could join it; host IDs are those of the caller's own
-// namespace. It is nil if the namespace is the caller's own. The map comes from a process that is in the namespace; only where none can
-// be seen, one joins it for a moment. The errors name the path.
+// ReadUserNS reads the map of the user namespace at path, whether or not a step could join it; host IDs are those of
+// the caller's own namespace. It is nil if the namespace is the caller's own. The map comes from a process that is in
+// the namespace; only where none can be seen, one joins it for a moment. The errors name the path.
 func ReadUserNS(path string) (*userns.Mapping, error) {
 	m, err := readUserNS(path)
 	if err != nil {
@@ -43,8 +43,8 @@ func readUserNS(path string) (*userns.Mapping, error) {
 	return m, errors.Join(err, file.Close())
 }
 
-// mappingOfClosed is the map of a process whose namespace can't be opened. The map itself is for everybody to read, but only in the first
-// namespace is it known that it lies below.
+// mappingOfClosed is the map of a process whose namespace can't be opened. The map itself is for everybody to read, but
+// only in the first namespace is it known that it lies below.
 func mappingOfClosed(pid int) (*userns.Mapping, error) {
 	var own unix.Stat_t
 	switch err := unix.Stat("/proc/self/ns/user", &own); {

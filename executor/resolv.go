@@ -31,8 +31,8 @@ func (d DNS) Check() error {
 
 func (d DNS) isZero() bool { return len(d.Servers)+len(d.Search)+len(d.Options) == 0 }
 
-// resolvConf is the step's /etc/resolv.conf: the caller's own, for with the host's network its addresses are reachable from the
-// step too; and what DNS replaces.
+// resolvConf is the step's /etc/resolv.conf: the caller's own, for with the host's network its addresses are reachable
+// from the step too; and what DNS replaces.
 func (c *container) resolvConf() ([]byte, error) {
 	d := c.step.DNS
 	if err := d.Check(); err != nil {

@@ -20,14 +20,16 @@ const (
 	ttyGroup        = 5 // the group that terminals belong to, everywhere
 )
 
-// furnish makes the memory file system that holds the small things a step needs: "dev", "etc", "empty", and what is put there later.
+// furnish makes the memory file system that holds the small things a step needs: "dev", "etc", "empty", and what is put
+// there later.
 func (c *container) furnish() error {
 	size := int64(devSize)
 	for _, f := range c.step.Files {
 		size += int64(len(f.Data)) + 4096
 	}
 	room, err := overlay.Tmpfs(overlay.TmpfsOptions{
-		Size: size + 1<<20, Mode: 0o755, UID: c.owner.uid, GID: c.owner.gid, Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
+		Size: size + 1<<20, Mode: 0o755, UID: c.owner.uid, GID: c.owner.gid,
+		Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
 	})
 	if err != nil {
 		return err
@@ -55,10 +57,12 @@ func (c *container) shmSize() int64 {
 	return c.step.ShmSize
 }
 
-// makeShm makes the memory file system for /dev/shm. It is one of its own: what the room holds would count, and show in its size.
+// makeShm makes the memory file system for /dev/shm. It is one of its own: what the room holds would count, and show in
+// its size.
 func (c *container) makeShm() (err error) {
 	c.shm, err = overlay.Tmpfs(overlay.TmpfsOptions{
-		Size: c.shmSize(), Mode: 0o1777, UID: c.owner.uid, GID: c.owner.gid, Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
+		Size: c.shmSize(), Mode: 0o1777, UID: c.owner.uid, GID: c.owner.gid,
+		Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
 	})
 	return err
 }
@@ -81,7 +85,8 @@ func (c *container) makeDev() error {
 		}
 	}
 	for name, target := range map[string]string{
-		"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+		"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+		"stderr": "/proc/self/fd/2",
 	} {
 		if err := unix.Symlinkat(target, int(c.room.Fd()), "dev/"+name); err != nil {
 			return fmt.Errorf("make /dev/%s: %w", name, err)
@@ -230,8 +235,8 @@ func (c *container) inRoom(uid, gid uint32) (ids, error) {
 	return ids{u, g}, nil
 }
 
-// isAtPlace says that a file of the step is put into the room at the place where the step sees it, and not mounted there. In /dev/shm it would
-// take some of what is the step's.
+// isAtPlace says that a file of the step is put into the room at the place where the step sees it, and not mounted
+// there. In /dev/shm it would take some of what is the step's.
 func isAtPlace(target string) bool { return within(target, "dev") && !within(target, shmDir) }
 
 // addFiles puts the step's files into the room.

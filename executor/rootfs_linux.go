@@ -58,8 +58,8 @@ func (c *container) openRoot() error {
 	if o.Upper == nil || o.Work == nil {
 		return errors.New("a step needs Upper and Work, or Dir")
 	}
-	// Using the last one again would mean removing what is in it, and file systems are slow to make files where some have just
-	// been removed.
+	// Using the last one again would mean removing what is in it, and file systems are slow to make files where some have
+	// just been removed.
 	work, err := ensureDir(o.Work, workDir+strconv.FormatInt(time.Now().UnixNano(), 36))
 	if err != nil {
 		return err
@@ -78,8 +78,8 @@ func (c *container) openRoot() error {
 	return err
 }
 
-// stubOwner is the map whose root makes the mount points in layers of ours; nil: whoever this process is, for an ID-mapped mount
-// shows that one's files as the container root's.
+// stubOwner is the map whose root makes the mount points in layers of ours; nil: whoever this process is, for an
+// ID-mapped mount shows that one's files as the container root's.
 func (c *container) stubOwner() *userns.Mapping {
 	if c.step.Shifted {
 		return c.step.Mapping
@@ -87,8 +87,8 @@ func (c *container) stubOwner() *userns.Mapping {
 	return nil
 }
 
-// lowestHasStandard says that the lowest layer has all the standard mount points. Asking the one layer costs the same however many
-// there are; that a higher one may hide them is found out later.
+// lowestHasStandard says that the lowest layer has all the standard mount points. Asking the one layer costs the same
+// however many there are; that a higher one may hide them is found out later.
 func (r *root) lowestHasStandard() bool {
 	if len(r.o.Lower) == 0 {
 		return false
@@ -132,8 +132,8 @@ type point struct {
 	dir  bool
 }
 
-// provide makes the points exist. An overlay shows them through one more directory below all the others; only those that something
-// hides there are made in the view, and removed afterwards.
+// provide makes the points exist. An overlay shows them through one more directory below all the others; only those
+// that something hides there are made in the view, and removed afterwards.
 func (r *root) provide(c *container, missing []point) error {
 	if len(missing) == 0 {
 		return nil
@@ -214,8 +214,9 @@ func (r *root) noteCarried(name string) {
 	}
 }
 
-// close removes what was made for the step and unmounts the root. First or last it ends all writing to what is going to be a layer: the
-// step is gone with all its processes, but it may have sent a descriptor to another process over a socket.
+// close removes what was made for the step and unmounts the root. First or last it ends all writing to what is going to
+// be a layer: the step is gone with all its processes, but it may have sent a descriptor to another process over a
+// socket.
 func (r *root) close(c *container) error {
 	err := r.sealDir()
 	if len(r.made) > 0 {
@@ -252,8 +253,8 @@ func (r *root) close(c *container) error {
 	return err
 }
 
-// sealDir makes the step's mount of a Dir read-only while its namespace is there, and lets go of that. From then on mount points are reached
-// through another mount.
+// sealDir makes the step's mount of a Dir read-only while its namespace is there, and lets go of that. From then on
+// mount points are reached through another mount.
 func (r *root) sealDir() error {
 	if r.mountNS == nil {
 		return nil
@@ -275,7 +276,8 @@ func (r *root) sealDir() error {
 	return nil
 }
 
-// dropCarried removes a directory from Upper that nobody but us has caused to be there: it is empty, and like the one below.
+// dropCarried removes a directory from Upper that nobody but us has caused to be there: it is empty, and like the one
+// below.
 func (r *root) dropCarried(c *container, d carried) {
 	f, err := openPlain(r.o.Upper, d.name, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {

@@ -14,10 +14,11 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Run runs the step and waits for its end. Status is valid only if the error is nil: a command that ran and exited with another
-// status than 0 is no error. Errors of the step's own making are *StartError (nothing was executed) and *SetupError. When ctx ends
-// the step is asked to end (SIGTERM to its first process group), then killed, and the error wraps context.Cause(ctx). When the command
-// has succeeded, nobody goes on writing through what it had open, or the error is ErrStillWritten.
+// Run runs the step and waits for its end. Status is valid only if the error is nil: a command that ran and exited with
+// another status than 0 is no error. Errors of the step's own making are *StartError (nothing was executed) and
+// *SetupError. When ctx ends the step is asked to end (SIGTERM to its first process group), then killed, and the error
+// wraps context.Cause(ctx). When the command has succeeded, nobody goes on writing through what it had open, or the
+// error is ErrStillWritten.
 func Run(ctx context.Context, s Step) (Status, error) { return runOn(ctx, s, newBackEnd) }
 
 // runOn is Run on the back end that choose gives.

@@ -35,7 +35,8 @@ func TestOutputAndExitStatus(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			out, status, err := b.run(b.sh(test.script))
-			if err != nil || status.ExitCode != test.code || status.Signal != test.signal || out != test.out && !reordered(out, test.out) {
+			if err != nil || status.ExitCode != test.code || status.Signal != test.signal || out != test.out &&
+				!reordered(out, test.out) {
 				t.Errorf("%q %+v %v", out, status, err)
 			}
 		})
@@ -74,7 +75,8 @@ func TestStartedIsToldTheFirstProcessOfTheStep(t *testing.T) {
 			ns, looked = os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", p))
 			looked = errors.Join(looked, syscall.Kill(p, syscall.SIGKILL))
 		}
-		if _, status, err := b.run(s); err != nil || status.Signal != syscall.SIGKILL || looked != nil || pid <= 0 || ns == own {
+		if _, status, err := b.run(s); err != nil || status.Signal != syscall.SIGKILL || looked != nil || pid <= 0 ||
+			ns == own {
 			t.Errorf("user %q: process %d in %q: %v %v", user, pid, ns, err, looked)
 		}
 	}
@@ -107,7 +109,8 @@ func TestOutputGoesWhereItShould(t *testing.T) {
 		}
 	})
 	t.Run("nowhere", func(t *testing.T) {
-		if status, err := executor.Run(context.Background(), b.step("/bin/sh", "-c", "echo out; echo err >&2")); err != nil || status.ExitCode != 0 {
+		if status, err := executor.Run(context.Background(), b.step("/bin/sh", "-c", "echo out; echo err >&2")); err != nil ||
+			status.ExitCode != 0 {
 			t.Errorf("%+v %v", status, err)
 		}
 	})
@@ -229,7 +232,8 @@ func TestWorkingDirectory(t *testing.T) {
 			t.Errorf("%s: %q", cwd, got)
 		}
 	}
-	for _, cwd := range []string{"/nope", "/etc/passwd", "/proc/self/fd/3", "/proc/self/fd/7/..", "/proc/self/cwd", "/proc/1/root", "relative"} {
+	for _, cwd := range []string{"/nope", "/etc/passwd", "/proc/self/fd/3", "/proc/self/fd/7/..", "/proc/self/cwd",
+		"/proc/1/root", "relative"} {
 		s := b.step("/bin/pwd")
 		s.Cwd = cwd
 		if out, status, err := b.run(s); err == nil {
@@ -265,7 +269,8 @@ func TestUserOfTheStep(t *testing.T) {
 			t.Errorf("%q: %s, want %s", user, got, want)
 		}
 	}
-	for user, want := range map[string]error{"bob": executor.ErrUnknownUser, "root:bob": executor.ErrUnknownGroup, "-1": executor.ErrUnknownUser,
+	for user, want := range map[string]error{"bob": executor.ErrUnknownUser, "root:bob": executor.ErrUnknownGroup,
+		"-1":         executor.ErrUnknownUser,
 		"4294967295": executor.ErrUnknownUser} {
 		s := b.step("/bin/true")
 		s.User = user
@@ -291,7 +296,8 @@ func TestStartOfTheStepIsClean(t *testing.T) {
 	b := newBox(t)
 	signal.Ignore(unix.SIGPIPE, unix.SIGUSR1, unix.SIGINT)
 	defer signal.Reset()
-	out := b.output(b.sh(`umask; cat; ls /proc/self/fd | wc -l; cut -d' ' -f5-7 /proc/self/stat; tty; grep -E '^Sig(Blk|Ign)' /proc/self/status; echo $$`))
+	out := b.output(b.sh(
+		`umask; cat; ls /proc/self/fd | wc -l; cut -d' ' -f5-7 /proc/self/stat; tty; grep -E '^Sig(Blk|Ign)' /proc/self/status; echo $$`))
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	// ls itself has the directory open; process group and session are the step's own, there is no terminal.
 	want := []string{"0022", "4", "1 1 0", "not a tty", "SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000", "1"}

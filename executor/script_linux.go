@@ -58,7 +58,8 @@ func (s *script) settle(h handles) {
 	// Had the parent died before that call, nothing would tell: look.
 	fds := rawproc.Pin(&s.Program, &unix.PollFd{Fd: int32(h.self), Events: unix.POLLIN})
 	now := rawproc.Pin(&s.Program, &unix.Timespec{})
-	s.Add(rawproc.Op{Doing: "see that the parent lives", Trap: unix.SYS_PPOLL, Args: [6]uintptr{fds, 1, now}, WantZero: true})
+	s.Add(rawproc.Op{Doing: "see that the parent lives", Trap: unix.SYS_PPOLL, Args: [6]uintptr{fds, 1, now},
+		WantZero: true})
 	count := rawproc.Pin(&s.Program, new(uint64))
 	s.call("wait for the parent", 0, unix.SYS_READ, uintptr(h.begin), count, 8)
 	s.call("start a session", 0, unix.SYS_SETSID)
@@ -70,17 +71,19 @@ func (s *script) settle(h handles) {
 
 // ownMounts cuts the child off from the caller's mounts, of which it has a copy.
 func (s *script) ownMounts() {
-	// Read-only, so is what is cloned from here: device nodes, whose owner and mode are not the step's to change. That stops nobody
-	// from writing to the device.
+	// Read-only, so is what is cloned from here: device nodes, whose owner and mode are not the step's to change. That
+	// stops nobody from writing to the device.
 	private := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE})
-	s.call("make mounts private", 0, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/"), unix.AT_RECURSIVE, private, unsafe.Sizeof(unix.MountAttr{}))
+	s.call("make mounts private", 0, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/"), unix.AT_RECURSIVE, private,
+		unsafe.Sizeof(unix.MountAttr{}))
 }
 
-// ignorable are the signals that this process may have been started with ignored, or may ignore: for all others the Go runtime installs
-// handlers, which the child has lost.
+// ignorable are the signals that this process may have been started with ignored, or may ignore: for all others the Go
+// runtime installs handlers, which the child has lost.
 func ignorable() []unix.Signal {
 	return []unix.Signal{
-		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN,
+		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP,
+		unix.SIGTTIN,
 		unix.SIGTTOU, unix.SIGUSR1, unix.SIGUSR2,
 		32, 33, 34, // the C library's own, for which Go has no handler
 	}
@@ -129,8 +132,8 @@ func (s *script) stdio(h handles) {
 	}
 }
 
-// closeRest closes all but the streams: with nothing left open, nothing can be leaked, not even to the kernel when it looks for the
-// program to execute.
+// closeRest closes all but the streams: with nothing left open, nothing can be leaked, not even to the kernel when it
+// looks for the program to execute.
 func (s *script) closeRest() {
 	s.call("close descriptors", 0, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
 }

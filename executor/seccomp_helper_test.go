@@ -52,7 +52,8 @@ func helper(what string) int {
 	return 2
 }
 
-// trySystemCalls makes calls that the filter denies. With arguments that make no sense they fail without it, too, but otherwise.
+// trySystemCalls makes calls that the filter denies. With arguments that make no sense they fail without it, too, but
+// otherwise.
 func trySystemCalls() int {
 	const bad = ^uintptr(0)
 	var wrong []string
@@ -80,7 +81,8 @@ func trySystemCalls() int {
 		{"clone with a namespace", unix.SYS_CLONE, [3]uintptr{unix.CLONE_NEWUSER}, unix.EPERM},
 		{"socket AF_ALG", unix.SYS_SOCKET, [3]uintptr{unix.AF_ALG, unix.SOCK_SEQPACKET}, unix.EAFNOSUPPORT},
 		{"socket AF_VSOCK", unix.SYS_SOCKET, [3]uintptr{unix.AF_VSOCK, unix.SOCK_STREAM}, unix.EAFNOSUPPORT},
-		{"socket AF_VSOCK, high bits", unix.SYS_SOCKET, [3]uintptr{1<<32 | unix.AF_VSOCK, unix.SOCK_STREAM}, unix.EAFNOSUPPORT},
+		{"socket AF_VSOCK, high bits", unix.SYS_SOCKET, [3]uintptr{1<<32 | unix.AF_VSOCK, unix.SOCK_STREAM},
+			unix.EAFNOSUPPORT},
 		{"ioctl TIOCSTI", unix.SYS_IOCTL, [3]uintptr{0, unix.TIOCSTI}, unix.EPERM},
 		{"ioctl TIOCSTI, high bits", unix.SYS_IOCTL, [3]uintptr{0, 1<<32 | unix.TIOCSTI}, unix.EPERM},
 		{"x32", 0x40000000 + unix.SYS_GETPID, [3]uintptr{}, unix.ENOSYS},

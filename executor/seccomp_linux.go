@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The filter is there for what capabilities and namespaces do not stop: kernel interfaces with a record of holes, keys that no
-// namespace separates, and the way to new user namespaces in which a step would be all-powerful again. What is not listed is allowed, but
-// for calls newer than this list.
+// The filter is there for what capabilities and namespaces do not stop: kernel interfaces with a record of holes, keys
+// that no namespace separates, and the way to new user namespaces in which a step would be all-powerful again. What is
+// not listed is allowed, but for calls newer than this list.
 
 // highestCall is the newest system call that this list has been checked against, on all architectures (Linux 7.0).
 const highestCall = 471
@@ -69,10 +69,11 @@ func commonArgs(n numbers) []argRule {
 	}
 }
 
-// keyCalls are the calls that reach keys. The kernel asks a key's owner for them, not its namespace, and a step's root is the caller
-// itself to the kernel: from a session keyring of its own, and from a user namespace with user keyrings of its own, too, a step can
-// link any key of the caller's whose number /proc/keys tells or trying finds. So no step has them. An insecure step sees a kernel
-// without keys, which is what runtimes and others that would like to have a keyring are prepared for.
+// keyCalls are the calls that reach keys. The kernel asks a key's owner for them, not its namespace, and a step's root
+// is the caller itself to the kernel: from a session keyring of its own, and from a user namespace with user keyrings
+// of its own, too, a step can link any key of the caller's whose number /proc/keys tells or trying finds. So no step
+// has them. An insecure step sees a kernel without keys, which is what runtimes and others that would like to have a
+// keyring are prepared for.
 func keyCalls() []string { return []string{"add_key", "keyctl", "request_key"} }
 
 // keyFilter is the filter of steps that have no other.
@@ -100,7 +101,8 @@ const (
 	offsetArgs   = 16 // each is 8 bytes, of which the low half comes first
 )
 
-// seccompFilter is the program for the machine's own ABI and the older one that it runs too. A call by any other is ENOSYS.
+// seccompFilter is the program for the machine's own ABI and the older one that it runs too. A call by any other is
+// ENOSYS.
 func seccompFilter(abis []abi) []unix.SockFilter {
 	prog := []unix.SockFilter{load(offsetArch)}
 	for _, a := range abis {
@@ -142,8 +144,8 @@ func (a abi) body() []unix.SockFilter {
 	return append(prog, search(slices.Compact(denied))...)
 }
 
-// search denies a call in the sorted list and allows all others. The kernel runs the filter once for every call there is when it
-// is installed, so halving the list each time matters.
+// search denies a call in the sorted list and allows all others. The kernel runs the filter once for every call there
+// is when it is installed, so halving the list each time matters.
 func search(list []uint32) []unix.SockFilter {
 	if len(list) <= 4 {
 		var prog []unix.SockFilter

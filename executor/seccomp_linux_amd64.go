@@ -2,8 +2,8 @@ package executor
 
 import "golang.org/x/sys/unix"
 
-// socketcall is how older 32-bit programs make sockets. The address family is in memory there, out of the filter's sight, so making
-// sockets this way is refused; the rest of it is not.
+// socketcall is how older 32-bit programs make sockets. The address family is in memory there, out of the filter's
+// sight, so making sockets this way is refused; the rest of it is not.
 const (
 	socketcall386       = 102
 	socketcallSocket386 = 1
@@ -14,19 +14,27 @@ func abis() []abi {
 		{
 			arch: unix.AUDIT_ARCH_X86_64,
 			denied: []call{
-				{"acct", unix.SYS_ACCT}, {"add_key", unix.SYS_ADD_KEY}, {"bpf", unix.SYS_BPF}, {"clock_adjtime", unix.SYS_CLOCK_ADJTIME},
+				{"acct", unix.SYS_ACCT}, {"add_key", unix.SYS_ADD_KEY}, {"bpf", unix.SYS_BPF},
+				{"clock_adjtime", unix.SYS_CLOCK_ADJTIME},
 				{"clock_settime", unix.SYS_CLOCK_SETTIME},
-				{"create_module", unix.SYS_CREATE_MODULE}, {"delete_module", unix.SYS_DELETE_MODULE}, {"fanotify_init", unix.SYS_FANOTIFY_INIT}, {"finit_module", unix.SYS_FINIT_MODULE},
-				{"get_kernel_syms", unix.SYS_GET_KERNEL_SYMS}, {"init_module", unix.SYS_INIT_MODULE}, {"ioperm", unix.SYS_IOPERM}, {"iopl", unix.SYS_IOPL},
+				{"create_module", unix.SYS_CREATE_MODULE}, {"delete_module", unix.SYS_DELETE_MODULE},
+				{"fanotify_init", unix.SYS_FANOTIFY_INIT}, {"finit_module", unix.SYS_FINIT_MODULE},
+				{"get_kernel_syms", unix.SYS_GET_KERNEL_SYMS}, {"init_module", unix.SYS_INIT_MODULE}, {"ioperm", unix.SYS_IOPERM},
+				{"iopl", unix.SYS_IOPL},
 				{"kcmp", unix.SYS_KCMP},
-				{"kexec_file_load", unix.SYS_KEXEC_FILE_LOAD}, {"kexec_load", unix.SYS_KEXEC_LOAD}, {"keyctl", unix.SYS_KEYCTL}, {"lookup_dcookie", unix.SYS_LOOKUP_DCOOKIE},
+				{"kexec_file_load", unix.SYS_KEXEC_FILE_LOAD}, {"kexec_load", unix.SYS_KEXEC_LOAD}, {"keyctl", unix.SYS_KEYCTL},
+				{"lookup_dcookie", unix.SYS_LOOKUP_DCOOKIE},
 				{"mount", unix.SYS_MOUNT},
-				{"move_pages", unix.SYS_MOVE_PAGES}, {"nfsservctl", unix.SYS_NFSSERVCTL}, {"open_by_handle_at", unix.SYS_OPEN_BY_HANDLE_AT}, {"perf_event_open", unix.SYS_PERF_EVENT_OPEN},
-				{"pivot_root", unix.SYS_PIVOT_ROOT}, {"query_module", unix.SYS_QUERY_MODULE}, {"quotactl", unix.SYS_QUOTACTL}, {"reboot", unix.SYS_REBOOT},
+				{"move_pages", unix.SYS_MOVE_PAGES}, {"nfsservctl", unix.SYS_NFSSERVCTL},
+				{"open_by_handle_at", unix.SYS_OPEN_BY_HANDLE_AT}, {"perf_event_open", unix.SYS_PERF_EVENT_OPEN},
+				{"pivot_root", unix.SYS_PIVOT_ROOT}, {"query_module", unix.SYS_QUERY_MODULE}, {"quotactl", unix.SYS_QUOTACTL},
+				{"reboot", unix.SYS_REBOOT},
 				{"request_key", unix.SYS_REQUEST_KEY},
-				{"setns", unix.SYS_SETNS}, {"settimeofday", unix.SYS_SETTIMEOFDAY}, {"swapoff", unix.SYS_SWAPOFF}, {"swapon", unix.SYS_SWAPON},
+				{"setns", unix.SYS_SETNS}, {"settimeofday", unix.SYS_SETTIMEOFDAY}, {"swapoff", unix.SYS_SWAPOFF},
+				{"swapon", unix.SYS_SWAPON},
 				{"sysfs", unix.SYS_SYSFS},
-				{"_sysctl", unix.SYS__SYSCTL}, {"syslog", unix.SYS_SYSLOG}, {"umount2", unix.SYS_UMOUNT2}, {"unshare", unix.SYS_UNSHARE},
+				{"_sysctl", unix.SYS__SYSCTL}, {"syslog", unix.SYS_SYSLOG}, {"umount2", unix.SYS_UMOUNT2},
+				{"unshare", unix.SYS_UNSHARE},
 				{"uselib", unix.SYS_USELIB},
 				{"userfaultfd", unix.SYS_USERFAULTFD}, {"ustat", unix.SYS_USTAT}, {"vhangup", unix.SYS_VHANGUP},
 			},

@@ -25,7 +25,8 @@ func TestFilesHaveTheOwnerAndModeThatTheStepIsTold(t *testing.T) {
 		{Path: "/etc/private", Data: []byte("hush\n"), Mode: 0},
 	}
 	want := "400 0:0 /run/secrets/a\n640 1000:1001 /run/secrets/b\n0 0:0 /etc/private\nhush\nro\nkept\n"
-	for name, set := range map[string]func(*executor.Step){"as the caller": func(*executor.Step) {}, "mapped": func(s *executor.Step) { s.Mapping = testMapping(t) }} {
+	for name, set := range map[string]func(*executor.Step){"as the caller": func(*executor.Step) {},
+		"mapped": func(s *executor.Step) { s.Mapping = testMapping(t) }} {
 		t.Run(name, func(t *testing.T) {
 			if name == "mapped" && inside() {
 				return

@@ -84,7 +84,8 @@ func TestCapabilitiesCanBeChosen(t *testing.T) {
 		s := b.sh("grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2; grep -E '^Cap(Inh|Amb)' /proc/self/status | cut -f2")
 		s.Security.Caps = &caps
 		none := "0000000000000000"
-		if got, want := b.output(s), strings.Join([]string{test.want, test.want, test.want, none, none, ""}, "\n"); got != want {
+		if got, want := b.output(s), strings.Join([]string{test.want, test.want, test.want, none, none, ""},
+			"\n"); got != want {
 			t.Errorf("+%v -%v: %q, want %q", test.add, test.drop, got, want)
 		}
 	}
@@ -130,7 +131,8 @@ func TestLimits(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"nofile=1": "nofile=1:1", "nofile=1:2": "nofile=1:2", "core=-1": "core=-1:-1", "core=0:unlimited": "core=0:-1",
-		"files=1": "", "nofile": "", "nofile=": "", "nofile=2:1": "", "nofile=1:2:3": "", "nofile=x": "", "nofile=-2": "", "": "",
+		"files=1": "", "nofile": "", "nofile=": "", "nofile=2:1": "", "nofile=1:2:3": "", "nofile=x": "", "nofile=-2": "",
+		"": "",
 	} {
 		l, err := executor.ParseLimit(text)
 		if (err != nil) != (want == "") || err == nil && l.String() != want {
@@ -142,14 +144,16 @@ func TestLimits(t *testing.T) {
 func TestDNSReplacesWhatItNames(t *testing.T) {
 	b := newBox(t)
 	s := b.sh("cat /etc/resolv.conf")
-	s.DNS = executor.DNS{Servers: []string{"10.1.1.1", "fe80::1"}, Search: []string{"a.example", "b.example"}, Options: []string{"ndots:2"}}
+	s.DNS = executor.DNS{Servers: []string{"10.1.1.1", "fe80::1"}, Search: []string{"a.example", "b.example"},
+		Options: []string{"ndots:2"}}
 	s.Network = "none"
 	if got := b.output(s); got != "search a.example b.example\nnameserver 10.1.1.1\nnameserver fe80::1\noptions ndots:2\n" {
 		t.Errorf("%q", got)
 	}
 	s.Network, s.DNS = "", executor.DNS{Servers: []string{"10.1.1.1"}, Search: []string{"."}}
 	out := b.output(s)
-	if strings.Count(out, "nameserver") != 1 || !strings.Contains(out, "nameserver 10.1.1.1\n") || strings.Contains(out, "search") {
+	if strings.Count(out, "nameserver") != 1 || !strings.Contains(out, "nameserver 10.1.1.1\n") ||
+		strings.Contains(out, "search") {
 		t.Errorf("%q", out)
 	}
 	b.write("layer/etc/resolv.conf", "# the image's\n")
@@ -157,7 +161,8 @@ func TestDNSReplacesWhatItNames(t *testing.T) {
 	if got := b.output(s); got != "# the image's\n" {
 		t.Errorf("%q", got)
 	}
-	for _, bad := range []executor.DNS{{Servers: []string{"example.com"}}, {Search: []string{"a b"}}, {Options: []string{"x\nnameserver 1.1.1.1"}}, {Search: []string{""}}} {
+	for _, bad := range []executor.DNS{{Servers: []string{"example.com"}}, {Search: []string{"a b"}},
+		{Options: []string{"x\nnameserver 1.1.1.1"}}, {Search: []string{""}}} {
 		s.DNS = bad
 		if _, _, err := b.run(s); err == nil {
 			t.Errorf("%v taken", bad)

@@ -21,8 +21,8 @@ type listener struct {
 	served sync.WaitGroup
 }
 
-// addSockets makes the step's sockets in the room. There, no name leads to them but the one at which the step is shown them, and
-// as these are mounts the step can't put anything in their place.
+// addSockets makes the step's sockets in the room. There, no name leads to them but the one at which the step is shown
+// them, and as these are mounts the step can't put anything in their place.
 func (c *container) addSockets() error {
 	for i, s := range c.step.Sockets {
 		if err := c.addSocket(s, "socket"+strconv.Itoa(i)); err != nil {

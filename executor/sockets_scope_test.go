@@ -73,7 +73,8 @@ func dialAbstract() int {
 		fmt.Println(err)
 		return 1
 	}
-	p, err := os.StartProcess("/proc/self/exe", []string{"self", "dial-own"}, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stdout}})
+	p, err := os.StartProcess("/proc/self/exe", []string{"self", "dial-own"},
+		&os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stdout}})
 	if err != nil {
 		fmt.Println(err)
 		return 1

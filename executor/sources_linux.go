@@ -171,7 +171,8 @@ func (c *container) openCopy(m *Mount, src *os.File, st unix.Stat_t) (*os.File, 
 	}
 	defer in.Close()
 	const name = "file"
-	fd, err := unix.Openat(int(m.Scratch.Fd()), name, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	fd, err := unix.Openat(int(m.Scratch.Fd()), name, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC,
+		0o600)
 	if err != nil {
 		return nil, fmt.Errorf("scratch file: %w", err)
 	}

@@ -14,8 +14,8 @@ import (
 // networkNone is the Network of a step that has only a loopback device.
 const networkNone = "none"
 
-// Step is one command and the container it runs in. All IDs are container IDs. Run only borrows the files in it: the caller
-// closes them.
+// Step is one command and the container it runs in. All IDs are container IDs. Run only borrows the files in it: the
+// caller closes them.
 type Step struct {
 	Rootfs Rootfs
 
@@ -34,30 +34,31 @@ type Step struct {
 	DNS      DNS
 	ShmSize  int64 // bytes that files in /dev/shm may take; 0 is 64 MiB
 
-	// Mapping puts the step into a user namespace of its own with this map; its host IDs are those of the caller's own user
-	// namespace. Nil: the caller's own. Unless Shifted is set, layers and mount sources are shown through ID-mapped mounts, so
-	// that IDs on disk stay container IDs, which only real root in the initial user namespace can do.
+	// Mapping puts the step into a user namespace of its own with this map; its host IDs are those of the caller's own
+	// user namespace. Nil: the caller's own. Unless Shifted is set, layers and mount sources are shown through ID-mapped
+	// mounts, so that IDs on disk stay container IDs, which only real root in the initial user namespace can do.
 	Mapping *userns.Mapping
-	// UserNS is the namespace that the step joins instead of a new one; Mapping must point to its Mapping then. It can't have
-	// Emulators.
+	// UserNS is the namespace that the step joins instead of a new one; Mapping must point to its Mapping then. It can't
+	// have Emulators.
 	UserNS *UserNS
-	// Shifted says that the files of Rootfs have the owners already that Mapping gives them, and that what the step makes may
-	// have such owners on disk, too. Mount sources are then shown with the owners they have: what Mapping leaves out belongs to
-	// nobody in the step, and not even its root gets past the permissions.
+	// Shifted says that the files of Rootfs have the owners already that Mapping gives them, and that what the step makes
+	// may have such owners on disk, too. Mount sources are then shown with the owners they have: what Mapping leaves out
+	// belongs to nobody in the step, and not even its root gets past the permissions.
 	Shifted bool
 
 	Security Security
 	Limits   []Limit
 
-	// Emulators execute programs of other architectures for the step, and for it alone: they are made known to the kernel in the
-	// step's user namespace, which is a new one with the caller's IDs if there is no Mapping. What emulators the machine has then
-	// doesn't count. At most one for each architecture. Needs Linux 6.7; the error is ErrEmulator if it can't be done.
+	// Emulators execute programs of other architectures for the step, and for it alone: they are made known to the kernel
+	// in the step's user namespace, which is a new one with the caller's IDs if there is no Mapping. What emulators the
+	// machine has then doesn't count. At most one for each architecture. Needs Linux 6.7; the error is ErrEmulator if it
+	// can't be done.
 	Emulators []Emulator
 
 	// Runtime runs the step in place of this package's own back end, which is used if it is nil.
 	Runtime *Runtime
-	// KeepBundle is a directory, made if it is missing, that gets the config.json that the Runtime is given, and its command line. The
-	// values of the variables of Env that SecretEnv names are left out.
+	// KeepBundle is a directory, made if it is missing, that gets the config.json that the Runtime is given, and its
+	// command line. The values of the variables of Env that SecretEnv names are left out.
 	KeepBundle string
 	SecretEnv  []string
 
@@ -65,8 +66,8 @@ type Step struct {
 	// written to by Run, never after it has returned. The same value in both is written to by one goroutine only.
 	Stdout, Stderr io.Writer
 
-	// Started, if not nil, is told the ID of the step's first process, as the caller's pid namespace numbers it, once that process
-	// exists. The process isn't reaped before Started has returned, so that the ID is its own until then.
+	// Started, if not nil, is told the ID of the step's first process, as the caller's pid namespace numbers it, once that
+	// process exists. The process isn't reaped before Started has returned, so that the ID is its own until then.
 	Started func(pid int)
 }
 
@@ -75,12 +76,12 @@ type Rootfs struct {
 	Lower []*os.File // O_PATH descriptors of the layers, topmost first; at most overlay.MaxLower less two
 	Upper *os.File   // receives the changes; never gets a mount point or other trace of ours
 
-	// Work is a scratch directory in the same mount as Upper that belongs to one Run at a time. Every Run leaves a few small
-	// directories in it, which do no harm to the next: remove it with all it contains when done.
+	// Work is a scratch directory in the same mount as Upper that belongs to one Run at a time. Every Run leaves a few
+	// small directories in it, which do no harm to the next: remove it with all it contains when done.
 	Work *os.File
-	// Stubs is a directory on Upper's file system in which Run keeps the mount points that every step needs, for steps whose
-	// image lacks them: seven empty files and directories that are made once and never removed, shared by any number of
-	// Runs. Nil: each Work has its own.
+	// Stubs is a directory on Upper's file system in which Run keeps the mount points that every step needs, for steps
+	// whose image lacks them: seven empty files and directories that are made once and never removed, shared by any number
+	// of Runs. Nil: each Work has its own.
 	Stubs *os.File
 
 	UserXattr bool // overlay marks are user.overlay.*; needed everywhere but as real root in the initial user namespace
@@ -107,18 +108,19 @@ type Mount struct {
 	Source   *os.File // Bind: O_PATH descriptor of a directory (or of a file, with Subpath "")
 	Subpath  string   // Bind: what to show, resolved below Source as if Source were "/"
 	ReadOnly bool
-	// Scratch makes writes go nowhere: a directory, empty but for what an earlier Run left, that takes them. Remove it when
-	// done. Ignored when ReadOnly.
+	// Scratch makes writes go nowhere: a directory, empty but for what an earlier Run left, that takes them. Remove it
+	// when done. Ignored when ReadOnly.
 	Scratch *os.File
-	// IDMapped says that the owners in Source are not to be mapped: it is a view made by overlay.Mount with Step.Mapping, or the step
-	// has no business with owners that the map leaves out.
+	// IDMapped says that the owners in Source are not to be mapped: it is a view made by overlay.Mount with Step.Mapping,
+	// or the step has no business with owners that the map leaves out.
 	IDMapped bool
-	// UserNS, if not nil, shows Source through the map of this user namespace, which makes everything in it root's of the step, in place
-	// of Step.Mapping. IDMapped is ignored then.
+	// UserNS, if not nil, shows Source through the map of this user namespace, which makes everything in it root's of the
+	// step, in place of Step.Mapping. IDMapped is ignored then.
 	UserNS *os.File
 
-	SizeBytes int64  // Tmpfs: limit, 0 is half of the machine's memory
-	Mode      uint32 // Tmpfs: permission bits of its root, 0: those of the directory that it covers, 01777 where there was none
+	SizeBytes int64 // Tmpfs: limit, 0 is half of the machine's memory
+	// Tmpfs: permission bits of its root, 0: those of the directory that it covers, 01777 where there was none
+	Mode uint32
 }
 
 // File is a small file shown read-only in the step at Path and in no layer: a heredoc script, a secret.
@@ -134,8 +136,8 @@ type Socket struct {
 	Path     string // absolute
 	Mode     uint32 // permission bits
 	UID, GID uint32
-	// Serve answers one connection, until the peer has hung up or ctx ends, which is when the step does; conn is closed by the
-	// caller. A few connections are served at the same time, further ones wait.
+	// Serve answers one connection, until the peer has hung up or ctx ends, which is when the step does; conn is closed by
+	// the caller. A few connections are served at the same time, further ones wait.
 	Serve func(ctx context.Context, conn net.Conn)
 }
 
@@ -149,8 +151,8 @@ type DNS struct {
 
 // Security changes what the command may do. The zero value is the usual container.
 type Security struct {
-	// Insecure gives the command all the capabilities that there are in its user namespace, which is one of its own but for root without
-	// Mapping in the initial one, also as another user than root, no system call filter but for the
+	// Insecure gives the command all the capabilities that there are in its user namespace, which is one of its own but
+	// for root without Mapping in the initial one, also as another user than root, no system call filter but for the
 	// caller's keys, and /proc and /sys as they are. The namespaces stay.
 	Insecure bool
 	// Caps is the capability set of the command instead of the usual one.

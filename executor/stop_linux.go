@@ -14,8 +14,8 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
-// How long a step may take to end after SIGTERM. One whose first process doesn't handle that signal never gets it, as the first
-// process of a pid namespace, but others of its process group do.
+// How long a step may take to end after SIGTERM. One whose first process doesn't handle that signal never gets it, as
+// the first process of a pid namespace, but others of its process group do.
 const (
 	graceHandled   = 2 * time.Second
 	graceUnhandled = 200 * time.Millisecond
@@ -64,8 +64,8 @@ func waitReadable(fd int, timeout time.Duration) {
 	}
 }
 
-// startWatcher starts a process that kills the step when this process ends. The kernel's own signal for that (PR_SET_PDEATHSIG) is
-// lost when the step's first process changes its user or executes a setuid program.
+// startWatcher starts a process that kills the step when this process ends. The kernel's own signal for that
+// (PR_SET_PDEATHSIG) is lost when the step's first process changes its user or executes a setuid program.
 func startWatcher(self, step int) (*rawproc.Child, error) {
 	var p rawproc.Program
 	name := p.String("cooper-watch")
@@ -75,7 +75,8 @@ func startWatcher(self, step int) (*rawproc.Child, error) {
 	low, high := min(self, step), max(self, step)
 	for _, gap := range [][2]int{{0, low - 1}, {low + 1, high - 1}, {high + 1, int(^uint32(0))}} {
 		if gap[0] <= gap[1] {
-			p.Add(rawproc.Op{Doing: "close descriptors", Trap: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(gap[0]), uintptr(gap[1])}})
+			p.Add(rawproc.Op{Doing: "close descriptors", Trap: unix.SYS_CLOSE_RANGE,
+				Args: [6]uintptr{uintptr(gap[0]), uintptr(gap[1])}})
 		}
 	}
 	fds := rawproc.Pin(&p, &[2]unix.PollFd{{Fd: int32(self), Events: unix.POLLIN}, {Fd: int32(step), Events: unix.POLLIN}})

@@ -21,7 +21,8 @@ func TestSwappedMountPointIsNotTouched(t *testing.T) {
 		"link in place of a directory": {true, func(at, secret string) error { return os.Symlink(filepath.Dir(secret), at) }},
 		"hard link":                    {false, func(at, secret string) error { return os.Link(secret, at) }},
 		"file with text":               {false, func(at, _ string) error { return os.WriteFile(at, []byte("x"), 0o600) }},
-		"file of more rights":          {false, func(at, _ string) error { return errors.Join(os.WriteFile(at, nil, 0o600), os.Chmod(at, 0o666)) }},
+		"file of more rights": {false,
+			func(at, _ string) error { return errors.Join(os.WriteFile(at, nil, 0o600), os.Chmod(at, 0o666)) }},
 		"pipe":                         {false, func(at, _ string) error { return unix.Mkfifo(at, 0o600) }},
 		"file in place of a directory": {true, func(at, _ string) error { return os.WriteFile(at, nil, 0o600) }},
 		"directory with another in it": {true, func(at, _ string) error { return os.MkdirAll(at+"/below", 0o700) }},
@@ -32,7 +33,8 @@ func TestSwappedMountPointIsNotTouched(t *testing.T) {
 			dir := b.dir("dir")
 			secret := b.path("dir/.private/secret")
 			b.write("dir/.private/secret", "")
-			b.must(errors.Join(os.Chmod(secret, 0o600), os.Chmod(filepath.Dir(secret), 0o700), test.make(b.path("dir/x"), secret)))
+			b.must(errors.Join(os.Chmod(secret, 0o600), os.Chmod(filepath.Dir(secret), 0o700),
+				test.make(b.path("dir/x"), secret)))
 			before := modes(t, secret, filepath.Dir(secret), b.path("dir/x"))
 			if err := executor.SettleEmpty(int(dir.Fd()), "x", test.dir); !errors.Is(err, executor.ErrSwapped) {
 				t.Errorf("got %v", err)

@@ -19,11 +19,11 @@ type User struct {
 	Home     string
 }
 
-// LookupUser resolves spec in the /etc/passwd and /etc/group of the directory root, as container runtimes do: the user (and
-// group, after a colon) by name or number. A number need not be listed. Without a group the user's primary group is used (0 if
-// it is not listed) and the groups that list the user as a member are supplementary; with one no others are. The group itself is always
-// supplementary, too: a set-group-ID program would lose it otherwise, and with it what that group is denied. Home is "/" when the user is
-// not listed. Errors wrap ErrUnknownUser and ErrUnknownGroup.
+// LookupUser resolves spec in the /etc/passwd and /etc/group of the directory root, as container runtimes do: the user
+// (and group, after a colon) by name or number. A number need not be listed. Without a group the user's primary group
+// is used (0 if it is not listed) and the groups that list the user as a member are supplementary; with one no others
+// are. The group itself is always supplementary, too: a set-group-ID program would lose it otherwise, and with it what
+// that group is denied. Home is "/" when the user is not listed. Errors wrap ErrUnknownUser and ErrUnknownGroup.
 func LookupUser(root *os.File, spec string) (User, error) {
 	userSpec, groupSpec, _ := strings.Cut(spec, ":")
 	if userSpec == "" {
@@ -52,7 +52,10 @@ func LookupUser(root *os.File, spec string) (User, error) {
 // fromPasswd fills in what the root knows of the user, and returns the name, "" if not listed.
 func (u *User) fromPasswd(root *os.File, spec string) (name string, err error) {
 	number, numeric := accounts.ParseID(spec)
-	found, ok, err := accounts.FindUser(root, func(l accounts.User) bool { return l.Name == spec || numeric && l.UID == number })
+	found, ok, err := accounts.FindUser(root, func(l accounts.User) bool {
+		return l.Name == spec || numeric &&
+			l.UID == number
+	})
 	switch {
 	case err != nil:
 		return "", err

@@ -132,7 +132,8 @@ func TestNothingIsLeftAfterManySteps(t *testing.T) {
 	}
 }
 
-// mounts is what the mount table has of this box, and of mounts made as we make them. Others mount things, too, while this runs.
+// mounts is what the mount table has of this box, and of mounts made as we make them. Others mount things, too, while
+// this runs.
 func (b *box) mounts() string {
 	b.t.Helper()
 	table, err := os.ReadFile("/proc/self/mountinfo")

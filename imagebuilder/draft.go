@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A Draft is an image whose environment, labels, ports, volumes and triggers change in place, so that each of thousands of changes costs
-// what it adds. It starts as the image that it is given, which stays as it was.
+// A Draft is an image whose environment, labels, ports, volumes and triggers change in place, so that each of thousands
+// of changes costs what it adds. It starts as the image that it is given, which stays as it was.
 type Draft struct {
 	Image
 	// own says that the collections are nobody else's, and env is then the place of each variable in Config.Env.
@@ -45,7 +45,8 @@ func (d *Draft) detach() (copied int) {
 	return d.Held()
 }
 
-// SetEnv sets a variable; one that is there already keeps its place. Like all changes it tells how many bytes had to be copied for it.
+// SetEnv sets a variable; one that is there already keeps its place. Like all changes it tells how many bytes had to be
+// copied for it.
 func (d *Draft) SetEnv(key, value string) (copied int) {
 	copied = d.detach()
 	entry := key + "=" + value

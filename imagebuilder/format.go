@@ -7,8 +7,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Format says whose media types a manifest has. The config is the same JSON in both, and with it the image ID: what [Config] has that
-// is Docker's only stands in either, but podman and buildah look at it only where the manifest is Docker's.
+// Format says whose media types a manifest has. The config is the same JSON in both, and with it the image ID: what
+// [Config] has that is Docker's only stands in either, but podman and buildah look at it only where the manifest is
+// Docker's.
 type Format string
 
 // The formats.
@@ -65,8 +66,8 @@ func (f Format) choose(oci, docker string) string {
 	return oci
 }
 
-// DockerOnly are the instructions whose results podman and buildah read in Docker's format only, in the order in which they are in the
-// config.
+// DockerOnly are the instructions whose results podman and buildah read in Docker's format only, in the order in which
+// they are in the config.
 func (c Config) DockerOnly() []string {
 	var all []string
 	if c.Healthcheck != nil {

@@ -45,10 +45,12 @@ func TestConfigSurvivesParsingAndWriting(t *testing.T) {
 func TestWrittenConfigHasNoNullsAndChecksTheHistory(t *testing.T) {
 	i := imagebuilder.Scratch(ocispec.Platform{OS: "linux", Architecture: "amd64"})
 	text, err := i.MarshalConfig(nil, time.Time{}, nil)
-	if want := `{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}`; err != nil || string(text) != want {
+	if want := `{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}`; err != nil ||
+		string(text) != want {
 		t.Errorf("got %s %v", text, err)
 	}
-	if _, err := i.MarshalConfig([]digest.Digest{digest.FromString("x")}, time.Time{}, []imagebuilder.History{{EmptyLayer: true}}); err == nil {
+	if _, err := i.MarshalConfig([]digest.Digest{digest.FromString("x")}, time.Time{},
+		[]imagebuilder.History{{EmptyLayer: true}}); err == nil {
 		t.Error("a history without the layer is accepted")
 	}
 }
@@ -134,7 +136,8 @@ func TestWhatADraftHasSharedStaysAsItWas(t *testing.T) {
 	if !reflect.DeepEqual(first, want) {
 		t.Errorf("the image that was shared is now %+v", first)
 	}
-	if v, _ := d.Env("C"); v != "2" || d.Config.Labels["l"] != "2" || len(d.Config.OnBuild) != len(first.Config.OnBuild)+1 {
+	if v, _ := d.Env("C"); v != "2" || d.Config.Labels["l"] != "2" || len(d.Config.OnBuild) != len(first.Config.OnBuild)+
+		1 {
 		t.Errorf("the draft is %+v", d.Config)
 	}
 }
@@ -159,7 +162,8 @@ func TestADraftCopiesOnceForManyChanges(t *testing.T) {
 
 func TestWorkdirIsResolved(t *testing.T) {
 	for _, tt := range [][3]string{
-		{"", "a", "/a"}, {"/w", "a", "/w/a"}, {"w", "a", "/w/a"}, {"/w", "/b/", "/b"}, {"/w", "..", "/"}, {"/w", "../../x", "/x"}, {"/w", "", "/w"}, {"/w", ".", "/w"},
+		{"", "a", "/a"}, {"/w", "a", "/w/a"}, {"w", "a", "/w/a"}, {"/w", "/b/", "/b"}, {"/w", "..", "/"},
+		{"/w", "../../x", "/x"}, {"/w", "", "/w"}, {"/w", ".", "/w"},
 	} {
 		i := imagebuilder.Image{Config: imagebuilder.Config{WorkingDir: tt[0]}}.WithWorkdir(tt[1])
 		if i.Config.WorkingDir != tt[2] || i.Dir() != tt[2] {
@@ -170,9 +174,12 @@ func TestWorkdirIsResolved(t *testing.T) {
 
 func TestPorts(t *testing.T) {
 	tests := []struct{ word, want string }{
-		{"80", "80/tcp"}, {"80/", "80/tcp"}, {"53/udp", "53/udp"}, {"5-7/SCTP", "5/sctp 6/sctp 7/sctp"}, {"0", "0/tcp"}, {"65535", "65535/tcp"},
-		{"8080:80", "80/tcp"}, {"127.0.0.1:8080:80", "80/tcp"}, {"[::1]:8080:80", "80/tcp"}, {"127.0.0.1::80", "80/tcp"}, {"1-2:1-2", "1/tcp 2/tcp"},
-		{"", ""}, {"x", ""}, {"-1", ""}, {"65536", ""}, {"2-1", ""}, {"1-", ""}, {"80/tcpp", ""}, {"1.2.3:1:80", ""}, {"1-3:1-2", ""}, {"a:80", ""},
+		{"80", "80/tcp"}, {"80/", "80/tcp"}, {"53/udp", "53/udp"}, {"5-7/SCTP", "5/sctp 6/sctp 7/sctp"}, {"0", "0/tcp"},
+		{"65535", "65535/tcp"},
+		{"8080:80", "80/tcp"}, {"127.0.0.1:8080:80", "80/tcp"}, {"[::1]:8080:80", "80/tcp"}, {"127.0.0.1::80", "80/tcp"},
+		{"1-2:1-2", "1/tcp 2/tcp"},
+		{"", ""}, {"x", ""}, {"-1", ""}, {"65536", ""}, {"2-1", ""}, {"1-", ""}, {"80/tcpp", ""}, {"1.2.3:1:80", ""},
+		{"1-3:1-2", ""}, {"a:80", ""},
 		{"99999999999999999999", ""},
 	}
 	for _, tt := range tests {

@@ -19,8 +19,8 @@ type Ports struct {
 	UpperCase bool
 }
 
-// ParsePorts reads PORT[-PORT][/PROTOCOL], where the protocol is tcp (the default), udp or sctp. Docker's [IP:][HOSTPORT:]
-// in front is checked and dropped.
+// ParsePorts reads PORT[-PORT][/PROTOCOL], where the protocol is tcp (the default), udp or sctp. Docker's
+// [IP:][HOSTPORT:] in front is checked and dropped.
 func ParsePorts(word string) (Ports, error) {
 	host, rest := "", word
 	if cut := strings.LastIndexByte(word, ':'); cut >= 0 {

@@ -34,14 +34,16 @@ func TestAccessControlListAboveTheStoreIsInNoImage(t *testing.T) {
 		if err := unix.Setxattr(s.path("acl"), "system.posix_acl_default", defaultACL(), 0); err != nil {
 			t.Fatal(err)
 		}
-		s.write(t, "busybox/More", busyboxfile+"WORKDIR /w\nCOPY More /more/\nRUN umask 077; mkdir /d; echo >/d/f\nCOPY More /d/\n")
+		s.write(t, "busybox/More",
+			busyboxfile+"WORKDIR /w\nCOPY More /more/\nRUN umask 077; mkdir /d; echo >/d/f\nCOPY More /d/\n")
 		second := "--userns=keep-id"
 		if m.root() {
 			second = "--userns=auto"
 		}
 		first := ""
 		for _, args := range [][]string{
-			nil, {"--root", s.path("acl/s")}, {"--root", s.path("acl/s"), second}, {"--root", s.path("acl/vfs"), "--storage-driver=vfs"},
+			nil, {"--root", s.path("acl/s")}, {"--root", s.path("acl/s"), second},
+			{"--root", s.path("acl/vfs"), "--storage-driver=vfs"},
 		} {
 			id := s.build(t, append(args, "-q", "--no-cache", "-f", "busybox/More", "busybox")...)
 			if first == "" {
@@ -57,8 +59,8 @@ func TestAccessControlListAboveTheStoreIsInNoImage(t *testing.T) {
 	})
 }
 
-// TestAsRootLayersGetTheDriversLabel gives the driver's directory an SELinux label, which needs no kernel that enforces one. Layers are made
-// elsewhere, and take the label of that place along when they are renamed.
+// TestAsRootLayersGetTheDriversLabel gives the driver's directory an SELinux label, which needs no kernel that enforces
+// one. Layers are made elsewhere, and take the label of that place along when they are renamed.
 func TestAsRootLayersGetTheDriversLabel(t *testing.T) {
 	const name, label = "security.selinux", "system_u:object_r:container_ro_file_t:s0"
 	s := newSite(t, suite.modes[0])

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// A waitingBuild is a build whose step has shown its user map and now waits for a file of the directory that it has as /v.
+// A waitingBuild is a build whose step has shown its user map and now waits for a file of the directory that it has as
+// /v.
 type waitingBuild struct {
 	cmd *exec.Cmd
 	out *bytes.Buffer
@@ -92,7 +93,8 @@ func TestAutoGivesEachBuildItsOwnRange(t *testing.T) {
 		two.finish(t, s, "two")
 		three.finish(t, s, "three")
 		s.run(t, "podman", "create", "--name=plain", "base", "true")
-		s.run(t, "podman", "create", "--name=c", fmt.Sprintf("--uidmap=0:%d:500", one.from), fmt.Sprintf("--gidmap=0:%d:500", one.from), "base", "true")
+		s.run(t, "podman", "create", "--name=c", fmt.Sprintf("--uidmap=0:%d:500", one.from),
+			fmt.Sprintf("--gidmap=0:%d:500", one.from), "base", "true")
 		four := startAuto(t, s, "four")
 		if four.from != one.from+500 {
 			t.Errorf("a container has %d to %d, and the build from %d", one.from, one.from+499, four.from)
@@ -141,11 +143,13 @@ func TestAutoGivesTheSameImage(t *testing.T) {
 		s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000")
 		s.busybox(t, "base")
 		// The size grows within the build: no layer has owner 2000 before the second step, nor 4000 before the last.
-		s.write(t, "ctx/Containerfile", "FROM base\nRUN echo >/a && chown 1000:33 /a\nCOPY --chown=2000:1 Containerfile /c\nRUN [ $(stat -c %u:%g /c) = 2000:1 ] && echo >/b && chown 1999:2000 /b\n"+
-			"USER 4000\nRUN id -u\n")
+		s.write(t, "ctx/Containerfile",
+			"FROM base\nRUN echo >/a && chown 1000:33 /a\nCOPY --chown=2000:1 Containerfile /c\nRUN [ $(stat -c %u:%g /c) = 2000:1 ] && echo >/b && chown 1999:2000 /b\n"+
+				"USER 4000\nRUN id -u\n")
 		want := s.build(t, "-q", "--no-cache", "--userns=host", "ctx")
 		for _, flags := range [][]string{
-			{"--userns=auto"}, {"--userns=auto:size=5000"}, {"--userns=auto:size=5000,uidmapping=0:1500000000:1"}, {"--userns=auto", "--isolation=oci", "--runtime=crun"},
+			{"--userns=auto"}, {"--userns=auto:size=5000"}, {"--userns=auto:size=5000,uidmapping=0:1500000000:1"},
+			{"--userns=auto", "--isolation=oci", "--runtime=crun"},
 		} {
 			if strings.Contains(flags[0], "uidmapping") && !s.mode.root() {
 				flags[0] = strings.Replace(flags[0], "1500000000", "0", 1)
@@ -183,7 +187,8 @@ func TestAutoAgainstHostileImages(t *testing.T) {
 			host := s.cooper(t, "build", "--progress=plain", "--no-cache", "--userns=host", name)
 			r := s.cooper(t, "build", "--progress=plain", "--no-cache", "--userns=auto", name)
 			// A step whose user can't be looked up fails in every mode.
-			if r.Code != host.Code || r.Code != 0 && r.Code != 1 || r.Code == 0 && !strings.HasSuffix(mapLine(r.Stderr), " 1024") {
+			if r.Code != host.Code || r.Code != 0 && r.Code != 1 || r.Code == 0 &&
+				!strings.HasSuffix(mapLine(r.Stderr), " 1024") {
 				t.Errorf("%s: status %d, %d on the host\n%s", name, r.Code, host.Code, tail(r.Stderr))
 			}
 		}

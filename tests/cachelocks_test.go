@@ -49,7 +49,8 @@ func TestWaitForACacheMountIsToldAndCanBeInterrupted(t *testing.T) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		sleep := fmt.Sprintf("sleep 7%d", os.Getpid())
-		s.write(t, "holder/Containerfile", "FROM base\nRUN --mount=type=cache,id=it,sharing=locked,target=/c echo started; "+sleep+"\n")
+		s.write(t, "holder/Containerfile", "FROM base\nRUN --mount=type=cache,id=it,sharing=locked,target=/c echo started; "+
+			sleep+"\n")
 		s.write(t, "waiter/Containerfile", "FROM base\nRUN --mount=type=cache,id=it,target=/c touch /c/x\n")
 		start := func(dir, said string) *exec.Cmd {
 			cmd := s.command(suite.cooper, "build", "--progress=plain", dir)

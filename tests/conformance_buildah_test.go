@@ -47,7 +47,8 @@ func newBuildahSite(t *testing.T, s *site) *buildahSite {
 
 // command runs buildah as root, the cheapest way that works: no layers, no network of its own, overlay on a tmpfs.
 func (b *buildahSite) command(verb string, args ...string) *exec.Cmd {
-	store := []string{"--root", filepath.Join(b.dir, "store"), "--runroot", filepath.Join(b.dir, "run"), "--storage-driver", "overlay", verb}
+	store := []string{"--root", filepath.Join(b.dir, "store"), "--runroot", filepath.Join(b.dir, "run"),
+		"--storage-driver", "overlay", verb}
 	cmd := exec.Command("buildah", append(store, args...)...)
 	cmd.Dir = b.site.dir
 	cmd.Env = []string{
@@ -61,7 +62,8 @@ func (b *buildahSite) command(verb string, args ...string) *exec.Cmd {
 func (b *buildahSite) build(t *testing.T, c *corpusCase) *layout {
 	t.Helper()
 	bud := func(file, tag string, flags ...string) error {
-		args := []string{"-q", "--layers=false", "--format=docker", "--pull-never", "--identity-label=false", "--network=host", "-t", tag, "-f", file}
+		args := []string{"-q", "--layers=false", "--format=docker", "--pull-never", "--identity-label=false",
+			"--network=host", "-t", tag, "-f", file}
 		out, err := b.command("bud", slices.Concat(args, flags, []string{b.site.path(c.name + "/ctx")})...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, tail(string(out)))
@@ -140,8 +142,8 @@ func configTexts(t *testing.T, l *layout) map[string]string {
 	return texts
 }
 
-// treeTexts are what two file trees are compared by: type, mode, owner, link, content and attributes of each name. A name
-// of a file with several names says which they are.
+// treeTexts are what two file trees are compared by: type, mode, owner, link, content and attributes of each name. A
+// name of a file with several names says which they are.
 func treeTexts(t *testing.T, l *layout) map[string]string {
 	t.Helper()
 	files, err := l.files()
@@ -210,7 +212,8 @@ type differences struct {
 	lines    []*difference
 }
 
-// A difference is one line of the list: a case, an aspect of it, both patterns as of path.Match, and after a tab the reason.
+// A difference is one line of the list: a case, an aspect of it, both patterns as of path.Match, and after a tab the
+// reason.
 type difference struct {
 	cases, aspect, reason string
 	line, seen            int
@@ -241,7 +244,8 @@ func loadDifferences(t *testing.T) *differences {
 			t.Fatalf("%s:%d: %v", name, i+1, err)
 		}
 		aspect, sometimes := strings.CutPrefix(fields[1], "sometimes ")
-		d.lines = append(d.lines, &difference{cases: fields[0], aspect: aspect, reason: fields[2], line: i + 1, sometimes: sometimes})
+		d.lines = append(d.lines, &difference{cases: fields[0], aspect: aspect, reason: fields[2], line: i + 1,
+			sometimes: sometimes})
 	}
 	return d
 }

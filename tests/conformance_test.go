@@ -138,7 +138,8 @@ func checkCase(t *testing.T, s *site, c *corpusCase, other *buildahSite, listed 
 		s.build(t, "-q", "-t", c.parentName(), "-f", s.path(c.name+"/parent.Dockerfile"), c.name+"/ctx")
 	}
 	out := s.path(c.name + "/out.tar")
-	args := append([]string{"build", "--progress=plain", "-o", "type=oci,compression=uncompressed,dest=" + out, "-f", c.name + "/Dockerfile"}, c.flags...)
+	args := append([]string{"build", "--progress=plain", "-o", "type=oci,compression=uncompressed,dest=" + out, "-f",
+		c.name + "/Dockerfile"}, c.flags...)
 	r := s.cooper(t, append(args, c.name+"/ctx")...)
 	if want, fails := c.part("want/error"); fails {
 		if r.Code != 1 || !strings.Contains(r.Stderr, strings.TrimSpace(want)) {
@@ -184,8 +185,8 @@ func (c *corpusCase) compareGolden(t *testing.T, part, got string) {
 // baseLayout is the base image of the corpus.
 func (s *site) baseLayout(t *testing.T) *layout { return mustLayout(t, s.path("base.tar")) }
 
-// imageText is the config, a line a key, and the history, a line an entry, without times. What comes of the corpus's base
-// is one line: base.
+// imageText is the config, a line a key, and the history, a line an entry, without times. What comes of the corpus's
+// base is one line: base.
 func imageText(t *testing.T, l *layout, s *site) string {
 	t.Helper()
 	var b strings.Builder
@@ -319,7 +320,8 @@ type baseFile struct {
 	text   string
 }
 
-// corpusBaseFiles are the base's files: a setuid file, a link to a directory, hard links, odd owners, an opaque candidate.
+// corpusBaseFiles are the base's files: a setuid file, a link to a directory, hard links, odd owners, an opaque
+// candidate.
 func corpusBaseFiles(busybox string) []baseFile {
 	dir := func(name string, mode int64) baseFile {
 		return baseFile{header: tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode}}
@@ -331,12 +333,18 @@ func corpusBaseFiles(busybox string) []baseFile {
 		return baseFile{header: tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Uid: owner, Gid: owner}, text: text}
 	}
 	files := []baseFile{
-		dir("bin", 0o755), dir("etc", 0o755), dir("home", 0o755), dir("home/app", 0o750), dir("run", 0o755), dir("tmp", 0o1777),
-		dir("var", 0o755), dir("opt", 0o755), dir("opt/tree", 0o755), dir("opt/tree/sub", 0o2775), dir("proc", 0o555), dir("sys", 0o555),
-		dir("dev", 0o755), dir("root", 0o700), link("var/run", "../run"), link("opt/link", "tree"), link("opt/dangling", "/nowhere/at/all"),
-		file("bin/busybox", 0o755, 0, busybox), file("opt/setuid", 0o4755, 0, "setuid\n"), file("opt/owned", 0o640, 33, "owned\n"),
-		file("opt/tree/one", 0o644, 0, "one\n"), file("opt/tree/sub/two", 0o600, 1000, "two\n"), file("opt/a b", 0o644, 0, "space\n"),
-		file("etc/passwd", 0o644, 0, "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\napp:x:1000:1001:App:/home/app:/bin/sh\n"),
+		dir("bin", 0o755), dir("etc", 0o755), dir("home", 0o755), dir("home/app", 0o750), dir("run", 0o755),
+		dir("tmp", 0o1777),
+		dir("var", 0o755), dir("opt", 0o755), dir("opt/tree", 0o755), dir("opt/tree/sub", 0o2775), dir("proc", 0o555),
+		dir("sys", 0o555),
+		dir("dev", 0o755), dir("root", 0o700), link("var/run", "../run"), link("opt/link", "tree"),
+		link("opt/dangling", "/nowhere/at/all"),
+		file("bin/busybox", 0o755, 0, busybox), file("opt/setuid", 0o4755, 0, "setuid\n"),
+		file("opt/owned", 0o640, 33, "owned\n"),
+		file("opt/tree/one", 0o644, 0, "one\n"), file("opt/tree/sub/two", 0o600, 1000, "two\n"),
+		file("opt/a b", 0o644, 0, "space\n"),
+		file("etc/passwd", 0o644, 0,
+			"root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\napp:x:1000:1001:App:/home/app:/bin/sh\n"),
 		file("etc/group", 0o644, 0, "root:x:0:\nwww-data:x:33:\napp:x:1001:\nstaff:x:50:app\nextra:x:77:www-data,app\n"),
 	}
 	noted, capable := file("opt/noted", 0o644, 33, "noted\n"), file("opt/capable", 0o755, 0, "capable\n")
@@ -349,10 +357,13 @@ func corpusBaseFiles(busybox string) []baseFile {
 	for _, name := range []string{"hostname", "hosts", "resolv.conf"} { // buildah makes them where they are missing
 		files = append(files, file("etc/"+name, 0o644, 0, ""))
 	}
-	files = append(files, baseFile{header: tar.Header{Typeflag: tar.TypeLink, Name: "opt/tree/one-too", Linkname: "opt/tree/one", Mode: 0o644}})
+	files = append(files,
+		baseFile{header: tar.Header{Typeflag: tar.TypeLink, Name: "opt/tree/one-too", Linkname: "opt/tree/one", Mode: 0o644}})
 	for _, applet := range []string{
-		"sh", "ash", "awk", "cat", "chgrp", "chmod", "chown", "cp", "cut", "echo", "env", "false", "find", "grep", "id", "ln", "ls", "mkdir", "mkfifo",
-		"mv", "printf", "pwd", "readlink", "rm", "rmdir", "sed", "sleep", "sort", "stat", "tail", "tar", "test", "touch", "tr", "true", "wc",
+		"sh", "ash", "awk", "cat", "chgrp", "chmod", "chown", "cp", "cut", "echo", "env", "false", "find", "grep", "id", "ln",
+		"ls", "mkdir", "mkfifo",
+		"mv", "printf", "pwd", "readlink", "rm", "rmdir", "sed", "sleep", "sort", "stat", "tail", "tar", "test", "touch",
+		"tr", "true", "wc",
 	} {
 		files = append(files, link("bin/"+applet, "busybox"))
 	}

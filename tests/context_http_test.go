@@ -59,7 +59,8 @@ func gzipped(t *testing.T, data []byte) []byte {
 func TestContextByURL(t *testing.T) {
 	const file = "FROM scratch\nCOPY . /all/\n"
 	archive := tarOf(t, 0, map[string]string{
-		"Dockerfile": file, "sub/Other": "FROM scratch\nCOPY kept /\n", "kept": "K", "hidden": "H", ".dockerignore": "hidden\nDockerfile\n",
+		"Dockerfile": file, "sub/Other": "FROM scratch\nCOPY kept /\n", "kept": "K", "hidden": "H",
+		".dockerignore": "hidden\nDockerfile\n",
 	})
 	alone := []byte("FROM scratch\nCOPY <<END /alone\ntext\nEND\n")
 	server := newContextServer(t, map[string][]byte{
@@ -81,17 +82,21 @@ func TestContextByURL(t *testing.T) {
 			// like is the image ID; fails a part of the error.
 			like, fails string
 		}{
-			"credentials":       {args: []string{strings.Replace(server.URL, "://", "://user:pass-word@", 1) + "/closed/app.tar"}, like: whole},
-			"no credentials":    {args: []string{server.URL + "/closed/app.tar"}, fails: "403"},
-			"wrong credentials": {args: []string{strings.Replace(server.URL, "://", "://user:wrong-word@", 1) + "/closed/app.tar"}, fails: "403"},
+			"credentials": {args: []string{strings.Replace(server.URL, "://", "://user:pass-word@", 1) +
+				"/closed/app.tar"}, like: whole},
+			"no credentials": {args: []string{server.URL + "/closed/app.tar"}, fails: "403"},
+			"wrong credentials": {args: []string{strings.Replace(server.URL, "://", "://user:wrong-word@", 1) +
+				"/closed/app.tar"}, fails: "403"},
 			"a token": {
-				args: []string{"--secret", "id=HTTP_AUTH_TOKEN_127.0.0.1,src=" + s.path("token"), server.URL + "/closed/app.tar"}, like: whole,
+				args: []string{"--secret", "id=HTTP_AUTH_TOKEN_127.0.0.1,src=" + s.path("token"), server.URL + "/closed/app.tar"},
+				like: whole,
 			},
-			"nothing there":           {args: []string{server.URL + "/missing.tar"}, fails: "404"},
-			"a cut archive":           {args: []string{server.URL + "/cut"}, fails: server.URL},
-			"a hostile archive":       {args: []string{server.URL + "/evil.tar"}, fails: "leads out"},
-			"a file of it":            {args: []string{"-f", "sub/Other", server.URL + "/app.tar.gz"}},
-			"no such file of it":      {args: []string{"-f", "sub/Missing", server.URL + "/app.tar.gz"}, fails: "has no sub/Missing"},
+			"nothing there":     {args: []string{server.URL + "/missing.tar"}, fails: "404"},
+			"a cut archive":     {args: []string{server.URL + "/cut"}, fails: server.URL},
+			"a hostile archive": {args: []string{server.URL + "/evil.tar"}, fails: "leads out"},
+			"a file of it":      {args: []string{"-f", "sub/Other", server.URL + "/app.tar.gz"}},
+			"no such file of it": {args: []string{"-f", "sub/Missing", server.URL + "/app.tar.gz"},
+				fails: "has no sub/Missing"},
 			"a Dockerfile":            {args: []string{server.URL + "/Dockerfile"}},
 			"a Dockerfile and -f":     {args: []string{"-f", "x", server.URL + "/Dockerfile"}, fails: "leave one of them out"},
 			"-f by URL":               {args: []string{"-f", server.URL + "/inside", "dir"}},
@@ -125,7 +130,8 @@ func TestNamedContextByURL(t *testing.T) {
 	server := newContextServer(t, map[string][]byte{"/src.tar": archive, "/data.json": []byte("{}")})
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
-		s.write(t, "ctx/Dockerfile", "FROM scratch AS used\nCOPY --from=src . /src/\nFROM scratch AS unused\nCOPY --from=src . /src/\nFROM scratch AS last\n")
+		s.write(t, "ctx/Dockerfile",
+			"FROM scratch AS used\nCOPY --from=src . /src/\nFROM scratch AS unused\nCOPY --from=src . /src/\nFROM scratch AS last\n")
 		before := server.asked.Load()
 		s.build(t, "--build-context", "src="+server.URL+"/src.tar", "ctx")
 		if asked := server.asked.Load() - before; asked != 0 {

@@ -108,14 +108,19 @@ func TestHostileContexts(t *testing.T) {
 		{name: "a link up", members: []tar.Header{link("l", "../../../../../../../../../../../HOST"), file("l/secret")}},
 		{name: "an absolute link", members: []tar.Header{link("l", "HOST"), file("l/secret")}},
 		{name: "a hard link", members: []tar.Header{hard("l", "HOST/secret")}, fails: "isn't there"},
-		{name: "a hard link through a link", members: []tar.Header{link("l", "HOST"), hard("h", "l/secret")}, fails: "isn't there"},
-		{name: "a Dockerfile through a link", members: []tar.Header{link("l", "HOST")}, args: []string{"-f", "l/secret"}, fails: "has no l/secret"},
-		{name: "a Dockerfile that is a link", members: []tar.Header{link("d", "HOST/secret")}, args: []string{"-f", "d"}, fails: "has no d"},
+		{name: "a hard link through a link", members: []tar.Header{link("l", "HOST"), hard("h", "l/secret")},
+			fails: "isn't there"},
+		{name: "a Dockerfile through a link", members: []tar.Header{link("l", "HOST")}, args: []string{"-f", "l/secret"},
+			fails: "has no l/secret"},
+		{name: "a Dockerfile that is a link", members: []tar.Header{link("d", "HOST/secret")}, args: []string{"-f", "d"},
+			fails: "has no d"},
 		{name: "a Dockerfile above", args: []string{"-f", "../../../../../../../../../HOST/secret"}, fails: "has no"},
-		{name: "a Dockerfile that is a fifo", members: []tar.Header{{Typeflag: tar.TypeFifo, Name: "d"}}, args: []string{"-f", "d"}, fails: "not a regular file"},
+		{name: "a Dockerfile that is a fifo", members: []tar.Header{{Typeflag: tar.TypeFifo, Name: "d"}},
+			args: []string{"-f", "d"}, fails: "not a regular file"},
 		{name: "an ignore file that is a link", members: []tar.Header{link(".dockerignore", "HOST/secret")}},
 		{name: "devices", members: []tar.Header{
-			{Typeflag: tar.TypeBlock, Name: "disk", Devmajor: 254}, {Typeflag: tar.TypeChar, Name: "zero"}, {Typeflag: tar.TypeChar, Name: "mem", Devmajor: 1, Devminor: 1},
+			{Typeflag: tar.TypeBlock, Name: "disk", Devmajor: 254}, {Typeflag: tar.TypeChar, Name: "zero"},
+			{Typeflag: tar.TypeChar, Name: "mem", Devmajor: 1, Devminor: 1},
 		}},
 		{name: "the store's own files", members: []tar.Header{file("../lock")}, fails: "leads out"},
 		{name: "a name for a deletion", members: []tar.Header{file(".wh.passwd")}, fails: "reserved for deletions"},
@@ -130,7 +135,8 @@ func TestHostileContexts(t *testing.T) {
 				for _, a := range c.args {
 					args = append(args, host.Replace(a))
 				}
-				cmd := s.command(suite.cooper, append([]string{"build", "-o", "type=oci,dest=hostile.tar"}, append(args, "-")...)...)
+				cmd := s.command(suite.cooper, append([]string{"build", "-o", "type=oci,dest=hostile.tar"},
+					append(args, "-")...)...)
 				cmd.Stdin = bytes.NewReader(hostileTar(t, c.members, host))
 				r := runCommand(t, cmd)
 				if (r.Code != 0) != (c.fails != "") || !strings.Contains(r.Stderr, c.fails) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestBindMountOfAContextIsNoCopy has a step wait for a change of a file in its context, which an ignore file hides a part of: no copy would
-// ever show that.
+// TestBindMountOfAContextIsNoCopy has a step wait for a change of a file in its context, which an ignore file hides a
+// part of: no copy would ever show that.
 func TestBindMountOfAContextIsNoCopy(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -37,8 +37,8 @@ func TestBindMountOfAContextIsNoCopy(t *testing.T) {
 	})
 }
 
-// TestAsRootCopyOfAContextIsMadeOnce has a context with files of two owners, which the kernel can't show as root's: steps that see the same files
-// share a copy, and one that comes after a change has a new one.
+// TestAsRootCopyOfAContextIsMadeOnce has a context with files of two owners, which the kernel can't show as root's:
+// steps that see the same files share a copy, and one that comes after a change has a new one.
 func TestAsRootCopyOfAContextIsMadeOnce(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()

@@ -27,7 +27,8 @@ func TestAsRootContextsInMountsBelongToRootOfTheStep(t *testing.T) {
 			if err := os.Symlink("f", s.path("ctx/sub/link")); err != nil {
 				t.Fatal(err)
 			}
-			for path, owner := range map[string]int{"": owners[0], "/Containerfile": owners[0], "/sub": owners[0], "/sub/f": owners[0], "/sub/link": owners[0], "/sub/g": owners[1]} {
+			for path, owner := range map[string]int{"": owners[0], "/Containerfile": owners[0], "/sub": owners[0],
+				"/sub/f": owners[0], "/sub/link": owners[0], "/sub/g": owners[1]} {
 				gid := owner
 				if owner == m.UID {
 					gid = m.GID

@@ -28,8 +28,8 @@ mkdir /srv/links && echo one >/srv/links/1 && ln /srv/links/1 /srv/links/2
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 `
 
-// TestAsRootDebianPackages installs packages in a build of the ordinary user and in a chroot of real root. What the image says of
-// each file is what root got.
+// TestAsRootDebianPackages installs packages in a build of the ordinary user and in a chroot of real root. What the
+// image says of each file is what root got.
 func TestAsRootDebianPackages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("installs packages twice")
@@ -46,7 +46,8 @@ func TestAsRootDebianPackages(t *testing.T) {
 	chroot := filepath.Join(ram, "chroot")
 	reference := make(chan error)
 	go func() { reference <- installAsRoot(chroot, s.path("ctx/debian.tar")) }()
-	r := s.cooper(t, "build", "--target", "base", "-t", "debian", "-o", "type=oci,dest=base.tar,compression=uncompressed", "ctx")
+	r := s.cooper(t, "build", "--target", "base", "-t", "debian", "-o", "type=oci,dest=base.tar,compression=uncompressed",
+		"ctx")
 	if err := <-reference; err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +179,8 @@ func compareWithRoot(t *testing.T, dir string, image map[string]entry) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(image)) {
-		if _, ok := wanted[name]; !ok && image[name].Header.Linkname != snakeoil && name != "" && name != "." && !varies(name) && !below(name, varies) {
+		if _, ok := wanted[name]; !ok && image[name].Header.Linkname != snakeoil && name != "" && name != "." &&
+			!varies(name) && !below(name, varies) {
 			complain("%s is only in the image", name)
 		}
 	}
@@ -257,8 +259,10 @@ func target(image map[string]entry, name string) string {
 func checkCopied(t *testing.T, files map[string]entry) {
 	t.Helper()
 	owner := files["srv/for-www"]
-	if got := files["srv2/for-www"]; got.Header == nil || got.Header.Uid != 33 || got.Header.Gid != 4 || got.Header.Mode&0o7777 != 0o6751 {
-		t.Errorf("copied from the stage: %s, it was %s", got.stringOrNone(got.Header != nil), owner.stringOrNone(owner.Header != nil))
+	if got := files["srv2/for-www"]; got.Header == nil || got.Header.Uid != 33 || got.Header.Gid != 4 ||
+		got.Header.Mode&0o7777 != 0o6751 {
+		t.Errorf("copied from the stage: %s, it was %s", got.stringOrNone(got.Header != nil),
+			owner.stringOrNone(owner.Header != nil))
 	}
 	if target(files, "srv2/links/1") != target(files, "srv2/links/2") && target(files, "srv2/links/2") != "srv2/links/1" {
 		t.Error("a hard link was copied as two files")

@@ -111,7 +111,8 @@ COPY --link data /data
 		if freed := whole - s.du(t, s.store()); freed < free*19/20 || freed > free*21/20+1<<20 {
 			t.Errorf("%d bytes were reclaimable, %d were given back", free, freed)
 		}
-		s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "containers-storage:localhost/app:latest", "dir:"+s.path("copy"))
+		s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "containers-storage:localhost/app:latest",
+			"dir:"+s.path("copy"))
 	})
 }
 
@@ -176,8 +177,8 @@ COPY --from=stage /stage /stage
 RUN cat /v /stage /linked >/all && test -e /c100
 `
 
-// TestPruneBesideBuilds has builds and prunes at the same time, of which some are killed. Every build ends well, with the right image,
-// and the store stays whole.
+// TestPruneBesideBuilds has builds and prunes at the same time, of which some are killed. Every build ends well, with
+// the right image, and the store stays whole.
 func TestPruneBesideBuilds(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -212,24 +213,28 @@ func TestPruneBesideBuilds(t *testing.T) {
 		s.prune(t, "--all")
 		s.build(t, "-q", "-t", "stress0", "--build-arg=V=1", "ctx")
 		s.checkStore(t, "stress0")
-		if out := s.run(t, "podman", "images", "-a", "--format", "{{.Repository}}"); strings.Count(out, "localhost/")-strings.Count(out, "localhost/cooper-cache") != 4 {
+		if out := s.run(t, "podman", "images", "-a", "--format", "{{.Repository}}"); strings.Count(out,
+			"localhost/")-strings.Count(out, "localhost/cooper-cache") != 4 {
 			t.Errorf("podman sees %q", out)
 		}
 	})
 }
 
-// TestKilledPruneLeavesTheStoreWhole ends prunes of many layers at different moments. What is left is found by the next one.
+// TestKilledPruneLeavesTheStoreWhole ends prunes of many layers at different moments. What is left is found by the next
+// one.
 func TestKilledPruneLeavesTheStoreWhole(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
-		s.write(t, "ctx/Containerfile", "FROM base\nARG V\n"+strings.Repeat("RUN --mount=type=cache,target=/c exec 2>&1; echo $V >>/c/all; cat /c/all >/f\n", 6))
+		s.write(t, "ctx/Containerfile", "FROM base\nARG V\n"+
+			strings.Repeat("RUN --mount=type=cache,target=/c exec 2>&1; echo $V >>/c/all; cat /c/all >/f\n", 6))
 		for round := range 6 {
 			for v := range 3 {
 				s.build(t, "-q", "-t", "app", "--build-arg", fmt.Sprint("V=", round, v), "ctx")
 			}
-			known := fmt.Sprintf("--filter=until=0.000000000%d%ds", os.Getpid(), m.UID) // no time at all, by which the command line is known
+			// no time at all, by which the command line is known
+			known := fmt.Sprintf("--filter=until=0.000000000%d%ds", os.Getpid(), m.UID)
 			cmd := s.command(suite.cooper, "prune", "--force", "--all", known)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
@@ -273,7 +278,8 @@ func (s *site) stressBuild(t *testing.T, n, round int) {
 // pruneAtRandom prunes while there are builds; kill ends prunes before they are done.
 func (s *site) pruneAtRandom(t *testing.T, building *atomic.Bool, kill bool) {
 	for n := 0; building.Load(); n++ {
-		args := [][]string{{"--all"}, nil, {"--type=layers"}, {"--max-used-space=500kB", "--all"}, {"--type=shifted,mounts"}, {"--type=records", "--all"}}[n%6]
+		args := [][]string{{"--all"}, nil, {"--type=layers"}, {"--max-used-space=500kB", "--all"}, {"--type=shifted,mounts"},
+			{"--type=records", "--all"}}[n%6]
 		cmd := s.command(suite.cooper, append([]string{"prune", "--force"}, args...)...)
 		var out strings.Builder
 		cmd.Stdout, cmd.Stderr = &out, &out
@@ -311,6 +317,7 @@ func (s *site) checkStressed(t *testing.T, n int) {
 	t.Helper()
 	name := fmt.Sprint("stress", n)
 	s.checkStore(t, name)
-	s.write(t, "look/Containerfile", "FROM "+name+"\nRUN exec 2>&1; cat /all; grep -qx \"stage $(cat /v)\" /all && grep -qx file /all && test $(stat -c %u /v) = 33\n")
+	s.write(t, "look/Containerfile",
+		"FROM "+name+"\nRUN exec 2>&1; cat /all; grep -qx \"stage $(cat /v)\" /all && grep -qx file /all && test $(stat -c %u /v) = 33\n")
 	s.build(t, "--no-cache", "-q", "look")
 }

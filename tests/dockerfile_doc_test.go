@@ -26,8 +26,8 @@ func proofFile(kind, name string) string {
 	}[kind]
 }
 
-// TestEachRowOfTheLanguageTableHasItsProof keeps the page honest: a feature said to be built names a test of it that exists, and one
-// that isn't says why.
+// TestEachRowOfTheLanguageTableHasItsProof keeps the page honest: a feature said to be built names a test of it that
+// exists, and one that isn't says why.
 func TestEachRowOfTheLanguageTableHasItsProof(t *testing.T) {
 	root := ".."
 	text, err := os.ReadFile(filepath.Join(root, languageTable))
@@ -56,7 +56,8 @@ func TestWrongRowsOfTheLanguageTableAreFound(t *testing.T) {
 	root := ".."
 	proofs := proofChecker{root: root, tests: map[string]bool{"TestHere": true}}
 	for _, row := range [][2]string{
-		{"yes", "because"}, {"yes", "`golden/nowhere`"}, {"yes", "`TestThere`"}, {"yes", "`TestHere` `odd/base`"}, {"perhaps", "`TestHere`"}, {"no", ""}, {"no", "`golden/base`"},
+		{"yes", "because"}, {"yes", "`golden/nowhere`"}, {"yes", "`TestThere`"}, {"yes", "`TestHere` `odd/base`"},
+		{"perhaps", "`TestHere`"}, {"no", ""}, {"no", "`golden/base`"},
 	} {
 		if len(proofs.problems(row[0], row[1])) == 0 {
 			t.Errorf("%q is accepted", row)

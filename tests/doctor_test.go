@@ -33,7 +33,8 @@ func (r result) diagnose(t *testing.T) diagnosis {
 		t.Errorf("the summary is %q", d.Summary)
 	}
 	for _, c := range d.Checks {
-		if (c.Status == "warn" || c.Status == "fail" && c.Name != "run-step") && c.Fix == "" || c.Detail == "" || strings.Contains(c.Detail+c.Fix, "\n") {
+		if (c.Status == "warn" || c.Status == "fail" && c.Name != "run-step") && c.Fix == "" || c.Detail == "" ||
+			strings.Contains(c.Detail+c.Fix, "\n") {
 			t.Errorf("a poor check: %+v", c)
 		}
 	}
@@ -63,7 +64,8 @@ func TestDoctorOnThisMachine(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		d := s.cooper(t, "doctor", "--json").diagnose(t)
-		for _, name := range []string{"user-namespace", "id-map", "setgroups", "overlay", "overlay-volatile", "proc", "seccomp", "store", "run-step"} {
+		for _, name := range []string{"user-namespace", "id-map", "setgroups", "overlay", "overlay-volatile", "proc",
+			"seccomp", "store", "run-step"} {
 			d.has(t, name, "ok")
 		}
 		mode := map[bool]string{true: "root", false: "rootless"}[m.root()]
@@ -112,7 +114,8 @@ type wreck struct {
 	want          []string
 	works         bool
 	mode          string
-	// mend is which of the commands that doctor prints, from 1, makes the check ok; 0 if there is none, or none that this machine has.
+	// mend is which of the commands that doctor prints, from 1, makes the check ok; 0 if there is none, or none that this
+	// machine has.
 	mend int
 }
 
@@ -129,12 +132,14 @@ func (w wreck) doctor(t *testing.T, s *site, more string) diagnosis {
 	script := w.script + "\n" + more
 	if w.inside != "" {
 		script = ""
-		command = append([]string{"unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", w.inside + "\n" + more + "\nexec \"$@\"", "sh"}, command...)
+		command = append([]string{"unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c",
+			w.inside + "\n" + more + "\nexec \"$@\"", "sh"}, command...)
 	}
 	cmd := s.command(command[0], command[1:]...)
 	if w.needsRoot() {
 		command = append(append([]string(nil), w.before...), s.asUser(command)...)
-		command = append([]string{"--mount", "--propagation", "private", "sh", "-ec", script + "\nexec \"$@\"", "sh"}, filtered(t, w.denials, command)...)
+		command = append([]string{"--mount", "--propagation", "private", "sh", "-ec", script + "\nexec \"$@\"", "sh"},
+			filtered(t, w.denials, command)...)
 		cmd = exec.Command("unshare", command...)
 		cmd.Dir = s.dir
 	}
@@ -204,7 +209,8 @@ func TestEachCheckOfDoctorFailsSomewhere(t *testing.T) {
 	}
 }
 
-// TestAsRootBuildBelowFilters: what doctor calls no failure is none. Only root can install a filter and leave newuidmap its power.
+// TestAsRootBuildBelowFilters: what doctor calls no failure is none. Only root can install a filter and leave newuidmap
+// its power.
 func TestAsRootBuildBelowFilters(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -214,8 +220,10 @@ func TestAsRootBuildBelowFilters(t *testing.T) {
 		s.write(t, "busybox/Run", busyboxfile+"RUN echo 1 >/1\n")
 		s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000")
 		want := s.build(t, "-f", "busybox/Run", "busybox")
-		for name, denials := range map[string][]denial{"no volatile": noVolatile(), "prctl": noPrctlFilter(), "clone3": deny(unix.EPERM, unix.SYS_CLONE3)} {
-			command := filtered(t, denials, s.asUser([]string{suite.cooper, "build", "--no-cache", "-f", "busybox/Run", "busybox"}))
+		for name, denials := range map[string][]denial{"no volatile": noVolatile(), "prctl": noPrctlFilter(),
+			"clone3": deny(unix.EPERM, unix.SYS_CLONE3)} {
+			command := filtered(t, denials,
+				s.asUser([]string{suite.cooper, "build", "--no-cache", "-f", "busybox/Run", "busybox"}))
 			cmd := exec.Command(command[0], command[1:]...)
 			cmd.Dir, cmd.Env = s.dir, s.env
 			if r := runCommand(t, cmd); r.Code != 0 || strings.TrimSpace(r.Stdout) != want {

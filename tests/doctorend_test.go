@@ -58,7 +58,8 @@ func (s *site) endDoctor(t *testing.T, signal syscall.Signal) (code int, said st
 func TestAnInterruptedDoctorSaysNothingOfTheMachine(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
-		for signal, want := range map[syscall.Signal]string{syscall.SIGINT: "cooper: stopped by SIGINT\n", syscall.SIGTERM: "cooper: stopped by SIGTERM\n"} {
+		for signal, want := range map[syscall.Signal]string{syscall.SIGINT: "cooper: stopped by SIGINT\n",
+			syscall.SIGTERM: "cooper: stopped by SIGTERM\n"} {
 			if code, said := s.endDoctor(t, signal); code != 128+int(signal) || said != want {
 				t.Errorf("%v: status %d\n%s", signal, code, said)
 			}

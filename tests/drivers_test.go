@@ -43,8 +43,9 @@ func newDriverSite(t *testing.T, m mode, d driverCase) *site {
 	return s
 }
 
-// contractFile has every kind of change that a layer can hold. The ls is for fuse-overlayfs 1.10, in which files of the lower
-// layers come back in a directory that was removed and made again, unless the directory is read before they are looked up.
+// contractFile has every kind of change that a layer can hold. The ls is for fuse-overlayfs 1.10, in which files of the
+// lower layers come back in a directory that was removed and made again, unless the directory is read before they are
+// looked up.
 const contractFile = `FROM scratch AS base
 COPY --chmod=755 busybox /bin/busybox
 RUN ["/bin/busybox", "--install", "-s", "/bin"]
@@ -85,7 +86,8 @@ func TestDriversGiveTheSameLayers(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.write(t, "busybox/Contract", contractFile)
-				args := append([]string{"-f", "busybox/Contract", "-o", "type=oci,dest=app.tar", "-t", "app", "--root", s.path("store"),
+				args := append([]string{"-f", "busybox/Contract", "-o", "type=oci,dest=app.tar", "-t", "app", "--root",
+					s.path("store"),
 					"--runroot", s.path("runroot"), "--metadata-file", "meta"}, d.args...)
 				id := s.build(t, append(args, "busybox")...)
 				s.checkNoLeftovers(t)
@@ -119,8 +121,8 @@ func TestDriversGiveTheSameLayers(t *testing.T) {
 	})
 }
 
-// states lists what a container of each layer and those below it sees. Layers that differ only in how they say that something
-// is gone are equal: overlay knows that a directory was made anew, others see which of its files are missing.
+// states lists what a container of each layer and those below it sees. Layers that differ only in how they say that
+// something is gone are equal: overlay knows that a directory was made anew, others see which of its files are missing.
 func (l *layout) states(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
@@ -144,17 +146,21 @@ func (s *site) checkContract(t *testing.T) {
 	t.Helper()
 	files := mustFiles(t, s.path("app.tar"))
 	for name, want := range map[string]string{
-		"tree/mode": "f 4711 0:0", "tree/owner": "f 0644 33:50", "tree/a": "d 1775 1000:1000", "tree/becomesdir/x": "f 0644 0:0",
-		"tree/becomesfile": "f 0644 0:0", "tree/opaque/new": "f 0644 0:0", "tree/moved/2": "f 0644 0:0", "tree": "d 0700 0:0",
-		"tree/fifo": "p 0644 0:0", "made/by/workdir": "d 0755 0:0", "copied/passwd": "f 0644 33:33", "again/gone/deep/3": "f 0644 0:0",
-		"tree/dangling": "l 0777 0:0",
+		"tree/mode": "f 4711 0:0", "tree/owner": "f 0644 33:50", "tree/a": "d 1775 1000:1000",
+		"tree/becomesdir/x": "f 0644 0:0",
+		"tree/becomesfile":  "f 0644 0:0", "tree/opaque/new": "f 0644 0:0", "tree/moved/2": "f 0644 0:0",
+		"tree":      "d 0700 0:0",
+		"tree/fifo": "p 0644 0:0", "made/by/workdir": "d 0755 0:0", "copied/passwd": "f 0644 33:33",
+		"again/gone/deep/3": "f 0644 0:0",
+		"tree/dangling":     "l 0777 0:0",
 	} {
 		e, ok := files[name]
 		if line := e.stringOrNone(ok); !strings.Contains(line, " "+want+" ") {
 			t.Errorf("%s: %s, not %s", name, line, want)
 		}
 	}
-	for _, name := range []string{"tree/gone", "tree/gone/deep/3", "tree/a/1", "tree/a/b", "tree/opaque/old", "tree/opaque/old/file", "tree/temp"} {
+	for _, name := range []string{"tree/gone", "tree/gone/deep/3", "tree/a/1", "tree/a/b", "tree/opaque/old",
+		"tree/opaque/old/file", "tree/temp"} {
 		if e, ok := files[name]; ok {
 			t.Errorf("still there: %s", e)
 		}

@@ -26,7 +26,8 @@ type denial struct {
 	Bits uint32 `json:",omitempty"`
 	// Value keeps it to calls whose argument Arg is that.
 	Value uint32 `json:",omitempty"`
-	// Text keeps it to calls whose argument Arg points to a text with this in it. A filter can't see that: its supervisor does.
+	// Text keeps it to calls whose argument Arg points to a text with this in it. A filter can't see that: its supervisor
+	// does.
 	Text string `json:",omitempty"`
 	// Below keeps it to processes in a user namespace below the supervisor's. This, too, is seen by a supervisor only.
 	Below bool `json:",omitempty"`
@@ -42,27 +43,34 @@ func deny(errno syscall.Errno, calls ...int) []denial {
 }
 
 // newNamespaces are the flags of clone(2) and unshare(2).
-const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
+const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |
+	unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
 
-// engineProfile is what the default profile of container engines denies a container without privileges, with moby's errors.
+// engineProfile is what the default profile of container engines denies a container without privileges, with moby's
+// errors.
 func engineProfile() []denial {
 	all := deny(unix.EPERM,
-		unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT,
-		unix.SYS_MOUNT_SETATTR, unix.SYS_PIVOT_ROOT, unix.SYS_SETNS, unix.SYS_UNSHARE, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME, unix.SYS_KEYCTL,
-		unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_BPF, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD)
+		unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK,
+		unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT,
+		unix.SYS_MOUNT_SETATTR, unix.SYS_PIVOT_ROOT, unix.SYS_SETNS, unix.SYS_UNSHARE, unix.SYS_SETHOSTNAME,
+		unix.SYS_SETDOMAINNAME, unix.SYS_KEYCTL,
+		unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_BPF, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_PERF_EVENT_OPEN,
+		unix.SYS_USERFAULTFD)
 	all = append(all, deny(unix.ENOSYS, unix.SYS_CLONE3)...)
 	return append(all, denial{Call: unix.SYS_CLONE, Error: unix.EPERM, Bits: newNamespaces})
 }
 
 // newMountAPI is what engines' profiles of before 2020 don't know.
 func newMountAPI(errno syscall.Errno) []denial {
-	return deny(errno, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_MOUNT_SETATTR)
+	return deny(errno, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_OPEN_TREE,
+		unix.SYS_MOVE_MOUNT, unix.SYS_MOUNT_SETATTR)
 }
 
-// appArmorRestriction is what kernel.apparmor_restrict_unprivileged_userns does on Ubuntu: anybody can make a user namespace, and
-// has no capability in it.
+// appArmorRestriction is what kernel.apparmor_restrict_unprivileged_userns does on Ubuntu: anybody can make a user
+// namespace, and has no capability in it.
 func appArmorRestriction() []denial {
-	all := append(deny(unix.EPERM, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_SETHOSTNAME, unix.SYS_SETGROUPS),
+	all := append(deny(unix.EPERM, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
+		unix.SYS_SETHOSTNAME, unix.SYS_SETGROUPS),
 		newMountAPI(unix.EPERM)...)
 	all = append(all, denial{Call: unix.SYS_CLONE, Error: unix.EPERM, Bits: newNamespaces &^ unix.CLONE_NEWUSER},
 		denial{Call: unix.SYS_UNSHARE, Error: unix.EPERM, Bits: newNamespaces &^ unix.CLONE_NEWUSER})
@@ -92,8 +100,8 @@ func filtered(t *testing.T, denials []denial, command []string) []string {
 	return append([]string{self, filterWord, string(text)}, command...)
 }
 
-// runBelowFilter is this program in its part as supervisor: it starts itself once more, which installs the filter and becomes the
-// command. args are the denials and the command. It ends with the command's status.
+// runBelowFilter is this program in its part as supervisor: it starts itself once more, which installs the filter and
+// becomes the command. args are the denials and the command. It ends with the command's status.
 func runBelowFilter(args []string) (int, error) {
 	var denials []denial
 	if err := json.Unmarshal([]byte(args[0]), &denials); err != nil {
@@ -133,7 +141,8 @@ func becomeFiltered(denials []denial, command []string) error {
 	runtime.LockOSThread()
 	filter := assemble(denials)
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	listener, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&prog)))
+	listener, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&prog)))
 	if errno != 0 {
 		return fmt.Errorf("install filter: %w", errno)
 	}
@@ -231,7 +240,8 @@ func supervise(socket int, denials []denial) error {
 			return nil
 		}
 		var call notification
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fds[0]), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&call))); errno != 0 {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fds[0]), unix.SECCOMP_IOCTL_NOTIF_RECV,
+			uintptr(unsafe.Pointer(&call))); errno != 0 {
 			continue // the process is gone
 		}
 		r := reply{ID: call.ID, Flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
@@ -263,7 +273,8 @@ func textAt(pid int, address uintptr) string {
 	for len(text) <= size {
 		// Not beyond the end of a page: the next one may not be there.
 		buf := make([]byte, size-int(address)%size)
-		n, err := unix.ProcessVMReadv(pid, []unix.Iovec{{Base: &buf[0], Len: uint64(len(buf))}}, []unix.RemoteIovec{{Base: address, Len: len(buf)}}, 0)
+		n, err := unix.ProcessVMReadv(pid, []unix.Iovec{{Base: &buf[0], Len: uint64(len(buf))}},
+			[]unix.RemoteIovec{{Base: address, Len: len(buf)}}, 0)
 		if err != nil {
 			return ""
 		}

@@ -34,9 +34,11 @@ func (s *site) kinds(t *testing.T, from string) kinds {
 // wantKinds checks that all of an image is of one format, and how its layers are compressed.
 func wantKinds(t *testing.T, k kinds, format, compression string) {
 	t.Helper()
-	manifest, config, layer := "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar+"
+	manifest, config, layer := "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.config.v1+json",
+		"application/vnd.oci.image.layer.v1.tar+"
 	if format == "docker" {
-		manifest, config = "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.container.image.v1+json"
+		manifest, config = "application/vnd.docker.distribution.manifest.v2+json",
+			"application/vnd.docker.container.image.v1+json"
 		layer = "application/vnd.docker.image.rootfs.diff.tar."
 	}
 	layer = strings.TrimRight(layer+compression, "+.")
@@ -106,14 +108,16 @@ func (s *site) checkDockerFormat(t *testing.T, name string) {
 	}
 	s.run(t, "podman", "rm", "-f", "-t0", id)
 	s.write(t, "on/Containerfile", "FROM "+name+"\nRUN test -e /triggered; false; true\n")
-	if out, err := s.command("buildah", "bud", "--isolation=chroot", "--format=docker", "on").CombinedOutput(); err == nil {
+	if out, err := s.command("buildah", "bud", "--isolation=chroot", "--format=docker",
+		"on").CombinedOutput(); err == nil {
 		t.Errorf("buildah doesn't use the image's SHELL:\n%s", out)
 	}
 	s.write(t, "on/Containerfile", "FROM "+name+"\nRUN test -e /triggered\n")
 	s.run(t, "buildah", "bud", "--isolation=chroot", "--format=docker", "on")
 }
 
-// TestFormatIsWhatPodmanMakesOfIt holds an image of cooper's in Docker's format against podman's, in the store and in a registry.
+// TestFormatIsWhatPodmanMakesOfIt holds an image of cooper's in Docker's format against podman's, in the store and in a
+// registry.
 func TestFormatIsWhatPodmanMakesOfIt(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -127,13 +131,15 @@ func TestFormatIsWhatPodmanMakesOfIt(t *testing.T) {
 				wantKinds(t, s.kinds(t, "containers-storage:localhost/"+image+":latest"), format, "")
 				s.run(t, "podman", "push", "-q", "--tls-verify=false", image, address+"/"+image+":"+format)
 				var k kinds
-				if err := json.Unmarshal([]byte(s.run(t, "skopeo", "inspect", "--raw", "--tls-verify=false", "docker://"+address+"/"+image+":"+format)), &k); err != nil {
+				if err := json.Unmarshal([]byte(s.run(t, "skopeo", "inspect", "--raw", "--tls-verify=false", "docker://"+address+
+					"/"+image+":"+format)), &k); err != nil {
 					t.Fatal(err)
 				}
 				wantKinds(t, k, format, "gzip")
 			}
 			const inspect = "{{.ManifestType}} {{json .HealthCheck}}"
-			ours, theirs := s.run(t, "podman", "inspect", "--format", inspect, "ours"), s.run(t, "podman", "inspect", "--format", inspect, "theirs")
+			ours, theirs := s.run(t, "podman", "inspect", "--format", inspect, "ours"),
+				s.run(t, "podman", "inspect", "--format", inspect, "theirs")
 			if ours != theirs || (format == "docker") != strings.Contains(ours, "test -e /served") {
 				t.Errorf("--format %s: podman sees %s in cooper's and %s in buildah's", format, ours, theirs)
 			}
@@ -146,11 +152,14 @@ func TestFormatOfAnIndex(t *testing.T) {
 		s := newSite(t, m)
 		s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY Containerfile /\nHEALTHCHECK CMD [\"/x\"]\n")
 		for format, list := range map[string]string{
-			"docker": "application/vnd.docker.distribution.manifest.list.v2+json", "oci": "application/vnd.oci.image.index.v1+json",
+			"docker": "application/vnd.docker.distribution.manifest.list.v2+json",
+			"oci":    "application/vnd.oci.image.index.v1+json",
 		} {
-			s.build(t, "--format", format, "--platform", "linux/amd64,linux/arm64", "-t", "app", "-o", "type=oci,dest="+format+".tar", "ctx")
+			s.build(t, "--format", format, "--platform", "linux/amd64,linux/arm64", "-t", "app", "-o", "type=oci,dest="+format+
+				".tar", "ctx")
 			k := s.kinds(t, "containers-storage:localhost/app:latest")
-			if k.MediaType != list || len(k.Manifests) != 2 || strings.Contains(k.Manifests[0].MediaType, "docker") != (format == "docker") {
+			if k.MediaType != list || len(k.Manifests) != 2 ||
+				strings.Contains(k.Manifests[0].MediaType, "docker") != (format == "docker") {
 				t.Errorf("--format %s: %+v", format, k)
 			}
 			s.run(t, "podman", "manifest", "push", "--all", "localhost/app:latest", "dir:"+s.path("list-"+format))

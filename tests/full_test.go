@@ -7,18 +7,20 @@ import (
 	"testing"
 )
 
-// TestAsRootDiskThatTakesNoMore fills the disk of the store, in blocks and in inodes, at every stage of a build: small disks are full early, larger
-// ones late. Nothing of the failed build is left, and what the message proposes works.
+// TestAsRootDiskThatTakesNoMore fills the disk of the store, in blocks and in inodes, at every stage of a build: small
+// disks are full early, larger ones late. Nothing of the failed build is left, and what the message proposes works.
 func TestAsRootDiskThatTakesNoMore(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		for _, disk := range []struct {
 			size, inodes int
 			want         string
-		}{{1, 500, "is full"}, {3, 2000, "is full"}, {6, 2000, "is full"}, {9, 2000, "is full"}, {40, 60, "or has no inodes left"}, {40, 500, "or has no inodes left"}} {
+		}{{1, 500, "is full"}, {3, 2000, "is full"}, {6, 2000, "is full"}, {9, 2000, "is full"},
+			{40, 60, "or has no inodes left"}, {40, 500, "or has no inodes left"}} {
 			t.Run(fmt.Sprint(disk.size, " MiB ", disk.inodes, " inodes"), func(t *testing.T) {
 				s := newSite(t, m)
-				s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\nCOPY big /big\n"+
-					"RUN for i in $(seq 500); do echo >/f$i; done; true\n")
+				s.write(t, "ctx/Containerfile",
+					"FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\nCOPY big /big\n"+
+						"RUN for i in $(seq 500); do echo >/f$i; done; true\n")
 				s.write(t, "ctx/big", strings.Repeat("0123456789abcdef", 8<<16))
 				if err := copyBusybox(s.path("ctx/busybox")); err != nil {
 					t.Fatal(err)
@@ -26,7 +28,8 @@ func TestAsRootDiskThatTakesNoMore(t *testing.T) {
 				s.smallDisk(t, disk.size, disk.inodes)
 				s.mkdir(t, "disk/fill")
 				store := []string{"--root", s.path("disk/s"), "--runroot", s.path("disk/r")}
-				r := s.cooper(t, append([]string{"build", "-q", "--userns=" + map[bool]string{true: "host", false: "keep-id"}[m.root()], "ctx"}, store...)...)
+				r := s.cooper(t, append([]string{"build", "-q", "--userns=" + map[bool]string{true: "host",
+					false: "keep-id"}[m.root()], "ctx"}, store...)...)
 				r.fails(t, 125, "the disk that holds "+s.path("disk/s"), disk.want, "hint: cooper prune")
 				if left, err := os.ReadDir(s.path("disk/s/cooper/tmp")); err != nil && !os.IsNotExist(err) || len(left) > 0 {
 					t.Errorf("left in the store: %v %v", left, err)

@@ -32,8 +32,8 @@ func unguarded() map[string]int {
 	}
 }
 
-// TestGoroutinesAreGuarded: a panic on a goroutine of its own ends the program, and nothing is given back. What is started on one is called by
-// package guard.
+// TestGoroutinesAreGuarded: a panic on a goroutine of its own ends the program, and nothing is given back. What is
+// started on one is called by package guard.
 func TestGoroutinesAreGuarded(t *testing.T) {
 	t.Parallel()
 	allowed := unguarded()
@@ -51,7 +51,8 @@ func TestGoroutinesAreGuarded(t *testing.T) {
 			return err
 		}
 		if len(starts) != allowed[name] {
-			t.Errorf("%s starts %d goroutines without package guard, not %d:\n%s", name, len(starts), allowed[name], strings.Join(starts, "\n"))
+			t.Errorf("%s starts %d goroutines without package guard, not %d:\n%s", name, len(starts), allowed[name],
+				strings.Join(starts, "\n"))
 		}
 		return nil
 	})

@@ -29,7 +29,8 @@ func (s *site) without(name string) []string {
 	return slices.DeleteFunc(slices.Clone(s.env), func(e string) bool { return strings.HasPrefix(e, name+"=") })
 }
 
-// TestAsRootHintsAboutFilesOfTheContext has files in the context that are root's: what is the user's own can always be read.
+// TestAsRootHintsAboutFilesOfTheContext has files in the context that are root's: what is the user's own can always be
+// read.
 func TestAsRootHintsAboutFilesOfTheContext(t *testing.T) {
 	s := newSite(t, ordinary(t))
 	s.busybox(t, "base")
@@ -60,7 +61,8 @@ func TestHintsStandOnALineOfTheirOwn(t *testing.T) {
 		s.write(t, "ctx/Containerfile", "FROM base\nRUN --mount=type=secret,id=x,required true\n")
 		for _, view := range []string{"--progress=plain", "--quiet"} {
 			r := s.cooper(t, "build", view, "ctx")
-			wantHint(t, r, 1, "the build has none of that ID\n", "\nhint: give --secret id=x,src=FILE or --secret id=x,env=VARIABLE\n")
+			wantHint(t, r, 1, "the build has none of that ID\n",
+				"\nhint: give --secret id=x,src=FILE or --secret id=x,env=VARIABLE\n")
 			if n := strings.Count(r.Stderr, "hint: "); n != 1 {
 				t.Errorf("%d hints:\n%s", n, r.Stderr)
 			}
@@ -85,10 +87,12 @@ func TestHintsAboutWhereCooperIsStarted(t *testing.T) {
 		}
 		cmd := s.command(suite.cooper, "build", "ctx")
 		cmd.Env = append(s.without("XDG_RUNTIME_DIR"), "TMPDIR=/nonexistent")
-		wantHint(t, runCommand(t, cmd), 125, "/nonexistent, which is no directory that you may write to\nhint: set TMPDIR to a directory, or unset it")
+		wantHint(t, runCommand(t, cmd), 125,
+			"/nonexistent, which is no directory that you may write to\nhint: set TMPDIR to a directory, or unset it")
 
 		// An ordinary user without ranges, in a container with 65537 IDs.
-		r := runCommand(t, s.command("buildah", "unshare", "env", "-u", "_CONTAINERS_ROOTLESS_UID", "-u", "USER", "setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", suite.cooper, "doctor"))
+		r := runCommand(t, s.command("buildah", "unshare", "env", "-u", "_CONTAINERS_ROOTLESS_UID", "-u", "USER", "setpriv",
+			"--reuid=54321", "--regid=54321", "--clear-groups", suite.cooper, "doctor"))
 		text := r.Stdout + r.Stderr
 		if !strings.Contains(text, "echo 54321:1000:53321 >> /etc/subuid") {
 			t.Errorf("doctor proposes something else:\n%s", text)
@@ -108,11 +112,13 @@ func TestAsRootHintsWhereOverlayHasNoPlace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		script := "mount -t overlay overlay -o lowerdir=" + s.path("lower") + ",upperdir=" + s.path("upper") + ",workdir=" + s.path("work") + " " +
+		script := "mount -t overlay overlay -o lowerdir=" + s.path("lower") + ",upperdir=" + s.path("upper") + ",workdir=" +
+			s.path("work") + " " +
 			s.path("merged") + "\nmount --bind /dev/null " + program + "\n"
 		root := []string{"--root", s.path("merged/s"), "--runroot", s.path("run/other")}
 		r := s.inOtherMachine(t, script, append([]string{"build"}, append(root, "ctx")...)...)
-		wantHint(t, r, 125, "overlay can't have its layers on the file system there", "\nhint: install fuse-overlayfs; or put the store on another file system")
+		wantHint(t, r, 125, "overlay can't have its layers on the file system there",
+			"\nhint: install fuse-overlayfs; or put the store on another file system")
 		r = s.inOtherMachine(t, script, append([]string{"build", "--storage-driver=vfs"}, append(root, "ctx")...)...)
 		wantHint(t, r, 0)
 	})
@@ -131,7 +137,8 @@ func TestTheInstallLineWorksOnANewAccount(t *testing.T) {
 	dir, home := t.TempDir(), t.TempDir()
 	program, err := os.ReadFile(suite.cooper)
 	if err == nil {
-		err = errors.Join(os.Mkdir(filepath.Join(dir, "bin"), 0o755), os.WriteFile(filepath.Join(dir, "bin/cooper"), program, 0o644))
+		err = errors.Join(os.Mkdir(filepath.Join(dir, "bin"), 0o755), os.WriteFile(filepath.Join(dir, "bin/cooper"), program,
+			0o644))
 	}
 	if err != nil {
 		t.Fatal(err)

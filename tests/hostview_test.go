@@ -92,7 +92,8 @@ func TestTheHostSeesBothNamespacesOfAStep(t *testing.T) {
 		}
 
 		for i, flags := range [][]string{{"33"}, {"34", "--group"}} {
-			want := strings.TrimSpace(s.run(t, suite.cooper, append([]string{"userns", "translate", second, "--to=host"}, flags...)...))
+			want := strings.TrimSpace(s.run(t, suite.cooper, append([]string{"userns", "translate", second, "--to=host"},
+				flags...)...))
 			got := strings.Fields(s.run(t, "ps", "-o", "uid=,gid=", "-p", strconv.Itoa(step)))
 			if len(got) != 2 || got[i] != want || got[i] == flags[0] {
 				t.Errorf("ps shows the IDs %v for %v, not %s", got, flags, want)
@@ -124,7 +125,8 @@ func parentOf(t *testing.T, pid int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:])) // the name before it may have spaces
+	// the name before it may have spaces
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	parent, err := strconv.Atoi(fields[1])
 	if err != nil {
 		t.Fatal(err)

@@ -1,13 +1,14 @@
 package tests_test
 
 // An importRule names what one package may import of this module. Imports flow one way: commands at the top, user
-// namespaces at the bottom. A package without a row fails the test, and so does a row without a package, unless planned.
+// namespaces at the bottom. A package without a row fails the test, and so does a row without a package, unless
+// planned.
 type importRule struct {
 	pkg string
 	// job is what the package is for, in Markdown, for the table in docs/architecture.md.
 	job string
-	// mayImport is the list of the package paths below the module that it imports, separated by spaces. It has no slack: a path that isn't
-	// imported fails the test.
+	// mayImport is the list of the package paths below the module that it imports, separated by spaces. It has no slack: a
+	// path that isn't imported fails the test.
 	mayImport string
 	// pure packages work on values: they open no file, start no process and make no system call.
 	pure    bool
@@ -79,7 +80,8 @@ func importTable() []importRule {
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
-			pkg: "build/registry", job: "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
+			pkg:       "build/registry",
+			job:       "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
 			mayImport: "build/patience imagebuilder imagebuilder/reference internal/guard",
 		},
 		{
@@ -120,7 +122,8 @@ func importTable() []importRule {
 				"imagebuilder imagebuilder/layer internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg:       "build/stepinput",
+			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/inputs build/plan build/rootfs build/source internal/fsys",
 		},
 		{
@@ -161,7 +164,8 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg:       "internal/fsys",
+			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{

@@ -80,9 +80,9 @@ func importTableText(rules []importRule) string {
 	return b.String()
 }
 
-// TestTheBinaryIsFreeOfHeavyPackages names those whose initialisation every start of the program would pay for: grpc and
-// what comes with it, what go.podman.io/image transfers images and checks signatures with, and the regular expressions of a grammar for names.
-// Init times are shown by GODEBUG=inittrace=1.
+// TestTheBinaryIsFreeOfHeavyPackages names those whose initialisation every start of the program would pay for: grpc
+// and what comes with it, what go.podman.io/image transfers images and checks signatures with, and the regular
+// expressions of a grammar for names. Init times are shown by GODEBUG=inittrace=1.
 func TestTheBinaryIsFreeOfHeavyPackages(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("go", "list", "-buildvcs=false", "-tags="+buildTags, "-deps", "../cmd/cooper")
@@ -94,9 +94,12 @@ func TestTheBinaryIsFreeOfHeavyPackages(t *testing.T) {
 	for _, heavy := range []string{
 		"go.podman.io/image/v5/copy", "go.podman.io/image/v5/docker/policyconfiguration", "go.podman.io/image/v5/manifest",
 		"go.podman.io/image/v5/pkg/blobinfocache", "go.podman.io/image/v5/pkg/shortnames", "go.podman.io/image/v5/signature",
-		"go.podman.io/image/v5/storage", "go.podman.io/image/v5/transports", "github.com/docker/cli", "github.com/docker/docker",
-		"google.golang.org/grpc", "google.golang.org/genproto", "github.com/distribution/reference", "github.com/docker/distribution",
-		"github.com/sigstore", "github.com/ProtonMail/go-crypto", "github.com/containers/ocicrypt", "github.com/mattn/go-runewidth",
+		"go.podman.io/image/v5/storage", "go.podman.io/image/v5/transports", "github.com/docker/cli",
+		"github.com/docker/docker",
+		"google.golang.org/grpc", "google.golang.org/genproto", "github.com/distribution/reference",
+		"github.com/docker/distribution",
+		"github.com/sigstore", "github.com/ProtonMail/go-crypto", "github.com/containers/ocicrypt",
+		"github.com/mattn/go-runewidth",
 		"oras.land/oras-go", "go.yaml.in/yaml", "github.com/google/go-containerregistry",
 	} {
 		for pkg := range strings.FieldsSeq(string(out)) {
@@ -115,13 +118,18 @@ func TestImportCheckNamesPackageImportAndRule(t *testing.T) {
 		found map[string][]string
 		want  string
 	}{
-		"allowed":                {map[string][]string{"a": {modulePath + "/b", "example.org/x/y", "os"}, "b": nil}, ""},
-		"slack":                  {map[string][]string{"a": nil, "b": nil}, `package a doesn't import b, which its row allows: take that out`},
-		"against the flow":       {map[string][]string{"a": {modulePath + "/b"}, "b": {modulePath + "/a"}}, `package b imports a: its row allows nothing of this module`},
-		"dependency kept to one": {map[string][]string{"a": {modulePath + "/b"}, "b": {"example.org/x"}}, `package b imports example.org/x: only a may import example.org/x`},
-		"similar prefix":         {map[string][]string{"a": {modulePath + "/b"}, "b": {"example.org/xx"}}, ""},
-		"pure":                   {map[string][]string{"a": {modulePath + "/b"}, "b": {"os/exec"}}, `package b imports os/exec: it is marked pure and may not import os/exec`},
-		"no row":                 {map[string][]string{"a": {modulePath + "/b"}, "b": nil, "c": nil}, `package c has no row in importTable`},
+		"allowed": {map[string][]string{"a": {modulePath + "/b", "example.org/x/y", "os"}, "b": nil}, ""},
+		"slack": {map[string][]string{"a": nil, "b": nil},
+			`package a doesn't import b, which its row allows: take that out`},
+		"against the flow": {map[string][]string{"a": {modulePath + "/b"}, "b": {modulePath + "/a"}},
+			`package b imports a: its row allows nothing of this module`},
+		"dependency kept to one": {map[string][]string{"a": {modulePath + "/b"}, "b": {"example.org/x"}},
+			`package b imports example.org/x: only a may import example.org/x`},
+		"similar prefix": {map[string][]string{"a": {modulePath + "/b"}, "b": {"example.org/xx"}}, ""},
+		"pure": {map[string][]string{"a": {modulePath + "/b"}, "b": {"os/exec"}},
+			`package b imports os/exec: it is marked pure and may not import os/exec`},
+		"no row": {map[string][]string{"a": {modulePath + "/b"}, "b": nil, "c": nil},
+			`package c has no row in importTable`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +141,8 @@ func TestImportCheckNamesPackageImportAndRule(t *testing.T) {
 		})
 	}
 	got := checkImports(map[string][]string{"a": {modulePath + "/b"}, "b": nil}, rules, only)
-	if want := "importTable has a row for gone, which is no package: remove it, or mark it planned"; !slices.Equal(got, []string{want}) {
+	if want := "importTable has a row for gone, which is no package: remove it, or mark it planned"; !slices.Equal(got,
+		[]string{want}) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -145,23 +154,27 @@ func checkImports(found map[string][]string, rules []importRule, only []dependen
 	for _, rule := range rules {
 		rows[rule.pkg] = rule
 		if _, ok := found[rule.pkg]; !ok && !rule.planned {
-			problems = append(problems, fmt.Sprintf("importTable has a row for %s, which is no package: remove it, or mark it planned", rule.pkg))
+			problems = append(problems,
+				fmt.Sprintf("importTable has a row for %s, which is no package: remove it, or mark it planned", rule.pkg))
 		}
 	}
 	for pkg, imports := range found {
 		rule, ok := rows[pkg]
 		if !ok {
-			problems = append(problems, fmt.Sprintf("package %s has no row in importTable: add one that says what it may import", pkg))
+			problems = append(problems, fmt.Sprintf("package %s has no row in importTable: add one that says what it may import",
+				pkg))
 			continue
 		}
 		for allowed := range strings.FieldsSeq(rule.mayImport) {
 			if !slices.Contains(imports, modulePath+"/"+allowed) {
-				problems = append(problems, fmt.Sprintf("package %s doesn't import %s, which its row allows: take that out", pkg, allowed))
+				problems = append(problems, fmt.Sprintf("package %s doesn't import %s, which its row allows: take that out", pkg,
+					allowed))
 			}
 		}
 		for _, path := range imports {
 			if why := forbidden(rule, path, only); why != "" {
-				problems = append(problems, fmt.Sprintf("package %s imports %s: %s", pkg, strings.TrimPrefix(path, modulePath+"/"), why))
+				problems = append(problems, fmt.Sprintf("package %s imports %s: %s", pkg, strings.TrimPrefix(path, modulePath+"/"),
+					why))
 			}
 		}
 	}
@@ -211,7 +224,8 @@ func packageImports(root string) (map[string][]string, error) {
 		}
 		name := entry.Name()
 		if entry.IsDir() {
-			if path != root && (name == "testdata" || name == "bin" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")) {
+			if path != root && (name == "testdata" || name == "bin" || strings.HasPrefix(name, ".") ||
+				strings.HasPrefix(name, "_")) {
 				return fs.SkipDir
 			}
 			return nil

@@ -44,7 +44,8 @@ func holdNamespace(t *testing.T, attr *syscall.SysProcAttr) int {
 // newNamespace are the attributes of a process in a new user namespace, for both kinds of IDs the same.
 func newNamespace(first, from, length int) *syscall.SysProcAttr {
 	ids := []syscall.SysProcIDMap{{ContainerID: first, HostID: from, Size: length}}
-	return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true}
+	return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids,
+		GidMappingsEnableSetgroups: true}
 }
 
 func userNSOf(t *testing.T, pid int) (path, link string) {
@@ -76,7 +77,8 @@ func TestAsRootStepsJoinANamespace(t *testing.T) {
 		path, link := userNSOf(t, holdNamespace(t, newNamespace(0, 600000, 65536)))
 		for _, how := range backEnds() {
 			r := s.cooper(t, "build", "--progress=plain", "--no-cache", how, "--userns=ns:"+path, "ctx")
-			if seen := strings.Join(strings.Fields(r.Stderr), " "); r.Code != 0 || !strings.Contains(seen, " 0 600000 65536 ") || !strings.Contains(seen, link) ||
+			if seen := strings.Join(strings.Fields(r.Stderr), " "); r.Code != 0 || !strings.Contains(seen, " 0 600000 65536 ") ||
+				!strings.Contains(seen, link) ||
 				!strings.Contains(seen, " 0:0 ") || !strings.Contains(seen, " 1000 ") {
 				t.Errorf("%s: status %d, namespace %s\n%s", how, r.Code, link, r.Stderr)
 			}
@@ -86,16 +88,20 @@ func TestAsRootStepsJoinANamespace(t *testing.T) {
 		}
 		// The key has the map and not the path.
 		other, _ := userNSOf(t, holdNamespace(t, newNamespace(0, 600000, 65536)))
-		if r := s.cooper(t, "build", "--progress=plain", "--userns=ns:"+other, "ctx"); r.Code != 0 || strings.Contains(r.Stderr, "DONE") || strings.Count(r.Stderr, "CACHED") != 3 {
+		if r := s.cooper(t, "build", "--progress=plain", "--userns=ns:"+other, "ctx"); r.Code != 0 ||
+			strings.Contains(r.Stderr, "DONE") || strings.Count(r.Stderr, "CACHED") != 3 {
 			t.Errorf("the same map: status %d\n%s", r.Code, r.Stderr)
 		}
 		// The namespace that cooper is in is no second one.
-		if r := s.cooper(t, "build", "--progress=plain", "--no-cache", "--userns=ns:/proc/self/ns/user", "ctx"); r.Code != 0 ||
-			strings.TrimSpace(r.Stdout) != image || !strings.Contains(strings.Join(strings.Fields(r.Stderr), " "), " 0 0 4294967295 ") {
+		if r := s.cooper(t, "build", "--progress=plain", "--no-cache", "--userns=ns:/proc/self/ns/user",
+			"ctx"); r.Code != 0 ||
+			strings.TrimSpace(r.Stdout) != image || !strings.Contains(strings.Join(strings.Fields(r.Stderr), " "),
+			" 0 0 4294967295 ") {
 			t.Errorf("cooper's own: status %d\n%s", r.Code, r.Stderr)
 		}
 		s.build(t, "-q", "--no-cache", "--keep-bundle=kept", "--userns=ns:"+path, "ctx")
-		if config := strings.Join(strings.Fields(s.read(t, "kept/2/config.json")), " "); !strings.Contains(config, `"type": "user", "path": "/mnt/userns"`) ||
+		if config := strings.Join(strings.Fields(s.read(t, "kept/2/config.json")), " "); !strings.Contains(config,
+			`"type": "user", "path": "/mnt/userns"`) ||
 			!strings.Contains(config, `"uidMappings": [ { "containerID": 0, "hostID": 600000, "size": 65536 } ]`) {
 			t.Errorf("the kept bundle has\n%s", config)
 		}
@@ -116,7 +122,8 @@ func backEnds() []string {
 	return how
 }
 
-// TestStepsJoinANamespaceBelow builds in a namespace with another one below it, as an ordinary user who has entered the first.
+// TestStepsJoinANamespaceBelow builds in a namespace with another one below it, as an ordinary user who has entered the
+// first.
 func TestStepsJoinANamespaceBelow(t *testing.T) {
 	s, image := joinSite(t, ordinary(t))
 	script := `mkfifo hold ready
@@ -128,7 +135,8 @@ echo >hold; wait; rm hold ready; exit $code`
 	for _, how := range backEnds() {
 		r := s.cooper(t, "unshare", "sh", "-c", script, "sh", how)
 		link, shown, _ := strings.Cut(r.Stderr, "\n")
-		if seen := strings.Join(strings.Fields(shown), " "); r.Code != 0 || !strings.HasPrefix(link, "user:[") || !strings.Contains(seen, link) ||
+		if seen := strings.Join(strings.Fields(shown), " "); r.Code != 0 || !strings.HasPrefix(link, "user:[") ||
+			!strings.Contains(seen, link) ||
 			!strings.Contains(seen, " 0 7 60000 ") || !strings.Contains(seen, " 0:0 ") {
 			t.Errorf("%s: status %d\n%s", how, r.Code, r.Stderr)
 		}
@@ -156,8 +164,9 @@ func TestNamespacesThatCannotBeJoined(t *testing.T) {
 			t.Fatal(err)
 		}
 		for path, want := range map[string]string{
-			s.path("file"): "is no user namespace", s.path("pipe"): "is no user namespace", "/proc/self/ns/mnt": "is no user namespace",
-			s.path("missing"): "no such file",
+			s.path("file"): "is no user namespace", s.path("pipe"): "is no user namespace",
+			"/proc/self/ns/mnt": "is no user namespace",
+			s.path("missing"):   "no such file",
 			"/proc/" + strconv.Itoa(ended.Process.Pid) + "/ns/user": "no such file",
 		} {
 			s.cooper(t, "build", "--userns=ns:"+path, "ctx").fails(t, 2, path, want)
@@ -183,7 +192,8 @@ func TestNamespacesThatCannotBeJoined(t *testing.T) {
 		}
 		path := "/proc/" + strings.TrimSpace(line) + "/ns/user"
 		for _, path := range []string{path, "/proc/1/ns/user"} {
-			s.cooper(t, "build", "--userns=ns:"+path, "ctx").fails(t, 2, path, "can only be joined from", "podman unshare", "--uidmap")
+			s.cooper(t, "build", "--userns=ns:"+path, "ctx").fails(t, 2, path, "can only be joined from", "podman unshare",
+				"--uidmap")
 		}
 		if err := stdin.Close(); err != nil {
 			t.Error(err)

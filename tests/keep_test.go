@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestCacheOutlivesCleanUpOfOtherTools has podman and buildah clean up after builds with and without a name, of several stages and platforms.
-// The next build finds everything.
+// TestCacheOutlivesCleanUpOfOtherTools has podman and buildah clean up after builds with and without a name, of several
+// stages and platforms. The next build finds everything.
 func TestCacheOutlivesCleanUpOfOtherTools(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -30,8 +30,10 @@ RUN echo last >/last
 			s.build(t, append([]string{"-q"}, args...)...)
 		}
 		layers := len(s.layers(t))
-		s.checkRows(t, "localhost/cooper-cache", 3+2+2) // other and the last three times, but for the named one; and two platforms
-		for _, clean := range [][]string{{"podman", "image", "prune", "-f"}, {"podman", "system", "prune", "-f"}, {"buildah", "rmi", "--prune"}} {
+		// other and the last three times, but for the named one; and two platforms
+		s.checkRows(t, "localhost/cooper-cache", 3+2+2)
+		for _, clean := range [][]string{{"podman", "image", "prune", "-f"}, {"podman", "system", "prune", "-f"},
+			{"buildah", "rmi", "--prune"}} {
 			s.run(t, clean[0], clean[1:]...)
 			if now := len(s.layers(t)); now != layers {
 				t.Fatalf("%s: %d layers are left of %d", strings.Join(clean, " "), now, layers)

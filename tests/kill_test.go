@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// killFile has steps of every kind, so that a signal at any time meets something half done. SITE tells their commands from those of
-// other builds.
+// killFile has steps of every kind, so that a signal at any time meets something half done. SITE tells their commands
+// from those of other builds.
 const killFile = `FROM base AS one
 RUN : SITE; for i in $(seq 200); do echo $i >/one-$i; done; sleep 0.05
 COPY files /files
@@ -75,7 +75,9 @@ func (s *site) killBuilds(t *testing.T, rounds int, flags ...string) {
 	whole := time.Since(started)
 	layers, commands := s.layers(t), []string{": " + filepath.Base(s.dir) + ";"}
 	for round := range rounds {
-		cmd := s.command(suite.cooper, append([]string{"build"}, args("--no-cache", "-t", "killed", "-o", "type=oci,dest="+s.path("killed.tar"), "ctx")...)...)
+		cmd := s.command(suite.cooper,
+			append([]string{"build"}, args("--no-cache", "-t", "killed", "-o", "type=oci,dest="+s.path("killed.tar"),
+				"ctx")...)...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -108,8 +110,9 @@ func (s *site) killBuilds(t *testing.T, rounds int, flags ...string) {
 	}
 }
 
-// waitForEnd waits until nothing of a killed build runs: what is inside the namespace is ended by the kernel a moment later, and
-// holds its locks until then. A process that ends has no command line any more long before its files are closed.
+// waitForEnd waits until nothing of a killed build runs: what is inside the namespace is ended by the kernel a moment
+// later, and holds its locks until then. A process that ends has no command line any more long before its files are
+// closed.
 func (s *site) waitForEnd(t *testing.T, argument string) {
 	t.Helper()
 	left := func() []string {
@@ -172,7 +175,8 @@ func childOf(parent int) int {
 // checkStore has the tools that share the store read every layer of an image and list the rest.
 func (s *site) checkStore(t *testing.T, image string) {
 	t.Helper()
-	s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "containers-storage:localhost/"+image+":latest", "dir:"+s.path("checked-"+image))
+	s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "containers-storage:localhost/"+image+":latest",
+		"dir:"+s.path("checked-"+image))
 	s.run(t, "podman", "images", "-a")
 	if out := s.run(t, "buildah", "images", "-a"); !strings.Contains(out, image) {
 		t.Errorf("buildah doesn't see %s:\n%s", image, out)

@@ -16,12 +16,14 @@ import (
 // manyFiles is how many files a layer has whose owners are shifted: enough for a signal to arrive meanwhile.
 const manyFiles = 20000
 
-// shiftTexts are Dockerfiles that make manyFiles files: a base whose files are copied with other owners, and a step whose own files get
-// the image's owners back. The number of this process tells their commands from those of other tests.
+// shiftTexts are Dockerfiles that make manyFiles files: a base whose files are copied with other owners, and a step
+// whose own files get the image's owners back. The number of this process tells their commands from those of other
+// tests.
 func shiftTexts() (many, more string) {
 	const touch = "RUN : %d; mkdir %s && cd %[2]s && seq %d | xargs touch\n"
 	pid := os.Getpid()
-	return busyboxfile + fmt.Sprintf(touch, pid, "/files", manyFiles), "FROM many\n" + fmt.Sprintf(touch, pid, "/more", manyFiles)
+	return busyboxfile + fmt.Sprintf(touch, pid, "/files", manyFiles), "FROM many\n" + fmt.Sprintf(touch, pid, "/more",
+		manyFiles)
 }
 
 // shiftPhase is a part of a build with a second ID map, and how to see that it is in the middle of it.
@@ -81,8 +83,9 @@ func shiftSite(t *testing.T) *site {
 	return s
 }
 
-// TestKilledWhileOwnersAreShifted ends builds by SIGKILL when half of a layer's files are copied with other owners, or have been given
-// back the image's. The next build makes the image that one without a kill makes, and leaves whole copies only.
+// TestKilledWhileOwnersAreShifted ends builds by SIGKILL when half of a layer's files are copied with other owners, or
+// have been given back the image's. The next build makes the image that one without a kill makes, and leaves whole
+// copies only.
 func TestKilledWhileOwnersAreShifted(t *testing.T) {
 	want := map[string]string{}
 	whole := shiftSite(t)
@@ -106,7 +109,8 @@ func TestKilledWhileOwnersAreShifted(t *testing.T) {
 	}
 }
 
-// killHalfway starts a build and kills it in the phase: the process that the user has started, or its child in the user namespace.
+// killHalfway starts a build and kills it in the phase: the process that the user has started, or its child in the user
+// namespace.
 func (s *site) killHalfway(t *testing.T, p shiftPhase, child bool, flag string) {
 	t.Helper()
 	mark := s.path("killed-" + p.name)

@@ -88,7 +88,8 @@ func (s *site) noLeftovers(commands ...string) error {
 	return errors.Join(errs...)
 }
 
-// waitForLeftovers gives what still lives after a while: a killed process takes a moment to go, and more on a busy machine.
+// waitForLeftovers gives what still lives after a while: a killed process takes a moment to go, and more on a busy
+// machine.
 func (s *site) waitForLeftovers(commands []string) []error {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if errs := s.livingLeftovers(commands); len(errs) == 0 || time.Now().After(deadline) {

@@ -25,7 +25,8 @@ func (s *site) asUser(command []string) []string {
 	if s.mode.root() {
 		return command
 	}
-	return append([]string{"setpriv", fmt.Sprintf("--reuid=%d", s.mode.UID), fmt.Sprintf("--regid=%d", s.mode.GID), "--clear-groups", "--"}, command...)
+	return append([]string{"setpriv", fmt.Sprintf("--reuid=%d", s.mode.UID), fmt.Sprintf("--regid=%d", s.mode.GID),
+		"--clear-groups", "--"}, command...)
 }
 
 // succeeds checks that the status is 0.
@@ -64,11 +65,14 @@ func TestAsRootMachineWithoutUserNamespaces(t *testing.T) {
 		name, script string
 		want         []string
 	}{
-		{"no line for the user", empty + "/etc/subuid; " + empty + "/etc/subgid", []string{"usermod --add-subuids", s.mode.User}},
+		{"no line for the user", empty + "/etc/subuid; " + empty + "/etc/subgid",
+			[]string{"usermod --add-subuids", s.mode.User}},
 		{"no line in subgid", empty + "/etc/subgid", []string{"usermod", "--add-subgids", s.mode.User}},
-		{"newuidmap not executable", empty + "$(command -v newuidmap); " + empty + "$(command -v newgidmap)", []string{"newuidmap"}},
+		{"newuidmap not executable", empty + "$(command -v newuidmap); " + empty + "$(command -v newgidmap)",
+			[]string{"newuidmap"}},
 		{"newuidmap without its bit", fmt.Sprintf(
-			"cp $(command -v newuidmap) %[1]s/plain; chmod 755 %[1]s/plain; mount --bind %[1]s/plain $(command -v newuidmap)", s.path("tmp")),
+			"cp $(command -v newuidmap) %[1]s/plain; chmod 755 %[1]s/plain; mount --bind %[1]s/plain $(command -v newuidmap)",
+			s.path("tmp")),
 			[]string{"newuidmap", "chmod u+s"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,10 +94,12 @@ func TestAsRootRangeTooShort(t *testing.T) {
 	whole := newSite(t, m)
 	whole.busybox(t, "base")
 	address, _ := whole.startRegistry(t)
-	whole.write(t, "big/Containerfile", "FROM base\nRUN mkdir /a && chown 65534:65534 /a && touch /b && chown 4000:5000 /b\n")
+	whole.write(t, "big/Containerfile",
+		"FROM base\nRUN mkdir /a && chown 65534:65534 /a && touch /b && chown 4000:5000 /b\n")
 	whole.build(t, "-t", "big", "-o", "type=oci,dest=big.tar", "big")
 	name := address + "/lib/big:1"
-	whole.run(t, "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "oci-archive:big.tar", "docker://"+name)
+	whole.run(t, "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "oci-archive:big.tar",
+		"docker://"+name)
 
 	s := newSite(t, m)
 	s.write(t, "subids", fmt.Sprintf("%s:500000000:2000\n", m.User))
@@ -112,7 +118,8 @@ func TestAsRootRangeTooShort(t *testing.T) {
 		t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))
 	}
 	s.write(t, "busybox/Copy", "FROM scratch\nCOPY --chown=70000:70000 etc /etc\n")
-	s.inOtherMachine(t, short, "build", "-f", "busybox/Copy", "busybox").fails(t, 125, "70000", "--add-subuids", "--add-subgids")
+	s.inOtherMachine(t, short, "build", "-f", "busybox/Copy", "busybox").fails(t, 125, "70000", "--add-subuids",
+		"--add-subgids")
 	s.checkNoLeftovers(t)
 }
 
@@ -127,7 +134,8 @@ func TestAsRootWithAndWithoutRanges(t *testing.T) {
 	s.write(t, "without", "nobody-here:600000000:65536\n")
 	for name, want := range map[string]string{"with": "600000000", "without": "4294967295"} {
 		script := "mount --bind " + s.path(name) + " /etc/subuid; mount --bind " + s.path(name) + " /etc/subgid"
-		r := s.inOtherMachine(t, script, "build", "--no-cache", "--progress=plain", "-f", "busybox/Map", "-o", "type=oci,dest="+name+".tar", "busybox")
+		r := s.inOtherMachine(t, script, "build", "--no-cache", "--progress=plain", "-f", "busybox/Map", "-o",
+			"type=oci,dest="+name+".tar", "busybox")
 		if r.Code != 0 || !strings.Contains(r.Stderr, want) {
 			t.Errorf("%s: status %d, wanted %s in\n%s", name, r.Code, want, tail(r.Stderr))
 			continue
@@ -142,15 +150,18 @@ func TestAsRootWithAndWithoutRanges(t *testing.T) {
 	s.checkNoLeftovers(t)
 }
 
-// smallDisk mounts a file system of so many MiB and inodes at the site's "disk" until the test ends. It has no journal, which could take it all.
+// smallDisk mounts a file system of so many MiB and inodes at the site's "disk" until the test ends. It has no journal,
+// which could take it all.
 func (s *site) smallDisk(t *testing.T, size, inodes int) {
 	t.Helper()
 	s.mkdir(t, "disk")
-	if err := errors.Join(os.WriteFile(s.path("disk.img"), nil, 0o600), os.Truncate(s.path("disk.img"), int64(size)<<20)); err != nil {
+	if err := errors.Join(os.WriteFile(s.path("disk.img"), nil, 0o600),
+		os.Truncate(s.path("disk.img"), int64(size)<<20)); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range [][]string{
-		{"mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-N", strconv.Itoa(inodes), s.path("disk.img")}, {"mount", "-o", "loop", s.path("disk.img"), s.path("disk")},
+		{"mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-N", strconv.Itoa(inodes), s.path("disk.img")},
+		{"mount", "-o", "loop", s.path("disk.img"), s.path("disk")},
 		{"chown", fmt.Sprintf("%d:%d", s.mode.UID, s.mode.GID), s.path("disk")},
 	} {
 		if err := tool(c[0], c[1:]...); err != nil {
@@ -178,14 +189,17 @@ func TestAsRootFullDisk(t *testing.T) {
 		if err := os.WriteFile(s.path("busybox/big"), make([]byte, 60<<20), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		s.cooper(t, append(store, "-f", "busybox/Full", "busybox")...).fails(t, 1, "No space left", "Full:", "is full: cooper prune")
+		s.cooper(t, append(store, "-f", "busybox/Full", "busybox")...).fails(t, 1, "No space left", "Full:",
+			"is full: cooper prune")
 		s.write(t, "busybox/NoInodes", busyboxfile+"RUN for i in $(seq 20000); do echo >/$i || exit 7; done\n")
-		s.cooper(t, append(store, "-f", "busybox/NoInodes", "busybox")...).fails(t, 1, "status 7", "has no inodes left: cooper prune")
+		s.cooper(t, append(store, "-f", "busybox/NoInodes", "busybox")...).fails(t, 1, "status 7",
+			"has no inodes left: cooper prune")
 		s.write(t, "busybox/Other", busyboxfile+"RUN exit 7\n")
 		if r := s.cooper(t, append(store, "-f", "busybox/Other", "busybox")...); strings.Contains(r.Stderr, "is full") {
 			t.Errorf("the disk isn't:\n%s", tail(r.Stderr))
 		}
-		s.cooper(t, append(store, "-f", "busybox/FullCopy", "busybox")...).fails(t, 125, "is full", "FullCopy:2", "cooper prune")
+		s.cooper(t, append(store, "-f", "busybox/FullCopy", "busybox")...).fails(t, 125, "is full", "FullCopy:2",
+			"cooper prune")
 		s.write(t, "busybox/Out", "FROM scratch\nCOPY busybox /b\n")
 		r := s.cooper(t, append(store, "-f", "busybox/Out", "busybox")...)
 		if r.Code != 0 {
@@ -206,7 +220,8 @@ func TestAsRootFullDisk(t *testing.T) {
 			t.Log(err)
 		}
 		s.build(t, "-t", "plain", "-f", "busybox/Out", "busybox")
-		s.cooper(t, "build", "-f", "busybox/Out", "-o", "type=oci,dest="+s.path("disk/app.tar"), "busybox").fails(t, 125, "app.tar", "no space left")
+		s.cooper(t, "build", "-f", "busybox/Out", "-o", "type=oci,dest="+s.path("disk/app.tar"), "busybox").fails(t, 125,
+			"app.tar", "no space left")
 		if _, err := os.Stat(s.path("disk/app.tar")); err == nil {
 			t.Error("half an archive was left")
 		}
@@ -224,8 +239,10 @@ func TestAsRootUnwritableStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.cooper(t, "build", "--root", s.path("file/store"), "ctx").fails(t, 125, s.path("file"), "it must be a directory")
-	r := s.inOtherMachine(t, "mount -t tmpfs none "+s.path("tmp")+"; mkdir -m 777 "+s.path("tmp/s")+"; mount -o remount,ro "+s.path("tmp"),
+	r := s.inOtherMachine(t, "mount -t tmpfs none "+s.path("tmp")+"; mkdir -m 777 "+s.path("tmp/s")+
+		"; mount -o remount,ro "+s.path("tmp"),
 		"build", "--root", s.path("tmp/s"), "ctx")
 	r.fails(t, 125, s.path("tmp/s"), "read-only")
-	s.cooper(t, "build", "--storage-driver", "nonsense", "--root", s.path("other"), "ctx").fails(t, 2, "nonsense", "must be overlay or vfs")
+	s.cooper(t, "build", "--storage-driver", "nonsense", "--root", s.path("other"), "ctx").fails(t, 2, "nonsense",
+		"must be overlay or vfs")
 }

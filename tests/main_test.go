@@ -91,9 +91,11 @@ func runSuite(m *testing.M) (code int, err error) {
 // needPrograms names every missing program at once: a test that can't run must not look like one that passed.
 func needPrograms() error {
 	programs := []string{
-		"buildah", "busybox", "docker-registry", "fuse-overlayfs", "getcap", "getfacl", "git", "ldd", "mkfs.btrfs", "mkfs.ext4", "mkfs.xfs",
+		"buildah", "busybox", "docker-registry", "fuse-overlayfs", "getcap", "getfacl", "git", "ldd", "mkfs.btrfs",
+		"mkfs.ext4", "mkfs.xfs",
 		"mmdebstrap", "mount", "newuidmap", "podman",
-		"qemu-aarch64-static", "qemu-s390x-static", "runc", "setcap", "setfacl", "setpriv", "skopeo", "ssh-add", "ssh-agent", "ssh-keygen", "tar", "umoci",
+		"qemu-aarch64-static", "qemu-s390x-static", "runc", "setcap", "setfacl", "setpriv", "skopeo", "ssh-add", "ssh-agent",
+		"ssh-keygen", "tar", "umoci",
 		"unshare",
 	}
 	if os.Getuid() == 0 {

@@ -18,7 +18,8 @@ const engineCaps = "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,
 // podID is the first ID on the machine of a pod's root.
 const podID = 700000000
 
-// A pod is a place like a container: root with an engine's capabilities and no_new_privs, in a namespace that cooper has not made.
+// A pod is a place like a container: root with an engine's capabilities and no_new_privs, in a namespace that cooper
+// has not made.
 type pod struct {
 	// ids are the IDs of its user namespace. None: those of the machine, and no user namespace.
 	ids []syscall.SysProcIDMap
@@ -80,7 +81,8 @@ func (s *site) inPod(t *testing.T, p pod, script string) result {
 	}
 	command := []string{"sh", "-ec", script}
 	if !p.borrowed {
-		command = append([]string{"setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all,+" + strings.ReplaceAll(caps, ",", ",+"), "--"}, command...)
+		command = append([]string{"setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all,+" +
+			strings.ReplaceAll(caps, ",", ",+"), "--"}, command...)
 	}
 	if len(p.denials) > 0 {
 		command = filtered(t, p.denials, command)
@@ -109,8 +111,8 @@ USER alice
 RUN test "$(id -u)" = 1000 && touch /tmp/alice
 `
 
-// TestAsRootContainersWithoutTheRightToMountBuild builds in the places where root has no right to mount: every verb works, and the image is
-// that of other builders.
+// TestAsRootContainersWithoutTheRightToMountBuild builds in the places where root has no right to mount: every verb
+// works, and the image is that of other builders.
 func TestAsRootContainersWithoutTheRightToMountBuild(t *testing.T) {
 	other := newSite(t, ordinary(t))
 	if err := other.makeBusybox(); err != nil {
@@ -129,7 +131,8 @@ func TestAsRootContainersWithoutTheRightToMountBuild(t *testing.T) {
 		"two ranges":        {pod{ids: podIDs(1000, 64536)}, "home/.local/share", "0 0 1000 1000 1000 64536"},
 		"the machine's IDs": {pod{}, "home/.local/share", "0 0 4294967294"},
 		"another's mounts":  {pod{ids: podIDs(65536), borrowed: true}, "home/.local/share", "0 0 65536"},
-		"a finer filter":    {pod{ids: podIDs(65536), denials: deny(unix.EPERM, unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN)}, "home/.local/share", "0 0 65536"},
+		"a finer filter": {pod{ids: podIDs(65536), denials: deny(unix.EPERM, unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN)},
+			"home/.local/share", "0 0 65536"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newPod(t, test.pod)
@@ -173,23 +176,27 @@ $COOPER prune -af | grep Total >&2
 	}
 }
 
-// TestAsRootStepsInANamespaceOfAllIDsAreConfinedToo: such a place has the IDs of the machine and its mounts are its own, but it isn't the machine.
+// TestAsRootStepsInANamespaceOfAllIDsAreConfinedToo: such a place has the IDs of the machine and its mounts are its
+// own, but it isn't the machine.
 func TestAsRootStepsInANamespaceOfAllIDsAreConfinedToo(t *testing.T) {
-	place := pod{ids: []syscall.SysProcIDMap{{Size: 1<<32 - 1}}, caps: "all", script: "mount -t tmpfs -o mode=755 none /var/lib/containers\n"}
+	place := pod{ids: []syscall.SysProcIDMap{{Size: 1<<32 - 1}}, caps: "all",
+		script: "mount -t tmpfs -o mode=755 none /var/lib/containers\n"}
 	s := newPod(t, pod{})
 	if err := s.makeBusybox(); err != nil {
 		t.Fatal(err)
 	}
 	const show = "readlink /proc/self/ns/user >&2"
 	s.write(t, "busybox/Insecure", busyboxfile+"RUN "+show+"\nRUN --security=insecure "+show+"\n")
-	r := s.inPod(t, place, show+"\nexec $COOPER --storage-driver vfs build --no-cache --progress=plain --allow security.insecure -f busybox/Insecure busybox")
+	r := s.inPod(t, place,
+		show+"\nexec $COOPER --storage-driver vfs build --no-cache --progress=plain --allow security.insecure -f busybox/Insecure busybox")
 	seen := regexp.MustCompile(`user:\[\d+\]`).FindAllString(r.Stderr, -1)
 	if r.Code != 0 || len(seen) != 3 || seen[1] != seen[0] || seen[2] == seen[0] {
 		t.Errorf("status %d, namespaces of the place, the step and the insecure step: %v\n%s", r.Code, seen, tail(r.Stderr))
 	}
 }
 
-// TestAsRootContainersThatKeepFromBuildingSayWhy: one sentence names the line that is missing, and doctor's check has it, too.
+// TestAsRootContainersThatKeepFromBuildingSayWhy: one sentence names the line that is missing, and doctor's check has
+// it, too.
 func TestAsRootContainersThatKeepFromBuildingSayWhy(t *testing.T) {
 	ids := podIDs(65536)
 	for name, test := range map[string]struct {
@@ -197,13 +204,19 @@ func TestAsRootContainersThatKeepFromBuildingSayWhy(t *testing.T) {
 		check string
 		want  []string
 	}{
-		"an engine's filter":    {pod{ids: ids, denials: engineProfile()}, "user-namespace", []string{"seccomp filter", "seccompProfile.type: Unconfined"}},
-		"the machine's IDs":     {pod{denials: engineProfile()}, "user-namespace", []string{"seccomp filter", "--security-opt seccomp=unconfined"}},
-		"parts of proc hidden":  {pod{ids: ids, script: "mount --bind /dev/null /proc/timer_list\n"}, "proc", []string{"procMount: Unmasked"}},
-		"no right to map":       {pod{ids: ids, caps: "chown,dac_override,kill"}, "id-map", []string{"SETUID", "capabilities.add: [SETUID, SETGID, SETFCAP]"}},
-		"no right to map root":  {pod{ids: ids, caps: "chown,dac_override,setuid,setgid"}, "id-map", []string{"SETFCAP"}},
-		"no namespaces at all":  {pod{ids: ids, script: "echo 0 >/proc/sys/user/max_user_namespaces\n"}, "user-namespace", []string{"max_user_namespaces"}},
-		"mounts are restricted": {pod{ids: ids, denials: deny(unix.EPERM, unix.SYS_MOUNT)}, "user-namespace", []string{"mounts in them", "Unconfined"}},
+		"an engine's filter": {pod{ids: ids, denials: engineProfile()}, "user-namespace",
+			[]string{"seccomp filter", "seccompProfile.type: Unconfined"}},
+		"the machine's IDs": {pod{denials: engineProfile()}, "user-namespace",
+			[]string{"seccomp filter", "--security-opt seccomp=unconfined"}},
+		"parts of proc hidden": {pod{ids: ids, script: "mount --bind /dev/null /proc/timer_list\n"}, "proc",
+			[]string{"procMount: Unmasked"}},
+		"no right to map": {pod{ids: ids, caps: "chown,dac_override,kill"}, "id-map",
+			[]string{"SETUID", "capabilities.add: [SETUID, SETGID, SETFCAP]"}},
+		"no right to map root": {pod{ids: ids, caps: "chown,dac_override,setuid,setgid"}, "id-map", []string{"SETFCAP"}},
+		"no namespaces at all": {pod{ids: ids, script: "echo 0 >/proc/sys/user/max_user_namespaces\n"}, "user-namespace",
+			[]string{"max_user_namespaces"}},
+		"mounts are restricted": {pod{ids: ids, denials: deny(unix.EPERM, unix.SYS_MOUNT)}, "user-namespace",
+			[]string{"mounts in them", "Unconfined"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newPod(t, test.pod)

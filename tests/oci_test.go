@@ -207,7 +207,8 @@ func tarEntries(layer int, r io.Reader) ([]entry, error) {
 func (e entry) String() string {
 	h := e.Header
 	kind := map[byte]string{
-		tar.TypeReg: "f", tar.TypeDir: "d", tar.TypeSymlink: "l", tar.TypeLink: "h", tar.TypeChar: "c", tar.TypeBlock: "b", tar.TypeFifo: "p",
+		tar.TypeReg: "f", tar.TypeDir: "d", tar.TypeSymlink: "l", tar.TypeLink: "h", tar.TypeChar: "c", tar.TypeBlock: "b",
+		tar.TypeFifo: "p",
 	}[h.Typeflag]
 	line := fmt.Sprintf("%d %s %04o %d:%d %d %s", e.Layer, kind, h.Mode&0o7777, h.Uid, h.Gid, h.Size, printable(h.Name))
 	if h.Linkname != "" {

@@ -13,14 +13,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// TestOddLayersOfARegistry builds on a layer with a hard link to a file of the layer below, a path twice and a whiteout after its file, and
-// gives it back.
+// TestOddLayersOfARegistry builds on a layer with a hard link to a file of the layer below, a path twice and a whiteout
+// after its file, and gives it back.
 func TestOddLayersOfARegistry(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		address, _ := s.startRegistry(t)
 		s.busybox(t, "base")
-		s.write(t, "ctx/Containerfile", "FROM base\nRUN echo below >/below; echo gone >/gone; chown 3:4 /below; chmod 640 /below\n")
+		s.write(t, "ctx/Containerfile",
+			"FROM base\nRUN echo below >/below; echo gone >/gone; chown 3:4 /below; chmod 640 /below\n")
 		s.build(t, "-o", "type=oci,dest=layout,tar=false", "ctx")
 		var archive bytes.Buffer
 		w := tar.NewWriter(&archive)
@@ -28,10 +29,12 @@ func TestOddLayersOfARegistry(t *testing.T) {
 			kind             byte
 			name, link, text string
 		}{
-			{tar.TypeLink, "hard", "below", ""}, {tar.TypeReg, "twice", "", "first\n"}, {tar.TypeLink, "first", "twice", ""}, {tar.TypeReg, "twice", "", "second\n"},
+			{tar.TypeLink, "hard", "below", ""}, {tar.TypeReg, "twice", "", "first\n"}, {tar.TypeLink, "first", "twice", ""},
+			{tar.TypeReg, "twice", "", "second\n"},
 			{tar.TypeReg, "gone", "", "new\n"}, {tar.TypeReg, ".wh.gone", "", ""},
 		} {
-			if err := w.WriteHeader(&tar.Header{Typeflag: f.kind, Name: f.name, Linkname: f.link, Mode: 0o644, Size: int64(len(f.text))}); err != nil {
+			if err := w.WriteHeader(&tar.Header{Typeflag: f.kind, Name: f.name, Linkname: f.link, Mode: 0o644,
+				Size: int64(len(f.text))}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.WriteString(w, f.text); err != nil {
@@ -43,12 +46,14 @@ func TestOddLayersOfARegistry(t *testing.T) {
 		}
 		stackLayer(t, s.path("layout"), archive.Bytes())
 		name := address + "/odd:1"
-		s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "oci:"+s.path("layout"), "docker://"+name)
+		s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "oci:"+s.path("layout"),
+			"docker://"+name)
 		const steps = "\nRUN test $(cat /hard) = below -a $(stat -c %u:%g:%a /hard) = 3:4:640 -a $(cat /twice) = second -a $(cat /first) = first -a ! -e /gone\n"
 		other := newSite(t, m)
 		other.write(t, "ctx/Containerfile", "FROM "+name+steps)
 		other.build(t, "--tls-verify=false", "-t", "app", "-o", "type=oci,dest=app.tar", "ctx")
-		if l := mustLayout(t, other.path("app.tar")); l.image.RootFS.DiffIDs[len(l.image.RootFS.DiffIDs)-1] != digest.FromBytes(archive.Bytes()) {
+		if l := mustLayout(t,
+			other.path("app.tar")); l.image.RootFS.DiffIDs[len(l.image.RootFS.DiffIDs)-1] != digest.FromBytes(archive.Bytes()) {
 			t.Errorf("the layer is not the one that was pulled: %v", l.image.RootFS.DiffIDs)
 		}
 		other.run(t, "podman", "push", "-q", "--tls-verify=false", "app", address+"/back:1")

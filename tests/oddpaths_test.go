@@ -5,11 +5,12 @@ import (
 	"testing"
 )
 
-// oddName has what parts and quotes words in lists of mount options, configuration files and shells, and what is no text at all.
+// oddName has what parts and quotes words in lists of mount options, configuration files and shells, and what is no
+// text at all.
 const oddName = "a:b,c\\d e\n\xff\"'=%s$HOME"
 
-// TestPathsMayHaveAnyCharacters has the store, its run-time state, the context, temporary files and the home of the user in directories with such a
-// name, for every way to keep layers and run steps.
+// TestPathsMayHaveAnyCharacters has the store, its run-time state, the context, temporary files and the home of the
+// user in directories with such a name, for every way to keep layers and run steps.
 func TestPathsMayHaveAnyCharacters(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -29,11 +30,14 @@ func TestPathsMayHaveAnyCharacters(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.write(t, oddName+"/ctx/.dockerignore", "*ignored\n")
-			s.write(t, oddName+"/ctx/More", busyboxfile+"RUN --mount=target=/m test -e /m/More && test ! -e /m/.ignored && echo x >/x\n"+
-				"RUN --mount=type=cache,target=/c --mount=target=/m,rw touch /c/x /m/x\nFROM 0\nCOPY --from=0 /x /y\nRUN test -e /y && rm /x\n")
+			s.write(t, oddName+"/ctx/More",
+				busyboxfile+"RUN --mount=target=/m test -e /m/More && test ! -e /m/.ignored && echo x >/x\n"+
+					"RUN --mount=type=cache,target=/c --mount=target=/m,rw touch /c/x /m/x\nFROM 0\nCOPY --from=0 /x /y\nRUN test -e /y && rm /x\n")
 			s.write(t, oddName+"/ctx/.ignored", "")
-			args := append([]string{"--root", s.path(oddName + "/root"), "--runroot", s.path(oddName + "/run"), "-f", s.path(oddName + "/ctx/More")}, d.args...)
-			s.build(t, append(args, "-t", "app", "--iidfile", s.path(oddName+"/out/id"), "-o", "files", s.path(oddName+"/ctx"))...)
+			args := append([]string{"--root", s.path(oddName + "/root"), "--runroot", s.path(oddName + "/run"), "-f",
+				s.path(oddName + "/ctx/More")}, d.args...)
+			s.build(t, append(args, "-t", "app", "--iidfile", s.path(oddName+"/out/id"), "-o", "files",
+				s.path(oddName+"/ctx"))...)
 			s.build(t, append(args, "--no-cache", "--runtime=runc", s.path(oddName+"/ctx"))...)
 			if d.program == "" && d.name != "vfs" {
 				second := "--userns=auto"

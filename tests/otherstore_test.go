@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestStoreOfOtherDriverIsTold builds for a user of whose storage driver nothing is configured. Debian's podman takes vfs then. The user is told
-// once, and what is told makes one store of the two.
+// TestStoreOfOtherDriverIsTold builds for a user of whose storage driver nothing is configured. Debian's podman takes
+// vfs then. The user is told once, and what is told makes one store of the two.
 func TestStoreOfOtherDriverIsTold(t *testing.T) {
 	for name, before := range map[string]bool{"podman first": true, "cooper first": false} {
 		t.Run(name, func(t *testing.T) {
@@ -77,10 +77,12 @@ func TestSetupSaysWhatItWrites(t *testing.T) {
 	if err := os.Remove(s.storageConf()); err != nil {
 		t.Fatal(err)
 	}
-	text := strings.ReplaceAll(readFile(t, "../contrib/setup.sh"), `home=$(getent passwd "$user" | cut -d: -f6)`, "home="+s.path("home"))
+	text := strings.ReplaceAll(readFile(t, "../contrib/setup.sh"), `home=$(getent passwd "$user" | cut -d: -f6)`,
+		"home="+s.path("home"))
 	s.write(t, "setup.sh", text)
 	s.run(t, "podman", "images")
-	if r := runCommand(t, s.command("sh", "setup.sh", "--check")); !strings.Contains(r.Stdout, s.storageConf()+" is missing") {
+	if r := runCommand(t, s.command("sh", "setup.sh", "--check")); !strings.Contains(r.Stdout,
+		s.storageConf()+" is missing") {
 		t.Errorf("what is missing isn't said:\n%s", r.Stdout)
 	}
 	if _, err := os.Lstat(s.storageConf()); err == nil {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// TestOutputsFollowNobodyElsesLinks plants links in a directory like /tmp, as another user would who wants a file of the builder's written.
+// TestOutputsFollowNobodyElsesLinks plants links in a directory like /tmp, as another user would who wants a file of
+// the builder's written.
 func TestOutputsFollowNobodyElsesLinks(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -40,11 +41,13 @@ func TestOutputsFollowNobodyElsesLinks(t *testing.T) {
 			for _, flags := range [][]string{
 				{"--iidfile", at}, {"--metadata-file", at}, {"-o", "type=oci,dest=" + at}, {"-o", "type=tar,dest=" + at},
 			} {
-				s.cooper(t, append(append([]string{"build"}, flags...), "ctx")...).fails(t, 1, at, "another user has put it into a directory that everyone may write to")
+				s.cooper(t, append(append([]string{"build"}, flags...), "ctx")...).fails(t, 1, at,
+					"another user has put it into a directory that everyone may write to")
 			}
 		}
 		at := s.path("tmp/theirs-dir")
-		for _, flags := range [][]string{{"-o", at}, {"-o", at + "/new"}, {"-o", "type=oci,tar=false,dest=" + at + "/new"}, {"--no-cache", "--keep-bundle", at + "/new"}} {
+		for _, flags := range [][]string{{"-o", at}, {"-o", at + "/new"}, {"-o", "type=oci,tar=false,dest=" + at + "/new"},
+			{"--no-cache", "--keep-bundle", at + "/new"}} {
 			s.cooper(t, append(append([]string{"build"}, flags...), "ctx")...).fails(t, 1, at, "another user has put it")
 		}
 		if got := s.read(t, "victim/file"); got != "precious" {
@@ -74,17 +77,19 @@ func (s *site) giveAway(t *testing.T, names ...string) {
 	s.cooper(t, append([]string{"unshare"}, command...)...).succeeds(t)
 }
 
-// TestKilledOutputLeavesNothing kills builds that write files and directories: only directories have a name before they are whole, and the
-// next build to that place removes what is left.
+// TestKilledOutputLeavesNothing kills builds that write files and directories: only directories have a name before they
+// are whole, and the next build to that place removes what is left.
 func TestKilledOutputLeavesNothing(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
-		s.write(t, "ctx/Containerfile", "FROM base\nRUN mkdir /many && for i in $(seq 3000); do echo $i >/many/$i; done; dd if=/dev/urandom of=/big bs=1M count=40\n")
+		s.write(t, "ctx/Containerfile",
+			"FROM base\nRUN mkdir /many && for i in $(seq 3000); do echo $i >/many/$i; done; dd if=/dev/urandom of=/big bs=1M count=40\n")
 		s.build(t, "ctx")
 		s.mkdir(t, "out/there")
-		for _, output := range []string{"type=oci,dest=OUT/oci.tar", "type=local,dest=OUT/new", "type=local,dest=OUT/there", "type=oci,tar=false,dest=OUT/layout"} {
+		for _, output := range []string{"type=oci,dest=OUT/oci.tar", "type=local,dest=OUT/new", "type=local,dest=OUT/there",
+			"type=oci,tar=false,dest=OUT/layout"} {
 			output = strings.ReplaceAll(output, "OUT", s.path("out"))
 			for _, wait := range []time.Duration{0, 20 * time.Millisecond, 50 * time.Millisecond} {
 				s.killWriting(t, wait, "build", "--progress=plain", "-o", output, "ctx")

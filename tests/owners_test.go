@@ -58,13 +58,15 @@ func TestRootsStepsHaveAllOwners(t *testing.T) {
 			for file, path := range farFiles() {
 				s.write(t, "ctx/Containerfile", file)
 				for range 2 { // the second time what is below comes from the cache
-					s.cooper(t, build("ctx")...).fails(t, 125, `the owner of "`+path+`"`, farOwner, "usermod --add-subuids ", "--userns=host")
+					s.cooper(t, build("ctx")...).fails(t, 125, `the owner of "`+path+`"`, farOwner, "usermod --add-subuids ",
+						"--userns=host")
 				}
 				s.cooper(t, build("--userns=host", "ctx")...).succeeds(t)
 			}
 			s.write(t, "ctx/Containerfile", "FROM owned\nCOPY a.tar /a.tar\n")
 			s.cooper(t, build("ctx")...).succeeds(t) // there is no step
-			s.write(t, "ctx/Containerfile", "FROM base\nCOPY --chown=7 a.tar /c\nRUN [ $(stat -c %u /c) = 7 ]\nCOPY --chown=8 a.tar /c\nRUN [ $(stat -c %u /c) = 8 ]\n")
+			s.write(t, "ctx/Containerfile",
+				"FROM base\nCOPY --chown=7 a.tar /c\nRUN [ $(stat -c %u /c) = 7 ]\nCOPY --chown=8 a.tar /c\nRUN [ $(stat -c %u /c) = 8 ]\n")
 			s.cooper(t, build("ctx")...).succeeds(t)
 		}
 		s.write(t, "ctx/Containerfile", "FROM base\nRUN --mount=type=cache,target=/m,uid="+farOwner+" true\n")
@@ -79,16 +81,20 @@ func TestAutoKnowsOwnersThatWereJustCopied(t *testing.T) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/f", "x")
-		s.write(t, "ctx/Containerfile", "FROM base\nRUN true\nCOPY --chown=3000:4000 f /f\nRUN [ $(stat -c %u:%g /f) = 3000:4000 ] && chown 4001 /bin/busybox 2>&1 | grep -q nvalid\n")
+		s.write(t, "ctx/Containerfile",
+			"FROM base\nRUN true\nCOPY --chown=3000:4000 f /f\nRUN [ $(stat -c %u:%g /f) = 3000:4000 ] && chown 4001 /bin/busybox 2>&1 | grep -q nvalid\n")
 		s.build(t, "--no-cache", "--userns=auto", "ctx")
 		s.cooper(t, "build", "--no-cache", "--userns=auto:size=4000", "ctx").fails(t, 1, `"/f"`, "4000", "size=4001")
-		s.write(t, "mount/Containerfile", "FROM base AS s\nRUN echo >/f && chown 77 /f\nCOPY --chown=2000:3000 Containerfile /c\nFROM base\nRUN --mount=from=s,target=/m [ $(stat -c %u:%g /m/c) = 2000:3000 ]\n")
+		s.write(t, "mount/Containerfile",
+			"FROM base AS s\nRUN echo >/f && chown 77 /f\nCOPY --chown=2000:3000 Containerfile /c\nFROM base\nRUN --mount=from=s,target=/m [ $(stat -c %u:%g /m/c) = 2000:3000 ]\n")
 		s.build(t, "--no-cache", "--userns=auto", "mount")
-		s.cooper(t, "build", "--no-cache", "--userns=auto:size=1500", "mount").fails(t, 1, `"/c"`, "2000", "3000", "size=3001")
+		s.cooper(t, "build", "--no-cache", "--userns=auto:size=1500", "mount").fails(t, 1, `"/c"`, "2000", "3000",
+			"size=3001")
 	})
 }
 
-// TestAsRootTheRemedyForOwnersOfStepsWorks does what the message says, where the range is nobody's, which usermod can't change.
+// TestAsRootTheRemedyForOwnersOfStepsWorks does what the message says, where the range is nobody's, which usermod can't
+// change.
 func TestAsRootTheRemedyForOwnersOfStepsWorks(t *testing.T) {
 	for _, m := range suite.modes {
 		if !m.root() {
@@ -97,7 +103,8 @@ func TestAsRootTheRemedyForOwnersOfStepsWorks(t *testing.T) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/f", "x")
-		s.write(t, "ctx/Containerfile", "FROM base\nCOPY --chown="+farOwner+" f /f\nRUN [ $(stat -c %u:%g /f) = "+farOwner+":"+farOwner+" ]\n")
+		s.write(t, "ctx/Containerfile", "FROM base\nCOPY --chown="+farOwner+" f /f\nRUN [ $(stat -c %u:%g /f) = "+farOwner+
+			":"+farOwner+" ]\n")
 		for _, name := range []string{"subuid", "subgid"} {
 			s.write(t, name, "containers:100000:65536\nsomebody:165536:65536\n")
 		}

@@ -60,7 +60,8 @@ RUN ["/prog", "-c", "arch && writearch /arch"]
 
 const hostHandlers = "/proc/sys/fs/binfmt_misc"
 
-// TestAsRootEmulatorsOfTheMachineAreUsed registers an emulator with the machine, as its package does, and hides it from cooper.
+// TestAsRootEmulatorsOfTheMachineAreUsed registers an emulator with the machine, as its package does, and hides it from
+// cooper.
 func TestAsRootEmulatorsOfTheMachineAreUsed(t *testing.T) {
 	const arch, name = "s390x", "qemu-s390x"
 	registerWithMachine(t, name)
@@ -71,14 +72,15 @@ func TestAsRootEmulatorsOfTheMachineAreUsed(t *testing.T) {
 		if err := copyForeign(arch, s.path("ctx/prog-"+arch)); err != nil {
 			t.Fatal(err)
 		}
-		if r := s.cooper(t, "build", "--platform=linux/"+arch, "ctx"); r.Code != 0 || !strings.Contains(r.Stderr, "linux/"+arch) {
+		if r := s.cooper(t, "build", "--platform=linux/"+arch, "ctx"); r.Code != 0 ||
+			!strings.Contains(r.Stderr, "linux/"+arch) {
 			t.Errorf("%s: status %d\n%s", m.Name, r.Code, r.Stderr)
 		}
 	}
 }
 
-// registerWithMachine makes the machine hand programs for s390x to qemu until the test ends. A registration that is there already
-// is used as it is and stays.
+// registerWithMachine makes the machine hand programs for s390x to qemu until the test ends. A registration that is
+// there already is used as it is and stays.
 func registerWithMachine(t *testing.T, name string) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(hostHandlers, "status")); err != nil {
@@ -229,7 +231,8 @@ func TestCrossCompilingDockerfile(t *testing.T) {
 	s.busybox(t, "tools")
 	s.write(t, "ctx/Containerfile", crossfile)
 	s.write(t, "ctx/go.mod", "module example.org/app\n\ngo 1.21\n")
-	s.write(t, "ctx/main.go", "package main\n\nimport \"runtime\"\n\nfunc main() { println(\"made for\", runtime.GOARCH) }\n")
+	s.write(t, "ctx/main.go",
+		"package main\n\nimport \"runtime\"\n\nfunc main() { println(\"made for\", runtime.GOARCH) }\n")
 	r := s.cooper(t, "build", "--platform=linux/arm64", "--build-context", "go="+strings.TrimSpace(string(goroot)), "ctx")
 	if r.Code != 0 || !strings.Contains(r.Stderr, "made for arm64") {
 		t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))

@@ -19,8 +19,8 @@ import (
 // powerCuts is how often the power is cut; a hundred times take a quarter of an hour.
 var powerCuts = flag.Int("powercuts", 12, "how often TestAsRootPowerCut cuts the power")
 
-// TestAsRootPowerCut stops the store's file system at random points of builds, or just after they have succeeded, and mounts what the disk holds
-// then: whatever was reported is there, nothing that is there is wrong, and builds go on.
+// TestAsRootPowerCut stops the store's file system at random points of builds, or just after they have succeeded, and
+// mounts what the disk holds then: whatever was reported is there, nothing that is there is wrong, and builds go on.
 func TestAsRootPowerCut(t *testing.T) {
 	source := newSite(t, suite.modes[0])
 	address, _ := source.startRegistry(t)
@@ -61,8 +61,9 @@ func cutOnce(t *testing.T, m mode, kind, base string, random *rand.Rand) {
 		t.Fatal(err)
 	}
 	s.write(t, "ctx/SUMS", s.run(t, "sh", "-c", "cd ctx && sha256sum data/* busybox"))
-	s.write(t, "ctx/Containerfile", "FROM "+base+" AS one\nRUN --mount=type=cache,target=/cache echo x >>/cache/x; for i in $(seq 100); do echo $i >/$i; done\n"+
-		"FROM "+base+"\nCOPY . /c/\nRUN cp -r /c /d\nCOPY --from=one /1 /2 /\nRUN cd /d && sha256sum -c SUMS\n")
+	s.write(t, "ctx/Containerfile",
+		"FROM "+base+" AS one\nRUN --mount=type=cache,target=/cache echo x >>/cache/x; for i in $(seq 100); do echo $i >/$i; done\n"+
+			"FROM "+base+"\nCOPY . /c/\nRUN cp -r /c /d\nCOPY --from=one /1 /2 /\nRUN cd /d && sha256sum -c SUMS\n")
 	s.write(t, "ctx/Fresh", "FROM scratch\nCOPY . /c/\n")
 	// The power goes between two builds, or in the midst of one.
 	whole, part := random.IntN(5), time.Duration(random.IntN(1000))*time.Millisecond
@@ -87,7 +88,8 @@ func (s *poweredSite) onDisk(args ...string) []string {
 	return append(args, "--root", s.path("disk/s"), "--runroot", s.path("disk/r"))
 }
 
-// buildUntil builds one thing after the other. When so many have been built, or that long after, cut is closed; it ends with the first failure.
+// buildUntil builds one thing after the other. When so many have been built, or that long after, cut is closed; it ends
+// with the first failure.
 func (s *poweredSite) buildUntil(t *testing.T, cut chan struct{}, whole int, part time.Duration) {
 	for n := 0; ; n++ {
 		if n == whole && part >= 0 {
@@ -129,8 +131,9 @@ func (s *poweredSite) buildUntil(t *testing.T, cut chan struct{}, whole int, par
 
 // checkAfterCut looks at everything that is on the disk, with every reader.
 func (s *poweredSite) checkAfterCut(t *testing.T) {
-	s.write(t, "verify/Containerfile", "ARG FROM\nFROM $FROM\nRUN --mount=from=localhost/verifier,target=/v [\"/v/bin/busybox\", \"sh\", \"-c\", "+
-		"\"cd /c && /v/bin/busybox sha256sum -c SUMS\"]\n")
+	s.write(t, "verify/Containerfile",
+		"ARG FROM\nFROM $FROM\nRUN --mount=from=localhost/verifier,target=/v [\"/v/bin/busybox\", \"sh\", \"-c\", "+
+			"\"cd /c && /v/bin/busybox sha256sum -c SUMS\"]\n")
 	if r := s.cooper(t, s.onDisk("df")...); r.Code != 0 {
 		t.Errorf("df: status %d\n%s", r.Code, tail(r.Stderr))
 	}
@@ -148,7 +151,8 @@ func (s *poweredSite) checkAfterCut(t *testing.T) {
 		s.build(t, s.onDisk("-q", "--pull=never", "--build-arg", "FROM="+name, "verify")...)
 	}
 	for _, id := range strings.Fields(s.run(t, "podman", s.onDisk("images", "-qa", "--no-trunc")...)) {
-		from := fmt.Sprintf("containers-storage:[overlay@%s+%s]%s", s.path("disk/s"), s.path("disk/r"), strings.TrimPrefix(id, "sha256:"))
+		from := fmt.Sprintf("containers-storage:[overlay@%s+%s]%s", s.path("disk/s"), s.path("disk/r"),
+			strings.TrimPrefix(id, "sha256:"))
 		s.run(t, "sh", "-c", "if test $(id -u) = 0; then exec \"$@\"; else exec podman unshare \"$@\"; fi", "sh",
 			"skopeo", "--insecure-policy", "copy", "-q", from, "dir:"+s.path("tmp/copy"))
 		if err := os.RemoveAll(s.path("tmp/copy")); err != nil {
@@ -162,13 +166,14 @@ func (s *poweredSite) checkAfterCut(t *testing.T) {
 	for _, out := range outs {
 		mustLayout(t, out)
 	}
-	if iid, err := os.ReadFile(s.path("disk/iid")); err == nil && len(iid) != len("sha256:")+64 || err != nil && len(s.done) > 0 {
+	if iid, err := os.ReadFile(s.path("disk/iid")); err == nil && len(iid) != len("sha256:")+64 || err != nil &&
+		len(s.done) > 0 {
 		t.Errorf("the file with the ID holds %q: %v", iid, err)
 	}
 }
 
-// TestAsRootDiskThatFails takes the disk away under every verb that opens a store, and under a step that runs: all end with one sentence, and
-// leave nothing.
+// TestAsRootDiskThatFails takes the disk away under every verb that opens a store, and under a step that runs: all end
+// with one sentence, and leave nothing.
 func TestAsRootDiskThatFails(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := &poweredSite{site: newSite(t, m)}
@@ -190,7 +195,8 @@ func TestAsRootDiskThatFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait() // by the signal
-		if code := cmd.ProcessState.ExitCode(); code != 128+int(unix.SIGINT) && code != 125 || strings.Contains(text.seen.String(), "goroutine ") {
+		if code := cmd.ProcessState.ExitCode(); code != 128+int(unix.SIGINT) && code != 125 ||
+			strings.Contains(text.seen.String(), "goroutine ") {
 			t.Errorf("the build under way ends with status %d:\n%s", code, tail(text.seen.String()))
 		}
 		for _, verb := range [][]string{{"build", "ctx"}, {"df"}, {"prune", "--force"}} {
@@ -219,7 +225,8 @@ type powerDisk struct {
 	image, next string
 }
 
-// newDisk makes a disk. One of btrfs, which can't be asked to stop, is in a file of an xfs, which can give a copy of a file as it is at a moment.
+// newDisk makes a disk. One of btrfs, which can't be asked to stop, is in a file of an xfs, which can give a copy of a
+// file as it is at a moment.
 func (s *site) newDisk(t *testing.T, kind string) *powerDisk {
 	t.Helper()
 	d := &powerDisk{site: s, kind: kind, image: s.path("disk.img"), next: s.path("next.img")}

@@ -28,7 +28,8 @@ func TestPulledImageIsAsPodmanPullsIt(t *testing.T) {
 		from := newSite(t, m)
 		address, _ := from.startRegistry(t)
 		from.busybox(t, "base")
-		from.write(t, "more/Containerfile", "FROM base\nRUN ln -s /bin/sh /link; mkdir -p /d/e; ln /etc/passwd /d/hard; rm /etc/group; chown 33:33 /d\nRUN rm -r /d && mkdir /d && echo x >/d/y\n")
+		from.write(t, "more/Containerfile",
+			"FROM base\nRUN ln -s /bin/sh /link; mkdir -p /d/e; ln /etc/passwd /d/hard; rm /etc/group; chown 33:33 /d\nRUN rm -r /d && mkdir /d && echo x >/d/y\n")
 		from.build(t, "-t", "app", "-o", "type=oci,dest=zstd.tar,compression=zstd", "more")
 		for _, kind := range []string{"oci", "v2s2", "index", "zstd"} {
 			t.Run(kind, func(t *testing.T) {
@@ -78,7 +79,8 @@ func (s *site) storeRecords(t *testing.T, name string) map[string]any {
 	t.Helper()
 	type record = map[string]any
 	var images, layers []record
-	for file, into := range map[string]*[]record{"overlay-images/images.json": &images, "overlay-layers/layers.json": &layers} {
+	for file, into := range map[string]*[]record{"overlay-images/images.json": &images,
+		"overlay-layers/layers.json": &layers} {
 		text, err := os.ReadFile(filepath.Join(s.store(), file))
 		if err == nil {
 			err = json.Unmarshal(text, into)
@@ -136,8 +138,8 @@ func (s *site) checkReaders(t *testing.T, name string) {
 	s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "containers-storage:"+name, "dir:"+s.path("copied"))
 }
 
-// haltingRegistry passes requests on to another registry. The first blob that is larger than 1 MiB it sends by half, and then
-// waits: halted is closed at that moment, and proceed lets it, and all that come later, go on.
+// haltingRegistry passes requests on to another registry. The first blob that is larger than 1 MiB it sends by half,
+// and then waits: halted is closed at that moment, and proceed lets it, and all that come later, go on.
 func haltingRegistry(t *testing.T, address string) (halting string, halted <-chan struct{}, proceed func()) {
 	t.Helper()
 	half, on := make(chan struct{}), make(chan struct{})
@@ -173,7 +175,8 @@ func haltingRegistry(t *testing.T, address string) (halting string, halted <-cha
 func (s *site) pushBig(t *testing.T, name string) {
 	t.Helper()
 	s.busybox(t, "base")
-	s.write(t, "big/Containerfile", "FROM base\nRUN head -c 30000000 /dev/urandom >/random\nRUN head -c 30000000 /dev/zero >/zeros\n")
+	s.write(t, "big/Containerfile",
+		"FROM base\nRUN head -c 30000000 /dev/urandom >/random\nRUN head -c 30000000 /dev/zero >/zeros\n")
 	s.build(t, "-t", "big", "big")
 	s.pushAs(t, "oci", "localhost/big:latest", name)
 }
@@ -187,7 +190,8 @@ func TestPullThatIsStopped(t *testing.T) {
 			t.Run(signal.String(), func(t *testing.T) {
 				halting, halted, proceed := haltingRegistry(t, address)
 				s := newSite(t, m)
-				s.write(t, "ctx/Containerfile", "FROM "+halting+"/lib/big:1\nRUN test $(wc -c </random) = 30000000 -a $(wc -c </zeros) = 30000000\n")
+				s.write(t, "ctx/Containerfile",
+					"FROM "+halting+"/lib/big:1\nRUN test $(wc -c </random) = 30000000 -a $(wc -c </zeros) = 30000000\n")
 				cmd := s.command(suite.cooper, "build", "--tls-verify=false", "-t", "app", "ctx")
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
@@ -216,7 +220,8 @@ func TestPullsAtTheSameTime(t *testing.T) {
 		name := address + "/lib/big:1"
 		from.pushBig(t, name)
 		s := newSite(t, m)
-		s.write(t, "ctx/Containerfile", "FROM "+name+"\nRUN test $(wc -c </random) = 30000000 -a $(wc -c </zeros) = 30000000\n")
+		s.write(t, "ctx/Containerfile",
+			"FROM "+name+"\nRUN test $(wc -c </random) = 30000000 -a $(wc -c </zeros) = 30000000\n")
 		// Each build runs the step itself, at its own time.
 		args := []string{"--tls-verify=false", "--pull", "--build-arg", "SOURCE_DATE_EPOCH=1000000000", "-t", "app", "ctx"}
 		ids := s.atOnce(t, [][]string{args, args, args})
@@ -239,7 +244,8 @@ func TestAsRootPullOnAFullDisk(t *testing.T) {
 		from.pushAs(t, "oci", "localhost/base:latest", address+"/lib/small:1")
 		s := newSite(t, m)
 		s.smallDisk(t, 40, 10000)
-		build := []string{"build", "--root", s.path("disk/store"), "--runroot", s.path("run/disk"), "--tls-verify=false", "ctx"}
+		build := []string{"build", "--root", s.path("disk/store"), "--runroot", s.path("run/disk"), "--tls-verify=false",
+			"ctx"}
 		s.write(t, "ctx/Containerfile", "FROM "+address+"/lib/big:1\nRUN true\n")
 		s.cooper(t, build...).fails(t, 125, "is full", "cooper prune")
 		s.write(t, "ctx/Containerfile", "FROM "+address+"/lib/small:1\nRUN true\n")

@@ -29,8 +29,8 @@ EOT
 CMD ["/bin/bash"]
 `
 
-// TestAsRootRealDockerfiles builds Dockerfiles as people write them, as the ordinary user. The stage app is the image; the last
-// stage is made of it and uses what is in it.
+// TestAsRootRealDockerfiles builds Dockerfiles as people write them, as the ordinary user. The stage app is the image;
+// the last stage is made of it and uses what is in it.
 func TestAsRootRealDockerfiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("installs packages")
@@ -87,7 +87,8 @@ func buildReal(t *testing.T, s *site, path string, vars *strings.Replacer) {
 		t.Fatalf("status %d and %d\n%s\n%s", made.Code, used.Code, tail(made.Stderr), tail(used.Stderr))
 	}
 	for _, secret := range strings.Fields(parts["never"]) {
-		for what, text := range map[string]string{"log": made.Stderr + used.Stderr, "image": s.read(t, name+".tar"), "metadata": s.read(t, name+".json")} {
+		for what, text := range map[string]string{"log": made.Stderr + used.Stderr, "image": s.read(t, name+".tar"),
+			"metadata": s.read(t, name+".json")} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in the %s", secret, what)
 			}
@@ -104,8 +105,8 @@ func (s *site) read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// realVariables are what the flags of the archives may name, beside $CASE, the archive's directory: $GOROOT, the tool chain that runs this test, and $NPM, a
-// directory with the caller's npm configuration and certificates.
+// realVariables are what the flags of the archives may name, beside $CASE, the archive's directory: $GOROOT, the tool
+// chain that runs this test, and $NPM, a directory with the caller's npm configuration and certificates.
 func realVariables(t *testing.T, s *site) *strings.Replacer {
 	t.Helper()
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()
@@ -116,7 +117,8 @@ func realVariables(t *testing.T, s *site) *strings.Replacer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, from := range map[string]string{"npm/npmrc": filepath.Join(home, ".npmrc"), "npm/ca.crt": "/etc/ssl/certs/ca-certificates.crt"} {
+	for name, from := range map[string]string{"npm/npmrc": filepath.Join(home, ".npmrc"),
+		"npm/ca.crt": "/etc/ssl/certs/ca-certificates.crt"} {
 		text, err := os.ReadFile(from)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)

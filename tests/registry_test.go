@@ -21,7 +21,8 @@ func (s *site) startRegistry(t *testing.T) (address string, stop func()) {
 		t.Fatal(err)
 	}
 	s.write(t, "registry.yml", fmt.Sprintf(
-		"version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", s.path("registry"), address))
+		"version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n",
+		s.path("registry"), address))
 	cmd := s.command("docker-registry", "serve", s.path("registry.yml"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -54,7 +55,8 @@ func TestRegistry(t *testing.T) {
 		s.busybox(t, "base")
 		s.build(t, "-t", "base", "-o", "type=oci,dest=base.tar", "busybox")
 		name := address + "/lib/base:1"
-		s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "oci-archive:base.tar", "docker://"+name)
+		s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "oci-archive:base.tar",
+			"docker://"+name)
 		other := newSite(t, m) // a store that has never seen the image
 		other.write(t, "ctx/Containerfile", "FROM "+name+"\nRUN grep -q alice /etc/passwd && echo built >/built\n")
 		if r := other.cooper(t, "build", "ctx"); r.Code == 0 {

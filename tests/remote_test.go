@@ -42,7 +42,8 @@ func newServer(dir string) (*server, error) {
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests.Add(1)
 		user, password, _ := r.BasicAuth()
-		known := user == "user" && password == "hunter2" || user == "x-access-token" && password == "tok-en" || r.Header.Get("Authorization") == "Bearer tok-en"
+		known := user == "user" && password == "hunter2" || user == "x-access-token" && password == "tok-en" ||
+			r.Header.Get("Authorization") == "Bearer tok-en"
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/private/") && !known:
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)

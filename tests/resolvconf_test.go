@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestAsRootResolvconfCanBeInstalled installs a package that puts a link in the place of /etc/resolv.conf, which steps go on resolving names with.
+// TestAsRootResolvconfCanBeInstalled installs a package that puts a link in the place of /etc/resolv.conf, which steps
+// go on resolving names with.
 func TestAsRootResolvconfCanBeInstalled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("installs a package")

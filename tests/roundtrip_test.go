@@ -36,7 +36,8 @@ func carriers(registry string) map[string][]carrier {
 	tool := func(name string, args ...string) carrier {
 		return carrier{name, func(t *testing.T, s *site, to string) {
 			t.Helper()
-			s.run(t, name, strings.Split(strings.NewReplacer("IMAGE", image, "TO", to, "FILE", pathOf(to)).Replace(strings.Join(args, "\n")), "\n")...)
+			s.run(t, name, strings.Split(strings.NewReplacer("IMAGE", image, "TO", to, "FILE",
+				pathOf(to)).Replace(strings.Join(args, "\n")), "\n")...)
 		}}
 	}
 	cooper := func(kind string) carrier {
@@ -45,12 +46,15 @@ func carriers(registry string) map[string][]carrier {
 			s.build(t, "-q", "-t", "app:1", "-o", "type="+kind+",dest="+pathOf(to), "ctx")
 		}}
 	}
-	skopeo := tool("skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "containers-storage:IMAGE", "TO")
+	skopeo := tool("skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "containers-storage:IMAGE",
+		"TO")
 	buildah := tool("buildah", "push", "-q", "--tls-verify=false", "IMAGE", "TO")
 	return map[string][]carrier{
 		"docker://" + registry + "/": {tool("podman", "push", "-q", "--tls-verify=false", "IMAGE", "TO"), buildah, skopeo},
-		"docker-archive:":            {tool("podman", "save", "-q", "-o", "FILE", "IMAGE"), buildah, skopeo, cooper("docker")},
-		"oci-archive:":               {tool("podman", "save", "-q", "--format=oci-archive", "-o", "FILE", "IMAGE"), buildah, skopeo, cooper("oci")},
+		"docker-archive:": {tool("podman", "save", "-q", "-o", "FILE", "IMAGE"), buildah, skopeo,
+			cooper("docker")},
+		"oci-archive:": {tool("podman", "save", "-q", "--format=oci-archive", "-o", "FILE", "IMAGE"), buildah,
+			skopeo, cooper("oci")},
 	}
 }
 
@@ -78,8 +82,8 @@ func (s *site) take(t *testing.T, tool, from string) {
 	s.run(t, args[0], args[1:]...)
 }
 
-// TestImagesComeBack carries an image that was built here out of the store and back into it, by every pair of tools, while it is there
-// and after it was removed.
+// TestImagesComeBack carries an image that was built here out of the store and back into it, by every pair of tools,
+// while it is there and after it was removed.
 func TestImagesComeBack(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -252,7 +256,8 @@ func TestBasesOfOtherToolsComeBack(t *testing.T) {
 		s.write(t, "ctx/Containerfile", "FROM theirs:1\nRUN echo z >/z\n")
 		s.busybox(t, "base")
 		for _, build := range [][]string{
-			{"podman", "build", "-q"}, {"podman", "build", "-q", "--layers=false"}, {"buildah", "bud", "-q", "--isolation=chroot"}, {"podman", "build", "-q", "--squash-all"},
+			{"podman", "build", "-q"}, {"podman", "build", "-q", "--layers=false"},
+			{"buildah", "bud", "-q", "--isolation=chroot"}, {"podman", "build", "-q", "--squash-all"},
 		} {
 			s.run(t, build[0], append(build[1:], "-t", "theirs:1", "theirs")...)
 			s.checkSaved(t, "app:1", s.build(t, "-q", "-t", "app:1", "ctx"))
@@ -261,7 +266,8 @@ func TestBasesOfOtherToolsComeBack(t *testing.T) {
 	})
 }
 
-// TestLayersOfOtherToolsAreUsed builds what podman has unpacked already: to the byte the same, so no layer is made twice.
+// TestLayersOfOtherToolsAreUsed builds what podman has unpacked already: to the byte the same, so no layer is made
+// twice.
 func TestLayersOfOtherToolsAreUsed(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -360,11 +366,15 @@ func (s *site) renameLayers(t *testing.T, driver string) {
 		if driver == "vfs" {
 			script += fmt.Sprintf("mv vfs/dir/%s vfs/dir/%s\n", id, other)
 		} else {
-			script += fmt.Sprintf("mv overlay/%s overlay/%s\nln -sfn ../%[2]s/diff overlay/l/$(cat overlay/%[2]s/link)\n", id, other)
+			script += fmt.Sprintf("mv overlay/%s overlay/%s\nln -sfn ../%[2]s/diff overlay/l/$(cat overlay/%[2]s/link)\n", id,
+				other)
 		}
-		script += fmt.Sprintf("if [ -e cooper/uses/layers/%s ]; then mv cooper/uses/layers/%[1]s cooper/uses/layers/%s; fi\n", id, other)
+		script += fmt.Sprintf("if [ -e cooper/uses/layers/%s ]; then mv cooper/uses/layers/%[1]s cooper/uses/layers/%s; fi\n",
+			id, other)
 	}
 	s.write(t, "edits", edits)
-	s.write(t, "rename.sh", script+"find . -name layers.json -o -name images.json -o -path './cooper/cache/steps/*' -type f | xargs sed -i -f "+s.path("edits")+"\n")
+	s.write(t, "rename.sh",
+		script+"find . -name layers.json -o -name images.json -o -path './cooper/cache/steps/*' -type f | xargs sed -i -f "+
+			s.path("edits")+"\n")
 	s.inside(t, "sh", s.path("rename.sh"))
 }

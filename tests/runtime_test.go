@@ -17,7 +17,8 @@ func TestRuntimeMissing(t *testing.T) {
 		s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY Containerfile /\n")
 		s.withoutEmulators(t)
 		s.cooper(t, "build", "--runtime=runc", "ctx").fails(t, 125, "OCI runtime runc: not in PATH", "apt-get install runc")
-		s.cooper(t, "build", "--isolation=oci", "ctx").fails(t, 125, "OCI runtime crun, runc: not in PATH", "apt-get install crun")
+		s.cooper(t, "build", "--isolation=oci", "ctx").fails(t, 125, "OCI runtime crun, runc: not in PATH",
+			"apt-get install crun")
 	})
 }
 

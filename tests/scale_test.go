@@ -125,8 +125,9 @@ func TestFourGigabyteFile(t *testing.T) {
 	s.checkNoLeftovers(t)
 }
 
-// watchMemory looks at how much memory cooper's processes have used at most, until the function it returns is called, which
-// gives the largest in KiB. (The kernel's own figure for a child includes that of the process it was forked from.)
+// watchMemory looks at how much memory cooper's processes have used at most, until the function it returns is called,
+// which gives the largest in KiB. (The kernel's own figure for a child includes that of the process it was forked
+// from.)
 func (s *site) watchMemory() (peak func() int) {
 	stop, result := make(chan struct{}), make(chan int)
 	go func() {
@@ -159,15 +160,18 @@ func TestOddNames(t *testing.T) {
 		s.busybox(t, "base")
 		long := strings.Repeat("p", 100) + "/" + strings.Repeat("q", 100) + "/" + strings.Repeat("r", 100) + "/end"
 		names := []string{
-			"a space", " leading", "trailing ", "new\nline", "tab\there", "back\\slash", "quote\"and'", "$VAR", "*", "?", "[a]", "{b}", "-dash",
-			"not-utf8-\xff\xfe", "\u00e4\u6f22\U0001F40B", strings.Repeat("n", 255), strings.Repeat("\u00e4", 127), "%s%n", "#hash", ".hidden", "..x",
+			"a space", " leading", "trailing ", "new\nline", "tab\there", "back\\slash", "quote\"and'", "$VAR", "*", "?", "[a]",
+			"{b}", "-dash",
+			"not-utf8-\xff\xfe", "\u00e4\u6f22\U0001F40B", strings.Repeat("n", 255), strings.Repeat("\u00e4", 127), "%s%n",
+			"#hash", ".hidden", "..x",
 			"\x01\x7f", long, ".wh", "wh.x", "=equal", "a:b",
 		}
 		for _, n := range names {
 			s.write(t, "ctx/odd/"+n, "content of "+n)
 		}
-		s.write(t, "ctx/Containerfile", "FROM base\nCOPY odd /odd\nRUN cp -a /odd /inside\nCOPY [\"odd/a space\", \"odd/ leading\", \"/two words/\"]\n"+
-			"FROM base\nCOPY --from=0 /inside /again\nCOPY --from=0 [\"/two words\", \"/two words\"]\n")
+		s.write(t, "ctx/Containerfile",
+			"FROM base\nCOPY odd /odd\nRUN cp -a /odd /inside\nCOPY [\"odd/a space\", \"odd/ leading\", \"/two words/\"]\n"+
+				"FROM base\nCOPY --from=0 /inside /again\nCOPY --from=0 [\"/two words\", \"/two words\"]\n")
 		s.build(t, "-t", "odd", "-o", "type=oci,dest=app.tar", "ctx")
 		files := mustFiles(t, s.path("app.tar"))
 		for _, n := range names {

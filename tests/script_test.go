@@ -87,7 +87,8 @@ func commands() map[string]command {
 		"cooper": func(ts *testscript.TestScript, neg bool, args []string) {
 			scriptRun(ts, neg, append([]string{suite.cooper}, args...))
 		},
-		"asuser": scriptRun, "status": scriptStatus, "busybox": scriptBusybox, "layerfiles": scriptLayerFiles, "config": scriptConfig,
+		"asuser": scriptRun, "status": scriptStatus, "busybox": scriptBusybox, "layerfiles": scriptLayerFiles,
+		"config":      scriptConfig,
 		"noleftovers": scriptNoLeftovers, "sameid": scriptSameID, "cached": scriptCached,
 		"foreign": scriptForeign, "serve": scriptServe, "requests": scriptRequests,
 	}
@@ -115,7 +116,8 @@ func scriptRun(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: asuser program [args...]")
 	}
 	if m := scriptSite(ts).mode; os.Getuid() == 0 && !m.root() {
-		args = append([]string{"setpriv", "--reuid=" + m.User, "--regid=" + strconv.Itoa(m.GID), "--clear-groups", "--"}, args...)
+		args = append([]string{"setpriv", "--reuid=" + m.User, "--regid=" + strconv.Itoa(m.GID), "--clear-groups", "--"},
+			args...)
 	}
 	started := time.Now()
 	err := ts.Exec(args[0], args[1:]...)

@@ -61,8 +61,8 @@ func openSite(m mode, dir string) (*site, error) {
 }
 
 // configure keeps podman and its relatives away from the machine's own state. runc can deal with every cgroup
-// hierarchy; crun refuses the hybrid one. A run root of more than 50 characters is refused by the process that podman (4.3) has clean up
-// after a container, and whoever waits for the container's end waits 20 seconds longer.
+// hierarchy; crun refuses the hybrid one. A run root of more than 50 characters is refused by the process that podman
+// (4.3) has clean up after a container, and whoever waits for the container's end waits 20 seconds longer.
 func (s *site) configure() error {
 	containers := `[containers]
 netns = "none"
@@ -95,7 +95,8 @@ func (s *site) configureStorage(driver, program string) error {
 	if program != "" {
 		text += fmt.Sprintf("[storage.options.overlay]\nmount_program = %q\n", program)
 	}
-	return errors.Join(os.MkdirAll(filepath.Dir(s.storageConf()), 0o755), os.WriteFile(s.storageConf(), []byte(text), 0o644))
+	return errors.Join(os.MkdirAll(filepath.Dir(s.storageConf()), 0o755), os.WriteFile(s.storageConf(), []byte(text),
+		0o644))
 }
 
 // siteMark is the environment variable by which a site's processes are known.

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestNoTestSkips: a test that is skipped looks like one that has passed. What only root can run has a name that says so (package
-// asroot), what needs a program fails without it, and only `-short` leaves out.
+// TestNoTestSkips: a test that is skipped looks like one that has passed. What only root can run has a name that says
+// so (package asroot), what needs a program fails without it, and only `-short` leaves out.
 func TestNoTestSkips(t *testing.T) {
 	t.Parallel()
 	call := regexp.MustCompile(`\.Skip(f|Now)?\(`)

@@ -51,8 +51,8 @@ RUN rm /s/7 && mv /d/7 /seven
 COPY --link Containerfile /c
 `, soakShared, soakFiles)
 
-// TestImagesAreWholeBesideOtherTools builds beside podman and buildah, which clean up after themselves and remove images. Every build must
-// succeed, and every image hold what its file says.
+// TestImagesAreWholeBesideOtherTools builds beside podman and buildah, which clean up after themselves and remove
+// images. Every build must succeed, and every image hold what its file says.
 func TestImagesAreWholeBesideOtherTools(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -65,7 +65,8 @@ func TestImagesAreWholeBesideOtherTools(t *testing.T) {
 		}
 		others.Go(k.remover)
 		for _, tool := range []string{
-			"podman images", "podman system df", "podman image prune -f", "buildah rm $(buildah from scratch)", "buildah rm $(buildah from base)",
+			"podman images", "podman system df", "podman image prune -f", "buildah rm $(buildah from scratch)",
+			"buildah rm $(buildah from base)",
 			"n=throwaway-$$; c=$(buildah from base) && buildah run --isolation=chroot $c touch /x; buildah commit -q --rm $c $n; podman rmi $n",
 		} {
 			others.Go(func() { k.loop(tool) })
@@ -73,7 +74,8 @@ func TestImagesAreWholeBesideOtherTools(t *testing.T) {
 		builders.Wait()
 		close(k.done)
 		others.Wait()
-		t.Logf("%d builds, %d wrong, %d failed; of other tools' commands %d, %d failed", k.built.Load(), k.wrong.Load(), k.failed.Load(),
+		t.Logf("%d builds, %d wrong, %d failed; of other tools' commands %d, %d failed", k.built.Load(), k.wrong.Load(),
+			k.failed.Load(),
 			k.foreign.Load(), k.foreignFailed.Load())
 		if err := s.unmount(); err != nil { // buildah leaves real root a mount
 			t.Error(err)
@@ -102,7 +104,8 @@ func (k *soak) builder(number int) {
 	for n := 0; !k.over(); n++ {
 		name, nonce := fmt.Sprintf("soak-%d:%d", number, n), fmt.Sprintf("%d-%d", number, n)
 		shared := fmt.Sprint(time.Now().Unix() / int64(epoch.Seconds()))
-		r := runCommand(k.t, k.site.command(suite.cooper, "build", "--progress=plain", "--build-arg=NONCE="+nonce, "--build-arg=EPOCH="+shared, "-t", name, "ctx"))
+		r := runCommand(k.t, k.site.command(suite.cooper, "build", "--progress=plain", "--build-arg=NONCE="+nonce,
+			"--build-arg=EPOCH="+shared, "-t", name, "ctx"))
 		k.built.Add(1)
 		if r.Code != 0 {
 			k.failed.Add(1)
@@ -141,11 +144,13 @@ func (k *soak) other(script string) {
 	}
 }
 
-// check reads an image's layers out of the store by another tool and compares all files with what the build was told to write.
+// check reads an image's layers out of the store by another tool and compares all files with what the build was told to
+// write.
 func (k *soak) check(name, nonce, shared string) (err error) {
 	dir := k.site.path("copy-" + nonce)
 	defer func() { err = errors.Join(err, removeTree(dir)) }()
-	// It reads a layer of the same digest, of whichever image, and fails if that one is being removed: a wrong image fails each time.
+	// It reads a layer of the same digest, of whichever image, and fails if that one is being removed: a wrong image fails
+	// each time.
 	for tries := 5; ; tries-- {
 		r := runCommand(k.t, k.site.command("skopeo", "copy", "-q", "containers-storage:localhost/"+name, "dir:"+dir))
 		if r.Code == 0 {
@@ -188,7 +193,8 @@ func (k *soak) check(name, nonce, shared string) (err error) {
 	return nil
 }
 
-// filesOfCopy reads the files of an image in a directory of skopeo's. Each layer must have the digests that manifest and config give it.
+// filesOfCopy reads the files of an image in a directory of skopeo's. Each layer must have the digests that manifest
+// and config give it.
 func filesOfCopy(dir string) (map[string]string, error) {
 	var manifest struct {
 		Config struct{ Digest string }

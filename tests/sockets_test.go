@@ -33,8 +33,8 @@ func dialAll(addresses []string) {
 	}
 }
 
-// TestStepsDontReachTheHostsAbstractSockets holds docs/security.md's table against each back end: what is the host's loopback is reached by
-// default, abstract sockets are not.
+// TestStepsDontReachTheHostsAbstractSockets holds docs/security.md's table against each back end: what is the host's
+// loopback is reached by default, abstract sockets are not.
 func TestStepsDontReachTheHostsAbstractSockets(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -64,15 +64,19 @@ func TestStepsDontReachTheHostsAbstractSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.write(t, "ctx/Containerfile", fmt.Sprintf("FROM scratch\nCOPY --chmod=755 probe /probe\nRUN [\"/probe\", %q, \"unix:%s\", \"tcp:%s\"]\n", dialWord, abstract, port))
+		s.write(t, "ctx/Containerfile",
+			fmt.Sprintf("FROM scratch\nCOPY --chmod=755 probe /probe\nRUN [\"/probe\", %q, \"unix:%s\", \"tcp:%s\"]\n", dialWord,
+				abstract, port))
 		s.write(t, "ctx/probe", string(self))
 		for _, test := range []struct {
 			flags []string
 			tcp   bool
-		}{{nil, true}, {[]string{"--runtime=crun"}, true}, {[]string{"--runtime=runc"}, true}, {[]string{"--network=none"}, false}} {
+		}{{nil, true}, {[]string{"--runtime=crun"}, true}, {[]string{"--runtime=runc"}, true},
+			{[]string{"--network=none"}, false}} {
 			r := s.cooper(t, append([]string{"build", "--no-cache", "--progress=plain", "ctx"}, test.flags...)...)
 			r.succeeds(t)
-			for _, want := range []string{"unix:" + abstract + ": false", fmt.Sprintf("tcp:%s: %t", port, test.tcp), "unix:@cooper-e2e-own: true"} {
+			for _, want := range []string{"unix:" + abstract + ": false", fmt.Sprintf("tcp:%s: %t", port, test.tcp),
+				"unix:@cooper-e2e-own: true"} {
 				if !strings.Contains(r.Stderr, want) {
 					t.Errorf("%v: no %q in\n%s", test.flags, want, tail(r.Stderr))
 				}
@@ -86,8 +90,8 @@ func TestStepsDontReachTheHostsAbstractSockets(t *testing.T) {
 	})
 }
 
-// TestStepsDontReachWhatLivesInTheContext: a context may hold the socket of an agent and the pipe of a program that runs. Steps talk to nobody
-// through them.
+// TestStepsDontReachWhatLivesInTheContext: a context may hold the socket of an agent and the pipe of a program that
+// runs. Steps talk to nobody through them.
 func TestStepsDontReachWhatLivesInTheContext(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -98,7 +102,8 @@ func TestStepsDontReachWhatLivesInTheContext(t *testing.T) {
 		}
 		s.write(t, "ctx/probe", string(self))
 		s.write(t, "ctx/file", "content")
-		if err := errors.Join(os.Chmod(s.path("ctx/probe"), 0o755), unix.Mkfifo(s.path("ctx/pipe"), 0o666), os.Chmod(s.path("ctx/pipe"), 0o666), s.own(s.path("ctx/pipe"))); err != nil {
+		if err := errors.Join(os.Chmod(s.path("ctx/probe"), 0o755), unix.Mkfifo(s.path("ctx/pipe"), 0o666),
+			os.Chmod(s.path("ctx/pipe"), 0o666), s.own(s.path("ctx/pipe"))); err != nil {
 			t.Fatal(err)
 		}
 		l, err := net.Listen("unix", s.path("ctx/agent"))

@@ -7,23 +7,26 @@ import (
 	"testing"
 )
 
-// TestHugeSparseFilesAreNamedAndShown has a step make what useradd makes for a high user ID: a file of holes that everybody who reads the
-// layer goes through. It never takes space here.
+// TestHugeSparseFilesAreNamedAndShown has a step make what useradd makes for a high user ID: a file of holes that
+// everybody who reads the layer goes through. It never takes space here.
 func TestHugeSparseFilesAreNamedAndShown(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		const size = 4<<30 + 1<<20
-		s.write(t, "ctx/Containerfile", "FROM base\nRUN mkdir -p /var/log && truncate -s 4097M /var/log/lastlog && printf end >>/var/log/lastlog\n")
+		s.write(t, "ctx/Containerfile",
+			"FROM base\nRUN mkdir -p /var/log && truncate -s 4097M /var/log/lastlog && printf end >>/var/log/lastlog\n")
 		r := s.cooper(t, "build", "--progress=plain", "-o", "files", "ctx")
 		r.succeeds(t)
-		for _, part := range []string{"ctx/Containerfile:2: /var/log/lastlog is 4.296GB long, with ", `"useradd --no-log-init" makes none`, "reading the files of RUN mkdir", "reading: "} {
+		for _, part := range []string{"ctx/Containerfile:2: /var/log/lastlog is 4.296GB long, with ",
+			`"useradd --no-log-init" makes none`, "reading the files of RUN mkdir", "reading: "} {
 			if !strings.Contains(r.Stderr, part) {
 				t.Errorf("no %q in %s", part, tail(r.Stderr))
 			}
 		}
 		var st syscall.Stat_t
-		if err := syscall.Stat(s.path("files/var/log/lastlog"), &st); err != nil || st.Size != size+3 || st.Blocks*512 > 1<<20 {
+		if err := syscall.Stat(s.path("files/var/log/lastlog"), &st); err != nil || st.Size != size+3 ||
+			st.Blocks*512 > 1<<20 {
 			t.Errorf("the output has %d bytes, %d of them on disk, %v", st.Size, st.Blocks*512, err)
 		}
 		f, err := os.Open(s.path("files/var/log/lastlog"))

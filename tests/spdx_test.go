@@ -41,7 +41,8 @@ func TestTheModulesOfABinaryAreListedAsSPDX(t *testing.T) {
 		}
 		ids[p.SPDXID], versions[p.Name] = true, p.VersionInfo
 	}
-	if document.SPDXVersion != "SPDX-2.3" || versions["cooper"] != "v1.2.3" || !strings.HasPrefix(versions["github.com/spf13/cobra"], "v1.") {
+	if document.SPDXVersion != "SPDX-2.3" || versions["cooper"] != "v1.2.3" ||
+		!strings.HasPrefix(versions["github.com/spf13/cobra"], "v1.") {
 		t.Errorf("version %s, packages %v", document.SPDXVersion, versions)
 	}
 	for _, r := range document.Relationships {

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// ownersFile makes a tree with owners at the edges of the map, with all that a change of owner could break, and changes it in another step.
-// It leaves alone what is not the same with every driver: vfs keeps hard links to files of layers below, and fuse-overlayfs 1.10 loses
-// set-ID bits when it copies up.
+// ownersFile makes a tree with owners at the edges of the map, with all that a change of owner could break, and changes
+// it in another step. It leaves alone what is not the same with every driver: vfs keeps hard links to files of layers
+// below, and fuse-overlayfs 1.10 loses set-ID bits when it copies up.
 const ownersFile = `FROM base
 COPY tools /
 RUN mkdir /d && cd /d && for i in 0 1 33 1000 65533 65534 65535; do echo $i >f$i && chown $i:$i f$i || exit 1; done; chmod 4755 f33 && ln f33 hard && \
@@ -67,10 +67,12 @@ func readFile(t *testing.T, path string) string {
 // namespaceFlags are the flags of all the ways to run steps that m's user has, and how the map in the step then begins.
 func namespaceFlags(m mode) map[string]string {
 	if m.root() {
-		return map[string]string{"--userns=host": "0 0 4294967295", "--userns=private": "0 ", "--uidmap=0:500000:65536": "0 500000 65536", "--userns=auto:size=65536": "0 "}
+		return map[string]string{"--userns=host": "0 0 4294967295", "--userns=private": "0 ",
+			"--uidmap=0:500000:65536": "0 500000 65536", "--userns=auto:size=65536": "0 "}
 	}
 	return map[string]string{
-		"--userns=host": fmt.Sprintf("0 %d 1", m.UID), "--userns=keep-id": fmt.Sprintf("0 1 %d", m.UID), "--userns=nomap": "0 1 65536",
+		"--userns=host": fmt.Sprintf("0 %d 1", m.UID), "--userns=keep-id": fmt.Sprintf("0 1 %d", m.UID),
+		"--userns=nomap":                "0 1 65536",
 		"--userns=keep-id:uid=33,gid=1": "0 1 33", "--uidmap=0:1:65536": "0 1 65536", "--uidmap=0:0:65536": "0 0 1",
 		"--userns=auto:size=65536": "0 1 65536",
 	}
@@ -96,7 +98,8 @@ func TestImageIsTheSameInEveryUserNamespace(t *testing.T) {
 					ids["crun "+how] = s.build(t, "-q", "--no-cache", "--isolation=oci", "--runtime=crun", flag, "ctx")
 				}
 				again := s.cooper(t, "build", flag, "ctx")
-				if got := strings.TrimSpace(again.Stdout); got != ids[how] || strings.Contains(again.Stderr, "DONE") && !strings.Contains(again.Stderr, "CACHED") {
+				if got := strings.TrimSpace(again.Stdout); got != ids[how] || strings.Contains(again.Stderr, "DONE") &&
+					!strings.Contains(again.Stderr, "CACHED") {
 					t.Errorf("%s: a second build gave %s\n%s", how, got, again.Stderr)
 				}
 				shown := s.cooper(t, "build", "--progress=plain", "--no-cache", flag, "map")
@@ -154,7 +157,8 @@ func TestAsRootFilesOfOthersStayClosedInSteps(t *testing.T) {
 		}
 		s := newSite(t, m)
 		s.busybox(t, "base")
-		s.write(t, "ctx/Containerfile", "FROM base\nRUN for f in /v/secret /v/mine/f /v/roots/f; do cat $f 2>&1; done >&2; stat -c %u:%g /v/secret /v/mine /v/roots >&2\n")
+		s.write(t, "ctx/Containerfile",
+			"FROM base\nRUN for f in /v/secret /v/mine/f /v/roots/f; do cat $f 2>&1; done >&2; stat -c %u:%g /v/secret /v/mine /v/roots >&2\n")
 		s.write(t, "v/mine/f", "user's\n")
 		for name, text := range map[string]string{"v/secret": "root's secret\n", "v/roots/f": "root's\n"} {
 			s.write(t, name, text)
@@ -164,7 +168,8 @@ func TestAsRootFilesOfOthersStayClosedInSteps(t *testing.T) {
 				}
 			}
 		}
-		for _, err := range []error{os.Chown(s.path("v/roots"), 0, 0), os.Chmod(s.path("v/roots"), 0o700), os.Chmod(s.path("v/mine"), 0o700)} {
+		for _, err := range []error{os.Chown(s.path("v/roots"), 0, 0), os.Chmod(s.path("v/roots"), 0o700),
+			os.Chmod(s.path("v/mine"), 0o700)} {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +249,8 @@ func TestMaskedStoreHasNoSecondMap(t *testing.T) {
 		if m.root() {
 			flag = "--uidmap=0:500000:65536"
 		}
-		s.cooper(t, "build", "--storage-opt=overlay.mount_program=/usr/bin/fuse-overlayfs", "--storage-opt=overlay.force_mask=700", flag, "ctx").
+		s.cooper(t, "build", "--storage-opt=overlay.mount_program=/usr/bin/fuse-overlayfs",
+			"--storage-opt=overlay.force_mask=700", flag, "ctx").
 			fails(t, 1, "force_mask", "leave --userns")
 		s.checkNoLeftovers(t)
 	})

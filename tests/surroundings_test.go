@@ -25,7 +25,8 @@ func TestAsRootADirectoryOfAForeignGroupIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.write(t, "ctx/Containerfile", "FROM scratch\n")
-	s.cooper(t, "build", "--root", dir+"/store", "ctx").fails(t, 125, "open store "+dir+"/store: "+dir+" has the set-group-ID bit", "chmod g-s "+dir)
+	s.cooper(t, "build", "--root", dir+"/store", "ctx").fails(t, 125, "open store "+dir+"/store: "+dir+
+		" has the set-group-ID bit", "chmod g-s "+dir)
 	d := s.cooper(t, "doctor", "--json", "--root", dir+"/new").diagnose(t)
 	d.has(t, "store", "fail", "open store "+dir+"/new: "+dir+" has the set-group-ID bit", "chmod g-s "+dir)
 }

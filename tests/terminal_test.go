@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostileText has what a terminal would obey: sequences of ESC and of C1 controls, in UTF-8 and raw, a title, a carriage return, and marks
-// that turn text around.
+// hostileText has what a terminal would obey: sequences of ESC and of C1 controls, in UTF-8 and raw, a title, a
+// carriage return, and marks that turn text around.
 const hostileText = "x\x1b[2Jy\u009b31mz\x9b1mt\x1b]0;title\au\u202ev\u2066w"
 
 // obeyed are the parts of it that must not come through.
@@ -23,7 +23,8 @@ func obeyed() []string { return []string{"\x1b", "\u009b", "\x9b", "\a", "\u202e
 func checkHarmless(t *testing.T, what, text string, mustHave ...string) {
 	t.Helper()
 	for _, bad := range obeyed() {
-		if strings.Contains(text, bad) && (bad != "\x9b" || strings.Contains(strings.ToValidUTF8(text, "\x00\x00"), "\x00\x00")) {
+		if strings.Contains(text, bad) &&
+			(bad != "\x9b" || strings.Contains(strings.ToValidUTF8(text, "\x00\x00"), "\x00\x00")) {
 			t.Errorf("%s: %q is in %q", what, bad, text)
 		}
 	}
@@ -34,7 +35,8 @@ func checkHarmless(t *testing.T, what, text string, mustHave ...string) {
 	}
 }
 
-// TestMessagesDoNothingToATerminal has every kind of message say hostile text, through a pipe, and what goes to standard output on a terminal.
+// TestMessagesDoNothingToATerminal has every kind of message say hostile text, through a pipe, and what goes to
+// standard output on a terminal.
 func TestMessagesDoNothingToATerminal(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -43,13 +45,14 @@ func TestMessagesDoNothingToATerminal(t *testing.T) {
 		s.write(t, "ctx/f", "f")
 		plain := strings.ReplaceAll(hostileText, "[", "(") // no pattern
 		for name, file := range map[string]string{
-			"instruction":      "FROM base\n" + hostileText + " a\n",
-			"image":            "FROM base:" + hostileText + "\n",
-			"stage":            "FROM base\nCOPY --from=" + hostileText + " a /\n",
-			"missing source":   "FROM base\nCOPY \"" + plain + "\" /\n",
-			"flag":             "FROM base\nCOPY --" + hostileText + "=1 f /\n",
-			"failing command":  "FROM base\nRUN echo '" + hostileText + "' && exit 3\n",
-			"failing exec":     "FROM base\nRUN [\"/bin/false\", \"" + strings.ReplaceAll(hostileText, "\x1b", "\\u001b") + "\"]\n",
+			"instruction":     "FROM base\n" + hostileText + " a\n",
+			"image":           "FROM base:" + hostileText + "\n",
+			"stage":           "FROM base\nCOPY --from=" + hostileText + " a /\n",
+			"missing source":  "FROM base\nCOPY \"" + plain + "\" /\n",
+			"flag":            "FROM base\nCOPY --" + hostileText + "=1 f /\n",
+			"failing command": "FROM base\nRUN echo '" + hostileText + "' && exit 3\n",
+			"failing exec": "FROM base\nRUN [\"/bin/false\", \"" + strings.ReplaceAll(hostileText, "\x1b", "\\u001b") +
+				"\"]\n",
 			"user":             "FROM base\nUSER " + hostileText + "\nRUN true\n",
 			"variable":         "FROM base\nENV A=${B?" + hostileText + "}\n",
 			"mount":            "FROM base\nRUN --mount=type=" + hostileText + " true\n",
@@ -68,14 +71,18 @@ func TestMessagesDoNothingToATerminal(t *testing.T) {
 			}
 			checkHarmless(t, name, r.Stderr+r.Stdout, "cooper: ")
 		}
-		for _, flags := range [][]string{{"-t", hostileText}, {"--" + hostileText}, {"-f", hostileText}, {"--target", hostileText}, {"-o", "type=" + hostileText},
-			{"--build-context", "a=" + hostileText}, {"--secret", "id=a,src=" + hostileText}, {"--platform", hostileText}, {hostileText}} {
+		for _, flags := range [][]string{{"-t", hostileText}, {"--" + hostileText}, {"-f", hostileText},
+			{"--target", hostileText}, {"-o", "type=" + hostileText},
+			{"--build-context", "a=" + hostileText}, {"--secret", "id=a,src=" + hostileText}, {"--platform", hostileText},
+			{hostileText}} {
 			r := s.cooper(t, append(append([]string{"build"}, flags...), "ctx")...)
 			checkHarmless(t, flags[0], r.Stderr, "cooper: ")
 		}
 		checkHarmless(t, "verb", s.cooper(t, hostileText).Stderr, "cooper: ")
-		s.write(t, "ctx/Containerfile", "# check=skip=none\nARG A=\""+hostileText+"\"\nFROM base AS stage\nCOPY f /"+hostileText+"\nmaintainer "+hostileText+"\n")
-		for _, args := range [][]string{{"check", "ctx"}, {"build", "--call=outline", "ctx"}, {"build", "--call=targets", "ctx"}, {"check", hostileText}} {
+		s.write(t, "ctx/Containerfile", "# check=skip=none\nARG A=\""+hostileText+"\"\nFROM base AS stage\nCOPY f /"+
+			hostileText+"\nmaintainer "+hostileText+"\n")
+		for _, args := range [][]string{{"check", "ctx"}, {"build", "--call=outline", "ctx"},
+			{"build", "--call=targets", "ctx"}, {"check", hostileText}} {
 			checkHarmless(t, strings.Join(args, " "), s.onTerminal(t, args...))
 		}
 		s.write(t, "ctx/Containerfile", "FROM base\nRUN echo hello '"+hostileText+"'; exit 3\n")

@@ -60,7 +60,8 @@ func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd
 	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		// The shell's own command line has both, too, and it goes by another name until it has executed the program.
 		r := s.cooper(t, "top", tag, "comm,args")
-		if lines := strings.Split(strings.Join(strings.Fields(r.Stdout), " "), " sleep sleep "); r.Code == 0 && slices.Equal(lines[1:], []string{"2000", "1000"}) {
+		if lines := strings.Split(strings.Join(strings.Fields(r.Stdout), " "), " sleep sleep "); r.Code == 0 &&
+			slices.Equal(lines[1:], []string{"2000", "1000"}) {
 			return cmd
 		}
 		if time.Now().After(end) {
@@ -85,7 +86,8 @@ func TestTopShowsRunningSteps(t *testing.T) {
 			t.Errorf("the header is %q", got)
 		}
 		// STEP is two words: "builder 3/4".
-		if row := strings.Join(all[1][1:6], " "); len(all) != 3 || !strings.HasPrefix(row, "builder ") || !strings.Contains(row, " web 1 ") {
+		if row := strings.Join(all[1][1:6], " "); len(all) != 3 || !strings.HasPrefix(row, "builder ") ||
+			!strings.Contains(row, " web 1 ") {
 			t.Errorf("rows: %q", all)
 		}
 		id := all[1][0]
@@ -95,7 +97,8 @@ func TestTopShowsRunningSteps(t *testing.T) {
 			}
 		}
 		// What the kernel says of the first process from outside.
-		row := s.top(t, tag, "hpid,pid,ppid", "user", "group", "ruser", "rgroup", "seccomp", "capeff", "state", "tty", "nice", "uidmap", "tag", "pgid")[1]
+		row := s.top(t, tag, "hpid,pid,ppid", "user", "group", "ruser", "rgroup", "seccomp", "capeff", "state", "tty", "nice",
+			"uidmap", "tag", "pgid")[1]
 		host, err := strconv.Atoi(row[0])
 		if err != nil || !strings.HasSuffix(commandLine(host), "sleep 2000") {
 			t.Errorf("process %q is %q", row[0], commandLine(host))
@@ -104,7 +107,8 @@ func TestTopShowsRunningSteps(t *testing.T) {
 			t.Errorf("values %q", row)
 		}
 		want, err := os.ReadFile(fmt.Sprintf("/proc/%d/uid_map", host))
-		if err != nil || !strings.Contains(strings.Join(row, " "), strings.Join(strings.Fields(strings.Split(string(want), "\n")[0]), " ")) {
+		if err != nil || !strings.Contains(strings.Join(row, " "),
+			strings.Join(strings.Fields(strings.Split(string(want), "\n")[0]), " ")) {
 			t.Errorf("the map is %q: %q", row, want)
 		}
 		status, err := os.Stat(fmt.Sprintf("/proc/%d", host))
@@ -119,8 +123,9 @@ func TestTopShowsRunningSteps(t *testing.T) {
 		if lived := time.Since(began); err != nil || elapsed <= 0 || elapsed > lived+20*time.Millisecond {
 			t.Errorf("it runs for %v, and the build for %v: %v", elapsed, lived, err)
 		}
-		every := s.cooper(t, "top", tag, "args,capamb,capbnd,capeff,capinh,capprm,comm,command,etime,group,groups,hgroup,hgroups,hpid,huser,label,nice,pcpu,"+
-			"pgid,pid,ppid,rgroup,rss,ruser,seccomp,state,stime,time,tty,user,vsz,build,step,tag,instruction,uidmap,gidmap")
+		every := s.cooper(t, "top", tag,
+			"args,capamb,capbnd,capeff,capinh,capprm,comm,command,etime,group,groups,hgroup,hgroups,hpid,huser,label,nice,pcpu,"+
+				"pgid,pid,ppid,rgroup,rss,ruser,seccomp,state,stime,time,tty,user,vsz,build,step,tag,instruction,uidmap,gidmap")
 		if every.Code != 0 || !strings.Contains(every.Stdout, "RUN sleep 1000") || strings.Contains(every.Stdout, "\x1b") {
 			t.Errorf("status %d\n%s%s", every.Code, every.Stdout, every.Stderr)
 		}

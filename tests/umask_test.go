@@ -40,8 +40,9 @@ touch /tmp/heredoc
 EOT
 `
 
-// TestUmaskOfTheCallerIsInNoImage builds with three umasks, and with the strictest in all ways that there are to keep layers and run steps: the images are the same, and
-// what is written beside them has the permissions that the umask leaves.
+// TestUmaskOfTheCallerIsInNoImage builds with three umasks, and with the strictest in all ways that there are to keep
+// layers and run steps: the images are the same, and what is written beside them has the permissions that the umask
+// leaves.
 func TestUmaskOfTheCallerIsInNoImage(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		t.Parallel()
@@ -62,7 +63,8 @@ func TestUmaskOfTheCallerIsInNoImage(t *testing.T) {
 			s.write(t, "busybox/archive.tar", string(text))
 			build := func(args ...string) {
 				t.Helper()
-				args = append([]string{"-c", fmt.Sprintf(`umask %03o; exec "$@"`, umask), "sh", suite.cooper, "build", "-q", "--no-cache", "-f", "busybox/More",
+				args = append([]string{"-c", fmt.Sprintf(`umask %03o; exec "$@"`, umask), "sh", suite.cooper, "build", "-q",
+					"--no-cache", "-f", "busybox/More",
 					"--build-context", "tar=archive.tar", "--secret", "id=s,env=SECRET", "--iidfile", "id"}, args...)
 				s.run(t, "sh", append(args, "busybox")...)
 				id, err := os.ReadFile(s.path("id"))
@@ -76,9 +78,11 @@ func TestUmaskOfTheCallerIsInNoImage(t *testing.T) {
 					t.Errorf("umask %03o: %q gives %s, not %s", umask, args, id, first)
 				}
 			}
-			build("-o", "type=oci,dest=app.tar", "-o", "type=tar,dest=files.tar", "-o", "type=oci,dest=layout,tar=false", "--metadata-file", "meta")
+			build("-o", "type=oci,dest=app.tar", "-o", "type=tar,dest=files.tar", "-o", "type=oci,dest=layout,tar=false",
+				"--metadata-file", "meta")
 			for name, full := range map[string]fs.FileMode{
-				"id": 0o666, "meta": 0o666, "app.tar": 0o666, "files.tar": 0o666, "layout": 0o777, "layout/index.json": 0o666, "layout/blobs/sha256": 0o777,
+				"id": 0o666, "meta": 0o666, "app.tar": 0o666, "files.tar": 0o666, "layout": 0o777, "layout/index.json": 0o666,
+				"layout/blobs/sha256": 0o777,
 			} {
 				info, err := os.Stat(s.path(name))
 				if err != nil || info.Mode().Perm() != full&^umask {

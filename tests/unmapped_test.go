@@ -20,7 +20,8 @@ func TestIDsThatStepsHaveNoPlaceFor(t *testing.T) {
 			if name == "group" {
 				kind = "gid"
 			}
-			want, hint, code := "container "+kind+" 4000000000 has no host ID (the map is 0 ", "run as root: usermod --add-sub", 125
+			want, hint, code := "container "+kind+" 4000000000 has no host ID (the map is 0 ", "run as root: usermod --add-sub",
+				125
 			if m.root() {
 				build = append(build, "--uidmap=0:500000:100")
 				hint, code = "hint: the map of RUN steps has to have the ID", 1

@@ -16,7 +16,8 @@ func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
 	if err := s.makeBusybox(); err != nil {
 		t.Fatal(err)
 	}
-	s.write(t, "busybox/Map", busyboxfile+"RUN for f in uid_map gid_map; do while read a b c; do echo $a $b $c; done </proc/self/$f; done >/map\n")
+	s.write(t, "busybox/Map",
+		busyboxfile+"RUN for f in uid_map gid_map; do while read a b c; do echo $a $b $c; done </proc/self/$f; done >/map\n")
 	s.build(t, "-f", "busybox/Map", "-o", "type=oci,dest=map.tar", "busybox")
 	want := mustFiles(t, s.path("map.tar"))["map"].Head
 	if got := s.cooper(t, "unshare", "cat", "/proc/self/uid_map", "/proc/self/gid_map"); got.Code != 0 || want == "" ||
@@ -37,8 +38,10 @@ func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
 		t.Errorf("a build in it: status %d\n%s", r.Code, tail(r.Stderr))
 	}
 	// Modes count from the namespace that is there.
-	r0 := s.cooper(t, "unshare", suite.cooper, "build", "--no-cache", "--progress=plain", "--uidmap=0:7:2", "-f", "busybox/Map", "-o", "type=oci,dest=map.tar", "busybox")
-	if got := strings.Join(strings.Fields(mustFiles(t, s.path("map.tar"))["map"].Head), " "); r0.Code != 0 || got != "0 7 2 0 7 2" {
+	r0 := s.cooper(t, "unshare", suite.cooper, "build", "--no-cache", "--progress=plain", "--uidmap=0:7:2", "-f",
+		"busybox/Map", "-o", "type=oci,dest=map.tar", "busybox")
+	if got := strings.Join(strings.Fields(mustFiles(t, s.path("map.tar"))["map"].Head), " "); r0.Code != 0 ||
+		got != "0 7 2 0 7 2" {
 		t.Errorf("a build in it with a map: status %d, maps %q\n%s", r0.Code, got, tail(r0.Stderr))
 	}
 	if d := s.cooper(t, "unshare", suite.cooper, "doctor", "--json").diagnose(t); d.Mode != "nested" {
@@ -46,7 +49,8 @@ func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
 	}
 	// Mounts and IDs are there, and the mount isn't here.
 	s.mkdir(t, "mnt")
-	r := s.cooper(t, "unshare", "sh", "-c", "id -u; id -g; mount -t tmpfs none mnt && touch mnt/f && chown 33:33 mnt/f && stat -c %u mnt/f; findmnt -no PROPAGATION mnt")
+	r := s.cooper(t, "unshare", "sh", "-c",
+		"id -u; id -g; mount -t tmpfs none mnt && touch mnt/f && chown 33:33 mnt/f && stat -c %u mnt/f; findmnt -no PROPAGATION mnt")
 	if r.Code != 0 || r.Stdout != "0\n0\n33\nprivate\n" {
 		t.Errorf("status %d: %q\n%s", r.Code, r.Stdout, r.Stderr)
 	}
@@ -58,7 +62,8 @@ func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
 
 func TestUnshareRemovesFilesOfSubordinateIDs(t *testing.T) {
 	s := newSite(t, ordinary(t))
-	if r := s.cooper(t, "unshare", "sh", "-ec", "mkdir -p tree/a && touch tree/a/f && chown -R 33:44 tree && chmod 700 tree/a"); r.Code != 0 {
+	if r := s.cooper(t, "unshare", "sh", "-ec",
+		"mkdir -p tree/a && touch tree/a/f && chown -R 33:44 tree && chmod 700 tree/a"); r.Code != 0 {
 		t.Fatalf("status %d\n%s", r.Code, r.Stderr)
 	}
 	var st unix.Stat_t
@@ -96,7 +101,8 @@ func TestUnshareHandsOnStatusSignalsAndArguments(t *testing.T) {
 		{[]string{"--nonsense"}, 2, "", "nonsense"},
 	} {
 		r := s.cooper(t, append([]string{"unshare"}, c.args...)...)
-		if r.Code != c.code || r.Stdout != c.stdout || !strings.Contains(r.Stderr, c.texts) || (c.texts == "") != (r.Stderr == "") {
+		if r.Code != c.code || r.Stdout != c.stdout || !strings.Contains(r.Stderr, c.texts) ||
+			(c.texts == "") != (r.Stderr == "") {
 			t.Errorf("%q: status %d\n%s%s", c.args, r.Code, r.Stdout, r.Stderr)
 		}
 	}
@@ -106,7 +112,8 @@ func TestUnshareHandsOnStatusSignalsAndArguments(t *testing.T) {
 	if r := runCommand(t, shell); r.Code != 3 || r.Stdout != "0\n" {
 		t.Errorf("the shell gave status %d, %q\n%s", r.Code, r.Stdout, r.Stderr)
 	}
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1} {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
+		syscall.SIGUSR1} {
 		t.Run(sig.String(), func(t *testing.T) {
 			cmd := s.command(suite.cooper, "unshare", "sh", "-c",
 				fmt.Sprintf("trap 'kill $!; exit 77' %d; sleep 100 >/dev/null 2>&1 & echo ready; wait", int(sig)))
@@ -138,7 +145,8 @@ func TestAsRootUnshareAndWithoutRanges(t *testing.T) {
 	root.write(t, "with", "root:600000000:65536\n")
 	root.write(t, "without", "nobody-here:600000000:65536\n")
 	for name, want := range map[string]string{"with": "uid 0 600000000 65536", "without": "uid 0 0 4294967295"} {
-		r := root.inOtherMachine(t, "mount --bind "+root.path(name)+" /etc/subuid; mount --bind "+root.path(name)+" /etc/subgid", "unshare", "--map")
+		r := root.inOtherMachine(t, "mount --bind "+root.path(name)+" /etc/subuid; mount --bind "+root.path(name)+
+			" /etc/subgid", "unshare", "--map")
 		if got := strings.Join(strings.Fields(r.Stdout), " "); r.Code != 0 || !strings.Contains(got, want) {
 			t.Errorf("%s ranges: status %d\n%s%s", name, r.Code, r.Stdout, r.Stderr)
 		}

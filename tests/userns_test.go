@@ -15,13 +15,14 @@ type shownUserns struct {
 	UIDs, GIDs []struct{ Container, Intermediate, Host, Length uint32 }
 }
 
-// TestUsernsMapsAreThoseOfPodman compares what cooper shows with what a process sees that podman has started with the same flags:
-// the kernel has taken these maps, entry for entry.
+// TestUsernsMapsAreThoseOfPodman compares what cooper shows with what a process sees that podman has started with the
+// same flags: the kernel has taken these maps, entry for entry.
 func TestUsernsMapsAreThoseOfPodman(t *testing.T) {
 	s := newSite(t, ordinary(t))
 	s.mkdir(t, "rootfs")
 	// IDs that are nobody's inside have to get there, and make directories to mount on.
-	if err := errors.Join(os.Chmod(s.dir, 0o755), os.Chmod(s.path("rootfs"), 0o777), copyBusybox(s.path("rootfs/busybox"))); err != nil {
+	if err := errors.Join(os.Chmod(s.dir, 0o755), os.Chmod(s.path("rootfs"), 0o777),
+		copyBusybox(s.path("rootfs/busybox"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, flag := range []string{
@@ -42,8 +43,9 @@ func TestUsernsMapsAreThoseOfPodman(t *testing.T) {
 	}
 }
 
-// keepNamespace is a shell script for root of a mount namespace: it keeps a new user namespace at ./kept. The arguments of its function
-// are what starts unshare and what is done while a process, $pid, is in it. If unshare fails, so does the read.
+// keepNamespace is a shell script for root of a mount namespace: it keeps a new user namespace at ./kept. The arguments
+// of its function are what starts unshare and what is done while a process, $pid, is in it. If unshare fails, so does
+// the read.
 const keepNamespace = `
 keep() {
 	mkfifo ready hold; touch kept; exec 4<>hold
@@ -55,7 +57,8 @@ keep() {
 }
 `
 
-// showsMap checks that cooper userns show and translate know a namespace with container IDs 0 to 999, which are 7 and up in the first one.
+// showsMap checks that cooper userns show and translate know a namespace with container IDs 0 to 999, which are 7 and
+// up in the first one.
 const showsMap = `
 shows() {
 	"$COOPER" userns show --format=json "ns:$1" | tr -d ' \n' | grep -q '"uids":\[{"container":0,"intermediate":'$2',"host":[0-9]*,"length":1000}' || { "$COOPER" userns show "ns:$1"; exit 3; }
@@ -89,7 +92,8 @@ shows "$PWD/kept" $first
 	})
 }
 
-// TestAsRootUsernsOfANamespaceOfAnother has root's namespace, which an ordinary user can neither join nor look into, and the user's own.
+// TestAsRootUsernsOfANamespaceOfAnother has root's namespace, which an ordinary user can neither join nor look into,
+// and the user's own.
 func TestAsRootUsernsOfANamespaceOfAnother(t *testing.T) {
 	m := ordinary(t)
 	s := newSite(t, m)
@@ -98,7 +102,8 @@ func TestAsRootUsernsOfANamespaceOfAnother(t *testing.T) {
 	if err := errors.Join(os.Remove(s.path("ready")), os.Remove(s.path("hold"))); err != nil {
 		t.Fatal(err)
 	}
-	own := fmt.Sprintf("%skeep 'setpriv --reuid=%d --regid=%d --clear-groups --' --map-root-user", keepNamespace, m.UID, m.GID)
+	own := fmt.Sprintf("%skeep 'setpriv --reuid=%d --regid=%d --clear-groups --' --map-root-user", keepNamespace, m.UID,
+		m.GID)
 	r := s.inOtherMachine(t, own, "userns", "translate", "0", "--userns", "ns:"+s.path("kept"), "--to", "host")
 	if r.Code != 0 || strings.TrimSpace(r.Stdout) != fmt.Sprint(m.UID) {
 		t.Errorf("status %d, root of the own namespace is %q\n%s", r.Code, r.Stdout, r.Stderr)
@@ -118,7 +123,8 @@ func copyBusybox(path string) error {
 	return os.WriteFile(path, text, 0o755)
 }
 
-// second gives the second map in the form of the kernel's files: container ID, intermediate ID, length, group map after an empty line.
+// second gives the second map in the form of the kernel's files: container ID, intermediate ID, length, group map after
+// an empty line.
 func (m shownUserns) second() string {
 	var b strings.Builder
 	for _, l := range m.UIDs {
@@ -140,7 +146,8 @@ func normalMap(text string) string {
 	return joinLevels(b.String())
 }
 
-// joinLevels joins lines that follow each other on both sides: a table has a line of its own for each range on the host.
+// joinLevels joins lines that follow each other on both sides: a table has a line of its own for each range on the
+// host.
 func joinLevels(text string) string {
 	var out []string
 	var c, from, n uint32

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestBuildFailsIfALayerVanishesUnderAStep removes the base as a tool would that knows nothing of cooper. What the step saw then is no
-// longer what its cache key says. The store's record of the layer stays, so that to build again doesn't help.
+// TestBuildFailsIfALayerVanishesUnderAStep removes the base as a tool would that knows nothing of cooper. What the step
+// saw then is no longer what its cache key says. The store's record of the layer stays, so that to build again doesn't
+// help.
 func TestBuildFailsIfALayerVanishesUnderAStep(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -19,8 +20,8 @@ func TestBuildFailsIfALayerVanishesUnderAStep(t *testing.T) {
 	})
 }
 
-// TestBuildGoesOnIfItsLayersAreRemoved has podman remove what a running build stands on, and clean up after itself: podman before 5 deletes
-// whatever is in the place for layers that are being made.
+// TestBuildGoesOnIfItsLayersAreRemoved has podman remove what a running build stands on, and clean up after itself:
+// podman before 5 deletes whatever is in the place for layers that are being made.
 func TestBuildGoesOnIfItsLayersAreRemoved(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -31,7 +32,8 @@ func TestBuildGoesOnIfItsLayersAreRemoved(t *testing.T) {
 		if r.Code != 0 || !strings.Contains(r.Stderr, "building again") {
 			t.Fatalf("status %d\n%s", r.Code, tail(r.Stderr))
 		}
-		if got := s.run(t, "podman", "run", "--rm", "--network=host", "made", "cat", "/below", "/made"); got != "below\nmade\n" {
+		if got := s.run(t, "podman", "run", "--rm", "--network=host", "made", "cat", "/below",
+			"/made"); got != "below\nmade\n" {
 			t.Errorf("the image has %q", got)
 		}
 		s.checkNoLeftovers(t)
@@ -73,8 +75,9 @@ RUN test -e /sync/went || { echo >/sync/ready; read _ </sync/go; }; echo made >/
 	return <-done
 }
 
-// TestAsRootPodmanMountsTheDriversDirectory has the driver's directory mounted over itself in the midst of a build, and unmounted in the midst of
-// the next, as real root's podman does when it begins and ends. Neither a rename nor a hard link crosses such a mount.
+// TestAsRootPodmanMountsTheDriversDirectory has the driver's directory mounted over itself in the midst of a build, and
+// unmounted in the midst of the next, as real root's podman does when it begins and ends. Neither a rename nor a hard
+// link crosses such a mount.
 func TestAsRootPodmanMountsTheDriversDirectory(t *testing.T) {
 	s := newSite(t, suite.modes[0])
 	s.busybox(t, "base")
@@ -82,7 +85,8 @@ func TestAsRootPodmanMountsTheDriversDirectory(t *testing.T) {
 	if r := s.whileStepRuns(t, nil, "mount", "--bind", overlay, overlay); r.Code != 0 {
 		t.Fatalf("status %d\n%s", r.Code, tail(r.Stderr))
 	}
-	s.write(t, "link/Containerfile", "FROM base\nARG N\nRUN echo $N >/n\nCOPY --link Containerfile /linked\nRUN test -e /linked\n")
+	s.write(t, "link/Containerfile",
+		"FROM base\nARG N\nRUN echo $N >/n\nCOPY --link Containerfile /linked\nRUN test -e /linked\n")
 	s.build(t, "--build-arg=N=1", "link")
 	s.build(t, "--build-arg=N=2", "link")
 	if err := os.RemoveAll(s.path("sync")); err != nil {
@@ -92,7 +96,8 @@ func TestAsRootPodmanMountsTheDriversDirectory(t *testing.T) {
 		t.Fatalf("status %d\n%s", r.Code, tail(r.Stderr))
 	}
 	s.build(t, "--build-arg=N=3", "link")
-	if got := s.run(t, "podman", "run", "--rm", "--network=host", "made", "cat", "/below", "/made"); got != "below\nmade\n" {
+	if got := s.run(t, "podman", "run", "--rm", "--network=host", "made", "cat", "/below",
+		"/made"); got != "below\nmade\n" {
 		t.Errorf("the image has %q", got)
 	}
 	s.checkNoLeftovers(t)

@@ -19,7 +19,8 @@ type AutoOptions struct {
 	Available SubIDs  // the intermediate IDs to choose from
 }
 
-// AutoSize is the number of IDs for an image whose highest owner in a layer, and whose highest ID in /etc/passwd and /etc/group, are these.
+// AutoSize is the number of IDs for an image whose highest owner in a layer, and whose highest ID in /etc/passwd and
+// /etc/group, are these.
 func AutoSize(owner, named uint32) uint32 {
 	return max(minAutoSize, min(max(owner, named), MaxID-1)+1)
 }
@@ -33,9 +34,10 @@ func (a AutoOptions) Limit() uint32 {
 	return uint32(n - 1)
 }
 
-// Allocate chooses for container IDs 0 to size-1 the lowest range of available IDs that no map of used has on its host side
-// (intermediate IDs). The fixed ranges are put in; they don't have to be free. a.Size, if set, is used instead of size. The
-// error matches [ErrNoFreeIDs] if nothing is left, [ErrTooFewSubIDs] if there never was as much, and [ErrBadMap] if the fixed ranges make no map.
+// Allocate chooses for container IDs 0 to size-1 the lowest range of available IDs that no map of used has on its host
+// side (intermediate IDs). The fixed ranges are put in; they don't have to be free. a.Size, if set, is used instead of
+// size. The error matches [ErrNoFreeIDs] if nothing is left, [ErrTooFewSubIDs] if there never was as much, and
+// [ErrBadMap] if the fixed ranges make no map.
 func (a AutoOptions) Allocate(size uint32, used []Mapping) (Mapping, error) {
 	if a.Size != 0 {
 		size = a.Size
@@ -86,8 +88,8 @@ func allocate(size uint32, fixed []Range, available, used []SubIDRange) (Map, er
 	return m, err
 }
 
-// noFree says why none of the available IDs can be had: there are too few even if nothing else uses any, or others use them. unused are the
-// available ones if nothing else does.
+// noFree says why none of the available IDs can be had: there are too few even if nothing else uses any, or others use
+// them. unused are the available ones if nothing else does.
 func noFree(need uint64, available, unused []SubIDRange) error {
 	var longest uint32
 	for _, s := range unused {
@@ -95,7 +97,8 @@ func noFree(need uint64, available, unused []SubIDRange) error {
 	}
 	if need > uint64(longest) {
 		return fmt.Errorf("%d in a row are needed, and there are %d, at most %d in a row: %w; "+
-			"add a longer range of subordinate IDs with usermod, or give less with --userns=auto:size=N", need, total(available), longest, ErrTooFewSubIDs)
+			"add a longer range of subordinate IDs with usermod, or give less with --userns=auto:size=N", need, total(available),
+			longest, ErrTooFewSubIDs)
 	}
 	return fmt.Errorf("%d in a row are needed, and of all %d none such are free: %w; "+
 		"wait for other builds and containers, give less with --userns=auto:size=N, or add subordinate IDs with usermod",

@@ -8,7 +8,8 @@ import (
 )
 
 func TestAutoSizeHoldsAllIDs(t *testing.T) {
-	for _, test := range [][3]uint32{{0, 0, 1024}, {1023, 0, 1024}, {1024, 0, 1025}, {5, 70000, 70001}, {65534, 100, 65535}, {MaxID, 0, MaxID}} {
+	for _, test := range [][3]uint32{{0, 0, 1024}, {1023, 0, 1024}, {1024, 0, 1025}, {5, 70000, 70001},
+		{65534, 100, 65535}, {MaxID, 0, MaxID}} {
 		if got := AutoSize(test[0], test[1]); got != test[2] {
 			t.Errorf("AutoSize(%d, %d) = %d, want %d", test[0], test[1], got, test[2])
 		}
@@ -35,7 +36,8 @@ func TestAutoTakesTheLowestFreeRange(t *testing.T) {
 		{"size of the mode", "auto:size=8192", 1024, nil, "0 1 8192"},
 		{"the last that fits", "auto:size=65536", 0, nil, "0 1 65536"},
 		{"the user put in", "auto:size=100,uidmapping=50:0:1,gidmapping=50:0:1", 0, nil, "0 1 50, 50 0 1, 51 51 49"},
-		{"a fixed range beyond the size", "auto:size=10,uidmapping=1000:@1000:1,gidmapping=1000:@100:1", 0, nil, "0 1 10, 1000 0 1"},
+		{"a fixed range beyond the size", "auto:size=10,uidmapping=1000:@1000:1,gidmapping=1000:@100:1", 0, nil,
+			"0 1 10, 1000 0 1"},
 		{"a fixed range in the way", "auto:size=10,uidmapping=0:3:2,gidmapping=0:3:2", 0, nil, "0 3 10"},
 		{"fixed ranges alone", "auto:size=2,uidmapping=0:3:2,gidmapping=0:3:2", 0, nil, "0 3 2"},
 	} {

@@ -163,7 +163,8 @@ func unreadable(path string, err error) error {
 	if at := new(fs.PathError); errors.As(err, &at) {
 		err = at.Err
 	}
-	e := &SubIDFileError{File: path, Problem: fmt.Sprintf("it can't be read: %v", err), Remedy: "it must be a text file", Err: err}
+	e := &SubIDFileError{File: path, Problem: fmt.Sprintf("it can't be read: %v", err), Remedy: "it must be a text file",
+		Err: err}
 	if errors.Is(err, fs.ErrPermission) {
 		e.Remedy = "run as root: chmod 644 " + path
 	}

@@ -2,8 +2,8 @@ package userns
 
 import "context"
 
-// FindNamed gives one owner's user ranges and another owner's group ranges, as --subuidname and --subgidname ask for them.
-// Errors are those of [Finder.Find].
+// FindNamed gives one owner's user ranges and another owner's group ranges, as --subuidname and --subgidname ask for
+// them. Errors are those of [Finder.Find].
 func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, error) {
 	if users == groups {
 		return f.Find(ctx, users)

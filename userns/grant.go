@@ -13,12 +13,13 @@ type grantPlace struct {
 	within Map
 }
 
-// lowestGrant is the first ID that is proposed where there are too few to begin at firstSubID: those below belong to the system's users.
+// lowestGrant is the first ID that is proposed where there are too few to begin at firstSubID: those below belong to
+// the system's users.
 const lowestGrant = 1000
 
-// grant proposes a range above all that the file gives to anybody, since usermod doesn't refuse one that belongs to another user, and without the IDs
-// of own. A file that can't be read has been reported before or proposes the default. Where the namespace around hasn't got such a range, the
-// longest is proposed that is free in it, if it has least IDs.
+// grant proposes a range above all that the file gives to anybody, since usermod doesn't refuse one that belongs to
+// another user, and without the IDs of own. A file that can't be read has been reported before or proposes the default.
+// Where the namespace around hasn't got such a range, the longest is proposed that is free in it, if it has least IDs.
 func (p grantPlace) grant(count, least uint64, own []uint32) Grant {
 	var used []SubIDRange
 	start := uint64(firstSubID)
@@ -56,7 +57,8 @@ func (p grantPlace) grant(count, least uint64, own []uint32) Grant {
 
 // stretches are the IDs that there are, joined where they follow each other.
 func (p grantPlace) stretches() []SubIDRange {
-	ranges := slices.SortedFunc(slices.Values(p.within), func(a, b Range) int { return cmp.Compare(a.Container, b.Container) })
+	ranges := slices.SortedFunc(slices.Values(p.within),
+		func(a, b Range) int { return cmp.Compare(a.Container, b.Container) })
 	var joined []SubIDRange
 	for _, r := range ranges {
 		if n := len(joined); n > 0 && joined[n-1].end() == uint64(r.Container) {

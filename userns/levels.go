@@ -10,8 +10,8 @@ type Level struct {
 	Length       uint32 `json:"length"`
 }
 
-// Levels gives the maps of one kind, [KindUID] or [KindGID], side by side, sorted by container ID. It needs Second where
-// [Resolved.Composed] does.
+// Levels gives the maps of one kind, [KindUID] or [KindGID], side by side, sorted by container ID. It needs Second
+// where [Resolved.Composed] does.
 func (r Resolved) Levels(kind string) ([]Level, error) {
 	second, outer, err := r.pair(kind)
 	if err != nil {
@@ -24,7 +24,8 @@ func (r Resolved) Levels(kind string) ([]Level, error) {
 			return nil, withKind(err, kind)
 		}
 		for _, p := range pieces {
-			levels = append(levels, Level{Container: q.Container + (p.Container - q.Host), Intermediate: p.Container, Host: p.Host, Length: p.Length})
+			levels = append(levels, Level{Container: q.Container + (p.Container - q.Host), Intermediate: p.Container,
+				Host: p.Host, Length: p.Length})
 		}
 	}
 	return levels, nil

@@ -138,11 +138,12 @@ func (m Map) String() string {
 	return string(b)
 }
 
-// Writable says with an error that matches [ErrBadMap] if the kernel doesn't take the map: it must be written at once, and be shorter than
-// a page. 340 ranges of small IDs fit, but not of large ones.
+// Writable says with an error that matches [ErrBadMap] if the kernel doesn't take the map: it must be written at once,
+// and be shorter than a page. 340 ranges of small IDs fit, but not of large ones.
 func (m Map) Writable() error {
 	if n, page := len(m.String())+1, os.Getpagesize(); n >= page {
-		return fmt.Errorf("%d ranges are %d bytes long when written, and the kernel takes less than %d: %w", len(m), n, page, ErrBadMap)
+		return fmt.Errorf("%d ranges are %d bytes long when written, and the kernel takes less than %d: %w", len(m), n, page,
+			ErrBadMap)
 	}
 	return nil
 }

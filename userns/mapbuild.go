@@ -9,7 +9,8 @@ import (
 // flagMap gives the map of one kind that the flags make; base is the map without any, which a first + extends.
 func flagMap(option string, flags []optionFlag, outer, base Map) (Map, error) {
 	if len(flags) > MaxRanges {
-		return nil, &RequestError{Option: option, Problem: fmt.Sprintf("%d ranges, the kernel takes %d", len(flags), MaxRanges)}
+		return nil, &RequestError{Option: option, Problem: fmt.Sprintf("%d ranges, the kernel takes %d", len(flags),
+			MaxRanges)}
 	}
 	if len(base) == 0 && (len(flags) == 0 || flags[0].Extend) {
 		return nil, &RequestError{Option: option, Problem: "there is no default map for the rest: root has no ranges in " +
@@ -139,7 +140,8 @@ func without(q Range, start, first, n uint32) []Range {
 	return kept
 }
 
-// fill maps what base maps and no flag has taken: its outside IDs in base's order, to the container IDs that are free, from 0 on.
+// fill maps what base maps and no flag has taken: its outside IDs in base's order, to the container IDs that are free,
+// from 0 on.
 func (b *mapBuilder) fill(base Map) {
 	inside := free([]SubIDRange{{Count: MaxID + 1}}, containers(b.ranges))
 	taken := spans(b.ranges)

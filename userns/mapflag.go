@@ -19,10 +19,12 @@ type MapFlag struct {
 	Host      bool   // @: From is a host ID
 	Extend    bool   // +: takes over IDs that flags before it map, or extends the default map if it is the first
 	Users     bool   // u: for the user map
-	Groups    bool   // g: for the group map; neither u nor g: for its option's map, and for the other one if that has no option
+	// g: for the group map; neither u nor g: for its option's map, and for the other one if that has no option
+	Groups bool
 }
 
-// ParseMapFlag reads the value of one --uidmap or --gidmap; option is its name, for errors, which match [ErrBadRequest].
+// ParseMapFlag reads the value of one --uidmap or --gidmap; option is its name, for errors, which match
+// [ErrBadRequest].
 func ParseMapFlag(option, text string) (MapFlag, error) {
 	digits := strings.TrimLeft(text, "+ug")
 	f, err := parseTriple(digits)

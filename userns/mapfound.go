@@ -7,8 +7,9 @@ import (
 	"os"
 )
 
-// UserMap is [Default] for an ordinary user, gid being the own group, with the ranges that Find finds. What keeps those from making a map that the
-// kernel takes is a [SubIDFileError] with the file, the line and a right one, or, if they are in no file, matches [ErrBadSubIDs] all the same.
+// UserMap is [Default] for an ordinary user, gid being the own group, with the ranges that Find finds. What keeps those
+// from making a map that the kernel takes is a [SubIDFileError] with the file, the line and a right one, or, if they
+// are in no file, matches [ErrBadSubIDs] all the same.
 func (f Finder) UserMap(ctx context.Context, owner Owner, gid uint32) (Mapping, SubIDs, error) {
 	sub, err := f.Find(ctx, owner)
 	if err != nil {
@@ -36,7 +37,8 @@ func (f Finder) StepMap(owner Owner, sub SubIDs) (Mapping, error) {
 	return m, nil
 }
 
-// explain says which file and line keep the ranges, with the own IDs before them, from making a map that the kernel takes; err if none does.
+// explain says which file and line keep the ranges, with the own IDs before them, from making a map that the kernel
+// takes; err if none does.
 func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
 	source, sourceErr := f.source()
 	if sourceErr != nil {
@@ -54,7 +56,8 @@ func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
 					continue
 				}
 				line = lineWith(k.file, owner, id)
-				problem = fmt.Sprintf(`the range "%s:%d:%d" holds %s's own %s ID %d, which can't be mapped twice`, owner, s.Start, s.Count, owner, k.kind, id)
+				problem = fmt.Sprintf(`the range "%s:%d:%d" holds %s's own %s ID %d, which can't be mapped twice`, owner, s.Start,
+					s.Count, owner, k.kind, id)
 			}
 		}
 		if problem == "" {
@@ -92,7 +95,8 @@ func tooLong(owner Owner, own []uint32, ranges []SubIDRange) string {
 		return err.Error()
 	}
 	if m.Writable() != nil {
-		return fmt.Sprintf("%s has %d ranges%s, a map of %d bytes, and the kernel takes less than %d", owner, n, with, len(m.String())+1, os.Getpagesize())
+		return fmt.Sprintf("%s has %d ranges%s, a map of %d bytes, and the kernel takes less than %d", owner, n, with,
+			len(m.String())+1, os.Getpagesize())
 	}
 	return ""
 }

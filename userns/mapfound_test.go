@@ -50,7 +50,8 @@ func TestRangesThatMakeNoMapAreErrorsWithTheirLine(t *testing.T) {
 func TestASourceOfBadRangesIsNamed(t *testing.T) {
 	f := withGetsubids(t, etc(t, "", "", "subid: sss\n"))
 	_, _, err := f.UserMap(t.Context(), Owner{Name: "alice", ID: 300005}, 100)
-	if !errors.Is(err, ErrBadSubIDs) || !strings.Contains(err.Error(), `300000:10" holds alice's own user ID 300005`) || !strings.Contains(err.Error(), `source "sss"`) {
+	if !errors.Is(err, ErrBadSubIDs) || !strings.Contains(err.Error(), `300000:10" holds alice's own user ID 300005`) ||
+		!strings.Contains(err.Error(), `source "sss"`) {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -75,18 +76,21 @@ func TestTheMapOfRootsStepsMayHaveAllTheRangesThatTheKernelTakes(t *testing.T) {
 // A line that newuidmap passes over must not be taken for good.
 func TestTheOwnersLineIsReadAsNewuidmapReadsIt(t *testing.T) {
 	for _, test := range []struct{ line, want string }{
-		{"alice:165536:65536\r", `"alice:165536:65536\r" ends with a carriage return, and newuidmap passes over it; a right line is alice:165536:65536`},
+		{"alice:165536:65536\r",
+			`"alice:165536:65536\r" ends with a carriage return, and newuidmap passes over it; a right line is alice:165536:65536`},
 		{" alice:165536:65536", "has space around it"},
 		{"alice:165536:65536\t", "has space around it"},
 		{"1000:165536:65536\r", "a right line is 1000:165536:65536"},
-		{"alice:0165536:65536", `has "0165536" with a zero in front, which newuidmap takes for octal; a right line is alice:165536:65536`},
+		{"alice:0165536:65536",
+			`has "0165536" with a zero in front, which newuidmap takes for octal; a right line is alice:165536:65536`},
 		{"alice:165536:065536", "takes for octal"},
 		{"alice:165536:65536" + strings.Repeat(" ", 1100) + "x", "has "},
 		{strings.Repeat("x", 200000), "the line is longer than 1023 bytes; correct or remove that line"},
 	} {
 		f := etc(t, "bob:1:2\n"+test.line+"\n", "alice:165536:65536\n", "")
 		_, err := f.Find(t.Context(), alice)
-		if !errors.Is(err, ErrBadSubIDs) || !strings.HasPrefix(err.Error(), f.SubUID+":2: ") || !strings.Contains(err.Error(), test.want) {
+		if !errors.Is(err, ErrBadSubIDs) || !strings.HasPrefix(err.Error(), f.SubUID+":2: ") ||
+			!strings.Contains(err.Error(), test.want) {
 			t.Errorf("%.40q gives %v", test.line, err)
 		}
 	}
@@ -107,10 +111,13 @@ func TestAFileThatCannotBeReadIsNamedWithWhatHelps(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := f.Find(t.Context(), alice)
-	if !errors.Is(err, ErrBadSubIDs) || err.Error() != f.SubUID+": it can't be read: is a directory; it must be a text file" {
+	if !errors.Is(err, ErrBadSubIDs) ||
+		err.Error() != f.SubUID+": it can't be read: is a directory; it must be a text file" {
 		t.Errorf("error is %v", err)
 	}
-	if err := unreadable("/etc/subuid", &os.PathError{Op: "open", Err: os.ErrPermission}); err.Error() != "/etc/subuid: it can't be read: permission denied; run as root: chmod 644 /etc/subuid" {
+	if err := unreadable("/etc/subuid",
+		&os.PathError{Op: "open",
+			Err: os.ErrPermission}); err.Error() != "/etc/subuid: it can't be read: permission denied; run as root: chmod 644 /etc/subuid" {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -133,7 +140,8 @@ func TestAMapThatTheKernelWouldNotTakeIsRefusedBeforehand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Resolve(req); !errors.Is(err, ErrBadRequest) || !strings.Contains(err.Error(), "when written, and the kernel takes less than") {
+	if _, err := Resolve(req); !errors.Is(err, ErrBadRequest) ||
+		!strings.Contains(err.Error(), "when written, and the kernel takes less than") {
 		t.Errorf("error is %v", err)
 	}
 }

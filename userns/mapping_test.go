@@ -15,10 +15,13 @@ func TestDefaultStacksTheRangesAboveTheCaller(t *testing.T) {
 	}{
 		{"one range", one, one, "0 1000 1\n1 100000 65536 / 0 1001 1\n1 100000 65536"},
 		{"groups differ", one, []SubIDRange{{200000, 10}}, "0 1000 1\n1 100000 65536 / 0 1001 1\n1 200000 10"},
-		{"lowest first", []SubIDRange{{300000, 5}, {100000, 10}}, one, "0 1000 1\n1 100000 10\n11 300000 5 / 0 1001 1\n1 100000 65536"},
+		{"lowest first", []SubIDRange{{300000, 5}, {100000, 10}}, one,
+			"0 1000 1\n1 100000 10\n11 300000 5 / 0 1001 1\n1 100000 65536"},
 		{"listed twice", []SubIDRange{{100000, 10}, {100000, 10}}, one, "0 1000 1\n1 100000 10 / 0 1001 1\n1 100000 65536"},
-		{"overlap", []SubIDRange{{100005, 10}, {100000, 10}}, one, "0 1000 1\n1 100000 10\n11 100010 5 / 0 1001 1\n1 100000 65536"},
-		{"one inside another", []SubIDRange{{100005, 2}, {100000, 10}}, one, "0 1000 1\n1 100000 10 / 0 1001 1\n1 100000 65536"},
+		{"overlap", []SubIDRange{{100005, 10}, {100000, 10}}, one,
+			"0 1000 1\n1 100000 10\n11 100010 5 / 0 1001 1\n1 100000 65536"},
+		{"one inside another", []SubIDRange{{100005, 2}, {100000, 10}}, one,
+			"0 1000 1\n1 100000 10 / 0 1001 1\n1 100000 65536"},
 		{"empty range", []SubIDRange{{5, 0}, {100000, 10}}, one, "0 1000 1\n1 100000 10 / 0 1001 1\n1 100000 65536"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -64,7 +67,8 @@ func TestStackStopsAtTheEndOfTheIDSpace(t *testing.T) {
 }
 
 func TestInitialIsEveryIDItself(t *testing.T) {
-	for text, want := range map[string]bool{"0 0 4294967295": true, "0 0 65536": false, "0 1000 1\n1 100000 65536": false, "": false} {
+	for text, want := range map[string]bool{"0 0 4294967295": true, "0 0 65536": false, "0 1000 1\n1 100000 65536": false,
+		"": false} {
 		m, err := ParseMap(text)
 		if err != nil {
 			t.Fatal(err)

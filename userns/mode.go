@@ -11,11 +11,13 @@ type ModeName string
 
 // The modes of --userns.
 const (
-	// ModeDefault: nothing was asked for. An ordinary user has the map of [Default], root's steps have that of [FromSubIDs].
+	// ModeDefault: nothing was asked for. An ordinary user has the map of [Default], root's steps have that of
+	// [FromSubIDs].
 	ModeDefault ModeName = ""
 	// ModeHost: the namespace that cooper itself works in, and no second one.
 	ModeHost ModeName = "host"
-	// ModePrivate: a namespace of its own, with the given maps. Without them, root has the default; for others it is an error.
+	// ModePrivate: a namespace of its own, with the given maps. Without them, root has the default; for others it is an
+	// error.
 	ModePrivate ModeName = "private"
 	// ModeKeepID: the user has the same ID, or the one asked for, inside as outside.
 	ModeKeepID ModeName = "keep-id"

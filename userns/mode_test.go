@@ -58,7 +58,8 @@ func TestWrongModesAreRefusedWithOneSentence(t *testing.T) {
 
 func TestMapFlagsAreReadAndWrittenBack(t *testing.T) {
 	for text, want := range map[string]string{
-		"0:1:2": "0:1:2", "5:6": "5:6:1", "+100000:@2000:1": "+100000:@2000:1", "u1:2:3": "u1:2:3", "g+1:@2": "+g1:@2:1", "gu+1:2": "+ug1:2:1",
+		"0:1:2": "0:1:2", "5:6": "5:6:1", "+100000:@2000:1": "+100000:@2000:1", "u1:2:3": "u1:2:3", "g+1:@2": "+g1:@2:1",
+		"gu+1:2":                "+ug1:2:1",
 		"4294967294:4294967294": "4294967294:4294967294:1", "0:0:4294967294": "0:0:4294967294",
 	} {
 		f, err := ParseMapFlag(OptionUIDMap, text)

@@ -68,13 +68,13 @@ func merge(ranges []Range) []Range {
 // Compose gives the mapping through both; see [Map.Compose].
 func (m Mapping) Compose(outer Mapping) (Mapping, error) { return m.each(outer, Map.Compose) }
 
-// Within gives the same mapping in ranges that the kernel takes in a namespace with the mapping outer: each lies in a single
-// range there. An ID that outer leaves out is an [UnmappedError].
+// Within gives the same mapping in ranges that the kernel takes in a namespace with the mapping outer: each lies in a
+// single range there. An ID that outer leaves out is an [UnmappedError].
 func (m Mapping) Within(outer Mapping) (Mapping, error) { return m.each(outer, Map.within) }
 
-// Nested maps the IDs of a namespace with the mapping m to themselves in one below it, in the ranges of m: the kernel takes none that crosses
-// two of them. Where these are all the IDs that there are, the last is left out: by a map of all IDs crun, runc and others take a
-// namespace for the initial one.
+// Nested maps the IDs of a namespace with the mapping m to themselves in one below it, in the ranges of m: the kernel
+// takes none that crosses two of them. Where these are all the IDs that there are, the last is left out: by a map of
+// all IDs crun, runc and others take a namespace for the initial one.
 func (m Mapping) Nested() Mapping {
 	below := Mapping{UIDs: m.UIDs.nested(), GIDs: m.GIDs.nested()}
 	for _, ids := range []Map{below.UIDs, below.GIDs} {

@@ -14,7 +14,8 @@ func TestComposeGoesThroughBoth(t *testing.T) {
 		inner Map
 		want  string
 	}{
-		{"keep-id", mustMap(t, Range{0, 1, 1000}, Range{1000, 0, 1}, Range{1001, 1001, 64536}), "0 100000 1000, 1000 1000 1, 1001 101000 64536"},
+		{"keep-id", mustMap(t, Range{0, 1, 1000}, Range{1000, 0, 1}, Range{1001, 1001, 64536}),
+			"0 100000 1000, 1000 1000 1, 1001 101000 64536"},
 		{"across ranges", mustMap(t, Range{10, 0, 3}), "10 1000 1, 11 100000 2"},
 		{"joined again", mustMap(t, Range{0, 1, 5}, Range{5, 6, 5}), "0 100000 10"},
 		{"nothing", nil, ""},
@@ -31,13 +32,14 @@ func TestComposeGoesThroughBoth(t *testing.T) {
 	for i := range odd {
 		odd[i] = Range{uint32(i), uint32(2 * i), 1}
 	}
-	if _, err := mustMap(t, Range{0, 0, MaxRanges}, Range{1000, 1000, 1}).Compose(append(mustMap(t, odd...), Range{1000, 1000, 1})); !errors.Is(err, ErrBadMap) {
+	if _, err := mustMap(t, Range{0, 0, MaxRanges}, Range{1000, 1000, 1}).Compose(append(mustMap(t, odd...),
+		Range{1000, 1000, 1})); !errors.Is(err, ErrBadMap) {
 		t.Errorf("more ranges than the kernel takes give %v", err)
 	}
 }
 
-// smallMap makes a valid map of a few ranges whose container IDs begin at 0 and leave no gap, as those of a first namespace, or
-// which have gaps.
+// smallMap makes a valid map of a few ranges whose container IDs begin at 0 and leave no gap, as those of a first
+// namespace, or which have gaps.
 func smallMap(r *rand.Rand, gaps bool) Map {
 	n := 1 + r.IntN(5)
 	ranges := make([]Range, n)
@@ -64,7 +66,8 @@ func smallMap(r *rand.Rand, gaps bool) Map {
 	return m
 }
 
-// TestNestedMapsAreExact holds a million random pairs of maps against translation step by step: every edge of every range.
+// TestNestedMapsAreExact holds a million random pairs of maps against translation step by step: every edge of every
+// range.
 func TestNestedMapsAreExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 2))
 	composed, outside := 0, 0
@@ -312,7 +315,8 @@ func TestFindNamedTakesUsersAndGroupsFromTwoOwners(t *testing.T) {
 		}
 	}
 	asked := withGetsubids(t, etc(t, "", "", "subid: sss\n"))
-	if got, err := asked.FindNamed(t.Context(), alice, Owner{Name: "alice", ID: 5}); err != nil || len(got.UIDs) != 2 || len(got.GIDs) != 1 {
+	if got, err := asked.FindNamed(t.Context(), alice, Owner{Name: "alice", ID: 5}); err != nil || len(got.UIDs) != 2 ||
+		len(got.GIDs) != 1 {
 		t.Errorf("getsubids gives %v, %v", got, err)
 	}
 	if _, err := asked.FindNamed(t.Context(), alice, bob); !errors.Is(err, ErrNoSubIDs) {

@@ -10,8 +10,8 @@ import (
 // initialLink is what the kernel calls the initial user namespace, wherever it is seen from (PROC_USER_INIT_INO).
 const initialLink = "user:[4026531837]"
 
-// InInitial reports whether this process, whose mapping is m, is in the initial user namespace. The mapping alone doesn't tell: a namespace
-// below can have all IDs, too.
+// InInitial reports whether this process, whose mapping is m, is in the initial user namespace. The mapping alone
+// doesn't tell: a namespace below can have all IDs, too.
 func InInitial(m Mapping) bool {
 	link, err := os.Readlink("/proc/self/ns/user")
 	return m.Initial() && (err != nil || link == initialLink)
@@ -27,9 +27,10 @@ func HasCap(c int) bool {
 	return data[c/32].Effective&(1<<(c%32)) != 0
 }
 
-// MayMount reports whether this process has the right to change the mounts that it sees: CAP_SYS_ADMIN in the user namespace that its mount
-// namespace belongs to. Root of a container mostly hasn't, and gets it in a namespace below its own. What filters and security modules
-// forbid besides is another matter. Where the kernel doesn't say who owns the mount namespace, the capability decides.
+// MayMount reports whether this process has the right to change the mounts that it sees: CAP_SYS_ADMIN in the user
+// namespace that its mount namespace belongs to. Root of a container mostly hasn't, and gets it in a namespace below
+// its own. What filters and security modules forbid besides is another matter. Where the kernel doesn't say who owns
+// the mount namespace, the capability decides.
 func MayMount() bool {
 	if !HasCap(unix.CAP_SYS_ADMIN) {
 		return false
@@ -50,11 +51,12 @@ func MayMount() bool {
 // IsRoot reports whether this process is root of the user namespace that it is in, whichever that is.
 func IsRoot() bool { return os.Geteuid() == 0 }
 
-// RootStays reports whether this process is a root whose builds run where it is. Those of any other process enter a namespace below.
+// RootStays reports whether this process is a root whose builds run where it is. Those of any other process enter a
+// namespace below.
 func RootStays() bool { return IsRoot() && MayMount() }
 
-// FinderHere looks ranges up in the namespace that this process is in, which may not have all IDs. An error in finding out which it is
-// doesn't count: it is only about what is proposed.
+// FinderHere looks ranges up in the namespace that this process is in, which may not have all IDs. An error in finding
+// out which it is doesn't count: it is only about what is proposed.
 func FinderHere() Finder {
 	own, err := CurrentMapping()
 	if err != nil || InInitial(own) {

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// ReadRanges reads one of the maps of the user namespace that a process is in as the kernel lists it; see [ParseRanges]. proc is the process's
-// directory in /proc, kind is KindUID or KindGID.
+// ReadRanges reads one of the maps of the user namespace that a process is in as the kernel lists it; see
+// [ParseRanges]. proc is the process's directory in /proc, kind is KindUID or KindGID.
 func ReadRanges(proc, kind string) ([]Range, error) {
 	text, err := os.ReadFile(filepath.Join(proc, kind+"_map"))
 	if err != nil {

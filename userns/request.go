@@ -42,11 +42,12 @@ func badMode(text, problem string) error {
 
 // Caller is who asks, and with which IDs.
 type Caller struct {
-	Root     bool    // real root of the machine: host IDs are intermediate IDs
-	UID, GID uint32  // the caller's own host IDs
-	Outer    Mapping // an ordinary user's first namespace, intermediate IDs to host IDs, as [Default] gives it; not for root
-	Inside   bool    // Outer is the namespace that this process is in
-	Sub      SubIDs  // root's ranges for steps and for auto, host IDs; may be empty; not for an ordinary user
+	Root     bool   // real root of the machine: host IDs are intermediate IDs
+	UID, GID uint32 // the caller's own host IDs
+	// an ordinary user's first namespace, intermediate IDs to host IDs, as [Default] gives it; not for root
+	Outer  Mapping
+	Inside bool   // Outer is the namespace that this process is in
+	Sub    SubIDs // root's ranges for steps and for auto, host IDs; may be empty; not for an ordinary user
 }
 
 // Request is what a user asks for. Without anything but a Caller it is the default.
@@ -71,7 +72,8 @@ type Resolved struct {
 	NSPath string
 }
 
-// Composed gives the map of container IDs to host IDs. In the modes [ModeAuto] and [ModeNS] it is not known before Second is.
+// Composed gives the map of container IDs to host IDs. In the modes [ModeAuto] and [ModeNS] it is not known before
+// Second is.
 func (r Resolved) Composed() (Mapping, error) {
 	if r.Second == nil {
 		if r.Auto != nil || r.NSPath != "" {

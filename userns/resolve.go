@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Resolve says which namespaces a request makes. It looks at nothing but its argument: the ranges were found before. Errors
-// match [ErrBadRequest], or are those of [Default].
+// Resolve says which namespaces a request makes. It looks at nothing but its argument: the ranges were found before.
+// Errors match [ErrBadRequest], or are those of [Default].
 func Resolve(req Request) (Resolved, error) {
 	if err := req.conflict(); err != nil {
 		return Resolved{}, err
@@ -57,7 +57,8 @@ func (req Request) conflict() error {
 	var what string
 	switch maps := len(req.UIDMaps)+len(req.GIDMaps) > 0; {
 	case maps && req.Named != nil:
-		return &RequestError{Option: "--uidmap and --gidmap", Problem: "exclude --subuidname and --subgidname: either gives the whole map"}
+		return &RequestError{Option: "--uidmap and --gidmap",
+			Problem: "exclude --subuidname and --subgidname: either gives the whole map"}
 	case maps:
 		what = "--uidmap and --gidmap"
 	case req.Named != nil:
@@ -69,7 +70,8 @@ func (req Request) conflict() error {
 	case ModeDefault, ModePrivate:
 		return nil
 	case ModeHost:
-		return badMode(req.Mode.String(), fmt.Sprintf("there is no namespace for the map of %s: leave --userns out or make it private", what))
+		return badMode(req.Mode.String(),
+			fmt.Sprintf("there is no namespace for the map of %s: leave --userns out or make it private", what))
 	}
 	return badMode(req.Mode.String(), fmt.Sprintf("excludes %s: this mode makes the map itself", what))
 }
@@ -83,7 +85,8 @@ func (c Caller) outer() Mapping {
 	return Mapping{UIDs: all, GIDs: all}
 }
 
-// base is the map, to intermediate IDs, of a private namespace without flags; it is what + extends. Root without ranges has none.
+// base is the map, to intermediate IDs, of a private namespace without flags; it is what + extends. Root without ranges
+// has none.
 func (c Caller) base() (Mapping, error) {
 	if !c.Root {
 		return Mapping{UIDs: identity(c.Outer.UIDs), GIDs: identity(c.Outer.GIDs)}, nil
@@ -103,10 +106,12 @@ func identity(m Map) Map {
 // byMode fills in what the mode alone says.
 func (r *Resolved) byMode(c Caller, base Mapping) error {
 	if c.Root && (r.Mode.Name == ModeKeepID || r.Mode.Name == ModeNoMap) {
-		return badMode(r.Mode.String(), "this mode is for ordinary users, and this is root: use host, private, auto or --uidmap")
+		return badMode(r.Mode.String(),
+			"this mode is for ordinary users, and this is root: use host, private, auto or --uidmap")
 	}
 	if c.Root && len(base.UIDs) == 0 && (r.Mode.Name == ModePrivate || r.Mode.Name == ModeAuto) {
-		return &RequestError{Option: "--userns", Value: r.Mode.String(), Problem: "there is nothing to map", Err: c.Sub.check(Owner{Name: "root"})}
+		return &RequestError{Option: "--userns", Value: r.Mode.String(), Problem: "there is nothing to map",
+			Err: c.Sub.check(Owner{Name: "root"})}
 	}
 	switch r.Mode.Name {
 	case ModeDefault:
@@ -115,7 +120,9 @@ func (r *Resolved) byMode(c Caller, base Mapping) error {
 		}
 	case ModePrivate:
 		if !c.Root {
-			return badMode(r.Mode.String(), fmt.Sprintf("there is no map for this namespace: give it one, such as --uidmap 0:0:%d, or leave --userns out", base.UIDs.Highest()+1))
+			return badMode(r.Mode.String(),
+				fmt.Sprintf("there is no map for this namespace: give it one, such as --uidmap 0:0:%d, or leave --userns out",
+					base.UIDs.Highest()+1))
 		}
 		r.Second = &base
 	case ModeKeepID:
@@ -217,7 +224,9 @@ func (req Request) named() (*Mapping, error) {
 		if unmapped.Kind == KindGID {
 			option = "--subgidname"
 		}
-		return nil, &RequestError{Option: option, Problem: fmt.Sprintf("%s %d is not in your own ranges, and an ordinary user can map no others", unmapped.Kind, unmapped.ID)}
+		return nil, &RequestError{Option: option,
+			Problem: fmt.Sprintf("%s %d is not in your own ranges, and an ordinary user can map no others", unmapped.Kind,
+				unmapped.ID)}
 	}
 	return &m, err
 }

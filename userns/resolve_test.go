@@ -80,8 +80,10 @@ func TestModesGiveTheSecondMap(t *testing.T) {
 			uids, gids = lines(r.Second.UIDs), lines(r.Second.GIDs)
 		}
 		composed, err := r.Composed()
-		if err != nil || uids != test.uids || gids != test.gids || lines(composed.UIDs) != test.hostUID || lines(composed.GIDs) != test.hostGID {
-			t.Errorf("%s gives %q, %q, on the host %q, %q, %v", name, uids, gids, lines(composed.UIDs), lines(composed.GIDs), err)
+		if err != nil || uids != test.uids || gids != test.gids || lines(composed.UIDs) != test.hostUID ||
+			lines(composed.GIDs) != test.hostGID {
+			t.Errorf("%s gives %q, %q, on the host %q, %q, %v", name, uids, gids, lines(composed.UIDs), lines(composed.GIDs),
+				err)
 		}
 	}
 }
@@ -101,16 +103,20 @@ func TestMapFlagsGiveWhatPodmanDocuments(t *testing.T) {
 		{"only the other", "", "0:0:1000", nil, "0 0 1000", "0 0 1000"},
 		{"both", "0:0:10", "0:1:20", nil, "0 0 10", "0 1 20"},
 		{"no subordinate IDs are needed", "33:0:1", "", nil, "33 0 1", "33 0 1"},
-		{"the user is 1000", "1000:0:1 0:1:1000 1001:1001:64536", "", nil, "0 1 1000, 1000 0 1, 1001 1001 64536", "0 1 1000, 1000 0 1, 1001 1001 64536"},
+		{"the user is 1000", "1000:0:1 0:1:1000 1001:1001:64536", "", nil, "0 1 1000, 1000 0 1, 1001 1001 64536",
+			"0 1 1000, 1000 0 1, 1001 1001 64536"},
 		{"neighbours become one range", "0:0:1 1:1:10 11:12:1", "", nil, "0 0 11, 11 12 1", "0 0 11, 11 12 1"},
 		{"gaps stay", "0:0:5 100:5:5", "", nil, "0 0 5, 100 5 5", "0 0 5, 100 5 5"},
 		{"referencing a host ID", "0:0:1", "0:0:1 100000:@2000:1", group, "0 0 1", "0 0 1, 100000 1 1"},
 		{"host IDs across ranges", "0:@1000:1 7:@165535", "0:@100:1", nil, "0 0 1, 7 65536 1", "0 0 1"},
 		{"two host IDs", "0:0:1", "100000:@2000:2", group, "0 0 1", "100000 1 2"},
-		{"extending previous mappings", "", "0:0:65000 +100000:1:1", nil, "0 0 1, 2 2 64998, 100000 1 1", "0 0 1, 2 2 64998, 100000 1 1"},
-		{"filling the gap afterwards", "", "0:0:65000 +100000:1:1 1:65001:1", nil, "0 0 1, 1 65001 1, 2 2 64998, 100000 1 1", "0 0 1, 1 65001 1, 2 2 64998, 100000 1 1"},
+		{"extending previous mappings", "", "0:0:65000 +100000:1:1", nil, "0 0 1, 2 2 64998, 100000 1 1",
+			"0 0 1, 2 2 64998, 100000 1 1"},
+		{"filling the gap afterwards", "", "0:0:65000 +100000:1:1 1:65001:1", nil, "0 0 1, 1 65001 1, 2 2 64998, 100000 1 1",
+			"0 0 1, 1 65001 1, 2 2 64998, 100000 1 1"},
 		{"extending the default", "+100000:1:1", "", nil, "0 0 1, 1 2 65535, 100000 1 1", "0 0 1, 1 2 65535, 100000 1 1"},
-		{"extending inside the default", "+1000:0:1", "", nil, "0 1 1000, 1000 0 1, 1001 1001 64536", "0 1 1000, 1000 0 1, 1001 1001 64536"},
+		{"extending inside the default", "+1000:0:1", "", nil, "0 1 1000, 1000 0 1, 1001 1001 64536",
+			"0 1 1000, 1000 0 1, 1001 1001 64536"},
 		{"both flags extend", "+5:0 +5:1", "", nil, "0 0 1, 1 2 4, 5 1 1, 6 6 65531", "0 0 1, 1 2 4, 5 1 1, 6 6 65531"},
 		{"only groups", "", "0:0:1000 g2000:2000:1", nil, "0 0 1000", "0 0 1000, 2000 2000 1"},
 		{"only users", "u0:0:1000", "", nil, "0 0 1000", all},
@@ -167,7 +173,8 @@ func TestNamedRangesAreTheMap(t *testing.T) {
 	}
 	bobs := SubIDs{[]SubIDRange{{100000, 10}}, []SubIDRange{{300000, 10}}}
 	_, err = Resolve(Request{Caller: testCaller(t, false), Named: &bobs})
-	if want := "--subgidname: gid 300000 is not in your own ranges, and an ordinary user can map no others"; !errors.Is(err, ErrBadRequest) || err.Error() != want {
+	if want := "--subgidname: gid 300000 is not in your own ranges, and an ordinary user can map no others"; !errors.Is(
+		err, ErrBadRequest) || err.Error() != want {
 		t.Errorf("a range of somebody else gives %v", err)
 	}
 }
@@ -180,17 +187,27 @@ func TestImpossibleRequestsAreRefusedWithOneSentence(t *testing.T) {
 		mode, uidMaps, gidMaps string
 		want                   string
 	}{
-		{"namespace without a map", false, "private", "", "", "--userns=private: there is no map for this namespace: give it one, such as --uidmap 0:0:65537, or leave --userns out"},
-		{"map without a namespace", false, "host", "0:0:1", "", "--userns=host: there is no namespace for the map of --uidmap and --gidmap: leave --userns out or make it private"},
-		{"two ways to say the map", false, "keep-id", "0:0:1", "", "--userns=keep-id: excludes --uidmap and --gidmap: this mode makes the map itself"},
-		{"keep-id as root", true, "keep-id:uid=5", "", "", "--userns=keep-id:uid=5: this mode is for ordinary users, and this is root: use host, private, auto or --uidmap"},
+		{"namespace without a map", false, "private", "", "",
+			"--userns=private: there is no map for this namespace: give it one, such as --uidmap 0:0:65537, or leave --userns out"},
+		{"map without a namespace", false, "host", "0:0:1", "",
+			"--userns=host: there is no namespace for the map of --uidmap and --gidmap: leave --userns out or make it private"},
+		{"two ways to say the map", false, "keep-id", "0:0:1", "",
+			"--userns=keep-id: excludes --uidmap and --gidmap: this mode makes the map itself"},
+		{"keep-id as root", true, "keep-id:uid=5", "", "",
+			"--userns=keep-id:uid=5: this mode is for ordinary users, and this is root: use host, private, auto or --uidmap"},
 		{"nomap as root", true, "nomap", "", "", "--userns=nomap: this mode is for ordinary users"},
-		{"container IDs overlap", false, "", "0:0:10 9:20", "", "--uidmap=9:20:1: container ID 9 is mapped already, by 0:0:10; a + in front takes it over"},
-		{"outside IDs overlap", false, "", "", "10:10:10 0:5:6", "--gidmap=0:5:6: ID 10 outside is used already, by 10:10:10; a + in front takes it over"},
-		{"overlap within an auto mode", false, "auto:uidmapping=0:1:5,uidmapping=4:9:1", "", "", "--userns=auto:uidmapping=0:1:5,uidmapping=4:9:1: uidmapping: container ID 4 is mapped already, by 0:1:5"},
-		{"beyond the range", false, "", "0:0:65538", "", "--uidmap=0:0:65538: intermediate ID 65537 is not yours to map, you have 0-65536"},
-		{"host ID of somebody else", false, "", "0:@0:1", "", "--uidmap=0:@0:1: host ID 0 is not yours to map, you have 1000, 100000-165535"},
-		{"beyond the range in an auto mode", false, "auto:gidmapping=0:70000:1", "", "", "--userns=auto:gidmapping=0:70000:1: gidmapping: intermediate ID 70000 is not yours"},
+		{"container IDs overlap", false, "", "0:0:10 9:20", "",
+			"--uidmap=9:20:1: container ID 9 is mapped already, by 0:0:10; a + in front takes it over"},
+		{"outside IDs overlap", false, "", "", "10:10:10 0:5:6",
+			"--gidmap=0:5:6: ID 10 outside is used already, by 10:10:10; a + in front takes it over"},
+		{"overlap within an auto mode", false, "auto:uidmapping=0:1:5,uidmapping=4:9:1", "", "",
+			"--userns=auto:uidmapping=0:1:5,uidmapping=4:9:1: uidmapping: container ID 4 is mapped already, by 0:1:5"},
+		{"beyond the range", false, "", "0:0:65538", "",
+			"--uidmap=0:0:65538: intermediate ID 65537 is not yours to map, you have 0-65536"},
+		{"host ID of somebody else", false, "", "0:@0:1", "",
+			"--uidmap=0:@0:1: host ID 0 is not yours to map, you have 1000, 100000-165535"},
+		{"beyond the range in an auto mode", false, "auto:gidmapping=0:70000:1", "", "",
+			"--userns=auto:gidmapping=0:70000:1: gidmapping: intermediate ID 70000 is not yours"},
 		{"too many", false, "", many, "", "--uidmap: 341 ranges, the kernel takes 340"},
 	} {
 		req, err := request(t, testCaller(t, test.root), test.mode, test.uidMaps, test.gidMaps)
@@ -203,7 +220,8 @@ func TestImpossibleRequestsAreRefusedWithOneSentence(t *testing.T) {
 		}
 	}
 	named := SubIDs{[]SubIDRange{{100000, 1}}, []SubIDRange{{100000, 1}}}
-	for mode, want := range map[string]string{"nomap": "--userns=nomap: excludes --subuidname and --subgidname", "host": "--userns=host: there is no namespace"} {
+	for mode, want := range map[string]string{"nomap": "--userns=nomap: excludes --subuidname and --subgidname",
+		"host": "--userns=host: there is no namespace"} {
 		req, err := request(t, testCaller(t, false), mode, "", "")
 		if err != nil {
 			t.Fatal(err)
@@ -229,7 +247,8 @@ func TestRootWithoutRangesHearsWhatToAdd(t *testing.T) {
 		t.Errorf("no mode gives %+v, %v", r, err)
 	}
 	_, err := Resolve(Request{Caller: Caller{Root: true}, UIDMaps: []MapFlag{{Length: 1, Extend: true}}})
-	if !errors.Is(err, ErrBadRequest) || !strings.HasPrefix(err.Error(), "--uidmap: there is no default map for the rest") {
+	if !errors.Is(err, ErrBadRequest) ||
+		!strings.HasPrefix(err.Error(), "--uidmap: there is no default map for the rest") {
 		t.Errorf("+ gives %v", err)
 	}
 }

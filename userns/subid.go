@@ -109,7 +109,8 @@ func eachSubID(r io.Reader, owner Owner, visit func(subIDLine)) error {
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return &SubIDFileError{Line: n + 1, Problem: fmt.Sprintf("the line is longer than %d bytes", longestSubIDLine), Remedy: "correct or remove that line"}
+		return &SubIDFileError{Line: n + 1, Problem: fmt.Sprintf("the line is longer than %d bytes", longestSubIDLine),
+			Remedy: "correct or remove that line"}
 	case err != nil:
 		return fmt.Errorf("read line %d: %w", n+1, err)
 	}

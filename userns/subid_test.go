@@ -21,14 +21,17 @@ func TestParseSubIDsFindsTheOwnersLines(t *testing.T) {
 	}{
 		{"by name", "bob:100000:65536\nalice:165536:65536\n", alice, []SubIDRange{{165536, 65536}}},
 		{"by number", "1000:165536:65536", alice, []SubIDRange{{165536, 65536}}},
-		{"several lines, both ways", "alice:1:2\nbob:3:4\n1000:5:6\nalice:7:8\n", alice, []SubIDRange{{1, 2}, {5, 6}, {7, 8}}},
-		{"comments, blanks, others' carriage returns", "# alice:1:2\r\n\n  \r\n\tbob:3:4\r\nalice:3:4\n bob:1:2\n", alice, []SubIDRange{{3, 4}}},
+		{"several lines, both ways", "alice:1:2\nbob:3:4\n1000:5:6\nalice:7:8\n", alice,
+			[]SubIDRange{{1, 2}, {5, 6}, {7, 8}}},
+		{"comments, blanks, others' carriage returns", "# alice:1:2\r\n\n  \r\n\tbob:3:4\r\nalice:3:4\n bob:1:2\n", alice,
+			[]SubIDRange{{3, 4}}},
 		{"range of nothing", "alice:1:0\n", alice, nil},
 		{"nobody", "", alice, nil},
 		{"prefix of a name", "alicea:1:2\nalic:1:2\n10000:1:2\n", alice, nil},
 		{"owner without a name", "alice:1:2\n1000:5:6\n", Owner{ID: 1000}, []SubIDRange{{5, 6}}},
 		{"root is not the empty number", "root:1:2\n0:3:4\n", Owner{Name: "root"}, []SubIDRange{{1, 2}, {3, 4}}},
-		{"a number is the owner's only as it is usually written", "01000:1:2\n+1000:1:2\n1000:3:4\n", alice, []SubIDRange{{3, 4}}},
+		{"a number is the owner's only as it is usually written", "01000:1:2\n+1000:1:2\n1000:3:4\n", alice,
+			[]SubIDRange{{3, 4}}},
 		{"highest ID", "alice:4294967294:1\nalice:0:4294967295", alice, []SubIDRange{{4294967294, 1}, {0, 4294967295}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -50,7 +53,8 @@ func TestParseSubIDsNamesTheLineThatIsGarbage(t *testing.T) {
 			t.Errorf("%q gives %v", line, err)
 		}
 	}
-	if _, err := ParseSubIDs(strings.NewReader("a:1:2\n"+strings.Repeat("x", 1<<20)), alice); err == nil || !strings.Contains(err.Error(), "line 2") {
+	if _, err := ParseSubIDs(strings.NewReader("a:1:2\n"+strings.Repeat("x", 1<<20)), alice); err == nil ||
+		!strings.Contains(err.Error(), "line 2") {
 		t.Errorf("a line without end gives %v", err)
 	}
 }
@@ -100,7 +104,8 @@ func etc(t *testing.T, subuid, subgid, nsswitch string) Finder {
 	t.Helper()
 	dir := t.TempDir()
 	f := Finder{
-		SubUID: filepath.Join(dir, "subuid"), SubGID: filepath.Join(dir, "subgid"), NSSwitch: filepath.Join(dir, "nsswitch.conf"),
+		SubUID: filepath.Join(dir, "subuid"), SubGID: filepath.Join(dir, "subgid"),
+		NSSwitch:  filepath.Join(dir, "nsswitch.conf"),
 		Getsubids: filepath.Join(dir, "getsubids"),
 	}
 	for path, text := range map[string]string{f.SubUID: subuid, f.SubGID: subgid, f.NSSwitch: nsswitch} {
@@ -211,10 +216,12 @@ func TestCheckNamesAllIDsThatDoNotFitAtOnce(t *testing.T) {
 		want                           string // "" is no error
 	}{
 		{"everything fits", "alice:100000:65536\n", "alice:100000:65536\n", "", IDs{[]uint32{0, 65534}, []uint32{65536}}, ""},
-		{"user IDs", "alice:100000:1000\nbob:200000:65536\n", "alice:100000:65536\n", "", IDs{[]uint32{65534, 0, 1001, 65534}, []uint32{42}},
+		{"user IDs", "alice:100000:1000\nbob:200000:65536\n", "alice:100000:65536\n", "",
+			IDs{[]uint32{65534, 0, 1001, 65534}, []uint32{42}},
 			"alice:100000:1000 in SUBUID is too short: the image needs user IDs 1001, 65534; " +
 				"run as root: usermod --add-subuids 265536-330069 alice"},
-		{"both, several lines", "alice:100000:10\nalice:300000:10\n", "alice:100000:5\n", "", IDs{[]uint32{21}, []uint32{6, 7}},
+		{"both, several lines", "alice:100000:10\nalice:300000:10\n", "alice:100000:5\n", "",
+			IDs{[]uint32{21}, []uint32{6, 7}},
 			"alice:100000:10 alice:300000:10 in SUBUID are too short: the image needs user IDs 21, " +
 				"alice:100000:5 in SUBGID is too short: the image needs group IDs 6, 7; " +
 				"run as root: usermod --add-subuids 300010-300010 --add-subgids 100005-100006 alice"},
@@ -279,7 +286,8 @@ func TestProposedGrantIsEnough(t *testing.T) {
 	if err := f.Check(ctx, alice, mapping(), need); !errors.As(err, &re) {
 		t.Fatal(err)
 	}
-	line := "alice:100000:10\n" + Owner{Name: "alice"}.String() + ":" + strings.ReplaceAll((Range{re.UIDs.Range.Start, re.UIDs.Range.Count, 1}).String(), " ", ":")
+	line := "alice:100000:10\n" + Owner{Name: "alice"}.String() + ":" +
+		strings.ReplaceAll((Range{re.UIDs.Range.Start, re.UIDs.Range.Count, 1}).String(), " ", ":")
 	if err := os.WriteFile(f.SubUID, []byte(strings.TrimSuffix(line, ":1")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}

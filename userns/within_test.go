@@ -31,7 +31,8 @@ func TestWithinSplitsAtTheRangesOfTheOuterMap(t *testing.T) {
 	}
 	far := Map{{0, 150, 2}}
 	var unmapped *UnmappedError
-	if _, err := (Mapping{UIDs: far, GIDs: far}).Within(Mapping{UIDs: outer, GIDs: outer}); !errors.As(err, &unmapped) || unmapped.ID != 151 {
+	if _, err := (Mapping{UIDs: far, GIDs: far}).Within(Mapping{UIDs: outer, GIDs: outer}); !errors.As(err, &unmapped) ||
+		unmapped.ID != 151 {
 		t.Error(err)
 	}
 }

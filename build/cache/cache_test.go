@@ -74,7 +74,8 @@ func TestARecordComesBackAsItWasPut(t *testing.T) {
 	}
 	want := cache.Record{
 		Layer:   &cache.Layer{ID: "x", Parent: "p", DiffID: digest.FromString("d"), Size: 7},
-		Content: digest.FromString("c"), Created: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Took: time.Second, Step: "RUN x",
+		Content: digest.FromString("c"), Created: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Took: time.Second,
+		Step: "RUN x",
 	}
 	if err := c.Put(k, want); err != nil {
 		t.Fatal(err)
@@ -87,7 +88,8 @@ func TestARecordComesBackAsItWasPut(t *testing.T) {
 func TestADamagedRecordIsNoRecord(t *testing.T) {
 	c, dir := open(t)
 	k := cache.NewKey("run").Key()
-	for name, text := range map[string]string{"empty": "", "cut short": `{"created":"2026-01-0`, "without time": `{}`, "not JSON": "\x00\x00"} {
+	for name, text := range map[string]string{"empty": "", "cut short": `{"created":"2026-01-0`, "without time": `{}`,
+		"not JSON": "\x00\x00"} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, "steps", string(k[:2]), string(k[2:]))
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
-// DiskItems lists the records. An item's On is the layer that its record names, and About the step. What has no layer is Shared: it may belong
-// to any image.
+// DiskItems lists the records. An item's On is the layer that its record names, and About the step. What has no layer
+// is Shared: it may belong to any image.
 func (c *Cache) DiskItems() (items []disk.Item, err error) {
 	for _, kind := range []string{steps, shapes} {
 		err = errors.Join(err, c.each(kind, func(id string, st *unix.Stat_t) {
@@ -52,8 +52,8 @@ func (c *Cache) DiskTotal() (total int64, err error) {
 	return total, err // the others are empty
 }
 
-// each calls f for the records of a kind that are whole, with as few system calls as will do: it is what each build with a limit on disk
-// space does.
+// each calls f for the records of a kind that are whole, with as few system calls as will do: it is what each build
+// with a limit on disk space does.
 func (c *Cache) each(kind string, f func(id string, st *unix.Stat_t)) error {
 	dirs, err := os.ReadDir(filepath.Join(c.dir, kind))
 	if err != nil {

@@ -24,7 +24,8 @@ import (
 func (r *Room) Copy(s *plan.Step, op *plan.Copy, done func(*plan.Step) *rootfs.Root) rootfs.Work {
 	c := &copying{room: r, op: op, in: r.Inputs.Of(op.From, done), fetched: r.remotes(s, op)}
 	c.content = copyDigest{
-		in: c.in, whole: op.Unpack || len(c.fetched) > 0, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes, Parents: op.Parents},
+		in: c.in, whole: op.Unpack || len(c.fetched) > 0, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes,
+			Parents: op.Parents},
 	}
 	return c
 }
@@ -44,8 +45,10 @@ type copying struct {
 func (c *copying) shape() *cache.KeyBuilder {
 	op := c.op
 	k := c.room.Inputs.Roots.NewKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
-	k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from", strconv.Itoa(int(op.From.Kind)))
-	k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes", op.Excludes...)
+	k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from",
+		strconv.Itoa(int(op.From.Kind)))
+	k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes",
+		op.Excludes...)
 	if len(c.fetched) > 0 {
 		k.Add("remotes", c.fetched.shape()...)
 	}
@@ -65,7 +68,8 @@ func (c *copying) above(below cache.ContentID) *cache.KeyBuilder {
 	return c.shape().Add("below", string(below))
 }
 
-// Keys name the files of a context, or a stage and then the files that are taken from it: they stay the same for longer.
+// Keys name the files of a context, or a stage and then the files that are taken from it: they stay the same for
+// longer.
 func (c *copying) Keys() []rootfs.KeyFunc {
 	if c.in.Local() {
 		return []rootfs.KeyFunc{c.contentKey}
@@ -90,8 +94,8 @@ func (c *copying) stageKey(ctx context.Context, below cache.ContentID) (cache.Ke
 // watched says that files are copied that can change meanwhile.
 func (c *copying) watched() bool { return c.in.Local() && len(c.op.Sources) > 0 }
 
-// Exec makes sure that the content that goes into the key is the content the step saw: the files must be the same ones, unchanged, before
-// and after.
+// Exec makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
+// unchanged, before and after.
 func (c *copying) Exec(ctx context.Context, t *rootfs.Target) (err error) {
 	if !c.watched() {
 		return c.copyFiles(ctx, t, nil)
@@ -120,7 +124,8 @@ func (c *copying) Stable(ctx context.Context) (bool, error) {
 }
 
 // copyFiles copies; largeCopied, if not nil, is told of large files, see fileop.CopyOptions.
-func (c *copying) copyFiles(ctx context.Context, t *rootfs.Target, largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
+func (c *copying) copyFiles(ctx context.Context, t *rootfs.Target,
+	largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
 	r, op, in := c.room, c.op, c.in
 	view, release, err := r.viewForCopy(ctx, t, op)
 	if err != nil {
@@ -128,8 +133,9 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Target, largeCopied f
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	o := fileop.CopyOptions{
-		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.Local(), UnpackArchives: op.Unpack, Chmod: op.Chmod,
-		View: view, Layer: t.Snap.Dir(), Dest: op.Dest, OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
+		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.Local(), UnpackArchives: op.Unpack,
+		Chmod: op.Chmod,
+		View:  view, Layer: t.Snap.Dir(), Dest: op.Dest, OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
 		LargeCopied: largeCopied,
 	}
 	for _, f := range op.Files {
@@ -160,7 +166,8 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Target, largeCopied f
 	err = in.Explain(err, o.Ignore)
 	t.WroteFor(res.Owners...)
 	note := func(text string) {
-		r.Inputs.Roots.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.Step.Location.File, t.Step.Location.StartLine, text)})
+		r.Inputs.Roots.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.Step.Location.File,
+			t.Step.Location.StartLine, text)})
 	}
 	if res.Devices > 0 {
 		note(fmt.Sprintf("%d device nodes of the archive are left out: only real root can make them", res.Devices))

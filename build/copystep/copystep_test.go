@@ -62,7 +62,8 @@ func newBuild(t *testing.T, files map[string]string) build {
 		t.Fatal(err)
 	}
 	roots := rootfs.New(rootfs.Options{
-		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown, Fail: func(_ *plan.Step, err error) error { return err },
+		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown,
+		Fail: func(_ *plan.Step, err error) error { return err },
 	})
 	t.Cleanup(func() {
 		for _, f := range []func() error{roots.Close, contexts.Close, s.Close} {
@@ -125,7 +126,8 @@ func (b build) make(t *testing.T, w rootfs.Work) (*rootfs.Root, bool) {
 func TestTheSameFilesMakeTheSameKeyWhereverTheyLie(t *testing.T) {
 	t.Parallel()
 	op := &plan.Copy{Sources: []string{"a"}, Dest: "/d"}
-	one, same, other := newBuild(t, map[string]string{"a": "1"}), newBuild(t, map[string]string{"a": "1", "b": "2"}), newBuild(t, map[string]string{"a": "2"})
+	one, same, other := newBuild(t, map[string]string{"a": "1"}), newBuild(t, map[string]string{"a": "1", "b": "2"}),
+		newBuild(t, map[string]string{"a": "2"})
 	first := key(t, one.Copy(&plan.Step{}, op, noStep))
 	if k := key(t, same.Copy(&plan.Step{}, op, noStep)); k != first {
 		t.Error("the same file has another key")
@@ -198,7 +200,8 @@ func TestAFileFromElsewhereIsFetchedOnce(t *testing.T) {
 	}))
 	defer server.Close()
 	b := newBuild(t, map[string]string{"a": "near"})
-	op := &plan.Copy{Sources: []string{"a"}, Dest: "/d/", Remotes: []plan.Remote{{Text: "u", URL: server.URL + "/f", Name: "f*", Before: 1}}}
+	op := &plan.Copy{Sources: []string{"a"}, Dest: "/d/",
+		Remotes: []plan.Remote{{Text: "u", URL: server.URL + "/f", Name: "f*", Before: 1}}}
 	w := b.Copy(&plan.Step{}, op, noStep)
 	key(t, w)
 	r, _ := b.make(t, w)
@@ -242,7 +245,8 @@ func TestWorkdirMakesWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), "x/y", &st, 0); err != nil || st.Uid != 7 || st.Gid != 8 || st.Mode != unix.S_IFDIR|0o755 {
+	if err := unix.Fstatat(int(dir.Fd()), "x/y", &st, 0); err != nil || st.Uid != 7 || st.Gid != 8 ||
+		st.Mode != unix.S_IFDIR|0o755 {
 		t.Errorf("%v, of %d:%d, mode %o", err, st.Uid, st.Gid, st.Mode)
 	}
 	if err := release(); err != nil {
@@ -258,7 +262,8 @@ func TestTheErrorOfAnUnknownOwnerNamesTheFlag(t *testing.T) {
 	b := newBuild(t, map[string]string{"a": "1"})
 	op := &plan.Copy{Sources: []string{"a"}, Dest: "/d", Chown: "nobody-here"}
 	_, _, err := b.roots.Make(t.Context(), &plan.Step{}, rootfs.Scratch(), b.Copy(&plan.Step{}, op, noStep))
-	if err == nil || !strings.HasPrefix(err.Error(), "--chown=nobody-here: ") || !strings.Contains(err.Error(), "hint: make the user") {
+	if err == nil || !strings.HasPrefix(err.Error(), "--chown=nobody-here: ") ||
+		!strings.Contains(err.Error(), "hint: make the user") {
 		t.Errorf("got %v", err)
 	}
 }

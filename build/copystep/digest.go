@@ -13,8 +13,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
-// copyDigest is the content digest of what a COPY takes, made once. Large files cost most: while the step runs they are left
-// out, and their digests come from the pass over the layer, which reads the same bytes anyway.
+// copyDigest is the content digest of what a COPY takes, made once. Large files cost most: while the step runs they are
+// left out, and their digests come from the pass over the layer, which reads the same bytes anyway.
 type copyDigest struct {
 	in    stepinput.Input
 	query source.Query
@@ -58,7 +58,8 @@ func (c *copyDigest) make(skipFrom int64) (string, error) {
 		return c.digest, c.err
 	}
 	// Not the step's context: the result is kept for all who ask.
-	d, err := c.in.DigestOf(context.Background(), source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
+	d, err := c.in.DigestOf(context.Background(), source.DigestOptions{Query: c.query, Known: &c.known,
+		SkipFrom: skipFrom}, source.Digest)
 	if errors.Is(err, source.ErrSkipped) {
 		return "", err
 	}

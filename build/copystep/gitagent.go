@@ -28,7 +28,8 @@ func (r *Room) openGitAgent() (string, error) {
 	return "", nil
 }
 
-// serveAgent answers at a socket of its own until the build ends: what git runs may list keys and have data signed, like a step.
+// serveAgent answers at a socket of its own until the build ends: what git runs may list keys and have data signed,
+// like a step.
 func (r *Room) serveAgent(agent *sshagent.Agent) (string, error) {
 	path, remove, err := r.Inputs.Roots.Store.TempDir(context.Background())
 	if err != nil {

@@ -55,7 +55,8 @@ func (rs remotes) shape() []string {
 	var out []string
 	for _, r := range rs {
 		g := r.Git
-		out = append(out, strconv.Itoa(r.Before), r.Name, strconv.FormatBool(r.Unpack), g.Subdir, strconv.FormatBool(isSet(g.KeepGitDir, false)),
+		out = append(out, strconv.Itoa(r.Before), r.Name, strconv.FormatBool(r.Unpack), g.Subdir,
+			strconv.FormatBool(isSet(g.KeepGitDir, false)),
 			strconv.FormatBool(isSet(g.Submodules, true)), strconv.FormatBool(g.CommitTimes))
 	}
 	return out
@@ -138,7 +139,8 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 		return fetched{dir: tree.Dir, pattern: "/", content: content}, nil
 	}
 	file, err := c.HTTP(ctx, fetch.HTTPRequest{
-		URL: r.URL, Checksum: digest.Digest(r.Checksum), Name: r.Name, Secrets: r.room.Inputs.Contexts.Secret, Progress: r.progress(),
+		URL: r.URL, Checksum: digest.Digest(r.Checksum), Name: r.Name, Secrets: r.room.Inputs.Contexts.Secret,
+		Progress: r.progress(),
 	})
 	if err != nil {
 		return fetched{}, err

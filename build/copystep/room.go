@@ -16,7 +16,8 @@ type Options struct {
 	ReadDirs []string
 }
 
-// Room has the steps of one build that put files into a root. It is safe for concurrent use. What it has open is closed with the roots.
+// Room has the steps of one build that put files into a root. It is safe for concurrent use. What it has open is closed
+// with the roots.
 type Room struct {
 	Options
 	// gitAgent is the socket of the agent that git uses, made when first needed; empty: none.

@@ -19,11 +19,12 @@ type Policy struct {
 	Shared bool
 }
 
-// Choose gives what is to go, in an order in which it can be removed: what nothing can use first, then least recently used first,
-// until the rest is within the limit. A layer goes after those on it, and takes along the copies and records that are of no use without it.
-// Images and what is in use stay, and so does everything below.
+// Choose gives what is to go, in an order in which it can be removed: what nothing can use first, then least recently
+// used first, until the rest is within the limit. A layer goes after those on it, and takes along the copies and
+// records that are of no use without it. Images and what is in use stay, and so does everything below.
 func Choose(items []Item, p Policy) []Item {
-	c := &chooser{items: items, policy: p, on: map[string][]int{}, above: map[string]int{}, at: map[string]int{}, done: make([]bool, len(items))}
+	c := &chooser{items: items, policy: p, on: map[string][]int{}, above: map[string]int{}, at: map[string]int{},
+		done: make([]bool, len(items))}
 	for n, i := range items {
 		if i.Kind == Images {
 			continue

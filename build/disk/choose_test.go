@@ -52,7 +52,8 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 		"from the top of chains": {chain, disk.Policy{Limit: 20}, "d c"},
 		"no limit":               {chain, disk.Policy{}, "d c b a"},
 		"a layer in use holds those below": {
-			[]disk.Item{item(disk.Layers, "a", 1, 1), with(on("a", item(disk.Layers, "b", 1, 2)), inUse), item(disk.Layers, "c", 1, 3)},
+			[]disk.Item{item(disk.Layers, "a", 1, 1), with(on("a", item(disk.Layers, "b", 1, 2)), inUse),
+				item(disk.Layers, "c", 1, 3)},
 			disk.Policy{}, "c",
 		},
 		"unused since": {chain, disk.Policy{Unused: at(3)}, "d"},
@@ -62,7 +63,8 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 		},
 		"copies and records go with their layer": {
 			[]disk.Item{
-				item(disk.Layers, "a", 1, 1), on("a", item(disk.Shifted, "copy", 1, 2)), on("a", item(disk.Records, "record", 1, 3)),
+				item(disk.Layers, "a", 1, 1), on("a", item(disk.Shifted, "copy", 1, 2)),
+				on("a", item(disk.Records, "record", 1, 3)),
 				with(on("a", item(disk.Records, "image", 1, 0)), bound),
 			},
 			disk.Policy{Kinds: []disk.Kind{disk.Layers}}, "copy record image a",
@@ -72,34 +74,42 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 			disk.Policy{Limit: 5}, "copy a",
 		},
 		"a copy goes before its layer": {
-			[]disk.Item{item(disk.Layers, "a", 10, 5), on("a", item(disk.Shifted, "copy", 10, 2))}, disk.Policy{Limit: 10}, "copy",
+			[]disk.Item{item(disk.Layers, "a", 10, 5), on("a", item(disk.Shifted, "copy", 10, 2))}, disk.Policy{Limit: 10},
+			"copy",
 		},
 		"a copy in use keeps its layer": {
-			[]disk.Item{item(disk.Layers, "a", 10, 1), with(on("a", item(disk.Shifted, "copy", 10, 2)), inUse)}, disk.Policy{}, "",
+			[]disk.Item{item(disk.Layers, "a", 10, 1), with(on("a", item(disk.Shifted, "copy", 10, 2)), inUse)}, disk.Policy{},
+			"",
 		},
 		"a bound record stays with its layer": {
-			[]disk.Item{with(item(disk.Layers, "a", 1, 1), inUse), with(on("a", item(disk.Records, "image", 1, 0)), bound)}, disk.Policy{Shared: true}, "",
+			[]disk.Item{with(item(disk.Layers, "a", 1, 1), inUse), with(on("a", item(disk.Records, "image", 1, 0)), bound)},
+			disk.Policy{Shared: true}, "",
 		},
 		"a record goes with its layer, not before": {
-			[]disk.Item{item(disk.Layers, "a", 10, 5), on("a", item(disk.Records, "record", 1, 1)), item(disk.Mounts, "m", 10, 2)},
+			[]disk.Item{item(disk.Layers, "a", 10, 5), on("a", item(disk.Records, "record", 1, 1)),
+				item(disk.Mounts, "m", 10, 2)},
 			disk.Policy{Limit: 15}, "m",
 		},
 		"what images that stay use": {
 			[]disk.Item{with(item(disk.Shifted, "copy", 1, 1), shared), item(disk.Mounts, "m", 1, 2)}, disk.Policy{}, "m",
 		},
 		"even what images that stay use": {
-			[]disk.Item{with(item(disk.Shifted, "copy", 1, 1), shared), item(disk.Mounts, "m", 1, 2)}, disk.Policy{Shared: true}, "copy m",
+			[]disk.Item{with(item(disk.Shifted, "copy", 1, 1), shared), item(disk.Mounts, "m", 1, 2)}, disk.Policy{Shared: true},
+			"copy m",
 		},
 		"the useless first, however young": {
-			[]disk.Item{item(disk.Mounts, "m", 5, 1), with(with(item(disk.Records, "r", 5, 9), useless), shared)}, disk.Policy{Limit: 5, Unused: at(2)}, "r",
+			[]disk.Item{item(disk.Mounts, "m", 5, 1), with(with(item(disk.Records, "r", 5, 9), useless), shared)},
+			disk.Policy{Limit: 5, Unused: at(2)}, "r",
 		},
 		"the useless in use": {[]disk.Item{with(with(item(disk.Records, "r", 5, 9), useless), inUse)}, disk.Policy{}, ""},
 		"what gives nothing back stays, with a limit": {
 			[]disk.Item{item(disk.Records, "r", 0, 1), item(disk.Mounts, "m", 5, 2)}, disk.Policy{Limit: 1}, "m",
 		},
 		"what gives nothing back goes, without": {[]disk.Item{item(disk.Records, "r", 0, 1)}, disk.Policy{}, "r"},
-		"the larger of two as old":              {[]disk.Item{item(disk.Mounts, "s", 1, 1), item(disk.Mounts, "l", 2, 1)}, disk.Policy{Limit: 2}, "l"},
-		"nobody knows when it was used":         {[]disk.Item{item(disk.Mounts, "m", 1, 1), {Kind: disk.Mounts, ID: "x", Size: layer.DiskSize{Bytes: 1}}}, disk.Policy{Limit: 1}, "x"},
+		"the larger of two as old": {[]disk.Item{item(disk.Mounts, "s", 1, 1), item(disk.Mounts, "l", 2, 1)},
+			disk.Policy{Limit: 2}, "l"},
+		"nobody knows when it was used": {[]disk.Item{item(disk.Mounts, "m", 1, 1),
+			{Kind: disk.Mounts, ID: "x", Size: layer.DiskSize{Bytes: 1}}}, disk.Policy{Limit: 1}, "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +127,8 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 func TestSizesAreDockers(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int64{
-		"0": 0, "512": 512, "10b": 10, "1k": 1000, "512mb": 512e6, "10GB": 10e9, "2GiB": 2 << 30, "1.5kib": 1536, "3 MB": 3e6, "1t": 1e12,
+		"0": 0, "512": 512, "10b": 10, "1k": 1000, "512mb": 512e6, "10GB": 10e9, "2GiB": 2 << 30, "1.5kib": 1536, "3 MB": 3e6,
+		"1t": 1e12,
 	} {
 		if got, err := disk.ParseSize(text); err != nil || got != want {
 			t.Errorf("%q: %d, %v; not %d", text, got, err, want)

@@ -58,7 +58,8 @@ func helperCheck(name, path, fix string) Check {
 	case path == "":
 		return Check{Name: name, Status: StatusFail, Detail: name + " is not in PATH", Fix: fix}
 	case fix != "":
-		return Check{Name: name, Status: StatusFail, Detail: path + " has no privileges: neither a setuid bit nor a capability that counts", Fix: fix}
+		return Check{Name: name, Status: StatusFail,
+			Detail: path + " has no privileges: neither a setuid bit nor a capability that counts", Fix: fix}
 	}
 	return Check{Name: name, Status: StatusOK, Detail: path + " has its privileges"}
 }
@@ -79,7 +80,8 @@ func ranges(f Facts) Check {
 	}
 	if last < usualRange-1 {
 		return Check{
-			Name: name, Status: StatusWarn, Detail: fmt.Sprintf("%s: images with owners above %d can't be built on", detail, last),
+			Name: name, Status: StatusWarn, Detail: fmt.Sprintf("%s: images with owners above %d can't be built on", detail,
+				last),
 			Fix: orElse(f.Ranges.Fix, "have 65536 IDs in /etc/subuid and /etc/subgid"),
 		}
 	}
@@ -96,7 +98,8 @@ func mapped(f Facts) Check {
 	case f.Nested:
 		return Check{Name: name, Status: StatusOK, Detail: good}
 	case !f.Ranges.OK():
-		return Check{Name: name, Status: StatusWarn, Detail: "RUN steps get no user namespace of their own: their root is the machine's", Fix: f.Ranges.Fix}
+		return Check{Name: name, Status: StatusWarn,
+			Detail: "RUN steps get no user namespace of their own: their root is the machine's", Fix: f.Ranges.Fix}
 	case f.Bare.OK():
 		return Check{Name: name, Status: StatusOK, Detail: good}
 	}
@@ -123,7 +126,8 @@ func inside(f Facts) Inside {
 	return *f.Inside
 }
 
-// overlayStatus: with another driver a build works without it, but RUN needs it for all bases of more than the driver's own mount.
+// overlayStatus: with another driver a build works without it, but RUN needs it for all bases of more than the driver's
+// own mount.
 func overlayStatus(f Facts) Status {
 	if in := inside(f); in.Step.OK() && !in.Renames {
 		return StatusWarn
@@ -140,7 +144,8 @@ func idmap(f Facts) Check {
 	case !in.IDMap.Tried:
 		return of(name, in.IDMap, StatusWarn, "")
 	case !f.Root || f.Nested:
-		return Check{Name: name, Status: StatusOK, Detail: fmt.Sprintf("not for ordinary users on %s, and a build in the usual map needs none", in.IDMapOn)}
+		return Check{Name: name, Status: StatusOK,
+			Detail: fmt.Sprintf("not for ordinary users on %s, and a build in the usual map needs none", in.IDMapOn)}
 	}
 	return of(name, in.IDMap, StatusWarn, "")
 }
@@ -178,9 +183,11 @@ func (r *Report) conclude(f Facts) {
 	var where string
 	switch {
 	case f.Nests:
-		r.Mode, where = "nests", "as root of a user namespace below this one, with the same IDs, because root of this one has no right to mount"
+		r.Mode, where = "nests",
+			"as root of a user namespace below this one, with the same IDs, because root of this one has no right to mount"
 	case !f.Root:
-		r.Mode, where = "rootless", fmt.Sprintf("in a user namespace of %s's own IDs, because it is an ordinary user's", orElse(f.User, fmt.Sprint(f.UID)))
+		r.Mode, where = "rootless", fmt.Sprintf("in a user namespace of %s's own IDs, because it is an ordinary user's",
+			orElse(f.User, fmt.Sprint(f.UID)))
 	case f.Nested:
 		r.Mode, where = "nested", "as root of the user namespace that it is started in"
 	case f.Ranges.OK() && in.IDMap.OK():
@@ -188,7 +195,8 @@ func (r *Report) conclude(f Facts) {
 	case f.Ranges.OK():
 		r.Mode, where = "root-unmapped", "as root, with RUN steps in no user namespace, because the store can't be ID-mapped"
 	default:
-		r.Mode, where = "root-unmapped", "as root, with RUN steps in no user namespace, because there are no subordinate IDs for them"
+		r.Mode, where = "root-unmapped",
+			"as root, with RUN steps in no user namespace, because there are no subordinate IDs for them"
 	}
 	r.Summary = fmt.Sprintf("a build will run %s; the driver is %s, and %s", where, r.Driver, how)
 }

@@ -19,18 +19,22 @@ type Facts struct {
 	Root bool // root's builds stay in the namespace that they are started in
 	// Nests says that the caller is root and may not mount: builds make a namespace below this one, with the same IDs.
 	Nests bool
-	// Nested says that this is a user namespace that something else has made, and the caller its root: RUN steps stay in it.
+	// Nested says that this is a user namespace that something else has made, and the caller its root: RUN steps stay in
+	// it.
 	Nested bool
 
 	Helpers []reexec.Helper // newuidmap and newgidmap
 	Ranges  Ranges
-	// Bare is a user namespace of the caller's ID alone, with a mount namespace in it; for root, one with the IDs of RUN steps.
+	// Bare is a user namespace of the caller's ID alone, with a mount namespace in it; for root, one with the IDs of RUN
+	// steps.
 	Bare Outcome
-	// Mapped is the namespace that a build enters, with all of the user's IDs. Not tried for root, which builds where it is.
+	// Mapped is the namespace that a build enters, with all of the user's IDs. Not tried for root, which builds where it
+	// is.
 	Mapped Outcome
 	// UIDMap and GIDMap are the maps of RUN steps, in the form of /proc/PID/uid_map.
 	UIDMap, GIDMap string
-	// Inside was seen from where a build runs; for a user who can't get there, from the bare namespace. Nil: there is none at all.
+	// Inside was seen from where a build runs; for a user who can't get there, from the bare namespace. Nil: there is none
+	// at all.
 	Inside *Inside
 
 	// Sockets says whether steps can be kept from the machine's abstract Unix sockets.

@@ -11,8 +11,8 @@ import (
 const filterFix = "start the container around this with --security-opt seccomp=unconfined (Kubernetes: securityContext.seccompProfile.type: Unconfined), " +
 	"or with a profile that allows these calls"
 
-// denied names the system calls of a build that a seccomp filter answers in the kernel's place. It makes each with arguments that the
-// kernel refuses, and knows by the error who has answered.
+// denied names the system calls of a build that a seccomp filter answers in the kernel's place. It makes each with
+// arguments that the kernel refuses, and knows by the error who has answered.
 func denied() []string {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil || !contains(string(status), "Seccomp", "2") {
@@ -63,7 +63,8 @@ func (in *Inside) blame(denied []string) {
 	if len(denied) == 0 {
 		return
 	}
-	for _, o := range []*Outcome{&in.Setgroups, &in.Overlay, &in.Volatile, &in.IDMap, &in.Proc, &in.Seccomp, &in.Store, &in.Step} {
+	for _, o := range []*Outcome{&in.Setgroups, &in.Overlay, &in.Volatile, &in.IDMap, &in.Proc, &in.Seccomp, &in.Store,
+		&in.Step} {
 		if o.Tried && o.Problem != "" {
 			o.Problem += "; a seccomp filter denies " + strings.Join(denied, ", ")
 			o.Fix = filterFix

@@ -82,7 +82,8 @@ func tryAll(ctx context.Context, o insideOptions) Inside {
 	return in
 }
 
-// openStore opens the user's store or, if there is none yet, one like it beside its place, which remove takes away again.
+// openStore opens the user's store or, if there is none yet, one like it beside its place, which remove takes away
+// again.
 func openStore(ctx context.Context, o store.Options) (st *store.Store, remove func() error, err error) {
 	remove = func() error { return nil }
 	at, err := store.Locate(o)
@@ -102,7 +103,8 @@ func openStore(ctx context.Context, o store.Options) (st *store.Store, remove fu
 		}
 	}
 	if st, err = store.Open(ctx, o); err != nil {
-		if place := new(store.OpenError); scratch != "" && errors.As(err, &place) { // it is about the store that there will be
+		// it is about the store that there will be
+		if place := new(store.OpenError); scratch != "" && errors.As(err, &place) {
 			place.Problem = strings.ReplaceAll(place.Problem, o.Root, at.Root)
 			place.Hint = strings.NewReplacer(o.Root, at.Root, o.RunRoot, at.RunRoot).Replace(place.Hint)
 		}
@@ -165,7 +167,8 @@ func tryOverlay(dir string, userXattr, volatile bool) (err error) {
 		return err
 	}
 	defer root.Close()
-	for name, flags := range map[string]int{"file": unix.O_WRONLY | unix.O_TRUNC, "new": unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL} {
+	for name, flags := range map[string]int{"file": unix.O_WRONLY | unix.O_TRUNC,
+		"new": unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL} {
 		fd, err := unix.Openat(int(root.Fd()), name, flags|unix.O_CLOEXEC, 0o600)
 		if err != nil {
 			return fmt.Errorf("write to overlay: %w", err)
@@ -235,7 +238,8 @@ func tryStep(ctx context.Context, st *store.Store, o insideOptions) (err error) 
 }
 
 // stepRoot puts this program below or into a snapshot. done must be called also after an error.
-func stepRoot(ctx context.Context, st *store.Store, snap store.Snapshot) (r executor.Rootfs, done func() error, err error) {
+func stepRoot(ctx context.Context, st *store.Store, snap store.Snapshot) (r executor.Rootfs, done func() error,
+	err error) {
 	var files []*os.File
 	remove := func() error { return nil }
 	done = func() error {

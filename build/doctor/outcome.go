@@ -19,7 +19,8 @@ func outcome(err error) Outcome {
 		return o
 	}
 	text, separator := err.Error(), "\nhint: "
-	if errors.Is(err, userns.ErrNoSubIDs) || errors.Is(err, userns.ErrTooFewSubIDs) || errors.Is(err, userns.ErrNoGetsubids) || errors.Is(err, userns.ErrBadSubIDs) {
+	if errors.Is(err, userns.ErrNoSubIDs) || errors.Is(err, userns.ErrTooFewSubIDs) ||
+		errors.Is(err, userns.ErrNoGetsubids) || errors.Is(err, userns.ErrBadSubIDs) {
 		separator = "; "
 	}
 	problem, fix, _ := strings.Cut(text, separator)

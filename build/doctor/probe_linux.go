@@ -33,16 +33,18 @@ type Options struct {
 	Nests    bool         // they make one below it, with the same IDs
 	Store    store.Options
 	AuthFile string
-	// Enter runs this program once more, as root of the namespace that builds run in, with these variables, and gives its status.
-	// The program must come to [RunTask] there.
+	// Enter runs this program once more, as root of the namespace that builds run in, with these variables, and gives its
+	// status. The program must come to [RunTask] there.
 	Enter func(ctx context.Context, stderr *os.File, env ...string) (int, error)
 }
 
 // Probe looks at the machine. It writes nothing that it doesn't remove, but for what opening the store makes in it.
 func Probe(ctx context.Context, o Options) Facts {
 	f := Facts{
-		User: o.Owner.Name, UID: o.Owner.ID, Root: o.Root, Nests: o.Nests, Helpers: reexec.Helpers(), Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
-		Disk: lookAtDisk(o.Store), OtherStore: otherStore(ctx, o.Store), Network: inPath("pasta", "slirp4netns"), Sockets: trySockets(),
+		User: o.Owner.Name, UID: o.Owner.ID, Root: o.Root, Nests: o.Nests, Helpers: reexec.Helpers(),
+		Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
+		Disk: lookAtDisk(o.Store), OtherStore: otherStore(ctx, o.Store), Network: inPath("pasta", "slirp4netns"),
+		Sockets: trySockets(),
 	}
 	for _, p := range registry.CheckFiles(o.AuthFile) {
 		f.Files = append(f.Files, FileProblem{p.Name, oneLine(p.Err.Error())})
@@ -213,7 +215,8 @@ func enter(ctx context.Context, o Options) (*Inside, Outcome) {
 	}
 	in := new(Inside)
 	if code > signalled && errs == "" {
-		return nil, Outcome{Tried: true, Problem: fmt.Sprintf("its process was ended by a signal: %s", syscall.Signal(code-signalled)), Fix: "try again"}
+		return nil, Outcome{Tried: true, Problem: fmt.Sprintf("its process was ended by a signal: %s",
+			syscall.Signal(code-signalled)), Fix: "try again"}
 	}
 	if code != 0 || json.Unmarshal([]byte(text), in) != nil {
 		return nil, said(errs)
@@ -260,7 +263,8 @@ func runBare(ctx context.Context, task string) (made bool, o Outcome) {
 	cmd := again(ctx, task)
 	ids := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid()), Pdeathsig: unix.SIGKILL,
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid()),
+		Pdeathsig: unix.SIGKILL,
 	}
 	out, err := cmd.Output()
 	exit := new(exec.ExitError)
@@ -291,7 +295,8 @@ func insideBare(ctx context.Context) *Inside {
 	cmd.ExtraFiles = []*os.File{answer.w}
 	ids := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid()), Pdeathsig: unix.SIGKILL,
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid()),
+		Pdeathsig: unix.SIGKILL,
 	}
 	err = cmd.Run()
 	in, text := new(Inside), answer.end()
@@ -341,8 +346,9 @@ func lookForFuse(device string) Fuse {
 		}
 	}
 	if err != nil {
-		f.Device = Outcome{Tried: true, Problem: fmt.Sprintf("%s can't be opened (%v)", device, err), Fix: fmt.Sprintf("run as root: modprobe fuse; chmod 666 %s; "+
-			"in a container, start it with --device %[1]s", device)}
+		f.Device = Outcome{Tried: true, Problem: fmt.Sprintf("%s can't be opened (%v)", device, err),
+			Fix: fmt.Sprintf("run as root: modprobe fuse; chmod 666 %s; "+
+				"in a container, start it with --device %[1]s", device)}
 		return f
 	}
 	f.Device.Tried = true

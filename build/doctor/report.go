@@ -32,8 +32,8 @@ type Check struct {
 type Report struct {
 	// Works says that a build can work.
 	Works bool `json:"works"`
-	// Mode is "rootless", "nested" (root of a namespace that something else has made), "nests" (root who may not mount, in a namespace below),
-	// "root" (steps in a user namespace) or "root-unmapped"; "" if no build can work.
+	// Mode is "rootless", "nested" (root of a namespace that something else has made), "nests" (root who may not mount, in
+	// a namespace below), "root" (steps in a user namespace) or "root-unmapped"; "" if no build can work.
 	Mode string `json:"mode"`
 	// Driver is the storage driver, Commit how layers come into being: "rename" or "driver"; "" if no build can work.
 	Driver string `json:"driver"`

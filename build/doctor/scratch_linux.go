@@ -14,7 +14,8 @@ import (
 // scratchPrefix begins the names of the directories that are filled in a trial.
 const scratchPrefix = ".cooper-doctor-"
 
-// newScratch makes such a directory. It is locked until remove has removed it: without a lock it is one that a killed doctor has left.
+// newScratch makes such a directory. It is locked until remove has removed it: without a lock it is one that a killed
+// doctor has left.
 func newScratch(parent string) (dir string, remove func() error, err error) {
 	for {
 		if dir, err = os.MkdirTemp(parent, scratchPrefix); err != nil {
@@ -62,8 +63,8 @@ func sameAndOwn(f *os.File, dir string) error {
 	return nil
 }
 
-// unmountBelow takes away the mounts that a killed doctor of root's has left in its directory: the storage library makes some when it opens
-// a store. Those of other users went with their namespace.
+// unmountBelow takes away the mounts that a killed doctor of root's has left in its directory: the storage library
+// makes some when it opens a store. Those of other users went with their namespace.
 func unmountBelow(dir string) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -86,7 +87,8 @@ func unescaped(path string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
 }
 
-// sweep removes what killed doctors have left in a directory and those above it. What can't be removed now is left to the next one.
+// sweep removes what killed doctors have left in a directory and those above it. What can't be removed now is left to
+// the next one.
 func sweep(dir string) {
 	for ; ; dir = filepath.Dir(dir) {
 		entries, err := os.ReadDir(dir)

@@ -22,11 +22,13 @@ func storeChecks(f Facts) []Check {
 	if disk.Instead != "" {
 		opened += "; " + disk.Instead
 	}
-	checks := []Check{of("store", in.Store, StatusFail, fmt.Sprintf("%s (%s, driver %s) %s", disk.Root, disk.FileSystem, in.Driver, opened))}
+	checks := []Check{of("store", in.Store, StatusFail, fmt.Sprintf("%s (%s, driver %s) %s", disk.Root, disk.FileSystem,
+		in.Driver, opened))}
 	checks = append(checks, of("one-store", f.OtherStore, StatusWarn, "podman and buildah see the same images"))
 	switch {
 	case disk.Problem != "":
-		return append(checks, Check{Name: "disk", Status: StatusWarn, Detail: disk.Problem, Fix: "choose a directory for the store with --root, or in storage.conf"})
+		return append(checks, Check{Name: "disk", Status: StatusWarn, Detail: disk.Problem,
+			Fix: "choose a directory for the store with --root, or in storage.conf"})
 	case disk.ReadOnly:
 		return append(checks, Check{
 			Name: "disk", Status: StatusFail, Detail: fmt.Sprintf("the file system of %s is mounted read-only", disk.Root),
@@ -69,7 +71,8 @@ func amount(n uint64) string {
 
 // fuse matters where the kernel's own overlay doesn't work.
 func fuse(f Facts) Check {
-	const name, install = "fuse-overlayfs", "run as root: apt install fuse-overlayfs, or dnf install fuse-overlayfs, or apk add fuse-overlayfs"
+	const name, install = "fuse-overlayfs",
+		"run as root: apt install fuse-overlayfs, or dnf install fuse-overlayfs, or apk add fuse-overlayfs"
 	c := Check{Name: name, Status: StatusOK}
 	problem, fix := f.Fuse.Device.Problem, f.Fuse.Device.Fix
 	if problem == "" && f.Fuse.Program == "" {
@@ -92,7 +95,8 @@ func network(f Facts) Check {
 		return Check{Name: name, Status: StatusOK, Detail: strings.Join(f.Network, ", ") + "; " + builds}
 	}
 	return Check{
-		Name: name, Status: StatusWarn, Detail: "neither pasta nor slirp4netns is in PATH: " + builds + ", but podman run does",
+		Name: name, Status: StatusWarn, Detail: "neither pasta nor slirp4netns is in PATH: " + builds +
+			", but podman run does",
 		Fix: "run as root: apt install slirp4netns, or dnf install passt, or apk add passt",
 	}
 }
@@ -129,7 +133,8 @@ func apparmor(f Facts) Check {
 	if f.Surroundings.AppArmor {
 		c.Detail = "user namespaces are kept to programs with a profile, and cooper may use them"
 		if !f.Bare.OK() && !f.Root {
-			c.Status, c.Detail, c.Fix = StatusFail, "user namespaces are kept to programs with a profile, and cooper has none", f.Bare.Fix
+			c.Status, c.Detail, c.Fix = StatusFail, "user namespaces are kept to programs with a profile, and cooper has none",
+				f.Bare.Fix
 		}
 	}
 	return c

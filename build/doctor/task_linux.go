@@ -116,7 +116,8 @@ func filterNothing() error {
 	}
 	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000} // SECCOMP_RET_ALLOW
 	prog := unix.SockFprog{Len: 1, Filter: &allow}
-	if _, _, errno := syscall.RawSyscall(unix.SYS_SECCOMP, 1 /* SECCOMP_SET_MODE_FILTER */, 0, uintptr(unsafe.Pointer(&prog))); errno != 0 {
+	if _, _, errno := syscall.RawSyscall(unix.SYS_SECCOMP,
+		1 /* SECCOMP_SET_MODE_FILTER */, 0, uintptr(unsafe.Pointer(&prog))); errno != 0 {
 		return fmt.Errorf("install a system call filter: %w", errno)
 	}
 	runtime.KeepAlive(&prog)

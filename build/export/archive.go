@@ -21,7 +21,8 @@ import (
 )
 
 // ErrTerminal says that an archive would have gone to a terminal.
-var ErrTerminal = errors.New("dest=- would write the archive to a terminal: redirect standard output, or give a file as dest")
+var ErrTerminal = errors.New(
+	"dest=- would write the archive to a terminal: redirect standard output, or give a file as dest")
 
 // dockerManifestName is the file that "docker load" starts from.
 const dockerManifestName = "manifest.json"
@@ -48,7 +49,8 @@ type archive struct {
 var _ target = (*archive)(nil)
 
 func openArchive(o archiveOptions) (*archive, error) {
-	// Times before 1970 and fractions of a second would need extended headers, which some readers of these archives don't have.
+	// Times before 1970 and fractions of a second would need extended headers, which some readers of these archives don't
+	// have.
 	if o.time.Unix() < 0 {
 		o.time = time.Unix(0, 0)
 	}

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// gzipBlock is what one thread compresses at a time. The output depends on it, so it is a constant. Blocks eight times as large compress
-	// 0.15 % better and need twice the memory.
+	// gzipBlock is what one thread compresses at a time. The output depends on it, so it is a constant. Blocks eight times
+	// as large compress 0.15 % better and need twice the memory.
 	gzipBlock = 128 << 10
 	// zstdWindow halves the memory of an encoder against the default of 8 MiB, which matters since each layer has its own.
 	zstdWindow = 2 << 20
@@ -71,8 +71,8 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// pack writes the layer to dst, compressed on so many threads, and describes what it wrote. The error is ErrDigest if the
-// layer isn't what it says; what has been written is worthless then.
+// pack writes the layer to dst, compressed on so many threads, and describes what it wrote. The error is ErrDigest if
+// the layer isn't what it says; what has been written is worthless then.
 func (c codec) pack(ctx context.Context, layer Blob, dst io.Writer, threads int) (ocispec.Descriptor, error) {
 	out := &measure{dst: dst, hash: sha256.New()}
 	w, err := c.writer(out, threads)
@@ -80,7 +80,8 @@ func (c codec) pack(ctx context.Context, layer Blob, dst io.Writer, threads int)
 		return ocispec.Descriptor{}, fmt.Errorf("compress layer %s: %w", layer.DiffID, err)
 	}
 	err = layer.copyTo(ctx, w, out)
-	// pgzip leaves a goroutine behind if its writer fails, so that measure only notes the failure, and Close is always called.
+	// pgzip leaves a goroutine behind if its writer fails, so that measure only notes the failure, and Close is always
+	// called.
 	closeErr := w.Close()
 	if failed := out.failure(); failed != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("write layer %s: %w", layer.DiffID, cause(failed))
@@ -98,7 +99,8 @@ func (c codec) pack(ctx context.Context, layer Blob, dst io.Writer, threads int)
 	}, nil
 }
 
-// copyTo copies the layer to w and checks its size and digest on the way. It stops, without an error, when out has failed.
+// copyTo copies the layer to w and checks its size and digest on the way. It stops, without an error, when out has
+// failed.
 func (b Blob) copyTo(ctx context.Context, w io.Writer, out *measure) (err error) {
 	r, err := b.Open()
 	if err != nil {

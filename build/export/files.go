@@ -11,7 +11,8 @@ import (
 	"github.com/cooperbuild/cooper/build/outfile"
 )
 
-// WriteTar has write fill the file dest, or stdout if dest is Stdout. After an error there is no file, or the one that was there before.
+// WriteTar has write fill the file dest, or stdout if dest is Stdout. After an error there is no file, or the one that
+// was there before.
 func WriteTar(dest string, stdout io.Writer, write func(io.Writer) error) error {
 	out, file, err := openFile(dest, stdout)
 	if err != nil {
@@ -27,9 +28,10 @@ func WriteTar(dest string, stdout io.Writer, write func(io.Writer) error) error 
 	return file.Commit()
 }
 
-// WriteDir has fill make files in a new directory, and gives that the name dest. If there is a directory already, the files go into it: they
-// replace files and symbolic links of their names, directories of one name become one, all else stays. Links in dest are never followed. A
-// file where dest has a directory is an error; until all the files are there, and this is looked for, nothing in dest changes.
+// WriteDir has fill make files in a new directory, and gives that the name dest. If there is a directory already, the
+// files go into it: they replace files and symbolic links of their names, directories of one name become one, all else
+// stays. Links in dest are never followed. A file where dest has a directory is an error; until all the files are
+// there, and this is looked for, nothing in dest changes.
 func WriteDir(dest string, fill func(dir string) error) error {
 	d, err := outfile.OpenDir(dest, true)
 	if err != nil {

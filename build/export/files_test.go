@@ -95,9 +95,10 @@ func TestWriteDirChangesNothingIfItFails(t *testing.T) {
 		before, want string
 		fill         error
 	}{
-		"while filling, new":          {"", "broken", broken},
-		"while filling, there":        {"mkdir d; echo x >d/x", "broken", broken},
-		"a directory in the way":      {"mkdir -p a/f/sub b; touch a/f/sub/precious", `"a/f" is a directory there, and a file in the image`, nil},
+		"while filling, new":   {"", "broken", broken},
+		"while filling, there": {"mkdir d; echo x >d/x", "broken", broken},
+		"a directory in the way": {"mkdir -p a/f/sub b; touch a/f/sub/precious",
+			`"a/f" is a directory there, and a file in the image`, nil},
 		"a directory where a link is": {"mkdir -p a/link", `"a/link" is a directory there`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +122,8 @@ func TestWriteDirChangesNothingIfItFails(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	sh(t, "/", "echo x >"+file)
-	if err := WriteDir(file, func(string) error { return nil }); err == nil || !strings.Contains(err.Error(), "there is a file") {
+	if err := WriteDir(file, func(string) error { return nil }); err == nil ||
+		!strings.Contains(err.Error(), "there is a file") {
 		t.Errorf("a file as destination: %v", err)
 	}
 }
@@ -138,7 +140,8 @@ func TestWriteTarAppearsWhole(t *testing.T) {
 	}
 	var out strings.Builder
 	for _, dest := range []string{path, Stdout} {
-		if err := WriteTar(dest, &out, func(w io.Writer) error { _, err := io.WriteString(w, "whole"); return err }); err != nil {
+		if err := WriteTar(dest, &out,
+			func(w io.Writer) error { _, err := io.WriteString(w, "whole"); return err }); err != nil {
 			t.Error(err)
 		}
 	}

@@ -32,7 +32,8 @@ func layerTar(t testing.TB, name string, size int) []byte {
 	_, _ = random.Read(data[:size/2])
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(size), Mode: 0o644, ModTime: time.Unix(1, 0)})
+	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(size), Mode: 0o644,
+		ModTime: time.Unix(1, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,8 @@ func imageOf(t testing.TB, layers ...Blob) Image {
 	t.Helper()
 	platform := ocispec.Platform{OS: "linux", Architecture: "amd64"}
 	created := time.Unix(1700000000, 5).UTC()
-	config := ocispec.Image{Platform: platform, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}, Created: &created}
+	config := ocispec.Image{Platform: platform, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}},
+		Created: &created}
 	for _, l := range layers {
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.DiffID)
 		config.History = append(config.History, ocispec.History{CreatedBy: "test"})
@@ -73,7 +75,8 @@ func imageOf(t testing.TB, layers ...Blob) Image {
 func sampleImage(t testing.TB) Image {
 	t.Helper()
 	empty := blobOf(make([]byte, 1024))
-	return imageOf(t, empty, blobOf(layerTar(t, "a", 1000)), blobOf(layerTar(t, "b", 5<<20)), blobOf(layerTar(t, "c", 70000)), empty)
+	return imageOf(t, empty, blobOf(layerTar(t, "a", 1000)), blobOf(layerTar(t, "b", 5<<20)),
+		blobOf(layerTar(t, "c", 70000)), empty)
 }
 
 func write(t testing.TB, spec Spec, image Image) Result {

@@ -27,7 +27,8 @@ type Blob struct {
 
 // Image is what is to be written. It is not changed.
 type Image struct {
-	// Config is the image config JSON, byte for byte; its digest is the image ID. Its rootfs must list the layers' DiffIDs.
+	// Config is the image config JSON, byte for byte; its digest is the image ID. Its rootfs must list the layers'
+	// DiffIDs.
 	Config []byte
 	// Layers are the layers, bottom first. The same DiffID may come twice.
 	Layers []Blob
@@ -56,7 +57,8 @@ type Result struct {
 // ErrDigest says that a layer's content isn't what its DiffID promised.
 var ErrDigest = errors.New("content doesn't match its digest")
 
-// ManifestOf makes the OCI manifest for the image with its layers uncompressed, and its descriptor. Same image, same bytes.
+// ManifestOf makes the OCI manifest for the image with its layers uncompressed, and its descriptor. Same image, same
+// bytes.
 func ManifestOf(image Image) (ocispec.Descriptor, []byte, error) {
 	if err := image.check(); err != nil {
 		return ocispec.Descriptor{}, nil, err
@@ -79,7 +81,8 @@ func (i Image) configDescriptor(format imagebuilder.Format) ocispec.Descriptor {
 // manifest makes the manifest over layers that are described as OCI has them.
 func (i Image) manifest(layers []ocispec.Descriptor, format imagebuilder.Format) (ocispec.Descriptor, []byte, error) {
 	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: format.Manifest(), Config: i.configDescriptor(format), Layers: slices.Clone(layers),
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: format.Manifest(), Config: i.configDescriptor(format),
+		Layers: slices.Clone(layers),
 	}
 	for n := range m.Layers {
 		m.Layers[n].MediaType = format.Layer(m.Layers[n].MediaType)

@@ -12,11 +12,12 @@ import (
 )
 
 // ErrManyPlatforms says that an output has room for one image only.
-var ErrManyPlatforms = errors.New("type=docker and type=tar can't hold images for several platforms: write type=oci or type=local, or build for one")
+var ErrManyPlatforms = errors.New(
+	"type=docker and type=tar can't hold images for several platforms: write type=oci or type=local, or build for one")
 
-// WriteIndex writes images for several platforms as one OCI index, which is what the names name: those of the first image, or
-// spec.Names. Blobs that images share are there once. In all else it is as Write; the result has the index as Manifest, and neither
-// ImageID nor Layers.
+// WriteIndex writes images for several platforms as one OCI index, which is what the names name: those of the first
+// image, or spec.Names. Blobs that images share are there once. In all else it is as Write; the result has the index as
+// Manifest, and neither ImageID nor Layers.
 func WriteIndex(ctx context.Context, spec Spec, images []Image, stdout io.Writer) (Result, error) {
 	names, err := prepareIndex(spec, images)
 	if err != nil {

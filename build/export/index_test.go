@@ -19,7 +19,8 @@ func sampleImages(t *testing.T) []Image {
 	shared := blobOf(layerTar(t, "shared", 3000))
 	var images []Image
 	for _, p := range []ocispec.Platform{
-		{OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "arm", Variant: "v6"}, {OS: "wasip1", Architecture: "wasm"},
+		{OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "arm", Variant: "v6"},
+		{OS: "wasip1", Architecture: "wasm"},
 	} {
 		image := imageOf(t, shared, blobOf(layerTar(t, p.Architecture, 100)))
 		image.Platform, image.Names = p, []string{"localhost/app:v1"}
@@ -34,7 +35,8 @@ func TestAnIndexHasTheImagesOfAllPlatforms(t *testing.T) {
 		for _, directory := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s directory=%v", c, directory), func(t *testing.T) {
 				dest := filepath.Join(t.TempDir(), "out")
-				spec := Spec{Type: TypeOCI, Dest: dest, Directory: directory, Compression: c, Annotations: map[string]string{"a": "b"}}
+				spec := Spec{Type: TypeOCI, Dest: dest, Directory: directory, Compression: c,
+					Annotations: map[string]string{"a": "b"}}
 				result, err := WriteIndex(t.Context(), spec, images, nil)
 				if err != nil {
 					t.Fatal(err)
@@ -50,7 +52,8 @@ func TestAnIndexHasTheImagesOfAllPlatforms(t *testing.T) {
 					files = untar(t, data) // which refuses a member that is there twice
 				}
 				entries := indexOf(t, files).Manifests
-				if len(entries) != 1 || entries[0].Digest != result.Manifest.Digest || entries[0].MediaType != ocispec.MediaTypeImageIndex ||
+				if len(entries) != 1 || entries[0].Digest != result.Manifest.Digest ||
+					entries[0].MediaType != ocispec.MediaTypeImageIndex ||
 					entries[0].Platform != nil || entries[0].Annotations[ocispec.AnnotationRefName] != "v1" {
 					t.Fatalf("the layout has %+v", entries)
 				}
@@ -65,7 +68,8 @@ func TestAnIndexHasTheImagesOfAllPlatforms(t *testing.T) {
 					image := images[n]
 					image.Annotations = spec.Annotations
 					checkLayout(t, files, d, image)
-					if d.Platform == nil || d.Platform.Architecture != image.Platform.Architecture || d.Platform.Variant != image.Platform.Variant {
+					if d.Platform == nil || d.Platform.Architecture != image.Platform.Architecture ||
+						d.Platform.Variant != image.Platform.Variant {
 						t.Errorf("image %d is for %+v", n, d.Platform)
 					}
 				}
@@ -90,7 +94,8 @@ func TestAnIndexOfNothingOrForDockerIsRefused(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := WriteIndex(ctx, Spec{Type: TypeOCI, Dest: filepath.Join(dir, "a")}, sampleImages(t), nil); !errors.Is(err, context.Canceled) {
+	if _, err := WriteIndex(ctx, Spec{Type: TypeOCI, Dest: filepath.Join(dir, "a")}, sampleImages(t), nil); !errors.Is(err,
+		context.Canceled) {
 		t.Error(err)
 	}
 	if left := names(t, dir); left != "[]" {

@@ -74,7 +74,8 @@ func (l *layout) in(path string) layoutDir { return layoutDir{path, l.dest} }
 
 func (d layoutDir) join(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
 
-// check makes sure that the directory is empty or a layout. Temporary files don't count: they are of somebody who writes to it now.
+// check makes sure that the directory is empty or a layout. Temporary files don't count: they are of somebody who
+// writes to it now.
 func (d layoutDir) check() error {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
@@ -102,7 +103,8 @@ func (d layoutDir) index() (ocispec.Index, error) {
 		return empty, fmt.Errorf("read %s of %s: %w", ocispec.ImageLayoutFile, d.name, cause(err))
 	}
 	if version.Version != ocispec.ImageLayoutVersion {
-		return empty, fmt.Errorf("read %s of %s: version %q instead of %q", ocispec.ImageLayoutFile, d.name, version.Version, ocispec.ImageLayoutVersion)
+		return empty, fmt.Errorf("read %s of %s: version %q instead of %q", ocispec.ImageLayoutFile, d.name, version.Version,
+			ocispec.ImageLayoutVersion)
 	}
 	f, err := os.Open(d.join(ocispec.ImageIndexFile))
 	if errors.Is(err, fs.ErrNotExist) {

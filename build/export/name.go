@@ -53,8 +53,8 @@ func indexEntries(manifest ocispec.Descriptor, platform ocispec.Platform, names 
 	return entries
 }
 
-// mergeIndex adds entries to an index as skopeo does: an entry with the same tag is replaced, one without a tag is added unless
-// the same manifest is there.
+// mergeIndex adds entries to an index as skopeo does: an entry with the same tag is replaced, one without a tag is
+// added unless the same manifest is there.
 func mergeIndex(old, entries []ocispec.Descriptor) []ocispec.Descriptor {
 	kept := slices.DeleteFunc(slices.Clone(old), func(d ocispec.Descriptor) bool {
 		tag := d.Annotations[ocispec.AnnotationRefName]

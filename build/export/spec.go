@@ -60,7 +60,8 @@ type Spec struct {
 // ErrSpec is behind every error of ParseSpec: the command line is wrong.
 var ErrSpec = errors.New("invalid --output")
 
-// HoldsFiles says that the output is the image's files and not the image: [WriteTar] and [WriteDir] are for it, not [Write].
+// HoldsFiles says that the output is the image's files and not the image: [WriteTar] and [WriteDir] are for it, not
+// [Write].
 func (s Spec) HoldsFiles() bool { return s.Type == TypeTar || s.Type == TypeLocal }
 
 const (
@@ -68,8 +69,9 @@ const (
 	usage     = `write for example "type=oci,dest=app.tar"`
 )
 
-// ParseSpec reads the value of --output: a line of CSV with fields KEY=VALUE, as in "type=oci,dest=app.tar,compression=zstd".
-// A value without "=" is a directory for TypeLocal, "-" TypeTar on standard output. Fields are
+// ParseSpec reads the value of --output: a line of CSV with fields KEY=VALUE, as in
+// "type=oci,dest=app.tar,compression=zstd". A value without "=" is a directory for TypeLocal, "-" TypeTar on standard
+// output. Fields are
 //
 //	type               oci, docker, local or tar
 //	dest               the file or directory; "-" is standard output
@@ -149,7 +151,8 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 		return Spec{}, fmt.Errorf("unknown type %q; %s", t, supported)
 	}
 	if s.HoldsFiles() && len(s.Names) > 0 {
-		return Spec{}, fmt.Errorf("key \"name\" isn't one that type=%s has; those are %s", s.Type, strings.Join(keys(s.Type), ", "))
+		return Spec{}, fmt.Errorf("key \"name\" isn't one that type=%s has; those are %s", s.Type,
+			strings.Join(keys(s.Type), ", "))
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if name, ok := strings.CutPrefix(key, "annotation."); ok && name != "" && s.Type == TypeOCI {
@@ -158,7 +161,8 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 			}
 			s.Annotations[name] = values[key]
 		} else if !slices.Contains(keys(s.Type), key) {
-			return Spec{}, fmt.Errorf("key %q isn't one that type=%s has; those are %s", key, s.Type, strings.Join(keys(s.Type), ", "))
+			return Spec{}, fmt.Errorf("key %q isn't one that type=%s has; those are %s", key, s.Type,
+				strings.Join(keys(s.Type), ", "))
 		}
 	}
 	if err := s.fillLayout(values); err != nil {
@@ -240,7 +244,8 @@ func (s Spec) checkCompression() error {
 	return nil
 }
 
-// format is that of the manifest: podman load takes an archive by its OCI layout, and has Docker's format in its store only if that has it.
+// format is that of the manifest: podman load takes an archive by its OCI layout, and has Docker's format in its store
+// only if that has it.
 func (s Spec) format() imagebuilder.Format {
 	if s.Type == TypeDocker {
 		return imagebuilder.Docker

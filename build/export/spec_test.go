@@ -23,9 +23,12 @@ func TestSpecsThatCanBeWritten(t *testing.T) {
 		"type=local,dest=a":                                     {Type: TypeLocal, Dest: "a"},
 		"type=tar,dest=a.tar":                                   {Type: TypeTar, Dest: "a.tar"},
 		"type=oci,dest=a=b":                                     {Type: TypeOCI, Dest: "a=b"},
-		"type=oci,dest=a,annotation.org.opencontainers.image.title=T=1":   {Type: TypeOCI, Dest: "a", Annotations: map[string]string{"org.opencontainers.image.title": "T=1"}},
-		"type=oci,dest=a,compression=gzip,compression-level=9,tar=1":      {Type: TypeOCI, Dest: "a", Compression: Gzip, Level: 9},
-		"type=oci,dest=/a b/ü.tar,name=registry.example:5000/team/app:v1": {Type: TypeOCI, Dest: "/a b/ü.tar", Names: []string{"registry.example:5000/team/app:v1"}},
+		"type=oci,dest=a,annotation.org.opencontainers.image.title=T=1": {Type: TypeOCI, Dest: "a",
+			Annotations: map[string]string{"org.opencontainers.image.title": "T=1"}},
+		"type=oci,dest=a,compression=gzip,compression-level=9,tar=1": {Type: TypeOCI, Dest: "a", Compression: Gzip,
+			Level: 9},
+		"type=oci,dest=/a b/ü.tar,name=registry.example:5000/team/app:v1": {Type: TypeOCI, Dest: "/a b/ü.tar",
+			Names: []string{"registry.example:5000/team/app:v1"}},
 	} {
 		if got, err := ParseSpec(in); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v; want %+v", in, got, err, want)

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// maxThreads bounds memory on big machines; a thread of gzip or an encoder of zstd needs about 5 MiB, what the collector hasn't freed included.
+	// maxThreads bounds memory on big machines; a thread of gzip or an encoder of zstd needs about 5 MiB, what the
+	// collector hasn't freed included.
 	maxThreads     = 8
 	maxZstdThreads = 3
 	// maxPending bounds the layers that are packed, or being packed, and wait for an earlier one.
@@ -29,7 +30,8 @@ const (
 
 // target is a place that an image is written to: a layout directory or an archive.
 type target interface {
-	// spool makes an empty file for add to take, on the file system where the target is. It may be called from several goroutines.
+	// spool makes an empty file for add to take, on the file system where the target is. It may be called from several
+	// goroutines.
 	spool() (*os.File, error)
 	// add takes the blob and closes its file.
 	add(ctx context.Context, b blob) error
@@ -49,9 +51,9 @@ type blob struct {
 	layer *Blob
 }
 
-// Write writes the image as spec says. stdout is where it goes if spec.Dest is Stdout; else it may be nil. After an error, a cancelled ctx
-// included, nothing is left behind, but for what has already gone to stdout. ErrDigest says that a layer isn't what its
-// DiffID promises; syscall.ENOSPC is in the chain if the disk is full.
+// Write writes the image as spec says. stdout is where it goes if spec.Dest is Stdout; else it may be nil. After an
+// error, a cancelled ctx included, nothing is left behind, but for what has already gone to stdout. ErrDigest says that
+// a layer isn't what its DiffID promises; syscall.ENOSPC is in the chain if the disk is full.
 func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Result, error) {
 	image.Annotations = mergeMaps(image.Annotations, spec.Annotations)
 	if len(spec.Names) > 0 {
@@ -113,7 +115,8 @@ type writer struct {
 }
 
 func newWriter(t target, spec Spec) writer {
-	return writer{t, codec{spec.compression(), spec.Level}, spec.format(), map[digest.Digest]ocispec.Descriptor{}, map[digest.Digest]bool{}}
+	return writer{t, codec{spec.compression(), spec.Level}, spec.format(), map[digest.Digest]ocispec.Descriptor{},
+		map[digest.Digest]bool{}}
 }
 
 // data adds a blob that is in memory.
@@ -159,7 +162,8 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	return Result{Manifest: manifest, ImageID: config.Digest, Layers: layers}, nil
 }
 
-// addLayers adds the layers in their order, which makes the output the same each time, and packs them in parallel meanwhile.
+// addLayers adds the layers in their order, which makes the output the same each time, and packs them in parallel
+// meanwhile.
 func addLayers(ctx context.Context, t target, c codec, layers []Blob) ([]ocispec.Descriptor, error) {
 	out := make([]ocispec.Descriptor, len(layers))
 	if c.kind == Uncompressed {

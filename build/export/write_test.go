@@ -28,7 +28,8 @@ func TestImagesSurviveTheRoundTrip(t *testing.T) {
 		kind  Compression
 		media string
 	}{
-		{Gzip, ocispec.MediaTypeImageLayerGzip}, {Zstd, ocispec.MediaTypeImageLayerZstd}, {Uncompressed, ocispec.MediaTypeImageLayer},
+		{Gzip, ocispec.MediaTypeImageLayerGzip}, {Zstd, ocispec.MediaTypeImageLayerZstd},
+		{Uncompressed, ocispec.MediaTypeImageLayer},
 	} {
 		for _, directory := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s directory=%v", c.kind, directory), func(t *testing.T) {
@@ -49,15 +50,18 @@ func TestImagesSurviveTheRoundTrip(t *testing.T) {
 				var tags []string
 				for _, d := range index.Manifests {
 					checkLayout(t, files, d, image)
-					tags = append(tags, d.Annotations["org.opencontainers.image.ref.name"]+" "+d.Annotations["io.containerd.image.name"])
+					tags = append(tags, d.Annotations["org.opencontainers.image.ref.name"]+" "+
+						d.Annotations["io.containerd.image.name"])
 					if d.Digest != result.Manifest.Digest || d.Platform.Architecture != "amd64" {
 						t.Errorf("index entry is %+v", d)
 					}
 				}
-				if want := []string{"v1 localhost/app:v1", "latest registry.example:5000/app:latest"}; !reflect.DeepEqual(tags, want) {
+				if want := []string{"v1 localhost/app:v1", "latest registry.example:5000/app:latest"}; !reflect.DeepEqual(tags,
+					want) {
 					t.Errorf("names are %q, want %q", tags, want)
 				}
-				if result.ImageID != digest.FromBytes(image.Config) || result.Layers[2].MediaType != c.media || len(result.Layers) != 5 {
+				if result.ImageID != digest.FromBytes(image.Config) || result.Layers[2].MediaType != c.media ||
+					len(result.Layers) != 5 {
 					t.Errorf("result is %+v", result)
 				}
 				if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
@@ -86,7 +90,8 @@ func TestOtherToolsAcceptTheArchives(t *testing.T) {
 				t.Errorf("skopeo sees %+v, %v", seen, err)
 			}
 			run(t, "skopeo", "--insecure-policy", "copy", source, "dir:"+filepath.Join(t.TempDir(), "copy"))
-			if config := run(t, "skopeo", "inspect", "--raw", "--config", source); digest.FromString(config) != digest.FromBytes(image.Config) {
+			if config := run(t, "skopeo", "inspect", "--raw", "--config",
+				source); digest.FromString(config) != digest.FromBytes(image.Config) {
 				t.Error("skopeo reads another config")
 			}
 		})
@@ -118,7 +123,8 @@ func TestDockerArchiveHasAManifestOfItsOwn(t *testing.T) {
 	if err := json.Unmarshal(files["manifest.json"], &got); err != nil || len(got) != 1 {
 		t.Fatalf("manifest.json is %s: %v", files["manifest.json"], err)
 	}
-	if !bytes.Equal(files[got[0].Config], image.Config) || !reflect.DeepEqual(got[0].RepoTags, []string{"localhost/app:v1"}) {
+	if !bytes.Equal(files[got[0].Config], image.Config) ||
+		!reflect.DeepEqual(got[0].RepoTags, []string{"localhost/app:v1"}) {
 		t.Errorf("manifest.json is %+v", got)
 	}
 	for i, l := range got[0].Layers {
@@ -226,7 +232,8 @@ func TestCancelLeavesNothing(t *testing.T) {
 	}
 }
 
-// eachDestination runs a write that must fail against each kind of destination, and checks that nothing there has changed.
+// eachDestination runs a write that must fail against each kind of destination, and checks that nothing there has
+// changed.
 func eachDestination(t *testing.T, name string, try func(*testing.T, Spec)) {
 	t.Helper()
 	for kind, prepare := range map[string]func(*testing.T, string) Spec{
@@ -237,7 +244,9 @@ func eachDestination(t *testing.T, name string, try func(*testing.T, Spec)) {
 			}
 			return Spec{Dest: filepath.Join(dir, "a.tar")}
 		},
-		"new directory":   func(_ *testing.T, dir string) Spec { return Spec{Dest: filepath.Join(dir, "a"), Directory: true} },
+		"new directory": func(_ *testing.T, dir string) Spec {
+			return Spec{Dest: filepath.Join(dir, "a"), Directory: true}
+		},
 		"empty directory": func(_ *testing.T, dir string) Spec { return Spec{Dest: dir, Directory: true} },
 		"old layout": func(t *testing.T, dir string) Spec {
 			spec := Spec{Type: TypeOCI, Dest: filepath.Join(dir, "a"), Directory: true}
@@ -262,7 +271,8 @@ func TestFullDiskIsOneClearError(t *testing.T) {
 	image := sampleImage(t)
 	for _, c := range []Compression{Gzip, Uncompressed} {
 		_, err := Write(context.Background(), Spec{Type: TypeOCI, Dest: "/dev/full", Compression: c}, image, nil)
-		if want := "export image: write /dev/full: no space left on device"; !errors.Is(err, syscall.ENOSPC) || err.Error() != want {
+		if want := "export image: write /dev/full: no space left on device"; !errors.Is(err, syscall.ENOSPC) ||
+			err.Error() != want {
 			t.Errorf("got %q, want %q", err, want)
 		}
 	}
@@ -274,7 +284,8 @@ func TestTerminalsGetNoArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = terminal.Close() }()
-	if _, err := Write(context.Background(), Spec{Type: TypeOCI, Dest: Stdout}, sampleImage(t), terminal); !errors.Is(err, ErrTerminal) {
+	if _, err := Write(context.Background(), Spec{Type: TypeOCI, Dest: Stdout}, sampleImage(t), terminal); !errors.Is(err,
+		ErrTerminal) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -297,9 +308,10 @@ func TestImagesThatContradictThemselvesAreRefused(t *testing.T) {
 		"size is negative":   imageOf(t, negative),
 		"config isn't JSON":  {Config: []byte("x")},
 		"layers are missing": {Config: good.Config, Layers: good.Layers[:2]},
-		"layers are swapped": {Config: good.Config, Layers: append([]Blob{good.Layers[1], good.Layers[0]}, good.Layers[2:]...)},
-		"name is bad":        {Config: good.Config, Layers: good.Layers, Names: []string{"UPPER"}},
-		"no digest":          {Config: good.Config, Layers: make([]Blob, 5)},
+		"layers are swapped": {Config: good.Config, Layers: append([]Blob{good.Layers[1], good.Layers[0]},
+			good.Layers[2:]...)},
+		"name is bad": {Config: good.Config, Layers: good.Layers, Names: []string{"UPPER"}},
+		"no digest":   {Config: good.Config, Layers: make([]Blob, 5)},
 	} {
 		eachDestination(t, name, func(t *testing.T, spec Spec) {
 			if _, err := Write(context.Background(), spec, image, nil); err == nil {
@@ -317,8 +329,8 @@ func TestManifestOfUncompressedLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",` +
-		`"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"` + digest.FromBytes(image.Config).String() +
-		`","size":` + fmt.Sprint(len(image.Config)) + `},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"` +
+		`"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"` + digest.FromBytes(image.Config).String() + `","size":` + fmt.Sprint(len(image.Config)) +
+		`},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"` +
 		image.Layers[0].DiffID.String() + `","size":2560}],"annotations":{"a":"1","b":"<2>"}}`
 	if string(text) != want || d.Digest != digest.FromString(want) || d.Size != int64(len(want)) {
 		t.Errorf("got %s\nwant %s", text, want)
@@ -341,7 +353,8 @@ func TestLayoutsAreAddedTo(t *testing.T) {
 				image = two
 			}
 			checkLayout(t, files, d, image)
-			out = append(out, d.Annotations[ocispec.AnnotationRefName]+"="+map[bool]string{true: "one", false: "two"}[d.Digest == write1(t, one)])
+			out = append(out, d.Annotations[ocispec.AnnotationRefName]+"="+map[bool]string{true: "one",
+				false: "two"}[d.Digest == write1(t, one)])
 		}
 		return strings.Join(out, " ")
 	}
@@ -414,12 +427,14 @@ func TestOtherDirectoriesAreLeftAlone(t *testing.T) {
 	}
 	image := sampleImage(t)
 	_, err := Write(context.Background(), Spec{Type: TypeOCI, Dest: dir, Directory: true}, image, nil)
-	if want := "directory " + dir + " is neither empty nor an OCI image layout"; !errors.Is(err, ErrNotLayout) || !strings.Contains(err.Error(), want) {
+	if want := "directory " + dir + " is neither empty nor an OCI image layout"; !errors.Is(err, ErrNotLayout) ||
+		!strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	for _, spec := range []Spec{
 		{Type: TypeOCI, Dest: dir}, {Type: TypeOCI, Dest: filepath.Join(dir, "thesis.txt"), Directory: true},
-		{Type: TypeOCI, Dest: filepath.Join(dir, "no", "such")}, {Type: TypeOCI, Dest: filepath.Join(dir, "no", "such"), Directory: true},
+		{Type: TypeOCI, Dest: filepath.Join(dir, "no", "such")},
+		{Type: TypeOCI, Dest: filepath.Join(dir, "no", "such"), Directory: true},
 		{Type: TypeOCI, Dest: Stdout}, {},
 	} {
 		if _, err := Write(context.Background(), spec, image, nil); err == nil {
@@ -462,7 +477,8 @@ func exportZeros(t *testing.T, c Compression) {
 	// Sys is what the Go runtime has asked the system for; it never gets less.
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if _, err := Write(context.Background(), Spec{Type: TypeOCI, Dest: filepath.Join(t.TempDir(), "a"), Compression: c}, image, nil); err != nil {
+	if _, err := Write(context.Background(), Spec{Type: TypeOCI, Dest: filepath.Join(t.TempDir(), "a"), Compression: c},
+		image, nil); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)

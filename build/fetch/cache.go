@@ -167,8 +167,8 @@ func (c *Cache) own(ctx context.Context, path string) (*hold, error) {
 	}
 }
 
-// temp makes a directory that is removed by the function it returns, or by another process if this one is killed. What has
-// been renamed out of it stays.
+// temp makes a directory that is removed by the function it returns, or by another process if this one is killed. What
+// has been renamed out of it stays.
 func (c *Cache) temp(ctx context.Context) (dir string, remove func() error, err error) {
 	for {
 		dir, err = os.MkdirTemp(filepath.Join(c.dir, tmpDir), "")
@@ -186,8 +186,8 @@ func (c *Cache) temp(ctx context.Context) (dir string, remove func() error, err 
 	}
 }
 
-// publish gives a whole directory its name, unless another process was faster: both hold the same. Either way it has just been used. What has
-// its name is on the disk: in a power cut names outlive files.
+// publish gives a whole directory its name, unless another process was faster: both hold the same. Either way it has
+// just been used. What has its name is on the disk: in a power cut names outlive files.
 func (c *Cache) publish(ctx context.Context, dir, path string) error {
 	if err := fsys.SyncFSAt(dir); err != nil {
 		return err

@@ -58,8 +58,8 @@ type command struct {
 	hide []string
 }
 
-// run waits for the program. It runs with umask 022, in a process group of its own that is killed when ctx ends, and ends
-// with this process.
+// run waits for the program. It runs with umask 022, in a process group of its own that is killed when ctx ends, and
+// ends with this process.
 func (c command) run(ctx context.Context) error {
 	path, err := exec.LookPath(c.program)
 	if err != nil {

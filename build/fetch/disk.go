@@ -51,7 +51,8 @@ func withoutQuery(url string) string {
 	return before
 }
 
-// DiskItems lists what the cache in a directory holds: files, repositories and trees. With measure nothing is taken on trust.
+// DiskItems lists what the cache in a directory holds: files, repositories and trees. With measure nothing is taken on
+// trust.
 func DiskItems(ctx context.Context, dir string, measure bool) ([]disk.Item, error) {
 	c := &Cache{dir: dir}
 	urls, err := c.fileURLs()
@@ -135,7 +136,8 @@ func (c *Cache) metaPath(sub, name string) string {
 	return filepath.Join(c.dir, sub, name)
 }
 
-// RemoveItem removes what DiskItems has listed, unless somebody holds it or has used it since a time, and tells whether it is gone.
+// RemoveItem removes what DiskItems has listed, unless somebody holds it or has used it since a time, and tells whether
+// it is gone.
 func (c *Cache) RemoveItem(id string, unused time.Time) (gone bool, err error) {
 	sub, name, _ := strings.Cut(id, "/")
 	if gone, err = c.remove(c.entry(sub, name), unused); err != nil {
@@ -144,7 +146,8 @@ func (c *Cache) RemoveItem(id string, unused time.Time) (gone bool, err error) {
 	return gone, nil
 }
 
-// Tidy removes what names files that are gone: answers of servers that nobody has asked for since a time, and checksums.
+// Tidy removes what names files that are gone: answers of servers that nobody has asked for since a time, and
+// checksums.
 func (c *Cache) Tidy(unused time.Time) error {
 	entries, err := c.entries(urlsDir)
 	errs := []error{err}

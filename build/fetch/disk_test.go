@@ -57,10 +57,12 @@ func TestItemsAreNamedWithoutCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	for sub, want := range map[string]string{
-		filesDir: strings.Replace(url, "http://", "http://xxxxx:xxxxx@", 1) + "/file", treesDir: "file://" + o.dir, reposDir: "file://" + o.dir,
+		filesDir: strings.Replace(url, "http://", "http://xxxxx:xxxxx@", 1) + "/file", treesDir: "file://" + o.dir,
+		reposDir: "file://" + o.dir,
 	} {
 		items := c.listed(t, sub)
-		if len(items) != 1 || items[0].Label != want || items[0].Size.Bytes < 20_000 || time.Since(items[0].LastUse) > time.Minute {
+		if len(items) != 1 || items[0].Label != want || items[0].Size.Bytes < 20_000 ||
+			time.Since(items[0].LastUse) > time.Minute {
 			if sub != reposDir || len(items) != 1 || items[0].Label != want { // git compresses
 				t.Errorf("%s: %+v", sub, items)
 			}

@@ -1,18 +1,18 @@
 // Package fetch gets files from URLs and trees from git repositories, and keeps them on disk for later builds.
 //
-// A [Cache] is a directory that any number of processes use at the same time. What it gives out, a [File] or a [Checkout],
-// stays where it is until it is released; it is shared, so it must not be changed. What is asked for again is revalidated
-// (ETag, Last-Modified; the refs of a repository) and transferred only if it has changed; what is named by its content (a
-// checksum, a full commit ID) and is there needs no network at all.
+// A [Cache] is a directory that any number of processes use at the same time. What it gives out, a [File] or a
+// [Checkout], stays where it is until it is released; it is shared, so it must not be changed. What is asked for again
+// is revalidated (ETag, Last-Modified; the refs of a repository) and transferred only if it has changed; what is named
+// by its content (a checksum, a full commit ID) and is there needs no network at all.
 //
 // # Trust
 //
-// Servers and repositories are hostile. Nothing is used before its digest has been checked, nothing appears under its name
-// before it is whole, and memory doesn't grow with what a server sends. The git program runs without the user's and the
-// system's configuration, without hooks, credential helpers, .netrc and the user's ssh keys; only the transports https, http,
-// ssh and git can be used, and file only for a repository that is a file itself. Symbolic links in a repository lead nobody
-// out: a subdirectory is found without following any.
+// Servers and repositories are hostile. Nothing is used before its digest has been checked, nothing appears under its
+// name before it is whole, and memory doesn't grow with what a server sends. The git program runs without the user's
+// and the system's configuration, without hooks, credential helpers, .netrc and the user's ssh keys; only the
+// transports https, http, ssh and git can be used, and file only for a repository that is a file itself. Symbolic links
+// in a repository lead nobody out: a subdirectory is found without following any.
 //
-// Credentials reach git through the environment, never through arguments. They appear in no error, no file name and no file
-// of the cache.
+// Credentials reach git through the environment, never through arguments. They appear in no error, no file name and no
+// file of the cache.
 package fetch

@@ -28,7 +28,8 @@ func explain(err error) error {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return fmt.Errorf("the host %s is not known: %w", dns.Name, err)
 	case errors.As(err, &authority):
-		return fmt.Errorf("the certificate is not trusted: %w\nhint: SSL_CERT_FILE can name a file with further certificates", err)
+		return fmt.Errorf("the certificate is not trusted: %w\nhint: SSL_CERT_FILE can name a file with further certificates",
+			err)
 	case errors.As(err, &wrongHost), errors.As(err, &invalid), errors.As(err, &verify):
 		return fmt.Errorf("the certificate is not valid: %w", err)
 	case errors.Is(err, io.ErrUnexpectedEOF):

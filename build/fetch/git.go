@@ -16,8 +16,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Git makes the tree of a repository, or takes it from the cache. A missing git program is ErrNoGit, a commit that isn't
-// the one of the checksum ErrChecksum. The caller releases the checkout.
+// Git makes the tree of a repository, or takes it from the cache. A missing git program is ErrNoGit, a commit that
+// isn't the one of the checksum ErrChecksum. The caller releases the checkout.
 func (c *Cache) Git(ctx context.Context, r GitRequest) (*Checkout, error) {
 	out, err := c.checkout(ctx, r)
 	if err != nil {
@@ -124,7 +124,8 @@ func (r GitRequest) treeKey(f found) string {
 	if !r.KeepGitDir {
 		f.ref, f.object = "", ""
 	}
-	return key(key(r.Ref.Remote), f.commit, f.object, f.ref, strconv.FormatBool(r.KeepGitDir), strconv.FormatBool(r.NoSubmodules),
+	return key(key(r.Ref.Remote), f.commit, f.object, f.ref, strconv.FormatBool(r.KeepGitDir),
+		strconv.FormatBool(r.NoSubmodules),
 		strconv.FormatBool(r.Ref.CommitTimes))
 }
 

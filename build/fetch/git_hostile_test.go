@@ -20,7 +20,8 @@ func TestHostileSubmodulesAreRefused(t *testing.T) {
 	commit := secret.commit("", map[string]string{"100644 s": "secret"}, "refs/heads/main")
 	url, _ := gitServer(t, dir, "")
 	for name, test := range map[string]struct{ modules, want string }{
-		"file":       {"[submodule \"m\"]\n\tpath = m\n\turl = file://" + dir + "/secret.git\n", "can't have files of this machine"},
+		"file": {"[submodule \"m\"]\n\tpath = m\n\turl = file://" + dir + "/secret.git\n",
+			"can't have files of this machine"},
 		"path":       {"[submodule \"m\"]\n\tpath = m\n\turl = " + dir + "/secret.git\n", "none of https"},
 		"ext":        {"[submodule \"m\"]\n\tpath = m\n\turl = ext::sh -c touch% " + dir + "/pwned\n", "none of https"},
 		"option":     {"[submodule \"m\"]\n\tpath = m\n\turl = --upload-pack=touch " + dir + "/pwned\n", "none of https"},
@@ -103,7 +104,8 @@ func TestHostileRepositoriesAreHarmless(t *testing.T) {
 		}
 	}
 	// Filters and hooks that a repository asks for, but can't configure.
-	o.commit("", map[string]string{"100644 .gitattributes": "* filter=evil diff=evil\n", "100644 f": "f", "100644 .gitconfig": "[filter \"evil\"]\n\tsmudge = touch " + dir + "/pwned\n"}, "refs/heads/filter")
+	o.commit("", map[string]string{"100644 .gitattributes": "* filter=evil diff=evil\n", "100644 f": "f",
+		"100644 .gitconfig": "[filter \"evil\"]\n\tsmudge = touch " + dir + "/pwned\n"}, "refs/heads/filter")
 	openCache(t).mustCheckOut(t, gitRequest(t, url+"/x.git#filter"))
 	if _, err := os.Lstat(dir + "/pwned"); err == nil {
 		t.Error("a command was run")
@@ -136,7 +138,8 @@ func TestLocalRepositoriesStayInTheirDirectories(t *testing.T) {
 		o.git("", "update-ref", "refs/heads/main", stolen)
 	})
 	add("objects", func(o *origin) {
-		if err := errors.Join(os.RemoveAll(o.dir+"/objects"), os.Symlink(secret.dir+"/objects", o.dir+"/objects")); err != nil {
+		if err := errors.Join(os.RemoveAll(o.dir+"/objects"),
+			os.Symlink(secret.dir+"/objects", o.dir+"/objects")); err != nil {
 			t.Fatal(err)
 		}
 		write(o.dir+"/refs/heads/main", stolen+"\n")
@@ -161,9 +164,11 @@ func TestLocalRepositoriesStayInTheirDirectories(t *testing.T) {
 		}, "refs/heads/main")
 	})
 	for path, want := range map[string]string{
-		allowed + "/fine.git": "", secret.dir: "may not read " + secret.dir, allowed + "/link.git": "may not read " + secret.dir,
-		allowed + "/alternates.git": "refers to another one", allowed + "/objects.git": "is a symbolic link", allowed + "/commondir.git": "refers to another one",
-		allowed + "/promisor.git": "a partial clone is refused", allowed + "/include.git": "includes others is refused",
+		allowed + "/fine.git": "", secret.dir: "may not read " + secret.dir, allowed + "/link.git": "may not read " +
+			secret.dir,
+		allowed + "/alternates.git": "refers to another one", allowed + "/objects.git": "is a symbolic link",
+		allowed + "/commondir.git": "refers to another one",
+		allowed + "/promisor.git":  "a partial clone is refused", allowed + "/include.git": "includes others is refused",
 		allowed + "/gitfile": "kept elsewhere", allowed + "/submodule.git": "may not read " + secret.dir,
 		allowed + "/../secret/s.git": "may not read " + secret.dir, allowed + "/missing": "no such file",
 	} {
@@ -200,7 +205,8 @@ func TestGitCredentialsGoToTheirHostOnly(t *testing.T) {
 	t.Cleanup(other.Close)
 	o := newOrigin(t, dir, "x")
 	o.commit("", map[string]string{
-		"100644 f": "f", "160000 m": commit, "100644 .gitmodules": "[submodule \"m\"]\n\tpath = m\n\turl = " + other.URL + "/sub.git\n",
+		"100644 f": "f", "160000 m": commit, "100644 .gitmodules": "[submodule \"m\"]\n\tpath = m\n\turl = " + other.URL +
+			"/sub.git\n",
 	}, "refs/heads/main")
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("user:hunter2"))
 	token := "Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:tok-en"))
@@ -209,13 +215,14 @@ func TestGitCredentialsGoToTheirHostOnly(t *testing.T) {
 		secrets    map[string]string
 		want       string
 	}{
-		"URL":            {basic, "user:hunter2@", nil, ""},
-		"token":          {token, "", map[string]string{"GIT_AUTH_TOKEN": "tok-en\n"}, ""},
-		"token of host":  {token, "", map[string]string{"GIT_AUTH_TOKEN.HOST": "tok-en", "GIT_AUTH_TOKEN": "wrong"}, ""},
-		"header":         {"Bearer tok-en", "", map[string]string{"GIT_AUTH_HEADER": "Bearer tok-en"}, ""},
-		"none":           {token, "", nil, "--secret id=GIT_AUTH_TOKEN."},
-		"wrong":          {token, "", map[string]string{"GIT_AUTH_TOKEN": "hunter2"}, "--secret id=GIT_AUTH_TOKEN."},
-		"of another one": {token, "", map[string]string{"GIT_AUTH_TOKEN.example.com": "tok-en"}, "--secret id=GIT_AUTH_TOKEN."},
+		"URL":           {basic, "user:hunter2@", nil, ""},
+		"token":         {token, "", map[string]string{"GIT_AUTH_TOKEN": "tok-en\n"}, ""},
+		"token of host": {token, "", map[string]string{"GIT_AUTH_TOKEN.HOST": "tok-en", "GIT_AUTH_TOKEN": "wrong"}, ""},
+		"header":        {"Bearer tok-en", "", map[string]string{"GIT_AUTH_HEADER": "Bearer tok-en"}, ""},
+		"none":          {token, "", nil, "--secret id=GIT_AUTH_TOKEN."},
+		"wrong":         {token, "", map[string]string{"GIT_AUTH_TOKEN": "hunter2"}, "--secret id=GIT_AUTH_TOKEN."},
+		"of another one": {token, "", map[string]string{"GIT_AUTH_TOKEN.example.com": "tok-en"},
+			"--secret id=GIT_AUTH_TOKEN."},
 	} {
 		url, _ := gitServer(t, dir, test.auth)
 		host := strings.TrimPrefix(url, "http://")
@@ -238,7 +245,8 @@ func TestGitCredentialsGoToTheirHostOnly(t *testing.T) {
 		t.Errorf("another host was given %v", v)
 	}
 	redirect := gitRequest(t, strings.Replace(other.URL, "://", "://user:hunter2@", 1)+"/sub.git")
-	if _, err := openCache(t).Git(t.Context(), redirect); err == nil || !strings.Contains(err.Error(), "credentials don't follow a redirect") {
+	if _, err := openCache(t).Git(t.Context(), redirect); err == nil ||
+		!strings.Contains(err.Error(), "credentials don't follow a redirect") {
 		t.Errorf("redirect with credentials: %v", err)
 	}
 	openCache(t).mustCheckOut(t, gitRequest(t, other.URL+"/sub.git")) // without any it may go on
@@ -258,7 +266,8 @@ func TestUsersGitConfigurationIsNotUsed(t *testing.T) {
 	t.Setenv("HOME", home)
 	t.Setenv("GIT_DIR", home)
 	t.Setenv("GIT_CONFIG_PARAMETERS", "'http.extraheader'='Authorization: Basic x'")
-	if _, err := openCache(t).Git(t.Context(), gitRequest(t, url+"/x.git")); err == nil || !strings.Contains(err.Error(), "GIT_AUTH_TOKEN") {
+	if _, err := openCache(t).Git(t.Context(), gitRequest(t, url+"/x.git")); err == nil ||
+		!strings.Contains(err.Error(), "GIT_AUTH_TOKEN") {
 		t.Errorf("the user's own credentials were used: %v", err)
 	}
 	if _, err := openCache(t).Git(t.Context(), gitRequest(t, "http://127.0.0.1:1/x.git")); err == nil {

@@ -41,7 +41,8 @@ func (o *origin) command(stdin string, args ...string) string {
 	cmd := exec.Command("git", args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@x", "GIT_COMMITTER_NAME=a",
+		"PATH=" + os.Getenv("PATH"), "HOME=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@x",
+		"GIT_COMMITTER_NAME=a",
 		"GIT_COMMITTER_EMAIL=a@x", "GIT_AUTHOR_DATE=1000000000 +0000", "GIT_COMMITTER_DATE=1000000000 +0000",
 	}
 	out, err := cmd.CombinedOutput()
@@ -56,8 +57,8 @@ func (o *origin) git(stdin string, args ...string) string {
 	return o.command(stdin, append([]string{"--git-dir=" + o.dir}, args...)...)
 }
 
-// commit makes a commit of "MODE NAME" -> content on top of a parent ("" for none) and has refs name it. A mode is one of
-// git's: 100644, 100755, 120000 or 160000, whose content is a commit.
+// commit makes a commit of "MODE NAME" -> content on top of a parent ("" for none) and has refs name it. A mode is one
+// of git's: 100644, 100755, 120000 or 160000, whose content is a commit.
 func (o *origin) commit(parent string, files map[string]string, refs ...string) string {
 	o.t.Helper()
 	o.git("", "read-tree", "--empty")
@@ -179,14 +180,16 @@ func TestCheckoutHasTheFilesOfTheCommit(t *testing.T) {
 	dir := t.TempDir()
 	o := newOrigin(t, dir, "x")
 	o.commit("", map[string]string{
-		"100644 a": "a", "100755 bin/run": "run", "120000 link": "/etc/passwd", "100644 crlf.txt": "one\n", "100644 .gitattributes": "crlf.txt eol=crlf\n",
+		"100644 a": "a", "100755 bin/run": "run", "120000 link": "/etc/passwd", "100644 crlf.txt": "one\n",
+		"100644 .gitattributes": "crlf.txt eol=crlf\n",
 	}, "refs/heads/main")
 	url, _ := gitServer(t, dir, "")
 	for _, address := range []string{url + "/x.git", "file://" + dir + "/x.git"} {
 		c := openCache(t)
 		out := c.mustCheckOut(t, gitRequest(t, address))
 		want := map[string]string{
-			"a": "-rw-r--r-- a", "bin": "drwxr-xr-x", "bin/run": "-rwxr-xr-x run", "link": "-> /etc/passwd", "crlf.txt": "-rw-r--r-- one\r\n",
+			"a": "-rw-r--r-- a", "bin": "drwxr-xr-x", "bin/run": "-rwxr-xr-x run", "link": "-> /etc/passwd",
+			"crlf.txt":       "-rw-r--r-- one\r\n",
 			".gitattributes": "-rw-r--r-- crlf.txt eol=crlf\n",
 		}
 		if diff := cmp.Diff(want, listing(t, out.Dir)); diff != "" {
@@ -254,7 +257,8 @@ func TestCheckoutFailuresSayWhy(t *testing.T) {
 	dir := t.TempDir()
 	newOrigin(t, dir, "empty")
 	o := newOrigin(t, dir, "x")
-	first := o.commit("", map[string]string{"100644 f": "f", "120000 out": "/etc", "120000 in": "dir", "100644 dir/f": "f", "120000 dir/up": "../../../.."}, "refs/heads/main")
+	first := o.commit("", map[string]string{"100644 f": "f", "120000 out": "/etc", "120000 in": "dir", "100644 dir/f": "f",
+		"120000 dir/up": "../../../.."}, "refs/heads/main")
 	url, _ := gitServer(t, dir, "")
 	for ref, want := range map[string]string{
 		"/x.git#nothing":                    "no branch, tag or ref nothing",
@@ -331,7 +335,8 @@ func TestGitDirIsKeptOnRequest(t *testing.T) {
 	o := newOrigin(t, dir, "x")
 	first := o.commit("", map[string]string{"100644 f": "first"})
 	second := o.commit(first, map[string]string{
-		"100644 f": "second", "160000 mod": subCommit, "100644 .gitmodules": "[submodule \"mod\"]\n\tpath = mod\n\turl = ../sub.git\n",
+		"100644 f": "second", "160000 mod": subCommit,
+		"100644 .gitmodules": "[submodule \"mod\"]\n\tpath = mod\n\turl = ../sub.git\n",
 	}, "refs/heads/main")
 	o.git("", "tag", "-a", "-m", "annotated", "v1", second)
 	url, _ := gitServer(t, dir, "")
@@ -343,8 +348,10 @@ func TestGitDirIsKeptOnRequest(t *testing.T) {
 		out := c.mustCheckOut(t, r)
 		git := func(dir string, args ...string) string { return o.command("", append([]string{"-C", dir}, args...)...) }
 		got := []string{
-			git(out.Dir, "rev-parse", "HEAD"), git(out.Dir, "status", "--porcelain"), git(out.Dir, "config", "remote.origin.url"),
-			git(out.Dir, "rev-list", "--count", "HEAD"), git(out.Dir+"/mod", "rev-parse", "HEAD"), git(out.Dir+"/mod", "status", "--porcelain"),
+			git(out.Dir, "rev-parse", "HEAD"), git(out.Dir, "status", "--porcelain"),
+			git(out.Dir, "config", "remote.origin.url"),
+			git(out.Dir, "rev-list", "--count", "HEAD"), git(out.Dir+"/mod", "rev-parse", "HEAD"),
+			git(out.Dir+"/mod", "status", "--porcelain"),
 			git(out.Dir+"/mod", "rev-parse", "--git-dir"),
 		}
 		want := []string{second, "", url + "/x.git", "1", subCommit, "", out.Dir + "/.git/modules/mod"}
@@ -375,7 +382,8 @@ func TestSubmodulesAreFilledAllTheWayDown(t *testing.T) {
 	outer := newOrigin(t, dir, "outer")
 	// Not the tip of a branch any more.
 	outerCommit := outer.commit("", map[string]string{
-		"100644 o": "outer", "160000 in": innerCommit, "100644 .gitmodules": "[submodule \"in\"]\n\tpath = in\n\turl = ../inner.git\n",
+		"100644 o": "outer", "160000 in": innerCommit,
+		"100644 .gitmodules": "[submodule \"in\"]\n\tpath = in\n\turl = ../inner.git\n",
 	}, "refs/heads/main")
 	outer.commit(outerCommit, map[string]string{"100644 o": "newer"}, "refs/heads/main")
 	o := newOrigin(t, dir, "x")
@@ -392,8 +400,9 @@ func TestSubmodulesAreFilledAllTheWayDown(t *testing.T) {
 		delete(got, ".gitmodules")
 		delete(got, "a/b/.gitmodules")
 		want := map[string]string{
-			"a": "drwxr-xr-x", "a/b": "drwxr-xr-x", "a/b/o": "-rw-r--r-- outer", "a/b/in": "drwxr-xr-x", "a/b/in/i": "-rw-r--r-- inner",
-			"self": "drwxr-xr-x", "self/f": "-rw-r--r-- itself", "skipped": "drwxr-xr-x",
+			"a": "drwxr-xr-x", "a/b": "drwxr-xr-x", "a/b/o": "-rw-r--r-- outer", "a/b/in": "drwxr-xr-x",
+			"a/b/in/i": "-rw-r--r-- inner",
+			"self":     "drwxr-xr-x", "self/f": "-rw-r--r-- itself", "skipped": "drwxr-xr-x",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", address, diff)

@@ -39,8 +39,8 @@ type meta struct {
 
 func (m meta) path(c *Cache) string { return filepath.Join(c.entry(filesDir, m.Entry), m.Name) }
 
-// HTTP downloads a file, or takes it from the cache. Errors name the URL, without credentials; a file that isn't what its
-// checksum says is ErrChecksum. The caller releases the file.
+// HTTP downloads a file, or takes it from the cache. Errors name the URL, without credentials; a file that isn't what
+// its checksum says is ErrChecksum. The caller releases the file.
 func (c *Cache) HTTP(ctx context.Context, r HTTPRequest) (*File, error) {
 	d, err := c.newDownload(r)
 	if err != nil {

@@ -184,7 +184,8 @@ func TestChecksumIsCheckedAndSparesTheNetwork(t *testing.T) {
 	sum := sha512.Sum512([]byte(content))
 	sum384 := sha512.Sum384([]byte(content))
 	good := []digest.Digest{
-		digest.Digest("sha512:" + hex.EncodeToString(sum[:])), digest.FromString(content), digest.Digest("sha384:" + hex.EncodeToString(sum384[:])),
+		digest.Digest("sha512:" + hex.EncodeToString(sum[:])), digest.FromString(content),
+		digest.Digest("sha384:" + hex.EncodeToString(sum384[:])),
 	}
 	for n, want := range []int64{1, 1, 2} { // sha256 is always known, sha384 isn't
 		f, text := c.mustGet(t, HTTPRequest{URL: url + "/x", Checksum: good[n]})
@@ -203,8 +204,10 @@ func TestChecksumIsCheckedAndSparesTheNetwork(t *testing.T) {
 	if requests.Load() != before+1 {
 		t.Error("the checksum was not checked against the server's file")
 	}
-	for _, bad := range []digest.Digest{"md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:12", "sha256", "sha256:" + digest.Digest(strings.Repeat("Z", 64))} {
-		if _, err := c.HTTP(t.Context(), HTTPRequest{URL: url, Checksum: bad}); err == nil || !strings.Contains(err.Error(), "must be sha256") {
+	for _, bad := range []digest.Digest{"md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:12", "sha256",
+		"sha256:" + digest.Digest(strings.Repeat("Z", 64))} {
+		if _, err := c.HTTP(t.Context(), HTTPRequest{URL: url, Checksum: bad}); err == nil ||
+			!strings.Contains(err.Error(), "must be sha256") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
@@ -289,7 +292,8 @@ func TestFailedDownloadsSayWhyAndLeaveNothing(t *testing.T) {
 			if err == nil {
 				t.Fatalf("no error, %+v", f)
 			}
-			if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "hunter2") || strings.Contains(text, "redirected@") {
+			if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "hunter2") ||
+				strings.Contains(text, "redirected@") {
 				t.Errorf("%v, want %q and no credentials", err, want)
 			}
 			if left := c.leftovers(t); left != nil {
@@ -356,9 +360,12 @@ func TestCredentialsGoToTheirHostOnly(t *testing.T) {
 		{"none", HTTPRequest{URL: url + "/x"}, map[string]string{"first": "", "here": ""}},
 		{"URL", HTTPRequest{URL: withUser + "/x"}, map[string]string{"first": basic, "here": basic}},
 		{"away", HTTPRequest{URL: withUser + "/away"}, map[string]string{"first": basic, "other": ""}},
-		{"token", HTTPRequest{URL: url + "/away", Secrets: secret("HTTP_AUTH_TOKEN_127.0.0.1", "tok\n")}, map[string]string{"first": "Bearer tok", "other": ""}},
-		{"header", HTTPRequest{URL: withUser + "/x", Secrets: secret("HTTP_AUTH_HEADER_127.0.0.1", "Digest x")}, map[string]string{"first": "Digest x", "here": "Digest x"}},
-		{"other host's", HTTPRequest{URL: url + "/x", Secrets: secret("HTTP_AUTH_TOKEN_example.com", "tok")}, map[string]string{"first": "", "here": ""}},
+		{"token", HTTPRequest{URL: url + "/away", Secrets: secret("HTTP_AUTH_TOKEN_127.0.0.1", "tok\n")},
+			map[string]string{"first": "Bearer tok", "other": ""}},
+		{"header", HTTPRequest{URL: withUser + "/x", Secrets: secret("HTTP_AUTH_HEADER_127.0.0.1", "Digest x")},
+			map[string]string{"first": "Digest x", "here": "Digest x"}},
+		{"other host's", HTTPRequest{URL: url + "/x", Secrets: secret("HTTP_AUTH_TOKEN_example.com", "tok")},
+			map[string]string{"first": "", "here": ""}},
 	} {
 		seen = map[string]string{}
 		c := openCache(t)

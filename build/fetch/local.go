@@ -39,8 +39,8 @@ func dotGit(path string) string {
 	return path
 }
 
-// checkConfig refuses a local repository whose configuration could make the git that reads it run programs or fetch what is
-// missing: git trusts a repository of the user, but this one may have come from anywhere.
+// checkConfig refuses a local repository whose configuration could make the git that reads it run programs or fetch
+// what is missing: git trusts a repository of the user, but this one may have come from anywhere.
 func (s *repo) checkConfig(ctx context.Context) error {
 	if s.path == "" {
 		return nil
@@ -55,7 +55,8 @@ func (s *repo) checkConfig(ctx context.Context) error {
 			return err
 		}
 		for key := range strings.SplitSeq(out, "\x00") {
-			isRemote := strings.HasPrefix(key, "remote.") && (strings.HasSuffix(key, ".promisor") || strings.HasSuffix(key, ".partialclonefilter"))
+			isRemote := strings.HasPrefix(key, "remote.") &&
+				(strings.HasSuffix(key, ".promisor") || strings.HasSuffix(key, ".partialclonefilter"))
 			switch {
 			case isRemote, key == "extensions.partialclone":
 				return fmt.Errorf("%s: a partial clone is refused (%s)", file, key)

@@ -31,8 +31,8 @@ type repo struct {
 	dir string
 }
 
-// newRepo prepares for a request; temp is a directory for files that go with it. top is the repository that the user or the
-// Dockerfile names, of which this one may be a submodule.
+// newRepo prepares for a request; temp is a directory for files that go with it. top is the repository that the user or
+// the Dockerfile names, of which this one may be a submodule.
 func (c *Cache) newRepo(r GitRequest, top remote.Git, temp string) (*repo, error) {
 	s := &repo{c: c, r: r, url: r.Ref.Remote, id: key(r.Ref.Remote)}
 	switch r.Ref.Scheme {
@@ -94,8 +94,8 @@ func gitAuthorization(u *url.URL, secrets SecretFunc, top remote.Git) string {
 	return basicAuth(u.User.Username(), password)
 }
 
-// writeConfig writes the configuration that takes the place of the user's. It is a file, and not an argument, because git
-// starts another git at the other end of a file:// URL, which would not see arguments.
+// writeConfig writes the configuration that takes the place of the user's. It is a file, and not an argument, because
+// git starts another git at the other end of a file:// URL, which would not see arguments.
 func (s *repo) writeConfig(temp string) error {
 	text := `[core]
 	fsync = all
@@ -169,11 +169,13 @@ func (s *repo) env(protocols string) []string {
 	return env
 }
 
-// sshCommand runs ssh without any configuration, with the agent's keys alone, and refuses servers whose key isn't known. ssh
-// looks the home directory up by user ID, which is root's in a user namespace, so all that lies there is named.
+// sshCommand runs ssh without any configuration, with the agent's keys alone, and refuses servers whose key isn't
+// known. ssh looks the home directory up by user ID, which is root's in a user namespace, so all that lies there is
+// named.
 func (s *repo) sshCommand() string {
 	options := []string{
-		"BatchMode=yes", "StrictHostKeyChecking=yes", "IdentityFile=none", "UpdateHostKeys=no", "ForwardAgent=no", "ControlPath=none",
+		"BatchMode=yes", "StrictHostKeyChecking=yes", "IdentityFile=none", "UpdateHostKeys=no", "ForwardAgent=no",
+		"ControlPath=none",
 		"PermitLocalCommand=no", "ConnectTimeout=30", "ServerAliveInterval=15", "ServerAliveCountMax=4",
 	}
 	hosts := s.r.KnownHosts
@@ -234,7 +236,8 @@ func (s *repo) explain(err error) error {
 	has := func(text string) bool { return strings.Contains(failed.stderr, text) }
 	switch {
 	case has("Host key verification failed"), has("host key is known for"):
-		return say(fmt.Sprintf("put the server's key into ~/.ssh/known_hosts: ssh-keyscan %s shows it; compare it before you trust it", host))
+		return say(fmt.Sprintf(
+			"put the server's key into ~/.ssh/known_hosts: ssh-keyscan %s shows it; compare it before you trust it", host))
 	case has("Permission denied (") && s.r.SSHAuthSock == "":
 		return say("give keys to the build with --ssh default: they are taken from the ssh agent")
 	case has("Permission denied ("):
@@ -244,7 +247,8 @@ func (s *repo) explain(err error) error {
 	case s.auth != "" && (has("could not read Username") || has("Authentication failed")):
 		err = fmt.Errorf("%s does not accept the credentials", host)
 		fallthrough
-	case has("could not read Username"), has("Authentication failed"), has("returned error: 401"), has("returned error: 403"):
+	case has("could not read Username"), has("Authentication failed"), has("returned error: 401"),
+		has("returned error: 403"):
 		return say(fmt.Sprintf("give credentials with --secret id=GIT_AUTH_TOKEN.%s or GIT_AUTH_HEADER.%s", host, host))
 	case s.auth != "" && has("returned error: 30"):
 		return say("the server redirects, and credentials don't follow a redirect: name the repository by its new URL")

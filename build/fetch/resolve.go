@@ -134,7 +134,8 @@ func (s *repo) defaultBranch(ctx context.Context) (found, error) {
 		if name != "HEAD" {
 			continue
 		}
-		if branch, ok := strings.CutPrefix(what, "ref: "); ok && strings.HasPrefix(branch, "refs/") && remote.CheckRef(branch) == nil {
+		if branch, ok := strings.CutPrefix(what, "ref: "); ok && strings.HasPrefix(branch, "refs/") &&
+			remote.CheckRef(branch) == nil {
 			f.ref = branch
 		} else if remote.IsCommit(what) {
 			f.commit, f.object = what, what
@@ -151,7 +152,8 @@ func (s *repo) open(ctx context.Context, entry, format string) error {
 	s.dir = filepath.Join(entry, "repo.git")
 	if _, err := os.Lstat(filepath.Join(s.dir, "ready")); err == nil {
 		// What a killed git may have left.
-		return errors.Join(os.RemoveAll(filepath.Join(s.dir, "shallow.lock")), os.RemoveAll(filepath.Join(s.dir, "packed-refs.lock")))
+		return errors.Join(os.RemoveAll(filepath.Join(s.dir, "shallow.lock")),
+			os.RemoveAll(filepath.Join(s.dir, "packed-refs.lock")))
 	}
 	if err := os.RemoveAll(s.dir); err != nil {
 		return err
@@ -182,7 +184,8 @@ func (s *repo) fetch(ctx context.Context, f found) error {
 	base := []string{"fetch", "--quiet", "--no-tags", "--no-write-fetch-head"}
 	_, err := s.git(ctx, append(base, "--depth=1", "--", s.url, f.object)...)
 	if failed := new(gitError); errors.As(err, &failed) && !s.r.Ref.ByCommit {
-		for _, reason := range []string{"not our ref", "unadvertised object", "--depth", "shallow", "does not allow request for"} {
+		for _, reason := range []string{"not our ref", "unadvertised object", "--depth", "shallow",
+			"does not allow request for"} {
 			if strings.Contains(failed.stderr, reason) {
 				err = s.fetchAll(ctx)
 				break

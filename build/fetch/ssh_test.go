@@ -22,7 +22,8 @@ func TestSSHUsesTheGivenAgentAndKnownHostsAlone(t *testing.T) {
 	dir := t.TempDir()
 	newOrigin(t, dir, "x").commit("", map[string]string{"100644 f": "f"}, "refs/heads/main")
 	bin := filepath.Join(dir, "bin")
-	if err := errors.Join(os.Mkdir(bin, 0o755), os.WriteFile(filepath.Join(bin, "ssh"), []byte(fakeSSH), 0o755)); err != nil {
+	if err := errors.Join(os.Mkdir(bin, 0o755), os.WriteFile(filepath.Join(bin, "ssh"), []byte(fakeSSH),
+		0o755)); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
@@ -37,14 +38,16 @@ func TestSSHUsesTheGivenAgentAndKnownHostsAlone(t *testing.T) {
 		{
 			"git@example.com:x.git", "", nil,
 			[]string{
-				"agent=\n", "<-F>\n<none>\n", "<BatchMode=yes>", "<StrictHostKeyChecking=yes>", "<IdentityFile=none>", "<IdentityAgent=none>", "<git@example.com>",
+				"agent=\n", "<-F>\n<none>\n", "<BatchMode=yes>", "<StrictHostKeyChecking=yes>", "<IdentityFile=none>",
+				"<IdentityAgent=none>", "<git@example.com>",
 				`<UserKnownHostsFile="/home/it's me/.ssh/known_hosts" "/home/it's me/.ssh/known_hosts2">`,
 			},
 			[]string{"User=me"},
 		},
 		{
 			"ssh://example.com:2222/" + dir + "/x.git", "/the/agent", []string{"/hosts"},
-			[]string{"agent=/the/agent\n", "<User=me>", "<-p>\n<2222>\n", `<UserKnownHostsFile="/hosts">`}, []string{"IdentityAgent"},
+			[]string{"agent=/the/agent\n", "<User=me>", "<-p>\n<2222>\n", `<UserKnownHostsFile="/hosts">`},
+			[]string{"IdentityAgent"},
 		},
 	} {
 		r := gitRequest(t, test.url)

@@ -129,7 +129,8 @@ func statusError(resp *http.Response) error {
 	}
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
 		host := resp.Request.URL.Hostname()
-		return fmt.Errorf("%w\nhint: give credentials with --secret id=HTTP_AUTH_TOKEN_%s or HTTP_AUTH_HEADER_%s", err, host, host)
+		return fmt.Errorf("%w\nhint: give credentials with --secret id=HTTP_AUTH_TOKEN_%s or HTTP_AUTH_HEADER_%s", err, host,
+			host)
 	}
 	return err
 }
@@ -137,8 +138,9 @@ func statusError(resp *http.Response) error {
 // save writes the body into the cache and checks it on the way.
 func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Timer) (m meta, err error) {
 	m = meta{
-		Name: d.name(resp), URL: withoutQuery(d.shown), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"),
-		ModTime: time.Unix(0, 0).UTC(),
+		Name: d.name(resp), URL: withoutQuery(d.shown), ETag: resp.Header.Get("ETag"),
+		LastModified: resp.Header.Get("Last-Modified"),
+		ModTime:      time.Unix(0, 0).UTC(),
 	}
 	if t, err := http.ParseTime(m.LastModified); err == nil {
 		m.ModTime = t.UTC()
@@ -169,7 +171,8 @@ func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Ti
 }
 
 // write writes the file and fills in its size and digest. It returns all digests that are known of it.
-func (d *download) write(path string, m *meta, resp *http.Response, timer *time.Timer) (sums []digest.Digest, err error) {
+func (d *download) write(path string, m *meta, resp *http.Response, timer *time.Timer) (sums []digest.Digest,
+	err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return nil, err
@@ -184,7 +187,8 @@ func (d *download) write(path string, m *meta, resp *http.Response, timer *time.
 		targets = append(targets, h)
 	}
 	body := &watched{
-		body: resp.Body, timer: timer, cache: d.c, meter: patience.NewMeter(d.c.limits), total: resp.ContentLength, progress: d.r.Progress,
+		body: resp.Body, timer: timer, cache: d.c, meter: patience.NewMeter(d.c.limits), total: resp.ContentLength,
+		progress: d.r.Progress,
 	}
 	if m.Size, err = io.CopyBuffer(io.MultiWriter(targets...), body, make([]byte, chunkSize)); err != nil {
 		return nil, explain(err)

@@ -54,8 +54,8 @@ func (t tree) make(ctx context.Context, s *repo, f found, release func() error) 
 	return setTimes(t.top, stamp)
 }
 
-// fill writes the files of a commit and of its submodules. The repository is given back before a submodule's is taken: two
-// that hold each other, or one that holds itself, would wait for ever.
+// fill writes the files of a commit and of its submodules. The repository is given back before a submodule's is taken:
+// two that hold each other, or one that holds itself, would wait for ever.
 func (t tree) fill(ctx context.Context, s *repo, f found, release func() error) error {
 	if t.keep {
 		if err := t.clone(ctx, s, f); err != nil {
@@ -96,7 +96,8 @@ func (t tree) run(ctx context.Context, s *repo, stdout io.Writer, args ...string
 	} else {
 		env = append(env, "GIT_INDEX_FILE="+filepath.Join(t.temp, fmt.Sprintf("index-%d-%s", t.depth, path.Base(t.top))))
 	}
-	return command{program: s.c.git, dir: t.top, env: env, args: append(dirs, args...), stdout: stdout, hide: s.hide}.run(ctx)
+	return command{program: s.c.git, dir: t.top, env: env, args: append(dirs, args...), stdout: stdout,
+		hide: s.hide}.run(ctx)
 }
 
 func (t tree) dotGit() string {

@@ -32,7 +32,8 @@ type HTTPRequest struct {
 	// Name is what the file is to be called; empty: what Content-Disposition or else the URL's path says, "download" if
 	// neither does.
 	Name string
-	// Secrets may have HTTP_AUTH_HEADER_<host> (the whole Authorization header) or HTTP_AUTH_TOKEN_<host> (a bearer token).
+	// Secrets may have HTTP_AUTH_HEADER_<host> (the whole Authorization header) or HTTP_AUTH_TOKEN_<host> (a bearer
+	// token).
 	Secrets SecretFunc
 	// Progress may be nil.
 	Progress ProgressFunc
@@ -54,8 +55,8 @@ type File struct {
 // Release lets the file go. It must not be used afterwards. Releasing it again does nothing.
 func (f *File) Release() error { return f.hold.release() }
 
-// GitRequest names a tree of a repository. Ref is needed; its own KeepGitDir, Submodules and Checksum must be in line with
-// those here, or empty.
+// GitRequest names a tree of a repository. Ref is needed; its own KeepGitDir, Submodules and Checksum must be in line
+// with those here, or empty.
 type GitRequest struct {
 	Ref remote.Git
 	// KeepGitDir keeps the .git directory; it is left out of a Subdir.
@@ -66,8 +67,8 @@ type GitRequest struct {
 	Checksum string
 	// SSHAuthSock is the socket of the ssh agent; without it no key is offered to a server.
 	SSHAuthSock string
-	// KnownHosts are files with the keys of ssh servers; empty: the known_hosts of the user whose home directory HOME names,
-	// and the system's.
+	// KnownHosts are files with the keys of ssh servers; empty: the known_hosts of the user whose home directory HOME
+	// names, and the system's.
 	KnownHosts []string
 	// Secrets may have GIT_AUTH_TOKEN or GIT_AUTH_HEADER, each also with ".<host>" behind it; they are for https and http.
 	Secrets SecretFunc
@@ -77,10 +78,11 @@ type GitRequest struct {
 
 // Checkout is the tree of a commit.
 type Checkout struct {
-	// Dir is absolute: the directory that holds the tree, or Ref.Subdir of it. Files have mode 0644 or 0755, directories 0755.
+	// Dir is absolute: the directory that holds the tree, or Ref.Subdir of it. Files have mode 0644 or 0755, directories
+	// 0755.
 	Dir string
-	// Commit is the full ID of the commit. Ref is the full name it was found under, such as refs/heads/main; empty if it was
-	// named by its ID.
+	// Commit is the full ID of the commit. Ref is the full name it was found under, such as refs/heads/main; empty if it
+	// was named by its ID.
 	Commit, Ref string
 
 	hold *hold

@@ -114,7 +114,8 @@ func emptyTree(fd int) error {
 	return nil
 }
 
-// largeForHoles is from which size in bytes on a file of an image's layers, which have zeros for holes, gets its holes back on the host.
+// largeForHoles is from which size in bytes on a file of an image's layers, which have zeros for holes, gets its holes
+// back on the host.
 const largeForHoles = 1 << 20
 
 func (u *unpacker) regular(d *dir, name string, m memberFile) error {

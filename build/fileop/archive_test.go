@@ -95,14 +95,17 @@ func TestAddRecognisesArchivesByContent(t *testing.T) {
 		data []byte
 		want files
 	}{
-		"tar":                   {plain, unpacked},
-		"gzip":                  {gzipped(t, plain), unpacked},
-		"zstd":                  {compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) }), unpacked},
-		"xz":                    {compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) }), unpacked},
+		"tar":  {plain, unpacked},
+		"gzip": {gzipped(t, plain), unpacked},
+		"zstd": {compressed(t, plain,
+			func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) }), unpacked},
+		"xz": {compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) }),
+			unpacked},
 		"bzip2":                 {bz2, unpacked},
 		"xz of several streams": {xzSeveral, unpacked},
 		"zstd after a frame to be skipped": {
-			append([]byte("\x50\x2a\x4d\x18\x02\x00\x00\x00xx"), compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) })...),
+			append([]byte("\x50\x2a\x4d\x18\x02\x00\x00\x00xx"),
+				compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) })...),
 			unpacked,
 		},
 		"gzip that isn't a tar": {gzipped(t, []byte("hello")), nil},
@@ -144,21 +147,25 @@ func TestAddUnpacks(t *testing.T) {
 			want: files{"f": "file F @4755:11:12", "p": "10000 0:0 @0600", "null": "20000 1:3 @0666"},
 		},
 		{
-			name: "directories before and after their files", members: []member{sub, file("s/a", "A"), file("t/b", "B"), directory("t")},
+			name: "directories before and after their files", members: []member{sub, file("s/a", "A"), file("t/b", "B"),
+				directory("t")},
 			want: files{"s": "dir @0710:13:0", "s/a": "file A @0644", "t": "dir @0755", "t/b": "file B @0644"},
 		},
 		{
-			name: "hard links and links", want: files{"a": "file A @0644", "b": "hard a", "c": "link a", "d": "dir @0755", "d/e": "hard a"},
+			name: "hard links and links", want: files{"a": "file A @0644", "b": "hard a", "c": "link a", "d": "dir @0755",
+				"d/e": "hard a"},
 			members: []member{
 				file("a", "A"), link(tar.TypeLink, "b", "a"), link(tar.TypeSymlink, "c", "a"), link(tar.TypeLink, "d/e", "./b"),
 			},
 		},
 		{
-			name: "a later member replaces an earlier one", members: []member{file("a", "1"), file("a", "2"), file("b/c", "C"), file("b", "B")},
+			name: "a later member replaces an earlier one", members: []member{file("a", "1"), file("a", "2"), file("b/c", "C"),
+				file("b", "B")},
 			want: files{"a": "file 2 @0644", "b": "file B @0644"},
 		},
 		{
-			name: "into a directory of the image, whose attributes it takes over", view: files{"s": "dir@0700:1:1", "s/old": "file O"},
+			name:    "into a directory of the image, whose attributes it takes over",
+			view:    files{"s": "dir@0700:1:1", "s/old": "file O"},
 			members: []member{sub, file("s/a", "A")}, want: files{"s": "dir @0710:13:0", "s/a": "file A @0644"},
 		},
 		{
@@ -170,19 +177,23 @@ func TestAddUnpacks(t *testing.T) {
 			want: files{"s": "file S @0644"},
 		},
 		{
-			name: "a directory in place of a file", view: files{"s": "file O"}, members: []member{file("a", "A"), sub, file("s/b", "B")},
-			want: files{"a": "file A @0644", "s": "dir @0710:13:0", "s/b": "file B @0644"},
+			name: "a directory in place of a file", view: files{"s": "file O"},
+			members: []member{file("a", "A"), sub, file("s/b", "B")},
+			want:    files{"a": "file A @0644", "s": "dir @0710:13:0", "s/b": "file B @0644"},
 		},
 		{
-			name: "through a link of the image", view: files{"bin": "link usr/bin", "usr/bin": "dir"}, members: []member{file("bin/a", "A")},
-			want: files{"usr": "dir @0755", "usr/bin": "dir @0755", "usr/bin/a": "file A @0644"},
+			name: "through a link of the image", view: files{"bin": "link usr/bin", "usr/bin": "dir"},
+			members: []member{file("bin/a", "A")},
+			want:    files{"usr": "dir @0755", "usr/bin": "dir @0755", "usr/bin/a": "file A @0644"},
 		},
 		{
-			name: "a hard link to a file of the image", view: files{"a": "file A@0640:3:4"}, members: []member{link(tar.TypeLink, "b", "a")},
-			want: files{"a": "file A @0640:3:4", "b": "hard a"},
+			name: "a hard link to a file of the image", view: files{"a": "file A@0640:3:4"},
+			members: []member{link(tar.TypeLink, "b", "a")},
+			want:    files{"a": "file A @0640:3:4", "b": "hard a"},
 		},
 		{
-			name: "absolute names and dots", members: []member{file("/a", "A"), file("./b", "B"), file("c/../d", "D"), directory("./")},
+			name: "absolute names and dots", members: []member{file("/a", "A"), file("./b", "B"), file("c/../d", "D"),
+				directory("./")},
 			want: files{"a": "file A @0644", "b": "file B @0644", "d": "file D @0644"},
 		},
 	} {
@@ -196,7 +207,8 @@ func TestAddUnpacks(t *testing.T) {
 			if diff := cmp.Diff(c.want, read(t, s.layer)); diff != "" {
 				t.Errorf("layer (-want +got):\n%s", diff)
 			}
-			if st, err := os.Lstat(s.layer + "/s"); err == nil && st.IsDir() && c.want["s"] == "dir @0710:13:0" && !st.ModTime().Equal(when) {
+			if st, err := os.Lstat(s.layer + "/s"); err == nil && st.IsDir() && c.want["s"] == "dir @0710:13:0" &&
+				!st.ModTime().Equal(when) {
 				t.Errorf("time of s is %v", st.ModTime())
 			}
 		})
@@ -255,11 +267,13 @@ func TestHostileArchives(t *testing.T) {
 			link(tar.TypeSymlink, "a", "."), link(tar.TypeSymlink, "a/b", ".."), link(tar.TypeSymlink, "b/c", "../.."),
 			file("c/outside/evil", "E"), file("b/b/b/outside/evil", "E"),
 		}, nil},
-		{"a circle of links", []member{link(tar.TypeSymlink, "a", "b"), link(tar.TypeSymlink, "b", "a"), file("a/x", "E")}, unix.ELOOP},
+		{"a circle of links", []member{link(tar.TypeSymlink, "a", "b"), link(tar.TypeSymlink, "b", "a"), file("a/x", "E")},
+			unix.ELOOP},
 		{"a process's root", []member{link(tar.TypeSymlink, "l", "/proc/self/root"), file("l/OUT/evil", "E")}, nil},
 		{"a hard link up", []member{link(tar.TypeLink, "l", "../outside/secret")}, ErrUnsafeArchive},
 		{"an absolute hard link", []member{link(tar.TypeLink, "l", "OUT/secret")}, ErrUnsafeArchive},
-		{"a hard link through a link", []member{link(tar.TypeSymlink, "l", "OUT"), link(tar.TypeLink, "h", "l/secret")}, ErrUnsafeArchive},
+		{"a hard link through a link", []member{link(tar.TypeSymlink, "l", "OUT"), link(tar.TypeLink, "h", "l/secret")},
+			ErrUnsafeArchive},
 		{"a hard link to a link", []member{
 			link(tar.TypeSymlink, "l", "OUT/secret"), link(tar.TypeLink, "h", "l"), file("h", "E"),
 		}, nil},
@@ -269,7 +283,8 @@ func TestHostileArchives(t *testing.T) {
 		{"a whiteout on the way", []member{file(".wh.d/f", "")}, ErrWhiteout},
 		{"an overlay whiteout", []member{{tar.Header{Typeflag: tar.TypeChar, Name: "etc"}, ""}}, ErrWhiteout},
 		{"a file as a directory", []member{file("f", "F"), file("f/g", "G")}, ErrNotDirectory},
-		{"an owner out of range", []member{{tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: 1 << 32}, ""}}, ErrUnsafeArchive},
+		{"an owner out of range", []member{{tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: 1 << 32}, ""}},
+			ErrUnsafeArchive},
 		{"a name too long", []member{file(strings.Repeat("n", 300), "")}, unix.ENAMETOOLONG},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -307,7 +322,8 @@ func TestDamagedArchives(t *testing.T) {
 	wrongSum[len(wrongSum)-6] ^= 1
 	xzData := compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) })
 	for name, data := range map[string][]byte{
-		"cut": plain[:20_000], "gzip cut": zipped[:len(zipped)-20], "gzip's checksum": wrongSum, "xz cut": xzData[:len(xzData)-20],
+		"cut": plain[:20_000], "gzip cut": zipped[:len(zipped)-20], "gzip's checksum": wrongSum,
+		"xz cut": xzData[:len(xzData)-20],
 	} {
 		if err := add(t, newStage(t), data, "/"); err == nil || !strings.Contains(err.Error(), "unpack /x") {
 			t.Errorf("%s: error %v", name, err)
@@ -332,7 +348,8 @@ func TestAnXZFileCantAskForGigabytes(t *testing.T) {
 }
 
 func TestXZMatchesTheLibrary(t *testing.T) {
-	for _, config := range []xz.WriterConfig{{CheckSum: xz.CRC32}, {CheckSum: xz.CRC64}, {CheckSum: xz.SHA256}, {NoCheckSum: true}, {BlockSize: 5000}} {
+	for _, config := range []xz.WriterConfig{{CheckSum: xz.CRC32}, {CheckSum: xz.CRC64}, {CheckSum: xz.SHA256},
+		{NoCheckSum: true}, {BlockSize: 5000}} {
 		want := bytes.Repeat([]byte("some text that repeats itself, "), 3000)
 		data := compressed(t, want, func(w io.Writer) (io.WriteCloser, error) { return config.NewWriter(w) })
 		got, err := io.ReadAll(newXZReader(bytes.NewReader(data)))
@@ -349,7 +366,8 @@ func TestXZMatchesTheLibrary(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	f.Add(archive(f, directory("d"), file("d/f", "F"), link(tar.TypeSymlink, "l", "d"), link(tar.TypeLink, "h", "l/f"), file("l/g", "G")))
+	f.Add(archive(f, directory("d"), file("d/f", "F"), link(tar.TypeSymlink, "l", "d"), link(tar.TypeLink, "h", "l/f"),
+		file("l/g", "G")))
 	f.Add(archive(f, link(tar.TypeSymlink, "a", "../../.."), file("a/b", "B")))
 	f.Add(gzipped(f, archive(f, file("f", "F"), file("f/g", "G"))))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -69,7 +69,8 @@ func (c *copier) applyDir(fd int, a *attrs) error {
 	return setTime(fd, a.mtime)
 }
 
-// SetDirAttributes gives the directory at path the owner, mode, modification time and extended attributes of another one.
+// SetDirAttributes gives the directory at path the owner, mode, modification time and extended attributes of another
+// one.
 func SetDirAttributes(path string, st *unix.Stat_t, xattrs []source.Xattr) (err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -88,8 +89,8 @@ func SetDirAttributes(path string, st *unix.Stat_t, xattrs []source.Xattr) (err 
 	return setTime(fd, st.Mtim)
 }
 
-// applyFile gives a regular file that this process has just made in d its attributes. The order matters: a change of owner
-// clears setuid and the capabilities.
+// applyFile gives a regular file that this process has just made in d its attributes. The order matters: a change of
+// owner clears setuid and the capabilities.
 func (c *copier) applyFile(d *dir, fd int, a *attrs) error {
 	c.given.add(Owner{a.uid, a.gid})
 	if a.uid != c.uid || a.gid != c.gid || d.inherits {
@@ -134,8 +135,8 @@ func ownerError(err error, a *attrs) error {
 	return fmt.Errorf("set owner %d:%d: %w", a.uid, a.gid, err)
 }
 
-// setXattrs sets attributes. A file system that has no user.* attributes loses them, as with cp; capabilities and ACLs are
-// never lost.
+// setXattrs sets attributes. A file system that has no user.* attributes loses them, as with cp; capabilities and ACLs
+// are never lost.
 func setXattrs(fd int, xattrs []source.Xattr) error {
 	for _, x := range xattrs {
 		err := unix.Fsetxattr(fd, x.Name, x.Value, 0)

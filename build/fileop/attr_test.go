@@ -36,7 +36,8 @@ func xattr(t *testing.T, path, name string) string {
 
 func TestTimesAreKeptToTheNanosecond(t *testing.T) {
 	s := newStage(t)
-	plant(t, s.context, files{"d/s/f": "file F", "d/s/l": "link f", "d/s/p": "fifo", "d/s/big": "file " + strings.Repeat("x", 300_000)})
+	plant(t, s.context, files{"d/s/f": "file F", "d/s/l": "link f", "d/s/p": "fifo", "d/s/big": "file " +
+		strings.Repeat("x", 300_000)})
 	when := []unix.Timespec{{Sec: 1_000_000_000, Nsec: 1}, {Sec: 1_234_567_890, Nsec: 123_456_789}}
 	names := []string{"s/f", "s/l", "s/p", "s/big", "s"}
 	for _, name := range names {
@@ -64,7 +65,8 @@ func TestParentsAreMadeAsTheyWere(t *testing.T) {
 	for _, d := range []string{"", "/x", "/x/y"} {
 		got, want := stat(t, s.layer+d), stat(t, s.view+d)
 		if got.Mode != want.Mode || got.Uid != want.Uid || got.Gid != want.Gid || got.Mtim != want.Mtim {
-			t.Errorf("%q: got %o %d:%d %v, want %o %d:%d %v", d, got.Mode, got.Uid, got.Gid, got.Mtim, want.Mode, want.Uid, want.Gid, want.Mtim)
+			t.Errorf("%q: got %o %d:%d %v, want %o %d:%d %v", d, got.Mode, got.Uid, got.Gid, got.Mtim, want.Mode, want.Uid,
+				want.Gid, want.Mtim)
 		}
 	}
 	if got := xattr(t, s.layer+"/x/y", "user.note"); got != "kept" {
@@ -146,8 +148,10 @@ func TestSparseAndLargeFiles(t *testing.T) {
 	}
 	r, err := Copy(t.Context(), o)
 	check(t, err)
-	if want := int64(64<<20 + 15<<20); r.Bytes != want || r.Files != 2 || moved.Load() != want || files.Load() != 2 || calls.Load() < 5 {
-		t.Errorf("got %+v, and was told of %d files and %d bytes in %d pieces; want %d bytes", r, files.Load(), moved.Load(), calls.Load(), want)
+	if want := int64(64<<20 + 15<<20); r.Bytes != want || r.Files != 2 || moved.Load() != want || files.Load() != 2 ||
+		calls.Load() < 5 {
+		t.Errorf("got %+v, and was told of %d files and %d bytes in %d pieces; want %d bytes", r, files.Load(), moved.Load(),
+			calls.Load(), want)
 	}
 	for _, name := range []string{"/sparse", "/solid"} {
 		want, err := os.ReadFile(s.context + name)

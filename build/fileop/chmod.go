@@ -30,8 +30,8 @@ func (m modeChange) apply(mode uint32, dir bool) uint32 {
 	return mode
 }
 
-// implied is the mode of a directory that is made for a destination: as with docker, an octal --chmod holds for it too, but
-// for the special bits.
+// implied is the mode of a directory that is made for a destination: as with docker, an octal --chmod holds for it too,
+// but for the special bits.
 func (m modeChange) implied() uint32 {
 	if m.isOctal {
 		return m.octal & 0o777
@@ -39,8 +39,8 @@ func (m modeChange) implied() uint32 {
 	return defaultDirMode
 }
 
-// ParseChmod checks the argument of --chmod: an octal number up to 07777, or symbolic as chmod(1) of FreeBSD has it, whose
-// rules are docker's.
+// ParseChmod checks the argument of --chmod: an octal number up to 07777, or symbolic as chmod(1) of FreeBSD has it,
+// whose rules are docker's.
 func ParseChmod(spec string) error {
 	_, err := parseChmod(spec)
 	return err
@@ -69,7 +69,8 @@ func parseChmod(spec string) (modeChange, error) {
 	return m, nil
 }
 
-// The bits of user, group and others, with the set-ID bit that goes with them, and the sticky bit, which goes with none.
+// The bits of user, group and others, with the set-ID bit that goes with them, and the sticky bit, which goes with
+// none.
 const (
 	userBits   = 0o4700
 	groupBits  = 0o2070
@@ -121,8 +122,8 @@ type whom struct {
 	special bool
 }
 
-// parsePerms reads what follows an operator: any of rwxXst, and of u, g, o to copy from. One copy comes after the other, and
-// after the bits before it, so that "=" with more than one leaves the last.
+// parsePerms reads what follows an operator: any of rwxXst, and of u, g, o to copy from. One copy comes after the
+// other, and after the bits before it, so that "=" with more than one leaves the last.
 func (w whom) parsePerms(op byte, text string) ([]modeOp, error) {
 	bits := map[rune]uint32{'r': 0o444, 'w': 0o222, 'x': executable}
 	if w.special {

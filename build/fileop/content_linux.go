@@ -15,8 +15,8 @@ const (
 	rangeSize = 16 << 20
 )
 
-// content copies the data of a regular file, counts it, and returns its size, which may differ from st.Size if the source is being
-// written to.
+// content copies the data of a regular file, counts it, and returns its size, which may differ from st.Size if the
+// source is being written to.
 func (c *copier) content(dst, src int, st *unix.Stat_t) (int64, error) {
 	if st.Size > bufferSize {
 		if c.clone(dst, src) {
@@ -63,8 +63,8 @@ func (c *copier) ranges(dst, src int) (int64, error) {
 		case n == 0:
 			return total, nil
 		default:
-			// The layer has to be on the disk before the build is done: the disk begins with it while the processor goes on. It is only
-			// a hint, and an error of the disk comes again when that is waited for.
+			// The layer has to be on the disk before the build is done: the disk begins with it while the processor goes on. It
+			// is only a hint, and an error of the disk comes again when that is waited for.
 			_ = unix.SyncFileRange(dst, total, int64(n), unix.SYNC_FILE_RANGE_WRITE)
 			total += int64(n)
 			c.moved(0, int64(n))
@@ -73,8 +73,8 @@ func (c *copier) ranges(dst, src int) (int64, error) {
 	return total, nil
 }
 
-// plain reads and writes up to the end of the source. A file no larger than the buffer that gives all that it should isn't
-// asked for more.
+// plain reads and writes up to the end of the source. A file no larger than the buffer that gives all that it should
+// isn't asked for more.
 func (c *copier) plain(dst, src int, size int64) (int64, error) {
 	buf, _ := c.buffers.Get().(*[]byte)
 	if buf == nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/cooperbuild/cooper/build/source"
 )
 
-// Copy carries out COPY, or ADD of local files. What is in the layer already counts as part of the image. A missing source
-// is a *NoMatchError; a destination in the way wraps one of the package's errors. When Copy fails, the layer holds part of
-// the copy and is of no use any more.
+// Copy carries out COPY, or ADD of local files. What is in the layer already counts as part of the image. A missing
+// source is a *NoMatchError; a destination in the way wraps one of the package's errors. When Copy fails, the layer
+// holds part of the copy and is of no use any more.
 func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 	c, err := newCopier(ctx, o)
 	if err != nil {
@@ -76,7 +76,8 @@ type copier struct {
 }
 
 func newCopier(ctx context.Context, o CopyOptions) (*copier, error) {
-	c := &copier{cause: func() error { return context.Cause(ctx) }, o: o, uid: uint32(unix.Geteuid()), gid: uint32(unix.Getegid())}
+	c := &copier{cause: func() error { return context.Cause(ctx) }, o: o, uid: uint32(unix.Geteuid()),
+		gid: uint32(unix.Getegid())}
 	c.umask = umask()
 	if !strings.HasPrefix(o.Dest, "/") {
 		return nil, fmt.Errorf("copy to %q: destination isn't absolute", o.Dest)

@@ -198,12 +198,14 @@ func TestCopyOfADirectory(t *testing.T) {
 			},
 		},
 		{
-			name: "chmod holds for files and directories below", context: files{"d/s/g": "file G"}, sources: []string{"d"}, dest: "/x",
+			name: "chmod holds for files and directories below", context: files{"d/s/g": "file G"}, sources: []string{"d"},
+			dest:    "/x",
 			options: func(o *CopyOptions) { o.Chmod = "0700" },
 			want:    files{"x": "dir @0700", "x/s": "dir @0700", "x/s/g": "file G @0700"},
 		},
 		{
-			name: "symbolic chmod with X", context: files{"d/s/g": "file G@0600", "d/h": "file H@0700"}, sources: []string{"d"}, dest: "/x",
+			name: "symbolic chmod with X", context: files{"d/s/g": "file G@0600", "d/h": "file H@0700"}, sources: []string{"d"},
+			dest:    "/x",
 			options: func(o *CopyOptions) { o.Chmod = "go=rX,u-w" },
 			want:    files{"x": "dir @0755", "x/s": "dir @0555", "x/s/g": "file G @0444", "x/h": "file H @0555"},
 		},
@@ -213,8 +215,9 @@ func TestCopyOfADirectory(t *testing.T) {
 			want:    files{"x": "dir @0755", "x/a": "link /etc/passwd", "x/b": "link ../../../..", "x/c": "link nowhere"},
 		},
 		{
-			name: "hard links stay hard links", sources: []string{"d"}, dest: "/x", context: files{"d/a": "file A", "d/b/c": "hard d/a"},
-			want: files{"x": "dir @0755", "x/a": "file A @0644", "x/b": "dir @0755", "x/b/c": "hard x/a"},
+			name: "hard links stay hard links", sources: []string{"d"}, dest: "/x",
+			context: files{"d/a": "file A", "d/b/c": "hard d/a"},
+			want:    files{"x": "dir @0755", "x/a": "file A @0644", "x/b": "dir @0755", "x/b/c": "hard x/a"},
 		},
 	})
 }
@@ -233,7 +236,8 @@ func TestCopyOfADirectoryOverOthers(t *testing.T) {
 			wantErr: "cannot copy to non-directory",
 		},
 		{
-			name: "not over a file further down", context: tree, view: files{"x/s": "file X"}, sources: []string{"d"}, dest: "/x",
+			name: "not over a file further down", context: tree, view: files{"x/s": "file X"}, sources: []string{"d"},
+			dest:    "/x",
 			wantErr: "cannot copy to non-directory",
 		},
 		{
@@ -282,7 +286,8 @@ func TestCopyToADestinationWithLinks(t *testing.T) {
 			want: files{"tmp": "dir @0755", "tmp/escape": "dir @0755", "tmp/escape/f": "file F @0644"},
 		},
 		{
-			name: "links in a circle", context: one, view: files{"l": "link m", "m": "link l"}, sources: []string{"a"}, dest: "/l/x",
+			name: "links in a circle", context: one, view: files{"l": "link m", "m": "link l"}, sources: []string{"a"},
+			dest:    "/l/x",
 			wantErr: "too many levels of symbolic links",
 		},
 		{
@@ -333,7 +338,8 @@ func TestCopyOfSeveralSources(t *testing.T) {
 			want: files{"x": "dir @0755", "x/x": "file 2 @0644"},
 		},
 		{
-			name: "a pattern that matches nothing beside one that does", context: two, sources: []string{"a.txt", "lock*"}, dest: "/x/",
+			name: "a pattern that matches nothing beside one that does", context: two, sources: []string{"a.txt", "lock*"},
+			dest: "/x/",
 			want: files{"x": "dir @0755", "x/a.txt": "file A @0644"},
 		},
 		{
@@ -395,7 +401,8 @@ func TestCopyOfSeveralSources(t *testing.T) {
 			want: files{"x": "dir @0755:3:4", "x/y": "file A @0744:3:4"},
 		},
 		{
-			name: "not found, with what looks like it", context: files{"config.yaml": "file "}, sources: []string{"confg.yaml"}, dest: "/x",
+			name: "not found, with what looks like it", context: files{"config.yaml": "file "}, sources: []string{"confg.yaml"},
+			dest:    "/x",
 			wantErr: `"confg.yaml" not found; did you mean "config.yaml"?`,
 		},
 		{

@@ -19,7 +19,8 @@ const (
 	sniffSize = 512
 )
 
-// format is a compression, recognised by its magic number. open gives a reader, and a function that frees what it holds.
+// format is a compression, recognised by its magic number. open gives a reader, and a function that frees what it
+// holds.
 type format struct {
 	magic string
 	open  func(io.Reader) (io.Reader, func(), error)
@@ -53,7 +54,8 @@ func openXZ(r io.Reader) (io.Reader, func(), error) {
 }
 
 func openZstd(r io.Reader) (io.Reader, func(), error) {
-	z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
+	z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -186,8 +186,8 @@ func (d *dir) keep(fd int) error {
 	return nil
 }
 
-// reopen opens a directory that the layer has already. A deletion there is replaced by an opaque directory, so that what
-// it deleted stays deleted.
+// reopen opens a directory that the layer has already. A deletion there is replaced by an opaque directory, so that
+// what it deleted stays deleted.
 func (c *copier) reopen(d *dir) error {
 	st, err := fsys.LstatAt(d.parent.layer, d.name)
 	if err != nil {
@@ -227,8 +227,8 @@ func (c *copier) replaceByDir(d *dir) error {
 	return unix.Fsetxattr(d.layer, c.o.OverlayXattr+"opaque", []byte("y"), 0)
 }
 
-// adopt takes over a directory of the layer: its attributes stay, its time is set back at the end, and if it is opaque the
-// parent's tree isn't seen through it.
+// adopt takes over a directory of the layer: its attributes stay, its time is set back at the end, and if it is opaque
+// the parent's tree isn't seen through it.
 func (c *copier) adopt(d *dir) error {
 	from := d.layer
 	if d == c.root && d.view >= 0 {

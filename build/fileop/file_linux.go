@@ -99,7 +99,8 @@ func (c *copier) place(d *dir, name string, create func() error) error {
 func (c *copier) create(d *dir, name string, mode uint32) (int, error) {
 	fd := -1
 	err := c.place(d, name, func() (err error) {
-		fd, err = unix.Openat(d.layer, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode&0o777)
+		fd, err = unix.Openat(d.layer, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC,
+			mode&0o777)
 		return err
 	})
 	return fd, err
@@ -223,7 +224,8 @@ func (c *copier) makeNode(d *dir, name string, n node) error {
 	return chmodName(d.layer, name, n.mode)
 }
 
-// chmodName changes the mode of a FIFO or device, which can't be opened without effect, and doesn't follow a link in its place.
+// chmodName changes the mode of a FIFO or device, which can't be opened without effect, and doesn't follow a link in
+// its place.
 func chmodName(dir int, name string, mode uint32) error {
 	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

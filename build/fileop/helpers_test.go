@@ -17,8 +17,8 @@ import (
 	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
-// files describes a tree: path -> "dir [MODE]", "file CONTENT [MODE]", "link TARGET", "fifo", "hard PATH". MODE is octal
-// after "@", an owner follows after ":" as in "@0755:1:2".
+// files describes a tree: path -> "dir [MODE]", "file CONTENT [MODE]", "link TARGET", "fifo", "hard PATH". MODE is
+// octal after "@", an owner follows after ":" as in "@0755:1:2".
 type files map[string]string
 
 // plant makes the tree.

@@ -172,7 +172,8 @@ func expectedInRace(err error) bool {
 func TestStrangeNames(t *testing.T) {
 	s := newStage(t)
 	names := []string{
-		strings.Repeat("n", 255), "new\nline", "\xff\xfe", " ", "-rf", "a\tb", "*", "[", "\\", "a'\"b", "\u202e", "...", "a:b", "%s",
+		strings.Repeat("n", 255), "new\nline", "\xff\xfe", " ", "-rf", "a\tb", "*", "[", "\\", "a'\"b", "\u202e", "...",
+		"a:b", "%s",
 	}
 	for _, name := range names {
 		check(t, os.Mkdir(filepath.Join(s.context, name), 0o755))

@@ -28,7 +28,8 @@ func TestCopyWithParents(t *testing.T) {
 			want: files{"a": "dir @0750:9:9", "a/b": "dir @0711", "a/b/f": "file F @0600:7:8"},
 		},
 		{
-			name: "a directory that is asked for takes all", context: tree, view: files{"a": "dir@0700:9:9", "a/b": "dir@0700:9:9"},
+			name: "a directory that is asked for takes all", context: tree,
+			view:    files{"a": "dir@0700:9:9", "a/b": "dir@0700:9:9"},
 			sources: []string{"a/b"}, dest: "/", options: func(o *CopyOptions) { o.Parents, o.Chown = true, &Owner{7, 8} },
 			want: files{"a": "dir @0750:9:9", "a/b": "dir @0711:7:8", "a/b/f": "file F @0600:7:8"},
 		},
@@ -38,16 +39,20 @@ func TestCopyWithParents(t *testing.T) {
 			want:    files{"a": "dir @0700", "a/b": "dir @0700", "a/b/f": "file F @0700", "a/g": "file G @0700"},
 		},
 		{
-			name: "directories without a match aren't made", context: tree, sources: []string{"**/g"}, dest: "/x", options: parents,
-			want: files{"x": "dir @0755", "x/a": "dir @0750", "x/a/g": "file G @0644"},
+			name: "directories without a match aren't made", context: tree, sources: []string{"**/g"}, dest: "/x",
+			options: parents,
+			want:    files{"x": "dir @0755", "x/a": "dir @0750", "x/a/g": "file G @0644"},
 		},
 		{
-			name: "without any match the destination is made", context: tree, sources: []string{"a/none*"}, dest: "/x", options: parents,
-			want: files{"x": "dir @0755"},
+			name: "without any match the destination is made", context: tree, sources: []string{"a/none*"}, dest: "/x",
+			options: parents,
+			want:    files{"x": "dir @0755"},
 		},
 		{
-			name: "the destination may lack its slash", context: tree, sources: []string{"a/g", "a/b/f"}, dest: "/x", options: parents,
-			want: files{"x": "dir @0755", "x/a": "dir @0750", "x/a/g": "file G @0644", "x/a/b": "dir @0711", "x/a/b/f": "file F @0600"},
+			name: "the destination may lack its slash", context: tree, sources: []string{"a/g", "a/b/f"}, dest: "/x",
+			options: parents,
+			want: files{"x": "dir @0755", "x/a": "dir @0750", "x/a/g": "file G @0644", "x/a/b": "dir @0711",
+				"x/a/b/f": "file F @0600"},
 		},
 		{
 			name: "a link in the way isn't followed", context: tree, view: files{"a": "link /etc", "etc": "dir"},
@@ -58,7 +63,8 @@ func TestCopyWithParents(t *testing.T) {
 			sources: []string{"a/g"}, dest: "/", options: parents, wantErr: "cannot copy to non-directory",
 		},
 		{
-			name: "hard links stay hard links", context: files{"a/f": "file F", "b/g": "hard a/f"}, sources: []string{"**"}, dest: "/",
+			name: "hard links stay hard links", context: files{"a/f": "file F", "b/g": "hard a/f"}, sources: []string{"**"},
+			dest:    "/",
 			options: parents, want: files{"a": "dir @0755", "a/f": "file F @0644", "b": "dir @0755", "b/g": "hard a/f"},
 		},
 	})
@@ -89,11 +95,13 @@ func TestCopyWithExcludes(t *testing.T) {
 			want: files{"x": "dir @0755", "x/b.go": "file B @0644"},
 		},
 		{
-			name: "what is left needs no directory", context: tree, sources: []string{"d/*.*"}, dest: "/x", options: excluding("*.txt"),
-			want: files{"x": "file B @0644"},
+			name: "what is left needs no directory", context: tree, sources: []string{"d/*.*"}, dest: "/x",
+			options: excluding("*.txt"),
+			want:    files{"x": "file B @0644"},
 		},
 		{
-			name: "what is excluded is no conflict", context: tree, view: files{"x/s": "file X"}, sources: []string{"d"}, dest: "/x",
+			name: "what is excluded is no conflict", context: tree, view: files{"x/s": "file X"}, sources: []string{"d"},
+			dest:    "/x",
 			options: excluding("s", "*.txt"), want: files{"x": "dir @0755", "x/b.go": "file B @0644"},
 		},
 		{
@@ -184,7 +192,8 @@ func TestWhatParentsMeetIsSwappedMeanwhile(t *testing.T) {
 				check(t, os.Mkdir(s.layer, 0o755))
 				o := s.options(t, []string{source}, "/x/")
 				o.Parents, o.Excludes = true, []string{"**/none"}
-				if _, err := Copy(t.Context(), o); err != nil && !expectedInRace(err) && !strings.Contains(err.Error(), "follows no symlink") {
+				if _, err := Copy(t.Context(), o); err != nil && !expectedInRace(err) &&
+					!strings.Contains(err.Error(), "follows no symlink") {
 					t.Fatalf("unexpected error: %v", err)
 				}
 				noSecret(t, s, outside)

@@ -70,8 +70,8 @@ type CopyOptions struct {
 	Chown *Owner
 	// Chmod is "0755" or "u+x,go-w"; empty keeps each source's mode.
 	Chmod string
-	// View is the root of what the parent step left, merged and read-only; nil for a build from scratch, and for a copy that
-	// isn't to depend on the parent (--link).
+	// View is the root of what the parent step left, merged and read-only; nil for a build from scratch, and for a copy
+	// that isn't to depend on the parent (--link).
 	View *os.File
 	// Layer is the directory that is written into.
 	Layer string
@@ -79,11 +79,11 @@ type CopyOptions struct {
 	Dest string
 	// OverlayXattr is the prefix of overlayfs's attributes in Layer, "user.overlay." or "trusted.overlay.".
 	OverlayXattr string
-	// LargeCopied is told of each regular file of layer.LargeFileSize or more that was copied: its path in the layer, relative,
-	// what it was when it was opened, and when that was. Nil: nobody is. Calls are made by several goroutines.
+	// LargeCopied is told of each regular file of layer.LargeFileSize or more that was copied: its path in the layer,
+	// relative, what it was when it was opened, and when that was. Nil: nobody is. Calls are made by several goroutines.
 	LargeCopied func(path string, st *unix.Stat_t, began time.Time)
-	// Moved is told, while Copy runs, how many more files and bytes of regular files have been written. Calls are made by several
-	// goroutines. Nil: nobody is.
+	// Moved is told, while Copy runs, how many more files and bytes of regular files have been written. Calls are made by
+	// several goroutines. Nil: nobody is.
 	Moved func(files, bytes int64)
 	// Workers limits how many files are copied at the same time; 0 means one for each CPU, but 2 to 8.
 	Workers int

@@ -22,8 +22,8 @@ func (e *OwnerError) Error() string {
 func (e *OwnerError) Unwrap() error { return e.err }
 
 // LookupOwner reads "user[:group]" as --chown means it, by name or number; root, which may be nil, is the image's root
-// directory and is only looked into for names. Without a group it is, as with docker, the user's own for a name, and the
-// same number for a number; root is 0. A name that isn't there is ErrNoSuchUser.
+// directory and is only looked into for names. Without a group it is, as with docker, the user's own for a name, and
+// the same number for a number; root is 0. A name that isn't there is ErrNoSuchUser.
 func LookupOwner(root *os.File, spec string) (Owner, error) {
 	o, err := lookupOwner(root, spec)
 	if err != nil {

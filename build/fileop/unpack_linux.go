@@ -19,7 +19,8 @@ import (
 const SniffSize = sniffSize
 
 // IsArchive tells whether a stream that begins with head is a tar archive. What is compressed counts as one, for a
-// compressed stream can't be anything else that a build knows; so does the block of zeros that an empty archive begins with.
+// compressed stream can't be anything else that a build knows; so does the block of zeros that an empty archive begins
+// with.
 func IsArchive(head []byte) bool {
 	for _, f := range formats() {
 		if bytes.HasPrefix(head, []byte(f.magic)) {
@@ -37,16 +38,17 @@ func IsArchive(head []byte) bool {
 }
 
 // Unpack unpacks a tar archive, plain or compressed with gzip, bzip2, xz or zstd, into the directory dir, as a build
-// context: everything belongs to 0:0, modes and times are kept, and names that a layer would take for deletions are names
-// like others. Device nodes are left out and counted. A member that leads out of dir is ErrUnsafeArchive; symlinks, and
-// names that go through them, are followed inside dir only. When Unpack fails, dir holds part of the archive.
+// context: everything belongs to 0:0, modes and times are kept, and names that a layer would take for deletions are
+// names like others. Device nodes are left out and counted. A member that leads out of dir is ErrUnsafeArchive;
+// symlinks, and names that go through them, are followed inside dir only. When Unpack fails, dir holds part of the
+// archive.
 func Unpack(ctx context.Context, archive io.Reader, dir string) (CopyResult, error) {
 	return unpack(ctx, archive, dir, nil)
 }
 
-// UnpackForHost is Unpack to a place that other users of the machine may reach. Everything becomes the caller's, so that a
-// set-user-ID program of whatever owner would run as the caller: the set-ID bits and capabilities go, of all files. The
-// second result says of which.
+// UnpackForHost is Unpack to a place that other users of the machine may reach. Everything becomes the caller's, so
+// that a set-user-ID program of whatever owner would run as the caller: the set-ID bits and capabilities go, of all
+// files. The second result says of which.
 func UnpackForHost(ctx context.Context, archive io.Reader, dir string) (CopyResult, Disarmed, error) {
 	var d Disarmed
 	result, err := unpack(ctx, archive, dir, &d)
@@ -113,8 +115,9 @@ func isSparse(h *tar.Header) bool {
 	return false
 }
 
-// allowSparse gives a file its size before anything is written to it. Holes take no space, but going through them takes time,
-// and a few bytes are enough for years of it: so all sparse files together must be such as the file system could hold.
+// allowSparse gives a file its size before anything is written to it. Holes take no space, but going through them takes
+// time, and a few bytes are enough for years of it: so all sparse files together must be such as the file system could
+// hold.
 func (u *unpacker) allowSparse(fd int, size int64) error {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {

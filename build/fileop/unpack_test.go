@@ -60,7 +60,8 @@ func TestUnpackMakesAContext(t *testing.T) {
 	device := member{tar.Header{Typeflag: tar.TypeBlock, Name: "disk", Mode: 0o666, Devmajor: 8}, ""}
 	zero := member{tar.Header{Typeflag: tar.TypeChar, Name: "zero"}, ""}
 	label := member{tar.Header{Typeflag: typeVolume, Name: "label"}, ""}
-	data := archive(t, label, owned, closed, file("closed/in", "I"), device, zero, file(".wh.gone", "W"), directory(".wh.d"),
+	data := archive(t, label, owned, closed, file("closed/in", "I"), device, zero, file(".wh.gone", "W"),
+		directory(".wh.d"),
 		file(".wh.d/.wh..wh..opq", ""), file("\xff\xfe", "bytes"), file(strings.Repeat("long/", 100)+"f", "L"),
 		file("dup", "1"), directory("dup"), file("dup/x", "X"), file("late/y", "Y"), file("late", "file"))
 	s := newStage(t)
@@ -73,7 +74,8 @@ func TestUnpackMakesAContext(t *testing.T) {
 		}
 	}
 	want := files{
-		"f": "file F @4755", "closed": "dir @0000", "closed/in": "file I @0644", ".wh.gone": "file W @0644", ".wh.d": "dir @0755",
+		"f": "file F @4755", "closed": "dir @0000", "closed/in": "file I @0644", ".wh.gone": "file W @0644",
+		".wh.d":              "dir @0755",
 		".wh.d/.wh..wh..opq": "file  @0644", "\xff\xfe": "file bytes @0644", "dup": "dir @0755", "dup/x": "file X @0644",
 		"late": "file file @0644",
 	}
@@ -111,18 +113,23 @@ func TestHostileContextArchives(t *testing.T) {
 		{"absolute", []member{file("OUT/evil", "E")}, nil},
 		{"a link up", []member{link(tar.TypeSymlink, "l", "../../outside"), file("l/evil", "E")}, nil},
 		{"an absolute link", []member{link(tar.TypeSymlink, "l", "OUT"), file("l/evil", "E")}, nil},
-		{"a link that a directory becomes", []member{directory("d"), link(tar.TypeSymlink, "d", "OUT"), file("d/evil", "E")}, nil},
-		{"a directory that a link becomes", []member{link(tar.TypeSymlink, "d", "OUT"), directory("d"), file("d/evil", "E")}, nil},
+		{"a link that a directory becomes", []member{directory("d"), link(tar.TypeSymlink, "d", "OUT"), file("d/evil", "E")},
+			nil},
+		{"a directory that a link becomes", []member{link(tar.TypeSymlink, "d", "OUT"), directory("d"), file("d/evil", "E")},
+			nil},
 		{"a chain of links", []member{
 			link(tar.TypeSymlink, "a", "."), link(tar.TypeSymlink, "a/b", ".."), link(tar.TypeSymlink, "b/c", "../.."),
 			file("c/outside/evil", "E"), file("b/b/b/outside/evil", "E"),
 		}, nil},
-		{"a circle of links", []member{link(tar.TypeSymlink, "a", "b"), link(tar.TypeSymlink, "b", "a"), file("a/x", "E")}, unix.ELOOP},
+		{"a circle of links", []member{link(tar.TypeSymlink, "a", "b"), link(tar.TypeSymlink, "b", "a"), file("a/x", "E")},
+			unix.ELOOP},
 		{"a process's descriptors", []member{link(tar.TypeSymlink, "l", "/proc/self/fd/3"), file("l/evil", "E")}, nil},
 		{"a hard link up", []member{link(tar.TypeLink, "l", "../outside/secret")}, ErrUnsafeArchive},
 		{"an absolute hard link", []member{link(tar.TypeLink, "l", "OUT/secret")}, ErrUnsafeArchive},
-		{"a hard link through a link", []member{link(tar.TypeSymlink, "l", "OUT"), link(tar.TypeLink, "h", "l/secret")}, ErrUnsafeArchive},
-		{"a hard link to a link", []member{link(tar.TypeSymlink, "l", "OUT/secret"), link(tar.TypeLink, "h", "l"), file("h", "E")}, nil},
+		{"a hard link through a link", []member{link(tar.TypeSymlink, "l", "OUT"), link(tar.TypeLink, "h", "l/secret")},
+			ErrUnsafeArchive},
+		{"a hard link to a link", []member{link(tar.TypeSymlink, "l", "OUT/secret"), link(tar.TypeLink, "h", "l"),
+			file("h", "E")}, nil},
 		{"a hard link to itself", []member{link(tar.TypeLink, "h", "h")}, nil},
 		{"hard links in a circle", []member{link(tar.TypeLink, "a", "b"), link(tar.TypeLink, "b", "a")}, ErrUnsafeArchive},
 		{"a name too long", []member{file(long+"f", "")}, unix.ENAMETOOLONG},
@@ -160,7 +167,8 @@ func TestDamagedContextArchives(t *testing.T) {
 		return data
 	}
 	zipped := gzipped(t, plain)
-	zst := compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w, zstd.WithEncoderCRC(true)) })
+	zst := compressed(t, plain,
+		func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w, zstd.WithEncoderCRC(true)) })
 	xzData := compressed(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) })
 	bz2, err := os.ReadFile("testdata/one-file.tar.bz2")
 	check(t, err)
@@ -169,8 +177,9 @@ func TestDamagedContextArchives(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"cut": plain[:20_000], "header's checksum": header, "not a tar": gzipped(t, []byte("FROM scratch")),
 		"gzip cut": zipped[:len(zipped)-20], "gzip's checksum": flip(zipped, 6), "gzip of gzip": gzipped(t, zipped),
-		"zstd cut": zst[:len(zst)-20], "zstd's checksum": flip(zst, 2), "xz cut": xzData[:len(xzData)-20], "xz's checksum": flip(xzData, 30),
-		"bzip2 cut": bz2[:len(bz2)-4], "bzip2's checksum": flip(bz2, 4), "gzip's magic only": []byte("\x1f\x8b"),
+		"zstd cut": zst[:len(zst)-20], "zstd's checksum": flip(zst, 2), "xz cut": xzData[:len(xzData)-20],
+		"xz's checksum": flip(xzData, 30),
+		"bzip2 cut":     bz2[:len(bz2)-4], "bzip2's checksum": flip(bz2, 4), "gzip's magic only": []byte("\x1f\x8b"),
 	} {
 		if _, err := unpackTo(t, newStage(t), data); err == nil || !strings.Contains(err.Error(), "read archive") {
 			if err == nil || !strings.Contains(err.Error(), "member") {
@@ -284,7 +293,8 @@ func TestUnpackStopsWhenCancelled(t *testing.T) {
 }
 
 func FuzzUnpackContext(f *testing.F) {
-	f.Add(archive(f, directory("d"), file("d/f", "F"), link(tar.TypeSymlink, "l", "d"), link(tar.TypeLink, "h", "l/f"), file("l/g", "G")))
+	f.Add(archive(f, directory("d"), file("d/f", "F"), link(tar.TypeSymlink, "l", "d"), link(tar.TypeLink, "h", "l/f"),
+		file("l/g", "G")))
 	f.Add(archive(f, link(tar.TypeSymlink, "a", "../../.."), file("a/b", "B")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := newStage(t)
@@ -306,14 +316,17 @@ func TestNothingThatIsUnpackedForTheHostRunsAsAnotherUser(t *testing.T) {
 	}
 	caps := map[string]string{capability: "\x01\x00\x00\x02\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}
 	s := newStage(t)
-	res, disarmed, err := UnpackForHost(t.Context(), bytes.NewReader(archive(t, program("suid", 0o4755, nil), program("plain", 0o755, nil),
-		program("sgid", 0o2711, nil), program("ping", 0o755, caps), program("both", 0o6777, caps),
-		member{tar.Header{Typeflag: tar.TypeLink, Name: "link", Linkname: "suid", Mode: 0o4755}, ""})), s.layer)
+	res, disarmed, err := UnpackForHost(t.Context(),
+		bytes.NewReader(archive(t, program("suid", 0o4755, nil), program("plain", 0o755, nil),
+			program("sgid", 0o2711, nil), program("ping", 0o755, caps), program("both", 0o6777, caps),
+			member{tar.Header{Typeflag: tar.TypeLink, Name: "link", Linkname: "suid", Mode: 0o4755}, ""})), s.layer)
 	check(t, err)
-	if diff := cmp.Diff(Disarmed{Count: 4, Names: []string{"suid", "sgid", "ping"}}, disarmed); diff != "" || res.Files != 6 {
+	if diff := cmp.Diff(Disarmed{Count: 4, Names: []string{"suid", "sgid", "ping"}}, disarmed); diff != "" ||
+		res.Files != 6 {
 		t.Errorf("%d files, and said to be disarmed (-want +got):\n%s", res.Files, diff)
 	}
-	want := files{"suid": "hard link", "plain": "file P @0755", "sgid": "file P @0711", "ping": "file P @0755", "both": "file P @0777", "link": "file P @0755"}
+	want := files{"suid": "hard link", "plain": "file P @0755", "sgid": "file P @0711", "ping": "file P @0755",
+		"both": "file P @0777", "link": "file P @0755"}
 	if diff := cmp.Diff(want, read(t, s.layer)); diff != "" {
 		t.Errorf("unpacked (-want +got):\n%s", diff)
 	}

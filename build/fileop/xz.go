@@ -21,8 +21,8 @@ const xzMagic = "\xfd7zXZ\x00"
 // errXZ is the cause of every error about a damaged or unsupported xz file.
 var errXZ = errors.New("invalid xz data")
 
-// xzReader reads the container format, and leaves the data to an LZMA2 decoder. The library's own reader of the container
-// allocates whatever dictionary a block asks for, up to 4 GiB; this one has a bound.
+// xzReader reads the container format, and leaves the data to an LZMA2 decoder. The library's own reader of the
+// container allocates whatever dictionary a block asks for, up to 4 GiB; this one has a bound.
 type xzReader struct {
 	in *countingReader
 	// block is the open block's data, nil between blocks; check is what its content should be, if it can be checked.
@@ -76,8 +76,8 @@ func (x *xzReader) next() error {
 	return x.blockHeader(size)
 }
 
-// streamHeader reads the 12 bytes that begin a stream, after the padding that may follow another. The end of the file is
-// io.EOF.
+// streamHeader reads the 12 bytes that begin a stream, after the padding that may follow another. The end of the file
+// is io.EOF.
 func (x *xzReader) streamHeader() error {
 	var head [12]byte
 	for {
@@ -91,7 +91,8 @@ func (x *xzReader) streamHeader() error {
 	if _, err := io.ReadFull(x.in, head[4:]); err != nil {
 		return unexpected(err)
 	}
-	if !bytes.HasPrefix(head[:], []byte(xzMagic)) || binary.LittleEndian.Uint32(head[8:]) != crc32.ChecksumIEEE(head[6:8]) {
+	if !bytes.HasPrefix(head[:], []byte(xzMagic)) ||
+		binary.LittleEndian.Uint32(head[8:]) != crc32.ChecksumIEEE(head[6:8]) {
 		return fmt.Errorf("%w: stream header", errXZ)
 	}
 	if head[6] != 0 || head[7] > 15 {

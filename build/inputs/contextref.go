@@ -14,9 +14,9 @@ import (
 )
 
 // ParseContext reads a named context, NAME=VALUE. The name is an image or stage name, with ::PLATFORM if it is for one
-// platform only; it comes back as the key of Request.Contexts. Values are those of docker and podman: a directory or archive,
-// docker-image://, container-image:// or docker:// with an image name, oci-layout://DIR[:TAG][@DIGEST], the URL of a git
-// repository or of a file, target:DIR[#STAGE].
+// platform only; it comes back as the key of Request.Contexts. Values are those of docker and podman: a directory or
+// archive, docker-image://, container-image:// or docker:// with an image name, oci-layout://DIR[:TAG][@DIGEST], the
+// URL of a git repository or of a file, target:DIR[#STAGE].
 func ParseContext(text string) (key string, c plan.NamedContext, err error) {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || name == "" || value == "" {
@@ -70,8 +70,9 @@ func parseContextValue(value string) (plan.NamedContext, error) {
 	case remote.IsHTTP(value):
 		return plan.NamedContext{Kind: plan.ContextHTTP, Ref: value}, nil
 	case strings.Contains(value, "://"):
-		return plan.NamedContext{}, errors.New("the value must be a directory, docker-image://IMAGE, oci-layout://DIR, a URL that starts with " +
-			"https://, http://, git:// or ssh://, or target:DIR[#STAGE]")
+		return plan.NamedContext{},
+			errors.New("the value must be a directory, docker-image://IMAGE, oci-layout://DIR, a URL that starts with " +
+				"https://, http://, git:// or ssh://, or target:DIR[#STAGE]")
 	}
 	return plan.NamedContext{Kind: plan.ContextDirectory, Ref: value}, nil
 }

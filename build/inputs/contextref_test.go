@@ -14,22 +14,24 @@ func TestParseContext(t *testing.T) {
 		key string
 		c   plan.NamedContext
 	}{
-		"a=.":                                  {"a", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "."}},
-		"a=x=y":                                {"a", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "x=y"}},
-		"A/B:3=../b":                           {"a/b:3", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "../b"}},
-		"a=x.tar.gz":                           {"a", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "x.tar.gz"}},
-		"a::linux/arm64=.":                     {"a::linux/arm64", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "."}},
-		"a=docker-image://b:1":                 {"a", plan.NamedContext{Kind: plan.ContextImage, Ref: "b:1"}},
-		"a=container-image://b":                {"a", plan.NamedContext{Kind: plan.ContextImage, Ref: "b"}},
-		"a=docker://b":                         {"a", plan.NamedContext{Kind: plan.ContextImage, Ref: "b"}},
-		"a=oci-layout://../d:v1":               {"a", plan.NamedContext{Kind: plan.ContextLayout, Ref: "../d:v1"}},
-		"a=target:../d#s":                      {"a", plan.NamedContext{Kind: plan.ContextTarget, Ref: "../d#s"}},
-		"a=https://h/x.git#main:d":             {"a", plan.NamedContext{Kind: plan.ContextGit, Ref: "https://h/x.git#main:d"}},
-		"a=git@h:o/r":                          {"a", plan.NamedContext{Kind: plan.ContextGit, Ref: "git@h:o/r"}},
-		"a=ssh://git@h/r":                      {"a", plan.NamedContext{Kind: plan.ContextGit, Ref: "ssh://git@h/r"}},
-		"a=github.com/o/r":                     {"a", plan.NamedContext{Kind: plan.ContextGit, Ref: "github.com/o/r"}},
-		"a=https://h/x.tar.gz":                 {"a", plan.NamedContext{Kind: plan.ContextHTTP, Ref: "https://h/x.tar.gz"}},
-		"docker.io/library/a:latest=http://h/": {"docker.io/library/a:latest", plan.NamedContext{Kind: plan.ContextHTTP, Ref: "http://h/"}},
+		"a=.":                    {"a", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "."}},
+		"a=x=y":                  {"a", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "x=y"}},
+		"A/B:3=../b":             {"a/b:3", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "../b"}},
+		"a=x.tar.gz":             {"a", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "x.tar.gz"}},
+		"a::linux/arm64=.":       {"a::linux/arm64", plan.NamedContext{Kind: plan.ContextDirectory, Ref: "."}},
+		"a=docker-image://b:1":   {"a", plan.NamedContext{Kind: plan.ContextImage, Ref: "b:1"}},
+		"a=container-image://b":  {"a", plan.NamedContext{Kind: plan.ContextImage, Ref: "b"}},
+		"a=docker://b":           {"a", plan.NamedContext{Kind: plan.ContextImage, Ref: "b"}},
+		"a=oci-layout://../d:v1": {"a", plan.NamedContext{Kind: plan.ContextLayout, Ref: "../d:v1"}},
+		"a=target:../d#s":        {"a", plan.NamedContext{Kind: plan.ContextTarget, Ref: "../d#s"}},
+		"a=https://h/x.git#main:d": {"a",
+			plan.NamedContext{Kind: plan.ContextGit, Ref: "https://h/x.git#main:d"}},
+		"a=git@h:o/r":          {"a", plan.NamedContext{Kind: plan.ContextGit, Ref: "git@h:o/r"}},
+		"a=ssh://git@h/r":      {"a", plan.NamedContext{Kind: plan.ContextGit, Ref: "ssh://git@h/r"}},
+		"a=github.com/o/r":     {"a", plan.NamedContext{Kind: plan.ContextGit, Ref: "github.com/o/r"}},
+		"a=https://h/x.tar.gz": {"a", plan.NamedContext{Kind: plan.ContextHTTP, Ref: "https://h/x.tar.gz"}},
+		"docker.io/library/a:latest=http://h/": {"docker.io/library/a:latest",
+			plan.NamedContext{Kind: plan.ContextHTTP, Ref: "http://h/"}},
 	} {
 		key, c, err := ParseContext(text)
 		if err != nil {
@@ -41,7 +43,8 @@ func TestParseContext(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "a", "=.", "a=", "a b=.", "-a=.", "a::=.", "a::x/y/z/w=.", "a=ftp://h", "a=docker-image://", "a=oci-layout://", "a=target:",
+		"", "a", "=.", "a=", "a b=.", "-a=.", "a::=.", "a::x/y/z/w=.", "a=ftp://h", "a=docker-image://", "a=oci-layout://",
+		"a=target:",
 		"a=https://h/x.git?ref=a&tag=b", "a=ssh://-oProxyCommand=x/y",
 	} {
 		if key, c, err := ParseContext(text); err == nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 )
 
-// Contexts are the places files come from, each opened when it is first needed and at most once. The main context's name
-// is "". They are safe for concurrent use.
+// Contexts are the places files come from, each opened when it is first needed and at most once. The main context's
+// name is "". They are safe for concurrent use.
 type Contexts struct {
 	opener opener
 
@@ -33,13 +33,14 @@ type Context struct {
 	release func() error
 }
 
-// New has contexts opened in a store, which may be nil if nothing is built: then only directories and a Dockerfile of standard input will do.
-// The caller calls Close.
+// New has contexts opened in a store, which may be nil if nothing is built: then only directories and a Dockerfile of
+// standard input will do. The caller calls Close.
 func New(o Options, st *store.Store) *Contexts {
 	return &Contexts{opener: newOpener(o, st), open: map[string]*Context{}}
 }
 
-// ReadMain opens the main context and reads the Dockerfile. It comes before all else. With a *dockerfile.Error comes the file as far as it goes.
+// ReadMain opens the main context and reads the Dockerfile. It comes before all else. With a *dockerfile.Error comes
+// the file as far as it goes.
 func (c *Contexts) ReadMain(ctx context.Context) (File, error) {
 	place, err := c.opener.main(ctx)
 	if err != nil {
@@ -91,8 +92,8 @@ func (c *Contexts) load(ctx context.Context, name string, e *Context) error {
 	return err
 }
 
-// Open opens the named contexts among inputs: it is the step that takes files from them that has to wait for a download, and that can be
-// cancelled meanwhile.
+// Open opens the named contexts among inputs: it is the step that takes files from them that has to wait for a
+// download, and that can be cancelled meanwhile.
 func (c *Contexts) Open(ctx context.Context, from []plan.Input) error {
 	for _, in := range from {
 		if in.Kind != plan.InputContext || in.Name == "" {

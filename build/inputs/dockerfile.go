@@ -116,10 +116,12 @@ func innerDockerfile(name string, p place) (foundDockerfile, error) {
 	if name == "" {
 		return foundDockerfile{}, noDockerfile(p.what)
 	}
-	return foundDockerfile{}, fmt.Errorf("read Dockerfile: %s has no %s\nhint: -f is a path inside that context", p.what, name)
+	return foundDockerfile{}, fmt.Errorf("read Dockerfile: %s has no %s\nhint: -f is a path inside that context", p.what,
+		name)
 }
 
-// findIgnore reads the ignore file of the main context: the one the user names, or what belongs to the Dockerfile and the context.
+// findIgnore reads the ignore file of the main context: the one the user names, or what belongs to the Dockerfile and
+// the context.
 func (o opener) findIgnore(p place, d foundDockerfile) (*source.Ignore, error) {
 	if o.IgnoreFile != "" {
 		return source.ReadIgnore(o.IgnoreFile)
@@ -146,9 +148,11 @@ func readLimited(path string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read Dockerfile: %w", err)
 	case info.IsDir():
-		return nil, fmt.Errorf("read Dockerfile: %s is a directory\nhint: -f names the file, the last argument the context directory", path)
+		return nil, fmt.Errorf(
+			"read Dockerfile: %s is a directory\nhint: -f names the file, the last argument the context directory", path)
 	case info.Mode()&os.ModeNamedPipe != 0 && !anonymous(f):
-		return nil, fmt.Errorf("read Dockerfile: %s is a named pipe\nhint: -f - reads the Dockerfile from standard input", path)
+		return nil, fmt.Errorf("read Dockerfile: %s is a named pipe\nhint: -f - reads the Dockerfile from standard input",
+			path)
 	}
 	return readText(f, path)
 }

@@ -112,7 +112,8 @@ func (o opener) main(ctx context.Context) (place, error) {
 	return place{}, err
 }
 
-var errContextURL = errors.New("it is neither a directory nor a git repository (https://...git, git://, ssh://, git@HOST:PATH) nor an http URL")
+var errContextURL = errors.New(
+	"it is neither a directory nor a git repository (https://...git, git://, ssh://, git@HOST:PATH) nor an http URL")
 
 // named finds a named context that is made of files.
 func (o opener) named(ctx context.Context, c plan.NamedContext) (place, error) {
@@ -142,7 +143,8 @@ func (o opener) local(ctx context.Context, path string) (place, error) {
 	if info.IsDir() {
 		return place{path: path, local: true, what: path, release: func() error { return nil }}, nil
 	}
-	notDirectory := fmt.Errorf("%s is not a directory and not a tar archive\nhint: the context is the directory to build from; -f names the Dockerfile", path)
+	notDirectory := fmt.Errorf(
+		"%s is not a directory and not a tar archive\nhint: the context is the directory to build from; -f names the Dockerfile", path)
 	if !info.Mode().IsRegular() {
 		return place{}, notDirectory
 	}
@@ -165,7 +167,8 @@ func (o opener) local(ctx context.Context, path string) (place, error) {
 // stdin is an archive or a Dockerfile, whichever standard input turns out to be.
 func (o opener) stdin(ctx context.Context) (place, error) {
 	if o.Dockerfile == Stdin {
-		return place{}, errors.New("standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
+		return place{}, errors.New(
+			"standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
 	}
 	const what = "standard input"
 	in := interruptible(ctx, o.Stdin)
@@ -176,7 +179,8 @@ func (o opener) stdin(ctx context.Context) (place, error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		return place{}, fmt.Errorf("read %s: %w", what, err)
 	case len(head) == 0:
-		return place{}, errors.New("standard input is empty\nhint: it can be a tar archive of the context (tar -c . | cooper build -) or a Dockerfile (cooper build - <Dockerfile)")
+		return place{}, errors.New(
+			"standard input is empty\nhint: it can be a tar archive of the context (tar -c . | cooper build -) or a Dockerfile (cooper build - <Dockerfile)")
 	case fileop.IsArchive(head):
 		return o.unpack(ctx, stream, what)
 	}
@@ -190,7 +194,8 @@ func (o opener) stdin(ctx context.Context) (place, error) {
 // onlyDockerfile is the empty context that goes with a Dockerfile that came alone.
 func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (place, error) {
 	if o.Dockerfile != "" {
-		return place{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what, o.Dockerfile)
+		return place{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what,
+			o.Dockerfile)
 	}
 	if o.store == nil { // nothing will be built, and there is nothing to copy
 		return place{what: what, dockerfile: text, release: func() error { return nil }}, nil
@@ -203,7 +208,8 @@ func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (p
 // temp is an empty directory on the store's file system, which a later build removes if this one is killed.
 func (o opener) temp(ctx context.Context, what string) (place, error) {
 	if o.store == nil {
-		return place{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it", what)
+		return place{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it",
+			what)
 	}
 	dir, remove, err := o.store.TempTree(ctx, "context")
 	if err != nil {
@@ -249,8 +255,8 @@ func (o opener) git(ctx context.Context, ref remote.Git) (place, error) {
 	return place{path: tree.Dir, what: ref.String(), release: tree.Release}, nil
 }
 
-// http is what a URL gives: an archive is unpacked. Anything else is a Dockerfile without files if it is the main context, and a
-// file with the name "context" in a named one.
+// http is what a URL gives: an archive is unpacked. Anything else is a Dockerfile without files if it is the main
+// context, and a file with the name "context" in a named one.
 func (o opener) http(ctx context.Context, rawURL string, named bool) (p place, err error) {
 	file, err := o.download(ctx, rawURL)
 	if err != nil {

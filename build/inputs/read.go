@@ -24,7 +24,8 @@ type File struct {
 	Ignore *source.Ignore
 }
 
-// read reads and parses the Dockerfile that goes with a context. With a *dockerfile.Error comes the file as far as it goes.
+// read reads and parses the Dockerfile that goes with a context. With a *dockerfile.Error comes the file as far as it
+// goes.
 func (o opener) read(ctx context.Context, p place) (r File, err error) {
 	found, err := o.findDockerfile(ctx, p)
 	if err != nil {
@@ -53,5 +54,6 @@ func (r File) Warn(to progress.Sink) {
 
 // Warning is how a warning about a Dockerfile is shown.
 func Warning(w dockerfile.Warning) progress.Warning {
-	return progress.Warning{File: w.Location.File, Line: w.Location.StartLine, Rule: w.Rule, Message: w.Message, URL: w.URL}
+	return progress.Warning{File: w.Location.File, Line: w.Location.StartLine, Rule: w.Rule, Message: w.Message,
+		URL: w.URL}
 }

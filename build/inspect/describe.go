@@ -99,7 +99,8 @@ func (r OutlineResult) WriteJSON(w io.Writer) error {
 		Secrets     []jsonMount `json:"secrets,omitempty"`
 		SSH         []jsonMount `json:"ssh,omitempty"`
 		Sources     [][]byte    `json:"sources"`
-	}{Name: r.Name, Description: r.Description, Secrets: mounts(r.Secrets), SSH: mounts(r.SSH), Sources: [][]byte{r.Source.Text}}
+	}{Name: r.Name, Description: r.Description, Secrets: mounts(r.Secrets), SSH: mounts(r.SSH),
+		Sources: [][]byte{r.Source.Text}}
 	for _, a := range r.Args {
 		out.Args = append(out.Args, jsonArg{a.Name, a.Description, a.Value, newJSONLocation(a.Location)})
 	}
@@ -141,7 +142,8 @@ func (r TargetsResult) WriteText(w io.Writer) error {
 // WriteJSON writes the result in the form of docker build --call=targets,format=json:
 //
 //	{
-//	  "targets": [{"name": "...", "default": true, "description": "...", "base": "...", "platform": "...", "location": LOCATION}],
+//	  "targets": [{"name": "...", "default": true, "description": "...", "base": "...", "platform": "...",
+//	    "location": LOCATION}],
 //	  "sources": ["BASE64"]
 //	}
 //
@@ -160,7 +162,8 @@ func (r TargetsResult) WriteJSON(w io.Writer) error {
 		Sources [][]byte     `json:"sources"`
 	}{Sources: [][]byte{r.Source.Text}}
 	for _, t := range r.Targets {
-		out.Targets = append(out.Targets, jsonTarget{t.Name, t.Default, t.Description, t.Base, t.Platform, newJSONLocation(t.Location)})
+		out.Targets = append(out.Targets, jsonTarget{t.Name, t.Default, t.Description, t.Base, t.Platform,
+			newJSONLocation(t.Location)})
 	}
 	return writeJSON(w, out)
 }

@@ -153,17 +153,23 @@ func TestCheckOptionsComeFromBuildArguments(t *testing.T) {
 		warnings   int
 		err        string
 	}{
-		"skip replaces the directive":  {"BUILDKIT_DOCKERFILE_CHECK", "skip=MaintainerDeprecated", 1, ""},
-		"error replaces the directive": {"BUILDKIT_DOCKERFILE_CHECK", "error=true", 2, "lint violation found for rules: MaintainerDeprecated, StageNameCasing"},
-		"wrong option":                 {"BUILDKIT_DOCKERFILE_CHECK", "skipp=all", 0, `build argument BUILDKIT_DOCKERFILE_CHECK: invalid check option "skipp"`},
-		"other frontend":               {"BUILDKIT_SYNTAX", "example.com/other:1 x", 0, `cooper does not support the frontend "example.com/other:1" of the build argument BUILDKIT_SYNTAX`},
-		"known frontend":               {"BUILDKIT_SYNTAX", "docker/dockerfile:1-labs", 1, "lint violation found for rules: MaintainerDeprecated"},
-		"built-in frontend":            {"BUILDKIT_SYNTAX", "dockerfile.v0", 1, "lint violation found for rules: MaintainerDeprecated"},
+		"skip replaces the directive": {"BUILDKIT_DOCKERFILE_CHECK", "skip=MaintainerDeprecated", 1, ""},
+		"error replaces the directive": {"BUILDKIT_DOCKERFILE_CHECK", "error=true", 2,
+			"lint violation found for rules: MaintainerDeprecated, StageNameCasing"},
+		"wrong option": {"BUILDKIT_DOCKERFILE_CHECK", "skipp=all", 0,
+			`build argument BUILDKIT_DOCKERFILE_CHECK: invalid check option "skipp"`},
+		"other frontend": {"BUILDKIT_SYNTAX", "example.com/other:1 x", 0,
+			`cooper does not support the frontend "example.com/other:1" of the build argument BUILDKIT_SYNTAX`},
+		"known frontend": {"BUILDKIT_SYNTAX", "docker/dockerfile:1-labs", 1,
+			"lint violation found for rules: MaintainerDeprecated"},
+		"built-in frontend": {"BUILDKIT_SYNTAX", "dockerfile.v0", 1,
+			"lint violation found for rules: MaintainerDeprecated"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			directory(t, file[len(file)-1])
 			res := inspect.Check(t.Context(), read(t, map[string]*string{tt.arg: &tt.value}))
-			if len(res.Warnings) != tt.warnings || (res.Err == nil) != (tt.err == "") || (res.Err != nil && !strings.Contains(res.Err.Error(), tt.err)) {
+			if len(res.Warnings) != tt.warnings || (res.Err == nil) != (tt.err == "") ||
+				(res.Err != nil && !strings.Contains(res.Err.Error(), tt.err)) {
 				t.Errorf("got %d warnings, %v", len(res.Warnings), res.Err)
 			}
 		})
@@ -179,7 +185,8 @@ func TestCheckTellsWhatItCouldNotLookAt(t *testing.T) {
 	if res.Err != nil || len(res.Warnings) != 0 || len(res.Notes) != 2 {
 		t.Fatalf("got %+v", res)
 	}
-	if !strings.Contains(res.Notes[0], "One or more build-args [UNUSED] were not consumed") || !strings.HasPrefix(res.Notes[1], "missing:1 is not in the local store") {
+	if !strings.Contains(res.Notes[0], "One or more build-args [UNUSED] were not consumed") ||
+		!strings.HasPrefix(res.Notes[1], "missing:1 is not in the local store") {
 		t.Errorf("notes %q", res.Notes)
 	}
 }

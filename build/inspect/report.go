@@ -46,8 +46,8 @@ func (r CheckResult) WriteText(w io.Writer) error {
 //	}
 //
 // LOCATION is {"ranges": [{"start": {"line": 2}, "end": {"line": 3}}]}, with a range for each line,
-// counted from 1, or {} for the file as a whole. All locations are in the first source. Warnings are sorted by line, rule and detail. "buildError" is there only
-// if the Dockerfile can't be built. New fields may be added.
+// counted from 1, or {} for the file as a whole. All locations are in the first source. Warnings are sorted by line,
+// rule and detail. "buildError" is there only if the Dockerfile can't be built. New fields may be added.
 func (r CheckResult) WriteJSON(w io.Writer) error {
 	out := struct {
 		Warnings []jsonWarning   `json:"warnings"`
@@ -56,7 +56,8 @@ func (r CheckResult) WriteJSON(w io.Writer) error {
 	}{Warnings: []jsonWarning{}, Sources: []jsonSource{{r.Source.Name, "Dockerfile", r.Source.Text}}}
 	for _, found := range r.Warnings {
 		out.Warnings = append(out.Warnings, jsonWarning{
-			RuleName: found.Rule, Description: found.Description, URL: found.URL, Detail: found.Message, Location: newJSONLocation(found.Location),
+			RuleName: found.Rule, Description: found.Description, URL: found.URL, Detail: found.Message,
+			Location: newJSONLocation(found.Location),
 		})
 	}
 	if r.Err != nil {

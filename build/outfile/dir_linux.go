@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is a directory that is there or is to be, with a temporary one in it or beside it, on the same file system. It is not safe for
-// concurrent use.
+// Dir is a directory that is there or is to be, with a temporary one in it or beside it, on the same file system. It is
+// not safe for concurrent use.
 type Dir struct {
 	path string
 	spot *spot
@@ -19,8 +19,8 @@ type Dir struct {
 	name string
 }
 
-// OpenDir finds the directory path, which need not be there; parents has those above it made. The temporary directory gets
-// 0777 less the umask. The caller calls Close.
+// OpenDir finds the directory path, which need not be there; parents has those above it made. The temporary directory
+// gets 0777 less the umask. The caller calls Close.
 func OpenDir(path string, parents bool) (*Dir, error) {
 	s, err := find(path, parents)
 	if err != nil {
@@ -42,7 +42,8 @@ func OpenDir(path string, parents bool) (*Dir, error) {
 // There says that the directory was there already, and holds the temporary one.
 func (d *Dir) There() bool { return d.spot.at != nil }
 
-// Path is the directory that is there, whatever becomes of its name until Close; it is for system calls and not for people.
+// Path is the directory that is there, whatever becomes of its name until Close; it is for system calls and not for
+// people.
 func (d *Dir) Path() string { return procPath(d.spot.dir) }
 
 // Temp is the temporary directory in the same way, and TempName its name in Path.
@@ -51,7 +52,8 @@ func (d *Dir) Temp() string { return procPath(d.temp) }
 // TempName is the temporary directory's name in Path.
 func (d *Dir) TempName() string { return d.name }
 
-// Commit makes the temporary directory the one that wasn't there. The error is fs.ErrExist if somebody else has made one.
+// Commit makes the temporary directory the one that wasn't there. The error is fs.ErrExist if somebody else has made
+// one.
 func (d *Dir) Commit() error {
 	at := int(d.spot.dir.Fd())
 	err := unix.Renameat(at, d.name, at, d.spot.base)
@@ -78,7 +80,8 @@ func (d *Dir) Close() {
 	d.spot.close()
 }
 
-// MakeDir makes the directory path, for its owner only, and those above it, unless it is there, and opens it as a path only.
+// MakeDir makes the directory path, for its owner only, and those above it, unless it is there, and opens it as a path
+// only.
 func MakeDir(path string) (*os.File, error) {
 	s, err := find(path, true)
 	if err != nil {

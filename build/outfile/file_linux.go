@@ -28,9 +28,10 @@ type File struct {
 
 var _ io.Writer = (*File)(nil)
 
-// Create starts a file that is to be at path. A file that is there already keeps its permissions, and its owner if the caller may give files
-// away; a new one gets 0666 less the umask. A symbolic link stays, what it leads to is replaced. What isn't a regular file, and what
-// /dev/stdout or /dev/fd/N is, can't be replaced and is written to directly. The caller calls Commit or Abort.
+// Create starts a file that is to be at path. A file that is there already keeps its permissions, and its owner if the
+// caller may give files away; a new one gets 0666 less the umask. A symbolic link stays, what it leads to is replaced.
+// What isn't a regular file, and what /dev/stdout or /dev/fd/N is, can't be replaced and is written to directly. The
+// caller calls Commit or Abort.
 func Create(path string) (*File, error) {
 	s, err := find(path, false)
 	if err != nil {
@@ -107,7 +108,8 @@ func (f *File) openDirect(fd int) (err error) {
 func ownDescriptor(s *spot) int {
 	var dir, own unix.Stat_t
 	fd, err := strconv.Atoi(s.base)
-	if err != nil || unix.Fstat(int(s.dir.Fd()), &dir) != nil || unix.Stat("/proc/self/fd", &own) != nil || dir.Ino != own.Ino || dir.Dev != own.Dev {
+	if err != nil || unix.Fstat(int(s.dir.Fd()), &dir) != nil || unix.Stat("/proc/self/fd", &own) != nil ||
+		dir.Ino != own.Ino || dir.Dev != own.Dev {
 		return -1
 	}
 	return fd

@@ -89,7 +89,8 @@ func TestDevicesAreWrittenToNotReplaced(t *testing.T) {
 	if info, err := os.Stat("/dev/null"); err != nil || info.Mode()&fs.ModeCharDevice == 0 {
 		t.Fatalf("/dev/null is %v, %v", info, err)
 	}
-	if err := WriteFile("/dev/full", []byte("x")); !errors.Is(err, syscall.ENOSPC) || err.Error() != "write /dev/full: no space left on device" {
+	if err := WriteFile("/dev/full", []byte("x")); !errors.Is(err, syscall.ENOSPC) ||
+		err.Error() != "write /dev/full: no space left on device" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -122,7 +123,8 @@ func names(t *testing.T, dir string) string {
 
 func TestReplacedFileKeepsItsOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
-	if err := errors.Join(os.WriteFile(path, []byte("old"), 0o640), os.Chown(path, 33, 44), WriteFile(path, []byte("new"))); err != nil {
+	if err := errors.Join(os.WriteFile(path, []byte("old"), 0o640), os.Chown(path, 33, 44),
+		WriteFile(path, []byte("new"))); err != nil {
 		t.Fatal(err)
 	}
 	var st unix.Stat_t
@@ -135,10 +137,12 @@ func TestLinksAreFollowedAsTheKernelDoes(t *testing.T) {
 	dir := t.TempDir()
 	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "a/b"), 0o755), os.Symlink("a/b/", filepath.Join(dir, "dir")),
 		os.Symlink("../new", filepath.Join(dir, "a/b/dangling")), os.Symlink("loop", filepath.Join(dir, "loop")),
-		os.Symlink(filepath.Join(dir, "a"), filepath.Join(dir, "a/b/absolute")), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)); err != nil {
+		os.Symlink(filepath.Join(dir, "a"), filepath.Join(dir, "a/b/absolute")), os.WriteFile(filepath.Join(dir, "file"), nil,
+			0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{"dir/f": "a/b/f", "dir/dangling": "a/new", "dir/../up": "a/up", "dir/absolute/x": "a/x", "./y": "y"} {
+	for path, want := range map[string]string{"dir/f": "a/b/f", "dir/dangling": "a/new", "dir/../up": "a/up",
+		"dir/absolute/x": "a/x", "./y": "y"} {
 		if err := WriteFile(dir+"/"+path, []byte(path)); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -147,7 +151,8 @@ func TestLinksAreFollowedAsTheKernelDoes(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]error{
-		"loop": syscall.ELOOP, "file/x": syscall.ENOTDIR, "no/x": syscall.ENOENT, "new/": syscall.EISDIR, "dir": syscall.EISDIR, "dir/..": syscall.EISDIR,
+		"loop": syscall.ELOOP, "file/x": syscall.ENOTDIR, "no/x": syscall.ENOENT, "new/": syscall.EISDIR,
+		"dir": syscall.EISDIR, "dir/..": syscall.EISDIR,
 	} {
 		if err := WriteFile(dir+"/"+path, nil); !errors.Is(err, want) {
 			t.Errorf("%s: %v, not %v", path, err, want)
@@ -216,7 +221,8 @@ func TestWhatOthersPlantInTmpIsRefused(t *testing.T) {
 	} {
 		plant("theirs-"+name, 33, mk)
 	}
-	for _, name := range []string{"theirs-link", "theirs-dangling", "theirs-dir/file", "theirs-dir/new", "theirs-fifo", "theirs-file"} {
+	for _, name := range []string{"theirs-link", "theirs-dangling", "theirs-dir/file", "theirs-dir/new", "theirs-fifo",
+		"theirs-file"} {
 		err := WriteFile(filepath.Join(dir, name), []byte("new"))
 		first, _, _ := strings.Cut(name, "/")
 		want := fmt.Sprintf("create %s: follow %s: %s", filepath.Join(dir, name), filepath.Join(dir, first), ErrForeign)
@@ -252,7 +258,8 @@ func TestWhatOthersPlantInTmpIsRefused(t *testing.T) {
 func TestHardLinksAreNotWrittenThrough(t *testing.T) {
 	dir := t.TempDir()
 	victim, planted := filepath.Join(dir, "victim"), filepath.Join(dir, "planted")
-	if err := errors.Join(os.WriteFile(victim, []byte("old"), 0o644), os.Link(victim, planted), WriteFile(planted, []byte("new"))); err != nil {
+	if err := errors.Join(os.WriteFile(victim, []byte("old"), 0o644), os.Link(victim, planted),
+		WriteFile(planted, []byte("new"))); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(victim); err != nil || string(got) != "old" {
@@ -275,8 +282,10 @@ func TestFilesHaveNoNameBeforeTheyAreWhole(t *testing.T) {
 func TestLeftoversAreSweptUnlessInUse(t *testing.T) {
 	dir := t.TempDir()
 	stale, theirs := filepath.Join(dir, ".cooper-stale.tmp"), filepath.Join(dir, ".cooper-theirs.tmp")
-	if err := errors.Join(os.MkdirAll(filepath.Join(dir, ".cooper-dir.tmp/a/b"), 0o755), os.WriteFile(stale, nil, 0o600), os.WriteFile(theirs, nil, 0o600),
-		os.Chown(theirs, 33, 33), os.Symlink("/etc", filepath.Join(dir, ".cooper-link.tmp")), os.WriteFile(filepath.Join(dir, ".cooper-x"), nil, 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, ".cooper-dir.tmp/a/b"), 0o755), os.WriteFile(stale, nil, 0o600),
+		os.WriteFile(theirs, nil, 0o600),
+		os.Chown(theirs, 33, 33), os.Symlink("/etc", filepath.Join(dir, ".cooper-link.tmp")),
+		os.WriteFile(filepath.Join(dir, ".cooper-x"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	at, err := os.Open(dir)

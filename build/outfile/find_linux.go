@@ -15,13 +15,14 @@ import (
 )
 
 // ErrForeign says that another user has put what is at a name there, to have somebody write where that user may not.
-var ErrForeign = errors.New("another user has put it into a directory that everyone may write to: remove it, or give another path")
+var ErrForeign = errors.New(
+	"another user has put it into a directory that everyone may write to: remove it, or give another path")
 
 const (
 	// maxLinks is how many symbolic links a name may lead over, as in the kernel.
 	maxLinks = 40
-	// overflowID is what the kernel shows for the owner of a file that has no ID in this user namespace. Two files that have it may
-	// have different owners.
+	// overflowID is what the kernel shows for the owner of a file that has no ID in this user namespace. Two files that
+	// have it may have different owners.
 	overflowID = 65534
 )
 

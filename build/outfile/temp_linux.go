@@ -23,10 +23,12 @@ func IsTemp(name string) bool {
 	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
 }
 
-// tempName is a name that is new in any directory. It doesn't contain the destination's, which may be as long as names can be.
+// tempName is a name that is new in any directory. It doesn't contain the destination's, which may be as long as names
+// can be.
 func tempName() string { return tempPrefix + strconv.FormatUint(rand.Uint64(), 36) + tempSuffix }
 
-// Unnamed makes an empty file in dir that never has a name that lasts, so that not even a killed process leaves it behind.
+// Unnamed makes an empty file in dir that never has a name that lasts, so that not even a killed process leaves it
+// behind.
 func Unnamed(dir string) (*os.File, error) {
 	f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE|os.O_EXCL, 0o600)
 	if !noUnnamed(err) {
@@ -41,7 +43,8 @@ func Unnamed(dir string) (*os.File, error) {
 
 // noUnnamed says that the file system has no files without a name.
 func noUnnamed(err error) bool {
-	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EINVAL) ||
+		errors.Is(err, unix.ENOENT)
 }
 
 // openUnnamed makes a file without a name that can be given one later; nil if there are no such files in dir.
@@ -82,8 +85,8 @@ func makeDir(dir *os.File) (f *os.File, name string, err error) {
 	})
 }
 
-// locked has create make something new in dir and locks it. Before it is locked, whoever sweeps the directory may remove it: then another
-// is made.
+// locked has create make something new in dir and locks it. Before it is locked, whoever sweeps the directory may
+// remove it: then another is made.
 func locked(dir *os.File, create func(name string) (int, error)) (*os.File, string, error) {
 	for {
 		name := tempName()
@@ -108,7 +111,8 @@ func stillThere(dir *os.File) bool {
 	return unix.Fstat(int(dir.Fd()), &st) == nil && st.Nlink > 0
 }
 
-// lock takes the lock of an open file; false if another has it. What lies on a file system without locks counts as locked.
+// lock takes the lock of an open file; false if another has it. What lies on a file system without locks counts as
+// locked.
 func lock(f *os.File) bool {
 	got, err := flock.Try(f, flock.Exclusive)
 	return got || err != nil
@@ -117,11 +121,13 @@ func lock(f *os.File) bool {
 // isAt tells whether a name is still that of an open file.
 func isAt(dir *os.File, name string, f *os.File) bool {
 	var named, open unix.Stat_t
-	return unix.Fstatat(int(dir.Fd()), name, &named, unix.AT_SYMLINK_NOFOLLOW) == nil && unix.Fstat(int(f.Fd()), &open) == nil &&
+	return unix.Fstatat(int(dir.Fd()), name, &named, unix.AT_SYMLINK_NOFOLLOW) == nil &&
+		unix.Fstat(int(f.Fd()), &open) == nil &&
 		named.Ino == open.Ino && named.Dev == open.Dev
 }
 
-// sweep removes what killed processes of this user have left in dir. It is no error if it can't: nobody has asked for it.
+// sweep removes what killed processes of this user have left in dir. It is no error if it can't: nobody has asked for
+// it.
 func sweep(dir *os.File) {
 	list, err := os.Open(procPath(dir))
 	if err != nil {
@@ -176,8 +182,8 @@ func syncFile(f *os.File) error {
 	return err
 }
 
-// syncDir makes a rename in the directory durable, if it can: a directory may be writable and not readable. What was renamed is
-// whole in any case, so that an error here doesn't undo it.
+// syncDir makes a rename in the directory durable, if it can: a directory may be writable and not readable. What was
+// renamed is whole in any case, so that an error here doesn't undo it.
 func syncDir(dir *os.File) {
 	d, err := os.Open(procPath(dir))
 	if err != nil {
@@ -187,7 +193,8 @@ func syncDir(dir *os.File) {
 	_ = d.Close()
 }
 
-// cause takes the operation and the temporary name off an error, which say nothing to the user. The name of what is foreign stays.
+// cause takes the operation and the temporary name off an error, which say nothing to the user. The name of what is
+// foreign stays.
 func cause(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) && !errors.Is(err, ErrForeign) {

@@ -59,7 +59,8 @@ func (b *Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, 
 			err = fsys.SyncFSAt(dir) // before the names are
 		}
 		if err == nil && result.Devices > 0 {
-			b.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s: left out %d device nodes; type=tar has them", dest, result.Devices)})
+			b.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s: left out %d device nodes; type=tar has them", dest,
+				result.Devices)})
 		}
 		if err == nil && disarmed.Count > 0 {
 			b.Progress.Emit(progress.Note{Text: dest + ": " + disarmedText(disarmed)})
@@ -86,11 +87,13 @@ func disarmedText(d fileop.Disarmed) string {
 	if more := d.Count - int64(len(d.Names)); more > 0 {
 		names += fmt.Sprintf(" and %d more", more)
 	}
-	return "set-user-ID and set-group-ID bits and capabilities are taken off, since all files become yours: " + names + "; type=tar keeps them"
+	return "set-user-ID and set-group-ID bits and capabilities are taken off, since all files become yours: " + names +
+		"; type=tar keeps them"
 }
 
 // unpackFrom unpacks the archive that write writes into a directory that belongs to the user.
-func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (fileop.CopyResult, fileop.Disarmed, error) {
+func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (fileop.CopyResult, fileop.Disarmed,
+	error) {
 	r, w := io.Pipe()
 	written := make(chan error, 1)
 	go func() {

@@ -31,8 +31,8 @@ func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootf
 		images = append(images, m)
 	}
 	var res Made
-	// An image gets its names with its record: until it has one, `podman image prune` takes it and its layers. And a name never points at an
-	// image whose output failed.
+	// An image gets its names with its record: until it has one, `podman image prune` takes it and its layers. And a name
+	// never points at an image whose output failed.
 	if err := b.writeOutputs(ctx, images, &res); err != nil {
 		return Made{}, errors.Join(err, b.putImages(images, nil, new(Made)))
 	}
@@ -43,8 +43,8 @@ func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootf
 	return res, nil
 }
 
-// putImages records images in the store, and their index if there are several. The result gets the ID, and the manifest's digest if it has
-// none of an output.
+// putImages records images in the store, and their index if there are several. The result gets the ID, and the
+// manifest's digest if it has none of an output.
 func (b *Room) putImages(images []made, names []string, res *Made) (err error) {
 	var manifest digest.Digest
 	for i := range images {
@@ -111,8 +111,9 @@ func (b *Room) WarnOfFormat(targets []*plan.Stage) {
 		}
 	}
 	if len(all) > 0 {
-		b.Progress.Emit(progress.Note{Text: fmt.Sprintf("podman and buildah ignore %s in images of the OCI format, docker does not: "+
-			"--format docker makes an image in which all see it", strings.Join(all, ", "))})
+		b.Progress.Emit(progress.Note{Text: fmt.Sprintf(
+			"podman and buildah ignore %s in images of the OCI format, docker does not: "+
+				"--format docker makes an image in which all see it", strings.Join(all, ", "))})
 	}
 }
 
@@ -243,9 +244,9 @@ func keepLastLayer(history []imagebuilder.History) {
 	}
 }
 
-// Anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the cache counts on
-// is without an image: other tools' checks report such layers as damage. The images have names of the cache's own, for clean-up takes
-// those without.
+// Anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the
+// cache counts on is without an image: other tools' checks report such layers as damage. The images have names of the
+// cache's own, for clean-up takes those without.
 func (b *Room) Anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
 	held := map[string]bool{} // the layers of the images recorded here
 	for _, stage := range slices.Backward(g.Stages) {
@@ -264,7 +265,8 @@ func (b *Room) Anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage)
 		if err != nil {
 			return err
 		}
-		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Layers()), Created: created, Keep: !b.isParent(last, except, roots)}
+		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Layers()), Created: created,
+			Keep: !b.isParent(last, except, roots)}
 		if _, _, err := b.Store.PutImage(record); err != nil {
 			return err
 		}
@@ -275,8 +277,8 @@ func (b *Room) Anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage)
 	return nil
 }
 
-// isParent tells whether other tools see the image of a step as the parent of one of the stages' images: that has one instruction more.
-// Such an image is taken by no clean-up as long as the other one has a name, and isn't listed.
+// isParent tells whether other tools see the image of a step as the parent of one of the stages' images: that has one
+// instruction more. Such an image is taken by no clean-up as long as the other one has a name, and isn't listed.
 func (b *Room) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.Root) bool {
 	r := roots[last.ID]
 	return slices.ContainsFunc(stages, func(s *plan.Stage) bool {

@@ -11,7 +11,8 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 )
 
-// writeOutputs writes what the request asks for besides the image in the store. The result gets the digest of what was written last.
+// writeOutputs writes what the request asks for besides the image in the store. The result gets the digest of what was
+// written last.
 func (b *Room) writeOutputs(ctx context.Context, images []made, res *Made) error {
 	for _, spec := range b.Specs {
 		dest := spec.Dest
@@ -33,7 +34,8 @@ func (b *Room) writeOutputs(ctx context.Context, images []made, res *Made) error
 }
 
 // writeOutput gives the digest of the manifest or index that it has written, none where only files are.
-func (b *Room) writeOutput(ctx context.Context, spec export.Spec, images []made, shown progress.Aside) (digest.Digest, error) {
+func (b *Room) writeOutput(ctx context.Context, spec export.Spec, images []made, shown progress.Aside) (digest.Digest,
+	error) {
 	if spec.HoldsFiles() {
 		meter := shown.Meter("files", 0)
 		defer meter.Stop()
@@ -100,8 +102,8 @@ type countedLayer struct {
 	io.Closer
 }
 
-// oneName leaves an OCI output one name: podman and skopeo refuse an archive with several images in its index unless they are
-// told which.
+// oneName leaves an OCI output one name: podman and skopeo refuse an archive with several images in its index unless
+// they are told which.
 func oneName(spec export.Spec, names []string) export.Spec {
 	if spec.Type == export.TypeOCI && len(spec.Names) == 0 && len(names) > 1 {
 		spec.Names = names[:1]

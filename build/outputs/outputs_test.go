@@ -102,7 +102,8 @@ func TestAnIndexIsAsOldAsItsYoungestImage(t *testing.T) {
 	at := func(s int64) store.ImageRecord { return store.ImageRecord{Created: time.Unix(s, 0)} }
 	features := []string{"x"}
 	images := []made{
-		{id: "1", record: at(5), image: export.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64", OSFeatures: features}}},
+		{id: "1", record: at(5),
+			image: export.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64", OSFeatures: features}}},
 		{id: "2", record: at(9)}, {id: "3", record: at(7)},
 	}
 	index := (&Room{}).indexOf(images, []string{"n"})

@@ -7,14 +7,16 @@ import (
 
 // Limits say what is too slow. The zero value is too impatient for anything.
 type Limits struct {
-	// Stall is how long one connection may bring nothing, Idle how long all connections of a download may, one after the other.
+	// Stall is how long one connection may bring nothing, Idle how long all connections of a download may, one after the
+	// other.
 	Stall, Idle time.Duration
 	// Window is a time of waiting, Least the number of bytes that have to come in it.
 	Window time.Duration
 	Least  int64
 }
 
-// Usual are the limits of downloads. Half a kilobyte a second is what the slowest mobile network gives one of several downloads.
+// Usual are the limits of downloads. Half a kilobyte a second is what the slowest mobile network gives one of several
+// downloads.
 func Usual() Limits {
 	return Limits{Stall: time.Minute, Idle: 2 * time.Minute, Window: 2 * time.Minute, Least: 64 << 10}
 }

@@ -29,7 +29,8 @@ func TestADownloadIsGivenUpForWhatItBringsNotForHowLongItTakes(t *testing.T) {
 		m, ended := patience.NewMeter(limits), 0
 		for i := 1; i <= c.reads && ended == 0; i++ {
 			if err := m.Note(c.n, c.waited); err != nil {
-				if slow := new(patience.SlowError); !errors.As(err, &slow) || slow.Got != int64(i*c.n) || slow.Took != time.Duration(i)*c.waited {
+				if slow := new(patience.SlowError); !errors.As(err, &slow) || slow.Got != int64(i*c.n) ||
+					slow.Took != time.Duration(i)*c.waited {
 					t.Errorf("%s: %v", c.name, err)
 				}
 				ended = i

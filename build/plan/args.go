@@ -9,8 +9,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// RuleUnusedBuildArg is the rule of the warning about --build-args that no ARG declares. It isn't one of the linter's: it is about
-// the command line and not about the file.
+// RuleUnusedBuildArg is the rule of the warning about --build-args that no ARG declares. It isn't one of the linter's:
+// it is about the command line and not about the file.
 const RuleUnusedBuildArg = "UnusedBuildArg"
 
 const (
@@ -68,7 +68,8 @@ func (p *planner) cacheNamespace() string {
 	return name
 }
 
-// sourceDate is what --build-arg SOURCE_DATE_EPOCH or a global ARG of that name says; a stage's own ARG counts for nothing here.
+// sourceDate is what --build-arg SOURCE_DATE_EPOCH or a global ARG of that name says; a stage's own ARG counts for
+// nothing here.
 func (p *planner) sourceDate() string {
 	if given, ok := p.buildArg(sourceDateArg); ok {
 		return given
@@ -118,7 +119,8 @@ func (p *planner) setDefault(defaults *variables, name string, value *string) {
 	}
 }
 
-// ProxyNames are the arguments that RUN steps get without declaration, in their two spellings. Their values may hold passwords.
+// ProxyNames are the arguments that RUN steps get without declaration, in their two spellings. Their values may hold
+// passwords.
 func ProxyNames() []string {
 	return []string{
 		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy",
@@ -126,8 +128,9 @@ func ProxyNames() []string {
 	}
 }
 
-// proxyEnv is what --build-arg and the environment say about proxies, in both spellings, save for what the step's environment has. That
-// the environment's are not arguments keeps them out of what is kept; an ARG with a default gives way to them as it does to an argument.
+// proxyEnv is what --build-arg and the environment say about proxies, in both spellings, save for what the step's
+// environment has. That the environment's are not arguments keeps them out of what is kept; an ARG with a default gives
+// way to them as it does to an argument.
 func (x expanding) proxyEnv() []string {
 	given, outside := map[string]string{}, map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(x.opts.BuildArgs)) {

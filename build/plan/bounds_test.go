@@ -32,7 +32,8 @@ func TestLargeFilesArePlanned(t *testing.T) {
 		"stages":              lines(10_000, "FROM scratch AS s%d\n"),
 		"steps":               "FROM alpine\n" + lines(10_000, "RUN %d\n"),
 		"steps and variables": "FROM alpine\n" + lines(2_000, "ENV e%d=x\n") + lines(2_000, "RUN %d\n"),
-		"steps with secrets":  "FROM alpine\n" + lines(1_000, "ARG a%d\n") + lines(1_000, "RUN --mount=type=secret,id=x,env=X %d\n"),
+		"steps with secrets": "FROM alpine\n" + lines(1_000, "ARG a%d\n") +
+			lines(1_000, "RUN --mount=type=secret,id=x,env=X %d\n"),
 		"a heredoc":           "FROM scratch\nCOPY <<E /x\n" + lines(20_000, "'${B}\" $b %d\n") + "E\n",
 		"nested defaults":     "FROM scratch\nENV V=" + nested(1_000) + "\n",
 		"undefined variables": "FROM scratch\n" + lines(5_000, "ENV v%d=$nowhere\n"),
@@ -61,22 +62,31 @@ func TestWorkAndMemoryAreBounded(t *testing.T) {
 	nested := strings.Repeat("${B:-", 8_000) + "x" + strings.Repeat("}", 8_000)
 	const work, size = "take too much work", "the image configs and their history are larger than 32 MiB"
 	for name, tt := range map[string]struct{ text, want string }{
-		"nested defaults":           {"FROM scratch\nENV V=" + nested + "\n", work},
-		"quotes hide no nesting":    {"FROM scratch\nENV V=" + strings.Repeat(`${B:-"}"`, 7_000) + strings.Repeat("}", 7_000) + "\n", work},
-		"nested defaults in FROM":   {"FROM " + nested + "\n", work},
-		"nested defaults in COPY":   {"FROM scratch\nCOPY " + nested + " /\n", work},
-		"nested defaults, repeated": {"FROM scratch\n" + strings.Repeat("ENV V="+strings.Repeat("${B:-", 1_000)+"x"+strings.Repeat("}", 1_000)+"\n", 80), work},
-		"nested with a long value":  {"FROM scratch\n" + value + "ENV V=" + strings.Repeat("${C:-", 5_000) + "$B$B$B$B$B" + strings.Repeat("}", 5_000) + "\n", work},
-		"patterns":                  {"FROM scratch\n" + value + strings.Repeat("ENV V=${B#"+strings.Repeat("*a", 200)+"b}\n", 100), work},
-		"patterns in quotes":        {"FROM scratch\n" + value + strings.Repeat(`ENV V=${B#"}"`+strings.Repeat("*a", 200)+"b}\n", 100), work},
-		"replacements, dropped":     {"FROM scratch\nENV B=" + strings.Repeat("a", 5_000) + "\n" + strings.Repeat("ENV V=${C:+${B//a/$B}}\n", 50), work},
-		"global arguments":          {"ARG A=" + strings.Repeat("x", 60_000) + "\n" + lines(40, "ARG B%d=$A$A$A$A$A$A$A$A$A$A\n") + "FROM scratch\n", size},
-		"variables":                 {"FROM scratch\n" + value + lines(200, "ENV V%d=$B$B$B$B$B\n"), size},
-		"sources":                   {"FROM scratch\n" + value + "COPY " + strings.Repeat("$B ", 1_000) + "/\n", size},
-		"directories":               {"FROM scratch\n" + strings.Repeat("WORKDIR "+strings.Repeat("a", 2_000)+"\n", 300), size},
-		"ports again and again":     {"FROM alpine\n" + strings.Repeat("EXPOSE 1-65535\n", 100), size},
-		"steps between variables":   {"FROM alpine\n" + lines(4_000, "ENV e%[1]d=x\nRUN %[1]d\n"), size},
-		"stages with variables":     {"FROM scratch AS s\n" + lines(3_000, "ENV e%d=x\n") + lines(3_000, "FROM s AS s%d\n"), size},
+		"nested defaults": {"FROM scratch\nENV V=" + nested + "\n", work},
+		"quotes hide no nesting": {"FROM scratch\nENV V=" + strings.Repeat(`${B:-"}"`, 7_000) +
+			strings.Repeat("}", 7_000) + "\n", work},
+		"nested defaults in FROM": {"FROM " + nested + "\n", work},
+		"nested defaults in COPY": {"FROM scratch\nCOPY " + nested + " /\n", work},
+		"nested defaults, repeated": {"FROM scratch\n" + strings.Repeat("ENV V="+strings.Repeat("${B:-", 1_000)+"x"+
+			strings.Repeat("}", 1_000)+"\n", 80), work},
+		"nested with a long value": {"FROM scratch\n" + value + "ENV V=" + strings.Repeat("${C:-", 5_000) + "$B$B$B$B$B" +
+			strings.Repeat("}", 5_000) + "\n", work},
+		"patterns": {"FROM scratch\n" + value + strings.Repeat("ENV V=${B#"+strings.Repeat("*a", 200)+"b}\n",
+			100), work},
+		"patterns in quotes": {"FROM scratch\n" + value + strings.Repeat(`ENV V=${B#"}"`+strings.Repeat("*a", 200)+
+			"b}\n", 100), work},
+		"replacements, dropped": {"FROM scratch\nENV B=" + strings.Repeat("a", 5_000) + "\n" +
+			strings.Repeat("ENV V=${C:+${B//a/$B}}\n", 50), work},
+		"global arguments": {"ARG A=" + strings.Repeat("x", 60_000) + "\n" +
+			lines(40, "ARG B%d=$A$A$A$A$A$A$A$A$A$A\n") + "FROM scratch\n", size},
+		"variables": {"FROM scratch\n" + value + lines(200, "ENV V%d=$B$B$B$B$B\n"), size},
+		"sources":   {"FROM scratch\n" + value + "COPY " + strings.Repeat("$B ", 1_000) + "/\n", size},
+		"directories": {"FROM scratch\n" + strings.Repeat("WORKDIR "+strings.Repeat("a", 2_000)+"\n", 300),
+			size},
+		"ports again and again":   {"FROM alpine\n" + strings.Repeat("EXPOSE 1-65535\n", 100), size},
+		"steps between variables": {"FROM alpine\n" + lines(4_000, "ENV e%[1]d=x\nRUN %[1]d\n"), size},
+		"stages with variables": {"FROM scratch AS s\n" + lines(3_000, "ENV e%d=x\n") + lines(3_000, "FROM s AS s%d\n"),
+			size},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, err := dockerfile.Parse("Dockerfile", []byte(tt.text), dockerfile.Options{})

@@ -29,9 +29,11 @@ func stageRuleCases() []ruleCase {
 		{name: "ConsistentInstructionCasing fires on mixed letters", text: "from scratch\nEnv a=b\nenv c=d\n", want: []string{
 			"2 ConsistentInstructionCasing: Command 'Env' should match the case of the command majority (lowercase)"}},
 		{name: "ConsistentInstructionCasing is silent", text: "from scratch\nenv a=b\n"},
-		{name: "StageNameCasing fires", text: "FROM scratch AS One\n", want: []string{"1 StageNameCasing: Stage name 'One' should be lowercase"}},
+		{name: "StageNameCasing fires", text: "FROM scratch AS One\n",
+			want: []string{"1 StageNameCasing: Stage name 'One' should be lowercase"}},
 		{name: "StageNameCasing is silent", text: "FROM scratch AS one\n"},
-		{name: "FromAsCasing fires", text: "FROM scratch as one\n", want: []string{"1 FromAsCasing: 'as' and 'FROM' keywords' casing do not match"}},
+		{name: "FromAsCasing fires", text: "FROM scratch as one\n",
+			want: []string{"1 FromAsCasing: 'as' and 'FROM' keywords' casing do not match"}},
 		{name: "FromAsCasing is silent", text: "from scratch as one\n"},
 		{name: "DuplicateStageName fires", text: "FROM scratch AS a\nFROM scratch AS a\n", want: []string{
 			`2 DuplicateStageName: Duplicate stage name "a", stage names should be unique`}},
@@ -40,9 +42,11 @@ func stageRuleCases() []ruleCase {
 			`1 ReservedStageName: Stage name should not use the same name as reserved stage "scratch"`,
 			`2 ReservedStageName: Stage name should not use the same name as reserved stage "context"`}},
 		{name: "ReservedStageName is silent", text: "FROM scratch AS contexts\n"},
-		{name: "UndefinedArgInFrom fires", text: "ARG tag=1\nFROM alpine:${tag}${verzion} AS b\nFROM --platform=$BUILDPLATFROM$TARGETOS alpine\n", want: []string{
-			"2 UndefinedArgInFrom: FROM argument 'verzion' is not declared",
-			"3 UndefinedArgInFrom: FROM argument 'BUILDPLATFROM' is not declared (did you mean BUILDPLATFORM?)"}},
+		{name: "UndefinedArgInFrom fires",
+			text: "ARG tag=1\nFROM alpine:${tag}${verzion} AS b\nFROM --platform=$BUILDPLATFROM$TARGETOS alpine\n",
+			want: []string{
+				"2 UndefinedArgInFrom: FROM argument 'verzion' is not declared",
+				"3 UndefinedArgInFrom: FROM argument 'BUILDPLATFROM' is not declared (did you mean BUILDPLATFORM?)"}},
 		{name: "UndefinedArgInFrom is silent", text: "ARG DEBUG\nFROM --platform=$BUILDPLATFORM scratch${DEBUG}\n"},
 		{name: "InvalidDefaultArgInFrom fires", text: "ARG VERSION\nFROM alpine:$VERSION\n",
 			options: func(o *plan.Options) { o.BuildArgs = map[string]*string{"VERSION": value("1")} },
@@ -54,29 +58,35 @@ func stageRuleCases() []ruleCase {
 		{name: "RedundantTargetPlatform is silent", text: "FROM --platform=${TARGETOS}/$TARGETARCH scratch\n"},
 		{name: "FromPlatformFlagConstDisallowed fires", text: "FROM --platform=linux/amd64 alpine\n", want: []string{
 			`1 FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/amd64"`}},
-		{name: "FromPlatformFlagConstDisallowed is silent for a stage of the name", text: "FROM --platform=linux/amd64 alpine AS build-amd64\n"},
-		{name: "InvalidBaseImagePlatform fires", text: "FROM otherarch AS a\nFROM scratch\nCOPY --from=otherarch / /\n", want: []string{
-			`1 InvalidBaseImagePlatform: Base image otherarch was pulled with platform "linux/s390x", expected "linux/amd64" for current build`,
-			`3 InvalidBaseImagePlatform: Base image otherarch was pulled with platform "linux/s390x", expected "linux/amd64" for current build`}},
+		{name: "FromPlatformFlagConstDisallowed is silent for a stage of the name",
+			text: "FROM --platform=linux/amd64 alpine AS build-amd64\n"},
+		{name: "InvalidBaseImagePlatform fires", text: "FROM otherarch AS a\nFROM scratch\nCOPY --from=otherarch / /\n",
+			want: []string{
+				`1 InvalidBaseImagePlatform: Base image otherarch was pulled with platform "linux/s390x", expected "linux/amd64" for current build`,
+				`3 InvalidBaseImagePlatform: Base image otherarch was pulled with platform "linux/s390x", expected "linux/amd64" for current build`}},
 		{name: "InvalidBaseImagePlatform is silent", text: "FROM alpine\n"},
-		{name: "InvalidDefinitionDescription fires", text: "# check=experimental=InvalidDefinitionDescription\n# bar is bar\nARG foo=bar\n# Base is base\nFROM scratch AS base\n# something\nARG a=1 b=2\n", want: []string{
-			"3 InvalidDefinitionDescription: Comment for ARG should follow the format: `# foo <description>`",
-			"5 InvalidDefinitionDescription: Comment for FROM should follow the format: `# base <description>`",
-			"7 InvalidDefinitionDescription: Comment for ARG should follow the format: `# <arg_key> <description>`"}},
-		{name: "InvalidDefinitionDescription is silent", text: "# check=experimental=InvalidDefinitionDescription\n# foo is foo\nARG foo=bar\n# no description\n#\nFROM scratch AS base\n"},
+		{name: "InvalidDefinitionDescription fires",
+			text: "# check=experimental=InvalidDefinitionDescription\n# bar is bar\nARG foo=bar\n# Base is base\nFROM scratch AS base\n# something\nARG a=1 b=2\n", want: []string{
+				"3 InvalidDefinitionDescription: Comment for ARG should follow the format: `# foo <description>`",
+				"5 InvalidDefinitionDescription: Comment for FROM should follow the format: `# base <description>`",
+				"7 InvalidDefinitionDescription: Comment for ARG should follow the format: `# <arg_key> <description>`"}},
+		{name: "InvalidDefinitionDescription is silent",
+			text: "# check=experimental=InvalidDefinitionDescription\n# foo is foo\nARG foo=bar\n# no description\n#\nFROM scratch AS base\n"},
 		{name: "InvalidDefinitionDescription is silent unless asked for", text: "# bar\nARG foo\nFROM scratch\n"},
 	}
 }
 
 func instructionRuleCases() []ruleCase {
 	return []ruleCase{
-		{name: "NoEmptyContinuation fires", text: "FROM scratch\nENV a=b \\\n\n  c=d\n", want: []string{"4 NoEmptyContinuation: Empty continuation line"}},
+		{name: "NoEmptyContinuation fires", text: "FROM scratch\nENV a=b \\\n\n  c=d\n",
+			want: []string{"4 NoEmptyContinuation: Empty continuation line"}},
 		{name: "NoEmptyContinuation is silent about comments", text: "FROM scratch\nENV a=b \\\n # why\n  c=d\n"},
 		{name: "JSONArgsRecommended fires", text: "FROM scratch\nCMD a\nentrypoint b\n", want: []string{
 			"2 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
 			"3 ConsistentInstructionCasing: Command 'entrypoint' should match the case of the command majority (uppercase)",
 			"3 JSONArgsRecommended: JSON arguments recommended for entrypoint to prevent unintended behavior related to OS signals"}},
-		{name: "JSONArgsRecommended is silent after SHELL", text: "FROM scratch AS base\nSHELL [\"/sh\"]\nFROM base\nCMD a\nENTRYPOINT b\n"},
+		{name: "JSONArgsRecommended is silent after SHELL",
+			text: "FROM scratch AS base\nSHELL [\"/sh\"]\nFROM base\nCMD a\nENTRYPOINT b\n"},
 		{name: "JSONArgsRecommended is silent if the base has a shell", text: "FROM appbase\nCMD a\n"},
 		{name: "MaintainerDeprecated fires", text: "FROM scratch\nMAINTAINER a\n", want: []string{
 			"2 MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label"}},
@@ -84,16 +94,19 @@ func instructionRuleCases() []ruleCase {
 		{name: "WorkdirRelativePath fires", text: "FROM golang\nWORKDIR app/\nWORKDIR more\n", want: []string{
 			`2 WorkdirRelativePath: Relative workdir "app/" can have unexpected results if the base image changes`}},
 		{name: "WorkdirRelativePath is silent", text: "FROM scratch AS a\nWORKDIR /app\nFROM a\nWORKDIR sub\n"},
-		{name: "UndefinedVar fires", text: "FROM scratch\nARG DIR_ASSETS=assets/\nCOPY $DIR_ASSET .\nARG foo\nENV PATH=$PAHT:/bin\n", want: []string{
-			"3 UndefinedVar: Usage of undefined variable '$DIR_ASSET' (did you mean $DIR_ASSETS?)",
-			"5 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)"}},
+		{name: "UndefinedVar fires",
+			text: "FROM scratch\nARG DIR_ASSETS=assets/\nCOPY $DIR_ASSET .\nARG foo\nENV PATH=$PAHT:/bin\n", want: []string{
+				"3 UndefinedVar: Usage of undefined variable '$DIR_ASSET' (did you mean $DIR_ASSETS?)",
+				"5 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)"}},
 		{name: "UndefinedVar fires in a heredoc", text: "FROM scratch\nCOPY <<A <<\"B\" /\n$x\nA\n$y\nB\n", want: []string{
 			"2 UndefinedVar: Usage of undefined variable '$x'"}},
-		{name: "UndefinedVar is silent", text: "FROM golang AS base\nARG foo\nFROM base\nCOPY Dockerfile${foo} $GOPATH\nRUN echo $anything\n"},
-		{name: "MultipleInstructionsDisallowed fires", text: "FROM scratch\nCMD [\"a\"]\nENTRYPOINT [\"a\"]\nHEALTHCHECK NONE\nCMD [\"b\"]\nENTRYPOINT [\"b\"]\nHEALTHCHECK CMD b\n", want: []string{
-			"2 MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage because only the last one will be used",
-			"3 MultipleInstructionsDisallowed: Multiple ENTRYPOINT instructions should not be used in the same stage because only the last one will be used",
-			"4 MultipleInstructionsDisallowed: Multiple HEALTHCHECK instructions should not be used in the same stage because only the last one will be used"}},
+		{name: "UndefinedVar is silent",
+			text: "FROM golang AS base\nARG foo\nFROM base\nCOPY Dockerfile${foo} $GOPATH\nRUN echo $anything\n"},
+		{name: "MultipleInstructionsDisallowed fires",
+			text: "FROM scratch\nCMD [\"a\"]\nENTRYPOINT [\"a\"]\nHEALTHCHECK NONE\nCMD [\"b\"]\nENTRYPOINT [\"b\"]\nHEALTHCHECK CMD b\n", want: []string{
+				"2 MultipleInstructionsDisallowed: Multiple CMD instructions should not be used in the same stage because only the last one will be used",
+				"3 MultipleInstructionsDisallowed: Multiple ENTRYPOINT instructions should not be used in the same stage because only the last one will be used",
+				"4 MultipleInstructionsDisallowed: Multiple HEALTHCHECK instructions should not be used in the same stage because only the last one will be used"}},
 		{name: "MultipleInstructionsDisallowed is silent", text: "FROM scratch AS a\nCMD [\"a\"]\nFROM a\nCMD [\"b\"]\n"},
 		{name: "LegacyKeyValueFormat fires", text: "FROM scratch\nENV a b\nLABEL c d\n", want: []string{
 			`2 LegacyKeyValueFormat: "ENV key=value" should be used instead of legacy "ENV key value" format`,
@@ -103,12 +116,14 @@ func instructionRuleCases() []ruleCase {
 			`2 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV "Git_Key")`,
 			`2 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV "apikey")`,
 			`3 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ARG "auth")`}},
-		{name: "SecretsUsedInArgOrEnv is silent", text: "FROM scratch\nENV PUBLIC_KEY= password_file=x KEYBOARD=de\nARG TOKEN_VERSION\n"},
+		{name: "SecretsUsedInArgOrEnv is silent",
+			text: "FROM scratch\nENV PUBLIC_KEY= password_file=x KEYBOARD=de\nARG TOKEN_VERSION\n"},
 		{name: "CopyIgnoredFile fires", text: "FROM scratch\nCOPY ok ./hidden /\nADD hidden/x /\n",
 			options: func(o *plan.Options) { o.Ignore = ignored{"hidden"} }, want: []string{
 				`2 CopyIgnoredFile: Attempting to Copy file "hidden" that is excluded by .dockerignore`,
 				`3 CopyIgnoredFile: Attempting to Add file "hidden/x" that is excluded by .dockerignore`}},
-		{name: "CopyIgnoredFile is silent about stages and named contexts", text: "FROM scratch AS a\nCOPY ok <<hidden /\nx\nhidden\nFROM scratch\nCOPY --from=a hidden /\nCOPY --from=ctx hidden /\n",
+		{name: "CopyIgnoredFile is silent about stages and named contexts",
+			text: "FROM scratch AS a\nCOPY ok <<hidden /\nx\nhidden\nFROM scratch\nCOPY --from=a hidden /\nCOPY --from=ctx hidden /\n",
 			options: func(o *plan.Options) {
 				o.Ignore = ignored{"hidden"}
 				o.Contexts = map[string]plan.NamedContext{"ctx": {Kind: plan.ContextDirectory, Ref: "/x"}}
@@ -128,22 +143,29 @@ func optionRuleCases() []ruleCase {
 		{name: "all stages are checked", text: "FROM scratch AS a\nCOPY $x /\nFROM scratch\nCOPY $y /\n", want: []string{
 			"2 UndefinedVar: Usage of undefined variable '$x'", "4 UndefinedVar: Usage of undefined variable '$y'"}},
 		{name: "only what the target needs", text: "FROM scratch AS a\nCOPY $x /\nFROM scratch\nCOPY $y /\n",
-			options: func(o *plan.Options) { o.Target = "a" }, want: []string{"2 UndefinedVar: Usage of undefined variable '$x'"}},
-		{name: "a remark after the rules", text: "FROM scratch\n# check=skip=SecretsUsedInArgOrEnv // it is public\nENV password=bar\nENV password=bar\n", want: []string{
-			`4 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV "password")`}},
-		{name: "a remark after the directive", text: "# check=skip=SecretsUsedInArgOrEnv // it is public\nFROM scratch\nENV password=bar\n"},
+			options: func(o *plan.Options) { o.Target = "a" },
+			want:    []string{"2 UndefinedVar: Usage of undefined variable '$x'"}},
+		{name: "a remark after the rules",
+			text: "FROM scratch\n# check=skip=SecretsUsedInArgOrEnv // it is public\nENV password=bar\nENV password=bar\n",
+			want: []string{
+				`4 SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data (ENV "password")`}},
+		{name: "a remark after the directive",
+			text: "# check=skip=SecretsUsedInArgOrEnv // it is public\nFROM scratch\nENV password=bar\n"},
 		{name: "all skipped for an instruction", text: "FROM scratch\n# check=skip=all\nENV password b\n"},
-		{name: "skipped above FROM", text: "# check=error=false\n\n# check=skip=RedundantTargetPlatform\nFROM --platform=$TARGETPLATFORM scratch\n"},
+		{name: "skipped above FROM",
+			text: "# check=error=false\n\n# check=skip=RedundantTargetPlatform\nFROM --platform=$TARGETPLATFORM scratch\n"},
 		{name: "another platform is no obstacle", text: "FROM --platform=windows/arm64 alpine AS arm64\n",
 			options: func(o *plan.Options) { o.Platform.Architecture = "riscv64" }, want: []string{
 				`1 InvalidBaseImagePlatform: Base image alpine was pulled with platform "linux/amd64", expected "windows/arm64" for current build`}},
-		{name: "variables of an unknown image", text: "FROM unknown\nCOPY $x /\nCMD a\nFROM scratch\nCOPY $y /\n", want: []string{
-			"3 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
-			"5 UndefinedVar: Usage of undefined variable '$y'"}},
+		{name: "variables of an unknown image", text: "FROM unknown\nCOPY $x /\nCMD a\nFROM scratch\nCOPY $y /\n",
+			want: []string{
+				"3 JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals",
+				"5 UndefinedVar: Usage of undefined variable '$y'"}},
 		{name: "variables of a stage on an unknown image", text: "FROM unknown AS a\nFROM a\nCOPY $x /\n"},
 		{name: "unused build arguments", text: "FROM scratch\nARG VERSION\n",
 			options: func(o *plan.Options) {
-				o.BuildArgs = map[string]*string{"VERZION": value("1"), "OTHER": value("2"), "BUILDKIT_X": value("1"), "https_proxy": value("p")}
+				o.BuildArgs = map[string]*string{"VERZION": value("1"), "OTHER": value("2"), "BUILDKIT_X": value("1"),
+					"https_proxy": value("p")}
 			}, want: []string{"0 UnusedBuildArg: One or more build-args [OTHER VERZION] were not consumed (did you mean VERSION?)"}},
 	}
 }
@@ -205,10 +227,14 @@ func checkText(t *testing.T, tt ruleCase) (plan.Findings, error) {
 
 func TestEachRuleOfTheLinterHasItsCases(t *testing.T) {
 	rules := []string{
-		"ConsistentInstructionCasing", "CopyIgnoredFile", "DuplicateStageName", "ExposeInvalidFormat", "ExposeProtoCasing", "FromAsCasing",
-		"FromPlatformFlagConstDisallowed", "InvalidBaseImagePlatform", "InvalidDefaultArgInFrom", "InvalidDefinitionDescription",
-		"JSONArgsRecommended", "LegacyKeyValueFormat", "MaintainerDeprecated", "MultipleInstructionsDisallowed", "NoEmptyContinuation",
-		"RedundantTargetPlatform", "ReservedStageName", "SecretsUsedInArgOrEnv", "StageNameCasing", "UndefinedArgInFrom", "UndefinedVar",
+		"ConsistentInstructionCasing", "CopyIgnoredFile", "DuplicateStageName", "ExposeInvalidFormat", "ExposeProtoCasing",
+		"FromAsCasing",
+		"FromPlatformFlagConstDisallowed", "InvalidBaseImagePlatform", "InvalidDefaultArgInFrom",
+		"InvalidDefinitionDescription",
+		"JSONArgsRecommended", "LegacyKeyValueFormat", "MaintainerDeprecated", "MultipleInstructionsDisallowed",
+		"NoEmptyContinuation",
+		"RedundantTargetPlatform", "ReservedStageName", "SecretsUsedInArgOrEnv", "StageNameCasing", "UndefinedArgInFrom",
+		"UndefinedVar",
 		"WorkdirRelativePath",
 	}
 	for _, rule := range rules {
@@ -249,7 +275,8 @@ func TestWarningsBeforeAnErrorAreKept(t *testing.T) {
 }
 
 func TestViolationsFailAfterAllAreListed(t *testing.T) {
-	f, err := dockerfile.Parse("Dockerfile", []byte("# check=error=true\nFROM scratch AS One\nENV a b\nLABEL c d\n"), dockerfile.Options{})
+	f, err := dockerfile.Parse("Dockerfile", []byte("# check=error=true\nFROM scratch AS One\nENV a b\nLABEL c d\n"),
+		dockerfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,12 +11,14 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// Combine puts the plans of one file for several platforms into one graph: a step that is the same for some of them in every
-// respect, as those of a stage FROM --platform=$BUILDPLATFORM are before TARGETARCH is used, is there once. targets has the stage of
-// each plan's image, in the order of the plans; the graph's own Target is the first. The plans are not changed.
+// Combine puts the plans of one file for several platforms into one graph: a step that is the same for some of them in
+// every respect, as those of a stage FROM --platform=$BUILDPLATFORM are before TARGETARCH is used, is there once.
+// targets has the stage of each plan's image, in the order of the plans; the graph's own Target is the first. The plans
+// are not changed.
 func Combine(plans []*Graph, wanted []ocispec.Platform) (graph *Graph, targets []*Stage, err error) {
 	c := combiner{
-		graph: &Graph{}, steps: map[[sha256.Size]byte]*Step{}, users: map[*Step]int{}, images: map[*imagebuilder.Image][sha256.Size]byte{},
+		graph: &Graph{}, steps: map[[sha256.Size]byte]*Step{}, users: map[*Step]int{},
+		images: map[*imagebuilder.Image][sha256.Size]byte{},
 	}
 	for n, g := range plans {
 		target, err := c.add(g, wanted[n])
@@ -148,8 +150,8 @@ func idOf(s *Step) int {
 	return s.ID
 }
 
-// platforms says for people what a step is for: the platform of its programs, and the one of the image if it is for one image that is
-// for another, as in "linux/amd64->arm64".
+// platforms says for people what a step is for: the platform of its programs, and the one of the image if it is for one
+// image that is for another, as in "linux/amd64->arm64".
 func (c *combiner) platforms(s *Step) string {
 	have, want := s.Image.Platform, c.wanted[s.ID]
 	if have.OS == "" {

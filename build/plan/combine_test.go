@@ -63,9 +63,11 @@ RUN --mount=from=busybox,target=/b /app
 		"linux/arm64: FROM multi", "linux/arm64: COPY --from=build /app /app", "linux/amd64: FROM busybox",
 		"linux/arm64: RUN --mount=from=busybox,target=/b /app",
 		"linux/amd64->arm/v6: ARG TARGETARCH", "linux/amd64->arm/v6: RUN go build",
-		"linux/arm/v6: FROM multi", "linux/arm/v6: COPY --from=build /app /app", "linux/arm/v6: RUN --mount=from=busybox,target=/b /app",
+		"linux/arm/v6: FROM multi", "linux/arm/v6: COPY --from=build /app /app",
+		"linux/arm/v6: RUN --mount=from=busybox,target=/b /app",
 		"linux/amd64: ARG TARGETARCH", "linux/amd64: RUN go build",
-		"linux/amd64: FROM multi", "linux/amd64: COPY --from=build /app /app", "linux/amd64: RUN --mount=from=busybox,target=/b /app",
+		"linux/amd64: FROM multi", "linux/amd64: COPY --from=build /app /app",
+		"linux/amd64: RUN --mount=from=busybox,target=/b /app",
 	}
 	if d := cmp.Diff(want, shownCombined(g)); d != "" {
 		t.Error(d)
@@ -93,15 +95,18 @@ func TestImagesOfOneContentKeepTheirPlatforms(t *testing.T) {
 	if targets[0].Last != targets[1].Last || len(g.Stages) != 1 {
 		t.Errorf("%d stages", len(g.Stages))
 	}
-	if a, b := targets[0].Image.Platform.Architecture, targets[1].Image.Platform.Architecture; a != "arm64" || b != "s390x" {
+	if a, b := targets[0].Image.Platform.Architecture, targets[1].Image.Platform.Architecture; a != "arm64" ||
+		b != "s390x" {
 		t.Errorf("for %s and %s", a, b)
 	}
 }
 
 func TestStepsThatDifferInOneThingStayApart(t *testing.T) {
 	for _, line := range []string{
-		"ARG TARGETARCH\nENV A=$TARGETARCH", "ARG TARGETARCH\nRUN true", "ARG TARGETARCH\nCOPY $TARGETARCH /", "ARG TARGETARCH\nWORKDIR /$TARGETARCH",
-		"ARG TARGETARCH\nLABEL a=$TARGETARCH", "COPY --from=multi / /", "RUN --mount=from=multi,target=/m true", "RUN --mount=type=cache,from=multi,target=/m true",
+		"ARG TARGETARCH\nENV A=$TARGETARCH", "ARG TARGETARCH\nRUN true", "ARG TARGETARCH\nCOPY $TARGETARCH /",
+		"ARG TARGETARCH\nWORKDIR /$TARGETARCH",
+		"ARG TARGETARCH\nLABEL a=$TARGETARCH", "COPY --from=multi / /", "RUN --mount=from=multi,target=/m true",
+		"RUN --mount=type=cache,from=multi,target=/m true",
 	} {
 		g, targets := combined(t, "FROM --platform=$BUILDPLATFORM alpine\n"+line+"\n", "linux/arm64", "linux/s390x")
 		if targets[0].Last == targets[1].Last {

@@ -172,7 +172,8 @@ func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
 		for _, word := range strings.Fields(e.text) {
 			parsed, err := imagebuilder.ParsePorts(word)
 			if err != nil {
-				return "", &hinted{fmt.Sprintf("EXPOSE %s: %v", word, err), "usage: EXPOSE PORT[-PORT][/PROTOCOL]..., such as EXPOSE 80 8000-8010/udp"}
+				return "", &hinted{fmt.Sprintf("EXPOSE %s: %v", word, err),
+					"usage: EXPOSE PORT[-PORT][/PROTOCOL]..., such as EXPOSE 80 8000-8010/udp"}
 			}
 			x.lintPort(c, word, parsed)
 			ports = append(ports, parsed.Keys...)

@@ -109,8 +109,8 @@ func checkExcludes(patterns []string) error {
 	return nil
 }
 
-// copyText is the history text: sources and destination as written, after expansion. It leaves out --link, --exclude and
-// --unpack, as docker does.
+// copyText is the history text: sources and destination as written, after expansion. It leaves out --link, --exclude
+// and --unpack, as docker does.
 func copyText(name string, op *Copy, dest string) string {
 	text := name
 	if op.Parents {
@@ -177,5 +177,6 @@ func checkMode(mode string) error {
 	if regexp.MustCompile(`^` + clause + `(,` + clause + `)*$`).MatchString(mode) {
 		return nil
 	}
-	return &hinted{fmt.Sprintf("--chmod=%s is not a mode", mode), "a mode is octal up to 7777, such as 0755, or symbolic, such as u=rwX,go=rX"}
+	return &hinted{fmt.Sprintf("--chmod=%s is not a mode", mode),
+		"a mode is octal up to 7777, such as 0755, or symbolic, such as u=rwX,go=rX"}
 }

@@ -97,7 +97,8 @@ func (p *planner) startStage(st *stage) {
 	p.add(st, step, st.base.kind == originImage)
 	if st.base.kind == originContext {
 		p.add(st, &Step{
-			Stage: st.out, Location: p.location(st), Image: st.share(), Text: "FROM " + st.base.name, CreatedBy: "FROM " + st.base.name,
+			Stage: st.out, Location: p.location(st), Image: st.share(), Text: "FROM " + st.base.name, CreatedBy: "FROM " +
+				st.base.name,
 			Op: &Copy{From: Input{Kind: InputContext, Name: st.base.name}, Sources: []string{"/"}, Dest: "/"},
 		}, true)
 	}

@@ -22,7 +22,10 @@ func errorOptions() map[string]func(*plan.Options) {
 		"target":            func(o *plan.Options) { o.Target = "biuld" },
 		"platform-run-wasm": func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "wasip1", Architecture: "wasm"} },
 		"platform-windows":  func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "windows", Architecture: "amd64"} },
-		"context-kind":      func(o *plan.Options) { o.Contexts = map[string]plan.NamedContext{"src": {Kind: "unknown", Ref: "x"}} },
+		"context-kind": func(o *plan.Options) {
+			o.Contexts = map[string]plan.NamedContext{"src": {Kind: "unknown",
+				Ref: "x"}}
+		},
 	}
 }
 
@@ -129,11 +132,16 @@ func TestACanceledContextEndsPlanning(t *testing.T) {
 func TestPlatformsAreNormalised(t *testing.T) {
 	machine := ocispec.Platform{OS: "linux", Architecture: "amd64"}
 	for text, want := range map[string]string{
-		"linux/arm64/v8": "linux/arm64", "linux/arm64/v9": "linux/arm64/v9", "linux/arm": "linux/arm/v7", "linux/arm/6": "linux/arm/v6",
-		"linux/armhf": "linux/arm/v7", "armel": "linux/arm/v6", "linux/x86_64": "linux/amd64", "linux/amd64/v1": "linux/amd64",
-		"amd64/v2": "", "linux/amd64/v2": "linux/amd64/v2", "aarch64": "linux/arm64", "LINUX/I386": "linux/386", "macos/arm64": "darwin/arm64",
-		"linux": "linux/amd64", "freebsd": "freebsd/amd64", "wasip1/wasm": "wasip1/wasm", "linux/riscv64": "linux/riscv64",
-		"windows(10.0.17763)/amd64": "windows(10.0.17763)/amd64", "": "", "linux/": "", "linux/a/b/c": "", "linux/*": "", "vax": "", "a b/c": "",
+		"linux/arm64/v8": "linux/arm64", "linux/arm64/v9": "linux/arm64/v9", "linux/arm": "linux/arm/v7",
+		"linux/arm/6": "linux/arm/v6",
+		"linux/armhf": "linux/arm/v7", "armel": "linux/arm/v6", "linux/x86_64": "linux/amd64",
+		"linux/amd64/v1": "linux/amd64",
+		"amd64/v2":       "", "linux/amd64/v2": "linux/amd64/v2", "aarch64": "linux/arm64", "LINUX/I386": "linux/386",
+		"macos/arm64": "darwin/arm64",
+		"linux":       "linux/amd64", "freebsd": "freebsd/amd64", "wasip1/wasm": "wasip1/wasm",
+		"linux/riscv64":             "linux/riscv64",
+		"windows(10.0.17763)/amd64": "windows(10.0.17763)/amd64", "": "", "linux/": "", "linux/a/b/c": "", "linux/*": "",
+		"vax": "", "a b/c": "",
 	} {
 		got, err := plan.ParsePlatform(text, machine)
 		if (err == nil) != (want != "") || (err == nil && platforms.FormatAll(got) != want) {
@@ -143,7 +151,8 @@ func TestPlatformsAreNormalised(t *testing.T) {
 }
 
 func TestPlatformSpellingsOfThisMachineAreAccepted(t *testing.T) {
-	for _, p := range []string{"linux/amd64", "amd64", "linux", "linux/x86_64", "Linux/AMD64", "linux/amd64/v1", "$TARGETPLATFORM", "${BUILDOS}/$BUILDARCH"} {
+	for _, p := range []string{"linux/amd64", "amd64", "linux", "linux/x86_64", "Linux/AMD64", "linux/amd64/v1",
+		"$TARGETPLATFORM", "${BUILDOS}/$BUILDARCH"} {
 		if _, err := make1(t.Context(), []byte("FROM --platform="+p+" alpine\n"), options()); err != nil {
 			t.Errorf("%s: %v", p, err)
 		}

@@ -20,8 +20,8 @@ const (
 	maxReplaced = 64 << 20
 	// maxNesting bounds ${...} in one another, each level of which takes stack.
 	maxNesting = 10_000
-	// maxWork bounds what all expansions of a file cost, in bytes that are looked at, one second's worth or two: a file of the largest size
-	// without a trick takes a tenth.
+	// maxWork bounds what all expansions of a file cost, in bytes that are looked at, one second's worth or two: a file of
+	// the largest size without a trick takes a tenth.
 	maxWork = 128 << 20
 	// maxPattern is what the variables in a pattern are taken to add to it.
 	maxPattern = 1000
@@ -111,7 +111,8 @@ type expansion struct {
 }
 
 // errWork is for a file whose expansions would take minutes.
-var errWork = errors.New("the expansions up to here take too much work: ${...} in one another, or patterns for long values")
+var errWork = errors.New(
+	"the expansions up to here take too much work: ${...} in one another, or patterns for long values")
 
 func run(lex lexer, word string, env *variables) (expansion, error) {
 	if isPlain(word) {
@@ -173,8 +174,8 @@ func (v *limitedVariables) Get(name string) (string, bool) {
 	return value, ok
 }
 
-// boundReplacements refuses a word whose ${name//pattern/text}, one inside the other, could make too much text, and gives a bound for what
-// they make in passing.
+// boundReplacements refuses a word whose ${name//pattern/text}, one inside the other, could make too much text, and
+// gives a bound for what they make in passing.
 func boundReplacements(word string, depth int, env *variables) (size int, err error) {
 	count := strings.Count(word, "//")
 	if count == 0 || depth == 0 {
@@ -196,8 +197,9 @@ func boundReplacements(word string, depth int, env *variables) (size int, err er
 	return size, nil
 }
 
-// patternWork is a bound for what the patterns of a word cost, as in ${name%.*}: a step for each byte of the value and of the pattern. What
-// a pattern may end with is told by its brace, unless quotes or expansions in it make that uncertain.
+// patternWork is a bound for what the patterns of a word cost, as in ${name%.*}: a step for each byte of the value and
+// of the pattern. What a pattern may end with is told by its brace, unless quotes or expansions in it make that
+// uncertain.
 func patternWork(word string, env *variables) int {
 	work := 0
 	for _, at := range regexp.MustCompile(`\$\{(\w+)[#%/]`).FindAllStringSubmatchIndex(word, -1) {
@@ -254,8 +256,8 @@ func (l lexer) nesting(word string) (deepest int) {
 	return deepest
 }
 
-// expandError drops the wrapping that repeats the whole word, and says plainly that a brace is missing: the lexer takes the
-// end of the word or line for a modifier.
+// expandError drops the wrapping that repeats the whole word, and says plainly that a brace is missing: the lexer takes
+// the end of the word or line for a modifier.
 func expandError(err error) error {
 	if cause := errors.Unwrap(err); cause != nil {
 		if inner := errors.Unwrap(cause); inner != nil {

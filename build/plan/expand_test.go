@@ -82,7 +82,8 @@ ARG V=value
 		{`RUN ["echo", "$V"]`, "RUN |1 V=value echo $V"},
 		{"CMD echo $V", `CMD ["/bin/sh" "-c" "echo $V"]`},
 		{`ENTRYPOINT ["$V"]`, `ENTRYPOINT ["$V"]`},
-		{"HEALTHCHECK CMD echo $V", "HEALTHCHECK {Test:[CMD-SHELL echo $V] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"},
+		{"HEALTHCHECK CMD echo $V",
+			"HEALTHCHECK {Test:[CMD-SHELL echo $V] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"},
 		{`SHELL ["/$V"]`, "SHELL [/$V]"},
 		{"MAINTAINER $V", "MAINTAINER $V"},
 	}
@@ -132,7 +133,8 @@ func TestTriggersExpandInTheStageThatRunsThem(t *testing.T) {
 }
 
 func TestOneLineSeesTheValuesFromBeforeIt(t *testing.T) {
-	g := planText(t, "FROM scratch\nENV abc=hello\nENV abc=bye def=$abc\nENV ghi=$abc\nARG x=1 y=$x\nLABEL l=$y a=1\n", options())
+	g := planText(t, "FROM scratch\nENV abc=hello\nENV abc=bye def=$abc\nENV ghi=$abc\nARG x=1 y=$x\nLABEL l=$y a=1\n",
+		options())
 	env := g.Target.Image.Config.Env
 	want := []string{"abc=bye", "def=hello", "ghi=bye"}
 	if diff := cmp.Diff(want, env[len(env)-3:]); diff != "" {
@@ -152,20 +154,27 @@ func TestArgumentScopes(t *testing.T) {
 		{"a global argument is not known in a stage", "ARG G=1\nFROM scratch\nLABEL r=<$G>\n", nil, "<>"},
 		{"unless the stage names it", "ARG G=1\nFROM scratch\nARG G\nLABEL r=<$G>\n", nil, "<1>"},
 		{"a stage's own default goes before the global value", "ARG G=1\nFROM scratch\nARG G=2\nLABEL r=<$G>\n", nil, "<2>"},
-		{"what is given goes before both", "ARG G=1\nFROM scratch\nARG G=2\nLABEL r=<$G>\n", map[string]*string{"G": value("3")}, "<3>"},
+		{"what is given goes before both", "ARG G=1\nFROM scratch\nARG G=2\nLABEL r=<$G>\n",
+			map[string]*string{"G": value("3")}, "<3>"},
 		{"given empty", "ARG G=1\nFROM scratch\nARG G=2\nLABEL r=<$G>\n", map[string]*string{"G": value("")}, "<>"},
 		{"given without a value", "ARG G=1\nFROM scratch\nARG G=2\nLABEL r=<$G>\n", map[string]*string{"G": nil}, "<2>"},
-		{"global arguments use each other", "ARG A=1\nARG B=${A}2 C=${A}3\nFROM scratch\nARG B C\nLABEL r=<$B$C>\n", nil, "<1213>"},
+		{"global arguments use each other", "ARG A=1\nARG B=${A}2 C=${A}3\nFROM scratch\nARG B C\nLABEL r=<$B$C>\n", nil,
+			"<1213>"},
 		{"known only from its line on", "FROM scratch\nLABEL r=<$A>\nARG A=1\n", nil, "<>"},
 		{"not known in the next stage", "FROM scratch AS a\nARG A=1\nFROM scratch\nLABEL r=<$A>\n", nil, "<>"},
 		{"known in a stage on top", "FROM scratch AS a\nARG A=1\nFROM a AS b\nFROM b\nLABEL r=<$A>\n", nil, "<1>"},
 		{"ENV goes before ARG", "FROM scratch\nARG A=arg\nENV A=env\nLABEL r=<$A>\n", nil, "<env>"},
-		{"and before what is given", "FROM scratch\nENV A=env\nARG B\nLABEL r=<$A$B>\n", map[string]*string{"A": value("given"), "B": value("b")}, "<envb>"},
-		{"ENV of an argument", "FROM scratch\nARG V\nENV V=${V:-v1}\nLABEL r=<$V>\n", map[string]*string{"V": value("v2")}, "<v2>"},
+		{"and before what is given", "FROM scratch\nENV A=env\nARG B\nLABEL r=<$A$B>\n",
+			map[string]*string{"A": value("given"), "B": value("b")}, "<envb>"},
+		{"ENV of an argument", "FROM scratch\nARG V\nENV V=${V:-v1}\nLABEL r=<$V>\n", map[string]*string{"V": value("v2")},
+			"<v2>"},
 		{"platform arguments must be named", "FROM scratch\nLABEL r=<$TARGETARCH>\n", nil, "<>"},
-		{"and are there then", "FROM scratch AS last\nARG TARGETARCH BUILDOS TARGETPLATFORM TARGETVARIANT TARGETSTAGE\nLABEL r=<$TARGETARCH/$BUILDOS/$TARGETPLATFORM/$TARGETVARIANT/$TARGETSTAGE>\n", nil, "<amd64/linux/linux/amd64//last>"},
-		{"a proxy is not a variable", "FROM scratch\nLABEL r=<$HTTP_PROXY>\n", map[string]*string{"HTTP_PROXY": value("p")}, "<>"},
-		{"unless it is declared", "FROM scratch\nARG HTTP_PROXY\nLABEL r=<$HTTP_PROXY>\n", map[string]*string{"HTTP_PROXY": value("p")}, "<p>"},
+		{"and are there then",
+			"FROM scratch AS last\nARG TARGETARCH BUILDOS TARGETPLATFORM TARGETVARIANT TARGETSTAGE\nLABEL r=<$TARGETARCH/$BUILDOS/$TARGETPLATFORM/$TARGETVARIANT/$TARGETSTAGE>\n", nil, "<amd64/linux/linux/amd64//last>"},
+		{"a proxy is not a variable", "FROM scratch\nLABEL r=<$HTTP_PROXY>\n", map[string]*string{"HTTP_PROXY": value("p")},
+			"<>"},
+		{"unless it is declared", "FROM scratch\nARG HTTP_PROXY\nLABEL r=<$HTTP_PROXY>\n",
+			map[string]*string{"HTTP_PROXY": value("p")}, "<p>"},
 		{"names are case sensitive", "FROM scratch\nARG a=1 A=2\nLABEL r=<$a$A>\n", nil, "<12>"},
 		{"a value with quotes and spaces", "FROM scratch\nARG A=\"a b\" B='c $A'\nLABEL r=\"<$A$B>\"\n", nil, "<a bc $A>"},
 	}

@@ -54,7 +54,8 @@ func FuzzPlan(f *testing.F) {
 		started := time.Now()
 		o := options()
 		o.BuildArgs = map[string]*string{"X": value("a$Y"), "HTTP_PROXY": value("p")}
-		o.Contexts = map[string]plan.NamedContext{"ctx": {Kind: plan.ContextDirectory, Ref: "/x"}, "img": {Kind: plan.ContextImage, Ref: "busybox"}}
+		o.Contexts = map[string]plan.NamedContext{"ctx": {Kind: plan.ContextDirectory, Ref: "/x"},
+			"img": {Kind: plan.ContextImage, Ref: "busybox"}}
 		if f, err := dockerfile.Parse("Dockerfile", text, dockerfile.Options{}); err == nil {
 			if _, err := plan.Check(t.Context(), f, o); err != nil && !isPlaced(err) {
 				t.Errorf("check: not a *dockerfile.Error: %T %v", err, err)
@@ -86,7 +87,8 @@ func isPlaced(err error) bool {
 // FuzzExpand expands any word: no panic, no hang, and what BuildKit's own lexer makes of it.
 func FuzzExpand(f *testing.F) {
 	for _, word := range []string{
-		"$V", "${V}", "${V:-d}", "${V:+a}", "${V-$W}", "${W?no}", "${V#v*}", "${V%%e}", "${V/a/${W}}", "${V//[a-l]/x}", "\\$V", "${V", "$", "$$", "${}", "${V:-${W:-${V}}}",
+		"$V", "${V}", "${V:-d}", "${V:+a}", "${V-$W}", "${W?no}", "${V#v*}", "${V%%e}", "${V/a/${W}}", "${V//[a-l]/x}",
+		"\\$V", "${V", "$", "$$", "${}", "${V:-${W:-${V}}}",
 		"${V/\\//-}", "x${V##*a}y", "${V:0:1}", "${1}", "$1x", "$*", "${V%%%%${W}}",
 	} {
 		f.Add(word, "value", "")
@@ -100,10 +102,12 @@ func FuzzExpand(f *testing.F) {
 		if took := time.Since(started); took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}
-		if strings.ContainsAny(word, "\"'\\#<\x00") || strings.ContainsFunc(word, unicode.IsSpace) || !utf8.ValidString(word) {
+		if strings.ContainsAny(word, "\"'\\#<\x00") || strings.ContainsFunc(word, unicode.IsSpace) ||
+			!utf8.ValidString(word) {
 			return // the parser makes something else of it before it is expanded
 		}
-		want, _, wrong := shell.NewLex('\\').ProcessWord(word, shell.EnvsFromSlice([]string{"PATH=/usr/bin:/bin", "V=" + v, "W=" + w}))
+		want, _, wrong := shell.NewLex('\\').ProcessWord(word,
+			shell.EnvsFromSlice([]string{"PATH=/usr/bin:/bin", "V=" + v, "W=" + w}))
 		if err == nil && wrong != nil {
 			t.Errorf("BuildKit refuses it: %v", wrong)
 		}

@@ -44,7 +44,8 @@ func (r images) Resolve(_ context.Context, ref string, p plan.Wanted) (imagebuil
 	if err != nil {
 		return imagebuilder.Base{}, err
 	}
-	configs["multi"] = strings.TrimSuffix(string(platform), "}") + `,"config":{"Cmd":["/"]},"rootfs":{"type":"layers","diff_ids":[]}}`
+	configs["multi"] = strings.TrimSuffix(string(platform), "}") +
+		`,"config":{"Cmd":["/"]},"rootfs":{"type":"layers","diff_ids":[]}}`
 	if r.asked != nil {
 		r.asked[ref+" "+p.Architecture]++
 	}
@@ -69,7 +70,8 @@ func value(s string) *string { return &s }
 func goldenOptions() map[string]func(*plan.Options) {
 	return map[string]func(*plan.Options){
 		"build-args": func(o *plan.Options) {
-			o.BuildArgs = map[string]*string{"VERSION": value("2"), "LEVEL": value("high"), "UNSET": nil, "LEVVEL": value("x"), "BUILDKIT_X": value("1")}
+			o.BuildArgs = map[string]*string{"VERSION": value("2"), "LEVEL": value("high"), "UNSET": nil, "LEVVEL": value("x"),
+				"BUILDKIT_X": value("1")}
 		},
 		"proxy-args": func(o *plan.Options) {
 			o.BuildArgs = map[string]*string{"HTTP_PROXY": value("http://p:1"), "no_proxy": value("local")}
@@ -96,11 +98,15 @@ func goldenOptions() map[string]func(*plan.Options) {
 		"platform-scratch": func(o *plan.Options) {
 			o.Platform = ocispec.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}
 		},
-		"platform-native-base": func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v6"} },
-		"platform-of-base":     func(o *plan.Options) { o.Platform = ocispec.Platform{} },
-		"platform-copy-only":   func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "wasip1", Architecture: "wasm"} },
+		"platform-native-base": func(o *plan.Options) {
+			o.Platform = ocispec.Platform{OS: "linux", Architecture: "arm",
+				Variant: "v6"}
+		},
+		"platform-of-base":   func(o *plan.Options) { o.Platform = ocispec.Platform{} },
+		"platform-copy-only": func(o *plan.Options) { o.Platform = ocispec.Platform{OS: "wasip1", Architecture: "wasm"} },
 		"platform-overridden": func(o *plan.Options) {
-			o.BuildArgs = map[string]*string{"TARGETARCH": value("s390x"), "BUILDARCH": value("vax"), "TARGETPLATFORM": value("linux/riscv64")}
+			o.BuildArgs = map[string]*string{"TARGETARCH": value("s390x"), "BUILDARCH": value("vax"),
+				"TARGETPLATFORM": value("linux/riscv64")}
 		},
 		"context-as-base": func(o *plan.Options) {
 			o.Contexts = map[string]plan.NamedContext{
@@ -247,8 +253,9 @@ func render(t *testing.T, g *plan.Graph) []byte {
 
 func show(s *plan.Step) shownStep {
 	out := shownStep{
-		Step: fmt.Sprintf("%d [%s %d/%d]", s.ID, s.Stage.Name, s.Number, s.Total), Lines: fmt.Sprintf("%d-%d", s.Location.StartLine, s.Location.EndLine),
-		Text: s.Text, CreatedBy: s.CreatedBy, Op: strings.TrimPrefix(fmt.Sprintf("%T", s.Op), "*plan."),
+		Step:  fmt.Sprintf("%d [%s %d/%d]", s.ID, s.Stage.Name, s.Number, s.Total),
+		Lines: fmt.Sprintf("%d-%d", s.Location.StartLine, s.Location.EndLine),
+		Text:  s.Text, CreatedBy: s.CreatedBy, Op: strings.TrimPrefix(fmt.Sprintf("%T", s.Op), "*plan."),
 	}
 	if s.Parent != nil {
 		out.Parent = &s.Parent.ID
@@ -267,7 +274,8 @@ func show(s *plan.Step) shownStep {
 			files = append(files, fmt.Sprintf("%s %o %q", f.Path, f.Mode, f.Data))
 		}
 		details := map[string]any{
-			"From": showInput(op.From), "Sources": op.Sources, "Files": files, "Dest": op.Dest, "Chown": op.Chown, "Chmod": op.Chmod,
+			"From": showInput(op.From), "Sources": op.Sources, "Files": files, "Dest": op.Dest, "Chown": op.Chown,
+			"Chmod": op.Chmod,
 		}
 		for flag, set := range map[string]bool{"Unpack": op.Unpack, "Link": op.Link, "Parents": op.Parents} {
 			if set {
@@ -290,7 +298,8 @@ func show(s *plan.Step) shownStep {
 func showRemotes(all []plan.Remote) []string {
 	var out []string
 	for _, r := range all {
-		text := fmt.Sprintf("%s before=%d url=%s name=%s checksum=%s unpack=%t", r.Text, r.Before, r.URL, r.Name, r.Checksum, r.Unpack)
+		text := fmt.Sprintf("%s before=%d url=%s name=%s checksum=%s unpack=%t", r.Text, r.Before, r.URL, r.Name, r.Checksum,
+			r.Unpack)
 		if g := r.Git; g.Remote != "" {
 			flag := func(b *bool) string {
 				if b == nil {
@@ -310,11 +319,13 @@ func showRun(op *plan.Run) any {
 	var mounts, files []string
 	for _, m := range op.Mounts {
 		if m.Type == plan.MountSecret || m.Type == plan.MountSSH {
-			mounts = append(mounts, fmt.Sprintf("%s target=%s id=%s mode=%o owner=%d:%d env=%s required=%v", m.Type, m.Target, m.ID, m.Mode, m.UID, m.GID, m.Env, m.Required))
+			mounts = append(mounts, fmt.Sprintf("%s target=%s id=%s mode=%o owner=%d:%d env=%s required=%v", m.Type, m.Target,
+				m.ID, m.Mode, m.UID, m.GID, m.Env, m.Required))
 			continue
 		}
-		mounts = append(mounts, fmt.Sprintf("%s from=(%s) source=%s target=%s ro=%v id=%s sharing=%s mode=%o owner=%d:%d size=%d",
-			m.Type, showInput(m.From), m.Source, m.Target, m.ReadOnly, m.ID, m.Sharing, m.Mode, m.UID, m.GID, m.SizeBytes))
+		mounts = append(mounts,
+			fmt.Sprintf("%s from=(%s) source=%s target=%s ro=%v id=%s sharing=%s mode=%o owner=%d:%d size=%d",
+				m.Type, showInput(m.From), m.Source, m.Target, m.ReadOnly, m.ID, m.Sharing, m.Mode, m.UID, m.GID, m.SizeBytes))
 	}
 	for _, f := range op.Files {
 		files = append(files, fmt.Sprintf("%s %o %q", f.Path, f.Mode, f.Data))
@@ -323,7 +334,8 @@ func showRun(op *plan.Run) any {
 		files = append(files, fmt.Sprintf("insecure=%v hostname=%s", op.Insecure, op.Hostname))
 	}
 	shown := map[string]any{
-		"Args": op.Args, "Env": op.Env, "ProxyEnv": op.ProxyEnv, "Cwd": op.Cwd, "User": op.User, "Network": op.Network, "Mounts": mounts, "Files": files,
+		"Args": op.Args, "Env": op.Env, "ProxyEnv": op.ProxyEnv, "Cwd": op.Cwd, "User": op.User, "Network": op.Network,
+		"Mounts": mounts, "Files": files,
 	}
 	if p := platforms.FormatAll(op.Platform); p != "linux/amd64" {
 		shown["Platform"] = p
@@ -332,7 +344,8 @@ func showRun(op *plan.Run) any {
 }
 
 func showInput(in plan.Input) string {
-	kind := map[plan.InputKind]string{plan.InputContext: "context", plan.InputStep: "step", plan.InputImage: "image"}[in.Kind]
+	kind := map[plan.InputKind]string{plan.InputContext: "context", plan.InputStep: "step",
+		plan.InputImage: "image"}[in.Kind]
 	text := strings.TrimSpace(kind + " " + in.Name)
 	if in.Step != nil {
 		text += fmt.Sprintf(" step %d", in.Step.ID)

@@ -18,7 +18,8 @@ type Graph struct {
 	Target *Stage
 	// Stages are the reachable stages in file order.
 	Stages []*Stage
-	// SourceDate is the value of SOURCE_DATE_EPOCH, by build argument or by an ARG before the first FROM; empty if it has none.
+	// SourceDate is the value of SOURCE_DATE_EPOCH, by build argument or by an ARG before the first FROM; empty if it has
+	// none.
 	SourceDate string
 	// Warnings are remarks on the Dockerfile, in file order.
 	Warnings []dockerfile.Warning
@@ -26,8 +27,8 @@ type Graph struct {
 
 // A Stage is one FROM and what follows it.
 type Stage struct {
-	// Index counts all stages of the file from 0. Name is the AS name in lower case, or the index in decimal. The stage made
-	// for an image that files are only copied from has Index -1 and the image's name, and is not in Graph.Stages.
+	// Index counts all stages of the file from 0. Name is the AS name in lower case, or the index in decimal. The stage
+	// made for an image that files are only copied from has Index -1 and the image's name, and is not in Graph.Stages.
 	Index int
 	Name  string
 	// Last is the stage's final step, never nil: a stage without instructions ends in its base step.
@@ -47,8 +48,8 @@ type Step struct {
 	Deps []*Step
 	// Platforms is what the step is for, for people; empty in the plan of one image. See Combine.
 	Platforms string
-	// Number and Total place the step in its stage, as in "[builder 3/7]". As in docker's output only what makes or takes a
-	// layer counts: FROM of an image, RUN, COPY, ADD and WORKDIR. Number is 0 for a step that doesn't count.
+	// Number and Total place the step in its stage, as in "[builder 3/7]". As in docker's output only what makes or takes
+	// a layer counts: FROM of an image, RUN, COPY, ADD and WORKDIR. Number is 0 for a step that doesn't count.
 	Number, Total int
 	Location      dockerfile.Location
 	// Text is the instruction as progress and errors show it, without secrets.
@@ -57,7 +58,8 @@ type Step struct {
 	// ONBUILD, which docker's history doesn't mention.
 	CreatedBy string
 	Op        Op
-	// Image is the config after this step. Steps of the kind Config that follow each other in a stage have one in common, that of the last.
+	// Image is the config after this step. Steps of the kind Config that follow each other in a stage have one in common,
+	// that of the last.
 	Image *imagebuilder.Image
 }
 
@@ -98,8 +100,9 @@ type Run struct {
 	Args []string
 	// Env is KEY=VALUE, image environment first, then build arguments, sorted as they are to be passed.
 	Env []string
-	// ProxyEnv is KEY=VALUE to be passed after Env, and to win over it: the predefined proxy arguments, such as HTTP_PROXY, that were
-	// given and that Env doesn't have, and the environment's. It belongs into no cache key and no history.
+	// ProxyEnv is KEY=VALUE to be passed after Env, and to win over it: the predefined proxy arguments, such as
+	// HTTP_PROXY, that were given and that Env doesn't have, and the environment's. It belongs into no cache key and no
+	// history.
 	ProxyEnv []string
 	// Platform is what the command's programs are made for.
 	Platform ocispec.Platform
@@ -152,8 +155,8 @@ type Mount struct {
 	// ID names a cache mount (equal to its target as written unless id= is given), a secret or an SSH agent.
 	ID      string
 	Sharing Sharing
-	// Mode, UID and GID (container IDs) are given to a cache directory when it is made, a secret's file or an agent's socket.
-	// Owned says that the instruction gives one of them.
+	// Mode, UID and GID (container IDs) are given to a cache directory when it is made, a secret's file or an agent's
+	// socket. Owned says that the instruction gives one of them.
 	Mode     uint32
 	UID, GID uint32
 	Owned    bool
@@ -216,8 +219,8 @@ type Remote struct {
 	Text string
 	// Before counts the Sources that are copied before it.
 	Before int
-	// URL is http or https, with the credentials that were written into it; empty for a repository. Name is what the file is
-	// called in a destination directory.
+	// URL is http or https, with the credentials that were written into it; empty for a repository. Name is what the file
+	// is called in a destination directory.
 	URL, Name string
 	// Git is the repository, whose Checksum, KeepGitDir and Submodules say all there is to say.
 	Git remote.Git

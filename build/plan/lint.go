@@ -14,7 +14,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
-// lint holds the rules that need to know what an instruction expands to; the others are checked when the file is parsed.
+// lint holds the rules that need to know what an instruction expands to; the others are checked when the file is
+// parsed.
 type lint struct {
 	*linter.Linter
 	// open is true if variables may come from a base image that nobody has looked at.
@@ -77,7 +78,8 @@ func (l lint) fromPlatform(st *instructions.Stage, value expansion, global *vari
 		return
 	}
 	p, err := ParsePlatform(value.text, ocispec.Platform{OS: "linux"})
-	if err != nil || (p.OS != "" && strings.Contains(st.Name, p.OS)) || (p.Architecture != "" && strings.Contains(st.Name, p.Architecture)) {
+	if err != nil || (p.OS != "" && strings.Contains(st.Name, p.OS)) ||
+		(p.Architecture != "" && strings.Contains(st.Name, p.Architecture)) {
 		return // a stage called "amd64" means what it says
 	}
 	rule := &linter.RuleFromPlatformFlagConstDisallowed
@@ -95,7 +97,8 @@ func (l lint) basePlatform(ranges []parser.Range, ref string, want, have ocispec
 
 // secretKey reports ARG and ENV names that look like secrets: both end up in the image.
 func (l lint) secretKey(instruction, name string, ranges []parser.Range) {
-	denied := []string{"apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"}
+	denied := []string{"apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret",
+		"token"}
 	allowed := []string{"public", "file", "version"}
 	words := strings.Split(strings.ToLower(name), "_")
 	has := func(list []string) bool {

@@ -53,13 +53,14 @@ type Options struct {
 	Target string
 	// BuildArgs are the --build-arg values; nil means that it was given without a value and is not in the environment.
 	BuildArgs map[string]*string
-	// Proxies are the proxy variables of the environment by name, for RUN steps to have unless BuildArgs or the image say otherwise.
-	// They may hold passwords and are in nothing that is kept, even where ARG declares one.
+	// Proxies are the proxy variables of the environment by name, for RUN steps to have unless BuildArgs or the image say
+	// otherwise. They may hold passwords and are in nothing that is kept, even where ARG declares one.
 	Proxies map[string]string
-	// Platform is what the image is for, BuildPlatform what this machine is. An empty Platform is BuildPlatform, and then the image
-	// is for what its base is for.
+	// Platform is what the image is for, BuildPlatform what this machine is. An empty Platform is BuildPlatform, and then
+	// the image is for what its base is for.
 	Platform, BuildPlatform ocispec.Platform
-	// Contexts are the named contexts by name. NAME::PLATFORM goes before NAME where something is needed for that platform.
+	// Contexts are the named contexts by name. NAME::PLATFORM goes before NAME where something is needed for that
+	// platform.
 	Contexts map[string]NamedContext
 	// Resolver finds images. It may be nil if the target needs none.
 	Resolver Resolver
@@ -95,8 +96,8 @@ type Wanted struct {
 	Asked bool
 }
 
-// Make plans the build of a Dockerfile. What is wrong with the file or can't be built is a *dockerfile.Error; an error of
-// the Resolver is the cause in one.
+// Make plans the build of a Dockerfile. What is wrong with the file or can't be built is a *dockerfile.Error; an error
+// of the Resolver is the cause in one.
 func Make(ctx context.Context, f *dockerfile.File, o Options) (*Graph, error) {
 	p := newPlanner(f, o)
 	err := p.safely(func() error { return p.plan(ctx) })
@@ -115,12 +116,13 @@ func Make(ctx context.Context, f *dockerfile.File, o Options) (*Graph, error) {
 	return p.graph, nil
 }
 
-// safely turns a panic into an error: the expansion and mount parsers are not ours, and a panic in them is a bug there, but
-// never a crash here.
+// safely turns a panic into an error: the expansion and mount parsers are not ours, and a panic in them is a bug there,
+// but never a crash here.
 func (p *planner) safely(do func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = p.file.NewError(dockerfile.Location{File: p.file.Name}, fmt.Sprintf("the Dockerfile can't be planned: %v", r), "")
+			err = p.file.NewError(dockerfile.Location{File: p.file.Name}, fmt.Sprintf("the Dockerfile can't be planned: %v", r),
+				"")
 		}
 	}()
 	return do()
@@ -176,7 +178,8 @@ type planner struct {
 	explicit bool
 	lint     lint
 	expand   expander
-	// global are the arguments before the first FROM on top of the platform arguments; metaArgs those the file names itself.
+	// global are the arguments before the first FROM on top of the platform arguments; metaArgs those the file names
+	// itself.
 	global   *variables
 	metaArgs []string
 	stages   []*stage
@@ -193,8 +196,8 @@ type planner struct {
 	held  int
 	graph *Graph
 
-	// checking is true if nothing will be built: images may be missing and platforms foreign. allStages plans what the target
-	// doesn't need as well. unknown are the images that were missed, by their key in images.
+	// checking is true if nothing will be built: images may be missing and platforms foreign. allStages plans what the
+	// target doesn't need as well. unknown are the images that were missed, by their key in images.
 	checking, allStages bool
 	unknown             map[string]string
 }
@@ -210,7 +213,8 @@ func newPlanner(f *dockerfile.File, o Options) *planner {
 		unknown:  map[string]string{},
 		graph:    &Graph{Warnings: slices.Clone(f.Warnings)},
 	}
-	p.lint = lint{Linter: f.NewLinter(func(w dockerfile.Warning) { p.graph.Warnings = append(p.graph.Warnings, w) }), compared: new(int)}
+	p.lint = lint{Linter: f.NewLinter(func(w dockerfile.Warning) { p.graph.Warnings = append(p.graph.Warnings, w) }),
+		compared: new(int)}
 	p.expand = newExpander(f.Escape)
 	return p
 }
@@ -219,8 +223,9 @@ func newPlanner(f *dockerfile.File, o Options) *planner {
 var errTooLarge = fmt.Errorf("the image configs and their history are larger than %d MiB", maxHeld>>20)
 
 const (
-	// maxHeld bounds, in bytes, the texts of the history and what is copied from the config of one step to that of the next one that runs or
-	// copies something: thousands of variables and labels are fine, all ports in each of a thousand instructions are not.
+	// maxHeld bounds, in bytes, the texts of the history and what is copied from the config of one step to that of the
+	// next one that runs or copies something: thousands of variables and labels are fine, all ports in each of a thousand
+	// instructions are not.
 	maxHeld = 32 << 20
 	// stringBytes is what an entry of a list takes besides its text.
 	stringBytes = 16

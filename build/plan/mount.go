@@ -46,7 +46,8 @@ func (x expanding) mounts(c *instructions.RunCommand) ([]Mount, error) {
 			agents++
 		}
 		if mount.Target == "/" {
-			return nil, &hinted{fmt.Sprintf("the mount target %q is the root directory", m.Target), "give the mount a target=PATH"}
+			return nil, &hinted{fmt.Sprintf("the mount target %q is the root directory", m.Target),
+				"give the mount a target=PATH"}
 		}
 		mounts = append(mounts, mount)
 	}
@@ -134,7 +135,8 @@ func (m *Mount) secret(from *instructions.Mount) error {
 	}
 	if from.Env != nil {
 		if m.Env = *from.Env; m.Env == "" || strings.ContainsAny(m.Env, "=\x00") {
-			return &hinted{fmt.Sprintf("env=%s is not the name of a variable", m.Env), "such as --mount=type=secret,id=TOKEN,env=TOKEN"}
+			return &hinted{fmt.Sprintf("env=%s is not the name of a variable", m.Env),
+				"such as --mount=type=secret,id=TOKEN,env=TOKEN"}
 		}
 	}
 	m.own(from, secretMode)

@@ -55,13 +55,15 @@ func Targets(f *dockerfile.File) []Target {
 	return targets
 }
 
-// MakeOutline finds out what the target takes from outside. Images that the resolver doesn't have are taken for empty ones.
+// MakeOutline finds out what the target takes from outside. Images that the resolver doesn't have are taken for empty
+// ones.
 func MakeOutline(ctx context.Context, f *dockerfile.File, o Options) (Outline, error) {
 	p := newChecker(f, o)
 	if err := p.safely(func() error { return p.plan(ctx) }); err != nil {
 		return Outline{}, err
 	}
-	out := outliner{planner: p, seen: map[*stage]bool{}, args: map[string]OutlineArg{}, secrets: map[string]OutlineMount{}, ssh: map[string]OutlineMount{}}
+	out := outliner{planner: p, seen: map[*stage]bool{}, args: map[string]OutlineArg{}, secrets: map[string]OutlineMount{},
+		ssh: map[string]OutlineMount{}}
 	st := p.stages[p.graph.Target.Index]
 	target := st.src
 	err := p.safely(func() error { out.readStage(st); return nil })
@@ -82,8 +84,8 @@ func inFileOrder[T any](found map[string]T, where func(T) dockerfile.Location) [
 	return all
 }
 
-// outliner goes through the stages from the target down: the stage, its base, then what it takes files from. What is met first
-// under a name counts; of several arguments of one stage, the last.
+// outliner goes through the stages from the target down: the stage, its base, then what it takes files from. What is
+// met first under a name counts; of several arguments of one stage, the last.
 type outliner struct {
 	*planner
 	seen         map[*stage]bool
@@ -126,8 +128,8 @@ func (o *outliner) readStage(st *stage) {
 	}
 }
 
-// useArg notes an ARG of a stage, in place of one before it; one that only repeats the name of a global argument stands for that. The
-// platform arguments are not for the user to give.
+// useArg notes an ARG of a stage, in place of one before it; one that only repeats the name of a global argument stands
+// for that. The platform arguments are not for the user to give.
 func (o *outliner) useArg(a instructions.KeyValuePairOptional, value string, loc dockerfile.Location) {
 	_, given := o.buildArg(a.Key)
 	if _, global := o.global.Get(a.Key); global && a.Value == nil && !given {
@@ -150,7 +152,8 @@ func (o *outliner) useGlobal(name string) {
 		}
 		a := cmd.Args[at]
 		value, _ := o.global.Get(name)
-		o.args[name] = OutlineArg{Name: name, Description: a.DocComment, Value: value, Location: o.file.Location(cmd.Location())}
+		o.args[name] = OutlineArg{Name: name, Description: a.DocComment, Value: value,
+			Location: o.file.Location(cmd.Location())}
 		if _, given := o.buildArg(name); given || a.Value == nil {
 			return
 		}

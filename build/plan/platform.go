@@ -49,7 +49,8 @@ func isOS(name string) bool {
 
 func isArchitecture(name string) bool {
 	return slices.Contains([]string{
-		"386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+		"386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "loong64", "mips", "mips64", "mips64le",
+		"mipsle", "ppc64",
 		"ppc64le", "riscv64", "s390x", "wasm", "x86-64", "x86_64",
 	}, name)
 }
@@ -100,8 +101,8 @@ func (p *planner) checkExecutable(platform ocispec.Platform) error {
 	}
 }
 
-// finishedFor gives the finished image the platform that was asked for by name, whatever the stage was made of. Without a name it
-// keeps that of its base.
+// finishedFor gives the finished image the platform that was asked for by name, whatever the stage was made of. Without
+// a name it keeps that of its base.
 func (p *planner) finishedFor(image imagebuilder.Image) imagebuilder.Image {
 	have, want := image.Platform, p.opts.Platform
 	if p.explicit {

@@ -47,7 +47,8 @@ func (x expanding) takeRemotes(op *Copy) error {
 			return err
 		}
 		if r.Name == unnamed && strings.HasSuffix(op.Dest, "/") {
-			return &hinted{fmt.Sprintf("%s names no file that could go into %s", r.Text, op.Dest), "give the destination a file name"}
+			return &hinted{fmt.Sprintf("%s names no file that could go into %s", r.Text, op.Dest),
+				"give the destination a file name"}
 		}
 		r.Before = len(local)
 		op.Remotes = append(op.Remotes, r)
@@ -96,7 +97,8 @@ func (f *fetchFlags) apply(r *Remote, checksum string) error {
 	g := &r.Git
 	if f.keepGitDir != nil {
 		if g.KeepGitDir != nil && *g.KeepGitDir != *f.keepGitDir {
-			return &hinted{fmt.Sprintf("--keep-git-dir=%t contradicts keep-git-dir=%t of the URL", *f.keepGitDir, *g.KeepGitDir), ""}
+			return &hinted{fmt.Sprintf("--keep-git-dir=%t contradicts keep-git-dir=%t of the URL", *f.keepGitDir, *g.KeepGitDir),
+				""}
 		}
 		g.KeepGitDir = f.keepGitDir
 	}
@@ -105,7 +107,8 @@ func (f *fetchFlags) apply(r *Remote, checksum string) error {
 	case sum != "" && g.Checksum != "" && sum != g.Checksum:
 		return &hinted{fmt.Sprintf("--checksum=%s contradicts the checksum %s of the URL", checksum, g.Checksum), ""}
 	case strings.Trim(sum, "0123456789abcdef") != "":
-		return &hinted{fmt.Sprintf("--checksum=%s is not a commit", checksum), "of a git repository it is the commit ID, or the first digits of it"}
+		return &hinted{fmt.Sprintf("--checksum=%s is not a commit", checksum),
+			"of a git repository it is the commit ID, or the first digits of it"}
 	case sum != "":
 		g.Checksum = sum
 	}

@@ -68,8 +68,8 @@ func (st *stage) stageDeps() []*stage {
 	return deps
 }
 
-// cycleError points at the instruction by which a stage of the circle takes from one below itself. path ends with the stage that needs
-// again, which is in path, too.
+// cycleError points at the instruction by which a stage of the circle takes from one below itself. path ends with the
+// stage that needs again, which is in path, too.
 func (p *planner) cycleError(path []*stage, again *stage) error {
 	circle := append(slices.Clone(path[slices.Index(path, again):]), again)
 	names := []string{again.name()}
@@ -82,9 +82,11 @@ func (p *planner) cycleError(path []*stage, again *stage) error {
 		}
 	}
 	if len(names) == 2 {
-		return p.file.NewError(p.file.Location(loc), fmt.Sprintf("stage %q takes files from itself", again.name()), "a stage may only use stages above it")
+		return p.file.NewError(p.file.Location(loc), fmt.Sprintf("stage %q takes files from itself", again.name()),
+			"a stage may only use stages above it")
 	}
-	return p.file.NewError(p.file.Location(loc), "the stages need each other: "+strings.Join(names, " -> "), "a stage may only use stages above it")
+	return p.file.NewError(p.file.Location(loc), "the stages need each other: "+strings.Join(names, " -> "),
+		"a stage may only use stages above it")
 }
 
 // takesFrom is the place of the first instruction that takes files from another stage.
@@ -99,8 +101,8 @@ func (st *stage) takesFrom(dep *stage) []parser.Range {
 	return nil
 }
 
-// resolve marks what a stage needs, finds the images, and puts the ONBUILD instructions of bases into the stages on top of
-// them, which may need more stages.
+// resolve marks what a stage needs, finds the images, and puts the ONBUILD instructions of bases into the stages on top
+// of them, which may need more stages.
 func (p *planner) resolve(ctx context.Context, st *stage) error {
 	if st.needed {
 		return nil
@@ -165,7 +167,8 @@ func (p *planner) checkContext(o origin, loc dockerfile.Location) error {
 	if o.kind != originContext || p.opts.Contexts[o.name].files() {
 		return nil
 	}
-	return p.file.NewError(loc, fmt.Sprintf("cooper does not support %s as a build context (%s)", p.opts.Contexts[o.name].Kind, o.name),
+	return p.file.NewError(loc, fmt.Sprintf("cooper does not support %s as a build context (%s)",
+		p.opts.Contexts[o.name].Kind, o.name),
 		"use a directory, a URL, docker-image://REFERENCE, oci-layout://DIR or target:DIR")
 }
 
@@ -216,7 +219,8 @@ func (p *planner) forwardError(st, dep *stage) error {
 			}
 		}
 	}
-	return p.file.NewError(loc, fmt.Sprintf("stage %q is defined later, at line %d", dep.name(), p.location(dep).StartLine),
+	return p.file.NewError(loc, fmt.Sprintf("stage %q is defined later, at line %d", dep.name(),
+		p.location(dep).StartLine),
 		"a stage may only use stages above it; move it up")
 }
 
@@ -239,7 +243,8 @@ func (p *planner) addTriggers(st *stage) error {
 		}
 		for _, o := range in.origins {
 			if o.stage == st {
-				return p.file.NewError(p.location(st), fmt.Sprintf("the ONBUILD instruction %q of the base takes files from the stage itself", text), "")
+				return p.file.NewError(p.location(st),
+					fmt.Sprintf("the ONBUILD instruction %q of the base takes files from the stage itself", text), "")
 			}
 		}
 		in.onBuild = true

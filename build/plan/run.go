@@ -56,19 +56,22 @@ func (x expanding) run(c *instructions.RunCommand) error {
 
 func (x expanding) checkRunFlags(c *instructions.RunCommand) error {
 	if instructions.GetSecurity(c) == instructions.SecurityInsecure && !x.opts.Insecure {
-		return &hinted{"RUN --security=insecure is not allowed by this build", "give --allow security.insecure, or leave --security out"}
+		return &hinted{"RUN --security=insecure is not allowed by this build",
+			"give --allow security.insecure, or leave --security out"}
 	}
 	if instructions.GetNetwork(c) == instructions.NetworkHost && !x.opts.HostNetwork {
-		return &hinted{"RUN --network=host is not allowed by this build", "give --allow network.host or --network=host, or leave --network out"}
+		return &hinted{"RUN --network=host is not allowed by this build",
+			"give --allow network.host or --network=host, or leave --network out"}
 	}
 	if len(instructions.GetDevices(c)) > 0 {
-		return refuse("RUN --device="+instructions.GetDevices(c)[0].Name, "steps see no devices of the host; leave --device out")
+		return refuse("RUN --device="+instructions.GetDevices(c)[0].Name,
+			"steps see no devices of the host; leave --device out")
 	}
 	return nil
 }
 
-// runArgs is the argument vector of RUN. A heredoc that is the whole command is run by the shell, or as a program of its
-// own if it has a #! line; any other heredoc is given back to the shell with the command.
+// runArgs is the argument vector of RUN. A heredoc that is the whole command is run by the shell, or as a program of
+// its own if it has a #! line; any other heredoc is given back to the shell with the command.
 func (x expanding) runArgs(c *instructions.RunCommand) (args []string, files []InlineFile, err error) {
 	args = c.CmdLine
 	if len(c.Files) > 0 {
@@ -113,13 +116,14 @@ func withHeredocs(command string, files []instructions.ShellInlineFile) string {
 // checkFileName refuses heredoc names that would lead elsewhere.
 func checkFileName(name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-		return &hinted{fmt.Sprintf("the heredoc name %q is not a plain file name", name), "use letters and digits, such as <<EOF"}
+		return &hinted{fmt.Sprintf("the heredoc name %q is not a plain file name", name),
+			"use letters and digits, such as <<EOF"}
 	}
 	return nil
 }
 
-// runEnv is the image's environment with the values that hold now, then the build arguments. Steps without a change between them have it
-// in common.
+// runEnv is the image's environment with the values that hold now, then the build arguments. Steps without a change
+// between them have it in common.
 func (x expanding) runEnv() ([]string, error) {
 	st := x.stage
 	if st.runEnv != nil && st.runEnvSets == st.env.sets {

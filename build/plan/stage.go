@@ -59,14 +59,15 @@ type stage struct {
 	// replaced is true if a named context stands in for the whole stage.
 	replaced bool
 	commands []instruction
-	// needed is set for what the target needs, triggered when the base's ONBUILD instructions are in commands, unknownBase if
-	// the image at the bottom is one that was missed.
+	// needed is set for what the target needs, triggered when the base's ONBUILD instructions are in commands, unknownBase
+	// if the image at the bottom is one that was missed.
 	needed, triggered, unknownBase bool
 	out                            *Stage
 
 	// What follows changes from instruction to instruction.
 	image imagebuilder.Draft
-	// changing is the image of the last step, and of those before it that changed nothing but the config; nil if it did more.
+	// changing is the image of the last step, and of those before it that changed nothing but the config; nil if it did
+	// more.
 	changing *imagebuilder.Image
 	env      *variables
 	// runEnv is what runEnv of an instruction gives, as long as env has been set runEnvSets times.
@@ -126,7 +127,8 @@ func (p *planner) readFrom(st *stage, known []string) error {
 	}
 	lint.undefinedInFrom(st.src.Location, base.missing, known)
 	if base.text == "" {
-		return p.file.NewError(loc, fmt.Sprintf("the base %q expands to nothing", st.src.BaseName), p.missingArgHint(base.missing))
+		return p.file.NewError(loc, fmt.Sprintf("the base %q expands to nothing", st.src.BaseName),
+			p.missingArgHint(base.missing))
 	}
 	if st.src.Platform != "" {
 		if err := p.readFromPlatform(st, lint, known); err != nil {
@@ -136,7 +138,8 @@ func (p *planner) readFrom(st *stage, known []string) error {
 	st.base = p.baseOrigin(st, base.text)
 	if st.base.kind == originImage && !st.base.place {
 		if _, err := reference.Parse(st.base.ref); err != nil {
-			return p.file.NewError(loc, fmt.Sprintf("%q is not an image name: %v", st.base.ref, err), p.stageHint(st.base.ref, st))
+			return p.file.NewError(loc, fmt.Sprintf("%q is not an image name: %v", st.base.ref, err),
+				p.stageHint(st.base.ref, st))
 		}
 	}
 	return nil
@@ -147,9 +150,11 @@ func (p *planner) missingArgHint(missing []string) string {
 		return ""
 	}
 	if line := p.stageArg(missing[0]); line > 0 {
-		return fmt.Sprintf("FROM sees only what is declared before the first FROM: move or repeat ARG %s, at line %d, there", missing[0], line)
+		return fmt.Sprintf("FROM sees only what is declared before the first FROM: move or repeat ARG %s, at line %d, there",
+			missing[0], line)
 	}
-	return fmt.Sprintf("declare ARG %s with a default before the first FROM, or give --build-arg %s=...", missing[0], missing[0])
+	return fmt.Sprintf("declare ARG %s with a default before the first FROM, or give --build-arg %s=...", missing[0],
+		missing[0])
 }
 
 // stageArg is the line of the first ARG of a name inside a stage, 0 if there is none.
@@ -174,11 +179,13 @@ func (p *planner) readFromPlatform(st *stage, lint lint, known []string) error {
 	lint.undefinedInFrom(st.src.Location, value.missing, known)
 	lint.fromPlatform(&st.src, value, p.global)
 	if value.text == "" {
-		return p.file.NewError(loc, fmt.Sprintf("--platform=%s expands to nothing", st.src.Platform), p.missingArgHint(value.missing))
+		return p.file.NewError(loc, fmt.Sprintf("--platform=%s expands to nothing", st.src.Platform),
+			p.missingArgHint(value.missing))
 	}
 	st.platform, err = ParsePlatform(value.text, p.opts.BuildPlatform)
 	if err != nil {
-		return p.file.NewError(loc, err.Error(), "a platform is OS/ARCH[/VARIANT], such as "+formatPlatform(p.opts.BuildPlatform))
+		return p.file.NewError(loc, err.Error(), "a platform is OS/ARCH[/VARIANT], such as "+
+			formatPlatform(p.opts.BuildPlatform))
 	}
 	return nil
 }
@@ -292,8 +299,8 @@ func (p *planner) readInstruction(st *stage, cmd instructions.Command) (instruct
 	return in, nil
 }
 
-// fileOrigin finds what COPY --from or a mount's from= means. Nothing is expanded there; a stage below st is found too, so
-// that it can be named in the error.
+// fileOrigin finds what COPY --from or a mount's from= means. Nothing is expanded there; a stage below st is found too,
+// so that it can be named in the error.
 func (p *planner) fileOrigin(st *stage, from string, loc dockerfile.Location) (origin, error) {
 	if plain, err := run(p.expand.word, from, newVariables(nil)); err != nil || plain.text != from {
 		return origin{}, p.file.NewError(loc, fmt.Sprintf("from=%s: variables are not expanded here", from),
@@ -315,7 +322,8 @@ func (p *planner) fileOrigin(st *stage, from string, loc dockerfile.Location) (o
 		return o, nil
 	}
 	if _, err := reference.Parse(from); err != nil {
-		return origin{}, p.file.NewError(loc, fmt.Sprintf("%q is neither a stage nor an image name: %v", from, err), p.stageHint(from, st))
+		return origin{}, p.file.NewError(loc, fmt.Sprintf("%q is neither a stage nor an image name: %v", from, err),
+			p.stageHint(from, st))
 	}
 	return origin{kind: originImage, name: from, ref: from}, nil
 }

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Asides shows work that no instruction stands for, such as the pull of a base image: as a step is shown, with an ID below zero. Copies of it
-// count on together. It is safe for concurrent use.
+// Asides shows work that no instruction stands for, such as the pull of a base image: as a step is shown, with an ID
+// below zero. Copies of it count on together. It is safe for concurrent use.
 type Asides struct {
 	to   Sink
 	last *atomic.Int64

@@ -3,18 +3,21 @@
 // A build emits [Event] values into a [Sink]; [New] makes the sink. The views are
 //
 //   - plain: one line for each thing that happens, as in "#5 [builder 3/7] RUN apt-get update", "#5 0.123 some output",
-//     "#5 DONE 1.2s", "#5 CACHED", "#5 ERROR: exit status 1". Steps are numbered from 1 in the order in which they start.
-//   - tty: finished steps scroll by as one line each; below them the running ones are redrawn in place, at most ten times a
+//     "#5 DONE 1.2s", "#5 CACHED", "#5 ERROR: exit status 1". Steps are numbered from 1 in the order in which they
+//     start.
+//   - tty: finished steps scroll by as one line each; below them the running ones are redrawn in place, at most ten
+//     times a
 //     second, with their elapsed time and the last lines of their output.
 //   - quiet: nothing, unless a step fails.
 //   - rawjson: one JSON object a line, see below.
 //
-// When a step fails, tty and quiet end with the last lines of its output, at most 100. The error itself is shown in short
-// there; the caller that has the error in full prints it after Close.
+// When a step fails, tty and quiet end with the last lines of its output, at most 100. The error itself is shown in
+// short there; the caller that has the error in full prints it after Close.
 //
-// What a step prints is hostile: escape sequences, control and bidirectional characters are dropped and bytes that aren't
-// UTF-8 become U+FFFD. A bare carriage return starts the line again, as on a terminal, so that only the last state of a progress bar is
-// kept. [Text] and [Safe] do the like for messages. A line longer than 8 KiB is broken in plain and cut short elsewhere; memory is bounded whatever is printed.
+// What a step prints is hostile: escape sequences, control and bidirectional characters are dropped and bytes that
+// aren't UTF-8 become U+FFFD. A bare carriage return starts the line again, as on a terminal, so that only the last
+// state of a progress bar is kept. [Text] and [Safe] do the like for messages. A line longer than 8 KiB is broken in
+// plain and cut short elsewhere; memory is bounded whatever is printed.
 //
 // All renderers are safe for concurrent use. No goroutine is left after Close, and the terminal holds no changed mode
 // between two frames, so that even a killed process leaves it usable.
@@ -33,5 +36,6 @@
 //	{"type":"warning","file":"Containerfile","line":3,"rule":"StageNameCasing","message":"...","url":"https://..."}
 //	{"type":"note","text":"..."}
 //
-// Transfers come at most ten times a second each. Fields that are false, zero or empty may be left out, but for "id" and "seconds". New fields and types may be added.
+// Transfers come at most ten times a second each. Fields that are false, zero or empty may be left out, but for "id"
+// and "seconds". New fields and types may be added.
 package progress

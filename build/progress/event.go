@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepDone], [Warning] or [Note].
+// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepDone], [Warning] or
+// [Note].
 type Event interface{ event() }
 
 // StepStarted says that a step began. It is emitted for cached steps too, just before their StepDone.
@@ -71,8 +72,8 @@ func (Note) event()        {}
 // A Sink takes events. Emit may be called from several goroutines; it keeps nothing of the event's memory.
 type Sink interface{ Emit(Event) }
 
-// A Renderer shows events. Close shows what is still to be shown, waits for all of its goroutines and gives the first write error;
-// it may be called again. Events after Close are dropped.
+// A Renderer shows events. Close shows what is still to be shown, waits for all of its goroutines and gives the first
+// write error; it may be called again. Events after Close are dropped.
 type Renderer interface {
 	Sink
 	Close() error
@@ -103,8 +104,9 @@ func ParseMode(s string) (Mode, error) {
 	return "", fmt.Errorf("progress mode %q: must be one of %s", s, strings.Join(all, ", "))
 }
 
-// New makes the renderer that shows events on out, which is not closed. Where the live view is impossible (out is no terminal, TERM is
-// "dumb" or empty) ModeTTY is ModePlain; NO_COLOR in the environment takes the colours out. An unknown mode is ModeAuto.
+// New makes the renderer that shows events on out, which is not closed. Where the live view is impossible (out is no
+// terminal, TERM is "dumb" or empty) ModeTTY is ModePlain; NO_COLOR in the environment takes the colours out. An
+// unknown mode is ModeAuto.
 func New(mode Mode, out *os.File) Renderer {
 	switch mode {
 	case ModeQuiet:

@@ -94,7 +94,8 @@ func (s *screen) put(r rune) {
 	for len(s.cells[s.row]) < s.col {
 		s.cells[s.row] = append(s.cells[s.row], ' ')
 	}
-	s.cells[s.row] = append(s.cells[s.row][:s.col], append([]rune{r}, s.cells[s.row][min(s.col+1, len(s.cells[s.row])):]...)...)
+	s.cells[s.row] = append(s.cells[s.row][:s.col],
+		append([]rune{r}, s.cells[s.row][min(s.col+1, len(s.cells[s.row])):]...)...)
 	s.col += w
 }
 

@@ -28,7 +28,8 @@ const (
 	textEscape
 )
 
-// lines puts the lines of a stream together and makes them safe to show. Its memory is bounded. The zero value is ready for use.
+// lines puts the lines of a stream together and makes them safe to show. Its memory is bounded. The zero value is ready
+// for use.
 type lines struct {
 	buf   []byte
 	state escapeState
@@ -195,8 +196,8 @@ func clean(p []byte) string {
 	return b.String()
 }
 
-// visible reports whether a rune shows or joins what shows. Left out are C1 controls, some of which terminals obey as they do
-// escape sequences, and the marks that reorder text, which can make a line read as another one.
+// visible reports whether a rune shows or joins what shows. Left out are C1 controls, some of which terminals obey as
+// they do escape sequences, and the marks that reorder text, which can make a line read as another one.
 func visible(r rune) bool {
 	switch {
 	case r == '\t' || r == 0x200d:
@@ -234,8 +235,9 @@ func oneLine(s string) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// Text makes text of any origin safe to show on a terminal, lines and tabs as they are: control and bidirectional characters are dropped, and
-// bytes that aren't UTF-8 become U+FFFD. What an escape sequence has after ESC stays and shows, so that nothing of a message can be hidden.
+// Text makes text of any origin safe to show on a terminal, lines and tabs as they are: control and bidirectional
+// characters are dropped, and bytes that aren't UTF-8 become U+FFFD. What an escape sequence has after ESC stays and
+// shows, so that nothing of a message can be hidden.
 func Text(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || visible(r) {

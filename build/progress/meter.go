@@ -11,8 +11,8 @@ import (
 // meterEvery is how often a meter is read.
 const meterEvery = 200 * time.Millisecond
 
-// A Meter counts what is moved and shows it as a [Transfer] a few times a second, so that who moves something has nothing to do but to
-// count. What is over at once isn't shown at all.
+// A Meter counts what is moved and shows it as a [Transfer] a few times a second, so that who moves something has
+// nothing to do but to count. What is over at once isn't shown at all.
 type Meter struct {
 	sink         Sink
 	transfer     Transfer
@@ -22,7 +22,8 @@ type Meter struct {
 	stopped sync.WaitGroup
 }
 
-// StartMeter begins a transfer, of which ID, What and Total count. The caller calls Stop when it is over, and before the step is.
+// StartMeter begins a transfer, of which ID, What and Total count. The caller calls Stop when it is over, and before
+// the step is.
 func StartMeter(sink Sink, t Transfer) *Meter {
 	m := &Meter{sink: sink, transfer: t, ended: make(chan struct{})}
 	m.stopped.Go(func() {

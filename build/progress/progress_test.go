@@ -303,7 +303,8 @@ func TestModes(t *testing.T) {
 		}
 	}
 	_, err := ParseMode("fancy")
-	if want := `progress mode "fancy": must be one of auto, tty, plain, quiet, rawjson`; err == nil || err.Error() != want {
+	if want := `progress mode "fancy": must be one of auto, tty, plain, quiet, rawjson`; err == nil ||
+		err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -146,8 +146,8 @@ func (r *rawJSON) write(e rawEvent) {
 	}
 }
 
-// escapeHidden writes the characters of JSON that don't show, or change how others do, as escapes, which mean the same: somebody may look at it
-// on a terminal.
+// escapeHidden writes the characters of JSON that don't show, or change how others do, as escapes, which mean the same:
+// somebody may look at it on a terminal.
 func escapeHidden(text []byte) []byte {
 	hidden := func(r rune) bool { return r != '\n' && !visible(r) }
 	if bytes.IndexFunc(text, hidden) < 0 {

@@ -178,8 +178,8 @@ func (t *tracker) transfer(e Transfer) *transfer {
 	return x
 }
 
-// due is transfer for renderers that write one line after the other: the transfer if it is time to show it again, nil if not. It is time
-// once in every interval, and once when the transfer is over.
+// due is transfer for renderers that write one line after the other: the transfer if it is time to show it again, nil
+// if not. It is time once in every interval, and once when the transfer is over.
 func (t *tracker) due(e Transfer, every time.Duration) *transfer {
 	x := t.transfer(e)
 	if x == nil || x.over {

@@ -33,8 +33,8 @@ type ttyOptions struct {
 	frames <-chan time.Time
 }
 
-// tty is the live view. Finished lines scroll by; below them stands a block that every frame overwrites. All of a frame goes out in
-// one write that leaves no terminal mode changed.
+// tty is the live view. Finished lines scroll by; below them stands a block that every frame overwrites. All of a frame
+// goes out in one write that leaves no terminal mode changed.
 type tty struct {
 	ttyOptions
 	palette palette
@@ -48,8 +48,8 @@ type tty struct {
 
 	stop     chan struct{}
 	finished chan struct{}
-	// drawn has the width in cells of each line of the block that is on the terminal. It and err belong to the drawing goroutine until
-	// finished is closed.
+	// drawn has the width in cells of each line of the block that is on the terminal. It and err belong to the drawing
+	// goroutine until finished is closed.
 	drawn []int
 	err   error
 }
@@ -187,7 +187,8 @@ func (t *tty) draw(last bool) {
 	}
 	t.drawn = t.drawn[:0]
 	for _, l := range block {
-		// First the old line goes: after a line as wide as the terminal the cursor is on its last character, which would go too.
+		// First the old line goes: after a line as wide as the terminal the cursor is on its last character, which would go
+		// too.
 		frame.WriteString("\x1b[K" + l + "\n")
 		t.drawn = append(t.drawn, visibleWidth(l))
 	}
@@ -200,7 +201,8 @@ func (t *tty) draw(last bool) {
 	}
 }
 
-// beginFrame goes to the beginning of the old block, writes what scrolls by, and gives the lines of the new block; false if nothing changes.
+// beginFrame goes to the beginning of the old block, writes what scrolls by, and gives the lines of the new block;
+// false if nothing changes.
 func (t *tty) beginFrame(frame *bytes.Buffer, last bool) (block []string, ok bool) {
 	sz := t.terminal()
 	t.mu.Lock()

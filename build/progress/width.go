@@ -5,7 +5,8 @@ import (
 	"unicode"
 )
 
-// runeWidth is the number of terminal cells of a rune. It is an estimate: terminals differ, and the live view doesn't break if it is wrong.
+// runeWidth is the number of terminal cells of a rune. It is an estimate: terminals differ, and the live view doesn't
+// break if it is wrong.
 func runeWidth(r rune) int {
 	switch {
 	case r < 0x300:
@@ -25,7 +26,8 @@ func runeWidth(r rune) int {
 	return 1
 }
 
-// fit cuts s to at most width cells, the last of them "…" if something was cut, with tabs expanded, and gives its width.
+// fit cuts s to at most width cells, the last of them "…" if something was cut, with tabs expanded, and gives its
+// width.
 func fit(s string, width int) (string, int) {
 	if width <= 0 {
 		return "", 0

@@ -1,5 +1,6 @@
-// Package reclaim gives disk space back: it knows who keeps files in a store (the store itself, the cache's records, the remote sources),
-// measures what they hold, removes what a policy chooses and watches over a limit while a build runs.
+// Package reclaim gives disk space back: it knows who keeps files in a store (the store itself, the cache's records,
+// the remote sources), measures what they hold, removes what a policy chooses and watches over a limit while a build
+// runs.
 //
 // What running builds use stays, whoever asks. Sizes are bytes as allocated on disk.
 package reclaim

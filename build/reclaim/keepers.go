@@ -76,7 +76,8 @@ func (k keepers) items(ctx context.Context, look store.Look) ([]disk.Item, error
 	return items, nil
 }
 
-// place says what records stand on: a layer that can go, one that stays, or none any more. The layers get what the records say of them.
+// place says what records stand on: a layer that can go, one that stays, or none any more. The layers get what the
+// records say of them.
 func (k keepers) place(items, records []disk.Item) []disk.Item {
 	free := map[string]int{}
 	for n, i := range items {
@@ -111,7 +112,8 @@ func (k keepers) stats() []disk.Item {
 	if err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
-	i := disk.Item{Kind: disk.Records, ID: statsID, About: "digests of context files", LastUse: info.ModTime(), Shared: true}
+	i := disk.Item{Kind: disk.Records, ID: statsID, About: "digests of context files", LastUse: info.ModTime(),
+		Shared: true}
 	const block = 4096
 	i.Size.Bytes = (info.Size() + block - 1) / block * block
 	return []disk.Item{i}
@@ -123,8 +125,8 @@ func NoteStats(st *store.Store) {
 	_ = os.Chtimes(st.StatsFile(), now, now) // there may be none yet
 }
 
-// remove removes items in the order that disk.Choose gives and returns what is gone, with an error too. With wait it waits for another
-// process that does the same; else that is store.ErrBusy.
+// remove removes items in the order that disk.Choose gives and returns what is gone, with an error too. With wait it
+// waits for another process that does the same; else that is store.ErrBusy.
 func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone []disk.Item, err error) {
 	unlock, err := k.store.LockRemoval(ctx, wait)
 	if err != nil {

@@ -69,7 +69,8 @@ func record(t *testing.T, s *store.Store, step string, l store.Layer) cache.Key 
 		t.Fatal(err)
 	}
 	key := cache.NewKey("run").Add("step", step).Key()
-	if err := c.Put(key, cache.Record{Layer: &cache.Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size}, Created: time.Unix(1000, 0), Step: step}); err != nil {
+	if err := c.Put(key, cache.Record{Layer: &cache.Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size},
+		Created: time.Unix(1000, 0), Step: step}); err != nil {
 		t.Fatal(err)
 	}
 	return key
@@ -142,7 +143,10 @@ func TestPruneRemovesWhatNobodyUsesAndAsksFirst(t *testing.T) {
 		t.Fatalf("without a yes: %v is gone, asked about %v, %v", gone, asked, err)
 	}
 	no := errors.New("no answer")
-	if _, err := reclaim.Prune(t.Context(), s, disk.Policy{Shared: true}, func([]disk.Item) (bool, error) { return true, no }); !errors.Is(err, no) {
+	if _, err := reclaim.Prune(t.Context(), s, disk.Policy{Shared: true}, func([]disk.Item) (bool, error) {
+		return true,
+			no
+	}); !errors.Is(err, no) {
 		t.Errorf("got %v, want the error of who was asked", err)
 	}
 	if gone, err = reclaim.Prune(t.Context(), s, disk.Policy{Shared: true}, nil); err != nil || len(gone) < len(asked) {
@@ -239,8 +243,9 @@ func TestALimitThatCannotHoldIsSaid(t *testing.T) {
 	if !s.HasLayer(l.ID) {
 		t.Error("what the build uses was removed")
 	}
-	if len(said.texts) != 1 || !strings.Contains(said.texts[0], "more than the 1MiB of --max-used-space: running builds use it") &&
-		!strings.Contains(said.texts[0], "of --max-used-space: running builds use it") {
+	if len(said.texts) != 1 ||
+		!strings.Contains(said.texts[0], "more than the 1MiB of --max-used-space: running builds use it") &&
+			!strings.Contains(said.texts[0], "of --max-used-space: running builds use it") {
 		t.Errorf("said %q", said.texts)
 	}
 	if err := end(); err != nil {

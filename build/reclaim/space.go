@@ -23,19 +23,21 @@ type Space struct {
 	wake, stop, ended chan struct{}
 	// grown says that the build has kept something, or will.
 	grown atomic.Bool
-	// first is what the look at the beginning has found, but for the digests of context files; -1: nothing. It is there once ended is closed.
+	// first is what the look at the beginning has found, but for the digests of context files; -1: nothing. It is there
+	// once ended is closed.
 	first int64
 }
 
 const (
 	// lookShare is the part of the time that looks may take while a build runs: one of so many.
 	lookShare = 20
-	// smallChange is more than what a build adds that finds everything in the cache, in bytes: an image without a name and some notes.
+	// smallChange is more than what a build adds that finds everything in the cache, in bytes: an image without a name and
+	// some notes.
 	smallChange = 1 << 20
 )
 
-// Watch starts watching over a limit in bytes, if there is one: 0 is none. Settle ends it. The first look goes on beside the build, which
-// has no need to wait for it.
+// Watch starts watching over a limit in bytes, if there is one: 0 is none. Settle ends it. The first look goes on
+// beside the build, which has no need to wait for it.
 func Watch(ctx context.Context, st *store.Store, limit int64, to progress.Sink) (*Space, error) {
 	if limit <= 0 {
 		return nil, nil //nolint:nilnil // no limit
@@ -88,15 +90,16 @@ func (s *Space) Check() {
 	}
 }
 
-// Settle is called when the build has ended, well or not: whatever it doesn't use goes, if the limit asks for that. A user who has interrupted
-// the build doesn't wait for it.
+// Settle is called when the build has ended, well or not: whatever it doesn't use goes, if the limit asks for that. A
+// user who has interrupted the build doesn't wait for it.
 func (s *Space) Settle(ctx context.Context) {
 	if s == nil {
 		return
 	}
 	close(s.stop)
 	<-s.ended
-	if ctx.Err() != nil || !s.grown.Load() && s.first >= 0 && s.first+disk.Total(s.keepers.stats())+smallChange <= s.limit {
+	if ctx.Err() != nil || !s.grown.Load() && s.first >= 0 && s.first+disk.Total(s.keepers.stats())+
+		smallChange <= s.limit {
 		return
 	}
 	err := s.keep(ctx, store.LookChanged, true)
@@ -113,8 +116,8 @@ func (s *Space) note(format string, args ...any) {
 	s.to.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
 }
 
-// keep removes what the limit asks for. With wait it waits for another process that removes, and gives *overLimit if what is in use takes
-// too much alone.
+// keep removes what the limit asks for. With wait it waits for another process that removes, and gives *overLimit if
+// what is in use takes too much alone.
 func (s *Space) keep(ctx context.Context, look store.Look, wait bool) error {
 	total, err := s.keepers.total(ctx, look)
 	if err != nil || total <= s.limit {

@@ -11,7 +11,8 @@ import (
 
 // Usage is what a store holds.
 type Usage struct {
-	// Kinds has one entry for each kind, in the order of disk.Kinds, and Items what they count, largest first within a kind.
+	// Kinds has one entry for each kind, in the order of disk.Kinds, and Items what they count, largest first within a
+	// kind.
 	Kinds []KindUsage
 	Items []disk.Item
 }
@@ -71,9 +72,10 @@ func ofKind(items []disk.Item, kind disk.Kind) (some []disk.Item) {
 	return some
 }
 
-// Prune removes what a policy chooses, and returns what is gone, with an error too. Whatever is in use stays. sure is asked with what would
-// go, before anything does; nil: it goes.
-func Prune(ctx context.Context, st *store.Store, policy disk.Policy, sure func(items []disk.Item) (bool, error)) (gone []disk.Item, err error) {
+// Prune removes what a policy chooses, and returns what is gone, with an error too. Whatever is in use stays. sure is
+// asked with what would go, before anything does; nil: it goes.
+func Prune(ctx context.Context, st *store.Store, policy disk.Policy,
+	sure func(items []disk.Item) (bool, error)) (gone []disk.Item, err error) {
 	k, err := newKeepers(st)
 	if err != nil {
 		return nil, err

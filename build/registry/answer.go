@@ -25,7 +25,8 @@ type answer struct {
 // errCut says that a text ended in the middle.
 var errCut = errors.New("ends in the middle")
 
-// ask sends a request for JSON until the answer comes whole. One that is longer than limit is an error, and so is what send gives as one.
+// ask sends a request for JSON until the answer comes whole. One that is longer than limit is an error, and so is what
+// send gives as one.
 func (p pace) ask(ctx context.Context, limit int64, send func() (*http.Response, error)) (answer, error) {
 	begin := p.now()
 	for failed := 1; ; failed++ {

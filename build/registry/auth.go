@@ -53,8 +53,8 @@ func (a *authorizer) current() string {
 	return a.header
 }
 
-// renew gets a new header by the challenge in a response. used is the header that the response refused: if another request
-// has got a new one in the meantime, that is taken.
+// renew gets a new header by the challenge in a response. used is the header that the response refused: if another
+// request has got a new one in the meantime, that is taken.
 func (a *authorizer) renew(ctx context.Context, resp *http.Response, used, scope string) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -63,7 +63,8 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used, scope
 	}
 	scheme, params := challenge(resp.Header.Values("Www-Authenticate"))
 	if scheme == "" {
-		return "", fmt.Errorf("%s wants to know who asks, and does not say how (%q)", a.name, clip(resp.Header.Get("Www-Authenticate")))
+		return "", fmt.Errorf("%s wants to know who asks, and does not say how (%q)", a.name,
+			clip(resp.Header.Get("Www-Authenticate")))
 	}
 	c, err := a.find(ctx)
 	if err != nil {
@@ -87,8 +88,10 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used, scope
 	return a.header, nil
 }
 
-// token asks a token server. See https://distribution.github.io/distribution/spec/auth/token/ and, for identity tokens, .../oauth/
-func (a *authorizer) token(ctx context.Context, params map[string]string, c credential, scheme string) (string, time.Duration, error) {
+// token asks a token server. See https://distribution.github.io/distribution/spec/auth/token/ and, for identity tokens,
+// .../oauth/
+func (a *authorizer) token(ctx context.Context, params map[string]string, c credential, scheme string) (string,
+	time.Duration, error) {
 	realm, err := url.Parse(params["realm"])
 	if err != nil || realm.Host == "" || realm.Scheme != "https" && realm.Scheme != "http" {
 		return "", 0, fmt.Errorf("its token server %q has no usable address", clip(params["realm"]))
@@ -173,8 +176,8 @@ func tokenRequest(ctx context.Context, realm *url.URL, params map[string]string,
 	return req, err
 }
 
-// checkRealm refuses a token server among the machine's own: what those give out as tokens, such as a cloud's keys to its
-// machines, would be handed to the registry.
+// checkRealm refuses a token server among the machine's own: what those give out as tokens, such as a cloud's keys to
+// its machines, would be handed to the registry.
 func (a *authorizer) checkRealm(ctx context.Context, host string) error {
 	if strings.EqualFold(host, hostname(a.host)) || isLocal(a.host) {
 		return nil
@@ -202,7 +205,8 @@ func hostname(hostport string) string {
 	return u.Hostname()
 }
 
-// challenge reads WWW-Authenticate headers and takes bearer before basic. RFC 9110, section 11.6.1; one challenge a header.
+// challenge reads WWW-Authenticate headers and takes bearer before basic. RFC 9110, section 11.6.1; one challenge a
+// header.
 func challenge(headers []string) (scheme string, params map[string]string) {
 	for _, h := range headers {
 		name, rest, _ := strings.Cut(strings.TrimSpace(h), " ")

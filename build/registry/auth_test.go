@@ -21,8 +21,8 @@ func encoded(user, password string) string {
 	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 }
 
-// guarded makes a registry that lets in only whoever shows an Authorization header with one of the values, and answers others
-// with a challenge.
+// guarded makes a registry that lets in only whoever shows an Authorization header with one of the values, and answers
+// others with a challenge.
 func guarded(t *testing.T, challenge string, values ...string) *fake {
 	t.Helper()
 	f := newFake(t)
@@ -46,8 +46,9 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 		return fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, key, encoded(user, password))
 	}
 	host := f.host()
-	helper := fmt.Sprintf("#!/bin/sh\nread -r host\n[ \"$1\" = get ] || exit 1\n[ \"$host\" = %s ] || { echo 'credentials not found in native keychain'; exit 1; }\n"+
-		"echo '{\"Username\":\"ann\",\"Secret\":\"secret\"}'\n", host)
+	helper := fmt.Sprintf(
+		"#!/bin/sh\nread -r host\n[ \"$1\" = get ] || exit 1\n[ \"$host\" = %s ] || { echo 'credentials not found in native keychain'; exit 1; }\n"+
+			"echo '{\"Username\":\"ann\",\"Secret\":\"secret\"}'\n", host)
 	for _, c := range []struct {
 		name string
 		// files are below the home directory.
@@ -61,26 +62,48 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 		{name: "run-time file", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "secret")}},
 		{name: "user's file", files: map[string]string{".config/containers/auth.json": auths(host, "ann", "secret")}},
 		{name: "docker's file", files: map[string]string{".docker/config.json": auths(host, "ann", "secret")}},
-		{name: "docker's file as URL", files: map[string]string{".docker/config.json": auths("https://"+host+"/v1/", "ann", "secret")}},
-		{name: "run-time file wins", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "secret"), ".docker/config.json": auths(host, "bob", "x")}},
-		{name: "docker's directory", files: map[string]string{"d/config.json": auths(host, "ann", "secret")}, env: map[string]string{"DOCKER_CONFIG": "HOME/d"}},
-		{name: "file in the environment", files: map[string]string{"a.json": auths(host, "ann", "secret")}, env: map[string]string{"REGISTRY_AUTH_FILE": "HOME/a.json"}},
-		{name: "file named", files: map[string]string{"a.json": auths(host, "ann", "secret")}, opts: registry.Options{AuthFile: "HOME/a.json"}},
-		{name: "file named is the only one", files: map[string]string{"a.json": `{}`, ".docker/config.json": auths(host, "ann", "secret")}, opts: registry.Options{AuthFile: "HOME/a.json"}, errs: []string{"user name"}},
-		{name: "file named is missing", opts: registry.Options{AuthFile: "HOME/a.json"}, errs: []string{"a.json", "no such file"}},
+		{name: "docker's file as URL", files: map[string]string{".docker/config.json": auths("https://"+host+"/v1/", "ann",
+			"secret")}},
+		{name: "run-time file wins", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "secret"),
+			".docker/config.json": auths(host, "bob", "x")}},
+		{name: "docker's directory", files: map[string]string{"d/config.json": auths(host, "ann", "secret")},
+			env: map[string]string{"DOCKER_CONFIG": "HOME/d"}},
+		{name: "file in the environment", files: map[string]string{"a.json": auths(host, "ann", "secret")},
+			env: map[string]string{"REGISTRY_AUTH_FILE": "HOME/a.json"}},
+		{name: "file named", files: map[string]string{"a.json": auths(host, "ann", "secret")},
+			opts: registry.Options{AuthFile: "HOME/a.json"}},
+		{name: "file named is the only one",
+			files: map[string]string{"a.json": `{}`, ".docker/config.json": auths(host, "ann", "secret")},
+			opts:  registry.Options{AuthFile: "HOME/a.json"}, errs: []string{"user name"}},
+		{name: "file named is missing", opts: registry.Options{AuthFile: "HOME/a.json"},
+			errs: []string{"a.json", "no such file"}},
 		{name: "namespace", files: map[string]string{"run/containers/auth.json": auths(host+"/team", "ann", "secret")}},
 		{name: "repository before namespace and host", files: map[string]string{"run/containers/auth.json": fmt.Sprintf(
-			`{"auths":{%q:{"auth":%q},%q:{"auth":%q},%q:{"auth":%q}}}`, host, encoded("a", "a"), host+"/team", encoded("b", "b"), host+"/team/app", encoded("ann", "secret"))}},
-		{name: "another namespace", files: map[string]string{"run/containers/auth.json": auths(host+"/other", "ann", "secret")}, errs: []string{"user name"}},
-		{name: "another host", files: map[string]string{"run/containers/auth.json": auths("example.test", "ann", "secret")}, errs: []string{"user name"}},
-		{name: "wrong", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "wrong")}, errs: []string{"401", "podman login"}},
+			`{"auths":{%q:{"auth":%q},%q:{"auth":%q},%q:{"auth":%q}}}`, host, encoded("a", "a"), host+"/team", encoded("b", "b"),
+			host+"/team/app", encoded("ann", "secret"))}},
+		{name: "another namespace",
+			files: map[string]string{"run/containers/auth.json": auths(host+"/other", "ann", "secret")},
+			errs:  []string{"user name"}},
+		{name: "another host", files: map[string]string{"run/containers/auth.json": auths("example.test", "ann", "secret")},
+			errs: []string{"user name"}},
+		{name: "wrong", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "wrong")},
+			errs: []string{"401", "podman login"}},
 		{name: "broken file", files: map[string]string{"run/containers/auth.json": `{"auths":`}, errs: []string{"auth.json"}},
-		{name: "helper", files: map[string]string{"bin/docker-credential-test": helper, ".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"test"}}`, host)}},
-		{name: "store", files: map[string]string{"bin/docker-credential-test": helper, ".docker/config.json": `{"auths":{},"credsStore":"test"}`}},
-		{name: "store that isn't installed", files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credsStore":"nowhere","auths":{%q:{"auth":%q}}}`, host, encoded("ann", "secret"))}},
-		{name: "helper that isn't installed", files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"nowhere"}}`, host)}, errs: []string{"docker-credential-nowhere"}},
-		{name: "helper that is a path", files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"../x"}}`, host)}, errs: []string{"docker-credential-../x"}},
-		{name: "helper in registries.conf", conf: `credential-helpers = ["test"]`, files: map[string]string{"bin/docker-credential-test": helper}},
+		{name: "helper", files: map[string]string{"bin/docker-credential-test": helper,
+			".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"test"}}`, host)}},
+		{name: "store", files: map[string]string{"bin/docker-credential-test": helper,
+			".docker/config.json": `{"auths":{},"credsStore":"test"}`}},
+		{name: "store that isn't installed",
+			files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credsStore":"nowhere","auths":{%q:{"auth":%q}}}`,
+				host, encoded("ann", "secret"))}},
+		{name: "helper that isn't installed",
+			files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"nowhere"}}`, host)},
+			errs:  []string{"docker-credential-nowhere"}},
+		{name: "helper that is a path",
+			files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"../x"}}`, host)},
+			errs:  []string{"docker-credential-../x"}},
+		{name: "helper in registries.conf", conf: `credential-helpers = ["test"]`,
+			files: map[string]string{"bin/docker-credential-test": helper}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := home(t, c.conf)
@@ -102,7 +125,8 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 				_, _, err = pull(t.Context(), cl, ref(t, host+"/team/app:1"))
 			}
 			wants(t, err, c.errs...)
-			if err != nil && (strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "wrong") && c.name == "wrong" && strings.Contains(err.Error(), "ann:wrong")) {
+			if err != nil && (strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "wrong") &&
+				c.name == "wrong" && strings.Contains(err.Error(), "ann:wrong")) {
 				t.Errorf("the error tells the password: %v", err)
 			}
 		})
@@ -112,7 +136,8 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 func TestAnAuthFileOfSomebodyElseIsPassedOver(t *testing.T) {
 	f := guarded(t, `Basic realm="x"`, "Basic "+encoded("ann", "secret"))
 	dir := home(t, "")
-	write(t, filepath.Join(dir, ".docker/config.json"), fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(), encoded("ann", "secret")))
+	write(t, filepath.Join(dir, ".docker/config.json"), fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(),
+		encoded("ann", "secret")))
 	at := filepath.Join(dir, "run/containers/auth.json")
 	write(t, at, "{}")
 	if err := os.Remove(at); err != nil {
@@ -162,21 +187,27 @@ func TestATokenIsAskedForAndShown(t *testing.T) {
 	tokens := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
 		_ = r.ParseForm()
-		asked = append(asked, fmt.Sprintf("%s scope=%s service=%s user=%s:%s refresh=%s", r.Method, r.Form.Get("scope"), r.Form.Get("service"), user, password, r.Form.Get("refresh_token")))
+		asked = append(asked, fmt.Sprintf("%s scope=%s service=%s user=%s:%s refresh=%s", r.Method, r.Form.Get("scope"),
+			r.Form.Get("service"), user, password, r.Form.Get("refresh_token")))
 		fmt.Fprint(w, answer)
 	}))
 	t.Cleanup(tokens.Close)
-	challenge := fmt.Sprintf(`Bearer realm="%s/token?x=1", service="reg,\"istry", scope="repository:team/app:pull"`, tokens.URL)
+	challenge := fmt.Sprintf(`Bearer realm="%s/token?x=1", service="reg,\"istry", scope="repository:team/app:pull"`,
+		tokens.URL)
 	for _, c := range []struct {
 		name, auth, answer, challenge string
 		asked                         string
 		errs                          []string
 	}{
 		{name: "anonymous", asked: `GET scope=repository:team/app:pull service=reg,"istry user=: refresh=`},
-		{name: "user", auth: `{"auth":"` + encoded("ann", "secret") + `"}`, asked: `GET scope=repository:team/app:pull service=reg,"istry user=ann:secret refresh=`},
-		{name: "identity token", auth: `{"auth":"` + encoded("ann", "") + `","identitytoken":"id"}`, asked: `POST scope=repository:team/app:pull service=reg,"istry user=: refresh=id`},
-		{name: "access_token", answer: `{"access_token":"good"}`, asked: `GET scope=repository:team/app:pull service=reg,"istry user=: refresh=`},
-		{name: "no scope", challenge: fmt.Sprintf(`Bearer realm="%s/token"`, tokens.URL), asked: `GET scope=repository:team/app:pull service= user=: refresh=`},
+		{name: "user", auth: `{"auth":"` + encoded("ann", "secret") + `"}`,
+			asked: `GET scope=repository:team/app:pull service=reg,"istry user=ann:secret refresh=`},
+		{name: "identity token", auth: `{"auth":"` + encoded("ann", "") + `","identitytoken":"id"}`,
+			asked: `POST scope=repository:team/app:pull service=reg,"istry user=: refresh=id`},
+		{name: "access_token", answer: `{"access_token":"good"}`,
+			asked: `GET scope=repository:team/app:pull service=reg,"istry user=: refresh=`},
+		{name: "no scope", challenge: fmt.Sprintf(`Bearer realm="%s/token"`, tokens.URL),
+			asked: `GET scope=repository:team/app:pull service= user=: refresh=`},
 		{name: "no token", answer: `{}`, errs: []string{"gives no token"}},
 		{name: "no JSON", answer: `<html>`, errs: []string{"gives no JSON"}},
 		{name: "bad token", answer: `{"token":"bad"}`, errs: []string{"401"}},
@@ -231,7 +262,8 @@ func TestCredentialsAreShownToNobodyElse(t *testing.T) {
 		}
 		return false
 	}
-	write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(), encoded("ann", "secret")))
+	write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(),
+		encoded("ann", "secret")))
 	if _, _, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1")); err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +313,8 @@ func TestClientCertificatesAndAuthoritiesAreRead(t *testing.T) {
 	write(t, filepath.Join(at, "ca.crt"), string(text))
 	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
 	wants(t, err)
-	for file, want := range map[string]string{"x.key": "missing client certificate x.cert", "x.cert": "missing key x.key"} {
+	for file, want := range map[string]string{"x.key": "missing client certificate x.cert",
+		"x.cert": "missing key x.key"} {
 		write(t, filepath.Join(at, file), "nothing")
 		_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
 		wants(t, err, want)

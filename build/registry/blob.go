@@ -75,7 +75,8 @@ func (b *blobReader) open() error {
 		skip = b.offset // the registry knows no ranges
 	case resp.StatusCode == http.StatusPartialContent && b.offset > 0:
 		if r := resp.Header.Get("Content-Range"); !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", b.offset)) {
-			return errors.Join(fmt.Errorf("asked for what follows byte %d, the registry gives %q", b.offset, clip(r)), resp.Body.Close())
+			return errors.Join(fmt.Errorf("asked for what follows byte %d, the registry gives %q", b.offset, clip(r)),
+				resp.Body.Close())
 		}
 	default:
 		return newStatusError(resp, b.host)
@@ -102,7 +103,8 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		n, err := b.body.Read(p)
 		b.offset += int64(n)
 		if slow := b.meter.Note(n, b.pace.now().Sub(start)); slow != nil && b.offset < b.want.Size {
-			return 0, fmt.Errorf("the download of %s ended after %d of %d bytes: %w\nhint: %s", b.want.Digest, b.offset, b.want.Size, slow, slowHint)
+			return 0, fmt.Errorf("the download of %s ended after %d of %d bytes: %w\nhint: %s", b.want.Digest, b.offset,
+				b.want.Size, slow, slowHint)
 		}
 		if n > 0 {
 			b.failed = 0
@@ -136,7 +138,8 @@ func (b *blobReader) broken(err error) error {
 	return b.pace.pause(b.ctx, b.failed)
 }
 
-// reopen goes on where the last connection ended. A refusal counts; only a connection that can't be made is tried again.
+// reopen goes on where the last connection ended. A refusal counts; only a connection that can't be made is tried
+// again.
 func (b *blobReader) reopen() error {
 	start := b.pace.now()
 	err := b.open()

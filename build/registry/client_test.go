@@ -29,7 +29,8 @@ func TestAnImageIsReadWhole(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if !bytes.Equal(got, gzipped(layer)) || digest.FromBytes(img.Manifest) != d.Digest || img.Index != nil || img.Created.Year() != 2020 {
+		if !bytes.Equal(got, gzipped(layer)) || digest.FromBytes(img.Manifest) != d.Digest || img.Index != nil ||
+			img.Created.Year() != 2020 {
 			t.Errorf("%s: read %+v", name, img)
 		}
 	}
@@ -47,7 +48,8 @@ func TestWhatARegistryMayAnswer(t *testing.T) {
 	blob := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/blobs/"+sum) }
 	manifest := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/manifests/") }
 	// times is true for the first n requests of a kind.
-	times := func(n int32, kind func(*http.Request) bool, answer http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
+	times := func(n int32, kind func(*http.Request) bool, answer http.HandlerFunc) func(http.ResponseWriter,
+		*http.Request) bool {
 		var seen atomic.Int32
 		return func(w http.ResponseWriter, r *http.Request) bool {
 			if !kind(r) || seen.Add(1) > n {
@@ -87,14 +89,20 @@ func TestWhatARegistryMayAnswer(t *testing.T) {
 	}{
 		{"busy for a moment", times(2, manifest, status(http.StatusServiceUnavailable)), nil},
 		{"too many requests for a moment", times(1, manifest, status(http.StatusTooManyRequests, "Retry-After", "1")), nil},
-		{"too many requests for an hour", times(1, manifest, status(http.StatusTooManyRequests, "Retry-After", "3600")), []string{"429", "hint"}},
-		{"too many requests for ever", times(always, manifest, status(http.StatusTooManyRequests)), []string{"429", "told [31m so"}},
+		{"too many requests for an hour", times(1, manifest, status(http.StatusTooManyRequests, "Retry-After", "3600")),
+			[]string{"429", "hint"}},
+		{"too many requests for ever", times(always, manifest, status(http.StatusTooManyRequests)),
+			[]string{"429", "told [31m so"}},
 		{"server error for ever", times(always, manifest, status(http.StatusInternalServerError)), []string{"500"}},
 		{"server error for a blob", times(2, blob, status(http.StatusBadGateway)), nil},
 		{"forbidden", times(always, manifest, status(http.StatusForbidden)), []string{"403", "podman login"}},
-		{"unauthorized without a word how", times(always, manifest, status(http.StatusUnauthorized)), []string{"does not say how"}},
+		{"unauthorized without a word how", times(always, manifest, status(http.StatusUnauthorized)),
+			[]string{"does not say how"}},
 		{"missing blob", times(always, blob, status(http.StatusNotFound)), []string{"404"}},
-		{"redirects in a circle", times(always, manifest, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }), []string{"redirects without end"}},
+		{"redirects in a circle",
+			times(always, manifest,
+				func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }),
+			[]string{"redirects without end"}},
 		{"broken download", times(3, blob, partly), nil},
 		{"download that always breaks", times(always, blob, partly), []string{sum, "broke off"}},
 		{"stalled download", times(1, blob, func(w http.ResponseWriter, r *http.Request) {
@@ -127,15 +135,30 @@ func TestWhatARegistryMayAnswer(t *testing.T) {
 		{"no JSON", times(always, manifest, body([]byte("<html>"))), []string{"is not JSON"}},
 		{"schema 1", times(always, manifest, body([]byte(`{"schemaVersion":1,"fsLayers":[]}`))), []string{"schema 1"}},
 		{"other schema", times(always, manifest, body([]byte(`{"schemaVersion":3}`))), []string{"schema version 3"}},
-		{"two in one", times(always, manifest, body([]byte(`{"schemaVersion":2,"manifests":[],"layers":[]}`))), []string{"at the same time"}},
+		{"two in one", times(always, manifest, body([]byte(`{"schemaVersion":2,"manifests":[],"layers":[]}`))),
+			[]string{"at the same time"}},
 		{"neither", times(always, manifest, body([]byte(`{"schemaVersion":2}`))), []string{"neither"}},
-		{"artifact", times(always, manifest, body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json"},"layers":[]}`))), []string{"no container image", "helm"}},
-		{"config path", times(always, manifest, body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:../../../etc/passwd","size":5},"layers":[]}`))), []string{"digest"}},
-		{"huge config", times(always, manifest, body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+`","size":99999999999},"layers":[]}`))), []string{"99999999999"}},
-		{"negative size", times(always, manifest, body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+`","size":-1},"layers":[]}`))), []string{"-1"}},
-		{"encrypted layer", times(always, manifest, body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+`","size":1},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted"}]}`))), []string{"layer 1", "encrypted"}},
-		{"odd layer", times(always, manifest, body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+`","size":1},"layers":[{"mediaType":"text/x"}]}`))), []string{"layer 1", "text/x"}},
-		{"many layers", times(always, manifest, body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[`+strings.Repeat("{},", 500)+`{}]}`))), []string{"501 layers"}},
+		{"artifact", times(always, manifest,
+			body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json"},"layers":[]}`))),
+			[]string{"no container image", "helm"}},
+		{"config path", times(always, manifest,
+			body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:../../../etc/passwd","size":5},"layers":[]}`))), []string{"digest"}},
+		{"huge config", times(always, manifest,
+			body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+
+				`","size":99999999999},"layers":[]}`))), []string{"99999999999"}},
+		{"negative size", times(always, manifest,
+			body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+
+				`","size":-1},"layers":[]}`))), []string{"-1"}},
+		{"encrypted layer", times(always, manifest,
+			body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+
+				`","size":1},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted"}]}`))),
+			[]string{"layer 1", "encrypted"}},
+		{"odd layer", times(always, manifest,
+			body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"`+sum+
+				`","size":1},"layers":[{"mediaType":"text/x"}]}`))), []string{"layer 1", "text/x"}},
+		{"many layers", times(always, manifest,
+			body([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[`+
+				strings.Repeat("{},", 500)+`{}]}`))), []string{"501 layers"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			home(t, "")
@@ -245,7 +268,8 @@ func TestPlainHTTPIsUsedOnlyIfAllowed(t *testing.T) {
 	wants(t, err, "certificate")
 	_, _, err = pull(t.Context(), client(t, nil, registry.Options{Insecure: true}), ref(t, f.host()+"/lib/app:1"))
 	wants(t, err)
-	write(t, dir+"/registries.conf", fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", strings.TrimPrefix(plain.URL, "http://")))
+	write(t, dir+"/registries.conf", fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n",
+		strings.TrimPrefix(plain.URL, "http://")))
 	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
 	wants(t, err)
 	// A registry with TLS can't lead to a place without.
@@ -265,9 +289,11 @@ func TestMirrorsAreTriedInOrder(t *testing.T) {
 	d := f.image("mirror/app", "1", []byte("mirrored"), amd64())
 	f.image("own/app", "1", []byte("own"), amd64())
 	table := func(mirrors, more string) string {
-		return fmt.Sprintf("[[registry]]\nprefix = \"example.test\"\nlocation = \"%s/own\"\n%s%s", f.host(), more, strings.ReplaceAll(mirrors, "HOST", f.host()))
+		return fmt.Sprintf("[[registry]]\nprefix = \"example.test\"\nlocation = \"%s/own\"\n%s%s", f.host(), more,
+			strings.ReplaceAll(mirrors, "HOST", f.host()))
 	}
-	const mirror, missing = "[[registry.mirror]]\nlocation = \"HOST/mirror\"\n", "[[registry.mirror]]\nlocation = \"HOST/missing\"\n"
+	const mirror, missing = "[[registry.mirror]]\nlocation = \"HOST/mirror\"\n",
+		"[[registry.mirror]]\nlocation = \"HOST/missing\"\n"
 	for _, c := range []struct {
 		name, conf, image, want string
 		errs                    []string
@@ -277,11 +303,15 @@ func TestMirrorsAreTriedInOrder(t *testing.T) {
 		{"second", table(missing+mirror, ""), "app:1", "mirrored", nil},
 		{"all missing", table(missing, ""), "app:1", "own", nil},
 		{"by digest only, tag", table(mirror, "mirror-by-digest-only = true\n"), "app:1", "own", nil},
-		{"by digest only, digest", table(mirror, "mirror-by-digest-only = true\n"), "app@" + d.Digest.String(), "mirrored", nil},
+		{"by digest only, digest", table(mirror, "mirror-by-digest-only = true\n"), "app@" + d.Digest.String(), "mirrored",
+			nil},
 		{"this one by digest, tag", table(mirror+"pull-from-mirror = \"digest-only\"\n", ""), "app:1", "own", nil},
-		{"this one by tag, digest", table(mirror+"pull-from-mirror = \"tag-only\"\n", ""), "app@" + d.Digest.String(), "", []string{"404"}},
+		{"this one by tag, digest", table(mirror+"pull-from-mirror = \"tag-only\"\n", ""), "app@" + d.Digest.String(), "",
+			[]string{"404"}},
 		{"blocked", table(mirror, "blocked = true\n"), "app:1", "", []string{"blocks example.test"}},
-		{"location blocked", table("", "") + fmt.Sprintf("[[registry]]\nprefix = \"%s/own\"\nlocation = \"elsewhere.test\"\nblocked = true\n", f.host()), "app:1", "", []string{"blocks"}},
+		{"location blocked", table("", "") +
+			fmt.Sprintf("[[registry]]\nprefix = \"%s/own\"\nlocation = \"elsewhere.test\"\nblocked = true\n", f.host()), "app:1",
+			"", []string{"blocks"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			write(t, dir+"/registries.conf", c.conf)
@@ -298,9 +328,11 @@ func TestThePlatformIsChosen(t *testing.T) {
 	home(t, "")
 	f := newFake(t)
 	var all []ocispec.Descriptor
-	for _, p := range []string{"unknown/unknown", "windows/amd64", "linux/arm/v5", "linux/arm/v7", "linux/arm64/v8", "linux/amd64", "linux/amd64/v3", "linux/riscv64"} {
+	for _, p := range []string{"unknown/unknown", "windows/amd64", "linux/arm/v5", "linux/arm/v7", "linux/arm64/v8",
+		"linux/amd64", "linux/amd64/v3", "linux/riscv64"} {
 		parts := strings.Split(p+"//", "/")
-		all = append(all, f.image("lib/app", "x", []byte(p), ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}))
+		all = append(all, f.image("lib/app", "x", []byte(p), ocispec.Platform{OS: parts[0], Architecture: parts[1],
+			Variant: parts[2]}))
 	}
 	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: all}
 	index.SchemaVersion = 2
@@ -310,12 +342,15 @@ func TestThePlatformIsChosen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, got := range map[string]string{
-		"linux/amd64": "linux/amd64", "linux/amd64/v2": "linux/amd64", "linux/amd64/v3": "linux/amd64/v3", "linux/amd64/v4": "linux/amd64/v3",
-		"linux/arm64": "linux/arm64/v8", "linux/arm/v6": "linux/arm/v5", "linux/arm": "linux/arm/v7", "linux/arm/v8": "linux/arm/v7",
-		"linux/s390x": "", "linux/386": "", "windows/arm64": "", "linux/riscv64": "linux/riscv64",
+		"linux/amd64": "linux/amd64", "linux/amd64/v2": "linux/amd64", "linux/amd64/v3": "linux/amd64/v3",
+		"linux/amd64/v4": "linux/amd64/v3",
+		"linux/arm64":    "linux/arm64/v8", "linux/arm/v6": "linux/arm/v5", "linux/arm": "linux/arm/v7",
+		"linux/arm/v8": "linux/arm/v7",
+		"linux/s390x":  "", "linux/386": "", "windows/arm64": "", "linux/riscv64": "linux/riscv64",
 	} {
 		parts := strings.Split(want+"//", "/")
-		img, err := registry.ReadImage(t.Context(), remote, remote.Root, ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]})
+		img, err := registry.ReadImage(t.Context(), remote, remote.Root,
+			ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]})
 		switch {
 		case got == "":
 			wants(t, err, "no image for "+want, "linux/riscv64")

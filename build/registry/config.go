@@ -42,7 +42,8 @@ func endpoints(ref reference.Reference) ([]endpoint, error) {
 	}
 	sources, err := table.PullSourcesFromReference(named)
 	if err != nil {
-		return nil, fmt.Errorf("registries.conf: what its table of %s makes of %s is not an image name: %w", table.Prefix, ref, err)
+		return nil, fmt.Errorf("registries.conf: what its table of %s makes of %s is not an image name: %w", table.Prefix,
+			ref, err)
 	}
 	var ends []endpoint
 	for _, source := range sources {

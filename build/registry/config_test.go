@@ -32,17 +32,26 @@ func TestShortNamesAreResolved(t *testing.T) {
 		pull, local       []string
 		err               string
 	}{
-		{"nothing configured", "", "alpine", []string{"docker.io/library/alpine:latest"}, []string{"localhost/alpine:latest"}, ""},
-		{"searched", search, "alpine:3", []string{"one.test/alpine:3", "docker.io/library/alpine:3", "two.test:5000/alpine:3"},
+		{"nothing configured", "", "alpine", []string{"docker.io/library/alpine:latest"}, []string{"localhost/alpine:latest"},
+			""},
+		{"searched", search, "alpine:3", []string{"one.test/alpine:3", "docker.io/library/alpine:3",
+			"two.test:5000/alpine:3"},
 			[]string{"localhost/alpine:3", "one.test/alpine:3", "docker.io/library/alpine:3", "two.test:5000/alpine:3"}, ""},
-		{"digest", search, "alpine" + sha, []string{"one.test/alpine" + sha, "docker.io/library/alpine" + sha, "two.test:5000/alpine" + sha},
-			[]string{"localhost/alpine" + sha, "one.test/alpine" + sha, "docker.io/library/alpine" + sha, "two.test:5000/alpine" + sha}, ""},
-		{"full name", search + aliases, "registry.test/alpine", []string{"registry.test/alpine:latest"}, []string{"registry.test/alpine:latest"}, ""},
-		{"docker.io", search, "docker.io/alpine", []string{"docker.io/library/alpine:latest"}, []string{"docker.io/library/alpine:latest"}, ""},
-		{"localhost", search, "localhost/alpine", []string{"localhost/alpine:latest"}, []string{"localhost/alpine:latest"}, ""},
+		{"digest", search, "alpine" + sha, []string{"one.test/alpine" + sha, "docker.io/library/alpine" + sha,
+			"two.test:5000/alpine" + sha},
+			[]string{"localhost/alpine" + sha, "one.test/alpine" + sha, "docker.io/library/alpine" + sha,
+				"two.test:5000/alpine" + sha}, ""},
+		{"full name", search + aliases, "registry.test/alpine", []string{"registry.test/alpine:latest"},
+			[]string{"registry.test/alpine:latest"}, ""},
+		{"docker.io", search, "docker.io/alpine", []string{"docker.io/library/alpine:latest"},
+			[]string{"docker.io/library/alpine:latest"}, ""},
+		{"localhost", search, "localhost/alpine", []string{"localhost/alpine:latest"}, []string{"localhost/alpine:latest"},
+			""},
 		{"alias", search + aliases, "fedora:40", []string{"registry.test/fedora:40"},
-			[]string{"registry.test/fedora:40", "localhost/fedora:40", "one.test/fedora:40", "docker.io/library/fedora:40", "two.test:5000/fedora:40"}, ""},
-		{"alias of a path", aliases, "team/app", []string{"registry.test/x/app:latest"}, []string{"registry.test/x/app:latest", "localhost/team/app:latest"}, ""},
+			[]string{"registry.test/fedora:40", "localhost/fedora:40", "one.test/fedora:40", "docker.io/library/fedora:40",
+				"two.test:5000/fedora:40"}, ""},
+		{"alias of a path", aliases, "team/app", []string{"registry.test/x/app:latest"},
+			[]string{"registry.test/x/app:latest", "localhost/team/app:latest"}, ""},
 		{"alias undone", aliases, "gone", []string{"docker.io/library/gone:latest"}, []string{"localhost/gone:latest"}, ""},
 		{"enforcing", search + "short-name-mode = \"enforcing\"\n", "alpine", nil, nil, "enforcing"},
 		{"enforcing with one", "unqualified-search-registries = [\"one.test\"]\nshort-name-mode = \"enforcing\"\n", "alpine",
@@ -109,8 +118,10 @@ func TestFilesOfRegistriesConfAddUp(t *testing.T) {
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", "")
 	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // root's recorded aliases are those of the machine
 	base := filepath.Join(dir, ".config/containers")
-	write(t, base+"/registries.conf", "unqualified-search-registries = [\"one.test\"]\n[aliases]\n\"a\" = \"x.test/a\"\n\"b\" = \"x.test/b\"\n")
-	write(t, base+"/registries.conf.d/10.conf", "unqualified-search-registries = [\"two.test\"]\n[aliases]\n\"a\" = \"y.test/a\"\n")
+	write(t, base+"/registries.conf",
+		"unqualified-search-registries = [\"one.test\"]\n[aliases]\n\"a\" = \"x.test/a\"\n\"b\" = \"x.test/b\"\n")
+	write(t, base+"/registries.conf.d/10.conf",
+		"unqualified-search-registries = [\"two.test\"]\n[aliases]\n\"a\" = \"y.test/a\"\n")
 	write(t, base+"/registries.conf.d/20.conf", "[aliases]\n\"b\" = \"\"\n\"c\" = \"x.test/c\"\n")
 	write(t, base+"/registries.conf.d/ignored.txt", "nonsense")
 	write(t, dir+"/.cache/containers/short-name-aliases.conf", "[aliases]\n\"c\" = \"z.test/c\"\n")
@@ -122,7 +133,8 @@ func TestFilesOfRegistriesConfAddUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"a": "y.test/a:latest", "b": "two.test/b:latest", "c": "z.test/c:latest", "d": "two.test/d:latest"} {
+	for name, want := range map[string]string{"a": "y.test/a:latest", "b": "two.test/b:latest", "c": "z.test/c:latest",
+		"d": "two.test/d:latest"} {
 		refs, err := names.PullCandidates(name)
 		if err != nil || strings.Join(texts(refs), " ") != want {
 			t.Errorf("%s: %v, %v, want %s", name, texts(refs), err, want)
@@ -133,30 +145,43 @@ func TestFilesOfRegistriesConfAddUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		search, err := sysregistriesv2.UnqualifiedSearchRegistries(&recorded)
-		if got := search[0] + "/" + name; alias == nil && got+":latest" != want || alias != nil && alias.Name()+":latest" != want {
+		if got := search[0] + "/" + name; alias == nil && got+":latest" != want || alias != nil &&
+			alias.Name()+":latest" != want {
 			t.Errorf("%s: the library says %v or %s, %v, want %s", name, alias, got, err, want)
 		}
 	}
 }
 
 func TestThePolicyIsObeyed(t *testing.T) {
-	const reject, accept, signed = `[{"type":"reject"}]`, `[{"type":"insecureAcceptAnything"}]`, `[{"type":"signedBy","keyType":"GPGKeys","keyPath":"/x"}]`
+	const reject, accept, signed = `[{"type":"reject"}]`, `[{"type":"insecureAcceptAnything"}]`,
+		`[{"type":"signedBy","keyType":"GPGKeys","keyPath":"/x"}]`
 	for _, c := range []struct{ name, policy, image, err string }{
 		{"accepts", `{"default":` + accept + `}`, "a.test/b/c:1", ""},
 		{"rejects", `{"default":` + reject + `}`, "a.test/b/c:1", "rejects images of every source"},
 		{"host", `{"default":` + reject + `,"transports":{"docker":{"a.test":` + accept + `}}}`, "a.test/b/c:1", ""},
-		{"another host", `{"default":` + reject + `,"transports":{"docker":{"a.test":` + accept + `}}}`, "b.test/b/c:1", "rejects"},
-		{"namespace before host", `{"default":` + accept + `,"transports":{"docker":{"a.test":` + accept + `,"a.test/b":` + reject + `}}}`, "a.test/b/c:1", "rejects images of a.test/b"},
-		{"namespace is no prefix", `{"default":` + accept + `,"transports":{"docker":{"a.test/b":` + reject + `}}}`, "a.test/bb/c:1", ""},
-		{"repository", `{"default":` + accept + `,"transports":{"docker":{"a.test/b/c":` + reject + `}}}`, "a.test/b/c:1", "a.test/b/c"},
-		{"tag before repository", `{"default":` + reject + `,"transports":{"docker":{"a.test/b/c":` + reject + `,"a.test/b/c:1":` + accept + `}}}`, "a.test/b/c:1", ""},
-		{"another tag", `{"default":` + accept + `,"transports":{"docker":{"a.test/b/c":` + reject + `,"a.test/b/c:1":` + accept + `}}}`, "a.test/b/c:2", "rejects"},
+		{"another host", `{"default":` + reject + `,"transports":{"docker":{"a.test":` + accept + `}}}`, "b.test/b/c:1",
+			"rejects"},
+		{"namespace before host", `{"default":` + accept + `,"transports":{"docker":{"a.test":` + accept + `,"a.test/b":` +
+			reject + `}}}`, "a.test/b/c:1", "rejects images of a.test/b"},
+		{"namespace is no prefix", `{"default":` + accept + `,"transports":{"docker":{"a.test/b":` + reject + `}}}`,
+			"a.test/bb/c:1", ""},
+		{"repository", `{"default":` + accept + `,"transports":{"docker":{"a.test/b/c":` + reject + `}}}`, "a.test/b/c:1",
+			"a.test/b/c"},
+		{"tag before repository", `{"default":` + reject + `,"transports":{"docker":{"a.test/b/c":` + reject +
+			`,"a.test/b/c:1":` + accept + `}}}`, "a.test/b/c:1", ""},
+		{"another tag", `{"default":` + accept + `,"transports":{"docker":{"a.test/b/c":` + reject + `,"a.test/b/c:1":` +
+			accept + `}}}`, "a.test/b/c:2", "rejects"},
 		{"domain", `{"default":` + accept + `,"transports":{"docker":{"*.test":` + reject + `}}}`, "a.b.test:80/c", "*.test"},
-		{"host before domain", `{"default":` + reject + `,"transports":{"docker":{"*.test":` + reject + `,"a.b.test:80":` + accept + `}}}`, "a.b.test:80/c", ""},
-		{"every registry", `{"default":` + accept + `,"transports":{"docker":{"":` + reject + `}}}`, "a.test/c", "every registry"},
-		{"another transport", `{"default":` + accept + `,"transports":{"docker-daemon":{"":` + reject + `}}}`, "a.test/c", ""},
-		{"short of docker.io", `{"default":` + accept + `,"transports":{"docker":{"docker.io/library":` + reject + `}}}`, "alpine", "docker.io/library"},
-		{"signature", `{"default":` + accept + `,"transports":{"docker":{"a.test":` + signed + `}}}`, "a.test/c", "cooper can't check signatures"},
+		{"host before domain", `{"default":` + reject + `,"transports":{"docker":{"*.test":` + reject + `,"a.b.test:80":` +
+			accept + `}}}`, "a.b.test:80/c", ""},
+		{"every registry", `{"default":` + accept + `,"transports":{"docker":{"":` + reject + `}}}`, "a.test/c",
+			"every registry"},
+		{"another transport", `{"default":` + accept + `,"transports":{"docker-daemon":{"":` + reject + `}}}`, "a.test/c",
+			""},
+		{"short of docker.io", `{"default":` + accept + `,"transports":{"docker":{"docker.io/library":` + reject + `}}}`,
+			"alpine", "docker.io/library"},
+		{"signature", `{"default":` + accept + `,"transports":{"docker":{"a.test":` + signed + `}}}`, "a.test/c",
+			"cooper can't check signatures"},
 		{"sigstore", `{"default":[{"type":"sigstoreSigned"}]}`, "a.test/c", "podman pull a.test/c"},
 		{"one of two", `{"default":[{"type":"insecureAcceptAnything"},{"type":"reject"}]}`, "a.test/c", "rejects"},
 		{"unknown requirement", `{"default":[{"type":"new"}]}`, "a.test/c", "unknown type"},

@@ -53,7 +53,8 @@ func authFiles(named string) (paths []string, must bool) {
 		docker = filepath.Join(home, ".docker")
 	}
 	return []string{
-		filepath.Join(runtimeDir, "auth.json"), filepath.Join(config, "containers", "auth.json"), filepath.Join(docker, "config.json"),
+		filepath.Join(runtimeDir, "auth.json"), filepath.Join(config, "containers", "auth.json"),
+		filepath.Join(docker, "config.json"),
 	}, false
 }
 
@@ -69,8 +70,9 @@ func checkAuthFile(named string) error {
 	return nil
 }
 
-// CheckFiles reads everything that says how to reach registries, as a pull would, and asks nobody: registries.conf, policy.json
-// and the credential files. It gives what is wrong by the name of the file, in the order in which they are read.
+// CheckFiles reads everything that says how to reach registries, as a pull would, and asks nobody: registries.conf,
+// policy.json and the credential files. It gives what is wrong by the name of the file, in the order in which they are
+// read.
 func CheckFiles(authFile string) []FileProblem {
 	var found []FileProblem
 	err := readConfig()
@@ -101,10 +103,12 @@ type FileProblem struct {
 	Err  error
 }
 
-// findCredential finds what to log in with for a repository, HOST/PATH. The empty credential means that nothing is known. The library starts
-// helpers that nothing ends, so who waits for one is let go when ctx ends or the helper has taken too long.
+// findCredential finds what to log in with for a repository, HOST/PATH. The empty credential means that nothing is
+// known. The library starts helpers that nothing ends, so who waits for one is let go when ctx ends or the helper has
+// taken too long.
 func findCredential(ctx context.Context, file, repository string) (credential, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, helperTimeout, fmt.Errorf("no answer from a credential helper in %v", helperTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, helperTimeout, fmt.Errorf("no answer from a credential helper in %v",
+		helperTimeout))
 	defer cancel()
 	var found credential
 	done := make(chan error, 1)
@@ -126,8 +130,9 @@ func findCredential(ctx context.Context, file, repository string) (credential, e
 	return found, nil
 }
 
-// lookUp asks the library for each file by itself, since of the files that nobody has named the user may not be allowed to read one: without
-// XDG_RUNTIME_DIR, the library takes that of root for who is root in a user namespace. What the first file that knows something says counts.
+// lookUp asks the library for each file by itself, since of the files that nobody has named the user may not be allowed
+// to read one: without XDG_RUNTIME_DIR, the library takes that of root for who is root in a user namespace. What the
+// first file that knows something says counts.
 func lookUp(file, repository string) (credential, error) {
 	paths, must := authFiles(file)
 	present := slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
@@ -176,7 +181,8 @@ func readHelpers(path string) (helpersOf, error) {
 	return f, nil
 }
 
-// askDockerStore asks the helper that docker asks and podman doesn't: that of the whole file, or docker.io's by docker's name for it.
+// askDockerStore asks the helper that docker asks and podman doesn't: that of the whole file, or docker.io's by
+// docker's name for it.
 func askDockerStore(path, repository string) (types.DockerAuthConfig, error) {
 	var none types.DockerAuthConfig
 	f, err := readHelpers(path)
@@ -196,7 +202,8 @@ func askDockerStore(path, repository string) (types.DockerAuthConfig, error) {
 	}
 	program := "docker-credential-" + helper
 	if _, err := exec.LookPath(program); err != nil {
-		return none, nil //nolint:nilerr // Docker Desktop leaves its helper's name in files that are used where the helper isn't
+		// Docker Desktop leaves its helper's name in files that are used where the helper isn't.
+		return none, nil //nolint:nilerr // such a file has no credentials for anybody
 	}
 	got, err := client.Get(client.NewShellProgramFunc(program), key)
 	switch {

@@ -17,8 +17,9 @@ import (
 // maxURLs bounds the places that a layer is looked for at.
 const maxURLs = 8
 
-// elsewhere opens a blob at the first of its URLs that has it; missing is why it comes to that. The registry has written the URLs and is
-// hostile: nobody there is told who asks, and nothing of this machine is asked. What comes is read through [Verify] like all else.
+// elsewhere opens a blob at the first of its URLs that has it; missing is why it comes to that. The registry has
+// written the URLs and is hostile: nobody there is told who asks, and nothing of this machine is asked. What comes is
+// read through [Verify] like all else.
 func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missing error) (io.ReadCloser, error) {
 	transport, err := r.outward()
 	if err != nil {

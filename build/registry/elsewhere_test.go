@@ -25,7 +25,8 @@ func (f *fake) foreign(mediaType string, layer []byte, urls ...string) {
 	m := ocispec.Manifest{
 		MediaType: "application/vnd.docker.distribution.manifest.v2+json", Layers: []ocispec.Descriptor{d},
 		Config: f.blob("lib/app", "application/vnd.docker.container.image.v1+json",
-			[]byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["`+digest.FromBytes(layer).String()+`"]}}`)),
+			[]byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["`+
+				digest.FromBytes(layer).String()+`"]}}`)),
 	}
 	m.SchemaVersion = 2
 	f.manifest("lib/app", "1", m.MediaType, m)
@@ -58,7 +59,8 @@ func TestALayerThatMayNotBeDistributedIsWhereItsURLsSay(t *testing.T) {
 	at := func(path string) string {
 		return strings.Replace(plain.URL, "://", "://user:secret@", 1) + path
 	}
-	const docker, oci = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+	const docker, oci = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 	for _, c := range []struct {
 		name, kind string
 		urls       []string
@@ -71,8 +73,10 @@ func TestALayerThatMayNotBeDistributedIsWhereItsURLsSay(t *testing.T) {
 		{"at its last URL", docker, []string{at("/404"), "file:///etc/passwd", "ftp://h/x", "::", at("/layer")}, false, nil},
 		{"nowhere", docker, []string{at("/404")}, false, []string{"may not be distributed", "/404", "404 Not Found"}},
 		{"other bytes", docker, []string{at("/other")}, false, []string{"what came has digest"}},
-		{"a file", docker, []string{"file:///etc/passwd"}, false, []string{"may not be distributed", "no URL that a layer can be at"}},
-		{"led to a file", docker, []string{at("/moved")}, false, []string{"may not be distributed", "unsupported protocol scheme"}},
+		{"a file", docker, []string{"file:///etc/passwd"}, false,
+			[]string{"may not be distributed", "no URL that a layer can be at"}},
+		{"led to a file", docker, []string{at("/moved")}, false,
+			[]string{"may not be distributed", "unsupported protocol scheme"}},
 		{"without TLS", docker, []string{at("/layer")}, true, []string{"may not be distributed", "not secure"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,7 +103,8 @@ func TestALayerThatMayNotBeDistributedIsWhereItsURLsSay(t *testing.T) {
 
 func TestNothingOfThisMachineIsAskedForARegistry(t *testing.T) {
 	for addr, want := range map[string]bool{
-		"127.0.0.1": true, "::1": true, "169.254.169.254": true, "fe80::1": true, "0.0.0.0": true, "::ffff:127.0.0.1": true, "224.0.0.1": true,
+		"127.0.0.1": true, "::1": true, "169.254.169.254": true, "fe80::1": true, "0.0.0.0": true, "::ffff:127.0.0.1": true,
+		"224.0.0.1":     true,
 		"93.184.216.34": false, "10.1.2.3": false, "2001:db8::1": false,
 	} {
 		err := registry.RefuseOwn(netip.AddrPortFrom(netip.MustParseAddr(addr), 443).String())
@@ -115,18 +120,22 @@ func TestConfigsOfOldImagesAreRead(t *testing.T) {
 		manifest, config string
 		want             []string
 	}{
-		{docker, "application/octet-stream", nil}, {docker, "application/json", nil}, {docker, "text/html", nil}, {docker, "", nil},
+		{docker, "application/octet-stream", nil}, {docker, "application/json", nil}, {docker, "text/html", nil},
+		{docker, "", nil},
 		{docker, ocispec.MediaTypeImageConfig, nil}, {oci, "application/vnd.docker.container.image.v1+json", nil},
 		{docker, "application/vnd.cncf.helm.config.v1+json", []string{"no container image", "helm"}},
-		{oci, "application/json", []string{"no container image"}}, {oci, "application/vnd.oci.empty.v1+json", []string{"no container image"}},
+		{oci, "application/json", []string{"no container image"}}, {oci, "application/vnd.oci.empty.v1+json",
+			[]string{"no container image"}},
 	} {
 		t.Run(c.manifest+" "+c.config, func(t *testing.T) {
 			home(t, "")
 			f := newFake(t)
 			layer := []byte("x")
-			m := ocispec.Manifest{MediaType: c.manifest, Layers: []ocispec.Descriptor{f.blob("lib/app", "application/vnd.docker.image.rootfs.diff.tar", layer)}}
+			m := ocispec.Manifest{MediaType: c.manifest,
+				Layers: []ocispec.Descriptor{f.blob("lib/app", "application/vnd.docker.image.rootfs.diff.tar", layer)}}
 			m.SchemaVersion = 2
-			m.Config = f.blob("lib/app", c.config, []byte(`{"os":"linux","rootfs":{"type":"layers","diff_ids":["`+digest.FromBytes(layer).String()+`"]}}`))
+			m.Config = f.blob("lib/app", c.config, []byte(`{"os":"linux","rootfs":{"type":"layers","diff_ids":["`+
+				digest.FromBytes(layer).String()+`"]}}`))
 			f.manifest("lib/app", "1", m.MediaType, m)
 			_, got, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/lib/app:1"))
 			wants(t, err, c.want...)

@@ -144,7 +144,8 @@ func gzipped(text []byte) []byte {
 func (f *fake) trust(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "ca.crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw})))
+	write(t, filepath.Join(dir, "ca.crt"),
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw})))
 	return dir
 }
 
@@ -163,9 +164,11 @@ func home(t *testing.T, conf string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, value := range map[string]string{
-		"HOME": dir, "XDG_CONFIG_HOME": filepath.Join(dir, ".config"), "XDG_RUNTIME_DIR": filepath.Join(dir, "run"), "XDG_CACHE_HOME": filepath.Join(dir, ".cache"),
-		"DOCKER_CONFIG": "", "REGISTRY_AUTH_FILE": "", "CONTAINERS_REGISTRIES_CONF_OVERRIDE": "",
-		"CONTAINERS_REGISTRIES_CONF": filepath.Join(dir, "registries.conf"), "CONTAINERS_POLICY_JSON": filepath.Join(dir, "policy.json"),
+		"HOME": dir, "XDG_CONFIG_HOME": filepath.Join(dir, ".config"), "XDG_RUNTIME_DIR": filepath.Join(dir, "run"),
+		"XDG_CACHE_HOME": filepath.Join(dir, ".cache"),
+		"DOCKER_CONFIG":  "", "REGISTRY_AUTH_FILE": "", "CONTAINERS_REGISTRIES_CONF_OVERRIDE": "",
+		"CONTAINERS_REGISTRIES_CONF": filepath.Join(dir, "registries.conf"), "CONTAINERS_POLICY_JSON": filepath.Join(dir,
+			"policy.json"),
 	} {
 		t.Setenv(name, value)
 	}

@@ -32,7 +32,8 @@ const (
 )
 
 func manifestTypes() []string {
-	return []string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, imagebuilder.TypeDockerList, imagebuilder.TypeDockerManifest}
+	return []string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, imagebuilder.TypeDockerList,
+		imagebuilder.TypeDockerManifest}
 }
 
 func isManifest(mediaType string) bool { return slices.Contains(manifestTypes(), mediaType) }
@@ -64,8 +65,8 @@ type anyManifest struct {
 	FSLayers      []json.RawMessage    `json:"fsLayers"`
 }
 
-// ReadImage reads the manifest and config of the image for a platform, from the manifest or index that root describes. A
-// zero platform takes the first image of an index.
+// ReadImage reads the manifest and config of the image for a platform, from the manifest or index that root describes.
+// A zero platform takes the first image of an index.
 func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platform ocispec.Platform) (*Image, error) {
 	img := &Image{}
 	for d, depth := root, 0; ; depth++ {
@@ -94,7 +95,8 @@ func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platfo
 			return nil, err
 		}
 		if !isManifest(d.MediaType) {
-			return nil, fmt.Errorf("its index names %s, which is of type %q and no image", clip(d.Digest.String()), clip(d.MediaType))
+			return nil, fmt.Errorf("its index names %s, which is of type %q and no image", clip(d.Digest.String()),
+				clip(d.MediaType))
 		}
 	}
 }
@@ -113,14 +115,16 @@ func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 	}
 	switch {
 	case m.SchemaVersion == 1, m.FSLayers != nil, strings.HasPrefix(mediaType, typeSchema1):
-		return nil, errors.New("is of Docker's schema 1, which is no longer read\nhint: push the image again with a current tool")
+		return nil, errors.New(
+			"is of Docker's schema 1, which is no longer read\nhint: push the image again with a current tool")
 	case m.SchemaVersion != 2:
 		return nil, fmt.Errorf("is of schema version %d, which is unknown", m.SchemaVersion)
 	case m.Manifests != nil && (m.Config != nil || m.Layers != nil):
 		return nil, errors.New("is an index and an image at the same time")
 	case m.Manifests == nil && m.Config == nil:
 		return nil, fmt.Errorf("is neither an index nor an image but %q", clip(mediaType))
-	case m.Manifests != nil && (mediaType == ocispec.MediaTypeImageManifest || mediaType == imagebuilder.TypeDockerManifest),
+	case m.Manifests != nil && (mediaType == ocispec.MediaTypeImageManifest ||
+		mediaType == imagebuilder.TypeDockerManifest),
 		m.Config != nil && (mediaType == ocispec.MediaTypeImageIndex || mediaType == imagebuilder.TypeDockerList):
 		return nil, fmt.Errorf("is not what its type %s says", mediaType)
 	}
@@ -131,8 +135,9 @@ func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 	return &m, checkSizes(all...)
 }
 
-// isConfig tells whether a config may be that of an image, by the media types of the manifest, as it says and as it was served, and of the
-// config. The last ones were given to configs by registries and builders of Docker's format in its first years.
+// isConfig tells whether a config may be that of an image, by the media types of the manifest, as it says and as it was
+// served, and of the config. The last ones were given to configs by registries and builders of Docker's format in its
+// first years.
 func isConfig(manifest, served, config string) bool {
 	switch config {
 	case ocispec.MediaTypeImageConfig, imagebuilder.TypeDockerConfig:

@@ -22,7 +22,8 @@ type Layout struct {
 
 var _ Fetcher = (*Layout)(nil)
 
-// OpenLayout opens a layout. Nothing outside its directory is ever read, whatever the links in it say. The caller closes it.
+// OpenLayout opens a layout. Nothing outside its directory is ever read, whatever the links in it say. The caller
+// closes it.
 func OpenLayout(dir string) (*Layout, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -34,7 +35,8 @@ func OpenLayout(dir string) (*Layout, error) {
 		return nil, errors.Join(fmt.Errorf("%s is not an OCI layout: %w", dir, err), root.Close())
 	}
 	if !strings.HasPrefix(marker.Version, "1.") {
-		return nil, errors.Join(fmt.Errorf("OCI layout %s is of version %q, only 1 is known", dir, clip(marker.Version)), root.Close())
+		return nil, errors.Join(fmt.Errorf("OCI layout %s is of version %q, only 1 is known", dir, clip(marker.Version)),
+			root.Close())
 	}
 	return l, nil
 }
@@ -66,8 +68,8 @@ func ParseLayoutName(text string) (LayoutName, error) {
 	return n, nil
 }
 
-// Resolve finds an image by digest or, without one, by tag. Without a tag either it is the only image, or the one that is
-// called latest.
+// Resolve finds an image by digest or, without one, by tag. Without a tag either it is the only image, or the one that
+// is called latest.
 func (l *Layout) Resolve(tag string, d digest.Digest) (ocispec.Descriptor, error) {
 	var index ocispec.Index
 	if err := l.decode(ocispec.ImageIndexFile, &index); err != nil {
@@ -91,7 +93,8 @@ func (l *Layout) Resolve(tag string, d digest.Digest) (ocispec.Descriptor, error
 		}
 		tags = append(tags, name)
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("OCI layout %s has no image %q, it has %q: %w", l.name, wanted, clip(strings.Join(tags, " ")), ErrNotFound)
+	return ocispec.Descriptor{}, fmt.Errorf("OCI layout %s has no image %q, it has %q: %w", l.name, wanted,
+		clip(strings.Join(tags, " ")), ErrNotFound)
 }
 
 // resolveDigest finds an image that index.json names, or else any manifest among the blobs.

@@ -53,8 +53,10 @@ func TestImagesOfALayoutAreFound(t *testing.T) {
 		want   digest.Digest
 		errs   []string
 	}{
-		{"a", "", all[0].Digest, nil}, {"", "", all[1].Digest, nil}, {"", all[2].Digest, all[2].Digest, nil}, {"a", all[2].Digest, all[2].Digest, nil},
-		{"b", "", "", []string{`"b"`, "a latest"}}, {"", digest.FromString("x"), "", []string{digest.FromString("x").String()}},
+		{"a", "", all[0].Digest, nil}, {"", "", all[1].Digest, nil}, {"", all[2].Digest, all[2].Digest, nil},
+		{"a", all[2].Digest, all[2].Digest, nil},
+		{"b", "", "", []string{`"b"`, "a latest"}},
+		{"", digest.FromString("x"), "", []string{digest.FromString("x").String()}},
 	} {
 		got, err := l.Resolve(c.tag, c.digest)
 		wants(t, err, c.errs...)
@@ -116,7 +118,8 @@ func TestALayoutCannotLeadOutOfItsDirectory(t *testing.T) {
 func TestNamesOfLayoutsAreSplit(t *testing.T) {
 	sha := digest.FromString("x")
 	for text, want := range map[string]registry.LayoutName{
-		"dir": {Dir: "dir"}, "dir:tag": {Dir: "dir", Tag: "tag"}, "/a:b/dir": {Dir: "/a:b/dir"}, "/a:b/dir:t": {Dir: "/a:b/dir", Tag: "t"},
+		"dir": {Dir: "dir"}, "dir:tag": {Dir: "dir", Tag: "tag"}, "/a:b/dir": {Dir: "/a:b/dir"},
+		"/a:b/dir:t":          {Dir: "/a:b/dir", Tag: "t"},
 		"dir@" + sha.String(): {Dir: "dir", Digest: sha}, "dir:t@" + sha.String(): {Dir: "dir", Tag: "t", Digest: sha},
 	} {
 		if got, err := registry.ParseLayoutName(text); err != nil || got != want {
@@ -184,7 +187,8 @@ func TestSizesThatCannotBeAreOneError(t *testing.T) {
 
 func checkSizeError(t *testing.T, where string, err error) {
 	t.Helper()
-	if err == nil || !strings.Contains(err.Error(), "the descriptor of sha256:") && !strings.Contains(err.Error(), "bytes, more than") {
+	if err == nil || !strings.Contains(err.Error(), "the descriptor of sha256:") &&
+		!strings.Contains(err.Error(), "bytes, more than") {
 		t.Errorf("%s: %v", where, err)
 	}
 }

@@ -22,7 +22,8 @@ func clock(step time.Duration) func() time.Time {
 	return func() time.Time { return time.Unix(0, 0).Add(time.Duration(looks.Add(1)) * step) }
 }
 
-// dribble sends a text in small pieces, each when the client has had the time to read the one before, and then waits for the client to go.
+// dribble sends a text in small pieces, each when the client has had the time to read the one before, and then waits
+// for the client to go.
 func dribble(text []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(text)))
@@ -55,8 +56,10 @@ func TestADownloadWithoutProgressEnds(t *testing.T) {
 		// asked is how often, 0 if that is open.
 		asked int
 	}{
-		{"slow blob", "/blobs/", dribble(layer), second, time.Second, []string{"the download of sha256:", "too slow", "bytes came in 1", "hint: try again"}, 1},
-		{"slow manifest", "/manifests/", dribble([]byte("{" + strings.Repeat(" ", 4000) + "}")), second, time.Second, []string{"the answer of", "too slow", "bytes came in 1", "hint: try again"}, 1},
+		{"slow blob", "/blobs/", dribble(layer), second, time.Second, []string{"the download of sha256:", "too slow",
+			"bytes came in 1", "hint: try again"}, 1},
+		{"slow manifest", "/manifests/", dribble([]byte("{" + strings.Repeat(" ", 4000) + "}")), second, time.Second,
+			[]string{"the answer of", "too slow", "bytes came in 1", "hint: try again"}, 1},
 		{"slow text of an error", "/manifests/", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 			for r.Context().Err() == nil {
@@ -64,7 +67,8 @@ func TestADownloadWithoutProgressEnds(t *testing.T) {
 				w.(http.Flusher).Flush()
 			}
 		}, second, time.Second, []string{"403"}, 1},
-		{"standing blob", "/blobs/", stand, patience.Limits{Stall: 50 * time.Millisecond, Idle: 4 * time.Hour, Window: 1000 * time.Hour}, time.Hour,
+		{"standing blob", "/blobs/", stand, patience.Limits{Stall: 50 * time.Millisecond, Idle: 4 * time.Hour,
+			Window: 1000 * time.Hour}, time.Hour,
 			[]string{"the download of sha256:", "after 100 of", "nothing came for 50ms", "hint: try again"}, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -33,7 +33,8 @@ func Choose(all []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor
 	if len(have) > most {
 		have = append(have[:most], "...")
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("there is no image for %s: there are %s", formatPlatform(want), clip(strings.Join(have, ", ")))
+	return ocispec.Descriptor{}, fmt.Errorf("there is no image for %s: there are %s", formatPlatform(want),
+		clip(strings.Join(have, ", ")))
 }
 
 // rank tells how well an image of one platform runs on another; negative: not at all.

@@ -26,7 +26,8 @@ type requirement struct {
 // LoadPolicy reads the policy of the user or the system. A machine without one accepts any image, as with docker.
 func LoadPolicy() (Policy, error) {
 	var p Policy
-	files := configfile.File{Name: "policy", Extension: "json", DoNotLoadDropInFiles: true, EnvironmentName: "CONTAINERS_POLICY_JSON"}
+	files := configfile.File{Name: "policy", Extension: "json", DoNotLoadDropInFiles: true,
+		EnvironmentName: "CONTAINERS_POLICY_JSON"}
 	for item, err := range configfile.Read(&files) {
 		if err != nil {
 			return p, fmt.Errorf("read signature policy: %w", err)
@@ -89,8 +90,8 @@ func (p Policy) Check(ref reference.Reference) error {
 	return nil
 }
 
-// requirements are those of the scope that fits best: the reference itself, then its repository and everything above it, the
-// host's domains as *.DOMAIN, the transport, the default.
+// requirements are those of the scope that fits best: the reference itself, then its repository and everything above
+// it, the host's domains as *.DOMAIN, the transport, the default.
 func (p Policy) requirements(ref reference.Reference) ([]requirement, string) {
 	scopes := p.Transports["docker"]
 	ref = ref.WithLatest()

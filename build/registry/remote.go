@@ -88,7 +88,8 @@ func (r *repository) ping(ctx context.Context, scheme string) error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: r.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Transport: r.transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
@@ -114,7 +115,8 @@ func (r *repository) get(ctx context.Context, path string, header http.Header) (
 	return r.send(ctx, at, header, renewed)
 }
 
-func (r *repository) send(ctx context.Context, at string, header http.Header, authorization string) (*http.Response, error) {
+func (r *repository) send(ctx context.Context, at string, header http.Header, authorization string) (*http.Response,
+	error) {
 	header = header.Clone()
 	if authorization != "" {
 		header.Set("Authorization", authorization)

@@ -16,13 +16,15 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
-// ShortNames is what registries.conf says of names that have no registry, and what podman has recorded of them. Every build looks one up, also
-// one from the cache, so they are read without the library, which takes three times as long and a lock: see docs/decisions/short-names.md.
-// Mistakes in what isn't used are left to the library, which reads the same files before it pulls.
+// ShortNames is what registries.conf says of names that have no registry, and what podman has recorded of them. Every
+// build looks one up, also one from the cache, so they are read without the library, which takes three times as long
+// and a lock: see docs/decisions/short-names.md. Mistakes in what isn't used are left to the library, which reads the
+// same files before it pulls.
 type ShortNames struct {
 	// search are the registries that short names are looked for in.
 	search []string
-	// aliases are names with a registry by short names, both without tag and digest. An empty one undoes that of an earlier file.
+	// aliases are names with a registry by short names, both without tag and digest. An empty one undoes that of an
+	// earlier file.
 	aliases map[string]string
 	// mode is "enforcing" if a name that may mean several images must not be guessed.
 	mode string
@@ -35,12 +37,13 @@ type namesFile struct {
 	Aliases map[string]string `toml:"aliases"`
 }
 
-// LoadShortNames reads the registries.conf of the user or the system, the files in registries.conf.d, and the short-name aliases that podman
-// has written down.
+// LoadShortNames reads the registries.conf of the user or the system, the files in registries.conf.d, and the
+// short-name aliases that podman has written down.
 func LoadShortNames() (*ShortNames, error) {
 	s := &ShortNames{aliases: map[string]string{}}
 	files := configfile.File{
-		Name: "registries", Extension: "conf", EnvironmentName: "CONTAINERS_REGISTRIES_CONF", UserId: unshare.GetRootlessUID(),
+		Name: "registries", Extension: "conf", EnvironmentName: "CONTAINERS_REGISTRIES_CONF",
+		UserId: unshare.GetRootlessUID(),
 	}
 	for item, err := range configfile.Read(&files) {
 		if err != nil {

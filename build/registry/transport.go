@@ -46,7 +46,8 @@ func newTransport(dir string, insecure bool) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: headerTimeout, IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: maxParallel,
+		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: headerTimeout, IdleConnTimeout: 30 * time.Second,
+		MaxIdleConnsPerHost: maxParallel,
 		// Blobs must come as they are.
 		DisableCompression: true,
 	}, nil
@@ -123,7 +124,8 @@ func passing(attempt int, resp *http.Response, err error) bool {
 		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 			return attempt == 0 // it has taken long enough
 		}
-		return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
+			errors.Is(err, io.ErrUnexpectedEOF)
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,

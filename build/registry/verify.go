@@ -46,8 +46,8 @@ func checkSizes(all ...ocispec.Descriptor) error {
 	return nil
 }
 
-// Verify reads content and gives io.EOF only if all of it has the size and digest of its descriptor: whoever has not read
-// io.EOF must throw away what came.
+// Verify reads content and gives io.EOF only if all of it has the size and digest of its descriptor: whoever has not
+// read io.EOF must throw away what came.
 func Verify(r io.Reader, d ocispec.Descriptor) (io.Reader, error) {
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)

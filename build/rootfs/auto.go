@@ -25,8 +25,8 @@ type autoIDs struct {
 	steps userns.Mapping
 }
 
-// Key is what a step is found by in the cache of its user namespace. For auto that is what was asked for: which range is free
-// differs from build to build. "" stands for none.
+// Key is what a step is found by in the cache of its user namespace. For auto that is what was asked for: which range
+// is free differs from build to build. "" stands for none.
 func (i Identity) Key() string {
 	switch {
 	case i.Auto != nil:
@@ -130,8 +130,8 @@ func (n *autoNeed) addNamed(dir *os.File, user string, limit uint32) (err error)
 	return nil
 }
 
-// chooseIDs gives the build's map, and the same as the kernel takes it. The range is chosen at the first step, and anew when a step
-// needs more; it may then overlap the earlier one, which is this build's own.
+// chooseIDs gives the build's map, and the same as the kernel takes it. The range is chosen at the first step, and anew
+// when a step needs more; it may then overlap the earlier one, which is this build's own.
 func (b *Roots) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err error) {
 	a := &b.auto
 	a.mu.Lock()
@@ -149,7 +149,10 @@ func (b *Roots) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err erro
 		}
 		b.OnClose(a.ranges.Close)
 	}
-	chosen, err = a.ranges.Add(func(used []userns.Mapping) (userns.Mapping, error) { return b.Identity.Auto.Allocate(size, used) })
+	chosen, err = a.ranges.Add(func(used []userns.Mapping) (userns.Mapping, error) {
+		return b.Identity.Auto.Allocate(size,
+			used)
+	})
 	if highest := max(need.highest(), need.named); err != nil && size == highest+1 { // the image is why
 		err = fmt.Errorf("the image's highest owner or user is %d: %w", highest, err)
 	}

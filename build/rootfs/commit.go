@@ -102,7 +102,8 @@ func (b *Roots) inheritRoot(t *Target) error {
 
 // newRoot is the root of a step that was just done.
 func (b *Roots) newRoot(t *Target) (*Root, error) {
-	r := &Root{below: t.Below, base: t.Below.base, made: true, wrote: t.wrote, known: make(chan struct{}), sealed: make(chan struct{})}
+	r := &Root{below: t.Below, base: t.Below.base, made: true, wrote: t.wrote, known: make(chan struct{}),
+		sealed: make(chan struct{})}
 	if !b.Store.Stages() {
 		return r, nil
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
-// A linked step, COPY --link, makes the same layer whatever is below, so its key says nothing of that. But a layer of the
-// store has its place on one parent. So there are two records for it: one under the step's key, which names the layer
-// wherever it was last made, and one for each parent it has been put on.
+// A linked step, COPY --link, makes the same layer whatever is below, so its key says nothing of that. But a layer of
+// the store has its place on one parent. So there are two records for it: one under the step's key, which names the
+// layer wherever it was last made, and one for each parent it has been put on.
 
 // linkKey is the key of a linked step's layer on one parent.
 func linkKey(step cache.Key, parent string) cache.Key {
@@ -26,8 +26,8 @@ func (b *Roots) recordLinked(key cache.Key, below *Root, rec cache.Record) error
 	return errors.Join(b.Cache.Put(key, rec), b.Cache.Put(linkKey(key, below.Top()), rec))
 }
 
-// lookUpLinked returns the root that a linked step gives on top of a sealed one, nil if the cache has none. The layer of
-// another parent is put on this one.
+// lookUpLinked returns the root that a linked step gives on top of a sealed one, nil if the cache has none. The layer
+// of another parent is put on this one.
 func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*Root, error) {
 	here := linkKey(key, below.Top())
 	if r := b.linkedAt(here, below); r != nil {

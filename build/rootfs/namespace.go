@@ -44,8 +44,8 @@ func (ns NS) Shift(ctx context.Context, dir string) error {
 	return layer.Shift(ctx, dir, store.ToDisk(*ns.Mapping))
 }
 
-// Namespace is the user namespace that RUN steps get. The request says whether there is one; what the store's file system can do with
-// owners is found out once in a build.
+// Namespace is the user namespace that RUN steps get. The request says whether there is one; what the store's file
+// system can do with owners is found out once in a build.
 func (b *Roots) Namespace(ctx context.Context, t *Target, need Need) (NS, error) {
 	m, err := b.stepMap(ctx, t, need)
 	if err != nil {
@@ -82,8 +82,8 @@ func (b *Roots) knownNS(m *userns.Mapping) NS {
 	return NS{m, b.Identity.Joined, b.shifted}
 }
 
-// withoutIDMap decides what root gets on a file system that can't show its files with other owners: what was asked for is done in
-// the slow way, what is only usual is left out.
+// withoutIDMap decides what root gets on a file system that can't show its files with other owners: what was asked for
+// is done in the slow way, what is only usual is left out.
 func (b *Roots) withoutIDMap() {
 	if b.Identity.Asked {
 		b.shifted = true
@@ -101,7 +101,8 @@ func (b *Roots) stackFor(ctx context.Context, r *Root, ns NS) ([]*os.File, error
 	return b.stack(r)
 }
 
-// shiftedStack is stack with the owners that a step with the mapping sees. It waits until all the layers are in the store.
+// shiftedStack is stack with the owners that a step with the mapping sees. It waits until all the layers are in the
+// store.
 func (b *Roots) shiftedStack(ctx context.Context, r *Root, m userns.Mapping) ([]*os.File, error) {
 	if r == nil {
 		return nil, nil
@@ -130,8 +131,8 @@ func (d *layerDirs) shifted(ctx context.Context, id string, m userns.Mapping) (*
 // A RunFunc runs a step in a root file system.
 type RunFunc func(root executor.Rootfs) (executor.Status, error)
 
-// Run has a step run in its root file system. Where owners are changed by chown, the directory that it writes to is shifted for it, and
-// back again whatever is to be kept of it.
+// Run has a step run in its root file system. Where owners are changed by chown, the directory that it writes to is
+// shifted for it, and back again whatever is to be kept of it.
 func (b *Roots) Run(ctx context.Context, t *Target, ns NS, run RunFunc) (status executor.Status, err error) {
 	if err := b.checkOwners(ctx, t.Below, ns.Mapping); err != nil {
 		return status, err
@@ -149,7 +150,8 @@ func (b *Roots) Run(ctx context.Context, t *Target, ns NS, run RunFunc) (status 
 		return status, err
 	}
 	status, err = run(root)
-	if err = errors.Join(err, release()); err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 || !ns.Shifted {
+	if err = errors.Join(err, release()); err != nil && !errors.Is(err, executor.ErrNoCwd) || status.ExitCode != 0 ||
+		!ns.Shifted {
 		return status, err
 	}
 	if backErr := layer.Shift(ctx, t.Snap.Dir(), store.ToImage(*ns.Mapping)); backErr != nil {
@@ -158,9 +160,10 @@ func (b *Roots) Run(ctx context.Context, t *Target, ns NS, run RunFunc) (status 
 	return status, err
 }
 
-// runRemounted runs a step in a view of its own, which stays until the layer is made: the image's owners come back when that is read.
-// In what a driver has mounted, a change of owner would copy each file into the layer.
-func (b *Roots) runRemounted(ctx context.Context, t *Target, snap store.Remounter, ns NS, run RunFunc) (status executor.Status, err error) {
+// runRemounted runs a step in a view of its own, which stays until the layer is made: the image's owners come back when
+// that is read. In what a driver has mounted, a change of owner would copy each file into the layer.
+func (b *Roots) runRemounted(ctx context.Context, t *Target, snap store.Remounter, ns NS,
+	run RunFunc) (status executor.Status, err error) {
 	if err := b.remount(ctx, t, snap, ns, func(upper string) error { return ns.Shift(ctx, upper) }); err != nil {
 		return status, err
 	}

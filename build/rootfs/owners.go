@@ -28,8 +28,9 @@ func (b *Roots) layerOwners(ctx context.Context, id string) (userns.IDs, error) 
 	return ids, err
 }
 
-// addedOwners gives the owners that the files of a root may have, but for those that files below it have. It waits for no commit: what a
-// step of this build wrote is known when the step is done, and a RUN step has written only what its namespace has a place for.
+// addedOwners gives the owners that the files of a root may have, but for those that files below it have. It waits for
+// no commit: what a step of this build wrote is known when the step is done, and a RUN step has written only what its
+// namespace has a place for.
 func (b *Roots) addedOwners(ctx context.Context, r *Root) (userns.IDs, error) {
 	var layers []string
 	switch {
@@ -54,8 +55,8 @@ func (b *Roots) addedOwners(ctx context.Context, r *Root) (userns.IDs, error) {
 	return all, nil
 }
 
-// checkOwners refuses a root with owners that the map of RUN steps leaves out: an ID-mapped mount would show them as nobody's, and a
-// shifted copy couldn't be made. The ranges of --userns=auto are chosen so that they have them.
+// checkOwners refuses a root with owners that the map of RUN steps leaves out: an ID-mapped mount would show them as
+// nobody's, and a shifted copy couldn't be made. The ranges of --userns=auto are chosen so that they have them.
 func (b *Roots) checkOwners(ctx context.Context, r *Root, m *userns.Mapping) error {
 	if r == nil || m == nil || b.Identity.Auto != nil {
 		return nil
@@ -80,8 +81,8 @@ func (b *Roots) checkOwners(ctx context.Context, r *Root, m *userns.Mapping) err
 	return nil
 }
 
-// outsiders gives the owners in a root's layers that a map leaves out, and the first file that has one. It waits for the layers: a
-// step may have replaced what it wrote first.
+// outsiders gives the owners in a root's layers that a map leaves out, and the first file that has one. It waits for
+// the layers: a step may have replaced what it wrote first.
 func (b *Roots) outsiders(ctx context.Context, r *Root, m userns.Mapping) (path string, missing userns.IDs, err error) {
 	if err := r.Wait(ctx); err != nil {
 		return "", missing, err
@@ -113,6 +114,7 @@ func (b *Roots) outsiderError(ctx context.Context, path string, m userns.Mapping
 			path, userns.Finder{}.Check(ctx, id.Ranges, m, missing))
 	}
 	return fmt.Errorf("the owner of %q is outside the ID map %q, which lacks %v\n"+
-		"hint: the map has to have them: IDs 0 to %d are a range of length %d", path, strings.ReplaceAll(m.UIDs.String(), "\n", ", "),
+		"hint: the map has to have them: IDs 0 to %d are a range of length %d", path,
+		strings.ReplaceAll(m.UIDs.String(), "\n", ", "),
 		missing, missing.Highest(), uint64(missing.Highest())+1)
 }

@@ -25,7 +25,8 @@ func TestOwnersAreCheckedBeforeTheCommit(t *testing.T) {
 		base := sealedRoot(nil, "", nil, time.Time{})
 		step := &Target{Below: base}
 		step.WroteFor(owners...)
-		return &Root{below: base, base: base, made: true, wrote: step.wrote, known: make(chan struct{}), sealed: make(chan struct{})}
+		return &Root{below: base, base: base, made: true, wrote: step.wrote, known: make(chan struct{}),
+			sealed: make(chan struct{})}
 	}
 	run, copied := made(), made(fileop.Owner{UID: 0, GID: 0}, fileop.Owner{UID: 999, GID: 33})
 	for _, r := range []*Root{run, copied} {

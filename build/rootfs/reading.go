@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// readingShows is how long a layer is read without a word: nearly all are through before it. The step is said to be done by then.
+	// readingShows is how long a layer is read without a word: nearly all are through before it. The step is said to be
+	// done by then.
 	readingShows = time.Second
 	// readingEvery is how often it is told how far it has come.
 	readingEvery = 200 * time.Millisecond
@@ -61,7 +62,8 @@ func (r *reading) end(ctx context.Context, err error) {
 // warnSparse gives what warns of a file of a step's that nearly nothing is in and everybody has to go through.
 func (b *Roots) warnSparse(at dockerfile.Location) func(name string, size, onDisk int64) {
 	return func(name string, size, onDisk int64) {
-		b.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: /%s is %s long, with %s of data: a layer has all of it, which takes time here, and disk space where it is unpacked. %s",
+		b.Progress.Emit(progress.Note{Text: fmt.Sprintf(
+			"%s:%d: /%s is %s long, with %s of data: a layer has all of it, which takes time here, and disk space where it is unpacked. %s",
 			at.File, at.StartLine, name, disk.FormatSize(size), disk.FormatSize(onDisk), sparseHint(name))})
 	}
 }

@@ -29,8 +29,8 @@ type Root struct {
 	// dir is the directory the step wrote to, while its layer isn't committed; nil if there is no such directory.
 	dir *os.File
 
-	// made says that a step of this build has made it, and wrote who owns files that this step has written or replaced; a RUN step's own
-	// doings are left out, see addedOwners.
+	// made says that a step of this build has made it, and wrote who owns files that this step has written or replaced; a
+	// RUN step's own doings are left out, see addedOwners.
 	made  bool
 	wrote userns.IDs
 	// fits is set once all owners in it are known to have a place in the map of the build's RUN steps.
@@ -162,8 +162,8 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	return f, nil
 }
 
-// gone gives a layer that was looked at, or the key of a directory that was opened, and isn't in its place any more; "" if there is none. A
-// directory of the same name may have come since.
+// gone gives a layer that was looked at, or the key of a directory that was opened, and isn't in its place any more; ""
+// if there is none. A directory of the same name may have come since.
 func (d *layerDirs) gone() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,7 +174,8 @@ func (d *layerDirs) gone() string {
 	}
 	for key, f := range d.open {
 		var was, is unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &was) != nil || unix.Lstat(f.Name(), &is) != nil || was.Dev != is.Dev || was.Ino != is.Ino {
+		if unix.Fstat(int(f.Fd()), &was) != nil || unix.Lstat(f.Name(), &is) != nil || was.Dev != is.Dev ||
+			was.Ino != is.Ino {
 			return key
 		}
 	}
@@ -188,9 +189,11 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("another program has removed layer %.12s from the store, or its image, while the build used it\nhint: build again", e.Layer)
 }
 
-// CheckStill refuses what was made of layers that somebody removed meanwhile: of their files only a part may have been seen.
+// CheckStill refuses what was made of layers that somebody removed meanwhile: of their files only a part may have been
+// seen.
 func (b *Roots) CheckStill(r *Root) error {
-	// To look a layer up takes the store's lock, so whatever removal began before has been done after. The store keeps what is below a layer.
+	// To look a layer up takes the store's lock, so whatever removal began before has been done after. The store keeps
+	// what is below a layer.
 	top := r.Top()
 	if !b.Store.HasLayer(top) && top != "" {
 		return &GoneError{top}

@@ -52,8 +52,8 @@ type Options struct {
 	Fail func(s *plan.Step, err error) error
 }
 
-// Roots makes the root file systems of one build, and shows them. It is safe for concurrent use. The caller calls Wait when all steps have
-// ended, and Close.
+// Roots makes the root file systems of one build, and shows them. It is safe for concurrent use. The caller calls Wait
+// when all steps have ended, and Close.
 type Roots struct {
 	Options
 	layers layerDirs

@@ -11,16 +11,18 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// What is here is for drivers that stack the directories of layers and can't take a step's directory for one: overlay with a mount
-// program. cooper mounts those itself, as the driver would.
+// What is here is for drivers that stack the directories of layers and can't take a step's directory for one: overlay
+// with a mount program. cooper mounts those itself, as the driver would.
 
 // errByDriver is for steps with other owners only; the others have the driver's mounts then.
-var errByDriver = errors.New("give steps another ID map: with a mount program this takes Linux 6.15, and a store without additionallayerstore\n" +
-	"hint: use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
+var errByDriver = errors.New(
+	"give steps another ID map: with a mount program this takes Linux 6.15, and a store without additionallayerstore\n" +
+		"hint: use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
 
-// remount shows the snapshot of a step as the namespace sees it, after prepare has given the files in the snapshot's directory of
-// changes the owners for that.
-func (b *Roots) remount(ctx context.Context, t *Target, snap store.Remounter, ns NS, prepare func(upper string) error) error {
+// remount shows the snapshot of a step as the namespace sees it, after prepare has given the files in the snapshot's
+// directory of changes the owners for that.
+func (b *Roots) remount(ctx context.Context, t *Target, snap store.Remounter, ns NS,
+	prepare func(upper string) error) error {
 	return snap.Remount(func(upper, work string) (view store.View, err error) {
 		if err := prepare(upper); err != nil {
 			return view, fmt.Errorf("prepare the files for the step's user namespace: %w", err)
@@ -37,7 +39,8 @@ func (b *Roots) remount(ctx context.Context, t *Target, snap store.Remounter, ns
 }
 
 // stackOn mounts the directories of a snapshot on what a step in the namespace sees of the root below.
-func (b *Roots) stackOn(ctx context.Context, below *Root, ns NS, upper, work string) (dir *os.File, unmount func() error, err error) {
+func (b *Roots) stackOn(ctx context.Context, below *Root, ns NS, upper, work string) (dir *os.File,
+	unmount func() error, err error) {
 	lower, err := b.stackFor(ctx, below, ns)
 	if err != nil {
 		return nil, nil, err

@@ -18,8 +18,8 @@ import (
 type Work interface {
 	// Shape is what is known of the step before the one below has its content ID.
 	Shape() Shape
-	// Keys find the result, those that cost least first: that of a whole stage, say, and then those of the files that are taken from it.
-	// With one kind of input there is one.
+	// Keys find the result, those that cost least first: that of a whole stage, say, and then those of the files that are
+	// taken from it. With one kind of input there is one.
 	Keys() []KeyFunc
 	// Exec does the step in the snapshot.
 	Exec(ctx context.Context, t *Target) error
@@ -34,7 +34,8 @@ type Shape struct {
 	Linked bool
 }
 
-// A KeyFunc makes the key of a step's result on what is below, with the content of the step's other inputs. It may take long.
+// A KeyFunc makes the key of a step's result on what is below, with the content of the step's other inputs. It may take
+// long.
 type KeyFunc func(ctx context.Context, below cache.ContentID) (cache.Key, error)
 
 // Target is where a step writes to, and what it sees below.
@@ -147,8 +148,9 @@ func (b *Roots) fromRecord(below *Root, rec *cache.Record) *Root {
 	return r
 }
 
-// holds tells whether the store has the layer on top of this parent, and keeps it for this build. A layer whose ID isn't the one that any
-// tool would give it, as earlier versions made them, counts as none: an image with it could not be pulled again.
+// holds tells whether the store has the layer on top of this parent, and keeps it for this build. A layer whose ID
+// isn't the one that any tool would give it, as earlier versions made them, counts as none: an image with it could not
+// be pulled again.
 func (b *Roots) holds(l *cache.Layer, parent string) bool {
 	if l.Parent != parent || l.DiffID.Validate() != nil || l.ID != store.LayerID(parent, l.DiffID) {
 		return false

@@ -49,5 +49,6 @@ func (b *Roots) ExplainUnmapped(ctx context.Context, err error) error {
 	if id.Steps != nil && !id.Asked {
 		return errors.Join(err, userns.Finder{}.Check(ctx, id.Ranges, *id.Steps, need))
 	}
-	return fmt.Errorf("%w\nhint: the map of RUN steps has to have the ID: IDs 0 to %d are a range of length %d", err, e.ID, uint64(e.ID)+1)
+	return fmt.Errorf("%w\nhint: the map of RUN steps has to have the ID: IDs 0 to %d are a range of length %d", err, e.ID,
+		uint64(e.ID)+1)
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// mountView mounts layers, uppermost first, to be read; with a mapping as a step with that mapping sees them through an ID-mapped mount.
+// mountView mounts layers, uppermost first, to be read; with a mapping as a step with that mapping sees them through an
+// ID-mapped mount.
 func (b *Roots) mountView(dirs []*os.File, mapping *userns.Mapping) (*os.File, error) {
 	return overlay.Mount(overlay.Options{Lower: dirs, UserXattr: b.UserXattr(), IDMap: mapping})
 }

@@ -21,7 +21,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// cacheDirs are the directories of a step's cache mounts, which outlive the build: one for all mounts that mean the same.
+// cacheDirs are the directories of a step's cache mounts, which outlive the build: one for all mounts that mean the
+// same.
 type cacheDirs struct {
 	// keys are those of the step's mounts, by their place in the instruction.
 	keys map[int]cache.Key
@@ -75,7 +76,8 @@ func stricter(one, other plan.Sharing) plan.Sharing {
 
 // mount shows the directory of the step's i-th mount.
 func (d cacheDirs) mount(i int, m plan.Mount) executor.Mount {
-	return executor.Mount{Kind: executor.Bind, Source: d.open[d.keys[i]], Subpath: "/", Target: m.Target, ReadOnly: m.ReadOnly}
+	return executor.Mount{Kind: executor.Bind, Source: d.open[d.keys[i]], Subpath: "/", Target: m.Target,
+		ReadOnly: m.ReadOnly}
 }
 
 // cacheKey is what a cache directory is found by: its ID, what it starts with, and whose it is.
@@ -102,7 +104,8 @@ func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key
 
 // lockCacheDir opens a cache directory as its sharing mode allows: together with others, after the others, or another
 // one that nobody uses.
-func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c runCall) (*os.File, func() error, error) {
+func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c runCall) (*os.File, func() error,
+	error) {
 	for n := 0; ; n++ {
 		path, lock, err := r.Inputs.Roots.Store.OpenMount(string(key), strconv.Itoa(n), m.ID)
 		if err != nil {
@@ -132,7 +135,8 @@ func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c 
 	}
 }
 
-// fillCacheDir gives a cache directory that was just made its content and its owner. Whoever else shares it waits for that.
+// fillCacheDir gives a cache directory that was just made its content and its owner. Whoever else shares it waits for
+// that.
 func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) (err error) {
 	made, err := os.Open(dir.Name())
 	if err != nil {
@@ -160,7 +164,8 @@ func (r *Room) startCacheDir(ctx context.Context, path string, m plan.Mount, c r
 			return err
 		}
 		o := fileop.CopyOptions{
-			Source: from.Dir, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/", OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
+			Source: from.Dir, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/",
+			OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
 		}
 		_, err = fileop.Copy(ctx, o)
 		if err == nil && !m.Owned {
@@ -181,7 +186,8 @@ func (r *Room) startCacheDir(ctx context.Context, path string, m plan.Mount, c r
 
 // ownAs takes owner and mode from the directory that a cache starts from.
 func ownAs(m *plan.Mount, from *os.File) error {
-	fd, err := unix.Openat2(int(from.Fd()), m.Source, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	fd, err := unix.Openat2(int(from.Fd()), m.Source, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
 		return &os.PathError{Op: "open", Path: m.Source, Err: err}
 	}

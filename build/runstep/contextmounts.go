@@ -27,8 +27,8 @@ type seenContext struct {
 // contextMount is what a bind mount shows of a context.
 type contextMount struct{ context, source string }
 
-// lookAtContexts gives the fingerprint of all that bind mounts show of contexts, by which it is noticed when that is changed while the step
-// runs. The same look finds out whose the files are, and puts it into seen unless that is nil.
+// lookAtContexts gives the fingerprint of all that bind mounts show of contexts, by which it is noticed when that is
+// changed while the step runs. The same look finds out whose the files are, and puts it into seen unless that is nil.
 func (r *Room) lookAtContexts(ctx context.Context, c runCall, seen seenContexts) (all string, err error) {
 	for _, m := range c.op.Mounts {
 		in := r.Inputs.Of(m.From, c.done)
@@ -56,15 +56,16 @@ func (r *Room) lookAtContexts(ctx context.Context, c runCall, seen seenContexts)
 	return all, nil
 }
 
-// showAsRoots finds how a context is shown as one of root of the step, whoever owns it on the host: as it is if copies is false and ns nil,
-// through the map of ns, or by a copy.
+// showAsRoots finds how a context is shown as one of root of the step, whoever owns it on the host: as it is if copies
+// is false and ns nil, through the map of ns, or by a copy.
 func (r *Room) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies bool, ns *os.File, err error) {
 	owners := seen.owners
 	mine := len(owners) == 1 && owners[fileop.Owner{}]
 	if c.ns.Shifted || mine {
 		return c.ns.Shifted, nil, nil
 	}
-	if len(owners) != 1 || r.Inputs.Roots.Identity.Process != nil { // a map has a place for one of them, and only real root may mount it
+	// a map has a place for one of them, and only real root may mount it
+	if len(owners) != 1 || r.Inputs.Roots.Identity.Process != nil {
 		return true, nil, nil
 	}
 	one := userns.Range{Length: 1}

@@ -21,9 +21,10 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// showContext has a bind mount show a context as the step may see it: without what the ignore file hides, and as one of the step's root. The
-// files are the context's own where the kernel can do so, or else copies. release is never nil.
-func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinput.Opened, m plan.Mount, c runCall) (release func() error, err error) {
+// showContext has a bind mount show a context as the step may see it: without what the ignore file hides, and as one of
+// the step's root. The files are the context's own where the kernel can do so, or else copies. release is never nil.
+func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinput.Opened, m plan.Mount,
+	c runCall) (release func() error, err error) {
 	release = func() error { return nil }
 	seen := c.seen[contextMount{m.From.Name, m.Source}]
 	copies, ns, err := r.showAsRoots(from.Dir, seen, c)
@@ -44,9 +45,10 @@ func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinp
 	}
 	if copies {
 		em.UserNS = nil
-		em.Source, err = r.copies.get(ctx, copyKey{contextMount{m.From.Name, m.Source}, mappingKey(c.ns), seen.print}, func(dir string) error {
-			return r.copyContext(ctx, dir, from, m, c)
-		})
+		em.Source, err = r.copies.get(ctx, copyKey{contextMount{m.From.Name, m.Source}, mappingKey(c.ns), seen.print},
+			func(dir string) error {
+				return r.copyContext(ctx, dir, from, m, c)
+			})
 	}
 	return release, err
 }
@@ -57,12 +59,13 @@ var errNoMask = errors.New("this context can't be shown in part")
 // rootMode is the mode of a context's root directory for steps, whatever it has on this machine.
 const rootMode = 0o755
 
-// mask hides what the ignore file hides by whiteouts: the step sees an overlay of them and of the context. There is one even where nothing is
-// to be hidden, because what is at a path of an overlay is not the host's: no step connects to the socket of an agent that is made in the
-// context meanwhile, nor writes to a pipe that a program reads from. What a step can write to is an overlay of its own. Without a view only
-// what is live when the step begins is kept from it: before Linux 6.15, and in contexts that are on an overlay, of which the kernel
-// stacks no more than two.
-func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Opened, m plan.Mount, c runCall) (release func() error, err error) {
+// mask hides what the ignore file hides by whiteouts: the step sees an overlay of them and of the context. There is one
+// even where nothing is to be hidden, because what is at a path of an overlay is not the host's: no step connects to
+// the socket of an agent that is made in the context meanwhile, nor writes to a pipe that a program reads from. What a
+// step can write to is an overlay of its own. Without a view only what is live when the step begins is kept from it:
+// before Linux 6.15, and in contexts that are on an overlay, of which the kernel stacks no more than two.
+func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Opened, m plan.Mount,
+	c runCall) (release func() error, err error) {
 	var closers []func() error
 	release = func() error {
 		var errs []error
@@ -116,7 +119,8 @@ func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Open
 	var view *os.File
 	if err == nil {
 		view, err = overlay.Mount(overlay.Options{
-			Lower: []*os.File{marks, top}, UserXattr: r.Inputs.Roots.UserXattr() || r.Inputs.Roots.Identity.Process != nil, IDMap: c.ns.Mapping, LowerNS: em.UserNS,
+			Lower: []*os.File{marks, top}, UserXattr: r.Inputs.Roots.UserXattr() || r.Inputs.Roots.Identity.Process != nil,
+			IDMap: c.ns.Mapping, LowerNS: em.UserNS,
 		})
 	}
 	if err != nil {
@@ -127,7 +131,8 @@ func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Open
 	return release, nil
 }
 
-// showsAsItIs says whether a step may see a directory itself. The error is errNoMask if it may not, and no view of it can be had either.
+// showsAsItIs says whether a step may see a directory itself. The error is errNoMask if it may not, and no view of it
+// can be had either.
 func (r *Room) showsAsItIs(top *os.File, item source.Selected, hidden *source.HiddenIn, m plan.Mount) (bool, error) {
 	same := item.Stat.Mode&0o7777 == hidden.Stat.Mode&0o7777 && hidden.Empty() && !hidden.Pipes
 	views := r.clonesDetached()
@@ -145,7 +150,8 @@ func isOverlay(dir *os.File) bool {
 	return unix.Fstatfs(int(dir.Fd()), &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
-// writeMarks makes whiteouts of what is hidden in a directory. Overlay shows a directory with the attributes that it has here.
+// writeMarks makes whiteouts of what is hidden in a directory. Overlay shows a directory with the attributes that it
+// has here.
 func writeMarks(path string, h *source.HiddenIn) error {
 	for _, name := range h.Names {
 		if err := unix.Mknod(filepath.Join(path, name), unix.S_IFCHR, 0); err != nil {
@@ -170,7 +176,8 @@ const noMode = ^uint32(0)
 // copyContext copies what a bind mount shows of a context.
 func (r *Room) copyContext(ctx context.Context, dir string, from stepinput.Opened, m plan.Mount, c runCall) error {
 	o := fileop.CopyOptions{
-		Source: from.Dir, Sources: []string{m.Source}, Ignore: from.Filter, Layer: dir, Dest: m.Source, OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
+		Source: from.Dir, Sources: []string{m.Source}, Ignore: from.Filter, Layer: dir, Dest: m.Source,
+		OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
 	}
 	if _, err := fileop.Copy(ctx, o); err != nil {
 		return stepinput.ExplainUnreadable(err, from.Filter)

@@ -17,15 +17,16 @@ import (
 // A Runtime is an OCI runtime that RUN steps can be given to; see FindRuntime.
 type Runtime = executor.Runtime
 
-// FindRuntime finds the OCI runtime of a name, crun or runc, or of a path with a slash; of the empty name the first that there is. That
-// PATH has none is an ErrMachine.
+// FindRuntime finds the OCI runtime of a name, crun or runc, or of a path with a slash; of the empty name the first
+// that there is. That PATH has none is an ErrMachine.
 func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
 	found, err := executor.FindRuntime(ctx, name)
 	if errors.Is(err, executor.ErrNoRuntime) {
 		if name == "" {
 			name = executor.RuntimeNames()[0]
 		}
-		return nil, fmt.Errorf("%w: OCI runtime %w\nhint: install it (Debian, Ubuntu: apt-get install %[3]s; Fedora: dnf install %[3]s; Alpine: apk add %[3]s)",
+		return nil, fmt.Errorf(
+			"%w: OCI runtime %w\nhint: install it (Debian, Ubuntu: apt-get install %[3]s; Fedora: dnf install %[3]s; Alpine: apk add %[3]s)",
 			store.ErrMachine, err, name)
 	}
 	if err != nil {

@@ -39,7 +39,8 @@ func (r *Room) mounts(ctx context.Context, c runCall) (mounts []executor.Mount, 
 	for i, m := range c.op.Mounts {
 		switch m.Type {
 		case plan.MountTmpfs:
-			mounts = append(mounts, executor.Mount{Kind: executor.Tmpfs, Target: m.Target, SizeBytes: m.SizeBytes, ReadOnly: m.ReadOnly})
+			mounts = append(mounts, executor.Mount{Kind: executor.Tmpfs, Target: m.Target, SizeBytes: m.SizeBytes,
+				ReadOnly: m.ReadOnly})
 		case plan.MountCache:
 			mounts = append(mounts, caches.mount(i, m))
 		case plan.MountBind:

@@ -41,15 +41,18 @@ type Options struct {
 	Proxies map[string]string
 	// ReadDirs are the directories below which ADD may read git repositories by file://.
 	ReadDirs []string
-	// Runtime runs the steps in place of cooper's own executor, which does if it is nil. That is in no key: what a step can do is the same.
+	// Runtime runs the steps in place of cooper's own executor, which does if it is nil. That is in no key: what a step
+	// can do is the same.
 	Runtime *Runtime
-	// KeepBundle is a directory that gets what the Runtime is given, below the number of each step that is run; empty: none is kept.
+	// KeepBundle is a directory that gets what the Runtime is given, below the number of each step that is run; empty:
+	// none is kept.
 	KeepBundle string
 	// Volumes are shown to every step.
 	Volumes []Volume
 	// Secrets by ID are shown to the steps that mount them, and give ADD credentials for servers. They are in memory only.
 	Secrets map[string]Secret
-	// Agents by ID are what ssh mounts reach, and git that of the ID "default": the socket of an agent, or private key files.
+	// Agents by ID are what ssh mounts reach, and git that of the ID "default": the socket of an agent, or private key
+	// files.
 	Agents map[string][]string
 }
 
@@ -69,8 +72,8 @@ type Volume struct {
 	ReadOnly       bool
 	// Discard throws away what a step writes.
 	Discard bool
-	// MapOwners shows the files of the host's IDs as those of the same IDs of the step, so that what its root writes is the host root's.
-	// It is for real root, whose steps else see the owners that there are.
+	// MapOwners shows the files of the host's IDs as those of the same IDs of the step, so that what its root writes is
+	// the host root's. It is for real root, whose steps else see the owners that there are.
 	MapOwners bool
 }
 
@@ -83,7 +86,8 @@ func ParseVolume(text string) (Volume, error) {
 	case !ok || source == "" || target == "":
 		return v, fmt.Errorf("volume %q: must be HOST:TARGET[:ro]", text)
 	case !filepath.IsAbs(source):
-		return v, fmt.Errorf("volume %q: the path on the host must be absolute; there are no named volumes, use RUN --mount=type=cache", text)
+		return v, fmt.Errorf(
+			"volume %q: the path on the host must be absolute; there are no named volumes, use RUN --mount=type=cache", text)
 	case !filepath.IsAbs(target) || v.Target == "/":
 		return v, fmt.Errorf("volume %q: the path in the step must be absolute, and not the root", text)
 	case !hasOptions:
@@ -97,7 +101,8 @@ func ParseVolume(text string) (Volume, error) {
 			v.Discard = true
 		case "idmap":
 			v.MapOwners = true
-		case "rw", "z", "Z", "private", "rprivate", "nosuid", "nodev": // as it is anyway; steps have no SELinux label of their own
+		// as it is anyway; steps have no SELinux label of their own
+		case "rw", "z", "Z", "private", "rprivate", "nosuid", "nodev":
 		default:
 			return v, fmt.Errorf("volume %q: option %q is not supported: use ro, rw, O or idmap", text, o)
 		}
@@ -147,8 +152,8 @@ func (o Options) limits() ([]executor.Limit, error) {
 	return limits, nil
 }
 
-// addTo puts into a key what decides what a step can do. How names are resolved, and what volumes hold, is the machine's: as with
-// other tools a change there runs no step again.
+// addTo puts into a key what decides what a step can do. How names are resolved, and what volumes hold, is the
+// machine's: as with other tools a change there runs no step again.
 func (o Options) addTo(k *cache.KeyBuilder) {
 	k.Add("hosts", o.AddHosts...)
 	if o.ShmSize != 0 {
@@ -164,7 +169,8 @@ func (o Options) addTo(k *cache.KeyBuilder) {
 		k.Add("security", strconv.FormatBool(o.NoFilter), strconv.FormatBool(o.NoNewPrivs))
 	}
 	for _, v := range o.Volumes {
-		k.Add("volume", v.Source, v.Target, strconv.FormatBool(v.ReadOnly), strconv.FormatBool(v.Discard), strconv.FormatBool(v.MapOwners))
+		k.Add("volume", v.Source, v.Target, strconv.FormatBool(v.ReadOnly), strconv.FormatBool(v.Discard),
+			strconv.FormatBool(v.MapOwners))
 	}
 }
 

@@ -90,7 +90,8 @@ func TestParsePlatforms(t *testing.T) {
 			t.Errorf("%s: %s, %v", text, got, err)
 		}
 	}
-	if _, err := runstep.ParsePlatforms([]string{"a/b/c/d"}); err == nil || !strings.Contains(err.Error(), "--platform: ") {
+	if _, err := runstep.ParsePlatforms([]string{"a/b/c/d"}); err == nil ||
+		!strings.Contains(err.Error(), "--platform: ") {
 		t.Error(err)
 	}
 }
@@ -107,7 +108,8 @@ func TestADirectoryForBundlesMustBeNew(t *testing.T) {
 	if err := os.Symlink("nowhere", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{dir: "is not empty", filepath.Join(dir, "link"): "symbolic link to nowhere"} {
+	for path, want := range map[string]string{dir: "is not empty",
+		filepath.Join(dir, "link"): "symbolic link to nowhere"} {
 		if err := runstep.CheckKeepBundle(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", path, err)
 		}

@@ -17,8 +17,8 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 )
 
-// ParsePlatforms reads the values of --platform: OS/ARCH[/VARIANT] or "local", several of them with commas between. Each is there
-// once, normalised; none are none.
+// ParsePlatforms reads the values of --platform: OS/ARCH[/VARIANT] or "local", several of them with commas between.
+// Each is there once, normalised; none are none.
 func ParsePlatforms(texts []string) ([]ocispec.Platform, error) {
 	var all []ocispec.Platform
 	for _, text := range texts {
@@ -46,7 +46,8 @@ func parsePlatform(text string) (ocispec.Platform, error) {
 // MachinePlatform is what this machine runs.
 func MachinePlatform() ocispec.Platform { return platforms.Normalize(platforms.DefaultSpec()) }
 
-// emulation is how programs of other architectures are executed. What there is on the machine is looked for once in a build.
+// emulation is how programs of other architectures are executed. What there is on the machine is looked for once in a
+// build.
 type emulation struct {
 	mu        sync.Mutex
 	executes  map[string]bool
@@ -73,8 +74,9 @@ func (e *emulation) native(arch string) bool {
 	return native
 }
 
-// find gives the emulators that a step for a platform needs: none if its programs run without, by themselves or by what the machine
-// has set up. The step's own list replaces the machine's, so it has all that can be found; among them need not be the one.
+// find gives the emulators that a step for a platform needs: none if its programs run without, by themselves or by what
+// the machine has set up. The step's own list replaces the machine's, so it has all that can be found; among them need
+// not be the one.
 func (e *emulation) find(p ocispec.Platform) []executor.Emulator {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,7 +115,8 @@ func (e *emulation) run(ctx context.Context, step executor.Step, p ocispec.Platf
 	return status, nil
 }
 
-// explain makes an error about a step for another platform one that says what is missing. Nothing of the step was executed.
+// explain makes an error about a step for another platform one that says what is missing. Nothing of the step was
+// executed.
 func (e *emulation) explain(err error, p ocispec.Platform) error {
 	if e.runsHere(p) {
 		return err
@@ -127,7 +130,8 @@ func (e *emulation) explain(err error, p ocispec.Platform) error {
 	case !errors.Is(err, unix.ENOEXEC):
 		return err
 	case len(names) == 0:
-		return fmt.Errorf("%w: %s: %w\nhint: there is no emulator for it; build it in a stage FROM --platform=$BUILDPLATFORM", store.ErrMachine, needs, err)
+		return fmt.Errorf("%w: %s: %w\nhint: there is no emulator for it; build it in a stage FROM --platform=$BUILDPLATFORM",
+			store.ErrMachine, needs, err)
 	case executor.Handled(p.Architecture):
 		return fmt.Errorf("%w\nhint: the image is for %s: is the program?", err, platforms.Format(p))
 	}

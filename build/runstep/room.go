@@ -25,7 +25,8 @@ type Setup struct {
 type Room struct {
 	Setup
 	copies contextCopies
-	// clonesDetached says that a step can be shown a view of a context, and not only the context itself. It is found out when first asked.
+	// clonesDetached says that a step can be shown a view of a context, and not only the context itself. It is found out
+	// when first asked.
 	clonesDetached func() bool
 	emulate        emulation
 	running        running

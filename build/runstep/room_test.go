@@ -57,7 +57,8 @@ func newBuild(t *testing.T) build {
 		t.Fatal(err)
 	}
 	b.roots = rootfs.New(rootfs.Options{
-		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown, Fail: func(_ *plan.Step, err error) error { return err },
+		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown,
+		Fail: func(_ *plan.Step, err error) error { return err },
 	})
 	b.stats = source.OpenStatCache(s.StatsFile())
 	t.Cleanup(func() {
@@ -166,7 +167,8 @@ func TestAStepSeesItsMounts(t *testing.T) {
 	if text, err := os.ReadFile(filepath.Join(b.context, "a")); err != nil || string(text) != "hello\n" {
 		t.Errorf("the context has %q now, %v", text, err)
 	}
-	second := sh("/busybox cp /cache/f /out", plan.Mount{Type: plan.MountCache, ID: "c", Target: "/cache", Source: "/", Mode: 0o755, Sharing: plan.SharingLocked})
+	second := sh("/busybox cp /cache/f /out", plan.Mount{Type: plan.MountCache, ID: "c", Target: "/cache", Source: "/",
+		Mode: 0o755, Sharing: plan.SharingLocked})
 	if got := b.read(t, b.make(t, made, r.Work(&plan.Step{}, second, noStep)), "out"); got != "kept\n" {
 		t.Errorf("the cache mount has %q", got)
 	}
@@ -205,16 +207,19 @@ func TestTheKeyHasAllThatAStepCanSeeAndNoSecret(t *testing.T) {
 	op := sh("true")
 	first := key(t, b.room(runstep.Options{}), op)
 	for name, o := range map[string]runstep.Options{
-		"hosts": {AddHosts: []string{"a:1.2.3.4"}}, "shm": {ShmSize: 1}, "limits": {Limits: []string{"nofile=5"}}, "caps": {CapAdd: []string{"SYS_ADMIN"}},
-		"filter": {NoFilter: true}, "privs": {NoNewPrivs: true}, "volumes": {Volumes: []runstep.Volume{{Source: "/a", Target: "/b"}}},
+		"hosts": {AddHosts: []string{"a:1.2.3.4"}}, "shm": {ShmSize: 1}, "limits": {Limits: []string{"nofile=5"}},
+		"caps":   {CapAdd: []string{"SYS_ADMIN"}},
+		"filter": {NoFilter: true}, "privs": {NoNewPrivs: true},
+		"volumes": {Volumes: []runstep.Volume{{Source: "/a", Target: "/b"}}},
 	} {
 		if key(t, b.room(o), op) == first {
 			t.Errorf("%s: the key is the same", name)
 		}
 	}
 	for name, o := range map[string]runstep.Options{
-		"secrets": {Secrets: map[string]runstep.Secret{"s": nil}}, "dns": {DNS: runstep.DNS{Search: []string{"x"}}}, "proxies": {Proxies: map[string]string{"a": "b"}},
-		"bundle": {KeepBundle: "/x"}, "network": {Network: "none"}, "read dirs": {ReadDirs: []string{"/"}},
+		"secrets": {Secrets: map[string]runstep.Secret{"s": nil}}, "dns": {DNS: runstep.DNS{Search: []string{"x"}}},
+		"proxies": {Proxies: map[string]string{"a": "b"}},
+		"bundle":  {KeepBundle: "/x"}, "network": {Network: "none"}, "read dirs": {ReadDirs: []string{"/"}},
 	} {
 		if key(t, b.room(o), op) != first {
 			t.Errorf("%s: the key is another one", name)
@@ -240,7 +245,8 @@ func TestTheKeyHasTheContentOfABindMount(t *testing.T) {
 func TestAContextThatChangesMeanwhileIsNoticed(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t)
-	w := b.room(runstep.Options{}).Work(&plan.Step{}, sh("true", plan.Mount{Type: plan.MountBind, Source: "/", Target: "/ctx"}), noStep)
+	w := b.room(runstep.Options{}).Work(&plan.Step{},
+		sh("true", plan.Mount{Type: plan.MountBind, Source: "/", Target: "/ctx"}), noStep)
 	b.make(t, b.busybox(t), w)
 	if stable, err := w.Stable(t.Context()); !stable || err != nil {
 		t.Errorf("unchanged: %v, %v", stable, err)
@@ -256,9 +262,12 @@ func TestSecretsAndAgentsThatAreRequired(t *testing.T) {
 	b := newBuild(t)
 	r, base := b.room(runstep.Options{Secrets: map[string]runstep.Secret{"zero": runstep.Secret("a\x00b")}}), b.busybox(t)
 	for want, m := range map[string]plan.Mount{
-		`the secret "s" is required, and the build has none of that ID; given are zero`: {Type: plan.MountSecret, ID: "s", Target: "/s", Required: true},
-		`the secret "zero" has a zero byte and can't be a variable`:                     {Type: plan.MountSecret, ID: "zero", Env: "X"},
-		`the SSH agent "a" is required, and the build has none of that ID`:              {Type: plan.MountSSH, ID: "a", Target: "/a", Required: true},
+		`the secret "s" is required, and the build has none of that ID; given are zero`: {Type: plan.MountSecret, ID: "s",
+			Target: "/s", Required: true},
+		`the secret "zero" has a zero byte and can't be a variable`: {Type: plan.MountSecret, ID: "zero",
+			Env: "X"},
+		`the SSH agent "a" is required, and the build has none of that ID`: {Type: plan.MountSSH, ID: "a",
+			Target: "/a", Required: true},
 	} {
 		_, _, err := b.roots.Make(t.Context(), &plan.Step{}, base, r.Work(&plan.Step{}, sh("true", m), noStep))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -104,7 +104,8 @@ func (w *work) Stable(ctx context.Context) (bool, error) {
 }
 
 // addMountContent puts what bind mounts show into the key. The content of cache mounts is not part of it, by design.
-func (r *Room) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run, done func(*plan.Step) *rootfs.Root) error {
+func (r *Room) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run,
+	done func(*plan.Step) *rootfs.Root) error {
 	for _, m := range op.Mounts {
 		if m.Type != plan.MountBind {
 			continue
@@ -157,7 +158,8 @@ func (r *Room) execRun(ctx context.Context, t *rootfs.Target, c runCall) (err er
 		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
 		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
-		Stdout: progress.Writer(r.Inputs.Roots.Progress, c.step.ID), Stderr: progress.StderrWriter(r.Inputs.Roots.Progress, c.step.ID),
+		Stdout: progress.Writer(r.Inputs.Roots.Progress, c.step.ID), Stderr: progress.StderrWriter(r.Inputs.Roots.Progress,
+			c.step.ID),
 	}
 	for _, f := range c.op.Files {
 		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
@@ -189,8 +191,8 @@ func (r *Room) execRun(ctx context.Context, t *rootfs.Target, c runCall) (err er
 	return nil
 }
 
-// explainFull adds to the error of a command that the disk is full, which may be why it failed. It is called before anything of the step is
-// removed.
+// explainFull adds to the error of a command that the disk is full, which may be why it failed. It is called before
+// anything of the step is removed.
 func (r *Room) explainFull(err error) error {
 	if !errors.As(err, new(*ExitError)) {
 		return err

@@ -15,7 +15,8 @@ import (
 	"github.com/cooperbuild/cooper/build/top"
 )
 
-// RunDir is where the builds of a user note the steps that run, by the user's host ID. It is the same for all of a user's stores.
+// RunDir is where the builds of a user note the steps that run, by the user's host ID. It is the same for all of a
+// user's stores.
 func RunDir(uid uint32) (string, error) {
 	const systemDir = "/run/cooper"
 	if uid == 0 && store.CanMake(systemDir) { // not root of every container can
@@ -73,8 +74,9 @@ func (r *Room) note(s *plan.Step, user string) (started func(pid int), ended fun
 		if err == nil {
 			var done func() error
 			done, err = notes.Add(top.Step{
-				Build: r.running.id, Tags: r.Tags, Number: strings.Trim(r.StepName(s), "[]"), Instruction: plan.FirstLine(s.Text), User: user,
-				PID: pid, Below: r.Run.Runtime != nil, Started: time.Now(),
+				Build: r.running.id, Tags: r.Tags, Number: strings.Trim(r.StepName(s), "[]"), Instruction: plan.FirstLine(s.Text),
+				User: user,
+				PID:  pid, Below: r.Run.Runtime != nil, Started: time.Now(),
 			})
 			if err == nil {
 				remove = done

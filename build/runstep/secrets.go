@@ -14,7 +14,8 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 )
 
-// addSecrets gives a step the secrets it mounts: files in memory, variables, or both. They are in no key, and no error shows one.
+// addSecrets gives a step the secrets it mounts: files in memory, variables, or both. They are in no key, and no error
+// shows one.
 func (r *Room) addSecrets(s *executor.Step, op *plan.Run) error {
 	for _, m := range op.Mounts {
 		if m.Type != plan.MountSecret {
@@ -33,7 +34,8 @@ func (r *Room) addSecrets(s *executor.Step, op *plan.Run) error {
 		}
 		if m.Env != "" {
 			if bytes.IndexByte(secret, 0) >= 0 {
-				return fmt.Errorf("the secret %q has a zero byte and can't be a variable: mount it as a file, without env=%s", m.ID, m.Env)
+				return fmt.Errorf("the secret %q has a zero byte and can't be a variable: mount it as a file, without env=%s", m.ID,
+					m.Env)
 			}
 			s.Env = append(s.Env, m.Env+"="+string(secret))
 		}
@@ -55,13 +57,14 @@ func (r *Room) addAgents(s *executor.Step, op *plan.Run) error {
 			}
 			continue
 		}
-		s.Sockets = append(s.Sockets, executor.Socket{Path: m.Target, Mode: m.Mode & 0o777, UID: m.UID, GID: m.GID, Serve: agent.Serve})
+		s.Sockets = append(s.Sockets, executor.Socket{Path: m.Target, Mode: m.Mode & 0o777, UID: m.UID, GID: m.GID,
+			Serve: agent.Serve})
 	}
 	return nil
 }
 
-// volume opens a directory or file of the host. Its owners are shown as they are, or real root's steps could make set-uid programs of
-// the host's root there.
+// volume opens a directory or file of the host. Its owners are shown as they are, or real root's steps could make
+// set-uid programs of the host's root there.
 func (r *Room) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.Mount, func() error, error) {
 	em := executor.Mount{Kind: executor.Bind, Target: v.Target, ReadOnly: v.ReadOnly, IDMapped: !v.MapOwners}
 	if v.MapOwners && ns.Shifted {

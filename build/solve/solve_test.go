@@ -28,7 +28,8 @@ func graph(deps ...[]int) *plan.Graph {
 func TestEveryStepRunsOnceAfterWhatItNeeds(t *testing.T) {
 	g := graph(nil, []int{0}, []int{0}, []int{1, 2}, nil, []int{3, 4})
 	var runs atomic.Int32
-	results, err := solve.Run(t.Context(), g, 3, func(_ context.Context, s *plan.Step, done func(*plan.Step) int) (int, error) {
+	results, err := solve.Run(t.Context(), g, 3, func(_ context.Context, s *plan.Step, done func(*plan.Step) int) (int,
+		error) {
 		runs.Add(1)
 		sum := 1
 		for _, d := range s.Deps {
@@ -50,11 +51,12 @@ func TestEveryStepRunsOnceAfterWhatItNeeds(t *testing.T) {
 func TestIndependentStepsRunAtTheSameTime(t *testing.T) {
 	var together sync.WaitGroup
 	together.Add(4)
-	_, err := solve.Run(t.Context(), graph(nil, nil, nil, nil), 4, func(context.Context, *plan.Step, func(*plan.Step) int) (int, error) {
-		together.Done()
-		together.Wait() // hangs unless all four are running
-		return 0, nil
-	})
+	_, err := solve.Run(t.Context(), graph(nil, nil, nil, nil), 4,
+		func(context.Context, *plan.Step, func(*plan.Step) int) (int, error) {
+			together.Done()
+			together.Wait() // hangs unless all four are running
+			return 0, nil
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,8 @@ func TestIndependentStepsRunAtTheSameTime(t *testing.T) {
 func TestNoMoreThanTheLimitRunAtOnce(t *testing.T) {
 	var now, most atomic.Int32
 	deps := make([][]int, 50)
-	_, err := solve.Run(t.Context(), graph(deps...), 2, func(context.Context, *plan.Step, func(*plan.Step) int) (int, error) {
+	_, err := solve.Run(t.Context(), graph(deps...), 2, func(context.Context, *plan.Step, func(*plan.Step) int) (int,
+		error) {
 		n := now.Add(1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
@@ -78,19 +81,20 @@ func TestNoMoreThanTheLimitRunAtOnce(t *testing.T) {
 func TestAFailureStopsTheOthersAndIsTheOneReported(t *testing.T) {
 	boom := errors.New("boom")
 	started := make(chan struct{})
-	_, err := solve.Run(t.Context(), graph(nil, nil, []int{1}), 2, func(ctx context.Context, s *plan.Step, _ func(*plan.Step) int) (int, error) {
-		switch s.ID {
-		case 0:
-			close(started)
-			<-ctx.Done()
-			return 0, ctx.Err()
-		case 1:
-			<-started
-			return 0, boom
-		}
-		t.Error("a step ran although what it needs failed")
-		return 0, nil
-	})
+	_, err := solve.Run(t.Context(), graph(nil, nil, []int{1}), 2,
+		func(ctx context.Context, s *plan.Step, _ func(*plan.Step) int) (int, error) {
+			switch s.ID {
+			case 0:
+				close(started)
+				<-ctx.Done()
+				return 0, ctx.Err()
+			case 1:
+				<-started
+				return 0, boom
+			}
+			t.Error("a step ran although what it needs failed")
+			return 0, nil
+		})
 	if !errors.Is(err, boom) {
 		t.Errorf("error %v, want boom", err)
 	}
@@ -99,7 +103,8 @@ func TestAFailureStopsTheOthersAndIsTheOneReported(t *testing.T) {
 func TestACancelledBuildReportsWhy(t *testing.T) {
 	why := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err := solve.Run(ctx, graph(nil, []int{0}), 1, func(context.Context, *plan.Step, func(*plan.Step) int) (int, error) {
+	_, err := solve.Run(ctx, graph(nil, []int{0}), 1, func(context.Context, *plan.Step, func(*plan.Step) int) (int,
+		error) {
 		cancel(why)
 		return 0, nil
 	})
@@ -109,12 +114,13 @@ func TestACancelledBuildReportsWhy(t *testing.T) {
 }
 
 func TestAStepThatPanicsFails(t *testing.T) {
-	_, err := solve.Run(t.Context(), graph(nil, nil, []int{0, 1}), 2, func(_ context.Context, s *plan.Step, _ func(*plan.Step) int) (int, error) {
-		if s.ID == 0 {
-			panic("a fault")
-		}
-		return 1, nil
-	})
+	_, err := solve.Run(t.Context(), graph(nil, nil, []int{0, 1}), 2,
+		func(_ context.Context, s *plan.Step, _ func(*plan.Step) int) (int, error) {
+			if s.ID == 0 {
+				panic("a fault")
+			}
+			return 1, nil
+		})
 	if p := new(guard.Panic); !errors.As(err, &p) {
 		t.Errorf("got %v, want a panic's error", err)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// ErrNotRegular means that a regular file is needed and something else is there, maybe only since a moment ago: a tree may
-// change while it is read.
+// ErrNotRegular means that a regular file is needed and something else is there, maybe only since a moment ago: a tree
+// may change while it is read.
 var ErrNotRegular = errors.New("not a regular file")
 
 // Context is an opened directory that files are copied from.
@@ -40,14 +40,15 @@ func (c *Context) Root() *os.File { return c.root }
 // Ignore is what OpenDir was given; nil is a valid Filter that hides nothing.
 func (c *Context) Ignore() *Ignore { return c.ignore }
 
-// Open opens a regular file for reading, following symlinks inside the context only. The ignore file doesn't matter to it.
+// Open opens a regular file for reading, following symlinks inside the context only. The ignore file doesn't matter to
+// it.
 func (c *Context) Open(name string) (*os.File, error) { return OpenIn(c.root, name) }
 
 // Close closes the directory.
 func (c *Context) Close() error { return c.root.Close() }
 
-// OpenIn opens a regular file below root for reading, following symlinks inside root only. Errors are *fs.PathError with
-// the path below root; what isn't a regular file is ErrNotRegular.
+// OpenIn opens a regular file below root for reading, following symlinks inside root only. Errors are *fs.PathError
+// with the path below root; what isn't a regular file is ErrNotRegular.
 func OpenIn(root *os.File, name string) (*os.File, error) {
 	fail := func(err error) error {
 		return &fs.PathError{Op: "open", Path: "/" + strings.TrimLeft(name, "/"), Err: err}
@@ -69,8 +70,9 @@ func OpenIn(root *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// OpenRegular opens the regular file name in the directory dir for reading, and leaves what fstat says in st unless that is nil.
-// It follows no symlink, doesn't wait for a FIFO's writer, and gives ErrNotRegular for whatever isn't a regular file.
+// OpenRegular opens the regular file name in the directory dir for reading, and leaves what fstat says in st unless
+// that is nil. It follows no symlink, doesn't wait for a FIFO's writer, and gives ErrNotRegular for whatever isn't a
+// regular file.
 func OpenRegular(dir int, name string, st *unix.Stat_t) (int, error) {
 	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)

@@ -31,8 +31,8 @@ type DigestOptions struct {
 	Cache *StatCache
 	// Known holds digests that need not be made by reading the file; nil: none.
 	Known *Known
-	// SkipFrom is the size in bytes from which on a regular file that is in neither Cache nor Known is not read; Digest then
-	// digests everything else, so that Cache has it, and returns ErrSkipped. 0: every file is read.
+	// SkipFrom is the size in bytes from which on a regular file that is in neither Cache nor Known is not read; Digest
+	// then digests everything else, so that Cache has it, and returns ErrSkipped. 0: every file is read.
 	SkipFrom int64
 	// Owners, if not nil, is told the owner of each file, by one goroutine at a time. Only Fingerprint does so.
 	Owners func(uid, gid uint32)
@@ -40,10 +40,10 @@ type DigestOptions struct {
 	Workers int
 }
 
-// Digest is the content digest of what the patterns select: for each source in turn the names below it, types, permission
-// bits with setuid, setgid and sticky, targets of symlinks, device numbers, capabilities and user.* attributes, and
-// content. It leaves out times, hard links, the name and attributes of a directory that is
-// itself a source (which aren't either), and owners unless WithOwner is set. Errors are those of Select, or say which file
+// Digest is the content digest of what the patterns select: for each source in turn the names below it, types,
+// permission bits with setuid, setgid and sticky, targets of symlinks, device numbers, capabilities and user.*
+// attributes, and content. It leaves out times, hard links, the name and attributes of a directory that is itself a
+// source (which aren't either), and owners unless WithOwner is set. Errors are those of Select, or say which file
 // couldn't be read.
 //
 // Its algorithm is BLAKE3, which go-digest doesn't register: it is for keys that stay on this machine.

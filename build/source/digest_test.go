@@ -47,7 +47,8 @@ func TestDigestCountsWhatIsCopied(t *testing.T) {
 		"a place":          {func(r string) error { return os.Rename(r+"/d/s/b", r+"/d/b") }, false},
 		"an empty dir":     {func(r string) error { return os.Remove(r + "/d/e") }, false},
 		"a new file":       {func(r string) error { return os.WriteFile(r+"/d/n", nil, 0o644) }, false},
-		"a target":         {func(r string) error { return errors.Join(os.Remove(r+"/d/l"), os.Symlink("b", r+"/d/l")) }, false},
+		"a target": {func(r string) error { return errors.Join(os.Remove(r+"/d/l"), os.Symlink("b", r+"/d/l")) },
+			false},
 		"a type": {func(r string) error {
 			return errors.Join(os.Remove(r+"/d/l"), os.WriteFile(r+"/d/l", []byte("a"), 0o777))
 		}, false},
@@ -90,7 +91,8 @@ func TestDigestWithAFilterEqualsThatOfWhatIsVisible(t *testing.T) {
 	check(t, os.Mkdir(visible+"/empty", 0o755))
 	check(t, os.Remove(visible+"/empty"))
 	d, err := Digest(t.Context(), DigestOptions{
-		Root: openRoot(t, full), Query: Query{Patterns: []string{"."}, Filter: ignore(t, "**/*.log", "v", "!v/keep/k", "w", "!w/x")},
+		Root: openRoot(t, full), Query: Query{Patterns: []string{"."}, Filter: ignore(t, "**/*.log", "v", "!v/keep/k", "w",
+			"!w/x")},
 	})
 	check(t, err)
 	if want := digestOf(t, visible, "."); d.String() != want {
@@ -101,7 +103,8 @@ func TestDigestWithAFilterEqualsThatOfWhatIsVisible(t *testing.T) {
 func TestDigestWithOwner(t *testing.T) {
 	root := tree(t, "d/a=A", "d/l->a")
 	of := func(owner bool) string {
-		d, err := Digest(t.Context(), DigestOptions{Root: openRoot(t, root), Query: Query{Patterns: []string{"d"}}, WithOwner: owner})
+		d, err := Digest(t.Context(), DigestOptions{Root: openRoot(t, root), Query: Query{Patterns: []string{"d"}},
+			WithOwner: owner})
 		check(t, err)
 		return d.String()
 	}
@@ -119,7 +122,8 @@ func TestDigestWithOwner(t *testing.T) {
 	}
 }
 
-// age makes files look as if they had not changed for a while: the clock that counts can't be set, so the test waits for it.
+// age makes files look as if they had not changed for a while: the clock that counts can't be set, so the test waits
+// for it.
 func age(t *testing.T) {
 	t.Helper()
 	time.Sleep(racyTime + 100*time.Millisecond)
@@ -172,7 +176,8 @@ func damageEachPart(t *testing.T, path string) {
 	text, err := os.ReadFile(path)
 	check(t, err)
 	for at := 0; at < len(text); at += 7 {
-		for _, bad := range [][]byte{append(append(append([]byte(nil), text[:at]...), text[at]^1), text[at+1:]...), text[:at]} {
+		for _, bad := range [][]byte{append(append(append([]byte(nil), text[:at]...), text[at]^1), text[at+1:]...),
+			text[:at]} {
 			check(t, os.WriteFile(path, bad, 0o600))
 			c := OpenStatCache(path)
 			c.read()

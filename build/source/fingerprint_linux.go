@@ -13,9 +13,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Fingerprint changes when a file that the patterns select is replaced or written to, whatever it then holds: it is made
-// of what lstat says, inode and change time included, and reads no file. Two equal fingerprints, one before and one
-// after, tell that whatever was read between them belongs together. It means nothing to another build.
+// Fingerprint changes when a file that the patterns select is replaced or written to, whatever it then holds: it is
+// made of what lstat says, inode and change time included, and reads no file. Two equal fingerprints, one before and
+// one after, tell that whatever was read between them belongs together. It means nothing to another build.
 func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	sel, err := Select(o.Root, o.Query)
 	if err != nil {

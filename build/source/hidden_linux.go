@@ -9,14 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HiddenIn is what a filter hides in one directory and below. Sockets are hidden in any case: COPY leaves them out, too.
+// HiddenIn is what a filter hides in one directory and below. Sockets are hidden in any case: COPY leaves them out,
+// too.
 type HiddenIn struct {
 	// Name is the directory's name in the one above; "" for the top one.
 	Name string
 	// Stat and Xattrs are the directory's own, ACLs included.
 	Stat   unix.Stat_t
 	Xattrs []Xattr
-	// Names are hidden in the directory. Dirs are those in it that have something hidden in or below them. Both have no order.
+	// Names are hidden in the directory. Dirs are those in it that have something hidden in or below them. Both have no
+	// order.
 	Names []string
 	Dirs  []*HiddenIn
 	// Pipes says that there is a named pipe that isn't hidden.

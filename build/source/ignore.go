@@ -27,8 +27,8 @@ const (
 	maxShown = 80
 )
 
-// regexpBytes are those that the library gives to its regular expressions as they are: a pattern that holds one may match
-// more than it says, a slash among it.
+// regexpBytes are those that the library gives to its regular expressions as they are: a pattern that holds one may
+// match more than it says, a slash among it.
 const regexpBytes = `[]\|{}^`
 
 // Ignore is a parsed ignore file: a Filter with docker's rules. The last pattern that matches a path or one of its
@@ -152,7 +152,8 @@ func (p *ignorePattern) compile() (err error) {
 	return err
 }
 
-// noParent is what the library says of a parent that doesn't match a matcher's only pattern; it can be had no other way.
+// noParent is what the library says of a parent that doesn't match a matcher's only pattern; it can be had no other
+// way.
 func noParent() (patternmatcher.MatchInfo, error) {
 	m, err := patternmatcher.New([]string{"x"})
 	if err != nil {

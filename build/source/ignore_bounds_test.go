@@ -26,7 +26,8 @@ func TestPatternsThatWouldTakeTooLongAreRefused(t *testing.T) {
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%.40q: %v", text, err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), ".dockerignore:2: ")):
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.HasPrefix(err.Error(), ".dockerignore:2: ")):
 			t.Errorf("%.40q: %v, want %q", text, err, want)
 		case err != nil && len(err.Error()) > 300:
 			t.Errorf("%.40q: the error has %d bytes", text, len(err.Error()))
@@ -38,7 +39,8 @@ func TestPatternsThatWouldTakeTooLongAreRefused(t *testing.T) {
 }
 
 func TestManyStarsMeanWhatTwoMean(t *testing.T) {
-	for _, pattern := range []string{"**/**/**/x", "**/**/**/**/x", "a/**/**/**/x", "******x", "*****", "a/******", "**/**/**", "a**/**/**b", "***", "a/***/b"} {
+	for _, pattern := range []string{"**/**/**/x", "**/**/**/**/x", "a/**/**/**/x", "******x", "*****", "a/******",
+		"**/**/**", "a**/**/**b", "***", "a/***/b"} {
 		for _, path := range []string{"x", "a", "a/x", "a/b", "a/c/d/x", "b/a/x", "ab", "a/c/b", "b", "xx", "a/b/c/d/e"} {
 			library, err := patternmatcher.New([]string{pattern})
 			if err != nil {

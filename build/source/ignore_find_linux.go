@@ -11,8 +11,8 @@ import (
 )
 
 // FindIgnore reads the ignore file that belongs to a build from a directory: DOCKERFILE.dockerignore or
-// DOCKERFILE.containerignore beside the Dockerfile, or .containerignore or .dockerignore in the context; nil if there is
-// none of them. dockerfilePath may be empty (stdin). Only the first that is there counts, even if it is empty.
+// DOCKERFILE.containerignore beside the Dockerfile, or .containerignore or .dockerignore in the context; nil if there
+// is none of them. dockerfilePath may be empty (stdin). Only the first that is there counts, even if it is empty.
 func FindIgnore(dockerfilePath, contextDir string) (*Ignore, error) {
 	if dockerfilePath != "" {
 		ig, err := openIgnores(filepath.Dir(dockerfilePath), besides(filepath.Base(dockerfilePath)))

@@ -15,7 +15,8 @@ type ignoreState []bool
 func (i *Ignore) rootState() ignoreState { return make(ignoreState, len(i.patterns)) }
 
 // match decides on rel, whose parent directory has the given state, and returns the state of rel itself.
-// It equals patternmatcher's MatchesUsingParentResults, but leaves out patterns that can't match at this depth: most can't.
+// It equals patternmatcher's MatchesUsingParentResults, but leaves out patterns that can't match at this depth: most
+// can't.
 func (i *Ignore) match(rel string, parent ignoreState) (bool, ignoreState) {
 	depth := strings.Count(rel, "/") + 1
 	excluded := false
@@ -116,9 +117,9 @@ func (i *Ignore) explain(rel string) string {
 	return i.name
 }
 
-// HidesSource tells whether a source of COPY or ADD, as written, is hidden for certain. It goes by the path alone, and by the
-// rules that BuildKit's linter has for this: with an exception in the file nothing is certain, and the whole context is hidden
-// only by a pattern for everything.
+// HidesSource tells whether a source of COPY or ADD, as written, is hidden for certain. It goes by the path alone, and
+// by the rules that BuildKit's linter has for this: with an exception in the file nothing is certain, and the whole
+// context is hidden only by a pattern for everything.
 func (i *Ignore) HidesSource(source string) bool {
 	if i == nil || slices.ContainsFunc(i.patterns, func(p ignorePattern) bool { return p.negate }) {
 		return false

@@ -12,8 +12,8 @@ import (
 var ErrSkipped = errors.New("a large file was not read")
 
 // Known holds content digests of files that somebody has read for another purpose, so that Digest need not read them
-// again. Unlike a StatCache it is for one use: who fills it vouches for the files not having changed since. It is safe for
-// concurrent use; nil knows nothing.
+// again. Unlike a StatCache it is for one use: who fills it vouches for the files not having changed since. It is safe
+// for concurrent use; nil knows nothing.
 type Known struct {
 	mu    sync.Mutex
 	files map[statKey]knownFile

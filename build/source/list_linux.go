@@ -66,8 +66,8 @@ func readListing(fd int, rel string, at scope, yield func(listing) (bool, error)
 	}
 }
 
-// list calls yield for each visible name at or below a directory until yield says false. Names in the way of a search that
-// vanish or can't be read are left out: it only serves messages and a look for exceptions.
+// list calls yield for each visible name at or below a directory until yield says false. Names in the way of a search
+// that vanish or can't be read are left out: it only serves messages and a look for exceptions.
 func (s *Selection) list(fd int, rel string, at scope, yield func(listing) (bool, error)) error {
 	more := true
 	var deeper []listing

@@ -74,7 +74,8 @@ func taken(t *testing.T, root string, q Query) ([]string, error) {
 }
 
 func TestExcludes(t *testing.T) {
-	root := tree(t, "hom1.txt", "hom2.go", "d/a.txt", "d/b.go", "d/s/c.txt", "d/s/d.go", "d/s/t/e.txt", "e/a.txt", "odd/!x", "odd/#y", "odd/ z")
+	root := tree(t, "hom1.txt", "hom2.go", "d/a.txt", "d/b.go", "d/s/c.txt", "d/s/d.go", "d/s/t/e.txt", "e/a.txt",
+		"odd/!x", "odd/#y", "odd/ z")
 	for _, c := range []struct {
 		name, source string
 		excludes     []string
@@ -85,7 +86,8 @@ func TestExcludes(t *testing.T) {
 		{"several", "d", []string{"*.txt", "s/*.txt", "s/t"}, "d/b.go d/s/ d/s/d.go"},
 		{"a directory with all below", "d", []string{"s"}, "d/a.txt d/b.go"},
 		{"a leading slash", "d", []string{"/s", "/a.txt"}, "d/b.go"},
-		{"not by the path from the root", "d", []string{"d/a.txt", "d"}, "d/a.txt d/b.go d/s/ d/s/c.txt d/s/d.go d/s/t/ d/s/t/e.txt"},
+		{"not by the path from the root", "d", []string{"d/a.txt", "d"},
+			"d/a.txt d/b.go d/s/ d/s/c.txt d/s/d.go d/s/t/ d/s/t/e.txt"},
 		{"an exception", "d", []string{"**/*.txt", "!s/*.txt"}, "d/b.go d/s/ d/s/c.txt d/s/d.go d/s/t/"},
 		{"an exception below what is excluded", "d", []string{"*", "!s/t"}, "d/s/ d/s/t/ d/s/t/e.txt"},
 		{"the last one decides", "d", []string{"!a.txt", "*.txt", "s"}, "d/b.go"},
@@ -113,7 +115,8 @@ func TestExcludes(t *testing.T) {
 }
 
 func TestParents(t *testing.T) {
-	root := tree(t, "f", "a/b/c/d/foo", "a/b/c/d/e/bay", "a/b2/c/d/e/bar", "a/b/c2/d/e/baz", "a/b/c2/d/e2/baz", "a/x.txt", "l->a/b", "a/m->b")
+	root := tree(t, "f", "a/b/c/d/foo", "a/b/c/d/e/bay", "a/b2/c/d/e/bar", "a/b/c2/d/e/baz", "a/b/c2/d/e2/baz", "a/x.txt",
+		"l->a/b", "a/m->b")
 	for _, c := range []struct {
 		name, source string
 		want, err    string
@@ -126,9 +129,11 @@ func TestParents(t *testing.T) {
 		{"dot slash in front is none", "./a/x.txt", "a/ a/x.txt", ""},
 		{"dot segments", "a/b/../x.txt", "a/ a/x.txt", ""},
 		{"leading dot dot", "../a/x.txt", "a/ a/x.txt", ""},
-		{"a wildcard after the pivot", "a/./*/c2", "a/b/ a/b/c2/ a/b/c2/d/ a/b/c2/d/e/ a/b/c2/d/e/baz a/b/c2/d/e2/ a/b/c2/d/e2/baz", ""},
+		{"a wildcard after the pivot", "a/./*/c2",
+			"a/b/ a/b/c2/ a/b/c2/d/ a/b/c2/d/e/ a/b/c2/d/e/baz a/b/c2/d/e2/ a/b/c2/d/e2/baz", ""},
 		{"a wildcard before the pivot", "a/b*/./c/**/bar", "a/b2/c/ a/b2/c/d/ a/b2/c/d/e/ a/b2/c/d/e/bar", ""},
-		{"any number of directories", "a/**/baz", "a/ a/b/ a/b/c2/ a/b/c2/d/ a/b/c2/d/e/ a/b/c2/d/e/baz a/b/c2/d/e2/ a/b/c2/d/e2/baz", ""},
+		{"any number of directories", "a/**/baz",
+			"a/ a/b/ a/b/c2/ a/b/c2/d/ a/b/c2/d/e/ a/b/c2/d/e/baz a/b/c2/d/e2/ a/b/c2/d/e2/baz", ""},
 		{"none too", "a/**/x.txt", "a/ a/x.txt", ""},
 		{"a base that is a symlink", "l/./c/d/foo", "a/b/c/ a/b/c/d/ a/b/c/d/foo", ""},
 		{"a symlink is taken as it is", "a/m", "a/ a/m", ""},
@@ -140,7 +145,8 @@ func TestParents(t *testing.T) {
 		{"missing after the pivot", "a/./b3/c", "", `"a/./b3/c" not found`},
 		{"a missing base", "z/./c", "", `"z" not found`},
 		{"below a file", "f/x", "", `"f/x" not found`},
-		{"through a symlink", "a/m/c", "", `source "a/m/c": --parents follows no symlink, and there is a/m -> b: name the directory itself`},
+		{"through a symlink", "a/m/c", "",
+			`source "a/m/c": --parents follows no symlink, and there is a/m -> b: name the directory itself`},
 		{"outside", "../../zz", "", `"../../zz" is outside the build context: forbidden path`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -185,7 +191,8 @@ func TestDigestLeavesOutWhatIsntTaken(t *testing.T) {
 		{"a file beside it", Query{Patterns: []string{"d"}, Excludes: []string{"**/*.md"}}, "d/s/x.go", false},
 		{"a file in an excluded directory", Query{Patterns: []string{"d"}, Excludes: []string{"s"}}, "d/s/x.go", true},
 		{"an exception in it", Query{Patterns: []string{"d"}, Excludes: []string{"s", "!s/x.go"}}, "d/s/x.go", false},
-		{"a file that is a source and excluded", Query{Patterns: []string{"*.md", "d/x.go"}, Excludes: []string{"*.md"}}, "x.md", true},
+		{"a file that is a source and excluded", Query{Patterns: []string{"*.md", "d/x.go"}, Excludes: []string{"*.md"}},
+			"x.md", true},
 		{"a file that --parents takes", Query{Patterns: []string{"d/s/*.go"}, Parents: true}, "d/s/x.go", false},
 		{"a file beside that", Query{Patterns: []string{"d/s/*.go"}, Parents: true}, "d/s/x.md", true},
 		{"a file on the way", Query{Patterns: []string{"d/s/*.go"}, Parents: true}, "d/x.go", true},
@@ -218,7 +225,8 @@ func TestDigestCountsTheDirectoriesOfParents(t *testing.T) {
 	root := tree(t, "a/f=F", "b/f=F", "c/a/f=F")
 	of := func(source string) string {
 		t.Helper()
-		d, err := Digest(t.Context(), DigestOptions{Root: openRoot(t, root), Query: Query{Patterns: []string{source}, Parents: true}})
+		d, err := Digest(t.Context(),
+			DigestOptions{Root: openRoot(t, root), Query: Query{Patterns: []string{source}, Parents: true}})
 		check(t, err)
 		return d.String()
 	}
@@ -237,7 +245,8 @@ func TestDigestCountsTheDirectoriesOfParents(t *testing.T) {
 
 func TestPatternsThatMatchNothingAreReported(t *testing.T) {
 	root := tree(t, "a.txt", "d/x.log")
-	sel, err := Select(openRoot(t, root), Query{Patterns: []string{"*.go", "a.txt", "d/*.log"}, Filter: ignore(t, "**/*.log")})
+	sel, err := Select(openRoot(t, root), Query{Patterns: []string{"*.go", "a.txt", "d/*.log"},
+		Filter: ignore(t, "**/*.log")})
 	check(t, err)
 	defer func() { check(t, sel.Close()) }()
 	var got []string

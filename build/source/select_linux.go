@@ -23,7 +23,8 @@ type Selected struct {
 	Name string
 	// Path is where it is below the root, without symlinks; "" for the root itself.
 	Path string
-	// Dir and Base open it: no component of Path needs to be resolved again. Base is "." for the root. Dir belongs to the Selection.
+	// Dir and Base open it: no component of Path needs to be resolved again. Base is "." for the root. Dir belongs to the
+	// Selection.
 	Dir  int
 	Base string
 	// Stat is what lstat said. It may be out of date, so open with O_NOFOLLOW.
@@ -65,9 +66,10 @@ func (s *Selection) Close() error {
 	return errors.Join(errs...)
 }
 
-// Select finds what a COPY takes below root. A source that isn't there is a *NoMatchError. A pattern that matches nothing
-// is none, as with docker, unless the directory it begins with isn't there and nothing else was selected: so that
-// "COPY package.json yarn.lock* ./" works without a lock file. Missed tells which. The caller closes the Selection.
+// Select finds what a COPY takes below root. A source that isn't there is a *NoMatchError. A pattern that matches
+// nothing is none, as with docker, unless the directory it begins with isn't there and nothing else was selected: so
+// that "COPY package.json yarn.lock* ./" works without a lock file. Missed tells which. The caller closes the
+// Selection.
 func Select(root *os.File, q Query) (*Selection, error) {
 	s := &Selection{root: root, filter: q.Filter, dirs: map[string]int{}}
 	err := s.all(q)
@@ -140,7 +142,8 @@ func (s *Selection) require(source, base, pattern string) error {
 		return fmt.Errorf("find source %q: %w", source, err)
 	}
 	if err == nil && len(t.Links) > 0 {
-		return fmt.Errorf("source %q: --parents follows no symlink, and there is %s: name the directory itself", source, t.Links[0])
+		return fmt.Errorf("source %q: --parents follows no symlink, and there is %s: name the directory itself", source,
+			t.Links[0])
 	}
 	if err != nil || len(t.Rest) > 0 {
 		return s.noMatch(source, p, t)
@@ -281,8 +284,8 @@ func splitWildcards(p string) (fixed string, wild []string) {
 // errNoDirectory says that the directory a pattern begins with isn't there.
 var errNoDirectory = errors.New("no such directory")
 
-// glob returns the visible paths below fixed that match, sorted as a walk would meet them. Symlinks on the way below fixed
-// aren't followed: a pattern doesn't lead out of the directory it is about.
+// glob returns the visible paths below fixed that match, sorted as a walk would meet them. Symlinks on the way below
+// fixed aren't followed: a pattern doesn't lead out of the directory it is about.
 func (s *Selection) glob(fixed string, wild []string) ([]string, error) {
 	for _, w := range wild {
 		if _, err := filepath.Match(w, ""); err != nil {

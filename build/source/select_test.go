@@ -112,7 +112,8 @@ func TestSelectWithAFilter(t *testing.T) {
 }
 
 func TestAMissingSourceSaysWhatIsThere(t *testing.T) {
-	root := tree(t, "Makefile", "src/main.go", "src/main_test.go", "deploy/config.yaml", "package.json", "link->gone", "round->round")
+	root := tree(t, "Makefile", "src/main.go", "src/main_test.go", "deploy/config.yaml", "package.json", "link->gone",
+		"round->round")
 	for pattern, want := range map[string]string{
 		"makefile":         `"makefile" not found; did you mean "Makefile"?`,
 		"src/mian.go":      `"src/mian.go" not found; did you mean "src/main.go"?`,
@@ -157,7 +158,8 @@ func TestOpenInStaysInside(t *testing.T) {
 		check(t, f.Close())
 	}
 	for name, want := range map[string]error{
-		"out": os.ErrNotExist, "p": os.ErrNotExist, "none": os.ErrNotExist, "d": unix.EISDIR, "fifo": ErrNotRegular, "f/x": unix.ENOTDIR,
+		"out": os.ErrNotExist, "p": os.ErrNotExist, "none": os.ErrNotExist, "d": unix.EISDIR, "fifo": ErrNotRegular,
+		"f/x": unix.ENOTDIR,
 	} {
 		if _, err := OpenIn(dir, name); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", name, err, want)
@@ -188,7 +190,8 @@ func TestDistance(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
 		want int
-	}{{"abc", "abc", 0}, {"ABC", "abc", 0}, {"abc", "abd", 1}, {"abc", "ab", 1}, {"", "ab", 2}, {"kitten", "sitting", 3}, {"abcdef", "uvwxyz", 4}} {
+	}{{"abc", "abc", 0}, {"ABC", "abc", 0}, {"abc", "abd", 1}, {"abc", "ab", 1}, {"", "ab", 2}, {"kitten", "sitting", 3},
+		{"abcdef", "uvwxyz", 4}} {
 		if got := distance(c.a, c.b, 3); got != c.want {
 			t.Errorf("%q, %q: got %d, want %d", c.a, c.b, got, c.want)
 		}

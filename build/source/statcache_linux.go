@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The cache file: magic, generation (4 bytes), number of records (8), records sorted by key, BLAKE3 of all that. A record
-// is device, inode, size, mtime, ctime (8 bytes each, times in ns), digest (32), the generation it was last used in (4) and
-// 4 bytes of padding. Numbers are big-endian.
+// The cache file: magic, generation (4 bytes), number of records (8), records sorted by key, BLAKE3 of all that. A
+// record is device, inode, size, mtime, ctime (8 bytes each, times in ns), digest (32), the generation it was last used
+// in (4) and 4 bytes of padding. Numbers are big-endian.
 const (
 	cacheMagic  = "cooperstat1\n"
 	cacheHeader = len(cacheMagic) + 4 + 8
@@ -38,9 +38,9 @@ const (
 // after the file was read would not show, nor would one by a machine whose clock is slightly behind.
 const racyTime = 2 * time.Second
 
-// StatCache remembers content digests by (device, inode, size, mtime, ctime), so that an unchanged file need not be read
-// again. It is safe for concurrent use. Two processes may use one file: the last to save wins, and nothing but time is lost.
-// The nil StatCache remembers nothing.
+// StatCache remembers content digests by (device, inode, size, mtime, ctime), so that an unchanged file need not be
+// read again. It is safe for concurrent use. Two processes may use one file: the last to save wins, and nothing but
+// time is lost. The nil StatCache remembers nothing.
 type StatCache struct {
 	path string
 	load sync.Once
@@ -57,8 +57,8 @@ type StatCache struct {
 // statKey is the key of a record as it is in the file.
 type statKey [keySize]byte
 
-// OpenStatCache uses the file at path, which is read at the first look-up. A file that is missing or damaged is as good as
-// empty.
+// OpenStatCache uses the file at path, which is read at the first look-up. A file that is missing or damaged is as good
+// as empty.
 func OpenStatCache(path string) *StatCache {
 	return &StatCache{path: path, fresh: map[statKey]hashSum{}}
 }

@@ -22,8 +22,8 @@ type Entry struct {
 	Name string
 	// Type is the kind of file, one of unix.DT_*, as the directory said: check it after opening.
 	Type uint8
-	// Excluded directories are entered only because something below them may be visible. Passing says that such a one isn't
-	// hidden: it is only on the way to what is asked for.
+	// Excluded directories are entered only because something below them may be visible. Passing says that such a one
+	// isn't hidden: it is only on the way to what is asked for.
 	Excluded, Passing bool
 
 	dirPath string
@@ -70,8 +70,8 @@ func TreeOf[D any](item Selected, filter Filter, state D) Tree[D] {
 	return Tree[D]{Dir: item.Dir, Base: item.Base, Path: item.Path, Filter: filter, State: state, narrow: item.narrow}
 }
 
-// Walk visits everything visible below a directory with several goroutines, in no order. Memory and descriptors grow with
-// the depth of the tree, not with the number of files in it. A name that vanishes while Walk looks is left out.
+// Walk visits everything visible below a directory with several goroutines, in no order. Memory and descriptors grow
+// with the depth of the tree, not with the number of files in it. A name that vanishes while Walk looks is left out.
 func Walk[D any](ctx context.Context, t Tree[D], v Visitor[D]) error {
 	fd, err := OpenDirectory(t.Dir, t.Base)
 	if err != nil {
@@ -217,7 +217,8 @@ func (w *walker[D]) enter(t walkTask[D]) *walkNode[D] {
 		t.node.broken.Store(true)
 		return nil
 	}
-	e := Entry{Dir: t.node.fd, Name: t.name, Type: unix.DT_DIR, Excluded: t.excluded, Passing: t.passing, dirPath: t.node.path}
+	e := Entry{Dir: t.node.fd, Name: t.name, Type: unix.DT_DIR, Excluded: t.excluded, Passing: t.passing,
+		dirPath: t.node.path}
 	path := e.Path()
 	if len(path) > maxPath {
 		w.fail(fmt.Errorf("read %.60s...: %w", path, unix.ENAMETOOLONG))
@@ -294,7 +295,8 @@ func (w *walker[D]) handle(node *walkNode[D], entries []fsys.Dirent) {
 			node.broken.Store(true)
 			return
 		}
-		if err := w.visitor.Visit(node.state, Entry{Dir: node.fd, Name: d.Name, Type: d.Type, dirPath: node.path}); err != nil {
+		if err := w.visitor.Visit(node.state, Entry{Dir: node.fd, Name: d.Name, Type: d.Type,
+			dirPath: node.path}); err != nil {
 			w.fail(err)
 			return
 		}

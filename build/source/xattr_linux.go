@@ -17,9 +17,9 @@ type Xattr struct {
 // Capability is the attribute that holds a file's capabilities.
 const Capability = "security.capability"
 
-// CopiedXattr reports whether an attribute is part of a file's content for a build. Overlayfs's own must never be: a file that
-// brought them along could hide or replace what is in other layers. Labels and the like belong to the machine. ACLs name
-// owners, so they go where owners go.
+// CopiedXattr reports whether an attribute is part of a file's content for a build. Overlayfs's own must never be: a
+// file that brought them along could hide or replace what is in other layers. Labels and the like belong to the
+// machine. ACLs name owners, so they go where owners go.
 func CopiedXattr(name string, owners bool) bool {
 	switch {
 	case name == Capability:

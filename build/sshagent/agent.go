@@ -23,8 +23,8 @@ type Agent struct {
 	keys   []*key
 }
 
-// Open finds out what the paths are: one socket of an agent, or one or more private key files, which are read. Keys with a
-// passphrase are refused.
+// Open finds out what the paths are: one socket of an agent, or one or more private key files, which are read. Keys
+// with a passphrase are refused.
 func Open(paths []string) (*Agent, error) {
 	a := &Agent{}
 	for _, path := range paths {

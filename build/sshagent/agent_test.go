@@ -89,13 +89,15 @@ func checkSigns(t *testing.T, socket, public string) {
 		t.Fatal(err)
 	}
 	allowed := filepath.Join(dir, "allowed")
-	if err := errors.Join(os.WriteFile(data, []byte("data"), 0o600), os.WriteFile(pub, text, 0o600), os.WriteFile(allowed, append([]byte("me "), text...), 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(data, []byte("data"), 0o600), os.WriteFile(pub, text, 0o600),
+		os.WriteFile(allowed, append([]byte("me "), text...), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := openssh(t, socket, "ssh-keygen", "-Y", "sign", "-n", "test", "-f", pub, data); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	check := exec.CommandContext(t.Context(), "ssh-keygen", "-Y", "verify", "-n", "test", "-I", "me", "-f", allowed, "-s", data+".sig")
+	check := exec.CommandContext(t.Context(), "ssh-keygen", "-Y", "verify", "-n", "test", "-I", "me", "-f", allowed, "-s",
+		data+".sig")
 	check.Stdin = strings.NewReader("data")
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
@@ -106,8 +108,10 @@ func TestKeyFilesSign(t *testing.T) {
 	dir := t.TempDir()
 	var keys []string
 	for _, args := range [][]string{
-		{"-t", "ed25519"}, {"-t", "rsa", "-b", "2048"}, {"-t", "rsa", "-b", "2048", "-m", "PEM"}, {"-t", "ecdsa", "-b", "256"},
-		{"-t", "ecdsa", "-b", "384"}, {"-t", "ecdsa", "-b", "521", "-m", "PKCS8"}, {"-t", "ecdsa", "-b", "521"}, {"-t", "ecdsa", "-b", "256", "-m", "PEM"},
+		{"-t", "ed25519"}, {"-t", "rsa", "-b", "2048"}, {"-t", "rsa", "-b", "2048", "-m", "PEM"},
+		{"-t", "ecdsa", "-b", "256"},
+		{"-t", "ecdsa", "-b", "384"}, {"-t", "ecdsa", "-b", "521", "-m", "PKCS8"}, {"-t", "ecdsa", "-b", "521"},
+		{"-t", "ecdsa", "-b", "256", "-m", "PEM"},
 	} {
 		args = append(args, "-N", "")
 		keys = append(keys, newKey(t, dir, args...))
@@ -144,16 +148,20 @@ func TestBadKeyFilesSayWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ path, want string }{
-		"missing":       {filepath.Join(dir, "nope"), "no such file"},
-		"directory":     {dir, "directory"},
-		"text":          {write("text", "hello"), "neither a socket nor a private key"},
-		"public":        {write("public", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY"}))), "no private key"},
-		"passphrase":    {newKey(t, dir, "-t", "ed25519", "-N", "secret"), "passphrase"},
-		"old encrypted": {write("old", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}}))), "passphrase"},
-		"large":         {write("large", strings.Repeat("x", 200<<10)), "too large"},
-		"broken":        {write("broken", cut(len(block.Bytes)/2)), "malformed"},
-		"empty":         {write("empty", cut(0)), "malformed"},
-		"broken PKCS1":  {write("pkcs1", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(small)[:100]}))), "asn1"},
+		"missing":    {filepath.Join(dir, "nope"), "no such file"},
+		"directory":  {dir, "directory"},
+		"text":       {write("text", "hello"), "neither a socket nor a private key"},
+		"public":     {write("public", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY"}))), "no private key"},
+		"passphrase": {newKey(t, dir, "-t", "ed25519", "-N", "secret"), "passphrase"},
+		"old encrypted": {write("old",
+			string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY",
+				Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}}))), "passphrase"},
+		"large":  {write("large", strings.Repeat("x", 200<<10)), "too large"},
+		"broken": {write("broken", cut(len(block.Bytes)/2)), "malformed"},
+		"empty":  {write("empty", cut(0)), "malformed"},
+		"broken PKCS1": {write("pkcs1",
+			string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(small)[:100]}))),
+			"asn1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := sshagent.Open([]string{test.path}); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -170,7 +178,8 @@ func TestBadKeyFilesSayWhy(t *testing.T) {
 		t.Error("no path is taken")
 	}
 	socket := listen(t, open(t, write("good", string(good))))
-	if _, err := sshagent.Open([]string{socket, write("good", string(good))}); err == nil || !strings.Contains(err.Error(), "together") {
+	if _, err := sshagent.Open([]string{socket, write("good", string(good))}); err == nil ||
+		!strings.Contains(err.Error(), "together") {
 		t.Errorf("socket and key: %v", err)
 	}
 }
@@ -210,7 +219,8 @@ func TestTheUsersAgentIsOnlyAskedToListAndSign(t *testing.T) {
 	}
 	checkSigns(t, socket, key+".pub")
 	other := newKey(t, t.TempDir(), "-t", "ed25519", "-N", "")
-	for _, args := range [][]string{{other}, {"-D"}, {"-d", key}, {"-t", "1", other}, {"-c", other}, {"-s", "/usr/lib/pkcs11.so"}} {
+	for _, args := range [][]string{{other}, {"-D"}, {"-d", key}, {"-t", "1", other}, {"-c", other},
+		{"-s", "/usr/lib/pkcs11.so"}} {
 		if out, err := openssh(t, socket, "ssh-add", args...); err == nil {
 			t.Errorf("ssh-add %s: %s", args, out)
 		}
@@ -255,7 +265,8 @@ func TestBadMessagesEndInAFailureOrHangUp(t *testing.T) {
 	a := open(t, newKey(t, t.TempDir(), "-t", "ed25519", "-N", ""))
 	socket := listen(t, a)
 	for name, message := range map[string][]byte{
-		"sign nothing": {13}, "sign with half a key": {13, 0, 0, 0, 9, 1}, "sign with a huge key": {13, 0xff, 0xff, 0xff, 0xff},
+		"sign nothing": {13}, "sign with half a key": {13, 0, 0, 0, 9, 1}, "sign with a huge key": {13, 0xff, 0xff, 0xff,
+			0xff},
 		"sign with another key": {13, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0},
 	} {
 		if got := ask(t, socket, message); !bytes.Equal(got, []byte{5}) {

@@ -110,12 +110,14 @@ func (in Input) Identity(ctx context.Context) (string, error) {
 }
 
 // Digest is the content digest of what patterns select.
-func (in Input) Digest(ctx context.Context, patterns []string, of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
+func (in Input) Digest(ctx context.Context, patterns []string,
+	of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
 	return in.DigestOf(ctx, source.DigestOptions{Query: source.Query{Patterns: patterns}}, of)
 }
 
 // DigestOf is Digest with options, in which the input's own are filled in.
-func (in Input) DigestOf(ctx context.Context, o source.DigestOptions, of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
+func (in Input) DigestOf(ctx context.Context, o source.DigestOptions,
+	of func(context.Context, source.DigestOptions) (digest.Digest, error)) (string, error) {
 	from, err := in.Open(ctx)
 	if err != nil {
 		return "", err

@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 func open(t *testing.T) (stepinput.Inputs, string) {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"Dockerfile": "FROM scratch\n", ".dockerignore": "hidden\n", "a": "1", "hidden": "1"} {
+	for name, text := range map[string]string{"Dockerfile": "FROM scratch\n", ".dockerignore": "hidden\n", "a": "1",
+		"hidden": "1"} {
 		write(t, filepath.Join(dir, name), text)
 	}
 	root := t.TempDir()
@@ -111,12 +112,14 @@ func TestAFileThatMayNotBeReadIsExplainedForContextsOnly(t *testing.T) {
 	t.Parallel()
 	from, _ := open(t)
 	denied := &os.PathError{Op: "open", Path: "a", Err: unix.EACCES}
-	context, stage := from.Of(plan.Input{Kind: plan.InputContext}, scratch), from.Of(plan.Input{Kind: plan.InputStep, Step: &plan.Step{}}, scratch)
+	context, stage := from.Of(plan.Input{Kind: plan.InputContext}, scratch),
+		from.Of(plan.Input{Kind: plan.InputStep, Step: &plan.Step{}}, scratch)
 	o, err := context.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := context.Explain(denied, o.Filter).Error(); !strings.Contains(got, "leave it out with a line in .dockerignore") {
+	if got := context.Explain(denied, o.Filter).Error(); !strings.Contains(got,
+		"leave it out with a line in .dockerignore") {
 		t.Error(got)
 	}
 	if got := context.Explain(denied, nil).Error(); !strings.Contains(got, "a .dockerignore at the top of the context") {
@@ -125,7 +128,8 @@ func TestAFileThatMayNotBeReadIsExplainedForContextsOnly(t *testing.T) {
 	if got := stage.Explain(denied, nil); !errors.Is(got, denied) || strings.Contains(got.Error(), "hint") {
 		t.Error(got)
 	}
-	if got := context.Explain(unix.ENOSPC, o.Filter); !errors.Is(got, unix.ENOSPC) || strings.Contains(got.Error(), "hint") {
+	if got := context.Explain(unix.ENOSPC, o.Filter); !errors.Is(got, unix.ENOSPC) ||
+		strings.Contains(got.Error(), "hint") {
 		t.Error(got)
 	}
 }

@@ -28,10 +28,11 @@ type CopyOptions struct {
 // vanished is how often a copy is begun anew because another process removed layers that it had counted on.
 const vanished = 10
 
-// CopyImage puts an image from a registry, a layout or any other source into the store: the one that root, a manifest or
-// an index, describes. What is in the store then is what podman pull would have put there. Layers that are there already
-// are not fetched. If it fails, the store is as it was.
-func (s *Store) CopyImage(ctx context.Context, src registry.Fetcher, root ocispec.Descriptor, o CopyOptions) (FoundImage, error) {
+// CopyImage puts an image from a registry, a layout or any other source into the store: the one that root, a manifest
+// or an index, describes. What is in the store then is what podman pull would have put there. Layers that are there
+// already are not fetched. If it fails, the store is as it was.
+func (s *Store) CopyImage(ctx context.Context, src registry.Fetcher, root ocispec.Descriptor,
+	o CopyOptions) (FoundImage, error) {
 	img, err := registry.ReadImage(ctx, src, root, o.Platform)
 	if err != nil {
 		return FoundImage{}, err
@@ -46,7 +47,8 @@ func (s *Store) CopyImage(ctx context.Context, src registry.Fetcher, root ocispe
 		if !gone || try == vanished || ctx.Err() != nil {
 			return FoundImage{}, errors.Join(err, c.undo())
 		}
-		// What this copy has made stays for the next try: were it taken away, other copies could miss it in turn, without end.
+		// What this copy has made stays for the next try: were it taken away, other copies could miss it in turn, without
+		// end.
 	}
 }
 
@@ -108,7 +110,8 @@ func (s *Store) recordImage(img *registry.Image, top, name string) error {
 		storage.ImageBigDataOption{Key: storage.ImageDigestBigDataKey, Data: img.Manifest, Digest: manifest},
 	)
 	// No signature is kept, and the record says so.
-	items = append(items, storage.ImageBigDataOption{Key: "signature-" + manifest.Encoded(), Data: []byte{}, Digest: digest.FromBytes(nil)})
+	items = append(items, storage.ImageBigDataOption{Key: "signature-" + manifest.Encoded(), Data: []byte{},
+		Digest: digest.FromBytes(nil)})
 	metadata := fmt.Sprintf(`{"signatures-sizes":{%q:[]}}`, manifest.String())
 	options := &storage.ImageOptions{CreationDate: img.Created, BigData: items}
 	if name == "" {
@@ -155,7 +158,8 @@ func (s *Store) addItems(id string, items []storage.ImageBigDataOption, renew bo
 		if have, ok := old.BigDataDigests[item.Key]; have == item.Digest || ok && !renew {
 			continue
 		}
-		if err := s.store.SetImageBigData(id, item.Key, item.Data, func(b []byte) (digest.Digest, error) { return digest.FromBytes(b), nil }); err != nil {
+		if err := s.store.SetImageBigData(id, item.Key, item.Data,
+			func(b []byte) (digest.Digest, error) { return digest.FromBytes(b), nil }); err != nil {
 			return err
 		}
 	}

@@ -80,7 +80,8 @@ func (o *origin) image(layers ...layerBlob) ocispec.Descriptor {
 		m.Layers = append(m.Layers, o.put(ocispec.MediaTypeImageLayerGzip, l.blob))
 	}
 	m.Config = o.put(ocispec.MediaTypeImageConfig, encode(map[string]any{
-		"os": "linux", "architecture": "amd64", "created": "2020-01-02T03:04:05Z", "rootfs": map[string]any{"type": "layers", "diff_ids": ids},
+		"os": "linux", "architecture": "amd64", "created": "2020-01-02T03:04:05Z", "rootfs": map[string]any{"type": "layers",
+			"diff_ids": ids},
 	}))
 	return o.put(m.MediaType, encode(m))
 }
@@ -250,23 +251,41 @@ func TestWhatASourceLiesAboutLeavesTheStoreAsItWas(t *testing.T) {
 		after func(src *origin, l layerBlob)
 		want  string
 	}{
-		"other content": {spoil: func(*origin) layerBlob { return layerBlob{[]byte("x"), gzipLayer("y").blob} }, want: "the image's config says"},
-		"no archive":    {spoil: func(*origin) layerBlob { l := []byte(strings.Repeat("no tar ", 1000)); return layerBlob{l, zipped(l)} }, want: "read its archive"},
+		"other content": {spoil: func(*origin) layerBlob { return layerBlob{[]byte("x"), gzipLayer("y").blob} },
+			want: "the image's config says"},
+		"no archive": {spoil: func(*origin) layerBlob {
+			l := []byte(strings.Repeat("no tar ", 1000))
+			return layerBlob{l,
+				zipped(l)}
+		}, want: "read its archive"},
 		"cut archive": {spoil: func(*origin) layerBlob {
 			l := tarOf(tar.Header{Name: "a"})[:515]
 			return layerBlob{l, zipped(l)}
 		}, want: "read its archive"},
-		"cut gzip":           {spoil: func(*origin) layerBlob { l := gzipLayer("a"); l.blob = l.blob[:len(l.blob)-9]; return l }, want: "layer 2 of 2"},
-		"garbage after gzip": {spoil: func(*origin) layerBlob { l := gzipLayer("a"); l.blob = append(l.blob, "garbage"...); return l }, want: "layer 2 of 2"},
-		"xz":                 {spoil: func(*origin) layerBlob { return layerBlob{nil, []byte("\xfd7zXZ\x00rest")} }, want: "xz"},
-		"missing":            {spoil: func(*origin) layerBlob { return gzipLayer("a") }, after: func(src *origin, l layerBlob) { delete(src.content, digest.FromBytes(l.blob)) }, want: "is missing"},
+		"cut gzip": {spoil: func(
+			*origin) layerBlob {
+			l := gzipLayer("a")
+			l.blob = l.blob[:len(l.blob)-9]
+			return l
+		}, want: "layer 2 of 2"},
+		"garbage after gzip": {spoil: func(*origin) layerBlob {
+			l := gzipLayer("a")
+			l.blob = append(l.blob,
+				"garbage"...)
+			return l
+		}, want: "layer 2 of 2"},
+		"xz": {spoil: func(*origin) layerBlob { return layerBlob{nil, []byte("\xfd7zXZ\x00rest")} },
+			want: "xz"},
+		"missing": {spoil: func(*origin) layerBlob { return gzipLayer("a") },
+			after: func(src *origin, l layerBlob) { delete(src.content, digest.FromBytes(l.blob)) }, want: "is missing"},
 		"other bytes": {spoil: func(*origin) layerBlob { return gzipLayer("a") }, after: func(src *origin, l layerBlob) {
 			src.content[digest.FromBytes(l.blob)] = bytes.Repeat([]byte("x"), len(l.blob))
 		}, want: "layer 2 of 2"},
 		"more bytes": {spoil: func(*origin) layerBlob { return gzipLayer("a") }, after: func(src *origin, l layerBlob) {
 			src.content[digest.FromBytes(l.blob)] = append(bytes.Clone(l.blob), 0)
 		}, want: "it has more"},
-		"dots":        {spoil: func(*origin) layerBlob { return gzipLayer("../../../../../../../tmp/evil") }, want: "outside of the image"},
+		"dots": {spoil: func(*origin) layerBlob { return gzipLayer("../../../../../../../tmp/evil") },
+			want: "outside of the image"},
 		"hidden dots": {spoil: func(*origin) layerBlob { return gzipLayer("a/../../evil") }, want: "outside of the image"},
 		"link and file": {spoil: func(*origin) layerBlob {
 			l := tarOf(tar.Header{Name: "h", Linkname: "../../../../../../../../etc/passwd", Typeflag: tar.TypeLink})
@@ -368,7 +387,8 @@ func TestManyCopiesAtOnce(t *testing.T) {
 			src := newOrigin()
 			if i%2 == 1 {
 				bad := layerBlob{[]byte("x"), gzipLayer("y").blob}
-				if _, err := s.CopyImage(t.Context(), src, src.image(append(layers[:len(layers):len(layers)], bad)...), copyOptions("")); err == nil {
+				if _, err := s.CopyImage(t.Context(), src, src.image(append(layers[:len(layers):len(layers)], bad)...),
+					copyOptions("")); err == nil {
 					t.Error("a bad image was taken")
 				}
 				return
@@ -404,7 +424,8 @@ func TestAnImageThatWasBuiltHereIsNotFetched(t *testing.T) {
 	if err := json.Unmarshal(src.content[image.Digest], &m); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.PutImage(store.ImageRecord{Config: src.content[m.Config.Digest], Layers: []store.Layer{built}, Names: []string{"localhost/app:1"}}); err != nil {
+	if _, _, err := s.PutImage(store.ImageRecord{Config: src.content[m.Config.Digest], Layers: []store.Layer{built},
+		Names: []string{"localhost/app:1"}}); err != nil {
 		t.Fatal(err)
 	}
 	img, err := s.CopyImage(t.Context(), src, image, copyOptions("example.test/app:1"))
@@ -427,10 +448,12 @@ func TestLayersThatWouldNotBeWhatTheySayAreRefused(t *testing.T) {
 		member tar.Header
 		want   string // "": it is taken
 	}{
-		"user ID that is none":     {tar.Header{Name: "f", Uid: 1<<32 - 1}, `"f" of UID 4294967295`},
-		"group ID that is none":    {tar.Header{Name: "f", Gid: 1<<32 - 1}, `"f" of UID 0 and GID 4294967295`},
-		"redirect":                 {tar.Header{Name: "d/", PAXRecords: xattr("user.overlay.redirect")}, `"d/" with the attribute user.overlay.redirect`},
-		"root's opaque mark":       {tar.Header{Name: "d/", PAXRecords: xattr("trusted.overlay.opaque")}, "trusted.overlay.opaque"},
+		"user ID that is none":  {tar.Header{Name: "f", Uid: 1<<32 - 1}, `"f" of UID 4294967295`},
+		"group ID that is none": {tar.Header{Name: "f", Gid: 1<<32 - 1}, `"f" of UID 0 and GID 4294967295`},
+		"redirect": {tar.Header{Name: "d/", PAXRecords: xattr("user.overlay.redirect")},
+			`"d/" with the attribute user.overlay.redirect`},
+		"root's opaque mark": {tar.Header{Name: "d/", PAXRecords: xattr("trusted.overlay.opaque")},
+			"trusted.overlay.opaque"},
 		"one that may come later":  {tar.Header{Name: "f", PAXRecords: xattr("user.overlay.later")}, "user.overlay.later"},
 		"device":                   {tar.Header{Name: "f", Typeflag: tar.TypeChar}, `"f" that is a device 0:0`},
 		"where a file came from":   {tar.Header{Name: "f", PAXRecords: xattr("user.overlay.origin")}, ""},

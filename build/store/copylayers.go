@@ -104,7 +104,8 @@ func (c *layerCopy) missing() (pending []*pendingLayer, top string, err error) {
 	seen := map[digest.Digest]bool{}
 	for i, diffID := range c.img.DiffIDs {
 		l := &pendingLayer{
-			number: i + 1, desc: c.img.Layers[i], diffID: diffID, parent: top, id: LayerID(top, diffID), ready: make(chan struct{}),
+			number: i + 1, desc: c.img.Layers[i], diffID: diffID, parent: top, id: LayerID(top, diffID),
+			ready: make(chan struct{}),
 		}
 		all, top = append(all, l), l.id
 	}
@@ -264,8 +265,8 @@ func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, 
 	return content, found, nil
 }
 
-// fromStore reads the same content out of a layer that stands on other layers. It returns nil if there is none; one that
-// can't be read is fetched anew.
+// fromStore reads the same content out of a layer that stands on other layers. It returns nil if there is none; one
+// that can't be read is fetched anew.
 func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerContent, *owners, error) {
 	same, err := c.store.store.LayersByUncompressedDigest(l.diffID)
 	if err != nil || len(same) == 0 {

@@ -19,19 +19,21 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// What a build makes is on the disk before a record names it: layers first, then DIR/synced, which lists the layers that can't be lost any
-// more, then the records of images, and in the end the directory of these. A layer that isn't in the list when the file system has been mounted
-// anew is measured before it is used; see mend.
+// What a build makes is on the disk before a record names it: layers first, then DIR/synced, which lists the layers
+// that can't be lost any more, then the records of images, and in the end the directory of these. A layer that isn't in
+// the list when the file system has been mounted anew is measured before it is used; see mend.
 const (
 	syncedFile = "synced"
 	syncedLock = "synced.lock"
 )
 
-// syncedNote is the text of DIR/synced, whose modification time is when what it tells of began to be written to the disk.
+// syncedNote is the text of DIR/synced, whose modification time is when what it tells of began to be written to the
+// disk.
 type syncedNote struct {
 	// Uptime is when the note was written, as uptimeOf names it.
 	Uptime string `json:"uptime"`
-	// Layers are those that are on the disk, and Damaged those that lost files and can't be removed: marks of 8 bytes each.
+	// Layers are those that are on the disk, and Damaged those that lost files and can't be removed: marks of 8 bytes
+	// each.
 	Layers  []byte `json:"layers"`
 	Damaged []byte `json:"damaged,omitempty"`
 }
@@ -100,7 +102,8 @@ func (s *Store) isDamaged(l *storage.Layer) bool {
 	return len(s.durable.damaged) > 0 && s.durable.damaged[markOf(l)]
 }
 
-// makeDurable returns when the disk has the layer and all those below it. It is called before the first record names them.
+// makeDurable returns when the disk has the layer and all those below it. It is called before the first record names
+// them.
 func (s *Store) makeDurable(top string) error {
 	if s.onDisk(top) {
 		return nil
@@ -195,7 +198,8 @@ func (s *Store) writeSynced(n syncedNote, began time.Time) error {
 	return fsys.Replace(filepath.Join(s.dir, syncedFile), text, fsys.ReplaceOptions{Sync: true, Modified: began})
 }
 
-// Settle returns when the disk has the records of images too that were written. It is what the end of a build that succeeded waits for.
+// Settle returns when the disk has the records of images too that were written. It is what the end of a build that
+// succeeded waits for.
 func (s *Store) Settle() error {
 	if !s.store.recorded.Swap(false) {
 		return nil

@@ -14,7 +14,8 @@ type holding struct {
 	layers map[string]*storage.Layer
 	// stay are the images that cooper leaves alone, own those that are its own, both by creation.
 	stay, own []storage.Image
-	// kept are the layers that stay: those of images that stay, of containers, those that others have made, and all below them.
+	// kept are the layers that stay: those of images that stay, of containers, those that others have made, and all below
+	// them.
 	kept map[string]bool
 	// tops counts the images on a layer, children the layers.
 	tops, children map[string]int
@@ -34,7 +35,8 @@ func (s *Store) holding() (*holding, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
-	h := &holding{layers: map[string]*storage.Layer{}, kept: map[string]bool{}, tops: map[string]int{}, children: map[string]int{}}
+	h := &holding{layers: map[string]*storage.Layer{}, kept: map[string]bool{}, tops: map[string]int{},
+		children: map[string]int{}}
 	for i := range layers {
 		h.layers[layers[i].ID] = &layers[i]
 		h.children[layers[i].Parent]++

@@ -16,12 +16,14 @@ import (
 )
 
 const (
-	// idRangesDir has a file for each build with ranges of its own: its maps as JSON, locked (flock) while the build lives.
+	// idRangesDir has a file for each build with ranges of its own: its maps as JSON, locked (flock) while the build
+	// lives.
 	idRangesDir  = "userns"
 	idRangesLock = "userns.lock"
 )
 
-// IDRanges are the ranges of IDs that one build has to itself. They are given back by Close, and by the death of the process.
+// IDRanges are the ranges of IDs that one build has to itself. They are given back by Close, and by the death of the
+// process.
 type IDRanges struct {
 	store *Store
 	file  *os.File
@@ -49,8 +51,9 @@ func (s *Store) NewIDRanges() (r *IDRanges, err error) {
 	return r, nil
 }
 
-// Add has choose make a map from those, to intermediate IDs, that other builds and the containers of the store use, and keeps it.
-// No other build chooses at the same time. What Add gave before is not among what is used: the steps of a build may share.
+// Add has choose make a map from those, to intermediate IDs, that other builds and the containers of the store use, and
+// keeps it. No other build chooses at the same time. What Add gave before is not among what is used: the steps of a
+// build may share.
 func (r *IDRanges) Add(choose func(used []userns.Mapping) (userns.Mapping, error)) (m userns.Mapping, err error) {
 	unlock, err := r.store.lockIDRanges()
 	if err != nil {

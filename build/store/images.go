@@ -48,7 +48,8 @@ func (s *Store) readImage(img *storage.Image, name string) (FoundImage, error) {
 		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
 	}
 	if len(layers) != len(parsed.DiffIDs) {
-		return FoundImage{}, fmt.Errorf("read image %s: its config names %d layers, the store has %d", name, len(parsed.DiffIDs), len(layers))
+		return FoundImage{}, fmt.Errorf("read image %s: its config names %d layers, the store has %d", name,
+			len(parsed.DiffIDs), len(layers))
 	}
 	for i := range layers {
 		layers[i].DiffID = parsed.DiffIDs[i]
@@ -105,8 +106,8 @@ func (s *Store) candidates(name string) ([]string, error) {
 	return append(names, name), nil
 }
 
-// byDigest finds an image by the digest in a reference: that of its manifest or of an index it was pulled by. It must have
-// a name in the same repository.
+// byDigest finds an image by the digest in a reference: that of its manifest or of an index it was pulled by. It must
+// have a name in the same repository.
 func (s *Store) byDigest(name string) (*storage.Image, error) {
 	ref, err := reference.Parse(name)
 	if err != nil || ref.Digest == "" {
@@ -171,7 +172,8 @@ type ImageRecord struct {
 }
 
 // PutImage records an image whose layers are in the store and returns its ID, the hex digits of the config's digest,
-// with the manifest's digest. An image that is there already gets the names, and the manifest if its format was asked for.
+// with the manifest's digest. An image that is there already gets the names, and the manifest if its format was asked
+// for.
 func (s *Store) PutImage(r ImageRecord) (id string, manifestDigest digest.Digest, err error) {
 	img, o, err := imageOf(r)
 	if err != nil {
@@ -209,12 +211,12 @@ func imageOf(r ImageRecord) (storage.Image, *storage.ImageOptions, error) {
 	}, nil
 }
 
-// ownFlag is the flag of the images that are cooper's own while they have no name. Images that other tools have made, or that were pulled
-// under a name, don't have it.
+// ownFlag is the flag of the images that are cooper's own while they have no name. Images that other tools have made,
+// or that were pulled under a name, don't have it.
 const ownFlag = "cooper"
 
-// putImage makes an image, unless it is there, gives it its names and keeps it for the build. One that is there gets what it lacks, as
-// after the death of who was making it; with renew it gets the manifest.
+// putImage makes an image, unless it is there, gives it its names and keeps it for the build. One that is there gets
+// what it lacks, as after the death of who was making it; with renew it gets the manifest.
 func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool) error {
 	if !s.HasImage(img.ID) { // its record was made when the layers were on the disk
 		if err := s.makeDurable(img.TopLayer); err != nil {
@@ -249,8 +251,8 @@ func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool)
 	return err
 }
 
-// putInPlace makes an image that takes names from others. Until it has them it goes by its digest: one without any name would be taken by
-// `podman image prune`, and its layers with it.
+// putInPlace makes an image that takes names from others. Until it has them it goes by its digest: one without any name
+// would be taken by `podman image prune`, and its layers with it.
 func (s *Store) putInPlace(img storage.Image, o *storage.ImageOptions) error {
 	repository, err := reference.Parse(img.Names[0])
 	if err != nil {
@@ -285,12 +287,14 @@ func (s *Store) noteChain(id string) error {
 func localManifest(r ImageRecord) ([]byte, error) {
 	m := ocispec.Manifest{
 		MediaType: r.Format.Manifest(),
-		Config:    ocispec.Descriptor{MediaType: r.Format.Config(), Digest: digest.FromBytes(r.Config), Size: int64(len(r.Config))},
-		Layers:    []ocispec.Descriptor{},
+		Config: ocispec.Descriptor{MediaType: r.Format.Config(), Digest: digest.FromBytes(r.Config),
+			Size: int64(len(r.Config))},
+		Layers: []ocispec.Descriptor{},
 	}
 	m.SchemaVersion = 2
 	for _, l := range r.Layers {
-		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: r.Format.Layer(ocispec.MediaTypeImageLayer), Digest: l.DiffID, Size: l.Size})
+		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: r.Format.Layer(ocispec.MediaTypeImageLayer),
+			Digest: l.DiffID, Size: l.Size})
 	}
 	raw, err := json.Marshal(m)
 	if err != nil {
@@ -334,5 +338,6 @@ func (e *MissingIDs) Error() string {
 	if e.Image != "" {
 		what = "image " + e.Image
 	}
-	return fmt.Sprintf("%s has files of %v, which this user's ranges do not reach", what, userns.IDs{UIDs: e.UIDs, GIDs: e.GIDs})
+	return fmt.Sprintf("%s has files of %v, which this user's ranges do not reach", what,
+		userns.IDs{UIDs: e.UIDs, GIDs: e.GIDs})
 }

@@ -35,8 +35,8 @@ type IndexedImage struct {
 // containers-storage references.
 const instancesKey = "instances.json"
 
-// PutIndex records an index as podman manifest does: an image without layers. Its ID is the hex digits of the index's digest. The
-// same index is recorded once, and gets the names.
+// PutIndex records an index as podman manifest does: an image without layers. Its ID is the hex digits of the index's
+// digest. The same index is recorded once, and gets the names.
 func (s *Store) PutIndex(r IndexRecord) (index digest.Digest, err error) {
 	raw, instances, err := s.makeIndex(r)
 	if err != nil {
@@ -75,17 +75,19 @@ func (s *Store) makeIndex(r IndexRecord) (raw []byte, instances map[string]strin
 			return nil, nil, fmt.Errorf("manifest of %s: %w", i.ID, err)
 		}
 		d := ocispec.Descriptor{
-			MediaType: r.Format.Manifest(), Digest: digest.FromBytes(manifest), Size: int64(len(manifest)), Platform: &i.Platform,
+			MediaType: r.Format.Manifest(), Digest: digest.FromBytes(manifest), Size: int64(len(manifest)),
+			Platform: &i.Platform,
 		}
 		index.Manifests = append(index.Manifests, d)
-		instances[d.Digest.String()] = fmt.Sprintf("containers-storage:[%s@%s+%s]@%s", s.Driver(), s.Root(), s.store.RunRoot(), i.ID)
+		instances[d.Digest.String()] = fmt.Sprintf("containers-storage:[%s@%s+%s]@%s", s.Driver(), s.Root(),
+			s.store.RunRoot(), i.ID)
 	}
 	raw, err = json.Marshal(index)
 	return raw, instances, err
 }
 
-// FindImageFor is FindImage, but takes the image for a platform if the name is that of an index. It is ErrNoImage if the index
-// has none, or the store hasn't got it.
+// FindImageFor is FindImage, but takes the image for a platform if the name is that of an index. It is ErrNoImage if
+// the index has none, or the store hasn't got it.
 func (s *Store) FindImageFor(name string, platform ocispec.Platform) (FoundImage, error) {
 	img, found, err := s.lookUp(name)
 	if err != nil {

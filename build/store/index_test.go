@@ -20,7 +20,8 @@ func TestAnIndexGivesTheImageForAPlatform(t *testing.T) {
 	var record store.IndexRecord
 	ids := map[string]string{}
 	for _, p := range []ocispec.Platform{
-		{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm", Variant: "v6"}, {OS: "linux", Architecture: "arm", Variant: "v7"},
+		{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm", Variant: "v6"},
+		{OS: "linux", Architecture: "arm", Variant: "v7"},
 	} {
 		config, err := imagebuilder.Scratch(p).MarshalConfig([]digest.Digest{l.DiffID}, time.Unix(1, 0), nil)
 		if err != nil {
@@ -53,13 +54,15 @@ func TestAnIndexGivesTheImageForAPlatform(t *testing.T) {
 		}
 	}
 	_, err = s.FindImageFor("app:v1", ocispec.Platform{OS: "linux", Architecture: "s390x"})
-	if !errors.Is(err, store.ErrNoImage) || !strings.Contains(err.Error(), "there are linux/amd64, linux/arm/v6, linux/arm/v7") {
+	if !errors.Is(err, store.ErrNoImage) ||
+		!strings.Contains(err.Error(), "there are linux/amd64, linux/arm/v6, linux/arm/v7") {
 		t.Error(err)
 	}
 	if _, err := s.PutIndex(store.IndexRecord{Images: []store.IndexedImage{{ID: strings.Repeat("0", 64)}}}); err == nil {
 		t.Error("an index of an image that isn't there is recorded")
 	}
-	if img, err := s.FindImageFor(ids["amd64"], ocispec.Platform{OS: "linux", Architecture: "s390x"}); err != nil || img.ID != ids["amd64"] {
+	if img, err := s.FindImageFor(ids["amd64"], ocispec.Platform{OS: "linux", Architecture: "s390x"}); err != nil ||
+		img.ID != ids["amd64"] {
 		t.Errorf("a plain image: %v", err)
 	}
 }

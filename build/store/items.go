@@ -144,7 +144,8 @@ func (s *Store) layerFiles(id string) []string {
 	return []string{dir, filepath.Join(s.Root(), s.Driver()+"-layers", id+".tar-split.gz")}
 }
 
-// images lists the images that stay. A layer counts with the first image that has it; those that no image has are an item as well.
+// images lists the images that stay. A layer counts with the first image that has it; those that no image has are an
+// item as well.
 func (l *lister) images() {
 	counted := map[string]bool{}
 	size := func(top string) (files []string) {
@@ -159,7 +160,8 @@ func (l *lister) images() {
 		for _, top := range img.MappedTopLayers {
 			files = append(files, size(top)...)
 		}
-		i := disk.Item{Kind: disk.Images, ID: img.ID, Label: strings.Join(append([]string{short(img.ID)}, img.Names...), " "), Size: l.measure(files)}
+		i := disk.Item{Kind: disk.Images, ID: img.ID, Label: strings.Join(append([]string{short(img.ID)}, img.Names...), " "),
+			Size: l.measure(files)}
 		i.Size.Bytes += recordSize(img)
 		i.LastUse = l.notes[layerUses][img.TopLayer].last
 		l.items = append(l.items, i)
@@ -169,7 +171,8 @@ func (l *lister) images() {
 		rest = append(rest, size(id)...)
 	}
 	if len(rest) > 0 {
-		l.items = append(l.items, disk.Item{Kind: disk.Images, Label: "layers of containers, or of tools at work", Size: l.measure(rest)})
+		l.items = append(l.items, disk.Item{Kind: disk.Images, Label: "layers of containers, or of tools at work",
+			Size: l.measure(rest)})
 	}
 }
 
@@ -188,7 +191,8 @@ func recordSize(img storage.Image) int64 {
 func (l *lister) layers() {
 	for _, id := range slices.Sorted(maps.Keys(l.h.layers)) {
 		if !l.h.kept[id] {
-			l.noted(layerUses, id, disk.Item{Kind: disk.Layers, ID: id, On: l.free(l.h.layers[id].Parent)}, l.store.layerFiles(id)...)
+			l.noted(layerUses, id, disk.Item{Kind: disk.Layers, ID: id, On: l.free(l.h.layers[id].Parent)},
+				l.store.layerFiles(id)...)
 		}
 	}
 }
@@ -220,7 +224,8 @@ const imagePrefix = "image/"
 // IsImageRecord tells whether a record's ID is that of an image.
 func IsImageRecord(id string) bool { return strings.HasPrefix(id, imagePrefix) }
 
-// realDirs are the directories in one, which is none of them if it is a symbolic link: what a link leads to is nothing of ours.
+// realDirs are the directories in one, which is none of them if it is a symbolic link: what a link leads to is nothing
+// of ours.
 func realDirs(path string) (names []string, err error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LayerID is the ID of the layer that a diff ID makes on top of another layer, "" for none, as containers/image gives it. So a layer is
-// the same one whoever has made it, and an image that was pushed from here can be pulled again: other tools refuse an image whose ID is
-// in the store with layers of other IDs.
+// LayerID is the ID of the layer that a diff ID makes on top of another layer, "" for none, as containers/image gives
+// it. So a layer is the same one whoever has made it, and an image that was pushed from here can be pulled again: other
+// tools refuse an image whose ID is in the store with layers of other IDs.
 func LayerID(parent string, diffID digest.Digest) string {
 	if parent == "" {
 		return diffID.Encoded()
@@ -23,8 +23,8 @@ func LayerID(parent string, diffID digest.Digest) string {
 	return digest.Canonical.FromString(parent + "+" + diffID.Encoded()).Encoded()
 }
 
-// commitsDir has the files that are locked while a layer is committed. Two builds of the same layer come one after the other there, so
-// that the second finds the first one's.
+// commitsDir has the files that are locked while a layer is committed. Two builds of the same layer come one after the
+// other there, so that the second finds the first one's.
 const commitsDir = "commits"
 
 // content is what is known of a layer before it is made.
@@ -35,9 +35,10 @@ type content struct {
 	linked bool
 }
 
-// commit has a layer made under its ID on top of the parent, or takes the one that the store has; made tells which. The layer is kept for
-// the build. That another tool makes the same one at the same moment is no error.
-func (s *Store) commit(parent string, c content, create func(id string) (*storage.Layer, error)) (l Layer, made bool, err error) {
+// commit has a layer made under its ID on top of the parent, or takes the one that the store has; made tells which. The
+// layer is kept for the build. That another tool makes the same one at the same moment is no error.
+func (s *Store) commit(parent string, c content, create func(id string) (*storage.Layer, error)) (l Layer, made bool,
+	err error) {
 	id := LayerID(parent, c.diffID)
 	unlock, err := s.lockCommit(id)
 	if err != nil {
@@ -96,7 +97,8 @@ func (s *Store) lockCommit(id string) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
-// awaitRemoval waits while a layer of that ID is being removed: it must not be taken, and can't be made before it is gone.
+// awaitRemoval waits while a layer of that ID is being removed: it must not be taken, and can't be made before it is
+// gone.
 func (s *Store) awaitRemoval(id string) error {
 	const pause = 10 * time.Millisecond
 	for s.goes(id) {

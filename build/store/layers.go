@@ -43,7 +43,8 @@ func (s *Store) Layer(id string) (Layer, error) {
 		return Layer{}, fmt.Errorf("look up layer %s: %w", id, err)
 	}
 	if s.isDamaged(l) {
-		return Layer{}, fmt.Errorf("layer %s lost files when the disk was stopped, and a container still uses it: %w", id, ErrNoLayer)
+		return Layer{}, fmt.Errorf("layer %s lost files when the disk was stopped, and a container still uses it: %w", id,
+			ErrNoLayer)
 	}
 	return fromStorage(l), nil
 }
@@ -51,7 +52,8 @@ func (s *Store) Layer(id string) (Layer, error) {
 // Unknown tells whether an error says that the store has no such layer or image.
 func Unknown(err error) bool {
 	for _, unknown := range []error{
-		ErrNoLayer, storage.ErrLayerUnknown, storage.ErrParentUnknown, storage.ErrImageUnknown, storage.ErrNotALayer, storage.ErrNotAnImage,
+		ErrNoLayer, storage.ErrLayerUnknown, storage.ErrParentUnknown, storage.ErrImageUnknown, storage.ErrNotALayer,
+		storage.ErrNotAnImage,
 	} {
 		if errors.Is(err, unknown) {
 			return true

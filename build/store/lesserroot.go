@@ -18,7 +18,8 @@ const (
 	systemRunRoot = "/run/containers/storage"
 )
 
-// lesserRoot reports whether this process is root, but of a user namespace or without the right to mount, and not on behalf of another user.
+// lesserRoot reports whether this process is root, but of a user namespace or without the right to mount, and not on
+// behalf of another user.
 func lesserRoot() bool { return unshare.IsRootless() && unshare.GetRootlessUID() == 0 }
 
 // moveUnwritable gives a lesser root the store of its home where the system's can't be its own.

@@ -14,8 +14,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// library is containers/storage, which panics where its lock files can't be opened, and keeps its locks then: the panic becomes the error of
-// the call, of those that wait for these locks, and of all later ones. What a build gives back at its end doesn't wait for ever.
+// library is containers/storage, which panics where its lock files can't be opened, and keeps its locks then: the panic
+// becomes the error of the call, of those that wait for these locks, and of all later ones. What a build gives back at
+// its end doesn't wait for ever.
 type library struct {
 	storage.Store
 	// wrote is told that a layer was made, recorded that an image's record was changed.
@@ -57,8 +58,8 @@ func call(f func() error) error {
 	return err
 }
 
-// ask calls f, unless the library is broken. It returns at once when the library breaks meanwhile: f may wait for a lock then that nobody gives
-// back, with the goroutine it is in, until the process ends.
+// ask calls f, unless the library is broken. It returns at once when the library breaks meanwhile: f may wait for a
+// lock then that nobody gives back, with the goroutine it is in, until the process ends.
 func ask[T any](l *library, f func() (T, error)) (T, error) {
 	type answer struct {
 		value T
@@ -99,7 +100,8 @@ func (l *library) do(f func() error) error {
 	return err
 }
 
-// makes notes that a layer or an image's record was written, unless it is there already: what fails otherwise may have been written in part.
+// makes notes that a layer or an image's record was written, unless it is there already: what fails otherwise may have
+// been written in part.
 func makes[T any](l *library, what *atomic.Bool, f func() (T, error)) (T, error) {
 	made, err := ask(l, f)
 	if !errors.Is(err, storage.ErrDuplicateID) && !errors.Is(err, storage.ErrDuplicateName) {
@@ -130,11 +132,17 @@ func (l *library) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.
 
 func (l *library) Containers() ([]storage.Container, error) { return ask(l, l.Store.Containers) }
 
-func (l *library) CreateImage(id string, names []string, top, metadata string, o *storage.ImageOptions) (*storage.Image, error) {
-	return makes(l, &l.recorded, func() (*storage.Image, error) { return l.Store.CreateImage(id, names, top, metadata, o) })
+func (l *library) CreateImage(id string, names []string, top, metadata string, o *storage.ImageOptions) (*storage.Image,
+	error) {
+	return makes(l, &l.recorded, func() (*storage.Image, error) {
+		return l.Store.CreateImage(id, names, top, metadata,
+			o)
+	})
 }
 
-func (l *library) CreateLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions) (*storage.Layer, error) { //nolint:revive // the library has it so
+//nolint:revive // the library has its parameters so
+func (l *library) CreateLayer(id, parent string, names []string, label string, writable bool,
+	o *storage.LayerOptions) (*storage.Layer, error) {
 	return makes(l, &l.wrote, func() (made *storage.Layer, err error) {
 		err = withoutUmask(func() (err error) {
 			made, err = l.Store.CreateLayer(id, parent, names, label, writable, o)
@@ -200,7 +208,9 @@ func (l *library) Mount(id, label string) (string, error) {
 	return ask(l, func() (string, error) { return l.Store.Mount(id, label) })
 }
 
-func (l *library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions, diff io.Reader) (*storage.Layer, int64, error) { //nolint:revive // the library has it so
+//nolint:revive // the library has its parameters so
+func (l *library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions,
+	diff io.Reader) (*storage.Layer, int64, error) {
 	var size int64
 	made, err := makes(l, &l.wrote, func() (made *storage.Layer, err error) {
 		err = withoutUmask(func() (err error) {

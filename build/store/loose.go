@@ -114,11 +114,13 @@ func (s *Store) spoolTar(l Layer, spool *os.File) error {
 // plainRoot are the root directory's attributes of a lowest layer that says nothing of them.
 func plainRoot() (layer.RootAttr, error) { return layer.RootAttr{Mode: 0o755}, nil }
 
-// putLayer makes a layer from an archive without an entry for the root, or takes the one that is there. A lowest layer's root gets
-// what root gives.
-func (s *Store) putLayer(parent string, diffID digest.Digest, archive io.Reader, root func() (layer.RootAttr, error)) (Layer, error) {
+// putLayer makes a layer from an archive without an entry for the root, or takes the one that is there. A lowest
+// layer's root gets what root gives.
+func (s *Store) putLayer(parent string, diffID digest.Digest, archive io.Reader,
+	root func() (layer.RootAttr, error)) (Layer, error) {
 	l, _, err := s.commit(parent, content{diffID: diffID}, func(id string) (*storage.Layer, error) {
-		put, _, err := s.store.PutLayer(id, parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()}, archive)
+		put, _, err := s.store.PutLayer(id, parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()},
+			archive)
 		if err != nil || parent != "" {
 			return put, err
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// makeOpen gives the owner of a tree access to all directories in it. A step's process may still exchange names in there: what is changed
-// is a directory of the tree, never what a link in its place leads to.
+// makeOpen gives the owner of a tree access to all directories in it. A step's process may still exchange names in
+// there: what is changed is a directory of the tree, never what a link in its place leads to.
 func makeOpen(dir string) error {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

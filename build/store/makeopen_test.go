@@ -9,7 +9,8 @@ import (
 func TestMakeOpenLeavesWhatLinksLeadToAlone(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	for _, make := range []error{
-		os.Chmod(outside, 0o550), os.Mkdir(filepath.Join(dir, "a"), 0), os.Symlink(outside, filepath.Join(dir, "b")), makeOpen(dir),
+		os.Chmod(outside, 0o550), os.Mkdir(filepath.Join(dir, "a"), 0), os.Symlink(outside, filepath.Join(dir, "b")),
+		makeOpen(dir),
 	} {
 		if make != nil {
 			t.Fatal(make)

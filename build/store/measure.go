@@ -80,7 +80,8 @@ func readTar(r io.Reader) (headers map[string]*tar.Header, d digest.Digest, err 
 	return headers, hash.Digest(), err
 }
 
-// tarChecker looks for what archives say to be in a directory that holds a layer. The content of files it leaves to the digest.
+// tarChecker looks for what archives say to be in a directory that holds a layer. The content of files it leaves to the
+// digest.
 type tarChecker struct {
 	dir string
 	// attributes says that owners, modes and extended attributes are looked at.
@@ -112,7 +113,8 @@ func (c tarChecker) check(h *tar.Header) error {
 	if !c.attributes || h.Typeflag == tar.TypeLink {
 		return nil
 	}
-	if h.Typeflag != tar.TypeSymlink && st.Mode&0o7777 != uint32(h.Mode)&0o7777 || int(st.Uid) != h.Uid || int(st.Gid) != h.Gid {
+	if h.Typeflag != tar.TypeSymlink && st.Mode&0o7777 != uint32(h.Mode)&0o7777 || int(st.Uid) != h.Uid ||
+		int(st.Gid) != h.Gid {
 		return fmt.Errorf("%s: %w", name, errLost)
 	}
 	for key, value := range h.PAXRecords {

@@ -18,9 +18,10 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// mend looks at what may have been lost if the store's file system was mounted anew since its layers were last written to the disk, as after a
-// power cut: layers that were younger are measured against their digests, and go with all that stands on them if they are wrong. It is done
-// before anything of the store is used, and costs a look at one file if there is nothing to do.
+// mend looks at what may have been lost if the store's file system was mounted anew since its layers were last written
+// to the disk, as after a power cut: layers that were younger are measured against their digests, and go with all that
+// stands on them if they are wrong. It is done before anything of the store is used, and costs a look at one file if
+// there is nothing to do.
 func (s *Store) mend(ctx context.Context) error {
 	n, _, err := s.readSynced()
 	if err == nil && n.Uptime == s.durable.uptime && len(s.aside) == 0 {
@@ -57,7 +58,8 @@ func (s *Store) mendLocked(ctx context.Context) error {
 	return s.noteMended()
 }
 
-// noteMended has all that is there count as safe. A full disk, which is to be given room, can do without: it is mended again by the next command.
+// noteMended has all that is there count as safe. A full disk, which is to be given room, can do without: it is mended
+// again by the next command.
 func (s *Store) noteMended() error {
 	if err := s.sync(); err != nil && !DiskRefuses(err) {
 		return err
@@ -112,7 +114,8 @@ func (m *mender) run(ctx context.Context) error {
 	return s.store.GarbageCollect()
 }
 
-// measureAll measures the layers that aren't known to be on the disk, but for those of containers, which have no digest.
+// measureAll measures the layers that aren't known to be on the disk, but for those of containers, which have no
+// digest.
 func (m *mender) measureAll(ctx context.Context, writable map[string]bool) error {
 	s := m.store
 	var suspects []*storage.Layer
@@ -126,7 +129,8 @@ func (m *mender) measureAll(ctx context.Context, writable map[string]bool) error
 	}
 	const worthWords = 256 << 20 // bytes: less is read in a moment
 	if size > worthWords {
-		m.tell(fmt.Sprintf("checking %d layers (%s) that were not yet on the disk for sure when it was last stopped", len(suspects), disk.FormatSize(size)))
+		m.tell(fmt.Sprintf("checking %d layers (%s) that were not yet on the disk for sure when it was last stopped",
+			len(suspects), disk.FormatSize(size)))
 	}
 	const readers = 2
 	group, ctx := errgroup.WithContext(ctx)
@@ -153,14 +157,16 @@ func (m *mender) spread() {
 	for changed := true; changed; {
 		changed = false
 		for id, l := range m.layers {
-			if !m.bad[id] && l.Parent != "" && (m.bad[l.Parent] || m.layers[l.Parent] == nil && !m.store.store.Exists(l.Parent)) {
+			if !m.bad[id] && l.Parent != "" && (m.bad[l.Parent] || m.layers[l.Parent] == nil &&
+				!m.store.store.Exists(l.Parent)) {
 				m.bad[id], changed = true, true
 			}
 		}
 	}
 }
 
-// removeImages removes the images that have lost layers, or parts of their records. What is whole below them stays for the cache.
+// removeImages removes the images that have lost layers, or parts of their records. What is whole below them stays for
+// the cache.
 func (m *mender) removeImages() error {
 	s := m.store
 	images, err := s.store.Images()
@@ -194,7 +200,8 @@ func (m *mender) removeImages() error {
 			}
 		}
 		_, err := s.store.DeleteImage(img.ID, true)
-		if errors.Is(err, storage.ErrImageUsedByContainer) || errors.Is(err, storage.ErrLayerUnknown) { // the record goes first
+		// the record goes first
+		if errors.Is(err, storage.ErrImageUsedByContainer) || errors.Is(err, storage.ErrLayerUnknown) {
 			err = nil
 		}
 		if err != nil {
@@ -207,7 +214,8 @@ func (m *mender) removeImages() error {
 
 // whole tells whether an image's record and layers are there.
 func (m *mender) whole(img *storage.Image) bool {
-	if img.TopLayer != "" && (m.bad[img.TopLayer] || m.layers[img.TopLayer] == nil && !m.store.store.Exists(img.TopLayer)) {
+	if img.TopLayer != "" && (m.bad[img.TopLayer] || m.layers[img.TopLayer] == nil &&
+		!m.store.store.Exists(img.TopLayer)) {
 		return false
 	}
 	if !hasManifest(img) {
@@ -240,7 +248,8 @@ func (m *mender) removeLayers() error {
 			case err == nil, errors.Is(err, storage.ErrNotALayer):
 				delete(left, id)
 				progress = true
-			case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage), errors.Is(err, storage.ErrLayerUsedByContainer):
+			case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage),
+				errors.Is(err, storage.ErrLayerUsedByContainer):
 			default:
 				return fmt.Errorf("remove layer %s: %w", id, err)
 			}

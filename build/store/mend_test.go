@@ -38,7 +38,8 @@ func crash(t *testing.T, o store.Options) *crashed {
 	c.lower, _ = commit(t, s, "", func(dir string) { write(t, filepath.Join(dir, "lower"), "lower") })
 	c.upper, _ = commit(t, s, c.lower.ID, func(dir string) {
 		write(t, filepath.Join(dir, "file"), "text")
-		if err := errors.Join(os.Symlink("file", filepath.Join(dir, "link")), os.Mkdir(filepath.Join(dir, "empty"), 0o750)); err != nil {
+		if err := errors.Join(os.Symlink("file", filepath.Join(dir, "link")),
+			os.Mkdir(filepath.Join(dir, "empty"), 0o750)); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -57,7 +58,8 @@ func putNamed(t *testing.T, s *store.Store, name string, layers ...store.Layer) 
 	for _, l := range layers {
 		diffIDs = append(diffIDs, l.DiffID)
 	}
-	config, err := imagebuilder.Scratch(ocispec.Platform{OS: "linux", Architecture: "amd64"}).MarshalConfig(diffIDs, time.Unix(1, 0), nil)
+	config, err := imagebuilder.Scratch(ocispec.Platform{OS: "linux", Architecture: "amd64"}).MarshalConfig(diffIDs,
+		time.Unix(1, 0), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,18 +116,30 @@ func TestWhatLostFilesInACrashGoes(t *testing.T) {
 		driver string
 		do     func(t *testing.T, c *crashed) error
 	}{
-		"an empty file": {do: func(t *testing.T, c *crashed) error { return os.Truncate(filepath.Join(layerDir(t, c), "file"), 0) }},
+		"an empty file": {do: func(t *testing.T, c *crashed) error {
+			return os.Truncate(filepath.Join(layerDir(t, c), "file"),
+				0)
+		}},
 		"other text": {do: func(t *testing.T, c *crashed) error {
 			return os.WriteFile(filepath.Join(layerDir(t, c), "file"), []byte("\x00\x00\x00\x00"), 0o600)
 		}},
-		"no file":        {do: func(t *testing.T, c *crashed) error { return os.Remove(filepath.Join(layerDir(t, c), "file")) }},
-		"no link":        {driver: "overlay", do: func(t *testing.T, c *crashed) error { return os.Remove(filepath.Join(layerDir(t, c), "link")) }},
-		"no directory":   {driver: "overlay", do: func(t *testing.T, c *crashed) error { return os.Remove(filepath.Join(layerDir(t, c), "empty")) }},
-		"another mode":   {driver: "overlay", do: func(t *testing.T, c *crashed) error { return os.Chmod(filepath.Join(layerDir(t, c), "empty"), 0o700) }},
+		"no file": {do: func(t *testing.T,
+			c *crashed) error {
+			return os.Remove(filepath.Join(layerDir(t, c), "file"))
+		}},
+		"no link": {driver: "overlay",
+			do: func(t *testing.T, c *crashed) error { return os.Remove(filepath.Join(layerDir(t, c), "link")) }},
+		"no directory": {driver: "overlay",
+			do: func(t *testing.T, c *crashed) error { return os.Remove(filepath.Join(layerDir(t, c), "empty")) }},
+		"another mode": {driver: "overlay",
+			do: func(t *testing.T, c *crashed) error { return os.Chmod(filepath.Join(layerDir(t, c), "empty"), 0o700) }},
 		"nothing at all": {do: func(t *testing.T, c *crashed) error { return os.RemoveAll(layerDir(t, c)) }},
-		"no driver's":    {driver: "overlay", do: func(_ *testing.T, c *crashed) error { return os.RemoveAll(c.path("overlay/UPPER")) }},
-		"an empty link":  {driver: "overlay", do: func(_ *testing.T, c *crashed) error { return os.Truncate(c.path("overlay/UPPER/link"), 0) }},
-		"an empty lower": {driver: "overlay", do: func(_ *testing.T, c *crashed) error { return os.Truncate(c.path("overlay/UPPER/lower"), 0) }},
+		"no driver's": {driver: "overlay",
+			do: func(_ *testing.T, c *crashed) error { return os.RemoveAll(c.path("overlay/UPPER")) }},
+		"an empty link": {driver: "overlay",
+			do: func(_ *testing.T, c *crashed) error { return os.Truncate(c.path("overlay/UPPER/link"), 0) }},
+		"an empty lower": {driver: "overlay",
+			do: func(_ *testing.T, c *crashed) error { return os.Truncate(c.path("overlay/UPPER/lower"), 0) }},
 		"half a record": {driver: "overlay", do: func(_ *testing.T, c *crashed) error {
 			return os.Truncate(c.path("overlay-layers/UPPER.tar-split.gz"), 20)
 		}},
@@ -152,7 +166,8 @@ func TestWhatLostFilesInACrashGoes(t *testing.T) {
 				if whole, hurt := c.find(t); !whole || hurt {
 					t.Errorf("the images are there: %v, %v", whole, hurt)
 				}
-				if told := strings.Join(c.told, "\n"); !strings.Contains(told, "localhost/hurt:latest") || strings.Contains(told, "whole") || len(c.told) != 1 {
+				if told := strings.Join(c.told, "\n"); !strings.Contains(told, "localhost/hurt:latest") ||
+					strings.Contains(told, "whole") || len(c.told) != 1 {
 					t.Errorf("told %q", c.told)
 				}
 				c.told = nil
@@ -173,7 +188,8 @@ func TestALostLowerLayerTakesThoseAboveAlong(t *testing.T) {
 				t.Fatal(err)
 			}
 			whole, hurt := c.find(t)
-			if told := strings.Join(c.told, ""); whole || hurt || !strings.Contains(told, "localhost/hurt:latest, localhost/whole:latest") {
+			if told := strings.Join(c.told, ""); whole || hurt ||
+				!strings.Contains(told, "localhost/hurt:latest, localhost/whole:latest") {
 				t.Errorf("the images are there: %v, %v; told %q", whole, hurt, c.told)
 			}
 		})
@@ -182,7 +198,8 @@ func TestALostLowerLayerTakesThoseAboveAlong(t *testing.T) {
 
 // TestAStoreWithoutItsListsCanBeUsed: each of the library's files may be empty, half or zeros.
 func TestAStoreWithoutItsListsCanBeUsed(t *testing.T) {
-	for _, list := range []string{"layers.json", "images.json", "containers.json", "volatile-layers.json", "volatile-containers.json", "layers.lock", "images.lock"} {
+	for _, list := range []string{"layers.json", "images.json", "containers.json", "volatile-layers.json",
+		"volatile-containers.json", "layers.lock", "images.lock"} {
 		for kind, text := range map[string]string{"empty": "", "half": `[{"id":"`, "zeros": "\x00\x00\x00\x00"} {
 			t.Run(list+"/"+kind, func(t *testing.T) {
 				c := crash(t, options()["overlay"])
@@ -306,7 +323,8 @@ func TestAnEmptyLinkCostsNoOtherLayer(t *testing.T) {
 		"of a layer": func(c *crashed) error { return os.Truncate(c.path("overlay/UPPER/link"), 0) },
 		"of a layer that nobody knows": func(c *crashed) error {
 			orphan := c.path("overlay/" + strings.Repeat("a", 64))
-			return errors.Join(os.MkdirAll(filepath.Join(orphan, "diff"), 0o755), os.WriteFile(filepath.Join(orphan, "link"), nil, 0o600),
+			return errors.Join(os.MkdirAll(filepath.Join(orphan, "diff"), 0o755), os.WriteFile(filepath.Join(orphan, "link"),
+				nil, 0o600),
 				os.Truncate(filepath.Join(c.path("overlay/UPPER/diff"), "file"), 0)) // so that others are looked for
 		},
 	} {

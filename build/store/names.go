@@ -7,8 +7,8 @@ import (
 	"go.podman.io/storage"
 )
 
-// keepName is the name of an image that only the cache needs. Other tools' clean-up (podman image prune) takes images without a name
-// along, and with them the layers that the next build would find.
+// keepName is the name of an image that only the cache needs. Other tools' clean-up (podman image prune) takes images
+// without a name along, and with them the layers that the next build would find.
 func keepName(id string) string { return "localhost/cooper-cache:" + short(id) }
 
 // givenNames are the names of an image that somebody gave it.
@@ -17,8 +17,8 @@ func givenNames(img *storage.Image) []string {
 	return slices.DeleteFunc(slices.Clone(img.Names), func(n string) bool { return n == keep })
 }
 
-// nameImage gives an image names, each of which is taken from the image that has it. The name that keeps an image is for one that has no
-// other.
+// nameImage gives an image names, each of which is taken from the image that has it. The name that keeps an image is
+// for one that has no other.
 func (s *Store) nameImage(id string, names []string) error {
 	img, err := s.store.Image(id)
 	if err != nil {
@@ -49,7 +49,8 @@ func (s *Store) nameImage(id string, names []string) error {
 func (s *Store) keepOthers(id string, names []string) error {
 	for _, name := range names {
 		old, err := s.store.Image(name)
-		if err != nil || old.ID == id || old.TopLayer == "" || old.Flags[ownFlag] != true || !slices.Contains(old.Names, name) ||
+		if err != nil || old.ID == id || old.TopLayer == "" || old.Flags[ownFlag] != true ||
+			!slices.Contains(old.Names, name) ||
 			slices.ContainsFunc(old.Names, func(n string) bool { return !slices.Contains(names, n) }) {
 			continue
 		}

@@ -22,9 +22,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// oddLayer is a layer that the storage library can't unpack into an overlay's directory: one with a hard link to a file of a layer below,
-// a path that comes twice, or a whiteout of what the layer itself has. It is made of another archive with the same result, and
-// remembers how to give the one that it came in.
+// oddLayer is a layer that the storage library can't unpack into an overlay's directory: one with a hard link to a file
+// of a layer below, a path that comes twice, or a whiteout of what the layer itself has. It is made of another archive
+// with the same result, and remembers how to give the one that it came in.
 type oddLayer struct {
 	copy    *layerCopy
 	layer   *pendingLayer
@@ -55,7 +55,8 @@ func (c *layerCopy) applyOdd(ctx context.Context, l *pendingLayer, content *laye
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	out := drivers.DriverWithDifferOutput{
-		Target: filepath.Join(base, "dir"), UncompressedDigest: l.diffID, Size: l.owners.size, UIDs: l.owners.list(l.owners.uids), GIDs: l.owners.list(l.owners.gids),
+		Target: filepath.Join(base, "dir"), UncompressedDigest: l.diffID, Size: l.owners.size,
+		UIDs: l.owners.list(l.owners.uids), GIDs: l.owners.list(l.owners.gids),
 	}
 	if content.size == nil {
 		out.CompressedDigest = content.digest

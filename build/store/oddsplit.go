@@ -18,8 +18,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// oddPacker writes the records of an odd layer's archive: data that isn't in the layer's directory under a name of its own stands in the
-// records themselves.
+// oddPacker writes the records of an odd layer's archive: data that isn't in the layer's directory under a name of its
+// own stands in the records themselves.
 type oddPacker struct {
 	split.Packer
 	layer *oddLayer
@@ -89,7 +89,8 @@ func (f lowerFile) close() error {
 	return f.content.Close()
 }
 
-// openLower opens a file that isn't a directory in the root file system of the layers below. Links on the way to it lead nowhere else.
+// openLower opens a file that isn't a directory in the root file system of the layers below. Links on the way to it
+// lead nowhere else.
 func openLower(root *os.File, name string) (f lowerFile, err error) {
 	if root == nil {
 		return f, os.ErrNotExist
@@ -149,7 +150,8 @@ func addAttributes(h *tar.Header, file string) error {
 		return err
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(names[:n]), "\x00"), "\x00") {
-		if name == "" || name == "security.selinux" || strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "user.overlay.") {
+		if name == "" || name == "security.selinux" || strings.HasPrefix(name, "trusted.") ||
+			strings.HasPrefix(name, "user.overlay.") {
 			continue
 		}
 		value := make([]byte, 64<<10)

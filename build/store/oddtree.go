@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// oddTree is what a layer's archive comes to when its members are unpacked one after the other into a root file system, as BuildKit and
-// the driver vfs do. An overlay's directory can't be unpacked so: it doesn't show the layers below. Members are named by their place in
-// the archive, and are all there is in memory.
+// oddTree is what a layer's archive comes to when its members are unpacked one after the other into a root file system,
+// as BuildKit and the driver vfs do. An overlay's directory can't be unpacked so: it doesn't show the layers below.
+// Members are named by their place in the archive, and are all there is in memory.
 type oddTree struct {
 	root *oddNode
 	// files are the contents, and the links to files below, that the archive has brought, also where they are gone again.
@@ -51,7 +51,8 @@ func (t *oddTree) add(h *tar.Header) error {
 	name := memberPath(h.Name)
 	dir, base := path.Split(name)
 	switch {
-	case h.Typeflag == tar.TypeXGlobalHeader, strings.HasPrefix(name, "/"+whiteoutPrefix+whiteoutPrefix) && name != "/"+opaqueName:
+	case h.Typeflag == tar.TypeXGlobalHeader, strings.HasPrefix(name, "/"+whiteoutPrefix+whiteoutPrefix) &&
+		name != "/"+opaqueName:
 		return nil
 	case name == "/" && h.Typeflag != tar.TypeDir:
 		return fmt.Errorf("its archive has a member %q that is no directory and would be the root", h.Name)
@@ -146,7 +147,8 @@ func (t *oddTree) find(name string) (file *oddFile, below string, err error) {
 	return n.file, "", nil
 }
 
-// hide takes a whiteout: what the layer itself has brought so far goes as well, but for what is in a directory that becomes opaque.
+// hide takes a whiteout: what the layer itself has brought so far goes as well, but for what is in a directory that
+// becomes opaque.
 func (n *oddNode) hide(name string, member int, written string) error {
 	switch {
 	case whiteoutPrefix+name == opaqueName:

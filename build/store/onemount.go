@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files can be renamed and linked within one mount only, and nothing can be mounted on a directory that was opened by way of a mount which is
-// gone. Real root's podman and buildah mount the driver's directory over itself for as long as they run, which splits the store in two
-// under a build.
+// Files can be renamed and linked within one mount only, and nothing can be mounted on a directory that was opened by
+// way of a mount which is gone. Real root's podman and buildah mount the driver's directory over itself for as long as
+// they run, which splits the store in two under a build.
 
 // oneMount has a function run where the store's directory is one mount, whatever lies on it elsewhere.
 type oneMount struct {
@@ -42,7 +42,8 @@ func mountOf(dir string) (mountID, error) {
 	return mountID{[2]uint32{st.Dev_major, st.Dev_minor}, st.Mnt_id}, nil
 }
 
-// newOneMount starts a thread with a mount namespace of its own for the functions. The driver's directory must be the same there as elsewhere.
+// newOneMount starts a thread with a mount namespace of its own for the functions. The driver's directory must be the
+// same there as elsewhere.
 func newOneMount(root, driver string) (*oneMount, error) {
 	m := &oneMount{root: root, calls: make(chan func())}
 	ready := make(chan error)
@@ -101,8 +102,8 @@ func (m *oneMount) run(f func() error) (err error) {
 	return err
 }
 
-// joinMounts tells whether inOneMount can keep its promise. An ordinary user's build is in a mount namespace of its own, in which nothing is
-// mounted meanwhile.
+// joinMounts tells whether inOneMount can keep its promise. An ordinary user's build is in a mount namespace of its
+// own, in which nothing is mounted meanwhile.
 func (s *Store) joinMounts() bool {
 	driver := filepath.Join(s.store.GraphRoot(), overlayDriver)
 	whole := sameMount(s.dir, driver)
@@ -129,8 +130,8 @@ func (l *library) inOneMount(f func() error) error {
 	return one.run(f)
 }
 
-// Beneath gives an open directory of a layer as one of the mount that the store's own directory is in, and closes the given one. Where that
-// can't be done it gives it back.
+// Beneath gives an open directory of a layer as one of the mount that the store's own directory is in, and closes the
+// given one. Where that can't be done it gives it back.
 func (s *Store) Beneath(dir *os.File) *os.File {
 	if !s.trusted {
 		return dir

@@ -15,8 +15,8 @@ import (
 	"go.podman.io/storage/pkg/unshare"
 )
 
-// An OtherStore is one with another driver in the directory of this one, which podman and buildah keep, or will: they don't see what is in
-// this one, nor does cooper what is in theirs.
+// An OtherStore is one with another driver in the directory of this one, which podman and buildah keep, or will: they
+// don't see what is in this one, nor does cooper what is in theirs.
 type OtherStore struct {
 	// Problem says so, and Fix how there comes to be one store.
 	Problem, Fix string
@@ -25,8 +25,8 @@ type OtherStore struct {
 // otherDriver is what podman and buildah of some years ago take for an ordinary user where no driver is configured.
 const otherDriver = "vfs"
 
-// FindOther looks for another store beside the user's own. With ask, programs that would make one are looked for as well, which means to
-// run them; else only what lies on the disk counts.
+// FindOther looks for another store beside the user's own. With ask, programs that would make one are looked for as
+// well, which means to run them; else only what lies on the disk counts.
 func FindOther(ctx context.Context, o Options, ask bool) (OtherStore, bool) {
 	if !unshare.IsRootless() || o.Root != "" {
 		return OtherStore{}, false
@@ -51,7 +51,8 @@ func FindOther(ctx context.Context, o Options, ask bool) (OtherStore, bool) {
 			return OtherStore{}, false
 		}
 	}
-	other := OtherStore{Problem: fmt.Sprintf("%s keeps images in %s with the driver %s, and cooper with overlay: neither sees the other's",
+	other := OtherStore{Problem: fmt.Sprintf(
+		"%s keeps images in %s with the driver %s, and cooper with overlay: neither sees the other's",
 		who, opts.GraphRoot, otherDriver)}
 	if !configured {
 		other.Fix = configLine()
@@ -78,7 +79,8 @@ func configLine() string {
 	return fmt.Sprintf(`mkdir -p %s && printf '[storage]\ndriver = "overlay"\n' >%s`, filepath.Dir(conf), conf)
 }
 
-// remembers tells whether podman's data base of containers says that the store's driver is the other one: that overrules storage.conf.
+// remembers tells whether podman's data base of containers says that the store's driver is the other one: that
+// overrules storage.conf.
 func remembers(root string) bool {
 	const most = 64 << 20 // it holds some kilobytes for each container
 	path := filepath.Join(root, "libpod", "bolt_state.db")
@@ -90,7 +92,8 @@ func remembers(root string) bool {
 	return err == nil && bytes.Contains(text, []byte("graph-driver-name"+otherDriver))
 }
 
-// oldProgram is the first of podman and buildah in PATH that is old enough to take the other driver, with its version; "" if none is.
+// oldProgram is the first of podman and buildah in PATH that is old enough to take the other driver, with its version;
+// "" if none is.
 func oldProgram(ctx context.Context) string {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -117,7 +120,8 @@ func oldProgram(ctx context.Context) string {
 }
 
 const (
-	// toldFile says that the user was told of another store, and askedFile that no program would make one when that was last asked.
+	// toldFile says that the user was told of another store, and askedFile that no program would make one when that was
+	// last asked.
 	toldFile  = "told-of-other-store"
 	askedFile = "asked-for-other-store"
 )

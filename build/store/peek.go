@@ -56,8 +56,8 @@ func Exists(o Options) (bool, error) {
 	return !errors.Is(err, os.ErrNotExist), nil
 }
 
-// A Peeker reads images' configs from a store's files. Unlike a [Store] it needs no user namespace, takes no lock and writes
-// nothing: what it reads is replaced by renaming, so it is whole, if perhaps a moment old.
+// A Peeker reads images' configs from a store's files. Unlike a [Store] it needs no user namespace, takes no lock and
+// writes nothing: what it reads is replaced by renaming, so it is whole, if perhaps a moment old.
 type Peeker struct{ roots []string }
 
 // NewPeeker finds the directories of a store. A store that doesn't exist is one without images.
@@ -86,8 +86,8 @@ type peekedImage struct {
 	dir    string
 }
 
-// FindImage looks for an image by ID, by full name, or by short name: localhost first, then docker.io, then any registry. Unlike
-// [Store.FindImage] it doesn't read registries.conf. The error is ErrNoImage if there is none.
+// FindImage looks for an image by ID, by full name, or by short name: localhost first, then docker.io, then any
+// registry. Unlike [Store.FindImage] it doesn't read registries.conf. The error is ErrNoImage if there is none.
 func (p *Peeker) FindImage(name string) (imagebuilder.Base, error) {
 	images, err := p.images()
 	if err != nil {

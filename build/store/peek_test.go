@@ -16,7 +16,8 @@ import (
 // putConfig records an image without layers and returns its ID.
 func putConfig(t *testing.T, s *store.Store, label string, names ...string) string {
 	t.Helper()
-	config := `{"architecture":"amd64","os":"linux","config":{"Labels":{"is":"` + label + `"}},"rootfs":{"type":"layers","diff_ids":[]}}`
+	config := `{"architecture":"amd64","os":"linux","config":{"Labels":{"is":"` + label +
+		`"}},"rootfs":{"type":"layers","diff_ids":[]}}`
 	id, _, err := s.PutImage(store.ImageRecord{Config: []byte(config), Names: names, Created: time.Unix(0, 0)})
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +39,8 @@ func TestImagesAreSeenWithoutOpeningTheStore(t *testing.T) {
 		"one": "one", "localhost/one": "one", "localhost/one:latest": "one", id: "one", id[:12]: "one", "sha256:" + id: "one",
 		"both:1": "two", "docker.io/library/both:1": "one", "org/far:2": "two", "quay.io/org/far:2": "two", "hub": "three",
 		"docker.io/library/hub": "three",
-		"one:2":                 "", "other": "", "quay.io/hub": "", "ar:2": "", id[:6]: "", strings.Repeat("0", 64): "", "a b": "",
+		"one:2":                 "", "other": "", "quay.io/hub": "", "ar:2": "", id[:6]: "", strings.Repeat("0", 64): "",
+		"a b": "",
 	} {
 		base, err := peeker.FindImage(name)
 		if want == "" {

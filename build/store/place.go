@@ -57,7 +57,8 @@ func defaults(o Options) (storage.StoreOptions, error) {
 		return opts, bad
 	}
 	if err != nil {
-		return opts, &OpenError{Problem: "read storage configuration", Hint: "it is in storage.conf (man containers-storage.conf)", Err: err}
+		return opts, &OpenError{Problem: "read storage configuration",
+			Hint: "it is in storage.conf (man containers-storage.conf)", Err: err}
 	}
 	if err := moveUnwritable(&opts, o); err != nil {
 		return opts, err
@@ -65,13 +66,14 @@ func defaults(o Options) (storage.StoreOptions, error) {
 	applyOptions(&opts, o)
 	if driver := opts.GraphDriverName; driver != "" && !slices.Contains(Drivers(), driver) {
 		return opts, &OpenError{Problem: fmt.Sprintf("there is no storage driver %q", driver),
-			Hint: fmt.Sprintf("the drivers are %s; correct driver in storage.conf, or $STORAGE_DRIVER", strings.Join(Drivers(), " and "))}
+			Hint: fmt.Sprintf("the drivers are %s; correct driver in storage.conf, or $STORAGE_DRIVER",
+				strings.Join(Drivers(), " and "))}
 	}
 	return opts, nil
 }
 
-// runDirError is about the directory that an ordinary user's run-time state is in where XDG_RUNTIME_DIR names none and the system has made none; nil
-// if the error isn't about it.
+// runDirError is about the directory that an ordinary user's run-time state is in where XDG_RUNTIME_DIR names none and
+// the system has made none; nil if the error isn't about it.
 func runDirError(err error) error {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("storage-run-%d", unshare.GetRootlessUID()))
 	if err == nil || !strings.Contains(err.Error(), dir) {
@@ -79,8 +81,9 @@ func runDirError(err error) error {
 	}
 	if unix.Access(os.TempDir(), unix.W_OK|unix.X_OK) != nil || !isDirectory(os.TempDir()) {
 		return &OpenError{
-			Problem: fmt.Sprintf("make a directory for the store's run-time state in %s, which is no directory that you may write to", os.TempDir()),
-			Hint:    "set TMPDIR to a directory, or unset it; or set XDG_RUNTIME_DIR to one of your own",
+			Problem: fmt.Sprintf(
+				"make a directory for the store's run-time state in %s, which is no directory that you may write to", os.TempDir()),
+			Hint: "set TMPDIR to a directory, or unset it; or set XDG_RUNTIME_DIR to one of your own",
 		}
 	}
 	return &OpenError{
@@ -102,18 +105,21 @@ func openError(opts storage.StoreOptions, err error) error {
 	e := &OpenError{Problem: "open store " + opts.GraphRoot, Err: err}
 	if dir := foreignGroup(opts.GraphRoot); dir != "" && strings.Contains(err.Error(), "mount overlay") {
 		return &OpenError{
-			Problem: fmt.Sprintf("open store %s: %s has the set-group-ID bit and a group that isn't yours, and hands both on: overlay can't be mounted there", opts.GraphRoot, dir),
-			Hint:    fmt.Sprintf("run: chmod g-s %s; rm -r %s; or choose another directory with --root", dir, opts.GraphRoot),
+			Problem: fmt.Sprintf(
+				"open store %s: %s has the set-group-ID bit and a group that isn't yours, and hands both on: overlay can't be mounted there", opts.GraphRoot, dir),
+			Hint: fmt.Sprintf("run: chmod g-s %s; rm -r %s; or choose another directory with --root", dir, opts.GraphRoot),
 		}
 	}
 	switch {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		e.Hint = fmt.Sprintf("%s and %s must be writable; --root and --runroot choose other directories", opts.GraphRoot, opts.RunRoot)
+		e.Hint = fmt.Sprintf("%s and %s must be writable; --root and --runroot choose other directories", opts.GraphRoot,
+			opts.RunRoot)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		e.Hint = "it must be a directory, or be in one in which it can be made; --root and --runroot choose others"
 	case errors.Is(err, graphdriver.ErrIncompatibleFS):
 		return &OpenError{
-			Problem: fmt.Sprintf("open store %s: overlay can't have its layers on the file system there, and fuse-overlayfs, which can, is not installed", opts.GraphRoot),
+			Problem: fmt.Sprintf(
+				"open store %s: overlay can't have its layers on the file system there, and fuse-overlayfs, which can, is not installed", opts.GraphRoot),
 			Hint: "install fuse-overlayfs; or put the store on another file system, in a container on a volume, with --root and --runroot; " +
 				"or use --storage-driver=vfs, which is slow",
 			Err: err,
@@ -126,8 +132,8 @@ func openError(opts storage.StoreOptions, err error) error {
 	return e
 }
 
-// foreignGroup gives the uppermost of the directories, from a path upwards, that hand a group on that has no ID in this namespace; "" if the
-// path, or the nearest directory above it, doesn't.
+// foreignGroup gives the uppermost of the directories, from a path upwards, that hand a group on that has no ID in this
+// namespace; "" if the path, or the nearest directory above it, doesn't.
 func foreignGroup(path string) string {
 	const nobody = 65534
 	found := ""
@@ -144,8 +150,9 @@ func foreignGroup(path string) string {
 	return found
 }
 
-// withPlainRoot names the store's directory by a descriptor where its path has a colon or the like: the library puts paths into lists of mount
-// options, in which those part two of them. The programs that the library starts inherit the descriptor. The file is nil where there is no need.
+// withPlainRoot names the store's directory by a descriptor where its path has a colon or the like: the library puts
+// paths into lists of mount options, in which those part two of them. The programs that the library starts inherit the
+// descriptor. The file is nil where there is no need.
 func withPlainRoot(opts storage.StoreOptions) (storage.StoreOptions, *os.File, error) {
 	if !strings.ContainsAny(opts.GraphRoot, `:,\"`) {
 		return opts, nil, nil

@@ -42,8 +42,8 @@ func (o ReadOptions) apply(to layer.Options) layer.Options {
 	return to
 }
 
-// mounted is the portable snapshot: a writable layer of any driver, mounted by the driver or shown by a view, whose changes are found
-// by comparing it with its parent and written as an ordinary layer.
+// mounted is the portable snapshot: a writable layer of any driver, mounted by the driver or shown by a view, whose
+// changes are found by comparing it with its parent and written as an ordinary layer.
 type mounted struct {
 	store      *Store
 	id, parent string
@@ -71,7 +71,8 @@ func (s *Store) prepareMounted(parent string) (Snapshot, error) {
 	if err := os.WriteFile(filepath.Join(note, tempLayer), []byte(id), 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
 	}
-	if _, err := s.store.CreateLayer(id, parent, nil, "", true, &storage.LayerOptions{IDMappingOptions: hostIDs()}); err != nil {
+	if _, err := s.store.CreateLayer(id, parent, nil, "", true,
+		&storage.LayerOptions{IDMappingOptions: hostIDs()}); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
 	}
 	if s.NeedsView(id) {
@@ -134,8 +135,8 @@ func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
 	return res, err
 }
 
-// changes compares the whole directory with its parent's. The driver's own comparison can't be trusted: what fuse-overlayfs
-// notes for a directory that was removed and made again is read by no library.
+// changes compares the whole directory with its parent's. The driver's own comparison can't be trusted: what
+// fuse-overlayfs notes for a directory that was removed and made again is read by no library.
 func (m *mounted) changes(ctx context.Context, dir string) (changes []archive.Change, err error) {
 	below, release, err := m.below(ctx)
 	if err != nil {
@@ -157,8 +158,8 @@ func (m *mounted) Commit(parent string) (Layer, error) {
 	return l, errors.Join(err, m.Remove())
 }
 
-// giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root leaves
-// to the driver. The layers above take them from there.
+// giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root
+// leaves to the driver. The layers above take them from there.
 func (s *Store) giveRoot(id string, attr layer.RootAttr) error {
 	find, unmount := s.View, func() error { return nil }
 	if s.NeedsView(id) {

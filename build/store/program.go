@@ -17,7 +17,8 @@ type Program struct {
 	Path string
 	// Options are those of storage.conf or --storage-opt that are the program's own.
 	Options []string
-	// ByDriver says that the driver has to mount: files of layers may be in other stores, which it alone finds, or the caller can't.
+	// ByDriver says that the driver has to mount: files of layers may be in other stores, which it alone finds, or the
+	// caller can't.
 	ByDriver bool
 }
 
@@ -72,8 +73,8 @@ func (s *Store) LeaveMountsToDriver() { s.program.ByDriver = true }
 // Stacks tells whether the driver keeps for each layer a directory of its changes, and stacks those.
 func (s *Store) Stacks() bool { return s.store.GraphDriverName() == overlayDriver }
 
-// NeedsView tells whether the layer is to be seen by a View of its own rather than by the driver's mount: a program that the driver
-// has started, and with it its mount, would outlive a build that is killed.
+// NeedsView tells whether the layer is to be seen by a View of its own rather than by the driver's mount: a program
+// that the driver has started, and with it its mount, would outlive a build that is killed.
 func (s *Store) NeedsView(id string) bool {
 	if s.program.Path == "" || s.program.ByDriver {
 		return false
@@ -83,8 +84,9 @@ func (s *Store) NeedsView(id string) bool {
 }
 
 // errForceMask names what stands in the way of other owners.
-var errForceMask = errors.New("give the files of a layer other owners: with force_mask their owners are in an attribute that only the mount program reads\n" +
-	"hint: leave --userns and the maps out, or use a store without force_mask")
+var errForceMask = errors.New(
+	"give the files of a layer other owners: with force_mask their owners are in an attribute that only the mount program reads\n" +
+		"hint: leave --userns and the maps out, or use a store without force_mask")
 
 // checkOwned says that a layer's files have on disk the owners that they have in the image.
 func checkOwned(dir string) error {

@@ -58,7 +58,8 @@ func (s *Store) Pull(ctx context.Context, name string, o PullOptions) (FoundImag
 	return FoundImage{}, errors.Join(errs...)
 }
 
-func (s *Store) pullOne(ctx context.Context, client *registry.Client, ref reference.Reference, o PullOptions) (FoundImage, error) {
+func (s *Store) pullOne(ctx context.Context, client *registry.Client, ref reference.Reference,
+	o PullOptions) (FoundImage, error) {
 	if ref.Digest != "" {
 		ref.Tag = "" // the digest says which image it is, whatever the tag has become
 	}
@@ -66,5 +67,6 @@ func (s *Store) pullOne(ctx context.Context, client *registry.Client, ref refere
 	if err != nil {
 		return FoundImage{}, err
 	}
-	return s.CopyImage(ctx, remote, remote.Root, CopyOptions{Platform: o.Platform, Name: ref.String(), Mapping: o.Mapping, Progress: o.Progress})
+	return s.CopyImage(ctx, remote, remote.Root, CopyOptions{Platform: o.Platform, Name: ref.String(), Mapping: o.Mapping,
+		Progress: o.Progress})
 }

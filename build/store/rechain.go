@@ -14,8 +14,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
-// Chained tells whether layers, bottom first, have the IDs that LayerID gives them. Those that earlier versions made don't, and neither
-// do those that podman has pulled by a table of contents.
+// Chained tells whether layers, bottom first, have the IDs that LayerID gives them. Those that earlier versions made
+// don't, and neither do those that podman has pulled by a table of contents.
 func Chained(layers []Layer) bool {
 	parent := ""
 	for _, l := range layers {
@@ -27,8 +27,9 @@ func Chained(layers []Layer) bool {
 	return true
 }
 
-// Rechain gives the image layers of the IDs that LayerID gives them, so that what is built on them can be pulled again. The files are
-// hard links where the store stages. The image's own record is moved to these layers, unless a container uses it.
+// Rechain gives the image layers of the IDs that LayerID gives them, so that what is built on them can be pulled again.
+// The files are hard links where the store stages. The image's own record is moved to these layers, unless a container
+// uses it.
 func (s *Store) Rechain(ctx context.Context, img FoundImage) (FoundImage, error) {
 	if Chained(img.Layers) {
 		return img, nil
@@ -127,8 +128,8 @@ func (s *Store) moveImage(id, top string) error {
 	return nil
 }
 
-// replaceImage makes an image anew on another top layer. Meanwhile one of another ID has its names, so that a process that is killed
-// leaves none without an image.
+// replaceImage makes an image anew on another top layer. Meanwhile one of another ID has its names, so that a process
+// that is killed leaves none without an image.
 func (s *Store) replaceImage(old *storage.Image, top string) error {
 	between, err := randomID()
 	if err != nil {
@@ -166,8 +167,8 @@ func (s *Store) replaceImage(old *storage.Image, top string) error {
 	return err
 }
 
-// movable tells whether an image can be moved: one that was pulled by a table of contents has an ID that belongs to its layers, and one
-// that a container uses can't be deleted.
+// movable tells whether an image can be moved: one that was pulled by a table of contents has an ID that belongs to its
+// layers, and one that a container uses can't be deleted.
 func (s *Store) movable(img *storage.Image) (bool, error) {
 	config, err := s.imageConfig(img)
 	if err != nil || digest.FromBytes(config).Encoded() != img.ID {

@@ -57,8 +57,8 @@ func (s *Store) LockRemoval(ctx context.Context, wait bool) (unlock func() error
 	return f.Close, nil
 }
 
-// RemoveItems removes what DiskItems has listed, in an order that disk.Choose gives. What has come into use meanwhile stays. It returns
-// what is gone, with an error too. The caller has LockRemoval's lock.
+// RemoveItems removes what DiskItems has listed, in an order that disk.Choose gives. What has come into use meanwhile
+// stays. It returns what is gone, with an error too. The caller has LockRemoval's lock.
 func (s *Store) RemoveItems(ctx context.Context, items []disk.Item) (gone []disk.Item, err error) {
 	r := &remover{store: s, chosen: map[string]bool{}, gone: map[string]bool{}}
 	for _, i := range items {
@@ -198,9 +198,9 @@ func (s *Store) removeImageRecord(id string) (done bool, err error) {
 	return done, err
 }
 
-// layer removes a layer, with those chosen below it that only it holds. What is decided is written down at once: the layers are marked, so
-// that no build takes them any more, and the images on them are gone. A new image that nobody knows holds the layers until they are
-// removed, which may take long, after that.
+// layer removes a layer, with those chosen below it that only it holds. What is decided is written down at once: the
+// layers are marked, so that no build takes them any more, and the images on them are gone. A new image that nobody
+// knows holds the layers until they are removed, which may take long, after that.
 func (r *remover) layer(id string) (bool, error) {
 	s := r.store
 	var going []string
@@ -224,7 +224,8 @@ func (r *remover) layer(id string) (bool, error) {
 	if err != nil || len(going) == 0 {
 		return false, err
 	}
-	if _, err = s.store.DeleteImage(holder, true); Unknown(err) { // by another tool, which takes an image without a name for useless
+	// by another tool, which takes an image without a name for useless
+	if _, err = s.store.DeleteImage(holder, true); Unknown(err) {
 		err = nil
 	}
 	for _, layer := range going {
@@ -255,8 +256,8 @@ func (r *remover) going(h *holding, id string, oldest time.Time) (going []string
 	return going, ""
 }
 
-// condemn marks layers, has an image hold them and removes those that did before. Another one holds what stays, if nothing else does. The
-// caller is whileDeciding.
+// condemn marks layers, has an image hold them and removes those that did before. Another one holds what stays, if
+// nothing else does. The caller is whileDeciding.
 func (s *Store) condemn(h *holding, going []string, rest string) (holder string, err error) {
 	if rest != "" && h.tops[rest] == 0 && h.children[rest] == 1 {
 		if err := s.putKeeper(rest); err != nil {
@@ -282,7 +283,8 @@ func (s *Store) condemn(h *holding, going []string, rest string) (holder string,
 		if now, err := s.store.Image(img.ID); err == nil && len(givenNames(now)) > 0 {
 			continue
 		}
-		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !Unknown(err) && !errors.Is(err, storage.ErrImageUsedByContainer) {
+		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !Unknown(err) &&
+			!errors.Is(err, storage.ErrImageUsedByContainer) {
 			return "", err
 		}
 		if err := removeFiles(s.notePath(imageUses, img.ID)); err != nil {
@@ -320,7 +322,8 @@ func (s *Store) putHolder(top string) (id string, err error) {
 	return img.ID, err
 }
 
-// remeasure has the next look measure the layers that have files in common with others: with those gone, they take more.
+// remeasure has the next look measure the layers that have files in common with others: with those gone, they take
+// more.
 func (s *Store) remeasure() error {
 	entries, err := os.ReadDir(filepath.Join(s.dir, usesDir, string(layerUses)))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -101,7 +101,8 @@ func TestALayerGoesWithoutThoseBelow(t *testing.T) {
 			if len(items) != 3 || disk.Total(items) == 0 {
 				t.Fatalf("listed: %v", items)
 			}
-			if gone := remove(t, s, items, l[2]); len(gone) != 1 || has(s, l[2]) || !has(s, l[1]) || !has(s, l[0]) || s.HasImage(old) {
+			if gone := remove(t, s, items, l[2]); len(gone) != 1 || has(s, l[2]) || !has(s, l[1]) || !has(s, l[0]) ||
+				s.HasImage(old) {
 				t.Errorf("gone: %v", gone)
 			}
 			// An image holds what is left, as other tools want it to be.
@@ -118,8 +119,8 @@ func TestALayerGoesWithoutThoseBelow(t *testing.T) {
 	}
 }
 
-// TestALayerThatAKilledBuildHasMountedGoes mounts a layer to look at it and never unmounts it, as a build does that is killed. The library
-// counts it as mounted from then on.
+// TestALayerThatAKilledBuildHasMountedGoes mounts a layer to look at it and never unmounts it, as a build does that is
+// killed. The library counts it as mounted from then on.
 func TestALayerThatAKilledBuildHasMountedGoes(t *testing.T) {
 	for name, o := range options() {
 		t.Run(name, func(t *testing.T) {
@@ -242,7 +243,8 @@ func TestACacheMountGoesWithItsFiles(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "object"), "x")
 	write(t, dir+".made", "")
-	if err := errors.Join(lock.Close(), os.Symlink(outside, filepath.Join(dir, "out")), os.Symlink(outside, filepath.Join(s.Dir(), "mounts", "link"))); err != nil {
+	if err := errors.Join(lock.Close(), os.Symlink(outside, filepath.Join(dir, "out")),
+		os.Symlink(outside, filepath.Join(s.Dir(), "mounts", "link"))); err != nil {
 		t.Fatal(err)
 	}
 	items, err := s.DiskItems(t.Context(), store.LookNoted)
@@ -257,7 +259,8 @@ func TestACacheMountGoesWithItsFiles(t *testing.T) {
 	if err := errors.Join(err, unlock()); err != nil || len(gone) != 1 {
 		t.Errorf("gone: %v, %v", gone, err)
 	}
-	if left, err := os.ReadDir(filepath.Join(s.Dir(), "mounts")); err != nil || len(left) != 1 || left[0].Name() != "link" {
+	if left, err := os.ReadDir(filepath.Join(s.Dir(), "mounts")); err != nil || len(left) != 1 ||
+		left[0].Name() != "link" {
 		t.Errorf("left: %v, %v", left, err)
 	}
 	if _, err := os.Stat(filepath.Join(outside, "precious")); err != nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// repair mends what the library can't be opened with after a crash, or what it would do harm with: it runs before the library does. It returns
-// the names that lists got which can't be read.
+// repair mends what the library can't be opened with after a crash, or what it would do harm with: it runs before the
+// library does. It returns the names that lists got which can't be read.
 func repair(root string) (aside []string, err error) {
 	same, err := sameUptime(root)
 	if err != nil || same {
@@ -24,7 +24,8 @@ func repair(root string) (aside []string, err error) {
 	return setAside(root)
 }
 
-// sameUptime tells whether the store was mended since its file system was mounted, or needs it not, for it never was cooper's.
+// sameUptime tells whether the store was mended since its file system was mounted, or needs it not, for it never was
+// cooper's.
 func sameUptime(root string) (bool, error) {
 	text, err := os.ReadFile(filepath.Join(root, ownDir, syncedFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -42,8 +43,8 @@ func sameUptime(root string) (bool, error) {
 	return same, dir.Close()
 }
 
-// setAside renames lists of the library that can't be read, for it would refuse the whole store. Those of what doesn't outlive a crash
-// are written without a sync, and removed.
+// setAside renames lists of the library that can't be read, for it would refuse the whole store. Those of what doesn't
+// outlive a crash are written without a sync, and removed.
 func setAside(root string) (aside []string, err error) {
 	lists, err := filepath.Glob(filepath.Join(root, "*-*", "*.json"))
 	if err != nil {
@@ -68,8 +69,8 @@ func setAside(root string) (aside []string, err error) {
 	return aside, nil
 }
 
-// repairLinks removes the files of overlay layers that name a link and are empty: with such a layer the library removes the directory of
-// all links, and no layer of the store can be mounted any more. Links that are gone are made again.
+// repairLinks removes the files of overlay layers that name a link and are empty: with such a layer the library removes
+// the directory of all links, and no layer of the store can be mounted any more. Links that are gone are made again.
 func repairLinks(home string) error {
 	names, err := filepath.Glob(filepath.Join(home, "*", "link"))
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"strconv"
 )
 
-// DIR/reserve has empty files that hold inodes back for giving disk space back: that takes a few, on a disk that may have none left.
+// DIR/reserve has empty files that hold inodes back for giving disk space back: that takes a few, on a disk that may
+// have none left.
 const (
 	reserveDir   = "reserve"
 	reserveFiles = 32

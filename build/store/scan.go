@@ -35,8 +35,8 @@ type owners struct {
 
 func (o *owners) list(ids map[uint32]bool) []uint32 { return slices.Sorted(maps.Keys(ids)) }
 
-// scanLayer reads a layer's tar stream, compressed or not, to its end: it must have the digest and must not lead out of the
-// layer. Unpacking looks for the latter again; here it is found before a file is written.
+// scanLayer reads a layer's tar stream, compressed or not, to its end: it must have the digest and must not lead out of
+// the layer. Unpacking looks for the latter again; here it is found before a file is written.
 func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
 	plain, stop, err := decompress(r)
 	if err != nil {
@@ -86,7 +86,8 @@ func scanMembers(stream io.Reader) (*owners, error) {
 		if name := path.Clean(h.Name); name == ".." || strings.HasPrefix(name, "../") {
 			return nil, fmt.Errorf("its archive has a member outside of the image: %q", h.Name)
 		}
-		if target := path.Clean(h.Linkname); h.Typeflag == tar.TypeLink && (target == ".." || strings.HasPrefix(target, "../")) {
+		if target := path.Clean(h.Linkname); h.Typeflag == tar.TypeLink &&
+			(target == ".." || strings.HasPrefix(target, "../")) {
 			return nil, fmt.Errorf("its archive has a hard link %q to a file outside of the image: %q", h.Name, h.Linkname)
 		}
 		if err := checkMember(h); err != nil {
@@ -97,8 +98,8 @@ func scanMembers(stream io.Reader) (*owners, error) {
 	}
 }
 
-// oddities find out whether a layer is odd. What they keep of a path is a number that nobody can foresee: two paths that have the same make
-// a layer odd that isn't, which only costs time.
+// oddities find out whether a layer is odd. What they keep of a path is a number that nobody can foresee: two paths
+// that have the same make a layer odd that isn't, which only costs time.
 type oddities struct {
 	seed maphash.Seed
 	// seen are the members so far, hidden what whiteouts among them name.
@@ -164,20 +165,22 @@ func checkMember(h *tar.Header) error {
 	}
 	if sparse {
 		return fmt.Errorf("its archive has a member %q, %s long, whose holes are left out in GNU tar's way: from the store it would come as another archive, "+
-			"with zeros, and could be neither pushed nor saved\nhint: make the image's layer without tar's --sparse", h.Name, disk.FormatSize(h.Size))
+			"with zeros, and could be neither pushed nor saved\nhint: make the image's layer without tar's --sparse", h.Name,
+			disk.FormatSize(h.Size))
 	}
 	return nil
 }
 
-// sparseRecord is the prefix of PAX records of a member with holes. tar-split, by which layers are given back, reads it as one without: see the
-// caveat of its README.
+// sparseRecord is the prefix of PAX records of a member with holes. tar-split, by which layers are given back, reads it
+// as one without: see the caveat of its README.
 const sparseRecord = "GNU.sparse."
 
 // xattrRecord is the prefix of PAX records that are extended attributes.
 const xattrRecord = "SCHILY.xattr."
 
-// steersOverlay tells attributes that overlay obeys in a layer, under real root's name or others'. Those by which it only remembers where
-// a file came from say nothing there, and archives that were packed from the raw directories of another tool have them.
+// steersOverlay tells attributes that overlay obeys in a layer, under real root's name or others'. Those by which it
+// only remembers where a file came from say nothing there, and archives that were packed from the raw directories of
+// another tool have them.
 func steersOverlay(name string) bool {
 	kind, ok := strings.CutPrefix(name, "user.overlay.")
 	if !ok {
@@ -262,5 +265,6 @@ func (c *layerCopy) beyond(all []*owners) (uids, gids []uint32) {
 		maps.Copy(u, o.uids)
 		maps.Copy(g, o.gids)
 	}
-	return c.opts.Mapping.UIDs.Missing(slices.Collect(maps.Keys(u))), c.opts.Mapping.GIDs.Missing(slices.Collect(maps.Keys(g)))
+	return c.opts.Mapping.UIDs.Missing(slices.Collect(maps.Keys(u))),
+		c.opts.Mapping.GIDs.Missing(slices.Collect(maps.Keys(g)))
 }

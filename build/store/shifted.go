@@ -20,8 +20,8 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// Shifted copies are in DIR/shifted/KEY/LAYER. The key is what the mapping makes of the IDs in the layer: mappings that agree on those
-// share the copy. DIR/owners/LAYER lists them.
+// Shifted copies are in DIR/shifted/KEY/LAYER. The key is what the mapping makes of the IDs in the layer: mappings that
+// agree on those share the copy. DIR/owners/LAYER lists them.
 const (
 	shiftedDir = "shifted"
 	ownersDir  = "owners"
@@ -34,7 +34,8 @@ func MappingKey(m userns.Mapping) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// ToDisk translates the IDs of an image to those that a step with the mapping has for them on disk; ToImage translates back.
+// ToDisk translates the IDs of an image to those that a step with the mapping has for them on disk; ToImage translates
+// back.
 func ToDisk(m userns.Mapping) layer.IDShift {
 	return layer.IDShift{UID: m.UIDs.ToHost, GID: m.GIDs.ToHost}
 }
@@ -44,13 +45,14 @@ func ToImage(m userns.Mapping) layer.IDShift {
 	return layer.IDShift{UID: m.UIDs.ToContainer, GID: m.GIDs.ToContainer}
 }
 
-// ShiftedDir is the directory of a layer's files with the owners that the mapping gives them: a copy that is made when it is first
-// asked for and stays until the layer is gone, or the driver's own directory if no owner differs. In a store that stacks these are the
-// files of the layer alone, as DiffDir has them; in another one they are all that a container of the layer sees. The layer must not
-// be one that is still being made.
+// ShiftedDir is the directory of a layer's files with the owners that the mapping gives them: a copy that is made when
+// it is first asked for and stays until the layer is gone, or the driver's own directory if no owner differs. In a
+// store that stacks these are the files of the layer alone, as DiffDir has them; in another one they are all that a
+// container of the layer sees. The layer must not be one that is still being made.
 func (s *Store) ShiftedDir(ctx context.Context, id string, m userns.Mapping) (dir string, err error) {
 	if dir, err = s.shiftedDir(ctx, id, m); err != nil {
-		return "", fmt.Errorf("shift layer %s for the ID map %q: %w", id, strings.ReplaceAll(m.UIDs.String(), "\n", ", "), err)
+		return "", fmt.Errorf("shift layer %s for the ID map %q: %w", id, strings.ReplaceAll(m.UIDs.String(), "\n", ", "),
+			err)
 	}
 	return dir, nil
 }
@@ -113,8 +115,8 @@ func (s *Store) idsIn(ctx context.Context, id, from string) (ids userns.IDs, err
 	return ids, s.whileUsing(func() error { return writeJSON(path, ids, time.Now()) })
 }
 
-// copyKey says what a mapping makes of IDs; same if it leaves all as they are. One that it has no place for makes the copy fail, with the
-// name of the file.
+// copyKey says what a mapping makes of IDs; same if it leaves all as they are. One that it has no place for makes the
+// copy fail, with the name of the file.
 func copyKey(ids userns.IDs, m userns.Mapping) (key string, same bool) {
 	same = true
 	hash := sha256.New()
@@ -190,7 +192,8 @@ func syncFS(dir string) error {
 	return nil
 }
 
-// removeShifted removes what belongs to layers that are gone from the store, but for what a running build may still use.
+// removeShifted removes what belongs to layers that are gone from the store, but for what a running build may still
+// use.
 func (s *Store) removeShifted() error {
 	listed, err := os.ReadDir(filepath.Join(s.dir, ownersDir))
 	if errors.Is(err, fs.ErrNotExist) {

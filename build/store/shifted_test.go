@@ -102,7 +102,8 @@ func TestCopyStaysWhileABuildRunsOnIt(t *testing.T) {
 // TestCopyOfALayerInAnotherStoreStays has a layer that this store only looks up in an additional one.
 func TestCopyOfALayerInAnotherStoreStays(t *testing.T) {
 	made, images, root := t.TempDir(), filepath.Join(t.TempDir(), "images"), t.TempDir()
-	l, _ := commit(t, open(t, store.Options{Root: made, Driver: "overlay"}), "", func(dir string) { write(t, filepath.Join(dir, "f"), "f") })
+	l, _ := commit(t, open(t, store.Options{Root: made, Driver: "overlay"}), "",
+		func(dir string) { write(t, filepath.Join(dir, "f"), "f") })
 	// One process can't have a store open both to write and to read.
 	if out, err := exec.Command("cp", "-a", made, images).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

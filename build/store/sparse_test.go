@@ -30,7 +30,9 @@ func TestLayersWithHolesLeftOutAreRefusedAtOnce(t *testing.T) {
 		o := newOrigin()
 		s := open(t, store.Options{Root: t.TempDir(), Driver: "overlay"})
 		_, err = s.CopyImage(t.Context(), o, o.image(layerBlob{text, zipped(text)}), copyOptions(""))
-		if err == nil || !strings.Contains(err.Error(), `a member "big", 7.516GB long, whose holes are left out in GNU tar's way`) || !strings.Contains(err.Error(), "without tar's --sparse") {
+		if err == nil || !strings.Contains(err.Error(),
+			`a member "big", 7.516GB long, whose holes are left out in GNU tar's way`) ||
+			!strings.Contains(err.Error(), "without tar's --sparse") {
 			t.Errorf("%s: %v", format, err)
 		}
 	}

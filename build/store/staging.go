@@ -23,12 +23,12 @@ type Snapshot interface {
 	// Work is an empty directory on the same file system for the overlay's own use; empty if Mounted.
 	Work() string
 	Mounted() bool
-	// Read makes the digests of what the step did. The result is kept for Commit; if it is empty there is nothing to commit,
-	// and the snapshot can be used for another step or removed.
+	// Read makes the digests of what the step did. The result is kept for Commit; if it is empty there is nothing to
+	// commit, and the snapshot can be used for another step or removed.
 	Read(o ReadOptions) (layer.Result, error)
 	// Commit makes the layer on top of the parent that Prepare was given, or on the one named if the snapshot isn't
-	// mounted, unless the store has it: then it takes that. Read must have been called. The snapshot can't be used afterwards, but
-	// mounts of its directory can until Remove.
+	// mounted, unless the store has it: then it takes that. Read must have been called. The snapshot can't be used
+	// afterwards, but mounts of its directory can until Remove.
 	Commit(parent string) (Layer, error)
 	// Remove deletes the snapshot, and does nothing if it has become a layer.
 	Remove() error
@@ -58,11 +58,12 @@ func (s *Store) Prepare(parent string) (Snapshot, error) {
 	return st, nil
 }
 
-// stagedOverhead is what a layer takes on disk besides its files, in bytes: the driver's directory, with the layer's root directory, two small
-// files, an empty directory, and the tar-split records.
+// stagedOverhead is what a layer takes on disk besides its files, in bytes: the driver's directory, with the layer's
+// root directory, two small files, an empty directory, and the tar-split records.
 const stagedOverhead = 6 * 4096
 
-// staged is a temporary directory with that of the step in it. As long as the step's isn't renamed to be a layer, only cooper knows of it.
+// staged is a temporary directory with that of the step in it. As long as the step's isn't renamed to be a layer, only
+// cooper knows of it.
 type staged struct {
 	store *Store
 	base  string
@@ -85,7 +86,8 @@ func (st *staged) Read(o ReadOptions) (layer.Result, error) {
 	if err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
-	res, err := layer.Read(o.Context, st.out.Target, o.apply(layer.Options{OverlayXattr: st.store.OverlayXattr(), TarSplit: split}))
+	res, err := layer.Read(o.Context, st.out.Target,
+		o.apply(layer.Options{OverlayXattr: st.store.OverlayXattr(), TarSplit: split}))
 	if err != nil || res.Empty {
 		return res, errors.Join(err, split.Close())
 	}
@@ -122,16 +124,18 @@ func (st *staged) Commit(parent string) (Layer, error) {
 	if st.out.UncompressedDigest == "" {
 		return Layer{}, errors.New("commit layer: its digests have not been made")
 	}
-	l, made, err := st.store.commit(parent, content{st.out.UncompressedDigest, st.disk, st.linked}, func(id string) (*storage.Layer, error) {
-		// The library would replace the files of a layer that is there. Another tool that unpacks the same one has the lock until it is done.
-		if st.store.HasLayer(id) {
-			return nil, storage.ErrDuplicateID
-		}
-		return st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
-			ID: id, ParentLayer: parent, DiffOutput: &st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
-			LayerOptions: &storage.LayerOptions{IDMappingOptions: hostIDs()},
+	l, made, err := st.store.commit(parent, content{st.out.UncompressedDigest, st.disk, st.linked},
+		func(id string) (*storage.Layer, error) {
+			// The library would replace the files of a layer that is there. Another tool that unpacks the same one has the lock
+			// until it is done.
+			if st.store.HasLayer(id) {
+				return nil, storage.ErrDuplicateID
+			}
+			return st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
+				ID: id, ParentLayer: parent, DiffOutput: &st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
+				LayerOptions: &storage.LayerOptions{IDMappingOptions: hostIDs()},
+			})
 		})
-	})
 	if err != nil {
 		return Layer{}, errors.Join(err, st.Remove())
 	}

@@ -58,7 +58,8 @@ type Store struct {
 	// began is when the build began that the store is open for; zero: none.
 	began   time.Time
 	durable durability
-	// root is the store's directory as the caller has named it, and byFD what the library knows it by if it can't take that; see withPlainRoot.
+	// root is the store's directory as the caller has named it, and byFD what the library knows it by if it can't take
+	// that; see withPlainRoot.
 	root string
 	byFD *os.File
 	// aside are the library's lists that could not be read when the store was opened, as they are called now.
@@ -72,8 +73,8 @@ type Store struct {
 // called before anything else and tells whether it was.
 func HandleReexec() bool { return reexec.Init() }
 
-// Open opens the store, making it if it doesn't exist. What killed builds left behind is removed, and so is what a crash of the machine has
-// cost: see mend.
+// Open opens the store, making it if it doesn't exist. What killed builds left behind is removed, and so is what a
+// crash of the machine has cost: see mend.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	opts, err := defaults(o)
 	if err != nil {
@@ -91,7 +92,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(openError(opts, err), closeFile(byFD))
 	}
-	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, tell: o.Tell, trusted: !unshare.IsRootless(), volatile: !opts.DisableVolatile, shortNames: sync.OnceValues(registry.LoadShortNames)}
+	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, tell: o.Tell, trusted: !unshare.IsRootless(),
+		volatile: !opts.DisableVolatile, shortNames: sync.OnceValues(registry.LoadShortNames)}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}
@@ -146,8 +148,9 @@ func applyOptions(opts *storage.StoreOptions, o Options) {
 	}
 }
 
-// usualDriver is the driver for a store that nothing is configured for: overlay, unless another tool has filled the store
-// with vfs. Older podmen do so without being told to; a store that holds both is refused by the library if it has to guess.
+// usualDriver is the driver for a store that nothing is configured for: overlay, unless another tool has filled the
+// store with vfs. Older podmen do so without being told to; a store that holds both is refused by the library if it has
+// to guess.
 func usualDriver(root string) string {
 	has := func(driver string) bool {
 		_, err := os.Lstat(filepath.Join(root, driver+"-layers", "layers.json"))
@@ -202,8 +205,8 @@ func (s *Store) OverlayXattr() string {
 // Volatile tells whether a step's file system may drop its own syncs, which a later commit makes good.
 func (s *Store) Volatile() bool { return s.volatile }
 
-// staleAfter is how old a directory without a lock must be to be one whose process has ended while it made or removed it. Other tools
-// that stage in the same store lock a directory as soon as they have made it.
+// staleAfter is how old a directory without a lock must be to be one whose process has ended while it made or removed
+// it. Other tools that stage in the same store lock a directory as soon as they have made it.
 const staleAfter = 200 * time.Millisecond
 
 // removeStale deletes staged and temporary directories whose owner is gone. It must run before this process stages
@@ -225,8 +228,8 @@ func (s *Store) removeStale() error {
 	)
 }
 
-// lockMaking keeps the look for stale directories (unix.LOCK_EX) apart from the moments between a directory's making and its
-// locking (unix.LOCK_SH), in which it looks like one that a dead process left.
+// lockMaking keeps the look for stale directories (unix.LOCK_EX) apart from the moments between a directory's making
+// and its locking (unix.LOCK_SH), in which it looks like one that a dead process left.
 func (s *Store) lockMaking(how int) (unlock func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(s.dir, "making.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -290,7 +293,8 @@ func removeUnlocked(base, lock string, remove func(dir string) error) error {
 	return errors.Join(errs...)
 }
 
-// openLock opens the lock of a directory, waiting for a while if a young one has none yet; os.ErrNotExist says that none came.
+// openLock opens the lock of a directory, waiting for a while if a young one has none yet; os.ErrNotExist says that
+// none came.
 func openLock(dir, lock string) (f *os.File, err error) {
 	const looks = 10
 	for range looks {
@@ -337,8 +341,8 @@ func (s *Store) TempDir(_ context.Context) (dir string, remove func() error, err
 	return dir, func() error { return errors.Join(removeAll(dir), f.Close()) }, nil
 }
 
-// TempTree is TempDir, with a directory of that name in it that everybody may read, whatever umask the caller has: the root of a tree that
-// steps see, and that images may get.
+// TempTree is TempDir, with a directory of that name in it that everybody may read, whatever umask the caller has: the
+// root of a tree that steps see, and that images may get.
 func (s *Store) TempTree(ctx context.Context, name string) (dir string, remove func() error, err error) {
 	temp, remove, err := s.TempDir(ctx)
 	if err != nil {

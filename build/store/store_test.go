@@ -231,7 +231,8 @@ func TestWhatAKilledBuildLeftIsRemovedAndNothingElse(t *testing.T) {
 		}
 		write(t, filepath.Join(dir, lock), "")
 	}
-	// A process that dies between making a directory and locking it, or between removing the lock and the rest, leaves one without.
+	// A process that dies between making a directory and locking it, or between removing the lock and the rest, leaves one
+	// without.
 	lockless := filepath.Join(root, "overlay", "staging", "lockless")
 	if err := os.MkdirAll(filepath.Join(lockless, "dir"), 0o700); err != nil {
 		t.Fatal(err)
@@ -258,7 +259,8 @@ func TestAnImageIsFoundByEveryOfItsNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := store.ImageRecord{Config: config, Layers: []store.Layer{l}, Names: []string{"localhost/app:v1"}, Created: time.Unix(1, 0)}
+	record := store.ImageRecord{Config: config, Layers: []store.Layer{l}, Names: []string{"localhost/app:v1"},
+		Created: time.Unix(1, 0)}
 	id, _, err := s.PutImage(record)
 	if err != nil {
 		t.Fatal(err)

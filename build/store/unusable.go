@@ -15,7 +15,8 @@ import (
 // ErrMachine is behind errors that are the machine's fault and not the build's, wherever they come up.
 var ErrMachine = errors.New("this machine can't do it")
 
-// UnusableError says that a disk can't take what has to be written to it, fails, or that there is a limit on open files. It is the machine's fault and not the build's.
+// UnusableError says that a disk can't take what has to be written to it, fails, or that there is a limit on open
+// files. It is the machine's fault and not the build's.
 type UnusableError struct {
 	// What is the matter, and a remedy, in words.
 	What, Hint string
@@ -35,8 +36,8 @@ func DiskRefuses(err error) bool {
 	return slices.ContainsFunc(diskErrors(), func(reason unix.Errno) bool { return errors.Is(err, reason) })
 }
 
-// Unusable makes an *UnusableError of an error that comes of a disk that can't take more, the store's or another; other errors are returned
-// as they are.
+// Unusable makes an *UnusableError of an error that comes of a disk that can't take more, the store's or another; other
+// errors are returned as they are.
 func (s *Store) Unusable(err error) error {
 	return unusable(err, places{store: s.root, run: s.store.RunRoot()})
 }
@@ -50,7 +51,8 @@ func unusable(err error, p places) error {
 	if done := new(UnusableError); err == nil || errors.As(err, &done) {
 		return err
 	}
-	if broken := new(BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+	if broken := new(BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EMFILE) ||
+		errors.Is(err, unix.ENFILE) {
 		return &UnusableError{What: err.Error(), Hint: p.brokenHint(err), cause: err}
 	}
 	path := pathOf(err)
@@ -85,7 +87,8 @@ func (p places) brokenHint(err error) string {
 
 // aboutNamespaces tells errors that may come of other limits: those on namespaces and mounts give ENOSPC as well.
 func aboutNamespaces(err error) bool {
-	return slices.ContainsFunc([]string{"clone: ", "mount", "namespace"}, func(s string) bool { return strings.Contains(err.Error(), s) })
+	return slices.ContainsFunc([]string{"clone: ", "mount", "namespace"},
+		func(s string) bool { return strings.Contains(err.Error(), s) })
 }
 
 // pathOf is the absolute path that an error is about; "" if it has none.
@@ -108,14 +111,16 @@ func (p places) suffering(reason unix.Errno) string {
 			continue
 		}
 		switch {
-		case reason == unix.ENOSPC && nearlyFull(&st), reason == unix.EROFS && st.Flags&unix.ST_RDONLY != 0, reason == unix.EDQUOT:
+		case reason == unix.ENOSPC && nearlyFull(&st), reason == unix.EROFS && st.Flags&unix.ST_RDONLY != 0,
+			reason == unix.EDQUOT:
 			return dir
 		}
 	}
 	return ""
 }
 
-// Exhausted says why the disk that holds the store takes no more at this moment, as far as can be seen by looking and by trying; nil: it does.
+// Exhausted says why the disk that holds the store takes no more at this moment, as far as can be seen by looking and
+// by trying; nil: it does.
 func (s *Store) Exhausted() *UnusableError {
 	p := places{store: s.root, run: s.store.RunRoot()}
 	var st unix.Statfs_t
@@ -144,7 +149,8 @@ func (p places) exhausted(reason unix.Errno) *UnusableError {
 	return nil
 }
 
-// plenty is how much free space, in bytes, says that it may be inodes that were short. Both may have come back with what was removed.
+// plenty is how much free space, in bytes, says that it may be inodes that were short. Both may have come back with
+// what was removed.
 const plenty = 4 << 20
 
 // nearlyFull tells whether a disk has so little left that a write may have failed.
@@ -155,7 +161,8 @@ func nearlyFull(st *unix.Statfs_t) bool {
 
 func (p places) error(err error, reason unix.Errno, dir string) error {
 	if !sameDisk(dir, p.store) {
-		return &UnusableError{What: err.Error(), Hint: "the disk that holds " + dir + " can't take it; choose another directory", cause: err}
+		return &UnusableError{What: err.Error(), Hint: "the disk that holds " + dir +
+			" can't take it; choose another directory", cause: err}
 	}
 	e := &UnusableError{
 		What: "the disk that holds " + p.store + " is full", cause: err,

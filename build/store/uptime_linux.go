@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// uptimeOf names the time from one mount of the directory's file system to its end: what is written in it is seen whole as long as it lasts,
-// wherever it lies. It changes with a restart of the machine, and where the kernel tells them apart with a new mount of the file system.
+// uptimeOf names the time from one mount of the directory's file system to its end: what is written in it is seen whole
+// as long as it lasts, wherever it lies. It changes with a restart of the machine, and where the kernel tells them
+// apart with a new mount of the file system.
 func uptimeOf(dir *os.File) string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

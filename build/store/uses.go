@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whatever cooper may give back has a note in DIR/uses/KIND/NAME: its modification time is the last use, and its text the size. One
-// lock keeps uses (shared) and decisions to remove (exclusive) apart. What was used since the oldest running build began stays.
+// Whatever cooper may give back has a note in DIR/uses/KIND/NAME: its modification time is the last use, and its text
+// the size. One lock keeps uses (shared) and decisions to remove (exclusive) apart. What was used since the oldest
+// running build began stays.
 const (
 	usesDir  = "uses"
 	usesLock = "uses.lock"
@@ -130,7 +131,8 @@ type used struct {
 	last time.Time
 }
 
-// readNotes reads all notes of a kind, with as few system calls as will do: it is what each build with a limit on disk space does.
+// readNotes reads all notes of a kind, with as few system calls as will do: it is what each build with a limit on disk
+// space does.
 func (s *Store) readNotes(kind useKind) (map[string]used, error) {
 	dir, err := os.Open(filepath.Join(s.dir, usesDir, string(kind)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -232,8 +234,8 @@ func (s *Store) saveNote(kind useKind, name string, change func(*note)) error {
 	return nil
 }
 
-// BeginBuild says that a build begins: nothing that is used from now on is removed until end is called or the process ends.
-// It is called once, before the store is used for the build.
+// BeginBuild says that a build begins: nothing that is used from now on is removed until end is called or the process
+// ends. It is called once, before the store is used for the build.
 func (s *Store) BeginBuild() (end func() error, err error) {
 	var f *os.File
 	err = s.whileUsing(func() error {
@@ -255,8 +257,8 @@ func (s *Store) BeginBuild() (end func() error, err error) {
 	return func() error { return errors.Join(os.Remove(f.Name()), f.Close()) }, nil
 }
 
-// oldestBuild is when the oldest of the running builds began, or a time to come if none runs. The caller is whileDeciding, for a build
-// that begins looks for a moment like one that has ended.
+// oldestBuild is when the oldest of the running builds began, or a time to come if none runs. The caller is
+// whileDeciding, for a build that begins looks for a moment like one that has ended.
 func (s *Store) oldestBuild() (time.Time, error) {
 	oldest := time.Now().Add(time.Hour)
 	err := eachLive(filepath.Join(s.dir, buildsDir), func(_ string, f *os.File) error {
@@ -272,7 +274,8 @@ func (s *Store) oldestBuild() (time.Time, error) {
 	return oldest, nil
 }
 
-// removeDeadBuilds removes the files of builds that were killed, unless something is being used or decided upon just now.
+// removeDeadBuilds removes the files of builds that were killed, unless something is being used or decided upon just
+// now.
 func (s *Store) removeDeadBuilds() error {
 	unlock, err := s.lockUses(unix.LOCK_EX | unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -300,8 +303,8 @@ func (s *Store) buildFiles() (int, error) {
 	return len(entries), err
 }
 
-// removeHalfImages removes images whose makers were killed before they had a manifest: podman lists no images beside one. Another image holds
-// the layers for the cache. The library gives nobody a look at one that is just being made.
+// removeHalfImages removes images whose makers were killed before they had a manifest: podman lists no images beside
+// one. Another image holds the layers for the cache. The library gives nobody a look at one that is just being made.
 func (s *Store) removeHalfImages() error {
 	images, err := s.store.Images()
 	if err != nil {
@@ -314,7 +317,8 @@ func (s *Store) removeHalfImages() error {
 		if _, err := s.putHolder(img.TopLayer); err != nil && !Unknown(err) {
 			return err
 		}
-		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !Unknown(err) && !errors.Is(err, storage.ErrImageUsedByContainer) {
+		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !Unknown(err) &&
+			!errors.Is(err, storage.ErrImageUsedByContainer) {
 			return err
 		}
 	}
@@ -326,7 +330,8 @@ func hasManifest(img *storage.Image) bool {
 	return slices.Contains(img.BigDataNames, storage.ImageDigestBigDataKey)
 }
 
-// OldestBuild is when the oldest of the running builds began: what was used since then is in use. It is a time to come if none runs.
+// OldestBuild is when the oldest of the running builds began: what was used since then is in use. It is a time to come
+// if none runs.
 func (s *Store) OldestBuild() (oldest time.Time, err error) {
 	err = s.whileDeciding(func() (err error) {
 		oldest, err = s.oldestBuild()
@@ -384,8 +389,8 @@ func (s *Store) noteMade(id string, size int64, linked bool) error {
 	})
 }
 
-// OpenMount makes the directory of a cache mount, unless it is there, and opens the file beside it that its users lock. The
-// label says what it is for.
+// OpenMount makes the directory of a cache mount, unless it is there, and opens the file beside it that its users lock.
+// The label says what it is for.
 func (s *Store) OpenMount(key, number, label string) (dir string, lock *os.File, err error) {
 	dir = filepath.Join(s.dir, mountsDir, key, number)
 	err = s.whileUsing(func() error {

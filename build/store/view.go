@@ -8,8 +8,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
-// View shows a snapshot of a store that stacks in another way than the driver does: with other owners, or by a process that ends with
-// the build.
+// View shows a snapshot of a store that stacks in another way than the driver does: with other owners, or by a process
+// that ends with the build.
 type View struct {
 	// Dir is the whole root file system of the step, mounted from the snapshot's own directories.
 	Dir *os.File
@@ -27,9 +27,9 @@ type View struct {
 // Remounter is a mounted snapshot of a store that stacks.
 type Remounter interface {
 	Snapshot
-	// Remount puts a view in the place of the driver's mount or of the view before, until Commit or Remove. f mounts it from the
-	// snapshot's directory of changes and an empty one that goes with that. It has to be called before a snapshot is used that has
-	// no Dir.
+	// Remount puts a view in the place of the driver's mount or of the view before, until Commit or Remove. f mounts it
+	// from the snapshot's directory of changes and an empty one that goes with that. It has to be called before a snapshot
+	// is used that has no Dir.
 	Remount(f func(upper, work string) (View, error)) error
 }
 

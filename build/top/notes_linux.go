@@ -85,8 +85,8 @@ func (n Notes) Add(s Step) (remove func() error, err error) {
 	return func() error { return errors.Join(os.Remove(name), f.Close()) }, nil
 }
 
-// List gives the steps that run, oldest first, and removes stale notes. A directory that isn't there has none; one that belongs to
-// somebody else is an error.
+// List gives the steps that run, oldest first, and removes stale notes. A directory that isn't there has none; one that
+// belongs to somebody else is an error.
 func List(dir string) ([]Step, error) {
 	var st unix.Stat_t
 	if unix.Lstat(dir, &st) == nil && (st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid()) {

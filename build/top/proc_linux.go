@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// maxArgs bounds what is read of a file of proc, such as a command line, and maxNames of a passwd or group file, in bytes.
+	// maxArgs bounds what is read of a file of proc, such as a command line, and maxNames of a passwd or group file, in
+	// bytes.
 	maxArgs  = 64 << 10
 	maxNames = 1 << 20
 )
@@ -34,8 +35,8 @@ type Found struct {
 	Hidden int
 }
 
-// Processes finds the processes of steps in the proc that is mounted on /proc. A step whose processes the caller may not see, or that
-// has just ended, has none.
+// Processes finds the processes of steps in the proc that is mounted on /proc. A step whose processes the caller may
+// not see, or that has just ended, has none.
 func Processes(steps []Step) (Found, error) {
 	const proc = "/proc"
 	found := Found{Names: map[*Step]Names{}}
@@ -115,7 +116,8 @@ func (s pidSpaces) stepOf(path string) *Step {
 	return nil
 }
 
-// namespaceAbove names the pid namespace above another, as its link does (ioctl_ns(2)); "" if the caller may not see it.
+// namespaceAbove names the pid namespace above another, as its link does (ioctl_ns(2)); "" if the caller may not see
+// it.
 func namespaceAbove(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -185,8 +187,8 @@ func readSome(path string) string {
 	return string(text)
 }
 
-// namesOf reads the passwd and group files below a root that is hostile: no symbolic link leads out of it, and nothing but a regular
-// file is waited for.
+// namesOf reads the passwd and group files below a root that is hostile: no symbolic link leads out of it, and nothing
+// but a regular file is waited for.
 func namesOf(root string) Names {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 // Table writes processes in columns.
 type Table struct{ columns []column }
 
-// NewTable makes a table of descriptors, each a name or several with commas between them; none are the usual ones. The error for
-// those that don't exist lists all there are.
+// NewTable makes a table of descriptors, each a name or several with commas between them; none are the usual ones. The
+// error for those that don't exist lists all there are.
 func NewTable(descriptors []string) (Table, error) {
 	if len(descriptors) == 0 {
 		descriptors = []string{usual}

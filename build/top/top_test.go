@@ -20,7 +20,8 @@ func TestNotesAreListedWhileTheyAreHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := Step{Build: NewBuildID(), Tags: []string{"app", "localhost/app:latest"}, Number: "1/2", PID: 7, Started: time.Unix(1, 0)}
+	old := Step{Build: NewBuildID(), Tags: []string{"app", "localhost/app:latest"}, Number: "1/2", PID: 7,
+		Started: time.Unix(1, 0)}
 	remove, err := notes.Add(Step{Build: old.Build, PID: 8, Started: time.Unix(2, 0)})
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +35,8 @@ func TestNotesAreListedWhileTheyAreHeld(t *testing.T) {
 		t.Fatalf("steps %+v, %v", steps, err)
 	}
 	for name, want := range map[string]bool{
-		old.Build: true, old.Build[:3]: true, old.Build[:2]: false, "app": true, "localhost/app:latest": true, "ap": false, "": false, old.Build + "0": false,
+		old.Build: true, old.Build[:3]: true, old.Build[:2]: false, "app": true, "localhost/app:latest": true, "ap": false,
+		"": false, old.Build + "0": false,
 	} {
 		if steps[0].Match(name) != want {
 			t.Errorf("match of %q is not %v", name, want)
@@ -109,7 +111,8 @@ func TestStatAndStatusAreParsed(t *testing.T) {
 	if err := p.parseStat(sampleStat, boot); err != nil {
 		t.Fatal(err)
 	}
-	if p.Comm != "a) b (c" || p.State != "S" || p.parent != 4000 || p.TTY != 34817 || p.Nice != 5 || p.CPU != 2*time.Second ||
+	if p.Comm != "a) b (c" || p.State != "S" || p.parent != 4000 || p.TTY != 34817 || p.Nice != 5 ||
+		p.CPU != 2*time.Second ||
 		p.VSZ != 8192000 || !p.Started.Equal(boot.Add(10*time.Second)) {
 		t.Errorf("%+v", p)
 	}
@@ -120,7 +123,8 @@ func TestStatAndStatusAreParsed(t *testing.T) {
 	}
 	p.parseStatus("Name:\tx\nUid:\t100000\t100032\t1\t1\nGid:\t5\t6\t7\t8\nGroups:\t4 5 \nNSpid:\t4242\t17\nNSpgid:\t4242\t1\nVmRSS:\t  12 kB\n" +
 		"CapEff:\t0000000000000021\nCapBnd:\t000001ffffffffff\nSeccomp:\t2\nbroken\nUid\n:\n")
-	if p.UIDs != [2]uint32{100000, 100032} || p.GIDs != [2]uint32{5, 6} || len(p.Groups) != 2 || p.PID != 17 || p.PGID != 1 || p.RSS != 12<<10 || p.Seccomp != "2" {
+	if p.UIDs != [2]uint32{100000, 100032} || p.GIDs != [2]uint32{5, 6} || len(p.Groups) != 2 || p.PID != 17 ||
+		p.PGID != 1 || p.RSS != 12<<10 || p.Seccomp != "2" {
 		t.Errorf("%+v", p)
 	}
 	v := view{Process: p}
@@ -137,8 +141,10 @@ func TestStatAndStatusAreParsed(t *testing.T) {
 func TestTableShowsBothViewsAndNothingHostile(t *testing.T) {
 	step := &Step{Build: "abc", Number: "builder 2/5", Instruction: "RUN x", Tags: []string{"app"}}
 	p := Process{
-		Step: step, Host: 4242, PID: 1, UIDs: [2]uint32{99999999, 99999999 + 32}, GIDs: [2]uint32{99999999, 1}, Groups: []uint32{99999999}, Comm: "z",
-		Args: []string{"echo", "\x1b[2J", "a\tb", "c\nd", "\xff", "ü"}, UIDMap: "0 99999999 65536\n", GIDMap: "0 99999999 65536\n",
+		Step: step, Host: 4242, PID: 1, UIDs: [2]uint32{99999999, 99999999 + 32}, GIDs: [2]uint32{99999999, 1},
+		Groups: []uint32{99999999}, Comm: "z",
+		Args: []string{"echo", "\x1b[2J", "a\tb", "c\nd", "\xff", "ü"}, UIDMap: "0 99999999 65536\n",
+		GIDMap:  "0 99999999 65536\n",
 		Started: time.Unix(100, 0), Now: time.Unix(110, 0), CPU: time.Second, VSZ: 4096, RSS: 2048, Seccomp: "0",
 	}
 	zombie := Process{Step: step, Comm: "gone", UIDs: [2]uint32{99999999, 99999999}, UIDMap: "nonsense"}
@@ -149,7 +155,8 @@ func TestTableShowsBothViewsAndNothingHostile(t *testing.T) {
 		{"hgroups uidmap", "HGROUPS UIDMAP / 99999999 0 99999999 65536 / - nonsense"},
 		{"args", "COMMAND / echo ?[2J a?b c?d ? ü / [gone]"},
 		{"%C etime time vsz rss", "%CPU ELAPSED TIME VSZ RSS / 10.000 10s 1s 4 2 / 0.000 0s 0s 0 0"},
-		{"build step tag instruction seccomp", "BUILD STEP TAG INSTRUCTION SECCOMP / abc builder 2/5 app RUN x disabled / abc builder 2/5 app RUN x ?"},
+		{"build step tag instruction seccomp",
+			"BUILD STEP TAG INSTRUCTION SECCOMP / abc builder 2/5 app RUN x disabled / abc builder 2/5 app RUN x ?"},
 	} {
 		table, err := NewTable(strings.Fields(test.descriptors))
 		if err != nil {
@@ -167,7 +174,8 @@ func TestTableShowsBothViewsAndNothingHostile(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.descriptors, got, test.want)
 		}
 	}
-	if _, err := NewTable([]string{"pid,nosuch"}); err == nil || !strings.Contains(err.Error(), `"nosuch" is no descriptor`) || !strings.Contains(err.Error(), "vsz") {
+	if _, err := NewTable([]string{"pid,nosuch"}); err == nil ||
+		!strings.Contains(err.Error(), `"nosuch" is no descriptor`) || !strings.Contains(err.Error(), "vsz") {
 		t.Errorf("error %v", err)
 	}
 	if IsDescriptors("pid,") || !IsDescriptors("pid,huser") || IsDescriptors("app") {
@@ -180,10 +188,12 @@ func TestNamesComeFromRegularFilesInsideTheRoot(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "etc"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("/etc/passwd", filepath.Join(root, "etc/group")); err != nil { // the root's own, which is a link to nowhere
+	// the root's own, which is a link to nowhere
+	if err := os.Symlink("/etc/passwd", filepath.Join(root, "etc/group")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("web:x:33:\nlate:x:33:\n:x:1\nbad\nbig:x:99999999999\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "etc/passwd"),
+		[]byte("web:x:33:\nlate:x:33:\n:x:1\nbad\nbig:x:99999999999\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	n := namesOf(root)

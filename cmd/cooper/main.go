@@ -31,8 +31,8 @@ func main() {
 	}))
 }
 
-// softLimit is what the collector keeps the heap below if it can, in bytes. A build's own data is far smaller; without the
-// limit garbage may take as much again.
+// softLimit is what the collector keeps the heap below if it can, in bytes. A build's own data is far smaller; without
+// the limit garbage may take as much again.
 const softLimit = 64 << 20
 
 func limitMemory() {

@@ -60,7 +60,8 @@ func TestLayerCount(t *testing.T) {
 	for range overlay.MaxLower + 1 {
 		lower = append(lower, dir(t, base+"/"+strings.Repeat("x", len(lower)%200+1)+"/"+string(rune('a'+len(lower)/200))))
 	}
-	if _, err := overlay.Mount(overlay.Options{Lower: lower, UserXattr: inside()}); !errors.Is(err, overlay.ErrTooManyLayers) {
+	if _, err := overlay.Mount(overlay.Options{Lower: lower, UserXattr: inside()}); !errors.Is(err,
+		overlay.ErrTooManyLayers) {
 		t.Errorf("%d layers: %v", len(lower), err)
 	}
 	root, err := overlay.Mount(overlay.Options{Lower: lower[1:], UserXattr: inside()})

@@ -106,7 +106,8 @@ func Tmpfs(o TmpfsOptions) (*os.File, error) {
 	return fs.mount(o.Attr)
 }
 
-// Devpts makes a detached instance of the pseudo-terminal file system. Its terminals belong to the group ttyGID if that ID exists here.
+// Devpts makes a detached instance of the pseudo-terminal file system. Its terminals belong to the group ttyGID if that
+// ID exists here.
 func Devpts(ttyGID uint32) (*os.File, error) {
 	f, err := devpts(strconv.FormatUint(uint64(ttyGID), 10))
 	if errors.Is(err, unix.EINVAL) {
@@ -136,8 +137,9 @@ type BindOptions struct {
 	UserNS *os.File // shows owners through the map of this user namespace; nil: as they are
 }
 
-// Bind makes a detached mount of the directory or file src and returns an O_PATH descriptor of it; Close unmounts it. Mounts
-// below src are shown only if they must be: when the source was mounted by another user namespace, what they hide stays hidden.
+// Bind makes a detached mount of the directory or file src and returns an O_PATH descriptor of it; Close unmounts it.
+// Mounts below src are shown only if they must be: when the source was mounted by another user namespace, what they
+// hide stays hidden.
 func Bind(src *os.File, o BindOptions) (*os.File, error) {
 	fd, err := cloneTree(int(src.Fd()))
 	if err != nil {
@@ -159,8 +161,8 @@ func Bind(src *os.File, o BindOptions) (*os.File, error) {
 	return f, nil
 }
 
-// ClonesDetached tells whether the kernel makes detached mounts of what is in other detached mounts (since Linux 6.15). If not, Bind has
-// no use for what Program.Mount makes.
+// ClonesDetached tells whether the kernel makes detached mounts of what is in other detached mounts (since Linux 6.15).
+// If not, Bind has no use for what Program.Mount makes.
 func ClonesDetached() bool {
 	from, err := Tmpfs(TmpfsOptions{Mode: 0o700})
 	if err != nil {

@@ -38,13 +38,18 @@ func newUserNS(m userns.Mapping) (ns *os.File, err error) {
 	}
 	defer func() { _ = unix.Close(opened) }()
 	var p rawproc.Program
-	p.Add(rawproc.Op{Doing: "die with the parent", Trap: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}})
-	// Its memory is ours, and may be closed to others by now: only the process itself can open its namespace without CAP_SYS_PTRACE.
-	at := p.Add(rawproc.Op{Doing: "open it", Trap: unix.SYS_OPENAT, Args: [6]uintptr{0, p.String("/proc/self/ns/user"), unix.O_CLOEXEC}})
+	p.Add(rawproc.Op{Doing: "die with the parent", Trap: unix.SYS_PRCTL,
+		Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}})
+	// Its memory is ours, and may be closed to others by now: only the process itself can open its namespace without
+	// CAP_SYS_PTRACE.
+	at := p.Add(rawproc.Op{Doing: "open it", Trap: unix.SYS_OPENAT, Args: [6]uintptr{0, p.String("/proc/self/ns/user"),
+		unix.O_CLOEXEC}})
 	one := p.Bytes([]byte{1, 0, 0, 0, 0, 0, 0, 0})
 	p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{uintptr(opened), one, 8}})
-	// The process only has to exist until its maps are written; if the parent ended before it could say so, it ends by itself.
-	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 10})}})
+	// The process only has to exist until its maps are written; if the parent ended before it could say so, it ends by
+	// itself.
+	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL,
+		Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 10})}})
 	c, err := p.Start(unix.CLONE_NEWUSER | unix.CLONE_FILES)
 	if err != nil {
 		return nil, err
@@ -80,7 +85,8 @@ func mapOwners(fd int, ns *os.File) error {
 	return nil
 }
 
-// cloneLayers makes clones of all the layers, ID-mapped ones where o says so. What it made is in own, also with an error.
+// cloneLayers makes clones of all the layers, ID-mapped ones where o says so. What it made is in own, also with an
+// error.
 func cloneLayers(o Options) (layers, error) {
 	l := layers{upper: -1, work: -1}
 	lowerNS := o.UserNS
@@ -103,8 +109,8 @@ func cloneLayers(o Options) (layers, error) {
 	return l, nil
 }
 
-// clone makes a detached clone of the tree at fd. If fd is a detached mount itself, which older kernels don't clone, it stands for
-// its own clone.
+// clone makes a detached clone of the tree at fd. If fd is a detached mount itself, which older kernels don't clone, it
+// stands for its own clone.
 func (l *layers) clone(fd int, ns *os.File) (int, error) {
 	clone, err := cloneTree(fd)
 	if err != nil && ns == nil {
@@ -120,8 +126,8 @@ func (l *layers) clone(fd int, ns *os.File) (int, error) {
 	return clone, nil
 }
 
-// cloneUpper clones the nearest directory that has both Upper and Work below it, and finds those two in the clone: overlay wants
-// them in one mount.
+// cloneUpper clones the nearest directory that has both Upper and Work below it, and finds those two in the clone:
+// overlay wants them in one mount.
 func (l *layers) cloneUpper(o Options) error {
 	upper, err := os.Readlink(fdPath(int(o.Upper.Fd())))
 	if err != nil {
@@ -132,7 +138,8 @@ func (l *layers) cloneUpper(o Options) error {
 		return err
 	}
 	depth, upperRel, workRel := common(upper, work)
-	dir, err := unix.Open(fdPath(int(o.Upper.Fd()))+strings.Repeat("/..", depth), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := unix.Open(fdPath(int(o.Upper.Fd()))+strings.Repeat("/..", depth),
+		unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}

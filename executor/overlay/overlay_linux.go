@@ -20,29 +20,33 @@ var ErrTooManyLayers = errors.New("too many layers")
 type Options struct {
 	Lower []*os.File // O_PATH directory descriptors, topmost first
 	Upper *os.File   // takes the changes; nil: a read-only view
-	Work  *os.File   // a directory in the same mount as Upper, empty or left by an earlier overlay; needed with Upper and Lower
+	// a directory in the same mount as Upper, empty or left by an earlier overlay; needed with Upper and Lower
+	Work *os.File
 
 	UserXattr bool // marks are user.overlay.*, not trusted.overlay.*; needed in a user namespace
 	Volatile  bool // never sync Upper
 	Attr      int  // MOUNT_ATTR_* besides MOUNT_ATTR_NODEV, and MOUNT_ATTR_RDONLY for a view
 
-	// IDMap (real root only) shows every layer, Upper too, through an ID-mapped mount: an owner n on disk is the host ID that
-	// the map gives to container ID n.
+	// IDMap (real root only) shows every layer, Upper too, through an ID-mapped mount: an owner n on disk is the host ID
+	// that the map gives to container ID n.
 	IDMap *userns.Mapping
 	// LowerMapped says that the Lower directories show mapped owners already.
 	LowerMapped bool
-	// LowerNS shows the Lower directories through the map of this user namespace, in place of IDMap; nil: as the others say.
+	// LowerNS shows the Lower directories through the map of this user namespace, in place of IDMap; nil: as the others
+	// say.
 	LowerNS *os.File
-	// UserNS is an open user namespace with that map, if the caller has one (see NewUserNS). It is looked at with IDMap only.
+	// UserNS is an open user namespace with that map, if the caller has one (see NewUserNS). It is looked at with IDMap
+	// only.
 	UserNS *os.File
 }
 
-// Mount stacks the layers and returns an O_PATH descriptor of the root of a detached mount. Close unmounts it. Device nodes in it can't
-// be opened. A read-only view of one layer, and Upper without any lower directory, are plain bind mounts; no layer at all is an
-// empty read-only directory.
+// Mount stacks the layers and returns an O_PATH descriptor of the root of a detached mount. Close unmounts it. Device
+// nodes in it can't be opened. A read-only view of one layer, and Upper without any lower directory, are plain bind
+// mounts; no layer at all is an empty read-only directory.
 func Mount(o Options) (*os.File, error) {
 	if len(o.Lower) > MaxLower {
-		return nil, fmt.Errorf("mount overlay: %w: %d, the kernel stacks at most %d", ErrTooManyLayers, len(o.Lower), MaxLower)
+		return nil, fmt.Errorf("mount overlay: %w: %d, the kernel stacks at most %d", ErrTooManyLayers, len(o.Lower),
+			MaxLower)
 	}
 	switch {
 	case o.IDMap == nil:
@@ -73,8 +77,8 @@ func stack(o Options) (*os.File, error) {
 	l := layers{lower: fds(o.Lower), upper: -1, work: -1}
 	if o.Upper != nil {
 		l.upper, l.work = int(o.Upper.Fd()), int(o.Work.Fd())
-		// A volatile overlay leaves this mark, so that nobody takes what was never synced for whole. Whether Upper is whole is the
-		// caller's business; the mark would only keep Work from being used again.
+		// A volatile overlay leaves this mark, so that nobody takes what was never synced for whole. Whether Upper is whole
+		// is the caller's business; the mark would only keep Work from being used again.
 		if err := unix.Unlinkat(l.work, "work/incompat/volatile/dirty", 0); err == nil {
 			_ = unix.Unlinkat(l.work, "work/incompat/volatile", unix.AT_REMOVEDIR)
 		}
@@ -91,8 +95,8 @@ func stack(o Options) (*os.File, error) {
 	if err == nil {
 		return writable(f, o)
 	}
-	// Before Linux 6.15 a layer must be attached in the mount namespace, which a detached one is not; before 6.7 layers can't be
-	// added one by one. Both is had in a mount namespace that exists for this one call.
+	// Before Linux 6.15 a layer must be attached in the mount namespace, which a detached one is not; before 6.7 layers
+	// can't be added one by one. Both is had in a mount namespace that exists for this one call.
 	if errors.Is(err, unix.EINVAL) {
 		if f, privateErr := mountPrivately(o); privateErr == nil {
 			return writable(f, o)
@@ -106,7 +110,8 @@ func stack(o Options) (*os.File, error) {
 	return nil, err
 }
 
-// writable refuses what the kernel made of an upper directory that it could not prepare: a read-only mount, without an error.
+// writable refuses what the kernel made of an upper directory that it could not prepare: a read-only mount, without an
+// error.
 func writable(f *os.File, o Options) (*os.File, error) {
 	var fs unix.Statfs_t
 	if o.Upper == nil {
@@ -116,7 +121,8 @@ func writable(f *os.File, o Options) (*os.File, error) {
 		return f, err
 	}
 	_ = f.Close()
-	return nil, fmt.Errorf("mount overlay: the kernel can't use the work directory %s, its log says why: %w", o.Work.Name(), unix.EROFS)
+	return nil, fmt.Errorf("mount overlay: the kernel can't use the work directory %s, its log says why: %w",
+		o.Work.Name(), unix.EROFS)
 }
 
 // layers are the descriptors of what is stacked.
@@ -172,8 +178,8 @@ func (l layers) mountHere(o Options) (*os.File, error) {
 
 type option struct{ key, value string } // value "": a flag
 
-// list gives the options besides the layers. The features that make the upper directory more than a plain difference are
-// switched off: it becomes a layer that other tools read.
+// list gives the options besides the layers. The features that make the upper directory more than a plain difference
+// are switched off: it becomes a layer that other tools read.
 func (o Options) list() []option {
 	list := []option{{"index", "off"}, {"metacopy", "off"}}
 	if o.UserXattr {

@@ -45,7 +45,8 @@ func write(t *testing.T, path, text string) {
 
 func readAt(t *testing.T, root *os.File, path string) string {
 	t.Helper()
-	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
 		return err.Error()
 	}
@@ -93,7 +94,8 @@ func checkView(t *testing.T, root *os.File) {
 func TestViewShowsTopmostFile(t *testing.T) {
 	before := mounts(t)
 	_, o := fixture(t)
-	mount := map[string]func(overlay.Options) (*os.File, error){"": overlay.Mount, " by the way of older kernels": overlay.MountPrivately, " by the classic call": overlay.MountClassic}
+	mount := map[string]func(overlay.Options) (*os.File, error){"": overlay.Mount,
+		" by the way of older kernels": overlay.MountPrivately, " by the classic call": overlay.MountClassic}
 	for name, mount := range mount {
 		t.Run("view"+name, func(t *testing.T) {
 			root, err := mount(o)
@@ -129,7 +131,8 @@ func mounts(t *testing.T) string {
 }
 
 func TestUpperTakesChanges(t *testing.T) {
-	for name, mount := range map[string]func(overlay.Options) (*os.File, error){"": overlay.Mount, " by the way of older kernels": overlay.MountPrivately, " by the classic call": overlay.MountClassic} {
+	for name, mount := range map[string]func(overlay.Options) (*os.File, error){"": overlay.Mount,
+		" by the way of older kernels": overlay.MountPrivately, " by the classic call": overlay.MountClassic} {
 		t.Run("upper"+name, func(t *testing.T) {
 			base, o := fixture(t)
 			o.Upper, o.Work, o.Volatile = dir(t, base+"/upper"), dir(t, base+"/work"), true

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountPrivately mounts like layers.mount, but with every layer attached in a mount namespace of its own, as older kernels need
-// it. The namespace belongs to a thread that ends with this call; the new mount outlives it, detached.
+// mountPrivately mounts like layers.mount, but with every layer attached in a mount namespace of its own, as older
+// kernels need it. The namespace belongs to a thread that ends with this call; the new mount outlives it, detached.
 func mountPrivately(o Options) (*os.File, error) {
 	l, err := cloneLayers(o)
 	defer closeAll(l.own)
@@ -42,7 +42,8 @@ func (l layers) mountInNewNamespace(o Options) (*os.File, error) {
 	return l.mountClassic(o)
 }
 
-// attachToRoot stacks the detached mount on the root directory: it is reached by descriptor only, so that any place will do.
+// attachToRoot stacks the detached mount on the root directory: it is reached by descriptor only, so that any place
+// will do.
 func attachToRoot(fd int) error {
 	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return fmt.Errorf("attach layer: %w", err)
@@ -65,7 +66,8 @@ func (l layers) mountClassic(o Options) (*os.File, error) {
 	}
 	data := l.classicOptions(o)
 	if len(data) >= os.Getpagesize() {
-		return nil, fmt.Errorf("mount overlay: %w: %d, this kernel takes a list of %d bytes", ErrTooManyLayers, len(l.lower), os.Getpagesize())
+		return nil, fmt.Errorf("mount overlay: %w: %d, this kernel takes a list of %d bytes", ErrTooManyLayers, len(l.lower),
+			os.Getpagesize())
 	}
 	flags := uintptr(unix.MS_NODEV)
 	if l.upper < 0 {

@@ -27,9 +27,10 @@ const fuseDevice = "/dev/fuse"
 // endWithin is how long a program may take to write what it has not written yet when its mount is gone.
 const endWithin = 30 * time.Second
 
-// Mount is the function Mount done by the program, which runs until unmount or the end of ctx. No mount table shows the mount, and
-// the kernel ends the program together with it: nothing of both stays however this process ends. unmount returns when all changes are
-// in o.Upper; nobody else may use the mount then. IDMap, LowerMapped, UserNS and UserXattr are not for programs, and are ignored.
+// Mount is the function Mount done by the program, which runs until unmount or the end of ctx. No mount table shows the
+// mount, and the kernel ends the program together with it: nothing of both stays however this process ends. unmount
+// returns when all changes are in o.Upper; nobody else may use the mount then. IDMap, LowerMapped, UserNS and UserXattr
+// are not for programs, and are ignored.
 func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount func() error, err error) {
 	if len(o.Lower) == 0 {
 		dir, err = Mount(Options{Upper: o.Upper, Work: o.Work, Attr: o.Attr})
@@ -52,14 +53,15 @@ func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount fu
 		return nil, nil, errors.Join(err, m.unmount())
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &st); err != nil { // the program doesn't serve the mount, and says why when it ends
+	// the program doesn't serve the mount, and says why when it ends
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("mount with %s: %w", p.Path, err), m.unmount())
 	}
 	return dir, m.unmount, nil
 }
 
-// serve starts the program. It finds out the path of its upper directory, and takes a colon in that for the end of it: where there is one, the
-// program is in a mount namespace of its own in which the directory has another path.
+// serve starts the program. It finds out the path of its upper directory, and takes a colon in that for the end of it:
+// where there is one, the program is in a mount namespace of its own in which the directory has another path.
 func (p Program) serve(m *programMount, dev *os.File, o Options) error {
 	if o.Upper == nil {
 		return m.start(p.command(m.ctx, dev, o))
@@ -95,7 +97,8 @@ func (p Program) serve(m *programMount, dev *os.File, o Options) error {
 	})
 }
 
-// attachAnywhere attaches a mount at a directory that every machine has, and in which a mount program looks for nothing.
+// attachAnywhere attaches a mount at a directory that every machine has, and in which a mount program looks for
+// nothing.
 func attachAnywhere(fd int) (err error) {
 	for _, place := range []string{"/mnt", "/media", "/srv", "/tmp"} {
 		if err = unix.MoveMount(fd, "", unix.AT_FDCWD, place, unix.MOVE_MOUNT_F_EMPTY_PATH); err == nil {
@@ -188,7 +191,8 @@ func (m *programMount) unmount() error {
 	case <-late.C:
 		m.kill()
 		<-m.ended
-		return errors.Join(err, fmt.Errorf("unmount with %s: it did not end in %s: is somebody else using the mount?", m.program, endWithin))
+		return errors.Join(err, fmt.Errorf("unmount with %s: it did not end in %s: is somebody else using the mount?",
+			m.program, endWithin))
 	}
 	if m.failed != nil && m.ctx.Err() == nil { // who ends the context wants it to end so
 		err = errors.Join(err, fmt.Errorf("mount program %s: %w\n%s", m.program, m.failed, m.said.text))

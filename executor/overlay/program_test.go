@@ -117,7 +117,8 @@ func TestProgramEndsWithItsContext(t *testing.T) {
 	}
 	cancel()
 	var st unix.Stat_t
-	for i, none := 0, error(unix.ENOENT); errors.Is(none, unix.ENOENT); i++ { // until the program has ended; the kernel asks it once for a name
+	// until the program has ended; the kernel asks it once for a name
+	for i, none := 0, error(unix.ENOENT); errors.Is(none, unix.ENOENT); i++ {
 		none = unix.Fstatat(int(root.Fd()), fmt.Sprint("none", i), &st, 0)
 		err = none
 	}

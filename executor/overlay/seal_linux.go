@@ -18,8 +18,8 @@ const (
 	sealPause = time.Millisecond
 )
 
-// Seal makes the overlay that Mount has mounted at root read-only, for everybody who has it open or mounted anywhere: directories that are
-// open keep nobody able to write to it. It is an ErrStillWritten if a file is open for writing.
+// Seal makes the overlay that Mount has mounted at root read-only, for everybody who has it open or mounted anywhere:
+// directories that are open keep nobody able to write to it. It is an ErrStillWritten if a file is open for writing.
 func Seal(root *os.File) error {
 	fs, err := unix.Fspick(int(root.Fd()), "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
 	if err != nil {
@@ -34,8 +34,8 @@ func Seal(root *os.File) error {
 	return unlessWritten(func() error { return unix.FsconfigReconfigure(fs) })
 }
 
-// SealIn makes one mount read-only that is attached in the mount namespace ns: whoever has a directory open that was opened through it
-// can't write any more. Other mounts of the same directory are as they were.
+// SealIn makes one mount read-only that is attached in the mount namespace ns: whoever has a directory open that was
+// opened through it can't write any more. Other mounts of the same directory are as they were.
 func SealIn(ns, mount *os.File) error {
 	return onLostThread(func() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -44,7 +44,10 @@ func SealIn(ns, mount *os.File) error {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("enter mount namespace: %w", err)
 		}
-		return unlessWritten(func() error { return setAttr(int(mount.Fd()), &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}, 0) })
+		return unlessWritten(func() error {
+			return setAttr(int(mount.Fd()), &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY},
+				0)
+		})
 	})
 }
 

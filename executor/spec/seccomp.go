@@ -28,7 +28,8 @@ type ArgRule struct {
 	Errno  uint
 }
 
-// seccomp writes the filter down. A runtime's library looks at 64 bits of an argument, so that every comparison has a mask.
+// seccomp writes the filter down. A runtime's library looks at 64 bits of an argument, so that every comparison has a
+// mask.
 func (f *Filter) seccomp() *specs.LinuxSeccomp {
 	if f == nil {
 		return nil
@@ -41,7 +42,8 @@ func (f *Filter) seccomp() *specs.LinuxSeccomp {
 		errno := d.Errno
 		names := slices.Clone(d.Calls)
 		slices.Sort(names)
-		s.Syscalls = append(s.Syscalls, specs.LinuxSyscall{Names: slices.Compact(names), Action: specs.ActErrno, ErrnoRet: &errno})
+		s.Syscalls = append(s.Syscalls, specs.LinuxSyscall{Names: slices.Compact(names), Action: specs.ActErrno,
+			ErrnoRet: &errno})
 	}
 	for _, r := range f.Args {
 		s.Syscalls = append(s.Syscalls, r.syscalls()...)
@@ -72,8 +74,8 @@ func (r ArgRule) syscalls() []specs.LinuxSyscall {
 	return list
 }
 
-// architectures are the specification's names. The x32 way of calling an amd64 kernel is listed because calls of an unlisted one
-// would kill the process, even on a kernel that knows no x32.
+// architectures are the specification's names. The x32 way of calling an amd64 kernel is listed because calls of an
+// unlisted one would kill the process, even on a kernel that knows no x32.
 func architectures(goarch string) []specs.Arch {
 	switch goarch {
 	case "amd64":

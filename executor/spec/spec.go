@@ -30,8 +30,8 @@ type Container struct {
 	Locked  []string // read-only paths
 	ShmSize int64    // bytes
 
-	// LoopbackOnly gives the container a network namespace of its own. Without it Sys is the source of a bind mount for /sys:
-	// no other can be made without a network namespace.
+	// LoopbackOnly gives the container a network namespace of its own. Without it Sys is the source of a bind mount for
+	// /sys: no other can be made without a network namespace.
 	LoopbackOnly bool
 	Sys          string
 	WritableSys  bool
@@ -49,8 +49,9 @@ type User struct {
 	Groups   []uint32
 }
 
-// UserNS is a user namespace: a new one with the map, or with a Path the one there, which has this map. Of a namespace that exists the old
-// versions of runc need the map told, and the newer ones compare it with the kernel's, line by line: it must be in the kernel's order.
+// UserNS is a user namespace: a new one with the map, or with a Path the one there, which has this map. Of a namespace
+// that exists the old versions of runc need the map told, and the newer ones compare it with the kernel's, line by
+// line: it must be in the kernel's order.
 type UserNS struct {
 	Path       string // absolute
 	UIDs, GIDs []userns.Range
@@ -62,7 +63,8 @@ type Limit struct {
 	Soft, Hard uint64
 }
 
-// Mount is a bind mount, with what is mounted below its source: in a user namespace the kernel refuses less. Device nodes and set-uid bits in it have no effect.
+// Mount is a bind mount, with what is mounted below its source: in a user namespace the kernel refuses less. Device
+// nodes and set-uid bits in it have no effect.
 type Mount struct {
 	Source, Target string // absolute; Target has no symbolic link in it
 	ReadOnly       bool
@@ -106,7 +108,8 @@ func (c Container) mounts() []specs.Mount {
 		c.sys(),
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", size}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: c.devpts()},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", size}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777",
+			size}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 	}
 	for _, m := range c.Mounts {
@@ -114,7 +117,8 @@ func (c Container) mounts() []specs.Mount {
 		if m.ReadOnly {
 			options = append(options, "ro")
 		}
-		list = append(list, specs.Mount{Destination: m.Target, Type: "bind", Source: m.Source, Options: append(options, "rprivate")})
+		list = append(list, specs.Mount{Destination: m.Target, Type: "bind", Source: m.Source,
+			Options: append(options, "rprivate")})
 	}
 	return list
 }
@@ -135,7 +139,8 @@ func (c Container) sys() specs.Mount {
 	if c.LoopbackOnly {
 		return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: options}
 	}
-	return specs.Mount{Destination: "/sys", Type: "bind", Source: c.Sys, Options: append([]string{"rbind"}, append(options, "rprivate")...)}
+	return specs.Mount{Destination: "/sys", Type: "bind", Source: c.Sys,
+		Options: append([]string{"rbind"}, append(options, "rprivate")...)}
 }
 
 func (c Container) linux() *specs.Linux {

@@ -28,17 +28,20 @@ func mapping(t *testing.T, ranges ...userns.Range) userns.Map {
 func containers(t *testing.T) map[string]spec.Container {
 	t.Helper()
 	tty := uint32(5)
-	ids := mapping(t, userns.Range{Container: 0, Host: 1, Length: 1000}, userns.Range{Container: 1000, Host: 5000, Length: 10})
+	ids := mapping(t, userns.Range{Container: 0, Host: 1, Length: 1000},
+		userns.Range{Container: 1000, Host: 5000, Length: 10})
 	return map[string]spec.Container{
 		"plain": {
-			Args: []string{"/bin/sh", "-c", "true"}, Env: []string{"PATH=/bin", "HOME=/root"}, Hostname: "cooper", Root: "rootfs",
+			Args: []string{"/bin/sh", "-c", "true"}, Env: []string{"PATH=/bin", "HOME=/root"}, Hostname: "cooper",
+			Root: "rootfs",
 			Caps: []string{"CAP_CHOWN", "CAP_KILL"}, ShmSize: 64 << 20, Sys: "/mnt/sys", TTYGroup: &tty,
 			Masked: []string{"/proc/kcore"}, Locked: []string{"/proc/sys"},
 		},
 		"everything": {
 			Args: []string{"make"}, Env: []string{"A=1"}, Cwd: "/src", Hostname: "box", Root: "rootfs",
 			User: spec.User{UID: 1000, GID: 1001, Groups: []uint32{5, 50}}, Caps: []string{"CAP_CHOWN"}, NoNewPrivs: true,
-			Limits: []spec.Limit{{Name: "RLIMIT_NOFILE", Soft: 1, Hard: 2}, {Name: "RLIMIT_CORE", Hard: ^uint64(0)}}, ShmSize: 1 << 20,
+			Limits:  []spec.Limit{{Name: "RLIMIT_NOFILE", Soft: 1, Hard: 2}, {Name: "RLIMIT_CORE", Hard: ^uint64(0)}},
+			ShmSize: 1 << 20,
 			Mounts: []spec.Mount{
 				{Source: "/mnt/room/etc/hosts", Target: "/etc/hosts"}, {Source: "/mnt/mount1", Target: "/cache", ReadOnly: true},
 			},
@@ -55,8 +58,9 @@ func containers(t *testing.T) map[string]spec.Container {
 			},
 		},
 		"insecure": {
-			Args: []string{"true"}, Hostname: "cooper", Root: "rootfs", Caps: []string{"CAP_SYS_ADMIN"}, Ambient: true, ShmSize: 1,
-			Sys: "/mnt/sys", WritableSys: true,
+			Args: []string{"true"}, Hostname: "cooper", Root: "rootfs", Caps: []string{"CAP_SYS_ADMIN"}, Ambient: true,
+			ShmSize: 1,
+			Sys:     "/mnt/sys", WritableSys: true,
 		},
 		"joined": {
 			Args: []string{"true"}, Hostname: "cooper", Root: "rootfs", ShmSize: 1, Sys: "/mnt/sys",

@@ -26,14 +26,15 @@ func (f *File) readDirectives(text []byte, o Options) error {
 	return f.readCheck(text, o.Check)
 }
 
-// readSyntax refuses frontends that are no Dockerfile frontend. As with BuildKit the directive may also be one of a "//"
-// comment or of a JSON text, for then the file is in some other language.
+// readSyntax refuses frontends that are no Dockerfile frontend. As with BuildKit the directive may also be one of a
+// "//" comment or of a JSON text, for then the file is in some other language.
 func (f *File) readSyntax(text []byte, given *string) error {
 	const hint = "only Dockerfiles are built: "
 	if given != nil {
 		ref, _, _ := strings.Cut(strings.TrimSpace(*given), " ")
 		if ref != builtIn && !knownFrontend(ref) {
-			return f.NewError(Location{File: f.Name}, fmt.Sprintf("cooper does not support the frontend %q of the build argument %s", ref, syntaxArg),
+			return f.NewError(Location{File: f.Name},
+				fmt.Sprintf("cooper does not support the frontend %q of the build argument %s", ref, syntaxArg),
 				hint+syntaxArg+"=docker/dockerfile:1, or no such argument")
 		}
 		return nil
@@ -46,7 +47,8 @@ func (f *File) readSyntax(text []byte, given *string) error {
 	if loc.StartLine == 0 { // JSON has no line
 		loc = Location{File: f.Name}
 	}
-	return f.NewError(loc, fmt.Sprintf("cooper does not support the frontend %q", ref), hint+"# syntax=docker/dockerfile:1, or no such line")
+	return f.NewError(loc, fmt.Sprintf("cooper does not support the frontend %q", ref),
+		hint+"# syntax=docker/dockerfile:1, or no such line")
 }
 
 // knownFrontend accepts the Dockerfile frontends from any registry. They are never fetched: the language is built in.
@@ -73,7 +75,8 @@ func (f *File) readCheck(text []byte, given *string) error {
 	message = strings.Replace(message, "failed to parse", "invalid", 1)
 	const hint = "skip=StageNameCasing,FromAsCasing;error=true"
 	if given != nil {
-		return f.NewError(Location{File: f.Name}, fmt.Sprintf("build argument %s: %s", checkArg, message), "for example: "+checkArg+"="+hint)
+		return f.NewError(Location{File: f.Name}, fmt.Sprintf("build argument %s: %s", checkArg, message),
+			"for example: "+checkArg+"="+hint)
 	}
 	return f.NewError(f.Location(ranges), message, "for example: # check="+hint)
 }

@@ -13,8 +13,8 @@ const (
 	excerptRule           = "--------------------"
 )
 
-// Excerpt shows the lines of a location, of all those of a text, as docker does: the file and line, then the lines and those around them with their
-// numbers, marked with ">>>". It ends with a line end; a location without a line gives "".
+// Excerpt shows the lines of a location, of all those of a text, as docker does: the file and line, then the lines and
+// those around them with their numbers, marked with ">>>". It ends with a line end; a location without a line gives "".
 func Excerpt(lines []string, loc Location) string {
 	if loc.StartLine < 1 || loc.StartLine > len(lines) {
 		return ""

@@ -8,7 +8,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// A Location is a range of lines in a file, counted from 1; both ends are part of it. A zero StartLine means the whole file.
+// A Location is a range of lines in a file, counted from 1; both ends are part of it. A zero StartLine means the whole
+// file.
 type Location struct {
 	File               string
 	StartLine, EndLine int

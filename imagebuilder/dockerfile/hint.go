@@ -40,7 +40,8 @@ func (f *File) parserError(err error) error {
 		// For directives the parser counts lines from 0.
 		loc.StartLine++
 		loc.EndLine = loc.StartLine
-		return f.NewError(loc, message, "directives are # escape=, # syntax= and # check=, each at most once, escape one of \\ and `")
+		return f.NewError(loc, message,
+			"directives are # escape=, # syntax= and # check=, each at most once, escape one of \\ and `")
 	case message == "unterminated heredoc":
 		return f.NewError(loc, message, "end it with a line that is the heredoc's name and nothing else")
 	}
@@ -137,7 +138,8 @@ func mountHint(message string) string {
 	case strings.HasPrefix(message, "invalid value "):
 		return "an owner is given by number"
 	}
-	for _, part := range []string{"unexpected key '", "invalid field '", "not allowed for", "secret mount", "cache sharing", "source and id"} {
+	for _, part := range []string{"unexpected key '", "invalid field '", "not allowed for", "secret mount",
+		"cache sharing", "source and id"} {
 		if strings.Contains(message, part) {
 			return mountOptions
 		}

@@ -25,13 +25,13 @@ const (
 
 // Options stand in for the directives of a file. The zero value leaves them as they are.
 type Options struct {
-	// Check replaces what "# check=" says, Syntax what "# syntax=" says; nil leaves the file's own. They are the values of the
-	// build arguments BUILDKIT_DOCKERFILE_CHECK and BUILDKIT_SYNTAX.
+	// Check replaces what "# check=" says, Syntax what "# syntax=" says; nil leaves the file's own. They are the values of
+	// the build arguments BUILDKIT_DOCKERFILE_CHECK and BUILDKIT_SYNTAX.
 	Check, Syntax *string
 }
 
-// Parse reads a Dockerfile. name is what errors and warnings call it. The error is always an *Error. With it comes a file
-// that can't be planned but has the Name, the Lines and the Warnings up to the error.
+// Parse reads a Dockerfile. name is what errors and warnings call it. The error is always an *Error. With it comes a
+// file that can't be planned but has the Name, the Lines and the Warnings up to the error.
 func Parse(name string, text []byte, o Options) (file *File, err error) {
 	f := &File{Name: name, Lines: splitLines(text)}
 	defer func() {
@@ -76,9 +76,10 @@ func (f *File) parse(text []byte, o Options) error {
 	return nil
 }
 
-// ParseTrigger reads the one instruction of an ONBUILD of a base image. ranges is the FROM that brought it in; errors and
-// the instruction itself are placed there.
-func (f *File) ParseTrigger(text string, ranges []parser.Range, lint *linter.Linter) (cmd instructions.Command, err error) {
+// ParseTrigger reads the one instruction of an ONBUILD of a base image. ranges is the FROM that brought it in; errors
+// and the instruction itself are placed there.
+func (f *File) ParseTrigger(text string, ranges []parser.Range, lint *linter.Linter) (cmd instructions.Command,
+	err error) {
 	at := f.Location(ranges)
 	defer func() {
 		if r := recover(); r != nil {
@@ -133,7 +134,8 @@ func (f *File) checkText(text []byte) error {
 	case len(bytes.TrimSpace(text)) == 0:
 		return f.NewError(whole, "the Dockerfile is empty", usage(command.From))
 	case len(text) > maxSize:
-		return f.NewError(whole, fmt.Sprintf("the Dockerfile is larger than %d MiB", maxSize>>20), "move data into files and COPY them")
+		return f.NewError(whole, fmt.Sprintf("the Dockerfile is larger than %d MiB", maxSize>>20),
+			"move data into files and COPY them")
 	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
 		return f.NewError(whole, "the Dockerfile is UTF-16 text", "save it as UTF-8")
 	case bytes.IndexByte(text, 0) >= 0:
@@ -177,7 +179,8 @@ func (f *File) instructionError(err error, root *parser.Node) error {
 	node := nodeAt(root, loc.StartLine)
 	var unknown *instructions.UnknownInstructionError
 	if errors.As(err, &unknown) {
-		return f.NewError(loc, fmt.Sprintf("unknown instruction %q", unknown.Instruction), nearestInstruction(unknown.Instruction))
+		return f.NewError(loc, fmt.Sprintf("unknown instruction %q", unknown.Instruction),
+			nearestInstruction(unknown.Instruction))
 	}
 	message := cleanMessage(err)
 	if node == nil {

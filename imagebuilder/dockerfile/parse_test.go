@@ -12,7 +12,8 @@ import (
 )
 
 func TestParseKeepsStagesArgumentsAndLines(t *testing.T) {
-	f, err := dockerfile.Parse("x/Containerfile", []byte("ARG A=1\nARG B\nFROM one AS First\nRUN a \\\n  b\nFROM two\n"), dockerfile.Options{})
+	f, err := dockerfile.Parse("x/Containerfile", []byte("ARG A=1\nARG B\nFROM one AS First\nRUN a \\\n  b\nFROM two\n"),
+		dockerfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +45,10 @@ func TestLintFindings(t *testing.T) {
 		{"empty continuation", "FROM a\nRUN b \\\n\n  c\n", []string{"4 NoEmptyContinuation"}},
 		{"all skipped", "# check=skip=all\nFROM a as B\nMAINTAINER b\n", nil},
 		{"one skipped", "# check=skip=FromAsCasing\nFROM a as B\n", []string{"2 StageNameCasing"}},
-		{"skipped for one instruction", "FROM a\n# check=skip=MaintainerDeprecated\nMAINTAINER b\nMAINTAINER c\n", []string{"4 MaintainerDeprecated"}},
-		{"experimental rule on demand", "# check=experimental=all\n# unrelated\nFROM a AS b\n", []string{"3 InvalidDefinitionDescription"}},
+		{"skipped for one instruction", "FROM a\n# check=skip=MaintainerDeprecated\nMAINTAINER b\nMAINTAINER c\n",
+			[]string{"4 MaintainerDeprecated"}},
+		{"experimental rule on demand", "# check=experimental=all\n# unrelated\nFROM a AS b\n",
+			[]string{"3 InvalidDefinitionDescription"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -72,7 +75,8 @@ func TestLintFindings(t *testing.T) {
 
 func TestKnownFrontendsAreAcceptedAndNeverFetched(t *testing.T) {
 	for _, ref := range []string{
-		"docker/dockerfile", "docker/dockerfile:1", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile:1", "docker/dockerfile-upstream:master",
+		"docker/dockerfile", "docker/dockerfile:1", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile:1",
+		"docker/dockerfile-upstream:master",
 		"mirror.example.com:5000/docker/dockerfile:1", "docker/dockerfile:1@sha256:0123",
 	} {
 		if _, err := dockerfile.Parse("Dockerfile", []byte("#syntax="+ref+"\nFROM a\n"), dockerfile.Options{}); err != nil {
@@ -95,7 +99,8 @@ func TestDirectives(t *testing.T) {
 		err        string
 	}{
 		{"none", "FROM a\n", '\\', false, ""},
-		{"all three, in any case and spacing", "#\tSyntax = docker/dockerfile:1-labs\n# ESCAPE=`\n#check=skip=all\nFROM a\n", '`', true, ""},
+		{"all three, in any case and spacing", "#\tSyntax = docker/dockerfile:1-labs\n# ESCAPE=`\n#check=skip=all\nFROM a\n",
+			'`', true, ""},
 		{"not after a comment", "# hello\n# escape=`\nFROM a\n", '\\', false, ""},
 		{"not after an empty line", "\n# escape=`\nFROM a\n", '\\', false, ""},
 		{"not after an instruction", "FROM a\n# escape=`\n# syntax=other\n", '\\', false, ""},
@@ -103,15 +108,23 @@ func TestDirectives(t *testing.T) {
 		{"not if continued", "# esc\\\n# ape=`\nFROM a\n", '\\', false, ""},
 		{"after a byte order mark", "\ufeff# escape=`\r\n# check=skip=all\r\nFROM a\r\n", '`', true, ""},
 		{"after a shebang, but for escape", "#!/usr/bin/env cooper\n# check=skip=all\n# escape=`\nFROM a\n", '\\', true, ""},
-		{"frontend after a shebang", "#!/x\n# syntax=other/one\nFROM a\n", 0, false, "Dockerfile:2: " + other + ` "other/one"`},
+		{"frontend after a shebang", "#!/x\n# syntax=other/one\nFROM a\n", 0, false, "Dockerfile:2: " + other +
+			` "other/one"`},
 		{"frontend with words after it", "# syntax=docker/dockerfile:1 one two\nFROM a\n", '\\', false, ""},
-		{"frontend of a language with // comments", "// syntax=other/one\nlet x = 1\n", 0, false, "Dockerfile:1: " + other + ` "other/one"`},
-		{"frontend of a JSON text", "{\"syntax\": \"other/one\", \"x\": 1}\n", 0, false, "Dockerfile: " + other + ` "other/one"`},
-		{"known frontend with // comments is a Dockerfile", "// syntax=docker/dockerfile:1\nFROM a\n", 0, false, `Dockerfile:1: unknown instruction "//"`},
-		{"escape twice", "# escape=`\n# escape=`\nFROM a\n", 0, false, "Dockerfile:2: only one escape parser directive can be used"},
-		{"check twice", "# check=skip=all\n# CHECK=error=true\nFROM a\n", 0, false, "Dockerfile:2: only one check parser directive can be used"},
-		{"syntax twice", "# syntax=docker/dockerfile\n# syntax=docker/dockerfile\nFROM a\n", 0, false, "Dockerfile:2: only one syntax parser directive can be used"},
-		{"escape of another character", "# escape=x\nFROM a\n", 0, false, "Dockerfile:1: invalid escape token 'x' does not match ` or \\"},
+		{"frontend of a language with // comments", "// syntax=other/one\nlet x = 1\n", 0, false, "Dockerfile:1: " + other +
+			` "other/one"`},
+		{"frontend of a JSON text", "{\"syntax\": \"other/one\", \"x\": 1}\n", 0, false, "Dockerfile: " + other +
+			` "other/one"`},
+		{"known frontend with // comments is a Dockerfile", "// syntax=docker/dockerfile:1\nFROM a\n", 0, false,
+			`Dockerfile:1: unknown instruction "//"`},
+		{"escape twice", "# escape=`\n# escape=`\nFROM a\n", 0, false,
+			"Dockerfile:2: only one escape parser directive can be used"},
+		{"check twice", "# check=skip=all\n# CHECK=error=true\nFROM a\n", 0, false,
+			"Dockerfile:2: only one check parser directive can be used"},
+		{"syntax twice", "# syntax=docker/dockerfile\n# syntax=docker/dockerfile\nFROM a\n", 0, false,
+			"Dockerfile:2: only one syntax parser directive can be used"},
+		{"escape of another character", "# escape=x\nFROM a\n", 0, false,
+			"Dockerfile:1: invalid escape token 'x' does not match ` or \\"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -145,7 +158,8 @@ func TestExcerptsShowTheLinesAround(t *testing.T) {
 		"past it":  {9, 9, ""},
 	}
 	for name, tt := range tests {
-		if got := dockerfile.Excerpt(strings.Split(text, "\n"), dockerfile.Location{File: "D", StartLine: tt.start, EndLine: tt.end}); got != tt.want {
+		if got := dockerfile.Excerpt(strings.Split(text, "\n"), dockerfile.Location{File: "D", StartLine: tt.start,
+			EndLine: tt.end}); got != tt.want {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, got, tt.want)
 		}
 	}
@@ -160,8 +174,9 @@ func TestAFileThatCannotBeReadKeepsItsWarnings(t *testing.T) {
 
 func TestHugeInputsAreRefusedNotWorkedOn(t *testing.T) {
 	tests := map[string]string{
-		"size":           "FROM a\n" + strings.Repeat("RUN b\n", 1<<20),
-		"braces":         "FROM a\nRUN " + strings.Repeat("${a:-", 10_000) + "\\\n" + strings.Repeat(strings.Repeat("${a:-", 10_000)+"\\\n", 10) + "x\n",
+		"size": "FROM a\n" + strings.Repeat("RUN b\n", 1<<20),
+		"braces": "FROM a\nRUN " + strings.Repeat("${a:-", 10_000) + "\\\n" +
+			strings.Repeat(strings.Repeat("${a:-", 10_000)+"\\\n", 10) + "x\n",
 		"nested onbuild": "FROM a\n" + strings.Repeat(strings.Repeat("ONBUILD ", 8000)+"\\\n", 60) + "RUN x\n",
 	}
 	for name, text := range tests {
@@ -176,8 +191,9 @@ func TestHugeInputsAreRefusedNotWorkedOn(t *testing.T) {
 
 func TestErrorShowsPlaceLinesAndHint(t *testing.T) {
 	e := &dockerfile.Error{
-		Location: dockerfile.Location{File: "D", StartLine: 9, EndLine: 10}, Line: "RUN a \\\n\tb", Message: "it is wrong", Hint: "do it right",
-		Err: errors.New("cause"),
+		Location: dockerfile.Location{File: "D", StartLine: 9, EndLine: 10}, Line: "RUN a \\\n\tb", Message: "it is wrong",
+		Hint: "do it right",
+		Err:  errors.New("cause"),
 	}
 	want := "D:9: it is wrong: cause\n>  9 | RUN a \\\n> 10 | \tb\nhint: do it right"
 	if e.Error() != want {
@@ -190,7 +206,8 @@ func TestErrorShowsPlaceLinesAndHint(t *testing.T) {
 
 func TestNearestPrefersSwappedLetters(t *testing.T) {
 	options := []string{"chmod", "chown", "from"}
-	for name, want := range map[string]string{"chwon": "chown", "chomd": "chmod", "frm": "from", "FROMM": "FROM", "zzzzzz": "", "from": ""} {
+	for name, want := range map[string]string{"chwon": "chown", "chomd": "chmod", "frm": "from", "FROMM": "FROM",
+		"zzzzzz": "", "from": ""} {
 		if got := dockerfile.Nearest(name, options); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
@@ -198,7 +215,8 @@ func TestNearestPrefersSwappedLetters(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, text := range []string{"FROM a\nRUN <<E\nx\nE\n", "# escape=`\nFROM a AS b\nCOPY --from=b [\"x\", \"y\"]\n", "\ufeffFROM a\r\nONBUILD RUN x\n", "#check=error=true\nARG a=1\nFROM $a\n"} {
+	for _, text := range []string{"FROM a\nRUN <<E\nx\nE\n", "# escape=`\nFROM a AS b\nCOPY --from=b [\"x\", \"y\"]\n",
+		"\ufeffFROM a\r\nONBUILD RUN x\n", "#check=error=true\nARG a=1\nFROM $a\n"} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

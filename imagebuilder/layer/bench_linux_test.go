@@ -28,7 +28,8 @@ func randomFile(tb testing.TB, path string, size int64) {
 
 func benchmarkRead(b *testing.B, dir string) {
 	for b.Loop() {
-		if _, err := Read(context.Background(), dir, Options{OverlayXattr: "trusted.overlay.", TarSplit: io.Discard}); err != nil {
+		if _, err := Read(context.Background(), dir,
+			Options{OverlayXattr: "trusted.overlay.", TarSplit: io.Discard}); err != nil {
 			b.Fatal(err)
 		}
 	}

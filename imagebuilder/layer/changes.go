@@ -35,7 +35,8 @@ func changeTree(changed, deleted []string) (*change, error) {
 	return root, nil
 }
 
-// add returns the node of a path, making it and its parents. A changed path makes its parents part of the layer as well.
+// add returns the node of a path, making it and its parents. A changed path makes its parents part of the layer as
+// well.
 func (c *change) add(path string, changed bool) (*change, error) {
 	for name := range strings.SplitSeq(path, "/") {
 		switch name {

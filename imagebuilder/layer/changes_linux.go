@@ -10,10 +10,11 @@ import (
 )
 
 // ReadChanges is Read for storage drivers without diff directories. It makes the same stream from a mounted root file
-// system, the paths that were added or changed in it, and those that were deleted from it; all of them from the root, with
-// or without a leading slash, in any order. A changed directory stands for itself, not for what it holds. A path in both
-// lists was replaced: if it is a directory now, nothing the parent had below it remains. The parents of all paths are part
-// of the stream, as they are in a diff directory. Marks of overlay mean nothing here, so Options.OverlayXattr isn't used.
+// system, the paths that were added or changed in it, and those that were deleted from it; all of them from the root,
+// with or without a leading slash, in any order. A changed directory stands for itself, not for what it holds. A path
+// in both lists was replaced: if it is a directory now, nothing the parent had below it remains. The parents of all
+// paths are part of the stream, as they are in a diff directory. Marks of overlay mean nothing here, so
+// Options.OverlayXattr isn't used.
 func ReadChanges(ctx context.Context, root string, changed, deleted []string, o Options) (Result, error) {
 	tree, err := changeTree(changed, deleted)
 	if err != nil {

@@ -39,7 +39,10 @@ func TestReadChangesEqualsReadOfTheSameDiff(t *testing.T) {
 			plain = append(plain, node{path: "unchanged", typ: typeReg, data: "x"})
 			makeTree(t, diff, marked)
 			makeTree(t, root, plain)
-			rand.New(rand.NewPCG(seed, 0)).Shuffle(len(changed), func(i, j int) { changed[i], changed[j] = changed[j], changed[i] })
+			rand.New(rand.NewPCG(seed, 0)).Shuffle(len(changed), func(i, j int) {
+				changed[i], changed[j] = changed[j],
+					changed[i]
+			})
 			want, wantStream := layerOf(t, diff, Options{})
 			got, gotStream := layerBy(t, root, Options{}, func(o Options) (Result, error) {
 				return ReadChanges(context.Background(), root, changed, deleted, o)
@@ -77,15 +80,18 @@ func TestReadChanges(t *testing.T) {
 		changed, deleted, want []string
 		fails                  string
 	}{
-		"nothing":                      {},
-		"parents come along":           {changed: []string{"a/b/c"}, want: []string{"5 a/", "5 a/b/", "0 a/b/c"}},
-		"and of deleted paths":         {deleted: []string{"/a/b/x"}, want: []string{"5 a/", "5 a/b/", "0 a/b/.wh.x"}},
-		"a directory is only itself":   {changed: []string{"/a/b/"}, want: []string{"5 a/", "5 a/b/"}},
-		"given twice":                  {changed: []string{"f", "./f", "//f"}, want: []string{"0 f"}},
-		"replaced directory":           {changed: []string{"a/b/c"}, deleted: []string{"a/b", "a/b/x", "a/b/x/y"}, want: []string{"5 a/", "5 a/b/", "0 a/b/.wh..wh..opq", "0 a/b/c"}},
-		"replaced file":                {changed: []string{"f"}, deleted: []string{"f", "f/was/a/directory"}, want: []string{"0 f"}},
-		"deleted with what it held":    {deleted: []string{"x/y/z", "x", "x/y"}, want: []string{"0 .wh.x"}},
-		"sorted":                       {changed: []string{"f"}, deleted: []string{"g", "e"}, want: []string{"0 .wh.e", "0 f", "0 .wh.g"}},
+		"nothing":                    {},
+		"parents come along":         {changed: []string{"a/b/c"}, want: []string{"5 a/", "5 a/b/", "0 a/b/c"}},
+		"and of deleted paths":       {deleted: []string{"/a/b/x"}, want: []string{"5 a/", "5 a/b/", "0 a/b/.wh.x"}},
+		"a directory is only itself": {changed: []string{"/a/b/"}, want: []string{"5 a/", "5 a/b/"}},
+		"given twice":                {changed: []string{"f", "./f", "//f"}, want: []string{"0 f"}},
+		"replaced directory": {changed: []string{"a/b/c"}, deleted: []string{"a/b", "a/b/x", "a/b/x/y"},
+			want: []string{"5 a/", "5 a/b/", "0 a/b/.wh..wh..opq", "0 a/b/c"}},
+		"replaced file": {changed: []string{"f"}, deleted: []string{"f", "f/was/a/directory"},
+			want: []string{"0 f"}},
+		"deleted with what it held": {deleted: []string{"x/y/z", "x", "x/y"}, want: []string{"0 .wh.x"}},
+		"sorted": {changed: []string{"f"}, deleted: []string{"g", "e"},
+			want: []string{"0 .wh.e", "0 f", "0 .wh.g"}},
 		"missing file":                 {changed: []string{"a/none"}, fails: `"a/none"`},
 		"missing parent of a deletion": {deleted: []string{"none/x"}, fails: `"none"`},
 		"file as parent":               {changed: []string{"f/x"}, fails: `"f/x"`},

@@ -184,8 +184,8 @@ func (r *xattrReader) apply(fd int, st *unix.Stat_t, want []xattr, overlay strin
 	return nil
 }
 
-// ignoreForeign drops the refusal to set what only the initial namespace or the security module may set: those attributes
-// are the machine's, not the layer's.
+// ignoreForeign drops the refusal to set what only the initial namespace or the security module may set: those
+// attributes are the machine's, not the layer's.
 func ignoreForeign(name string, err error) error {
 	if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOTSUP)) && !isStored(name) {
 		return nil

@@ -8,10 +8,10 @@ import (
 // crcLane is the length in bytes of each of the four pieces that crcISO works on at the same time.
 const crcLane = 1024
 
-// crcISO adds p to a CRC-64/ISO, like crc64.Update with the ISO table but seven times as fast, since every byte of a layer
-// goes through it. The polynomial is x^64 + x^4 + x^3 + x + 1: multiplying by x^64 is multiplying by x^4 + x^3 + x + 1, which
-// takes two shifts and two additions a word instead of eight table look-ups. Four pieces are worked on at a time because
-// each word needs the result of the one before it.
+// crcISO adds p to a CRC-64/ISO, like crc64.Update with the ISO table but seven times as fast, since every byte of a
+// layer goes through it. The polynomial is x^64 + x^4 + x^3 + x + 1: multiplying by x^64 is multiplying by x^4 + x^3 +
+// x + 1, which takes two shifts and two additions a word instead of eight table look-ups. Four pieces are worked on at
+// a time because each word needs the result of the one before it.
 func crcISO(crc uint64, p []byte) uint64 {
 	c := ^crc
 	for len(p) >= 4*crcLane {
@@ -33,8 +33,8 @@ func crcISO(crc uint64, p []byte) uint64 {
 	return crc64.Update(^c, crc64.MakeTable(crc64.ISO), p)
 }
 
-// crcWord multiplies y by x^64. Bits are reflected, so the highest power is bit 0, and the four terms that leave at that end
-// come back through crcOverflow.
+// crcWord multiplies y by x^64. Bits are reflected, so the highest power is bit 0, and the four terms that leave at
+// that end come back through crcOverflow.
 func crcWord(y uint64) uint64 {
 	z := y ^ y>>3
 	return z ^ z>>1 ^ uint64(crcOverflow[y&15])<<56

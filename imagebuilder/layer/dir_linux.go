@@ -17,8 +17,8 @@ const (
 	dirFlags    = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 )
 
-// dirs is the way from a root directory down to the one being visited. Only the root and the lowest levels are open; going
-// up past those opens the parent again and checks that it is the same directory.
+// dirs is the way from a root directory down to the one being visited. Only the root and the lowest levels are open;
+// going up past those opens the parent again and checks that it is the same directory.
 type dirs struct{ levels []dirLevel }
 
 type dirLevel struct {

@@ -91,7 +91,8 @@ func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) erro
 }
 
 // leaf emits what is not a directory: with its data, or as a link if another name of it came before.
-func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry, data func(context.Context) error) error {
+func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry,
+	data func(context.Context) error) error {
 	parent := len(r.path)
 	r.path = append(r.path, name...)
 	defer func() { r.path = r.path[:parent] }()
@@ -101,15 +102,16 @@ func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry
 		first, seen := r.links[id]
 		switch {
 		case !seen:
-			r.links[id] = hardLink{name: string(r.path), left: uint64(st.Nlink) - 1} //nolint:unconvert // 32 bits on some architectures
+			r.links[id] = hardLink{name: string(r.path),
+				left: uint64(st.Nlink) - 1} //nolint:unconvert // 32 bits on some architectures
 		case first.left <= 1:
 			delete(r.links, id)
 		default:
 			r.links[id] = hardLink{name: first.name, left: first.left - 1}
 		}
 		if seen {
-			// The extended attributes are repeated: who unpacks the link sets its owner again, and with that the kernel drops the
-			// file's capabilities.
+			// The extended attributes are repeated: who unpacks the link sets its owner again, and with that the kernel drops
+			// the file's capabilities.
 			e.typ, e.link, e.size, data = typeLink, first.name, 0, nil
 			e.major, e.minor = 0, 0
 		}
@@ -211,7 +213,8 @@ func (r *reader) content(ctx context.Context, fd int, st *unix.Stat_t) error {
 	return nil
 }
 
-// data copies the next bytes of an open file into the stream. It asks for more bytes than that, none or one, to see the file end.
+// data copies the next bytes of an open file into the stream. It asks for more bytes than that, none or one, to see the
+// file end.
 func (r *reader) data(ctx context.Context, fd int, size int64, more int) error {
 	for left := size; left > 0; {
 		buf, err := r.out.reserve(ctx, left)

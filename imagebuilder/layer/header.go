@@ -48,8 +48,8 @@ type xattr struct{ name, value string }
 // headerWriter encodes entries. It keeps its buffers between entries; the zero value is ready for use.
 type headerWriter struct{ out, records []byte }
 
-// encode returns the blocks that come before the entry's data. They are valid until the next call. The result is the one
-// that archive/tar gives for the same header, which a test holds it to.
+// encode returns the blocks that come before the entry's data. They are valid until the next call. The result is the
+// one that archive/tar gives for the same header, which a test holds it to.
 func (w *headerWriter) encode(e *entry) ([]byte, error) {
 	w.out = w.out[:0]
 	prefix, suffix, split := splitName(e.name)
@@ -148,7 +148,8 @@ func putName(b, s []byte) {
 	}
 }
 
-// putOctal stores x with leading zeros and a NUL at the end. A value that doesn't fit becomes 0: its PAX record holds it.
+// putOctal stores x with leading zeros and a NUL at the end. A value that doesn't fit becomes 0: its PAX record holds
+// it.
 func putOctal(b []byte, x uint64) {
 	digits := len(b) - 1
 	if x>>(3*digits) != 0 {

@@ -36,44 +36,53 @@ func TestHeaderEqualsStandardLibrary(t *testing.T) {
 	}
 	named := func(name string) entry { return with(func(e *entry) { e.name = []byte(name) }) }
 	for name, e := range map[string]entry{
-		"plain":                     file,
-		"root":                      {name: []byte("./"), typ: typeDir, mode: 0o755},
-		"root with xattr":           {name: []byte("./"), typ: typeDir, xattrs: []xattr{{"user.a", "b"}}},
-		"directory":                 {name: []byte("a/b/"), typ: typeDir, mode: 0o1777},
-		"directory with xattr":      {name: []byte("a/b/"), typ: typeDir, xattrs: []xattr{{"user.a", ""}}},
-		"device":                    {name: []byte("dev"), typ: typeBlock, major: 4095, minor: 1048575},
-		"fifo":                      {name: []byte("p"), typ: typeFifo, mode: 0o600},
-		"set-ID and sticky":         with(func(e *entry) { e.mode = 0o7777 }),
-		"symlink":                   {name: []byte("l"), typ: typeSymlink, link: "../target", mode: 0o777},
-		"symlink of 100":            {name: []byte("l"), typ: typeSymlink, link: strings.Repeat("x", 100)},
-		"symlink of 101":            {name: []byte("l"), typ: typeSymlink, link: strings.Repeat("x", 101)},
-		"symlink cut at slash":      {name: []byte("l"), typ: typeSymlink, link: strings.Repeat("x", 98) + "//" + "y"},
-		"symlink not ASCII":         {name: []byte("l"), typ: typeSymlink, link: "zïel"},
-		"hard link":                 {name: []byte("h"), typ: typeLink, link: long + "x"},
-		"name of 100":               named(strings.Repeat("n", 100)),
-		"name of 101":               named(strings.Repeat("n", 101)),
-		"name of 300":               named(strings.Repeat("n", 300)),
-		"split name":                named(long + "name"),
-		"split directory":           {name: []byte(long + strings.Repeat("e", 80) + "/"), typ: typeDir},
-		"prefix of 155":             named(strings.Repeat("p", 155) + "/" + strings.Repeat("n", 100)),
-		"prefix of 156":             named(strings.Repeat("p", 156) + "/" + strings.Repeat("n", 100)),
-		"name cut at slash":         named(strings.Repeat("n", 99) + "/" + strings.Repeat("m", 101)),
-		"split name with xattr":     with(func(e *entry) { e.name = []byte(long + "n"); e.xattrs = []xattr{{"user.x", "y"}} }),
-		"name not ASCII":            named("größe"),
-		"name not UTF-8":            named("gr\xf6\xdfe/\xff"),
-		"name all non-ASCII":        named("a/\xff\xfe"),
-		"newline":                   named("a\nb"),
-		"record of 99 and 100":      named(strings.Repeat("ä", 45)),
-		"UID of 21 bits":            with(func(e *entry) { e.uid, e.gid = 1<<21-1, 1<<21-1 }),
-		"UID of 22 bits":            with(func(e *entry) { e.uid = 1 << 21 }),
-		"GID of 32 bits":            with(func(e *entry) { e.gid = 1<<32 - 1 }),
-		"size below 8 GiB":          with(func(e *entry) { e.size = 1<<33 - 1 }),
-		"size of 8 GiB":             with(func(e *entry) { e.size = 1 << 33 }),
-		"time before 1970":          with(func(e *entry) { e.mtime = -1 }),
-		"time after 2242":           with(func(e *entry) { e.mtime = 1 << 33 }),
-		"binary xattr":              with(func(e *entry) { e.xattrs = []xattr{{"security.capability", "\x01\x00\n=\xff"}, {"user.z", "1"}} }),
-		"everything at once":        {name: []byte(long + "\xff"), typ: typeReg, link: "", xattrs: []xattr{{"user.a", "1"}}, uid: 1 << 22, gid: 1 << 23, size: 1 << 40, mtime: -5},
-		"xattr and long link":       {name: []byte("l"), typ: typeLink, link: strings.Repeat("x", 200), xattrs: []xattr{{"user.a", "1"}}},
+		"plain":                file,
+		"root":                 {name: []byte("./"), typ: typeDir, mode: 0o755},
+		"root with xattr":      {name: []byte("./"), typ: typeDir, xattrs: []xattr{{"user.a", "b"}}},
+		"directory":            {name: []byte("a/b/"), typ: typeDir, mode: 0o1777},
+		"directory with xattr": {name: []byte("a/b/"), typ: typeDir, xattrs: []xattr{{"user.a", ""}}},
+		"device":               {name: []byte("dev"), typ: typeBlock, major: 4095, minor: 1048575},
+		"fifo":                 {name: []byte("p"), typ: typeFifo, mode: 0o600},
+		"set-ID and sticky":    with(func(e *entry) { e.mode = 0o7777 }),
+		"symlink":              {name: []byte("l"), typ: typeSymlink, link: "../target", mode: 0o777},
+		"symlink of 100":       {name: []byte("l"), typ: typeSymlink, link: strings.Repeat("x", 100)},
+		"symlink of 101":       {name: []byte("l"), typ: typeSymlink, link: strings.Repeat("x", 101)},
+		"symlink cut at slash": {name: []byte("l"), typ: typeSymlink, link: strings.Repeat("x", 98) + "//" + "y"},
+		"symlink not ASCII":    {name: []byte("l"), typ: typeSymlink, link: "zïel"},
+		"hard link":            {name: []byte("h"), typ: typeLink, link: long + "x"},
+		"name of 100":          named(strings.Repeat("n", 100)),
+		"name of 101":          named(strings.Repeat("n", 101)),
+		"name of 300":          named(strings.Repeat("n", 300)),
+		"split name":           named(long + "name"),
+		"split directory":      {name: []byte(long + strings.Repeat("e", 80) + "/"), typ: typeDir},
+		"prefix of 155":        named(strings.Repeat("p", 155) + "/" + strings.Repeat("n", 100)),
+		"prefix of 156":        named(strings.Repeat("p", 156) + "/" + strings.Repeat("n", 100)),
+		"name cut at slash":    named(strings.Repeat("n", 99) + "/" + strings.Repeat("m", 101)),
+		"split name with xattr": with(func(e *entry) {
+			e.name = []byte(long + "n")
+			e.xattrs = []xattr{{"user.x",
+				"y"}}
+		}),
+		"name not ASCII":       named("größe"),
+		"name not UTF-8":       named("gr\xf6\xdfe/\xff"),
+		"name all non-ASCII":   named("a/\xff\xfe"),
+		"newline":              named("a\nb"),
+		"record of 99 and 100": named(strings.Repeat("ä", 45)),
+		"UID of 21 bits":       with(func(e *entry) { e.uid, e.gid = 1<<21-1, 1<<21-1 }),
+		"UID of 22 bits":       with(func(e *entry) { e.uid = 1 << 21 }),
+		"GID of 32 bits":       with(func(e *entry) { e.gid = 1<<32 - 1 }),
+		"size below 8 GiB":     with(func(e *entry) { e.size = 1<<33 - 1 }),
+		"size of 8 GiB":        with(func(e *entry) { e.size = 1 << 33 }),
+		"time before 1970":     with(func(e *entry) { e.mtime = -1 }),
+		"time after 2242":      with(func(e *entry) { e.mtime = 1 << 33 }),
+		"binary xattr": with(func(e *entry) {
+			e.xattrs = []xattr{{"security.capability", "\x01\x00\n=\xff"},
+				{"user.z", "1"}}
+		}),
+		"everything at once": {name: []byte(long + "\xff"), typ: typeReg, link: "", xattrs: []xattr{{"user.a", "1"}},
+			uid: 1 << 22, gid: 1 << 23, size: 1 << 40, mtime: -5},
+		"xattr and long link": {name: []byte("l"), typ: typeLink, link: strings.Repeat("x", 200),
+			xattrs: []xattr{{"user.a", "1"}}},
 		"many lengths near 100":     with(func(e *entry) { e.xattrs = []xattr{{"user.x", strings.Repeat("v", 74)}} }),
 		"record grows by its count": with(func(e *entry) { e.xattrs = []xattr{{"user.x", strings.Repeat("v", 972)}} }),
 	} {
@@ -115,8 +124,9 @@ func TestHeaderRefusesWhatNoReaderTakes(t *testing.T) {
 		e    entry
 		want error
 	}{
-		"xattr name with =":   {entry{name: []byte("f"), xattrs: []xattr{{"user.a=b", "1"}}}, ErrXattrName},
-		"more than 1 MiB":     {entry{name: []byte("f"), xattrs: []xattr{{"user.a", strings.Repeat("x", 1<<20)}}}, ErrHeaderTooLarge},
+		"xattr name with =": {entry{name: []byte("f"), xattrs: []xattr{{"user.a=b", "1"}}}, ErrXattrName},
+		"more than 1 MiB": {entry{name: []byte("f"), xattrs: []xattr{{"user.a", strings.Repeat("x", 1<<20)}}},
+			ErrHeaderTooLarge},
 		"name more than 1 MB": {entry{name: bytes.Repeat([]byte("n/"), 1<<19), typ: typeDir}, ErrHeaderTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +138,8 @@ func TestHeaderRefusesWhatNoReaderTakes(t *testing.T) {
 	}
 }
 
-// FuzzHeader holds the encoder to the standard library's, and the standard library's reader to giving back what went in.
+// FuzzHeader holds the encoder to the standard library's, and the standard library's reader to giving back what went
+// in.
 func FuzzHeader(f *testing.F) {
 	f.Add("a/b", "", []byte(nil), int64(0), uint32(0))
 	f.Add("gr\xf6\xdfe\n", "to", []byte("v"), int64(-1), uint32(1<<31))

@@ -12,7 +12,8 @@ import (
 func TestReadTellsTheDigestsOfLargeFiles(t *testing.T) {
 	dir := t.TempDir()
 	check(t, os.Mkdir(filepath.Join(dir, "d"), 0o755))
-	sizes := map[string]int64{"a-small": LargeFileSize - 1, "b-large": LargeFileSize, "d/c-larger": 3*LargeFileSize + 17, "e-empty": 0}
+	sizes := map[string]int64{"a-small": LargeFileSize - 1, "b-large": LargeFileSize, "d/c-larger": 3*LargeFileSize + 17,
+		"e-empty": 0}
 	want := map[string][32]byte{}
 	for name, size := range sizes {
 		randomFile(t, filepath.Join(dir, name), size)

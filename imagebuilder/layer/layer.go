@@ -10,68 +10,74 @@ import (
 
 // Errors that callers may tell apart with errors.Is. Each is wrapped with the path it is about.
 var (
-	// ErrReservedName reports a file that a layer can't hold because it would read as a deletion mark: its name begins with
-	// ".wh.", or it is a character device 0:0 outside a diff directory.
+	// ErrReservedName reports a file that a layer can't hold because it would read as a deletion mark: its name begins
+	// with ".wh.", or it is a character device 0:0 outside a diff directory.
 	ErrReservedName = errors.New("names that begin with .wh. and devices numbered 0:0 mark deleted files in a layer")
 	// ErrChanged reports that a file grew, shrank or was replaced while it was read.
 	ErrChanged = errors.New("changed while being read")
-	// ErrHeaderTooLarge reports an entry whose name, link target and extended attributes exceed the 1 MiB that tar readers take.
+	// ErrHeaderTooLarge reports an entry whose name, link target and extended attributes exceed the 1 MiB that tar readers
+	// take.
 	ErrHeaderTooLarge = errors.New("name and extended attributes exceed 1 MiB")
 	// ErrXattrName reports an extended attribute whose name holds "=", which a PAX record can't express.
 	ErrXattrName = errors.New("extended attribute name holds \"=\"")
-	// ErrRedirect reports a diff directory written with overlay's redirect_dir or metacopy: it doesn't hold its own content.
+	// ErrRedirect reports a diff directory written with overlay's redirect_dir or metacopy: it doesn't hold its own
+	// content.
 	ErrRedirect = errors.New("overlay redirect or metacopy mark: the directory is not a complete layer")
 	// ErrNotEmpty reports that the destination of Merge has entries already.
 	ErrNotEmpty = errors.New("directory not empty")
 )
 
-// HugeHoles is from how many bytes of holes on a file is told to Options.Sparse. A layer has zeros for them, as all who read layers want it, so
-// that they take time: archives with holes (GNU sparse) are read by some tools, but not written again by those that keep layers unpacked.
+// HugeHoles is from how many bytes of holes on a file is told to Options.Sparse. A layer has zeros for them, as all who
+// read layers want it, so that they take time: archives with holes (GNU sparse) are read by some tools, but not written
+// again by those that keep layers unpacked.
 const HugeHoles = 4 << 30
 
 // Options says what Read and ReadChanges derive from a directory besides the digests. The zero value is ready for use.
 type Options struct {
-	// OverlayXattr is the prefix of overlay's own attributes, with the dot: "user.overlay." or "trusted.overlay.". Read takes
-	// opaque marks from it; empty: no directory is opaque.
+	// OverlayXattr is the prefix of overlay's own attributes, with the dot: "user.overlay." or "trusted.overlay.". Read
+	// takes opaque marks from it; empty: no directory is opaque.
 	OverlayXattr string
 	// TarSplit receives uncompressed tar-split JSON, one entry a line, as tar/storage.NewJSONPacker writes it; nil: none.
 	TarSplit io.Writer
-	// Tar receives the bytes of the tar stream; nil: none. Writes come one after the other but from another goroutine, and one
-	// that blocks keeps Read from returning even when ctx is cancelled.
+	// Tar receives the bytes of the tar stream; nil: none. Writes come one after the other but from another goroutine, and
+	// one that blocks keeps Read from returning even when ctx is cancelled.
 	Tar io.Writer
-	// LargeFile is told the BLAKE3 digest of the data of each file of LargeFileSize or more, once for files with several names;
-	// nil: nobody is. The name is relative, without "./". Calls come one after the other but from another goroutine, and none
-	// after Read has returned.
+	// LargeFile is told the BLAKE3 digest of the data of each file of LargeFileSize or more, once for files with several
+	// names; nil: nobody is. The name is relative, without "./". Calls come one after the other but from another
+	// goroutine, and none after Read has returned.
 	LargeFile func(name string, sum [32]byte)
-	// Progress is told how many more bytes of the stream have been read, from one goroutine, as often as there is something to tell; nil: nobody
-	// is. Zeros of holes are counted.
+	// Progress is told how many more bytes of the stream have been read, from one goroutine, as often as there is
+	// something to tell; nil: nobody is. Zeros of holes are counted.
 	Progress func(bytes int64)
-	// Sparse is told of each file whose holes are HugeHoles or more before they are gone through: its name, as LargeFile has it, its size
-	// and what it takes on disk, both in bytes. nil: nobody is.
+	// Sparse is told of each file whose holes are HugeHoles or more before they are gone through: its name, as LargeFile
+	// has it, its size and what it takes on disk, both in bytes. nil: nobody is.
 	Sparse func(name string, size, disk int64)
-	// Owners translates the owner found on disk to container IDs; nil: they are the same. Its error is returned with the path.
+	// Owners translates the owner found on disk to container IDs; nil: they are the same. Its error is returned with the
+	// path.
 	Owners func(uid, gid uint32) (containerUID, containerGID uint32, err error)
 	// Clamp replaces later modification times (SOURCE_DATE_EPOCH), in whole seconds; nil: times stay as they are.
 	Clamp *time.Time
-	// ParentRoot holds the attributes of "/" in the parent layer. The stream has an entry "./" only if the layer's own differ;
-	// nil: never.
+	// ParentRoot holds the attributes of "/" in the parent layer. The stream has an entry "./" only if the layer's own
+	// differ; nil: never.
 	ParentRoot *RootAttr
 }
 
 // Result describes the stream made by one pass over a directory.
 type Result struct {
-	DiffID  digest.Digest // SHA-256 of the tar stream
-	Size    int64         // length of the tar stream in bytes, its trailer included
-	Content digest.Digest // changes with anything in the layer but modification times; comparable only with others of this package
-	Empty   bool          // the stream has no entry: nothing changed
-	UIDs    []uint32      // container user IDs of the entries, sorted, each once
-	GIDs    []uint32      // container group IDs of the entries, sorted, each once
-	Disk    int64         // bytes that the entries' files take on disk, each file by its names as in DiskSize; without the root directory
-	Linked  bool          // files of the layer have names outside of it
+	DiffID digest.Digest // SHA-256 of the tar stream
+	Size   int64         // length of the tar stream in bytes, its trailer included
+	// changes with anything in the layer but modification times; comparable only with others of this package
+	Content digest.Digest
+	Empty   bool     // the stream has no entry: nothing changed
+	UIDs    []uint32 // container user IDs of the entries, sorted, each once
+	GIDs    []uint32 // container group IDs of the entries, sorted, each once
+	// bytes that the entries' files take on disk, each file by its names as in DiskSize; without the root directory
+	Disk   int64
+	Linked bool // files of the layer have names outside of it
 }
 
-// RootAttr holds the attributes of a layer's root directory, as [ReadRootAttr] finds them. Its IDs are those on disk, before
-// Options.Owners.
+// RootAttr holds the attributes of a layer's root directory, as [ReadRootAttr] finds them. Its IDs are those on disk,
+// before Options.Owners.
 type RootAttr struct {
 	Mode     uint32 // permission, set-ID and sticky bits
 	UID, GID uint32

@@ -38,8 +38,8 @@ func openFiles(t testing.TB) int {
 	return len(names)
 }
 
-// checkNothingLeft fails if there are more goroutines or descriptors than before. A goroutine that has done its work may
-// take a moment to be gone.
+// checkNothingLeft fails if there are more goroutines or descriptors than before. A goroutine that has done its work
+// may take a moment to be gone.
 func checkNothingLeft(t testing.TB, goroutines, files int) {
 	t.Helper()
 	for i := 0; runtime.NumGoroutine() > goroutines && i < 100_000; i++ {
@@ -71,7 +71,8 @@ func TestReadStopsWhenCancelled(t *testing.T) {
 }
 
 func TestReadNoticesAFileThatChanges(t *testing.T) {
-	for name, change := range map[string]int64{"grows": 32 << 20, "shrinks": -31 << 20, "grows by 1": 1, "shrinks by 1": -1} {
+	for name, change := range map[string]int64{"grows": 32 << 20, "shrinks": -31 << 20, "grows by 1": 1,
+		"shrinks by 1": -1} {
 		for kind, size := range map[string]int64{"data": 32 << 20, "a hole": 32 * maxHole} {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				dir := t.TempDir()
@@ -97,7 +98,8 @@ func TestReadNoticesAFileThatChanges(t *testing.T) {
 // TestReadChunkBoundaries has files of every awkward size around the pieces that the stream is handled in.
 func TestReadChunkBoundaries(t *testing.T) {
 	dir := t.TempDir()
-	for _, base := range []int{0, blockSize, chunkSize - blockSize, chunkSize, chunkSize + blockSize, contentPiece, 3 * chunkSize} {
+	for _, base := range []int{0, blockSize, chunkSize - blockSize, chunkSize, chunkSize + blockSize, contentPiece,
+		3 * chunkSize} {
 		for d := -2; d <= 2; d++ {
 			if base+d >= 0 {
 				data := bytes.Repeat([]byte{byte(base), byte(d), 3}, (base+d)/3+1)[:base+d]
@@ -200,7 +202,8 @@ func TestReadManyNamesInOneDirectory(t *testing.T) {
 	diffLines(t, got, want)
 }
 
-// TestContentIgnoresTimesOnly changes one thing after the other and expects a new content digest each time, but for times.
+// TestContentIgnoresTimesOnly changes one thing after the other and expects a new content digest each time, but for
+// times.
 func TestContentIgnoresTimesOnly(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -237,7 +240,8 @@ func TestContentIgnoresTimesOnly(t *testing.T) {
 		}},
 		{"opaque", func() error { return unix.Setxattr(at("dir"), opaqueMark(), []byte("y"), 0) }},
 		{"link target", func() error { return errors.Join(os.Remove(at("link")), os.Symlink("tp", at("link"))) }},
-		{"hard link instead of copy", func() error { return errors.Join(os.Remove(at("other")), os.Link(at("file"), at("other"))) }},
+		{"hard link instead of copy",
+			func() error { return errors.Join(os.Remove(at("other")), os.Link(at("file"), at("other"))) }},
 		{"name", func() error { return os.Rename(at("other"), at("other2")) }},
 		{"removed", func() error { return os.Remove(at("other2")) }},
 		{"whiteout", func() error { return unix.Mknod(at("other"), unix.S_IFCHR, 0) }},

@@ -12,8 +12,8 @@ import (
 
 // DiskSize is what a tree takes on disk. The zero value is that of no tree.
 type DiskSize struct {
-	// Bytes are allocated: the blocks of everything in the tree. A file with several names counts by its names: with half of them
-	// in the tree, with half of its blocks.
+	// Bytes are allocated: the blocks of everything in the tree. A file with several names counts by its names: with half
+	// of them in the tree, with half of its blocks.
 	Bytes int64
 	// Links are the files that have names outside of the tree.
 	Links map[Inode]Link
@@ -40,8 +40,8 @@ func share(st *unix.Stat_t) int64 {
 	return bytes
 }
 
-// Measure walks a tree and says what it takes on disk. No symbolic link is followed, dir itself isn't one either, and other file
-// systems mounted there are left out. What is removed meanwhile isn't counted.
+// Measure walks a tree and says what it takes on disk. No symbolic link is followed, dir itself isn't one either, and
+// other file systems mounted there are left out. What is removed meanwhile isn't counted.
 func Measure(ctx context.Context, dir string) (DiskSize, error) {
 	fd, err := fsys.OpenAt(unix.AT_FDCWD, dir, dirFlags)
 	if err != nil {

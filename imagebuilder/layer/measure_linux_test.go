@@ -25,7 +25,8 @@ func mustMeasure(t *testing.T, dir string) layer.DiskSize {
 // fill makes a file with data in it.
 func fill(t *testing.T, path string, size int) {
 	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, make([]byte, size), 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755),
+		os.WriteFile(path, make([]byte, size), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -11,11 +11,12 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Merge makes dest, an empty directory, equal to a stack of overlay diff directories, the bottom one first. What isn't a
-// directory is hard-linked, so all must be on one file system and the layers must not be written to afterwards; a file that
-// has as many links as the file system allows is copied instead. Directories get the attributes and times of the uppermost
-// layer that has them. Whiteouts and opaque marks (attribute overlayXattr+"opaque") take away what they hide and stay,
-// since more layers may lie below. After an error, dest holds an unusable part of the result, which the caller removes.
+// Merge makes dest, an empty directory, equal to a stack of overlay diff directories, the bottom one first. What isn't
+// a directory is hard-linked, so all must be on one file system and the layers must not be written to afterwards; a
+// file that has as many links as the file system allows is copied instead. Directories get the attributes and times of
+// the uppermost layer that has them. Whiteouts and opaque marks (attribute overlayXattr+"opaque") take away what they
+// hide and stay, since more layers may lie below. After an error, dest holds an unusable part of the result, which the
+// caller removes.
 func Merge(ctx context.Context, dest string, layers []string, overlayXattr string) error {
 	return newMerger(overlayXattr).merge(ctx, dest, layers)
 }
@@ -77,8 +78,8 @@ func (m *merger) layer(ctx context.Context, path string) error {
 	return m.dir(ctx, &st, false)
 }
 
-// dir merges the directory src into the directory dst. If hidden is set, dst is new and stands where lower layers may have
-// something that the result must not show.
+// dir merges the directory src into the directory dst. If hidden is set, dst is new and stands where lower layers may
+// have something that the result must not show.
 func (m *merger) dir(ctx context.Context, st *unix.Stat_t, hidden bool) error {
 	a, err := m.xattrs.all(xattrFile{fd: m.src.fd()}, m.overlay)
 	if err != nil {
@@ -134,8 +135,8 @@ func (m *merger) child(ctx context.Context, n fsys.Dirent) error {
 	return nil
 }
 
-// expectWhiteouts marks the directory being visited as copied up from somewhere. Without that, the kernel lists whiteouts as
-// names in a directory that only one layer has, which is what merging may have made of this one
+// expectWhiteouts marks the directory being visited as copied up from somewhere. Without that, the kernel lists
+// whiteouts as names in a directory that only one layer has, which is what merging may have made of this one
 // (Documentation/filesystems/overlayfs.rst; fs/overlayfs/inode.c, "non-merge dir that may have whiteouts").
 func (m *merger) expectWhiteouts() error {
 	if err := unix.Fsetxattr(m.dst.fd(), m.overlay+"origin", nil, 0); err != nil {
@@ -169,8 +170,8 @@ func (m *merger) subdir(ctx context.Context, name string) error {
 	return nil
 }
 
-// makeDir makes a directory in dst if there is none. What else had the name, a file or a whiteout, hides all lower layers
-// from the new directory, which only an opaque mark goes on doing: that is what hidden says.
+// makeDir makes a directory in dst if there is none. What else had the name, a file or a whiteout, hides all lower
+// layers from the new directory, which only an opaque mark goes on doing: that is what hidden says.
 func (m *merger) makeDir(name string) (hidden bool, err error) {
 	err = unix.Mkdirat(m.dst.fd(), name, 0o700)
 	if !errors.Is(err, unix.EEXIST) {

@@ -157,7 +157,8 @@ func TestMergeErrors(t *testing.T) {
 	if err := Merge(ctx, full, []string{layer}, "user.overlay."); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("full destination: %v", err)
 	}
-	if err := Merge(ctx, t.TempDir(), []string{layer, filepath.Join(layer, "none")}, "user.overlay."); !errors.Is(err, os.ErrNotExist) {
+	if err := Merge(ctx, t.TempDir(), []string{layer, filepath.Join(layer, "none")}, "user.overlay."); !errors.Is(err,
+		os.ErrNotExist) {
 		t.Errorf("missing layer: %v", err)
 	}
 	if err := Merge(ctx, t.TempDir(), []string{layer}, ""); err == nil {

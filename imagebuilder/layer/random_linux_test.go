@@ -72,7 +72,8 @@ func randomName(r *rand.Rand) string {
 	case 0:
 		return fmt.Sprintf("f%d", r.IntN(1000))
 	case 1:
-		return []string{"-x", "a b", "*", "\\n", "ä", "日本", "a\nb", "\xff", "gr\xfc\xdfe", "~", "...", " ", "\t", "'", "\"<&>", "\u2028"}[r.IntN(16)] + fmt.Sprint(r.IntN(10))
+		return []string{"-x", "a b", "*", "\\n", "ä", "日本", "a\nb", "\xff", "gr\xfc\xdfe", "~", "...", " ", "\t", "'",
+			"\"<&>", "\u2028"}[r.IntN(16)] + fmt.Sprint(r.IntN(10))
 	case 2:
 		return strings.Repeat(string(rune('a'+r.IntN(26))), 1+r.IntN(255))
 	}

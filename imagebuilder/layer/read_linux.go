@@ -19,8 +19,8 @@ const (
 	permMask       = 0o7777
 )
 
-// Read walks an overlay diff directory and returns what its layer is, feeding the writers of o on the way. The tree must not
-// change meanwhile. Errors name the path they are about. When Read returns, nothing it started is running.
+// Read walks an overlay diff directory and returns what its layer is, feeding the writers of o on the way. The tree
+// must not change meanwhile. Errors name the path they are about. When Read returns, nothing it started is running.
 func Read(ctx context.Context, dir string, o Options) (Result, error) {
 	return derive(ctx, dir, o, func(ctx context.Context, r *reader) error {
 		r.overlay = o.OverlayXattr

@@ -71,7 +71,8 @@ func checkTarSplit(t testing.TB, dir string, stream, split []byte) {
 		t.Errorf("tar-split differs from the library's:\n%.2000s\nwant\n%.2000s", split, want.Bytes())
 	}
 	var rebuilt bytes.Buffer
-	check(t, asm.WriteOutputTarStream(storage.NewPathFileGetter(dir), storage.NewJSONUnpacker(bytes.NewReader(split)), &rebuilt))
+	check(t, asm.WriteOutputTarStream(storage.NewPathFileGetter(dir), storage.NewJSONUnpacker(bytes.NewReader(split)),
+		&rebuilt))
 	if !bytes.Equal(rebuilt.Bytes(), stream) {
 		t.Error("the stream rebuilt from tar-split differs")
 	}
@@ -115,7 +116,8 @@ func TestAsRootReadWritesEveryKindOfFile(t *testing.T) {
 	dir := t.TempDir()
 	makeTree(t, dir, everyKind())
 	res, stream := layerOf(t, dir, Options{})
-	text := fmt.Sprintf("%s\n\n%s %d\nuids %v gids %v empty %v\n", strings.Join(listing(t, stream), "\n"), res.DiffID, res.Size, res.UIDs, res.GIDs, res.Empty)
+	text := fmt.Sprintf("%s\n\n%s %d\nuids %v gids %v empty %v\n", strings.Join(listing(t, stream), "\n"), res.DiffID,
+		res.Size, res.UIDs, res.GIDs, res.Empty)
 	golden := filepath.Join("testdata", "every-kind.golden")
 	if *update {
 		check(t, os.WriteFile(golden, []byte(text), 0o644))
@@ -159,7 +161,8 @@ func TestReadGNUTarUnpacksTheSameTree(t *testing.T) {
 
 func unpack(t *testing.T, locale string, stream []byte, dst string) {
 	t.Helper()
-	cmd := exec.Command("tar", "--warning=no-timestamp", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", "-", "-C", dst)
+	cmd := exec.Command("tar", "--warning=no-timestamp", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", "-",
+		"-C", dst)
 	cmd.Env = append(os.Environ(), "LC_ALL="+locale)
 	cmd.Stdin = bytes.NewReader(stream)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
@@ -188,8 +191,10 @@ func TestReadTranslatesOwners(t *testing.T) {
 		return strings.Replace(capability2, "\x02\x00\x20", "\x03\x00\x20", 1) + root
 	}
 	makeTree(t, dir, []node{
-		{path: "a", typ: typeReg, uid: 1033, gid: 2001, xattrs: map[string]string{capabilityXattr: capability3("\xe8\x03\x00\x00")}},
-		{path: "b", typ: typeReg, uid: 1000, gid: 2000, xattrs: map[string]string{capabilityXattr: capability3("\x09\x04\x00\x00")}},
+		{path: "a", typ: typeReg, uid: 1033, gid: 2001,
+			xattrs: map[string]string{capabilityXattr: capability3("\xe8\x03\x00\x00")}},
+		{path: "b", typ: typeReg, uid: 1000, gid: 2000,
+			xattrs: map[string]string{capabilityXattr: capability3("\x09\x04\x00\x00")}},
 		{path: "gone", typ: 'w', uid: 5, gid: 5},
 	})
 	owners := func(uid, gid uint32) (uint32, uint32, error) {
@@ -260,15 +265,22 @@ func TestReadRefuses(t *testing.T) {
 		want error
 		text string
 	}{
-		"a name like a mark":   {node: node{path: ".wh.x", typ: typeReg}, want: ErrReservedName, text: `".wh.x"`},
-		"a directory like one": {node: node{path: ".wh..wh..opq", typ: typeDir}, want: ErrReservedName, text: `".wh..wh..opq"`},
-		"a redirect":           {node: node{path: "d", typ: typeDir, xattrs: map[string]string{overlayXattr() + "redirect": "/x"}}, want: ErrRedirect, text: `"d/"`},
-		"a metadata copy":      {node: node{path: "f", typ: typeReg, xattrs: map[string]string{overlayXattr() + "metacopy": ""}}, want: ErrRedirect, text: `"f"`},
-		"an xattr with =":      {node: node{path: "f", typ: typeReg, xattrs: map[string]string{"user.a=b": ""}}, want: ErrXattrName, text: `"f"`},
-		"a tar write error":    {node: node{path: "f", typ: typeReg}, o: Options{Tar: failWriter{failing}}, want: failing},
-		"a tar-split error":    {node: node{path: "f", typ: typeReg}, o: Options{TarSplit: failWriter{failing}}, want: failing},
-		"an error half-way":    {node: node{path: "f", typ: typeReg, data: strings.Repeat("x", 9<<20)}, o: Options{Tar: failWriter{failing}}, want: failing},
-		"an error at the end":  {node: node{path: "f", typ: typeReg, data: strings.Repeat("x", 9<<20)}, o: Options{TarSplit: failWriter{failing}}, want: failing},
+		"a name like a mark": {node: node{path: ".wh.x", typ: typeReg}, want: ErrReservedName, text: `".wh.x"`},
+		"a directory like one": {node: node{path: ".wh..wh..opq", typ: typeDir}, want: ErrReservedName,
+			text: `".wh..wh..opq"`},
+		"a redirect": {node: node{path: "d", typ: typeDir,
+			xattrs: map[string]string{overlayXattr() + "redirect": "/x"}}, want: ErrRedirect, text: `"d/"`},
+		"a metadata copy": {node: node{path: "f", typ: typeReg,
+			xattrs: map[string]string{overlayXattr() + "metacopy": ""}}, want: ErrRedirect, text: `"f"`},
+		"an xattr with =": {node: node{path: "f", typ: typeReg, xattrs: map[string]string{"user.a=b": ""}},
+			want: ErrXattrName, text: `"f"`},
+		"a tar write error": {node: node{path: "f", typ: typeReg}, o: Options{Tar: failWriter{failing}}, want: failing},
+		"a tar-split error": {node: node{path: "f", typ: typeReg}, o: Options{TarSplit: failWriter{failing}},
+			want: failing},
+		"an error half-way": {node: node{path: "f", typ: typeReg, data: strings.Repeat("x", 9<<20)},
+			o: Options{Tar: failWriter{failing}}, want: failing},
+		"an error at the end": {node: node{path: "f", typ: typeReg, data: strings.Repeat("x", 9<<20)},
+			o: Options{TarSplit: failWriter{failing}}, want: failing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -280,7 +292,8 @@ func TestReadRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Read(context.Background(), filepath.Join(t.TempDir(), "none"), Options{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Read(context.Background(), filepath.Join(t.TempDir(), "none"), Options{}); !errors.Is(err,
+		os.ErrNotExist) {
 		t.Errorf("missing directory: %v", err)
 	}
 }

@@ -42,8 +42,8 @@ func (a RootAttr) equal(b RootAttr) bool {
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
 }
 
-// SetRootAttr gives a directory these attributes, as ReadRootAttr finds them. Extended attributes that the directory has
-// besides stay.
+// SetRootAttr gives a directory these attributes, as ReadRootAttr finds them. Extended attributes that the directory
+// has besides stay.
 func SetRootAttr(dir string, a RootAttr) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

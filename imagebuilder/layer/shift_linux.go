@@ -16,16 +16,18 @@ type IDShift struct {
 	UID, GID func(id uint32) (uint32, error)
 }
 
-// Shift gives every file below dir, and dir itself, the owner that ids makes of its own. Set-ID bits, file capabilities, access
-// control lists (the IDs in them are translated too) and times stay. Whiteouts belong to nobody and are left alone, those of mount
-// programs, which are files with a reserved name, too. What is written to dir meanwhile may end up with any owner of the map, but nothing
-// outside dir is touched, whatever is exchanged for what. After an error a part of it is shifted.
+// Shift gives every file below dir, and dir itself, the owner that ids makes of its own. Set-ID bits, file
+// capabilities, access control lists (the IDs in them are translated too) and times stay. Whiteouts belong to nobody
+// and are left alone, those of mount programs, which are files with a reserved name, too. What is written to dir
+// meanwhile may end up with any owner of the map, but nothing outside dir is touched, whatever is exchanged for what.
+// After an error a part of it is shifted.
 func Shift(ctx context.Context, dir string, ids IDShift) error {
 	w := shiftWalk{seen: map[fileID]bool{}, visit: ids.file}
 	return w.walk(ctx, dir)
 }
 
-// ReadIDs gives all IDs that Shift would translate in dir: owners and groups, and those in file capabilities and access control lists.
+// ReadIDs gives all IDs that Shift would translate in dir: owners and groups, and those in file capabilities and access
+// control lists.
 func ReadIDs(ctx context.Context, dir string) (uids, gids []uint32, err error) {
 	seenUIDs, seenGIDs := map[uint32]bool{}, map[uint32]bool{}
 	note := func(seen map[uint32]bool) func(uint32) (uint32, error) {

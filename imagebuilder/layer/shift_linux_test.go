@@ -31,11 +31,13 @@ func plus(n int, limit uint32) IDShift {
 
 const (
 	capV2 = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-	aclV2 = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x07\x00\x00\x00" + "\x04\x00\x04\x00\xff\xff\xff\xff" +
+	aclV2 = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x07\x00\x00\x00" +
+		"\x04\x00\x04\x00\xff\xff\xff\xff" +
 		"\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x04\x00\xff\xff\xff\xff"
 )
 
-// highest is the highest owner in the tree, and shiftBy what is added to owners. A user namespace of 65537 IDs holds their sum.
+// highest is the highest owner in the tree, and shiftBy what is added to owners. A user namespace of 65537 IDs holds
+// their sum.
 func highest() int {
 	if asroot.Real() {
 		return 65535
@@ -58,15 +60,18 @@ func shiftTree(t *testing.T) string {
 		{path: "d", typ: typeDir, mode: 0o2775, uid: 33, gid: 1, mtime: 5},
 		{path: "d/opaque", typ: typeDir, mode: 0o700, uid: 0, gid: 0, mtime: 6, xattrs: map[string]string{opaqueMark(): "y"}},
 		{path: "d/suid", typ: typeReg, mode: 0o4755, uid: 1000, gid: highest() - 2, data: "suid", mtime: 7},
-		{path: "d/cap", typ: typeReg, mode: 0o755, data: "cap", mtime: 8, xattrs: map[string]string{capabilityXattr: capV2, "user.x": "y"}},
-		{path: "acl", typ: typeReg, mode: 0o664, uid: highest(), gid: highest() - 1, data: "acl", mtime: 9, xattrs: map[string]string{aclAccess: aclV2}},
+		{path: "d/cap", typ: typeReg, mode: 0o755, data: "cap", mtime: 8, xattrs: map[string]string{capabilityXattr: capV2,
+			"user.x": "y"}},
+		{path: "acl", typ: typeReg, mode: 0o664, uid: highest(), gid: highest() - 1, data: "acl", mtime: 9,
+			xattrs: map[string]string{aclAccess: aclV2}},
 		{path: "sym", typ: typeSymlink, link: "nowhere", uid: 4, gid: 5, mtime: 10},
 		{path: "gone", typ: 'w', mtime: 11},
 		{path: ".wh.gone2", typ: typeReg, mode: 0o600, uid: 1 << 20, gid: 1 << 20},
 		{path: "fifo", typ: typeFifo, mode: 0o640, uid: 1, gid: 2, mtime: 12},
 	})
 	for i := range 3 * batchSize {
-		check(t, os.WriteFile(filepath.Join(dir, "d/opaque", "n"+strings.Repeat("x", i%200)+string(rune('a'+i%26))+string(rune('0'+i/26))), []byte{byte(i)}, 0o644))
+		check(t, os.WriteFile(filepath.Join(dir, "d/opaque", "n"+strings.Repeat("x", i%200)+string(rune('a'+i%26))+
+			string(rune('0'+i/26))), []byte{byte(i)}, 0o644))
 	}
 	check(t, os.Link(filepath.Join(dir, "d/suid"), filepath.Join(dir, "hard")))
 	f, err := os.Create(filepath.Join(dir, "sparse"))
@@ -110,7 +115,8 @@ func TestCopyShiftedAndBackIsTheSame(t *testing.T) {
 	x := xattrReader{buf: make([]byte, 1<<10)}
 	value, _, err := x.value(xattrFile{}.at(t, filepath.Join(dst, "d/cap")), capabilityXattr)
 	check(t, err)
-	if want := string(binary.LittleEndian.AppendUint32([]byte("\x01\x00\x00\x03"+capV2[4:]), uint32(shiftBy()))); value != want {
+	if want := string(binary.LittleEndian.AppendUint32([]byte("\x01\x00\x00\x03"+capV2[4:]),
+		uint32(shiftBy()))); value != want {
 		t.Errorf("capability %x, want %x", value, want)
 	}
 	check(t, unix.Lstat(filepath.Join(dst, "sparse"), &st))
@@ -173,9 +179,11 @@ func describe(t *testing.T, path string, st *unix.Stat_t) string {
 func TestShiftNamesTheFileWhoseOwnerIsUnmapped(t *testing.T) {
 	src, limit := shiftTree(t), uint32(highest()-5000)
 	for name, err := range map[string]error{
-		"copy": CopyShifted(context.Background(), t.TempDir(), src, plus(5, limit)), "in place": Shift(context.Background(), src, plus(5, limit)),
+		"copy":     CopyShifted(context.Background(), t.TempDir(), src, plus(5, limit)),
+		"in place": Shift(context.Background(), src, plus(5, limit)),
 	} {
-		if !errors.Is(err, errNoID) || !strings.Contains(err.Error(), `"/acl"`) && !strings.Contains(err.Error(), `"/d/suid"`) && !strings.Contains(err.Error(), `"/hard"`) {
+		if !errors.Is(err, errNoID) || !strings.Contains(err.Error(), `"/acl"`) &&
+			!strings.Contains(err.Error(), `"/d/suid"`) && !strings.Contains(err.Error(), `"/hard"`) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

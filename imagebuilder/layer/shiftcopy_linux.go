@@ -18,10 +18,11 @@ import (
 // batchSize is how many files one goroutine copies at a time.
 const batchSize = 64
 
-// CopyShifted makes dst, an empty directory, a copy of src in which every file has the owner that ids makes of its own. All that
-// src has is kept: hard links, set-ID bits, capabilities and access control lists (the IDs in them are translated too), other
-// extended attributes with overlay's own marks, whiteouts, holes and times. Data is shared with src where the file system can.
-// Nothing may write to src meanwhile. After an error dst holds a part of the copy, which the caller removes.
+// CopyShifted makes dst, an empty directory, a copy of src in which every file has the owner that ids makes of its own.
+// All that src has is kept: hard links, set-ID bits, capabilities and access control lists (the IDs in them are
+// translated too), other extended attributes with overlay's own marks, whiteouts, holes and times. Data is shared with
+// src where the file system can. Nothing may write to src meanwhile. After an error dst holds a part of the copy, which
+// the caller removes.
 func CopyShifted(ctx context.Context, dst, src string, ids IDShift) (err error) {
 	c := &shiftCopier{ids: ids, links: map[fileID]string{}, buf: make([]byte, 64<<10), data: fsys.Copier{ShareSmall: true}}
 	if c.src, err = openDirs(src); err != nil {

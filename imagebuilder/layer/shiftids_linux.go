@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Access control lists as the kernel shows them (linux/posix_acl_xattr.h): a version, and entries of tag, permissions and ID.
+// Access control lists as the kernel shows them (linux/posix_acl_xattr.h): a version, and entries of tag, permissions
+// and ID.
 const (
 	aclAccess    = "system.posix_acl_access"
 	aclDefault   = "system.posix_acl_default"
@@ -77,8 +78,8 @@ func (ids IDShift) attr(name, value string) (string, error) {
 	return value, nil
 }
 
-// AttrIDs gives the IDs in the value of an extended attribute: those that an access control list names, and a file capability's root. Other
-// attributes have none.
+// AttrIDs gives the IDs in the value of an extended attribute: those that an access control list names, and a file
+// capability's root. Other attributes have none.
 func AttrIDs(name, value string) (uids, gids []uint32) {
 	note := func(ids *[]uint32) func(uint32) (uint32, error) {
 		return func(id uint32) (uint32, error) {

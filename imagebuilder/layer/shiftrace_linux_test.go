@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process that outlived its step, or has a descriptor from one that did, can exchange names under the walk: whatever is
-// changed must be the file that was looked at.
+// A process that outlived its step, or has a descriptor from one that did, can exchange names under the walk: whatever
+// is changed must be the file that was looked at.
 func TestShiftChangesOnlyFilesOfTheTreeWhileNamesAreExchanged(t *testing.T) {
 	for _, kind := range []string{"link to a file", "file moved in"} {
 		t.Run(kind, func(t *testing.T) {
@@ -30,7 +30,8 @@ func TestShiftChangesOnlyFilesOfTheTreeWhileNamesAreExchanged(t *testing.T) {
 					return nil
 				}
 				looked = true
-				check(t, unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, "file"), unix.AT_FDCWD, filepath.Join(dir, "other"), unix.RENAME_EXCHANGE))
+				check(t, unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, "file"), unix.AT_FDCWD, filepath.Join(dir, "other"),
+					unix.RENAME_EXCHANGE))
 				return plus(5, 1<<30).file(x, f, st)
 			}}
 			check(t, w.walk(context.Background(), dir))

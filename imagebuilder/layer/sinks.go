@@ -53,12 +53,14 @@ func (s *tarSink) consume(c *chunk) error {
 func (s *tarSink) finish() error { return nil }
 
 const (
-	// contentDomain separates content digests from all other uses of the hash, and from those of other versions of the encoding.
+	// contentDomain separates content digests from all other uses of the hash, and from those of other versions of the
+	// encoding.
 	contentDomain = "cooper layer content 2\x00"
-	// contentPiece is how much data is hashed at a time: small enough to be still in the nearest cache for the second hash.
+	// contentPiece is how much data is hashed at a time: small enough to be still in the nearest cache for the second
+	// hash.
 	contentPiece = 32 << 10
-	// LargeFileSize is the size in bytes from which on a file's data has a digest of its own, which stands for the data in the
-	// content digest and is told to Options.LargeFile.
+	// LargeFileSize is the size in bytes from which on a file's data has a digest of its own, which stands for the data in
+	// the content digest and is told to Options.LargeFile.
 	LargeFileSize = 1 << 20
 )
 
@@ -206,9 +208,9 @@ func (s *contentSink) digest() digest.Digest {
 	return digest.FromBytes(s.hash.Sum([]byte(contentDomain)))
 }
 
-// appendCanonical appends the encoding of an entry that content digests are made of: every field but the time, strings and
-// lists preceded by their lengths, so that no two different entries look alike. The entry's data follows it in the hash, or
-// the digest of that if there is much of it: the size, which comes before, tells which.
+// appendCanonical appends the encoding of an entry that content digests are made of: every field but the time, strings
+// and lists preceded by their lengths, so that no two different entries look alike. The entry's data follows it in the
+// hash, or the digest of that if there is much of it: the size, which comes before, tells which.
 func appendCanonical(dst []byte, e *entry) []byte {
 	le := binary.LittleEndian
 	dst = le.AppendUint32(dst, uint32(len(e.name))) // first, since contentSink takes the name from here

@@ -28,7 +28,8 @@ func makeSparse(t *testing.T, path string, size int64, dataAt ...int64) {
 func TestHolesAreTheZerosThatTheyStandFor(t *testing.T) {
 	const size = 3*maxHole + 12345
 	for name, dataAt := range map[string][]int64{
-		"none": nil, "first": {0}, "last": {size - 4}, "middle": {size / 2}, "many": {0, 1 << 20, 5 << 20, 9<<20 + 1, 17 << 20, size - 4096},
+		"none": nil, "first": {0}, "last": {size - 4}, "middle": {size / 2},
+		"many": {0, 1 << 20, 5 << 20, 9<<20 + 1, 17 << 20, size - 4096},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sparse, dense := t.TempDir(), t.TempDir()
@@ -48,13 +49,15 @@ func TestHolesAreTheZerosThatTheyStandFor(t *testing.T) {
 			var moved int64
 			var sums [2][][32]byte
 			of := func(i int) Options {
-				return Options{LargeFile: func(_ string, sum [32]byte) { sums[i] = append(sums[i], sum) }, Progress: func(n int64) { moved += n }}
+				return Options{LargeFile: func(_ string, sum [32]byte) { sums[i] = append(sums[i], sum) },
+					Progress: func(n int64) { moved += n }}
 			}
 			want, stream := layerOf(t, dense, of(0)) // it compares the tar-split data with what the library makes, too
 			moved = 0
 			got, holes := layerOf(t, sparse, of(1))
 			want.Disk, got.Disk = 0, 0
-			if diff := cmp.Diff(want, got); diff != "" || !bytes.Equal(stream, holes) || sums[0] == nil || !cmp.Equal(sums[0], sums[1]) {
+			if diff := cmp.Diff(want, got); diff != "" || !bytes.Equal(stream, holes) || sums[0] == nil ||
+				!cmp.Equal(sums[0], sums[1]) {
 				t.Errorf("the layer of holes differs (-want +got):\n%s", diff)
 			}
 			if moved != 2*got.Size { // layerOf reads twice

@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	// chunkSize is how much of the stream is handed on at a time: much more than what a hand-over costs, and small enough that
-	// the consumers find it in the processor's cache.
+	// chunkSize is how much of the stream is handed on at a time: much more than what a hand-over costs, and small enough
+	// that the consumers find it in the processor's cache.
 	chunkSize = 256<<10 - blockSize
 	// maxChunks bounds what is in flight to 2 MiB.
 	maxChunks = 8
-	// maxHole bounds the zeros that a chunk stands for beside what it holds: a few milliseconds' work, for a sink stops between chunks only.
+	// maxHole bounds the zeros that a chunk stands for beside what it holds: a few milliseconds' work, for a sink stops
+	// between chunks only.
 	maxHole = 8 << 20
 	// holePiece is how many zeros there are in memory at a time.
 	holePiece = 32 << 10
@@ -68,8 +69,8 @@ type stream struct {
 	moved  func(bytes int64)       // told of each chunk that is handed over; nil: nobody is
 }
 
-// newStream returns a stream and the context to use with it, which ends with the first error of a sink. Whatever happens,
-// the caller ends with close.
+// newStream returns a stream and the context to use with it, which ends with the first error of a sink. Whatever
+// happens, the caller ends with close.
 func newStream(ctx context.Context, sinks ...sink) (*stream, context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stream{sinks: sinks, free: make(chan *chunk, maxChunks), cancel: cancel}

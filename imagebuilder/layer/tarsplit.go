@@ -15,8 +15,9 @@ const (
 	splitSegment = "2"
 )
 
-// splitWriter writes tar-split JSON as tar/storage.NewJSONPacker does for the entries that asm.NewInputTarStream makes of the
-// same stream: everything between the data of two files as one segment, then the file with the checksum of its data.
+// splitWriter writes tar-split JSON as tar/storage.NewJSONPacker does for the entries that asm.NewInputTarStream makes
+// of the same stream: everything between the data of two files as one segment, then the file with the checksum of its
+// data.
 type splitWriter struct {
 	w       *bufio.Writer
 	pending []byte // of the next segment

@@ -53,7 +53,8 @@ func makeTree(t testing.TB, dir string, nodes []node) {
 	}
 }
 
-// possible is what root of a user namespace can make: no devices, no attributes of the machine's root, and owners of 65536 IDs.
+// possible is what root of a user namespace can make: no devices, no attributes of the machine's root, and owners of
+// 65536 IDs.
 func (n node) possible() node {
 	if n.typ == typeBlock || n.typ == typeChar {
 		n.typ = typeFifo
@@ -203,7 +204,9 @@ func everyKind() []node {
 		{path: "a/link", typ: typeLink, link: "a/file", mtime: at},
 		{path: "a-b", typ: typeReg, mode: 0o4755, uid: 33, gid: 44, data: "set-ID", mtime: at + 1},
 		{path: "block", typ: typeBlock, mode: 0o660, major: 8, minor: 1, mtime: at},
-		{path: "cap", typ: typeReg, mode: 0o755, data: "x", mtime: at, xattrs: map[string]string{"security.capability": capability2, "user.empty": "", "user.b": "\x00\xff", "trusted.other": "1"}},
+		{path: "cap", typ: typeReg, mode: 0o755, data: "x", mtime: at,
+			xattrs: map[string]string{"security.capability": capability2, "user.empty": "", "user.b": "\x00\xff",
+				"trusted.other": "1"}},
 		{path: "char", typ: typeChar, mode: 0o666, major: 1, minor: 3, mtime: at},
 		{path: "empty", typ: typeReg, mode: 0, uid: 100000, gid: 3000000, mtime: -5},
 		{path: "fifo", typ: typeFifo, mode: 0o600, mtime: at},

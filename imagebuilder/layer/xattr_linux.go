@@ -64,7 +64,8 @@ type attrs struct {
 	opaque bool    // overlay: hides what lower layers have in this directory
 }
 
-// read returns what a layer takes from f's attributes. overlay is the prefix of overlay's own, empty if there are none to mind.
+// read returns what a layer takes from f's attributes. overlay is the prefix of overlay's own, empty if there are none
+// to mind.
 func (r *xattrReader) read(f xattrFile, overlay string) (attrs, error) {
 	var a attrs
 	err := r.names(f, func(name string) error {
@@ -111,8 +112,8 @@ const (
 	capSize3        = 24
 )
 
-// capability translates the root ID of a version 3 file capability. The kernel writes that version in a user namespace; for
-// container root the value becomes version 2, which is what the same command writes without one.
+// capability translates the root ID of a version 3 file capability. The kernel writes that version in a user namespace;
+// for container root the value becomes version 2, which is what the same command writes without one.
 func capability(value string, toContainer func(uid uint32) (uint32, error)) (string, error) {
 	le := binary.LittleEndian
 	if len(value) != capSize3 || le.Uint32([]byte(value))&capRevisionMask != capRevision3 {

@@ -8,8 +8,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// xattrFile is something with extended attributes: an open file, a handle of what can't be opened or, to be read only, a name in an open
-// directory.
+// xattrFile is something with extended attributes: an open file, a handle of what can't be opened or, to be read only,
+// a name in an open directory.
 type xattrFile struct {
 	fd   int
 	name string // "": fd itself
@@ -17,8 +17,9 @@ type xattrFile struct {
 	handle bool
 }
 
-// openNode gets hold of whatever has the name in a directory, a symbolic link itself too, without opening it for reading. Through the
-// handle, what is looked at and what is changed are the same, even while somebody exchanges names. The caller closes its fd.
+// openNode gets hold of whatever has the name in a directory, a symbolic link itself too, without opening it for
+// reading. Through the handle, what is looked at and what is changed are the same, even while somebody exchanges names.
+// The caller closes its fd.
 func openNode(dir int, name string) (xattrFile, error) {
 	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -29,7 +30,8 @@ func openNode(dir int, name string) (xattrFile, error) {
 // path reaches a name without following it if it is a symbolic link.
 func (f xattrFile) path() string { return f.link() + "/" + f.name }
 
-// link reaches fd itself for calls that follow links: this one leads to what is open, and no further if that is a symbolic link.
+// link reaches fd itself for calls that follow links: this one leads to what is open, and no further if that is a
+// symbolic link.
 func (f xattrFile) link() string { return "/proc/self/fd/" + strconv.Itoa(f.fd) }
 
 func (f xattrFile) list(buf []byte) (int, error) {
@@ -52,7 +54,8 @@ func (f xattrFile) get(attr string, buf []byte) (int, error) {
 	return unix.Lgetxattr(f.path(), attr, buf)
 }
 
-// chown, chmod, set and setTimes are for open files and handles, not for names: those may have come to mean something else.
+// chown, chmod, set and setTimes are for open files and handles, not for names: those may have come to mean something
+// else.
 
 func (f xattrFile) chown(uid, gid uint32) error {
 	return unix.Fchownat(f.fd, "", int(uid), int(gid), unix.AT_EMPTY_PATH)

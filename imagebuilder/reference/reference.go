@@ -78,8 +78,8 @@ func (r Reference) WithLatest() Reference {
 	return r
 }
 
-// HasRegistry tells whether the domain says where a registry is: "a.b/c" and "localhost/c" do, the "a" of "a/c" is only a
-// directory of whatever registry the name is completed with.
+// HasRegistry tells whether the domain says where a registry is: "a.b/c" and "localhost/c" do, the "a" of "a/c" is only
+// a directory of whatever registry the name is completed with.
 func (r Reference) HasRegistry() bool {
 	return strings.ContainsAny(r.Domain, ".:") || r.Domain == localhost
 }
@@ -165,7 +165,8 @@ func split(s string) (Reference, bool) {
 	return r, isPath(name)
 }
 
-// isPath tells whether s is a repository's name: components of [a-z0-9]+ joined by one of "." "_" "__" or any number of "-".
+// isPath tells whether s is a repository's name: components of [a-z0-9]+ joined by one of "." "_" "__" or any number of
+// "-".
 func isPath(s string) bool {
 	for component := range strings.SplitSeq(s, "/") {
 		if !isComponent(component) {
@@ -227,7 +228,8 @@ func isTag(s string) bool {
 		isAll(s, func(c byte) bool { return isAlphanumeric(c) || c == '_' || c == '.' || c == '-' })
 }
 
-// isDigest tells whether s is ALGORITHM:HEX, with parts of the algorithm's name joined by one of "+._-" and at least 32 digits.
+// isDigest tells whether s is ALGORITHM:HEX, with parts of the algorithm's name joined by one of "+._-" and at least 32
+// digits.
 func isDigest(s string) bool {
 	algorithm, hex, ok := strings.Cut(s, ":")
 	if !ok || len(hex) < 32 || !isAll(hex, isHex) {

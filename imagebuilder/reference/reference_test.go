@@ -16,19 +16,31 @@ func names() []string {
 	return []string{
 		"", "a", "alpine", "alpine:3.20", "alpine@" + sha, "alpine:3.20@" + sha, "alpine:", "alpine@", "alpine:@" + sha,
 		"library/alpine", "docker.io/alpine", "docker.io/library/alpine", "index.docker.io/alpine", "index.docker.io/a/b:c",
-		"docker.io/library/a/b", "library/a/b", "quay.io/a", "quay.io/a/b/c:d", "localhost", "localhost/a", "localhost/a:1", "localhost:5000/a",
-		"localhost:5000/a:1", "localhost:5000", "host/a", "Host/a", "HOST/A", "a/B", "Alpine", "alpine:TAG", "a/b/C:d", "a.b", "a.b/", "/a", "a//b", "a/",
-		"a..b", "a__b", "a___b", "a--b", "a-----b", "a-_b", "a._b", "a_.b", "_a", "a_", "-a", "a-", ".a", "a.", "a/-b", "a/b-", "a/b_/c",
-		"a:b:c", "a:5000/b", "a:50x/b", "a:/b", "a:5000/b:c", "a:5000/b@" + sha, "[::1]/a", "[::1]:5000/a", "[::1]:/a", "[::1]:x/a", "[]/a", "[::1/a",
-		"[fe80::1%eth0]/a", "[::1]x/a", "[2001:DB8::1]:80/a/b:c", "1.2.3.4/a", "1.2.3.4:80/a", "-host.com/a", "host-.com/a", "ho--st.com/a", "a_b.com/c", "a.b_c/d", "host..com/a",
-		".com/a", "com./a", "xn--bcher-kva.example/a", "büch.example/a", "bücher", "A/b", "a:" + strings.Repeat("t", 128), "a:" + strings.Repeat("t", 129),
+		"docker.io/library/a/b", "library/a/b", "quay.io/a", "quay.io/a/b/c:d", "localhost", "localhost/a", "localhost/a:1",
+		"localhost:5000/a",
+		"localhost:5000/a:1", "localhost:5000", "host/a", "Host/a", "HOST/A", "a/B", "Alpine", "alpine:TAG", "a/b/C:d", "a.b",
+		"a.b/", "/a", "a//b", "a/",
+		"a..b", "a__b", "a___b", "a--b", "a-----b", "a-_b", "a._b", "a_.b", "_a", "a_", "-a", "a-", ".a", "a.", "a/-b",
+		"a/b-", "a/b_/c",
+		"a:b:c", "a:5000/b", "a:50x/b", "a:/b", "a:5000/b:c", "a:5000/b@" + sha, "[::1]/a", "[::1]:5000/a", "[::1]:/a",
+		"[::1]:x/a", "[]/a", "[::1/a",
+		"[fe80::1%eth0]/a", "[::1]x/a", "[2001:DB8::1]:80/a/b:c", "1.2.3.4/a", "1.2.3.4:80/a", "-host.com/a", "host-.com/a",
+		"ho--st.com/a", "a_b.com/c", "a.b_c/d", "host..com/a",
+		".com/a", "com./a", "xn--bcher-kva.example/a", "büch.example/a", "bücher", "A/b", "a:" + strings.Repeat("t", 128),
+		"a:" + strings.Repeat("t", 129),
 		"a:-t", "a:.t", "a:_t", "a:t-", "a:t..t", "a:t/t", "a:t t", "a b", " a", "a ", "a\n", "a\x00",
-		strings.Repeat("a", 255), strings.Repeat("a", 256), "q.io/" + strings.Repeat("a", 255), "q.io/" + strings.Repeat("a", 256), strings.Repeat("a", 248), strings.Repeat("a", 247),
-		strings.Repeat("a", 64), strings.Repeat("A", 64), strings.Repeat("a", 63), strings.Repeat("g", 64), "a/" + strings.Repeat("a", 64),
-		"a@sha256:" + strings.Repeat("a", 63), "a@sha256:" + strings.Repeat("a", 65), "a@sha256:" + strings.Repeat("A", 64), "a@sha256:" + strings.Repeat("g", 64),
-		"a@sha512:" + strings.Repeat("a", 128), "a@sha384:" + strings.Repeat("a", 96), "a@md5:" + strings.Repeat("a", 32), "a@SHA256:" + strings.Repeat("a", 64),
-		"a@sha256+b64:" + strings.Repeat("a", 64), "a@sha256.x_y-z:" + strings.Repeat("a", 64), "a@+sha:" + strings.Repeat("a", 64), "a@sha+:" + strings.Repeat("a", 64),
-		"a@2sha:" + strings.Repeat("a", 64), "a@:" + strings.Repeat("a", 64), "a@" + sha + "@" + sha, "a@" + sha + ":t", sha, "a:b@c:d", "sha256:abc", "a@@b", "@" + sha, ":t", "/", ":", "@",
+		strings.Repeat("a", 255), strings.Repeat("a", 256), "q.io/" + strings.Repeat("a", 255),
+		"q.io/" + strings.Repeat("a", 256), strings.Repeat("a", 248), strings.Repeat("a", 247),
+		strings.Repeat("a", 64), strings.Repeat("A", 64), strings.Repeat("a", 63), strings.Repeat("g", 64),
+		"a/" + strings.Repeat("a", 64),
+		"a@sha256:" + strings.Repeat("a", 63), "a@sha256:" + strings.Repeat("a", 65), "a@sha256:" + strings.Repeat("A", 64),
+		"a@sha256:" + strings.Repeat("g", 64),
+		"a@sha512:" + strings.Repeat("a", 128), "a@sha384:" + strings.Repeat("a", 96), "a@md5:" + strings.Repeat("a", 32),
+		"a@SHA256:" + strings.Repeat("a", 64),
+		"a@sha256+b64:" + strings.Repeat("a", 64), "a@sha256.x_y-z:" + strings.Repeat("a", 64),
+		"a@+sha:" + strings.Repeat("a", 64), "a@sha+:" + strings.Repeat("a", 64),
+		"a@2sha:" + strings.Repeat("a", 64), "a@:" + strings.Repeat("a", 64), "a@" + sha + "@" + sha, "a@" + sha + ":t", sha,
+		"a:b@c:d", "sha256:abc", "a@@b", "@" + sha, ":t", "/", ":", "@",
 	}
 }
 
@@ -41,7 +53,8 @@ func ours(s string, parse func(string) (reference.Reference, error)) view {
 		return view{Err: err.Error()}
 	}
 	return view{
-		Full: r.String(), Name: r.Name(), Domain: r.Domain, Path: r.Path, Familiar: r.Familiar(), Tag: r.Tag, Digest: r.Digest.String(),
+		Full: r.String(), Name: r.Name(), Domain: r.Domain, Path: r.Path, Familiar: r.Familiar(), Tag: r.Tag,
+		Digest: r.Digest.String(),
 		Latest: r.WithLatest().String(),
 	}
 }
@@ -52,8 +65,9 @@ func theirs(ref docker.Reference, err error) view {
 	}
 	named := ref.(docker.Named)
 	v := view{
-		Full: ref.String(), Name: named.Name(), Domain: docker.Domain(named), Path: docker.Path(named), Familiar: docker.FamiliarString(ref),
-		Latest: docker.TagNameOnly(named).String(),
+		Full: ref.String(), Name: named.Name(), Domain: docker.Domain(named), Path: docker.Path(named),
+		Familiar: docker.FamiliarString(ref),
+		Latest:   docker.TagNameOnly(named).String(),
 	}
 	if t, ok := ref.(docker.Tagged); ok {
 		v.Tag = t.Tag()
@@ -106,7 +120,8 @@ func FuzzNamesAreReadAsDockerReadsThem(f *testing.F) {
 
 func TestARegistryIsTold(t *testing.T) {
 	for name, want := range map[string]bool{
-		"a": false, "a/b": false, "a.b/c": true, "a:80/c": true, "localhost/c": true, "localhost": false, "a.b": false, "A/b": false, "[::1]/a": true,
+		"a": false, "a/b": false, "a.b/c": true, "a:80/c": true, "localhost/c": true, "localhost": false, "a.b": false,
+		"A/b": false, "[::1]/a": true,
 	} {
 		r, err := reference.ParseBare(name)
 		if err != nil {

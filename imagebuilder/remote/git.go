@@ -36,8 +36,8 @@ type Git struct {
 	LikeLocal bool
 }
 
-// ParseGit reads a reference to a git repository. ok is false, without an error, for text that isn't one: a path, or the
-// URL of a file. An http(s) URL is a repository only if its path ends in ".git".
+// ParseGit reads a reference to a git repository. ok is false, without an error, for text that isn't one: a path, or
+// the URL of a file. An http(s) URL is a repository only if its path ends in ".git".
 func ParseGit(text string) (ref Git, ok bool, err error) {
 	scheme, _, hasScheme := strings.Cut(text, "://")
 	switch {
@@ -94,7 +94,8 @@ func gitSchemes() []string { return []string{"https", "http", "git", "ssh", "fil
 
 func isWeb(scheme string) bool { return scheme == "http" || scheme == "https" }
 
-// endsInGit tells whether the URL's path ends in ".git". A text that is no URL is for the one who fetches URLs to refuse.
+// endsInGit tells whether the URL's path ends in ".git". A text that is no URL is for the one who fetches URLs to
+// refuse.
 func endsInGit(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && strings.HasSuffix(u.Path, ".git")
@@ -129,7 +130,8 @@ func parseSCP(text string) (g Git, ok bool, err error) {
 	user, rest, hasUser := strings.Cut(text, "@")
 	host, where, hasPath := strings.Cut(rest, ":")
 	const word = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
-	if !hasUser || !hasPath || user == "" || host == "" || strings.Trim(user, word+"_") != "" || strings.Trim(host, word+".") != "" {
+	if !hasUser || !hasPath || user == "" || host == "" || strings.Trim(user, word+"_") != "" ||
+		strings.Trim(host, word+".") != "" {
 		return Git{}, false, nil
 	}
 	if strings.HasPrefix(where, "//") {
@@ -150,7 +152,8 @@ func (g *Git) fragment(text string) {
 
 func cleanDir(dir string) string { return strings.TrimPrefix(path.Join("/", dir), "/") }
 
-// query takes ref=, tag=, branch=, commit=, checksum=, subdir=, keep-git-dir=, submodules=, mtime= and fetch-by-commit=.
+// query takes ref=, tag=, branch=, commit=, checksum=, subdir=, keep-git-dir=, submodules=, mtime= and
+// fetch-by-commit=.
 func (g *Git) query(raw string) error {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
@@ -263,7 +266,8 @@ func (g *Git) check() error {
 
 // CheckRef refuses a ref that git's rules don't allow, https://git-scm.com/docs/git-check-ref-format. Empty is allowed.
 func CheckRef(ref string) error {
-	bad := strings.HasPrefix(ref, "-") || strings.ContainsAny(ref, " ~^:?*[\\\x7f") || strings.ContainsFunc(ref, unicode.IsControl)
+	bad := strings.HasPrefix(ref, "-") || strings.ContainsAny(ref, " ~^:?*[\\\x7f") ||
+		strings.ContainsFunc(ref, unicode.IsControl)
 	for _, part := range []string{"..", "@{", "//", "/."} {
 		bad = bad || strings.Contains(ref, part)
 	}
@@ -273,8 +277,8 @@ func CheckRef(ref string) error {
 	return nil
 }
 
-// ParseSubmodule reads the URL of a submodule as .gitmodules gives it; one that begins with ./ or ../ is relative to the
-// repository that holds it. https://git-scm.com/docs/gitmodules
+// ParseSubmodule reads the URL of a submodule as .gitmodules gives it; one that begins with ./ or ../ is relative to
+// the repository that holds it. https://git-scm.com/docs/gitmodules
 func ParseSubmodule(holder Git, text string) (Git, error) {
 	full := text
 	if strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {

@@ -21,30 +21,40 @@ func TestParseGitReadsBuildKitsForms(t *testing.T) {
 		return g
 	}
 	for text, want := range map[string]Git{
-		"https://github.com/o/r.git":                                    hub,
-		"https://github.com/o/r.git#v1":                                 with(func(g *Git) { g.Ref = "v1" }),
-		"https://github.com/o/r.git#a/b:c/d":                            with(func(g *Git) { g.Ref, g.Subdir = "a/b", "c/d" }),
-		"https://github.com/o/r.git#:../x/./y/":                         with(func(g *Git) { g.Subdir = "x/y" }),
-		"https://github.com/o/r.git?ref=v1&subdir=/dir":                 with(func(g *Git) { g.Ref, g.Subdir = "v1", "dir" }),
-		"https://github.com/o/r.git?subdir=dir#v1":                      with(func(g *Git) { g.Ref, g.Subdir = "v1", "dir" }),
-		"https://github.com/o/r.git?tag=v1":                             with(func(g *Git) { g.Ref = "refs/tags/v1" }),
-		"https://github.com/o/r.git?tag=refs/tags/v1#refs/tags/v1":      with(func(g *Git) { g.Ref = "refs/tags/v1" }),
-		"https://github.com/o/r.git?branch=v1":                          with(func(g *Git) { g.Ref = "refs/heads/v1" }),
-		"https://github.com/o/r.git?commit=ABC1":                        with(func(g *Git) { g.Checksum = "abc1" }),
-		"https://github.com/o/r.git?checksum=abc1&commit=abc1":          with(func(g *Git) { g.Checksum = "abc1" }),
-		"https://github.com/o/r.git?keep-git-dir&submodules=0":          with(func(g *Git) { g.KeepGitDir, g.Submodules = on(true), on(false) }),
-		"https://github.com/o/r.git?mtime=commit":                       with(func(g *Git) { g.CommitTimes = true }),
-		"https://github.com/o/r.git?fetch-by-commit&checksum=" + commit: with(func(g *Git) { g.ByCommit, g.Checksum = true, commit }),
-		"https://github.com/o/r.git#refs/pull/1/head":                   with(func(g *Git) { g.Ref = "refs/pull/1/head" }),
-		"github.com/o/r":                  {Remote: "https://github.com/o/r", Scheme: "https", Host: "github.com", LikeLocal: true},
-		"github.com/o/r?tag=v1":           {Remote: "https://github.com/o/r", Scheme: "https", Host: "github.com", LikeLocal: true, Ref: "refs/tags/v1"},
-		"http://h:80/x.git":               {Remote: "http://h:80/x.git", Scheme: "http", Host: "h:80"},
-		"git://h/x":                       {Remote: "git://h/x", Scheme: "git", Host: "h"},
-		"ssh://git@h:22/x#m":              {Remote: "ssh://git@h:22/x", Scheme: "ssh", Host: "h:22", Ref: "m"},
-		"file:///srv/x.git#m:d":           {Remote: "file:///srv/x.git", Scheme: "file", Ref: "m", Subdir: "d"},
-		"git@github.com:o/r":              {Remote: "git@github.com:o/r", Scheme: "ssh", Host: "github.com"},
-		"git@github.com:o/r.git?tag=a#:d": {Remote: "git@github.com:o/r.git", Scheme: "ssh", Host: "github.com", Ref: "refs/tags/a", Subdir: "d"},
-		"https://u:p@h/x.git":             {Remote: "https://u:p@h/x.git", Scheme: "https", Host: "h"},
+		"https://github.com/o/r.git":    hub,
+		"https://github.com/o/r.git#v1": with(func(g *Git) { g.Ref = "v1" }),
+		"https://github.com/o/r.git#a/b:c/d": with(func(g *Git) {
+			g.Ref, g.Subdir = "a/b",
+				"c/d"
+		}),
+		"https://github.com/o/r.git#:../x/./y/":                    with(func(g *Git) { g.Subdir = "x/y" }),
+		"https://github.com/o/r.git?ref=v1&subdir=/dir":            with(func(g *Git) { g.Ref, g.Subdir = "v1", "dir" }),
+		"https://github.com/o/r.git?subdir=dir#v1":                 with(func(g *Git) { g.Ref, g.Subdir = "v1", "dir" }),
+		"https://github.com/o/r.git?tag=v1":                        with(func(g *Git) { g.Ref = "refs/tags/v1" }),
+		"https://github.com/o/r.git?tag=refs/tags/v1#refs/tags/v1": with(func(g *Git) { g.Ref = "refs/tags/v1" }),
+		"https://github.com/o/r.git?branch=v1":                     with(func(g *Git) { g.Ref = "refs/heads/v1" }),
+		"https://github.com/o/r.git?commit=ABC1":                   with(func(g *Git) { g.Checksum = "abc1" }),
+		"https://github.com/o/r.git?checksum=abc1&commit=abc1":     with(func(g *Git) { g.Checksum = "abc1" }),
+		"https://github.com/o/r.git?keep-git-dir&submodules=0": with(func(g *Git) {
+			g.KeepGitDir,
+				g.Submodules = on(true), on(false)
+		}),
+		"https://github.com/o/r.git?mtime=commit": with(func(g *Git) { g.CommitTimes = true }),
+		"https://github.com/o/r.git?fetch-by-commit&checksum=" +
+			commit: with(func(g *Git) { g.ByCommit, g.Checksum = true, commit }),
+		"https://github.com/o/r.git#refs/pull/1/head": with(func(g *Git) { g.Ref = "refs/pull/1/head" }),
+		"github.com/o/r": {Remote: "https://github.com/o/r", Scheme: "https", Host: "github.com",
+			LikeLocal: true},
+		"github.com/o/r?tag=v1": {Remote: "https://github.com/o/r", Scheme: "https", Host: "github.com",
+			LikeLocal: true, Ref: "refs/tags/v1"},
+		"http://h:80/x.git":     {Remote: "http://h:80/x.git", Scheme: "http", Host: "h:80"},
+		"git://h/x":             {Remote: "git://h/x", Scheme: "git", Host: "h"},
+		"ssh://git@h:22/x#m":    {Remote: "ssh://git@h:22/x", Scheme: "ssh", Host: "h:22", Ref: "m"},
+		"file:///srv/x.git#m:d": {Remote: "file:///srv/x.git", Scheme: "file", Ref: "m", Subdir: "d"},
+		"git@github.com:o/r":    {Remote: "git@github.com:o/r", Scheme: "ssh", Host: "github.com"},
+		"git@github.com:o/r.git?tag=a#:d": {Remote: "git@github.com:o/r.git", Scheme: "ssh", Host: "github.com",
+			Ref: "refs/tags/a", Subdir: "d"},
+		"https://u:p@h/x.git": {Remote: "https://u:p@h/x.git", Scheme: "https", Host: "h"},
 	} {
 		got, ok, err := ParseGit(text)
 		if err != nil || !ok {
@@ -160,7 +170,8 @@ func TestFileNameIsTheLastComponent(t *testing.T) {
 func TestIsHTTPTellsFilesFromRepositories(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bool{
-		"http://h/x": true, "https://h/x.git": false, "https://h/x.git/": true, "git://h/x": false, "x": false, "ftp://h/x": false,
+		"http://h/x": true, "https://h/x.git": false, "https://h/x.git/": true, "git://h/x": false, "x": false,
+		"ftp://h/x":              false,
 		"https://h/x.git?what=1": false, "HTTP://h/x": false,
 	} {
 		if got := IsHTTP(text); got != want {
@@ -171,7 +182,8 @@ func TestIsHTTPTellsFilesFromRepositories(t *testing.T) {
 
 func FuzzParseGit(f *testing.F) {
 	for _, seed := range []string{
-		"https://u:p@h/x.git#r:d", "git@h:x?ref=a#b", "file:///x", "ssh://h:1/x", "github.com/a/b#c", "https://h/x.git?tag=%2d-x", "a@b:c",
+		"https://u:p@h/x.git#r:d", "git@h:x?ref=a#b", "file:///x", "ssh://h:1/x", "github.com/a/b#c",
+		"https://h/x.git?tag=%2d-x", "a@b:c",
 	} {
 		f.Add(seed)
 	}
@@ -213,7 +225,8 @@ func TestSubmoduleURLsAreRelativeToTheirRepository(t *testing.T) {
 			t.Errorf("%s in %s: %v, %v, want %s", test.text, test.holder, got.Remote, err, test.want)
 		}
 	}
-	for _, text := range []string{"ext::sh -c touch% /tmp/x", "/srv/x.git", "-x", "https://-h/x", "ssh://-oProxyCommand=x/y", "ftp://h/x", "", "fd::3", "u@h::x"} {
+	for _, text := range []string{"ext::sh -c touch% /tmp/x", "/srv/x.git", "-x", "https://-h/x",
+		"ssh://-oProxyCommand=x/y", "ftp://h/x", "", "fd::3", "u@h::x"} {
 		if got, err := ParseSubmodule(Git{Remote: "https://h/a.git"}, text); err == nil {
 			t.Errorf("%q: %v", text, got.Remote)
 		}

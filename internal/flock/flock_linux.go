@@ -26,16 +26,17 @@ const (
 // ErrUnsupported is behind the error of a file on a file system that has no locks.
 var ErrUnsupported = errors.New("the file system has no locks")
 
-// A wait begins with the shortest pause between two tries and doubles it up to the longest: most locks are held for less than the
-// first, and the last is what a build that waits for another one may lose. Waiting inside flock(2) could not be interrupted: Go
-// restarts the call after each signal.
+// A wait begins with the shortest pause between two tries and doubles it up to the longest: most locks are held for
+// less than the first, and the last is what a build that waits for another one may lose. Waiting inside flock(2) could
+// not be interrupted: Go restarts the call after each signal.
 const (
 	shortestPause = 200 * time.Microsecond
 	longestPause  = 20 * time.Millisecond
 )
 
-// Lock waits until the open file has the lock, or until the context ends; the error is then the context's cause. A lock that the file
-// has already is converted. Two locks taken through two open files of one process are in each other's way.
+// Lock waits until the open file has the lock, or until the context ends; the error is then the context's cause. A lock
+// that the file has already is converted. Two locks taken through two open files of one process are in each other's
+// way.
 func Lock(ctx context.Context, f *os.File, kind Kind) error {
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		got, err := Try(f, kind)
@@ -66,8 +67,8 @@ func Try(f *os.File, kind Kind) (bool, error) {
 	return false, fmt.Errorf("lock %s: %w", f.Name(), err)
 }
 
-// File opens the lock file that has the path, makes it with mode 0600 if there is none, and waits for its lock. Closing the file gives
-// the lock back. The file stays: it must not be removed or replaced by anybody.
+// File opens the lock file that has the path, makes it with mode 0600 if there is none, and waits for its lock. Closing
+// the file gives the lock back. The file stays: it must not be removed or replaced by anybody.
 func File(ctx context.Context, path string, kind Kind) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
@@ -79,8 +80,8 @@ func File(ctx context.Context, path string, kind Kind) (*os.File, error) {
 	return f, nil
 }
 
-// Existing waits for the lock of a file or directory that may be removed or replaced by whoever has its lock. The error is fs.ErrNotExist
-// if nothing has the path, or not any more once the lock was there to be had.
+// Existing waits for the lock of a file or directory that may be removed or replaced by whoever has its lock. The error
+// is fs.ErrNotExist if nothing has the path, or not any more once the lock was there to be had.
 func Existing(ctx context.Context, path string, kind Kind) (*os.File, error) {
 	f, err := open(path)
 	if err != nil {

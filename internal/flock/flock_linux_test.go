@@ -123,7 +123,8 @@ func TestWhatWasReplacedIsNotThere(t *testing.T) {
 	if err := os.WriteFile(other, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Only once the goroutine has opened the first file is there something to be told apart; if it opens the second one it gets that.
+	// Only once the goroutine has opened the first file is there something to be told apart; if it opens the second one it
+	// gets that.
 	time.Sleep(5 * time.Millisecond)
 	if err := os.Rename(other, path); err != nil {
 		t.Fatal(err)

@@ -12,34 +12,35 @@ import (
 )
 
 const (
-	// copyBuffer is what one read takes, in bytes: a smaller file is copied by one read and one write, which is cheaper than
-	// the calls that would find out how to do it better.
+	// copyBuffer is what one read takes, in bytes: a smaller file is copied by one read and one write, which is cheaper
+	// than the calls that would find out how to do it better.
 	copyBuffer = 1 << 20
 	// copyRange is what one copy_file_range(2) is asked for, in bytes, between two looks at whether the context has ended.
 	copyRange = 64 << 20
-	// smallestSparse is the size in bytes up to which holes aren't worth being looked for. Small files have no blocks at all on
-	// some file systems.
+	// smallestSparse is the size in bytes up to which holes aren't worth being looked for. Small files have no blocks at
+	// all on some file systems.
 	smallestSparse = 64 << 10
 	// blockSize is the unit of st_blocks in bytes.
 	blockSize = 512
 )
 
-// A Copier copies the data of regular files: by sharing blocks (FICLONE) where the file system can, inside the kernel otherwise, and by
-// reading and writing where neither works. Holes stay holes. It remembers what didn't work, so one Copier is for files of one
-// file system copied to one other. The zero value is ready; it is safe for concurrent use.
+// A Copier copies the data of regular files: by sharing blocks (FICLONE) where the file system can, inside the kernel
+// otherwise, and by reading and writing where neither works. Holes stay holes. It remembers what didn't work, so one
+// Copier is for files of one file system copied to one other. The zero value is ready; it is safe for concurrent use.
 type Copier struct {
 	// Done is told the number of bytes that a file has grown by, holes included, while it is copied; nil: nobody is told.
 	Done func(bytes int64)
-	// ShareSmall has the blocks of small files shared, too: for copies that stay, where space counts for more than the time of a call.
+	// ShareSmall has the blocks of small files shared, too: for copies that stay, where space counts for more than the
+	// time of a call.
 	ShareSmall bool
 
 	buffers          sync.Pool
 	noClone, noRange atomic.Bool
 }
 
-// Copy copies all of src, of which st was just taken, to the empty file dst. Both descriptors are at offset 0 and are left
-// somewhere. It gives the number of bytes copied: another number than st.Size says that the file was changed meanwhile. The error is the context's
-// cause when that has ended.
+// Copy copies all of src, of which st was just taken, to the empty file dst. Both descriptors are at offset 0 and are
+// left somewhere. It gives the number of bytes copied: another number than st.Size says that the file was changed
+// meanwhile. The error is the context's cause when that has ended.
 func (c *Copier) Copy(ctx context.Context, dst, src int, st *unix.Stat_t) (int64, error) {
 	if (st.Size > copyBuffer || c.ShareSmall && st.Size > 0) && c.clone(dst, src) {
 		c.done(st.Size)
@@ -68,7 +69,8 @@ func (c *Copier) clone(dst, src int) bool {
 	return true
 }
 
-// rest copies from both descriptors' offsets to the end of the file, whose size is expected to be size with the offset at.
+// rest copies from both descriptors' offsets to the end of the file, whose size is expected to be size with the offset
+// at.
 func (c *Copier) rest(ctx context.Context, dst, src int, size, at int64) (int64, error) {
 	if size-at > copyBuffer {
 		if n, err := c.ranges(ctx, dst, src); n > 0 || err != nil {
@@ -87,7 +89,8 @@ func (c *Copier) ranges(ctx context.Context, dst, src int) (total int64, err err
 		}
 		n, err := Retry(func() (int, error) { return unix.CopyFileRange(src, nil, dst, nil, copyRange, 0) })
 		switch {
-		case err != nil && total == 0 && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) && !errors.Is(err, unix.EIO):
+		case err != nil && total == 0 && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) &&
+			!errors.Is(err, unix.EIO):
 			// Different file systems, an old kernel, a file system that doesn't do it.
 			c.noRange.Store(true)
 		case err != nil:
@@ -109,7 +112,8 @@ func (c *Copier) buffer() *[]byte {
 	return &buf
 }
 
-// plain reads and writes up to the end of the source. A file smaller than the buffer that gives all that it should isn't asked for more.
+// plain reads and writes up to the end of the source. A file smaller than the buffer that gives all that it should
+// isn't asked for more.
 func (c *Copier) plain(ctx context.Context, dst, src int, size int64) (total int64, err error) {
 	buf := c.buffer()
 	defer c.buffers.Put(buf)
@@ -154,8 +158,8 @@ func (c *Copier) sparse(ctx context.Context, dst, src int, size int64) (int64, e
 	return size, nil
 }
 
-// NextData finds the next bytes of a file of the given size that are no hole, from an offset on: [data, hole). The error is io.EOF if nothing
-// but a hole follows. The descriptor's offset is changed.
+// NextData finds the next bytes of a file of the given size that are no hole, from an offset on: [data, hole). The
+// error is io.EOF if nothing but a hole follows. The descriptor's offset is changed.
 func NextData(fd int, at, size int64) (data, hole int64, err error) {
 	if data, err = unix.Seek(fd, at, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) || err == nil && data >= size {
 		return size, size, io.EOF

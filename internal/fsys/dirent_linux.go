@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dirent is one name of a directory. Type is the kind of file (unix.DT_REG and so on); unix.DT_UNKNOWN where the file system doesn't tell.
+// Dirent is one name of a directory. Type is the kind of file (unix.DT_REG and so on); unix.DT_UNKNOWN where the file
+// system doesn't tell.
 type Dirent struct {
 	Name string
 	Type uint8
@@ -26,8 +27,8 @@ const (
 // DirentBuffer is the size in bytes of the memory that a listing goes through.
 const DirentBuffer = 32 << 10
 
-// Getdents appends to out the next names of an open directory, without "." and "..", in no order; more is false at its end. buf is
-// scratch memory. The names of one call share one allocation.
+// Getdents appends to out the next names of an open directory, without "." and "..", in no order; more is false at its
+// end. buf is scratch memory. The names of one call share one allocation.
 func Getdents(fd int, buf []byte, out []Dirent) (_ []Dirent, more bool, err error) {
 	n, err := Retry(func() (int, error) { return unix.Getdents(fd, buf) })
 	if err != nil || n == 0 {
@@ -60,8 +61,8 @@ func parseDirents(buf []byte, out []Dirent) []Dirent {
 	return out
 }
 
-// Dirents are all names of an open directory, from its current position on, in no order. buf is scratch memory of DirentBuffer
-// bytes or more.
+// Dirents are all names of an open directory, from its current position on, in no order. buf is scratch memory of
+// DirentBuffer bytes or more.
 func Dirents(fd int, buf []byte) (all []Dirent, err error) {
 	for more := true; more && err == nil; {
 		all, more, err = Getdents(fd, buf, all)
@@ -69,8 +70,8 @@ func Dirents(fd int, buf []byte) (all []Dirent, err error) {
 	return all, err
 }
 
-// FillType looks the kind up in the directory that the name was listed in, where the file system didn't tell it. gone says that the name
-// isn't there any more.
+// FillType looks the kind up in the directory that the name was listed in, where the file system didn't tell it. gone
+// says that the name isn't there any more.
 func (d *Dirent) FillType(dir int) (gone bool, err error) {
 	if d.Type != unix.DT_UNKNOWN {
 		return false, nil

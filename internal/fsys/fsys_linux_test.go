@@ -135,13 +135,14 @@ func TestRecordsThatAreNotWholeEndAListing(t *testing.T) {
 		buf  []byte
 		want []string
 	}{
-		"whole":            {slices.Concat(good, record(2, 24, "two")), []string{"good", "two"}},
-		"dots and deleted": {slices.Concat(record(1, 24, "."), record(1, 24, ".."), record(0, 24, "gone"), good), []string{"good"}},
-		"no length":        {slices.Concat(good, record(1, 0, "x")), []string{"good"}},
-		"short length":     {slices.Concat(good, record(1, 18, "x")), []string{"good"}},
-		"beyond the end":   {slices.Concat(good, record(1, 600, "x")[:40]), []string{"good"}},
-		"cut":              {slices.Concat(good, good[:10]), []string{"good"}},
-		"empty":            {nil, nil},
+		"whole": {slices.Concat(good, record(2, 24, "two")), []string{"good", "two"}},
+		"dots and deleted": {slices.Concat(record(1, 24, "."), record(1, 24, ".."), record(0, 24, "gone"), good),
+			[]string{"good"}},
+		"no length":      {slices.Concat(good, record(1, 0, "x")), []string{"good"}},
+		"short length":   {slices.Concat(good, record(1, 18, "x")), []string{"good"}},
+		"beyond the end": {slices.Concat(good, record(1, 600, "x")[:40]), []string{"good"}},
+		"cut":            {slices.Concat(good, good[:10]), []string{"good"}},
+		"empty":          {nil, nil},
 	} {
 		var names []string
 		for _, d := range parseDirents(test.buf, nil) {

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenIn opens name below the directory root as if that were "/": links are followed, inside; magic links of /proc are not. flags are those of
-// open(2); the descriptor is close-on-exec. The error is a bare errno.
+// OpenIn opens name below the directory root as if that were "/": links are followed, inside; magic links of /proc are
+// not. flags are those of open(2); the descriptor is close-on-exec. The error is a bare errno.
 func OpenIn(root int, name string, flags uint64) (int, error) {
 	return open2(root, name, flags, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
 }
 
-// OpenPlain opens name below the directory root without following any link, so that the name is where it is. A link in the way is
-// ELOOP, a way out EXDEV; with O_PATH and O_NOFOLLOW a link that the name itself has is opened.
+// OpenPlain opens name below the directory root without following any link, so that the name is where it is. A link in
+// the way is ELOOP, a way out EXDEV; with O_PATH and O_NOFOLLOW a link that the name itself has is opened.
 func OpenPlain(root int, name string, flags uint64) (int, error) {
 	return open2(root, name, flags, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
 }
@@ -30,7 +30,8 @@ func open2(root int, name string, flags, resolve uint64) (int, error) {
 	}
 }
 
-// OpenDir opens the directory at a path to be named by its descriptor (O_PATH), wherever it is moved. A link in its place is refused.
+// OpenDir opens the directory at a path to be named by its descriptor (O_PATH), wherever it is moved. A link in its
+// place is refused.
 func OpenDir(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -39,8 +40,8 @@ func OpenDir(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// OpenAt opens a name in a directory. Reading leaves no access time behind where the caller may ask for that: writing those back costs as
-// much as a small file takes to read.
+// OpenAt opens a name in a directory. Reading leaves no access time behind where the caller may ask for that: writing
+// those back costs as much as a small file takes to read.
 func OpenAt(dir int, name string, flags int) (int, error) {
 	fd, err := Retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_NOATIME, 0) })
 	if errors.Is(err, unix.EPERM) {

@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// TempPrefix begins the names of files that Replace has not finished. A process that is killed leaves one behind: whoever owns the directory removes
-// old ones.
+// TempPrefix begins the names of files that Replace has not finished. A process that is killed leaves one behind:
+// whoever owns the directory removes old ones.
 const TempPrefix = ".new-"
 
 // ReplaceOptions say how Replace writes. The zero value makes a file of mode 0600 that is not synced.
 type ReplaceOptions struct {
-	// Sync makes the data durable before the name is. The name itself is durable after a sync of the directory or the file system.
+	// Sync makes the data durable before the name is. The name itself is durable after a sync of the directory or the file
+	// system.
 	Sync bool
 	// MakeDirs makes the directories above, with mode 0700, if they are missing.
 	MakeDirs bool
@@ -22,8 +23,8 @@ type ReplaceOptions struct {
 	Modified time.Time
 }
 
-// Replace makes data the content of the file at path, in place of what is there: others see the old file or the new one, whole. The
-// directory must be the caller's own, since names in it are trusted.
+// Replace makes data the content of the file at path, in place of what is there: others see the old file or the new
+// one, whole. The directory must be the caller's own, since names in it are trusted.
 func Replace(path string, data []byte, o ReplaceOptions) error {
 	f, err := os.CreateTemp(filepath.Dir(path), TempPrefix)
 	if errors.Is(err, fs.ErrNotExist) && o.MakeDirs {

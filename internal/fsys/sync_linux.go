@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SyncFS writes all of the file system that dir is on to its disk, with what others have written there. It tells of all errors since dir was
-// opened.
+// SyncFS writes all of the file system that dir is on to its disk, with what others have written there. It tells of all
+// errors since dir was opened.
 func SyncFS(dir *os.File) error {
 	if err := Retry0(func() error { return unix.Syncfs(int(dir.Fd())) }); err != nil {
 		return &os.PathError{Op: "syncfs", Path: dir.Name(), Err: err}

@@ -1,8 +1,8 @@
-// Package guard turns panics into errors. A library that panics, or a fault of cooper's own, ends the work that it was asked for as any failure
-// does: what is held is given back, and the program says one sentence.
+// Package guard turns panics into errors. A library that panics, or a fault of cooper's own, ends the work that it was
+// asked for as any failure does: what is held is given back, and the program says one sentence.
 //
-// A panic ends the whole program unless the goroutine that it happens in recovers it. So whatever is started on a goroutine of its own is called
-// by this package; a test looks for what isn't.
+// A panic ends the whole program unless the goroutine that it happens in recovers it. So whatever is started on a
+// goroutine of its own is called by this package; a test looks for what isn't.
 package guard
 
 import (

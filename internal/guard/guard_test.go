@@ -27,7 +27,8 @@ func TestAPanicIsAnErrorThatNamesItsPlace(t *testing.T) {
 			t.Parallel()
 			err := guard.Call(test.f)
 			p := new(guard.Panic)
-			if !errors.As(err, &p) || !strings.Contains(err.Error(), "(guard_test.go:") || !strings.HasSuffix(err.Error(), test.want) {
+			if !errors.As(err, &p) || !strings.Contains(err.Error(), "(guard_test.go:") ||
+				!strings.HasSuffix(err.Error(), test.want) {
 				t.Errorf("got %v, want one of guard_test.go that ends with %q", err, test.want)
 			}
 			if strings.Contains(err.Error(), "\n") || len(p.Stack) == 0 {

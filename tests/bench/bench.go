@@ -48,7 +48,8 @@ func newBench(ctx context.Context, c config) (_ *bench, err error) {
 	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return nil, fmt.Errorf("find the static busybox that the base image is made of (contrib/setup.sh installs it): %w", err)
+		return nil, fmt.Errorf("find the static busybox that the base image is made of (contrib/setup.sh installs it): %w",
+			err)
 	}
 	if b.busybox, err = b.takeProgram(busybox, "busybox"); err != nil {
 		return nil, err
@@ -86,7 +87,8 @@ func (b *bench) findTools(ctx context.Context) error {
 	defer closeLoudly(s)
 	// Its defaults come first; what follows is for machines where they don't work, as in a container without /dev/net/tun.
 	var failure error
-	for _, flags := range [][]string{nil, {"--network=host"}, {"--runtime=runc", "--network=host"}, {"--isolation=chroot"}} {
+	for _, flags := range [][]string{nil, {"--network=host"}, {"--runtime=runc", "--network=host"},
+		{"--isolation=chroot"}} {
 		t := buildahTool(path, flags)
 		if failure = b.makeBase(ctx, s, t); failure == nil {
 			b.tools = append(b.tools, t)
@@ -141,7 +143,8 @@ func (b *bench) site(ctx context.Context) (*site, error) {
 // makeBase builds localhost/busybox with the tool, in the tool's own store.
 func (b *bench) makeBase(ctx context.Context, s *site, t tool) error {
 	dir := filepath.Join(s.Home, "base")
-	_, _, err := s.run(ctx, t.build(s, build{dir: dir, file: filepath.Join(dir, "Containerfile"), tag: "localhost/busybox:latest"})...)
+	_, _, err := s.run(ctx,
+		t.build(s, build{dir: dir, file: filepath.Join(dir, "Containerfile"), tag: "localhost/busybox:latest"})...)
 	return err
 }
 

@@ -88,17 +88,18 @@ func copyFileLimit() limit {
 }
 
 func lookLimit() limit {
-	return limit{"start a Go program that ends at once, and lstat of every file of the context", func(ctx context.Context, b *bench, s *site, n int) error {
-		if err := startLimit().Run(ctx, b, s, n); err != nil {
-			return err
-		}
-		return filepath.WalkDir(s.Context, func(_ string, entry fs.DirEntry, err error) error {
-			if err == nil {
-				_, err = entry.Info()
+	return limit{"start a Go program that ends at once, and lstat of every file of the context",
+		func(ctx context.Context, b *bench, s *site, n int) error {
+			if err := startLimit().Run(ctx, b, s, n); err != nil {
+				return err
 			}
-			return err
-		})
-	}}
+			return filepath.WalkDir(s.Context, func(_ string, entry fs.DirEntry, err error) error {
+				if err == nil {
+					_, err = entry.Info()
+				}
+				return err
+			})
+		}}
 }
 
 // tarTree writes the tree as a tar stream, in the order of its names.

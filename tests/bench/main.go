@@ -72,7 +72,8 @@ func parseFlags(args []string) (config, error) {
 	flags.StringVar(&c.Out, "out", "docs", "write benchmarks.json and benchmarks.md to this `directory`")
 	flags.StringVar(&c.Temp, "temp", "", "make files below this `directory`")
 	flags.IntVar(&c.Runs, "runs", 5, "measure every row this `number` of times")
-	flags.StringVar(&rows, "rows", "", "measure only these rows, a `list` with commas: "+strings.Join(rowIDs(allRows()), ","))
+	flags.StringVar(&rows, "rows", "", "measure only these rows, a `list` with commas: "+strings.Join(rowIDs(allRows()),
+		","))
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}

@@ -108,15 +108,18 @@ func judge(g goal, found map[string]values) []verdict {
 	}
 	var verdicts []verdict
 	if g.Wall > 0 {
-		verdicts = append(verdicts, verdict{"<= " + seconds(g.Wall.Seconds()), seconds(cooper.Median), cooper.Median <= g.Wall.Seconds()})
+		verdicts = append(verdicts, verdict{"<= " + seconds(g.Wall.Seconds()), seconds(cooper.Median),
+			cooper.Median <= g.Wall.Seconds()})
 	}
 	if limit, ok := found[limitName]; ok && g.OfLimit > 0 {
 		ratio := cooper.Median / limit.Median
-		verdicts = append(verdicts, verdict{fmt.Sprintf("<= %.1f x limit", g.OfLimit), fmt.Sprintf("%.2f x", ratio), ratio <= g.OfLimit})
+		verdicts = append(verdicts, verdict{fmt.Sprintf("<= %.1f x limit", g.OfLimit), fmt.Sprintf("%.2f x", ratio),
+			ratio <= g.OfLimit})
 	}
 	if buildah, ok := found[buildahName]; ok && g.OverBuildah > 0 {
 		ratio := buildah.Median / cooper.Median
-		verdicts = append(verdicts, verdict{fmt.Sprintf(">= %.0f x faster than buildah", g.OverBuildah), fmt.Sprintf("%.1f x", ratio), ratio >= g.OverBuildah})
+		verdicts = append(verdicts, verdict{fmt.Sprintf(">= %.0f x faster than buildah", g.OverBuildah),
+			fmt.Sprintf("%.1f x", ratio), ratio >= g.OverBuildah})
 	}
 	return append(verdicts, verdict{"<= " + mebibytes(peakGoal), mebibytes(cooper.Peak), cooper.Peak <= peakGoal})
 }
@@ -143,7 +146,8 @@ func (r report) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	for name, data := range map[string][]byte{"benchmarks.json": append(text, '\n'), "benchmarks.md": []byte(r.markdown())} {
+	for name, data := range map[string][]byte{"benchmarks.json": append(text, '\n'),
+		"benchmarks.md": []byte(r.markdown())} {
 		temporary := filepath.Join(dir, "."+name+".new")
 		if err := os.WriteFile(temporary, data, 0o644); err != nil {
 			return fmt.Errorf("write report: %w", err)
@@ -159,7 +163,8 @@ func (r report) write(dir string) error {
 func (r report) markdown() string {
 	var b strings.Builder
 	a := r.About
-	fmt.Fprintf(&b, "# Benchmarks\n\nMade by `make bench` on %s; [benchmarks.json](benchmarks.json) has every sample.\n\n", a.Date)
+	fmt.Fprintf(&b, "# Benchmarks\n\nMade by `make bench` on %s; [benchmarks.json](benchmarks.json) has every sample.\n\n",
+		a.Date)
 	fmt.Fprintf(&b, "Machine: %s, %d cores, %s of memory, Linux %s, %s, as %s. Median of %d runs; the contenders take turns.\n\n",
 		a.CPU, a.Cores, mebibytes(int64(a.Memory)), a.Kernel, a.FileSystem, a.User, a.Runs)
 	for _, name := range []string{cooperName, buildahName} {
@@ -217,8 +222,10 @@ func (r result) markdown() string {
 	} else {
 		reached = "-"
 	}
-	return fmt.Sprintf("| %s: %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.ID, r.Work, cell(cooperName), cell(limitName),
-		ratio(cooperName, limitName), cell(buildahName), ratio(buildahName, cooperName), peak, strings.Join(goals, ", "), reached)
+	return fmt.Sprintf("| %s: %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.ID, r.Work, cell(cooperName),
+		cell(limitName),
+		ratio(cooperName, limitName), cell(buildahName), ratio(buildahName, cooperName), peak, strings.Join(goals, ", "),
+		reached)
 }
 
 // seconds writes a time with three digits, in ms below one second.
@@ -237,7 +244,8 @@ func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<19)>>20) }
 
 // describe looks at the machine and asks the tools for their versions.
 func describe(ctx context.Context, b *bench) about {
-	a := about{Date: time.Now().UTC().Format(time.DateOnly), Cores: runtime.NumCPU(), CPU: field("/proc/cpuinfo", "model name"),
+	a := about{Date: time.Now().UTC().Format(time.DateOnly), Cores: runtime.NumCPU(),
+		CPU:        field("/proc/cpuinfo", "model name"),
 		FileSystem: "a plain directory", User: "an ordinary user", Runs: b.config.Runs, Tools: map[string]string{}}
 	kibibytes, err := strconv.ParseUint(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64)
 	if err == nil {

@@ -71,7 +71,8 @@ func TestReportIsWrittenWholeAndNamesWhatWasMissed(t *testing.T) {
 	r := row{ID: "copy", Work: "COPY", Limit: limit{Text: "cp"}, Goal: goal{OfLimit: 1.5}}
 	second := sample{Wall: time.Second, Durable: 2 * time.Second, Peak: 1 << 20}
 	rep := report{About: about{Tools: map[string]string{"cooper": "cooper 1.0"}}, Rows: []result{
-		newResult(r, map[string][]sample{"cooper": {{Wall: 3 * time.Second}, second, {Wall: 2 * time.Second}}, "limit": {second}}),
+		newResult(r, map[string][]sample{"cooper": {{Wall: 3 * time.Second}, second, {Wall: 2 * time.Second}},
+			"limit": {second}}),
 	}}
 	dir := t.TempDir()
 	if err := rep.write(dir); err != nil {

@@ -43,17 +43,20 @@ type row struct {
 func allRows() []row {
 	const runs, sleeping, seconds = 20, 4, 2
 	return []row{
-		{ID: "main", Work: "start of the binary to main", ToMain: true, Limit: toMainLimit(), Goal: goal{Wall: 8 * time.Millisecond}},
+		{ID: "main", Work: "start of the binary to main", ToMain: true, Limit: toMainLimit(),
+			Goal: goal{Wall: 8 * time.Millisecond}},
 		{ID: "start", Work: "`version`, the whole process", Limit: startLimit()},
 		{ID: "run20", Work: "20 x `RUN true` on busybox, no cache, tagged", Containerfile: manyRuns(runs),
 			Limit: runsLimit(runs), Goal: goal{Wall: 250 * time.Millisecond, OverBuildah: 10}},
 		{ID: "run20-cached", Work: "the same, fully cached", Containerfile: manyRuns(runs), Cached: true,
 			Limit: startLimit(), Goal: goal{Wall: 60 * time.Millisecond}},
-		{ID: "copy10k", Work: "COPY of 10,000 files of 4 KiB, and one RUN", Containerfile: copyAndRun(inputTree), Input: inputTree,
+		{ID: "copy10k", Work: "COPY of 10,000 files of 4 KiB, and one RUN", Containerfile: copyAndRun(inputTree),
+			Input: inputTree,
 			Fresh: true, Limit: copyTreeLimit(), Goal: goal{OfLimit: 1.5}},
 		{ID: "copy10k-cached", Work: "the same, fully cached", Containerfile: copyAndRun(inputTree), Input: inputTree,
 			Cached: true, Limit: lookLimit(), Goal: goal{Wall: 150 * time.Millisecond}},
-		{ID: "copy1g", Work: "COPY of 1 GiB of random bytes, and one RUN", Containerfile: copyAndRun(inputFile), Input: inputFile,
+		{ID: "copy1g", Work: "COPY of 1 GiB of random bytes, and one RUN", Containerfile: copyAndRun(inputFile),
+			Input: inputFile,
 			Fresh: true, Limit: copyFileLimit(), Goal: goal{OfLimit: 1.3}},
 		{ID: "copy1g-cached", Work: "the same, fully cached", Containerfile: copyAndRun(inputFile), Input: inputFile,
 			Cached: true, Limit: lookLimit(), Goal: goal{Wall: 150 * time.Millisecond}},
@@ -95,9 +98,15 @@ func (b *bench) contenders(r row) []contender {
 	if r.ToMain {
 		return b.toMainContenders()
 	}
-	list := []contender{{limitName, func(ctx context.Context, s *site, n int) (sample, error) { return r.Limit.measure(ctx, b, s, n) }}}
+	list := []contender{{limitName, func(ctx context.Context, s *site, n int) (sample,
+		error) {
+		return r.Limit.measure(ctx, b, s, n)
+	}}}
 	for _, t := range b.tools {
-		list = append(list, contender{t.name, func(ctx context.Context, s *site, _ int) (sample, error) { return b.build(ctx, s, r, t) }})
+		list = append(list, contender{t.name, func(ctx context.Context, s *site, _ int) (sample,
+			error) {
+			return b.build(ctx, s, r, t)
+		}})
 	}
 	return list
 }
@@ -108,7 +117,8 @@ func (b *bench) build(ctx context.Context, s *site, r row, t tool) (sample, erro
 		took, _, err := s.run(ctx, t.version...)
 		return took, err
 	}
-	argv := t.build(s, build{dir: s.Context, file: filepath.Join(s.Home, "Containerfile"), tag: "localhost/bench:" + r.ID, noCache: !r.Cached})
+	argv := t.build(s, build{dir: s.Context, file: filepath.Join(s.Home, "Containerfile"), tag: "localhost/bench:" + r.ID,
+		noCache: !r.Cached})
 	took, id, err := s.run(ctx, argv...)
 	if err == nil && len(strings.TrimPrefix(id, "sha256:")) != 64 {
 		err = fmt.Errorf("build %s with %s: it should print an image ID and nothing else: %.200q", r.ID, t.name, id)
@@ -160,8 +170,8 @@ type turn struct {
 	n    int
 }
 
-// once takes one sample on a file system that has nothing left to write from before. Rows that write much also find memory
-// that has been in use.
+// once takes one sample on a file system that has nothing left to write from before. Rows that write much also find
+// memory that has been in use.
 func (b *bench) once(ctx context.Context, r row, c contender, t turn) (sample, error) {
 	if _, err := t.site.settle(); err != nil {
 		return sample{}, err

@@ -156,7 +156,8 @@ func (s *site) start(ctx context.Context, argv []string, set func(*exec.Cmd)) (s
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = s.Home
 	cmd.Env = []string{"HOME=" + s.Home, "USER=" + s.account.Name, "LOGNAME=" + s.account.Name, "LANG=C.UTF-8",
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR=" + s.runtimeDir(), "TMPDIR=" + s.tempDir()}
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "XDG_RUNTIME_DIR=" + s.runtimeDir(),
+		"TMPDIR=" + s.tempDir()}
 	set(cmd)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if s.account.switched {

@@ -49,7 +49,8 @@ func buildahTool(path string, flags []string) tool {
 		note:    strings.Join(append([]string{"bud", "--layers", "--jobs=4"}, flags...), " "),
 		version: []string{path, "--version"},
 		build: func(s *site, b build) []string {
-			argv := []string{path, "--root", filepath.Join(s.Home, "buildah"), "--runroot", filepath.Join(s.runtimeDir(), "buildah"),
+			argv := []string{path, "--root", filepath.Join(s.Home, "buildah"), "--runroot",
+				filepath.Join(s.runtimeDir(), "buildah"),
 				"--storage-driver", "overlay", "bud", "-q", "--layers", "--jobs=4"}
 			argv = append(argv, flags...)
 			if b.noCache {

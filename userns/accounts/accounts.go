@@ -37,7 +37,8 @@ func ParseID(text string) (uint32, bool) {
 	return uint32(id), err == nil && id != 1<<32-1
 }
 
-// FindUser gives the first user in /etc/passwd of the directory root that matches; found is false if none does, and for a nil root.
+// FindUser gives the first user in /etc/passwd of the directory root that matches; found is false if none does, and for
+// a nil root.
 func FindUser(root *os.File, matches func(User) bool) (u User, found bool, err error) {
 	for fields, err := range lines(root, "etc/passwd") {
 		if err != nil {
@@ -72,7 +73,8 @@ func FindGroup(root *os.File, name string) (g Group, found bool, err error) {
 	return Group{}, false, nil
 }
 
-// Memberships are the IDs of the groups that list the user as a member, each once, in the order of the file and no more than limit.
+// Memberships are the IDs of the groups that list the user as a member, each once, in the order of the file and no more
+// than limit.
 func Memberships(root *os.File, user string, limit int) ([]uint32, error) {
 	var ids []uint32
 	seen := map[uint32]bool{}

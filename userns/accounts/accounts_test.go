@@ -28,7 +28,8 @@ func rootWith(t testing.TB, passwd, group string) *os.File {
 }
 
 func TestMembershipsAreEachThereOnce(t *testing.T) {
-	root := rootWith(t, "", "a:x:7:bob, alice\nb:x:8:bob\nc:x:7:alice\nd:x:-1:alice\n:x:9:alice\ne:x:3:alice,alice\nf:x:2:alice\n")
+	root := rootWith(t, "",
+		"a:x:7:bob, alice\nb:x:8:bob\nc:x:7:alice\nd:x:-1:alice\n:x:9:alice\ne:x:3:alice,alice\nf:x:2:alice\n")
 	for limit, want := range map[int][]uint32{10: {7, 3, 2}, 2: {7, 3}} {
 		if got, err := Memberships(root, "alice", limit); err != nil || !slices.Equal(got, want) {
 			t.Errorf("limit %d: %v %v, want %v", limit, got, err, want)
@@ -40,7 +41,8 @@ func TestMembershipsAreEachThereOnce(t *testing.T) {
 }
 
 func TestParseIDTakesWhatAProcessCanHave(t *testing.T) {
-	for text, want := range map[string]bool{"0": true, "4294967294": true, "4294967295": false, "-1": false, "": false, "1:": false, "0x1": false, "+1": false} {
+	for text, want := range map[string]bool{"0": true, "4294967294": true, "4294967295": false, "-1": false, "": false,
+		"1:": false, "0x1": false, "+1": false} {
 		if _, ok := ParseID(text); ok != want {
 			t.Errorf("%q: %v", text, ok)
 		}

@@ -15,9 +15,10 @@ const (
 	maxEtcLines = 10000
 )
 
-// HighestID gives the highest user or group ID in /etc/passwd and /etc/group of the directory root; 0 if there is none. IDs above
-// limit are ignored, and so is 65534, which is nobody and owns nothing. Of each file, no more than the first MiB and the first 10,000
-// lines count; a line that isn't one is passed over, and a file that can't be opened counts as empty: it can only make the range shorter.
+// HighestID gives the highest user or group ID in /etc/passwd and /etc/group of the directory root; 0 if there is none.
+// IDs above limit are ignored, and so is 65534, which is nobody and owns nothing. Of each file, no more than the first
+// MiB and the first 10,000 lines count; a line that isn't one is passed over, and a file that can't be opened counts as
+// empty: it can only make the range shorter.
 func HighestID(root *os.File, limit uint32) (uint32, error) {
 	var files [2]io.Reader
 	for i, name := range []string{"etc/passwd", "etc/group"} {

@@ -19,7 +19,8 @@ func TestHighestIDSurvivesHostileFiles(t *testing.T) {
 		{"absurd IDs", "a:x:4294967295:4294967294:\nb:x:99999999999999999999:-5:\nc:x:70000:65535:\n", "", limit},
 		{"not lines", "a\n::\n:::::::\nx:y:z:w\n\x00\n\nlast:x:7:8", "", 8},
 		{"a line without end", strings.Repeat("x", 3<<20), strings.Repeat(":", 3<<20), 0},
-		{"what is beyond the first MiB", strings.Repeat("#\n", 1<<10) + strings.Repeat("x", 1<<20) + "\na:x:9:9:\n", "a:x:5:\n", 5},
+		{"what is beyond the first MiB", strings.Repeat("#\n", 1<<10) + strings.Repeat("x", 1<<20) + "\na:x:9:9:\n",
+			"a:x:5:\n", 5},
 		{"what is beyond 10,000 lines", strings.Repeat("#\n", 10000) + "a:x:9:9:\n", "a:x:5:\n", 5},
 	} {
 		got, err := highestID(strings.NewReader(test.passwd), strings.NewReader(test.group), limit)

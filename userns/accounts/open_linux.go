@@ -13,8 +13,8 @@ import (
 // ErrNotRegular is behind the error about a file of accounts that isn't a regular file.
 var ErrNotRegular = errors.New("not a regular file")
 
-// open opens a file below root as if root were "/"; nil if there is none. It looks before it opens: opening a pipe would block,
-// opening a device might do anything.
+// open opens a file below root as if root were "/"; nil if there is none. It looks before it opens: opening a pipe
+// would block, opening a device might do anything.
 func open(root *os.File, name string) (*os.File, error) {
 	if root == nil {
 		return nil, nil

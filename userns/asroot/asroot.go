@@ -1,5 +1,5 @@
-// Package asroot keeps tests that only the machine's root can run from being started by others, for TestMain. A test that is skipped
-// looks like one that has passed.
+// Package asroot keeps tests that only the machine's root can run from being started by others, for TestMain. A test
+// that is skipped looks like one that has passed.
 package asroot
 
 import (

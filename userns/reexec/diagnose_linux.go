@@ -58,8 +58,8 @@ func (m machine) problem(cause error, problem, remedy string) error {
 	return &MachineError{Problem: problem, Remedy: remedy, Err: cause}
 }
 
-// CheckIDs says that the caller is nobody here: it is in a user namespace whose map, if there is one, leaves it out, as after unshare --user. Nothing
-// that an administrator could write into a file would help there.
+// CheckIDs says that the caller is nobody here: it is in a user namespace whose map, if there is one, leaves it out, as
+// after unshare --user. Nothing that an administrator could write into a file would help there.
 func CheckIDs() error { return machine{procRoot}.ids(nil) }
 
 func (m machine) ids(cause error) error {
@@ -100,7 +100,8 @@ func (m machine) limits(cause error) error {
 	return nil
 }
 
-// modules looks at what a security module keeps the processes of a container from: that is EACCES, where the kernel itself says EPERM.
+// modules looks at what a security module keeps the processes of a container from: that is EACCES, where the kernel
+// itself says EPERM.
 func (m machine) modules(cause error) error {
 	if !errors.Is(cause, unix.EACCES) {
 		return nil
@@ -109,7 +110,8 @@ func (m machine) modules(cause error) error {
 	profile, mode, _ := strings.Cut(label, " (")
 	switch {
 	case mode == "enforce)":
-		return m.problem(cause, fmt.Sprintf("the AppArmor profile %s, which this runs with, forbids user namespaces or mounts", profile),
+		return m.problem(cause,
+			fmt.Sprintf("the AppArmor profile %s, which this runs with, forbids user namespaces or mounts", profile),
 			"start the container around this with --security-opt apparmor=unconfined, "+
 				"or in Kubernetes with securityContext.appArmorProfile.type: Unconfined")
 	case strings.Contains(label, ":container_t:"):
@@ -138,9 +140,11 @@ func (m machine) policies(cause error) error {
 	return nil
 }
 
-// filter looks for one of system calls. They give ENOSYS and EINVAL, too, which the kernel doesn't where there are user namespaces.
+// filter looks for one of system calls. They give ENOSYS and EINVAL, too, which the kernel doesn't where there are user
+// namespaces.
 func (m machine) filter(cause error) error {
-	if m.status("Seccomp") != "2" || !slices.ContainsFunc([]error{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL}, func(e error) bool { return errors.Is(cause, e) }) {
+	if m.status("Seccomp") != "2" || !slices.ContainsFunc([]error{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL},
+		func(e error) bool { return errors.Is(cause, e) }) {
 		return nil
 	}
 	return m.problem(cause,
@@ -211,7 +215,8 @@ func (h helper) diagnose(proc, path string, o Options, cause *helperError) error
 			nosuidRemedy)
 	}
 	if strings.Contains(cause.said, "not allowed") {
-		return m.problem(cause, fmt.Sprintf("%s does not allow the ID map that %s asks for (%s)", h.program, o.owner(), cause.said),
+		return m.problem(cause, fmt.Sprintf("%s does not allow the ID map that %s asks for (%s)", h.program, o.owner(),
+			cause.said),
 			fmt.Sprintf("check that %s has a line %s", h.subFile, wantedLines(o.owner(), h.ids)))
 	}
 	if err := h.stranger(m, o, cause); err != nil {
@@ -233,7 +238,8 @@ func unmappable(proc string, o Options, cause error) error {
 				return m.problem(cause,
 					fmt.Sprintf("host IDs %d to %d do not exist in the container around this, whose %s is %q",
 						r.Host, r.Host+(r.Length-1), h.file, outer),
-					fmt.Sprintf("give %s a range in %s that lies within it, or start the container with more IDs", o.owner(), h.subFile))
+					fmt.Sprintf("give %s a range in %s that lies within it, or start the container with more IDs", o.owner(),
+						h.subFile))
 			}
 		}
 	}

@@ -63,16 +63,21 @@ func TestDiagnoseNamesTheCauseAndTheRemedy(t *testing.T) {
 		{"process limit", nil, unix.EAGAIN, "limit on processes", "ulimit -u"},
 		{"Debian's switch", map[string]string{"sys/kernel/unprivileged_userns_clone": "0\n"}, unix.EPERM,
 			"kernel.unprivileged_userns_clone is 0", "sysctl -w kernel.unprivileged_userns_clone=1"},
-		{"AppArmor forbids the clone", map[string]string{"sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}, unix.EACCES,
+		{"AppArmor forbids the clone", map[string]string{"sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"},
+			unix.EACCES,
 			"AppArmor", "apparmor_parser -r"},
 		{"AppArmor forbids what is done inside", map[string]string{"sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"},
 			fmt.Errorf("set mount propagation of /: %w", unix.EPERM), "AppArmor", "userns,"},
 		{"the profile of a container", map[string]string{
-			"self/attr/current": "cri-containerd.apparmor.d (enforce)\n", "sys/kernel/apparmor_restrict_unprivileged_userns": "1\n",
-		}, fmt.Errorf("set mount propagation of /: %w", unix.EACCES), "AppArmor profile cri-containerd.apparmor.d", "appArmorProfile.type: Unconfined"},
-		{"a profile that complains", map[string]string{"self/attr/current": "x (complain)\n", "self/status": "Seccomp:\t2\n"}, unix.EACCES,
+			"self/attr/current": "cri-containerd.apparmor.d (enforce)\n",
+			"sys/kernel/apparmor_restrict_unprivileged_userns": "1\n",
+		}, fmt.Errorf("set mount propagation of /: %w", unix.EACCES), "AppArmor profile cri-containerd.apparmor.d",
+			"appArmorProfile.type: Unconfined"},
+		{"a profile that complains", map[string]string{"self/attr/current": "x (complain)\n", "self/status": "Seccomp:\t2\n"},
+			unix.EACCES,
 			"seccomp filter", "Unconfined"},
-		{"SELinux", map[string]string{"self/attr/current": "system_u:system_r:container_t:s0:c1,c2"}, unix.EACCES, "SELinux", "label=disable"},
+		{"SELinux", map[string]string{"self/attr/current": "system_u:system_r:container_t:s0:c1,c2"}, unix.EACCES, "SELinux",
+			"label=disable"},
 		{"seccomp", map[string]string{"self/status": "Seccomp:\t2\n"}, unix.EPERM,
 			"seccomp filter", "--security-opt seccomp=unconfined"},
 		{"seccomp, as if there were no such call", map[string]string{"self/status": "Seccomp:\t2\n"}, unix.ENOSYS,
@@ -125,7 +130,8 @@ func TestHelperFailureNamesTheCauseAndTheRemedy(t *testing.T) {
 			[]string{"newgidmap does not allow the ID map that alice asks for", "/etc/subgid has a line alice:100000:65536"}},
 		{"no_new_privs", map[string]string{"self/status": "NoNewPrivs:\t1\n"}, "newgidmap: write to gid_map failed",
 			[]string{"no_new_privs is set", "allowPrivilegeEscalation: true"}},
-		{"inside a container with few IDs", map[string]string{"self/uid_map": "0 1000 1\n1 100000 65536\n"}, "newgidmap: write to gid_map failed: Operation not permitted",
+		{"inside a container with few IDs", map[string]string{"self/uid_map": "0 1000 1\n1 100000 65536\n"},
+			"newgidmap: write to gid_map failed: Operation not permitted",
 			[]string{`host IDs 100000 to 165535 do not exist in the container around this, whose uid_map is "0 1000 1\n1 100000 65536"`, "give alice a range in /etc/subuid"}},
 		{"another user, in words to come", nil, "newgidmap: Target process 7 is owned by a different user",
 			[]string{"takes the process for another user's", "log in again"}},
@@ -146,7 +152,8 @@ func TestHelperFailureNamesTheCauseAndTheRemedy(t *testing.T) {
 }
 
 func TestCoversTellsWhatTheOuterNamespaceHas(t *testing.T) {
-	outer, err := userns.NewMap(userns.Range{Container: 0, Host: 1000, Length: 1}, userns.Range{Container: 1, Host: 100000, Length: 99},
+	outer, err := userns.NewMap(userns.Range{Container: 0, Host: 1000, Length: 1},
+		userns.Range{Container: 1, Host: 100000, Length: 99},
 		userns.Range{Container: 200, Host: 300000, Length: 100})
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +161,8 @@ func TestCoversTellsWhatTheOuterNamespaceHas(t *testing.T) {
 	for _, test := range []struct {
 		host, length uint32
 		want         bool
-	}{{0, 100, true}, {0, 101, false}, {50, 10, true}, {100, 1, false}, {199, 2, false}, {200, 100, true}, {250, 51, false}, {4000000000, 1, false}} {
+	}{{0, 100, true}, {0, 101, false}, {50, 10, true}, {100, 1, false}, {199, 2, false}, {200, 100, true},
+		{250, 51, false}, {4000000000, 1, false}} {
 		if got := covers(outer, userns.Range{Host: test.host, Length: test.length}); got != test.want {
 			t.Errorf("covers %d IDs from %d: %v", test.length, test.host, got)
 		}

@@ -7,17 +7,20 @@ import (
 	"strings"
 )
 
-// stranger says why a helper doesn't take the caller for the user that it knows by the caller's ID; nil if that isn't what the helper said.
+// stranger says why a helper doesn't take the caller for the user that it knows by the caller's ID; nil if that isn't
+// what the helper said.
 func (h helper) stranger(m machine, o Options, cause *helperError) error {
 	if strings.Contains(cause.said, "Cannot determine your user name") {
-		return m.problem(cause, fmt.Sprintf("user ID %d has no entry in /etc/passwd, and %s serves only users with one", o.UID, h.program),
+		return m.problem(cause, fmt.Sprintf("user ID %d has no entry in /etc/passwd, and %s serves only users with one",
+			o.UID, h.program),
 			fmt.Sprintf("run as a user that /etc/passwd has, or add this one as root: useradd -u %d -M NAME (in an image: RUN useradd -u %[1]d -M NAME)", o.UID))
 	}
 	if !strings.Contains(cause.said, "owned by a different user") {
 		return nil
 	}
 	// shadow's newuidmap.c says so which group it is run with, and which is the user's.
-	if ids := regexp.MustCompile(`, gid:(\d+) pw_gid:(\d+)`).FindStringSubmatch(cause.said); ids != nil && ids[1] != ids[2] {
+	if ids := regexp.MustCompile(`, gid:(\d+) pw_gid:(\d+)`).FindStringSubmatch(cause.said); ids != nil &&
+		ids[1] != ids[2] {
 		gid, primary := ids[1], groupName(ids[2])
 		return m.problem(cause,
 			fmt.Sprintf("this runs with the group %s, but %s's primary group in /etc/passwd is %s, and %s serves a user in that group only",

@@ -43,8 +43,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// heedSignals undoes what nohup does: a program that starts with a signal ignored hands it on to nobody, and the tests would wait.
-// What they start has the default again for signals that have a handler here.
+// heedSignals undoes what nohup does: a program that starts with a signal ignored hands it on to nobody, and the tests
+// would wait. What they start has the default again for signals that have a handler here.
 func heedSignals() {
 	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2} {
 		if signal.Ignored(s) {

@@ -33,7 +33,8 @@ func (u *ordinary) testMissing(t *testing.T) {
 			[]string{"newuidmap does not allow", "3000000000", "/etc/subuid has a line " + u.name + ":3000000000:7"}},
 		{"line for the user", []string{envUser + "="}, "exit", nil},
 		{"user namespaces", nil, "namespaces-off",
-			[]string{"user namespaces are switched off (user.max_user_namespaces is 0)", "sysctl -w user.max_user_namespaces=15000"}},
+			[]string{"user namespaces are switched off (user.max_user_namespaces is 0)",
+				"sysctl -w user.max_user_namespaces=15000"}},
 	} {
 		if test.want == nil && u.credential == nil {
 			continue // only root can become somebody else
@@ -67,7 +68,8 @@ func (u *ordinary) testStrangers(t *testing.T) {
 		want     []string
 	}{
 		{"a group that isn't the primary one", u.uid, 4321,
-			[]string{"runs with the group 4321, but " + u.name + "'s primary group in /etc/passwd is " + groupName(strconv.Itoa(int(u.gid))), "sg " + groupName(strconv.Itoa(int(u.gid))) + " -c"}},
+			[]string{"runs with the group 4321, but " + u.name + "'s primary group in /etc/passwd is " +
+				groupName(strconv.Itoa(int(u.gid))), "sg " + groupName(strconv.Itoa(int(u.gid))) + " -c"}},
 		{"a user without a name", 54321, u.gid, []string{"user ID 54321 has no entry in /etc/passwd", "useradd -u 54321"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -95,7 +97,8 @@ func (u *ordinary) testNoLine(t *testing.T) {
 	credential.Uid = 54321
 	stranger.name, stranger.credential = "stranger", &credential
 	_, stderr, code := stranger.run(t, nil, "exit", "0")
-	for _, want := range []string{"stranger has no line in /etc/subuid and /etc/subgid", "usermod --add-subuids", "--add-subgids", " stranger\n"} {
+	for _, want := range []string{"stranger has no line in /etc/subuid and /etc/subgid", "usermod --add-subuids",
+		"--add-subgids", " stranger\n"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("message %q lacks %q", stderr, want)
 		}

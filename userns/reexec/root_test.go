@@ -70,7 +70,8 @@ func TestAsRootWriteMapsGivesAProcessItsMaps(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { in.Close(); _ = cmd.Wait() }()
-	uids, err := userns.NewMap(userns.Range{Container: 0, Host: 100000, Length: 10}, userns.Range{Container: 20, Host: 5, Length: 1})
+	uids, err := userns.NewMap(userns.Range{Container: 0, Host: 100000, Length: 10},
+		userns.Range{Container: 20, Host: 5, Length: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

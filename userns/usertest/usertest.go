@@ -1,5 +1,5 @@
-// Package usertest runs a package's tests as root: of this machine, or, when an ordinary user runs them, of a user namespace made of
-// that user's own subordinate IDs, as cooper does.
+// Package usertest runs a package's tests as root: of this machine, or, when an ordinary user runs them, of a user
+// namespace made of that user's own subordinate IDs, as cooper does.
 package usertest
 
 import (
@@ -16,9 +16,10 @@ import (
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
-// Main gives the exit status of tests, such as m.Run of TestMain. It must be the first thing that TestMain does in the program and in
-// those that it starts again. Tests named TestAsRoot... are started by the machine's root alone. isChild is for programs that start
-// themselves for other reasons, too: it does what they were started for, and says whether there was something.
+// Main gives the exit status of tests, such as m.Run of TestMain. It must be the first thing that TestMain does in the
+// program and in those that it starts again. Tests named TestAsRoot... are started by the machine's root alone. isChild
+// is for programs that start themselves for other reasons, too: it does what they were started for, and says whether
+// there was something.
 func Main(tests func() int, isChild ...func() bool) int {
 	code, err := run(tests, isChild)
 	if err != nil {
@@ -60,7 +61,8 @@ func Both(tests func() int) int {
 	})
 }
 
-// Again runs the same tests in a process of its own, with more variables, and in a user and mount namespace if wanted: its status.
+// Again runs the same tests in a process of its own, with more variables, and in a user and mount namespace if wanted:
+// its status.
 func Again(namespace bool, env ...string) int {
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
@@ -68,7 +70,8 @@ func Again(namespace bool, env ...string) int {
 	if namespace {
 		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65535}}
 		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
+			Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids,
+			GidMappingsEnableSetgroups: true,
 		}
 	}
 	if err := cmd.Run(); err != nil {
@@ -96,7 +99,8 @@ func enter(ctx context.Context) (code int, err error) {
 	return reexec.Enter(ctx, reexec.Options{
 		Mapping: mapping, UID: uid, GID: gid, UserName: u.Username,
 		Env: []string{ // what containers/storage looks at
-			"_CONTAINERS_USERNS_CONFIGURED=done", fmt.Sprintf("_CONTAINERS_ROOTLESS_UID=%d", uid), fmt.Sprintf("_CONTAINERS_ROOTLESS_GID=%d", gid),
+			"_CONTAINERS_USERNS_CONFIGURED=done", fmt.Sprintf("_CONTAINERS_ROOTLESS_UID=%d", uid),
+			fmt.Sprintf("_CONTAINERS_ROOTLESS_GID=%d", gid),
 		},
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spawn makes the call, clone or clone3. The child runs the list of calls that begins at first and ends before end; the caller gets
-// the child's process ID or a negative errno.
+// spawn makes the call, clone or clone3. The child runs the list of calls that begins at first and ends before end; the
+// caller gets the child's process ID or a negative errno.
 func spawn(call *cloneCall, first *rawOp, end uintptr, res *result) int
 
 // cloneCall is a system call and its arguments; spawn_linux_*.s knows its layout.
@@ -31,8 +31,8 @@ type Child struct {
 	res     *result
 }
 
-// Start runs the program in a child made with the clone flags (namespaces; CLONE_VM and what goes with it is added). The child gets
-// SIGKILL when the calling thread ends only if its program asks for that. Reap must be called.
+// Start runs the program in a child made with the clone flags (namespaces; CLONE_VM and what goes with it is added).
+// The child gets SIGKILL when the calling thread ends only if its program asks for that. Reap must be called.
 func (p *Program) Start(flags uintptr) (*Child, error) {
 	if p.err != nil {
 		return nil, p.err
@@ -65,16 +65,16 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 	return c, nil
 }
 
-// WithoutFork calls f while no child is cloned, by this package or another: none has what f opens and closes, not even for the moment until it
-// executes something.
+// WithoutFork calls f while no child is cloned, by this package or another: none has what f opens and closes, not even
+// for the moment until it executes something.
 func WithoutFork(f func() error) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	return f()
 }
 
-// spawn clones with clone3, which can reset signal handlers for us. Where that is missing (before Linux 5.5, or filtered) the child
-// resets them one by one.
+// spawn clones with clone3, which can reset signal handlers for us. Where that is missing (before Linux 5.5, or
+// filtered) the child resets them one by one.
 func (p *Program) spawn(flags uintptr, res *result) (pid int, pidfd int32) {
 	fd := new(int32)
 	flags |= unix.CLONE_VM | unix.CLONE_PIDFD
@@ -88,7 +88,8 @@ func (p *Program) spawn(flags uintptr, res *result) (pid int, pidfd int32) {
 		pid = spawn(&cloneCall{trap: unix.SYS_CLONE3, args: [5]uintptr{Pin(p, args), unsafe.Sizeof(*args)}}, first, end, res)
 	}
 	switch unix.Errno(-pid) {
-	case unix.ENOSYS, unix.EINVAL, unix.E2BIG, unix.EPERM: // EPERM: filters older than clone3 say so of what they don't know
+	// EPERM: filters older than clone3 say so of what they don't know
+	case unix.ENOSYS, unix.EINVAL, unix.E2BIG, unix.EPERM:
 		pid = p.spawnOld(flags, pidfdAt, res)
 	}
 	return pid, *fd

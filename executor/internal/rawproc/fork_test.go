@@ -10,14 +10,16 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
-// A child that is started while a file is open for writing would keep it open. Its first call tells whether it has the descriptor.
+// A child that is started while a file is open for writing would keep it open. Its first call tells whether it has the
+// descriptor.
 func TestNoChildIsClonedWhileAFileIsOpen(t *testing.T) {
 	const descriptor = 900 // nobody else's
 	opened, started := make(chan struct{}), make(chan error)
 	go func() {
 		<-opened
 		var p rawproc.Program
-		p.Add(rawproc.Op{Doing: "see that it isn't there", Trap: unix.SYS_CLOSE, Args: [6]uintptr{descriptor}, Ignore: rawproc.Ignoring(unix.EBADF)})
+		p.Add(rawproc.Op{Doing: "see that it isn't there", Trap: unix.SYS_CLOSE, Args: [6]uintptr{descriptor},
+			Ignore: rawproc.Ignoring(unix.EBADF)})
 		p.Add(rawproc.Op{Doing: "end", Trap: unix.SYS_EXIT_GROUP})
 		c, err := p.Start(0)
 		if err == nil {

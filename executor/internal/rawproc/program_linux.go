@@ -81,7 +81,8 @@ func (p *Program) Feed(from, to, arg int) { p.feeds = append(p.feeds, feed{from,
 // Len is the number of calls so far.
 func (p *Program) Len() int { return len(p.ops) }
 
-// String gives the address of a NUL-terminated copy of s that lives as long as the program. A NUL in s makes Start fail.
+// String gives the address of a NUL-terminated copy of s that lives as long as the program. A NUL in s makes Start
+// fail.
 func (p *Program) String(s string) uintptr {
 	if strings.IndexByte(s, 0) >= 0 {
 		p.err = errors.Join(p.err, fmt.Errorf("string %q: has a NUL byte", s))
@@ -113,15 +114,15 @@ func (p *Program) Strings(list []string) uintptr {
 // Bytes gives the address of b, which must not be empty, and keeps it alive.
 func (p *Program) Bytes(b []byte) uintptr { return Pin(p, &b[0]) }
 
-// Pin gives the address of *v and keeps it alive as long as the program. Pointers inside *v are not followed by the child's
-// owner: pin what they point to as well.
+// Pin gives the address of *v and keeps it alive as long as the program. Pointers inside *v are not followed by the
+// child's owner: pin what they point to as well.
 func Pin[T any](p *Program, v *T) uintptr {
 	p.keep = append(p.keep, v) // held by an interface in the heap, so *v is in the heap: there, Go moves nothing
 	return uintptr(unsafe.Pointer(v))
 }
 
-// Result is what the call with this index returned (a negative errno if it failed), valid when the child is done with it; 0 if the
-// child never came to it.
+// Result is what the call with this index returned (a negative errno if it failed), valid when the child is done with
+// it; 0 if the child never came to it.
 func (p *Program) Result(i int) int {
 	for _, f := range p.feeds {
 		if f.from == i {
@@ -155,7 +156,8 @@ func (p *Program) resetSignals() []rawOp {
 	var ops []rawOp
 	for sig := uintptr(1); sig <= 64; sig++ {
 		if sig != uintptr(unix.SIGKILL) && sig != uintptr(unix.SIGSTOP) {
-			ops = append(ops, rawOp{trap: unix.SYS_RT_SIGACTION, args: [6]uintptr{sig, action, 0, 8}, out: ignored, ignore: IgnoreAll})
+			ops = append(ops, rawOp{trap: unix.SYS_RT_SIGACTION, args: [6]uintptr{sig, action, 0, 8}, out: ignored,
+				ignore: IgnoreAll})
 		}
 	}
 	return ops

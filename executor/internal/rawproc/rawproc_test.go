@@ -20,7 +20,8 @@ func TestChildExecutesProgramWithArgumentsAndEnvironment(t *testing.T) {
 	defer r.Close()
 	var p rawproc.Program
 	p.Add(rawproc.Op{Doing: "dup", Trap: unix.SYS_DUP3, Args: [6]uintptr{w.Fd(), 1, 0}})
-	p.Add(rawproc.Op{Doing: "missing", Trap: unix.SYS_EXECVE, Args: [6]uintptr{p.String("/nonexistent")}, Ignore: rawproc.Ignoring(unix.ENOENT)})
+	p.Add(rawproc.Op{Doing: "missing", Trap: unix.SYS_EXECVE, Args: [6]uintptr{p.String("/nonexistent")},
+		Ignore: rawproc.Ignoring(unix.ENOENT)})
 	p.Add(rawproc.Op{Doing: "exec", Trap: unix.SYS_EXECVE, Args: [6]uintptr{
 		p.String("/bin/sh"), p.Strings([]string{"sh", "-c", "echo $A; exit 7"}), p.Strings([]string{"A=b c"}),
 	}})
@@ -50,10 +51,12 @@ func TestFailingCallIsReported(t *testing.T) {
 		op   rawproc.Op
 		want unix.Errno
 	}{
-		"errno":             {rawproc.Op{Doing: "x", Trap: unix.SYS_CLOSE, Args: [6]uintptr{999999}}, unix.EBADF},
-		"other errno":       {rawproc.Op{Doing: "x", Trap: unix.SYS_CLOSE, Args: [6]uintptr{999999}, Ignore: rawproc.Ignoring(unix.ENOENT)}, unix.EBADF},
-		"result not zero":   {rawproc.Op{Doing: "x", Trap: unix.SYS_GETPID, WantZero: true}, 0},
-		"errno of 64 or up": {rawproc.Op{Doing: "x", Trap: unix.SYS_BIND, Args: [6]uintptr{0, 0, 0}, Ignore: rawproc.Ignoring(unix.EBADF)}, unix.ENOTSOCK},
+		"errno": {rawproc.Op{Doing: "x", Trap: unix.SYS_CLOSE, Args: [6]uintptr{999999}}, unix.EBADF},
+		"other errno": {rawproc.Op{Doing: "x", Trap: unix.SYS_CLOSE, Args: [6]uintptr{999999},
+			Ignore: rawproc.Ignoring(unix.ENOENT)}, unix.EBADF},
+		"result not zero": {rawproc.Op{Doing: "x", Trap: unix.SYS_GETPID, WantZero: true}, 0},
+		"errno of 64 or up": {rawproc.Op{Doing: "x", Trap: unix.SYS_BIND, Args: [6]uintptr{0, 0, 0},
+			Ignore: rawproc.Ignoring(unix.EBADF)}, unix.ENOTSOCK},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -94,13 +97,15 @@ func TestResultFeedsLaterCall(t *testing.T) {
 }
 
 func TestSignalActionsAreDefault(t *testing.T) {
-	for name, use := range map[string]func(*rawproc.Program){"clone3": func(*rawproc.Program) {}, "clone": (*rawproc.Program).UseClone} {
+	for name, use := range map[string]func(*rawproc.Program){"clone3": func(*rawproc.Program) {},
+		"clone": (*rawproc.Program).UseClone} {
 		t.Run(name, func(t *testing.T) {
 			var p rawproc.Program
 			use(&p)
 			var actions [65][8]uint64
 			for sig := 1; sig <= 64; sig++ {
-				p.Add(rawproc.Op{Doing: "ask", Trap: unix.SYS_RT_SIGACTION, Args: [6]uintptr{uintptr(sig), 0, rawproc.Pin(&p, &actions[sig]), 8}})
+				p.Add(rawproc.Op{Doing: "ask", Trap: unix.SYS_RT_SIGACTION,
+					Args: [6]uintptr{uintptr(sig), 0, rawproc.Pin(&p, &actions[sig]), 8}})
 			}
 			c, err := p.Start(0)
 			if err != nil {

@@ -1,5 +1,5 @@
-// Command foreign is the program, and the shell, of images for other architectures: the tests cross-compile it. As a shell it
-// knows one operator, &&, and no quotes.
+// Command foreign is the program, and the shell, of images for other architectures: the tests cross-compile it. As a
+// shell it knows one operator, &&, and no quotes.
 package main
 
 import (

@@ -75,9 +75,11 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
 	f.StringArrayVar(&o.labels, "label", nil, "label of the image, KEY=VALUE")
-	f.StringArrayVarP(&o.outputs, "output", "o", nil, "also write the image (type=oci|docker,dest=FILE[,tar=false]) or its files (type=local|tar,dest=PATH, or DIR, or -)")
-	f.StringVar(&o.format, "format", "", "format of the image in the store: oci or docker, whose HEALTHCHECK, ONBUILD and SHELL podman and buildah see "+
-		"(default $"+envFormat+", or else oci)")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil,
+		"also write the image (type=oci|docker,dest=FILE[,tar=false]) or its files (type=local|tar,dest=PATH, or DIR, or -)")
+	f.StringVar(&o.format, "format", "",
+		"format of the image in the store: oci or docker, whose HEALTHCHECK, ONBUILD and SHELL podman and buildah see "+
+			"(default $"+envFormat+", or else oci)")
 	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
 	o.run.register(f)
@@ -86,24 +88,31 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
 	addFileFlags(cmd, &o)
 	addStoreFlags(cmd, &o)
-	f.StringVar(&o.maxUsedSpace, "max-used-space", "", "most disk space that all that cooper prune can remove may take, such as 10GB; 0: any "+
-		"(default $COOPER_MAX_USED_SPACE)")
+	f.StringVar(&o.maxUsedSpace, "max-used-space", "",
+		"most disk space that all that cooper prune can remove may take, such as 10GB; 0: any "+
+			"(default $COOPER_MAX_USED_SPACE)")
 	f.BoolVar(&o.checkOnly, "check", false, "look for mistakes instead of building; short for --call=check")
 	f.StringVar(&o.call, "call", callBuild, "what to do: build, check, outline or targets; ,format=json for JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default $BUILDKIT_PROGRESS, or auto)")
+	f.StringVar(&o.progress, "progress", "",
+		"how to show progress: auto, tty, plain, quiet or rawjson (default $BUILDKIT_PROGRESS, or auto)")
 	return cmd
 }
 
 // addFileFlags adds the flags that say which Dockerfile is read and how.
 func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "", "the Dockerfile: a path, a URL, or - for standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile)")
-	f.StringVar(&o.ignoreFile, "ignorefile", "", "the ignore file (default FILE.dockerignore, or .containerignore or .dockerignore in CONTEXT)")
+	f.StringVarP(&o.file, "file", "f", "",
+		"the Dockerfile: a path, a URL, or - for standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile)")
+	f.StringVar(&o.ignoreFile, "ignorefile", "",
+		"the ignore file (default FILE.dockerignore, or .containerignore or .dockerignore in CONTEXT)")
 	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
-	f.StringArrayVar(&o.buildArgs, "build-arg", nil, "value for an ARG, NAME=VALUE, or NAME to take it from the environment")
-	f.StringArrayVar(&o.contexts, "build-context", nil, "named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
-	f.StringArrayVar(&o.platforms, "platform", nil, "platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
+	f.StringArrayVar(&o.buildArgs, "build-arg", nil,
+		"value for an ARG, NAME=VALUE, or NAME to take it from the environment")
+	f.StringArrayVar(&o.contexts, "build-context", nil,
+		"named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
+	f.StringArrayVar(&o.platforms, "platform", nil,
+		"platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
 }
 
 // addStoreFlags adds the flags that say where images are kept and come from.
@@ -121,7 +130,8 @@ func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 func addStorePlaceFlags(f *pflag.FlagSet, s *build.StoreOptions) {
 	f.StringVar(&s.Root, "root", "", "directory of the image store (default as storage.conf says)")
 	f.StringVar(&s.RunRoot, "runroot", "", "directory for the store's run-time state")
-	f.Var(&driverFlag{&s.Driver}, "storage-driver", "driver of the image store: "+strings.Join(build.StorageDrivers(), " or "))
+	f.Var(&driverFlag{&s.Driver}, "storage-driver", "driver of the image store: "+strings.Join(build.StorageDrivers(),
+		" or "))
 	f.StringArrayVar(&s.DriverOptions, "storage-opt", nil, "option of the storage driver, KEY=VALUE")
 }
 
@@ -212,7 +222,8 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		return build.Request{}, err
 	}
 	req := build.Request{
-		Context: contextDir, Dockerfile: o.file, IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target, Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
+		Context: contextDir, Dockerfile: o.file, IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
+		Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
 		Jobs: o.jobs, Store: o.store,
 		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir},
 	}

@@ -62,8 +62,9 @@ func newCheckCmd(env Env) *cobra.Command {
 		Long: `Look for mistakes in a Dockerfile or Containerfile without building it. The rules, and their pages, are those of
 docker build --check; # check=skip=RULE,... in the file's first lines or above an instruction turns rules off.
 
-All stages are checked, unless there is a --target. Base images are looked up in the local store only, unless --pull is given.
-No user namespace is needed, and the store is only read. The exit status is 0 if there is nothing to say, 1 if there is.`,
+All stages are checked, unless there is a --target. Base images are looked up in the local store only, unless --pull
+is given. No user namespace is needed, and the store is only read. The exit status is 0 if there is nothing to say, 1
+if there is.`,
 		Example: `  cooper check
   cooper check -f Containerfile --format json .`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -120,7 +121,10 @@ func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir st
 	case callTargets:
 		return writeCall(env, c, func() (report, error) { return build.Targets(cmd.Context(), req) })
 	}
-	return runCheck(cmd.Context(), env, c, func(ctx context.Context) (build.CheckResult, error) { return build.Check(ctx, req, look) })
+	return runCheck(cmd.Context(), env, c, func(ctx context.Context) (build.CheckResult,
+		error) {
+		return build.Check(ctx, req, look)
+	})
 }
 
 // report is a result with its two forms.

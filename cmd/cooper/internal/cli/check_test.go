@@ -10,17 +10,19 @@ func TestCallsAreParsedOrRefusedByName(t *testing.T) {
 		want call
 		err  string
 	}{
-		"":                                {call{method: "build"}, ""},
-		"build":                           {call{method: "build"}, ""},
-		"check":                           {call{method: "check"}, ""},
-		"lint":                            {call{method: "check"}, ""},
-		"outline,format=json":             {call{method: "outline", json: true}, ""},
-		"targets,format=text":             {call{method: "targets"}, ""},
-		"check,ignorestatus,format=json":  {call{method: "check", json: true, ignoreStatus: true}, ""},
-		"check,ignorestatus=false":        {call{method: "check"}, ""},
-		"subrequests.describe":            {call{}, "--call=subrequests.describe: must be build, check, outline or targets"},
-		"check,format=xml":                {call{}, `--call=check,format=xml: "format=xml" must be format=text, format=json or ignorestatus`},
-		"outline,format=json,output=file": {call{}, `--call=outline,format=json,output=file: "output=file" must be format=text, format=json or ignorestatus`},
+		"":                               {call{method: "build"}, ""},
+		"build":                          {call{method: "build"}, ""},
+		"check":                          {call{method: "check"}, ""},
+		"lint":                           {call{method: "check"}, ""},
+		"outline,format=json":            {call{method: "outline", json: true}, ""},
+		"targets,format=text":            {call{method: "targets"}, ""},
+		"check,ignorestatus,format=json": {call{method: "check", json: true, ignoreStatus: true}, ""},
+		"check,ignorestatus=false":       {call{method: "check"}, ""},
+		"subrequests.describe":           {call{}, "--call=subrequests.describe: must be build, check, outline or targets"},
+		"check,format=xml": {call{},
+			`--call=check,format=xml: "format=xml" must be format=text, format=json or ignorestatus`},
+		"outline,format=json,output=file": {call{},
+			`--call=outline,format=json,output=file: "output=file" must be format=text, format=json or ignorestatus`},
 	}
 	for text, tt := range tests {
 		got, err := parseCall(text)

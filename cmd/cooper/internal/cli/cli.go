@@ -48,8 +48,8 @@ type Env struct {
 	Inside bool
 }
 
-// out is standard output for text. On a terminal what the text has from Dockerfiles, images and servers does nothing but show; what goes into a
-// file or pipe is as it is.
+// out is standard output for text. On a terminal what the text has from Dockerfiles, images and servers does nothing
+// but show; what goes into a file or pipe is as it is.
 func (e Env) out() io.Writer {
 	if isTerminal(e.Stdout) {
 		return progress.Safe(e.Stdout)
@@ -57,7 +57,8 @@ func (e Env) out() io.Writer {
 	return e.Stdout
 }
 
-// errs is standard error for messages, which are always safe to show: sooner or later somebody looks at a log on a terminal.
+// errs is standard error for messages, which are always safe to show: sooner or later somebody looks at a log on a
+// terminal.
 func (e Env) errs() io.Writer { return progress.Safe(e.Stderr) }
 
 // usageError is an error in the command line.
@@ -109,8 +110,8 @@ func (f *firstError) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ignoreForeignRuntimeDir unsets XDG_RUNTIME_DIR where it is no directory of the user's, as after su or sudo without a login: without the
-// variable there is always a place. Real root doesn't use it.
+// ignoreForeignRuntimeDir unsets XDG_RUNTIME_DIR where it is no directory of the user's, as after su or sudo without a
+// login: without the variable there is always a place. Real root doesn't use it.
 func ignoreForeignRuntimeDir() {
 	const name = "XDG_RUNTIME_DIR"
 	dir := os.Getenv(name)
@@ -118,7 +119,8 @@ func ignoreForeignRuntimeDir() {
 		return
 	}
 	var st unix.Stat_t
-	if unix.Stat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == os.Geteuid() && filepath.IsAbs(dir) {
+	if unix.Stat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == os.Geteuid() &&
+		filepath.IsAbs(dir) {
 		return
 	}
 	_ = os.Unsetenv(name) // it fails for names that can't be
@@ -127,8 +129,8 @@ func ignoreForeignRuntimeDir() {
 // endingSignals are those that a user or the system asks this program with to end.
 func endingSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} }
 
-// sameSignal is how long further signals are taken for the first one: Ctrl-C, or a signal to a whole process group, reaches
-// this process directly and once more through the one that waits for it outside the namespace.
+// sameSignal is how long further signals are taken for the first one: Ctrl-C, or a signal to a whole process group,
+// reaches this process directly and once more through the one that waits for it outside the namespace.
 const sameSignal = time.Second
 
 // signalContext is cancelled by the first signal to end; a later one ends the process as it would any other.
@@ -171,12 +173,14 @@ func status(env Env, err error) int {
 	case errors.As(err, &stopped):
 		return exitSignal + int(stopped.signal)
 	case errors.As(err, &fault):
-		fmt.Fprintln(env.errs(), "hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
+		fmt.Fprintln(env.errs(),
+			"hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
 		if os.Getenv("GOTRACEBACK") == "all" {
 			fmt.Fprintf(env.errs(), "%s", fault.Stack)
 		}
 		return ExitMachine
-	case errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs), errors.Is(err, userns.ErrTooFewSubIDs),
+	case errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs),
+		errors.Is(err, userns.ErrTooFewSubIDs),
 		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
 		errors.Is(err, userns.ErrNoFreeIDs):
 		return ExitMachine
@@ -207,7 +211,8 @@ func newRootCmd(env Env) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env), newTopCmd(env), newUnshareCmd(env),
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env), newTopCmd(env),
+		newUnshareCmd(env),
 		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -36,8 +36,8 @@ func newDfCmd(env Env) *cobra.Command {
   sources  downloaded files and git repositories
   records  small files: which layer came of which step, images without a name, digests of context files
 
-Sizes are what is allocated on disk, files with several names once. RECLAIMABLE is what cooper prune --all would give back now; what
-running builds use is not in it. Everything is measured, so it takes as long as looking at every file.`,
+Sizes are what is allocated on disk, files with several names once. RECLAIMABLE is what cooper prune --all would give
+back now; what running builds use is not in it. Everything is measured, so it takes as long as looking at every file.`,
 		Example: `  cooper df
   cooper df -v
   cooper df --format json | jq '.types[] | {type, reclaimable}'`,
@@ -79,7 +79,8 @@ func (o *dfOptions) writeTable(w io.Writer, u build.DiskUsage) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "TYPE\tCOUNT\tSIZE\tRECLAIMABLE\tLAST USED")
 	for _, k := range u.Kinds {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\n", k.Kind, k.Count, disk.FormatSize(k.Bytes), disk.FormatSize(k.Reclaimable), ago(k.LastUse))
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\n", k.Kind, k.Count, disk.FormatSize(k.Bytes), disk.FormatSize(k.Reclaimable),
+			ago(k.LastUse))
 	}
 	if err := t.Flush(); err != nil || !o.verbose {
 		return err
@@ -97,7 +98,8 @@ func writeItems(w io.Writer, items []disk.Item) error {
 		if i.Kind == disk.Layers {
 			name = name[:min(len(name), 12)]
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", i.Kind, printable(name), disk.FormatSize(i.Size.Bytes), ago(i.LastUse), printable(about(i)))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", i.Kind, printable(name), disk.FormatSize(i.Size.Bytes), ago(i.LastUse),
+			printable(about(i)))
 	}
 	return t.Flush()
 }

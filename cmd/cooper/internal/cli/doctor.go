@@ -21,9 +21,10 @@ func newDoctorCmd(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Try what a build needs of this machine and say what would help",
-		Long: `Try what a build needs of this machine: the user namespace and its IDs, mounts, a RUN step, the store, configuration files. Each
-check is ok, warn (a build works without), fail (no build works) or skip (not tried, because of another), with the command or the file
-that would help below it. The last line says how a build will run, and why.
+		Long: `Try what a build needs of this machine: the user namespace and its IDs, mounts, a RUN step, the store,
+configuration files. Each check is ok, warn (a build works without), fail (no build works) or skip (not tried,
+because of another), with the command or the file that would help below it. The last line says how a build will
+run, and why.
 
 The exit status is 0 if a build can work, and 125 if not.`,
 		Example: `  cooper doctor

@@ -10,7 +10,8 @@ import (
 // lookup finds a variable of the environment.
 type lookup func(name string) (value string, ok bool)
 
-// The variables of other builders that stand for flags, where these aren't given. docs/environment.md has all that count.
+// The variables of other builders that stand for flags, where these aren't given. docs/environment.md has all that
+// count.
 const (
 	envPlatform  = "DOCKER_DEFAULT_PLATFORM"
 	envProgress  = "BUILDKIT_PROGRESS"
@@ -18,7 +19,8 @@ const (
 	envRuntime   = "BUILDAH_RUNTIME"
 )
 
-// takeEnvironment fills in the flags that variables stand for and notes the variables that mean something elsewhere and nothing here.
+// takeEnvironment fills in the flags that variables stand for and notes the variables that mean something elsewhere and
+// nothing here.
 func (o *buildOptions) takeEnvironment(get lookup) error {
 	value := func(name string) string { v, _ := get(name); return v }
 	if platform := value(envPlatform); len(o.platforms) == 0 && platform != "" {
@@ -55,8 +57,8 @@ func shownValue(text string) string {
 	return text
 }
 
-// otherVariable is one that changes what another builder does. harmless tells, if it isn't nil, that a value asks for what is done anyhow, or
-// that flags say what it would.
+// otherVariable is one that changes what another builder does. harmless tells, if it isn't nil, that a value asks for
+// what is done anyhow, or that flags say what it would.
 type otherVariable struct {
 	name, because string
 	harmless      func(o *buildOptions, value string) bool

@@ -20,7 +20,8 @@ func environment(entries ...string) lookup {
 
 func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
 	flags := func(o *buildOptions) {
-		o.platforms, o.progress, o.run.isolation, o.run.runtime, o.noCache = []string{"linux/s390x"}, "plain", "native", "", true
+		o.platforms, o.progress, o.run.isolation, o.run.runtime, o.noCache = []string{"linux/s390x"}, "plain", "native", "",
+			true
 	}
 	for _, tt := range []struct {
 		entry string
@@ -35,23 +36,28 @@ func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
 		{entry: "BUILDKIT_PROGRESS=rawjson", flags: flags, want: "linux/s390x|plain|native|"},
 		{entry: "BUILDAH_ISOLATION=oci", want: "||oci|"},
 		{entry: "BUILDAH_ISOLATION=oci", flags: flags, want: "linux/s390x|plain|native|"},
-		{entry: "BUILDAH_ISOLATION=chroot", want: "|||", note: "BUILDAH_ISOLATION=chroot has no effect: every RUN step has namespaces of its own"},
+		{entry: "BUILDAH_ISOLATION=chroot", want: "|||",
+			note: "BUILDAH_ISOLATION=chroot has no effect: every RUN step has namespaces of its own"},
 		{entry: "BUILDAH_ISOLATION=chroot", flags: flags, want: "linux/s390x|plain|native|"},
 		{entry: "BUILDAH_RUNTIME=crun", want: "|||", note: "BUILDAH_RUNTIME=crun has no effect: without --isolation=oci"},
 		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *buildOptions) { o.run.isolation = "oci" }, want: "||oci|crun"},
 		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *buildOptions) { o.run.runtime = "runc" }, want: "|||runc"},
 		{entry: "BUILDAH_LAYERS=true", want: "|||"},
-		{entry: "BUILDAH_LAYERS=false", want: "|||", note: "BUILDAH_LAYERS=false has no effect: steps are always cached; --no-cache runs them anew"},
+		{entry: "BUILDAH_LAYERS=false", want: "|||",
+			note: "BUILDAH_LAYERS=false has no effect: steps are always cached; --no-cache runs them anew"},
 		{entry: "BUILDAH_LAYERS=false", flags: flags, want: "linux/s390x|plain|native|"},
-		{entry: "DOCKER_BUILDKIT=0", want: "|||", note: "DOCKER_BUILDKIT=0 has no effect: there is one builder, with BuildKit's language"},
+		{entry: "DOCKER_BUILDKIT=0", want: "|||",
+			note: "DOCKER_BUILDKIT=0 has no effect: there is one builder, with BuildKit's language"},
 		{entry: "DOCKER_BUILDKIT=1", want: "|||"},
 		{entry: "DOCKER_HOST=tcp://far", want: "|||", note: "DOCKER_HOST=tcp://far has no effect: cooper builds here"},
 		{entry: "DOCKER_CONTEXT=far", want: "|||", note: "DOCKER_CONTEXT=far has no effect"},
 		{entry: "DOCKER_CONTEXT=default", want: "|||"},
 		{entry: "CONTAINER_HOST=ssh://far", want: "|||", note: "CONTAINER_HOST=ssh://far has no effect"},
-		{entry: "BUILDKIT_HOST=tcp://" + strings.Repeat("x", 100), want: "|||", note: "BUILDKIT_HOST=tcp://" + strings.Repeat("x", 34) + "... has no effect"},
+		{entry: "BUILDKIT_HOST=tcp://" + strings.Repeat("x", 100), want: "|||", note: "BUILDKIT_HOST=tcp://" +
+			strings.Repeat("x", 34) + "... has no effect"},
 		{entry: "BUILDX_BUILDER=far", want: "|||", note: "BUILDX_BUILDER=far has no effect"},
-		{entry: "DOCKER_CONTENT_TRUST=1", want: "|||", note: "DOCKER_CONTENT_TRUST=1 has no effect: policy.json says which images are trusted"},
+		{entry: "DOCKER_CONTENT_TRUST=1", want: "|||",
+			note: "DOCKER_CONTENT_TRUST=1 has no effect: policy.json says which images are trusted"},
 		{entry: "DOCKER_CONTENT_TRUST=0", want: "|||"},
 		{entry: "BUILDKIT_COLORS=run=green", want: "|||", note: "BUILDKIT_COLORS=run=green has no effect"},
 		{entry: "BUILDAH_NOPIVOT=true", want: "|||", note: "BUILDAH_NOPIVOT=true has no effect"},
@@ -70,7 +76,8 @@ func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
 			t.Errorf("%s: got %s and %q, want %s and %q", tt.entry, got, notes, tt.want, tt.note)
 		}
 	}
-	if err := new(buildOptions).takeEnvironment(environment("BUILDKIT_PROGRESS=fancy")); err == nil || !strings.HasPrefix(err.Error(), "BUILDKIT_PROGRESS: ") {
+	if err := new(buildOptions).takeEnvironment(environment("BUILDKIT_PROGRESS=fancy")); err == nil ||
+		!strings.HasPrefix(err.Error(), "BUILDKIT_PROGRESS: ") {
 		t.Errorf("a view that there isn't: %v", err)
 	}
 }

@@ -18,9 +18,12 @@ const (
 )
 
 func (r *runFlags) registerIsolation(f *pflag.FlagSet) {
-	f.StringVar(&r.isolation, "isolation", "", "what runs RUN steps: native (cooper itself, the default), or oci (an OCI runtime)")
-	f.Var((*nonEmpty)(&r.runtime), "runtime", "OCI runtime for RUN steps: crun, runc or a path with a slash (default the first of them in PATH); implies --isolation=oci")
-	f.Var((*nonEmpty)(&r.keepBundle), "keep-bundle", "new directory for the config.json of each RUN step, without secrets; implies --isolation=oci")
+	f.StringVar(&r.isolation, "isolation", "",
+		"what runs RUN steps: native (cooper itself, the default), or oci (an OCI runtime)")
+	f.Var((*nonEmpty)(&r.runtime), "runtime",
+		"OCI runtime for RUN steps: crun, runc or a path with a slash (default the first of them in PATH); implies --isolation=oci")
+	f.Var((*nonEmpty)(&r.keepBundle), "keep-bundle",
+		"new directory for the config.json of each RUN step, without secrets; implies --isolation=oci")
 }
 
 // nonEmpty is a string that is either not given or says something.

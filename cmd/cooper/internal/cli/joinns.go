@@ -7,8 +7,8 @@ import (
 	"github.com/cooperbuild/cooper/build"
 )
 
-// joinedIdentity is identity with the user namespace at path for RUN steps. This process is where the build is: only there can be said
-// whether it can be joined, and which IDs it has.
+// joinedIdentity is identity with the user namespace at path for RUN steps. This process is where the build is: only
+// there can be said whether it can be joined, and which IDs it has.
 func joinedIdentity(ctx context.Context, env Env, path string) (build.Identity, error) {
 	id, _, err := identity(ctx, env)
 	if err != nil {

@@ -23,8 +23,8 @@ const (
 // stays reports whether builds run where this process is: it is inside already, or root's and may mount.
 func (e Env) stays() bool { return e.Inside || userns.RootStays() }
 
-// enter runs this program again as root of the user's namespace, or of one below that of a root who may not mount, and returns its status as an
-// error. It returns nil in a process that stays. handOver are variables for it.
+// enter runs this program again as root of the user's namespace, or of one below that of a root who may not mount, and
+// returns its status as an error. It returns nil in a process that stays. handOver are variables for it.
 func enter(ctx context.Context, env Env, handOver ...string) error {
 	if env.stays() {
 		return nil
@@ -61,7 +61,8 @@ func runInside(ctx context.Context, o childOptions) (int, error) {
 	})
 }
 
-// userMapping is that of the namespace that builds run in if they don't stay where they are started. Root's has all IDs that there are.
+// userMapping is that of the namespace that builds run in if they don't stay where they are started. Root's has all IDs
+// that there are.
 func userMapping(ctx context.Context) (userns.Owner, userns.Mapping, error) {
 	who := owner()
 	if err := reexec.CheckIDs(); err != nil {

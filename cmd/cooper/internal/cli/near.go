@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// near is the option that a word is probably meant to be, or "": one that differs by a slip for every three letters of the word (at least
-// by one), or one that the word, of three letters or more, is the beginning of.
+// near is the option that a word is probably meant to be, or "": one that differs by a slip for every three letters of
+// the word (at least by one), or one that the word, of three letters or more, is the beginning of.
 func near(word string, options []string) string {
 	best, least := "", max(1, len(word)/3)+1
 	for _, option := range slices.Sorted(slices.Values(options)) {
@@ -22,14 +22,16 @@ func near(word string, options []string) string {
 	if best != "" || len(word) < 3 {
 		return best
 	}
-	begun := slices.DeleteFunc(slices.Sorted(slices.Values(options)), func(o string) bool { return !strings.HasPrefix(o, word) })
+	begun := slices.DeleteFunc(slices.Sorted(slices.Values(options)),
+		func(o string) bool { return !strings.HasPrefix(o, word) })
 	if len(begun) == 1 {
 		return begun[0]
 	}
 	return ""
 }
 
-// slips counts what it takes to make one word of another: letters added, left out, replaced, and neighbours that have changed places.
+// slips counts what it takes to make one word of another: letters added, left out, replaced, and neighbours that have
+// changed places.
 func slips(from, to string) int {
 	// The three last rows of the table of distances between the words' beginnings.
 	var before, last []int
@@ -119,7 +121,8 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 	return usagef("unknown command %q%s%s", word, of, commandHint(cmd, word))
 }
 
-// otherVerb says what does the work of a verb that docker, podman or buildah has and cooper hasn't; "" for words that are none.
+// otherVerb says what does the work of a verb that docker, podman or buildah has and cooper hasn't; "" for words that
+// are none.
 func otherVerb(word string) string {
 	switch word {
 	case "bud", "builder", "buildx":
@@ -134,7 +137,8 @@ func otherVerb(word string) string {
 		return "podman " + word + " puts an image into the same store, and cooper build pulls the base images that it needs"
 	case "login", "logout":
 		return "podman " + word + " changes the credentials that cooper build reads, too"
-	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "diff", "export", "port", "rename", "wait",
+	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "diff", "export",
+		"port", "rename", "wait",
 		"container", "containers", "pod", "volume", "network", "mount", "umount", "unmount", "generate", "kube":
 		return "podman " + word + " is for containers, of which cooper has none; cooper top shows the steps that are running"
 	case "from", "add", "copy", "config":

@@ -8,30 +8,36 @@ import (
 
 func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 	for line, want := range map[string]string{
-		"bud --layers .":              `unknown command "bud"` + "\n" + `hint: did you mean "build"?`,
-		"biuld --layers .":            `unknown command "biuld"` + "\n" + `hint: did you mean "build"?`,
-		"buil":                        `unknown command "buil"` + "\n" + `hint: did you mean "build"?`,
-		"docter -x":                   `unknown command "docter"` + "\n" + `hint: did you mean "doctor"?`,
-		"compl bash":                  `unknown command "compl"` + "\n" + `hint: did you mean "completion"?`,
-		"xyz":                         `unknown command "xyz"` + "\nhint: cooper --help lists the commands",
-		"ps -a":                       `unknown command "ps"` + "\nhint: podman ps is for containers, of which cooper has none; cooper top shows the steps that are running",
-		"rm x":                        `unknown command "rm"` + "\nhint: podman rm is for containers, of which cooper has none; cooper top shows the steps that are running",
-		"tag a b":                     `unknown command "tag"` + "\nhint: podman tag works on the images of the same store",
-		"push --tls-verify=false a":   `unknown command "push"` + "\nhint: podman push works on the images of the same store",
-		"images":                      `unknown command "images"` + "\nhint: podman images shows the images of the same store",
-		"from x":                      `unknown command "from"` + "\nhint: buildah from works on the same store; cooper builds from a Dockerfile only",
-		"system prune -af":            `unknown command "system"` + "\nhint: cooper df shows what takes disk space, cooper prune gives it back",
-		"userns shw --uidmap 0:0:1":   `unknown command "shw" of userns` + "\n" + `hint: did you mean "show"?`,
-		"userns ps":                   `unknown command "ps" of userns` + "\nhint: cooper userns --help lists the commands",
-		"help biuld":                  `unknown command "biuld"` + "\n" + `hint: did you mean "build"?`,
-		"--no-cache build .":          "unknown flag: --no-cache\nhint: flags follow the command: cooper build [flags]",
-		"build --no-cahce .":          "unknown flag: --no-cahce\nhint: did you mean --no-cache?",
-		"build --build-args A=1 .":    "unknown flag: --build-args\nhint: did you mean --build-arg?",
-		"build --tga x .":             "unknown flag: --tga\nhint: did you mean --tag?",
-		"build --metadata x .":        "unknown flag: --metadata\nhint: did you mean --metadata-file?",
-		"build --xyz .":               "unknown flag: --xyz\nhint: cooper build --help lists the flags",
-		"build -Z .":                  "unknown shorthand flag: 'Z' in -Z\nhint: cooper build --help lists the flags",
-		"build --jobs=many .":         `invalid argument "many" for "--jobs" flag: invalid syntax` + "\nhint: cooper build --help lists the flags",
+		"bud --layers .":   `unknown command "bud"` + "\n" + `hint: did you mean "build"?`,
+		"biuld --layers .": `unknown command "biuld"` + "\n" + `hint: did you mean "build"?`,
+		"buil":             `unknown command "buil"` + "\n" + `hint: did you mean "build"?`,
+		"docter -x":        `unknown command "docter"` + "\n" + `hint: did you mean "doctor"?`,
+		"compl bash":       `unknown command "compl"` + "\n" + `hint: did you mean "completion"?`,
+		"xyz":              `unknown command "xyz"` + "\nhint: cooper --help lists the commands",
+		"ps -a": `unknown command "ps"` +
+			"\nhint: podman ps is for containers, of which cooper has none; cooper top shows the steps that are running",
+		"rm x": `unknown command "rm"` +
+			"\nhint: podman rm is for containers, of which cooper has none; cooper top shows the steps that are running",
+		"tag a b":                   `unknown command "tag"` + "\nhint: podman tag works on the images of the same store",
+		"push --tls-verify=false a": `unknown command "push"` + "\nhint: podman push works on the images of the same store",
+		"images": `unknown command "images"` +
+			"\nhint: podman images shows the images of the same store",
+		"from x": `unknown command "from"` +
+			"\nhint: buildah from works on the same store; cooper builds from a Dockerfile only",
+		"system prune -af": `unknown command "system"` +
+			"\nhint: cooper df shows what takes disk space, cooper prune gives it back",
+		"userns shw --uidmap 0:0:1": `unknown command "shw" of userns` + "\n" + `hint: did you mean "show"?`,
+		"userns ps":                 `unknown command "ps" of userns` + "\nhint: cooper userns --help lists the commands",
+		"help biuld":                `unknown command "biuld"` + "\n" + `hint: did you mean "build"?`,
+		"--no-cache build .":        "unknown flag: --no-cache\nhint: flags follow the command: cooper build [flags]",
+		"build --no-cahce .":        "unknown flag: --no-cahce\nhint: did you mean --no-cache?",
+		"build --build-args A=1 .":  "unknown flag: --build-args\nhint: did you mean --build-arg?",
+		"build --tga x .":           "unknown flag: --tga\nhint: did you mean --tag?",
+		"build --metadata x .":      "unknown flag: --metadata\nhint: did you mean --metadata-file?",
+		"build --xyz .":             "unknown flag: --xyz\nhint: cooper build --help lists the flags",
+		"build -Z .":                "unknown shorthand flag: 'Z' in -Z\nhint: cooper build --help lists the flags",
+		"build --jobs=many .": `invalid argument "many" for "--jobs" flag: invalid syntax` +
+			"\nhint: cooper build --help lists the flags",
 		"--tag=x":                     "unknown flag: --tag\nhint: cooper --help lists the flags",
 		"userns show --usrns=keep-id": "unknown flag: --usrns\nhint: did you mean --userns?",
 	} {
@@ -49,7 +55,8 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 func TestOnlyNearWordsAreNear(t *testing.T) {
 	options := []string{"build", "check", "df", "doctor", "prune", "top", "tag", "no-cache"}
 	for word, want := range map[string]string{
-		"bulid": "build", "chekc": "check", "prnue": "prune", "tpo": "top", "no-cahce": "no-cache", "nocache": "no-cache", "d": "df", "doc": "doctor",
+		"bulid": "build", "chekc": "check", "prnue": "prune", "tpo": "top", "no-cahce": "no-cache", "nocache": "no-cache",
+		"d": "df", "doc": "doctor",
 		"ps": "", "rm": "", "tat": "tag", "run": "", "images": "", "bui": "build", "pr": "", "": "", "completely": "",
 	} {
 		if got := near(word, options); got != want {

@@ -36,8 +36,8 @@ cache mounts, downloaded sources, and records. cooper df shows how much there is
 
 Without --all, the records and copies stay by which builds of images that have a name find their layers again.
 
-Never removed are images with a name and their layers, images that podman or buildah have made, layers of containers, and whatever a build
-that runs now may use. Builds may run meanwhile: they find a thing whole or not at all.`,
+Never removed are images with a name and their layers, images that podman or buildah have made, layers of containers,
+and whatever a build that runs now may use. Builds may run meanwhile: they find a thing whole or not at all.`,
 		Example: `  cooper prune
   cooper prune --all --force
   cooper prune --max-used-space 10GB --filter until=48h
@@ -49,7 +49,8 @@ that runs now may use. Builds may run meanwhile: they find a thing whole or not 
 	f.BoolVarP(&o.all, "all", "a", false, "also what builds of images with a name would use")
 	f.BoolVarP(&o.force, "force", "f", false, "don't ask")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be removed, and remove nothing")
-	f.StringVar(&o.maxUsedSpace, "max-used-space", "", "stop when all that can be removed takes no more than this, such as 10GB or 512MiB")
+	f.StringVar(&o.maxUsedSpace, "max-used-space", "",
+		"stop when all that can be removed takes no more than this, such as 10GB or 512MiB")
 	f.StringVar(&o.keepStorage, "keep-storage", "", "the same, by docker's older name")
 	f.StringArrayVar(&o.filters, "filter", nil, "remove only what fits: until=DURATION, not used for so long, such as 24h")
 	f.StringSliceVar(&o.types, "type", nil, "remove only these: layers, shifted, mounts, sources, records")
@@ -108,15 +109,16 @@ func runPrune(ctx context.Context, env Env, o *pruneOptions) error {
 	if err := enter(ctx, env); err != nil {
 		return err
 	}
-	gone, err := build.Prune(ctx, build.PruneRequest{Store: o.store, Policy: policy, Sure: func(items []disk.Item) (bool, error) {
-		switch {
-		case o.dryRun:
-			return false, writePruned(env, items, "Total that would be reclaimed: ")
-		case o.force || len(items) == 0:
-			return true, nil
-		}
-		return ask(ctx, env, items)
-	}})
+	gone, err := build.Prune(ctx, build.PruneRequest{Store: o.store, Policy: policy,
+		Sure: func(items []disk.Item) (bool, error) {
+			switch {
+			case o.dryRun:
+				return false, writePruned(env, items, "Total that would be reclaimed: ")
+			case o.force || len(items) == 0:
+				return true, nil
+			}
+			return ask(ctx, env, items)
+		}})
 	if o.dryRun {
 		return err
 	}

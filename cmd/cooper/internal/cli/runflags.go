@@ -35,22 +35,29 @@ type runFlags struct {
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&r.network, "network", networkDefault, "network of RUN steps: host, which also allows RUN --network=host, none, or default, which is the host's")
+	f.StringVar(&r.network, "network", networkDefault,
+		"network of RUN steps: host, which also allows RUN --network=host, none, or default, which is the host's")
 	f.StringArrayVar(&r.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, NAME:ADDRESS")
-	f.StringSliceVar(&r.dns, "dns", nil, "name server of RUN steps instead of the host's, an address; none leaves the image's resolv.conf")
+	f.StringSliceVar(&r.dns, "dns", nil,
+		"name server of RUN steps instead of the host's, an address; none leaves the image's resolv.conf")
 	f.StringSliceVar(&r.dnsSearch, "dns-search", nil, "search domain of RUN steps; . is none")
 	f.StringSliceVar(&r.dnsOpts, "dns-option", nil, "option for resolv.conf of RUN steps")
 	f.BoolVar(&r.httpProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
-	f.StringArrayVar(&r.secrets, "secret", nil, "secret for RUN --mount=type=secret, and for servers (GIT_AUTH_TOKEN): id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
-	f.StringArrayVar(&r.ssh, "ssh", nil, "agent or keys for RUN --mount=type=ssh and, as default, for git: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
-	f.StringSliceVar(&r.allow, "allow", nil, "let the Dockerfile use security.insecure (RUN --security=insecure), network.host (RUN --network=host), or fs.read=DIR "+
-		"(ADD of the git repositories there)")
+	f.StringArrayVar(&r.secrets, "secret", nil,
+		"secret for RUN --mount=type=secret, and for servers (GIT_AUTH_TOKEN): id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
+	f.StringArrayVar(&r.ssh, "ssh", nil,
+		"agent or keys for RUN --mount=type=ssh and, as default, for git: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
+	f.StringSliceVar(&r.allow, "allow", nil,
+		"let the Dockerfile use security.insecure (RUN --security=insecure), network.host (RUN --network=host), or fs.read=DIR "+
+			"(ADD of the git repositories there)")
 	f.StringVar(&r.shmSize, "shm-size", "", "size of /dev/shm of RUN steps, such as 128m (default 64m)")
 	f.StringArrayVar(&r.limits, "ulimit", nil, "resource limit of RUN steps, NAME=SOFT[:HARD], such as nofile=1024")
 	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN steps get besides the usual ones, or ALL")
 	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN steps don't get, or ALL")
-	f.StringArrayVar(&r.securityOpts, "security-opt", nil, "seccomp=unconfined: no system call filter in RUN steps; no-new-privileges: setuid has no effect")
-	f.StringArrayVarP(&r.volumes, "volume", "v", nil, "show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O|:idmap]; O throws away what is written, idmap shows real root's steps the host's owners as their own")
+	f.StringArrayVar(&r.securityOpts, "security-opt", nil,
+		"seccomp=unconfined: no system call filter in RUN steps; no-new-privileges: setuid has no effect")
+	f.StringArrayVarP(&r.volumes, "volume", "v", nil,
+		"show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O|:idmap]; O throws away what is written, idmap shows real root's steps the host's owners as their own")
 	r.registerIsolation(f)
 	f.StringVar(&r.cgroupParent, "cgroup-parent", "", "")
 	f.StringArrayVar(&r.devices, "device", nil, "")
@@ -61,10 +68,12 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 
 // options makes options of the flags, all but the secrets.
 func (r *runFlags) options() (build.RunOptions, error) {
-	o := build.RunOptions{Network: r.network, HostNetwork: r.network == networkHost, AddHosts: r.addHosts, Limits: r.limits, CapAdd: r.capAdd, CapDrop: r.capDrop}
+	o := build.RunOptions{Network: r.network, HostNetwork: r.network == networkHost, AddHosts: r.addHosts,
+		Limits: r.limits, CapAdd: r.capAdd, CapDrop: r.capDrop}
 	switch {
 	case r.cgroupParent != "":
-		return o, errors.New("--cgroup-parent is not supported: RUN steps stay in the control group of the build\nhint: systemd-run --user --scope --slice=NAME cooper build")
+		return o, errors.New(
+			"--cgroup-parent is not supported: RUN steps stay in the control group of the build\nhint: systemd-run --user --scope --slice=NAME cooper build")
 	case len(r.devices) > 0:
 		return o, errors.New("--device is not supported: RUN steps see no devices of the host")
 	case r.network == networkDefault:
@@ -131,7 +140,8 @@ func (r *runFlags) secure(o *build.RunOptions) error {
 			return fmt.Errorf("--security-opt %s: profiles are not supported, only cooper's own filter or none: seccomp=unconfined", opt)
 		case name == "no-new-privileges" && (value == "" || value == "true"):
 			o.NoNewPrivs = true
-		case name == "no-new-privileges" && value == "false", opt == "label=disable", opt == "label:disable", name == "apparmor" && value == "unconfined":
+		case name == "no-new-privileges" && value == "false", opt == "label=disable", opt == "label:disable",
+			name == "apparmor" && value == "unconfined":
 			// As it is: steps get no label or profile of their own.
 		default:
 			return fmt.Errorf("--security-opt %s is not supported: use seccomp=unconfined or no-new-privileges", opt)

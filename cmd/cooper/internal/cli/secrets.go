@@ -13,8 +13,8 @@ import (
 	"github.com/cooperbuild/cooper/build"
 )
 
-// envSecretFiles hands the open files of secrets over to the process in the namespace: there, some files that the user may read
-// can't be opened any more, because the groups are gone. It has their descriptors, separated by commas.
+// envSecretFiles hands the open files of secrets over to the process in the namespace: there, some files that the user
+// may read can't be opened any more, because the groups are gone. It has their descriptors, separated by commas.
 const envSecretFiles = "_COOPER_SECRET_FILES"
 
 // secretSpec is a --secret.
@@ -27,8 +27,8 @@ type secretFiles struct {
 	notes []string
 }
 
-// parseSecret reads id=ID[,src=FILE|,env=VARIABLE][,type=file|env]. Without a source it is the variable ID, if there is one, or
-// the file ID.
+// parseSecret reads id=ID[,src=FILE|,env=VARIABLE][,type=file|env]. Without a source it is the variable ID, if there is
+// one, or the file ID.
 func parseSecret(text string) (secretSpec, error) {
 	var s secretSpec
 	fields, err := csvFields(text)
@@ -99,7 +99,8 @@ func (r *runFlags) openSecrets(env Env) (*secretFiles, error) {
 		s.specs = append(s.specs, spec)
 		if spec.file == "" {
 			if _, set := os.LookupEnv(spec.env); !set {
-				s.notes = append(s.notes, fmt.Sprintf("--secret id=%s: the variable %s is not set, so the secret is empty", spec.id, spec.env))
+				s.notes = append(s.notes, fmt.Sprintf("--secret id=%s: the variable %s is not set, so the secret is empty", spec.id,
+					spec.env))
 			}
 			continue
 		}

@@ -15,7 +15,8 @@ func hasRoot(m userns.Mapping, why string) error {
 		ids        userns.Map
 	}{{"user", userns.OptionUIDMap, m.UIDs}, {"group", userns.OptionGIDMap, m.GIDs}} {
 		if len(kind.ids.Missing([]uint32{0})) > 0 {
-			return usagef("the map has no container ID 0 for %ss, and %s\nhint: map 0, too, such as %s 0:1:1", kind.name, why, kind.flag)
+			return usagef("the map has no container ID 0 for %ss, and %s\nhint: map 0, too, such as %s 0:1:1", kind.name, why,
+				kind.flag)
 		}
 	}
 	return nil

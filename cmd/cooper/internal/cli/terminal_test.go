@@ -7,9 +7,11 @@ import (
 	"testing"
 )
 
-// TestAllTextGoesThroughOnePlace keeps other ways to standard output and standard error than Env.out and Env.errs out of this package.
+// TestAllTextGoesThroughOnePlace keeps other ways to standard output and standard error than Env.out and Env.errs out
+// of this package.
 func TestAllTextGoesThroughOnePlace(t *testing.T) {
-	known := strings.NewReplacer("isTerminal(env.Stdout)", "", "progress.New(mode, env.Stderr)", "", "fmt.Fprint(env.Stdout, clearScreen)", "", "isTerminal(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "")
+	known := strings.NewReplacer("isTerminal(env.Stdout)", "", "progress.New(mode, env.Stderr)", "",
+		"fmt.Fprint(env.Stdout, clearScreen)", "", "isTerminal(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "")
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)

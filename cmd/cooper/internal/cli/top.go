@@ -28,13 +28,14 @@ func newTopCmd(env Env) *cobra.Command {
 		Long: `Show the processes of the RUN steps that run now, in all of the user's builds or in BUILD: an ID from the first column or the beginning
 of one, or a tag that the build gives, in any form (app, app:latest, localhost/app:latest).
 
-Each DESCRIPTOR is a column, with podman's names; several may be given with commas between them. Those with an h show the host's view:
-` + top.Descriptors() + `.
+Each DESCRIPTOR is a column, with podman's names; several may be given with commas between them. Those with an h show
+the host's view:` + top.Descriptors() + `.
 
-With --watch it looks again and again until it is interrupted, over the last table on a terminal and below it elsewhere. A TIME goes with an
-equals sign: --watch=500ms or -w=500ms.
+With --watch it looks again and again until it is interrupted, over the last table on a terminal and below it
+elsewhere. A TIME goes with an equals sign: --watch=500ms or -w=500ms.
 
-From inside a user namespace, such as that of cooper unshare, the kernel shows no steps of builds that were started outside of it.`,
+From inside a user namespace, such as that of cooper unshare, the kernel shows no steps of builds that were started
+outside of it.`,
 		Example: `  cooper top
   cooper top --watch
   cooper top -w=500ms app
@@ -48,7 +49,8 @@ From inside a user namespace, such as that of cooper unshare, the kernel shows n
 				return usagef("--watch=%s: must be a time of at least %s, such as 2s", every, leastWatch)
 			}
 			if d, err := time.ParseDuration(first(args)); err == nil && d > 0 {
-				return usagef("%q is neither a build nor a descriptor\nhint: a time goes with an equals sign: --watch=%[1]s", args[0])
+				return usagef("%q is neither a build nor a descriptor\nhint: a time goes with an equals sign: --watch=%[1]s",
+					args[0])
 			}
 			return watchTop(cmd.Context(), env, args, every)
 		},
@@ -62,12 +64,14 @@ From inside a user namespace, such as that of cooper unshare, the kernel shows n
 		}
 		return err
 	})
-	cmd.Flags().DurationVarP(&every, "watch", "w", 0, "look again after this time, such as 500ms, until interrupted (without one: 2s)")
+	cmd.Flags().DurationVarP(&every, "watch", "w", 0,
+		"look again after this time, such as 500ms, until interrupted (without one: 2s)")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	return cmd
 }
 
-// watchTop shows the table until ctx ends, which is no error: that is how it is meant to end. A build that has ended shows as an empty table.
+// watchTop shows the table until ctx ends, which is no error: that is how it is meant to end. A build that has ended
+// shows as an empty table.
 func watchTop(ctx context.Context, env Env, args []string, every time.Duration) error {
 	clearScreen := ""
 	if isTerminal(env.Stdout) {
@@ -119,7 +123,8 @@ func hidden(n int) error {
 	if n > 1 {
 		what = fmt.Sprintf("%d running steps can't be looked at from here: they are", n)
 	}
-	return &reexec.MachineError{Problem: what + " in another user namespace", Remedy: "run cooper top outside of cooper unshare, as the user of the build", Err: errHidden}
+	return &reexec.MachineError{Problem: what + " in another user namespace",
+		Remedy: "run cooper top outside of cooper unshare, as the user of the build", Err: errHidden}
 }
 
 // first is the first of some words, "" if there is none.
@@ -141,9 +146,13 @@ func writeTop(w io.Writer, args []string, gone bool) error {
 		return err
 	}
 	if len(args) > 0 && !top.IsDescriptors(args[0]) {
-		steps = slices.DeleteFunc(steps, func(s top.Step) bool { return !s.Match(args[0]) && !s.Match(build.FullName(args[0])) })
+		steps = slices.DeleteFunc(steps, func(s top.Step) bool {
+			return !s.Match(args[0]) &&
+				!s.Match(build.FullName(args[0]))
+		})
 		if len(steps) == 0 && !gone {
-			return usagef("%q is neither a build with a running step nor a descriptor\nhint: the descriptors are %s", args[0], top.Descriptors())
+			return usagef("%q is neither a build with a running step nor a descriptor\nhint: the descriptors are %s", args[0],
+				top.Descriptors())
 		}
 		args = args[1:]
 	}

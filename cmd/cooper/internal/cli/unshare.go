@@ -40,16 +40,18 @@ func newUnshareCmd(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unshare [--map] [--userns MODE] [--] [COMMAND [ARG...]]",
 		Short: "Run a shell or a command in the user namespace of a build",
-		Long: `Run a shell ($SHELL, else /bin/sh) or a command in the user namespace of a build: as its root, with the same IDs. There, the files
-that steps have given to other users can be looked at, changed and removed. Mounts made there are seen there only, and go with it.
+		Long: `Run a shell ($SHELL, else /bin/sh) or a command in the user namespace of a build: as its root, with the same
+IDs. There, the files that steps have given to other users can be looked at, changed and removed. Mounts made
+there are seen there only, and go with it.
 
-The exit status is the command's, or 128 plus the number of the signal that ended it; 127 if there is no such command, and 126 if it
-can't be executed. Signals are handed on.
+The exit status is the command's, or 128 plus the number of the signal that ended it; 127 if there is no such command,
+and 126 if it can't be executed. Signals are handed on.
 
-With --userns or a map it is the namespace that RUN steps get with these flags, below that of the build; the command is root there, too.
+With --userns or a map it is the namespace that RUN steps get with these flags, below that of the build; the command
+is root there, too.
 
-Root's builds run where they are started, so root needs no unshare but with --userns=private or a map; with --map it is shown what the
-RUN steps of root's builds get.`,
+Root's builds run where they are started, so root needs no unshare but with --userns=private or a map; with --map it
+is shown what the RUN steps of root's builds get.`,
 		Example: `  cooper unshare
   cooper unshare rm -rf build-output
   cooper unshare --map
@@ -116,7 +118,8 @@ func (o *unshareOptions) second(ctx context.Context) (*userns.Mapping, error) {
 	return &m, err
 }
 
-// resolved says which namespaces the flags, or the variables in their place, ask for. What only a build can choose is refused.
+// resolved says which namespaces the flags, or the variables in their place, ask for. What only a build can choose is
+// refused.
 func (o *unshareOptions) resolved(ctx context.Context) (userns.Resolved, error) {
 	finder := userns.Finder{}
 	caller, err := usernsCaller(ctx, finder)
@@ -137,14 +140,16 @@ func (o *unshareOptions) resolved(ctx context.Context) (userns.Resolved, error) 
 
 // enterSecond runs this program again in a namespace below that of this process, which has the right to write its maps.
 func enterSecond(ctx context.Context, m userns.Mapping) error {
-	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{Mapping: m, MountPrivate: true, Env: []string{envNested + "=1"}})
+	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{Mapping: m, MountPrivate: true,
+		Env: []string{envNested + "=1"}})
 	if err != nil {
 		return err
 	}
 	return statusError(code)
 }
 
-// execute makes this process the command, so that the one outside waits for the command itself and its signals reach that.
+// execute makes this process the command, so that the one outside waits for the command itself and its signals reach
+// that.
 func execute(env Env, args []string) error {
 	if len(args) == 0 {
 		shell := os.Getenv("SHELL")
@@ -153,7 +158,8 @@ func execute(env Env, args []string) error {
 		}
 		args = []string{shell}
 	}
-	// The command goes on from the thread that executes it, and a thread that is younger than the namespace has no such setting.
+	// The command goes on from the thread that executes it, and a thread that is younger than the namespace has no such
+	// setting.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {

@@ -55,9 +55,9 @@ func newUsernsShowCmd(lookup callerLookup) *cobra.Command {
 		Short: "Show the ID map that a mode or a map makes",
 		Long: `Show the ID map of each MODE, which is what --userns takes; or of the flags, or of COOPER_USERNS; or else of every mode.
 
-A line is a run of IDs that follow each other: on the host, which is what ls and ps show outside; in the first namespace, the
-intermediate IDs that --uidmap takes; and in the container, which is what a RUN step sees. For root the first two are the same. ns:PATH can be
-any file of a user namespace: /proc/PID/ns/user, or what a mount keeps.`,
+A line is a run of IDs that follow each other: on the host, which is what ls and ps show outside; in the first
+namespace, the intermediate IDs that --uidmap takes; and in the container, which is what a RUN step sees. For root the
+first two are the same. ns:PATH can be any file of a user namespace: /proc/PID/ns/user, or what a mount keeps.`,
 		Example: `  cooper userns show
   cooper userns show keep-id nomap
   cooper userns show --uidmap +100000:@2000 --format json`,
@@ -230,7 +230,8 @@ func writeMaps(out io.Writer, maps []shownMap) error {
 			levels []userns.Level
 		}{{"user", m.UIDs}, {"group", m.GIDs}} {
 			for _, l := range kind.levels {
-				fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%d\n", kind.name, idRange(l.Host, l.Length), idRange(l.Intermediate, l.Length), idRange(l.Container, l.Length), l.Length)
+				fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%d\n", kind.name, idRange(l.Host, l.Length),
+					idRange(l.Intermediate, l.Length), idRange(l.Container, l.Length), l.Length)
 			}
 		}
 		if err := table.Flush(); err != nil {

@@ -21,9 +21,11 @@ const usernsPage = "../../../../docs/user-namespaces.md"
 func pageCaller(t *testing.T, root bool) callerLookup {
 	t.Helper()
 	dir := t.TempDir()
-	finder := userns.Finder{SubUID: filepath.Join(dir, "subuid"), SubGID: filepath.Join(dir, "subgid"), NSSwitch: filepath.Join(dir, "nsswitch.conf")}
+	finder := userns.Finder{SubUID: filepath.Join(dir, "subuid"), SubGID: filepath.Join(dir, "subgid"),
+		NSSwitch: filepath.Join(dir, "nsswitch.conf")}
 	for path, text := range map[string]string{
-		finder.SubUID: "alice:100000:65536\nroot:1000000:65536\n", finder.SubGID: "alice:2000:1\nalice:100000:65536\nroot:1000000:65536\nci:500000:1000\n",
+		finder.SubUID: "alice:100000:65536\nroot:1000000:65536\n",
+		finder.SubGID: "alice:2000:1\nalice:100000:65536\nroot:1000000:65536\nci:500000:1000\n",
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -98,7 +100,8 @@ func TestThePageShowsWhatTheProgramPrints(t *testing.T) {
 		}
 		return
 	}
-	t.Errorf("%s is out of date: go test ./cmd/cooper/internal/cli -run TestThePage -update\nit should be\n%s", usernsPage, page.String())
+	t.Errorf("%s is out of date: go test ./cmd/cooper/internal/cli -run TestThePage -update\nit should be\n%s", usernsPage,
+		page.String())
 }
 
 // rerun gives a block with the outputs that its commands have now.
@@ -198,7 +201,8 @@ func TestAModeThatIsNotPossibleDoesNotHideTheOthers(t *testing.T) {
 	}
 	for _, args := range [][]string{{"show"}, {"show", "--format=json"}} {
 		out, err := runUserns(few, args...)
-		if err != nil || !strings.Contains(out, "nomap") || !strings.Contains(out, "1024 in a row are needed, and there are 20") {
+		if err != nil || !strings.Contains(out, "nomap") ||
+			!strings.Contains(out, "1024 in a row are needed, and there are 20") {
 			t.Errorf("%q: %v\n%s", args, err, out)
 		}
 	}

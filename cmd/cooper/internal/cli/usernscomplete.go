@@ -38,7 +38,8 @@ func readNamespace(r *userns.Resolved, caller userns.Caller) error {
 	}
 	second, err := read.Compose(userns.Mapping{UIDs: r.Outer.UIDs.Invert(), GIDs: r.Outer.GIDs.Invert()})
 	if unmapped := new(userns.UnmappedError); errors.As(err, &unmapped) {
-		return usagef("--userns=%s: it has IDs that are not yours, such as %s %d of the host", r.Mode, unmapped.Kind, unmapped.ID)
+		return usagef("--userns=%s: it has IDs that are not yours, such as %s %d of the host", r.Mode, unmapped.Kind,
+			unmapped.ID)
 	}
 	if err != nil {
 		return fmt.Errorf("--userns=%s: %w", r.Mode, err)

@@ -29,13 +29,17 @@ type usernsFlags struct {
 }
 
 func (u *usernsFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&u.mode, "userns", "", "user namespace of RUN steps: host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH (one that exists) "+
-		"(default $COOPER_USERNS, or else $PODMAN_USERNS)")
+	f.StringVar(&u.mode, "userns", "",
+		"user namespace of RUN steps: host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH (one that exists) "+
+			"(default $COOPER_USERNS, or else $PODMAN_USERNS)")
 	u.modeGiven = f.Lookup("userns")
-	f.StringArrayVar(&u.uidMaps, "uidmap", nil, "user IDs of the namespace, [+ug]CONTAINER:[@]FROM[:LENGTH]; FROM is an intermediate ID, @FROM a host ID; + extends the map; may be repeated")
-	f.StringArrayVar(&u.gidMaps, "gidmap", nil, "group IDs of the namespace, likewise; with only one of the two, it is for both but for entries with u or g")
+	f.StringArrayVar(&u.uidMaps, "uidmap", nil,
+		"user IDs of the namespace, [+ug]CONTAINER:[@]FROM[:LENGTH]; FROM is an intermediate ID, @FROM a host ID; + extends the map; may be repeated")
+	f.StringArrayVar(&u.gidMaps, "gidmap", nil,
+		"group IDs of the namespace, likewise; with only one of the two, it is for both but for entries with u or g")
 	f.StringVar(&u.subUIDName, "subuidname", "", "map the user IDs that this name has in /etc/subuid")
-	f.StringVar(&u.subGIDName, "subgidname", "", "map the group IDs that this name has in /etc/subgid (default as the other of the two)")
+	f.StringVar(&u.subGIDName, "subgidname", "",
+		"map the group IDs that this name has in /etc/subgid (default as the other of the two)")
 }
 
 // given reports whether there is any of the flags.
@@ -80,8 +84,10 @@ func (u *usernsFlags) parseMode(env func(string) (string, bool)) (userns.Mode, e
 	return userns.Mode{}, nil
 }
 
-// resolve says which namespaces the flags make for a caller. Errors match userns.ErrBadRequest, or are those of a Finder.
-func (u *usernsFlags) resolve(ctx context.Context, caller userns.Caller, finder userns.Finder) (userns.Resolved, error) {
+// resolve says which namespaces the flags make for a caller. Errors match userns.ErrBadRequest, or are those of a
+// Finder.
+func (u *usernsFlags) resolve(ctx context.Context, caller userns.Caller, finder userns.Finder) (userns.Resolved,
+	error) {
 	req, err := u.request(os.LookupEnv)
 	if err != nil {
 		return userns.Resolved{}, err
@@ -137,7 +143,8 @@ func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, err
 	}
 	caller.Root = userns.IsRoot() && userns.InInitial(here) && userns.MayMount()
 	switch {
-	case userns.IsRoot() && !caller.Root: // inside, in a namespace that something else has made, or before entering one with the same IDs
+	// inside, in a namespace that something else has made, or before entering one with the same IDs
+	case userns.IsRoot() && !caller.Root:
 		if !userns.MayMount() {
 			here = here.Nested()
 		}

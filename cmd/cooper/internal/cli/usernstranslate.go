@@ -79,7 +79,8 @@ func (o *usernsTranslate) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if o.to != "" && t.On(o.to) == nil {
-		return fmt.Errorf("translate %s %s %d: it has no %s ID in this map\nhint: cooper userns show draws the map", o.from, kind, id, o.to)
+		return fmt.Errorf("translate %s %s %d: it has no %s ID in this map\nhint: cooper userns show draws the map", o.from,
+			kind, id, o.to)
 	}
 	if err := o.write(out, t); err != nil {
 		return fmt.Errorf("write ID: %w", err)

@@ -13,7 +13,8 @@ func newVersionCmd(env Env) *cobra.Command {
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(env.out(), "cooper %s %s/%s %s\n", env.Version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+			_, err := fmt.Fprintf(env.out(), "cooper %s %s/%s %s\n", env.Version, runtime.GOOS, runtime.GOARCH,
+				runtime.Version())
 			return err
 		},
 	}

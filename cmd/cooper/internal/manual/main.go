@@ -38,7 +38,8 @@ func writeMan(dir string) error {
 	}
 	// The date is fixed: the same commands give the same pages.
 	date := time.Unix(0, 0).UTC()
-	return doc.GenManTree(cli.Tree(), &doc.GenManHeader{Title: "COOPER", Section: "1", Source: "cooper", Manual: "cooper", Date: &date}, dir)
+	return doc.GenManTree(cli.Tree(), &doc.GenManHeader{Title: "COOPER", Section: "1", Source: "cooper", Manual: "cooper",
+		Date: &date}, dir)
 }
 
 func writeReference(dir string) error {

@@ -49,7 +49,8 @@ func TestEachCommandHasAManPage(t *testing.T) {
 	if err := writeMan(dir); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"cooper.1", "cooper-build.1", "cooper-check.1", "cooper-doctor.1", "cooper-userns-show.1"} {
+	for _, name := range []string{"cooper.1", "cooper-build.1", "cooper-check.1", "cooper-doctor.1",
+		"cooper-userns-show.1"} {
 		page, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
