@@ -75,13 +75,16 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store", job: "adapter on containers/storage: prepare, commit, remove; images; pull",
-			mayImport: "build/disk build/registry imagebuilder imagebuilder/layer imagebuilder/reference internal/flock " +
-				"internal/fsys internal/guard userns",
+			mayImport: "build/disk build/registry build/store/internal/library imagebuilder imagebuilder/layer " +
+				"imagebuilder/reference internal/flock internal/fsys internal/guard userns",
+		},
+		{
+			pkg: "build/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
+			mayImport: "internal/fsys internal/guard",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
-			pkg:       "build/registry",
-			job:       "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
+			pkg: "build/registry", job: "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
 			mayImport: "build/patience imagebuilder imagebuilder/reference internal/guard",
 		},
 		{
@@ -122,8 +125,7 @@ func importTable() []importRule {
 				"imagebuilder imagebuilder/layer internal/fsys internal/guard",
 		},
 		{
-			pkg:       "build/stepinput",
-			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg: "build/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/inputs build/plan build/rootfs build/source internal/fsys",
 		},
 		{
@@ -164,8 +166,7 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg:       "internal/fsys",
-			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{
@@ -204,7 +205,7 @@ type dependencyRule struct {
 
 func dependencyTable() []dependencyRule {
 	return []dependencyRule{
-		{path: "go.podman.io", only: "build/store build/registry"},
+		{path: "go.podman.io", only: "build/store build/store/internal/library build/registry"},
 		{path: "go.podman.io/image", only: "build/registry"},
 		{path: "github.com/docker/docker-credential-helpers", only: "build/registry"},
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},

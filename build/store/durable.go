@@ -127,7 +127,7 @@ func (s *Store) makeDurable(top string) error {
 
 // onDisk tells whether nothing of a layer and those below it can be lost, as far as is known.
 func (s *Store) onDisk(top string) bool {
-	if s.store.wrote.Load() {
+	if s.store.Wrote.Load() {
 		return false
 	}
 	s.durable.mu.Lock()
@@ -156,13 +156,13 @@ func (s *Store) lockSynced() (unlock func() error, err error) {
 // sync writes everything to the disk, and notes which layers that were. The caller has lockSynced's lock.
 func (s *Store) sync() error {
 	began := time.Now()
-	s.store.wrote.Store(false)
+	s.store.Wrote.Store(false)
 	layers, err := s.store.Layers()
 	if err == nil {
 		err = fsys.SyncFS(s.durable.dir)
 	}
 	if err != nil {
-		s.store.wrote.Store(true)
+		s.store.Wrote.Store(true)
 		return err
 	}
 	n := syncedNote{Uptime: s.durable.uptime}
@@ -201,7 +201,7 @@ func (s *Store) writeSynced(n syncedNote, began time.Time) error {
 // Settle returns when the disk has the records of images too that were written. It is what the end of a build that
 // succeeded waits for.
 func (s *Store) Settle() error {
-	if !s.store.recorded.Swap(false) {
+	if !s.store.Recorded.Swap(false) {
 		return nil
 	}
 	dir, err := os.Open(filepath.Join(s.store.GraphRoot(), s.Driver()+"-images"))

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/store/internal/library"
 )
 
 // Errors that callers tell apart.
@@ -48,7 +49,7 @@ type Options struct {
 
 // Store is an opened containers/storage with cooper's own records beside it.
 type Store struct {
-	store    *library
+	store    *library.Library
 	driver   drivers.Driver
 	staging  bool
 	program  Program
@@ -88,7 +89,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, openError(opts, err)
 	}
-	st, err := openLibrary(named)
+	st, err := library.Open(named)
 	if err != nil {
 		return nil, errors.Join(openError(opts, err), closeFile(byFD))
 	}
@@ -173,7 +174,18 @@ func (s *Store) canStage(options []string) bool {
 	_, masked := driverOption(options, "force_mask")
 	composefs, _ := driverOption(options, "use_composefs")
 	_, ok := s.driver.(drivers.DriverWithDiffer)
-	return ok && !masked && composefs != "true" && s.joinMounts()
+	return ok && !masked && composefs != "true" &&
+		s.store.JoinMounts(s.dir, filepath.Join(s.store.GraphRoot(), overlayDriver), s.trusted)
+}
+
+// Beneath gives an open directory of a layer as one of the mount that the store's own directory is in, and closes the
+// given one: nothing that is mounted over the driver's directory is in its way then. Where that can't be done it gives
+// it back.
+func (s *Store) Beneath(dir *os.File) *os.File {
+	if !s.trusted {
+		return dir
+	}
+	return library.Beneath(s.dir, dir)
 }
 
 // Close gives the store back. The process's own mount of the driver's directory goes with the mount namespace.

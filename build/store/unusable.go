@@ -10,6 +10,8 @@ import (
 
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/store/internal/library"
 )
 
 // ErrMachine is behind errors that are the machine's fault and not the build's, wherever they come up.
@@ -51,7 +53,7 @@ func unusable(err error, p places) error {
 	if done := new(UnusableError); err == nil || errors.As(err, &done) {
 		return err
 	}
-	if broken := new(BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EMFILE) ||
+	if broken := new(library.BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EMFILE) ||
 		errors.Is(err, unix.ENFILE) {
 		return &UnusableError{What: err.Error(), Hint: p.brokenHint(err), cause: err}
 	}

@@ -1,4 +1,4 @@
-package store
+package library
 
 import (
 	"errors"
@@ -14,13 +14,13 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// library is containers/storage, which panics where its lock files can't be opened, and keeps its locks then: the panic
+// Library is containers/storage, which panics where its lock files can't be opened, and keeps its locks then: the panic
 // becomes the error of the call, of those that wait for these locks, and of all later ones. What a build gives back at
 // its end doesn't wait for ever.
-type library struct {
+type Library struct {
 	storage.Store
-	// wrote is told that a layer was made, recorded that an image's record was changed.
-	wrote, recorded atomic.Bool
+	// Wrote is told that a layer was made, Recorded that an image's record was changed.
+	Wrote, Recorded atomic.Bool
 	// one has functions run where the store is one mount, if that isn't so everywhere; nil: it is.
 	one func() (*oneMount, error)
 
@@ -30,8 +30,9 @@ type library struct {
 	err    error
 }
 
-func openLibrary(o storage.StoreOptions) (*library, error) {
-	l := &library{broken: make(chan struct{})}
+// Open opens the library's store.
+func Open(o storage.StoreOptions) (*Library, error) {
+	l := &Library{broken: make(chan struct{})}
 	return l, call(func() (err error) {
 		l.Store, err = storage.GetStore(o)
 		return err
@@ -60,7 +61,7 @@ func call(f func() error) error {
 
 // ask calls f, unless the library is broken. It returns at once when the library breaks meanwhile: f may wait for a
 // lock then that nobody gives back, with the goroutine it is in, until the process ends.
-func ask[T any](l *library, f func() (T, error)) (T, error) {
+func ask[T any](l *Library, f func() (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error
@@ -95,14 +96,14 @@ func ask[T any](l *library, f func() (T, error)) (T, error) {
 	}
 }
 
-func (l *library) do(f func() error) error {
+func (l *Library) do(f func() error) error {
 	_, err := ask(l, func() (struct{}, error) { return struct{}{}, f() })
 	return err
 }
 
 // makes notes that a layer or an image's record was written, unless it is there already: what fails otherwise may have
 // been written in part.
-func makes[T any](l *library, what *atomic.Bool, f func() (T, error)) (T, error) {
+func makes[T any](l *Library, what *atomic.Bool, f func() (T, error)) (T, error) {
 	made, err := ask(l, f)
 	if !errors.Is(err, storage.ErrDuplicateID) && !errors.Is(err, storage.ErrDuplicateName) {
 		what.Store(true)
@@ -115,13 +116,13 @@ func withoutUmask(f func() error) error {
 	return fsys.WithUmask(0, func() error { return call(f) })
 }
 
-func (l *library) AddNames(id string, names []string) error {
-	defer l.recorded.Store(true)
+func (l *Library) AddNames(id string, names []string) error {
+	defer l.Recorded.Store(true)
 	return l.do(func() error { return l.Store.AddNames(id, names) })
 }
 
-func (l *library) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.Layer, error) {
-	return makes(l, &l.wrote, func() (layer *storage.Layer, err error) {
+func (l *Library) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.Layer, error) {
+	return makes(l, &l.Wrote, func() (layer *storage.Layer, err error) {
 		err = l.inOneMount(func() (err error) {
 			layer, err = l.Store.ApplyStagedLayer(o)
 			return err
@@ -130,20 +131,20 @@ func (l *library) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.
 	})
 }
 
-func (l *library) Containers() ([]storage.Container, error) { return ask(l, l.Store.Containers) }
+func (l *Library) Containers() ([]storage.Container, error) { return ask(l, l.Store.Containers) }
 
-func (l *library) CreateImage(id string, names []string, top, metadata string, o *storage.ImageOptions) (*storage.Image,
+func (l *Library) CreateImage(id string, names []string, top, metadata string, o *storage.ImageOptions) (*storage.Image,
 	error) {
-	return makes(l, &l.recorded, func() (*storage.Image, error) {
+	return makes(l, &l.Recorded, func() (*storage.Image, error) {
 		return l.Store.CreateImage(id, names, top, metadata,
 			o)
 	})
 }
 
 //nolint:revive // the library has its parameters so
-func (l *library) CreateLayer(id, parent string, names []string, label string, writable bool,
+func (l *Library) CreateLayer(id, parent string, names []string, label string, writable bool,
 	o *storage.LayerOptions) (*storage.Layer, error) {
-	return makes(l, &l.wrote, func() (made *storage.Layer, err error) {
+	return makes(l, &l.Wrote, func() (made *storage.Layer, err error) {
 		err = withoutUmask(func() (err error) {
 			made, err = l.Store.CreateLayer(id, parent, names, label, writable, o)
 			return err
@@ -152,67 +153,67 @@ func (l *library) CreateLayer(id, parent string, names []string, label string, w
 	})
 }
 
-func (l *library) DeleteImage(id string, commit bool) ([]string, error) {
-	return makes(l, &l.recorded, func() ([]string, error) { return l.Store.DeleteImage(id, commit) })
+func (l *Library) DeleteImage(id string, commit bool) ([]string, error) {
+	return makes(l, &l.Recorded, func() ([]string, error) { return l.Store.DeleteImage(id, commit) })
 }
 
-func (l *library) DeleteLayer(id string) error {
+func (l *Library) DeleteLayer(id string) error {
 	return l.do(func() error { return l.Store.DeleteLayer(id) })
 }
 
-func (l *library) Diff(from, to string, o *storage.DiffOptions) (io.ReadCloser, error) {
+func (l *Library) Diff(from, to string, o *storage.DiffOptions) (io.ReadCloser, error) {
 	return ask(l, func() (io.ReadCloser, error) { return l.Store.Diff(from, to, o) })
 }
 
-func (l *library) Exists(id string) bool {
+func (l *Library) Exists(id string) bool {
 	there, err := ask(l, func() (bool, error) { return l.Store.Exists(id), nil })
 	return there && err == nil
 }
 
-func (l *library) Free() {
+func (l *Library) Free() {
 	_ = l.do(func() error { // a library that is broken has nothing to give back
 		l.Store.Free()
 		return nil
 	})
 }
 
-func (l *library) GarbageCollect() error { return l.do(l.Store.GarbageCollect) }
+func (l *Library) GarbageCollect() error { return l.do(l.Store.GarbageCollect) }
 
-func (l *library) GraphDriver() (drivers.Driver, error) { return ask(l, l.Store.GraphDriver) }
+func (l *Library) GraphDriver() (drivers.Driver, error) { return ask(l, l.Store.GraphDriver) }
 
-func (l *library) Image(id string) (*storage.Image, error) {
+func (l *Library) Image(id string) (*storage.Image, error) {
 	return ask(l, func() (*storage.Image, error) { return l.Store.Image(id) })
 }
 
-func (l *library) ImageBigData(id, key string) ([]byte, error) {
+func (l *Library) ImageBigData(id, key string) ([]byte, error) {
 	return ask(l, func() ([]byte, error) { return l.Store.ImageBigData(id, key) })
 }
 
-func (l *library) Images() ([]storage.Image, error) { return ask(l, l.Store.Images) }
+func (l *Library) Images() ([]storage.Image, error) { return ask(l, l.Store.Images) }
 
-func (l *library) ImagesByDigest(d digest.Digest) ([]*storage.Image, error) {
+func (l *Library) ImagesByDigest(d digest.Digest) ([]*storage.Image, error) {
 	return ask(l, func() ([]*storage.Image, error) { return l.Store.ImagesByDigest(d) })
 }
 
-func (l *library) Layer(id string) (*storage.Layer, error) {
+func (l *Library) Layer(id string) (*storage.Layer, error) {
 	return ask(l, func() (*storage.Layer, error) { return l.Store.Layer(id) })
 }
 
-func (l *library) Layers() ([]storage.Layer, error) { return ask(l, l.Store.Layers) }
+func (l *Library) Layers() ([]storage.Layer, error) { return ask(l, l.Store.Layers) }
 
-func (l *library) LayersByUncompressedDigest(d digest.Digest) ([]storage.Layer, error) {
+func (l *Library) LayersByUncompressedDigest(d digest.Digest) ([]storage.Layer, error) {
 	return ask(l, func() ([]storage.Layer, error) { return l.Store.LayersByUncompressedDigest(d) })
 }
 
-func (l *library) Mount(id, label string) (string, error) {
+func (l *Library) Mount(id, label string) (string, error) {
 	return ask(l, func() (string, error) { return l.Store.Mount(id, label) })
 }
 
 //nolint:revive // the library has its parameters so
-func (l *library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions,
+func (l *Library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions,
 	diff io.Reader) (*storage.Layer, int64, error) {
 	var size int64
-	made, err := makes(l, &l.wrote, func() (made *storage.Layer, err error) {
+	made, err := makes(l, &l.Wrote, func() (made *storage.Layer, err error) {
 		err = withoutUmask(func() (err error) {
 			made, size, err = l.Store.PutLayer(id, parent, names, label, writable, o, diff)
 			return err
@@ -225,11 +226,11 @@ func (l *library) PutLayer(id, parent string, names []string, label string, writ
 	return made, size, nil
 }
 
-func (l *library) SetImageBigData(id, key string, data []byte, of func([]byte) (digest.Digest, error)) error {
-	defer l.recorded.Store(true)
+func (l *Library) SetImageBigData(id, key string, data []byte, of func([]byte) (digest.Digest, error)) error {
+	defer l.Recorded.Store(true)
 	return l.do(func() error { return l.Store.SetImageBigData(id, key, data, of) })
 }
 
-func (l *library) Unmount(id string, force bool) (bool, error) {
+func (l *Library) Unmount(id string, force bool) (bool, error) {
 	return ask(l, func() (bool, error) { return l.Store.Unmount(id, force) })
 }

@@ -1,4 +1,4 @@
-package store
+package library
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 // TestABrokenLibraryLetsNobodyWait: it panics with locks that it never gives back.
 func TestABrokenLibraryLetsNobodyWait(t *testing.T) {
-	l := &library{broken: make(chan struct{})}
+	l := &Library{broken: make(chan struct{})}
 	never := make(chan struct{})
 	waiting := make(chan error, 1)
 	entered := make(chan struct{})

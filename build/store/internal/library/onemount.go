@@ -1,10 +1,9 @@
-package store
+package library
 
 import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 
@@ -102,24 +101,24 @@ func (m *oneMount) run(f func() error) (err error) {
 	return err
 }
 
-// joinMounts tells whether inOneMount can keep its promise. An ordinary user's build is in a mount namespace of its
-// own, in which nothing is mounted meanwhile.
-func (s *Store) joinMounts() bool {
-	driver := filepath.Join(s.store.GraphRoot(), overlayDriver)
-	whole := sameMount(s.dir, driver)
-	if whole && !s.trusted {
+// JoinMounts tells whether the layers that ApplyStagedLayer makes can be renamed out of the directory own into that of
+// the driver, on whatever mounts the two are. An ordinary user's build is in a mount namespace of its own, in which
+// nothing is mounted meanwhile; watched says that this isn't one. It is called once, before the first layer.
+func (l *Library) JoinMounts(own, driver string, watched bool) bool {
+	whole := sameMount(own, driver)
+	if whole && !watched {
 		return true
 	}
-	s.store.one = sync.OnceValues(func() (*oneMount, error) { return newOneMount(s.store.GraphRoot(), driver) })
+	l.one = sync.OnceValues(func() (*oneMount, error) { return newOneMount(l.GraphRoot(), driver) })
 	if whole {
 		return true
 	}
-	_, err := s.store.one()
+	_, err := l.one()
 	return err == nil
 }
 
 // inOneMount calls f where files can be renamed from cooper's own directory to layers.
-func (l *library) inOneMount(f func() error) error {
+func (l *Library) inOneMount(f func() error) error {
 	if l.one == nil {
 		return f()
 	}
@@ -130,13 +129,10 @@ func (l *library) inOneMount(f func() error) error {
 	return one.run(f)
 }
 
-// Beneath gives an open directory of a layer as one of the mount that the store's own directory is in, and closes the
-// given one. Where that can't be done it gives it back.
-func (s *Store) Beneath(dir *os.File) *os.File {
-	if !s.trusted {
-		return dir
-	}
-	base, err := os.Open(s.dir)
+// Beneath gives an open directory of a layer as one of the mount that the directory own is in, and closes the given
+// one. Where that can't be done it gives it back.
+func Beneath(own string, dir *os.File) *os.File {
+	base, err := os.Open(own)
 	if err != nil {
 		return dir
 	}
