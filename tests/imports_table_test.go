@@ -55,7 +55,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/cache", job: "keys and records",
-			mayImport: "build/disk imagebuilder/layer",
+			mayImport: "build/disk imagebuilder/layer internal/flock internal/fsys",
 		},
 		{
 			pkg: "build/disk", job: "what goes first when disk space is given back",

@@ -13,10 +13,14 @@ import (
 
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
+// leftoverAfter is how old a record that isn't whole is when whoever wrote it is surely dead: it takes an instant.
+const leftoverAfter = time.Hour
+
 // DiskItems lists the records. An item's On is the layer that its record names, and About the step. What has no layer
-// is Shared: it may belong to any image.
+// is Shared: it may belong to any image. What a killed build has left half-written is Useless.
 func (c *Cache) DiskItems() (items []disk.Item, err error) {
 	for _, kind := range []string{steps, shapes} {
 		err = errors.Join(err, c.each(kind, func(id string, st *unix.Stat_t) {
@@ -24,7 +28,10 @@ func (c *Cache) DiskItems() (items []disk.Item, err error) {
 				Kind: disk.Records, ID: id, Label: label(id), Size: layer.DiskSize{Bytes: st.Blocks * statBlock},
 				LastUse: time.Unix(st.Mtim.Unix()), Shared: true,
 			}
-			if kind == steps {
+			switch {
+			case isLeftover(id, st):
+				i.Useless = true
+			case kind == steps:
 				c.describe(&i)
 			}
 			items = append(items, i)
@@ -52,7 +59,15 @@ func (c *Cache) DiskTotal() (total int64, err error) {
 	return total, err // the others are empty
 }
 
-// each calls f for the records of a kind that are whole, with as few system calls as will do: it is what each build
+// isLeftover tells whether a file is one that was to become a record and never will.
+func isLeftover(id string, st *unix.Stat_t) bool {
+	return isTemp(id) && time.Since(time.Unix(st.Mtim.Unix())) > leftoverAfter
+}
+
+// isTemp tells whether a file is one that isn't a record yet.
+func isTemp(id string) bool { return strings.HasPrefix(filepath.Base(id), fsys.TempPrefix) }
+
+// each calls f for the records of a kind and for leftovers, with as few system calls as will do: it is what each build
 // with a limit on disk space does.
 func (c *Cache) each(kind string, f func(id string, st *unix.Stat_t)) error {
 	dirs, err := os.ReadDir(filepath.Join(c.dir, kind))
@@ -64,8 +79,8 @@ func (c *Cache) each(kind string, f func(id string, st *unix.Stat_t)) error {
 			continue
 		}
 		if err := eachIn(filepath.Join(c.dir, kind, d.Name()), func(name string, st *unix.Stat_t) {
-			if !strings.HasPrefix(name, newPrefix) {
-				f(filepath.Join(kind, d.Name(), name), st)
+			if id := filepath.Join(kind, d.Name(), name); !isTemp(id) || isLeftover(id, st) {
+				f(id, st)
 			}
 		}); err != nil {
 			return fmt.Errorf("list cache records: %w", err)

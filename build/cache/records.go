@@ -1,15 +1,17 @@
 package cache
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/flock"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Layer is a layer as a record names it: its ID in the store and its identity.
@@ -50,8 +52,6 @@ const (
 	steps  = "steps"
 	shapes = "shapes"
 	locks  = "locks"
-	// newPrefix begins the names of records that aren't whole yet.
-	newPrefix = ".new-"
 )
 
 func (c *Cache) path(kind string, k Key) string {
@@ -92,30 +92,14 @@ func (c *Cache) Put(k Key, r Record) error {
 	if err != nil {
 		return fmt.Errorf("write cache record: %w", err)
 	}
-	if err := writeFile(c.path(steps, k), raw); err != nil {
-		return fmt.Errorf("write cache record: %w", err)
-	}
-	return nil
+	return writeFile(c.path(steps, k), raw)
 }
 
 // writeFile replaces a file as a whole. It isn't synced: a record lost in a crash costs a step, and one that isn't
 // whole doesn't parse.
 func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), newPrefix)
-	if errors.Is(err, os.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
-			f, err = os.CreateTemp(filepath.Dir(path), newPrefix)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if err := fsys.Replace(path, data, fsys.ReplaceOptions{MakeDirs: true}); err != nil {
+		return fmt.Errorf("write cache record: %w", err)
 	}
 	return nil
 }
@@ -135,28 +119,17 @@ func (c *Cache) MarkSeen(shape Key) error {
 	if c.Seen(shape) {
 		return nil
 	}
-	if err := writeFile(c.path(shapes, shape), nil); err != nil {
-		return fmt.Errorf("write cache record: %w", err)
-	}
-	return nil
+	return writeFile(c.path(shapes, shape), nil)
 }
 
-// Lock takes a lock that other builds of this store see too, and returns the function that gives it back. It is held
-// for the few milliseconds of a commit.
-func (c *Cache) Lock(k Key) (unlock func() error, err error) {
+// Lock waits for a lock that other builds of this store see too, and returns the function that gives it back. It is
+// held while a layer is made and recorded: mostly for milliseconds, but for as long as the disk takes where a large
+// layer is copied. The wait ends with the context, the error is then its cause.
+func (c *Cache) Lock(ctx context.Context, k Key) (unlock func() error, err error) {
 	// 256 lock files serve all keys: two keys that share one only wait for each other.
-	f, err := os.OpenFile(filepath.Join(c.dir, locks, string(k[:2])), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := flock.File(ctx, filepath.Join(c.dir, locks, string(k[:2])), flock.Exclusive)
 	if err != nil {
 		return nil, fmt.Errorf("lock cache: %w", err)
-	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock cache: %w", err), f.Close())
 	}
 	return f.Close, nil
 }

@@ -194,11 +194,11 @@ func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
 	if err := c.builder.CheckStill(t.Below); err != nil {
 		return cache.Record{}, err
 	}
-	return c.seal(res)
+	return c.seal(ctx, res)
 }
 
 // seal puts the layer into the store, or takes the one that is there with the same content.
-func (c commit) seal(res layer.Result) (cache.Record, error) {
+func (c commit) seal(ctx context.Context, res layer.Result) (cache.Record, error) {
 	r, b := c.root, c.builder
 	below := c.target.Below
 	r.layers, r.created = below.layers, below.created
@@ -208,7 +208,7 @@ func (c commit) seal(res layer.Result) (cache.Record, error) {
 	}
 	// The content ID leaves out times, and a date of the user's is in the layer's times.
 	key := b.addSourceDate(cache.NewKey("layer").Add("parent", below.Top()).Add("content", res.Content.String())).Key()
-	unlock, err := b.Cache.Lock(key)
+	unlock, err := b.Cache.Lock(ctx, key)
 	if err != nil {
 		return rec, err
 	}

@@ -37,7 +37,7 @@ func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*
 	if rec == nil || rec.Layer == nil {
 		return nil, nil //nolint:nilnil // no root is an answer
 	}
-	unlock, err := b.Cache.Lock(here)
+	unlock, err := b.Cache.Lock(ctx, here)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 		builder.Add("layer", l.ID)
 	}
 	key := builder.Key()
-	unlock, err := b.Cache.Lock(key)
+	unlock, err := b.Cache.Lock(ctx, key)
 	if err != nil {
 		return nil, err
 	}
