@@ -45,7 +45,7 @@ func Build(ctx context.Context, req Request) (res Result, err error) {
 		return Result{}, err
 	}
 	defer func() { err = machineError(st, errors.Join(err, st.Close())) }()
-	end, err := st.BeginBuild()
+	end, err := st.BeginBuild(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -117,9 +117,9 @@ func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Re
 	b.outputs.WarnOfFormat(targets)
 	roots, err := b.solve(ctx, graph)
 	if err != nil {
-		return Result{}, errors.Join(err, b.outputs.Anchor(graph, roots, nil))
+		return Result{}, errors.Join(err, b.anchorLeft(ctx, graph, roots))
 	}
-	if err := b.outputs.Anchor(graph, roots, targets); err != nil {
+	if err := b.outputs.Anchor(ctx, graph, roots, targets); err != nil {
 		return Result{}, err
 	}
 	made, err := b.outputs.Finish(ctx, targets, roots, names)
@@ -129,6 +129,16 @@ func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Re
 	ran, cached := b.roots.Counts()
 	res := Result{ImageID: made.ID, Manifest: made.Manifest, Names: names, Steps: ran + cached, Cached: cached}
 	return res, b.store.Settle()
+}
+
+// anchorPatience is how long a build that has failed may take to record what its finished steps have made.
+const anchorPatience = 10 * time.Second
+
+// anchorLeft keeps what the finished steps of a build that has failed, or was stopped, have made.
+func (b *builder) anchorLeft(ctx context.Context, g *plan.Graph, roots []*rootfs.Root) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), anchorPatience)
+	defer cancel()
+	return b.outputs.Anchor(ctx, g, roots, nil)
 }
 
 // CheckOutputs refuses outputs that can't hold what is going to be built.

@@ -81,7 +81,7 @@ func (r *resolver) find(ctx context.Context, ref string, want plan.Wanted) (stor
 	}
 	var other *store.FoundImage
 	if r.req.Pull != PullAlways {
-		img, err := r.store.FindImageFor(ref, platform)
+		img, err := r.store.FindImageFor(ctx, ref, platform)
 		switch {
 		case err == nil && (fits(img.Image.Platform, platform) || r.req.Pull == PullNever && !want.Asked):
 			return img, nil

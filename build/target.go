@@ -31,7 +31,7 @@ func (r *resolver) buildTarget(ctx context.Context, where string, platform ocisp
 	if err != nil {
 		return store.FoundImage{}, fmt.Errorf("build target:%s: %w", where, err)
 	}
-	return r.store.FindImage(res.ImageID.String())
+	return r.store.FindImage(ctx, res.ImageID.String())
 }
 
 // stepsOfTarget is more than the steps of any build.

@@ -75,12 +75,21 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store", job: "adapter on containers/storage: prepare, commit, remove; images; pull",
-			mayImport: "build/disk build/registry build/store/internal/library imagebuilder imagebuilder/layer " +
-				"imagebuilder/reference internal/flock internal/fsys internal/guard userns",
+			mayImport: "build/disk build/registry build/store/internal/library build/store/scratch build/store/uses " +
+				"imagebuilder imagebuilder/layer imagebuilder/reference internal/flock internal/fsys " +
+				"internal/guard userns",
 		},
 		{
 			pkg: "build/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
 			mayImport: "internal/fsys internal/guard",
+		},
+		{
+			pkg: "build/store/uses", job: "what is written down of uses, running builds and removals",
+			mayImport: "internal/flock internal/fsys",
+		},
+		{
+			pkg: "build/store/scratch", job: "temporary directories that outlive no process",
+			mayImport: "internal/flock internal/fsys",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{

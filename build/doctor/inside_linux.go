@@ -207,7 +207,7 @@ func tryStep(ctx context.Context, st *store.Store, o insideOptions) (err error) 
 	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
 		st.LeaveMountsToDriver()
 	}
-	snap, err := st.Prepare("")
+	snap, err := st.Prepare(ctx, "")
 	if err != nil {
 		return err
 	}

@@ -34,9 +34,9 @@ func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootf
 	// An image gets its names with its record: until it has one, `podman image prune` takes it and its layers. And a name
 	// never points at an image whose output failed.
 	if err := b.writeOutputs(ctx, images, &res); err != nil {
-		return Made{}, errors.Join(err, b.putImages(images, nil, new(Made)))
+		return Made{}, errors.Join(err, b.putImages(ctx, images, nil, new(Made)))
 	}
-	if err := b.putImages(images, names, &res); err != nil {
+	if err := b.putImages(ctx, images, names, &res); err != nil {
 		return Made{}, err
 	}
 	b.noteNames(names)
@@ -45,7 +45,7 @@ func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootf
 
 // putImages records images in the store, and their index if there are several. The result gets the ID, and the
 // manifest's digest if it has none of an output.
-func (b *Room) putImages(images []made, names []string, res *Made) (err error) {
+func (b *Room) putImages(ctx context.Context, images []made, names []string, res *Made) (err error) {
 	var manifest digest.Digest
 	for i := range images {
 		m := &images[i]
@@ -53,13 +53,13 @@ func (b *Room) putImages(images []made, names []string, res *Made) (err error) {
 		if len(images) == 1 {
 			m.record.Names = names
 		}
-		if m.id, manifest, err = b.Store.PutImage(m.record); err != nil {
+		if m.id, manifest, err = b.Store.PutImage(ctx, m.record); err != nil {
 			return err
 		}
 	}
 	res.ID = digest.FromBytes(images[0].image.Config)
 	if len(images) > 1 {
-		if manifest, err = b.Store.PutIndex(b.indexOf(images, names)); err != nil {
+		if manifest, err = b.Store.PutIndex(ctx, b.indexOf(images, names)); err != nil {
 			return err
 		}
 		res.ID = manifest
@@ -247,7 +247,7 @@ func keepLastLayer(history []imagebuilder.History) {
 // Anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the
 // cache counts on is without an image: other tools' checks report such layers as damage. The images have names of the
 // cache's own, for clean-up takes those without.
-func (b *Room) Anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
+func (b *Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
 	held := map[string]bool{} // the layers of the images recorded here
 	for _, stage := range slices.Backward(g.Stages) {
 		last := lastSealed(stage, roots)
@@ -255,7 +255,7 @@ func (b *Room) Anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage)
 			continue
 		}
 		r := roots[last.ID]
-		if err := b.anchorMerged(r, stage); err != nil {
+		if err := b.anchorMerged(ctx, r, stage); err != nil {
 			return err
 		}
 		if slices.Contains(except, stage) || len(r.Layers()) == len(r.Base().Layers()) || held[r.Top()] {
@@ -267,7 +267,7 @@ func (b *Room) Anchor(g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage)
 		}
 		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Layers()), Created: created,
 			Keep: !b.isParent(last, except, roots)}
-		if _, _, err := b.Store.PutImage(record); err != nil {
+		if _, _, err := b.Store.PutImage(ctx, record); err != nil {
 			return err
 		}
 		for _, l := range r.Layers() {
@@ -289,7 +289,7 @@ func (b *Room) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.R
 }
 
 // anchorMerged records an image for the layers as they were before each merge.
-func (b *Room) anchorMerged(r *rootfs.Root, stage *plan.Stage) error {
+func (b *Room) anchorMerged(ctx context.Context, r *rootfs.Root, stage *plan.Stage) error {
 	for ; r != nil; r = r.Below() {
 		if !r.Merged() {
 			continue
@@ -303,7 +303,7 @@ func (b *Room) anchorMerged(r *rootfs.Root, stage *plan.Stage) error {
 			return err
 		}
 		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Below().Layers()), Created: r.Created(), Keep: true}
-		if _, _, err := b.Store.PutImage(record); err != nil {
+		if _, _, err := b.Store.PutImage(ctx, record); err != nil {
 			return err
 		}
 	}

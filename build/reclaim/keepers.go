@@ -52,7 +52,7 @@ func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
 
 // items lists all there is. What was used since the oldest running build began is in use.
 func (k keepers) items(ctx context.Context, look store.Look) ([]disk.Item, error) {
-	oldest, err := k.store.OldestBuild()
+	oldest, err := k.store.Uses().OldestBuild(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +126,16 @@ func NoteStats(st *store.Store) {
 }
 
 // remove removes items in the order that disk.Choose gives and returns what is gone, with an error too. With wait it
-// waits for another process that does the same; else that is store.ErrBusy.
+// waits for another process that does the same; else that is uses.ErrBusy.
 func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone []disk.Item, err error) {
-	unlock, err := k.store.LockRemoval(ctx, wait)
+	unlock, err := k.store.Uses().LockRemoval(ctx, wait)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	// What has no decision of its own, under a lock that builds see, stays if it was used from now on.
 	now := time.Now()
-	oldest, err := k.store.OldestBuild()
+	oldest, err := k.store.Uses().OldestBuild(ctx)
 	if err != nil {
 		return nil, err
 	}

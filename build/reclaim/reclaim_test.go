@@ -44,7 +44,7 @@ func open(t *testing.T) *store.Store {
 // layer commits a layer of one file of a size in bytes.
 func layer(t *testing.T, s *store.Store, parent string, size int) store.Layer {
 	t.Helper()
-	snap, err := s.Prepare(parent)
+	snap, err := s.Prepare(t.Context(), parent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func layer(t *testing.T, s *store.Store, parent string, size int) store.Layer {
 	if _, err := snap.Read(store.ReadOptions{Context: t.Context()}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := snap.Commit(parent)
+	l, err := snap.Commit(t.Context(), parent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,12 +159,12 @@ func TestPruneRemovesWhatNobodyUsesAndAsksFirst(t *testing.T) {
 
 func TestWhatARunningBuildUsesStays(t *testing.T) {
 	s := open(t)
-	end, err := s.BeginBuild()
+	end, err := s.BeginBuild(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := layer(t, s, "", 100_000)
-	if _, ok := s.UseLayer(l.ID, ""); !ok {
+	if _, ok := s.UseLayer(t.Context(), l.ID, ""); !ok {
 		t.Fatal("the layer isn't there")
 	}
 	if _, err := reclaim.Prune(t.Context(), s, disk.Policy{Shared: true}, nil); err != nil {
@@ -227,12 +227,12 @@ func TestALimitHoldsWhenTheBuildEnds(t *testing.T) {
 
 func TestALimitThatCannotHoldIsSaid(t *testing.T) {
 	s := open(t)
-	end, err := s.BeginBuild()
+	end, err := s.BeginBuild(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := layer(t, s, "", 3<<20)
-	s.UseLayer(l.ID, "")
+	s.UseLayer(t.Context(), l.ID, "")
 	said := &notes{}
 	space, err := reclaim.Watch(t.Context(), s, 1<<20, said)
 	if err != nil {

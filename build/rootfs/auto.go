@@ -46,7 +46,7 @@ func (b *Roots) stepMap(ctx context.Context, t *Target, n Need) (*userns.Mapping
 	if err != nil {
 		return nil, err
 	}
-	chosen, steps, err := b.chooseIDs(need)
+	chosen, steps, err := b.chooseIDs(ctx, need)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (n *autoNeed) addNamed(dir *os.File, user string, limit uint32) (err error)
 
 // chooseIDs gives the build's map, and the same as the kernel takes it. The range is chosen at the first step, and anew
 // when a step needs more; it may then overlap the earlier one, which is this build's own.
-func (b *Roots) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err error) {
+func (b *Roots) chooseIDs(ctx context.Context, need autoNeed) (chosen, steps userns.Mapping, err error) {
 	a := &b.auto
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -144,12 +144,12 @@ func (b *Roots) chooseIDs(need autoNeed) (chosen, steps userns.Mapping, err erro
 		return a.chosen, a.steps, nil
 	}
 	if a.ranges == nil {
-		if a.ranges, err = b.Store.NewIDRanges(); err != nil {
+		if a.ranges, err = b.Store.NewIDRanges(ctx); err != nil {
 			return chosen, steps, err
 		}
 		b.OnClose(a.ranges.Close)
 	}
-	chosen, err = a.ranges.Add(func(used []userns.Mapping) (userns.Mapping, error) {
+	chosen, err = a.ranges.Add(ctx, func(used []userns.Mapping) (userns.Mapping, error) {
 		return b.Identity.Auto.Allocate(size,
 			used)
 	})

@@ -28,7 +28,7 @@ func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked b
 		}
 		parent = below.Top()
 	}
-	snap, err := b.snapshot(parent)
+	snap, err := b.snapshot(ctx, parent)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked b
 }
 
 // snapshot takes a directory that an earlier step left empty, or a new one.
-func (b *Roots) snapshot(parent string) (store.Snapshot, error) {
+func (b *Roots) snapshot(ctx context.Context, parent string) (store.Snapshot, error) {
 	b.mu.Lock()
 	if n := len(b.spare); n > 0 {
 		snap := b.spare[n-1]
@@ -54,7 +54,7 @@ func (b *Roots) snapshot(parent string) (store.Snapshot, error) {
 		return snap, nil
 	}
 	b.mu.Unlock()
-	return b.Store.Prepare(parent)
+	return b.Store.Prepare(ctx, parent)
 }
 
 // giveBack keeps a snapshot without content for another step, if nothing has been mounted on it.
@@ -213,11 +213,11 @@ func (c commit) seal(ctx context.Context, res layer.Result) (cache.Record, error
 		return rec, err
 	}
 	defer unlock() //nolint:errcheck // closing a lock file
-	if same := b.Cache.Get(key); same != nil && same.Layer != nil && b.holds(same.Layer, below.Top()) {
+	if same := b.Cache.Get(key); same != nil && same.Layer != nil && b.holds(ctx, same.Layer, below.Top()) {
 		// The directory goes at the end of the build: it may be part of the next step's mount.
 		rec.Layer, rec.Created = same.Layer, same.Created
 	} else {
-		l, err := c.target.Snap.Commit(below.Top())
+		l, err := c.target.Snap.Commit(ctx, below.Top())
 		if err != nil {
 			return rec, err
 		}

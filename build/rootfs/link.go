@@ -30,7 +30,7 @@ func (b *Roots) recordLinked(key cache.Key, below *Root, rec cache.Record) error
 // of another parent is put on this one.
 func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*Root, error) {
 	here := linkKey(key, below.Top())
-	if r := b.linkedAt(here, below); r != nil {
+	if r := b.linkedAt(ctx, here, below); r != nil {
 		return r, nil
 	}
 	rec := b.Cache.Get(key)
@@ -42,7 +42,7 @@ func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*
 		return nil, err
 	}
 	defer unlock() //nolint:errcheck // closing a lock file
-	if r := b.linkedAt(here, below); r != nil {
+	if r := b.linkedAt(ctx, here, below); r != nil {
 		return r, nil
 	}
 	moved, err := b.relink(ctx, below, *rec)
@@ -55,21 +55,21 @@ func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*
 	if err := b.recordLinked(key, below, moved); err != nil {
 		return nil, err
 	}
-	return b.fromRecord(below, &moved), nil
+	return b.fromRecord(ctx, below, &moved), nil
 }
 
-func (b *Roots) linkedAt(here cache.Key, below *Root) *Root {
+func (b *Roots) linkedAt(ctx context.Context, here cache.Key, below *Root) *Root {
 	rec := b.Cache.Get(here)
 	if rec == nil {
 		return nil
 	}
-	return b.fromRecord(below, rec)
+	return b.fromRecord(ctx, below, rec)
 }
 
 // relink makes a layer on top of a sealed root that holds the same as the record's, which lies elsewhere.
 func (b *Roots) relink(ctx context.Context, below *Root, rec cache.Record) (cache.Record, error) {
 	old, err := b.Store.Layer(rec.Layer.ID)
-	if _, has := b.Store.UseLayer(old.ID, old.Parent); err == nil && !has {
+	if _, has := b.Store.UseLayer(ctx, old.ID, old.Parent); err == nil && !has {
 		err = fmt.Errorf("layer %s: %w", old.ID, store.ErrNoLayer)
 	}
 	if err != nil {
@@ -80,7 +80,7 @@ func (b *Roots) relink(ctx context.Context, below *Root, rec cache.Record) (cach
 	if b.Store.Stages() {
 		l, err = b.linkLayer(ctx, below, old)
 	} else {
-		l, err = b.Store.Restack(old, below.Top())
+		l, err = b.Store.Restack(ctx, old, below.Top())
 	}
 	rec.Layer = &cache.Layer{ID: l.ID, Parent: below.Top(), DiffID: l.DiffID, Size: l.Size}
 	return rec, err
@@ -92,7 +92,7 @@ func (b *Roots) linkLayer(ctx context.Context, below *Root, old store.Layer) (l 
 	if err != nil {
 		return store.Layer{}, err
 	}
-	snap, err := b.Store.Prepare("")
+	snap, err := b.Store.Prepare(ctx, "")
 	if err != nil {
 		return store.Layer{}, err
 	}
@@ -101,7 +101,7 @@ func (b *Roots) linkLayer(ctx context.Context, below *Root, old store.Layer) (l 
 	if err := b.linkInto(ctx, t, from); err != nil {
 		return store.Layer{}, err
 	}
-	return snap.Commit(below.Top())
+	return snap.Commit(ctx, below.Top())
 }
 
 func (b *Roots) linkInto(ctx context.Context, t *Target, from *os.File) error {

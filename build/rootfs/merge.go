@@ -46,7 +46,7 @@ func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 	}
 	defer unlock() //nolint:errcheck // closing a lock file
 	rec := b.Cache.Get(key)
-	if rec == nil || rec.Layer == nil || !b.holds(rec.Layer, r.base.Top()) {
+	if rec == nil || rec.Layer == nil || !b.holds(ctx, rec.Layer, r.base.Top()) {
 		if rec, err = b.merge(ctx, r, own); err != nil {
 			return nil, fmt.Errorf("merge %d layers: %w", len(own), err)
 		}
@@ -62,7 +62,7 @@ func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 
 func (b *Roots) merge(ctx context.Context, r *Root, own []cache.Layer) (rec *cache.Record, err error) {
 	b.Space.Check()
-	snap, err := b.Store.Prepare("")
+	snap, err := b.Store.Prepare(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (b *Roots) merge(ctx context.Context, r *Root, own []cache.Layer) (rec *cac
 		return nil, err
 	}
 	parent := r.base.Top()
-	l, err := snap.Commit(parent)
+	l, err := snap.Commit(ctx, parent)
 	if err != nil {
 		return nil, err
 	}

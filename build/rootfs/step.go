@@ -126,7 +126,7 @@ func (b *Roots) lookUp(ctx context.Context, below *Root, keys []KeyFunc, linked 
 			continue
 		}
 		if rec := b.Cache.Get(key); rec != nil {
-			if r := b.fromRecord(below, rec); r != nil {
+			if r := b.fromRecord(ctx, below, rec); r != nil {
 				return r, nil
 			}
 		}
@@ -135,11 +135,11 @@ func (b *Roots) lookUp(ctx context.Context, below *Root, keys []KeyFunc, linked 
 }
 
 // fromRecord makes the root a record describes on top of a sealed one, nil if the store no longer has what it needs.
-func (b *Roots) fromRecord(below *Root, rec *cache.Record) *Root {
+func (b *Roots) fromRecord(ctx context.Context, below *Root, rec *cache.Record) *Root {
 	if rec.Layer == nil {
 		return below
 	}
-	if !b.holds(rec.Layer, below.Top()) {
+	if !b.holds(ctx, rec.Layer, below.Top()) {
 		return nil
 	}
 	layers := append(below.layers[:len(below.layers):len(below.layers)], *rec.Layer)
@@ -151,11 +151,11 @@ func (b *Roots) fromRecord(below *Root, rec *cache.Record) *Root {
 // holds tells whether the store has the layer on top of this parent, and keeps it for this build. A layer whose ID
 // isn't the one that any tool would give it, as earlier versions made them, counts as none: an image with it could not
 // be pulled again.
-func (b *Roots) holds(l *cache.Layer, parent string) bool {
+func (b *Roots) holds(ctx context.Context, l *cache.Layer, parent string) bool {
 	if l.Parent != parent || l.DiffID.Validate() != nil || l.ID != store.LayerID(parent, l.DiffID) {
 		return false
 	}
-	have, ok := b.Store.UseLayer(l.ID, parent)
+	have, ok := b.Store.UseLayer(ctx, l.ID, parent)
 	if ok {
 		b.noteOwners(have)
 	}

@@ -55,12 +55,12 @@ func (s *Store) CopyImage(ctx context.Context, src registry.Fetcher, root ocispe
 // copyOnce leaves it to the caller to undo the copy.
 func (s *Store) copyOnce(ctx context.Context, c *layerCopy) (FoundImage, error) {
 	img, o := c.img, c.opts
-	top, there, err := s.topOf(img)
+	top, there, err := s.topOf(ctx, img)
 	if err == nil && !there {
 		top, err = c.run(ctx)
 	}
 	if err == nil {
-		err = s.makeDurable(top)
+		err = s.makeDurable(ctx, top)
 	}
 	if err == nil {
 		err = s.recordImage(img, top, o.Name)
@@ -76,11 +76,11 @@ func (s *Store) copyOnce(ctx context.Context, c *layerCopy) (FoundImage, error) 
 	if name == "" {
 		name = found.ID
 	}
-	return s.readImage(found, name)
+	return s.readImage(ctx, found, name)
 }
 
 // topOf finds the top layer of an image that is in the store whole, perhaps because it was built here.
-func (s *Store) topOf(img *registry.Image) (top string, ok bool, err error) {
+func (s *Store) topOf(ctx context.Context, img *registry.Image) (top string, ok bool, err error) {
 	old, err := s.store.Image(img.ConfigDigest.Encoded())
 	if errors.Is(err, storage.ErrImageUnknown) || err == nil && old.ID != img.ConfigDigest.Encoded() {
 		return "", false, nil
@@ -88,7 +88,7 @@ func (s *Store) topOf(img *registry.Image) (top string, ok bool, err error) {
 	if err != nil {
 		return "", false, fmt.Errorf("look up image: %w", err)
 	}
-	chain, err := s.useChain(old.TopLayer)
+	chain, err := s.useChain(ctx, old.TopLayer)
 	if err != nil {
 		return "", false, nil //nolint:nilerr // its layers are being removed, or were lost
 	}

@@ -202,11 +202,11 @@ func TestACopiedImageHasItsFiles(t *testing.T) {
 				t.Errorf("found as %s, %s", img.Name, img.Digest)
 			}
 			for _, n := range []string{"example.test/app:1", "example.test/app@" + root.Digest.String(), img.ID} {
-				if again, err := s.FindImage(n); err != nil || again.ID != img.ID {
+				if again, err := s.FindImage(t.Context(), n); err != nil || again.ID != img.ID {
 					t.Errorf("%s: %v", n, err)
 				}
 			}
-			if _, err := s.FindImage("example.test/other@" + root.Digest.String()); !errors.Is(err, store.ErrNoImage) {
+			if _, err := s.FindImage(t.Context(), "example.test/other@"+root.Digest.String()); !errors.Is(err, store.ErrNoImage) {
 				t.Errorf("a digest of another repository: %v", err)
 			}
 		})
@@ -424,7 +424,7 @@ func TestAnImageThatWasBuiltHereIsNotFetched(t *testing.T) {
 	if err := json.Unmarshal(src.content[image.Digest], &m); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.PutImage(store.ImageRecord{Config: src.content[m.Config.Digest], Layers: []store.Layer{built},
+	if _, _, err := s.PutImage(t.Context(), store.ImageRecord{Config: src.content[m.Config.Digest], Layers: []store.Layer{built},
 		Names: []string{"localhost/app:1"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -436,7 +436,7 @@ func TestAnImageThatWasBuiltHereIsNotFetched(t *testing.T) {
 		t.Errorf("fetched %v, layers %v", src.fetched, img.Layers)
 	}
 	for _, name := range []string{"app:1", "example.test/app:1", "example.test/app@" + image.Digest.String()} {
-		if found, err := s.FindImage(name); err != nil || found.ID != img.ID {
+		if found, err := s.FindImage(t.Context(), name); err != nil || found.ID != img.ID {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -70,7 +69,7 @@ var errNotFetched = errors.New("not fetched")
 
 // run brings all layers into the store and returns the ID of the top one.
 func (c *layerCopy) run(ctx context.Context) (top string, err error) {
-	pending, top, err := c.missing()
+	pending, top, err := c.missing(ctx)
 	if err != nil || len(pending) == 0 {
 		return top, err
 	}
@@ -99,7 +98,7 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 }
 
 // missing are the layers above the highest that is there, and the ID of the top layer.
-func (c *layerCopy) missing() (pending []*pendingLayer, top string, err error) {
+func (c *layerCopy) missing(ctx context.Context) (pending []*pendingLayer, top string, err error) {
 	var all []*pendingLayer
 	seen := map[digest.Digest]bool{}
 	for i, diffID := range c.img.DiffIDs {
@@ -111,7 +110,7 @@ func (c *layerCopy) missing() (pending []*pendingLayer, top string, err error) {
 	}
 	have := 0
 	for i := len(all); i > 0 && have == 0; i-- {
-		switch _, err := c.store.useChain(all[i-1].id); {
+		switch _, err := c.store.useChain(ctx, all[i-1].id); {
 		case err == nil:
 			have = i
 		case !errors.Is(err, ErrNoLayer):
@@ -297,7 +296,7 @@ func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerConte
 }
 
 func (c *layerCopy) tempFile() (*os.File, error) {
-	file, err := tempFile(filepath.Join(c.store.dir, "tmp"))
+	file, err := c.store.scratch.File()
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary file: %w", err)
 	}

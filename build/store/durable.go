@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -14,8 +15,8 @@ import (
 	"time"
 
 	"go.podman.io/storage"
-	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/internal/flock"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
@@ -104,11 +105,11 @@ func (s *Store) isDamaged(l *storage.Layer) bool {
 
 // makeDurable returns when the disk has the layer and all those below it. It is called before the first record names
 // them.
-func (s *Store) makeDurable(top string) error {
+func (s *Store) makeDurable(ctx context.Context, top string) error {
 	if s.onDisk(top) {
 		return nil
 	}
-	unlock, err := s.lockSynced()
+	unlock, err := s.lockSynced(ctx)
 	if err != nil {
 		return err
 	}
@@ -142,13 +143,10 @@ func (s *Store) onDisk(top string) bool {
 	return true
 }
 
-func (s *Store) lockSynced() (unlock func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, syncedLock), os.O_RDWR|os.O_CREATE, 0o600)
+func (s *Store) lockSynced(ctx context.Context) (unlock func() error, err error) {
+	f, err := flock.File(ctx, filepath.Join(s.dir, syncedLock), flock.Exclusive)
 	if err != nil {
 		return nil, err
-	}
-	if err := flock(f, unix.LOCK_EX); err != nil {
-		return nil, errors.Join(err, f.Close())
 	}
 	return f.Close, nil
 }

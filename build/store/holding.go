@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.podman.io/storage"
+
+	"github.com/cooperbuild/cooper/build/store/uses"
 )
 
 // holding is what the store's records say: which layers there are, and what holds them.
@@ -57,7 +59,7 @@ func (s *Store) holding() (*holding, error) {
 		if h.kept[id] {
 			continue
 		}
-		if l.ReadOnly || !ours[id] && !readNote(s.notePath(layerUses, id)).Made {
+		if l.ReadOnly || !ours[id] && !s.uses.Read(uses.Thing{Kind: uses.Layers, Name: id}).Made {
 			h.keep(id)
 		}
 	}

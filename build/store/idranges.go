@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +11,9 @@ import (
 	"path/filepath"
 
 	"go.podman.io/storage/pkg/idtools"
-	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/store/uses"
+	"github.com/cooperbuild/cooper/internal/flock"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -31,11 +33,11 @@ type IDRanges struct {
 }
 
 // NewIDRanges makes a set of ranges that is empty.
-func (s *Store) NewIDRanges() (r *IDRanges, err error) {
+func (s *Store) NewIDRanges(ctx context.Context) (r *IDRanges, err error) {
 	if err := os.MkdirAll(filepath.Join(s.dir, idRangesDir), 0o700); err != nil {
 		return nil, fmt.Errorf("record ranges of IDs: %w", err)
 	}
-	unlock, err := s.lockIDRanges()
+	unlock, err := s.lockIDRanges(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +47,7 @@ func (s *Store) NewIDRanges() (r *IDRanges, err error) {
 		return nil, fmt.Errorf("record ranges of IDs: %w", err)
 	}
 	r = &IDRanges{store: s, file: f}
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock.Lock(ctx, f, flock.Exclusive); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock ranges of IDs: %w", err), r.Close())
 	}
 	return r, nil
@@ -54,8 +56,9 @@ func (s *Store) NewIDRanges() (r *IDRanges, err error) {
 // Add has choose make a map from those, to intermediate IDs, that other builds and the containers of the store use, and
 // keeps it. No other build chooses at the same time. What Add gave before is not among what is used: the steps of a
 // build may share.
-func (r *IDRanges) Add(choose func(used []userns.Mapping) (userns.Mapping, error)) (m userns.Mapping, err error) {
-	unlock, err := r.store.lockIDRanges()
+func (r *IDRanges) Add(ctx context.Context,
+	choose func(used []userns.Mapping) (userns.Mapping, error)) (m userns.Mapping, err error) {
+	unlock, err := r.store.lockIDRanges(ctx)
 	if err != nil {
 		return m, err
 	}
@@ -83,24 +86,12 @@ func (r *IDRanges) Add(choose func(used []userns.Mapping) (userns.Mapping, error
 func (r *IDRanges) Close() error { return errors.Join(os.Remove(r.file.Name()), r.file.Close()) }
 
 // lockIDRanges is for whoever makes, reads or removes the files.
-func (s *Store) lockIDRanges() (unlock func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, idRangesLock), os.O_RDWR|os.O_CREATE, 0o600)
+func (s *Store) lockIDRanges(ctx context.Context) (unlock func() error, err error) {
+	f, err := flock.File(ctx, filepath.Join(s.dir, idRangesLock), flock.Exclusive)
 	if err != nil {
 		return nil, fmt.Errorf("lock ranges of IDs: %w", err)
 	}
-	if err := flock(f, unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock ranges of IDs: %w", err), f.Close())
-	}
 	return f.Close, nil
-}
-
-// flock is for locks that are held for moments.
-func flock(f *os.File, how int) error {
-	err := error(unix.EINTR)
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Flock(int(f.Fd()), how)
-	}
-	return err
 }
 
 // usedIDRanges gives the maps of live builds, but for the file own, and of containers. The caller has the lock.
@@ -129,49 +120,18 @@ func (s *Store) usedIDRanges(own string) ([]userns.Mapping, error) {
 
 // eachIDRanges calls live for the files of live builds and removes those of dead ones.
 func (s *Store) eachIDRanges(live func(name string, f *os.File) error) error {
-	if err := eachLive(filepath.Join(s.dir, idRangesDir), live); err != nil {
+	if err := uses.EachLive(filepath.Join(s.dir, idRangesDir), live); err != nil {
 		return fmt.Errorf("read ranges of IDs: %w", err)
 	}
 	return nil
 }
 
-// eachLive calls live for the files of a directory that somebody has locked and removes the others.
-func eachLive(dir string, live func(name string, f *os.File) error) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	var errs []error
-	for _, e := range entries {
-		f, err := os.Open(filepath.Join(dir, e.Name()))
-		if errors.Is(err, fs.ErrNotExist) { // given back
-			continue
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		switch err := flock(f, unix.LOCK_EX|unix.LOCK_NB); {
-		case err == nil:
-			if err = os.Remove(f.Name()); !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
-			}
-		case errors.Is(err, unix.EWOULDBLOCK):
-			errs = append(errs, live(e.Name(), f))
-		default:
-			errs = append(errs, err)
-		}
-		errs = append(errs, f.Close())
-	}
-	return errors.Join(errs...)
-}
-
 // removeIDRanges removes the files of dead builds.
-func (s *Store) removeIDRanges() error {
+func (s *Store) removeIDRanges(ctx context.Context) error {
 	if _, err := os.Lstat(filepath.Join(s.dir, idRangesDir)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	unlock, err := s.lockIDRanges()
+	unlock, err := s.lockIDRanges(ctx)
 	if err != nil {
 		return err
 	}

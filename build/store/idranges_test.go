@@ -21,7 +21,7 @@ func autoOptions() userns.AutoOptions {
 // add chooses so many IDs and gives the first.
 func add(t *testing.T, r *store.IDRanges, size uint32) uint32 {
 	t.Helper()
-	m, err := r.Add(func(used []userns.Mapping) (userns.Mapping, error) { return autoOptions().Allocate(size, used) })
+	m, err := r.Add(t.Context(), func(used []userns.Mapping) (userns.Mapping, error) { return autoOptions().Allocate(size, used) })
 	if err != nil {
 		t.Error(err)
 		return 0
@@ -31,7 +31,7 @@ func add(t *testing.T, r *store.IDRanges, size uint32) uint32 {
 
 func newIDRanges(t *testing.T, s *store.Store) *store.IDRanges {
 	t.Helper()
-	r, err := s.NewIDRanges()
+	r, err := s.NewIDRanges(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

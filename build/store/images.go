@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/store/uses"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 	"github.com/cooperbuild/cooper/userns"
@@ -25,16 +27,16 @@ type FoundImage struct {
 
 // FindImage looks for an image by ID (12 hex digits or more), by full name, or by short name: localhost first, then
 // as registries.conf says. The error is ErrNoImage if there is none.
-func (s *Store) FindImage(name string) (FoundImage, error) {
+func (s *Store) FindImage(ctx context.Context, name string) (FoundImage, error) {
 	img, found, err := s.lookUp(name)
 	if err != nil {
 		return FoundImage{}, err
 	}
-	return s.readImage(img, found)
+	return s.readImage(ctx, img, found)
 }
 
 // readImage reads what a build needs of an image that was found by a name.
-func (s *Store) readImage(img *storage.Image, name string) (FoundImage, error) {
+func (s *Store) readImage(ctx context.Context, img *storage.Image, name string) (FoundImage, error) {
 	config, err := s.imageConfig(img)
 	if err != nil {
 		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
@@ -43,7 +45,7 @@ func (s *Store) readImage(img *storage.Image, name string) (FoundImage, error) {
 	if err != nil {
 		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
 	}
-	layers, err := s.useChain(img.TopLayer)
+	layers, err := s.useChain(ctx, img.TopLayer)
 	if err != nil {
 		return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
 	}
@@ -174,12 +176,12 @@ type ImageRecord struct {
 // PutImage records an image whose layers are in the store and returns its ID, the hex digits of the config's digest,
 // with the manifest's digest. An image that is there already gets the names, and the manifest if its format was asked
 // for.
-func (s *Store) PutImage(r ImageRecord) (id string, manifestDigest digest.Digest, err error) {
+func (s *Store) PutImage(ctx context.Context, r ImageRecord) (id string, manifestDigest digest.Digest, err error) {
 	img, o, err := imageOf(r)
 	if err != nil {
 		return "", "", err
 	}
-	if err := s.putImage(img, o, r.Format != ""); err != nil {
+	if err := s.putImage(ctx, img, o, r.Format != ""); err != nil {
 		return "", "", fmt.Errorf("record image: %w", err)
 	}
 	return img.ID, o.Digest, nil
@@ -217,14 +219,14 @@ const ownFlag = "cooper"
 
 // putImage makes an image, unless it is there, gives it its names and keeps it for the build. One that is there gets
 // what it lacks, as after the death of who was making it; with renew it gets the manifest.
-func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool) error {
+func (s *Store) putImage(ctx context.Context, img storage.Image, o *storage.ImageOptions, renew bool) error {
 	if !s.HasImage(img.ID) { // its record was made when the layers were on the disk
-		if err := s.makeDurable(img.TopLayer); err != nil {
+		if err := s.makeDurable(ctx, img.TopLayer); err != nil {
 			return err
 		}
 	}
 	var there bool
-	err := s.whileUsing(func() error {
+	err := s.uses.WhileUsing(ctx, func() error {
 		_, err := s.store.CreateImage(img.ID, img.Names, img.TopLayer, img.Metadata, o)
 		if errors.Is(err, storage.ErrDuplicateName) {
 			err = s.putInPlace(img, o)
@@ -240,13 +242,13 @@ func (s *Store) putImage(img storage.Image, o *storage.ImageOptions, renew bool)
 				return err
 			}
 		}
-		if err := s.noteUse(imageUses, img.ID, nil); err != nil {
+		if err := s.uses.Note(uses.Thing{Kind: uses.Images, Name: img.ID}, nil); err != nil {
 			return err
 		}
 		return s.nameImage(img.ID, img.Names)
 	})
 	if err == nil && there {
-		err = s.moveImage(img.ID, img.TopLayer)
+		err = s.moveImage(ctx, img.ID, img.TopLayer)
 	}
 	return err
 }
@@ -279,7 +281,7 @@ func (s *Store) noteChain(id string) error {
 	}
 	chain, err := s.Chain(img.TopLayer)
 	for _, l := range chain {
-		err = errors.Join(err, s.noteUse(layerUses, l.ID, nil))
+		err = errors.Join(err, s.uses.Note(uses.Thing{Kind: uses.Layers, Name: l.ID}, nil))
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -37,7 +38,7 @@ const instancesKey = "instances.json"
 
 // PutIndex records an index as podman manifest does: an image without layers. Its ID is the hex digits of the index's
 // digest. The same index is recorded once, and gets the names.
-func (s *Store) PutIndex(r IndexRecord) (index digest.Digest, err error) {
+func (s *Store) PutIndex(ctx context.Context, r IndexRecord) (index digest.Digest, err error) {
 	raw, instances, err := s.makeIndex(r)
 	if err != nil {
 		return "", fmt.Errorf("record index: %w", err)
@@ -48,7 +49,7 @@ func (s *Store) PutIndex(r IndexRecord) (index digest.Digest, err error) {
 	if err != nil {
 		return "", fmt.Errorf("record index: %w", err)
 	}
-	err = s.putImage(storage.Image{ID: index.Encoded(), Names: r.Names}, &storage.ImageOptions{
+	err = s.putImage(ctx, storage.Image{ID: index.Encoded(), Names: r.Names}, &storage.ImageOptions{
 		CreationDate: r.Created,
 		Digest:       index,
 		Flags:        map[string]any{ownFlag: true},
@@ -88,7 +89,7 @@ func (s *Store) makeIndex(r IndexRecord) (raw []byte, instances map[string]strin
 
 // FindImageFor is FindImage, but takes the image for a platform if the name is that of an index. It is ErrNoImage if
 // the index has none, or the store hasn't got it.
-func (s *Store) FindImageFor(name string, platform ocispec.Platform) (FoundImage, error) {
+func (s *Store) FindImageFor(ctx context.Context, name string, platform ocispec.Platform) (FoundImage, error) {
 	img, found, err := s.lookUp(name)
 	if err != nil {
 		return FoundImage{}, err
@@ -99,7 +100,7 @@ func (s *Store) FindImageFor(name string, platform ocispec.Platform) (FoundImage
 			return FoundImage{}, fmt.Errorf("read image %s: %w", name, err)
 		}
 		if index == nil {
-			return s.readImage(img, found)
+			return s.readImage(ctx, img, found)
 		}
 		const deepest = 4
 		if depth == deepest {

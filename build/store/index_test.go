@@ -27,19 +27,19 @@ func TestAnIndexGivesTheImageForAPlatform(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id, _, err := s.PutImage(store.ImageRecord{Config: config, Layers: []store.Layer{l}})
+		id, _, err := s.PutImage(t.Context(), store.ImageRecord{Config: config, Layers: []store.Layer{l}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids[p.Architecture+p.Variant] = id
 		record.Images = append(record.Images, store.IndexedImage{ID: id, Platform: p})
 	}
-	index, err := s.PutIndex(record)
+	index, err := s.PutIndex(t.Context(), record)
 	if err != nil {
 		t.Fatal(err)
 	}
 	record.Names = []string{"localhost/app:v1"}
-	if again, err := s.PutIndex(record); err != nil || again != index {
+	if again, err := s.PutIndex(t.Context(), record); err != nil || again != index {
 		t.Errorf("put twice: %s, %v", again, err)
 	}
 	for _, name := range []string{"app:v1", index.String(), index.Encoded()[:12]} {
@@ -47,21 +47,21 @@ func TestAnIndexGivesTheImageForAPlatform(t *testing.T) {
 			"amd64": {OS: "linux", Architecture: "amd64"}, "armv7": {OS: "linux", Architecture: "arm", Variant: "v7"},
 			"armv6": {OS: "linux", Architecture: "arm", Variant: "v6"},
 		} {
-			img, err := s.FindImageFor(name, platform)
+			img, err := s.FindImageFor(t.Context(), name, platform)
 			if err != nil || img.ID != ids[want] {
 				t.Errorf("%s for %s: %s %v", name, want, img.ID, err)
 			}
 		}
 	}
-	_, err = s.FindImageFor("app:v1", ocispec.Platform{OS: "linux", Architecture: "s390x"})
+	_, err = s.FindImageFor(t.Context(), "app:v1", ocispec.Platform{OS: "linux", Architecture: "s390x"})
 	if !errors.Is(err, store.ErrNoImage) ||
 		!strings.Contains(err.Error(), "there are linux/amd64, linux/arm/v6, linux/arm/v7") {
 		t.Error(err)
 	}
-	if _, err := s.PutIndex(store.IndexRecord{Images: []store.IndexedImage{{ID: strings.Repeat("0", 64)}}}); err == nil {
+	if _, err := s.PutIndex(t.Context(), store.IndexRecord{Images: []store.IndexedImage{{ID: strings.Repeat("0", 64)}}}); err == nil {
 		t.Error("an index of an image that isn't there is recorded")
 	}
-	if img, err := s.FindImageFor(ids["amd64"], ocispec.Platform{OS: "linux", Architecture: "s390x"}); err != nil ||
+	if img, err := s.FindImageFor(t.Context(), ids["amd64"], ocispec.Platform{OS: "linux", Architecture: "s390x"}); err != nil ||
 		img.ID != ids["amd64"] {
 		t.Errorf("a plain image: %v", err)
 	}

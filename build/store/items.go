@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"go.podman.io/storage"
 
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/store/uses"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
@@ -37,9 +37,9 @@ func (s *Store) DiskItems(ctx context.Context, look Look) (items []disk.Item, er
 	if l.h, err = s.holding(); err != nil {
 		return nil, err
 	}
-	l.notes = map[useKind]map[string]used{}
-	for _, kind := range []useKind{layerUses, imageUses, copyUses, mountUses} {
-		if l.notes[kind], err = s.readNotes(kind); err != nil {
+	l.notes = map[uses.Kind]map[string]uses.Used{}
+	for _, kind := range []uses.Kind{uses.Layers, uses.Images, uses.Copies, uses.Mounts} {
+		if l.notes[kind], err = s.uses.All(kind); err != nil {
 			return nil, err
 		}
 	}
@@ -54,12 +54,12 @@ func (s *Store) DiskItems(ctx context.Context, look Look) (items []disk.Item, er
 	if err := errors.Join(l.errs...); err != nil {
 		return nil, err
 	}
-	return l.items, s.saveSizes(l.measured, look == LookAll || look == LookChanged && l.orphans())
+	return l.items, s.saveSizes(ctx, l.measured, look == LookAll || look == LookChanged && l.orphans())
 }
 
 // orphans tells whether there are notes of layers that are gone.
 func (l *lister) orphans() bool {
-	for id := range l.notes[layerUses] {
+	for id := range l.notes[uses.Layers] {
 		if l.h.layers[id] == nil {
 			return true
 		}
@@ -73,7 +73,7 @@ type lister struct {
 	ctx   context.Context //nolint:containedctx // it is that of the one call it is made for
 	look  Look
 	h     *holding
-	notes map[useKind]map[string]used
+	notes map[uses.Kind]map[string]uses.Used
 	items []disk.Item
 	// measured are the sizes to write down.
 	measured []measured
@@ -81,22 +81,21 @@ type lister struct {
 }
 
 type measured struct {
-	kind useKind
-	name string
+	uses.Thing
 	size layer.DiskSize
 }
 
 // noted adds an item that a note is kept of; dirs are its files.
-func (l *lister) noted(kind useKind, name string, i disk.Item, dirs ...string) {
+func (l *lister) noted(kind uses.Kind, name string, i disk.Item, dirs ...string) {
 	n := l.notes[kind][name]
-	i.LastUse = n.last
+	i.LastUse = n.Last
 	if i.Label == "" {
 		i.Label = n.Label
 	}
 	i.Size.Bytes = n.Size
 	if l.look == LookAll || !n.Measured || n.Changing && l.look == LookChanged {
 		i.Size = l.measure(dirs)
-		l.measured = append(l.measured, measured{kind, name, i.Size})
+		l.measured = append(l.measured, measured{uses.Thing{Kind: kind, Name: name}, i.Size})
 	}
 	i.Size.Bytes += blocks(1) // the note
 	l.items = append(l.items, i)
@@ -163,7 +162,7 @@ func (l *lister) images() {
 		i := disk.Item{Kind: disk.Images, ID: img.ID, Label: strings.Join(append([]string{short(img.ID)}, img.Names...), " "),
 			Size: l.measure(files)}
 		i.Size.Bytes += recordSize(img)
-		i.LastUse = l.notes[layerUses][img.TopLayer].last
+		i.LastUse = l.notes[uses.Layers][img.TopLayer].Last
 		l.items = append(l.items, i)
 	}
 	var rest []string
@@ -191,7 +190,7 @@ func recordSize(img storage.Image) int64 {
 func (l *lister) layers() {
 	for _, id := range slices.Sorted(maps.Keys(l.h.layers)) {
 		if !l.h.kept[id] {
-			l.noted(layerUses, id, disk.Item{Kind: disk.Layers, ID: id, On: l.free(l.h.layers[id].Parent)},
+			l.noted(uses.Layers, id, disk.Item{Kind: disk.Layers, ID: id, On: l.free(l.h.layers[id].Parent)},
 				l.store.layerFiles(id)...)
 		}
 	}
@@ -210,7 +209,7 @@ func (l *lister) records() {
 	for _, img := range l.h.own {
 		i := disk.Item{
 			Kind: disk.Records, ID: imagePrefix + img.ID, Label: "image " + short(img.ID), On: l.free(img.TopLayer),
-			LastUse: l.notes[imageUses][img.ID].last,
+			LastUse: l.notes[uses.Images][img.ID].Last,
 		}
 		i.Bound = i.On != ""
 		i.Size.Bytes = recordSize(img)
@@ -265,71 +264,51 @@ func (l *lister) copies() error {
 	return l.store.eachBelow(shiftedDir, func(mapping, id, path string) {
 		i := disk.Item{
 			Kind: disk.Shifted, ID: mapping + "/" + id, On: l.free(id), Shared: l.h.kept[id], Useless: l.h.layers[id] == nil,
-			Label: cmp.Or(l.notes[copyUses][mapping+"."+id].Label, mapping) + " " + short(id),
+			Label: cmp.Or(l.notes[uses.Copies][mapping+"."+id].Label, mapping) + " " + short(id),
 		}
-		l.noted(copyUses, mapping+"."+id, i, path)
+		l.noted(uses.Copies, mapping+"."+id, i, path)
 	})
 }
 
 // mounts lists the cache mounts.
 func (l *lister) mounts() error {
 	return l.store.eachBelow(mountsDir, func(key, number, path string) {
-		l.noted(mountUses, key+"."+number, disk.Item{Kind: disk.Mounts, ID: key + "/" + number}, path)
+		l.noted(uses.Mounts, key+"."+number, disk.Item{Kind: disk.Mounts, ID: key + "/" + number}, path)
 	})
 }
 
 // saveSizes writes down what was measured, so that nobody has to do it again, and removes notes of what is gone.
-func (s *Store) saveSizes(sizes []measured, clean bool) error {
+func (s *Store) saveSizes(ctx context.Context, sizes []measured, clean bool) error {
 	if len(sizes) == 0 && !clean {
 		return nil
 	}
-	return s.whileDeciding(func() error {
-		oldest, err := s.oldestBuild()
+	return s.uses.WhileDeciding(ctx, func() error {
+		oldest, err := s.uses.Oldest()
 		for _, m := range sizes {
-			err = errors.Join(err, s.saveNote(m.kind, m.name, func(n *note) {
+			err = errors.Join(err, s.uses.Save(m.Thing, func(n *uses.Note) {
 				n.Size, n.Measured, n.Linked = m.size.Bytes, true, len(m.size.Links) > 0
 				// What a running build writes to changes on.
-				n.Changing = n.Changing && m.kind == mountUses && !s.lastUse(m.kind, m.name).Before(oldest)
+				n.Changing = n.Changing && m.Kind == uses.Mounts && !s.uses.LastUse(m.Thing).Before(oldest)
 			}))
 		}
 		if clean {
-			err = errors.Join(err, s.removeNotes(oldest))
+			err = errors.Join(err, s.uses.Prune(oldest, s.isThere))
 		}
 		return err
 	})
 }
 
-// removeNotes removes the notes of things that are gone and that no running build is about to make.
-func (s *Store) removeNotes(oldest time.Time) error {
-	there := map[useKind]func(name string) bool{
-		layerUses: func(name string) bool { return s.store.Exists(name) },
-		imageUses: func(name string) bool { return s.store.Exists(name) },
-		copyUses: func(name string) bool {
-			mapping, id, _ := strings.Cut(name, ".")
-			return exists(filepath.Join(s.dir, shiftedDir, mapping, id))
-		},
-		mountUses: func(name string) bool {
-			key, number, _ := strings.Cut(name, ".")
-			return exists(filepath.Join(s.dir, mountsDir, key, number))
-		},
+// isThere tells whether the thing that a note is of is there.
+func (s *Store) isThere(t uses.Thing) bool {
+	dir := shiftedDir
+	switch t.Kind {
+	case uses.Layers, uses.Images:
+		return s.store.Exists(t.Name)
+	case uses.Mounts:
+		dir = mountsDir
 	}
-	var errs []error
-	for kind, has := range there {
-		entries, err := os.ReadDir(filepath.Join(s.dir, usesDir, string(kind)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-		for _, e := range entries {
-			path := s.notePath(kind, e.Name())
-			if info, err := e.Info(); err != nil || !info.ModTime().Before(oldest) || has(e.Name()) {
-				continue
-			}
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(errs...)
+	parent, name, _ := strings.Cut(t.Name, ".")
+	return exists(filepath.Join(s.dir, dir, parent, name))
 }
 
 func exists(path string) bool {

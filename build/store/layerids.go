@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
-	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/store/uses"
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 // LayerID is the ID of the layer that a diff ID makes on top of another layer, "" for none, as containers/image gives
@@ -37,28 +38,28 @@ type content struct {
 
 // commit has a layer made under its ID on top of the parent, or takes the one that the store has; made tells which. The
 // layer is kept for the build. That another tool makes the same one at the same moment is no error.
-func (s *Store) commit(parent string, c content, create func(id string) (*storage.Layer, error)) (l Layer, made bool,
-	err error) {
+func (s *Store) commit(ctx context.Context, parent string, c content,
+	create func(id string) (*storage.Layer, error)) (l Layer, made bool, err error) {
 	id := LayerID(parent, c.diffID)
-	unlock, err := s.lockCommit(id)
+	unlock, err := s.lockCommit(ctx, id)
 	if err != nil {
 		return Layer{}, false, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if err := s.awaitRemoval(id); err != nil {
+	if err := s.uses.AwaitRemoval(ctx, id); err != nil {
 		return Layer{}, false, err
 	}
-	if l, ok := s.UseLayer(id, parent); ok {
+	if l, ok := s.UseLayer(ctx, id, parent); ok {
 		l.DiffID = c.diffID
 		return l, false, nil
 	}
 	// The note comes first: a layer without one is not known to be ours.
-	if err := s.noteMade(id, c.disk, c.linked); err != nil {
+	if err := s.uses.WhileUsing(ctx, func() error { return s.uses.NoteMade(id, c.disk, c.linked) }); err != nil {
 		return Layer{}, false, err
 	}
 	put, err := create(id)
 	if errors.Is(err, storage.ErrDuplicateID) {
-		l, err := s.takeOthers(id, parent)
+		l, err := s.takeOthers(ctx, id, parent)
 		l.DiffID = c.diffID
 		return l, false, err
 	}
@@ -69,11 +70,11 @@ func (s *Store) commit(parent string, c content, create func(id string) (*storag
 }
 
 // takeOthers uses a layer that another tool was faster to make than this one: it isn't ours.
-func (s *Store) takeOthers(id, parent string) (Layer, error) {
-	err := s.whileUsing(func() error {
-		return s.noteUse(layerUses, id, func(n *note) { *n = note{} })
+func (s *Store) takeOthers(ctx context.Context, id, parent string) (Layer, error) {
+	err := s.uses.WhileUsing(ctx, func() error {
+		return s.uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, func(n *uses.Note) { *n = uses.Note{} })
 	})
-	l, ok := s.UseLayer(id, parent)
+	l, ok := s.UseLayer(ctx, id, parent)
 	if !ok {
 		err = errors.Join(err, fmt.Errorf("commit layer %s: %w", id, ErrNoLayer))
 	}
@@ -81,39 +82,15 @@ func (s *Store) takeOthers(id, parent string) (Layer, error) {
 }
 
 // lockCommit keeps other builds from committing the same layer.
-func (s *Store) lockCommit(id string) (unlock func() error, err error) {
+func (s *Store) lockCommit(ctx context.Context, id string) (unlock func() error, err error) {
 	dir := filepath.Join(s.dir, commitsDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("commit layer: %w", err)
 	}
 	// 256 files serve all layers: two that share one only wait for each other.
-	f, err := os.OpenFile(filepath.Join(dir, id[:2]), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := flock.File(ctx, filepath.Join(dir, id[:2]), flock.Exclusive)
 	if err != nil {
 		return nil, fmt.Errorf("commit layer: %w", err)
 	}
-	if err := flock(f, unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("commit layer: %w", err), f.Close())
-	}
 	return f.Close, nil
-}
-
-// awaitRemoval waits while a layer of that ID is being removed: it must not be taken, and can't be made before it is
-// gone.
-func (s *Store) awaitRemoval(id string) error {
-	const pause = 10 * time.Millisecond
-	for s.goes(id) {
-		// With the lock free, who has marked the layer is dead, and taking the lock takes the marks away.
-		unlock, err := s.LockRemoval(context.Background(), false)
-		switch {
-		case err == nil:
-			err = unlock()
-		case errors.Is(err, ErrBusy):
-			time.Sleep(pause)
-			err = nil
-		}
-		if err != nil {
-			return fmt.Errorf("commit layer: %w", err)
-		}
-	}
-	return nil
 }

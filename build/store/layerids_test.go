@@ -63,7 +63,7 @@ func TestALayerOfOthersThatIsTakenStaysTheirs(t *testing.T) {
 func TestALayerThatIsBeingRemovedIsMadeAnew(t *testing.T) {
 	s := open(t, store.Options{Driver: "overlay"})
 	l := stack(t, s, "", "a")[0]
-	unlock, err := s.LockRemoval(t.Context(), true)
+	unlock, err := s.Uses().LockRemoval(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestALayerThatIsBeingRemovedIsMadeAnew(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(gone, 0o700), os.WriteFile(mark, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	snap, err := s.Prepare("")
+	snap, err := s.Prepare(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestALayerThatIsBeingRemovedIsMadeAnew(t *testing.T) {
 	}
 	made := make(chan store.Layer)
 	go func() {
-		l, err := snap.Commit("")
+		l, err := snap.Commit(t.Context(), "")
 		if err != nil {
 			t.Error(err)
 		}
@@ -107,7 +107,7 @@ func TestALayerThatIsBeingRemovedIsMadeAnew(t *testing.T) {
 	if again := stack(t, s, "", "a")[0]; again.ID != l.ID {
 		t.Errorf("the layer is %+v", again)
 	}
-	if _, ok := s.UseLayer(l.ID, ""); !ok {
+	if _, ok := s.UseLayer(t.Context(), l.ID, ""); !ok {
 		t.Error("the mark of a dead process is still there")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 
+	"github.com/cooperbuild/cooper/build/store/scratch"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
@@ -49,7 +50,7 @@ func (l *loose) Mounted() bool { return false }
 
 func (l *loose) Read(o ReadOptions) (layer.Result, error) {
 	var err error
-	if l.tar, err = tempFile(filepath.Dir(l.dir)); err != nil {
+	if l.tar, err = scratch.FileIn(filepath.Dir(l.dir)); err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
 	res, err := layer.Read(o.Context, l.dir, o.apply(layer.Options{OverlayXattr: l.store.OverlayXattr(), Tar: l.tar}))
@@ -57,14 +58,14 @@ func (l *loose) Read(o ReadOptions) (layer.Result, error) {
 	return res, err
 }
 
-func (l *loose) Commit(parent string) (Layer, error) {
+func (l *loose) Commit(ctx context.Context, parent string) (Layer, error) {
 	if l.tar == nil {
 		return Layer{}, errors.New("commit layer: its digests have not been made")
 	}
 	if _, err := l.tar.Seek(0, io.SeekStart); err != nil {
 		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), l.Remove())
 	}
-	put, err := l.store.putLayer(parent, l.diffID, l.tar, plainRoot)
+	put, err := l.store.putLayer(ctx, parent, l.diffID, l.tar, plainRoot)
 	return put, errors.Join(err, l.Remove())
 }
 
@@ -79,8 +80,8 @@ func (l *loose) Remove() error {
 }
 
 // Restack makes another layer with the same archive as l, on top of the parent.
-func (s *Store) Restack(l Layer, parent string) (made Layer, err error) {
-	spool, err := tempFile(filepath.Join(s.dir, "tmp"))
+func (s *Store) Restack(ctx context.Context, l Layer, parent string) (made Layer, err error) {
+	spool, err := s.scratch.File()
 	if err != nil {
 		return Layer{}, fmt.Errorf("copy layer %s: %w", l.ID, err)
 	}
@@ -88,7 +89,7 @@ func (s *Store) Restack(l Layer, parent string) (made Layer, err error) {
 	if err := s.spoolTar(l, spool); err != nil {
 		return Layer{}, err
 	}
-	return s.putLayer(parent, l.DiffID, spool, plainRoot)
+	return s.putLayer(ctx, parent, l.DiffID, spool, plainRoot)
 }
 
 // spoolTar leaves the file at its beginning. A layer that is being read keeps all others from being made.
@@ -116,9 +117,9 @@ func plainRoot() (layer.RootAttr, error) { return layer.RootAttr{Mode: 0o755}, n
 
 // putLayer makes a layer from an archive without an entry for the root, or takes the one that is there. A lowest
 // layer's root gets what root gives.
-func (s *Store) putLayer(parent string, diffID digest.Digest, archive io.Reader,
+func (s *Store) putLayer(ctx context.Context, parent string, diffID digest.Digest, archive io.Reader,
 	root func() (layer.RootAttr, error)) (Layer, error) {
-	l, _, err := s.commit(parent, content{diffID: diffID}, func(id string) (*storage.Layer, error) {
+	l, _, err := s.commit(ctx, parent, content{diffID: diffID}, func(id string) (*storage.Layer, error) {
 		put, _, err := s.store.PutLayer(id, parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()},
 			archive)
 		if err != nil || parent != "" {

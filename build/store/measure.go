@@ -18,6 +18,8 @@ import (
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/store/uses"
 )
 
 // errLost says that a layer lacks something that it had.
@@ -52,7 +54,7 @@ func (s *Store) measure(ctx context.Context, l *storage.Layer) error {
 		return err
 	}
 	// Others may leave out what their user can't do.
-	c := tarChecker{dir: dir, attributes: s.staging && readNote(s.notePath(layerUses, l.ID)).Made}
+	c := tarChecker{dir: dir, attributes: s.staging && s.uses.Read(uses.Thing{Kind: uses.Layers, Name: l.ID}).Made}
 	for _, h := range headers {
 		if err := c.check(h); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/store/uses"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -27,7 +28,7 @@ func (s *Store) mend(ctx context.Context) error {
 	if err == nil && n.Uptime == s.durable.uptime && len(s.aside) == 0 {
 		return nil
 	}
-	unlock, err := s.lockSynced()
+	unlock, err := s.lockSynced(ctx)
 	if err != nil {
 		return fmt.Errorf("look for what was lost: %w", err)
 	}
@@ -289,17 +290,17 @@ func (m *mender) report() {
 
 // forgetYounger removes the cache mounts and shifted copies that were used since a time: nobody knows what they lost.
 func (s *Store) forgetYounger(ctx context.Context, than time.Time) error {
-	for kind, base := range map[useKind]string{mountUses: mountsDir, copyUses: shiftedDir} {
-		notes, err := s.readNotes(kind)
+	for kind, base := range map[uses.Kind]string{uses.Mounts: mountsDir, uses.Copies: shiftedDir} {
+		notes, err := s.uses.All(kind)
 		if err != nil {
 			return err
 		}
 		for name, n := range notes {
 			parent, file, _ := strings.Cut(name, ".")
-			if n.last.Before(than) {
+			if n.Last.Before(than) {
 				continue
 			}
-			if _, err := s.removeDir(ctx, useOf{kind, name}, filepath.Join(s.dir, base, parent), file); err != nil {
+			if _, err := s.removeDir(ctx, uses.Thing{Kind: kind, Name: name}, filepath.Join(s.dir, base, parent), file); err != nil {
 				return fmt.Errorf("remove %s: %w", filepath.Join(base, parent, file), err)
 			}
 		}

@@ -63,7 +63,7 @@ func putNamed(t *testing.T, s *store.Store, name string, layers ...store.Layer) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.PutImage(store.ImageRecord{Config: config, Layers: layers, Names: []string{name}}); err != nil {
+	if _, _, err := s.PutImage(t.Context(), store.ImageRecord{Config: config, Layers: layers, Names: []string{name}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -78,7 +78,7 @@ func (c *crashed) find(t *testing.T) (whole, hurt bool) {
 	t.Helper()
 	s := open(t, c.options)
 	has := func(name string) bool {
-		_, err := s.FindImage(name)
+		_, err := s.FindImage(t.Context(), name)
 		if err != nil && !errors.Is(err, store.ErrNoImage) {
 			t.Error(err)
 		}
@@ -286,14 +286,14 @@ func TestHalfAnImageGoesAndItsLayersStay(t *testing.T) {
 			}
 			c.halve(t)
 			s := open(t, c.options)
-			if _, err := s.FindImage("localhost/hurt:latest"); !errors.Is(err, store.ErrNoImage) {
+			if _, err := s.FindImage(t.Context(), "localhost/hurt:latest"); !errors.Is(err, store.ErrNoImage) {
 				t.Errorf("half an image is found: %v", err)
 			}
 			if _, err := s.Layer(c.upper.ID); err != nil {
 				t.Error(err)
 			}
 			putNamed(t, s, "localhost/hurt:latest", c.lower, c.upper)
-			if _, err := s.FindImage("localhost/hurt:latest"); err != nil {
+			if _, err := s.FindImage(t.Context(), "localhost/hurt:latest"); err != nil {
 				t.Error(err)
 			}
 		})
@@ -312,7 +312,7 @@ func TestHalfAnImageIsMadeWhole(t *testing.T) {
 	c.halve(t)
 	s := open(t, c.options)
 	putNamed(t, s, "localhost/hurt:latest", c.lower, c.upper)
-	if _, err := s.FindImage("localhost/hurt:latest"); err != nil {
+	if _, err := s.FindImage(t.Context(), "localhost/hurt:latest"); err != nil {
 		t.Error(err)
 	}
 }

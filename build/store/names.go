@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -68,4 +69,31 @@ func (s *Store) putKeeper(top string) error {
 		return err
 	}
 	return s.nameImage(id, []string{keepName(id)})
+}
+
+// removeHalfImages removes images whose makers were killed before they had a manifest: podman lists no images beside
+// one. Another image holds the layers for the cache. The library gives nobody a look at one that is just being made.
+func (s *Store) removeHalfImages() error {
+	images, err := s.store.Images()
+	if err != nil {
+		return err
+	}
+	for _, img := range images {
+		if hasManifest(&img) || img.Flags[ownFlag] != true && len(img.Names) > 0 {
+			continue
+		}
+		if _, err := s.putHolder(img.TopLayer); err != nil && !Unknown(err) {
+			return err
+		}
+		if _, err := s.store.DeleteImage(img.ID, true); err != nil && !Unknown(err) &&
+			!errors.Is(err, storage.ErrImageUsedByContainer) {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasManifest tells whether an image's record is whole.
+func hasManifest(img *storage.Image) bool {
+	return slices.Contains(img.BigDataNames, storage.ImageDigestBigDataKey)
 }

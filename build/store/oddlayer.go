@@ -19,6 +19,7 @@ import (
 	"go.podman.io/storage/pkg/chrootarchive"
 	"go.podman.io/storage/pkg/unshare"
 
+	"github.com/cooperbuild/cooper/build/store/scratch"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -37,12 +38,12 @@ type oddLayer struct {
 
 // applyOdd makes a layer that is odd, unless somebody else has made it meanwhile.
 func (c *layerCopy) applyOdd(ctx context.Context, l *pendingLayer, content *layerContent) (err error) {
-	unlock, err := c.store.lockCommit(l.id)
+	unlock, err := c.store.lockCommit(ctx, l.id)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if _, ok := c.store.UseLayer(l.id, l.parent); ok {
+	if _, ok := c.store.UseLayer(ctx, l.id, l.parent); ok {
 		return nil
 	}
 	o := &oddLayer{copy: c, layer: l, file: content.file}
@@ -241,7 +242,7 @@ func (o *oddLayer) below() (root *os.File, release func() error, err error) {
 
 // split makes the records by which the storage library gives the archive that the layer came in.
 func (o *oddLayer) split(ctx context.Context, dir string) (_ *os.File, err error) {
-	file, err := tempFile(dir)
+	file, err := scratch.FileIn(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ func putConfig(t *testing.T, s *store.Store, label string, names ...string) stri
 	t.Helper()
 	config := `{"architecture":"amd64","os":"linux","config":{"Labels":{"is":"` + label +
 		`"}},"rootfs":{"type":"layers","diff_ids":[]}}`
-	id, _, err := s.PutImage(store.ImageRecord{Config: []byte(config), Names: names, Created: time.Unix(0, 0)})
+	id, _, err := s.PutImage(t.Context(), store.ImageRecord{Config: []byte(config), Names: names, Created: time.Unix(0, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -58,19 +57,16 @@ type mounted struct {
 	err    error
 }
 
-func (s *Store) prepareMounted(parent string) (Snapshot, error) {
+func (s *Store) prepareMounted(ctx context.Context, parent string) (Snapshot, error) {
 	id, err := randomID()
 	if err != nil {
 		return nil, err
 	}
-	note, forget, err := s.TempDir(context.Background())
+	forget, err := s.scratch.ForLayer(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("prepare a layer: %w", err)
 	}
 	m := &mounted{store: s, id: id, parent: parent, forget: forget}
-	if err := os.WriteFile(filepath.Join(note, tempLayer), []byte(id), 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
-	}
 	if _, err := s.store.CreateLayer(id, parent, nil, "", true,
 		&storage.LayerOptions{IDMappingOptions: hostIDs()}); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
@@ -126,7 +122,7 @@ func (m *mounted) Read(o ReadOptions) (layer.Result, error) {
 	}
 	slices.Sort(changed)
 	slices.Sort(deleted)
-	if m.tar, err = tempFile(filepath.Join(m.store.dir, "tmp")); err != nil {
+	if m.tar, err = m.store.scratch.File(); err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
 	options.Tar = m.tar
@@ -147,14 +143,14 @@ func (m *mounted) changes(ctx context.Context, dir string) (changes []archive.Ch
 	return archive.ChangesDirs(dir, none, below, none)
 }
 
-func (m *mounted) Commit(parent string) (Layer, error) {
+func (m *mounted) Commit(ctx context.Context, parent string) (Layer, error) {
 	if m.tar == nil {
 		return Layer{}, errors.New("commit layer: its digests have not been made")
 	}
 	if _, err := m.tar.Seek(0, io.SeekStart); err != nil {
 		return Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), m.Remove())
 	}
-	l, err := m.store.putLayer(parent, m.diffID, m.tar, m.rootAttr)
+	l, err := m.store.putLayer(ctx, parent, m.diffID, m.tar, m.rootAttr)
 	return l, errors.Join(err, m.Remove())
 }
 
@@ -203,18 +199,4 @@ func randomID() (string, error) {
 		return "", fmt.Errorf("make a layer ID: %w", err)
 	}
 	return hex.EncodeToString(b), nil
-}
-
-// removeAll is os.RemoveAll for trees whose directories may be unreadable to their owner: overlay makes its work
-// directory with mode 0.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil {
-		return nil
-	}
-	opened := makeOpen(dir)
-	if again := os.RemoveAll(dir); again != nil {
-		return errors.Join(err, opened, again)
-	}
-	return nil
 }

@@ -37,7 +37,7 @@ func (s *Store) Rechain(ctx context.Context, img FoundImage) (FoundImage, error)
 	var layers []Layer
 	parent := ""
 	for _, old := range img.Layers {
-		l, ok := s.UseLayer(LayerID(parent, old.DiffID), parent)
+		l, ok := s.UseLayer(ctx, LayerID(parent, old.DiffID), parent)
 		if !ok {
 			var err error
 			if l, err = s.putOn(ctx, parent, old); err != nil {
@@ -48,7 +48,7 @@ func (s *Store) Rechain(ctx context.Context, img FoundImage) (FoundImage, error)
 		layers, parent = append(layers, l), l.ID
 	}
 	img.Layers = layers
-	return img, s.moveImage(img.ID, parent)
+	return img, s.moveImage(ctx, img.ID, parent)
 }
 
 // putOn makes a layer on top of the parent that has the same content as old.
@@ -58,7 +58,7 @@ func (s *Store) putOn(ctx context.Context, parent string, old Layer) (Layer, err
 			return l, err
 		}
 	}
-	return s.Restack(old, parent)
+	return s.Restack(ctx, old, parent)
 }
 
 // linkOn makes it of hard links; false if that doesn't give the same archive, which another program may have written.
@@ -81,7 +81,7 @@ func (s *Store) linkOn(ctx context.Context, parent string, old Layer) (l Layer, 
 	if err != nil {
 		return l, false, err
 	}
-	snap, err := s.Prepare("")
+	snap, err := s.Prepare(ctx, "")
 	if err != nil {
 		return l, false, err
 	}
@@ -99,19 +99,19 @@ func (s *Store) linkOn(ctx context.Context, parent string, old Layer) (l Layer, 
 	if err != nil || res.Empty || res.DiffID != old.DiffID {
 		return l, false, err
 	}
-	l, err = snap.Commit(parent)
+	l, err = snap.Commit(ctx, parent)
 	return l, err == nil, err
 }
 
 // moveImage puts the record of an image on another top layer, which has the same content as the one it is on.
-func (s *Store) moveImage(id, top string) error {
+func (s *Store) moveImage(ctx context.Context, id, top string) error {
 	if img, err := s.store.Image(id); err != nil || img.TopLayer == top {
 		return err
 	}
-	if err := s.makeDurable(top); err != nil {
+	if err := s.makeDurable(ctx, top); err != nil {
 		return err
 	}
-	err := s.whileDeciding(func() error {
+	err := s.uses.WhileDeciding(ctx, func() error {
 		img, err := s.store.Image(id)
 		if err != nil || img.TopLayer == top {
 			return err

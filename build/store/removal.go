@@ -15,47 +15,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
-	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/store/scratch"
+	"github.com/cooperbuild/cooper/build/store/uses"
 )
-
-// removalLock is held by the one process that removes.
-const removalLock = "removal.lock"
-
-// ErrBusy says that another process is removing.
-var ErrBusy = errors.New("another process is giving back disk space")
-
-// LockRemoval lets this process be the only one that removes; ErrBusy if another one is, and wait is false.
-func (s *Store) LockRemoval(ctx context.Context, wait bool) (unlock func() error, err error) {
-	const pause = 20 * time.Millisecond // waiting inside the system call couldn't be cancelled
-	f, err := os.OpenFile(filepath.Join(s.dir, removalLock), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock removal: %w", err)
-	}
-	for err = unix.EWOULDBLOCK; errors.Is(err, unix.EWOULDBLOCK); {
-		if err = flock(f, unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
-			break
-		}
-		if !wait {
-			return nil, errors.Join(fmt.Errorf("lock removal: %w", ErrBusy), f.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), f.Close())
-		case <-time.After(pause):
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock removal: %w", err), f.Close())
-	}
-	// What is marked was marked by a process that is dead.
-	marks := filepath.Join(s.dir, usesDir, string(goneMarks))
-	if err := os.RemoveAll(marks); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock removal: %w", err), f.Close())
-	}
-	return f.Close, nil
-}
 
 // RemoveItems removes what DiskItems has listed, in an order that disk.Choose gives. What has come into use meanwhile
 // stays. It returns what is gone, with an error too. The caller has LockRemoval's lock.
@@ -86,7 +50,7 @@ func (s *Store) RemoveItems(ctx context.Context, items []disk.Item) (gone []disk
 		}
 	}
 	if r.layers > 0 {
-		errs = append(errs, s.remeasure())
+		errs = append(errs, s.uses.Remeasure(ctx))
 	}
 	return gone, errors.Join(errs...)
 }
@@ -107,44 +71,32 @@ func (r *remover) remove(ctx context.Context, i disk.Item) (bool, error) {
 		if r.gone[i.ID] { // with one above it
 			return true, nil
 		}
-		return r.layer(i.ID)
+		return r.layer(ctx, i.ID)
 	case disk.Shifted:
 		mapping, id, _ := strings.Cut(i.ID, "/")
-		return s.removeDir(ctx, useOf{copyUses, mapping + "." + id}, filepath.Join(s.dir, shiftedDir, mapping), id)
+		return s.removeDir(ctx, uses.Thing{Kind: uses.Copies, Name: mapping + "." + id}, filepath.Join(s.dir, shiftedDir, mapping), id)
 	case disk.Mounts:
 		key, number, _ := strings.Cut(i.ID, "/")
-		return s.removeDir(ctx, useOf{mountUses, key + "." + number}, filepath.Join(s.dir, mountsDir, key), number)
+		return s.removeDir(ctx, uses.Thing{Kind: uses.Mounts, Name: key + "." + number}, filepath.Join(s.dir, mountsDir, key), number)
 	case disk.Records:
 		if i.Bound {
 			return false, nil
 		}
-		return s.removeImageRecord(strings.TrimPrefix(i.ID, imagePrefix))
+		return s.removeImageRecord(ctx, strings.TrimPrefix(i.ID, imagePrefix))
 	}
 	return false, fmt.Errorf("no way to remove %s", i.Kind)
 }
 
-// useOf names a note.
-type useOf struct {
-	kind useKind
-	name string
-}
-
-// unused tells whether no running build may use something. The caller is whileDeciding.
-func (s *Store) unused(u useOf) (bool, error) {
-	oldest, err := s.oldestBuild()
-	return err == nil && s.lastUse(u.kind, u.name).Before(oldest), err
-}
-
 // removeDir removes a directory that cooper keeps, and the files beside it: first its name, then what is in it.
-func (s *Store) removeDir(ctx context.Context, u useOf, parent, name string) (done bool, err error) {
+func (s *Store) removeDir(ctx context.Context, u uses.Thing, parent, name string) (done bool, err error) {
 	tmp, remove, err := s.TempDir(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	path := filepath.Join(parent, name)
-	err = s.whileDeciding(func() error {
-		if free, err := s.unused(u); err != nil || !free {
+	err = s.uses.WhileDeciding(ctx, func() error {
+		if free, err := s.uses.Unused(u); err != nil || !free {
 			return err
 		}
 		// Without its mark a mount that is still there is filled again; with it an empty one would be taken as it is.
@@ -157,12 +109,12 @@ func (s *Store) removeDir(ctx context.Context, u useOf, parent, name string) (do
 		done = true
 		_ = os.Remove(path + lockSuffix)
 		_ = os.Remove(parent) // if it was the only one
-		return removeFiles(s.notePath(u.kind, u.name))
+		return s.uses.Forget(u)
 	})
 	if err != nil {
 		return done, err
 	}
-	return done, removeAll(filepath.Join(tmp, "gone"))
+	return done, scratch.RemoveAll(filepath.Join(tmp, "gone"))
 }
 
 func removeFiles(paths ...string) error {
@@ -176,9 +128,9 @@ func removeFiles(paths ...string) error {
 }
 
 // removeImageRecord removes an image of cooper's own that holds no layer alone.
-func (s *Store) removeImageRecord(id string) (done bool, err error) {
-	err = s.whileDeciding(func() error {
-		free, err := s.unused(useOf{imageUses, id})
+func (s *Store) removeImageRecord(ctx context.Context, id string) (done bool, err error) {
+	err = s.uses.WhileDeciding(ctx, func() error {
+		free, err := s.uses.Unused(uses.Thing{Kind: uses.Images, Name: id})
 		if err != nil || !free {
 			return err
 		}
@@ -193,7 +145,7 @@ func (s *Store) removeImageRecord(id string) (done bool, err error) {
 			return err
 		}
 		done = true
-		return removeFiles(s.notePath(imageUses, id))
+		return s.uses.Forget(uses.Thing{Kind: uses.Images, Name: id})
 	})
 	return done, err
 }
@@ -201,16 +153,16 @@ func (s *Store) removeImageRecord(id string) (done bool, err error) {
 // layer removes a layer, with those chosen below it that only it holds. What is decided is written down at once: the
 // layers are marked, so that no build takes them any more, and the images on them are gone. A new image that nobody
 // knows holds the layers until they are removed, which may take long, after that.
-func (r *remover) layer(id string) (bool, error) {
+func (r *remover) layer(ctx context.Context, id string) (bool, error) {
 	s := r.store
 	var going []string
 	var holder string
-	err := s.whileDeciding(func() (err error) {
+	err := s.uses.WhileDeciding(ctx, func() (err error) {
 		h, err := s.holding()
 		if err != nil {
 			return err
 		}
-		oldest, err := s.oldestBuild()
+		oldest, err := s.uses.Oldest()
 		if err != nil {
 			return err
 		}
@@ -230,12 +182,12 @@ func (r *remover) layer(id string) (bool, error) {
 	}
 	for _, layer := range going {
 		if s.store.Exists(layer) {
-			err = errors.Join(err, removeFiles(s.notePath(goneMarks, layer)))
+			err = errors.Join(err, s.uses.Absolve(layer))
 			continue
 		}
 		r.gone[layer] = true
 		r.layers++
-		err = errors.Join(err, removeFiles(s.notePath(layerUses, layer), s.notePath(goneMarks, layer)))
+		err = errors.Join(err, s.uses.Forget(uses.Thing{Kind: uses.Layers, Name: layer}), s.uses.Absolve(layer))
 	}
 	return r.gone[id], err
 }
@@ -248,7 +200,7 @@ func (r *remover) going(h *holding, id string, oldest time.Time) (going []string
 			above = 1
 		}
 		if !r.chosen[id] || h.kept[id] || h.children[id] > above || above > 0 && h.tops[id] > 0 ||
-			!r.store.lastUse(layerUses, id).Before(oldest) {
+			!r.store.uses.LastUse(uses.Thing{Kind: uses.Layers, Name: id}).Before(oldest) {
 			return going, id
 		}
 		going = append(going, id)
@@ -267,13 +219,8 @@ func (s *Store) condemn(h *holding, going []string, rest string) (holder string,
 	if holder, err = s.putHolder(going[0]); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Join(s.dir, usesDir, string(goneMarks)), 0o700); err != nil {
+	if err := s.uses.Condemn(going); err != nil {
 		return "", err
-	}
-	for _, id := range going {
-		if err := os.WriteFile(s.notePath(goneMarks, id), nil, 0o600); err != nil {
-			return "", err
-		}
 	}
 	for _, img := range h.own {
 		if img.TopLayer != going[0] {
@@ -287,7 +234,7 @@ func (s *Store) condemn(h *holding, going []string, rest string) (holder string,
 			!errors.Is(err, storage.ErrImageUsedByContainer) {
 			return "", err
 		}
-		if err := removeFiles(s.notePath(imageUses, img.ID)); err != nil {
+		if err := s.uses.Forget(uses.Thing{Kind: uses.Images, Name: img.ID}); err != nil {
 			return "", err
 		}
 	}
@@ -320,31 +267,4 @@ func (s *Store) putHolder(top string) (id string, err error) {
 	}
 	_, err = s.store.CreateImage(img.ID, nil, img.TopLayer, img.Metadata, o)
 	return img.ID, err
-}
-
-// remeasure has the next look measure the layers that have files in common with others: with those gone, they take
-// more.
-func (s *Store) remeasure() error {
-	entries, err := os.ReadDir(filepath.Join(s.dir, usesDir, string(layerUses)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	var linked []string
-	for _, e := range entries {
-		if n := readNote(s.notePath(layerUses, e.Name())); n.Linked && n.Measured {
-			linked = append(linked, e.Name())
-		}
-	}
-	if len(linked) == 0 {
-		return nil
-	}
-	return s.whileDeciding(func() error {
-		var errs []error
-		for _, name := range linked {
-			if exists(s.notePath(layerUses, name)) {
-				errs = append(errs, s.saveNote(layerUses, name, func(n *note) { n.Measured = false }))
-			}
-		}
-		return errors.Join(errs...)
-	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/uses"
 )
 
 // stack commits layers on top of each other.
@@ -39,7 +40,7 @@ func image(t *testing.T, s *store.Store, layers []store.Layer, names ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, _, err := s.PutImage(store.ImageRecord{Config: raw, Layers: layers, Names: names, Created: time.Unix(1, 0)})
+	id, _, err := s.PutImage(t.Context(), store.ImageRecord{Config: raw, Layers: layers, Names: names, Created: time.Unix(1, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func remove(t *testing.T, s *store.Store, items []disk.Item, layers ...store.Lay
 		}
 		chosen = append(chosen, items[n])
 	}
-	unlock, err := s.LockRemoval(t.Context(), true)
+	unlock, err := s.Uses().LockRemoval(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestWhatABuildUsesStays(t *testing.T) {
 	l := stack(t, s, "", "a", "b", "c")
 	image(t, s, l)
 	items := layerItems(t, s)
-	end, err := s.BeginBuild()
+	end, err := s.BeginBuild(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,18 +181,18 @@ func TestWhatABuildUsesStays(t *testing.T) {
 		id, parent string
 		want       bool
 	}{{l[0].ID, "", true}, {l[1].ID, l[0].ID, true}, {l[2].ID, l[0].ID, false}} {
-		if _, ok := s.UseLayer(try.id, try.parent); ok != try.want {
+		if _, ok := s.UseLayer(t.Context(), try.id, try.parent); ok != try.want {
 			t.Errorf("layer %s on top of %q can be used: %v", try.id, try.parent, ok)
 		}
 	}
-	oldest, err := s.OldestBuild()
+	oldest, err := s.Uses().OldestBuild(t.Context())
 	if err != nil || oldest.After(time.Now()) {
 		t.Errorf("the oldest build began at %v, %v", oldest, err)
 	}
 	if gone := remove(t, s, items, l[2], l[1], l[0]); len(gone) != 1 || gone[0] != l[2].ID {
 		t.Errorf("gone: %v", gone)
 	}
-	if _, ok := s.UseLayer(l[2].ID, l[1].ID); ok {
+	if _, ok := s.UseLayer(t.Context(), l[2].ID, l[1].ID); ok {
 		t.Error("a layer that is gone was used")
 	}
 	if err := end(); err != nil {
@@ -210,25 +211,25 @@ func TestWhatAKilledRemovalHasMarkedIsThereAgain(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(marks, 0o700), os.WriteFile(filepath.Join(marks, l[0].ID), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := s.UseLayer(l[0].ID, ""); ok {
+	if _, ok := s.UseLayer(t.Context(), l[0].ID, ""); ok {
 		t.Error("a layer that is being removed was used")
 	}
-	unlock, err := s.LockRemoval(t.Context(), false)
+	unlock, err := s.Uses().LockRemoval(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.LockRemoval(t.Context(), false); !errors.Is(err, store.ErrBusy) {
+	if _, err := s.Uses().LockRemoval(t.Context(), false); !errors.Is(err, uses.ErrBusy) {
 		t.Errorf("two remove at once: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.LockRemoval(ctx, true); !errors.Is(err, context.Canceled) {
+	if _, err := s.Uses().LockRemoval(ctx, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("waited after the context had ended: %v", err)
 	}
 	if err := unlock(); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := s.UseLayer(l[0].ID, ""); !ok {
+	if _, ok := s.UseLayer(t.Context(), l[0].ID, ""); !ok {
 		t.Error("a layer that is there wasn't used")
 	}
 }
@@ -237,7 +238,7 @@ func TestACacheMountGoesWithItsFiles(t *testing.T) {
 	s := open(t, store.Options{Driver: "overlay"})
 	outside := t.TempDir()
 	write(t, filepath.Join(outside, "precious"), "x")
-	dir, lock, err := s.OpenMount("key", "0", "go")
+	dir, lock, err := s.OpenMount(t.Context(), "key", "0", "go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +252,7 @@ func TestACacheMountGoesWithItsFiles(t *testing.T) {
 	if err != nil || len(items) != 1 || items[0].Label != "go" || items[0].ID != "key/0" || items[0].Size.Bytes < 8192 {
 		t.Fatalf("listed: %v, %v", items, err)
 	}
-	unlock, err := s.LockRemoval(t.Context(), false)
+	unlock, err := s.Uses().LockRemoval(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,9 @@ func setAside(root string) (aside []string, err error) {
 	return aside, nil
 }
 
+// written is how old a link file must be that nobody is just writing or removing.
+const written = 200 * time.Millisecond
+
 // repairLinks removes the files of overlay layers that name a link and are empty: with such a layer the library removes
 // the directory of all links, and no layer of the store can be mounted any more. Links that are gone are made again.
 func repairLinks(home string) error {
@@ -78,7 +81,7 @@ func repairLinks(home string) error {
 	}
 	for _, name := range names {
 		info, err := os.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && time.Since(info.ModTime()) < staleAfter {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && time.Since(info.ModTime()) < written {
 			continue // it is being removed or written
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -14,6 +15,16 @@ const (
 	reserveDir   = "reserve"
 	reserveFiles = 32
 )
+
+// BeginBuild says that a build begins: nothing that is used from now on is removed until end is called or the process
+// ends. It is called once, before the store is used for the build.
+func (s *Store) BeginBuild(ctx context.Context) (end func() error, err error) {
+	end, err = s.uses.Begin(ctx)
+	if err == nil {
+		s.keepReserve()
+	}
+	return end, err
+}
 
 // keepReserve makes the reserve, unless it is there. A disk without room for it gets none.
 func (s *Store) keepReserve() {

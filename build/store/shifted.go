@@ -11,12 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/cooperbuild/cooper/build/store/uses"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	locks "github.com/cooperbuild/cooper/internal/flock"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -71,10 +70,10 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 		return from, nil
 	}
 	path := filepath.Join(s.dir, shiftedDir, key, id)
-	size := readNote(s.notePath(layerUses, id))
+	size := s.uses.Read(uses.Thing{Kind: uses.Layers, Name: id})
 	var lock *os.File
 	// Whoever removes copies finds the use before there is a copy.
-	err = s.whileUsing(func() error {
+	err = s.uses.WhileUsing(ctx, func() error {
 		err := os.MkdirAll(filepath.Dir(path), 0o700)
 		if err == nil {
 			lock, err = os.OpenFile(path+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
@@ -82,9 +81,9 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 		if err != nil {
 			return err
 		}
-		return s.noteUse(copyUses, key+"."+id, func(n *note) {
+		return s.uses.Note(uses.Thing{Kind: uses.Copies, Name: key + "." + id}, func(n *uses.Note) {
 			if n.Label == "" {
-				*n = note{Size: size.Size, Measured: size.Measured, Label: mapText(m)}
+				*n = uses.Note{Size: size.Size, Measured: size.Measured, Label: mapText(m)}
 			}
 		})
 	})
@@ -112,7 +111,15 @@ func (s *Store) idsIn(ctx context.Context, id, from string) (ids userns.IDs, err
 	if ids.UIDs, ids.GIDs, err = layer.ReadIDs(ctx, from); err != nil {
 		return ids, err
 	}
-	return ids, s.whileUsing(func() error { return writeJSON(path, ids, time.Now()) })
+	return ids, s.uses.WhileUsing(ctx, func() error { return writeIDs(path, ids) })
+}
+
+func writeIDs(path string, ids userns.IDs) error {
+	text, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	return fsys.Replace(path, text, fsys.ReplaceOptions{MakeDirs: true})
 }
 
 // copyKey says what a mapping makes of IDs; same if it leaves all as they are. One that it has no place for makes the
@@ -174,27 +181,15 @@ func (s *Store) makeShifted(ctx context.Context, from, path string, m userns.Map
 		return err
 	}
 	// What has the final name must be whole after a power failure as well.
-	if err := syncFS(made); err != nil {
+	if err := fsys.SyncFSAt(made); err != nil {
 		return err
 	}
 	return os.Rename(made, path)
 }
 
-func syncFS(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return nil
-}
-
 // removeShifted removes what belongs to layers that are gone from the store, but for what a running build may still
 // use.
-func (s *Store) removeShifted() error {
+func (s *Store) removeShifted(ctx context.Context) error {
 	listed, err := os.ReadDir(filepath.Join(s.dir, ownersDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -202,7 +197,7 @@ func (s *Store) removeShifted() error {
 	errs := []error{err}
 	for _, e := range listed {
 		if s.layerGone(e.Name()) { // or it is being written
-			errs = append(errs, s.whileDeciding(func() error { return removeFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
+			errs = append(errs, s.uses.WhileDeciding(ctx, func() error { return removeFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
 		}
 	}
 	keys, err := realDirs(filepath.Join(s.dir, shiftedDir))
@@ -215,7 +210,7 @@ func (s *Store) removeShifted() error {
 		}
 		for _, n := range names {
 			if id := strings.TrimSuffix(n.Name(), lockSuffix); s.layerGone(id) {
-				errs = append(errs, s.removeCopy(dir, id, key+"."+id))
+				errs = append(errs, s.removeCopy(ctx, dir, id, key+"."+id))
 			}
 		}
 	}
@@ -228,13 +223,14 @@ func (s *Store) layerGone(id string) bool {
 }
 
 // removeCopy takes the name away first, so that a build finds the whole copy or none.
-func (s *Store) removeCopy(dir, id, use string) error {
-	gone, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), "")
+func (s *Store) removeCopy(ctx context.Context, dir, id, use string) (err error) {
+	gone, remove, err := s.scratch.Dir(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.whileDeciding(func() error {
-		free, err := s.unused(useOf{copyUses, use})
+	defer func() { err = errors.Join(err, remove()) }()
+	return s.uses.WhileDeciding(ctx, func() error {
+		free, err := s.uses.Unused(uses.Thing{Kind: uses.Copies, Name: use})
 		if err != nil || !free {
 			return err
 		}
@@ -242,9 +238,8 @@ func (s *Store) removeCopy(dir, id, use string) error {
 		if err := os.Rename(path, filepath.Join(gone, "copy")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		err = removeFiles(path+lockSuffix, s.notePath(copyUses, use))
+		err = errors.Join(removeFiles(path+lockSuffix), s.uses.Forget(uses.Thing{Kind: uses.Copies, Name: use}))
 		_ = os.Remove(dir) // if it was the only one
 		return err
 	})
-	return errors.Join(err, removeAll(gone))
 }

@@ -72,7 +72,7 @@ func TestMapsThatAgreeOnALayersOwnersShareItsCopy(t *testing.T) {
 func TestCopyStaysWhileABuildRunsOnIt(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, store.Options{Root: root, Driver: "overlay"})
-	end, err := s.BeginBuild()
+	end, err := s.BeginBuild(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,8 @@ import (
 
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
-	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/store/scratch"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
@@ -29,7 +29,7 @@ type Snapshot interface {
 	// Commit makes the layer on top of the parent that Prepare was given, or on the one named if the snapshot isn't
 	// mounted, unless the store has it: then it takes that. Read must have been called. The snapshot can't be used
 	// afterwards, but mounts of its directory can until Remove.
-	Commit(parent string) (Layer, error)
+	Commit(ctx context.Context, parent string) (Layer, error)
 	// Remove deletes the snapshot, and does nothing if it has become a layer.
 	Remove() error
 }
@@ -41,12 +41,12 @@ var (
 
 // Prepare makes a snapshot on top of a parent layer ("" for none). The parent's layer must be in the store already
 // if the store doesn't stage; otherwise it isn't looked at.
-func (s *Store) Prepare(parent string) (Snapshot, error) {
+func (s *Store) Prepare(ctx context.Context, parent string) (Snapshot, error) {
 	if !s.staging {
-		return s.prepareMounted(parent)
+		return s.prepareMounted(ctx, parent)
 	}
 	// Not in the driver's own place for staged directories: podman before 5 empties that, whatever is under way in it.
-	base, remove, err := s.TempDir(context.Background())
+	base, remove, err := s.TempDir(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("stage a layer: %w", err)
 	}
@@ -82,7 +82,7 @@ func (st *staged) Work() string  { return filepath.Join(st.base, "work") }
 func (st *staged) Mounted() bool { return false }
 
 func (st *staged) Read(o ReadOptions) (layer.Result, error) {
-	split, err := tempFile(st.base)
+	split, err := scratch.FileIn(st.base)
 	if err != nil {
 		return layer.Result{}, fmt.Errorf("read layer: %w", err)
 	}
@@ -104,27 +104,11 @@ func (st *staged) Read(o ReadOptions) (layer.Result, error) {
 	return res, nil
 }
 
-// tempFile makes a file without a name, or with one that is gone at once.
-func tempFile(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), filepath.Join(dir, "tar-split")), nil
-	}
-	f, err := os.CreateTemp(dir, "tar-split")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-func (st *staged) Commit(parent string) (Layer, error) {
+func (st *staged) Commit(ctx context.Context, parent string) (Layer, error) {
 	if st.out.UncompressedDigest == "" {
 		return Layer{}, errors.New("commit layer: its digests have not been made")
 	}
-	l, made, err := st.store.commit(parent, content{st.out.UncompressedDigest, st.disk, st.linked},
+	l, made, err := st.store.commit(ctx, parent, content{st.out.UncompressedDigest, st.disk, st.linked},
 		func(id string) (*storage.Layer, error) {
 			// The library would replace the files of a layer that is there. Another tool that unpacks the same one has the lock
 			// until it is done.

@@ -8,16 +8,16 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/reexec"
 	"go.podman.io/storage/pkg/unshare"
-	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/store/internal/library"
+	"github.com/cooperbuild/cooper/build/store/scratch"
+	"github.com/cooperbuild/cooper/build/store/uses"
 )
 
 // Errors that callers tell apart.
@@ -56,9 +56,9 @@ type Store struct {
 	dir      string
 	trusted  bool
 	volatile bool
-	// began is when the build began that the store is open for; zero: none.
-	began   time.Time
-	durable durability
+	scratch  *scratch.Room
+	uses     *uses.Ledger
+	durable  durability
 	// root is the store's directory as the caller has named it, and byFD what the library knows it by if it can't take
 	// that; see withPlainRoot.
 	root string
@@ -99,9 +99,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, openError(opts, err)
 	}
 	s.dir = filepath.Join(st.GraphRoot(), ownDir)
-	if err := os.MkdirAll(filepath.Join(s.dir, "tmp"), 0o700); err != nil {
+	if s.scratch, err = scratch.Open(s.dir); err != nil {
 		return nil, openError(opts, err)
 	}
+	s.uses = uses.New(s.dir)
 	if s.durable, err = openDurability(st.GraphRoot()); err != nil {
 		return nil, openError(opts, err)
 	}
@@ -111,7 +112,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	options := slices.Concat(opts.GraphDriverOptions, st.GraphOptions())
 	s.program = s.findProgram(options)
 	s.staging = !o.Portable && s.canStage(options)
-	if err := s.removeStale(); err != nil {
+	if err := s.removeStale(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
 	}
 	if err := s.mend(ctx); err != nil {
@@ -217,152 +218,37 @@ func (s *Store) OverlayXattr() string {
 // Volatile tells whether a step's file system may drop its own syncs, which a later commit makes good.
 func (s *Store) Volatile() bool { return s.volatile }
 
-// staleAfter is how old a directory without a lock must be to be one whose process has ended while it made or removed
-// it. Other tools that stage in the same store lock a directory as soon as they have made it.
-const staleAfter = 200 * time.Millisecond
-
-// removeStale deletes staged and temporary directories whose owner is gone. It must run before this process stages
-// anything: closing a lock file drops the process's own POSIX lock on it.
-func (s *Store) removeStale() error {
-	unlock, err := s.lockMaking(unix.LOCK_EX)
-	if err != nil {
-		return err
-	}
-	// Earlier versions staged where the driver does.
-	staging := filepath.Join(s.store.GraphRoot(), overlayDriver, "staging")
+// removeStale deletes staged and temporary directories whose owner is gone, and what is kept for layers and builds that
+// are.
+func (s *Store) removeStale(ctx context.Context) error {
 	return errors.Join(
-		removeUnlocked(staging, "staging.lock", removeAll),
-		removeUnlocked(filepath.Join(s.dir, "tmp"), tempLock, s.removeTemp),
-		s.removeShifted(),
-		s.removeIDRanges(),
-		s.removeDeadBuilds(),
-		unlock(),
+		scratch.SweepStaging(ctx, filepath.Join(s.store.GraphRoot(), overlayDriver, "staging")),
+		s.scratch.Sweep(ctx, s.removeAbandoned),
+		s.removeShifted(ctx),
+		s.removeIDRanges(ctx),
+		s.uses.SweepBuilds(s.removeHalfImages),
 	)
 }
 
-// lockMaking keeps the look for stale directories (unix.LOCK_EX) apart from the moments between a directory's making
-// and its locking (unix.LOCK_SH), in which it looks like one that a dead process left.
-func (s *Store) lockMaking(how int) (unlock func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, "making.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock temporary directories: %w", err)
+// removeAbandoned removes a layer whose maker is gone.
+func (s *Store) removeAbandoned(id string) error {
+	if _, err := s.store.Layer(id); err != nil {
+		return nil //nolint:nilerr // it was never made
 	}
-	err = unix.EINTR
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Flock(int(f.Fd()), how)
+	if _, err := s.store.Unmount(id, true); err != nil && !Unknown(err) {
+		return fmt.Errorf("unmount layer %s: %w", id, err)
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock temporary directories: %w", err), f.Close())
-	}
-	return f.Close, nil
-}
-
-const (
-	tempLock = "lock"
-	// tempLayer in a temporary directory names a layer that goes with it.
-	tempLayer = "layer"
-)
-
-func (s *Store) removeTemp(dir string) error {
-	if id, err := os.ReadFile(filepath.Join(dir, tempLayer)); err == nil {
-		if _, err := s.store.Layer(string(id)); err == nil {
-			if _, err := s.store.Unmount(string(id), true); err != nil && !Unknown(err) {
-				return fmt.Errorf("unmount layer %s: %w", id, err)
-			}
-			if err := s.RemoveLayer(string(id)); err != nil {
-				return err
-			}
-		}
-	}
-	return removeAll(dir)
-}
-
-func removeUnlocked(base, lock string, remove func(dir string) error) error {
-	entries, err := os.ReadDir(base)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, e := range entries {
-		dir := filepath.Join(base, e.Name())
-		f, err := openLock(dir, lock)
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			errs = append(errs, removeLockless(dir, remove))
-			continue
-		case err != nil:
-			continue // not ours to judge
-		}
-		free := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil
-		if free {
-			errs = append(errs, remove(dir))
-		}
-		errs = append(errs, f.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// openLock opens the lock of a directory, waiting for a while if a young one has none yet; os.ErrNotExist says that
-// none came.
-func openLock(dir, lock string) (f *os.File, err error) {
-	const looks = 10
-	for range looks {
-		f, err = os.OpenFile(filepath.Join(dir, lock), os.O_RDWR, 0)
-		if !errors.Is(err, os.ErrNotExist) {
-			return f, err
-		}
-		info, statErr := os.Lstat(dir)
-		if statErr != nil || time.Since(info.ModTime()) > staleAfter {
-			return nil, err
-		}
-		time.Sleep(staleAfter / looks)
-	}
-	return nil, err
-}
-
-// removeLockless removes a directory that has no lock, if it is still there.
-func removeLockless(dir string, remove func(dir string) error) error {
-	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return remove(dir)
+	return s.RemoveLayer(id)
 }
 
 // TempDir makes a directory on the store's file system that is removed by the next build if this one is killed.
 // The caller calls the returned function when done with it.
-func (s *Store) TempDir(_ context.Context) (dir string, remove func() error, err error) {
-	unlock, err := s.lockMaking(unix.LOCK_SH)
-	if err != nil {
-		return "", nil, err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	dir, err = os.MkdirTemp(filepath.Join(s.dir, "tmp"), "")
-	if err != nil {
-		return "", nil, fmt.Errorf("make temporary directory: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, tempLock), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
-	}
-	if err != nil {
-		return "", nil, errors.Join(fmt.Errorf("lock temporary directory: %w", err), os.RemoveAll(dir))
-	}
-	return dir, func() error { return errors.Join(removeAll(dir), f.Close()) }, nil
+func (s *Store) TempDir(ctx context.Context) (dir string, remove func() error, err error) {
+	return s.scratch.Dir(ctx)
 }
 
 // TempTree is TempDir, with a directory of that name in it that everybody may read, whatever umask the caller has: the
 // root of a tree that steps see, and that images may get.
 func (s *Store) TempTree(ctx context.Context, name string) (dir string, remove func() error, err error) {
-	temp, remove, err := s.TempDir(ctx)
-	if err != nil {
-		return "", nil, err
-	}
-	dir = filepath.Join(temp, name)
-	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
-		return "", nil, errors.Join(fmt.Errorf("make temporary directory: %w", err), remove())
-	}
-	return dir, remove, nil
+	return s.scratch.Tree(ctx, name)
 }

@@ -56,7 +56,7 @@ func open(t *testing.T, o store.Options) *store.Store {
 // commit makes a layer of what fill writes.
 func commit(t *testing.T, s *store.Store, parent string, fill func(dir string)) (store.Layer, layer.Result) {
 	t.Helper()
-	snap, err := s.Prepare(parent)
+	snap, err := s.Prepare(t.Context(), parent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func commit(t *testing.T, s *store.Store, parent string, fill func(dir string)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := snap.Commit(parent)
+	l, err := snap.Commit(t.Context(), parent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestARemovedSnapshotLeavesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o.Root = t.TempDir()
 			s := open(t, o)
-			snap, err := s.Prepare("")
+			snap, err := s.Prepare(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -261,15 +261,15 @@ func TestAnImageIsFoundByEveryOfItsNames(t *testing.T) {
 	}
 	record := store.ImageRecord{Config: config, Layers: []store.Layer{l}, Names: []string{"localhost/app:v1"},
 		Created: time.Unix(1, 0)}
-	id, _, err := s.PutImage(record)
+	id, _, err := s.PutImage(t.Context(), record)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _, err := s.PutImage(record); err != nil || again != id {
+	if again, _, err := s.PutImage(t.Context(), record); err != nil || again != id {
 		t.Errorf("put twice: %s, %v", again, err)
 	}
 	for _, name := range []string{"app:v1", "localhost/app:v1", id, id[:12], "sha256:" + id} {
-		img, err := s.FindImage(name)
+		img, err := s.FindImage(t.Context(), name)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -278,7 +278,7 @@ func TestAnImageIsFoundByEveryOfItsNames(t *testing.T) {
 			t.Errorf("%s: found %s with layers %v", name, img.ID, img.Layers)
 		}
 	}
-	if _, err := s.FindImage("app:v2"); !errors.Is(err, store.ErrNoImage) {
+	if _, err := s.FindImage(t.Context(), "app:v2"); !errors.Is(err, store.ErrNoImage) {
 		t.Errorf("a name nobody has: %v", err)
 	}
 }
@@ -312,7 +312,7 @@ func TestPullingFromNowhereIsOneError(t *testing.T) {
 func TestALayerThatAKilledBuildMountedIsRemoved(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, store.Options{Driver: "vfs", Root: root})
-	snap, err := s.Prepare("")
+	snap, err := s.Prepare(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

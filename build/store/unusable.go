@@ -130,7 +130,7 @@ func (s *Store) Exhausted() *UnusableError {
 		return p.exhausted(unix.ENOSPC)
 	}
 	// Of a quota only a write tells.
-	f, err := tempFile(filepath.Join(s.dir, "tmp"))
+	f, err := s.scratch.File()
 	if err == nil {
 		const some = 1 << 20
 		err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, some), f.Close())

@@ -1,8 +1,10 @@
-package store
+package scratch
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -10,6 +12,20 @@ import (
 
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
+
+// RemoveAll is os.RemoveAll for trees whose directories may be unreadable to their owner: overlay makes its work
+// directory with mode 0.
+func RemoveAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil {
+		return nil
+	}
+	opened := makeOpen(dir)
+	if again := os.RemoveAll(dir); again != nil {
+		return errors.Join(err, opened, again)
+	}
+	return nil
+}
 
 // makeOpen gives the owner of a tree access to all directories in it. A step's process may still exchange names in
 // there: what is changed is a directory of the tree, never what a link in its place leads to.

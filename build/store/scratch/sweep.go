@@ -1,0 +1,106 @@
+package scratch
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/flock"
+)
+
+// staleAfter is how old a directory without a lock must be to be one whose process has ended while it made or removed
+// it. Other tools that stage in the same store lock a directory as soon as they have made it.
+const staleAfter = 200 * time.Millisecond
+
+// Sweep removes the directories whose process is gone, and before each the layer that goes with it.
+func (r *Room) Sweep(ctx context.Context, removeLayer func(id string) error) error {
+	making, err := r.lockMaking(ctx, flock.Exclusive)
+	if err != nil {
+		return err
+	}
+	free := func(f *os.File) (bool, error) { return flock.Try(f, flock.Exclusive) }
+	err = removeUnlocked(ctx, r.path(), dirLock, free, func(dir string) error {
+		if id, err := os.ReadFile(filepath.Join(dir, layerNote)); err == nil {
+			if err := removeLayer(string(id)); err != nil {
+				return err
+			}
+		}
+		return RemoveAll(dir)
+	})
+	return errors.Join(err, making.Close())
+}
+
+// SweepStaging removes the directories in which the storage library stages layers whose process is gone: earlier
+// versions staged there. Its locks are those of fcntl(2), which a process loses by closing the file: it must not be
+// called by one that has staged there.
+func SweepStaging(ctx context.Context, base string) error {
+	free := func(f *os.File) (bool, error) {
+		return unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil, nil
+	}
+	return removeUnlocked(ctx, base, "staging.lock", free, RemoveAll)
+}
+
+func removeUnlocked(ctx context.Context, base, lock string, free func(*os.File) (bool, error),
+	remove func(dir string) error) error {
+	entries, err := os.ReadDir(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		dir := filepath.Join(base, e.Name())
+		f, err := openLock(ctx, dir, lock)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, removeLockless(dir, remove))
+			continue
+		case ctx.Err() != nil:
+			return errors.Join(append(errs, context.Cause(ctx))...)
+		case err != nil:
+			continue // not ours to judge
+		}
+		if dead, err := free(f); err == nil && dead {
+			errs = append(errs, remove(dir))
+		}
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openLock opens the lock of a directory, waiting for a while if a young one has none yet; fs.ErrNotExist says that
+// none came.
+func openLock(ctx context.Context, dir, lock string) (f *os.File, err error) {
+	const looks = 10
+	for range looks {
+		f, err = os.OpenFile(filepath.Join(dir, lock), os.O_RDWR|unix.O_NONBLOCK, 0)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		info, statErr := os.Lstat(dir)
+		if statErr != nil || time.Since(info.ModTime()) > staleAfter {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(staleAfter / looks):
+		}
+	}
+	return nil, err
+}
+
+// removeLockless removes a directory that has no lock, if it is still there.
+func removeLockless(dir string, remove func(dir string) error) error {
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return remove(dir)
+}

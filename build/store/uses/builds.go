@@ -1,0 +1,141 @@
+package uses
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cooperbuild/cooper/internal/flock"
+)
+
+// buildsDir has a file for each build, locked while it runs, whose modification time is when it began.
+const buildsDir = "builds"
+
+// Begin says that a build begins: nothing that is used from now on is removed until end is called or the process ends.
+// It is called once for a build, before the store is used for it.
+func (l *Ledger) Begin(ctx context.Context) (end func() error, err error) {
+	var f *os.File
+	err = l.WhileUsing(ctx, func() error {
+		dir := filepath.Join(l.dir, buildsDir)
+		err := os.MkdirAll(dir, 0o700)
+		if err == nil {
+			f, err = os.CreateTemp(dir, "")
+		}
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		l.mu.Lock()
+		l.began = began
+		l.mu.Unlock()
+		err = flock.Lock(ctx, f, flock.Exclusive)
+		return errors.Join(err, os.Chtimes(f.Name(), began, began))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("note that a build runs: %w", err)
+	}
+	return func() error { return errors.Join(os.Remove(f.Name()), f.Close()) }, nil
+}
+
+func (l *Ledger) begun() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.began
+}
+
+// Oldest is when the oldest of the running builds began, or a time to come if none runs: what was used since then is in
+// use. The caller is WhileDeciding, for a build that begins looks for a moment like one that has ended.
+func (l *Ledger) Oldest() (time.Time, error) {
+	oldest := time.Now().Add(time.Hour)
+	err := EachLive(filepath.Join(l.dir, buildsDir), func(_ string, f *os.File) error {
+		info, err := f.Stat()
+		if err == nil && info.ModTime().Before(oldest) {
+			oldest = info.ModTime()
+		}
+		return err
+	})
+	if err != nil {
+		return oldest, fmt.Errorf("look for running builds: %w", err)
+	}
+	return oldest, nil
+}
+
+// OldestBuild is Oldest for who isn't WhileDeciding.
+func (l *Ledger) OldestBuild(ctx context.Context) (oldest time.Time, err error) {
+	err = l.WhileDeciding(ctx, func() (err error) {
+		oldest, err = l.Oldest()
+		return err
+	})
+	return oldest, err
+}
+
+// Unused tells whether no running build may use something. The caller is WhileDeciding.
+func (l *Ledger) Unused(t Thing) (bool, error) {
+	oldest, err := l.Oldest()
+	return err == nil && l.LastUse(t).Before(oldest), err
+}
+
+// SweepBuilds removes the files of builds that were killed, unless something is being used or decided upon just now. If
+// there were some it calls after, while nothing is used.
+func (l *Ledger) SweepBuilds(after func() error) error {
+	lock, err := os.OpenFile(filepath.Join(l.dir, notesLock), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock uses: %w", err)
+	}
+	free, err := flock.Try(lock, flock.Exclusive)
+	if err != nil || !free {
+		return errors.Join(err, lock.Close())
+	}
+	before, err := l.countBuilds()
+	if err == nil && before > 0 {
+		_, err = l.Oldest()
+	}
+	if left, readErr := l.countBuilds(); err == nil && left < before {
+		err = errors.Join(readErr, after())
+	}
+	return errors.Join(err, lock.Close())
+}
+
+func (l *Ledger) countBuilds() (int, error) {
+	entries, err := os.ReadDir(filepath.Join(l.dir, buildsDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return len(entries), err
+}
+
+// EachLive calls live for the files of a directory that somebody has locked and removes the others. Nobody may make one
+// meanwhile: it looks like that of a dead process until it is locked.
+func EachLive(dir string, live func(name string, f *os.File) error) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		f, err := os.Open(filepath.Join(dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) { // given back
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		switch free, err := flock.Try(f, flock.Exclusive); {
+		case err != nil:
+			errs = append(errs, err)
+		case !free:
+			errs = append(errs, live(e.Name(), f))
+		default:
+			if err := os.Remove(f.Name()); !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,191 @@
+package uses
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cooperbuild/cooper/internal/flock"
+	"github.com/cooperbuild/cooper/internal/fsys"
+)
+
+const (
+	notesDir  = "uses"
+	notesLock = "uses.lock"
+)
+
+// A Kind is a kind of thing that notes are kept of.
+type Kind string
+
+// The kinds, each with what names a thing of it.
+const (
+	Layers Kind = "layers"  // the layer's ID
+	Images Kind = "images"  // the image's ID
+	Copies Kind = "shifted" // KEY.LAYER
+	Mounts Kind = "mounts"  // KEY.NUMBER
+	// goneMarks has an empty file for each layer that is being removed: to builds it isn't there any more.
+	goneMarks Kind = "gone"
+)
+
+// A Thing is what a note is kept of.
+type Thing struct {
+	Kind Kind
+	Name string
+}
+
+// Note is the text of a note. The zero value is that of a thing nothing is known of.
+type Note struct {
+	// Size counts bytes on disk. Measured says that it is known, and Changing that it was before the last use.
+	Size     int64 `json:"size,omitempty"`
+	Measured bool  `json:"measured,omitempty"`
+	Changing bool  `json:"changing,omitempty"`
+	// Linked says that the size goes with that of others, which have files in common.
+	Linked bool `json:"linked,omitempty"`
+	// Made says that this program made the layer.
+	Made bool `json:"made,omitempty"`
+	// Label is for people.
+	Label string `json:"label,omitempty"`
+}
+
+// Used is a note with the time of the last use; zero: never, or not since it was measured.
+type Used struct {
+	Note
+	Last time.Time
+}
+
+// Ledger keeps the notes of one store. It is safe for concurrent use, by several processes too.
+type Ledger struct {
+	// dir is cooper's own directory in the store's.
+	dir string
+
+	mu sync.Mutex
+	// began is when the last build of this process began, which Begin sets; zero: none has.
+	began time.Time
+}
+
+// New keeps notes in cooper's own directory of a store, which must be there.
+func New(dir string) *Ledger { return &Ledger{dir: dir} }
+
+func (l *Ledger) path(t Thing) string { return filepath.Join(l.dir, notesDir, string(t.Kind), t.Name) }
+
+// WhileUsing calls f while nothing is decided upon. What f notes is in time for all decisions to come.
+func (l *Ledger) WhileUsing(ctx context.Context, f func() error) error {
+	return l.while(ctx, flock.Shared, f)
+}
+
+// WhileDeciding calls f while nothing is used anew. f must not take long.
+func (l *Ledger) WhileDeciding(ctx context.Context, f func() error) error {
+	return l.while(ctx, flock.Exclusive, f)
+}
+
+func (l *Ledger) while(ctx context.Context, kind flock.Kind, f func() error) error {
+	lock, err := flock.File(ctx, filepath.Join(l.dir, notesLock), kind)
+	if err != nil {
+		return fmt.Errorf("lock uses: %w", err)
+	}
+	return errors.Join(f(), lock.Close())
+}
+
+// Note writes down a use, and what change makes of the note; nil: nothing. The caller is WhileUsing.
+func (l *Ledger) Note(t Thing, change func(*Note)) error {
+	now := time.Now()
+	if began := l.begun(); now.Before(began) { // the clock was set back
+		now = began
+	}
+	path := l.path(t)
+	info, err := os.Lstat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("note use: %w", err)
+	}
+	old, there := Note{}, err == nil
+	if there && info.ModTime().After(now) {
+		now = info.ModTime()
+	}
+	if there && change != nil {
+		old = readNote(path)
+	}
+	n := old
+	if change != nil {
+		change(&n)
+	}
+	if there && n == old {
+		err = os.Chtimes(path, now, now)
+	} else {
+		err = writeNote(path, n, now)
+	}
+	if err != nil {
+		return fmt.Errorf("note use: %w", err)
+	}
+	return nil
+}
+
+// NoteMade notes a layer that this program makes, and its size on disk in bytes; 0: nobody knows. It goes before the
+// layer: one without a note is not known to be ours. The caller is WhileUsing.
+func (l *Ledger) NoteMade(layer string, size int64, linked bool) error {
+	return l.Note(Thing{Layers, layer}, func(n *Note) {
+		n.Made, n.Size, n.Measured, n.Linked = true, size, size > 0, linked
+	})
+}
+
+// Save changes a note of something that isn't used by that. The caller is WhileDeciding.
+func (l *Ledger) Save(t Thing, change func(*Note)) error {
+	path := l.path(t)
+	used := time.Unix(0, 0)
+	if info, err := os.Lstat(path); err == nil {
+		used = info.ModTime()
+	}
+	n := readNote(path)
+	old := n
+	if change(&n); n == old {
+		return nil
+	}
+	if err := writeNote(path, n, used); err != nil {
+		return fmt.Errorf("note size: %w", err)
+	}
+	return nil
+}
+
+// Read gives the zero note if there is none, or none that can be read.
+func (l *Ledger) Read(t Thing) Note { return readNote(l.path(t)) }
+
+func readNote(path string) (n Note) {
+	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &n) != nil {
+		return Note{}
+	}
+	return n
+}
+
+// writeNote replaces a note as a whole.
+func writeNote(path string, n Note, used time.Time) error {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	return fsys.Replace(path, text, fsys.ReplaceOptions{MakeDirs: true, Modified: used})
+}
+
+// LastUse is zero if there is no note.
+func (l *Ledger) LastUse(t Thing) time.Time {
+	info, err := os.Lstat(l.path(t))
+	if err != nil || info.ModTime().Unix() <= 0 {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// Forget removes the notes of things that are gone.
+func (l *Ledger) Forget(things ...Thing) error {
+	var errs []error
+	for _, t := range things {
+		if err := os.Remove(l.path(t)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
