@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -136,8 +137,12 @@ func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c 
 }
 
 // fillCacheDir gives a cache directory that was just made its content and its owner. Whoever else shares it waits for
-// that.
+// that, and for nothing more: a step may lock the directory itself, to keep others of its kind waiting.
 func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) (err error) {
+	marker := dir.Name() + ".made"
+	if _, err := os.Lstat(marker); err == nil {
+		return nil
+	}
 	made, err := os.Open(dir.Name())
 	if err != nil {
 		return err
@@ -146,14 +151,30 @@ func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c r
 	if err := flock.Lock(ctx, made, flock.Exclusive); err != nil {
 		return err
 	}
-	marker := dir.Name() + ".made"
 	if _, err := os.Lstat(marker); err == nil {
 		return nil
+	}
+	if err := empty(made); err != nil {
+		return err
 	}
 	if err := r.startCacheDir(ctx, dir.Name(), m, c); err != nil {
 		return err
 	}
 	return os.WriteFile(marker, nil, 0o600)
+}
+
+// empty removes what a build has left that ended while it filled the directory: it may have owners of another one.
+func empty(dir *os.File) error {
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(dir.Name(), name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startCacheDir gives the directory path what a mount says that it starts with.
