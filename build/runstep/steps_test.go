@@ -24,8 +24,8 @@ func (b build) withContext(t *testing.T, files map[string]string) build {
 	b.context = t.TempDir()
 	b.write(t, "Dockerfile", "FROM scratch\n")
 	for name, text := range files {
-		path := filepath.Join(b.context, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a context's usual mode
+		dir, _ := filepath.Split(b.context + "/" + name)
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a context's usual mode
 			t.Fatal(err)
 		}
 		if !strings.HasSuffix(name, "/") {
@@ -136,4 +136,10 @@ func waitFor[T any](t *testing.T, c <-chan T) T {
 		t.Fatal("nothing came in a minute")
 	}
 	panic("not reached")
+}
+
+// nestedIDs map a few IDs, but not to themselves.
+func nestedIDs() userns.Mapping {
+	ids := userns.Map{{Container: 0, Host: 1, Length: 1000}}
+	return userns.Mapping{UIDs: ids, GIDs: ids}
 }
