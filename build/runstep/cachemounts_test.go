@@ -155,7 +155,8 @@ func TestALockThatAStepHoldsOnASharedCacheKeepsNobodyWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
-		_, _, err := b.roots.Make(ctx, &plan.Step{}, base, r.Work(&plan.Step{}, sh("true # again", cacheMount("c", "/c")), noStep))
+		_, _, err := b.roots.Make(ctx, &plan.Step{}, base, r.Work(&plan.Step{}, sh("true # again", cacheMount("c", "/c")),
+			noStep))
 		ended <- err
 	}()
 	if err := waitFor(t, ended); err != nil {

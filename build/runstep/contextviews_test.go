@@ -56,8 +56,9 @@ func TestWhatAStepWritesToTheContextIsThrownAway(t *testing.T) {
 	r, base := b.room(runstep.Options{}), b.busybox(t)
 	all, file := fromContext("/", "/ctx"), fromContext("/a", "/file")
 	all.ReadOnly, file.ReadOnly = false, false
-	got := b.out(t, r, base, sh("cd /ctx; echo new >a; /busybox rm -r sub; echo more >c; /busybox ls . >/out; /busybox cat a >>/out",
-		all))
+	got := b.out(t, r, base,
+		sh("cd /ctx; echo new >a; /busybox rm -r sub; echo more >c; /busybox ls . >/out; /busybox cat a >>/out",
+			all))
 	if got != "Dockerfile\na\nc\nnew\n" {
 		t.Errorf("the step sees %q of what it wrote", got)
 	}
@@ -150,7 +151,7 @@ func TestSocketsAndPipesOfTheContextAreOutOfReach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	r, base := b.room(runstep.Options{}), b.busybox(t)
 	for _, source := range []string{"/sub/pipe", "/sub/socket"} {
 		got := b.fail(t, r, base, sh("true", fromContext(source, "/s")))
@@ -167,7 +168,8 @@ func TestSocketsAndPipesOfTheContextAreOutOfReach(t *testing.T) {
 	if _, err := pipe.WriteString("of the host\n"); err != nil {
 		t.Fatal(err)
 	}
-	got := b.out(t, r, base, sh("/busybox timeout 1 /busybox head -n 1 /ctx/pipe >/out; true", fromContext("/sub", "/ctx")))
+	got := b.out(t, r, base, sh("/busybox timeout 1 /busybox head -n 1 /ctx/pipe >/out; true",
+		fromContext("/sub", "/ctx")))
 	if got != "" {
 		t.Errorf("the step has read %q", got)
 	}
@@ -226,7 +228,8 @@ func TestAStageIsShownAsItIs(t *testing.T) {
 	r, base := b.room(runstep.Options{}), b.busybox(t)
 	stage := b.stage(t, base)
 	done := func(*plan.Step) *rootfs.Root { return stage }
-	m := plan.Mount{Type: plan.MountBind, From: plan.Input{Kind: plan.InputStep, Step: &plan.Step{}}, Source: "/d", Target: "/m"}
+	m := plan.Mount{Type: plan.MountBind, From: plan.Input{Kind: plan.InputStep, Step: &plan.Step{}}, Source: "/d",
+		Target: "/m"}
 	op := sh("/busybox stat -c '%u:%g %a' /m /m/f >/out; echo more >/m/f; echo new >/m/g", m)
 	got := b.read(t, b.make(t, base, r.Work(&plan.Step{}, op, done)), "out")
 	if !strings.HasPrefix(got, "7:8 750\n7:8 6") {

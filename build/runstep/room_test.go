@@ -22,6 +22,7 @@ import (
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/stepinput"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
@@ -51,13 +52,21 @@ func newBuild(t *testing.T) build {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own, err := userns.CurrentMapping()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var identity rootfs.Identity
+	if !userns.InInitial(own) { // an ordinary user runs the tests
+		identity.Process = &own
+	}
 	shown := progress.NewAsides(progress.Discard{})
 	b.contexts = inputs.New(inputs.Options{Context: b.context, Progress: progress.Discard{}, Shown: shown}, s)
 	if _, err := b.contexts.ReadMain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b.roots = rootfs.New(rootfs.Options{
-		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown,
+		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown, Identity: identity,
 		Fail: func(_ *plan.Step, err error) error { return err },
 	})
 	b.stats = source.OpenStatCache(s.StatsFile())

@@ -1,6 +1,8 @@
 package runstep_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,4 +144,31 @@ func waitFor[T any](t *testing.T, c <-chan T) T {
 func nestedIDs() userns.Mapping {
 	ids := userns.Map{{Container: 0, Host: 1, Length: 1000}}
 	return userns.Mapping{UIDs: ids, GIDs: ids}
+}
+
+func withCause(t *testing.T) (context.Context, context.CancelCauseFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	t.Cleanup(func() { cancel(nil) })
+	return ctx, cancel
+}
+
+// openPipe opens a pipe for writing that a step makes and reads from, and so waits for the step.
+func openPipe(t *testing.T, path string, ended <-chan error) *os.File {
+	t.Helper()
+	for {
+		pipe, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			t.Cleanup(func() { _ = pipe.Close() })
+			return pipe
+		}
+		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENXIO) {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-ended:
+			t.Fatal("the step has ended", err)
+		case <-time.After(time.Millisecond): // nothing tells of a reader
+		}
+	}
 }

@@ -18,7 +18,8 @@ func TestEveryStepSeesTheVolumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := b.room(runstep.Options{Volumes: []runstep.Volume{
-		{Source: dir, Target: "/rw"}, {Source: dir, Target: "/ro", ReadOnly: true}, {Source: file, Target: "/file", ReadOnly: true},
+		{Source: dir, Target: "/rw"}, {Source: dir, Target: "/ro", ReadOnly: true},
+		{Source: file, Target: "/file", ReadOnly: true},
 		{Source: dir, Target: "/gone", Discard: true}, {Source: dir, Target: "/both", Discard: true, ReadOnly: true},
 	}})
 	got := b.out(t, r, base, sh(`
