@@ -73,8 +73,11 @@ func readAnswer(resp *http.Response, limit int64) (a answer, err error) {
 }
 
 // pause waits after a failure, twice as long after each.
-func (p pace) pause(ctx context.Context, failed int) error {
-	timer := time.NewTimer(p.first << (failed - 1))
+func (p pace) pause(ctx context.Context, failed int) error { return p.pauseFor(ctx, failed, 0) }
+
+// pauseFor is pause, but for as long as the other side has asked for.
+func (p pace) pauseFor(ctx context.Context, failed int, asked time.Duration) error {
+	timer := time.NewTimer(max(asked, p.first<<max(0, failed-1)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

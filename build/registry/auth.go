@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +37,10 @@ type authorizer struct {
 	pace   pace
 	// host is that of the registry, name what the user calls it.
 	host, name string
-	find       func(ctx context.Context) (credential, error)
+	// path is that of the repository, actions what is to be done there, from another repository that blobs are to be
+	// mounted from; it may be empty.
+	path, actions, from string
+	find                func(ctx context.Context) (credential, error)
 
 	mu      sync.Mutex
 	header  string
@@ -55,7 +59,7 @@ func (a *authorizer) current() string {
 
 // renew gets a new header by the challenge in a response. used is the header that the response refused: if another
 // request has got a new one in the meantime, that is taken.
-func (a *authorizer) renew(ctx context.Context, resp *http.Response, used, scope string) (string, error) {
+func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.header != "" && a.header != used && (a.expires.IsZero() || time.Now().Before(a.expires)) {
@@ -76,9 +80,7 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used, scope
 	case scheme == "basic":
 		a.header, a.expires = "Basic "+base64.StdEncoding.EncodeToString([]byte(c.username+":"+c.password)), time.Time{}
 	default:
-		if params["scope"] == "" {
-			params["scope"] = scope
-		}
+		params["scope"] = a.scope(params["scope"])
 		token, life, err := a.token(ctx, params, c, resp.Request.URL.Scheme)
 		if err != nil {
 			return "", fmt.Errorf("log in to %s: %w", a.name, err)
@@ -86,6 +88,27 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used, scope
 		a.header, a.expires = "Bearer "+token, time.Now().Add(life)
 	}
 	return a.header, nil
+}
+
+// scope is what a token is to be good for, when a challenge asks for that. Registries ask for what the request at hand
+// needs: to be let in once for all that is going to be done, the actions are put in the place of theirs. The name of
+// the repository is the registry's, which may know it by another.
+func (a *authorizer) scope(asked string) string {
+	all := strings.Fields(asked)
+	if len(all) == 0 {
+		all = []string{"repository:" + a.path + ":" + reads}
+	}
+	other, own := "repository:"+a.from+":", 0
+	if i := slices.IndexFunc(all, func(s string) bool { return strings.HasPrefix(s, "repository:"+a.path+":") }); i > 0 {
+		own = i
+	}
+	if a.actions != reads {
+		all[own] = all[own][:strings.LastIndexByte(all[own], ':')+1] + a.actions
+	}
+	if a.from != "" && !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, other) }) {
+		all = append(all, other+reads)
+	}
+	return strings.Join(all, " ")
 }
 
 // token asks a token server. See https://distribution.github.io/distribution/spec/auth/token/ and, for identity tokens,

@@ -21,6 +21,8 @@ type Options struct {
 	Insecure bool
 	// AuthFile is the only file to look for credentials in, CertDir the only directory for certificates.
 	AuthFile, CertDir string
+	// Username and Password are shown to every registry instead of what files and helpers have; empty: those are asked.
+	Username, Password string
 }
 
 // Client reaches registries. It is safe for concurrent use; Close ends its idle connections.
@@ -30,8 +32,21 @@ type Client struct {
 	pace   pace
 
 	mu    sync.Mutex
-	repos map[endpoint]*repository
+	repos map[access]*repository
 }
+
+// access is a repository and what is done there.
+type access struct {
+	endpoint
+	// actions are those of a token's scope, with commas between them.
+	actions string
+}
+
+// The actions.
+const (
+	reads  = "pull"
+	writes = "pull,push"
+)
 
 // NewClient makes a client with the user's configuration.
 func NewClient(o Options) (*Client, error) {
@@ -45,7 +60,7 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{policy: policy, opts: o, pace: usualPace(), repos: map[endpoint]*repository{}}, nil
+	return &Client{policy: policy, opts: o, pace: usualPace(), repos: map[access]*repository{}}, nil
 }
 
 // Close ends the client's idle connections.
@@ -54,6 +69,9 @@ func (c *Client) Close() {
 	defer c.mu.Unlock()
 	for _, r := range c.repos {
 		r.transport.CloseIdleConnections()
+		if r.upload != nil {
+			r.upload.CloseIdleConnections()
+		}
 	}
 }
 
@@ -69,7 +87,7 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 	}
 	var errs []error
 	for _, e := range ends {
-		repo, err := c.repository(e)
+		repo, err := c.repository(e, reads)
 		if err == nil {
 			var found *Remote
 			if found, err = repo.resolve(ctx, e.ref); err == nil {
@@ -88,17 +106,18 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 }
 
 // repository is the connection to where a reference's repository is.
-func (c *Client) repository(e endpoint) (*repository, error) {
+func (c *Client) repository(e endpoint, actions string) (*repository, error) {
 	e.ref = e.ref.Repository()
 	e.insecure = e.insecure || c.opts.Insecure
+	key := access{e, actions}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r := c.repos[e]; r != nil {
+	if r := c.repos[key]; r != nil {
 		return r, nil
 	}
-	r, err := c.newRepository(e)
+	r, err := c.newRepository(e, actions)
 	if err == nil {
-		c.repos[e] = r
+		c.repos[key] = r
 	}
 	return r, err
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missin
 		}
 		u.User = nil
 		b := r.newBlob(ctx, d, clip(u.Host), func(ctx context.Context, header http.Header) (*http.Response, error) {
-			return ask(ctx, client, u.String(), header)
+			return ask(ctx, client, call{method: http.MethodGet, at: u.String(), header: header})
 		})
 		if err = b.open(); err == nil {
 			return b, nil
@@ -48,12 +49,19 @@ func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missin
 	return nil, errors.Join(errs...)
 }
 
-func ask(ctx context.Context, client *http.Client, at string, header http.Header) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+// ask sends a request and shows nobody who asks.
+func ask(ctx context.Context, client *http.Client, c call) (*http.Response, error) {
+	var body io.Reader
+	if c.body != nil {
+		body = bytes.NewReader(c.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, c.method, c.at, body)
 	if err != nil {
 		return nil, err
 	}
-	req.Header = header.Clone()
+	if c.header != nil {
+		req.Header = c.header.Clone()
+	}
 	req.Header.Set("User-Agent", "cooper")
 	resp, err := client.Do(req)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -20,6 +21,8 @@ type statusError struct {
 	// said is the registry's own message; may be empty.
 	said string
 	hint string
+	// after is how long it wants to be left alone; at most maxWait.
+	after time.Duration
 }
 
 func (e *statusError) Error() string {
@@ -37,6 +40,11 @@ func (e *statusError) Is(target error) bool {
 	return target == ErrNotFound && e.code == http.StatusNotFound
 }
 
+// loginError is why somebody wasn't let in who was asked to say who he is. To ask once more doesn't help.
+type loginError struct{ error }
+
+func (e *loginError) Unwrap() error { return e.error }
+
 // maxErrorBody bounds what is read of an error's text, in bytes.
 const maxErrorBody = 16 << 10
 
@@ -45,6 +53,9 @@ const maxErrorBody = 16 << 10
 func newStatusError(resp *http.Response, host string) error {
 	defer resp.Body.Close()
 	e := &statusError{host: host, code: resp.StatusCode}
+	if after, ok := retryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
+		e.after = min(after, maxWait)
+	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	var body struct {
 		Errors []struct{ Code, Message string }

@@ -10,7 +10,7 @@ import (
 func (c *Client) Hurry(first, stall time.Duration) {
 	limits := patience.Usual()
 	limits.Stall = stall
-	c.pace = pace{first: first, limits: limits, now: time.Now}
+	c.pace = pace{first: first, limits: limits, now: time.Now, commit: 5 * stall}
 }
 
 // Limit gives a client limits of a test's own, and a clock.

@@ -24,15 +24,17 @@ type repository struct {
 	host      string
 	transport *http.Transport
 	client    *http.Client
-	auth      *authorizer
-	pace      pace
+	// upload is for blobs that are sent, nil if none was; see uploader.
+	upload *http.Transport
+	auth   *authorizer
+	pace   pace
 
 	mu sync.Mutex
 	// scheme is known after the first request.
 	scheme string
 }
 
-func (c *Client) newRepository(e endpoint) (*repository, error) {
+func (c *Client) newRepository(e endpoint, actions string) (*repository, error) {
 	dir, err := certDir(c.opts.CertDir, e.ref.Domain)
 	if err != nil {
 		return nil, err
@@ -53,7 +55,11 @@ func (c *Client) newRepository(e endpoint) (*repository, error) {
 	r.client = &http.Client{Transport: next, CheckRedirect: safeRedirect}
 	r.auth = &authorizer{
 		client: &http.Client{Transport: next, CheckRedirect: noRedirect}, pace: c.pace, host: r.host, name: e.ref.Domain,
+		path: e.ref.Path, actions: actions,
 		find: func(ctx context.Context) (credential, error) {
+			if c.opts.Username != "" {
+				return credential{username: c.opts.Username, password: c.opts.Password}, nil
+			}
 			return findCredential(ctx, c.opts.AuthFile, e.ref.Name())
 		},
 	}
@@ -97,31 +103,63 @@ func (r *repository) ping(ctx context.Context, scheme string) error {
 	return resp.Body.Close()
 }
 
-// get sends a request with the right to pull. The caller closes the response's body.
+// call is one request to a repository.
+type call struct {
+	method string
+	// path is that below the repository; at, if it isn't empty, the whole URL.
+	path, at string
+	header   http.Header
+	// body is sent; nil: nothing is.
+	body []byte
+}
+
+// get asks for something. The caller closes the response's body.
 func (r *repository) get(ctx context.Context, path string, header http.Header) (*http.Response, error) {
-	at, err := r.url(ctx, path)
-	if err != nil {
-		return nil, err
+	return r.do(ctx, r.auth, call{method: http.MethodGet, path: path, header: header})
+}
+
+// do sends a request with the rights that auth has, and gets these where they are asked for. The caller closes the
+// response's body.
+func (r *repository) do(ctx context.Context, auth *authorizer, c call) (*http.Response, error) {
+	if c.at == "" {
+		at, err := r.url(ctx, c.path)
+		if err != nil {
+			return nil, err
+		}
+		c.at = at
 	}
-	used := r.auth.current()
-	resp, err := r.send(ctx, at, header, used)
+	if !r.owns(c.at) {
+		return ask(ctx, r.client, c)
+	}
+	used := auth.current()
+	resp, err := send(ctx, r.client, c, used)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || resp.Request.URL.Host != r.host {
 		return resp, err
 	}
-	renewed, err := r.auth.renew(ctx, resp, used, "repository:"+r.at.ref.Path+":pull")
+	renewed, err := auth.renew(ctx, resp, used)
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		return nil, cause(ctx, err)
+		return nil, &loginError{cause(ctx, err)}
 	}
-	return r.send(ctx, at, header, renewed)
+	return send(ctx, r.client, c, renewed)
 }
 
-func (r *repository) send(ctx context.Context, at string, header http.Header, authorization string) (*http.Response,
-	error) {
-	header = header.Clone()
-	if authorization != "" {
-		header.Set("Authorization", authorization)
+// owns tells whether a URL is one of the registry itself, to which alone we show who we are.
+func (r *repository) owns(at string) bool {
+	u, err := url.Parse(at)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return err == nil && u.Scheme == r.scheme && u.Host == r.host
+}
+
+func send(ctx context.Context, client *http.Client, c call, authorization string) (*http.Response, error) {
+	c.header = c.header.Clone()
+	if c.header == nil {
+		c.header = http.Header{}
 	}
-	return ask(ctx, r.client, at, header)
+	if authorization != "" {
+		c.header.Set("Authorization", authorization)
+	}
+	return ask(ctx, client, c)
 }
 
 // cause is why a request failed: the end of its context, if that is what it was.

@@ -31,10 +31,12 @@ type pace struct {
 	// limits say what is too slow, by the clock now.
 	limits patience.Limits
 	now    func() time.Time
+	// commit is how long a registry may take to answer when it has all of a blob: it may copy it then.
+	commit time.Duration
 }
 
 func usualPace() pace {
-	return pace{first: 250 * time.Millisecond, limits: patience.Usual(), now: time.Now}
+	return pace{first: 250 * time.Millisecond, limits: patience.Usual(), now: time.Now, commit: 10 * time.Minute}
 }
 
 // newTransport connects to one host, as tls says, through the proxy that the environment names.

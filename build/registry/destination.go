@@ -1,0 +1,207 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+
+	"github.com/cooperbuild/cooper/build/patience"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+)
+
+// Destination is a repository that images are pushed to. It is safe for concurrent use.
+type Destination struct {
+	repo *repository
+	// uploads sends what can't simply be sent again, and waits longer for an answer.
+	uploads *http.Client
+	pace    pace
+
+	mu sync.Mutex
+	// mounting are those who may read other repositories, too, by their names.
+	mounting map[string]*authorizer
+}
+
+// Destination is where images of a name are pushed to: their own registry, whatever mirrors registries.conf has.
+func (c *Client) Destination(ref reference.Reference) (*Destination, error) {
+	e := endpoint{ref: ref}
+	table, err := sysregistriesv2.FindRegistry(nil, ref.Name())
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read registries.conf: %w", err)
+	case table != nil && table.Blocked:
+		return nil, fmt.Errorf("registries.conf blocks %s", table.Prefix)
+	case table != nil:
+		e.insecure = table.Insecure
+	}
+	repo, err := c.repository(e, writes)
+	if err != nil {
+		return nil, err
+	}
+	return &Destination{repo: repo, uploads: repo.uploader(), pace: repo.pace, mounting: map[string]*authorizer{}}, nil
+}
+
+// uploader makes a client that sends each request once. What stands still ends by the [sending] of its body.
+func (r *repository) uploader() *http.Client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.upload == nil {
+		r.upload = r.transport.Clone()
+		r.upload.ResponseHeaderTimeout = 0
+	}
+	var next http.RoundTripper = r.upload
+	if !r.at.insecure {
+		next = secureOnly{next}
+	}
+	return &http.Client{Transport: watcher{next, r.pace}, CheckRedirect: safeRedirect}
+}
+
+// Manifest is the digest of the manifest that a tag or digest leads to. The error is ErrNotFound if it leads to none.
+func (d *Destination) Manifest(ctx context.Context, name string) (digest.Digest, error) {
+	resp, err := d.repo.do(ctx, d.repo.auth, call{method: http.MethodHead, path: "manifests/" + name,
+		header: http.Header{"Accept": {strings.Join(manifestTypes(), ", ")}}})
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", newStatusError(resp, d.repo.at.ref.Domain)
+	}
+	_ = resp.Body.Close() // there is nothing in it
+	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got.Validate() == nil {
+		return got, nil
+	}
+	text, _, err := d.repo.manifest(ctx, name) // a registry need not say it
+	return digest.FromBytes(text), err
+}
+
+// Has tells whether the repository has a blob.
+func (d *Destination) Has(ctx context.Context, b ocispec.Descriptor) (bool, error) {
+	if err := b.Digest.Validate(); err != nil {
+		return false, fmt.Errorf("digest %q: %w", clip(b.Digest.String()), err)
+	}
+	resp, err := d.repo.do(ctx, d.repo.auth, call{method: http.MethodHead, path: "blobs/" + b.Digest.String()})
+	if err != nil {
+		return false, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		if err = newStatusError(resp, d.repo.at.ref.Domain); errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		return false, err
+	}
+	_ = resp.Body.Close() // there is nothing in it
+	if size, err := strconv.ParseInt(resp.Header.Get("Content-Length"), 10, 64); err == nil && size != b.Size {
+		return false, fmt.Errorf("%s says that it has %s, with %d bytes and not %d", d.repo.at.ref.Domain, b.Digest, size,
+			b.Size)
+	}
+	return true, nil
+}
+
+// Begin begins to bring a blob into the repository, from another repository of the registry if that has it: there is
+// nothing to send then, and the upload is nil.
+func (d *Destination) Begin(ctx context.Context, b ocispec.Descriptor, from []string) (*Upload, error) {
+	if err := b.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", clip(b.Digest.String()), err)
+	}
+	u := &Upload{to: d, want: b, piece: max(1, b.Size), meter: patience.NewMeter(d.pace.limits)}
+	for _, name := range from {
+		if name == d.repo.at.ref.Path {
+			continue
+		}
+		u.cancel(ctx)
+		mounted, err := u.mount(ctx, name)
+		if mounted || ctx.Err() != nil {
+			return nil, err
+		}
+	}
+	return u, nil
+}
+
+// mountedBy gives the authorizer that may read another repository.
+func (d *Destination) mountedBy(from string) *authorizer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.mounting[from]
+	if a == nil {
+		own := d.repo.auth
+		a = &authorizer{client: own.client, pace: own.pace, host: own.host, name: own.name, path: own.path,
+			actions: own.actions, from: from, find: own.find}
+		d.mounting[from] = a
+	}
+	return a
+}
+
+// PutManifest gives a manifest the name, a tag or its digest. All that it names must be there.
+func (d *Destination) PutManifest(ctx context.Context, name string, m ocispec.Descriptor, text []byte) error {
+	resp, err := d.repo.do(ctx, d.repo.auth, call{method: http.MethodPut, path: "manifests/" + name, body: text,
+		header: http.Header{"Content-Type": {m.MediaType}}})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK {
+		return newStatusError(resp, d.repo.at.ref.Domain)
+	}
+	_ = resp.Body.Close() // what counts is in the header
+	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != m.Digest.String() {
+		return fmt.Errorf("%s has taken the manifest %s as %q", d.repo.at.ref.Domain, m.Digest, clip(got))
+	}
+	return nil
+}
+
+// location reads where an upload goes on. It may be on another host, which is not shown who we are. A registry behind a
+// proxy that ends TLS may not know that it is asked by HTTPS.
+func (r *repository) location(resp *http.Response) (string, error) {
+	text := resp.Header.Get("Location")
+	at, err := resp.Request.URL.Parse(text)
+	if text == "" || err != nil || at.Host == "" || at.Scheme != "https" && at.Scheme != "http" {
+		return "", fmt.Errorf("%s gives an upload the address %q", r.at.ref.Domain, clip(text))
+	}
+	if asked := resp.Request.URL; asked.Scheme == "https" && at.Scheme == "http" && at.Hostname() == asked.Hostname() &&
+		(at.Port() == asked.Port() || at.Port() == "80" && asked.Port() == "") {
+		at.Scheme, at.Host = asked.Scheme, asked.Host
+	}
+	return at.String(), nil
+}
+
+// withDigest is the address that ends an upload.
+func withDigest(location string, d digest.Digest) (string, error) {
+	at, err := url.Parse(location)
+	if err != nil {
+		return "", err
+	}
+	if at.RawQuery != "" {
+		at.RawQuery += "&" // what is there may be signed as it stands
+	}
+	at.RawQuery += "digest=" + url.QueryEscape(d.String())
+	return at.String(), nil
+}
+
+// FetchBlob opens a blob of an image's repository, in the first of its mirrors that has it or in its own registry. The
+// caller reads it through [Verify] and closes it.
+func (c *Client) FetchBlob(ctx context.Context, ref reference.Reference, b ocispec.Descriptor) (io.ReadCloser, error) {
+	ends, err := endpoints(ref)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, e := range ends {
+		repo, err := c.repository(e, reads)
+		if err == nil {
+			var rc io.ReadCloser
+			if rc, err = repo.blob(ctx, b); err == nil {
+				return rc, nil
+			}
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}

@@ -1,0 +1,163 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// request sends the bytes of an upload from its offset to end.
+type request struct {
+	method, at string
+	header     http.Header
+	end        int64
+}
+
+// put sends a part of the blob. It is not sent again by itself, since the registry may have got a part of it. The
+// response's body is in memory.
+func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	body := &sending{upload: u, from: u.offset, end: q.end, cancel: cancel}
+	req, err := http.NewRequestWithContext(ctx, q.method, q.at, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = q.header
+	req.Header.Set("User-Agent", "cooper")
+	if q.end > u.offset {
+		req.ContentLength, req.GetBody = q.end-u.offset, body.open // a redirect has it opened once more
+		if req.Body, err = body.open(); err != nil {
+			return nil, err
+		}
+	}
+	auth, used := u.to.repo.auth, ""
+	if u.to.repo.owns(q.at) {
+		if used = auth.current(); used != "" {
+			req.Header.Set("Authorization", used)
+		}
+	}
+	u.sent = max(u.sent, q.end)
+	body.start()
+	resp, err := u.to.uploads.Do(req)
+	body.stop()
+	if err != nil {
+		return nil, plainly(ctx, err)
+	}
+	if resp.StatusCode == http.StatusUnauthorized && resp.Request.URL.Host == u.to.repo.host {
+		if _, err := auth.renew(ctx, resp, used); err != nil {
+			return nil, &loginError{errors.Join(err, resp.Body.Close())}
+		}
+	}
+	detach(resp)
+	return resp, nil
+}
+
+// detach reads the body of an answer, whose request ends with the function that sent it. Where it can't be read the
+// status tells.
+func detach(resp *http.Response) {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	_ = resp.Body.Close() // what counts has been read
+	resp.Body = io.NopCloser(bytes.NewReader(text))
+}
+
+// plainly takes the address, which may be good for an upload by itself, off an error.
+func plainly(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if at := new(url.Error); errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
+// sending is the part of a blob that a request sends. It ends a request that stands still or is too slow.
+type sending struct {
+	upload *Upload
+	cancel context.CancelCauseFunc
+	// from and end are where the part begins and ends in the blob.
+	from, end int64
+
+	mu sync.Mutex
+	// body is what is sent now.
+	body *body
+	// took is how many bytes the transport took at last, then.
+	took  int
+	then  time.Time
+	timer *time.Timer
+	over  bool
+}
+
+func (s *sending) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.then = s.upload.to.pace.now()
+	s.wait()
+}
+
+// wait ends the request if the transport doesn't come for more, or the registry doesn't answer once it has all.
+func (s *sending) wait() {
+	limit, what := s.upload.to.pace.limits.Stall, "nothing was taken for"
+	if s.body == nil || s.body.at >= s.end {
+		limit, what = s.upload.to.pace.commit, "no answer for"
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.timer = time.AfterFunc(limit, func() { s.cancel(fmt.Errorf("%s %s", what, limit)) })
+}
+
+func (s *sending) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	s.timer.Stop()
+}
+
+// open is the body from its beginning. One that was opened before, and that the transport may still have, ends.
+func (s *sending) open() (io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.body = &body{of: s, at: s.from}
+	return s.body, nil
+}
+
+// body reads the part; at is where it is read next.
+type body struct {
+	of *sending
+	at int64
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	s := b.of
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.upload.to.pace.now()
+	switch {
+	case s.over || s.body != b:
+		return 0, http.ErrBodyReadAfterClose
+	case b.at >= s.end:
+		return 0, io.EOF
+	}
+	if err := s.upload.meter.Note(s.took, now.Sub(s.then)); err != nil {
+		return 0, err
+	}
+	n, err := s.upload.content.ReadAt(p[:min(int64(len(p)), s.end-b.at)], b.at)
+	if n > 0 {
+		err = nil
+	}
+	b.at, s.took, s.then = b.at+int64(n), n, now
+	s.upload.moved(b.at)
+	s.wait()
+	return n, err
+}
+
+// Close does nothing: what it reads is the caller's.
+func (b *body) Close() error { return nil }

@@ -1,0 +1,317 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/patience"
+)
+
+const (
+	// smallBlob is up to which size in bytes a blob is sent in the request that ends its upload.
+	smallBlob = 1 << 20
+	// leastPiece bounds from below the pieces that a blob is sent in, in bytes.
+	leastPiece = 1 << 20
+	// restarts is how often the upload of a blob may be begun anew.
+	restarts = 4
+)
+
+// Upload brings one blob into a repository, over as many requests as it takes. See
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
+type Upload struct {
+	to   *Destination
+	want ocispec.Descriptor
+	// content is what is sent, moved is told how many bytes of it the registry has.
+	content io.ReaderAt
+	moved   func(done int64)
+	// meter counts over all requests.
+	meter *patience.Meter
+
+	// location is where the upload goes on; empty: it has to be begun.
+	location string
+	// offset is how many bytes the registry has, sent how many it may have.
+	offset, sent int64
+	// piece is how many bytes go into a request at most, least how many a registry wants at least.
+	piece, least int64
+	// whole says that the registry takes a blob only as a whole.
+	whole bool
+	// there says that the registry has the blob, although it didn't say so when it got it.
+	there bool
+	// best is the most that it had at any time.
+	best int64
+	// failed counts since the registry got more, resumed in all, begun all beginnings.
+	failed, resumed, begun int
+}
+
+// mount asks for the blob from another repository. A registry that doesn't do that begins an upload.
+func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
+	query := url.Values{"mount": {u.want.Digest.String()}, "from": {from}}
+	resp, err := u.to.repo.do(ctx, u.to.mountedBy(from), call{method: http.MethodPost, path: "blobs/uploads/?" +
+		query.Encode()})
+	if err != nil {
+		return false, err
+	}
+	switch resp.StatusCode {
+	case http.StatusCreated:
+		return true, resp.Body.Close()
+	case http.StatusAccepted:
+		return false, u.begin(resp)
+	}
+	return false, newStatusError(resp, u.host())
+}
+
+func (u *Upload) host() string { return u.to.repo.at.ref.Domain }
+
+// begin takes note of where an upload goes on.
+func (u *Upload) begin(resp *http.Response) error {
+	_ = resp.Body.Close() // there is nothing in it
+	at, err := u.to.repo.location(resp)
+	if err != nil {
+		return err
+	}
+	u.location, u.offset, u.sent = at, 0, 0
+	if least, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && least > 0 {
+		u.least = least
+	}
+	u.begun++
+	return nil
+}
+
+// cancel tells the registry that nothing more comes. One that isn't told finds out some day.
+func (u *Upload) cancel(ctx context.Context) {
+	if u.location == "" {
+		return
+	}
+	resp, err := u.to.repo.do(ctx, u.to.repo.auth, call{method: http.MethodDelete, at: u.location})
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	u.location = ""
+}
+
+// Send sends the blob, and tells moved how far it has come in bytes. What breaks is taken up where it ended, or begun
+// anew if the registry has lost it.
+func (u *Upload) Send(ctx context.Context, content io.ReaderAt, moved func(done int64)) error {
+	u.content, u.moved = content, moved
+	for {
+		done, err := u.next(ctx)
+		switch {
+		case err == nil && done:
+			return nil
+		case ctx.Err() != nil:
+			u.abandon(ctx)
+			return context.Cause(ctx)
+		case err == nil:
+			u.progress()
+			continue
+		}
+		if err := u.broken(ctx, err); err != nil {
+			u.abandon(ctx)
+			return err
+		}
+	}
+}
+
+// abandon cancels the upload although its context may have ended, within a second.
+func (u *Upload) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	u.cancel(ctx)
+}
+
+// next sends one request. done says that the registry has the blob.
+func (u *Upload) next(ctx context.Context) (done bool, err error) {
+	switch {
+	case u.there:
+		u.moved(u.want.Size)
+		return true, nil
+	case u.location == "":
+		resp, err := u.to.repo.do(ctx, u.to.repo.auth, call{method: http.MethodPost, path: "blobs/uploads/"})
+		if err != nil {
+			return false, err
+		}
+		if resp.StatusCode != http.StatusAccepted {
+			return false, newStatusError(resp, u.host())
+		}
+		return false, u.begin(resp)
+	case u.offset == 0 && (u.whole || u.want.Size <= smallBlob), u.offset == u.want.Size:
+		return true, u.finish(ctx)
+	}
+	return false, u.patch(ctx)
+}
+
+// patch sends the next piece.
+func (u *Upload) patch(ctx context.Context) error {
+	end := min(u.want.Size, u.offset+max(u.piece, u.least))
+	header := http.Header{"Content-Type": {"application/octet-stream"}}
+	if u.offset > 0 || end < u.want.Size {
+		// Some registries take one piece only without it.
+		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, end-1))
+	}
+	resp, err := u.put(ctx, request{http.MethodPatch, u.location, header, end})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusNoContent &&
+		resp.StatusCode != http.StatusCreated {
+		return newStatusError(resp, u.host())
+	}
+	_ = resp.Body.Close() // there is nothing in it
+	u.offset = end
+	return u.took(resp)
+}
+
+// took reads from an answer how much the registry has, and where the upload goes on.
+func (u *Upload) took(resp *http.Response) error {
+	if resp.Header.Get("Location") != "" {
+		at, err := u.to.repo.location(resp)
+		if err != nil {
+			return err
+		}
+		u.location = at
+	}
+	text := resp.Header.Get("Range")
+	if text == "" {
+		return nil
+	}
+	first, last, ok := strings.Cut(strings.TrimPrefix(text, "bytes="), "-")
+	n, err := strconv.ParseInt(last, 10, 64)
+	if !ok || first != "0" || err != nil || n < 0 || n >= max(u.sent, 1) {
+		return fmt.Errorf("%s says that it has bytes %q of an upload of which %d were sent", u.host(), clip(text), u.sent)
+	}
+	if u.offset = n + 1; n == 0 {
+		u.offset = 0 // what registries say that have none
+		if u.sent == 1 {
+			u.offset = 1
+		}
+	}
+	return nil
+}
+
+// finish ends the upload. A small blob goes along.
+func (u *Upload) finish(ctx context.Context) error {
+	at, err := withDigest(u.location, u.want.Digest)
+	if err != nil {
+		return err
+	}
+	header := http.Header{"Content-Type": {"application/octet-stream"}}
+	resp, err := u.put(ctx, request{http.MethodPut, at, header, u.want.Size})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusNoContent {
+		return newStatusError(resp, u.host())
+	}
+	_ = resp.Body.Close() // there is nothing in it
+	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != u.want.Digest.String() {
+		return fmt.Errorf("%s has taken %s as %q", u.host(), u.want.Digest, clip(got))
+	}
+	u.moved(u.want.Size)
+	return nil
+}
+
+// progress forgives failures after which the registry has got more than it ever had.
+func (u *Upload) progress() {
+	if u.offset > u.best {
+		u.best, u.failed = u.offset, 0
+	}
+}
+
+// broken takes note of a request that failed, and finds out where to go on; its error ends the upload.
+func (u *Upload) broken(ctx context.Context, err error) error {
+	if errors.As(err, new(*loginError)) {
+		return err
+	}
+	u.failed++
+	u.resumed++
+	idle, over := u.meter.Idle()
+	slow := new(patience.SlowError)
+	if errors.As(err, &slow) {
+		return fmt.Errorf("the upload of %s ended after %d of %d bytes: %w\nhint: %s", u.want.Digest, u.offset, u.want.Size,
+			slow, slowHint)
+	}
+	if u.failed > fruitless || u.resumed > resumes || over {
+		return fmt.Errorf("the upload of %s failed %d times, the last time after %d of %d bytes, and since then nothing was taken for %s: %w",
+			u.want.Digest, u.failed, u.offset, u.want.Size, idle.Round(time.Second), err)
+	}
+	refused := new(statusError)
+	if errors.As(err, &refused) {
+		if err := u.refused(refused); err != nil {
+			return err
+		}
+	}
+	if u.begun > restarts {
+		return fmt.Errorf("the upload of %s was begun %d times and lost each time: %w", u.want.Digest, u.begun, err)
+	}
+	if refused.code != http.StatusUnauthorized {
+		if err := u.to.pace.pauseFor(ctx, u.failed, refused.after); err != nil {
+			return err
+		}
+	}
+	if u.location != "" && refused.code != http.StatusUnauthorized {
+		u.ask(ctx)
+		u.progress()
+	}
+	if u.location == "" && u.sent >= u.want.Size { // the answer may have been lost, and not the blob
+		u.there, _ = u.to.Has(ctx, u.want)
+	}
+	return nil
+}
+
+// refused finds in what way a request may be sent again that a registry has refused; its error is that in none.
+func (u *Upload) refused(e *statusError) error {
+	switch e.code {
+	case http.StatusRequestEntityTooLarge:
+		if min(u.piece, u.want.Size) <= max(leastPiece, u.least) {
+			return e
+		}
+		u.piece = max(min(u.piece, u.want.Size)/4, leastPiece, u.least)
+		u.failed = 0
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		if u.whole {
+			return e
+		}
+		u.whole, u.location = true, ""
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable, http.StatusConflict,
+		http.StatusGone:
+		if u.location == "" {
+			return e
+		}
+		u.location, u.offset = "", 0 // it is lost, or what came is not what was sent
+	case http.StatusUnauthorized:
+		if u.failed > 1 {
+			return e
+		}
+	case http.StatusTooManyRequests, http.StatusRequestTimeout:
+	default:
+		if e.code < http.StatusInternalServerError {
+			return e
+		}
+	}
+	return nil
+}
+
+// ask asks the registry how much it has. One that doesn't say has lost the upload.
+func (u *Upload) ask(ctx context.Context) {
+	start := u.to.pace.now()
+	resp, err := u.to.repo.do(ctx, u.to.repo.auth, call{method: http.MethodGet, at: u.location})
+	u.meter.Connect(u.to.pace.now().Sub(start))
+	if err == nil {
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusAccepted {
+			if err := u.took(resp); err == nil && resp.Header.Get("Range") != "" {
+				return
+			}
+		}
+	}
+	u.location, u.offset = "", 0
+}
