@@ -2,7 +2,6 @@ package executor
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // How long a step may take to end after SIGTERM. One whose first process doesn't handle that signal never gets it, as
@@ -52,16 +52,10 @@ func handlesSignal(pid int, sig unix.Signal) bool {
 
 func waitReadable(fd int, timeout time.Duration) {
 	end := time.Now().Add(timeout)
-	for {
-		left := time.Until(end)
-		if left <= 0 {
-			return
-		}
-		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
-		if !errors.Is(err, unix.EINTR) {
-			return
-		}
-	}
+	_, _ = fsys.Retry(func() (int, error) {
+		left := max(0, time.Until(end))
+		return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+	})
 }
 
 // startWatcher starts a process that kills the step when this process ends. The kernel's own signal for that

@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // A denial is a system call that gets an error in place of the kernel's answer.
@@ -233,7 +235,7 @@ func supervise(socket int, denials []denial) error {
 	}
 	for {
 		poll := []unix.PollFd{{Fd: int32(fds[0]), Events: unix.POLLIN}}
-		if _, err := unix.Poll(poll, -1); err != nil && !errors.Is(err, unix.EINTR) {
+		if _, err := fsys.Retry(func() (int, error) { return unix.Poll(poll, -1) }); err != nil {
 			return err
 		}
 		if poll[0].Revents&unix.POLLHUP != 0 {

@@ -6,9 +6,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 // scratchPrefix begins the names of the directories that are filled in a trial.
@@ -22,45 +23,32 @@ func newScratch(parent string) (dir string, remove func() error, err error) {
 			return "", nil, err
 		}
 		lock, err := lockScratch(dir)
-		if err == nil {
+		if lock != nil {
 			return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
 		}
-		// Another doctor may have swept it before it was locked.
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, os.ErrNotExist) {
+		// Another doctor may have swept it before it was locked, or be about to.
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", nil, errors.Join(err, os.RemoveAll(dir))
 		}
 	}
 }
 
-// lockScratch locks the directory that has the name, which must be the caller's own. Closing the file unlocks it.
+// lockScratch locks the directory that has the name, which must be this user's own; nil says that somebody else has the
+// lock. Closing the file unlocks it.
 func lockScratch(dir string) (*os.File, error) {
-	f, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
+	f, err := flock.TryExisting(dir, flock.Exclusive)
+	if err != nil || f == nil {
 		return nil, err
 	}
-	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-		err = sameAndOwn(f, dir)
+	var st unix.Stat_t
+	err = unix.Fstat(int(f.Fd()), &st)
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid()) {
+		err = os.ErrNotExist
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-func sameAndOwn(f *os.File, dir string) error {
-	opened, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	named, err := os.Lstat(dir)
-	if err != nil {
-		return err
-	}
-	st, ok := opened.Sys().(*syscall.Stat_t)
-	if !os.SameFile(opened, named) || !ok || int(st.Uid) != os.Geteuid() {
-		return os.ErrNotExist
-	}
-	return nil
 }
 
 // unmountBelow takes away the mounts that a killed doctor of root's has left in its directory: the storage library
@@ -100,7 +88,7 @@ func sweep(dir string) {
 				continue
 			}
 			old := filepath.Join(dir, e.Name())
-			if lock, err := lockScratch(old); err == nil {
+			if lock, err := lockScratch(old); err == nil && lock != nil {
 				unmountBelow(old)
 				_ = os.RemoveAll(old)
 				lock.Close()

@@ -160,7 +160,7 @@ func (a *archive) add(ctx context.Context, b blob) error {
 	return a.close(b.file)
 }
 
-func (a *archive) commit(entries []ocispec.Descriptor) error {
+func (a *archive) commit(_ context.Context, entries []ocispec.Descriptor) error {
 	text, err := marshal(ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageIndex,

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/outfile"
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 // maxIndex bounds the index.json that is read back, in bytes.
@@ -155,7 +156,7 @@ func (l *layout) add(ctx context.Context, b blob) error {
 }
 
 // commit gives the blobs their names, then replaces the index.
-func (l *layout) commit(entries []ocispec.Descriptor) error {
+func (l *layout) commit(ctx context.Context, entries []ocispec.Descriptor) error {
 	into := l.dir
 	if !l.dir.There() {
 		err := l.fill(l.in(l.dir.Temp()), entries)
@@ -178,8 +179,9 @@ func (l *layout) commit(entries []ocispec.Descriptor) error {
 	}
 	// This unlocks it, too.
 	defer func() { _ = dir.Close() }()
-	// The lock keeps others that write here the same way out for the moment that it takes.
-	if err := lock(dir); err != nil {
+	// The lock keeps others that write here the same way out for the moment that it takes. A file system without locks is
+	// used without.
+	if err := flock.Lock(ctx, dir, flock.Exclusive); err != nil && !errors.Is(err, flock.ErrUnsupported) {
 		return fmt.Errorf("lock directory %s: %w", l.dest, err)
 	}
 	d := l.in(into.Path())
@@ -191,20 +193,6 @@ func (l *layout) commit(entries []ocispec.Descriptor) error {
 		return err
 	}
 	return nil
-}
-
-// lock waits for the directory's lock. A file system without locks is used without.
-func lock(dir *os.File) error {
-	for {
-		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.EINVAL):
-			return nil
-		default:
-			return err
-		}
-	}
 }
 
 func (l *layout) fill(d layoutDir, entries []ocispec.Descriptor) error {

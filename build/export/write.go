@@ -36,7 +36,7 @@ type target interface {
 	// add takes the blob and closes its file.
 	add(ctx context.Context, b blob) error
 	// commit adds the index and makes everything visible.
-	commit(entries []ocispec.Descriptor) error
+	commit(ctx context.Context, entries []ocispec.Descriptor) error
 	// abort closes all files and removes what there is; after commit has succeeded it does nothing.
 	abort()
 }
@@ -81,7 +81,7 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if err != nil {
 		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
 	}
-	if err := t.commit(indexEntries(result.Manifest, image.Platform, names)); err != nil {
+	if err := t.commit(ctx, indexEntries(result.Manifest, image.Platform, names)); err != nil {
 		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
 	}
 	for _, n := range names {

@@ -229,7 +229,7 @@ func readJSON(path string, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// writeJSON replaces a file as a whole.
+// writeJSON replaces a file as a whole. Until then it is where a killed process leaves nothing behind.
 func (c *Cache) writeJSON(path string, v any) (err error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -240,11 +240,7 @@ func (c *Cache) writeJSON(path string, v any) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	temp := filepath.Join(dir, "json")
-	if err := os.WriteFile(temp, raw, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
+	return fsys.Replace(path, raw, fsys.ReplaceOptions{TempDir: dir})
 }
 
 // oneLine makes what a server or program said fit into an error.

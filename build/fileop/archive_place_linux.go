@@ -163,8 +163,8 @@ func (w fdWriter) Write(p []byte) (int, error) {
 	if err := w.c.cause(); err != nil {
 		return 0, err
 	}
-	if err := writeAll(w.fd, p); err != nil {
-		return 0, err
+	if err := fsys.WriteAll(w.fd, p); err != nil {
+		return 0, fmt.Errorf("write: %w", err)
 	}
 	w.c.moved(0, int64(len(p)))
 	return len(p), nil

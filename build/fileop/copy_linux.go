@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Copy carries out COPY, or ADD of local files. What is in the layer already counts as part of the image. A missing
@@ -68,17 +68,17 @@ type copier struct {
 	files, bytes, devices atomic.Int64
 	// wrote is set once something has been made in the layer.
 	wrote atomic.Bool
-	// noClone is set once the file system has refused to share blocks, noRange once copy_file_range has failed.
-	noClone, noRange atomic.Bool
-	links            linkTable
-	given            ownerSet
-	buffers          sync.Pool
+	// data copies what is in regular files.
+	data  fsys.Copier
+	links linkTable
+	given ownerSet
 }
 
 func newCopier(ctx context.Context, o CopyOptions) (*copier, error) {
 	c := &copier{cause: func() error { return context.Cause(ctx) }, o: o, uid: uint32(unix.Geteuid()),
 		gid: uint32(unix.Getegid())}
 	c.umask = umask()
+	c.data = fsys.Copier{WriteBack: true, Done: func(bytes int64) { c.moved(0, bytes) }}
 	if !strings.HasPrefix(o.Dest, "/") {
 		return nil, fmt.Errorf("copy to %q: destination isn't absolute", o.Dest)
 	}

@@ -12,6 +12,8 @@ import (
 )
 
 const (
+	// bufferSize is how much of an archive is read at a time, in bytes.
+	bufferSize = 128 << 10
 	// maxWindow is the most memory that a compressed archive may ask its reader to keep, in bytes: what xz -9e and
 	// zstd --long need, and a bound for one that asks for gigabytes.
 	maxWindow = 128 << 20

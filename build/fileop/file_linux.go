@@ -143,7 +143,7 @@ func (c *copier) copyOpen(d *dir, name string, src int, st *unix.Stat_t) error {
 		return err
 	}
 	began := time.Now()
-	n, err := c.content(dst, src, st)
+	n, err := c.data.CopyUntil(c.cause, dst, src, st)
 	if err == nil && n == st.Size && n >= layer.LargeFileSize && c.o.LargeCopied != nil {
 		c.o.LargeCopied(d.child(name), st, began)
 	}

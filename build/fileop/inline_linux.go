@@ -5,6 +5,8 @@ import (
 	"path"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // defaultFileMode is what a heredoc gets.
@@ -37,8 +39,9 @@ func (c *copier) inline(t *target, f InlineFile) error {
 	if err != nil {
 		return fail(err)
 	}
-	err = writeAll(fd, f.Data)
-	if err == nil {
+	if err = fsys.WriteAll(fd, f.Data); err != nil {
+		err = fmt.Errorf("write: %w", err)
+	} else {
 		err = c.applyFile(d, fd, a)
 	}
 	if closeErr := unix.Close(fd); err == nil {

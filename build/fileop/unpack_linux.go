@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // SniffSize is how many bytes IsArchive wants to see, if there are as many.
@@ -153,7 +154,7 @@ func (w *sparseWriter) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		n := int(min(hole-w.at%hole, int64(len(rest))))
 		if !bytes.Equal(rest[:n], zeros[:n]) {
-			if err := writeAllAt(w.fd, rest[:n], w.at); err != nil {
+			if err := fsys.WriteAllAt(w.fd, rest[:n], w.at); err != nil {
 				return len(p) - len(rest), err
 			}
 		}
@@ -162,18 +163,4 @@ func (w *sparseWriter) Write(p []byte) (int, error) {
 	}
 	w.c.moved(0, int64(len(p)))
 	return len(p), nil
-}
-
-func writeAllAt(fd int, p []byte, at int64) error {
-	for len(p) > 0 {
-		n, err := unix.Pwrite(fd, p, at)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		p, at = p[n:], at+int64(n)
-	}
-	return nil
 }

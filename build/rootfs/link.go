@@ -37,14 +37,8 @@ func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*
 	if rec == nil || rec.Layer == nil {
 		return nil, nil //nolint:nilnil // no root is an answer
 	}
-	unlock, err := b.Cache.Lock(ctx, here)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock() //nolint:errcheck // closing a lock file
-	if r := b.linkedAt(ctx, here, below); r != nil {
-		return r, nil
-	}
+	// Nobody is kept from doing the same at the same time: the links take a while, and as they make the same stream, the
+	// store takes the layer that is ready first for both.
 	moved, err := b.relink(ctx, below, *rec)
 	if errors.Is(err, store.ErrNoLayer) {
 		return nil, nil //nolint:nilnil // no root is an answer

@@ -40,13 +40,11 @@ func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 		builder.Add("layer", l.ID)
 	}
 	key := builder.Key()
-	unlock, err := b.Cache.Lock(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock() //nolint:errcheck // closing a lock file
+	// Nobody is kept from doing the same at the same time: the links take a while, and as they make the same stream, the
+	// store takes the layer that is ready first for both.
 	rec := b.Cache.Get(key)
 	if rec == nil || rec.Layer == nil || !b.holds(ctx, rec.Layer, r.base.Top()) {
+		var err error
 		if rec, err = b.merge(ctx, r, own); err != nil {
 			return nil, fmt.Errorf("merge %d layers: %w", len(own), err)
 		}

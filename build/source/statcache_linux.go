@@ -3,11 +3,8 @@ package source
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"sync"
@@ -16,6 +13,8 @@ import (
 
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // The cache file: magic, generation (4 bytes), number of records (8), records sorted by key, BLAKE3 of all that. A
@@ -143,7 +142,9 @@ func (c *StatCache) Save() error {
 	if len(c.fresh) == 0 && !c.staleMarks() {
 		return nil
 	}
-	if err := writeCache(c.path, c.encode(c.generation+1)); err != nil {
+	// It isn't synced: after a crash the checksum fails, and the cache is empty.
+	text := c.encode(c.generation + 1)
+	if err := fsys.Replace(c.path, text, fsys.ReplaceOptions{MakeDirs: true}); err != nil {
 		return fmt.Errorf("save file digests: %w", err)
 	}
 	return nil
@@ -192,31 +193,4 @@ func (c *StatCache) encode(generation uint32) []byte {
 	}
 	sum := blake3.Sum256(out)
 	return append(out, sum[:]...)
-}
-
-// writeCache replaces the file. It isn't synced: after a crash the checksum fails, and the cache is empty.
-func writeCache(path string, text []byte) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		f, err = os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
-	}
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err := f.Write(text); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/flock"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Step is a running RUN step.
@@ -34,7 +35,6 @@ type Step struct {
 
 const (
 	noteSuffix = ".step"
-	newPrefix  = ".new-"
 	// maxNote bounds what is read of a note, in bytes.
 	maxNote = 1 << 20
 	// staleAfter is how old a note must be that was never finished.
@@ -68,7 +68,7 @@ func (n Notes) Add(s Step) (remove func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("note running step: %w", err)
 	}
-	f, err := os.CreateTemp(n.dir, newPrefix)
+	f, err := os.CreateTemp(n.dir, fsys.TempPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("note running step: %w", err)
 	}
@@ -102,7 +102,7 @@ func List(dir string) ([]Step, error) {
 	var steps []Step
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if strings.HasPrefix(e.Name(), newPrefix) {
+		if strings.HasPrefix(e.Name(), fsys.TempPrefix) {
 			if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
 				_ = os.Remove(path) // another may be faster
 			}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 func TestNotesAreListedWhileTheyAreHeld(t *testing.T) {
@@ -75,8 +77,8 @@ func TestStaleAndForeignFilesAreNoSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
+	if got, err := flock.Try(held, flock.Exclusive); err != nil || !got {
+		t.Fatal(got, err)
 	}
 	if _, err := held.WriteString("{nonsense"); err != nil {
 		t.Fatal(err)

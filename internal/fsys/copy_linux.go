@@ -14,9 +14,9 @@ import (
 const (
 	// copyBuffer is what one read takes, in bytes: a smaller file is copied by one read and one write, which is cheaper
 	// than the calls that would find out how to do it better.
-	copyBuffer = 1 << 20
-	// copyRange is what one copy_file_range(2) is asked for, in bytes, between two looks at whether the context has ended.
-	copyRange = 64 << 20
+	copyBuffer = 128 << 10
+	// copyRange is what one copy_file_range(2) is asked for, in bytes, between two looks at whether the copy is to stop.
+	copyRange = 16 << 20
 	// smallestSparse is the size in bytes up to which holes aren't worth being looked for. Small files have no blocks at
 	// all on some file systems.
 	smallestSparse = 64 << 10
@@ -33,6 +33,9 @@ type Copier struct {
 	// ShareSmall has the blocks of small files shared, too: for copies that stay, where space counts for more than the
 	// time of a call.
 	ShareSmall bool
+	// WriteBack has the disk begin with the data of large files while the rest of them is copied: for copies that somebody
+	// waits to be on the disk. It is a hint; an error of the disk comes when that is waited for.
+	WriteBack bool
 
 	buffers          sync.Pool
 	noClone, noRange atomic.Bool
@@ -42,14 +45,19 @@ type Copier struct {
 // left somewhere. It gives the number of bytes copied: another number than st.Size says that the file was changed
 // meanwhile. The error is the context's cause when that has ended.
 func (c *Copier) Copy(ctx context.Context, dst, src int, st *unix.Stat_t) (int64, error) {
+	return c.CopyUntil(func() error { return context.Cause(ctx) }, dst, src, st)
+}
+
+// CopyUntil is Copy for who has no context at hand: stop is asked now and then, and its error ends the copy.
+func (c *Copier) CopyUntil(stop func() error, dst, src int, st *unix.Stat_t) (int64, error) {
 	if (st.Size > copyBuffer || c.ShareSmall && st.Size > 0) && c.clone(dst, src) {
 		c.done(st.Size)
 		return st.Size, nil
 	}
 	if st.Size > smallestSparse && st.Blocks*blockSize < st.Size {
-		return c.sparse(ctx, dst, src, st.Size)
+		return c.sparse(stop, dst, src, st.Size)
 	}
-	return c.rest(ctx, dst, src, st.Size, 0)
+	return c.rest(stop, dst, src, st.Size, 0)
 }
 
 func (c *Copier) done(n int64) {
@@ -71,21 +79,21 @@ func (c *Copier) clone(dst, src int) bool {
 
 // rest copies from both descriptors' offsets to the end of the file, whose size is expected to be size with the offset
 // at.
-func (c *Copier) rest(ctx context.Context, dst, src int, size, at int64) (int64, error) {
+func (c *Copier) rest(stop func() error, dst, src int, size, at int64) (int64, error) {
 	if size-at > copyBuffer {
-		if n, err := c.ranges(ctx, dst, src); n > 0 || err != nil {
+		if n, err := c.ranges(stop, dst, src); n > 0 || err != nil {
 			return at + n, err
 		}
 	}
-	n, err := c.plain(ctx, dst, src, size-at)
+	n, err := c.plain(stop, dst, src, size-at)
 	return at + n, err
 }
 
 // ranges copies inside the kernel; 0 and no error means that it can't.
-func (c *Copier) ranges(ctx context.Context, dst, src int) (total int64, err error) {
+func (c *Copier) ranges(stop func() error, dst, src int) (total int64, err error) {
 	for !c.noRange.Load() {
-		if ctx.Err() != nil {
-			return total, context.Cause(ctx)
+		if err := stop(); err != nil {
+			return total, err
 		}
 		n, err := Retry(func() (int, error) { return unix.CopyFileRange(src, nil, dst, nil, copyRange, 0) })
 		switch {
@@ -94,9 +102,11 @@ func (c *Copier) ranges(ctx context.Context, dst, src int) (total int64, err err
 			// Different file systems, an old kernel, a file system that doesn't do it.
 			c.noRange.Store(true)
 		case err != nil:
-			return total, fmt.Errorf("copy data: %w", err)
+			return total, err
 		case n == 0:
 			return total, nil
+		case err == nil && c.WriteBack:
+			_ = unix.SyncFileRange(dst, total, int64(n), unix.SYNC_FILE_RANGE_WRITE)
 		}
 		total += int64(max(n, 0))
 		c.done(int64(n))
@@ -114,12 +124,12 @@ func (c *Copier) buffer() *[]byte {
 
 // plain reads and writes up to the end of the source. A file smaller than the buffer that gives all that it should
 // isn't asked for more.
-func (c *Copier) plain(ctx context.Context, dst, src int, size int64) (total int64, err error) {
+func (c *Copier) plain(stop func() error, dst, src int, size int64) (total int64, err error) {
 	buf := c.buffer()
 	defer c.buffers.Put(buf)
 	for {
-		if ctx.Err() != nil {
-			return total, context.Cause(ctx)
+		if err := stop(); err != nil {
+			return total, err
 		}
 		n, err := Retry(func() (int, error) { return unix.Read(src, *buf) })
 		if err != nil {
@@ -137,17 +147,17 @@ func (c *Copier) plain(ctx context.Context, dst, src int, size int64) (total int
 }
 
 // sparse copies what holds data and leaves the holes.
-func (c *Copier) sparse(ctx context.Context, dst, src int, size int64) (int64, error) {
+func (c *Copier) sparse(stop func() error, dst, src int, size int64) (int64, error) {
 	for at := int64(0); at < size; {
 		data, hole, err := NextData(src, at, size)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil { // no holes to be found on this file system
-			return c.tail(ctx, dst, src, size, at)
+			return c.tail(stop, dst, src, size, at)
 		}
 		c.done(data - at)
-		if err := c.piece(ctx, dst, src, data, hole); err != nil {
+		if err := c.piece(stop, dst, src, data, hole); err != nil {
 			return at, err
 		}
 		at = hole
@@ -170,22 +180,22 @@ func NextData(fd int, at, size int64) (data, hole int64, err error) {
 	return data, min(hole, size), err
 }
 
-func (c *Copier) tail(ctx context.Context, dst, src int, size, at int64) (int64, error) {
+func (c *Copier) tail(stop func() error, dst, src int, size, at int64) (int64, error) {
 	for _, fd := range []int{src, dst} {
 		if _, err := unix.Seek(fd, at, unix.SEEK_SET); err != nil {
 			return at, err
 		}
 	}
-	return c.rest(ctx, dst, src, size, at)
+	return c.rest(stop, dst, src, size, at)
 }
 
 // piece copies the bytes from one offset to another.
-func (c *Copier) piece(ctx context.Context, dst, src int, from, to int64) error {
+func (c *Copier) piece(stop func() error, dst, src int, from, to int64) error {
 	buf := c.buffer()
 	defer c.buffers.Put(buf)
 	for from < to {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if err := stop(); err != nil {
+			return err
 		}
 		n, err := Retry(func() (int, error) { return unix.Pread(src, (*buf)[:min(to-from, copyBuffer)], from) })
 		if err != nil {

@@ -1,6 +1,7 @@
 package fsys
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -17,8 +18,11 @@ type ReplaceOptions struct {
 	// Sync makes the data durable before the name is. The name itself is durable after a sync of the directory or the file
 	// system.
 	Sync bool
-	// MakeDirs makes the directories above, with mode 0700, if they are missing.
+	// MakeDirs makes the directories above the new file, with mode 0700, if they are missing.
 	MakeDirs bool
+	// TempDir is the directory in which the new file is made until it is whole, on the same file system; empty: beside the
+	// file.
+	TempDir string
 	// Modified is the file's modification time; zero: now.
 	Modified time.Time
 }
@@ -26,10 +30,11 @@ type ReplaceOptions struct {
 // Replace makes data the content of the file at path, in place of what is there: others see the old file or the new
 // one, whole. The directory must be the caller's own, since names in it are trusted.
 func Replace(path string, data []byte, o ReplaceOptions) error {
-	f, err := os.CreateTemp(filepath.Dir(path), TempPrefix)
+	dir := cmp.Or(o.TempDir, filepath.Dir(path))
+	f, err := os.CreateTemp(dir, TempPrefix)
 	if errors.Is(err, fs.ErrNotExist) && o.MakeDirs {
-		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
-			f, err = os.CreateTemp(filepath.Dir(path), TempPrefix)
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			f, err = os.CreateTemp(dir, TempPrefix)
 		}
 	}
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Child must be the first thing that main calls. In a process that [Enter] has
@@ -99,18 +101,14 @@ func (m mark) bindToParent() error {
 func (m mark) await() error {
 	defer unix.Close(m.fd)
 	var b [1]byte
-	for {
-		n, err := unix.Read(m.fd, b[:])
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return fmt.Errorf("wait for ID maps: %w", err)
-		case n == 0 || b[0] != ready:
-			return fmt.Errorf("wait for ID maps: %w", ErrParentGone)
-		}
-		return nil
+	n, err := fsys.Retry(func() (int, error) { return unix.Read(m.fd, b[:]) })
+	if err != nil {
+		return fmt.Errorf("wait for ID maps: %w", err)
 	}
+	if n == 0 || b[0] != ready {
+		return fmt.Errorf("wait for ID maps: %w", ErrParentGone)
+	}
+	return nil
 }
 
 // becomeRoot makes all threads ID 0 of the namespace. An ordinary user is that

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -370,15 +371,9 @@ func (u *ordinary) testCancel(t *testing.T) {
 func awaitExit(t *testing.T, pidfd int) {
 	t.Helper()
 	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(fds, int(patience.Milliseconds()))
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n != 1 {
-			t.Fatalf("child is still there: %d, %v", n, err)
-		}
-		return
+	n, err := fsys.Retry(func() (int, error) { return unix.Poll(fds, int(patience.Milliseconds())) })
+	if err != nil || n != 1 {
+		t.Fatalf("child is still there: %d, %v", n, err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package rawproc
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -10,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // spawn makes the call, clone or clone3. The child runs the list of calls that begins at first and ends before end; the
@@ -123,29 +124,21 @@ func (c *Child) Kill() { _ = unix.PidfdSendSignal(int(c.Pidfd.Fd()), unix.SIGKIL
 // WaitEvent waits until the child has written to the event descriptor; an error says that it has ended without.
 func (c *Child) WaitEvent(event int) error {
 	fds := []unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}, {Fd: int32(c.Pidfd.Fd()), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds, -1)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return fmt.Errorf("wait for the child: %w", err)
-		case fds[0].Revents == 0:
-			return fmt.Errorf("wait for the child: it has ended: %w", unix.ESRCH)
-		default:
-			return nil
-		}
+	if _, err := fsys.Retry(func() (int, error) { return unix.Poll(fds, -1) }); err != nil {
+		return fmt.Errorf("wait for the child: %w", err)
 	}
+	if fds[0].Revents == 0 {
+		return fmt.Errorf("wait for the child: it has ended: %w", unix.ESRCH)
+	}
+	return nil
 }
 
 // WaitEnd waits until the child has ended, without reaping it: its process ID stays its own.
 func (c *Child) WaitEnd() error {
-	for {
+	return fsys.Retry0(func() error {
 		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PIDFD, int(c.Pidfd.Fd()), &info, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
+		return unix.Waitid(unix.P_PIDFD, int(c.Pidfd.Fd()), &info, unix.WEXITED|unix.WNOWAIT, nil)
+	})
 }
 
 // Reap waits for the child's end, collects its status and lets go of the program's memory.
@@ -154,16 +147,10 @@ func (c *Child) Reap() (unix.WaitStatus, unix.Rusage, error) {
 	defer runtime.KeepAlive(c)
 	var status unix.WaitStatus
 	var usage unix.Rusage
-	for {
-		_, err := unix.Wait4(c.Pid, &status, 0, &usage)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return status, usage, fmt.Errorf("wait for process %d: %w", c.Pid, err)
-		}
-		return status, usage, c.failure()
+	if _, err := fsys.Retry(func() (int, error) { return unix.Wait4(c.Pid, &status, 0, &usage) }); err != nil {
+		return status, usage, fmt.Errorf("wait for process %d: %w", c.Pid, err)
 	}
+	return status, usage, c.failure()
 }
 
 // Usage turns the processor times of a child's rusage into durations.
