@@ -7,9 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 // A waitingBuild is a build whose step has shown its user map and now waits for a file of the directory that it has as
@@ -122,7 +123,9 @@ func (s *site) waitLive(t *testing.T, n int) {
 			if err != nil {
 				continue
 			}
-			if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+			if got, err := flock.Try(f, flock.Exclusive); err != nil {
+				t.Error(err)
+			} else if !got {
 				locked++
 			}
 			if err := f.Close(); err != nil {

@@ -39,7 +39,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
-			mayImport: "build/registry build/store executor executor/overlay userns userns/reexec",
+			mayImport: "build/registry build/store executor executor/overlay internal/flock userns userns/reexec",
 		},
 		{
 			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",
@@ -98,7 +98,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
-			mayImport: "build/outfile imagebuilder imagebuilder/reference internal/guard",
+			mayImport: "build/outfile imagebuilder imagebuilder/reference internal/flock internal/guard",
 		},
 		{
 			pkg: "build/outfile", job: "files and directories where the user says: written whole, no links of others followed",
@@ -168,7 +168,10 @@ func importTable() []importRule {
 			pkg: "executor/overlay", job: "detached overlay mounts: the kernel's, ID-mapped, and those of mount programs",
 			mayImport: "executor/internal/rawproc internal/fsys internal/guard userns userns/reexec",
 		},
-		{pkg: "executor/internal/rawproc", job: "a program of raw system calls, which a child runs without the Go runtime"},
+		{
+			pkg: "executor/internal/rawproc", job: "a program of raw system calls, which a child runs without the Go runtime",
+			mayImport: "internal/fsys",
+		},
 		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",
 			mayImport: "userns",
@@ -189,7 +192,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "userns/reexec", job: "enter the namespace",
-			mayImport: "userns",
+			mayImport: "internal/fsys userns",
 		},
 		{
 			pkg: "userns/asroot", job: "for tests: those that only the machine's root can run are not started by others",

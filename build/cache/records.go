@@ -122,9 +122,11 @@ func (c *Cache) MarkSeen(shape Key) error {
 	return writeFile(c.path(shapes, shape), nil)
 }
 
-// Lock waits for a lock that other builds of this store see too, and returns the function that gives it back. It is
-// held while a layer is made and recorded: mostly for milliseconds, but for as long as the disk takes where a large
-// layer is copied. The wait ends with the context, the error is then its cause.
+// Lock waits for a lock that other builds of this store see too, and returns the function that gives it back. The wait
+// ends with the context, the error is then its cause. The lock is for the moment in which a layer that is ready gets
+// its place in the store, or is found to be there already. Where the store stages layers that is a rename, some
+// milliseconds; with other drivers, such as vfs, the driver unpacks the layer in that time, and a build that has made
+// the same on the same parent waits for it, in place of unpacking it once more.
 func (c *Cache) Lock(ctx context.Context, k Key) (unlock func() error, err error) {
 	// 256 lock files serve all keys: two keys that share one only wait for each other.
 	f, err := flock.File(ctx, filepath.Join(c.dir, locks, string(k[:2])), flock.Exclusive)

@@ -151,6 +151,7 @@ func (c *Copier) sparse(stop func() error, dst, src int, size int64) (int64, err
 	for at := int64(0); at < size; {
 		data, hole, err := NextData(src, at, size)
 		if errors.Is(err, io.EOF) {
+			c.done(size - at)
 			break
 		}
 		if err != nil { // no holes to be found on this file system
