@@ -105,7 +105,7 @@ func (c *Copier) ranges(stop func() error, dst, src int) (total int64, err error
 			return total, err
 		case n == 0:
 			return total, nil
-		case err == nil && c.WriteBack:
+		case c.WriteBack:
 			_ = unix.SyncFileRange(dst, total, int64(n), unix.SYNC_FILE_RANGE_WRITE)
 		}
 		total += int64(max(n, 0))
