@@ -78,7 +78,7 @@ func (c *copying) Keys() []rootfs.KeyFunc {
 }
 
 func (c *copying) contentKey(ctx context.Context, below cache.ContentID) (cache.Key, error) {
-	d, err := c.content.get()
+	d, err := c.content.get(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -108,7 +108,7 @@ func (c *copying) Exec(ctx context.Context, t *rootfs.Target) (err error) {
 	hashed := make(chan struct{})
 	go func() {
 		defer close(hashed)
-		hashErr = guard.Call(func() error { c.content.begin(); return nil })
+		hashErr = guard.Call(func() error { c.content.begin(ctx); return nil })
 	}()
 	err = c.copyFiles(ctx, t, c.content.copied)
 	<-hashed

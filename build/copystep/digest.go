@@ -38,29 +38,27 @@ type copiedFile struct {
 }
 
 // get is the digest.
-func (c *copyDigest) get() (string, error) {
-	return c.make(0)
+func (c *copyDigest) get(ctx context.Context) (string, error) {
+	return c.make(ctx, 0)
 }
 
 // begin makes the digest but for what large files need.
-func (c *copyDigest) begin() {
+func (c *copyDigest) begin(ctx context.Context) {
 	skipFrom := int64(layer.LargeFileSize)
 	if c.whole {
 		skipFrom = 0
 	}
-	_, _ = c.make(skipFrom) // its error comes again in get
+	_, _ = c.make(ctx, skipFrom) // its error comes again in get
 }
 
-func (c *copyDigest) make(skipFrom int64) (string, error) {
+func (c *copyDigest) make(ctx context.Context, skipFrom int64) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done || len(c.query.Patterns) == 0 {
 		return c.digest, c.err
 	}
-	// Not the step's context: the result is kept for all who ask.
-	d, err := c.in.DigestOf(context.Background(), source.DigestOptions{Query: c.query, Known: &c.known,
-		SkipFrom: skipFrom}, source.Digest)
-	if errors.Is(err, source.ErrSkipped) {
+	d, err := c.in.DigestOf(ctx, source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
+	if errors.Is(err, source.ErrSkipped) || err != nil && ctx.Err() != nil { // whoever asks next has it made
 		return "", err
 	}
 	c.done, c.digest, c.err = true, d, err

@@ -90,6 +90,9 @@ func (d *digester) data(fd int, size int64) (hashSum, error) {
 		if n == 0 || total == size && size < readSize {
 			return sumOf(state.hasher), nil
 		}
+		if err := d.ended(); err != nil {
+			return hashSum{}, err
+		}
 	}
 }
 

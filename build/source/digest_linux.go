@@ -57,9 +57,12 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	if o.WithOwner {
 		o.Cache = nil
 	}
-	d := &digester{options: o}
+	d := &digester{options: o, ended: func() error { return context.Cause(ctx) }}
 	top := &dirHash{}
 	for n, item := range sel.Items {
+		if err := d.ended(); err != nil {
+			return "", err
+		}
 		entry, err := d.item(ctx, item)
 		if err != nil {
 			return "", err
@@ -150,6 +153,8 @@ func sumOf(h *blake3.Hasher) (sum hashSum) {
 // digester is the Visitor that digests.
 type digester struct {
 	options DigestOptions
+	// ended gives the reason once the call is to end, which is asked for before each part of a large file.
+	ended   func() error
 	states  sync.Pool
 	skipped atomic.Bool
 }
