@@ -142,12 +142,9 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Target,
 		o.Files = append(o.Files, fileop.InlineFile{Path: f.Path, Mode: f.Mode, Data: f.Data})
 	}
 	if op.Chown != "" {
-		owner, err := fileop.LookupOwner(view, op.Chown)
-		if errors.Is(err, fileop.ErrNoSuchUser) {
-			err = fmt.Errorf("%w\nhint: make the user or group in an earlier RUN of this stage, or give numbers, such as --chown=1000:1000", err)
-		}
+		owner, err := chownTo(view, op)
 		if err != nil {
-			return fmt.Errorf("--chown=%s: %w", op.Chown, err)
+			return err
 		}
 		o.Chown = &owner
 	}
@@ -176,6 +173,22 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Target,
 		note("nothing is copied for " + missed.Error())
 	}
 	return err
+}
+
+// chownTo is the owner that --chown names, in what the COPY sees of the files below.
+func chownTo(view *os.File, op *plan.Copy) (fileop.Owner, error) {
+	owner, err := fileop.LookupOwner(view, op.Chown)
+	if errors.Is(err, fileop.ErrNoSuchUser) {
+		remedy := "make the user or group in an earlier RUN of this stage, or give numbers"
+		if op.Link {
+			remedy = "with --link nothing of the image is looked at: give numbers"
+		}
+		err = fmt.Errorf("%w\nhint: %s, such as --chown=1000:1000", err, remedy)
+	}
+	if err != nil {
+		return owner, fmt.Errorf("--chown=%s: %w", op.Chown, err)
+	}
+	return owner, nil
 }
 
 // viewForCopy is what a COPY sees of the files below: nothing with --link.
