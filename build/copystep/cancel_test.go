@@ -51,7 +51,8 @@ func TestADigestThatTakesLongEndsWithTheBuild(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t, map[string]string{})
 	b.huge(t, "huge")
-	w := told{b.Copy(&plan.Step{}, &plan.Copy{Sources: []string{"huge"}, Dest: "/d", Unpack: true}, noStep), make(chan string, 1)}
+	w := told{b.Copy(&plan.Step{}, &plan.Copy{Sources: []string{"huge"}, Dest: "/d", Unpack: true}, noStep),
+		make(chan string, 1)}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why, ended := errors.New("enough"), make(chan error, 1)
 	go func() {

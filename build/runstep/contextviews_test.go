@@ -77,16 +77,18 @@ func TestWhatAStepWritesToTheContextIsThrownAway(t *testing.T) {
 
 func TestTheContextIsOneOfRootOfTheStep(t *testing.T) {
 	t.Parallel()
+	first := newBuild(t)
+	base := first.busybox(t)
 	look := "/busybox stat -c '%u:%g' /ctx /ctx/a /ctx/sub/b >/out"
 	for name, owners := range map[string][2]uint32{"root": {0, 0}, "another": {1234, 1234}, "two": {1234, 4321}} {
-		b := newBuild(t).withContext(t, map[string]string{"a": "x", "sub/b": "x"})
+		b := first.withContext(t, map[string]string{"a": "x", "sub/b": "x"})
 		for i, file := range []string{".", "Dockerfile", "sub", "a", "sub/b"} {
 			id := int(owners[i%2])
 			if err := os.Lchown(filepath.Join(b.context, file), id, id); err != nil {
 				t.Fatal(err)
 			}
 		}
-		r, base := b.room(runstep.Options{}), b.busybox(t)
+		r := b.room(runstep.Options{})
 		if got := b.out(t, r, base, sh(look, fromContext("/", "/ctx"))); got != "0:0\n0:0\n0:0\n" {
 			t.Errorf("%s: it sees %q", name, got)
 		}
@@ -101,15 +103,16 @@ func TestTheContextIsOneOfRootOfTheStep(t *testing.T) {
 
 func TestAsRootTheContextIsOneOfRootOfTheStepsNamespace(t *testing.T) {
 	t.Parallel()
+	first := newBuild(t)
+	base := first.busybox(t)
+	first.mapped()
 	for name, owners := range map[string][2]int{"root": {0, 0}, "another": {1234, 1234}, "two": {1234, 4321}} {
-		b := newBuild(t).withContext(t, map[string]string{"a": "x", "b": "x", ".dockerignore": "hidden\n", "hidden": "x"})
+		b := first.withContext(t, map[string]string{"a": "x", "b": "x", ".dockerignore": "hidden\n", "hidden": "x"})
 		for i, file := range []string{".", "Dockerfile", ".dockerignore", "a", "b"} {
 			if err := os.Lchown(filepath.Join(b.context, file), owners[i%2], owners[i%2]); err != nil {
 				t.Fatal(err)
 			}
 		}
-		base := b.busybox(t)
-		b.mapped()
 		m := fromContext("/", "/ctx")
 		m.ReadOnly = false
 		op := sh("/busybox stat -c '%u:%g' /ctx /ctx/a /ctx/b >/out; /busybox ls /ctx/hidden 2>>/out; echo x >/ctx/a", m)

@@ -25,13 +25,14 @@ func TestALargeFileIsReadNoFurtherOnceTheCallEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	for _, pattern := range []string{"/", "huge"} { // by a walk, and by itself
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("enough")
 		ended := make(chan error)
 		go func() {
-			_, err := source.Digest(ctx, source.DigestOptions{Root: root.Root(), Query: source.Query{Patterns: []string{pattern}}})
+			_, err := source.Digest(ctx,
+				source.DigestOptions{Root: root.Root(), Query: source.Query{Patterns: []string{pattern}}})
 			ended <- err
 		}()
 		cancel(why)
