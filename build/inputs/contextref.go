@@ -18,23 +18,24 @@ import (
 // archive, docker-image://, container-image:// or docker:// with an image name, oci-layout://DIR[:TAG][@DIGEST], the
 // URL of a git repository or of a file, target:DIR[#STAGE].
 func ParseContext(text string) (key string, c plan.NamedContext, err error) {
+	shown := remote.Redact(text)
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || name == "" || value == "" {
-		return "", c, fmt.Errorf("%q: must be NAME=VALUE", text)
+		return "", c, fmt.Errorf("%q: must be NAME=VALUE", shown)
 	}
 	key = strings.ToLower(name)
 	bare, platform, hasPlatform := strings.Cut(key, "::")
 	if _, err := reference.Parse(bare); err != nil {
-		return "", c, fmt.Errorf("%q: the name must be one that FROM or --from can have: %w", text, err)
+		return "", c, fmt.Errorf("%q: the name must be one that FROM or --from can have: %w", shown, err)
 	}
 	if hasPlatform {
 		if _, err := platforms.Parse(platform); err != nil {
-			return "", c, fmt.Errorf("%q: what follows :: must be a platform, such as linux/amd64", text)
+			return "", c, fmt.Errorf("%q: what follows :: must be a platform, such as linux/amd64", shown)
 		}
 	}
 	c, err = parseContextValue(value)
 	if err != nil {
-		return "", c, fmt.Errorf("%s: %w", remote.Redact(text), err)
+		return "", c, fmt.Errorf("%s: %w", shown, err)
 	}
 	return key, c, nil
 }

@@ -1,6 +1,8 @@
 package inputs
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,5 +52,41 @@ func TestParseContext(t *testing.T) {
 		if key, c, err := ParseContext(text); err == nil {
 			t.Errorf("%s: %s, %v", text, key, c)
 		}
+	}
+}
+
+func TestFaultyNamedContextsSayWhatTheyMustBe(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"x":                    `"x": must be NAME=VALUE`,
+		"a b=.":                `"a b=.": the name must be one that FROM or --from can have: `,
+		"a::nothing/at/all/=.": `"a::nothing/at/all/=.": what follows :: must be a platform, such as linux/amd64`,
+		"a=docker-image://":    "a=docker-image://: nothing follows docker-image://",
+		"a=s3://b/c":           "a=s3://b/c: the value must be a directory, docker-image://IMAGE, oci-layout://DIR, a URL",
+	} {
+		if _, _, err := ParseContext(text); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+	for _, text := range []string{"a b=https://me:secret@h/x", "=https://me:secret@h/x",
+		"a::b/c/d/e/f=https://me:secret@h/x",
+		"a=s3://me:secret@h/x", "a=https://me:secret@h/x.git?ref=a&tag=b"} {
+		if _, _, err := ParseContext(text); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestADirectoryIsMeantBeforeAnAbbreviatedRepository(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if _, c, err := ParseContext("a=github.com/o/r"); err != nil || c.Kind != plan.ContextGit {
+		t.Errorf("%v, %v", c, err)
+	}
+	if err := os.MkdirAll("github.com/o/r", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, c, err := ParseContext("a=github.com/o/r"); err != nil || c.Kind != plan.ContextDirectory {
+		t.Errorf("%v, %v", c, err)
 	}
 }

@@ -28,8 +28,13 @@ type Context struct {
 	// Fleeting says that the files have been unpacked for this build alone: their inodes mean nothing to another one.
 	Fleeting bool
 
-	once    sync.Once
-	err     error
+	// turn has one place: who has it opens the context, or finds it opened. The fields below and those above are written
+	// by whoever has the turn, until opened is set.
+	turn   chan struct{}
+	opened bool
+	// err is why it can't be opened.
+	err error
+	// release gives back what opener.named or main has found; nil if that has found nothing.
 	release func() error
 }
 
@@ -47,7 +52,7 @@ func (c *Contexts) ReadMain(ctx context.Context) (File, error) {
 		return File{}, fmt.Errorf("open build context: %w", err)
 	}
 	main := c.entry("")
-	main.once.Do(func() { main.release, main.Fleeting = place.release, place.fleeting })
+	main.opened, main.release, main.Fleeting = true, place.release, place.fleeting
 	df, err := c.opener.read(ctx, place)
 	if err != nil || place.path == "" {
 		return df, err
@@ -61,20 +66,33 @@ func (c *Contexts) entry(name string) *Context {
 	defer c.mu.Unlock()
 	e := c.open[name]
 	if e == nil {
-		e = &Context{}
+		e = &Context{turn: make(chan struct{}, 1)}
 		c.open[name] = e
 	}
 	return e
 }
 
-// Get opens a context, which may take a download.
+// Get opens a context, which may take a download. What failed because the caller's context ended is tried again for the
+// next caller: a build that starts anew has another one.
 func (c *Contexts) Get(ctx context.Context, name string) (*Context, error) {
 	e := c.entry(name)
-	e.once.Do(func() {
-		if err := c.load(ctx, name, e); err != nil {
-			e.err = fmt.Errorf("open context %q: %w", name, err)
+	select {
+	case e.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("open context %q: %w", name, context.Cause(ctx))
+	}
+	defer func() { <-e.turn }()
+	if e.opened {
+		return e, e.err
+	}
+	if err := c.load(ctx, name, e); err != nil {
+		err = fmt.Errorf("open context %q: %w", name, err)
+		if ctx.Err() != nil {
+			return nil, err
 		}
-	})
+		e.err = err
+	}
+	e.opened = true
 	return e, e.err
 }
 
@@ -83,13 +101,15 @@ func (c *Contexts) load(ctx context.Context, name string, e *Context) error {
 	if err != nil {
 		return err
 	}
-	e.release, e.Fleeting = place.release, place.fleeting
 	ignore, err := source.FindIgnore("", place.path)
-	if err != nil {
-		return err
+	if err == nil {
+		e.Dir, err = source.OpenDir(place.path, ignore)
 	}
-	e.Dir, err = source.OpenDir(place.path, ignore)
-	return err
+	if err != nil {
+		return errors.Join(err, place.release())
+	}
+	e.release, e.Fleeting = place.release, place.fleeting
+	return nil
 }
 
 // Open opens the named contexts among inputs: it is the step that takes files from them that has to wait for a
@@ -112,8 +132,10 @@ func (c *Contexts) Fetched() (*fetch.Cache, error) { return c.opener.cache() }
 // Secret gives servers the tokens that are meant for them.
 func (c *Contexts) Secret(id string) ([]byte, bool) { return c.opener.Secret(id) }
 
-// Close closes what was opened and removes what was unpacked.
+// Close closes what was opened and removes what was unpacked. Nobody uses the contexts any more.
 func (c *Contexts) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var errs []error
 	for _, e := range c.open {
 		if e.Dir != nil {

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 	"github.com/cooperbuild/cooper/internal/fsys"
@@ -41,10 +39,10 @@ func (o opener) findDockerfile(ctx context.Context, p place) (foundDockerfile, e
 	case remote.IsHTTP(name):
 		return o.remoteDockerfile(ctx, name)
 	case p.local:
-		return localDockerfile(name, p.path)
+		return localDockerfile(ctx, name, p.path)
 	case filepath.IsAbs(name):
 		// docker, too, takes this for a file of the machine beside a context from elsewhere.
-		text, err := readLimited(name)
+		text, err := readDockerfile(ctx, name)
 		return foundDockerfile{name: name, path: name, text: text}, err
 	}
 	return innerDockerfile(name, p)
@@ -57,7 +55,7 @@ func (o opener) remoteDockerfile(ctx context.Context, rawURL string) (_ foundDoc
 		return foundDockerfile{}, fmt.Errorf("read Dockerfile: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.Release()) }()
-	text, err := readLimited(file.Path)
+	text, err := readDockerfile(ctx, file.Path)
 	return foundDockerfile{name: remote.Redact(rawURL), text: text}, err
 }
 
@@ -65,22 +63,22 @@ func (o opener) remoteDockerfile(ctx context.Context, rawURL string) (_ foundDoc
 func usualNames() []string { return []string{"Containerfile", "Dockerfile"} }
 
 // localDockerfile is one beside or in a directory of the user's.
-func localDockerfile(name, dir string) (foundDockerfile, error) {
+func localDockerfile(ctx context.Context, name, dir string) (foundDockerfile, error) {
 	if name == "" {
 		for _, name := range usualNames() {
 			path := filepath.Join(dir, name)
-			text, err := readLimited(path)
+			text, err := readDockerfile(ctx, path)
 			if !errors.Is(err, os.ErrNotExist) {
 				return foundDockerfile{name: path, path: path, text: text}, err
 			}
 		}
 		return foundDockerfile{}, noDockerfile(dir)
 	}
-	text, err := readLimited(name)
+	text, err := readDockerfile(ctx, name)
 	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(name) {
 		// podman looks below the context as well.
 		path := filepath.Join(dir, name)
-		if text, err2 := readLimited(path); !errors.Is(err2, os.ErrNotExist) {
+		if text, err2 := readDockerfile(ctx, path); !errors.Is(err2, os.ErrNotExist) {
 			return foundDockerfile{name: path, path: path, text: text}, err2
 		}
 	}
@@ -122,9 +120,9 @@ func innerDockerfile(name string, p place) (foundDockerfile, error) {
 
 // findIgnore reads the ignore file of the main context: the one the user names, or what belongs to the Dockerfile and
 // the context.
-func (o opener) findIgnore(p place, d foundDockerfile) (*source.Ignore, error) {
+func (o opener) findIgnore(ctx context.Context, p place, d foundDockerfile) (*source.Ignore, error) {
 	if o.IgnoreFile != "" {
-		return source.ReadIgnore(o.IgnoreFile)
+		return readIgnore(ctx, o.IgnoreFile)
 	}
 	if d.inside == "" {
 		return source.FindIgnore(d.path, p.path)
@@ -135,30 +133,4 @@ func (o opener) findIgnore(p place, d foundDockerfile) (*source.Ignore, error) {
 	}
 	defer func() { _ = root.Close() }()
 	return source.FindIgnoreIn(root, d.inside)
-}
-
-func readLimited(path string) ([]byte, error) {
-	// To open a named pipe would otherwise wait for a writer, and nothing could interrupt it.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, fmt.Errorf("read Dockerfile: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	switch info, err := f.Stat(); {
-	case err != nil:
-		return nil, fmt.Errorf("read Dockerfile: %w", err)
-	case info.IsDir():
-		return nil, fmt.Errorf(
-			"read Dockerfile: %s is a directory\nhint: -f names the file, the last argument the context directory", path)
-	case info.Mode()&os.ModeNamedPipe != 0 && !anonymous(f):
-		return nil, fmt.Errorf("read Dockerfile: %s is a named pipe\nhint: -f - reads the Dockerfile from standard input",
-			path)
-	}
-	return readText(f, path)
-}
-
-// anonymous tells a pipe of the shell's, as in -f <(command), from one that has a name and perhaps no writer ever.
-func anonymous(pipe *os.File) bool {
-	var fs unix.Statfs_t
-	return unix.Fstatfs(int(pipe.Fd()), &fs) == nil && fs.Type == unix.PIPEFS_MAGIC
 }

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cooperbuild/cooper/build/fetch"
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -72,6 +74,9 @@ type opener struct {
 
 func newOpener(o Options, st *store.Store) opener {
 	return opener{Options: o, store: st, cache: sync.OnceValues(func() (*fetch.Cache, error) {
+		if st == nil {
+			return nil, errNoStore
+		}
 		c, err := fetch.Open(st.RemoteDir())
 		if err == nil {
 			err = c.Trim(time.Now().Add(-keepFetched))
@@ -79,6 +84,10 @@ func newOpener(o Options, st *store.Store) opener {
 		return c, err
 	})}
 }
+
+// errNoStore is for what can't be had where nothing is built.
+var errNoStore = errors.New(
+	"what is fetched is kept in the store, which a check doesn't open\nhint: --pull opens it")
 
 // keepFetched is how long what was fetched is kept after its last use.
 const keepFetched = 30 * 24 * time.Hour
@@ -90,7 +99,7 @@ func (o opener) main(ctx context.Context) (place, error) {
 		return o.stdin(ctx)
 	}
 	p, err := o.local(ctx, where)
-	if !errors.Is(err, os.ErrNotExist) {
+	if !isNoPath(err) {
 		return p, err
 	}
 	ref, isGit, gitErr := remote.ParseGit(where)
@@ -110,6 +119,12 @@ func (o opener) main(ctx context.Context) (place, error) {
 		return place{}, fmt.Errorf("%s: %w", remote.Redact(where), errContextURL)
 	}
 	return place{}, err
+}
+
+// isNoPath tells whether an error says that nothing can be at a path: there is none, or it is no path at all, as a URL
+// with a long query.
+func isNoPath(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENAMETOOLONG)
 }
 
 var errContextURL = errors.New(
@@ -262,7 +277,15 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p place, e
 	if err != nil {
 		return place{}, err
 	}
-	defer func() { err = errors.Join(err, file.Release()) }()
+	defer func() {
+		if releaseErr := file.Release(); releaseErr != nil {
+			err = errors.Join(err, releaseErr)
+			if p.release != nil {
+				err = errors.Join(err, p.release())
+			}
+			p = place{}
+		}
+	}()
 	f, err := os.Open(file.Path)
 	if err != nil {
 		return place{}, err
@@ -341,7 +364,7 @@ func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
 		r = bytes.NewReader(nil)
 	}
 	out, in := io.Pipe()
-	context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) })
 	go func() {
 		// It may never come back from a terminal or a pipe that stays open; then it ends with the process.
 		err := guard.Call(func() error {
@@ -349,6 +372,7 @@ func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
 			return err
 		})
 		_ = in.CloseWithError(err)
+		stop()
 	}()
 	return out
 }

@@ -38,7 +38,7 @@ func (o opener) read(ctx context.Context, p place) (r File, err error) {
 	if err != nil || p.path == "" {
 		return r, err
 	}
-	r.Ignore, err = o.findIgnore(p, found)
+	r.Ignore, err = o.findIgnore(ctx, p, found)
 	return r, err
 }
 

@@ -32,16 +32,6 @@ func FindIgnoreIn(root *os.File, dockerfile string) (*Ignore, error) {
 	return readIgnores(root, names)
 }
 
-// ReadIgnore reads the ignore file at a path of the host, which has to be there.
-func ReadIgnore(path string) (*Ignore, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read ignore file: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	return ParseIgnore(path, f)
-}
-
 func besides(dockerfile string) []string {
 	return []string{dockerfile + ".dockerignore", dockerfile + ".containerignore"}
 }
