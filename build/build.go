@@ -24,6 +24,8 @@ import (
 	"github.com/cooperbuild/cooper/build/sshagent"
 	"github.com/cooperbuild/cooper/build/stepinput"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -40,26 +42,26 @@ type StoreError = store.OpenError
 func Build(ctx context.Context, req Request) (res Result, err error) {
 	req.complete()
 	req.Store.Tell = tellOf(req.Progress)
-	st, err := openStore(ctx, req.Store)
+	d, err := openStore(ctx, req.Store)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = machineError(st, errors.Join(err, st.Close())) }()
-	end, err := st.BeginBuild(ctx)
+	defer func() { err = machineError(d.Store, errors.Join(err, d.Store.Close())) }()
+	end, err := d.Removal.BeginBuild(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	if req.space, err = reclaim.Watch(ctx, st, req.MaxUsedSpace, req.Progress); err != nil {
+	if req.space, err = reclaim.Watch(ctx, d, req.MaxUsedSpace, req.Progress); err != nil {
 		return Result{}, err
 	}
-	res, err = buildIn(ctx, req, st)
+	res, err = buildIn(ctx, req, d)
 	req.space.Settle(ctx)
 	return res, err
 }
 
 // buildIn builds with a store that is open. To open it once more in one process would be to lose its locks.
-func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err error) {
+func buildIn(ctx context.Context, req Request, d *depot.Depot) (res Result, err error) {
 	start := time.Now()
 	names, err := fullNames(req.Tags)
 	if err == nil {
@@ -71,7 +73,7 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 	if err := req.Run.Check(); err != nil {
 		return Result{}, err
 	}
-	contexts := inputs.New(req.inputs(), st)
+	contexts := inputs.New(req.inputs(), d.Store)
 	defer func() { err = errors.Join(err, contexts.Close()) }()
 	df, err := contexts.ReadMain(ctx)
 	if err != nil {
@@ -79,7 +81,7 @@ func buildIn(ctx context.Context, req Request, st *store.Store) (res Result, err
 		return Result{}, err
 	}
 	res, err = persist(ctx, req, func(req Request) (Result, bool, error) {
-		b, err := newBuilder(req, st, contexts)
+		b, err := newBuilder(req, d, contexts)
 		if err != nil {
 			return Result{}, true, err
 		}
@@ -110,7 +112,7 @@ func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Re
 	b.files = copystep.New(copystep.Options{Inputs: from, Agents: b.agents, ReadDirs: b.req.Run.ReadDirs})
 	b.noteArgs()
 	b.outputs = &outputs.Room{Options: outputs.Options{
-		Store: b.store, Cache: b.cache, Roots: b.roots, SourceDate: b.req.SourceDate, Format: b.req.Format,
+		Images: b.images, Layers: b.store, Cache: b.cache, Roots: b.roots, SourceDate: b.req.SourceDate, Format: b.req.Format,
 		Specs:    b.req.Outputs,
 		Progress: b.req.Progress, Shown: b.req.asides,
 	}}
@@ -128,7 +130,7 @@ func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Re
 	}
 	ran, cached := b.roots.Counts()
 	res := Result{ImageID: made.ID, Manifest: made.Manifest, Names: names, Steps: ran + cached, Cached: cached}
-	return res, b.store.Settle()
+	return res, b.store.Durable().Settle()
 }
 
 // anchorPatience is how long a build that has failed may take to record what its finished steps have made.
@@ -148,14 +150,14 @@ func CheckOutputs(platforms []ocispec.Platform, specs []export.Spec) error {
 
 // CheckName tells whether a name can be given to an image.
 func CheckName(name string) error {
-	_, err := store.NormalizeName(name)
+	_, err := images.NormalizeName(name)
 	return err
 }
 
 func fullNames(tags []string) ([]string, error) {
 	var names []string
 	for _, t := range tags {
-		n, err := store.NormalizeName(t)
+		n, err := images.NormalizeName(t)
 		if err != nil {
 			return nil, err
 		}
@@ -168,6 +170,7 @@ func fullNames(tags []string) ([]string, error) {
 type builder struct {
 	req      Request
 	store    *store.Store
+	images   *images.Room
 	cache    *cache.Cache
 	stats    *source.StatCache
 	resolver *resolver
@@ -186,7 +189,8 @@ type builder struct {
 	stages int
 }
 
-func newBuilder(req Request, st *store.Store, contexts *inputs.Contexts) (*builder, error) {
+func newBuilder(req Request, d *depot.Depot, contexts *inputs.Contexts) (*builder, error) {
+	st := d.Store
 	c, err := cache.Open(st.CacheDir())
 	if err != nil {
 		return nil, err
@@ -194,9 +198,9 @@ func newBuilder(req Request, st *store.Store, contexts *inputs.Contexts) (*build
 	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
 		st.LeaveMountsToDriver()
 	}
-	b := &builder{req: req, store: st, cache: c, contexts: contexts}
+	b := &builder{req: req, store: st, images: d.Images, cache: c, contexts: contexts}
 	b.stats = source.OpenStatCache(st.StatsFile())
-	b.resolver = &resolver{store: st, req: &b.req, found: map[string]store.FoundImage{}, resolved: map[string]string{}}
+	b.resolver = &resolver{depot: d, req: &b.req, found: map[string]images.Found{}, resolved: map[string]string{}}
 	b.agents, err = sshagent.OpenAll(req.Run.Agents)
 	return b, err
 }

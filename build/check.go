@@ -10,6 +10,8 @@ import (
 	"github.com/cooperbuild/cooper/build/inspect"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
@@ -69,11 +71,13 @@ func Targets(ctx context.Context, req Request) (res TargetsResult, err error) {
 // withDockerfile reads the Dockerfile of a request and hands it on, with a resolver that looks as far as it may.
 func withDockerfile(ctx context.Context, req *Request, look Look, do func(inspect.Dockerfile) error) (err error) {
 	req.complete()
+	var d *depot.Depot
 	var st *store.Store
 	if look == LookPull || NeedsStore(*req) {
-		if st, err = openStore(ctx, req.Store); err != nil {
+		if d, err = openStore(ctx, req.Store); err != nil {
 			return err
 		}
+		st = d.Store
 		defer func() { err = errors.Join(err, st.Close()) }()
 	}
 	contexts := inputs.New(req.inputs(), st)
@@ -85,7 +89,7 @@ func withDockerfile(ctx context.Context, req *Request, look Look, do func(inspec
 	in := inspect.Dockerfile{File: df, Err: err, Options: planOptions(req, df.Ignore)}
 	in.Options.Resolver = localResolver{req: req}
 	if look == LookPull {
-		in.Options.Resolver = &resolver{store: st, req: req, found: map[string]store.FoundImage{},
+		in.Options.Resolver = &resolver{depot: d, req: req, found: map[string]images.Found{},
 			resolved: map[string]string{}, looks: true}
 	}
 	return do(in)
@@ -106,11 +110,11 @@ var _ plan.Resolver = localResolver{}
 
 // Resolve finds an image of the store, whatever its platform: the linter has a rule for that.
 func (r localResolver) Resolve(_ context.Context, ref string, _ plan.Wanted) (imagebuilder.Base, error) {
-	peeker, err := store.NewPeeker(r.req.Store)
+	peeker, err := images.NewPeeker(r.req.Store)
 	if err != nil {
 		return imagebuilder.Base{}, fmt.Errorf("%w (%w)", plan.ErrUnknownImage, err)
 	}
-	base, err := peeker.FindImage(ref)
+	base, err := peeker.Find(ref)
 	if err != nil {
 		// A store that can't be read is no reason to keep quiet about the Dockerfile.
 		return base, fmt.Errorf("%w (%w)", plan.ErrUnknownImage, err)

@@ -7,12 +7,13 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry"
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/build/store/pull"
 )
 
 // copyLayout copies the image of a context oci-layout://DIR[:TAG][@DIGEST] into the store, where it gets no name.
 // Layers that are there already are not read again.
-func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispec.Platform) (img store.FoundImage,
+func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispec.Platform) (img images.Found,
 	err error) {
 	name, err := registry.ParseLayoutName(where)
 	if err != nil {
@@ -28,7 +29,7 @@ func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispe
 		return img, err
 	}
 	shown := r.req.asides.Begin("copying oci-layout://" + where)
-	img, err = r.store.CopyImage(ctx, layout, root, store.CopyOptions{
+	img, err = r.depot.Pull.Copy(ctx, layout, root, pull.CopyOptions{
 		Platform: platform, Mapping: r.req.Identity.Process, Progress: shown.Transfer,
 	})
 	shown.End(ctx, err)
@@ -37,7 +38,7 @@ func (r *resolver) copyLayout(ctx context.Context, where string, platform ocispe
 
 // explain says what would help where an image has owners that the user namespace lacks.
 func (r *resolver) explain(ctx context.Context, err error) error {
-	if missing := new(store.MissingIDs); errors.As(err, &missing) {
+	if missing := new(pull.MissingIDs); errors.As(err, &missing) {
 		return r.rangeError(ctx, missing)
 	}
 	return err

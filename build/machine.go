@@ -8,6 +8,7 @@ import (
 	"github.com/cooperbuild/cooper/build/outputs"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
 	"github.com/cooperbuild/cooper/executor"
 )
 
@@ -34,10 +35,10 @@ func machineError(st *store.Store, err error) error {
 	return err
 }
 
-// openStore is store.Open with its ErrMachines.
-func openStore(ctx context.Context, o StoreOptions) (*store.Store, error) {
-	st, err := store.Open(ctx, o)
-	return st, machineError(nil, err)
+// openStore is depot.Open with its ErrMachines.
+func openStore(ctx context.Context, o StoreOptions) (*depot.Depot, error) {
+	d, err := depot.Open(ctx, o)
+	return d, machineError(nil, err)
 }
 
 // tellOf has what is to be known of a store shown in the progress of a build; nil if that shows nothing.

@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -181,7 +182,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 // FullName is a name as images have it in the store: localhost/app:latest for app. It gives what is no name back as it
 // is.
 func FullName(name string) string {
-	full, err := store.NormalizeName(name)
+	full, err := images.NormalizeName(name)
 	if err != nil {
 		return name
 	}

@@ -8,12 +8,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
 )
 
 // buildTarget builds the image of a context target:DIR[#STAGE]: with the same store, cache and machine, but without
 // build arguments and without named contexts, so that no circle can come of it.
-func (r *resolver) buildTarget(ctx context.Context, where string, platform ocispec.Platform) (store.FoundImage, error) {
+func (r *resolver) buildTarget(ctx context.Context, where string, platform ocispec.Platform) (images.Found, error) {
 	dir, stage := where, ""
 	if n := strings.LastIndexByte(where, '#'); n >= 0 {
 		dir, stage = where[:n], where[n+1:]
@@ -27,11 +27,11 @@ func (r *resolver) buildTarget(ctx context.Context, where string, platform ocisp
 		Progress: sink,
 		space:    r.req.space, asides: r.req.asides.WithSink(sink),
 	}
-	res, err := buildIn(ctx, req, r.store)
+	res, err := buildIn(ctx, req, r.depot)
 	if err != nil {
-		return store.FoundImage{}, fmt.Errorf("build target:%s: %w", where, err)
+		return images.Found{}, fmt.Errorf("build target:%s: %w", where, err)
 	}
-	return r.store.FindImage(ctx, res.ImageID.String())
+	return r.depot.Images.Find(ctx, res.ImageID.String())
 }
 
 // stepsOfTarget is more than the steps of any build.

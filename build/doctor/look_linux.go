@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/other"
 )
 
 // surroundings reads what the machine is from its files below root, which is "/" but in tests.
@@ -116,8 +117,8 @@ func lookAtDisk(o store.Options) Disk {
 // otherStore looks for one that podman and buildah keep beside the user's.
 func otherStore(ctx context.Context, o store.Options) Outcome {
 	const ask = true
-	other, _ := store.FindOther(ctx, o, ask)
-	return Outcome{Tried: true, Problem: other.Problem, Fix: other.Fix}
+	found, _ := other.Find(ctx, o, ask)
+	return Outcome{Tried: true, Problem: found.Problem, Fix: found.Fix}
 }
 
 // nearest is the path, or the nearest directory above it that exists.

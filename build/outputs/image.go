@@ -17,26 +17,27 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // Finish makes the images of the target stages, writes the outputs and records the images in the store.
 func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootfs.Root, names []string) (Made, error) {
-	images := make([]made, 0, len(targets))
+	all := make([]made, 0, len(targets))
 	for _, target := range targets {
 		m, err := b.makeImage(target, roots, names)
 		if err != nil {
 			return Made{}, err
 		}
-		images = append(images, m)
+		all = append(all, m)
 	}
 	var res Made
 	// An image gets its names with its record: until it has one, `podman image prune` takes it and its layers. And a name
 	// never points at an image whose output failed.
-	if err := b.writeOutputs(ctx, images, &res); err != nil {
-		return Made{}, errors.Join(err, b.putImages(ctx, images, nil, new(Made)))
+	if err := b.writeOutputs(ctx, all, &res); err != nil {
+		return Made{}, errors.Join(err, b.putImages(ctx, all, nil, new(Made)))
 	}
-	if err := b.putImages(ctx, images, names, &res); err != nil {
+	if err := b.putImages(ctx, all, names, &res); err != nil {
 		return Made{}, err
 	}
 	b.noteNames(names)
@@ -45,21 +46,21 @@ func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootf
 
 // putImages records images in the store, and their index if there are several. The result gets the ID, and the
 // manifest's digest if it has none of an output.
-func (b *Room) putImages(ctx context.Context, images []made, names []string, res *Made) (err error) {
+func (b *Room) putImages(ctx context.Context, all []made, names []string, res *Made) (err error) {
 	var manifest digest.Digest
-	for i := range images {
-		m := &images[i]
+	for i := range all {
+		m := &all[i]
 		m.record.Keep = true
-		if len(images) == 1 {
+		if len(all) == 1 {
 			m.record.Names = names
 		}
-		if m.id, manifest, err = b.Store.PutImage(ctx, m.record); err != nil {
+		if m.id, manifest, err = b.Images.Put(ctx, m.record); err != nil {
 			return err
 		}
 	}
-	res.ID = digest.FromBytes(images[0].image.Config)
-	if len(images) > 1 {
-		if manifest, err = b.Store.PutIndex(ctx, b.indexOf(images, names)); err != nil {
+	res.ID = digest.FromBytes(all[0].image.Config)
+	if len(all) > 1 {
+		if manifest, err = b.Images.PutIndex(ctx, b.indexOf(all, names)); err != nil {
 			return err
 		}
 		res.ID = manifest
@@ -86,12 +87,12 @@ func (b *Room) makeImage(target *plan.Stage, roots []*rootfs.Root, names []strin
 	layers := storeLayers(roots[target.Last.ID].Layers())
 	m := made{
 		image:  export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created},
-		record: store.ImageRecord{Config: config, Format: b.Format, Layers: layers, Created: created},
+		record: images.Record{Config: config, Format: b.Format, Layers: layers, Created: created},
 		files:  roots[target.Last.ID],
 	}
 	for _, l := range layers {
 		m.image.Layers = append(m.image.Layers, export.Blob{
-			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return b.Store.LayerTar(l) },
+			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return b.Layers.LayerTar(l) },
 		})
 	}
 	return m, nil
@@ -265,9 +266,9 @@ func (b *Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, 
 		if err != nil {
 			return err
 		}
-		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Layers()), Created: created,
+		record := images.Record{Config: config, Layers: storeLayers(r.Layers()), Created: created,
 			Keep: !b.isParent(last, except, roots)}
-		if _, _, err := b.Store.PutImage(ctx, record); err != nil {
+		if _, _, err := b.Images.Put(ctx, record); err != nil {
 			return err
 		}
 		for _, l := range r.Layers() {
@@ -302,8 +303,8 @@ func (b *Room) anchorMerged(ctx context.Context, r *rootfs.Root, stage *plan.Sta
 		if err != nil {
 			return err
 		}
-		record := store.ImageRecord{Config: config, Layers: storeLayers(r.Below().Layers()), Created: r.Created(), Keep: true}
-		if _, _, err := b.Store.PutImage(ctx, record); err != nil {
+		record := images.Record{Config: config, Layers: storeLayers(r.Below().Layers()), Created: r.Created(), Keep: true}
+		if _, _, err := b.Images.Put(ctx, record); err != nil {
 			return err
 		}
 	}

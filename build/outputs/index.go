@@ -8,13 +8,13 @@ import (
 
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/rootfs"
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
 )
 
 // made is a finished image.
 type made struct {
 	image  export.Image
-	record store.ImageRecord
+	record images.Record
 	// files is the root that the image has.
 	files *rootfs.Root
 	// id is the image's in the store.
@@ -22,12 +22,12 @@ type made struct {
 }
 
 // indexOf is the index of images for several platforms.
-func (b *Room) indexOf(images []made, names []string) store.IndexRecord {
-	index := store.IndexRecord{Names: names, Format: b.Format}
-	for _, m := range images {
+func (b *Room) indexOf(all []made, names []string) images.IndexRecord {
+	index := images.IndexRecord{Names: names, Format: b.Format}
+	for _, m := range all {
 		platform := m.image.Platform
 		platform.OSFeatures = slices.Clone(platform.OSFeatures)
-		index.Images = append(index.Images, store.IndexedImage{ID: m.id, Platform: platform})
+		index.Images = append(index.Images, images.IndexedImage{ID: m.id, Platform: platform})
 		if m.record.Created.After(index.Created) {
 			index.Created = m.record.Created
 		}

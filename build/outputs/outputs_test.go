@@ -13,7 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/fileop"
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
@@ -99,7 +99,7 @@ func TestAnOCIOutputHasOneName(t *testing.T) {
 
 func TestAnIndexIsAsOldAsItsYoungestImage(t *testing.T) {
 	t.Parallel()
-	at := func(s int64) store.ImageRecord { return store.ImageRecord{Created: time.Unix(s, 0)} }
+	at := func(s int64) images.Record { return images.Record{Created: time.Unix(s, 0)} }
 	features := []string{"x"}
 	images := []made{
 		{id: "1", record: at(5),

@@ -1,7 +1,9 @@
 package outputs
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -11,14 +13,27 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
+// Images records images in the store.
+type Images interface {
+	Put(ctx context.Context, r images.Record) (id string, manifest digest.Digest, err error)
+	PutIndex(ctx context.Context, r images.IndexRecord) (index digest.Digest, err error)
+}
+
+// Layers reads the store's layers.
+type Layers interface {
+	LayerTar(l store.Layer) (io.ReadCloser, error)
+}
+
 // Options say where images go.
 type Options struct {
-	Store *store.Store
-	Cache *cache.Cache
-	Roots *rootfs.Roots
+	Images Images
+	Layers Layers
+	Cache  *cache.Cache
+	Roots  *rootfs.Roots
 	// SourceDate limits all times in images; nil: none.
 	SourceDate *time.Time
 	// Format is that of the images in the store.

@@ -15,22 +15,25 @@ import (
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/fetch"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/removal"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // keepers are those who keep files in a store: the store itself, the cache's records, and the remote sources.
 type keepers struct {
-	store *store.Store
-	cache *cache.Cache
+	store   *store.Store
+	removal *removal.Room
+	cache   *cache.Cache
 }
 
-func newKeepers(st *store.Store) (keepers, error) {
-	c, err := cache.Open(st.CacheDir())
-	return keepers{st, c}, err
+func newKeepers(d *depot.Depot) (keepers, error) {
+	c, err := cache.Open(d.Store.CacheDir())
+	return keepers{d.Store, d.Removal, c}, err
 }
 
 // total is the size of all that is cooper's own, as the items' would be.
-func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
+func (k keepers) total(ctx context.Context, look removal.Look) (int64, error) {
 	var items, sources []disk.Item
 	var records int64
 	var group errgroup.Group
@@ -43,7 +46,7 @@ func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
 		return err
 	}))
 	group.Go(guard.Func(func() (err error) {
-		items, err = k.store.DiskItems(ctx, look)
+		items, err = k.removal.Items(ctx, look)
 		return err
 	}))
 	err := group.Wait()
@@ -51,12 +54,12 @@ func (k keepers) total(ctx context.Context, look store.Look) (int64, error) {
 }
 
 // items lists all there is. What was used since the oldest running build began is in use.
-func (k keepers) items(ctx context.Context, look store.Look) ([]disk.Item, error) {
+func (k keepers) items(ctx context.Context, look removal.Look) ([]disk.Item, error) {
 	oldest, err := k.store.Uses().OldestBuild(ctx)
 	if err != nil {
 		return nil, err
 	}
-	items, err := k.store.DiskItems(ctx, look)
+	items, err := k.removal.Items(ctx, look)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +67,7 @@ func (k keepers) items(ctx context.Context, look store.Look) ([]disk.Item, error
 	if err != nil {
 		return nil, err
 	}
-	sources, err := fetch.DiskItems(ctx, k.store.RemoteDir(), look == store.LookAll)
+	sources, err := fetch.DiskItems(ctx, k.store.RemoteDir(), look == removal.LookAll)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +153,7 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 			others = append(others, i)
 		}
 	}
-	gone, err = k.store.RemoveItems(ctx, stored)
+	gone, err = k.removal.Remove(ctx, stored)
 	left := map[string]bool{} // the layers that came into use, and their records with them
 	for _, i := range stored {
 		left[i.ID] = i.Kind == disk.Layers
@@ -165,7 +168,7 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 
 // inStore tells whether an item is in the store's own care.
 func (k keepers) inStore(i disk.Item) bool {
-	return i.Kind != disk.Sources && (i.Kind != disk.Records || store.IsImageRecord(i.ID))
+	return i.Kind != disk.Sources && (i.Kind != disk.Records || removal.IsImageRecord(i.ID))
 }
 
 // removeOthers removes records and sources.

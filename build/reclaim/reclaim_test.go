@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
 	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
@@ -25,10 +26,10 @@ func TestMain(m *testing.M) {
 	os.Exit(usertest.Main(m.Run, store.HandleReexec))
 }
 
-func open(t *testing.T) *store.Store {
+func open(t *testing.T) *depot.Depot {
 	t.Helper()
 	root := t.TempDir()
-	s, err := store.Open(t.Context(), store.Options{Root: root, Driver: "overlay"})
+	s, err := depot.Open(t.Context(), store.Options{Root: root, Driver: "overlay"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,9 +43,9 @@ func open(t *testing.T) *store.Store {
 }
 
 // layer commits a layer of one file of a size in bytes.
-func layer(t *testing.T, s *store.Store, parent string, size int) store.Layer {
+func layer(t *testing.T, s *depot.Depot, parent string, size int) store.Layer {
 	t.Helper()
-	snap, err := s.Prepare(t.Context(), parent)
+	snap, err := s.Store.Prepare(t.Context(), parent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,9 +63,9 @@ func layer(t *testing.T, s *store.Store, parent string, size int) store.Layer {
 }
 
 // record has the cache name a layer as the result of a step.
-func record(t *testing.T, s *store.Store, step string, l store.Layer) cache.Key {
+func record(t *testing.T, s *depot.Depot, step string, l store.Layer) cache.Key {
 	t.Helper()
-	c, err := cache.Open(s.CacheDir())
+	c, err := cache.Open(s.Store.CacheDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func record(t *testing.T, s *store.Store, step string, l store.Layer) cache.Key 
 	return key
 }
 
-func measure(t *testing.T, s *store.Store) reclaim.Usage {
+func measure(t *testing.T, s *depot.Depot) reclaim.Usage {
 	t.Helper()
 	u, err := reclaim.Measure(t.Context(), s)
 	if err != nil {
@@ -100,7 +101,7 @@ func TestUsageCountsLayersAndWhatTheRecordsSayOfThem(t *testing.T) {
 	above := layer(t, s, below.ID, 200_000)
 	record(t, s, "RUN below", below)
 	record(t, s, "RUN above", above)
-	if err := os.WriteFile(s.StatsFile(), []byte("digests"), 0o600); err != nil {
+	if err := os.WriteFile(s.Store.StatsFile(), []byte("digests"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	u := measure(t, s)
@@ -139,7 +140,7 @@ func TestPruneRemovesWhatNobodyUsesAndAsksFirst(t *testing.T) {
 		asked = items
 		return false, nil
 	})
-	if err != nil || len(gone) != 0 || len(asked) == 0 || !s.HasLayer(l.ID) {
+	if err != nil || len(gone) != 0 || len(asked) == 0 || !s.Store.HasLayer(l.ID) {
 		t.Fatalf("without a yes: %v is gone, asked about %v, %v", gone, asked, err)
 	}
 	no := errors.New("no answer")
@@ -152,25 +153,25 @@ func TestPruneRemovesWhatNobodyUsesAndAsksFirst(t *testing.T) {
 	if gone, err = reclaim.Prune(t.Context(), s, disk.Policy{Shared: true}, nil); err != nil || len(gone) < len(asked) {
 		t.Errorf("%v is gone, want %v: %v", gone, asked, err)
 	}
-	if s.HasLayer(l.ID) || ofKind(measure(t, s), disk.Layers).Count != 0 {
+	if s.Store.HasLayer(l.ID) || ofKind(measure(t, s), disk.Layers).Count != 0 {
 		t.Error("the layer is still there")
 	}
 }
 
 func TestWhatARunningBuildUsesStays(t *testing.T) {
 	s := open(t)
-	end, err := s.BeginBuild(t.Context())
+	end, err := s.Removal.BeginBuild(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := layer(t, s, "", 100_000)
-	if _, ok := s.UseLayer(t.Context(), l.ID, ""); !ok {
+	if _, ok := s.Store.UseLayer(t.Context(), l.ID, ""); !ok {
 		t.Fatal("the layer isn't there")
 	}
 	if _, err := reclaim.Prune(t.Context(), s, disk.Policy{Shared: true}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if !s.HasLayer(l.ID) {
+	if !s.Store.HasLayer(l.ID) {
 		t.Error("the layer of a running build was removed")
 	}
 	if err := end(); err != nil {
@@ -182,7 +183,7 @@ func TestRecordsOfLayersThatAreGoneAreOfNoUse(t *testing.T) {
 	s := open(t)
 	l := layer(t, s, "", 1000)
 	record(t, s, "RUN it", l)
-	if err := s.RemoveLayer(l.ID); err != nil {
+	if err := s.Store.RemoveLayer(l.ID); err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range measure(t, s).Items {
@@ -217,7 +218,7 @@ func TestALimitHoldsWhenTheBuildEnds(t *testing.T) {
 	}
 	space.Check()
 	space.Settle(t.Context())
-	if s.HasLayer(old.ID) {
+	if s.Store.HasLayer(old.ID) {
 		t.Error("3 MiB are there, with a limit of 1 MiB")
 	}
 	if len(said.texts) > 0 {
@@ -227,12 +228,12 @@ func TestALimitHoldsWhenTheBuildEnds(t *testing.T) {
 
 func TestALimitThatCannotHoldIsSaid(t *testing.T) {
 	s := open(t)
-	end, err := s.BeginBuild(t.Context())
+	end, err := s.Removal.BeginBuild(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := layer(t, s, "", 3<<20)
-	s.UseLayer(t.Context(), l.ID, "")
+	s.Store.UseLayer(t.Context(), l.ID, "")
 	said := &notes{}
 	space, err := reclaim.Watch(t.Context(), s, 1<<20, said)
 	if err != nil {
@@ -240,7 +241,7 @@ func TestALimitThatCannotHoldIsSaid(t *testing.T) {
 	}
 	space.Check()
 	space.Settle(t.Context())
-	if !s.HasLayer(l.ID) {
+	if !s.Store.HasLayer(l.ID) {
 		t.Error("what the build uses was removed")
 	}
 	if len(said.texts) != 1 ||
@@ -263,7 +264,7 @@ func TestWhoInterruptsABuildDoesNotWaitForTheLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	space.Settle(ctx)
-	if !s.HasLayer(old.ID) {
+	if !s.Store.HasLayer(old.ID) {
 		t.Error("something was removed after the interrupt")
 	}
 }
@@ -280,16 +281,16 @@ func TestNoLimitIsNobodyWatching(t *testing.T) {
 
 func TestAUseOfTheDigestsOfContextFilesIsNoted(t *testing.T) {
 	s := open(t)
-	reclaim.NoteStats(s) // there are none: nothing happens
-	if err := os.WriteFile(s.StatsFile(), nil, 0o600); err != nil {
+	reclaim.NoteStats(s.Store) // there are none: nothing happens
+	if err := os.WriteFile(s.Store.StatsFile(), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	old := time.Unix(1000, 0)
-	if err := os.Chtimes(s.StatsFile(), old, old); err != nil {
+	if err := os.Chtimes(s.Store.StatsFile(), old, old); err != nil {
 		t.Fatal(err)
 	}
-	reclaim.NoteStats(s)
-	info, err := os.Stat(s.StatsFile())
+	reclaim.NoteStats(s.Store)
+	info, err := os.Stat(s.Store.StatsFile())
 	if err != nil || !info.ModTime().After(old) {
 		t.Errorf("%v, %v", info, err)
 	}

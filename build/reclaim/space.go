@@ -10,7 +10,8 @@ import (
 
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/removal"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -38,11 +39,11 @@ const (
 
 // Watch starts watching over a limit in bytes, if there is one: 0 is none. Settle ends it. The first look goes on
 // beside the build, which has no need to wait for it.
-func Watch(ctx context.Context, st *store.Store, limit int64, to progress.Sink) (*Space, error) {
+func Watch(ctx context.Context, d *depot.Depot, limit int64, to progress.Sink) (*Space, error) {
 	if limit <= 0 {
 		return nil, nil //nolint:nilnil // no limit
 	}
-	k, err := newKeepers(st)
+	k, err := newKeepers(d)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func Watch(ctx context.Context, st *store.Store, limit int64, to progress.Sink) 
 }
 
 func (s *Space) watch(ctx context.Context) {
-	if total, err := s.keepers.total(ctx, store.LookChanged); err == nil {
+	if total, err := s.keepers.total(ctx, removal.LookChanged); err == nil {
 		s.first = total - disk.Total(s.keepers.stats())
 	}
 	var next time.Time
@@ -73,7 +74,7 @@ func (s *Space) watch(ctx context.Context) {
 			continue // the end of the build looks in any case
 		}
 		// What fails now is tried again at the end.
-		_ = s.keep(ctx, store.LookNoted, false)
+		_ = s.keep(ctx, removal.LookNoted, false)
 		next = time.Now().Add((lookShare - 1) * time.Since(began))
 	}
 }
@@ -102,7 +103,7 @@ func (s *Space) Settle(ctx context.Context) {
 		smallChange <= s.limit {
 		return
 	}
-	err := s.keep(ctx, store.LookChanged, true)
+	err := s.keep(ctx, removal.LookChanged, true)
 	over := new(overLimit)
 	switch {
 	case errors.As(err, &over):
@@ -118,7 +119,7 @@ func (s *Space) note(format string, args ...any) {
 
 // keep removes what the limit asks for. With wait it waits for another process that removes, and gives *overLimit if
 // what is in use takes too much alone.
-func (s *Space) keep(ctx context.Context, look store.Look, wait bool) error {
+func (s *Space) keep(ctx context.Context, look removal.Look, wait bool) error {
 	total, err := s.keepers.total(ctx, look)
 	if err != nil || total <= s.limit {
 		return err
@@ -131,7 +132,7 @@ func (s *Space) keep(ctx context.Context, look store.Look, wait bool) error {
 	if removeErr != nil || !wait {
 		return removeErr
 	}
-	if items, err = s.keepers.items(ctx, store.LookNoted); err != nil {
+	if items, err = s.keepers.items(ctx, removal.LookNoted); err != nil {
 		return err
 	}
 	items = ownItems(items)

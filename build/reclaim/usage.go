@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/disk"
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/removal"
 )
 
 // Usage is what a store holds.
@@ -28,12 +29,12 @@ type KindUsage struct {
 }
 
 // Measure says what a store holds, which it measures.
-func Measure(ctx context.Context, st *store.Store) (u Usage, err error) {
-	k, err := newKeepers(st)
+func Measure(ctx context.Context, d *depot.Depot) (u Usage, err error) {
+	k, err := newKeepers(d)
 	if err != nil {
 		return u, err
 	}
-	items, err := k.items(ctx, store.LookAll)
+	items, err := k.items(ctx, removal.LookAll)
 	if err != nil {
 		return u, err
 	}
@@ -74,16 +75,16 @@ func ofKind(items []disk.Item, kind disk.Kind) (some []disk.Item) {
 
 // Prune removes what a policy chooses, and returns what is gone, with an error too. Whatever is in use stays. sure is
 // asked with what would go, before anything does; nil: it goes.
-func Prune(ctx context.Context, st *store.Store, policy disk.Policy,
+func Prune(ctx context.Context, d *depot.Depot, policy disk.Policy,
 	sure func(items []disk.Item) (bool, error)) (gone []disk.Item, err error) {
-	k, err := newKeepers(st)
+	k, err := newKeepers(d)
 	if err != nil {
 		return nil, err
 	}
-	if err := st.UseReserve(); err != nil {
+	if err := d.Removal.UseReserve(); err != nil {
 		return nil, err
 	}
-	items, err := k.items(ctx, store.LookAll)
+	items, err := k.items(ctx, removal.LookAll)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -117,7 +118,7 @@ func (b *Roots) Close() error {
 func Scratch() *Root { return sealedRoot(nil, "", nil, time.Time{}) }
 
 // Image is the root of an image of the store.
-func (b *Roots) Image(img store.FoundImage) *Root {
+func (b *Roots) Image(img images.Found) *Root {
 	var layers []cache.Layer
 	for _, l := range img.Layers {
 		layers = append(layers, cache.Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size})

@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/storetest"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -29,9 +31,9 @@ func add(t *testing.T, r *store.IDRanges, size uint32) uint32 {
 	return m.UIDs[0].Host
 }
 
-func newIDRanges(t *testing.T, s *store.Store) *store.IDRanges {
+func newIDRanges(t *testing.T, s *depot.Depot) *store.IDRanges {
 	t.Helper()
-	r, err := s.NewIDRanges(t.Context())
+	r, err := s.Store.NewIDRanges(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +42,7 @@ func newIDRanges(t *testing.T, s *store.Store) *store.IDRanges {
 
 func TestRangesOfBuildsDoNotOverlap(t *testing.T) {
 	root := t.TempDir()
-	s := open(t, store.Options{Driver: "vfs", Root: root})
+	s := storetest.Open(t, store.Options{Driver: "vfs", Root: root})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	taken := map[uint32]bool{}
@@ -69,7 +71,7 @@ func TestRangesOfBuildsDoNotOverlap(t *testing.T) {
 }
 
 func TestRangesOfOneBuildMayOverlap(t *testing.T) {
-	s := open(t, store.Options{Driver: "vfs"})
+	s := storetest.Open(t, store.Options{Driver: "vfs"})
 	one, two := newIDRanges(t, s), newIDRanges(t, s)
 	got := []uint32{add(t, one, 1000), add(t, one, 2000), add(t, two, 1000), add(t, one, 1500)}
 	if diff := cmp.Diff([]uint32{100, 100, 2100, 100}, got); diff != "" {
@@ -88,7 +90,7 @@ func TestRangesOfOneBuildMayOverlap(t *testing.T) {
 
 func TestRangesOfDeadBuildsAreFree(t *testing.T) {
 	root := t.TempDir()
-	s := open(t, store.Options{Driver: "vfs", Root: root})
+	s := storetest.Open(t, store.Options{Driver: "vfs", Root: root})
 	one := newIDRanges(t, s)
 	add(t, one, 1000)
 	dir := filepath.Join(root, "cooper/userns")

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // inheritNothing takes the default access control list away from the directories that layers and copies are made in.
@@ -15,7 +17,7 @@ import (
 func (s *Store) inheritNothing() error {
 	driver := filepath.Join(s.store.GraphRoot(), s.Driver())
 	dirs := []string{driver, filepath.Join(driver, "dir"), s.dir}
-	below, err := realDirs(s.dir)
+	below, err := fsys.Subdirs(s.dir)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ type content struct {
 func (s *Store) commit(ctx context.Context, parent string, c content,
 	create func(id string) (*storage.Layer, error)) (l Layer, made bool, err error) {
 	id := LayerID(parent, c.diffID)
-	unlock, err := s.lockCommit(ctx, id)
+	unlock, err := s.LockCommit(ctx, id)
 	if err != nil {
 		return Layer{}, false, err
 	}
@@ -66,7 +66,7 @@ func (s *Store) commit(ctx context.Context, parent string, c content,
 	if err != nil {
 		return Layer{}, false, fmt.Errorf("commit layer: %w", err)
 	}
-	return fromStorage(put), true, nil
+	return FromStorage(put), true, nil
 }
 
 // takeOthers uses a layer that another tool was faster to make than this one: it isn't ours.
@@ -81,8 +81,8 @@ func (s *Store) takeOthers(ctx context.Context, id, parent string) (Layer, error
 	return l, err
 }
 
-// lockCommit keeps other builds from committing the same layer.
-func (s *Store) lockCommit(ctx context.Context, id string) (unlock func() error, err error) {
+// LockCommit keeps other builds from committing the same layer.
+func (s *Store) LockCommit(ctx context.Context, id string) (unlock func() error, err error) {
 	dir := filepath.Join(s.dir, commitsDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("commit layer: %w", err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,8 @@ type Layer struct {
 	Owners *userns.IDs
 }
 
-func fromStorage(l *storage.Layer) Layer {
+// FromStorage is a layer as the library has it.
+func FromStorage(l *storage.Layer) Layer {
 	from := Layer{ID: l.ID, Parent: l.Parent, DiffID: l.UncompressedDigest, Size: l.UncompressedSize}
 	if len(l.UIDs) > 0 && len(l.GIDs) > 0 {
 		from.Owners = &userns.IDs{UIDs: l.UIDs, GIDs: l.GIDs}
@@ -42,11 +44,11 @@ func (s *Store) Layer(id string) (Layer, error) {
 	if err != nil {
 		return Layer{}, fmt.Errorf("look up layer %s: %w", id, err)
 	}
-	if s.isDamaged(l) {
+	if s.durable.Damaged(l) {
 		return Layer{}, fmt.Errorf("layer %s lost files when the disk was stopped, and a container still uses it: %w", id,
 			ErrNoLayer)
 	}
-	return fromStorage(l), nil
+	return FromStorage(l), nil
 }
 
 // Unknown tells whether an error says that the store has no such layer or image.
@@ -113,4 +115,25 @@ func (s *Store) RemoveLayer(id string) error {
 		return nil
 	}
 	return fmt.Errorf("remove layer %s: %w", id, err)
+}
+
+// HasLayer tells whether the store has a layer, of whomever.
+func (s *Store) HasLayer(id string) bool { return s.store.Exists(id) }
+
+// HasFiles tells whether the driver has a layer's directory.
+func (s *Store) HasFiles(id string) bool { return s.driver.Exists(id) }
+
+// Interruptible reads until the context ends; the error is then the context's cause.
+func Interruptible(ctx context.Context, from io.Reader) io.Reader { return interruptible{ctx, from} }
+
+type interruptible struct {
+	ctx  context.Context //nolint:containedctx // a reader has nobody else to ask
+	from io.Reader
+}
+
+func (r interruptible) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.from.Read(p)
 }

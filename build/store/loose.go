@@ -120,7 +120,7 @@ func plainRoot() (layer.RootAttr, error) { return layer.RootAttr{Mode: 0o755}, n
 func (s *Store) putLayer(ctx context.Context, parent string, diffID digest.Digest, archive io.Reader,
 	root func() (layer.RootAttr, error)) (Layer, error) {
 	l, _, err := s.commit(ctx, parent, content{diffID: diffID}, func(id string) (*storage.Layer, error) {
-		put, _, err := s.store.PutLayer(id, parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: hostIDs()},
+		put, _, err := s.store.PutLayer(id, parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: HostIDs()},
 			archive)
 		if err != nil || parent != "" {
 			return put, err

@@ -63,7 +63,7 @@ func defaults(o Options) (storage.StoreOptions, error) {
 	if err := moveUnwritable(&opts, o); err != nil {
 		return opts, err
 	}
-	applyOptions(&opts, o)
+	Apply(&opts, o)
 	if driver := opts.GraphDriverName; driver != "" && !slices.Contains(Drivers(), driver) {
 		return opts, &OpenError{Problem: fmt.Sprintf("there is no storage driver %q", driver),
 			Hint: fmt.Sprintf("the drivers are %s; correct driver in storage.conf, or $STORAGE_DRIVER",

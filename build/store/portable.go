@@ -68,7 +68,7 @@ func (s *Store) prepareMounted(ctx context.Context, parent string) (Snapshot, er
 	}
 	m := &mounted{store: s, id: id, parent: parent, forget: forget}
 	if _, err := s.store.CreateLayer(id, parent, nil, "", true,
-		&storage.LayerOptions{IDMappingOptions: hostIDs()}); err != nil {
+		&storage.LayerOptions{IDMappingOptions: HostIDs()}); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare a layer: %w", err), forget())
 	}
 	if s.NeedsView(id) {

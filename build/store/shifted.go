@@ -24,7 +24,6 @@ import (
 const (
 	shiftedDir = "shifted"
 	ownersDir  = "owners"
-	lockSuffix = ".lock"
 )
 
 // MappingKey names a mapping.
@@ -76,7 +75,7 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 	err = s.uses.WhileUsing(ctx, func() error {
 		err := os.MkdirAll(filepath.Dir(path), 0o700)
 		if err == nil {
-			lock, err = os.OpenFile(path+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+			lock, err = os.OpenFile(path+LockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 		}
 		if err != nil {
 			return err
@@ -90,13 +89,13 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 	if lock != nil {
 		defer lock.Close()
 	}
-	if err != nil || exists(path) {
+	if err != nil || fsys.Exists(path) {
 		return path, err
 	}
 	if err := locks.Lock(ctx, lock, locks.Exclusive); err != nil {
 		return "", fmt.Errorf("wait for another build: %w", err)
 	}
-	if exists(path) {
+	if fsys.Exists(path) {
 		return path, nil
 	}
 	return path, s.makeShifted(ctx, from, path, m)
@@ -197,10 +196,10 @@ func (s *Store) removeShifted(ctx context.Context) error {
 	errs := []error{err}
 	for _, e := range listed {
 		if s.layerGone(e.Name()) { // or it is being written
-			errs = append(errs, s.uses.WhileDeciding(ctx, func() error { return removeFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
+			errs = append(errs, s.uses.WhileDeciding(ctx, func() error { return fsys.RemoveFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
 		}
 	}
-	keys, err := realDirs(filepath.Join(s.dir, shiftedDir))
+	keys, err := fsys.Subdirs(filepath.Join(s.dir, shiftedDir))
 	errs = append(errs, err)
 	for _, key := range keys {
 		dir := filepath.Join(s.dir, shiftedDir, key)
@@ -209,7 +208,7 @@ func (s *Store) removeShifted(ctx context.Context) error {
 			errs = append(errs, err)
 		}
 		for _, n := range names {
-			if id := strings.TrimSuffix(n.Name(), lockSuffix); s.layerGone(id) {
+			if id := strings.TrimSuffix(n.Name(), LockSuffix); s.layerGone(id) {
 				errs = append(errs, s.removeCopy(ctx, dir, id, key+"."+id))
 			}
 		}
@@ -238,7 +237,7 @@ func (s *Store) removeCopy(ctx context.Context, dir, id, use string) (err error)
 		if err := os.Rename(path, filepath.Join(gone, "copy")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		err = errors.Join(removeFiles(path+lockSuffix), s.uses.Forget(uses.Thing{Kind: uses.Copies, Name: use}))
+		err = errors.Join(fsys.RemoveFiles(path+LockSuffix), s.uses.Forget(uses.Thing{Kind: uses.Copies, Name: use}))
 		_ = os.Remove(dir) // if it was the only one
 		return err
 	})

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/storetest"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -30,16 +31,16 @@ func copies(t *testing.T, root string) []string {
 
 func TestMapsThatAgreeOnALayersOwnersShareItsCopy(t *testing.T) {
 	root := t.TempDir()
-	s := open(t, store.Options{Root: root, Driver: "overlay"})
-	l, _ := commit(t, s, "", func(dir string) {
-		write(t, filepath.Join(dir, "f"), "f")
+	s := storetest.Open(t, store.Options{Root: root, Driver: "overlay"})
+	l, _ := storetest.Commit(t, s, "", func(dir string) {
+		storetest.Write(t, filepath.Join(dir, "f"), "f")
 		if err := os.Chown(filepath.Join(dir, "f"), 7, 8); err != nil {
 			t.Fatal(err)
 		}
 	})
 	first := ""
 	for i, length := range []uint32{100, 1000, 50000} {
-		dir, err := s.ShiftedDir(t.Context(), l.ID, mapTo(5, length))
+		dir, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(5, length))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,16 +55,16 @@ func TestMapsThatAgreeOnALayersOwnersShareItsCopy(t *testing.T) {
 			t.Errorf("a map of %d IDs has a copy of its own", length)
 		}
 	}
-	if _, err := s.ShiftedDir(t.Context(), l.ID, mapTo(6, 100)); err != nil {
+	if _, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(6, 100)); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(copies(t, root)); n != 2 {
 		t.Errorf("%d copies", n)
 	}
-	if dir, err := s.ShiftedDir(t.Context(), l.ID, mapTo(0, 100)); err != nil || filepath.Base(dir) != "diff" {
+	if dir, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(0, 100)); err != nil || filepath.Base(dir) != "diff" {
 		t.Errorf("%q %v", dir, err)
 	}
-	if _, err := s.ShiftedDir(t.Context(), l.ID, mapTo(0, 8)); !errors.Is(err, userns.ErrUnmapped) {
+	if _, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(0, 8)); !errors.Is(err, userns.ErrUnmapped) {
 		t.Error(err)
 	}
 }
@@ -71,19 +72,19 @@ func TestMapsThatAgreeOnALayersOwnersShareItsCopy(t *testing.T) {
 // TestCopyStaysWhileABuildRunsOnIt removes the layer as another tool would, and opens the store as another build does.
 func TestCopyStaysWhileABuildRunsOnIt(t *testing.T) {
 	root := t.TempDir()
-	s := open(t, store.Options{Root: root, Driver: "overlay"})
-	end, err := s.BeginBuild(t.Context())
+	s := storetest.Open(t, store.Options{Root: root, Driver: "overlay"})
+	end, err := s.Removal.BeginBuild(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, _ := commit(t, s, "", func(dir string) { write(t, filepath.Join(dir, "f"), "f") })
-	if _, err := s.ShiftedDir(t.Context(), l.ID, mapTo(5, 100)); err != nil {
+	l, _ := storetest.Commit(t, s, "", func(dir string) { storetest.Write(t, filepath.Join(dir, "f"), "f") })
+	if _, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(5, 100)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RemoveLayer(l.ID); err != nil {
+	if err := s.Store.RemoveLayer(l.ID); err != nil {
 		t.Fatal(err)
 	}
-	open(t, store.Options{Root: root, Driver: "overlay"})
+	storetest.Open(t, store.Options{Root: root, Driver: "overlay"})
 	locks, _ := filepath.Glob(filepath.Join(root, "cooper/shifted/*/*.lock"))
 	if len(copies(t, root)) != 1 || len(locks) != 1 {
 		t.Errorf("while the build runs: copies %q, locks %q", copies(t, root), locks)
@@ -91,7 +92,7 @@ func TestCopyStaysWhileABuildRunsOnIt(t *testing.T) {
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
-	open(t, store.Options{Root: root, Driver: "overlay"})
+	storetest.Open(t, store.Options{Root: root, Driver: "overlay"})
 	left, _ := filepath.Glob(filepath.Join(root, "cooper/shifted/*"))
 	owners, _ := filepath.Glob(filepath.Join(root, "cooper/owners/*"))
 	if len(left)+len(owners) != 0 {
@@ -102,17 +103,17 @@ func TestCopyStaysWhileABuildRunsOnIt(t *testing.T) {
 // TestCopyOfALayerInAnotherStoreStays has a layer that this store only looks up in an additional one.
 func TestCopyOfALayerInAnotherStoreStays(t *testing.T) {
 	made, images, root := t.TempDir(), filepath.Join(t.TempDir(), "images"), t.TempDir()
-	l, _ := commit(t, open(t, store.Options{Root: made, Driver: "overlay"}), "",
-		func(dir string) { write(t, filepath.Join(dir, "f"), "f") })
+	l, _ := storetest.Commit(t, storetest.Open(t, store.Options{Root: made, Driver: "overlay"}), "",
+		func(dir string) { storetest.Write(t, filepath.Join(dir, "f"), "f") })
 	// One process can't have a store open both to write and to read.
 	if out, err := exec.Command("cp", "-a", made, images).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	o := store.Options{Root: root, Driver: "overlay", DriverOptions: []string{"overlay.imagestore=" + images}}
-	if _, err := open(t, o).ShiftedDir(t.Context(), l.ID, mapTo(5, 100)); err != nil {
+	if _, err := storetest.Open(t, o).Store.ShiftedDir(t.Context(), l.ID, mapTo(5, 100)); err != nil {
 		t.Fatal(err)
 	}
-	open(t, o)
+	storetest.Open(t, o)
 	if len(copies(t, root)) != 1 {
 		t.Errorf("copies %q", copies(t, root))
 	}

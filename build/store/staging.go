@@ -117,7 +117,7 @@ func (st *staged) Commit(ctx context.Context, parent string) (Layer, error) {
 			}
 			return st.store.store.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 				ID: id, ParentLayer: parent, DiffOutput: &st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
-				LayerOptions: &storage.LayerOptions{IDMappingOptions: hostIDs()},
+				LayerOptions: &storage.LayerOptions{IDMappingOptions: HostIDs()},
 			})
 		})
 	if err != nil {
@@ -143,7 +143,7 @@ func (st *staged) Remove() error {
 	return st.err
 }
 
-// hostIDs says that the files' IDs need no change: what is on disk, seen from this process, is what the image says.
-func hostIDs() storage.LayerIDMappingOptions {
+// HostIDs says that the files' IDs need no change: what is on disk, seen from this process, is what the image says.
+func HostIDs() storage.LayerIDMappingOptions {
 	return storage.LayerIDMappingOptions{HostUIDMapping: true, HostGIDMapping: true}
 }

@@ -7,32 +7,26 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/reexec"
 	"go.podman.io/storage/pkg/unshare"
 
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/store/durable"
 	"github.com/cooperbuild/cooper/build/store/internal/library"
 	"github.com/cooperbuild/cooper/build/store/scratch"
 	"github.com/cooperbuild/cooper/build/store/uses"
 )
 
-// Errors that callers tell apart.
-var (
-	// ErrNoImage says that no image of the store has the name.
-	ErrNoImage = errors.New("no such image in the store")
-	// ErrNoLayer says that the store has no such layer.
-	ErrNoLayer = errors.New("no such layer in the store")
-)
+// ErrNoLayer says that the store has no such layer.
+var ErrNoLayer = errors.New("no such layer in the store")
 
 // ownDir is the name of cooper's own directory in the store's.
 const ownDir = "cooper"
 
 // overlayDriver is the name of the driver that stacks directories, and that of its own directory in the store's.
-const overlayDriver = "overlay"
+const overlayDriver = library.Overlay
 
 // Options say which store to open. The zero value is the user's own store as storage.conf and the environment give it.
 type Options struct {
@@ -58,30 +52,27 @@ type Store struct {
 	volatile bool
 	scratch  *scratch.Room
 	uses     *uses.Ledger
-	durable  durability
+	durable  *durable.Record
 	// root is the store's directory as the caller has named it, and byFD what the library knows it by if it can't take
 	// that; see withPlainRoot.
 	root string
 	byFD *os.File
 	// aside are the library's lists that could not be read when the store was opened, as they are called now.
 	aside []string
-	tell  func(text string)
-	// shortNames reads what registries.conf says of them, once and only if a name asks for it.
-	shortNames func() (*registry.ShortNames, error)
 }
 
 // HandleReexec runs the helper that containers/storage starts this binary for, if this process is one. It must be
 // called before anything else and tells whether it was.
 func HandleReexec() bool { return reexec.Init() }
 
-// Open opens the store, making it if it doesn't exist. What killed builds left behind is removed, and so is what a
-// crash of the machine has cost: see mend.
+// Open opens the store, making it if it doesn't exist. What killed builds left behind is removed. What a crash of the
+// machine has cost is left to the room mend, which whoever opens the store has look first: see depot.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	opts, err := defaults(o)
 	if err != nil {
 		return nil, err
 	}
-	aside, err := repair(opts.GraphRoot)
+	aside, err := durable.Repair(opts.GraphRoot)
 	if err != nil {
 		return nil, openError(opts, err)
 	}
@@ -93,8 +84,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(openError(opts, err), closeFile(byFD))
 	}
-	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, tell: o.Tell, trusted: !unshare.IsRootless(),
-		volatile: !opts.DisableVolatile, shortNames: sync.OnceValues(registry.LoadShortNames)}
+	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, trusted: !unshare.IsRootless(),
+		volatile: !opts.DisableVolatile}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}
@@ -103,7 +94,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, openError(opts, err)
 	}
 	s.uses = uses.New(s.dir)
-	if s.durable, err = openDurability(st.GraphRoot()); err != nil {
+	if s.durable, err = durable.Open(st); err != nil {
 		return nil, openError(opts, err)
 	}
 	if err := s.inheritNothing(); err != nil {
@@ -115,16 +106,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.removeStale(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
 	}
-	if err := s.mend(ctx); err != nil {
-		return nil, errors.Join(s.Unusable(err), s.Close())
-	}
-	if err := s.tellOfOther(ctx, o); err != nil {
-		return nil, errors.Join(s.Unusable(err), s.Close())
-	}
 	return s, nil
 }
 
-func applyOptions(opts *storage.StoreOptions, o Options) {
+// Apply gives a caller's options precedence over those of storage.conf and the environment.
+func Apply(opts *storage.StoreOptions, o Options) {
 	if o.Root != "" {
 		opts.GraphRoot = o.Root
 		if o.RunRoot == "" {
@@ -192,8 +178,23 @@ func (s *Store) Beneath(dir *os.File) *os.File {
 // Close gives the store back. The process's own mount of the driver's directory goes with the mount namespace.
 func (s *Store) Close() error {
 	s.store.Free()
-	return errors.Join(s.durable.dir.Close(), closeFile(s.byFD))
+	return errors.Join(s.durable.Close(), closeFile(s.byFD))
 }
+
+// Library is what keeps the layers and images, for the rooms of the store.
+func (s *Store) Library() *library.Library { return s.store }
+
+// Durable knows what is on the disk.
+func (s *Store) Durable() *durable.Record { return s.durable }
+
+// Scratch is where temporary directories are made.
+func (s *Store) Scratch() *scratch.Room { return s.scratch }
+
+// Aside are the library's lists that could not be read when the store was opened, as they are called now.
+func (s *Store) Aside() []string { return s.aside }
+
+// Trusted tells whether overlay's marks in the layers are those that only the machine's root can set.
+func (s *Store) Trusted() bool { return s.trusted }
 
 // Dir is where cooper keeps its own records, on the store's file system.
 func (s *Store) Dir() string { return s.dir }
@@ -226,7 +227,6 @@ func (s *Store) removeStale(ctx context.Context) error {
 		s.scratch.Sweep(ctx, s.removeAbandoned),
 		s.removeShifted(ctx),
 		s.removeIDRanges(ctx),
-		s.uses.SweepBuilds(s.removeHalfImages),
 	)
 }
 

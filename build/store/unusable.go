@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/store/internal/library"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // ErrMachine is behind errors that are the machine's fault and not the build's, wherever they come up.
@@ -185,7 +186,7 @@ func (p places) error(err error, reason unix.Errno, dir string) error {
 
 // existing is the directory, or the nearest one above it that is there.
 func existing(dir string) string {
-	for !exists(dir) && dir != "/" {
+	for !fsys.Exists(dir) && dir != "/" {
 		dir = filepath.Dir(dir)
 	}
 	return dir

@@ -26,8 +26,8 @@ func (s *Store) UseLayer(ctx context.Context, id, parent string) (l Layer, ok bo
 	return l, err == nil
 }
 
-// useChain is Chain, and keeps the layers for the build.
-func (s *Store) useChain(ctx context.Context, top string) (chain []Layer, err error) {
+// UseChain is Chain, and keeps the layers for the build.
+func (s *Store) UseChain(ctx context.Context, top string) (chain []Layer, err error) {
 	err = s.uses.WhileUsing(ctx, func() error {
 		chain, err = s.Chain(top)
 		if err != nil {
@@ -49,7 +49,7 @@ func (s *Store) useChain(ctx context.Context, top string) (chain []Layer, err er
 // OpenMount makes the directory of a cache mount, unless it is there, and opens the file beside it that its users lock.
 // The label says what it is for.
 func (s *Store) OpenMount(ctx context.Context, key, number, label string) (dir string, lock *os.File, err error) {
-	dir = filepath.Join(s.dir, mountsDir, key, number)
+	dir = filepath.Join(s.dir, string(uses.Mounts), key, number)
 	err = s.uses.WhileUsing(ctx, func() error {
 		err := s.uses.Note(uses.Thing{Kind: uses.Mounts, Name: key + "." + number},
 			func(n *uses.Note) { n.Label, n.Changing = label, true })
@@ -57,15 +57,16 @@ func (s *Store) OpenMount(ctx context.Context, key, number, label string) (dir s
 			err = os.MkdirAll(dir, 0o700)
 		}
 		if err == nil {
-			lock, err = os.OpenFile(dir+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+			lock, err = os.OpenFile(dir+LockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 		}
 		return err
 	})
 	return dir, lock, err
 }
 
-// mountsDir has KEY/NUMBER for each cache mount, with NUMBER.lock and NUMBER.made beside it.
+// A cache mount is the directory mounts/KEY/NUMBER. Beside it are NUMBER.lock, which its users lock, and NUMBER.made,
+// which says that it was filled.
 const (
-	mountsDir  = "mounts"
-	madeSuffix = ".made"
+	LockSuffix = ".lock"
+	MadeSuffix = ".made"
 )

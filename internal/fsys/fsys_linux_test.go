@@ -318,3 +318,29 @@ func TestLinksAreReadWhole(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyRealDirectoriesAreSubdirectories(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, err := range []error{
+		os.Mkdir(filepath.Join(dir, "a"), 0o700), os.Symlink("a", filepath.Join(dir, "link")),
+		os.WriteFile(filepath.Join(dir, "file"), nil, 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]int{"": 1, "link": 0, "none": 0, "file": 0} {
+		if got, err := Subdirs(filepath.Join(dir, name)); err != nil || len(got) != want {
+			t.Errorf("%q: %v, %v", name, got, err)
+		}
+	}
+	if err := RemoveFiles(filepath.Join(dir, "link"), filepath.Join(dir, "none")); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]bool{"a": true, "link": false, "file": true} {
+		if got := Exists(filepath.Join(dir, name)); got != want {
+			t.Errorf("%s exists: %v", name, got)
+		}
+	}
+}

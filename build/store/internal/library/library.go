@@ -14,6 +14,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
+// Overlay is the name of the driver that stacks directories, and that of its own directory in the store's.
+const Overlay = "overlay"
+
 // Library is containers/storage, which panics where its lock files can't be opened, and keeps its locks then: the panic
 // becomes the error of the call, of those that wait for these locks, and of all later ones. What a build gives back at
 // its end doesn't wait for ever.

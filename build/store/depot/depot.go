@@ -1,0 +1,58 @@
+package depot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/build/store/mend"
+	"github.com/cooperbuild/cooper/build/store/other"
+	"github.com/cooperbuild/cooper/build/store/pull"
+	"github.com/cooperbuild/cooper/build/store/removal"
+)
+
+// Depot is an open store with its rooms.
+type Depot struct {
+	// Store has the layers.
+	Store *store.Store
+	// Images finds and records images, Pull brings them from elsewhere.
+	Images *images.Room
+	Pull   *pull.Room
+	// Removal gives disk space back.
+	Removal *removal.Room
+}
+
+// Open opens a store, making it if it doesn't exist. What killed builds left behind is removed, and so is what a crash
+// of the machine has cost. The caller closes the depot.
+func Open(ctx context.Context, o store.Options) (*Depot, error) {
+	s, err := store.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	d := New(s)
+	if err := d.prepare(ctx, o); err != nil {
+		return nil, errors.Join(s.Unusable(err), d.Close())
+	}
+	return d, nil
+}
+
+// New gives the rooms of a store.
+func New(s *store.Store) *Depot {
+	i := images.New(s)
+	return &Depot{Store: s, Images: i, Pull: pull.New(s, i), Removal: removal.New(s, i)}
+}
+
+func (d *Depot) prepare(ctx context.Context, o store.Options) error {
+	if err := d.Store.Uses().SweepBuilds(d.Images.RemoveHalf); err != nil {
+		return fmt.Errorf("remove what an earlier build left: %w", err)
+	}
+	if err := mend.New(d.Store, d.Images, d.Removal, o.Tell).Mend(ctx); err != nil {
+		return err
+	}
+	return other.Tell(ctx, d.Store, o)
+}
+
+// Close gives the store back.
+func (d *Depot) Close() error { return d.Store.Close() }

@@ -1,0 +1,119 @@
+package durable
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Repair mends what the library can't be opened with after a crash, or what it would do harm with: it runs before the
+// library does. It returns the names that lists got which can't be read.
+func Repair(root string) (aside []string, err error) {
+	same, err := sameUptime(root)
+	if err != nil || same {
+		return nil, err
+	}
+	if err := repairLinks(filepath.Join(root, "overlay")); err != nil {
+		return nil, fmt.Errorf("repair links: %w", err)
+	}
+	return setAside(root)
+}
+
+// sameUptime tells whether the store was mended since its file system was mounted, or needs it not, for it never was
+// cooper's.
+func sameUptime(root string) (bool, error) {
+	text, err := os.ReadFile(filepath.Join(root, ownDir, syncedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	dir, err := os.Open(root)
+	if err != nil {
+		return false, err
+	}
+	var n syncedNote
+	same := json.Unmarshal(text, &n) == nil && n.Uptime == uptimeOf(dir)
+	return same, dir.Close()
+}
+
+// setAside renames lists of the library that can't be read, for it would refuse the whole store. Those of what doesn't
+// outlive a crash are written without a sync, and removed.
+func setAside(root string) (aside []string, err error) {
+	lists, err := filepath.Glob(filepath.Join(root, "*-*", "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range lists {
+		text, err := os.ReadFile(path)
+		var list []json.RawMessage
+		if err == nil && json.Unmarshal(text, &list) == nil {
+			continue
+		}
+		if err == nil && strings.HasPrefix(filepath.Base(path), "volatile-") {
+			err = os.Remove(path)
+		} else if err == nil {
+			aside = append(aside, path+".damaged")
+			err = os.Rename(path, path+".damaged")
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process does the same
+			return aside, err
+		}
+	}
+	return aside, nil
+}
+
+// written is how old a link file must be that nobody is just writing or removing.
+const written = 200 * time.Millisecond
+
+// repairLinks removes the files of overlay layers that name a link and are empty: with such a layer the library removes
+// the directory of all links, and no layer of the store can be mounted any more. Links that are gone are made again.
+func repairLinks(home string) error {
+	names, err := filepath.Glob(filepath.Join(home, "*", "link"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		info, err := os.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && time.Since(info.ModTime()) < written {
+			continue // it is being removed or written
+		}
+		if err != nil {
+			return err
+		}
+		link, err := os.ReadFile(name)
+		if err == nil {
+			err = repairLink(home, name, string(link))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// repairLink does so for the one layer that the file belongs to.
+func repairLink(home, file, link string) error {
+	const length = 26
+	if len(link) != length || link != filepath.Base(link) || strings.ContainsRune(link, 0) {
+		return os.Remove(file)
+	}
+	links := filepath.Join(home, "l")
+	to := filepath.Join("..", filepath.Base(filepath.Dir(file)), "diff")
+	err := os.Symlink(to, filepath.Join(links, link))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err = os.Mkdir(links, 0o755); err == nil {
+			err = os.Symlink(to, filepath.Join(links, link))
+		}
+	case errors.Is(err, fs.ErrExist):
+		err = nil
+	}
+	return err
+}

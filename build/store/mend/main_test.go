@@ -1,0 +1,10 @@
+package mend_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/cooperbuild/cooper/build/store/storetest"
+)
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }

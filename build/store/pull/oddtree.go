@@ -1,0 +1,218 @@
+package pull
+
+import (
+	"archive/tar"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// oddTree is what a layer's archive comes to when its members are unpacked one after the other into a root file system,
+// as BuildKit and the driver vfs do. An overlay's directory can't be unpacked so: it doesn't show the layers below.
+// Members are named by their place in the archive, and are all there is in memory.
+type oddTree struct {
+	root *oddNode
+	// files are the contents, and the links to files below, that the archive has brought, also where they are gone again.
+	files []*oddFile
+	next  int
+}
+
+type oddNode struct {
+	// children is nil if it isn't a directory.
+	children map[string]*oddNode
+	// file is nil for directories and whiteouts.
+	file *oddFile
+	// member is that of the directory's attributes or of the whiteout; -1: there is none.
+	member int
+	// opaque hides what the layers below have in a directory.
+	opaque bool
+}
+
+// oddFile is what is no directory. Its names are known in the end.
+type oddFile struct {
+	member int
+	// below is the path of a file of the layers below that the member is a hard link to.
+	below string
+	names []string
+}
+
+func newOddTree() *oddTree { return &oddTree{root: newOddDir(-1)} }
+
+func newOddDir(member int) *oddNode { return &oddNode{children: map[string]*oddNode{}, member: member} }
+
+func (n *oddNode) whiteout() bool { return n.children == nil && n.file == nil }
+
+// add takes the next member.
+func (t *oddTree) add(h *tar.Header) error {
+	member := t.next
+	t.next++
+	name := memberPath(h.Name)
+	dir, base := path.Split(name)
+	switch {
+	case h.Typeflag == tar.TypeXGlobalHeader, strings.HasPrefix(name, "/"+whiteoutPrefix+whiteoutPrefix) &&
+		name != "/"+opaqueName:
+		return nil
+	case name == "/" && h.Typeflag != tar.TypeDir:
+		return fmt.Errorf("its archive has a member %q that is no directory and would be the root", h.Name)
+	case name == "/":
+		t.root.member = member
+		return nil
+	}
+	parent, err := t.dir(dir)
+	if err != nil {
+		return err
+	}
+	if hidden, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
+		return parent.hide(hidden, member, h.Name)
+	}
+	old := parent.children[base]
+	if h.Typeflag == tar.TypeDir {
+		if old == nil || old.children == nil {
+			parent.children[base] = newOddDir(member)
+			parent.children[base].opaque = old != nil
+		}
+		parent.children[base].member = member
+		return nil
+	}
+	file, err := t.content(h, member)
+	if err == nil {
+		parent.children[base] = &oddNode{file: file, member: -1}
+	}
+	return err
+}
+
+// content is the file of a member that is no directory; a hard link has that of its target.
+func (t *oddTree) content(h *tar.Header, member int) (*oddFile, error) {
+	file := &oddFile{member: member}
+	if h.Typeflag == tar.TypeLink {
+		target := memberPath(h.Linkname)
+		found, below, err := t.find(target)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("its archive has a hard link %q to %q, %w", h.Name, h.Linkname, err)
+		case found != nil:
+			return found, nil
+		}
+		file.below = below
+	}
+	t.files = append(t.files, file)
+	return file, nil
+}
+
+// dir finds a directory, and makes what is missing of it.
+func (t *oddTree) dir(name string) (*oddNode, error) {
+	n := t.root
+	for part := range strings.SplitSeq(strings.Trim(name, "/"), "/") {
+		if part == "" {
+			continue
+		}
+		child := n.children[part]
+		switch {
+		case child == nil:
+			child = newOddDir(-1)
+		case child.whiteout():
+			child = newOddDir(-1)
+			child.opaque = true
+		case child.file != nil:
+			return nil, fmt.Errorf("its archive has members below %q, which it says is no directory", name)
+		}
+		n.children[part] = child
+		n = child
+	}
+	return n, nil
+}
+
+// find finds the file that a hard link names: one of this layer, or the path of one below.
+func (t *oddTree) find(name string) (file *oddFile, below string, err error) {
+	n, hidden := t.root, false
+	for part := range strings.SplitSeq(strings.Trim(name, "/"), "/") {
+		if n.file != nil {
+			return nil, "", fmt.Errorf("which is below what is no directory")
+		}
+		hidden = hidden || n.opaque
+		child := n.children[part]
+		switch {
+		case child == nil && hidden, child != nil && child.whiteout():
+			return nil, "", fmt.Errorf("which is not there")
+		case child == nil:
+			return nil, name, nil
+		}
+		n = child
+	}
+	if n.file == nil {
+		return nil, "", fmt.Errorf("which is a directory")
+	}
+	return n.file, "", nil
+}
+
+// hide takes a whiteout: what the layer itself has brought so far goes as well, but for what is in a directory that
+// becomes opaque.
+func (n *oddNode) hide(name string, member int, written string) error {
+	switch {
+	case whiteoutPrefix+name == opaqueName:
+		n.opaque = true
+		maps.DeleteFunc(n.children, func(_ string, child *oddNode) bool { return child.whiteout() })
+	case name == "", name == ".", name == "..":
+		return fmt.Errorf("its archive has a whiteout %q, which hides nothing that can be", written)
+	default:
+		n.children[name] = &oddNode{member: member}
+	}
+	return nil
+}
+
+// oddMember says what becomes of a member: which names its file has, the first of which has the content.
+type oddMember struct {
+	kind  oddKind
+	names []string
+	below string
+}
+
+type oddKind int
+
+const (
+	oddDropped oddKind = iota
+	oddDir
+	oddWhiteout
+	oddContent
+)
+
+// result is what becomes of each member, and which directories are opaque, sorted.
+func (t *oddTree) result() (members map[int]*oddMember, opaque []string) {
+	members = map[int]*oddMember{}
+	t.root.walk("/", func(name string, n *oddNode) {
+		if n.opaque {
+			opaque = append(opaque, name)
+		}
+		switch {
+		case n.file != nil:
+			n.file.names = append(n.file.names, name)
+		case n.member >= 0 && n.children != nil:
+			members[n.member] = &oddMember{kind: oddDir, names: []string{name}}
+		case n.member >= 0:
+			members[n.member] = &oddMember{kind: oddWhiteout, names: []string{name}}
+		}
+	})
+	for _, f := range t.files {
+		if len(f.names) > 0 {
+			members[f.member] = &oddMember{kind: oddContent, names: f.names, below: f.below}
+		}
+	}
+	return members, opaque
+}
+
+func (n *oddNode) walk(name string, visit func(string, *oddNode)) {
+	visit(name, n)
+	for _, base := range slices.Sorted(maps.Keys(n.children)) {
+		n.children[base].walk(path.Join(name, base), visit)
+	}
+}
+
+const (
+	whiteoutPrefix = ".wh."
+	opaqueName     = ".wh..wh..opq"
+)
+
+// memberPath is a member's path in the root file system.
+func memberPath(name string) string { return path.Clean("/" + name) }
