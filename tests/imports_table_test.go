@@ -34,16 +34,19 @@ func importTable() []importRule {
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/cache build/copystep build/disk build/export build/inputs build/inspect build/outputs " +
 				"build/plan build/progress build/reclaim build/registry build/rootfs build/runstep build/solve " +
-				"build/source build/sshagent build/stepinput build/store executor executor/overlay imagebuilder " +
-				"imagebuilder/dockerfile imagebuilder/remote userns",
+				"build/source build/sshagent build/stepinput build/store build/store/depot build/store/images " +
+				"build/store/pull executor executor/overlay imagebuilder imagebuilder/dockerfile " +
+				"imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
-			mayImport: "build/registry build/store executor executor/overlay internal/flock userns userns/reexec",
+			mayImport: "build/registry build/store build/store/other executor executor/overlay internal/flock userns " +
+				"userns/reexec",
 		},
 		{
 			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",
-			mayImport: "build/cache build/disk build/fetch build/progress build/store internal/guard",
+			mayImport: "build/cache build/disk build/fetch build/progress build/store build/store/depot " +
+				"build/store/removal internal/guard",
 		},
 		{
 			pkg: "build/plan", job: "instructions to an immutable graph",
@@ -74,10 +77,9 @@ func importTable() []importRule {
 			mayImport: "build/source imagebuilder/layer internal/fsys userns/accounts",
 		},
 		{
-			pkg: "build/store", job: "adapter on containers/storage: prepare, commit, remove; images; pull",
-			mayImport: "build/disk build/registry build/store/internal/library build/store/scratch build/store/uses " +
-				"imagebuilder imagebuilder/layer imagebuilder/reference internal/flock internal/fsys " +
-				"internal/guard userns",
+			pkg: "build/store", job: "the open store: its places and layers, and what all its rooms share",
+			mayImport: "build/store/durable build/store/internal/library build/store/scratch build/store/uses " +
+				"imagebuilder/layer internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
@@ -90,6 +92,44 @@ func importTable() []importRule {
 		{
 			pkg: "build/store/scratch", job: "temporary directories that outlive no process",
 			mayImport: "internal/flock internal/fsys",
+		},
+		{
+			pkg: "build/store/durable", job: "what is on the disk for sure, and repair of what the library needs",
+			mayImport: "build/store/internal/library internal/flock internal/fsys",
+		},
+		{
+			pkg: "build/store/images", job: "the images of a store: find, record, name",
+			mayImport: "build/registry build/store build/store/internal/library build/store/uses imagebuilder " +
+				"imagebuilder/reference",
+		},
+		{
+			pkg: "build/store/pull", job: "images from registries and layouts into a store",
+			mayImport: "build/disk build/registry build/store build/store/images build/store/internal/library " +
+				"build/store/scratch imagebuilder/layer imagebuilder/reference internal/fsys internal/guard " +
+				"userns",
+		},
+		{
+			pkg: "build/store/removal", job: "what a store holds on disk, and giving it back",
+			mayImport: "build/disk build/store build/store/images build/store/internal/library build/store/scratch " +
+				"build/store/uses imagebuilder/layer internal/fsys",
+		},
+		{
+			pkg: "build/store/mend", job: "what was lost when the disk was last stopped",
+			mayImport: "build/disk build/store build/store/durable build/store/images build/store/internal/library " +
+				"build/store/removal build/store/uses internal/fsys internal/guard",
+		},
+		{
+			pkg: "build/store/other", job: "the store of another driver beside the own one",
+			mayImport: "build/store build/store/internal/library internal/fsys",
+		},
+		{
+			pkg: "build/store/depot", job: "opens a store with its rooms",
+			mayImport: "build/store build/store/images build/store/mend build/store/other build/store/pull " +
+				"build/store/removal",
+		},
+		{
+			pkg: "build/store/storetest", job: "stores for tests",
+			mayImport: "build/store build/store/depot imagebuilder/layer userns/usertest",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
@@ -124,14 +164,14 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
-			mayImport: "build/cache build/disk build/fileop build/plan build/progress build/reclaim build/store executor " +
-				"executor/overlay imagebuilder/dockerfile imagebuilder/layer internal/fsys internal/guard userns " +
-				"userns/accounts",
+			mayImport: "build/cache build/disk build/fileop build/plan build/progress build/reclaim build/store " +
+				"build/store/images executor executor/overlay imagebuilder/dockerfile imagebuilder/layer " +
+				"internal/fsys internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/outputs", job: "images of what a build ends with: records, names, what else is written",
 			mayImport: "build/cache build/export build/fileop build/plan build/progress build/rootfs build/store " +
-				"imagebuilder imagebuilder/layer internal/fsys internal/guard",
+				"build/store/images imagebuilder imagebuilder/layer internal/fsys internal/guard",
 		},
 		{
 			pkg: "build/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
@@ -217,12 +257,16 @@ type dependencyRule struct {
 
 func dependencyTable() []dependencyRule {
 	return []dependencyRule{
-		{path: "go.podman.io", only: "build/store build/store/internal/library build/registry"},
+		{
+			path: "go.podman.io",
+			only: "build/registry build/store build/store/durable build/store/images build/store/internal/library " +
+				"build/store/mend build/store/other build/store/pull build/store/removal",
+		},
 		{path: "go.podman.io/image", only: "build/registry"},
 		{path: "github.com/docker/docker-credential-helpers", only: "build/registry"},
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
 		{path: "github.com/moby/patternmatcher", only: "build/source"},
-		{path: "github.com/vbatts/tar-split", only: "imagebuilder/layer build/store"},
+		{path: "github.com/vbatts/tar-split", only: "build/store/pull"},
 		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
 		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli cmd/cooper/internal/manual"},
 	}
