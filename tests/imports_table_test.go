@@ -169,6 +169,10 @@ func importTable() []importRule {
 				"internal/fsys internal/guard userns userns/accounts",
 		},
 		{
+			pkg: "build/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",
+			mayImport: "build/cache build/plan build/progress build/rootfs build/store build/store/depot build/store/storetest",
+		},
+		{
 			pkg: "build/outputs", job: "images of what a build ends with: records, names, what else is written",
 			mayImport: "build/cache build/export build/fileop build/plan build/progress build/rootfs build/store " +
 				"build/store/images imagebuilder imagebuilder/layer internal/fsys internal/guard",

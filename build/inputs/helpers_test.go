@@ -22,11 +22,11 @@ import (
 
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/userns/usertest"
+	"github.com/cooperbuild/cooper/build/store/storetest"
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(usertest.Main(m.Run, store.HandleReexec))
+	os.Exit(storetest.Main(m))
 }
 
 // events are what is shown.
@@ -50,11 +50,7 @@ func (e *events) text() string {
 // newContexts gives contexts in a store of their own. At the end of the test nothing that was unpacked may be left.
 func newContexts(t *testing.T, o Options) (*Contexts, *events) {
 	t.Helper()
-	root := t.TempDir()
-	st, err := store.Open(t.Context(), store.Options{Root: root, Driver: "vfs"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := storetest.Open(t, store.Options{Driver: "vfs"}).Store
 	shown := &events{}
 	o.Progress, o.Shown = shown, progress.NewAsides(shown)
 	if o.Secret == nil {
@@ -67,9 +63,6 @@ func newContexts(t *testing.T, o Options) (*Contexts, *events) {
 		}
 		if left, err := filepath.Glob(filepath.Join(st.Dir(), "tmp", "*", "*")); len(left) > 0 || err != nil {
 			t.Errorf("left behind: %v, %v", left, err)
-		}
-		if err := st.Close(); err != nil {
-			t.Error(err)
 		}
 	})
 	return c, shown

@@ -14,24 +14,26 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/rootfs/roottest"
-	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/userns/usertest"
+	"github.com/cooperbuild/cooper/build/store/storetest"
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(usertest.Main(m.Run, store.HandleReexec))
+	os.Exit(storetest.Main(m))
 }
 
 // drivers has a test done with each kind of driver.
 func drivers(t *testing.T, test func(t *testing.T, b *roottest.Build)) {
 	t.Helper()
-	for _, driver := range []string{"overlay", "vfs"} {
-		t.Run(driver, func(t *testing.T) {
+	for name, in := range storetest.Drivers() {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, roottest.New(t, driver, rootfs.Options{}))
+			test(t, roottest.New(t, in, rootfs.Options{}))
 		})
 	}
 }
+
+// overlay is the driver whose layers are renamed into place.
+var overlay = storetest.Drivers()["overlay"]
 
 func TestStepsAddToWhatIsBelow(t *testing.T) {
 	t.Parallel()
@@ -207,7 +209,7 @@ func TestAKeyThatCannotBeMadeIsTheErrorOfTheStep(t *testing.T) {
 
 func TestAStepGoesOnWhileTheOneBelowIsCommitted(t *testing.T) {
 	t.Parallel()
-	b := roottest.New(t, "overlay", rootfs.Options{})
+	b := roottest.New(t, overlay, rootfs.Options{})
 	var files []string // enough for the commit to be under way when the next step is done
 	for i := range 300 {
 		files = append(files, fmt.Sprintf("d/%d=%s", i, strings.Repeat("x", 20_000)))
@@ -215,7 +217,8 @@ func TestAStepGoesOnWhileTheOneBelowIsCommitted(t *testing.T) {
 	below := rootfs.Scratch()
 	var last *rootfs.Root
 	for i := range 4 {
-		r, _, err := b.Make(t.Context(), &plan.Step{}, below, roottest.Files(fmt.Sprint(i), append(files, fmt.Sprintf("n%d=", i))...))
+		r, _, err := b.Make(t.Context(), &plan.Step{}, below,
+			roottest.Files(fmt.Sprint(i), append(files, fmt.Sprintf("n%d=", i))...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +303,7 @@ func TestTwoBuildsThatMakeTheSameEndUpWithOneLayer(t *testing.T) {
 func TestTimesAreLimitedByTheSourceDate(t *testing.T) {
 	t.Parallel()
 	date := time.Unix(1_000_000_000, 0)
-	b := roottest.New(t, "overlay", rootfs.Options{SourceDate: &date})
+	b := roottest.New(t, overlay, rootfs.Options{SourceDate: &date})
 	r, _ := b.Do(t, rootfs.Scratch(), roottest.Files("step", "a=1"))
 	if !r.Created().Equal(date) {
 		t.Errorf("made at %v", r.Created())
@@ -321,7 +324,7 @@ func TestTimesAreLimitedByTheSourceDate(t *testing.T) {
 
 func TestALayerThatTheStoreHasLostIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	b := roottest.New(t, "overlay", rootfs.Options{})
+	b := roottest.New(t, overlay, rootfs.Options{})
 	step := roottest.Files("step", "a=1")
 	r, _ := b.Do(t, rootfs.Scratch(), step)
 	if err := b.Close(); err != nil {

@@ -10,19 +10,19 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/storetest"
 )
 
 // Build is a build in a store that is the test's own.
 type Build struct {
 	*rootfs.Roots
-	Store *store.Store
+	Depot *depot.Depot
 	Cache *cache.Cache
 	Shown *Events
 	// failed are the errors that commits have ended with.
@@ -30,41 +30,34 @@ type Build struct {
 	close  func() error
 }
 
-// New begins a build in a new store with a driver, "overlay" or "vfs". Of the options it sets what is nil. At the end of
-// the test it is closed, and nothing that it has made for itself may be left.
-func New(t *testing.T, driver string, o rootfs.Options) *Build {
+// New begins a build in a new store, such as one of storetest.Drivers. Of the options it sets what is nil. At the end
+// of the test it is closed, and nothing that it has made for itself may be left.
+func New(t *testing.T, in store.Options, o rootfs.Options) *Build {
 	t.Helper()
-	root := t.TempDir()
-	st, err := store.Open(t.Context(), store.Options{Root: root, Driver: driver})
-	if err != nil {
-		t.Fatal(err)
-	}
+	in.Root = t.TempDir()
+	d := storetest.Open(t, in)
 	t.Cleanup(func() {
-		if left := leftovers(t, root, st); len(left) > 0 {
+		if left := leftovers(t, in.Root, d.Store); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-		_ = unix.Unmount(filepath.Join(root, "overlay"), unix.MNT_DETACH)
 	})
-	records, err := cache.Open(st.CacheDir())
+	records, err := cache.Open(d.Store.CacheDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return begin(t, st, records, o)
+	return begin(t, d, records, o)
 }
 
 // Again begins another build in the same store. The first one may still run.
 func (b *Build) Again(t *testing.T, o rootfs.Options) *Build {
 	t.Helper()
-	return begin(t, b.Store, b.Cache, o)
+	return begin(t, b.Depot, b.Cache, o)
 }
 
-func begin(t *testing.T, st *store.Store, records *cache.Cache, o rootfs.Options) *Build {
+func begin(t *testing.T, d *depot.Depot, records *cache.Cache, o rootfs.Options) *Build {
 	t.Helper()
-	b := &Build{Store: st, Cache: records, Shown: &Events{}, failed: new([]error)}
-	o.Store, o.Cache, o.Progress, o.Shown = st, records, b.Shown, progress.NewAsides(b.Shown)
+	b := &Build{Depot: d, Cache: records, Shown: &Events{}, failed: new([]error)}
+	o.Store, o.Cache, o.Progress, o.Shown = d.Store, records, b.Shown, progress.NewAsides(b.Shown)
 	if o.Fail == nil {
 		var mu sync.Mutex
 		o.Fail = func(_ *plan.Step, err error) error {
