@@ -49,7 +49,7 @@ func newPod(t *testing.T, p pod) *site {
 	t.Helper()
 	m := mode{Name: "pod", User: "root"}
 	if len(p.ids) > 0 {
-		m.UID, m.GID = podID, podID
+		m.UID, m.GID = p.ids[0].HostID, p.ids[0].HostID
 	}
 	s := newSite(t, m)
 	if err := os.RemoveAll(s.path("home/.config")); err != nil {
@@ -110,6 +110,28 @@ RUN rm -r /d/e && mkdir /d/e && touch /d/e/g
 USER alice
 RUN test "$(id -u)" = 1000 && touch /tmp/alice
 `
+
+// TestAsRootNamespaceOfAllIDs builds as root of a namespace that has all IDs, like the machine's, and may mount: overlay's
+// marks are those of users there, for only the machine's root can set the others.
+func TestAsRootNamespaceOfAllIDs(t *testing.T) {
+	other := newSite(t, ordinary(t))
+	if err := other.makeBusybox(); err != nil {
+		t.Fatal(err)
+	}
+	other.write(t, "busybox/Owners", owners)
+	other.env = append(other.env, "SOURCE_DATE_EPOCH=1000000000")
+	want := other.build(t, "-f", "busybox/Owners", "busybox")
+	p := pod{ids: []syscall.SysProcIDMap{{Size: 1<<32 - 1}}, caps: engineCaps + ",sys_admin"}
+	s := newPod(t, p)
+	if err := s.makeBusybox(); err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "busybox/Owners", owners)
+	r := s.inPod(t, p, "$COOPER build -f busybox/Owners busybox")
+	if r.Code != 0 || strings.TrimSpace(r.Stdout) != want || strings.Contains(r.Stderr, "level=") {
+		t.Errorf("status %d, image %q, want %q\n%s", r.Code, r.Stdout, want, tail(r.Stderr))
+	}
+}
 
 // TestAsRootContainersWithoutTheRightToMountBuild builds in the places where root has no right to mount: every verb
 // works, and the image is that of other builders.

@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/store/internal/library"
 	"github.com/cooperbuild/cooper/build/store/scratch"
 	"github.com/cooperbuild/cooper/build/store/uses"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // ErrNoLayer says that the store has no such layer.
@@ -63,7 +64,22 @@ type Store struct {
 
 // HandleReexec runs the helper that containers/storage starts this binary for, if this process is one. It must be
 // called before anything else and tells whether it was.
-func HandleReexec() bool { return reexec.Init() }
+func HandleReexec() bool {
+	tellNamespace()
+	return reexec.Init()
+}
+
+// tellNamespace tells the library, in the only way there is and before it first asks, that a root with all IDs is not
+// the machine's: it looks at the IDs alone. It would have overlay mark what is deleted by attributes that such a root
+// can't set, and what was removed from a layer would be there again.
+func tellNamespace() {
+	if os.Geteuid() != 0 || os.Getenv(unshare.UsernsEnvName) != "" {
+		return
+	}
+	if m, err := userns.CurrentMapping(); err == nil && !userns.InInitial(m) {
+		_ = os.Setenv(unshare.UsernsEnvName, "done") // it has neither "=" nor a zero byte
+	}
+}
 
 // Open opens the store, making it if it doesn't exist. What killed builds left behind is removed. What a crash of the
 // machine has cost is left to the room mend, which whoever opens the store has look first: see depot.
