@@ -202,17 +202,39 @@ func (c *layerCopy) apply(ctx context.Context, l *pendingLayer) (err error) {
 	if _, err := content.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if l.owners.odd && c.room.store.Stacks() {
-		if err := c.applyOdd(ctx, l, content); err != nil {
-			return fmt.Errorf("unpack %s: %w", l.desc.Digest, err)
-		}
+	if err := c.makeAlone(ctx, l, content); err != nil {
+		return fmt.Errorf("unpack %s: %w", l.desc.Digest, err)
+	}
+	return nil
+}
+
+// makeAlone makes the layer, unless somebody else has made it meanwhile: a build that commits the same one, or a copy
+// of it, comes before or after. The library would replace the files of a layer that is there.
+func (c *layerCopy) makeAlone(ctx context.Context, l *pendingLayer, content *layerContent) (err error) {
+	unlock, err := c.room.store.LockCommit(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if err := c.room.store.Uses().AwaitRemoval(ctx, l.id); err != nil {
+		return err
+	}
+	if c.room.store.HasLayer(l.id) {
 		return nil
 	}
+	if l.owners.odd && c.room.store.Stacks() {
+		return c.makeOdd(ctx, l, content)
+	}
+	return c.make(ctx, l, content)
+}
+
+// make has the library unpack the layer.
+func (c *layerCopy) make(ctx context.Context, l *pendingLayer, content *layerContent) error {
 	made, _, err := c.room.library.PutLayer(l.id, l.parent, nil, "", false, &storage.LayerOptions{
 		OriginalDigest: content.digest, OriginalSize: content.size, UncompressedDigest: l.diffID,
 	}, store.Interruptible(ctx, content.file))
 	if errors.Is(err, storage.ErrDuplicateID) {
-		return nil // somebody else pulls the same
+		return nil // another tool pulls the same
 	}
 	if err == nil {
 		c.made = append(c.made, l.id)
@@ -222,10 +244,7 @@ func (c *layerCopy) apply(ctx context.Context, l *pendingLayer) (err error) {
 	} else if strings.Contains(err.Error(), split.ErrDuplicatePath.Error()) { // it comes from another process
 		err = c.oddError(err)
 	}
-	if err != nil {
-		return fmt.Errorf("unpack %s: %w", l.desc.Digest, err)
-	}
-	return nil
+	return err
 }
 
 // undo removes the layers that were made, but for those that others have put something on.

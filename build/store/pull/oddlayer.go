@@ -37,16 +37,8 @@ type oddLayer struct {
 	data []int
 }
 
-// applyOdd makes a layer that is odd, unless somebody else has made it meanwhile.
-func (c *layerCopy) applyOdd(ctx context.Context, l *pendingLayer, content *layerContent) (err error) {
-	unlock, err := c.room.store.LockCommit(ctx, l.id)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	if _, ok := c.room.store.UseLayer(ctx, l.id, l.parent); ok {
-		return nil
-	}
+// makeOdd makes a layer that is odd. The caller has the lock of its commit.
+func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layerContent) (err error) {
 	o := &oddLayer{copy: c, layer: l, file: content.file}
 	if err := o.plan(ctx); err != nil {
 		return err
