@@ -170,7 +170,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",
-			mayImport: "build/cache build/plan build/progress build/rootfs build/store build/store/depot build/store/storetest",
+			mayImport: "build/cache build/plan build/progress build/rootfs build/store build/store/depot " +
+				"build/store/storetest",
 		},
 		{
 			pkg: "build/outputs", job: "images of what a build ends with: records, names, what else is written",
