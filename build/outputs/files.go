@@ -98,12 +98,17 @@ func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (f
 	written := make(chan error, 1)
 	go func() {
 		err := guard.Call(func() error { return write(w) })
-		written <- errors.Join(err, w.CloseWithError(err))
+		_ = w.CloseWithError(err) // it returns no error
+		written <- err
 	}()
 	result, disarmed, err := fileop.UnpackForHost(ctx, r, dir)
-	closed := r.CloseWithError(err)
-	if writeErr := <-written; err == nil || !errors.Is(writeErr, err) {
+	_ = r.CloseWithError(err) // it returns no error
+	switch writeErr := <-written; {
+	case writeErr == nil, err != nil && errors.Is(writeErr, err): // the writer has got what the reader has ended with
+	case errors.Is(err, writeErr):
+		err = writeErr // and the other way round
+	default:
 		err = errors.Join(writeErr, err)
 	}
-	return result, disarmed, errors.Join(err, closed)
+	return result, disarmed, err
 }
