@@ -4,245 +4,159 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"github.com/cooperbuild/cooper/build/cache"
-	"github.com/cooperbuild/cooper/build/copystep"
-	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/inputs"
-	"github.com/cooperbuild/cooper/build/outputs"
-	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/rootfs"
-	"github.com/cooperbuild/cooper/build/runstep"
-	"github.com/cooperbuild/cooper/build/solve"
+	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/sshagent"
-	"github.com/cooperbuild/cooper/build/stepinput"
-	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/depot"
-	"github.com/cooperbuild/cooper/build/store/images"
-	"github.com/cooperbuild/cooper/executor/overlay"
-	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
-
-// StorageDrivers are the storage drivers that a store can have.
-func StorageDrivers() []string { return store.Drivers() }
-
-// StoreError says why the store can't be opened: something about this machine, its files or its settings.
-type StoreError = store.OpenError
 
 // Build builds the image a request describes, writes its outputs and returns what it made. Errors in the Dockerfile are
 // *dockerfile.Error, failing steps *StepError; nothing of a failed build is left but what its finished steps put into
-// the cache.
-func Build(ctx context.Context, req Request) (res Result, err error) {
-	req.complete()
-	req.Store.Tell = tellOf(req.Progress)
-	d, err := openStore(ctx, req.Store)
+// the cache. Many builds may run at once in one session.
+func Build(ctx context.Context, s *Session, req Request) (res Result, err error) {
+	set, err := check(req)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = machineError(d.Store, errors.Join(err, d.Store.Close())) }()
-	end, err := d.Removal.BeginBuild(ctx)
+	defer func() { err = s.Explain(err) }()
+	e, err := newEnvironment(ctx, s, set)
+	if err != nil {
+		return Result{}, err
+	}
+	end, err := e.depot.Removal.BeginBuild(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	if req.space, err = reclaim.Watch(ctx, d, req.MaxUsedSpace, req.Progress); err != nil {
+	if e.space, err = reclaim.Watch(ctx, e.depot, set.MaxUsedSpace, set.Progress); err != nil {
 		return Result{}, err
 	}
-	res, err = buildIn(ctx, req, d)
-	req.space.Settle(ctx)
+	res, err = e.build(ctx, set)
+	e.space.Settle(ctx)
 	return res, err
 }
 
-// buildIn builds with a store that is open. To open it once more in one process would be to lose its locks.
-func buildIn(ctx context.Context, req Request, d *depot.Depot) (res Result, err error) {
-	start := time.Now()
-	names, err := fullNames(req.Tags)
-	if err == nil {
-		err = outputs.Check(req.Platforms, req.Outputs)
-	}
+// environment is what a build has in common with those that it needs.
+type environment struct {
+	session  *session.Session
+	depot    *depot.Depot
+	identity rootfs.Identity
+	// space watches over Request.MaxUsedSpace; nil: nobody does.
+	space *reclaim.Space
+	// asides counts what is shown beside the steps.
+	asides progress.Asides
+}
+
+// newEnvironment opens the session's store. Nobody watches over the space yet.
+func newEnvironment(ctx context.Context, s *Session, set settings) (environment, error) {
+	d, err := s.Depot(ctx)
 	if err != nil {
-		return Result{}, err
+		return environment{}, err
 	}
-	if err := req.Run.Check(); err != nil {
-		return Result{}, err
-	}
-	contexts := inputs.New(req.inputs(), d.Store)
+	caller, err := s.Caller()
+	return environment{
+		session: s, depot: d, asides: progress.NewAsides(set.Progress),
+		identity: rootfs.Identity{Owner: caller.Caller, Process: caller.Own(), StepNS: set.StepNS},
+	}, err
+}
+
+// build builds what the settings say. Where other programs remove layers under it, it begins anew.
+func (e environment) build(ctx context.Context, set settings) (res Result, err error) {
+	start := time.Now()
+	contexts := inputs.New(set.inputs(e.asides), e.depot.Store)
 	defer func() { err = errors.Join(err, contexts.Close()) }()
 	df, err := contexts.ReadMain(ctx)
 	if err != nil {
-		df.Warn(req.Progress)
+		df.Warn(set.Progress)
 		return Result{}, err
 	}
-	res, err = persist(ctx, req, func(req Request) (Result, bool, error) {
-		b, err := newBuilder(req, d, contexts)
-		if err != nil {
-			return Result{}, true, err
-		}
-		res, err := b.build(ctx, df, names)
-		return res, b.outputs != nil && b.outputs.Printed, errors.Join(err, b.close())
+	res, err = persist(ctx, set.Progress, func(to progress.Sink) (Result, bool, error) {
+		return e.attempt(ctx, set.shownTo(to), opened{contexts, df})
 	})
 	res.Took = time.Since(start)
 	return res, err
 }
 
-// build builds what a Dockerfile says.
-func (b *builder) build(ctx context.Context, df inputs.File, names []string) (Result, error) {
-	graph, targets, err := b.plan(ctx, df)
+// opened is what a build reads.
+type opened struct {
+	contexts   *inputs.Contexts
+	dockerfile inputs.File
+}
+
+// attempt plans and runs the build once. It is final if it can't be taken back.
+func (e environment) attempt(ctx context.Context, set settings, from opened) (res Result, final bool, err error) {
+	r := records{stats: source.OpenStatCache(e.depot.Store.StatsFile())}
+	if r.cache, err = cache.Open(e.depot.Store.CacheDir()); err != nil {
+		return Result{}, true, err
+	}
+	agents, err := sshagent.OpenAll(set.Run.Agents)
 	if err != nil {
-		return Result{}, err
+		return Result{}, true, err
 	}
-	if err := b.setSourceDate(graph.SourceDate); err != nil {
-		return Result{}, err
-	}
-	b.roots = rootfs.New(rootfs.Options{
-		Store: b.store, Cache: b.cache, Identity: b.req.Identity, SourceDate: b.req.SourceDate, NoCache: b.req.NoCache,
-		Progress: b.req.Progress,
-		Shown:    b.req.asides, Space: b.req.space, Fail: b.fail,
-	})
-	from := stepinput.Inputs{Roots: b.roots, Contexts: b.contexts, Stats: b.stats}
-	b.runs = runstep.New(runstep.Setup{Inputs: from, Run: b.req.Run, Agents: b.agents, StepName: b.stepName,
-		Tags: b.req.shownTags()})
-	b.files = copystep.New(copystep.Options{Inputs: from, Agents: b.agents, ReadDirs: b.req.Run.ReadDirs})
-	b.noteArgs()
-	b.outputs = &outputs.Room{Options: outputs.Options{
-		Images: b.images, Layers: b.store, Cache: b.cache, Roots: b.roots, SourceDate: b.req.SourceDate, Format: b.req.Format,
-		Specs:    b.req.Outputs,
-		Progress: b.req.Progress, Shown: b.req.asides,
-	}}
-	b.outputs.WarnOfFormat(targets)
-	roots, err := b.solve(ctx, graph)
+	defer e.keepStats(r.stats, set.Progress)
+	bases := e.bases(set)
+	p, err := makePlan(ctx, set, from.dockerfile, bases)
 	if err != nil {
-		return Result{}, errors.Join(err, b.anchorLeft(ctx, graph, roots))
+		return Result{}, false, err
 	}
-	if err := b.outputs.Anchor(ctx, graph, roots, targets); err != nil {
-		return Result{}, err
-	}
-	made, err := b.outputs.Finish(ctx, targets, roots, names)
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, stop: stop})
+	defer func() { err = errors.Join(err, w.roots.Close()) }()
+	set.noteArgs()
+	w.outputs.WarnOfFormat(p.targets)
+	roots, err := w.solve(running, p.graph, set.Jobs)
 	if err != nil {
-		return Result{}, err
+		return Result{}, false, errors.Join(err, w.anchorLeft(ctx, p.graph, roots))
 	}
-	ran, cached := b.roots.Counts()
-	res := Result{ImageID: made.ID, Manifest: made.Manifest, Names: names, Steps: ran + cached, Cached: cached}
-	return res, b.store.Durable().Settle()
-}
-
-// anchorPatience is how long a build that has failed may take to record what its finished steps have made.
-const anchorPatience = 10 * time.Second
-
-// anchorLeft keeps what the finished steps of a build that has failed, or was stopped, have made.
-func (b *builder) anchorLeft(ctx context.Context, g *plan.Graph, roots []*rootfs.Root) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), anchorPatience)
-	defer cancel()
-	return b.outputs.Anchor(ctx, g, roots, nil)
-}
-
-// CheckOutputs refuses outputs that can't hold what is going to be built.
-func CheckOutputs(platforms []ocispec.Platform, specs []export.Spec) error {
-	return outputs.Check(platforms, specs)
-}
-
-// CheckName tells whether a name can be given to an image.
-func CheckName(name string) error {
-	_, err := images.NormalizeName(name)
-	return err
-}
-
-func fullNames(tags []string) ([]string, error) {
-	var names []string
-	for _, t := range tags {
-		n, err := images.NormalizeName(t)
-		if err != nil {
-			return nil, err
-		}
-		names = append(names, n)
+	if err := w.outputs.Anchor(ctx, p.graph, roots, p.targets); err != nil {
+		return Result{}, false, err
 	}
-	return names, nil
-}
-
-// builder is the state of one build.
-type builder struct {
-	req      Request
-	store    *store.Store
-	images   *images.Room
-	cache    *cache.Cache
-	stats    *source.StatCache
-	resolver *resolver
-	contexts *inputs.Contexts
-	// roots is made once the plan has said which source date holds.
-	roots  *rootfs.Roots
-	agents map[string]*sshagent.Agent
-	// runs and files are made together with roots.
-	runs  *runstep.Room
-	files *copystep.Room
-
-	stop context.CancelCauseFunc
-	// outputs is made together with roots.
-	outputs *outputs.Room
-	// stages is how many stages the plan for one image has.
-	stages int
-}
-
-func newBuilder(req Request, d *depot.Depot, contexts *inputs.Contexts) (*builder, error) {
-	st := d.Store
-	c, err := cache.Open(st.CacheDir())
+	made, err := w.outputs.Finish(ctx, p.targets, roots, set.names)
 	if err != nil {
-		return nil, err
+		return Result{}, made.Printed, err
 	}
-	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
-		st.LeaveMountsToDriver()
-	}
-	b := &builder{req: req, store: st, images: d.Images, cache: c, contexts: contexts}
-	b.stats = source.OpenStatCache(st.StatsFile())
-	b.resolver = &resolver{depot: d, req: &b.req, found: map[string]images.Found{}, resolved: map[string]string{}}
-	b.agents, err = sshagent.OpenAll(req.Run.Agents)
-	return b, err
+	ran, cached := w.roots.Counts()
+	res = Result{ImageID: made.ID, Manifest: made.Manifest, Names: set.names, Steps: ran + cached, Cached: cached}
+	return res, made.Printed, e.depot.Store.Durable().Settle()
 }
 
-func (b *builder) planOptions(ignore *source.Ignore) plan.Options {
-	o := planOptions(&b.req, ignore)
-	o.Resolver = b.resolver
-	o.Warn = func(w dockerfile.Warning) { b.req.Progress.Emit(inputs.Warning(w)) }
-	return o
-}
-
-// solve runs the graph and waits for all commits, whatever happens: nothing may write to the store after Build.
-func (b *builder) solve(ctx context.Context, g *plan.Graph) ([]*rootfs.Root, error) {
-	ctx, b.stop = context.WithCancelCause(ctx)
-	defer b.stop(nil)
-	jobs := b.req.Jobs
-	if jobs <= 0 {
-		jobs = max(8, 2*runtime.NumCPU())
-	}
-	roots, err := solve.Run(ctx, g, jobs, b.do)
-	if commitErr := b.roots.Wait(); commitErr != nil && (err == nil || errors.Is(err, context.Canceled)) {
-		err = commitErr
-	}
-	return roots, err
-}
-
-// fail ends the build because a commit has failed.
-func (b *builder) fail(s *plan.Step, err error) error {
-	err = stepError(b.store, s, err)
-	b.stop(err)
-	return err
-}
-
-func (b *builder) close() error {
-	var errs []error
-	if b.roots != nil {
-		errs = append(errs, b.roots.Close())
-	}
-	reclaim.NoteStats(b.store)
-	if err := b.stats.Save(); err != nil {
+// keepStats keeps the digests of context files.
+func (e environment) keepStats(stats *source.StatCache, to progress.Sink) {
+	reclaim.NoteStats(e.depot.Store)
+	if err := stats.Save(); err != nil {
 		// The next build reads more files than it had to; that's all.
-		b.req.Progress.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})
+		to.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})
 	}
-	return errors.Join(errs...)
+}
+
+// maxAttempts is how often a build starts anew if other programs remove layers under it. What the cache still has makes
+// each shorter.
+const maxAttempts = 10
+
+// stepsPerAttempt is more than the steps of a build, and stepsPerBuild more than those of all its attempts.
+const (
+	stepsPerAttempt = 1 << 20
+	stepsPerBuild   = 1 << 24
+)
+
+// persist has a build done until nothing is lost under it, or what it has done can't be taken back.
+func persist(ctx context.Context, to progress.Sink,
+	build func(to progress.Sink) (res Result, final bool, err error)) (Result, error) {
+	shown := to
+	for attempt := 1; ; attempt++ {
+		res, final, err := build(shown)
+		if !rootfs.Lost(err) || final || attempt == maxAttempts || ctx.Err() != nil {
+			return res, err
+		}
+		to.Emit(progress.Note{Text: "another program has removed layers that this build uses from the store: building again"})
+		shown = progress.Part{To: to, First: attempt * stepsPerAttempt, Again: true}
+	}
 }

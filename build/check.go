@@ -3,16 +3,14 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
+	"github.com/cooperbuild/cooper/build/bases"
 	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/inspect"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/build/store/depot"
-	"github.com/cooperbuild/cooper/build/store/images"
-	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
@@ -42,8 +40,8 @@ const (
 
 // Check lints the Dockerfile of a request and builds nothing. The error is for what kept it from looking; what is wrong
 // with the Dockerfile is in the result.
-func Check(ctx context.Context, req Request, look Look) (res CheckResult, err error) {
-	err = withDockerfile(ctx, &req, look, func(in inspect.Dockerfile) error {
+func Check(ctx context.Context, s *Session, req Request, look Look) (res CheckResult, err error) {
+	err = withDockerfile(ctx, s, req, look, func(in inspect.Dockerfile) error {
 		res = inspect.Check(ctx, in)
 		return nil
 	})
@@ -51,8 +49,8 @@ func Check(ctx context.Context, req Request, look Look) (res CheckResult, err er
 }
 
 // Outline finds out what the target of a request can be given. It builds nothing.
-func Outline(ctx context.Context, req Request, look Look) (res OutlineResult, err error) {
-	err = withDockerfile(ctx, &req, look, func(in inspect.Dockerfile) (err error) {
+func Outline(ctx context.Context, s *Session, req Request, look Look) (res OutlineResult, err error) {
+	err = withDockerfile(ctx, s, req, look, func(in inspect.Dockerfile) (err error) {
 		res, err = inspect.Outline(ctx, in)
 		return err
 	})
@@ -60,8 +58,8 @@ func Outline(ctx context.Context, req Request, look Look) (res OutlineResult, er
 }
 
 // Targets lists the stages of the Dockerfile of a request. It builds nothing and looks at no image.
-func Targets(ctx context.Context, req Request) (res TargetsResult, err error) {
-	err = withDockerfile(ctx, &req, LookLocal, func(in inspect.Dockerfile) (err error) {
+func Targets(ctx context.Context, s *Session, req Request) (res TargetsResult, err error) {
+	err = withDockerfile(ctx, s, req, LookLocal, func(in inspect.Dockerfile) (err error) {
 		res, err = inspect.Targets(in)
 		return err
 	})
@@ -69,30 +67,30 @@ func Targets(ctx context.Context, req Request) (res TargetsResult, err error) {
 }
 
 // withDockerfile reads the Dockerfile of a request and hands it on, with a resolver that looks as far as it may.
-func withDockerfile(ctx context.Context, req *Request, look Look, do func(inspect.Dockerfile) error) (err error) {
-	req.complete()
-	var d *depot.Depot
-	var st *store.Store
-	if look == LookPull || NeedsStore(*req) {
-		if d, err = openStore(ctx, req.Store); err != nil {
+func withDockerfile(ctx context.Context, s *Session, req Request, look Look, do func(inspect.Dockerfile) error) (
+	err error) {
+	set := settings{Request: req.completed()}
+	e := environment{session: s, asides: progress.NewAsides(set.Progress)}
+	var st *store.Store // none, where only directories and what is local is looked at
+	var resolver plan.Resolver = bases.Local{Peek: s.Peek}
+	if look == LookPull || NeedsStore(req) {
+		if e, err = newEnvironment(ctx, s, set); err != nil {
 			return err
 		}
-		st = d.Store
-		defer func() { err = errors.Join(err, st.Close()) }()
+		st = e.depot.Store
 	}
-	contexts := inputs.New(req.inputs(), st)
+	if look == LookPull {
+		resolver = bases.New(e.baseOptions(set))
+	}
+	contexts := inputs.New(set.inputs(e.asides), st)
 	defer func() { err = errors.Join(err, contexts.Close()) }()
 	df, err := contexts.ReadMain(ctx)
 	if placed := new(dockerfile.Error); err != nil && !errors.As(err, &placed) {
 		return err
 	}
-	in := inspect.Dockerfile{File: df, Err: err, Options: planOptions(req, df.Ignore)}
-	in.Options.Resolver = localResolver{req: req}
-	if look == LookPull {
-		in.Options.Resolver = &resolver{depot: d, req: req, found: map[string]images.Found{},
-			resolved: map[string]string{}, looks: true}
-	}
-	return do(in)
+	o := set.planOptions(df, resolver)
+	o.Warn = nil // what there is to say is in the result
+	return do(inspect.Dockerfile{File: df, Err: err, Options: o})
 }
 
 // NeedsStore tells whether the context of a request has to be fetched or unpacked before it can be looked at, which
@@ -101,23 +99,4 @@ func NeedsStore(req Request) bool {
 	info, err := os.Stat(req.Context)
 	isDir := err == nil && info.IsDir()
 	return remote.IsHTTP(req.Dockerfile) || (req.Context != Stdin && !isDir)
-}
-
-// localResolver reads the local store's files.
-type localResolver struct{ req *Request }
-
-var _ plan.Resolver = localResolver{}
-
-// Resolve finds an image of the store, whatever its platform: the linter has a rule for that.
-func (r localResolver) Resolve(_ context.Context, ref string, _ plan.Wanted) (imagebuilder.Base, error) {
-	peeker, err := images.NewPeeker(r.req.Store)
-	if err != nil {
-		return imagebuilder.Base{}, fmt.Errorf("%w (%w)", plan.ErrUnknownImage, err)
-	}
-	base, err := peeker.Find(ref)
-	if err != nil {
-		// A store that can't be read is no reason to keep quiet about the Dockerfile.
-		return base, fmt.Errorf("%w (%w)", plan.ErrUnknownImage, err)
-	}
-	return base, nil
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 )
 
+// sourceDateArg is the build argument by which the Dockerfile and its user limit the times in the image.
+const sourceDateArg = "SOURCE_DATE_EPOCH"
+
 // ParseSourceDate reads a SOURCE_DATE_EPOCH: seconds since 1970, or empty for none.
 // https://reproducible-builds.org/specs/source-date-epoch/
 func ParseSourceDate(text string) (*time.Time, error) {
@@ -22,29 +25,25 @@ func ParseSourceDate(text string) (*time.Time, error) {
 	return &t, nil
 }
 
-// setSourceDate takes over the date that the Dockerfile or a build argument gives.
-func (b *builder) setSourceDate(planned string) error {
-	if _, given := b.req.BuildArgs["SOURCE_DATE_EPOCH"]; !given && planned == "" {
-		return nil
+// sourceDate is the date that holds: that of the Dockerfile or of a build argument, which the plan has found, goes
+// before the request's.
+func (s settings) sourceDate(planned string) (*time.Time, error) {
+	if _, given := s.BuildArgs[sourceDateArg]; !given && planned == "" {
+		return s.SourceDate, nil
 	}
-	date, err := ParseSourceDate(planned)
-	if err != nil {
-		return err
-	}
-	b.req.SourceDate = date
-	return nil
+	return ParseSourceDate(planned)
 }
 
 // noteArgs says which of BuildKit's build arguments ask for what this program doesn't have. They are in many CI files,
 // so they are no errors.
-func (b *builder) noteArgs() {
+func (s settings) noteArgs() {
 	for _, name := range []string{"BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM"} {
-		arg := b.req.BuildArgs[name]
+		arg := s.BuildArgs[name]
 		if arg == nil {
 			continue
 		}
 		if on, err := strconv.ParseBool(*arg); err == nil && on {
-			b.req.Progress.Emit(progress.Note{Text: "--build-arg " + name + " has no effect"})
+			s.Progress.Emit(progress.Note{Text: "--build-arg " + name + " has no effect"})
 		}
 	}
 }

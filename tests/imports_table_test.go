@@ -32,10 +32,10 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
-			mayImport: "build/cache build/copystep build/disk build/export build/inputs build/inspect build/outputs " +
-				"build/plan build/progress build/reclaim build/registry build/rootfs build/runstep build/solve " +
-				"build/source build/sshagent build/stepinput build/store build/store/depot build/store/images " +
-				"build/store/pull executor executor/overlay imagebuilder imagebuilder/dockerfile " +
+			mayImport: "build/bases build/cache build/copystep build/disk build/export build/inputs build/inspect " +
+				"build/outputs build/plan build/progress build/reclaim build/rootfs build/runstep build/session " +
+				"build/solve build/source build/sshagent build/stepinput build/steps build/store " +
+				"build/store/depot build/store/images executor imagebuilder imagebuilder/dockerfile " +
 				"imagebuilder/remote userns",
 		},
 		{
@@ -192,6 +192,19 @@ func importTable() []importRule {
 			pkg: "build/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
 			mayImport: "build/cache build/fetch build/fileop build/plan build/progress build/rootfs build/source " +
 				"build/sshagent build/stepinput imagebuilder/layer internal/fsys internal/guard",
+		},
+		{
+			pkg: "build/session", job: "what builds in one process share: the open store, how registries are reached, who calls",
+			mayImport: "build/store build/store/depot build/store/images executor executor/overlay userns",
+		},
+		{
+			pkg: "build/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
+			mayImport: "build/plan build/progress build/registry build/session build/store build/store/images " +
+				"build/store/pull imagebuilder userns",
+		},
+		{
+			pkg: "build/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
+			mayImport: "build/plan build/progress build/rootfs build/runstep build/store/images imagebuilder/dockerfile",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

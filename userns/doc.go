@@ -16,9 +16,9 @@
 //
 // The package is pure but for two things. [Finder] reads /etc/subuid and /etc/subgid
 // (subuid(5), subgid(5)) or asks getsubids(1) when nsswitch.conf says that the
-// ranges live elsewhere. [ReadMapping], [InInitial], [MayMount] and [RootStays] find
-// out who calls and from which namespace, and [FinderHere] which IDs there are: nobody
-// else looks. Entering a namespace is the job of package reexec.
+// ranges live elsewhere. [ThisProcess] finds out who calls, from which namespace
+// and what is allowed there, and [ReadMapping] reads the maps of another process:
+// nobody else looks. Entering a namespace is the job of package reexec.
 //
 // Every error about ranges that are absent or too short ends with the command
 // that puts it right.

@@ -54,13 +54,3 @@ func IsRoot() bool { return os.Geteuid() == 0 }
 // RootStays reports whether this process is a root whose builds run where it is. Those of any other process enter a
 // namespace below.
 func RootStays() bool { return IsRoot() && MayMount() }
-
-// FinderHere looks ranges up in the namespace that this process is in, which may not have all IDs. An error in finding
-// out which it is doesn't count: it is only about what is proposed.
-func FinderHere() Finder {
-	own, err := CurrentMapping()
-	if err != nil || InInitial(own) {
-		return Finder{}
-	}
-	return Finder{Own: &own}
-}

@@ -28,9 +28,9 @@ const socketsFix = "use Linux 6.12 or newer, with landlock in the kernel's list 
 
 // Options say what a build would be given.
 type Options struct {
-	Owner    userns.Owner // the caller, by the ID in its own namespace
-	Root     bool         // builds stay in the namespace they are started in
-	Nests    bool         // they make one below it, with the same IDs
+	// Process says who calls, and from which namespace.
+	Process  userns.Process
+	Stays    bool // builds stay in the namespace they are started in
 	Store    store.Options
 	AuthFile string
 	// Enter runs this program once more, as root of the namespace that builds run in, with these variables, and gives its
@@ -41,7 +41,8 @@ type Options struct {
 // Probe looks at the machine. It writes nothing that it doesn't remove, but for what opening the store makes in it.
 func Probe(ctx context.Context, o Options) Facts {
 	f := Facts{
-		User: o.Owner.Name, UID: o.Owner.ID, Root: o.Root, Nests: o.Nests, Helpers: reexec.Helpers(),
+		User: o.Process.Caller.Name, UID: o.Process.Caller.ID, Root: o.Stays, Nests: o.Process.Root && !o.Stays,
+		Helpers:      reexec.Helpers(),
 		Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
 		Disk: lookAtDisk(o.Store), OtherStore: otherStore(ctx, o.Store), Network: inPath("pasta", "slirp4netns"),
 		Sockets: trySockets(),
@@ -62,8 +63,8 @@ func Probe(ctx context.Context, o Options) Facts {
 
 // probeAsRoot tries what a build of root's does, in this very process as such a build does.
 func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
-	if own, err := userns.CurrentMapping(); err == nil && !userns.InInitial(own) {
-		f.probeNested(ctx, o, own)
+	if !o.Process.Initial {
+		f.probeNested(ctx, o, o.Process.Mapping)
 		return
 	}
 	whose, sub, err := rootRanges(ctx)
@@ -75,7 +76,7 @@ func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
 	f.Ranges = newRanges(sub, err)
 	if err == nil {
 		steps = &m
-		f.Ranges.Fix = longerRange(ctx, userns.Owner{Name: "root"}, m)
+		f.Ranges.Fix = longerRange(ctx, userns.Finder{}, userns.Owner{Name: "root"}, m)
 	}
 	sample := userns.Mapping{UIDs: userns.Map{{Host: 100000, Length: 1}}, GIDs: userns.Map{{Host: 100000, Length: 1}}}
 	if steps != nil {
@@ -107,13 +108,9 @@ func givenRanges(own userns.Mapping) Ranges {
 
 // probeNesting is for root who may not mount.
 func (f *Facts) probeNesting(ctx context.Context, o Options) {
-	own, err := userns.CurrentMapping()
-	if err != nil {
-		f.Ranges.Outcome = outcome(err)
-	} else {
-		f.UIDMap, f.GIDMap = own.Nested().UIDs.String(), own.Nested().GIDs.String()
-		f.Ranges = givenRanges(own)
-	}
+	own := o.Process.Mapping
+	f.UIDMap, f.GIDMap = own.Nested().UIDs.String(), own.Nested().GIDs.String()
+	f.Ranges = givenRanges(own)
 	if f.Inside, f.Mapped = enter(ctx, o); f.Mapped.OK() {
 		f.Bare.Tried = true
 		return
@@ -153,7 +150,7 @@ func rootRanges(ctx context.Context) (whose userns.Owner, sub userns.SubIDs, err
 }
 
 func (f *Facts) probeAsUser(ctx context.Context, o Options) {
-	m, sub, err := userns.FinderHere().UserMap(ctx, o.Owner, uint32(os.Getgid()))
+	m, sub, err := o.Process.Enters(ctx)
 	if nobody := reexec.CheckIDs(); nobody != nil {
 		err, f.Helpers = nobody, nil
 	}
@@ -162,7 +159,7 @@ func (f *Facts) probeAsUser(ctx context.Context, o Options) {
 	f.Bare = said
 	if err == nil {
 		f.UIDMap, f.GIDMap = m.UIDs.String(), m.GIDs.String()
-		f.Ranges.Fix = longerRange(ctx, o.Owner, m)
+		f.Ranges.Fix = longerRange(ctx, o.Process.Finder(), o.Process.Caller, m)
 	}
 	f.Mapped.Problem = "it needs a user namespace and subordinate IDs"
 	if f.Bare.OK() && err == nil {
@@ -175,9 +172,9 @@ func (f *Facts) probeAsUser(ctx context.Context, o Options) {
 }
 
 // longerRange is what gives an owner all the IDs that images are made for; "" if it has them.
-func longerRange(ctx context.Context, owner userns.Owner, m userns.Mapping) string {
+func longerRange(ctx context.Context, finder userns.Finder, owner userns.Owner, m userns.Mapping) string {
 	last := []uint32{usualRange - 1}
-	return outcome(userns.FinderHere().Check(ctx, owner, m, userns.IDs{UIDs: last, GIDs: last})).Fix
+	return outcome(finder.Check(ctx, owner, m, userns.IDs{UIDs: last, GIDs: last})).Fix
 }
 
 func newRanges(sub userns.SubIDs, err error) Ranges {
@@ -261,11 +258,7 @@ func (p *pipe) close() { _ = p.end() }
 // runBare makes a namespace of the caller's ID alone and runs a task in it; made says that there is one.
 func runBare(ctx context.Context, task string) (made bool, o Outcome) {
 	cmd := again(ctx, task)
-	ids := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid()),
-		Pdeathsig: unix.SIGKILL,
-	}
+	cmd.SysProcAttr = bareNamespace()
 	out, err := cmd.Output()
 	exit := new(exec.ExitError)
 	switch {
@@ -275,6 +268,16 @@ func runBare(ctx context.Context, task string) (made bool, o Outcome) {
 		return false, outcome(diagnosed(cause(err)))
 	}
 	return true, Outcome{Tried: true, Problem: oneLine(string(out))}
+}
+
+// bareNamespace has a process start in a namespace of this process's own IDs alone.
+func bareNamespace() *syscall.SysProcAttr {
+	uid, gid := userns.OwnIDs()
+	ids := func(id uint32) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: int(id), Size: 1}} }
+	return &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids(uid), GidMappings: ids(gid),
+		Pdeathsig: unix.SIGKILL,
+	}
 }
 
 // cause takes the path, which is this program's or one of its making and so no help, off an error.
@@ -293,11 +296,7 @@ func insideBare(ctx context.Context) *Inside {
 	}
 	cmd := again(ctx, taskBareInside+":3")
 	cmd.ExtraFiles = []*os.File{answer.w}
-	ids := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids(os.Getuid()), GidMappings: ids(os.Getgid()),
-		Pdeathsig: unix.SIGKILL,
-	}
+	cmd.SysProcAttr = bareNamespace()
 	err = cmd.Run()
 	in, text := new(Inside), answer.end()
 	if err != nil || json.Unmarshal([]byte(text), in) != nil {

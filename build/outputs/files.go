@@ -22,7 +22,7 @@ import (
 )
 
 // writeFiles writes an output that holds the files of images: of each in a directory of its own if there are several.
-func (b *Room) writeFiles(ctx context.Context, spec export.Spec, images []made, meter *progress.Meter) error {
+func (b Room) writeFiles(ctx context.Context, spec export.Spec, images []made, meter *progress.Meter) error {
 	for _, m := range images {
 		dest := spec.Dest
 		if len(images) > 1 {
@@ -41,7 +41,7 @@ type fileOutput struct {
 	meter *progress.Meter
 }
 
-func (b *Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, from fileOutput) (err error) {
+func (b Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, from fileOutput) (err error) {
 	view, release, err := b.Roots.View(ctx, from.files, rootfs.NS{})
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (b *Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, 
 		return errors.Join(b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)), b.Roots.CheckStill(from.files))
 	}
 	if kind == export.TypeTar {
-		return export.WriteTar(dest, os.Stdout, write)
+		return export.WriteTar(dest, b.Stdout, write)
 	}
 	return export.WriteDir(dest, func(dir string) error {
 		result, disarmed, err := unpackFrom(ctx, dir, write)
@@ -70,7 +70,7 @@ func (b *Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, 
 }
 
 // tarFiles writes all files of a root as one archive; view is nil if there are none.
-func (b *Room) tarFiles(ctx context.Context, view *os.File, w io.Writer) error {
+func (b Room) tarFiles(ctx context.Context, view *os.File, w io.Writer) error {
 	if view == nil {
 		if err := tar.NewWriter(w).Close(); err != nil {
 			return fmt.Errorf("write an archive without files: %w", err)

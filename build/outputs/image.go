@@ -22,7 +22,7 @@ import (
 )
 
 // Finish makes the images of the target stages, writes the outputs and records the images in the store.
-func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootfs.Root, names []string) (Made, error) {
+func (b Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootfs.Root, names []string) (Made, error) {
 	all := make([]made, 0, len(targets))
 	for _, target := range targets {
 		m, err := b.makeImage(target, roots, names)
@@ -35,10 +35,10 @@ func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootf
 	// An image gets its names with its record: until it has one, `podman image prune` takes it and its layers. And a name
 	// never points at an image whose output failed.
 	if err := b.writeOutputs(ctx, all, &res); err != nil {
-		return Made{}, errors.Join(err, b.putImages(ctx, all, nil, new(Made)))
+		return Made{Printed: res.Printed}, errors.Join(err, b.putImages(ctx, all, nil, new(Made)))
 	}
 	if err := b.putImages(ctx, all, names, &res); err != nil {
-		return Made{}, err
+		return Made{Printed: res.Printed}, err
 	}
 	b.noteNames(names)
 	return res, nil
@@ -46,7 +46,7 @@ func (b *Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootf
 
 // putImages records images in the store, and their index if there are several. The result gets the ID, and the
 // manifest's digest if it has none of an output.
-func (b *Room) putImages(ctx context.Context, all []made, names []string, res *Made) (err error) {
+func (b Room) putImages(ctx context.Context, all []made, names []string, res *Made) (err error) {
 	var manifest digest.Digest
 	for i := range all {
 		m := &all[i]
@@ -72,14 +72,14 @@ func (b *Room) putImages(ctx context.Context, all []made, names []string, res *M
 }
 
 // noteNames tells under which full names the image is in the store from now on.
-func (b *Room) noteNames(names []string) {
+func (b Room) noteNames(names []string) {
 	for _, name := range names {
 		b.Progress.Emit(progress.Note{Text: "tagged " + name})
 	}
 }
 
 // makeImage makes the image of a target stage, with the names that it is to be written under.
-func (b *Room) makeImage(target *plan.Stage, roots []*rootfs.Root, names []string) (made, error) {
+func (b Room) makeImage(target *plan.Stage, roots []*rootfs.Root, names []string) (made, error) {
 	config, created, err := b.imageConfig(target.Image, target.Last, roots)
 	if err != nil {
 		return made{}, err
@@ -99,7 +99,7 @@ func (b *Room) makeImage(target *plan.Stage, roots []*rootfs.Root, names []strin
 }
 
 // WarnOfFormat says what other tools don't see in the images in the format that they get.
-func (b *Room) WarnOfFormat(targets []*plan.Stage) {
+func (b Room) WarnOfFormat(targets []*plan.Stage) {
 	if b.Format != imagebuilder.OCI {
 		return
 	}
@@ -128,7 +128,7 @@ func storeLayers(layers []cache.Layer) []store.Layer {
 
 // imageConfig is the config of an image whose files are those of a step, with its time. The same steps from the cache
 // give the same bytes.
-func (b *Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*rootfs.Root) ([]byte, time.Time, error) {
+func (b Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*rootfs.Root) ([]byte, time.Time, error) {
 	history := b.history(last, roots)
 	final := roots[last.ID]
 	var diffIDs []digest.Digest
@@ -156,7 +156,7 @@ func (b *Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*r
 }
 
 // firstMade is when an image without layers of its own was made for the first time.
-func (b *Room) firstMade(config []byte) (time.Time, error) {
+func (b Room) firstMade(config []byte) (time.Time, error) {
 	now := time.Now().UTC()
 	if d := b.SourceDate; d != nil && d.Before(now) {
 		return d.UTC(), nil
@@ -170,7 +170,7 @@ func (b *Room) firstMade(config []byte) (time.Time, error) {
 
 // history is the image's history: the base image's, then one entry a step. Entries before the first layer of the
 // build have no time.
-func (b *Room) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.History {
+func (b Room) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.History {
 	var steps []*plan.Step
 	first := last
 	for s := last; s != nil; s = s.Parent {
@@ -248,7 +248,7 @@ func keepLastLayer(history []imagebuilder.History) {
 // Anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the
 // cache counts on is without an image: other tools' checks report such layers as damage. The images have names of the
 // cache's own, for clean-up takes those without.
-func (b *Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
+func (b Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
 	held := map[string]bool{} // the layers of the images recorded here
 	for _, stage := range slices.Backward(g.Stages) {
 		last := lastSealed(stage, roots)
@@ -280,7 +280,7 @@ func (b *Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, 
 
 // isParent tells whether other tools see the image of a step as the parent of one of the stages' images: that has one
 // instruction more. Such an image is taken by no clean-up as long as the other one has a name, and isn't listed.
-func (b *Room) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.Root) bool {
+func (b Room) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.Root) bool {
 	r := roots[last.ID]
 	return slices.ContainsFunc(stages, func(s *plan.Stage) bool {
 		above := roots[s.Last.ID]
@@ -290,7 +290,7 @@ func (b *Room) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.R
 }
 
 // anchorMerged records an image for the layers as they were before each merge.
-func (b *Room) anchorMerged(ctx context.Context, r *rootfs.Root, stage *plan.Stage) error {
+func (b Room) anchorMerged(ctx context.Context, r *rootfs.Root, stage *plan.Stage) error {
 	for ; r != nil; r = r.Below() {
 		if !r.Merged() {
 			continue

@@ -22,7 +22,7 @@ type made struct {
 }
 
 // indexOf is the index of images for several platforms.
-func (b *Room) indexOf(all []made, names []string) images.IndexRecord {
+func (b Room) indexOf(all []made, names []string) images.IndexRecord {
 	index := images.IndexRecord{Names: names, Format: b.Format}
 	for _, m := range all {
 		platform := m.image.Platform

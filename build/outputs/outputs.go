@@ -3,7 +3,6 @@ package outputs
 import (
 	"context"
 	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -12,13 +11,13 @@ import (
 )
 
 // writeOutputs writes what the request asks for besides the image in the store. The result gets the digest of what was
-// written last.
-func (b *Room) writeOutputs(ctx context.Context, images []made, res *Made) error {
+// written last, and whether standard output has got something.
+func (b Room) writeOutputs(ctx context.Context, images []made, res *Made) error {
 	for _, spec := range b.Specs {
 		dest := spec.Dest
 		if dest == export.Stdout {
 			dest = "standard output"
-			b.Printed = true
+			res.Printed = true
 		}
 		shown := b.Shown.Begin("writing " + dest)
 		manifest, err := b.writeOutput(ctx, spec, images, shown)
@@ -34,7 +33,7 @@ func (b *Room) writeOutputs(ctx context.Context, images []made, res *Made) error
 }
 
 // writeOutput gives the digest of the manifest or index that it has written, none where only files are.
-func (b *Room) writeOutput(ctx context.Context, spec export.Spec, images []made, shown progress.Aside) (digest.Digest,
+func (b Room) writeOutput(ctx context.Context, spec export.Spec, images []made, shown progress.Aside) (digest.Digest,
 	error) {
 	if spec.HoldsFiles() {
 		meter := shown.Meter("files", 0)
@@ -53,9 +52,9 @@ func (b *Room) writeOutput(ctx context.Context, spec export.Spec, images []made,
 		err     error
 	)
 	if len(all) > 1 {
-		written, err = export.WriteIndex(ctx, spec, all, os.Stdout)
+		written, err = export.WriteIndex(ctx, spec, all, b.Stdout)
 	} else {
-		written, err = export.Write(ctx, spec, all[0], os.Stdout)
+		written, err = export.Write(ctx, spec, all[0], b.Stdout)
 	}
 	if err != nil {
 		return "", outputError(spec.Dest, err)

@@ -37,18 +37,19 @@ type Options struct {
 	// SourceDate limits all times in images; nil: none.
 	SourceDate *time.Time
 	// Format is that of the images in the store.
-	Format   imagebuilder.Format
-	Specs    []export.Spec
+	Format imagebuilder.Format
+	Specs  []export.Spec
+	// Stdout is what is written to outputs whose destination is export.Stdout.
+	Stdout   io.Writer
 	Progress progress.Sink
 	Shown    progress.Asides
 }
 
 // Room makes the images of one build and writes them. It is not safe for concurrent use.
-type Room struct {
-	Options
-	// Printed says that an output has gone to standard output, or a part of it.
-	Printed bool
-}
+type Room struct{ Options }
+
+// New makes it.
+func New(o Options) Room { return Room{o} }
 
 // Made is what was made.
 type Made struct {
@@ -56,6 +57,8 @@ type Made struct {
 	ID digest.Digest
 	// Manifest is the digest of the manifest: that of the last output, or the local store's.
 	Manifest digest.Digest
+	// Printed says, after an error too, that an output has gone to standard output, or a part of it.
+	Printed bool
 }
 
 // DiskError says that the disk of an output can't take it.
@@ -70,10 +73,11 @@ func (e *DiskError) Error() string {
 
 func (e *DiskError) Unwrap() error { return e.Err }
 
-// outputError says what an output could not be written to. Its disk may be another one than the store's.
+// outputError says what an output could not be written to. Its disk may be another one than the store's; that it can't
+// take more is the machine's fault.
 func outputError(dest string, err error) error {
 	if store.DiskRefuses(err) {
-		return &DiskError{dest, err}
+		return fmt.Errorf("%w: %w", store.ErrMachine, &DiskError{dest, err})
 	}
 	return fmt.Errorf("write %s: %w", dest, err)
 }

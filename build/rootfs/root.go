@@ -189,6 +189,9 @@ func (e *GoneError) Error() string {
 	return fmt.Sprintf("another program has removed layer %.12s from the store, or its image, while the build used it\nhint: build again", e.Layer)
 }
 
+// Lost tells whether an error comes of something in the store that was removed while the build used it.
+func Lost(err error) bool { return errors.As(err, new(*GoneError)) || store.Unknown(err) }
+
 // CheckStill refuses what was made of layers that somebody removed meanwhile: of their files only a part may have been
 // seen.
 func (b *Roots) CheckStill(r *Root) error {

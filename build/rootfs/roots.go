@@ -24,7 +24,12 @@ type Identity struct {
 	Owner userns.Owner
 	// Process is the namespace cooper itself is in; nil if it is the initial one.
 	Process *userns.Mapping
-	// Steps is the namespace that RUN steps get below that; nil: the same as cooper's.
+	StepNS
+}
+
+// StepNS says which user namespace RUN steps get below cooper's own. The zero value is none.
+type StepNS struct {
+	// Steps is its map; nil: the same as cooper's.
 	Steps *userns.Mapping
 	// Joined is a namespace that is there already and that RUN steps join; Steps is then its map. The caller closes it.
 	Joined *executor.UserNS

@@ -119,7 +119,7 @@ func TestTheKeyHasTheStepsNamespace(t *testing.T) {
 	m.UIDs = userns.Map{{Container: 0, Host: 300000, Length: 65536}}
 	b.roots.Identity.Steps = &m
 	other := key(t, r, op)
-	b.roots.Identity = rootfs.Identity{Auto: &userns.AutoOptions{}}
+	b.roots.Identity = rootfs.Identity{StepNS: rootfs.StepNS{Auto: &userns.AutoOptions{}}}
 	auto := key(t, r, op)
 	keys := map[cache.Key]bool{without: true, with: true, other: true, auto: true}
 	if len(keys) != 4 {

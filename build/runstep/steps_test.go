@@ -115,7 +115,7 @@ func (e *events) text() string {
 func (b build) mapped() userns.Mapping {
 	one := userns.Map{{Container: 0, Host: 200000, Length: 65536}}
 	m := userns.Mapping{UIDs: one, GIDs: one}
-	b.roots.Identity = rootfs.Identity{Steps: &m, Asked: true}
+	b.roots.Identity = rootfs.Identity{StepNS: rootfs.StepNS{Steps: &m, Asked: true}}
 	return m
 }
 

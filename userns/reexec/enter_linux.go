@@ -31,7 +31,8 @@ type Options struct {
 	// MountPrivate cuts the child off from what the host mounts later on. Without
 	// it the host's mounts appear in the child; the child's never appear on the host.
 	MountPrivate bool
-	Stderr       *os.File // what the child has as standard error; nil: the caller's
+	// Stdin, Stdout and Stderr are the child's; nil: it has none.
+	Stdin, Stdout, Stderr *os.File
 }
 
 func (o Options) owner() userns.Owner { return userns.Owner{Name: o.UserName, ID: o.UID} }
@@ -95,12 +96,8 @@ func start(o Options) (*child, error) {
 		w.Close()
 		return nil, fmt.Errorf("let child inherit pipe: %w", err)
 	}
-	stderr := o.Stderr
-	if stderr == nil {
-		stderr = os.Stderr
-	}
 	process, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
-		Files: []*os.File{os.Stdin, os.Stdout, stderr},
+		Files: []*os.File{o.Stdin, o.Stdout, o.Stderr},
 		Env:   childEnv(os.Environ(), o, fd),
 		Sys: &syscall.SysProcAttr{
 			// Without the last two, with which it clones in all other cases, the

@@ -111,7 +111,8 @@ func report(code int, err error) int {
 
 func options(ctx context.Context) (Options, error) {
 	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
-	o := Options{UID: uid, GID: gid, UserName: os.Getenv(envUser), Env: []string{"ADDED=yes", "HOME=/replaced"}}
+	o := Options{UID: uid, GID: gid, UserName: os.Getenv(envUser), Env: []string{"ADDED=yes", "HOME=/replaced"},
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	o.MountPrivate = os.Getenv(envPrivate) != ""
 	var err error
 	if os.Getenv(envSubOnly) != "" {
@@ -191,7 +192,7 @@ func nested(limit string) int {
 	if err != nil {
 		return report(0, err)
 	}
-	return report(Enter(context.Background(), Options{Mapping: m}))
+	return report(Enter(context.Background(), Options{Mapping: m, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))
 }
 
 func printFacts() int {

@@ -34,7 +34,7 @@ func run(tests func() int, isChild []func() bool) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	if !inside && os.Geteuid() != 0 {
+	if !inside && !userns.IsRoot() {
 		return enter(context.Background())
 	}
 	for _, f := range isChild {
@@ -87,7 +87,7 @@ func enter(ctx context.Context) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
+	uid, gid := userns.OwnIDs()
 	sub, err := userns.Finder{}.Find(ctx, userns.Owner{Name: u.Username, ID: uid})
 	if err != nil {
 		return 1, err
@@ -98,9 +98,7 @@ func enter(ctx context.Context) (code int, err error) {
 	}
 	return reexec.Enter(ctx, reexec.Options{
 		Mapping: mapping, UID: uid, GID: gid, UserName: u.Username,
-		Env: []string{ // what containers/storage looks at
-			"_CONTAINERS_USERNS_CONFIGURED=done", fmt.Sprintf("_CONTAINERS_ROOTLESS_UID=%d", uid),
-			fmt.Sprintf("_CONTAINERS_ROOTLESS_GID=%d", gid),
-		},
+		Env:   userns.CallerEnv(), // which containers/storage looks at
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 }

@@ -195,13 +195,13 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 	if req.Run.Secrets, err = secrets.read(); err != nil {
 		return err
 	}
-	req.Stdin = env.Stdin
-	id, note, err := o.userns.identity(cmd.Context(), env)
+	req.Stdin, req.Stdout = env.Stdin, env.Stdout
+	ns, note, err := o.userns.stepNS(cmd.Context(), env)
 	if err != nil {
 		return err
 	}
-	req.Identity = id
-	defer func() { err = errors.Join(err, id.Joined.Close()) }()
+	req.StepNS = ns
+	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
 	renderer := progress.New(mode, env.Stderr)
 	req.Progress = renderer
 	for _, text := range slices.Concat(o.notes, secrets.notes, []string{note}) {
@@ -209,11 +209,23 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 			renderer.Emit(progress.Note{Text: text})
 		}
 	}
-	res, err := build.Build(cmd.Context(), req)
-	if err = errors.Join(err, renderer.Close()); err != nil {
+	session := o.session(progress.Tell(renderer))
+	res, err := build.Build(cmd.Context(), session, req)
+	if err = errors.Join(err, session.Close(), renderer.Close()); err != nil {
 		return errors.Join(err, o.writeFailure(err))
 	}
 	return o.report(env, res)
+}
+
+// session is what the build shares with others; tell is given what a user should know of the store, if anybody shows
+// it.
+func (o *buildOptions) session(tell func(text string)) *build.Session {
+	place := o.store
+	place.Tell = tell
+	return build.NewSession(build.SessionOptions{
+		Store:    place,
+		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir},
+	})
 }
 
 // request makes a request of the flags; every error is a usage error.
@@ -224,8 +236,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 	req := build.Request{
 		Context: contextDir, Dockerfile: o.file, IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
 		Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
-		Jobs: o.jobs, Store: o.store,
-		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir},
+		Jobs: o.jobs,
 	}
 	if err := o.check(contextDir); err != nil {
 		return req, err

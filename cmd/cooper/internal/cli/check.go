@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -93,7 +94,7 @@ if there is.`,
 }
 
 // runCall says something about a Dockerfile on standard output.
-func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir string) error {
+func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir string) (err error) {
 	req, err := o.request(contextDir)
 	if err != nil {
 		return err
@@ -110,20 +111,18 @@ func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir st
 		if err := enter(cmd.Context(), env); err != nil {
 			return err
 		}
-		if req.Identity, _, err = identity(cmd.Context(), env); err != nil {
-			return err
-		}
 	}
 	req.Stdin = env.Stdin
+	s := o.session(nil)
+	defer func() { err = errors.Join(err, s.Close()) }()
 	switch c.method {
 	case callOutline:
-		return writeCall(env, c, func() (report, error) { return build.Outline(cmd.Context(), req, look) })
+		return writeCall(env, c, func() (report, error) { return build.Outline(cmd.Context(), s, req, look) })
 	case callTargets:
-		return writeCall(env, c, func() (report, error) { return build.Targets(cmd.Context(), req) })
+		return writeCall(env, c, func() (report, error) { return build.Targets(cmd.Context(), s, req) })
 	}
-	return runCheck(cmd.Context(), env, c, func(ctx context.Context) (build.CheckResult,
-		error) {
-		return build.Check(ctx, req, look)
+	return runCheck(cmd.Context(), env, c, func(ctx context.Context) (build.CheckResult, error) {
+		return build.Check(ctx, s, req, look)
 	})
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -49,8 +50,9 @@ back now; what running builds use is not in it. Everything is measured, so it ta
 			if err := enter(cmd.Context(), env); err != nil {
 				return err
 			}
-			usage, err := build.Usage(cmd.Context(), o.store)
-			if err != nil {
+			s := build.NewSession(build.SessionOptions{Store: o.store})
+			usage, err := build.Usage(cmd.Context(), s)
+			if err := errors.Join(err, s.Close()); err != nil {
 				return err
 			}
 			return o.write(env.out(), usage)

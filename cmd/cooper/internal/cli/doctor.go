@@ -43,14 +43,15 @@ func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error 
 	if doctor.Task() != "" {
 		return doctor.RunTask(cmd.Context(), o.store)
 	}
+	who, _ := userns.ThisProcess() // what can't be read is missed by what is tried
 	var stopped error
 	facts := doctor.Probe(cmd.Context(), doctor.Options{
-		Owner: owner(), Root: env.stays(), Nests: userns.IsRoot() && !env.stays(), Store: o.store, AuthFile: o.authFile,
+		Process: who, Stays: env.stays(), Store: o.store, AuthFile: o.authFile,
 		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)
 			}
-			code, err := runInside(ctx, childOptions{stderr: stderr, env: vars})
+			code, err := runInside(ctx, env, childOptions{stderr: stderr, env: vars})
 			if s := syscall.Signal(code - exitSignal); err == nil && slices.Contains(endingSignals(), os.Signal(s)) {
 				stopped = interrupted{s}
 			}

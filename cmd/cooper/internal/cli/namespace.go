@@ -3,21 +3,11 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/user"
-	"strconv"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
-)
-
-// Environment variables by which containers/storage and podman know that they are in a user namespace, and whose.
-const (
-	envConfigured  = "_CONTAINERS_USERNS_CONFIGURED"
-	envRootlessUID = "_CONTAINERS_ROOTLESS_UID"
-	envRootlessGID = "_CONTAINERS_ROOTLESS_GID"
 )
 
 // stays reports whether builds run where this process is: it is inside already, or root's and may mount.
@@ -29,7 +19,7 @@ func enter(ctx context.Context, env Env, handOver ...string) error {
 	if env.stays() {
 		return nil
 	}
-	code, err := runInside(ctx, childOptions{env: handOver})
+	code, err := runInside(ctx, env, childOptions{env: handOver})
 	if err != nil {
 		return err
 	}
@@ -38,79 +28,60 @@ func enter(ctx context.Context, env Env, handOver ...string) error {
 
 // childOptions are for the process in the namespace.
 type childOptions struct {
-	stderr  *os.File // nil: this process's own
+	stderr  *os.File // nil: this program's own
 	private bool     // the host's later mounts don't appear in it
 	env     []string // variables for it
 }
 
 // runInside runs this program again as root of the user's namespace and gives its status.
-func runInside(ctx context.Context, o childOptions) (int, error) {
+func runInside(ctx context.Context, env Env, o childOptions) (int, error) {
 	who, mapping, err := userMapping(ctx)
 	if err != nil {
 		return 0, err
 	}
-	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
+	uid, gid := userns.OwnIDs()
+	stderr := o.stderr
+	if stderr == nil {
+		stderr = env.Stderr
+	}
 	// The child reacts to signals; this process only passes them on, so its own context is not tied to them.
 	return reexec.Enter(context.WithoutCancel(ctx), reexec.Options{
-		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name, Stderr: o.stderr, MountPrivate: o.private,
-		Env: append([]string{
-			envConfigured + "=done",
-			fmt.Sprintf("%s=%d", envRootlessUID, uid),
-			fmt.Sprintf("%s=%d", envRootlessGID, gid),
-		}, o.env...),
+		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name, MountPrivate: o.private,
+		Stdin: env.Stdin, Stdout: env.Stdout, Stderr: stderr, Env: append(userns.CallerEnv(), o.env...),
 	})
 }
 
-// userMapping is that of the namespace that builds run in if they don't stay where they are started. Root's has all IDs
-// that there are.
+// userMapping is that of the namespace that builds run in if they don't stay where they are started.
 func userMapping(ctx context.Context) (userns.Owner, userns.Mapping, error) {
-	who := owner()
-	if err := reexec.CheckIDs(); err != nil {
-		return who, userns.Mapping{}, err
+	who, err := userns.ThisProcess()
+	if ids := reexec.CheckIDs(); ids != nil {
+		return who.Caller, userns.Mapping{}, ids
 	}
-	if userns.IsRoot() {
-		own, err := userns.CurrentMapping()
-		return who, own.Nested(), err
+	if err != nil && who.Root {
+		return who.Caller, userns.Mapping{}, err
 	}
-	mapping, _, err := userns.FinderHere().UserMap(ctx, who, uint32(os.Getgid()))
-	return who, mapping, err
+	m, _, err := who.Enters(ctx)
+	return who.Caller, m, err
 }
 
-// owner is the user who called, also inside the namespace.
-func owner() userns.Owner {
-	uid := os.Getuid()
-	if outside, err := strconv.Atoi(os.Getenv(envRootlessUID)); err == nil {
-		uid = outside
-	}
-	o := userns.Owner{ID: uint32(uid)}
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		o.Name = u.Username
-	}
-	return o
-}
-
-// identity says who builds and in which namespaces. note is a line for the user, if there is anything to say.
-func identity(ctx context.Context, env Env) (id build.Identity, note string, err error) {
-	id.Owner = owner()
+// stepNS is the usual namespace of RUN steps. note is a line for the user, if there is anything to say.
+func stepNS(ctx context.Context, env Env) (ns build.StepNS, note string, err error) {
 	if env.Inside {
-		m, err := userns.CurrentMapping()
-		id.Process = &m
-		return id, "", err
+		return ns, "", nil
 	}
-	if m, err := userns.CurrentMapping(); err != nil || !userns.InInitial(m) {
+	if here, err := userns.ThisProcess(); err != nil || !here.Initial {
 		// Root of a namespace that somebody else has made: the ranges of /etc/subuid don't exist in it.
-		id.Process = &m
-		return id, "", err
+		return ns, "", err
 	}
 	whose, sub, err := userns.Finder{}.FindRoot(ctx)
 	if err == nil {
 		m, err := userns.Finder{}.StepMap(whose, sub)
-		id.Steps, id.Ranges = &m, whose
-		return id, "", err
+		ns.Steps, ns.Ranges = &m, whose
+		return ns, "", err
 	}
 	if !errors.Is(err, userns.ErrNoSubIDs) {
-		return id, "", err
+		return ns, "", err
 	}
-	return id, "neither root nor containers has a line in /etc/subuid: RUN steps get no user namespace of their own " +
+	return ns, "neither root nor containers has a line in /etc/subuid: RUN steps get no user namespace of their own " +
 		"(usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 root changes that)", nil
 }

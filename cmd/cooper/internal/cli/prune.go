@@ -109,7 +109,8 @@ func runPrune(ctx context.Context, env Env, o *pruneOptions) error {
 	if err := enter(ctx, env); err != nil {
 		return err
 	}
-	gone, err := build.Prune(ctx, build.PruneRequest{Store: o.store, Policy: policy,
+	s := build.NewSession(build.SessionOptions{Store: o.store})
+	gone, err := build.Prune(ctx, s, build.PruneRequest{Policy: policy,
 		Sure: func(items []disk.Item) (bool, error) {
 			switch {
 			case o.dryRun:
@@ -119,6 +120,7 @@ func runPrune(ctx context.Context, env Env, o *pruneOptions) error {
 			}
 			return ask(ctx, env, items)
 		}})
+	err = errors.Join(err, s.Close())
 	if o.dryRun {
 		return err
 	}

@@ -22,43 +22,39 @@ func hasRoot(m userns.Mapping, why string) error {
 	return nil
 }
 
-// identity is identity with the namespace for RUN steps that the flags ask for.
-func (u *usernsFlags) identity(ctx context.Context, env Env) (id build.Identity, note string, err error) {
+// stepNS is the namespace for RUN steps that the flags ask for.
+func (u *usernsFlags) stepNS(ctx context.Context, env Env) (ns build.StepNS, note string, err error) {
 	req, err := u.request(os.LookupEnv)
 	if err != nil {
-		return id, "", err
+		return ns, "", err
 	}
 	if !u.mapsGiven() && req.Mode.Name == userns.ModeDefault {
-		return identity(ctx, env)
+		return stepNS(ctx, env)
 	}
 	caller, err := usernsCaller(ctx, userns.Finder{})
 	if err != nil {
-		return id, "", err
+		return ns, "", err
 	}
 	r, err := u.resolve(ctx, caller, userns.Finder{})
 	if err != nil {
-		return id, "", err
+		return ns, "", err
 	}
 	if r.NSPath != "" {
-		id, err = joinedIdentity(ctx, env, r.NSPath)
-		return id, "", err
+		ns, err = joinedNS(r.NSPath)
+		return ns, "", err
 	}
 	if r.Second != nil {
 		if err := hasRoot(*r.Second, "a build needs it for files that belong to root"); err != nil {
-			return id, "", err
+			return ns, "", err
 		}
 	}
-	id = build.Identity{Owner: owner(), Steps: r.Second, Auto: r.Auto, Asked: true}
-	if caller.Root {
-		return id, "", nil
-	}
-	id.Process = &caller.Outer
-	if r.Second != nil {
+	ns = build.StepNS{Steps: r.Second, Auto: r.Auto, Asked: true}
+	if r.Second != nil && !caller.Root {
 		m, err := r.Second.Within(caller.Outer)
 		if err != nil {
-			return id, "", err
+			return ns, "", err
 		}
-		id.Steps = &m
+		ns.Steps = &m
 	}
-	return id, "", nil
+	return ns, "", nil
 }

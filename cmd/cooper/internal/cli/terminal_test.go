@@ -11,7 +11,10 @@ import (
 // of this package.
 func TestAllTextGoesThroughOnePlace(t *testing.T) {
 	known := strings.NewReplacer("isTerminal(env.Stdout)", "", "progress.New(mode, env.Stderr)", "",
-		"fmt.Fprint(env.Stdout, clearScreen)", "", "isTerminal(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "")
+		"fmt.Fprint(env.Stdout, clearScreen)", "", "isTerminal(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "",
+		// what other processes and outputs are given
+		"Stdout: env.Stdout, Stderr: env.Stderr", "", "Stdout: env.Stdout, Stderr: stderr", "", "stderr = env.Stderr", "",
+		"req.Stdout = env.Stdin, env.Stdout", "")
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)

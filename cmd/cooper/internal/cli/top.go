@@ -14,6 +14,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/top"
+	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
@@ -137,7 +138,7 @@ func first(words []string) string {
 
 // writeTop writes the table. gone says that the build of the first argument was there before and may have ended.
 func writeTop(w io.Writer, args []string, gone bool) error {
-	dir, err := build.RunDir(owner().ID)
+	dir, err := build.RunDir(userns.CallingUser().ID)
 	if err != nil {
 		return err
 	}

@@ -88,14 +88,14 @@ func (o *unshareOptions) run(ctx context.Context, env Env, args []string) error 
 	}
 	switch {
 	case second != nil && env.stays():
-		return enterSecond(ctx, *second)
+		return enterSecond(ctx, env, *second)
 	case env.Inside:
 		return execute(env, args)
 	case env.stays():
 		return usagef("unshare is for ordinary users: root's builds run where they are started\n" +
 			"hint: run the command as it is; cooper unshare --map shows the IDs of RUN steps, cooper unshare --userns=private enters such a namespace")
 	}
-	code, err := runInside(ctx, childOptions{private: true})
+	code, err := runInside(ctx, env, childOptions{private: true})
 	if err != nil {
 		return err
 	}
@@ -139,9 +139,9 @@ func (o *unshareOptions) resolved(ctx context.Context) (userns.Resolved, error) 
 }
 
 // enterSecond runs this program again in a namespace below that of this process, which has the right to write its maps.
-func enterSecond(ctx context.Context, m userns.Mapping) error {
+func enterSecond(ctx context.Context, env Env, m userns.Mapping) error {
 	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{Mapping: m, MountPrivate: true,
-		Env: []string{envNested + "=1"}})
+		Stdin: env.Stdin, Stdout: env.Stdout, Stderr: env.Stderr, Env: []string{envNested + "=1"}})
 	if err != nil {
 		return err
 	}
@@ -208,15 +208,15 @@ func stepMapping(ctx context.Context, env Env) (userns.Mapping, error) {
 		_, m, err := userMapping(ctx)
 		return m, err
 	}
-	id, note, err := identity(ctx, env)
+	ns, note, err := stepNS(ctx, env)
 	if err != nil {
 		return userns.Mapping{}, err
 	}
 	if note != "" {
 		fmt.Fprintln(env.errs(), note)
 	}
-	if id.Steps != nil {
-		return *id.Steps, nil
+	if ns.Steps != nil {
+		return *ns.Steps, nil
 	}
 	return userns.CurrentMapping()
 }

@@ -135,36 +135,12 @@ func ownerNamed(name string) userns.Owner {
 
 // usernsCaller says who calls and what the first namespace is, or would be: none is entered.
 func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, error) {
-	who := owner()
-	caller := userns.Caller{UID: who.ID, GID: uint32(os.Getgid())}
-	here, err := userns.CurrentMapping()
+	who, err := userns.ThisProcess()
+	if err == nil && !who.Root {
+		err = reexec.CheckIDs()
+	}
 	if err != nil {
-		return caller, err
+		return userns.Caller{}, err
 	}
-	caller.Root = userns.IsRoot() && userns.InInitial(here) && userns.MayMount()
-	switch {
-	// inside, in a namespace that something else has made, or before entering one with the same IDs
-	case userns.IsRoot() && !caller.Root:
-		if !userns.MayMount() {
-			here = here.Nested()
-		}
-		if gid, err := strconv.ParseUint(os.Getenv(envRootlessGID), 10, 32); err == nil {
-			caller.GID = uint32(gid)
-		}
-		caller.Outer, caller.Inside = here, true
-	case caller.Root:
-		var whose userns.Owner
-		if whose, caller.Sub, err = finder.FindRoot(ctx); errors.Is(err, userns.ErrNoSubIDs) {
-			return caller, nil
-		}
-		if err == nil {
-			_, err = finder.StepMap(whose, caller.Sub)
-		}
-	default:
-		if err := reexec.CheckIDs(); err != nil {
-			return caller, err
-		}
-		caller.Outer, _, err = finder.UserMap(ctx, who, caller.GID)
-	}
-	return caller, err
+	return who.Resolving(ctx, finder)
 }

@@ -1,0 +1,56 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/bases"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store/images"
+)
+
+// bases finds the base images of one build.
+func (e environment) bases(set settings) *bases.Resolver {
+	o := e.baseOptions(set)
+	o.Build = e.targetBuilder(set)
+	return bases.New(o)
+}
+
+func (e environment) baseOptions(set settings) bases.Options {
+	return bases.Options{
+		Images: e.depot.Images, Layers: e.depot.Store, Transfer: e.depot.Pull, Registry: e.session.Registry(), Pull: set.Pull,
+		Owner: e.identity.Owner, Process: e.identity.Process, Progress: set.Progress, Asides: e.asides,
+	}
+}
+
+// targetBuilder builds the images of contexts target:DIR[#STAGE]: with the same store, cache and machine, but without
+// build arguments and without named contexts, so that no circle can come of it.
+func (e environment) targetBuilder(set settings) func(context.Context, string, ocispec.Platform) (images.Found,
+	error) {
+	var begun atomic.Int64
+	return func(ctx context.Context, where string, platform ocispec.Platform) (images.Found, error) {
+		dir, stage := where, ""
+		if n := strings.LastIndexByte(where, '#'); n >= 0 {
+			dir, stage = where[:n], where[n+1:]
+		}
+		inner, err := check(Request{
+			Context: dir, Target: stage, Platforms: []ocispec.Platform{platform}, Pull: set.Pull, NoCache: set.NoCache,
+			Jobs: set.Jobs, SourceDate: set.SourceDate, Run: set.Run,
+			Progress: progress.Part{To: set.Progress, First: int(begun.Add(1)) * stepsPerBuild, Name: where},
+		})
+		if err != nil {
+			return images.Found{}, err
+		}
+		e := e // what it shows beside its steps is shown as its own
+		e.asides = e.asides.WithSink(inner.Progress)
+		res, err := e.build(ctx, inner)
+		if err != nil {
+			return images.Found{}, fmt.Errorf("build target:%s: %w", where, err)
+		}
+		return e.depot.Images.Find(ctx, res.ImageID.String())
+	}
+}

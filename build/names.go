@@ -1,0 +1,137 @@
+package build
+
+import (
+	"context"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/bases"
+	"github.com/cooperbuild/cooper/build/inputs"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/rootfs"
+	"github.com/cooperbuild/cooper/build/runstep"
+	"github.com/cooperbuild/cooper/build/session"
+	"github.com/cooperbuild/cooper/build/steps"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// What follows are names of other rooms that a caller of this one needs.
+
+// Session is what many builds in one process share: the open store, how registries are reached, and who calls.
+type Session = session.Session
+
+// SessionOptions say what a session shares; see session.Options.
+type SessionOptions = session.Options
+
+// RegistryOptions say how to reach registries.
+type RegistryOptions = session.Registry
+
+// NewSession makes a session, which opens its store when that is needed. The caller closes it.
+func NewSession(o SessionOptions) *Session { return session.New(o) }
+
+// StoreOptions say which image store is used; see store.Options.
+type StoreOptions = store.Options
+
+// StorageDrivers are the storage drivers that a store can have.
+func StorageDrivers() []string { return store.Drivers() }
+
+// StoreError says why the store can't be opened: something about this machine, its files or its settings.
+type StoreError = store.OpenError
+
+// ErrMachine is behind errors that are the machine's fault and not the build's.
+var ErrMachine = store.ErrMachine
+
+// HandleReexec does what this process was started for, if another cooper started it as a helper, and tells whether so.
+func HandleReexec() bool { return store.HandleReexec() }
+
+// StepError is a step that failed.
+type StepError = steps.StepError
+
+// ExitError is a command that ended with another status than 0.
+type ExitError = runstep.ExitError
+
+// Format is that of an image's manifest.
+type Format = imagebuilder.Format
+
+// ParseFormat reads the value of --format.
+func ParseFormat(text string) (Format, error) { return imagebuilder.ParseFormat(text) }
+
+// NamedContext is a --build-context.
+type NamedContext = plan.NamedContext
+
+// Stdin as a context or a Dockerfile is standard input.
+const Stdin = inputs.Stdin
+
+// ParseContext reads a named context; see inputs.ParseContext.
+func ParseContext(text string) (key string, c NamedContext, err error) {
+	return inputs.ParseContext(text)
+}
+
+// PullPolicy says when a base image is fetched from its registry.
+type PullPolicy = bases.PullPolicy
+
+// The pull policies; the zero value is PullMissing.
+const (
+	PullMissing = bases.PullMissing
+	PullAlways  = bases.PullAlways
+	PullNever   = bases.PullNever
+)
+
+// StepNS says which user namespace RUN steps get.
+type StepNS = rootfs.StepNS
+
+// UserNS is a user namespace that somebody else has made; see OpenUserNS.
+type UserNS = executor.UserNS
+
+// ErrNotAbove is behind the error about a user namespace that this process can't join because it lies not below its
+// own.
+var ErrNotAbove = executor.ErrNotAbove
+
+// OpenUserNS opens the user namespace at a path for RUN steps to join. It is nil if that is the one this process is in.
+// The caller closes it.
+func OpenUserNS(path string) (*UserNS, error) { return executor.OpenUserNS(path) }
+
+// ReadUserNS reads the map of the user namespace at a path, with the IDs of this process's namespace for host IDs. It
+// is nil if the namespace is the one that this process is in.
+func ReadUserNS(path string) (*userns.Mapping, error) { return executor.ReadUserNS(path) }
+
+// RunOptions hold for every RUN step.
+type RunOptions = runstep.Options
+
+// DNS is what the /etc/resolv.conf of RUN steps says instead of the host's.
+type DNS = runstep.DNS
+
+// MaxSecret is the largest secret in bytes.
+const MaxSecret = runstep.MaxSecret
+
+// A Secret is at most MaxSecret bytes that nothing may print.
+type Secret = runstep.Secret
+
+// A Volume is a directory or file of the host that every RUN step sees.
+type Volume = runstep.Volume
+
+// ParseVolume reads HOST:TARGET[:OPTION,...].
+func ParseVolume(text string) (Volume, error) { return runstep.ParseVolume(text) }
+
+// A Runtime is an OCI runtime that RUN steps can be given to; see FindRuntime.
+type Runtime = runstep.Runtime
+
+// FindRuntime finds the OCI runtime of a name; see runstep.FindRuntime.
+func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
+	return runstep.FindRuntime(ctx, name)
+}
+
+// CheckRuntimeName finds names that FindRuntime never finds.
+func CheckRuntimeName(name string) error { return runstep.CheckRuntimeName(name) }
+
+// CheckKeepBundle refuses a directory with something in it: what is of this build could not be told from it.
+func CheckKeepBundle(dir string) error { return runstep.CheckKeepBundle(dir) }
+
+// ParsePlatforms reads the values of --platform; see runstep.ParsePlatforms.
+func ParsePlatforms(texts []string) ([]ocispec.Platform, error) { return runstep.ParsePlatforms(texts) }
+
+// RunDir is where the builds of a user note the steps that run, by the user's host ID.
+func RunDir(uid uint32) (string, error) { return runstep.RunDir(uid) }

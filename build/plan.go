@@ -1,0 +1,75 @@
+package build
+
+import (
+	"context"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/inputs"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/runstep"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+// planned is what is going to be done.
+type planned struct {
+	graph *plan.Graph
+	// targets are the stages that the images are made from.
+	targets []*plan.Stage
+	// stages is how many stages the plan for one image has.
+	stages int
+	// sourceDate limits all times in the images; nil: none.
+	sourceDate *time.Time
+}
+
+// makePlan plans the image, or one for each platform, in one graph.
+func makePlan(ctx context.Context, set settings, df inputs.File, bases plan.Resolver) (p planned, err error) {
+	o := set.planOptions(df, bases)
+	if len(set.Platforms) < 2 {
+		if p.graph, err = plan.Make(ctx, df.Parsed, o); err != nil {
+			return planned{}, err
+		}
+		p.targets, p.stages = []*plan.Stage{p.graph.Target}, len(p.graph.Stages)
+	} else if err := p.combine(ctx, set, df, o); err != nil {
+		return planned{}, err
+	}
+	p.sourceDate, err = set.sourceDate(p.graph.SourceDate)
+	return p, err
+}
+
+// combine plans for several platforms. What is said of the Dockerfile is said once.
+func (p *planned) combine(ctx context.Context, set settings, df inputs.File, o plan.Options) (err error) {
+	warn, seen := o.Warn, map[dockerfile.Warning]bool{}
+	o.Warn = func(w dockerfile.Warning) {
+		if !seen[w] {
+			seen[w] = true
+			warn(w)
+		}
+	}
+	var plans []*plan.Graph
+	for _, platform := range set.Platforms {
+		o.Platform = platform
+		g, err := plan.Make(ctx, df.Parsed, o)
+		if err != nil {
+			return err
+		}
+		p.stages = len(g.Stages)
+		plans = append(plans, g)
+	}
+	p.graph, p.targets, err = plan.Combine(plans, set.Platforms)
+	return err
+}
+
+func (s settings) planOptions(df inputs.File, bases plan.Resolver) plan.Options {
+	o := plan.Options{
+		Target: s.Target, BuildArgs: s.BuildArgs, Proxies: s.Run.Proxies, BuildPlatform: runstep.MachinePlatform(),
+		Contexts: s.Contexts, Labels: s.Labels, Insecure: s.Run.Insecure, HostNetwork: s.Run.HostNetwork,
+		Resolver: bases, Warn: func(w dockerfile.Warning) { s.Progress.Emit(inputs.Warning(w)) },
+	}
+	if len(s.Platforms) > 0 {
+		o.Platform = s.Platforms[0]
+	}
+	if df.Ignore != nil {
+		o.Ignore = df.Ignore
+	}
+	return o
+}

@@ -1,0 +1,96 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/bases"
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/copystep"
+	"github.com/cooperbuild/cooper/build/outputs"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/rootfs"
+	"github.com/cooperbuild/cooper/build/runstep"
+	"github.com/cooperbuild/cooper/build/solve"
+	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/build/sshagent"
+	"github.com/cooperbuild/cooper/build/stepinput"
+	"github.com/cooperbuild/cooper/build/steps"
+)
+
+// records are what is known of earlier builds.
+type records struct {
+	cache *cache.Cache
+	stats *source.StatCache
+}
+
+// parts are what the rooms of a build are made of, besides its environment, settings and plan.
+type parts struct {
+	opened
+	records
+	bases *bases.Resolver
+	// agents by ID are those of --ssh.
+	agents map[string]*sshagent.Agent
+	// stop ends the steps that run, and says why.
+	stop context.CancelCauseFunc
+}
+
+// rooms are those that carry out one plan.
+type rooms struct {
+	roots   *rootfs.Roots
+	steps   steps.Room
+	outputs outputs.Room
+}
+
+// wire makes the rooms. The caller closes the roots.
+func (e environment) wire(set settings, p planned, from parts) rooms {
+	blame, names := steps.Errors{Explain: e.session.Explain}, steps.Names{Stages: p.stages}
+	roots := rootfs.New(rootfs.Options{
+		Store: e.depot.Store, Cache: from.cache, Identity: e.identity, SourceDate: p.sourceDate, NoCache: set.NoCache,
+		Progress: set.Progress, Shown: e.asides, Space: e.space,
+		Fail: func(s *plan.Step, err error) error {
+			err = blame.Of(s, err)
+			from.stop(err)
+			return err
+		},
+	})
+	in := stepinput.Inputs{Roots: roots, Contexts: from.contexts, Stats: from.stats}
+	return rooms{
+		roots: roots,
+		steps: steps.New(steps.Options{
+			Roots: roots, Contexts: from.contexts, Bases: from.bases, Errors: blame, Names: names, Progress: set.Progress,
+			Files: copystep.New(copystep.Options{Inputs: in, Agents: from.agents, ReadDirs: set.Run.ReadDirs}),
+			Runs: runstep.New(runstep.Setup{
+				Inputs: in, Run: set.Run, Agents: from.agents, StepName: names.Of, Tags: set.shownTags(),
+			}),
+		}),
+		outputs: outputs.New(outputs.Options{
+			Images: e.depot.Images, Layers: e.depot.Store, Cache: from.cache, Roots: roots, SourceDate: p.sourceDate, Format: set.Format,
+			Specs: set.Outputs, Stdout: set.Stdout, Progress: set.Progress, Shown: e.asides,
+		}),
+	}
+}
+
+// solve runs the graph and waits for all commits, whatever happens: nothing may write to the store after the build.
+func (r rooms) solve(ctx context.Context, g *plan.Graph, jobs int) ([]*rootfs.Root, error) {
+	if jobs <= 0 {
+		jobs = max(8, 2*runtime.NumCPU())
+	}
+	roots, err := solve.Run(ctx, g, jobs, r.steps.Do)
+	if commitErr := r.roots.Wait(); commitErr != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = commitErr
+	}
+	return roots, err
+}
+
+// anchorPatience is how long a build that has failed may take to record what its finished steps have made.
+const anchorPatience = 10 * time.Second
+
+// anchorLeft keeps what the finished steps of a build that has failed, or was stopped, have made.
+func (r rooms) anchorLeft(ctx context.Context, g *plan.Graph, roots []*rootfs.Root) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), anchorPatience)
+	defer cancel()
+	return r.outputs.Anchor(ctx, g, roots, nil)
+}
