@@ -1,6 +1,7 @@
 package outputs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,11 +54,34 @@ func TestOutputsHoldTheImageOrItsFiles(t *testing.T) {
 			t.Errorf("%s is not shown", shown)
 		}
 	}
-	if r.Printed {
+	if made.Printed {
 		t.Error("nothing has gone to standard output")
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 4 {
 		t.Errorf("left behind: %v, %v", names, err)
+	}
+}
+
+func TestWhatStandardOutputHasGotIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	nowhere := filepath.Join(t.TempDir(), "none", "x.tar")
+	for name, specs := range map[string][]export.Spec{
+		"all well":        {{Type: export.TypeTar, Dest: export.Stdout}},
+		"another's fault": {{Type: export.TypeTar, Dest: export.Stdout}, {Type: export.TypeTar, Dest: nowhere}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			r := newRoom(t, Options{Specs: specs, Stdout: &out})
+			stage := r.stage(t, run("one", "a=1"))
+			made, err := r.Finish(t.Context(), []*plan.Stage{stage}, r.roots, nil)
+			if (err == nil) != (len(specs) == 1) || !made.Printed {
+				t.Errorf("printed: %t, %v", made.Printed, err)
+			}
+			if !bytes.Contains(out.Bytes(), []byte("a\x00")) {
+				t.Errorf("standard output has %q", out.Bytes())
+			}
+		})
 	}
 }
 

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
 
 // room is a room of outputs, and the build whose images it makes.
 type room struct {
-	*Room
+	Room
 	*roottest.Build
 	// roots are those of the steps, by ID.
 	roots []*rootfs.Root
@@ -45,7 +45,7 @@ func withRoom(b *roottest.Build, o Options) *room {
 	}
 	o.Layers, o.Cache, o.Roots = b.Depot.Store, b.Cache, b.Roots
 	o.Progress, o.Shown = b.Shown, progress.NewAsides(b.Shown)
-	return &room{Room: &Room{Options: o}, Build: b}
+	return &room{Room: New(o), Build: b}
 }
 
 // again is another build of the same store.
