@@ -23,7 +23,10 @@ func autoOptions() userns.AutoOptions {
 // add chooses so many IDs and gives the first.
 func add(t *testing.T, r *store.IDRanges, size uint32) uint32 {
 	t.Helper()
-	m, err := r.Add(t.Context(), func(used []userns.Mapping) (userns.Mapping, error) { return autoOptions().Allocate(size, used) })
+	m, err := r.Add(t.Context(), func(used []userns.Mapping) (userns.Mapping, error) {
+		return autoOptions().Allocate(size,
+			used)
+	})
 	if err != nil {
 		t.Error(err)
 		return 0

@@ -196,7 +196,8 @@ func (s *Store) removeShifted(ctx context.Context) error {
 	errs := []error{err}
 	for _, e := range listed {
 		if s.layerGone(e.Name()) { // or it is being written
-			errs = append(errs, s.uses.WhileDeciding(ctx, func() error { return fsys.RemoveFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
+			errs = append(errs, s.uses.WhileDeciding(ctx,
+				func() error { return fsys.RemoveFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
 		}
 	}
 	keys, err := fsys.Subdirs(filepath.Join(s.dir, shiftedDir))

@@ -60,10 +60,12 @@ func TestAnIndexGivesTheImageForAPlatform(t *testing.T) {
 		!strings.Contains(err.Error(), "there are linux/amd64, linux/arm/v6, linux/arm/v7") {
 		t.Error(err)
 	}
-	if _, err := s.Images.PutIndex(t.Context(), images.IndexRecord{Images: []images.IndexedImage{{ID: strings.Repeat("0", 64)}}}); err == nil {
+	if _, err := s.Images.PutIndex(t.Context(),
+		images.IndexRecord{Images: []images.IndexedImage{{ID: strings.Repeat("0", 64)}}}); err == nil {
 		t.Error("an index of an image that isn't there is recorded")
 	}
-	if img, err := s.Images.FindFor(t.Context(), ids["amd64"], ocispec.Platform{OS: "linux", Architecture: "s390x"}); err != nil ||
+	if img, err := s.Images.FindFor(t.Context(), ids["amd64"],
+		ocispec.Platform{OS: "linux", Architecture: "s390x"}); err != nil ||
 		img.ID != ids["amd64"] {
 		t.Errorf("a plain image: %v", err)
 	}

@@ -57,7 +57,8 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 		return err
 	}
 	// Others may leave out what their user can't do.
-	c := tarChecker{dir: dir, attributes: r.store.Stages() && r.store.Uses().Read(uses.Thing{Kind: uses.Layers, Name: l.ID}).Made}
+	c := tarChecker{dir: dir, attributes: r.store.Stages() &&
+		r.store.Uses().Read(uses.Thing{Kind: uses.Layers, Name: l.ID}).Made}
 	for _, h := range headers {
 		if err := c.check(h); err != nil {
 			return err

@@ -66,7 +66,8 @@ func putNamed(t *testing.T, s *depot.Depot, name string, layers ...store.Layer) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Images.Put(t.Context(), images.Record{Config: config, Layers: layers, Names: []string{name}}); err != nil {
+	if _, _, err := s.Images.Put(t.Context(), images.Record{Config: config, Layers: layers,
+		Names: []string{name}}); err != nil {
 		t.Fatal(err)
 	}
 }

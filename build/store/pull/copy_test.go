@@ -209,7 +209,8 @@ func TestACopiedImageHasItsFiles(t *testing.T) {
 					t.Errorf("%s: %v", n, err)
 				}
 			}
-			if _, err := s.Images.Find(t.Context(), "example.test/other@"+root.Digest.String()); !errors.Is(err, images.ErrNoImage) {
+			if _, err := s.Images.Find(t.Context(), "example.test/other@"+root.Digest.String()); !errors.Is(err,
+				images.ErrNoImage) {
 				t.Errorf("a digest of another repository: %v", err)
 			}
 		})
@@ -427,8 +428,9 @@ func TestAnImageThatWasBuiltHereIsNotFetched(t *testing.T) {
 	if err := json.Unmarshal(src.content[image.Digest], &m); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Images.Put(t.Context(), images.Record{Config: src.content[m.Config.Digest], Layers: []store.Layer{built},
-		Names: []string{"localhost/app:1"}}); err != nil {
+	if _, _, err := s.Images.Put(t.Context(), images.Record{Config: src.content[m.Config.Digest],
+		Layers: []store.Layer{built},
+		Names:  []string{"localhost/app:1"}}); err != nil {
 		t.Fatal(err)
 	}
 	img, err := s.Pull.Copy(t.Context(), src, image, copyOptions("example.test/app:1"))

@@ -183,7 +183,8 @@ func checkArchive(t *testing.T, s *depot.Depot, l store.Layer, want layerBlob) {
 		t.Error(err)
 	}
 	if err != nil || digest.FromBytes(got) != digest.FromBytes(want.tar) || l.Size != int64(len(want.tar)) {
-		t.Errorf("%s: %d bytes are given back, %d recorded, %d came: %v", s.Store.Driver(), len(got), l.Size, len(want.tar), err)
+		t.Errorf("%s: %d bytes are given back, %d recorded, %d came: %v", s.Store.Driver(), len(got), l.Size, len(want.tar),
+			err)
 	}
 }
 

@@ -158,8 +158,9 @@ func (l *lister) images() {
 		for _, top := range img.MappedTopLayers {
 			files = append(files, size(top)...)
 		}
-		i := disk.Item{Kind: disk.Images, ID: img.ID, Label: strings.Join(append([]string{images.Short(img.ID)}, img.Names...), " "),
-			Size: l.measure(files)}
+		i := disk.Item{Kind: disk.Images, ID: img.ID,
+			Label: strings.Join(append([]string{images.Short(img.ID)}, img.Names...), " "),
+			Size:  l.measure(files)}
 		i.Size.Bytes += recordSize(img)
 		i.LastUse = l.notes[uses.Layers][img.TopLayer].Last
 		l.items = append(l.items, i)

@@ -74,10 +74,12 @@ func (w *remover) remove(ctx context.Context, i disk.Item) (bool, error) {
 		return w.layer(ctx, i.ID)
 	case disk.Shifted:
 		mapping, id, _ := strings.Cut(i.ID, "/")
-		return r.removeDir(ctx, uses.Thing{Kind: uses.Copies, Name: mapping + "." + id}, filepath.Join(r.store.Dir(), string(uses.Copies), mapping), id)
+		return r.removeDir(ctx, uses.Thing{Kind: uses.Copies, Name: mapping + "." + id},
+			filepath.Join(r.store.Dir(), string(uses.Copies), mapping), id)
 	case disk.Mounts:
 		key, number, _ := strings.Cut(i.ID, "/")
-		return r.removeDir(ctx, uses.Thing{Kind: uses.Mounts, Name: key + "." + number}, filepath.Join(r.store.Dir(), string(uses.Mounts), key), number)
+		return r.removeDir(ctx, uses.Thing{Kind: uses.Mounts, Name: key + "." + number},
+			filepath.Join(r.store.Dir(), string(uses.Mounts), key), number)
 	case disk.Records:
 		if i.Bound {
 			return false, nil

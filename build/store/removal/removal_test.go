@@ -34,7 +34,8 @@ func image(t *testing.T, s *depot.Depot, layers []store.Layer, names ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, _, err := s.Images.Put(t.Context(), images.Record{Config: raw, Layers: layers, Names: names, Created: time.Unix(1, 0)})
+	id, _, err := s.Images.Put(t.Context(), images.Record{Config: raw, Layers: layers, Names: names,
+		Created: time.Unix(1, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,8 @@ func TestSweepingTakesWhatDeadProcessesLeftAndNothingElse(t *testing.T) {
 	if err := r.Sweep(t.Context(), func(id string) error { layers = append(layers, id); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if left := names(t, tmp); !slices.Equal(left, []string{filepath.Base(mine)}) || !slices.Equal(layers, []string{"abc"}) {
+	if left := names(t, tmp); !slices.Equal(left, []string{filepath.Base(mine)}) ||
+		!slices.Equal(layers, []string{"abc"}) {
 		t.Errorf("left: %v; layers removed: %v", left, layers)
 	}
 	if err := remove(); err != nil {
