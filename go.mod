@@ -27,6 +27,7 @@ require (
 	go.podman.io/storage v1.64.2
 	golang.org/x/sync v0.23.0
 	golang.org/x/sys v0.49.0
+	golang.org/x/term v0.46.0
 )
 
 require (

@@ -24,7 +24,7 @@ func importTable() []importRule {
 		{
 			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top internal/guard " +
-				"userns userns/reexec",
+				"internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -138,7 +138,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
-			mayImport: "build/outfile imagebuilder imagebuilder/reference internal/flock internal/guard",
+			mayImport: "build/outfile imagebuilder imagebuilder/reference internal/flock internal/guard " +
+				"internal/terminal",
 		},
 		{
 			pkg: "build/outfile", job: "files and directories where the user says: written whole, no links of others followed",
@@ -146,7 +147,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/progress", job: "events and renderers",
-			mayImport: "internal/guard",
+			mayImport: "internal/guard internal/terminal",
 		},
 		{pkg: "build/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},
 		{
@@ -243,6 +244,7 @@ func importTable() []importRule {
 			pkg: "internal/flock", job: "locks of files, whose wait can be interrupted",
 			mayImport: "internal/fsys",
 		},
+		{pkg: "internal/terminal", job: "whether a file is a terminal, and how large it is"},
 		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
 		{
 			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",

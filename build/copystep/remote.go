@@ -56,18 +56,13 @@ func (rs remotes) shape() []string {
 	for _, r := range rs {
 		g := r.Git
 		out = append(out, strconv.Itoa(r.Before), r.Name, strconv.FormatBool(r.Unpack), g.Subdir,
-			strconv.FormatBool(isSet(g.KeepGitDir, false)),
-			strconv.FormatBool(isSet(g.Submodules, true)), strconv.FormatBool(g.CommitTimes))
+			strconv.FormatBool(isSet(g.KeepGitDir)),
+			strconv.FormatBool(g.WithSubmodules()), strconv.FormatBool(g.CommitTimes))
 	}
 	return out
 }
 
-func isSet(b *bool, otherwise bool) bool {
-	if b == nil {
-		return otherwise
-	}
-	return *b
-}
+func isSet(b *bool) bool { return b != nil && *b }
 
 // key is the content of all of them. What a checksum or a commit ID says is taken from there, without asking a server.
 func (rs remotes) key(ctx context.Context) ([]string, error) {
@@ -91,7 +86,7 @@ func (r *remoteSource) settled() string {
 	if r.URL != "" {
 		return r.Checksum
 	}
-	if id := r.request().Settled(); id != "" && !isSet(r.Git.KeepGitDir, false) {
+	if id := r.request().Settled(); id != "" && !isSet(r.Git.KeepGitDir) {
 		return "git:" + id
 	}
 	return ""
@@ -133,7 +128,7 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 		}
 		r.room.Inputs.Roots.OnClose(tree.Release)
 		content := "git:" + tree.Commit
-		if isSet(r.Git.KeepGitDir, false) {
+		if isSet(r.Git.KeepGitDir) {
 			content += " " + tree.Ref
 		}
 		return fetched{dir: tree.Dir, pattern: "/", content: content}, nil

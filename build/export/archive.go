@@ -18,6 +18,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // ErrTerminal says that an archive would have gone to a terminal.
@@ -74,7 +75,7 @@ func openFile(dest string, stdout io.Writer) (out io.Writer, file *outfile.File,
 		if stdout == nil {
 			return nil, nil, errors.New("open standard output: there is none")
 		}
-		if isTerminal(stdout) {
+		if f, ok := stdout.(*os.File); ok && terminal.Is(f) {
 			return nil, nil, ErrTerminal
 		}
 		return stdoutWriter{stdout}, nil, nil
@@ -94,15 +95,6 @@ func spoolDir() string {
 		return "/var/tmp"
 	}
 	return os.TempDir()
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 func (a *archive) begin() error {

@@ -31,7 +31,7 @@ func (r GitRequest) Settled() string { return r.settled().commit }
 
 func (r GitRequest) settled() found {
 	ref := r.Ref.Ref
-	switch sum := r.checksum(); {
+	switch sum := r.Ref.Checksum; {
 	case remote.IsCommit(ref):
 		return found{commit: ref, object: ref}
 	case r.Ref.ByCommit && remote.IsCommit(sum):
@@ -43,28 +43,10 @@ func (r GitRequest) settled() found {
 	return found{}
 }
 
-func (r GitRequest) checksum() string {
-	if r.Checksum != "" {
-		return strings.ToLower(r.Checksum)
-	}
-	return r.Ref.Checksum
-}
-
-// check merges what the reference and the request say.
-func (r *GitRequest) check() error {
-	if r.Ref.KeepGitDir != nil {
-		r.KeepGitDir = *r.Ref.KeepGitDir
-	}
-	if r.Ref.Submodules != nil {
-		r.NoSubmodules = !*r.Ref.Submodules
-	}
-	r.KeepGitDir = r.KeepGitDir && r.Ref.Subdir == ""
-	sum := r.checksum()
-	if strings.Trim(sum, "0123456789abcdef") != "" {
+// check refuses what git would take for something else.
+func (r GitRequest) check() error {
+	if sum := r.Ref.Checksum; strings.Trim(sum, "0123456789abcdef") != "" {
 		return fmt.Errorf("the checksum %s isn't a commit ID, nor the beginning of one", sum)
-	}
-	if r.Checksum != "" && r.Ref.Checksum != "" && !strings.EqualFold(r.Checksum, r.Ref.Checksum) {
-		return fmt.Errorf("the checksums %s and %s contradict each other", r.Checksum, r.Ref.Checksum)
 	}
 	if strings.HasPrefix(r.Ref.Remote, "-") {
 		return errors.New("a URL can't begin with a dash")
@@ -83,7 +65,7 @@ func (c *Cache) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err er
 	defer func() { err = errors.Join(err, remove()) }()
 	if f := r.settled(); f.commit != "" {
 		// Without asking: the tree of a commit never changes.
-		if err := f.verify(r.checksum()); err != nil {
+		if err := f.verify(r.Ref.Checksum); err != nil {
 			return nil, err
 		}
 		if out, err := c.tree(ctx, r, f); !errors.Is(err, fs.ErrNotExist) {
@@ -103,7 +85,7 @@ func (c *Cache) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err er
 		return out, err
 	}
 	whole := filepath.Join(temp, "entry")
-	t := tree{top: filepath.Join(whole, "tree"), keep: r.KeepGitDir, temp: temp, ref: r.Ref}
+	t := tree{top: filepath.Join(whole, "tree"), keep: r.Ref.KeepsGitDir(), temp: temp, ref: r.Ref}
 	if err := errors.Join(os.Mkdir(whole, 0o700), os.Mkdir(t.top, 0o755), os.Chmod(t.top, 0o755)); err != nil {
 		return nil, err
 	}
@@ -121,12 +103,11 @@ func (c *Cache) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err er
 
 // treeKey names the tree: by all that makes it what it is.
 func (r GitRequest) treeKey(f found) string {
-	if !r.KeepGitDir {
+	if !r.Ref.KeepsGitDir() {
 		f.ref, f.object = "", ""
 	}
-	return key(key(r.Ref.Remote), f.commit, f.object, f.ref, strconv.FormatBool(r.KeepGitDir),
-		strconv.FormatBool(r.NoSubmodules),
-		strconv.FormatBool(r.Ref.CommitTimes))
+	return key(key(r.Ref.Remote), f.commit, f.object, f.ref, strconv.FormatBool(r.Ref.KeepsGitDir()),
+		strconv.FormatBool(!r.Ref.WithSubmodules()), strconv.FormatBool(r.Ref.CommitTimes))
 }
 
 // tree holds a tree of the cache, fs.ErrNotExist if there is none.

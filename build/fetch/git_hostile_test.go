@@ -38,7 +38,7 @@ func TestHostileSubmodulesAreRefused(t *testing.T) {
 			o := newOrigin(t, dir, repo)
 			o.commit("", map[string]string{"160000 m": commit, "100644 .gitmodules": test.modules}, "refs/heads/main")
 			r := gitRequest(t, url+"/"+repo+".git")
-			r.KeepGitDir = name == "name"
+			r.Ref.KeepGitDir = new(name == "name")
 			c := openCache(t)
 			if _, err := c.Git(t.Context(), r); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
@@ -94,7 +94,7 @@ func TestHostileRepositoriesAreHarmless(t *testing.T) {
 		for _, keep := range []bool{false, true} {
 			c := openCache(t)
 			r := gitRequest(t, url+"/x.git#"+name)
-			r.KeepGitDir = keep
+			r.Ref.KeepGitDir = &keep
 			if out, err := c.Git(t.Context(), r); err == nil {
 				t.Errorf("%s, keep %t: %v", name, keep, listing(t, out.Dir))
 			}

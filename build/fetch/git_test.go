@@ -344,7 +344,7 @@ func TestGitDirIsKeptOnRequest(t *testing.T) {
 	c := openCache(t)
 	for _, ref := range []string{"#main", "#v1", "#" + second} {
 		r := gitRequest(t, withUser+"/x.git"+ref)
-		r.KeepGitDir = true
+		r.Ref.KeepGitDir = new(true)
 		out := c.mustCheckOut(t, r)
 		git := func(dir string, args ...string) string { return o.command("", append([]string{"-C", dir}, args...)...) }
 		got := []string{

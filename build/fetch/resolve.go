@@ -39,7 +39,7 @@ func (s *repo) obtain(ctx context.Context) (f found, release func() error, err e
 	if f, err = s.resolve(ctx); err != nil {
 		return f, nil, err
 	}
-	checksum := s.r.checksum()
+	checksum := s.r.Ref.Checksum
 	if f.commit != "" {
 		if err := f.verify(checksum); err != nil {
 			return f, nil, err

@@ -64,7 +64,7 @@ func (t tree) fill(ctx context.Context, s *repo, f found, release func() error) 
 	} else if err := t.run(ctx, s, io.Discard, "read-tree", "--reset", "-u", f.commit); err != nil {
 		return err
 	}
-	if s.r.NoSubmodules {
+	if !s.r.Ref.WithSubmodules() {
 		return release()
 	}
 	links := &gitlinks{}
@@ -235,7 +235,7 @@ func (t tree) submodule(ctx context.Context, s *repo, link gitlink, m module) (e
 		return err
 	}
 	r := s.r
-	r.Ref, r.Checksum = ref, ""
+	r.Ref = ref
 	sub, err := s.c.newRepo(r, t.ref, temp)
 	if err != nil {
 		return err

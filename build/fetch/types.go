@@ -55,16 +55,10 @@ type File struct {
 // Release lets the file go. It must not be used afterwards. Releasing it again does nothing.
 func (f *File) Release() error { return f.hold.release() }
 
-// GitRequest names a tree of a repository. Ref is needed; its own KeepGitDir, Submodules and Checksum must be in line
-// with those here, or empty.
+// GitRequest is what it takes to get the tree that a reference names.
 type GitRequest struct {
+	// Ref says which repository, which commit and what of it; it is needed.
 	Ref remote.Git
-	// KeepGitDir keeps the .git directory; it is left out of a Subdir.
-	KeepGitDir bool
-	// NoSubmodules leaves the directories of submodules empty.
-	NoSubmodules bool
-	// Checksum is the commit that must be found, or the first digits of it.
-	Checksum string
 	// SSHAuthSock is the socket of the ssh agent; without it no key is offered to a server.
 	SSHAuthSock string
 	// KnownHosts are files with the keys of ssh servers; empty: the known_hosts of the user whose home directory HOME

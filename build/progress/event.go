@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepDone], [Warning] or
@@ -117,12 +119,12 @@ func New(mode Mode, out *os.File) Renderer {
 		return newPlain(out)
 	}
 	term := os.Getenv("TERM")
-	if _, err := terminalSize(out); err != nil || term == "" || term == "dumb" {
+	if _, err := terminal.SizeOf(out); err != nil || term == "" || term == "dumb" {
 		return newPlain(out)
 	}
 	return newTTY(ttyOptions{
 		out:   out,
-		size:  func() (size, error) { return terminalSize(out) },
+		size:  func() (terminal.Size, error) { return terminal.SizeOf(out) },
 		color: os.Getenv("NO_COLOR") == "",
 	})
 }

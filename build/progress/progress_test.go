@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // story is one build with one of everything. tick is called between events.
@@ -169,7 +171,7 @@ func TestMemoryIsBoundedByAnyOutput(t *testing.T) {
 			defer func() { _ = null.Close() }()
 			r := New(mode, null)
 			if mode == ModeTTY {
-				r = newTTY(ttyOptions{out: null, size: func() (size, error) { return size{80, 24}, nil }})
+				r = newTTY(ttyOptions{out: null, size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }})
 			}
 			r.Emit(StepStarted{ID: 1})
 			w := Writer(r, 1)
@@ -206,7 +208,7 @@ func TestTwentyStepsCostLessThanTwoMilliseconds(t *testing.T) {
 				began := time.Now()
 				var r Renderer
 				if mode == ModeTTY {
-					r = newTTY(ttyOptions{out: out, size: func() (size, error) { return size{80, 24}, nil }, color: true})
+					r = newTTY(ttyOptions{out: out, size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }, color: true})
 				} else {
 					r = New(mode, out)
 				}
@@ -236,7 +238,7 @@ func TestManyGoroutinesMayEmit(t *testing.T) {
 				ModePlain: func() Renderer { return newPlain(&out) }, ModeQuiet: func() Renderer { return newQuiet(&out) },
 				ModeRawJSON: func() Renderer { return newRawJSON(&out) },
 				ModeTTY: func() Renderer {
-					return newTTY(ttyOptions{out: &out, size: func() (size, error) { return size{80, 24}, nil }})
+					return newTTY(ttyOptions{out: &out, size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }})
 				},
 			}
 			// The bubble fails the test if a goroutine is left.
@@ -275,7 +277,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 func TestWriteErrorIsKeptForClose(t *testing.T) {
 	for _, r := range []Renderer{
 		newPlain(brokenWriter{}), newQuiet(brokenWriter{}), newRawJSON(brokenWriter{}),
-		newTTY(ttyOptions{out: brokenWriter{}, size: func() (size, error) { return size{80, 24}, nil }}),
+		newTTY(ttyOptions{out: brokenWriter{}, size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }}),
 	} {
 		story(r, func() {})
 		for range 2 {

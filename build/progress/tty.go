@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/internal/guard"
+	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 
 type ttyOptions struct {
 	out   io.Writer
-	size  func() (size, error)
+	size  func() (terminal.Size, error)
 	color bool
 	// now is the clock, nil for the real one. frames starts the drawing of a frame; nil is a ticker.
 	now    func() time.Time
@@ -155,15 +156,15 @@ func (t *tty) finishedLine(s *step, how outcome, reason string) string {
 			title += " (" + reason + ")"
 		}
 	}
-	return t.palette.paint(c, stepLine(label+title, t.tracker.elapsed(s), t.terminal().width))
+	return t.palette.paint(c, stepLine(label+title, t.tracker.elapsed(s), t.terminal().Width))
 }
 
 // terminal is the size now, or a usual one.
-func (t *tty) terminal() size {
+func (t *tty) terminal() terminal.Size {
 	if s, err := t.size(); err == nil {
 		return s
 	}
-	return size{80, 24}
+	return terminal.Size{Width: 80, Height: 24}
 }
 
 // stepLine puts a title on the left and the time on the right.
@@ -217,7 +218,7 @@ func (t *tty) beginFrame(frame *bytes.Buffer, last bool) (block []string, ok boo
 	}
 	// Without automatic wrapping a line whose width was misjudged can't spoil the block.
 	frame.WriteString("\x1b[?7l")
-	if up := min(rows(t.drawn, sz.width), sz.height-1); up > 0 {
+	if up := min(rows(t.drawn, sz.Width), sz.Height-1); up > 0 {
 		fmt.Fprintf(frame, "\r\x1b[%dA", up)
 	}
 	if t.scroll.Len() > 0 {
@@ -256,15 +257,15 @@ func (t *tty) header() string {
 }
 
 // block lays out the running steps in the lines that the terminal has.
-func (t *tty) block(sz size) []string {
+func (t *tty) block(sz terminal.Size) []string {
 	running := t.tracker.sorted()
-	if len(running) == 0 || sz.height < 3 {
+	if len(running) == 0 || sz.Height < 3 {
 		return nil
 	}
-	head, _ := fit(t.header(), sz.width)
+	head, _ := fit(t.header(), sz.Width)
 	out := []string{head}
 	// One line is the header's, and one stays empty for the cursor.
-	room := sz.height - 2
+	room := sz.Height - 2
 	hidden := 0
 	if len(running) > room {
 		hidden = len(running) - room + 1
@@ -278,15 +279,15 @@ func (t *tty) block(sz size) []string {
 	}
 	quota := share(room, details)
 	for i, s := range running {
-		out = append(out, stepLine(s.title(), t.tracker.elapsed(s), sz.width))
+		out = append(out, stepLine(s.title(), t.tracker.elapsed(s), sz.Width))
 		d := details[i]
 		for _, l := range d[len(d)-quota[i]:] {
-			text, _ := fit(" => => "+l, sz.width)
+			text, _ := fit(" => => "+l, sz.Width)
 			out = append(out, t.palette.paint(faint, text))
 		}
 	}
 	if hidden > 0 {
-		text, _ := fit(fmt.Sprintf(" => … and %d more", hidden), sz.width)
+		text, _ := fit(fmt.Sprintf(" => … and %d more", hidden), sz.Width)
 		out = append(out, text)
 	}
 	return out

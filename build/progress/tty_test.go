@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // stage is a live view whose frames are drawn when the test says so.
@@ -24,7 +26,7 @@ func newStage(t *testing.T, width, height int) *stage {
 	return &stage{
 		screen: sc, clock: c,
 		tty: newTTY(ttyOptions{
-			out: sc, size: func() (size, error) { return size{sc.width, sc.height}, nil },
+			out: sc, size: func() (terminal.Size, error) { return terminal.Size{Width: sc.width, Height: sc.height}, nil },
 			color: true, now: c.now, frames: make(chan time.Time),
 		}),
 	}
@@ -173,7 +175,7 @@ func TestAutoPicksTheViewThatTheOutputCanShow(t *testing.T) {
 	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: 123, Row: 45}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := terminalSize(slave); err != nil || got != (size{123, 45}) {
+	if got, err := terminal.SizeOf(slave); err != nil || got != (terminal.Size{Width: 123, Height: 45}) {
 		t.Errorf("terminal size is %v, %v", got, err)
 	}
 	file, err := os.Create(t.TempDir() + "/out")

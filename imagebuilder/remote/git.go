@@ -36,6 +36,12 @@ type Git struct {
 	LikeLocal bool
 }
 
+// KeepsGitDir tells whether the tree is wanted with its .git directory. A subdirectory comes without.
+func (g Git) KeepsGitDir() bool { return g.KeepGitDir != nil && *g.KeepGitDir && g.Subdir == "" }
+
+// WithSubmodules tells whether the directories of submodules are wanted filled.
+func (g Git) WithSubmodules() bool { return g.Submodules == nil || *g.Submodules }
+
 // ParseGit reads a reference to a git repository. ok is false, without an error, for text that isn't one: a path, or
 // the URL of a file. An http(s) URL is a repository only if its path ends in ".git".
 func ParseGit(text string) (ref Git, ok bool, err error) {

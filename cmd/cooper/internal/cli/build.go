@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // buildOptions are the flags of cooper build as they are written.
@@ -175,7 +176,7 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 	if err != nil {
 		return err
 	}
-	if contextDir == build.Stdin && isTerminal(env.Stdin) {
+	if contextDir == build.Stdin && terminal.Is(env.Stdin) {
 		return usagef("the context is to come from standard input, which is a terminal\nhint: tar -c . | cooper build -, or cooper build - <Dockerfile")
 	}
 	mode, err := progress.ParseMode(o.progress)
@@ -275,7 +276,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		if err != nil {
 			return req, usageError{err}
 		}
-		if spec.Dest == export.Stdout && isTerminal(os.Stdout) {
+		if spec.Dest == export.Stdout && terminal.Is(os.Stdout) {
 			return req, usagef("--output %q: standard output is a terminal\nhint: redirect it to a file", text)
 		}
 		req.Outputs = append(req.Outputs, spec)

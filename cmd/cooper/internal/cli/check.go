@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // The methods of --call.
@@ -99,7 +100,7 @@ func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir st
 	if err != nil {
 		return err
 	}
-	if contextDir == build.Stdin && isTerminal(env.Stdin) {
+	if contextDir == build.Stdin && terminal.Is(env.Stdin) {
 		return usagef("the context is to come from standard input, which is a terminal\nhint: cooper check - <Dockerfile")
 	}
 	req.Run.Insecure, req.Run.HostNetwork = true, true // what a build allows makes a Dockerfile no better or worse

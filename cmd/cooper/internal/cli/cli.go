@@ -19,6 +19,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/internal/guard"
+	"github.com/cooperbuild/cooper/internal/terminal"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -51,7 +52,7 @@ type Env struct {
 // out is standard output for text. On a terminal what the text has from Dockerfiles, images and servers does nothing
 // but show; what goes into a file or pipe is as it is.
 func (e Env) out() io.Writer {
-	if isTerminal(e.Stdout) {
+	if terminal.Is(e.Stdout) {
 		return progress.Safe(e.Stdout)
 	}
 	return e.Stdout

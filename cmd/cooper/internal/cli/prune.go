@@ -13,6 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // envMaxUsedSpace is what --max-used-space of build is without the flag.
@@ -103,7 +104,7 @@ func runPrune(ctx context.Context, env Env, o *pruneOptions) error {
 	if err != nil {
 		return err
 	}
-	if !o.force && !o.dryRun && !isTerminal(env.Stdin) {
+	if !o.force && !o.dryRun && !terminal.Is(env.Stdin) {
 		return usagef("standard input is no terminal to ask on\nhint: --force removes without asking, --dry-run shows what would be removed")
 	}
 	if err := enter(ctx, env); err != nil {

@@ -10,8 +10,8 @@ import (
 // TestAllTextGoesThroughOnePlace keeps other ways to standard output and standard error than Env.out and Env.errs out
 // of this package.
 func TestAllTextGoesThroughOnePlace(t *testing.T) {
-	known := strings.NewReplacer("isTerminal(env.Stdout)", "", "progress.New(mode, env.Stderr)", "",
-		"fmt.Fprint(env.Stdout, clearScreen)", "", "isTerminal(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "",
+	known := strings.NewReplacer("terminal.Is(env.Stdout)", "", "progress.New(mode, env.Stderr)", "",
+		"fmt.Fprint(env.Stdout, clearScreen)", "", "terminal.Is(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "",
 		// what other processes and outputs are given
 		"Stdout: env.Stdout, Stderr: env.Stderr", "", "Stdout: env.Stdout, Stderr: stderr", "", "stderr = env.Stderr", "",
 		"req.Stdout = env.Stdin, env.Stdout", "")

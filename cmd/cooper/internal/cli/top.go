@@ -14,6 +14,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/top"
+	"github.com/cooperbuild/cooper/internal/terminal"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -75,7 +76,7 @@ outside of it.`,
 // shows as an empty table.
 func watchTop(ctx context.Context, env Env, args []string, every time.Duration) error {
 	clearScreen := ""
-	if isTerminal(env.Stdout) {
+	if terminal.Is(env.Stdout) {
 		clearScreen = "\x1b[H\x1b[J"
 	}
 	tick := time.NewTicker(every)
