@@ -81,11 +81,10 @@ func (e interrupted) Error() string { return "stopped by " + unix.SignalName(e.s
 
 // Main runs the program and returns its exit status.
 func Main(env Env) int {
-	root := newRootCmd(env)
+	out := &firstError{w: env.out()}
+	root := newRootCmd(env, out)
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
-	out := &firstError{w: env.out()}
-	root.SetOut(out)
 	root.SetErr(env.errs())
 	ignoreForeignRuntimeDir()
 	ctx, stop := signalContext()
@@ -149,7 +148,7 @@ func signalContext() (context.Context, func()) {
 			cancel(interrupted{number})
 		}
 	}()
-	return ctx, func() { signal.Stop(signals); cancel(nil) }
+	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
 }
 
 func status(env Env, err error) int {
@@ -193,7 +192,8 @@ func status(env Env, err error) int {
 	return ExitFailed
 }
 
-func newRootCmd(env Env) *cobra.Command {
+// newRootCmd makes the tree of all commands; out gets help and completions.
+func newRootCmd(env Env, out io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           program,
 		Short:         "Build OCI images from a Dockerfile, as an ordinary user and without a daemon",
@@ -215,6 +215,7 @@ func newRootCmd(env Env) *cobra.Command {
 	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env), newTopCmd(env),
 		newUnshareCmd(env),
 		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
+	root.SetOut(out) // the library's completions go to what is set when they are added
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {

@@ -42,9 +42,8 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 		"userns show --usrns=keep-id": "unknown flag: --usrns\nhint: did you mean --userns?",
 	} {
 		args := strings.Fields(line)
-		root := newRootCmd(Env{Args: args})
+		root := newRootCmd(Env{Args: args}, io.Discard)
 		root.SetArgs(args)
-		root.SetOut(io.Discard)
 		root.SetErr(io.Discard)
 		if err := root.ExecuteContext(t.Context()); err == nil || err.Error() != want {
 			t.Errorf("cooper %s:\n%v\nwant:\n%s", line, err, want)

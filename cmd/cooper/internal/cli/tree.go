@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -8,7 +9,7 @@ import (
 
 // Tree is the tree of all commands, to be described and not to be run.
 func Tree() *cobra.Command {
-	root := newRootCmd(Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: "dev"})
+	root := newRootCmd(Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: "dev"}, io.Discard)
 	root.DisableAutoGenTag = true
 	return root
 }
