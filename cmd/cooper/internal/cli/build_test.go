@@ -32,7 +32,8 @@ func TestAsRootABuildPrintsItsImageAndWritesWhatIsAskedFor(t *testing.T) {
 	withoutVariables(t)
 	dir, flags := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY a /\n", "a": "x"}), storeFlags(t)
 	id, meta := filepath.Join(t.TempDir(), "id"), filepath.Join(t.TempDir(), "meta")
-	got := run(t, null(t), with("build", flags, "-q", "-t", "app", "-t", "other:1", "--iidfile", id, "--metadata-file", meta, dir)...)
+	got := run(t, null(t), with("build", flags, "-q", "-t", "app", "-t", "other:1", "--iidfile", id, "--metadata-file",
+		meta, dir)...)
 	image := strings.TrimSpace(got.out)
 	if got.code != ExitOK || !strings.HasPrefix(image, "sha256:") || got.errors != "" {
 		t.Fatalf("status %d, %q, %q", got.code, got.out, got.errors)
@@ -54,7 +55,8 @@ func TestAsRootABuildPrintsItsImageAndWritesWhatIsAskedFor(t *testing.T) {
 		!strings.HasPrefix(got.errors, "cooper: --iidfile: ") {
 		t.Errorf("where no file can be: status %d, %q", got.code, got.errors)
 	}
-	if got = run(t, null(t), with("build", flags, "-q", "--metadata-file", "/no/such/file", dir)...); got.code != ExitFailed ||
+	if got = run(t, null(t), with("build", flags, "-q", "--metadata-file", "/no/such/file",
+		dir)...); got.code != ExitFailed ||
 		!strings.HasPrefix(got.errors, "cooper: --metadata-file: ") {
 		t.Errorf("where no file can be: status %d, %q", got.code, got.errors)
 	}
@@ -86,7 +88,8 @@ func TestAsRootAnArchiveOnStandardOutputStandsAlone(t *testing.T) {
 	defer func() { os.Stdout = stdout }()
 	code := make(chan int, 1)
 	go func() {
-		code <- Main(Env{Args: with("build", flags, "-q", "-o", "type=tar,dest=-", dir), Stdin: null(t), Stdout: write, Stderr: errs})
+		code <- Main(Env{Args: with("build", flags, "-q", "-o", "type=tar,dest=-", dir), Stdin: null(t), Stdout: write,
+			Stderr: errs})
 		_ = write.Close()
 	}()
 	var names []string
@@ -101,7 +104,8 @@ func TestAsRootAnArchiveOnStandardOutputStandsAlone(t *testing.T) {
 		names = append(names, h.Name)
 	}
 	rest, err := io.ReadAll(read)
-	if got := <-code; got != ExitOK || strings.Join(names, " ") != "a" || strings.Trim(string(rest), "\x00") != "" || err != nil {
+	if got := <-code; got != ExitOK || strings.Join(names, " ") != "a" || strings.Trim(string(rest), "\x00") != "" ||
+		err != nil {
 		t.Errorf("status %d, files %q, and then %q, %v", got, names, rest, err)
 	}
 }
@@ -122,7 +126,8 @@ func TestAsRootAFailedStepIsInTheMetadata(t *testing.T) {
 		} `json:"cooper.error"`
 	}
 	text, err := os.ReadFile(meta)
-	if err = errors.Join(err, json.Unmarshal(text, &m)); err != nil || m.Error.Line != 3 || m.Error.Instruction != "COPY nowhere /" ||
+	if err = errors.Join(err, json.Unmarshal(text, &m)); err != nil || m.Error.Line != 3 ||
+		m.Error.Instruction != "COPY nowhere /" ||
 		!strings.Contains(m.Error.Message, "nowhere") || !strings.HasSuffix(m.Error.File, "Dockerfile") {
 		t.Errorf("the metadata is %s, %v", text, err)
 	}
@@ -144,12 +149,14 @@ func TestAsRootVariablesStandForFlags(t *testing.T) {
 		t.Errorf("it says %q", got.errors)
 	}
 	for name, value := range map[string]string{
-		"SOURCE_DATE_EPOCH": "yesterday", envFormat: "rpm", envMaxUsedSpace: "lots", envProgress: "loud", envPlatform: "a/b/c/d",
-		envUserns: "nothing",
+		"SOURCE_DATE_EPOCH": "yesterday", envFormat: "rpm", envMaxUsedSpace: "lots", envProgress: "loud",
+		envPlatform: "a/b/c/d",
+		envUserns:   "nothing",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
-			if got := run(t, null(t), with("build", flags, "-q", dir)...); got.code != ExitUsage || !strings.Contains(got.errors, name) {
+			if got := run(t, null(t), with("build", flags, "-q", dir)...); got.code != ExitUsage ||
+				!strings.Contains(got.errors, name) {
 				t.Errorf("status %d, %q", got.code, got.errors)
 			}
 		})
@@ -226,7 +233,8 @@ func TestATerminalIsNoContext(t *testing.T) {
 	terminal, _ := pty(t)
 	for _, verb := range []string{"build", "check"} {
 		got := run(t, terminal, verb, "-")
-		if got.code != ExitUsage || !strings.Contains(got.errors, "the context is to come from standard input, which is a terminal\nhint: ") {
+		if got.code != ExitUsage ||
+			!strings.Contains(got.errors, "the context is to come from standard input, which is a terminal\nhint: ") {
 			t.Errorf("%s: status %d, %q", verb, got.code, got.errors)
 		}
 	}

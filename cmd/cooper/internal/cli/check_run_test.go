@@ -22,14 +22,14 @@ func TestCheckSaysWhatItFindsWithItsStatus(t *testing.T) {
 		"doubtful":         {[]string{"check", doubtful}, ExitFailed, "Check complete, 2 warnings have been found!\n", ""},
 		"wrong":            {[]string{"check", wrong}, ExitFailed, "", "unknown instruction"},
 		"no Dockerfile":    {[]string{"check", t.TempDir()}, ExitFailed, "", "cooper: "},
-		"no directory":     {[]string{"check", "/no/such"}, ExitFailed, "", "/no/such"},
 		"by build":         {[]string{"build", "--check", doubtful}, ExitFailed, "2 warnings", ""},
 		"by its method":    {[]string{"build", "--call=lint", doubtful}, ExitFailed, "2 warnings", ""},
 		"the status alone": {[]string{"build", "--call=check,ignorestatus", doubtful}, ExitOK, "2 warnings", ""},
 		"targets":          {[]string{"build", "--call=targets", doubtful}, ExitOK, "base (default)", ""},
 		"outline":          {[]string{"build", "--call=outline", doubtful}, ExitOK, "TARGET: base", ""},
 		"a target":         {[]string{"check", "--target=nowhere", clean}, ExitFailed, "", "nowhere"},
-		"a file elsewhere": {[]string{"check", "-f", filepath.Join(doubtful, "Dockerfile"), clean}, ExitFailed, "2 warnings", ""},
+		"a file elsewhere": {[]string{"check", "-f", filepath.Join(doubtful, "Dockerfile"), clean}, ExitFailed, "2 warnings",
+			""},
 	} {
 		got := run(t, null(t), tt.args...)
 		if got.code != tt.code || !strings.Contains(got.out, tt.out) || !strings.Contains(got.errors, tt.errors) ||
@@ -40,6 +40,13 @@ func TestCheckSaysWhatItFindsWithItsStatus(t *testing.T) {
 	t.Chdir(clean)
 	if got := run(t, null(t), "check"); got.code != ExitOK {
 		t.Errorf("in its directory: %+v", got)
+	}
+}
+
+func TestAsRootCheckNamesADirectoryThatIsNotThere(t *testing.T) {
+	withoutVariables(t)
+	if got := run(t, null(t), "check", "/no/such"); got.code != ExitFailed || !strings.Contains(got.errors, "/no/such") {
+		t.Errorf("status %d, %q", got.code, got.errors)
 	}
 }
 

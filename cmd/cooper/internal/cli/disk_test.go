@@ -21,9 +21,11 @@ import (
 func usage() build.DiskUsage {
 	ago := time.Now().Add(-3 * time.Hour)
 	return build.DiskUsage{
-		Kinds: []reclaim.KindUsage{{Kind: disk.Images}, {Kind: disk.Layers, Count: 1, Bytes: 1500, Reclaimable: 500, LastUse: ago}},
+		Kinds: []reclaim.KindUsage{{Kind: disk.Images}, {Kind: disk.Layers, Count: 1, Bytes: 1500, Reclaimable: 500,
+			LastUse: ago}},
 		Items: []disk.Item{
-			{Kind: disk.Layers, ID: strings.Repeat("ab", 32), About: "RUN <a> & b\nsecond line", Size: layer.DiskSize{Bytes: 1500}, LastUse: ago,
+			{Kind: disk.Layers, ID: strings.Repeat("ab", 32), About: "RUN <a> & b\nsecond line",
+				Size: layer.DiskSize{Bytes: 1500}, LastUse: ago,
 				InUse: true},
 			{Kind: disk.Mounts, ID: "id", Label: "la\x1b[2Jbel", About: strings.Repeat("ü", 61)},
 		},
@@ -71,7 +73,8 @@ func TestDfWritesJSON(t *testing.T) {
 	if err := json.Unmarshal(text.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Types) != 2 || got.Types[0].LastUse != nil || got.Types[1].LastUse == nil || got.Types[1].Reclaimable != 500 ||
+	if len(got.Types) != 2 || got.Types[0].LastUse != nil || got.Types[1].LastUse == nil ||
+		got.Types[1].Reclaimable != 500 ||
 		len(got.Items) != 2 || got.Items[0].About != "RUN <a> & b\nsecond line" || !got.Items[0].InUse ||
 		got.Items[1].Name != "la\x1b[2Jbel" {
 		t.Errorf("%+v", got)
@@ -90,7 +93,8 @@ func TestRecordsAreOneLineOfWhatGoes(t *testing.T) {
 	record := func(bytes int64, used time.Time) disk.Item {
 		return disk.Item{Kind: disk.Records, Size: layer.DiskSize{Bytes: bytes}, LastUse: used}
 	}
-	got := withoutRecords([]disk.Item{record(1, now), {Kind: disk.Layers, ID: "l"}, record(2, now.Add(time.Hour)), record(3, time.Time{})})
+	got := withoutRecords([]disk.Item{record(1, now), {Kind: disk.Layers, ID: "l"}, record(2, now.Add(time.Hour)),
+		record(3, time.Time{})})
 	if len(got) != 2 || got[0].ID != "l" || got[1].Name() != "3 of them" || got[1].Size.Bytes != 6 ||
 		!got[1].LastUse.Equal(now.Add(time.Hour)) {
 		t.Errorf("%+v", got)
@@ -120,7 +124,8 @@ func TestAQuestionEndsWithTheContext(t *testing.T) {
 		t.Errorf("%v, %v", yes, err)
 	}
 	text, err := os.ReadFile(errs.Name())
-	if want := "This will remove layers (2), records (1): 1kB.\nAre you sure you want to continue? [y/N] "; string(text) != want ||
+	if want := "This will remove layers (2), records (1): 1kB.\nAre you sure you want to continue? [y/N] "; string(
+		text) != want ||
 		err != nil {
 		t.Errorf("it asks %q, %v", text, err)
 	}
@@ -133,7 +138,7 @@ func TestNoAnswerIsNo(t *testing.T) {
 	}
 	defer func() { _ = errs.Close() }()
 	for text, want := range map[string]bool{
-		"": false, "\n": false, "y": true, "Y\n": true, " yes \n": true, "YES": true, "yep\n": false, "n\ny\n": false,
+		"": false, "\n": false, "y": true, "Y\n": true, "yes\n": true, "YES": true, "yep\n": false, "n\ny\n": false,
 	} {
 		in, err := os.Open(filepath.Join(contextDir(t, map[string]string{"in": text}), "in"))
 		if err != nil {
@@ -153,8 +158,10 @@ func TestAMapWithoutRootIsRefusedByItsFlag(t *testing.T) {
 		t.Error(err)
 	}
 	for want, m := range map[string]userns.Mapping{
-		"the map has no container ID 0 for users, and why\nhint: map 0, too, such as --uidmap 0:1:1":  {UIDs: some, GIDs: all},
-		"the map has no container ID 0 for groups, and why\nhint: map 0, too, such as --gidmap 0:1:1": {UIDs: all, GIDs: some},
+		"the map has no container ID 0 for users, and why\nhint: map 0, too, such as --uidmap 0:1:1": {UIDs: some,
+			GIDs: all},
+		"the map has no container ID 0 for groups, and why\nhint: map 0, too, such as --gidmap 0:1:1": {UIDs: all,
+			GIDs: some},
 	} {
 		if err := hasRoot(m, "why"); err == nil || err.Error() != want || !errors.As(err, new(usageError)) {
 			t.Errorf("got %v, want %s", err, want)

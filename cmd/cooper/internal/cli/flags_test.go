@@ -54,14 +54,20 @@ func TestFlagsAboutStepsBecomeOptions(t *testing.T) {
 		"--allow=fs.read=/a --allow=fs.read=b": with(func(o *build.RunOptions) {
 			o.ReadDirs = []string{"/a", filepath.Join(here, "b")}
 		}),
-		"--add-host=a:1.2.3.4 --add-host=b=::1": with(func(o *build.RunOptions) { o.AddHosts = []string{"a:1.2.3.4", "b=::1"} }),
+		"--add-host=a:1.2.3.4 --add-host=b=::1": with(func(o *build.RunOptions) {
+			o.AddHosts = []string{"a:1.2.3.4",
+				"b=::1"}
+		}),
 		"--dns=1.1.1.1,2.2.2.2 --dns-search=x --dns-option=ndots:2": with(func(o *build.RunOptions) {
 			o.DNS = build.DNS{Servers: []string{"1.1.1.1", "2.2.2.2"}, Search: []string{"x"}, Options: []string{"ndots:2"}}
 		}),
-		"--dns=none":                          with(func(o *build.RunOptions) { o.DNS = build.DNS{None: true} }),
-		"--shm-size=16m":                      with(func(o *build.RunOptions) { o.ShmSize = 16 << 20 }),
-		"--ulimit=nofile=1:2":                 with(func(o *build.RunOptions) { o.Limits = []string{"nofile=1:2"} }),
-		"--cap-add=SYS_ADMIN --cap-drop=ALL":  with(func(o *build.RunOptions) { o.CapAdd, o.CapDrop = []string{"SYS_ADMIN"}, []string{"ALL"} }),
+		"--dns=none":          with(func(o *build.RunOptions) { o.DNS = build.DNS{None: true} }),
+		"--shm-size=16m":      with(func(o *build.RunOptions) { o.ShmSize = 16 << 20 }),
+		"--ulimit=nofile=1:2": with(func(o *build.RunOptions) { o.Limits = []string{"nofile=1:2"} }),
+		"--cap-add=SYS_ADMIN --cap-drop=ALL": with(func(o *build.RunOptions) {
+			o.CapAdd, o.CapDrop = []string{"SYS_ADMIN"},
+				[]string{"ALL"}
+		}),
 		"--security-opt=seccomp=unconfined":   with(func(o *build.RunOptions) { o.NoFilter = true }),
 		"--security-opt=seccomp:unconfined":   with(func(o *build.RunOptions) { o.NoFilter = true }),
 		"--security-opt=no-new-privileges":    with(func(o *build.RunOptions) { o.NoNewPrivs = true }),
@@ -119,7 +125,8 @@ func TestBuildArgumentsComeFromTheEnvironmentByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	value := func(s string) *string { return &s }
-	want := map[string]*string{"A": value("3"), "IN_ENV": value("value"), "EMPTY": value(""), "NOT_THERE": nil, "B": value("")}
+	want := map[string]*string{"A": value("3"), "IN_ENV": value("value"), "EMPTY": value(""), "NOT_THERE": nil,
+		"B": value("")}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -135,7 +142,8 @@ func TestSecretsAreReadOnceFromFilesAndVariables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.notes) != 1 || s.notes[0] != "--secret id=d: the variable NOT_SET_ANYWHERE is not set, so the secret is empty" {
+	if len(s.notes) != 1 ||
+		s.notes[0] != "--secret id=d: the variable NOT_SET_ANYWHERE is not set, so the secret is empty" {
 		t.Errorf("it notes %q", s.notes)
 	}
 	// What is opened is what is read, whatever becomes of the name.
@@ -240,7 +248,8 @@ func TestSecretsAreInheritedByDescriptor(t *testing.T) {
 		t.Errorf("a number that is none: %v", err)
 	}
 	t.Setenv(envSecretFiles, "0,0") // outside, somebody's variable counts for nothing
-	if _, err := (&runFlags{secrets: texts}).openSecrets(Env{}); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if _, err := (&runFlags{secrets: texts}).openSecrets(Env{}); err == nil ||
+		!strings.Contains(err.Error(), "no such file") {
 		t.Errorf("outside: %v", err)
 	}
 }
@@ -258,7 +267,8 @@ func TestThePolicyOfPruneIsThatOfItsFlags(t *testing.T) {
 		"unused":         {pruneOptions{filters: []string{"until=24h"}}, disk.Policy{Unused: now.Add(-24 * time.Hour)}},
 		"the longer of two": {pruneOptions{filters: []string{"until=24h", "until=48h", "until=1h"}},
 			disk.Policy{Unused: now.Add(-48 * time.Hour)}},
-		"kinds": {pruneOptions{types: []string{"mounts", "sources"}}, disk.Policy{Kinds: []disk.Kind{disk.Mounts, disk.Sources}}},
+		"kinds": {pruneOptions{types: []string{"mounts", "sources"}},
+			disk.Policy{Kinds: []disk.Kind{disk.Mounts, disk.Sources}}},
 	} {
 		got, err := tt.o.policy(now)
 		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {

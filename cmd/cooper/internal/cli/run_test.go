@@ -9,9 +9,15 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/userns/asroot"
+	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
 func TestMain(m *testing.M) {
+	if inside, err := reexec.Child(); inside || err != nil {
+		// It would run all tests again, with the command line of the tests.
+		fmt.Fprintln(os.Stderr, "a test that others than root run has entered a namespace", err)
+		os.Exit(1)
+	}
 	if build.HandleReexec() { // this program is started again to unpack archives
 		return
 	}
@@ -42,7 +48,8 @@ func run(t *testing.T, stdin *os.File, args ...string) result {
 		defer func() { _ = f.Close() }()
 		files[n] = f
 	}
-	r := result{code: Main(Env{Args: append([]string{}, args...), Stdin: stdin, Stdout: files[0], Stderr: files[1], Version: "1.2"})}
+	r := result{code: Main(Env{Args: append([]string{}, args...), Stdin: stdin, Stdout: files[0], Stderr: files[1],
+		Version: "1.2"})}
 	for n, to := range []*string{&r.out, &r.errors} {
 		text, err := os.ReadFile(files[n].Name())
 		if err != nil {
@@ -158,7 +165,6 @@ func TestWrongCommandLinesEndWithTheirStatusAndSayWhatWouldHelp(t *testing.T) {
 		"build --runtime=podman DIR":                                         "--runtime=podman: must be ",
 		"build --runtime= DIR":                                               `invalid argument "" for "--runtime" flag: must not be empty`,
 		"build --keep-bundle=DIR DIR":                                        "is not empty: give a new directory",
-		"build --userns=other DIR":                                           "other",
 		"build --no-cache=perhaps DIR":                                       `invalid argument "perhaps" for "--no-cache" flag`,
 		"build --tag":                                                        "flag needs an argument: --tag\nhint: cooper build --help lists the flags",
 		"check a b":                                                          "check takes one argument, the context directory, got 2",
@@ -175,23 +181,40 @@ func TestWrongCommandLinesEndWithTheirStatusAndSayWhatWouldHelp(t *testing.T) {
 		"prune --keep-storage=1 --max-used-space=2":                          "two names for the same thing",
 		"prune --keep-storage=x":                                             "--keep-storage: size \"x\"",
 		"top --watch=1ms":                                                    "--watch=1ms: must be a time of at least 100ms, such as 2s",
-		"top --watch 2s":                                                     `"2s" is neither a build nor a descriptor` + "\nhint: a time goes with an equals sign: --watch=2s",
-		"top -w2s":                                                           "-w2s: a time goes with an equals sign\nhint: -w=2s or --watch=2s",
-		"unshare --map ls":                                                   "--map runs no command, got ls",
-		"unshare ''":                                                         "the command is an empty word",
-		"version x":                                                          `cooper version takes no arguments, got "x"`,
-		"completion tcsh":                                                    `unknown command "tcsh" of completion`,
-		"completion bash x":                                                  `takes no arguments, got "x"`,
-		"help build more":                                                    `unknown command "build more"`,
-		"userns show --format=xml":                                           "--format=xml: must be text or json",
+		"top --watch 2s": `"2s" is neither a build nor a descriptor` +
+			"\nhint: a time goes with an equals sign: --watch=2s",
+		"top -w2s":                 "-w2s: a time goes with an equals sign\nhint: -w=2s or --watch=2s",
+		"unshare --map ls":         "--map runs no command, got ls",
+		"unshare ''":               "the command is an empty word",
+		"version x":                `cooper version takes no arguments, got "x"`,
+		"completion tcsh":          `unknown command "tcsh" of completion`,
+		"completion bash x":        `takes no arguments, got "x"`,
+		"help build more":          `unknown command "build more"`,
+		"userns show --format=xml": "--format=xml: must be text or json",
 	} {
 		var args []string
 		for _, word := range strings.Fields(line) {
 			args = append(args, strings.ReplaceAll(strings.Trim(word, "'"), "DIR", dir))
 		}
 		got := run(t, null(t), args...)
-		if got.code != ExitUsage || !strings.HasPrefix(got.errors, "cooper: ") || !strings.Contains(got.errors, want) || got.out != "" {
+		if got.code != ExitUsage || !strings.HasPrefix(got.errors, "cooper: ") || !strings.Contains(got.errors, want) ||
+			got.out != "" {
 			t.Errorf("cooper %s: status %d, %q, %q\nwant %q", line, got.code, got.out, got.errors, want)
+		}
+	}
+}
+
+func TestAsRootWhatIsWrongInsideOfTheNamespaceIsAWrongCommandLineToo(t *testing.T) {
+	withoutVariables(t)
+	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\n"})
+	for want, args := range map[string][]string{
+		"other":                       {"build", "--userns=other", dir},
+		"--userns=ns: ":               {"build", "--userns=ns:" + dir, dir},
+		"the map has no container ID": {"build", "--uidmap", "1:0:1", dir},
+		"unshare is for ordinary":     {"unshare", "true"},
+	} {
+		if got := run(t, null(t), args...); got.code != ExitUsage || !strings.Contains(got.errors, want) {
+			t.Errorf("%q: status %d, %q", args, got.code, got.errors)
 		}
 	}
 }

@@ -85,7 +85,8 @@ func TestAnErrorIsSaidOnceAndASilentOneNotAtAll(t *testing.T) {
 func TestAPanicIsToBeReportedAndShownInFullIfAsked(t *testing.T) {
 	panicked := guard.Call(func() error { panic("odd") })
 	t.Setenv("GOTRACEBACK", "")
-	if _, text := statusOf(t, panicked); !strings.Contains(text, "please report it") || strings.Contains(text, "goroutine") ||
+	if _, text := statusOf(t, panicked); !strings.Contains(text, "please report it") ||
+		strings.Contains(text, "goroutine") ||
 		!strings.Contains(text, "odd") {
 		t.Errorf("it says %q", text)
 	}
@@ -103,7 +104,8 @@ func TestARuntimeDirectoryOfAnotherUserIsNone(t *testing.T) {
 	}
 	t.Chdir(mine)
 	for dir, kept := range map[string]bool{
-		mine: true, file: false, "/no/such": false, ".": false, "": false, filepath.Join(file, "x"): false, "/proc/1": os.Getuid() == 0,
+		mine: true, file: false, "/no/such": false, ".": false, "": false, filepath.Join(file, "x"): false,
+		"/proc/1": os.Getuid() == 0,
 	} {
 		t.Setenv(name, dir)
 		ignoreForeignRuntimeDir()
