@@ -92,7 +92,7 @@ func TestTopHasATableOfNothing(t *testing.T) {
 	withoutVariables(t)
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	if os.Getuid() == 0 {
-		t.Setenv(envRootlessUID, "4000000000") // nobody who builds here
+		t.Setenv("_CONTAINERS_ROOTLESS_UID", "4000000000") // nobody who builds here
 	}
 	for line, want := range map[string]struct {
 		code int
