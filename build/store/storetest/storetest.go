@@ -3,6 +3,7 @@ package storetest
 
 import (
 	"archive/tar"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -10,11 +11,14 @@ import (
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/userns/usertest"
 )
@@ -115,4 +119,25 @@ func List(t *testing.T, d *depot.Depot, l store.Layer) (entries []string, got di
 		t.Fatal(err)
 	}
 	return entries, sum.Digest()
+}
+
+// Image records an image of layers, without a name if it is given none. The same author, layers and names give the same
+// image.
+func Image(t *testing.T, d *depot.Depot, author string, layers []store.Layer, names ...string) (id string) {
+	t.Helper()
+	config := ocispec.Image{Author: author, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}}
+	config.OS, config.Architecture = "linux", "amd64"
+	for _, l := range layers {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.DiffID)
+	}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _, err = d.Images.Put(t.Context(), images.Record{Config: raw, Layers: layers, Names: names,
+		Created: time.Unix(1, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
