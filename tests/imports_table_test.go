@@ -129,7 +129,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store/storetest", job: "stores for tests",
-			mayImport: "build/store build/store/depot imagebuilder/layer userns/usertest",
+			mayImport: "build/store build/store/depot build/store/images imagebuilder/layer userns/usertest",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
