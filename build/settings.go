@@ -2,10 +2,8 @@ package build
 
 import (
 	"cmp"
+	"slices"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/outputs"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -24,10 +22,10 @@ type settings struct {
 func check(req Request) (settings, error) {
 	s := settings{Request: req.completed()}
 	var err error
-	if s.names, err = fullNames(req.Tags); err != nil {
+	if s.names, err = fullNames(slices.Concat(req.Tags, outputs.StoreNames(req.Outputs))); err != nil {
 		return s, err
 	}
-	if err := outputs.Check(req.Platforms, req.Outputs); err != nil {
+	if err := CheckOutputs(req); err != nil {
 		return s, err
 	}
 	return s, req.Run.Check()
@@ -72,9 +70,9 @@ func (s settings) shownTags() []string {
 	return tags
 }
 
-// CheckOutputs refuses outputs that can't hold what is going to be built.
-func CheckOutputs(platforms []ocispec.Platform, specs []export.Spec) error {
-	return outputs.Check(platforms, specs)
+// CheckOutputs refuses outputs that can't hold what is going to be built, and those that are pushed nobody knows where.
+func CheckOutputs(req Request) error {
+	return outputs.Check(req.Platforms, req.Outputs, req.Tags)
 }
 
 // CheckName tells whether a name can be given to an image.

@@ -33,9 +33,9 @@ func importTable() []importRule {
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/bases build/cache build/copystep build/disk build/export build/inputs build/inspect " +
-				"build/outputs build/plan build/progress build/reclaim build/rootfs build/runstep build/session " +
-				"build/solve build/source build/sshagent build/stepinput build/steps build/store " +
-				"build/store/depot build/store/images executor imagebuilder imagebuilder/dockerfile " +
+				"build/outputs build/plan build/progress build/push build/reclaim build/registry build/rootfs " +
+				"build/runstep build/session build/solve build/source build/sshagent build/stepinput build/steps " +
+				"build/store build/store/depot build/store/images executor imagebuilder imagebuilder/dockerfile " +
 				"imagebuilder/remote userns",
 		},
 		{
@@ -176,8 +176,9 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/outputs", job: "images of what a build ends with: records, names, what else is written",
-			mayImport: "build/cache build/export build/fileop build/plan build/progress build/rootfs build/store " +
-				"build/store/images imagebuilder imagebuilder/layer internal/fsys internal/guard",
+			mayImport: "build/cache build/export build/fileop build/outfile build/plan build/progress build/push " +
+				"build/registry build/rootfs build/store build/store/images imagebuilder imagebuilder/layer " +
+				"imagebuilder/reference internal/fsys internal/guard",
 		},
 		{
 			pkg: "build/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
@@ -206,6 +207,10 @@ func importTable() []importRule {
 		{
 			pkg: "build/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
 			mayImport: "build/plan build/progress build/rootfs build/runstep build/store/images imagebuilder/dockerfile",
+		},
+		{
+			pkg: "build/push", job: "images into registries: blobs once, tags last",
+			mayImport: "build/cache build/export build/registry imagebuilder imagebuilder/reference internal/guard",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

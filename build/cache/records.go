@@ -33,6 +33,16 @@ type Record struct {
 	Took    time.Duration `json:"took"`
 	// Step is the step's text, for people.
 	Step string `json:"step,omitempty"`
+	// Blob is what a layer was compressed to; nil: the record is of something else.
+	Blob *Blob `json:"blob,omitempty"`
+	// Places are the repositories of a registry that have a blob.
+	Places []string `json:"places,omitempty"`
+}
+
+// Blob names a compressed layer; its size is in bytes.
+type Blob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
 }
 
 // Cache is a directory of records. It is safe for concurrent use, by several processes too.

@@ -98,7 +98,7 @@ func spoolDir() string {
 }
 
 func (a *archive) begin() error {
-	text, err := marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	text, err := Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", ocispec.ImageLayoutFile, err)
 	}
@@ -139,7 +139,7 @@ func (a *archive) add(ctx context.Context, b blob) error {
 		return err
 	}
 	if b.layer != nil {
-		_, err := codec{kind: Uncompressed}.pack(ctx, *b.layer, a.tar, 1)
+		_, err := Codec{Kind: Uncompressed}.Pack(ctx, *b.layer, a.tar, 1)
 		return err
 	}
 	if _, err := b.file.Seek(0, io.SeekStart); err != nil {
@@ -153,7 +153,7 @@ func (a *archive) add(ctx context.Context, b blob) error {
 }
 
 func (a *archive) commit(_ context.Context, entries []ocispec.Descriptor) error {
-	text, err := marshal(ocispec.Index{
+	text, err := Marshal(ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageIndex,
 		Manifests: entries,
@@ -211,7 +211,7 @@ func dockerManifest(image Image) ([]byte, error) {
 		RepoTags []string
 		Layers   []string
 	}
-	entry.Config = blobPath(image.configDescriptor(imagebuilder.Docker))
+	entry.Config = blobPath(image.ConfigDescriptor(imagebuilder.Docker))
 	entry.Layers = []string{}
 	for _, n := range names {
 		entry.RepoTags = append(entry.RepoTags, n.full)
@@ -219,7 +219,7 @@ func dockerManifest(image Image) ([]byte, error) {
 	for _, l := range image.Layers {
 		entry.Layers = append(entry.Layers, blobPath(ocispec.Descriptor{Digest: l.DiffID}))
 	}
-	text, err := marshal([]any{entry})
+	text, err := Marshal([]any{entry})
 	return text, wrap("encode "+dockerManifestName, err)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -24,14 +25,16 @@ const (
 	copyBuffer = 256 << 10
 )
 
-// codec is how layers are compressed.
-type codec struct {
-	kind  Compression
-	level int
+// Codec is how layers are compressed.
+type Codec struct {
+	Kind Compression
+	// Level is as in [Spec].
+	Level int
 }
 
-func (c codec) mediaType() string {
-	switch c.kind {
+// MediaType is that of a layer in OCI's format.
+func (c Codec) MediaType() string {
+	switch c.Kind {
 	case Gzip:
 		return ocispec.MediaTypeImageLayerGzip
 	case Zstd:
@@ -40,11 +43,24 @@ func (c codec) mediaType() string {
 	return ocispec.MediaTypeImageLayer
 }
 
+// Threads is how many threads compress a layer of a size in bytes, of those that there are: large layers in gzip have
+// all to themselves, small ones share them.
+func (c Codec) Threads(size int64) (n, all int) {
+	all = min(runtime.GOMAXPROCS(0), maxThreads)
+	if c.Kind == Zstd {
+		all = min(all, maxZstdThreads)
+	}
+	if c.Kind == Gzip && size > smallLayer {
+		return all, all
+	}
+	return 1, all
+}
+
 // writer makes the compressor. Its Close must be called in any case: goroutines end with it.
-func (c codec) writer(dst io.Writer, threads int) (io.WriteCloser, error) {
-	switch c.kind {
+func (c Codec) writer(dst io.Writer, threads int) (io.WriteCloser, error) {
+	switch c.Kind {
 	case Gzip:
-		level := c.level
+		level := c.Level
 		if level == 0 {
 			level = 6
 		}
@@ -56,7 +72,7 @@ func (c codec) writer(dst io.Writer, threads int) (io.WriteCloser, error) {
 		z.ModTime = time.Unix(0, 0)
 		return z, z.SetConcurrency(gzipBlock, threads)
 	case Zstd:
-		level := c.level
+		level := c.Level
 		if level == 0 {
 			level = 3
 		}
@@ -71,9 +87,9 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// pack writes the layer to dst, compressed on so many threads, and describes what it wrote. The error is ErrDigest if
+// Pack writes the layer to dst, compressed on so many threads, and describes what it wrote. The error is ErrDigest if
 // the layer isn't what it says; what has been written is worthless then.
-func (c codec) pack(ctx context.Context, layer Blob, dst io.Writer, threads int) (ocispec.Descriptor, error) {
+func (c Codec) Pack(ctx context.Context, layer Blob, dst io.Writer, threads int) (ocispec.Descriptor, error) {
 	out := &measure{dst: dst, hash: sha256.New()}
 	w, err := c.writer(out, threads)
 	if err != nil {
@@ -93,7 +109,7 @@ func (c codec) pack(ctx context.Context, layer Blob, dst io.Writer, threads int)
 		return ocispec.Descriptor{}, fmt.Errorf("compress layer %s: %w", layer.DiffID, closeErr)
 	}
 	return ocispec.Descriptor{
-		MediaType: c.mediaType(),
+		MediaType: c.MediaType(),
 		Digest:    digest.NewDigest(digest.SHA256, out.hash),
 		Size:      out.size,
 	}, nil

@@ -60,17 +60,18 @@ var ErrDigest = errors.New("content doesn't match its digest")
 // ManifestOf makes the OCI manifest for the image with its layers uncompressed, and its descriptor. Same image, same
 // bytes.
 func ManifestOf(image Image) (ocispec.Descriptor, []byte, error) {
-	if err := image.check(); err != nil {
+	if err := image.Check(); err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
 	layers := make([]ocispec.Descriptor, 0, len(image.Layers))
 	for _, l := range image.Layers {
 		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: l.DiffID, Size: l.Size})
 	}
-	return image.manifest(layers, imagebuilder.OCI)
+	return image.Manifest(layers, imagebuilder.OCI)
 }
 
-func (i Image) configDescriptor(format imagebuilder.Format) ocispec.Descriptor {
+// ConfigDescriptor describes the config as a manifest does.
+func (i Image) ConfigDescriptor(format imagebuilder.Format) ocispec.Descriptor {
 	return ocispec.Descriptor{
 		MediaType: format.Config(),
 		Digest:    digest.FromBytes(i.Config),
@@ -78,10 +79,10 @@ func (i Image) configDescriptor(format imagebuilder.Format) ocispec.Descriptor {
 	}
 }
 
-// manifest makes the manifest over layers that are described as OCI has them.
-func (i Image) manifest(layers []ocispec.Descriptor, format imagebuilder.Format) (ocispec.Descriptor, []byte, error) {
+// Manifest makes the manifest over layers that are described as OCI has them.
+func (i Image) Manifest(layers []ocispec.Descriptor, format imagebuilder.Format) (ocispec.Descriptor, []byte, error) {
 	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: format.Manifest(), Config: i.configDescriptor(format),
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: format.Manifest(), Config: i.ConfigDescriptor(format),
 		Layers: slices.Clone(layers),
 	}
 	for n := range m.Layers {
@@ -90,7 +91,7 @@ func (i Image) manifest(layers []ocispec.Descriptor, format imagebuilder.Format)
 	if format == imagebuilder.OCI {
 		m.Annotations = i.Annotations // Docker's has none
 	}
-	text, err := marshal(m)
+	text, err := Marshal(m)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("encode manifest: %w", err)
 	}
@@ -101,8 +102,8 @@ func (i Image) manifest(layers []ocispec.Descriptor, format imagebuilder.Format)
 	}, text, nil
 }
 
-// check finds what would make an image that no tool can use, before any work is done.
-func (i Image) check() error {
+// Check finds what would make an image that no tool can use, before any work is done.
+func (i Image) Check() error {
 	var config struct {
 		RootFS ocispec.RootFS `json:"rootfs"`
 	}
@@ -129,8 +130,8 @@ func (i Image) check() error {
 	return nil
 }
 
-// marshal is json.Marshal without HTML escapes, which no reader of a manifest expects.
-func marshal(v any) ([]byte, error) {
+// Marshal is json.Marshal without HTML escapes, which no reader of a manifest expects.
+func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -52,11 +52,11 @@ func prepareIndex(spec Spec, images []Image) ([]imageName, error) {
 	if spec.Type != TypeOCI {
 		return nil, ErrManyPlatforms
 	}
-	if err := spec.check(); err != nil {
+	if err := spec.Check(); err != nil {
 		return nil, err
 	}
 	for _, image := range images {
-		if err := image.check(); err != nil {
+		if err := image.Check(); err != nil {
 			return nil, err
 		}
 	}
@@ -81,7 +81,7 @@ func writeIndex(ctx context.Context, w writer, spec Spec, images []Image) (Resul
 		entry.Platform = &image.Platform
 		index.Manifests = append(index.Manifests, entry)
 	}
-	text, err := marshal(index)
+	text, err := Marshal(index)
 	if err != nil {
 		return Result{}, fmt.Errorf("encode index: %w", err)
 	}

@@ -140,7 +140,7 @@ func (l *layout) add(ctx context.Context, b blob) error {
 			return err
 		}
 		if b.layer != nil {
-			_, err = codec{kind: Uncompressed}.pack(ctx, *b.layer, f, 1)
+			_, err = Codec{Kind: Uncompressed}.Pack(ctx, *b.layer, f, 1)
 		} else {
 			_, err = f.Write(b.data)
 		}
@@ -230,7 +230,7 @@ func (l *layout) fill(d layoutDir, entries []ocispec.Descriptor) error {
 
 // write writes a file of the layout as JSON.
 func (d layoutDir) write(name string, value any) error {
-	text, err := marshal(value)
+	text, err := Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)
 	}

@@ -25,6 +25,10 @@ const (
 	TypeTar Type = "tar"
 	// TypeLocal is a directory with the image's files, which all belong to the user.
 	TypeLocal Type = "local"
+	// TypeImage is the image in the store under more names, and in their registries if it is pushed.
+	TypeImage Type = "image"
+	// TypeRegistry is TypeImage that is pushed.
+	TypeRegistry Type = "registry"
 )
 
 // Compression is how layers are compressed.
@@ -55,6 +59,8 @@ type Spec struct {
 	Names []string
 	// Annotations are added to the image's.
 	Annotations map[string]string
+	// Push says how a TypeImage is pushed; nil: it is not.
+	Push *PushSpec
 }
 
 // ErrSpec is behind every error of ParseSpec: the command line is wrong.
@@ -64,8 +70,11 @@ var ErrSpec = errors.New("invalid --output")
 // [Write].
 func (s Spec) HoldsFiles() bool { return s.Type == TypeTar || s.Type == TypeLocal }
 
+// IsImage says that the output is the image itself, in the store or a registry, and nothing that [Write] writes.
+func (s Spec) IsImage() bool { return s.Type == TypeImage || s.Type == TypeRegistry }
+
 const (
-	supported = "supported types are docker, local, oci and tar"
+	supported = "supported types are docker, image, local, oci, registry and tar"
 	usage     = `write for example "type=oci,dest=app.tar"`
 )
 
@@ -73,14 +82,16 @@ const (
 // "type=oci,dest=app.tar,compression=zstd". A value without "=" is a directory for TypeLocal, "-" TypeTar on standard
 // output. Fields are
 //
-//	type               oci, docker, local or tar
+//	type               oci, docker, image, registry, local or tar
 //	dest               the file or directory; "-" is standard output
 //	tar                oci only: false writes a directory
-//	compression        oci only: gzip, zstd or uncompressed
-//	compression-level  oci only: 1 to 9 for gzip, 1 to 22 for zstd
-//	name               oci and docker only: a name for the image instead of --tag's; may be repeated
-//	oci-mediatypes     oci only: true, which it always is
-//	annotation.KEY     an annotation of the manifest
+//	compression        oci, image and registry: gzip, zstd or uncompressed
+//	compression-level  oci, image and registry: 1 to 9 for gzip, 1 to 22 for zstd
+//	name               a name for the image instead of --tag's; may be repeated
+//	oci-mediatypes     oci: true, which it always is; image and registry: false is Docker's format
+//	annotation.KEY     oci, image and registry: an annotation of the manifest
+//	push, push-by-digest, force-compression, registry.insecure
+//	                   image and registry: see [PushSpec]
 //
 // What isn't supported is an error that names it. Every error is ErrSpec.
 func ParseSpec(s string) (Spec, error) {
@@ -135,17 +146,20 @@ func keys(t Type) []string {
 		return []string{"dest", "name", "type"}
 	case TypeLocal, TypeTar:
 		return []string{"dest", "type"}
+	case TypeImage, TypeRegistry:
+		return []string{"compression", "compression-level", "force-compression", "name", "oci-mediatypes", "push",
+			"push-by-digest", "registry.insecure", "type"}
 	}
 	return []string{"compression", "compression-level", "dest", "name", "oci-mediatypes", "tar", "type"}
 }
 
 func (s Spec) fill(values map[string]string) (Spec, error) {
 	switch t := Type(values["type"]); t {
-	case TypeOCI, TypeDocker, TypeLocal, TypeTar:
+	case TypeOCI, TypeDocker, TypeLocal, TypeTar, TypeImage, TypeRegistry:
 		s.Type = t
 	case "":
 		return Spec{}, errors.New("key \"type\" is missing; " + supported)
-	case "image", "registry", "cacheonly":
+	case "cacheonly":
 		return Spec{}, fmt.Errorf("type %q can't be written yet; %s", t, supported)
 	default:
 		return Spec{}, fmt.Errorf("unknown type %q; %s", t, supported)
@@ -155,7 +169,7 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 			strings.Join(keys(s.Type), ", "))
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if name, ok := strings.CutPrefix(key, "annotation."); ok && name != "" && s.Type == TypeOCI {
+		if name, ok := strings.CutPrefix(key, "annotation."); ok && name != "" && s.hasManifest() {
 			if s.Annotations == nil {
 				s.Annotations = map[string]string{}
 			}
@@ -165,10 +179,15 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 				strings.Join(keys(s.Type), ", "))
 		}
 	}
+	if s.IsImage() {
+		if err := s.fillPush(values); err != nil {
+			return Spec{}, err
+		}
+	}
 	if err := s.fillLayout(values); err != nil {
 		return Spec{}, err
 	}
-	return s, s.check()
+	return s, s.Check()
 }
 
 func (s *Spec) fillLayout(values map[string]string) error {
@@ -180,7 +199,7 @@ func (s *Spec) fillLayout(values map[string]string) error {
 		}
 		s.Directory = !tar
 	}
-	if v, ok := values["oci-mediatypes"]; ok {
+	if v, ok := values["oci-mediatypes"]; ok && s.Type == TypeOCI {
 		if is, err := strconv.ParseBool(v); err != nil || !is {
 			return fmt.Errorf("oci-mediatypes=%s: must be true for type=oci; type=docker is the other", v)
 		}
@@ -205,9 +224,11 @@ func (s *Spec) fillLayout(values map[string]string) error {
 	return nil
 }
 
-// check finds combinations that can't be written; fields may come from elsewhere than ParseSpec.
-func (s Spec) check() error {
+// Check finds combinations that can't be written; fields may come from elsewhere than ParseSpec.
+func (s Spec) Check() error {
 	switch {
+	case s.IsImage():
+		return s.checkPush()
 	case s.Type != TypeOCI && s.Type != TypeDocker && !s.HoldsFiles():
 		return fmt.Errorf("unknown type %q; %s", s.Type, supported)
 	case s.Dest == "" && s.Type == TypeLocal:

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 func TestSpecsThatCanBeWritten(t *testing.T) {
@@ -27,6 +29,13 @@ func TestSpecsThatCanBeWritten(t *testing.T) {
 			Annotations: map[string]string{"org.opencontainers.image.title": "T=1"}},
 		"type=oci,dest=a,compression=gzip,compression-level=9,tar=1": {Type: TypeOCI, Dest: "a", Compression: Gzip,
 			Level: 9},
+		"type=image,name=a": {Type: TypeImage, Names: []string{"a"}},
+		"type=registry":     {Type: TypeRegistry, Push: &PushSpec{}},
+		`type=image,"name=a,b",push=true,push-by-digest=true,force-compression=1,compression=zstd,annotation.k=v`: {
+			Type: TypeImage, Names: []string{"a", "b"}, Compression: Zstd, Annotations: map[string]string{"k": "v"},
+			Push: &PushSpec{ByDigest: true, Force: true}},
+		"type=registry,oci-mediatypes=false,registry.insecure=true": {Type: TypeRegistry,
+			Push: &PushSpec{Format: imagebuilder.Docker, Insecure: true}},
 		"type=oci,dest=/a b/ü.tar,name=registry.example:5000/team/app:v1": {Type: TypeOCI, Dest: "/a b/ü.tar",
 			Names: []string{"registry.example:5000/team/app:v1"}},
 	} {
@@ -38,28 +47,36 @@ func TestSpecsThatCanBeWritten(t *testing.T) {
 
 func TestSpecsThatCannotBeWrittenAreRefusedByName(t *testing.T) {
 	for in, want := range map[string]string{
-		"":                                      "it is empty",
-		"dest=a":                                `key "type" is missing; supported types are docker, local, oci and tar`,
-		"type=registry":                         `type "registry" can't be written yet`,
-		"type=image,push=true":                  `type "image" can't be written yet`,
-		"type=zip,dest=a":                       `unknown type "zip"; supported types are docker, local, oci and tar`,
-		"type=local":                            `key "dest" is missing; it is a directory`,
-		"type=local,dest=-":                     "type=tar writes the same to standard output",
-		"type=local,dest=a,name=b":              `key "name" isn't one that type=local has; those are dest, type`,
-		"type=tar,dest=a,compression=gzip":      `key "compression" isn't one that type=tar has`,
-		"type=tar,dest=a,annotation.x=y":        `key "annotation.x" isn't one that type=tar has`,
-		"type=oci":                              `key "dest" is missing`,
-		"type=oci,dest=":                        `key "dest" is missing`,
-		"type=oci,dest=a,dst=b":                 `key "dst" isn't one that type=oci has; those are compression, compression-level, dest, name, oci-mediatypes, tar, type`,
-		"type=oci,dest=a,dest=b":                `key "dest" is there twice`,
-		"type=oci,dest=a,x":                     `field "x" isn't KEY=VALUE`,
-		"type=oci,dest=a,tar=maybe":             "tar=maybe: must be true or false",
-		"type=oci,dest=-,tar=false":             "dest=- can't be a directory",
-		"type=oci,dest=a,compression=xz":        "compression=xz: must be gzip, zstd or uncompressed",
-		"type=oci,dest=a,compression-level=10":  "compression-level=10: must be 1 to 9 for gzip",
-		"type=oci,dest=a,compression-level=-1":  "compression-level=-1: must be 1 to 9 for gzip",
-		"type=oci,dest=a,compression-level=0":   "compression-level=0: must be a number from 1",
-		"type=oci,dest=a,compression-level=max": "compression-level=max: must be a number from 1",
+		"":                                       "it is empty",
+		"dest=a":                                 `key "type" is missing; supported types are docker, image, local, oci, registry and tar`,
+		"type=cacheonly":                         `type "cacheonly" can't be written yet`,
+		"type=registry,push=false":               "type=registry is always pushed",
+		"type=image,compression=zstd":            "with push=true only",
+		"type=image,annotation.a=b":              "with push=true only",
+		"type=image,push=maybe":                  "push=maybe: must be true or false",
+		"type=image,push=true,dest=x":            `key "dest"`,
+		"type=registry,compression=estargz":      "compression=estargz: must be gzip, zstd or uncompressed",
+		"type=registry,compression=zstd:chunked": "compression=zstd:chunked: must be",
+		"type=registry,compression=zstd,oci-mediatypes=false": "the format of Docker has no zstd",
+		"type=registry,annotation.a=b,oci-mediatypes=false":   "the format of Docker has no annotations",
+		"type=zip,dest=a":                                              `unknown type "zip"; supported types are docker, image, local, oci, registry and tar`,
+		"type=local":                                                   `key "dest" is missing; it is a directory`,
+		"type=local,dest=-":                                            "type=tar writes the same to standard output",
+		"type=local,dest=a,name=b":                                     `key "name" isn't one that type=local has; those are dest, type`,
+		"type=tar,dest=a,compression=gzip":                             `key "compression" isn't one that type=tar has`,
+		"type=tar,dest=a,annotation.x=y":                               `key "annotation.x" isn't one that type=tar has`,
+		"type=oci":                                                     `key "dest" is missing`,
+		"type=oci,dest=":                                               `key "dest" is missing`,
+		"type=oci,dest=a,dst=b":                                        `key "dst" isn't one that type=oci has; those are compression, compression-level, dest, name, oci-mediatypes, tar, type`,
+		"type=oci,dest=a,dest=b":                                       `key "dest" is there twice`,
+		"type=oci,dest=a,x":                                            `field "x" isn't KEY=VALUE`,
+		"type=oci,dest=a,tar=maybe":                                    "tar=maybe: must be true or false",
+		"type=oci,dest=-,tar=false":                                    "dest=- can't be a directory",
+		"type=oci,dest=a,compression=xz":                               "compression=xz: must be gzip, zstd or uncompressed",
+		"type=oci,dest=a,compression-level=10":                         "compression-level=10: must be 1 to 9 for gzip",
+		"type=oci,dest=a,compression-level=-1":                         "compression-level=-1: must be 1 to 9 for gzip",
+		"type=oci,dest=a,compression-level=0":                          "compression-level=0: must be a number from 1",
+		"type=oci,dest=a,compression-level=max":                        "compression-level=max: must be a number from 1",
 		"type=oci,dest=a,compression=zstd,compression-level=23":        "compression-level=23: must be 1 to 22 for zstd",
 		"type=oci,dest=a,compression=uncompressed,compression-level=3": "compression-level has no meaning without compression",
 		"type=oci,dest=a,oci-mediatypes=false":                         "oci-mediatypes=false: must be true for type=oci",
@@ -83,7 +100,7 @@ func FuzzParseSpec(f *testing.F) {
 	f.Add(`type=docker,"dest=a,b",annotation.x=y`)
 	f.Fuzz(func(t *testing.T, in string) {
 		spec, err := ParseSpec(in)
-		if err == nil && (spec.Dest == "" || spec.check() != nil) {
+		if err == nil && (spec.Dest == "" && !spec.IsImage() || spec.Check() != nil) {
 			t.Errorf("%q gives %+v", in, spec)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"runtime"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -63,10 +62,10 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if err != nil {
 		return Result{}, fmt.Errorf("export image: %w", err)
 	}
-	if err := spec.check(); err != nil {
+	if err := spec.Check(); err != nil {
 		return Result{}, fmt.Errorf("export image: %w", err)
 	}
-	if err := image.check(); err != nil {
+	if err := image.Check(); err != nil {
 		return Result{}, fmt.Errorf("export image: %w", err)
 	}
 	t, err := open(spec, image, stdout)
@@ -107,7 +106,7 @@ func open(spec Spec, image Image, stdout io.Writer) (target, error) {
 // writer adds images to a target, each blob once.
 type writer struct {
 	target target
-	codec  codec
+	codec  Codec
 	format imagebuilder.Format
 	// layers are the blobs that are there, by diffID; others the digests of all else.
 	layers map[digest.Digest]ocispec.Descriptor
@@ -115,7 +114,7 @@ type writer struct {
 }
 
 func newWriter(t target, spec Spec) writer {
-	return writer{t, codec{spec.compression(), spec.Level}, spec.format(), map[digest.Digest]ocispec.Descriptor{},
+	return writer{t, Codec{spec.compression(), spec.Level}, spec.format(), map[digest.Digest]ocispec.Descriptor{},
 		map[digest.Digest]bool{}}
 }
 
@@ -133,7 +132,7 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	var todo []Blob
 	for _, l := range image.Layers {
 		if _, there := w.layers[l.DiffID]; !there {
-			w.layers[l.DiffID] = ocispec.Descriptor{MediaType: w.codec.mediaType(), Digest: l.DiffID, Size: l.Size}
+			w.layers[l.DiffID] = ocispec.Descriptor{MediaType: w.codec.MediaType(), Digest: l.DiffID, Size: l.Size}
 			todo = append(todo, l)
 		}
 	}
@@ -148,11 +147,11 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	for _, l := range image.Layers {
 		layers = append(layers, w.layers[l.DiffID])
 	}
-	manifest, text, err := image.manifest(layers, w.format)
+	manifest, text, err := image.Manifest(layers, w.format)
 	if err != nil {
 		return Result{}, err
 	}
-	config := image.configDescriptor(w.format)
+	config := image.ConfigDescriptor(w.format)
 	if err := w.data(ctx, config, image.Config); err != nil {
 		return Result{}, err
 	}
@@ -164,11 +163,11 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 
 // addLayers adds the layers in their order, which makes the output the same each time, and packs them in parallel
 // meanwhile.
-func addLayers(ctx context.Context, t target, c codec, layers []Blob) ([]ocispec.Descriptor, error) {
+func addLayers(ctx context.Context, t target, c Codec, layers []Blob) ([]ocispec.Descriptor, error) {
 	out := make([]ocispec.Descriptor, len(layers))
-	if c.kind == Uncompressed {
+	if c.Kind == Uncompressed {
 		for i, l := range layers {
-			out[i] = ocispec.Descriptor{MediaType: c.mediaType(), Digest: l.DiffID, Size: l.Size}
+			out[i] = ocispec.Descriptor{MediaType: c.MediaType(), Digest: l.DiffID, Size: l.Size}
 			if err := t.add(ctx, blob{Descriptor: out[i], layer: &l}); err != nil {
 				return nil, err
 			}
@@ -197,7 +196,7 @@ func addLayers(ctx context.Context, t target, c codec, layers []Blob) ([]ocispec
 // packer packs layers in parallel and hands out their blobs in order.
 type packer struct {
 	target target
-	codec  codec
+	codec  Codec
 	// queue has one channel a layer, in order, on which its blob comes. Its capacity bounds the number of open files.
 	queue chan chan blob
 }
@@ -220,17 +219,11 @@ func (p packer) next(ctx context.Context) (blob, error) {
 
 // packAll spools each layer's blob. A large gzip layer has all threads to itself, small ones share them.
 func (p packer) packAll(ctx context.Context, layers []Blob) error {
-	threads := min(runtime.GOMAXPROCS(0), maxThreads)
-	if p.codec.kind == Zstd {
-		threads = min(threads, maxZstdThreads)
-	}
+	_, threads := p.codec.Threads(0)
 	free := semaphore.NewWeighted(int64(threads))
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range layers {
-		n := 1
-		if p.codec.kind == Gzip && l.Size > smallLayer {
-			n = threads
-		}
+		n, _ := p.codec.Threads(l.Size)
 		// Room for one, so that a worker never waits for the one that adds.
 		ready := make(chan blob, 1)
 		select {
@@ -247,7 +240,7 @@ func (p packer) packAll(ctx context.Context, layers []Blob) error {
 			if err != nil {
 				return err
 			}
-			d, err := p.codec.pack(ctx, l, file, n)
+			d, err := p.codec.Pack(ctx, l, file, n)
 			if err != nil {
 				return err
 			}

@@ -35,12 +35,28 @@ func (b Room) indexOf(all []made, names []string) images.IndexRecord {
 	return index
 }
 
-// Check refuses outputs that can't hold what is going to be built.
-func Check(platforms []ocispec.Platform, specs []export.Spec) error {
+// Check refuses outputs that can't hold what is going to be built, and those that are pushed nobody knows where.
+func Check(platforms []ocispec.Platform, specs []export.Spec, tags []string) error {
 	for _, spec := range specs {
 		if len(platforms) > 1 && (spec.Type == export.TypeDocker || spec.Type == export.TypeTar) {
 			return fmt.Errorf("--output %s: %w", spec.Dest, export.ErrManyPlatforms)
 		}
+		if spec.Push == nil {
+			continue
+		}
+		if _, err := PushNames(spec, tags); err != nil {
+			return fmt.Errorf("--output type=%s: %w", spec.Type, err)
+		}
 	}
 	return nil
+}
+
+// StoreNames are the names that outputs give the image in the store.
+func StoreNames(specs []export.Spec) (names []string) {
+	for _, spec := range specs {
+		if spec.Type == export.TypeImage {
+			names = append(names, spec.Names...)
+		}
+	}
+	return names
 }

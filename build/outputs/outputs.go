@@ -14,6 +14,9 @@ import (
 // written last, and whether standard output has got something.
 func (b Room) writeOutputs(ctx context.Context, images []made, res *Made) error {
 	for _, spec := range b.Specs {
+		if spec.IsImage() {
+			continue
+		}
 		dest := spec.Dest
 		if dest == export.Stdout {
 			dest = "standard output"
@@ -29,7 +32,7 @@ func (b Room) writeOutputs(ctx context.Context, images []made, res *Made) error 
 			res.Manifest = manifest
 		}
 	}
-	return nil
+	return b.pushAll(ctx, images, res) // last: it is what others see
 }
 
 // writeOutput gives the digest of the manifest or index that it has written, none where only files are.

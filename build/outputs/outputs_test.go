@@ -25,10 +25,10 @@ func TestSomeOutputsHoldOnePlatformOnly(t *testing.T) {
 		export.TypeOCI: true, export.TypeLocal: true, export.TypeDocker: false, export.TypeTar: false,
 	} {
 		specs := []export.Spec{{Type: kind, Dest: "x"}}
-		if err := Check(one, specs); err != nil {
+		if err := Check(one, specs, nil); err != nil {
 			t.Errorf("%s, one platform: %v", kind, err)
 		}
-		if err := Check(two, specs); (err == nil) != many || err != nil && !errors.Is(err, export.ErrManyPlatforms) {
+		if err := Check(two, specs, nil); (err == nil) != many || err != nil && !errors.Is(err, export.ErrManyPlatforms) {
 			t.Errorf("%s, two platforms: %v", kind, err)
 		}
 	}

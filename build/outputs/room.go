@@ -11,10 +11,12 @@ import (
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 // Images records images in the store.
@@ -23,22 +25,34 @@ type Images interface {
 	PutIndex(ctx context.Context, r images.IndexRecord) (index digest.Digest, err error)
 }
 
-// Layers reads the store's layers.
+// Finder knows which images had a blob when they were pulled.
+type Finder interface {
+	Origins(blob digest.Digest) ([]reference.Reference, error)
+}
+
+// Layers reads the store's layers. Dir is a directory on its file system.
 type Layers interface {
 	LayerTar(l store.Layer) (io.ReadCloser, error)
+	Layer(id string) (store.Layer, error)
+	Dir() string
 }
 
 // Options say where images go.
 type Options struct {
 	Images Images
 	Layers Layers
-	Cache  *cache.Cache
-	Roots  *rootfs.Roots
+	// Origins may be nil if nothing is pushed.
+	Origins Finder
+	Cache   *cache.Cache
+	Roots   *rootfs.Roots
 	// SourceDate limits all times in images; nil: none.
 	SourceDate *time.Time
 	// Format is that of the images in the store.
 	Format imagebuilder.Format
 	Specs  []export.Spec
+	// Tags are the names that the user gives the image, and Registry how registries are reached: for what is pushed.
+	Tags     []string
+	Registry registry.Options
 	// Stdout is what is written to outputs whose destination is export.Stdout.
 	Stdout   io.Writer
 	Progress progress.Sink

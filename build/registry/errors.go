@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -44,6 +45,17 @@ func (e *statusError) Is(target error) bool {
 type loginError struct{ error }
 
 func (e *loginError) Unwrap() error { return e.error }
+
+// MayPass tells whether an error is one that may be gone a while later: of the network, or of a registry that has too
+// much to do or is being mended.
+func MayPass(err error) bool {
+	if refused := new(statusError); errors.As(err, &refused) {
+		return refused.code >= http.StatusInternalServerError || refused.code == http.StatusTooManyRequests ||
+			refused.code == http.StatusRequestTimeout
+	}
+	var network net.Error
+	return errors.As(err, &network) || broke(err)
+}
 
 // maxErrorBody bounds what is read of an error's text, in bytes.
 const maxErrorBody = 16 << 10

@@ -67,7 +67,7 @@ func (c *Client) newRepository(e endpoint, actions string) (*repository, error) 
 }
 
 // url is that of something in the repository. An insecure registry is tried with HTTPS first, once.
-func (r *repository) url(ctx context.Context, path string) (string, error) {
+func (r *repository) url(ctx context.Context, path string, query url.Values) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.scheme == "" {
@@ -81,7 +81,7 @@ func (r *repository) url(ctx context.Context, path string) (string, error) {
 			r.scheme = "http"
 		}
 	}
-	u := url.URL{Scheme: r.scheme, Host: r.host, Path: "/v2/" + r.at.ref.Path + "/" + path}
+	u := url.URL{Scheme: r.scheme, Host: r.host, Path: "/v2/" + r.at.ref.Path + "/" + path, RawQuery: query.Encode()}
 	if r.at.namespace != "" {
 		u.RawQuery = url.Values{"ns": {r.at.namespace}}.Encode()
 	}
@@ -106,8 +106,9 @@ func (r *repository) ping(ctx context.Context, scheme string) error {
 // call is one request to a repository.
 type call struct {
 	method string
-	// path is that below the repository; at, if it isn't empty, the whole URL.
+	// path is that below the repository; at, if it isn't empty, the whole URL. query is added to the path.
 	path, at string
+	query    url.Values
 	header   http.Header
 	// body is sent; nil: nothing is.
 	body []byte
@@ -122,7 +123,7 @@ func (r *repository) get(ctx context.Context, path string, header http.Header) (
 // response's body.
 func (r *repository) do(ctx context.Context, auth *authorizer, c call) (*http.Response, error) {
 	if c.at == "" {
-		at, err := r.url(ctx, c.path)
+		at, err := r.url(ctx, c.path, c.query)
 		if err != nil {
 			return nil, err
 		}

@@ -126,8 +126,7 @@ func passing(attempt int, resp *http.Response, err error) bool {
 		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 			return attempt == 0 // it has taken long enough
 		}
-		return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
-			errors.Is(err, io.ErrUnexpectedEOF)
+		return broke(err)
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
@@ -135,6 +134,12 @@ func passing(attempt int, resp *http.Response, err error) bool {
 		return true
 	}
 	return false
+}
+
+// broke tells whether a connection broke.
+func broke(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // retryAfter reads a Retry-After header, which is seconds or a date. RFC 9110, section 10.2.3.

@@ -55,8 +55,8 @@ type Upload struct {
 // mount asks for the blob from another repository. A registry that doesn't do that begins an upload.
 func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
 	query := url.Values{"mount": {u.want.Digest.String()}, "from": {from}}
-	resp, err := u.to.repo.do(ctx, u.to.mountedBy(from), call{method: http.MethodPost, path: "blobs/uploads/?" +
-		query.Encode()})
+	resp, err := u.to.repo.do(ctx, u.to.mountedBy(from), call{method: http.MethodPost, path: "blobs/uploads/",
+		query: query})
 	if err != nil {
 		return false, err
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/archive"
 
@@ -24,6 +25,8 @@ type Layer struct {
 	Size       int64
 	// Owners are the owners of its files, container IDs, if the layer's record has them.
 	Owners *userns.IDs
+	// Blob describes the compressed blob that the layer was pulled as, with OCI's media type; the zero value: none.
+	Blob ocispec.Descriptor
 }
 
 // FromStorage is a layer as the library has it.
@@ -32,7 +35,23 @@ func FromStorage(l *storage.Layer) Layer {
 	if len(l.UIDs) > 0 && len(l.GIDs) > 0 {
 		from.Owners = &userns.IDs{UIDs: l.UIDs, GIDs: l.GIDs}
 	}
+	from.Blob = blobOf(l)
 	return from
+}
+
+// blobOf describes the blob that a layer was pulled as, if that was compressed.
+func blobOf(l *storage.Layer) ocispec.Descriptor {
+	d := ocispec.Descriptor{Digest: l.CompressedDigest, Size: l.CompressedSize}
+	switch l.CompressionType {
+	case archive.Gzip:
+		d.MediaType = ocispec.MediaTypeImageLayerGzip
+	case archive.Zstd:
+		d.MediaType = ocispec.MediaTypeImageLayerZstd
+	}
+	if d.MediaType == "" || d.Size <= 0 || d.Digest == l.UncompressedDigest || d.Digest.Validate() != nil {
+		return ocispec.Descriptor{}
+	}
+	return d
 }
 
 // Layer looks a layer up by its full ID; the error is ErrNoLayer if there is none.

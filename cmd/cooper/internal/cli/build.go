@@ -31,6 +31,7 @@ type buildOptions struct {
 	run                                  runFlags
 	userns                               usernsFlags
 	noCache, quiet, tlsVerify, checkOnly bool
+	push                                 bool
 	call, format                         string
 	jobs                                 int
 	iidFile, metadataFile                string
@@ -55,6 +56,7 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 		Example: `  cooper build -t app .
   cooper build -f Containerfile --target test --build-arg VERSION=1.2 .
   cooper build -t app --output type=oci,dest=app.tar .
+  cooper build -t registry.example.com/team/app:1 --push .
   cooper build --target binaries --output bin .
   cooper build -t app https://example.com/app.git#v1.2:docker
   tar -c . | cooper build -t app -f docker/Dockerfile -
@@ -77,7 +79,10 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
 	f.StringArrayVar(&o.labels, "label", nil, "label of the image, KEY=VALUE")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil,
-		"also write the image (type=oci|docker,dest=FILE[,tar=false]) or its files (type=local|tar,dest=PATH, or DIR, or -)")
+		"also write the image (type=oci|docker,dest=FILE[,tar=false]), push it (type=registry[,name=NAME]) or write its "+
+			"files (type=local|tar,dest=PATH, or DIR, or -)")
+	f.BoolVar(&o.push, "push", false,
+		"push the image to the registries that its names say; short for --output type=registry")
 	f.StringVar(&o.format, "format", "",
 		"format of the image in the store: oci or docker, whose HEALTHCHECK, ONBUILD and SHELL podman and buildah see "+
 			"(default $"+envFormat+", or else oci)")
@@ -271,7 +276,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		}
 		return req, usageError{err}
 	}
-	for _, text := range o.outputs {
+	for _, text := range o.allOutputs() {
 		spec, err := export.ParseSpec(text)
 		if err != nil {
 			return req, usageError{err}
@@ -281,11 +286,19 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		}
 		req.Outputs = append(req.Outputs, spec)
 	}
-	if err := build.CheckOutputs(req.Platforms, req.Outputs); err != nil {
+	if err := build.CheckOutputs(req); err != nil {
 		return req, usageError{err}
 	}
 	err = takeSourceDate(&req)
 	return req, err
+}
+
+// allOutputs are the outputs with the one that --push stands for.
+func (o *buildOptions) allOutputs() []string {
+	if o.push {
+		return append(slices.Clone(o.outputs), "type=registry")
+	}
+	return o.outputs
 }
 
 // envFormat is where podman and buildah look for the format if no flag says it.

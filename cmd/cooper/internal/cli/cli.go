@@ -212,7 +212,9 @@ func newRootCmd(env Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env), newTopCmd(env),
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env),
+		newPushCmd(env),
+		newTopCmd(env),
 		newUnshareCmd(env),
 		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	root.SetOut(out) // the library's completions go to what is set when they are added

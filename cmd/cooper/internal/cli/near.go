@@ -129,7 +129,7 @@ func otherVerb(word string) string {
 		return `did you mean "build"?`
 	case "images", "image":
 		return "podman " + word + " shows the images of the same store"
-	case "push", "save", "tag", "untag", "rmi", "inspect", "history", "manifest", "scp", "sign", "tree":
+	case "save", "tag", "untag", "rmi", "inspect", "history", "manifest", "scp", "sign", "tree":
 		return "podman " + word + " works on the images of the same store"
 	case "run", "create":
 		return "podman " + word + " makes a container of an image in the same store"

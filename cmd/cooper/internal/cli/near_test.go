@@ -19,7 +19,7 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 		"rm x": `unknown command "rm"` +
 			"\nhint: podman rm is for containers, of which cooper has none; cooper top shows the steps that are running",
 		"tag a b":                   `unknown command "tag"` + "\nhint: podman tag works on the images of the same store",
-		"push --tls-verify=false a": `unknown command "push"` + "\nhint: podman push works on the images of the same store",
+		"save --tls-verify=false a": `unknown command "save"` + "\nhint: podman save works on the images of the same store",
 		"images": `unknown command "images"` +
 			"\nhint: podman images shows the images of the same store",
 		"from x": `unknown command "from"` +

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/outfile"
+	"github.com/cooperbuild/cooper/build/progress"
+)
+
+// pushOptions are the flags of push.
+type pushOptions struct {
+	allTags, quiet, force, tlsVerify bool
+	removeSignatures                 bool
+	platform, format                 string
+	compression, level               string
+	authFile, certDir, creds         string
+	digestFile, progress             string
+	retry                            int
+	retryDelay                       time.Duration
+	store                            build.StoreOptions
+}
+
+func newPushCmd(env Env) *cobra.Command {
+	var o pushOptions
+	cmd := &cobra.Command{
+		Use:   "push [flags] IMAGE [DESTINATION...]",
+		Short: "Push an image of the local store to registries",
+		Long: `Push an image of the local store, or an index with its images, to registries.
+
+IMAGE is a name or an ID. Each DESTINATION is REGISTRY/NAME[:TAG]; without one the image goes where its name says.
+Blobs that a registry has are not sent, and those that another repository of it has are mounted. Layers of a base image
+leave as they were pulled. The tag comes last: it never leads to an image that isn't there whole.
+The digest of each manifest is printed on standard output, progress on standard error.`,
+		Example: `  cooper push registry.example.com/team/app:1
+  cooper push app registry.example.com/team/app:1 registry.example.com/team/app:latest
+  cooper push --compression-format zstd --digestfile app.digest app registry.example.com/team/app:1`,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0:
+				return usagef("push takes an image and where it goes, got nothing\nhint: cooper push IMAGE REGISTRY/NAME:TAG")
+			case o.allTags && len(args) > 1:
+				return usagef("--all-tags takes one argument, got %d", len(args))
+			}
+			for _, name := range args[1:] {
+				if err := build.CheckPushName(name); err != nil {
+					return usageError{err}
+				}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runPush(cmd, env, &o, args) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.allTags, "all-tags", "a", false, "push all tags that the image's repository has in the store")
+	f.StringVar(&o.platform, "platform", "", "push one image of an index, OS/ARCH[/VARIANT] (default the index)")
+	f.StringVarP(&o.format, "format", "f", "", "format of the manifest: oci or docker (default that of the image)")
+	f.StringVar(&o.compression, "compression-format", "gzip", "how layers are compressed: gzip, zstd or uncompressed")
+	f.StringVar(&o.level, "compression-level", "", "1 to 9 for gzip (default 6), 1 to 22 for zstd (default 3)")
+	f.BoolVar(&o.force, "force-compression", false,
+		"compress layers of base images anew that were pulled compressed otherwise")
+	f.StringVar(&o.digestFile, "digestfile", "", "write the digest of the manifest to this file")
+	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "push no signatures, which is always so")
+	f.IntVar(&o.retry, "retry", 3, "how often to push once more what has failed for a reason that may pass")
+	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
+	f.StringVar(&o.creds, "creds", "", "USER:PASSWORD; others of this machine see it: cooper login is better")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
+	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
+	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	addStorePlaceFlags(f, &o.store)
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the digest")
+	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
+	return cmd
+}
+
+// request makes a request of the flags; every error is a usage error.
+func (o *pushOptions) request(args []string) (build.PushRequest, error) {
+	req := build.PushRequest{
+		Image: args[0], To: args[1:], AllTags: o.allTags,
+		Spec: export.Spec{Type: export.TypeRegistry, Compression: export.Compression(o.compression),
+			Push: &export.PushSpec{Force: o.force}},
+	}
+	if o.level != "" {
+		level, err := strconv.Atoi(o.level)
+		if err != nil || level == 0 {
+			return req, usagef("--compression-level=%s: must be a number from 1", o.level)
+		}
+		req.Spec.Level = level
+	}
+	var err error
+	if req.Spec.Push.Format, err = pushFormat(o.format); err != nil {
+		return req, err
+	}
+	if err := req.Spec.Check(); err != nil {
+		return req, usageError{err}
+	}
+	if o.creds != "" {
+		var ok bool
+		if req.Username, req.Password, ok = strings.Cut(o.creds, ":"); !ok || req.Username == "" {
+			return req, usagef("--creds: must be USER:PASSWORD")
+		}
+	}
+	if o.retry < 0 || o.retryDelay < 0 {
+		return req, usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
+	}
+	req.Retry, req.RetryDelay = o.retry, o.retryDelay
+	if o.platform != "" {
+		all, err := build.ParsePlatforms([]string{o.platform})
+		if err != nil {
+			return req, usageError{err}
+		}
+		if len(all) != 1 {
+			return req, usagef("--platform=%s: must be one platform", o.platform)
+		}
+		req.Platform = &all[0]
+	}
+	return req, nil
+}
+
+// pushFormat reads --format, which isn't the variable's business here: the image has a format already.
+func pushFormat(text string) (build.Format, error) {
+	if text == "" {
+		return "", nil
+	}
+	format, err := build.ParseFormat(text)
+	if err != nil {
+		return "", usagef("--format: %w", err)
+	}
+	return format, nil
+}
+
+func runPush(cmd *cobra.Command, env Env, o *pushOptions, args []string) error {
+	req, err := o.request(args)
+	if err != nil {
+		return err
+	}
+	mode, err := progress.ParseMode(o.progress)
+	if err != nil {
+		return usageError{err}
+	}
+	if o.quiet {
+		mode = progress.ModeQuiet
+	}
+	if err := enter(cmd.Context(), env); err != nil {
+		return err
+	}
+	renderer := progress.New(mode, env.Stderr)
+	req.Progress = renderer
+	place := o.store
+	place.Tell = func(text string) { renderer.Emit(progress.Note{Text: text}) }
+	s := build.NewSession(build.SessionOptions{Store: place,
+		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir}})
+	res, err := build.Push(cmd.Context(), s, req)
+	if err := errors.Join(err, s.Close(), renderer.Close()); err != nil {
+		return err
+	}
+	last := ""
+	for _, d := range res.Manifests {
+		if text := d.String(); text != last {
+			if _, err := fmt.Fprintln(env.out(), text); err != nil {
+				return err
+			}
+			last = text
+		}
+	}
+	if o.digestFile != "" {
+		if err := outfile.WriteFile(o.digestFile, []byte(last)); err != nil {
+			return fmt.Errorf("--digestfile: %w", err)
+		}
+	}
+	return nil
+}
