@@ -55,8 +55,8 @@ func (x expanding) mounts(c *instructions.RunCommand) ([]Mount, error) {
 }
 
 // mount plans one --mount, with its values expanded.
-func (x expanding) mount(m *instructions.Mount, from origin) (Mount, error) {
-	out := Mount{ReadOnly: m.ReadOnly, Required: m.Required}
+func (x expanding) mount(m *instructions.Mount, from origin) (out Mount, err error) {
+	out = Mount{ReadOnly: m.ReadOnly, Required: m.Required}
 	out.Target = path.Clean(m.Target)
 	if !path.IsAbs(m.Target) {
 		out.Target = path.Join(x.stage.image.Dir(), m.Target)
@@ -77,13 +77,13 @@ func (x expanding) mount(m *instructions.Mount, from origin) (Mount, error) {
 		out.Type, out.Source = MountTmpfs, path.Join("/", m.Source)
 		out.SizeBytes = max(0, m.SizeLimit)
 	case instructions.MountTypeSecret:
-		return out, out.secret(m)
+		err = out.secret(m)
 	case instructions.MountTypeSSH:
-		return out, out.ssh(m)
+		err = out.ssh(m)
 	default:
 		return Mount{}, refuse("RUN --mount=type="+string(m.Type), "the types are bind, cache, secret, ssh and tmpfs")
 	}
-	return out, nil
+	return out, err
 }
 
 // cache fills in what a cache mount has beyond the others.

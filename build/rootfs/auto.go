@@ -113,7 +113,8 @@ func (b *Roots) autoNeed(ctx context.Context, r *Root, need Need) (n autoNeed, e
 		return n, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	return n, n.addNamed(dir, need.User, b.Identity.Auto.Limit())
+	err = n.addNamed(dir, need.User, b.Identity.Auto.Limit()) // which changes n
+	return n, err
 }
 
 // addNamed adds what the root's /etc/passwd and /etc/group have, and the step's user.

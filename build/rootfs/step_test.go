@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/rootfs/roottest"
+	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/storetest"
 )
 
@@ -33,7 +34,7 @@ func drivers(t *testing.T, test func(t *testing.T, b *roottest.Build)) {
 }
 
 // overlay is the driver whose layers are renamed into place.
-var overlay = storetest.Drivers()["overlay"]
+func overlay() store.Options { return storetest.Drivers()["overlay"] }
 
 func TestStepsAddToWhatIsBelow(t *testing.T) {
 	t.Parallel()
@@ -209,7 +210,7 @@ func TestAKeyThatCannotBeMadeIsTheErrorOfTheStep(t *testing.T) {
 
 func TestAStepGoesOnWhileTheOneBelowIsCommitted(t *testing.T) {
 	t.Parallel()
-	b := roottest.New(t, overlay, rootfs.Options{})
+	b := roottest.New(t, overlay(), rootfs.Options{})
 	var files []string // enough for the commit to be under way when the next step is done
 	for i := range 300 {
 		files = append(files, fmt.Sprintf("d/%d=%s", i, strings.Repeat("x", 20_000)))
@@ -303,7 +304,7 @@ func TestTwoBuildsThatMakeTheSameEndUpWithOneLayer(t *testing.T) {
 func TestTimesAreLimitedByTheSourceDate(t *testing.T) {
 	t.Parallel()
 	date := time.Unix(1_000_000_000, 0)
-	b := roottest.New(t, overlay, rootfs.Options{SourceDate: &date})
+	b := roottest.New(t, overlay(), rootfs.Options{SourceDate: &date})
 	r, _ := b.Do(t, rootfs.Scratch(), roottest.Files("step", "a=1"))
 	if !r.Created().Equal(date) {
 		t.Errorf("made at %v", r.Created())
@@ -324,7 +325,7 @@ func TestTimesAreLimitedByTheSourceDate(t *testing.T) {
 
 func TestALayerThatTheStoreHasLostIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	b := roottest.New(t, overlay, rootfs.Options{})
+	b := roottest.New(t, overlay(), rootfs.Options{})
 	step := roottest.Files("step", "a=1")
 	r, _ := b.Do(t, rootfs.Scratch(), step)
 	if err := b.Close(); err != nil {

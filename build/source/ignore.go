@@ -107,7 +107,8 @@ func parseIgnoreLine(line []byte) (ignorePattern, error) {
 		return p, errors.New("! is followed by nothing")
 	}
 	p.text = filepath.Clean(p.text)
-	return p, p.compile()
+	err = p.compile() // which changes p
+	return p, err
 }
 
 // errLongPattern is for what can be no path.

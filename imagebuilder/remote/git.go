@@ -117,7 +117,8 @@ func parseURL(scheme, text string) (Git, error) {
 	query := u.RawQuery
 	u.Scheme, u.Fragment, u.RawFragment, u.RawQuery, u.ForceQuery = scheme, "", "", "", false
 	g.Remote = u.String()
-	return g, g.query(query)
+	err = g.query(query) // which changes g
+	return g, err
 }
 
 // urlError is what url.Parse says, without the URL, which may hold credentials.
@@ -147,7 +148,8 @@ func parseSCP(text string) (g Git, ok bool, err error) {
 	where, query, _ := strings.Cut(where, "?")
 	g = Git{Scheme: "ssh", Host: host, Remote: user + "@" + host + ":" + where}
 	g.fragment(fragment)
-	return g, true, g.query(query)
+	err = g.query(query) // which changes g
+	return g, true, err
 }
 
 // fragment takes REF:SUBDIR.

@@ -33,10 +33,16 @@ type Library struct {
 	err    error
 }
 
+// opening guards the library's list of open stores, one for the whole process: storage.Store.Free takes a store off it
+// without a lock.
+var opening sync.Mutex //nolint:gochecknoglobals // what it guards is global
+
 // Open opens the library's store.
 func Open(o storage.StoreOptions) (*Library, error) {
 	l := &Library{broken: make(chan struct{})}
 	return l, call(func() (err error) {
+		opening.Lock()
+		defer opening.Unlock()
 		l.Store, err = storage.GetStore(o)
 		return err
 	})
@@ -175,6 +181,8 @@ func (l *Library) Exists(id string) bool {
 
 func (l *Library) Free() {
 	_ = l.do(func() error { // a library that is broken has nothing to give back
+		opening.Lock()
+		defer opening.Unlock()
 		l.Store.Free()
 		return nil
 	})

@@ -3,9 +3,13 @@ package library
 import (
 	"errors"
 	"io"
+	"path/filepath"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
+	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,4 +44,27 @@ func TestABrokenLibraryLetsNobodyWait(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("who waited for the library still waits")
 	}
+}
+
+// TestStoresAreOpenedAndGivenBackAtOnce has several in one process: the library keeps one list of them.
+func TestStoresAreOpenedAndGivenBackAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			root := filepath.Join(dir, strconv.Itoa(i))
+			for range 5 {
+				l, err := Open(storage.StoreOptions{GraphRoot: root, RunRoot: root + "-run", GraphDriverName: "vfs"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got := l.GraphRoot(); got != root {
+					t.Errorf("%s is open as %s", root, got)
+				}
+				l.Free()
+			}
+		})
+	}
+	group.Wait()
 }
