@@ -237,9 +237,21 @@ func (l *Library) PutLayer(id, parent string, names []string, label string, writ
 	return made, size, nil
 }
 
+// RemoveNames is the library's.
+func (l *Library) RemoveNames(id string, names []string) error {
+	defer l.Recorded.Store(true)
+	return l.do(func() error { return l.Store.RemoveNames(id, names) })
+}
+
 func (l *Library) SetImageBigData(id, key string, data []byte, of func([]byte) (digest.Digest, error)) error {
 	defer l.Recorded.Store(true)
 	return l.do(func() error { return l.Store.SetImageBigData(id, key, data, of) })
+}
+
+// SetNames is the library's.
+func (l *Library) SetNames(id string, names []string) error {
+	defer l.Recorded.Store(true)
+	return l.do(func() error { return l.Store.SetNames(id, names) })
 }
 
 func (l *Library) Unmount(id string, force bool) (bool, error) {
