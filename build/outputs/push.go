@@ -177,7 +177,8 @@ func (b Room) pushAll(ctx context.Context, images []made, res *Made) (err error)
 		if err != nil {
 			return err
 		}
-		p, err := OpenPush(PushOptions{Layers: b.Layers, Origins: b.Origins, Cache: b.Cache, Registry: b.Registry, Spec: spec, To: to,
+		p, err := OpenPush(PushOptions{Layers: b.Layers, Origins: b.Origins, Cache: b.Cache, Registry: b.Registry, Spec: spec,
+			To:    to,
 			Shown: b.Shown})
 		if err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -48,10 +49,10 @@ func (p *Pusher) sendLayer(ctx context.Context, l Layer) (ocispec.Descriptor, er
 	}
 	defer p.spooled.Release(1)
 	d, known := p.known(l)
-	lacking := p.repos
+	var begun []upload
 	var err error
 	if known {
-		if lacking, err = p.lacking(ctx, d, p.repos); err != nil || len(lacking) == 0 {
+		if begun, err = p.begin(ctx, d); err != nil || len(begun) == 0 {
 			return d, err
 		}
 	}
@@ -61,16 +62,66 @@ func (p *Pusher) sendLayer(ctx context.Context, l Layer) (ocispec.Descriptor, er
 	}
 	defer func() { _ = content.Close() }() // it has no name, and nobody needs it any more
 	if got.Digest != d.Digest {
-		if lacking, err = p.lacking(ctx, got, p.repos); err != nil {
+		for _, u := range begun {
+			u.Cancel(ctx)
+		}
+		if begun, err = p.begin(ctx, got); err != nil {
 			return got, err
 		}
 	}
-	for _, r := range lacking {
-		if err := p.upload(ctx, r, got, content); err != nil {
-			return got, err
+	return got, p.sendAll(ctx, begun, got, content)
+}
+
+// upload brings a blob into a repository.
+type upload struct {
+	*registry.Upload
+	to *repository
+}
+
+// begin begins the uploads of a blob to those repositories that don't have it and can't get it from a neighbour.
+func (p *Pusher) begin(ctx context.Context, d ocispec.Descriptor) (begun []upload, err error) {
+	for _, r := range p.repos {
+		has, err := r.Has(ctx, d)
+		var u *registry.Upload
+		if err == nil && !has {
+			u, err = r.Begin(ctx, d, p.neighbours(r, d.Digest))
 		}
+		if err != nil {
+			return nil, fmt.Errorf("push to %s: %w", r.ref, err)
+		}
+		if u == nil {
+			p.notePlace(r, d)
+			continue
+		}
+		begun = append(begun, upload{u, r})
 	}
-	return got, nil
+	return begun, nil
+}
+
+// sendAll sends a blob to where its uploads were begun. What the first of them brings, its neighbours may mount.
+func (p *Pusher) sendAll(ctx context.Context, begun []upload, d ocispec.Descriptor, content io.ReaderAt) error {
+	if err := p.sending.Acquire(ctx, 1); err != nil {
+		return context.Cause(ctx)
+	}
+	defer p.sending.Release(1)
+	for i, u := range begun {
+		if slices.ContainsFunc(begun[:i], func(b upload) bool { return b.to.ref.Domain == u.to.ref.Domain }) {
+			u.Cancel(ctx)
+			again, err := u.to.Begin(ctx, d, p.neighbours(u.to, d.Digest))
+			if err != nil {
+				return fmt.Errorf("push to %s: %w", u.to.ref, err)
+			}
+			u.Upload = again
+		}
+		if u.Upload != nil {
+			what := u.to.ref.String() + " " + d.Digest.Encoded()[:12]
+			if err := u.Send(ctx, content, p.told(what, d.Size)); err != nil {
+				return fmt.Errorf("push to %s: %w", u.to.ref, err)
+			}
+		}
+		p.notePlace(u.to, d)
+	}
+	return nil
 }
 
 // known is the blob of a layer, if that can be told without making it.
@@ -82,23 +133,6 @@ func (p *Pusher) known(l Layer) (ocispec.Descriptor, bool) {
 		return ocispec.Descriptor{MediaType: p.Codec.MediaType(), Digest: l.DiffID, Size: l.Size}, true
 	}
 	return p.noted(l)
-}
-
-// lacking are those repositories that don't have a blob and can't get it from another repository.
-func (p *Pusher) lacking(ctx context.Context, d ocispec.Descriptor, of []*repository) (lacking []*repository,
-	err error) {
-	for _, r := range of {
-		has, err := r.Has(ctx, d)
-		if err != nil {
-			return nil, fmt.Errorf("push to %s: %w", r.ref, err)
-		}
-		if has {
-			p.notePlace(r, d)
-			continue
-		}
-		lacking = append(lacking, r)
-	}
-	return lacking, nil
 }
 
 // content is a blob in a file: as it was pulled, or compressed anew. want is what it should be; what it is may be
@@ -181,33 +215,11 @@ func fill(file *os.File, from io.Reader, d ocispec.Descriptor) error {
 // config brings the config of an image into all repositories.
 func (p *Pusher) config(ctx context.Context, image Image) error {
 	d := image.ConfigDescriptor(image.Format)
-	lacking, err := p.lacking(ctx, d, p.repos)
+	begun, err := p.begin(ctx, d)
 	if err != nil {
 		return err
 	}
-	for _, r := range lacking {
-		if err := p.upload(ctx, r, d, bytes.NewReader(image.Config)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// upload brings a blob into one repository, from a neighbour or by sending it.
-func (p *Pusher) upload(ctx context.Context, r *repository, d ocispec.Descriptor, content io.ReaderAt) error {
-	if err := p.sending.Acquire(ctx, 1); err != nil {
-		return context.Cause(ctx)
-	}
-	defer p.sending.Release(1)
-	u, err := r.Begin(ctx, d, p.neighbours(r, d.Digest))
-	if err == nil && u != nil {
-		err = u.Send(ctx, content, p.told(r.ref.String()+" "+d.Digest.Encoded()[:12], d.Size))
-	}
-	if err != nil {
-		return fmt.Errorf("push to %s: %w", r.ref, err)
-	}
-	p.notePlace(r, d)
-	return nil
+	return p.sendAll(ctx, begun, d, bytes.NewReader(image.Config))
 }
 
 // tellEvery is the time between two reports on one blob.

@@ -117,7 +117,7 @@ func (d *Destination) Begin(ctx context.Context, b ocispec.Descriptor, from []st
 		if name == d.repo.at.ref.Path {
 			continue
 		}
-		u.cancel(ctx)
+		u.Cancel(ctx)
 		mounted, err := u.mount(ctx, name)
 		if mounted || ctx.Err() != nil {
 			return nil, err

@@ -86,8 +86,8 @@ func (u *Upload) begin(resp *http.Response) error {
 	return nil
 }
 
-// cancel tells the registry that nothing more comes. One that isn't told finds out some day.
-func (u *Upload) cancel(ctx context.Context) {
+// Cancel tells the registry that nothing more comes. One that isn't told finds out some day.
+func (u *Upload) Cancel(ctx context.Context) {
 	if u.location == "" {
 		return
 	}
@@ -125,7 +125,7 @@ func (u *Upload) Send(ctx context.Context, content io.ReaderAt, moved func(done 
 func (u *Upload) abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	u.cancel(ctx)
+	u.Cancel(ctx)
 }
 
 // next sends one request. done says that the registry has the blob.
