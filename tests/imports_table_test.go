@@ -74,7 +74,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/fileop", job: "COPY, ADD of local files, WORKDIR",
-			mayImport: "build/source imagebuilder/layer internal/fsys userns/accounts",
+			mayImport: "build/source imagebuilder/layer internal/decompress internal/fsys userns/accounts",
 		},
 		{
 			pkg: "build/store", job: "the open store: its places and layers, and what all its rooms share",
@@ -105,8 +105,8 @@ func importTable() []importRule {
 		{
 			pkg: "build/store/pull", job: "images from registries and layouts into a store",
 			mayImport: "build/disk build/registry build/store build/store/images build/store/internal/library " +
-				"build/store/scratch imagebuilder/layer imagebuilder/reference internal/fsys internal/guard " +
-				"userns",
+				"build/store/scratch imagebuilder/layer imagebuilder/reference internal/decompress internal/fsys " +
+				"internal/guard userns",
 		},
 		{
 			pkg: "build/store/removal", job: "what a store holds on disk, and giving it back",
@@ -250,6 +250,7 @@ func importTable() []importRule {
 			mayImport: "internal/fsys",
 		},
 		{pkg: "internal/terminal", job: "whether a file is a terminal, and how large it is"},
+		{pkg: "internal/decompress", job: "streams compressed with gzip, bzip2, xz or zstd, in bounded memory"},
 		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
 		{
 			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",

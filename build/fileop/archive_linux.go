@@ -2,7 +2,6 @@ package fileop
 
 import (
 	"archive/tar"
-	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/decompress"
 )
 
 // drainSize bounds what is read after an archive's end to have the compression's checksum checked, in bytes.
@@ -37,11 +35,11 @@ func (c *copier) tryUnpack(t *target, e source.Entry) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	plain, done, err := decompress(f)
+	plain, err := decompress.New(f)
 	if err != nil {
 		return true, fmt.Errorf("unpack /%s: %w", e.Path(), err)
 	}
-	defer done()
+	defer plain.Close()
 	u := &unpacker{c: c, root: d}
 	err = u.all(plain)
 	err = errors.Join(err, u.leave(err == nil))
@@ -95,9 +93,7 @@ func (u *unpacker) all(r io.Reader) error {
 // drain reads on to the checksum. What follows the archive itself is nobody's business.
 func drain(r io.Reader) error {
 	_, err := io.CopyN(io.Discard, r, drainSize)
-	var bz bzip2.StructuralError
-	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, errXZ) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, zstd.ErrCRCMismatch) || errors.As(err, &bz) && strings.Contains(string(bz), "checksum") {
+	if decompress.IsDamage(err) {
 		return fmt.Errorf("read archive: %w", err)
 	}
 	return nil
@@ -246,4 +242,16 @@ func (u *unpacker) attrs(h *tar.Header) (*attrs, error) {
 		}
 	}
 	return a, nil
+}
+
+// isArchive reports whether a file is a tar archive, compressed or not: whether it begins with a valid header, whatever
+// it is called.
+func isArchive(r io.Reader) bool {
+	plain, err := decompress.New(r)
+	if err != nil {
+		return false
+	}
+	defer plain.Close()
+	_, err = tar.NewReader(plain).Next()
+	return err == nil
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
+// copyBuffer is how much of a member is written at a time, in bytes.
+const copyBuffer = 128 << 10
+
 // directory opens the directory that a member goes into, and makes what is missing of it. It stays open until the next.
 func (u *unpacker) directory(name string) (*dir, error) {
 	if u.at != nil && u.name == name {
@@ -137,7 +140,7 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 	}
 	if err == nil {
 		if u.buf == nil {
-			u.buf = make([]byte, bufferSize)
+			u.buf = make([]byte, copyBuffer)
 		}
 		_, err = io.CopyBuffer(w, m.data, u.buf)
 	}

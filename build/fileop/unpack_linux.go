@@ -13,25 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/decompress"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// SniffSize is how many bytes IsArchive wants to see, if there are as many.
-const SniffSize = sniffSize
+// SniffSize is how many bytes IsArchive wants to see, if there are as many: the magic of a tar header is at 257.
+const SniffSize = 512
 
 // IsArchive tells whether a stream that begins with head is a tar archive. What is compressed counts as one, for a
 // compressed stream can't be anything else that a build knows; so does the block of zeros that an empty archive begins
 // with.
 func IsArchive(head []byte) bool {
-	for _, f := range formats() {
-		if bytes.HasPrefix(head, []byte(f.magic)) {
-			return true
-		}
+	if decompress.Recognize(head) != decompress.None {
+		return true
 	}
-	if len(head) < sniffSize {
+	if len(head) < SniffSize {
 		return false
 	}
-	if head = head[:sniffSize]; len(bytes.Trim(head, "\x00")) == 0 {
+	if head = head[:SniffSize]; len(bytes.Trim(head, "\x00")) == 0 {
 		return true
 	}
 	_, err := tar.NewReader(bytes.NewReader(head)).Next()
@@ -90,11 +89,11 @@ func unpack(ctx context.Context, archive io.Reader, dir string, disarmed *Disarm
 	}
 	c.noLayer = true
 	defer func() { err = errors.Join(err, c.close(err == nil)) }()
-	content, done, err := decompress(archive)
+	content, err := decompress.New(archive)
 	if err != nil {
 		return CopyResult{}, fmt.Errorf("read archive: %w", err)
 	}
-	defer done()
+	defer content.Close()
 	u := &unpacker{c: c, root: c.root, disarmed: disarmed}
 	err = u.all(content)
 	if err = errors.Join(err, u.leave(err == nil)); err != nil {

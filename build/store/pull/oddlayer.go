@@ -77,11 +77,11 @@ func (o *oddLayer) read(ctx context.Context, member func(n int, h *tar.Header, r
 	if _, err := o.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	plain, stop, err := decompress(store.Interruptible(ctx, o.file))
+	plain, err := plainStream(store.Interruptible(ctx, o.file))
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer plain.Close()
 	r := tar.NewReader(plain)
 	for n := 0; ; n++ {
 		h, err := r.Next()
@@ -247,11 +247,11 @@ func (o *oddLayer) split(ctx context.Context, dir string) (_ *os.File, err error
 	if _, err := o.file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	plain, stop, err := decompress(store.Interruptible(ctx, o.file))
+	plain, err := plainStream(store.Interruptible(ctx, o.file))
 	if err != nil {
 		return nil, err
 	}
-	defer stop()
+	defer plain.Close()
 	packer := newOddPacker(file, o)
 	stream, done, err := asm.NewInputTarStreamWithDone(plain, packer, packer)
 	if err != nil {

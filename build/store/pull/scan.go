@@ -2,8 +2,6 @@ package pull
 
 import (
 	"archive/tar"
-	"bufio"
-	"compress/bzip2"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -14,16 +12,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/internal/decompress"
 )
-
-// maxWindow bounds the memory of a decoder, in bytes: a zstd frame may ask for far more.
-const maxWindow = 128 << 20
 
 // owners are the IDs that the members of a layer belong to, and what else is to be known of it before it is unpacked.
 type owners struct {
@@ -38,11 +32,11 @@ func (o *owners) list(ids map[uint32]bool) []uint32 { return slices.Sorted(maps.
 // scanLayer reads a layer's tar stream, compressed or not, to its end: it must have the digest and must not lead out of
 // the layer. Unpacking looks for the latter again; here it is found before a file is written.
 func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
-	plain, stop, err := decompress(r)
+	plain, err := plainStream(r)
 	if err != nil {
 		return nil, err
 	}
-	defer stop()
+	defer plain.Close()
 	hash := digest.Canonical.Digester()
 	size := ioCounter{}
 	stream := io.TeeReader(plain, io.MultiWriter(hash.Hash(), &size))
@@ -209,33 +203,16 @@ func (o *owners) add(h *tar.Header) {
 	}
 }
 
-// decompress finds out how a stream is compressed. The function it returns frees the decoder.
-func decompress(r io.Reader) (plain io.Reader, stop func(), err error) {
-	b := bufio.NewReaderSize(r, 64<<10)
-	magic, err := b.Peek(6)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
+// plainStream is a layer's stream without its compression.
+func plainStream(r io.Reader) (*decompress.Stream, error) {
+	s, err := decompress.New(r)
+	if err != nil {
+		return nil, fmt.Errorf("decompress: %w", err)
 	}
-	is := func(prefix string) bool { return strings.HasPrefix(string(magic), prefix) }
-	switch {
-	case is("\x1f\x8b"):
-		z, err := gzip.NewReader(b)
-		if err != nil {
-			return nil, nil, fmt.Errorf("decompress: %w", err)
-		}
-		return z, func() { _ = z.Close() }, nil
-	case is("\x28\xb5\x2f\xfd"), len(magic) >= 4 && is(string(magic[0])+"\x2a\x4d\x18") && magic[0]&0xf0 == 0x50:
-		z, err := zstd.NewReader(b, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return nil, nil, fmt.Errorf("decompress: %w", err)
-		}
-		return z, z.Close, nil
-	case is("BZh"):
-		return bzip2.NewReader(b), func() {}, nil
-	case is("\xfd7zXZ\x00"):
-		return nil, nil, errors.New("it is compressed with xz, which images don't use")
+	if s.Format == decompress.XZ {
+		return nil, errors.New("it is compressed with xz, which images don't use")
 	}
-	return b, func() {}, nil
+	return s, nil
 }
 
 // unmapped tells whether IDs are beyond the user's ranges.
