@@ -42,7 +42,7 @@ func (b *Roots) stepMap(ctx context.Context, t *Target, n Need) (*userns.Mapping
 	if b.Identity.Auto == nil {
 		return b.Identity.Steps, nil
 	}
-	need, err := b.autoNeed(ctx, t.Below, n)
+	need, err := b.autoNeed(ctx, t, n)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +90,9 @@ type Need struct {
 	User string
 }
 
-// autoNeed finds out what a step on the root needs.
-func (b *Roots) autoNeed(ctx context.Context, r *Root, need Need) (n autoNeed, err error) {
+// autoNeed finds out what a step needs.
+func (b *Roots) autoNeed(ctx context.Context, t *Target, need Need) (n autoNeed, err error) {
+	r := t.Below
 	if r != nil {
 		n.roots = append(n.roots, r)
 	}
@@ -109,7 +110,10 @@ func (b *Roots) autoNeed(ctx context.Context, r *Root, need Need) (n autoNeed, e
 		return n, nil
 	}
 	dir, release, err := b.View(ctx, r, NS{})
-	if err != nil || dir == nil {
+	if err == nil && dir == nil { // an empty root has no view, and its steps have a user nevertheless
+		dir, release, err = openDir(t.Snap.Dir())
+	}
+	if err != nil {
 		return n, err
 	}
 	defer func() { err = errors.Join(err, release()) }()

@@ -26,13 +26,18 @@ func (b *Roots) UserXattr() bool { return b.Store.OverlayXattr() == "user.overla
 // writes to.
 func (b *Roots) ViewBelow(ctx context.Context, t *Target) (*os.File, func() error, error) {
 	if t.Snap.Mounted() {
-		dir, err := fsys.OpenDir(t.Snap.Dir())
-		if err != nil {
-			return nil, nil, err
-		}
-		return dir, dir.Close, nil
+		return openDir(t.Snap.Dir())
 	}
 	return b.View(ctx, t.Below, NS{})
+}
+
+// openDir is a directory as a view of itself.
+func openDir(path string) (*os.File, func() error, error) {
+	dir, err := fsys.OpenDir(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return dir, dir.Close, nil
 }
 
 // rootfs is the root file system that a step runs in and writes to.
