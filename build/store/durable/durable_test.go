@@ -90,7 +90,11 @@ func TestWhatAnotherProcessHasWrittenIsNotWrittenAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
+	t.Cleanup(func() {
+		if err := other.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	same, at, err := other.Read()
 	if err != nil || !same || time.Since(at) > time.Hour || !other.Synced(record(t, d, l[0].ID)) {
 		t.Errorf("same: %v, at %s, %v", same, at, err)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -119,9 +120,10 @@ func TestMembersThatWouldNotBeWhatTheyAreAreRefused(t *testing.T) {
 		"a whiteout of overlay's":   {tar.Header{Name: "a", Typeflag: tar.TypeChar}, "device 0:0"},
 		"another device":            {tar.Header{Name: "a", Typeflag: tar.TypeChar, Devmajor: 1}, ""},
 		"a mark of a user's":        {tar.Header{Name: "a", PAXRecords: attr("user.overlay.opaque")}, "user.overlay.opaque"},
-		"a mark of root's":          {tar.Header{Name: "a", PAXRecords: attr("trusted.overlay.redirect")}, "trusted.overlay.redirect"},
-		"a mark without effect":     {tar.Header{Name: "a", PAXRecords: attr("user.overlay.origin")}, ""},
-		"another attribute":         {tar.Header{Name: "a", PAXRecords: attr("user.other")}, ""},
+		"a mark of root's": {tar.Header{Name: "a", PAXRecords: attr("trusted.overlay.redirect")},
+			"overlay.redirect"},
+		"a mark without effect": {tar.Header{Name: "a", PAXRecords: attr("user.overlay.origin")}, ""},
+		"another attribute":     {tar.Header{Name: "a", PAXRecords: attr("user.other")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,7 +176,8 @@ func TestAllIDsOfALayerAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([][]uint32{{1, 3, 7}, {2, 8}}, [][]uint32{found.list(found.uids), found.list(found.gids)}); diff != "" {
+	ids := [][]uint32{found.list(found.uids), found.list(found.gids)}
+	if diff := cmp.Diff([][]uint32{{1, 3, 7}, {2, 8}}, ids); diff != "" {
 		t.Errorf("IDs (-want +got):\n%s", diff)
 	}
 	c := &layerCopy{opts: CopyOptions{Name: "app", Mapping: &userns.Mapping{
@@ -183,8 +186,9 @@ func TestAllIDsOfALayerAreFound(t *testing.T) {
 	if !c.unmapped(found) {
 		t.Error("7 is none of the user's IDs")
 	}
-	missing, ok := c.missingIDs([]*pendingLayer{{}, {owners: found}}).(*MissingIDs) //nolint:errorlint // it is what is made
-	if !ok || missing.Image != "app" || !slices.Equal(missing.UIDs, []uint32{7}) || len(missing.GIDs) != 0 {
+	missing := new(MissingIDs)
+	if !errors.As(c.missingIDs([]*pendingLayer{{}, {owners: found}}), &missing) || missing.Image != "app" ||
+		!slices.Equal(missing.UIDs, []uint32{7}) || len(missing.GIDs) != 0 {
 		t.Errorf("missing: %+v", missing)
 	}
 	c.opts.Mapping = nil // root has all
@@ -234,7 +238,6 @@ func TestADecoderIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer z.Close()
 	var b bytes.Buffer
 	z.Reset(&b)
 	if _, err := z.Write(packed(t, tar.Header{Name: "a", Size: 1 << 20})); err != nil {
