@@ -309,6 +309,7 @@ func TestAnArchiveDoesNotWriteOutsideOfTheRoot(t *testing.T) {
 	for name := range archives {
 		w := b.Copy(&plan.Step{}, &plan.Copy{Sources: []string{name}, Dest: "/d/", Unpack: true}, noStep)
 		_, _, err := b.roots.Make(t.Context(), &plan.Step{}, rootfs.Scratch(), w)
+		err = errors.Join(err, b.roots.Wait())
 		if _, outErr := os.Lstat(outside); outErr == nil {
 			t.Errorf("%s has written outside", name)
 		}
