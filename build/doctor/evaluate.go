@@ -75,7 +75,7 @@ func ranges(f Facts) Check {
 	}
 	detail := fmt.Sprintf("%d user IDs, %d group IDs", f.Ranges.UIDs, f.Ranges.GIDs)
 	last := min(f.Ranges.UIDs, f.Ranges.GIDs)
-	if f.Root || f.Nests {
+	if (f.Root || f.Nests) && last > 0 {
 		last-- // an ordinary user's own ID comes on top, as container ID 0
 	}
 	if last < usualRange-1 {

@@ -90,6 +90,11 @@ func openStore(ctx context.Context, o store.Options) (st *store.Store, remove fu
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, place := range []string{at.Root, at.RunRoot} {
+		if err := inTheWay(place); err != nil {
+			return nil, nil, err
+		}
+	}
 	sweep(filepath.Dir(at.Root))
 	scratch := ""
 	if dir := nearest(at.Root); dir != at.Root {
@@ -111,6 +116,26 @@ func openStore(ctx context.Context, o store.Options) (st *store.Store, remove fu
 		return nil, nil, errors.Join(err, remove())
 	}
 	return st, remove, nil
+}
+
+// inTheWay says what keeps a directory from being made: a name above it, or its own, that is something else.
+func inTheWay(dir string) error {
+	above := nearest(dir)
+	rest, err := filepath.Rel(above, dir)
+	if err != nil || above == dir {
+		return err
+	}
+	first, _, _ := strings.Cut(rest, string(filepath.Separator))
+	if path := filepath.Join(above, first); exists(path) {
+		return fmt.Errorf("make %s: %s is there and is no directory\nhint: remove it, or choose another directory with --root and --runroot", dir,
+			path)
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // tryIn tries the mounts in a directory of its own below another.

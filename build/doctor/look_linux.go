@@ -34,16 +34,13 @@ func surroundings(root string) Surroundings {
 
 // containerOf names the container that this is in, going by what engines leave in one.
 func containerOf(root, environ string) string {
-	exists := func(name string) bool {
-		_, err := os.Lstat(filepath.Join(root, name))
-		return err == nil
-	}
+	has := func(name string) bool { return exists(filepath.Join(root, name)) }
 	switch {
-	case exists("var/run/secrets/kubernetes.io") || exists("run/secrets/kubernetes.io"):
+	case has("var/run/secrets/kubernetes.io") || has("run/secrets/kubernetes.io"):
 		return "kubernetes pod"
-	case exists("run/.containerenv"):
+	case has("run/.containerenv"):
 		return "podman"
-	case exists(".dockerenv"):
+	case has(".dockerenv"):
 		return "docker"
 	}
 	for _, text := range strings.Split(environ, "\x00") {

@@ -188,10 +188,10 @@ func newRanges(sub userns.SubIDs, err error) Ranges {
 	return r
 }
 
-// enter has the namespace of a build looked at from inside.
 // signalled plus a signal's number is the status of a process that it has ended.
 const signalled = 128
 
+// enter has the namespace of a build looked at from inside.
 func enter(ctx context.Context, o Options) (*Inside, Outcome) {
 	answer, err := newPipe()
 	if err != nil {
@@ -203,6 +203,8 @@ func enter(ctx context.Context, o Options) (*Inside, Outcome) {
 		return nil, outcome(err)
 	}
 	if err := answer.inherit(); err != nil {
+		answer.close()
+		words.close()
 		return nil, outcome(err)
 	}
 	code, err := o.Enter(ctx, words.w, envTask+"="+taskInside+":"+strconv.Itoa(int(answer.w.Fd())))
@@ -221,6 +223,9 @@ func enter(ctx context.Context, o Options) (*Inside, Outcome) {
 	return in, Outcome{Tried: true}
 }
 
+// maxWords is how much of what a child writes counts, in bytes.
+const maxWords = 1 << 20
+
 // pipe collects what a child writes. Both ends are read and closed by end.
 type pipe struct {
 	r, w *os.File
@@ -234,7 +239,8 @@ func newPipe() (*pipe, error) {
 	}
 	p := &pipe{r, w, make(chan string, 1)}
 	go func() {
-		text, _ := io.ReadAll(io.LimitReader(r, 1<<20)) // what can't be read is as good as not said
+		text, _ := io.ReadAll(io.LimitReader(r, maxWords)) // what can't be read is as good as not said
+		_, _ = io.Copy(io.Discard, r)                      // or who says more would wait forever
 		p.text <- string(text)
 	}()
 	return p, nil
