@@ -220,8 +220,8 @@ func (s *site) storeWrecks() []wreck {
 	return []wreck{
 		{name: "locked store", args: []string{"--root", "/usr/cooper-e2e/store"}, check: "store", status: "fail",
 			want: []string{"/usr", "--root"}},
-		{name: "file in the store's place", args: []string{"--root", s.path("bad/store")}, check: "store", status: "ok",
-			works: true},
+		{name: "file in the store's place", args: []string{"--root", s.path("bad/store")}, check: "store",
+			status: "fail", want: []string{s.path("bad") + " is there and is no directory", "--root"}},
 		{name: "another driver", script: "export STORAGE_DRIVER=nonsense\n", check: "store", status: "fail",
 			want: []string{"nonsense"}},
 		{name: "read-only store", script: fmt.Sprintf(tmpfs, "size=1g") +
