@@ -23,8 +23,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top internal/guard " +
-				"internal/terminal userns userns/reexec",
+			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top internal/fsys " +
+				"internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -40,8 +40,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
-			mayImport: "build/registry build/store build/store/other executor executor/overlay internal/flock userns " +
-				"userns/reexec",
+			mayImport: "build/registry build/store build/store/other executor executor/overlay internal/flock " +
+				"internal/fsys userns userns/reexec",
 		},
 		{
 			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",

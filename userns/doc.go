@@ -22,4 +22,7 @@
 //
 // Every error about ranges that are absent or too short ends with the command
 // that puts it right.
+//
+// One room: maps, the ranges that they are made of and what a user may ask for are one arithmetic on IDs; each half
+// would import the other.
 package userns

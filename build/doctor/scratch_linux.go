@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/flock"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // scratchPrefix begins the names of the directories that are filled in a trial.
@@ -42,7 +43,7 @@ func lockScratch(dir string) (*os.File, error) {
 	}
 	var st unix.Stat_t
 	err = unix.Fstat(int(f.Fd()), &st)
-	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid()) {
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFDIR || !fsys.Mine(&st)) {
 		err = os.ErrNotExist
 	}
 	if err != nil {

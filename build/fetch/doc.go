@@ -15,4 +15,7 @@
 //
 // Credentials reach git through the environment, never through arguments. They appear in no error, no file name and no
 // file of the cache.
+//
+// One room: a file of a URL and a tree of a repository are kept, locked, noted and removed in the same way, which is
+// most of the code.
 package fetch

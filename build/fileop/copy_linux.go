@@ -75,8 +75,8 @@ type copier struct {
 }
 
 func newCopier(ctx context.Context, o CopyOptions) (*copier, error) {
-	c := &copier{cause: func() error { return context.Cause(ctx) }, o: o, uid: uint32(unix.Geteuid()),
-		gid: uint32(unix.Getegid())}
+	c := &copier{cause: func() error { return context.Cause(ctx) }, o: o}
+	c.uid, c.gid = fsys.OwnIDs()
 	c.umask = umask()
 	c.data = fsys.Copier{WriteBack: true, Done: func(bytes int64) { c.moved(0, bytes) }}
 	if !strings.HasPrefix(o.Dest, "/") {

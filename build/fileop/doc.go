@@ -36,4 +36,7 @@
 // component: directories are held open, names are opened with O_NOFOLLOW, and symlinks are followed by this package
 // inside the root they belong to. What is swapped meanwhile is an error or is read as what it now is, never a file
 // elsewhere.
+//
+// One room: COPY, ADD and unpacking place files below a hostile root by the same rules for links, owners and what is
+// there already.
 package fileop

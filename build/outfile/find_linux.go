@@ -188,7 +188,7 @@ func (f *finder) vet(name string, st *unix.Stat_t) error {
 	if err := unix.Fstat(int(f.dir.Fd()), &dir); err != nil {
 		return err
 	}
-	own := int(st.Uid) == os.Geteuid() || st.Uid == dir.Uid && st.Uid != overflowID
+	own := fsys.Mine(st) || st.Uid == dir.Uid && st.Uid != overflowID
 	if dir.Mode&everyones != everyones || own {
 		return nil
 	}

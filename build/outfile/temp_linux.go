@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/flock"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 const (
@@ -160,7 +161,7 @@ func sweepOne(root *os.Root, dir *os.File, name string) {
 	f := os.NewFile(uintptr(fd), name)
 	defer func() { _ = f.Close() }()
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || int(st.Uid) != os.Geteuid() {
+	if unix.Fstat(fd, &st) != nil || !fsys.Mine(&st) {
 		return
 	}
 	kind := st.Mode & unix.S_IFMT

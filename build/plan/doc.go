@@ -5,4 +5,6 @@
 // later has to look at the Dockerfile again. The package is pure but for the [Resolver] it is given.
 //
 // Errors in the Dockerfile are *dockerfile.Error values. What cooper can't build is refused by name.
+//
+// One room: instructions, variables, stages and mounts are expanded in the order of the file, by one planner.
 package plan

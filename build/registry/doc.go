@@ -6,4 +6,7 @@
 //
 // Registries and layouts are hostile. [ReadImage] verifies manifests and configs and bounds their size; what
 // [Fetcher.Fetch] gives must be read through [Verify], which lets no wrong byte pass as the end of the content.
+//
+// One room: how a registry is found, trusted and spoken to is asked anew for every request of a transfer, in either
+// direction.
 package registry

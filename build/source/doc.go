@@ -15,4 +15,6 @@
 //     the digest;
 //   - a pattern that matches nothing is no error, unless the directory it begins with isn't there and nothing else was
 //     selected.
+//
+// One room: what a pattern selects is walked, ignored and digested in one pass over the context.
 package source

@@ -8,4 +8,7 @@
 // docs/architecture.md.
 //
 // A store is safe for concurrent use, by several processes too.
+//
+// One room: layers, their directories, mounts and copies are ways to one library, whose locks they share; images,
+// pulls, removal and mending have rooms below this one.
 package store

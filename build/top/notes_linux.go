@@ -89,7 +89,7 @@ func (n Notes) Add(s Step) (remove func() error, err error) {
 // belongs to somebody else is an error.
 func List(dir string) ([]Step, error) {
 	var st unix.Stat_t
-	if unix.Lstat(dir, &st) == nil && (st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid()) {
+	if unix.Lstat(dir, &st) == nil && (st.Mode&unix.S_IFMT != unix.S_IFDIR || !fsys.Mine(&st)) {
 		return nil, fmt.Errorf("list running steps: %s is not a directory of this user's", dir)
 	}
 	entries, err := os.ReadDir(dir)

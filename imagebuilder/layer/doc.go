@@ -31,4 +31,6 @@
 // No function here follows a symbolic link or joins a path: directories are opened one component at a time relative to
 // their parent's descriptor, so neither a link swapped in nor a path longer than PATH_MAX matters. The tree itself must
 // rest while it is read; a file whose size differs from its header is [ErrChanged].
+//
+// One room: reading a directory, its differences and a merge write one stream, which must be the same to the byte.
 package layer

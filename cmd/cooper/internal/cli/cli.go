@@ -18,6 +18,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/internal/terminal"
 	"github.com/cooperbuild/cooper/userns"
@@ -119,7 +120,7 @@ func ignoreForeignRuntimeDir() {
 		return
 	}
 	var st unix.Stat_t
-	if unix.Stat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == os.Geteuid() &&
+	if unix.Stat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && fsys.Mine(&st) &&
 		filepath.IsAbs(dir) {
 		return
 	}

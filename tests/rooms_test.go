@@ -1,0 +1,108 @@
+package tests_test
+
+import (
+	"go/ast"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What a package and a type may hold, so that one person can know it whole.
+const (
+	// buildLines is for package build, which wires rooms and holds nothing else.
+	buildLines = 1000
+	// mostLines and mostFiles are for other packages, unless the doc comment says why it is one room.
+	mostLines, mostFiles = 2000, 15
+	mostMethods          = 25
+	// oneRoom begins the paragraph of a doc comment that says why a package with more stays whole.
+	oneRoom = "One room: "
+)
+
+// stillLarger are the types that have more methods than a type should, and how many at most: they are to be parted, and
+// none is to grow meanwhile.
+func stillLarger() map[string]int {
+	return map[string]int{
+		"build/fileop.copier": 35, "build/plan.expanding": 32, "build/plan.planner": 52, "build/rootfs.Roots": 63,
+		"build/store.Store": 73, "build/store/images.Room": 29, "build/store/internal/library.Library": 26,
+		"executor.container": 62, "executor.script": 31,
+	}
+}
+
+// TestRoomsAreSmall counts the code of each package, without tests, and the methods of each type.
+func TestRoomsAreSmall(t *testing.T) {
+	t.Parallel()
+	err := eachPackage("..", func(pkg string, files []*ast.File) {
+		for name, n := range methods(files) {
+			if most := max(mostMethods, stillLarger()[pkg+"."+name]); n > most {
+				t.Errorf("%s.%s has %d methods, more than %d: part it", pkg, name, n, most)
+			}
+		}
+		lines := linesOf(t, pkg)
+		if pkg == "build" {
+			if lines > buildLines {
+				t.Errorf("package build has %d lines, more than %d: it wires rooms, what does work is one", lines, buildLines)
+			}
+			return
+		}
+		if (lines > mostLines || len(files) > mostFiles) && !strings.Contains(doc(files), oneRoom) {
+			t.Errorf("package %s has %d lines in %d files: part it, or say in its doc comment why it is one room (%q)",
+				pkg, lines, len(files), oneRoom+"...")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// methods counts those of each type.
+func methods(files []*ast.File) map[string]int {
+	count := map[string]int{}
+	for _, f := range files {
+		for _, decl := range f.Decls {
+			fn, ok := decl.(*ast.FuncDecl)
+			if !ok || fn.Recv == nil {
+				continue
+			}
+			of := fn.Recv.List[0].Type
+			if p, ok := of.(*ast.StarExpr); ok {
+				of = p.X
+			}
+			if generic, ok := of.(*ast.IndexExpr); ok {
+				of = generic.X
+			}
+			if name, ok := of.(*ast.Ident); ok {
+				count[name.Name]++
+			}
+		}
+	}
+	return count
+}
+
+// doc is a package's comment, as one line.
+func doc(files []*ast.File) string {
+	var all []string
+	for _, f := range files {
+		all = append(all, strings.Fields(f.Doc.Text())...)
+	}
+	return strings.Join(all, " ") + " "
+}
+
+func linesOf(t *testing.T, pkg string) (n int) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join("..", pkg, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += strings.Count(string(text), "\n")
+	}
+	return n
+}
