@@ -7,9 +7,11 @@ import (
 
 	"github.com/cooperbuild/cooper/build/bases"
 	"github.com/cooperbuild/cooper/build/inputs"
+	"github.com/cooperbuild/cooper/build/outputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/runstep"
+	"github.com/cooperbuild/cooper/build/sendimage"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/build/steps"
 	"github.com/cooperbuild/cooper/build/store"
@@ -79,6 +81,23 @@ const (
 	PullAlways  = bases.PullAlways
 	PullNever   = bases.PullNever
 )
+
+// PushRequest says which image is pushed, and where to.
+type PushRequest = sendimage.Request
+
+// Pushed is what was pushed.
+type Pushed = sendimage.Pushed
+
+// CheckPushName refuses names that an image can't be pushed to.
+func CheckPushName(name string) error {
+	_, err := outputs.PushName(name)
+	return err
+}
+
+// Push pushes an image of the session's store. A tag is moved when all of the image is there.
+func Push(ctx context.Context, s *Session, req PushRequest) (Pushed, error) {
+	return sendimage.Push(ctx, s, req)
+}
 
 // StepNS says which user namespace RUN steps get.
 type StepNS = rootfs.StepNS

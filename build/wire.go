@@ -69,7 +69,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 		outputs: outputs.New(outputs.Options{
 			Images: e.depot.Images, Layers: e.depot.Store, Origins: e.depot.Images, Cache: from.cache, Roots: roots,
 			SourceDate: p.sourceDate, Format: set.Format,
-			Specs: set.Outputs, Tags: set.Tags, Registry: registryOptions(e.session),
+			Specs: set.Outputs, Tags: set.Tags, Registry: e.session.Registry().Options(),
 			Stdout: set.Stdout, Progress: set.Progress, Shown: e.asides,
 		}),
 	}

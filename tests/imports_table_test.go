@@ -33,9 +33,9 @@ func importTable() []importRule {
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/bases build/cache build/copystep build/disk build/export build/inputs build/inspect " +
-				"build/outputs build/plan build/progress build/push build/reclaim build/registry build/rootfs " +
-				"build/runstep build/session build/solve build/source build/sshagent build/stepinput build/steps " +
-				"build/store build/store/depot build/store/images executor imagebuilder imagebuilder/dockerfile " +
+				"build/outputs build/plan build/progress build/reclaim build/rootfs build/runstep build/sendimage " +
+				"build/session build/solve build/source build/sshagent build/stepinput build/steps build/store " +
+				"build/store/depot build/store/images executor imagebuilder imagebuilder/dockerfile " +
 				"imagebuilder/remote userns",
 		},
 		{
@@ -197,7 +197,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/session", job: "what builds in one process share: the open store, how registries are reached, who calls",
-			mayImport: "build/store build/store/depot build/store/images executor executor/overlay userns",
+			mayImport: "build/registry build/store build/store/depot build/store/images executor executor/overlay userns",
 		},
 		{
 			pkg: "build/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
@@ -211,6 +211,11 @@ func importTable() []importRule {
 		{
 			pkg: "build/push", job: "images into registries: blobs once, tags last",
 			mayImport: "build/cache build/export build/registry imagebuilder imagebuilder/reference internal/guard",
+		},
+		{
+			pkg: "build/sendimage", job: "pushes an image that the store has",
+			mayImport: "build/cache build/export build/outputs build/progress build/push build/registry build/session " +
+				"build/store/depot build/store/images imagebuilder",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

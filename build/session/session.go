@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/depot"
 	"github.com/cooperbuild/cooper/build/store/images"
@@ -20,6 +21,11 @@ type Registry struct {
 	Insecure bool
 	// AuthFile has the credentials, CertDir the certificates; empty: where podman has them.
 	AuthFile, CertDir string
+}
+
+// Options are those of package registry, without a user's name.
+func (r Registry) Options() registry.Options {
+	return registry.Options{Insecure: r.Insecure, AuthFile: r.AuthFile, CertDir: r.CertDir}
 }
 
 // Options say what a session shares. The zero value is the user's own store.

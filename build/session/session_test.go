@@ -182,5 +182,7 @@ func TestASessionKnowsWhoCalls(t *testing.T) {
 	}
 	if r := s.Registry(); r != (session.Registry{Insecure: true, AuthFile: "auth", CertDir: "certs"}) {
 		t.Errorf("registries are reached by %+v", r)
+	} else if o := r.Options(); !o.Insecure || o.AuthFile != "auth" || o.CertDir != "certs" || o.Username != "" {
+		t.Errorf("a client of registries gets %+v", o)
 	}
 }

@@ -1,4 +1,4 @@
-package build
+package sendimage
 
 import (
 	"context"
@@ -18,13 +18,14 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/push"
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/build/store/depot"
 	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// PushRequest says which image is pushed, and where to.
-type PushRequest struct {
+// Request says which image is pushed, and where to.
+type Request struct {
 	// Image is a name or an ID in the store.
 	Image string
 	// To are the names that it gets; none: the name that it has.
@@ -53,14 +54,8 @@ type Pushed struct {
 	Names []string
 }
 
-// CheckPushName refuses names that an image can't be pushed to.
-func CheckPushName(name string) error {
-	_, err := outputs.PushName(name)
-	return err
-}
-
 // Push pushes an image of the store. A tag is moved when all of the image is there.
-func Push(ctx context.Context, s *Session, req PushRequest) (res Pushed, err error) {
+func Push(ctx context.Context, s *session.Session, req Request) (res Pushed, err error) {
 	if req.Progress == nil {
 		req.Progress = progress.Discard{}
 	}
@@ -78,7 +73,7 @@ func Push(ctx context.Context, s *Session, req PushRequest) (res Pushed, err err
 	if err != nil {
 		return Pushed{}, err
 	}
-	p := pusher{PushRequest: req, session: s, depot: d, cache: c, shown: progress.NewAsides(req.Progress)}
+	p := pusher{Request: req, session: s, depot: d, cache: c, shown: progress.NewAsides(req.Progress)}
 	if !req.AllTags {
 		return res, p.push(ctx, req.Image, req.To, &res)
 	}
@@ -94,16 +89,10 @@ func Push(ctx context.Context, s *Session, req PushRequest) (res Pushed, err err
 	return res, nil
 }
 
-// registryOptions are a session's.
-func registryOptions(s *Session) registry.Options {
-	o := s.Registry()
-	return registry.Options{Insecure: o.Insecure, AuthFile: o.AuthFile, CertDir: o.CertDir}
-}
-
 // pusher pushes images of one store.
 type pusher struct {
-	PushRequest
-	session *Session
+	Request
+	session *session.Session
 	depot   *depot.Depot
 	cache   *cache.Cache
 	shown   progress.Asides
@@ -124,7 +113,7 @@ func (p pusher) push(ctx context.Context, name string, to []string, res *Pushed)
 	if err != nil {
 		return err
 	}
-	reached := registryOptions(p.session)
+	reached := p.session.Registry().Options()
 	reached.Username, reached.Password = p.Username, p.Password
 	sent, err := p.persist(ctx, src, outputs.PushOptions{Layers: p.depot.Store, Origins: p.depot.Images, Cache: p.cache,
 		Registry: reached, Spec: spec, To: refs, Shown: p.shown})
