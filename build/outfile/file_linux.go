@@ -47,7 +47,7 @@ func Create(path string) (*File, error) {
 
 func (f *File) open() error {
 	s := f.spot
-	if strings.HasSuffix(f.path, "/") {
+	if strings.HasSuffix(f.path, "/") || strings.HasSuffix(f.path, "/.") {
 		return syscall.EISDIR
 	}
 	if s.at == nil {
