@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -55,8 +56,8 @@ func Open(paths []string) (*Agent, error) {
 func OpenAll(given map[string][]string) (map[string]*Agent, error) {
 	agents := map[string]*Agent{}
 	var errs []error
-	for id, paths := range given {
-		a, err := Open(paths)
+	for _, id := range slices.Sorted(maps.Keys(given)) {
+		a, err := Open(given[id])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--ssh %s: %w", id, err))
 		}

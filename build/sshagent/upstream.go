@@ -22,10 +22,25 @@ func (u *upstream) ask(ctx context.Context, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeMessage(conn, request); err != nil {
-		return nil, err
+	var answer []byte
+	if err = writeMessage(conn, request); err == nil {
+		answer, err = readMessage(conn)
 	}
-	return readMessage(conn)
+	if err != nil {
+		u.hangUp(conn)
+	}
+	return answer, err
+}
+
+// hangUp ends a connection on which something went wrong: what comes next on it need not be the answer to what is asked
+// next, and an agent that was started anew is found by another call.
+func (u *upstream) hangUp(conn net.Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_ = conn.Close()
+	if u.conn == conn {
+		u.conn = nil
+	}
 }
 
 func (u *upstream) connect(ctx context.Context) (net.Conn, error) {
