@@ -4,7 +4,7 @@
 #   demo    set up what is missing, build cooper, build an image with it, run a program of that image
 #   test    set up what is missing, then every test (as root: the ones that need an ordinary user make one; as an ordinary user: those that
 #           need root run in a user namespace, and TestAsRoot... is not started)
-#   test-fast  the tests of the packages without the end-to-end ones, in about a minute
+#   test-fast  the unit and contract tests, with fewer rounds: no other tools, about a minute on two processors
 #   lint    golangci-lint, pinned, with the linters of .golangci.yml
 #   bench   measure beside limit programs and buildah; writes docs/benchmarks.{json,md}
 #   reference  write docs/reference anew, from the commands
@@ -28,6 +28,8 @@ GOLANGCI_VERSION := 2.12.2
 GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 
 TESTFLAGS  ?=
+# Tests wait for processes and disks more than they compute: more packages at a time than there are processors.
+TESTPACKAGES := -p=$(shell expr 2 \* $$(nproc))
 BENCHFLAGS ?=
 
 .PHONY: all build setup setup-tests demo test test-fast lint bench reference man tags clean
@@ -55,11 +57,12 @@ demo: setup build
 
 # The tests of packages that need neither other tools nor minutes: for the time between two edits.
 test-fast:
-	$(GO) test $(GOBUILDFLAGS) -short -timeout 5m $(TESTFLAGS) $$($(GO) list $(GOBUILDFLAGS) ./... | grep -v '/tests')
+	$(GO) test $(GOBUILDFLAGS) $(TESTPACKAGES) -short -timeout 30m $(TESTFLAGS) $$($(GO) list $(GOBUILDFLAGS) ./... | grep -v '/tests')
 
-# The end-to-end tests run the binary that `build` makes; COOPER tells them where it is.
+# The end-to-end tests run the binary that `build` makes; COOPER tells them where it is. The time after which all is
+# ended is for tests that hang, not for a machine that is slow.
 test: setup-tests build
-	COOPER=$(CURDIR)/bin/cooper $(GO) test $(GOBUILDFLAGS) -timeout 45m $(TESTFLAGS) ./...
+	COOPER=$(CURDIR)/bin/cooper $(GO) test $(GOBUILDFLAGS) $(TESTPACKAGES) -timeout 2h $(TESTFLAGS) ./...
 
 lint: $(GOLANGCI)
 	@out=$$(gofmt -l -s $$(find . -name '*.go' -not -path './bin/*')); \

@@ -3,6 +3,7 @@ package executor_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,16 +38,22 @@ func TestMain(m *testing.M) {
 }
 
 func onOtherBackEnds() int {
-	code, outside := 0, asroot.Real()
+	outside := asroot.Real()
+	var others []usertest.Run
 	for _, name := range append([]string{""}, executor.RuntimeNames()...) {
-		if code == 0 && name != "" {
-			code = usertest.Again(false, runtimeEnv+"="+name)
+		env := []string{runtimeEnv + "=" + name}
+		if name != "" {
+			if testing.Short() {
+				fmt.Println("not started with -short: the tests on", name)
+				continue
+			}
+			others = append(others, usertest.Run{Env: env})
 		}
-		if code == 0 && outside {
-			code = usertest.Again(true, runtimeEnv+"="+name)
+		if outside {
+			others = append(others, usertest.Run{Namespace: true, Env: env})
 		}
 	}
-	return code
+	return usertest.Again(others...)
 }
 
 // backEnd is the OCI runtime under test, nil for the native back end.

@@ -62,6 +62,7 @@ func TestAccessControlListAboveTheStoreIsInNoImage(t *testing.T) {
 // TestAsRootLayersGetTheDriversLabel gives the driver's directory an SELinux label, which needs no kernel that enforces
 // one. Layers are made elsewhere, and take the label of that place along when they are renamed.
 func TestAsRootLayersGetTheDriversLabel(t *testing.T) {
+	t.Parallel()
 	const name, label = "security.selinux", "system_u:object_r:container_ro_file_t:s0"
 	s := newSite(t, suite.modes[0])
 	s.mkdir(t, "store/overlay")

@@ -41,7 +41,7 @@ func startWaiting(t *testing.T, s *site, name string, flags ...string) *waitingB
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	end := time.Now().Add(2 * time.Minute)
+	end := time.Now().Add(patience)
 	for {
 		text, err := os.ReadFile(s.path(dir + "/map"))
 		var inside int
@@ -68,7 +68,7 @@ func (b *waitingBuild) finish(t *testing.T, s *site, name string) {
 
 // waitStep ends in any case, also in a build that was killed.
 const waitStep = `
-RUN cat /proc/self/uid_map >/v/map.new && mv /v/map.new /v/map; for i in $(seq 600); do [ -e /v/go ] && exit 0; sleep 0.05; done; exit 1
+RUN cat /proc/self/uid_map >/v/map.new && mv /v/map.new /v/map; for i in $(seq 12000); do [ -e /v/go ] && exit 0; sleep 0.05; done; exit 1
 `
 
 const waitFile = "FROM base" + waitStep
@@ -112,7 +112,7 @@ func TestAutoGivesEachBuildItsOwnRange(t *testing.T) {
 // waitLive waits until at most n builds that live have ranges.
 func (s *site) waitLive(t *testing.T, n int) {
 	t.Helper()
-	for range 500 {
+	eventually(t, func() string { return fmt.Sprintf("more than %d builds have ranges", n) }, func() bool {
 		locked := 0
 		names, err := filepath.Glob(filepath.Join(s.store(), "cooper/userns/*"))
 		if err != nil {
@@ -132,12 +132,8 @@ func (s *site) waitLive(t *testing.T, n int) {
 				t.Error(err)
 			}
 		}
-		if locked <= n {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Errorf("more than %d builds have ranges", n)
+		return locked <= n
+	})
 }
 
 func TestAutoGivesTheSameImage(t *testing.T) {

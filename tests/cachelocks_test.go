@@ -2,11 +2,9 @@ package tests_test
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // lockedHere is a build that hangs if a step waits for itself, or if two steps wait for each other.
@@ -30,7 +28,6 @@ COPY --from=third /third /3
 
 func TestCacheMountsLockOnceAndInOneOrder(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/Containerfile", lockedHere)
@@ -45,10 +42,9 @@ func TestCacheMountsLockOnceAndInOneOrder(t *testing.T) {
 
 func TestWaitForACacheMountIsToldAndCanBeInterrupted(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
-		sleep := fmt.Sprintf("sleep 7%d", os.Getpid())
+		sleep := fmt.Sprintf("sleep 1000.%d", s.number)
 		s.write(t, "holder/Containerfile", "FROM base\nRUN --mount=type=cache,id=it,sharing=locked,target=/c echo started; "+
 			sleep+"\n")
 		s.write(t, "waiter/Containerfile", "FROM base\nRUN --mount=type=cache,id=it,target=/c touch /c/x\n")
@@ -59,7 +55,7 @@ func TestWaitForACacheMountIsToldAndCanBeInterrupted(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			begun.wait(t, 2*time.Minute)
+			begun.wait(t)
 			return cmd
 		}
 		holder := start("holder", "started\n")

@@ -36,7 +36,6 @@ func (s *site) atOnce(t *testing.T, builds [][]string) []string {
 
 func TestBuildsAtTheSameTime(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		s.write(t, "same/Containerfile", "FROM base\nRUN echo 1 >/1; sleep 0.2\nCOPY Containerfile /f\nRUN chown 33 /1\n")

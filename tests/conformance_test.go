@@ -97,6 +97,7 @@ func (c *corpusCase) parentName() string { return c.name + "-parent" }
 // TestConformance builds every case of the corpus as every user and holds config, history and layers against the golden
 // parts. With root, buildah builds the same cases, and both must agree but for the differences that are listed.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	cases := loadCorpus(t)
 	var listed *differences
 	t.Run("cases", func(t *testing.T) {

@@ -202,6 +202,7 @@ func checkNoSecret(t *testing.T, archive string) {
 
 // TestManyEntries builds from an archive of many files in many directories, entered in turns.
 func TestManyEntries(t *testing.T) {
+	t.Parallel()
 	files := map[string]string{"Containerfile": "FROM scratch\nCOPY . /\n"}
 	const count = 20_000
 	for n := range count {

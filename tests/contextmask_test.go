@@ -4,14 +4,12 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestBindMountOfAContextIsNoCopy has a step wait for a change of a file in its context, which an ignore file hides a
 // part of: no copy would ever show that.
 func TestBindMountOfAContextIsNoCopy(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		for name, text := range map[string]string{
@@ -26,7 +24,7 @@ func TestBindMountOfAContextIsNoCopy(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		begun.wait(t, 2*time.Minute)
+		begun.wait(t)
 		if err := os.WriteFile(s.path("ctx/file"), []byte("new\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +39,6 @@ func TestBindMountOfAContextIsNoCopy(t *testing.T) {
 // steps that see the same files share a copy, and one that comes after a change has a new one.
 func TestAsRootCopyOfAContextIsMadeOnce(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/file", "x\n")

@@ -15,7 +15,7 @@ RUN --mount=type=bind,target=/ro --mount=type=bind,target=/rw,rw --mount=type=bi
 
 // TestAsRootContextsInMountsBelongToRootOfTheStep builds with files of one other user, of several, and of the builder.
 func TestAsRootContextsInMountsBelongToRootOfTheStep(t *testing.T) {
-	ids := map[string]string{}
+	var images sameImage
 	eachMode(t, func(t *testing.T, m mode) {
 		for name, owners := range map[string][2]int{"one": {4321, 4321}, "several": {4321, 4322}, "own": {m.UID, m.UID}} {
 			s := newSite(t, m)
@@ -38,19 +38,9 @@ func TestAsRootContextsInMountsBelongToRootOfTheStep(t *testing.T) {
 				}
 			}
 			for flag := range namespaceFlags(m) {
-				id := s.build(t, "-q", "--no-cache", flag, "ctx")
-				ids[m.Name+" "+name+" "+flag] = id
+				images.add(t, m.Name+" "+name+" "+flag, s.build(t, "-q", "--no-cache", flag, "ctx"))
 			}
 			s.checkNoLeftovers(t)
 		}
 	})
-	first := ""
-	for how, id := range ids {
-		if first == "" {
-			first = id
-		}
-		if id != first {
-			t.Errorf("%s gives %s, another way %s", how, id, first)
-		}
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -79,7 +78,7 @@ func (s *site) du(t *testing.T, dir string) int64 {
 // TestUsageIsWhatDiskUsageSays holds the sizes against du(1), which counts a file with several names once.
 func TestUsageIsWhatDiskUsageSays(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		s := newSite(t, m)
+		s := newSiteOnDisk(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/data", strings.Repeat("x", 3<<20))
 		s.write(t, "ctx/Containerfile", `FROM base
@@ -181,8 +180,7 @@ RUN cat /v /stage /linked >/all && test -e /c100
 // the right image, and the store stays whole.
 func TestPruneBesideBuilds(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
-		s := newSite(t, m)
+		s := newSiteOnDisk(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/file", "file\n")
 		s.write(t, "ctx/Containerfile", stressFile)
@@ -224,8 +222,7 @@ func TestPruneBesideBuilds(t *testing.T) {
 // one.
 func TestKilledPruneLeavesTheStoreWhole(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
-		s := newSite(t, m)
+		s := newSiteOnDisk(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/Containerfile", "FROM base\nARG V\n"+
 			strings.Repeat("RUN --mount=type=cache,target=/c exec 2>&1; echo $V >>/c/all; cat /c/all >/f\n", 6))
@@ -234,7 +231,7 @@ func TestKilledPruneLeavesTheStoreWhole(t *testing.T) {
 				s.build(t, "-q", "-t", "app", "--build-arg", fmt.Sprint("V=", round, v), "ctx")
 			}
 			// no time at all, by which the command line is known
-			known := fmt.Sprintf("--filter=until=0.000000000%d%ds", os.Getpid(), m.UID)
+			known := fmt.Sprintf("--filter=until=0.000000000%ds", s.number)
 			cmd := s.command(suite.cooper, "prune", "--force", "--all", known)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)

@@ -29,6 +29,7 @@ func proofFile(kind, name string) string {
 // TestEachRowOfTheLanguageTableHasItsProof keeps the page honest: a feature said to be built names a test of it that
 // exists, and one that isn't says why.
 func TestEachRowOfTheLanguageTableHasItsProof(t *testing.T) {
+	t.Parallel()
 	root := ".."
 	text, err := os.ReadFile(filepath.Join(root, languageTable))
 	if err != nil {
@@ -53,6 +54,7 @@ func TestEachRowOfTheLanguageTableHasItsProof(t *testing.T) {
 }
 
 func TestWrongRowsOfTheLanguageTableAreFound(t *testing.T) {
+	t.Parallel()
 	root := ".."
 	proofs := proofChecker{root: root, tests: map[string]bool{"TestHere": true}}
 	for _, row := range [][2]string{

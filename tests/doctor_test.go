@@ -165,14 +165,14 @@ func (d diagnosis) command(t *testing.T, check string, which int) string {
 
 // TestDoctorFindsWhatIsWrong breaks one thing at a time, and repairs it as doctor says where that can be done here.
 func TestDoctorFindsWhatIsWrong(t *testing.T) {
-	for _, m := range suite.modes {
+	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.prepareWrecks(t)
 		for _, w := range s.wrecks() {
 			if w.root != m.root() || w.needsRoot() && os.Getuid() != 0 {
 				continue
 			}
-			t.Run(m.Name+" "+w.name, func(t *testing.T) {
+			t.Run(w.name, func(t *testing.T) {
 				d := w.doctor(t, s, "")
 				d.has(t, w.check, w.status, w.want...)
 				if d.Works != w.works || w.mode != "" && d.Mode != w.mode {
@@ -185,11 +185,12 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 			})
 		}
 		s.checkNoLeftovers(t)
-	}
+	})
 }
 
 // TestEachCheckOfDoctorFailsSomewhere: a check that no test makes fail may be one that can't.
 func TestEachCheckOfDoctorFailsSomewhere(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	failed := map[string]bool{}
 	for _, w := range s.wrecks() {

@@ -24,7 +24,7 @@ func (s *site) scratch(t *testing.T) []string {
 func (s *site) endDoctor(t *testing.T, signal syscall.Signal) (code int, said string) {
 	t.Helper()
 	before := len(s.scratch(t))
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		var out bytes.Buffer
 		cmd := s.command(suite.cooper, "doctor", "--root", s.store(), "--runroot", s.path("run/containers"))
 		cmd.Stdout, cmd.Stderr = &out, &out

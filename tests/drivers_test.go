@@ -81,7 +81,7 @@ func TestDriversGiveTheSameLayers(t *testing.T) {
 		var want string
 		for _, d := range driverCases(t) {
 			t.Run(d.name, func(t *testing.T) {
-				s := newSite(t, m)
+				s := newSiteOnDisk(t, m)
 				if err := s.makeBusybox(); err != nil {
 					t.Fatal(err)
 				}

@@ -32,6 +32,7 @@ func (s *site) without(name string) []string {
 // TestAsRootHintsAboutFilesOfTheContext has files in the context that are root's: what is the user's own can always be
 // read.
 func TestAsRootHintsAboutFilesOfTheContext(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	s.busybox(t, "base")
 	s.mkdir(t, "ctx")
@@ -126,6 +127,7 @@ func TestAsRootHintsWhereOverlayHasNoPlace(t *testing.T) {
 
 // TestTheInstallLineWorksOnANewAccount runs the line of docs/install.md.
 func TestTheInstallLineWorksOnANewAccount(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../docs/install.md")
 	if err != nil {
 		t.Fatal(err)

@@ -69,6 +69,7 @@ func joinSite(t *testing.T, m mode) (s *site, image string) {
 }
 
 func TestAsRootStepsJoinANamespace(t *testing.T) {
+	t.Parallel()
 	for _, m := range suite.modes {
 		if !m.root() || os.Getuid() != 0 {
 			continue
@@ -125,6 +126,7 @@ func backEnds() []string {
 // TestStepsJoinANamespaceBelow builds in a namespace with another one below it, as an ordinary user who has entered the
 // first.
 func TestStepsJoinANamespaceBelow(t *testing.T) {
+	t.Parallel()
 	s, image := joinSite(t, ordinary(t))
 	script := `mkfifo hold ready
 unshare --user sh -c 'echo $$ >ready; read _ <hold' & 

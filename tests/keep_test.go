@@ -9,8 +9,7 @@ import (
 // stages and platforms. The next build finds everything.
 func TestCacheOutlivesCleanUpOfOtherTools(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
-		s := newSite(t, m)
+		s := newSiteOnDisk(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/Containerfile", `FROM base AS below
 RUN echo below >/below

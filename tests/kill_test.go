@@ -27,23 +27,22 @@ COPY --from=two /big /big
 RUN --mount=from=two,target=/two,rw : SITE; sleep 0.05; ls / /two >/listing; touch /two/x
 `
 
-func killSite(t *testing.T, m mode, d driverCase) *site {
+// makeKillable puts the base and the context into a site.
+func (s *site) makeKillable(t *testing.T) {
 	t.Helper()
-	s := newDriverSite(t, m, d)
 	s.busybox(t, "base")
 	s.write(t, "ctx/Containerfile", strings.ReplaceAll(killFile, "SITE", filepath.Base(s.dir)))
 	for i := range 100 {
 		s.write(t, fmt.Sprintf("ctx/files/%d", i), strings.Repeat("x", i*100))
 	}
-	return s
 }
 
 // TestKilledBuildLeavesNothing ends builds by SIGKILL at random times, sometimes the process the user started and
 // sometimes its child in the user namespace. What is left is at most what the next build removes.
 func TestKilledBuildLeavesNothing(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
-		s := killSite(t, m, driverCases(t)[0])
+		s := newSiteOnDisk(t, m)
+		s.makeKillable(t)
 		s.killBuilds(t, 8)
 		s.checkStore(t, "after")
 	})
@@ -59,7 +58,8 @@ func TestKilledShiftedBuildLeavesNothing(t *testing.T) {
 		for _, d := range driverCases(t) {
 			t.Run(d.name, func(t *testing.T) {
 				t.Parallel()
-				s := killSite(t, m, d)
+				s := newDriverSite(t, m, d)
+				s.makeKillable(t)
 				s.killBuilds(t, 4, flag)
 			})
 		}
@@ -112,23 +112,22 @@ func (s *site) killBuilds(t *testing.T, rounds int, flags ...string) {
 
 // waitForEnd waits until nothing of a killed build runs: what is inside the namespace is ended by the kernel a moment
 // later, and holds its locks until then. A process that ends has no command line any more long before its files are
-// closed.
+// closed, so that whichever cooper ends at the first look is waited for, too.
 func (s *site) waitForEnd(t *testing.T, argument string) {
 	t.Helper()
-	left := func() []string {
-		all := commandsWith(argument)
+	left := processesThat(func(pid int) bool {
+		p := statOf(pid)
+		return p.ending() && (p.comm == "cooper" || p.comm == "exe")
+	})
+	eventually(t, func() string { return fmt.Sprint(left.errors()) }, func() bool {
 		eachProcess(func(pid int, _ string) {
-			if p := statOf(pid); p.ending() && (p.comm == "cooper" || p.comm == "exe") {
-				all = append(all, fmt.Sprintf("%d, which ends", pid))
+			if strings.Contains(commandLine(pid), argument) {
+				left.add(pid)
 			}
 		})
-		return all
-	}
-	for end := time.Now().Add(time.Minute); len(left()) > 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still running: %q", left())
-		}
-	}
+		left.dropEnded()
+		return len(left) == 0
+	})
 }
 
 // A procStat is what /proc/PID/stat says (proc_pid_stat(5)).
@@ -136,12 +135,19 @@ type procStat struct {
 	comm, state    string
 	parent         int
 	flags, threads int
+	// started is in clock ticks since the machine was started.
+	started int
 }
 
 // ending reports whether a process is on its way out and may still have files open: its last thread is no zombie yet.
 func (p procStat) ending() bool {
 	const exiting = 4 // PF_EXITING
-	return p.flags&exiting != 0 && (p.state != "Z" && p.state != "X" || p.threads > 1)
+	return p.flags&exiting != 0 && !p.ended()
+}
+
+// ended reports whether a process has no files open any more, or is gone.
+func (p procStat) ended() bool {
+	return p.state == "" || (p.state == "Z" || p.state == "X") && p.threads <= 1
 }
 
 // statOf is zero for a process that is gone.
@@ -153,7 +159,7 @@ func statOf(pid int) (p procStat) {
 	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
 	fields := strings.Fields(string(text[end+1:]))
 	p.comm, p.state = string(text[open+1:end]), fields[0]
-	for i, to := range map[int]*int{1: &p.parent, 6: &p.flags, 17: &p.threads} {
+	for i, to := range map[int]*int{1: &p.parent, 6: &p.flags, 17: &p.threads, 19: &p.started} {
 		if *to, err = strconv.Atoi(fields[i]); err != nil {
 			return procStat{}
 		}
@@ -188,7 +194,7 @@ func TestSignalEndsTheBuild(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
-		sleep := fmt.Sprintf("sleep 6%d", os.Getpid())
+		sleep := fmt.Sprintf("sleep 1000.%d", s.number)
 		for _, c := range []struct {
 			signal syscall.Signal
 			group  bool
@@ -211,7 +217,7 @@ func TestSignalEndsTheBuild(t *testing.T) {
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				begun.wait(t, time.Minute)
+				begun.wait(t)
 				target := cmd.Process.Pid
 				if c.group {
 					target = -target
@@ -248,11 +254,11 @@ func (w *waitFor) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (w *waitFor) wait(t *testing.T, most time.Duration) {
+func (w *waitFor) wait(t *testing.T) {
 	t.Helper()
 	select {
 	case <-w.done:
-	case <-time.After(most):
-		t.Fatalf("%q was not written in %s", w.text, most)
+	case <-time.After(patience):
+		t.Fatalf("%q was not written in %s", w.text, patience)
 	}
 }

@@ -87,6 +87,7 @@ func shiftSite(t *testing.T) *site {
 // have been given back the image's. The next build makes the image that one without a kill makes, and leaves whole
 // copies only.
 func TestKilledWhileOwnersAreShifted(t *testing.T) {
+	t.Parallel()
 	want := map[string]string{}
 	whole := shiftSite(t)
 	for _, p := range shiftPhases() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,15 +62,18 @@ func commandLine(pid int) string {
 	return strings.TrimSpace(strings.ReplaceAll(string(text), "\x00", " "))
 }
 
-// commandsWith are the processes with this text in their command line.
-func commandsWith(text string) []string {
-	var found []string
-	eachProcess(func(pid int, _ string) {
-		if line := commandLine(pid); strings.Contains(line, text) {
-			found = append(found, fmt.Sprintf("%d %s", pid, line))
+// patience is how long something that must happen is waited for. It is long enough for a machine with far too much to
+// do, and shorter than the time after which go test ends all tests.
+const patience = 10 * time.Minute
+
+// eventually waits until something is so; what says what is waited for, if the patience ends.
+func eventually(t *testing.T, what func() string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after %s: %s", patience, what())
 		}
-	})
-	return found
+	}
 }
 
 // noLeftovers fails unless all that cooper started and made for a build is gone. commands are texts that only command
@@ -89,29 +93,67 @@ func (s *site) noLeftovers(commands ...string) error {
 }
 
 // waitForLeftovers gives what still lives after a while: a killed process takes a moment to go, and more on a busy
-// machine.
+// machine. Processes are those of the first look: other tests may start some with the same texts meanwhile.
 func (s *site) waitForLeftovers(commands []string) []error {
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if errs := s.livingLeftovers(commands); len(errs) == 0 || time.Now().After(deadline) {
-			return errs
+	left := processesThat(func(pid int) bool {
+		line := commandLine(pid)
+		return slices.ContainsFunc(commands, func(text string) bool { return strings.Contains(line, text) })
+	})
+	for _, pid := range s.processes() {
+		if line := commandLine(pid); strings.Contains(line, suite.cooper) || strings.Contains(line, "fuse-overlayfs") {
+			left.add(pid)
+		}
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		left.dropEnded()
+		mounts := s.mounts()
+		if len(mounts)+len(left) == 0 {
+			return nil
+		}
+		if time.Now().Before(end) {
+			continue
+		}
+		errs := left.errors()
+		for _, m := range mounts {
+			errs = append(errs, fmt.Errorf("left mounted: %s", m))
+		}
+		return errs
+	}
+}
+
+// processes are some that were seen, by their IDs.
+type processes map[int]procStat
+
+// processesThat finds those of which something is true.
+func processesThat(are func(pid int) bool) processes {
+	found := processes{}
+	eachProcess(func(pid int, _ string) {
+		if are(pid) {
+			found.add(pid)
+		}
+	})
+	return found
+}
+
+func (p processes) add(pid int) {
+	if stat := statOf(pid); !stat.ended() {
+		p[pid] = stat
+	}
+}
+
+// dropEnded takes those out that are no more, whoever has their ID now.
+func (p processes) dropEnded() {
+	for pid, was := range p {
+		if is := statOf(pid); is.ended() || is.started != was.started {
+			delete(p, pid)
 		}
 	}
 }
 
-func (s *site) livingLeftovers(commands []string) []error {
+func (p processes) errors() []error {
 	var errs []error
-	for _, m := range s.mounts() {
-		errs = append(errs, fmt.Errorf("left mounted: %s", m))
-	}
-	for _, pid := range s.processes() {
-		if line := commandLine(pid); strings.Contains(line, suite.cooper) || strings.Contains(line, "fuse-overlayfs") {
-			errs = append(errs, fmt.Errorf("left running: %d %s", pid, line))
-		}
-	}
-	for _, text := range commands {
-		for _, line := range commandsWith(text) {
-			errs = append(errs, fmt.Errorf("left running: %s", line))
-		}
+	for pid, stat := range p {
+		errs = append(errs, fmt.Errorf("left running: %d (%s) %s", pid, stat.comm, commandLine(pid)))
 	}
 	return errs
 }

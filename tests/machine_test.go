@@ -57,6 +57,7 @@ func (r result) fails(t *testing.T, code int, texts ...string) {
 }
 
 func TestAsRootMachineWithoutUserNamespaces(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY Containerfile /\n")
 	empty := "mount --bind " + s.path("empty") + " "
@@ -90,6 +91,7 @@ func TestAsRootMachineWithoutUserNamespaces(t *testing.T) {
 
 // TestAsRootRangeTooShort names all IDs that don't fit, when they are made by steps and when they come with a base.
 func TestAsRootRangeTooShort(t *testing.T) {
+	t.Parallel()
 	m := ordinary(t)
 	whole := newSite(t, m)
 	whole.busybox(t, "base")
@@ -125,6 +127,7 @@ func TestAsRootRangeTooShort(t *testing.T) {
 
 // TestAsRootWithAndWithoutRanges builds the same image as root with and without subordinate IDs.
 func TestAsRootWithAndWithoutRanges(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, suite.modes[0])
 	if err := s.makeBusybox(); err != nil {
 		t.Fatal(err)
@@ -229,6 +232,7 @@ func TestAsRootFullDisk(t *testing.T) {
 }
 
 func TestAsRootUnwritableStore(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY Containerfile /\n")
 	if err := os.Mkdir(s.path("locked"), 0o555); err != nil {

@@ -4,11 +4,13 @@ package tests_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,8 +26,10 @@ const buildTags = "containers_image_openpgp,exclude_graphdriver_btrfs,exclude_gr
 var suite struct {
 	// cooper is the binary under test.
 	cooper string
-	// dir holds everything the tests write; its owner is the ordinary user.
+	// dir holds what the tests write, in memory if they are run by root; its owner is the ordinary user.
 	dir string
+	// disk is such a directory on the file system of TMPDIR, for what is about disks.
+	disk string
 	// modes are the users that the tests run as.
 	modes []mode
 }
@@ -62,16 +66,11 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err := needPrograms(); err != nil {
 		return 1, err
 	}
-	if suite.dir, err = os.MkdirTemp("", "cooper-e2e-"); err != nil {
+	removeDirs, err := makeDirs()
+	if err != nil {
 		return 1, err
 	}
-	if suite.dir, err = filepath.EvalSymlinks(suite.dir); err != nil {
-		return 1, err
-	}
-	if err := os.Chmod(suite.dir, 0o711); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, removeTree(suite.dir)) }()
+	defer func() { err = errors.Join(err, removeDirs()) }()
 	if err := findBinary(); err != nil {
 		return 1, err
 	}
@@ -85,7 +84,23 @@ func runSuite(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
+	if err := runManyAtOnce(); err != nil {
+		return 1, err
+	}
 	return m.Run(), nil
+}
+
+// runManyAtOnce has more tests run at the same time than there are processors, unless -parallel says how many: they
+// wait for other programs' processes most of the time.
+func runManyAtOnce() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	const perProcessor = 4
+	return flag.Set("test.parallel", strconv.Itoa(perProcessor*runtime.NumCPU()))
 }
 
 // needPrograms names every missing program at once: a test that can't run must not look like one that passed.
@@ -155,7 +170,7 @@ func makeModes() (remove func() error, err error) {
 		return nil, errors.Join(err, remove())
 	}
 	suite.modes = []mode{{Name: "root", User: "root"}, u}
-	return remove, os.Chown(suite.dir, u.UID, u.GID)
+	return remove, errors.Join(os.Chown(suite.dir, u.UID, u.GID), os.Chown(suite.disk, u.UID, u.GID))
 }
 
 // addRanges gives the user subordinate IDs where useradd has not done so.
@@ -191,11 +206,15 @@ func tool(name string, args ...string) error {
 	return nil
 }
 
-// eachMode runs a test as every user there is.
+// eachMode runs a test as every user there is, at the same time and beside all other tests.
 func eachMode(t *testing.T, test func(t *testing.T, m mode)) {
 	t.Helper()
+	t.Parallel()
 	for _, m := range suite.modes {
-		t.Run(m.Name, func(t *testing.T) { test(t, m) })
+		t.Run(m.Name, func(t *testing.T) {
+			t.Parallel()
+			test(t, m)
+		})
 	}
 }
 

@@ -114,6 +114,7 @@ RUN test "$(id -u)" = 1000 && touch /tmp/alice
 // TestAsRootNamespaceOfAllIDs builds as root of a namespace that has all IDs, like the machine's, and may mount: overlay's
 // marks are those of users there, for only the machine's root can set the others.
 func TestAsRootNamespaceOfAllIDs(t *testing.T) {
+	t.Parallel()
 	other := newSite(t, ordinary(t))
 	if err := other.makeBusybox(); err != nil {
 		t.Fatal(err)
@@ -136,6 +137,7 @@ func TestAsRootNamespaceOfAllIDs(t *testing.T) {
 // TestAsRootContainersWithoutTheRightToMountBuild builds in the places where root has no right to mount: every verb
 // works, and the image is that of other builders.
 func TestAsRootContainersWithoutTheRightToMountBuild(t *testing.T) {
+	t.Parallel()
 	other := newSite(t, ordinary(t))
 	if err := other.makeBusybox(); err != nil {
 		t.Fatal(err)
@@ -180,7 +182,7 @@ $COOPER unshare stat -c %u:%g home >&2
 echo map: $($COOPER unshare cat /proc/self/uid_map) >&2
 echo shown: $($COOPER unshare --map | grep uid) >&2
 $COOPER build -q -v $PWD/volume:/v -f busybox/Slow busybox >&2 &
-for i in $(seq 600); do if $COOPER top | grep 'sleep 0.1' >&2; then break; fi; sleep 0.1; done
+for i in $(seq 6000); do if $COOPER top | grep 'sleep 0.1' >&2; then break; fi; sleep 0.1; done
 touch volume/stop
 wait $!
 $COOPER prune -af | grep Total >&2
@@ -201,6 +203,7 @@ $COOPER prune -af | grep Total >&2
 // TestAsRootStepsInANamespaceOfAllIDsAreConfinedToo: such a place has the IDs of the machine and its mounts are its
 // own, but it isn't the machine.
 func TestAsRootStepsInANamespaceOfAllIDsAreConfinedToo(t *testing.T) {
+	t.Parallel()
 	place := pod{ids: []syscall.SysProcIDMap{{Size: 1<<32 - 1}}, caps: "all",
 		script: "mount -t tmpfs -o mode=755 none /var/lib/containers\n"}
 	s := newPod(t, pod{})
@@ -220,6 +223,7 @@ func TestAsRootStepsInANamespaceOfAllIDsAreConfinedToo(t *testing.T) {
 // TestAsRootContainersThatKeepFromBuildingSayWhy: one sentence names the line that is missing, and doctor's check has
 // it, too.
 func TestAsRootContainersThatKeepFromBuildingSayWhy(t *testing.T) {
+	t.Parallel()
 	ids := podIDs(65536)
 	for name, test := range map[string]struct {
 		pod

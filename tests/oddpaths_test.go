@@ -13,7 +13,6 @@ const oddName = "a:b,c\\d e\n\xff\"'=%s$HOME"
 // user in directories with such a name, for every way to keep layers and run steps.
 func TestPathsMayHaveAnyCharacters(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		for _, d := range driverCases(t) {
 			s := newSite(t, m)
 			s.env = append(s.env, "TMPDIR="+s.path(oddName+"/tmp"))

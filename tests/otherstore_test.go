@@ -9,6 +9,7 @@ import (
 // TestStoreOfOtherDriverIsTold builds for a user of whose storage driver nothing is configured. Debian's podman takes
 // vfs then. The user is told once, and what is told makes one store of the two.
 func TestStoreOfOtherDriverIsTold(t *testing.T) {
+	t.Parallel()
 	for name, before := range map[string]bool{"podman first": true, "cooper first": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,6 +74,7 @@ func (s *site) checkFix(t *testing.T, fix string, podmanFirst bool) {
 
 // TestSetupSaysWhatItWrites sets up an account without a storage.conf, as that user, who isn't root.
 func TestSetupSaysWhatItWrites(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	if err := os.Remove(s.storageConf()); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,6 @@ import (
 // the builder's written.
 func TestOutputsFollowNobodyElsesLinks(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/Containerfile", "FROM base\nRUN : >/made\n")
@@ -81,7 +80,6 @@ func (s *site) giveAway(t *testing.T, names ...string) {
 // are whole, and the next build to that place removes what is left.
 func TestKilledOutputLeavesNothing(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/Containerfile",

@@ -41,6 +41,7 @@ func farFiles() map[string]string {
 
 // TestRootsStepsHaveAllOwners builds on what root's own ranges have no place for, without a word about namespaces.
 func TestRootsStepsHaveAllOwners(t *testing.T) {
+	t.Parallel()
 	for _, m := range suite.modes {
 		if !m.root() {
 			continue
@@ -96,6 +97,7 @@ func TestAutoKnowsOwnersThatWereJustCopied(t *testing.T) {
 // TestAsRootTheRemedyForOwnersOfStepsWorks does what the message says, where the range is nobody's, which usermod can't
 // change.
 func TestAsRootTheRemedyForOwnersOfStepsWorks(t *testing.T) {
+	t.Parallel()
 	for _, m := range suite.modes {
 		if !m.root() {
 			continue

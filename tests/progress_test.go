@@ -36,13 +36,14 @@ func TestPullIsShownAsWhatItIs(t *testing.T) {
 	})
 }
 
-// threeStages are steps that run at once: two that last, and one that does as it is told.
+// threeStages are steps that run at once: two that last, and one that does as it is told. The directory tells it that
+// the others run.
 const threeStages = `FROM base AS a
-RUN echo running; sleep 300
+RUN --mount=type=cache,id=three,target=/m touch /m/a; echo running; sleep 300
 FROM base AS b
-RUN echo running; sleep 300
+RUN --mount=type=cache,id=three,target=/m touch /m/b; echo running; sleep 300
 FROM base AS c
-RUN echo running; sleep 300; %
+RUN --mount=type=cache,id=three,target=/m echo running; %
 FROM base
 COPY --from=a /tmp /a
 COPY --from=b /tmp /b
@@ -54,7 +55,7 @@ func TestStepsStoppedForAnotherAreCanceled(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
-		s.write(t, "ctx/Containerfile", strings.Replace(threeStages, "sleep 300; %", "sleep 1; exit 3", 1))
+		s.write(t, "ctx/Containerfile", strings.Replace(threeStages, "%", "until test -e /m/a && test -e /m/b; do sleep 0.1; done; rm /m/*; exit 3", 1))
 		r := s.cooper(t, "build", "--jobs=3", "--progress=plain", "ctx")
 		if r.Code != 1 || strings.Count(r.Stderr, "ERROR: ") != 1 || strings.Count(r.Stderr, " CANCELED\n") != 2 {
 			t.Errorf("status %d:\n%s", r.Code, r.Stderr)
@@ -63,7 +64,7 @@ func TestStepsStoppedForAnotherAreCanceled(t *testing.T) {
 		if r.Code != 1 || strings.Count(r.Stderr, "\n > ") != 1 || !strings.HasPrefix(r.Stderr, "------\n > [c 2/2] RUN") {
 			t.Errorf("status %d:\n%s", r.Code, r.Stderr)
 		}
-		s.write(t, "ctx/Containerfile", strings.Replace(threeStages, "%", "true", 1))
+		s.write(t, "ctx/Containerfile", strings.Replace(threeStages, "%", "sleep 300", 1))
 		for signal, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
 			got, said := s.stopRunning(t, signal)
 			if got != code || strings.Contains(said, "ERROR") || strings.Count(said, " CANCELED\n") != 3 ||

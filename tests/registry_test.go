@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // startRegistry runs a registry on a free port of the loopback interface until the test ends.
@@ -36,16 +35,11 @@ func (s *site) startRegistry(t *testing.T) (address string, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	for range 1200 {
+	eventually(t, func() string { return "the registry doesn't answer" }, func() bool {
 		resp, err := http.Get("http://" + address + "/v2/")
-		if err == nil {
-			_ = resp.Body.Close()
-			return address, stop
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("the registry doesn't answer")
-	return "", nil
+		return err == nil && resp.Body.Close() == nil
+	})
+	return address, stop
 }
 
 func TestRegistry(t *testing.T) {

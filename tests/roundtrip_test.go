@@ -86,7 +86,6 @@ func (s *site) take(t *testing.T, tool, from string) {
 // while it is there and after it was removed.
 func TestImagesComeBack(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		registry, _ := s.startRegistry(t)
 		s.busybox(t, "base")
@@ -250,7 +249,6 @@ func (s *site) checkSaved(t *testing.T, name, id string) {
 // TestBasesOfOtherToolsComeBack builds on images of podman and buildah and shares their layers.
 func TestBasesOfOtherToolsComeBack(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.write(t, "theirs/Containerfile", "FROM base\nRUN echo x >/x\nRUN true\nRUN rm /x; mkdir /y\n")
 		s.write(t, "ctx/Containerfile", "FROM theirs:1\nRUN echo z >/z\n")
@@ -270,7 +268,6 @@ func TestBasesOfOtherToolsComeBack(t *testing.T) {
 // twice.
 func TestLayersOfOtherToolsAreUsed(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000")
 		s.write(t, "ctx/etc/file", "file\n")
@@ -326,7 +323,6 @@ func TestLayersOfOtherToolsAreUsed(t *testing.T) {
 // TestOldLayerIDs builds in a store whose layers have other IDs, as those of earlier versions did.
 func TestOldLayerIDs(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		for _, driver := range []string{"overlay", "vfs"} {
 			s := newDriverSite(t, m, driverCase{args: []string{"", driver}})
 			s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000")

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func runtimes() []string { return []string{"crun", "runc"} }
@@ -27,14 +26,15 @@ func TestRuntimeEndsWithTheBuild(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
+		sleep := fmt.Sprintf("sleep 1000.%d", s.number)
 		for _, runtime := range runtimes() {
 			for _, c := range []struct {
 				signal syscall.Signal
 				step   string
 			}{
-				{syscall.SIGINT, "sleep 61002"},
-				{syscall.SIGTERM, "trap '' INT TERM; sleep 61002 & sleep 61002"},
-				{syscall.SIGKILL, "setsid sleep 61002 & sleep 61002"},
+				{syscall.SIGINT, sleep},
+				{syscall.SIGTERM, "trap '' INT TERM; " + sleep + " & " + sleep},
+				{syscall.SIGKILL, "setsid " + sleep + " & " + sleep},
 			} {
 				t.Run(fmt.Sprintf("%s %v", runtime, c.signal), func(t *testing.T) {
 					s.write(t, "ctx/Containerfile", "FROM base\nRUN echo started; "+c.step+"\n")
@@ -44,7 +44,7 @@ func TestRuntimeEndsWithTheBuild(t *testing.T) {
 					if err := cmd.Start(); err != nil {
 						t.Fatal(err)
 					}
-					begun.wait(t, time.Minute)
+					begun.wait(t)
 					if err := cmd.Process.Signal(c.signal); err != nil {
 						t.Fatal(err)
 					}
@@ -54,7 +54,7 @@ func TestRuntimeEndsWithTheBuild(t *testing.T) {
 					}
 					s.write(t, "ctx/Containerfile", "FROM base\nRUN true\n")
 					s.build(t, "ctx") // removes what a killed one has left in the store
-					s.checkNoLeftovers(t, "sleep 61002", "--bundle /mnt step")
+					s.checkNoLeftovers(t, sleep, "--bundle /mnt step")
 				})
 			}
 		}

@@ -12,7 +12,6 @@ import (
 // TestThousandSteps builds an image of more layers than a mount takes.
 func TestThousandSteps(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		var file strings.Builder
@@ -43,7 +42,6 @@ func TestThousandSteps(t *testing.T) {
 // TestHundredThousandFiles copies them in, changes some, and copies them out of the stage.
 func TestHundredThousandFiles(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		for d := range 100 {

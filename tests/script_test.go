@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,26 +25,57 @@ type siteKey struct{}
 // exitKey is where a script's Env keeps the last command's exit status.
 type exitKey struct{}
 
+// scriptsOnDisk are about what a disk is to a build: layers that are made, found again, linked, copied, shared with
+// other tools, measured and removed.
+func scriptsOnDisk() []string {
+	return []string{"basics", "cache", "copy", "copylink", "disk", "files", "mounts", "stages", "userns"}
+}
+
 // TestScripts runs every script as every user.
 func TestScripts(t *testing.T) {
-	eachMode(t, func(t *testing.T, m mode) {
-		dir := filepath.Join(suite.dir, "script-"+m.Name)
-		if err := os.Mkdir(dir, 0o711); err != nil {
-			t.Fatal(err)
+	all, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var disk, memory []string
+	for _, path := range all {
+		if slices.Contains(scriptsOnDisk(), strings.TrimSuffix(filepath.Base(path), ".txtar")) {
+			disk = append(disk, path)
+		} else {
+			memory = append(memory, path)
 		}
-		testscript.Run(t, testscript.Params{
-			Dir: "testdata/script", WorkdirRoot: dir, Setup: func(env *testscript.Env) error { return setupScript(env, m) },
-			Cmds: commands(), Condition: func(cond string) (bool, error) {
-				switch cond {
-				case "root":
-					return m.root(), nil
-				case "user":
-					return !m.root(), nil
-				}
-				return false, fmt.Errorf("unknown condition %s", cond)
-			},
-			UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
-		})
+	}
+	if len(disk) != len(scriptsOnDisk()) {
+		t.Errorf("the scripts on disk are %q, of %q", disk, scriptsOnDisk())
+	}
+	eachMode(t, func(t *testing.T, m mode) {
+		runScripts(t, m, suite.dir, memory)
+		runScripts(t, m, suite.disk, disk)
+	})
+}
+
+// runScripts runs scripts at the same time, in directories below parent.
+func runScripts(t *testing.T, m mode, parent string, files []string) {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files: files, WorkdirRoot: dir, Setup: func(env *testscript.Env) error { return setupScript(env, m) },
+		Cmds: commands(), Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "root":
+				return m.root(), nil
+			case "user":
+				return !m.root(), nil
+			}
+			return false, fmt.Errorf("unknown condition %s", cond)
+		},
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
 }
 

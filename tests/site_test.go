@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -17,12 +18,28 @@ type site struct {
 	mode mode
 	dir  string
 	env  []string
+	// number is no other site's on this machine, for command lines that must be told from those of other tests.
+	number uint64
 }
 
-// newSite makes a site that goes when the test ends.
+// lastSite is the number of the last site of this process.
+var lastSite atomic.Uint32
+
+// newSite makes a site that goes when the test ends. If root runs the tests it is in memory.
 func newSite(t *testing.T, m mode) *site {
 	t.Helper()
-	dir, err := os.MkdirTemp(suite.dir, "site-")
+	return newSiteIn(t, m, suite.dir)
+}
+
+// newSiteOnDisk makes a site as newSite does, on the disk in any case.
+func newSiteOnDisk(t *testing.T, m mode) *site {
+	t.Helper()
+	return newSiteIn(t, m, suite.disk)
+}
+
+func newSiteIn(t *testing.T, m mode, parent string) *site {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "s-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +57,7 @@ func newSite(t *testing.T, m mode) *site {
 
 // openSite makes a site of a directory and what is in it.
 func openSite(m mode, dir string) (*site, error) {
-	s := &site{mode: m, dir: dir}
+	s := &site{mode: m, dir: dir, number: uint64(os.Getpid())<<16 + uint64(lastSite.Add(1))}
 	for name, perm := range map[string]os.FileMode{"home": 0o755, "run": 0o700, "tmp": 0o755} {
 		if err := os.MkdirAll(s.path(name), perm); err != nil {
 			return nil, err

@@ -55,7 +55,7 @@ COPY --link Containerfile /c
 // images. Every build must succeed, and every image hold what its file says.
 func TestImagesAreWholeBesideOtherTools(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		s := newSite(t, m)
+		s := newSiteOnDisk(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/Containerfile", soakfile)
 		k := &soak{t: t, site: s, end: time.Now().Add(soakTime(t)), done: make(chan string, 1000)}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +24,7 @@ func dialAll(addresses []string) {
 	defer func() { _ = l.Close() }()
 	for _, address := range append(addresses, "unix:@cooper-e2e-own") {
 		network, name, _ := strings.Cut(address, ":")
-		c, err := net.DialTimeout(network, name, 10*time.Second)
+		c, err := net.DialTimeout(network, name, patience)
 		if err == nil {
 			_ = c.Close()
 		}

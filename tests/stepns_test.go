@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -81,44 +82,58 @@ func namespaceFlags(m mode) map[string]string {
 // mapAgain is a file whose step shows its map.
 const mapAgain = "FROM base\nRUN cat /proc/self/uid_map >&2\n"
 
+// sameImage is the image that all ways to build it must give.
+type sameImage struct {
+	mu        sync.Mutex
+	first, id string
+}
+
+// add fails the test unless the image is the one of the first way that was added.
+func (i *sameImage) add(t *testing.T, how, id string) {
+	t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.id == "" {
+		i.first, i.id = how, id
+	}
+	if id != i.id {
+		t.Errorf("%s gives %s, %s %s", how, id, i.first, i.id)
+	}
+}
+
 func TestImageIsTheSameInEveryUserNamespace(t *testing.T) {
-	ids := map[string]string{}
-	for _, m := range suite.modes {
+	var images sameImage
+	eachMode(t, func(t *testing.T, m mode) {
 		for _, d := range driverCases(t) {
-			s := newDriverSite(t, m, d)
-			s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000")
-			s.busybox(t, "base")
-			s.write(t, "ctx/Containerfile", ownersFile)
-			s.tools(t, "ctx/tools", "setcap", "getcap", "setfacl", "getfacl")
-			s.write(t, "map/Containerfile", mapAgain)
-			for flag, wantMap := range namespaceFlags(m) {
-				how := m.Name + " " + d.name + " " + flag
-				ids[how] = s.build(t, "-q", "--no-cache", flag, "ctx")
-				if d.name == "overlay" || flag == "--userns=keep-id" || flag == "--userns=private" {
-					ids["crun "+how] = s.build(t, "-q", "--no-cache", "--isolation=oci", "--runtime=crun", flag, "ctx")
+			t.Run(d.name, func(t *testing.T) {
+				t.Parallel()
+				s := newDriverSite(t, m, d)
+				s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000")
+				s.busybox(t, "base")
+				s.write(t, "ctx/Containerfile", ownersFile)
+				s.tools(t, "ctx/tools", "setcap", "getcap", "setfacl", "getfacl")
+				s.write(t, "map/Containerfile", mapAgain)
+				for flag, wantMap := range namespaceFlags(m) {
+					how := m.Name + " " + d.name + " " + flag
+					id := s.build(t, "-q", "--no-cache", flag, "ctx")
+					images.add(t, how, id)
+					if d.name == "overlay" || flag == "--userns=keep-id" || flag == "--userns=private" {
+						images.add(t, "crun "+how, s.build(t, "-q", "--no-cache", "--isolation=oci", "--runtime=crun", flag, "ctx"))
+					}
+					again := s.cooper(t, "build", flag, "ctx")
+					if got := strings.TrimSpace(again.Stdout); got != id || strings.Contains(again.Stderr, "DONE") &&
+						!strings.Contains(again.Stderr, "CACHED") {
+						t.Errorf("%s: a second build gave %s\n%s", how, got, again.Stderr)
+					}
+					shown := s.cooper(t, "build", "--progress=plain", "--no-cache", flag, "map")
+					if !strings.Contains(strings.Join(strings.Fields(shown.Stderr), " "), " "+wantMap) {
+						t.Errorf("%s: the map isn't %s in\n%s", how, wantMap, shown.Stderr)
+					}
 				}
-				again := s.cooper(t, "build", flag, "ctx")
-				if got := strings.TrimSpace(again.Stdout); got != ids[how] || strings.Contains(again.Stderr, "DONE") &&
-					!strings.Contains(again.Stderr, "CACHED") {
-					t.Errorf("%s: a second build gave %s\n%s", how, got, again.Stderr)
-				}
-				shown := s.cooper(t, "build", "--progress=plain", "--no-cache", flag, "map")
-				if !strings.Contains(strings.Join(strings.Fields(shown.Stderr), " "), " "+wantMap) {
-					t.Errorf("%s: the map isn't %s in\n%s", how, wantMap, shown.Stderr)
-				}
-			}
-			s.checkNoLeftovers(t)
+				s.checkNoLeftovers(t)
+			})
 		}
-	}
-	first := ""
-	for how, id := range ids {
-		if first == "" {
-			first = id
-		}
-		if id != first {
-			t.Errorf("%s gives %s, another way %s", how, id, first)
-		}
-	}
+	})
 }
 
 // mountsFile has all kinds of mounts.
@@ -151,6 +166,7 @@ func TestMountsInEveryUserNamespace(t *testing.T) {
 
 // A step's root has all rights over the files of those whom its map has, and none over those of others.
 func TestAsRootFilesOfOthersStayClosedInSteps(t *testing.T) {
+	t.Parallel()
 	for _, m := range suite.modes {
 		if m.root() { // it takes root to make root's files, and another user to be kept out
 			continue
@@ -187,6 +203,7 @@ func TestAsRootFilesOfOthersStayClosedInSteps(t *testing.T) {
 }
 
 func TestShiftedCopiesAreKeptAndGoWithTheirLayers(t *testing.T) {
+	t.Parallel()
 	for _, m := range suite.modes {
 		if m.root() {
 			continue

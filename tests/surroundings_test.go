@@ -7,6 +7,7 @@ import (
 )
 
 func TestAHomeThatIsNoAbsolutePathIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	s.env = append(s.env, "HOME=somewhere")
 	s.write(t, "ctx/Containerfile", "FROM scratch\n")
@@ -18,6 +19,7 @@ func TestAHomeThatIsNoAbsolutePathIsRefused(t *testing.T) {
 
 // TestAsRootADirectoryOfAForeignGroupIsNamed has a store where all that is made gets a group that the user can't map.
 func TestAsRootADirectoryOfAForeignGroupIsNamed(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	s.mkdir(t, "shared")
 	dir := s.path("shared")

@@ -39,7 +39,6 @@ func checkHarmless(t *testing.T, what, text string, mustHave ...string) {
 // standard output on a terminal.
 func TestMessagesDoNothingToATerminal(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		s.write(t, "ctx/f", "f")

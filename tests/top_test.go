@@ -57,7 +57,7 @@ func (s *site) startSleeper(t *testing.T, tag string, flags ...string) *exec.Cmd
 			t.Logf("the build said\n%s", tail(errs.String()))
 		}
 	})
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		// The shell's own command line has both, too, and it goes by another name until it has executed the program.
 		r := s.cooper(t, "top", tag, "comm,args")
 		if lines := strings.Split(strings.Join(strings.Fields(r.Stdout), " "), " sleep sleep "); r.Code == 0 &&
@@ -77,7 +77,7 @@ func TestTopShowsRunningSteps(t *testing.T) {
 			t.Errorf("without a build there is %q", rows)
 		}
 		s.busybox(t, "base")
-		tag := fmt.Sprintf("top-%d", os.Getpid())
+		tag := fmt.Sprintf("top-%d", s.number)
 		began := time.Now()
 		build := s.startSleeper(t, tag)
 
@@ -146,9 +146,10 @@ func TestTopShowsRunningSteps(t *testing.T) {
 }
 
 func TestTopWatches(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	s.busybox(t, "base")
-	tag := fmt.Sprintf("watch-%d", os.Getpid())
+	tag := fmt.Sprintf("watch-%d", s.number)
 	build := s.startSleeper(t, tag)
 	cmd := s.command(suite.cooper, "top", "--watch=100ms", tag, "comm")
 	out, err := cmd.StdoutPipe()
@@ -187,7 +188,7 @@ func TestTopShowsTheStepsOfOCIRuntimes(t *testing.T) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
 		for _, runtime := range []string{"crun", "runc"} {
-			tag := fmt.Sprintf("top-%s-%d", runtime, os.Getpid())
+			tag := fmt.Sprintf("top-%s-%d", runtime, s.number)
 			build := s.startSleeper(t, tag, "--runtime="+runtime)
 			rows := s.top(t, tag, "build", "user,pid,ppid,comm")
 			if len(rows) != 3 || strings.Join(rows[1][1:], " ") != "web 1 0 sleep" || rows[2][4] != "sleep" {
@@ -205,7 +206,7 @@ func TestTopShowsTheStepsOfOCIRuntimes(t *testing.T) {
 // eventuallyNoSteps waits until a build that was killed shows nowhere any more.
 func (s *site) eventuallyNoSteps(t *testing.T, tag, id string) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		r := s.cooper(t, "top", tag)
 		left, err := filepath.Glob(filepath.Join(s.runDir(), id+"-*"))
 		if err != nil {
@@ -222,6 +223,7 @@ func (s *site) eventuallyNoSteps(t *testing.T, tag, id string) {
 
 // TestTopWithoutTheRuntimeDirectory: a build that can't note its steps is built all the same.
 func TestTopWithoutTheRuntimeDirectory(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	if err := s.makeBusybox(); err != nil {
 		t.Fatal(err)

@@ -45,7 +45,6 @@ EOT
 // leaves.
 func TestUmaskOfTheCallerIsInNoImage(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		t.Parallel()
 		first := ""
 		for _, umask := range []fs.FileMode{0o022, 0o077, 0} {
 			s := newSite(t, m)

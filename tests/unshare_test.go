@@ -12,6 +12,7 @@ import (
 )
 
 func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	if err := s.makeBusybox(); err != nil {
 		t.Fatal(err)
@@ -61,6 +62,7 @@ func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
 }
 
 func TestUnshareRemovesFilesOfSubordinateIDs(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	if r := s.cooper(t, "unshare", "sh", "-ec",
 		"mkdir -p tree/a && touch tree/a/f && chown -R 33:44 tree && chmod 700 tree/a"); r.Code != 0 {
@@ -82,6 +84,7 @@ func TestUnshareRemovesFilesOfSubordinateIDs(t *testing.T) {
 }
 
 func TestUnshareHandsOnStatusSignalsAndArguments(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	s.write(t, "plain", "no program\n")
 	for _, c := range []struct {
@@ -140,6 +143,7 @@ func TestUnshareHandsOnStatusSignalsAndArguments(t *testing.T) {
 }
 
 func TestAsRootUnshareAndWithoutRanges(t *testing.T) {
+	t.Parallel()
 	root := newSite(t, suite.modes[0])
 	root.cooper(t, "unshare", "true").fails(t, 2, "root", "--map")
 	root.write(t, "with", "root:600000000:65536\n")
@@ -159,6 +163,7 @@ func TestAsRootUnshareAndWithoutRanges(t *testing.T) {
 }
 
 func TestUnshareTakesItsCommandAlong(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	cmd := s.command(suite.cooper, "unshare", "sh", "-c", "echo ready; exec sleep 1000")
 	out, err := cmd.StdoutPipe()

@@ -18,6 +18,7 @@ type shownUserns struct {
 // TestUsernsMapsAreThoseOfPodman compares what cooper shows with what a process sees that podman has started with the
 // same flags: the kernel has taken these maps, entry for entry.
 func TestUsernsMapsAreThoseOfPodman(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, ordinary(t))
 	s.mkdir(t, "rootfs")
 	// IDs that are nobody's inside have to get there, and make directories to mount on.
@@ -95,6 +96,7 @@ shows "$PWD/kept" $first
 // TestAsRootUsernsOfANamespaceOfAnother has root's namespace, which an ordinary user can neither join nor look into,
 // and the user's own.
 func TestAsRootUsernsOfANamespaceOfAnother(t *testing.T) {
+	t.Parallel()
 	m := ordinary(t)
 	s := newSite(t, m)
 	s.inOtherMachine(t, keepNamespace+`keep "" --map-root-user`, "userns", "show", "ns:"+s.path("kept")).fails(t, 2,

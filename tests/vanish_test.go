@@ -79,6 +79,7 @@ RUN test -e /sync/went || { echo >/sync/ready; read _ </sync/go; }; echo made >/
 // unmounted in the midst of the next, as real root's podman does when it begins and ends. Neither a rename nor a hard
 // link crosses such a mount.
 func TestAsRootPodmanMountsTheDriversDirectory(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, suite.modes[0])
 	s.busybox(t, "base")
 	overlay := s.store() + "/overlay"

@@ -8,4 +8,4 @@ import (
 )
 
 // TestMain has root run the tests twice: in a user namespace some files have no owner.
-func TestMain(m *testing.M) { os.Exit(usertest.Both(m.Run)) }
+func TestMain(m *testing.M) { os.Exit(usertest.Main(usertest.Both(m.Run))) }

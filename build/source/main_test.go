@@ -8,4 +8,4 @@ import (
 )
 
 // TestMain has root run the tests twice, for the files' owners and marks are others in a user namespace.
-func TestMain(m *testing.M) { os.Exit(usertest.Both(m.Run)) }
+func TestMain(m *testing.M) { os.Exit(usertest.OnDisk(usertest.Both(m.Run))) }

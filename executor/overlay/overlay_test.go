@@ -15,7 +15,7 @@ import (
 )
 
 // TestMain has root run the tests twice, for much is another's in a user namespace.
-func TestMain(m *testing.M) { os.Exit(usertest.Both(m.Run)) }
+func TestMain(m *testing.M) { os.Exit(usertest.Main(usertest.Both(m.Run))) }
 
 func inside() bool { return !asroot.Real() }
 

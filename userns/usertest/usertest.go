@@ -3,25 +3,40 @@
 package usertest
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/asroot"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
-// Main gives the exit status of tests, such as m.Run of TestMain. It must be the first thing that TestMain does in the
-// program and in those that it starts again. Tests named TestAsRoot... are started by the machine's root alone. isChild
-// is for programs that start themselves for other reasons, too: it does what they were started for, and says whether
-// there was something.
-func Main(tests func() int, isChild ...func() bool) int {
-	code, err := run(tests, isChild)
+// memoryEnv says that the directory for temporary files is in memory.
+const memoryEnv = "USERTEST_IN_MEMORY"
+
+// Main gives the exit status of tests, such as m.Run of TestMain. Temporary files are in memory: on a disk most of the
+// time would be waiting for its syncs, which few tests are about (OnDisk). It must be the first thing that TestMain
+// does in the program and in those that it starts again. Tests named TestAsRoot... are started by the machine's root
+// alone. isChild is for programs that start themselves for other reasons, too: it does what they were started for, and
+// says whether there was something.
+func Main(tests func() int, isChild ...func() bool) int { return status(tests, isChild, true) }
+
+// OnDisk is Main with temporary files where TMPDIR says, for tests of what a disk keeps and tells of files.
+func OnDisk(tests func() int, isChild ...func() bool) int { return status(tests, isChild, false) }
+
+func status(tests func() int, isChild []func() bool, inMemory bool) int {
+	code, err := run(tests, isChild, inMemory)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -29,7 +44,7 @@ func Main(tests func() int, isChild ...func() bool) int {
 	return code
 }
 
-func run(tests func() int, isChild []func() bool) (code int, err error) {
+func run(tests func() int, isChild []func() bool, inMemory bool) (code int, err error) {
 	inside, err := reexec.Child()
 	if err != nil {
 		return 1, err
@@ -42,6 +57,13 @@ func run(tests func() int, isChild []func() bool) (code int, err error) {
 			return 0, nil
 		}
 	}
+	if inMemory && os.Getenv(memoryEnv) == "" {
+		return runInMemory(tests, inside)
+	}
+	return start(tests)
+}
+
+func start(tests func() int) (code int, err error) {
 	if !asroot.Real() {
 		if err := asroot.LeaveOut(); err != nil {
 			return 1, err
@@ -50,35 +72,100 @@ func run(tests func() int, isChild []func() bool) (code int, err error) {
 	return tests(), nil
 }
 
-// Both is Main for tests that root runs twice: as itself, and as root of a user namespace.
-func Both(tests func() int) int {
-	return Main(func() int {
-		code := tests()
-		if code == 0 && asroot.Real() && !strings.Contains(strings.Join(os.Args, " "), "-test.fuzz") {
-			code = Again(true)
+// runInMemory runs the tests with a file system in memory for temporary files. It goes with the mount namespace: the
+// one that an ordinary user's tests are inside, or else one that this program is started in again.
+func runInMemory(tests func() int, inside bool) (code int, err error) {
+	const dirEnv = memoryEnv + "_DIR"
+	dir := os.Getenv(dirEnv)
+	if dir == "" {
+		// The name is short: addresses of sockets have 107 bytes.
+		if dir, err = os.MkdirTemp("", "u"); err != nil {
+			return 1, err
 		}
-		return code
+		defer func() { err = errors.Join(err, os.Remove(dir)) }()
+		if !inside {
+			return again(os.Stdout, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, dirEnv+"="+dir)(), nil
+		}
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return 1, fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("none", dir, "tmpfs", 0, "mode=1777"); err != nil {
+		return 1, fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	}
+	if inside {
+		defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	}
+	return start(func() int {
+		if err := errors.Join(os.Setenv("TMPDIR", dir), os.Setenv(memoryEnv, "1"), os.Unsetenv(dirEnv)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return tests()
 	})
 }
 
-// Again runs the same tests in a process of its own, with more variables, and in a user and mount namespace if wanted:
-// its status.
-func Again(namespace bool, env ...string) int {
+// Both gives Main or OnDisk tests that root runs twice: as itself, and as root of a user namespace.
+func Both(tests func() int) func() int {
+	return func() int {
+		code := tests()
+		if code == 0 && asroot.Real() && !strings.Contains(strings.Join(os.Args, " "), "-test.fuzz") {
+			code = Again(Run{Namespace: true})
+		}
+		return code
+	}
+}
+
+// A Run is how the same tests are run in a process of its own: with more variables, and in a user and mount namespace
+// if wanted.
+type Run struct {
+	Namespace bool
+	Env       []string
+}
+
+// Again runs the same tests in other ways at the same time, and gives the status of the first that fails. What they say
+// comes one after the other.
+func Again(runs ...Run) int {
+	said, ends := make([]bytes.Buffer, len(runs)), make([]func() int, len(runs))
+	for i, r := range runs {
+		ends[i] = r.start(&said[i])
+	}
+	code := 0
+	for i, r := range runs {
+		code = cmp.Or(code, ends[i]())
+		fmt.Printf("again, namespace=%t %s\n%s", r.Namespace, strings.Join(r.Env, " "), said[i].String())
+	}
+	return code
+}
+
+func (r Run) start(out io.Writer) (end func() int) {
+	if !r.Namespace {
+		return again(out, nil, r.Env...)
+	}
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65535}}
+	return again(out, &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids,
+		GidMappingsEnableSetgroups: true,
+	}, r.Env...)
+}
+
+// again starts this program again. The function it returns waits for the end, and gives the status.
+func again(out io.Writer, attr *syscall.SysProcAttr, env ...string) (end func() int) {
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if namespace {
-		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65535}}
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids,
-			GidMappingsEnableSetgroups: true,
-		}
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = out, out, attr
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return func() int { return 1 }
 	}
-	if err := cmd.Run(); err != nil {
-		fmt.Printf("again, namespace=%t %s: %v\n", namespace, strings.Join(env, " "), err)
+	return func() int {
+		err := cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code >= 0 {
+			return code
+		}
+		fmt.Fprintln(out, err) // a signal has ended it
 		return 1
 	}
-	return 0
 }
 
 // enter runs the tests again in the user's namespace.

@@ -4,7 +4,8 @@ import (
 	"os"
 	"testing"
 
-	"github.com/cooperbuild/cooper/build/store/storetest"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
-func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(usertest.OnDisk(m.Run, store.HandleReexec)) }
