@@ -18,9 +18,10 @@ import (
 	"github.com/cooperbuild/cooper/build/store/depot"
 	"github.com/cooperbuild/cooper/build/store/durable"
 	"github.com/cooperbuild/cooper/build/store/storetest"
+	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
-func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(usertest.OnDisk(m.Run, store.HandleReexec)) }
 
 func open(t *testing.T) *depot.Depot {
 	t.Helper()
