@@ -11,6 +11,12 @@ import (
 // startRegistry runs a registry on a free port of the loopback interface until the test ends.
 func (s *site) startRegistry(t *testing.T) (address string, stop func()) {
 	t.Helper()
+	return s.startRegistryWith(t, "")
+}
+
+// startRegistryWith adds lines to the registry's configuration.
+func (s *site) startRegistryWith(t *testing.T, lines string) (address string, stop func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -20,8 +26,8 @@ func (s *site) startRegistry(t *testing.T) (address string, stop func()) {
 		t.Fatal(err)
 	}
 	s.write(t, "registry.yml", fmt.Sprintf(
-		"version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n",
-		s.path("registry"), address))
+		"version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n%s",
+		s.path("registry"), address, lines))
 	cmd := s.command("docker-registry", "serve", s.path("registry.yml"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -95,6 +95,9 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string
 // the repository is the registry's, which may know it by another.
 func (a *authorizer) scope(asked string) string {
 	all := strings.Fields(asked)
+	if a.path == "" { // it is only to be found out whether we are known
+		return asked
+	}
 	if len(all) == 0 {
 		all = []string{"repository:" + a.path + ":" + reads}
 	}

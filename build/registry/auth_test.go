@@ -58,7 +58,7 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 		opts  registry.Options
 		errs  []string
 	}{
-		{name: "none", errs: []string{"user name and a password", "podman login " + host}},
+		{name: "none", errs: []string{"user name and a password", "cooper login " + host}},
 		{name: "run-time file", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "secret")}},
 		{name: "user's file", files: map[string]string{".config/containers/auth.json": auths(host, "ann", "secret")}},
 		{name: "docker's file", files: map[string]string{".docker/config.json": auths(host, "ann", "secret")}},
@@ -87,7 +87,7 @@ func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
 		{name: "another host", files: map[string]string{"run/containers/auth.json": auths("example.test", "ann", "secret")},
 			errs: []string{"user name"}},
 		{name: "wrong", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "wrong")},
-			errs: []string{"401", "podman login"}},
+			errs: []string{"401", "cooper login"}},
 		{name: "broken file", files: map[string]string{"run/containers/auth.json": `{"auths":`}, errs: []string{"auth.json"}},
 		{name: "helper", files: map[string]string{"bin/docker-credential-test": helper,
 			".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"test"}}`, host)}},

@@ -53,8 +53,10 @@ func NewClient(o Options) (*Client, error) {
 	if err := readConfig(); err != nil {
 		return nil, err
 	}
-	if err := checkAuthFile(o.AuthFile); err != nil {
-		return nil, err
+	if o.Username == "" {
+		if err := checkAuthFile(o.AuthFile); err != nil {
+			return nil, err
+		}
 	}
 	policy, err := LoadPolicy()
 	if err != nil {

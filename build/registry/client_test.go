@@ -95,7 +95,7 @@ func TestWhatARegistryMayAnswer(t *testing.T) {
 			[]string{"429", "told [31m so"}},
 		{"server error for ever", times(always, manifest, status(http.StatusInternalServerError)), []string{"500"}},
 		{"server error for a blob", times(2, blob, status(http.StatusBadGateway)), nil},
-		{"forbidden", times(always, manifest, status(http.StatusForbidden)), []string{"403", "podman login"}},
+		{"forbidden", times(always, manifest, status(http.StatusForbidden)), []string{"403", "cooper login"}},
 		{"unauthorized without a word how", times(always, manifest, status(http.StatusUnauthorized)),
 			[]string{"does not say how"}},
 		{"missing blob", times(always, blob, status(http.StatusNotFound)), []string{"404"}},

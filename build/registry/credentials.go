@@ -19,8 +19,6 @@ import (
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/homedir"
 	"go.podman.io/storage/pkg/unshare"
-
-	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
@@ -104,30 +102,18 @@ type FileProblem struct {
 }
 
 // findCredential finds what to log in with for a repository, HOST/PATH. The empty credential means that nothing is
-// known. The library starts helpers that nothing ends, so who waits for one is let go when ctx ends or the helper has
-// taken too long.
+// known.
 func findCredential(ctx context.Context, file, repository string) (credential, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, helperTimeout, fmt.Errorf("no answer from a credential helper in %v",
-		helperTimeout))
-	defer cancel()
-	var found credential
-	done := make(chan error, 1)
-	go func() {
-		done <- guard.Call(func() (err error) {
-			found, err = lookUp(file, repository)
-			return err
-		})
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
+	found := make(chan credential, 1) // nobody may come for it any more
+	err := withHelpers(ctx, func() error {
+		c, err := lookUp(file, repository)
+		found <- c
+		return err
+	})
 	if err != nil {
 		return credential{}, fmt.Errorf("look up credentials for %s: %w", repository, err)
 	}
-	return found, nil
+	return <-found, nil
 }
 
 // lookUp asks the library for each file by itself, since of the files that nobody has named the user may not be allowed

@@ -33,21 +33,30 @@ type Destination struct {
 
 // Destination is where images of a name are pushed to: their own registry, whatever mirrors registries.conf has.
 func (c *Client) Destination(ref reference.Reference) (*Destination, error) {
-	e := endpoint{ref: ref}
-	table, err := sysregistriesv2.FindRegistry(nil, ref.Name())
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("read registries.conf: %w", err)
-	case table != nil && table.Blocked:
-		return nil, fmt.Errorf("registries.conf blocks %s", table.Prefix)
-	case table != nil:
-		e.insecure = table.Insecure
+	e, err := own(ref)
+	if err != nil {
+		return nil, err
 	}
 	repo, err := c.repository(e, writes)
 	if err != nil {
 		return nil, err
 	}
 	return &Destination{repo: repo, uploads: repo.uploader(), pace: repo.pace, mounting: map[string]*authorizer{}}, nil
+}
+
+// own is a name's own registry.
+func own(ref reference.Reference) (endpoint, error) {
+	e := endpoint{ref: ref}
+	table, err := sysregistriesv2.FindRegistry(nil, ref.Name())
+	switch {
+	case err != nil:
+		return e, fmt.Errorf("read registries.conf: %w", err)
+	case table != nil && table.Blocked:
+		return e, fmt.Errorf("registries.conf blocks %s", table.Prefix)
+	case table != nil:
+		e.insecure = table.Insecure
+	}
+	return e, nil
 }
 
 // uploader makes a client that sends each request once. What stands still ends by the [sending] of its body.

@@ -85,7 +85,7 @@ func newStatusError(resp *http.Response, host string) error {
 }
 
 func loginHint(host string) string {
-	return fmt.Sprintf("podman login %s writes credentials that cooper reads; --authfile names another file", host)
+	return fmt.Sprintf("cooper login %s, or podman login, keeps credentials; --authfile names another file of them", host)
 }
 
 // clip makes a stranger's text fit for a message: one line, not long, nothing that a terminal obeys.

@@ -253,7 +253,7 @@ func TestAnUploadEndsWithItsContext(t *testing.T) {
 }
 
 // tokens makes a token server that knows one user, and counts what it gave for a scope.
-func tokens(t *testing.T, f *taker, lives int32) (scopes func() []string) {
+func tokens(t *testing.T, f *taker, lives int32) (realm string, scopes func() []string) {
 	t.Helper()
 	var (
 		mu     sync.Mutex
@@ -294,14 +294,14 @@ func tokens(t *testing.T, f *taker, lives int32) (scopes func() []string) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return true
 	})
-	return func() []string { mu.Lock(); defer mu.Unlock(); return all }
+	return server.URL + "/token", func() []string { mu.Lock(); defer mu.Unlock(); return all }
 }
 
 func TestATokenIsAskedForPushingAtOnceAndRenewed(t *testing.T) {
 	dir := home(t, "")
 	f := newTaker(t)
 	f.blob("lib/base", "", []byte("base"))
-	scopes := tokens(t, f, 3)
+	_, scopes := tokens(t, f, 3)
 	write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(),
 		encoded("ann", "secret")))
 	to := destination(t, f.fake, registry.Options{Insecure: true}, "lib/app")

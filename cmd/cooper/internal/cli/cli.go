@@ -213,7 +213,9 @@ func newRootCmd(env Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env),
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newLoginCmd(env),
+		newLogoutCmd(env),
+		newPruneCmd(env),
 		newPushCmd(env),
 		newTopCmd(env),
 		newUnshareCmd(env),

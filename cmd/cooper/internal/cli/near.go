@@ -135,8 +135,6 @@ func otherVerb(word string) string {
 		return "podman " + word + " makes a container of an image in the same store"
 	case "pull", "load", "import":
 		return "podman " + word + " puts an image into the same store, and cooper build pulls the base images that it needs"
-	case "login", "logout":
-		return "podman " + word + " changes the credentials that cooper build reads, too"
 	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "diff", "export",
 		"port", "rename", "wait",
 		"container", "containers", "pod", "volume", "network", "mount", "umount", "unmount", "generate", "kube":

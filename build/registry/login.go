@@ -1,0 +1,147 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.podman.io/image/v5/pkg/docker/config"
+	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/homedir"
+
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+	"github.com/cooperbuild/cooper/internal/guard"
+)
+
+// ErrNotLoggedIn says that there are no credentials to forget.
+var ErrNotLoggedIn = config.ErrNotLoggedIn
+
+// CredentialFile says where credentials are kept. The zero value is where podman keeps the user's.
+type CredentialFile struct {
+	// Path is a file of podman's kind, DockerPath one of docker's; at most one of them is set.
+	Path, DockerPath string
+}
+
+// system is what the library is told.
+func (f CredentialFile) system() *types.SystemContext {
+	s := &types.SystemContext{AuthFilePath: f.Path, DockerCompatAuthFilePath: f.DockerPath}
+	if f.Path == "" && f.DockerPath == "" {
+		s.AuthFilePath = os.Getenv("REGISTRY_AUTH_FILE")
+	}
+	if s.AuthFilePath == "" && f.DockerPath == "" && os.Getuid() != 0 && os.Getenv("XDG_RUNTIME_DIR") == "" {
+		// The directory of the run-time files is nobody's to make then. The next place that is searched stays longer, too.
+		home := os.Getenv("XDG_CONFIG_HOME")
+		if home == "" {
+			home = filepath.Join(homedir.Get(), ".config")
+		}
+		s.AuthFilePath = filepath.Join(home, "containers", "auth.json")
+	}
+	return s
+}
+
+// LoginKey is what credentials for a registry are kept under: HOST[:PORT], or HOST[:PORT]/NAMESPACE.
+func LoginKey(text string) (string, error) {
+	key := strings.TrimPrefix(strings.TrimPrefix(text, "https://"), "http://")
+	for _, end := range []string{"/", "/v1", "/v2"} {
+		key = strings.TrimSuffix(key, end)
+	}
+	if key == "index."+hub {
+		key = hub
+	}
+	ref, err := reference.ParseBare(key + "/x")
+	if err != nil || ref.Domain == "" || !ref.HasRegistry() {
+		return "", fmt.Errorf("%q is not a registry: must be HOST[:PORT], as in registry.example.com:5000", clip(text))
+	}
+	return key, nil
+}
+
+// CheckLogin asks the registry of a key whether it lets in whom the options name.
+func CheckLogin(ctx context.Context, o Options, key string) error {
+	c, err := NewClient(o)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	host, _, _ := strings.Cut(key, "/")
+	e, err := own(reference.Reference{Domain: host, Path: "x"})
+	if err != nil {
+		return err
+	}
+	repo, err := c.repository(e, reads)
+	if err != nil {
+		return err
+	}
+	repo.auth.path = "" // it is asked for nothing in it
+	if _, err := repo.url(ctx, "", nil); err != nil {
+		return err
+	}
+	resp, err := repo.do(ctx, repo.auth, call{method: http.MethodGet, at: repo.scheme + "://" + repo.host + "/v2/"})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		err := newStatusError(resp, host)
+		if refused := new(statusError); errors.As(err, &refused) && refused.code == http.StatusUnauthorized {
+			return fmt.Errorf("%s does not know this user name with this password", host)
+		}
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// SaveLogin keeps the credentials for a key, and says where.
+func SaveLogin(ctx context.Context, f CredentialFile, key string, username, password string) (where string, err error) {
+	err = withHelpers(ctx, func() (err error) {
+		where, err = config.SetCredentials(f.system(), key, username, password)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("keep the credentials for %s: %w", key, err)
+	}
+	return where, nil
+}
+
+// ForgetLogin removes the credentials for a key, or those for all if it is empty. The error is ErrNotLoggedIn if there
+// are none.
+func ForgetLogin(ctx context.Context, f CredentialFile, key string) error {
+	err := withHelpers(ctx, func() error {
+		if key == "" {
+			return config.RemoveAllAuthentication(f.system())
+		}
+		return config.RemoveAuthentication(f.system(), key)
+	})
+	if err != nil {
+		return fmt.Errorf("forget the credentials for %s: %w", key, err)
+	}
+	return nil
+}
+
+// KnownLogin is the user name under which a registry is asked; empty: none is known.
+func KnownLogin(ctx context.Context, f CredentialFile, key string) (username string, err error) {
+	file := f.Path
+	if f.DockerPath != "" {
+		file = f.DockerPath
+	}
+	c, err := findCredential(ctx, file, key)
+	return c.username, err
+}
+
+// withHelpers does what may start helpers, which nothing ends: who waits for one is let go when ctx ends or the helper
+// has taken too long.
+func withHelpers(ctx context.Context, do func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, helperTimeout, fmt.Errorf("no answer from a credential helper in %v",
+		helperTimeout))
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- guard.Call(do) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

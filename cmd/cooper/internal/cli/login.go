@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/internal/terminal"
+)
+
+// hubKey is the registry that is meant where none is named.
+const hubKey = "docker.io"
+
+// loginOptions are the flags of login and logout.
+type loginOptions struct {
+	username                           string
+	passwordStdin, getLogin, tlsVerify bool
+	all                                bool
+	certDir                            string
+	file                               build.CredentialFile
+}
+
+// addFile adds the flags that say where credentials are kept.
+func (o *loginOptions) addFile(f *pflag.FlagSet) {
+	f.StringVar(&o.file.Path, "authfile", "", "file with registry credentials (default $REGISTRY_AUTH_FILE, or podman's)")
+	f.StringVar(&o.file.DockerPath, "compat-auth-file", "", "the same in docker's form, such as ~/.docker/config.json")
+}
+
+// key is the registry that the arguments name.
+func (o *loginOptions) key(args []string) (string, error) {
+	if o.file.Path != "" && o.file.DockerPath != "" {
+		return "", usagef("--authfile and --compat-auth-file exclude each other")
+	}
+	switch len(args) {
+	case 0:
+		return hubKey, nil
+	case 1:
+		key, err := build.LoginKey(args[0])
+		if err != nil {
+			return "", usageError{err}
+		}
+		return key, nil
+	}
+	return "", usagef("one registry at a time, got %d", len(args))
+}
+
+func newLoginCmd(env Env) *cobra.Command {
+	var o loginOptions
+	cmd := &cobra.Command{
+		Use:   "login [flags] [REGISTRY]",
+		Short: "Log in to a registry",
+		Long: `Log in to a registry: ask it whether it knows the user name and the password, and keep them where cooper, podman,
+buildah and skopeo find them, in auth.json or by a credential helper.
+
+REGISTRY is HOST[:PORT], with a namespace behind it if the credentials are for that only; without it docker.io is meant.
+The password is asked for on the terminal, or read from standard input with --password-stdin.`,
+		Example: `  cooper login registry.example.com
+  cooper login -u ci --password-stdin registry.example.com <password`,
+		RunE: func(cmd *cobra.Command, args []string) error { return runLogin(cmd.Context(), env, &o, args) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.username, "username", "u", "", "user name (default: it is asked for)")
+	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
+	f.BoolVar(&o.getLogin, "get-login", false, "print the user name that is kept for the registry")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of the registry")
+	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	o.addFile(f)
+	return cmd
+}
+
+func newLogoutCmd(env Env) *cobra.Command {
+	var o loginOptions
+	cmd := &cobra.Command{
+		Use:   "logout [flags] [REGISTRY]",
+		Short: "Forget the credentials for a registry",
+		Long: `Forget the credentials for a registry, in the file where cooper login and podman login keep them or with their
+credential helper. Without REGISTRY docker.io is meant.`,
+		Example: `  cooper logout registry.example.com
+  cooper logout --all`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, err := o.key(args)
+			if err != nil {
+				return err
+			}
+			if o.all && len(args) > 0 {
+				return usagef("--all takes no registry")
+			}
+			if o.all {
+				if err := build.ForgetLogin(cmd.Context(), o.file, ""); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(env.out(), "Removed the credentials for all registries")
+				return err
+			}
+			if err := build.ForgetLogin(cmd.Context(), o.file, key); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(env.out(), "Removed the credentials for %s\n", key)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.all, "all", "a", false, "forget the credentials for all registries")
+	o.addFile(f)
+	return cmd
+}
+
+func runLogin(ctx context.Context, env Env, o *loginOptions, args []string) error {
+	key, err := o.key(args)
+	if err != nil {
+		return err
+	}
+	if o.getLogin {
+		name, err := build.KnownLogin(ctx, o.file, key)
+		if err == nil && name == "" {
+			err = fmt.Errorf("not logged in to %s", key)
+		}
+		if err == nil {
+			_, err = fmt.Fprintln(env.out(), name)
+		}
+		return err
+	}
+	password, err := o.credentials(ctx, env, key)
+	if err != nil {
+		return err
+	}
+	where, err := build.Login(ctx, build.LoginRequest{
+		Key: key, Username: o.username, Password: password, File: o.file,
+		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, CertDir: o.certDir},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.out(), "Logged in to %s as %s; the credentials are in %s\n", key, o.username, where)
+	return err
+}
+
+// maxPassword bounds what is read as a password, in bytes.
+const maxPassword = 64 << 10
+
+// credentials reads the password, and asks for the user name if the flags don't have it.
+func (o *loginOptions) credentials(ctx context.Context, env Env, key string) (password string, err error) {
+	if o.passwordStdin {
+		if o.username == "" {
+			return "", usagef("--password-stdin wants --username, too: standard input has the password")
+		}
+		text, err := io.ReadAll(io.LimitReader(env.Stdin, maxPassword+1))
+		if err != nil {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		return checkPassword(strings.TrimRight(string(text), "\r\n"))
+	}
+	if !terminal.Is(env.Stdin) {
+		return "", usagef("standard input is no terminal to ask for a password on\nhint: --password-stdin reads it from there")
+	}
+	lines := bufio.NewReader(env.Stdin)
+	if o.username == "" {
+		if o.username, err = prompt(ctx, env, lines, "Username for "+key+": "); err != nil {
+			return "", err
+		}
+	}
+	restore, err := terminal.Hide(env.Stdin)
+	if err != nil {
+		return "", err
+	}
+	password, err = prompt(ctx, env, lines, "Password: ")
+	fmt.Fprintln(env.errs())
+	if err = errors.Join(err, restore()); err != nil {
+		return "", err
+	}
+	return checkPassword(password)
+}
+
+func checkPassword(text string) (string, error) {
+	switch {
+	case text == "":
+		return "", usagef("the password is empty")
+	case len(text) > maxPassword, strings.ContainsAny(text, "\r\n\x00"):
+		return "", usagef("the password must be one line of at most %d bytes", maxPassword)
+	}
+	return text, nil
+}
+
+// prompt asks a question and reads a line.
+func prompt(ctx context.Context, env Env, lines *bufio.Reader, question string) (string, error) {
+	fmt.Fprint(env.errs(), question)
+	type read struct {
+		line string
+		err  error
+	}
+	answer := make(chan read, 1)
+	go func() {
+		line, err := lines.ReadString('\n')
+		answer <- read{strings.TrimRight(line, "\r\n"), err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case a := <-answer:
+		if a.err != nil && a.line == "" {
+			return "", fmt.Errorf("read the answer: %w", a.err)
+		}
+		return a.line, nil
+	}
+}
