@@ -272,7 +272,7 @@ func TestTheUsualNamesAreNotTemporary(t *testing.T) {
 			t.Errorf("%q: %v", name, !want)
 		}
 	}
-	if tempName() == tempName() {
+	if first, second := tempName(), tempName(); first == second {
 		t.Error("two have one name")
 	}
 }
