@@ -56,7 +56,7 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	p, err := c.start(out)
+	p, err := c.start(out) //nolint:contextcheck // a child that was killed is waited for without one
 	out.closeChild()
 	if err != nil {
 		return Status{}, errors.Join(err, out.finish())

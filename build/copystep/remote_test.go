@@ -171,7 +171,7 @@ func TestExcludesLeaveANamedFileAlone(t *testing.T) {
 func repository(t *testing.T) (dir, commit string) {
 	t.Helper()
 	dir = t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil { //nolint:gosec // a usual mode
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "sub", "f"), []byte("text"), 0o600); err != nil {

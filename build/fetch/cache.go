@@ -104,7 +104,7 @@ func (c *Cache) remove(path string, unused time.Time) (gone bool, err error) {
 		return true, os.RemoveAll(path)
 	}
 	// Under its old name it must be there as a whole or not at all.
-	dir, empty, err := c.temp(context.Background())
+	dir, empty, err := c.temp()
 	if err != nil {
 		return false, err
 	}
@@ -169,15 +169,15 @@ func (c *Cache) own(ctx context.Context, path string) (*hold, error) {
 
 // temp makes a directory that is removed by the function it returns, or by another process if this one is killed. What
 // has been renamed out of it stays.
-func (c *Cache) temp(ctx context.Context) (dir string, remove func() error, err error) {
+func (c *Cache) temp() (dir string, remove func() error, err error) {
 	for {
 		dir, err = os.MkdirTemp(filepath.Join(c.dir, tmpDir), "")
 		if err != nil {
 			return "", nil, err
 		}
-		f, err := flock.Existing(ctx, dir, flock.Exclusive)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		f, err := flock.TryExisting(dir, flock.Exclusive)
+		if f == nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+			continue // another process has taken it for one that was left behind
 		}
 		if err != nil {
 			return "", nil, errors.Join(err, os.RemoveAll(dir))
@@ -235,7 +235,7 @@ func (c *Cache) writeJSON(path string, v any) (err error) {
 	if err != nil {
 		return err
 	}
-	dir, remove, err := c.temp(context.Background())
+	dir, remove, err := c.temp()
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func TestTrimKeepsWhatIsHeldOrRecent(t *testing.T) {
 func TestOpenRemovesWhatAKilledProcessLeft(t *testing.T) {
 	t.Parallel()
 	c := openCache(t)
-	inUse, remove, err := c.temp(t.Context())
+	inUse, remove, err := c.temp()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func (c *Cache) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err er
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	temp, remove, err := c.temp(ctx)
+	temp, remove, err := c.temp()
 	if err != nil {
 		return nil, err
 	}

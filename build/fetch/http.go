@@ -159,7 +159,7 @@ func (d *download) renamed(ctx context.Context, m meta, name string) (f *File, e
 	}
 	defer func() { err = errors.Join(err, old.Release()) }()
 	m.Entry, m.Name = key(m.Digest.String(), name, m.ModTime.String()), name
-	dir, remove, err := d.c.temp(ctx)
+	dir, remove, err := d.c.temp()
 	if err != nil {
 		return nil, err
 	}

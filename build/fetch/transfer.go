@@ -145,7 +145,7 @@ func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Ti
 	if t, err := http.ParseTime(m.LastModified); err == nil {
 		m.ModTime = t.UTC()
 	}
-	dir, remove, err := d.c.temp(ctx)
+	dir, remove, err := d.c.temp()
 	if err != nil {
 		return meta{}, err
 	}

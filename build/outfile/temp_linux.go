@@ -26,7 +26,9 @@ func IsTemp(name string) bool {
 
 // tempName is a name that is new in any directory. It doesn't contain the destination's, which may be as long as names
 // can be.
-func tempName() string { return tempPrefix + strconv.FormatUint(rand.Uint64(), 36) + tempSuffix }
+func tempName() string {
+	return tempPrefix + strconv.FormatUint(rand.Uint64(), 36) + tempSuffix //nolint:gosec // who guesses it gains nothing
+}
 
 // Unnamed makes an empty file in dir that never has a name that lasts, so that not even a killed process leaves it
 // behind.

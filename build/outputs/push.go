@@ -80,7 +80,7 @@ type Pushing struct {
 }
 
 // OpenPush begins to show a push, and asks no registry anything. The caller calls End.
-func OpenPush(o PushOptions) (*Pushing, error) {
+func OpenPush(ctx context.Context, o PushOptions) (*Pushing, error) {
 	settings := o.Registry
 	settings.Insecure = settings.Insecure || o.Spec.Push.Insecure
 	to, err := registry.NewClient(settings)
@@ -104,7 +104,7 @@ func OpenPush(o PushOptions) (*Pushing, error) {
 		Progress: p.shown.Transfer,
 	})
 	if err != nil {
-		p.End(context.Background(), err)
+		p.End(ctx, err)
 		return nil, err
 	}
 	return p, nil
@@ -177,7 +177,7 @@ func (b Room) pushAll(ctx context.Context, images []made, res *Made) (err error)
 		if err != nil {
 			return err
 		}
-		p, err := OpenPush(PushOptions{Layers: b.Layers, Origins: b.Origins, Cache: b.Cache, Registry: b.Registry, Spec: spec,
+		p, err := OpenPush(ctx, PushOptions{Layers: b.Layers, Origins: b.Origins, Cache: b.Cache, Registry: b.Registry, Spec: spec,
 			To:    to,
 			Shown: b.Shown})
 		if err != nil {

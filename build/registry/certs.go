@@ -41,8 +41,8 @@ func certDir(named, host string) (string, error) {
 // tlsConfig trusts the authorities in *.crt besides those of the system, and shows the certificates in *.cert with
 // *.key.
 func tlsConfig(dir string, insecure bool) (*tls.Config, error) {
-	c := &tls.Config{InsecureSkipVerify: insecure,
-		MinVersion: tls.VersionTLS12} //nolint:gosec // the user has asked for it
+	//nolint:gosec // the user has asked for it
+	c := &tls.Config{InsecureSkipVerify: insecure, MinVersion: tls.VersionTLS12}
 	if dir == "" {
 		return c, nil
 	}

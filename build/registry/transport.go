@@ -108,7 +108,7 @@ func (r retrier) pause(attempt int, resp *http.Response, err error) time.Duratio
 		return -1
 	}
 	wait := r.first << attempt
-	wait += rand.N(wait/4 + 1)
+	wait += rand.N(wait/4 + 1) //nolint:gosec // that not all come back at once takes no secret
 	if resp != nil {
 		if asked, ok := retryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
 			if asked > maxWait {

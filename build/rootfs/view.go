@@ -57,7 +57,7 @@ func (b *Roots) rootfs(ctx context.Context, t *Target, ns NS) (executor.Rootfs, 
 	if err != nil {
 		return executor.Rootfs{}, nil, errors.Join(err, upper.Close())
 	}
-	stubs, err := b.stubDir()
+	stubs, err := b.stubDir(ctx)
 	if err != nil {
 		return executor.Rootfs{}, nil, errors.Join(err, upper.Close(), workDir.Close())
 	}
@@ -68,13 +68,13 @@ func (b *Roots) rootfs(ctx context.Context, t *Target, ns NS) (executor.Rootfs, 
 }
 
 // stubDir is where the executor keeps the mount points that images lack, one for all steps of the build.
-func (b *Roots) stubDir() (*os.File, error) {
+func (b *Roots) stubDir(ctx context.Context) (*os.File, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stubs != nil {
 		return b.stubs, nil
 	}
-	path, remove, err := b.Store.TempTree(context.Background(), "stubs")
+	path, remove, err := b.Store.TempTree(ctx, "stubs")
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func pathOf(t *testing.T, programs ...string) string {
 			t.Fatal("these tests need a busybox that is linked statically: apt-get install busybox-static")
 		}
 		for _, name := range programs {
-			if err := os.WriteFile(filepath.Join(dir, name), text, 0o755); err != nil { //nolint:gosec // a program
+			if err := os.WriteFile(filepath.Join(dir, name), text, 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -77,7 +77,7 @@ func TestEmulatorsAreOnlyForPlatformsThatNeedOne(t *testing.T) { // it sets PATH
 func TestAnEmulatorThatIsNotAProgramIsNone(t *testing.T) { // it sets PATH
 	dir := pathOf(t)
 	script := filepath.Join(dir, "qemu-loongarch64-static")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if found := new(emulation).find(far()); found != nil {
@@ -134,7 +134,7 @@ func TestARuntimeThatIsNotInstalledIsTheMachinesFault(t *testing.T) { // it sets
 	for text, want := range map[string]string{
 		"echo crun version 1.8": "", "echo hello": "--version doesn't say so", "exit 3": "exit status 3",
 	} {
-		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"", "crun", program} {

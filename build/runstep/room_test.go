@@ -313,7 +313,7 @@ func (p putFile) Keys() []rootfs.KeyFunc {
 }
 
 func (p putFile) Exec(_ context.Context, to *rootfs.Target) error {
-	return os.WriteFile(filepath.Join(to.Snap.Dir(), p.name), p.text, 0o755) //nolint:gosec // a program
+	return os.WriteFile(filepath.Join(to.Snap.Dir(), p.name), p.text, 0o755)
 }
 
 func (putFile) Stable(context.Context) (bool, error) { return true, nil }

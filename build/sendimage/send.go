@@ -153,7 +153,7 @@ func (p pusher) persist(ctx context.Context, src push.Source, o outputs.PushOpti
 }
 
 func pushOnce(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {
-	pushing, err := outputs.OpenPush(o)
+	pushing, err := outputs.OpenPush(ctx, o)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
