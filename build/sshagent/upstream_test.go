@@ -2,7 +2,13 @@ package sshagent_test
 
 import (
 	"bytes"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/binary"
+	"encoding/pem"
 	"io"
 	"net"
 	"os"
@@ -127,7 +133,7 @@ func TestAllAgentsAreOpenedOrTheErrorsNamed(t *testing.T) {
 	}
 }
 
-func TestAKeyOfAnotherCurveOrKindIsNamed(t *testing.T) {
+func TestAFileThatIsNoPrivateKeySaysWhatItIs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, tt := range map[string]struct{ text, want string }{
@@ -176,4 +182,32 @@ func TestManyMayAskAnAgentAtOnce(t *testing.T) {
 		})
 	}
 	asking.Wait()
+}
+
+func TestKeysThatSSHDoesNotKnowAreNamed(t *testing.T) {
+	t.Parallel()
+	odd, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, private := range map[string]any{
+		"the curve P-224 is not one of SSH": odd, "a key of type *ecdh.PrivateKey is not supported: use": exchange,
+	} {
+		der, err := x509.MarshalPKCS8PrivateKey(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "key")
+		text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sshagent.Open([]string{path}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
 }
