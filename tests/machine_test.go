@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // inOtherMachine runs a shell script as root in its own mount namespace, and then cooper as the site's user: the script
@@ -178,11 +181,46 @@ func (s *site) smallDisk(t *testing.T, size, inodes int) {
 	})
 }
 
+// inodes are how many inodes of the site's disk are in use, and how many of them have a name.
+func (s *site) inodes(t *testing.T) (used, named int) {
+	t.Helper()
+	var all unix.Statfs_t
+	if err := unix.Statfs(s.path("disk"), &all); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[uint64]bool{}
+	err := filepath.WalkDir(s.path("disk"), func(path string, _ os.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err = errors.Join(err, unix.Lstat(path, &st)); err == nil {
+			seen[st.Ino] = true
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // it has gone meanwhile
+		t.Fatal(err)
+	}
+	return int(all.Files - all.Ffree), len(seen)
+}
+
+// waitForRoom waits until the disk has back what a failed build took of it: the kernel keeps files that were removed
+// until it has taken down the mounts of the step that wrote them, which it does in its own time. own are the inodes
+// that the file system has for itself.
+func (s *site) waitForRoom(t *testing.T, own int) {
+	t.Helper()
+	var used, named int
+	eventually(t, func() string { return fmt.Sprintf("%d inodes are in use, %d have a name", used, named) }, func() bool {
+		used, named = s.inodes(t)
+		return used-own == named
+	})
+}
+
 // TestAsRootFullDisk fails with one error, and works again when there is room.
 func TestAsRootFullDisk(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.smallDisk(t, 40, 10000)
+		used, named := s.inodes(t)
+		own := used - named
 		if err := s.makeBusybox(); err != nil {
 			t.Fatal(err)
 		}
@@ -194,15 +232,18 @@ func TestAsRootFullDisk(t *testing.T) {
 		}
 		s.cooper(t, append(store, "-f", "busybox/Full", "busybox")...).fails(t, 1, "No space left", "Full:",
 			"is full: cooper prune")
+		s.waitForRoom(t, own)
 		s.write(t, "busybox/NoInodes", busyboxfile+"RUN for i in $(seq 20000); do echo >/$i || exit 7; done\n")
 		s.cooper(t, append(store, "-f", "busybox/NoInodes", "busybox")...).fails(t, 1, "status 7",
 			"has no inodes left: cooper prune")
+		s.waitForRoom(t, own)
 		s.write(t, "busybox/Other", busyboxfile+"RUN exit 7\n")
 		if r := s.cooper(t, append(store, "-f", "busybox/Other", "busybox")...); strings.Contains(r.Stderr, "is full") {
 			t.Errorf("the disk isn't:\n%s", tail(r.Stderr))
 		}
 		s.cooper(t, append(store, "-f", "busybox/FullCopy", "busybox")...).fails(t, 125, "is full", "FullCopy:2",
 			"cooper prune")
+		s.waitForRoom(t, own)
 		s.write(t, "busybox/Out", "FROM scratch\nCOPY busybox /b\n")
 		r := s.cooper(t, append(store, "-f", "busybox/Out", "busybox")...)
 		if r.Code != 0 {
