@@ -19,9 +19,9 @@ const enoughMemory = 6 << 20
 // With a build's syncs, most of the time of a test on a disk is waiting for it, and a file system with a journal takes
 // its time to give inodes of removed files out again. Neither is what most tests are about: root runs these in a file
 // system in memory. It has what cooper needs of the disk's: overlay, both kinds of attributes, holes, ID-mapped mounts.
-// What is about the disk is on it (newSiteOnDisk, scriptsOnDisk): kills, clean-up beside builds, other tools in the same
-// store, sizes, and what each driver makes of every kind of change. Power cuts and full disks have file systems of their
-// own.
+// What is about the disk is on it (newSiteOnDisk, scriptsOnDisk): kills, clean-up beside builds, other tools in the
+// same store, sizes, and what each driver makes of every kind of change. Power cuts and full disks have file systems of
+// their own.
 func makeDirs() (remove func() error, err error) {
 	if suite.disk, err = makeDir("e2e-"); err != nil {
 		return nil, err

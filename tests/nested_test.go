@@ -111,8 +111,8 @@ USER alice
 RUN test "$(id -u)" = 1000 && touch /tmp/alice
 `
 
-// TestAsRootNamespaceOfAllIDs builds as root of a namespace that has all IDs, like the machine's, and may mount: overlay's
-// marks are those of users there, for only the machine's root can set the others.
+// TestAsRootNamespaceOfAllIDs builds as root of a namespace that has all IDs, like the machine's, and may mount:
+// overlay's marks are those of users there, for only the machine's root can set the others.
 func TestAsRootNamespaceOfAllIDs(t *testing.T) {
 	t.Parallel()
 	other := newSite(t, ordinary(t))
