@@ -39,14 +39,8 @@ func (m modeChange) implied() uint32 {
 	return defaultDirMode
 }
 
-// ParseChmod checks the argument of --chmod: an octal number up to 07777, or symbolic as chmod(1) of FreeBSD has it,
-// whose rules are docker's.
-func ParseChmod(spec string) error {
-	_, err := parseChmod(spec)
-	return err
-}
-
-// parseChmod reads --chmod; an empty one changes nothing.
+// parseChmod reads the argument of --chmod: an octal number up to 07777, or symbolic as chmod(1) of FreeBSD has it,
+// whose rules are docker's. An empty one changes nothing.
 func parseChmod(spec string) (modeChange, error) {
 	if spec == "" {
 		return modeChange{}, nil

@@ -47,7 +47,8 @@ type Target struct {
 	LargeFile func(name string, sum [32]byte)
 	// parentRoot are the attributes of the root directory below.
 	parentRoot *layer.RootAttr
-	// wrote is the root's.
+	// wrote has the owners of what the step wrote, as WroteFor was told of them; the root that the commit makes takes them
+	// over.
 	wrote userns.IDs
 }
 
