@@ -149,14 +149,20 @@ func (c commit) settle() error {
 
 func (c commit) run(ctx context.Context) error {
 	r := c.root
-	known := sync.OnceFunc(func() { close(r.known) })
+	var once sync.Once
+	known := func(err error) {
+		once.Do(func() {
+			r.unknown = err
+			close(r.known)
+		})
+	}
 	var rec cache.Record
 	err := guard.Call(func() (err error) { // who waits for the root learns of it
 		rec, err = c.layer(ctx, known)
 		return err
 	})
+	known(err)
 	r.err = err
-	known()
 	close(r.sealed)
 	if err != nil {
 		return errors.Join(err, c.target.Snap.Remove())
@@ -170,7 +176,7 @@ func (c commit) run(ctx context.Context) error {
 }
 
 // layer makes the digests and puts the layer into the store once the one below is there.
-func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
+func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, error) {
 	r, t := c.root, c.target
 	shown := c.builder.reading(t.Step.Text)
 	res, err := t.Snap.Read(store.ReadOptions{
@@ -187,7 +193,7 @@ func (c commit) layer(ctx context.Context, known func()) (cache.Record, error) {
 	if r.content = t.Below.content; !res.Empty {
 		r.content = r.content.Above(res.Content)
 	}
-	known()
+	known(nil)
 	if err := t.Below.Wait(ctx); err != nil {
 		return cache.Record{}, err
 	}

@@ -91,7 +91,7 @@ func TestWhoWaitsLearnsWhyARootFailed(t *testing.T) {
 	go func() { results <- r.Wait(t.Context()) }()
 	go func() { results <- r.WaitKnown(t.Context()) }()
 	broken := errors.New("broken")
-	r.err = broken
+	r.err, r.unknown = broken, broken
 	close(r.known)
 	close(r.sealed)
 	for range 2 {

@@ -39,8 +39,11 @@ type Root struct {
 	known  chan struct{}
 	sealed chan struct{}
 
-	// What follows is final once sealed is closed; content once known is.
+	// Both are final once known is closed: the content ID, and why there is none.
 	content cache.ContentID
+	unknown error
+	// What follows is final once sealed is closed.
+
 	// own is the layer this root adds; nil if it adds none.
 	own *cache.Layer
 	// merged says that the uppermost layer stands for all those between base and this root.
@@ -77,7 +80,7 @@ func (r *Root) Wait(ctx context.Context) error {
 func (r *Root) WaitKnown(ctx context.Context) error {
 	select {
 	case <-r.known:
-		return r.err
+		return r.unknown
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
