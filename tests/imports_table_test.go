@@ -33,10 +33,10 @@ func importTable() []importRule {
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/bases build/cache build/copystep build/disk build/export build/inputs build/inspect " +
-				"build/outputs build/plan build/progress build/reclaim build/rootfs build/runstep build/sendimage " +
-				"build/session build/solve build/source build/sshagent build/stepinput build/steps build/store " +
-				"build/store/depot build/store/images executor imagebuilder imagebuilder/dockerfile " +
-				"imagebuilder/remote userns",
+				"build/outputs build/plan build/progress build/reclaim build/registry build/rootfs build/runstep " +
+				"build/sendimage build/session build/solve build/source build/sshagent build/stepinput " +
+				"build/steps build/store build/store/depot build/store/images executor imagebuilder " +
+				"imagebuilder/dockerfile imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",

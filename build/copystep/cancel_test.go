@@ -42,7 +42,7 @@ type told struct {
 	dir chan string
 }
 
-func (w told) Exec(ctx context.Context, to *rootfs.Target) error {
+func (w told) Exec(ctx context.Context, to *rootfs.Staged) error {
 	w.dir <- to.Snap.Dir()
 	return w.Work.Exec(ctx, to)
 }

@@ -96,7 +96,7 @@ func (c *copying) watched() bool { return c.in.Local() && len(c.op.Sources) > 0 
 
 // Exec makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
 // unchanged, before and after.
-func (c *copying) Exec(ctx context.Context, t *rootfs.Target) (err error) {
+func (c *copying) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 	if !c.watched() {
 		return c.copyFiles(ctx, t, nil)
 	}
@@ -124,7 +124,7 @@ func (c *copying) Stable(ctx context.Context) (bool, error) {
 }
 
 // copyFiles copies; largeCopied, if not nil, is told of large files, see fileop.CopyOptions.
-func (c *copying) copyFiles(ctx context.Context, t *rootfs.Target,
+func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 	largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
 	r, op, in := c.room, c.op, c.in
 	view, release, err := r.viewForCopy(ctx, t, op)
@@ -192,7 +192,7 @@ func chownTo(view *os.File, op *plan.Copy) (fileop.Owner, error) {
 }
 
 // viewForCopy is what a COPY sees of the files below: nothing with --link.
-func (r *Room) viewForCopy(ctx context.Context, t *rootfs.Target, op *plan.Copy) (*os.File, func() error, error) {
+func (r *Room) viewForCopy(ctx context.Context, t *rootfs.Staged, op *plan.Copy) (*os.File, func() error, error) {
 	if op.Link {
 		return nil, func() error { return nil }, nil
 	}

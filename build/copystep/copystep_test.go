@@ -171,7 +171,7 @@ type meddled struct {
 	file string
 }
 
-func (m meddled) Exec(ctx context.Context, to *rootfs.Target) error {
+func (m meddled) Exec(ctx context.Context, to *rootfs.Staged) error {
 	if err := m.Work.Exec(ctx, to); err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ type watched struct {
 	left []string
 }
 
-func (w *watched) Exec(ctx context.Context, to *rootfs.Target) error {
+func (w *watched) Exec(ctx context.Context, to *rootfs.Staged) error {
 	err := w.told.Exec(ctx, to)
 	names, listErr := os.ReadDir(to.Snap.Dir())
 	for _, n := range names {

@@ -29,7 +29,7 @@ func (w workdir) Keys() []rootfs.KeyFunc {
 	}}
 }
 
-func (w workdir) Exec(ctx context.Context, t *rootfs.Target) error {
+func (w workdir) Exec(ctx context.Context, t *rootfs.Staged) error {
 	return w.roots.Mkdir(ctx, t, w.op.Path, w.op.User)
 }
 

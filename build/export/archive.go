@@ -47,7 +47,7 @@ type archive struct {
 	done bool
 }
 
-var _ target = (*archive)(nil)
+var _ form = (*archive)(nil)
 
 func openArchive(o archiveOptions) (*archive, error) {
 	// Times before 1970 and fractions of a second would need extended headers, which some readers of these archives don't

@@ -47,7 +47,7 @@ type staged struct {
 	path string
 }
 
-var _ target = (*layout)(nil)
+var _ form = (*layout)(nil)
 
 func openLayout(dest string) (*layout, error) {
 	dir, err := outfile.OpenDir(dest, false)

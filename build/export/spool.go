@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// spools knows the files that are open, so that none of them outlives its target.
+// spools knows the files that are open, so that none of them outlives what it is for.
 type spools struct {
 	mu   sync.Mutex
 	open map[*os.File]struct{}

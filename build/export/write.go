@@ -27,9 +27,9 @@ const (
 	smallLayer = 16 * gzipBlock
 )
 
-// target is a place that an image is written to: a layout directory or an archive.
-type target interface {
-	// spool makes an empty file for add to take, on the file system where the target is. It may be called from several
+// form is what an image is written as: a layout directory or an archive.
+type form interface {
+	// spool makes an empty file for add to take, on the file system where the image is going to be. It may be called from several
 	// goroutines.
 	spool() (*os.File, error)
 	// add takes the blob and closes its file.
@@ -46,7 +46,7 @@ type blob struct {
 	// file was made by spool.
 	file *os.File
 	data []byte
-	// layer is an uncompressed layer that has not been read yet; the target checks it.
+	// layer is an uncompressed layer that has not been read yet; the form checks it.
 	layer *Blob
 }
 
@@ -89,7 +89,7 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	return result, nil
 }
 
-func open(spec Spec, image Image, stdout io.Writer) (target, error) {
+func open(spec Spec, image Image, stdout io.Writer) (form, error) {
 	if spec.Directory {
 		return openLayout(spec.Dest)
 	}
@@ -103,9 +103,9 @@ func open(spec Spec, image Image, stdout io.Writer) (target, error) {
 	return openArchive(archiveOptions{dest: spec.Dest, stdout: stdout, time: image.Created, docker: docker})
 }
 
-// writer adds images to a target, each blob once.
+// writer writes images in a form, each blob once.
 type writer struct {
-	target target
+	form   form
 	codec  Codec
 	format imagebuilder.Format
 	// layers are the blobs that are there, by diffID; others the digests of all else.
@@ -113,7 +113,7 @@ type writer struct {
 	others map[digest.Digest]bool
 }
 
-func newWriter(t target, spec Spec) writer {
+func newWriter(t form, spec Spec) writer {
 	return writer{t, Codec{spec.compression(), spec.Level}, spec.format(), map[digest.Digest]ocispec.Descriptor{},
 		map[digest.Digest]bool{}}
 }
@@ -124,10 +124,10 @@ func (w writer) data(ctx context.Context, d ocispec.Descriptor, text []byte) err
 		return nil
 	}
 	w.others[d.Digest] = true
-	return w.target.add(ctx, blob{Descriptor: d, data: text})
+	return w.form.add(ctx, blob{Descriptor: d, data: text})
 }
 
-// write adds all of the image's blobs to the target.
+// write adds all of the image's blobs.
 func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	var todo []Blob
 	for _, l := range image.Layers {
@@ -136,7 +136,7 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 			todo = append(todo, l)
 		}
 	}
-	packed, err := addLayers(ctx, w.target, w.codec, todo)
+	packed, err := addLayers(ctx, w.form, w.codec, todo)
 	if err != nil {
 		return Result{}, err
 	}
@@ -163,7 +163,7 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 
 // addLayers adds the layers in their order, which makes the output the same each time, and packs them in parallel
 // meanwhile.
-func addLayers(ctx context.Context, t target, c Codec, layers []Blob) ([]ocispec.Descriptor, error) {
+func addLayers(ctx context.Context, t form, c Codec, layers []Blob) ([]ocispec.Descriptor, error) {
 	out := make([]ocispec.Descriptor, len(layers))
 	if c.Kind == Uncompressed {
 		for i, l := range layers {
@@ -175,7 +175,7 @@ func addLayers(ctx context.Context, t target, c Codec, layers []Blob) ([]ocispec
 		return out, nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	p := packer{target: t, codec: c, queue: make(chan chan blob, maxPending)}
+	p := packer{form: t, codec: c, queue: make(chan chan blob, maxPending)}
 	group.Go(guard.Func(func() error { return p.packAll(ctx, layers) }))
 	group.Go(guard.Func(func() error {
 		for i := range layers {
@@ -195,13 +195,13 @@ func addLayers(ctx context.Context, t target, c Codec, layers []Blob) ([]ocispec
 
 // packer packs layers in parallel and hands out their blobs in order.
 type packer struct {
-	target target
-	codec  Codec
+	form  form
+	codec Codec
 	// queue has one channel a layer, in order, on which its blob comes. Its capacity bounds the number of open files.
 	queue chan chan blob
 }
 
-// next waits for the next layer's blob. Its file is closed by target.add or target.abort.
+// next waits for the next layer's blob. Its file is closed by form.add or form.abort.
 func (p packer) next(ctx context.Context) (blob, error) {
 	var ready chan blob
 	select {
@@ -236,7 +236,7 @@ func (p packer) packAll(ctx context.Context, layers []Blob) error {
 		}
 		group.Go(guard.Func(func() error {
 			defer free.Release(int64(n))
-			file, err := p.target.spool()
+			file, err := p.form.spool()
 			if err != nil {
 				return err
 			}

@@ -28,8 +28,8 @@ const (
 	tmpDir   = "tmp"   // what isn't whole yet
 )
 
-// Cache is a directory of files and repositories.
-type Cache struct {
+// Sources is a directory of files and repositories.
+type Sources struct {
 	dir string
 	// limits say when a transfer is given up, by the clock now.
 	limits patience.Limits
@@ -39,7 +39,7 @@ type Cache struct {
 }
 
 // Open opens the cache in a directory, which is made if it isn't there, and removes what killed processes left.
-func Open(dir string) (*Cache, error) {
+func Open(dir string) (*Sources, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open cache of remote sources: %w", err)
@@ -49,7 +49,7 @@ func Open(dir string) (*Cache, error) {
 			return nil, fmt.Errorf("open cache of remote sources: %w", err)
 		}
 	}
-	c := &Cache{dir: dir, limits: patience.Usual(), now: time.Now, git: "git"}
+	c := &Sources{dir: dir, limits: patience.Usual(), now: time.Now, git: "git"}
 	if err := c.trimDir(tmpDir, time.Now()); err != nil {
 		return nil, fmt.Errorf("open cache of remote sources: %w", err)
 	}
@@ -57,7 +57,7 @@ func Open(dir string) (*Cache, error) {
 }
 
 // Trim removes what nobody has used since a time and nobody holds now.
-func (c *Cache) Trim(unused time.Time) error {
+func (c *Sources) Trim(unused time.Time) error {
 	var errs []error
 	for _, sub := range []string{tmpDir, filesDir, urlsDir, treesDir, reposDir} {
 		errs = append(errs, c.trimDir(sub, unused))
@@ -69,7 +69,7 @@ func (c *Cache) Trim(unused time.Time) error {
 	return nil
 }
 
-func (c *Cache) trimDir(sub string, unused time.Time) error {
+func (c *Sources) trimDir(sub string, unused time.Time) error {
 	entries, err := os.ReadDir(filepath.Join(c.dir, sub))
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (c *Cache) trimDir(sub string, unused time.Time) error {
 }
 
 // remove removes an entry unless somebody holds it or has used it since, and tells whether it is gone.
-func (c *Cache) remove(path string, unused time.Time) (gone bool, err error) {
+func (c *Sources) remove(path string, unused time.Time) (gone bool, err error) {
 	f, err := flock.TryExisting(path, flock.Exclusive)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
@@ -113,7 +113,7 @@ func (c *Cache) remove(path string, unused time.Time) (gone bool, err error) {
 }
 
 // trimSums removes the names of files that are gone.
-func (c *Cache) trimSums() error {
+func (c *Sources) trimSums() error {
 	entries, err := os.ReadDir(filepath.Join(c.dir, sumsDir))
 	if err != nil {
 		return err
@@ -134,10 +134,10 @@ func (c *Cache) trimSums() error {
 }
 
 // entry is the path of an entry.
-func (c *Cache) entry(sub, key string) string { return filepath.Join(c.dir, sub, key) }
+func (c *Sources) entry(sub, key string) string { return filepath.Join(c.dir, sub, key) }
 
 // hold keeps an entry, fs.ErrNotExist if there is none, and notes that it was used.
-func (c *Cache) hold(ctx context.Context, path string) (*hold, error) {
+func (c *Sources) hold(ctx context.Context, path string) (*hold, error) {
 	f, err := flock.Existing(ctx, path, flock.Shared)
 	if err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func (c *Cache) hold(ctx context.Context, path string) (*hold, error) {
 }
 
 // own makes an entry if there is none, and keeps others from it until the hold is released.
-func (c *Cache) own(ctx context.Context, path string) (*hold, error) {
+func (c *Sources) own(ctx context.Context, path string) (*hold, error) {
 	for {
 		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
@@ -169,7 +169,7 @@ func (c *Cache) own(ctx context.Context, path string) (*hold, error) {
 
 // temp makes a directory that is removed by the function it returns, or by another process if this one is killed. What
 // has been renamed out of it stays.
-func (c *Cache) temp() (dir string, remove func() error, err error) {
+func (c *Sources) temp() (dir string, remove func() error, err error) {
 	for {
 		dir, err = os.MkdirTemp(filepath.Join(c.dir, tmpDir), "")
 		if err != nil {
@@ -188,7 +188,7 @@ func (c *Cache) temp() (dir string, remove func() error, err error) {
 
 // publish gives a whole directory its name, unless another process was faster: both hold the same. Either way it has
 // just been used. What has its name is on the disk: in a power cut names outlive files.
-func (c *Cache) publish(ctx context.Context, dir, path string) error {
+func (c *Sources) publish(ctx context.Context, dir, path string) error {
 	if err := fsys.SyncFSAt(dir); err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func readJSON(path string, v any) error {
 }
 
 // writeJSON replaces a file as a whole. Until then it is where a killed process leaves nothing behind.
-func (c *Cache) writeJSON(path string, v any) (err error) {
+func (c *Sources) writeJSON(path string, v any) (err error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err

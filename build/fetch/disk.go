@@ -54,7 +54,7 @@ func withoutQuery(url string) string {
 // DiskItems lists what the cache in a directory holds: files, repositories and trees. With measure nothing is taken on
 // trust.
 func DiskItems(ctx context.Context, dir string, measure bool) ([]disk.Item, error) {
-	c := &Cache{dir: dir}
+	c := &Sources{dir: dir}
 	urls, err := c.fileURLs()
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func DiskItems(ctx context.Context, dir string, measure bool) ([]disk.Item, erro
 }
 
 // entries lists a directory of the cache, which may not be there.
-func (c *Cache) entries(sub string) ([]fs.DirEntry, error) {
+func (c *Sources) entries(sub string) ([]fs.DirEntry, error) {
 	entries, err := os.ReadDir(filepath.Join(c.dir, sub))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list remote sources: %w", err)
@@ -92,7 +92,7 @@ func (c *Cache) entries(sub string) ([]fs.DirEntry, error) {
 }
 
 // item describes an entry.
-func (c *Cache) item(ctx context.Context, sub string, e fs.DirEntry, measure bool) (i disk.Item, err error) {
+func (c *Sources) item(ctx context.Context, sub string, e fs.DirEntry, measure bool) (i disk.Item, err error) {
 	info, err := e.Info()
 	if err != nil || !info.IsDir() {
 		return i, errors.Join(err, fs.ErrNotExist)
@@ -111,7 +111,7 @@ func (c *Cache) item(ctx context.Context, sub string, e fs.DirEntry, measure boo
 }
 
 // fileURLs gives the URLs of files by entry.
-func (c *Cache) fileURLs() (map[string]string, error) {
+func (c *Sources) fileURLs() (map[string]string, error) {
 	urls := map[string]string{}
 	for _, sub := range []string{sumsDir, urlsDir} {
 		entries, err := c.entries(sub)
@@ -129,7 +129,7 @@ func (c *Cache) fileURLs() (map[string]string, error) {
 }
 
 // metaPath is the file that says which file of the cache a URL or a checksum stands for.
-func (c *Cache) metaPath(sub, name string) string {
+func (c *Sources) metaPath(sub, name string) string {
 	if sub == urlsDir {
 		return filepath.Join(c.dir, sub, name, metaFile)
 	}
@@ -138,7 +138,7 @@ func (c *Cache) metaPath(sub, name string) string {
 
 // RemoveItem removes what DiskItems has listed, unless somebody holds it or has used it since a time, and tells whether
 // it is gone.
-func (c *Cache) RemoveItem(id string, unused time.Time) (gone bool, err error) {
+func (c *Sources) RemoveItem(id string, unused time.Time) (gone bool, err error) {
 	sub, name, _ := strings.Cut(id, "/")
 	if gone, err = c.remove(c.entry(sub, name), unused); err != nil {
 		return gone, fmt.Errorf("remove remote source: %w", err)
@@ -148,7 +148,7 @@ func (c *Cache) RemoveItem(id string, unused time.Time) (gone bool, err error) {
 
 // Tidy removes what names files that are gone: answers of servers that nobody has asked for since a time, and
 // checksums.
-func (c *Cache) Tidy(unused time.Time) error {
+func (c *Sources) Tidy(unused time.Time) error {
 	entries, err := c.entries(urlsDir)
 	errs := []error{err}
 	for _, e := range entries {

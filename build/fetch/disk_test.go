@@ -14,7 +14,7 @@ import (
 )
 
 // listed are the items of a cache by the beginning of their ID.
-func (c *Cache) listed(t *testing.T, sub string) (items []disk.Item) {
+func (c *Sources) listed(t *testing.T, sub string) (items []disk.Item) {
 	t.Helper()
 	all, err := DiskItems(t.Context(), c.dir, false)
 	if err != nil {

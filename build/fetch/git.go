@@ -18,7 +18,7 @@ import (
 
 // Git makes the tree of a repository, or takes it from the cache. A missing git program is ErrNoGit, a commit that
 // isn't the one of the checksum ErrChecksum. The caller releases the checkout.
-func (c *Cache) Git(ctx context.Context, r GitRequest) (*Checkout, error) {
+func (c *Sources) Git(ctx context.Context, r GitRequest) (*Checkout, error) {
 	out, err := c.checkout(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", r.Ref, redactError(err))
@@ -54,7 +54,7 @@ func (r GitRequest) check() error {
 	return remote.CheckRef(r.Ref.Ref)
 }
 
-func (c *Cache) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err error) {
+func (c *Sources) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (r GitRequest) treeKey(f found) string {
 }
 
 // tree holds a tree of the cache, fs.ErrNotExist if there is none.
-func (c *Cache) tree(ctx context.Context, r GitRequest, f found) (*Checkout, error) {
+func (c *Sources) tree(ctx context.Context, r GitRequest, f found) (*Checkout, error) {
 	entry := c.entry(treesDir, r.treeKey(f))
 	h, err := c.hold(ctx, entry)
 	if err != nil {

@@ -118,7 +118,7 @@ func gitRequest(t *testing.T, text string) GitRequest {
 	return GitRequest{Ref: ref}
 }
 
-func (c *Cache) mustCheckOut(t *testing.T, r GitRequest) *Checkout {
+func (c *Sources) mustCheckOut(t *testing.T, r GitRequest) *Checkout {
 	t.Helper()
 	out, err := c.Git(t.Context(), r)
 	if err != nil {

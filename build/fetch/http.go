@@ -37,11 +37,11 @@ type meta struct {
 	LastModified string `json:",omitempty"`
 }
 
-func (m meta) path(c *Cache) string { return filepath.Join(c.entry(filesDir, m.Entry), m.Name) }
+func (m meta) path(c *Sources) string { return filepath.Join(c.entry(filesDir, m.Entry), m.Name) }
 
 // HTTP downloads a file, or takes it from the cache. Errors name the URL, without credentials; a file that isn't what
 // its checksum says is ErrChecksum. The caller releases the file.
-func (c *Cache) HTTP(ctx context.Context, r HTTPRequest) (*File, error) {
+func (c *Sources) HTTP(ctx context.Context, r HTTPRequest) (*File, error) {
 	d, err := c.newDownload(r)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (c *Cache) HTTP(ctx context.Context, r HTTPRequest) (*File, error) {
 
 // download is one HTTPRequest under way.
 type download struct {
-	c   *Cache
+	c   *Sources
 	r   HTTPRequest
 	url *url.URL
 	// auth is the Authorization header for the URL's own host.
@@ -63,7 +63,7 @@ type download struct {
 	shown string
 }
 
-func (c *Cache) newDownload(r HTTPRequest) (*download, error) {
+func (c *Sources) newDownload(r HTTPRequest) (*download, error) {
 	d := &download{c: c, r: r, shown: remote.Redact(r.URL)}
 	u, err := url.Parse(r.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -213,6 +213,6 @@ func (d *download) name(resp *http.Response) string {
 	return unnamed
 }
 
-func (c *Cache) sumPath(sum digest.Digest) string {
+func (c *Sources) sumPath(sum digest.Digest) string {
 	return c.entry(sumsDir, sum.Algorithm().String()+"-"+sum.Encoded())
 }

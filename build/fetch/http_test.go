@@ -22,7 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-func openCache(t *testing.T) *Cache {
+func openCache(t *testing.T) *Sources {
 	t.Helper()
 	c, err := Open(filepath.Join(t.TempDir(), "fetch"))
 	if err != nil {
@@ -43,7 +43,7 @@ func serve(t *testing.T, h http.HandlerFunc) (url string, requests *atomic.Int64
 	return s.URL, requests
 }
 
-func (c *Cache) mustGet(t *testing.T, r HTTPRequest) (*File, string) {
+func (c *Sources) mustGet(t *testing.T, r HTTPRequest) (*File, string) {
 	t.Helper()
 	f, err := c.HTTP(t.Context(), r)
 	if err != nil {
@@ -62,7 +62,7 @@ func (c *Cache) mustGet(t *testing.T, r HTTPRequest) (*File, string) {
 }
 
 // leftovers are the names in the cache's temporary directory.
-func (c *Cache) leftovers(t *testing.T) []string {
+func (c *Sources) leftovers(t *testing.T) []string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(c.dir, tmpDir))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 // repo is a remote repository, and the bare one in the cache that holds what has been fetched from it.
 type repo struct {
-	c *Cache
+	c *Sources
 	r GitRequest
 	// url is the remote without the credentials that are for an Authorization header.
 	url string
@@ -33,7 +33,7 @@ type repo struct {
 
 // newRepo prepares for a request; temp is a directory for files that go with it. top is the repository that the user or
 // the Dockerfile names, of which this one may be a submodule.
-func (c *Cache) newRepo(r GitRequest, top remote.Git, temp string) (*repo, error) {
+func (c *Sources) newRepo(r GitRequest, top remote.Git, temp string) (*repo, error) {
 	s := &repo{c: c, r: r, url: r.Ref.Remote, id: key(r.Ref.Remote)}
 	switch r.Ref.Scheme {
 	case "https", "http":

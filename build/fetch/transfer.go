@@ -212,7 +212,7 @@ func (d *download) write(path string, m *meta, resp *http.Response, timer *time.
 type watched struct {
 	body        io.Reader
 	timer       *time.Timer
-	cache       *Cache
+	cache       *Sources
 	meter       *patience.Meter
 	done, total int64
 	progress    ProgressFunc

@@ -127,7 +127,7 @@ func (c *Contexts) Open(ctx context.Context, from []plan.Input) error {
 }
 
 // Fetched is where files and repositories are kept that were fetched.
-func (c *Contexts) Fetched() (*fetch.Cache, error) { return c.opener.cache() }
+func (c *Contexts) Fetched() (*fetch.Sources, error) { return c.opener.cache() }
 
 // Secret gives servers the tokens that are meant for them.
 func (c *Contexts) Secret(id string) ([]byte, bool) { return c.opener.Secret(id) }

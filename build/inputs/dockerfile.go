@@ -26,7 +26,7 @@ type foundDockerfile struct {
 }
 
 // findDockerfile reads the Dockerfile that goes with a context.
-func (o opener) findDockerfile(ctx context.Context, p place) (foundDockerfile, error) {
+func (o opener) findDockerfile(ctx context.Context, p located) (foundDockerfile, error) {
 	name := o.Dockerfile
 	switch {
 	case p.dockerfile != nil:
@@ -90,7 +90,7 @@ func noDockerfile(where string) error {
 }
 
 // innerDockerfile is one inside a context that may be hostile.
-func innerDockerfile(name string, p place) (foundDockerfile, error) {
+func innerDockerfile(name string, p located) (foundDockerfile, error) {
 	root, err := fsys.OpenDir(p.path)
 	if err != nil {
 		return foundDockerfile{}, err
@@ -120,7 +120,7 @@ func innerDockerfile(name string, p place) (foundDockerfile, error) {
 
 // findIgnore reads the ignore file of the main context: the one the user names, or what belongs to the Dockerfile and
 // the context.
-func (o opener) findIgnore(ctx context.Context, p place, d foundDockerfile) (*source.Ignore, error) {
+func (o opener) findIgnore(ctx context.Context, p located, d foundDockerfile) (*source.Ignore, error) {
 	if o.IgnoreFile != "" {
 		return readIgnore(ctx, o.IgnoreFile)
 	}

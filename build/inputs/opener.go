@@ -32,8 +32,8 @@ const Stdin = "-"
 // keepGitArg is the build argument by which docker keeps the .git directory of a main context.
 const keepGitArg = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 
-// A place is a directory that a context was found in or unpacked to.
-type place struct {
+// located is the directory that a context was found in or unpacked to.
+type located struct {
 	path string
 	// local says that it is a directory of the user's. Any other holds what somebody else may have made: no path in it is
 	// resolved by the kernel.
@@ -69,11 +69,11 @@ type opener struct {
 	Options
 	// store is nil where nothing is built.
 	store *store.Store
-	cache func() (*fetch.Cache, error)
+	cache func() (*fetch.Sources, error)
 }
 
 func newOpener(o Options, st *store.Store) opener {
-	return opener{Options: o, store: st, cache: sync.OnceValues(func() (*fetch.Cache, error) {
+	return opener{Options: o, store: st, cache: sync.OnceValues(func() (*fetch.Sources, error) {
 		if st == nil {
 			return nil, errNoStore
 		}
@@ -93,7 +93,7 @@ var errNoStore = errors.New(
 const keepFetched = 30 * 24 * time.Hour
 
 // main finds the main context. As with docker, a directory that exists is meant before anything else.
-func (o opener) main(ctx context.Context) (place, error) {
+func (o opener) main(ctx context.Context) (located, error) {
 	where := o.Context
 	if where == Stdin {
 		return o.stdin(ctx)
@@ -105,7 +105,7 @@ func (o opener) main(ctx context.Context) (place, error) {
 	ref, isGit, gitErr := remote.ParseGit(where)
 	switch {
 	case gitErr != nil:
-		return place{}, gitErr
+		return located{}, gitErr
 	case isGit:
 		if arg := o.BuildArgs[keepGitArg]; arg != nil {
 			if keep, err := strconv.ParseBool(*arg); err == nil && keep {
@@ -116,9 +116,9 @@ func (o opener) main(ctx context.Context) (place, error) {
 	case remote.IsHTTP(where):
 		return o.http(ctx, where, false)
 	case strings.Contains(where, "://"):
-		return place{}, fmt.Errorf("%s: %w", remote.Redact(where), errContextURL)
+		return located{}, fmt.Errorf("%s: %w", remote.Redact(where), errContextURL)
 	}
-	return place{}, err
+	return located{}, err
 }
 
 // isNoPath tells whether an error says that nothing can be at a path: there is none, or it is no path at all, as a URL
@@ -131,12 +131,12 @@ var errContextURL = errors.New(
 	"it is neither a directory nor a git repository (https://...git, git://, ssh://, git@HOST:PATH) nor an http URL")
 
 // named finds a named context that is made of files.
-func (o opener) named(ctx context.Context, c plan.NamedContext) (place, error) {
+func (o opener) named(ctx context.Context, c plan.NamedContext) (located, error) {
 	switch c.Kind {
 	case plan.ContextGit:
 		ref, ok, err := remote.ParseGit(c.Ref)
 		if err != nil {
-			return place{}, err
+			return located{}, err
 		}
 		if ok {
 			return o.git(ctx, ref)
@@ -146,43 +146,43 @@ func (o opener) named(ctx context.Context, c plan.NamedContext) (place, error) {
 	case plan.ContextDirectory:
 		return o.local(ctx, c.Ref)
 	}
-	return place{}, fmt.Errorf("a context of kind %q has no files of its own", c.Kind)
+	return located{}, fmt.Errorf("a context of kind %q has no files of its own", c.Kind)
 }
 
 // local is a directory of this machine; an archive there will do as well, as with podman.
-func (o opener) local(ctx context.Context, path string) (place, error) {
+func (o opener) local(ctx context.Context, path string) (located, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	if info.IsDir() {
-		return place{path: path, local: true, what: path, release: func() error { return nil }}, nil
+		return located{path: path, local: true, what: path, release: func() error { return nil }}, nil
 	}
 	notDirectory := fmt.Errorf(
 		"%s is not a directory and not a tar archive\nhint: the context is the directory to build from; -f names the Dockerfile", path)
 	if !info.Mode().IsRegular() {
-		return place{}, notDirectory
+		return located{}, notDirectory
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	defer func() { _ = f.Close() }()
 	stream := bufio.NewReaderSize(f, fileop.SniffSize)
 	head, err := stream.Peek(fileop.SniffSize)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return place{}, err
+		return located{}, err
 	}
 	if !fileop.IsArchive(head) {
-		return place{}, notDirectory
+		return located{}, notDirectory
 	}
 	return o.unpack(ctx, stream, path)
 }
 
 // stdin is an archive or a Dockerfile, whichever standard input turns out to be.
-func (o opener) stdin(ctx context.Context) (place, error) {
+func (o opener) stdin(ctx context.Context) (located, error) {
 	if o.Dockerfile == Stdin {
-		return place{}, errors.New(
+		return located{}, errors.New(
 			"standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
 	}
 	const what = "standard input"
@@ -192,28 +192,28 @@ func (o opener) stdin(ctx context.Context) (place, error) {
 	head, err := stream.Peek(fileop.SniffSize)
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
-		return place{}, fmt.Errorf("read %s: %w", what, err)
+		return located{}, fmt.Errorf("read %s: %w", what, err)
 	case len(head) == 0:
-		return place{}, errors.New(
+		return located{}, errors.New(
 			"standard input is empty\nhint: it can be a tar archive of the context (tar -c . | cooper build -) or a Dockerfile (cooper build - <Dockerfile)")
 	case fileop.IsArchive(head):
 		return o.unpack(ctx, stream, what)
 	}
 	text, err := readText(stream, what)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	return o.onlyDockerfile(ctx, text, what)
 }
 
 // onlyDockerfile is the empty context that goes with a Dockerfile that came alone.
-func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (place, error) {
+func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (located, error) {
 	if o.Dockerfile != "" {
-		return place{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what,
+		return located{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what,
 			o.Dockerfile)
 	}
 	if o.store == nil { // nothing will be built, and there is nothing to copy
-		return place{what: what, dockerfile: text, release: func() error { return nil }}, nil
+		return located{what: what, dockerfile: text, release: func() error { return nil }}, nil
 	}
 	p, err := o.temp(ctx, what)
 	p.dockerfile = text
@@ -221,22 +221,22 @@ func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (p
 }
 
 // temp is an empty directory on the store's file system, which a later build removes if this one is killed.
-func (o opener) temp(ctx context.Context, what string) (place, error) {
+func (o opener) temp(ctx context.Context, what string) (located, error) {
 	if o.store == nil {
-		return place{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it",
+		return located{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it",
 			what)
 	}
 	dir, remove, err := o.store.TempTree(ctx, "context")
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
-	return place{path: dir, fleeting: true, what: what, release: remove}, nil
+	return located{path: dir, fleeting: true, what: what, release: remove}, nil
 }
 
-func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (place, error) {
+func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (located, error) {
 	p, err := o.temp(ctx, what)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	shown := o.Shown.Begin("unpacking " + what)
 	meter := shown.Meter("archive", 0)
@@ -244,7 +244,7 @@ func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (pla
 	meter.Stop()
 	shown.End(ctx, err)
 	if err != nil {
-		return place{}, errors.Join(fmt.Errorf("unpack %s: %w", what, err), p.release())
+		return located{}, errors.Join(fmt.Errorf("unpack %s: %w", what, err), p.release())
 	}
 	if res.Devices > 0 {
 		o.note("%d device nodes of the context are left out", res.Devices)
@@ -256,26 +256,26 @@ func (o opener) note(format string, args ...any) {
 	o.Progress.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
 }
 
-func (o opener) git(ctx context.Context, ref remote.Git) (place, error) {
+func (o opener) git(ctx context.Context, ref remote.Git) (located, error) {
 	cache, err := o.cache()
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	shown := o.Shown.Begin("fetching " + ref.String())
 	tree, err := cache.Git(ctx, fetch.GitRequest{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), Secrets: o.Secret})
 	shown.End(ctx, err)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
-	return place{path: tree.Dir, what: ref.String(), release: tree.Release}, nil
+	return located{path: tree.Dir, what: ref.String(), release: tree.Release}, nil
 }
 
 // http is what a URL gives: an archive is unpacked. Anything else is a Dockerfile without files if it is the main
 // context, and a file with the name "context" in a named one.
-func (o opener) http(ctx context.Context, rawURL string, named bool) (p place, err error) {
+func (o opener) http(ctx context.Context, rawURL string, named bool) (p located, err error) {
 	file, err := o.download(ctx, rawURL)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	defer func() {
 		if releaseErr := file.Release(); releaseErr != nil {
@@ -283,12 +283,12 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p place, e
 			if p.release != nil {
 				err = errors.Join(err, p.release())
 			}
-			p = place{}
+			p = located{}
 		}
 	}()
 	f, err := os.Open(file.Path)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	defer func() { _ = f.Close() }()
 	what := remote.Redact(rawURL)
@@ -296,7 +296,7 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p place, e
 	head, err := stream.Peek(fileop.SniffSize)
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
-		return place{}, err
+		return located{}, err
 	case fileop.IsArchive(head):
 		return o.unpack(ctx, stream, what)
 	case named:
@@ -304,16 +304,16 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p place, e
 	}
 	text, err := readText(stream, what)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	return o.onlyDockerfile(ctx, text, what)
 }
 
 // oneFile is a context of one file, under the name it has in BuildKit.
-func (o opener) oneFile(ctx context.Context, content io.Reader, from *fetch.File) (place, error) {
+func (o opener) oneFile(ctx context.Context, content io.Reader, from *fetch.File) (located, error) {
 	p, err := o.temp(ctx, from.Name)
 	if err != nil {
-		return place{}, err
+		return located{}, err
 	}
 	path := filepath.Join(p.path, "context")
 	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -325,7 +325,7 @@ func (o opener) oneFile(ctx context.Context, content io.Reader, from *fetch.File
 		err = os.Chtimes(path, from.ModTime, from.ModTime)
 	}
 	if err != nil {
-		return place{}, errors.Join(err, p.release())
+		return located{}, errors.Join(err, p.release())
 	}
 	return p, nil
 }

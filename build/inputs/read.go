@@ -26,7 +26,7 @@ type File struct {
 
 // read reads and parses the Dockerfile that goes with a context. With a *dockerfile.Error comes the file as far as it
 // goes.
-func (o opener) read(ctx context.Context, p place) (r File, err error) {
+func (o opener) read(ctx context.Context, p located) (r File, err error) {
 	found, err := o.findDockerfile(ctx, p)
 	if err != nil {
 		return r, err

@@ -112,7 +112,7 @@ func TestBitsThatGiveRightsAreTakenOffAndTold(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	r := newRoom(t, Options{Specs: []export.Spec{{Type: export.TypeLocal, Dest: dir}}})
 	step := run("one", "bin/su=x", "plain=y")
-	step.Then = func(_ context.Context, _ *rootfs.Target, at string) error {
+	step.Then = func(_ context.Context, _ *rootfs.Staged, at string) error {
 		return errors.Join(os.Chown(at+"/bin/su", 7, 8), os.Chmod(at+"/bin/su", 0o755|os.ModeSetuid))
 	}
 	r.finish(t, nil, r.stage(t, step))

@@ -173,7 +173,7 @@ func (k keepers) inStore(i disk.Item) bool {
 
 // removeOthers removes records and sources.
 func (k keepers) removeOthers(ctx context.Context, items []disk.Item, unused time.Time) (gone []disk.Item, err error) {
-	open := sync.OnceValues(func() (*fetch.Cache, error) { return fetch.Open(k.store.RemoteDir()) })
+	open := sync.OnceValues(func() (*fetch.Sources, error) { return fetch.Open(k.store.RemoteDir()) })
 	var errs []error
 	sources := false
 	for _, i := range items {
@@ -183,7 +183,7 @@ func (k keepers) removeOthers(ctx context.Context, items []disk.Item, unused tim
 		done := false
 		switch {
 		case i.Kind == disk.Sources:
-			var c *fetch.Cache
+			var c *fetch.Sources
 			if c, err = open(); err == nil {
 				done, err = c.RemoveItem(i.ID, unused)
 			}

@@ -38,7 +38,7 @@ func (i Identity) Key() string {
 }
 
 // stepMap is the map of a RUN step's own namespace; nil if it gets none.
-func (b *Roots) stepMap(ctx context.Context, t *Target, n Need) (*userns.Mapping, error) {
+func (b *Roots) stepMap(ctx context.Context, t *Staged, n Need) (*userns.Mapping, error) {
 	if b.Identity.Auto == nil {
 		return b.Identity.Steps, nil
 	}
@@ -91,7 +91,7 @@ type Need struct {
 }
 
 // autoNeed finds out what a step needs.
-func (b *Roots) autoNeed(ctx context.Context, t *Target, need Need) (n autoNeed, err error) {
+func (b *Roots) autoNeed(ctx context.Context, t *Staged, need Need) (n autoNeed, err error) {
 	r := t.Below
 	if r != nil {
 		n.roots = append(n.roots, r)

@@ -17,7 +17,7 @@ import (
 )
 
 // prepare makes the directory a step writes to, with the root directory's attributes of what is below.
-func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked bool) (*Target, error) {
+func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked bool) (*Staged, error) {
 	if linked && !b.Store.Stages() {
 		return b.prepareLoose(ctx, s, below)
 	}
@@ -32,7 +32,7 @@ func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked b
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{Step: s, Below: below, Snap: snap}
+	t := &Staged{Step: s, Below: below, Snap: snap}
 	if unmounted, ok := snap.(store.Remounter); ok && snap.Dir() == "" {
 		if err := b.remount(ctx, t, unmounted, NS{}, func(string) error { return nil }); err != nil {
 			return nil, errors.Join(err, snap.Remove())
@@ -58,7 +58,7 @@ func (b *Roots) snapshot(ctx context.Context, parent string) (store.Snapshot, er
 }
 
 // giveBack keeps a snapshot without content for another step, if nothing has been mounted on it.
-func (b *Roots) giveBack(r *Root, t *Target) error {
+func (b *Roots) giveBack(r *Root, t *Staged) error {
 	if !b.Store.Stages() {
 		return t.Snap.Remove()
 	}
@@ -71,7 +71,7 @@ func (b *Roots) giveBack(r *Root, t *Target) error {
 }
 
 // inheritRoot gives the directory a step writes to the root directory's attributes of what is below.
-func (b *Roots) inheritRoot(t *Target) error {
+func (b *Roots) inheritRoot(t *Staged) error {
 	from := ""
 	if t.Snap.Mounted() {
 		if len(t.Below.layers) > 0 {
@@ -101,7 +101,7 @@ func (b *Roots) inheritRoot(t *Target) error {
 }
 
 // newRoot is the root of a step that was just done.
-func (b *Roots) newRoot(t *Target) (*Root, error) {
+func (b *Roots) newRoot(t *Staged) (*Root, error) {
 	r := &Root{below: t.Below, base: t.Below.base, made: true, wrote: t.wrote, known: make(chan struct{}),
 		sealed: make(chan struct{})}
 	if !b.Store.Stages() {
@@ -119,7 +119,7 @@ func (b *Roots) newRoot(t *Target) (*Root, error) {
 type commit struct {
 	builder *Roots
 	root    *Root
-	target  *Target
+	target  *Staged
 	work    Work
 	shape   Shape
 	took    time.Duration

@@ -91,14 +91,14 @@ func (b *Roots) linkLayer(ctx context.Context, below *Root, old store.Layer) (l 
 		return store.Layer{}, err
 	}
 	defer func() { err = errors.Join(err, snap.Remove()) }()
-	t := &Target{Below: below, Snap: snap}
+	t := &Staged{Below: below, Snap: snap}
 	if err := b.linkInto(ctx, t, from); err != nil {
 		return store.Layer{}, err
 	}
 	return snap.Commit(ctx, below.Top())
 }
 
-func (b *Roots) linkInto(ctx context.Context, t *Target, from *os.File) error {
+func (b *Roots) linkInto(ctx context.Context, t *Staged, from *os.File) error {
 	if err := b.linkLayers(ctx, t, []*os.File{from}); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (b *Roots) linkInto(ctx context.Context, t *Target, from *os.File) error {
 }
 
 // linkLayers makes a step's directory of hard links to the files of layers.
-func (b *Roots) linkLayers(ctx context.Context, t *Target, layers []*os.File) error {
+func (b *Roots) linkLayers(ctx context.Context, t *Staged, layers []*os.File) error {
 	var paths []string
 	for _, f := range layers {
 		paths = append(paths, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
@@ -121,7 +121,7 @@ func (b *Roots) linkLayers(ctx context.Context, t *Target, layers []*os.File) er
 }
 
 // prepareLoose makes the directory a linked step writes to in a store that doesn't stage.
-func (b *Roots) prepareLoose(ctx context.Context, s *plan.Step, below *Root) (*Target, error) {
+func (b *Roots) prepareLoose(ctx context.Context, s *plan.Step, below *Root) (*Staged, error) {
 	snap, err := b.Store.PrepareLoose(ctx)
 	if err != nil {
 		return nil, err
@@ -130,5 +130,5 @@ func (b *Roots) prepareLoose(ctx context.Context, s *plan.Step, below *Root) (*T
 	if err != nil {
 		return nil, errors.Join(err, snap.Remove())
 	}
-	return &Target{Step: s, Below: below, Snap: snap, parentRoot: &attr}, nil
+	return &Staged{Step: s, Below: below, Snap: snap, parentRoot: &attr}, nil
 }

@@ -65,7 +65,7 @@ func (b *Roots) merge(ctx context.Context, r *Root, own []cache.Layer) (rec *cac
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, snap.Remove()) }()
-	t := &Target{Below: r, Snap: snap}
+	t := &Staged{Below: r, Snap: snap}
 	res, err := b.mergeInto(ctx, t, own)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (b *Roots) merge(ctx context.Context, r *Root, own []cache.Layer) (rec *cac
 	}, nil
 }
 
-func (b *Roots) mergeInto(ctx context.Context, t *Target, own []cache.Layer) (layer.Result, error) {
+func (b *Roots) mergeInto(ctx context.Context, t *Staged, own []cache.Layer) (layer.Result, error) {
 	if err := b.inheritRoot(t); err != nil {
 		return layer.Result{}, err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Mkdir makes a directory for a user, and those above it, where they are missing.
-func (b *Roots) Mkdir(ctx context.Context, t *Target, path, user string) error {
+func (b *Roots) Mkdir(ctx context.Context, t *Staged, path, user string) error {
 	view, release, err := b.ViewBelow(ctx, t)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func (ns NS) Shift(ctx context.Context, dir string) error {
 
 // Namespace is the user namespace that RUN steps get. The request says whether there is one; what the store's file
 // system can do with owners is found out once in a build.
-func (b *Roots) Namespace(ctx context.Context, t *Target, need Need) (NS, error) {
+func (b *Roots) Namespace(ctx context.Context, t *Staged, need Need) (NS, error) {
 	m, err := b.stepMap(ctx, t, need)
 	if err != nil {
 		return NS{}, err
@@ -133,7 +133,7 @@ type RunFunc func(root executor.Rootfs) (executor.Status, error)
 
 // Run has a step run in its root file system. Where owners are changed by chown, the directory that it writes to is
 // shifted for it, and back again whatever is to be kept of it.
-func (b *Roots) Run(ctx context.Context, t *Target, ns NS, run RunFunc) (status executor.Status, err error) {
+func (b *Roots) Run(ctx context.Context, t *Staged, ns NS, run RunFunc) (status executor.Status, err error) {
 	if err := b.checkOwners(ctx, t.Below, ns.Mapping); err != nil {
 		return status, err
 	}
@@ -162,7 +162,7 @@ func (b *Roots) Run(ctx context.Context, t *Target, ns NS, run RunFunc) (status 
 
 // runRemounted runs a step in a view of its own, which stays until the layer is made: the image's owners come back when
 // that is read. In what a driver has mounted, a change of owner would copy each file into the layer.
-func (b *Roots) runRemounted(ctx context.Context, t *Target, snap store.Remounter, ns NS,
+func (b *Roots) runRemounted(ctx context.Context, t *Staged, snap store.Remounter, ns NS,
 	run RunFunc) (status executor.Status, err error) {
 	if err := b.remount(ctx, t, snap, ns, func(upper string) error { return ns.Shift(ctx, upper) }); err != nil {
 		return status, err

@@ -31,7 +31,7 @@ func asked(steps *userns.Mapping) rootfs.Identity {
 // owned is a step that writes a file with an owner.
 func owned(name string, uid, gid int) *roottest.Step {
 	step := roottest.Files(name, name+"=x")
-	step.Then = func(_ context.Context, t *rootfs.Target, dir string) error {
+	step.Then = func(_ context.Context, t *rootfs.Staged, dir string) error {
 		t.WroteFor(fileop.Owner{UID: uint32(uid), GID: uint32(gid)})
 		return os.Chown(dir+"/"+name, uid, gid)
 	}
@@ -41,7 +41,7 @@ func owned(name string, uid, gid int) *roottest.Step {
 // inRun is a step that a function carries out in its root file system.
 func inRun(b *roottest.Build, name string, ns rootfs.NS, run rootfs.RunFunc) *roottest.Step {
 	step := roottest.Files(name)
-	step.Then = func(ctx context.Context, t *rootfs.Target, _ string) error {
+	step.Then = func(ctx context.Context, t *rootfs.Staged, _ string) error {
 		_, err := b.Run(ctx, t, ns, run)
 		return err
 	}
@@ -65,7 +65,7 @@ func TestTheNamespaceOfStepsIsWhatTheRequestSays(t *testing.T) {
 			t.Parallel()
 			b := roottest.New(t, overlay(), rootfs.Options{Identity: test.identity})
 			step := roottest.Files("step")
-			step.Then = func(ctx context.Context, target *rootfs.Target, _ string) error {
+			step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
 				for range 2 {
 					ns, err := b.Namespace(ctx, target, rootfs.Need{})
 					if err != nil {
@@ -180,7 +180,7 @@ func TestAStepThatFailsComesBackWithItsStatus(t *testing.T) {
 			err    error
 		}{"status": {executor.Status{ExitCode: 3}, nil}, "error": {executor.Status{}, broken}} {
 			step := roottest.Files("step " + name)
-			step.Then = func(ctx context.Context, target *rootfs.Target, _ string) error {
+			step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
 				status, err := b.Run(ctx, target, rootfs.NS{}, func(executor.Rootfs) (executor.Status, error) {
 					return test.status,
 						test.err
@@ -242,7 +242,7 @@ func auto(size, available uint32) rootfs.Identity {
 func namespace(t *testing.T, b *roottest.Build, below *rootfs.Root, need rootfs.Need) (ns rootfs.NS, err error) {
 	t.Helper()
 	step := roottest.Files(fmt.Sprint("ns", b.Shown.Text(), need))
-	step.Then = func(ctx context.Context, target *rootfs.Target, _ string) error {
+	step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
 		ns, err = b.Namespace(ctx, target, need)
 		return nil
 	}

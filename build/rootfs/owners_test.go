@@ -23,7 +23,7 @@ func TestOwnersAreCheckedBeforeTheCommit(t *testing.T) {
 	b := &Roots{}
 	made := func(owners ...fileop.Owner) *Root {
 		base := sealedRoot(nil, "", nil, time.Time{})
-		step := &Target{Below: base}
+		step := &Staged{Below: base}
 		step.WroteFor(owners...)
 		return &Root{below: base, base: base, made: true, wrote: step.wrote, known: make(chan struct{}),
 			sealed: make(chan struct{})}

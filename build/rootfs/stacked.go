@@ -21,7 +21,7 @@ var errByDriver = errors.New(
 
 // remount shows the snapshot of a step as the namespace sees it, after prepare has given the files in the snapshot's
 // directory of changes the owners for that.
-func (b *Roots) remount(ctx context.Context, t *Target, snap store.Remounter, ns NS,
+func (b *Roots) remount(ctx context.Context, t *Staged, snap store.Remounter, ns NS,
 	prepare func(upper string) error) error {
 	return snap.Remount(func(upper, work string) (view store.View, err error) {
 		if err := prepare(upper); err != nil {

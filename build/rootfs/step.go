@@ -22,7 +22,7 @@ type Work interface {
 	// taken from it. With one kind of input there is one.
 	Keys() []KeyFunc
 	// Exec does the step in the snapshot.
-	Exec(ctx context.Context, t *Target) error
+	Exec(ctx context.Context, t *Staged) error
 	// Stable tells, after Exec, whether the inputs are still as they were when that began.
 	Stable(ctx context.Context) (bool, error)
 }
@@ -38,8 +38,8 @@ type Shape struct {
 // long.
 type KeyFunc func(ctx context.Context, below cache.ContentID) (cache.Key, error)
 
-// Target is where a step writes to, and what it sees below.
-type Target struct {
+// Staged is where a step writes to, and what it sees below.
+type Staged struct {
 	Step  *plan.Step
 	Below *Root
 	Snap  store.Snapshot
@@ -53,7 +53,7 @@ type Target struct {
 }
 
 // WroteFor notes who owns what was written.
-func (t *Target) WroteFor(owners ...fileop.Owner) {
+func (t *Staged) WroteFor(owners ...fileop.Owner) {
 	for _, o := range owners {
 		t.wrote.UIDs, t.wrote.GIDs = append(t.wrote.UIDs, o.UID), append(t.wrote.GIDs, o.GID)
 	}

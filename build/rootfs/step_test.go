@@ -91,8 +91,8 @@ func TestTheSameContentIsTheSameLayer(t *testing.T) {
 	t.Parallel()
 	drivers(t, func(t *testing.T, b *roottest.Build) {
 		old := time.Unix(1_000_000_000, 0)
-		aged := func(age time.Duration) func(context.Context, *rootfs.Target, string) error {
-			return func(_ context.Context, _ *rootfs.Target, dir string) error {
+		aged := func(age time.Duration) func(context.Context, *rootfs.Staged, string) error {
+			return func(_ context.Context, _ *rootfs.Staged, dir string) error {
 				return os.Chtimes(filepath.Join(dir, "a"), old.Add(age), old.Add(age))
 			}
 		}
@@ -131,7 +131,7 @@ func TestAFailedStepLeavesNothing(t *testing.T) {
 	drivers(t, func(t *testing.T, b *roottest.Build) {
 		boom := errors.New("boom")
 		step := roottest.Files("step", "a=1")
-		step.Then = func(context.Context, *rootfs.Target, string) error { return boom }
+		step.Then = func(context.Context, *rootfs.Staged, string) error { return boom }
 		r, _, err := b.Make(t.Context(), &plan.Step{}, rootfs.Scratch(), step)
 		if !errors.Is(err, boom) || r != nil {
 			t.Errorf("got %v, %v", r, err)
@@ -151,7 +151,7 @@ func TestAPanicOfACommitEndsTheBuildAndNotTheProgram(t *testing.T) {
 	t.Parallel()
 	drivers(t, func(t *testing.T, b *roottest.Build) {
 		step := roottest.Files("step", "a=1")
-		step.Then = func(_ context.Context, t *rootfs.Target, _ string) error {
+		step.Then = func(_ context.Context, t *rootfs.Staged, _ string) error {
 			t.Step = nil // which a commit asks for its text
 			return nil
 		}
@@ -251,7 +251,7 @@ func TestWhoWaitsForARootCanBeInterrupted(t *testing.T) {
 		stopped := errors.New("stopped by the user")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		step := roottest.Files("step", "a=1")
-		step.Then = func(context.Context, *rootfs.Target, string) error { cancel(stopped); return nil }
+		step.Then = func(context.Context, *rootfs.Staged, string) error { cancel(stopped); return nil }
 		r, _, err := b.Make(ctx, &plan.Step{}, rootfs.Scratch(), step)
 		if err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ func (b *Roots) UserXattr() bool { return b.Store.OverlayXattr() == "user.overla
 
 // ViewBelow is the merged root file system a step starts from. In a store that doesn't stage it is what the step
 // writes to.
-func (b *Roots) ViewBelow(ctx context.Context, t *Target) (*os.File, func() error, error) {
+func (b *Roots) ViewBelow(ctx context.Context, t *Staged) (*os.File, func() error, error) {
 	if t.Snap.Mounted() {
 		return openDir(t.Snap.Dir())
 	}
@@ -41,7 +41,7 @@ func openDir(path string) (*os.File, func() error, error) {
 }
 
 // rootfs is the root file system that a step runs in and writes to.
-func (b *Roots) rootfs(ctx context.Context, t *Target, ns NS) (executor.Rootfs, func() error, error) {
+func (b *Roots) rootfs(ctx context.Context, t *Staged, ns NS) (executor.Rootfs, func() error, error) {
 	upper, err := fsys.OpenDir(t.Snap.Dir())
 	if err != nil {
 		return executor.Rootfs{}, nil, err

@@ -52,7 +52,7 @@ func TestAStepSeesWhatIsBelow(t *testing.T) {
 	drivers(t, func(t *testing.T, b *roottest.Build) {
 		below, _ := b.Do(t, rootfs.Scratch(), roottest.Files("below", "a=1"))
 		step := roottest.Files("step", "b=2")
-		step.Then = func(ctx context.Context, target *rootfs.Target, _ string) error {
+		step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
 			view, release, err := b.ViewBelow(ctx, target)
 			if err != nil {
 				return err
@@ -90,7 +90,7 @@ func TestTheRootDirectoryStaysAsItIs(t *testing.T) {
 	for _, in := range []store.Options{{Driver: "overlay"}, {Driver: "vfs"}} {
 		b := roottest.New(t, in, rootfs.Options{})
 		owned := roottest.Files("owned", "a=1")
-		owned.Then = func(_ context.Context, _ *rootfs.Target, dir string) error {
+		owned.Then = func(_ context.Context, _ *rootfs.Staged, dir string) error {
 			return errors.Join(os.Chown(dir, 7, 8), os.Chmod(dir, 0o711))
 		}
 		mine, _ := b.Do(t, rootfs.Scratch(), owned)
@@ -145,7 +145,7 @@ func TestDirectoriesAreMadeForTheirUser(t *testing.T) {
 			{"u:unknown", "7:8 755"},
 		} {
 			step := roottest.Files(fmt.Sprint("mkdir", n))
-			step.Then = func(ctx context.Context, target *rootfs.Target, _ string) error {
+			step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
 				return b.Mkdir(ctx, target, "/there/x/y", test.user)
 			}
 			r, _ := b.Do(t, below, step)
@@ -166,7 +166,7 @@ func TestDirectoriesAreMadeForTheirUser(t *testing.T) {
 			}
 		}
 		step := roottest.Files("file in the way")
-		step.Then = func(ctx context.Context, target *rootfs.Target, _ string) error {
+		step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
 			return b.Mkdir(ctx, target, "/there/f/x", "")
 		}
 		if _, _, err := b.Make(t.Context(), &plan.Step{}, below, step); !errors.Is(err, unix.ENOTDIR) {
@@ -192,7 +192,7 @@ func TestLayersThatOthersRemoveAreMissed(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		failing := roottest.Files("two", "b=2")
-		failing.Then = func(context.Context, *rootfs.Target, string) error { return unix.EIO }
+		failing.Then = func(context.Context, *rootfs.Staged, string) error { return unix.EIO }
 		next := b.Again(t, rootfs.Options{})
 		if _, _, err := next.Make(t.Context(), &plan.Step{}, r, failing); err == nil {
 			t.Error("a step was done on nothing")
@@ -249,7 +249,7 @@ func TestNoDescriptorOrMountOutlivesABuild(t *testing.T) {
 		two, _ := next.Do(t, one, roottest.Files("two", "b=2"))
 		next.Do(t, two, roottest.Files("nothing"))
 		failing := roottest.Files("failing")
-		failing.Then = func(context.Context, *rootfs.Target, string) error { return unix.EIO }
+		failing.Then = func(context.Context, *rootfs.Staged, string) error { return unix.EIO }
 		if _, _, err := next.Make(t.Context(), &plan.Step{}, two, failing); !errors.Is(err, unix.EIO) {
 			t.Error(err)
 		}

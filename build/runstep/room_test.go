@@ -312,7 +312,7 @@ func (p putFile) Keys() []rootfs.KeyFunc {
 	return []rootfs.KeyFunc{func(context.Context, cache.ContentID) (cache.Key, error) { return p.Shape().Key, nil }}
 }
 
-func (p putFile) Exec(_ context.Context, to *rootfs.Target) error {
+func (p putFile) Exec(_ context.Context, to *rootfs.Staged) error {
 	return os.WriteFile(filepath.Join(to.Snap.Dir(), p.name), p.text, 0o755)
 }
 

@@ -83,7 +83,7 @@ func (w *work) key(ctx context.Context, below cache.ContentID) (cache.Key, error
 	return k.Key(), nil
 }
 
-func (w *work) Exec(ctx context.Context, t *rootfs.Target) (err error) {
+func (w *work) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 	r, c := w.room, w.call
 	if w.before, err = r.lookAtContexts(ctx, c, c.seen); err != nil {
 		return err
@@ -145,7 +145,7 @@ func (r *Room) need(c runCall) rootfs.Need {
 	return n
 }
 
-func (r *Room) execRun(ctx context.Context, t *rootfs.Target, c runCall) (err error) {
+func (r *Room) execRun(ctx context.Context, t *rootfs.Staged, c runCall) (err error) {
 	if c.ns, err = r.Inputs.Roots.Namespace(ctx, t, r.need(c)); err != nil {
 		return err
 	}

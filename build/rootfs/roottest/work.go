@@ -19,7 +19,7 @@ type Step struct {
 	// Changed says that an input changed while the step was done.
 	Changed bool
 	// Then is called with the directory that the step writes to when the files are there; nil: nothing is done.
-	Then func(ctx context.Context, t *rootfs.Target, dir string) error
+	Then func(ctx context.Context, t *rootfs.Staged, dir string) error
 	// KeyErr is the error of finding the step's key.
 	KeyErr error
 	// Ran counts how often it was done.
@@ -48,7 +48,7 @@ func (s *Step) Keys() []rootfs.KeyFunc {
 }
 
 // Exec writes the files.
-func (s *Step) Exec(ctx context.Context, t *rootfs.Target) error {
+func (s *Step) Exec(ctx context.Context, t *rootfs.Staged) error {
 	s.Ran.Add(1)
 	dir := t.Snap.Dir()
 	if err := Plant(dir, s.Files...); err != nil {
