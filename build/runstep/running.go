@@ -35,19 +35,19 @@ func RunDir(uid uint32) (string, error) {
 // running notes this build's running steps, for cooper top. A build that can't do so goes on without.
 type running struct {
 	id    string
-	notes func() (top.Notes, error)
+	notes func() (top.Register, error)
 	warn  func(err error)
 }
 
 func newRunning(owner uint32, to progress.Sink) running {
 	return running{
 		id: top.NewBuildID(),
-		notes: sync.OnceValues(func() (top.Notes, error) {
+		notes: sync.OnceValues(func() (top.Register, error) {
 			dir, err := RunDir(owner)
 			if err != nil {
-				return top.Notes{}, err
+				return top.Register{}, err
 			}
-			return top.OpenNotes(dir)
+			return top.OpenRegister(dir)
 		}),
 		warn: func() func(error) {
 			var once sync.Once

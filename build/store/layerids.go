@@ -72,7 +72,7 @@ func (s *Store) commit(ctx context.Context, parent string, c content,
 // takeOthers uses a layer that another tool was faster to make than this one: it isn't ours.
 func (s *Store) takeOthers(ctx context.Context, id, parent string) (Layer, error) {
 	err := s.uses.WhileUsing(ctx, func() error {
-		return s.uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, func(n *uses.Note) { *n = uses.Note{} })
+		return s.uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, func(n *uses.Entry) { *n = uses.Entry{} })
 	})
 	l, ok := s.UseLayer(ctx, id, parent)
 	if !ok {

@@ -80,9 +80,9 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 		if err != nil {
 			return err
 		}
-		return s.uses.Note(uses.Thing{Kind: uses.Copies, Name: key + "." + id}, func(n *uses.Note) {
+		return s.uses.Note(uses.Thing{Kind: uses.Copies, Name: key + "." + id}, func(n *uses.Entry) {
 			if n.Label == "" {
-				*n = uses.Note{Size: size.Size, Measured: size.Measured, Label: mapText(m)}
+				*n = uses.Entry{Size: size.Size, Measured: size.Measured, Label: mapText(m)}
 			}
 		})
 	})

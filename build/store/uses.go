@@ -52,7 +52,7 @@ func (s *Store) OpenMount(ctx context.Context, key, number, label string) (dir s
 	dir = filepath.Join(s.dir, string(uses.Mounts), key, number)
 	err = s.uses.WhileUsing(ctx, func() error {
 		err := s.uses.Note(uses.Thing{Kind: uses.Mounts, Name: key + "." + number},
-			func(n *uses.Note) { n.Label, n.Changing = label, true })
+			func(n *uses.Entry) { n.Label, n.Changing = label, true })
 		if err == nil {
 			err = os.MkdirAll(dir, 0o700)
 		}

@@ -48,13 +48,13 @@ func NewBuildID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Notes is the directory of a user's notes.
-type Notes struct{ dir string }
+// Register is the directory of a user's notes.
+type Register struct{ dir string }
 
-// OpenNotes makes the directory if need be, and removes what killed builds have left in it. As with
+// OpenRegister makes the directory if need be, and removes what killed builds have left in it. As with
 // [List] it must belong to the caller.
-func OpenNotes(dir string) (Notes, error) {
-	n := Notes{dir}
+func OpenRegister(dir string) (Register, error) {
+	n := Register{dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return n, fmt.Errorf("make directory for running steps: %w", err)
 	}
@@ -63,7 +63,7 @@ func OpenNotes(dir string) (Notes, error) {
 }
 
 // Add notes a step. The caller calls remove when the step has ended.
-func (n Notes) Add(s Step) (remove func() error, err error) {
+func (n Register) Add(s Step) (remove func() error, err error) {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("note running step: %w", err)

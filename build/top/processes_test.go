@@ -195,7 +195,7 @@ func TestCapabilitiesThatAreNewAreNumbered(t *testing.T) {
 
 func TestANoteThatCanNotBeMadeLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	notes, err := OpenNotes(dir)
+	notes, err := OpenRegister(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestANoteThatCanNotBeMadeLeavesNothing(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenNotes(filepath.Join(file, "x")); err == nil {
+	if _, err := OpenRegister(filepath.Join(file, "x")); err == nil {
 		t.Error("below a file there are notes")
 	}
 	if _, err := List(file); err == nil || !strings.Contains(err.Error(), file+" is not a directory of this user's") {
@@ -231,7 +231,7 @@ func TestANoteThatCanNotBeMadeLeavesNothing(t *testing.T) {
 
 func TestANoteOfAKilledBuildGoesAndAHugeOneIsNone(t *testing.T) {
 	dir := t.TempDir()
-	notes, err := OpenNotes(dir)
+	notes, err := OpenRegister(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

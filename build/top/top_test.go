@@ -18,7 +18,7 @@ func TestNotesAreListedWhileTheyAreHeld(t *testing.T) {
 	if steps, err := List(dir); err != nil || steps != nil {
 		t.Errorf("no directory: %v %v", steps, err)
 	}
-	notes, err := OpenNotes(dir)
+	notes, err := OpenRegister(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestStaleAndForeignFilesAreNoSteps(t *testing.T) {
 	if err := os.Symlink(dir, dir+"-link"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenNotes(dir + "-link"); err == nil {
+	if _, err := OpenRegister(dir + "-link"); err == nil {
 		t.Error("a link is taken for the directory")
 	}
 }

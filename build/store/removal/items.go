@@ -264,7 +264,7 @@ func (r *Room) saveSizes(ctx context.Context, sizes []measured, clean bool) erro
 	return r.uses.WhileDeciding(ctx, func() error {
 		oldest, err := r.uses.Oldest()
 		for _, m := range sizes {
-			err = errors.Join(err, r.uses.Save(m.Thing, func(n *uses.Note) {
+			err = errors.Join(err, r.uses.Save(m.Thing, func(n *uses.Entry) {
 				n.Size, n.Measured, n.Linked = m.size.Bytes, true, len(m.size.Links) > 0
 				// What a running build writes to changes on.
 				n.Changing = n.Changing && m.Kind == uses.Mounts && !r.uses.LastUse(m.Thing).Before(oldest)

@@ -39,8 +39,8 @@ type Thing struct {
 	Name string
 }
 
-// Note is the text of a note. The zero value is that of a thing nothing is known of.
-type Note struct {
+// Entry is the text of a note. The zero value is that of a thing nothing is known of.
+type Entry struct {
 	// Size counts bytes on disk. Measured says that it is known, and Changing that it was before the last use.
 	Size     int64 `json:"size,omitempty"`
 	Measured bool  `json:"measured,omitempty"`
@@ -53,9 +53,9 @@ type Note struct {
 	Label string `json:"label,omitempty"`
 }
 
-// Used is a note with the time of the last use; zero: never, or not since it was measured.
+// Used is an entry with the time of the last use; zero: never, or not since it was measured.
 type Used struct {
-	Note
+	Entry
 	Last time.Time
 }
 
@@ -92,8 +92,8 @@ func (l *Ledger) while(ctx context.Context, kind flock.Kind, f func() error) err
 	return errors.Join(f(), lock.Close())
 }
 
-// Note writes down a use, and what change makes of the note; nil: nothing. The caller is WhileUsing.
-func (l *Ledger) Note(t Thing, change func(*Note)) error {
+// Note writes down a use, and what change makes of the entry; nil: nothing. The caller is WhileUsing.
+func (l *Ledger) Note(t Thing, change func(*Entry)) error {
 	now := time.Now()
 	if began := l.begun(); now.Before(began) { // the clock was set back
 		now = began
@@ -103,7 +103,7 @@ func (l *Ledger) Note(t Thing, change func(*Note)) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("note use: %w", err)
 	}
-	old, there := Note{}, err == nil
+	old, there := Entry{}, err == nil
 	if there && info.ModTime().After(now) {
 		now = info.ModTime()
 	}
@@ -128,13 +128,13 @@ func (l *Ledger) Note(t Thing, change func(*Note)) error {
 // NoteMade notes a layer that this program makes, and its size on disk in bytes; 0: nobody knows. It goes before the
 // layer: one without a note is not known to be ours. The caller is WhileUsing.
 func (l *Ledger) NoteMade(layer string, size int64, linked bool) error {
-	return l.Note(Thing{Layers, layer}, func(n *Note) {
+	return l.Note(Thing{Layers, layer}, func(n *Entry) {
 		n.Made, n.Size, n.Measured, n.Linked = true, size, size > 0, linked
 	})
 }
 
 // Save changes a note of something that isn't used by that. The caller is WhileDeciding.
-func (l *Ledger) Save(t Thing, change func(*Note)) error {
+func (l *Ledger) Save(t Thing, change func(*Entry)) error {
 	path := l.path(t)
 	used := time.Unix(0, 0)
 	if info, err := os.Lstat(path); err == nil {
@@ -151,18 +151,18 @@ func (l *Ledger) Save(t Thing, change func(*Note)) error {
 	return nil
 }
 
-// Read gives the zero note if there is none, or none that can be read.
-func (l *Ledger) Read(t Thing) Note { return readNote(l.path(t)) }
+// Read gives the zero entry if there is none, or none that can be read.
+func (l *Ledger) Read(t Thing) Entry { return readNote(l.path(t)) }
 
-func readNote(path string) (n Note) {
+func readNote(path string) (n Entry) {
 	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &n) != nil {
-		return Note{}
+		return Entry{}
 	}
 	return n
 }
 
 // writeNote replaces a note as a whole.
-func writeNote(path string, n Note, used time.Time) error {
+func writeNote(path string, n Entry, used time.Time) error {
 	text, err := json.Marshal(n)
 	if err != nil {
 		return err

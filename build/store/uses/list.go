@@ -54,8 +54,8 @@ func readNoteAt(dir int, name string, buf []byte) (u Used, ok bool) {
 		u.Last = time.Unix(st.Mtim.Unix())
 	}
 	n, err := fsys.Retry(func() (int, error) { return unix.Read(fd, buf) })
-	if err != nil || json.Unmarshal(buf[:n], &u.Note) != nil {
-		u.Note = Note{}
+	if err != nil || json.Unmarshal(buf[:n], &u.Entry) != nil {
+		u.Entry = Entry{}
 	}
 	return u, true
 }
@@ -99,7 +99,7 @@ func (l *Ledger) Remeasure(ctx context.Context) error {
 		var errs []error
 		for _, t := range linked {
 			if _, err := os.Lstat(l.path(t)); err == nil {
-				errs = append(errs, l.Save(t, func(n *Note) { n.Measured = false }))
+				errs = append(errs, l.Save(t, func(n *Entry) { n.Measured = false }))
 			}
 		}
 		return errors.Join(errs...)

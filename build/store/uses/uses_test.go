@@ -15,7 +15,7 @@ import (
 
 func layer(id string) uses.Thing { return uses.Thing{Kind: uses.Layers, Name: id} }
 
-func note(t *testing.T, l *uses.Ledger, thing uses.Thing, change func(*uses.Note)) {
+func note(t *testing.T, l *uses.Ledger, thing uses.Thing, change func(*uses.Entry)) {
 	t.Helper()
 	if err := l.WhileUsing(t.Context(), func() error { return l.Note(thing, change) }); err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func TestANoteKeepsWhatWasSaidBefore(t *testing.T) {
 	t.Parallel()
 	l := uses.New(t.TempDir())
 	a := layer("a")
-	if got := l.Read(a); got != (uses.Note{}) || !l.LastUse(a).IsZero() {
+	if got := l.Read(a); got != (uses.Entry{}) || !l.LastUse(a).IsZero() {
 		t.Errorf("a thing that was never used has the note %+v", got)
 	}
 	err := l.WhileUsing(t.Context(), func() error { return l.NoteMade("a", 7, true) })
@@ -42,18 +42,18 @@ func TestANoteKeepsWhatWasSaidBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	note(t, l, a, nil)
-	want := uses.Note{Size: 7, Measured: true, Linked: true, Made: true}
+	want := uses.Entry{Size: 7, Measured: true, Linked: true, Made: true}
 	if diff := cmp.Diff(want, l.Read(a)); diff != "" {
 		t.Errorf("note after another use (-want +got):\n%s", diff)
 	}
 	all, err := l.All(uses.Layers)
-	if err != nil || len(all) != 1 || all["a"].Note != want || time.Since(all["a"].Last) > time.Hour {
+	if err != nil || len(all) != 1 || all["a"].Entry != want || time.Since(all["a"].Last) > time.Hour {
 		t.Errorf("listed as %+v: %v", all, err)
 	}
 	if err := l.Forget(a, layer("b")); err != nil {
 		t.Fatal(err)
 	}
-	if got := l.Read(a); got != (uses.Note{}) {
+	if got := l.Read(a); got != (uses.Entry{}) {
 		t.Errorf("forgotten, it has the note %+v", got)
 	}
 }
@@ -62,7 +62,7 @@ func TestNotesThatCannotBeReadTellNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	l := uses.New(dir)
-	note(t, l, layer("a"), func(n *uses.Note) { n.Label = "x" })
+	note(t, l, layer("a"), func(n *uses.Entry) { n.Label = "x" })
 	for name, text := range map[string]string{"a": "{", "b": "[1]"} {
 		if err := os.WriteFile(filepath.Join(dir, "uses/layers", name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -72,10 +72,10 @@ func TestNotesThatCannotBeReadTellNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := l.All(uses.Layers)
-	if err != nil || len(all) != 2 || all["a"].Note != (uses.Note{}) {
+	if err != nil || len(all) != 2 || all["a"].Entry != (uses.Entry{}) {
 		t.Errorf("listed as %+v: %v", all, err)
 	}
-	if got := l.Read(layer("a")); got != (uses.Note{}) {
+	if got := l.Read(layer("a")); got != (uses.Entry{}) {
 		t.Errorf("read as %+v", got)
 	}
 }
@@ -89,8 +89,8 @@ func TestSavingASizeIsNoUse(t *testing.T) {
 	at(t, dir, a, old)
 	err := l.WhileDeciding(t.Context(), func() error {
 		return errors.Join(
-			l.Save(a, func(n *uses.Note) { n.Size, n.Measured = 5, true }),
-			l.Save(layer("b"), func(n *uses.Note) { n.Size = 1 }),
+			l.Save(a, func(n *uses.Entry) { n.Size, n.Measured = 5, true }),
+			l.Save(layer("b"), func(n *uses.Entry) { n.Size = 1 }),
 		)
 	})
 	if err != nil {
