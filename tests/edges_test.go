@@ -37,8 +37,10 @@ func edges() []edge {
 				"os.Getuid", "os.Geteuid", "os.Getgid", "os.Getegid", "unix.Getuid", "unix.Geteuid", "unix.Getgid",
 				"unix.Getegid", "syscall.Getuid", "syscall.Geteuid", "user.Current",
 			},
-			within: []string{"userns", "userns/reexec", "userns/usertest", "internal/fsys", "build/store"},
-			why:    "userns.ThisProcess says it, and internal/fsys whose files are made; the store asks as its library does",
+			within: []string{
+				"userns", "userns/reexec", "userns/usertest", "internal/fsys", "build/store", "build/registry",
+			},
+			why: "userns.ThisProcess says it, and internal/fsys whose files are made; the store and registry ask as their library does",
 		},
 		{
 			name: "what containers/storage thinks of the caller", uses: []string{
