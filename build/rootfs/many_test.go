@@ -109,7 +109,7 @@ func TestALayerThatWasReplacedIsMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	failing := roottest.Files("two")
-	failing.Then = func(context.Context, *rootfs.Target, string) error { return unix.ESTALE }
+	failing.Then = func(context.Context, *rootfs.Staged, string) error { return unix.ESTALE }
 	_, _, err = next.Make(t.Context(), &plan.Step{}, r, failing)
 	gone := new(rootfs.GoneError)
 	if !errors.As(err, &gone) || gone.Layer != made.Top() || !errors.Is(err, unix.ESTALE) {
@@ -130,7 +130,7 @@ func TestALookUpEndsWithTheBuild(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		next := b.Again(t, rootfs.Options{NoCache: true})
 		slow := roottest.Files("slow", "c=1")
-		slow.Then = func(context.Context, *rootfs.Target, string) error { cancel(stopped); return nil }
+		slow.Then = func(context.Context, *rootfs.Staged, string) error { cancel(stopped); return nil }
 		r, _, err := next.Make(ctx, &plan.Step{}, below, slow)
 		if err != nil {
 			t.Fatal(err)
