@@ -23,23 +23,27 @@ import (
 // ErrNoImage says that no image of the store has the name.
 var ErrNoImage = errors.New("no such image in the store")
 
-// Room finds and records the images of one store.
-type Room struct {
+// Finder finds the images of one store.
+type Finder struct {
 	store   *store.Store
 	library *library.Library
-	uses    *uses.Ledger
 	// shortNames reads what registries.conf says of them, once and only if a name asks for it.
 	shortNames func() (*registry.ShortNames, error)
 }
 
+// Room finds and records the images of one store.
+type Room struct {
+	*Finder
+	uses *uses.Ledger
+}
+
 // ShortNames is what registries.conf says of short names.
-func (r *Room) ShortNames() (*registry.ShortNames, error) { return r.shortNames() }
+func (f *Finder) ShortNames() (*registry.ShortNames, error) { return f.shortNames() }
 
 // New gives the images of a store.
 func New(s *store.Store) *Room {
-	return &Room{
-		store: s, library: s.Library(), uses: s.Uses(), shortNames: sync.OnceValues(registry.LoadShortNames),
-	}
+	find := &Finder{store: s, library: s.Library(), shortNames: sync.OnceValues(registry.LoadShortNames)}
+	return &Room{Finder: find, uses: s.Uses()}
 }
 
 // Found is an image of the store: what a stage needs of it, and its layers, bottom first.
@@ -50,17 +54,17 @@ type Found struct {
 
 // Find looks for an image by ID (12 hex digits or more), by full name, or by short name: localhost first, then
 // as registries.conf says. The error is ErrNoImage if there is none.
-func (r *Room) Find(ctx context.Context, name string) (Found, error) {
-	img, found, err := r.lookUp(name)
+func (f *Finder) Find(ctx context.Context, name string) (Found, error) {
+	img, found, err := f.lookUp(name)
 	if err != nil {
 		return Found{}, err
 	}
-	return r.Read(ctx, img, found)
+	return f.Read(ctx, img, found)
 }
 
 // Read reads what a build needs of an image that was found by a name, and keeps its layers for the build.
-func (r *Room) Read(ctx context.Context, img *storage.Image, name string) (Found, error) {
-	config, err := r.config(img)
+func (f *Finder) Read(ctx context.Context, img *storage.Image, name string) (Found, error) {
+	config, err := f.config(img)
 	if err != nil {
 		return Found{}, fmt.Errorf("read image %s: %w", name, err)
 	}
@@ -68,7 +72,7 @@ func (r *Room) Read(ctx context.Context, img *storage.Image, name string) (Found
 	if err != nil {
 		return Found{}, fmt.Errorf("read image %s: %w", name, err)
 	}
-	layers, err := r.store.UseChain(ctx, img.TopLayer)
+	layers, err := f.store.UseChain(ctx, img.TopLayer)
 	if err != nil {
 		return Found{}, fmt.Errorf("read image %s: %w", name, err)
 	}
@@ -85,15 +89,15 @@ func (r *Room) Read(ctx context.Context, img *storage.Image, name string) (Found
 	}, nil
 }
 
-func (r *Room) lookUp(name string) (*storage.Image, string, error) {
-	all, err := r.candidates(name)
+func (f *Finder) lookUp(name string) (*storage.Image, string, error) {
+	all, err := f.candidates(name)
 	if err != nil {
 		return nil, "", fmt.Errorf("look up image %s: %w", name, err)
 	}
 	for _, candidate := range all {
-		img, err := r.library.Image(candidate)
+		img, err := f.library.Image(candidate)
 		if errors.Is(err, storage.ErrImageUnknown) {
-			img, err = r.byDigest(candidate)
+			img, err = f.byDigest(candidate)
 		}
 		if err == nil {
 			return img, candidate, nil
@@ -106,7 +110,7 @@ func (r *Room) lookUp(name string) (*storage.Image, string, error) {
 }
 
 // candidates are the names an image may have in the store, likeliest first.
-func (r *Room) candidates(name string) ([]string, error) {
+func (f *Finder) candidates(name string) ([]string, error) {
 	if bare, ok := strings.CutPrefix(name, "sha256:"); ok && len(bare) == digest.SHA256.Size()*2 {
 		return []string{bare}, nil
 	}
@@ -116,7 +120,7 @@ func (r *Room) candidates(name string) ([]string, error) {
 	}
 	refs := []reference.Reference{full.WithLatest()}
 	if registry.ShortName(name) {
-		short, err := r.shortNames()
+		short, err := f.shortNames()
 		if err != nil {
 			return nil, err
 		}
@@ -133,12 +137,12 @@ func (r *Room) candidates(name string) ([]string, error) {
 
 // byDigest finds an image by the digest in a reference: that of its manifest or of an index it was pulled by. It must
 // have a name in the same repository.
-func (r *Room) byDigest(name string) (*storage.Image, error) {
+func (f *Finder) byDigest(name string) (*storage.Image, error) {
 	ref, err := reference.Parse(name)
 	if err != nil || ref.Digest == "" {
 		return nil, storage.ErrImageUnknown
 	}
-	images, err := r.library.ImagesByDigest(ref.Digest)
+	images, err := f.library.ImagesByDigest(ref.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -152,8 +156,8 @@ func (r *Room) byDigest(name string) (*storage.Image, error) {
 	return nil, storage.ErrImageUnknown
 }
 
-func (r *Room) config(img *storage.Image) ([]byte, error) {
-	raw, err := r.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
+func (f *Finder) config(img *storage.Image) ([]byte, error) {
+	raw, err := f.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
@@ -161,7 +165,7 @@ func (r *Room) config(img *storage.Image) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := r.library.ImageBigData(img.ID, d.String())
+	config, err := f.library.ImageBigData(img.ID, d.String())
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
@@ -184,8 +188,8 @@ func configDigest(manifest []byte) (digest.Digest, error) {
 }
 
 // Has tells whether the store has an image with this full ID.
-func (r *Room) Has(id string) bool {
-	img, err := r.library.Image(id)
+func (f *Finder) Has(id string) bool {
+	img, err := f.library.Image(id)
 	return err == nil && img.ID == id
 }
 

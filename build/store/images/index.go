@@ -91,18 +91,18 @@ func (r *Room) makeIndex(record IndexRecord) (raw []byte, instances map[string]s
 
 // FindFor is Find, but takes the image for a platform if the name is that of an index. It is ErrNoImage if
 // the index has none, or the store hasn't got it.
-func (r *Room) FindFor(ctx context.Context, name string, platform ocispec.Platform) (Found, error) {
-	img, found, err := r.lookUp(name)
+func (f *Finder) FindFor(ctx context.Context, name string, platform ocispec.Platform) (Found, error) {
+	img, found, err := f.lookUp(name)
 	if err != nil {
 		return Found{}, err
 	}
 	for depth := 0; ; depth++ {
-		index, err := r.indexOf(img)
+		index, err := f.indexOf(img)
 		if err != nil {
 			return Found{}, fmt.Errorf("read image %s: %w", name, err)
 		}
 		if index == nil {
-			return r.Read(ctx, img, found)
+			return f.Read(ctx, img, found)
 		}
 		const deepest = 4
 		if depth == deepest {
@@ -112,7 +112,7 @@ func (r *Room) FindFor(ctx context.Context, name string, platform ocispec.Platfo
 		if err != nil {
 			return Found{}, fmt.Errorf("image %s: %w: %w", name, ErrNoImage, err)
 		}
-		images, err := r.library.ImagesByDigest(d.Digest)
+		images, err := f.library.ImagesByDigest(d.Digest)
 		if err != nil {
 			return Found{}, fmt.Errorf("look up image %s: %w", name, err)
 		}
@@ -124,11 +124,11 @@ func (r *Room) FindFor(ctx context.Context, name string, platform ocispec.Platfo
 }
 
 // indexOf reads the index that an image of the store is, nil if it is a plain image.
-func (r *Room) indexOf(img *storage.Image) (*ocispec.Index, error) {
+func (f *Finder) indexOf(img *storage.Image) (*ocispec.Index, error) {
 	if img.TopLayer != "" {
 		return nil, nil //nolint:nilnil // no index is an answer
 	}
-	raw, err := r.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
+	raw, err := f.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
@@ -146,11 +146,11 @@ func (r *Room) indexOf(img *storage.Image) (*ocispec.Index, error) {
 }
 
 // Instances are the IDs of the images of an index.
-func (r *Room) Instances(img storage.Image) (ids []string) {
+func (f *Finder) Instances(img storage.Image) (ids []string) {
 	if !slices.Contains(img.BigDataNames, instancesKey) {
 		return nil
 	}
-	raw, err := r.library.ImageBigData(img.ID, instancesKey)
+	raw, err := f.library.ImageBigData(img.ID, instancesKey)
 	if err != nil {
 		return nil
 	}

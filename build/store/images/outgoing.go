@@ -25,31 +25,31 @@ type Outgoing struct {
 
 // FindOutgoing finds the image of a name, or the index of a name and its images. The index is nil, or its text. The
 // error is ErrNoImage if there is none, or if the store lacks an image of the index.
-func (r *Room) FindOutgoing(ctx context.Context, name string) (index []byte, images []Outgoing, err error) {
-	img, found, err := r.lookUp(name)
+func (f *Finder) FindOutgoing(ctx context.Context, name string) (index []byte, images []Outgoing, err error) {
+	img, found, err := f.lookUp(name)
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := r.indexOf(img)
+	list, err := f.indexOf(img)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read image %s: %w", name, err)
 	}
 	if list == nil {
-		one, err := r.outgoing(ctx, img, found)
+		one, err := f.outgoing(ctx, img, found)
 		return nil, []Outgoing{one}, err
 	}
-	if index, err = r.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey); err != nil {
+	if index, err = f.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey); err != nil {
 		return nil, nil, fmt.Errorf("read image %s: %w", name, err)
 	}
 	for _, d := range list.Manifests {
-		all, err := r.library.ImagesByDigest(d.Digest)
+		all, err := f.library.ImagesByDigest(d.Digest)
 		if err != nil {
 			return nil, nil, fmt.Errorf("look up image %s: %w", name, err)
 		}
 		if len(all) == 0 {
 			return nil, nil, fmt.Errorf("image %s of the index %s: %w", d.Digest, name, ErrNoImage)
 		}
-		one, err := r.outgoing(ctx, all[0], found)
+		one, err := f.outgoing(ctx, all[0], found)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -59,12 +59,12 @@ func (r *Room) FindOutgoing(ctx context.Context, name string) (index []byte, ima
 	return index, images, nil
 }
 
-func (r *Room) outgoing(ctx context.Context, img *storage.Image, name string) (Outgoing, error) {
-	found, err := r.Read(ctx, img, name)
+func (f *Finder) outgoing(ctx context.Context, img *storage.Image, name string) (Outgoing, error) {
+	found, err := f.Read(ctx, img, name)
 	if err != nil {
 		return Outgoing{}, err
 	}
-	manifest, err := r.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
+	manifest, err := f.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
 	if err != nil {
 		return Outgoing{}, fmt.Errorf("read image %s: manifest: %w", name, err)
 	}
@@ -72,8 +72,8 @@ func (r *Room) outgoing(ctx context.Context, img *storage.Image, name string) (O
 }
 
 // NamesBeside are the tags that the repository of a name has in the store, as full names in order.
-func (r *Room) NamesBeside(name string) ([]string, error) {
-	img, found, err := r.lookUp(name)
+func (f *Finder) NamesBeside(name string) ([]string, error) {
+	img, found, err := f.lookUp(name)
 	if err != nil && !errors.Is(err, ErrNoImage) {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (r *Room) NamesBeside(name string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", found, err)
 	}
-	images, err := r.library.Images()
+	images, err := f.library.Images()
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
@@ -106,14 +106,14 @@ func (r *Room) NamesBeside(name string) ([]string, error) {
 }
 
 // Origins are the names of the store's images that were pulled with a blob among their layers.
-func (r *Room) Origins(blob digest.Digest) ([]reference.Reference, error) {
-	images, err := r.library.Images()
+func (f *Finder) Origins(blob digest.Digest) ([]reference.Reference, error) {
+	images, err := f.library.Images()
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
 	var all []reference.Reference
 	for _, img := range images {
-		raw, err := r.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
+		raw, err := f.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
 		var m ocispec.Manifest
 		if err != nil || json.Unmarshal(raw, &m) != nil || !slices.ContainsFunc(m.Layers,
 			func(d ocispec.Descriptor) bool { return d.Digest == blob }) {
