@@ -11,6 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/build/bases"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 )
 
 // bases finds the base images of one build.
@@ -22,7 +23,7 @@ func (e environment) bases(set settings) *bases.Resolver {
 
 func (e environment) baseOptions(set settings) bases.Options {
 	return bases.Options{
-		Images: e.depot.Images, Layers: e.depot.Store, Transfer: e.depot.Pull, Registry: e.session.Registry(), Pull: set.Pull,
+		Images: e.depot.Images, Layers: snapshot.Chains{Store: e.depot.Store}, Transfer: e.depot.Pull, Registry: e.session.Registry(), Pull: set.Pull,
 		Owner: e.identity.Owner, Process: e.identity.Process, Progress: set.Progress, Asides: e.asides,
 	}
 }

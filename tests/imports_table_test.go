@@ -35,13 +35,13 @@ func importTable() []importRule {
 			mayImport: "build/bases build/cache build/copystep build/disk build/export build/inputs build/inspect " +
 				"build/outputs build/plan build/progress build/reclaim build/registry build/rootfs build/runstep " +
 				"build/sendimage build/session build/solve build/source build/sshagent build/stepinput " +
-				"build/steps build/store build/store/depot build/store/images executor imagebuilder " +
-				"imagebuilder/dockerfile imagebuilder/remote userns",
+				"build/steps build/store build/store/depot build/store/images build/store/snapshot executor " +
+				"imagebuilder imagebuilder/dockerfile imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
-			mayImport: "build/registry build/store build/store/other executor executor/overlay internal/flock " +
-				"internal/fsys userns userns/reexec",
+			mayImport: "build/registry build/store build/store/other build/store/snapshot executor executor/overlay " +
+				"internal/flock internal/fsys userns userns/reexec",
 		},
 		{
 			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",
@@ -129,7 +129,13 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store/storetest", job: "stores for tests",
-			mayImport: "build/store build/store/depot build/store/images imagebuilder/layer userns/usertest",
+			mayImport: "build/store build/store/depot build/store/images build/store/snapshot imagebuilder/layer " +
+				"userns/usertest",
+		},
+		{
+			pkg: "build/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
+			mayImport: "build/store build/store/internal/library build/store/scratch executor executor/overlay " +
+				"imagebuilder/layer internal/fsys internal/guard userns",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
@@ -166,8 +172,8 @@ func importTable() []importRule {
 		{
 			pkg: "build/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/cache build/disk build/fileop build/plan build/progress build/reclaim build/store " +
-				"build/store/images executor executor/overlay imagebuilder/dockerfile imagebuilder/layer " +
-				"internal/fsys internal/guard userns userns/accounts",
+				"build/store/images build/store/snapshot executor executor/overlay imagebuilder/dockerfile " +
+				"imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",
@@ -197,12 +203,12 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/session", job: "what builds in one process share: the open store, how registries are reached, who calls",
-			mayImport: "build/registry build/store build/store/depot build/store/images executor executor/overlay userns",
+			mayImport: "build/registry build/store build/store/depot build/store/images executor userns",
 		},
 		{
 			pkg: "build/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/plan build/progress build/registry build/session build/store build/store/images " +
-				"build/store/pull imagebuilder userns",
+				"build/store/pull build/store/snapshot imagebuilder userns",
 		},
 		{
 			pkg: "build/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
@@ -291,7 +297,7 @@ func dependencyTable() []dependencyRule {
 		{
 			path: "go.podman.io",
 			only: "build/registry build/store build/store/durable build/store/images build/store/internal/library " +
-				"build/store/mend build/store/other build/store/pull build/store/removal",
+				"build/store/mend build/store/other build/store/pull build/store/removal build/store/snapshot",
 		},
 		{path: "go.podman.io/image", only: "build/registry"},
 		{path: "github.com/docker/docker-credential-helpers", only: "build/registry"},

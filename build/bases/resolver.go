@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/build/store/pull"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -56,7 +57,7 @@ type Transfer interface {
 
 var (
 	_ Images   = (*images.Room)(nil)
-	_ Layers   = (*store.Store)(nil)
+	_ Layers   = snapshot.Chains{}
 	_ Transfer = (*pull.Room)(nil)
 )
 

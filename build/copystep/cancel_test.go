@@ -43,7 +43,8 @@ type told struct {
 }
 
 func (w told) Exec(ctx context.Context, to *rootfs.Staged) error {
-	w.dir <- to.Snap.Dir()
+	dir, _ := to.Snap.Files()
+	w.dir <- dir
 	return w.Work.Exec(ctx, to)
 }
 

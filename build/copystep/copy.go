@@ -132,10 +132,11 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	dir, marks := t.Snap.Files()
 	o := fileop.CopyOptions{
 		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.Local(), UnpackArchives: op.Unpack,
 		Chmod: op.Chmod,
-		View:  view, Layer: t.Snap.Dir(), Dest: op.Dest, OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
+		View:  view, Layer: dir, Dest: op.Dest, OverlayXattr: marks,
 		LargeCopied: largeCopied,
 	}
 	for _, f := range op.Files {
@@ -196,5 +197,5 @@ func (r *Room) viewForCopy(ctx context.Context, t *rootfs.Staged, op *plan.Copy)
 	if op.Link {
 		return nil, func() error { return nil }, nil
 	}
-	return r.Inputs.Roots.ViewBelow(ctx, t)
+	return t.Snap.Start(ctx)
 }

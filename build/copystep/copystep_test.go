@@ -95,10 +95,11 @@ func (b build) read(t *testing.T, r *rootfs.Root, name string) string {
 	if err := r.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	dir, release, err := b.roots.View(t.Context(), r, rootfs.NS{})
+	view, err := b.roots.View(t.Context(), r, rootfs.NS{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, release := view.Dir, view.Release
 	defer func() {
 		if err := release(); err != nil {
 			t.Error(err)
@@ -240,10 +241,11 @@ func TestWorkdirMakesWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t, map[string]string{"a": "1"})
 	r, _ := b.make(t, b.Workdir(&plan.Workdir{Path: "/x/y", User: "7:8"}))
-	dir, release, err := b.roots.View(t.Context(), r, rootfs.NS{})
+	view, err := b.roots.View(t.Context(), r, rootfs.NS{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, release := view.Dir, view.Release
 	var st unix.Stat_t
 	if err := unix.Fstatat(int(dir.Fd()), "x/y", &st, 0); err != nil || st.Uid != 7 || st.Gid != 8 ||
 		st.Mode != unix.S_IFDIR|0o755 {

@@ -88,7 +88,8 @@ type watched struct {
 
 func (w *watched) Exec(ctx context.Context, to *rootfs.Staged) error {
 	err := w.told.Exec(ctx, to)
-	names, listErr := os.ReadDir(to.Snap.Dir())
+	dir, _ := to.Snap.Files()
+	names, listErr := os.ReadDir(dir)
 	for _, n := range names {
 		w.left = append(w.left, n.Name())
 	}

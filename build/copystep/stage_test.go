@@ -55,10 +55,11 @@ func (b build) fail(t *testing.T, w rootfs.Work) string {
 // look lists the files of a root: name, kind and mode, owner.
 func (b build) look(t *testing.T, r *rootfs.Root) []string {
 	t.Helper()
-	dir, release, err := b.roots.View(t.Context(), r, rootfs.NS{})
+	view, err := b.roots.View(t.Context(), r, rootfs.NS{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, release := view.Dir, view.Release
 	defer func() {
 		if err := release(); err != nil {
 			t.Error(err)
@@ -316,6 +317,9 @@ func TestAnArchiveDoesNotWriteOutsideOfTheRoot(t *testing.T) {
 		if err == nil && name != "link.tar" || err != nil && !strings.Contains(err.Error(), "/"+name) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if err := b.roots.Wait(); err != nil { // nothing may write to the store after the test
+		t.Error(err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
@@ -27,8 +28,10 @@ type insideOptions struct {
 	sample userns.Mapping
 	// bare says that there is one ID only, so that no store can be opened.
 	bare bool
-	// userXattr says that overlay's marks are those of an ordinary user.
+	// userXattr says that overlay's marks are those of an ordinary user where there is no store that has some.
 	userXattr bool
+	// snapshots are those of the store, once it is open.
+	snapshots *snapshot.Room
 }
 
 const (
@@ -67,16 +70,16 @@ func tryAll(ctx context.Context, o insideOptions) Inside {
 		in.tryIn(os.TempDir(), o)
 		return in
 	}
-	o.userXattr = st.OverlayXattr() == "user.overlay."
-	in.Driver, in.Renames = st.Driver(), st.Stages()
+	o.snapshots = snapshot.New(st)
+	in.Driver, in.Renames = st.Driver(), o.snapshots.Way() == snapshot.ByRename
 	if dir, drop, err := st.TempDir(ctx); err != nil {
 		in.Store = outcome(err).orFix(storeFix)
 	} else {
 		in.tryOn(dir, o)
 		in.Store = outcome(drop())
 	}
-	in.Step = outcome(tryStep(ctx, st, o))
-	if err := errors.Join(st.Close(), remove()); err != nil && in.Store.OK() {
+	in.Step = outcome(tryStep(ctx, o))
+	if err := errors.Join(o.snapshots.Close(), st.Close(), remove()); err != nil && in.Store.OK() {
 		in.Store = outcome(err)
 	}
 	return in
@@ -152,9 +155,9 @@ func (in *Inside) tryIn(parent string, o insideOptions) {
 
 // tryOn tries the mounts that a build makes on the file system of a directory, which it may fill.
 func (in *Inside) tryOn(dir string, o insideOptions) {
-	in.Overlay = outcome(tryOverlay(filepath.Join(dir, "plain"), o.userXattr, false)).orFix(overlayFix)
+	in.Overlay = outcome(tryOverlay(filepath.Join(dir, "plain"), o, false)).orFix(overlayFix)
 	if in.Overlay.OK() {
-		in.Volatile = outcome(tryOverlay(filepath.Join(dir, "volatile"), o.userXattr, true)).orFix(volatileFix)
+		in.Volatile = outcome(tryOverlay(filepath.Join(dir, "volatile"), o, true)).orFix(volatileFix)
 	}
 	var fs unix.Statfs_t
 	if unix.Statfs(dir, &fs) == nil {
@@ -163,8 +166,17 @@ func (in *Inside) tryOn(dir string, o insideOptions) {
 	in.IDMap = outcome(tryIDMap(dir, o.sample)).orFix(idmapFix)
 }
 
+// mount mounts an overlay as a build does.
+func (o insideOptions) mount(of overlay.Options) (*os.File, error) {
+	if o.snapshots != nil {
+		return o.snapshots.Overlay(of)
+	}
+	of.UserXattr = o.userXattr
+	return overlay.Mount(of)
+}
+
 // tryOverlay mounts an overlay, changes a file of its lower directory and makes another.
-func tryOverlay(dir string, userXattr, volatile bool) (err error) {
+func tryOverlay(dir string, o insideOptions, volatile bool) (err error) {
 	var files []*os.File
 	defer func() {
 		for _, f := range files {
@@ -185,9 +197,7 @@ func tryOverlay(dir string, userXattr, volatile bool) (err error) {
 	if err := os.WriteFile(filepath.Join(dir, "lower", "file"), []byte("below"), 0o600); err != nil {
 		return err
 	}
-	root, err := overlay.Mount(overlay.Options{
-		Lower: files[:1], Upper: files[1], Work: files[2], UserXattr: userXattr, Volatile: volatile,
-	})
+	root, err := o.mount(overlay.Options{Lower: files[:1], Upper: files[1], Work: files[2], Volatile: volatile})
 	if err != nil {
 		return err
 	}
@@ -228,89 +238,31 @@ func tryIDMap(dir string, m userns.Mapping) error {
 }
 
 // tryStep has this program say its version in a step.
-func tryStep(ctx context.Context, st *store.Store, o insideOptions) (err error) {
-	if st.MountProgram().Path != "" && !overlay.ClonesDetached() {
-		st.LeaveMountsToDriver()
-	}
-	snap, err := st.Prepare(ctx, "")
+func tryStep(ctx context.Context, o insideOptions) (err error) {
+	snap, err := o.snapshots.Prepare(ctx, snapshot.Layers(nil))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, snap.Remove()) }()
-	rootfs, done, err := stepRoot(ctx, st, snap)
-	defer func() { err = errors.Join(err, done()) }()
-	if err != nil {
+	dir, _ := snap.Files()
+	if err := copySelf(filepath.Join(dir, "cooper")); err != nil {
 		return err
 	}
-	step := executor.Step{Rootfs: rootfs, Args: []string{"/cooper", "version"}, Mapping: o.steps}
+	step := executor.Step{Args: []string{"/cooper", "version"}, Mapping: o.steps}
 	if step.Mapping != nil {
 		// A file system that can't be ID-mapped is no failure: a build does without, and says so.
-		dir := rootfs.Upper
-		if snap.Mounted() {
-			dir = rootfs.Dir
-		}
-		if view, err := overlay.Mount(overlay.Options{Lower: []*os.File{dir}, IDMap: o.steps}); err == nil {
-			view.Close()
-		} else if errors.Is(err, overlay.ErrNoIDMap) {
+		if can, err := snapshot.CanMap(snap, *o.steps); err == nil && !can {
 			step.Mapping = nil
 		}
 	}
-	status, err := executor.Run(ctx, step)
-	if err == nil && status.ExitCode != 0 {
-		err = fmt.Errorf("the step ended with status %d", status.ExitCode)
-	}
-	return err
-}
-
-// stepRoot puts this program below or into a snapshot. done must be called also after an error.
-func stepRoot(ctx context.Context, st *store.Store, snap store.Snapshot) (r executor.Rootfs, done func() error,
-	err error) {
-	var files []*os.File
-	remove := func() error { return nil }
-	done = func() error {
-		for _, f := range files {
-			f.Close()
+	return snap.InNamespace(ctx, snapshot.NS{Mapping: step.Mapping}, func(root executor.Rootfs) (keep bool, err error) {
+		step.Rootfs = root
+		status, err := executor.Run(ctx, step)
+		if err == nil && status.ExitCode != 0 {
+			err = fmt.Errorf("the step ended with status %d", status.ExitCode)
 		}
-		return remove()
-	}
-	open := func(path string) *os.File {
-		f, openErr := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
-		if err = errors.Join(err, openErr); openErr == nil {
-			files = append(files, f)
-		}
-		return f
-	}
-	if snap.Mounted() && snap.Dir() != "" {
-		err = copySelf(filepath.Join(snap.Dir(), "cooper"))
-		r.Dir = open(snap.Dir())
-		return r, done, err
-	}
-	below, remove, err := st.TempDir(ctx)
-	if err != nil {
-		remove = func() error { return nil }
-		return r, done, err
-	}
-	if err = errors.Join(os.Chmod(below, 0o755), copySelf(filepath.Join(below, "cooper"))); err != nil {
-		return r, done, err
-	}
-	if view, ok := snap.(store.Remounter); ok {
-		err = view.Remount(func(upper, work string) (v store.View, mountErr error) {
-			p := st.MountProgram()
-			v.Dir, v.Unmount, mountErr = overlay.Program{Path: p.Path, Options: p.Options}.Mount(ctx, overlay.Options{
-				Lower: []*os.File{open(below)}, Upper: open(upper), Work: open(work),
-			})
-			return v, mountErr
-		})
-		if err == nil {
-			r.Dir = open(snap.Dir())
-		}
-		return r, done, err
-	}
-	r = executor.Rootfs{
-		Lower: []*os.File{open(below)}, Upper: open(snap.Dir()), Work: open(snap.Work()),
-		UserXattr: st.OverlayXattr() == "user.overlay.", Volatile: st.Volatile(),
-	}
-	return r, done, err
+		return false, err
+	})
 }
 
 func copySelf(to string) error {

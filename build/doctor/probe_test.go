@@ -238,7 +238,7 @@ func TestATrialIsDoneByAnotherProcess(t *testing.T) {
 
 func TestAnOverlayIsTriedByWritingToIt(t *testing.T) {
 	if userns.IsRoot() {
-		if err := tryOverlay(filepath.Join(t.TempDir(), "x"), false, false); err != nil {
+		if err := tryOverlay(filepath.Join(t.TempDir(), "x"), insideOptions{}, false); err != nil {
 			t.Error(err)
 		}
 	}
@@ -246,7 +246,7 @@ func TestAnOverlayIsTriedByWritingToIt(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := tryOverlay(file, false, false); err == nil {
+	if err := tryOverlay(file, insideOptions{}, false); err == nil {
 		t.Error("below a file it works")
 	}
 	if err := tryIDMap(file, sampleOf(1)); err == nil {

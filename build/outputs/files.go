@@ -42,13 +42,13 @@ type fileOutput struct {
 }
 
 func (b Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, from fileOutput) (err error) {
-	view, release, err := b.Roots.View(ctx, from.files, rootfs.NS{})
+	view, err := b.Roots.View(ctx, from.files, rootfs.NS{})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, view.Release()) }()
 	write := func(w io.Writer) error {
-		return errors.Join(b.tarFiles(ctx, view, io.MultiWriter(w, from.meter)), b.Roots.CheckStill(from.files))
+		return errors.Join(b.tarFiles(ctx, view.Dir, io.MultiWriter(w, from.meter)), b.Roots.CheckStill(from.files))
 	}
 	if kind == export.TypeTar {
 		return export.WriteTar(dest, b.Stdout, write)

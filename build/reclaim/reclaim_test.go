@@ -19,6 +19,7 @@ import (
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/userns/usertest"
 )
 
@@ -45,14 +46,25 @@ func open(t *testing.T) *depot.Depot {
 // layer commits a layer of one file of a size in bytes.
 func layer(t *testing.T, s *depot.Depot, parent string, size int) store.Layer {
 	t.Helper()
-	snap, err := s.Store.Prepare(t.Context(), parent)
+	chain, err := s.Store.Chain(parent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(snap.Dir(), fmt.Sprint("file", size)), make([]byte, size), 0o600); err != nil {
+	var below snapshot.Layers
+	for _, l := range chain {
+		below = append(below, l.ID)
+	}
+	room := snapshot.New(s.Store)
+	snap, err := room.Prepare(t.Context(), below)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := snap.Read(store.ReadOptions{Context: t.Context()}); err != nil {
+	defer room.Close() //nolint:errcheck // its directories are only read
+	dir, _ := snap.Files()
+	if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("file", size)), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := snap.Read(t.Context(), snapshot.ReadOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	l, err := snap.Commit(t.Context(), parent)

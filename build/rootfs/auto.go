@@ -10,6 +10,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/accounts"
 )
@@ -109,15 +110,17 @@ func (b *Roots) autoNeed(ctx context.Context, t *Staged, need Need) (n autoNeed,
 	if r == nil {
 		return n, nil
 	}
-	dir, release, err := b.View(ctx, r, NS{})
-	if err == nil && dir == nil { // an empty root has no view, and its steps have a user nevertheless
-		dir, release, err = openDir(t.Snap.Dir())
+	view, err := b.View(ctx, r, NS{})
+	if err == nil && view.Dir == nil { // an empty root has no view, and its steps have a user nevertheless
+		path, _ := t.Snap.Files()
+		view.Dir, err = fsys.OpenDir(path)
+		view.Release = view.Dir.Close
 	}
 	if err != nil {
 		return n, err
 	}
-	defer func() { err = errors.Join(err, release()) }()
-	err = n.addNamed(dir, need.User, b.Identity.Auto.Limit()) // which changes n
+	defer func() { err = errors.Join(err, view.Release()) }()
+	err = n.addNamed(view.Dir, need.User, b.Identity.Auto.Limit()) // which changes n
 	return n, err
 }
 

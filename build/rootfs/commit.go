@@ -3,111 +3,45 @@ package rootfs
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
-	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// prepare makes the directory a step writes to, with the root directory's attributes of what is below.
+// prepare makes the snapshot that a step writes to; linked says that the step looks at nothing below.
 func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked bool) (*Staged, error) {
-	if linked && !b.Store.Stages() {
-		return b.prepareLoose(ctx, s, below)
+	prepare := b.Snapshots.Prepare
+	if linked {
+		prepare = b.Snapshots.PrepareAlone
 	}
-	parent := ""
-	if !b.Store.Stages() {
-		if err := below.Wait(ctx); err != nil {
-			return nil, err
-		}
-		parent = below.Top()
-	}
-	snap, err := b.snapshot(ctx, parent)
+	snap, err := prepare(ctx, below)
 	if err != nil {
 		return nil, err
 	}
-	t := &Staged{Step: s, Below: below, Snap: snap}
-	if unmounted, ok := snap.(store.Remounter); ok && snap.Dir() == "" {
-		if err := b.remount(ctx, t, unmounted, NS{}, func(string) error { return nil }); err != nil {
-			return nil, errors.Join(err, snap.Remove())
-		}
-	}
-	if err := b.inheritRoot(t); err != nil {
-		return nil, errors.Join(err, snap.Remove())
-	}
-	return t, nil
-}
-
-// snapshot takes a directory that an earlier step left empty, or a new one.
-func (b *Roots) snapshot(ctx context.Context, parent string) (store.Snapshot, error) {
-	b.mu.Lock()
-	if n := len(b.spare); n > 0 {
-		snap := b.spare[n-1]
-		b.spare = b.spare[:n-1]
-		b.mu.Unlock()
-		return snap, nil
-	}
-	b.mu.Unlock()
-	return b.Store.Prepare(ctx, parent)
+	return &Staged{Step: s, Below: below, Snap: snap}, nil
 }
 
 // giveBack keeps a snapshot without content for another step, if nothing has been mounted on it.
 func (b *Roots) giveBack(r *Root, t *Staged) error {
-	if !b.Store.Stages() {
-		return t.Snap.Remove()
-	}
-	b.mu.Lock()
-	b.spare = append(b.spare, t.Snap)
-	b.mu.Unlock()
-	dir := r.dir
-	r.dir = nil
-	return dir.Close()
-}
-
-// inheritRoot gives the directory a step writes to the root directory's attributes of what is below.
-func (b *Roots) inheritRoot(t *Staged) error {
-	from := ""
-	if t.Snap.Mounted() {
-		if len(t.Below.layers) > 0 {
-			from = t.Snap.Dir()
-		}
-	} else {
-		dirs, err := b.stack(t.Below)
-		if err != nil {
-			return err
-		}
-		if len(dirs) > 0 {
-			from = fmt.Sprintf("/proc/self/fd/%d", dirs[0].Fd())
+	if dir := r.dir; dir != nil {
+		r.dir = nil
+		if err := dir.Close(); err != nil {
+			return errors.Join(err, t.Snap.Remove())
 		}
 	}
-	t.parentRoot = &layer.RootAttr{Mode: 0o755}
-	if from != "" {
-		attr, err := layer.ReadRootAttr(from)
-		if err != nil {
-			return err
-		}
-		t.parentRoot = &attr
-	}
-	if from == t.Snap.Dir() {
-		return nil
-	}
-	return layer.SetRootAttr(t.Snap.Dir(), *t.parentRoot)
+	return b.Snapshots.Reuse(t.Snap)
 }
 
 // newRoot is the root of a step that was just done.
 func (b *Roots) newRoot(t *Staged) (*Root, error) {
 	r := &Root{below: t.Below, base: t.Below.base, made: true, wrote: t.wrote, known: make(chan struct{}),
 		sealed: make(chan struct{})}
-	if !b.Store.Stages() {
-		return r, nil
-	}
-	dir, err := fsys.OpenDir(t.Snap.Dir())
+	dir, err := t.Snap.Pending()
 	if err != nil {
 		return nil, err
 	}
@@ -179,8 +113,8 @@ func (c commit) run(ctx context.Context) error {
 func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, error) {
 	r, t := c.root, c.target
 	shown := c.builder.reading(t.Step.Text)
-	res, err := t.Snap.Read(store.ReadOptions{
-		Context: ctx, Clamp: c.builder.SourceDate, ParentRoot: t.parentRoot, LargeFile: t.LargeFile,
+	res, err := t.Snap.Read(ctx, snapshot.ReadOptions{
+		Clamp: c.builder.SourceDate, LargeFile: t.LargeFile,
 		Progress: shown.moved, Sparse: c.builder.warnSparse(t.Step.Location),
 	})
 	shown.end(ctx, err)
@@ -265,24 +199,4 @@ func (c commit) now() time.Time {
 		return d.UTC()
 	}
 	return now
-}
-
-// View opens a read-only view of a root, to look at or to copy from. The caller calls release when done. The view of an
-// empty root is nil. With a namespace it shows the owners that a step in that sees.
-func (b *Roots) View(ctx context.Context, r *Root, ns NS) (dir *os.File, release func() error, err error) {
-	nothing := func() error { return nil }
-	if err := b.checkOwners(ctx, r, ns.Mapping); err != nil {
-		return nil, nothing, err
-	}
-	if !b.Store.Stages() {
-		return b.driverView(ctx, r, ns)
-	}
-	dirs, err := b.stackFor(ctx, r, ns)
-	if err != nil || len(dirs) == 0 {
-		return nil, nothing, err
-	}
-	if dir, err = b.mountView(dirs, ns.IDMap()); err != nil {
-		return nil, nothing, err
-	}
-	return dir, dir.Close, nil
 }

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/cooperbuild/cooper/build/cache"
-	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 )
 
 // A linked step, COPY --link, makes the same layer whatever is below, so its key says nothing of that. But a layer of
@@ -70,65 +68,7 @@ func (b *Roots) relink(ctx context.Context, below *Root, rec cache.Record) (cach
 		return rec, err
 	}
 	b.Space.Check()
-	var l store.Layer
-	if b.Store.Stages() {
-		l, err = b.linkLayer(ctx, below, old)
-	} else {
-		l, err = b.Store.Restack(ctx, old, below.Top())
-	}
+	l, err := b.Snapshots.PutOn(ctx, below.Top(), old, snapshot.ReadOptions{Clamp: b.SourceDate})
 	rec.Layer = &cache.Layer{ID: l.ID, Parent: below.Top(), DiffID: l.DiffID, Size: l.Size}
 	return rec, err
-}
-
-// linkLayer makes the layer of hard links.
-func (b *Roots) linkLayer(ctx context.Context, below *Root, old store.Layer) (l store.Layer, err error) {
-	from, err := b.layers.get(old.ID)
-	if err != nil {
-		return store.Layer{}, err
-	}
-	snap, err := b.Store.Prepare(ctx, "")
-	if err != nil {
-		return store.Layer{}, err
-	}
-	defer func() { err = errors.Join(err, snap.Remove()) }()
-	t := &Staged{Below: below, Snap: snap}
-	if err := b.linkInto(ctx, t, from); err != nil {
-		return store.Layer{}, err
-	}
-	return snap.Commit(ctx, below.Top())
-}
-
-func (b *Roots) linkInto(ctx context.Context, t *Staged, from *os.File) error {
-	if err := b.linkLayers(ctx, t, []*os.File{from}); err != nil {
-		return err
-	}
-	// The root directory isn't part of the layer: it is as the new parent has it.
-	if err := b.inheritRoot(t); err != nil {
-		return err
-	}
-	_, err := t.Snap.Read(store.ReadOptions{Context: ctx, Clamp: b.SourceDate, ParentRoot: t.parentRoot})
-	return err
-}
-
-// linkLayers makes a step's directory of hard links to the files of layers.
-func (b *Roots) linkLayers(ctx context.Context, t *Staged, layers []*os.File) error {
-	var paths []string
-	for _, f := range layers {
-		paths = append(paths, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
-	}
-	err := layer.Merge(ctx, t.Snap.Dir(), paths, b.Store.OverlayXattr())
-	return errors.Join(b.CheckStill(t.Below), err)
-}
-
-// prepareLoose makes the directory a linked step writes to in a store that doesn't stage.
-func (b *Roots) prepareLoose(ctx context.Context, s *plan.Step, below *Root) (*Staged, error) {
-	snap, err := b.Store.PrepareLoose(ctx)
-	if err != nil {
-		return nil, err
-	}
-	attr, err := layer.ReadRootAttr(snap.Dir())
-	if err != nil {
-		return nil, errors.Join(err, snap.Remove())
-	}
-	return &Staged{Step: s, Below: below, Snap: snap, parentRoot: &attr}, nil
 }

@@ -166,14 +166,14 @@ func TestAsRootTheKernelMapsOwnersWhereItCan(t *testing.T) {
 			if ns.Mapping == nil {
 				want = "7:8 644"
 			}
-			view, release, err := b.View(t.Context(), below, ns)
+			view, err := b.View(t.Context(), below, ns)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := stat(t, at(view, "f")); got != want {
+			if got := stat(t, at(view.Dir, "f")); got != want {
 				t.Errorf("a step sees %s", got)
 			}
-			if err := release(); err != nil {
+			if err := view.Release(); err != nil {
 				t.Error(err)
 			}
 		})

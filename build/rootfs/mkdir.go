@@ -12,14 +12,15 @@ import (
 
 // Mkdir makes a directory for a user, and those above it, where they are missing.
 func (b *Roots) Mkdir(ctx context.Context, t *Staged, path, user string) error {
-	view, release, err := b.ViewBelow(ctx, t)
+	view, release, err := t.Snap.Start(ctx)
 	if err != nil {
 		return err
 	}
 	owner, err := workdirOwner(view, user)
 	if err == nil {
+		dir, marks := t.Snap.Files()
 		_, err = fileop.Mkdir(ctx, fileop.MkdirOptions{
-			View: view, Layer: t.Snap.Dir(), Path: path, Owner: owner, OverlayXattr: b.Store.OverlayXattr(),
+			View: view, Layer: dir, Path: path, Owner: owner, OverlayXattr: marks,
 		})
 		t.WroteFor(owner)
 	}

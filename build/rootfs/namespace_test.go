@@ -129,23 +129,23 @@ func TestAStepSeesAndWritesItsOwnOwners(t *testing.T) {
 				}
 				return status, errors.Join(roottest.Plant(at(to, ""), "new=x"), os.Chown(at(to, "new"), 1005, 1006))
 			}))
-			view, release, err := b.View(t.Context(), r, rootfs.NS{})
+			view, err := b.View(t.Context(), r, rootfs.NS{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f, made := stat(t, at(view, "f")), stat(t, at(view, "new")); f != "7:8 644" || made != "5:6 644" {
+			if f, made := stat(t, at(view.Dir, "f")), stat(t, at(view.Dir, "new")); f != "7:8 644" || made != "5:6 644" {
 				t.Errorf("the image has %s and %s", f, made)
 			}
-			if err := release(); err != nil {
+			if err := view.Release(); err != nil {
 				t.Error(err)
 			}
-			if view, release, err = b.View(t.Context(), r, ns); err != nil {
+			if view, err = b.View(t.Context(), r, ns); err != nil {
 				t.Fatal(err)
 			}
-			if made := stat(t, at(view, "new")); made != "1005:1006 644" {
+			if made := stat(t, at(view.Dir, "new")); made != "1005:1006 644" {
 				t.Errorf("the next step sees %s", made)
 			}
-			if err := release(); err != nil {
+			if err := view.Release(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -217,16 +217,16 @@ func TestOwnersThatTheMapLacksAreNamed(t *testing.T) {
 		!strings.HasSuffix(err.Error(), "hint: the map has to have them: IDs 0 to 100 are a range of length 101") || ran {
 		t.Errorf("got %v, ran %v", err, ran)
 	}
-	if _, _, err := b.View(t.Context(), over, ns); err == nil {
+	if _, err := b.View(t.Context(), over, ns); err == nil {
 		t.Error("it has a view")
 	}
 	// What replaced the file has an owner that fits.
 	other := owned("over", 5, 6)
 	other.Name = "another"
 	again, _ := b.Do(t, fits, other)
-	if dir, release, err := b.View(t.Context(), again, ns); err != nil {
+	if view, err := b.View(t.Context(), again, ns); err != nil {
 		t.Error(err)
-	} else if stat(t, at(dir, "over")) != "1005:1006 644" || release() != nil {
+	} else if stat(t, at(view.Dir, "over")) != "1005:1006 644" || view.Release() != nil {
 		t.Error("the wrong file is shown")
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -22,7 +21,7 @@ func (s *told) text() string { return strings.Join(*s, "\n") }
 func TestReadingIsShownIfItTakesLong(t *testing.T) {
 	t.Parallel()
 	shown := &told{}
-	b := New(Options{Progress: shown, Shown: progress.NewAsides(shown)})
+	b := &Roots{Options: Options{Progress: shown, Shown: progress.NewAsides(shown)}}
 	quick := b.reading("RUN quick")
 	quick.moved(10)
 	quick.end(t.Context(), nil)
@@ -58,24 +57,11 @@ func TestAFileWithLittleInItIsNamedWithItsLine(t *testing.T) {
 		"var/log/lastlog": "useradd --no-log-init", "data/disk.img": "Remove it in the step that makes it",
 	} {
 		shown := &told{}
-		b := New(Options{Progress: shown})
+		b := &Roots{Options: Options{Progress: shown}}
 		b.warnSparse(dockerfile.Location{File: "Dockerfile", StartLine: 7})(name, 3_000_000_000, 4096)
 		if got := shown.text(); !strings.Contains(got, "Dockerfile:7: /"+name+" is 3GB long, with 4.096kB of data") ||
 			!strings.Contains(got, want) {
 			t.Errorf("shown: %s", got)
-		}
-	}
-}
-
-func TestMoreLayersThanTheKernelStacksAreRefused(t *testing.T) {
-	t.Parallel()
-	b := New(Options{})
-	for n, ok := range map[int]bool{maxLayers: true, maxStack - 1: true, maxStack: false} {
-		base := sealedRoot(nil, "", make([]cache.Layer, n), time.Time{})
-		r, err := b.limitDepth(t.Context(), base)
-		if ok && (r != base || err != nil) || !ok && (err == nil ||
-			err.Error() != fmt.Sprintf("the base image has %d layers; no more than %d can be built on", n, maxStack)) {
-			t.Errorf("%d layers: %v, %v", n, r, err)
 		}
 	}
 }

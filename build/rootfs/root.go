@@ -3,21 +3,17 @@ package rootfs
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/internal/fsys"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/userns"
 )
+
+var _ snapshot.Below = (*Root)(nil)
 
 // A Root is the root file system after a step. It can be mounted at once; its content ID is there when known is
 // closed, its layers are in the store when sealed is.
@@ -26,7 +22,8 @@ type Root struct {
 	below *Root
 	// base is the root of the image the chain starts from: itself at the bottom.
 	base *Root
-	// dir is the directory the step wrote to, while its layer isn't committed; nil if there is no such directory.
+	// dir is the directory that following steps are mounted on while the layer isn't committed; nil if they have to wait
+	// for that.
 	dir *os.File
 
 	// made says that a step of this build has made it, and wrote who owns files that this step has written or replaced; a
@@ -116,132 +113,32 @@ func (r *Root) depth() int {
 	return n
 }
 
-// layerDirs opens the directories of committed layers, each once in a build.
-type layerDirs struct {
-	store *store.Store
-	mu    sync.Mutex
-	open  map[string]*os.File
-	// views are the layers that were looked at through the driver.
-	views []string
-}
-
-func (d *layerDirs) noteView(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !slices.Contains(d.views, id) {
-		d.views = append(d.views, id)
-	}
-}
-
-func (d *layerDirs) get(id string) (*os.File, error) {
-	return d.opened(id, func() (string, error) { return d.store.DiffDir(id) })
-}
-
-// opened opens what find finds, unless it is open under that key.
-func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, error) {
-	d.mu.Lock()
-	f, ok := d.open[key]
-	d.mu.Unlock()
-	if ok {
-		return f, nil
-	}
-	dir, err := find()
-	if err != nil {
-		return nil, err
-	}
-	if f, err = fsys.OpenDir(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, &GoneError{key}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open layer %s: %w", key, err)
-	}
-	f = d.store.Beneath(f)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if first, ok := d.open[key]; ok { // another goroutine was faster
-		return first, f.Close()
-	}
-	d.open[key] = f
-	return f, nil
-}
-
-// gone gives a layer that was looked at, or the key of a directory that was opened, and isn't in its place any more; ""
-// if there is none. A directory of the same name may have come since.
-func (d *layerDirs) gone() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, id := range d.views {
-		if !d.store.HasLayer(id) {
-			return id
+// Stack gives the directories of layers that aren't in the store yet, uppermost first, and the IDs of those that are,
+// bottom first.
+func (r *Root) Stack() (pending []*os.File, layers []string) {
+	for ; r != nil; r = r.below {
+		if r.IsSealed() {
+			layers = make([]string, len(r.layers))
+			for i, l := range r.layers {
+				layers[i] = l.ID
+			}
+			return pending, layers
+		}
+		if r.dir != nil {
+			pending = append(pending, r.dir)
 		}
 	}
-	for key, f := range d.open {
-		var was, is unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &was) != nil || unix.Lstat(f.Name(), &is) != nil || was.Dev != is.Dev ||
-			was.Ino != is.Ino {
-			return key
-		}
-	}
-	return ""
+	return pending, nil
 }
 
 // GoneError says that another program has removed a layer that the build uses.
-type GoneError struct{ Layer string }
-
-func (e *GoneError) Error() string {
-	return fmt.Sprintf("another program has removed layer %.12s from the store, or its image, while the build used it\nhint: build again", e.Layer)
-}
+type GoneError = snapshot.GoneError
 
 // Lost tells whether an error comes of something in the store that was removed while the build used it.
 func Lost(err error) bool { return errors.As(err, new(*GoneError)) || store.Unknown(err) }
 
-// CheckStill refuses what was made of layers that somebody removed meanwhile: of their files only a part may have been
-// seen.
-func (b *Roots) CheckStill(r *Root) error {
-	// To look a layer up takes the store's lock, so whatever removal began before has been done after. The store keeps
-	// what is below a layer.
-	top := r.Top()
-	if !b.Store.HasLayer(top) && top != "" {
-		return &GoneError{top}
-	}
-	// A step has seen more layers than those that it stands on, such as another stage's.
-	if id := b.layers.gone(); id != "" {
-		return &GoneError{id}
-	}
-	return nil
-}
-
-func (d *layerDirs) close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var errs []error
-	for _, f := range d.open {
-		errs = append(errs, f.Close())
-	}
-	clear(d.open)
-	return errors.Join(errs...)
-}
-
-// stack is the root's layer directories, uppermost first.
-func (b *Roots) stack(r *Root) ([]*os.File, error) {
-	var dirs []*os.File
-	for ; r != nil; r = r.below {
-		if r.IsSealed() {
-			for i := len(r.layers) - 1; i >= 0; i-- {
-				f, err := b.layers.get(r.layers[i].ID)
-				if err != nil {
-					return nil, err
-				}
-				dirs = append(dirs, f)
-			}
-			return dirs, nil
-		}
-		if r.dir != nil {
-			dirs = append(dirs, r.dir)
-		}
-	}
-	return dirs, nil
-}
+// CheckStill refuses what was made of layers that somebody removed meanwhile.
+func (b *Roots) CheckStill(r *Root) error { return b.Snapshots.CheckStill(r.Top()) }
 
 // explainGone puts before an error of a step that layers were removed under it, which comes out as all kinds of errors.
 func (b *Roots) explainGone(below *Root, err error) error {

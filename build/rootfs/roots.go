@@ -2,7 +2,6 @@ package rootfs
 
 import (
 	"errors"
-	"os"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -62,7 +62,8 @@ type Options struct {
 // when all steps have ended, and Close.
 type Roots struct {
 	Options
-	layers layerDirs
+	// Snapshots are where steps write to.
+	Snapshots *snapshot.Room
 	// owners are the userns.IDs of layers, by ID; see layerOwners.
 	owners sync.Map
 	auto   autoIDs
@@ -71,10 +72,6 @@ type Roots struct {
 
 	mu       sync.Mutex
 	cleanups []func() error
-	// spare are snapshots that steps without a change have left.
-	spare []store.Snapshot
-	// stubs is opened by the first RUN step; see stubDir.
-	stubs *os.File
 	// mapped is set once it is known that RUN steps can have a user namespace of their own.
 	mapped bool
 	// shifted says whether they get their owners by chown, see NS; it is final once mapped is set.
@@ -87,7 +84,7 @@ type Roots struct {
 
 // New makes an empty set.
 func New(o Options) *Roots {
-	return &Roots{Options: o, layers: layerDirs{store: o.Store, open: map[string]*os.File{}}, commits: new(errgroup.Group)}
+	return &Roots{Options: o, Snapshots: snapshot.New(o.Store), commits: new(errgroup.Group)}
 }
 
 // Counts gives how many steps were done, and how many the cache had.
@@ -113,10 +110,7 @@ func (b *Roots) Close() error {
 	for i := len(b.cleanups) - 1; i >= 0; i-- {
 		errs = append(errs, b.cleanups[i]())
 	}
-	for _, snap := range b.spare {
-		errs = append(errs, snap.Remove())
-	}
-	return errors.Join(append(errs, b.layers.close())...)
+	return errors.Join(append(errs, b.Snapshots.Close())...)
 }
 
 // Scratch is the empty root.

@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -42,11 +42,9 @@ type KeyFunc func(ctx context.Context, below cache.ContentID) (cache.Key, error)
 type Staged struct {
 	Step  *plan.Step
 	Below *Root
-	Snap  store.Snapshot
+	Snap  snapshot.Snapshot
 	// LargeFile, if Exec sets it, is told the digests of the large files in the layer; see layer.Options.
 	LargeFile func(name string, sum [32]byte)
-	// parentRoot are the attributes of the root directory below.
-	parentRoot *layer.RootAttr
 	// wrote has the owners of what the step wrote, as WroteFor was told of them; the root that the commit makes takes them
 	// over.
 	wrote userns.IDs
@@ -62,10 +60,8 @@ func (t *Staged) WroteFor(owners ...fileop.Owner) {
 // Make takes a step's layer from the cache or does the step. The root it returns may still be waiting for its
 // commit.
 func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r *Root, cached bool, err error) {
-	if b.Store.Stages() {
-		if below, err = b.limitDepth(ctx, below); err != nil {
-			return nil, false, err
-		}
+	if below, err = b.limitDepth(ctx, below); err != nil {
+		return nil, false, err
 	}
 	shape := w.Shape()
 	if !b.NoCache && b.Cache.Seen(shape.Key) {

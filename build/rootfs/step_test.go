@@ -225,16 +225,16 @@ func TestAStepGoesOnWhileTheOneBelowIsCommitted(t *testing.T) {
 		}
 		below, last = r, r
 	}
-	view, release, err := b.View(t.Context(), last, rootfs.NS{}) // before anything is sealed, perhaps
+	view, err := b.View(t.Context(), last, rootfs.NS{}) // before anything is sealed, perhaps
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 4 {
-		if _, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d/n%d", view.Fd(), i)); err != nil {
+		if _, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d/n%d", view.Dir.Fd(), i)); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := release(); err != nil {
+	if err := view.Release(); err != nil {
 		t.Error(err)
 	}
 	if err := b.Wait(); err != nil {

@@ -34,11 +34,11 @@ func stat(t *testing.T, path string) string {
 func TestNothingHasNoView(t *testing.T) {
 	t.Parallel()
 	drivers(t, func(t *testing.T, b *roottest.Build) {
-		dir, release, err := b.View(t.Context(), rootfs.Scratch(), rootfs.NS{})
-		if dir != nil || err != nil {
-			t.Errorf("got %v, %v", dir, err)
+		view, err := b.View(t.Context(), rootfs.Scratch(), rootfs.NS{})
+		if view.Dir != nil || err != nil {
+			t.Errorf("got %v, %v", view.Dir, err)
 		}
-		if err := release(); err != nil {
+		if err := view.Release(); err != nil {
 			t.Error(err)
 		}
 		if r := rootfs.Scratch(); r.Top() != "" || r.Content() != "" || !r.IsSealed() || r.Base() != r || r.Below() != nil {
@@ -53,11 +53,11 @@ func TestAStepSeesWhatIsBelow(t *testing.T) {
 		below, _ := b.Do(t, rootfs.Scratch(), roottest.Files("below", "a=1"))
 		step := roottest.Files("step", "b=2")
 		step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
-			view, release, err := b.ViewBelow(ctx, target)
+			dir, release, err := target.Snap.Start(ctx)
 			if err != nil {
 				return err
 			}
-			if text, err := os.ReadFile(at(view, "a")); string(text) != "1" || err != nil {
+			if text, err := os.ReadFile(at(dir, "a")); string(text) != "1" || err != nil {
 				t.Errorf("it sees %q, %v", text, err)
 			}
 			return release()
@@ -71,14 +71,14 @@ func TestNobodyWritesToAView(t *testing.T) {
 	b := roottest.New(t, overlay(), rootfs.Options{})
 	one, _ := b.Do(t, rootfs.Scratch(), roottest.Files("one", "a=1"))
 	two, _ := b.Do(t, one, roottest.Files("two", "b=2"))
-	view, release, err := b.View(t.Context(), two, rootfs.NS{})
+	view, err := b.View(t.Context(), two, rootfs.NS{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(at(view, "new"), nil, 0o600); !errors.Is(err, unix.EROFS) {
+	if err := os.WriteFile(at(view.Dir, "new"), nil, 0o600); !errors.Is(err, unix.EROFS) {
 		t.Errorf("got %v", err)
 	}
-	if err := release(); err != nil {
+	if err := view.Release(); err != nil {
 		t.Error(err)
 	}
 }
@@ -101,14 +101,14 @@ func TestTheRootDirectoryStaysAsItIs(t *testing.T) {
 			root *rootfs.Root
 			want string
 		}{"changed": {mine, "7:8 711"}, "as it was": {plain, "0:0 755"}, "inherited": {on, "7:8 711"}} {
-			view, release, err := b.View(t.Context(), test.root, rootfs.NS{})
+			view, err := b.View(t.Context(), test.root, rootfs.NS{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := stat(t, at(view, ".")); got != test.want {
+			if got := stat(t, at(view.Dir, ".")); got != test.want {
 				t.Errorf("%s: %s", name, got)
 			}
-			if err := release(); err != nil {
+			if err := view.Release(); err != nil {
 				t.Error(err)
 			}
 		}
@@ -149,19 +149,19 @@ func TestDirectoriesAreMadeForTheirUser(t *testing.T) {
 				return b.Mkdir(ctx, target, "/there/x/y", test.user)
 			}
 			r, _ := b.Do(t, below, step)
-			view, release, err := b.View(t.Context(), r, rootfs.NS{})
+			view, err := b.View(t.Context(), r, rootfs.NS{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, name := range []string{"there/x", "there/x/y"} {
-				if got := stat(t, at(view, name)); got != test.want {
+				if got := stat(t, at(view.Dir, name)); got != test.want {
 					t.Errorf("for %q: %s is %s", test.user, name, got)
 				}
 			}
-			if got := stat(t, at(view, "there")); got != "0:0 755" {
+			if got := stat(t, at(view.Dir, "there")); got != "0:0 755" {
 				t.Errorf("for %q: what was there is %s", test.user, got)
 			}
-			if err := release(); err != nil {
+			if err := view.Release(); err != nil {
 				t.Error(err)
 			}
 		}
@@ -209,7 +209,7 @@ func TestLayersThatOthersRemoveAreMissed(t *testing.T) {
 
 func TestWhatIsCleanedUpIsSoInTurnAndAllOfIt(t *testing.T) {
 	t.Parallel()
-	b := rootfs.New(rootfs.Options{})
+	b := rootfs.New(rootfs.Options{Store: roottest.New(t, overlay(), rootfs.Options{}).Depot.Store})
 	var done []string
 	broken := errors.New("broken")
 	for _, name := range []string{"first", "second", "third"} {

@@ -16,7 +16,6 @@ import (
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/internal/flock"
 	"github.com/cooperbuild/cooper/internal/fsys"
@@ -97,8 +96,8 @@ func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key
 	if owner := ownerText(m); m.Owned && owner != ownerText(plan.Mount{Mode: defaultCacheMode}) {
 		key.Add("owner", owner) // what is made for one user is of no use to another
 	}
-	if c.ns.Shifted {
-		key.Add("userns", store.MappingKey(*c.ns.Mapping)) // owners are on disk as the step has them
+	if owners := c.ns.OnDisk(); owners != "" {
+		key.Add("userns", owners)
 	}
 	return key.Key(), nil
 }
@@ -186,7 +185,6 @@ func (r *Room) startCacheDir(ctx context.Context, path string, m plan.Mount, c r
 		}
 		o := fileop.CopyOptions{
 			Source: from.Dir, Sources: []string{m.Source}, KeepOwner: true, Layer: path, Dest: "/",
-			OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
 		}
 		_, err = fileop.Copy(ctx, o)
 		if err == nil && !m.Owned {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/stepinput"
 	"github.com/cooperbuild/cooper/build/store"
@@ -45,7 +44,7 @@ func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinp
 	}
 	if copies {
 		em.UserNS = nil
-		em.Source, err = r.copies.get(ctx, copyKey{contextMount{m.From.Name, m.Source}, mappingKey(c.ns), seen.print},
+		em.Source, err = r.copies.get(ctx, copyKey{contextMount{m.From.Name, m.Source}, c.ns.OnDisk(), seen.print},
 			func(dir string) error {
 				return r.copyContext(ctx, dir, from, m, c)
 			})
@@ -118,9 +117,8 @@ func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Open
 	}
 	var view *os.File
 	if err == nil {
-		view, err = overlay.Mount(overlay.Options{
-			Lower: []*os.File{marks, top}, UserXattr: r.Inputs.Roots.UserXattr() || r.Inputs.Roots.Identity.Process != nil,
-			IDMap: c.ns.Mapping, LowerNS: em.UserNS,
+		view, err = r.Inputs.Roots.Overlay(overlay.Options{
+			Lower: []*os.File{marks, top}, IDMap: c.ns.Mapping, LowerNS: em.UserNS,
 		})
 	}
 	if err != nil {
@@ -177,7 +175,6 @@ const noMode = ^uint32(0)
 func (r *Room) copyContext(ctx context.Context, dir string, from stepinput.Opened, m plan.Mount, c runCall) error {
 	o := fileop.CopyOptions{
 		Source: from.Dir, Sources: []string{m.Source}, Ignore: from.Filter, Layer: dir, Dest: m.Source,
-		OverlayXattr: r.Inputs.Roots.Store.OverlayXattr(),
 	}
 	if _, err := fileop.Copy(ctx, o); err != nil {
 		return stepinput.ExplainUnreadable(err, from.Filter)
@@ -200,13 +197,6 @@ func (r *Room) copyContext(ctx context.Context, dir string, from stepinput.Opene
 type copyKey struct {
 	contextMount
 	mapping, print string
-}
-
-func mappingKey(ns rootfs.NS) string {
-	if !ns.Shifted {
-		return ""
-	}
-	return store.MappingKey(*ns.Mapping)
 }
 
 // contextCopies are the copies of contexts that a build has made. They go with it.

@@ -67,7 +67,7 @@ func (r *Room) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor
 	release := from.Release
 	em := executor.Mount{
 		Kind: executor.Bind, Source: from.Dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
-		IDMapped: c.ns.Mapping != nil && !in.Local() && r.Inputs.Roots.Store.Stages(),
+		IDMapped: from.Mapped,
 	}
 	if in.Local() {
 		done, err := r.showContext(ctx, &em, from, m, c)

@@ -143,10 +143,11 @@ func key(t *testing.T, r *runstep.Room, op *plan.Run) cache.Key {
 
 func (b build) read(t *testing.T, r *rootfs.Root, name string) string {
 	t.Helper()
-	dir, release, err := b.roots.View(t.Context(), r, rootfs.NS{})
+	view, err := b.roots.View(t.Context(), r, rootfs.NS{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, release := view.Dir, view.Release
 	defer func() {
 		if err := release(); err != nil {
 			t.Error(err)
@@ -313,7 +314,8 @@ func (p putFile) Keys() []rootfs.KeyFunc {
 }
 
 func (p putFile) Exec(_ context.Context, to *rootfs.Staged) error {
-	return os.WriteFile(filepath.Join(to.Snap.Dir(), p.name), p.text, 0o755)
+	dir, _ := to.Snap.Files()
+	return os.WriteFile(filepath.Join(dir, p.name), p.text, 0o755)
 }
 
 func (putFile) Stable(context.Context) (bool, error) { return true, nil }

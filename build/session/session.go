@@ -11,7 +11,6 @@ import (
 	"github.com/cooperbuild/cooper/build/store/depot"
 	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/executor"
-	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -73,9 +72,6 @@ func (s *Session) Depot(ctx context.Context) (*depot.Depot, error) {
 	d, err := depot.Open(ctx, s.options.Store)
 	if err != nil {
 		return nil, explain(nil, err)
-	}
-	if d.Store.MountProgram().Path != "" && !overlay.ClonesDetached() {
-		d.Store.LeaveMountsToDriver()
 	}
 	s.depot = d
 	return d, nil

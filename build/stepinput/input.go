@@ -59,6 +59,8 @@ func (in Input) Local() bool { return in.root == nil }
 // Opened is an input's directory. The caller calls Release when done with it.
 type Opened struct {
 	Dir *os.File
+	// Mapped says that Dir shows the owners that the step has, and the kernel has mapped them for that.
+	Mapped bool
 	// Filter is what the ignore file leaves; nil: everything.
 	Filter source.Filter
 	// fleeting says that the stat cache is of no use for it.
@@ -69,8 +71,12 @@ type Opened struct {
 // Open opens its directory; an empty stage has one, too.
 func (in Input) Open(ctx context.Context) (o Opened, err error) {
 	if !in.Local() {
-		o.Dir, o.Release, err = in.inputs.Roots.View(ctx, in.root, in.ns)
-		if err == nil && o.Dir == nil { // an empty stage
+		view, err := in.inputs.Roots.View(ctx, in.root, in.ns)
+		if err != nil {
+			return o, err
+		}
+		o.Dir, o.Mapped, o.Release = view.Dir, view.Mapped, view.Release
+		if o.Dir == nil { // an empty stage
 			o.Dir, o.Release, err = in.inputs.emptyDir(ctx)
 		}
 		return o, err

@@ -28,19 +28,20 @@ func LayerID(parent string, diffID digest.Digest) string {
 // other there, so that the second finds the first one's.
 const commitsDir = "commits"
 
-// content is what is known of a layer before it is made.
-type content struct {
-	diffID digest.Digest
-	// disk and linked are those of the layer's note.
-	disk   int64
-	linked bool
+// Content is what is known of a layer before it is made.
+type Content struct {
+	DiffID digest.Digest
+	// Disk counts the bytes that it takes on disk; 0: they are counted when somebody asks. Linked says that it has them in
+	// common with other layers.
+	Disk   int64
+	Linked bool
 }
 
-// commit has a layer made under its ID on top of the parent, or takes the one that the store has; made tells which. The
+// Commit has a layer made under its ID on top of the parent, or takes the one that the store has; made tells which. The
 // layer is kept for the build. That another tool makes the same one at the same moment is no error.
-func (s *Store) commit(ctx context.Context, parent string, c content,
+func (s *Store) Commit(ctx context.Context, parent string, c Content,
 	create func(id string) (*storage.Layer, error)) (l Layer, made bool, err error) {
-	id := LayerID(parent, c.diffID)
+	id := LayerID(parent, c.DiffID)
 	unlock, err := s.LockCommit(ctx, id)
 	if err != nil {
 		return Layer{}, false, err
@@ -50,17 +51,17 @@ func (s *Store) commit(ctx context.Context, parent string, c content,
 		return Layer{}, false, err
 	}
 	if l, ok := s.UseLayer(ctx, id, parent); ok {
-		l.DiffID = c.diffID
+		l.DiffID = c.DiffID
 		return l, false, nil
 	}
 	// The note comes first: a layer without one is not known to be ours.
-	if err := s.uses.WhileUsing(ctx, func() error { return s.uses.NoteMade(id, c.disk, c.linked) }); err != nil {
+	if err := s.uses.WhileUsing(ctx, func() error { return s.uses.NoteMade(id, c.Disk, c.Linked) }); err != nil {
 		return Layer{}, false, err
 	}
 	put, err := create(id)
 	if errors.Is(err, storage.ErrDuplicateID) {
 		l, err := s.takeOthers(ctx, id, parent)
-		l.DiffID = c.diffID
+		l.DiffID = c.DiffID
 		return l, false, err
 	}
 	if err != nil {
@@ -93,4 +94,17 @@ func (s *Store) LockCommit(ctx context.Context, id string) (unlock func() error,
 		return nil, fmt.Errorf("commit layer: %w", err)
 	}
 	return f.Close, nil
+}
+
+// Chained tells whether layers, bottom first, have the IDs that LayerID gives them. Those that earlier versions made
+// don't, and neither do those that podman has pulled by a table of contents.
+func Chained(layers []Layer) bool {
+	parent := ""
+	for _, l := range layers {
+		if l.ID != LayerID(parent, l.DiffID) {
+			return false
+		}
+		parent = l.ID
+	}
+	return true
 }

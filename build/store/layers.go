@@ -105,14 +105,40 @@ func (s *Store) DiffDir(id string) (string, error) {
 	if _, err := os.Lstat(dir); err == nil {
 		return dir, nil
 	}
-	meta, err := s.driver.Metadata(id)
+	dirs, err := s.store.Directories(id)
 	if err != nil {
 		return "", fmt.Errorf("locate layer %s: %w", id, err)
 	}
-	if meta["UpperDir"] == "" {
+	if dirs.Upper == "" {
 		return "", fmt.Errorf("locate layer %s: %w", id, ErrNoLayer)
 	}
-	return meta["UpperDir"], nil
+	return dirs.Upper, nil
+}
+
+// MountLayer has the driver mount a layer to be read. The caller calls the returned function when done.
+func (s *Store) MountLayer(id string) (dir string, unmount func() error, err error) {
+	give := func() error {
+		_, err := s.store.Unmount(id, false)
+		return err
+	}
+	dir, err = s.store.Mount(id, "")
+	if errors.Is(err, storage.ErrStoreIsReadOnly) { // it lies in an additional image store
+		dir, give, err = s.store.MountOthers(id)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("mount layer %s: %w", id, err)
+	}
+	return dir, func() error {
+		if err := give(); err != nil {
+			return fmt.Errorf("unmount layer %s: %w", id, err)
+		}
+		return nil
+	}, nil
+}
+
+// HostIDs says that the files' IDs need no change: what is on disk, seen from this process, is what the image says.
+func HostIDs() storage.LayerIDMappingOptions {
+	return storage.LayerIDMappingOptions{HostUIDMapping: true, HostGIDMapping: true}
 }
 
 // LayerTar streams a layer's uncompressed tar, byte for byte as its DiffID says. The caller closes it.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cooperbuild/cooper/build/store/internal/library"
 	"github.com/cooperbuild/cooper/build/store/uses"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	locks "github.com/cooperbuild/cooper/internal/flock"
@@ -151,15 +152,15 @@ func mapText(m userns.Mapping) string {
 
 // filesOf is the driver's directory of a layer.
 func (s *Store) filesOf(id string) (string, error) {
-	if s.Stacks() {
+	if s.store.Layout.Stacks {
 		dir, err := s.DiffDir(id)
 		if err == nil {
-			err = checkOwned(dir)
+			err = library.CheckOwned(dir)
 		}
 		return dir, err
 	}
 	// What such drivers mount is a directory that is there without a mount as well.
-	dir, unmount, err := s.View(id)
+	dir, unmount, err := s.MountLayer(id)
 	if err != nil {
 		return "", err
 	}

@@ -44,16 +44,13 @@ type Options struct {
 
 // Store is an opened containers/storage with cooper's own records beside it.
 type Store struct {
-	store    *library.Library
-	driver   drivers.Driver
-	staging  bool
-	program  Program
-	dir      string
-	trusted  bool
-	volatile bool
-	scratch  *scratch.Room
-	uses     *uses.Ledger
-	durable  *durable.Record
+	store   *library.Library
+	driver  drivers.Driver
+	dir     string
+	trusted bool
+	scratch *scratch.Room
+	uses    *uses.Ledger
+	durable *durable.Record
 	// root is the store's directory as the caller has named it, and byFD what the library knows it by if it can't take
 	// that; see withPlainRoot.
 	root string
@@ -100,8 +97,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(openError(opts, err), closeFile(byFD))
 	}
-	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, trusted: !unshare.IsRootless(),
-		volatile: !opts.DisableVolatile}
+	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, trusted: !unshare.IsRootless()}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}
@@ -117,8 +113,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, openError(opts, err)
 	}
 	options := slices.Concat(opts.GraphDriverOptions, st.GraphOptions())
-	s.program = s.findProgram(options)
-	s.staging = !o.Portable && s.canStage(options)
+	st.Examine(library.Settings{Own: s.dir, Options: options, Portable: o.Portable, Trusted: s.trusted,
+		Volatile: !opts.DisableVolatile})
 	if err := s.removeStale(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
 	}
@@ -169,18 +165,6 @@ func usualDriver(root string) string {
 	return overlayDriver
 }
 
-// canStage tells whether a step's directory can become a layer by a rename: only with the kernel's own overlay.
-func (s *Store) canStage(options []string) bool {
-	if !s.Stacks() || s.store.ImageStore() != "" || s.program.Path != "" {
-		return false
-	}
-	_, masked := driverOption(options, "force_mask")
-	composefs, _ := driverOption(options, "use_composefs")
-	_, ok := s.driver.(drivers.DriverWithDiffer)
-	return ok && !masked && composefs != "true" &&
-		s.store.JoinMounts(s.dir, filepath.Join(s.store.GraphRoot(), overlayDriver), s.trusted)
-}
-
 // Beneath gives an open directory of a layer as one of the mount that the store's own directory is in, and closes the
 // given one: nothing that is mounted over the driver's directory is in its way then. Where that can't be done it gives
 // it back.
@@ -220,20 +204,6 @@ func (s *Store) Root() string { return s.root }
 
 // Driver is the name of the storage driver.
 func (s *Store) Driver() string { return s.store.GraphDriverName() }
-
-// Stages tells whether layers are committed by renaming the directory a step wrote to.
-func (s *Store) Stages() bool { return s.staging }
-
-// OverlayXattr is the prefix of overlay's own extended attributes in this store's layers.
-func (s *Store) OverlayXattr() string {
-	if s.trusted {
-		return "trusted.overlay."
-	}
-	return "user.overlay."
-}
-
-// Volatile tells whether a step's file system may drop its own syncs, which a later commit makes good.
-func (s *Store) Volatile() bool { return s.volatile }
 
 // removeStale deletes staged and temporary directories whose owner is gone, and what is kept for layers and builds that
 // are.

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/build/store/storetest"
 )
 
@@ -93,12 +94,9 @@ func TestARemovedSnapshotLeavesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o.Root = t.TempDir()
 			s := storetest.Open(t, o)
-			snap, err := s.Store.Prepare(t.Context(), "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			storetest.Write(t, filepath.Join(snap.Dir(), "a"), "x")
-			if _, err := snap.Read(store.ReadOptions{Context: t.Context()}); err != nil {
+			snap, dir := storetest.Prepare(t, s, "")
+			storetest.Write(t, filepath.Join(dir, "a"), "x")
+			if _, err := snap.Read(t.Context(), snapshot.ReadOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 {
@@ -164,10 +162,7 @@ func TestWhatAKilledBuildLeftIsRemovedAndNothingElse(t *testing.T) {
 func TestALayerThatAKilledBuildMountedIsRemoved(t *testing.T) {
 	root := t.TempDir()
 	s := storetest.Open(t, store.Options{Driver: "vfs", Root: root})
-	snap, err := s.Store.Prepare(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	storetest.Prepare(t, s, "")
 	// What a killed process leaves is the same without its lock; a copy of the note has none.
 	notes, err := filepath.Glob(filepath.Join(s.Store.Dir(), "tmp", "*", "layer"))
 	if err != nil || len(notes) != 1 {
@@ -187,5 +182,4 @@ func TestALayerThatAKilledBuildMountedIsRemoved(t *testing.T) {
 	if _, err := s.Store.Layer(string(id)); !errors.Is(err, store.ErrNoLayer) {
 		t.Errorf("the layer is still there: %v", err)
 	}
-	_ = snap
 }

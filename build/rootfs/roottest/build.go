@@ -118,10 +118,11 @@ func (b *Build) Do(t *testing.T, below *rootfs.Root, w rootfs.Work) (r *rootfs.R
 // List is what a root holds: each path with its content, or where it is a link to.
 func (b *Build) List(t *testing.T, r *rootfs.Root) string {
 	t.Helper()
-	dir, release, err := b.View(t.Context(), r, rootfs.NS{})
+	view, err := b.View(t.Context(), r, rootfs.NS{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, release := view.Dir, view.Release
 	defer func() {
 		if err := release(); err != nil {
 			t.Error(err)

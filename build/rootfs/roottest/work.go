@@ -50,7 +50,7 @@ func (s *Step) Keys() []rootfs.KeyFunc {
 // Exec writes the files.
 func (s *Step) Exec(ctx context.Context, t *rootfs.Staged) error {
 	s.Ran.Add(1)
-	dir := t.Snap.Dir()
+	dir, _ := t.Snap.Files()
 	if err := Plant(dir, s.Files...); err != nil {
 		return err
 	}

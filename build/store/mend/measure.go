@@ -33,7 +33,7 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 	if l.UncompressedDigest == "" || !r.store.HasFiles(l.ID) {
 		return errLost
 	}
-	if r.store.Stacks() {
+	if r.store.Library().Layout.Stacks {
 		if err := r.checkStacking(l.ID, l.Parent); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 	if got != l.UncompressedDigest {
 		return fmt.Errorf("layer %s: %w", l.ID, errLost)
 	}
-	if !r.store.Stacks() {
+	if !r.store.Library().Layout.Stacks {
 		return r.checkCopied(l, headers)
 	}
 	dir, err := r.store.DiffDir(l.ID)
@@ -57,7 +57,7 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 		return err
 	}
 	// Others may leave out what their user can't do.
-	c := tarChecker{dir: dir, attributes: r.store.Stages() &&
+	c := tarChecker{dir: dir, attributes: r.store.Library().Layout.Renames &&
 		r.store.Uses().Read(uses.Thing{Kind: uses.Layers, Name: l.ID}).Made}
 	for _, h := range headers {
 		if err := c.check(h); err != nil {
@@ -193,14 +193,14 @@ func (r *Room) checkStacking(id, parent string) error {
 func (r *Room) checkCopied(l *storage.Layer, headers map[string]*tar.Header) (err error) {
 	below := ""
 	if l.Parent != "" {
-		dir, unmount, err := r.store.View(l.Parent)
+		dir, unmount, err := r.store.MountLayer(l.Parent)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, unmount()) }()
 		below = dir
 	}
-	dir, unmount, err := r.store.View(l.ID)
+	dir, unmount, err := r.store.MountLayer(l.ID)
 	if err != nil {
 		return err
 	}

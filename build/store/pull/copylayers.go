@@ -222,7 +222,7 @@ func (c *layerCopy) makeAlone(ctx context.Context, l *pendingLayer, content *lay
 	if c.room.store.HasLayer(l.id) {
 		return nil
 	}
-	if l.owners.odd && c.room.store.Stacks() {
+	if l.owners.odd && c.room.library.Layout.Stacks {
 		return c.makeOdd(ctx, l, content)
 	}
 	return c.make(ctx, l, content)

@@ -60,7 +60,7 @@ func oddTar(members ...member) layerBlob {
 // link.
 func shown(t *testing.T, s *depot.Depot, id string) []string {
 	t.Helper()
-	dir, unmount, err := s.Store.View(id)
+	dir, unmount, err := s.Store.MountLayer(id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func (o *oddLayer) unpack(ctx context.Context, out *drivers.DriverWithDifferOutp
 		return err
 	}
 	options := &archive.TarOptions{WhiteoutFormat: archive.OverlayWhiteoutFormat, InUserNS: unshare.IsRootless()}
-	if o.copy.room.store.MountProgram().Path != "" {
+	if o.copy.room.library.Layout.Program.Path != "" {
 		options.WhiteoutFormat = archive.AUFSWhiteoutFormat
 	}
 	r, w := io.Pipe()
@@ -223,7 +223,7 @@ func (o *oddLayer) below() (root *os.File, release func() error, err error) {
 	if !needed || o.layer.parent == "" {
 		return nil, func() error { return nil }, nil
 	}
-	dir, unmount, err := o.copy.room.store.View(o.layer.parent)
+	dir, unmount, err := o.copy.room.store.MountLayer(o.layer.parent)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -281,7 +281,7 @@ func (c *layerCopy) checkOdd(ctx context.Context, l *pendingLayer, made *storage
 // oddError says what can't be done with a layer that is odd.
 func (c *layerCopy) oddError(err error) error {
 	err = fmt.Errorf("its archive has a path twice, or hides what it has itself, and the storage driver %s can't keep that: %w", c.room.store.Driver(), err)
-	if !c.room.store.Stacks() {
+	if !c.room.library.Layout.Stacks {
 		err = fmt.Errorf("%w\nhint: the driver overlay can (--storage-driver)", err)
 	}
 	return err

@@ -124,7 +124,7 @@ func TestALayerThatAKilledBuildHasMountedGoes(t *testing.T) {
 			l := storetest.Stack(t, s, "", "a", "b")
 			image(t, s, l)
 			for range 2 {
-				if _, _, err := s.Store.View(l[1].ID); err != nil {
+				if _, _, err := s.Store.MountLayer(l[1].ID); err != nil {
 					t.Fatal(err)
 				}
 			}

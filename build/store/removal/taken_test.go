@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/build/store/storetest"
 )
 
@@ -43,12 +44,9 @@ func TestALayerThatIsBeingRemovedIsMadeAnew(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(gone, 0o700), os.WriteFile(mark, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	snap, err := s.Store.Prepare(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	storetest.Write(t, filepath.Join(snap.Dir(), "a"), "a")
-	if _, err := snap.Read(store.ReadOptions{Context: t.Context()}); err != nil {
+	snap, dir := storetest.Prepare(t, s, "")
+	storetest.Write(t, filepath.Join(dir, "a"), "a")
+	if _, err := snap.Read(t.Context(), snapshot.ReadOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	made := make(chan store.Layer)

@@ -19,6 +19,7 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/depot"
 	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/userns/usertest"
 )
@@ -54,15 +55,34 @@ func Open(t *testing.T, o store.Options) *depot.Depot {
 	return d
 }
 
-// Commit makes a layer of what fill writes.
-func Commit(t *testing.T, d *depot.Depot, parent string, fill func(dir string)) (store.Layer, layer.Result) {
+// Prepare makes a snapshot on top of a layer, and gives the directory that files are put into.
+func Prepare(t *testing.T, d *depot.Depot, parent string) (snap snapshot.Snapshot, dir string) {
 	t.Helper()
-	snap, err := d.Store.Prepare(t.Context(), parent)
+	chain, err := d.Store.Chain(parent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill(snap.Dir())
-	res, err := snap.Read(store.ReadOptions{Context: t.Context()})
+	var below snapshot.Layers
+	for _, l := range chain {
+		below = append(below, l.ID)
+	}
+	room := snapshot.New(d.Store)
+	if snap, err = room.Prepare(t.Context(), below); err != nil {
+		t.Fatal(err)
+	}
+	if err := room.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir, _ = snap.Files()
+	return snap, dir
+}
+
+// Commit makes a layer of what fill writes.
+func Commit(t *testing.T, d *depot.Depot, parent string, fill func(dir string)) (store.Layer, layer.Result) {
+	t.Helper()
+	snap, dir := Prepare(t, d, parent)
+	fill(dir)
+	res, err := snap.Read(t.Context(), snapshot.ReadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ const Overlay = "overlay"
 // its end doesn't wait for ever.
 type Library struct {
 	storage.Store
+	// Layout is how layers are kept; see Examine.
+	Layout Layout
 	// Wrote is told that a layer was made, Recorded that an image's record was changed.
 	Wrote, Recorded atomic.Bool
 	// one has functions run where the store is one mount, if that isn't so everywhere; nil: it is.

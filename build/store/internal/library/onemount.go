@@ -101,10 +101,10 @@ func (m *oneMount) run(f func() error) (err error) {
 	return err
 }
 
-// JoinMounts tells whether the layers that ApplyStagedLayer makes can be renamed out of the directory own into that of
+// joinMounts tells whether the layers that ApplyStagedLayer makes can be renamed out of the directory own into that of
 // the driver, on whatever mounts the two are. An ordinary user's build is in a mount namespace of its own, in which
 // nothing is mounted meanwhile; watched says that this isn't one. It is called once, before the first layer.
-func (l *Library) JoinMounts(own, driver string, watched bool) bool {
+func (l *Library) joinMounts(own, driver string, watched bool) bool {
 	whole := sameMount(own, driver)
 	if whole && !watched {
 		return true

@@ -1,0 +1,660 @@
+package snapshot_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/userns/usertest"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(usertest.Main(m.Run, store.HandleReexec, makeOther))
+}
+
+// otherStore tells a process what store to make: its directory and driver and the driver's options, one a line.
+const otherStore = "SNAPSHOT_TEST_OTHER_STORE"
+
+// makeOther makes a store with the base layer in it, if this process was started for that: one that has opened a store
+// for writing can't have it as an additional one.
+func makeOther() bool {
+	text, ok := os.LookupEnv(otherStore)
+	if !ok {
+		return false
+	}
+	words := strings.Split(text, "\n")
+	o := store.Options{Root: words[0], Driver: words[1], DriverOptions: words[2:]}
+	if err := fillOther(context.Background(), o); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return true
+}
+
+func fillOther(ctx context.Context, o store.Options) error {
+	st, err := store.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	room := snapshot.New(st)
+	_, err = makeBase(ctx, room)
+	return errors.Join(err, room.Close(), st.Close())
+}
+
+// makeBase makes a layer: a, of root, b of 7:8, and a directory that others may not look into.
+func makeBase(ctx context.Context, room *snapshot.Room) (l store.Layer, err error) {
+	s, err := room.Prepare(ctx, snapshot.Layers(nil))
+	if err != nil {
+		return l, err
+	}
+	defer func() { err = errors.Join(err, s.Remove()) }()
+	dir, _ := s.Files()
+	if err := errors.Join(put(dir, "a", 0, 0), put(dir, "b", 7, 8), os.Mkdir(filepath.Join(dir, "dir"), 0o700),
+		put(dir, "dir/c", 0, 0), settle(filepath.Join(dir, "dir"))); err != nil {
+		return l, err
+	}
+	if _, err := s.Read(ctx, snapshot.ReadOptions{}); err != nil {
+		return l, err
+	}
+	return s.Commit(ctx, "")
+}
+
+// put writes a file whose text is its name.
+func put(dir, name string, uid, gid int) error {
+	path := filepath.Join(dir, name)
+	return errors.Join(os.WriteFile(path, []byte(filepath.Base(name)), 0o644), os.Chown(path, uid, gid), settle(path))
+}
+
+// settle gives a file the time that all have here.
+func settle(path string) error {
+	when := time.Unix(1_000_000_000, 0)
+	return os.Chtimes(path, when, when)
+}
+
+// kind is a kind of store, which all have to keep the contract.
+type kind struct {
+	name string
+	o    store.Options
+	// elsewhere has the layers that a test begins with lie in an additional image store.
+	elsewhere bool
+}
+
+func kinds(t *testing.T) []kind {
+	t.Helper()
+	fuse, err := exec.LookPath("fuse-overlayfs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := []string{"overlay.mount_program=" + fuse}
+	return []kind{
+		{"overlay", store.Options{Driver: "overlay"}, false},
+		{"overlay by archives", store.Options{Driver: "overlay", Portable: true}, false},
+		{"mount program", store.Options{Driver: "overlay", DriverOptions: program}, false},
+		{"vfs", store.Options{Driver: "vfs"}, false},
+		{"overlay with another store", store.Options{Driver: "overlay"}, true},
+		{"overlay by archives with another store", store.Options{Driver: "overlay", Portable: true}, true},
+		{"mount program with another store", store.Options{Driver: "overlay", DriverOptions: program}, true},
+		{"vfs with another store", store.Options{Driver: "vfs"}, true},
+	}
+}
+
+// each runs a test in every kind of store, on the layer of makeBase.
+func each(t *testing.T, f func(t *testing.T, b bench, base []store.Layer)) {
+	t.Helper()
+	for _, k := range kinds(t) {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			o := k.o
+			o.Root = t.TempDir()
+			if k.elsewhere {
+				other := t.TempDir()
+				maker := exec.CommandContext(t.Context(), "/proc/self/exe")
+				maker.Env = append(os.Environ(), otherStore+"="+
+					strings.Join(append([]string{other, o.Driver}, o.DriverOptions...), "\n"))
+				if out, err := maker.CombinedOutput(); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				o.DriverOptions = append(slices.Clone(o.DriverOptions), o.Driver+".imagestore="+other)
+			}
+			b := newBench(t, o)
+			base, err := makeBase(t.Context(), b.room) // or find it
+			if err != nil {
+				t.Fatal(err)
+			}
+			f(t, b, []store.Layer{base})
+		})
+	}
+}
+
+// bench is an open store and a room in it.
+type bench struct {
+	t    *testing.T
+	st   *store.Store
+	room *snapshot.Room
+}
+
+func newBench(t *testing.T, o store.Options) bench {
+	t.Helper()
+	st, err := store.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bench{t, st, snapshot.New(st)}
+	t.Cleanup(func() {
+		if err := errors.Join(b.room.Close(), st.Close()); err != nil {
+			t.Error(err)
+		}
+		_ = unix.Unmount(filepath.Join(o.Root, "overlay"), unix.MNT_DETACH)
+	})
+	return b
+}
+
+func on(layers []store.Layer) snapshot.Layers {
+	var ids snapshot.Layers
+	for _, l := range layers {
+		ids = append(ids, l.ID)
+	}
+	return ids
+}
+
+func top(layers []store.Layer) string {
+	if len(layers) == 0 {
+		return ""
+	}
+	return layers[len(layers)-1].ID
+}
+
+func (b bench) prepare(on snapshot.Below) snapshot.Snapshot {
+	b.t.Helper()
+	s, err := b.room.Prepare(b.t.Context(), on)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() {
+		if err := s.Remove(); err != nil {
+			b.t.Error(err)
+		}
+	})
+	return s
+}
+
+// run has a step do what f does in the directory that it sees as its root.
+func (b bench) run(s snapshot.Snapshot, ns snapshot.NS, f func(root string)) {
+	b.t.Helper()
+	if err := b.try(s, ns, true, f); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b bench) try(s snapshot.Snapshot, ns snapshot.NS, keep bool, f func(root string)) error {
+	return s.InNamespace(b.t.Context(), ns, func(root executor.Rootfs) (bool, error) {
+		dir := root.Dir
+		if dir == nil {
+			mounted, err := overlay.Mount(overlay.Options{Lower: append(slices.Clone(root.Lower), root.Stubs), Upper: root.Upper,
+				Work: root.Work, UserXattr: root.UserXattr, Volatile: root.Volatile})
+			if err != nil {
+				return false, err
+			}
+			defer mounted.Close()
+			dir = mounted
+		}
+		f(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+		if !keep {
+			return true, errAgain
+		}
+		return true, nil
+	})
+}
+
+// errAgain is that of a step after which another one is run in the same snapshot.
+var errAgain = errors.New("again")
+
+// commit makes a layer of what is in a snapshot.
+func (b bench) commit(s snapshot.Snapshot, parent string) (store.Layer, layer.Result) {
+	b.t.Helper()
+	res, err := s.Read(b.t.Context(), snapshot.ReadOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	l, err := s.Commit(b.t.Context(), parent)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	l.DiffID = res.DiffID
+	return l, res
+}
+
+// add makes a layer of what a step does.
+func (b bench) add(below []store.Layer, f func(root string)) []store.Layer {
+	b.t.Helper()
+	s := b.prepare(on(below))
+	b.run(s, snapshot.NS{}, f)
+	l, _ := b.commit(s, top(below))
+	return append(slices.Clone(below), l)
+}
+
+func (b bench) must(errs ...error) {
+	b.t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b bench) owner(path string) string {
+	b.t.Helper()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d:%d", st.Uid, st.Gid)
+}
+
+// archive is a layer's.
+func (b bench) archive(l store.Layer) []byte {
+	b.t.Helper()
+	rc, err := b.st.LayerTar(l)
+	b.must(err)
+	text, err := io.ReadAll(rc)
+	b.must(err, rc.Close())
+	return text
+}
+
+// entries are the names and owners in a layer's archive, which has the digest that it should have.
+func (b bench) entries(l store.Layer) (all []string) {
+	b.t.Helper()
+	text := b.archive(l)
+	for r := tar.NewReader(bytes.NewReader(text)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		b.must(err)
+		all = append(all, fmt.Sprintf("%s %d:%d", h.Name, h.Uid, h.Gid))
+	}
+	if got := digest.FromBytes(text); got != l.DiffID {
+		b.t.Errorf("the layer is given back as %s, and was %s", got, l.DiffID)
+	}
+	return all
+}
+
+// view calls f with a view's directory.
+func (b bench) view(below snapshot.Below, ns snapshot.NS, f func(dir string)) {
+	b.t.Helper()
+	v, err := b.room.View(b.t.Context(), below, ns)
+	b.must(err)
+	if v.Dir == nil {
+		f("")
+	} else {
+		f(fmt.Sprintf("/proc/self/fd/%d", v.Dir.Fd()))
+	}
+	b.must(v.Release())
+}
+
+// shifted is a namespace whose files get their owners by chown.
+func shifted() snapshot.NS {
+	ids := userns.Map{{Container: 0, Host: 1000, Length: 500}}
+	return snapshot.NS{Mapping: &userns.Mapping{UIDs: ids, GIDs: ids}, Shifted: true}
+}
+
+func TestAStepsChangesAreItsLayer(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		s := b.prepare(on(base))
+		dir, release, err := s.Start(t.Context())
+		b.must(err)
+		if text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/dir/c", dir.Fd())); err != nil || string(text) != "c" {
+			t.Errorf("the step starts from %q, %v", text, err)
+		}
+		b.must(release())
+		files, _ := s.Files()
+		b.must(put(files, "put", 3, 4))
+		b.run(s, snapshot.NS{}, func(root string) {
+			if got := b.owner(filepath.Join(root, "put")); got != "3:4" {
+				t.Errorf("what was put there is %s", got)
+			}
+			b.must(os.Remove(filepath.Join(root, "a")))
+			b.must(put(root, "new", 1, 2))
+		})
+		l, res := b.commit(s, top(base))
+		if l.ID != store.LayerID(top(base), res.DiffID) || l.Parent != top(base) || l.Size != res.Size {
+			t.Errorf("the layer is %+v of %+v", l, res)
+		}
+		if diff := cmp.Diff([]string{".wh.a 0:0", "new 1:2", "put 3:4"}, b.entries(l)); diff != "" {
+			t.Error(diff)
+		}
+		b.view(snapshot.Layers{top(base), l.ID}, snapshot.NS{}, func(dir string) {
+			names := []string{}
+			entries, err := os.ReadDir(dir)
+			b.must(err)
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
+			if diff := cmp.Diff([]string{"b", "dir", "new", "put"}, names); diff != "" {
+				t.Error(diff)
+			}
+		})
+	})
+}
+
+func TestAllStoresGiveALayerTheSameID(t *testing.T) {
+	t.Parallel()
+	ids := make(chan string, len(kinds(t)))
+	t.Run("", func(t *testing.T) {
+		each(t, func(_ *testing.T, _ bench, base []store.Layer) { ids <- top(base) })
+	})
+	close(ids)
+	first := ""
+	for id := range ids {
+		if first == "" {
+			first = id
+		}
+		if id != first {
+			t.Errorf("the layer is %s and %s", first, id)
+		}
+	}
+}
+
+func TestAStepWithOtherOwnersLeavesTheImagesInTheLayer(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		s := b.prepare(on(base))
+		files, _ := s.Files()
+		b.must(put(files, "put", 3, 4))
+		b.run(s, shifted(), func(root string) {
+			for name, want := range map[string]string{"a": "1000:1000", "b": "1007:1008", "put": "1003:1004"} {
+				if got := b.owner(filepath.Join(root, name)); got != want {
+					t.Errorf("%s is %s to the step, not %s", name, got, want)
+				}
+			}
+			b.must(put(root, "new", 1033, 1050))
+		})
+		l, _ := b.commit(s, top(base))
+		if diff := cmp.Diff([]string{"new 33:50", "put 3:4"}, b.entries(l)); diff != "" {
+			t.Error(diff)
+		}
+		b.view(snapshot.Layers{top(base), l.ID}, shifted(), func(dir string) {
+			if got := b.owner(filepath.Join(dir, "new")); got != "1033:1050" {
+				t.Errorf("the view for such a step shows %s", got)
+			}
+		})
+		b.view(snapshot.Layers{top(base), l.ID}, snapshot.NS{}, func(dir string) {
+			if got := b.owner(filepath.Join(dir, "b")) + " " + b.owner(filepath.Join(dir, "new")); got != "7:8 33:50" {
+				t.Errorf("the view shows %s", got)
+			}
+		})
+	})
+}
+
+func TestAStepThatIsRunAgainFindsTheImagesOwners(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		s := b.prepare(on(base))
+		first := func(root string) { b.must(put(root, "new", 1033, 1050)) }
+		if err := b.try(s, shifted(), false, first); !errors.Is(err, errAgain) {
+			t.Fatal(err)
+		}
+		files, _ := s.Files()
+		if got := b.owner(filepath.Join(files, "new")); got != "33:50" {
+			t.Errorf("between the two the file is %s", got)
+		}
+		b.run(s, shifted(), func(root string) {
+			if got := b.owner(filepath.Join(root, "new")); got != "1033:1050" {
+				t.Errorf("to the second one the file is %s", got)
+			}
+		})
+		l, _ := b.commit(s, top(base))
+		if diff := cmp.Diff([]string{"new 33:50"}, b.entries(l)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestAStepWithoutAChangeMakesNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		s := b.prepare(on(base))
+		b.run(s, snapshot.NS{}, func(string) {})
+		res, err := s.Read(t.Context(), snapshot.ReadOptions{})
+		if err != nil || !res.Empty {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		b.must(b.room.Reuse(s))
+		next := b.prepare(on(base))
+		b.run(next, snapshot.NS{}, func(root string) { b.must(put(root, "new", 0, 0)) })
+		l, _ := b.commit(next, top(base))
+		if diff := cmp.Diff([]string{"new 0:0"}, b.entries(l)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestTheSameLayerIsTakenAgain(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, _ []store.Layer) {
+		fill := func(root string) { b.must(put(root, "f", 0, 0)) }
+		if first, again := b.add(nil, fill), b.add(nil, fill); top(first) != top(again) {
+			t.Errorf("%s is made again as %s", top(first), top(again))
+		}
+	})
+}
+
+func TestARemovedSnapshotLeavesNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		for _, ns := range []snapshot.NS{{}, shifted()} {
+			s := b.prepare(on(base))
+			b.run(s, ns, func(root string) { b.must(put(root, "left", 1000, 1000)) })
+			_, err := s.Read(t.Context(), snapshot.ReadOptions{})
+			b.must(err, s.Remove(), s.Remove())
+		}
+		b.must(b.room.Close())
+		err := filepath.WalkDir(b.st.Root(), func(path string, _ os.DirEntry, _ error) error {
+			if dir := filepath.Base(filepath.Dir(path)); filepath.Base(path) == "left" || dir == "tmp" {
+				t.Errorf("%s is still there", path)
+			}
+			return nil
+		})
+		b.must(err)
+	})
+}
+
+func TestALinkedLayerCanBePutOnOthers(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		s, err := b.room.PrepareAlone(t.Context(), on(base))
+		b.must(err)
+		files, _ := s.Files()
+		b.must(put(files, "linked", 5, 6))
+		l, res := b.commit(s, top(base))
+		b.must(s.Remove())
+		upper := b.add(base, func(root string) { b.must(put(root, "other", 0, 0)) })
+		moved, err := b.room.PutOn(t.Context(), top(upper), l, snapshot.ReadOptions{})
+		b.must(err)
+		if moved.DiffID != res.DiffID || moved.ID != store.LayerID(top(upper), res.DiffID) || moved.Parent != top(upper) {
+			t.Errorf("%+v became %+v", l, moved)
+		}
+		if diff := cmp.Diff([]string{"linked 5:6"}, b.entries(moved)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestMergedLayersShowTheSameFiles(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		all := b.add(base, func(root string) { b.must(os.Remove(filepath.Join(root, "a"))) })
+		all = b.add(all, func(root string) { b.must(put(root, "new", 1, 2)) })
+		ids := []string{all[1].ID, all[2].ID}
+		merged, res, err := b.room.Merge(t.Context(), top(base), ids, snapshot.ReadOptions{})
+		if errors.Is(err, snapshot.ErrNoMerge) {
+			if b.room.Way() == snapshot.ByRename {
+				t.Error("layers can't be merged where they could be linked")
+			}
+			return
+		}
+		b.must(err)
+		merged.DiffID = res.DiffID
+		if diff := cmp.Diff([]string{"./ 0:0", ".wh.a 0:0", "new 1:2"}, b.entries(merged)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestLayersOfOtherIDsAreRechained(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		var odd []store.Layer
+		for _, id := range []string{"aa", "bb"} {
+			archive := bytes.NewReader(b.archive(base[0])) // who reads a layer keeps others from being made
+			id = digest.FromString(id).Encoded()
+			put, _, err := b.st.Library().PutLayer(id, top(odd), nil, "", false,
+				&storage.LayerOptions{IDMappingOptions: store.HostIDs()}, archive)
+			b.must(err)
+			odd = append(odd, store.Layer{ID: put.ID, Parent: put.Parent, DiffID: put.UncompressedDigest})
+		}
+		chain, err := b.room.Rechain(t.Context(), odd)
+		b.must(err)
+		if !store.Chained(chain) || len(chain) != 2 {
+			t.Fatalf("%+v", chain)
+		}
+		for i, l := range chain {
+			if l.DiffID != odd[i].DiffID {
+				t.Errorf("layer %d has become %s", i, l.DiffID)
+			}
+			if diff := cmp.Diff(b.entries(odd[i]), b.entries(l)); diff != "" {
+				t.Error(diff)
+			}
+		}
+	})
+}
+
+func TestAStepOnALayerThatIsGoneIsRefused(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, _ []store.Layer) {
+		layers := b.add(nil, func(root string) { b.must(put(root, "f", 0, 0)) })
+		b.view(on(layers), snapshot.NS{}, func(string) {})
+		b.must(b.room.CheckStill(top(layers)), b.room.CheckStill(""), b.st.RemoveLayer(top(layers)))
+		gone := new(snapshot.GoneError)
+		for _, below := range []string{top(layers), ""} {
+			if err := b.room.CheckStill(below); !errors.As(err, &gone) {
+				t.Errorf("on %q: %v", below, err)
+			}
+		}
+	})
+}
+
+func TestAnEmptyRootHasNoView(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, _ []store.Layer) {
+		for _, ns := range []snapshot.NS{{}, shifted()} {
+			b.view(snapshot.Layers(nil), ns, func(dir string) {
+				if dir != "" {
+					t.Error("there is a directory")
+				}
+			})
+		}
+	})
+}
+
+// pending is what lies below while the uppermost layer is being committed.
+type pending struct {
+	dirs   []*os.File
+	layers []string
+	done   chan struct{}
+}
+
+func (p *pending) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (p *pending) Stack() (dirs []*os.File, layers []string) {
+	select {
+	case <-p.done:
+		return nil, p.layers
+	default:
+		return p.dirs, p.layers[:len(p.layers)-1]
+	}
+}
+
+func TestAStepCanFollowOneThatIsBeingCommitted(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		s := b.prepare(on(base))
+		b.run(s, snapshot.NS{}, func(root string) { b.must(put(root, "first", 0, 0)) })
+		dir, err := s.Pending()
+		b.must(err)
+		res, err := s.Read(t.Context(), snapshot.ReadOptions{})
+		b.must(err)
+		below := &pending{layers: []string{top(base), store.LayerID(top(base), res.DiffID)}, done: make(chan struct{})}
+		commit := func() {
+			_, err := s.Commit(t.Context(), top(base))
+			b.must(err)
+			close(below.done)
+		}
+		if dir == nil { // the next one has to wait
+			commit()
+		} else {
+			defer dir.Close()
+			below.dirs = []*os.File{dir}
+		}
+		next := b.prepare(below)
+		b.run(next, snapshot.NS{}, func(root string) {
+			if text, err := os.ReadFile(filepath.Join(root, "first")); err != nil || string(text) != "first" {
+				t.Errorf("the step sees %q, %v", text, err)
+			}
+			b.must(put(root, "second", 0, 0))
+		})
+		if dir != nil {
+			commit()
+		}
+		l, _ := b.commit(next, below.layers[1])
+		if diff := cmp.Diff([]string{"second 0:0"}, b.entries(l)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestMoreLayersThanTheKernelStacksAreRefused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, store.Options{Driver: "overlay", Root: t.TempDir()})
+	dir, err := os.Open(t.TempDir())
+	b.must(err)
+	defer dir.Close()
+	for n, ok := range map[int]bool{479: true, 480: false} {
+		below := &pending{dirs: slices.Repeat([]*os.File{dir}, n), layers: []string{""}, done: make(chan struct{})}
+		s, err := b.room.Prepare(t.Context(), below)
+		if ok {
+			b.must(err, s.Remove())
+			continue
+		}
+		if err == nil || err.Error() != "the base image has 480 layers; no more than 480 can be built on" {
+			t.Errorf("%d layers: %v", n, err)
+		}
+	}
+}
