@@ -6,29 +6,33 @@ import (
 	"strings"
 )
 
-// A Draft is an image whose environment, labels, ports, volumes and triggers change in place, so that each of thousands
-// of changes costs what it adds. It starts as the image that it is given, which stays as it was.
+// A Draft is an image whose environment, labels, ports, volumes and triggers change in place, so that a change costs
+// time for what it adds, not for what is there, even in a Dockerfile of thousands of instructions. It starts as a copy
+// of Image; the image that was given is never changed.
 type Draft struct {
 	Image
-	// own says that the collections are nobody else's, and env is then the place of each variable in Config.Env.
+	// own tells that no other image shares the maps and slices of Config, so that they may change in place. The first
+	// change after Share (or of a new Draft) copies them and sets it.
 	own bool
+	// env holds the index in Config.Env of each variable, by name; it is valid while own is true.
 	env map[string]int
 }
 
-// Share makes the image as it is now safe to keep: the next change begins with a copy.
+// Share gives the image as it is now, which the caller may keep: the draft's next change copies the maps and slices
+// first.
 func (d *Draft) Share() Image {
 	d.own = false
 	return d.Image
 }
 
-// Held is about how many bytes of memory a copy of the collections takes, texts not included.
+// Held estimates how many bytes of memory a copy of the image's maps and slices takes, the strings in them not counted.
 func (i Image) Held() int {
 	const entry, pair = 16, 64
 	c := i.Config
 	return entry*(len(c.Env)+len(c.OnBuild)) + pair*(len(c.Labels)+len(c.ExposedPorts)+len(c.Volumes))
 }
 
-// detach makes the collections the draft's own and tells how many bytes that took.
+// detach copies the maps and slices of Config if another image shares them, and tells how many bytes that took.
 func (d *Draft) detach() (copied int) {
 	if d.own {
 		return 0
@@ -45,8 +49,8 @@ func (d *Draft) detach() (copied int) {
 	return d.Held()
 }
 
-// SetEnv sets a variable; one that is there already keeps its place. Like all changes it tells how many bytes had to be
-// copied for it.
+// SetEnv sets a variable of the environment; a variable that exists keeps its place in the order. Like all changes of a
+// draft it tells how many bytes of shared maps and slices it had to copy.
 func (d *Draft) SetEnv(key, value string) (copied int) {
 	copied = d.detach()
 	entry := key + "=" + value

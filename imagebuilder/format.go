@@ -7,9 +7,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Format says whose media types a manifest has. The config is the same JSON in both, and with it the image ID: what
-// [Config] has that is Docker's only stands in either, but podman and buildah look at it only where the manifest is
-// Docker's.
+// Format says whether a manifest has the media types of OCI or of Docker. The config is the same JSON in both formats,
+// and so is the image ID. The fields of [Config] that are Docker's additions are written in both, but podman and
+// buildah read them only if the manifest has Docker's media types.
 type Format string
 
 // The formats.
@@ -26,7 +26,7 @@ const (
 	TypeDockerLayer    = "application/vnd.docker.image.rootfs.diff.tar"
 )
 
-// ParseFormat reads a format's name. v2s2 is what podman push and skopeo call Docker's.
+// ParseFormat reads the name of a format. v2s2 is the name that podman push and skopeo have for Docker's format.
 func ParseFormat(text string) (Format, error) {
 	switch text {
 	case "oci":
@@ -50,7 +50,8 @@ func (f Format) Manifest() string {
 // Config is the media type of a config.
 func (f Format) Config() string { return f.choose(ocispec.MediaTypeImageConfig, TypeDockerConfig) }
 
-// Layer is the media type of a layer whose OCI type is given. Docker's names the compression after a dot.
+// Layer is the media type, in this format, of a layer that has the media type ociType in OCI's. OCI puts a "+" before
+// the name of the compression, Docker a dot.
 func (f Format) Layer(ociType string) string {
 	_, compression, ok := strings.Cut(ociType, "+")
 	if ok {

@@ -10,12 +10,12 @@ import (
 // History is one entry of an image's history, as in the OCI image specification.
 type History = ocispec.History
 
-// An Image is an image config: what a container of the image is started with, and what the image is.
+// An Image is an image config: how a container of the image is started, which platform it is for and how it was made.
 //
-// The zero value is an image without platform and config; [Scratch] is the one to start from.
+// The zero value is an image without platform and config; [Scratch] gives the empty image of a platform to start from.
 type Image struct {
 	Platform ocispec.Platform
-	// Author is who MAINTAINER names.
+	// Author is the name that MAINTAINER gives.
 	Author string
 	Config Config
 	// DiffIDs, History and Created are those of the image that was read by ParseImage; the With methods carry them along
@@ -46,7 +46,7 @@ type Config struct {
 	Healthcheck *Healthcheck `json:"Healthcheck,omitempty"`
 	// OnBuild are the instructions that a build on top of this image runs first.
 	OnBuild []string `json:"OnBuild,omitempty"`
-	// Shell is what the shell form of RUN, CMD and ENTRYPOINT is given to; empty means /bin/sh -c.
+	// Shell is the program and arguments that run the shell form of RUN, CMD and ENTRYPOINT; empty means /bin/sh -c.
 	Shell []string `json:"Shell,omitempty"`
 }
 
@@ -66,7 +66,7 @@ type Healthcheck struct {
 type Base struct {
 	// ID is the image's ID in the local store: the hex digits of its config digest.
 	ID string
-	// Name is the full reference it was found under.
+	// Name is the full reference under which the image was found.
 	Name string
 	// Digest is the manifest digest; empty if unknown.
 	Digest digest.Digest

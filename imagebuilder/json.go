@@ -47,6 +47,7 @@ func (i Image) MarshalConfig(diffIDs []digest.Digest, created time.Time, history
 			layers++
 		}
 	}
+
 	if len(history) > 0 && layers != len(diffIDs) {
 		return nil, fmt.Errorf("write image config: history tells of %d layers, the image has %d", layers, len(diffIDs))
 	}
@@ -55,6 +56,7 @@ func (i Image) MarshalConfig(diffIDs []digest.Digest, created time.Time, history
 		RootFS:  ocispec.RootFS{Type: "layers", DiffIDs: diffIDs},
 		History: history,
 	}
+
 	if diffIDs == nil {
 		c.RootFS.DiffIDs = []digest.Digest{} // null is not an array to other readers
 	}
@@ -62,6 +64,7 @@ func (i Image) MarshalConfig(diffIDs []digest.Digest, created time.Time, history
 		utc := created.UTC()
 		c.Created = &utc
 	}
+
 	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("write image config: %w", err)

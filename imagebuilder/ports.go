@@ -26,10 +26,12 @@ func ParsePorts(word string) (Ports, error) {
 	if cut := strings.LastIndexByte(word, ':'); cut >= 0 {
 		host, rest = word[:cut], word[cut+1:]
 	}
+
 	rest, protocol, _ := strings.Cut(rest, "/")
 	if protocol == "" {
 		protocol = "tcp"
 	}
+
 	p := Ports{HostPart: host != "", UpperCase: protocol != strings.ToLower(protocol)}
 	protocol = strings.ToLower(protocol)
 	switch protocol {
@@ -37,6 +39,7 @@ func ParsePorts(word string) (Ports, error) {
 	default:
 		return Ports{}, fmt.Errorf("%q is not a protocol: use tcp, udp or sctp", protocol)
 	}
+
 	first, last, err := portRange(rest)
 	if err != nil {
 		return Ports{}, err
@@ -46,6 +49,7 @@ func ParsePorts(word string) (Ports, error) {
 			return Ports{}, err
 		}
 	}
+
 	p.Keys = make([]string, 0, last-first+1)
 	for port := first; port <= last; port++ {
 		p.Keys = append(p.Keys, strconv.Itoa(port)+"/"+protocol)
@@ -53,7 +57,8 @@ func ParsePorts(word string) (Ports, error) {
 	return p, nil
 }
 
-// checkHostPart checks [IP:][HOSTPORT]; span is how many ports beyond the first the container side has.
+// checkHostPart checks [IP:][HOSTPORT]; span is the number of the container's ports less one, which a range of host
+// ports must match.
 func checkHostPart(host string, span int) error {
 	address, port := "", host
 	if cut := strings.LastIndexByte(host, ':'); cut >= 0 {

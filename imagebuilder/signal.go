@@ -10,7 +10,7 @@ import (
 // maxSignal is SIGRTMAX on Linux.
 const maxSignal = 64
 
-// signalNames are the signals of Linux, without SIG. RTMIN+n and RTMAX-n come on top.
+// signalNames gives the names of the signals of Linux without SIG; CheckSignal knows RTMIN+n and RTMAX-n besides.
 func signalNames() []string {
 	return []string{
 		"ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL", "PROF",
@@ -20,7 +20,8 @@ func signalNames() []string {
 	}
 }
 
-// CheckSignal says whether a STOPSIGNAL is one: a number from 1 to 64, or a name with or without SIG in any case.
+// CheckSignal refuses a value of STOPSIGNAL that is no signal: neither a number from 1 to 64 nor a name, with or
+// without SIG, in upper or lower case.
 func CheckSignal(signal string) error {
 	if n, err := strconv.Atoi(signal); err == nil {
 		if n < 1 || n > maxSignal {

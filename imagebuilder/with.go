@@ -10,7 +10,7 @@ import (
 // DefaultPath is the PATH of an image that doesn't set one.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Clone is a deep copy: nothing done to its maps and slices shows in i.
+// Clone gives a deep copy, which shares no map, slice or pointer with i.
 func (i Image) Clone() Image {
 	c := i
 	c.Platform.OSFeatures = slices.Clone(i.Platform.OSFeatures)
@@ -26,17 +26,20 @@ func (i Image) Clone() Image {
 		seconds := *i.Config.StopTimeout
 		c.Config.StopTimeout = &seconds
 	}
+
 	if i.Config.Healthcheck != nil {
 		h := *i.Config.Healthcheck
 		h.Test = slices.Clone(h.Test)
 		c.Config.Healthcheck = &h
 	}
+
 	c.DiffIDs = slices.Clone(i.DiffIDs)
 	c.History = slices.Clone(i.History)
 	if i.Created != nil {
 		created := *i.Created
 		c.Created = &created
 	}
+
 	return c
 }
 
@@ -50,7 +53,7 @@ func (i Image) Env(key string) (value string, ok bool) {
 	return "", false
 }
 
-// Shell is what a shell-form command is given to.
+// Shell gives the program and arguments that run a command in shell form: the config's, or /bin/sh -c.
 func (i Image) Shell() []string {
 	if len(i.Config.Shell) > 0 {
 		return slices.Clone(i.Config.Shell)
@@ -75,13 +78,14 @@ func (i Image) WithLabels(labels map[string]string) Image {
 	return i
 }
 
-// WithCmd sets the default arguments.
+// WithCmd sets CMD: the default arguments of the entrypoint, or the default command if there is no entrypoint.
 func (i Image) WithCmd(args []string) Image {
 	i.Config.Cmd = slices.Clone(args)
 	return i
 }
 
-// WithEntrypoint sets the command. Whether that resets CMD depends on where CMD came from, so it is left to the caller.
+// WithEntrypoint sets ENTRYPOINT. It leaves CMD alone: whether ENTRYPOINT resets CMD depends on whether the stage or
+// its base image set CMD, which only the caller knows.
 func (i Image) WithEntrypoint(args []string) Image {
 	i.Config.Entrypoint = slices.Clone(args)
 	return i
@@ -115,13 +119,13 @@ func (i Image) WithHealthcheck(h Healthcheck) Image {
 	return i
 }
 
-// WithShell sets what shell-form commands are given to.
+// WithShell sets the program and arguments that run commands in shell form.
 func (i Image) WithShell(shell []string) Image {
 	i.Config.Shell = slices.Clone(shell)
 	return i
 }
 
-// WithoutOnBuild drops all such instructions: they hold for one generation.
+// WithoutOnBuild drops all ONBUILD instructions: the first build on top of the image runs them, later ones don't.
 func (i Image) WithoutOnBuild() Image {
 	i.Config.OnBuild = nil
 	return i

@@ -26,8 +26,9 @@ func (f *File) readDirectives(text []byte, o Options) error {
 	return f.readCheck(text, o.Check)
 }
 
-// readSyntax refuses frontends that are no Dockerfile frontend. As with BuildKit the directive may also be one of a
-// "//" comment or of a JSON text, for then the file is in some other language.
+// readSyntax refuses every frontend but Dockerfile frontends; given is the value of BUILDKIT_SYNTAX, nil without that
+// build argument. As in BuildKit the directive is also looked for in a "//" comment and in a JSON text: a file in
+// another language names its frontend there.
 func (f *File) readSyntax(text []byte, given *string) error {
 	const hint = "only Dockerfiles are built: "
 	if given != nil {

@@ -10,23 +10,25 @@ import (
 )
 
 const (
-	shownLines   = 8   // of one instruction
-	shownColumns = 160 // of one line, in runes
+	shownLines   = 8   // how many lines of one instruction an error shows
+	shownColumns = 160 // how many runes of one line an error shows
 )
 
-// An Error is what is wrong with a Dockerfile.
+// An Error says what is wrong with a Dockerfile, and where.
 type Error struct {
 	Location Location
-	// Line is the text at Location, several lines for an instruction that spans them; empty if there is none.
+	// Line is the text at Location: one line, or the lines of the whole instruction, joined by line ends. It is empty if
+	// Location names no line.
 	Line string
 	// Message says what is wrong, Hint what would be right; Hint may be empty.
 	Message, Hint string
-	// Err is the cause, if there is one that isn't in Message already.
+	// Err is the cause; nil if Message tells all.
 	Err error
 }
 
-// Error is "FILE:LINE: message: cause", the marked lines, and the hint, each on lines of its own. Control characters of
-// the file are escaped, so that a hostile file can't write to the terminal, and credentials in URLs are masked.
+// Error gives "FILE:LINE: message: cause", the lines of the Dockerfile, each marked with ">", and the hint, each on
+// lines of its own. Control characters of the file are escaped, so that a hostile file can't control the terminal, and
+// credentials in URLs are masked.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(printable(e.Location.File, -1))
@@ -67,7 +69,7 @@ func (e *Error) writeLines(b *strings.Builder) {
 	}
 }
 
-// Printable is a text with what a terminal would act on escaped, save for line ends and tabs.
+// Printable escapes the characters of a text that a terminal would act on, save for line ends and tabs.
 func Printable(text string) string { return printable(text, -1) }
 
 // printable escapes what a terminal would act on, keeps line ends and tabs, and cuts after limit runes; -1 is no limit.
@@ -79,6 +81,7 @@ func printable(text string, limit int) string {
 			b.WriteString("...")
 			break
 		}
+
 		count++
 		switch {
 		case r == '\n' || r == '\t':
@@ -97,5 +100,6 @@ func printable(text string, limit int) string {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}
 	}
+
 	return b.String()
 }

@@ -27,8 +27,8 @@ type Warning struct {
 	Line string
 }
 
-// A File is a Dockerfile. It must not be planned by two goroutines at once: the
-// instructions of the BuildKit packages keep their expanded mounts inside.
+// A File is a Dockerfile that was read. Two goroutines must not plan it at the same time: planning expands the
+// variables of RUN --mount inside the instructions themselves, which is how BuildKit's packages do it.
 type File struct {
 	Name string
 	// Lines is the text, split at line ends.

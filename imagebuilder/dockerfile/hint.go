@@ -13,7 +13,7 @@ import (
 	"github.com/moby/buildkit/util/suggest"
 )
 
-// Nearest is the option that name is probably meant to be, or "".
+// Nearest gives the option that a misspelt name most probably means, or "" if none is close.
 func Nearest(name string, options []string) string {
 	sorted := slices.Sorted(slices.Values(options))
 	for _, option := range sorted {
@@ -52,7 +52,7 @@ func (f *File) parserError(err error) error {
 	return f.NewError(loc, message, usage(name))
 }
 
-// errorLocation is the place a BuildKit error carries, or the whole file.
+// errorLocation gives the location that an error of BuildKit's packages carries, or the whole file.
 func (f *File) errorLocation(err error) Location {
 	var located *parser.LocationError
 	if errors.As(err, &located) && len(located.Locations) > 0 {
@@ -61,13 +61,14 @@ func (f *File) errorLocation(err error) Location {
 	return Location{File: f.Name}
 }
 
-// cleanMessage is a BuildKit error's text without the line number and the suggestion it puts around it.
+// cleanMessage gives the text of an error of BuildKit's packages without the line number in front of it and the
+// suggestion behind it.
 func cleanMessage(err error) string {
 	message := regexp.MustCompile(`^dockerfile parse error on line \d+: `).ReplaceAllString(err.Error(), "")
 	return regexp.MustCompile(` \(did you mean [^()]*\?\)$`).ReplaceAllString(message, "")
 }
 
-// suggestion is the name a BuildKit error suggests, or "".
+// suggestion gives the name that an error of BuildKit's packages suggests, or "".
 func suggestion(err error) string {
 	match := regexp.MustCompile(` \(did you mean ([^()]*)\?\)$`).FindStringSubmatch(err.Error())
 	if match == nil {
@@ -93,7 +94,8 @@ func Explain(instruction string, err error) (message, hint string) {
 	return message, hintFor(strings.ToLower(instruction), message, err)
 }
 
-// hintFor says what an instruction should look like.
+// hintFor gives the hint for an error of an instruction: name is the instruction in lower case, message the error's
+// cleaned text and err the error itself.
 func hintFor(name, message string, err error) string {
 	if flag, ok := strings.CutPrefix(message, "unknown flag: --"); ok {
 		return flagHint(name, flag)
@@ -105,6 +107,7 @@ func hintFor(name, message string, err error) string {
 		}
 		return "the types are " + strings.Join(types, ", ")
 	}
+
 	switch {
 	case strings.HasPrefix(message, "invalid network mode"):
 		return "the modes are default, host and none"
@@ -117,16 +120,18 @@ func hintFor(name, message string, err error) string {
 	case strings.Contains(message, "doesn't support variable expansion"):
 		return "FROM may use an ARG: define a stage with FROM $ARG AS NAME and use NAME"
 	}
+
 	if match := suggestion(err); match != "" {
 		return fmt.Sprintf("did you mean %s?", match)
 	}
 	if hint := mountHint(message); name == command.Run && hint != "" {
 		return hint
 	}
+
 	return usage(name)
 }
 
-// mountHint is for what the mount parser says, "" for what it doesn't.
+// mountHint gives the hint for a message of the parser of RUN --mount, and "" for any other message.
 func mountHint(message string) string {
 	switch {
 	case strings.HasPrefix(message, "invalid value for size"):
@@ -168,7 +173,7 @@ func flagHint(instruction, flag string) string {
 	return fmt.Sprintf("the flags of %s are --%s", upper, strings.Join(flags, ", --"))
 }
 
-// usage is the form of an instruction, or "" for what isn't one.
+// usage gives the form of an instruction, which is named in lower case, or "" if there is no such instruction.
 func usage(instruction string) string {
 	form, ok := map[string]string{
 		command.Add:         "ADD [--chown=USER[:GROUP]] [--chmod=MODE] SOURCE... DEST",
@@ -193,5 +198,6 @@ func usage(instruction string) string {
 	if !ok {
 		return ""
 	}
+
 	return "usage: " + form
 }

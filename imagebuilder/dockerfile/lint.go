@@ -25,12 +25,14 @@ func lintStageNames(stages []instructions.Stage, lint *linter.Linter) {
 	}
 }
 
-// lintCasing reports the instructions that are not written in the case most others are; a draw is for upper case.
+// lintCasing reports each instruction that isn't written in the case of most instructions of the file: upper or lower,
+// and upper if there are as many of each.
 func lintCasing(stages []instructions.Stage, lint *linter.Linter) {
 	type word struct {
 		text   string
 		ranges []parser.Range
 	}
+
 	var words []word
 	lower, upper := 0, 0
 	for _, s := range stages {
@@ -39,6 +41,7 @@ func lintCasing(stages []instructions.Stage, lint *linter.Linter) {
 			words = append(words, word{c.Name(), c.Location()})
 		}
 	}
+
 	for _, w := range words {
 		switch w.text {
 		case strings.ToLower(w.text):
@@ -47,10 +50,12 @@ func lintCasing(stages []instructions.Stage, lint *linter.Linter) {
 			upper++
 		}
 	}
+
 	wanted, fold := "uppercase", strings.ToUpper
 	if lower > upper {
 		wanted, fold = "lowercase", strings.ToLower
 	}
+
 	for _, w := range words {
 		if w.text != fold(w.text) {
 			rule := &linter.RuleConsistentInstructionCasing

@@ -13,25 +13,26 @@ import (
 )
 
 const (
-	// maxSize bounds the work a file can cause: some of the parser's costs grow faster than the file.
+	// maxSize, in bytes, bounds the work that a file can cause: some of the parser's costs grow faster than the file.
 	maxSize = 4 << 20
-	// maxLine is the longest line the parser takes.
+	// maxLine is the length of the longest line that the parser takes, in bytes.
 	maxLine = 1<<16 - 1
-	// maxBraces bounds the depth of nested expansions, each level of which takes stack.
+	// maxBraces is how many "${" a file may have. It bounds how deep expansions nest, each level of which takes stack.
 	maxBraces = 100_000
-	// maxOnBuild bounds ONBUILD ONBUILD ONBUILD, which the parser follows to the end before it can be refused.
+	// maxOnBuild is how many ONBUILD a file may have. It bounds the recursion of the parser, which follows "ONBUILD
+	// ONBUILD ONBUILD" to its end before checkOnBuild can refuse it.
 	maxOnBuild = 10_000
 )
 
-// Options stand in for the directives of a file. The zero value leaves them as they are.
+// Options replace the directives of a file. The zero value replaces none.
 type Options struct {
-	// Check replaces what "# check=" says, Syntax what "# syntax=" says; nil leaves the file's own. They are the values of
-	// the build arguments BUILDKIT_DOCKERFILE_CHECK and BUILDKIT_SYNTAX.
+	// Check replaces the value of "# check=", Syntax that of "# syntax="; nil leaves the file's own directive in force.
+	// They are the values of the build arguments BUILDKIT_DOCKERFILE_CHECK and BUILDKIT_SYNTAX.
 	Check, Syntax *string
 }
 
-// Parse reads a Dockerfile. name is what errors and warnings call it. The error is always an *Error. With it comes a
-// file that can't be planned but has the Name, the Lines and the Warnings up to the error.
+// Parse reads a Dockerfile. Errors and warnings call it name. The error is always an *Error, and with it comes a File
+// that can't be planned, but has the Name, the Lines and the Warnings found before the error.
 func Parse(name string, text []byte, o Options) (file *File, err error) {
 	f := &File{Name: name, Lines: splitLines(text)}
 	defer func() {
@@ -50,20 +51,24 @@ func (f *File) parse(text []byte, o Options) error {
 	if err := f.readDirectives(text, o); err != nil {
 		return err
 	}
+
 	ast, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
 		return f.parserError(err)
 	}
+
 	f.Escape = ast.EscapeToken
 	if err := f.checkOnBuild(ast.AST); err != nil {
 		return err
 	}
+
 	lint := f.NewLinter(func(w Warning) { f.Warnings = append(f.Warnings, w) })
 	for _, w := range ast.Warnings {
 		if w.URL == linter.RuleNoEmptyContinuation.URL && w.Location != nil {
 			lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
 		}
 	}
+
 	f.Stages, f.MetaArgs, err = instructions.Parse(ast.AST, lint)
 	if err != nil {
 		return f.instructionError(err, ast.AST)
@@ -71,13 +76,14 @@ func (f *File) parse(text []byte, o Options) error {
 	if len(f.Stages) == 0 {
 		return f.NewError(Location{File: f.Name}, "the Dockerfile has no FROM", usage(command.From))
 	}
+
 	lintStageNames(f.Stages, lint)
 	lintCasing(f.Stages, lint)
 	return nil
 }
 
-// ParseTrigger reads the one instruction of an ONBUILD of a base image. ranges is the FROM that brought it in; errors
-// and the instruction itself are placed there.
+// ParseTrigger reads the single instruction in text that a base image's ONBUILD holds. ranges are the lines of the FROM
+// that names that base image; they become the location of the instruction and of its errors.
 func (f *File) ParseTrigger(text string, ranges []parser.Range, lint *linter.Linter) (cmd instructions.Command,
 	err error) {
 	at := f.Location(ranges)
@@ -86,6 +92,7 @@ func (f *File) ParseTrigger(text string, ranges []parser.Range, lint *linter.Lin
 			cmd, err = nil, f.NewError(at, fmt.Sprintf("the ONBUILD instruction %q can't be parsed: %v", text, r), "")
 		}
 	}()
+
 	if len(text) > maxSize || strings.Count(text, "${") > maxBraces {
 		return nil, f.NewError(at, "an ONBUILD instruction of the base image is too large", "")
 	}
@@ -96,16 +103,19 @@ func (f *File) ParseTrigger(text string, ranges []parser.Range, lint *linter.Lin
 	if len(ast.AST.Children) != 1 {
 		return nil, f.NewError(at, fmt.Sprintf("the ONBUILD instruction %q of the base is not a single one", text), "")
 	}
+
 	node := ast.AST.Children[0]
 	switch name := strings.ToLower(node.Value); name {
 	case command.From, command.Maintainer, command.Onbuild:
 		return nil, f.NewError(at, fmt.Sprintf("the base has an ONBUILD %s, which is not allowed", strings.ToUpper(name)), "")
 	}
+
 	node.StartLine, node.EndLine = at.StartLine, at.EndLine
 	parsed, err := instructions.ParseInstructionWithLinter(node, lint)
 	if err != nil {
 		return nil, f.NewError(at, fmt.Sprintf("the ONBUILD instruction %q of the base: %s", text, cleanMessage(err)), "")
 	}
+
 	cmd, ok := parsed.(instructions.Command)
 	if !ok {
 		return nil, f.NewError(at, fmt.Sprintf("the base has an ONBUILD %s, which is not allowed", node.Value), "")
@@ -127,7 +137,7 @@ func splitLines(text []byte) []string {
 	return lines
 }
 
-// checkText refuses what can't be a Dockerfile or would make the parser work without bound.
+// checkText refuses a text that can't be a Dockerfile, or that would make the parser work without bound.
 func (f *File) checkText(text []byte) error {
 	whole := Location{File: f.Name}
 	switch {
@@ -145,6 +155,7 @@ func (f *File) checkText(text []byte) error {
 	case bytes.Count(bytes.ToLower(text), []byte(command.Onbuild)) > maxOnBuild:
 		return f.NewError(whole, fmt.Sprintf("the Dockerfile has more than %d ONBUILD instructions", maxOnBuild), "")
 	}
+
 	for n, line := range f.Lines {
 		if len(line) > maxLine {
 			loc := Location{File: f.Name, StartLine: n + 1, EndLine: n + 1}
@@ -152,6 +163,7 @@ func (f *File) checkText(text []byte) error {
 				"end lines with a backslash and go on in the next, or move data into a file and COPY it")
 		}
 	}
+
 	return nil
 }
 

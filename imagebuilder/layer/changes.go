@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// change is a path of a layer to be made from lists of paths, with the changed and deleted paths below it.
+// change is one path component of the lists that ReadChanges is given: its children are the paths below it.
 type change struct {
 	children map[string]*change
-	changed  bool // it or something below it exists and belongs to the layer
-	deleted  bool // what the parent layer had at this path is gone
+	changed  bool // the path itself, or one below it, was added or changed: it exists and belongs to the layer
+	deleted  bool // the file that the parent layer had at this path was deleted
 }
 
 // changeTree arranges lists of paths as a tree. Paths are relative to the root, a leading slash is allowed.

@@ -28,7 +28,7 @@ func ReadChanges(ctx context.Context, root string, changed, deleted []string, o 
 	})
 }
 
-// changes emits what c has below the directory being visited.
+// changes emits the children of c, the change of the directory that is being visited.
 func (r *reader) changes(ctx context.Context, c *change) error {
 	for _, name := range c.names() {
 		if err := context.Cause(ctx); err != nil {
@@ -48,10 +48,12 @@ func (r *reader) change(ctx context.Context, name string, c *change) error {
 	if c.deleted && !c.changed {
 		return r.whiteout(ctx, name)
 	}
+
 	var st unix.Stat_t
 	if err := unix.Fstatat(r.dirs.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("stat %q: %w", r.full(name), err)
 	}
+
 	kind := st.Mode & unix.S_IFMT
 	if kind == unix.S_IFCHR && st.Rdev == 0 {
 		return fmt.Errorf("read %q: %w", r.full(name), ErrReservedName)
@@ -63,11 +65,13 @@ func (r *reader) change(ctx context.Context, name string, c *change) error {
 			}
 		}
 	}
+
 	return r.stated(ctx, name, &st, func(ctx context.Context, _ bool) error {
 		if !c.deleted {
 			return r.changes(ctx, c)
 		}
-		// Replaced: the mark hides everything, so single deletions below it say nothing, and overlay has none there.
+		// The directory was replaced. The opaque mark hides all that the parent had in it, so deletions of single names below
+		// it would add nothing, and a diff directory of overlay has none there either.
 		if err := r.mark(ctx, opaqueName); err != nil {
 			return err
 		}

@@ -11,13 +11,13 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// copied is a file that Merge copied because it had all the links it can have.
+// copied is a copy that Merge made of a file which had as many links as its file system allows.
 type copied struct {
-	path string // in the result
-	id   fileID
+	path string // path of the copy in the result, relative to its root
+	id   fileID // device and inode of the copy
 }
 
-// copy puts a copy of a name into dst, or one more link to the copy that another name of the file got.
+// copy makes a name in dst: a link to the copy that was made for another name of the same file, or else a new copy.
 func (m *merger) copy(ctx context.Context, name string) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(m.src.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -40,7 +40,8 @@ func (m *merger) copy(ctx context.Context, name string) error {
 	return nil
 }
 
-// linkCopy links an earlier copy. It isn't done if an upper layer has taken that away, or if the copy is full as well.
+// linkCopy links an earlier copy to a name. done is false if an upper layer has removed or replaced that copy, or if
+// the copy too has as many links as the file system allows.
 func (m *merger) linkCopy(c copied, name string) (done bool, err error) {
 	dir, err := unix.FcntlInt(uintptr(m.dst.root()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -65,6 +66,7 @@ func (m *merger) linkCopy(c copied, name string) (done bool, err error) {
 		}
 		dir, rest = next, below
 	}
+
 	var st unix.Stat_t
 	err = unix.Fstatat(dir, rest, &st, unix.AT_SYMLINK_NOFOLLOW)
 	if errors.Is(err, unix.ENOENT) || err == nil && idOf(&st) != c.id {
@@ -73,6 +75,7 @@ func (m *merger) linkCopy(c copied, name string) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
+
 	err = unix.Linkat(dir, rest, m.dst.fd(), name, 0)
 	if errors.Is(err, unix.EMLINK) {
 		return false, nil
@@ -94,6 +97,7 @@ func (m *merger) copyNew(ctx context.Context, name string, st *unix.Stat_t) (err
 	default:
 		err = unix.Mknodat(dst, name, st.Mode, int(st.Rdev))
 	}
+
 	if err != nil {
 		return err
 	}
@@ -105,12 +109,14 @@ func (m *merger) copyNew(ctx context.Context, name string, st *unix.Stat_t) (err
 	if err := made.chown(st.Uid, st.Gid); err != nil {
 		return err
 	}
+
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
-		// The umask took bits from mknod's mode.
+		// mknod left out of the mode the bits that are set in the umask.
 		if err := made.chmod(st.Mode & permMask); err != nil {
 			return err
 		}
 	}
+
 	return made.setTimes(st.Atim, st.Mtim)
 }
 
@@ -135,7 +141,7 @@ func (m *merger) copyFile(ctx context.Context, name string, st *unix.Stat_t) (er
 	return m.xattrs.apply(out, st, a.stored, m.overlay)
 }
 
-// all returns every attribute of a file but overlay's own, and whether it is opaque.
+// all returns every extended attribute of a file but overlay's own, and whether overlay marks it as opaque.
 func (r *xattrReader) all(f xattrFile, overlay string) (attrs, error) {
 	var a attrs
 	err := r.names(f, func(name string) error {
@@ -157,6 +163,7 @@ func (r *xattrReader) apply(fd int, st *unix.Stat_t, want []xattr, overlay strin
 	for _, x := range want {
 		keep[x.name] = true
 	}
+
 	err := r.names(xattrFile{fd: fd}, func(name string) error {
 		if keep[name] || strings.HasPrefix(name, overlay) {
 			return nil
@@ -166,6 +173,7 @@ func (r *xattrReader) apply(fd int, st *unix.Stat_t, want []xattr, overlay strin
 	if err != nil {
 		return err
 	}
+
 	// The owner first: changing it clears set-ID bits and file capabilities.
 	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil {
 		return fmt.Errorf("change owner: %w", err)
@@ -173,19 +181,21 @@ func (r *xattrReader) apply(fd int, st *unix.Stat_t, want []xattr, overlay strin
 	if err := unix.Fchmod(fd, st.Mode&permMask); err != nil {
 		return fmt.Errorf("change mode: %w", err)
 	}
+
 	for _, x := range want {
 		if err := ignoreForeign(x.name, unix.Fsetxattr(fd, x.name, []byte(x.value), 0)); err != nil {
 			return fmt.Errorf("set extended attribute %q: %w", x.name, err)
 		}
 	}
+
 	if err := unix.UtimesNanoAt(fd, "", []unix.Timespec{st.Atim, st.Mtim}, unix.AT_EMPTY_PATH); err != nil {
 		return fmt.Errorf("change times: %w", err)
 	}
 	return nil
 }
 
-// ignoreForeign drops the refusal to set what only the initial namespace or the security module may set: those
-// attributes are the machine's, not the layer's.
+// ignoreForeign drops the error of setting an attribute that only the initial namespace or a security module may set:
+// such attributes belong to the machine, not to the layer.
 func ignoreForeign(name string, err error) error {
 	if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOTSUP)) && !isStored(name) {
 		return nil

@@ -77,6 +77,6 @@ func crcMultiply(a, b uint64) uint64 {
 	return product
 }
 
-// crcOverflow holds the top bytes of what crcWord adds for the low bits n; the others are zero. It is
-// o + o>>1 + o>>3 + o>>4 with o = n<<63 + n<<61 + n<<60.
+// crcOverflow holds, at index n, the top byte of the word that crcWord adds if the low four bits of its argument are n;
+// the other bytes of that word are zero. The word is o + o>>1 + o>>3 + o>>4 with o = n<<63 + n<<61 + n<<60.
 const crcOverflow = "\x00\xf5\x5a\xaf\xb4\x41\xee\x1b\xd8\x2d\x82\x77\x6c\x99\x36\xc3"

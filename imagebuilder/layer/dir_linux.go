@@ -12,28 +12,30 @@ import (
 )
 
 const (
-	// maxOpenDirs bounds the descriptors a walk holds, however deep the tree is.
+	// maxOpenDirs is how many directories a walk keeps open at a time, however deep the tree is.
 	maxOpenDirs = 64
 	dirFlags    = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 )
 
-// dirs is the way from a root directory down to the one being visited. Only the root and the lowest levels are open;
-// going up past those opens the parent again and checks that it is the same directory.
+// dirs is the path from a root directory down to the directory being visited, one level for each component. Only the
+// root and the lowest levels are open; a walk that goes up further opens the parent again and checks that it is still
+// the same directory.
 type dirs struct{ levels []dirLevel }
 
 type dirLevel struct {
-	fd int // -1: closed for now
+	fd int // descriptor of the directory; -1: closed to keep within maxOpenDirs
 	id fileID
 }
 
-// fileID names an inode.
+// fileID identifies a file by device and inode number.
 type fileID struct{ dev, ino uint64 }
 
 func idOf(st *unix.Stat_t) fileID {
 	return fileID{uint64(st.Dev), st.Ino} //nolint:unconvert // 32 bits on some architectures
 }
 
-// openDirs opens a root directory. Its path is the caller's: symbolic links in it are followed.
+// openDirs opens a root directory. Symbolic links in path are followed: unlike the names below it, path comes from the
+// caller.
 func openDirs(path string) (*dirs, error) {
 	fd, err := fsys.OpenAt(unix.AT_FDCWD, path, dirFlags&^unix.O_NOFOLLOW)
 	if err != nil {

@@ -15,22 +15,22 @@
 // and GNU tar read back unchanged. User and group names, access and change times are never written; modification times
 // are whole seconds, truncated. The stream ends with two zero blocks.
 //
-// Of the extended attributes, security.capability and the user namespace are written, without overlay's own. Of a
-// version 3 capability the root ID is translated like an owner, and left out if it is 0.
+// Of the extended attributes, security.capability and user.* are written, except overlay's own. The root ID of a file
+// capability of version 3 is translated like an owner, and left out if it is 0.
 //
 // Deleted names follow the OCI image specification (layer.md, "Whiteouts"): an overlay whiteout (character device 0:0)
 // becomes an empty file .wh.NAME, and an opaque directory is followed by an empty file .wh..wh..opq. Both have mode,
 // owner and time zero, since those of the mark on disk mean nothing. A real file whose name begins with .wh. can't be
 // told from a mark, so it is [ErrReservedName].
 //
-// Names of one inode are hard links: the first in walk order carries the data. Sockets are left out. Holes of sparse
-// files are written as zeros.
+// A file with several names is written once, with its data, under the name that comes first in the walk; its other
+// names are hard links to that one. Sockets are left out. Holes of sparse files are written as zeros.
 //
 // # Names on disk
 //
-// No function here follows a symbolic link or joins a path: directories are opened one component at a time relative to
-// their parent's descriptor, so neither a link swapped in nor a path longer than PATH_MAX matters. The tree itself must
-// rest while it is read; a file whose size differs from its header is [ErrChanged].
+// No function of this package follows a symbolic link or joins paths: it opens directories one component at a time,
+// relative to their parent's descriptor. So neither a name that is exchanged for a link nor a path longer than PATH_MAX
+// matters. Nothing may write to the tree while it is read; a file whose size differs from its header is [ErrChanged].
 //
-// One room: reading a directory, its differences and a merge write one stream, which must be the same to the byte.
+// The package is large because a directory, a list of changes and a merge must all give the same stream to the byte.
 package layer

@@ -11,7 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// dir emits a directory and what below does in it.
+// dir emits the entry of a directory, then calls below to emit the entries of its contents.
 func (r *reader) dir(ctx context.Context, name string, below belowFunc) error {
 	var st unix.Stat_t
 	if err := r.dirs.push(name, &st); err != nil {
@@ -36,7 +36,7 @@ func (r *reader) dir(ctx context.Context, name string, below belowFunc) error {
 	return nil
 }
 
-// file emits a regular file. It is opened first and then asked what it is, so that header and data belong together.
+// file emits a regular file. Its attributes are read from the open file, so that header and data are of the same file.
 func (r *reader) file(ctx context.Context, name string) (err error) {
 	// O_NONBLOCK: should the name have become a FIFO meanwhile, opening it must not wait for a writer.
 	fd, err := fsys.OpenAt(r.dirs.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
@@ -60,7 +60,7 @@ func (r *reader) file(ctx context.Context, name string) (err error) {
 	})
 }
 
-// special emits what has no content: symbolic link, FIFO or device.
+// special emits a file without content: a symbolic link, a FIFO or a device.
 func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) error {
 	var e entry
 	switch st.Mode & unix.S_IFMT {
@@ -82,6 +82,7 @@ func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) erro
 	default:
 		return fmt.Errorf("read %q: unknown file type %#o", r.full(name), st.Mode&unix.S_IFMT)
 	}
+
 	a, err := r.xattrs.read(xattrFile{fd: r.dirs.fd(), name: name}, r.overlay)
 	if err != nil {
 		return fmt.Errorf("read %q: %w", r.full(name), err)
@@ -90,7 +91,8 @@ func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) erro
 	return r.leaf(ctx, name, st, e, nil)
 }
 
-// leaf emits what is not a directory: with its data, or as a link if another name of it came before.
+// leaf emits a file that isn't a directory: with its data, or as a hard link if the stream has another name of it
+// already.
 func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry,
 	data func(context.Context) error) error {
 	parent := len(r.path)
@@ -110,16 +112,17 @@ func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry
 			r.links[id] = hardLink{name: first.name, left: first.left - 1}
 		}
 		if seen {
-			// The extended attributes are repeated: who unpacks the link sets its owner again, and with that the kernel drops
+			// The link's entry repeats the extended attributes: unpacking it sets the owner again, upon which the kernel drops
 			// the file's capabilities.
 			e.typ, e.link, e.size, data = typeLink, first.name, 0, nil
 			e.major, e.minor = 0, 0
 		}
 	}
+
 	return r.emit(ctx, st, e, data)
 }
 
-// emit completes an entry with what st says and adds it to the stream, followed by its data.
+// emit sets the mode, owner and time of an entry from st and adds it to the stream, followed by its data.
 func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(context.Context) error) error {
 	e.mode = st.Mode & permMask
 	e.uid, e.gid = st.Uid, st.Gid
@@ -129,6 +132,7 @@ func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(c
 			return fmt.Errorf("translate owner of %q: %w", e.name, err)
 		}
 	}
+
 	for i, x := range e.xattrs {
 		if x.name != capabilityXattr {
 			continue
@@ -139,17 +143,19 @@ func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(c
 		}
 		e.xattrs[i].value = value
 	}
+
 	e.mtime = int64(st.Mtim.Sec) //nolint:unconvert // 32 bits on some architectures
 	if r.o.Clamp != nil {
 		e.mtime = min(e.mtime, r.o.Clamp.Unix())
 	}
+
 	r.uids.add(e.uid)
 	r.gids.add(e.gid)
 	r.disk += share(st)
 	return r.put(ctx, &e, data)
 }
 
-// containerUID translates a user ID alone; gid is any group known to have a translation.
+// containerUID translates a user ID alone. Options.Owners wants a group too, so gid must be one that it can translate.
 func (r *reader) containerUID(uid, gid uint32) (uint32, error) {
 	if r.o.Owners == nil {
 		return uid, nil
@@ -172,12 +178,12 @@ func (r *reader) put(ctx context.Context, e *entry, data func(context.Context) e
 	return r.out.end(ctx, e.size)
 }
 
-// leastHole is the size in bytes of a hole that is worth being looked for, rather than read.
+// leastHole is how many bytes of holes a file must have before content looks for them, instead of reading their zeros.
 const leastHole = 1 << 20
 
-// content copies an open file into the stream; it is still the one that st tells of.
+// content copies the data of an open file into the stream; st describes that file.
 func (r *reader) content(ctx context.Context, fd int, st *unix.Stat_t) error {
-	const unit = 512 // of st_blocks, whatever the file system
+	const unit = 512 // bytes in a block of st_blocks, on every file system
 	holes := st.Size - st.Blocks*unit
 	if holes < leastHole {
 		return r.data(ctx, fd, st.Size, 1)
@@ -185,6 +191,7 @@ func (r *reader) content(ctx context.Context, fd int, st *unix.Stat_t) error {
 	if holes >= HugeHoles && r.o.Sparse != nil {
 		r.o.Sparse(string(r.path), st.Size, st.Blocks*unit)
 	}
+
 	for at := int64(0); at < st.Size; {
 		from, to, err := fsys.NextData(fd, at, st.Size)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -203,6 +210,7 @@ func (r *reader) content(ctx context.Context, fd int, st *unix.Stat_t) error {
 			return err
 		}
 	}
+
 	var after unix.Stat_t
 	if err := unix.Fstat(fd, &after); err != nil {
 		return err
@@ -210,11 +218,12 @@ func (r *reader) content(ctx context.Context, fd int, st *unix.Stat_t) error {
 	if after.Size != st.Size || after.Mtim != st.Mtim {
 		return ErrChanged
 	}
+
 	return nil
 }
 
-// data copies the next bytes of an open file into the stream. It asks for more bytes than that, none or one, to see the
-// file end.
+// data copies the next size bytes of an open file into the stream. more is how many bytes it tries to read beyond them:
+// 1 at the end of the file, where a byte too many shows that the file has grown, otherwise 0.
 func (r *reader) data(ctx context.Context, fd int, size int64, more int) error {
 	for left := size; left > 0; {
 		buf, err := r.out.reserve(ctx, left)
@@ -237,7 +246,7 @@ func (r *reader) data(ctx context.Context, fd int, size int64, more int) error {
 	return nil
 }
 
-// whiteout emits the mark that a name of the directory being visited is deleted.
+// whiteout emits the empty file .wh.NAME, which says that NAME was deleted from the directory being visited.
 func (r *reader) whiteout(ctx context.Context, name string) error {
 	return r.mark(ctx, whiteoutPrefix+name)
 }

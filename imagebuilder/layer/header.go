@@ -20,12 +20,13 @@ const (
 
 const (
 	blockSize = 512
-	// maxPAX is the longest extended header that Go's archive/tar, and so every container tool, takes.
+	// maxPAX is the size in bytes of the largest extended header that Go's archive/tar accepts, and so every container
+	// tool.
 	maxPAX     = 1 << 20
 	nameSize   = 100
 	prefixSize = 155
-	maxOctal7  = 1<<21 - 1 // seven octal digits: IDs
-	maxOctal11 = 1<<33 - 1 // eleven octal digits: sizes and times
+	maxOctal7  = 1<<21 - 1 // largest ID: its field has seven octal digits
+	maxOctal11 = 1<<33 - 1 // largest size in bytes and latest time in seconds: their fields have eleven octal digits
 	xattrKey   = "SCHILY.xattr."
 )
 
@@ -48,8 +49,8 @@ type xattr struct{ name, value string }
 // headerWriter encodes entries. It keeps its buffers between entries; the zero value is ready for use.
 type headerWriter struct{ out, records []byte }
 
-// encode returns the blocks that come before the entry's data. They are valid until the next call. The result is the
-// one that archive/tar gives for the same header, which a test holds it to.
+// encode returns the header blocks that precede the entry's data, valid until the next call. They equal those that
+// archive/tar writes for the same header: a test compares them.
 func (w *headerWriter) encode(e *entry) ([]byte, error) {
 	w.out = w.out[:0]
 	prefix, suffix, split := splitName(e.name)
@@ -70,7 +71,8 @@ func (w *headerWriter) encode(e *entry) ([]byte, error) {
 	return w.out, nil
 }
 
-// pax appends an extended header with what the plain header can't hold. Keys are in byte order.
+// pax appends an extended header with the values that don't fit in the plain header, if there are any. Its keys are in
+// byte order. longName and longLink tell that the name and the link target don't fit.
 func (w *headerWriter) pax(e *entry, longName, longLink bool) error {
 	r := w.records[:0]
 	for _, x := range e.xattrs {
@@ -79,6 +81,7 @@ func (w *headerWriter) pax(e *entry, longName, longLink bool) error {
 		}
 		r = appendRecord(r, xattrKey, x.name, x.value)
 	}
+
 	if e.gid > maxOctal7 {
 		r = appendRecord(r, "gid", "", strconv.FormatUint(uint64(e.gid), 10))
 	}
@@ -88,6 +91,7 @@ func (w *headerWriter) pax(e *entry, longName, longLink bool) error {
 	if e.mtime < 0 || e.mtime > maxOctal11 {
 		r = appendRecord(r, "mtime", "", strconv.FormatInt(e.mtime, 10))
 	}
+
 	if longName {
 		r = appendRecord(r, "path", "", string(e.name))
 	}
@@ -97,10 +101,12 @@ func (w *headerWriter) pax(e *entry, longName, longLink bool) error {
 	if e.uid > maxOctal7 {
 		r = appendRecord(r, "uid", "", strconv.FormatUint(uint64(e.uid), 10))
 	}
+
 	w.records = r
 	if len(r) > maxPAX {
 		return ErrHeaderTooLarge
 	}
+
 	w.block(&entry{typ: typePAX, size: int64(len(r))}, paxName(e.name), nil)
 	w.out = append(w.out, r...)
 	w.out = append(w.out, make([]byte, padding(int64(len(r))))...)
@@ -130,7 +136,7 @@ func (w *headerWriter) block(e *entry, name, prefix []byte) {
 	}
 	copy(b[345:500], prefix)
 
-	copy(b[148:156], "        ") // the sum is taken with its own field as spaces
+	copy(b[148:156], "        ") // the checksum is of the header with spaces in the checksum's field
 	var sum uint64
 	for _, c := range b {
 		sum += uint64(c)
@@ -139,8 +145,8 @@ func (w *headerWriter) block(e *entry, name, prefix []byte) {
 	b[155] = ' '
 }
 
-// putName stores s, cut to fit. Where the cut leaves a slash at the end, the slash goes too: some readers take such a
-// regular file for a directory although its PAX path says otherwise.
+// putName stores s in b, cut to the length of b. A slash that the cut leaves at the end is dropped: some readers take a
+// regular file with such a name for a directory although its PAX path says otherwise.
 func putName(b, s []byte) {
 	copy(b, s)
 	if len(s) > len(b) && b[len(b)-1] == '/' {
@@ -148,8 +154,8 @@ func putName(b, s []byte) {
 	}
 }
 
-// putOctal stores x with leading zeros and a NUL at the end. A value that doesn't fit becomes 0: its PAX record holds
-// it.
+// putOctal stores x with leading zeros and a NUL at the end. It stores 0 for a value that doesn't fit, which is in a
+// PAX record then.
 func putOctal(b []byte, x uint64) {
 	digits := len(b) - 1
 	if x>>(3*digits) != 0 {
@@ -176,7 +182,8 @@ func appendRecord(dst []byte, keyPrefix, key, value string) []byte {
 	return append(dst, '\n')
 }
 
-// splitName divides a name over USTAR's prefix and name fields, if it needs that and can be.
+// splitName divides a name between the prefix and name fields of USTAR. ok is false if the name fits in the name field
+// alone, or has no slash at which both parts fit.
 func splitName(name []byte) (prefix, suffix []byte, ok bool) {
 	n := len(name)
 	if n <= nameSize || !isASCII(name) {
@@ -195,7 +202,7 @@ func splitName(name []byte) (prefix, suffix []byte, ok bool) {
 	return name[:i], name[i+1:], true
 }
 
-// paxName is the name that extended headers carry for readers that don't know them.
+// paxName is the name of the extended header of the entry name; readers that don't know PAX make a file of that name.
 func paxName(name []byte) []byte {
 	dir, base := name[:0], name
 	if i := bytes.LastIndexByte(name, '/'); i >= 0 {

@@ -27,15 +27,15 @@ var (
 	ErrNotEmpty = errors.New("directory not empty")
 )
 
-// HugeHoles is from how many bytes of holes on a file is told to Options.Sparse. A layer has zeros for them, as all who
-// read layers want it, so that they take time: archives with holes (GNU sparse) are read by some tools, but not written
-// again by those that keep layers unpacked.
+// HugeHoles is how many bytes of holes a file must have to be reported to Options.Sparse. A layer holds zeros in place
+// of holes, and writing them takes time. The alternative would be GNU's sparse entries, but tools that keep layers
+// unpacked don't write those again, so that the layer would get another diffID.
 const HugeHoles = 4 << 30
 
 // Options says what Read and ReadChanges derive from a directory besides the digests. The zero value is ready for use.
 type Options struct {
-	// OverlayXattr is the prefix of overlay's own attributes, with the dot: "user.overlay." or "trusted.overlay.". Read
-	// takes opaque marks from it; empty: no directory is opaque.
+	// OverlayXattr is the prefix of overlay's own extended attributes, with the dot: "user.overlay." or
+	// "trusted.overlay.". Read finds opaque directories by it; if it is empty, no directory is opaque.
 	OverlayXattr string
 	// TarSplit receives uncompressed tar-split JSON, one entry a line, as tar/storage.NewJSONPacker writes it; nil: none.
 	TarSplit io.Writer
@@ -66,14 +66,14 @@ type Options struct {
 type Result struct {
 	DiffID digest.Digest // SHA-256 of the tar stream
 	Size   int64         // length of the tar stream in bytes, its trailer included
-	// changes with anything in the layer but modification times; comparable only with others of this package
+	// digest of all that is in the layer but modification times; comparable only with digests of this package
 	Content digest.Digest
 	Empty   bool     // the stream has no entry: nothing changed
 	UIDs    []uint32 // container user IDs of the entries, sorted, each once
 	GIDs    []uint32 // container group IDs of the entries, sorted, each once
-	// bytes that the entries' files take on disk, each file by its names as in DiskSize; without the root directory
+	// bytes allocated for the files of the entries, counted as DiskSize.Bytes is; the root directory isn't counted
 	Disk   int64
-	Linked bool // files of the layer have names outside of it
+	Linked bool // at least one file of the layer has a further name outside of the directory that was read
 }
 
 // RootAttr holds the attributes of a layer's root directory, as [ReadRootAttr] finds them. Its IDs are those on disk,
@@ -81,5 +81,5 @@ type Result struct {
 type RootAttr struct {
 	Mode     uint32 // permission, set-ID and sticky bits
 	UID, GID uint32
-	Xattrs   map[string]string // those that a layer holds; nil: none
+	Xattrs   map[string]string // values by name of the extended attributes that a layer can hold; nil: none
 }

@@ -10,19 +10,19 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// DiskSize is what a tree takes on disk. The zero value is that of no tree.
+// DiskSize tells how much space a tree takes on disk. The zero value is the size of no tree.
 type DiskSize struct {
-	// Bytes are allocated: the blocks of everything in the tree. A file with several names counts by its names: with half
-	// of them in the tree, with half of its blocks.
+	// Bytes is the space that is allocated for all files of the tree. A file with several names counts in proportion to
+	// the names that the tree has: half of its space if half of its names are in the tree.
 	Bytes int64
-	// Links are the files that have names outside of the tree.
+	// Links are the files of the tree that have further names outside of it.
 	Links map[Inode]Link
 }
 
-// Inode names a file of this machine.
+// Inode identifies a file of this machine by device and inode number.
 type Inode struct{ Dev, Ino uint64 }
 
-// Link is a file of which a tree has Seen of its Names, and which takes Bytes in all.
+// Link is a file that takes Bytes on disk and has Names hard links, of which Seen are in the tree.
 type Link struct {
 	Bytes       int64
 	Seen, Names uint64
@@ -31,7 +31,7 @@ type Link struct {
 // statBlock is the unit of st_blocks, in bytes.
 const statBlock = 512
 
-// share is what one name of a file counts.
+// share gives the bytes that one name of a file counts: the file's space divided by the number of its names.
 func share(st *unix.Stat_t) int64 {
 	bytes := st.Blocks * statBlock
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -40,8 +40,8 @@ func share(st *unix.Stat_t) int64 {
 	return bytes
 }
 
-// Measure walks a tree and says what it takes on disk. No symbolic link is followed, dir itself isn't one either, and
-// other file systems mounted there are left out. What is removed meanwhile isn't counted.
+// Measure walks a tree and tells how much space it takes on disk. It follows no symbolic link, refuses a dir that is
+// one, and leaves out other file systems that are mounted in the tree. Files that are removed meanwhile aren't counted.
 func Measure(ctx context.Context, dir string) (DiskSize, error) {
 	fd, err := fsys.OpenAt(unix.AT_FDCWD, dir, dirFlags)
 	if err != nil {
@@ -83,6 +83,7 @@ func (m *measurer) dir(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	for _, n := range names {
 		var st unix.Stat_t
 		err := unix.Fstatat(m.dirs.fd(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -95,6 +96,7 @@ func (m *measurer) dir(ctx context.Context) error {
 		if idOf(&st).dev != m.dev {
 			continue
 		}
+
 		m.size.Bytes += share(&st)
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			err = m.subdir(ctx, n.Name)
@@ -105,6 +107,7 @@ func (m *measurer) dir(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -128,7 +131,8 @@ func (m *measurer) link(st *unix.Stat_t) {
 	m.links[id] = l
 }
 
-// Freed is what is given back when trees are removed: a file with several names counts if all of them go.
+// Freed gives the bytes that removing all the trees gives back: a file with several names counts only if all its names
+// are in these trees.
 func Freed(trees ...DiskSize) int64 {
 	var freed int64
 	links := map[Inode]Link{}

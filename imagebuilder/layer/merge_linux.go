@@ -11,26 +11,27 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Merge makes dest, an empty directory, equal to a stack of overlay diff directories, the bottom one first. What isn't
-// a directory is hard-linked, so all must be on one file system and the layers must not be written to afterwards; a
-// file that has as many links as the file system allows is copied instead. Directories get the attributes and times of
-// the uppermost layer that has them. Whiteouts and opaque marks (attribute overlayXattr+"opaque") take away what they
-// hide and stay, since more layers may lie below. After an error, dest holds an unusable part of the result, which the
-// caller removes.
+// Merge makes dest, an empty directory, equal to a stack of overlay diff directories, the lowest first. It hard-links
+// every file but directories, so all must be on one file system and the layers must not be written to afterwards; a
+// file that has as many links as the file system allows is copied instead. A directory gets the attributes and times of
+// the uppermost layer that has it. Whiteouts and opaque marks (attribute overlayXattr+"opaque") remove from dest the
+// files that they hide, and are themselves part of dest, since more layers may lie below it. After an error dest holds
+// an unusable part of the result, which the caller removes.
 func Merge(ctx context.Context, dest string, layers []string, overlayXattr string) error {
 	return newMerger(overlayXattr).merge(ctx, dest, layers)
 }
 
 // merger adds one layer after the other to a tree.
 type merger struct {
-	src, dst *dirs // the same directory in the layer and in the result
-	overlay  string
-	path     []byte // of that directory, with a trailing slash
+	src, dst *dirs  // the directory being visited, in the layer and in the result
+	overlay  string // prefix of overlay's own extended attributes
+	path     []byte // path of the directory being visited, relative to the root, with a trailing slash
 	xattrs   xattrReader
 	buf      []byte
 	data     fsys.Copier
-	copies   map[fileID]copied
-	link     func(srcDir int, name string, dstDir int) error // linkAt, but for tests
+	copies   map[fileID]copied // copies that were made of files with too many links, by the file's ID in its layer
+	// link makes a hard link to name in srcDir, with the same name in dstDir. It is linkAt; tests replace it.
+	link func(srcDir int, name string, dstDir int) error
 }
 
 func newMerger(overlay string) *merger {
@@ -78,8 +79,8 @@ func (m *merger) layer(ctx context.Context, path string) error {
 	return m.dir(ctx, &st, false)
 }
 
-// dir merges the directory src into the directory dst. If hidden is set, dst is new and stands where lower layers may
-// have something that the result must not show.
+// dir merges the directory being visited in src into the one in dst. hidden tells that dst was just made in place of a
+// file or a whiteout, which hid whatever the layers below dest have at this path; dst must go on hiding it.
 func (m *merger) dir(ctx context.Context, st *unix.Stat_t, hidden bool) error {
 	a, err := m.xattrs.all(xattrFile{fd: m.src.fd()}, m.overlay)
 	if err != nil {
@@ -90,21 +91,25 @@ func (m *merger) dir(ctx context.Context, st *unix.Stat_t, hidden bool) error {
 			return err
 		}
 	}
+
 	names, err := readNames(m.src.fd(), m.buf)
 	if err != nil {
 		return fmt.Errorf("list %q: %w", m.path, err)
 	}
+
 	for _, n := range names {
 		if err := m.child(ctx, n); err != nil {
 			return err
 		}
 	}
+
 	if a.opaque || hidden {
 		if err := unix.Fsetxattr(m.dst.fd(), m.overlay+"opaque", []byte("y"), 0); err != nil {
 			return fmt.Errorf("mark %q opaque: %w", m.path, err)
 		}
 	}
-	// Last, since every name added above changes the times.
+
+	// Attributes and times come last, since each name that is added changes the directory's times.
 	if err := m.xattrs.apply(m.dst.fd(), st, a.stored, m.overlay); err != nil {
 		return fmt.Errorf("set attributes of %q: %w", m.path, err)
 	}
@@ -135,8 +140,8 @@ func (m *merger) child(ctx context.Context, n fsys.Dirent) error {
 	return nil
 }
 
-// expectWhiteouts marks the directory being visited as copied up from somewhere. Without that, the kernel lists
-// whiteouts as names in a directory that only one layer has, which is what merging may have made of this one
+// expectWhiteouts sets the "origin" mark of overlay on the directory being visited. In a directory that only one layer
+// has, as it may be after a merge, the kernel shows whiteouts as files unless that mark is there
 // (Documentation/filesystems/overlayfs.rst; fs/overlayfs/inode.c, "non-merge dir that may have whiteouts").
 func (m *merger) expectWhiteouts() error {
 	if err := unix.Fsetxattr(m.dst.fd(), m.overlay+"origin", nil, 0); err != nil {
@@ -170,8 +175,8 @@ func (m *merger) subdir(ctx context.Context, name string) error {
 	return nil
 }
 
-// makeDir makes a directory in dst if there is none. What else had the name, a file or a whiteout, hides all lower
-// layers from the new directory, which only an opaque mark goes on doing: that is what hidden says.
+// makeDir makes a directory in dst if there is none. It replaces a file or a whiteout of that name. Those hid what
+// lower layers have there, which the new directory does only with an opaque mark: hidden tells that it needs one.
 func (m *merger) makeDir(name string) (hidden bool, err error) {
 	err = unix.Mkdirat(m.dst.fd(), name, 0o700)
 	if !errors.Is(err, unix.EEXIST) {
@@ -187,7 +192,7 @@ func (m *merger) makeDir(name string) (hidden bool, err error) {
 	return true, unix.Mkdirat(m.dst.fd(), name, 0o700)
 }
 
-// leaf links what isn't a directory, whiteouts too, in place of whatever has the name in dst.
+// leaf links a file that isn't a directory, a whiteout too, in place of whatever has its name in dst.
 func (m *merger) leaf(ctx context.Context, name string) error {
 	if strings.HasPrefix(name, whiteoutPrefix) {
 		return fmt.Errorf("merge %q: %w", m.full(name), ErrReservedName)
@@ -208,7 +213,7 @@ func (m *merger) leaf(ctx context.Context, name string) error {
 	return nil
 }
 
-// remove takes a name and all below it away from dst.
+// remove removes a name from the directory being visited in dst, with all below it.
 func (m *merger) remove(ctx context.Context, name string) error {
 	err := unix.Unlinkat(m.dst.fd(), name, 0)
 	if errors.Is(err, unix.EISDIR) {

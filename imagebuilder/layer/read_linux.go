@@ -19,8 +19,9 @@ const (
 	permMask       = 0o7777
 )
 
-// Read walks an overlay diff directory and returns what its layer is, feeding the writers of o on the way. The tree
-// must not change meanwhile. Errors name the path they are about. When Read returns, nothing it started is running.
+// Read walks an overlay diff directory, writes its layer to the writers of o and returns the layer's description. The
+// tree must not change meanwhile. Errors name the path that they are about. When Read returns, all goroutines that it
+// started have ended.
 func Read(ctx context.Context, dir string, o Options) (Result, error) {
 	return derive(ctx, dir, o, func(ctx context.Context, r *reader) error {
 		r.overlay = o.OverlayXattr
@@ -37,9 +38,9 @@ func Read(ctx context.Context, dir string, o Options) (Result, error) {
 	})
 }
 
-// derive sets up the stream, has walk fill it, and returns the result.
+// derive opens the directory, calls walk to put its entries into a stream, and returns the stream's description.
 func derive(ctx context.Context, dir string, o Options, walk func(context.Context, *reader) error) (Result, error) {
-	// A context that is done stops even a layer too small for the checks on the way.
+	// The stream checks the context once for each chunk; a small layer is less than one chunk.
 	if err := context.Cause(ctx); err != nil {
 		return Result{}, err
 	}
@@ -53,6 +54,7 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 	if o.Tar != nil {
 		sinks = append(sinks, &tarSink{w: o.Tar})
 	}
+
 	out, ctx := newStream(ctx, sinks...)
 	defer out.close()
 	out.moved = o.Progress
@@ -63,6 +65,7 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 	if err := out.finish(ctx); err != nil {
 		return Result{}, err
 	}
+
 	return Result{
 		DiffID:  diffID.digest(),
 		Size:    diffID.size,
@@ -75,29 +78,30 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 	}, nil
 }
 
-// reader turns a tree into entries.
+// reader walks a tree and puts an entry for each file into a stream.
 type reader struct {
 	o       *Options
-	overlay string // prefix of overlay's marks; empty: the tree has none
+	overlay string // prefix of overlay's own extended attributes; empty: the tree has none of them
 	dirs    *dirs
 	out     *stream
-	path    []byte // of the directory being visited, with a trailing slash; empty: the root
-	links   map[fileID]hardLink
-	uids    idSet
-	gids    idSet
-	xattrs  xattrReader
-	dirBuf  []byte
-	disk    int64
-	empty   bool
+	// path of the directory being visited, relative to the root, with a trailing slash; empty: the root
+	path   []byte
+	links  map[fileID]hardLink // files with several names, of which at least one was emitted
+	uids   idSet               // container user IDs of the entries so far
+	gids   idSet               // container group IDs of the entries so far
+	xattrs xattrReader
+	dirBuf []byte
+	disk   int64 // see Result.Disk
+	empty  bool  // no entry was emitted yet
 }
 
-// hardLink is the first name of a file that has others.
+// hardLink is a file with several names, whose data was emitted under one of them.
 type hardLink struct {
-	name string
-	left uint64 // names not seen yet, perhaps outside the layer
+	name string // the name with the data, as in the stream
+	left uint64 // how many names of the file the walk hasn't met yet; they may be outside of the tree
 }
 
-// idSet collects IDs; most entries have the same as the one before.
+// idSet collects IDs. It remembers the last one added, since most files have the same owner as the one before.
 type idSet struct {
 	ids  map[uint32]struct{}
 	last uint32
@@ -129,7 +133,7 @@ func (r *reader) root(ctx context.Context) (attrs, error) {
 		return a, nil
 	}
 	err = r.emit(ctx, &st, entry{name: []byte(rootName), typ: typeDir, xattrs: a.stored}, nil)
-	r.disk = 0 // the root is there whether it is an entry or not
+	r.disk = 0 // the root directory doesn't count, whether it has an entry or not
 	return a, err
 }
 
@@ -171,7 +175,7 @@ func (r *reader) child(ctx context.Context, n fsys.Dirent) error {
 	return r.stated(ctx, n.Name, &st, r.subtree)
 }
 
-// stated emits a name whose type has been looked up; below goes on in a directory.
+// stated emits a name that st describes; below emits the contents if it is a directory.
 func (r *reader) stated(ctx context.Context, name string, st *unix.Stat_t, below belowFunc) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -188,10 +192,11 @@ func (r *reader) stated(ctx context.Context, name string, st *unix.Stat_t, below
 	return r.special(ctx, name, st)
 }
 
-// belowFunc goes on inside a directory whose entry has been emitted.
+// belowFunc emits the contents of the directory being visited, whose own entry was emitted before. opaque tells that
+// overlay marks the directory as hiding those of the layers below.
 type belowFunc func(ctx context.Context, opaque bool) error
 
-// subtree emits what a directory of the diff holds.
+// subtree emits the contents of a directory in a diff directory.
 func (r *reader) subtree(ctx context.Context, opaque bool) error {
 	if opaque {
 		if err := r.mark(ctx, opaqueName); err != nil {

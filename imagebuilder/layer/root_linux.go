@@ -42,8 +42,7 @@ func (a RootAttr) equal(b RootAttr) bool {
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
 }
 
-// SetRootAttr gives a directory these attributes, as ReadRootAttr finds them. Extended attributes that the directory
-// has besides stay.
+// SetRootAttr gives a directory the attributes in a. Other extended attributes of the directory stay.
 func SetRootAttr(dir string, a RootAttr) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -54,17 +53,20 @@ func SetRootAttr(dir string, a RootAttr) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("stat %q: %w", dir, err)
 	}
+
 	// A change of owner clears set-ID bits and capabilities, so it comes first.
 	if st.Uid != a.UID || st.Gid != a.GID {
 		if err := unix.Fchown(fd, int(a.UID), int(a.GID)); err != nil {
 			return fmt.Errorf("change owner of %q: %w", dir, err)
 		}
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(a.Xattrs)) {
 		if err := unix.Fsetxattr(fd, name, []byte(a.Xattrs[name]), 0); err != nil {
 			return fmt.Errorf("set %s of %q: %w", name, dir, err)
 		}
 	}
+
 	if err := unix.Fchmod(fd, a.Mode); err != nil {
 		return fmt.Errorf("change mode of %q: %w", dir, err)
 	}

@@ -11,16 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IDShift translates the IDs of files, in one direction. Its errors are returned with the file's name.
+// IDShift translates user and group IDs of files, from one ID map to another. The errors of its functions are returned
+// with the file's path.
 type IDShift struct {
 	UID, GID func(id uint32) (uint32, error)
 }
 
-// Shift gives every file below dir, and dir itself, the owner that ids makes of its own. Set-ID bits, file
-// capabilities, access control lists (the IDs in them are translated too) and times stay. Whiteouts belong to nobody
-// and are left alone, those of mount programs, which are files with a reserved name, too. What is written to dir
-// meanwhile may end up with any owner of the map, but nothing outside dir is touched, whatever is exchanged for what.
-// After an error a part of it is shifted.
+// Shift translates the owner of dir and of every file below it with ids. Set-ID bits, file capabilities, access control
+// lists (the IDs in them are translated too) and times stay. Whiteouts have no owner to translate and are left alone,
+// also those of mount programs, which are files with a reserved name. Files that are written to dir meanwhile may end
+// up with any owner of the map, but no file outside of dir is ever touched, even if names in dir are exchanged for
+// links. After an error some of the files are translated and some aren't.
 func Shift(ctx context.Context, dir string, ids IDShift) error {
 	w := shiftWalk{seen: map[fileID]bool{}, visit: ids.file}
 	return w.walk(ctx, dir)
@@ -55,7 +56,7 @@ type shiftWalk struct {
 	visit  func(x *xattrReader, f xattrFile, st *unix.Stat_t) error
 	dirs   *dirs
 	path   []byte
-	seen   map[fileID]bool // those with several names
+	seen   map[fileID]bool // files with several names that were visited
 	xattrs xattrReader
 	buf    []byte
 }
@@ -106,6 +107,7 @@ func (w *shiftWalk) child(ctx context.Context, name string) (err error) {
 	if err := unix.Fstat(f.fd, &st); err != nil {
 		return fmt.Errorf("stat %q: %w", "/"+string(w.path), err)
 	}
+
 	switch {
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
 		return w.subdir(ctx, name, &st)
@@ -117,6 +119,7 @@ func (w *shiftWalk) child(ctx context.Context, name string) (err error) {
 		}
 		w.seen[idOf(&st)] = true
 	}
+
 	if err := w.visit(&w.xattrs, f, &st); err != nil {
 		return fmt.Errorf("shift owner of %q: %w", "/"+string(w.path), err)
 	}
@@ -140,7 +143,7 @@ func (w *shiftWalk) subdir(ctx context.Context, name string, st *unix.Stat_t) er
 
 func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
 
-// isMark tells what says that something is gone, as overlay of the kernel or a mount program says it.
+// isMark tells whether a file is a whiteout or an opaque mark, of the kernel's overlay or of a mount program.
 func isMark(name string, st *unix.Stat_t) bool {
 	return isWhiteout(st) || st.Mode&unix.S_IFMT == unix.S_IFREG && strings.HasPrefix(name, whiteoutPrefix)
 }
@@ -151,6 +154,7 @@ func (ids IDShift) file(x *xattrReader, f xattrFile, st *unix.Stat_t) error {
 	if err != nil {
 		return err
 	}
+
 	list, err := ids.attrs(x, f, st)
 	if err != nil {
 		return err
@@ -159,7 +163,7 @@ func (ids IDShift) file(x *xattrReader, f xattrFile, st *unix.Stat_t) error {
 		if err := f.chown(uid, gid); err != nil {
 			return fmt.Errorf("change owner: %w", err)
 		}
-		// The kernel has cleared these bits, and with them the file's capabilities.
+		// The change of owner made the kernel clear the set-ID bits and the file's capabilities.
 		if st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && st.Mode&unix.S_IFMT != unix.S_IFLNK {
 			if err := f.chmod(st.Mode & permMask); err != nil {
 				return fmt.Errorf("change mode: %w", err)
@@ -168,10 +172,12 @@ func (ids IDShift) file(x *xattrReader, f xattrFile, st *unix.Stat_t) error {
 	} else {
 		list = slices.DeleteFunc(list, func(a shiftedAttr) bool { return a.value == a.old })
 	}
+
 	for _, a := range list {
 		if err := f.set(a.name, a.value); err != nil {
 			return fmt.Errorf("set extended attribute %q: %w", a.name, err)
 		}
 	}
+
 	return nil
 }

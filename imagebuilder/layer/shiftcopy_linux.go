@@ -18,9 +18,9 @@ import (
 // batchSize is how many files one goroutine copies at a time.
 const batchSize = 64
 
-// CopyShifted makes dst, an empty directory, a copy of src in which every file has the owner that ids makes of its own.
-// All that src has is kept: hard links, set-ID bits, capabilities and access control lists (the IDs in them are
-// translated too), other extended attributes with overlay's own marks, whiteouts, holes and times. Data is shared with
+// CopyShifted makes dst, an empty directory, a copy of src in which ids has translated the owner of every file. The
+// copy has all the rest of src: hard links, set-ID bits, capabilities and access control lists (the IDs in them are
+// translated too), other extended attributes including overlay's own, whiteouts, holes and times. Data is shared with
 // src where the file system can. Nothing may write to src meanwhile. After an error dst holds a part of the copy, which
 // the caller removes.
 func CopyShifted(ctx context.Context, dst, src string, ids IDShift) (err error) {
@@ -39,7 +39,7 @@ func CopyShifted(ctx context.Context, dst, src string, ids IDShift) (err error) 
 	}
 	c.group, ctx = errgroup.WithContext(ctx)
 	c.group.SetLimit(2 * runtime.GOMAXPROCS(0))
-	// A batch that fails ends the walk, which then only says that it was cancelled.
+	// A batch that fails cancels the walk, whose error then only tells of that; so the group's error is the one to return.
 	walkErr := c.dir(ctx, &st)
 	if err := c.group.Wait(); err != nil {
 		return err
@@ -47,7 +47,7 @@ func CopyShifted(ctx context.Context, dst, src string, ids IDShift) (err error) 
 	return walkErr
 }
 
-// shiftCopier walks the directories; files are copied beside that, in batches.
+// shiftCopier walks the directories and makes them in the copy; goroutines of group copy the files, in batches.
 type shiftCopier struct {
 	src, dst *dirs
 	ids      IDShift
@@ -57,8 +57,8 @@ type shiftCopier struct {
 	buf      []byte
 	data     fsys.Copier
 
-	mu    sync.Mutex // held while a file with several names is copied
-	links map[fileID]string
+	mu    sync.Mutex        // held while a file with several names is copied
+	links map[fileID]string // path in the copy of each file with several names, by its ID in src; guarded by mu
 }
 
 func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
@@ -66,6 +66,7 @@ func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
 	if err != nil {
 		return fmt.Errorf("list %q: %w", "/"+string(c.path), err)
 	}
+
 	var files, below []string
 	for _, n := range names {
 		isDir := n.Type == unix.DT_DIR
@@ -82,6 +83,7 @@ func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
 			files = append(files, n.Name)
 		}
 	}
+
 	var batches sync.WaitGroup
 	err = c.start(ctx, &batches, files)
 	for _, name := range below {
@@ -89,11 +91,13 @@ func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
 			err = c.subdir(ctx, name)
 		}
 	}
+
 	batches.Wait()
 	if err != nil {
 		return err
 	}
-	// Last, since every name added above changes the times.
+
+	// Attributes and times come last, since each name that is added changes the directory's times.
 	if err := c.ids.copyAttrs(&c.xattrs, xattrFile{fd: c.src.fd()}, xattrFile{fd: c.dst.fd()}, st); err != nil {
 		return fmt.Errorf("shift owner of %q: %w", "/"+string(c.path), err)
 	}
@@ -125,7 +129,8 @@ func (c *shiftCopier) subdir(ctx context.Context, name string) error {
 
 func (c *shiftCopier) full(name string) string { return "/" + string(c.path) + name }
 
-// start has the files of the directory being visited copied.
+// start starts goroutines that copy the files of the directory being visited, a batch each. batches counts those of
+// this directory.
 func (c *shiftCopier) start(ctx context.Context, batches *sync.WaitGroup, files []string) error {
 	for len(files) > 0 {
 		n := min(batchSize, len(files))
@@ -149,12 +154,12 @@ func (c *shiftCopier) start(ctx context.Context, batches *sync.WaitGroup, files 
 
 func dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
 
-// shiftBatch is some files of one directory.
+// shiftBatch is a set of files of one directory, which one goroutine copies.
 type shiftBatch struct {
 	c        *shiftCopier
 	src, dst int
-	path     string // of the directory, with a trailing slash
-	names    []string
+	path     string   // path of the directory, relative to the root, with a trailing slash
+	names    []string // names of the files in the directory
 	xattrs   xattrReader
 }
 
@@ -179,7 +184,7 @@ func (b *shiftBatch) run(ctx context.Context) error {
 	return nil
 }
 
-// linked copies a file with several names, or links the copy that another of them got.
+// linked makes one name of a file that has several: a link to the copy made for another name, or else the copy.
 func (b *shiftBatch) linked(ctx context.Context, name string, st *unix.Stat_t) error {
 	b.c.mu.Lock()
 	defer b.c.mu.Unlock()
@@ -274,10 +279,12 @@ func (ids IDShift) copyAttrs(x *xattrReader, from, to xattrFile, st *unix.Stat_t
 			return fmt.Errorf("change mode: %w", err)
 		}
 	}
+
 	var names []string
 	if err := x.names(from, func(name string) error { names = append(names, name); return nil }); err != nil {
 		return err
 	}
+
 	for _, name := range names {
 		value, ok, err := x.value(from, name)
 		if err == nil && ok {
@@ -293,13 +300,15 @@ func (ids IDShift) copyAttrs(x *xattrReader, from, to xattrFile, st *unix.Stat_t
 			return fmt.Errorf("set extended attribute %q: %w", name, err)
 		}
 	}
+
 	if err := to.setTimes(st.Atim, st.Mtim); err != nil {
 		return fmt.Errorf("change times: %w", err)
 	}
 	return nil
 }
 
-// isMachines tells attributes that are no business of the layer's: a security module's labels, say.
+// isMachines tells whether an attribute belongs to the machine rather than to the layer, as labels of a security module
+// do.
 func isMachines(name string) bool {
 	foreign := strings.HasPrefix(name, "security.") || strings.HasPrefix(name, "system.")
 	return foreign && !hasIDs(name)

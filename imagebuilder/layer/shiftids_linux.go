@@ -28,14 +28,14 @@ func (ids IDShift) owner(st *unix.Stat_t) (uid, gid uint32, err error) {
 	return uid, gid, nil
 }
 
-// shiftedAttr is an extended attribute with IDs in it, before and after.
+// shiftedAttr is an extended attribute that holds IDs: old is its value as read, value the one with translated IDs.
 type shiftedAttr struct{ name, old, value string }
 
 func hasIDs(name string) bool {
 	return name == capabilityXattr || name == aclAccess || name == aclDefault
 }
 
-// attrs gives the attributes of a file that have IDs in them.
+// attrs gives the extended attributes of a file that hold IDs, translated.
 func (ids IDShift) attrs(x *xattrReader, f xattrFile, st *unix.Stat_t) (list []shiftedAttr, err error) {
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		return nil, nil
@@ -50,6 +50,7 @@ func (ids IDShift) attrs(x *xattrReader, f xattrFile, st *unix.Stat_t) (list []s
 	if err != nil {
 		return nil, err
 	}
+
 	for _, name := range found {
 		old, ok, err := x.value(f, name)
 		if err != nil {
@@ -64,6 +65,7 @@ func (ids IDShift) attrs(x *xattrReader, f xattrFile, st *unix.Stat_t) (list []s
 		}
 		list = append(list, shiftedAttr{name, old, value})
 	}
+
 	return list, nil
 }
 
@@ -87,12 +89,12 @@ func AttrIDs(name, value string) (uids, gids []uint32) {
 			return id, nil
 		}
 	}
-	// Taking note gives no error.
+	// The functions only collect the IDs and return no error.
 	_, _ = IDShift{UID: note(&uids), GID: note(&gids)}.attr(name, value)
 	return uids, gids
 }
 
-// capability translates a file capability's root ID. That of version 2 is 0.
+// capability translates the root ID of a file capability. Version 2 has no root ID in the value; it stands for 0.
 func (ids IDShift) capability(value string) (string, error) {
 	le := binary.LittleEndian
 	b := append([]byte(value), 0, 0, 0, 0)

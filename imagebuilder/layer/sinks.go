@@ -12,7 +12,7 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// diffIDSink hashes the stream.
+// diffIDSink computes the diffID: the SHA-256 of the whole stream, and its length in bytes.
 type diffIDSink struct {
 	hash hash.Hash
 	size int64
@@ -36,7 +36,7 @@ func (s *diffIDSink) digest() digest.Digest {
 	return digest.NewDigest(digest.SHA256, s.hash)
 }
 
-// tarSink writes the stream.
+// tarSink writes the stream to Options.Tar.
 type tarSink struct{ w io.Writer }
 
 var _ sink = (*tarSink)(nil)
@@ -53,26 +53,26 @@ func (s *tarSink) consume(c *chunk) error {
 func (s *tarSink) finish() error { return nil }
 
 const (
-	// contentDomain separates content digests from all other uses of the hash, and from those of other versions of the
-	// encoding.
+	// contentDomain begins the hash of every content digest, so that none equals a digest of another kind, or one made
+	// with another version of the encoding.
 	contentDomain = "cooper layer content 2\x00"
-	// contentPiece is how much data is hashed at a time: small enough to be still in the nearest cache for the second
-	// hash.
+	// contentPiece is how many bytes are hashed at a time, so few that the processor's first-level cache still holds them
+	// for the second hash.
 	contentPiece = 32 << 10
-	// LargeFileSize is the size in bytes from which on a file's data has a digest of its own, which stands for the data in
-	// the content digest and is told to Options.LargeFile.
+	// LargeFileSize is the least size in bytes of a file whose data gets a digest of its own. That digest takes the place
+	// of the data in the content digest, and Options.LargeFile is told of it.
 	LargeFileSize = 1 << 20
 )
 
-// contentSink hashes what entries hold, and describes the stream as tar-split if split isn't nil.
+// contentSink computes the content digest, and writes tar-split JSON if split isn't nil.
 type contentSink struct {
 	hash  *blake3.Hasher
 	split *splitWriter
-	left  int64 // data of the current entry still to come
-	crc   uint64
-	name  []byte // of the current entry
-	size  int64  // of the current entry
-	// large digests the data of the current entry, if that is large; largeFile, if not nil, is told the digest.
+	left  int64  // bytes of the current entry's data that haven't come yet
+	crc   uint64 // CRC-64 of the current entry's data so far, for tar-split
+	name  []byte // name of the current entry
+	size  int64  // size of the current entry in bytes
+	// large hashes the data of the current entry if its size is LargeFileSize or more. largeFile is Options.LargeFile.
 	large     *blake3.Hasher
 	largeFile func(name string, sum [32]byte)
 }
@@ -130,7 +130,7 @@ func (s *contentSink) entry(canonical []byte, o op) error {
 	return nil
 }
 
-// into is the hash of the current entry's data.
+// into gives the hash that the current entry's data goes into: large for a large file, else that of the content digest.
 func (s *contentSink) into() *blake3.Hasher {
 	if s.size >= LargeFileSize {
 		return s.large
@@ -152,7 +152,7 @@ func (s *contentSink) data(p []byte) error {
 	return s.added()
 }
 
-// zeros is data for n zeros.
+// zeros does what data does, for n bytes that are zero.
 func (s *contentSink) zeros(n int64) error {
 	s.left -= n
 	if s.split != nil {
@@ -179,7 +179,7 @@ func (s *contentSink) added() error {
 	return s.split.file(s.name, s.size, s.crc)
 }
 
-// endLarge puts the digest of a large file's data in the place of the data.
+// endLarge adds the digest of a large file's data to the content digest, in place of the data.
 func (s *contentSink) endLarge() {
 	var sum [32]byte
 	s.large.Sum(sum[:0])
@@ -203,17 +203,17 @@ func (s *contentSink) finish() error {
 	return nil
 }
 
-// digest wraps the fast hash in SHA-256, since that is what everybody who checks a digest knows.
+// digest gives the SHA-256 of the BLAKE3 hash: package digest knows SHA-256, but not BLAKE3.
 func (s *contentSink) digest() digest.Digest {
 	return digest.FromBytes(s.hash.Sum([]byte(contentDomain)))
 }
 
-// appendCanonical appends the encoding of an entry that content digests are made of: every field but the time, strings
-// and lists preceded by their lengths, so that no two different entries look alike. The entry's data follows it in the
-// hash, or the digest of that if there is much of it: the size, which comes before, tells which.
+// appendCanonical appends the encoding of an entry for the content digest: every field but the time. Strings and lists
+// are preceded by their lengths, so that different entries have different encodings. In the hash the entry's data
+// follows, or the digest of the data if the size, which is in the encoding, is LargeFileSize or more.
 func appendCanonical(dst []byte, e *entry) []byte {
 	le := binary.LittleEndian
-	dst = le.AppendUint32(dst, uint32(len(e.name))) // first, since contentSink takes the name from here
+	dst = le.AppendUint32(dst, uint32(len(e.name))) // the name comes first: contentSink reads it from the encoding
 	dst = append(dst, e.name...)
 	dst = append(dst, e.typ)
 	for _, v := range [...]uint32{e.mode, e.uid, e.gid, e.major, e.minor} {

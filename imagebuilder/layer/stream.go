@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	// chunkSize is how much of the stream is handed on at a time: much more than what a hand-over costs, and small enough
-	// that the consumers find it in the processor's cache.
+	// chunkSize is how many bytes of the stream are handed to the sinks at a time: so many that the hand-over costs
+	// little beside the work on them, so few that the sinks find them in the processor's cache.
 	chunkSize = 256<<10 - blockSize
-	// maxChunks bounds what is in flight to 2 MiB.
+	// maxChunks is how many chunks of a stream there are: 2 MiB in all.
 	maxChunks = 8
-	// maxHole bounds the zeros that a chunk stands for beside what it holds: a few milliseconds' work, for a sink stops
-	// between chunks only.
+	// maxHole is how many bytes of holes a chunk may have besides the bytes in its buffer. It is a few milliseconds' work:
+	// sinks notice only between chunks that they shall stop.
 	maxHole = 8 << 20
-	// holePiece is how many zeros there are in memory at a time.
+	// holePiece is how many zeros of a hole are handed to a hash or writer at a time.
 	holePiece = 32 << 10
 )
 
-// A chunk is a piece of the stream, cut at no particular place, with what its consumers must know about it.
+// A chunk is a piece of the stream, cut at any place; its ops say what its bytes are.
 type chunk struct {
 	buf  []byte
-	meta []byte // names and canonical encodings that ops point into
+	meta []byte // canonical encodings of entries, one after the other; each opEntry has the length of its own
 	ops  []op
-	hole int          // bytes of zeros that ops have and buf hasn't
-	refs atomic.Int32 // consumers that still need it
+	hole int          // bytes of the opHole parts, which aren't in buf
+	refs atomic.Int32 // how many sinks still have to consume the chunk
 }
 
 type opKind uint8
@@ -40,12 +40,12 @@ const (
 	opEntry               // no bytes: the header of an entry is complete
 )
 
-// An op describes the next part of a chunk.
+// An op describes one part of a chunk; the parts are in the order of the stream.
 type op struct {
 	kind opKind
-	n    int   // length in buf; for opEntry in meta
-	name int   // opEntry: length of the name, which follows the canonical encoding's length field
-	size int64 // opEntry: length of the data to come
+	n    int   // length of the part in bytes; of an opEntry its length in meta
+	name int   // opEntry: length of the entry's name in bytes; in meta it follows a length field of four bytes
+	size int64 // opEntry: length in bytes of the entry's data, which follows
 }
 
 // A sink takes the chunks of a stream in order. It doesn't keep or change them.
@@ -58,15 +58,15 @@ type sink interface {
 // there is more than one chunk.
 type stream struct {
 	sinks  []sink
-	queues []chan *chunk // nil until the first chunk is handed over
-	free   chan *chunk
-	cur    *chunk
-	made   int
+	queues []chan *chunk // one for each sink; nil until the first chunk is handed over
+	free   chan *chunk   // chunks that all sinks have consumed
+	cur    *chunk        // the chunk that entries and data are added to
+	made   int           // how many chunks exist, at most maxChunks
 	head   headerWriter
-	zeros  [2 * blockSize]byte // padding and trailer
+	zeros  [2 * blockSize]byte // the source of padding and trailer
 	wait   sync.WaitGroup
-	cancel context.CancelCauseFunc // told of the first error of a sink
-	moved  func(bytes int64)       // told of each chunk that is handed over; nil: nobody is
+	cancel context.CancelCauseFunc // ends the stream's context; the first sink that fails calls it with its error
+	moved  func(bytes int64)       // called with the length of each chunk that is handed over; may be nil
 }
 
 // newStream returns a stream and the context to use with it, which ends with the first error of a sink. Whatever
@@ -80,7 +80,7 @@ func newStream(ctx context.Context, sinks ...sink) (*stream, context.Context) {
 
 func (s *stream) newChunk() *chunk {
 	s.made++
-	// One byte more than is handed on, so that reading the last piece of a file can find that it has grown.
+	// The buffer is larger than chunkSize, so that reading the last piece of a file can find a byte too many.
 	return &chunk{buf: make([]byte, 0, chunkSize+blockSize)}
 }
 
@@ -119,7 +119,8 @@ func (s *stream) frame(ctx context.Context, b []byte) error {
 	return nil
 }
 
-// reserve returns memory for up to n bytes of data, at least one, and one byte behind them that commit must not count.
+// reserve returns a buffer for up to n bytes of data, at least one. It is one byte longer than that: a caller that
+// reads into that byte has found the end of the file moved, and must not commit it.
 func (s *stream) reserve(ctx context.Context, n int64) ([]byte, error) {
 	room, err := s.room(ctx)
 	if err != nil {
@@ -129,7 +130,7 @@ func (s *stream) reserve(ctx context.Context, n int64) ([]byte, error) {
 	return s.cur.buf[used : used+int(min(int64(room), n))+1], nil
 }
 
-// commit adds the first n bytes of what reserve returned.
+// commit adds the first n bytes of the buffer that reserve returned to the stream.
 func (s *stream) commit(n int) {
 	s.cur.buf = s.cur.buf[:len(s.cur.buf)+n]
 	s.cur.add(opData, n)
@@ -149,7 +150,7 @@ func (s *stream) hole(ctx context.Context, n int64) error {
 	return nil
 }
 
-// pieces calls f with the bytes of the stream in a chunk, in order, and those of holes in pieces of zeros.
+// pieces calls f with all bytes of a chunk in the order of the stream, including the zeros of holes.
 func (c *chunk) pieces(f func(p []byte) error) error {
 	if c.hole == 0 {
 		return f(c.buf)
@@ -175,7 +176,7 @@ func (c *chunk) pieces(f func(p []byte) error) error {
 	return f(buf)
 }
 
-// add notes n more bytes, joining them to the part before if it is of the same kind.
+// add adds a part of n bytes to ops, or makes the last part n bytes longer if it is of the same kind.
 func (c *chunk) add(kind opKind, n int) {
 	if last := len(c.ops) - 1; last >= 0 && c.ops[last].kind == kind {
 		c.ops[last].n += n
@@ -184,7 +185,7 @@ func (c *chunk) add(kind opKind, n int) {
 	c.ops = append(c.ops, op{kind: kind, n: n})
 }
 
-// room returns how many bytes the current chunk takes, after handing it over if it was full.
+// room hands the current chunk over if it is full, and returns how many more bytes the current chunk can take.
 func (s *stream) room(ctx context.Context) (int, error) {
 	if room := chunkSize - len(s.cur.buf); room > 0 && s.cur.hole < maxHole {
 		return room, nil
@@ -202,7 +203,7 @@ func (s *stream) room(ctx context.Context) (int, error) {
 		case <-ctx.Done():
 		}
 	}
-	// A sink that failed goes on taking chunks, so that is asked for here too.
+	// A sink that failed keeps emptying its queue, so only the context tells of its error.
 	if err := context.Cause(ctx); err != nil {
 		return 0, err
 	}
@@ -219,7 +220,7 @@ func (s *stream) handOver() {
 	}
 	s.cur.refs.Store(int32(len(s.queues)))
 	for _, q := range s.queues {
-		q <- s.cur // never blocks: the queue has room for all chunks there are
+		q <- s.cur // never blocks: the queue has room for maxChunks
 	}
 	s.cur = nil
 }
@@ -242,7 +243,7 @@ func (s *stream) run(k sink, q <-chan *chunk) {
 		}
 		if c.refs.Add(-1) == 0 {
 			c.buf, c.meta, c.ops, c.hole = c.buf[:0], c.meta[:0], c.ops[:0], 0
-			s.free <- c // never blocks, for the same reason
+			s.free <- c // never blocks: free has room for maxChunks
 		}
 	}
 }
@@ -253,7 +254,7 @@ func (s *stream) finish(ctx context.Context) error {
 		return err
 	}
 	if s.queues == nil {
-		// A small layer isn't worth a goroutine.
+		// All entries are in one chunk: the sinks consume it here, without goroutines.
 		for _, k := range s.sinks {
 			if err := k.consume(s.cur); err != nil {
 				return err

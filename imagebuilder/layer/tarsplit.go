@@ -15,20 +15,20 @@ const (
 	splitSegment = "2"
 )
 
-// splitWriter writes tar-split JSON as tar/storage.NewJSONPacker does for the entries that asm.NewInputTarStream makes
-// of the same stream: everything between the data of two files as one segment, then the file with the checksum of its
-// data.
+// splitWriter writes the tar-split JSON that tar/storage.NewJSONPacker writes for the entries which
+// asm.NewInputTarStream makes of the same stream: the bytes between the data of two files as one segment, then the next
+// file with the checksum of its data.
 type splitWriter struct {
 	w       *bufio.Writer
-	pending []byte // of the next segment
-	line    []byte
-	pos     int
+	pending []byte // bytes of the next segment, not written yet
+	line    []byte // scratch memory for one line of JSON
+	pos     int    // number of the next tar-split entry, counted from 0
 }
 
 // frame adds bytes to the next segment.
 func (s *splitWriter) frame(b []byte) { s.pending = append(s.pending, b...) }
 
-// segment writes what has come since the last file.
+// segment writes the pending bytes as one segment.
 func (s *splitWriter) segment() error {
 	s.line = append(s.line[:0], `{"type":`+splitSegment+`,"payload":"`...)
 	s.line = base64.StdEncoding.AppendEncode(s.line, s.pending)
@@ -37,7 +37,7 @@ func (s *splitWriter) segment() error {
 	return s.flush()
 }
 
-// file writes a file of the given size; of an empty one there is no checksum.
+// file writes the tar-split entry of a file of size bytes; an empty file has no checksum.
 func (s *splitWriter) file(name []byte, size int64, crc uint64) error {
 	s.line = append(s.line[:0], `{"type":`+splitFile...)
 	if utf8.Valid(name) {

@@ -58,14 +58,14 @@ func (r *xattrReader) grow(call func(buf []byte) (int, error)) (int, error) {
 	}
 }
 
-// attrs is what a file's extended attributes say.
+// attrs holds the extended attributes of a file.
 type attrs struct {
-	stored []xattr // those a layer holds, sorted by name
-	opaque bool    // overlay: hides what lower layers have in this directory
+	stored []xattr // the attributes that a layer holds, sorted by name
+	opaque bool    // overlay marks the directory as hiding its contents in lower layers
 }
 
-// read returns what a layer takes from f's attributes. overlay is the prefix of overlay's own, empty if there are none
-// to mind.
+// read returns the attributes of f that a layer holds. overlay is the prefix of overlay's own attributes; empty if the
+// file isn't in a diff directory.
 func (r *xattrReader) read(f xattrFile, overlay string) (attrs, error) {
 	var a attrs
 	err := r.names(f, func(name string) error {
@@ -85,7 +85,7 @@ func (r *xattrReader) read(f xattrFile, overlay string) (attrs, error) {
 	return a, err
 }
 
-// mark notes one of overlay's own attributes.
+// mark sets a.opaque from overlay's attribute name, or refuses the attribute; kind is its name without the prefix.
 func (r *xattrReader) mark(f xattrFile, name, kind string, a *attrs) error {
 	switch kind {
 	case "redirect", "metacopy":
@@ -98,7 +98,7 @@ func (r *xattrReader) mark(f xattrFile, name, kind string, a *attrs) error {
 	return nil
 }
 
-// isStored tells whether a layer holds the attribute: those that mean something on another machine.
+// isStored tells whether a layer holds the attribute: only attributes that have the same meaning on another machine.
 func isStored(name string) bool {
 	return name == capabilityXattr || strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
 }
@@ -112,8 +112,9 @@ const (
 	capSize3        = 24
 )
 
-// capability translates the root ID of a version 3 file capability. The kernel writes that version in a user namespace;
-// for container root the value becomes version 2, which is what the same command writes without one.
+// capability translates the root ID of a version 3 file capability, which is what the kernel writes in a user
+// namespace. With container ID 0 the value becomes version 2, as the same command writes it outside of a user
+// namespace.
 func capability(value string, toContainer func(uid uint32) (uint32, error)) (string, error) {
 	le := binary.LittleEndian
 	if len(value) != capSize3 || le.Uint32([]byte(value))&capRevisionMask != capRevision3 {

@@ -8,18 +8,18 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// xattrFile is something with extended attributes: an open file, a handle of what can't be opened or, to be read only,
-// a name in an open directory.
+// xattrFile is a file with extended attributes: an open file, an O_PATH handle of a file that can't be opened or, only
+// to read its attributes, a name in an open directory.
 type xattrFile struct {
 	fd   int
-	name string // "": fd itself
-	// handle says that fd was opened with O_PATH, which few system calls take.
+	name string // name of the file in the directory fd; empty: fd is the file itself
+	// handle tells that fd was opened with O_PATH, so that most calls have to reach the file through /proc/self/fd.
 	handle bool
 }
 
-// openNode gets hold of whatever has the name in a directory, a symbolic link itself too, without opening it for
-// reading. Through the handle, what is looked at and what is changed are the same, even while somebody exchanges names.
-// The caller closes its fd.
+// openNode gets an O_PATH handle of the file that has the name in a directory, of any type, a symbolic link too. The
+// caller reads and changes that one file through it, even if another process exchanges names meanwhile. The caller
+// closes its fd.
 func openNode(dir int, name string) (xattrFile, error) {
 	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -27,11 +27,11 @@ func openNode(dir int, name string) (xattrFile, error) {
 	return xattrFile{fd: fd, handle: true}, err
 }
 
-// path reaches a name without following it if it is a symbolic link.
+// path gives a path to the file name in fd, for calls that don't follow a symbolic link.
 func (f xattrFile) path() string { return f.link() + "/" + f.name }
 
-// link reaches fd itself for calls that follow links: this one leads to what is open, and no further if that is a
-// symbolic link.
+// link gives a path to the file that fd has open, for calls that follow symbolic links. The path is a link of procfs:
+// it leads to that file, and no further even if the file is a symbolic link.
 func (f xattrFile) link() string { return "/proc/self/fd/" + strconv.Itoa(f.fd) }
 
 func (f xattrFile) list(buf []byte) (int, error) {
@@ -54,8 +54,7 @@ func (f xattrFile) get(attr string, buf []byte) (int, error) {
 	return unix.Lgetxattr(f.path(), attr, buf)
 }
 
-// chown, chmod, set and setTimes are for open files and handles, not for names: those may have come to mean something
-// else.
+// chown, chmod, set and setTimes work on open files and handles only: a name could mean another file by now.
 
 func (f xattrFile) chown(uid, gid uint32) error {
 	return unix.Fchownat(f.fd, "", int(uid), int(gid), unix.AT_EMPTY_PATH)

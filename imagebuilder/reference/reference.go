@@ -56,7 +56,7 @@ func (r Reference) String() string {
 	return text
 }
 
-// Familiar is the reference as people write it: without docker.io/ and library/.
+// Familiar gives the reference as people write it: without docker.io/ and library/.
 func (r Reference) Familiar() string {
 	if r.Domain == dockerHub {
 		r.Domain = ""
@@ -78,8 +78,8 @@ func (r Reference) WithLatest() Reference {
 	return r
 }
 
-// HasRegistry tells whether the domain says where a registry is: "a.b/c" and "localhost/c" do, the "a" of "a/c" is only
-// a directory of whatever registry the name is completed with.
+// HasRegistry tells whether the domain is a registry's host, as in "a.b/c" and "localhost/c". The "a" of "a/c" isn't:
+// it is the first component of a path in the registry with which the name is completed.
 func (r Reference) HasRegistry() bool {
 	return strings.ContainsAny(r.Domain, ".:") || r.Domain == localhost
 }
@@ -97,7 +97,8 @@ func Parse(s string) (Reference, error) {
 	return ParseBare(domain + "/" + rest)
 }
 
-// splitHub takes the registry off a name, or finds the one that is meant.
+// splitHub splits a name into registry and path. A name without a registry is one of Docker Hub, whose official images
+// have paths in library/.
 func splitHub(name string) (domain, rest string) {
 	first, after, slash := strings.Cut(name, "/")
 	switch {
@@ -117,7 +118,8 @@ func splitHub(name string) (domain, rest string) {
 	return domain, rest
 }
 
-// ParseBare reads a name and completes nothing. What may be a registry's host is the domain: that of a/b is a.
+// ParseBare reads a name and completes nothing. The first of several components is the domain if it can be a host name:
+// the domain of a/b is a.
 func ParseBare(s string) (Reference, error) {
 	r, ok := split(s)
 	if !ok {

@@ -12,7 +12,8 @@ import (
 	"unicode"
 )
 
-// Git is a reference to a git repository, and to what of it is meant. Printing one shows no credentials.
+// Git is a reference to a git repository, with the commit and the directory of it that are wanted. Its String and its
+// GoString show no credentials.
 type Git struct {
 	// Remote is the URL or USER@HOST:PATH that git understands, with the credentials that were written into it and without
 	// fragment and query.
@@ -21,22 +22,22 @@ type Git struct {
 	Scheme, Host string
 	// Ref is a branch, a tag, a full name (refs/...) or a commit, full or abbreviated; empty: the default branch.
 	Ref string
-	// Checksum is the commit that Ref must be, in full or the first digits of it, in lower case; empty: any.
+	// Checksum is the ID of the commit that Ref must name, in full or its first digits, in lower case; empty: any commit.
 	Checksum string
 	// Subdir is a clean relative path below the top of the repository; empty: all of it.
 	Subdir string
 	// KeepGitDir and Submodules are nil if the reference doesn't say.
 	KeepGitDir, Submodules *bool
-	// CommitTimes gives all files the time of the commit instead of that of the checkout.
+	// CommitTimes gives all files the time of the commit instead of the time of the checkout.
 	CommitTimes bool
-	// ByCommit trusts Checksum, which must be a full commit: that commit is fetched whatever Ref is by now.
+	// ByCommit fetches the commit that Checksum (or Ref) names in full, whichever commit Ref names by now.
 	ByCommit bool
-	// LikeLocal is true for github.com/OWNER/REPO, which could be a path as well. It counts as a repository where a build
-	// context is named, and as a file in a Dockerfile.
+	// LikeLocal is true for github.com/OWNER/REPO, which could be a path as well. As the name of a build context it means
+	// the repository, as a source of ADD in a Dockerfile the path.
 	LikeLocal bool
 }
 
-// KeepsGitDir tells whether the tree is wanted with its .git directory. A subdirectory comes without.
+// KeepsGitDir tells whether the tree is wanted with its .git directory, which a subdirectory never has.
 func (g Git) KeepsGitDir() bool { return g.KeepGitDir != nil && *g.KeepGitDir && g.Subdir == "" }
 
 // WithSubmodules tells whether the directories of submodules are wanted filled.
@@ -50,7 +51,7 @@ func ParseGit(text string) (ref Git, ok bool, err error) {
 	case strings.HasPrefix(text, "./"), strings.HasPrefix(text, "../"):
 		return Git{}, false, nil
 	case strings.HasPrefix(text, "github.com/"):
-		// Whatever its path ends in.
+		// Unlike other URLs it needs no ".git" at its end.
 		ref, err = parseURL("https", "https://"+text)
 		ok, ref.LikeLocal = true, true
 	case hasScheme && !strings.ContainsAny(scheme, "@:/"):
@@ -61,6 +62,7 @@ func ParseGit(text string) (ref Git, ok bool, err error) {
 	default:
 		ref, ok, err = parseSCP(text)
 	}
+
 	if !ok {
 		return Git{}, false, nil
 	}
@@ -70,6 +72,7 @@ func ParseGit(text string) (ref Git, ok bool, err error) {
 	if err != nil {
 		return Git{}, true, fmt.Errorf("git reference %s: %w", Redact(text), err)
 	}
+
 	return ref, true, nil
 }
 
@@ -100,8 +103,8 @@ func gitSchemes() []string { return []string{"https", "http", "git", "ssh", "fil
 
 func isWeb(scheme string) bool { return scheme == "http" || scheme == "https" }
 
-// endsInGit tells whether the URL's path ends in ".git". A text that is no URL is for the one who fetches URLs to
-// refuse.
+// endsInGit tells whether the URL's path ends in ".git". A text that isn't a URL doesn't; build/fetch refuses it later,
+// as the URL of a file.
 func endsInGit(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && strings.HasSuffix(u.Path, ".git")
@@ -117,11 +120,11 @@ func parseURL(scheme, text string) (Git, error) {
 	query := u.RawQuery
 	u.Scheme, u.Fragment, u.RawFragment, u.RawQuery, u.ForceQuery = scheme, "", "", "", false
 	g.Remote = u.String()
-	err = g.query(query) // which changes g
+	err = g.query(query) // writes fields of g: called before the return reads g
 	return g, err
 }
 
-// urlError is what url.Parse says, without the URL, which may hold credentials.
+// urlError gives the error of url.Parse without the URL, which may hold credentials.
 func urlError(err error) error {
 	if e := new(url.Error); errors.As(err, &e) {
 		err = e.Err
@@ -148,11 +151,11 @@ func parseSCP(text string) (g Git, ok bool, err error) {
 	where, query, _ := strings.Cut(where, "?")
 	g = Git{Scheme: "ssh", Host: host, Remote: user + "@" + host + ":" + where}
 	g.fragment(fragment)
-	err = g.query(query) // which changes g
+	err = g.query(query) // writes fields of g: called before the return reads g
 	return g, true, err
 }
 
-// fragment takes REF:SUBDIR.
+// fragment sets Ref and Subdir from the fragment of a URL: REF:SUBDIR.
 func (g *Git) fragment(text string) {
 	ref, dir, _ := strings.Cut(text, ":")
 	g.Ref, g.Subdir = ref, cleanDir(dir)
@@ -160,8 +163,8 @@ func (g *Git) fragment(text string) {
 
 func cleanDir(dir string) string { return strings.TrimPrefix(path.Join("/", dir), "/") }
 
-// query takes ref=, tag=, branch=, commit=, checksum=, subdir=, keep-git-dir=, submodules=, mtime= and
-// fetch-by-commit=.
+// query sets fields from the query of a URL: ref=, tag=, branch=, commit=, checksum=, subdir=, keep-git-dir=,
+// submodules=, mtime= and fetch-by-commit=.
 func (g *Git) query(raw string) error {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
@@ -179,7 +182,8 @@ func (g *Git) query(raw string) error {
 	return g.nameRef(refs)
 }
 
-// option takes one parameter of the query; what names a ref is collected in refs.
+// option sets the field of one parameter of the query. ref=, tag= and branch= are only collected in refs, by name, for
+// nameRef.
 func (g *Git) option(name, value string, refs map[string]string) (err error) {
 	switch name {
 	case "keep-git-dir":
@@ -195,6 +199,7 @@ func (g *Git) option(name, value string, refs map[string]string) (err error) {
 		}
 		return err
 	}
+
 	if value == "" {
 		return fmt.Errorf("%s= has no value", name)
 	}
@@ -221,10 +226,11 @@ func (g *Git) option(name, value string, refs map[string]string) (err error) {
 		return fmt.Errorf("unknown parameter %s=: there are ref, tag, branch, commit, checksum, subdir, keep-git-dir, submodules, "+
 			"mtime and fetch-by-commit", name)
 	}
+
 	return nil
 }
 
-// nameRef makes one ref of the fragment's, ref=, tag= and branch=, which must not contradict each other.
+// nameRef sets Ref from ref=, tag= and branch=, which must contradict neither each other nor the ref of the fragment.
 func (g *Git) nameRef(refs map[string]string) error {
 	for _, kind := range []struct{ name, prefix string }{{"ref", ""}, {"tag", "refs/tags/"}, {"branch", "refs/heads/"}} {
 		value, given := refs[kind.name]
@@ -251,7 +257,7 @@ func parseSwitch(name, value string) (*bool, error) {
 	return &on, nil
 }
 
-// check refuses what git could take for an option, or for more than one thing.
+// check refuses a reference that git could take for an option, or whose parts contradict each other.
 func (g *Git) check() error {
 	_, where, _ := strings.Cut(g.Remote, ":")
 	host := g.Host
@@ -285,8 +291,8 @@ func CheckRef(ref string) error {
 	return nil
 }
 
-// ParseSubmodule reads the URL of a submodule as .gitmodules gives it; one that begins with ./ or ../ is relative to
-// the repository that holds it. https://git-scm.com/docs/gitmodules
+// ParseSubmodule reads the URL of a submodule as .gitmodules gives it. A URL that begins with ./ or ../ is relative to
+// that of holder, the repository with the .gitmodules. https://git-scm.com/docs/gitmodules
 func ParseSubmodule(holder Git, text string) (Git, error) {
 	full := text
 	if strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {
@@ -310,7 +316,7 @@ func ParseSubmodule(holder Git, text string) (Git, error) {
 	return g, nil
 }
 
-// parseRemote reads a URL that is nothing but a repository's.
+// parseRemote reads the URL of a repository, whose query and fragment, if any, are part of it.
 func parseRemote(scheme, text string) (Git, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -319,7 +325,8 @@ func parseRemote(scheme, text string) (Git, error) {
 	return Git{Scheme: scheme, Host: u.Host, Remote: text}, nil
 }
 
-// join applies a relative URL as git does: by components of the text, up to the host at most.
+// join resolves a relative URL as git does: each "../" takes the last component off the text of remote, but never the
+// host.
 func join(remote, relative string) string {
 	remote = strings.TrimRight(remote, "/")
 	separator := "/"

@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// mask stands for what must not be shown.
+// mask is shown in place of each part of a credential.
 const mask = "xxxxx"
 
 // IsHTTP tells whether a source is the URL of a file to be downloaded, and not a repository.
@@ -29,7 +29,7 @@ func FileName(rawURL string) string {
 	return SafeName(path.Base(u.Path))
 }
 
-// SafeName is a name that can be one component of a path, "" if name can't be made one.
+// SafeName gives the last component of name, if that can be the name of a file in a directory, and "" otherwise.
 func SafeName(name string) string {
 	name = path.Base(strings.TrimSpace(name))
 	if name == "." || name == ".." || name == "/" || strings.ContainsFunc(name, unicode.IsControl) {
@@ -38,8 +38,8 @@ func SafeName(name string) string {
 	return name
 }
 
-// Redact masks the credentials of every URL in a text: of USER:PASSWORD@ before a host both, of a lone USER@ the user,
-// which may be a token, except with ssh, where it is a login name.
+// Redact masks the credentials of every URL in a text. Of USER:PASSWORD@ it masks both parts. It masks USER@ without a
+// password too, which may be a token, except in an ssh URL, where it is a login name.
 func Redact(text string) string {
 	var out strings.Builder
 	for {
