@@ -8,6 +8,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/inputs"
+	"github.com/cooperbuild/cooper/build/outputs"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/rootfs"
@@ -108,7 +109,12 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, stop: stop})
+	pushes := outputs.NewPushes(running, outputs.PushesOptions{
+		Layers: e.depot.Store, Origins: e.depot.Images, Cache: r.cache, Registry: e.session.Registry().Options(),
+		Specs: set.Outputs, Tags: set.Tags, Shown: e.asides,
+	}, p.targets)
+	defer func() { pushes.Close(ctx, err) }()
+	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, stop: stop})
 	defer func() { err = errors.Join(err, w.roots.Close()) }()
 	set.noteArgs()
 	w.outputs.WarnOfFormat(p.targets)

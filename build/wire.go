@@ -33,6 +33,8 @@ type parts struct {
 	bases *bases.Resolver
 	// agents by ID are those of --ssh.
 	agents map[string]*sshagent.Agent
+	// pushes are what is pushed; nil: nothing is.
+	pushes *outputs.Pushes
 	// stop ends the steps that run, and says why.
 	stop context.CancelCauseFunc
 }
@@ -49,7 +51,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 	blame, names := steps.Errors{Explain: e.session.Explain}, steps.Names{Stages: p.stages}
 	roots := rootfs.New(rootfs.Options{
 		Store: e.depot.Store, Cache: from.cache, Identity: e.identity, SourceDate: p.sourceDate, NoCache: set.NoCache,
-		Progress: set.Progress, Shown: e.asides, Space: e.space,
+		Progress: set.Progress, Shown: e.asides, Space: e.space, Sealed: from.pushes.Sealed,
 		Fail: func(s *plan.Step, err error) error {
 			err = blame.Of(s, err)
 			from.stop(err)
@@ -67,9 +69,9 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 			}),
 		}),
 		outputs: outputs.New(outputs.Options{
-			Images: e.depot.Images, Layers: e.depot.Store, Origins: e.depot.Images, Cache: from.cache, Roots: roots,
+			Images: e.depot.Images, Layers: e.depot.Store, Cache: from.cache, Roots: roots,
 			SourceDate: p.sourceDate, Format: set.Format,
-			Specs: set.Outputs, Tags: set.Tags, Registry: e.session.Registry().Options(),
+			Specs: set.Outputs, Pushes: from.pushes,
 			Stdout: set.Stdout, Progress: set.Progress, Shown: e.asides,
 		}),
 	}

@@ -32,7 +32,14 @@ func (b Room) writeOutputs(ctx context.Context, images []made, res *Made) error 
 			res.Manifest = manifest
 		}
 	}
-	return b.pushAll(ctx, images, res) // last: it is what others see
+	if b.Pushes == nil {
+		return nil
+	}
+	manifest, err := b.Pushes.finish(ctx, b.sourceOf(images)) // last: it is what others see
+	if err == nil {
+		res.Manifest = manifest
+	}
+	return err
 }
 
 // writeOutput gives the digest of the manifest or index that it has written, none where only files are.

@@ -138,7 +138,7 @@ func PushLayers(st Layers, layers []store.Layer) []push.Layer {
 			came = now.Blob
 		}
 		all = append(all, push.Layer{ID: l.ID, Came: came, Blob: export.Blob{
-			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return st.LayerTar(l) },
+			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return st.LayerStream(l) },
 		}})
 	}
 	return all
@@ -155,46 +155,4 @@ func (b Room) sourceOf(images []made) push.Source {
 		src.Index = &push.Index{Format: b.Format}
 	}
 	return src
-}
-
-// pushAll pushes images to where the outputs say, and gives them their tags when all are there. The result gets the
-// digest of what was pushed last.
-func (b Room) pushAll(ctx context.Context, images []made, res *Made) (err error) {
-	var (
-		all  []*Pushing
-		sent []*push.Sent
-	)
-	defer func() {
-		for _, p := range all {
-			p.End(ctx, err)
-		}
-	}()
-	for _, spec := range b.Specs {
-		if spec.Push == nil {
-			continue
-		}
-		to, err := PushNames(spec, b.Tags)
-		if err != nil {
-			return err
-		}
-		p, err := OpenPush(ctx, PushOptions{Layers: b.Layers, Origins: b.Origins, Cache: b.Cache, Registry: b.Registry, Spec: spec,
-			To:    to,
-			Shown: b.Shown})
-		if err != nil {
-			return err
-		}
-		all = append(all, p)
-		s, err := p.Send(ctx, b.sourceOf(images))
-		if err != nil {
-			return err
-		}
-		sent = append(sent, s)
-	}
-	for _, s := range sent {
-		if err := s.Tag(ctx); err != nil {
-			return err
-		}
-		res.Manifest = s.Manifest().Digest
-	}
-	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/images"
@@ -30,9 +29,10 @@ type Finder interface {
 	Origins(blob digest.Digest) ([]reference.Reference, error)
 }
 
-// Layers reads the store's layers. Dir is a directory on its file system.
+// Layers reads the store's layers, and LayerStream without a lock. Dir is a directory on its file system.
 type Layers interface {
 	LayerTar(l store.Layer) (io.ReadCloser, error)
+	LayerStream(l store.Layer) (io.ReadCloser, error)
 	Layer(id string) (store.Layer, error)
 	Dir() string
 }
@@ -41,18 +41,15 @@ type Layers interface {
 type Options struct {
 	Images Images
 	Layers Layers
-	// Origins may be nil if nothing is pushed.
-	Origins Finder
-	Cache   *cache.Cache
-	Roots   *rootfs.Roots
+	Cache  *cache.Cache
+	Roots  *rootfs.Roots
 	// SourceDate limits all times in images; nil: none.
 	SourceDate *time.Time
 	// Format is that of the images in the store.
 	Format imagebuilder.Format
 	Specs  []export.Spec
-	// Tags are the names that the user gives the image, and Registry how registries are reached: for what is pushed.
-	Tags     []string
-	Registry registry.Options
+	// Pushes are what is pushed; nil: nothing is.
+	Pushes *Pushes
 	// Stdout is what is written to outputs whose destination is export.Stdout.
 	Stdout   io.Writer
 	Progress progress.Sink

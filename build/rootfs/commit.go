@@ -98,6 +98,9 @@ func (c commit) run(ctx context.Context) error {
 	known(err)
 	r.err = err
 	close(r.sealed)
+	if err == nil && r.own != nil && c.builder.Sealed != nil {
+		c.builder.Sealed(c.target.Step, *r.own)
+	}
 	if err != nil {
 		return errors.Join(err, c.target.Snap.Remove())
 	}

@@ -56,6 +56,8 @@ type Options struct {
 	Space *reclaim.Space
 	// Fail is told of a commit that failed beside the steps that follow it, and gives the error of the build.
 	Fail func(s *plan.Step, err error) error
+	// Sealed is told of each layer that a step has made when it is in the store, and must not wait; nil: nobody is.
+	Sealed func(s *plan.Step, l cache.Layer)
 }
 
 // Roots makes the root file systems of one build, and shows them. It is safe for concurrent use. The caller calls Wait

@@ -1,0 +1,81 @@
+package store
+
+import (
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vbatts/tar-split/tar/asm"
+	split "github.com/vbatts/tar-split/tar/storage"
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/fsys"
+)
+
+// LayerStream is LayerTar, but holds no lock of the store where the driver stacks directories: as long as the library
+// reads a layer nobody can commit another one. What has been removed or changed meanwhile makes another stream, or an
+// error: the caller checks the digest. It closes the stream.
+func (s *Store) LayerStream(l Layer) (io.ReadCloser, error) {
+	if !s.Stages() {
+		return s.LayerTar(l)
+	}
+	dir, err := s.DiffDir(l.ID)
+	if err != nil {
+		return nil, err
+	}
+	root, err := fsys.OpenDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
+	}
+	records, err := os.Open(filepath.Join(s.store.GraphRoot(), overlayDriver+"-layers", l.ID+".tar-split.gz"))
+	if err != nil { // the library may know how to do without
+		return s.orTar(l, root.Close())
+	}
+	unzipped, err := gzip.NewReader(records)
+	if err != nil {
+		return s.orTar(l, errors.Join(root.Close(), records.Close()))
+	}
+	stream := asm.NewOutputTarStream(layerFiles{root}, split.NewJSONUnpacker(unzipped))
+	return &layerStream{ReadCloser: stream, of: []io.Closer{root, records}}, nil
+}
+
+// orTar is LayerTar, if what is before it went well.
+func (s *Store) orTar(l Layer, err error) (io.ReadCloser, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s.LayerTar(l)
+}
+
+// layerStream closes what the stream is read from.
+type layerStream struct {
+	io.ReadCloser
+	of []io.Closer
+}
+
+func (s *layerStream) Close() error {
+	err := s.ReadCloser.Close()
+	for _, c := range s.of {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// layerFiles opens the files of a layer's directory, in which nothing is a way out.
+type layerFiles struct{ root *os.File }
+
+var _ split.FileGetter = layerFiles{}
+
+func (f layerFiles) Get(name string) (io.ReadCloser, error) {
+	fd, err := fsys.OpenPlain(int(f.root.Fd()), strings.TrimLeft(filepath.Clean("/"+name), "/"),
+		unix.O_RDONLY|unix.O_NOFOLLOW|
+			unix.O_NONBLOCK)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
