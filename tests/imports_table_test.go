@@ -303,7 +303,7 @@ func dependencyTable() []dependencyRule {
 		{path: "github.com/docker/docker-credential-helpers", only: "build/registry"},
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
 		{path: "github.com/moby/patternmatcher", only: "build/source"},
-		{path: "github.com/vbatts/tar-split", only: "build/store/pull"},
+		{path: "github.com/vbatts/tar-split", only: "build/store build/store/pull"},
 		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
 		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli cmd/cooper/internal/manual"},
 	}

@@ -40,7 +40,7 @@ func TestALayerIsPushedWhileLaterStepsRun(t *testing.T) {
 		go func() { _ = server.Serve(l) }() // it ends with the test
 		t.Cleanup(func() { _ = server.Close() })
 		s.write(t, "ctx/Containerfile", "FROM base AS other\nRUN echo other >/other\nFROM base\nRUN echo first >/first\n"+
-			"RUN wget -q -T 300 -O /dev/null http://"+l.Addr().String()+"/wait && echo second >/second\n")
+			"RUN timeout 300 wget -q -O /dev/null http://"+l.Addr().String()+"/wait && echo second >/second\n")
 		s.build(t, "--tls-verify=false", "--network", "host", "--push", "-t", l.Addr().String()+"/lib/app:1", "ctx")
 		if app, _ := s.remoteManifest(t, address+"/lib/app:1"); len(app.Layers) < 3 {
 			t.Errorf("pushed %+v", app)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -197,7 +198,11 @@ func prompt(ctx context.Context, env Env, lines *bufio.Reader, question string) 
 	}
 	answer := make(chan read, 1)
 	go func() {
-		line, err := lines.ReadString('\n')
+		var line string
+		err := guard.Call(func() (err error) {
+			line, err = lines.ReadString('\n')
+			return err
+		})
 		answer <- read{strings.TrimRight(line, "\r\n"), err}
 	}()
 	select {
