@@ -20,12 +20,15 @@ import (
 // reads a layer nobody can commit another one. What has been removed or changed meanwhile makes another stream, or an
 // error: the caller checks the digest. It closes the stream.
 func (s *Store) LayerStream(l Layer) (io.ReadCloser, error) {
-	if !s.Stages() {
+	if s.Driver() != overlayDriver {
 		return s.LayerTar(l)
 	}
 	dir, err := s.DiffDir(l.ID)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := os.Lstat(filepath.Join(filepath.Dir(dir), "composefs-data")); err == nil {
+		return s.LayerTar(l) // its files have other names
 	}
 	root, err := fsys.OpenDir(dir)
 	if err != nil {
