@@ -10,8 +10,8 @@ import (
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
-// View opens a read-only view of a root, to look at or to copy from. The caller calls its Release when done. The view of
-// an empty root has no directory. With a namespace it shows the owners that a step in that sees.
+// View opens a read-only view of a root, to look at or to copy from. The caller calls its Release when done. The view
+// of an empty root has no directory. With a namespace it shows the owners that a step in that sees.
 func (b *Roots) View(ctx context.Context, r *Root, ns NS) (snapshot.View, error) {
 	if err := b.checkOwners(ctx, r, ns.Mapping); err != nil {
 		return snapshot.View{}, err

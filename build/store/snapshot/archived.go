@@ -54,7 +54,8 @@ func (a *archived) create() (err error) {
 }
 
 // commit makes the layer, and calls remove whatever happens.
-func (a *archived) commit(ctx context.Context, parent string, root func() (layer.RootAttr, error), remove func() error) (store.Layer, error) {
+func (a *archived) commit(ctx context.Context, parent string, root func() (layer.RootAttr, error),
+	remove func() error) (store.Layer, error) {
 	if a.tar == nil {
 		return store.Layer{}, errNotRead
 	}
@@ -72,8 +73,8 @@ func (a *archived) close() error {
 	return a.tar.Close()
 }
 
-// loose is a snapshot for a step that looks at nothing below it, in a store where nothing becomes a layer by a rename: a
-// plain directory.
+// loose is a snapshot for a step that looks at nothing below it, in a store where nothing becomes a layer by a rename:
+// a plain directory.
 type loose struct {
 	archived
 	below  Below

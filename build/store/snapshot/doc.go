@@ -8,6 +8,6 @@
 // There are four ways behind this. Where the kernel stacks the store's directories, the step writes to the upper one of
 // an overlay, and that becomes the layer by one rename. Where a mount program stacks them, or the driver has to, the
 // layer is what has changed between two mounts. Where each layer is a whole tree (vfs) it is what has changed between
-// two trees. A step that looks at nothing below needs no root file system with the last two: its layer is one directory.
-// Layers may lie in additional image stores with all of them. One suite of tests holds for each.
+// two trees. A step that looks at nothing below needs no root file system with the last two: its layer is one
+// directory. Layers may lie in additional image stores with all of them. One suite of tests holds for each.
 package snapshot

@@ -34,11 +34,11 @@ func (Layers) Wait(context.Context) error { return nil }
 // Stack gives the layers.
 func (l Layers) Stack() (pending []*os.File, layers []string) { return nil, l }
 
-// A Snapshot is the root file system of a step, until it is committed as a layer or removed. It is used by one goroutine
-// at a time.
+// A Snapshot is the root file system of a step, until it is committed as a layer or removed. It is used by one
+// goroutine at a time.
 type Snapshot interface {
-	// Files is where files are put that the step gets from elsewhere, and the prefix of the attributes by which a directory
-	// there says that it hides what is below. What InNamespace shows has these files.
+	// Files is where files are put that the step gets from elsewhere, and the prefix of the attributes by which a
+	// directory there says that it hides what is below. What InNamespace shows has these files.
 	Files() (dir, marks string)
 	// Start opens what the step starts from, to be looked at; it may show what was put into Files, too. It is nil if
 	// there is nothing. The caller calls release when done.

@@ -119,8 +119,8 @@ func (s stacked) show(ctx context.Context, ns NS, prepare func(upper string) err
 	return err
 }
 
-// mountsItself tells whether the layer is mounted here rather than by the driver: a program that the driver has started,
-// and with it its mount, would outlive a build that is killed.
+// mountsItself tells whether the layer is mounted here rather than by the driver: a program that the driver has
+// started, and with it its mount, would outlive a build that is killed.
 func (r *Room) mountsItself(id string) bool {
 	if r.program.Path == "" || r.program.ByDriver {
 		return false

@@ -138,8 +138,8 @@ func CheckOwned(dir string) error {
 	return nil
 }
 
-// MountOthers mounts a layer of an additional image store to be read, which Mount doesn't: it would note that there. The
-// caller calls unmount when done.
+// MountOthers mounts a layer of an additional image store to be read, which Mount doesn't: it would note that there.
+// The caller calls unmount when done.
 func (l *Library) MountOthers(id string) (dir string, unmount func() error, err error) {
 	driver, err := l.GraphDriver()
 	if err == nil {

@@ -127,11 +127,15 @@ func withoutUmask(f func() error) error {
 	return fsys.WithUmask(0, func() error { return call(f) })
 }
 
+// What follows is containers/storage's, each as its own documentation says.
+
+// AddNames is that of storage.Store.
 func (l *Library) AddNames(id string, names []string) error {
 	defer l.Recorded.Store(true)
 	return l.do(func() error { return l.Store.AddNames(id, names) })
 }
 
+// ApplyStagedLayer is that of storage.Store.
 func (l *Library) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.Layer, error) {
 	return makes(l, &l.Wrote, func() (layer *storage.Layer, err error) {
 		err = l.inOneMount(func() (err error) {
@@ -142,8 +146,10 @@ func (l *Library) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.
 	})
 }
 
+// Containers is that of storage.Store.
 func (l *Library) Containers() ([]storage.Container, error) { return ask(l, l.Store.Containers) }
 
+// CreateImage is that of storage.Store.
 func (l *Library) CreateImage(id string, names []string, top, metadata string, o *storage.ImageOptions) (*storage.Image,
 	error) {
 	return makes(l, &l.Recorded, func() (*storage.Image, error) {
@@ -152,6 +158,8 @@ func (l *Library) CreateImage(id string, names []string, top, metadata string, o
 	})
 }
 
+// CreateLayer is that of storage.Store.
+//
 //nolint:revive // the library has its parameters so
 func (l *Library) CreateLayer(id, parent string, names []string, label string, writable bool,
 	o *storage.LayerOptions) (*storage.Layer, error) {
@@ -164,23 +172,28 @@ func (l *Library) CreateLayer(id, parent string, names []string, label string, w
 	})
 }
 
+// DeleteImage is that of storage.Store.
 func (l *Library) DeleteImage(id string, commit bool) ([]string, error) {
 	return makes(l, &l.Recorded, func() ([]string, error) { return l.Store.DeleteImage(id, commit) })
 }
 
+// DeleteLayer is that of storage.Store.
 func (l *Library) DeleteLayer(id string) error {
 	return l.do(func() error { return l.Store.DeleteLayer(id) })
 }
 
+// Diff is that of storage.Store.
 func (l *Library) Diff(from, to string, o *storage.DiffOptions) (io.ReadCloser, error) {
 	return ask(l, func() (io.ReadCloser, error) { return l.Store.Diff(from, to, o) })
 }
 
+// Exists is that of storage.Store.
 func (l *Library) Exists(id string) bool {
 	there, err := ask(l, func() (bool, error) { return l.Store.Exists(id), nil })
 	return there && err == nil
 }
 
+// Free is that of storage.Store.
 func (l *Library) Free() {
 	_ = l.do(func() error { // a library that is broken has nothing to give back
 		opening.Lock()
@@ -190,38 +203,50 @@ func (l *Library) Free() {
 	})
 }
 
+// GarbageCollect is that of storage.Store.
 func (l *Library) GarbageCollect() error { return l.do(l.Store.GarbageCollect) }
 
+// GraphDriver is that of storage.Store.
 func (l *Library) GraphDriver() (drivers.Driver, error) { return ask(l, l.Store.GraphDriver) }
 
+// Image is that of storage.Store.
 func (l *Library) Image(id string) (*storage.Image, error) {
 	return ask(l, func() (*storage.Image, error) { return l.Store.Image(id) })
 }
 
+// ImageBigData is that of storage.Store.
 func (l *Library) ImageBigData(id, key string) ([]byte, error) {
 	return ask(l, func() ([]byte, error) { return l.Store.ImageBigData(id, key) })
 }
 
+// Images is that of storage.Store.
 func (l *Library) Images() ([]storage.Image, error) { return ask(l, l.Store.Images) }
 
+// ImagesByDigest is that of storage.Store.
 func (l *Library) ImagesByDigest(d digest.Digest) ([]*storage.Image, error) {
 	return ask(l, func() ([]*storage.Image, error) { return l.Store.ImagesByDigest(d) })
 }
 
+// Layer is that of storage.Store.
 func (l *Library) Layer(id string) (*storage.Layer, error) {
 	return ask(l, func() (*storage.Layer, error) { return l.Store.Layer(id) })
 }
 
+// Layers is that of storage.Store.
 func (l *Library) Layers() ([]storage.Layer, error) { return ask(l, l.Store.Layers) }
 
+// LayersByUncompressedDigest is that of storage.Store.
 func (l *Library) LayersByUncompressedDigest(d digest.Digest) ([]storage.Layer, error) {
 	return ask(l, func() ([]storage.Layer, error) { return l.Store.LayersByUncompressedDigest(d) })
 }
 
+// Mount is that of storage.Store.
 func (l *Library) Mount(id, label string) (string, error) {
 	return ask(l, func() (string, error) { return l.Store.Mount(id, label) })
 }
 
+// PutLayer is that of storage.Store.
+//
 //nolint:revive // the library has its parameters so
 func (l *Library) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions,
 	diff io.Reader) (*storage.Layer, int64, error) {
@@ -245,6 +270,7 @@ func (l *Library) RemoveNames(id string, names []string) error {
 	return l.do(func() error { return l.Store.RemoveNames(id, names) })
 }
 
+// SetImageBigData is that of storage.Store.
 func (l *Library) SetImageBigData(id, key string, data []byte, of func([]byte) (digest.Digest, error)) error {
 	defer l.Recorded.Store(true)
 	return l.do(func() error { return l.Store.SetImageBigData(id, key, data, of) })
@@ -256,6 +282,7 @@ func (l *Library) SetNames(id string, names []string) error {
 	return l.do(func() error { return l.Store.SetNames(id, names) })
 }
 
+// Unmount is that of storage.Store.
 func (l *Library) Unmount(id string, force bool) (bool, error) {
 	return ask(l, func() (bool, error) { return l.Store.Unmount(id, force) })
 }
