@@ -8,24 +8,26 @@ import (
 // ErrNoFreeIDs means that no range is left that is long enough for --userns=auto.
 var ErrNoFreeIDs = errors.New("no free range of IDs")
 
-// minAutoSize is the least number of IDs that --userns=auto takes of itself; containers/storage's own default.
+// minAutoSize is the least number of IDs that --userns=auto takes when no size is given: the default of
+// containers/storage.
 const minAutoSize = 1024
 
-// AutoOptions are what --userns=auto can choose from.
+// AutoOptions are the IDs that --userns=auto can choose from, and how many it takes.
 type AutoOptions struct {
-	Size      uint32  // number of IDs; 0: [AutoSize] says
-	UIDs      []Range // container IDs to intermediate IDs that the user map has in any case
-	GIDs      []Range // and the group map
+	Size      uint32  // number of IDs; 0: [AutoSize] of the image
+	UIDs      []Range // ranges, container IDs to intermediate IDs, that the user map always has
+	GIDs      []Range // ranges, container IDs to intermediate IDs, that the group map always has
 	Available SubIDs  // the intermediate IDs to choose from
 }
 
-// AutoSize is the number of IDs for an image whose highest owner in a layer, and whose highest ID in /etc/passwd and
-// /etc/group, are these.
+// AutoSize gives the number of IDs that an image needs. owner is the highest user or group ID of a file in its layers,
+// named the highest ID in its /etc/passwd and /etc/group.
 func AutoSize(owner, named uint32) uint32 {
 	return max(minAutoSize, min(max(owner, named), MaxID-1)+1)
 }
 
-// Limit is the highest container ID that could fit: what is beyond needs no look.
+// Limit is the highest container ID for which there could be enough available IDs; a caller that looks for the highest
+// ID of an image may ignore higher ones.
 func (a AutoOptions) Limit() uint32 {
 	n := min(total(a.Available.UIDs), total(a.Available.GIDs))
 	if n == 0 {
@@ -34,10 +36,10 @@ func (a AutoOptions) Limit() uint32 {
 	return uint32(n - 1)
 }
 
-// Allocate chooses for container IDs 0 to size-1 the lowest range of available IDs that no map of used has on its host
-// side (intermediate IDs). The fixed ranges are put in; they don't have to be free. a.Size, if set, is used instead of
-// size. The error matches [ErrNoFreeIDs] if nothing is left, [ErrTooFewSubIDs] if there never was as much, and
-// [ErrBadMap] if the fixed ranges make no map.
+// Allocate maps the container IDs 0 to size-1 to the lowest free range of available IDs: one that is on the host side
+// (intermediate IDs) of no map in used. The fixed ranges of a are part of the map too; they don't have to be free.
+// a.Size, if not 0, replaces size. The error matches [ErrNoFreeIDs] if no free range is long enough, [ErrTooFewSubIDs]
+// if no available range would be even if all were free, and [ErrBadMap] if the fixed ranges make no map.
 func (a AutoOptions) Allocate(size uint32, used []Mapping) (Mapping, error) {
 	if a.Size != 0 {
 		size = a.Size
@@ -58,7 +60,8 @@ func (a AutoOptions) Allocate(size uint32, used []Mapping) (Mapping, error) {
 	return Mapping{UIDs: uids, GIDs: gids}, nil
 }
 
-// autoError says what went wrong. A map that can't be is what the options of auto have asked for.
+// autoError adds to an error what couldn't be done. An error that matches [ErrBadMap] becomes a [RequestError]: only
+// the options of --userns=auto can ask for an invalid map.
 func autoError(what string, err error) error {
 	if errors.Is(err, ErrBadMap) {
 		return &RequestError{Option: what, Err: err}
@@ -88,8 +91,8 @@ func allocate(size uint32, fixed []Range, available, used []SubIDRange) (Map, er
 	return m, err
 }
 
-// noFree says why none of the available IDs can be had: there are too few even if nothing else uses any, or others use
-// them. unused are the available ones if nothing else does.
+// noFree gives the error for need IDs that aren't free in a row: there are too few of them even without other users, or
+// others use them. available are all IDs to choose from, unused those of them that the fixed ranges leave.
 func noFree(need uint64, available, unused []SubIDRange) error {
 	var longest uint32
 	for _, s := range unused {
@@ -105,7 +108,7 @@ func noFree(need uint64, available, unused []SubIDRange) error {
 		need, total(available), ErrNoFreeIDs)
 }
 
-// lowest gives the first n IDs in a row.
+// lowest gives the lowest n consecutive IDs of sorted ranges.
 func lowest(n uint64, sorted []SubIDRange) (SubIDRange, bool) {
 	for _, s := range sorted {
 		if uint64(s.Count) >= n {

@@ -16,13 +16,13 @@
 //
 // The package is pure but for two things. [Finder] reads /etc/subuid and /etc/subgid
 // (subuid(5), subgid(5)) or asks getsubids(1) when nsswitch.conf says that the
-// ranges live elsewhere. [ThisProcess] finds out who calls, from which namespace
-// and what is allowed there, and [ReadMapping] reads the maps of another process:
-// nobody else looks. Entering a namespace is the job of package reexec.
+// ranges live elsewhere. [ThisProcess] finds out which user runs this process, in which namespace
+// and what is allowed there, and [ReadMapping] reads the maps of another process; all other
+// packages ask these two. Entering a namespace is the job of package reexec.
 //
 // Every error about ranges that are absent or too short ends with the command
 // that puts it right.
 //
-// One room: maps, the ranges that they are made of and what a user may ask for are one arithmetic on IDs; each half
-// would import the other.
+// The package is large because maps, the ranges that they are made of and the modes that users ask for are one
+// arithmetic on IDs: two packages would have to import each other.
 package userns

@@ -7,23 +7,24 @@ import (
 	"strings"
 )
 
-// What the errors of this package match with errors.Is.
+// Errors that callers may tell apart with errors.Is.
 var (
-	// ErrUnmapped: an ID that a map leaves out.
+	// ErrUnmapped means that a map leaves an ID out.
 	ErrUnmapped = errors.New("ID is not mapped")
-	// ErrBadMap: ranges that make no valid map.
+	// ErrBadMap means that ranges make no valid map.
 	ErrBadMap = errors.New("not a valid ID map")
-	// ErrBadSubIDs: a subordinate ID file that can't be understood.
+	// ErrBadSubIDs means that a subordinate ID file is malformed.
 	ErrBadSubIDs = errors.New("not a valid subordinate ID list")
-	// ErrNoSubIDs: the owner has no subordinate user IDs or no group IDs.
+	// ErrNoSubIDs means that the owner has no subordinate user IDs or no subordinate group IDs.
 	ErrNoSubIDs = errors.New("no subordinate IDs")
-	// ErrNoGetsubids: the ranges are not in files and the program that knows them is missing.
+	// ErrNoGetsubids means that nsswitch.conf names a source of ranges other than files, and that getsubids, which reads
+	// such sources, is missing.
 	ErrNoGetsubids = errors.New("getsubids is not installed")
-	// ErrTooFewSubIDs: the owner's ranges are too short for an image.
+	// ErrTooFewSubIDs means that the owner's ranges have too few IDs for an image.
 	ErrTooFewSubIDs = errors.New("too few subordinate IDs")
 )
 
-// Values of [UnmappedError].
+// Values of Kind and Side in [UnmappedError].
 const (
 	KindUID       = "uid"
 	KindGID       = "gid"
@@ -33,10 +34,10 @@ const (
 
 // UnmappedError is an ID that a map leaves out. It matches [ErrUnmapped].
 type UnmappedError struct {
-	Kind string // KindUID or KindGID; "" when a bare Map was asked
+	Kind string // KindUID or KindGID; "" in an error of a Map, which may be of either kind
 	ID   uint32 // the ID, as seen on Side
 	Side string // SideContainer or SideHost: where ID comes from
-	Map  Map    // the map that has no place for it
+	Map  Map    // the map that leaves ID out
 }
 
 func (e *UnmappedError) Error() string {
@@ -61,13 +62,13 @@ func (e *UnmappedError) Is(target error) bool { return target == ErrUnmapped }
 // that nothing has to be added.
 type Grant struct {
 	File  string     // the subordinate ID file
-	Range SubIDRange // the range to add; Count 0: there is no room for one
+	Range SubIDRange // the range to add; Count 0: no range is free
 }
 
-// SubIDFileError is what is wrong in a subordinate ID file, or with it. It matches [ErrBadSubIDs].
+// SubIDFileError says what is wrong with a subordinate ID file or a line of it. It matches [ErrBadSubIDs].
 type SubIDFileError struct {
-	File    string // its path; "" when there was only a reader
-	Line    int    // from 1; 0: the file as a whole
+	File    string // path of the file; "" if the text came from a reader
+	Line    int    // number of the line, from 1; 0: the file as a whole
 	Problem string
 	Remedy  string
 	Err     error // the cause; may be nil
@@ -98,7 +99,7 @@ type NoSubIDsError struct {
 	GIDs   Grant  // zero when there are group ranges
 }
 
-// Files are those that lack a line.
+// Files gives the paths of the subordinate ID files that lack a line for the owner.
 func (e *NoSubIDsError) Files() []string {
 	var files []string
 	for _, g := range []Grant{e.UIDs, e.GIDs} {
@@ -153,7 +154,8 @@ func (e *RangeError) Is(target error) bool {
 	return target == ErrTooFewSubIDs || target == ErrUnmapped
 }
 
-// shortage gives "alice:100000:65536 in /etc/subuid is too short: ".
+// shortage gives the beginning of a message, such as "alice:100000:65536 in /etc/subuid is too short: ". have are the
+// owner's ranges in that file.
 func (e *RangeError) shortage(file string, have []SubIDRange) string {
 	if len(have) == 0 {
 		return "the ID map is too short: "
@@ -181,12 +183,12 @@ func listIDs(ids []uint32) string {
 	return strings.Join(text, ", ")
 }
 
-// remedy gives the line to type that adds the grants.
+// remedy gives the command that adds the grants for the owner.
 func remedy(owner Owner, uids, gids Grant) string {
 	if (uids.File != "" && uids.Range.Count == 0) || (gids.File != "" && gids.Range.Count == 0) {
 		return "no free range is that long: use a base image with lower IDs"
 	}
-	if owner.Name == "" || owner.Name == SharedName { // usermod knows neither
+	if owner.Name == "" || owner.Name == SharedName { // usermod takes only the name of a user
 		var lines []string
 		for _, g := range []Grant{uids, gids} {
 			if g.File != "" {

@@ -12,20 +12,21 @@ import (
 	"strings"
 )
 
-// Where a [Finder] looks unless told otherwise.
+// The files that a [Finder] reads if its fields name no others.
 const (
 	DefaultSubUID   = "/etc/subuid"
 	DefaultSubGID   = "/etc/subgid"
 	DefaultNSSwitch = "/etc/nsswitch.conf"
 )
 
-// Finder looks up subordinate IDs. The zero value looks in the system's places.
+// Finder looks up subordinate IDs. The zero value reads the files of the system.
 type Finder struct {
 	SubUID    string // file of user ranges; "" is DefaultSubUID
 	SubGID    string // file of group ranges; "" is DefaultSubGID
-	NSSwitch  string // "" is DefaultNSSwitch
+	NSSwitch  string // the nsswitch.conf to read; "" is DefaultNSSwitch
 	Getsubids string // the program; "" looks for getsubids in PATH
-	// Own is the namespace that the files are of: no ID that it hasn't got is proposed. Nil: it has all.
+	// Own is the mapping of the user namespace in which the files are read: remedies propose only IDs that it has. Nil: it
+	// has all IDs.
 	Own *Mapping
 }
 
@@ -43,10 +44,12 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 	if source != "" {
 		return f.ask(ctx, owner, source)
 	}
+
 	uids, err := readSubIDs(f.subUID(), owner)
 	if err != nil {
 		return SubIDs{}, err
 	}
+
 	gids, err := readSubIDs(f.subGID(), owner)
 	if err != nil {
 		return SubIDs{}, err
@@ -54,6 +57,7 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 	if len(uids) > 0 && len(gids) > 0 {
 		return SubIDs{UIDs: uids, GIDs: gids}, nil
 	}
+
 	missing := &NoSubIDsError{Owner: owner}
 	forUIDs, forGIDs := f.places()
 	if len(uids) == 0 {
@@ -62,10 +66,11 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 	if len(gids) == 0 {
 		missing.GIDs = forGIDs.grant(subIDCount, 1, []uint32{owner.ID})
 	}
+
 	return SubIDs{}, missing
 }
 
-// FindRoot gives the ranges for what root runs, and whose they are: those of root, or else of containers.
+// FindRoot gives the ranges for the steps that root runs, and their owner: root, or "containers" if root has none.
 func (f Finder) FindRoot(ctx context.Context) (whose Owner, sub SubIDs, err error) {
 	for _, name := range []string{"root", SharedName} {
 		whose = Owner{Name: name, ID: ^uint32(0)}
@@ -84,8 +89,8 @@ func (f Finder) Check(ctx context.Context, owner Owner, m Mapping, need IDs) err
 		return nil
 	}
 	e := &RangeError{Owner: owner, Missing: missing.UIDs, MissingGIDs: missing.GIDs}
-	// The ranges only make the message better: an error in reading them is not
-	// what the user has to hear about now.
+	// The ranges only make the message better, so an error in reading them is dropped: the error that the user must see is
+	// that IDs are missing.
 	e.Sub, _ = f.Find(ctx, owner)
 	if e.Source, _ = f.source(); e.Source != "" {
 		return e
@@ -109,15 +114,15 @@ func (p grantPlace) shortfall(m Map, missing []uint32) Grant {
 	return p.grant(count, count, nil)
 }
 
-// grant proposes a range where all IDs exist.
+// grant proposes a range of count IDs to add to file, in a namespace that has all IDs.
 func grant(file string, count uint64) Grant { return grantWithout(file, count, nil) }
 
-// grantWithout is grant for a range that has none of these IDs.
+// grantWithout is grant for a range that contains none of the IDs in own.
 func grantWithout(file string, count uint64, own []uint32) Grant {
 	return grantPlace{file: file}.grant(count, count, own)
 }
 
-// places are the two files with what exists of IDs.
+// places gives the two files, each with the IDs that exist in the namespace in which it is read.
 func (f Finder) places() (uids, gids grantPlace) {
 	uids, gids = grantPlace{file: f.subUID()}, grantPlace{file: f.subGID()}
 	if f.Own != nil {
@@ -137,7 +142,7 @@ func orDefault(s, def string) string {
 	return s
 }
 
-// readSubIDs takes a file that isn't there for an empty one.
+// readSubIDs reads the owner's ranges in a file. A missing file counts as empty.
 func readSubIDs(path string, owner Owner) ([]SubIDRange, error) {
 	in, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -158,7 +163,7 @@ func readSubIDs(path string, owner Owner) ([]SubIDRange, error) {
 	return ranges, nil
 }
 
-// unreadable is the error about a file that everybody should be able to read.
+// unreadable gives the error for a file that can't be read, though it should be readable for everybody.
 func unreadable(path string, err error) error {
 	if at := new(fs.PathError); errors.As(err, &at) {
 		err = at.Err
@@ -171,8 +176,7 @@ func unreadable(path string, err error) error {
 	return e
 }
 
-// source gives the first source on the line "subid:" of nsswitch.conf; "" when
-// that is the files, as it is without such a line.
+// source gives the first source on the line "subid:" of nsswitch.conf; "" if that is "files", or without such a line.
 func (f Finder) source() (string, error) {
 	in, err := os.Open(orDefault(f.NSSwitch, DefaultNSSwitch))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -194,6 +198,7 @@ func (f Finder) source() (string, error) {
 		}
 		return "", nil
 	}
+
 	if err := lines.Err(); err != nil {
 		return "", fmt.Errorf("read nsswitch.conf: %w", err)
 	}
@@ -219,7 +224,8 @@ func (f Finder) ask(ctx context.Context, owner Owner, source string) (SubIDs, er
 	return SubIDs{}, &NoSubIDsError{Owner: owner, Source: source}
 }
 
-// runGetsubids takes a plain failure for "none": that is how getsubids says it.
+// runGetsubids runs getsubids and reads its answer. Exit status 1 means that the owner has no ranges: getsubids
+// says so in no other way.
 func runGetsubids(ctx context.Context, program string, args ...string) ([]SubIDRange, error) {
 	out, err := exec.CommandContext(ctx, program, args...).Output()
 	var exit *exec.ExitError

@@ -13,7 +13,8 @@ func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, err
 		return SubIDs{}, err
 	}
 	if source != "" {
-		// getsubids is asked for both kinds of each: an owner of one kind alone is rare, and its error says so.
+		// ask fails for an owner who has ranges of one kind only, even if only that kind is wanted here. Such an owner is
+		// rare, and the error tells what is missing.
 		u, err := f.ask(ctx, users, source)
 		if err != nil {
 			return SubIDs{}, err
@@ -21,6 +22,7 @@ func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, err
 		g, err := f.ask(ctx, groups, source)
 		return SubIDs{UIDs: u.UIDs, GIDs: g.GIDs}, err
 	}
+
 	uids, err := readSubIDs(f.subUID(), users)
 	if err != nil {
 		return SubIDs{}, err
@@ -28,6 +30,7 @@ func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, err
 	if len(uids) == 0 {
 		return SubIDs{}, &NoSubIDsError{Owner: users, UIDs: grant(f.subUID(), subIDCount)}
 	}
+
 	gids, err := readSubIDs(f.subGID(), groups)
 	if err != nil {
 		return SubIDs{}, err
@@ -35,5 +38,6 @@ func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, err
 	if len(gids) == 0 {
 		return SubIDs{}, &NoSubIDsError{Owner: groups, GIDs: grant(f.subGID(), subIDCount)}
 	}
+
 	return SubIDs{UIDs: uids, GIDs: gids}, nil
 }

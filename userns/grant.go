@@ -6,20 +6,21 @@ import (
 	"slices"
 )
 
-// grantPlace is a file of ranges, and the IDs that there are where it is read.
+// grantPlace is a subordinate ID file, with the IDs that exist in the namespace in which it is read.
 type grantPlace struct {
 	file string
-	// within is the map of the namespace around, nil where all IDs exist.
+	// within is the map of that namespace; nil if it has all IDs.
 	within Map
 }
 
-// lowestGrant is the first ID that is proposed where there are too few to begin at firstSubID: those below belong to
-// the system's users.
+// lowestGrant is the lowest ID that is proposed in a namespace with too few IDs to begin at firstSubID: the IDs below
+// it belong to the system's users.
 const lowestGrant = 1000
 
-// grant proposes a range above all that the file gives to anybody, since usermod doesn't refuse one that belongs to
-// another user, and without the IDs of own. A file that can't be read has been reported before or proposes the default.
-// Where the namespace around hasn't got such a range, the longest is proposed that is free in it, if it has least IDs.
+// grant proposes a range of count IDs that contains none of own. It begins above all ranges in the file, since usermod
+// doesn't refuse a range that overlaps another user's. A file that can't be read counts as empty: its error, if it
+// matters, was reported before. If the namespace hasn't got such a range, the longest free range of the namespace is
+// proposed, provided that it has at least least IDs.
 func (p grantPlace) grant(count, least uint64, own []uint32) Grant {
 	var used []SubIDRange
 	start := uint64(firstSubID)
@@ -30,12 +31,14 @@ func (p grantPlace) grant(count, least uint64, own []uint32) Grant {
 			used = append(used, l.SubIDRange)
 		})
 	}
+
 	for _, id := range slices.Sorted(slices.Values(own)) {
 		used = append(used, SubIDRange{Start: id, Count: 1})
 		if start <= uint64(id) && uint64(id) < start+count {
 			start = uint64(id) + 1
 		}
 	}
+
 	g := Grant{File: p.file}
 	if p.within == nil {
 		if start+count-1 <= uint64(MaxID) {
@@ -43,19 +46,21 @@ func (p grantPlace) grant(count, least uint64, own []uint32) Grant {
 		}
 		return g
 	}
+
 	for _, s := range p.stretches() {
 		if uint64(s.Start) <= start && start+count <= s.end() {
 			g.Range = SubIDRange{Start: uint32(start), Count: uint32(count)}
 			return g
 		}
 	}
+
 	if longest := p.longestWithout(used); uint64(longest.Count) >= least {
 		g.Range = SubIDRange{Start: longest.Start, Count: uint32(min(count, uint64(longest.Count)))}
 	}
 	return g
 }
 
-// stretches are the IDs that there are, joined where they follow each other.
+// stretches gives the IDs that exist in the namespace, as ranges; ranges that follow each other are joined.
 func (p grantPlace) stretches() []SubIDRange {
 	ranges := slices.SortedFunc(slices.Values(p.within),
 		func(a, b Range) int { return cmp.Compare(a.Container, b.Container) })
@@ -70,7 +75,7 @@ func (p grantPlace) stretches() []SubIDRange {
 	return joined
 }
 
-// longestWithout is the longest range of the IDs that there are, from lowestGrant on, that has none of the used ones.
+// longestWithout gives the longest range of existing IDs, from lowestGrant on, that contains none of used.
 func (p grantPlace) longestWithout(used []SubIDRange) (longest SubIDRange) {
 	slices.SortFunc(used, func(a, b SubIDRange) int { return cmp.Compare(a.Start, b.Start) })
 	for _, s := range p.stretches() {

@@ -26,12 +26,13 @@ func (i IDs) String() string {
 	return strings.Join(kinds, " and ")
 }
 
-// idText continues the name of a kind of IDs: " 7", or "s 7, 70000-70009".
+// idText gives the text that follows "user ID" or "group ID": " 7", or "s 7, 70000-70009".
 func idText(ids []uint32) string {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	if len(ids) == 1 {
 		return fmt.Sprintf(" %d", ids[0])
 	}
+
 	var ranges []string
 	left := len(ids)
 	for at := 0; at < len(ids) && len(ranges) < listedRanges; {
@@ -47,6 +48,7 @@ func idText(ids []uint32) string {
 		left -= end - at
 		at = end
 	}
+
 	text := "s " + strings.Join(ranges, ", ")
 	if left > 0 {
 		text += fmt.Sprintf(" and %d more", left)

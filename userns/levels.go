@@ -4,14 +4,14 @@ import "fmt"
 
 // Level is a run of IDs that follow each other in all three ID spaces.
 type Level struct {
-	Container    uint32 `json:"container"` // first ID in each space
-	Intermediate uint32 `json:"intermediate"`
-	Host         uint32 `json:"host"`
-	Length       uint32 `json:"length"`
+	Container    uint32 `json:"container"`    // first container ID
+	Intermediate uint32 `json:"intermediate"` // first intermediate ID
+	Host         uint32 `json:"host"`         // first host ID
+	Length       uint32 `json:"length"`       // number of IDs
 }
 
-// Levels gives the maps of one kind, [KindUID] or [KindGID], side by side, sorted by container ID. It needs Second
-// where [Resolved.Composed] does.
+// Levels gives the two maps of one kind, [KindUID] or [KindGID], side by side, sorted by container ID. Like
+// [Resolved.Composed] it needs Second to be set in the modes [ModeAuto] and [ModeNS].
 func (r Resolved) Levels(kind string) ([]Level, error) {
 	second, outer, err := r.pair(kind)
 	if err != nil {
@@ -51,7 +51,7 @@ func (r Resolved) pair(kind string) (second, outer Map, err error) {
 // SideIntermediate is an ID space of [Resolved.Translate], besides SideContainer and SideHost.
 const SideIntermediate = "intermediate"
 
-// Translation is one ID in all three spaces; nil where it has no place.
+// Translation is one ID in all three spaces; it is nil in a space in which it is not mapped.
 type Translation struct {
 	Host         *uint32 `json:"host"`
 	Intermediate *uint32 `json:"intermediate"`
@@ -69,7 +69,8 @@ func (t Translation) On(side string) *uint32 {
 	return t.Container
 }
 
-// Translate gives an ID of a kind, as it is on one side, in all spaces. Every ID can be asked for, mapped or not.
+// Translate gives in all three spaces the ID that is id on the given side. kind is KindUID or KindGID. An ID that isn't
+// mapped is no error.
 func (r Resolved) Translate(kind string, id uint32, side string) (Translation, error) {
 	second, outer, err := r.pair(kind)
 	if err != nil {
@@ -93,14 +94,14 @@ func (r Resolved) Translate(kind string, id uint32, side string) (Translation, e
 	return t, nil
 }
 
-// mapped takes an ID through one step, if there is one to take.
+// mapped applies one map to an ID. It gives nil for nil, and for an ID that isn't mapped.
 func mapped(step func(uint32) (uint32, error), id *uint32) *uint32 {
 	if id == nil {
 		return nil
 	}
 	out, err := step(*id)
 	if err != nil {
-		return nil // the one error is that it isn't mapped
+		return nil // the only error of step is an UnmappedError
 	}
 	return &out
 }

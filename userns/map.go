@@ -138,8 +138,8 @@ func (m Map) String() string {
 	return string(b)
 }
 
-// Writable says with an error that matches [ErrBadMap] if the kernel doesn't take the map: it must be written at once,
-// and be shorter than a page. 340 ranges of small IDs fit, but not of large ones.
+// Writable gives an error that matches [ErrBadMap] if the kernel would refuse the map as too long: a map is written in
+// one call, which takes less than a page. [MaxRanges] ranges of small numbers fit in that, but not of large ones.
 func (m Map) Writable() error {
 	if n, page := len(m.String())+1, os.Getpagesize(); n >= page {
 		return fmt.Errorf("%d ranges are %d bytes long when written, and the kernel takes less than %d: %w", len(m), n, page,
@@ -162,7 +162,8 @@ func ParseMap(text string) (Map, error) {
 	return m, nil
 }
 
-// ParseRanges is [ParseMap] for the lines as they stand: in their order, whether or not they make a map.
+// ParseRanges reads the lines of a map as [ParseMap] does, but gives the ranges in the order of the lines and doesn't
+// check that together they are a valid map.
 func ParseRanges(text string) ([]Range, error) {
 	var ranges []Range
 	for i, line := range strings.Split(text, "\n") {

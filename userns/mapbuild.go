@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// flagMap gives the map of one kind that the flags make; base is the map without any, which a first + extends.
+// flagMap gives the map of one kind, container IDs to intermediate IDs, that the flags of an option make. base is the
+// map without flags, which the flags extend if the first of them has a "+".
 func flagMap(option string, flags []optionFlag, outer, base Map) (Map, error) {
 	if len(flags) > MaxRanges {
 		return nil, &RequestError{Option: option, Problem: fmt.Sprintf("%d ranges, the kernel takes %d", len(flags),
@@ -19,12 +20,14 @@ func flagMap(option string, flags []optionFlag, outer, base Map) (Map, error) {
 	if len(flags) == 0 {
 		return base, nil
 	}
+
 	b := mapBuilder{outer: outer, outerHosts: outer.Invert(), remedy: "; a + in front takes it over"}
 	for _, f := range flags {
 		if err := b.add(f.MapFlag); err != nil {
 			return nil, &RequestError{Option: f.option, Value: f.String(), Problem: err.Error()}
 		}
 	}
+
 	if flags[0].Extend {
 		b.fill(base)
 	}
@@ -32,17 +35,18 @@ func flagMap(option string, flags []optionFlag, outer, base Map) (Map, error) {
 	if err != nil {
 		return nil, &RequestError{Option: option, Err: err}
 	}
+
 	return m, nil
 }
 
 // mapBuilder collects the ranges of a map to intermediate IDs; they never overlap on either side.
 type mapBuilder struct {
-	outer, outerHosts Map // intermediate IDs to host IDs, and back
+	outer, outerHosts Map // intermediate IDs to host IDs, and host IDs to intermediate IDs
 	ranges            []Range
 	remedy            string // what helps against an overlap; "" if nothing does
 }
 
-// add adds what a flag says, or says why it can't be.
+// add adds the ranges of a flag, or gives the reason why the flag can't be followed.
 func (b *mapBuilder) add(f MapFlag) error {
 	added, err := b.intermediate(f)
 	if err != nil {
@@ -66,13 +70,14 @@ func (b *mapBuilder) add(f MapFlag) error {
 	return nil
 }
 
-// common gives the first ID that n IDs from a and m IDs from b share.
+// common gives the first ID that is in both ranges: n IDs from a on, and m IDs from b on.
 func common(a, b, n, m uint32) (uint32, bool) {
 	first := max(a, b)
 	return first, first-a < n && first-b < m
 }
 
-// intermediate gives a flag's ranges. A range of host IDs can be several of intermediate ones.
+// intermediate gives the ranges of a flag, container IDs to intermediate IDs. One range of host IDs can be several
+// ranges of intermediate IDs.
 func (b *mapBuilder) intermediate(f MapFlag) ([]Range, error) {
 	if !f.Host {
 		if _, err := b.outer.slice(f.From, f.Length); err != nil {
@@ -90,7 +95,7 @@ func (b *mapBuilder) intermediate(f MapFlag) ([]Range, error) {
 	return pieces, nil
 }
 
-// outOfReach says which IDs of a space there are.
+// outOfReach adds to the error for an ID that doesn't exist in a space which IDs the space has.
 func outOfReach(err error, space string, have []SubIDRange) error {
 	unmapped, ok := err.(*UnmappedError) //nolint:errorlint // Map.slice returns no other, and returns it as it is.
 	if !ok {
@@ -111,7 +116,7 @@ func outOfReach(err error, space string, have []SubIDRange) error {
 	return fmt.Errorf("%s %d is not yours to map, you have %s", space, unmapped.ID, text)
 }
 
-// cut takes the container IDs and the intermediate IDs of r out of the ranges.
+// cut removes the container IDs and the intermediate IDs of r from the ranges.
 func cut(ranges []Range, r Range) []Range {
 	var kept []Range
 	for _, q := range ranges {
@@ -122,7 +127,8 @@ func cut(ranges []Range, r Range) []Range {
 	return kept
 }
 
-// without leaves out those IDs of q, which starts at start on the side in question, that are among n from first on.
+// without gives the parts of q that have none of the n IDs from first on, on one side of q; start is q's first ID on
+// that side.
 func without(q Range, start, first, n uint32) []Range {
 	begin, end := uint64(start), uint64(start)+uint64(q.Length)
 	from, to := max(begin, uint64(first)), min(end, uint64(first)+uint64(n))
@@ -140,8 +146,8 @@ func without(q Range, start, first, n uint32) []Range {
 	return kept
 }
 
-// fill maps what base maps and no flag has taken: its outside IDs in base's order, to the container IDs that are free,
-// from 0 on.
+// fill maps the intermediate IDs of base that no flag maps, in the order of base, to the container IDs that no flag
+// maps, from 0 on.
 func (b *mapBuilder) fill(base Map) {
 	inside := free([]SubIDRange{{Count: MaxID + 1}}, containers(b.ranges))
 	taken := spans(b.ranges)
@@ -154,7 +160,7 @@ func (b *mapBuilder) fill(base Map) {
 	}
 }
 
-// containers are the IDs on a map's container side.
+// containers gives the container IDs of the ranges.
 func containers(ranges []Range) []SubIDRange {
 	s := make([]SubIDRange, len(ranges))
 	for i, r := range ranges {
@@ -163,7 +169,8 @@ func containers(ranges []Range) []SubIDRange {
 	return s
 }
 
-// pair maps the first container IDs of inside to all of s, and gives those of inside that are left, in the same memory.
+// pair maps the first container IDs of inside to all IDs of s. It also gives the container IDs of inside that are left,
+// in the memory of inside.
 func pair(inside []SubIDRange, s SubIDRange) ([]Range, []SubIDRange) {
 	var made []Range
 	for s.Count > 0 && len(inside) > 0 {

@@ -16,10 +16,11 @@ type MapFlag struct {
 	Container uint32 // first ID inside
 	From      uint32 // first intermediate ID; a host ID for root, or if Host is set
 	Length    uint32 // number of IDs, at least 1
-	Host      bool   // @: From is a host ID
-	Extend    bool   // +: takes over IDs that flags before it map, or extends the default map if it is the first
-	Users     bool   // u: for the user map
-	// g: for the group map; neither u nor g: for its option's map, and for the other one if that has no option
+	Host      bool   // flag @: From is a host ID
+	Extend    bool   // flag +: takes over IDs that earlier flags map, or extends the default map if it is the first flag
+	Users     bool   // flag u: for the user map
+	// Groups is the flag g: for the group map. With neither u nor g the flag is for the map of its option, and for the
+	// other map too if the command line has no option for that.
 	Groups bool
 }
 
@@ -66,6 +67,7 @@ func parseTriple(text string) (MapFlag, error) {
 	if len(fields) != 2 && len(fields) != 3 {
 		return MapFlag{}, fmt.Errorf("must be [+ug]CONTAINER:[@]FROM[:LENGTH]")
 	}
+
 	var (
 		f   = MapFlag{Length: 1}
 		err error
@@ -73,6 +75,7 @@ func parseTriple(text string) (MapFlag, error) {
 	if f.Container, err = parseID(fields[0]); err != nil {
 		return MapFlag{}, err
 	}
+
 	from, host := strings.CutPrefix(fields[1], "@")
 	f.Host = host
 	if f.From, err = parseID(from); err != nil {
@@ -83,11 +86,13 @@ func parseTriple(text string) (MapFlag, error) {
 			return MapFlag{}, fmt.Errorf("%q is not a length from 1 to %d", fields[2], MaxID)
 		}
 	}
+
 	for _, first := range []uint32{f.Container, f.From} {
 		if uint64(first)+uint64(f.Length)-1 > uint64(MaxID) {
 			return MapFlag{}, fmt.Errorf("%d IDs from %d on go beyond the highest ID %d", f.Length, first, MaxID)
 		}
 	}
+
 	return f, nil
 }
 

@@ -7,9 +7,9 @@ import (
 	"os"
 )
 
-// UserMap is [Default] for an ordinary user, gid being the own group, with the ranges that Find finds. What keeps those
-// from making a map that the kernel takes is a [SubIDFileError] with the file, the line and a right one, or, if they
-// are in no file, matches [ErrBadSubIDs] all the same.
+// UserMap gives the mapping [Default] of an ordinary user whose own group is gid, with the ranges that Find finds, and
+// those ranges. If they make no map that the kernel takes, the error matches [ErrBadSubIDs]; for ranges in a file it is
+// a [SubIDFileError] with the file, the line and a correct line.
 func (f Finder) UserMap(ctx context.Context, owner Owner, gid uint32) (Mapping, SubIDs, error) {
 	sub, err := f.Find(ctx, owner)
 	if err != nil {
@@ -25,7 +25,8 @@ func (f Finder) UserMap(ctx context.Context, owner Owner, gid uint32) (Mapping, 
 	return m, sub, nil
 }
 
-// StepMap is [FromSubIDs] for root's steps with ranges that Find has found. Errors are those of [Finder.UserMap].
+// StepMap gives the mapping [FromSubIDs] for steps that root runs; sub are the ranges that Find has found for owner.
+// Errors are those of [Finder.UserMap].
 func (f Finder) StepMap(owner Owner, sub SubIDs) (Mapping, error) {
 	m, err := FromSubIDs(sub)
 	if errors.Is(err, ErrBadMap) || err == nil {
@@ -37,13 +38,14 @@ func (f Finder) StepMap(owner Owner, sub SubIDs) (Mapping, error) {
 	return m, nil
 }
 
-// explain says which file and line keep the ranges, with the own IDs before them, from making a map that the kernel
-// takes; err if none does.
+// explain turns err, for which ranges make no map that the kernel takes, into an error that names the file and the line
+// at fault. own are the IDs that the map has before the ranges. It gives err itself if no line is at fault.
 func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
 	source, sourceErr := f.source()
 	if sourceErr != nil {
 		return sourceErr
 	}
+
 	for _, k := range []struct {
 		kind, file string
 		own        []uint32
@@ -60,6 +62,7 @@ func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
 					s.Count, owner, k.kind, id)
 			}
 		}
+
 		if problem == "" {
 			problem = tooLong(owner, k.own, k.ranges)
 		}
@@ -69,17 +72,20 @@ func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
 		if source != "" {
 			return fmt.Errorf("find subordinate IDs of %s: %w: %s; have another range assigned in the source %q of nsswitch.conf", owner, ErrBadSubIDs, problem, source)
 		}
+
 		g := grantWithout(k.file, subIDCount, k.own)
 		remedy := "no free range is left: remove lines of the file"
 		if g.Range.Count > 0 {
 			remedy = fmt.Sprintf("in place of that: %s:%d:%d", owner, g.Range.Start, g.Range.Count)
 		}
+
 		return &SubIDFileError{File: k.file, Line: line, Problem: problem, Remedy: remedy, Err: err}
 	}
+
 	return err
 }
 
-// tooLong says why the ranges are too many for a map, "" if they are not.
+// tooLong says why a map of the ranges would be too long for the kernel, "" if it isn't.
 func tooLong(owner Owner, own []uint32, ranges []SubIDRange) string {
 	var first []Range
 	with := ""
@@ -101,7 +107,7 @@ func tooLong(owner Owner, own []uint32, ranges []SubIDRange) string {
 	return ""
 }
 
-// lineWith finds the line of the owner's whose range holds an ID; 0 if there is none.
+// lineWith gives the number of the line, from 1, in which the owner has the ID; 0 if there is none.
 func lineWith(file string, owner Owner, id uint32) (line int) {
 	in, err := os.Open(file)
 	if err != nil {

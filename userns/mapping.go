@@ -22,7 +22,7 @@ type IDs struct {
 // Empty reports whether there are neither user nor group IDs.
 func (i IDs) Empty() bool { return len(i.UIDs) == 0 && len(i.GIDs) == 0 }
 
-// With gives the IDs of both sets.
+// With gives the union of two sets.
 func (i IDs) With(more IDs) IDs {
 	return IDs{UIDs: slices.Concat(i.UIDs, more.UIDs), GIDs: slices.Concat(i.GIDs, more.GIDs)}
 }
@@ -72,7 +72,7 @@ func (m Mapping) Missing(need IDs) IDs {
 	return IDs{UIDs: m.UIDs.Missing(need.UIDs), GIDs: m.GIDs.Missing(need.GIDs)}
 }
 
-// withKind says in an error of a bare map which of the two kinds of ID it was.
+// withKind sets the Kind of an [UnmappedError] that a Map gave.
 func withKind(err error, kind string) error {
 	var unmapped *UnmappedError
 	if errors.As(err, &unmapped) {
@@ -136,7 +136,7 @@ func (s SubIDs) check(owner Owner) error {
 }
 
 // stack appends subordinate ranges to a map whose ranges leave no gap. The end of
-// the ID space cuts the last one: nothing above it could be used anyway.
+// the ID space cuts the last range: container IDs above it don't exist.
 func stack(ranges []Range, sub []SubIDRange) (Map, error) {
 	var next uint64
 	for _, r := range ranges {

@@ -11,25 +11,25 @@ type ModeName string
 
 // The modes of --userns.
 const (
-	// ModeDefault: nothing was asked for. An ordinary user has the map of [Default], root's steps have that of
+	// ModeDefault is the mode without --userns. An ordinary user has the mapping of [Default], root's steps that of
 	// [FromSubIDs].
 	ModeDefault ModeName = ""
-	// ModeHost: the namespace that cooper itself works in, and no second one.
+	// ModeHost runs steps in the namespace that cooper itself works in, without a second one.
 	ModeHost ModeName = "host"
-	// ModePrivate: a namespace of its own, with the given maps. Without them, root has the default; for others it is an
-	// error.
+	// ModePrivate runs steps in a second namespace with the maps of the other options. Without such options root has the
+	// mapping of ModeDefault; for an ordinary user that is an error.
 	ModePrivate ModeName = "private"
-	// ModeKeepID: the user has the same ID, or the one asked for, inside as outside.
+	// ModeKeepID maps the user's own ID to the same container ID, or to the one that the mode's options give.
 	ModeKeepID ModeName = "keep-id"
-	// ModeNoMap: the user's own ID is not in the map.
+	// ModeNoMap leaves the user's own ID out of the map.
 	ModeNoMap ModeName = "nomap"
-	// ModeAuto: a range that nothing else in the store uses.
+	// ModeAuto chooses a range of IDs that nothing else in the store uses.
 	ModeAuto ModeName = "auto"
-	// ModeNS: a namespace that exists already, by its path.
+	// ModeNS runs steps in a namespace that exists already, named by its path.
 	ModeNS ModeName = "ns"
 )
 
-// modeForms is what --userns may be.
+// modeForms lists the values of --userns, for messages.
 const modeForms = "host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH"
 
 // Mode is --userns as it was written. The zero value is [ModeDefault].
@@ -40,7 +40,7 @@ type Mode struct {
 	NSPath string    // for ModeNS: an absolute path
 }
 
-// KeepID says which container IDs the user's own ID becomes; nil is the same number as on the host.
+// KeepID gives the container IDs for the user's own IDs; nil: the same numbers as on the host.
 type KeepID struct {
 	UID, GID *uint32
 }
@@ -48,8 +48,8 @@ type KeepID struct {
 // AutoFlags are the options of --userns=auto as they were written.
 type AutoFlags struct {
 	Size uint32    // number of IDs; 0: as many as the image needs
-	UIDs []MapFlag // ranges that the user map has in any case
-	GIDs []MapFlag // ranges that the group map has in any case
+	UIDs []MapFlag // ranges that the user map always has
+	GIDs []MapFlag // ranges that the group map always has
 }
 
 // ParseMode reads a mode. "" is [ModeDefault]. Errors match [ErrBadRequest].
@@ -81,6 +81,7 @@ func ParseMode(text string) (Mode, error) {
 	default:
 		return Mode{}, badMode(text, "must be "+modeForms)
 	}
+
 	if err != nil {
 		return Mode{}, err
 	}
@@ -139,6 +140,7 @@ func parseAuto(text, options string) (AutoFlags, error) {
 			return a, badMode(text, fmt.Sprintf("%q must be size=N, uidmapping=C:F:L or gidmapping=C:F:L", option))
 		}
 	}
+
 	return a, nil
 }
 
@@ -166,6 +168,7 @@ func (m Mode) String() string {
 	case ModeNS:
 		options = []string{m.NSPath}
 	}
+
 	if len(options) == 0 {
 		return string(m.Name)
 	}

@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// Compose gives the map through both: m takes a container ID to an intermediate ID, outer takes that to a host ID. An
-// intermediate ID that outer leaves out is an [UnmappedError], and more than [MaxRanges] ranges match [ErrBadMap].
+// Compose gives the map that m and outer make one after the other: m takes a container ID to an intermediate ID, outer
+// takes that to a host ID. The error is an [UnmappedError] for an intermediate ID that outer leaves out, and matches
+// [ErrBadMap] if the result has more than [MaxRanges] ranges.
 func (m Map) Compose(outer Map) (Map, error) {
 	var ranges []Range
 	for _, r := range m {
@@ -22,7 +23,7 @@ func (m Map) Compose(outer Map) (Map, error) {
 	return NewMap(merge(ranges)...)
 }
 
-// slice gives the parts of the map for count container IDs from first on.
+// slice gives the ranges of the map for count container IDs from first on.
 func (m Map) slice(first, count uint32) ([]Range, error) {
 	var pieces []Range
 	for count > 0 {
@@ -65,16 +66,16 @@ func merge(ranges []Range) []Range {
 	return out
 }
 
-// Compose gives the mapping through both; see [Map.Compose].
+// Compose applies [Map.Compose] to the maps of both kinds.
 func (m Mapping) Compose(outer Mapping) (Mapping, error) { return m.each(outer, Map.Compose) }
 
-// Within gives the same mapping in ranges that the kernel takes in a namespace with the mapping outer: each lies in a
-// single range there. An ID that outer leaves out is an [UnmappedError].
+// Within splits the ranges of the mapping so that each lies in a single range of outer, as the kernel demands it in a
+// namespace with the mapping outer. An ID that outer leaves out is an [UnmappedError].
 func (m Mapping) Within(outer Mapping) (Mapping, error) { return m.each(outer, Map.within) }
 
-// Nested maps the IDs of a namespace with the mapping m to themselves in one below it, in the ranges of m: the kernel
-// takes none that crosses two of them. Where these are all the IDs that there are, the last is left out: by a map of
-// all IDs crun, runc and others take a namespace for the initial one.
+// Nested gives the mapping of a namespace below one with the mapping m, in which every ID is mapped to itself. It has
+// the ranges of m, since the kernel refuses a range that crosses two of those. If m has all IDs, the last ID is left
+// out: crun, runc and others take a namespace with a map of all IDs for the initial one.
 func (m Mapping) Nested() Mapping {
 	below := Mapping{UIDs: m.UIDs.nested(), GIDs: m.GIDs.nested()}
 	for _, ids := range []Map{below.UIDs, below.GIDs} {
@@ -107,7 +108,7 @@ func (m Map) within(outer Map) (Map, error) {
 	return NewMap(ranges...)
 }
 
-// each does the same with the user and the group maps of two mappings.
+// each calls do with the user maps and with the group maps of two mappings.
 func (m Mapping) each(other Mapping, do func(Map, Map) (Map, error)) (Mapping, error) {
 	uids, err := do(m.UIDs, other.UIDs)
 	if err != nil {

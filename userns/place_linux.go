@@ -7,11 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initialLink is what the kernel calls the initial user namespace, wherever it is seen from (PROC_USER_INIT_INO).
+// initialLink is the target of /proc/PID/ns/user in the initial user namespace (PROC_USER_INIT_INO of the kernel). It
+// is the same in every PID namespace.
 const initialLink = "user:[4026531837]"
 
 // InInitial reports whether this process, whose mapping is m, is in the initial user namespace. The mapping alone
-// doesn't tell: a namespace below can have all IDs, too.
+// doesn't tell, since a namespace below can have all IDs too.
 func InInitial(m Mapping) bool {
 	link, err := os.Readlink("/proc/self/ns/user")
 	return m.Initial() && (err != nil || link == initialLink)
@@ -28,9 +29,9 @@ func HasCap(c int) bool {
 }
 
 // MayMount reports whether this process has the right to change the mounts that it sees: CAP_SYS_ADMIN in the user
-// namespace that its mount namespace belongs to. Root of a container mostly hasn't, and gets it in a namespace below
-// its own. What filters and security modules forbid besides is another matter. Where the kernel doesn't say who owns
-// the mount namespace, the capability decides.
+// namespace that owns its mount namespace. Root of a container mostly hasn't got that right, but gets it in a namespace
+// below its own. Whether filters or security modules forbid mounts besides isn't looked at. If the kernel doesn't tell
+// which namespace owns the mount namespace, the capability alone decides.
 func MayMount() bool {
 	if !HasCap(unix.CAP_SYS_ADMIN) {
 		return false
@@ -42,15 +43,15 @@ func MayMount() bool {
 	defer f.Close()
 	owner, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_USERNS)
 	if err != nil {
-		return !errors.Is(err, unix.EPERM) // it belongs to a namespace above
+		return !errors.Is(err, unix.EPERM) // EPERM: a namespace above this one owns it
 	}
 	_ = unix.Close(owner)
 	return true
 }
 
-// IsRoot reports whether this process is root of the user namespace that it is in, whichever that is.
+// IsRoot reports whether this process is root of the user namespace that it is in, be it the initial one or not.
 func IsRoot() bool { return os.Geteuid() == 0 }
 
-// RootStays reports whether this process is a root whose builds run where it is. Those of any other process enter a
-// namespace below.
+// RootStays reports whether this process is root and may mount, so that its builds run in the user namespace that it is
+// in. Builds of any other process enter a namespace below that one.
 func RootStays() bool { return IsRoot() && MayMount() }

@@ -9,29 +9,30 @@ import (
 	"strconv"
 )
 
-// Environment variables by which containers/storage and podman know that they are in a user namespace, and whose.
+// Environment variables that tell containers/storage and podman that they run in a user namespace, and by which user
+// and group IDs the caller is known outside of it.
 const (
 	envConfigured = "_CONTAINERS_USERNS_CONFIGURED"
 	envCallerUID  = "_CONTAINERS_ROOTLESS_UID"
 	envCallerGID  = "_CONTAINERS_ROOTLESS_GID"
 )
 
-// Process says who has called this process, and which user namespace it is in.
+// Process says which user called this process, and which user namespace it is in.
 type Process struct {
-	// Caller is the user, and GID the group, by IDs of the namespace that the program was called in: a process inside one
-	// that was made for it knows them by its environment.
+	// Caller is the user, and GID the group, that called the program, with their IDs in the namespace of that call. A
+	// process in a namespace that was made for the call reads them from the environment variables of CallerEnv.
 	Caller Owner
 	GID    uint32
-	// Mapping is that of the namespace that the process is in.
+	// Mapping is the mapping of the namespace that the process is in.
 	Mapping Mapping
-	// Initial says that this is the machine's own.
+	// Initial tells that this is the initial user namespace of the machine.
 	Initial bool
-	// Root says that the process is root there, and Mounts that it may mount, too.
+	// Root tells that the process is root of that namespace, Mounts that it may mount there.
 	Root, Mounts bool
 }
 
-// ThisProcess looks at this process. Where the kernel doesn't say which namespace it is in, the error says why and the
-// rest holds for the machine's own.
+// ThisProcess describes this process. If the kernel doesn't tell which namespace it is in, the error says why, and the
+// result is that of a process in the initial user namespace.
 func ThisProcess() (Process, error) {
 	_, gid := OwnIDs()
 	p := Process{Caller: CallingUser(), GID: gid, Root: IsRoot(), Mounts: MayMount()}
@@ -44,10 +45,10 @@ func ThisProcess() (Process, error) {
 	return p, err
 }
 
-// OwnIDs are the IDs that this process has in the namespace that it is in.
+// OwnIDs gives the user and group ID of this process in the namespace that it is in.
 func OwnIDs() (uid, gid uint32) { return uint32(os.Getuid()), uint32(os.Getgid()) }
 
-// CallingUser is who has called, also inside the namespace that was made for the call.
+// CallingUser gives the user who called the program, even in a process of the namespace that was made for the call.
 func CallingUser() Owner {
 	uid, _ := OwnIDs()
 	o := Owner{ID: callerID(envCallerUID, uid)}
@@ -57,7 +58,7 @@ func CallingUser() Owner {
 	return o
 }
 
-// callerID is an ID of the caller's: that of a variable, or this process's own where nobody has set one.
+// callerID gives an ID of the caller: the value of an environment variable, or own, this process's ID, if it isn't set.
 func callerID(variable string, own uint32) uint32 {
 	if id, err := strconv.ParseUint(os.Getenv(variable), 10, 32); err == nil {
 		return uint32(id)
@@ -65,7 +66,8 @@ func callerID(variable string, own uint32) uint32 {
 	return own
 }
 
-// CallerEnv are the variables by which a process in a namespace that this one makes knows who has called.
+// CallerEnv gives the environment variables, NAME=VALUE, that tell a process in a namespace made by this one who the
+// caller is.
 func CallerEnv() []string {
 	uid, gid := OwnIDs()
 	return []string{
@@ -81,8 +83,8 @@ func (p Process) Own() *Mapping {
 	return &p.Mapping
 }
 
-// Enters gives the map of the namespace that builds enter if they don't stay where they are started. Root's has all IDs
-// that there are.
+// Enters gives the mapping of the namespace that builds of this process enter, if they don't run in its own, and the
+// subordinate IDs in it. The mapping for root has all IDs of its own namespace.
 func (p Process) Enters(ctx context.Context) (m Mapping, sub SubIDs, err error) {
 	if p.Root {
 		return p.Mapping.Nested(), sub, nil
@@ -90,7 +92,7 @@ func (p Process) Enters(ctx context.Context) (m Mapping, sub SubIDs, err error) 
 	return p.Finder().UserMap(ctx, p.Caller, p.GID)
 }
 
-// Finder looks ranges up in the namespace that this process is in, which may not have all IDs.
+// Finder gives a finder that knows which IDs the namespace of this process has.
 func (p Process) Finder() Finder {
 	if p.Initial {
 		return Finder{}
@@ -98,8 +100,8 @@ func (p Process) Finder() Finder {
 	return Finder{Own: &p.Mapping}
 }
 
-// Resolving gives what [Resolve] wants to know of the caller: what the first namespace is, or would be, for none is
-// entered. Root without ranges has none.
+// Resolving gives the caller for a request to [Resolve], with the mapping of the first namespace that builds would
+// enter; it enters none. Root may have no ranges.
 func (p Process) Resolving(ctx context.Context, finder Finder) (c Caller, err error) {
 	c = Caller{UID: p.Caller.ID, GID: p.GID, Root: p.Root && p.Initial && p.Mounts}
 	switch {
@@ -111,7 +113,7 @@ func (p Process) Resolving(ctx context.Context, finder Finder) (c Caller, err er
 		if err == nil {
 			_, err = finder.StepMap(whose, c.Sub)
 		}
-	// inside, in a namespace that something else has made, or before entering one with the same IDs
+	// the process is inside, or in a namespace that another program made, or root that would enter one with the same IDs
 	case p.Root:
 		c.Outer, c.Inside = p.Mapping, true
 		if !p.Mounts {

@@ -16,7 +16,8 @@ func ReadRanges(proc, kind string) ([]Range, error) {
 	return ParseRanges(string(text))
 }
 
-// ReadMap is [ReadRanges] for the map that they make. Errors about what is read match [ErrBadMap].
+// ReadMap reads one of the maps as [ReadRanges] does and checks that it is a valid map; if not, the error matches
+// [ErrBadMap].
 func ReadMap(proc, kind string) (Map, error) {
 	ranges, err := ReadRanges(proc, kind)
 	if err != nil {
@@ -29,7 +30,7 @@ func ReadMap(proc, kind string) (Map, error) {
 	return m, nil
 }
 
-// ReadMapping is [ReadMap] for both maps.
+// ReadMapping reads both maps as [ReadMap] does.
 func ReadMapping(proc string) (m Mapping, err error) {
 	if m.UIDs, err = ReadMap(proc, KindUID); err != nil {
 		return m, err

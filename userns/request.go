@@ -5,13 +5,13 @@ import (
 	"fmt"
 )
 
-// ErrBadRequest means that the user asked for a mode or a map that can't be: a mistake on the command line.
+// ErrBadRequest means that the user asked for an impossible mode or map: a mistake on the command line.
 var ErrBadRequest = errors.New("not a possible user namespace")
 
-// RequestError is one such mistake. It matches [ErrBadRequest], and what Err matches.
+// RequestError says what is wrong with an option. It matches [ErrBadRequest], and all that Err matches.
 type RequestError struct {
 	Option  string // such as "--userns"
-	Value   string // its value; "" when the mistake is not in one value
+	Value   string // value of the option; "" when the mistake is not in one value
 	Problem string
 	Err     error // the cause, if there is one beyond Problem
 }
@@ -40,40 +40,43 @@ func badMode(text, problem string) error {
 	return &RequestError{Option: "--userns", Value: text, Problem: problem}
 }
 
-// Caller is who asks, and with which IDs.
+// Caller is the user who makes a request, with the IDs that the user has.
 type Caller struct {
 	Root     bool   // real root of the machine: host IDs are intermediate IDs
 	UID, GID uint32 // the caller's own host IDs
-	// an ordinary user's first namespace, intermediate IDs to host IDs, as [Default] gives it; not for root
+	// Outer maps intermediate IDs to host IDs in an ordinary user's first namespace, as [Default] gives it; unused for
+	// root.
 	Outer  Mapping
-	Inside bool   // Outer is the namespace that this process is in
+	Inside bool   // Outer is the mapping of the namespace that this process is in
 	Sub    SubIDs // root's ranges for steps and for auto, host IDs; may be empty; not for an ordinary user
 }
 
-// Request is what a user asks for. Without anything but a Caller it is the default.
+// Request says which user namespaces a user asks for. A Request with nothing but a Caller asks for the default.
 type Request struct {
 	Caller  Caller
 	Mode    Mode
 	UIDMaps []MapFlag // --uidmap, in their order
 	GIDMaps []MapFlag // --gidmap, in their order
-	Named   *SubIDs   // the ranges, host IDs, of the names that --subuidname and --subgidname give; nil without them
+	// ranges, in host IDs, of the owners named by --subuidname and --subgidname; nil without those options
+	Named *SubIDs
 }
 
-// Resolved says which namespaces there will be.
+// Resolved says which user namespaces a build makes.
 type Resolved struct {
 	Mode Mode
-	// Outer maps intermediate IDs (its container side) to host IDs. For root the two are the same.
+	// Outer maps intermediate IDs (its container side) to host IDs. For root each intermediate ID is the same host ID.
 	Outer Mapping
-	// Second maps container IDs to intermediate IDs. nil: there is no second namespace, or Auto or NSPath say which.
+	// Second maps container IDs to intermediate IDs. It is nil if there is no second namespace, and in the modes
+	// [ModeAuto] and [ModeNS] until the build knows it.
 	Second *Mapping
-	// Auto is for [ModeAuto]: what [AutoOptions.Allocate] needs besides the image and what is in use. nil in other modes.
+	// Auto holds, for [ModeAuto], the IDs to choose from; nil in other modes.
 	Auto *AutoOptions
-	// NSPath is for [ModeNS]: the user namespace to join.
+	// NSPath is, for [ModeNS], the path of the user namespace to join.
 	NSPath string
 }
 
-// Composed gives the map of container IDs to host IDs. In the modes [ModeAuto] and [ModeNS] it is not known before
-// Second is.
+// Composed gives the mapping of container IDs to host IDs. In the modes [ModeAuto] and [ModeNS] it fails until Second
+// is set.
 func (r Resolved) Composed() (Mapping, error) {
 	if r.Second == nil {
 		if r.Auto != nil || r.NSPath != "" {

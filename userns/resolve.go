@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Resolve says which namespaces a request makes. It looks at nothing but its argument: the ranges were found before.
-// Errors match [ErrBadRequest], or are those of [Default].
+// Resolve says which user namespaces a request makes. It is pure: the request holds the ranges that were found. Errors
+// match [ErrBadRequest], or are those of [Default].
 func Resolve(req Request) (Resolved, error) {
 	if err := req.conflict(); err != nil {
 		return Resolved{}, err
@@ -16,6 +16,7 @@ func Resolve(req Request) (Resolved, error) {
 	if err != nil {
 		return Resolved{}, err
 	}
+
 	switch {
 	case req.Named != nil:
 		r.Mode.Name = ModePrivate
@@ -26,16 +27,19 @@ func Resolve(req Request) (Resolved, error) {
 	default:
 		err = r.byMode(req.Caller, base)
 	}
+
 	if err == nil {
 		err = r.writable()
 	}
 	if err != nil {
 		return Resolved{}, err
 	}
+
 	return r, nil
 }
 
-// writable says if the kernel doesn't take the second map, which is written in the first namespace.
+// writable gives an error if the kernel would refuse the second mapping, which is written from inside the first
+// namespace.
 func (r Resolved) writable() error {
 	if r.Second == nil {
 		return nil
@@ -49,7 +53,7 @@ func (r Resolved) writable() error {
 	if errors.Is(err, ErrBadMap) {
 		return &RequestError{Option: "the map asked for", Err: err}
 	}
-	return nil // what is out of reach has been found, or is when the namespace is made
+	return nil // IDs that the first namespace lacks were reported before, or are when the namespace is made
 }
 
 // conflict finds options that exclude each other.
@@ -76,7 +80,7 @@ func (req Request) conflict() error {
 	return badMode(req.Mode.String(), fmt.Sprintf("excludes %s: this mode makes the map itself", what))
 }
 
-// outer is the map of the first namespace. Root has none: intermediate IDs are host IDs.
+// outer gives the mapping of the first namespace. Root has no first namespace, so for root it is the identity.
 func (c Caller) outer() Mapping {
 	if !c.Root {
 		return c.Outer
@@ -85,8 +89,8 @@ func (c Caller) outer() Mapping {
 	return Mapping{UIDs: all, GIDs: all}
 }
 
-// base is the map, to intermediate IDs, of a private namespace without flags; it is what + extends. Root without ranges
-// has none.
+// base gives the mapping, container IDs to intermediate IDs, of a private namespace without flags, which a flag with
+// "+" extends. It is empty for root without ranges.
 func (c Caller) base() (Mapping, error) {
 	if !c.Root {
 		return Mapping{UIDs: identity(c.Outer.UIDs), GIDs: identity(c.Outer.GIDs)}, nil
@@ -103,7 +107,7 @@ func identity(m Map) Map {
 	return merge(m.nested())
 }
 
-// byMode fills in what the mode alone says.
+// byMode sets the fields that the mode determines without --uidmap, --gidmap and the named ranges.
 func (r *Resolved) byMode(c Caller, base Mapping) error {
 	if c.Root && (r.Mode.Name == ModeKeepID || r.Mode.Name == ModeNoMap) {
 		return badMode(r.Mode.String(),
@@ -113,6 +117,7 @@ func (r *Resolved) byMode(c Caller, base Mapping) error {
 		return &RequestError{Option: "--userns", Value: r.Mode.String(), Problem: "there is nothing to map",
 			Err: c.Sub.check(Owner{Name: "root"})}
 	}
+
 	switch r.Mode.Name {
 	case ModeDefault:
 		if c.Root && len(base.UIDs) > 0 {
@@ -137,10 +142,11 @@ func (r *Resolved) byMode(c Caller, base Mapping) error {
 	case ModeNS:
 		r.NSPath = r.Mode.NSPath
 	}
+
 	return nil
 }
 
-// keepIDs gives the second map of [ModeKeepID].
+// keepIDs gives the second mapping of [ModeKeepID].
 func keepIDs(k KeepID, c Caller, base Mapping) *Mapping {
 	uid, gid := c.UID, c.GID
 	if k.UID != nil {
@@ -152,7 +158,8 @@ func keepIDs(k KeepID, c Caller, base Mapping) *Mapping {
 	return &Mapping{UIDs: keepID(base.UIDs, uid), GIDs: keepID(base.GIDs, gid)}
 }
 
-// keepID maps container ID id to intermediate ID 0, the user, and the others from 1 on around it.
+// keepID maps the container ID id to intermediate ID 0, which is the user's own, and the other container IDs, from 0
+// on, to the intermediate IDs from 1 on.
 func keepID(inner Map, id uint32) Map {
 	last := inner.Highest() // intermediate IDs are 0 to last
 	below := min(id, last)
@@ -166,7 +173,7 @@ func keepID(inner Map, id uint32) Map {
 	return m
 }
 
-// noMap leaves out intermediate ID 0, the user.
+// noMap gives the map without intermediate ID 0, which is the user's own: container ID 0 is intermediate ID 1.
 func noMap(inner Map) Map {
 	if inner.Highest() == 0 {
 		return nil
@@ -174,7 +181,7 @@ func noMap(inner Map) Map {
 	return Map{{Host: 1, Length: inner.Highest()}}
 }
 
-// auto says which IDs there are to choose from: an ordinary user's subordinate ones, or root's ranges.
+// auto sets Auto. The IDs to choose from are the subordinate IDs of an ordinary user, or root's ranges.
 func (r *Resolved) auto(c Caller, base Mapping) error {
 	a := AutoOptions{Size: r.Mode.Auto.Size, Available: SubIDs{UIDs: spans(base.UIDs), GIDs: spans(base.GIDs)}}
 	if !c.Root {
@@ -198,7 +205,7 @@ func (r *Resolved) auto(c Caller, base Mapping) error {
 	return nil
 }
 
-// spans are the IDs on a map's host side.
+// spans gives the ranges of IDs on the host side of a map.
 func spans(m Map) []SubIDRange {
 	s := make([]SubIDRange, len(m))
 	for i, r := range m {
@@ -207,7 +214,8 @@ func spans(m Map) []SubIDRange {
 	return s
 }
 
-// named gives the second map of --subuidname and --subgidname: container IDs from 0 on are those ranges.
+// named gives the second mapping of --subuidname and --subgidname: container IDs from 0 on are mapped to the owners'
+// ranges.
 func (req Request) named() (*Mapping, error) {
 	m, err := FromSubIDs(*req.Named)
 	if err != nil {
@@ -231,13 +239,13 @@ func (req Request) named() (*Mapping, error) {
 	return &m, err
 }
 
-// optionFlag is a flag with the option that it was written with.
+// optionFlag is a flag with the name of the option, --uidmap or --gidmap, that has it.
 type optionFlag struct {
 	option string
 	MapFlag
 }
 
-// split says which flags are for which map.
+// split gives the flags for the user map and those for the group map.
 func (req Request) split() (uids, gids []optionFlag) {
 	for _, f := range req.UIDMaps {
 		plain := !f.Users && !f.Groups
@@ -260,7 +268,7 @@ func (req Request) split() (uids, gids []optionFlag) {
 	return uids, gids
 }
 
-// mapped gives the second map of --uidmap and --gidmap.
+// mapped gives the second mapping of --uidmap and --gidmap.
 func (req Request) mapped(base Mapping) (*Mapping, error) {
 	uids, gids := req.split()
 	outer := req.Caller.outer()

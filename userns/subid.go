@@ -10,8 +10,7 @@ import (
 	"strings"
 )
 
-// What the remedies in errors propose: the first ID and the number of IDs that
-// useradd(8) gives a new user.
+// The first ID and the number of IDs that remedies in errors propose: those that useradd(8) gives the first new user.
 const (
 	firstSubID = 100000
 	subIDCount = 65536
@@ -26,13 +25,13 @@ type SubIDRange struct {
 // end is one above the range's highest ID.
 func (r SubIDRange) end() uint64 { return uint64(r.Start) + uint64(r.Count) }
 
-// SubIDs is what an owner may map besides the own IDs, in host IDs.
+// SubIDs are the host IDs that an owner may map besides the own IDs.
 type SubIDs struct {
 	UIDs []SubIDRange
 	GIDs []SubIDRange
 }
 
-// SharedName is a name in the files that stands for no user: what root runs in containers has its ranges.
+// SharedName is a name in the subordinate ID files that isn't a user's. Its ranges are for steps that root runs.
 const SharedName = "containers"
 
 // Owner is the user whose ranges are looked for. Files name a user either way, so
@@ -50,7 +49,7 @@ func (o Owner) String() string {
 	return strconv.FormatUint(uint64(o.ID), 10)
 }
 
-// is compares as shadow does: "01000" is no way to write 1000.
+// is tells whether a name in a subordinate ID file means the owner. It compares as shadow does: "01000" is not 1000.
 func (o Owner) is(name string) bool {
 	return o.Name != "" && o.Name == name || name == strconv.FormatUint(uint64(o.ID), 10)
 }
@@ -79,13 +78,13 @@ const longestSubIDLine = 1023
 
 // subIDLine is a line of a subordinate ID file.
 type subIDLine struct {
-	number int // from 1
+	number int // number of the line in its file, from 1
 	name   string
 	SubIDRange
 }
 
-// eachSubID visits the lines in their order. For the lines of an owner with an ID it is as strict as newuidmap; root,
-// who is looked for by name alone, needs none.
+// eachSubID calls visit for each line of a subordinate ID file, in order. It refuses lines of the owner that newuidmap
+// would refuse, but not if the owner has no ID: such an owner's ranges are used by root, without newuidmap.
 func eachSubID(r io.Reader, owner Owner, visit func(subIDLine)) error {
 	lines := bufio.NewScanner(r)
 	lines.Split(rawLines)
@@ -107,6 +106,7 @@ func eachSubID(r io.Reader, owner Owner, visit func(subIDLine)) error {
 		l.number = n
 		visit(l)
 	}
+
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
 		return &SubIDFileError{Line: n + 1, Problem: fmt.Sprintf("the line is longer than %d bytes", longestSubIDLine),
@@ -114,6 +114,7 @@ func eachSubID(r io.Reader, owner Owner, visit func(subIDLine)) error {
 	case err != nil:
 		return fmt.Errorf("read line %d: %w", n+1, err)
 	}
+
 	return nil
 }
 
@@ -128,7 +129,7 @@ func rawLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
 	return 0, nil, nil
 }
 
-// badLine is the error about a line, with one that would be right.
+// badLine gives the error for a line; its remedy is a correct line.
 func badLine(number int, text string, owner Owner, problem string) error {
 	fields := strings.Split(strings.TrimSpace(text), ":")
 	right := fmt.Sprintf("%s:%d:%d", owner, firstSubID, subIDCount)
@@ -144,7 +145,7 @@ func badLine(number int, text string, owner Owner, problem string) error {
 	return &SubIDFileError{Line: number, Problem: fmt.Sprintf("%q %s", text, problem), Remedy: "a right line is " + right}
 }
 
-// strictly says what is wrong with a line for newuidmap, which takes it as it stands to the byte; "" if nothing is.
+// strictly says what newuidmap would object to in a line, "" if nothing. newuidmap trims no spaces and skips no byte.
 func strictly(raw, name string) string {
 	rest := strings.TrimPrefix(raw, name+":")
 	switch {
@@ -163,7 +164,7 @@ func strictly(raw, name string) string {
 	return ""
 }
 
-// parseSubID reads a line, or says what is wrong with it.
+// parseSubID reads a line. problem says what is wrong with it, "" if nothing is.
 func parseSubID(text string) (l subIDLine, problem string) {
 	name, rest, _ := strings.Cut(text, ":")
 	start, count, ok := strings.Cut(rest, ":")
@@ -175,7 +176,7 @@ func parseSubID(text string) (l subIDLine, problem string) {
 	return l, problem
 }
 
-// newSubIDRange makes a range, or says what is wrong with it.
+// newSubIDRange makes a range from two numbers. problem says what is wrong with them, "" if nothing is.
 func newSubIDRange(start, count string) (s SubIDRange, problem string) {
 	first, err := strconv.ParseUint(start, 10, 32)
 	if err != nil {

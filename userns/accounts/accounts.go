@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// maxFile is how much of a file is read, in bytes, and maxLine of a line. More is an error.
+// maxFile is the size in bytes of the largest file that is read, maxLine the length in bytes of the longest line. A
+// larger file or a longer line is an error.
 const (
 	maxFile = 10 << 20
 	maxLine = 1 << 20
@@ -63,7 +64,8 @@ func FindUser(root *os.File, matches func(User) bool) (u User, found bool, err e
 	return User{}, false, nil
 }
 
-// FindGroup gives the first group of the name in /etc/group of the directory root, likewise.
+// FindGroup gives the first group of the name in /etc/group of the directory root; found is false if there is none, and
+// for a nil root.
 func FindGroup(root *os.File, name string) (g Group, found bool, err error) {
 	for g, err := range groups(root) {
 		if err != nil || g.Name == name {
@@ -132,6 +134,7 @@ func lines(root *os.File, name string) iter.Seq2[[]string, error] {
 			return
 		}
 		defer f.Close()
+
 		bounded := &io.LimitedReader{R: f, N: maxFile + 1}
 		scanner := bufio.NewScanner(bounded)
 		scanner.Buffer(nil, maxLine)
@@ -144,6 +147,7 @@ func lines(root *os.File, name string) iter.Seq2[[]string, error] {
 				return
 			}
 		}
+
 		if err = scanner.Err(); err == nil && bounded.N == 0 {
 			err = fmt.Errorf("larger than %d MiB", maxFile>>20)
 		}

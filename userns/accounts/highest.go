@@ -16,9 +16,9 @@ const (
 )
 
 // HighestID gives the highest user or group ID in /etc/passwd and /etc/group of the directory root; 0 if there is none.
-// IDs above limit are ignored, and so is 65534, which is nobody and owns nothing. Of each file, no more than the first
-// MiB and the first 10,000 lines count; a line that isn't one is passed over, and a file that can't be opened counts as
-// empty: it can only make the range shorter.
+// IDs above limit are ignored, and so is 65534, the ID of nobody, who owns no files. Of each file, no more than the
+// first MiB and the first 10,000 lines count; a malformed line is passed over, and a file that can't be opened counts
+// as empty: the only effect is that fewer IDs are mapped.
 func HighestID(root *os.File, limit uint32) (uint32, error) {
 	var files [2]io.Reader
 	for i, name := range []string{"etc/passwd", "etc/group"} {
@@ -38,7 +38,7 @@ func highestID(passwd, group io.Reader, limit uint32) (uint32, error) {
 	for _, file := range []struct {
 		name   string
 		in     io.Reader
-		fields []int // where IDs are
+		fields []int // indexes of the fields that hold IDs
 	}{{"passwd", passwd, []int{2, 3}}, {"group", group, []int{2}}} {
 		if file.in == nil {
 			continue
@@ -57,9 +57,11 @@ func highestID(passwd, group io.Reader, limit uint32) (uint32, error) {
 				}
 			}
 		}
+
 		if err := lines.Err(); err != nil {
 			return 0, fmt.Errorf("read %s of the image: %w", file.name, err)
 		}
 	}
+
 	return highest, nil
 }

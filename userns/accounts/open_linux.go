@@ -10,7 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// ErrNotRegular is behind the error about a file of accounts that isn't a regular file.
+// ErrNotRegular is what the error for a file of accounts that isn't a regular file wraps.
 var ErrNotRegular = errors.New("not a regular file")
 
 // open opens a file below root as if root were "/"; nil if there is none. It looks before it opens: opening a pipe
@@ -36,7 +36,7 @@ func open(root *os.File, name string) (*os.File, error) {
 	}
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", handle))
 	if err != nil {
-		return nil, errors.Unwrap(err) // the path says nothing
+		return nil, errors.Unwrap(err) // without the path, which is one in /proc/self/fd
 	}
 	return f, nil
 }

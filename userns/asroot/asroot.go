@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// names are those of tests and benchmarks for root alone: TestAsRoot...
+// names matches the names of tests and benchmarks for root alone: TestAsRoot...
 const names = "^(Test|Benchmark)AsRoot"
 
 // Real reports whether this process is root outside of all user namespaces.
@@ -18,10 +18,11 @@ func Real() bool {
 	return err == nil && userns.IsRoot() && own.Initial()
 }
 
-// LeaveOut has the tests for root alone not started, and says so. It is for TestMain, before it runs the tests.
+// LeaveOut makes the testing package skip the tests for root alone if this process isn't the machine's root, and prints
+// that it does. TestMain calls it before it runs the tests.
 func LeaveOut() error {
 	if !flag.Parsed() {
-		flag.Parse() // else it would be done later, and undo this
+		flag.Parse() // otherwise m.Run parses the flags, which would overwrite the one that is set here
 	}
 	skip := flag.Lookup("test.skip")
 	if skip == nil {

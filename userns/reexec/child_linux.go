@@ -37,9 +37,9 @@ func Child() (inside bool, err error) {
 	return true, m.enter()
 }
 
-// enter does what is left to do from inside.
+// enter completes the child from inside the namespace.
 func (m mark) enter() error {
-	// What can't be done for all threads is at least done for one and the same.
+	// In a cgo build some settings reach only the calling thread, so all of them must be made from the same one.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if m.entered {
@@ -51,6 +51,7 @@ func (m mark) enter() error {
 	if err := m.await(); err != nil {
 		return err
 	}
+
 	if err := becomeRoot(); err != nil {
 		return err
 	}
@@ -61,18 +62,20 @@ func (m mark) enter() error {
 	if err := isolateMounts(m.propagation); err != nil {
 		return err
 	}
-	// Last, because a change of user ID clears the setting.
+
+	// bindToParent comes last, because a change of user ID clears its setting.
 	if err := m.bindToParent(); err != nil {
 		return err
 	}
 	if !all {
 		return m.again()
 	}
+
 	return nil
 }
 
-// again executes the program once more. In a cgo build that is the way to be rid
-// of the other threads, which still have their ambient capabilities.
+// again executes the program once more. In a cgo build only that ends the other threads, which still have their
+// ambient capabilities.
 func (m mark) again() error {
 	m.entered = true
 	if err := os.Setenv(marker, m.String()); err != nil {
@@ -111,11 +114,11 @@ func (m mark) await() error {
 	return nil
 }
 
-// becomeRoot makes all threads ID 0 of the namespace. An ordinary user is that
-// already, now that the map says so; only root's mappings begin at another ID.
+// becomeRoot gives all threads user and group ID 0 of the namespace. A child of an ordinary user has them already,
+// since the map maps the user's own ID to 0; only in mappings for root 0 is another ID.
 func becomeRoot() error {
-	// EPERM: the map was made without the right to setgroups(2). The groups stay
-	// then, as unmapped IDs that the child can neither use nor lose.
+	// EPERM means that the namespace denies setgroups(2). The groups stay then, as unmapped IDs that the child can neither
+	// use nor lose.
 	if err := dropGroups(); err != nil && !errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("drop supplementary groups: %w", err)
 	}
@@ -128,7 +131,7 @@ func becomeRoot() error {
 		if err := syscall.Setresuid(0, 0, 0); err != nil {
 			return fmt.Errorf("become user 0 of the namespace: %w", err)
 		}
-		// The change has made /proc/self the property of the host's root.
+		// After a change of user ID the process isn't dumpable, and /proc/self belongs to the host's root.
 		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("make process dumpable again: %w", err)
 		}
@@ -136,8 +139,8 @@ func becomeRoot() error {
 	return nil
 }
 
-// dropGroups saves the stop of all threads that setgroups costs when there is
-// nothing to drop.
+// dropGroups drops the supplementary groups. It calls setgroups, for which all threads must stop, only if there are
+// any.
 func dropGroups() error {
 	if n, err := unix.Getgroups(); err == nil && len(n) == 0 {
 		return nil
@@ -149,9 +152,8 @@ func allZero(realID, effective, saved int) bool {
 	return realID == 0 && effective == 0 && saved == 0
 }
 
-// isolateMounts keeps the child's mounts from the host. It is also the first act
-// that needs a capability, so it is here that a policy which lets a process
-// create a user namespace but use nothing in it shows.
+// isolateMounts keeps the child's mounts from the host. It is the first call that needs a capability, so it is the
+// one that fails under a policy which lets a process create a user namespace but use no capability in it.
 func isolateMounts(propagation uintptr) error {
 	err := unix.Mount("", "/", "", unix.MS_REC|propagation, "")
 	if err == nil {

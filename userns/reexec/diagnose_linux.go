@@ -18,8 +18,8 @@ import (
 const procRoot = "/proc"
 
 // Diagnose says why a user namespace can't be made or used: a [MachineError] that
-// carries cause, the error of clone(2) or of the first privileged act inside. It
-// looks for the reason below proc, which is "/proc" but in tests.
+// carries cause, the error of clone(2) or of the first privileged call inside. It
+// looks for the reason below proc, which is "/proc" except in tests.
 func Diagnose(proc string, cause error) error {
 	m := machine{proc}
 	if !m.exists("self") {
@@ -37,7 +37,7 @@ func Diagnose(proc string, cause error) error {
 		"check with: unshare --user --map-root-user --mount true")
 }
 
-// machine answers questions about the running system from its proc.
+// machine answers questions about the running system from the files below proc.
 type machine struct{ proc string }
 
 func (m machine) exists(name string) bool {
@@ -45,7 +45,7 @@ func (m machine) exists(name string) bool {
 	return err == nil
 }
 
-// read gives a file's text without the space around it, "" if there is none.
+// read gives a file's text without the space around it, "" if the file can't be read.
 func (m machine) read(name string) string {
 	text, err := os.ReadFile(filepath.Join(m.proc, name))
 	if err != nil {
@@ -58,14 +58,14 @@ func (m machine) problem(cause error, problem, remedy string) error {
 	return &MachineError{Problem: problem, Remedy: remedy, Err: cause}
 }
 
-// CheckIDs says that the caller is nobody here: it is in a user namespace whose map, if there is one, leaves it out, as
-// after unshare --user. Nothing that an administrator could write into a file would help there.
+// CheckIDs gives an error if the caller's IDs aren't mapped in the user namespace that it is in, as after unshare
+// --user without a map. No line in a subordinate ID file would help then.
 func CheckIDs() error { return machine{procRoot}.ids(nil) }
 
 func (m machine) ids(cause error) error {
 	own, err := userns.ReadMap(filepath.Join(m.proc, "self"), userns.KindUID)
 	if err != nil {
-		return nil //nolint:nilerr // what can't be read is no reason to fail
+		return nil //nolint:nilerr // a map that can't be read doesn't show that IDs are missing
 	}
 	uid := uint32(os.Geteuid())
 	for _, r := range own {
@@ -77,7 +77,7 @@ func (m machine) ids(cause error) error {
 		"start cooper outside of it, or make one with a map: unshare --user --map-root-user, podman unshare")
 }
 
-// limits looks at what is counted: user.max_*_namespaces, nesting, processes.
+// limits looks for a limit that is reached: user.max_*_namespaces, the depth of namespaces, the number of processes.
 func (m machine) limits(cause error) error {
 	for _, kind := range []struct{ file, what, enough string }{
 		{"max_user_namespaces", "user namespaces", "15000"},
@@ -100,8 +100,8 @@ func (m machine) limits(cause error) error {
 	return nil
 }
 
-// modules looks at what a security module keeps the processes of a container from: that is EACCES, where the kernel
-// itself says EPERM.
+// modules looks for a security module that confines the processes of a container. Such a module gives EACCES, the
+// kernel itself EPERM.
 func (m machine) modules(cause error) error {
 	if !errors.Is(cause, unix.EACCES) {
 		return nil
@@ -122,7 +122,7 @@ func (m machine) modules(cause error) error {
 	return nil
 }
 
-// policies looks at what an administrator can forbid.
+// policies looks for a setting by which an administrator forbids user namespaces.
 func (m machine) policies(cause error) error {
 	if !errors.Is(cause, unix.EPERM) && !errors.Is(cause, unix.EACCES) {
 		return nil
@@ -140,8 +140,8 @@ func (m machine) policies(cause error) error {
 	return nil
 }
 
-// filter looks for one of system calls. They give ENOSYS and EINVAL, too, which the kernel doesn't where there are user
-// namespaces.
+// filter looks for a filter of system calls. A filter may give ENOSYS or EINVAL, which a kernel with user namespaces
+// doesn't.
 func (m machine) filter(cause error) error {
 	if m.status("Seccomp") != "2" || !slices.ContainsFunc([]error{unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EINVAL},
 		func(e error) bool { return errors.Is(cause, e) }) {
@@ -153,7 +153,7 @@ func (m machine) filter(cause error) error {
 			"or in Kubernetes with securityContext.seccompProfile.type: Unconfined")
 }
 
-// surroundings looks at where the process runs.
+// surroundings looks for a reason in the place where the process runs: a container, a chroot.
 func (m machine) surroundings(cause error) error {
 	if mounts := m.read("self/mountinfo"); mounts != "" && !hasRootMount(mounts) {
 		return m.problem(cause,
@@ -198,7 +198,8 @@ func apparmorRemedy(program string) string {
 		`> /etc/apparmor.d/cooper && apparmor_parser -r /etc/apparmor.d/cooper`, program)
 }
 
-// diagnose says why newuidmap or newgidmap has failed.
+// diagnose gives the error that says why newuidmap or newgidmap has failed. proc is where procfs is mounted, path the
+// helper's path and cause its failure.
 func (h helper) diagnose(proc, path string, o Options, cause *helperError) error {
 	m := machine{proc}
 	if !isPrivileged(path) {
@@ -274,9 +275,9 @@ func wantedLines(owner userns.Owner, ids userns.Map) string {
 // Helper is one of the two programs that write an ID map for an ordinary user, as this machine has it.
 type Helper struct {
 	Name       string // newuidmap or newgidmap
-	Path       string // "" if it is not in PATH
-	Privileged bool   // it has its setuid bit or file capabilities, and the file system lets them count
-	Fix        string // what to type or to change; "" if it is as it should be
+	Path       string // absolute path; "" if it is not in PATH
+	Privileged bool   // it has its setuid bit or file capabilities, and the file system isn't mounted nosuid
+	Fix        string // the command to type or the setting to change; "" if nothing is wrong
 }
 
 // Helpers looks at newuidmap and newgidmap without running them.
@@ -317,7 +318,7 @@ func (h helper) bitRemedy(path string) string {
 func isPrivileged(path string) bool {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return true // not what is wrong, or not to be known
+		return true // it can't be known, so that isn't reported as the reason
 	}
 	if st.Mode&unix.S_ISUID != 0 && st.Uid == 0 {
 		return true

@@ -15,7 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// ready is what the parent writes once both maps are in place.
+// ready is the byte that the parent writes into the pipe once both maps are in place.
 const ready = 'R'
 
 // killGrace is how long the child has to end after its context was cancelled.
@@ -76,7 +76,7 @@ func Enter(ctx context.Context, o Options) (exitCode int, err error) {
 // child is a process that waits on a pipe for its maps.
 type child struct {
 	process *os.Process
-	pipe    *os.File // write end; ours alone, so that our death is its end of file
+	pipe    *os.File // write end; only the parent has it, so the child reads end of file if the parent dies
 }
 
 func start(o Options) (*child, error) {
@@ -84,11 +84,13 @@ func start(o Options) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make pipe for child: %w", err)
 	}
 	defer r.Close()
+
 	// The pipe keeps its number in the child, rather than take 3: the caller may
 	// have been started with descriptors that its arguments name (/dev/fd/3).
 	fd := r.Fd()
@@ -96,12 +98,13 @@ func start(o Options) (*child, error) {
 		w.Close()
 		return nil, fmt.Errorf("let child inherit pipe: %w", err)
 	}
+
 	process, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
 		Files: []*os.File{o.Stdin, o.Stdout, o.Stderr},
 		Env:   childEnv(os.Environ(), o, fd),
 		Sys: &syscall.SysProcAttr{
-			// Without the last two, with which it clones in all other cases, the
-			// syscall package would copy our page tables for the child.
+			// Package syscall adds CLONE_VM and CLONE_VFORK by itself except for a new user namespace. Without them the
+			// kernel would copy this process's page tables for the child.
 			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_VM | unix.CLONE_VFORK,
 			AmbientCaps: ambient,
 			Pdeathsig:   unix.SIGKILL,
@@ -111,6 +114,7 @@ func start(o Options) (*child, error) {
 		w.Close()
 		return nil, Diagnose(procRoot, err)
 	}
+
 	return &child{process: process, pipe: w}, nil
 }
 
@@ -119,7 +123,7 @@ func (c *child) release(ctx context.Context, o Options) error {
 	if err := mapIDs(ctx, c.process.Pid, o); err != nil {
 		return err
 	}
-	// A child that is dead already says why through its exit status.
+	// The error is dropped: writing fails if the child is dead, and its exit status says why it died.
 	_, _ = c.pipe.Write([]byte{ready})
 	if err := c.pipe.Close(); err != nil {
 		return fmt.Errorf("close pipe to child: %w", err)
@@ -140,11 +144,13 @@ func (c *child) wait(ctx context.Context, signals <-chan os.Signal) (int, error)
 		state *os.ProcessState
 		err   error
 	}
+
 	done := make(chan result, 1)
 	go func() {
 		state, err := c.process.Wait()
 		done <- result{state, err}
 	}()
+
 	cancelled := ctx.Done()
 	var cause error
 	var grace <-chan time.Time
@@ -157,7 +163,7 @@ func (c *child) wait(ctx context.Context, signals <-chan os.Signal) (int, error)
 			return exitStatus(r.state), cause
 		case s := <-signals:
 			if !fromTerminal(s) {
-				_ = c.process.Signal(s) // it may have ended: then done is next
+				_ = c.process.Signal(s) // fails if the child has ended, which the next turn of the loop sees
 			}
 		case <-cancelled:
 			cancelled, cause = nil, context.Cause(ctx)
@@ -177,8 +183,8 @@ func exitStatus(state *os.ProcessState) int {
 	return state.ExitCode()
 }
 
-// childEnv gives the caller's environment, then o.Env, then the marker. A name
-// stands once: of two, the Go runtime would take the first and libc's users either.
+// childEnv gives the environment of the child: the caller's, then o.Env, then the marker. Each name is there once: of
+// two values of a name the Go runtime takes the first, and C programs either.
 func childEnv(environ []string, o Options, fd uintptr) []string {
 	m := mark{fd: int(fd), parent: os.Getpid(), propagation: unix.MS_SLAVE}
 	if o.MountPrivate {

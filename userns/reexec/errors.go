@@ -6,14 +6,13 @@ import "errors"
 // the child: "FD,PPID,PROPAGATION".
 const marker = "COOPER_INTERNAL_USERNS"
 
-// What the errors of this package match with errors.Is, besides the cause they
-// carry.
+// Errors that callers may tell apart with errors.Is, besides the causes that they wrap.
 var (
-	// ErrParentGone: the parent ended before the child's maps were written.
+	// ErrParentGone means that the parent ended before the child's maps were written.
 	ErrParentGone = errors.New("the parent process is gone")
-	// ErrBadMarker: the variable by which Enter speaks to Child holds something else.
+	// ErrBadMarker means that the environment variable which Enter sets for Child holds a value that Enter didn't write.
 	ErrBadMarker = errors.New(marker + " is set, but not by this program; unset it")
-	// ErrNoRoot: the mapping has no place for container ID 0.
+	// ErrNoRoot means that the mapping leaves out container ID 0.
 	ErrNoRoot = errors.New("the mapping leaves out container ID 0")
 )
 
@@ -21,7 +20,7 @@ var (
 // program's exit status for it is 125.
 type MachineError struct {
 	Problem string // what is wrong, a clause without a full stop
-	Remedy  string // what to type or to ask for
+	Remedy  string // the command to type or the change to ask an administrator for
 	Err     error  // the cause; may be nil
 }
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// stranger says why a helper doesn't take the caller for the user that it knows by the caller's ID; nil if that isn't
-// what the helper said.
+// stranger gives the error for a helper that refused because the caller doesn't match the account of its user ID:
+// another name or group. It gives nil if the helper said something else.
 func (h helper) stranger(m machine, o Options, cause *helperError) error {
 	if strings.Contains(cause.said, "Cannot determine your user name") {
 		return m.problem(cause, fmt.Sprintf("user ID %d has no entry in /etc/passwd, and %s serves only users with one",
@@ -18,7 +18,7 @@ func (h helper) stranger(m machine, o Options, cause *helperError) error {
 	if !strings.Contains(cause.said, "owned by a different user") {
 		return nil
 	}
-	// shadow's newuidmap.c says so which group it is run with, and which is the user's.
+	// newuidmap.c of shadow prints the group ID of the process (gid) and that of the user's account (pw_gid).
 	if ids := regexp.MustCompile(`, gid:(\d+) pw_gid:(\d+)`).FindStringSubmatch(cause.said); ids != nil &&
 		ids[1] != ids[2] {
 		gid, primary := ids[1], groupName(ids[2])

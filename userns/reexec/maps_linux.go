@@ -19,11 +19,11 @@ import (
 // helper is one of the two setuid programs that write an ID map for a user.
 type helper struct {
 	program    string // name to look for in PATH
-	kind       string // of IDs: userns.KindUID or userns.KindGID
+	kind       string // kind of IDs that it maps: userns.KindUID or userns.KindGID
 	file       string // the map's name below /proc/PID
 	capability string // the file capability that can stand in for the setuid bit
-	subFile    string // where the user's ranges are
-	ids        userns.Map
+	subFile    string // subordinate ID file that it reads
+	ids        userns.Map // the map to write
 }
 
 func helpers(m userns.Mapping) [2]helper {
@@ -72,27 +72,31 @@ func mapIDs(ctx context.Context, pid int, o Options) error {
 		}
 		return err
 	}
-	if userns.IsRoot() { // of a container: the helpers serve users, and have no more capabilities than it
+	if userns.IsRoot() { // root of a container: the helpers would have no more capabilities than this process
 		return &MachineError{
 			Problem: "root of this container lacks the capabilities SETUID and SETGID, without which it can't give its IDs to a namespace of its own",
 			Remedy:  capsRemedy, Err: unix.EPERM,
 		}
 	}
+
 	pair := helpers(o.Mapping)
 	uid, err := pair[0].start(pid)
 	if err != nil {
 		return err
 	}
+
 	gid, err := pair[1].start(pid)
 	if err != nil {
 		_ = uid.wait(ctx, o)
 		return err
 	}
-	// What is wrong with one is nearly always wrong with both: one sentence will do.
+
+	// The two helpers nearly always fail for the same reason, so only one of the errors is returned.
 	uidErr, gidErr := uid.wait(ctx, o), gid.wait(ctx, o)
 	if uidErr != nil {
 		return uidErr
 	}
+
 	return gidErr
 }
 
@@ -104,7 +108,7 @@ func MayMap() bool {
 	return userns.HasCap(unix.CAP_SETUID) && userns.HasCap(unix.CAP_SETGID) && userns.HasCap(unix.CAP_SETFCAP)
 }
 
-// running is a helper at work.
+// running is a helper process.
 type running struct {
 	helper
 	path    string
@@ -155,7 +159,7 @@ func (r *running) wait(ctx context.Context, o Options) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("run %s: %w", r.program, context.Cause(ctx))
 	}
-	// It has ended: what it said is in the pipe, up to the pipe's size.
+	// The helper has ended, so all that it printed is in the pipe, and reading doesn't block.
 	said, err := io.ReadAll(io.LimitReader(r.stderr, 4096))
 	if err != nil {
 		return fmt.Errorf("read message of %s: %w", r.program, err)
@@ -164,10 +168,10 @@ func (r *running) wait(ctx context.Context, o Options) error {
 	return r.diagnose(procRoot, r.path, o, &helperError{r.program, text, state})
 }
 
-// helperError is how newuidmap or newgidmap failed.
+// helperError is the failure of newuidmap or newgidmap.
 type helperError struct {
 	program string
-	said    string // standard error
+	said    string // its standard error, trimmed
 	state   *os.ProcessState
 }
 

@@ -8,13 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mark is what the parent says to the child through the environment: the value
-// of the variable that marker names.
+// mark is the value of the environment variable named by marker, which the parent writes and the child reads.
 type mark struct {
-	fd          int     // read end of the pipe
-	parent      int     // process ID
-	propagation uintptr // flag of mount(2)
-	entered     bool    // all is done: the program was executed for the second time
+	fd          int     // descriptor of the pipe's read end in the child
+	parent      int     // process ID of the parent
+	propagation uintptr // flag of mount(2), MS_SLAVE or MS_PRIVATE, for the child's mounts
+	entered     bool    // the program was executed for the second time (mark.again): nothing is left to do
 }
 
 // Words for the fields that are not numbers.
@@ -36,17 +35,19 @@ func (m mark) String() string {
 	return fmt.Sprintf("%d,%d,%s", m.fd, m.parent, word)
 }
 
-// parseMark reads what String gives. The descriptor must be a pipe, if it is still needed.
+// parseMark reads the text that String gives. Unless entered is set, fd must be a pipe.
 func parseMark(text string) (mark, error) {
 	fields := strings.Split(text, ",")
 	if len(fields) != 3 {
 		return mark{}, ErrBadMarker
 	}
+
 	fd, ferr := strconv.ParseUint(fields[0], 10, 31)
 	parent, perr := strconv.ParseUint(fields[1], 10, 31)
 	if ferr != nil || perr != nil || fd < 3 {
 		return mark{}, ErrBadMarker
 	}
+
 	m := mark{fd: int(fd), parent: int(parent)}
 	switch fields[2] {
 	case wordSlave:
@@ -59,6 +60,7 @@ func parseMark(text string) (mark, error) {
 	default:
 		return mark{}, ErrBadMarker
 	}
+
 	var st unix.Stat_t
 	if err := unix.Fstat(m.fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
 		return mark{}, ErrBadMarker

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notify has the signals that the child should get sent to c. One that is ignored
-// stays so (nohup ignores SIGHUP): the child has inherited that.
+// notify makes c receive the signals to pass on to the child. Signals that are ignored stay ignored (nohup ignores
+// SIGHUP): the child has inherited that.
 func notify(c chan<- os.Signal) {
 	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2} {
 		if !signal.Ignored(s) {
@@ -26,7 +26,7 @@ func fromTerminal(s os.Signal) bool {
 	}
 	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false // no controlling terminal
+		return false // the process has no controlling terminal
 	}
 	defer unix.Close(tty)
 	foreground, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)

@@ -22,17 +22,17 @@ import (
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
-// memoryEnv says that the directory for temporary files is in memory.
+// memoryEnv is the environment variable that tells a program started again that its temporary files are in memory.
 const memoryEnv = "USERTEST_IN_MEMORY"
 
-// Main gives the exit status of tests, such as m.Run of TestMain. Temporary files are in memory: on a disk most of the
-// time would be waiting for its syncs, which few tests are about (OnDisk). It must be the first thing that TestMain
-// does in the program and in those that it starts again. Tests named TestAsRoot... are started by the machine's root
-// alone. isChild is for programs that start themselves for other reasons, too: it does what they were started for, and
-// says whether there was something.
+// Main runs tests, such as m.Run of TestMain, and gives their exit status. Temporary files are in memory: on a disk
+// most of the time would be spent waiting for syncs (see OnDisk for tests that need a disk). Main must be the first
+// call of TestMain, also in the processes that it starts again. Tests named TestAsRoot... run only if the machine's
+// root runs them. isChild is for test programs that start themselves for other reasons: it does the work of such a
+// process, and tells whether this was one.
 func Main(tests func() int, isChild ...func() bool) int { return status(tests, isChild, true) }
 
-// OnDisk is Main with temporary files where TMPDIR says, for tests of what a disk keeps and tells of files.
+// OnDisk is Main with temporary files in the directory TMPDIR, for tests that need the file system of a disk.
 func OnDisk(tests func() int, isChild ...func() bool) int { return status(tests, isChild, false) }
 
 func status(tests func() int, isChild []func() bool, inMemory bool) int {
@@ -72,13 +72,14 @@ func start(tests func() int) (code int, err error) {
 	return tests(), nil
 }
 
-// runInMemory runs the tests with a file system in memory for temporary files. It goes with the mount namespace: the
-// one that an ordinary user's tests are inside, or else one that this program is started in again.
+// runInMemory runs the tests with a file system in memory for temporary files. Its mount vanishes with the mount
+// namespace: inside tells that this process is in one of its own, as an ordinary user's tests are; otherwise the
+// program is started again in a new one.
 func runInMemory(tests func() int, inside bool) (code int, err error) {
 	const dirEnv = memoryEnv + "_DIR"
 	dir := os.Getenv(dirEnv)
 	if dir == "" {
-		// The name is short: addresses of sockets have 107 bytes.
+		// The name is short because the address of a socket has at most 107 bytes.
 		if dir, err = os.MkdirTemp("", "u"); err != nil {
 			return 1, err
 		}
@@ -87,6 +88,7 @@ func runInMemory(tests func() int, inside bool) (code int, err error) {
 			return again(os.Stdout, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, dirEnv+"="+dir)(), nil
 		}
 	}
+
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return 1, fmt.Errorf("make mounts private: %w", err)
 	}
@@ -96,6 +98,7 @@ func runInMemory(tests func() int, inside bool) (code int, err error) {
 	if inside {
 		defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }()
 	}
+
 	return start(func() int {
 		if err := errors.Join(os.Setenv("TMPDIR", dir), os.Setenv(memoryEnv, "1"), os.Unsetenv(dirEnv)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -105,7 +108,8 @@ func runInMemory(tests func() int, inside bool) (code int, err error) {
 	})
 }
 
-// Both gives Main or OnDisk tests that root runs twice: as itself, and as root of a user namespace.
+// Both gives a function for Main or OnDisk that runs the tests once, or, for root, twice: as root of the machine and as
+// root of a user namespace.
 func Both(tests func() int) func() int {
 	return func() int {
 		code := tests()
@@ -116,15 +120,15 @@ func Both(tests func() int) func() int {
 	}
 }
 
-// A Run is how the same tests are run in a process of its own: with more variables, and in a user and mount namespace
-// if wanted.
+// A Run runs the same tests in a process of its own, with more environment variables (NAME=VALUE) and, if Namespace is
+// set, in new user and mount namespaces.
 type Run struct {
 	Namespace bool
 	Env       []string
 }
 
-// Again runs the same tests in other ways at the same time, and gives the status of the first that fails. What they say
-// comes one after the other.
+// Again starts all the runs at the same time and gives the exit status of the first that fails. It prints their output
+// one after the other.
 func Again(runs ...Run) int {
 	said, ends := make([]bytes.Buffer, len(runs)), make([]func() int, len(runs))
 	for i, r := range runs {
@@ -149,7 +153,7 @@ func (r Run) start(out io.Writer) (end func() int) {
 	}, r.Env...)
 }
 
-// again starts this program again. The function it returns waits for the end, and gives the status.
+// again starts this program again. The function that it returns waits for its end and gives the exit status.
 func again(out io.Writer, attr *syscall.SysProcAttr, env ...string) (end func() int) {
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
@@ -163,7 +167,7 @@ func again(out io.Writer, attr *syscall.SysProcAttr, env ...string) (end func() 
 		if code := cmd.ProcessState.ExitCode(); code >= 0 {
 			return code
 		}
-		fmt.Fprintln(out, err) // a signal has ended it
+		fmt.Fprintln(out, err) // the program wasn't started, or a signal ended it
 		return 1
 	}
 }
@@ -185,7 +189,7 @@ func enter(ctx context.Context) (code int, err error) {
 	}
 	return reexec.Enter(ctx, reexec.Options{
 		Mapping: mapping, UID: uid, GID: gid, UserName: u.Username,
-		Env:   userns.CallerEnv(), // which containers/storage looks at
+		Env:   userns.CallerEnv(), // containers/storage reads these variables
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 }
