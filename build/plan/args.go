@@ -9,18 +9,20 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// RuleUnusedBuildArg is the rule of the warning about --build-args that no ARG declares. It isn't one of the linter's:
-// it is about the command line and not about the file.
+// RuleUnusedBuildArg is the rule of the warning about a --build-arg that no ARG declares. The linter has no such rule,
+// since the warning is about the command line and not about the file.
 const RuleUnusedBuildArg = "UnusedBuildArg"
 
 const (
-	// sourceDateArg is the argument that gives the time of all that a build makes.
+	// sourceDateArg is the argument that gives the time, in seconds since 1970, of all files and configs that a build
+	// makes.
 	sourceDateArg = "SOURCE_DATE_EPOCH"
-	// cacheNamespaceArg keeps the cache mounts of some builds apart from those of others.
+	// cacheNamespaceArg is the argument that is put before the ID of each cache mount, so that builds with different
+	// values share no cache mounts.
 	cacheNamespaceArg = "BUILDKIT_CACHE_MOUNT_NS"
 )
 
-// buildArg is a --build-arg that has a value.
+// buildArg gives the value of a --build-arg; ok is false if it wasn't given or has no value.
 func (p *planner) buildArg(name string) (string, bool) {
 	if value := p.opts.BuildArgs[name]; value != nil {
 		return *value, true
@@ -28,7 +30,8 @@ func (p *planner) buildArg(name string) (string, bool) {
 	return "", false
 }
 
-// platformArgs are the arguments that exist without being declared, in FROM; a stage gets them by declaring them.
+// platformArgs gives the arguments that exist in FROM without being declared, such as TARGETARCH. A stage has to
+// declare those that it uses.
 func (p *planner) platformArgs() *variables {
 	target := p.opts.Target
 	if target == "" {
@@ -37,6 +40,7 @@ func (p *planner) platformArgs() *variables {
 	if target == "" {
 		target = "default"
 	}
+
 	build, image := p.opts.BuildPlatform, p.opts.Platform
 	v := newVariables(nil)
 	for _, kv := range [][2]string{
@@ -59,17 +63,18 @@ func (p *planner) platformArgs() *variables {
 		p.declared[kv[0]] = true
 		v.set(kv[0], value)
 	}
+
 	return v
 }
 
-// cacheNamespace is put before the ID of every cache mount.
+// cacheNamespace gives the text to put before the ID of each cache mount: see cacheNamespaceArg.
 func (p *planner) cacheNamespace() string {
 	name, _ := p.buildArg(cacheNamespaceArg)
 	return name
 }
 
-// sourceDate is what --build-arg SOURCE_DATE_EPOCH or a global ARG of that name says; a stage's own ARG counts for
-// nothing here.
+// sourceDate gives the value of --build-arg SOURCE_DATE_EPOCH, or of a global ARG of that name; "" without either. An
+// ARG inside a stage doesn't count.
 func (p *planner) sourceDate() string {
 	if given, ok := p.buildArg(sourceDateArg); ok {
 		return given
@@ -100,16 +105,18 @@ func (p *planner) readMetaArgs() error {
 				return p.file.NewError(loc, fmt.Sprintf("cannot expand the default of ARG %s: %v", arg.Key, err), "")
 			}
 			p.global.set(arg.Key, value.text)
-			if err := p.hold(2 * len(value.text)); err != nil { // once more among the defaults
+			if err := p.hold(2 * len(value.text)); err != nil { // twice: the value is in defaults, too
 				return p.file.NewError(loc, err.Error(), "")
 			}
 		}
 	}
+
 	p.lintDefaultBases(defaults)
 	return nil
 }
 
-// setDefault follows the arguments as they are when none is given; errors show in the real run or not at all.
+// setDefault sets a global argument to the value that it has without any --build-arg. It drops errors: readMetaArgs
+// reports those of the values that the build has.
 func (p *planner) setDefault(defaults *variables, name string, value *string) {
 	if value == nil {
 		return
@@ -119,8 +126,8 @@ func (p *planner) setDefault(defaults *variables, name string, value *string) {
 	}
 }
 
-// ProxyNames are the arguments that RUN steps get without declaration, in their two spellings. Their values may hold
-// passwords.
+// ProxyNames gives the names of the proxy arguments that RUN steps get without a declaration, in upper and lower case.
+// Their values may hold passwords.
 func ProxyNames() []string {
 	return []string{
 		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy",
@@ -128,9 +135,9 @@ func ProxyNames() []string {
 	}
 }
 
-// proxyEnv is what --build-arg and the environment say about proxies, in both spellings, save for what the step's
-// environment has. That the environment's are not arguments keeps them out of what is kept; an ARG with a default gives
-// way to them as it does to an argument.
+// proxyEnv gives the proxy variables, KEY=VALUE, that --build-arg and the environment set, each in both spellings,
+// except those that the step's environment has. Those of the environment are not build arguments, so they get into no
+// history and no cache key; like a build argument they win over the default of an ARG.
 func (x expanding) proxyEnv() []string {
 	given, outside := map[string]string{}, map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(x.opts.BuildArgs)) {
@@ -138,6 +145,7 @@ func (x expanding) proxyEnv() []string {
 			given[strings.ToUpper(name)] = value
 		}
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(x.opts.Proxies)) {
 		outside[strings.ToUpper(name)] = x.opts.Proxies[name]
 	}
@@ -155,6 +163,7 @@ func (x expanding) proxyEnv() []string {
 			out = append(out, name+"="+value)
 		}
 	}
+
 	return out
 }
 

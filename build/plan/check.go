@@ -11,16 +11,16 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// ErrUnknownImage is what a Resolver says of an image that it does not have and must not fetch. [Check] and
-// [MakeOutline] go on without it; for [Make] it is an error like any other.
+// ErrUnknownImage is the error of a Resolver for an image that it does not have and must not fetch. [Check] and
+// [MakeOutline] go on without the image; [Make] fails.
 var ErrUnknownImage = errors.New("the image is not in the store")
 
-// Findings are what [Check] has to say.
+// Findings are the result of [Check].
 type Findings struct {
 	// Warnings are in file order.
 	Warnings []dockerfile.Warning
-	// Unknown are the images that the resolver doesn't have, sorted. In stages on top of them UndefinedVar is silent: the
-	// variables may come from the image.
+	// Unknown are the images that the resolver doesn't have, sorted. The rule UndefinedVar isn't checked in stages on top
+	// of them, since the image may define the variables.
 	Unknown []string
 }
 
@@ -40,7 +40,8 @@ func Check(ctx context.Context, f *dockerfile.File, o Options) (Findings, error)
 	}, err
 }
 
-// newChecker is a planner for what will not be built. What a build would have to allow is no mistake in the file.
+// newChecker gives a planner for a plan that won't be built. It allows all that a build needs permission for: that is
+// no mistake in the file.
 func newChecker(f *dockerfile.File, o Options) *planner {
 	o.Insecure = true
 	p := newPlanner(f, o)
@@ -48,8 +49,8 @@ func newChecker(f *dockerfile.File, o Options) *planner {
 	return p
 }
 
-// sortWarnings puts the warnings in file order, without repeats: one line may use a variable twice, two stages one
-// base.
+// sortWarnings puts the warnings in file order and drops repeats: one line may use a variable twice, and two stages may
+// have the same base.
 func (p *planner) sortWarnings() {
 	slices.SortStableFunc(p.graph.Warnings, func(a, b dockerfile.Warning) int {
 		return cmp.Or(a.Location.StartLine-b.Location.StartLine, strings.Compare(a.Rule, b.Rule),
@@ -58,7 +59,7 @@ func (p *planner) sortWarnings() {
 	p.graph.Warnings = slices.Compact(p.graph.Warnings)
 }
 
-// checkError is the error that "# check=error=true" makes of warnings.
+// checkError gives the error for a file with warnings and "# check=error=true"; nil otherwise.
 func (p *planner) checkError() error {
 	if !p.file.Check.ReturnAsError {
 		return nil

@@ -11,10 +11,10 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// Combine puts the plans of one file for several platforms into one graph: a step that is the same for some of them in
-// every respect, as those of a stage FROM --platform=$BUILDPLATFORM are before TARGETARCH is used, is there once.
-// targets has the stage of each plan's image, in the order of the plans; the graph's own Target is the first. The plans
-// are not changed.
+// Combine puts the plans of one file for several platforms into one graph, in which equal steps of several plans are
+// one step: for example those of a stage FROM --platform=$BUILDPLATFORM before TARGETARCH is used. wanted has the
+// platform of each plan. targets has the target stage of each plan, in the order of the plans; the graph's own Target
+// is the first. The plans are not changed.
 func Combine(plans []*Graph, wanted []ocispec.Platform) (graph *Graph, targets []*Stage, err error) {
 	c := combiner{
 		graph: &Graph{}, steps: map[[sha256.Size]byte]*Step{}, users: map[*Step]int{},
@@ -37,12 +37,13 @@ func Combine(plans []*Graph, wanted []ocispec.Platform) (graph *Graph, targets [
 
 type combiner struct {
 	graph *Graph
-	// steps are those of the graph by all that makes them what they are.
+	// steps are the steps of graph by their identity.
 	steps map[[sha256.Size]byte]*Step
-	// users counts the plans that have a step, wanted is the platform of the first of them.
-	users  map[*Step]int
+	// users counts the plans that have a step.
+	users map[*Step]int
+	// wanted is the platform, by step ID, of the first plan that has the step.
 	wanted []ocispec.Platform
-	// images are the digests of configs, which steps have in common.
+	// images are the digests of configs, kept because several steps share one config.
 	images map[*imagebuilder.Image][sha256.Size]byte
 }
 
@@ -55,6 +56,7 @@ func (c *combiner) add(g *Graph, wanted ocispec.Platform) (*Stage, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		same, ok := c.steps[key]
 		if !ok {
 			st, known := stages[old.Stage]
@@ -68,9 +70,11 @@ func (c *combiner) add(g *Graph, wanted ocispec.Platform) (*Stage, error) {
 			c.steps[key] = s
 			same = s
 		}
+
 		steps[old] = same
 		c.users[same]++
 	}
+
 	for old, st := range stages {
 		st.Last = steps[old.Last]
 	}
@@ -79,14 +83,15 @@ func (c *combiner) add(g *Graph, wanted ocispec.Platform) (*Stage, error) {
 			c.graph.Stages = append(c.graph.Stages, st)
 		}
 	}
+
 	if target, ok := stages[g.Target]; ok {
 		return target, nil
 	}
-	// All its steps are there already; the image's platform is its own.
+	// The stage has its own Image, for its platform, even if all its steps are shared with another plan.
 	return &Stage{Index: g.Target.Index, Name: g.Target.Name, Last: steps[g.Target.Last], Image: g.Target.Image}, nil
 }
 
-// with is a copy of the step that refers to other steps as they are called in another graph.
+// with gives a copy of a step of one graph for another graph: steps gives the step there for each step here.
 func (s *Step) with(steps map[*Step]*Step) *Step {
 	c := *s
 	c.Parent, c.Deps = steps[s.Parent], nil
@@ -110,7 +115,7 @@ func (s *Step) with(steps map[*Step]*Step) *Step {
 	return &c
 }
 
-// identity is a digest of all that makes the step what it is, with the IDs of the steps it refers to.
+// identity gives a digest of all fields that decide what a step does, with the IDs of the steps that it refers to.
 func (c *combiner) identity(s *Step) (key [sha256.Size]byte, err error) {
 	image, ok := c.images[s.Image]
 	if !ok {
@@ -121,12 +126,14 @@ func (c *combiner) identity(s *Step) (key [sha256.Size]byte, err error) {
 		image = sha256.Sum256(text)
 		c.images[s.Image] = image
 	}
+
 	bare := s.with(nil)
 	bare.ID, bare.Stage, bare.Image = 0, nil, nil
 	refs := []int{s.Stage.Index, idOf(s.Parent)}
 	for _, d := range s.Deps {
 		refs = append(refs, idOf(d))
 	}
+
 	switch op := s.Op.(type) {
 	case *Copy:
 		refs = append(refs, idOf(op.From.Step))
@@ -135,11 +142,13 @@ func (c *combiner) identity(s *Step) (key [sha256.Size]byte, err error) {
 			refs = append(refs, idOf(m.From.Step))
 		}
 	}
+
 	bare.Deps = nil
 	text, err := json.Marshal(bare)
 	if err != nil {
 		return key, fmt.Errorf("compare steps: %w", err)
 	}
+
 	return sha256.Sum256(fmt.Appendf(nil, "%T %d %q %x %s", s.Op, refs, s.Stage.Name, image, text)), nil
 }
 
@@ -150,8 +159,8 @@ func idOf(s *Step) int {
 	return s.ID
 }
 
-// platforms says for people what a step is for: the platform of its programs, and the one of the image if it is for one
-// image that is for another, as in "linux/amd64->arm64".
+// platforms gives the text for Step.Platforms: the platform of the step's programs, and that of the image if the step
+// is for only one image and that image's platform is another, as in "linux/amd64->arm64".
 func (c *combiner) platforms(s *Step) string {
 	have, want := s.Image.Platform, c.wanted[s.ID]
 	if have.OS == "" {

@@ -12,7 +12,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// config carries out an instruction that changes the image config alone and gives its history text.
+// config applies an instruction that changes only the image config to the stage's config. It gives the instruction's
+// created_by text for the history.
 func (x expanding) config() (createdBy string, err error) {
 	st := x.stage
 	switch c := x.in.Command.(type) {
@@ -36,7 +37,7 @@ func (x expanding) config() (createdBy string, err error) {
 		x.lint.once(st.once, c)
 		args := x.commandLine(c, c.ShellDependantCmdLine)
 		st.image.Image = st.image.WithEntrypoint(args)
-		if !st.hasCmd { // a CMD of the base belongs to the base's entry point
+		if !st.hasCmd { // the CMD of the base holds arguments for the base's ENTRYPOINT
 			st.image.Image = st.image.WithCmd(nil)
 		}
 		return fmt.Sprintf("ENTRYPOINT %q", args), nil
@@ -63,10 +64,11 @@ func (x expanding) config() (createdBy string, err error) {
 	case *instructions.StopSignalCommand:
 		return x.stopSignal(c)
 	}
+
 	return "", refuse(strings.ToUpper(x.in.Name()), "")
 }
 
-// commandLine is the argument vector of CMD and ENTRYPOINT.
+// commandLine gives the argument vector of CMD or ENTRYPOINT.
 func (x expanding) commandLine(cmd instructions.Command, line instructions.ShellDependantCmdLine) []string {
 	if !line.PrependShell {
 		return line.CmdLine
@@ -95,7 +97,8 @@ func (x expanding) arg(c *instructions.ArgCommand) (string, error) {
 	return text.String(), nil
 }
 
-// argValue is, in this order: --build-arg, the default, the global argument of the name, nothing.
+// argValue gives the value of an ARG, which is the first of these that exists: the --build-arg, the default of the
+// instruction, the global argument of the name.
 func (x expanding) argValue(a instructions.KeyValuePairOptional) (value string, hasValue bool, err error) {
 	if given, ok := x.buildArg(a.Key); ok {
 		return given, true, nil
@@ -108,7 +111,7 @@ func (x expanding) argValue(a instructions.KeyValuePairOptional) (value string, 
 	return value, hasValue, nil
 }
 
-// pairs expands NAME=VALUE words with the variables as they were before the instruction.
+// pairs expands the words NAME=VALUE of an instruction, all with the variables as they were before the instruction.
 func (x expanding) pairs(in instructions.KeyValuePairs) (instructions.KeyValuePairs, error) {
 	out := slices.Clone(in)
 	for n := range out {
@@ -168,7 +171,8 @@ func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("cannot expand %s: %w", quoted(text), err)
 		}
-		// The lexer's own words lose what stands before a ${...} with a modifier, and no port holds a space.
+		// Words are split after expansion, since the lexer, when it splits them, drops the text before a ${...} with a
+		// modifier. No port holds a space.
 		for _, word := range strings.Fields(e.text) {
 			parsed, err := imagebuilder.ParsePorts(word)
 			if err != nil {
@@ -185,7 +189,7 @@ func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
 	return fmt.Sprintf("EXPOSE %v", ports), x.hold(x.stage.image.ExposePorts(ports...))
 }
 
-// portBytes is what a port takes in the list of an EXPOSE.
+// portBytes is about how many bytes of memory one port of an EXPOSE takes.
 const portBytes = 32
 
 func (x expanding) lintPort(c *instructions.ExposeCommand, word string, p imagebuilder.Ports) {
@@ -220,7 +224,8 @@ func (x expanding) stopSignal(c *instructions.StopSignalCommand) (string, error)
 	return "STOPSIGNAL " + signal, nil
 }
 
-// workdir makes a step for the directory, but none that touches files for "/", which is always there.
+// workdir sets the working directory and adds a Workdir step that makes it; for "/", which always exists, a Config
+// step.
 func (x expanding) workdir(c *instructions.WorkdirCommand) error {
 	dir, err := x.word(c.Path)
 	if err != nil {

@@ -33,7 +33,8 @@ func (x expanding) addFiles(c *instructions.AddCommand) error {
 	return x.transfer("ADD", op, c.SourcesAndDest, [2]string{c.Chown, c.Chmod})
 }
 
-// transfer expands what COPY and ADD have in common; owner is --chown and --chmod.
+// transfer adds the step of a COPY or ADD; name is the instruction's. op has the fields that only one of the two has;
+// transfer sets the others. owner holds --chown and --chmod as written.
 func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAndDest, owner [2]string) (err error) {
 	if op.Chown, err = x.word(owner[0]); err != nil {
 		return err
@@ -44,6 +45,7 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 	if err := checkMode(op.Chmod); err != nil {
 		return err
 	}
+
 	if err := checkExcludes(op.Excludes); err != nil {
 		return err
 	}
@@ -53,14 +55,17 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 	if op.Sources, err = x.words(files.SourcePaths); err != nil {
 		return err
 	}
+
 	dest, err := x.word(files.DestPath)
 	if err != nil {
 		return err
 	}
+
 	op.Dest = x.destination(dest)
 	if err := x.takeRemotes(op); err != nil {
 		return err
 	}
+
 	x.lintSources(name, op)
 	if op.Files, err = x.heredocs(files.SourceContents); err != nil {
 		return err
@@ -70,8 +75,9 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 	return x.hold(len(createdBy))
 }
 
-// settleLink refuses names that --link leaves nowhere to look up. As with docker, --link together with --chmod means
-// nothing: the mode is to hold for what is copied and not for directories that are there.
+// settleLink refuses a --chown by name together with --link, whose layer has no /etc/passwd below it to look the name
+// up in. As in docker, --chmod switches --link off: a linked layer would also give the mode to directories that exist
+// below.
 func (op *Copy) settleLink() error {
 	if op.Link && namesOwner(op.Chown) {
 		return &hinted{
@@ -83,7 +89,8 @@ func (op *Copy) settleLink() error {
 	return nil
 }
 
-// namesOwner reports whether --chown has a name that has to be looked up. root is 0 everywhere.
+// namesOwner reports whether --chown has a name that must be looked up in the image. "root" needn't: it is 0
+// everywhere.
 func namesOwner(chown string) bool {
 	user, group, _ := strings.Cut(chown, ":")
 	for _, name := range []string{user, group} {
@@ -95,7 +102,7 @@ func namesOwner(chown string) bool {
 	return false
 }
 
-// checkExcludes refuses patterns that would match nothing, ever.
+// checkExcludes refuses patterns that could never match.
 func checkExcludes(patterns []string) error {
 	for _, p := range patterns {
 		text := strings.TrimSpace(p)
@@ -109,8 +116,8 @@ func checkExcludes(patterns []string) error {
 	return nil
 }
 
-// copyText is the history text: sources and destination as written, after expansion. It leaves out --link, --exclude
-// and --unpack, as docker does.
+// copyText gives the created_by text for the history: sources and destination as written, after expansion. It leaves
+// out --link, --exclude and --unpack, as docker does.
 func copyText(name string, op *Copy, dest string) string {
 	text := name
 	if op.Parents {
@@ -131,7 +138,7 @@ func copyText(name string, op *Copy, dest string) string {
 	return text + " " + dest
 }
 
-// destination is absolute and clean; it ends in a slash if it was written as a directory.
+// destination gives the absolute, clean destination; it ends in a slash if dest was written as a directory.
 func (x expanding) destination(dest string) string {
 	isDir := dest == "" || dest == "." || dest == ".." || strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.") ||
 		strings.HasSuffix(dest, "/..")
@@ -145,7 +152,7 @@ func (x expanding) destination(dest string) string {
 	return abs
 }
 
-// heredocs are the inline files of COPY and ADD, with variables filled in unless the name was quoted.
+// heredocs gives the heredocs of COPY or ADD, with variables expanded unless the heredoc's name was quoted.
 func (x expanding) heredocs(contents []instructions.SourceContent) ([]InlineFile, error) {
 	var files []InlineFile
 	for _, content := range contents {

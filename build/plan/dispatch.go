@@ -14,7 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// planStage makes the steps of one stage. Its origins have been planned before.
+// planStage makes the steps of one stage. The stages that it takes files from were planned before.
 func (p *planner) planStage(st *stage) error {
 	st.out = &Stage{Index: st.index, Name: st.name()}
 	st.once = map[string][]parser.Range{}
@@ -25,6 +25,7 @@ func (p *planner) planStage(st *stage) error {
 	if err := p.hold(variableBytes*len(st.env.names) + stringBytes*len(st.args)); err != nil {
 		return p.file.NewError(p.location(st), err.Error(), "")
 	}
+
 	if err := p.checkStagePlatform(st); err != nil {
 		return err
 	}
@@ -33,6 +34,7 @@ func (p *planner) planStage(st *stage) error {
 			return p.instructionError(in, err)
 		}
 	}
+
 	for _, s := range p.graph.Steps[first:] {
 		if s.Stage == st.out {
 			s.Total = total
@@ -57,7 +59,7 @@ func (p *planner) countSteps(st *stage) int {
 	return total
 }
 
-// startStage sets the config, the variables and the file system the stage begins with.
+// startStage sets the config, the variables and the parent step that the stage begins with.
 func (p *planner) startStage(st *stage) {
 	if st.base.kind == originStage {
 		below := st.base.stage
@@ -67,6 +69,7 @@ func (p *planner) startStage(st *stage) {
 		st.last = below.last
 		return
 	}
+
 	step := &Step{Stage: st.out, Location: p.location(st), Op: &Base{}, Text: "FROM " + st.base.name}
 	switch st.base.kind {
 	case originImage:
@@ -75,7 +78,7 @@ func (p *planner) startStage(st *stage) {
 		_, st.unknownBase = p.unknown[key]
 		step.Op = &Base{Ref: st.base.ref, Image: base}
 		st.image.Image = base.Image
-		if !st.replaced { // a stage that an image replaces is that image; its ONBUILD is for the stages on top
+		if !st.replaced { // a stage that a named context replaces is that image, with its ONBUILD for the stages on top
 			st.image.Image = st.image.WithoutOnBuild()
 		}
 		if st.image.Platform.OS == "" || st.image.Platform.Architecture == "" {
@@ -83,15 +86,17 @@ func (p *planner) startStage(st *stage) {
 		}
 	case originContext:
 		st.image.Image = imagebuilder.Scratch(st.platform).WithWorkdir("/")
-	default: // as with BuildKit, scratch is for the target, whatever the FROM says
+	default: // as in BuildKit the platform of scratch is the image's, whatever --platform of the FROM says
 		st.image.Image = imagebuilder.Scratch(p.opts.Platform).WithWorkdir("/")
 	}
+
 	if _, ok := st.image.Env("PATH"); !ok {
 		st.image.SetEnv("PATH", imagebuilder.DefaultPath)
 	}
 	if st.image.Config.WorkingDir != "" {
 		st.image.Image = st.image.WithWorkdir(st.image.Dir())
 	}
+
 	st.env = newVariables(st.image.Config.Env)
 	step.Image = st.share()
 	p.add(st, step, st.base.kind == originImage)
@@ -104,7 +109,7 @@ func (p *planner) startStage(st *stage) {
 	}
 }
 
-// add puts a step at the end of a stage. counted says whether it has a number.
+// add puts a step at the end of a stage. counted tells whether the step gets a Number.
 func (p *planner) add(st *stage, s *Step, counted bool) {
 	s.ID = len(p.graph.Steps)
 	s.Parent = st.last
@@ -131,8 +136,8 @@ func (s *Step) addDep(dep *Step) {
 	}
 }
 
-// input turns an origin into something a step can take files from. It makes the base step of an image that no stage
-// starts from; that step must be in the graph before the one that uses it.
+// input gives the Input for an origin. For an image that no stage starts from it adds a base step, so it must be called
+// before the step that uses the input is added.
 func (p *planner) input(o origin) Input {
 	switch o.kind {
 	case originContext:
@@ -152,10 +157,12 @@ func (p *planner) hiddenBase(o origin) *Step {
 	if s, ok := p.hidden[key]; ok {
 		return s
 	}
+
 	name := o.ref
 	if o.place {
 		name = o.name
 	}
+
 	op, image := &Base{Ref: o.ref}, imagebuilder.Scratch(p.opts.Platform)
 	if o.kind == originScratch {
 		name = scratch
@@ -163,10 +170,12 @@ func (p *planner) hiddenBase(o origin) *Step {
 		op.Image = p.images[imageKey(o.ref, p.opts.Platform)]
 		image = op.Image.Image
 	}
+
 	s := &Step{
 		ID: len(p.graph.Steps), Stage: &Stage{Index: -1, Name: name}, Location: dockerfile.Location{File: p.file.Name},
 		Text: "FROM " + name, Op: op, Image: &image,
 	}
+
 	if o.kind == originImage {
 		s.Number, s.Total = 1, 1
 	}
@@ -176,7 +185,7 @@ func (p *planner) hiddenBase(o origin) *Step {
 	return s
 }
 
-// hinted is an error with advice, on its way to instructionError.
+// hinted is an error with a hint, which instructionError turns into a *dockerfile.Error.
 type hinted struct {
 	message, hint string
 }
@@ -188,7 +197,7 @@ func refuse(what, hint string) error {
 	return &hinted{message: "cooper does not support " + what, hint: hint}
 }
 
-// instructionError puts an error where its instruction stands.
+// instructionError gives an error the location of its instruction.
 func (p *planner) instructionError(in instruction, err error) error {
 	var placed *dockerfile.Error
 	if errors.As(err, &placed) {
@@ -229,19 +238,20 @@ func (p *planner) planInstruction(st *stage, in instruction) error {
 	return x.hold(len(createdBy))
 }
 
-// expanding is the work on one instruction.
+// expanding is one instruction that is being expanded.
 type expanding struct {
 	*planner
 	stage *stage
 	lint  lint
 	in    instruction
-	// text is what progress shows, with the variables as they were before the instruction.
+	// text is the instruction as progress shows it, with the variables as they were before it.
 	text string
 	// fetched are the flags of ADD for remote sources; nil for COPY, which takes none.
 	fetched *fetchFlags
 }
 
-// step adds the instruction's step, with the config as it is now. Steps in a row that change nothing else share it.
+// step adds the instruction's step, with the config as it is now. Consecutive Config steps share one config, which has
+// the changes of all of them.
 func (x expanding) step(op Op, createdBy string, counted bool) {
 	st := x.stage
 	s := &Step{Stage: st.out, Location: x.file.Location(x.in.Location()), Text: x.text, CreatedBy: createdBy, Op: op}
@@ -257,7 +267,7 @@ func (x expanding) step(op Op, createdBy string, counted bool) {
 	x.add(st, s, counted)
 }
 
-// share gives the config as it is now, for a step to keep.
+// share gives a copy of the config as it is now, for a step to keep.
 func (st *stage) share() *imagebuilder.Image {
 	st.changing = nil
 	image := st.image.Share()
@@ -291,7 +301,7 @@ func (x expanding) show() string {
 	return text
 }
 
-// heredocSummary is the first line of a script, in brackets.
+// heredocSummary gives the first line of a heredoc script, in brackets, for progress.
 func heredocSummary(script string) string {
 	first, rest, _ := strings.Cut(strings.TrimSpace(script), "\n")
 	if strings.TrimSpace(rest) != "" {

@@ -6,5 +6,6 @@
 //
 // Errors in the Dockerfile are *dockerfile.Error values. What cooper can't build is refused by name.
 //
-// One room: instructions, variables, stages and mounts are expanded in the order of the file, by one planner.
+// The package is large because instructions, variables, stages and mounts are expanded together, in the order of the
+// file.
 package plan

@@ -14,27 +14,27 @@ import (
 )
 
 const (
-	// maxExpanded is the longest result of an expansion in bytes, and how much all variables in a word may add to it.
+	// maxExpanded is how many bytes the values of all variables in a word may have together, and so bounds the result.
 	maxExpanded = 1 << 20
-	// maxReplaced bounds what ${name//pattern/text} may make in passing.
+	// maxReplaced is how many bytes the intermediate results of the ${name//pattern/text} in a word may have.
 	maxReplaced = 64 << 20
-	// maxNesting bounds ${...} in one another, each level of which takes stack.
+	// maxNesting is how deep ${...} may nest; each level takes stack.
 	maxNesting = 10_000
-	// maxWork bounds what all expansions of a file cost, in bytes that are looked at, one second's worth or two: a file of
-	// the largest size without a trick takes a tenth.
+	// maxWork is how many bytes all expansions of a file may read and write, which takes a second or two. A file of the
+	// largest size that isn't made to take long needs a tenth of it.
 	maxWork = 128 << 20
-	// maxPattern is what the variables in a pattern are taken to add to it.
+	// maxPattern is how many bytes the variables in a pattern are assumed to add to it.
 	maxPattern = 1000
 )
 
-// variables are names and values in the order of first definition. They are what expansion looks at.
+// variables are the variables that an expansion can use, in the order of their first definition.
 type variables struct {
 	names []string
-	// entries are NAME=VALUE, in one string so that all steps can share it.
+	// entries holds NAME=VALUE by name: one string, which the environments of all steps share.
 	entries map[string]string
-	// sets counts the changes.
+	// sets counts the calls of set; stage.runEnv is valid as long as it stays the same.
 	sets int
-	// hidden are the names of which nobody knows the value here.
+	// hidden are names that are defined, but whose values aren't known to the plan: those of secrets.
 	hidden map[string]bool
 }
 
@@ -79,17 +79,18 @@ func (v *variables) clone() *variables {
 // expander expands words within bounds: a few doubling ENV instructions would otherwise fill the memory.
 type expander struct {
 	word lexer
-	// raw keeps quotes as they are, for heredocs; shown keeps quotes, escapes and unset variables, for display.
+	// raw keeps quotes as they are and is for heredocs; shown keeps quotes, escapes and unset variables, and is for
+	// display.
 	raw, shown lexer
 }
 
-// lexer is one of BuildKit's, with what it takes to foresee how much it has to do.
+// lexer is a lexer of BuildKit's, with the settings by which run estimates the cost of an expansion beforehand.
 type lexer struct {
 	*shell.Lex
 	escape rune
-	// quotes says that it takes quotes for quotes.
+	// quotes tells that the lexer gives quotes their meaning.
 	quotes bool
-	// work is what all expansions of a plan may still cost, in bytes that are looked at or written.
+	// work is how many bytes the expansions of this plan may still read and write; run counts it down from maxWork.
 	work *int
 }
 
@@ -104,7 +105,8 @@ func newExpander(escape rune) expander {
 	return e
 }
 
-// expansion is a word after expansion. matched and missing are sorted.
+// expansion is the result of expanding a word. matched are the names of the variables in the word that are set, missing
+// those that aren't; both are sorted.
 type expansion struct {
 	text             string
 	matched, missing []string
@@ -122,14 +124,17 @@ func run(lex lexer, word string, env *variables) (expansion, error) {
 	if depth > maxNesting {
 		return expansion{}, fmt.Errorf("more than %d expansions in one another", maxNesting)
 	}
+
 	replaced, err := boundReplacements(word, depth, env)
 	if err != nil {
 		return expansion{}, err
 	}
-	// What is inside is copied once for each ${...} around it.
+
+	// The lexer copies the text inside of nested ${...} once for each level.
 	if *lex.work -= (depth+1)*len(word) + replaced + patternWork(word, env); *lex.work < 0 {
 		return expansion{}, errWork
 	}
+
 	limited := &limitedVariables{variables: env, left: min(maxExpanded, *lex.work/(depth+1))}
 	most := limited.left
 	result, err := lex.ProcessWordWithMatches(word, limited)
@@ -139,17 +144,19 @@ func run(lex lexer, word string, env *variables) (expansion, error) {
 	if limited.left < 0 || len(result.Result) > max(maxExpanded, len(word)) {
 		return expansion{}, fmt.Errorf("the expansion is longer than %d bytes", maxExpanded)
 	}
+
 	*lex.work -= (depth + 1) * (most - limited.left)
 	if err != nil {
 		return expansion{}, expandError(err)
 	}
+
 	return expansion{
 		text:    result.Result,
 		matched: slices.Sorted(maps.Keys(result.Matched)), missing: slices.Sorted(maps.Keys(result.Unmatched)),
 	}, nil
 }
 
-// isPlain tells that there is nothing in a word that a lexer would change.
+// isPlain tells whether a word has nothing that a lexer would change.
 func isPlain(word string) bool {
 	for _, c := range []byte(word) {
 		if c >= utf8.RuneSelf || c == 0 || strings.IndexByte("$\\`'\"<", c) >= 0 {
@@ -159,7 +166,8 @@ func isPlain(word string) bool {
 	return true
 }
 
-// limitedVariables stop handing out values when these have become too long in all.
+// limitedVariables are variables whose values may have only so many bytes together. left is how many bytes more it may
+// give; below 0 it gives empty values, and run reports an error.
 type limitedVariables struct {
 	*variables
 	left int
@@ -174,8 +182,8 @@ func (v *limitedVariables) Get(name string) (string, bool) {
 	return value, ok
 }
 
-// boundReplacements refuses a word whose ${name//pattern/text}, one inside the other, could make too much text, and
-// gives a bound for what they make in passing.
+// boundReplacements gives a bound for the bytes that the ${name//pattern/text} of a word make as intermediate results,
+// and an error if that exceeds maxReplaced. depth is how deep ${...} nest in the word.
 func boundReplacements(word string, depth int, env *variables) (size int, err error) {
 	count := strings.Count(word, "//")
 	if count == 0 || depth == 0 {
@@ -197,9 +205,9 @@ func boundReplacements(word string, depth int, env *variables) (size int, err er
 	return size, nil
 }
 
-// patternWork is a bound for what the patterns of a word cost, as in ${name%.*}: a step for each byte of the value and
-// of the pattern. What a pattern may end with is told by its brace, unless quotes or expansions in it make that
-// uncertain.
+// patternWork gives a bound for the cost of the patterns in a word, as in ${name%.*}: the length of the value times the
+// length of the pattern. A pattern is taken to end at the first closing brace, or at the end of the word if it has
+// quotes or expansions in it.
 func patternWork(word string, env *variables) int {
 	work := 0
 	for _, at := range regexp.MustCompile(`\$\{(\w+)[#%/]`).FindAllStringSubmatchIndex(word, -1) {
@@ -220,7 +228,7 @@ func patternWork(word string, env *variables) int {
 	return work
 }
 
-// nesting is how deep ${...} are in one another, as the lexer sees them.
+// nesting gives how deep ${...} nest in a word, by the lexer's rules for quotes and escapes.
 func (l lexer) nesting(word string) (deepest int) {
 	if !strings.Contains(word, "${") {
 		return 0
@@ -232,6 +240,7 @@ func (l lexer) nesting(word string) (deepest int) {
 		if len(open) > 0 {
 			in = open[len(open)-1]
 		}
+
 		switch {
 		case c == l.escape:
 			n++
@@ -253,11 +262,12 @@ func (l lexer) nesting(word string) (deepest int) {
 			n++
 		}
 	}
+
 	return deepest
 }
 
-// expandError drops the wrapping that repeats the whole word, and says plainly that a brace is missing: the lexer takes
-// the end of the word or line for a modifier.
+// expandError improves an error of the lexer: it drops the wrapping that repeats the whole word, and says that a brace
+// is missing where the lexer complains about a modifier because it took the end of the word for one.
 func expandError(err error) error {
 	if cause := errors.Unwrap(err); cause != nil {
 		if inner := errors.Unwrap(cause); inner != nil {
@@ -273,7 +283,7 @@ func expandError(err error) error {
 	return errors.New(text)
 }
 
-// quoted is a word in quotes, cut short if it is long.
+// quoted gives a word in quotes, cut short if it is long.
 func quoted(word string) string {
 	const most = 80
 	if runes := []rune(word); len(runes) > most {

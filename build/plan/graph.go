@@ -25,7 +25,7 @@ type Graph struct {
 	Warnings []dockerfile.Warning
 }
 
-// A Stage is one FROM and what follows it.
+// A Stage is one FROM with the instructions that follow it.
 type Stage struct {
 	// Index counts all stages of the file from 0. Name is the AS name in lower case, or the index in decimal. The stage
 	// made for an image that files are only copied from has Index -1 and the image's name, and is not in Graph.Stages.
@@ -46,10 +46,11 @@ type Step struct {
 	Parent *Step
 	// Deps are the steps that must be done first, Parent among them, without repeats.
 	Deps []*Step
-	// Platforms is what the step is for, for people; empty in the plan of one image. See Combine.
+	// Platforms says, for progress, which platform or platforms the step is for; empty in the plan of one image. Combine
+	// sets it.
 	Platforms string
-	// Number and Total place the step in its stage, as in "[builder 3/7]". As in docker's output only what makes or takes
-	// a layer counts: FROM of an image, RUN, COPY, ADD and WORKDIR. Number is 0 for a step that doesn't count.
+	// Number and Total place the step in its stage, as in "[builder 3/7]". As in docker's output only steps that make or
+	// take layers count: FROM of an image, RUN, COPY, ADD and WORKDIR. Number is 0 for a step that doesn't count.
 	Number, Total int
 	Location      dockerfile.Location
 	// Text is the instruction as progress and errors show it, without secrets.
@@ -58,8 +59,7 @@ type Step struct {
 	// ONBUILD, which docker's history doesn't mention.
 	CreatedBy string
 	Op        Op
-	// Image is the config after this step. Steps of the kind Config that follow each other in a stage have one in common,
-	// that of the last.
+	// Image is the config after this step. Consecutive Config steps of a stage share one config, that of the last of them.
 	Image *imagebuilder.Image
 }
 
@@ -79,7 +79,7 @@ type Op interface{ op() }
 type Base struct {
 	// Ref is the image as written in FROM after expansion; empty for scratch.
 	Ref string
-	// Image names what the resolver found; the zero value for scratch.
+	// Image is the image that the resolver found; the zero value for scratch.
 	Image imagebuilder.Base
 }
 
@@ -98,22 +98,22 @@ type Workdir struct {
 type Run struct {
 	// Args is the whole argument vector, the shell included.
 	Args []string
-	// Env is KEY=VALUE, image environment first, then build arguments, sorted as they are to be passed.
+	// Env is KEY=VALUE, the image's environment first, then the build arguments, in the order in which they are passed.
 	Env []string
-	// ProxyEnv is KEY=VALUE to be passed after Env, and to win over it: the predefined proxy arguments, such as
-	// HTTP_PROXY, that were given and that Env doesn't have, and the environment's. It belongs into no cache key and no
+	// ProxyEnv is KEY=VALUE, to be passed after Env and to win over it: the predefined proxy variables, such as
+	// HTTP_PROXY, that --build-arg or the environment sets and that Env doesn't have. It must get into no cache key and no
 	// history.
 	ProxyEnv []string
-	// Platform is what the command's programs are made for.
+	// Platform is the platform of the programs that the command runs.
 	Platform ocispec.Platform
 	// Cwd is absolute. User is as in the image config, names unresolved; empty means 0:0.
 	Cwd, User string
 	Mounts    []Mount
 	// Network is "default", "host" or "none".
 	Network string
-	// Insecure asks for all that the step's user namespace gives.
+	// Insecure asks for all capabilities that the step's user namespace has (--security=insecure).
 	Insecure bool
-	// Hostname is empty for the usual one.
+	// Hostname is the host name of the step; empty: the default one.
 	Hostname string
 	// Files are heredoc scripts to be shown to the step, outside every layer.
 	Files []InlineFile
@@ -144,7 +144,7 @@ const (
 // A Mount is one RUN --mount.
 type Mount struct {
 	Type MountType
-	// From is where a bind or cache mount's content comes from; its zero value is the build context for a bind mount
+	// From is the origin of the content of a bind or cache mount; its zero value is the build context for a bind mount
 	// and an empty directory for a cache mount.
 	From Input
 	// Source is a path below From, absolute and clean: "/" for all of it.
@@ -155,20 +155,20 @@ type Mount struct {
 	// ID names a cache mount (equal to its target as written unless id= is given), a secret or an SSH agent.
 	ID      string
 	Sharing Sharing
-	// Mode, UID and GID (container IDs) are given to a cache directory when it is made, a secret's file or an agent's
-	// socket. Owned says that the instruction gives one of them.
+	// Mode, UID and GID (container IDs) are those of a secret's file, an agent's socket, or a cache directory when it is
+	// made. Owned tells that the instruction gives at least one of them.
 	Mode     uint32
 	UID, GID uint32
 	Owned    bool
-	// Env is the variable that a secret is in, empty if in none.
+	// Env is the name of the environment variable that holds a secret; empty: none does.
 	Env string
-	// Required makes a secret or an agent that isn't given an error.
+	// Required makes it an error if the secret or agent isn't given.
 	Required bool
 	// SizeBytes limits a tmpfs; 0 is the kernel's default.
 	SizeBytes int64
 }
 
-// InputKind says what an Input names.
+// InputKind says what kind of thing an Input names.
 type InputKind int
 
 // The kinds of input.
@@ -183,7 +183,7 @@ const (
 	InputImage
 )
 
-// An Input is something that files are taken from.
+// An Input is a build context, a stage or an image that files are taken from.
 type Input struct {
 	Kind InputKind
 	// Name is the named context, the stage or the image as written.
@@ -194,15 +194,16 @@ type Input struct {
 // Copy is COPY or ADD.
 type Copy struct {
 	From Input
-	// Unpack says that local archives are unpacked, as ADD does unless told otherwise.
+	// Unpack tells that local archives are unpacked, as ADD does unless it has --unpack=false.
 	Unpack bool
-	// Link makes a layer that doesn't depend on what is below: nothing of it is looked at.
+	// Link makes a layer that doesn't depend on the layers below it, and is made without looking at them (--link).
 	Link bool
 	// Parents keeps the directories that a source is in, those after "/./" if the source has that.
 	Parents bool
-	// Excludes are the patterns of --exclude: what they match is not copied. Variables in them are not expanded.
+	// Excludes are the patterns of --exclude: files that match one are not copied. Variables in them are not expanded.
 	Excludes []string
-	// Sources are expanded paths and patterns as written, Files are heredocs; at least one of these and Remotes.
+	// Sources are local paths and patterns, as written after expansion, Files the heredocs. At least one of Sources, Files
+	// and Remotes isn't empty.
 	Sources []string
 	Files   []InlineFile
 	// Remotes are the sources of ADD that are fetched.
@@ -219,14 +220,14 @@ type Remote struct {
 	Text string
 	// Before counts the Sources that are copied before it.
 	Before int
-	// URL is http or https, with the credentials that were written into it; empty for a repository. Name is what the file
-	// is called in a destination directory.
+	// URL is an http or https URL, with the credentials that were written into it; empty for a repository. Name is the
+	// file's name in a destination directory.
 	URL, Name string
-	// Git is the repository, whose Checksum, KeepGitDir and Submodules say all there is to say.
+	// Git is the repository. The flags of ADD are already applied to its Checksum and KeepGitDir.
 	Git remote.Git
 	// Checksum of a URL's file is ALGORITHM:HEX, or empty.
 	Checksum string
-	// Unpack says that the file is unpacked if it is an archive.
+	// Unpack tells that the file is unpacked if it is an archive.
 	Unpack bool
 }
 

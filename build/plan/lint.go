@@ -14,20 +14,20 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
-// lint holds the rules that need to know what an instruction expands to; the others are checked when the file is
-// parsed.
+// lint checks the rules that need the expanded text of an instruction; package dockerfile checks the others when it
+// parses the file.
 type lint struct {
 	*linter.Linter
-	// open is true if variables may come from a base image that nobody has looked at.
+	// open tells that the stage's base image is unknown, so that it may define any variable.
 	open bool
-	// compared counts the names that others were compared with, in all of the plan.
+	// compared counts, for the whole plan, the names that were compared with a misspelt one; at most maxCompared.
 	compared *int
 }
 
-// maxCompared bounds the comparisons by which names that were meant are found.
+// maxCompared is how many names of a plan are compared with misspelt ones, to find those that were meant.
 const maxCompared = 1_000_000
 
-// nearest is the name that was probably meant, "" if there is none or if too many have been compared already.
+// nearest gives the name of names that was probably meant, "" if there is none or maxCompared is reached.
 func (l lint) nearest(name string, names []string) string {
 	if *l.compared += len(names); *l.compared > maxCompared {
 		return ""
@@ -36,7 +36,7 @@ func (l lint) nearest(name string, names []string) string {
 	return near
 }
 
-// at is the linter for an instruction, with what a "check" comment above it skips.
+// at gives the linter for an instruction, without the rules that a "check" comment above the instruction skips.
 func (l lint) at(comments []string) lint {
 	return lint{Linter: l.WithMergedConfigFromComments(comments), compared: l.compared}
 }
@@ -55,7 +55,7 @@ func (l lint) undefined(ranges []parser.Range, missing []string, env *variables,
 	}
 }
 
-// undefinedInFrom is the same for FROM, which sees global arguments only.
+// undefinedInFrom reports the variables that a FROM uses and that no global argument defines.
 func (l lint) undefinedInFrom(ranges []parser.Range, missing, known []string) {
 	for _, name := range missing {
 		if slices.Contains(known, name) {
@@ -80,13 +80,13 @@ func (l lint) fromPlatform(st *instructions.Stage, value expansion, global *vari
 	p, err := ParsePlatform(value.text, ocispec.Platform{OS: "linux"})
 	if err != nil || (p.OS != "" && strings.Contains(st.Name, p.OS)) ||
 		(p.Architecture != "" && strings.Contains(st.Name, p.Architecture)) {
-		return // a stage called "amd64" means what it says
+		return // the stage's name says which platform it is for, so the fixed --platform is meant
 	}
 	rule := &linter.RuleFromPlatformFlagConstDisallowed
 	l.Run(rule, st.Location, rule.Format(value.text))
 }
 
-// basePlatform reports a base image that is for another platform than asked for.
+// basePlatform reports a base image whose platform, have, isn't the one that was asked for, want.
 func (l lint) basePlatform(ranges []parser.Range, ref string, want, have ocispec.Platform) {
 	if (have.OS == "" && have.Architecture == "") || (want.OS == have.OS && want.Architecture == have.Architecture) {
 		return
@@ -120,7 +120,8 @@ func (l lint) legacyPairs(pairs instructions.KeyValuePairs, name string, ranges 
 	}
 }
 
-// once reports all but the last of an instruction that counts once, and remembers this one.
+// once reports an instruction of which only the last in a stage counts, such as CMD, when a later one follows. seen has
+// the location of the latest one by name.
 func (l lint) once(seen map[string][]parser.Range, cmd instructions.Command) {
 	name := strings.ToUpper(cmd.Name())
 	if before, ok := seen[name]; ok {
@@ -130,7 +131,7 @@ func (l lint) once(seen map[string][]parser.Range, cmd instructions.Command) {
 	seen[name] = cmd.Location()
 }
 
-// shellForm reports CMD and ENTRYPOINT in shell form, unless the file chose the shell.
+// shellForm reports CMD and ENTRYPOINT in shell form, unless a SHELL instruction or the base image set shell.
 func (l lint) shellForm(cmd instructions.Command, shell []string) {
 	if len(shell) == 0 {
 		rule := &linter.RuleJSONArgsRecommended
@@ -138,7 +139,8 @@ func (l lint) shellForm(cmd instructions.Command, shell []string) {
 	}
 }
 
-// lintDefaultBases reports bases that are no image names when no build argument is given.
+// lintDefaultBases reports each FROM whose expansion is no image name if no build argument is given; defaults are the
+// global arguments in that case.
 func (p *planner) lintDefaultBases(defaults *variables) {
 	for _, st := range p.file.Stages {
 		base, err := run(p.expand.word, st.BaseName, defaults)

@@ -11,25 +11,25 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// ContextKind says what a named context is.
+// ContextKind says what kind of thing a named context is.
 type ContextKind string
 
 // The kinds of named context. A context of any other kind is refused by name where it is used.
 const (
-	// ContextDirectory, ContextGit and ContextHTTP are files: a directory or archive of this machine, a reference to a git
-	// repository, the URL of a file.
+	// ContextDirectory, ContextGit and ContextHTTP provide files: a directory or archive of this machine, a reference to a
+	// git repository, the URL of a file.
 	ContextDirectory ContextKind = "directory"
 	ContextGit       ContextKind = "git"
 	ContextHTTP      ContextKind = "http"
-	// ContextImage, ContextLayout and ContextTarget are images: a reference, DIR[:TAG][@DIGEST] of an OCI layout, and
-	// DIR[#STAGE], the result of a build of its own.
+	// ContextImage, ContextLayout and ContextTarget provide images: a reference, DIR[:TAG][@DIGEST] of an OCI layout, and
+	// DIR[#STAGE], the result of a separate build.
 	ContextImage  ContextKind = "image"
 	ContextLayout ContextKind = "oci-layout"
 	ContextTarget ContextKind = "target"
 )
 
-// The beginnings of a Resolver's reference by which it knows an OCI layout and a build of its own. No image name in a
-// Dockerfile can start like that.
+// The prefixes by which a Resolver tells references to an OCI layout and to a separate build from image names, none of
+// which can start like that.
 const (
 	LayoutRef = "oci-layout://"
 	TargetRef = "target://"
@@ -38,11 +38,11 @@ const (
 // A NamedContext is a --build-context.
 type NamedContext struct {
 	Kind ContextKind
-	// Ref is as its kind says, without the prefix that tells the kind.
+	// Ref is the path, URL or reference in the form that Kind says, without the prefix that tells the kind.
 	Ref string
 }
 
-// files tells whether the context is made of files, and not an image.
+// files tells whether the context provides files; otherwise it provides an image.
 func (c NamedContext) files() bool {
 	return c.Kind == ContextDirectory || c.Kind == ContextGit || c.Kind == ContextHTTP
 }
@@ -51,16 +51,15 @@ func (c NamedContext) files() bool {
 type Options struct {
 	// Target is a stage by name or number; empty means the last.
 	Target string
-	// BuildArgs are the --build-arg values; nil means that it was given without a value and is not in the environment.
+	// BuildArgs are the values of --build-arg by name; nil: it was given without a value and the environment has none.
 	BuildArgs map[string]*string
-	// Proxies are the proxy variables of the environment by name, for RUN steps to have unless BuildArgs or the image say
-	// otherwise. They may hold passwords and are in nothing that is kept, even where ARG declares one.
+	// Proxies are the proxy variables of the environment by name. RUN steps get those that neither BuildArgs nor the image
+	// sets. They may hold passwords, so they are in no history and no cache key, even if an ARG declares them.
 	Proxies map[string]string
-	// Platform is what the image is for, BuildPlatform what this machine is. An empty Platform is BuildPlatform, and then
-	// the image is for what its base is for.
+	// Platform is the image's platform, BuildPlatform this machine's. If Platform is empty, the image gets the platform of
+	// its base image, which is looked for under BuildPlatform.
 	Platform, BuildPlatform ocispec.Platform
-	// Contexts are the named contexts by name. NAME::PLATFORM goes before NAME where something is needed for that
-	// platform.
+	// Contexts are the named contexts by name. For a stage of the platform PLATFORM, NAME::PLATFORM wins over NAME.
 	Contexts map[string]NamedContext
 	// Resolver finds images. It may be nil if the target needs none.
 	Resolver Resolver
@@ -70,15 +69,16 @@ type Options struct {
 	HostNetwork bool
 	// Labels are put on the finished image of the target stage.
 	Labels map[string]string
-	// Ignore says what COPY and ADD can't take from the main context; nil: nothing is hidden.
+	// Ignore says which files of the main context are hidden from COPY and ADD; nil: none.
 	Ignore IgnoredFiles
-	// Warn is handed the warnings in file order, also those before an error. It may be nil: they are in the graph, too.
+	// Warn is called with each warning, in file order, also with those before an error. It may be nil; the graph has the
+	// warnings, too.
 	Warn func(dockerfile.Warning)
 }
 
-// IgnoredFiles is what an ignore file hides.
+// IgnoredFiles tells what an ignore file hides.
 type IgnoredFiles interface {
-	// HidesSource tells whether a source of COPY or ADD, as written after expansion, can only be hidden.
+	// HidesSource tells whether all that a source of COPY or ADD, as written after expansion, can name is hidden.
 	HidesSource(source string) bool
 }
 
@@ -89,15 +89,16 @@ type Resolver interface {
 	Resolve(ctx context.Context, ref string, want Wanted) (imagebuilder.Base, error)
 }
 
-// Wanted is what an image has to be for.
+// Wanted is the platform that an image is wanted for.
 type Wanted struct {
 	ocispec.Platform
-	// Asked says that a --platform names it. Else it is the machine's, and an image that is there for another will do.
+	// Asked tells that a --platform names the platform. Otherwise it is the machine's, and an image in the store will do
+	// even if it is for another platform.
 	Asked bool
 }
 
-// Make plans the build of a Dockerfile. What is wrong with the file or can't be built is a *dockerfile.Error; an error
-// of the Resolver is the cause in one.
+// Make plans the build of a Dockerfile. The error for a mistake in the file, or for what can't be built, is a
+// *dockerfile.Error; an error of the Resolver is the cause in one.
 func Make(ctx context.Context, f *dockerfile.File, o Options) (*Graph, error) {
 	p := newPlanner(f, o)
 	err := p.safely(func() error { return p.plan(ctx) })
@@ -116,8 +117,8 @@ func Make(ctx context.Context, f *dockerfile.File, o Options) (*Graph, error) {
 	return p.graph, nil
 }
 
-// safely turns a panic into an error: the expansion and mount parsers are not ours, and a panic in them is a bug there,
-// but never a crash here.
+// safely turns a panic in do into an error: the expansion and mount parsers are BuildKit's, and a bug in them must not
+// crash this program.
 func (p *planner) safely(do func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -136,6 +137,7 @@ func (p *planner) plan(ctx context.Context) error {
 	if err := p.readStages(); err != nil {
 		return err
 	}
+
 	target, err := p.findTarget()
 	if err != nil {
 		return err
@@ -145,6 +147,7 @@ func (p *planner) plan(ctx context.Context) error {
 			return err
 		}
 	}
+
 	if err := p.resolve(ctx, target); err != nil {
 		return err
 	}
@@ -155,6 +158,7 @@ func (p *planner) plan(ctx context.Context) error {
 			}
 		}
 	}
+
 	for _, st := range p.stages {
 		if !st.needed {
 			continue
@@ -163,6 +167,7 @@ func (p *planner) plan(ctx context.Context) error {
 			return err
 		}
 	}
+
 	p.graph.SourceDate = p.sourceDate()
 	p.graph.Target = target.out
 	p.graph.Target.Image = p.finishedFor(p.graph.Target.Image.WithLabels(p.opts.Labels))
@@ -174,32 +179,33 @@ func (p *planner) plan(ctx context.Context) error {
 type planner struct {
 	file *dockerfile.File
 	opts Options
-	// explicit is true if the image's platform was asked for by name.
+	// explicit tells that Options.Platform was set, so that the image gets that platform whatever its base is for.
 	explicit bool
 	lint     lint
 	expand   expander
-	// global are the arguments before the first FROM on top of the platform arguments; metaArgs those the file names
-	// itself.
+	// global are the platform arguments and the arguments before the first FROM; metaArgs are the names of the latter.
 	global   *variables
 	metaArgs []string
 	stages   []*stage
-	// named is where a stage name leads, the last one of that name.
+	// named has the last stage of each name.
 	named map[string]*stage
-	// images are what the resolver found, by reference and platform; hidden the base steps of those only copied from.
+	// images are the images that the resolver found, by imageKey.
 	images map[string]imagebuilder.Base
-	// strict are those of them that were asked for by platform.
+	// strict has the keys in images of those whose platform was asked for (Wanted.Asked).
 	strict map[string]bool
+	// hidden has, by the same keys, the base steps of images that files are only copied from.
 	hidden map[string]*Step
 	// declared are the names of all ARG instructions.
 	declared map[string]bool
-	// held counts bytes; see hold.
+	// held is about how many bytes the plan takes so far; hold adds to it.
 	held  int
 	graph *Graph
 
-	// checking is true if nothing will be built: images may be missing and platforms foreign. allStages plans what the
-	// target doesn't need as well. unknown are the images that were missed, by their key in images.
+	// checking tells that the plan won't be built: images may be missing, and platforms ones that can't run here.
+	// allStages plans also the stages that the target doesn't need.
 	checking, allStages bool
-	unknown             map[string]string
+	// unknown has the references of the images that the resolver doesn't have, by imageKey.
+	unknown map[string]string
 }
 
 func newPlanner(f *dockerfile.File, o Options) *planner {
@@ -219,21 +225,21 @@ func newPlanner(f *dockerfile.File, o Options) *planner {
 	return p
 }
 
-// errTooLarge is for plans that grow without sense.
+// errTooLarge is the error of hold for a plan that exceeds maxHeld.
 var errTooLarge = fmt.Errorf("the image configs and their history are larger than %d MiB", maxHeld>>20)
 
 const (
-	// maxHeld bounds, in bytes, the texts of the history and what is copied from the config of one step to that of the
-	// next one that runs or copies something: thousands of variables and labels are fine, all ports in each of a thousand
-	// instructions are not.
+	// maxHeld is how many bytes a plan may hold: the texts of the history, and what is copied of the config for each step
+	// that runs or copies something. It is enough for thousands of variables and labels, but not for a thousand
+	// instructions that each expose all ports.
 	maxHeld = 32 << 20
-	// stringBytes is what an entry of a list takes besides its text.
+	// stringBytes is how many bytes an entry of a list takes besides its text.
 	stringBytes = 16
-	// variableBytes is what an entry in a stage's variables takes besides its text.
+	// variableBytes is how many bytes an entry in a stage's variables takes besides its text.
 	variableBytes = 100
 )
 
-// hold accounts for what the plan holds.
+// hold adds to the bytes that the plan holds and fails if they exceed maxHeld.
 func (p *planner) hold(bytes int) error {
 	p.held += bytes
 	if p.held > maxHeld {

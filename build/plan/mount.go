@@ -23,7 +23,7 @@ const (
 	agentSocket   = "/run/buildkit/ssh_agent." // and a number
 	agentVariable = "SSH_AUTH_SOCK"
 	defaultAgent  = "default"
-	// hiddenSecret stands for a secret where the instruction is shown.
+	// hiddenSecret is shown in place of a secret's value.
 	hiddenSecret = "****"
 )
 
@@ -32,6 +32,7 @@ func (x expanding) mounts(c *instructions.RunCommand) ([]Mount, error) {
 		message, hint := dockerfile.Explain("run", err)
 		return nil, &hinted{message, hint}
 	}
+
 	var mounts []Mount
 	agents := 0
 	for n, m := range instructions.GetMounts(c) {
@@ -51,6 +52,7 @@ func (x expanding) mounts(c *instructions.RunCommand) ([]Mount, error) {
 		}
 		mounts = append(mounts, mount)
 	}
+
 	return mounts, nil
 }
 
@@ -61,6 +63,7 @@ func (x expanding) mount(m *instructions.Mount, from origin) (out Mount, err err
 	if !path.IsAbs(m.Target) {
 		out.Target = path.Join(x.stage.image.Dir(), m.Target)
 	}
+
 	switch m.Type {
 	case instructions.MountTypeBind:
 		out.Type, out.Source = MountBind, path.Join("/", m.Source)
@@ -83,10 +86,11 @@ func (x expanding) mount(m *instructions.Mount, from origin) (out Mount, err err
 	default:
 		return Mount{}, refuse("RUN --mount=type="+string(m.Type), "the types are bind, cache, secret, ssh and tmpfs")
 	}
+
 	return out, err
 }
 
-// cache fills in what a cache mount has beyond the others.
+// cache sets the fields that only a cache mount has.
 func (m *Mount) cache(from *instructions.Mount) {
 	m.ID = from.CacheID
 	if m.ID == "" {
@@ -99,7 +103,7 @@ func (m *Mount) cache(from *instructions.Mount) {
 	m.own(from, cacheMode)
 }
 
-// own fills in an owner and a mode.
+// own sets owner and mode; mode is the default.
 func (m *Mount) own(from *instructions.Mount, mode uint32) {
 	m.Owned = from.Mode != nil || from.UID != nil || from.GID != nil
 	m.Mode = mode
@@ -114,7 +118,7 @@ func (m *Mount) own(from *instructions.Mount, mode uint32) {
 	}
 }
 
-// secret fills in a secret: a file, a variable, or both.
+// secret sets the fields of a secret mount, which gives a step a file, an environment variable, or both.
 func (m *Mount) secret(from *instructions.Mount) error {
 	m.Type = MountSecret
 	m.ID = from.CacheID
@@ -124,12 +128,14 @@ func (m *Mount) secret(from *instructions.Mount) error {
 	if m.ID == "" {
 		m.ID = path.Base(from.Target)
 	}
+
 	switch {
 	case from.Target == "" && from.Env == nil:
 		m.Target = path.Join(secretsDir, path.Base(m.ID))
 	case from.Target == "":
 		m.Target = ""
 	}
+
 	if m.Target == secretsDir {
 		return &hinted{fmt.Sprintf("the secret %q has no file name", m.ID), "give the mount a target=PATH"}
 	}
@@ -139,11 +145,12 @@ func (m *Mount) secret(from *instructions.Mount) error {
 				"such as --mount=type=secret,id=TOKEN,env=TOKEN"}
 		}
 	}
+
 	m.own(from, secretMode)
 	return nil
 }
 
-// ssh fills in an agent's socket.
+// ssh sets the fields of an SSH mount, which gives a step the socket of an agent.
 func (m *Mount) ssh(from *instructions.Mount) error {
 	m.Type = MountSSH
 	switch {
@@ -161,7 +168,7 @@ func (m *Mount) ssh(from *instructions.Mount) error {
 	return nil
 }
 
-// withAgent adds the variable that names the first agent's socket, unless it is set already.
+// withAgent adds SSH_AUTH_SOCK with the socket of the first SSH mount to an environment, unless it is set already.
 func withAgent(env []string, mounts []Mount) []string {
 	first := slices.IndexFunc(mounts, func(m Mount) bool { return m.Type == MountSSH })
 	set := slices.ContainsFunc(env, func(entry string) bool { return strings.HasPrefix(entry, agentVariable+"=") })
@@ -171,7 +178,8 @@ func withAgent(env []string, mounts []Mount) []string {
 	return append(env, agentVariable+"="+mounts[first].Target)
 }
 
-// hideSecrets are the variables with those that a RUN takes from secrets, whose values nobody here knows.
+// hideSecrets gives env with the variables that a RUN takes from secrets, marked as hidden: the plan doesn't know their
+// values.
 func hideSecrets(c *instructions.RunCommand, env *variables) *variables {
 	hidden := env
 	for _, m := range instructions.GetMounts(c) {

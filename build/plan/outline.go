@@ -12,16 +12,16 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// An Outline says what a target can be given from outside.
+// An Outline lists the build arguments, secrets and SSH agents that a target uses.
 type Outline struct {
-	// Name is the target's, empty for a stage without one. Description is the comment above it.
+	// Name is the target's name, empty for a stage without one. Description is the comment above its FROM.
 	Name, Description string
 	// Args, Secrets and SSH are in file order.
 	Args         []OutlineArg
 	Secrets, SSH []OutlineMount
 }
 
-// An OutlineArg is a build argument that the target or a stage below it uses. Value is what it has in this build.
+// An OutlineArg is a build argument that the target, or a stage that it needs, uses. Value is its value in this build.
 type OutlineArg struct {
 	Name, Description, Value string
 	Location                 dockerfile.Location
@@ -36,13 +36,13 @@ type OutlineMount struct {
 
 // A Target is a stage that can be built.
 type Target struct {
-	// Name is empty for a stage without one. Base and Platform are as written.
+	// Name is empty for a stage without a name. Base and Platform are as written in its FROM.
 	Name, Description, Base, Platform string
 	Default                           bool
 	Location                          dockerfile.Location
 }
 
-// Targets are the stages of a file.
+// Targets gives the stages of a file, in file order.
 func Targets(f *dockerfile.File) []Target {
 	targets := make([]Target, 0, len(f.Stages))
 	for n := range f.Stages {
@@ -55,8 +55,7 @@ func Targets(f *dockerfile.File) []Target {
 	return targets
 }
 
-// MakeOutline finds out what the target takes from outside. Images that the resolver doesn't have are taken for empty
-// ones.
+// MakeOutline lists what the target can be given. Images that the resolver doesn't have count as empty ones.
 func MakeOutline(ctx context.Context, f *dockerfile.File, o Options) (Outline, error) {
 	p := newChecker(f, o)
 	if err := p.safely(func() error { return p.plan(ctx) }); err != nil {
@@ -84,8 +83,8 @@ func inFileOrder[T any](found map[string]T, where func(T) dockerfile.Location) [
 	return all
 }
 
-// outliner goes through the stages from the target down: the stage, its base, then what it takes files from. What is
-// met first under a name counts; of several arguments of one stage, the last.
+// outliner visits the stages from the target down: the stage itself, its base, then the stages that it takes files
+// from. For each name the one that it meets first counts; of several arguments of one name in a stage, the last.
 type outliner struct {
 	*planner
 	seen         map[*stage]bool
@@ -102,6 +101,7 @@ func (o *outliner) readStage(st *stage) {
 	if st.base.kind == originStage {
 		n = len(st.base.stage.args)
 	}
+
 	for _, in := range st.commands {
 		switch c := in.Command.(type) {
 		case *instructions.ArgCommand:
@@ -116,6 +116,7 @@ func (o *outliner) readStage(st *stage) {
 			o.useMounts(c)
 		}
 	}
+
 	for _, text := range []string{st.src.BaseName, st.src.Platform} {
 		if e, err := run(o.expand.word, text, o.global); err == nil {
 			for _, name := range e.matched {
@@ -123,13 +124,14 @@ func (o *outliner) readStage(st *stage) {
 			}
 		}
 	}
+
 	for _, dep := range st.stageDeps() {
 		o.readStage(dep)
 	}
 }
 
-// useArg notes an ARG of a stage, in place of one before it; one that only repeats the name of a global argument stands
-// for that. The platform arguments are not for the user to give.
+// useArg records an ARG of a stage, in place of an earlier one of the same name. An ARG without a default that repeats
+// the name of a global argument counts as a use of that. Platform arguments are left out: users don't give them.
 func (o *outliner) useArg(a instructions.KeyValuePairOptional, value string, loc dockerfile.Location) {
 	_, given := o.buildArg(a.Key)
 	if _, global := o.global.Get(a.Key); global && a.Value == nil && !given {
@@ -139,7 +141,7 @@ func (o *outliner) useArg(a instructions.KeyValuePairOptional, value string, loc
 	o.args[a.Key] = OutlineArg{Name: a.Key, Description: a.DocComment, Value: value, Location: loc}
 }
 
-// useGlobal notes a global argument of the file and those its default is made of.
+// useGlobal records a global argument of the file, and the arguments that its default uses.
 func (o *outliner) useGlobal(name string) {
 	for n := len(o.file.MetaArgs) - 1; n >= 0; n-- {
 		cmd := &o.file.MetaArgs[n]

@@ -11,8 +11,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// ParsePlatform reads OS[/ARCH[/VARIANT]] or ARCH alone; what is left out is the machine's. The result is normalised as
-// containerd's platforms package does it: x86_64 is amd64, arm64/v8 is arm64, arm alone is arm/v7.
+// ParsePlatform reads OS[/ARCH[/VARIANT]] or ARCH alone; parts that are left out are those of machine. The result is
+// normalised as containerd's platforms package does it: x86_64 is amd64, arm64/v8 is arm64, arm alone is arm/v7.
 func ParsePlatform(text string, machine ocispec.Platform) (ocispec.Platform, error) {
 	whole := text
 	if !strings.Contains(text, "/") {
@@ -57,7 +57,7 @@ func isArchitecture(name string) bool {
 
 func formatPlatform(p ocispec.Platform) string { return platforms.FormatAll(p) }
 
-// usePlatforms makes the two platforms of the build what the plan counts on.
+// usePlatforms normalises the two platforms of the options, and fills in an empty Platform.
 func (p *planner) usePlatforms() {
 	p.opts.BuildPlatform = platforms.Normalize(p.opts.BuildPlatform)
 	if p.explicit = p.opts.Platform.OS != ""; !p.explicit {
@@ -66,7 +66,7 @@ func (p *planner) usePlatforms() {
 	p.opts.Platform = platforms.Normalize(p.opts.Platform)
 }
 
-// madeFor is what the programs in a stage are made for: what its base says, or else what was asked for.
+// madeFor gives the platform of the programs in a stage: that of its base image, or else the one that was asked for.
 func (st *stage) madeFor() ocispec.Platform {
 	if p := st.image.Platform; p.OS != "" && p.Architecture != "" {
 		return platforms.Normalize(p)
@@ -76,12 +76,12 @@ func (st *stage) madeFor() ocispec.Platform {
 
 const windows = "windows"
 
-// checkStagePlatform refuses stages whose layers can't be made or used.
+// checkStagePlatform refuses a stage for a platform whose layers can't be made here or used there.
 func (p *planner) checkStagePlatform(st *stage) error {
 	return p.refuseWindows(st, st.madeFor())
 }
 
-// refuseWindows refuses what would be for Windows, whatever it is made of.
+// refuseWindows refuses a stage for Windows.
 func (p *planner) refuseWindows(st *stage, platform ocispec.Platform) error {
 	if p.checking || platform.OS != windows {
 		return nil
@@ -90,7 +90,7 @@ func (p *planner) refuseWindows(st *stage, platform ocispec.Platform) error {
 		"other operating systems can be built for as long as no RUN is needed")
 }
 
-// checkExecutable refuses RUN where nothing could execute it.
+// checkExecutable refuses a RUN for an operating system other than Linux.
 func (p *planner) checkExecutable(platform ocispec.Platform) error {
 	if p.checking || platform.OS == p.opts.BuildPlatform.OS {
 		return nil
@@ -101,8 +101,8 @@ func (p *planner) checkExecutable(platform ocispec.Platform) error {
 	}
 }
 
-// finishedFor gives the finished image the platform that was asked for by name, whatever the stage was made of. Without
-// a name it keeps that of its base.
+// finishedFor gives the finished image the platform that was asked for, whatever its base is for. If none was asked
+// for, the image keeps the platform of its base.
 func (p *planner) finishedFor(image imagebuilder.Image) imagebuilder.Image {
 	have, want := image.Platform, p.opts.Platform
 	if p.explicit {

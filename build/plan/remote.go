@@ -8,7 +8,7 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
-// unnamed is what docker calls a file that its URL has no name for.
+// unnamed is the name that docker gives a file whose URL has no file name.
 const unnamed = "__unnamed__"
 
 // fetchFlags are the flags of ADD that are about remote sources, as written.
@@ -30,6 +30,7 @@ func (x expanding) takeRemotes(op *Copy) error {
 	if checksum != "" && len(op.Sources)+len(op.Files) != 1 {
 		return &hinted{"--checksum is for one source, and there are more", "write an ADD for each source"}
 	}
+
 	local := make([]string, 0, len(op.Sources))
 	for _, src := range op.Sources {
 		r, isRemote, err := readRemote(src)
@@ -43,6 +44,7 @@ func (x expanding) takeRemotes(op *Copy) error {
 		if x.fetched == nil {
 			return &hinted{fmt.Sprintf("COPY takes no URL: %s", r.Text), "ADD does"}
 		}
+
 		if err := x.fetched.apply(&r, checksum); err != nil {
 			return err
 		}
@@ -50,9 +52,11 @@ func (x expanding) takeRemotes(op *Copy) error {
 			return &hinted{fmt.Sprintf("%s names no file that could go into %s", r.Text, op.Dest),
 				"give the destination a file name"}
 		}
+
 		r.Before = len(local)
 		op.Remotes = append(op.Remotes, r)
 	}
+
 	if checksum != "" && len(op.Remotes) == 0 {
 		return &hinted{"--checksum is for URLs and git repositories", "leave it out: a local file is what it is"}
 	}
@@ -82,7 +86,7 @@ func readRemote(src string) (r Remote, ok bool, err error) {
 	return r, true, nil
 }
 
-// apply adds what the flags say.
+// apply sets the fields of a remote source that the flags of ADD determine; checksum is --checksum after expansion.
 func (f *fetchFlags) apply(r *Remote, checksum string) error {
 	if r.URL != "" {
 		r.Unpack, r.Checksum = f.unpack, checksum
@@ -94,6 +98,7 @@ func (f *fetchFlags) apply(r *Remote, checksum string) error {
 		}
 		return nil
 	}
+
 	g := &r.Git
 	if f.keepGitDir != nil {
 		if g.KeepGitDir != nil && *g.KeepGitDir != *f.keepGitDir {
@@ -102,6 +107,7 @@ func (f *fetchFlags) apply(r *Remote, checksum string) error {
 		}
 		g.KeepGitDir = f.keepGitDir
 	}
+
 	sum := strings.ToLower(checksum)
 	switch {
 	case sum != "" && g.Checksum != "" && sum != g.Checksum:
@@ -112,13 +118,14 @@ func (f *fetchFlags) apply(r *Remote, checksum string) error {
 	case sum != "":
 		g.Checksum = sum
 	}
+
 	if remote.IsCommit(g.Ref) && !strings.HasPrefix(g.Ref, g.Checksum) {
 		return &hinted{fmt.Sprintf("the commit %s does not match the checksum %s", g.Ref, g.Checksum), ""}
 	}
 	return nil
 }
 
-// written are all sources in the order of the instruction, without credentials.
+// written gives all sources in the order of the instruction, without credentials.
 func (op *Copy) written() []string {
 	var out []string
 	next := 0

@@ -21,6 +21,7 @@ func (p *planner) checkCycles() error {
 		entered = 1
 		left    = 2
 	)
+
 	state := map[*stage]int{}
 	var path []*stage
 	var visit func(st *stage) error
@@ -42,6 +43,7 @@ func (p *planner) checkCycles() error {
 		state[st] = left
 		return nil
 	}
+
 	for _, st := range p.stages {
 		if state[st] == 0 {
 			if err := visit(st); err != nil {
@@ -49,10 +51,11 @@ func (p *planner) checkCycles() error {
 			}
 		}
 	}
+
 	return nil
 }
 
-// stageDeps are the stages one needs, its base first.
+// stageDeps gives the stages that a stage needs, its base first.
 func (st *stage) stageDeps() []*stage {
 	var deps []*stage
 	if st.base.kind == originStage {
@@ -68,8 +71,9 @@ func (st *stage) stageDeps() []*stage {
 	return deps
 }
 
-// cycleError points at the instruction by which a stage of the circle takes from one below itself. path ends with the
-// stage that needs again, which is in path, too.
+// cycleError gives the error for stages that need each other. path is a chain of stages of which each needs the next;
+// the last needs again, which is in path, too. The error's location is the instruction by which a stage takes from one
+// that stands below it in the file.
 func (p *planner) cycleError(path []*stage, again *stage) error {
 	circle := append(slices.Clone(path[slices.Index(path, again):]), again)
 	names := []string{again.name()}
@@ -89,7 +93,7 @@ func (p *planner) cycleError(path []*stage, again *stage) error {
 		"a stage may only use stages above it")
 }
 
-// takesFrom is the place of the first instruction that takes files from another stage.
+// takesFrom gives the location of the first instruction of the stage that takes files from dep.
 func (st *stage) takesFrom(dep *stage) []parser.Range {
 	for _, in := range st.commands {
 		for _, o := range in.origins {
@@ -101,8 +105,8 @@ func (st *stage) takesFrom(dep *stage) []parser.Range {
 	return nil
 }
 
-// resolve marks what a stage needs, finds the images, and puts the ONBUILD instructions of bases into the stages on top
-// of them, which may need more stages.
+// resolve marks a stage and the stages that it needs, finds their images, and puts the ONBUILD instructions of base
+// images into the stages on top of them, which may need further stages.
 func (p *planner) resolve(ctx context.Context, st *stage) error {
 	if st.needed {
 		return nil
@@ -140,6 +144,7 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 		}
 		p.lint.at(st.src.Comments).basePlatform(st.src.Location, st.base.name, st.platform, base.Image.Platform)
 	}
+
 	if err := p.addTriggers(st); err != nil {
 		return err
 	}
@@ -159,6 +164,7 @@ func (p *planner) resolveStage(ctx context.Context, st *stage) error {
 			p.lint.at(in.Comments()).basePlatform(in.Location(), o.name, p.opts.Platform, image.Image.Platform)
 		}
 	}
+
 	return nil
 }
 
@@ -209,7 +215,7 @@ func (p *planner) imageError(err error, o origin, loc dockerfile.Location, st *s
 	return e
 }
 
-// forwardError is for files taken from a stage that stands below.
+// forwardError gives the error for a stage that takes files from dep, a stage below it in the file.
 func (p *planner) forwardError(st, dep *stage) error {
 	loc := p.location(st)
 	for _, in := range st.commands {
@@ -250,11 +256,12 @@ func (p *planner) addTriggers(st *stage) error {
 		in.onBuild = true
 		added = append(added, in)
 	}
+
 	st.commands = append(added, st.commands...)
 	return nil
 }
 
-// triggers are the ONBUILD instructions that a stage's base leaves to it.
+// triggers gives the ONBUILD instructions of a stage's base, which the stage runs first.
 func (p *planner) triggers(st *stage) []string {
 	switch st.base.kind {
 	case originImage:

@@ -27,27 +27,32 @@ func (x expanding) run(c *instructions.RunCommand) error {
 	if err := x.checkExecutable(platform); err != nil {
 		return err
 	}
+
 	args, files, err := x.runArgs(c)
 	if err != nil {
 		return err
 	}
+
 	mounts, err := x.mounts(c)
 	if err != nil {
 		return err
 	}
 	if hideSecrets(c, x.stage.env) != x.stage.env {
-		x.text = x.show() // only now is it known which variables are secrets
+		x.text = x.show() // shown again: hideSecrets has changed the variables
 	}
+
 	env, err := x.runEnv()
 	if err != nil {
 		return err
 	}
+
 	op := &Run{
 		Args: args, Files: files, Mounts: mounts, Platform: platform,
 		Env: withAgent(env, mounts), ProxyEnv: x.proxyEnv(),
 		Cwd: x.stage.image.Dir(), User: x.stage.image.Config.User,
 		Network: instructions.GetNetwork(c), Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}
+
 	op.Hostname, _ = x.buildArg(hostnameArg)
 	createdBy := "RUN " + x.withArgs(args)
 	x.step(op, createdBy, true)
@@ -70,8 +75,8 @@ func (x expanding) checkRunFlags(c *instructions.RunCommand) error {
 	return nil
 }
 
-// runArgs is the argument vector of RUN. A heredoc that is the whole command is run by the shell, or as a program of
-// its own if it has a #! line; any other heredoc is given back to the shell with the command.
+// runArgs gives the argument vector of RUN. A heredoc that is the whole command is run by the shell, or as a program if
+// it has a #! line; files holds it then. Any other heredoc is part of the command that the shell gets.
 func (x expanding) runArgs(c *instructions.RunCommand) (args []string, files []InlineFile, err error) {
 	args = c.CmdLine
 	if len(c.Files) > 0 {
@@ -95,12 +100,14 @@ func (x expanding) runArgs(c *instructions.RunCommand) (args []string, files []I
 			args = []string{withHeredocs(args[0], c.Files)}
 		}
 	}
+
 	if c.PrependShell {
 		return append(x.stage.image.Shell(), strings.Join(args, " ")), nil, nil
 	}
 	if len(args) == 0 {
 		return nil, nil, &hinted{"RUN [] has no command", `usage: RUN ["PROGRAM","ARGUMENT"...] or RUN COMMAND`}
 	}
+
 	return args, nil, nil
 }
 
@@ -113,7 +120,7 @@ func withHeredocs(command string, files []instructions.ShellInlineFile) string {
 	return b.String()
 }
 
-// checkFileName refuses heredoc names that would lead elsewhere.
+// checkFileName refuses a heredoc name that would lead out of scriptDir.
 func checkFileName(name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
 		return &hinted{fmt.Sprintf("the heredoc name %q is not a plain file name", name),
@@ -122,8 +129,8 @@ func checkFileName(name string) error {
 	return nil
 }
 
-// runEnv is the image's environment with the values that hold now, then the build arguments. Steps without a change
-// between them have it in common.
+// runEnv gives the image's environment with the current values, then the build arguments. Steps between which no
+// variable was set share one slice.
 func (x expanding) runEnv() ([]string, error) {
 	st := x.stage
 	if st.runEnv != nil && st.runEnvSets == st.env.sets {
@@ -149,7 +156,8 @@ func (x expanding) newRunEnv() []string {
 	return env
 }
 
-// withArgs is the history text of a command: "|N NAME=VALUE... ARGUMENTS" if there are build arguments.
+// withArgs gives the created_by text of a command for the history: "|N NAME=VALUE... ARGUMENTS" if there are build
+// arguments.
 func (x expanding) withArgs(args []string) string {
 	var texts []string
 	place := map[string]int{}

@@ -17,7 +17,7 @@ import (
 
 const scratch = "scratch"
 
-// originKind says what an origin is.
+// originKind says what kind of thing an origin is.
 type originKind int
 
 const (
@@ -28,12 +28,13 @@ const (
 	originImage
 )
 
-// origin is what FROM, COPY --from and RUN --mount=from= name.
+// origin is what a FROM, COPY --from or RUN --mount=from= names, resolved to a stage, a context or an image.
 type origin struct {
 	kind originKind
-	// name is the stage, context or image as written, and for a context its key in Options.Contexts.
+	// name is the stage or image as written, or the key of a context in Options.Contexts.
 	name string
-	// ref is the image reference of an image, or with place that of a layout or target, which isn't a name.
+	// ref is the reference of an image for the Resolver. place tells that it begins with LayoutRef or TargetRef, so that
+	// it is no image name.
 	ref   string
 	place bool
 	stage *stage
@@ -42,7 +43,8 @@ type origin struct {
 // argument is an ARG of a stage; value is empty if it has none.
 type argument struct{ name, value string }
 
-// instruction is one of a stage's, with the origins it takes files from: one for COPY --from, one a mount for RUN.
+// instruction is an instruction of a stage, with the origins that it takes files from: one for COPY --from, one for
+// each mount of RUN. onBuild tells that it is from the ONBUILD of a base image.
 type instruction struct {
 	instructions.Command
 	origins []origin
@@ -54,31 +56,31 @@ type stage struct {
 	index int
 	src   instructions.Stage
 	base  origin
-	// platform is what FROM asks for, or else the image's.
+	// platform is the one that --platform of the FROM asks for, or else Options.Platform.
 	platform ocispec.Platform
-	// replaced is true if a named context stands in for the whole stage.
+	// replaced tells that a named context replaces the whole stage.
 	replaced bool
 	commands []instruction
-	// needed is set for what the target needs, triggered when the base's ONBUILD instructions are in commands, unknownBase
-	// if the image at the bottom is one that was missed.
+	// needed tells that the target needs the stage, triggered that the base's ONBUILD instructions were put into commands,
+	// unknownBase that the resolver doesn't have the image that the stage is based on, directly or through other stages.
 	needed, triggered, unknownBase bool
 	out                            *Stage
 
-	// What follows changes from instruction to instruction.
+	// The fields below are the state of planStage and change with each instruction. image is the config so far.
 	image imagebuilder.Draft
-	// changing is the image of the last step, and of those before it that changed nothing but the config; nil if it did
-	// more.
+	// changing is the config that the latest steps share, as long as they are Config steps; nil after any other step.
 	changing *imagebuilder.Image
 	env      *variables
-	// runEnv is what runEnv of an instruction gives, as long as env has been set runEnvSets times.
+	// runEnv is the latest result of expanding.runEnv. It is valid as long as env.sets is runEnvSets.
 	runEnv     []string
 	runEnvSets int
 	args       []argument
 	last       *Step
 	once       map[string][]parser.Range
-	// hasCmd is true after a CMD of this stage, hasWorkdir after a WORKDIR of this one or a stage below.
+	// hasCmd tells that a CMD of this stage was planned, hasWorkdir a WORKDIR of this stage or of one that it is based on.
 	hasCmd, hasWorkdir bool
-	counted            int
+	// counted is how many numbered steps the stage has so far.
+	counted int
 }
 
 func (st *stage) name() string {
@@ -90,7 +92,7 @@ func (st *stage) name() string {
 
 func (p *planner) location(st *stage) dockerfile.Location { return p.file.Location(st.src.Location) }
 
-// readStages expands every FROM and finds out what all the stages take from each other.
+// readStages expands every FROM, and finds the origins of all instructions that take files from stages or images.
 func (p *planner) readStages() error {
 	known := append(slices.Clone(p.metaArgs), p.global.Keys()...)
 	for n := range p.file.Stages {
@@ -103,6 +105,7 @@ func (p *planner) readStages() error {
 			p.named[st.src.Name] = st
 		}
 	}
+
 	for _, st := range p.stages {
 		if st.replaced {
 			continue
@@ -115,10 +118,11 @@ func (p *planner) readStages() error {
 			st.commands = append(st.commands, in)
 		}
 	}
+
 	return p.checkCycles()
 }
 
-// readFrom expands FROM and decides what the stage is based on: only stages above it count.
+// readFrom expands FROM and finds the stage's base. A name in FROM can only mean a stage above it.
 func (p *planner) readFrom(st *stage, known []string) error {
 	loc, lint := p.location(st), p.lint.at(st.src.Comments)
 	base, err := run(p.expand.word, st.src.BaseName, p.global)
@@ -157,7 +161,7 @@ func (p *planner) missingArgHint(missing []string) string {
 		missing[0])
 }
 
-// stageArg is the line of the first ARG of a name inside a stage, 0 if there is none.
+// stageArg gives the line, from 1, of the first ARG of a name inside a stage; 0 if there is none.
 func (p *planner) stageArg(name string) int {
 	for _, st := range p.file.Stages {
 		for _, cmd := range st.Commands {
@@ -190,7 +194,8 @@ func (p *planner) readFromPlatform(st *stage, lint lint, known []string) error {
 	return nil
 }
 
-// baseOrigin finds what FROM means. A context with the stage's name replaces the stage.
+// baseOrigin finds the origin that base, the name in FROM after expansion, means. A named context with the stage's own
+// name replaces the stage.
 func (p *planner) baseOrigin(st *stage, base string) origin {
 	if st.src.Name != "" {
 		if o, ok := p.contextOrigin(st.src.Name, st.platform); ok {
@@ -213,8 +218,8 @@ func (p *planner) baseOrigin(st *stage, base string) origin {
 	return origin{kind: originImage, name: base, ref: base}
 }
 
-// contextOrigin finds a named context. As with docker, the name alpine also stands for docker.io/library/alpine:latest.
-// Stages for several platforms may have contexts of their own.
+// contextOrigin finds the named context for a name. As in docker, the name alpine also means
+// docker.io/library/alpine:latest. A context may be for one platform only: see Options.Contexts.
 func (p *planner) contextOrigin(name string, platform ocispec.Platform) (origin, bool) {
 	if strings.EqualFold(name, scratch) || strings.EqualFold(name, "context") {
 		return origin{}, false
@@ -240,7 +245,8 @@ func (p *planner) contextOrigin(name string, platform ocispec.Platform) (origin,
 	return origin{kind: originContext, name: key}, true
 }
 
-// contextKey finds the context of a name among those for a platform, or with "" among those for any.
+// contextKey finds the key in Options.Contexts of a context for a platform, or, if platform is "", of one for all
+// platforms.
 func (p *planner) contextKey(name, platform string) (string, bool) {
 	if _, ok := p.opts.Contexts[name]; ok && platform == "" {
 		return name, true
@@ -296,11 +302,12 @@ func (p *planner) readInstruction(st *stage, cmd instructions.Command) (instruct
 			in.origins = append(in.origins, o)
 		}
 	}
+
 	return in, nil
 }
 
-// fileOrigin finds what COPY --from or a mount's from= means. Nothing is expanded there; a stage below st is found too,
-// so that it can be named in the error.
+// fileOrigin finds the origin that COPY --from or a mount's from= means. Variables in it aren't expanded. It finds also
+// a stage below st, so that the error can name it.
 func (p *planner) fileOrigin(st *stage, from string, loc dockerfile.Location) (origin, error) {
 	if plain, err := run(p.expand.word, from, newVariables(nil)); err != nil || plain.text != from {
 		return origin{}, p.file.NewError(loc, fmt.Sprintf("from=%s: variables are not expanded here", from),
@@ -315,6 +322,7 @@ func (p *planner) fileOrigin(st *stage, from string, loc dockerfile.Location) (o
 		}
 		return stageOrigin(p.stages[n], from), nil
 	}
+
 	if other := p.stageNamed(from, st.index); other != nil {
 		return stageOrigin(other, from), nil
 	}
@@ -325,10 +333,11 @@ func (p *planner) fileOrigin(st *stage, from string, loc dockerfile.Location) (o
 		return origin{}, p.file.NewError(loc, fmt.Sprintf("%q is neither a stage nor an image name: %v", from, err),
 			p.stageHint(from, st))
 	}
+
 	return origin{kind: originImage, name: from, ref: from}, nil
 }
 
-// stageOrigin takes files of a stage; of one that a directory replaces, from the directory itself.
+// stageOrigin gives the origin of files of a stage: the stage, or the context if a context of files replaces the stage.
 func stageOrigin(st *stage, name string) origin {
 	if st.replaced && st.base.kind == originContext {
 		return st.base
@@ -336,7 +345,8 @@ func stageOrigin(st *stage, name string) origin {
 	return origin{kind: originStage, name: name, stage: st}
 }
 
-// stageNamed is the last stage of a name above the given index; else, for the error, any of that name; else nil.
+// stageNamed gives the last stage of a name above the index before. If there is none, it gives a stage of that name
+// further below, for the error, or nil.
 func (p *planner) stageNamed(name string, before int) *stage {
 	name = strings.ToLower(name)
 	for n := min(before, len(p.stages)) - 1; n >= 0; n-- {
@@ -362,7 +372,7 @@ func (p *planner) findTarget() (*stage, error) {
 		nearHint(dockerfile.Nearest(strings.ToLower(name), p.names(len(p.stages))))+p.listStages(len(p.stages)))
 }
 
-// names are the names of the stages above an index.
+// names gives the names of the stages above an index.
 func (p *planner) names(before int) []string {
 	var names []string
 	for _, st := range p.stages[:min(before, len(p.stages))] {
@@ -373,7 +383,7 @@ func (p *planner) names(before int) []string {
 	return names
 }
 
-// stageHint is for a name that might have been meant for a stage.
+// stageHint gives the hint for a name that wasn't found and may be a misspelt stage.
 func (p *planner) stageHint(name string, st *stage) string {
 	later, ok := p.named[strings.ToLower(name)]
 	if ok && later == st {

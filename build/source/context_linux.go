@@ -12,8 +12,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// ErrNotRegular means that a regular file is needed and something else is there, maybe only since a moment ago: a tree
-// may change while it is read.
+// ErrNotRegular means that a regular file is needed and the name is another kind of file. It may have been a regular
+// file a moment ago: a tree may change while it is read.
 var ErrNotRegular = errors.New("not a regular file")
 
 // Context is an opened directory that files are copied from.
@@ -22,8 +22,8 @@ type Context struct {
 	ignore *Ignore
 }
 
-// OpenDir opens a directory of the host; ignore may be nil. Only here a path of the host is resolved by the kernel:
-// it is the user's own word.
+// OpenDir opens a directory of the host; ignore may be nil. Only here the kernel resolves a path with its symlinks: the
+// user wrote this path, and not the author of a build context.
 func OpenDir(path string, ignore *Ignore) (*Context, error) {
 	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -37,11 +37,11 @@ func OpenDir(path string, ignore *Ignore) (*Context, error) {
 // Root is the open directory; it belongs to the Context.
 func (c *Context) Root() *os.File { return c.root }
 
-// Ignore is what OpenDir was given; nil is a valid Filter that hides nothing.
+// Ignore is the ignore file that OpenDir was given; nil is a valid Filter that hides nothing.
 func (c *Context) Ignore() *Ignore { return c.ignore }
 
-// Open opens a regular file for reading, following symlinks inside the context only. The ignore file doesn't matter to
-// it.
+// Open opens a regular file for reading, following symlinks inside the context only. It opens also files that the
+// ignore file hides.
 func (c *Context) Open(name string) (*os.File, error) { return OpenIn(c.root, name) }
 
 // Close closes the directory.
@@ -70,16 +70,16 @@ func OpenIn(root *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// OpenRegular opens the regular file name in the directory dir for reading, and leaves what fstat says in st unless
-// that is nil. It follows no symlink, doesn't wait for a FIFO's writer, and gives ErrNotRegular for whatever isn't a
-// regular file.
+// OpenRegular opens the regular file name in the directory dir for reading, and stores its attributes in st unless st
+// is nil. It follows no symlink, doesn't wait for a FIFO's writer, and gives ErrNotRegular for every other kind of
+// file.
 func OpenRegular(dir int, name string, st *unix.Stat_t) (int, error) {
 	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	})
 	switch {
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO):
-		// A symlink, or a socket.
+		// The name is a symlink or a socket.
 		return -1, ErrNotRegular
 	case err != nil:
 		return -1, err
@@ -106,11 +106,11 @@ func OpenDirectory(dir int, name string) (int, error) {
 	})
 }
 
-// fdNode is a directory on the way of a path.
+// fdNode is a directory that a path leads through.
 type fdNode struct {
 	fd  int
-	own bool
-	at  scope
+	own bool  // the trail opened fd and closes it; the root's belongs to the caller
+	at  scope // the filter's scope at the directory
 }
 
 func (n fdNode) drop() {
@@ -122,7 +122,7 @@ func (n fdNode) drop() {
 // fdTrail is a path resolved below an open directory.
 type fdTrail struct {
 	Trail[fdNode]
-	// hidden is the path at which the filter stopped it, if it did.
+	// hidden is the path of the name that the filter hides and at which the trail ends; empty if none is hidden.
 	hidden string
 }
 
@@ -133,10 +133,10 @@ func (t *fdTrail) close() {
 	t.Dirs = nil
 }
 
-// scope is the filter's scope at the deepest directory.
+// scope gives the filter's scope at the deepest directory.
 func (t *fdTrail) scope() scope { return t.Last().at }
 
-// followFDs resolves path below root. What the filter hides is missing, symlinks too.
+// followFDs resolves path below root. Names that the filter hides count as missing, also those of symlinks.
 func followFDs(root *os.File, path string, filter Filter) (*fdTrail, error) {
 	t := &fdTrail{}
 	find := func(dir fdNode, at []string, name string) (Found[fdNode], error) {
@@ -153,7 +153,7 @@ func followFDs(root *os.File, path string, filter Filter) (*fdTrail, error) {
 	return t, err
 }
 
-// errHidden says that a name is there but hidden.
+// errHidden means that a name exists but the filter hides it.
 var errHidden = errors.New("excluded")
 
 // lookFD looks name up in dir; rel is its path.
@@ -166,11 +166,13 @@ func lookFD(dir fdNode, rel, name string) (Found[fdNode], error) {
 	if err != nil {
 		return none, fmt.Errorf("/%s: %w", rel, err)
 	}
+
 	kind := st.Mode & unix.S_IFMT
 	v := dir.at.judge(rel, kind == unix.S_IFDIR)
 	if v.hidden {
 		return none, errHidden
 	}
+
 	switch kind {
 	case unix.S_IFDIR:
 		fd, err := fsys.Retry(func() (int, error) {

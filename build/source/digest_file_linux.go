@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// readSize is how much of a file is read at a time, in bytes.
+// readSize is how many bytes of a file are read at a time.
 const readSize = 256 << 10
 
 // file digests a regular file's content, or takes the digest from the cache.
@@ -23,6 +23,7 @@ func (d *digester) file(out *hashEntry, e Entry) error {
 			return nil
 		}
 	}
+
 	began := time.Now()
 	var st, after unix.Stat_t
 	fd, err := OpenRegular(e.Dir, e.Name, &st)
@@ -37,6 +38,7 @@ func (d *digester) file(out *hashEntry, e Entry) error {
 	} else if out.sum, err = d.data(fd, st.Size); err != nil {
 		return err
 	}
+
 	if out.sum, err = d.withXattrs(fd, out.sum); err != nil || d.options.Cache == nil {
 		return err
 	}
@@ -46,10 +48,12 @@ func (d *digester) file(out *hashEntry, e Entry) error {
 	if cacheKey(&st) == cacheKey(&after) {
 		d.options.Cache.insert(&st, out.sum, began)
 	}
+
 	return nil
 }
 
-// unread deals with a file without opening it, and reports whether it could.
+// unread digests a file without opening it, from Known or Cache, or skips it if it is too large. It reports whether it
+// did either.
 func (d *digester) unread(out *hashEntry, st *unix.Stat_t) bool {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return false
@@ -66,13 +70,14 @@ func (d *digester) unread(out *hashEntry, st *unix.Stat_t) bool {
 	return true
 }
 
-// hashState is what it takes to digest a file, kept for the next one.
+// hashState is a hasher and a buffer for digesting one file at a time; digester.states keeps it for the next file.
 type hashState struct {
 	hasher *blake3.Hasher
 	buf    []byte
 }
 
-// data digests what is in an open file. A file no larger than the buffer that gives all of size isn't asked for more.
+// data digests the content of an open file whose size by fstat is size bytes. A file that fits in the buffer is read
+// with one call if that gives size bytes.
 func (d *digester) data(fd int, size int64) (hashSum, error) {
 	state, _ := d.states.Get().(*hashState)
 	if state == nil {
@@ -96,7 +101,8 @@ func (d *digester) data(fd int, size int64) (hashSum, error) {
 	}
 }
 
-// withXattrs is the digest of an open file's data together with its attributes, if it has any.
+// withXattrs gives the digest of an open file's data, which is sum, combined with its extended attributes, if it has
+// any.
 func (d *digester) withXattrs(fd int, sum hashSum) (hashSum, error) {
 	xattrs, err := Xattrs(fd, d.options.WithOwner)
 	if err != nil || len(xattrs) == 0 {

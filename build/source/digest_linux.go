@@ -18,21 +18,21 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// DigestOptions says what Digest digests. Root is needed.
+// DigestOptions says what Digest digests. Root must be set.
 type DigestOptions struct {
-	// Root is the open directory that Query is about. It stays the caller's.
+	// Root is the open directory that Query selects from. The caller closes it.
 	Root *os.File
 	// Query says which files.
 	Query
-	// WithOwner makes owners and ACLs count, as they must where a copy keeps them.
+	// WithOwner makes owners and ACLs part of the digest, as they must be if the copy keeps them.
 	WithOwner bool
-	// Cache remembers the digests of files; nil reads every file. It isn't used together with WithOwner, nor is it of use
-	// for an overlay mount, whose device number is a new one each time.
+	// Cache remembers the digests of files; nil: every file is read. It isn't used together with WithOwner. It has no use
+	// for an overlay mount, which has a new device number each time.
 	Cache *StatCache
-	// Known holds digests that need not be made by reading the file; nil: none.
+	// Known holds digests of files that were read before; nil: none.
 	Known *Known
-	// SkipFrom is the size in bytes from which on a regular file that is in neither Cache nor Known is not read; Digest
-	// then digests everything else, so that Cache has it, and returns ErrSkipped. 0: every file is read.
+	// SkipFrom is the size in bytes of the smallest regular file that isn't read if neither Cache nor Known has it. Digest
+	// then digests all other files, so that Cache has them, and returns ErrSkipped. 0: every file is read.
 	SkipFrom int64
 	// Owners, if not nil, is told the owner of each file, by one goroutine at a time. Only Fingerprint does so.
 	Owners func(uid, gid uint32)
@@ -40,23 +40,24 @@ type DigestOptions struct {
 	Workers int
 }
 
-// Digest is the content digest of what the patterns select: for each source in turn the names below it, types,
-// permission bits with setuid, setgid and sticky, targets of symlinks, device numbers, capabilities and user.*
-// attributes, and content. It leaves out times, hard links, the name and attributes of a directory that is itself a
-// source (which aren't either), and owners unless WithOwner is set. Errors are those of Select, or say which file
-// couldn't be read.
+// Digest gives the content digest of the files that the patterns select. For each source in turn it covers the names
+// below it, types, permission bits with setuid, setgid and sticky, targets of symlinks, device numbers, capabilities
+// and user.* attributes, and content. It leaves out times, hard links, owners unless WithOwner is set, and the name and
+// attributes of a directory that is itself a source, which aren't copied either. Errors are those of Select, or say
+// which file couldn't be read.
 //
-// Its algorithm is BLAKE3, which go-digest doesn't register: it is for keys that stay on this machine.
+// The algorithm is BLAKE3, which package digest doesn't know: the result is for keys that stay on this machine.
 func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	sel, err := Select(o.Root, o.Query)
 	if err != nil {
 		return "", err
 	}
-	// Only directories opened for reading are closed here.
+	// Close closes only descriptors of directories: no data can be lost.
 	defer func() { _ = sel.Close() }()
 	if o.WithOwner {
 		o.Cache = nil
 	}
+
 	d := &digester{options: o, ended: func() error { return context.Cause(ctx) }}
 	top := &dirHash{}
 	for n, item := range sel.Items {
@@ -68,11 +69,12 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 			return "", err
 		}
 		if entry != nil {
-			// The order of sources counts: a later one replaces files of an earlier one.
+			// The name begins with the source's number, since the order counts: a later source replaces files of an earlier one.
 			entry.name = fmt.Sprintf("%08x/%s", n, entry.name)
 			top.entries = append(top.entries, *entry)
 		}
 	}
+
 	if d.skipped.Load() {
 		return "", ErrSkipped
 	}
@@ -83,7 +85,8 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 // hashSum is a BLAKE3 digest.
 type hashSum [32]byte
 
-// hashEntry is one name in a directory, and all that counts of it.
+// hashEntry is one name in a directory, with the attributes and the content digest that are part of the directory's
+// digest.
 type hashEntry struct {
 	name string
 	kind uint8
@@ -93,12 +96,12 @@ type hashEntry struct {
 	sum  hashSum
 }
 
-// dirHash collects a directory.
+// dirHash collects the entries of a directory until it can be digested.
 type dirHash struct {
 	parent *dirHash
-	// self is the directory's entry in its parent, whose sum is still missing.
+	// self is the directory's entry in its parent; its sum is set when the directory is done.
 	self hashEntry
-	// optional directories count only if something in them does.
+	// optional tells that the directory counts only if an entry in it does: the filter hides the directory itself.
 	optional bool
 	xattrs   []Xattr
 
@@ -150,10 +153,10 @@ func sumOf(h *blake3.Hasher) (sum hashSum) {
 	return sum
 }
 
-// digester is the Visitor that digests.
+// digester is the Visitor that digests files and directories.
 type digester struct {
 	options DigestOptions
-	// ended gives the reason once the call is to end, which is asked for before each part of a large file.
+	// ended gives the reason why Digest must end, nil while there is none. It is called before each part of a large file.
 	ended   func() error
 	states  sync.Pool
 	skipped atomic.Bool
@@ -161,7 +164,7 @@ type digester struct {
 
 var _ Visitor[*dirHash] = (*digester)(nil)
 
-// item digests one source; nil if there is nothing that would be copied.
+// item digests one source; nil if none of it would be copied.
 func (d *digester) item(ctx context.Context, item Selected) (*hashEntry, error) {
 	if !item.IsDir() {
 		entry, err := d.entry(item.Entry())
@@ -198,7 +201,7 @@ func (d *digester) Enter(parent *dirHash, e Entry, fd int) (*dirHash, error) {
 func (d *digester) Visit(dir *dirHash, e Entry) error {
 	entry, err := d.entry(e)
 	if errors.Is(err, unix.ENOENT) {
-		// It vanished, as if it had not been listed.
+		// The file vanished, so it counts as not listed.
 		return nil
 	}
 	if err != nil || entry == nil {
@@ -218,7 +221,7 @@ func (d *digester) Leave(dir *dirHash, complete bool) error {
 	return nil
 }
 
-// attributes fills in mode and owner.
+// attributes sets the mode and, with WithOwner, the owner.
 func (d *digester) attributes(e *hashEntry, st *unix.Stat_t) {
 	e.mode = st.Mode & 0o7777
 	if d.options.WithOwner {
@@ -226,7 +229,7 @@ func (d *digester) attributes(e *hashEntry, st *unix.Stat_t) {
 	}
 }
 
-// entry digests what isn't a directory; nil if it isn't copied.
+// entry digests a file that isn't a directory; nil if such a file isn't copied.
 func (d *digester) entry(e Entry) (*hashEntry, error) {
 	out := &hashEntry{name: e.Name, kind: e.Type}
 	var err error
@@ -267,7 +270,7 @@ func (d *digester) special(out *hashEntry, e Entry) error {
 	switch out.kind = uint8(st.Mode & unix.S_IFMT >> 12); out.kind {
 	case unix.DT_FIFO:
 	case unix.DT_SOCK:
-		// It is copied as an empty file.
+		// COPY makes an empty file of it.
 		out.kind, out.sum = unix.DT_REG, blake3.Sum256(nil)
 	default:
 		binary.BigEndian.PutUint64(out.sum[:], st.Rdev)

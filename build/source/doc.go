@@ -1,10 +1,10 @@
-// Package source opens the places a build takes files from, says which of their files a COPY means, and gives what was
-// meant a content digest.
+// Package source opens the directories that a build takes files from, finds the files that a COPY selects, and digests
+// their content.
 //
 // Everything below a root is hostile: it may hold symlinks to anywhere, and it may change while it is read. So a root
-// is an open directory, a path is followed one component at a time with O_NOFOLLOW, and a symlink is text that is
-// followed again from inside the root. Nothing here opens, reads or names a file outside its root, whatever the tree
-// does meanwhile.
+// is an open directory, a path is followed one component at a time with O_NOFOLLOW, and the target of a symlink is
+// followed in the same way, from inside the root. The package never opens, reads or names a file outside of a root,
+// however the tree changes meanwhile.
 //
 // The rules of ignore files and of COPY sources are those of docker (BuildKit):
 //
@@ -16,5 +16,5 @@
 //   - a pattern that matches nothing is no error, unless the directory it begins with isn't there and nothing else was
 //     selected.
 //
-// One room: what a pattern selects is walked, ignored and digested in one pass over the context.
+// The package is large because patterns, ignore files and digests are applied in one pass over the context.
 package source

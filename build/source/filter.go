@@ -17,17 +17,17 @@ var (
 	_ explainer = (*Ignore)(nil)
 )
 
-// scope is a Filter at one directory: what the directory's own path has already decided isn't decided again for each of
-// its files.
+// scope is a Filter at one directory. It remembers what the directory's path has decided, so that this isn't decided
+// again for each of its files.
 type scope struct {
 	filter Filter
 	ignore *Ignore
 	state  ignoreState
-	// narrow is nil outside a source that is only taken in part.
+	// narrow is the part that is taken of the source that the directory is in; nil if all of it is.
 	narrow *narrowed
 }
 
-// newScope is the scope of the root.
+// newScope gives the scope of a filter at the root.
 func newScope(f Filter) scope {
 	ig, ok := f.(*Ignore)
 	if f == nil || ok && (ig == nil || len(ig.patterns) == 0) {
@@ -39,13 +39,13 @@ func newScope(f Filter) scope {
 	return scope{filter: f}
 }
 
-// all reports that nothing is hidden here nor below.
+// all reports whether nothing in the directory or below it is hidden.
 func (s scope) all() bool { return s.filter == nil && s.ignore == nil && s.narrow == nil }
 
-// verdict is what a scope says of one name.
+// verdict is a scope's decision on one name.
 type verdict struct {
 	excluded bool
-	// passing says of an excluded directory that it isn't hidden but only not asked for.
+	// passing tells of an excluded directory that the filter doesn't hide it: it was only not asked for.
 	passing bool
 	// hidden is true when nothing at or below the name is visible.
 	hidden bool
@@ -62,7 +62,7 @@ func (s scope) judge(rel string, dir bool) verdict {
 	return s.narrow.judge(v, rel, dir)
 }
 
-// filtered is what the filter says.
+// filtered gives the filter's decision on rel, without that of narrow.
 func (s scope) filtered(rel string, dir bool) verdict {
 	switch {
 	case s.ignore != nil:

@@ -13,14 +13,15 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Fingerprint changes when a file that the patterns select is replaced or written to, whatever it then holds: it is
-// made of what lstat says, inode and change time included, and reads no file. Two equal fingerprints, one before and
-// one after, tell that whatever was read between them belongs together. It means nothing to another build.
+// Fingerprint gives a digest of the attributes of the files that the patterns select, inode and change time included,
+// without reading any file. It changes when such a file is replaced or written to, even with the same content. If it is
+// the same before and after files are read, none of them changed meanwhile. It is of no use to another build.
 func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	sel, err := Select(o.Root, o.Query)
 	if err != nil {
 		return "", err
 	}
+
 	p := &prints{owners: o.Owners}
 	for _, item := range sel.Items {
 		p.add(item.Path, &item.Stat)
@@ -33,6 +34,7 @@ func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 			break
 		}
 	}
+
 	if err = errors.Join(err, sel.Close()); err != nil {
 		return "", err
 	}
@@ -40,11 +42,12 @@ func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	for i, n := range p.sum {
 		binary.LittleEndian.PutUint64(sum[8*i:], n)
 	}
+
 	return digest.NewDigestFromBytes(digest.SHA256, sum[:]), nil
 }
 
-// prints adds up the digests of what is visited, so that order doesn't matter. The files are not chosen to make two
-// sums equal: what it guards against is somebody saving a file at the wrong moment.
+// prints is the Visitor that adds up the digests of all files, so that their order doesn't matter. Sums could be made
+// equal on purpose, but the guard is against a user who saves a file at the wrong moment, not against an attacker.
 type prints struct {
 	owners func(uid, gid uint32)
 
@@ -94,5 +97,5 @@ func (p *prints) Visit(_ struct{}, e Entry) error {
 	return nil
 }
 
-// Leave has nothing to do.
+// Leave does nothing: there is no state for a directory.
 func (*prints) Leave(struct{}, bool) error { return nil }

@@ -9,29 +9,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HiddenIn is what a filter hides in one directory and below. Sockets are hidden in any case: COPY leaves them out,
-// too.
+// HiddenIn lists the names that a filter hides in one directory and below it. Sockets always count as hidden, since
+// COPY leaves them out.
 type HiddenIn struct {
-	// Name is the directory's name in the one above; "" for the top one.
+	// Name is the directory's name in its parent; "" for the selected directory itself.
 	Name string
-	// Stat and Xattrs are the directory's own, ACLs included.
+	// Stat and Xattrs are the attributes of the directory itself, ACLs included.
 	Stat   unix.Stat_t
 	Xattrs []Xattr
-	// Names are hidden in the directory. Dirs are those in it that have something hidden in or below them. Both have no
-	// order.
+	// Names are the hidden names in the directory. Dirs are its visible directories in or below which a name is hidden.
+	// Neither is sorted.
 	Names []string
 	Dirs  []*HiddenIn
-	// Pipes says that there is a named pipe that isn't hidden.
+	// Pipes tells that the directory has a named pipe that isn't hidden.
 	Pipes bool
 
 	parent *HiddenIn
-	// excluded directories are visible only if something in them is.
+	// excluded tells that the filter hides the directory itself, so that it is visible only if something in it is.
 	excluded bool
 	mu       sync.Mutex
 	visible  bool
 }
 
-// Hidden finds what the filter hides of a selected directory.
+// Hidden finds the names that the filter hides in a selected directory.
 func Hidden(ctx context.Context, item Selected, filter Filter) (*HiddenIn, error) {
 	top := &HiddenIn{}
 	fd, err := OpenDirectory(item.Dir, item.Base)
@@ -46,7 +46,7 @@ func Hidden(ctx context.Context, item Selected, filter Filter) (*HiddenIn, error
 	return top, err
 }
 
-// Empty says that nothing is hidden in the directory and below.
+// Empty reports whether no name in the directory or below it is hidden.
 func (h *HiddenIn) Empty() bool { return len(h.Names)+len(h.Dirs) == 0 }
 
 // look reads the directory's attributes.
@@ -66,7 +66,7 @@ func (h *HiddenIn) hide(name string) {
 	h.Names = append(h.Names, name)
 }
 
-// hiding is the visitor that finds what is hidden.
+// hiding is the Visitor that collects hidden names.
 type hiding struct{}
 
 var (

@@ -12,7 +12,7 @@ import (
 
 // FindIgnore reads the ignore file that belongs to a build from a directory: DOCKERFILE.dockerignore or
 // DOCKERFILE.containerignore beside the Dockerfile, or .containerignore or .dockerignore in the context; nil if there
-// is none of them. dockerfilePath may be empty (stdin). Only the first that is there counts, even if it is empty.
+// is none of them. dockerfilePath may be empty (stdin). Only the first that exists counts, even if it is empty.
 func FindIgnore(dockerfilePath, contextDir string) (*Ignore, error) {
 	if dockerfilePath != "" {
 		ig, err := openIgnores(filepath.Dir(dockerfilePath), besides(filepath.Base(dockerfilePath)))
@@ -38,7 +38,7 @@ func besides(dockerfile string) []string {
 
 func inContext() []string { return []string{".containerignore", ".dockerignore"} }
 
-// openIgnores reads the first ignore file there is in dir; nil if none is.
+// openIgnores reads the first of the named ignore files that exists in the directory at the path dir; nil if none does.
 func openIgnores(dir string, names []string) (*Ignore, error) {
 	root, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// ignoreState says for each pattern whether it matches a directory or one of its parents, and so all that is below.
+// ignoreState tells for each pattern, by its index, whether it matches a directory or one of its parents, and so every
+// file below that.
 type ignoreState []bool
 
 func (i *Ignore) rootState() ignoreState { return make(ignoreState, len(i.patterns)) }
@@ -23,7 +24,7 @@ func (i *Ignore) match(rel string, parent ignoreState) (bool, ignoreState) {
 	state := make(ignoreState, len(i.patterns))
 	for n := range i.patterns {
 		p := &i.patterns[n]
-		// A pattern that would change nothing isn't asked, and counts as not matching for what is below.
+		// A pattern that wouldn't change the result isn't matched, and counts as not matching for the files below, too.
 		if parent[n] || p.negate == excluded && p.matches(rel, depth) {
 			state[n] = true
 			excluded = !p.negate
@@ -49,7 +50,7 @@ func (i *Ignore) mayMatchBelow(rel string, state ignoreState) bool {
 	for n := len(i.patterns) - 1; n >= 0; n-- {
 		p := &i.patterns[n]
 		if state[n] && !p.negate {
-			// It matches everything below too, and overrules all that comes before it.
+			// The pattern hides everything below too, and overrules all patterns before it.
 			return false
 		}
 		if p.negate && p.mayMatchBelow(dirs) {
@@ -60,7 +61,7 @@ func (i *Ignore) mayMatchBelow(rel string, state ignoreState) bool {
 }
 
 func (p *ignorePattern) mayMatchBelow(dirs []string) bool {
-	// What isn't UTF-8 is all the same to the library.
+	// patternmatcher takes all bytes that aren't UTF-8 for the same character.
 	if !p.literal && (strings.ContainsAny(p.text, regexpBytes) || strings.ContainsRune(p.text, utf8.RuneError)) {
 		return true
 	}
@@ -75,7 +76,8 @@ func (p *ignorePattern) mayMatchBelow(dirs []string) bool {
 	return false
 }
 
-// decide follows rel from the root and stops where nothing below is visible any more.
+// decide matches the directories of rel from the root down, and then rel. It stops at a directory in which no file is
+// visible, and gives its path in at.
 func (i *Ignore) decide(rel string) (excluded bool, at string, state ignoreState) {
 	state = i.rootState()
 	for end := 0; end < len(rel); {

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrSkipped says that there is no digest because a large file was left out; see DigestOptions.SkipFrom.
+// ErrSkipped means that there is no digest because a large file was not read; see DigestOptions.SkipFrom.
 var ErrSkipped = errors.New("a large file was not read")
 
-// Known holds content digests of files that somebody has read for another purpose, so that Digest need not read them
-// again. Unlike a StatCache it is for one use: who fills it vouches for the files not having changed since. It is safe
-// for concurrent use; nil knows nothing.
+// Known holds content digests of files that were read for another purpose, so that Digest need not read them again.
+// Unlike a StatCache it is for one call: its caller must make sure that the files don't change after they were read. It
+// is safe for concurrent use; nil holds nothing.
 type Known struct {
 	mu    sync.Mutex
 	files map[statKey]knownFile
@@ -24,7 +24,7 @@ type knownFile struct {
 	began time.Time
 }
 
-// Add makes known that the data of the file with these attributes, read from began on, has this BLAKE3 digest.
+// Add records sum, the BLAKE3 digest of the data of the file with the attributes st. began is when reading it began.
 func (k *Known) Add(st *unix.Stat_t, sum [32]byte, began time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

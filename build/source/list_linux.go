@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Names are all names in an open directory, read from its current position on, in no order.
+// Names gives all names in an open directory, read from its current position on, unsorted.
 func Names(fd int) ([]string, error) {
 	all, err := fsys.Dirents(fd, make([]byte, fsys.DirentBuffer))
 	names := make([]string, len(all))
@@ -19,10 +19,11 @@ func Names(fd int) ([]string, error) {
 	return names, err
 }
 
-// listing is one visible name.
+// listing is one visible name in a directory.
 type listing struct {
 	fsys.Dirent
-	// excluded directories are listed if something below them may be visible.
+	// excluded tells that the filter hides the name itself: a directory, which is listed because a file below it may be
+	// visible.
 	excluded bool
 	below    scope
 }
@@ -30,7 +31,7 @@ type listing struct {
 // readListing calls yield for each visible name of a directory, in no order, until yield says false.
 // fd may be O_PATH; rel is its path.
 func readListing(fd int, rel string, at scope, yield func(listing) (bool, error)) error {
-	// An own descriptor: the offset of a shared one would be shared too.
+	// The directory is opened again, since a shared descriptor would have a shared offset.
 	own, err := fsys.Retry(func() (int, error) {
 		return unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
@@ -47,6 +48,7 @@ func readListing(fd int, rel string, at scope, yield func(listing) (bool, error)
 		if !more {
 			return nil
 		}
+
 		for _, d := range part {
 			gone, err := d.FillType(own)
 			if err != nil {
@@ -66,8 +68,8 @@ func readListing(fd int, rel string, at scope, yield func(listing) (bool, error)
 	}
 }
 
-// list calls yield for each visible name at or below a directory until yield says false. Names in the way of a search
-// that vanish or can't be read are left out: it only serves messages and a look for exceptions.
+// list calls yield for each visible name in or below a directory until yield returns false. It leaves out directories
+// that vanish or can't be read: its results are only used for messages and to find visible files in hidden directories.
 func (s *Selection) list(fd int, rel string, at scope, yield func(listing) (bool, error)) error {
 	more := true
 	var deeper []listing
@@ -79,6 +81,7 @@ func (s *Selection) list(fd int, rel string, at scope, yield func(listing) (bool
 		more, err = yield(l)
 		return more, err
 	})
+
 	for _, l := range deeper {
 		if err != nil || !more || len(rel) > maxPath {
 			return err
@@ -94,5 +97,6 @@ func (s *Selection) list(fd int, rel string, at scope, yield func(listing) (bool
 		})
 		_ = unix.Close(sub)
 	}
+
 	return err
 }

@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// Query says what a COPY takes from a tree.
+// Query says which files a COPY takes from a tree.
 type Query struct {
 	// Patterns are the sources as written: filepath.Match's patterns, component by component.
 	Patterns []string
-	// Filter hides files of the tree; nil hides none. What it hides isn't there.
+	// Filter hides files of the tree, which then count as missing; nil hides none.
 	Filter Filter
-	// Excludes are the patterns of --exclude, with the rules of an ignore file's lines but for "#". They are about paths
-	// below each source that is a directory, and about the name of one that isn't.
+	// Excludes are the patterns of --exclude, by the rules of an ignore file but without "#" comments. They match the
+	// paths below a source that is a directory, and the name of a source that isn't.
 	Excludes []string
-	// Parents keeps the directories that a source is in, as --parents does: a source is a pattern in which "**" stands for
-	// any number of directories, and what it matches keeps its path below the root or, if the source has "/./", below what
-	// comes before that. Symlinks after it are not followed.
+	// Parents keeps the directories that a source is in, as --parents does. A source is then a pattern in which "**"
+	// stands for any number of directories. A file that it matches keeps its path below the root or, if the source has a
+	// "/./", below the directory before that. Symlinks after the "/./" are not followed.
 	Parents bool
 }
 
-// narrowing is what of a source directory is taken, by paths below that directory.
+// narrowing is the part of a source directory that is taken, by paths below that directory.
 type narrowing struct {
-	// include is nil for everything; else its patterns match what is taken.
+	// include has the patterns of the files that are taken, nil for all files; exclude those of files that aren't.
 	include, exclude *Ignore
 }
 
@@ -43,7 +43,7 @@ func newExcludes(patterns []string) (*Ignore, error) {
 	return ig, nil
 }
 
-// newInclude is for one source of --parents; nil for a source that is the whole directory.
+// newInclude gives the include patterns for one source of --parents; nil for a source that is the whole directory.
 func newInclude(pattern string) (*Ignore, error) {
 	if pattern == "" {
 		return nil, nil
@@ -52,7 +52,7 @@ func newInclude(pattern string) (*Ignore, error) {
 	return ig, ig.add(pattern, false)
 }
 
-// add adds a pattern. A slash at its beginning means nothing, as in an ignore file.
+// add adds a pattern. A leading slash is ignored, as in an ignore file.
 func (i *Ignore) add(text string, negate bool) error {
 	clean := filepath.Clean(strings.TrimSpace(text))
 	if len(clean) > 1 {
@@ -69,14 +69,14 @@ func (i *Ignore) add(text string, negate bool) error {
 // narrowed is a narrowing at one directory.
 type narrowed struct {
 	by *narrowing
-	// cut is how much of a path below the root isn't below the source.
+	// cut is how many bytes of a path below the root precede the part below the source.
 	cut                  int
 	including, excluding ignoreState
-	// included says that all of the directory is, but for what is excluded.
+	// included tells that all files of the directory are taken, save for excluded ones.
 	included bool
 }
 
-// at is the narrowing at the source itself, whose path below the root is given.
+// at gives the narrowing at the source directory itself, whose path below the root is root.
 func (n *narrowing) at(root string) *narrowed {
 	if n == nil || n.include == nil && n.exclude == nil {
 		return nil
@@ -94,7 +94,7 @@ func (n *narrowing) at(root string) *narrowed {
 	return at
 }
 
-// judge adds to what the filter says of rel.
+// judge adds the narrowing's decision on rel to v, the filter's decision.
 func (n *narrowed) judge(v verdict, rel string, dir bool) verdict {
 	rel = rel[n.cut:]
 	below := &narrowed{by: n.by, cut: n.cut, included: n.included}

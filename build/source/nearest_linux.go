@@ -8,15 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The bounds of a search for names that look like a missing one.
+// The bounds of a search for names that look like a missing one: how many are given, how many are looked at, and how
+// many bytes they may have.
 const (
 	maxNear    = 3
 	maxLooked  = 20_000
 	maxNameLen = unix.NAME_MAX
 )
 
-// noMatch makes the error for a source that isn't there; t is how far it could be followed, nil for a pattern.
-// The trail isn't used afterwards.
+// noMatch makes the error for a source that doesn't exist. t is the trail on which it could be followed, nil for a
+// pattern; the caller must not use it afterwards.
 func (s *Selection) noMatch(pattern, clean string, t *fdTrail) *NoMatchError {
 	e := &NoMatchError{Pattern: pattern, Wildcard: t == nil, Outside: leadsOut(pattern)}
 	if t != nil && t.hidden != "" {
@@ -62,7 +63,7 @@ func (s *Selection) whyWild(clean string) string {
 	return s.why(matches[0])
 }
 
-// near finds names that look like the one the trail misses, in the directory where it misses it.
+// near finds names that look like the one at which the trail ends, in the same directory.
 func near(t *fdTrail) []string {
 	if t.Kind != Missing || len(t.Rest) == 0 || len(t.Rest[0]) > maxNameLen {
 		return nil
@@ -73,9 +74,10 @@ func near(t *fdTrail) []string {
 		name string
 		far  int
 	}
+
 	var all []candidate
 	looked := 0
-	// A directory that can't be listed has no suggestions to give.
+	// The error is dropped: without a list of names there is no suggestion.
 	_ = readListing(t.Last().fd, "", t.scope(), func(l listing) (bool, error) {
 		looked++
 		if far := distance(want, l.Name, limit); far <= limit {
@@ -83,17 +85,20 @@ func near(t *fdTrail) []string {
 		}
 		return looked < maxLooked, nil
 	})
+
 	sort.Slice(all, func(a, b int) bool {
 		if all[a].far != all[b].far {
 			return all[a].far < all[b].far
 		}
 		return all[a].name < all[b].name
 	})
+
 	var out []string
 	for _, c := range all[:min(maxNear, len(all))] {
 		parts := append(append(append([]string(nil), t.Names...), c.name), t.Rest[1:]...)
 		out = append(out, strings.Join(parts, "/"))
 	}
+
 	return out
 }
 
@@ -112,7 +117,7 @@ func (s *Selection) sameName(base string) []string {
 	return out
 }
 
-// nameSearch looks for files of one name.
+// nameSearch looks for files of one name below a directory. looked counts the names that it has looked at.
 type nameSearch struct {
 	base   string
 	looked *int

@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// NoMatchError says that a source isn't there, and what is there that looks like it.
+// NoMatchError says that a source doesn't exist, why, and which existing names look like it.
 type NoMatchError struct {
 	// Pattern is the source as written.
 	Pattern  string
 	Wildcard bool
-	// Excluded names the ignore file's line that hides the source, if that is why; else it is empty.
+	// Excluded names the line of the ignore file that hides the source; empty if none does.
 	Excluded string
 	// Outside says that the source, as written, leads out of the context.
 	Outside bool
-	// Link is the symlink, as "name -> target", that leads nowhere; empty if none does.
+	// Link is the symlink, as "name -> target", whose target doesn't exist; empty if there is none.
 	Link string
 	// Near are paths that exist, at most three, the best first.
 	Near []string
 
-	// noDirectory says of a pattern that not even the directory it begins with is there.
+	// noDirectory tells of a pattern that the directory with which it begins doesn't exist.
 	noDirectory bool
 }
 
@@ -64,16 +64,18 @@ func leadsOut(pattern string) bool {
 	return false
 }
 
-// distance is how many single-byte edits lead from a to b, with letter case not counted; at most limit+1.
+// distance gives the number of single-byte edits that lead from a to b, ignoring case; at most limit+1.
 func distance(a, b string, limit int) int {
 	a, b = strings.ToLower(a), strings.ToLower(b)
 	if len(a)-len(b) > limit || len(b)-len(a) > limit {
 		return limit + 1
 	}
+
 	row := make([]int, len(b)+1)
 	for n := range row {
 		row[n] = n
 	}
+
 	for i := range len(a) {
 		diagonal, best := row[0], limit+1
 		row[0] = i + 1
@@ -89,5 +91,6 @@ func distance(a, b string, limit int) int {
 			return limit + 1
 		}
 	}
+
 	return row[len(b)]
 }

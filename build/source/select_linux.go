@@ -16,43 +16,44 @@ import (
 
 // Selected is one file or directory that a COPY names, with all symlinks followed.
 type Selected struct {
-	// Pattern is the source as written. Wildcard says that it is a pattern, which may select several.
+	// Pattern is the source as written. Wildcard tells that it has wildcards, so that it may select several files.
 	Pattern  string
 	Wildcard bool
-	// Name is what a file is called in a destination directory: the last component as written or as matched.
+	// Name is the file's name in a destination directory: the last component as written or as matched.
 	Name string
-	// Path is where it is below the root, without symlinks; "" for the root itself.
+	// Path is the path below the root, without symlinks; "" for the root itself.
 	Path string
-	// Dir and Base open it: no component of Path needs to be resolved again. Base is "." for the root. Dir belongs to the
-	// Selection.
+	// Dir is a descriptor of the directory that the file is in, Base the file's name in it: to open the file, no component
+	// of Path needs to be resolved again. Base is "." for the root. The Selection closes Dir.
 	Dir  int
 	Base string
-	// Stat is what lstat said. It may be out of date, so open with O_NOFOLLOW.
+	// Stat is the result of lstat. It may be out of date, so open the file with O_NOFOLLOW.
 	Stat unix.Stat_t
 
-	// narrow says what of a directory is selected; nil: all of it.
+	// narrow is the part of a directory that is selected; nil: all of it.
 	narrow *narrowing
 }
 
-// IsDir reports whether it is a directory.
+// IsDir reports whether the selected file is a directory.
 func (s Selected) IsDir() bool { return s.Stat.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// Entry is the selected file as Walk would meet it.
+// Entry gives the selected file in the form in which Walk gives files.
 func (s Selected) Entry() Entry {
 	dir, _ := path.Split(s.Path)
 	kind := uint8(s.Stat.Mode & unix.S_IFMT >> 12)
 	return Entry{Dir: s.Dir, Name: s.Base, Type: kind, dirPath: strings.TrimSuffix(dir, "/")}
 }
 
-// A Selection is what a list of sources selects, in their order; what one pattern matches is sorted by name.
+// A Selection holds the files that a list of sources selects, in the order of the sources; the files that one pattern
+// matches are sorted by name.
 type Selection struct {
 	Items []Selected
-	// Missed are the patterns that matched nothing.
+	// Missed has an error for each pattern that matched nothing.
 	Missed []*NoMatchError
 
 	root   *os.File
 	filter Filter
-	// dirs are the open directories by path.
+	// dirs are descriptors of the items' directories by path; Close closes them.
 	dirs map[string]int
 }
 
@@ -66,10 +67,10 @@ func (s *Selection) Close() error {
 	return errors.Join(errs...)
 }
 
-// Select finds what a COPY takes below root. A source that isn't there is a *NoMatchError. A pattern that matches
-// nothing is none, as with docker, unless the directory it begins with isn't there and nothing else was selected: so
-// that "COPY package.json yarn.lock* ./" works without a lock file. Missed tells which. The caller closes the
-// Selection.
+// Select finds the files that a COPY takes below root. The error for a source that doesn't exist is a *NoMatchError. As
+// in docker, a pattern that matches nothing is no error, so that "COPY package.json yarn.lock* ./" works without a lock
+// file, unless the directory with which it begins doesn't exist and nothing else was selected. Missed has such
+// patterns. The caller closes the Selection.
 func Select(root *os.File, q Query) (*Selection, error) {
 	s := &Selection{root: root, filter: q.Filter, dirs: map[string]int{}}
 	err := s.all(q)
@@ -85,6 +86,7 @@ func (s *Selection) all(q Query) error {
 	if err != nil {
 		return err
 	}
+
 	for _, p := range q.Patterns {
 		if q.Parents {
 			err = s.addParents(p, exclude)
@@ -100,15 +102,17 @@ func (s *Selection) all(q Query) error {
 			return err
 		}
 	}
+
 	for _, none := range s.Missed {
 		if none.noDirectory && len(s.Items) == 0 {
 			return none
 		}
 	}
+
 	return nil
 }
 
-// addParents selects what one source of --parents means.
+// addParents selects the files of one source of --parents.
 func (s *Selection) addParents(source string, exclude *Ignore) error {
 	base, pattern := splitParents(source)
 	include, err := newInclude(pattern)
@@ -130,12 +134,13 @@ func (s *Selection) addParents(source string, exclude *Ignore) error {
 	return nil
 }
 
-// require gives the error for a path without wildcards that leads to nothing, or through a symlink.
+// require gives an error if a path without wildcards doesn't exist or leads through a symlink.
 func (s *Selection) require(source, base, pattern string) error {
 	p := strings.TrimPrefix(path.Join("/", base, pattern), "/")
 	if p == "" {
 		return nil
 	}
+
 	t, err := followFDs(s.root, path.Dir("/"+p), s.filter)
 	defer t.close()
 	if err != nil && !errors.Is(err, unix.ENOTDIR) {
@@ -145,6 +150,7 @@ func (s *Selection) require(source, base, pattern string) error {
 		return fmt.Errorf("source %q: --parents follows no symlink, and there is %s: name the directory itself", source,
 			t.Links[0])
 	}
+
 	if err != nil || len(t.Rest) > 0 {
 		return s.noMatch(source, p, t)
 	}
@@ -163,18 +169,20 @@ func (s *Selection) require(source, base, pattern string) error {
 	default:
 		t.Rest, t.Kind = []string{name}, Missing
 	}
+
 	return s.noMatch(source, p, t)
 }
 
-// add selects what one source means, and of what is a directory the part that narrow says.
+// add selects the files of one source; of a directory it selects the part in narrow.
 func (s *Selection) add(pattern string, narrow *narrowing) error {
-	// Cleaning before anything is looked up is docker's rule: "link/.." is the directory of the link.
+	// As in docker the path is cleaned before it is looked up: "link/.." is the directory that holds the link.
 	clean := strings.TrimPrefix(path.Clean("/"+pattern), "/")
 	fixed, wild := splitWildcards(clean)
 	if len(wild) == 0 {
 		item := Selected{Pattern: pattern, Name: path.Base(clean), narrow: narrow}
 		return s.resolve(item, fixed)
 	}
+
 	matches, err := s.glob(fixed, wild)
 	switch {
 	case errors.Is(err, filepath.ErrBadPattern):
@@ -186,16 +194,18 @@ func (s *Selection) add(pattern string, narrow *narrowing) error {
 		none.noDirectory = err != nil
 		return none
 	}
+
 	for _, m := range matches {
 		item := Selected{Pattern: pattern, Wildcard: true, Name: path.Base(m), narrow: narrow}
 		if err := s.resolve(item, m); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
-// resolve follows p and appends what is there.
+// resolve follows the path p and adds the file there to Items, with the fields of item.
 func (s *Selection) resolve(item Selected, p string) error {
 	t, err := followFDs(s.root, p, s.filter)
 	defer t.close()
@@ -205,6 +215,7 @@ func (s *Selection) resolve(item Selected, p string) error {
 	if err != nil || len(t.Rest) > 1 || len(t.Rest) == 1 && t.Kind == Missing {
 		return s.noMatch(item.Pattern, p, t)
 	}
+
 	dir, base := t.Names, "."
 	switch {
 	case len(t.Rest) == 1:
@@ -212,10 +223,12 @@ func (s *Selection) resolve(item Selected, p string) error {
 	case len(t.Names) > 0:
 		dir, base = t.Names[:len(t.Names)-1], t.Names[len(t.Names)-1]
 	}
+
 	item.Path, item.Base = t.Path(), base
 	if item.Dir, err = s.dir(t, dir); err != nil {
 		return fmt.Errorf("open source %q: %w", item.Pattern, err)
 	}
+
 	item.Stat, err = fsys.LstatAt(item.Dir, base)
 	if err != nil {
 		return fmt.Errorf("stat source %q: %w", item.Pattern, err)
@@ -230,21 +243,23 @@ func (s *Selection) resolve(item Selected, p string) error {
 			return s.noMatch(item.Pattern, p, t)
 		}
 	}
-	// As with BuildKit --exclude is about what a source turns out to be, not about a file that is named.
+
+	// As in BuildKit --exclude doesn't apply to a file that the source names without wildcards.
 	if item.IsDir() || !item.Wildcard || !item.narrow.excludes(item.Name) {
 		s.Items = append(s.Items, item)
 	}
 	return nil
 }
 
-// dir gives a descriptor, owned by the selection, for the directory that names, a prefix of the trail's, lead to.
+// dir gives a descriptor for the directory that names, the first of the trail's Names, lead to. The Selection closes
+// it.
 func (s *Selection) dir(t *fdTrail, names []string) (int, error) {
 	key := strings.Join(names, "/")
 	if fd, ok := s.dirs[key]; ok {
 		return fd, nil
 	}
 	fd, err := fsys.Retry(func() (int, error) {
-		// O_PATH, for a directory need not be readable for a file in it to be.
+		// O_PATH, since a directory that can't be listed may have files that can be read.
 		return unix.Openat(t.Dirs[len(names)].fd, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
@@ -254,7 +269,7 @@ func (s *Selection) dir(t *fdTrail, names []string) (int, error) {
 	return fd, nil
 }
 
-// visible reports whether an excluded directory has anything in it that an exception shows.
+// visible reports whether an excluded directory has a file that an exception makes visible.
 func (s *Selection) visible(t *fdTrail) (bool, error) {
 	if s.filter == nil || len(t.Names) == 0 {
 		return true, nil
@@ -281,11 +296,11 @@ func splitWildcards(p string) (fixed string, wild []string) {
 	return p, nil
 }
 
-// errNoDirectory says that the directory a pattern begins with isn't there.
+// errNoDirectory means that the directory with which a pattern begins doesn't exist.
 var errNoDirectory = errors.New("no such directory")
 
-// glob returns the visible paths below fixed that match, sorted as a walk would meet them. Symlinks on the way below
-// fixed aren't followed: a pattern doesn't lead out of the directory it is about.
+// glob returns the visible paths below fixed that match, sorted component by component. It doesn't follow symlinks
+// below fixed, so that a pattern never leads out of that directory.
 func (s *Selection) glob(fixed string, wild []string) ([]string, error) {
 	for _, w := range wild {
 		if _, err := filepath.Match(w, ""); err != nil {
@@ -305,7 +320,8 @@ func (s *Selection) glob(fixed string, wild []string) ([]string, error) {
 	return matches, err
 }
 
-// globDir is a directory in which a pattern is looked for: path is how the source gets there, real where it is.
+// globDir is a directory whose names are matched with a pattern. path is its path as the source has it, real its path
+// without symlinks; both are below the root.
 type globDir struct {
 	fd         int
 	path, real string
@@ -317,6 +333,7 @@ func (s *Selection) globIn(d globDir, wild []string, matches *[]string) error {
 	if err != nil {
 		return err
 	}
+
 	for _, e := range entries {
 		name := joinPath(d.path, e.Name)
 		if len(wild) == 1 {
@@ -336,6 +353,7 @@ func (s *Selection) globIn(d globDir, wild []string, matches *[]string) error {
 			return err
 		}
 	}
+
 	return nil
 }
 

@@ -25,16 +25,18 @@ const (
 	cacheHeader = len(cacheMagic) + 4 + 8
 	keySize     = 5 * 8
 	recordSize  = keySize + 32 + 4 + 4
-	// maxRecords bounds the cache (80 MB): what was used last is kept.
+	// maxRecords is how many records the cache may have (80 MB). Those that were used last are kept.
 	maxRecords = 1 << 20
-	// maxUnused is after how many saves an entry that wasn't used is dropped.
+	// maxUnused is the number of saves after which a record that wasn't used is dropped.
 	maxUnused = 100
-	// markEvery is how many generations old a used entry's mark may be before it is worth a save of its own.
+	// markEvery is how many generations old the mark of a used record may become before Save writes the file only to renew
+	// it.
 	markEvery = maxUnused / 4
 )
 
-// racyTime is how old a file's last change must be for its times to be trusted: a change within the clock's resolution
-// after the file was read would not show, nor would one by a machine whose clock is slightly behind.
+// racyTime is how long ago a file must have changed for its times to be trusted. A change right after the file was read
+// might leave its times as they are, because of the clock's resolution, or because another machine with a clock that is
+// slightly behind makes the change.
 const racyTime = 2 * time.Second
 
 // StatCache remembers content digests by (device, inode, size, mtime, ctime), so that an unchanged file need not be
@@ -44,7 +46,8 @@ type StatCache struct {
 	path string
 	load sync.Once
 
-	// records are those of the file, and used has a mark for each.
+	// records are the records of the file, in its encoding. used tells for each, by its index, whether this process used
+	// it.
 	records    []byte
 	generation uint32
 	used       []atomic.Bool
@@ -53,11 +56,11 @@ type StatCache struct {
 	fresh map[statKey]hashSum
 }
 
-// statKey is the key of a record as it is in the file.
+// statKey is the key of a record, in the encoding of the file.
 type statKey [keySize]byte
 
-// OpenStatCache uses the file at path, which is read at the first look-up. A file that is missing or damaged is as good
-// as empty.
+// OpenStatCache gives the cache in the file at path, which is read at the first look-up. A missing or damaged file
+// counts as empty.
 func OpenStatCache(path string) *StatCache {
 	return &StatCache{path: path, fresh: map[statKey]hashSum{}}
 }
@@ -71,7 +74,7 @@ func cacheKey(st *unix.Stat_t) (key statKey) {
 	return key
 }
 
-// lookup finds the digest of a file.
+// lookup gives the digest of the file with the attributes st; ok is false if the cache doesn't have it.
 func (c *StatCache) lookup(st *unix.Stat_t) (hashSum, bool) {
 	if c == nil {
 		return hashSum{}, false
@@ -92,7 +95,7 @@ func (c *StatCache) lookup(st *unix.Stat_t) (hashSum, bool) {
 	return sum, ok
 }
 
-// insert remembers the digest of a file that was read from began on, unless the file changed too shortly before.
+// insert adds the digest of a file, unless the file changed less than racyTime before began, when reading it began.
 func (c *StatCache) insert(st *unix.Stat_t, sum hashSum, began time.Time) {
 	if c == nil {
 		return
@@ -130,8 +133,8 @@ func (c *StatCache) read() {
 	c.records, c.used = records, make([]atomic.Bool, count)
 }
 
-// Save writes the cache if there is something new in it. Entries that no build used for a hundred saves are dropped.
-// The file is replaced by rename, and the directory made if it is missing.
+// Save writes the cache if it has new records. Records that no build used for maxUnused saves are dropped. The file is
+// replaced by rename, and its directory is made if it is missing.
 func (c *StatCache) Save() error {
 	if c == nil {
 		return nil
@@ -142,7 +145,7 @@ func (c *StatCache) Save() error {
 	if len(c.fresh) == 0 && !c.staleMarks() {
 		return nil
 	}
-	// It isn't synced: after a crash the checksum fails, and the cache is empty.
+	// The file isn't synced: if a crash damages it, its checksum fails and the cache counts as empty.
 	text := c.encode(c.generation + 1)
 	if err := fsys.Replace(c.path, text, fsys.ReplaceOptions{MakeDirs: true}); err != nil {
 		return fmt.Errorf("save file digests: %w", err)
@@ -150,7 +153,7 @@ func (c *StatCache) Save() error {
 	return nil
 }
 
-// staleMarks reports whether an entry was used whose mark is getting old.
+// staleMarks reports whether a record was used whose mark is older than markEvery generations.
 func (c *StatCache) staleMarks() bool {
 	for n := range c.used {
 		if c.used[n].Load() && c.generation-lastUse(c.records[n*recordSize:]) > markEvery {
@@ -162,7 +165,7 @@ func (c *StatCache) staleMarks() bool {
 
 func lastUse(record []byte) uint32 { return binary.BigEndian.Uint32(record[keySize+32:]) }
 
-// encode is the whole file.
+// encode gives the content of the whole file.
 func (c *StatCache) encode(generation uint32) []byte {
 	records := make([][]byte, 0, len(c.used)+len(c.fresh))
 	for n := range c.used {
@@ -174,15 +177,18 @@ func (c *StatCache) encode(generation uint32) []byte {
 			records = append(records, record)
 		}
 	}
+
 	for key, sum := range c.fresh {
 		record := append(append(make([]byte, 0, recordSize), key[:]...), sum[:]...)
 		record = binary.BigEndian.AppendUint32(record, generation)
 		records = append(records, append(record, 0, 0, 0, 0))
 	}
+
 	if len(records) > maxRecords {
 		slices.SortFunc(records, func(a, b []byte) int { return int(lastUse(b)) - int(lastUse(a)) })
 		records = records[:maxRecords]
 	}
+
 	slices.SortFunc(records, func(a, b []byte) int { return bytes.Compare(a[:keySize], b[:keySize]) })
 	out := make([]byte, 0, cacheHeader+len(records)*recordSize+len(hashSum{}))
 	out = append(out, cacheMagic...)
@@ -191,6 +197,7 @@ func (c *StatCache) encode(generation uint32) []byte {
 	for _, record := range records {
 		out = append(out, record...)
 	}
+
 	sum := blake3.Sum256(out)
 	return append(out, sum[:]...)
 }

@@ -17,41 +17,43 @@ import (
 
 // An Entry is one name that Walk meets.
 type Entry struct {
-	// Dir is the open source directory it is in; it belongs to Walk and is valid during the call.
+	// Dir is a descriptor of the directory that the name is in. Walk closes it; it is valid during the call.
 	Dir  int
 	Name string
-	// Type is the kind of file, one of unix.DT_*, as the directory said: check it after opening.
+	// Type is the kind of file, one of unix.DT_*, as the directory lists it. It may be out of date: check it after
+	// opening.
 	Type uint8
-	// Excluded directories are entered only because something below them may be visible. Passing says that such a one
-	// isn't hidden: it is only on the way to what is asked for.
+	// Excluded tells that the directory itself isn't selected and is entered only because a file below it may be. Passing
+	// tells of such a directory that the filter doesn't hide it.
 	Excluded, Passing bool
 
 	dirPath string
 }
 
-// Path is where the entry is, relative to the root.
+// Path gives the path of the entry, relative to the root.
 func (e Entry) Path() string { return joinPath(e.dirPath, e.Name) }
 
-// A Visitor handles what Walk meets. D is what it keeps for each directory. Methods are called from several goroutines,
-// but Leave only after everything in the directory is done. An error stops the walk.
+// A Visitor handles the names that Walk finds. D is the state that it keeps for each directory. Its methods are called
+// from several goroutines, but Leave only after all calls for the directory have returned. An error stops the walk.
 type Visitor[D any] interface {
-	// Enter is called for a directory before anything in it; fd is the directory, Walk's own.
+	// Enter is called for a directory before any name in it, and gives its state. fd is a descriptor of the directory,
+	// which Walk closes.
 	Enter(parent D, e Entry, fd int) (D, error)
-	// Visit is called for everything else.
+	// Visit is called for every name that isn't a directory.
 	Visit(dir D, e Entry) error
 	// Leave is called once for each D that Enter gave. complete is false if the walk stopped before all of the
 	// directory was handled.
 	Leave(dir D, complete bool) error
 }
 
-// A hider is a visitor that is also told of the names that are hidden, once for each that has nothing visible below it.
+// A hider is a Visitor that is also told of hidden names, unless a name below them is visible.
 type hider[D any] interface {
 	hidden(dir D, name string)
 }
 
 // A Tree says where Walk starts.
 type Tree[D any] struct {
-	// Dir and Base open the top directory, as in Selected; Path is its path below the root.
+	// Dir and Base name the top directory, as in Selected; Path is its path below the root.
 	Dir  int
 	Base string
 	Path string
@@ -65,22 +67,25 @@ type Tree[D any] struct {
 	narrow *narrowing
 }
 
-// TreeOf is the tree of a selected directory: all of it that is selected.
+// TreeOf gives the tree of a selected directory, or of the selected part of it.
 func TreeOf[D any](item Selected, filter Filter, state D) Tree[D] {
 	return Tree[D]{Dir: item.Dir, Base: item.Base, Path: item.Path, Filter: filter, State: state, narrow: item.narrow}
 }
 
-// Walk visits everything visible below a directory with several goroutines, in no order. Memory and descriptors grow
-// with the depth of the tree, not with the number of files in it. A name that vanishes while Walk looks is left out.
+// Walk visits every visible name below a directory, with several goroutines and in no order. The memory and descriptors
+// that it takes grow with the depth of the tree, not with the number of files. Names that vanish meanwhile are left
+// out.
 func Walk[D any](ctx context.Context, t Tree[D], v Visitor[D]) error {
 	fd, err := OpenDirectory(t.Dir, t.Base)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", cmp.Or(t.Path, "."), err)
 	}
+
 	at := newScope(t.Filter)
 	if !at.all() {
 		at = at.descend(t.Path)
 	}
+
 	at.narrow = t.narrow.at(t.Path)
 	w := &walker[D]{visitor: v}
 	w.hider, _ = v.(hider[D])
@@ -93,6 +98,7 @@ func Walk[D any](ctx context.Context, t Tree[D], v Visitor[D]) error {
 	for range workers(t.Workers) {
 		group.Go(w.work)
 	}
+
 	group.Wait()
 	undo()
 	w.mu.Lock()
@@ -100,7 +106,7 @@ func Walk[D any](ctx context.Context, t Tree[D], v Visitor[D]) error {
 	return w.err
 }
 
-// workers is the number of goroutines to use.
+// workers gives the number of goroutines to use; asked is Tree.Workers.
 func workers(asked int) int {
 	if asked > 0 {
 		return asked
@@ -108,7 +114,7 @@ func workers(asked int) int {
 	return max(2, min(8, runtime.GOMAXPROCS(0)))
 }
 
-// descend is the scope at a path below the root.
+// descend gives the scope at a directory below the root.
 func (s scope) descend(rel string) scope {
 	at := ""
 	for _, part := range components(rel) {
@@ -118,8 +124,8 @@ func (s scope) descend(rel string) scope {
 	return s
 }
 
-// walkNode is an open directory. pending counts what is still to be done in it: each part of it that is being read, and
-// each directory in it that isn't finished.
+// walkNode is an open directory. pending counts its unfinished work: 1 while a part of it is to be read, and 1 for each
+// directory in it that isn't finished. broken tells that not all of it was handled.
 type walkNode[D any] struct {
 	parent  *walkNode[D]
 	fd      int
@@ -130,7 +136,8 @@ type walkNode[D any] struct {
 	broken  atomic.Bool
 }
 
-// walkTask is one thing to do: to read the next part of a directory, or, if name is set, to enter that directory in it.
+// walkTask is a task for a worker: to read the next part of the directory node or, if name is set, to enter the
+// directory of that name in node.
 type walkTask[D any] struct {
 	node *walkNode[D]
 	name string
@@ -139,15 +146,15 @@ type walkTask[D any] struct {
 
 type walker[D any] struct {
 	visitor Visitor[D]
-	// hider is the visitor, too; nil if it isn't one.
+	// hider is the visitor if it is a hider, and nil otherwise.
 	hider   hider[D]
 	stopped atomic.Bool
 
 	mu   sync.Mutex
 	wake sync.Cond
-	// stack is worked on from its end: depth first, so that few directories are open at a time.
+	// stack holds the tasks; workers take the last one, depth first, so that few directories are open at a time.
 	stack []walkTask[D]
-	// busy counts the workers that have a task in hand and may push more.
+	// busy counts the workers that are doing a task and may push more tasks.
 	busy int
 	err  error
 }
@@ -159,7 +166,7 @@ func (w *walker[D]) push(t walkTask[D]) {
 	w.wake.Signal()
 }
 
-// pop waits for a task; false means that there will be none.
+// pop waits for a task; false means that there will be no more. done tells that the worker has finished a task.
 func (w *walker[D]) pop(done bool) (walkTask[D], bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -181,7 +188,7 @@ func (w *walker[D]) pop(done bool) (walkTask[D], bool) {
 	return t, true
 }
 
-// fail keeps the first error; what is on the stack is only tidied up from then on.
+// fail records the first error. The tasks on the stack are then only finished, without visiting more names.
 func (w *walker[D]) fail(err error) {
 	w.mu.Lock()
 	if w.err == nil {
@@ -211,12 +218,14 @@ func (w *walker[D]) do(t walkTask[D], buf []byte) {
 	w.read(node, buf)
 }
 
-// enter opens a directory. It returns nil if there is nothing to be read.
+// enter opens a directory and calls the visitor's Enter. It returns nil if the directory vanished or there was an
+// error.
 func (w *walker[D]) enter(t walkTask[D]) *walkNode[D] {
 	if w.stopped.Load() {
 		t.node.broken.Store(true)
 		return nil
 	}
+
 	e := Entry{Dir: t.node.fd, Name: t.name, Type: unix.DT_DIR, Excluded: t.excluded, Passing: t.passing,
 		dirPath: t.node.path}
 	path := e.Path()
@@ -224,6 +233,7 @@ func (w *walker[D]) enter(t walkTask[D]) *walkNode[D] {
 		w.fail(fmt.Errorf("read %.60s...: %w", path, unix.ENAMETOOLONG))
 		return nil
 	}
+
 	fd, err := OpenDirectory(t.node.fd, t.name)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
@@ -232,6 +242,7 @@ func (w *walker[D]) enter(t walkTask[D]) *walkNode[D] {
 		w.fail(fmt.Errorf("open %s: %w", cmp.Or(path, "."), err))
 		return nil
 	}
+
 	state, err := w.visitor.Enter(t.node.state, e, fd)
 	if err != nil {
 		_ = unix.Close(fd)
@@ -243,7 +254,7 @@ func (w *walker[D]) enter(t walkTask[D]) *walkNode[D] {
 	return node
 }
 
-// read handles the next part of a directory. The part after it is left for whoever is free.
+// read handles the next part of a directory, and pushes a task for the part after it, which any worker may do.
 func (w *walker[D]) read(node *walkNode[D], buf []byte) {
 	defer w.finish(node)
 	if w.stopped.Load() {
@@ -274,10 +285,12 @@ func (w *walker[D]) handle(node *walkNode[D], entries []fsys.Dirent) {
 		if gone {
 			continue
 		}
+
 		var v verdict
 		if !node.at.all() {
 			v = node.at.judge(joinPath(node.path, d.Name), d.Type == unix.DT_DIR)
 		}
+
 		switch {
 		case v.hidden:
 			if w.hider != nil {
@@ -290,6 +303,7 @@ func (w *walker[D]) handle(node *walkNode[D], entries []fsys.Dirent) {
 			files = append(files, d)
 		}
 	}
+
 	for _, d := range files {
 		if w.stopped.Load() {
 			node.broken.Store(true)
@@ -303,7 +317,8 @@ func (w *walker[D]) handle(node *walkNode[D], entries []fsys.Dirent) {
 	}
 }
 
-// finish takes one off what is to be done in a directory, and leaves it and those above it that are done by that.
+// finish takes one off the pending work of a directory. If none is left, it leaves the directory, and does the same
+// for its parent.
 func (w *walker[D]) finish(node *walkNode[D]) {
 	for node != nil && node.pending.Add(-1) == 0 {
 		_ = unix.Close(node.fd)

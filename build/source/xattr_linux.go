@@ -17,9 +17,9 @@ type Xattr struct {
 // Capability is the attribute that holds a file's capabilities.
 const Capability = "security.capability"
 
-// CopiedXattr reports whether an attribute is part of a file's content for a build. Overlayfs's own must never be: a
-// file that brought them along could hide or replace what is in other layers. Labels and the like belong to the
-// machine. ACLs name owners, so they go where owners go.
+// CopiedXattr reports whether COPY copies an extended attribute of a file. Those of overlayfs must never be copied: a
+// file could hide or replace files of other layers with them. Labels of security modules belong to the machine. ACLs
+// name owners, so they are copied if owners are.
 func CopiedXattr(name string, owners bool) bool {
 	switch {
 	case name == Capability:
@@ -35,14 +35,15 @@ func CopiedXattr(name string, owners bool) bool {
 }
 
 // Xattrs reads the extended attributes of an open file that a copy of it gets, sorted by name: capabilities, user.*
-// except what steers overlayfs and its kin, and, if owners are kept, ACLs.
-// Capabilities that are valid in another user namespace only can't be seen in this one and are left out.
+// without those of overlayfs and similar programs and, if owners are kept, ACLs. Capabilities that are valid only in
+// another user namespace can't be seen in this one and are left out.
 func Xattrs(fd int, owners bool) ([]Xattr, error) {
 	var small [256]byte
 	n, err := unix.Flistxattr(fd, small[:])
 	if errors.Is(err, unix.ENOTSUP) || err == nil && n == 0 {
 		return nil, nil
 	}
+
 	names := small[:max(n, 0)]
 	if errors.Is(err, unix.ERANGE) {
 		names = make([]byte, 64<<10)
@@ -52,6 +53,7 @@ func Xattrs(fd int, owners bool) ([]Xattr, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var out []Xattr
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
 		if !CopiedXattr(name, owners) {
@@ -66,6 +68,7 @@ func Xattrs(fd int, owners bool) ([]Xattr, error) {
 		}
 		out = append(out, Xattr{Name: name, Value: value})
 	}
+
 	sort.Slice(out, func(a, b int) bool { return out[a].Name < out[b].Name })
 	return out, nil
 }

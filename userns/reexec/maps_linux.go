@@ -18,11 +18,11 @@ import (
 
 // helper is one of the two setuid programs that write an ID map for a user.
 type helper struct {
-	program    string // name to look for in PATH
-	kind       string // kind of IDs that it maps: userns.KindUID or userns.KindGID
-	file       string // the map's name below /proc/PID
-	capability string // the file capability that can stand in for the setuid bit
-	subFile    string // subordinate ID file that it reads
+	program    string     // name to look for in PATH
+	kind       string     // kind of IDs that it maps: userns.KindUID or userns.KindGID
+	file       string     // the map's name below /proc/PID
+	capability string     // the file capability that can stand in for the setuid bit
+	subFile    string     // subordinate ID file that it reads
 	ids        userns.Map // the map to write
 }
 
