@@ -261,11 +261,12 @@ func TestPlainHTTPIsUsedOnlyIfAllowed(t *testing.T) {
 	t.Cleanup(plain.Close)
 	name := strings.TrimPrefix(plain.URL, "http://") + "/lib/app:1"
 	_, _, err := pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
-	wants(t, err, "HTTP response to HTTPS client")
+	wants(t, err, "HTTP response to HTTPS client\nhint: --tls-verify=false, or insecure = true")
 	_, _, err = pull(t.Context(), client(t, nil, registry.Options{Insecure: true}), ref(t, name))
 	wants(t, err)
 	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, f.host()+"/lib/app:1"))
-	wants(t, err, "certificate")
+	wants(t, err, "certificate signed by unknown authority\nhint: certificates of authorities are looked for in certs.d/"+
+		f.host())
 	_, _, err = pull(t.Context(), client(t, nil, registry.Options{Insecure: true}), ref(t, f.host()+"/lib/app:1"))
 	wants(t, err)
 	write(t, dir+"/registries.conf", fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n",

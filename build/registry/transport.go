@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +66,21 @@ func (s secureOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" {
 		return nil, fmt.Errorf("the registry leads to %s://%s, which is not secure", req.URL.Scheme, req.URL.Host)
 	}
-	return s.next.RoundTrip(req)
+	resp, err := s.next.RoundTrip(req)
+	return resp, trusted(err, req.URL.Host)
+}
+
+// trusted adds to the error of a server that can't be trusted by what other means it can.
+func trusted(err error, host string) error {
+	switch plain, unknown := new(tls.RecordHeaderError), new(tls.CertificateVerificationError); {
+	case errors.As(err, plain) && string(plain.RecordHeader[:]) == "HTTP/": // what [http.Client] looks for as well
+		return fmt.Errorf("%w\nhint: --tls-verify=false, or insecure = true for it in registries.conf, lets %s do without TLS",
+			http.ErrSchemeMismatch, host)
+	case errors.As(err, &unknown):
+		return fmt.Errorf("%w\nhint: certificates of authorities are looked for in certs.d/%s of /etc/containers and of ~/.config/containers, and in --cert-dir; "+
+			"--tls-verify=false trusts any", err, host)
+	}
+	return err
 }
 
 // retrier sends requests again that failed for a reason that passes.
