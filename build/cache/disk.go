@@ -16,11 +16,12 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// leftoverAfter is how old a record that isn't whole is when whoever wrote it is surely dead: it takes an instant.
+// leftoverAfter is the age at which the temporary file of a record counts as left behind by a killed process: writing
+// one takes an instant.
 const leftoverAfter = time.Hour
 
-// DiskItems lists the records. An item's On is the layer that its record names, and About the step. What has no layer
-// is Shared: it may belong to any image. What a killed build has left half-written is Useless.
+// DiskItems lists the records. An item's On is the layer that its record names, and About the step. A record without a
+// layer is Shared: it may belong to any image. A half-written file of a killed build is Useless.
 func (c *Cache) DiskItems() (items []disk.Item, err error) {
 	for _, kind := range []string{steps, shapes} {
 		err = errors.Join(err, c.each(kind, func(id string, st *unix.Stat_t) {
@@ -56,19 +57,19 @@ func (c *Cache) describe(i *disk.Item) {
 // DiskTotal is the size of all records in bytes.
 func (c *Cache) DiskTotal() (total int64, err error) {
 	err = c.each(steps, func(_ string, st *unix.Stat_t) { total += st.Blocks * statBlock })
-	return total, err // the others are empty
+	return total, err // the files of the other kinds are empty
 }
 
-// isLeftover tells whether a file is one that was to become a record and never will.
+// isLeftover tells whether a file is the temporary file of a record whose writer was killed.
 func isLeftover(id string, st *unix.Stat_t) bool {
 	return isTemp(id) && time.Since(time.Unix(st.Mtim.Unix())) > leftoverAfter
 }
 
-// isTemp tells whether a file is one that isn't a record yet.
+// isTemp tells whether a file is the temporary file of a record.
 func isTemp(id string) bool { return strings.HasPrefix(filepath.Base(id), fsys.TempPrefix) }
 
-// each calls f for the records of a kind and for leftovers, with as few system calls as will do: it is what each build
-// with a limit on disk space does.
+// each calls f for the records of a kind and for leftover temporary files. It makes few system calls, since each build
+// with a limit on disk space calls it.
 func (c *Cache) each(kind string, f func(id string, st *unix.Stat_t)) error {
 	dirs, err := os.ReadDir(filepath.Join(c.dir, kind))
 	if err != nil {

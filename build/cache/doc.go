@@ -4,7 +4,7 @@
 // layer came of it. Keys name content and never times, places or names on the machine, so the same inputs give the same
 // key wherever they are.
 //
-// Records are small files under one directory, written whole and renamed; the last one written is the one that is
-// there. Whoever commits a layer has the lock of its content on its parent meanwhile, so that two builds that make the
-// same thing at once end up with one layer.
+// Records are small files under one directory, written under a temporary name and renamed; a later one replaces an
+// earlier one. A build that commits a layer holds the lock of the layer's content and parent meanwhile, so that two
+// builds that make the same layer at the same time end up with one.
 package cache

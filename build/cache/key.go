@@ -12,10 +12,10 @@ import (
 // Key names a record: 64 hex digits.
 type Key string
 
-// format is part of every key; it changes when what a record means changes.
+// format is part of every key. It is changed when the meaning of a record changes.
 const format = "cooper/1"
 
-// A KeyBuilder makes a Key of named parts. No two different sequences of parts give the same key.
+// A KeyBuilder makes a Key from named parts. Different sequences of parts give different keys.
 type KeyBuilder struct{ h hash.Hash }
 
 // NewKey starts a key of a kind, such as "run" or "copy".
@@ -48,7 +48,7 @@ func (b *KeyBuilder) number(n uint64) {
 // Key is the key of the parts so far; more can be added afterwards for another.
 func (b *KeyBuilder) Key() Key { return Key(hex.EncodeToString(b.h.Sum(nil))) }
 
-// ContentID names the content of a root file system: what is in it, without times. The empty root's is "".
+// ContentID identifies the content of a root file system, without times; "" is the empty root file system.
 type ContentID string
 
 // Above is the content ID of a layer with this content on top of a root file system.

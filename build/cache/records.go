@@ -22,18 +22,18 @@ type Layer struct {
 	Size   int64         `json:"size"`
 }
 
-// A Record tells what came of a step.
+// A Record holds the result of a step.
 type Record struct {
-	// Layer is what the step added; nil if it changed nothing.
+	// Layer is the layer that the step made; nil if it changed nothing.
 	Layer *Layer `json:"layer,omitempty"`
-	// Content is the digest of what the layer holds, without times.
+	// Content is the digest of the layer's content, without times.
 	Content digest.Digest `json:"content,omitempty"`
 	// Created is when the step was run, and Took how long it ran.
 	Created time.Time     `json:"created"`
 	Took    time.Duration `json:"took"`
 	// Step is the step's text, for people.
 	Step string `json:"step,omitempty"`
-	// Blob is what a layer was compressed to; nil: the record is of something else.
+	// Blob is the blob that a layer was compressed to; nil in a record of another kind.
 	Blob *Blob `json:"blob,omitempty"`
 	// Places are the repositories of a registry that have a blob.
 	Places []string `json:"places,omitempty"`
@@ -90,7 +90,8 @@ func readRecord(path string) *Record {
 	return r
 }
 
-// noteUse makes the modification time of a record its last use. A record that is being removed has no use any more.
+// noteUse sets the modification time of a record, which is the time of its last use, to now. It ignores errors: the
+// record may have been removed meanwhile.
 func noteUse(path string) {
 	now := time.Now()
 	_ = os.Chtimes(path, now, now)
@@ -105,8 +106,8 @@ func (c *Cache) Put(k Key, r Record) error {
 	return writeFile(c.path(steps, k), raw)
 }
 
-// writeFile replaces a file as a whole. It isn't synced: a record lost in a crash costs a step, and one that isn't
-// whole doesn't parse.
+// writeFile replaces a file as a whole. It isn't synced: a record that a crash loses or damages only costs running its
+// step again, since a damaged one doesn't parse.
 func writeFile(path string, data []byte) error {
 	if err := fsys.Replace(path, data, fsys.ReplaceOptions{MakeDirs: true}); err != nil {
 		return fmt.Errorf("write cache record: %w", err)
@@ -132,11 +133,11 @@ func (c *Cache) MarkSeen(shape Key) error {
 	return writeFile(c.path(shapes, shape), nil)
 }
 
-// Lock waits for a lock that other builds of this store see too, and returns the function that gives it back. The wait
-// ends with the context, the error is then its cause. The lock is for the moment in which a layer that is ready gets
-// its place in the store, or is found to be there already. Where the store stages layers that is a rename, some
-// milliseconds; with other drivers, such as vfs, the driver unpacks the layer in that time, and a build that has made
-// the same on the same parent waits for it, in place of unpacking it once more.
+// Lock takes a lock that all processes with this store share, and returns the function that releases it. If the context
+// ends while it waits, the error is the context's cause. A build holds the lock while it puts a finished layer into the
+// store, or finds that the layer is there already. If the store stages layers, that is a rename, which takes some
+// milliseconds. With other drivers, such as vfs, the driver unpacks the layer meanwhile; a build with the same layer on
+// the same parent waits for it, instead of unpacking it once more.
 func (c *Cache) Lock(ctx context.Context, k Key) (unlock func() error, err error) {
 	// 256 lock files serve all keys: two keys that share one only wait for each other.
 	f, err := flock.File(ctx, filepath.Join(c.dir, locks, string(k[:2])), flock.Exclusive)

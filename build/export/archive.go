@@ -31,9 +31,9 @@ const dockerManifestName = "manifest.json"
 type archiveOptions struct {
 	dest   string
 	stdout io.Writer
-	// time is that of every member, 1970 if it is earlier.
+	// time is the modification time of every member; a time before 1970 becomes 1970.
 	time time.Time
-	// docker is manifest.json; nil leaves it out.
+	// docker is the content of manifest.json; nil leaves that file out.
 	docker []byte
 }
 
@@ -69,7 +69,7 @@ func openArchive(o archiveOptions) (*archive, error) {
 	return a, nil
 }
 
-// openFile opens what an archive is written to; file is nil if that is standard output.
+// openFile opens the file that an archive is written to; file is nil if that is standard output.
 func openFile(dest string, stdout io.Writer) (out io.Writer, file *outfile.File, err error) {
 	if dest == Stdout {
 		if stdout == nil {
@@ -86,7 +86,8 @@ func openFile(dest string, stdout io.Writer) (out io.Writer, file *outfile.File,
 	return file, file, nil
 }
 
-// spoolDir is for a stream that lies on no file system. /tmp is often in memory, so that it is only the last resort.
+// spoolDir gives the directory for temporary files of an archive that goes to standard output. /tmp is the last choice,
+// since it is often in memory.
 func spoolDir() string {
 	if dir := os.Getenv("TMPDIR"); dir != "" {
 		return dir
@@ -114,7 +115,7 @@ func (a *archive) begin() error {
 	return nil
 }
 
-// spool makes a file without a name, so that not even a killed process leaves it behind.
+// spool makes a temporary file without a name, so that not even a killed process leaves it behind.
 func (a *archive) spool() (f *os.File, err error) {
 	dir := filepath.Dir(a.dest)
 	if a.file != nil && !a.file.Direct() {
@@ -164,6 +165,7 @@ func (a *archive) commit(_ context.Context, entries []ocispec.Descriptor) error 
 	if err := a.member(ocispec.ImageIndexFile, text); err != nil {
 		return err
 	}
+
 	if a.docker != nil {
 		if err := a.member(dockerManifestName, a.docker); err != nil {
 			return err
@@ -177,6 +179,7 @@ func (a *archive) commit(_ context.Context, entries []ocispec.Descriptor) error 
 			return err
 		}
 	}
+
 	a.done = true
 	return nil
 }
@@ -223,7 +226,7 @@ func dockerManifest(image Image) ([]byte, error) {
 	return text, wrap("encode "+dockerManifestName, err)
 }
 
-// stdoutWriter names standard output in errors.
+// stdoutWriter is standard output as a writer whose errors name it.
 type stdoutWriter struct{ w io.Writer }
 
 func (s stdoutWriter) Write(p []byte) (int, error) {
@@ -236,7 +239,7 @@ type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
-// untilDone is r, and ends with the context.
+// untilDone gives a reader that reads from r until the context is done, and then gives the context's cause.
 func untilDone(ctx context.Context, r io.Reader) io.Reader {
 	return readFunc(func(p []byte) (int, error) {
 		if ctx.Err() != nil {

@@ -17,22 +17,22 @@ import (
 )
 
 const (
-	// gzipBlock is what one thread compresses at a time. The output depends on it, so it is a constant. Blocks eight times
-	// as large compress 0.15 % better and need twice the memory.
+	// gzipBlock is how many bytes one thread compresses at a time. The output depends on it, so it is a constant. Blocks
+	// eight times as large compress 0.15 % better and need twice the memory.
 	gzipBlock = 128 << 10
 	// zstdWindow halves the memory of an encoder against the default of 8 MiB, which matters since each layer has its own.
 	zstdWindow = 2 << 20
 	copyBuffer = 256 << 10
 )
 
-// Codec is how layers are compressed.
+// Codec says how layers are compressed.
 type Codec struct {
 	Kind Compression
 	// Level is as in [Spec].
 	Level int
 }
 
-// MediaType is that of a layer in OCI's format.
+// MediaType gives the media type of a layer in OCI's format.
 func (c Codec) MediaType() string {
 	switch c.Kind {
 	case Gzip:
@@ -43,8 +43,8 @@ func (c Codec) MediaType() string {
 	return ocispec.MediaTypeImageLayer
 }
 
-// Threads is how many threads compress a layer of a size in bytes, of those that there are: large layers in gzip have
-// all to themselves, small ones share them.
+// Threads gives the number n of threads that compress a layer of size bytes, and the number of all threads: a large
+// layer in gzip has all of them to itself, small layers share them.
 func (c Codec) Threads(size int64) (n, all int) {
 	all = min(runtime.GOMAXPROCS(0), maxThreads)
 	if c.Kind == Zstd {
@@ -56,7 +56,7 @@ func (c Codec) Threads(size int64) (n, all int) {
 	return 1, all
 }
 
-// writer makes the compressor. Its Close must be called in any case: goroutines end with it.
+// writer makes the compressor. The caller must always close it, since that ends its goroutines.
 func (c Codec) writer(dst io.Writer, threads int) (io.WriteCloser, error) {
 	switch c.Kind {
 	case Gzip:
@@ -87,8 +87,8 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// Pack writes the layer to dst, compressed on so many threads, and describes what it wrote. The error is ErrDigest if
-// the layer isn't what it says; what has been written is worthless then.
+// Pack writes the layer to dst, compressed by that many threads, and gives the descriptor of the blob that it wrote.
+// ErrDigest means that the layer hasn't got its DiffID or size; the blob must be thrown away then.
 func (c Codec) Pack(ctx context.Context, layer Blob, dst io.Writer, threads int) (ocispec.Descriptor, error) {
 	out := &measure{dst: dst, hash: sha256.New()}
 	w, err := c.writer(out, threads)
@@ -127,11 +127,13 @@ func (b Blob) copyTo(ctx context.Context, w io.Writer, out *measure) (err error)
 			err = fmt.Errorf("close layer %s: %w", b.DiffID, closeErr)
 		}
 	}()
+
 	var (
 		sum  = sha256.New()
 		size int64
 		buf  = make([]byte, min(copyBuffer, max(b.Size, 0)+1))
 	)
+
 	for {
 		if ctx.Err() != nil {
 			return fmt.Errorf("read layer %s: %w", b.DiffID, context.Cause(ctx))
@@ -141,6 +143,7 @@ func (b Blob) copyTo(ctx context.Context, w io.Writer, out *measure) (err error)
 		if size > b.Size {
 			return fmt.Errorf("read layer %s: %w: it is longer than its %d bytes", b.DiffID, ErrDigest, b.Size)
 		}
+
 		sum.Write(buf[:n])
 		if _, err := w.Write(buf[:n]); err != nil {
 			return fmt.Errorf("compress layer %s: %w", b.DiffID, err)
@@ -151,21 +154,24 @@ func (b Blob) copyTo(ctx context.Context, w io.Writer, out *measure) (err error)
 		if readErr == io.EOF {
 			break
 		}
+
 		if readErr != nil {
 			return fmt.Errorf("read layer %s: %w", b.DiffID, readErr)
 		}
 	}
+
 	if size != b.Size {
 		return fmt.Errorf("read layer %s: %w: it has %d bytes instead of %d", b.DiffID, ErrDigest, size, b.Size)
 	}
 	if got := digest.NewDigest(digest.SHA256, sum); got != b.DiffID {
 		return fmt.Errorf("read layer %s: %w: it has %s", b.DiffID, ErrDigest, got)
 	}
+
 	return nil
 }
 
-// measure counts and digests what goes through to dst. Its Write reports success always; failure tells the truth. It is
-// written to by one goroutine and asked by another.
+// measure is a writer to dst that counts and digests the bytes. Its Write never fails; failure gives the first error of
+// dst. One goroutine may write while another calls failure.
 type measure struct {
 	dst  io.Writer
 	hash hash.Hash
@@ -177,7 +183,7 @@ type measure struct {
 
 func (m *measure) Write(p []byte) (int, error) {
 	if failed := m.failure() != nil; failed {
-		return len(p), nil //nolint:nilerr // the error is asked for at the end
+		return len(p), nil //nolint:nilerr // failure gives the error
 	}
 	m.hash.Write(p)
 	m.size += int64(len(p))

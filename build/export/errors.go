@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// cause takes the operation and the temporary name off an error, which say nothing to the user.
+// cause gives an error without the system call and the temporary name in front, which mean nothing to the user.
 func cause(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {

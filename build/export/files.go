@@ -11,8 +11,8 @@ import (
 	"github.com/cooperbuild/cooper/build/outfile"
 )
 
-// WriteTar has write fill the file dest, or stdout if dest is Stdout. After an error there is no file, or the one that
-// was there before.
+// WriteTar calls write with the file dest, or with stdout if dest is Stdout. After an error there is no file dest, or
+// still the old one.
 func WriteTar(dest string, stdout io.Writer, write func(io.Writer) error) error {
 	out, file, err := openFile(dest, stdout)
 	if err != nil {
@@ -28,10 +28,10 @@ func WriteTar(dest string, stdout io.Writer, write func(io.Writer) error) error 
 	return file.Commit()
 }
 
-// WriteDir has fill make files in a new directory, and gives that the name dest. If there is a directory already, the
-// files go into it: they replace files and symbolic links of their names, directories of one name become one, all else
-// stays. Links in dest are never followed. A file where dest has a directory is an error; until all the files are
-// there, and this is looked for, nothing in dest changes.
+// WriteDir calls fill to make files in a new directory, and then renames that to dest. If dest exists, the files are
+// moved into it: they replace files and symbolic links of the same name, directories of the same name are merged, and
+// all other files of dest stay. Links in dest are never followed. A file that has the name of a directory in dest is an
+// error, which is found before anything in dest changes.
 func WriteDir(dest string, fill func(dir string) error) error {
 	d, err := outfile.OpenDir(dest, true)
 	if err != nil {
@@ -61,7 +61,7 @@ type merger struct {
 	temp string
 }
 
-// each calls f for what a directory of the tree holds.
+// each calls f for every name in a directory of the tree.
 func (m merger) each(dir string, f func(path string, is fs.FileInfo) error) error {
 	d, err := m.root.Open(filepath.Join(m.temp, dir))
 	if err != nil {
@@ -84,7 +84,7 @@ func (m merger) each(dir string, f func(path string, is fs.FileInfo) error) erro
 	return nil
 }
 
-// there tells what the root has at a path; nil if nothing.
+// there gives the file of the root at a path; nil if there is none.
 func (m merger) there(path string) (fs.FileInfo, error) {
 	is, err := m.root.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,7 +93,7 @@ func (m merger) there(path string) (fs.FileInfo, error) {
 	return is, err
 }
 
-// check refuses a file that would have to replace a directory, with all that is in it.
+// check refuses a file that would have to replace a directory and all files in it.
 func (m merger) check(path string, is fs.FileInfo) error {
 	was, err := m.there(path)
 	switch {

@@ -25,7 +25,7 @@ type Blob struct {
 	Open func() (io.ReadCloser, error)
 }
 
-// Image is what is to be written. It is not changed.
+// Image is an image to be written. The package doesn't change it.
 type Image struct {
 	// Config is the image config JSON, byte for byte; its digest is the image ID. Its rootfs must list the layers'
 	// DiffIDs.
@@ -54,11 +54,11 @@ type Result struct {
 	Names []string
 }
 
-// ErrDigest says that a layer's content isn't what its DiffID promised.
+// ErrDigest means that a layer's content doesn't have its DiffID.
 var ErrDigest = errors.New("content doesn't match its digest")
 
-// ManifestOf makes the OCI manifest for the image with its layers uncompressed, and its descriptor. Same image, same
-// bytes.
+// ManifestOf makes the OCI manifest of the image with uncompressed layers, and its descriptor. The same image gives the
+// same bytes.
 func ManifestOf(image Image) (ocispec.Descriptor, []byte, error) {
 	if err := image.Check(); err != nil {
 		return ocispec.Descriptor{}, nil, err
@@ -79,7 +79,7 @@ func (i Image) ConfigDescriptor(format imagebuilder.Format) ocispec.Descriptor {
 	}
 }
 
-// Manifest makes the manifest over layers that are described as OCI has them.
+// Manifest makes the image's manifest in a format. layers are the layers' descriptors with media types of OCI.
 func (i Image) Manifest(layers []ocispec.Descriptor, format imagebuilder.Format) (ocispec.Descriptor, []byte, error) {
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: format.Manifest(), Config: i.ConfigDescriptor(format),
@@ -102,7 +102,7 @@ func (i Image) Manifest(layers []ocispec.Descriptor, format imagebuilder.Format)
 	}, text, nil
 }
 
-// Check finds what would make an image that no tool can use, before any work is done.
+// Check refuses an image that no tool could use, so that it is found before any work is done.
 func (i Image) Check() error {
 	var config struct {
 		RootFS ocispec.RootFS `json:"rootfs"`
@@ -113,6 +113,7 @@ func (i Image) Check() error {
 	if want, got := len(i.Layers), len(config.RootFS.DiffIDs); want != got {
 		return fmt.Errorf("check image config: it lists %d layers, the image has %d", got, want)
 	}
+
 	for n, l := range i.Layers {
 		if err := l.DiffID.Validate(); err != nil {
 			return fmt.Errorf("check layer %d: diffID %q: %w", n, l.DiffID, err)
@@ -127,6 +128,7 @@ func (i Image) Check() error {
 			return fmt.Errorf("check image config: layer %d is %s there, %s in the image", n, config.RootFS.DiffIDs[n], l.DiffID)
 		}
 	}
+
 	return nil
 }
 

@@ -15,9 +15,9 @@ import (
 var ErrManyPlatforms = errors.New(
 	"type=docker and type=tar can't hold images for several platforms: write type=oci or type=local, or build for one")
 
-// WriteIndex writes images for several platforms as one OCI index, which is what the names name: those of the first
-// image, or spec.Names. Blobs that images share are there once. In all else it is as Write; the result has the index as
-// Manifest, and neither ImageID nor Layers.
+// WriteIndex writes images for several platforms and an OCI index of them, which gets the names: those of the first
+// image, or spec.Names. Blobs that several images have are written once. Otherwise it does what Write does; in the
+// result Manifest describes the index, and ImageID and Layers are empty.
 func WriteIndex(ctx context.Context, spec Spec, images []Image, stdout io.Writer) (Result, error) {
 	names, err := prepareIndex(spec, images)
 	if err != nil {
@@ -44,7 +44,7 @@ func WriteIndex(ctx context.Context, spec Spec, images []Image, stdout io.Writer
 	return result, nil
 }
 
-// prepareIndex finds what can't be written before any work is done.
+// prepareIndex refuses images that can't be written as an index, before any work is done, and gives the index's names.
 func prepareIndex(spec Spec, images []Image) ([]imageName, error) {
 	if len(images) == 0 {
 		return nil, errors.New("there is no image")

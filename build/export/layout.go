@@ -23,25 +23,26 @@ import (
 	"github.com/cooperbuild/cooper/internal/flock"
 )
 
-// maxIndex bounds the index.json that is read back, in bytes.
+// maxIndex is the size in bytes of the largest index.json that is read.
 const maxIndex = 16 << 20
 
-// ErrNotLayout says that the destination directory holds something else.
+// ErrNotLayout means that the destination directory holds files that aren't an OCI image layout.
 var ErrNotLayout = errors.New("is neither empty nor an OCI image layout")
 
 // layout writes a layout directory.
 type layout struct {
 	spools
 	dest string
-	// dir is dest, and its temporary directory holds the blobs under numbers.
-	dir   *outfile.Dir
+	// dir is the directory dest; its temporary directory holds the blobs, which have numbers for names until commit.
+	dir *outfile.Dir
+	// last is the number of the latest blob.
 	last  atomic.Int64
 	blobs []staged
-	// made is what commit has made, in order.
+	// made are the paths of the files and directories that commit has made, in order.
 	made []string
 }
 
-// staged is a blob that waits for its name.
+// staged is a blob that was written to a temporary path.
 type staged struct {
 	ocispec.Descriptor
 	path string
@@ -75,8 +76,8 @@ func (l *layout) in(path string) layoutDir { return layoutDir{path, l.dest} }
 
 func (d layoutDir) join(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
 
-// check makes sure that the directory is empty or a layout. Temporary files don't count: they are of somebody who
-// writes to it now.
+// check refuses a directory that is neither empty nor a layout. Temporary files don't count: another process that
+// writes to the layout now has made them.
 func (d layoutDir) check() error {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
@@ -89,13 +90,14 @@ func (d layoutDir) check() error {
 	return err
 }
 
-// index reads the layout's index. It is empty if there is no file, which a killed writer may leave.
+// index reads the layout's index. A missing file, which a killed writer may leave, counts as an empty index.
 func (d layoutDir) index() (ocispec.Index, error) {
 	empty := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	text, err := os.ReadFile(d.join(ocispec.ImageLayoutFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return empty, fmt.Errorf("directory %s %w", d.name, ErrNotLayout)
 	}
+
 	var version ocispec.ImageLayout
 	if err == nil {
 		err = json.Unmarshal(text, &version)
@@ -107,6 +109,7 @@ func (d layoutDir) index() (ocispec.Index, error) {
 		return empty, fmt.Errorf("read %s of %s: version %q instead of %q", ocispec.ImageLayoutFile, d.name, version.Version,
 			ocispec.ImageLayoutVersion)
 	}
+
 	f, err := os.Open(d.join(ocispec.ImageIndexFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return empty, nil
@@ -119,6 +122,7 @@ func (d layoutDir) index() (ocispec.Index, error) {
 	if err := json.NewDecoder(io.LimitReader(f, maxIndex)).Decode(&index); err != nil {
 		return empty, fmt.Errorf("read %s of %s: %w", ocispec.ImageIndexFile, d.name, cause(err))
 	}
+
 	return index, nil
 }
 
@@ -166,24 +170,27 @@ func (l *layout) commit(ctx context.Context, entries []ocispec.Descriptor) error
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		// Somebody else has made the directory since.
+		// Another process has made the directory meanwhile.
 		l.made = nil
 		if into, err = outfile.OpenDir(l.dest, false); err != nil {
 			return err
 		}
 		defer into.Close()
 	}
+
 	dir, err := os.Open(into.Path())
 	if err != nil {
 		return fmt.Errorf("open directory %s: %w", l.dest, cause(err))
 	}
 	// This unlocks it, too.
 	defer func() { _ = dir.Close() }()
-	// The lock keeps others that write here the same way out for the moment that it takes. A file system without locks is
-	// used without.
+
+	// The lock keeps other processes that commit to this layout out meanwhile. On a file system without locks there is
+	// none.
 	if err := flock.Lock(ctx, dir, flock.Exclusive); err != nil && !errors.Is(err, flock.ErrUnsupported) {
 		return fmt.Errorf("lock directory %s: %w", l.dest, err)
 	}
+
 	d := l.in(into.Path())
 	if err := d.check(); err != nil {
 		return err
@@ -192,11 +199,12 @@ func (l *layout) commit(ctx context.Context, entries []ocispec.Descriptor) error
 		l.undo()
 		return err
 	}
+
 	return nil
 }
 
 func (l *layout) fill(d layoutDir, entries []ocispec.Descriptor) error {
-	// First, so that whoever comes now sees that this is a layout.
+	// The version comes first, so that other processes see at once that this is a layout.
 	if err := l.writeVersion(d); err != nil {
 		return err
 	}
@@ -208,6 +216,7 @@ func (l *layout) fill(d layoutDir, entries []ocispec.Descriptor) error {
 			return fmt.Errorf("create directory %s: %w", filepath.Join(d.name, name), cause(err))
 		}
 	}
+
 	for i, b := range l.blobs {
 		to := d.join(blobPath(b.Descriptor))
 		if info, err := os.Stat(to); err == nil && info.Mode().IsRegular() && info.Size() == b.Size {
@@ -219,6 +228,7 @@ func (l *layout) fill(d layoutDir, entries []ocispec.Descriptor) error {
 		l.blobs[i].path = to
 		l.made = append(l.made, to)
 	}
+
 	syncDir(d.join(blobs))
 	index, err := d.index()
 	if err != nil {
@@ -246,7 +256,7 @@ func (l *layout) writeVersion(d layoutDir) error {
 	return d.write(ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 }
 
-// undo removes what commit has made, last first. What was there before stays.
+// undo removes the files and directories that commit has made, the last first. Files that existed before stay.
 func (l *layout) undo() {
 	for _, path := range slices.Backward(l.made) {
 		_ = os.Remove(path)
@@ -259,7 +269,7 @@ func (l *layout) abort() {
 	l.dir.Close()
 }
 
-// syncFile is fsync where the file system has it.
+// syncFile calls fsync, and ignores that a file system hasn't got it.
 func syncFile(f *os.File) error {
 	err := f.Sync()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
@@ -268,7 +278,8 @@ func syncFile(f *os.File) error {
 	return err
 }
 
-// syncDir makes what was renamed in a directory durable, if it can: a directory may be writable and not readable.
+// syncDir makes renames in a directory durable. It ignores errors, since a directory that isn't readable can't be
+// opened.
 func syncDir(path string) {
 	d, err := os.Open(path)
 	if err != nil {

@@ -11,14 +11,14 @@ import (
 
 // PushSpec says how an image is pushed.
 type PushSpec struct {
-	// Force has layers compressed anew that are compressed otherwise, or at another level. Else a layer of a base image is
-	// what the base's registry has.
+	// Force compresses layers again that are compressed in another way or at another level. Otherwise a layer of a base
+	// image is pushed as the base's registry has it.
 	Force bool
 	// ByDigest gives the image no tag in the registry, only its digest.
 	ByDigest bool
 	// Insecure allows plain HTTP and certificates that can't be verified.
 	Insecure bool
-	// Format is that of the manifest; empty: that of the image in the store.
+	// Format is the format of the manifest; empty: the format of the image in the store.
 	Format imagebuilder.Format
 }
 
@@ -27,7 +27,7 @@ func (s Spec) hasManifest() bool {
 	return s.Type == TypeOCI || s.IsImage()
 }
 
-// fillPush reads how an image is pushed.
+// fillPush sets the fields of Push from the values of an --output.
 func (s *Spec) fillPush(values map[string]string) error {
 	var push PushSpec
 	wanted, mediaTypes := s.Type == TypeRegistry, true
@@ -48,6 +48,7 @@ func (s *Spec) fillPush(values map[string]string) error {
 		}
 		*f.is = is
 	}
+
 	if _, asked := values["oci-mediatypes"]; asked {
 		push.Format = imagebuilder.Docker
 		if mediaTypes {
@@ -57,16 +58,19 @@ func (s *Spec) fillPush(values map[string]string) error {
 	if s.Type == TypeRegistry && !wanted {
 		return errors.New("type=registry is always pushed; push=false is type=image")
 	}
+
 	if wanted {
 		s.Push = &push
 		return nil
 	}
+
 	for _, key := range []string{"compression", "compression-level", "force-compression", "oci-mediatypes",
 		"push-by-digest", "registry.insecure"} {
 		if _, ok := values[key]; ok {
 			return fmt.Errorf("key %q has a meaning with push=true only", key)
 		}
 	}
+
 	if len(s.Annotations) > 0 {
 		return errors.New("annotations have a meaning with push=true only")
 	}
@@ -90,5 +94,5 @@ func (s Spec) checkPush() error {
 	return err
 }
 
-// Codec is how the layers of an output are compressed.
+// Codec gives the codec for the layers of an output.
 func (s Spec) Codec() Codec { return Codec{s.compression(), s.Level} }

@@ -27,7 +27,7 @@ const (
 	TypeLocal Type = "local"
 	// TypeImage is the image in the store under more names, and in their registries if it is pushed.
 	TypeImage Type = "image"
-	// TypeRegistry is TypeImage that is pushed.
+	// TypeRegistry is TypeImage with push=true.
 	TypeRegistry Type = "registry"
 )
 
@@ -41,7 +41,7 @@ const (
 	Uncompressed Compression = "uncompressed"
 )
 
-// Stdout as a Spec's Dest is standard output.
+// Stdout is the value of Spec.Dest that means standard output.
 const Stdout = "-"
 
 // Spec is one --output.
@@ -59,18 +59,18 @@ type Spec struct {
 	Names []string
 	// Annotations are added to the image's.
 	Annotations map[string]string
-	// Push says how a TypeImage is pushed; nil: it is not.
+	// Push says how a TypeImage is pushed; nil: it isn't pushed.
 	Push *PushSpec
 }
 
-// ErrSpec is behind every error of ParseSpec: the command line is wrong.
+// ErrSpec is what every error of ParseSpec wraps: the command line is wrong.
 var ErrSpec = errors.New("invalid --output")
 
-// HoldsFiles says that the output is the image's files and not the image: [WriteTar] and [WriteDir] are for it, not
-// [Write].
+// HoldsFiles tells whether the output is the image's files instead of the image: [WriteTar] or [WriteDir] writes it,
+// not [Write].
 func (s Spec) HoldsFiles() bool { return s.Type == TypeTar || s.Type == TypeLocal }
 
-// IsImage says that the output is the image itself, in the store or a registry, and nothing that [Write] writes.
+// IsImage tells whether the output is the image in the store or a registry, which [Write] doesn't write.
 func (s Spec) IsImage() bool { return s.Type == TypeImage || s.Type == TypeRegistry }
 
 const (
@@ -111,6 +111,7 @@ func parseSpec(s string) (Spec, error) {
 	case !strings.Contains(s, "="):
 		return Spec{Type: TypeLocal, Dest: s}, nil
 	}
+
 	r := csv.NewReader(strings.NewReader(s))
 	fields, err := r.Read()
 	if err != nil {
@@ -119,6 +120,7 @@ func parseSpec(s string) (Spec, error) {
 	if r.InputOffset() != int64(len(s)) {
 		return Spec{}, errors.New("it must be one line")
 	}
+
 	values := map[string]string{}
 	var spec Spec
 	for _, f := range fields {
@@ -136,6 +138,7 @@ func parseSpec(s string) (Spec, error) {
 		}
 		values[key] = value
 	}
+
 	return spec.fill(values)
 }
 
@@ -164,10 +167,12 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 	default:
 		return Spec{}, fmt.Errorf("unknown type %q; %s", t, supported)
 	}
+
 	if s.HoldsFiles() && len(s.Names) > 0 {
 		return Spec{}, fmt.Errorf("key \"name\" isn't one that type=%s has; those are %s", s.Type,
 			strings.Join(keys(s.Type), ", "))
 	}
+
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if name, ok := strings.CutPrefix(key, "annotation."); ok && name != "" && s.hasManifest() {
 			if s.Annotations == nil {
@@ -179,6 +184,7 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 				strings.Join(keys(s.Type), ", "))
 		}
 	}
+
 	if s.IsImage() {
 		if err := s.fillPush(values); err != nil {
 			return Spec{}, err
@@ -187,6 +193,7 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 	if err := s.fillLayout(values); err != nil {
 		return Spec{}, err
 	}
+
 	return s, s.Check()
 }
 
@@ -204,6 +211,7 @@ func (s *Spec) fillLayout(values map[string]string) error {
 			return fmt.Errorf("oci-mediatypes=%s: must be true for type=oci; type=docker is the other", v)
 		}
 	}
+
 	if v, ok := values["compression"]; ok {
 		switch c := Compression(v); c {
 		case Gzip, Zstd, Uncompressed:
@@ -214,6 +222,7 @@ func (s *Spec) fillLayout(values map[string]string) error {
 			return fmt.Errorf("compression=%s: must be gzip, zstd or uncompressed", v)
 		}
 	}
+
 	if v, ok := values["compression-level"]; ok {
 		level, err := strconv.Atoi(v)
 		if err != nil || level == 0 {
@@ -221,10 +230,11 @@ func (s *Spec) fillLayout(values map[string]string) error {
 		}
 		s.Level = level
 	}
+
 	return nil
 }
 
-// Check finds combinations that can't be written; fields may come from elsewhere than ParseSpec.
+// Check refuses combinations of fields that can't be written; the fields needn't come from ParseSpec.
 func (s Spec) Check() error {
 	switch {
 	case s.IsImage():
@@ -265,8 +275,8 @@ func (s Spec) checkCompression() error {
 	return nil
 }
 
-// format is that of the manifest: podman load takes an archive by its OCI layout, and has Docker's format in its store
-// only if that has it.
+// format gives the format of the manifest. An archive for docker has Docker's: podman load reads such an archive as an
+// OCI layout, and keeps the format that the manifest in it has.
 func (s Spec) format() imagebuilder.Format {
 	if s.Type == TypeDocker {
 		return imagebuilder.Docker

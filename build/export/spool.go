@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// spools knows the files that are open, so that none of them outlives what it is for.
+// spools holds the temporary files that are open, so that all of them can be closed at the end.
 type spools struct {
 	mu   sync.Mutex
 	open map[*os.File]struct{}
@@ -27,7 +27,7 @@ func (s *spools) close(f *os.File) error {
 	return f.Close()
 }
 
-// closeAll is for files whose content doesn't matter any more.
+// closeAll closes all files and ignores errors: their content isn't needed any more.
 func (s *spools) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

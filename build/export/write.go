@@ -17,26 +17,26 @@ import (
 )
 
 const (
-	// maxThreads bounds memory on big machines; a thread of gzip or an encoder of zstd needs about 5 MiB, what the
-	// collector hasn't freed included.
+	// maxThreads is how many threads compress at a time, at most. It bounds memory on big machines: a thread of gzip or an
+	// encoder of zstd needs about 5 MiB, including memory that the garbage collector hasn't freed yet.
 	maxThreads     = 8
 	maxZstdThreads = 3
-	// maxPending bounds the layers that are packed, or being packed, and wait for an earlier one.
+	// maxPending is how many layers may be packed, or being packed, while an earlier one isn't added yet.
 	maxPending = 64
 	// smallLayer is the size in bytes up to which a layer is compressed on one thread beside others.
 	smallLayer = 16 * gzipBlock
 )
 
-// form is what an image is written as: a layout directory or an archive.
+// form is the form that an image is written in: a layout directory or an archive.
 type form interface {
-	// spool makes an empty file for add to take, on the file system where the image is going to be. It may be called from several
-	// goroutines.
+	// spool makes an empty file for add to take, on the file system where the image is going to be. It may be called from
+	// several goroutines.
 	spool() (*os.File, error)
 	// add takes the blob and closes its file.
 	add(ctx context.Context, b blob) error
 	// commit adds the index and makes everything visible.
 	commit(ctx context.Context, entries []ocispec.Descriptor) error
-	// abort closes all files and removes what there is; after commit has succeeded it does nothing.
+	// abort closes all files and removes those that were written; after a successful commit it does nothing.
 	abort()
 }
 
@@ -58,6 +58,7 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if len(spec.Names) > 0 {
 		image.Names = spec.Names
 	}
+
 	names, err := parseNames(image.Names)
 	if err != nil {
 		return Result{}, fmt.Errorf("export image: %w", err)
@@ -68,6 +69,7 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if err := image.Check(); err != nil {
 		return Result{}, fmt.Errorf("export image: %w", err)
 	}
+
 	t, err := open(spec, image, stdout)
 	if err != nil {
 		return Result{}, fmt.Errorf("export image: %w", err)
@@ -77,12 +79,14 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
+
 	if err != nil {
 		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
 	}
 	if err := t.commit(ctx, indexEntries(result.Manifest, image.Platform, names)); err != nil {
 		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
 	}
+
 	for _, n := range names {
 		result.Names = append(result.Names, n.full)
 	}
@@ -108,7 +112,7 @@ type writer struct {
 	form   form
 	codec  Codec
 	format imagebuilder.Format
-	// layers are the blobs that are there, by diffID; others the digests of all else.
+	// layers are the layers that were written, by diffID; others has the digests of all other blobs that were.
 	layers map[digest.Digest]ocispec.Descriptor
 	others map[digest.Digest]bool
 }
@@ -136,10 +140,12 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 			todo = append(todo, l)
 		}
 	}
+
 	packed, err := addLayers(ctx, w.form, w.codec, todo)
 	if err != nil {
 		return Result{}, err
 	}
+
 	for i, l := range todo {
 		w.layers[l.DiffID] = packed[i]
 	}
@@ -147,10 +153,12 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	for _, l := range image.Layers {
 		layers = append(layers, w.layers[l.DiffID])
 	}
+
 	manifest, text, err := image.Manifest(layers, w.format)
 	if err != nil {
 		return Result{}, err
 	}
+
 	config := image.ConfigDescriptor(w.format)
 	if err := w.data(ctx, config, image.Config); err != nil {
 		return Result{}, err
@@ -158,6 +166,7 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	if err := w.data(ctx, manifest, text); err != nil {
 		return Result{}, err
 	}
+
 	return Result{Manifest: manifest, ImageID: config.Digest, Layers: layers}, nil
 }
 
@@ -174,6 +183,7 @@ func addLayers(ctx context.Context, t form, c Codec, layers []Blob) ([]ocispec.D
 		}
 		return out, nil
 	}
+
 	group, ctx := errgroup.WithContext(ctx)
 	p := packer{form: t, codec: c, queue: make(chan chan blob, maxPending)}
 	group.Go(guard.Func(func() error { return p.packAll(ctx, layers) }))
@@ -190,6 +200,7 @@ func addLayers(ctx context.Context, t form, c Codec, layers []Blob) ([]ocispec.D
 		}
 		return nil
 	}))
+
 	return out, group.Wait()
 }
 
@@ -224,16 +235,18 @@ func (p packer) packAll(ctx context.Context, layers []Blob) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range layers {
 		n, _ := p.codec.Threads(l.Size)
-		// Room for one, so that a worker never waits for the one that adds.
+		// The channel has room for its one blob, so that the packing goroutine never waits for addLayers.
 		ready := make(chan blob, 1)
 		select {
 		case p.queue <- ready:
 		case <-ctx.Done():
 		}
+
 		if free.Acquire(ctx, int64(n)) != nil {
 			group.Go(func() error { return context.Cause(ctx) })
 			break
 		}
+
 		group.Go(guard.Func(func() error {
 			defer free.Release(int64(n))
 			file, err := p.form.spool()
@@ -248,6 +261,7 @@ func (p packer) packAll(ctx context.Context, layers []Blob) error {
 			return nil
 		}))
 	}
+
 	return group.Wait()
 }
 

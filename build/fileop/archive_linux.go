@@ -17,7 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/decompress"
 )
 
-// drainSize bounds what is read after an archive's end to have the compression's checksum checked, in bytes.
+// drainSize is how many bytes are read after an archive's end, at most, to reach the checksum of its compression.
 const drainSize = 1 << 20
 
 // tryUnpack unpacks a file into the destination if it is an archive; false means that it isn't.
@@ -26,15 +26,18 @@ func (c *copier) tryUnpack(t *target, e source.Entry) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("open /%s: %w", e.Path(), err)
 	}
+
 	f := os.NewFile(uintptr(fd), e.Path())
 	defer func() { _ = f.Close() }()
 	if !isArchive(io.NewSectionReader(f, 0, math.MaxInt64)) {
 		return false, nil
 	}
+
 	d, err := t.directory(c, defaultDirMode)
 	if err != nil {
 		return true, err
 	}
+
 	plain, err := decompress.New(f)
 	if err != nil {
 		return true, fmt.Errorf("unpack /%s: %w", e.Path(), err)
@@ -46,10 +49,11 @@ func (c *copier) tryUnpack(t *target, e source.Entry) (bool, error) {
 	if err != nil {
 		return true, fmt.Errorf("unpack /%s: %w", e.Path(), err)
 	}
+
 	return true, nil
 }
 
-// What GNU tar adds to the types of the standard: the archive's label, and a directory with a list of its files.
+// Member types of GNU tar: the archive's label, and a directory with a list of its files.
 const (
 	typeVolume  = 'V'
 	typeDumpDir = 'D'
@@ -60,14 +64,15 @@ const (
 type unpacker struct {
 	c    *copier
 	root *dir
-	// at is the directory the last member went into, by its name in the archive, and trail what was opened on the way.
+	// at is the directory that the last member was put into, name its path in the archive, and trail the directories that
+	// were opened to reach it.
 	at    *dir
 	name  string
 	trail []*dir
 	buf   []byte
-	// sparse adds up the sizes of sparse files, holes included.
+	// sparse is the sum in bytes of the sizes of sparse files, holes included.
 	sparse int64
-	// disarmed, unless nil, takes set-ID bits and capabilities from files, and notes which.
+	// disarmed, if not nil, removes set-ID bits and capabilities from files and records their names.
 	disarmed *Disarmed
 }
 
@@ -90,7 +95,7 @@ func (u *unpacker) all(r io.Reader) error {
 	}
 }
 
-// drain reads on to the checksum. What follows the archive itself is nobody's business.
+// drain reads on until the compression's checksum is checked. It ignores data that follows the archive.
 func drain(r io.Reader) error {
 	_, err := io.CopyN(io.Discard, r, drainSize)
 	if decompress.IsDamage(err) {
@@ -99,7 +104,8 @@ func drain(r io.Reader) error {
 	return nil
 }
 
-// memberName cleans a name and refuses one that leads out, or that a layer would take for a deletion.
+// memberName cleans a member's name. It refuses a name that leads out of the destination, or that a layer would take
+// for a deletion.
 func (u *unpacker) memberName(name string) (string, error) {
 	if len(name) >= unix.PathMax {
 		return "", fmt.Errorf("%w: %w", ErrUnsafeArchive, unix.ENAMETOOLONG)
@@ -124,6 +130,7 @@ func (u *unpacker) memberName(name string) (string, error) {
 			return "", fmt.Errorf("%w: %w", ErrUnsafeArchive, err)
 		}
 	}
+
 	return strings.TrimPrefix(path.Clean("/"+name), "/"), nil
 }
 
@@ -135,21 +142,24 @@ func (u *unpacker) member(h *tar.Header, data io.Reader) error {
 	case typeDumpDir:
 		h.Typeflag = tar.TypeDir
 	}
+
 	name, err := u.memberName(h.Name)
 	if err != nil {
 		return err
 	}
+
 	a, err := u.attrs(h)
 	if err != nil {
 		return err
 	}
 	if name == "" {
-		// The destination keeps its own attributes, as with a directory that is copied.
+		// The member is the destination itself, which keeps its attributes, as it does when a directory is copied.
 		return nil
 	}
 	if u.disarmed != nil && h.Typeflag != tar.TypeLink { // a link's attributes are those of the file, which came before
 		u.disarmed.take(name, a)
 	}
+
 	d, err := u.directory(path.Dir("/" + name)[1:])
 	if err != nil {
 		return err
@@ -157,10 +167,11 @@ func (u *unpacker) member(h *tar.Header, data io.Reader) error {
 	if err := u.c.ensure(d); err != nil {
 		return err
 	}
+
 	return u.make(d, path.Base(name), memberFile{h: h, attrs: a, data: data})
 }
 
-// memberFile is a member with what becomes of it.
+// memberFile is a member of the archive, with the attributes that its file gets.
 type memberFile struct {
 	h     *tar.Header
 	attrs *attrs
@@ -176,6 +187,7 @@ func (u *unpacker) make(d *dir, name string, m memberFile) error {
 		u.c.devices.Add(1)
 		return nil
 	}
+
 	u.c.moved(1, 0)
 	switch m.h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
@@ -196,8 +208,8 @@ func (u *unpacker) make(d *dir, name string, m memberFile) error {
 		}
 		err := u.c.makeNode(d, name, nodeOf(m))
 		if errors.Is(err, unix.EPERM) && m.h.Typeflag != tar.TypeFifo {
-			// Root of a user namespace can't make devices. No image needs them, for a container's /dev is mounted over
-			// them; a root file system that somebody packed usually has some.
+			// Root of a user namespace can't make devices. Archives of root file systems usually have some, but no image needs
+			// them: a container's /dev is mounted over them.
 			u.c.devices.Add(1)
 			return nil
 		}
@@ -218,7 +230,7 @@ func nodeOf(m memberFile) node {
 	return n
 }
 
-// attrs are those of the header; the owner is as the archive says unless --chown says otherwise.
+// attrs gives the attributes of a member: those of its header, with the owner that --chown gives, if any.
 func (u *unpacker) attrs(h *tar.Header) (*attrs, error) {
 	a := &attrs{mode: uint32(h.Mode) & 0o7777}
 	switch {
@@ -231,7 +243,7 @@ func (u *unpacker) attrs(h *tar.Header) (*attrs, error) {
 	}
 	when := h.ModTime
 	if when.Before(time.Unix(0, 0)) || when.Unix() > math.MaxUint32*2 {
-		// What no file system can hold becomes the epoch.
+		// No file system can hold this time: the file gets 1970.
 		when = time.Unix(0, 0)
 	}
 	a.mtime = unix.Timespec{Sec: when.Unix(), Nsec: int64(when.Nanosecond())}

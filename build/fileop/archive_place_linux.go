@@ -12,10 +12,11 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// copyBuffer is how much of a member is written at a time, in bytes.
+// copyBuffer is how many bytes of a member are written at a time.
 const copyBuffer = 128 << 10
 
-// directory opens the directory that a member goes into, and makes what is missing of it. It stays open until the next.
+// directory opens the directory that a member is put into, and makes it and its parents if they are missing. It stays
+// open until the next call.
 func (u *unpacker) directory(name string) (*dir, error) {
 	if u.at != nil && u.name == name {
 		return u.at, nil
@@ -23,6 +24,7 @@ func (u *unpacker) directory(name string) (*dir, error) {
 	if err := u.leave(true); err != nil {
 		return nil, err
 	}
+
 	keep := func(d *dir) { u.trail = append(u.trail, d) }
 	find := func(d *dir, _ []string, name string) (source.Found[*dir], error) { return u.c.lookup(d, name, keep) }
 	t, err := source.Follow(u.root, name, find, func(*dir) {})
@@ -32,6 +34,7 @@ func (u *unpacker) directory(name string) (*dir, error) {
 	if len(t.Rest) > 0 && t.Kind == source.Other {
 		return nil, fmt.Errorf("/%s: %w", u.root.child(t.Path()), ErrNotDirectory)
 	}
+
 	d := t.Last()
 	for _, missing := range t.Rest {
 		made := u.c.implied(defaultDirMode)
@@ -43,6 +46,7 @@ func (u *unpacker) directory(name string) (*dir, error) {
 			return nil, err
 		}
 	}
+
 	u.at, u.name = d, name
 	return d, nil
 }
@@ -57,7 +61,8 @@ func (u *unpacker) leave(complete bool) error {
 	return errors.Join(errs...)
 }
 
-// directoryMember makes a directory, or gives one that exists the member's attributes. Anything else in its place goes.
+// directoryMember makes a directory, or gives an existing one the member's attributes. Another kind of file in its
+// place is removed.
 func (u *unpacker) directoryMember(parent *dir, name string, a *attrs) error {
 	d, err := u.c.newDir(parent, name, a)
 	if err != nil {
@@ -71,8 +76,8 @@ func (u *unpacker) directoryMember(parent *dir, name string, a *attrs) error {
 	return u.c.finish(d, true)
 }
 
-// clear takes away a directory that the layer has in the place of a member that isn't one. One of the parent's tree is
-// hidden by what comes in its place.
+// clear removes a directory of the layer that has the name of a member which isn't a directory. A directory of the
+// parent's tree needn't be removed: the new file hides it.
 func (u *unpacker) clear(d *dir, name string) error {
 	st, err := fsys.LstatAt(d.layer, name)
 	if errors.Is(err, unix.ENOENT) || err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -117,8 +122,8 @@ func emptyTree(fd int) error {
 	return nil
 }
 
-// largeForHoles is from which size in bytes on a file of an image's layers, which have zeros for holes, gets its holes
-// back on the host.
+// largeForHoles is the size in bytes of the smallest file that is written with holes on the host: image layers have
+// zeros in place of holes.
 const largeForHoles = 1 << 20
 
 func (u *unpacker) regular(d *dir, name string, m memberFile) error {
@@ -129,6 +134,7 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 	if err != nil {
 		return err
 	}
+
 	var w io.Writer = fdWriter{u.c, fd}
 	switch {
 	case isSparse(m.h):
@@ -138,6 +144,7 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 		w = &sparseWriter{c: u.c, fd: fd}
 		err = unix.Ftruncate(fd, m.h.Size)
 	}
+
 	if err == nil {
 		if u.buf == nil {
 			u.buf = make([]byte, copyBuffer)
@@ -147,6 +154,7 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 	if err == nil {
 		err = u.c.applyFile(d, fd, m.attrs)
 	}
+
 	if closeErr := unix.Close(fd); err == nil {
 		err = closeErr
 	}
@@ -173,7 +181,7 @@ func (w fdWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// hardLink links to what is already there under the target's name: a member, or a file of the image.
+// hardLink links name to the file that exists under the target's name, be it a member or a file of the image.
 func (u *unpacker) hardLink(d *dir, name, target string) error {
 	clean, err := u.memberName(target)
 	if err != nil {
@@ -200,7 +208,8 @@ func (u *unpacker) hardLink(d *dir, name, target string) error {
 	return u.c.place(d, name, func() error { return unix.Linkat(from.layer, base, d.layer, name, 0) })
 }
 
-// bring makes sure that a file is in the layer, for a hard link never leads from one layer to another.
+// bring copies a file of the parent's tree into the layer if the layer hasn't got it: no hard link leads from one layer
+// to another.
 func (u *unpacker) bring(d *dir, name string) error {
 	if err := u.c.ensure(d); err != nil {
 		return err
@@ -212,6 +221,7 @@ func (u *unpacker) bring(d *dir, name string) error {
 	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return ErrIsDirectory
 	}
+
 	if err == nil || !errors.Is(err, unix.ENOENT) {
 		return err
 	}
@@ -222,6 +232,7 @@ func (u *unpacker) bring(d *dir, name string) error {
 	if err != nil {
 		return err
 	}
+
 	if below.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return ErrIsDirectory
 	}
@@ -229,5 +240,6 @@ func (u *unpacker) bring(d *dir, name string) error {
 		cause: u.c.cause, o: CopyOptions{KeepOwner: true}, root: u.c.root,
 		uid: u.c.uid, gid: u.c.gid, umask: u.c.umask,
 	}
+
 	return up.copyKind(d, name, source.Entry{Dir: d.view, Name: name, Type: uint8(below.Mode & unix.S_IFMT >> 12)})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/source"
 )
 
-// attrs are the attributes a file in the layer gets.
+// attrs are the attributes that a file in the layer gets.
 type attrs struct {
 	uid, gid uint32
 	// mode is permission bits with setuid, setgid and sticky.
@@ -38,7 +38,7 @@ func attrsOf(fd int, owners bool) (*attrs, error) {
 	return &attrs{uid: st.Uid, gid: st.Gid, mode: st.Mode & 0o7777, mtime: st.Mtim, xattrs: xattrs}, nil
 }
 
-// copied is what a copy of a source with attributes a gets.
+// copied gives the attributes of a copy whose source has the attributes st and xattrs.
 func (c *copier) copied(st *unix.Stat_t, xattrs []source.Xattr) *attrs {
 	a := &attrs{mode: st.Mode & 0o7777, mtime: st.Mtim, xattrs: xattrs}
 	a.uid, a.gid = c.owner(st.Uid, st.Gid)
@@ -127,7 +127,7 @@ func chown(fd int, a *attrs) error {
 	return nil
 }
 
-// ownerError says what EINVAL means here.
+// ownerError turns EINVAL of chown into an OwnerError: the owner isn't mapped in this process's user namespace.
 func ownerError(err error, a *attrs) error {
 	if errors.Is(err, unix.EINVAL) {
 		return &OwnerError{Owner{a.uid, a.gid}, err}
@@ -135,8 +135,8 @@ func ownerError(err error, a *attrs) error {
 	return fmt.Errorf("set owner %d:%d: %w", a.uid, a.gid, err)
 }
 
-// setXattrs sets attributes. A file system that has no user.* attributes loses them, as with cp; capabilities and ACLs
-// are never lost.
+// setXattrs sets extended attributes. On a file system without user.* attributes it drops those, as cp does; for
+// capabilities and ACLs it fails.
 func setXattrs(fd int, xattrs []source.Xattr) error {
 	for _, x := range xattrs {
 		err := unix.Fsetxattr(fd, x.Name, x.Value, 0)
@@ -160,8 +160,8 @@ func setTime(fd int, mtime unix.Timespec) error {
 	return unix.UtimesNanoAt(fd, "", times(mtime), unix.AT_EMPTY_PATH)
 }
 
-// umask reads the process's umask without changing it, as the system call would for all threads. If it isn't to be had,
-// every mode is set explicitly.
+// umask reads the process's umask from /proc: the system call would have to change it, for all threads. If it can't be
+// read, the result makes the caller set every mode explicitly.
 func umask() uint32 {
 	const unknown = 0o777
 	f, err := os.Open("/proc/self/status")

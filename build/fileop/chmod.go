@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A modeChange is what --chmod says. Modes are permission bits with setuid, setgid and sticky. The zero value changes
+// A modeChange is a parsed --chmod. Modes are permission bits with setuid, setgid and sticky. The zero value changes
 // nothing.
 type modeChange struct {
 	// octal is the mode itself, if isOctal is set.
@@ -30,8 +30,8 @@ func (m modeChange) apply(mode uint32, dir bool) uint32 {
 	return mode
 }
 
-// implied is the mode of a directory that is made for a destination: as with docker, an octal --chmod holds for it too,
-// but for the special bits.
+// implied gives the mode of a directory that is made for a destination. As in docker, an octal --chmod applies to it
+// too, without the special bits.
 func (m modeChange) implied() uint32 {
 	if m.isOctal {
 		return m.octal & 0o777
@@ -75,18 +75,20 @@ const (
 	executable = 0o111
 )
 
-// parseClause reads WHO(OP PERM)+. No WHO is everybody: no umask is subtracted.
+// parseClause reads WHO(OP PERM)+. An empty WHO means everybody; unlike in chmod(1) the umask isn't subtracted.
 func parseClause(clause string) ([]modeOp, error) {
 	var who uint32
 	rest := strings.TrimLeft(clause, "ugoa")
 	for _, c := range clause[:len(clause)-len(rest)] {
 		who |= map[rune]uint32{'u': userBits, 'g': groupBits, 'o': otherBits, 'a': everybody}[c]
 	}
-	// What names others only has neither set-ID nor sticky bit.
+
+	// For others alone there is neither a set-ID bit nor the sticky bit.
 	w := whom{bits: who, special: who != otherBits}
 	if who == 0 {
 		w.bits = everybody
 	}
+
 	var ops []modeOp
 	for rest != "" {
 		op := rest[0]
@@ -104,25 +106,27 @@ func parseClause(clause string) ([]modeOp, error) {
 		ops = append(ops, more...)
 		rest = rest[end:]
 	}
+
 	if len(ops) == 0 && !strings.ContainsAny(clause, "+-=") {
 		return nil, fmt.Errorf("%q: expected +, - or =", clause)
 	}
 	return ops, nil
 }
 
-// whom is who a clause is about.
+// whom says which classes of users a clause is about.
 type whom struct {
 	bits    uint32
 	special bool
 }
 
-// parsePerms reads what follows an operator: any of rwxXst, and of u, g, o to copy from. One copy comes after the
-// other, and after the bits before it, so that "=" with more than one leaves the last.
+// parsePerms reads the permissions after an operator: any of rwxXst, and u, g or o to copy from. Each copy is an
+// operation of its own, done after the ones before it, so that of several copies with "=" the last one remains.
 func (w whom) parsePerms(op byte, text string) ([]modeOp, error) {
 	bits := map[rune]uint32{'r': 0o444, 'w': 0o222, 'x': executable}
 	if w.special {
 		bits['s'], bits['t'] = setIDBits, stickyBit
 	}
+
 	var ops []modeOp
 	var perm, conditional uint32
 	cleared := op != '='
@@ -136,6 +140,7 @@ func (w whom) parsePerms(op byte, text string) ([]modeOp, error) {
 		}
 		perm, conditional = 0, 0
 	}
+
 	for _, c := range text {
 		switch c {
 		case 'u', 'g', 'o':
@@ -155,6 +160,7 @@ func (w whom) parsePerms(op byte, text string) ([]modeOp, error) {
 			return nil, fmt.Errorf("unknown permission %q", c)
 		}
 	}
+
 	flush(true)
 	return ops, nil
 }
@@ -174,7 +180,8 @@ func (w whom) set(op byte, bits uint32) modeOp {
 	}
 }
 
-// setConditional adds bits to a directory, and to what somebody could execute from the start.
+// setConditional gives the operation that adds bits to a directory, and to a file that had an execute bit before all
+// operations ("X").
 func (w whom) setConditional(bits uint32) modeOp {
 	return func(mode, was uint32, dir bool) uint32 {
 		if dir || was&executable != 0 {

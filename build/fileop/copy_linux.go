@@ -13,9 +13,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Copy carries out COPY, or ADD of local files. What is in the layer already counts as part of the image. A missing
-// source is a *NoMatchError; a destination in the way wraps one of the package's errors. When Copy fails, the layer
-// holds part of the copy and is of no use any more.
+// Copy carries out COPY, or ADD of local files. Files that are in the layer already count as part of the image. The
+// error for a missing source is a *NoMatchError; that for a destination that can't be used wraps one of the package's
+// errors. When Copy fails, the layer holds a part of the copy and must be thrown away.
 func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 	c, err := newCopier(ctx, o)
 	if err != nil {
@@ -23,8 +23,9 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 	}
 	defer func() {
 		err = errors.Join(err, c.close(err == nil))
-		result.Owners = c.given.list() // directories get theirs last
+		result.Owners = c.given.list() // listed last, since close gives directories their owners
 	}()
+
 	sel := &source.Selection{}
 	if len(o.Sources) > 0 {
 		q := source.Query{Patterns: o.Sources, Filter: o.Ignore, Excludes: o.Excludes, Parents: o.Parents}
@@ -33,42 +34,46 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 		}
 		defer func() { _ = sel.Close() }()
 	}
+
 	t, err := c.target(len(sel.Items) + len(o.Files) + o.Others)
 	if err != nil {
 		return CopyResult{}, err
 	}
+
 	for _, item := range sel.Items {
 		if err := c.item(ctx, t, item); err != nil {
 			return CopyResult{}, err
 		}
 	}
+
 	for _, f := range o.Files {
 		if err := c.inline(t, f); err != nil {
 			return CopyResult{}, err
 		}
 	}
+
 	return CopyResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Devices: c.devices.Load(), Missed: sel.Missed}, nil
 }
 
 // copier is one Copy or Mkdir under way.
 type copier struct {
-	// cause says why the copy is to stop, nil if it isn't.
+	// cause gives the reason why the copy must stop, nil while there is none.
 	cause func() error
 	o     CopyOptions
 	chmod modeChange
 	root  *dir
-	// noLayer says that what is written isn't a layer: no name means a deletion there.
+	// noLayer tells that the destination isn't a layer, so that no name means a deletion.
 	noLayer bool
-	// kept are the directories of the destination, parents first. They are finished when all is done.
+	// kept are the directories of the destination, parents first. close finishes them.
 	kept []*dir
 
-	// uid and gid own what this process makes; umask is what is taken from the mode.
+	// uid and gid own the files that this process makes; umask has the bits that their modes lack.
 	uid, gid, umask uint32
 
 	files, bytes, devices atomic.Int64
-	// wrote is set once something has been made in the layer.
+	// wrote is set when the first file is made in the layer.
 	wrote atomic.Bool
-	// data copies what is in regular files.
+	// data copies the content of regular files.
 	data  fsys.Copier
 	links linkTable
 	given ownerSet
@@ -82,14 +87,17 @@ func newCopier(ctx context.Context, o CopyOptions) (*copier, error) {
 	if !strings.HasPrefix(o.Dest, "/") {
 		return nil, fmt.Errorf("copy to %q: destination isn't absolute", o.Dest)
 	}
+
 	var err error
 	if c.chmod, err = parseChmod(o.Chmod); err != nil {
 		return nil, err
 	}
+
 	layer, err := unix.Open(o.Layer, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open layer: %w", err)
 	}
+
 	c.root = &dir{view: -1, layer: layer}
 	if o.View != nil {
 		if c.root.view, err = source.OpenDirectory(int(o.View.Fd()), "."); err != nil {
@@ -101,6 +109,7 @@ func newCopier(ctx context.Context, o CopyOptions) (*copier, error) {
 		c.root.shut()
 		return nil, err
 	}
+
 	c.kept = append(c.kept, c.root)
 	return c, nil
 }
@@ -115,7 +124,7 @@ func (c *copier) close(complete bool) error {
 	return errors.Join(errs...)
 }
 
-// moved counts what was written.
+// moved adds to the number of files and bytes that were written, and tells o.Moved.
 func (c *copier) moved(files, bytes int64) {
 	c.files.Add(files)
 	c.bytes.Add(bytes)
@@ -124,7 +133,7 @@ func (c *copier) moved(files, bytes int64) {
 	}
 }
 
-// owner is who a copy of a file with the given owner belongs to.
+// owner gives the owner of the copy of a file that belongs to uid and gid.
 func (c *copier) owner(uid, gid uint32) (uint32, uint32) {
 	switch {
 	case c.o.Chown != nil:
@@ -157,6 +166,7 @@ func (c *copier) item(ctx context.Context, t *target, item source.Selected) erro
 		}
 		return nil
 	}
+
 	if err := c.cause(); err != nil {
 		return err
 	}
@@ -167,6 +177,7 @@ func (c *copier) item(ctx context.Context, t *target, item source.Selected) erro
 			return err
 		}
 	}
+
 	d, name, err := t.file(c, item.Name)
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", item.Pattern, err)

@@ -13,27 +13,28 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// dir is a directory of the image: what the parent step left in it, and what the layer has in it.
+// dir is a directory of the image: the one in the parent step's tree and the one in the layer, of which either may be
+// missing.
 type dir struct {
 	parent *dir
 	name   string
 	// path is relative to the image's root.
 	path string
-	// view is the directory in the parent's tree, or -1 if it isn't there or is hidden by the layer.
+	// view is a descriptor of the directory in the parent's tree, or -1 if that has none or the layer hides it.
 	view int
-	// blocked says that the parent's tree has something else in its place, replace that it may be replaced.
+	// blocked tells that the parent's tree has another kind of file in its place, replace that this may be replaced.
 	blocked, replace bool
-	// passing says that the directory is only on the way to a file that is copied with its directories: if it is there, it
-	// gets the source's mode, and keeps the rest.
+	// passing tells that the directory itself isn't copied, but holds a file that is copied with its parents: if it
+	// exists, it gets the source's mode and keeps its other attributes.
 	passing bool
 
 	mu sync.Mutex
-	// ready is set when layer is: the directory in the layer.
+	// ready tells that layer, a descriptor of the directory in the layer, is set.
 	ready atomic.Bool
 	layer int
 	// attrs are given to the directory when it is finished.
 	attrs *attrs
-	// inherits is set if what is made in the layer's directory may inherit its group or an ACL.
+	// inherits tells that a file made in the layer's directory may inherit the directory's group or an ACL.
 	inherits bool
 }
 
@@ -56,12 +57,12 @@ func (d *dir) shut() {
 	}
 }
 
-// find looks a name up in the image as it is now, for source.Follow. A directory it gives is kept until the end.
+// find looks a name up in the image as it is now, for source.Follow. A directory that it gives stays open until close.
 func (c *copier) find(d *dir, name string) (source.Found[*dir], error) {
 	return c.lookup(d, name, func(found *dir) { c.kept = append(c.kept, found) })
 }
 
-// lookup is find for one who takes care of the directory.
+// lookup is find with a directory that keep takes over.
 func (c *copier) lookup(d *dir, name string, keep func(*dir)) (source.Found[*dir], error) {
 	var none source.Found[*dir]
 	from := d.layer
@@ -73,12 +74,14 @@ func (c *copier) lookup(d *dir, name string, keep func(*dir)) (source.Found[*dir
 		from = d.view
 		st, err = fsys.LstatAt(d.view, name)
 	}
+
 	switch {
 	case errors.Is(err, unix.ENOENT) || err == nil && isWhiteout(&st):
 		return none, nil
 	case err != nil:
 		return none, fmt.Errorf("/%s: %w", d.child(name), err)
 	}
+
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		found, err := c.newDir(d, name, nil)
@@ -100,7 +103,8 @@ func (c *copier) lookup(d *dir, name string, keep func(*dir)) (source.Found[*dir
 
 func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }
 
-// newDir is a directory that is, or is to be, in parent. Nothing is written before ensure. nil attrs are those it has.
+// newDir gives the directory name in parent, which may not exist yet. Nothing is written before ensure. A nil a keeps
+// the attributes that the directory has.
 func (c *copier) newDir(parent *dir, name string, a *attrs) (*dir, error) {
 	d := &dir{parent: parent, name: name, path: parent.child(name), view: -1, layer: -1, attrs: a}
 	// The parent may be made by another goroutine right now, which may find that its view is hidden.
@@ -170,7 +174,7 @@ func (c *copier) make(d *dir) error {
 	return err
 }
 
-// keep settles the attributes of a directory that is there, as fd: those it has, if it isn't to get others.
+// keep sets d.attrs for a directory that exists and is open as fd: its own attributes, unless it gets others.
 func (d *dir) keep(fd int) error {
 	if d.attrs != nil && !d.passing {
 		return nil
@@ -186,8 +190,8 @@ func (d *dir) keep(fd int) error {
 	return nil
 }
 
-// reopen opens a directory that the layer has already. A deletion there is replaced by an opaque directory, so that
-// what it deleted stays deleted.
+// reopen opens a directory that the layer has already. It replaces a whiteout of that name by an opaque directory, so
+// that the files which the whiteout hides stay hidden.
 func (c *copier) reopen(d *dir) error {
 	st, err := fsys.LstatAt(d.parent.layer, d.name)
 	if err != nil {
@@ -205,8 +209,8 @@ func (c *copier) reopen(d *dir) error {
 	return c.adopt(d)
 }
 
-// replaceByDir puts a directory in place of a file of the layer. If the parent's tree has a directory of that name, it
-// would show through, had it not been hidden by the file: so it is hidden for good.
+// replaceByDir puts a directory in place of a file of the layer. The file hid a directory of the parent's tree, if
+// there is one; the new directory is made opaque to go on hiding it.
 func (c *copier) replaceByDir(d *dir) error {
 	if err := unix.Unlinkat(d.parent.layer, d.name, 0); err != nil {
 		return err
@@ -227,8 +231,8 @@ func (c *copier) replaceByDir(d *dir) error {
 	return unix.Fsetxattr(d.layer, c.o.OverlayXattr+"opaque", []byte("y"), 0)
 }
 
-// adopt takes over a directory of the layer: its attributes stay, its time is set back at the end, and if it is opaque
-// the parent's tree isn't seen through it.
+// adopt takes over a directory that the layer has: its attributes stay, finish resets its time, and if it is opaque,
+// the directory of the parent's tree counts as missing.
 func (c *copier) adopt(d *dir) error {
 	from := d.layer
 	if d == c.root && d.view >= 0 {

@@ -34,9 +34,9 @@
 //
 // The source, the parent's tree and every archive are hostile. No path is resolved by the kernel over more than one
 // component: directories are held open, names are opened with O_NOFOLLOW, and symlinks are followed by this package
-// inside the root they belong to. What is swapped meanwhile is an error or is read as what it now is, never a file
-// elsewhere.
+// inside the root they belong to. If a file is exchanged meanwhile, that is an error, or the new file is copied; never
+// a file outside of the root.
 //
-// One room: COPY, ADD and unpacking place files below a hostile root by the same rules for links, owners and what is
-// there already.
+// The package is large because COPY, ADD and unpacking place files below a hostile root by the same rules for links,
+// owners and existing files.
 package fileop

@@ -13,10 +13,10 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// errVanished says that a name that was listed is no longer there.
+// errVanished means that a name which was listed doesn't exist any more.
 var errVanished = errors.New("it vanished while it was copied")
 
-// copyFile copies what isn't a directory to name in d.
+// copyFile copies a file that isn't a directory to name in d.
 func (c *copier) copyFile(d *dir, name string, e source.Entry) error {
 	err := reserved(name)
 	if err == nil {
@@ -35,7 +35,8 @@ func (c *copier) copyFile(d *dir, name string, e source.Entry) error {
 	return fmt.Errorf("copy %s to /%s: %w", c.from(e), d.child(name), err)
 }
 
-// from names a source: one of a context by its path there, which must not look like one of the machine.
+// from gives the name of a source for errors: the path in its context, in a form that can't be taken for a path of the
+// machine.
 func (c *copier) from(e source.Entry) string {
 	if c.o.KeepOwner {
 		return "/" + e.Path()
@@ -65,7 +66,7 @@ func (c *copier) makeRoom(d *dir, name string) error {
 		return nil
 	}
 	st, err := fsys.LstatAt(d.view, name)
-	// Errors come up again when the name is made.
+	// An error is dropped here: it comes up again when the name is made.
 	if isDir := err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR; !isDir {
 		return nil
 	}
@@ -75,7 +76,7 @@ func (c *copier) makeRoom(d *dir, name string) error {
 	return fmt.Errorf("cannot overwrite directory with file: %w", ErrIsDirectory)
 }
 
-// place makes a name in the layer with create, and makes way for it if there is a file.
+// place calls create to make a name in the layer, after removing a file of that name if there is one.
 func (c *copier) place(d *dir, name string, create func() error) error {
 	c.wrote.Store(true)
 	err := create()
@@ -177,7 +178,8 @@ func (c *copier) copySymlink(d *dir, name string, e source.Entry) error {
 	return c.applyName(d, name, c.copied(&st, nil))
 }
 
-// copySpecial copies a FIFO or device node. Of a socket, which is nothing without its process, it leaves an empty file.
+// copySpecial copies a FIFO or device node. In place of a socket, which is of no use without its process, it makes an
+// empty file.
 func (c *copier) copySpecial(d *dir, name string, e source.Entry) error {
 	st, err := fsys.LstatAt(e.Dir, e.Name)
 	if errors.Is(err, unix.ENOENT) {
@@ -224,8 +226,8 @@ func (c *copier) makeNode(d *dir, name string, n node) error {
 	return chmodName(d.layer, name, n.mode)
 }
 
-// chmodName changes the mode of a FIFO or device, which can't be opened without effect, and doesn't follow a link in
-// its place.
+// chmodName changes the mode of a FIFO or device without opening it, which would have effects, and without following a
+// symlink in its place.
 func chmodName(dir int, name string, mode uint32) error {
 	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

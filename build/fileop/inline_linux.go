@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// defaultFileMode is what a heredoc gets.
+// defaultFileMode is the mode of a heredoc's file.
 const defaultFileMode = 0o644
 
 // inline writes a heredoc.
@@ -19,6 +19,7 @@ func (c *copier) inline(t *target, f InlineFile) error {
 	if name == "/" {
 		return fail(ErrIsDirectory)
 	}
+
 	d, name, err := t.file(c, name)
 	if err != nil {
 		return fail(err)
@@ -29,10 +30,12 @@ func (c *copier) inline(t *target, f InlineFile) error {
 	if err := c.makeRoom(d, name); err != nil {
 		return fail(err)
 	}
+
 	a := &attrs{mode: f.Mode, mtime: omitTime()}
 	if a.mode == 0 {
 		a.mode = defaultFileMode
 	}
+
 	a.uid, a.gid = c.owner(0, 0)
 	a.mode = c.chmod.apply(a.mode, false)
 	fd, err := c.create(d, name, a.mode)
@@ -44,6 +47,7 @@ func (c *copier) inline(t *target, f InlineFile) error {
 	} else {
 		err = c.applyFile(d, fd, a)
 	}
+
 	if closeErr := unix.Close(fd); err == nil {
 		err = closeErr
 	}

@@ -13,27 +13,28 @@ import (
 // linkKey identifies a source file.
 type linkKey struct{ dev, ino uint64 }
 
-// linkTable knows where files that have several names were copied to.
+// linkTable records where source files that have several names were copied to.
 type linkTable struct {
 	mu    sync.Mutex
 	files map[linkKey]*linkedFile
 }
 
-// linkedFile is the first copy of a file. What it says is valid once done is closed.
+// linkedFile is the first copy of a file: its directory and name in the layer, and whether it succeeded. The copying
+// goroutine sets these before it closes done; others read them after that.
 type linkedFile struct {
 	done      chan struct{}
 	dir, name string
 	ok        bool
 }
 
-// reset forgets all. What one source copied, the next may replace.
+// reset forgets all copies, since the next source may replace them.
 func (t *linkTable) reset() {
 	t.mu.Lock()
 	t.files = nil
 	t.mu.Unlock()
 }
 
-// claim finds the file; first is true for who is to copy it and then to call settle.
+// claim gives the entry of a source file. first tells the caller that it must copy the file and then call settle.
 func (t *linkTable) claim(key linkKey) (f *linkedFile, first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -48,14 +49,14 @@ func (t *linkTable) claim(key linkKey) (f *linkedFile, first bool) {
 	return f, true
 }
 
-// settle lets the others go on.
+// settle records where the file was copied to, and wakes the goroutines that wait for it.
 func (f *linkedFile) settle(dir, name string, err error) {
 	f.dir, f.name, f.ok = dir, name, err == nil
 	close(f.done)
 }
 
-// hardLink makes name in d another name of a file that has been copied, or is being copied now. false means that it
-// couldn't, and that a copy of its own will do.
+// hardLink makes name in d a hard link to a file that was copied, or is being copied now. false means that it couldn't,
+// and that the caller shall copy the file.
 func (c *copier) hardLink(d *dir, name string, f *linkedFile) (bool, error) {
 	<-f.done
 	if !f.ok {

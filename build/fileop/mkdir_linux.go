@@ -7,8 +7,8 @@ import (
 	"path"
 )
 
-// Mkdir makes a directory and those above it, unless it exists; created says whether the layer was written to. Symlinks
-// are followed inside the image. Something else in its place is ErrNotDirectory.
+// Mkdir makes a directory and its parents unless it exists; created tells whether it wrote to the layer. Symlinks are
+// followed inside the image. ErrNotDirectory means that another kind of file has the name.
 func Mkdir(ctx context.Context, o MkdirOptions) (created bool, err error) {
 	mode := o.Mode
 	if mode == 0 {

@@ -10,9 +10,9 @@ import (
 	"github.com/cooperbuild/cooper/build/source"
 )
 
-// The ways a destination can be in the way. Errors of Copy wrap them.
+// Errors that callers may tell apart with errors.Is. Errors of Copy wrap them.
 var (
-	// ErrNotDirectory means that a directory is needed where something else is.
+	// ErrNotDirectory means that a directory is needed and the name is another kind of file.
 	ErrNotDirectory error = unix.ENOTDIR
 	// ErrIsDirectory means that a file would have to replace a directory.
 	ErrIsDirectory error = unix.EISDIR
@@ -28,7 +28,7 @@ var (
 	ErrNoSuchUser = errors.New("no such user or group")
 )
 
-// NoMatchError says that a source isn't there, and what is there that looks like it.
+// NoMatchError says that a source doesn't exist, and which existing names look like it.
 type NoMatchError = source.NoMatchError
 
 // Filter hides files of a context.
@@ -46,8 +46,8 @@ type InlineFile struct {
 	Data []byte
 }
 
-// CopyOptions says what Copy copies, and where to. Source, Layer and Dest are needed, Source only if there are Sources.
-// All files stay the caller's to close.
+// CopyOptions says what Copy copies, and where to. Layer and Dest must be set, and Source if there are Sources. The
+// caller closes all files.
 type CopyOptions struct {
 	// Source is the directory that sources are looked for in: a context, or the root of a stage or image.
 	Source *os.File
@@ -62,16 +62,17 @@ type CopyOptions struct {
 	Others int
 	// Ignore hides files of Source; nil hides none.
 	Ignore Filter
-	// KeepOwner keeps the owner on disk of what is copied, as is right for a stage or an image. Otherwise it is 0:0.
+	// KeepOwner gives copies the owner that the source has on disk, as is right for a stage or an image. Otherwise they
+	// belong to 0:0.
 	KeepOwner bool
 	// UnpackArchives makes Copy unpack a source that is a tar archive, plain or compressed with gzip, bzip2, xz or zstd.
 	UnpackArchives bool
-	// Chown gives everything that is written this owner; nil: see KeepOwner.
+	// Chown is the owner of all files that are written; nil: see KeepOwner.
 	Chown *Owner
 	// Chmod is "0755" or "u+x,go-w"; empty keeps each source's mode.
 	Chmod string
-	// View is the root of what the parent step left, merged and read-only; nil for a build from scratch, and for a copy
-	// that isn't to depend on the parent (--link).
+	// View is the root of the parent step's file system, merged and read-only; nil for a build from scratch, and for a
+	// copy that must not depend on the parent (--link).
 	View *os.File
 	// Layer is the directory that is written into.
 	Layer string
@@ -79,11 +80,12 @@ type CopyOptions struct {
 	Dest string
 	// OverlayXattr is the prefix of overlayfs's attributes in Layer, "user.overlay." or "trusted.overlay.".
 	OverlayXattr string
-	// LargeCopied is told of each regular file of layer.LargeFileSize or more that was copied: its path in the layer,
-	// relative, what it was when it was opened, and when that was. Nil: nobody is. Calls are made by several goroutines.
+	// LargeCopied is called for each regular file of layer.LargeFileSize bytes or more that was copied, with its path
+	// relative to Layer, the attributes that the source had when it was opened, and the time of that. It may be nil.
+	// Several goroutines call it.
 	LargeCopied func(path string, st *unix.Stat_t, began time.Time)
-	// Moved is told, while Copy runs, how many more files and bytes of regular files have been written. Calls are made by
-	// several goroutines. Nil: nobody is.
+	// Moved is called, while Copy runs, with the number of files and bytes of regular files that were written since the
+	// last call. It may be nil. Several goroutines call it.
 	Moved func(files, bytes int64)
 	// Workers limits how many files are copied at the same time; 0 means one for each CPU, but 2 to 8.
 	Workers int
@@ -99,7 +101,7 @@ type CopyResult struct {
 	Missed []*NoMatchError
 	// Devices counts the device nodes of archives that were left out because only real root can make them.
 	Devices int64
-	// Owners are all owners that were given to anything, in no particular order.
+	// Owners are the owners of all files that were written, unsorted.
 	Owners []Owner
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/userns/accounts"
 )
 
-// OwnerError says that this process's user namespace has no place for an owner.
+// OwnerError says that an owner isn't mapped in this process's user namespace.
 type OwnerError struct {
 	Owner
 	err error
@@ -21,9 +21,9 @@ func (e *OwnerError) Error() string {
 
 func (e *OwnerError) Unwrap() error { return e.err }
 
-// LookupOwner reads "user[:group]" as --chown means it, by name or number; root, which may be nil, is the image's root
-// directory and is only looked into for names. Without a group it is, as with docker, the user's own for a name, and
-// the same number for a number; root is 0. A name that isn't there is ErrNoSuchUser.
+// LookupOwner gives the owner that "user[:group]" of --chown means, by name or number. root is the image's root
+// directory, in which names are looked up; it may be nil. Without a group it is, as in docker, the user's own group for
+// a name and the same number for a number. The user "root" is 0. ErrNoSuchUser means that a name doesn't exist.
 func LookupOwner(root *os.File, spec string) (Owner, error) {
 	o, err := lookupOwner(root, spec)
 	if err != nil {
@@ -52,7 +52,7 @@ func userOwner(root *os.File, user string) (Owner, error) {
 	if id, ok := accounts.ParseID(user); ok {
 		return Owner{UID: id, GID: id}, nil
 	}
-	if user == "root" { // without a look, in an image without users too
+	if user == "root" { // not looked up, so that it works in an image without /etc/passwd
 		return Owner{}, nil
 	}
 	u, found, err := accounts.FindUser(root, func(u accounts.User) bool { return u.Name == user })

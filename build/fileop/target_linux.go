@@ -8,18 +8,18 @@ import (
 	"github.com/cooperbuild/cooper/build/source"
 )
 
-// defaultDirMode is what directories made for a destination get.
+// defaultDirMode is the mode of directories that are made for a destination.
 const defaultDirMode = 0o755
 
 // target is where the destination of a copy leads.
 type target struct {
-	// at is the deepest directory that exists, and rest the names that don't; rest[0] may be a file that exists, as
-	// occupied says.
+	// at is the deepest existing directory on the way to the destination, rest the names that follow it. They don't exist,
+	// except that rest[0] is a file if occupied is set.
 	at       *dir
 	rest     []string
 	occupied bool
-	// isDir is true if files go into the directory, false if the last of rest is the file's own name, which can't be if
-	// there are several.
+	// isDir tells that the destination is a directory, into which files are put; otherwise the last of rest is the name
+	// of the one file. several tells that there are several sources, for which the destination must be a directory.
 	isDir, several bool
 	dest           string
 }
@@ -50,7 +50,7 @@ func (c *copier) follow(from *dir, p string) (*target, error) {
 	return &target{at: trail.Last(), rest: trail.Rest, occupied: trail.Kind == source.Other && len(trail.Rest) > 0}, nil
 }
 
-// directory is the destination as a directory, made with the given mode if it is missing.
+// directory gives the destination as a directory, which it makes with the given mode if it is missing.
 func (t *target) directory(c *copier, mode uint32) (*dir, error) {
 	if t.occupied {
 		return nil, fmt.Errorf("copy to %s: cannot copy to non-directory: %w", t.dest, ErrNotDirectory)
@@ -62,7 +62,7 @@ func (t *target) directory(c *copier, mode uint32) (*dir, error) {
 	return t.at, nil
 }
 
-// file is where a file of the given name goes: a directory, and its name there.
+// file gives the directory and the name under which a source of the given name is put.
 func (t *target) file(c *copier, name string) (*dir, string, error) {
 	if t.isDir {
 		d, err := t.directory(c, c.chmod.implied())
@@ -77,7 +77,7 @@ func (t *target) file(c *copier, name string) (*dir, string, error) {
 	return t.at, t.rest[0], nil
 }
 
-// implied are the attributes of a directory that is made because something is to go into it.
+// implied gives the attributes of a directory that is made because a file is put into it.
 func (c *copier) implied(mode uint32) attrs {
 	a := attrs{mode: mode, mtime: omitTime()}
 	if c.o.Chown != nil {
@@ -86,7 +86,7 @@ func (c *copier) implied(mode uint32) attrs {
 	return a
 }
 
-// mkdir makes the first n of what is missing.
+// mkdir makes the first n missing directories.
 func (t *target) mkdir(c *copier, n int, a attrs) error {
 	for range n {
 		d, err := c.newDir(t.at, t.rest[0], &a)

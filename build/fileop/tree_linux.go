@@ -30,7 +30,7 @@ func (v treeVisitor) Enter(parent *dir, e source.Entry, fd int) (*dir, error) {
 	}
 	d.passing = e.Passing
 	if e.Excluded {
-		// It is made when something in it turns out to be visible.
+		// The directory is only made when a file in it turns out to be visible.
 		return d, nil
 	}
 	if err := v.c.ensure(d); err != nil {

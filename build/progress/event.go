@@ -21,7 +21,7 @@ type StepStarted struct {
 	Name, Text string
 }
 
-// StepOutput is what a step printed.
+// StepOutput is a piece of the output of a step.
 type StepOutput struct {
 	ID int
 	// Data is any piece of the stream, lines broken anywhere. It is valid during Emit only.
@@ -33,11 +33,11 @@ type StepOutput struct {
 // Transfer says how far a step has come with moving bytes.
 type Transfer struct {
 	ID int
-	// What is moved, as in "transferring context" or "sha256:1f2e...". It identifies the transfer within its step.
+	// What says what is moved, as in "transferring context" or "sha256:1f2e...". It identifies the transfer in its step.
 	What string
 	// Done and Total are bytes; a Total of 0 or less is unknown. A transfer is finished when Done reaches Total.
 	Done, Total int64
-	// Files counts the files that have been moved, where it is files.
+	// Files is the number of files that were moved; 0 if the transfer isn't one of files.
 	Files int64
 }
 
@@ -48,7 +48,7 @@ type StepDone struct {
 	Cached bool
 	// Err is why the step failed; nil if it didn't. context.Canceled shows as canceled, not as a failure.
 	Err error
-	// Reason says in a few words why the step ran or why it didn't have to. It may be empty.
+	// Reason says in a few words why the step ran, or why it needn't run. It may be empty.
 	Reason string
 }
 
@@ -71,7 +71,7 @@ func (StepDone) event()    {}
 func (Warning) event()     {}
 func (Note) event()        {}
 
-// A Sink takes events. Emit may be called from several goroutines; it keeps nothing of the event's memory.
+// A Sink takes events. Emit may be called from several goroutines; it doesn't keep the memory of the event.
 type Sink interface{ Emit(Event) }
 
 // A Renderer shows events. Close shows what is still to be shown, waits for all of its goroutines and gives the first
@@ -129,7 +129,7 @@ func New(mode Mode, out *os.File) Renderer {
 	})
 }
 
-// Writer makes a writer that emits what is written as step id's standard output. Its Write never fails.
+// Writer makes a writer that emits all it is given as standard output of the step id. Its Write never fails.
 func Writer(sink Sink, id int) io.Writer { return writer{sink: sink, id: id} }
 
 // StderrWriter is Writer for standard error.

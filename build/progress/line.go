@@ -8,13 +8,13 @@ import (
 )
 
 const (
-	// maxLine is where a line is broken, in bytes.
+	// maxLine is the length in bytes at which a line is broken.
 	maxLine = 8 << 10
 	// maxText bounds names, instructions, notes and messages, in bytes.
 	maxText = 4 << 10
 )
 
-// escapeState is where in an escape sequence a stream is (ECMA-48).
+// escapeState is the position of a stream in an escape sequence (ECMA-48).
 type escapeState uint8
 
 const (
@@ -33,7 +33,7 @@ const (
 type lines struct {
 	buf   []byte
 	state escapeState
-	// back is set after a carriage return: what comes next, unless it is a newline, starts the line again.
+	// back is set after a carriage return: the next byte, unless it is a newline, starts the line again.
 	back bool
 	// broken is set while the rest of a line that was too long is read.
 	broken bool
@@ -42,7 +42,7 @@ type lines struct {
 // line is a whole line without its newline, or a piece of one that is too long.
 type line struct {
 	text string
-	// more says that this goes on the piece before it.
+	// more tells that this continues the piece before it.
 	more bool
 }
 
@@ -126,7 +126,7 @@ func (l *lines) step(c byte, emit func(line)) {
 	}
 }
 
-// after is the state of an escape sequence after its next byte.
+// after gives the state of an escape sequence after its next byte, c.
 func (e escapeState) after(c byte) escapeState {
 	switch e {
 	case escape:
@@ -146,12 +146,14 @@ func (e escapeState) after(c byte) escapeState {
 		}
 		return control
 	}
+
 	switch {
 	case c == 0x07 || e == textEscape && c == '\\':
 		return ground
 	case c == 0x1b:
 		return textEscape
 	}
+
 	return text
 }
 
@@ -208,7 +210,7 @@ func visible(r rune) bool {
 	return !unicode.Is(unicode.Cf, r) && r != 0x2028 && r != 0x2029
 }
 
-// oneLine makes text that isn't ours printable on one line.
+// oneLine makes text of any origin safe to show on one line.
 func oneLine(s string) string {
 	simple := len(s) <= maxText
 	for i := 0; simple && i < len(s); i++ {
@@ -247,7 +249,7 @@ func Text(s string) string {
 	}, s)
 }
 
-// Safe is a writer that makes what it hands on safe to show: [Text] of each piece. A piece is a text of its own.
+// Safe gives a writer that writes to w what [Text] makes of each piece that it is given; each piece is treated alone.
 func Safe(w io.Writer) io.Writer { return safe{w} }
 
 type safe struct{ io.Writer }

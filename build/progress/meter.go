@@ -11,8 +11,8 @@ import (
 // meterEvery is how often a meter is read.
 const meterEvery = 200 * time.Millisecond
 
-// A Meter counts what is moved and shows it as a [Transfer] a few times a second, so that who moves something has
-// nothing to do but to count. What is over at once isn't shown at all.
+// A Meter counts files and bytes that are moved, and emits a [Transfer] a few times a second, so that the moving code
+// only has to count. A transfer that ends before the first time isn't shown at all.
 type Meter struct {
 	sink         Sink
 	transfer     Transfer
@@ -22,8 +22,8 @@ type Meter struct {
 	stopped sync.WaitGroup
 }
 
-// StartMeter begins a transfer, of which ID, What and Total count. The caller calls Stop when it is over, and before
-// the step is.
+// StartMeter starts a meter for the transfer t, of which only ID, What and Total are used. The caller calls Stop when
+// the transfer is over, before the step ends.
 func StartMeter(sink Sink, t Transfer) *Meter {
 	m := &Meter{sink: sink, transfer: t, ended: make(chan struct{})}
 	m.stopped.Go(func() {
@@ -32,7 +32,7 @@ func StartMeter(sink Sink, t Transfer) *Meter {
 	return m
 }
 
-// Add counts; any goroutine may call it.
+// Add adds to the files and bytes that were moved. Any goroutine may call it.
 func (m *Meter) Add(files, bytes int64) {
 	m.files.Add(files)
 	m.bytes.Add(bytes)
@@ -44,7 +44,7 @@ func (m *Meter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Stop shows how far a transfer came that has been shown.
+// Stop ends the meter. If the transfer was shown, Stop shows how far it came.
 func (m *Meter) Stop() {
 	close(m.ended)
 	m.stopped.Wait()

@@ -2,15 +2,16 @@ package progress
 
 import "strings"
 
-// Part shows the events of a build that is a part of what To shows: an attempt after the first, or a build of its own
-// for a base image. Its steps get IDs that no other step has, as long as First is a multiple of more than their number.
+// Part is a sink for the events of a build that is part of another build, which To shows: a further attempt, or the
+// build of a base image. It adds First to the IDs of the steps, so that they differ from those of other parts if each
+// part has fewer steps than the distance between their values of First.
 type Part struct {
 	To Sink
 	// First is added to the IDs of the steps.
 	First int
 	// Name goes in brackets before the names of the steps; empty: nothing does.
 	Name string
-	// Again leaves out what was said of the Dockerfile, because it was said before.
+	// Again drops the warnings and notes about the Dockerfile, since they were shown before.
 	Again bool
 }
 
@@ -43,8 +44,8 @@ func (p Part) Emit(e Event) {
 	}
 }
 
-// Tell gives a function that shows a text as a warning; nil if the sink shows no notes, so that nobody need look for
-// what there is to tell.
+// Tell gives a function that shows a text as a note. It is nil if the sink shows no notes, so that the caller needn't
+// look for reasons to call it.
 func Tell(to Sink) func(text string) {
 	if Silent(to) {
 		return nil

@@ -13,7 +13,7 @@ import (
 const (
 	// transferEvery is how often plain shows a transfer.
 	transferEvery = time.Second
-	// writeAt is when buffered lines are written, in bytes.
+	// writeAt is how many bytes of buffered lines are written at the latest.
 	writeAt = 32 << 10
 )
 
@@ -40,6 +40,7 @@ func (p *plain) Emit(e Event) {
 	if p.closed {
 		return
 	}
+
 	switch e := e.(type) {
 	case StepStarted:
 		if p.any {
@@ -126,7 +127,7 @@ func (p *plain) done(e StepDone) {
 	}
 }
 
-// flush writes what there is. After the first error nothing is written any more, and the build goes on.
+// flush writes the buffered lines. After the first error nothing is written any more, and the build goes on.
 func (p *plain) flush() {
 	if len(p.buf) > 0 && p.err == nil {
 		p.any = true

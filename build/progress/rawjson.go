@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// maxPiece is how much output one object carries, in bytes.
+	// maxPiece is how many bytes of output one object carries, at most.
 	maxPiece = 32 << 10
 	// transferJSONEvery is how often rawjson shows a transfer.
 	transferJSONEvery = 100 * time.Millisecond
@@ -70,6 +70,7 @@ func (r *rawJSON) Emit(e Event) {
 	if r.closed {
 		return
 	}
+
 	switch e := e.(type) {
 	case StepStarted:
 		r.tracker.start(StepStarted{ID: e.ID})
@@ -80,7 +81,7 @@ func (r *rawJSON) Emit(e Event) {
 		r.transfer(e)
 	case StepDone:
 		s, how := r.tracker.finish(StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
-		// Failed steps aren't shown again at the end here.
+		// This view doesn't show failed steps again at the end.
 		r.tracker.failed = nil
 		seconds := r.tracker.elapsed(s).Seconds()
 		raw := rawEvent{Type: "done", ID: &e.ID, Seconds: &seconds, Cached: e.Cached, Reason: e.Reason}
@@ -146,8 +147,8 @@ func (r *rawJSON) write(e rawEvent) {
 	}
 }
 
-// escapeHidden writes the characters of JSON that don't show, or change how others do, as escapes, which mean the same:
-// somebody may look at it on a terminal.
+// escapeHidden replaces characters in JSON that are invisible, or change how others are shown, by escapes, which mean
+// the same: the JSON may be looked at on a terminal.
 func escapeHidden(text []byte) []byte {
 	hidden := func(r rune) bool { return r != '\n' && !visible(r) }
 	if bytes.IndexFunc(text, hidden) < 0 {

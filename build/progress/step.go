@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// maxTail is how many lines of a step are kept for when it fails, maxTailLine what is kept of each, in bytes.
+	// maxTail is how many lines of a step's output are kept in case it fails, maxTailLine how many bytes of each.
 	maxTail     = 100
 	maxTailLine = 512
 	// maxTransfers is how many transfers of a step are followed, maxFailures how many failed steps are shown in full.
@@ -20,7 +20,7 @@ const (
 	maxFailures  = 16
 )
 
-// step is what is remembered of a step that runs, or that failed.
+// step is the state of a step that is running or has failed.
 type step struct {
 	id int
 	// number counts the steps from 1 as they start.
@@ -35,7 +35,7 @@ type step struct {
 	transfers map[string]*transfer
 }
 
-// title is the step as the user knows it.
+// title gives the step's place and text, as in "[builder 3/7] RUN make".
 func (s *step) title() string {
 	if s.name == "" {
 		return s.text
@@ -51,7 +51,7 @@ func (s *step) stream(stderr bool) *lines {
 	return &s.stdout
 }
 
-// logged is a line of output and when it came, counted from the step's start.
+// logged is a line of output; at is the time from the step's start to the line.
 type logged struct {
 	at   time.Duration
 	text string
@@ -60,12 +60,12 @@ type logged struct {
 // tail keeps the last lines.
 type tail struct {
 	ring []logged
-	// next is where the next line goes once the ring is full.
+	// next is the index in ring that the next line replaces, once the ring is full.
 	next int
 }
 
 func (t *tail) add(at time.Duration, l line) {
-	// A line that is too long is there already, cut short.
+	// This continues a line that is too long and was added already, cut short.
 	if l.more {
 		return
 	}
@@ -98,7 +98,7 @@ func (t *tail) last(n int) []logged {
 // transfer is the state of one transfer.
 type transfer struct {
 	done, total, files int64
-	// shown is when it was shown last; over says that its end was.
+	// shown is the time at which the transfer was shown last; over tells that its end was shown.
 	shown time.Time
 	over  bool
 }
@@ -126,13 +126,13 @@ type failure struct {
 	err  error
 }
 
-// tracker follows the steps of a build. Who uses it holds a lock.
+// tracker follows the steps of a build. Its users hold a lock while they call it.
 type tracker struct {
 	now     func() time.Time
 	began   time.Time
 	running map[int]*step
 	failed  []failure
-	// Counts of steps: number those that have started, done and cached those that ended well.
+	// Counts of steps: number have started; done, cached, broken and canceled have ended in that way.
 	number, done, cached, broken, canceled int
 }
 
@@ -150,7 +150,7 @@ func (t *tracker) start(e StepStarted) *step {
 	return s
 }
 
-// step gives a running step. One that nobody announced is made up rather than lose its output.
+// step gives a running step. It makes one up for an ID without a StepStarted, rather than lose the output.
 func (t *tracker) step(id int) *step {
 	if s, ok := t.running[id]; ok {
 		return s
@@ -160,7 +160,7 @@ func (t *tracker) step(id int) *step {
 
 func (t *tracker) elapsed(s *step) time.Duration { return t.now().Sub(s.started) }
 
-// transfer notes how far a transfer has come, and gives nil if there are too many to follow.
+// transfer records how far a transfer has come. It gives nil if its step has more than maxTransfers.
 func (t *tracker) transfer(e Transfer) *transfer {
 	s := t.step(e.ID)
 	x := s.transfers[e.What]
@@ -178,8 +178,8 @@ func (t *tracker) transfer(e Transfer) *transfer {
 	return x
 }
 
-// due is transfer for renderers that write one line after the other: the transfer if it is time to show it again, nil
-// if not. It is time once in every interval, and once when the transfer is over.
+// due does what transfer does, for renderers that write one line after the other: it gives the transfer only if it
+// shall be shown now, which is once in every interval and once at its end.
 func (t *tracker) due(e Transfer, every time.Duration) *transfer {
 	x := t.transfer(e)
 	if x == nil || x.over {
@@ -194,7 +194,7 @@ func (t *tracker) due(e Transfer, every time.Duration) *transfer {
 	return x
 }
 
-// finish takes a step out and says how it ended.
+// finish removes a step from the running ones and tells how it ended.
 func (t *tracker) finish(e StepDone) (*step, outcome) {
 	s := t.step(e.ID)
 	delete(t.running, e.ID)
@@ -223,7 +223,7 @@ func (t *tracker) keep(e StepOutput) {
 	s.stream(e.Stderr).write(e.Data, func(l line) { s.tail.add(at, l) })
 }
 
-// keepRest puts the lines that have no end into the tail.
+// keepRest puts the last line of each stream into the tail if it has no newline.
 func (t *tracker) keepRest(s *step) {
 	at := t.elapsed(s)
 	for _, l := range []*lines{&s.stdout, &s.stderr} {
@@ -250,13 +250,13 @@ func (t *tracker) report(c palette) string {
 	return b.String()
 }
 
-// short is an error on one line, without the advice that is given with it in the end.
+// short gives an error on one line, without its hint, which the caller of Close prints with the whole error.
 func short(err error) string {
 	text, _, _ := strings.Cut(err.Error(), "\nhint: ")
 	return oneLine(text)
 }
 
-// outcome is how a step ended.
+// outcome says how a step ended.
 type outcome int
 
 const (

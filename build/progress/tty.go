@@ -21,7 +21,7 @@ const (
 	frameEvery = 100 * time.Millisecond
 	// tailLines is how many lines of output a running step shows.
 	tailLines = 6
-	// maxScroll bounds the finished lines that wait for a terminal that doesn't take them, in bytes.
+	// maxScroll is how many bytes of finished lines may wait for a terminal that takes no output.
 	maxScroll = 1 << 20
 )
 
@@ -29,7 +29,7 @@ type ttyOptions struct {
 	out   io.Writer
 	size  func() (terminal.Size, error)
 	color bool
-	// now is the clock, nil for the real one. frames starts the drawing of a frame; nil is a ticker.
+	// now is the clock; nil: the real one. Each value from frames draws a frame; nil: a ticker's. Tests set both.
 	now    func() time.Time
 	frames <-chan time.Time
 }
@@ -49,8 +49,8 @@ type tty struct {
 
 	stop     chan struct{}
 	finished chan struct{}
-	// drawn has the width in cells of each line of the block that is on the terminal. It and err belong to the drawing
-	// goroutine until finished is closed.
+	// drawn has the width in cells of each line of the block that is on the terminal. Only the drawing goroutine uses
+	// drawn and err until finished is closed.
 	drawn []int
 	err   error
 }
@@ -159,7 +159,7 @@ func (t *tty) finishedLine(s *step, how outcome, reason string) string {
 	return t.palette.paint(c, stepLine(label+title, t.tracker.elapsed(s), t.terminal().Width))
 }
 
-// terminal is the size now, or a usual one.
+// terminal gives the size of the terminal, or a common one if it isn't known.
 func (t *tty) terminal() terminal.Size {
 	if s, err := t.size(); err == nil {
 		return s
@@ -188,8 +188,8 @@ func (t *tty) draw(last bool) {
 	}
 	t.drawn = t.drawn[:0]
 	for _, l := range block {
-		// First the old line goes: after a line as wide as the terminal the cursor is on its last character, which would go
-		// too.
+		// The old line is erased before the new one is written: after a line as wide as the terminal the cursor is on its
+		// last character, which would be erased, too.
 		frame.WriteString("\x1b[K" + l + "\n")
 		t.drawn = append(t.drawn, visibleWidth(l))
 	}
@@ -216,6 +216,7 @@ func (t *tty) beginFrame(frame *bytes.Buffer, last bool) (block []string, ok boo
 	if t.scroll.Len() == 0 && len(block) == 0 && len(t.drawn) == 0 {
 		return nil, false
 	}
+
 	// Without automatic wrapping a line whose width was misjudged can't spoil the block.
 	frame.WriteString("\x1b[?7l")
 	if up := min(rows(t.drawn, sz.Width), sz.Height-1); up > 0 {
@@ -228,6 +229,7 @@ func (t *tty) beginFrame(frame *bytes.Buffer, last bool) (block []string, ok boo
 		frame.WriteString("\x1b[?7l")
 		t.scroll.Reset()
 	}
+
 	return block, true
 }
 
@@ -262,6 +264,7 @@ func (t *tty) block(sz terminal.Size) []string {
 	if len(running) == 0 || sz.Height < 3 {
 		return nil
 	}
+
 	head, _ := fit(t.header(), sz.Width)
 	out := []string{head}
 	// One line is the header's, and one stays empty for the cursor.
@@ -272,11 +275,13 @@ func (t *tty) block(sz terminal.Size) []string {
 		running = running[:len(running)-hidden]
 		room = len(running)
 	}
+
 	room -= len(running)
 	details := make([][]string, len(running))
 	for i, s := range running {
 		details[i] = s.details()
 	}
+
 	quota := share(room, details)
 	for i, s := range running {
 		out = append(out, stepLine(s.title(), t.tracker.elapsed(s), sz.Width))
@@ -286,6 +291,7 @@ func (t *tty) block(sz terminal.Size) []string {
 			out = append(out, t.palette.paint(faint, text))
 		}
 	}
+
 	if hidden > 0 {
 		text, _ := fit(fmt.Sprintf(" => … and %d more", hidden), sz.Width)
 		out = append(out, text)
@@ -293,7 +299,7 @@ func (t *tty) block(sz terminal.Size) []string {
 	return out
 }
 
-// details are the transfers of a step that aren't finished and the last lines of its output.
+// details gives the lines below a running step: its unfinished transfers and the last lines of its output.
 func (s *step) details() []string {
 	var out []string
 	for _, what := range slices.Sorted(maps.Keys(s.transfers)) {
@@ -312,7 +318,7 @@ func (s *step) details() []string {
 	return out[max(len(out)-tailLines, 0):]
 }
 
-// share deals room lines out evenly, none more than it has use for.
+// share divides room lines evenly among the steps, and gives none more lines than it has.
 func share(room int, details [][]string) []int {
 	quota := make([]int, len(details))
 	for given := true; given && room > 0; {
@@ -328,7 +334,7 @@ func share(room int, details [][]string) []int {
 	return quota
 }
 
-// rows is how many rows lines of these widths take on a terminal that has been made so wide since.
+// rows gives the number of rows that lines of these widths in cells take on a terminal whose width is width by now.
 func rows(widths []int, width int) int {
 	n := 0
 	for _, w := range widths {
@@ -337,7 +343,7 @@ func rows(widths []int, width int) int {
 	return n
 }
 
-// visibleWidth is the width of a line with our colours in it.
+// visibleWidth gives the width in cells of a line, not counting its colour sequences.
 func visibleWidth(s string) int {
 	var l lines
 	l.write([]byte(s), func(line) {})

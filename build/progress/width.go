@@ -35,9 +35,10 @@ func fit(s string, width int) (string, int) {
 	var (
 		b    strings.Builder
 		used int
-		// atEnd is how much of b fits together with the mark.
+		// atEnd is how many bytes of b fit together with the mark, atEndUsed their width in cells.
 		atEnd, atEndUsed int
 	)
+
 	for _, r := range s {
 		w := runeWidth(r)
 		if r == '\t' {
@@ -57,5 +58,6 @@ func fit(s string, width int) (string, int) {
 			atEnd, atEndUsed = b.Len(), used
 		}
 	}
+
 	return b.String(), used
 }
