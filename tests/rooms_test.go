@@ -24,8 +24,7 @@ const (
 func stillLarger() map[string]int {
 	return map[string]int{
 		"build/fileop.copier": 35, "build/plan.expanding": 32, "build/plan.planner": 52, "build/rootfs.Roots": 63,
-		"build/store.Store": 73, "build/store/internal/library.Library": 28,
-		"executor.container": 62, "executor.script": 31,
+		"build/store.Store": 73, "executor.container": 62, "executor.script": 31,
 	}
 }
 

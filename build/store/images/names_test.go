@@ -228,7 +228,12 @@ func TestAnImageOfAContainerStaysOnItsLayers(t *testing.T) {
 	if err := d.Images.PutCopy(img, old.ID, "example.test/app:1"); err != nil {
 		t.Fatal(err)
 	}
-	c, err := d.Store.Library().CreateContainer("", nil, id, "", "", nil)
+	lib := d.Store.Library()
+	podman, err := storage.GetStore(storage.StoreOptions{GraphRoot: lib.GraphRoot(), RunRoot: lib.RunRoot()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := podman.CreateContainer("", nil, id, "", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +243,7 @@ func TestAnImageOfAContainerStaysOnItsLayers(t *testing.T) {
 	if top := record(t, d, id).TopLayer; top != old.ID {
 		t.Errorf("it is on %s now", top)
 	}
-	if err := d.Store.Library().DeleteContainer(c.ID); err != nil {
+	if err := podman.DeleteContainer(c.ID); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -68,14 +68,14 @@ func (l *Library) Examine(s Settings) {
 		l.Layout.Marks = TrustedMarks
 	}
 	if l.Layout.Stacks {
-		l.Layout.Program = l.findProgram(s.Options)
+		l.Layout.Program = findProgram(l.GraphRoot(), s.Options)
 	}
 	l.Layout.Renames = !s.Portable && l.canRename(s)
 }
 
 // canRename tells whether a step's directory can become a layer by a rename: only with the kernel's own overlay.
 func (l *Library) canRename(s Settings) bool {
-	if !l.Layout.Stacks || l.ImageStore() != "" || l.Layout.Program.Path != "" {
+	if !l.Layout.Stacks || l.store.ImageStore() != "" || l.Layout.Program.Path != "" {
 		return false
 	}
 	_, masked := driverOption(s.Options, "force_mask")
@@ -85,7 +85,7 @@ func (l *Library) canRename(s Settings) bool {
 		return false
 	}
 	_, ok := driver.(drivers.DriverWithDiffer)
-	return ok && l.joinMounts(s.Own, filepath.Join(l.GraphRoot(), Overlay), s.Trusted)
+	return ok && l.rename.join(s.Own, l.GraphRoot(), s.Trusted)
 }
 
 // driverOption finds an option of the overlay driver, the last one of that name.
@@ -102,12 +102,12 @@ func driverOption(all []string, name string) (value string, ok bool) {
 	return value, ok
 }
 
-// findProgram finds what the driver has chosen. It says so nowhere but in a note in its directory.
-func (l *Library) findProgram(options []string) Program {
+// findProgram finds what the driver of the store in root has chosen. It says so nowhere but in a note in its directory.
+func findProgram(root string, options []string) Program {
 	var p Program
 	p.Path, _ = driverOption(options, "mount_program")
 	if p.Path == "" {
-		flag, err := os.ReadFile(filepath.Join(l.GraphRoot(), Overlay, ".has-mount-program"))
+		flag, err := os.ReadFile(filepath.Join(root, Overlay, ".has-mount-program"))
 		if err != nil || strings.TrimSpace(string(flag)) != "true" {
 			return p
 		}
@@ -143,9 +143,9 @@ func CheckOwned(dir string) error {
 func (l *Library) MountOthers(id string) (dir string, unmount func() error, err error) {
 	driver, err := l.GraphDriver()
 	if err == nil {
-		dir, err = ask(l, func() (string, error) { return driver.Get(id, drivers.MountOpts{}) })
+		dir, err = ask(l.fuse, func() (string, error) { return driver.Get(id, drivers.MountOpts{}) })
 	}
-	return dir, func() error { return l.do(func() error { return driver.Put(id) }) }, err
+	return dir, func() error { return l.fuse.do(func() error { return driver.Put(id) }) }, err
 }
 
 // Directories are those of a layer in a store that stacks.

@@ -15,7 +15,7 @@ import (
 
 // TestABrokenLibraryLetsNobodyWait: it panics with locks that it never gives back.
 func TestABrokenLibraryLetsNobodyWait(t *testing.T) {
-	l := &Library{broken: make(chan struct{})}
+	l := newFuse()
 	never := make(chan struct{})
 	waiting := make(chan error, 1)
 	entered := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 
@@ -101,28 +102,37 @@ func (m *oneMount) run(f func() error) (err error) {
 	return err
 }
 
-// joinMounts tells whether the layers that ApplyStagedLayer makes can be renamed out of the directory own into that of
-// the driver, on whatever mounts the two are. An ordinary user's build is in a mount namespace of its own, in which
-// nothing is mounted meanwhile; watched says that this isn't one. It is called once, before the first layer.
-func (l *Library) joinMounts(own, driver string, watched bool) bool {
+// renaming has functions run where files can be renamed from cooper's own directory to layers. In the zero value that
+// is everywhere.
+type renaming struct {
+	// one starts the thread where it is so, if that isn't so everywhere; else it is nil. join writes it.
+	one func() (*oneMount, error)
+}
+
+// join tells whether the layers that ApplyStagedLayer makes can be renamed out of the directory own into that of the
+// driver in the store's root, on whatever mounts the two are. An ordinary user's build is in a mount namespace of its
+// own, in which nothing is mounted meanwhile; watched says that this isn't one. It is called once, before the first
+// layer.
+func (r *renaming) join(own, root string, watched bool) bool {
+	driver := filepath.Join(root, Overlay)
 	whole := sameMount(own, driver)
 	if whole && !watched {
 		return true
 	}
-	l.one = sync.OnceValues(func() (*oneMount, error) { return newOneMount(l.GraphRoot(), driver) })
+	r.one = sync.OnceValues(func() (*oneMount, error) { return newOneMount(root, driver) })
 	if whole {
 		return true
 	}
-	_, err := l.one()
+	_, err := r.one()
 	return err == nil
 }
 
-// inOneMount calls f where files can be renamed from cooper's own directory to layers.
-func (l *Library) inOneMount(f func() error) error {
-	if l.one == nil {
+// run calls f where files can be renamed.
+func (r *renaming) run(f func() error) error {
+	if r.one == nil {
 		return f()
 	}
-	one, err := l.one()
+	one, err := r.one()
 	if err != nil { // without the right to mount, as in a container; there nobody else has it either
 		return f()
 	}

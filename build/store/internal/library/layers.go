@@ -1,0 +1,97 @@
+package library
+
+import (
+	"io"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+)
+
+// layers are the library's calls that are about layers.
+type layers struct {
+	// Wrote is set when a layer was made.
+	Wrote atomic.Bool
+
+	store storage.Store
+	fuse  *fuse
+	// rename has functions run where files can be renamed from cooper's own directory to layers.
+	rename renaming
+}
+
+// ApplyStagedLayer makes a layer of a directory that was staged: by a rename, where Layout.Renames says so.
+func (l *layers) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.Layer, error) {
+	return makes(l.fuse, &l.Wrote, func() (layer *storage.Layer, err error) {
+		err = l.rename.run(func() (err error) {
+			layer, err = l.store.ApplyStagedLayer(o)
+			return err
+		})
+		return layer, err
+	})
+}
+
+// CreateLayer makes an empty layer on top of a parent.
+//
+//nolint:revive // the library has its parameters so
+func (l *layers) CreateLayer(id, parent string, names []string, label string, writable bool,
+	o *storage.LayerOptions) (*storage.Layer, error) {
+	return makes(l.fuse, &l.Wrote, func() (made *storage.Layer, err error) {
+		err = withoutUmask(func() (err error) {
+			made, err = l.store.CreateLayer(id, parent, names, label, writable, o)
+			return err
+		})
+		return made, err
+	})
+}
+
+// DeleteLayer removes a layer that no other layer and no image needs.
+func (l *layers) DeleteLayer(id string) error {
+	return l.fuse.do(func() error { return l.store.DeleteLayer(id) })
+}
+
+// Diff is the archive of what a layer, or the way to one, changes. The caller closes it.
+func (l *layers) Diff(from, to string, o *storage.DiffOptions) (io.ReadCloser, error) {
+	return ask(l.fuse, func() (io.ReadCloser, error) { return l.store.Diff(from, to, o) })
+}
+
+// Layer finds a layer by ID or name.
+func (l *layers) Layer(id string) (*storage.Layer, error) {
+	return ask(l.fuse, func() (*storage.Layer, error) { return l.store.Layer(id) })
+}
+
+// Layers lists all layers.
+func (l *layers) Layers() ([]storage.Layer, error) { return ask(l.fuse, l.store.Layers) }
+
+// LayersByUncompressedDigest finds the layers whose archive has the digest, uncompressed.
+func (l *layers) LayersByUncompressedDigest(d digest.Digest) ([]storage.Layer, error) {
+	return ask(l.fuse, func() ([]storage.Layer, error) { return l.store.LayersByUncompressedDigest(d) })
+}
+
+// Mount mounts a layer until Unmount is called as often, and gives the directory.
+func (l *layers) Mount(id, label string) (string, error) {
+	return ask(l.fuse, func() (string, error) { return l.store.Mount(id, label) })
+}
+
+// PutLayer makes a layer of an archive, and says how many bytes are in it, uncompressed.
+//
+//nolint:revive // the library has its parameters so
+func (l *layers) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions,
+	diff io.Reader) (*storage.Layer, int64, error) {
+	var size int64
+	made, err := makes(l.fuse, &l.Wrote, func() (made *storage.Layer, err error) {
+		err = withoutUmask(func() (err error) {
+			made, size, err = l.store.PutLayer(id, parent, names, label, writable, o, diff)
+			return err
+		})
+		return made, err
+	})
+	if err != nil {
+		return made, 0, err
+	}
+	return made, size, nil
+}
+
+// Unmount takes back one Mount, or with force all of them; it tells whether the layer is still mounted.
+func (l *layers) Unmount(id string, force bool) (bool, error) {
+	return ask(l.fuse, func() (bool, error) { return l.store.Unmount(id, force) })
+}
