@@ -95,11 +95,7 @@ func filtered(t *testing.T, denials []denial, command []string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append([]string{self, filterWord, string(text)}, command...)
+	return append([]string{suite.self, filterWord, string(text)}, command...)
 }
 
 // runBelowFilter is this program in its part as supervisor: it starts itself once more, which installs the filter and

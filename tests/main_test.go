@@ -26,6 +26,8 @@ const buildTags = "containers_image_openpgp,exclude_graphdriver_btrfs,exclude_gr
 var suite struct {
 	// cooper is the binary under test.
 	cooper string
+	// self is this program, where everybody may run it.
+	self string
 	// dir holds what the tests write, in memory if they are run by root; its owner is the ordinary user.
 	dir string
 	// disk is such a directory on the file system of TMPDIR, for what is about disks.
@@ -71,7 +73,7 @@ func runSuite(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, removeDirs()) }()
-	if err := findBinary(); err != nil {
+	if err := findBinaries(); err != nil {
 		return 1, err
 	}
 	if os.Getuid() != 0 {
@@ -128,15 +130,17 @@ func needPrograms() error {
 	return nil
 }
 
-// findBinary copies the binary under test to where the ordinary user may run it.
-func findBinary() error {
-	suite.cooper = filepath.Join(suite.dir, "cooper")
+// findBinaries copies the binary under test and this one to where the ordinary user may run them.
+func findBinaries() error {
+	suite.cooper, suite.self = filepath.Join(suite.dir, "cooper"), filepath.Join(suite.dir, "self")
+	if err := copyProgram("/proc/self/exe", suite.self); err != nil {
+		return err
+	}
 	if given := os.Getenv("COOPER"); given != "" {
-		text, err := os.ReadFile(given)
-		if err != nil {
+		if err := copyProgram(given, suite.cooper); err != nil {
 			return fmt.Errorf("COOPER: %w", err)
 		}
-		return os.WriteFile(suite.cooper, text, 0o755)
+		return nil
 	}
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags="+buildTags, "-o", suite.cooper, "../cmd/cooper")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -45,11 +45,7 @@ func copyForeign(arch, to string) error {
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(program)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, text, 0o755)
+	return copyProgram(program, to)
 }
 
 const archfile = `FROM scratch

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -118,11 +119,19 @@ func copyBusybox(path string) error {
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(program)
+	return copyProgram(program, path)
+}
+
+// copyProgram copies a program that is to be run. No process is started meanwhile: one that is in a user namespace of
+// its own would have the copy open for writing until it knows its IDs, and what somebody may write to is not run.
+func copyProgram(from, to string) error {
+	text, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, text, 0o755)
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(to, text, 0o755)
 }
 
 // second gives the second map in the form of the kernel's files: container ID, intermediate ID, length, group map after

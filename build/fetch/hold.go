@@ -3,6 +3,8 @@ package fetch
 import (
 	"os"
 	"sync"
+
+	"github.com/cooperbuild/cooper/internal/flock"
 )
 
 // hold keeps an entry of the cache from being removed, or from being used by anybody else.
@@ -15,6 +17,6 @@ func (h *hold) release() (err error) {
 	if h == nil {
 		return nil
 	}
-	h.once.Do(func() { err = h.f.Close() })
+	h.once.Do(func() { err = flock.Release(h.f) })
 	return err
 }

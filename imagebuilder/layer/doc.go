@@ -32,5 +32,5 @@
 // relative to their parent's descriptor. So neither a name that is exchanged for a link nor a path longer than PATH_MAX
 // matters. Nothing may write to the tree while it is read; a file whose size differs from its header is [ErrChanged].
 //
-// The package is large because a directory, a list of changes and a merge must all give the same stream to the byte.
+// One room: a directory, a list of changes and a merge must all give the same stream to the byte.
 package layer

@@ -105,6 +105,16 @@ func TryExisting(path string, kind Kind) (*os.File, error) {
 	return still(f, path)
 }
 
+// Release gives the lock of an open file back and closes the file. Closing alone does so later if a process is being
+// started meanwhile: it has a copy of the open file until its program begins, and on a busy machine that takes time.
+func Release(f *os.File) error {
+	err := fsys.Retry0(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) })
+	if err != nil {
+		err = fmt.Errorf("give the lock of %s back: %w", f.Name(), err)
+	}
+	return errors.Join(err, f.Close())
+}
+
 func open(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 }

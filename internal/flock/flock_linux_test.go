@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cooperbuild/cooper/internal/flock"
 )
 
@@ -107,6 +109,29 @@ func TestWaitingEndsWithTheContextAndLeavesNothing(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// TestAReleasedLockIsFreeWhoeverHasACopyOfTheFile: a process has copies of all open files until its program begins.
+func TestAReleasedLockIsFreeWhoeverHasACopyOfTheFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	held, err := flock.File(t.Context(), path, flock.Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := unix.FcntlInt(held.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied) //nolint:errcheck // nothing was written
+	if err := flock.Release(held); err != nil {
+		t.Fatal(err)
+	}
+	free, err := flock.TryExisting(path, flock.Exclusive)
+	if err != nil || free == nil {
+		t.Fatalf("the lock isn't free: %v", err)
+	}
+	_ = free.Close()
 }
 
 func TestWhatWasReplacedIsNotThere(t *testing.T) {
