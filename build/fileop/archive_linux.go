@@ -33,7 +33,7 @@ func (c *copier) tryUnpack(t *target, e source.Entry) (bool, error) {
 		return false, nil
 	}
 
-	d, err := t.directory(c, defaultDirMode)
+	d, err := t.directory(defaultDirMode)
 	if err != nil {
 		return true, err
 	}
@@ -123,7 +123,7 @@ func (u *unpacker) memberName(name string) (string, error) {
 		if depth < 0 {
 			return "", fmt.Errorf("%w: %q leads out of the destination", ErrUnsafeArchive, name)
 		}
-		if u.c.noLayer {
+		if u.c.tree.plain {
 			continue
 		}
 		if err := reserved(part); err != nil {
@@ -164,7 +164,7 @@ func (u *unpacker) member(h *tar.Header, data io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := u.c.ensure(d); err != nil {
+	if err := u.c.tree.ensure(d); err != nil {
 		return err
 	}
 
@@ -183,12 +183,12 @@ func (u *unpacker) make(d *dir, name string, m memberFile) error {
 	if m.h.Typeflag == tar.TypeDir {
 		return u.directoryMember(d, name, m.attrs)
 	}
-	if isDevice := m.h.Typeflag == tar.TypeChar || m.h.Typeflag == tar.TypeBlock; isDevice && u.c.noLayer {
-		u.c.devices.Add(1)
+	if isDevice := m.h.Typeflag == tar.TypeChar || m.h.Typeflag == tar.TypeBlock; isDevice && u.c.tree.plain {
+		u.c.done.devices.Add(1)
 		return nil
 	}
 
-	u.c.moved(1, 0)
+	u.c.done.moved(1, 0)
 	switch m.h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.regular(d, name, m)
@@ -198,19 +198,19 @@ func (u *unpacker) make(d *dir, name string, m memberFile) error {
 		if err := u.clear(d, name); err != nil {
 			return err
 		}
-		if err := u.c.place(d, name, func() error { return unix.Symlinkat(m.h.Linkname, d.layer, name) }); err != nil {
+		if err := u.c.tree.place(d, name, func() error { return unix.Symlinkat(m.h.Linkname, d.layer, name) }); err != nil {
 			return err
 		}
-		return u.c.applyName(d, name, m.attrs)
+		return u.c.tree.set.named(d, name, m.attrs)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
 		if err := u.clear(d, name); err != nil {
 			return err
 		}
-		err := u.c.makeNode(d, name, nodeOf(m))
+		err := u.c.tree.makeNode(d, name, nodeOf(m))
 		if errors.Is(err, unix.EPERM) && m.h.Typeflag != tar.TypeFifo {
 			// Root of a user namespace can't make devices. Archives of root file systems usually have some, but no image needs
 			// them: a container's /dev is mounted over them.
-			u.c.devices.Add(1)
+			u.c.done.devices.Add(1)
 			return nil
 		}
 		return err
@@ -234,8 +234,8 @@ func nodeOf(m memberFile) node {
 func (u *unpacker) attrs(h *tar.Header) (*attrs, error) {
 	a := &attrs{mode: uint32(h.Mode) & 0o7777}
 	switch {
-	case u.c.o.Chown != nil:
-		a.uid, a.gid = u.c.o.Chown.UID, u.c.o.Chown.GID
+	case u.c.rules.chown != nil:
+		a.uid, a.gid = u.c.rules.chown.UID, u.c.rules.chown.GID
 	case h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= math.MaxUint32 || int64(h.Gid) >= math.MaxUint32:
 		return nil, fmt.Errorf("%w: owner %d:%d is out of range", ErrUnsafeArchive, h.Uid, h.Gid)
 	default:
@@ -249,7 +249,7 @@ func (u *unpacker) attrs(h *tar.Header) (*attrs, error) {
 	a.mtime = unix.Timespec{Sec: when.Unix(), Nsec: int64(when.Nanosecond())}
 	const prefix = "SCHILY.xattr."
 	for key, value := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(key, prefix); ok && source.CopiedXattr(name, !u.c.noLayer) {
+		if name, ok := strings.CutPrefix(key, prefix); ok && source.CopiedXattr(name, !u.c.tree.plain) {
 			a.xattrs = append(a.xattrs, source.Xattr{Name: name, Value: []byte(value)})
 		}
 	}

@@ -26,7 +26,9 @@ func (u *unpacker) directory(name string) (*dir, error) {
 	}
 
 	keep := func(d *dir) { u.trail = append(u.trail, d) }
-	find := func(d *dir, _ []string, name string) (source.Found[*dir], error) { return u.c.lookup(d, name, keep) }
+	find := func(d *dir, _ []string, name string) (source.Found[*dir], error) {
+		return u.c.tree.lookup(d, name, keep)
+	}
 	t, err := source.Follow(u.root, name, find, func(*dir) {})
 	if err != nil {
 		return nil, err
@@ -37,12 +39,12 @@ func (u *unpacker) directory(name string) (*dir, error) {
 
 	d := t.Last()
 	for _, missing := range t.Rest {
-		made := u.c.implied(defaultDirMode)
-		if d, err = u.c.newDir(d, missing, &made); err != nil {
+		made := u.c.rules.implied(defaultDirMode)
+		if d, err = u.c.tree.newDir(d, missing, &made); err != nil {
 			return nil, err
 		}
 		keep(d)
-		if err := u.c.ensure(d); err != nil {
+		if err := u.c.tree.ensure(d); err != nil {
 			return nil, err
 		}
 	}
@@ -55,7 +57,7 @@ func (u *unpacker) directory(name string) (*dir, error) {
 func (u *unpacker) leave(complete bool) error {
 	var errs []error
 	for n := len(u.trail) - 1; n >= 0; n-- {
-		errs = append(errs, u.c.finish(u.trail[n], complete))
+		errs = append(errs, u.c.tree.finish(u.trail[n], complete))
 	}
 	u.at, u.trail = nil, nil
 	return errors.Join(errs...)
@@ -64,16 +66,16 @@ func (u *unpacker) leave(complete bool) error {
 // directoryMember makes a directory, or gives an existing one the member's attributes. Another kind of file in its
 // place is removed.
 func (u *unpacker) directoryMember(parent *dir, name string, a *attrs) error {
-	d, err := u.c.newDir(parent, name, a)
+	d, err := u.c.tree.newDir(parent, name, a)
 	if err != nil {
 		return err
 	}
 	d.replace = true
-	if err := u.c.ensure(d); err != nil {
+	if err := u.c.tree.ensure(d); err != nil {
 		d.shut()
 		return err
 	}
-	return u.c.finish(d, true)
+	return u.c.tree.finish(d, true)
 }
 
 // clear removes a directory of the layer that has the name of a member which isn't a directory. A directory of the
@@ -130,7 +132,7 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 	if err := u.clear(d, name); err != nil {
 		return err
 	}
-	fd, err := u.c.create(d, name, m.attrs.mode)
+	fd, err := u.c.tree.create(d, name, m.attrs.mode)
 	if err != nil {
 		return err
 	}
@@ -152,7 +154,7 @@ func (u *unpacker) regular(d *dir, name string, m memberFile) error {
 		_, err = io.CopyBuffer(w, m.data, u.buf)
 	}
 	if err == nil {
-		err = u.c.applyFile(d, fd, m.attrs)
+		err = u.c.tree.set.file(d, fd, m.attrs)
 	}
 
 	if closeErr := unix.Close(fd); err == nil {
@@ -177,7 +179,7 @@ func (w fdWriter) Write(p []byte) (int, error) {
 	if err := fsys.WriteAll(w.fd, p); err != nil {
 		return 0, fmt.Errorf("write: %w", err)
 	}
-	w.c.moved(0, int64(len(p)))
+	w.c.done.moved(0, int64(len(p)))
 	return len(p), nil
 }
 
@@ -189,7 +191,7 @@ func (u *unpacker) hardLink(d *dir, name, target string) error {
 	}
 	// Directories found on the way to the target are finished with the rest.
 	find := func(d *dir, _ []string, name string) (source.Found[*dir], error) {
-		return u.c.lookup(d, name, func(d *dir) { u.trail = append(u.trail, d) })
+		return u.c.tree.lookup(d, name, func(d *dir) { u.trail = append(u.trail, d) })
 	}
 	t, err := source.Follow(u.root, path.Dir("/"+clean), find, func(*dir) {})
 	if err != nil || len(t.Rest) > 0 || clean == "" {
@@ -205,13 +207,13 @@ func (u *unpacker) hardLink(d *dir, name, target string) error {
 	if err := u.clear(d, name); err != nil {
 		return err
 	}
-	return u.c.place(d, name, func() error { return unix.Linkat(from.layer, base, d.layer, name, 0) })
+	return u.c.tree.place(d, name, func() error { return unix.Linkat(from.layer, base, d.layer, name, 0) })
 }
 
 // bring copies a file of the parent's tree into the layer if the layer hasn't got it: no hard link leads from one layer
 // to another.
 func (u *unpacker) bring(d *dir, name string) error {
-	if err := u.c.ensure(d); err != nil {
+	if err := u.c.tree.ensure(d); err != nil {
 		return err
 	}
 	st, err := fsys.LstatAt(d.layer, name)
@@ -236,10 +238,7 @@ func (u *unpacker) bring(d *dir, name string) error {
 	if below.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return ErrIsDirectory
 	}
-	up := &copier{
-		cause: u.c.cause, o: CopyOptions{KeepOwner: true}, root: u.c.root,
-		uid: u.c.uid, gid: u.c.gid, umask: u.c.umask,
-	}
+	up := &copier{cause: u.c.cause, rules: rules{keepOwner: true}, tree: u.c.tree}
 
 	return up.copyKind(d, name, source.Entry{Dir: d.view, Name: name, Type: uint8(below.Mode & unix.S_IFMT >> 12)})
 }

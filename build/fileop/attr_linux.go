@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/source"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // attrs are the attributes that a file in the layer gets.
@@ -38,17 +39,24 @@ func attrsOf(fd int, owners bool) (*attrs, error) {
 	return &attrs{uid: st.Uid, gid: st.Gid, mode: st.Mode & 0o7777, mtime: st.Mtim, xattrs: xattrs}, nil
 }
 
-// copied gives the attributes of a copy whose source has the attributes st and xattrs.
-func (c *copier) copied(st *unix.Stat_t, xattrs []source.Xattr) *attrs {
-	a := &attrs{mode: st.Mode & 0o7777, mtime: st.Mtim, xattrs: xattrs}
-	a.uid, a.gid = c.owner(st.Uid, st.Gid)
-	a.mode = c.chmod.apply(a.mode, st.Mode&unix.S_IFMT == unix.S_IFDIR)
-	return a
+// setter gives the files that this process makes their attributes, and records their owners. Several goroutines use it.
+type setter struct {
+	// uid and gid own the files that this process makes; umask has the bits that their modes lack.
+	uid, gid, umask uint32
+
+	given ownerSet
 }
 
-// applyDir gives a directory its attributes, whatever it has now.
-func (c *copier) applyDir(fd int, a *attrs) error {
-	c.given.add(Owner{a.uid, a.gid})
+func newSetter() *setter {
+	s := &setter{umask: umask()}
+	s.uid, s.gid = fsys.OwnIDs()
+
+	return s
+}
+
+// dir gives a directory its attributes, whatever it has now.
+func (s *setter) dir(fd int, a *attrs) error {
+	s.given.add(Owner{a.uid, a.gid})
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
@@ -89,16 +97,16 @@ func SetDirAttributes(path string, st *unix.Stat_t, xattrs []source.Xattr) (err 
 	return setTime(fd, st.Mtim)
 }
 
-// applyFile gives a regular file that this process has just made in d its attributes. The order matters: a change of
+// file gives a regular file that this process has just made in d its attributes. The order matters: a change of
 // owner clears setuid and the capabilities.
-func (c *copier) applyFile(d *dir, fd int, a *attrs) error {
-	c.given.add(Owner{a.uid, a.gid})
-	if a.uid != c.uid || a.gid != c.gid || d.inherits {
+func (s *setter) file(d *dir, fd int, a *attrs) error {
+	s.given.add(Owner{a.uid, a.gid})
+	if a.uid != s.uid || a.gid != s.gid || d.inherits {
 		if err := chown(fd, a); err != nil {
 			return err
 		}
 	}
-	if a.mode&^0o777 != 0 || a.mode&c.umask != 0 || d.inherits {
+	if a.mode&^0o777 != 0 || a.mode&s.umask != 0 || d.inherits {
 		if err := unix.Fchmod(fd, a.mode); err != nil {
 			return err
 		}
@@ -109,10 +117,10 @@ func (c *copier) applyFile(d *dir, fd int, a *attrs) error {
 	return setTime(fd, a.mtime)
 }
 
-// applyName gives a symlink, FIFO or device its attributes.
-func (c *copier) applyName(d *dir, name string, a *attrs) error {
-	c.given.add(Owner{a.uid, a.gid})
-	if a.uid != c.uid || a.gid != c.gid || d.inherits {
+// named gives a symlink, FIFO or device its attributes.
+func (s *setter) named(d *dir, name string, a *attrs) error {
+	s.given.add(Owner{a.uid, a.gid})
+	if a.uid != s.uid || a.gid != s.gid || d.inherits {
 		if err := unix.Fchownat(d.layer, name, int(a.uid), int(a.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return ownerError(err, a)
 		}

@@ -17,13 +17,13 @@ import (
 // error for a missing source is a *NoMatchError; that for a destination that can't be used wraps one of the package's
 // errors. When Copy fails, the layer holds a part of the copy and must be thrown away.
 func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
-	c, err := newCopier(ctx, o)
+	c, err := newCopier(ctx, o, false)
 	if err != nil {
 		return CopyResult{}, err
 	}
 	defer func() {
-		err = errors.Join(err, c.close(err == nil))
-		result.Owners = c.given.list() // listed last, since close gives directories their owners
+		err = errors.Join(err, c.tree.close(err == nil))
+		result.Owners = c.tree.set.given.list() // listed last, since close gives directories their owners
 	}()
 
 	sel := &source.Selection{}
@@ -52,96 +52,58 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 		}
 	}
 
-	return CopyResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Devices: c.devices.Load(), Missed: sel.Missed}, nil
+	return CopyResult{Files: c.done.files.Load(), Bytes: c.done.bytes.Load(), Devices: c.done.devices.Load(), Missed: sel.Missed}, nil
 }
 
-// copier is one Copy or Mkdir under way.
+// copier is a running Copy, Mkdir or Unpack.
 type copier struct {
 	// cause gives the reason why the copy must stop, nil while there is none.
 	cause func() error
 	o     CopyOptions
-	chmod modeChange
-	root  *dir
-	// noLayer tells that the destination isn't a layer, so that no name means a deletion.
-	noLayer bool
-	// kept are the directories of the destination, parents first. close finishes them.
-	kept []*dir
-
-	// uid and gid own the files that this process makes; umask has the bits that their modes lack.
-	uid, gid, umask uint32
-
-	files, bytes, devices atomic.Int64
-	// wrote is set when the first file is made in the layer.
-	wrote atomic.Bool
+	rules rules
+	tree  *tree
+	done  *tally
 	// data copies the content of regular files.
 	data  fsys.Copier
 	links linkTable
-	given ownerSet
 }
 
-func newCopier(ctx context.Context, o CopyOptions) (*copier, error) {
-	c := &copier{cause: func() error { return context.Cause(ctx) }, o: o}
-	c.uid, c.gid = fsys.OwnIDs()
-	c.umask = umask()
-	c.data = fsys.Copier{WriteBack: true, Done: func(bytes int64) { c.moved(0, bytes) }}
+// newCopier opens the tree that o names; plain is the tree's. The caller closes the tree.
+func newCopier(ctx context.Context, o CopyOptions, plain bool) (*copier, error) {
 	if !strings.HasPrefix(o.Dest, "/") {
 		return nil, fmt.Errorf("copy to %q: destination isn't absolute", o.Dest)
 	}
-
-	var err error
-	if c.chmod, err = parseChmod(o.Chmod); err != nil {
-		return nil, err
-	}
-
-	layer, err := unix.Open(o.Layer, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	chmod, err := parseChmod(o.Chmod)
 	if err != nil {
-		return nil, fmt.Errorf("open layer: %w", err)
+		return nil, err
 	}
-
-	c.root = &dir{view: -1, layer: layer}
-	if o.View != nil {
-		if c.root.view, err = source.OpenDirectory(int(o.View.Fd()), "."); err != nil {
-			_ = unix.Close(layer)
-			return nil, fmt.Errorf("open parent: %w", err)
-		}
-	}
-	if err := c.adopt(c.root); err != nil {
-		c.root.shut()
+	t, err := openTree(o, plain)
+	if err != nil {
 		return nil, err
 	}
 
-	c.kept = append(c.kept, c.root)
-	return c, nil
+	done := &tally{tell: o.Moved}
+	return &copier{
+		cause: func() error { return context.Cause(ctx) }, o: o,
+		rules: rules{chown: o.Chown, keepOwner: o.KeepOwner, chmod: chmod},
+		tree:  t, done: done,
+		data: fsys.Copier{WriteBack: true, Done: func(bytes int64) { done.moved(0, bytes) }},
+	}, nil
 }
 
-// close gives the directories of the destination their attributes, children first, and closes them.
-func (c *copier) close(complete bool) error {
-	var errs []error
-	for n := len(c.kept) - 1; n >= 0; n-- {
-		errs = append(errs, c.finish(c.kept[n], complete))
-	}
-	c.kept = nil
-	return errors.Join(errs...)
+// tally counts what was written. Several goroutines use it.
+type tally struct {
+	files, bytes, devices atomic.Int64
+	// tell is CopyOptions.Moved.
+	tell func(files, bytes int64)
 }
 
-// moved adds to the number of files and bytes that were written, and tells o.Moved.
-func (c *copier) moved(files, bytes int64) {
-	c.files.Add(files)
-	c.bytes.Add(bytes)
-	if c.o.Moved != nil {
-		c.o.Moved(files, bytes)
-	}
-}
-
-// owner gives the owner of the copy of a file that belongs to uid and gid.
-func (c *copier) owner(uid, gid uint32) (uint32, uint32) {
-	switch {
-	case c.o.Chown != nil:
-		return c.o.Chown.UID, c.o.Chown.GID
-	case c.o.KeepOwner:
-		return uid, gid
-	default:
-		return 0, 0
+// moved adds to the number of files and bytes, and tells of them.
+func (t *tally) moved(files, bytes int64) {
+	t.files.Add(files)
+	t.bytes.Add(bytes)
+	if t.tell != nil {
+		t.tell(files, bytes)
 	}
 }
 
@@ -149,7 +111,7 @@ func (c *copier) owner(uid, gid uint32) (uint32, uint32) {
 func (c *copier) item(ctx context.Context, t *target, item source.Selected) error {
 	if item.IsDir() {
 		made := len(t.rest) > 0
-		d, err := t.directory(c, c.chmod.implied())
+		d, err := t.directory(c.rules.chmod.implied())
 		if err != nil {
 			return err
 		}
@@ -178,7 +140,7 @@ func (c *copier) item(ctx context.Context, t *target, item source.Selected) erro
 		}
 	}
 
-	d, name, err := t.file(c, item.Name)
+	d, name, err := t.file(item.Name)
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", item.Pattern, err)
 	}

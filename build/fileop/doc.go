@@ -37,6 +37,6 @@
 // inside the root they belong to. If a file is exchanged meanwhile, that is an error, or the new file is copied; never
 // a file outside of the root.
 //
-// The package is large because COPY, ADD and unpacking place files below a hostile root by the same rules for links,
-// owners and existing files.
+// One room: COPY, ADD and unpacking write to one tree, by the same rules for links, owners and existing files, and below
+// a hostile root none of them may get at a file but through it.
 package fileop

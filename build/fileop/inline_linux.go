@@ -20,14 +20,14 @@ func (c *copier) inline(t *target, f InlineFile) error {
 		return fail(ErrIsDirectory)
 	}
 
-	d, name, err := t.file(c, name)
+	d, name, err := t.file(name)
 	if err != nil {
 		return fail(err)
 	}
 	if err := reserved(name); err != nil {
 		return fail(err)
 	}
-	if err := c.makeRoom(d, name); err != nil {
+	if err := c.tree.makeRoom(d, name); err != nil {
 		return fail(err)
 	}
 
@@ -36,16 +36,16 @@ func (c *copier) inline(t *target, f InlineFile) error {
 		a.mode = defaultFileMode
 	}
 
-	a.uid, a.gid = c.owner(0, 0)
-	a.mode = c.chmod.apply(a.mode, false)
-	fd, err := c.create(d, name, a.mode)
+	a.uid, a.gid = c.rules.owner(0, 0)
+	a.mode = c.rules.chmod.apply(a.mode, false)
+	fd, err := c.tree.create(d, name, a.mode)
 	if err != nil {
 		return fail(err)
 	}
 	if err = fsys.WriteAll(fd, f.Data); err != nil {
 		err = fmt.Errorf("write: %w", err)
 	} else {
-		err = c.applyFile(d, fd, a)
+		err = c.tree.set.file(d, fd, a)
 	}
 
 	if closeErr := unix.Close(fd); err == nil {
@@ -54,6 +54,6 @@ func (c *copier) inline(t *target, f InlineFile) error {
 	if err != nil {
 		return fail(err)
 	}
-	c.moved(1, int64(len(f.Data)))
+	c.done.moved(1, int64(len(f.Data)))
 	return nil
 }

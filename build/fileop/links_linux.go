@@ -62,12 +62,12 @@ func (c *copier) hardLink(d *dir, name string, f *linkedFile) (bool, error) {
 	if !f.ok {
 		return false, c.cause()
 	}
-	from, err := openBelow(c.root.layer, f.dir)
+	from, err := openBelow(c.tree.root.layer, f.dir)
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = unix.Close(from) }()
-	err = c.place(d, name, func() error { return unix.Linkat(from, f.name, d.layer, name, 0) })
+	err = c.tree.place(d, name, func() error { return unix.Linkat(from, f.name, d.layer, name, 0) })
 	if errors.Is(err, unix.EMLINK) {
 		return false, nil
 	}

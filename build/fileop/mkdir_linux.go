@@ -14,12 +14,12 @@ func Mkdir(ctx context.Context, o MkdirOptions) (created bool, err error) {
 	if mode == 0 {
 		mode = defaultDirMode
 	}
-	c, err := newCopier(ctx, CopyOptions{View: o.View, Layer: o.Layer, Dest: o.Path, OverlayXattr: o.OverlayXattr})
+	c, err := newCopier(ctx, CopyOptions{View: o.View, Layer: o.Layer, Dest: o.Path, OverlayXattr: o.OverlayXattr}, false)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, c.close(err == nil)) }()
-	t, err := c.follow(c.root, path.Clean(o.Path))
+	defer func() { err = errors.Join(err, c.tree.close(err == nil)) }()
+	t, err := follow(c.tree, path.Clean(o.Path))
 	if err != nil {
 		return false, fmt.Errorf("create %s: %w", o.Path, err)
 	}
@@ -28,7 +28,7 @@ func Mkdir(ctx context.Context, o MkdirOptions) (created bool, err error) {
 	}
 	created = len(t.rest) > 0
 	made := attrs{uid: o.Owner.UID, gid: o.Owner.GID, mode: mode, mtime: omitTime()}
-	if err := t.mkdir(c, len(t.rest), made); err != nil {
+	if err := t.mkdir(len(t.rest), made); err != nil {
 		return false, fmt.Errorf("create %s: %w", o.Path, err)
 	}
 	return created, nil

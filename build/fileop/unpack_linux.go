@@ -83,23 +83,22 @@ func (d *Disarmed) take(name string, a *attrs) {
 }
 
 func unpack(ctx context.Context, archive io.Reader, dir string, disarmed *Disarmed) (result CopyResult, err error) {
-	c, err := newCopier(ctx, CopyOptions{Chown: &Owner{}, Layer: dir, Dest: "/"})
+	c, err := newCopier(ctx, CopyOptions{Chown: &Owner{}, Layer: dir, Dest: "/"}, true)
 	if err != nil {
 		return CopyResult{}, err
 	}
-	c.noLayer = true
-	defer func() { err = errors.Join(err, c.close(err == nil)) }()
+	defer func() { err = errors.Join(err, c.tree.close(err == nil)) }()
 	content, err := decompress.New(archive)
 	if err != nil {
 		return CopyResult{}, fmt.Errorf("read archive: %w", err)
 	}
 	defer content.Close()
-	u := &unpacker{c: c, root: c.root, disarmed: disarmed}
+	u := &unpacker{c: c, root: c.tree.root, disarmed: disarmed}
 	err = u.all(content)
 	if err = errors.Join(err, u.leave(err == nil)); err != nil {
 		return CopyResult{}, err
 	}
-	return CopyResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Devices: c.devices.Load()}, nil
+	return CopyResult{Files: c.done.files.Load(), Bytes: c.done.bytes.Load(), Devices: c.done.devices.Load()}, nil
 }
 
 // isSparse tells whether a member's content has holes that the archive doesn't hold.
@@ -160,6 +159,6 @@ func (w *sparseWriter) Write(p []byte) (int, error) {
 		w.at += int64(n)
 		rest = rest[n:]
 	}
-	w.c.moved(0, int64(len(p)))
+	w.c.done.moved(0, int64(len(p)))
 	return len(p), nil
 }
