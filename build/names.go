@@ -15,7 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/build/steps"
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -103,19 +103,19 @@ func Push(ctx context.Context, s *Session, req PushRequest) (Pushed, error) {
 type StepNS = rootfs.StepNS
 
 // UserNS is a user namespace that somebody else has made; see OpenUserNS.
-type UserNS = executor.UserNS
+type UserNS = joined.UserNS
 
 // ErrNotAbove is behind the error about a user namespace that this process can't join because it lies not below its
 // own.
-var ErrNotAbove = executor.ErrNotAbove
+var ErrNotAbove = joined.ErrNotAbove
 
 // OpenUserNS opens the user namespace at a path for RUN steps to join. It is nil if that is the one this process is in.
 // The caller closes it.
-func OpenUserNS(path string) (*UserNS, error) { return executor.OpenUserNS(path) }
+func OpenUserNS(path string) (*UserNS, error) { return joined.Open(path) }
 
 // ReadUserNS reads the map of the user namespace at a path, with the IDs of this process's namespace for host IDs. It
 // is nil if the namespace is the one that this process is in.
-func ReadUserNS(path string) (*userns.Mapping, error) { return executor.ReadUserNS(path) }
+func ReadUserNS(path string) (*userns.Mapping, error) { return joined.Read(path) }
 
 // RunOptions hold for every RUN step.
 type RunOptions = runstep.Options

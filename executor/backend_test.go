@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 )
 
 // chroot is a third back end, which mounts nothing: the step's root is a directory, and the machine's namespaces are
@@ -22,7 +24,7 @@ type chroot struct {
 var _ backEnd = (*chroot)(nil)
 
 func (b *chroot) prepare() (err error) {
-	dir, err := openPlain(b.c.step.Rootfs.Dir, ".", unix.O_PATH|unix.O_DIRECTORY)
+	dir, err := inroot.OpenPlain(b.c.step.Rootfs.Dir, ".", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -45,7 +46,7 @@ type container struct {
 
 // attachment is a mount and the place where the child puts it.
 type attachment struct {
-	point
+	inroot.Point
 	mount    *os.File // a detached mount, or
 	room     string   // a file or directory in room, cloned
 	readOnly bool     // to be set on a clone
@@ -114,7 +115,7 @@ func (c *container) confine() error {
 // openUserNS makes the step's user namespace, or takes the one that it is to join.
 func (c *container) openUserNS(m userns.Mapping) (err error) {
 	if c.step.UserNS != nil {
-		c.userNS = c.step.UserNS.file
+		c.userNS = c.step.UserNS.File
 		return nil
 	}
 	if c.userNS, err = overlay.NewUserNS(m); err == nil {
@@ -184,12 +185,12 @@ func (c *container) check() error {
 
 // checkRoot refuses an image in which /proc, /sys or /dev lead elsewhere, and provides them if they are missing.
 func (c *container) checkRoot() error {
-	var missing []point
+	var missing []inroot.Point
 	for _, name := range []string{"proc", "sys", "dev"} {
-		mode, err := modeOf(c.root.dir, name)
+		mode, err := inroot.ModeOf(c.root.dir, name)
 		switch {
 		case errors.Is(err, unix.ENOENT):
-			missing = append(missing, point{name, true})
+			missing = append(missing, inroot.Point{Name: name, Dir: true})
 		case err != nil:
 			return fmt.Errorf("look at /%s in the image: %w", name, err)
 		case mode&unix.S_IFMT == unix.S_IFLNK:

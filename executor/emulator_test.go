@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/emulator"
 )
 
 // foreign puts a program for another architecture into the box's layer.
@@ -25,9 +26,9 @@ func (b *box) foreign(arch string) {
 	}
 }
 
-func emulator(t *testing.T, arch string) executor.Emulator {
+func emulatorOf(t *testing.T, arch string) emulator.Emulator {
 	t.Helper()
-	e, ok := executor.FindEmulator(arch)
+	e, ok := emulator.Find(arch)
 	if !ok {
 		t.Fatalf("no static emulator for %s in PATH: install qemu-user-static", arch)
 	}
@@ -38,7 +39,7 @@ func emulator(t *testing.T, arch string) executor.Emulator {
 func (b *box) emulated(t *testing.T, args ...string) executor.Step {
 	s := b.step(args...)
 	s.Runtime = nil // they have no emulators
-	s.Emulators = []executor.Emulator{emulator(t, "arm64"), emulator(t, "s390x"), emulator(t, "riscv64")}
+	s.Emulators = []emulator.Emulator{emulatorOf(t, "arm64"), emulatorOf(t, "s390x"), emulatorOf(t, "riscv64")}
 	if !inside() {
 		s.Mapping = testMapping(t)
 	}
@@ -117,7 +118,7 @@ func TestEmulationWithoutMappingKeepsTheCallersIDs(t *testing.T) {
 	b.foreign("s390x")
 	s := b.step("/bin/sh", "-c",
 		"cat /proc/self/uid_map; chown 7:8 /etc/passwd; /foreign write /new text; su alice -c '/foreign id'")
-	s.Runtime, s.Emulators = nil, []executor.Emulator{emulator(t, "s390x")}
+	s.Runtime, s.Emulators = nil, []emulator.Emulator{emulatorOf(t, "s390x")}
 	got := strings.Join(strings.Fields(b.output(s)), " ")
 	if !strings.HasPrefix(got, "0 0 ") || !strings.HasSuffix(got, " 1000 1000 1001") {
 		t.Error(got)
@@ -143,7 +144,7 @@ func TestManyStepsShareANamespaceWithEmulators(t *testing.T) {
 		c := &box{t, filepath.Join(b.base, "step", string(rune('a'+i)))}
 		s := c.step("/foreign", "arch")
 		s.Rootfs.Lower = []*os.File{b.open("layer")}
-		s.Runtime, s.Emulators = nil, []executor.Emulator{emulator(t, "s390x")}
+		s.Runtime, s.Emulators = nil, []emulator.Emulator{emulatorOf(t, "s390x")}
 		if !inside() {
 			s.Mapping = testMapping(t)
 		}
@@ -166,11 +167,27 @@ func TestManyStepsShareANamespaceWithEmulators(t *testing.T) {
 
 func TestUnknownEmulatorsAreErrors(t *testing.T) {
 	b := newBox(t)
-	for _, e := range []executor.Emulator{{Arch: "pdp11", Path: "/bin/true"}, {Arch: "s390x", Path: "/nowhere/qemu"}} {
+	for _, e := range []emulator.Emulator{{Arch: "pdp11", Path: "/bin/true"}, {Arch: "s390x", Path: "/nowhere/qemu"}} {
 		s := b.emulated(t, "/bin/true")
-		s.Emulators = []executor.Emulator{e}
-		if _, _, err := b.run(s); !errors.Is(err, executor.ErrEmulator) {
+		s.Emulators = []emulator.Emulator{e}
+		if _, _, err := b.run(s); !errors.Is(err, emulator.ErrRegister) {
 			t.Errorf("%+v: %v", e, err)
 		}
 	}
+}
+
+func TestTheFamilysOlderProgramsRunInStepsIfTheProcessorCan(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		return
+	}
+	b := newBox(t)
+	b.foreign("386")
+	s := b.step("/foreign", "again", "arch")
+	if emulator.Executes("386") {
+		if got := b.output(s); got != "linux/386\n" {
+			t.Error(got)
+		}
+		return
+	}
+	checkNoFormat(t, b, s) // a kernel can be told to refuse them
 }

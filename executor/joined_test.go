@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/emulator"
+	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -48,7 +50,7 @@ func held(t *testing.T, setgroups bool) (path string, release func()) {
 }
 
 // joining is a step in a namespace that held has made.
-func (b *box) joining(ns *executor.UserNS, script string) executor.Step {
+func (b *box) joining(ns *joined.UserNS, script string) executor.Step {
 	s := b.sh(script)
 	s.Mapping, s.UserNS = &ns.Mapping, ns
 	s.Shifted = inside() // only real root may map the owners of a disk
@@ -64,7 +66,7 @@ func TestStepJoinsANamespace(t *testing.T) {
 	for _, setgroups := range []bool{true, false} {
 		b := newBox(t)
 		path, release := held(t, setgroups)
-		ns, err := executor.OpenUserNS(path)
+		ns, err := joined.Open(path)
 		b.must(err)
 		link, err := os.Readlink(path)
 		b.must(err)
@@ -94,7 +96,7 @@ func TestUsersOfAJoinedNamespace(t *testing.T) {
 	for setgroups, want := range map[bool]string{true: "1000 50 999 1001", false: "1000"} {
 		b := newBox(t)
 		path, _ := held(t, setgroups)
-		ns, err := executor.OpenUserNS(path)
+		ns, err := joined.Open(path)
 		b.must(err)
 		s := b.joining(ns, "echo $(id -u) $(grep ^Groups: /proc/self/status | cut -d: -f2) $(grep CapEff /proc/self/status)")
 		s.User = "alice"
@@ -114,13 +116,13 @@ func TestUsersOfAJoinedNamespace(t *testing.T) {
 func TestNamespaceIsJoinedAsItIs(t *testing.T) {
 	b := newBox(t)
 	path, _ := held(t, true)
-	ns, err := executor.OpenUserNS(path)
+	ns, err := joined.Open(path)
 	b.must(err)
 	defer func() { b.must(ns.Close()) }()
 	s := b.step("/bin/true")
 	s.Mapping, s.UserNS, s.Shifted = &ns.Mapping, ns, true
-	s.Emulators = []executor.Emulator{{}}
-	if _, _, err := b.run(s); !errors.Is(err, executor.ErrEmulator) {
+	s.Emulators = []emulator.Emulator{{}}
+	if _, _, err := b.run(s); !errors.Is(err, emulator.ErrRegister) {
 		t.Errorf("with an emulator: %v", err)
 	}
 	s.Emulators, s.Mapping = nil, nestedMapping(t)
@@ -144,7 +146,7 @@ func TestMapOfANamespaceIsRead(t *testing.T) {
 	read := func(paths ...string) {
 		t.Helper()
 		for _, path := range paths {
-			m, err := executor.ReadUserNS(path)
+			m, err := joined.Read(path)
 			if want := "0 1000 3000\n3000 4000 2000"; err != nil || m == nil || m.UIDs.String() != want ||
 				m.GIDs.String() != want {
 				t.Errorf("%s: %v, %v", path, m, err)
@@ -154,39 +156,39 @@ func TestMapOfANamespaceIsRead(t *testing.T) {
 	read(path, link, descriptor)
 	release()
 	read(descriptor) // no process is in it any more
-	if _, err := executor.ReadUserNS(path); !errors.Is(err, os.ErrNotExist) {
+	if _, err := joined.Read(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the namespace of a process that has ended: %v", err)
 	}
-	if m, err := executor.ReadUserNS("/proc/self/ns/user"); m != nil || err != nil {
+	if m, err := joined.Read("/proc/self/ns/user"); m != nil || err != nil {
 		t.Errorf("the own one: %v, %v", m, err)
 	}
-	if _, err := executor.ReadUserNS("/proc/self/ns/mnt"); !errors.Is(err, executor.ErrNotUserNS) {
+	if _, err := joined.Read("/proc/self/ns/mnt"); !errors.Is(err, joined.ErrNotUserNS) {
 		t.Errorf("a mount namespace: %v", err)
 	}
 	if !inside() {
 		return
 	}
-	if _, err := executor.ReadUserNS("/proc/1/ns/user"); err == nil || !strings.Contains(err.Error(), "not below") {
+	if _, err := joined.Read("/proc/1/ns/user"); err == nil || !strings.Contains(err.Error(), "not below") {
 		t.Errorf("a namespace above: %v", err)
 	}
 }
 
 func TestOwnNamespaceIsNotJoined(t *testing.T) {
-	if ns, err := executor.OpenUserNS("/proc/self/ns/user"); ns != nil || err != nil {
+	if ns, err := joined.Open("/proc/self/ns/user"); ns != nil || err != nil {
 		t.Errorf("%v, %v", ns, err)
 	}
 	for path, want := range map[string]error{
-		"/proc/self/ns/mnt": executor.ErrNotUserNS, "/proc/self/ns": executor.ErrNotUserNS,
-		"/dev/null": executor.ErrNotUserNS, "/missing": os.ErrNotExist,
+		"/proc/self/ns/mnt": joined.ErrNotUserNS, "/proc/self/ns": joined.ErrNotUserNS,
+		"/dev/null": joined.ErrNotUserNS, "/missing": os.ErrNotExist,
 	} {
-		if _, err := executor.OpenUserNS(path); !errors.Is(err, want) || !strings.Contains(err.Error(), path) {
+		if _, err := joined.Open(path); !errors.Is(err, want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	if !inside() {
 		return
 	}
-	if _, err := executor.OpenUserNS("/proc/1/ns/user"); !errors.Is(err, executor.ErrNotAbove) {
+	if _, err := joined.Open("/proc/1/ns/user"); !errors.Is(err, joined.ErrNotAbove) {
 		t.Errorf("a namespace above: %v", err)
 	}
 }

@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
@@ -22,7 +22,7 @@ func TestMemoryStaysClosedToTheUsersOfSteps(t *testing.T) {
 		},
 		"a step that joins": func(t *testing.T) {
 			at, _ := held(t, true)
-			ns, err := executor.OpenUserNS(at)
+			ns, err := joined.Open(at)
 			b.must(err)
 			b.output(b.joining(ns, "true"))
 			b.must(ns.Close())

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
@@ -22,7 +23,7 @@ func (c *container) plan() error {
 		if name == resolvFile && c.step.DNS.None {
 			continue
 		}
-		c.mounts = append(c.mounts, attachment{point: point{name: name}, room: name, standard: true})
+		c.mounts = append(c.mounts, attachment{Point: inroot.Point{Name: name}, room: name, standard: true})
 	}
 	if err := errors.Join(c.addFiles(), c.addSockets()); err != nil {
 		return err
@@ -46,7 +47,7 @@ func (c *container) plan() error {
 			err = c.openTmpfs(i, covered)
 		}
 		if err != nil {
-			return fmt.Errorf("mount /%s: %w", a.name, err)
+			return fmt.Errorf("mount /%s: %w", a.Name, err)
 		}
 	}
 	return nil
@@ -55,14 +56,14 @@ func (c *container) plan() error {
 // covered is the mode of what mount i covers, 0 if nothing but a mount point that is made for it.
 func (c *container) covered(i int) uint32 {
 	a := c.mounts[i]
-	view, name := c.viewIn(c.mounts[:i], a.name)
+	view, name := c.viewIn(c.mounts[:i], a.Name)
 	switch {
 	case view == c.root.dir && a.missing:
 		return 0
-	case view == c.root.dir && within(name, "dev"):
+	case view == c.root.dir && inroot.Within(name, "dev"):
 		view, name = c.placeOf(name)
 	}
-	mode, err := modeOf(view, name)
+	mode, err := inroot.ModeOf(view, name)
 	if err != nil {
 		return 0
 	}
@@ -74,7 +75,7 @@ func (c *container) covered(i int) uint32 {
 func (c *container) viewIn(mounts []attachment, name string) (*os.File, string) {
 	view, below := c.root.dir, name
 	for _, a := range mounts { // the deepest is last
-		rest, ok := strings.CutPrefix(name+"/", a.name+"/")
+		rest, ok := strings.CutPrefix(name+"/", a.Name+"/")
 		if !ok {
 			continue
 		}
@@ -90,7 +91,7 @@ func (c *container) viewIn(mounts []attachment, name string) (*os.File, string) 
 // sort puts what is mounted deeper later, or it would be covered.
 func (c *container) sort() {
 	slices.SortStableFunc(c.mounts, func(a, b attachment) int {
-		return strings.Count(a.name, "/") - strings.Count(b.name, "/")
+		return strings.Count(a.Name, "/") - strings.Count(b.Name, "/")
 	})
 }
 
@@ -103,7 +104,7 @@ func cleanTarget(target string) (string, error) {
 	switch {
 	case name == "":
 		return "", fmt.Errorf("mount %q: the target can't be the root", target)
-	case name == "dev" || within(name, "proc") || within(name, "sys"):
+	case name == "dev" || inroot.Within(name, "proc") || inroot.Within(name, "sys"):
 		return "", fmt.Errorf("mount %q: the target belongs to the executor", target)
 	}
 	return name, nil
@@ -111,46 +112,51 @@ func cleanTarget(target string) (string, error) {
 
 // placeInRoot finds the mount points that lie in the root file system itself, and makes the missing ones.
 func (c *container) placeInRoot() error {
-	var missing []point
+	var missing []inroot.Point
 	var kept []attachment
 	renamed := make([]string, len(c.mounts))
 	for i, a := range c.mounts {
-		renamed[i] = a.name
-		if j := c.parent(i); j >= 0 || within(a.name, "dev") {
+		renamed[i] = a.Name
+		if j := c.parent(i); j >= 0 || inroot.Within(a.Name, "dev") {
 			if j >= 0 {
-				a.name = renamed[j] + strings.TrimPrefix(a.name, c.mounts[j].name)
-				renamed[i] = a.name
+				a.Name = renamed[j] + strings.TrimPrefix(a.Name, c.mounts[j].Name)
+				renamed[i] = a.Name
 			}
 			kept = append(kept, a)
 			continue
 		}
-		found, err := locate(c.root.dir, a.name)
+		found, err := inroot.Locate(c.root.dir, a.Name)
 		if err != nil {
-			return fmt.Errorf("mount /%s: %w", a.name, err)
+			return fmt.Errorf("mount /%s: %w", a.Name, err)
 		}
-		switch elsewhere := within(found.name, "proc") || within(found.name, "sys") || within(found.name, "dev"); {
+		switch elsewhere := isKernels(found.Name); {
 		case elsewhere && a.standard: // the image wants no such file, say /etc/hosts -> /dev/null
 			continue
-		case elsewhere || found.name == "":
-			return fmt.Errorf("mount /%s: the image has a symbolic link there to /%s", a.name, found.name)
-		case found.exists && found.isDir() != a.dir:
-			return kindError(found.name, a.dir)
+		case elsewhere || found.Name == "":
+			return fmt.Errorf("mount /%s: the image has a symbolic link there to /%s", a.Name, found.Name)
+		case found.Exists && found.IsDir() != a.Dir:
+			return kindError(found.Name, a.Dir)
 		}
-		a.name, renamed[i] = found.name, found.name
+		a.Name, renamed[i] = found.Name, found.Name
 		if a.standard {
-			if c.plant(a.name, c.names[a.room]) {
+			if c.plant(a.Name, c.names[a.room]) {
 				continue
 			}
 			a.writeBack = true
 		}
-		if !found.exists {
+		if !found.Exists {
 			a.missing = true
-			missing = append(missing, point{found.name, a.dir})
+			missing = append(missing, inroot.Point{Name: found.Name, Dir: a.Dir})
 		}
 		kept = append(kept, a)
 	}
 	c.mounts = kept
 	return c.root.provide(c, missing)
+}
+
+// isKernels says that a path of the root lies where every step has mounts of the executor's.
+func isKernels(name string) bool {
+	return inroot.Within(name, "proc") || inroot.Within(name, "sys") || inroot.Within(name, "dev")
 }
 
 func kindError(name string, wantDir bool) error {
@@ -163,7 +169,7 @@ func kindError(name string, wantDir bool) error {
 // parent gives the index of the mount that mount i lies in, -1 for the root file system.
 func (c *container) parent(i int) int {
 	for j := i - 1; j >= 0; j-- {
-		if c.mounts[j].dir && c.mounts[i].name != c.mounts[j].name && within(c.mounts[i].name, c.mounts[j].name) {
+		if c.mounts[j].Dir && c.mounts[i].Name != c.mounts[j].Name && inroot.Within(c.mounts[i].Name, c.mounts[j].Name) {
 			return j
 		}
 	}
@@ -174,69 +180,69 @@ func (c *container) parent(i int) int {
 func (c *container) placeInMount(i int) error {
 	a := c.mounts[i]
 	if j := c.parent(i); j >= 0 {
-		return c.placeBelow(&c.mounts[j], point{strings.TrimPrefix(a.name, c.mounts[j].name+"/"), a.dir})
+		return c.placeBelow(&c.mounts[j], inroot.Point{Name: strings.TrimPrefix(a.Name, c.mounts[j].Name+"/"), Dir: a.Dir})
 	}
-	below, ok := strings.CutPrefix(a.name, "dev/")
+	below, ok := strings.CutPrefix(a.Name, "dev/")
 	if !ok {
 		return nil
 	}
 	if err := c.roomParents("dev", below); err != nil {
 		return err
 	}
-	if mode, err := modeOf(c.placeOf(a.name)); err == nil {
-		if (place{mode: mode}).isDir() != a.dir {
-			return kindError(a.name, a.dir)
+	if mode, err := inroot.ModeOf(c.placeOf(a.Name)); err == nil {
+		if (inroot.Place{Mode: mode}).IsDir() != a.Dir {
+			return kindError(a.Name, a.Dir)
 		}
 		return nil
 	}
-	if a.dir {
-		return c.roomDir(a.name, 0o755)
+	if a.Dir {
+		return c.roomDir(a.Name, 0o755)
 	}
-	return c.roomFile(a.name, nil, 0o644)
+	return c.roomFile(a.Name, nil, 0o644)
 }
 
 // placeBelow makes a mount point p in the mount a. A read-only directory gets it from an overlay, any other as a real,
 // empty file or directory.
-func (c *container) placeBelow(a *attachment, p point) error {
-	mode, err := modeOf(a.view, p.name)
+func (c *container) placeBelow(a *attachment, p inroot.Point) error {
+	mode, err := inroot.ModeOf(a.view, p.Name)
 	switch {
-	case err == nil && (place{mode: mode}).isDir() == p.dir:
+	case err == nil && (inroot.Place{Mode: mode}).IsDir() == p.Dir:
 		return nil
 	case err == nil:
-		return kindError(p.name, p.dir)
+		return kindError(p.Name, p.Dir)
 	case errors.Is(err, unix.ELOOP):
-		return fmt.Errorf("a symbolic link leads to it in %s: %w", a.name, err)
+		return fmt.Errorf("a symbolic link leads to it in %s: %w", a.Name, err)
 	case !errors.Is(err, unix.ENOENT):
 		return err
 	}
 	if !a.bind.ReadOnly {
-		return overlay.AsContainerRoot(c.mappingFor(a), func() error { return makeAll(a.view, p) })
+		return overlay.AsContainerRoot(c.mappingFor(a), func() error { return inroot.MakeAll(a.view, p) })
 	}
 	return c.showStub(a, p)
 }
 
 // showStub shows a mount point in a read-only directory: with an overlay of the directory and one that has the mount
 // point.
-func (c *container) showStub(a *attachment, p point) error {
+func (c *container) showStub(a *attachment, p inroot.Point) error {
 	if a.stubs == nil {
 		name := "stubs" + strconv.Itoa(len(c.own))
 		if err := c.roomDir(name, 0o755); err != nil {
 			return err
 		}
-		dir, err := openPlain(c.room, name, unix.O_PATH|unix.O_DIRECTORY)
+		dir, err := inroot.OpenPlain(c.room, name, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}
 		c.own = append(c.own, dir)
 		a.stubs, a.plain = dir, a.mount
 	}
-	made, err := makeStubs(a.stubs, p.name, p.dir)
+	made, err := inroot.MakeStubs(a.stubs, p.Name, p.Dir)
 	for _, s := range made {
 		if c.owner != (ids{}) {
-			chownErr := unix.Fchownat(int(s.parent.Fd()), s.name, int(c.owner.uid), int(c.owner.gid), unix.AT_SYMLINK_NOFOLLOW)
+			chownErr := unix.Fchownat(int(s.Parent.Fd()), s.Name, int(c.owner.uid), int(c.owner.gid), unix.AT_SYMLINK_NOFOLLOW)
 			err = errors.Join(err, chownErr)
 		}
-		s.parent.Close()
+		s.Parent.Close()
 	}
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
@@ -38,7 +39,7 @@ func (c *container) plant(name string, data []byte) bool {
 	if c.root.o.Dir != nil {
 		return false
 	}
-	parent, err := openPlain(c.root.dir, parentOf(name), unix.O_PATH|unix.O_DIRECTORY)
+	parent, err := inroot.OpenPlain(c.root.dir, parentOf(name), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return false
 	}
@@ -80,11 +81,11 @@ func plantFile(dir *os.File, name string, data []byte) (err error) {
 	if err != nil {
 		return errors.Join(err, unix.Unlinkat(fd, temp, 0))
 	}
-	return setTimes(dir, before)
+	return inroot.SetTimes(dir, before)
 }
 
 func statUpper(upper *os.File, name string) (st unix.Stat_t, err error) {
-	f, err := openPlain(upper, name, unix.O_PATH)
+	f, err := inroot.OpenPlain(upper, name, unix.O_PATH)
 	if err != nil {
 		return st, err
 	}
@@ -99,7 +100,7 @@ func (p planted) uproot(upper *os.File) error {
 	if err != nil || now.Ino != p.was.Ino || now.Ctim != p.was.Ctim || now.Size != p.was.Size {
 		return nil // it is the step's own, or gone
 	}
-	parent, err := openPlain(upper, parentOf(p.name), unix.O_PATH|unix.O_DIRECTORY)
+	parent, err := inroot.OpenPlain(upper, parentOf(p.name), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (p planted) uproot(upper *os.File) error {
 	if err := unix.Unlinkat(int(parent.Fd()), path.Base(p.name), 0); err != nil {
 		return fmt.Errorf("take /%s out of the layer: %w", p.name, err)
 	}
-	return setTimes(parent, before)
+	return inroot.SetTimes(parent, before)
 }
 
 // keepNames writes what the step has written to mounted standard files to the root.
@@ -121,14 +122,14 @@ func (c *container) keepNames() error {
 			continue
 		}
 		if err := rawproc.WithoutFork(func() error { return c.keepName(a) }); err != nil {
-			return fmt.Errorf("keep what the step has written to /%s: %w", a.name, err)
+			return fmt.Errorf("keep what the step has written to /%s: %w", a.Name, err)
 		}
 	}
 	return nil
 }
 
 func (c *container) keepName(a attachment) (err error) {
-	from, err := openPlain(c.room, a.room, unix.O_RDONLY)
+	from, err := inroot.OpenPlain(c.room, a.room, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (c *container) keepName(a attachment) (err error) {
 	if c.root.o.Dir != nil { // where the step's mounts are not, as long as its namespace is held
 		root = c.root.o.Dir
 	}
-	to, err := openPlain(root, a.name, unix.O_WRONLY|unix.O_NONBLOCK)
+	to, err := inroot.OpenPlain(root, a.Name, unix.O_WRONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package executor
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
@@ -15,7 +16,7 @@ func (s *script) attachAll() {
 	s.attach(room, "dev")
 	var inDev []attachment
 	for _, a := range s.c.mounts {
-		if within(a.name, "dev") {
+		if inroot.Within(a.Name, "dev") {
 			inDev = append(inDev, a)
 			continue
 		}
@@ -41,12 +42,12 @@ func (s *script) attachDevice(name, target string) { s.attachClone(atFDCWD, "/de
 
 func (s *script) attachOne(room uintptr, a attachment) {
 	if a.mount != nil {
-		s.attach(a.mount.Fd(), a.name)
+		s.attach(a.mount.Fd(), a.Name)
 		return
 	}
-	s.attachClone(room, a.room, a.name)
+	s.attachClone(room, a.room, a.Name)
 	if a.readOnly {
-		s.readOnly(a.name)
+		s.readOnly(a.Name)
 	}
 }
 

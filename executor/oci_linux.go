@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/emulator"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
@@ -51,7 +52,7 @@ var _ backEnd = (*oci)(nil)
 
 func newOCI(c *container, runtime Runtime) (*oci, error) {
 	if len(c.step.Emulators) > 0 {
-		return nil, fmt.Errorf("%w: for one step with an OCI runtime: %w", ErrEmulator, errors.ErrUnsupported)
+		return nil, fmt.Errorf("%w: for one step with an OCI runtime: %w", emulator.ErrRegister, errors.ErrUnsupported)
 	}
 	return &oci{c: c, runtime: runtime}, nil
 }
@@ -112,7 +113,7 @@ func (o *oci) makeBundle() error {
 		}
 	}
 	for i, a := range o.c.mounts {
-		if a.mount != nil && !a.dir {
+		if a.mount != nil && !a.Dir {
 			if err := b.file(mountName(i)); err != nil {
 				return err
 			}
@@ -204,7 +205,7 @@ func (o *oci) program(h handles) *script {
 			unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
 	if ns := o.c.step.UserNS; ns != nil { // what is held open, and not its path, which may lead elsewhere by now
-		tree := s.call("clone "+userNSFile, 0, unix.SYS_OPEN_TREE, ns.file.Fd(), s.empty, cloneTree|unix.AT_EMPTY_PATH)
+		tree := s.call("clone "+userNSFile, 0, unix.SYS_OPEN_TREE, ns.File.Fd(), s.empty, cloneTree|unix.AT_EMPTY_PATH)
 		s.AddFed(rawproc.Op{
 			Doing: "attach " + userNSFile, Trap: unix.SYS_MOVE_MOUNT,
 			Args: [6]uintptr{0, s.empty, dir, s.String(userNSFile), unix.MOVE_MOUNT_F_EMPTY_PATH},

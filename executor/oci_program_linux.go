@@ -10,11 +10,16 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/emulator"
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 )
 
 const (
 	maxArg    = 32 * 4096 // bytes of one argument, MAX_ARG_STRLEN of the kernel
 	maxScript = 256       // bytes of a script's first line that the kernel reads
+	// maxInterpreter is how long the name of a dynamic loader may be, in bytes, PATH_MAX of the kernel.
+	maxInterpreter = 4096
 )
 
 // checkProgram finds what would keep the program from being executed, as far as its file tells: a runtime says nothing
@@ -65,15 +70,15 @@ func (o *oci) startError(errno unix.Errno, at string) error {
 
 // lookIn opens an absolute path as the step will see it, nil if it isn't there.
 func (o *oci) lookIn(name string) *os.File {
-	found, err := locate(o.c.root.dir, name)
+	found, err := inroot.Locate(o.c.root.dir, name)
 	if err != nil {
 		return nil
 	}
-	view, below := o.viewOf(found.name)
+	view, below := o.viewOf(found.Name)
 	if view == nil {
 		return nil
 	}
-	f, err := openIn(view, below, unix.O_PATH)
+	f, err := inroot.Open(view, below, unix.O_PATH)
 	if err != nil {
 		return nil
 	}
@@ -111,7 +116,7 @@ func (o *oci) executable(handle *os.File) (errno unix.Errno, known bool) {
 	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
 		return o.executableELF(f, head)
 	}
-	return unix.ENOEXEC, !o.otherFormats()
+	return unix.ENOEXEC, !emulator.OtherFormats()
 }
 
 func (o *oci) hasInterpreter(fields []string) (unix.Errno, bool) {
@@ -128,21 +133,15 @@ func (o *oci) hasInterpreter(fields []string) (unix.Errno, bool) {
 
 // executableELF looks at the machine that a program is for, and at the dynamic loader that it asks for.
 func (o *oci) executableELF(f *os.File, head []byte) (unix.Errno, bool) {
-	for _, m := range elfMachines() {
-		want := m.head(elfDyn) // the kind is not compared
-		if len(head) < headLength || !bytes.Equal(head[4:6], want[4:6]) || !bytes.Equal(head[18:20], want[18:20]) {
-			continue
-		}
-		if !Executes(m.arch) && !Handled(m.arch) {
-			return unix.ENOEXEC, !o.otherFormats()
-		}
+	if arch := emulator.ArchOfHead(head); arch != "" && !emulator.Executes(arch) && !emulator.Handled(arch) {
+		return unix.ENOEXEC, !emulator.OtherFormats()
 	}
 	program, err := elf.NewFile(f)
 	if err != nil {
 		return 0, false
 	}
 	for _, p := range program.Progs {
-		if p.Type == elf.PT_INTERP && p.Filesz < maxPath {
+		if p.Type == elf.PT_INTERP && p.Filesz < maxInterpreter {
 			name := make([]byte, p.Filesz)
 			if _, err := p.ReadAt(name, 0); err != nil {
 				return 0, false
@@ -151,10 +150,4 @@ func (o *oci) executableELF(f *os.File, head []byte) (unix.Errno, bool) {
 		}
 	}
 	return 0, true
-}
-
-// otherFormats says that this machine may execute more than this package knows of.
-func (o *oci) otherFormats() bool {
-	entries, err := os.ReadDir(hostHandlers)
-	return err == nil && len(entries) > 2
 }

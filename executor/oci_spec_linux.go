@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
+	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 	"github.com/cooperbuild/cooper/executor/spec"
 )
 
@@ -69,11 +71,7 @@ func (o *oci) config() spec.Container {
 		s.Masked = absolute(append(maskedFiles(), maskedDirs()...))
 		s.Locked = append(s.Locked, absolute(readOnlyPaths())...)
 	}
-	s.Filter = filterSpec(abis())
-	if security.Insecure || security.NoFilter {
-		s.Filter.Args = nil
-		s.Filter.Denied = []spec.Denied{{Calls: keyCalls(), Errno: uint(unix.ENOSYS)}}
-	}
+	s.Filter = seccomp.RuntimeFilter(security.Insecure || security.NoFilter)
 	return s
 }
 
@@ -81,7 +79,7 @@ func (o *oci) config() spec.Container {
 func (o *oci) configUserNS() *spec.UserNS {
 	switch joined, m := o.c.step.UserNS, o.c.step.Mapping; {
 	case joined != nil:
-		return &spec.UserNS{Path: path.Join(o.bundle.at, userNSFile), UIDs: joined.uids, GIDs: joined.gids}
+		return &spec.UserNS{Path: path.Join(o.bundle.at, userNSFile), UIDs: joined.ListedUIDs, GIDs: joined.ListedGIDs}
 	case m != nil:
 		return &spec.UserNS{UIDs: m.UIDs, GIDs: m.GIDs}
 	}
@@ -93,7 +91,7 @@ func (o *oci) configUserNS() *spec.UserNS {
 func (o *oci) configMounts() []spec.Mount {
 	var list []spec.Mount
 	for i, a := range o.c.mounts {
-		m := spec.Mount{Target: "/" + a.name, Source: path.Join(o.bundle.at, mountName(i)), ReadOnly: a.readOnly}
+		m := spec.Mount{Target: "/" + a.Name, Source: path.Join(o.bundle.at, mountName(i)), ReadOnly: a.readOnly}
 		if a.mount == nil {
 			m.Source = path.Join(o.bundle.at, roomPart, a.room)
 		}
@@ -119,54 +117,24 @@ func absolute(names []string) []string {
 	return list
 }
 
-// filterSpec is the filter with names in place of numbers. socketcall is left out: a rule about socket holds for it,
-// too.
-func filterSpec(abis []abi) *spec.Filter {
-	f := &spec.Filter{}
-	denied := spec.Denied{Errno: uint(unix.EPERM)}
-	add := func(calls []call) {
-		for _, c := range calls {
-			denied.Calls = append(denied.Calls, c.name)
-		}
-	}
-	for _, a := range abis {
-		f.Archs = append(f.Archs, archOf(a.arch))
-		add(a.denied)
-	}
-	add(commonDenied())
-	f.Denied = []spec.Denied{denied, {Calls: []string{"clone3"}, Errno: uint(unix.ENOSYS)}}
-	for _, r := range abis[0].args {
-		f.Args = append(f.Args, spec.ArgRule{Call: r.call.name, Arg: uint(r.arg), Mask: r.mask, Values: r.values,
-			Errno: uint(r.errno)})
-	}
-	return f
-}
-
-func archOf(audit uint32) string {
-	return map[uint32]string{
-		unix.AUDIT_ARCH_X86_64: "amd64", unix.AUDIT_ARCH_I386: "386", unix.AUDIT_ARCH_AARCH64: "arm64",
-		unix.AUDIT_ARCH_ARM: "arm",
-	}[audit]
-}
-
 // checkCwd refuses a working directory that isn't there, which a runtime would make, or that a link of /proc leads to.
 func (o *oci) checkCwd() error {
 	cwd := o.c.step.Cwd
 	if cwd == "" || cwd == "/" {
 		return nil
 	}
-	found, err := locate(o.c.root.dir, cwd)
+	found, err := inroot.Locate(o.c.root.dir, cwd)
 	if err != nil {
 		return &SetupError{enterCwd + " " + cwd, err}
 	}
-	view, name := o.viewOf(found.name)
+	view, name := o.viewOf(found.Name)
 	switch {
-	case within(found.name, "proc") && found.name != "proc":
+	case inroot.Within(found.Name, "proc") && found.Name != "proc":
 		return &SetupError{enterCwd + " " + cwd + ": with an OCI runtime it must not be in /proc", unix.ELOOP}
-	case within(found.name, "dev") || within(found.name, "sys") || found.name == "proc":
+	case inroot.Within(found.Name, "dev") || inroot.Within(found.Name, "sys") || found.Name == "proc":
 		return nil
 	}
-	f, err := openIn(view, name, unix.O_PATH|unix.O_DIRECTORY)
+	f, err := inroot.Open(view, name, unix.O_PATH|unix.O_DIRECTORY)
 	switch errno := errnoOf(err); {
 	case errno == unix.ENOENT:
 		return &SetupError{enterCwd + " " + cwd, ErrNoCwd}

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/emulator"
+	"github.com/cooperbuild/cooper/executor/joined"
 )
 
 func TestRuntimesRefuseEmulators(t *testing.T) {
@@ -22,8 +24,8 @@ func TestRuntimesRefuseEmulators(t *testing.T) {
 	}
 	b := newBox(t)
 	s := b.step("/bin/true")
-	s.Emulators = []executor.Emulator{{Arch: "s390x", Path: "/bin/true"}}
-	if _, _, err := b.run(s); !errors.Is(err, executor.ErrEmulator) {
+	s.Emulators = []emulator.Emulator{{Arch: "s390x", Path: "/bin/true"}}
+	if _, _, err := b.run(s); !errors.Is(err, emulator.ErrRegister) {
 		t.Errorf("%v", err)
 	}
 }
@@ -68,7 +70,7 @@ func TestKeptBundleShowsTheNamespaceThatIsJoined(t *testing.T) {
 	}
 	b := newBox(t)
 	path, _ := held(t, true)
-	ns, err := executor.OpenUserNS(path)
+	ns, err := joined.Open(path)
 	b.must(err)
 	s := b.joining(ns, "true")
 	s.KeepBundle = b.path("kept")

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 )
 
 const (
@@ -27,11 +28,7 @@ func (s *script) becomeUser() {
 		// What came before belongs to the caller's user namespace: these the step may change.
 		s.call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP)
 	}
-	filter := seccompFilter
-	if security.Insecure || security.NoFilter {
-		filter = keyFilter
-	}
-	s.filterCalls(filter(abis()))
+	s.filterCalls(seccomp.Filter(security.Insecure || security.NoFilter))
 	caps := security.caps()
 	for c := range uintptr(lastCap() + 1) {
 		if caps&(1<<c) == 0 {
@@ -104,7 +101,7 @@ func (s *script) setCaps(caps Caps) {
 // they can't, nor below.
 func (c *container) canSetGroups() bool {
 	if c.step.UserNS != nil {
-		return !c.step.UserNS.noGroups
+		return !c.step.UserNS.NoGroups
 	}
 	b, err := os.ReadFile("/proc/self/setgroups")
 	return err != nil || strings.TrimSpace(string(b)) != "deny"

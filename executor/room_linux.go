@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
@@ -237,7 +238,9 @@ func (c *container) inRoom(uid, gid uint32) (ids, error) {
 
 // isAtPlace says that a file of the step is put into the room at the place where the step sees it, and not mounted
 // there. In /dev/shm it would take some of what is the step's.
-func isAtPlace(target string) bool { return within(target, "dev") && !within(target, shmDir) }
+func isAtPlace(target string) bool {
+	return inroot.Within(target, "dev") && !inroot.Within(target, shmDir)
+}
 
 // addFiles puts the step's files into the room.
 func (c *container) addFiles() error {
@@ -257,7 +260,7 @@ func (c *container) addFiles() error {
 			}
 			name = target
 		} else {
-			c.mounts = append(c.mounts, attachment{point: point{name: target}, room: name, readOnly: true})
+			c.mounts = append(c.mounts, attachment{Point: inroot.Point{Name: target}, room: name, readOnly: true})
 		}
 		if err := c.roomFile(name, f.Data, f.Mode); err != nil {
 			return err
@@ -274,7 +277,7 @@ func (c *container) roomParents(dir, name string) error {
 	elements := strings.Split(name, "/")
 	for _, element := range elements[:len(elements)-1] {
 		dir += "/" + element
-		if mode, err := modeOf(c.placeOf(dir)); err == nil && mode&unix.S_IFMT == unix.S_IFDIR {
+		if mode, err := inroot.ModeOf(c.placeOf(dir)); err == nil && mode&unix.S_IFMT == unix.S_IFDIR {
 			continue
 		}
 		if err := c.roomDir(dir, 0o755); err != nil {

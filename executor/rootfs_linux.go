@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -28,7 +29,7 @@ func standardDirs() []string { return []string{"proc", "sys", "dev", "etc"} }
 type root struct {
 	o    Rootfs
 	dir  *os.File
-	made []stub // in the view, because no lower directory could show them
+	made []inroot.Stub // in the view, because no lower directory could show them
 
 	planted []planted // files that every step gets
 	carried []carried // directories that were copied up for all these
@@ -60,7 +61,7 @@ func (c *container) openRoot() error {
 	}
 	// Using the last one again would mean removing what is in it, and file systems are slow to make files where some have
 	// just been removed.
-	work, err := ensureDir(o.Work, workDir+strconv.FormatInt(time.Now().UnixNano(), 36))
+	work, err := inroot.EnsureDir(o.Work, workDir+strconv.FormatInt(time.Now().UnixNano(), 36))
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (r *root) lowestHasStandard() bool {
 func (r *root) addStandardStubs() error {
 	stubs := r.o.Stubs
 	if stubs == nil {
-		own, err := ensureDir(r.o.Work, stubsDir)
+		own, err := inroot.EnsureDir(r.o.Work, stubsDir)
 		if err != nil {
 			return err
 		}
@@ -115,7 +116,7 @@ func (r *root) addStandardStubs() error {
 	}
 	r.opts.Lower = append(r.opts.Lower, stubs)
 	for _, name := range standardDirs() {
-		_, err := makeEmpty(int(stubs.Fd()), name, true)
+		_, err := inroot.MakeEmpty(int(stubs.Fd()), name, true)
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
@@ -126,15 +127,9 @@ func (r *root) addStandardStubs() error {
 	return nil
 }
 
-// point is a mount point that is wanted in the root.
-type point struct {
-	name string // relative, clean
-	dir  bool
-}
-
 // provide makes the points exist. An overlay shows them through one more directory below all the others; only those
 // that something hides there are made in the view, and removed afterwards.
-func (r *root) provide(c *container, missing []point) error {
+func (r *root) provide(c *container, missing []inroot.Point) error {
 	if len(missing) == 0 {
 		return nil
 	}
@@ -144,14 +139,14 @@ func (r *root) provide(c *container, missing []point) error {
 		}
 	}
 	for _, p := range missing {
-		if found, err := locate(r.dir, p.name); err != nil {
+		if found, err := inroot.Locate(r.dir, p.Name); err != nil {
 			return err
-		} else if found.exists {
+		} else if found.Exists {
 			continue
 		}
-		r.noteCarried(p.name)
+		r.noteCarried(p.Name)
 		err := overlay.AsContainerRoot(c.step.Mapping, func() error {
-			made, err := makeStubs(r.dir, p.name, p.dir)
+			made, err := inroot.MakeStubs(r.dir, p.Name, p.Dir)
 			r.made = append(r.made, made...)
 			return err
 		})
@@ -163,12 +158,12 @@ func (r *root) provide(c *container, missing []point) error {
 }
 
 // stack mounts the root again with a lowest directory that has the points.
-func (r *root) stack(c *container, missing []point) error {
+func (r *root) stack(c *container, missing []inroot.Point) error {
 	if r.extra == nil {
 		if err := removeTree(r.o.Work, stepStubsDir); err != nil { // left by a step that was killed
 			return err
 		}
-		extra, err := ensureDir(r.o.Work, stepStubsDir)
+		extra, err := inroot.EnsureDir(r.o.Work, stepStubsDir)
 		if err != nil {
 			return err
 		}
@@ -181,7 +176,7 @@ func (r *root) stack(c *container, missing []point) error {
 		return fmt.Errorf("unmount root: %w", err)
 	}
 	for _, p := range missing {
-		if err := overlay.AsContainerRoot(c.stubOwner(), func() error { return makeAll(r.extra, p) }); err != nil {
+		if err := overlay.AsContainerRoot(c.stubOwner(), func() error { return inroot.MakeAll(r.extra, p) }); err != nil {
 			return err
 		}
 	}
@@ -198,13 +193,13 @@ func (r *root) noteCarried(name string) {
 	for i := 1; i < len(elements); i++ {
 		dir := strings.Join(elements[:i], "/")
 		var st unix.Stat_t
-		f, err := openPlain(r.dir, dir, unix.O_PATH)
+		f, err := inroot.OpenPlain(r.dir, dir, unix.O_PATH)
 		if err != nil {
 			return
 		}
 		err = unix.Fstat(int(f.Fd()), &st)
 		f.Close()
-		if up, upErr := openPlain(r.o.Upper, dir, unix.O_PATH); upErr == nil {
+		if up, upErr := inroot.OpenPlain(r.o.Upper, dir, unix.O_PATH); upErr == nil {
 			up.Close()
 			continue
 		}
@@ -221,7 +216,7 @@ func (r *root) close(c *container) error {
 	err := r.sealDir()
 	if len(r.made) > 0 {
 		removeErr := overlay.AsContainerRoot(c.step.Mapping, func() error {
-			removeStubs(r.made)
+			inroot.RemoveStubs(r.made)
 			return nil
 		})
 		if removeErr != nil {
@@ -267,10 +262,10 @@ func (r *root) sealDir() error {
 		return err
 	}
 	for i, s := range r.made {
-		parent, err := openPlain(r.o.Dir, parentOf(s.full), unix.O_PATH|unix.O_DIRECTORY)
+		parent, err := inroot.OpenPlain(r.o.Dir, parentOf(s.Full), unix.O_PATH|unix.O_DIRECTORY)
 		if err == nil {
-			s.parent.Close()
-			r.made[i].parent = parent
+			s.Parent.Close()
+			r.made[i].Parent = parent
 		}
 	}
 	return nil
@@ -279,7 +274,7 @@ func (r *root) sealDir() error {
 // dropCarried removes a directory from Upper that nobody but us has caused to be there: it is empty, and like the one
 // below.
 func (r *root) dropCarried(c *container, d carried) {
-	f, err := openPlain(r.o.Upper, d.name, unix.O_PATH|unix.O_DIRECTORY)
+	f, err := inroot.OpenPlain(r.o.Upper, d.name, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return
 	}
@@ -291,7 +286,7 @@ func (r *root) dropCarried(c *container, d carried) {
 	if c.host(st.Uid, st.Gid) != (ids{d.before.Uid, d.before.Gid}) {
 		return
 	}
-	parent, err := openPlain(r.o.Upper, parentOf(d.name), unix.O_PATH|unix.O_DIRECTORY)
+	parent, err := inroot.OpenPlain(r.o.Upper, parentOf(d.name), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return
 	}
@@ -302,7 +297,7 @@ func (r *root) dropCarried(c *container, d carried) {
 	}
 	base := d.name[strings.LastIndexByte(d.name, '/')+1:]
 	if unix.Unlinkat(int(parent.Fd()), base, unix.AT_REMOVEDIR) == nil {
-		_ = setTimes(parent, before)
+		_ = inroot.SetTimes(parent, before)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -54,7 +55,7 @@ func (c *container) addSocket(s Socket, name string) error {
 	if err := errors.Join(c.giveTo(name, owner, 0), c.roomMode(name, s.Mode)); err != nil {
 		return err
 	}
-	c.mounts = append(c.mounts, attachment{point: point{name: target}, room: name, readOnly: true})
+	c.mounts = append(c.mounts, attachment{Point: inroot.Point{Name: target}, room: name, readOnly: true})
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -18,7 +19,7 @@ func (c *container) open(m *Mount) (attachment, error) {
 	if err != nil {
 		return attachment{}, err
 	}
-	a := attachment{point: point{name: target, dir: true}, bind: m}
+	a := attachment{Point: inroot.Point{Name: target, Dir: true}, bind: m}
 	switch m.Kind {
 	case Tmpfs:
 		return a, nil
@@ -31,7 +32,7 @@ func (c *container) open(m *Mount) (attachment, error) {
 		return attachment{}, err
 	}
 	c.own = append(c.own, a.mount)
-	if a.dir {
+	if a.Dir {
 		a.view = a.mount
 	}
 	return a, nil
@@ -66,7 +67,7 @@ func (c *container) openBind(m *Mount, a *attachment) error {
 	}
 	src := m.Source
 	if m.Subpath != "" {
-		f, err := openIn(m.Source, m.Subpath, unix.O_PATH)
+		f, err := inroot.Open(m.Source, m.Subpath, unix.O_PATH)
 		if err != nil {
 			return fmt.Errorf("source: %w", err)
 		}
@@ -80,7 +81,7 @@ func (c *container) openBind(m *Mount, a *attachment) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 	case unix.S_IFREG, unix.S_IFSOCK:
-		a.dir = false
+		a.Dir = false
 	default:
 		return fmt.Errorf("source %s is neither a directory nor a regular file", m.Subpath)
 	}
@@ -92,7 +93,7 @@ func (c *container) openBind(m *Mount, a *attachment) error {
 			attr |= unix.MOUNT_ATTR_RDONLY
 		}
 		a.mount, err = overlay.Bind(src, overlay.BindOptions{Attr: attr, UserNS: c.mapFor(m)})
-	case a.dir:
+	case a.Dir:
 		a.mount, err = c.openDiscard(m, src, st)
 	case st.Mode&unix.S_IFMT == unix.S_IFREG:
 		a.mount, err = c.openCopy(m, src, st)
@@ -123,7 +124,7 @@ func (c *container) mappingFor(a *attachment) *userns.Mapping {
 
 // openDiscard shows the directory src so that writes to it go to m.Scratch.
 func (c *container) openDiscard(m *Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
-	upper, err := ensureDir(m.Scratch, "upper")
+	upper, err := inroot.EnsureDir(m.Scratch, "upper")
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func (c *container) openDiscard(m *Mount, src *os.File, st unix.Stat_t) (*os.Fil
 	if err := unix.Chmod(path, st.Mode&0o7777); err != nil {
 		return nil, fmt.Errorf("set mode of scratch directory: %w", err)
 	}
-	work, err := ensureDir(m.Scratch, "work")
+	work, err := inroot.EnsureDir(m.Scratch, "work")
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
@@ -61,7 +62,7 @@ func (s *script) isThere(name string) bool {
 	if !strings.HasPrefix(name, "/") {
 		name = path.Join(s.c.step.Cwd, name)
 	}
-	f, err := openIn(s.c.root.dir, name, unix.O_PATH)
+	f, err := inroot.Open(s.c.root.dir, name, unix.O_PATH)
 	if err != nil {
 		return false
 	}

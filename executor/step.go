@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cooperbuild/cooper/executor/emulator"
+	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -40,7 +42,7 @@ type Step struct {
 	Mapping *userns.Mapping
 	// UserNS is the namespace that the step joins instead of a new one; Mapping must point to its Mapping then. It can't
 	// have Emulators.
-	UserNS *UserNS
+	UserNS *joined.UserNS
 	// Shifted says that the files of Rootfs have the owners already that Mapping gives them, and that what the step makes
 	// may have such owners on disk, too. Mount sources are then shown with the owners they have: what Mapping leaves out
 	// belongs to nobody in the step, and not even its root gets past the permissions.
@@ -51,9 +53,9 @@ type Step struct {
 
 	// Emulators execute programs of other architectures for the step, and for it alone: they are made known to the kernel
 	// in the step's user namespace, which is a new one with the caller's IDs if there is no Mapping. What emulators the
-	// machine has then doesn't count. At most one for each architecture. Needs Linux 6.7; the error is ErrEmulator if it
-	// can't be done.
-	Emulators []Emulator
+	// machine has then doesn't count. At most one for each architecture. Needs Linux 6.7; the error is
+	// emulator.ErrRegister if it can't be done.
+	Emulators []emulator.Emulator
 
 	// Runtime runs the step in place of this package's own back end, which is used if it is nil.
 	Runtime *Runtime

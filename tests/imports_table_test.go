@@ -35,8 +35,8 @@ func importTable() []importRule {
 			mayImport: "build/bases build/cache build/copystep build/disk build/export build/inputs build/inspect " +
 				"build/outputs build/plan build/progress build/reclaim build/registry build/rootfs build/runstep " +
 				"build/sendimage build/session build/solve build/source build/sshagent build/stepinput " +
-				"build/steps build/store build/store/depot build/store/images build/store/snapshot executor " +
-				"imagebuilder imagebuilder/dockerfile imagebuilder/remote userns",
+				"build/steps build/store build/store/depot build/store/images build/store/snapshot " +
+				"executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -134,8 +134,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
-			mayImport: "build/store build/store/internal/library build/store/scratch executor executor/overlay " +
-				"imagebuilder/layer internal/fsys internal/guard userns",
+			mayImport: "build/store build/store/internal/library build/store/scratch executor executor/joined " +
+				"executor/overlay imagebuilder/layer internal/fsys internal/guard userns",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
@@ -172,8 +172,8 @@ func importTable() []importRule {
 		{
 			pkg: "build/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/cache build/disk build/fileop build/plan build/progress build/reclaim build/store " +
-				"build/store/images build/store/snapshot executor executor/overlay imagebuilder/dockerfile " +
-				"imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
+				"build/store/images build/store/snapshot executor executor/joined executor/overlay " +
+				"imagebuilder/dockerfile imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",
@@ -193,8 +193,8 @@ func importTable() []importRule {
 		{
 			pkg: "build/runstep", job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
 			mayImport: "build/cache build/fileop build/outfile build/plan build/progress build/rootfs build/source " +
-				"build/sshagent build/stepinput build/store build/top executor executor/overlay internal/flock " +
-				"internal/fsys userns",
+				"build/sshagent build/stepinput build/store build/top executor executor/emulator executor/overlay " +
+				"internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
@@ -236,7 +236,8 @@ func importTable() []importRule {
 		{pkg: "imagebuilder/remote", job: "names of remote sources: git references, URLs", pure: true},
 		{
 			pkg: "executor", job: "`Run(ctx, Step)`: one command in its container; by itself or by an OCI runtime",
-			mayImport: "executor/internal/rawproc executor/overlay executor/spec internal/fsys internal/guard userns " +
+			mayImport: "executor/emulator executor/internal/inroot executor/internal/rawproc executor/internal/seccomp " +
+				"executor/joined executor/overlay executor/spec internal/fsys internal/guard userns " +
 				"userns/accounts",
 		},
 		{
@@ -248,8 +249,24 @@ func importTable() []importRule {
 			mayImport: "internal/fsys",
 		},
 		{
+			pkg: "executor/internal/inroot", job: "files and mount points below a hostile root",
+			mayImport: "internal/fsys",
+		},
+		{
+			pkg: "executor/internal/seccomp", job: "the system call filter, for the kernel and for OCI runtimes",
+			mayImport: "executor/spec",
+		},
+		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",
 			mayImport: "userns",
+		},
+		{
+			pkg: "executor/emulator", job: "what executes programs of other architectures: which the machine does, where emulators lie",
+			mayImport: "executor/internal/rawproc",
+		},
+		{
+			pkg: "executor/joined", job: "user namespaces that somebody else has made: opened for steps, and their maps read",
+			mayImport: "executor/internal/rawproc userns",
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{

@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/rootfs/roottest"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -59,7 +60,7 @@ func TestTheNamespaceOfStepsIsWhatTheRequestSays(t *testing.T) {
 		"only cooper's":        {rootfs.Identity{Process: mapping(0, 65536)}, rootfs.NS{}},
 		"a map below cooper's": {asked(steps), rootfs.NS{Mapping: steps, Shifted: true}},
 		"one that it has joined": {rootfs.Identity{Process: mapping(0, 65536),
-			StepNS: rootfs.StepNS{Steps: steps, Joined: &executor.UserNS{}}}, rootfs.NS{Mapping: steps, Shifted: true}},
+			StepNS: rootfs.StepNS{Steps: steps, Joined: &joined.UserNS{}}}, rootfs.NS{Mapping: steps, Shifted: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

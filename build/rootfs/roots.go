@@ -14,7 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/build/store/snapshot"
-	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -32,7 +32,7 @@ type StepNS struct {
 	// Steps is its map; nil: the same as cooper's.
 	Steps *userns.Mapping
 	// Joined is a namespace that is there already and that RUN steps join; Steps is then its map. The caller closes it.
-	Joined *executor.UserNS
+	Joined *joined.UserNS
 	// Auto has the build choose a range that nothing else uses for Steps, which is nil then.
 	Auto *userns.AutoOptions
 	// Ranges is whose subordinate IDs Steps is made of, unless it was asked for.

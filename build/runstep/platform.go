@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/emulator"
 )
 
 // ParsePlatforms reads the values of --platform: OS/ARCH[/VARIANT] or "local", several of them with commas between.
@@ -51,7 +52,7 @@ func MachinePlatform() ocispec.Platform { return platforms.Normalize(platforms.D
 type emulation struct {
 	mu        sync.Mutex
 	executes  map[string]bool
-	emulators []executor.Emulator
+	emulators []emulator.Emulator
 	looked    bool
 }
 
@@ -68,7 +69,7 @@ func (e *emulation) native(arch string) bool {
 		if e.executes == nil {
 			e.executes = map[string]bool{}
 		}
-		native = executor.Executes(arch)
+		native = emulator.Executes(arch)
 		e.executes[arch] = native
 	}
 	return native
@@ -77,19 +78,19 @@ func (e *emulation) native(arch string) bool {
 // find gives the emulators that a step for a platform needs: none if its programs run without, by themselves or by what
 // the machine has set up. The step's own list replaces the machine's, so it has all that can be found; among them need
 // not be the one.
-func (e *emulation) find(p ocispec.Platform) []executor.Emulator {
+func (e *emulation) find(p ocispec.Platform) []emulator.Emulator {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.native(p.Architecture) || executor.Handled(p.Architecture) {
+	if e.native(p.Architecture) || emulator.Handled(p.Architecture) {
 		return nil
 	}
-	if _, ok := executor.FindEmulator(p.Architecture); !ok {
+	if _, ok := emulator.Find(p.Architecture); !ok {
 		return nil
 	}
 	if !e.looked {
 		e.looked = true
-		for _, arch := range executor.EmulatedArchs() {
-			if found, ok := executor.FindEmulator(arch); ok && !e.native(arch) {
+		for _, arch := range emulator.Archs() {
+			if found, ok := emulator.Find(arch); ok && !e.native(arch) {
 				e.emulators = append(e.emulators, found)
 			}
 		}
@@ -101,7 +102,7 @@ func (e *emulation) find(p ocispec.Platform) []executor.Emulator {
 func (e *emulation) run(ctx context.Context, step executor.Step, p ocispec.Platform) (executor.Status, error) {
 	step.Emulators = e.find(p)
 	status, err := executor.Run(ctx, step)
-	if errors.Is(err, executor.ErrEmulator) {
+	if errors.Is(err, emulator.ErrRegister) {
 		// The machine may have some that it doesn't show, as in a container.
 		step.Emulators = nil
 		var again error
@@ -121,21 +122,21 @@ func (e *emulation) explain(err error, p ocispec.Platform) error {
 	if e.runsHere(p) {
 		return err
 	}
-	names := executor.EmulatorNames(p.Architecture)
+	names := emulator.Names(p.Architecture)
 	needs := fmt.Sprintf("RUN needs to execute %s programs, and this machine is %s",
 		platforms.Format(p), platforms.Format(MachinePlatform()))
 	switch {
-	case errors.Is(err, executor.ErrEmulator):
+	case errors.Is(err, emulator.ErrRegister):
 		return fmt.Errorf("%w: %s: %w\nhint: %s", store.ErrMachine, needs, err, registerHint(err))
 	case !errors.Is(err, unix.ENOEXEC):
 		return err
 	case len(names) == 0:
 		return fmt.Errorf("%w: %s: %w\nhint: there is no emulator for it; build it in a stage FROM --platform=$BUILDPLATFORM",
 			store.ErrMachine, needs, err)
-	case executor.Handled(p.Architecture):
+	case emulator.Handled(p.Architecture):
 		return fmt.Errorf("%w\nhint: the image is for %s: is the program?", err, platforms.Format(p))
 	}
-	if _, ok := executor.FindEmulator(p.Architecture); ok {
+	if _, ok := emulator.Find(p.Architecture); ok {
 		return fmt.Errorf("%w\nhint: the image is for %s: is the program?", err, platforms.Format(p))
 	}
 	return fmt.Errorf("%w: %s: there is no %s in PATH\nhint: install qemu-user-static (Debian, Ubuntu: apt-get install qemu-user-static; "+

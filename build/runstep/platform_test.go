@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/emulator"
 )
 
 // farArch is an architecture that neither this machine nor its kernel executes by itself.
@@ -40,7 +40,7 @@ func pathOf(t *testing.T, programs ...string) string {
 }
 
 func TestEmulatorsAreOnlyForPlatformsThatNeedOne(t *testing.T) { // it sets PATH
-	if executor.Handled(farArch) {
+	if emulator.Handled(farArch) {
 		t.Fatalf("this machine has an emulator for %s set up: the test needs one that has none", farArch)
 	}
 	dir := pathOf(t, "qemu-loongarch64-static", "qemu-s390x-static", "qemu-x86_64-static", "qemu-aarch64-static")
@@ -88,7 +88,7 @@ func TestAnEmulatorThatIsNotAProgramIsNone(t *testing.T) { // it sets PATH
 func TestWhatAStepForAnotherPlatformLacksIsExplained(t *testing.T) { // it sets PATH
 	noExec := fmt.Errorf("execute /bin/sh: %w", unix.ENOEXEC)
 	vax := ocispec.Platform{OS: "linux", Architecture: "vax"}
-	register := func(why error) error { return fmt.Errorf("%w: %w", executor.ErrEmulator, why) }
+	register := func(why error) error { return fmt.Errorf("%w: %w", emulator.ErrRegister, why) }
 	for name, tt := range map[string]struct {
 		err      error
 		platform ocispec.Platform

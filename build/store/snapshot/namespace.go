@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/internal/fsys"
@@ -19,7 +19,7 @@ type NS struct {
 	// Mapping is nil if the step has none.
 	Mapping *userns.Mapping
 	// Joined is the namespace if there is one already that the step joins.
-	Joined *executor.UserNS
+	Joined *joined.UserNS
 	// Shifted says that files get their owners by chown, in copies of the layers, and not from ID-mapped mounts.
 	Shifted bool
 }

@@ -1,4 +1,4 @@
-package executor
+package inroot
 
 import (
 	"errors"
@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stub is an empty file or directory that was made only to be mounted on.
-type stub struct {
-	parent *os.File
-	name   string // in parent
-	full   string // relative to the root
+// Stub is an empty file or directory that was made only to be mounted on.
+type Stub struct {
+	Parent *os.File
+	Name   string // in parent
+	Full   string // relative to the root
 	ino    uint64
 	dir    bool
 }
 
-// makeStubs makes name, and what is missing above it, below root. The times of the directory that existed already are
-// kept, so that nothing there has changed once removeStubs is through. What was made is returned with an error too.
-func makeStubs(root *os.File, name string, dir bool) ([]stub, error) {
-	parent, err := openPlain(root, ".", unix.O_PATH)
+// MakeStubs makes name, and what is missing above it, below root. The times of the directory that existed already are
+// kept, so that nothing there has changed once RemoveStubs is through. What was made is returned with an error too.
+func MakeStubs(root *os.File, name string, dir bool) ([]Stub, error) {
+	parent, err := OpenPlain(root, ".", unix.O_PATH)
 	if err != nil {
 		return nil, err
 	}
-	var made []stub
+	var made []Stub
 	elements := strings.Split(name, "/")
 	for i, element := range elements {
 		wantDir := dir || i < len(elements)-1
@@ -36,7 +36,7 @@ func makeStubs(root *os.File, name string, dir bool) ([]stub, error) {
 			return made, fmt.Errorf("make mount point /%s: %w", name, err)
 		}
 		if s != nil {
-			s.full = path.Join(elements[:i+1]...)
+			s.Full = path.Join(elements[:i+1]...)
 			made = append(made, *s)
 		} else {
 			parent.Close()
@@ -44,41 +44,47 @@ func makeStubs(root *os.File, name string, dir bool) ([]stub, error) {
 		if i == len(elements)-1 {
 			break
 		}
-		if parent, err = openPlain(root, path.Join(elements[:i+1]...), unix.O_PATH|unix.O_DIRECTORY); err != nil {
+		if parent, err = OpenPlain(root, path.Join(elements[:i+1]...), unix.O_PATH|unix.O_DIRECTORY); err != nil {
 			return made, err
 		}
 	}
 	return made, nil
 }
 
-// makeAll is makeStubs for what need not be removed one by one.
-func makeAll(root *os.File, p point) error {
-	made, err := makeStubs(root, p.name, p.dir)
+// Point is a mount point that is wanted in the root.
+type Point struct {
+	Name string // relative, clean
+	Dir  bool
+}
+
+// MakeAll is MakeStubs for what need not be removed one by one.
+func MakeAll(root *os.File, p Point) error {
+	made, err := MakeStubs(root, p.Name, p.Dir)
 	for _, s := range made {
-		s.parent.Close()
+		s.Parent.Close()
 	}
 	return err
 }
 
 // makeStub makes one element, unless it is there (nil). The stub keeps parent.
-func makeStub(parent *os.File, name string, dir bool) (*stub, error) {
+func makeStub(parent *os.File, name string, dir bool) (*Stub, error) {
 	var before unix.Stat_t
 	fd := int(parent.Fd())
 	if err := unix.Fstat(fd, &before); err != nil {
 		return nil, err
 	}
-	st, err := makeEmpty(fd, name, dir)
+	st, err := MakeEmpty(fd, name, dir)
 	if errors.Is(err, unix.EEXIST) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &stub{parent: parent, name: name, ino: st.Ino, dir: dir}, setTimes(parent, before)
+	return &Stub{Parent: parent, Name: name, ino: st.Ino, dir: dir}, SetTimes(parent, before)
 }
 
-// makeEmpty makes a file or directory with the usual mode, whatever the umask of this process is, and says what it is.
-func makeEmpty(dirfd int, name string, dir bool) (unix.Stat_t, error) {
+// MakeEmpty makes a file or directory with the usual mode, whatever the umask of this process is, and says what it is.
+func MakeEmpty(dirfd int, name string, dir bool) (unix.Stat_t, error) {
 	var err error
 	mode := emptyMode(dir)
 	if dir {
@@ -125,18 +131,18 @@ func settleEmpty(dirfd int, name string, mode uint32) (st unix.Stat_t, err error
 	return st, unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode&0o7777)
 }
 
-// removeStubs undoes makeStubs: it removes what is still there, still the same and still empty.
-func removeStubs(made []stub) {
+// RemoveStubs undoes MakeStubs: it removes what is still there, still the same and still empty.
+func RemoveStubs(made []Stub) {
 	for i := len(made) - 1; i >= 0; i-- {
 		made[i].remove()
-		made[i].parent.Close()
+		made[i].Parent.Close()
 	}
 }
 
-func (s stub) remove() {
+func (s Stub) remove() {
 	var before, st unix.Stat_t
-	fd := int(s.parent.Fd())
-	if unix.Fstat(fd, &before) != nil || unix.Fstatat(fd, s.name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil ||
+	fd := int(s.Parent.Fd())
+	if unix.Fstat(fd, &before) != nil || unix.Fstatat(fd, s.Name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil ||
 		st.Ino != s.ino {
 		return
 	}
@@ -144,24 +150,25 @@ func (s stub) remove() {
 	case isDir != s.dir:
 		return
 	case isDir:
-		if unix.Unlinkat(fd, s.name, unix.AT_REMOVEDIR) != nil { // not empty: the step's own now
+		if unix.Unlinkat(fd, s.Name, unix.AT_REMOVEDIR) != nil { // not empty: the step's own now
 			return
 		}
-	case st.Size != 0 || unix.Unlinkat(fd, s.name, 0) != nil:
+	case st.Size != 0 || unix.Unlinkat(fd, s.Name, 0) != nil:
 		return
 	}
-	_ = setTimes(s.parent, before) // what the step has done to the directory stays visible in its time
+	_ = SetTimes(s.Parent, before) // what the step has done to the directory stays visible in its time
 }
 
-func setTimes(f *os.File, st unix.Stat_t) error {
+// SetTimes gives a file the times of another, or its own from before.
+func SetTimes(f *os.File, st unix.Stat_t) error {
 	times := []unix.Timespec{st.Atim, st.Mtim}
 	return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), times, 0)
 }
 
-// ensureDir opens the directory name in parent, making it if it is missing.
-func ensureDir(parent *os.File, name string) (*os.File, error) {
+// EnsureDir opens the directory name in parent, making it if it is missing.
+func EnsureDir(parent *os.File, name string) (*os.File, error) {
 	if err := unix.Mkdirat(int(parent.Fd()), name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("make directory %s in %s: %w", name, parent.Name(), err)
 	}
-	return openPlain(parent, name, unix.O_PATH|unix.O_DIRECTORY)
+	return OpenPlain(parent, name, unix.O_PATH|unix.O_DIRECTORY)
 }

@@ -1,4 +1,4 @@
-package executor
+package emulator
 
 import (
 	"bufio"
@@ -11,19 +11,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
-	"github.com/cooperbuild/cooper/executor/overlay"
-	"github.com/cooperbuild/cooper/userns"
 )
 
-// ErrEmulator is behind the errors about emulators that could not be made known to the kernel.
-var ErrEmulator = errors.New("register emulator")
+// ErrRegister is behind the errors about emulators that could not be made known to the kernel.
+var ErrRegister = errors.New("register emulator")
 
 // hostHandlers is where the machine's own list of handlers is usually mounted.
 const hostHandlers = "/proc/sys/fs/binfmt_misc"
@@ -153,10 +150,10 @@ func probe(arch string) []byte {
 	return append(b.Bytes(), code...)
 }
 
-// FindEmulator looks for the static emulator of an architecture in the directories of PATH; ok is false if there is
+// Find looks for the static emulator of an architecture in the directories of PATH; ok is false if there is
 // none.
-func FindEmulator(arch string) (e Emulator, ok bool) {
-	for _, name := range EmulatorNames(arch) {
+func Find(arch string) (e Emulator, ok bool) {
+	for _, name := range Names(arch) {
 		path, err := exec.LookPath(name)
 		if err != nil || !filepath.IsAbs(path) || strings.ContainsAny(path, "\n\x00") {
 			continue
@@ -203,52 +200,8 @@ func isStatic(path string) (bool, error) {
 	return true, nil
 }
 
-// emulate tells the kernel about the step's emulators, in the step's user namespace alone: since Linux 6.7 each can
-// have a list of its own, which lasts as long as the mount that close unmounts. A namespace with a list doesn't look at
-// the machine's any more, so it is never the caller's own that gets one: without Mapping the step is put into a new one
-// with the same IDs.
-func (c *container) emulate() error {
-	if len(c.step.Emulators) == 0 {
-		return nil
-	}
-	if c.step.UserNS != nil { // whoever else is in it would get them, too
-		return fmt.Errorf("%w: in a user namespace that is joined: %w", ErrEmulator, errors.ErrUnsupported)
-	}
-	ns := c.userNS
-	if ns == nil {
-		m, err := c.mapping()
-		if err != nil {
-			return err
-		}
-		if ns, err = overlay.NewUserNS(userns.Mapping{UIDs: unshifted(m.UIDs), GIDs: unshifted(m.GIDs)}); err != nil {
-			return err
-		}
-		c.nested = ns
-		c.own = append(c.own, ns)
-	}
-	list, err := mountHandlersIn(ns)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrEmulator, err)
-	}
-	c.own = append(c.own, list)
-	for _, e := range c.step.Emulators {
-		if err := registerIn(list, e); err != nil {
-			return fmt.Errorf("%w %s: %w", ErrEmulator, e.Path, err)
-		}
-	}
-	return nil
-}
-
-// unshifted maps the IDs of a namespace to themselves.
-func unshifted(m userns.Map) userns.Map {
-	same := slices.Clone(m)
-	for i := range same {
-		same[i].Host = same[i].Container
-	}
-	return same
-}
-
-func registerIn(list *os.File, e Emulator) error {
+// RegisterIn tells the kernel about an emulator in a list that mountHandlersIn has given.
+func RegisterIn(list *os.File, e Emulator) error {
 	m, ok := machineOf(e.Arch)
 	if !ok {
 		return fmt.Errorf("no architecture %q", e.Arch)
@@ -262,9 +215,9 @@ func registerIn(list *os.File, e Emulator) error {
 	return err
 }
 
-// mountHandlersIn mounts the list of a user namespace. A process of many threads can't enter it; a child that shares
+// MountListIn mounts the list of a user namespace. A process of many threads can't enter it; a child that shares
 // the descriptors can, and what it opens is ours.
-func mountHandlersIn(ns *os.File) (*os.File, error) {
+func MountListIn(ns *os.File) (*os.File, error) {
 	spare, err := os.Open("/dev/null")
 	if err != nil {
 		return nil, err
@@ -298,4 +251,10 @@ func mountHandlersIn(ns *os.File) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(p.Result(mount)), "binfmt_misc"), nil
+}
+
+// OtherFormats says that this machine may execute more than this package knows of.
+func OtherFormats() bool {
+	entries, err := os.ReadDir(hostHandlers)
+	return err == nil && len(entries) > 2
 }

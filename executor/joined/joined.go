@@ -1,4 +1,4 @@
-package executor
+package joined
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// Errors of OpenUserNS.
+// Errors of Open and Read.
 var (
 	// ErrNotUserNS is wrapped by the error about a path at which there is something else.
 	ErrNotUserNS = errors.New("is no user namespace")
@@ -22,11 +22,11 @@ type UserNS struct {
 	// group.
 	Mapping userns.Mapping
 
-	file *os.File
-	// uids and gids are Mapping in the order in which the kernel lists it: runc takes no other.
-	uids, gids []userns.Range
-	// noGroups says that processes in it can't change their supplementary groups.
-	noGroups bool
+	File *os.File // the namespace itself; Close closes it
+	// ListedUIDs and ListedGIDs are Mapping in the order in which the kernel lists it: runc takes no other.
+	ListedUIDs, ListedGIDs []userns.Range
+	// NoGroups says that processes in it can't change their supplementary groups.
+	NoGroups bool
 }
 
 // Close lets go of the namespace. A nil one has nothing to let go of.
@@ -34,5 +34,5 @@ func (u *UserNS) Close() error {
 	if u == nil {
 		return nil
 	}
-	return u.file.Close()
+	return u.File.Close()
 }

@@ -1,4 +1,4 @@
-package executor
+package inroot
 
 import (
 	"errors"
@@ -18,13 +18,13 @@ const (
 	maxPath  = 4096
 )
 
-// openIn is fsys.OpenIn with an error that names the path.
-func openIn(root *os.File, name string, flags uint64) (*os.File, error) {
+// Open is fsys.OpenIn with an error that names the path.
+func Open(root *os.File, name string, flags uint64) (*os.File, error) {
 	return opened(name)(fsys.OpenIn(int(root.Fd()), relative(name), flags))
 }
 
-// openPlain is fsys.OpenPlain with an error that names the path.
-func openPlain(root *os.File, name string, flags uint64) (*os.File, error) {
+// OpenPlain is fsys.OpenPlain with an error that names the path.
+func OpenPlain(root *os.File, name string, flags uint64) (*os.File, error) {
 	return opened(name)(fsys.OpenPlain(int(root.Fd()), relative(name), flags|unix.O_NOFOLLOW))
 }
 
@@ -45,21 +45,22 @@ func relative(name string) string {
 	return name
 }
 
-// place is where a path leads inside a root.
-type place struct {
-	name   string // relative to the root, without links, "." or ".."
-	exists bool
-	mode   uint32 // file type bits, if it exists
+// Place is where a path leads inside a root.
+type Place struct {
+	Name   string // relative to the root, without links, "." or ".."
+	Exists bool
+	Mode   uint32 // file type bits, if it exists
 }
 
-func (p place) isDir() bool { return p.mode&unix.S_IFMT == unix.S_IFDIR }
+// IsDir says that a directory is there.
+func (p Place) IsDir() bool { return p.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// locate finds out where name leads below root, following links as the step would, also when the last elements don't
+// Locate finds out where name leads below root, following links as the step would, also when the last elements don't
 // exist.
-func locate(root *os.File, name string) (place, error) {
+func Locate(root *os.File, name string) (Place, error) {
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
-	if mode, err := modeOf(root, name); err == nil && mode&unix.S_IFMT != unix.S_IFLNK {
-		return place{name, true, mode}, nil
+	if mode, err := ModeOf(root, name); err == nil && mode&unix.S_IFMT != unix.S_IFLNK {
+		return Place{name, true, mode}, nil
 	}
 	var done []string
 	rest := strings.Split(name, "/")
@@ -79,15 +80,15 @@ func locate(root *os.File, name string) (place, error) {
 		switch {
 		case errors.Is(err, unix.ENOENT):
 			missing := path.Join(append([]string{"/", here}, rest...)...)
-			return place{name: strings.TrimPrefix(missing, "/")}, nil
+			return Place{Name: strings.TrimPrefix(missing, "/")}, nil
 		case err != nil:
-			return place{}, err
+			return Place{}, err
 		case mode&unix.S_IFMT != unix.S_IFLNK:
 			done = append(done, element)
 			continue
 		}
 		if links++; links > maxLinks || len(target) > maxPath {
-			return place{}, &os.PathError{Op: "resolve", Path: "/" + name, Err: unix.ELOOP}
+			return Place{}, &os.PathError{Op: "resolve", Path: "/" + name, Err: unix.ELOOP}
 		}
 		if strings.HasPrefix(target, "/") {
 			done = nil
@@ -95,11 +96,12 @@ func locate(root *os.File, name string) (place, error) {
 		rest = append(strings.Split(target, "/"), rest...)
 	}
 	here := path.Join(done...)
-	mode, err := modeOf(root, here)
-	return place{here, true, mode}, err
+	mode, err := ModeOf(root, here)
+	return Place{here, true, mode}, err
 }
 
-func modeOf(root *os.File, name string) (uint32, error) {
+// ModeOf gives the type and mode of what is at name, a path without links but for a last one.
+func ModeOf(root *os.File, name string) (uint32, error) {
 	_, mode, err := readElement(root, name)
 	return mode, err
 }
@@ -124,7 +126,7 @@ func readElement(root *os.File, name string) (target string, mode uint32, err er
 	return target, st.Mode, nil
 }
 
-// within says that name is dir or below it; both are clean and relative.
-func within(name, dir string) bool {
+// Within says that name is dir or below it; both are clean and relative.
+func Within(name, dir string) bool {
 	return name == dir || strings.HasPrefix(name, dir+"/")
 }

@@ -1,4 +1,4 @@
-package executor
+package joined
 
 import (
 	"errors"
@@ -19,18 +19,18 @@ var errNotBelow = errors.New("it lies not below the namespace of this process")
 // initialUserNS is the inode number of the machine's first user namespace, PROC_USER_INIT_INO of the kernel.
 const initialUserNS = 0xEFFFFFFD
 
-// ReadUserNS reads the map of the user namespace at path, whether or not a step could join it; host IDs are those of
+// Read reads the map of the user namespace at path, whether or not a step could join it; host IDs are those of
 // the caller's own namespace. It is nil if the namespace is the caller's own. The map comes from a process that is in
 // the namespace; only where none can be seen, one joins it for a moment. The errors name the path.
-func ReadUserNS(path string) (*userns.Mapping, error) {
-	m, err := readUserNS(path)
+func Read(path string) (*userns.Mapping, error) {
+	m, err := read(path)
 	if err != nil {
 		return nil, fmt.Errorf("read map of user namespace %s: %w", path, err)
 	}
 	return m, nil
 }
 
-func readUserNS(path string) (*userns.Mapping, error) {
+func read(path string) (*userns.Mapping, error) {
 	pid := pidIn(path)
 	file, err := openNamespace(path)
 	if errors.Is(err, ErrNotAbove) { // which stands for a link that is closed to this process

@@ -1,4 +1,4 @@
-package executor
+package seccomp
 
 import (
 	"slices"
@@ -75,6 +75,14 @@ func commonArgs(n numbers) []argRule {
 // has them. An insecure step sees a kernel without keys, which is what runtimes and others that would like to have a
 // keyring are prepared for.
 func keyCalls() []string { return []string{"add_key", "keyctl", "request_key"} }
+
+// Filter is the filter as the kernel takes it; that of the caller's keys alone if keysOnly is set.
+func Filter(keysOnly bool) []unix.SockFilter {
+	if keysOnly {
+		return keyFilter(abis())
+	}
+	return seccompFilter(abis())
+}
 
 // keyFilter is the filter of steps that have no other.
 func keyFilter(abis []abi) []unix.SockFilter {

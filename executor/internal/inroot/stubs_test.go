@@ -1,4 +1,4 @@
-package executor_test
+package inroot_test
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 )
 
 // A mount point in a directory that another step can write to may be anything by the time that it gets its mode.
@@ -29,17 +29,19 @@ func TestSwappedMountPointIsNotTouched(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := &box{t, t.TempDir()}
-			dir := b.dir("dir")
-			secret := b.path("dir/.private/secret")
-			b.write("dir/.private/secret", "")
-			b.must(errors.Join(os.Chmod(secret, 0o600), os.Chmod(filepath.Dir(secret), 0o700),
-				test.make(b.path("dir/x"), secret)))
-			before := modes(t, secret, filepath.Dir(secret), b.path("dir/x"))
-			if err := executor.SettleEmpty(int(dir.Fd()), "x", test.dir); !errors.Is(err, executor.ErrSwapped) {
+			top := t.TempDir()
+			dir := openDir(t, top)
+			at, secret := filepath.Join(top, "x"), filepath.Join(top, ".private/secret")
+			err := errors.Join(os.Mkdir(filepath.Dir(secret), 0o755), os.WriteFile(secret, nil, 0o600),
+				os.Chmod(filepath.Dir(secret), 0o700), test.make(at, secret))
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := modes(t, secret, filepath.Dir(secret), at)
+			if err := inroot.SettleEmpty(int(dir.Fd()), "x", test.dir); !errors.Is(err, inroot.ErrSwapped) {
 				t.Errorf("got %v", err)
 			}
-			if after := modes(t, secret, filepath.Dir(secret), b.path("dir/x")); after != before {
+			if after := modes(t, secret, filepath.Dir(secret), at); after != before {
 				t.Errorf("modes were %o, are %o", before, after)
 			}
 		})
@@ -48,20 +50,33 @@ func TestSwappedMountPointIsNotTouched(t *testing.T) {
 
 func TestNewMountPointGetsItsMode(t *testing.T) {
 	for _, dir := range []bool{false, true} {
-		b := &box{t, t.TempDir()}
-		at, want := b.path("dir/x"), uint32(unix.S_IFREG|0o644)
-		parent := b.dir("dir")
+		top := t.TempDir()
+		at, want := filepath.Join(top, "x"), uint32(unix.S_IFREG|0o644)
+		parent := openDir(t, top)
+		var err error
 		if dir {
 			want = unix.S_IFDIR | 0o755
-			b.must(os.Mkdir(at, 0o700))
+			err = os.Mkdir(at, 0o700)
 		} else {
-			b.must(os.WriteFile(at, nil, 0o600))
+			err = os.WriteFile(at, nil, 0o600)
 		}
-		b.must(executor.SettleEmpty(int(parent.Fd()), "x", dir))
+		if err = errors.Join(err, inroot.SettleEmpty(int(parent.Fd()), "x", dir)); err != nil {
+			t.Fatal(err)
+		}
 		if got := modes(t, at, at, at); got[0] != want {
 			t.Errorf("mode %o, want %o", got[0], want)
 		}
 	}
+}
+
+func openDir(t *testing.T, path string) *os.File {
+	t.Helper()
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dir.Close() })
+	return dir
 }
 
 func modes(t *testing.T, paths ...string) (m [3]uint32) {

@@ -1,6 +1,7 @@
-package executor
+package emulator
 
 import (
+	"bytes"
 	"encoding/hex"
 	"strings"
 )
@@ -52,9 +53,9 @@ func machineOf(arch string) (elfMachine, bool) {
 	return elfMachine{}, false
 }
 
-// EmulatorNames are the names that the emulator for an architecture goes by, likeliest first; none for an architecture
+// Names are the names that the emulator for an architecture goes by, likeliest first; none for an architecture
 // that has none.
-func EmulatorNames(arch string) []string {
+func Names(arch string) []string {
 	m, ok := machineOf(arch)
 	if !ok {
 		return nil
@@ -62,8 +63,8 @@ func EmulatorNames(arch string) []string {
 	return []string{"qemu-" + m.qemu + "-static", "qemu-" + m.qemu}
 }
 
-// EmulatedArchs are the architectures for which there are emulators, sorted.
-func EmulatedArchs() []string {
+// Archs are the architectures for which there are emulators, sorted.
+func Archs() []string {
 	var archs []string
 	for _, m := range elfMachines() {
 		archs = append(archs, m.arch)
@@ -86,6 +87,17 @@ func (m elfMachine) head(kind byte) []byte {
 	m.put(h[16:], uint16(kind))
 	m.put(h[18:], m.code)
 	return h
+}
+
+// ArchOfHead is the architecture that a program with this beginning is for, "" if it is none that is known here.
+func ArchOfHead(program []byte) string {
+	for _, m := range elfMachines() {
+		want := m.head(elfDyn) // the kind is not compared
+		if len(program) >= headLength && bytes.Equal(program[4:6], want[4:6]) && bytes.Equal(program[18:20], want[18:20]) {
+			return m.arch
+		}
+	}
+	return ""
 }
 
 func (m elfMachine) put(b []byte, v uint16) {

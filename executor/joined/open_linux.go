@@ -1,4 +1,4 @@
-package executor
+package joined
 
 import (
 	"errors"
@@ -13,22 +13,22 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// OpenUserNS opens the user namespace at path, such as /proc/PID/ns/user, for the UserNS of steps, and reads its map.
+// Open opens the user namespace at path, such as /proc/PID/ns/user, for the UserNS of steps, and reads its map.
 // It is nil if the namespace is the caller's own. The errors name the path.
-func OpenUserNS(path string) (*UserNS, error) {
-	u, err := openUserNS(path)
+func Open(path string) (*UserNS, error) {
+	u, err := open(path)
 	if err != nil {
 		return nil, fmt.Errorf("join user namespace %s: %w", path, err)
 	}
 	return u, nil
 }
 
-func openUserNS(path string) (*UserNS, error) {
+func open(path string) (*UserNS, error) {
 	file, err := openNamespace(path)
 	if err != nil {
 		return nil, err
 	}
-	u := &UserNS{file: file}
+	u := &UserNS{File: file}
 	own, err := isOwn(file)
 	if err == nil && !own {
 		err = visit(file, u.readFrom)
@@ -131,14 +131,14 @@ func visit(ns *os.File, look func(pid int) error) (err error) {
 
 // readFrom reads the maps of a process as the caller's namespace sees them, and refuses those that no step can have.
 func (u *UserNS) readFrom(pid int) (err error) {
-	if u.uids, u.gids, err = listedMaps(pid); err != nil {
+	if u.ListedUIDs, u.ListedGIDs, err = listedMaps(pid); err != nil {
 		return err
 	}
 	for _, f := range []struct {
 		kind   string
 		listed []userns.Range
 		to     *userns.Map
-	}{{userns.KindUID, u.uids, &u.Mapping.UIDs}, {userns.KindGID, u.gids, &u.Mapping.GIDs}} {
+	}{{userns.KindUID, u.ListedUIDs, &u.Mapping.UIDs}, {userns.KindGID, u.ListedGIDs, &u.Mapping.GIDs}} {
 		if *f.to, err = userns.NewMap(f.listed...); err != nil {
 			return fmt.Errorf("its %s map: %w", f.kind, err)
 		}
@@ -148,7 +148,7 @@ func (u *UserNS) readFrom(pid int) (err error) {
 		}
 	}
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/setgroups", pid))
-	u.noGroups = strings.TrimSpace(string(groups)) == "deny"
+	u.NoGroups = strings.TrimSpace(string(groups)) == "deny"
 	return err
 }
 

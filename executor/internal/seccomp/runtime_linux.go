@@ -1,0 +1,47 @@
+package seccomp
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/spec"
+)
+
+// RuntimeFilter is the filter as an OCI runtime is told it; that of the caller's keys alone if keysOnly is set.
+func RuntimeFilter(keysOnly bool) *spec.Filter {
+	f := filterSpec(abis())
+	if keysOnly {
+		f.Args = nil
+		f.Denied = []spec.Denied{{Calls: keyCalls(), Errno: uint(unix.ENOSYS)}}
+	}
+	return f
+}
+
+// filterSpec is the filter with names in place of numbers. socketcall is left out: a rule about socket holds for it,
+// too.
+func filterSpec(abis []abi) *spec.Filter {
+	f := &spec.Filter{}
+	denied := spec.Denied{Errno: uint(unix.EPERM)}
+	add := func(calls []call) {
+		for _, c := range calls {
+			denied.Calls = append(denied.Calls, c.name)
+		}
+	}
+	for _, a := range abis {
+		f.Archs = append(f.Archs, archOf(a.arch))
+		add(a.denied)
+	}
+	add(commonDenied())
+	f.Denied = []spec.Denied{denied, {Calls: []string{"clone3"}, Errno: uint(unix.ENOSYS)}}
+	for _, r := range abis[0].args {
+		f.Args = append(f.Args, spec.ArgRule{Call: r.call.name, Arg: uint(r.arg), Mask: r.mask, Values: r.values,
+			Errno: uint(r.errno)})
+	}
+	return f
+}
+
+func archOf(audit uint32) string {
+	return map[uint32]string{
+		unix.AUDIT_ARCH_X86_64: "amd64", unix.AUDIT_ARCH_I386: "386", unix.AUDIT_ARCH_AARCH64: "arm64",
+		unix.AUDIT_ARCH_ARM: "arm",
+	}[audit]
+}
