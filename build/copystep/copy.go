@@ -20,7 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// Copy is COPY, or ADD of local files.
+// Copy gives the work of a COPY or ADD; done gives the root of a step that was done before.
 func (r *Room) Copy(s *plan.Step, op *plan.Copy, done func(*plan.Step) *rootfs.Root) rootfs.Work {
 	c := &copying{room: r, op: op, in: r.Inputs.Of(op.From, done), fetched: r.remotes(s, op)}
 	c.content = copyDigest{
@@ -30,15 +30,16 @@ func (r *Room) Copy(s *plan.Step, op *plan.Copy, done func(*plan.Step) *rootfs.R
 	return c
 }
 
-// copying is the work of a COPY or an ADD.
+// copying is the rootfs.Work of a COPY or ADD.
 type copying struct {
 	room *Room
 	op   *plan.Copy
 	in   stepinput.Input
-	// fetched are the sources of an ADD that come from elsewhere.
+	// fetched are the remote sources of an ADD.
 	fetched remotes
 	content copyDigest
-	// before is the fingerprint of what is copied of a context; Exec makes it, and Stable compares it.
+	// before is the fingerprint of the files that are copied from a context. Exec sets it before it copies; Stable
+	// compares it.
 	before string
 }
 
@@ -60,7 +61,7 @@ func (c *copying) shape() *cache.KeyBuilder {
 
 func (c *copying) Shape() rootfs.Shape { return rootfs.Shape{Key: c.shape().Key(), Linked: c.op.Link} }
 
-// above is the shape on what is below, which a linked layer doesn't depend on.
+// above gives the shape with the content ID of the root below, unless the layer is linked and doesn't depend on that.
 func (c *copying) above(below cache.ContentID) *cache.KeyBuilder {
 	if c.op.Link {
 		return c.shape()
@@ -68,8 +69,8 @@ func (c *copying) above(below cache.ContentID) *cache.KeyBuilder {
 	return c.shape().Add("below", string(below))
 }
 
-// Keys name the files of a context, or a stage and then the files that are taken from it: they stay the same for
-// longer.
+// Keys gives a key made of the content of the files and, if they are from a stage or image, before that one made of its
+// whole content, which takes no time. The files may stay the same when the stage changes.
 func (c *copying) Keys() []rootfs.KeyFunc {
 	if c.in.Local() {
 		return []rootfs.KeyFunc{c.contentKey}
@@ -91,7 +92,7 @@ func (c *copying) stageKey(ctx context.Context, below cache.ContentID) (cache.Ke
 	return c.above(below).Add("stage", id).Key(), err
 }
 
-// watched says that files are copied that can change meanwhile.
+// watched tells that files are copied that can change meanwhile: those of a local context.
 func (c *copying) watched() bool { return c.in.Local() && len(c.op.Sources) > 0 }
 
 // Exec makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
@@ -104,7 +105,7 @@ func (c *copying) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 		return err
 	}
 	t.LargeFile = c.content.read
-	var hashErr error // content keeps those that aren't panics
+	var hashErr error // set if begin panics: c.content keeps all other errors
 	hashed := make(chan struct{})
 	go func() {
 		defer close(hashed)
@@ -123,7 +124,7 @@ func (c *copying) Stable(ctx context.Context) (bool, error) {
 	return after == c.before, err
 }
 
-// copyFiles copies; largeCopied, if not nil, is told of large files, see fileop.CopyOptions.
+// copyFiles copies the files of all sources; largeCopied is CopyOptions.LargeCopied of package fileop.
 func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 	largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
 	r, op, in := c.room, c.op, c.in
@@ -139,6 +140,7 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		View:  view, Layer: dir, Dest: op.Dest, OverlayXattr: marks,
 		LargeCopied: largeCopied,
 	}
+
 	for _, f := range op.Files {
 		o.Files = append(o.Files, fileop.InlineFile{Path: f.Path, Mode: f.Mode, Data: f.Data})
 	}
@@ -149,6 +151,7 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		}
 		o.Chown = &owner
 	}
+
 	if len(op.Sources) > 0 {
 		from, openErr := in.Open(ctx)
 		if openErr != nil {
@@ -157,6 +160,7 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		defer func() { err = errors.Join(err, from.Release()) }()
 		o.Source, o.Ignore = from.Dir, from.Filter
 	}
+
 	meter := progress.StartMeter(r.Inputs.Roots.Progress, progress.Transfer{ID: t.Step.ID, What: "copying"})
 	o.Moved = meter.Add
 	res, err := c.fetched.copy(ctx, o)
@@ -167,16 +171,18 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		r.Inputs.Roots.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.Step.Location.File,
 			t.Step.Location.StartLine, text)})
 	}
+
 	if res.Devices > 0 {
 		note(fmt.Sprintf("%d device nodes of the archive are left out: only real root can make them", res.Devices))
 	}
 	for _, missed := range res.Missed {
 		note("nothing is copied for " + missed.Error())
 	}
+
 	return err
 }
 
-// chownTo is the owner that --chown names, in what the COPY sees of the files below.
+// chownTo gives the owner that --chown names; view is the root that the COPY sees, in which names are looked up.
 func chownTo(view *os.File, op *plan.Copy) (fileop.Owner, error) {
 	owner, err := fileop.LookupOwner(view, op.Chown)
 	if errors.Is(err, fileop.ErrNoSuchUser) {
@@ -192,7 +198,7 @@ func chownTo(view *os.File, op *plan.Copy) (fileop.Owner, error) {
 	return owner, nil
 }
 
-// viewForCopy is what a COPY sees of the files below: nothing with --link.
+// viewForCopy opens the root below as the COPY sees it; with --link there is none.
 func (r *Room) viewForCopy(ctx context.Context, t *rootfs.Staged, op *plan.Copy) (*os.File, func() error, error) {
 	if op.Link {
 		return nil, func() error { return nil }, nil

@@ -13,12 +13,12 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
-// copyDigest is the content digest of what a COPY takes, made once. Large files cost most: while the step runs they are
-// left out, and their digests come from the pass over the layer, which reads the same bytes anyway.
+// copyDigest makes the content digest of the files that a COPY takes, once. Reading large files costs most, so begin
+// leaves them out; their digests come from the pass that makes the layer, which reads the same bytes anyway.
 type copyDigest struct {
 	in    stepinput.Input
 	query source.Query
-	// whole has large files read beside the step, too: of archives the layer doesn't have the bytes.
+	// whole makes begin read large files too, for an ADD that may unpack archives, whose bytes the layer hasn't got.
 	whole bool
 	known source.Known
 
@@ -31,24 +31,24 @@ type copyDigest struct {
 	copies   map[string]copiedFile
 }
 
-// copiedFile is a large file that was copied: what it was like at the time.
+// copiedFile is a large file that was copied: its attributes when it was opened, and when that was.
 type copiedFile struct {
 	stat  unix.Stat_t
 	began time.Time
 }
 
-// get is the digest.
+// get gives the digest, which the first call makes.
 func (c *copyDigest) get(ctx context.Context) (string, error) {
 	return c.make(ctx, 0)
 }
 
-// begin makes the digest but for what large files need.
+// begin makes the digest as far as it needs no large file.
 func (c *copyDigest) begin(ctx context.Context) {
 	skipFrom := int64(layer.LargeFileSize)
 	if c.whole {
 		skipFrom = 0
 	}
-	_, _ = c.make(ctx, skipFrom) // its error comes again in get
+	_, _ = c.make(ctx, skipFrom) // get returns the error
 }
 
 func (c *copyDigest) make(ctx context.Context, skipFrom int64) (string, error) {
@@ -58,7 +58,7 @@ func (c *copyDigest) make(ctx context.Context, skipFrom int64) (string, error) {
 		return c.digest, c.err
 	}
 	d, err := c.in.DigestOf(ctx, source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
-	if errors.Is(err, source.ErrSkipped) || err != nil && ctx.Err() != nil { // whoever asks next has it made
+	if errors.Is(err, source.ErrSkipped) || err != nil && ctx.Err() != nil { // the next call makes it
 		return "", err
 	}
 	c.done, c.digest, c.err = true, d, err
@@ -80,7 +80,7 @@ func (c *copyDigest) copied(path string, st *unix.Stat_t, began time.Time) {
 	c.copies[path] = copiedFile{*st, began}
 }
 
-// read takes the digest of a large file of the layer for that of the file it was copied from.
+// read records sum, the digest of the data of a large file in the layer, as that of the file that it was copied from.
 func (c *copyDigest) read(name string, sum [32]byte) {
 	c.copiesMu.Lock()
 	defer c.copiesMu.Unlock()

@@ -18,13 +18,13 @@ import (
 	"github.com/cooperbuild/cooper/build/source"
 )
 
-// remotes are the sources of an ADD that are fetched, each once.
+// remotes are the remote sources of an ADD. Each is fetched at most once.
 type remotes []*remoteSource
 
-// remoteSource is one of them.
+// remoteSource is a URL or repository that an ADD fetches.
 type remoteSource struct {
 	room *Room
-	// step is the ID of the step that asks for it.
+	// step is the ID of the step that fetches it.
 	step int
 	plan.Remote
 
@@ -34,11 +34,11 @@ type remoteSource struct {
 	err  error
 }
 
-// fetched is what a remote source is on this machine.
+// fetched names the files of a remote source on this machine.
 type fetched struct {
-	// dir holds what is copied, and pattern is its name there.
+	// dir is the directory that the files are in, pattern the source to copy from there.
 	dir, pattern string
-	// content names it: the digest of a file, the commit of a repository.
+	// content identifies the content: the digest of a file, the commit of a repository.
 	content string
 }
 
@@ -50,7 +50,7 @@ func (r *Room) remotes(s *plan.Step, op *plan.Copy) remotes {
 	return out
 }
 
-// shape is what is known without asking anybody, and without what tells where the content comes from.
+// shape gives the part of the key that is known without asking a server; it leaves out where the content comes from.
 func (rs remotes) shape() []string {
 	var out []string
 	for _, r := range rs {
@@ -64,7 +64,7 @@ func (rs remotes) shape() []string {
 
 func isSet(b *bool) bool { return b != nil && *b }
 
-// key is the content of all of them. What a checksum or a commit ID says is taken from there, without asking a server.
+// key gives the content of all remote sources. A source with a checksum or commit ID needs no server for that.
 func (rs remotes) key(ctx context.Context) ([]string, error) {
 	var out []string
 	for _, r := range rs {
@@ -81,7 +81,8 @@ func (rs remotes) key(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
-// settled is the content as far as it is known before it is fetched. A repository that is kept has its ref in it.
+// settled gives the content if a checksum or commit ID tells it before the source is fetched, else "". With .git, the
+// ref is part of the content.
 func (r *remoteSource) settled() string {
 	if r.URL != "" {
 		return r.Checksum
@@ -95,12 +96,12 @@ func (r *remoteSource) settled() string {
 func (r *remoteSource) request() fetch.GitRequest {
 	dirs := r.room.ReadDirs
 	if dirs == nil {
-		dirs = []string{} // nowhere, and not anywhere
+		dirs = []string{} // not nil: repositories by file:// are refused everywhere
 	}
 	return fetch.GitRequest{Ref: r.Git, Secrets: r.room.Inputs.Contexts.Secret, LocalDirs: dirs}
 }
 
-// get fetches the source the first time.
+// get gives the files of the source, which the first call fetches.
 func (r *remoteSource) get(ctx context.Context) (fetched, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,6 +134,7 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 		}
 		return fetched{dir: tree.Dir, pattern: "/", content: content}, nil
 	}
+
 	file, err := c.HTTP(ctx, fetch.HTTPRequest{
 		URL: r.URL, Checksum: digest.Digest(r.Checksum), Name: r.Name, Secrets: r.room.Inputs.Contexts.Secret,
 		Progress: r.progress(),
@@ -140,6 +142,7 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 	if err != nil {
 		return fetched{}, err
 	}
+
 	r.room.Inputs.Roots.OnClose(file.Release)
 	return fetched{dir: filepath.Dir(file.Path), pattern: literal(file.Name), content: file.Digest.String()}, nil
 }
@@ -156,21 +159,22 @@ func (r *remoteSource) progress() fetch.ProgressFunc {
 	}
 }
 
-// literal is the pattern that matches a name and nothing else.
+// literal gives the pattern that matches only the name itself.
 func literal(name string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
 }
 
-// copy carries out an ADD whose local sources o has: in the order in which the sources were written.
+// copy carries out an ADD with remote sources, in the order in which the sources were written. o has the local sources.
 func (rs remotes) copy(ctx context.Context, o fileop.CopyOptions) (total fileop.CopyResult, err error) {
 	if len(rs) == 0 {
 		return fileop.Copy(ctx, o)
 	}
-	for _, r := range rs { // before anything is written
+	for _, r := range rs { // all are fetched before a file is written
 		if _, err := r.get(ctx); err != nil {
 			return total, err
 		}
 	}
+
 	all := len(o.Sources) + len(o.Files) + len(rs)
 	part := func(p fileop.CopyOptions) error {
 		p.Others = all - len(p.Sources) - len(p.Files)
@@ -179,7 +183,8 @@ func (rs remotes) copy(ctx context.Context, o fileop.CopyOptions) (total fileop.
 		total.Missed, total.Owners = append(total.Missed, res.Missed...), append(total.Owners, res.Owners...)
 		return err
 	}
-	// A file that is written over another one has the name in the layer, but not the content.
+
+	// LargeCopied would record a file by its name in the layer, which a later source may replace.
 	o.LargeCopied = nil
 	local := o
 	local.Files = nil
@@ -195,6 +200,7 @@ func (rs remotes) copy(ctx context.Context, o fileop.CopyOptions) (total fileop.
 			return total, err
 		}
 	}
+
 	local.Sources, local.Files = o.Sources[next:], o.Files
 	if len(local.Sources)+len(local.Files) == 0 {
 		return total, nil
@@ -212,7 +218,7 @@ func (r *remoteSource) copy(o fileop.CopyOptions, part func(fileop.CopyOptions) 
 	o.Source, o.Sources, o.Files, o.Ignore = from.Root(), []string{r.got.pattern}, nil, nil
 	o.UnpackArchives = r.Unpack
 	if r.URL != "" {
-		o.Excludes = nil // the file is named
+		o.Excludes = nil // --exclude doesn't apply to a file that the source names
 	}
 	return part(o)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/cooperbuild/cooper/build/rootfs"
 )
 
-// Workdir makes sure that a directory exists.
+// Workdir gives the work of a WORKDIR.
 func (r *Room) Workdir(op *plan.Workdir) rootfs.Work { return workdir{r.Inputs.Roots, op} }
 
-// workdir is the work of a WORKDIR.
+// workdir is the rootfs.Work of a WORKDIR: it makes the directory if it is missing.
 type workdir struct {
 	roots *rootfs.Roots
 	op    *plan.Workdir

@@ -57,6 +57,7 @@ func parseContextValue(value string) (plan.NamedContext, error) {
 		}
 		return plan.NamedContext{Kind: p.kind, Ref: ref}, nil
 	}
+
 	git, isGit, err := remote.ParseGit(value)
 	if err != nil {
 		return plan.NamedContext{}, err
@@ -65,6 +66,7 @@ func parseContextValue(value string) (plan.NamedContext, error) {
 		_, err := os.Stat(value)
 		isGit = err != nil
 	}
+
 	switch {
 	case isGit:
 		return plan.NamedContext{Kind: plan.ContextGit, Ref: value}, nil
@@ -75,5 +77,6 @@ func parseContextValue(value string) (plan.NamedContext, error) {
 			errors.New("the value must be a directory, docker-image://IMAGE, oci-layout://DIR, a URL that starts with " +
 				"https://, http://, git:// or ssh://, or target:DIR[#STAGE]")
 	}
+
 	return plan.NamedContext{Kind: plan.ContextDirectory, Ref: value}, nil
 }

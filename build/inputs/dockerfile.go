@@ -100,6 +100,7 @@ func innerDockerfile(name string, p located) (foundDockerfile, error) {
 	if name == "" {
 		names = usualNames()
 	}
+
 	for _, name := range names {
 		f, err := source.OpenIn(root, name)
 		if errors.Is(err, os.ErrNotExist) {
@@ -111,6 +112,7 @@ func innerDockerfile(name string, p located) (foundDockerfile, error) {
 		text, err := readText(f, name)
 		return foundDockerfile{name: name, inside: name, text: text}, errors.Join(err, f.Close())
 	}
+
 	if name == "" {
 		return foundDockerfile{}, noDockerfile(p.what)
 	}

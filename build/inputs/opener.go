@@ -98,10 +98,12 @@ func (o opener) main(ctx context.Context) (located, error) {
 	if where == Stdin {
 		return o.stdin(ctx)
 	}
+
 	p, err := o.local(ctx, where)
 	if !isNoPath(err) {
 		return p, err
 	}
+
 	ref, isGit, gitErr := remote.ParseGit(where)
 	switch {
 	case gitErr != nil:
@@ -118,6 +120,7 @@ func (o opener) main(ctx context.Context) (located, error) {
 	case strings.Contains(where, "://"):
 		return located{}, fmt.Errorf("%s: %w", remote.Redact(where), errContextURL)
 	}
+
 	return located{}, err
 }
 
@@ -158,11 +161,13 @@ func (o opener) local(ctx context.Context, path string) (located, error) {
 	if info.IsDir() {
 		return located{path: path, local: true, what: path, release: func() error { return nil }}, nil
 	}
+
 	notDirectory := fmt.Errorf(
 		"%s is not a directory and not a tar archive\nhint: the context is the directory to build from; -f names the Dockerfile", path)
 	if !info.Mode().IsRegular() {
 		return located{}, notDirectory
 	}
+
 	f, err := os.Open(path)
 	if err != nil {
 		return located{}, err
@@ -173,6 +178,7 @@ func (o opener) local(ctx context.Context, path string) (located, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return located{}, err
 	}
+
 	if !fileop.IsArchive(head) {
 		return located{}, notDirectory
 	}
@@ -286,6 +292,7 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p located,
 			p = located{}
 		}
 	}()
+
 	f, err := os.Open(file.Path)
 	if err != nil {
 		return located{}, err
@@ -302,6 +309,7 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p located,
 	case named:
 		return o.oneFile(ctx, stream, file)
 	}
+
 	text, err := readText(stream, what)
 	if err != nil {
 		return located{}, err

@@ -35,7 +35,7 @@ func (b Room) writeFiles(ctx context.Context, spec export.Spec, images []made, m
 	return nil
 }
 
-// fileOutput is the files of one image, and what counts the bytes that are written of them.
+// fileOutput is the root whose files are written, and the meter that counts their bytes.
 type fileOutput struct {
 	files *rootfs.Root
 	meter *progress.Meter
@@ -50,13 +50,14 @@ func (b Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, f
 	write := func(w io.Writer) error {
 		return errors.Join(b.tarFiles(ctx, view.Dir, io.MultiWriter(w, from.meter)), b.Roots.CheckStill(from.files))
 	}
+
 	if kind == export.TypeTar {
 		return export.WriteTar(dest, b.Stdout, write)
 	}
 	return export.WriteDir(dest, func(dir string) error {
 		result, disarmed, err := unpackFrom(ctx, dir, write)
 		if err == nil {
-			err = fsys.SyncFSAt(dir) // before the names are
+			err = fsys.SyncFSAt(dir) // the data is synced before the files get their names
 		}
 		if err == nil && result.Devices > 0 {
 			b.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s: left out %d device nodes; type=tar has them", dest,
@@ -81,7 +82,7 @@ func (b Room) tarFiles(ctx context.Context, view *os.File, w io.Writer) error {
 	return err
 }
 
-// disarmedText says which files are less in a directory than they are in the image, and why.
+// disarmedText gives the note about files that have lost set-ID bits or capabilities in a directory, and why.
 func disarmedText(d fileop.Disarmed) string {
 	names := strings.Join(d.Names, ", ")
 	if more := d.Count - int64(len(d.Names)); more > 0 {
@@ -91,7 +92,7 @@ func disarmedText(d fileop.Disarmed) string {
 		"; type=tar keeps them"
 }
 
-// unpackFrom unpacks the archive that write writes into a directory that belongs to the user.
+// unpackFrom unpacks the archive that write writes into a directory of the user.
 func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (fileop.CopyResult, fileop.Disarmed,
 	error) {
 	r, w := io.Pipe()
@@ -104,9 +105,9 @@ func unpackFrom(ctx context.Context, dir string, write func(io.Writer) error) (f
 	result, disarmed, err := fileop.UnpackForHost(ctx, r, dir)
 	_ = r.CloseWithError(err) // it returns no error
 	switch writeErr := <-written; {
-	case writeErr == nil, err != nil && errors.Is(writeErr, err): // the writer has got what the reader has ended with
+	case writeErr == nil, err != nil && errors.Is(writeErr, err): // the writer's error is the reader's
 	case errors.Is(err, writeErr):
-		err = writeErr // and the other way round
+		err = writeErr // the reader's error is the writer's
 	default:
 		err = errors.Join(writeErr, err)
 	}

@@ -71,7 +71,7 @@ func (b Room) putImages(ctx context.Context, all []made, names []string, res *Ma
 	return nil
 }
 
-// noteNames tells under which full names the image is in the store from now on.
+// noteNames shows the full names that the image has in the store from now on.
 func (b Room) noteNames(names []string) {
 	for _, name := range names {
 		b.Progress.Emit(progress.Note{Text: "tagged " + name})
@@ -98,7 +98,7 @@ func (b Room) makeImage(target *plan.Stage, roots []*rootfs.Root, names []string
 	return m, nil
 }
 
-// WarnOfFormat says what other tools don't see in the images in the format that they get.
+// WarnOfFormat warns of fields in the images' configs that other tools ignore in the format that the images get.
 func (b Room) WarnOfFormat(targets []*plan.Stage) {
 	if b.Format != imagebuilder.OCI {
 		return
@@ -126,8 +126,8 @@ func storeLayers(layers []cache.Layer) []store.Layer {
 	return all
 }
 
-// imageConfig is the config of an image whose files are those of a step, with its time. The same steps from the cache
-// give the same bytes.
+// imageConfig makes the config of the image after the step last, and gives its creation time. If all steps come from
+// the cache, the bytes are the same as before.
 func (b Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*rootfs.Root) ([]byte, time.Time, error) {
 	history := b.history(last, roots)
 	final := roots[last.ID]
@@ -135,9 +135,10 @@ func (b Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*ro
 	for _, l := range final.Layers() {
 		diffIDs = append(diffIDs, l.DiffID)
 	}
+
 	created := final.Created()
 	if len(final.Layers()) == len(final.Base().Layers()) {
-		// No layer says when this image was made: the first build of it does.
+		// The build added no layer that has a time, so the time is that of the first build of this image.
 		bare, err := image.MarshalConfig(diffIDs, time.Time{}, history)
 		if err != nil {
 			return nil, created, err
@@ -146,6 +147,7 @@ func (b Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*ro
 			return nil, created, err
 		}
 	}
+
 	for i := range history {
 		if history[i].Created == nil {
 			history[i].Created = &created
@@ -155,7 +157,7 @@ func (b Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*ro
 	return config, created, err
 }
 
-// firstMade is when an image without layers of its own was made for the first time.
+// firstMade gives the time at which an image without layers of its own was first built.
 func (b Room) firstMade(config []byte) (time.Time, error) {
 	now := time.Now().UTC()
 	if d := b.SourceDate; d != nil && d.Before(now) {
@@ -168,8 +170,8 @@ func (b Room) firstMade(config []byte) (time.Time, error) {
 	return now, b.Cache.Put(key, cache.Record{Created: now, Step: "image config"})
 }
 
-// history is the image's history: the base image's, then one entry a step. Entries before the first layer of the
-// build have no time.
+// history gives the image's history: the entries of the base image, then one for each step. Entries before the first
+// layer of the build have no time.
 func (b Room) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.History {
 	var steps []*plan.Step
 	first := last
@@ -179,6 +181,7 @@ func (b Room) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.Hist
 		}
 		first = s
 	}
+
 	slices.Reverse(steps)
 	base := *first.Image
 	history := baseHistory(base, len(roots[first.ID].Layers()))
@@ -199,11 +202,11 @@ func (b Room) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.Hist
 		history = append(history, entry)
 		below = r
 	}
+
 	return history
 }
 
-// baseHistory is the history that a base image brings, made to fit if it tells of another number of layers than there
-// are.
+// baseHistory gives the history of a base image, changed to have as many entries with layers as the image has layers.
 func baseHistory(base imagebuilder.Image, layers int) []imagebuilder.History {
 	told := 0
 	for _, h := range base.History {
@@ -232,7 +235,8 @@ func passedMerge(r, below *rootfs.Root) bool {
 	return false
 }
 
-// keepLastLayer leaves one layer to a piece of history: the merged one belongs to the step that made its last part.
+// keepLastLayer marks all but the last layer in a part of the history as empty: a merged layer counts as that of the
+// last of its steps.
 func keepLastLayer(history []imagebuilder.History) {
 	last := -1
 	for i := range history {
@@ -245,16 +249,17 @@ func keepLastLayer(history []imagebuilder.History) {
 	}
 }
 
-// Anchor records an image for every stage but some, and for every stack of layers that was merged, so that no layer the
-// cache counts on is without an image: other tools' checks report such layers as damage. The images have names of the
-// cache's own, for clean-up takes those without.
+// Anchor records an image in the store for each stage not in except, and for each stack of layers that was merged, so
+// that each layer which records of the cache name belongs to an image: the checks of other tools report layers without
+// an image as damage. These images get names reserved for the cache, since a clean-up removes images without names.
 func (b Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, except []*plan.Stage) error {
-	held := map[string]bool{} // the layers of the images recorded here
+	held := map[string]bool{} // IDs of the layers of the images that were recorded so far
 	for _, stage := range slices.Backward(g.Stages) {
 		last := lastSealed(stage, roots)
 		if last == nil {
 			continue
 		}
+
 		r := roots[last.ID]
 		if err := b.anchorMerged(ctx, r, stage); err != nil {
 			return err
@@ -262,10 +267,12 @@ func (b Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, e
 		if slices.Contains(except, stage) || len(r.Layers()) == len(r.Base().Layers()) || held[r.Top()] {
 			continue
 		}
+
 		config, created, err := b.imageConfig(*last.Image, last, roots)
 		if err != nil {
 			return err
 		}
+
 		record := images.Record{Config: config, Layers: storeLayers(r.Layers()), Created: created,
 			Keep: !b.isParent(last, except, roots)}
 		if _, _, err := b.Images.Put(ctx, record); err != nil {
@@ -275,11 +282,13 @@ func (b Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, e
 			held[l.ID] = true
 		}
 	}
+
 	return nil
 }
 
-// isParent tells whether other tools see the image of a step as the parent of one of the stages' images: that has one
-// instruction more. Such an image is taken by no clean-up as long as the other one has a name, and isn't listed.
+// isParent tells whether other tools take the image after the step last for the parent of one of the stages' images,
+// which has one instruction more. No clean-up removes a parent while its child has a name, and lists of images leave it
+// out.
 func (b Room) isParent(last *plan.Step, stages []*plan.Stage, roots []*rootfs.Root) bool {
 	r := roots[last.ID]
 	return slices.ContainsFunc(stages, func(s *plan.Stage) bool {
@@ -311,7 +320,7 @@ func (b Room) anchorMerged(ctx context.Context, r *rootfs.Root, stage *plan.Stag
 	return nil
 }
 
-// lastSealed is the last step of a stage whose layers are in the store.
+// lastSealed gives the last step of a stage whose root is sealed.
 func lastSealed(stage *plan.Stage, roots []*rootfs.Root) *plan.Step {
 	for s := stage.Last; s != nil && s.Stage == stage; s = s.Parent {
 		if r := roots[s.ID]; r != nil && r.IsSealed() {

@@ -15,9 +15,9 @@ import (
 type made struct {
 	image  export.Image
 	record images.Record
-	// files is the root that the image has.
+	// files is the root file system of the image.
 	files *rootfs.Root
-	// id is the image's in the store.
+	// id is the image's ID in the store.
 	id string
 }
 
@@ -35,7 +35,7 @@ func (b Room) indexOf(all []made, names []string) images.IndexRecord {
 	return index
 }
 
-// Check refuses outputs that can't hold what is going to be built, and those that are pushed nobody knows where.
+// Check refuses outputs that can't hold images for all platforms, and pushes without a name to push to.
 func Check(platforms []ocispec.Platform, specs []export.Spec, tags []string) error {
 	for _, spec := range specs {
 		if len(platforms) > 1 && (spec.Type == export.TypeDocker || spec.Type == export.TypeTar) {
@@ -51,7 +51,7 @@ func Check(platforms []ocispec.Platform, specs []export.Spec, tags []string) err
 	return nil
 }
 
-// StoreNames are the names that outputs give the image in the store.
+// StoreNames gives the names that outputs add to the image in the store.
 func StoreNames(specs []export.Spec) (names []string) {
 	for _, spec := range specs {
 		if spec.Type == export.TypeImage {

@@ -32,17 +32,19 @@ func (b Room) writeOutputs(ctx context.Context, images []made, res *Made) error 
 			res.Manifest = manifest
 		}
 	}
+
 	if b.Pushes == nil {
 		return nil
 	}
-	manifest, err := b.Pushes.finish(ctx, b.sourceOf(images)) // last: it is what others see
+	manifest, err := b.Pushes.finish(ctx, b.sourceOf(images)) // pushes come last, since others see them at once
 	if err == nil {
 		res.Manifest = manifest
 	}
+
 	return err
 }
 
-// writeOutput gives the digest of the manifest or index that it has written, none where only files are.
+// writeOutput writes one output, and gives the digest of its manifest or index; "" if the output holds only files.
 func (b Room) writeOutput(ctx context.Context, spec export.Spec, images []made, shown progress.Aside) (digest.Digest,
 	error) {
 	if spec.HoldsFiles() {
@@ -50,17 +52,20 @@ func (b Room) writeOutput(ctx context.Context, spec export.Spec, images []made, 
 		defer meter.Stop()
 		return "", b.writeFiles(ctx, spec, images, meter)
 	}
+
 	meter := shown.Meter("layers", sizeOfLayers(images))
 	defer meter.Stop()
 	all := make([]export.Image, 0, len(images))
 	for _, m := range images {
 		all = append(all, metered(m.image, meter))
 	}
+
 	spec = oneName(spec, images[0].image.Names)
 	var (
 		written export.Result
 		err     error
 	)
+
 	if len(all) > 1 {
 		written, err = export.WriteIndex(ctx, spec, all, b.Stdout)
 	} else {
@@ -69,10 +74,12 @@ func (b Room) writeOutput(ctx context.Context, spec export.Spec, images []made, 
 	if err != nil {
 		return "", outputError(spec.Dest, err)
 	}
+
 	return written.Manifest.Digest, nil
 }
 
-// sizeOfLayers adds up the layers of images in bytes, each layer once: that is how often it is written.
+// sizeOfLayers gives the size in bytes of all layers of images. A layer of several images counts once, since it is
+// written once.
 func sizeOfLayers(images []made) int64 {
 	sizes := map[digest.Digest]int64{}
 	for _, m := range images {
@@ -87,7 +94,7 @@ func sizeOfLayers(images []made) int64 {
 	return total
 }
 
-// metered is an image with layers that count what is read of them.
+// metered gives an image whose layers count the bytes that are read of them.
 func metered(image export.Image, meter *progress.Meter) export.Image {
 	layers := make([]export.Blob, 0, len(image.Layers))
 	for _, l := range image.Layers {

@@ -21,7 +21,7 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
-// PushNames are the names that an image is pushed to: those of the output, or else those of the image.
+// PushNames gives the names that an image is pushed to: those of the output, or else those of the image.
 func PushNames(spec export.Spec, tags []string) ([]reference.Reference, error) {
 	texts := spec.Names
 	if len(texts) == 0 {
@@ -60,7 +60,7 @@ func PushName(text string) (reference.Reference, error) {
 	return ref.WithLatest(), nil
 }
 
-// PushOptions say what is pushed where.
+// PushOptions say how a push reads layers, and where it sends them.
 type PushOptions struct {
 	Layers  Layers
 	Origins Finder
@@ -72,7 +72,7 @@ type PushOptions struct {
 	Shown    progress.Asides
 }
 
-// Pushing is a push that is shown.
+// Pushing is a push with its display in the progress.
 type Pushing struct {
 	*push.Pusher
 	to, from *registry.Client
@@ -87,15 +87,18 @@ func OpenPush(ctx context.Context, o PushOptions) (*Pushing, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings.Username, settings.Password = "", "" // they are for where it goes
+
+	settings.Username, settings.Password = "", "" // these are credentials for the destination
 	from, err := registry.NewClient(settings)
 	if err != nil {
 		return nil, err
 	}
+
 	names := make([]string, 0, len(o.To))
 	for _, ref := range o.To {
 		names = append(names, ref.String())
 	}
+
 	p := &Pushing{to: to, from: from, shown: o.Shown.Begin("pushing " + strings.Join(names, ", "))}
 	p.Pusher, err = push.New(push.Options{
 		Client: to, To: o.To, ByDigest: o.Spec.Push.ByDigest, Codec: o.Spec.Codec(), Force: o.Spec.Push.Force,
@@ -107,17 +110,18 @@ func OpenPush(ctx context.Context, o PushOptions) (*Pushing, error) {
 		p.End(ctx, err)
 		return nil, err
 	}
+
 	return p, nil
 }
 
-// End shows how it ended.
+// End shows that the push ended, with err, and closes its clients.
 func (p *Pushing) End(ctx context.Context, err error) {
 	p.shown.End(ctx, err)
 	p.to.Close()
 	p.from.Close()
 }
 
-// origin finds where base images were pulled from.
+// origin finds the repositories that base images were pulled from, and reads blobs there.
 type origin struct {
 	Finder
 	client *registry.Client
@@ -129,7 +133,7 @@ func (o origin) FetchBlob(ctx context.Context, of reference.Reference, b ocispec
 	return o.client.FetchBlob(ctx, of, b)
 }
 
-// PushLayers are layers of the store as they are pushed.
+// PushLayers gives layers of the store in the form that package push takes.
 func PushLayers(st Layers, layers []store.Layer) []push.Layer {
 	all := make([]push.Layer, 0, len(layers))
 	for _, l := range layers {
@@ -144,7 +148,7 @@ func PushLayers(st Layers, layers []store.Layer) []push.Layer {
 	return all
 }
 
-// sourceOf is what images of a build are as they are pushed.
+// sourceOf gives the images of a build in the form that package push takes.
 func (b Room) sourceOf(images []made) push.Source {
 	var src push.Source
 	for _, m := range images {

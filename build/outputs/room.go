@@ -37,7 +37,7 @@ type Layers interface {
 	Dir() string
 }
 
-// Options say where images go.
+// Options say where the images of a build are recorded and written.
 type Options struct {
 	Images Images
 	Layers Layers
@@ -45,10 +45,10 @@ type Options struct {
 	Roots  *rootfs.Roots
 	// SourceDate limits all times in images; nil: none.
 	SourceDate *time.Time
-	// Format is that of the images in the store.
+	// Format is the format of the images in the store.
 	Format imagebuilder.Format
 	Specs  []export.Spec
-	// Pushes are what is pushed; nil: nothing is.
+	// Pushes are the pushes of the build; nil: there are none.
 	Pushes *Pushes
 	// Stdout is what is written to outputs whose destination is export.Stdout.
 	Stdout   io.Writer
@@ -59,20 +59,20 @@ type Options struct {
 // Room makes the images of one build and writes them. It is not safe for concurrent use.
 type Room struct{ Options }
 
-// New makes it.
+// New makes the Room of a build.
 func New(o Options) Room { return Room{o} }
 
-// Made is what was made.
+// Made is the result of a build.
 type Made struct {
-	// ID is the digest of the config, or for several platforms of the store's index.
+	// ID is the digest of the image's config or, for several platforms, of the index in the store.
 	ID digest.Digest
 	// Manifest is the digest of the manifest: that of the last output, or the local store's.
 	Manifest digest.Digest
-	// Printed says, after an error too, that an output has gone to standard output, or a part of it.
+	// Printed tells, also after an error, that an output or a part of one was written to standard output.
 	Printed bool
 }
 
-// DiskError says that the disk of an output can't take it.
+// DiskError says that the disk of an output is full or can't be written to.
 type DiskError struct {
 	Dest string
 	Err  error

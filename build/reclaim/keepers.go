@@ -136,6 +136,7 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+
 	// What has no decision of its own, under a lock that builds see, stays if it was used from now on.
 	now := time.Now()
 	oldest, err := k.store.Uses().OldestBuild(ctx)
@@ -145,6 +146,7 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 	if now.Before(oldest) {
 		oldest = now
 	}
+
 	var stored, others []disk.Item
 	for _, i := range items {
 		if k.inStore(i) {
@@ -153,11 +155,13 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 			others = append(others, i)
 		}
 	}
+
 	gone, err = k.removal.Remove(ctx, stored)
 	left := map[string]bool{} // the layers that came into use, and their records with them
 	for _, i := range stored {
 		left[i.ID] = i.Kind == disk.Layers
 	}
+
 	for _, i := range gone {
 		delete(left, i.ID)
 	}
@@ -197,14 +201,17 @@ func (k keepers) removeOthers(ctx context.Context, items []disk.Item, unused tim
 			err = k.cache.Remove(i.ID)
 			done = err == nil
 		}
+
 		if errs = append(errs, err); done {
 			gone = append(gone, i)
 		}
 	}
+
 	if sources {
 		if c, err := open(); err == nil {
 			errs = append(errs, c.Tidy(unused))
 		}
 	}
+
 	return gone, errors.Join(errs...)
 }

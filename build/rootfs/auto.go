@@ -15,19 +15,19 @@ import (
 	"github.com/cooperbuild/cooper/userns/accounts"
 )
 
-// autoIDs are the ranges that a build with --userns=auto has to itself.
+// autoIDs are the ranges of IDs that a build with --userns=auto uses alone.
 type autoIDs struct {
 	mu     sync.Mutex
 	ranges *store.IDRanges // nil until the first step needs some
-	// size is the number of IDs that chosen has; 0 until there is one.
+	// size is the number of IDs in chosen, container IDs to host IDs; 0 until a range was chosen.
 	size   uint32
 	chosen userns.Mapping
-	// steps is chosen in ranges that the kernel takes in cooper's own namespace.
+	// steps is chosen, split into ranges that the kernel accepts in cooper's own namespace.
 	steps userns.Mapping
 }
 
-// Key is what a step is found by in the cache of its user namespace. For auto that is what was asked for: which range
-// is free differs from build to build. "" stands for none.
+// Key gives the text that stands for the user namespace in the cache key of a RUN step; "" without a namespace. With
+// --userns=auto it is made of the options, since the free range differs from build to build.
 func (i Identity) Key() string {
 	switch {
 	case i.Auto != nil:
@@ -38,7 +38,7 @@ func (i Identity) Key() string {
 	return ""
 }
 
-// stepMap is the map of a RUN step's own namespace; nil if it gets none.
+// stepMap gives the mapping of a RUN step's own user namespace; nil if the step gets none.
 func (b *Roots) stepMap(ctx context.Context, t *Staged, n Need) (*userns.Mapping, error) {
 	if b.Identity.Auto == nil {
 		return b.Identity.Steps, nil
@@ -47,6 +47,7 @@ func (b *Roots) stepMap(ctx context.Context, t *Staged, n Need) (*userns.Mapping
 	if err != nil {
 		return nil, err
 	}
+
 	chosen, steps, err := b.chooseIDs(ctx, need)
 	if err != nil {
 		return nil, err
@@ -62,18 +63,19 @@ func (b *Roots) stepMap(ctx context.Context, t *Staged, n Need) (*userns.Mapping
 			}
 		}
 	}
+
 	if missing := chosen.Missing(need.step); !missing.Empty() {
 		return nil, outside("the step's user, or the owner of a mount,", missing)
 	}
 	return &steps, nil
 }
 
-// autoNeed is which container IDs a step has to have.
+// autoNeed lists the container IDs that the map of a step must have.
 type autoNeed struct {
-	roots  []*Root    // what the step is run on, and what its mounts show
-	layers userns.IDs // owners of files in their layers
-	step   userns.IDs // who the step runs as, and owners in its mounts
-	named  uint32     // the highest in the image's /etc/passwd and /etc/group
+	roots  []*Root    // the root that the step runs on, and those that its mounts show
+	layers userns.IDs // owners of the files in the layers of roots
+	step   userns.IDs // the user and group that the step runs as, and owners of files in its other mounts
+	named  uint32     // the highest ID in the image's /etc/passwd and /etc/group
 }
 
 // highest is the highest ID of the layers and the step.
@@ -81,13 +83,13 @@ func (n autoNeed) highest() uint32 {
 	return slices.Max(slices.Concat([]uint32{0}, n.layers.UIDs, n.layers.GIDs, n.step.UIDs, n.step.GIDs))
 }
 
-// Need is what a step needs besides the root that it is run on.
+// Need says which IDs a step needs besides those of the root that it runs on.
 type Need struct {
-	// Roots are what its mounts show.
+	// Roots are the roots that its mounts show.
 	Roots []*Root
-	// IDs are the owners of its mounts.
+	// IDs are the owners of files in its other mounts.
 	IDs userns.IDs
-	// User is as whom it runs, as USER says.
+	// User is the user that it runs as, in the form of USER.
 	User string
 }
 
@@ -97,6 +99,7 @@ func (b *Roots) autoNeed(ctx context.Context, t *Staged, need Need) (n autoNeed,
 	if r != nil {
 		n.roots = append(n.roots, r)
 	}
+
 	n.roots, n.step = append(n.roots, need.Roots...), need.IDs
 	for _, top := range n.roots {
 		for at := top; at != nil; at = at.below {
@@ -107,6 +110,7 @@ func (b *Roots) autoNeed(ctx context.Context, t *Staged, need Need) (n autoNeed,
 			n.layers = n.layers.With(ids)
 		}
 	}
+
 	if r == nil {
 		return n, nil
 	}
@@ -116,30 +120,33 @@ func (b *Roots) autoNeed(ctx context.Context, t *Staged, need Need) (n autoNeed,
 		view.Dir, err = fsys.OpenDir(path)
 		view.Release = view.Dir.Close
 	}
+
 	if err != nil {
 		return n, err
 	}
 	defer func() { err = errors.Join(err, view.Release()) }()
-	err = n.addNamed(view.Dir, need.User, b.Identity.Auto.Limit()) // which changes n
+	err = n.addNamed(view.Dir, need.User, b.Identity.Auto.Limit()) // writes fields of n: called before the return reads n
 	return n, err
 }
 
-// addNamed adds what the root's /etc/passwd and /etc/group have, and the step's user.
+// addNamed sets named from /etc/passwd and /etc/group in the root dir, and adds the IDs of the step's user. IDs above
+// limit are left out.
 func (n *autoNeed) addNamed(dir *os.File, user string, limit uint32) (err error) {
 	if n.named, err = accounts.HighestID(dir, limit); err != nil {
 		return err
 	}
 	u, err := executor.LookupUser(dir, user)
 	if err != nil {
-		return nil //nolint:nilerr // the executor looks the user up as well, and its error is the step's
+		return nil //nolint:nilerr // the executor looks the user up again and reports its error as the step's
 	}
 	n.step.UIDs = append(n.step.UIDs, u.UID)
 	n.step.GIDs = append(append(n.step.GIDs, u.GID), u.Groups...)
 	return nil
 }
 
-// chooseIDs gives the build's map, and the same as the kernel takes it. The range is chosen at the first step, and anew
-// when a step needs more; it may then overlap the earlier one, which is this build's own.
+// chooseIDs gives the build's mapping, and the same mapping in ranges that the kernel accepts. It chooses the range at
+// the first step, and again when a step needs more IDs; the new range may overlap the old one, which this build holds
+// anyway.
 func (b *Roots) chooseIDs(ctx context.Context, need autoNeed) (chosen, steps userns.Mapping, err error) {
 	a := &b.auto
 	a.mu.Lock()
@@ -151,12 +158,14 @@ func (b *Roots) chooseIDs(ctx context.Context, need autoNeed) (chosen, steps use
 	if size <= a.size {
 		return a.chosen, a.steps, nil
 	}
+
 	if a.ranges == nil {
 		if a.ranges, err = b.Store.NewIDRanges(ctx); err != nil {
 			return chosen, steps, err
 		}
 		b.OnClose(a.ranges.Close)
 	}
+
 	chosen, err = a.ranges.Add(ctx, func(used []userns.Mapping) (userns.Mapping, error) {
 		return b.Identity.Auto.Allocate(size,
 			used)
@@ -167,6 +176,7 @@ func (b *Roots) chooseIDs(ctx context.Context, need autoNeed) (chosen, steps use
 	if err != nil {
 		return chosen, steps, err
 	}
+
 	steps = chosen
 	if outer := b.Identity.Process; outer != nil {
 		if steps, err = chosen.Within(*outer); err != nil {
@@ -177,7 +187,7 @@ func (b *Roots) chooseIDs(ctx context.Context, need autoNeed) (chosen, steps use
 	return chosen, steps, nil
 }
 
-// outside says what would hold the IDs that who has.
+// outside gives the error for IDs that a range given by the user leaves out; who has them.
 func outside(who string, missing userns.IDs) error {
 	return fmt.Errorf("%s is outside the step's namespace: it lacks %v; it takes --userns=auto:size=%d, or leave size out",
 		who, missing, uint64(missing.Highest())+1)

@@ -13,7 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// prepare makes the snapshot that a step writes to; linked says that the step looks at nothing below.
+// prepare makes the snapshot that a step writes to; linked tells that the step doesn't see the files of the root below.
 func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked bool) (*Staged, error) {
 	prepare := b.Snapshots.Prepare
 	if linked {
@@ -37,7 +37,7 @@ func (b *Roots) giveBack(r *Root, t *Staged) error {
 	return b.Snapshots.Reuse(t.Snap)
 }
 
-// newRoot is the root of a step that was just done.
+// newRoot makes the root of a step that was just done.
 func (b *Roots) newRoot(t *Staged) (*Root, error) {
 	r := &Root{below: t.Below, base: t.Below.base, made: true, wrote: t.wrote, known: make(chan struct{}),
 		sealed: make(chan struct{})}
@@ -49,7 +49,7 @@ func (b *Roots) newRoot(t *Staged) (*Root, error) {
 	return r, nil
 }
 
-// commit makes a layer of what a step wrote, beside the steps that follow.
+// commit makes a layer of the files that a step wrote, in a goroutine that runs beside the next steps.
 type commit struct {
 	builder *Roots
 	root    *Root
@@ -59,11 +59,12 @@ type commit struct {
 	took    time.Duration
 }
 
-// settleFor is how long a step waits for its own digests: most layers are small, and with its content known the next
-// step can be looked up, and a layer without content left out.
+// settleFor is how long a step waits for the digests of its own layer. Most layers are small enough for that. Once the
+// content ID is known, the next step can be looked up in the cache, and an empty layer is left out.
 const settleFor = 5 * time.Millisecond
 
-// settle waits for that long at most. From its return on the step's directory may be part of other steps' mounts.
+// settle waits until the layer's digests are known, at most for settleFor. After it has returned, the step's directory
+// may be part of other steps' mounts.
 func (c commit) settle() error {
 	timer := time.NewTimer(settleFor)
 	defer timer.Stop()
@@ -90,11 +91,13 @@ func (c commit) run(ctx context.Context) error {
 			close(r.known)
 		})
 	}
+
 	var rec cache.Record
-	err := guard.Call(func() (err error) { // who waits for the root learns of it
+	err := guard.Call(func() (err error) { // a panic becomes an error for those who wait for the root
 		rec, err = c.layer(ctx, known)
 		return err
 	})
+
 	known(err)
 	r.err = err
 	close(r.sealed)
@@ -104,7 +107,8 @@ func (c commit) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, c.target.Snap.Remove())
 	}
-	// Nobody in this build waits for the record.
+
+	// The record is for later builds: no step of this build waits for it.
 	if err := c.record(ctx, rec); err != nil {
 		return err
 	}
@@ -112,7 +116,7 @@ func (c commit) run(ctx context.Context) error {
 	return nil
 }
 
-// layer makes the digests and puts the layer into the store once the one below is there.
+// layer makes the digests of the layer, and puts it into the store once the layer below is there.
 func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, error) {
 	r, t := c.root, c.target
 	shown := c.builder.reading(t.Step.Text)
@@ -120,6 +124,7 @@ func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, err
 		Clamp: c.builder.SourceDate, LargeFile: t.LargeFile,
 		Progress: shown.moved, Sparse: c.builder.warnSparse(t.Step.Location),
 	})
+
 	shown.end(ctx, err)
 	if err != nil {
 		return cache.Record{}, err
@@ -130,6 +135,7 @@ func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, err
 	if r.content = t.Below.content; !res.Empty {
 		r.content = r.content.Above(res.Content)
 	}
+
 	known(nil)
 	if err := t.Below.Wait(ctx); err != nil {
 		return cache.Record{}, err
@@ -137,10 +143,11 @@ func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, err
 	if err := c.builder.CheckStill(t.Below); err != nil {
 		return cache.Record{}, err
 	}
+
 	return c.seal(ctx, res)
 }
 
-// seal puts the layer into the store, or takes the one that is there with the same content.
+// seal puts the layer into the store, or takes a layer of the store with the same content and parent.
 func (c commit) seal(ctx context.Context, res layer.Result) (cache.Record, error) {
 	r, b := c.root, c.builder
 	below := c.target.Below
@@ -149,15 +156,16 @@ func (c commit) seal(ctx context.Context, res layer.Result) (cache.Record, error
 	if res.Empty {
 		return rec, nil
 	}
-	// The content ID leaves out times, and a date of the user's is in the layer's times.
+
+	// The content digest leaves out times, but SOURCE_DATE_EPOCH limits the times in the layer, so it must be in the key.
 	key := b.addSourceDate(cache.NewKey("layer").Add("parent", below.Top()).Add("content", res.Content.String())).Key()
 	unlock, err := b.Cache.Lock(ctx, key)
 	if err != nil {
 		return rec, err
 	}
-	defer unlock() //nolint:errcheck // closing a lock file
+	defer unlock() //nolint:errcheck // closes a lock file: no data can be lost
 	if same := b.Cache.Get(key); same != nil && same.Layer != nil && b.holds(ctx, same.Layer, below.Top()) {
-		// The directory goes at the end of the build: it may be part of the next step's mount.
+		// The directory is removed at the end of the build, not here: it may be part of the next step's mount.
 		rec.Layer, rec.Created = same.Layer, same.Created
 	} else {
 		l, err := c.target.Snap.Commit(ctx, below.Top())
@@ -169,6 +177,7 @@ func (c commit) seal(ctx context.Context, res layer.Result) (cache.Record, error
 			return rec, err
 		}
 	}
+
 	r.own, r.created = rec.Layer, rec.Created
 	r.layers = append(r.layers[:len(r.layers):len(r.layers)], *rec.Layer)
 	return rec, nil

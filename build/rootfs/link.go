@@ -10,9 +10,9 @@ import (
 	"github.com/cooperbuild/cooper/build/store/snapshot"
 )
 
-// A linked step, COPY --link, makes the same layer whatever is below, so its key says nothing of that. But a layer of
-// the store has its place on one parent. So there are two records for it: one under the step's key, which names the
-// layer wherever it was last made, and one for each parent it has been put on.
+// A linked step, COPY --link, makes the same layer on every root, so its key doesn't depend on the root below. But a
+// layer of the store has one parent. So a linked layer has two kinds of records: one under the step's key, which names
+// the layer on the parent on which it was made last, and one for each parent on which it was put.
 
 // linkKey is the key of a linked step's layer on one parent.
 func linkKey(step cache.Key, parent string) cache.Key {
@@ -24,8 +24,8 @@ func (b *Roots) recordLinked(key cache.Key, below *Root, rec cache.Record) error
 	return errors.Join(b.Cache.Put(key, rec), b.Cache.Put(linkKey(key, below.Top()), rec))
 }
 
-// lookUpLinked returns the root that a linked step gives on top of a sealed one, nil if the cache has none. The layer
-// of another parent is put on this one.
+// lookUpLinked returns the root that a linked step gives on top of a sealed root, nil if the cache has none. If the
+// layer is on another parent, it is also put on this one.
 func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*Root, error) {
 	here := linkKey(key, below.Top())
 	if r := b.linkedAt(ctx, here, below); r != nil {
@@ -35,8 +35,8 @@ func (b *Roots) lookUpLinked(ctx context.Context, below *Root, key cache.Key) (*
 	if rec == nil || rec.Layer == nil {
 		return nil, nil //nolint:nilnil // no root is an answer
 	}
-	// Nobody is kept from doing the same at the same time: the links take a while, and as they make the same stream, the
-	// store takes the layer that is ready first for both.
+	// No lock is held, since making the links takes a while. If another build does the same meanwhile, both layers have
+	// the same stream, and the store keeps the one that is ready first for both builds.
 	moved, err := b.relink(ctx, below, *rec)
 	if errors.Is(err, store.ErrNoLayer) {
 		return nil, nil //nolint:nilnil // no root is an answer
@@ -58,7 +58,7 @@ func (b *Roots) linkedAt(ctx context.Context, here cache.Key, below *Root) *Root
 	return b.fromRecord(ctx, below, rec)
 }
 
-// relink makes a layer on top of a sealed root that holds the same as the record's, which lies elsewhere.
+// relink makes a layer on top of a sealed root with the same files as the record's layer, which has another parent.
 func (b *Roots) relink(ctx context.Context, below *Root, rec cache.Record) (cache.Record, error) {
 	old, err := b.Store.Layer(rec.Layer.ID)
 	if _, has := b.Store.UseLayer(ctx, old.ID, old.Parent); err == nil && !has {

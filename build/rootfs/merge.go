@@ -10,11 +10,11 @@ import (
 	"github.com/cooperbuild/cooper/build/store/snapshot"
 )
 
-// maxLayers is how many layers an image gets before those of the build are merged. Docker's engine takes 127.
+// maxLayers is how many layers an image may have before those of the build are merged. Docker's engine accepts 127.
 const maxLayers = 120
 
-// limitDepth returns the root to go on from: the same one, or one in which the build's own layers are one layer. The
-// merged layer is made of hard links and remembered like any other.
+// limitDepth returns the root on which the next step is put: r itself or, if r has too many layers, one in which the
+// build's own layers are merged to one. The merged layer is made of hard links, and has a record like any other.
 func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 	if r.depth() < maxLayers {
 		return r, nil
@@ -22,17 +22,20 @@ func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 	if err := r.Wait(ctx); err != nil {
 		return nil, err
 	}
+
 	own := r.layers[len(r.base.layers):]
 	if len(r.layers) < maxLayers || len(own) < 2 {
 		return r, nil
 	}
+
 	builder := cache.NewKey("merge")
 	for _, l := range own {
 		builder.Add("layer", l.ID)
 	}
+
 	key := builder.Key()
-	// Nobody is kept from doing the same at the same time: the links take a while, and as they make the same stream, the
-	// store takes the layer that is ready first for both.
+	// No lock is held, since making the links takes a while. If another build does the same meanwhile, both layers have
+	// the same stream, and the store keeps the one that is ready first for both builds.
 	rec := b.Cache.Get(key)
 	if rec == nil || rec.Layer == nil || !b.holds(ctx, rec.Layer, r.base.Top()) {
 		var err error
@@ -46,6 +49,7 @@ func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 			return nil, err
 		}
 	}
+
 	layers := append(r.base.layers[:len(r.base.layers):len(r.base.layers)], *rec.Layer)
 	m := sealedRoot(r, r.content, layers, r.created)
 	m.merged = true

@@ -10,7 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/fileop"
 )
 
-// Mkdir makes a directory for a user, and those above it, where they are missing.
+// Mkdir makes a directory that belongs to user, and its parents, if they are missing.
 func (b *Roots) Mkdir(ctx context.Context, t *Staged, path, user string) error {
 	view, release, err := t.Snap.Start(ctx)
 	if err != nil {
@@ -27,8 +27,8 @@ func (b *Roots) Mkdir(ctx context.Context, t *Staged, path, user string) error {
 	return errors.Join(err, release())
 }
 
-// workdirOwner is who owns a directory that WORKDIR makes: the user of the steps that follow, as --chown would read it.
-// What isn't in the image is root: unlike a step, a directory can do without the user.
+// workdirOwner gives the owner of a directory that WORKDIR makes: the user of the next steps, read as --chown would. If
+// the image hasn't got that user, the owner is root: unlike a step, a directory needn't fail for that.
 func workdirOwner(view *os.File, spec string) (fileop.Owner, error) {
 	var owner fileop.Owner
 	user, group, _ := strings.Cut(spec, ":")

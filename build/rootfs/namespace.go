@@ -13,8 +13,8 @@ import (
 // NS is the user namespace of a RUN step below cooper's own.
 type NS = snapshot.NS
 
-// Namespace is the user namespace that RUN steps get. The request says whether there is one; what the store's file
-// system can do with owners is found out once in a build.
+// Namespace gives the user namespace for a RUN step. The build's Identity says whether steps get one; whether the
+// store's file system can show files with other owners is found out once in a build.
 func (b *Roots) Namespace(ctx context.Context, t *Staged, need Need) (NS, error) {
 	m, err := b.stepMap(ctx, t, need)
 	if err != nil {
@@ -25,7 +25,7 @@ func (b *Roots) Namespace(ctx context.Context, t *Staged, need Need) (NS, error)
 	switch {
 	case m == nil || b.mapped:
 		return b.knownNS(m), nil
-	case b.Identity.Process != nil: // the kernel maps the owners of a disk only for those who may mount it
+	case b.Identity.Process != nil: // only the namespace that owns a file system may mount it ID-mapped
 		b.mapped, b.shifted = true, true
 		return b.knownNS(m), nil
 	}
@@ -44,8 +44,8 @@ func (b *Roots) knownNS(m *userns.Mapping) NS {
 	return NS{Mapping: m, Joined: b.Identity.Joined, Shifted: b.shifted}
 }
 
-// withoutIDMap decides what root gets on a file system that can't show its files with other owners: what was asked for
-// is done in the slow way, what is only usual is left out.
+// withoutIDMap decides how root's steps run on a file system without ID-mapped mounts. If the user has asked for a
+// namespace, steps get shifted copies of the files, which is slow; otherwise they get no namespace.
 func (b *Roots) withoutIDMap() {
 	if b.Identity.Asked {
 		b.shifted = true
@@ -58,7 +58,7 @@ func (b *Roots) withoutIDMap() {
 // A RunFunc runs a step in a root file system.
 type RunFunc func(root executor.Rootfs) (executor.Status, error)
 
-// Run has a step run in its root file system, as its namespace sees that.
+// Run mounts the root file system of a step with the owners that its namespace sees, and calls run with it.
 func (b *Roots) Run(ctx context.Context, t *Staged, ns NS, run RunFunc) (status executor.Status, err error) {
 	if err := b.checkOwners(ctx, t.Below, ns.Mapping); err != nil {
 		return status, err
@@ -66,7 +66,7 @@ func (b *Roots) Run(ctx context.Context, t *Staged, ns NS, run RunFunc) (status 
 	err = t.Snap.InNamespace(ctx, ns, func(root executor.Rootfs) (keep bool, err error) {
 		b.checkSpace(ns)
 		status, err = run(root)
-		if errors.Is(err, executor.ErrNoCwd) { // its directory is made, and it is run again
+		if errors.Is(err, executor.ErrNoCwd) { // the caller makes the working directory and runs the step again
 			return true, err
 		}
 		return err == nil && status.ExitCode == 0, err
@@ -74,7 +74,7 @@ func (b *Roots) Run(ctx context.Context, t *Staged, ns NS, run RunFunc) (status 
 	return status, err
 }
 
-// checkSpace looks at the disk after files were kept for steps with other owners.
+// checkSpace has the limit on disk space checked after shifted copies of layers were made.
 func (b *Roots) checkSpace(ns NS) {
 	if ns.Shifted {
 		b.Space.Check()

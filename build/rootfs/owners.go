@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// noteOwners remembers what a layer's record says of the owners of its files.
+// noteOwners remembers the owners of a layer's files that are in the store's record of the layer.
 func (b *Roots) noteOwners(l store.Layer) {
 	if l.Owners != nil {
 		b.owners.Store(l.ID, *l.Owners)
@@ -28,15 +28,15 @@ func (b *Roots) layerOwners(ctx context.Context, id string) (userns.IDs, error) 
 	return ids, err
 }
 
-// addedOwners gives the owners that the files of a root may have, but for those that files below it have. It waits for
-// no commit: what a step of this build wrote is known when the step is done, and a RUN step has written only what its
-// namespace has a place for.
+// addedOwners gives the owners that files of a root may have and files of the root below it may not. It waits for no
+// commit: the owners that a COPY of this build wrote are known when it is done, and a RUN step can only write owners
+// that its namespace maps.
 func (b *Roots) addedOwners(ctx context.Context, r *Root) (userns.IDs, error) {
 	var layers []string
 	switch {
 	case r.made:
 		return r.wrote, nil
-	case r.merged: // of what is below
+	case r.merged: // a merged layer has only files of the roots below
 	case r.own != nil:
 		layers = []string{r.own.ID}
 	case r.below == nil:
@@ -81,8 +81,8 @@ func (b *Roots) checkOwners(ctx context.Context, r *Root, m *userns.Mapping) err
 	return nil
 }
 
-// outsiders gives the owners in a root's layers that a map leaves out, and the first file that has one. It waits for
-// the layers: a step may have replaced what it wrote first.
+// outsiders gives the owners in a root's layers that a map leaves out, and the first file with such an owner. It waits
+// for the layers, since a later step of the chain may have replaced the file.
 func (b *Roots) outsiders(ctx context.Context, r *Root, m userns.Mapping) (path string, missing userns.IDs, err error) {
 	if err := r.Wait(ctx); err != nil {
 		return "", missing, err
@@ -107,7 +107,7 @@ func (b *Roots) outsiders(ctx context.Context, r *Root, m userns.Mapping) (path 
 	return path, missing, nil
 }
 
-// outsiderError says what to do about a file whose owner is not in the map of RUN steps.
+// outsiderError gives the error, with the remedy, for a file whose owner the map of RUN steps leaves out.
 func (b *Roots) outsiderError(ctx context.Context, path string, m userns.Mapping, missing userns.IDs) error {
 	if id := b.Identity; !id.Asked {
 		return fmt.Errorf("the owner of %q is outside the IDs that RUN steps have: %w\nhint: or build with --userns=host, where root of a step is root of the machine",

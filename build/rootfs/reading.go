@@ -11,29 +11,29 @@ import (
 )
 
 const (
-	// readingShows is how long a layer is read without a word: nearly all are through before it. The step is said to be
-	// done by then.
+	// readingShows is how long a layer is read before progress shows it; nearly all are read by then. Progress shows the
+	// layer's step as done meanwhile.
 	readingShows = time.Second
-	// readingEvery is how often it is told how far it has come.
+	// readingEvery is the time between two updates of how far the reading has come.
 	readingEvery = 200 * time.Millisecond
 )
 
-// reading shows how a layer is read, if that takes long. One goroutine uses it.
+// reading shows the reading of a layer, if that takes long. Only one goroutine uses it.
 type reading struct {
 	shown progress.Asides
 	what  string
-	// began is when the reading did, told when somebody was last told of it.
+	// began is when the reading began, told when it was last shown.
 	began, told time.Time
 	aside       *progress.Aside
 	bytes       int64
 }
 
-// reading begins to watch the reading of the files of something, such as a step's instruction.
+// reading starts to watch the reading of a layer; what says whose files are read, such as a step's instruction.
 func (b *Roots) reading(what string) *reading {
 	return &reading{shown: b.Shown, what: what, began: time.Now()}
 }
 
-// moved counts bytes of the layer.
+// moved adds n bytes to those that were read.
 func (r *reading) moved(n int64) {
 	r.bytes += n
 	now := time.Now()
@@ -48,7 +48,7 @@ func (r *reading) moved(n int64) {
 	r.aside.Transfer("reading", r.bytes, 0)
 }
 
-// end is told how it ended.
+// end shows that the reading ended, with err, if it was shown at all.
 func (r *reading) end(ctx context.Context, err error) {
 	if r.aside == nil {
 		return
@@ -59,7 +59,8 @@ func (r *reading) end(ctx context.Context, err error) {
 	r.aside.End(ctx, err)
 }
 
-// warnSparse gives what warns of a file of a step's that nearly nothing is in and everybody has to go through.
+// warnSparse gives the function for layer.Options.Sparse of a step: it warns of a file with huge holes, whose zeros
+// every reader of the layer has to read.
 func (b *Roots) warnSparse(at dockerfile.Location) func(name string, size, onDisk int64) {
 	return func(name string, size, onDisk int64) {
 		b.Progress.Emit(progress.Note{Text: fmt.Sprintf(

@@ -15,39 +15,41 @@ import (
 
 var _ snapshot.Below = (*Root)(nil)
 
-// A Root is the root file system after a step. It can be mounted at once; its content ID is there when known is
-// closed, its layers are in the store when sealed is.
+// A Root is the root file system after a step. It can be mounted at once. Its content ID is known when the channel
+// known is closed, and all its layers are in the store when sealed is closed.
 type Root struct {
 	// below is the root this one adds to; nil at the bottom, which is an image or scratch.
 	below *Root
 	// base is the root of the image the chain starts from: itself at the bottom.
 	base *Root
-	// dir is the directory that following steps are mounted on while the layer isn't committed; nil if they have to wait
-	// for that.
+	// dir is the directory with the files that the step wrote, on which the next steps are mounted while the layer isn't
+	// committed; nil if they have to wait for the commit.
 	dir *os.File
 
-	// made says that a step of this build has made it, and wrote who owns files that this step has written or replaced; a
-	// RUN step's own doings are left out, see addedOwners.
-	made  bool
+	// made tells that a step of this build made the root; the root of an image or from the cache is not made.
+	made bool
+	// wrote holds the container IDs that own the files this step wrote, except those that a RUN command wrote itself (see
+	// addedOwners). newRoot sets it; it doesn't change afterwards.
 	wrote userns.IDs
-	// fits is set once all owners in it are known to have a place in the map of the build's RUN steps.
+	// fits is set by checkOwners once it has found that the map of the build's RUN steps has all owners of the root.
 	fits atomic.Bool
 
 	known  chan struct{}
 	sealed chan struct{}
 
-	// Both are final once known is closed: the content ID, and why there is none.
+	// content is the content ID, unknown the reason why there is none. Both are written before known is closed, and never
+	// after.
 	content cache.ContentID
 	unknown error
-	// What follows is final once sealed is closed.
+	// The fields below are written before sealed is closed, and never after.
 
-	// own is the layer this root adds; nil if it adds none.
+	// own is the layer that this root adds to the one below; nil if it adds none.
 	own *cache.Layer
-	// merged says that the uppermost layer stands for all those between base and this root.
+	// merged tells that the uppermost layer holds the files of all layers between base and this root.
 	merged bool
-	// layers are all the layers, bottom first.
+	// layers are all layers of the root, the lowest first.
 	layers []cache.Layer
-	// created is when the step that made own was run; without one, that of the root below.
+	// created is when the step that made own ran; if own is nil, created of the root below.
 	created time.Time
 	err     error
 }
@@ -73,7 +75,7 @@ func (r *Root) Wait(ctx context.Context) error {
 	}
 }
 
-// WaitKnown waits until the root's content ID is there.
+// WaitKnown waits until the root's content ID is known.
 func (r *Root) WaitKnown(ctx context.Context) error {
 	select {
 	case <-r.known:
@@ -83,7 +85,7 @@ func (r *Root) WaitKnown(ctx context.Context) error {
 	}
 }
 
-// IsSealed tells whether the layers are in the store, all of them.
+// IsSealed tells whether all layers of the root are in the store.
 func (r *Root) IsSealed() bool {
 	select {
 	case <-r.sealed:
@@ -113,8 +115,8 @@ func (r *Root) depth() int {
 	return n
 }
 
-// Stack gives the directories of layers that aren't in the store yet, uppermost first, and the IDs of those that are,
-// bottom first.
+// Stack gives the directories of the layers that aren't in the store yet, the uppermost first, and the IDs of the
+// layers that are, the lowest first.
 func (r *Root) Stack() (pending []*os.File, layers []string) {
 	for ; r != nil; r = r.below {
 		if r.IsSealed() {
@@ -134,13 +136,14 @@ func (r *Root) Stack() (pending []*os.File, layers []string) {
 // GoneError says that another program has removed a layer that the build uses.
 type GoneError = snapshot.GoneError
 
-// Lost tells whether an error comes of something in the store that was removed while the build used it.
+// Lost tells whether an error is due to the removal of a layer or image from the store while the build used it.
 func Lost(err error) bool { return errors.As(err, new(*GoneError)) || store.Unknown(err) }
 
-// CheckStill refuses what was made of layers that somebody removed meanwhile.
+// CheckStill gives an error if layers of a root were removed from the store meanwhile.
 func (b *Roots) CheckStill(r *Root) error { return b.Snapshots.CheckStill(r.Top()) }
 
-// explainGone puts before an error of a step that layers were removed under it, which comes out as all kinds of errors.
+// explainGone adds to the error of a step that layers of its root were removed, if they were: a step fails in many ways
+// then.
 func (b *Roots) explainGone(below *Root, err error) error {
 	if !below.IsSealed() {
 		below = below.base
@@ -148,21 +151,21 @@ func (b *Roots) explainGone(below *Root, err error) error {
 	return errors.Join(b.CheckStill(below), err)
 }
 
-// The following hold once the root is sealed.
+// The methods below must only be called once the root is sealed.
 
-// Layers are all the layers, bottom first. The caller doesn't change them.
+// Layers are all layers, the lowest first. The caller must not change them.
 func (r *Root) Layers() []cache.Layer { return r.layers }
 
-// Own is the layer this root adds to the one below; nil if it adds none.
+// Own is the layer that this root adds to the one below; nil if it adds none.
 func (r *Root) Own() *cache.Layer { return r.own }
 
-// Merged says that the uppermost layer stands for all those between the base and this root.
+// Merged tells that the uppermost layer holds the files of all layers between the base and this root.
 func (r *Root) Merged() bool { return r.merged }
 
-// Created is when the step that made Own was run; without one, that of the root below.
+// Created is when the step that made Own ran; if Own is nil, Created of the root below.
 func (r *Root) Created() time.Time { return r.created }
 
-// Content is the content ID; it is there once WaitKnown has returned.
+// Content is the content ID; it may be read once WaitKnown has returned.
 func (r *Root) Content() cache.ContentID { return r.content }
 
 // Below is the root this one adds to; nil at the bottom, which is an image or scratch.

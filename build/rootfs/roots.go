@@ -18,26 +18,27 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// Identity is who builds, and in which user namespaces.
+// Identity says which user builds, and in which user namespaces.
 type Identity struct {
 	// Owner is the user, by host ID.
 	Owner userns.Owner
-	// Process is the namespace cooper itself is in; nil if it is the initial one.
+	// Process is the mapping of the user namespace that cooper itself is in; nil if that is the initial one.
 	Process *userns.Mapping
 	StepNS
 }
 
 // StepNS says which user namespace RUN steps get below cooper's own. The zero value is none.
 type StepNS struct {
-	// Steps is its map; nil: the same as cooper's.
+	// Steps is the mapping of that namespace, container IDs to the IDs of cooper's own namespace; nil: steps run in
+	// cooper's own namespace.
 	Steps *userns.Mapping
-	// Joined is a namespace that is there already and that RUN steps join; Steps is then its map. The caller closes it.
+	// Joined is an existing namespace that RUN steps join; Steps is its mapping then. The caller closes it.
 	Joined *joined.UserNS
-	// Auto has the build choose a range that nothing else uses for Steps, which is nil then.
+	// Auto makes the build choose a range of IDs that nothing else uses; Steps is nil then.
 	Auto *userns.AutoOptions
-	// Ranges is whose subordinate IDs Steps is made of, unless it was asked for.
+	// Ranges is the owner of the subordinate IDs that Steps is made of, unless Asked is set.
 	Ranges userns.Owner
-	// Asked says that Steps or Auto is what the user has asked for, not only what is usual.
+	// Asked tells that the user has asked for Steps or Auto; otherwise it is the default.
 	Asked bool
 }
 
@@ -52,21 +53,22 @@ type Options struct {
 	NoCache  bool
 	Progress progress.Sink
 	Shown    progress.Asides
-	// Space is told when something was kept; nil: nobody is.
+	// Space is the limit on disk space, which is checked when files were added to the store; nil: there is no limit.
 	Space *reclaim.Space
-	// Fail is told of a commit that failed beside the steps that follow it, and gives the error of the build.
+	// Fail is called when the commit of a step has failed beside the steps that follow it. It gives the error for the
+	// build.
 	Fail func(s *plan.Step, err error) error
-	// Sealed is told of each layer that a step has made when it is in the store, and must not wait; nil: nobody is.
+	// Sealed is called for each layer that a step has made, once it is in the store. It must not block. It may be nil.
 	Sealed func(s *plan.Step, l cache.Layer)
 }
 
-// Roots makes the root file systems of one build, and shows them. It is safe for concurrent use. The caller calls Wait
-// when all steps have ended, and Close.
+// Roots makes the root file systems of one build and mounts them. It is safe for concurrent use. The caller calls Wait
+// when all steps have ended, and then Close.
 type Roots struct {
 	Options
-	// Snapshots are where steps write to.
+	// Snapshots makes the directories that steps write to.
 	Snapshots *snapshot.Room
-	// owners are the userns.IDs of layers, by ID; see layerOwners.
+	// owners has the userns.IDs that own files in a layer, by the layer's ID; layerOwners fills it.
 	owners sync.Map
 	auto   autoIDs
 	// commits are the commits under way; their first failure ends the build.
@@ -74,17 +76,18 @@ type Roots struct {
 
 	mu       sync.Mutex
 	cleanups []func() error
-	// mapped is set once it is known that RUN steps can have a user namespace of their own.
+	// mapped is set by Namespace once it has found that RUN steps can have a user namespace of their own.
 	mapped bool
-	// shifted says whether they get their owners by chown, see NS; it is final once mapped is set.
+	// shifted tells that steps in that namespace get copies of the layers with shifted owners (by chown), because the file
+	// system can't do ID-mapped mounts. It doesn't change once mapped is set.
 	shifted bool
-	// unmapped says that steps get no namespace of their own although that is usual.
+	// unmapped tells that steps get no namespace of their own, although the default gives them one; see withoutIDMap.
 	unmapped bool
-	// ran and cached count the steps that were done and those that were not.
+	// ran counts the steps that were done, cached those whose layers came from the cache.
 	ran, cached int
 }
 
-// New makes an empty set.
+// New makes the Roots of a build, with no root yet.
 func New(o Options) *Roots {
 	return &Roots{Options: o, Snapshots: snapshot.New(o.Store), commits: new(errgroup.Group)}
 }
@@ -99,14 +102,14 @@ func (b *Roots) Counts() (ran, cached int) {
 // Wait waits for all commits and gives the first error of one.
 func (b *Roots) Wait() error { return b.commits.Wait() }
 
-// OnClose has a function called at the end of the build, last one first.
+// OnClose adds a function for Close to call; the one that was added last is called first.
 func (b *Roots) OnClose(f func() error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.cleanups = append(b.cleanups, f)
 }
 
-// Close gives back what the build has made and not kept.
+// Close calls the functions of OnClose and releases the snapshots that the build didn't commit.
 func (b *Roots) Close() error {
 	var errs []error
 	for i := len(b.cleanups) - 1; i >= 0; i-- {

@@ -14,43 +14,43 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// Work is how one step makes its layer. Each kind of step has a type of its own that knows how.
+// Work makes the layer of one step. Each kind of step has a type that implements it.
 type Work interface {
-	// Shape is what is known of the step before the one below has its content ID.
+	// Shape gives the part of the step's key that is known before the root below has its content ID.
 	Shape() Shape
-	// Keys find the result, those that cost least first: that of a whole stage, say, and then those of the files that are
-	// taken from it. With one kind of input there is one.
+	// Keys gives the cache keys of the step's result, those that take least time first: for example one made of the
+	// content of a whole stage, and then one made of the files that are taken from it. Most steps have one.
 	Keys() []KeyFunc
-	// Exec does the step in the snapshot.
+	// Exec carries out the step in the snapshot of t.
 	Exec(ctx context.Context, t *Staged) error
-	// Stable tells, after Exec, whether the inputs are still as they were when that began.
+	// Stable tells, after Exec, whether the inputs are still the same as when Exec began.
 	Stable(ctx context.Context) (bool, error)
 }
 
-// Shape is what is known of a step before the one below has its content ID.
+// Shape is the part of a step's key that is known before the root below has its content ID.
 type Shape struct {
 	Key cache.Key
-	// Linked says that the layer doesn't depend on what is below, and that the keys don't either.
+	// Linked tells that the layer doesn't depend on the root below, and that the keys don't either (COPY --link).
 	Linked bool
 }
 
-// A KeyFunc makes the key of a step's result on what is below, with the content of the step's other inputs. It may take
-// long.
+// A KeyFunc makes the cache key of a step's result on a root with the content ID below, from the content of the step's
+// other inputs. It may take long.
 type KeyFunc func(ctx context.Context, below cache.ContentID) (cache.Key, error)
 
-// Staged is where a step writes to, and what it sees below.
+// Staged is the snapshot that a step writes to, and the root below it that the step sees.
 type Staged struct {
 	Step  *plan.Step
 	Below *Root
 	Snap  snapshot.Snapshot
-	// LargeFile, if Exec sets it, is told the digests of the large files in the layer; see layer.Options.
+	// LargeFile, if Exec sets it, is called with the digests of the large files in the layer; see layer.Options.
 	LargeFile func(name string, sum [32]byte)
-	// wrote has the owners of what the step wrote, as WroteFor was told of them; the root that the commit makes takes them
-	// over.
+	// wrote holds the container IDs that own the files the step wrote; WroteFor adds to it while the step runs, and
+	// newRoot hands it to the step's Root.
 	wrote userns.IDs
 }
 
-// WroteFor notes who owns what was written.
+// WroteFor records the owners of files that the step wrote.
 func (t *Staged) WroteFor(owners ...fileop.Owner) {
 	for _, o := range owners {
 		t.wrote.UIDs, t.wrote.GIDs = append(t.wrote.UIDs, o.UID), append(t.wrote.GIDs, o.GID)
@@ -70,21 +70,25 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 			return r, r != nil, err
 		}
 	}
+
 	t, err := b.prepare(ctx, s, below, shape.Linked)
 	if err != nil {
 		return nil, false, err
 	}
-	b.Space.Check() // it may write to a cache mount, even if it fails
+
+	b.Space.Check() // the step may have written to a cache mount, even if it failed
 	started := time.Now()
 	if err := w.Exec(ctx, t); err != nil {
 		err = b.explainGone(t.Below, err)
 		return nil, false, errors.Join(err, t.Snap.Remove())
 	}
+
 	b.count(false)
 	r, err = b.newRoot(t)
 	if err != nil {
 		return nil, false, errors.Join(err, t.Snap.Remove())
 	}
+
 	c := commit{builder: b, root: r, target: t, work: w, shape: shape, took: time.Since(started)}
 	b.commits.Go(func() error {
 		err := guard.Call(func() error { return c.run(ctx) })
@@ -93,6 +97,7 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 		}
 		return err
 	})
+
 	return r, false, c.settle()
 }
 
@@ -131,7 +136,8 @@ func (b *Roots) lookUp(ctx context.Context, below *Root, keys []KeyFunc, linked 
 	return nil, nil //nolint:nilnil // no root is an answer
 }
 
-// fromRecord makes the root a record describes on top of a sealed one, nil if the store no longer has what it needs.
+// fromRecord makes the root that a record describes on top of a sealed root, nil if the store hasn't got the record's
+// layer any more.
 func (b *Roots) fromRecord(ctx context.Context, below *Root, rec *cache.Record) *Root {
 	if rec.Layer == nil {
 		return below
@@ -145,9 +151,9 @@ func (b *Roots) fromRecord(ctx context.Context, below *Root, rec *cache.Record) 
 	return r
 }
 
-// holds tells whether the store has the layer on top of this parent, and keeps it for this build. A layer whose ID
-// isn't the one that any tool would give it, as earlier versions made them, counts as none: an image with it could not
-// be pulled again.
+// holds tells whether the store has the layer on top of this parent, and protects it from removal during this build. A
+// layer that doesn't have the ID by which other tools would know it, as earlier versions made them, counts as missing:
+// an image with it could not be pulled again.
 func (b *Roots) holds(ctx context.Context, l *cache.Layer, parent string) bool {
 	if l.Parent != parent || l.DiffID.Validate() != nil || l.ID != store.LayerID(parent, l.DiffID) {
 		return false

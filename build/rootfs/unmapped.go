@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// CheckPlace tells whether a step in the namespace has a place for an owner, on disk too.
+// CheckPlace gives an error if the namespace of a step, or cooper's own, leaves out an owner (container IDs).
 func (b *Roots) CheckPlace(ns NS, uid, gid uint32) error {
 	for _, m := range []*userns.Mapping{ns.Mapping, b.Identity.Process} {
 		if m == nil {
@@ -22,10 +22,10 @@ func (b *Roots) CheckPlace(ns NS, uid, gid uint32) error {
 	return nil
 }
 
-// ExplainUnmapped adds to an error about an ID without a place what would give it one.
+// ExplainUnmapped adds to an error about an ID that isn't mapped how to map it.
 func (b *Roots) ExplainUnmapped(ctx context.Context, err error) error {
 	if known := new(userns.RangeError); errors.As(err, &known) {
-		return err // it says so already
+		return err // the error has that advice already
 	}
 	id := b.Identity
 	e, need := new(userns.UnmappedError), userns.IDs{}
@@ -35,6 +35,7 @@ func (b *Roots) ExplainUnmapped(ctx context.Context, err error) error {
 			err = mapErr
 		}
 	}
+
 	switch {
 	case !errors.As(err, &e) || e.Side != userns.SideContainer:
 		return err
@@ -43,12 +44,14 @@ func (b *Roots) ExplainUnmapped(ctx context.Context, err error) error {
 	default:
 		need.UIDs = append(need.UIDs, e.ID)
 	}
+
 	if id.Process != nil && !id.Process.Missing(need).Empty() {
 		return errors.Join(err, userns.Finder{}.Check(ctx, id.Owner, *id.Process, need))
 	}
 	if id.Steps != nil && !id.Asked {
 		return errors.Join(err, userns.Finder{}.Check(ctx, id.Ranges, *id.Steps, need))
 	}
+
 	return fmt.Errorf("%w\nhint: the map of RUN steps has to have the ID: IDs 0 to %d are a range of length %d", err, e.ID,
 		uint64(e.ID)+1)
 }

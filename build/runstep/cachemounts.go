@@ -21,10 +21,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// cacheDirs are the directories of a step's cache mounts, which outlive the build: one for all mounts that mean the
-// same.
+// cacheDirs are the directories of a step's cache mounts, which outlive the build. Mounts with the same key share one.
 type cacheDirs struct {
-	// keys are those of the step's mounts, by their place in the instruction.
+	// keys are the keys of the step's cache mounts, by the mount's index in the instruction.
 	keys map[int]cache.Key
 	open map[cache.Key]*os.File
 }
@@ -48,7 +47,8 @@ func (r *Room) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, relea
 		}
 		wanted[key] = m
 	}
-	// Every step of every build locks in this one order, so that no two wait for each other.
+
+	// All steps of all builds lock in the order of keys, so that no two wait for each other.
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		m := wanted[key]
 		dir, unlock, err := r.lockCacheDir(ctx, key, m, c)
@@ -61,10 +61,11 @@ func (r *Room) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, relea
 			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
 		}
 	}
+
 	return dirs, release, nil
 }
 
-// stricter is how a step uses a directory that its mounts want to use in these two ways.
+// stricter gives the sharing mode for a directory for which a step's mounts ask two modes.
 func stricter(one, other plan.Sharing) plan.Sharing {
 	for _, s := range []plan.Sharing{plan.SharingLocked, plan.SharingPrivate} {
 		if one == s || other == s {
@@ -74,15 +75,15 @@ func stricter(one, other plan.Sharing) plan.Sharing {
 	return one
 }
 
-// mount shows the directory of the step's i-th mount.
+// mount gives the executor's mount for the step's i-th mount.
 func (d cacheDirs) mount(i int, m plan.Mount) executor.Mount {
 	return executor.Mount{Kind: executor.Bind, Source: d.open[d.keys[i]], Subpath: "/", Target: m.Target,
 		ReadOnly: m.ReadOnly}
 }
 
-// cacheKey is what a cache directory is found by: its ID, what it starts with, and whose it is.
+// cacheKey gives the key of a mount's cache directory: a digest of its ID, its initial content and its owner.
 func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key, error) {
-	if err := r.Inputs.Roots.CheckPlace(c.ns, m.UID, m.GID); err != nil { // the step would have a directory of nobody's
+	if err := r.Inputs.Roots.CheckPlace(c.ns, m.UID, m.GID); err != nil { // the step would see nobody as the owner
 		return "", err
 	}
 	key := cache.NewKey("mount").Add("id", m.ID)
@@ -94,7 +95,7 @@ func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key
 		key.Add("from", id, m.Source)
 	}
 	if owner := ownerText(m); m.Owned && owner != ownerText(plan.Mount{Mode: defaultCacheMode}) {
-		key.Add("owner", owner) // what is made for one user is of no use to another
+		key.Add("owner", owner) // another user couldn't use the files in it
 	}
 	if owners := c.ns.OnDisk(); owners != "" {
 		key.Add("userns", owners)
@@ -102,8 +103,8 @@ func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key
 	return key.Key(), nil
 }
 
-// lockCacheDir opens a cache directory as its sharing mode allows: together with others, after the others, or another
-// one that nobody uses.
+// lockCacheDir opens and locks a cache directory by its sharing mode: shared with other steps (shared), after other
+// steps (locked), or another directory that no step uses (private).
 func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c runCall) (*os.File, func() error,
 	error) {
 	for n := 0; ; n++ {
@@ -111,10 +112,12 @@ func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c 
 		if err != nil {
 			return nil, nil, err
 		}
+
 		how := flock.Exclusive
 		if m.Sharing == plan.SharingShared {
 			how = flock.Shared
 		}
+
 		got, err := flock.Try(lock, how)
 		if err == nil && !got && m.Sharing != plan.SharingPrivate {
 			r.Inputs.Roots.Progress.Emit(progress.Note{Text: fmt.Sprintf(
@@ -122,6 +125,7 @@ func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c 
 			err = flock.Lock(ctx, lock, how)
 			got = err == nil
 		}
+
 		var dir *os.File
 		if got {
 			dir, err = fsys.OpenDir(path)
@@ -135,8 +139,8 @@ func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c 
 	}
 }
 
-// fillCacheDir gives a cache directory that was just made its content and its owner. Whoever else shares it waits for
-// that, and for nothing more: a step may lock the directory itself, to keep others of its kind waiting.
+// fillCacheDir gives a new cache directory its initial content and its owner. It locks the directory only meanwhile, so
+// that other steps wait for that and no longer: steps themselves may use locks on the directory.
 func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) (err error) {
 	marker := dir.Name() + ".made"
 	if _, err := os.Lstat(marker); err == nil {
@@ -162,7 +166,7 @@ func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c r
 	return os.WriteFile(marker, nil, 0o600)
 }
 
-// empty removes what a build has left that ended while it filled the directory: it may have owners of another one.
+// empty removes files that a build left which was killed while it filled the directory: they may have other owners.
 func empty(dir *os.File) error {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
@@ -176,7 +180,7 @@ func empty(dir *os.File) error {
 	return nil
 }
 
-// startCacheDir gives the directory path what a mount says that it starts with.
+// startCacheDir copies a mount's initial content into the cache directory path.
 func (r *Room) startCacheDir(ctx context.Context, path string, m plan.Mount, c runCall) error {
 	if m.From.Kind != plan.InputNone {
 		from, err := r.Inputs.Of(m.From, c.done).Open(ctx)
@@ -203,7 +207,7 @@ func (r *Room) startCacheDir(ctx context.Context, path string, m plan.Mount, c r
 	return c.ns.Shift(ctx, path)
 }
 
-// ownAs takes owner and mode from the directory that a cache starts from.
+// ownAs sets owner and mode of a cache mount to those of the directory that its initial content comes from.
 func ownAs(m *plan.Mount, from *os.File) error {
 	fd, err := unix.Openat2(int(from.Fd()), m.Source, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT})
@@ -221,7 +225,7 @@ func ownAs(m *plan.Mount, from *os.File) error {
 	return nil
 }
 
-// defaultCacheMode is the mode of a cache directory that is given none.
+// defaultCacheMode is the mode of a cache directory if neither the mount nor its initial content gives one.
 const defaultCacheMode = 0o755
 
 func ownerText(m plan.Mount) string { return fmt.Sprintf("%o %d:%d", m.Mode, m.UID, m.GID) }

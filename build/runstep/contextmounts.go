@@ -14,36 +14,40 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// seenContexts is what a step's bind mounts of contexts show, just before it runs.
+// seenContexts holds what the bind mounts of contexts show just before the step runs; lookAtContexts fills it.
 type seenContexts map[contextMount]seenContext
 
 type seenContext struct {
-	// owners are those of the files, as this process sees them.
+	// owners are the owners of the files, by IDs of this process's namespace.
 	owners map[fileop.Owner]bool
 	// print is the fingerprint of the files.
 	print string
 }
 
-// contextMount is what a bind mount shows of a context.
+// contextMount names a context and the path in it that a bind mount shows.
 type contextMount struct{ context, source string }
 
-// lookAtContexts gives the fingerprint of all that bind mounts show of contexts, by which it is noticed when that is
-// changed while the step runs. The same look finds out whose the files are, and puts it into seen unless that is nil.
+// lookAtContexts gives the fingerprint of all files that the step's bind mounts show of contexts; if it differs after
+// the step, a file was changed meanwhile. It also finds the owners of the files and stores them in seen, unless seen is
+// nil.
 func (r *Room) lookAtContexts(ctx context.Context, c runCall, seen seenContexts) (all string, err error) {
 	for _, m := range c.op.Mounts {
 		in := r.Inputs.Of(m.From, c.done)
 		if m.Type != plan.MountBind || !in.Local() {
 			continue
 		}
+
 		var found func(uid, gid uint32)
 		owners := map[fileop.Owner]bool{}
 		if seen != nil {
 			found = func(uid, gid uint32) { owners[fileop.Owner{UID: uid, GID: gid}] = true }
 		}
+
 		look := func(ctx context.Context, o source.DigestOptions) (digest.Digest, error) {
 			o.Owners = found
 			return source.Fingerprint(ctx, o)
 		}
+
 		d, err := in.Digest(ctx, []string{m.Source}, look)
 		if err != nil {
 			return "", err
@@ -53,26 +57,31 @@ func (r *Room) lookAtContexts(ctx context.Context, c runCall, seen seenContexts)
 		}
 		all += d
 	}
+
 	return all, nil
 }
 
-// showAsRoots finds how a context is shown as one of root of the step, whoever owns it on the host: as it is if copies
-// is false and ns nil, through the map of ns, or by a copy.
+// showAsRoots decides how the files of a context are shown to the step as files of its root, whoever owns them on the
+// host: by a copy if copies is set, through an ID-mapped mount with the namespace ns if that isn't nil, or else as they
+// are.
 func (r *Room) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies bool, ns *os.File, err error) {
 	owners := seen.owners
 	mine := len(owners) == 1 && owners[fileop.Owner{}]
 	if c.ns.Shifted || mine {
 		return c.ns.Shifted, nil, nil
 	}
-	// a map has a place for one of them, and only real root may mount it
+
+	// an ID map can map only one owner to root, and only real root may make an ID-mapped mount
 	if len(owners) != 1 || r.Inputs.Roots.Identity.Process != nil {
 		return true, nil, nil
 	}
+
 	one := userns.Range{Length: 1}
 	root := userns.Mapping{UIDs: userns.Map{one}, GIDs: userns.Map{one}}
 	for o := range owners {
 		root.UIDs[0].Container, root.GIDs[0].Container = o.UID, o.GID
 	}
+
 	if c.ns.Mapping != nil {
 		if root.UIDs[0].Host, root.GIDs[0].Host, err = c.ns.Mapping.ToHost(0, 0); err != nil {
 			return false, nil, err
@@ -81,6 +90,7 @@ func (r *Room) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies bo
 	if ns, err = overlay.NewUserNS(root); err != nil {
 		return false, nil, err
 	}
+
 	view, err := overlay.Bind(dir, overlay.BindOptions{UserNS: ns})
 	if err == nil {
 		return false, ns, view.Close()
@@ -88,5 +98,6 @@ func (r *Room) showAsRoots(dir *os.File, seen seenContext, c runCall) (copies bo
 	if err = errors.Join(err, ns.Close()); errors.Is(err, overlay.ErrNoIDMap) {
 		return true, nil, nil
 	}
+
 	return false, nil, err
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// showContext has a bind mount show a context as the step may see it: without what the ignore file hides, and as one of
-// the step's root. The files are the context's own where the kernel can do so, or else copies. release is never nil.
+// showContext sets up a bind mount of a context: without the files that the ignore file hides, and with the step's root
+// as the owner. It shows the context's own files if the kernel can do that, and otherwise copies. release is never nil.
 func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinput.Opened, m plan.Mount,
 	c runCall) (release func() error, err error) {
 	release = func() error { return nil }
@@ -33,6 +33,7 @@ func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinp
 	if ns != nil {
 		release = ns.Close
 	}
+
 	em.UserNS = ns
 	if !copies {
 		unmask, err := r.mask(ctx, em, from, m, c)
@@ -42,6 +43,7 @@ func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinp
 		}
 		copies = true
 	}
+
 	if copies {
 		em.UserNS = nil
 		em.Source, err = r.copies.get(ctx, copyKey{contextMount{m.From.Name, m.Source}, c.ns.OnDisk(), seen.print},
@@ -49,20 +51,22 @@ func (r *Room) showContext(ctx context.Context, em *executor.Mount, from stepinp
 				return r.copyContext(ctx, dir, from, m, c)
 			})
 	}
+
 	return release, err
 }
 
-// errNoMask says that the kernel can't hide a part of a context.
+// errNoMask means that the kernel can't hide a part of a context.
 var errNoMask = errors.New("this context can't be shown in part")
 
-// rootMode is the mode of a context's root directory for steps, whatever it has on this machine.
+// rootMode is the mode that steps see on a context's root directory, whatever mode it has on this machine.
 const rootMode = 0o755
 
-// mask hides what the ignore file hides by whiteouts: the step sees an overlay of them and of the context. There is one
-// even where nothing is to be hidden, because what is at a path of an overlay is not the host's: no step connects to
-// the socket of an agent that is made in the context meanwhile, nor writes to a pipe that a program reads from. What a
-// step can write to is an overlay of its own. Without a view only what is live when the step begins is kept from it:
-// before Linux 6.15, and in contexts that are on an overlay, of which the kernel stacks no more than two.
+// mask hides files of a context with whiteouts: the step sees an overlay of the whiteouts and the context. It makes the
+// overlay even if no file is hidden, because a socket or pipe in an overlay isn't the host's: a step can't connect to
+// the socket of an agent that is made in the context while it runs, nor write to a pipe that a program of the host
+// reads. A mount that the step may write to gets a further overlay. Before Linux 6.15, and if the context itself is on
+// an overlay, of which the kernel stacks only two, there is no such overlay; then only sockets and pipes that exist
+// when the step begins are hidden from it.
 func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Opened, m plan.Mount,
 	c runCall) (release func() error, err error) {
 	var closers []func() error
@@ -129,8 +133,8 @@ func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Open
 	return release, nil
 }
 
-// showsAsItIs says whether a step may see a directory itself. The error is errNoMask if it may not, and no view of it
-// can be had either.
+// showsAsItIs tells whether the step may see the directory itself, without an overlay. The error is errNoMask if it may
+// not and an overlay isn't possible either.
 func (r *Room) showsAsItIs(top *os.File, item source.Selected, hidden *source.HiddenIn, m plan.Mount) (bool, error) {
 	same := item.Stat.Mode&0o7777 == hidden.Stat.Mode&0o7777 && hidden.Empty() && !hidden.Pipes
 	views := r.clonesDetached()
@@ -148,8 +152,8 @@ func isOverlay(dir *os.File) bool {
 	return unix.Fstatfs(int(dir.Fd()), &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
-// writeMarks makes whiteouts of what is hidden in a directory. Overlay shows a directory with the attributes that it
-// has here.
+// writeMarks makes a whiteout for each hidden name in a directory. It copies the directory's attributes, since overlay
+// shows those of the uppermost directory.
 func writeMarks(path string, h *source.HiddenIn) error {
 	for _, name := range h.Names {
 		if err := unix.Mknod(filepath.Join(path, name), unix.S_IFCHR, 0); err != nil {
@@ -168,10 +172,10 @@ func writeMarks(path string, h *source.HiddenIn) error {
 	return fileop.SetDirAttributes(path, &h.Stat, h.Xattrs)
 }
 
-// noMode is no mode that a file has.
+// noMode is a value that isn't the mode of any file: it leaves a mode as it is.
 const noMode = ^uint32(0)
 
-// copyContext copies what a bind mount shows of a context.
+// copyContext copies the files that a bind mount shows of a context to dir.
 func (r *Room) copyContext(ctx context.Context, dir string, from stepinput.Opened, m plan.Mount, c runCall) error {
 	o := fileop.CopyOptions{
 		Source: from.Dir, Sources: []string{m.Source}, Ignore: from.Filter, Layer: dir, Dest: m.Source,
@@ -180,7 +184,7 @@ func (r *Room) copyContext(ctx context.Context, dir string, from stepinput.Opene
 		return stepinput.ExplainUnreadable(err, from.Filter)
 	}
 	if m.Source != "/" {
-		// Copy leaves the directory itself to the one it copies to.
+		// Copy doesn't copy the attributes of a directory that is the source, so they are set here.
 		top := plan.Mount{Source: m.Source, Mode: noMode}
 		err := ownAs(&top, from.Dir)
 		if err == nil && top.Mode != noMode {
@@ -193,13 +197,14 @@ func (r *Room) copyContext(ctx context.Context, dir string, from stepinput.Opene
 	return c.ns.Shift(ctx, dir)
 }
 
-// copyKey says what a copy is of and for: steps share it while the context stays as it is.
+// copyKey identifies a copy: the context and path, the ID map of the steps that see it, and the fingerprint of the
+// files. Steps with the same key share the copy.
 type copyKey struct {
 	contextMount
 	mapping, print string
 }
 
-// contextCopies are the copies of contexts that a build has made. They go with it.
+// contextCopies are the copies of contexts that a build has made. close removes them.
 type contextCopies struct {
 	store *store.Store
 	mu    sync.Mutex
@@ -213,7 +218,7 @@ type contextCopy struct {
 	err    error
 }
 
-// get gives the copy, which the first who asks makes.
+// get gives the copy of a key; the first call for the key makes it.
 func (cc *contextCopies) get(ctx context.Context, key copyKey, fill func(dir string) error) (*os.File, error) {
 	cc.mu.Lock()
 	one := cc.made[key]

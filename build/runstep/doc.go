@@ -1,8 +1,7 @@
-// Package runstep carries out RUN: it says what a step is found by in the cache, opens what its mounts show, and has
-// the executor run it.
+// Package runstep carries out RUN: it makes a step's cache key, opens its mounts, and has the executor run it.
 //
-// All that a step can see and that isn't the machine's is in its key: arguments, environment, options, the content of
-// bind mounts. Secrets, agents, the content of cache mounts, and what runs the step are not, by design. What is mounted
-// is opened before the step's first process is there and released when its last one has ended, however the step ends;
-// the sockets and pipes of a context are never within its reach.
+// The key covers all that a step can see, except the machine: arguments, environment, options, the content of bind
+// mounts. By design it doesn't cover secrets, agents, the content of cache mounts, and which executor runs the step.
+// Mounts are opened before the step's first process starts and released when its last process has ended, however the
+// step ends. A step can never reach the sockets and pipes of a context.
 package runstep

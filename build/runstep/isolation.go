@@ -17,8 +17,8 @@ import (
 // A Runtime is an OCI runtime that RUN steps can be given to; see FindRuntime.
 type Runtime = executor.Runtime
 
-// FindRuntime finds the OCI runtime of a name, crun or runc, or of a path with a slash; of the empty name the first
-// that there is. That PATH has none is an ErrMachine.
+// FindRuntime finds an OCI runtime by its name, crun or runc, or by a path with a slash; for the empty name it finds
+// the first of them that PATH has. If there is none, the error matches ErrMachine.
 func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
 	found, err := executor.FindRuntime(ctx, name)
 	if errors.Is(err, executor.ErrNoRuntime) {
@@ -35,7 +35,7 @@ func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
 	return &found, nil
 }
 
-// CheckRuntimeName finds names that FindRuntime never finds.
+// CheckRuntimeName refuses names for which FindRuntime never finds a runtime.
 func CheckRuntimeName(name string) error {
 	if strings.Contains(name, "/") {
 		return nil
@@ -48,7 +48,7 @@ func CheckRuntimeName(name string) error {
 	return fmt.Errorf("must be %s, or a path with a slash", strings.Join(executor.RuntimeNames(), ", "))
 }
 
-// CheckKeepBundle refuses a directory with something in it: what is of this build could not be told from it.
+// CheckKeepBundle refuses a directory that isn't empty: the files of this build couldn't be told from the others.
 func CheckKeepBundle(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -65,7 +65,8 @@ func CheckKeepBundle(dir string) error {
 	return nil
 }
 
-// isolate says what runs the step, and what is kept of it for people. The caller calls done when the step has ended.
+// isolate sets the step's Runtime and the directory that its bundle is kept in. The caller calls done when the step has
+// ended.
 func (o Options) isolate(s *executor.Step, c runCall) (done func() error, err error) {
 	done = func() error { return nil }
 	s.Runtime = o.Runtime
@@ -82,6 +83,6 @@ func (o Options) isolate(s *executor.Step, c runCall) (done func() error, err er
 			s.SecretEnv = append(s.SecretEnv, m.Env)
 		}
 	}
-	s.SecretEnv = append(s.SecretEnv, plan.ProxyNames()...) // wherever they come from, they may have passwords
+	s.SecretEnv = append(s.SecretEnv, plan.ProxyNames()...) // proxy variables may have passwords
 	return dir.Close, nil
 }

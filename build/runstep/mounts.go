@@ -12,8 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// mounts opens what a RUN step's --mount flags ask for. release is never nil and gives back what was opened, also after
-// an error.
+// mounts opens the mounts of a RUN step. release closes them; it is never nil, also after an error.
 func (r *Room) mounts(ctx context.Context, c runCall) (mounts []executor.Mount, release func() error, err error) {
 	var releases []func() error
 	release = func() error {
@@ -23,6 +22,7 @@ func (r *Room) mounts(ctx context.Context, c runCall) (mounts []executor.Mount, 
 		}
 		return errors.Join(errs...)
 	}
+
 	for _, v := range r.Run.Volumes {
 		opened, done, err := r.volume(ctx, v, c.ns)
 		if err != nil {
@@ -31,11 +31,13 @@ func (r *Room) mounts(ctx context.Context, c runCall) (mounts []executor.Mount, 
 		releases = append(releases, done)
 		mounts = append(mounts, opened)
 	}
+
 	caches, done, err := r.openCaches(ctx, c)
 	releases = append(releases, done)
 	if err != nil {
 		return nil, release, err
 	}
+
 	for i, m := range c.op.Mounts {
 		switch m.Type {
 		case plan.MountTmpfs:
@@ -50,25 +52,29 @@ func (r *Room) mounts(ctx context.Context, c runCall) (mounts []executor.Mount, 
 			}
 			releases = append(releases, done)
 			mounts = append(mounts, opened)
-		case plan.MountSecret, plan.MountSSH: // no files of the disk
+		case plan.MountSecret, plan.MountSSH: // the executor makes these; see addSecrets and addAgents
 		}
 	}
+
 	return mounts, release, nil
 }
 
-// bindMount shows a directory or file of a context, a stage or an image. What a step writes to it is thrown away.
+// bindMount mounts a directory or file of a context, a stage or an image. Files that the step writes to it are thrown
+// away.
 func (r *Room) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor.Mount, func() error, error) {
-	// An overlay can't be ID-mapped as a whole, so a view of layers is mounted mapped from the start.
+	// An overlay can't be ID-mapped itself, so the view of a root is made from ID-mapped layers.
 	in := r.Inputs.Of(m.From, c.done).For(c.ns)
 	from, err := in.Open(ctx)
 	if err != nil {
 		return executor.Mount{}, nil, err
 	}
+
 	release := from.Release
 	em := executor.Mount{
 		Kind: executor.Bind, Source: from.Dir, Subpath: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
 		IDMapped: from.Mapped,
 	}
+
 	if in.Local() {
 		done, err := r.showContext(ctx, &em, from, m, c)
 		release = joined(release, done)
@@ -79,10 +85,12 @@ func (r *Room) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor
 	if m.ReadOnly {
 		return em, release, nil
 	}
+
 	tmp, remove, err := r.Inputs.Roots.Store.TempDir(ctx)
 	if err != nil {
 		return em, nil, errors.Join(err, release())
 	}
+
 	release = joined(release, remove)
 	if em.Scratch, err = makeScratch(tmp); err != nil {
 		return em, nil, errors.Join(err, release())
@@ -90,7 +98,7 @@ func (r *Room) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor
 	return em, joined(release, em.Scratch.Close), nil
 }
 
-// makeScratch makes a directory for what a step writes in vain.
+// makeScratch makes a directory for files that a step writes and that are thrown away.
 func makeScratch(tmp string) (*os.File, error) {
 	scratch := filepath.Join(tmp, "scratch")
 	if err := os.Mkdir(scratch, 0o700); err != nil {
@@ -99,7 +107,7 @@ func makeScratch(tmp string) (*os.File, error) {
 	return fsys.OpenDir(scratch)
 }
 
-// joined calls the second function and then the first.
+// joined gives a function that calls the second function and then the first.
 func joined(first, second func() error) func() error {
 	return func() error { return errors.Join(second(), first()) }
 }

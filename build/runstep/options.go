@@ -15,10 +15,10 @@ import (
 // MaxSecret is the largest secret in bytes.
 const MaxSecret = 500 << 10
 
-// DNS is what the /etc/resolv.conf of RUN steps says instead of the host's.
+// DNS holds settings for the /etc/resolv.conf of RUN steps, which replace the host's.
 type DNS = executor.DNS
 
-// Options hold for every RUN step.
+// Options are the options of all RUN steps of a build.
 type Options struct {
 	// Network is "host" or "none" for steps that don't say; empty is host.
 	Network string
@@ -31,9 +31,10 @@ type Options struct {
 	ShmSize int64
 	// Limits are "name=soft[:hard]".
 	Limits []string
-	// CapAdd and CapDrop change the set of capabilities; what is in both is added.
+	// CapAdd and CapDrop change the default set of capabilities; a capability in both is added.
 	CapAdd, CapDrop []string
-	// NoFilter leaves the system call filter out, NoNewPrivs keeps setuid programs from giving a step anything.
+	// NoFilter runs steps without the filter of system calls. NoNewPrivs keeps setuid programs and file capabilities from
+	// giving a step privileges.
 	NoFilter, NoNewPrivs bool
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
@@ -41,28 +42,28 @@ type Options struct {
 	Proxies map[string]string
 	// ReadDirs are the directories below which ADD may read git repositories by file://.
 	ReadDirs []string
-	// Runtime runs the steps in place of cooper's own executor, which does if it is nil. That is in no key: what a step
-	// can do is the same.
+	// Runtime is the OCI runtime that runs the steps; nil: cooper's own executor does. It is in no cache key, since a step
+	// can do the same in either.
 	Runtime *Runtime
-	// KeepBundle is a directory that gets what the Runtime is given, below the number of each step that is run; empty:
-	// none is kept.
+	// KeepBundle is a directory in which the bundle for the Runtime is kept, under the number of each step that is run;
+	// empty: none is kept.
 	KeepBundle string
-	// Volumes are shown to every step.
+	// Volumes are mounted in every step.
 	Volumes []Volume
-	// Secrets by ID are shown to the steps that mount them, and give ADD credentials for servers. They are in memory only.
+	// Secrets are the secrets by ID, for the steps that mount them and as credentials of ADD. They are in memory only.
 	Secrets map[string]Secret
-	// Agents by ID are what ssh mounts reach, and git that of the ID "default": the socket of an agent, or private key
-	// files.
+	// Agents are, by ID, the socket of an SSH agent or the paths of private keys, for ssh mounts and, under the ID
+	// "default", for git.
 	Agents map[string][]string
 }
 
-// A Secret is at most MaxSecret bytes that nothing may print.
+// A Secret is the content of a secret, at most MaxSecret bytes. It must never be printed.
 type Secret []byte
 
-// String keeps a secret out of what is printed by accident.
+// String gives a fixed text, so that the secret isn't printed by accident.
 func (Secret) String() string { return "[secret]" }
 
-// GoString does so for %#v.
+// GoString does the same for %#v.
 func (Secret) GoString() string { return "[secret]" }
 
 // A Volume is a directory or file of the host that every RUN step sees.
@@ -70,10 +71,10 @@ type Volume struct {
 	// Source is on the host, Target in the step; both are absolute.
 	Source, Target string
 	ReadOnly       bool
-	// Discard throws away what a step writes.
+	// Discard throws away the files that a step writes.
 	Discard bool
-	// MapOwners shows the files of the host's IDs as those of the same IDs of the step, so that what its root writes is
-	// the host root's. It is for real root, whose steps else see the owners that there are.
+	// MapOwners maps each host ID to the same container ID in this volume, so that files of the host's root are the step
+	// root's, and files that the step's root writes are the host root's. Only real root may ask for it.
 	MapOwners bool
 }
 
@@ -93,6 +94,7 @@ func ParseVolume(text string) (Volume, error) {
 	case !hasOptions:
 		return v, nil
 	}
+
 	for o := range strings.SplitSeq(options, ",") {
 		switch o {
 		case "ro":
@@ -101,16 +103,17 @@ func ParseVolume(text string) (Volume, error) {
 			v.Discard = true
 		case "idmap":
 			v.MapOwners = true
-		// as it is anyway; steps have no SELinux label of their own
+		// These ask for the default, or for an SELinux label, which steps don't have.
 		case "rw", "z", "Z", "private", "rprivate", "nosuid", "nodev":
 		default:
 			return v, fmt.Errorf("volume %q: option %q is not supported: use ro, rw, O or idmap", text, o)
 		}
 	}
+
 	return v, nil
 }
 
-// Check finds values that can't be used. Files are not looked at.
+// Check refuses values that can't be used. It doesn't look at files.
 func (o Options) Check() error {
 	if _, err := o.caps(); err != nil {
 		return err
@@ -126,10 +129,10 @@ func (o Options) Check() error {
 	return o.DNS.Check()
 }
 
-// caps is nil if the usual set is wanted.
+// caps gives the capabilities of a step; nil: the default set.
 func (o Options) caps() (*executor.Caps, error) {
 	if len(o.CapAdd)+len(o.CapDrop) == 0 {
-		return nil, nil //nolint:nilnil // the usual set is a value
+		return nil, nil //nolint:nilnil // nil means the default set
 	}
 	add, err := executor.ParseCaps(o.CapAdd)
 	if err != nil {
@@ -152,8 +155,8 @@ func (o Options) limits() ([]executor.Limit, error) {
 	return limits, nil
 }
 
-// addTo puts into a key what decides what a step can do. How names are resolved, and what volumes hold, is the
-// machine's: as with other tools a change there runs no step again.
+// addTo adds to a cache key the options that decide what a step can do. DNS settings and the content of volumes are
+// left out: as in other tools, a change of these doesn't run a step again.
 func (o Options) addTo(k *cache.KeyBuilder) {
 	k.Add("hosts", o.AddHosts...)
 	if o.ShmSize != 0 {
@@ -174,7 +177,7 @@ func (o Options) addTo(k *cache.KeyBuilder) {
 	}
 }
 
-// apply sets a step up as the options say.
+// apply sets the fields of a step that the options determine.
 func (o Options) apply(s *executor.Step) error {
 	var err error
 	if s.Limits, err = o.limits(); err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/cooperbuild/cooper/executor/emulator"
 )
 
-// ParsePlatforms reads the values of --platform: OS/ARCH[/VARIANT] or "local", several of them with commas between.
-// Each is there once, normalised; none are none.
+// ParsePlatforms reads the values of --platform: lists of OS/ARCH[/VARIANT] or "local", separated by commas. It gives
+// each platform once, normalised; no values give none.
 func ParsePlatforms(texts []string) ([]ocispec.Platform, error) {
 	var all []ocispec.Platform
 	for _, text := range texts {
@@ -44,11 +44,10 @@ func parsePlatform(text string) (ocispec.Platform, error) {
 	return plan.ParsePlatform(text, MachinePlatform())
 }
 
-// MachinePlatform is what this machine runs.
+// MachinePlatform gives the platform of this machine.
 func MachinePlatform() ocispec.Platform { return platforms.Normalize(platforms.DefaultSpec()) }
 
-// emulation is how programs of other architectures are executed. What there is on the machine is looked for once in a
-// build.
+// emulation finds out how programs of other architectures can be executed on this machine. It looks once in a build.
 type emulation struct {
 	mu        sync.Mutex
 	executes  map[string]bool
@@ -56,7 +55,7 @@ type emulation struct {
 	looked    bool
 }
 
-// runsHere tells whether the machine executes the programs of a platform by itself.
+// runsHere tells whether the machine executes the programs of a platform without an emulator.
 func (e *emulation) runsHere(p ocispec.Platform) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -75,9 +74,9 @@ func (e *emulation) native(arch string) bool {
 	return native
 }
 
-// find gives the emulators that a step for a platform needs: none if its programs run without, by themselves or by what
-// the machine has set up. The step's own list replaces the machine's, so it has all that can be found; among them need
-// not be the one.
+// find gives the emulators to register for a step for a platform: none if its programs run natively, or with an
+// emulator that the machine has registered. A step's own registrations hide those of the machine, so the result has all
+// emulators that were found. The one for this platform may not be among them.
 func (e *emulation) find(p ocispec.Platform) []emulator.Emulator {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -103,7 +102,7 @@ func (e *emulation) run(ctx context.Context, step executor.Step, p ocispec.Platf
 	step.Emulators = e.find(p)
 	status, err := executor.Run(ctx, step)
 	if errors.Is(err, emulator.ErrRegister) {
-		// The machine may have some that it doesn't show, as in a container.
+		// The machine may have registered an emulator that can't be seen from here, as in a container.
 		step.Emulators = nil
 		var again error
 		if status, again = executor.Run(ctx, step); !errors.Is(again, unix.ENOEXEC) {
@@ -116,7 +115,7 @@ func (e *emulation) run(ctx context.Context, step executor.Step, p ocispec.Platf
 	return status, nil
 }
 
-// explain makes an error about a step for another platform one that says what is missing. Nothing of the step was
+// explain adds to the error of a step for another platform which emulator is missing. No program of the step was
 // executed.
 func (e *emulation) explain(err error, p ocispec.Platform) error {
 	if e.runsHere(p) {
@@ -143,7 +142,7 @@ func (e *emulation) explain(err error, p ocispec.Platform) error {
 		"Fedora: dnf install qemu-user-static)", store.ErrMachine, needs, names[0])
 }
 
-// registerHint says what would help where a step can't have emulators of its own.
+// registerHint gives the remedy if a step can't register emulators of its own.
 func registerHint(err error) string {
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):

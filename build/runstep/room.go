@@ -9,30 +9,31 @@ import (
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
-// Setup says what the RUN steps of a build depend on.
+// Setup holds what the RUN steps of a build depend on.
 type Setup struct {
 	Inputs stepinput.Inputs
 	Run    Options
-	// Agents by ID are what ssh mounts reach.
+	// Agents are the SSH agents by ID, for ssh mounts.
 	Agents map[string]*sshagent.Agent
-	// StepName places a step for people, as in "[builder 2/5]".
+	// StepName gives the place of a step for messages, as in "[builder 2/5]".
 	StepName func(*plan.Step) string
 	// Tags are the names of the image, as cooper top shows them.
 	Tags []string
 }
 
-// Room has the RUN steps of one build. It is safe for concurrent use. What it has open is closed with the roots.
+// Room carries out the RUN steps of one build. It is safe for concurrent use. The Close of the build's Roots closes
+// what it has opened.
 type Room struct {
 	Setup
 	copies contextCopies
-	// clonesDetached says that a step can be shown a view of a context, and not only the context itself. It is found out
-	// when first asked.
+	// clonesDetached tells whether the kernel can mount an overlay of a context for a step (Linux 6.15). The first call
+	// finds out.
 	clonesDetached func() bool
 	emulate        emulation
 	running        running
 }
 
-// New makes it.
+// New makes the Room of a build.
 func New(s Setup) *Room {
 	roots := s.Inputs.Roots
 	r := &Room{

@@ -18,7 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 )
 
-// ExitError is a command that ended with another status than 0.
+// ExitError says that a command ended with an exit status other than 0.
 type ExitError struct {
 	Args []string
 	// Code is the exit status; 128 plus the signal's number if a signal ended the command.
@@ -33,7 +33,7 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("the command exited with status %d", e.Code)
 }
 
-// Work is RUN.
+// Work gives the work of a RUN; done gives the root of a step that was done before.
 func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
 	network := cmp.Or(op.Network, "default")
 	if network == "default" {
@@ -42,11 +42,12 @@ func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Ro
 	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{}}}
 }
 
-// work is that of a RUN.
+// work is the rootfs.Work of a RUN.
 type work struct {
 	room *Room
 	call runCall
-	// before is the fingerprint of what mounts show of contexts; Exec makes it, and Stable compares it.
+	// before is the fingerprint of the files that mounts show of contexts. Exec sets it before the step runs; Stable
+	// compares it.
 	before string
 }
 
@@ -54,7 +55,7 @@ func (w *work) shape() *cache.KeyBuilder {
 	r, op := w.room, w.call.op
 	k := r.Inputs.Roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
 	k.Add("network", w.call.network).Add("platform", platforms.Format(op.Platform))
-	if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its map
+	if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its ID map
 		k.Add("userns", key)
 	}
 	r.Run.addTo(k)
@@ -90,7 +91,8 @@ func (w *work) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 	}
 	err = r.execRun(ctx, t, c)
 	if errors.Is(err, executor.ErrNoCwd) {
-		// A base image may name a directory that it hasn't got, and one may be removed: docker makes it.
+		// The working directory may be missing: a base image may name one that it hasn't got, or a step may remove it. Like
+		// docker, cooper makes it then.
 		if err = r.Inputs.Roots.Mkdir(ctx, t, c.op.Cwd, ""); err == nil {
 			err = r.execRun(ctx, t, c)
 		}
@@ -103,7 +105,7 @@ func (w *work) Stable(ctx context.Context) (bool, error) {
 	return after == w.before, err
 }
 
-// addMountContent puts what bind mounts show into the key. The content of cache mounts is not part of it, by design.
+// addMountContent adds the content that bind mounts show to the key. By design it doesn't add that of cache mounts.
 func (r *Room) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run,
 	done func(*plan.Step) *rootfs.Root) error {
 	for _, m := range op.Mounts {
@@ -123,7 +125,7 @@ func (r *Room) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *pla
 	return nil
 }
 
-// runCall is what one RUN needs besides its target.
+// runCall holds what one RUN needs besides the snapshot that it writes to.
 type runCall struct {
 	step    *plan.Step
 	op      *plan.Run
@@ -133,7 +135,7 @@ type runCall struct {
 	seen    seenContexts
 }
 
-// need is what a RUN needs besides the root that it is run on.
+// need gives the IDs that a RUN needs besides those of the root that it runs on.
 func (r *Room) need(c runCall) rootfs.Need {
 	n := rootfs.Need{User: c.op.User}
 	for _, m := range c.op.Mounts {
@@ -161,6 +163,7 @@ func (r *Room) execRun(ctx context.Context, t *rootfs.Staged, c runCall) (err er
 		Stdout: progress.Writer(r.Inputs.Roots.Progress, c.step.ID), Stderr: progress.StderrWriter(r.Inputs.Roots.Progress,
 			c.step.ID),
 	}
+
 	for _, f := range c.op.Files {
 		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
 	}
@@ -172,27 +175,31 @@ func (r *Room) execRun(ctx context.Context, t *rootfs.Staged, c runCall) (err er
 	if err := errors.Join(r.Run.apply(&step), r.addSecrets(&step, c.op), r.addAgents(&step, c.op)); err != nil {
 		return err
 	}
+
 	var ended func()
 	step.Started, ended = r.note(c.step, c.op.User)
 	status, err := r.Inputs.Roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
 		step.Rootfs = root
 		return r.emulate.run(ctx, step, c.op.Platform)
 	})
+
 	ended()
 	if err != nil {
 		return err
 	}
+
 	switch {
 	case status.Signal != 0:
 		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String()}
 	case status.ExitCode != 0:
 		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
 	}
+
 	return nil
 }
 
-// explainFull adds to the error of a command that the disk is full, which may be why it failed. It is called before
-// anything of the step is removed.
+// explainFull adds to the error of a command that the disk is full, if it is, since that may be why it failed. It must
+// be called before files of the step are removed.
 func (r *Room) explainFull(err error) error {
 	if !errors.As(err, new(*ExitError)) {
 		return err

@@ -15,11 +15,11 @@ import (
 	"github.com/cooperbuild/cooper/build/top"
 )
 
-// RunDir is where the builds of a user note the steps that run, by the user's host ID. It is the same for all of a
-// user's stores.
+// RunDir gives the directory in which the builds of a user, named by host ID, record their running steps. It is the
+// same for all stores of the user.
 func RunDir(uid uint32) (string, error) {
 	const systemDir = "/run/cooper"
-	if uid == 0 && store.CanMake(systemDir) { // not root of every container can
+	if uid == 0 && store.CanMake(systemDir) { // root of some containers can't
 		return systemDir, nil
 	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
@@ -32,7 +32,7 @@ func RunDir(uid uint32) (string, error) {
 	return filepath.Join(at.RunRoot, "cooper"), nil
 }
 
-// running notes this build's running steps, for cooper top. A build that can't do so goes on without.
+// running records the running steps of this build, for cooper top. If that fails, the build goes on without.
 type running struct {
 	id    string
 	notes func() (top.Register, error)
@@ -60,7 +60,8 @@ func newRunning(owner uint32, to progress.Sink) running {
 	}
 }
 
-// note gives what is to be told that a step's first process runs, and what is to be called when it has ended.
+// note gives two functions: started is called with the process ID of the step's first process, ended when the step has
+// ended.
 func (r *Room) note(s *plan.Step, user string) (started func(pid int), ended func()) {
 	remove := func() error { return nil }
 	ended = func() {
@@ -68,8 +69,9 @@ func (r *Room) note(s *plan.Step, user string) (started func(pid int), ended fun
 			r.running.warn(err)
 		}
 	}
+
 	started = func(pid int) {
-		ended() // a first attempt, perhaps
+		ended() // removes the record of a first attempt, if there is one
 		notes, err := r.running.notes()
 		if err == nil {
 			var done func() error
@@ -86,5 +88,6 @@ func (r *Room) note(s *plan.Step, user string) (started func(pid int), ended fun
 			r.running.warn(err)
 		}
 	}
+
 	return started, ended
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 )
 
-// addSecrets gives a step the secrets it mounts: files in memory, variables, or both. They are in no key, and no error
-// shows one.
+// addSecrets gives a step the secrets that it mounts: files in memory, environment variables, or both. They are in no
+// cache key, and no error shows one.
 func (r *Room) addSecrets(s *executor.Step, op *plan.Run) error {
 	for _, m := range op.Mounts {
 		if m.Type != plan.MountSecret {
@@ -29,6 +29,7 @@ func (r *Room) addSecrets(s *executor.Step, op *plan.Run) error {
 			}
 			continue
 		}
+
 		if m.Target != "" {
 			s.Files = append(s.Files, executor.File{Path: m.Target, Mode: m.Mode, UID: m.UID, GID: m.GID, Data: secret})
 		}
@@ -40,6 +41,7 @@ func (r *Room) addSecrets(s *executor.Step, op *plan.Run) error {
 			s.Env = append(s.Env, m.Env+"="+string(secret))
 		}
 	}
+
 	return nil
 }
 
@@ -63,8 +65,8 @@ func (r *Room) addAgents(s *executor.Step, op *plan.Run) error {
 	return nil
 }
 
-// volume opens a directory or file of the host. Its owners are shown as they are, or real root's steps could make
-// set-uid programs of the host's root there.
+// volume opens a directory or file of the host. Its files keep their owners, unless MapOwners is set: otherwise the
+// steps of real root could make setuid programs of the host's root there.
 func (r *Room) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.Mount, func() error, error) {
 	em := executor.Mount{Kind: executor.Bind, Target: v.Target, ReadOnly: v.ReadOnly, IDMapped: !v.MapOwners}
 	if v.MapOwners && ns.Shifted {
