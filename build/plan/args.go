@@ -6,7 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 // RuleUnusedBuildArg is the rule of the warning about a --build-arg that no ARG declares. The linter has no such rule,
@@ -22,9 +25,29 @@ const (
 	cacheNamespaceArg = "BUILDKIT_CACHE_MOUNT_NS"
 )
 
-// buildArg gives the value of a --build-arg; ok is false if it wasn't given or has no value.
-func (p *planner) buildArg(name string) (string, bool) {
-	if value := p.opts.BuildArgs[name]; value != nil {
+// arguments are the build arguments: those of the command line, and those that exist before the first FROM.
+type arguments struct {
+	text
+	aim    aim
+	budget *budget
+	// target and all are Options.Target and Options.BuildArgs.
+	target string
+	all    map[string]*string
+	// global are the platform arguments and the arguments before the first FROM; metaArgs are the names of the latter. read
+	// sets both.
+	global   *variables
+	metaArgs []string
+	// declared are the names of all ARG instructions. Whoever reads one adds to it.
+	declared map[string]bool
+}
+
+func newArguments(t text, a aim, b *budget, o Options) *arguments {
+	return &arguments{text: t, aim: a, budget: b, target: o.Target, all: o.BuildArgs, declared: map[string]bool{}}
+}
+
+// given gives the value of a --build-arg; ok is false if it wasn't given or has no value.
+func (a *arguments) given(name string) (string, bool) {
+	if value := a.all[name]; value != nil {
 		return *value, true
 	}
 	return "", false
@@ -32,16 +55,16 @@ func (p *planner) buildArg(name string) (string, bool) {
 
 // platformArgs gives the arguments that exist in FROM without being declared, such as TARGETARCH. A stage has to
 // declare those that it uses.
-func (p *planner) platformArgs() *variables {
-	target := p.opts.Target
+func (a *arguments) platformArgs() *variables {
+	target := a.target
 	if target == "" {
-		target = p.file.Stages[len(p.file.Stages)-1].Name
+		target = a.file.Stages[len(a.file.Stages)-1].Name
 	}
 	if target == "" {
 		target = "default"
 	}
 
-	build, image := p.opts.BuildPlatform, p.opts.Platform
+	build, image := a.aim.build, a.aim.image
 	v := newVariables(nil)
 	for _, kv := range [][2]string{
 		{"BUILDPLATFORM", formatPlatform(build)},
@@ -57,10 +80,10 @@ func (p *planner) platformArgs() *variables {
 		{"TARGETSTAGE", target},
 	} {
 		value := kv[1]
-		if given, ok := p.buildArg(kv[0]); ok {
+		if given, ok := a.given(kv[0]); ok {
 			value = given
 		}
-		p.declared[kv[0]] = true
+		a.declared[kv[0]] = true
 		v.set(kv[0], value)
 	}
 
@@ -68,112 +91,71 @@ func (p *planner) platformArgs() *variables {
 }
 
 // cacheNamespace gives the text to put before the ID of each cache mount: see cacheNamespaceArg.
-func (p *planner) cacheNamespace() string {
-	name, _ := p.buildArg(cacheNamespaceArg)
+func (a *arguments) cacheNamespace() string {
+	name, _ := a.given(cacheNamespaceArg)
 	return name
 }
 
 // sourceDate gives the value of --build-arg SOURCE_DATE_EPOCH, or of a global ARG of that name; "" without either. An
 // ARG inside a stage doesn't count.
-func (p *planner) sourceDate() string {
-	if given, ok := p.buildArg(sourceDateArg); ok {
+func (a *arguments) sourceDate() string {
+	if given, ok := a.given(sourceDateArg); ok {
 		return given
 	}
-	value, _ := p.global.Get(sourceDateArg)
+	value, _ := a.global.Get(sourceDateArg)
 	return value
 }
 
-// readMetaArgs evaluates the ARG instructions before the first FROM.
-func (p *planner) readMetaArgs() error {
-	p.global = p.platformArgs()
-	defaults := p.global.clone()
-	for _, cmd := range p.file.MetaArgs {
-		loc := p.file.Location(cmd.Location())
+// read evaluates the ARG instructions before the first FROM.
+func (a *arguments) read() error {
+	a.global = a.platformArgs()
+	defaults := a.global.clone()
+	for _, cmd := range a.file.MetaArgs {
+		loc := a.file.Location(cmd.Location())
 		for _, arg := range cmd.Args {
-			p.declared[arg.Key] = true
-			p.metaArgs = append(p.metaArgs, arg.Key)
-			p.setDefault(defaults, arg.Key, arg.Value)
-			if given, ok := p.buildArg(arg.Key); ok {
-				p.global.set(arg.Key, given)
+			a.declared[arg.Key] = true
+			a.metaArgs = append(a.metaArgs, arg.Key)
+			a.setDefault(defaults, arg.Key, arg.Value)
+			if given, ok := a.given(arg.Key); ok {
+				a.global.set(arg.Key, given)
 				continue
 			}
 			if arg.Value == nil {
 				continue
 			}
-			value, err := run(p.expand.word, *arg.Value, p.global)
+			value, err := run(a.expand.word, *arg.Value, a.global)
 			if err != nil {
-				return p.file.NewError(loc, fmt.Sprintf("cannot expand the default of ARG %s: %v", arg.Key, err), "")
+				return a.file.NewError(loc, fmt.Sprintf("cannot expand the default of ARG %s: %v", arg.Key, err), "")
 			}
-			p.global.set(arg.Key, value.text)
-			if err := p.hold(2 * len(value.text)); err != nil { // twice: the value is in defaults, too
-				return p.file.NewError(loc, err.Error(), "")
+			a.global.set(arg.Key, value.text)
+			if err := a.budget.hold(2 * len(value.text)); err != nil { // twice: the value is in defaults, too
+				return a.file.NewError(loc, err.Error(), "")
 			}
 		}
 	}
 
-	p.lintDefaultBases(defaults)
+	a.lintDefaultBases(defaults)
 	return nil
 }
 
-// setDefault sets a global argument to the value that it has without any --build-arg. It drops errors: readMetaArgs
+// setDefault sets a global argument to the value that it has without any --build-arg. It drops errors: read
 // reports those of the values that the build has.
-func (p *planner) setDefault(defaults *variables, name string, value *string) {
+func (a *arguments) setDefault(defaults *variables, name string, value *string) {
 	if value == nil {
 		return
 	}
-	if expanded, err := run(p.expand.word, *value, defaults); err == nil {
+	if expanded, err := run(a.expand.word, *value, defaults); err == nil {
 		defaults.set(name, expanded.text)
 	}
 }
 
-// ProxyNames gives the names of the proxy arguments that RUN steps get without a declaration, in upper and lower case.
-// Their values may hold passwords.
-func ProxyNames() []string {
-	return []string{
-		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy",
-		"ALL_PROXY", "all_proxy",
-	}
-}
-
-// proxyEnv gives the proxy variables, KEY=VALUE, that --build-arg and the environment set, each in both spellings,
-// except those that the step's environment has. Those of the environment are not build arguments, so they get into no
-// history and no cache key; like a build argument they win over the default of an ARG.
-func (x expanding) proxyEnv() []string {
-	given, outside := map[string]string{}, map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(x.opts.BuildArgs)) {
-		if value, ok := x.buildArg(name); ok {
-			given[strings.ToUpper(name)] = value
-		}
-	}
-
-	for _, name := range slices.Sorted(maps.Keys(x.opts.Proxies)) {
-		outside[strings.ToUpper(name)] = x.opts.Proxies[name]
-	}
-	var out []string
-	for _, name := range ProxyNames() {
-		value, isGiven := given[strings.ToUpper(name)]
-		lookUp := x.stage.env.Get
-		if !isGiven {
-			value, lookUp = outside[strings.ToUpper(name)], x.stage.image.Env
-		}
-		if value == "" {
-			continue
-		}
-		if _, taken := lookUp(name); !taken {
-			out = append(out, name+"="+value)
-		}
-	}
-
-	return out
-}
-
-// warnUnusedArgs reports the --build-args that no ARG of the file asks for.
-func (p *planner) warnUnusedArgs() {
-	known := slices.Sorted(maps.Keys(p.declared))
+// warnUnused reports the --build-args that no ARG of the file asks for.
+func (a *arguments) warnUnused() {
+	known := slices.Sorted(maps.Keys(a.declared))
 	var unused, meant []string
-	for _, name := range slices.Sorted(maps.Keys(p.opts.BuildArgs)) {
+	for _, name := range slices.Sorted(maps.Keys(a.all)) {
 		predefined := slices.Contains(ProxyNames(), name) || name == sourceDateArg || strings.HasPrefix(name, "BUILDKIT_")
-		if p.declared[name] || predefined {
+		if a.declared[name] || predefined {
 			continue
 		}
 		unused = append(unused, name)
@@ -188,7 +170,31 @@ func (p *planner) warnUnusedArgs() {
 	if len(meant) > 0 {
 		message += fmt.Sprintf(" (did you mean %s?)", strings.Join(meant, ", "))
 	}
-	p.graph.Warnings = append(p.graph.Warnings, dockerfile.Warning{
-		Location: dockerfile.Location{File: p.file.Name}, Rule: RuleUnusedBuildArg, Message: message,
+	a.warn(dockerfile.Warning{
+		Location: dockerfile.Location{File: a.file.Name}, Rule: RuleUnusedBuildArg, Message: message,
 	})
+}
+
+// lintDefaultBases reports each FROM whose expansion is no image name if no build argument is given; defaults are the
+// global arguments in that case.
+func (a *arguments) lintDefaultBases(defaults *variables) {
+	for _, st := range a.file.Stages {
+		base, err := run(a.expand.word, st.BaseName, defaults)
+		if err != nil {
+			return
+		}
+		if _, err := reference.Parse(base.text); err != nil {
+			rule := &linter.RuleInvalidDefaultArgInFrom
+			a.lint.Run(rule, st.Location, rule.Format(st.BaseName))
+		}
+	}
+}
+
+// ProxyNames gives the names of the proxy arguments that RUN steps get without a declaration, in upper and lower case.
+// Their values may hold passwords.
+func ProxyNames() []string {
+	return []string{
+		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy",
+		"ALL_PROXY", "all_proxy",
+	}
 }

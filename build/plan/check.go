@@ -30,13 +30,13 @@ func Check(ctx context.Context, f *dockerfile.File, o Options) (Findings, error)
 	p := newChecker(f, o)
 	p.allStages = o.Target == ""
 	err := p.safely(func() error { return p.plan(ctx) })
-	p.sortWarnings()
+	p.graph.Warnings = sortWarnings(p.graph.Warnings)
 	if err == nil {
-		err = p.checkError()
+		err = checkError(f, p.graph.Warnings)
 	}
 	return Findings{
 		Warnings: p.graph.Warnings,
-		Unknown:  slices.Compact(slices.Sorted(maps.Values(p.unknown))),
+		Unknown:  slices.Compact(slices.Sorted(maps.Values(p.images.unknown))),
 	}, err
 }
 
@@ -44,28 +44,27 @@ func Check(ctx context.Context, f *dockerfile.File, o Options) (Findings, error)
 // no mistake in the file.
 func newChecker(f *dockerfile.File, o Options) *planner {
 	o.Insecure = true
-	p := newPlanner(f, o)
-	p.checking = true
-	return p
+	return newPlanner(f, o, true)
 }
 
 // sortWarnings puts the warnings in file order and drops repeats: one line may use a variable twice, and two stages may
 // have the same base.
-func (p *planner) sortWarnings() {
-	slices.SortStableFunc(p.graph.Warnings, func(a, b dockerfile.Warning) int {
+func sortWarnings(all []dockerfile.Warning) []dockerfile.Warning {
+	slices.SortStableFunc(all, func(a, b dockerfile.Warning) int {
 		return cmp.Or(a.Location.StartLine-b.Location.StartLine, strings.Compare(a.Rule, b.Rule),
 			strings.Compare(a.Message, b.Message))
 	})
-	p.graph.Warnings = slices.Compact(p.graph.Warnings)
+
+	return slices.Compact(all)
 }
 
 // checkError gives the error for a file with warnings and "# check=error=true"; nil otherwise.
-func (p *planner) checkError() error {
-	if !p.file.Check.ReturnAsError {
+func checkError(f *dockerfile.File, warnings []dockerfile.Warning) error {
+	if !f.Check.ReturnAsError {
 		return nil
 	}
 	rules := map[string]bool{}
-	for _, w := range p.graph.Warnings {
+	for _, w := range warnings {
 		if w.Rule != RuleUnusedBuildArg {
 			rules[w.Rule] = true
 		}
@@ -74,7 +73,7 @@ func (p *planner) checkError() error {
 		return nil
 	}
 	names := slices.Sorted(maps.Keys(rules))
-	return p.file.NewError(dockerfile.Location{File: p.file.Name}, "lint violation found for rules: "+
+	return f.NewError(dockerfile.Location{File: f.Name}, "lint violation found for rules: "+
 		strings.Join(names, ", "),
 		"correct the lines, or do without error=true")
 }

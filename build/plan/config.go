@@ -12,9 +12,14 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
+// configuring is the planning of an instruction that changes the image config, and WORKDIR.
+type configuring struct {
+	expanding
+}
+
 // config applies an instruction that changes only the image config to the stage's config. It gives the instruction's
 // created_by text for the history.
-func (x expanding) config() (createdBy string, err error) {
+func (x configuring) config() (createdBy string, err error) {
 	st := x.stage
 	switch c := x.in.Command.(type) {
 	case *instructions.ArgCommand:
@@ -53,7 +58,7 @@ func (x expanding) config() (createdBy string, err error) {
 		st.image.Image = st.image.WithShell(c.Shell)
 		return fmt.Sprintf("SHELL %v", c.Shell), nil
 	case *instructions.OnbuildCommand:
-		return "", x.hold(st.image.AddOnBuild(c.Expression))
+		return "", x.budget.hold(st.image.AddOnBuild(c.Expression))
 	case *instructions.MaintainerCommand:
 		st.image.Image = st.image.WithAuthor(c.Maintainer)
 		return "MAINTAINER " + c.Maintainer, nil
@@ -69,7 +74,7 @@ func (x expanding) config() (createdBy string, err error) {
 }
 
 // commandLine gives the argument vector of CMD or ENTRYPOINT.
-func (x expanding) commandLine(cmd instructions.Command, line instructions.ShellDependantCmdLine) []string {
+func (x configuring) commandLine(cmd instructions.Command, line instructions.ShellDependantCmdLine) []string {
 	if !line.PrependShell {
 		return line.CmdLine
 	}
@@ -77,12 +82,12 @@ func (x expanding) commandLine(cmd instructions.Command, line instructions.Shell
 	return append(x.stage.image.Shell(), strings.Join(line.CmdLine, " "))
 }
 
-func (x expanding) arg(c *instructions.ArgCommand) (string, error) {
+func (x configuring) arg(c *instructions.ArgCommand) (string, error) {
 	var text strings.Builder
 	text.WriteString("ARG")
 	for _, a := range c.Args {
 		x.lint.secretKey("ARG", a.Key, c.Location())
-		x.declared[a.Key] = true
+		x.args.declared[a.Key] = true
 		value, hasValue, err := x.argValue(a)
 		if err != nil {
 			return "", err
@@ -99,20 +104,20 @@ func (x expanding) arg(c *instructions.ArgCommand) (string, error) {
 
 // argValue gives the value of an ARG, which is the first of these that exists: the --build-arg, the default of the
 // instruction, the global argument of the name.
-func (x expanding) argValue(a instructions.KeyValuePairOptional) (value string, hasValue bool, err error) {
-	if given, ok := x.buildArg(a.Key); ok {
+func (x configuring) argValue(a instructions.KeyValuePairOptional) (value string, hasValue bool, err error) {
+	if given, ok := x.args.given(a.Key); ok {
 		return given, true, nil
 	}
 	if a.Value != nil {
 		value, err = x.word(*a.Value)
 		return value, true, err
 	}
-	value, hasValue = x.global.Get(a.Key)
+	value, hasValue = x.args.global.Get(a.Key)
 	return value, hasValue, nil
 }
 
 // pairs expands the words NAME=VALUE of an instruction, all with the variables as they were before the instruction.
-func (x expanding) pairs(in instructions.KeyValuePairs) (instructions.KeyValuePairs, error) {
+func (x configuring) pairs(in instructions.KeyValuePairs) (instructions.KeyValuePairs, error) {
 	out := slices.Clone(in)
 	for n := range out {
 		var err error
@@ -126,7 +131,7 @@ func (x expanding) pairs(in instructions.KeyValuePairs) (instructions.KeyValuePa
 	return out, nil
 }
 
-func (x expanding) env(c *instructions.EnvCommand) (string, error) {
+func (x configuring) env(c *instructions.EnvCommand) (string, error) {
 	pairs, err := x.pairs(c.Env)
 	if err != nil {
 		return "", err
@@ -141,14 +146,14 @@ func (x expanding) env(c *instructions.EnvCommand) (string, error) {
 		x.lint.secretKey("ENV", kv.Key, c.Location())
 		text.WriteString(" " + kv.Key + "=" + kv.Value)
 		x.stage.env.set(kv.Key, kv.Value)
-		if err := x.hold(x.stage.image.SetEnv(kv.Key, kv.Value)); err != nil {
+		if err := x.budget.hold(x.stage.image.SetEnv(kv.Key, kv.Value)); err != nil {
 			return "", err
 		}
 	}
 	return text.String(), nil
 }
 
-func (x expanding) label(c *instructions.LabelCommand) (string, error) {
+func (x configuring) label(c *instructions.LabelCommand) (string, error) {
 	pairs, err := x.pairs(c.Labels)
 	if err != nil {
 		return "", err
@@ -161,13 +166,13 @@ func (x expanding) label(c *instructions.LabelCommand) (string, error) {
 		copied += x.stage.image.SetLabel(kv.Key, kv.Value)
 		text.WriteString(" " + kv.Key + "=" + kv.Value)
 	}
-	return text.String(), x.hold(copied)
+	return text.String(), x.budget.hold(copied)
 }
 
-func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
+func (x configuring) expose(c *instructions.ExposeCommand) (string, error) {
 	var ports []string
 	for _, text := range c.Ports {
-		e, err := run(x.planner.expand.word, text, x.stage.env)
+		e, err := run(x.expand.word, text, x.stage.env)
 		if err != nil {
 			return "", fmt.Errorf("cannot expand %s: %w", quoted(text), err)
 		}
@@ -181,18 +186,18 @@ func (x expanding) expose(c *instructions.ExposeCommand) (string, error) {
 			}
 			x.lintPort(c, word, parsed)
 			ports = append(ports, parsed.Keys...)
-			if err := x.hold(portBytes * len(parsed.Keys)); err != nil {
+			if err := x.budget.hold(portBytes * len(parsed.Keys)); err != nil {
 				return "", err
 			}
 		}
 	}
-	return fmt.Sprintf("EXPOSE %v", ports), x.hold(x.stage.image.ExposePorts(ports...))
+	return fmt.Sprintf("EXPOSE %v", ports), x.budget.hold(x.stage.image.ExposePorts(ports...))
 }
 
 // portBytes is about how many bytes of memory one port of an EXPOSE takes.
 const portBytes = 32
 
-func (x expanding) lintPort(c *instructions.ExposeCommand, word string, p imagebuilder.Ports) {
+func (x configuring) lintPort(c *instructions.ExposeCommand, word string, p imagebuilder.Ports) {
 	if p.UpperCase {
 		x.lint.Run(&linter.RuleExposeProtoCasing, c.Location(), linter.RuleExposeProtoCasing.Format(word))
 	}
@@ -201,7 +206,7 @@ func (x expanding) lintPort(c *instructions.ExposeCommand, word string, p imageb
 	}
 }
 
-func (x expanding) volume(c *instructions.VolumeCommand) (string, error) {
+func (x configuring) volume(c *instructions.VolumeCommand) (string, error) {
 	paths, err := x.words(c.Volumes)
 	if err != nil {
 		return "", err
@@ -209,10 +214,10 @@ func (x expanding) volume(c *instructions.VolumeCommand) (string, error) {
 	if n := slices.Index(paths, ""); n >= 0 {
 		return "", &hinted{fmt.Sprintf("the volume %q expands to nothing", c.Volumes[n]), "usage: VOLUME PATH..."}
 	}
-	return fmt.Sprintf("VOLUME %v", paths), x.hold(x.stage.image.AddVolumes(paths...))
+	return fmt.Sprintf("VOLUME %v", paths), x.budget.hold(x.stage.image.AddVolumes(paths...))
 }
 
-func (x expanding) stopSignal(c *instructions.StopSignalCommand) (string, error) {
+func (x configuring) stopSignal(c *instructions.StopSignalCommand) (string, error) {
 	signal, err := x.word(c.Signal)
 	if err != nil {
 		return "", err
@@ -226,7 +231,7 @@ func (x expanding) stopSignal(c *instructions.StopSignalCommand) (string, error)
 
 // workdir sets the working directory and adds a Workdir step that makes it; for "/", which always exists, a Config
 // step.
-func (x expanding) workdir(c *instructions.WorkdirCommand) error {
+func (x configuring) workdir(c *instructions.WorkdirCommand) error {
 	dir, err := x.word(c.Path)
 	if err != nil {
 		return err
@@ -242,5 +247,5 @@ func (x expanding) workdir(c *instructions.WorkdirCommand) error {
 		return nil
 	}
 	x.step(&Workdir{Path: dir, User: x.stage.image.Config.User}, "WORKDIR "+dir, true)
-	return x.hold(len(dir))
+	return x.budget.hold(len(dir))
 }

@@ -8,23 +8,31 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
 const heredocMode = 0o644
 
+// copying is the planning of COPY or ADD.
+type copying struct {
+	expanding
+	// fetched are the flags of ADD for remote sources; nil for COPY, which takes none.
+	fetched *fetchFlags
+}
+
 // copyFiles plans COPY.
-func (x expanding) copyFiles(c *instructions.CopyCommand) error {
+func (x copying) copyFiles(c *instructions.CopyCommand) error {
 	op := &Copy{From: Input{Kind: InputContext}, Link: c.Link, Parents: c.Parents, Excludes: c.ExcludePatterns}
 	if len(x.in.origins) > 0 {
-		op.From = x.input(x.in.origins[0])
+		op.From = x.steps.input(x.in.origins[0])
 	}
 	return x.transfer("COPY", op, c.SourcesAndDest, [2]string{c.Chown, c.Chmod})
 }
 
 // addFiles plans ADD.
-func (x expanding) addFiles(c *instructions.AddCommand) error {
+func (x copying) addFiles(c *instructions.AddCommand) error {
 	op := &Copy{
 		From: Input{Kind: InputContext}, Unpack: c.Unpack == nil || *c.Unpack, Link: c.Link, Excludes: c.ExcludePatterns,
 	}
@@ -35,7 +43,7 @@ func (x expanding) addFiles(c *instructions.AddCommand) error {
 
 // transfer adds the step of a COPY or ADD; name is the instruction's. op has the fields that only one of the two has;
 // transfer sets the others. owner holds --chown and --chmod as written.
-func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAndDest, owner [2]string) (err error) {
+func (x copying) transfer(name string, op *Copy, files instructions.SourcesAndDest, owner [2]string) (err error) {
 	if op.Chown, err = x.word(owner[0]); err != nil {
 		return err
 	}
@@ -72,7 +80,7 @@ func (x expanding) transfer(name string, op *Copy, files instructions.SourcesAnd
 	}
 	createdBy := copyText(name, op, dest)
 	x.step(op, createdBy, true)
-	return x.hold(len(createdBy))
+	return x.budget.hold(len(createdBy))
 }
 
 // settleLink refuses a --chown by name together with --link, whose layer has no /etc/passwd below it to look the name
@@ -139,7 +147,7 @@ func copyText(name string, op *Copy, dest string) string {
 }
 
 // destination gives the absolute, clean destination; it ends in a slash if dest was written as a directory.
-func (x expanding) destination(dest string) string {
+func (x copying) destination(dest string) string {
 	isDir := dest == "" || dest == "." || dest == ".." || strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/.") ||
 		strings.HasSuffix(dest, "/..")
 	abs := path.Clean(dest)
@@ -153,7 +161,7 @@ func (x expanding) destination(dest string) string {
 }
 
 // heredocs gives the heredocs of COPY or ADD, with variables expanded unless the heredoc's name was quoted.
-func (x expanding) heredocs(contents []instructions.SourceContent) ([]InlineFile, error) {
+func (x copying) heredocs(contents []instructions.SourceContent) ([]InlineFile, error) {
 	var files []InlineFile
 	for _, content := range contents {
 		if err := checkFileName(content.Path); err != nil {
@@ -161,7 +169,7 @@ func (x expanding) heredocs(contents []instructions.SourceContent) ([]InlineFile
 		}
 		data := content.Data
 		if content.Expand {
-			e, err := run(x.planner.expand.raw, data, x.stage.env)
+			e, err := run(x.expand.raw, data, x.stage.env)
 			if err != nil {
 				return nil, fmt.Errorf("cannot expand the heredoc %s: %w", content.Path, err)
 			}
@@ -186,4 +194,18 @@ func checkMode(mode string) error {
 	}
 	return &hinted{fmt.Sprintf("--chmod=%s is not a mode", mode),
 		"a mode is octal up to 7777, such as 0755, or symbolic, such as u=rwX,go=rX"}
+}
+
+// lintSources reports sources of COPY and ADD that the ignore file hides.
+func (x copying) lintSources(name string, op *Copy) {
+	if x.opts.Ignore == nil || op.From.Kind != InputContext || op.From.Name != "" {
+		return
+	}
+	verb := name[:1] + strings.ToLower(name[1:])
+	for _, src := range op.Sources {
+		if x.opts.Ignore.HidesSource(src) {
+			rule := &linter.RuleCopyIgnoredFile
+			x.lint.Run(rule, x.in.Location(), rule.Format(verb, path.Clean(src)))
+		}
+	}
 }

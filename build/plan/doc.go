@@ -6,6 +6,9 @@
 //
 // Errors in the Dockerfile are *dockerfile.Error values. What cooper can't build is refused by name.
 //
-// The package is large because instructions, variables, stages and mounts are expanded together, in the order of the
-// file.
+// One room: every instruction is expanded with the variables, the config and the linter's findings that those before it
+// leave in its stage, so a step, what it is called and what is wrong with it come from one reading of the file.
+//
+// A planner has its parts do one after the other: arguments are read, a reader reads the stages, resolving finds their
+// images, and staging makes the steps.
 package plan

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"path"
 	"slices"
 	"strings"
 
@@ -10,8 +9,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/util/suggest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 // lint checks the rules that need the expanded text of an instruction; package dockerfile checks the others when it
@@ -136,34 +133,5 @@ func (l lint) shellForm(cmd instructions.Command, shell []string) {
 	if len(shell) == 0 {
 		rule := &linter.RuleJSONArgsRecommended
 		l.Run(rule, cmd.Location(), rule.Format(cmd.Name()))
-	}
-}
-
-// lintDefaultBases reports each FROM whose expansion is no image name if no build argument is given; defaults are the
-// global arguments in that case.
-func (p *planner) lintDefaultBases(defaults *variables) {
-	for _, st := range p.file.Stages {
-		base, err := run(p.expand.word, st.BaseName, defaults)
-		if err != nil {
-			return
-		}
-		if _, err := reference.Parse(base.text); err != nil {
-			rule := &linter.RuleInvalidDefaultArgInFrom
-			p.lint.Run(rule, st.Location, rule.Format(st.BaseName))
-		}
-	}
-}
-
-// lintSources reports sources of COPY and ADD that the ignore file hides.
-func (x expanding) lintSources(name string, op *Copy) {
-	if x.opts.Ignore == nil || op.From.Kind != InputContext || op.From.Name != "" {
-		return
-	}
-	verb := name[:1] + strings.ToLower(name[1:])
-	for _, src := range op.Sources {
-		if x.opts.Ignore.HidesSource(src) {
-			rule := &linter.RuleCopyIgnoredFile
-			x.lint.Run(rule, x.in.Location(), rule.Format(verb, path.Clean(src)))
-		}
 	}
 }

@@ -100,16 +100,16 @@ type Wanted struct {
 // Make plans the build of a Dockerfile. The error for a mistake in the file, or for what can't be built, is a
 // *dockerfile.Error; an error of the Resolver is the cause in one.
 func Make(ctx context.Context, f *dockerfile.File, o Options) (*Graph, error) {
-	p := newPlanner(f, o)
+	p := newPlanner(f, o, false)
 	err := p.safely(func() error { return p.plan(ctx) })
-	p.sortWarnings()
+	p.graph.Warnings = sortWarnings(p.graph.Warnings)
 	if o.Warn != nil {
 		for _, w := range p.graph.Warnings {
 			o.Warn(w)
 		}
 	}
 	if err == nil {
-		err = p.checkError()
+		err = checkError(f, p.graph.Warnings)
 	}
 	if err != nil {
 		return nil, err
@@ -130,120 +130,93 @@ func (p *planner) safely(do func() error) (err error) {
 }
 
 func (p *planner) plan(ctx context.Context) error {
-	p.usePlatforms()
-	if err := p.readMetaArgs(); err != nil {
+	if err := p.args.read(); err != nil {
 		return err
 	}
-	if err := p.readStages(); err != nil {
+	if err := p.reader.all(); err != nil {
 		return err
 	}
 
-	target, err := p.findTarget()
+	target, err := p.stages.target(p.opts.Target)
 	if err != nil {
 		return err
 	}
-	if p.explicit {
-		if err := p.refuseWindows(target, p.opts.Platform); err != nil {
+	if p.aim.explicit {
+		if err := p.aim.refuseWindows(target, p.aim.image); err != nil {
 			return err
 		}
 	}
 
-	if err := p.resolve(ctx, target); err != nil {
+	if err := p.resolving.resolve(ctx, target); err != nil {
 		return err
 	}
 	if p.allStages {
-		for _, st := range p.stages {
-			if err := p.resolve(ctx, st); err != nil {
+		for _, st := range p.stages.all {
+			if err := p.resolving.resolve(ctx, st); err != nil {
 				return err
 			}
 		}
 	}
 
-	for _, st := range p.stages {
+	for _, st := range p.stages.all {
 		if !st.needed {
 			continue
 		}
-		if err := p.planStage(st); err != nil {
+		if err := p.staging.plan(st); err != nil {
 			return err
 		}
 	}
 
-	p.graph.SourceDate = p.sourceDate()
+	p.graph.SourceDate = p.args.sourceDate()
 	p.graph.Target = target.out
-	p.graph.Target.Image = p.finishedFor(p.graph.Target.Image.WithLabels(p.opts.Labels))
-	p.warnUnusedArgs()
+	p.graph.Target.Image = p.aim.finished(p.graph.Target.Image.WithLabels(p.opts.Labels))
+	p.args.warnUnused()
 	return nil
 }
 
-// planner is the state of one Make.
+// planner has the parts that make one plan.
 type planner struct {
-	file *dockerfile.File
+	text
 	opts Options
-	// explicit tells that Options.Platform was set, so that the image gets that platform whatever its base is for.
-	explicit bool
-	lint     lint
-	expand   expander
-	// global are the platform arguments and the arguments before the first FROM; metaArgs are the names of the latter.
-	global   *variables
-	metaArgs []string
-	stages   []*stage
-	// named has the last stage of each name.
-	named map[string]*stage
-	// images are the images that the resolver found, by imageKey.
-	images map[string]imagebuilder.Base
-	// strict has the keys in images of those whose platform was asked for (Wanted.Asked).
-	strict map[string]bool
-	// hidden has, by the same keys, the base steps of images that files are only copied from.
-	hidden map[string]*Step
-	// declared are the names of all ARG instructions.
-	declared map[string]bool
-	// held is about how many bytes the plan takes so far; hold adds to it.
-	held  int
-	graph *Graph
-
-	// checking tells that the plan won't be built: images may be missing, and platforms ones that can't run here.
+	aim  aim
 	// allStages plans also the stages that the target doesn't need.
-	checking, allStages bool
-	// unknown has the references of the images that the resolver doesn't have, by imageKey.
-	unknown map[string]string
+	allStages bool
+	args      *arguments
+	stages    *stageList
+	images    *imageSet
+	reader    *reader
+	resolving *resolving
+	staging   *staging
+	graph     *Graph
 }
 
-func newPlanner(f *dockerfile.File, o Options) *planner {
-	p := &planner{
-		file: f, opts: o,
-		named:    map[string]*stage{},
-		images:   map[string]imagebuilder.Base{},
-		strict:   map[string]bool{},
-		hidden:   map[string]*Step{},
-		declared: map[string]bool{},
-		unknown:  map[string]string{},
-		graph:    &Graph{Warnings: slices.Clone(f.Warnings)},
-	}
-	p.lint = lint{Linter: f.NewLinter(func(w dockerfile.Warning) { p.graph.Warnings = append(p.graph.Warnings, w) }),
-		compared: new(int)}
-	p.expand = newExpander(f.Escape)
-	return p
+// text is the Dockerfile with what reads it: the linter's rules and the expansion of variables.
+type text struct {
+	file   *dockerfile.File
+	lint   lint
+	expand expander
+	// warn adds a warning that isn't one of the linter's.
+	warn func(dockerfile.Warning)
 }
 
-// errTooLarge is the error of hold for a plan that exceeds maxHeld.
-var errTooLarge = fmt.Errorf("the image configs and their history are larger than %d MiB", maxHeld>>20)
-
-const (
-	// maxHeld is how many bytes a plan may hold: the texts of the history, and what is copied of the config for each step
-	// that runs or copies something. It is enough for thousands of variables and labels, but not for a thousand
-	// instructions that each expose all ports.
-	maxHeld = 32 << 20
-	// stringBytes is how many bytes an entry of a list takes besides its text.
-	stringBytes = 16
-	// variableBytes is how many bytes an entry in a stage's variables takes besides its text.
-	variableBytes = 100
-)
-
-// hold adds to the bytes that the plan holds and fails if they exceed maxHeld.
-func (p *planner) hold(bytes int) error {
-	p.held += bytes
-	if p.held > maxHeld {
-		return errTooLarge
+// newPlanner puts the parts together; checking is the aim's.
+func newPlanner(f *dockerfile.File, o Options, checking bool) *planner {
+	g := &Graph{Warnings: slices.Clone(f.Warnings)}
+	warn := func(w dockerfile.Warning) { g.Warnings = append(g.Warnings, w) }
+	t := text{
+		file: f, warn: warn, expand: newExpander(f.Escape),
+		lint: lint{Linter: f.NewLinter(warn), compared: new(int)},
 	}
-	return nil
+
+	a, held := newAim(f, o, checking), new(budget)
+	args, stages, images := newArguments(t, a, held, o), newStageList(f), newImageSet(o.Resolver, checking)
+	read := &reader{text: t, aim: a, args: args, stages: stages, contexts: o.Contexts}
+	steps := &stepList{file: f, images: images, platform: a.image, graph: g, hidden: map[string]*Step{}}
+
+	return &planner{
+		text: t, opts: o, aim: a, args: args, stages: stages, images: images, reader: read,
+		resolving: &resolving{text: t, aim: a, reader: read, stages: stages, images: images},
+		staging:   &staging{text: t, opts: o, aim: a, args: args, images: images, steps: steps, budget: held},
+		graph:     g,
+	}
 }

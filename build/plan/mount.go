@@ -27,7 +27,7 @@ const (
 	hiddenSecret = "****"
 )
 
-func (x expanding) mounts(c *instructions.RunCommand) ([]Mount, error) {
+func (x running) mounts(c *instructions.RunCommand) ([]Mount, error) {
 	if err := c.Expand(x.word); err != nil {
 		message, hint := dockerfile.Explain("run", err)
 		return nil, &hinted{message, hint}
@@ -57,7 +57,7 @@ func (x expanding) mounts(c *instructions.RunCommand) ([]Mount, error) {
 }
 
 // mount plans one --mount, with its values expanded.
-func (x expanding) mount(m *instructions.Mount, from origin) (out Mount, err error) {
+func (x running) mount(m *instructions.Mount, from origin) (out Mount, err error) {
 	out = Mount{ReadOnly: m.ReadOnly, Required: m.Required}
 	out.Target = path.Clean(m.Target)
 	if !path.IsAbs(m.Target) {
@@ -69,13 +69,13 @@ func (x expanding) mount(m *instructions.Mount, from origin) (out Mount, err err
 		out.Type, out.Source = MountBind, path.Join("/", m.Source)
 		out.From = Input{Kind: InputContext}
 		if from.kind != originNone {
-			out.From = x.input(from)
+			out.From = x.steps.input(from)
 		}
 	case instructions.MountTypeCache:
 		out.Type, out.Source = MountCache, path.Join("/", m.Source)
-		out.From = x.input(from)
+		out.From = x.steps.input(from)
 		out.cache(m)
-		out.ID = path.Join(x.cacheNamespace(), out.ID)
+		out.ID = path.Join(x.args.cacheNamespace(), out.ID)
 	case instructions.MountTypeTmpfs:
 		out.Type, out.Source = MountTmpfs, path.Join("/", m.Source)
 		out.SizeBytes = max(0, m.SizeLimit)

@@ -63,7 +63,7 @@ func MakeOutline(ctx context.Context, f *dockerfile.File, o Options) (Outline, e
 	}
 	out := outliner{planner: p, seen: map[*stage]bool{}, args: map[string]OutlineArg{}, secrets: map[string]OutlineMount{},
 		ssh: map[string]OutlineMount{}}
-	st := p.stages[p.graph.Target.Index]
+	st := p.stages.all[p.graph.Target.Index]
 	target := st.src
 	err := p.safely(func() error { out.readStage(st); return nil })
 	return Outline{
@@ -118,7 +118,7 @@ func (o *outliner) readStage(st *stage) {
 	}
 
 	for _, text := range []string{st.src.BaseName, st.src.Platform} {
-		if e, err := run(o.expand.word, text, o.global); err == nil {
+		if e, err := run(o.expand.word, text, o.planner.args.global); err == nil {
 			for _, name := range e.matched {
 				o.useGlobal(name)
 			}
@@ -133,8 +133,8 @@ func (o *outliner) readStage(st *stage) {
 // useArg records an ARG of a stage, in place of an earlier one of the same name. An ARG without a default that repeats
 // the name of a global argument counts as a use of that. Platform arguments are left out: users don't give them.
 func (o *outliner) useArg(a instructions.KeyValuePairOptional, value string, loc dockerfile.Location) {
-	_, given := o.buildArg(a.Key)
-	if _, global := o.global.Get(a.Key); global && a.Value == nil && !given {
+	_, given := o.planner.args.given(a.Key)
+	if _, global := o.planner.args.global.Get(a.Key); global && a.Value == nil && !given {
 		o.useGlobal(a.Key)
 		return
 	}
@@ -153,13 +153,13 @@ func (o *outliner) useGlobal(name string) {
 			return
 		}
 		a := cmd.Args[at]
-		value, _ := o.global.Get(name)
+		value, _ := o.planner.args.global.Get(name)
 		o.args[name] = OutlineArg{Name: name, Description: a.DocComment, Value: value,
 			Location: o.file.Location(cmd.Location())}
-		if _, given := o.buildArg(name); given || a.Value == nil {
+		if _, given := o.planner.args.given(name); given || a.Value == nil {
 			return
 		}
-		if e, err := run(o.expand.word, *a.Value, o.global); err == nil {
+		if e, err := run(o.expand.word, *a.Value, o.planner.args.global); err == nil {
 			for _, dep := range e.matched {
 				o.useGlobal(dep)
 			}

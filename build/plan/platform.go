@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
 // ParsePlatform reads OS[/ARCH[/VARIANT]] or ARCH alone; parts that are left out are those of machine. The result is
@@ -57,15 +58,6 @@ func isArchitecture(name string) bool {
 
 func formatPlatform(p ocispec.Platform) string { return platforms.FormatAll(p) }
 
-// usePlatforms normalises the two platforms of the options, and fills in an empty Platform.
-func (p *planner) usePlatforms() {
-	p.opts.BuildPlatform = platforms.Normalize(p.opts.BuildPlatform)
-	if p.explicit = p.opts.Platform.OS != ""; !p.explicit {
-		p.opts.Platform = p.opts.BuildPlatform
-	}
-	p.opts.Platform = platforms.Normalize(p.opts.Platform)
-}
-
 // madeFor gives the platform of the programs in a stage: that of its base image, or else the one that was asked for.
 func (st *stage) madeFor() ocispec.Platform {
 	if p := st.image.Platform; p.OS != "" && p.Architecture != "" {
@@ -76,36 +68,57 @@ func (st *stage) madeFor() ocispec.Platform {
 
 const windows = "windows"
 
-// checkStagePlatform refuses a stage for a platform whose layers can't be made here or used there.
-func (p *planner) checkStagePlatform(st *stage) error {
-	return p.refuseWindows(st, st.madeFor())
+// aim says which platforms a plan is for. It doesn't change.
+type aim struct {
+	file *dockerfile.File
+	// build is the platform of this machine, image that of the image, both normalized.
+	build, image ocispec.Platform
+	// explicit tells that Options.Platform was set, so that the image gets that platform whatever its base is for.
+	explicit bool
+	// checking tells that the plan won't be built: images may be missing, and platforms ones that can't run here.
+	checking bool
+}
+
+func newAim(f *dockerfile.File, o Options, checking bool) aim {
+	a := aim{file: f, build: platforms.Normalize(o.BuildPlatform), explicit: o.Platform.OS != "", checking: checking}
+	a.image = a.build
+	if a.explicit {
+		a.image = platforms.Normalize(o.Platform)
+	}
+
+	return a
+}
+
+// checkStage refuses a stage for a platform whose layers can't be made here or used there.
+func (a aim) checkStage(st *stage) error {
+	return a.refuseWindows(st, st.madeFor())
 }
 
 // refuseWindows refuses a stage for Windows.
-func (p *planner) refuseWindows(st *stage, platform ocispec.Platform) error {
-	if p.checking || platform.OS != windows {
+func (a aim) refuseWindows(st *stage, platform ocispec.Platform) error {
+	if a.checking || platform.OS != windows {
 		return nil
 	}
-	return p.file.NewError(p.location(st), "cooper does not support images for Windows: their layers are of another kind",
+	return a.file.NewError(st.loc, "cooper does not support images for Windows: their layers are of another kind",
 		"other operating systems can be built for as long as no RUN is needed")
 }
 
 // checkExecutable refuses a RUN for an operating system other than Linux.
-func (p *planner) checkExecutable(platform ocispec.Platform) error {
-	if p.checking || platform.OS == p.opts.BuildPlatform.OS {
+func (a aim) checkExecutable(platform ocispec.Platform) error {
+	if a.checking || platform.OS == a.build.OS {
 		return nil
 	}
 	return &hinted{
-		fmt.Sprintf("RUN can't execute %s programs on %s", formatPlatform(platform), formatPlatform(p.opts.BuildPlatform)),
+		fmt.Sprintf("RUN can't execute %s programs on %s", formatPlatform(platform), formatPlatform(a.build)),
 		"do the work in a stage FROM --platform=$BUILDPLATFORM and take its files with COPY --from",
 	}
 }
 
-// finishedFor gives the finished image the platform that was asked for, whatever its base is for. If none was asked
+// finished gives the finished image the platform that was asked for, whatever its base is for. If none was asked
 // for, the image keeps the platform of its base.
-func (p *planner) finishedFor(image imagebuilder.Image) imagebuilder.Image {
-	have, want := image.Platform, p.opts.Platform
-	if p.explicit {
+func (a aim) finished(image imagebuilder.Image) imagebuilder.Image {
+	have, want := image.Platform, a.image
+	if a.explicit {
 		if same := have.OS == want.OS && have.Architecture == want.Architecture; !same {
 			have = ocispec.Platform{}
 		}

@@ -19,7 +19,7 @@ type fetchFlags struct {
 }
 
 // takeRemotes moves the sources that aren't local files from op.Sources to op.Remotes.
-func (x expanding) takeRemotes(op *Copy) error {
+func (x copying) takeRemotes(op *Copy) error {
 	var checksum string
 	if x.fetched != nil {
 		var err error

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -18,13 +19,18 @@ const (
 	hostnameArg = "BUILDKIT_SANDBOX_HOSTNAME"
 )
 
+// running is the planning of RUN.
+type running struct {
+	expanding
+}
+
 // run plans RUN.
-func (x expanding) run(c *instructions.RunCommand) error {
+func (x running) run(c *instructions.RunCommand) error {
 	if err := x.checkRunFlags(c); err != nil {
 		return err
 	}
 	platform := x.stage.madeFor()
-	if err := x.checkExecutable(platform); err != nil {
+	if err := x.aim.checkExecutable(platform); err != nil {
 		return err
 	}
 
@@ -53,13 +59,13 @@ func (x expanding) run(c *instructions.RunCommand) error {
 		Network: instructions.GetNetwork(c), Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}
 
-	op.Hostname, _ = x.buildArg(hostnameArg)
+	op.Hostname, _ = x.args.given(hostnameArg)
 	createdBy := "RUN " + x.withArgs(args)
 	x.step(op, createdBy, true)
-	return x.hold(len(createdBy))
+	return x.budget.hold(len(createdBy))
 }
 
-func (x expanding) checkRunFlags(c *instructions.RunCommand) error {
+func (x running) checkRunFlags(c *instructions.RunCommand) error {
 	if instructions.GetSecurity(c) == instructions.SecurityInsecure && !x.opts.Insecure {
 		return &hinted{"RUN --security=insecure is not allowed by this build",
 			"give --allow security.insecure, or leave --security out"}
@@ -77,7 +83,7 @@ func (x expanding) checkRunFlags(c *instructions.RunCommand) error {
 
 // runArgs gives the argument vector of RUN. A heredoc that is the whole command is run by the shell, or as a program if
 // it has a #! line; files holds it then. Any other heredoc is part of the command that the shell gets.
-func (x expanding) runArgs(c *instructions.RunCommand) (args []string, files []InlineFile, err error) {
+func (x running) runArgs(c *instructions.RunCommand) (args []string, files []InlineFile, err error) {
 	args = c.CmdLine
 	if len(c.Files) > 0 {
 		if len(args) != 1 || !c.PrependShell {
@@ -131,16 +137,16 @@ func checkFileName(name string) error {
 
 // runEnv gives the image's environment with the current values, then the build arguments. Steps between which no
 // variable was set share one slice.
-func (x expanding) runEnv() ([]string, error) {
+func (x running) runEnv() ([]string, error) {
 	st := x.stage
 	if st.runEnv != nil && st.runEnvSets == st.env.sets {
 		return st.runEnv, nil
 	}
 	st.runEnv, st.runEnvSets = slices.Clip(x.newRunEnv()), st.env.sets
-	return st.runEnv, x.hold(stringBytes * len(st.runEnv))
+	return st.runEnv, x.budget.hold(stringBytes * len(st.runEnv))
 }
 
-func (x expanding) newRunEnv() []string {
+func (x running) newRunEnv() []string {
 	env := make([]string, 0, len(x.stage.env.names))
 	inImage := map[string]bool{}
 	for _, entry := range x.stage.image.Config.Env {
@@ -158,7 +164,7 @@ func (x expanding) newRunEnv() []string {
 
 // withArgs gives the created_by text of a command for the history: "|N NAME=VALUE... ARGUMENTS" if there are build
 // arguments.
-func (x expanding) withArgs(args []string) string {
+func (x running) withArgs(args []string) string {
 	var texts []string
 	place := map[string]int{}
 	for _, a := range x.stage.args {
@@ -178,4 +184,36 @@ func (x expanding) withArgs(args []string) string {
 		texts = slices.Insert(texts, 0, fmt.Sprintf("|%d", len(texts)))
 	}
 	return strings.Join(append(texts, args...), " ")
+}
+
+// proxyEnv gives the proxy variables, KEY=VALUE, that --build-arg and the environment set, each in both spellings,
+// except those that the step's environment has. Those of the environment are not build arguments, so they get into no
+// history and no cache key; like a build argument they win over the default of an ARG.
+func (x running) proxyEnv() []string {
+	given, outside := map[string]string{}, map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(x.opts.BuildArgs)) {
+		if value, ok := x.args.given(name); ok {
+			given[strings.ToUpper(name)] = value
+		}
+	}
+
+	for _, name := range slices.Sorted(maps.Keys(x.opts.Proxies)) {
+		outside[strings.ToUpper(name)] = x.opts.Proxies[name]
+	}
+	var out []string
+	for _, name := range ProxyNames() {
+		value, isGiven := given[strings.ToUpper(name)]
+		lookUp := x.stage.env.Get
+		if !isGiven {
+			value, lookUp = outside[strings.ToUpper(name)], x.stage.image.Env
+		}
+		if value == "" {
+			continue
+		}
+		if _, taken := lookUp(name); !taken {
+			out = append(out, name+"="+value)
+		}
+	}
+
+	return out
 }
