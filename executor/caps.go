@@ -27,7 +27,7 @@ func capNames() []string {
 // AllCaps is every capability there is.
 const AllCaps = ^Caps(0)
 
-// DefaultCaps is the set that container engines give: what installing software needs, nothing that reaches the host.
+// DefaultCaps is the set that container engines give: it suffices to install software, and none of it reaches the host.
 const DefaultCaps Caps = 1<<0 | 1<<1 | // CHOWN, DAC_OVERRIDE
 	1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | // FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP
 	1<<10 | 1<<13 | 1<<18 | // NET_BIND_SERVICE, NET_RAW, SYS_CHROOT
@@ -52,7 +52,7 @@ func ParseCaps(names []string) (Caps, error) {
 	return set, nil
 }
 
-// caps is the set that the command gets.
+// caps gives the set of capabilities that the command gets.
 func (s Security) caps() Caps {
 	switch {
 	case s.Insecure:
@@ -63,8 +63,8 @@ func (s Security) caps() Caps {
 	return DefaultCaps
 }
 
-// names are those of the set's capabilities, with CAP_, in the order of their numbers; what has no name here is left
-// out.
+// names gives the names of the set's capabilities, with CAP_, in the order of their numbers. Capabilities that capNames
+// doesn't have are left out.
 func (c Caps) names() []string {
 	list := []string{}
 	for n, name := range capNames() {

@@ -14,31 +14,32 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// ids is an owner.
+// ids is the owner and group of a file.
 type ids struct{ uid, gid uint32 }
 
-// container is what a step's child finds ready: mounts that hang nowhere yet, and where they go.
+// container holds all that is prepared for a step's child: detached mounts, and the places where the child attaches
+// them.
 type container struct {
 	step   Step
-	userNS *os.File // nil without Mapping
+	userNS *os.File // user namespace with the step's Mapping; nil without Mapping
 	nested *os.File // the step's user namespace if it has one without Mapping
 	owner  ids      // the container's root, as the caller's user namespace numbers it
 
-	room *os.File // memory file system of ours: /dev, name resolution files, the step's files
-	// memory file system of exactly the step's ShmSize for /dev/shm; nil if the back end makes its own
+	room *os.File // memory file system with /dev, the files of name resolution, and the step's Files and Sockets
+	// shm is a memory file system of exactly the step's ShmSize for /dev/shm; nil if the back end makes one itself.
 	shm    *os.File
 	umask  uint32            // of this process
-	names  map[string][]byte // the standard files
+	names  map[string][]byte // content of the standard files, by their path in the root
 	root   *root
-	sys    *os.File // detached mounts that every step gets
-	pts    *os.File
+	sys    *os.File     // detached mount of /sys
+	pts    *os.File     // detached mount of /dev/pts
 	mounts []attachment // in the order in which they are attached
 	user   User
 	env    []string
 
 	devices []string // device nodes that the caller has
 	sockets []*listener
-	null    *os.File // the null device as the back end wants it
+	null    *os.File // the null device, opened by the back end
 	backEnd backEnd
 
 	own []*os.File
@@ -47,21 +48,20 @@ type container struct {
 // attachment is a mount and the place where the child puts it.
 type attachment struct {
 	inroot.Point
-	mount    *os.File // a detached mount, or
-	room     string   // a file or directory in room, cloned
-	readOnly bool     // to be set on a clone
-	standard bool     // every step gets it, unless its image has sent it elsewhere
-	missing  bool     // the root has nothing there
-	// writeBack says that what the step writes to a standard file is to be written to the root at the end.
+	mount    *os.File // a detached mount; nil if room is set
+	room     string   // path of a file or directory in container.room, which the child clones
+	readOnly bool     // the child makes the clone of room read-only
+	standard bool     // every step gets this mount, unless the image has a symlink there that leads elsewhere
+	missing  bool     // the root has no file at the mount point
+	// writeBack tells that the step's changes to this standard file are written to the root when the step has ended.
 	writeBack bool
-	view      *os.File // what lies below, for mount points in it; nil if there can't be any
-	bind      *Mount   // the user's own
-	plain     *os.File // mount without stubs, if it has got any
-	stubs     *os.File // the directory that shows them
+	view      *os.File // a view of the mount, in which mount points are looked for; nil if there can't be any
+	bind      *Mount   // the Mount of the Step that this one is for; nil for other mounts
+	plain     *os.File // the mount as it was before showStub put stubs over it; nil if it has none
+	stubs     *os.File // the directory with the stubs
 }
 
-// prepare has the back end make everything that can be made without the step's namespaces. close must be called also
-// after an error.
+// prepare chooses the back end and calls its prepare. close must be called also after an error.
 func (c *container) prepare(choose func(*container) (backEnd, error)) (err error) {
 	if err := c.check(); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (c *container) prepare(choose func(*container) (backEnd, error)) (err error
 	return c.backEnd.prepare()
 }
 
-// makeMounts makes the root and all that is mounted in it, hanging nowhere yet, and finds out who runs the step.
+// makeMounts makes the root and all mounts in it, detached, and looks up the step's user.
 func (c *container) makeMounts() error {
 	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.identify, c.plan} {
 		if err := do(); err != nil {
@@ -97,8 +97,9 @@ func (c *container) makeMounts() error {
 }
 
 // confine gives a step that may have CAP_SYS_ADMIN a user namespace below the caller's, with the same IDs. In the
-// caller's own it would have power over the caller's mounts, too: since Linux 6.18 a file handle opens any mount
-// namespace for whoever has, and setns(2) enters it. In the initial namespace root is root.
+// caller's namespace the step would have power over the caller's mounts, too: since Linux 6.18 a process with
+// CAP_SYS_ADMIN can open any mount namespace of its user namespace by a file handle, and enter it with setns(2). In the
+// initial user namespace that changes nothing: there root has power over everything.
 func (c *container) confine() error {
 	if c.step.Mapping != nil || c.step.Security.caps()&(1<<unix.CAP_SYS_ADMIN) == 0 {
 		return nil
@@ -124,7 +125,7 @@ func (c *container) openUserNS(m userns.Mapping) (err error) {
 	return err
 }
 
-// ownUserNS is the user namespace that the step enters, nil if it stays in the caller's.
+// ownUserNS gives the user namespace that the step enters, nil if it stays in the caller's.
 func (c *container) ownUserNS() *os.File {
 	if c.userNS != nil {
 		return c.userNS
@@ -132,7 +133,7 @@ func (c *container) ownUserNS() *os.File {
 	return c.nested
 }
 
-// openKernel makes the mounts that show the kernel.
+// openKernel makes the mounts of the kernel's file systems.
 func (c *container) openKernel() error {
 	sys, err := os.OpenFile("/sys", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -143,10 +144,12 @@ func (c *container) openKernel() error {
 	if !c.step.Security.Insecure {
 		attr |= unix.MOUNT_ATTR_RDONLY
 	}
+
 	c.sys, err = overlay.Bind(sys, overlay.BindOptions{Attr: attr})
 	if err != nil {
 		return err
 	}
+
 	c.own = append(c.own, c.sys)
 	tty := uint32(ttyGroup)
 	if m := c.step.Mapping; m != nil {
@@ -157,12 +160,14 @@ func (c *container) openKernel() error {
 	if c.pts, err = overlay.Devpts(tty); err != nil {
 		return err
 	}
+
 	c.own = append(c.own, c.pts)
 	for _, name := range deviceNodes() {
 		if exists("dev/" + name) {
 			c.devices = append(c.devices, name)
 		}
 	}
+
 	return nil
 }
 
@@ -202,7 +207,7 @@ func (c *container) checkRoot() error {
 	return c.root.provide(c, missing)
 }
 
-// identify finds out who runs the step.
+// identify looks up the user that the step runs as, and makes its environment.
 func (c *container) identify() error {
 	var err error
 	if c.user, err = LookupUser(c.root.dir, c.step.User); err != nil {
@@ -215,11 +220,11 @@ func (c *container) identify() error {
 	return nil
 }
 
-// checkMapped finds IDs of the step's user that its user namespace does not have.
+// checkMapped refuses a user with IDs that the step's user namespace leaves out.
 func (c *container) checkMapped() error {
 	u := c.user
 	others := slices.ContainsFunc(u.Groups, func(gid uint32) bool { return gid != 0 })
-	if c.step.Mapping == nil && u.UID == 0 && u.GID == 0 && !others { // whoever we are, we are that
+	if c.step.Mapping == nil && u.UID == 0 && u.GID == 0 && !others { // this process has ID 0 itself
 		return nil
 	}
 	m, err := c.mapping()
@@ -238,7 +243,7 @@ func (c *container) checkMapped() error {
 	return nil
 }
 
-// mapping is the map of the user namespace that the step will be in.
+// mapping gives the mapping of the user namespace that the step will be in.
 func (c *container) mapping() (userns.Mapping, error) {
 	if c.step.Mapping != nil {
 		return *c.step.Mapping, nil
@@ -246,7 +251,8 @@ func (c *container) mapping() (userns.Mapping, error) {
 	return userns.CurrentMapping()
 }
 
-// diskMap is the map of the ID-mapped mounts through which the step sees the disk, nil if it has none.
+// diskMap gives the mapping of the ID-mapped mounts through which the step sees files on disk; nil: they aren't
+// ID-mapped.
 func (c *container) diskMap() *userns.Mapping {
 	if c.step.Shifted {
 		return nil
@@ -254,7 +260,7 @@ func (c *container) diskMap() *userns.Mapping {
 	return c.step.Mapping
 }
 
-// diskNS is the user namespace with that map.
+// diskNS gives the user namespace with the mapping that diskMap gives.
 func (c *container) diskNS() *os.File {
 	if c.step.Shifted {
 		return nil
@@ -262,8 +268,8 @@ func (c *container) diskNS() *os.File {
 	return c.userNS
 }
 
-// host turns an owner on an ID-mapped disk into the one that the caller's namespace sees through the mapping; without
-// one they are the same.
+// host gives the owner that the caller's namespace sees, through an ID-mapped mount, on a file that belongs to uid and
+// gid on disk. Without ID-mapped mounts they are the same.
 func (c *container) host(uid, gid uint32) ids {
 	if m := c.diskMap(); m != nil {
 		u, uidErr := m.UIDs.ToHost(uid)
@@ -275,7 +281,7 @@ func (c *container) host(uid, gid uint32) ids {
 	return ids{uid, gid}
 }
 
-// close lets go of everything.
+// close closes all files and mounts, and removes what was made in the root only for the step.
 func (c *container) close() error {
 	var err error
 	if c.root != nil && c.root.ran {

@@ -10,17 +10,18 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// emulate tells the kernel about the step's emulators, in the step's user namespace alone: since Linux 6.7 each can
-// have a list of its own, which lasts as long as the mount that close unmounts. A namespace with a list doesn't look at
-// the machine's any more, so it is never the caller's own that gets one: without Mapping the step is put into a new one
-// with the same IDs.
+// emulate registers the step's emulators with the kernel, for the step's user namespace alone: since Linux 6.7 each
+// user namespace can have a list of its own, which lasts as long as the mount that close unmounts. A namespace with a
+// list doesn't use the machine's list any more, so the caller's own namespace must never get one: without Mapping the
+// step gets a new namespace with the same IDs.
 func (c *container) emulate() error {
 	if len(c.step.Emulators) == 0 {
 		return nil
 	}
-	if c.step.UserNS != nil { // whoever else is in it would get them, too
+	if c.step.UserNS != nil { // other processes in that namespace would get the emulators, too
 		return fmt.Errorf("%w: in a user namespace that is joined: %w", emulator.ErrRegister, errors.ErrUnsupported)
 	}
+
 	ns := c.userNS
 	if ns == nil {
 		m, err := c.mapping()
@@ -33,16 +34,19 @@ func (c *container) emulate() error {
 		c.nested = ns
 		c.own = append(c.own, ns)
 	}
+
 	list, err := emulator.MountListIn(ns)
 	if err != nil {
 		return fmt.Errorf("%w: %w", emulator.ErrRegister, err)
 	}
+
 	c.own = append(c.own, list)
 	for _, e := range c.step.Emulators {
 		if err := emulator.RegisterIn(list, e); err != nil {
 			return fmt.Errorf("%w %s: %w", emulator.ErrRegister, e.Path, err)
 		}
 	}
+
 	return nil
 }
 

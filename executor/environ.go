@@ -8,7 +8,8 @@ import (
 // defaultPath is the PATH of a step that sets none.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// environ is the step's environment: env, with HOME and PATH if it lacks them. Of variables given twice the last stays.
+// environ gives the step's environment: env, with HOME and PATH if it lacks them. Of a variable given twice the last
+// stays.
 func environ(env []string, home string) []string {
 	last := map[string]int{}
 	for i, e := range env {
@@ -31,7 +32,7 @@ func environ(env []string, home string) []string {
 	return list
 }
 
-// candidates are the paths to try for a program, in order, as execvp does.
+// candidates gives the paths at which a program is looked for, in the order of execvp.
 func candidates(program string, env []string) []string {
 	if strings.Contains(program, "/") {
 		return []string{program}

@@ -5,17 +5,16 @@ import (
 	"fmt"
 )
 
-// ErrNoCwd is in the SetupError of a step whose working directory isn't there: nothing of the step ran.
+// ErrNoCwd is what the SetupError of a step whose working directory doesn't exist wraps. The step's program didn't run.
 var ErrNoCwd = errors.New("not in the image (WORKDIR makes it)")
 
-// ErrHiddenProc is in the SetupError of a step on a machine that shows its processes a /proc with something mounted
-// over parts of it.
+// ErrHiddenProc is what the SetupError of a step wraps if parts of the caller's /proc have other mounts over them.
 var ErrHiddenProc = errors.New(
 	"parts of this machine's /proc are hidden, and the kernel gives a whole one only to who has one already")
 
-// StartError says that the step's program could not be started: nothing of it ran.
+// StartError says that the step's program could not be started. It didn't run at all.
 type StartError struct {
-	Program string // as written
+	Program string // the program as the step names it
 	Reason  string // one clear clause
 	Err     error  // the errno, nil if there is none
 }
@@ -36,7 +35,7 @@ func (e *SetupError) Error() string { return fmt.Sprintf("prepare step: %s: %v",
 // Unwrap gives the cause.
 func (e *SetupError) Unwrap() error { return e.Err }
 
-// Errors that a Step itself deserves.
+// Errors about the Step itself.
 var (
 	// ErrNoArgs is returned for a Step without Args.
 	ErrNoArgs = errors.New("step has no command")

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Unlimited is the value of a limit that isn't one.
+// Unlimited is the value that means no limit.
 const Unlimited = ^uint64(0)
 
 // A Limit is a resource limit of the command, setrlimit(2).
@@ -26,7 +26,7 @@ func limitNumbers() map[string]int {
 	}
 }
 
-// ParseLimit reads NAME=SOFT[:HARD]; -1 and unlimited are no limit. Without HARD it is SOFT.
+// ParseLimit reads NAME=SOFT[:HARD]; -1 and unlimited mean no limit. Without HARD the hard limit is SOFT.
 func ParseLimit(text string) (Limit, error) {
 	name, values, ok := strings.Cut(text, "=")
 	if _, known := limitNumbers()[name]; !known {

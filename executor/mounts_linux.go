@@ -25,6 +25,7 @@ func (c *container) plan() error {
 		}
 		c.mounts = append(c.mounts, attachment{Point: inroot.Point{Name: name}, room: name, standard: true})
 	}
+
 	if err := errors.Join(c.addFiles(), c.addSockets()); err != nil {
 		return err
 	}
@@ -35,10 +36,12 @@ func (c *container) plan() error {
 		}
 		c.mounts = append(c.mounts, a)
 	}
+
 	c.sort()
 	if err := c.placeInRoot(); err != nil {
 		return err
 	}
+
 	c.sort()
 	for i, a := range c.mounts {
 		covered := c.covered(i)
@@ -50,10 +53,11 @@ func (c *container) plan() error {
 			return fmt.Errorf("mount /%s: %w", a.Name, err)
 		}
 	}
+
 	return nil
 }
 
-// covered is the mode of what mount i covers, 0 if nothing but a mount point that is made for it.
+// covered gives the mode of the file that mount i covers; 0 if it covers only a mount point that is made for it.
 func (c *container) covered(i int) uint32 {
 	a := c.mounts[i]
 	view, name := c.viewIn(c.mounts[:i], a.Name)
@@ -70,8 +74,8 @@ func (c *container) covered(i int) uint32 {
 	return mode
 }
 
-// viewIn is the mount, of some, that a path of the root lies in, and the path in it; nil if it can't be looked into
-// yet.
+// viewIn gives a view of the mount in which a path of the root lies, and the path in that mount; nil if the mount can't
+// be looked into yet. mounts are the mounts that are considered.
 func (c *container) viewIn(mounts []attachment, name string) (*os.File, string) {
 	view, below := c.root.dir, name
 	for _, a := range mounts { // the deepest is last
@@ -88,7 +92,7 @@ func (c *container) viewIn(mounts []attachment, name string) (*os.File, string) 
 	return view, below
 }
 
-// sort puts what is mounted deeper later, or it would be covered.
+// sort puts each mount after the mounts that it lies in: in another order those would cover it.
 func (c *container) sort() {
 	slices.SortStableFunc(c.mounts, func(a, b attachment) int {
 		return strings.Count(a.Name, "/") - strings.Count(b.Name, "/")
@@ -125,18 +129,21 @@ func (c *container) placeInRoot() error {
 			kept = append(kept, a)
 			continue
 		}
+
 		found, err := inroot.Locate(c.root.dir, a.Name)
 		if err != nil {
 			return fmt.Errorf("mount /%s: %w", a.Name, err)
 		}
+
 		switch elsewhere := isKernels(found.Name); {
-		case elsewhere && a.standard: // the image wants no such file, say /etc/hosts -> /dev/null
+		case elsewhere && a.standard: // the image has a link in its place, such as /etc/hosts -> /dev/null: leave that
 			continue
 		case elsewhere || found.Name == "":
 			return fmt.Errorf("mount /%s: the image has a symbolic link there to /%s", a.Name, found.Name)
 		case found.Exists && found.IsDir() != a.Dir:
 			return kindError(found.Name, a.Dir)
 		}
+
 		a.Name, renamed[i] = found.Name, found.Name
 		if a.standard {
 			if c.plant(a.Name, c.names[a.room]) {
@@ -150,6 +157,7 @@ func (c *container) placeInRoot() error {
 		}
 		kept = append(kept, a)
 	}
+
 	c.mounts = kept
 	return c.root.provide(c, missing)
 }
@@ -201,8 +209,8 @@ func (c *container) placeInMount(i int) error {
 	return c.roomFile(a.Name, nil, 0o644)
 }
 
-// placeBelow makes a mount point p in the mount a. A read-only directory gets it from an overlay, any other as a real,
-// empty file or directory.
+// placeBelow makes a mount point p in the mount a: in a read-only directory with an overlay, in any other as an empty
+// file or directory.
 func (c *container) placeBelow(a *attachment, p inroot.Point) error {
 	mode, err := inroot.ModeOf(a.view, p.Name)
 	switch {
@@ -221,8 +229,8 @@ func (c *container) placeBelow(a *attachment, p inroot.Point) error {
 	return c.showStub(a, p)
 }
 
-// showStub shows a mount point in a read-only directory: with an overlay of the directory and one that has the mount
-// point.
+// showStub shows a mount point in a read-only directory, with an overlay of the directory and another directory that
+// has the mount point.
 func (c *container) showStub(a *attachment, p inroot.Point) error {
 	if a.stubs == nil {
 		name := "stubs" + strconv.Itoa(len(c.own))
@@ -236,6 +244,7 @@ func (c *container) showStub(a *attachment, p inroot.Point) error {
 		c.own = append(c.own, dir)
 		a.stubs, a.plain = dir, a.mount
 	}
+
 	made, err := inroot.MakeStubs(a.stubs, p.Name, p.Dir)
 	for _, s := range made {
 		if c.owner != (ids{}) {
@@ -244,16 +253,18 @@ func (c *container) showStub(a *attachment, p inroot.Point) error {
 		}
 		s.Parent.Close()
 	}
+
 	if err != nil {
 		return err
 	}
-	// The clone shows the right owners already, so the overlay maps nothing.
+	// The clone is ID-mapped already, so the overlay isn't.
 	view, err := overlay.Mount(overlay.Options{
 		Lower: []*os.File{a.plain, a.stubs}, UserXattr: c.userXattr(), Attr: userAttr,
 	})
 	if err != nil {
 		return err
 	}
+
 	c.own = append(c.own, view)
 	a.mount, a.view = view, view
 	return nil

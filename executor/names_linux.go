@@ -17,24 +17,24 @@ import (
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
-// The files of name resolution are ours while the step runs, and what the step makes of them is the layer's. So they
-// are no mounts where that can be had: on an overlay they are files of the upper directory that are taken out again if
-// nobody has touched them, and a step may replace them, by links say. Elsewhere they are mounted, and what the step has
-// written to them is written to the root at the end.
+// The files of name resolution (standard files) come from this package while the step runs, but changes that the step
+// makes to them belong in the layer. So on an overlay they aren't mounted, but put into the upper directory (planted),
+// where the step may change or replace them, and removed at the end (uprooted) if the step didn't. On other roots they
+// are mounted, and changes of the step are written to the root at the end.
 
-// maxNamesFile is how much of such a file is kept, in bytes.
+// maxNamesFile is the size in bytes of the largest standard file that is written back to the root.
 const maxNamesFile = 1 << 20
 
 // standardFiles are the files that every step gets.
 func standardFiles() []string { return []string{resolvFile, "etc/hosts"} }
 
-// planted is a standard file in the upper directory, as it was put there.
+// planted is a standard file in the upper directory; was are its attributes when it was put there.
 type planted struct {
 	name string
 	was  unix.Stat_t
 }
 
-// plant puts a standard file at its place in the root; false if it has to be mounted.
+// plant puts a standard file into the upper directory; false if it has to be mounted instead.
 func (c *container) plant(name string, data []byte) bool {
 	if c.root.o.Dir != nil {
 		return false
@@ -46,7 +46,8 @@ func (c *container) plant(name string, data []byte) bool {
 	defer parent.Close()
 	c.root.noteCarried(name)
 	p := planted{name: name}
-	// What another step's child held open for writing would look like a file that this step goes on writing to.
+	// A child of another step that is being started inherits descriptors; one open for writing to this file would look as
+	// if this step went on writing after its end.
 	err = overlay.AsContainerRoot(c.step.Mapping, func() error {
 		return rawproc.WithoutFork(func() error { return plantFile(parent, path.Base(name), data) })
 	})
@@ -60,7 +61,7 @@ func (c *container) plant(name string, data []byte) bool {
 	return true
 }
 
-// plantFile makes a file in place of what has its name. The directory keeps its times.
+// plantFile makes a file, in place of the one with its name if there is one. The directory keeps its times.
 func plantFile(dir *os.File, name string, data []byte) (err error) {
 	var before unix.Stat_t
 	fd := int(dir.Fd())
@@ -93,12 +94,12 @@ func statUpper(upper *os.File, name string) (st unix.Stat_t, err error) {
 	return st, unix.Fstat(int(f.Fd()), &st)
 }
 
-// uproot takes a planted file that is as it was out of the upper directory, which nobody uses any more. The directory
-// keeps the times that the step has given it.
+// uproot removes a planted file that the step hasn't changed from the upper directory. No mount uses that directory any
+// more. The directory keeps the times that it has after the step.
 func (p planted) uproot(upper *os.File) error {
 	now, err := statUpper(upper, p.name)
 	if err != nil || now.Ino != p.was.Ino || now.Ctim != p.was.Ctim || now.Size != p.was.Size {
-		return nil // it is the step's own, or gone
+		return nil // the step has replaced or removed the file
 	}
 	parent, err := inroot.OpenPlain(upper, parentOf(p.name), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -115,7 +116,7 @@ func (p planted) uproot(upper *os.File) error {
 	return inroot.SetTimes(parent, before)
 }
 
-// keepNames writes what the step has written to mounted standard files to the root.
+// keepNames writes the step's changes to mounted standard files to the root.
 func (c *container) keepNames() error {
 	for _, a := range c.mounts {
 		if !a.writeBack {
@@ -138,13 +139,15 @@ func (c *container) keepName(a attachment) (err error) {
 	if err != nil || bytes.Equal(data, c.names[a.room]) {
 		return err
 	}
+
 	if len(data) > maxNamesFile {
 		return fmt.Errorf("it is larger than %d KiB", maxNamesFile>>10)
 	}
 	root := c.root.dir
-	if c.root.o.Dir != nil { // where the step's mounts are not, as long as its namespace is held
+	if c.root.o.Dir != nil { // the step's mounts are only in its own mount namespace, and not over this directory
 		root = c.root.o.Dir
 	}
+
 	to, err := inroot.OpenPlain(root, a.Name, unix.O_WRONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return err
@@ -156,6 +159,7 @@ func (c *container) keepName(a attachment) (err error) {
 	if err := to.Truncate(0); err != nil {
 		return err
 	}
+
 	_, err = to.Write(data)
 	return err
 }

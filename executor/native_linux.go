@@ -8,7 +8,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
-// native runs a step by itself: the step's first process is this program's child.
+// native is the executor's own back end: the step's first process is a child of this program.
 type native struct{ c *container }
 
 var _ backEnd = (*native)(nil)
@@ -23,7 +23,7 @@ func (n *native) prepare() (err error) {
 	}
 	if c.step.Stdout == nil || c.step.Stderr == nil {
 		c.null, err = sealedNull()
-	} else { // it is the input alone, and the step opens its own
+	} else { // only the input needs it until ownInput opens the step's own null device
 		c.null, err = os.OpenFile(os.DevNull, os.O_RDONLY, 0)
 	}
 	return err
@@ -38,7 +38,7 @@ func (n *native) launch(h handles) launch {
 	return launch{script: n.program(h), namespaces: namespaces, attachesRoot: true, handles: handlesSignal}
 }
 
-// failure is nil: the script tells of all that goes wrong before the step's program is executed.
+// failure is nil: the script reports all errors before the step's program is executed.
 func (n *native) failure() error { return nil }
 
 func (n *native) program(h handles) *script {
@@ -86,8 +86,9 @@ func (s *script) names() {
 	}
 }
 
-// ownInput makes the step's own null device, which is in a read-only mount, its input: the caller's device is not the
-// step's to change. The lowest free descriptor is the input's, and needs no room for another below the step's limit.
+// ownInput makes the null device in the step's /dev its standard input. That device is in a read-only mount, while
+// through the caller's the step could change the owner and mode of the caller's device. Standard input is closed first,
+// so that opening the device gives its descriptor, and a low limit on open files doesn't matter.
 func (s *script) ownInput() {
 	s.call("close the input", 0, unix.SYS_CLOSE, 0)
 	s.Add(rawproc.Op{Doing: "open the input", Trap: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, s.String(os.DevNull),

@@ -7,9 +7,10 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
-// attachAll builds the step's mount tree. The root is first put on top of the caller's root directory, where nothing
-// looks, and the room where /dev will cover it: both must be attached somewhere, and these are places that always
-// exist. The caller's own files stay reachable by path until the root is entered.
+// attachAll builds the step's mount tree. A mount must be attached somewhere before others are attached in it, so the
+// root is put over the caller's root directory, where path look-ups don't notice it, and the room on the root's /dev,
+// which is mounted over it later; both places always exist. The caller's own files stay reachable by path until the
+// root is entered.
 func (s *script) attachAll() {
 	room, dir := s.c.room.Fd(), s.c.root.dir.Fd()
 	s.call("attach the root", 0, unix.SYS_MOVE_MOUNT, dir, s.empty, atFDCWD, s.String("/"), unix.MOVE_MOUNT_F_EMPTY_PATH)
@@ -22,13 +23,15 @@ func (s *script) attachAll() {
 		}
 		s.attachOne(room, a)
 	}
-	// Only now, so that no link of the image can lead another mount into them.
+
+	// These come last, so that no link of the image can lead another mount into them.
 	s.mountAt("proc", "proc")
 	s.attachSys()
 	s.attachClone(room, "dev", "dev")
 	for _, name := range s.c.devices {
 		s.attachDevice(name, "dev/"+name)
 	}
+
 	s.attach(s.c.pts.Fd(), "dev/pts")
 	s.attach(s.c.shm.Fd(), shmDir)
 	s.mountAt("mqueue", "dev/mqueue")
@@ -57,7 +60,7 @@ func (s *script) mountAt(fstype, name string) {
 	s.AddFed(rawproc.Op{Doing: "enter /" + name, Trap: unix.SYS_FCHDIR}, at, 0)
 	t := s.String(fstype)
 	ignore := uint64(0)
-	if fstype == "mqueue" { // few need it, and not every kernel has it
+	if fstype == "mqueue" { // not every kernel has it, and few programs need it
 		ignore = rawproc.IgnoreAll
 	}
 	s.call("mount "+fstype, ignore, unix.SYS_MOUNT, t, s.String("."), t, nosuid)
@@ -86,7 +89,7 @@ func (s *script) attachSys() {
 	s.call("mount sysfs", rawproc.Ignoring(unix.EPERM), unix.SYS_MOUNT, fs, s.String("."), fs, flags)
 }
 
-// What a step must not see, and what it must not write, because no namespace makes it the step's own.
+// Files and directories that a step must not see, and paths that it must not write to: they belong to no namespace.
 func maskedFiles() []string {
 	return []string{"proc/kcore", "proc/keys", "proc/latency_stats", "proc/timer_list", "proc/timer_stats",
 		"proc/sched_debug", "proc/interrupts"}
@@ -101,7 +104,7 @@ func readOnlyPaths() []string {
 	return []string{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"}
 }
 
-// maskProc covers what exists on this kernel: /proc and /sys are the same for the caller.
+// maskProc covers those of these files that exist on this kernel: the caller's /proc and /sys have the same ones.
 func (s *script) maskProc() {
 	for _, name := range maskedFiles() {
 		if exists(name) {
@@ -116,7 +119,7 @@ func (s *script) maskProc() {
 			s.attachClone(s.c.room.Fd(), "empty", name)
 			s.readOnly(name)
 			masked = name
-		default: // a clone is as read-only as what it is cloned from
+		default: // the clone is read-only like the mount that it is cloned from
 			s.attachClone(s.c.root.dir.Fd(), masked, name)
 		}
 	}

@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLog is how much of a runtime's log is read, in bytes.
+// maxLog is how many bytes of a runtime's log are read.
 const maxLog = 1 << 20
 
-// runtimeError is behind the errors of runtimes: all that they give is a sentence.
+// runtimeError is the error of a runtime, which gives only a text.
 type runtimeError struct{ text string }
 
 func (e runtimeError) Error() string { return e.text }
 
-// failure says why the runtime could not run the step, nil if it could: a runtime's own exit status tells nothing, but
-// it writes to its log only when something is wrong.
+// failure gives the reason why the runtime could not run the step, nil if it could. It reads the runtime's log, which
+// has entries only if the runtime failed; the exit status doesn't tell the runtime's failure from the step's.
 func (o *oci) failure() error {
 	s := &script{c: o.c}
 	text, err := o.bundle.lastError()
@@ -49,7 +49,7 @@ func (o *oci) failure() error {
 	return &SetupError{doing, runtimeError{text}}
 }
 
-// lastError is the last error in the runtime's log.
+// lastError gives the last error in the runtime's log, "" if there is none.
 func (b *bundle) lastError() (string, error) {
 	fd, err := unix.Openat(int(b.dir.Fd()), logFile, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -75,7 +75,8 @@ func (b *bundle) lastError() (string, error) {
 	return strings.TrimSpace(text), nil
 }
 
-// execErrno is why a runtime could not execute the step's program, by what it says; 0 if it isn't about that.
+// execErrno gives the errno for which a runtime could not execute the step's program, found in its error text; 0 if the
+// text is about something else.
 func execErrno(text string) unix.Errno {
 	text = strings.ToLower(text)
 	if !strings.Contains(text, "exec") {

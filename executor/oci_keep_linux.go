@@ -16,22 +16,25 @@ import (
 // hidden is shown in place of a secret.
 const hidden = "[secret]"
 
-// keep writes what the runtime is given to the step's KeepBundle: the configuration, without secrets, and the command.
+// keep writes to the step's KeepBundle what the runtime gets: the configuration, without secrets, and the command line.
 func (o *oci) keep(config spec.Container) error {
 	dir := o.c.step.KeepBundle
 	if dir == "" {
 		return nil
 	}
+
 	config.Env = slices.Clone(config.Env)
 	for i, e := range config.Env {
 		if name, _, _ := strings.Cut(e, "="); slices.Contains(o.c.step.SecretEnv, name) {
 			config.Env[i] = name + "=" + hidden
 		}
 	}
+
 	data, err := encode(config)
 	if err != nil {
 		return fmt.Errorf("keep bundle: %w", err)
 	}
+
 	rt := o.runtime
 	command := strings.Join(append(rt.globalArgs(), "run", "--bundle", o.bundle.at, "step"), " ")
 	if err = os.MkdirAll(filepath.Dir(dir), 0o700); err == nil {
@@ -43,10 +46,11 @@ func (o *oci) keep(config spec.Container) error {
 	if err != nil {
 		return fmt.Errorf("keep bundle: %w", err)
 	}
+
 	return nil
 }
 
-// keepFile writes a new file: where something has been put in the meantime, a link say, nothing is written.
+// keepFile writes a new file. It fails if the name exists by now, even as a link.
 func keepFile(dir, name string, data []byte) error {
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

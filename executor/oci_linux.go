@@ -16,7 +16,8 @@ import (
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
-// What is in a bundle, which is a memory file system of the step: no other process sees it, and it goes with the step.
+// The files in a bundle. A bundle is a memory file system in the step's mount namespace: no other process sees it, and
+// it vanishes with the step.
 const (
 	rootDir    = "rootfs"
 	roomPart   = "room" // the small files of the step
@@ -28,20 +29,20 @@ const (
 	bundleSize = 32 << 20
 )
 
-// bundle is what an OCI runtime is given.
+// bundle is the bundle that an OCI runtime is given.
 type bundle struct {
 	dir   *os.File // a detached mount
 	at    string   // where the child attaches it
 	parts []part
 }
 
-// part is a mount in the bundle.
+// part is a mount in the bundle, at name.
 type part struct {
 	mount *os.File
 	name  string
 }
 
-// oci has an OCI runtime run the step: the step's first process becomes the runtime.
+// oci is the back end that runs the step with an OCI runtime: the first process executes the runtime.
 type oci struct {
 	c       *container
 	runtime Runtime
@@ -69,7 +70,8 @@ func (o *oci) prepare() (err error) {
 	return o.makeBundle()
 }
 
-// notFiles has pipes made for files of the caller's: OCI runtimes give a step's standard streams to its user.
+// notFiles hides that the writers are files, so that the step gets pipes: OCI runtimes change the owner of a step's
+// standard streams to its user, and must not do so to the caller's files.
 func notFiles(stdout, stderr io.Writer) (io.Writer, io.Writer) {
 	behind := func(w io.Writer) io.Writer {
 		if f, ok := w.(*os.File); ok {
@@ -84,22 +86,25 @@ func notFiles(stdout, stderr io.Writer) (io.Writer, io.Writer) {
 	return out, err
 }
 
-// makeBundle makes all of the bundle but for what is mounted in it.
+// makeBundle makes the files of the bundle, and mount points for its parts.
 func (o *oci) makeBundle() error {
 	at, err := bundlePlace(o.runtime.Path)
 	if err != nil {
 		return err
 	}
+
 	for _, check := range []func() error{o.checkCwd, o.checkProgram} {
 		if err := check(); err != nil {
 			return err
 		}
 	}
+
 	dir, err := overlay.Tmpfs(overlay.TmpfsOptions{Size: bundleSize, Mode: 0o711,
 		Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV})
 	if err != nil {
 		return err
 	}
+
 	o.c.own = append(o.c.own, dir)
 	b := &bundle{dir: dir, at: at, parts: []part{{o.c.root.dir, rootDir}, {o.c.room, roomPart}, {o.c.sys, sysDir}}}
 	for i, a := range o.c.mounts {
@@ -107,11 +112,13 @@ func (o *oci) makeBundle() error {
 			b.parts = append(b.parts, part{a.mount, mountName(i)})
 		}
 	}
+
 	for _, name := range append(b.names(), stateDir) {
 		if err := unix.Mkdirat(int(dir.Fd()), name, 0o711); err != nil {
 			return fmt.Errorf("make %s in the bundle: %w", name, err)
 		}
 	}
+
 	for i, a := range o.c.mounts {
 		if a.mount != nil && !a.Dir {
 			if err := b.file(mountName(i)); err != nil {
@@ -119,12 +126,14 @@ func (o *oci) makeBundle() error {
 			}
 		}
 	}
+
 	o.bundle = b
 	if o.c.step.UserNS != nil {
 		if err := b.write(userNSFile, nil); err != nil {
 			return err
 		}
 	}
+
 	return o.writeConfig()
 }
 
@@ -138,7 +147,7 @@ func (b *bundle) names() []string {
 	return names
 }
 
-// file makes a mount point that is a directory one that is a file.
+// file replaces a mount point that is a directory by a file.
 func (b *bundle) file(name string) error {
 	fd := int(b.dir.Fd())
 	if err := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); err != nil {
@@ -167,8 +176,8 @@ func (b *bundle) write(name string, data []byte) error {
 	return nil
 }
 
-// bundlePlace is a directory that every machine has and whose contents a runtime doesn't need: in the mount namespace
-// of the runtime the bundle covers it.
+// bundlePlace gives the directory that the bundle is mounted over, in the mount namespace of the runtime. It is one
+// that every machine has and whose files the runtime doesn't need.
 func bundlePlace(runtime string) (string, error) {
 	for _, dir := range []string{"/mnt", "/media", "/srv", "/tmp"} {
 		var st unix.Stat_t
@@ -179,20 +188,20 @@ func bundlePlace(runtime string) (string, error) {
 	return "", &SetupError{"find a place for the bundle: this machine has no /mnt, /media, /srv or /tmp", unix.ENOENT}
 }
 
-// launch starts the runtime. It is process 1 of a pid namespace that has the step's own in it, so that nothing of the
-// step outlives it, and has a mount namespace of its own, so that no mount does. The other namespaces are the runtime's
-// to make, and signals its to hand on.
+// launch gives the process that becomes the runtime. It is process 1 of a pid namespace, with the step's below it, so
+// that no process of the step outlives it, and has a mount namespace of its own, so that no mount does. The runtime
+// makes the other namespaces, and passes signals on to the step.
 func (o *oci) launch(h handles) launch {
 	namespaces := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
 	return launch{script: o.program(h), namespaces: namespaces, handles: descendantHandles}
 }
 
-// program is what the child does until it becomes the runtime.
+// program gives the system calls of the child until it executes the runtime.
 func (o *oci) program(h handles) *script {
 	s := newScript(o.c)
 	s.settle(h)
 	s.ownMounts()
-	// A read-only one would keep the runtime from making another: some make that writable at first.
+	// The root mount must be writable: some runtimes make it writable first when they mount another one over it.
 	writable := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
 	s.call("make /sys writable", rawproc.IgnoreAll, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/sys"), 0, writable,
 		unsafe.Sizeof(unix.MountAttr{}))
@@ -204,18 +213,19 @@ func (o *oci) program(h handles) *script {
 		s.call("attach "+p.name, 0, unix.SYS_MOVE_MOUNT, p.mount.Fd(), s.empty, dir, s.String(p.name),
 			unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
-	if ns := o.c.step.UserNS; ns != nil { // what is held open, and not its path, which may lead elsewhere by now
+
+	if ns := o.c.step.UserNS; ns != nil { // the open namespace is mounted: its path may lead elsewhere by now
 		tree := s.call("clone "+userNSFile, 0, unix.SYS_OPEN_TREE, ns.File.Fd(), s.empty, cloneTree|unix.AT_EMPTY_PATH)
 		s.AddFed(rawproc.Op{
 			Doing: "attach " + userNSFile, Trap: unix.SYS_MOVE_MOUNT,
 			Args: [6]uintptr{0, s.empty, dir, s.String(userNSFile), unix.MOVE_MOUNT_F_EMPTY_PATH},
 		}, tree, 0)
 	}
+
 	s.mountOver("proc", "/proc", 0)
-	// Of control groups the runtime sees a tree that it can't write to, so that it leaves nothing there, whatever the
-	// machine has.
+	// The runtime sees a read-only tree of control groups, so that it makes none, whatever version the machine has.
 	s.mountOver("cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
-	s.scopeSockets() // for all that the runtime starts
+	s.scopeSockets() // holds for all processes that the runtime starts
 	s.call("enter the bundle", 0, unix.SYS_FCHDIR, dir)
 	s.stdio(h)
 	s.closeRest()

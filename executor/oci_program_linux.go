@@ -22,8 +22,8 @@ const (
 	maxInterpreter = 4096
 )
 
-// checkProgram finds what would keep the program from being executed, as far as its file tells: a runtime says nothing
-// but an exit status when the kernel refuses. What it can't be sure of it leaves to the runtime.
+// checkProgram gives an error if the program's file shows that the kernel will refuse to execute it: a runtime reports
+// that only by an exit status. Cases in which it can't be sure it leaves to the runtime.
 func (o *oci) checkProgram() error {
 	for _, text := range append(append([]string{o.c.step.Cwd, o.c.hostname()}, o.c.step.Args...), o.c.env...) {
 		if strings.IndexByte(text, 0) >= 0 {
@@ -33,16 +33,19 @@ func (o *oci) checkProgram() error {
 			return o.startError(unix.E2BIG, "")
 		}
 	}
+
 	refused := ""
 	for _, at := range candidates(o.c.step.Args[0], o.c.env) {
 		name := at
 		if !strings.HasPrefix(at, "/") {
 			name = path.Join("/", o.c.step.Cwd, at)
 		}
+
 		f := o.lookIn(name)
 		if f == nil {
 			continue
 		}
+
 		errno, known := o.executable(f)
 		f.Close()
 		switch {
@@ -57,6 +60,7 @@ func (o *oci) checkProgram() error {
 			refused = at
 		}
 	}
+
 	if refused != "" {
 		return o.startError(unix.EACCES, refused)
 	}
@@ -68,7 +72,7 @@ func (o *oci) startError(errno unix.Errno, at string) error {
 	return &StartError{Program: o.c.step.Args[0], Reason: s.reason(errno, at), Err: errno}
 }
 
-// lookIn opens an absolute path as the step will see it, nil if it isn't there.
+// lookIn opens the file that an absolute path leads to in the step; nil if there is none.
 func (o *oci) lookIn(name string) *os.File {
 	found, err := inroot.Locate(o.c.root.dir, name)
 	if err != nil {
@@ -85,10 +89,12 @@ func (o *oci) lookIn(name string) *os.File {
 	return f
 }
 
-// viewOf is the mount that a path of the root lies in, and the path in it; nil if it can't be looked into yet.
+// viewOf gives a view of the mount in which a path of the root lies, and the path in it; nil if it can't be looked into
+// yet.
 func (o *oci) viewOf(name string) (*os.File, string) { return o.c.viewIn(o.c.mounts, name) }
 
-// executable says what the kernel will say to a program; known is false if that can't be told.
+// executable gives the errno with which the kernel will refuse to execute a program, 0 if it won't; known is false if
+// that can't be told.
 func (o *oci) executable(handle *os.File) (errno unix.Errno, known bool) {
 	var st unix.Stat_t
 	if unix.Fstat(int(handle.Fd()), &st) != nil {
@@ -97,6 +103,7 @@ func (o *oci) executable(handle *os.File) (errno unix.Errno, known bool) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
 		return unix.EACCES, true
 	}
+
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()))
 	if err != nil {
 		return 0, false
@@ -107,6 +114,7 @@ func (o *oci) executable(handle *os.File) (errno unix.Errno, known bool) {
 	if err != nil && n == 0 {
 		return unix.ENOEXEC, true
 	}
+
 	head = head[:n]
 	switch {
 	case bytes.HasPrefix(head, []byte("#!")):
@@ -116,6 +124,7 @@ func (o *oci) executable(handle *os.File) (errno unix.Errno, known bool) {
 	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
 		return o.executableELF(f, head)
 	}
+
 	return unix.ENOEXEC, !emulator.OtherFormats()
 }
 

@@ -15,7 +15,7 @@ import (
 // Runtime is an OCI runtime that runs steps in place of the executor's own back end.
 type Runtime struct {
 	Path string // absolute
-	Name string // what its --version begins with: "crun", "runc"...
+	Name string // the first word of its --version: "crun", "runc"...
 }
 
 // Sentinels of FindRuntime.
@@ -29,10 +29,10 @@ var (
 // RuntimeNames are the runtimes that FindRuntime looks for, best first.
 func RuntimeNames() []string { return []string{"crun", "runc"} }
 
-// What a runtime may take to tell its version.
+// Bounds for asking a runtime for its version.
 const (
 	versionTime  = 10 * time.Second
-	versionPause = time.Second // for the output to end when the program has
+	versionPause = time.Second // how long its output may stay open after the program has ended
 	versionSize  = 4096        // bytes
 )
 
@@ -56,7 +56,7 @@ func FindRuntime(ctx context.Context, name string) (Runtime, error) {
 	return Runtime{Path: path, Name: first}, nil
 }
 
-// askVersion gives what path --version prints. What it leaves running in its process group is killed.
+// askVersion gives the output of path --version. Processes of its group that are left running are killed.
 func askVersion(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, versionTime, errNoAnswer)
 	defer cancel()
@@ -70,7 +70,7 @@ func askVersion(ctx context.Context, path string) (string, error) {
 	switch {
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
-	case errors.Is(err, exec.ErrWaitDelay): // something has the output still open, and so is in the group
+	case errors.Is(err, exec.ErrWaitDelay): // a process of the group has the output still open
 		_ = kill()
 	case err != nil:
 		return "", err
@@ -78,7 +78,7 @@ func askVersion(ctx context.Context, path string) (string, error) {
 	return string(out), nil
 }
 
-// firstBytes is the beginning of what is written to it; it takes all, for a program to end as it likes.
+// firstBytes is a writer that keeps the first versionSize bytes. It accepts more, so that the program isn't stopped.
 type firstBytes []byte
 
 func (b *firstBytes) Write(p []byte) (int, error) {
@@ -101,25 +101,29 @@ func runtimePath(name string) (string, error) {
 		}
 		return path, nil
 	}
+
 	names := []string{name}
 	if name == "" {
 		names = RuntimeNames()
 	}
+
 	for _, n := range names {
 		if path, err := exec.LookPath(n); err == nil {
 			return filepath.Abs(path)
 		}
 	}
+
 	return "", fmt.Errorf("%s: %w", strings.Join(names, ", "), ErrNoRuntime)
 }
 
-// globalArgs are the arguments before the verb. State and log are relative to the bundle, where the runtime is started.
+// globalArgs gives the arguments before the verb. The paths of state and log are relative to the bundle, the runtime's
+// working directory.
 func (r Runtime) globalArgs() []string {
 	args := []string{r.Path, "--root", stateDir, "--log", logFile, "--log-format", "json"}
 	switch r.Name {
 	case "crun": // the step stays in the caller's control group
 		return append(args, "--cgroup-manager=disabled")
-	case "runc": // it may try to make one, and go on when it can't
+	case "runc": // with this it may try to make a control group, and goes on if it can't
 		return append(args, "--rootless=true")
 	}
 	return args

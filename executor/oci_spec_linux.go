@@ -14,7 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/spec"
 )
 
-// writeConfig writes the bundle's config.json, and a copy for people.
+// writeConfig writes the bundle's config.json, and a copy of it to KeepBundle.
 func (o *oci) writeConfig() error {
 	config := o.config()
 	data, err := encode(config)
@@ -27,7 +27,7 @@ func (o *oci) writeConfig() error {
 	return o.keep(config)
 }
 
-// encode gives the text of the configuration, for people too.
+// encode gives the JSON of the configuration, indented.
 func encode(config spec.Container) ([]byte, error) {
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
@@ -39,7 +39,7 @@ func encode(config spec.Container) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// config describes the step.
+// config gives the runtime's configuration of the step.
 func (o *oci) config() spec.Container {
 	security := o.c.step.Security
 	s := spec.Container{
@@ -50,6 +50,7 @@ func (o *oci) config() spec.Container {
 		LoopbackOnly: o.c.step.Network == networkNone, Sys: path.Join(o.bundle.at, sysDir), WritableSys: security.Insecure,
 		UserNS: o.configUserNS(),
 	}
+
 	if o.c.canSetGroups() {
 		s.User.Groups = o.c.user.Groups
 	}
@@ -59,6 +60,7 @@ func (o *oci) config() spec.Container {
 			s.TTYGroup = &tty
 		}
 	}
+
 	for _, l := range o.c.step.Limits {
 		s.Limits = append(s.Limits, spec.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Soft: l.Soft, Hard: l.Hard})
 	}
@@ -67,6 +69,7 @@ func (o *oci) config() spec.Container {
 	for _, name := range o.c.devices {
 		s.Locked = append(s.Locked, "/dev/"+name)
 	}
+
 	if !security.Insecure {
 		s.Masked = absolute(append(maskedFiles(), maskedDirs()...))
 		s.Locked = append(s.Locked, absolute(readOnlyPaths())...)
@@ -75,7 +78,7 @@ func (o *oci) config() spec.Container {
 	return s
 }
 
-// configUserNS is the step's user namespace.
+// configUserNS gives the configuration of the step's user namespace.
 func (o *oci) configUserNS() *spec.UserNS {
 	switch joined, m := o.c.step.UserNS, o.c.step.Mapping; {
 	case joined != nil:
@@ -86,8 +89,8 @@ func (o *oci) configUserNS() *spec.UserNS {
 	return nil
 }
 
-// configMounts are the step's mounts, each from where the bundle has it. Files in /dev, which are at their places in
-// the room, need one here.
+// configMounts gives the step's mounts, each with its source in the bundle. Files in /dev need a mount each here, since
+// the runtime makes its own /dev; the native back end finds them in the room.
 func (o *oci) configMounts() []spec.Mount {
 	var list []spec.Mount
 	for i, a := range o.c.mounts {
@@ -117,7 +120,8 @@ func absolute(names []string) []string {
 	return list
 }
 
-// checkCwd refuses a working directory that isn't there, which a runtime would make, or that a link of /proc leads to.
+// checkCwd refuses a working directory that doesn't exist, which a runtime would make, or that a link of /proc leads
+// to.
 func (o *oci) checkCwd() error {
 	cwd := o.c.step.Cwd
 	if cwd == "" || cwd == "/" {

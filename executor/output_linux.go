@@ -14,21 +14,21 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// drainTime is how long a pipe is still read after the step's last process is gone. Only somebody outside who was
-// handed the pipe can keep it open then.
+// drainTime is how long a pipe is still read after the step's last process has ended. Only a process outside of the
+// step that was sent the pipe can keep it open then.
 const drainTime = time.Second
 
 // streams are the step's standard streams on the caller's side.
 type streams struct {
-	child [3]*os.File // what the child gets; descriptors of 3 or more
-	pipes []*os.File  // the ends that are read here
+	child [3]*os.File // the files that the child gets as its streams; their descriptors here are 3 or more
+	pipes []*os.File  // the ends of pipes that pump reads
 	done  sync.WaitGroup
 	mu    sync.Mutex
 	err   error
 }
 
-// openStreams makes the streams; null is what stands for those that lead nowhere. owner is who will open /dev/stdout by
-// name: pipes belong to it.
+// openStreams makes the streams; null stands in for streams without a writer. Pipes belong to owner, the step's user,
+// so that it can open /dev/stdout by name.
 func openStreams(null *os.File, stdout, stderr io.Writer, owner ids) (s *streams, err error) {
 	s = &streams{}
 	if s.child[0], err = dupHigh(null); err != nil {
@@ -50,8 +50,8 @@ func openStreams(null *os.File, stdout, stderr io.Writer, owner ids) (s *streams
 	return s, nil
 }
 
-// sealedNull opens the null device in a read-only mount, for what has it as an output. That keeps nobody from writing
-// to the device: but runtimes give the container's root what its standard streams are, and a step could do so itself.
+// sealedNull opens the null device in a read-only mount, as an output. Writing to the device works all the same, but
+// its owner and mode can't be changed: runtimes change the owner of standard streams, and a step could do so too.
 func sealedNull() (*os.File, error) {
 	device, err := os.OpenFile(os.DevNull, unix.O_PATH, 0)
 	if err != nil {
@@ -73,7 +73,8 @@ func (s *streams) open(w io.Writer, null *os.File, owner ids) (*os.File, error) 
 	if f, ok := w.(*os.File); ok {
 		return dupHigh(f)
 	}
-	// Not os.Pipe: the step's end must block.
+
+	// os.Pipe would make non-blocking ends, but the step's end must block.
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("make output pipe: %w", err)
@@ -81,6 +82,7 @@ func (s *streams) open(w io.Writer, null *os.File, owner ids) (*os.File, error) 
 	if err := unix.SetNonblock(ends[0], true); err != nil {
 		return nil, errors.Join(fmt.Errorf("make output pipe: %w", err), unix.Close(ends[0]), unix.Close(ends[1]))
 	}
+
 	r, in := os.NewFile(uintptr(ends[0]), "output"), os.NewFile(uintptr(ends[1]), "output")
 	defer in.Close()
 	high, err := dupHigh(in)
@@ -88,14 +90,16 @@ func (s *streams) open(w io.Writer, null *os.File, owner ids) (*os.File, error) 
 		r.Close()
 		return nil, err
 	}
-	_ = unix.Fchown(int(high.Fd()), int(owner.uid), int(owner.gid)) // a convenience
+
+	_ = unix.Fchown(int(high.Fd()), int(owner.uid), int(owner.gid)) // without it only opening /dev/stdout fails
 	s.pipes = append(s.pipes, r)
 	s.done.Add(1)
 	go s.pump(w, r)
 	return high, nil
 }
 
-// pump copies until the pipe ends. If the writer fails the rest is thrown away: the step must not hang on it.
+// pump copies from the pipe r to w until the pipe ends. If w fails, it throws the rest away, so that the step doesn't
+// block.
 func (s *streams) pump(w io.Writer, r *os.File) {
 	defer s.done.Done()
 	err := guard.Call(func() error {
@@ -114,7 +118,7 @@ func (s *streams) pump(w io.Writer, r *os.File) {
 	_, _ = io.Copy(io.Discard, r)
 }
 
-// drain copies what is in the pipe now.
+// drain copies the bytes that are in the pipe now.
 func drain(w io.Writer, r *os.File) error {
 	conn, err := r.SyscallConn()
 	if err != nil {
@@ -134,7 +138,7 @@ func drain(w io.Writer, r *os.File) error {
 	return errors.Join(err, writeErr)
 }
 
-// closeChild closes what only the child needs.
+// closeChild closes the files that only the child needs.
 func (s *streams) closeChild() {
 	for i, f := range s.child {
 		if f != nil {
@@ -144,7 +148,7 @@ func (s *streams) closeChild() {
 	}
 }
 
-// finish waits for all the output; the step has ended.
+// finish waits until all output was copied; it is called when the step has ended.
 func (s *streams) finish() error {
 	for _, r := range s.pipes {
 		_ = r.SetReadDeadline(time.Now().Add(drainTime))

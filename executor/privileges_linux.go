@@ -15,19 +15,22 @@ const (
 	setLimit = "set the limit "
 )
 
-// becomeUser gives up, in the only order that works, everything that the step must not have.
+// becomeUser gives up all privileges that the step must not have, in the only order that works.
 func (s *script) becomeUser() {
-	s.scopeSockets() // which takes a descriptor
+	s.scopeSockets() // before the limits, since it needs a descriptor
 	s.limit()        // real root may raise a limit, the root of a namespace may not
 	ns := s.c.ownUserNS()
 	if ns != nil {
 		s.call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
 	}
+
 	security := s.c.step.Security
 	if ns != nil && security.Insecure {
-		// What came before belongs to the caller's user namespace: these the step may change.
+		// The namespaces made so far belong to the caller's user namespace; the new ones belong to the step's, so that the
+		// step may change them.
 		s.call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP)
 	}
+
 	s.filterCalls(seccomp.Filter(security.Insecure || security.NoFilter))
 	caps := security.caps()
 	for c := range uintptr(lastCap() + 1) {
@@ -35,15 +38,18 @@ func (s *script) becomeUser() {
 			s.call("drop capabilities", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
 		}
 	}
+
 	s.call("drop ambient capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT,
 		unix.PR_CAP_AMBIENT_CLEAR_ALL)
 	if security.Insecure {
 		s.call("keep capabilities", 0, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
 	}
+
 	user := s.c.user
 	if s.c.canSetGroups() {
 		s.call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &user.Groups[0]))
 	}
+
 	uid, gid := uintptr(user.UID), uintptr(user.GID)
 	s.call(become, 0, unix.SYS_SETRESGID, gid, gid, gid)
 	s.call(become, 0, unix.SYS_SETRESUID, uid, uid, uid)
@@ -51,7 +57,7 @@ func (s *script) becomeUser() {
 	if security.NoNewPrivs {
 		s.call("give up new privileges", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
 	}
-	s.dieWithParent() // the changes above have cleared it
+	s.dieWithParent() // set again: a change of user clears it
 }
 
 func (s *script) limit() {
@@ -97,8 +103,8 @@ func (s *script) setCaps(caps Caps) {
 	}
 }
 
-// canSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself
-// they can't, nor below.
+// canSetGroups tells whether supplementary groups can be set. In a namespace that an ordinary user has made without the
+// setuid helpers they can't, nor in one below it.
 func (c *container) canSetGroups() bool {
 	if c.step.UserNS != nil {
 		return !c.step.UserNS.NoGroups
@@ -119,7 +125,8 @@ func lastCap() int {
 	return last
 }
 
-// permitted is what the caller has to give. The root of a new user namespace has all that the kernel knows.
+// permitted gives the capabilities that the step can get: those of the caller, or all of the kernel's in a new user
+// namespace.
 func (c *container) permitted() Caps {
 	if c.step.Mapping != nil {
 		return AllCaps >> (63 - lastCap())

@@ -14,7 +14,7 @@ const (
 	resolvFile    = "etc/resolv.conf"
 )
 
-// Check finds addresses, domains and options that can't stand in a resolv.conf.
+// Check refuses addresses, domains and options that aren't valid in a resolv.conf.
 func (d DNS) Check() error {
 	for _, s := range d.Servers {
 		if _, err := netip.ParseAddr(s); err != nil {
@@ -31,8 +31,8 @@ func (d DNS) Check() error {
 
 func (d DNS) isZero() bool { return len(d.Servers)+len(d.Search)+len(d.Options) == 0 }
 
-// resolvConf is the step's /etc/resolv.conf: the caller's own, for with the host's network its addresses are reachable
-// from the step too; and what DNS replaces.
+// resolvConf gives the step's /etc/resolv.conf: the caller's own, whose servers the step can reach in the host's
+// network, with the settings that DNS replaces.
 func (c *container) resolvConf() ([]byte, error) {
 	d := c.step.DNS
 	if err := d.Check(); err != nil {
@@ -51,7 +51,7 @@ func (c *container) resolvConf() ([]byte, error) {
 	return d.replace(callers), nil
 }
 
-// replace takes the lines of a resolv.conf that d has something for out, and puts those of d at the end.
+// replace removes the lines of a resolv.conf for which d has settings, and adds those of d at the end.
 func (d DNS) replace(conf []byte) []byte {
 	var b strings.Builder
 	for line := range strings.Lines(string(conf)) {
@@ -75,12 +75,14 @@ func (d DNS) replace(conf []byte) []byte {
 		}
 		b.WriteString(strings.TrimRight(line, "\n") + "\n")
 	}
+
 	if search := slices.DeleteFunc(slices.Clone(d.Search), func(s string) bool { return s == "." }); len(search) > 0 {
 		b.WriteString("search " + strings.Join(search, " ") + "\n")
 	}
 	for _, s := range d.Servers {
 		b.WriteString("nameserver " + s + "\n")
 	}
+
 	if len(d.Options) > 0 {
 		b.WriteString("options " + strings.Join(d.Options, " ") + "\n")
 	}

@@ -21,13 +21,14 @@ const (
 	ttyGroup        = 5 // the group that terminals belong to, everywhere
 )
 
-// furnish makes the memory file system that holds the small things a step needs: "dev", "etc", "empty", and what is put
-// there later.
+// furnish makes the memory file system with the small files that a step needs, in the directories "dev", "etc" and
+// "empty". Others add files to it later.
 func (c *container) furnish() error {
 	size := int64(devSize)
 	for _, f := range c.step.Files {
 		size += int64(len(f.Data)) + 4096
 	}
+
 	room, err := overlay.Tmpfs(overlay.TmpfsOptions{
 		Size: size + 1<<20, Mode: 0o755, UID: c.owner.uid, GID: c.owner.gid,
 		Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV,
@@ -35,15 +36,18 @@ func (c *container) furnish() error {
 	if err != nil {
 		return err
 	}
+
 	c.room = room
 	if err := c.learnUmask("empty"); err != nil {
 		return err
 	}
+
 	for name, mode := range map[string]uint32{"empty": 0o555, "dev": 0o755, "etc": 0o755} {
 		if err := c.roomDir(name, mode); err != nil {
 			return err
 		}
 	}
+
 	if err := c.makeDev(); err != nil {
 		return err
 	}
@@ -58,8 +62,8 @@ func (c *container) shmSize() int64 {
 	return c.step.ShmSize
 }
 
-// makeShm makes the memory file system for /dev/shm. It is one of its own: what the room holds would count, and show in
-// its size.
+// makeShm makes the memory file system for /dev/shm. It is separate from the room, whose files would take part of its
+// size.
 func (c *container) makeShm() (err error) {
 	c.shm, err = overlay.Tmpfs(overlay.TmpfsOptions{
 		Size: c.shmSize(), Mode: 0o1777, UID: c.owner.uid, GID: c.owner.gid,
@@ -68,7 +72,8 @@ func (c *container) makeShm() (err error) {
 	return err
 }
 
-// deviceNodes are the caller's own, shown in the step: in a user namespace there is no other way to have them.
+// deviceNodes gives the names of the caller's device nodes that are mounted in the step: in a user namespace none can
+// be made.
 func deviceNodes() []string { return []string{"null", "zero", "full", "random", "urandom", "tty"} }
 
 func (c *container) makeDev() error {
@@ -131,7 +136,7 @@ func hostsFile(hostname string, add []string) ([]byte, error) {
 		if !ok {
 			name, address, ok = strings.Cut(line, "=")
 		}
-		if address == "host-gateway" { // the network is the host's
+		if address == "host-gateway" { // steps share the host's network
 			address = "127.0.0.1"
 		}
 		ip, err := netip.ParseAddr(strings.Trim(address, "[]"))
@@ -143,7 +148,8 @@ func hostsFile(hostname string, add []string) ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
-// learnUmask finds out what is taken from the mode of what this process makes; asking for it would mean setting it.
+// learnUmask finds this process's umask from the mode of the new directory probe: the system call would have to change
+// it.
 func (c *container) learnUmask(probe string) error {
 	var st unix.Stat_t
 	fd := int(c.room.Fd())
@@ -157,7 +163,8 @@ func (c *container) learnUmask(probe string) error {
 	return unix.Unlinkat(fd, probe, unix.AT_REMOVEDIR)
 }
 
-// placeOf is the memory file system that holds what is called name in the room, and its name there.
+// placeOf gives the memory file system that holds the file name of the room, and the file's name in it: shm for files
+// in /dev/shm.
 func (c *container) placeOf(name string) (*os.File, string) {
 	if below, ok := strings.CutPrefix(name, shmDir+"/"); ok && c.shm != nil {
 		return c.shm, below
@@ -173,7 +180,7 @@ func (c *container) roomDir(name string, mode uint32) error {
 	return c.give(name, mode)
 }
 
-// roomFile makes a file in the room. Nothing hostile is in there yet, so names are safe.
+// roomFile makes a file in the room. The step can't write there yet, so no name is a hostile link.
 func (c *container) roomFile(name string, data []byte, mode uint32) error {
 	dir, below := c.placeOf(name)
 	fd, err := unix.Openat(int(dir.Fd()), below, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, mode)
@@ -193,7 +200,7 @@ func (c *container) roomFile(name string, data []byte, mode uint32) error {
 	return c.give(name, mode)
 }
 
-// give makes the container's root the owner, and the mode what was asked for whatever the umask is.
+// give makes the container's root the owner of a file in the room, and sets its mode whatever the umask is.
 func (c *container) give(name string, mode uint32) error { return c.giveTo(name, c.owner, mode) }
 
 func (c *container) giveTo(name string, owner ids, mode uint32) error {
@@ -217,7 +224,7 @@ func (c *container) roomMode(name string, mode uint32) error {
 	return nil
 }
 
-// inRoom turns the owner of a file of the step into the one that the room must have for it.
+// inRoom gives the owner that a file must have in the room so that the step sees uid and gid as its owner.
 func (c *container) inRoom(uid, gid uint32) (ids, error) {
 	if uid == 0 && gid == 0 {
 		return c.owner, nil
@@ -230,14 +237,14 @@ func (c *container) inRoom(uid, gid uint32) (ids, error) {
 	switch {
 	case err != nil:
 		return ids{}, err
-	case c.step.Mapping == nil: // the namespace is this process's own
+	case c.step.Mapping == nil: // the step is in this process's namespace
 		return ids{uid, gid}, nil
 	}
 	return ids{u, g}, nil
 }
 
-// isAtPlace says that a file of the step is put into the room at the place where the step sees it, and not mounted
-// there. In /dev/shm it would take some of what is the step's.
+// isAtPlace tells whether a file of the step is put into the room's /dev, where the step sees it without a mount. In
+// /dev/shm it is mounted, since it would take part of the step's ShmSize.
 func isAtPlace(target string) bool {
 	return inroot.Within(target, "dev") && !inroot.Within(target, shmDir)
 }
@@ -249,10 +256,12 @@ func (c *container) addFiles() error {
 		if err != nil {
 			return err
 		}
+
 		owner, err := c.inRoom(f.UID, f.GID)
 		if err != nil {
 			return fmt.Errorf("file %s: %w", f.Path, err)
 		}
+
 		name := "file" + strconv.Itoa(i)
 		if isAtPlace(target) {
 			if err := c.roomParents("dev", strings.TrimPrefix(target, "dev/")); err != nil {
@@ -262,6 +271,7 @@ func (c *container) addFiles() error {
 		} else {
 			c.mounts = append(c.mounts, attachment{Point: inroot.Point{Name: target}, room: name, readOnly: true})
 		}
+
 		if err := c.roomFile(name, f.Data, f.Mode); err != nil {
 			return err
 		}
@@ -269,6 +279,7 @@ func (c *container) addFiles() error {
 			return err
 		}
 	}
+
 	return nil
 }
 

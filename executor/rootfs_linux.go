@@ -17,9 +17,9 @@ import (
 
 // The directories in Rootfs.Work.
 const (
-	workDir      = "work-"      // and a number: a directory of the kernel's for each Run
+	workDir      = "work-"      // and a number: overlay's work directory, one for each Run
 	stubsDir     = "stubs"      // mount points that every step needs
-	stepStubsDir = "step-stubs" // those of this step; removed when it ends
+	stepStubsDir = "step-stubs" // mount points that only this step needs; removed when it ends
 )
 
 // Mount points of every step.
@@ -40,13 +40,13 @@ type root struct {
 	extra   *os.File // Work/step-stubs
 }
 
-// carried is a directory that Upper has got only because of a stub in it.
+// carried is a directory that overlay copied up to Upper only because a stub was made in it.
 type carried struct {
 	name   string
 	before unix.Stat_t // as seen in the view
 }
 
-// openRoot makes the root. Mount points that every image needs are there; see provide for others.
+// openRoot makes the root with the mount points that every step needs; provide adds others.
 func (c *container) openRoot() error {
 	o := c.step.Rootfs
 	r := &root{o: o}
@@ -59,17 +59,20 @@ func (c *container) openRoot() error {
 	if o.Upper == nil || o.Work == nil {
 		return errors.New("a step needs Upper and Work, or Dir")
 	}
-	// Using the last one again would mean removing what is in it, and file systems are slow to make files where some have
-	// just been removed.
+
+	// Each Run has a new work directory: to use an old one again, its files would have to be removed, and file systems are
+	// slow to make files where others were just removed.
 	work, err := inroot.EnsureDir(o.Work, workDir+strconv.FormatInt(time.Now().UnixNano(), 36))
 	if err != nil {
 		return err
 	}
+
 	r.own = append(r.own, work)
 	r.opts = overlay.Options{
 		Lower: append([]*os.File(nil), o.Lower...), Upper: o.Upper, Work: work, UserXattr: o.UserXattr, Volatile: o.Volatile,
 		IDMap: c.diskMap(), UserNS: c.diskNS(),
 	}
+
 	if !r.lowestHasStandard() {
 		if err := overlay.AsContainerRoot(c.stubOwner(), r.addStandardStubs); err != nil {
 			return err
@@ -79,8 +82,8 @@ func (c *container) openRoot() error {
 	return err
 }
 
-// stubOwner is the map whose root makes the mount points in layers of ours; nil: whoever this process is, for an
-// ID-mapped mount shows that one's files as the container root's.
+// stubOwner gives the mapping as whose container root mount points are made; nil: as this process, whose files an
+// ID-mapped mount shows as those of the container's root.
 func (c *container) stubOwner() *userns.Mapping {
 	if c.step.Shifted {
 		return c.step.Mapping
@@ -88,8 +91,8 @@ func (c *container) stubOwner() *userns.Mapping {
 	return nil
 }
 
-// lowestHasStandard says that the lowest layer has all the standard mount points. Asking the one layer costs the same
-// however many there are; that a higher one may hide them is found out later.
+// lowestHasStandard tells whether the lowest layer has all standard mount points. It looks at that layer only, so that
+// the number of layers doesn't matter; provide finds those that a higher layer hides.
 func (r *root) lowestHasStandard() bool {
 	if len(r.o.Lower) == 0 {
 		return false
@@ -127,8 +130,8 @@ func (r *root) addStandardStubs() error {
 	return nil
 }
 
-// provide makes the points exist. An overlay shows them through one more directory below all the others; only those
-// that something hides there are made in the view, and removed afterwards.
+// provide makes the mount points. In an overlay a further lowest directory shows them; only those that a layer hides
+// are made in the root itself, and removed afterwards.
 func (r *root) provide(c *container, missing []inroot.Point) error {
 	if len(missing) == 0 {
 		return nil
@@ -138,6 +141,7 @@ func (r *root) provide(c *container, missing []inroot.Point) error {
 			return err
 		}
 	}
+
 	for _, p := range missing {
 		if found, err := inroot.Locate(r.dir, p.Name); err != nil {
 			return err
@@ -154,6 +158,7 @@ func (r *root) provide(c *container, missing []inroot.Point) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -209,9 +214,9 @@ func (r *root) noteCarried(name string) {
 	}
 }
 
-// close removes what was made for the step and unmounts the root. First or last it ends all writing to what is going to
-// be a layer: the step is gone with all its processes, but it may have sent a descriptor to another process over a
-// socket.
+// close removes the files that were made for the step and unmounts the root. It also makes sure that no process goes on
+// writing to the files of the layer: all processes of the step have ended, but one may have sent a descriptor to
+// another process over a socket.
 func (r *root) close(c *container) error {
 	err := r.sealDir()
 	if len(r.made) > 0 {
@@ -223,6 +228,7 @@ func (r *root) close(c *container) error {
 			return errors.Join(err, removeErr)
 		}
 	}
+
 	if r.ran && r.o.Dir == nil {
 		err = errors.Join(err, overlay.Seal(r.dir))
 	}
@@ -232,12 +238,14 @@ func (r *root) close(c *container) error {
 	if r.dir != nil {
 		err = errors.Join(err, r.dir.Close())
 	}
+
 	for _, p := range r.planted {
 		err = errors.Join(err, p.uproot(r.o.Upper))
 	}
 	for i := len(r.carried) - 1; i >= 0; i-- {
 		r.dropCarried(c, r.carried[i])
 	}
+
 	for _, f := range r.own {
 		f.Close()
 	}
@@ -245,11 +253,12 @@ func (r *root) close(c *container) error {
 		r.extra.Close()
 		err = errors.Join(err, removeTree(r.o.Work, stepStubsDir))
 	}
+
 	return err
 }
 
-// sealDir makes the step's mount of a Dir read-only while its namespace is there, and lets go of that. From then on
-// mount points are reached through another mount.
+// sealDir makes the step's mount of a Dir read-only and closes the step's mount namespace, which ends it. From then on
+// mount points are reached through the caller's mount.
 func (r *root) sealDir() error {
 	if r.mountNS == nil {
 		return nil
@@ -271,8 +280,8 @@ func (r *root) sealDir() error {
 	return nil
 }
 
-// dropCarried removes a directory from Upper that nobody but us has caused to be there: it is empty, and like the one
-// below.
+// dropCarried removes a directory from Upper if it is empty and has the attributes of the one in the layer below, so
+// that only a stub was the reason to copy it up.
 func (r *root) dropCarried(c *container, d carried) {
 	f, err := inroot.OpenPlain(r.o.Upper, d.name, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -283,6 +292,7 @@ func (r *root) dropCarried(c *container, d carried) {
 	if unix.Fstat(int(f.Fd()), &st) != nil || st.Mode != d.before.Mode || st.Mtim != d.before.Mtim {
 		return
 	}
+
 	if c.host(st.Uid, st.Gid) != (ids{d.before.Uid, d.before.Gid}) {
 		return
 	}
@@ -295,6 +305,7 @@ func (r *root) dropCarried(c *container, d carried) {
 	if unix.Fstat(int(parent.Fd()), &before) != nil {
 		return
 	}
+
 	base := d.name[strings.LastIndexByte(d.name, '/')+1:]
 	if unix.Unlinkat(int(parent.Fd()), base, unix.AT_REMOVEDIR) == nil {
 		_ = inroot.SetTimes(parent, before)
@@ -308,7 +319,7 @@ func parentOf(name string) string {
 	return "."
 }
 
-// removeTree removes a tree of our own in dir.
+// removeTree removes the tree name in dir, which this package has made.
 func removeTree(dir *os.File, name string) error {
 	r, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
 	if err != nil {

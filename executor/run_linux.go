@@ -15,13 +15,13 @@ import (
 )
 
 // Run runs the step and waits for its end. Status is valid only if the error is nil: a command that ran and exited with
-// another status than 0 is no error. Errors of the step's own making are *StartError (nothing was executed) and
-// *SetupError. When ctx ends the step is asked to end (SIGTERM to its first process group), then killed, and the error
-// wraps context.Cause(ctx). When the command has succeeded, nobody goes on writing through what it had open, or the
-// error is ErrStillWritten.
+// another status than 0 is no error. A *StartError means that the program wasn't executed, a *SetupError that the
+// container couldn't be made. When ctx ends the step is asked to end (SIGTERM to its first process group), then killed,
+// and the error wraps context.Cause(ctx). ErrStillWritten means that the command has succeeded, but another process
+// goes on writing to a file that it has sent it.
 func Run(ctx context.Context, s Step) (Status, error) { return runOn(ctx, s, newBackEnd) }
 
-// runOn is Run on the back end that choose gives.
+// runOn does what Run does, with the back end that choose gives.
 func runOn(ctx context.Context, s Step, choose func(*container) (backEnd, error)) (Status, error) {
 	if ctx.Err() != nil {
 		return Status{}, context.Cause(ctx)
@@ -56,7 +56,7 @@ func (c *container) run(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	p, err := c.start(out) //nolint:contextcheck // a child that was killed is waited for without one
+	p, err := c.start(out) //nolint:contextcheck // start waits for a child only after it has killed it
 	out.closeChild()
 	if err != nil {
 		return Status{}, errors.Join(err, out.finish())
@@ -83,29 +83,33 @@ func (c *container) start(out *streams) (*process, error) {
 		return nil, fmt.Errorf("make event: %w", err)
 	}
 	defer unix.Close(begin)
+
 	h := handles{begin: begin, self: self}
 	for i, f := range out.child {
 		h.stdio[i] = int(f.Fd())
 	}
+
 	p := &process{launch: c.backEnd.launch(h), start: time.Now()}
 	if p.child, err = p.script.Start(p.namespaces); err != nil {
 		return nil, fmt.Errorf("start step: %w", err)
 	}
 	if c.step.Rootfs.Dir != nil && p.attachesRoot {
-		c.root.mountNS, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.child.Pid)) // without CAP_SYS_PTRACE real root can't
+		c.root.mountNS, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.child.Pid)) // real root without CAP_SYS_PTRACE can't
 	}
 	if p.watcher, err = startWatcher(self, int(p.child.Pidfd.Fd())); err != nil {
 		p.child.Kill()
 		_, _, _ = p.child.Reap()
 		return nil, err
 	}
+
 	if err := p.begin(begin); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// begin lets the child go on from where it waits for the event. After an error there is no child any more.
+// begin writes to the eventfd event, for which the child waits, so that it goes on. After an error the child was
+// killed.
 func (p *process) begin(event int) error {
 	err := fsys.WriteAll(event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	if err == nil {
@@ -126,11 +130,11 @@ func (p *process) wait(ctx context.Context) (Status, error) {
 	err := p.child.WaitEnd()
 	interrupted := !stop()
 	if interrupted {
-		<-ended // it still uses the process ID
+		<-ended // terminate uses the process ID until then
 	}
 	duration := time.Since(p.start)
 	ws, usage, reapErr := p.child.Reap()
-	go func() { _, _, _ = p.watcher.Reap() }() // it ends as soon as it has seen this, too
+	go func() { _, _, _ = p.watcher.Reap() }() // the watcher ends when it sees that the step has ended
 	var failure *rawproc.Failure
 	switch {
 	case interrupted:

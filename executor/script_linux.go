@@ -21,21 +21,21 @@ const (
 type script struct {
 	rawproc.Program
 	c     *container
-	plain uintptr // an open_how that follows no link
-	empty uintptr // ""
-	ro    uintptr // a mount_attr that makes read-only
-	execs []int   // the calls that may start the step's program
-	paths []string
+	plain uintptr  // address of an open_how that follows no link
+	empty uintptr  // address of ""
+	ro    uintptr  // address of a mount_attr that makes a mount read-only
+	execs []int    // indexes of the execve calls, one for each candidate of the step's program
+	paths []string // the candidates, in the same order
 }
 
-// handles are the descriptors that the child needs besides the mounts.
+// handles are the descriptors, besides those of mounts, that the child needs.
 type handles struct {
-	stdio [3]int // each 3 or more
+	stdio [3]int // standard input, output and error; each is 3 or more
 	begin int    // an eventfd: the child waits for it
 	self  int    // a pidfd of this process
 }
 
-// newScript is a program that does nothing yet.
+// newScript gives a script without system calls.
 func newScript(c *container) *script {
 	s := &script{c: c}
 	s.plain = rawproc.Pin(&s.Program, &unix.OpenHow{
@@ -55,7 +55,7 @@ func (s *script) call(doing string, ignore uint64, trap uintptr, args ...uintptr
 // settle cuts the child off from the caller's signals and session.
 func (s *script) settle(h handles) {
 	s.dieWithParent()
-	// Had the parent died before that call, nothing would tell: look.
+	// If the parent died before that call, the child gets no signal, so it looks whether the parent lives.
 	fds := rawproc.Pin(&s.Program, &unix.PollFd{Fd: int32(h.self), Events: unix.POLLIN})
 	now := rawproc.Pin(&s.Program, &unix.Timespec{})
 	s.Add(rawproc.Op{Doing: "see that the parent lives", Trap: unix.SYS_PPOLL, Args: [6]uintptr{fds, 1, now},
@@ -71,15 +71,15 @@ func (s *script) settle(h handles) {
 
 // ownMounts cuts the child off from the caller's mounts, of which it has a copy.
 func (s *script) ownMounts() {
-	// Read-only, so is what is cloned from here: device nodes, whose owner and mode are not the step's to change. That
-	// stops nobody from writing to the device.
+	// Clones of a read-only mount are read-only, too. So a step can't change the owner and mode of the device nodes that
+	// are cloned from here; it can write to the devices all the same.
 	private := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE})
 	s.call("make mounts private", 0, unix.SYS_MOUNT_SETATTR, atFDCWD, s.String("/"), unix.AT_RECURSIVE, private,
 		unsafe.Sizeof(unix.MountAttr{}))
 }
 
-// ignorable are the signals that this process may have been started with ignored, or may ignore: for all others the Go
-// runtime installs handlers, which the child has lost.
+// ignorable gives the signals that may be ignored in this process, and so in the child. For all others the Go runtime
+// installs handlers, which the kernel resets to the default in the child.
 func ignorable() []unix.Signal {
 	return []unix.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGCHLD, unix.SIGCONT, unix.SIGTSTP,
@@ -93,7 +93,7 @@ func (s *script) dieWithParent() {
 	s.call("die with the parent", 0, unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 }
 
-// find opens name in the root; the result is fed to what comes next.
+// find opens name in the root; the descriptor is fed to the next call.
 func (s *script) find(name string) int {
 	return s.call("find /"+name, 0, unix.SYS_OPENAT2, s.c.root.dir.Fd(), s.String(name), s.plain, unix.SizeofOpenHow)
 }
@@ -132,15 +132,16 @@ func (s *script) stdio(h handles) {
 	}
 }
 
-// closeRest closes all but the streams: with nothing left open, nothing can be leaked, not even to the kernel when it
-// looks for the program to execute.
+// closeRest closes all descriptors but the standard streams, so that none leaks to the step, or can be used by a path
+// like /proc/self/fd/N when the kernel looks for the program.
 func (s *script) closeRest() {
 	s.call("close descriptors", 0, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
 }
 
 const enterCwd = "enter the working directory"
 
-// enterCwd goes to the working directory. A magic link, /proc/self/fd/7 say, would lead out of the root.
+// enterCwd changes to the working directory. It refuses magic links such as /proc/self/fd/7, which could lead out of
+// the root.
 func (s *script) enterCwd() {
 	if s.c.step.Cwd == "" || s.c.step.Cwd == "/" {
 		return
@@ -152,7 +153,7 @@ func (s *script) enterCwd() {
 	s.AddFed(rawproc.Op{Doing: enterCwd, Trap: unix.SYS_FCHDIR}, dir, 0)
 }
 
-// exec tries the places where the program may be.
+// exec tries to execute each candidate of the program in turn.
 func (s *script) exec() {
 	s.call("set umask", 0, unix.SYS_UMASK, 0o022)
 	none := s.Bytes(make([]byte, 8))
@@ -163,7 +164,7 @@ func (s *script) exec() {
 		s.execs = append(s.execs, s.call("execute "+p, rawproc.Ignoring(unix.ENOENT, unix.EACCES, unix.ENOTDIR),
 			unix.SYS_EXECVE, s.String(p), argv, envp))
 	}
-	// Never zero: whoever gets here has found nothing to execute.
+	// This call fails always, since the result of getpid is never zero: no candidate could be executed.
 	s.Add(rawproc.Op{Doing: "execute", Trap: unix.SYS_GETPID, WantZero: true})
 }
 

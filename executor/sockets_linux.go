@@ -15,15 +15,15 @@ import (
 // maxConnections is how many connections to one socket are served at the same time.
 const maxConnections = 32
 
-// listener is a socket of the step that is being served.
+// listener is a socket of the step whose connections are served.
 type listener struct {
 	socket *net.UnixListener
 	cancel context.CancelFunc
 	served sync.WaitGroup
 }
 
-// addSockets makes the step's sockets in the room. There, no name leads to them but the one at which the step is shown
-// them, and as these are mounts the step can't put anything in their place.
+// addSockets makes the step's sockets in the room. The step reaches them only by the paths at which they are mounted,
+// and can't replace them, since they are mounts.
 func (c *container) addSockets() error {
 	for i, s := range c.step.Sockets {
 		if err := c.addSocket(s, "socket"+strconv.Itoa(i)); err != nil {
@@ -47,7 +47,7 @@ func (c *container) addSocket(s Socket, name string) error {
 	if err != nil {
 		return err
 	}
-	socket.SetUnlinkOnClose(false) // the room goes as a whole
+	socket.SetUnlinkOnClose(false) // the socket vanishes with the room
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &listener{socket: socket, cancel: cancel}
 	c.sockets = append(c.sockets, l)
@@ -76,13 +76,13 @@ func (l *listener) accept(ctx context.Context, serve func(context.Context, net.C
 			defer func() { <-places }()
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer stop()
-			_ = guard.Call(func() error { serve(ctx, conn); return nil }) // the step sees that it is hung up
+			_ = guard.Call(func() error { serve(ctx, conn); return nil }) // after a panic the step sees a closed connection
 			_ = conn.Close()
 		})
 	}
 }
 
-// close hangs up and waits until nothing is served any more.
+// close closes the socket and all connections, and waits until the last Serve has returned.
 func (l *listener) close() {
 	l.cancel()
 	_ = l.socket.Close()

@@ -8,12 +8,12 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
-// scopeABI is the first version of landlock that can keep a process from abstract sockets (Linux 6.12).
+// scopeABI is the first version of the landlock ABI that can keep a process from abstract sockets (Linux 6.12).
 const scopeABI = 6
 
-// ScopesSockets says whether this kernel can keep steps that have the caller's network from the caller's abstract Unix
-// sockets. Err is what it answers where it can't: EOPNOTSUPP if landlock is switched off, ENOSYS if there is none, and
-// nil if it is too old.
+// ScopesSockets tells whether this kernel can keep steps that have the caller's network from the caller's abstract Unix
+// sockets. If it can't, err is EOPNOTSUPP if landlock is switched off, ENOSYS if the kernel has none, and nil if its
+// landlock is too old.
 func ScopesSockets() (ok bool, err error) {
 	version, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
@@ -22,14 +22,15 @@ func ScopesSockets() (ok bool, err error) {
 	return version >= scopeABI, nil
 }
 
-// scopeSockets keeps the step, and all that it starts, from abstract Unix sockets that others have made. These have no
-// permissions but belong to a network, so that a step in the caller's network would find D-Bus, X11 and the like there,
-// and be the caller to them. What processes of the step make is theirs. The rule handles no files: it must not keep a
-// step, or an OCI runtime, from mounting. It is made before capabilities go, because without no_new_privs, which would
-// break sudo, the kernel asks for CAP_SYS_ADMIN.
+// scopeSockets keeps the step, and all processes that it starts, from abstract Unix sockets of other processes.
+// Abstract sockets have no permissions but belong to a network namespace: a step in the caller's network could reach
+// D-Bus, X11 and the like, which would take it for the caller. The sockets that processes of the step make stay usable
+// for the step. The landlock rule covers no files, since it must not keep a step or an OCI runtime from mounting. It is
+// set before capabilities are dropped, because without no_new_privs, which would break sudo, the kernel demands
+// CAP_SYS_ADMIN.
 func (s *script) scopeSockets() {
 	if s.c.step.Network == networkNone {
-		return // a new network has no sockets
+		return // a new network namespace has no sockets of other processes
 	}
 	if ok, _ := ScopesSockets(); !ok {
 		return

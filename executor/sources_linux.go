@@ -38,7 +38,8 @@ func (c *container) open(m *Mount) (attachment, error) {
 	return a, nil
 }
 
-// openTmpfs makes the memory file system of mount i, once all that it covers is there.
+// openTmpfs makes the memory file system of mount i, once all mounts below it are made. covered is the mode of the
+// directory that it covers.
 func (c *container) openTmpfs(i int, covered uint32) (err error) {
 	a := &c.mounts[i]
 	mode := a.bind.Mode
@@ -74,10 +75,12 @@ func (c *container) openBind(m *Mount, a *attachment) error {
 		defer f.Close()
 		src = f
 	}
+
 	var st unix.Stat_t
 	if err := unix.Fstat(int(src.Fd()), &st); err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
+
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 	case unix.S_IFREG, unix.S_IFSOCK:
@@ -85,6 +88,7 @@ func (c *container) openBind(m *Mount, a *attachment) error {
 	default:
 		return fmt.Errorf("source %s is neither a directory nor a regular file", m.Subpath)
 	}
+
 	var err error
 	switch {
 	case m.ReadOnly || m.Scratch == nil:
@@ -100,10 +104,11 @@ func (c *container) openBind(m *Mount, a *attachment) error {
 	default:
 		err = errors.New("source is a socket: it can't be copied for writing")
 	}
+
 	return err
 }
 
-// mapFor is the user namespace whose map a clone of m's source is to be shown through.
+// mapFor gives the user namespace through whose map m's source is mounted; nil: it isn't ID-mapped.
 func (c *container) mapFor(m *Mount) *os.File {
 	switch {
 	case m.UserNS != nil:
@@ -114,7 +119,7 @@ func (c *container) mapFor(m *Mount) *os.File {
 	return c.diskNS()
 }
 
-// mappingFor is the map that a has on top of its disk.
+// mappingFor gives the mapping through which the files of the mount a are shown; nil: with their owners on disk.
 func (c *container) mappingFor(a *attachment) *userns.Mapping {
 	if a.bind.Kind == Tmpfs {
 		return nil
@@ -122,14 +127,14 @@ func (c *container) mappingFor(a *attachment) *userns.Mapping {
 	return c.step.Mapping
 }
 
-// openDiscard shows the directory src so that writes to it go to m.Scratch.
+// openDiscard mounts the directory src so that writes to it go to m.Scratch.
 func (c *container) openDiscard(m *Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
 	upper, err := inroot.EnsureDir(m.Scratch, "upper")
 	if err != nil {
 		return nil, err
 	}
 	defer upper.Close()
-	// The directory at the top of the mount is the scratch one: it must look like the source.
+	// An overlay shows the attributes of its upper directory, so that one gets those of the source.
 	path := fmt.Sprintf("/proc/self/fd/%d", upper.Fd())
 	owner := c.onDisk(m, st)
 	if err := os.Chown(path, int(owner.uid), int(owner.gid)); err != nil {
@@ -149,7 +154,7 @@ func (c *container) openDiscard(m *Mount, src *os.File, st unix.Stat_t) (*os.Fil
 	})
 }
 
-// onDisk gives the owner of a file in m's source as a scratch copy must have it on disk.
+// onDisk gives the owner that a scratch copy of a file in m's source must have on disk; st describes the file.
 func (c *container) onDisk(m *Mount, st unix.Stat_t) ids {
 	if m.UserNS != nil {
 		return ids{}
@@ -164,7 +169,7 @@ func (c *container) onDisk(m *Mount, st unix.Stat_t) ids {
 	return ids{st.Uid, st.Gid}
 }
 
-// openCopy shows a copy of the file src in m.Scratch.
+// openCopy mounts a copy of the file src, which it makes in m.Scratch.
 func (c *container) openCopy(m *Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
 	in, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", src.Fd()))
 	if err != nil {
@@ -177,11 +182,13 @@ func (c *container) openCopy(m *Mount, src *os.File, st unix.Stat_t) (*os.File, 
 	if err != nil {
 		return nil, fmt.Errorf("scratch file: %w", err)
 	}
+
 	out := os.NewFile(uintptr(fd), name)
 	defer out.Close()
 	if _, err := io.Copy(out, in); err != nil {
 		return nil, fmt.Errorf("copy source: %w", err)
 	}
+
 	owner := c.onDisk(m, st)
 	if err := out.Chown(int(owner.uid), int(owner.gid)); err != nil {
 		return nil, fmt.Errorf("own scratch file: %w", err)
@@ -189,5 +196,6 @@ func (c *container) openCopy(m *Mount, src *os.File, st unix.Stat_t) (*os.File, 
 	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil {
 		return nil, fmt.Errorf("set mode of scratch file: %w", err)
 	}
+
 	return overlay.Bind(out, overlay.BindOptions{Attr: userAttr, UserNS: c.diskNS()})
 }

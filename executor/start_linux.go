@@ -11,7 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 )
 
-// startError says why none of the candidates could be executed.
+// startError gives the error that says why no candidate of the program could be executed.
 func (s *script) startError(f *rawproc.Failure) error {
 	program := s.c.step.Args[0]
 	errno := f.Errno
@@ -20,7 +20,7 @@ func (s *script) startError(f *rawproc.Failure) error {
 		at = s.paths[i]
 	} else {
 		errno = unix.ENOENT
-		for i, op := range s.execs { // a file that is there but can't be executed explains more than those that are not
+		for i, op := range s.execs { // a candidate that exists but can't be executed explains more than missing ones
 			if e := unix.Errno(-s.Result(op)); e == unix.EACCES {
 				errno, at = e, s.paths[i]
 				break
@@ -57,7 +57,7 @@ func (s *script) reason(errno unix.Errno, at string) string {
 	return fmt.Sprintf("%s: %s", at, errno.Error())
 }
 
-// isThere looks for a program as the child did.
+// isThere tells whether a program exists, looked up as the child did.
 func (s *script) isThere(name string) bool {
 	if !strings.HasPrefix(name, "/") {
 		name = path.Join(s.c.step.Cwd, name)

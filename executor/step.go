@@ -36,16 +36,17 @@ type Step struct {
 	DNS      DNS
 	ShmSize  int64 // bytes that files in /dev/shm may take; 0 is 64 MiB
 
-	// Mapping puts the step into a user namespace of its own with this map; its host IDs are those of the caller's own
-	// user namespace. Nil: the caller's own. Unless Shifted is set, layers and mount sources are shown through ID-mapped
-	// mounts, so that IDs on disk stay container IDs, which only real root in the initial user namespace can do.
+	// Mapping puts the step into a new user namespace with this mapping, whose host IDs are those of the caller's user
+	// namespace. Nil: the step runs in the caller's user namespace. Unless Shifted is set, layers and mount sources are
+	// shown through ID-mapped mounts, so that the IDs on disk are container IDs; only real root in the initial user
+	// namespace can do that.
 	Mapping *userns.Mapping
-	// UserNS is the namespace that the step joins instead of a new one; Mapping must point to its Mapping then. It can't
-	// have Emulators.
+	// UserNS is a user namespace that the step joins instead of a new one; Mapping must point to its Mapping then. A step
+	// with UserNS can't have Emulators.
 	UserNS *joined.UserNS
-	// Shifted says that the files of Rootfs have the owners already that Mapping gives them, and that what the step makes
-	// may have such owners on disk, too. Mount sources are then shown with the owners they have: what Mapping leaves out
-	// belongs to nobody in the step, and not even its root gets past the permissions.
+	// Shifted tells that the files of Rootfs have on disk the host IDs that Mapping gives them, and that files which the
+	// step makes get such owners on disk, too. Mount sources are then shown with the owners that they have on disk; files
+	// of owners that Mapping leaves out belong to nobody in the step, and even its root is bound by their permissions.
 	Shifted bool
 
 	Security Security
@@ -57,10 +58,10 @@ type Step struct {
 	// emulator.ErrRegister if it can't be done.
 	Emulators []emulator.Emulator
 
-	// Runtime runs the step in place of this package's own back end, which is used if it is nil.
+	// Runtime is the OCI runtime that runs the step; nil: this package's own back end does.
 	Runtime *Runtime
-	// KeepBundle is a directory, made if it is missing, that gets the config.json that the Runtime is given, and its
-	// command line. The values of the variables of Env that SecretEnv names are left out.
+	// KeepBundle is a directory, made if it is missing, into which the config.json and the command line of the Runtime are
+	// written, without the values of the variables of Env that SecretEnv names. Empty: they aren't kept.
 	KeepBundle string
 	SecretEnv  []string
 
@@ -68,15 +69,15 @@ type Step struct {
 	// written to by Run, never after it has returned. The same value in both is written to by one goroutine only.
 	Stdout, Stderr io.Writer
 
-	// Started, if not nil, is told the ID of the step's first process, as the caller's pid namespace numbers it, once that
-	// process exists. The process isn't reaped before Started has returned, so that the ID is its own until then.
+	// Started, if not nil, is called once the step's first process exists, with its ID in the caller's pid namespace. The
+	// process isn't reaped before Started has returned, so that no other process can have the ID until then.
 	Started func(pid int)
 }
 
 // Rootfs is the step's root: a stack of layers, or a directory that is ready to use.
 type Rootfs struct {
 	Lower []*os.File // O_PATH descriptors of the layers, topmost first; at most overlay.MaxLower less two
-	Upper *os.File   // receives the changes; never gets a mount point or other trace of ours
+	Upper *os.File   // receives the step's changes, and no mount point or other file of this package
 
 	// Work is a scratch directory in the same mount as Upper that belongs to one Run at a time. Every Run leaves a few
 	// small directories in it, which do no harm to the next: remove it with all it contains when done.
@@ -93,7 +94,7 @@ type Rootfs struct {
 	Dir *os.File
 }
 
-// MountKind says what a Mount shows.
+// MountKind says what kind of files a Mount shows.
 type MountKind int
 
 // The kinds of mounts.
@@ -108,20 +109,20 @@ type Mount struct {
 	Target string // absolute path in the root; symbolic links in it stay inside the root; made if missing, without trace
 
 	Source   *os.File // Bind: O_PATH descriptor of a directory (or of a file, with Subpath "")
-	Subpath  string   // Bind: what to show, resolved below Source as if Source were "/"
+	Subpath  string   // Bind: path of the file or directory to mount, resolved below Source as if Source were "/"
 	ReadOnly bool
-	// Scratch makes writes go nowhere: a directory, empty but for what an earlier Run left, that takes them. Remove it
-	// when done. Ignored when ReadOnly.
+	// Scratch is a directory that receives the step's writes in place of Source. It must be empty, save for files of an
+	// earlier Run. The caller removes it. It is ignored when ReadOnly is set.
 	Scratch *os.File
-	// IDMapped says that the owners in Source are not to be mapped: it is a view made by overlay.Mount with Step.Mapping,
-	// or the step has no business with owners that the map leaves out.
+	// IDMapped tells that Source must not be mounted ID-mapped: it is a view that overlay.Mount has made with
+	// Step.Mapping, or its files shall keep their owners on disk.
 	IDMapped bool
-	// UserNS, if not nil, shows Source through the map of this user namespace, which makes everything in it root's of the
-	// step, in place of Step.Mapping. IDMapped is ignored then.
+	// UserNS, if not nil, mounts Source through the map of this user namespace instead of Step.Mapping. Its map must make
+	// all files in Source those of the step's root. IDMapped is ignored then.
 	UserNS *os.File
 
 	SizeBytes int64 // Tmpfs: limit, 0 is half of the machine's memory
-	// Tmpfs: permission bits of its root, 0: those of the directory that it covers, 01777 where there was none
+	// Tmpfs: permission bits of its root; 0: those of the directory that it covers, or 01777 if it covers none
 	Mode uint32
 }
 
@@ -138,12 +139,12 @@ type Socket struct {
 	Path     string // absolute
 	Mode     uint32 // permission bits
 	UID, GID uint32
-	// Serve answers one connection, until the peer has hung up or ctx ends, which is when the step does; conn is closed by
-	// the caller. A few connections are served at the same time, further ones wait.
+	// Serve serves one connection until the peer closes it or ctx ends, which it does when the step ends. The caller of
+	// Serve closes conn. At most maxConnections are served at the same time; further ones wait.
 	Serve func(ctx context.Context, conn net.Conn)
 }
 
-// DNS is what the step's /etc/resolv.conf says. What is empty is taken from the caller's.
+// DNS holds settings for the step's /etc/resolv.conf. Empty fields are taken from the caller's file.
 type DNS struct {
 	Servers []string // addresses
 	Search  []string // domains; "." alone is none
@@ -151,17 +152,17 @@ type DNS struct {
 	None    bool // the image's own file stays
 }
 
-// Security changes what the command may do. The zero value is the usual container.
+// Security changes what the command may do. The zero value gives what container engines give by default.
 type Security struct {
-	// Insecure gives the command all the capabilities that there are in its user namespace, which is one of its own but
-	// for root without Mapping in the initial one, also as another user than root, no system call filter but for the
-	// caller's keys, and /proc and /sys as they are. The namespaces stay.
+	// Insecure gives the command all capabilities of its user namespace, also if its user isn't root, no system call
+	// filter except for the caller's keys, and /proc and /sys without masked paths. The command still gets its namespaces;
+	// its user namespace is a new one, unless real root runs it without Mapping.
 	Insecure bool
 	// Caps is the capability set of the command instead of the usual one.
 	Caps *Caps
-	// NoFilter leaves the system call filter out, but for the caller's keys.
+	// NoFilter leaves the system call filter out, except for the caller's keys.
 	NoFilter bool
-	// NoNewPrivs keeps setuid programs from giving the command anything.
+	// NoNewPrivs keeps setuid programs and file capabilities from giving the command privileges.
 	NoNewPrivs bool
 }
 
@@ -170,7 +171,8 @@ type Status struct {
 	ExitCode int            // 0 to 255; 128 + Signal if a signal ended it
 	Signal   syscall.Signal // 0 if it exited
 	Duration time.Duration  // from its start to its end
-	User     time.Duration  // processor time of it and all its descendants that were waited for
-	System   time.Duration
-	MaxRSS   int64 // bytes; the largest process among them, but never less than the size of the caller, which it began as
+	User     time.Duration  // processor time in user mode of the first process and all its descendants that were reaped
+	System   time.Duration  // processor time of the same processes in the kernel
+	// resident bytes of the largest of them; at least the caller's, since the first is cloned from it
+	MaxRSS int64
 }

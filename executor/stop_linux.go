@@ -14,20 +14,20 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// How long a step may take to end after SIGTERM. One whose first process doesn't handle that signal never gets it, as
-// the first process of a pid namespace, but others of its process group do.
+// How long a step may take to end after SIGTERM. The first process of a pid namespace gets that signal only if it
+// handles it; other processes of its group always get it.
 const (
 	graceHandled   = 2 * time.Second
 	graceUnhandled = 200 * time.Millisecond
 )
 
-// terminate ends the step: with SIGTERM if that does it in time.
+// terminate ends the step with SIGTERM, and with SIGKILL if that takes too long.
 func (p *process) terminate() {
 	grace := graceUnhandled
 	if p.handles(p.child.Pid, unix.SIGTERM) {
 		grace = graceHandled
 	}
-	// The child is not reaped before this function is through, so the ID is still its own.
+	// The child is not reaped before this function returns, so no other process can have its ID.
 	if unix.Kill(-p.child.Pid, unix.SIGTERM) == nil {
 		waitReadable(int(p.child.Pidfd.Fd()), grace)
 	}
@@ -65,7 +65,8 @@ func startWatcher(self, step int) (*rawproc.Child, error) {
 	name := p.String("cooper-watch")
 	p.Add(rawproc.Op{Doing: "set name", Trap: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_NAME, name}})
 	p.Add(rawproc.Op{Doing: "leave the session", Trap: unix.SYS_SETSID, Ignore: rawproc.IgnoreAll})
-	// It never executes anything, so nothing closes what it has got by being cloned.
+
+	// The watcher never executes a program, so it must close the descriptors that it got by being cloned.
 	low, high := min(self, step), max(self, step)
 	for _, gap := range [][2]int{{0, low - 1}, {low + 1, high - 1}, {high + 1, int(^uint32(0))}} {
 		if gap[0] <= gap[1] {
@@ -73,13 +74,15 @@ func startWatcher(self, step int) (*rawproc.Child, error) {
 				Args: [6]uintptr{uintptr(gap[0]), uintptr(gap[1])}})
 		}
 	}
+
 	fds := rawproc.Pin(&p, &[2]unix.PollFd{{Fd: int32(self), Events: unix.POLLIN}, {Fd: int32(step), Events: unix.POLLIN}})
 	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{fds, 2}})
-	// Whichever has ended: if it was the step, this does nothing.
+	// This process or the step has ended. If it was the step, the signal does nothing.
 	p.Add(rawproc.Op{
 		Doing: "kill the step", Trap: unix.SYS_PIDFD_SEND_SIGNAL, Args: [6]uintptr{uintptr(step), uintptr(unix.SIGKILL)},
 		Ignore: rawproc.IgnoreAll,
 	})
+
 	c, err := p.Start(0)
 	if err != nil {
 		return nil, fmt.Errorf("start watcher: %w", err)

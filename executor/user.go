@@ -12,11 +12,11 @@ import (
 // maxGroups is how many supplementary groups a process can have.
 const maxGroups = 65536
 
-// User is who a step runs as, in container IDs.
+// User is the user that a step runs as, in container IDs.
 type User struct {
 	UID, GID uint32
-	Groups   []uint32 // supplementary; GID is one of them
-	Home     string
+	Groups   []uint32 // supplementary groups; GID is one of them
+	Home     string   // home directory, absolute
 }
 
 // LookupUser resolves spec in the /etc/passwd and /etc/group of the directory root, as container runtimes do: the user
@@ -49,7 +49,7 @@ func LookupUser(root *os.File, spec string) (User, error) {
 	return user, nil
 }
 
-// fromPasswd fills in what the root knows of the user, and returns the name, "" if not listed.
+// fromPasswd sets the fields that the root's /etc/passwd has for the user, and returns the name, "" if it isn't listed.
 func (u *User) fromPasswd(root *os.File, spec string) (name string, err error) {
 	number, numeric := accounts.ParseID(spec)
 	found, ok, err := accounts.FindUser(root, func(l accounts.User) bool {

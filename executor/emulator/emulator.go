@@ -16,7 +16,7 @@ type Emulator struct {
 	Path string
 }
 
-// elfMachine is what the head of a program says about its architecture.
+// elfMachine describes an architecture by the fields in the head of its programs.
 // https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
 type elfMachine struct {
 	arch  string
@@ -79,7 +79,7 @@ const (
 	headLength = 20
 )
 
-// head is the beginning of a program.
+// head gives the first headLength bytes of a program of the architecture; kind is elfExec or elfDyn.
 func (m elfMachine) head(kind byte) []byte {
 	h := make([]byte, headLength)
 	copy(h, "\x7fELF")
@@ -92,7 +92,7 @@ func (m elfMachine) head(kind byte) []byte {
 // ArchOfHead is the architecture that a program with this beginning is for, "" if it is none that is known here.
 func ArchOfHead(program []byte) string {
 	for _, m := range elfMachines() {
-		want := m.head(elfDyn) // the kind is not compared
+		want := m.head(elfDyn) // elfExec would do as well: only class, byte order and machine are compared
 		if len(program) >= headLength && bytes.Equal(program[4:6], want[4:6]) && bytes.Equal(program[18:20], want[18:20]) {
 			return m.arch
 		}
@@ -107,7 +107,7 @@ func (m elfMachine) put(b []byte, v uint16) {
 	}
 }
 
-// mask has the bits of the head that matter: what it says of the ABI doesn't, and the type may be elfExec or elfDyn.
+// mask has the bits of the head that are compared. The ABI isn't, and the type may be elfExec or elfDyn.
 func (m elfMachine) mask() []byte {
 	b := make([]byte, headLength)
 	for i := range b {
@@ -119,7 +119,7 @@ func (m elfMachine) mask() []byte {
 	return b
 }
 
-// register is the line that tells the kernel about the emulator.
+// register gives the line that registers the emulator with the kernel.
 // https://docs.kernel.org/admin-guide/binfmt-misc.html
 //
 // The flags: F opens the emulator now, so that it is found whatever root directory the program is executed in. O hands

@@ -25,8 +25,8 @@ var ErrRegister = errors.New("register emulator")
 // hostHandlers is where the machine's own list of handlers is usually mounted.
 const hostHandlers = "/proc/sys/fs/binfmt_misc"
 
-// Handled says that the machine hands programs of the architecture to an emulator already, wherever they are executed.
-// It goes by the list that the caller's mount namespace shows; no list, no handlers.
+// Handled tells whether the machine has an emulator registered for the architecture that works in every root directory.
+// It reads the list of handlers in the caller's mount namespace; without a list the answer is no.
 func Handled(arch string) bool { return handledIn(hostHandlers, arch) }
 
 func handledIn(dir, arch string) bool {
@@ -50,7 +50,8 @@ func handledIn(dir, arch string) bool {
 	return false
 }
 
-// takes reads one handler. Without the F flag its interpreter would have to be in every image.
+// takes tells whether the handler at path is for programs with this head, and has the flag F: without it the emulator
+// would have to be in every image.
 func takes(path string, head []byte) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,6 +77,7 @@ func takes(path string, head []byte) bool {
 			mask, _ = hex.DecodeString(value)
 		}
 	}
+
 	if !enabled || !fixed || len(magic) == 0 || offset < 0 || offset+len(magic) > len(head) {
 		return false
 	}
@@ -88,11 +90,12 @@ func takes(path string, head []byte) bool {
 			return false
 		}
 	}
+
 	return true
 }
 
-// Executes says that the processor and the kernel execute programs of the architecture without an emulator: the
-// machine's own, and the older one of its family if a tiny program of it can be run.
+// Executes tells whether the processor and the kernel execute programs of the architecture without an emulator: those
+// of the machine's own architecture, and of the 32-bit one of its family if a tiny program of that can be run.
 func Executes(arch string) bool {
 	if arch == runtime.GOARCH {
 		return true
@@ -109,7 +112,7 @@ func Executes(arch string) bool {
 	if _, err := f.Write(probe(arch)); err != nil {
 		return false
 	}
-	// Opened again: what is open for writing can't be executed.
+	// The file is opened again, for reading: a file that is open for writing can't be executed.
 	program, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil || f.Close() != nil {
 		return false
@@ -125,17 +128,20 @@ func probe(arch string) []byte {
 	if arch == "arm" {
 		code = []byte{0, 0, 0xa0, 0xe3, 1, 0x70, 0xa0, 0xe3, 0, 0, 0, 0xef} // mov r0, 0; mov r7, 1; svc 0
 	}
+
 	const (
 		headSize    = 52
 		segmentSize = 32
 		address     = 0x10000
 		text        = headSize + segmentSize
 	)
+
 	b := bytes.NewBuffer(m.head(elfExec))
 	size, flags := uint32(text+len(code)), uint32(0)
 	if m.arch == "arm" {
 		flags = 5 << 24 // the version of its ABI
 	}
+
 	for _, v := range []any{
 		// version, entry, program headers, section headers, flags, sizes and counts
 		uint32(1), uint32(address + text), uint32(headSize), uint32(0), flags,
@@ -147,6 +153,7 @@ func probe(arch string) []byte {
 			return nil
 		}
 	}
+
 	return append(b.Bytes(), code...)
 }
 
@@ -165,13 +172,14 @@ func Find(arch string) (e Emulator, ok bool) {
 	return Emulator{}, false
 }
 
-// isStatic says that a program of this machine asks for no dynamic loader.
+// isStatic tells whether a program of this machine needs no dynamic loader.
 func isStatic(path string) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
+
 	// struct Elf64_Ehdr from e_phoff on: the machine's own programs are 64-bit little endian.
 	var head struct {
 		Ident                                  [16]byte
@@ -184,6 +192,7 @@ func isStatic(path string) (bool, error) {
 	if err := binary.Read(f, binary.LittleEndian, &head); err != nil {
 		return false, err
 	}
+
 	if string(head.Ident[:5]) != "\x7fELF\x02" || head.Ident[5] != 1 {
 		return false, fmt.Errorf("%s is no 64-bit program", path)
 	}
@@ -197,6 +206,7 @@ func isStatic(path string) (bool, error) {
 			return false, nil
 		}
 	}
+
 	return true, nil
 }
 
@@ -226,12 +236,14 @@ func MountListIn(ns *os.File) (*os.File, error) {
 	var p rawproc.Program
 	p.Add(rawproc.Op{Doing: "enter the user namespace", Trap: unix.SYS_SETNS,
 		Args: [6]uintptr{ns.Fd(), unix.CLONE_NEWUSER}})
+
 	// Mounting takes a mount namespace that belongs to the user namespace.
 	p.Add(rawproc.Op{Doing: "make a mount namespace", Trap: unix.SYS_UNSHARE, Args: [6]uintptr{unix.CLONE_NEWNS}})
 	fs := p.Add(rawproc.Op{
 		Doing: "open binfmt_misc", Trap: unix.SYS_FSOPEN, Args: [6]uintptr{p.String("binfmt_misc"), unix.FSOPEN_CLOEXEC},
 	})
-	// A result can be used once; under a number that is known it can be used twice.
+
+	// Only the next operation can use a result, and this one is needed twice; so it gets a known descriptor number.
 	p.AddFed(rawproc.Op{Doing: "keep binfmt_misc", Trap: unix.SYS_DUP3, Args: [6]uintptr{0, spare.Fd(), unix.O_CLOEXEC}},
 		fs, 0)
 	p.Add(rawproc.Op{Doing: "make binfmt_misc", Trap: unix.SYS_FSCONFIG,
@@ -242,6 +254,7 @@ func MountListIn(ns *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	_, _, err = child.Reap()
 	failed := new(rawproc.Failure)
 	if opened := !errors.As(err, &failed) || failed.Op > fs; opened {
@@ -250,6 +263,7 @@ func MountListIn(ns *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return os.NewFile(uintptr(p.Result(mount)), "binfmt_misc"), nil
 }
 

@@ -9,17 +9,17 @@ import (
 
 // Errors of Open and Read.
 var (
-	// ErrNotUserNS is wrapped by the error about a path at which there is something else.
+	// ErrNotUserNS is wrapped by the error about a path that isn't one of a user namespace.
 	ErrNotUserNS = errors.New("is no user namespace")
-	// ErrNotAbove is wrapped by the error about a user namespace that lies not below the caller's.
+	// ErrNotAbove is wrapped by the error about a user namespace that isn't below the caller's.
 	ErrNotAbove = errors.New(
 		"a user namespace can only be joined from one that it was made in, and this process is not in one")
 )
 
-// UserNS is a user namespace that somebody else has made, held open.
+// UserNS is an open user namespace that another program has made.
 type UserNS struct {
-	// Mapping is its map; host IDs are those of the caller's own user namespace. In it container ID 0 has a user and a
-	// group.
+	// Mapping is its mapping; host IDs are those of the caller's own user namespace. It maps the user and the group with
+	// the container ID 0.
 	Mapping userns.Mapping
 
 	File *os.File // the namespace itself; Close closes it
@@ -29,7 +29,7 @@ type UserNS struct {
 	NoGroups bool
 }
 
-// Close lets go of the namespace. A nil one has nothing to let go of.
+// Close closes the namespace. It may be called on nil.
 func (u *UserNS) Close() error {
 	if u == nil {
 		return nil

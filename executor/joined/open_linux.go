@@ -39,12 +39,12 @@ func open(path string) (*UserNS, error) {
 	return u, nil
 }
 
-// openNamespace opens what is at path only after it is known to be a namespace: to open a pipe or a device can do
-// things.
+// openNamespace opens the namespace at path. It makes sure first that path is one: opening a pipe or a device can have
+// effects.
 func openNamespace(path string) (*os.File, error) {
 	at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	switch {
-	case errors.Is(err, unix.EACCES) && onFS(path, unix.PROC_SUPER_MAGIC): // the link is there, but not for us
+	case errors.Is(err, unix.EACCES) && onFS(path, unix.PROC_SUPER_MAGIC): // the link exists, but may not be followed
 		return nil, ErrNotAbove
 	case err != nil:
 		return nil, err
@@ -54,6 +54,7 @@ func openNamespace(path string) (*os.File, error) {
 	if err := unix.Fstatfs(at, &fs); err != nil {
 		return nil, err
 	}
+
 	if fs.Type != unix.NSFS_MAGIC {
 		return nil, ErrNotUserNS
 	}
@@ -61,6 +62,7 @@ func openNamespace(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	kind, err := unix.IoctlRetInt(int(file.Fd()), unix.NS_GET_NSTYPE)
 	if err == nil && kind != unix.CLONE_NEWUSER {
 		err = ErrNotUserNS
@@ -68,6 +70,7 @@ func openNamespace(path string) (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+
 	return file, nil
 }
 
@@ -92,7 +95,7 @@ func isAt(path string, file *os.File) (bool, error) {
 	return at.Dev == st.Dev && at.Ino == st.Ino, nil
 }
 
-// visit has look see a process that joins the namespace for it: the kernel shows the map of a process only.
+// visit calls look with the ID of a process that has joined the namespace ns: the kernel shows only maps of processes.
 func visit(ns *os.File, look func(pid int) error) (err error) {
 	joined, signal, err := os.Pipe()
 	if err != nil {
@@ -102,13 +105,15 @@ func visit(ns *os.File, look func(pid int) error) (err error) {
 	var p rawproc.Program
 	p.Add(rawproc.Op{Doing: "enter it", Trap: unix.SYS_SETNS, Args: [6]uintptr{ns.Fd(), unix.CLONE_NEWUSER}})
 	p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{signal.Fd(), p.Bytes([]byte{1}), 1}})
-	// If nobody is left to end it, it ends by itself.
+
+	// The child ends by itself if this process doesn't end it.
 	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL,
 		Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 60})}})
 	child, err := p.Start(0)
 	if err = errors.Join(err, signal.Close()); child == nil {
 		return err
 	}
+
 	in := false
 	if err == nil {
 		n, readErr := joined.Read(make([]byte, 1))
@@ -118,6 +123,7 @@ func visit(ns *os.File, look func(pid int) error) (err error) {
 			err = readErr // the child has an error that explains more
 		}
 	}
+
 	child.Kill()
 	_, _, failed := child.Reap()
 	switch {
@@ -126,6 +132,7 @@ func visit(ns *os.File, look func(pid int) error) (err error) {
 	case failed != nil && !in:
 		return failed
 	}
+
 	return err
 }
 

@@ -13,7 +13,8 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// errNotBelow says that a map would make no sense here: its IDs are not those of the caller's namespace.
+// errNotBelow means that a namespace isn't below the caller's, so that its map has no host IDs of the caller's
+// namespace.
 var errNotBelow = errors.New("it lies not below the namespace of this process")
 
 // initialUserNS is the inode number of the machine's first user namespace, PROC_USER_INIT_INO of the kernel.
@@ -33,7 +34,7 @@ func Read(path string) (*userns.Mapping, error) {
 func read(path string) (*userns.Mapping, error) {
 	pid := pidIn(path)
 	file, err := openNamespace(path)
-	if errors.Is(err, ErrNotAbove) { // which stands for a link that is closed to this process
+	if errors.Is(err, ErrNotAbove) { // this process may not follow the link of the namespace
 		return mappingOfClosed(pid)
 	}
 	if err != nil {
@@ -43,8 +44,8 @@ func read(path string) (*userns.Mapping, error) {
 	return m, errors.Join(err, file.Close())
 }
 
-// mappingOfClosed is the map of a process whose namespace can't be opened. The map itself is for everybody to read, but
-// only in the first namespace is it known that it lies below.
+// mappingOfClosed gives the mapping of a process whose namespace can't be opened. Every process may read the map
+// itself, but only in the initial namespace it is certain that the other namespace is below.
 func mappingOfClosed(pid int) (*userns.Mapping, error) {
 	var own unix.Stat_t
 	switch err := unix.Stat("/proc/self/ns/user", &own); {
@@ -67,15 +68,17 @@ func readOpenNS(file *os.File, pid int) (*userns.Mapping, error) {
 	if err != nil {
 		return nil, errNotBelow
 	}
+
 	_ = unix.Close(parent)
 	if pid == 0 || !isIn(pid, file) {
 		pid = member(file)
 	}
 	if pid != 0 {
-		if m, err := mappingOf(pid); isIn(pid, file) { // and was to the end
+		if m, err := mappingOf(pid); isIn(pid, file) { // the process was in the namespace while its map was read
 			return m, err
 		}
 	}
+
 	var m *userns.Mapping
 	err = visit(file, func(pid int) (err error) {
 		m, err = mappingOf(pid)
@@ -84,10 +87,11 @@ func readOpenNS(file *os.File, pid int) (*userns.Mapping, error) {
 	if errors.Is(err, ErrNotAbove) {
 		err = unseen(file)
 	}
+
 	return m, err
 }
 
-// unseen says why neither a process in a namespace can be looked at nor the namespace be joined.
+// unseen gives the error for a namespace that can't be joined and in which no process can be seen.
 func unseen(file *os.File) error {
 	const problem = "no process that is in it can be looked at, and it can't be joined"
 	owner, err := unix.IoctlGetUint32(int(file.Fd()), unix.NS_GET_OWNER_UID)
@@ -97,7 +101,7 @@ func unseen(file *os.File) error {
 	return fmt.Errorf("%s: it was made by user %d; ask as that user or as root", problem, owner)
 }
 
-// pidIn is the process of a path /proc/PID/ns/user, else 0.
+// pidIn gives the process ID in a path /proc/PID/ns/user, 0 for another path.
 func pidIn(path string) int {
 	found := regexp.MustCompile(`^/proc/([1-9][0-9]*)/ns/user$`).FindStringSubmatch(filepath.Clean(path))
 	if found == nil {
@@ -110,7 +114,7 @@ func pidIn(path string) int {
 	return pid
 }
 
-// member is a process that is in the namespace, 0 if none can be seen.
+// member gives the ID of a process that is in the namespace, 0 if none can be seen.
 func member(file *os.File) int {
 	names, err := filepath.Glob("/proc/[1-9]*")
 	if err != nil {
@@ -130,7 +134,7 @@ func isIn(pid int, file *os.File) bool {
 	return same && err == nil
 }
 
-// mappingOf is the map of a process.
+// mappingOf gives the mapping of a process.
 func mappingOf(pid int) (*userns.Mapping, error) {
 	uids, gids, err := listedMaps(pid)
 	if err != nil {

@@ -40,12 +40,14 @@ func newUserNS(m userns.Mapping) (ns *os.File, err error) {
 	var p rawproc.Program
 	p.Add(rawproc.Op{Doing: "die with the parent", Trap: unix.SYS_PRCTL,
 		Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}})
+
 	// Its memory is ours, and may be closed to others by now: only the process itself can open its namespace without
 	// CAP_SYS_PTRACE.
 	at := p.Add(rawproc.Op{Doing: "open it", Trap: unix.SYS_OPENAT, Args: [6]uintptr{0, p.String("/proc/self/ns/user"),
 		unix.O_CLOEXEC}})
 	one := p.Bytes([]byte{1, 0, 0, 0, 0, 0, 0, 0})
 	p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{uintptr(opened), one, 8}})
+
 	// The process only has to exist until its maps are written; if the parent ended before it could say so, it ends by
 	// itself.
 	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL,
@@ -61,6 +63,7 @@ func newUserNS(m userns.Mapping) (ns *os.File, err error) {
 			err = failed // it explains more
 		}
 	}()
+
 	if err := c.WaitEvent(opened); err != nil {
 		return nil, err
 	}
@@ -68,6 +71,7 @@ func newUserNS(m userns.Mapping) (ns *os.File, err error) {
 	if err := reexec.WriteMaps(c.Pid, m); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+
 	return file, nil
 }
 
@@ -133,10 +137,12 @@ func (l *layers) cloneUpper(o Options) error {
 	if err != nil {
 		return err
 	}
+
 	work, err := os.Readlink(fdPath(int(o.Work.Fd())))
 	if err != nil {
 		return err
 	}
+
 	depth, upperRel, workRel := common(upper, work)
 	dir, err := unix.Open(fdPath(int(o.Upper.Fd()))+strings.Repeat("/..", depth),
 		unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -148,6 +154,7 @@ func (l *layers) cloneUpper(o Options) error {
 	if err != nil {
 		return err
 	}
+
 	if l.upper, err = l.reopen(clone, upperRel, o.Upper); err != nil {
 		return err
 	}

@@ -48,6 +48,7 @@ func Mount(o Options) (*os.File, error) {
 		return nil, fmt.Errorf("mount overlay: %w: %d, the kernel stacks at most %d", ErrTooManyLayers, len(o.Lower),
 			MaxLower)
 	}
+
 	switch {
 	case o.IDMap == nil:
 		o.UserNS = nil
@@ -59,6 +60,7 @@ func Mount(o Options) (*os.File, error) {
 		defer ns.Close()
 		o.UserNS = ns
 	}
+
 	switch {
 	case o.Upper == nil && len(o.Lower) == 0:
 		return Tmpfs(TmpfsOptions{Mode: 0o755, Attr: o.Attr | unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV})
@@ -69,6 +71,7 @@ func Mount(o Options) (*os.File, error) {
 	case o.Upper != nil && o.Work == nil:
 		return nil, errors.New("mount overlay: an upper directory needs a work directory")
 	}
+
 	return stack(o)
 }
 
@@ -83,6 +86,7 @@ func stack(o Options) (*os.File, error) {
 			_ = unix.Unlinkat(l.work, "work/incompat/volatile", unix.AT_REMOVEDIR)
 		}
 	}
+
 	if o.UserNS != nil || o.LowerNS != nil {
 		mapped, err := cloneLayers(o)
 		defer closeAll(mapped.own)
@@ -91,10 +95,12 @@ func stack(o Options) (*os.File, error) {
 		}
 		l = mapped
 	}
+
 	f, err := l.mount(o)
 	if err == nil {
 		return writable(f, o)
 	}
+
 	// Before Linux 6.15 a layer must be attached in the mount namespace, which a detached one is not; before 6.7 layers
 	// can't be added one by one. Both is had in a mount namespace that exists for this one call.
 	if errors.Is(err, unix.EINVAL) {
@@ -107,6 +113,7 @@ func stack(o Options) (*os.File, error) {
 			return stack(o)
 		}
 	}
+
 	return nil, err
 }
 
@@ -154,6 +161,7 @@ func (l layers) mountHere(o Options) (*os.File, error) {
 			return nil, err
 		}
 	}
+
 	fs, err := openFS("overlay")
 	if err != nil {
 		return nil, err
@@ -162,10 +170,12 @@ func (l layers) mountHere(o Options) (*os.File, error) {
 	for _, fd := range l.lower {
 		fs.set("lowerdir+", fdPath(fd))
 	}
+
 	if l.upper >= 0 {
 		fs.set("upperdir", fdPath(l.upper))
 		fs.set("workdir", fdPath(l.work))
 	}
+
 	for _, opt := range o.list() {
 		fs.set(opt.key, opt.value)
 	}
@@ -173,6 +183,7 @@ func (l layers) mountHere(o Options) (*os.File, error) {
 	if l.upper < 0 {
 		attr |= unix.MOUNT_ATTR_RDONLY
 	}
+
 	return fs.mount(attr)
 }
 

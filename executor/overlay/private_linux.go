@@ -64,11 +64,13 @@ func (l layers) mountClassic(o Options) (*os.File, error) {
 	if err := unix.Mkdirat(int(room.Fd()), "m", 0o700); err != nil {
 		return nil, fmt.Errorf("make mount point: %w", err)
 	}
+
 	data := l.classicOptions(o)
 	if len(data) >= os.Getpagesize() {
 		return nil, fmt.Errorf("mount overlay: %w: %d, this kernel takes a list of %d bytes", ErrTooManyLayers, len(l.lower),
 			os.Getpagesize())
 	}
+
 	flags := uintptr(unix.MS_NODEV)
 	if l.upper < 0 {
 		flags |= unix.MS_RDONLY
@@ -78,6 +80,7 @@ func (l layers) mountClassic(o Options) (*os.File, error) {
 			return nil, err
 		}
 	}
+
 	if err := unix.Mount("overlay", fdPath(int(room.Fd()))+"/m", "overlay", flags, data); err != nil {
 		return nil, fmt.Errorf("mount overlay: %w", err)
 	}
@@ -85,11 +88,13 @@ func (l layers) mountClassic(o Options) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("detach overlay: %w", err)
 	}
+
 	f := os.NewFile(uintptr(fd), "overlay")
 	if err := setAttr(fd, &unix.MountAttr{Attr_set: uint64(o.Attr | unix.MOUNT_ATTR_NODEV)}, 0); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("set attributes of overlay: %w", err)
 	}
+
 	return f, nil
 }
 

@@ -39,6 +39,7 @@ func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount fu
 		}
 		return dir, dir.Close, nil
 	}
+
 	dev, err := os.OpenFile(fuseDevice, os.O_RDWR, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("mount with %s: %w", p.Path, err)
@@ -46,17 +47,20 @@ func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount fu
 	if dir, err = mountFuse(dev, o); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("mount with %s: %w", p.Path, err), dev.Close())
 	}
+
 	m := &programMount{program: p.Path, dir: dir, ended: make(chan struct{})}
 	m.ctx, m.kill = context.WithCancel(ctx)
 	// With this one closed the program's is the only one: when it ends, whoever waits for it gets an error.
 	if err := errors.Join(p.serve(m, dev, o), dev.Close()); err != nil {
 		return nil, nil, errors.Join(err, m.unmount())
 	}
+
 	var st unix.Stat_t
 	// the program doesn't serve the mount, and says why when it ends
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("mount with %s: %w", p.Path, err), m.unmount())
 	}
+
 	return dir, m.unmount, nil
 }
 
@@ -73,6 +77,7 @@ func (p Program) serve(m *programMount, dev *os.File, o Options) error {
 	if !strings.Contains(path, ":") {
 		return m.start(p.command(m.ctx, dev, o))
 	}
+
 	var l layers
 	o.UserNS = nil
 	if err := l.cloneUpper(o); err != nil {
@@ -83,6 +88,7 @@ func (p Program) serve(m *programMount, dev *os.File, o Options) error {
 	o.Upper, o.Work = os.NewFile(uintptr(l.upper), o.Upper.Name()), os.NewFile(uintptr(l.work), o.Work.Name())
 	defer o.Upper.Close()
 	defer o.Work.Close()
+
 	return onLostThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
 			return fmt.Errorf("unshare mount namespace: %w", err)

@@ -12,7 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Limits of what is believed about a path in the root.
+// Limits for following a path in the root.
 const (
 	maxLinks = 40
 	maxPath  = 4096
@@ -37,7 +37,7 @@ func opened(name string) func(fd int, err error) (*os.File, error) {
 	}
 }
 
-// relative is the name that openat2 takes for the root itself.
+// relative gives the name for openat2: "." for the root itself.
 func relative(name string) string {
 	if name == "" || name == "/" {
 		return "."
@@ -62,6 +62,7 @@ func Locate(root *os.File, name string) (Place, error) {
 	if mode, err := ModeOf(root, name); err == nil && mode&unix.S_IFMT != unix.S_IFLNK {
 		return Place{name, true, mode}, nil
 	}
+
 	var done []string
 	rest := strings.Split(name, "/")
 	links := 0
@@ -75,6 +76,7 @@ func Locate(root *os.File, name string) (Place, error) {
 			done = done[:max(len(done)-1, 0)]
 			continue
 		}
+
 		here := path.Join(append(done, element)...)
 		target, mode, err := readElement(root, here)
 		switch {
@@ -87,6 +89,7 @@ func Locate(root *os.File, name string) (Place, error) {
 			done = append(done, element)
 			continue
 		}
+
 		if links++; links > maxLinks || len(target) > maxPath {
 			return Place{}, &os.PathError{Op: "resolve", Path: "/" + name, Err: unix.ELOOP}
 		}
@@ -95,6 +98,7 @@ func Locate(root *os.File, name string) (Place, error) {
 		}
 		rest = append(strings.Split(target, "/"), rest...)
 	}
+
 	here := path.Join(done...)
 	mode, err := ModeOf(root, here)
 	return Place{here, true, mode}, err
@@ -106,7 +110,7 @@ func ModeOf(root *os.File, name string) (uint32, error) {
 	return mode, err
 }
 
-// readElement gives the mode of what name is, and if that is a symbolic link its target.
+// readElement gives the mode of the file name, and the target of a symbolic link.
 func readElement(root *os.File, name string) (target string, mode uint32, err error) {
 	fd, err := fsys.OpenPlain(int(root.Fd()), relative(name), unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {

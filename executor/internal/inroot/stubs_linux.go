@@ -26,6 +26,7 @@ func MakeStubs(root *os.File, name string, dir bool) ([]Stub, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var made []Stub
 	elements := strings.Split(name, "/")
 	for i, element := range elements {
@@ -48,6 +49,7 @@ func MakeStubs(root *os.File, name string, dir bool) ([]Stub, error) {
 			return made, err
 		}
 	}
+
 	return made, nil
 }
 
@@ -66,7 +68,7 @@ func MakeAll(root *os.File, p Point) error {
 	return err
 }
 
-// makeStub makes one element, unless it is there (nil). The stub keeps parent.
+// makeStub makes one file or directory in parent; nil if it exists already. The stub takes over parent.
 func makeStub(parent *os.File, name string, dir bool) (*Stub, error) {
 	var before unix.Stat_t
 	fd := int(parent.Fd())
@@ -106,11 +108,12 @@ func emptyMode(dir bool) uint32 {
 	return unix.S_IFREG | 0o644
 }
 
-// errSwapped says that a mount point isn't what was made.
+// errSwapped means that a mount point isn't the file that was made for it.
 var errSwapped = errors.New("another process has put something else there")
 
-// settleEmpty gives what was just made its mode. Others can write to the directories of some mounts, and may have put
-// anything in its place, a link to a file of the host say: so it is opened first, and touched only if it looks as new.
+// settleEmpty gives the file that was just made its mode. Other processes can write to the directories of some mounts,
+// and may have exchanged the file, for example for a link to a file of the host. So the file is opened first, and
+// changed only if it looks like a new one.
 func settleEmpty(dirfd int, name string, mode uint32) (st unix.Stat_t, err error) {
 	fd, err := unix.Openat(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

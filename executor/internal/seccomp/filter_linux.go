@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The filter is there for what capabilities and namespaces do not stop: kernel interfaces with a record of holes, keys
-// that no namespace separates, and the way to new user namespaces in which a step would be all-powerful again. What is
-// not listed is allowed, but for calls newer than this list.
+// The filter stops system calls that capabilities and namespaces don't: kernel interfaces that had many holes, keys,
+// which no namespace separates, and new user namespaces, in which a step would have all capabilities again. Calls that
+// aren't listed are allowed, except calls newer than this list.
 
 // highestCall is the newest system call that this list has been checked against, on all architectures (Linux 7.0).
 const highestCall = 471
@@ -36,7 +36,7 @@ type argRule struct {
 	errno  unix.Errno
 }
 
-// numbers are those of the calls that every abi has, but numbers differently.
+// numbers are the numbers of those calls in argument rules that have another number in each abi.
 type numbers struct{ clone, socket, ioctl uint32 }
 
 const (
@@ -44,11 +44,11 @@ const (
 		unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
 	clone3     = 435 // the same everywhere
 	socketcall = "socketcall"
-	// Another word for TIOCSTI on the virtual console.
+	// tioclinux does on a virtual console what TIOCSTI does.
 	tioclinux = 0x541c
 )
 
-// commonDenied have the same number everywhere, as all newer calls have.
+// commonDenied gives the denied calls that have the same number in every abi, as all newer calls have.
 func commonDenied() []call {
 	return []call{
 		{"io_uring_setup", 425}, {"io_uring_enter", 426}, {"io_uring_register", 427},
@@ -62,18 +62,18 @@ func commonDenied() []call {
 func commonArgs(n numbers) []argRule {
 	return []argRule{
 		{call: call{"clone", n.clone}, arg: 0, mask: true, values: []uint32{newNamespaces}, errno: unix.EPERM},
-		// Neither family knows network namespaces; AF_VSOCK reaches the hypervisor.
+		// Network namespaces don't separate these families; AF_VSOCK reaches the hypervisor.
 		{call: call{"socket", n.socket}, arg: 0, values: []uint32{unix.AF_ALG, unix.AF_VSOCK}, errno: unix.EAFNOSUPPORT},
-		// They type into a terminal, which may be the caller's.
+		// These ioctls put input into a terminal, which may be the caller's.
 		{call: call{"ioctl", n.ioctl}, arg: 1, values: []uint32{unix.TIOCSTI, tioclinux}, errno: unix.EPERM},
 	}
 }
 
-// keyCalls are the calls that reach keys. The kernel asks a key's owner for them, not its namespace, and a step's root
-// is the caller itself to the kernel: from a session keyring of its own, and from a user namespace with user keyrings
-// of its own, too, a step can link any key of the caller's whose number /proc/keys tells or trying finds. So no step
-// has them. An insecure step sees a kernel without keys, which is what runtimes and others that would like to have a
-// keyring are prepared for.
+// keyCalls gives the system calls that reach keys. The kernel checks a key's owner, not its namespace, and to the
+// kernel a step's root is the caller. So even with a session keyring and user keyrings of its own a step could link any
+// key of the caller whose number it finds in /proc/keys or by trying. Therefore no step may make these calls. To an
+// insecure step the kernel looks like one without keys, with which runtimes and other programs that want a keyring can
+// deal.
 func keyCalls() []string { return []string{"add_key", "keyctl", "request_key"} }
 
 // Filter is the filter as the kernel takes it; that of the caller's keys alone if keysOnly is set.
@@ -84,7 +84,7 @@ func Filter(keysOnly bool) []unix.SockFilter {
 	return seccompFilter(abis())
 }
 
-// keyFilter is the filter of steps that have no other.
+// keyFilter gives the filter for steps without the full one: it denies only keyCalls.
 func keyFilter(abis []abi) []unix.SockFilter {
 	prog := []unix.SockFilter{load(offsetArch)}
 	for _, a := range abis {
@@ -109,8 +109,8 @@ const (
 	offsetArgs   = 16 // each is 8 bytes, of which the low half comes first
 )
 
-// seccompFilter is the program for the machine's own ABI and the older one that it runs too. A call by any other is
-// ENOSYS.
+// seccompFilter gives the filter program for the machine's ABIs: its own, and the 32-bit one that it runs too. A call
+// by any other ABI gives ENOSYS.
 func seccompFilter(abis []abi) []unix.SockFilter {
 	prog := []unix.SockFilter{load(offsetArch)}
 	for _, a := range abis {
@@ -127,7 +127,8 @@ func (a abi) body() []unix.SockFilter {
 	if a.private != 0 {
 		prog = append(prog, jump(unix.BPF_JGE, a.private, 0, 1), allow())
 	}
-	// Also what the x32 ABI adds to each number.
+
+	// Calls of the x32 ABI are above highestCall, too, since it adds a bit to each number.
 	prog = append(prog, jump(unix.BPF_JGT, highestCall, 0, 1), deny(unix.ENOSYS))
 	// A C library falls back from clone3, whose flags are out of the filter's sight, to clone only after ENOSYS.
 	prog = append(prog, jump(unix.BPF_JEQ, clone3, 0, 1), deny(unix.ENOSYS))
@@ -144,6 +145,7 @@ func (a abi) body() []unix.SockFilter {
 		prog = append(prog, jump(unix.BPF_JEQ, r.call.nr, 0, uint8(len(check))))
 		prog = append(prog, check...)
 	}
+
 	var denied []uint32
 	for _, c := range append(slices.Clone(a.denied), commonDenied()...) {
 		denied = append(denied, c.nr)

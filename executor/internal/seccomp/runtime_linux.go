@@ -16,8 +16,8 @@ func RuntimeFilter(keysOnly bool) *spec.Filter {
 	return f
 }
 
-// filterSpec is the filter with names in place of numbers. socketcall is left out: a rule about socket holds for it,
-// too.
+// filterSpec gives the system call filter with names in place of numbers. It leaves socketcall out: runtimes apply a
+// rule for socket to it as well.
 func filterSpec(abis []abi) *spec.Filter {
 	f := &spec.Filter{}
 	denied := spec.Denied{Errno: uint(unix.EPERM)}
