@@ -2,11 +2,13 @@ package executor_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,15 +17,24 @@ import (
 	"github.com/cooperbuild/cooper/executor/emulator"
 )
 
+// foreignPrograms has for each architecture the function that compiles the program once, and gives its text.
+var foreignPrograms sync.Map
+
 // foreign puts a program for another architecture into the box's layer.
 func (b *box) foreign(arch string) {
 	b.t.Helper()
-	out := filepath.Join(b.path("layer"), "foreign")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", out, "../tests/testdata/foreign")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		b.t.Fatalf("go build for %s: %v\n%s", arch, err, text)
-	}
+	compile, _ := foreignPrograms.LoadOrStore(arch, sync.OnceValues(func() ([]byte, error) {
+		out := b.path("compiled")
+		cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", out, "../tests/testdata/foreign")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("go build for %s: %w\n%s", arch, err, text)
+		}
+		return os.ReadFile(out)
+	}))
+	text, err := compile.(func() ([]byte, error))() //nolint:forcetypeassert // nothing else is stored
+	b.must(err)
+	b.must(os.WriteFile(b.path("layer/foreign"), text, 0o755))
 }
 
 func emulatorOf(t *testing.T, arch string) emulator.Emulator {

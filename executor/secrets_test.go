@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -150,7 +149,7 @@ func TestSocketsEndWithTheStep(t *testing.T) {
 		<-ctx.Done()
 		ended.Add(1)
 	}}}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	go func() { <-connected; cancel() }()
 	if _, err := executor.Run(ctx, s); err == nil {

@@ -4,25 +4,32 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor"
 )
 
+// callerEnv is the step's variable for the process ID of the caller, which is in the names of all sockets: processes
+// that run these tests at the same time share the names of abstract sockets.
+const callerEnv = "EXECUTOR_TEST_CALLER"
+
 // callersSockets are the abstract sockets of the caller: as those of X11, as D-Bus's, and one that takes packets.
-func callersSockets() (stream, session, datagram string) {
-	return "@/tmp/.X11-unix/X4711", "@/tmp/dbus-cooper4711", "@cooper-datagrams"
+func callersSockets(caller string) (stream, session, datagram string) {
+	return "@/tmp/.X11-unix/X" + caller, "@/tmp/dbus-cooper" + caller, "@cooper-datagrams" + caller
 }
+
+// ownSocket is the abstract socket that the step makes.
+func ownSocket() string { return "@own" + os.Getenv(callerEnv) }
 
 // listenAbstract has the caller listen on its abstract sockets, and gives what it hears.
 func listenAbstract(t *testing.T) (heard chan string) {
 	t.Helper()
 	heard = make(chan string, 16)
-	stream, session, datagram := callersSockets()
+	stream, session, datagram := callersSockets(strconv.Itoa(os.Getpid()))
 	for _, name := range []string{stream, session} {
 		l, err := net.Listen("unix", name)
 		if err != nil {
@@ -58,17 +65,17 @@ func listenAbstract(t *testing.T) (heard chan string) {
 
 // dialAbstract tries the caller's abstract sockets, and then sockets that it makes itself and that a child of its uses.
 func dialAbstract() int {
-	stream, session, datagram := callersSockets()
+	stream, session, datagram := callersSockets(os.Getenv(callerEnv))
 	for network, names := range map[string][]string{"unix": {stream, session}, "unixgram": {datagram}} {
 		for _, name := range names {
-			c, err := net.DialTimeout(network, name, 5*time.Second)
+			c, err := net.DialTimeout(network, name, patience)
 			if err == nil && network == "unixgram" {
 				_, err = c.Write([]byte("hello"))
 			}
 			fmt.Printf("%s: %v\n", name, err == nil)
 		}
 	}
-	l, err := net.Listen("unix", "@own")
+	l, err := net.Listen("unix", ownSocket())
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -96,7 +103,7 @@ func dialAbstract() int {
 
 // dialOwn is the child of dialAbstract.
 func dialOwn() int {
-	c, err := net.DialTimeout("unix", "@own", 5*time.Second)
+	c, err := net.DialTimeout("unix", ownSocket(), patience)
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -129,6 +136,7 @@ func TestAbstractSocketsOfTheCallerAreOutOfReach(t *testing.T) {
 		"no new privilege": func(s *executor.Step) { s.Security.NoNewPrivs = true },
 	} {
 		s := b.step("/self", "abstract")
+		s.Env = append(s.Env, callerEnv+"="+strconv.Itoa(os.Getpid()))
 		change(&s)
 		out := b.output(s)
 		if strings.Count(out, ": false\n") != 3 || !strings.HasSuffix(out, "own: own <nil>\nchild: <nil>, pair: <nil>\n") {

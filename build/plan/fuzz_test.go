@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
@@ -51,7 +52,7 @@ func FuzzPlan(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		started := time.Now()
+		started := processorTime(t)
 		o := options()
 		o.BuildArgs = map[string]*string{"X": value("a$Y"), "HTTP_PROXY": value("p")}
 		o.Contexts = map[string]plan.NamedContext{"ctx": {Kind: plan.ContextDirectory, Ref: "/x"},
@@ -66,7 +67,7 @@ func FuzzPlan(f *testing.F) {
 			plan.Targets(f)
 		}
 		g, err := make1(t.Context(), text, o)
-		if took := time.Since(started); took > 5*time.Second {
+		if took := processorTime(t) - started; took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}
 		if err != nil {
@@ -95,11 +96,11 @@ func FuzzExpand(f *testing.F) {
 		f.Add(word, "a/b.c*", "w")
 	}
 	f.Fuzz(func(t *testing.T, word, v, w string) {
-		started := time.Now()
+		started := processorTime(t)
 		o := options()
 		o.BuildArgs = map[string]*string{"V": &v, "W": &w}
 		g, err := make1(t.Context(), []byte("FROM alpine\nARG V\nARG W\nLABEL l="+word+"\n"), o)
-		if took := time.Since(started); took > 5*time.Second {
+		if took := processorTime(t) - started; took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}
 		if strings.ContainsAny(word, "\"'\\#<\x00") || strings.ContainsFunc(word, unicode.IsSpace) ||
@@ -115,4 +116,14 @@ func FuzzExpand(f *testing.F) {
 			t.Errorf("got %q, BuildKit %q", g.Target.Image.Config.Labels["l"], want)
 		}
 	})
+}
+
+// processorTime is how long this process has been computing: what a busy machine does not make longer.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
@@ -220,9 +222,9 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		started := time.Now()
+		started := processorTime(t)
 		file, err := dockerfile.Parse("Dockerfile", text, dockerfile.Options{})
-		if took := time.Since(started); took > 5*time.Second {
+		if took := processorTime(t) - started; took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}
 		if err == nil {
@@ -236,4 +238,14 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("got %T %q", err, err)
 		}
 	})
+}
+
+// processorTime is how long this process has been computing: what a busy machine does not make longer.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

@@ -20,7 +20,10 @@ func Real() bool {
 
 // LeaveOut makes the testing package skip the tests for root alone if this process isn't the machine's root, and prints
 // that it does. TestMain calls it before it runs the tests.
-func LeaveOut() error {
+func LeaveOut() error { return LeaveOutNamed(names, "they need the machine's root") }
+
+// LeaveOutNamed makes the testing package skip the tests whose names match a pattern, and prints why.
+func LeaveOutNamed(left, why string) error {
 	if !flag.Parsed() {
 		flag.Parse() // otherwise m.Run parses the flags, which would overwrite the one that is set here
 	}
@@ -28,13 +31,13 @@ func LeaveOut() error {
 	if skip == nil {
 		return fmt.Errorf("leave out tests: this is no test program")
 	}
-	pattern := names
+	pattern := left
 	if given := skip.Value.String(); given != "" {
-		pattern = given + "|" + names
+		pattern = given + "|" + left
 	}
 	if err := skip.Value.Set(pattern); err != nil {
 		return fmt.Errorf("leave out tests: %w", err)
 	}
-	fmt.Printf("not started, for they need the machine's root: %s\n", names)
+	fmt.Printf("not started, for %s: %s\n", why, left)
 	return nil
 }

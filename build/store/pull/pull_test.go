@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
 
 func TestPullingFromNowhereIsOneError(t *testing.T) {
 	s := storetest.Open(t, store.Options{Driver: "overlay"})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	_, err := s.Pull.Pull(ctx, "127.0.0.1:1/nothing", pull.Options{Insecure: true})
 	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1/nothing") {
