@@ -29,12 +29,12 @@ func standardDirs() []string { return []string{"proc", "sys", "dev", "etc"} }
 type root struct {
 	o    Rootfs
 	dir  *os.File
-	made []inroot.Stub // in the view, because no lower directory could show them
+	made []inroot.Stub // mount points that were made in the root itself, because no lower directory could show them
 
-	planted []planted // files that every step gets
-	carried []carried // directories that were copied up for all these
-	ran     bool      // and what it has written is wanted
-	mountNS *os.File  // where a Dir is attached, if that is known
+	planted []planted // standard files in Upper
+	carried []carried // directories that overlay copied up for made and planted
+	ran     bool      // the step has succeeded, so that its changes are wanted
+	mountNS *os.File  // the step's mount namespace, in which a Dir is attached; nil if it couldn't be opened
 	opts    overlay.Options
 	own     []*os.File
 	extra   *os.File // Work/step-stubs

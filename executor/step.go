@@ -52,10 +52,10 @@ type Step struct {
 	Security Security
 	Limits   []Limit
 
-	// Emulators execute programs of other architectures for the step, and for it alone: they are made known to the kernel
-	// in the step's user namespace, which is a new one with the caller's IDs if there is no Mapping. What emulators the
-	// machine has then doesn't count. At most one for each architecture. Needs Linux 6.7; the error is
-	// emulator.ErrRegister if it can't be done.
+	// Emulators execute programs of other architectures for this step alone, at most one for each architecture. They are
+	// registered with the kernel in the step's user namespace, which is a new one with the caller's IDs if there is no
+	// Mapping; the machine's own registrations don't count there. This needs Linux 6.7; if it isn't possible, the error
+	// is emulator.ErrRegister.
 	Emulators []emulator.Emulator
 
 	// Runtime is the OCI runtime that runs the step; nil: this package's own back end does.

@@ -24,8 +24,7 @@ const (
 	idRangesLock = "userns.lock"
 )
 
-// IDRanges are the ranges of IDs that one build has to itself. They are given back by Close, and by the death of the
-// process.
+// IDRanges are the ranges of IDs that one build uses alone. Close, or the end of the process, frees them.
 type IDRanges struct {
 	store *Store
 	file  *os.File
@@ -53,9 +52,9 @@ func (s *Store) NewIDRanges(ctx context.Context) (r *IDRanges, err error) {
 	return r, nil
 }
 
-// Add has choose make a map from those, to intermediate IDs, that other builds and the containers of the store use, and
-// keeps it. No other build chooses at the same time. What Add gave before is not among what is used: the steps of a
-// build may share.
+// Add calls choose with the mappings (container IDs to intermediate IDs) that other builds and the containers of the
+// store use, and adds the mapping that it chooses. No other build chooses meanwhile. Mappings that this IDRanges has
+// already are not among used: the steps of a build may share IDs.
 func (r *IDRanges) Add(ctx context.Context,
 	choose func(used []userns.Mapping) (userns.Mapping, error)) (m userns.Mapping, err error) {
 	unlock, err := r.store.lockIDRanges(ctx)
@@ -73,7 +72,7 @@ func (r *IDRanges) Add(ctx context.Context,
 	maps := append(r.maps, m)
 	text, err := json.Marshal(maps)
 	if err == nil {
-		_, err = r.file.WriteAt(text, 0) // never shorter than what was there
+		_, err = r.file.WriteAt(text, 0) // maps are only added, so the new text covers the old one
 	}
 	if err != nil {
 		return m, fmt.Errorf("record ranges of IDs: %w", err)
@@ -82,10 +81,10 @@ func (r *IDRanges) Add(ctx context.Context,
 	return m, nil
 }
 
-// Close gives the ranges back.
+// Close frees the ranges.
 func (r *IDRanges) Close() error { return errors.Join(os.Remove(r.file.Name()), r.file.Close()) }
 
-// lockIDRanges is for whoever makes, reads or removes the files.
+// lockIDRanges takes the lock that is held to make, read or remove the files.
 func (s *Store) lockIDRanges(ctx context.Context) (unlock func() error, err error) {
 	f, err := flock.File(ctx, filepath.Join(s.dir, idRangesLock), flock.Exclusive)
 	if err != nil {
@@ -94,7 +93,8 @@ func (s *Store) lockIDRanges(ctx context.Context) (unlock func() error, err erro
 	return f.Close, nil
 }
 
-// usedIDRanges gives the maps of live builds, but for the file own, and of containers. The caller has the lock.
+// usedIDRanges gives the mappings of running builds, except those in the file own, and of containers. The caller holds
+// the lock.
 func (s *Store) usedIDRanges(own string) ([]userns.Mapping, error) {
 	used, err := s.containerMaps()
 	if err != nil {
@@ -105,7 +105,7 @@ func (s *Store) usedIDRanges(own string) ([]userns.Mapping, error) {
 			return nil
 		}
 		text, err := io.ReadAll(f)
-		if err != nil || len(text) == 0 { // nothing chosen yet
+		if err != nil || len(text) == 0 { // empty: that build has chosen no range yet
 			return err
 		}
 		var maps []userns.Mapping
@@ -118,7 +118,7 @@ func (s *Store) usedIDRanges(own string) ([]userns.Mapping, error) {
 	return used, err
 }
 
-// eachIDRanges calls live for the files of live builds and removes those of dead ones.
+// eachIDRanges calls live for the files of running builds and removes those of builds that were killed.
 func (s *Store) eachIDRanges(live func(name string, f *os.File) error) error {
 	if err := uses.EachLive(filepath.Join(s.dir, idRangesDir), live); err != nil {
 		return fmt.Errorf("read ranges of IDs: %w", err)
@@ -126,7 +126,7 @@ func (s *Store) eachIDRanges(live func(name string, f *os.File) error) error {
 	return nil
 }
 
-// removeIDRanges removes the files of dead builds.
+// removeIDRanges removes the files of builds that were killed.
 func (s *Store) removeIDRanges(ctx context.Context) error {
 	if _, err := os.Lstat(filepath.Join(s.dir, idRangesDir)); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -138,7 +138,7 @@ func (s *Store) removeIDRanges(ctx context.Context) error {
 	return errors.Join(s.eachIDRanges(func(string, *os.File) error { return nil }), unlock())
 }
 
-// containerMaps are the maps of the store's containers that have some.
+// containerMaps gives the mappings of the store's containers that have one.
 func (s *Store) containerMaps() ([]userns.Mapping, error) {
 	containers, err := s.store.Containers()
 	if err != nil {

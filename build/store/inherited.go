@@ -11,9 +11,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// inheritNothing takes the default access control list away from the directories that layers and copies are made in.
-// One of a directory above the store would be in every file of an image, with IDs that mean something on this machine
-// only.
+// inheritNothing removes the default access control list from the directories that layers and copies are made in. They
+// may have inherited one from a directory above the store; every file of an image would inherit it in turn, with IDs of
+// this machine.
 func (s *Store) inheritNothing() error {
 	driver := filepath.Join(s.store.GraphRoot(), s.Driver())
 	dirs := []string{driver, filepath.Join(driver, "dir"), s.dir}
@@ -26,7 +26,7 @@ func (s *Store) inheritNothing() error {
 	}
 	for _, dir := range dirs {
 		err := unix.Lremovexattr(dir, "system.posix_acl_default")
-		// Some have none, some are not there, and a file system may know none.
+		// A directory may have no list or not exist, and its file system may not support them.
 		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTSUP) &&
 			!errors.Is(err, unix.EROFS) {
 			return fmt.Errorf("remove default access control list of %s: %w", dir, err)
@@ -35,20 +35,20 @@ func (s *Store) inheritNothing() error {
 	return s.labelAsDriver(driver)
 }
 
-// labelAsDriver gives the directory that layers are made in the SELinux label of the driver's: what is made there
-// inherits it, and takes it along into the driver's directory.
+// labelAsDriver gives the directory that layers are made in the SELinux label of the driver's directory. Files that are
+// made there inherit the label, and keep it when they are renamed into the driver's directory.
 func (s *Store) labelAsDriver(driver string) error {
 	const label = "security.selinux"
 	var theirs, ours [256]byte
 	n, err := unix.Lgetxattr(driver, label, theirs[:])
 	if err != nil { // the kernel, or the file system, has no labels
-		return nil //nolint:nilerr // then there is nothing to do
+		return nil //nolint:nilerr // without labels there is nothing to do
 	}
 	tmp := filepath.Join(s.dir, "tmp")
 	if m, err := unix.Lgetxattr(tmp, label, ours[:]); err == nil && bytes.Equal(ours[:m], theirs[:n]) {
 		return nil
 	}
-	// The policy may forbid it; a system that is relabelled has it right.
+	// The policy may forbid the change, which isn't needed if the system was relabelled.
 	if err := unix.Lsetxattr(tmp, label, theirs[:n], 0); err != nil && !errors.Is(err, unix.EPERM) &&
 		!errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("label %s: %w", tmp, err)

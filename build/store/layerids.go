@@ -14,9 +14,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/flock"
 )
 
-// LayerID is the ID of the layer that a diff ID makes on top of another layer, "" for none, as containers/image gives
-// it. So a layer is the same one whoever has made it, and an image that was pushed from here can be pulled again: other
-// tools refuse an image whose ID is in the store with layers of other IDs.
+// LayerID gives the ID of the layer with a diff ID on top of the layer parent, "" for none, by the rule of
+// containers/image. So a layer has the same ID whichever tool made it, and an image that was pushed from this store can
+// be pulled again: other tools refuse an image if the store has one of that ID with layers of other IDs.
 func LayerID(parent string, diffID digest.Digest) string {
 	if parent == "" {
 		return diffID.Encoded()
@@ -24,21 +24,22 @@ func LayerID(parent string, diffID digest.Digest) string {
 	return digest.Canonical.FromString(parent + "+" + diffID.Encoded()).Encoded()
 }
 
-// commitsDir has the files that are locked while a layer is committed. Two builds of the same layer come one after the
-// other there, so that the second finds the first one's.
+// commitsDir has the files that are locked while a layer is committed, so that of two builds that commit the same layer
+// the second finds the layer of the first.
 const commitsDir = "commits"
 
-// Content is what is known of a layer before it is made.
+// Content describes a layer before it is made.
 type Content struct {
 	DiffID digest.Digest
-	// Disk counts the bytes that it takes on disk; 0: they are counted when somebody asks. Linked says that it has them in
-	// common with other layers.
+	// Disk is the number of bytes that the layer takes on disk; 0: not known, it is measured when needed. Linked tells
+	// that it shares files with other layers.
 	Disk   int64
 	Linked bool
 }
 
-// Commit has a layer made under its ID on top of the parent, or takes the one that the store has; made tells which. The
-// layer is kept for the build. That another tool makes the same one at the same moment is no error.
+// Commit calls create to make a layer under its ID on top of the parent, or takes the layer if the store has it; made
+// tells which. The layer isn't removed while the build runs. It is no error if another tool makes the same layer
+// meanwhile.
 func (s *Store) Commit(ctx context.Context, parent string, c Content,
 	create func(id string) (*storage.Layer, error)) (l Layer, made bool, err error) {
 	id := LayerID(parent, c.DiffID)
@@ -50,14 +51,17 @@ func (s *Store) Commit(ctx context.Context, parent string, c Content,
 	if err := s.uses.AwaitRemoval(ctx, id); err != nil {
 		return Layer{}, false, err
 	}
+
 	if l, ok := s.UseLayer(ctx, id, parent); ok {
 		l.DiffID = c.DiffID
 		return l, false, nil
 	}
-	// The note comes first: a layer without one is not known to be ours.
+
+	// The note is written before the layer is made: a layer without a note counts as another tool's.
 	if err := s.uses.WhileUsing(ctx, func() error { return s.uses.NoteMade(id, c.Disk, c.Linked) }); err != nil {
 		return Layer{}, false, err
 	}
+
 	put, err := create(id)
 	if errors.Is(err, storage.ErrDuplicateID) {
 		l, err := s.takeOthers(ctx, id, parent)
@@ -67,10 +71,11 @@ func (s *Store) Commit(ctx context.Context, parent string, c Content,
 	if err != nil {
 		return Layer{}, false, fmt.Errorf("commit layer: %w", err)
 	}
+
 	return FromStorage(put), true, nil
 }
 
-// takeOthers uses a layer that another tool was faster to make than this one: it isn't ours.
+// takeOthers takes a layer that another tool has made meanwhile, and corrects the note: it wasn't made by this program.
 func (s *Store) takeOthers(ctx context.Context, id, parent string) (Layer, error) {
 	err := s.uses.WhileUsing(ctx, func() error {
 		return s.uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, func(n *uses.Entry) { *n = uses.Entry{} })
@@ -96,8 +101,8 @@ func (s *Store) LockCommit(ctx context.Context, id string) (unlock func() error,
 	return f.Close, nil
 }
 
-// Chained tells whether layers, bottom first, have the IDs that LayerID gives them. Those that earlier versions made
-// don't, and neither do those that podman has pulled by a table of contents.
+// Chained tells whether layers, the lowest first, have the IDs that LayerID gives. Layers of earlier versions don't,
+// and neither do layers that podman has pulled by a table of contents.
 func Chained(layers []Layer) bool {
 	parent := ""
 	for _, l := range layers {

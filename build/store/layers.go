@@ -29,7 +29,7 @@ type Layer struct {
 	Blob ocispec.Descriptor
 }
 
-// FromStorage is a layer as the library has it.
+// FromStorage converts a layer of the library.
 func FromStorage(l *storage.Layer) Layer {
 	from := Layer{ID: l.ID, Parent: l.Parent, DiffID: l.UncompressedDigest, Size: l.UncompressedSize}
 	if len(l.UIDs) > 0 && len(l.GIDs) > 0 {
@@ -83,7 +83,7 @@ func Unknown(err error) bool {
 	return false
 }
 
-// Chain is the layer with the ID and all those below it, bottom first. The chain of "" is empty.
+// Chain gives the layer with the ID top and all layers below it, the lowest first. The chain of "" is empty.
 func (s *Store) Chain(top string) ([]Layer, error) {
 	var chain []Layer
 	for id := top; id != ""; {
@@ -98,8 +98,8 @@ func (s *Store) Chain(top string) ([]Layer, error) {
 	return chain, nil
 }
 
-// DiffDir is the directory that holds a layer's own files, for a store that stages. The caller opens it at once: a
-// layer of a store can be removed by its other users.
+// DiffDir gives the directory of a layer's own files, in a store that stages layers. The caller opens it at once: other
+// programs can remove layers of the store.
 func (s *Store) DiffDir(id string) (string, error) {
 	dir := filepath.Join(s.store.GraphRoot(), overlayDriver, id, "diff")
 	if _, err := os.Lstat(dir); err == nil {
@@ -115,7 +115,7 @@ func (s *Store) DiffDir(id string) (string, error) {
 	return dirs.Upper, nil
 }
 
-// MountLayer has the driver mount a layer to be read. The caller calls the returned function when done.
+// MountLayer lets the driver mount a layer for reading. The caller calls the returned function when done.
 func (s *Store) MountLayer(id string) (dir string, unmount func() error, err error) {
 	give := func() error {
 		_, err := s.store.Unmount(id, false)
@@ -136,7 +136,7 @@ func (s *Store) MountLayer(id string) (dir string, unmount func() error, err err
 	}, nil
 }
 
-// HostIDs says that the files' IDs need no change: what is on disk, seen from this process, is what the image says.
+// HostIDs gives the options for layers whose files have on disk, as this process sees them, the IDs of the image.
 func HostIDs() storage.LayerIDMappingOptions {
 	return storage.LayerIDMappingOptions{HostUIDMapping: true, HostGIDMapping: true}
 }
@@ -162,17 +162,17 @@ func (s *Store) RemoveLayer(id string) error {
 	return fmt.Errorf("remove layer %s: %w", id, err)
 }
 
-// HasLayer tells whether the store has a layer, of whomever.
+// HasLayer tells whether the store has a layer, whichever tool made it.
 func (s *Store) HasLayer(id string) bool { return s.store.Exists(id) }
 
 // HasFiles tells whether the driver has a layer's directory.
 func (s *Store) HasFiles(id string) bool { return s.driver.Exists(id) }
 
-// Interruptible reads until the context ends; the error is then the context's cause.
+// Interruptible gives a reader that reads from from until the context ends; its error is the context's cause then.
 func Interruptible(ctx context.Context, from io.Reader) io.Reader { return interruptible{ctx, from} }
 
 type interruptible struct {
-	ctx  context.Context //nolint:containedctx // a reader has nobody else to ask
+	ctx  context.Context //nolint:containedctx // Read has no context among its arguments
 	from io.Reader
 }
 

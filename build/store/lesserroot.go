@@ -18,11 +18,11 @@ const (
 	systemRunRoot = "/run/containers/storage"
 )
 
-// lesserRoot reports whether this process is root, but of a user namespace or without the right to mount, and not on
-// behalf of another user.
+// lesserRoot reports whether this process is root of a user namespace, or root without the right to mount, and was not
+// started for another user.
 func lesserRoot() bool { return unshare.IsRootless() && unshare.GetRootlessUID() == 0 }
 
-// moveUnwritable gives a lesser root the store of its home where the system's can't be its own.
+// moveUnwritable makes a lesser root use the store in its home directory if it can't use the system's store.
 func moveUnwritable(opts *storage.StoreOptions, o Options) error {
 	if o.Root != "" || opts.GraphRoot != systemRoot || !lesserRoot() {
 		return nil
@@ -57,14 +57,14 @@ func noSystemStore() (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	// The machine's root marks what is deleted in layers by attributes that only it can see.
+	// The machine's root marks deletions in layers by extended attributes that only it can see.
 	if len(m) == 1 && m[0].Host == 0 && m[0].Length >= userns.MaxID {
 		return systemRoot + " is for the root who may mount, whose layers are others", nil
 	}
 	return "", nil
 }
 
-// CanMake reports whether this process can write to the directory or, if it isn't there, make it.
+// CanMake reports whether this process can write to the directory or, if it is missing, make it.
 func CanMake(dir string) bool {
 	for {
 		var st unix.Stat_t

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Location is where a store is and what it is made with. Driver "" leaves the choice to containers/storage.
+// Location names a store's directories and driver. Driver "" leaves the choice to containers/storage.
 type Location struct {
 	Root, RunRoot, Driver string
 	// Instead says why Root is not the system's store, for root of a container; "" if it is, or for other users.
@@ -36,7 +36,7 @@ func Exists(o Options) (bool, error) {
 	return !errors.Is(err, os.ErrNotExist), nil
 }
 
-// Dirs are the directories in which a store and those that it looks into keep what they have, by its options alone.
+// Dirs gives the directories of a store and of its additional stores, by the options alone.
 func Dirs(o Options) ([]string, error) {
 	opts, err := defaults(o)
 	if err != nil {

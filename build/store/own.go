@@ -2,11 +2,11 @@ package store
 
 import "path/filepath"
 
-// CacheDir is where build/cache keeps its records.
+// CacheDir is the directory of build/cache's records.
 func (s *Store) CacheDir() string { return filepath.Join(s.dir, "cache") }
 
-// RemoteDir is where build/fetch keeps what comes from URLs and git repositories.
+// RemoteDir is the directory in which build/fetch keeps downloaded files and git repositories.
 func (s *Store) RemoteDir() string { return filepath.Join(s.dir, "remote") }
 
-// StatsFile is where build/source keeps the digests of context files.
+// StatsFile is the file in which build/source keeps the digests of context files.
 func (s *Store) StatsFile() string { return filepath.Join(s.dir, "stat") }

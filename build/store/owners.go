@@ -12,8 +12,8 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// LayerOwners gives the owners and groups, container IDs, of a layer's files: what the layer's record says, or else its
-// tar.
+// LayerOwners gives the owners and groups (container IDs) of a layer's files. It reads them from the layer's record, or
+// from its tar if the record hasn't got them.
 func (s *Store) LayerOwners(ctx context.Context, id string) (userns.IDs, error) {
 	l, err := s.Layer(id)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // OpenError says why a store can't be opened: something about this machine, its files or its settings.
 type OpenError struct {
 	Problem string
-	Hint    string // what would help; "" if nobody knows
+	Hint    string // the remedy; "" if none is known
 	Err     error  // the cause; may be nil
 }
 
@@ -39,10 +39,10 @@ func (e *OpenError) Unwrap() error { return e.Err }
 // Drivers are the storage drivers that this program has.
 func Drivers() []string { return []string{"overlay", "vfs"} }
 
-// defaults are the options that storage.conf and the environment give, those of a caller added.
+// defaults gives the options of storage.conf and the environment, overridden by those of the caller.
 func defaults(o Options) (storage.StoreOptions, error) {
 	logrus.SetLevel(logrus.ErrorLevel)
-	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true}) // which quotes what a terminal would obey
+	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true}) // this formatter quotes control characters
 	var opts storage.StoreOptions
 	if unshare.IsRootless() {
 		for _, name := range []string{"HOME", "XDG_DATA_HOME"} {
@@ -52,6 +52,7 @@ func defaults(o Options) (storage.StoreOptions, error) {
 			}
 		}
 	}
+
 	opts, err := storage.DefaultStoreOptions()
 	if bad := runDirError(err); bad != nil {
 		return opts, bad
@@ -63,17 +64,19 @@ func defaults(o Options) (storage.StoreOptions, error) {
 	if err := moveUnwritable(&opts, o); err != nil {
 		return opts, err
 	}
+
 	Apply(&opts, o)
 	if driver := opts.GraphDriverName; driver != "" && !slices.Contains(Drivers(), driver) {
 		return opts, &OpenError{Problem: fmt.Sprintf("there is no storage driver %q", driver),
 			Hint: fmt.Sprintf("the drivers are %s; correct driver in storage.conf, or $STORAGE_DRIVER",
 				strings.Join(Drivers(), " and "))}
 	}
+
 	return opts, nil
 }
 
-// runDirError is about the directory that an ordinary user's run-time state is in where XDG_RUNTIME_DIR names none and
-// the system has made none; nil if the error isn't about it.
+// runDirError gives the error for an ordinary user whose directory for run-time state can't be made, when
+// XDG_RUNTIME_DIR names none and the system has made none; nil if err is about something else.
 func runDirError(err error) error {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("storage-run-%d", unshare.GetRootlessUID()))
 	if err == nil || !strings.Contains(err.Error(), dir) {
@@ -97,7 +100,7 @@ func isDirectory(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// openError says which directory is at fault and what would help.
+// openError gives the error that names the directory at fault, and the remedy.
 func openError(opts storage.StoreOptions, err error) error {
 	if full := new(UnusableError); errors.As(unusable(err, placesOf(opts)), &full) {
 		return full
@@ -110,6 +113,7 @@ func openError(opts storage.StoreOptions, err error) error {
 			Hint: fmt.Sprintf("run: chmod g-s %s; rm -r %s; or choose another directory with --root", dir, opts.GraphRoot),
 		}
 	}
+
 	switch {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		e.Hint = fmt.Sprintf("%s and %s must be writable; --root and --runroot choose other directories", opts.GraphRoot,
@@ -129,11 +133,12 @@ func openError(opts storage.StoreOptions, err error) error {
 	case strings.Contains(err.Error(), "driver"):
 		e.Hint = "--storage-driver must be the driver the store was made with"
 	}
+
 	return e
 }
 
-// foreignGroup gives the uppermost of the directories, from a path upwards, that hand a group on that has no ID in this
-// namespace; "" if the path, or the nearest directory above it, doesn't.
+// foreignGroup gives the uppermost directory, from path upwards, that makes new files inherit a group (set-group-ID)
+// which isn't mapped in this namespace; "" if path, or its nearest existing parent, doesn't.
 func foreignGroup(path string) string {
 	const nobody = 65534
 	found := ""
@@ -150,9 +155,9 @@ func foreignGroup(path string) string {
 	return found
 }
 
-// withPlainRoot names the store's directory by a descriptor where its path has a colon or the like: the library puts
-// paths into lists of mount options, in which those part two of them. The programs that the library starts inherit the
-// descriptor. The file is nil where there is no need.
+// withPlainRoot replaces the path of the store's directory by one of an open descriptor (/proc/self/fd/N) if it has a
+// colon, comma or the like: the library puts paths into mount options, where those are separators. Programs that the
+// library starts inherit the descriptor. The file is nil if the path needs no replacement.
 func withPlainRoot(opts storage.StoreOptions) (storage.StoreOptions, *os.File, error) {
 	if !strings.ContainsAny(opts.GraphRoot, `:,\"`) {
 		return opts, nil, nil

@@ -20,34 +20,34 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// Shifted copies are in DIR/shifted/KEY/LAYER. The key is what the mapping makes of the IDs in the layer: mappings that
-// agree on those share the copy. DIR/owners/LAYER lists them.
+// Shifted copies are in DIR/shifted/KEY/LAYER. KEY is a digest of the host IDs that the mapping gives the IDs in the
+// layer, so mappings that agree on those share a copy. DIR/owners/LAYER lists the IDs in the layer.
 const (
 	shiftedDir = "shifted"
 	ownersDir  = "owners"
 )
 
-// MappingKey names a mapping.
+// MappingKey gives a text that identifies a mapping.
 func MappingKey(m userns.Mapping) string {
 	sum := sha256.Sum256([]byte(m.UIDs.String() + "\n\n" + m.GIDs.String()))
 	return hex.EncodeToString(sum[:16])
 }
 
-// ToDisk translates the IDs of an image to those that a step with the mapping has for them on disk; ToImage translates
-// back.
+// ToDisk translates the container IDs of an image to the host IDs that a step with the mapping gives files on disk;
+// ToImage translates back.
 func ToDisk(m userns.Mapping) layer.IDShift {
 	return layer.IDShift{UID: m.UIDs.ToHost, GID: m.GIDs.ToHost}
 }
 
-// ToImage is ToDisk the other way round.
+// ToImage translates the host IDs of files on disk to container IDs.
 func ToImage(m userns.Mapping) layer.IDShift {
 	return layer.IDShift{UID: m.UIDs.ToContainer, GID: m.GIDs.ToContainer}
 }
 
-// ShiftedDir is the directory of a layer's files with the owners that the mapping gives them: a copy that is made when
-// it is first asked for and stays until the layer is gone, or the driver's own directory if no owner differs. In a
-// store that stacks these are the files of the layer alone, as DiffDir has them; in another one they are all that a
-// container of the layer sees. The layer must not be one that is still being made.
+// ShiftedDir gives a directory with a layer's files, with the owners on disk that the mapping gives them. It is a copy,
+// which the first call makes and which stays until the layer is removed, or the driver's own directory if no owner
+// differs. In a store whose driver stacks layers it has the files of the layer alone, like DiffDir; in another store it
+// has all files that a container of the layer sees. The layer must be complete.
 func (s *Store) ShiftedDir(ctx context.Context, id string, m userns.Mapping) (dir string, err error) {
 	if dir, err = s.shiftedDir(ctx, id, m); err != nil {
 		return "", fmt.Errorf("shift layer %s for the ID map %q: %w", id, strings.ReplaceAll(m.UIDs.String(), "\n", ", "),
@@ -61,18 +61,21 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 	if err != nil {
 		return "", err
 	}
+
 	ids, err := s.idsIn(ctx, id, from)
 	if err != nil {
 		return "", err
 	}
+
 	key, same := copyKey(ids, m)
 	if same {
 		return from, nil
 	}
+
 	path := filepath.Join(s.dir, shiftedDir, key, id)
 	size := s.uses.Read(uses.Thing{Kind: uses.Layers, Name: id})
 	var lock *os.File
-	// Whoever removes copies finds the use before there is a copy.
+	// The use is recorded before the copy is made, so that a removal of copies sees it.
 	err = s.uses.WhileUsing(ctx, func() error {
 		err := os.MkdirAll(filepath.Dir(path), 0o700)
 		if err == nil {
@@ -87,6 +90,7 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 			}
 		})
 	})
+
 	if lock != nil {
 		defer lock.Close()
 	}
@@ -96,13 +100,15 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 	if err := locks.Lock(ctx, lock, locks.Exclusive); err != nil {
 		return "", fmt.Errorf("wait for another build: %w", err)
 	}
+
 	if fsys.Exists(path) {
 		return path, nil
 	}
 	return path, s.makeShifted(ctx, from, path, m)
 }
 
-// idsIn gives the IDs of a layer's files in the directory from. They are looked for once.
+// idsIn gives the IDs of a layer's files, which are in the directory from. They are stored, so that they are looked for
+// once.
 func (s *Store) idsIn(ctx context.Context, id, from string) (ids userns.IDs, err error) {
 	path := filepath.Join(s.dir, ownersDir, id)
 	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &ids) == nil {
@@ -122,8 +128,8 @@ func writeIDs(path string, ids userns.IDs) error {
 	return fsys.Replace(path, text, fsys.ReplaceOptions{MakeDirs: true})
 }
 
-// copyKey says what a mapping makes of IDs; same if it leaves all as they are. One that it has no place for makes the
-// copy fail, with the name of the file.
+// copyKey gives the key of a copy: a digest of the translated IDs; same tells that the mapping changes none of them. An
+// ID that isn't mapped is left to CopyShifted, whose error names the file.
 func copyKey(ids userns.IDs, m userns.Mapping) (key string, same bool) {
 	same = true
 	hash := sha256.New()
@@ -150,7 +156,7 @@ func mapText(m userns.Mapping) string {
 	return text(m.UIDs) + ";" + text(m.GIDs)
 }
 
-// filesOf is the driver's directory of a layer.
+// filesOf gives the driver's directory with a layer's files.
 func (s *Store) filesOf(id string) (string, error) {
 	if s.store.Layout.Stacks {
 		dir, err := s.DiffDir(id)
@@ -159,7 +165,7 @@ func (s *Store) filesOf(id string) (string, error) {
 		}
 		return dir, err
 	}
-	// What such drivers mount is a directory that is there without a mount as well.
+	// Drivers that don't stack mount nothing: the directory exists also after unmount.
 	dir, unmount, err := s.MountLayer(id)
 	if err != nil {
 		return "", err
@@ -180,27 +186,29 @@ func (s *Store) makeShifted(ctx context.Context, from, path string, m userns.Map
 	if err := layer.CopyShifted(ctx, made, from, ToDisk(m)); err != nil {
 		return err
 	}
-	// What has the final name must be whole after a power failure as well.
+	// The copy must be on disk before it gets its final name, so that after a power failure no incomplete copy has it.
 	if err := fsys.SyncFSAt(made); err != nil {
 		return err
 	}
 	return os.Rename(made, path)
 }
 
-// removeShifted removes what belongs to layers that are gone from the store, but for what a running build may still
-// use.
+// removeShifted removes the copies and lists of layers that the store hasn't got any more, except those that a running
+// build may use.
 func (s *Store) removeShifted(ctx context.Context) error {
 	listed, err := os.ReadDir(filepath.Join(s.dir, ownersDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
+
 	errs := []error{err}
 	for _, e := range listed {
-		if s.layerGone(e.Name()) { // or it is being written
+		if s.layerGone(e.Name()) { // the layer was removed, or isn't committed yet
 			errs = append(errs, s.uses.WhileDeciding(ctx,
 				func() error { return fsys.RemoveFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
 		}
 	}
+
 	keys, err := fsys.Subdirs(filepath.Join(s.dir, shiftedDir))
 	errs = append(errs, err)
 	for _, key := range keys {
@@ -215,15 +223,17 @@ func (s *Store) removeShifted(ctx context.Context) error {
 			}
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
-// layerGone asks the store, for a layer may be one of another store that this one looks into. Its own are mostly there.
+// layerGone tells whether the store has lost a layer. It looks first for the layer's directory, which most have, and
+// then asks the library, since the layer may be in an additional store.
 func (s *Store) layerGone(id string) bool {
 	return !s.driver.Exists(id) && !s.store.Exists(id)
 }
 
-// removeCopy takes the name away first, so that a build finds the whole copy or none.
+// removeCopy removes a copy. It renames it first, so that a build finds a whole copy or none.
 func (s *Store) removeCopy(ctx context.Context, dir, id, use string) (err error) {
 	gone, remove, err := s.scratch.Dir(ctx)
 	if err != nil {
@@ -240,7 +250,7 @@ func (s *Store) removeCopy(ctx context.Context, dir, id, use string) (err error)
 			return err
 		}
 		err = errors.Join(fsys.RemoveFiles(path+LockSuffix), s.uses.Forget(uses.Thing{Kind: uses.Copies, Name: use}))
-		_ = os.Remove(dir) // if it was the only one
+		_ = os.Remove(dir) // succeeds only if dir has no other copies
 		return err
 	})
 }

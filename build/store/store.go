@@ -20,13 +20,14 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// ErrNoLayer says that the store has no such layer.
+// ErrNoLayer means that the store has no such layer.
 var ErrNoLayer = errors.New("no such layer in the store")
 
-// ownDir is the name of cooper's own directory in the store's.
+// ownDir is the name of cooper's own directory in the store's directory.
 const ownDir = "cooper"
 
-// overlayDriver is the name of the driver that stacks directories, and that of its own directory in the store's.
+// overlayDriver is the name of the driver that stacks directories, and of the driver's directory in the store's
+// directory.
 const overlayDriver = library.Overlay
 
 // Options say which store to open. The zero value is the user's own store as storage.conf and the environment give it.
@@ -38,7 +39,7 @@ type Options struct {
 	DriverOptions []string
 	// Portable forces the commit path that works with every driver.
 	Portable bool
-	// Tell is given what a user should know of the store, such as what a crash has cost; nil: nobody is told.
+	// Tell is called with messages for the user about the store, such as the damage of a crash. It may be nil.
 	Tell func(text string)
 }
 
@@ -51,60 +52,67 @@ type Store struct {
 	scratch *scratch.Room
 	uses    *uses.Ledger
 	durable *durable.Record
-	// root is the store's directory as the caller has named it, and byFD what the library knows it by if it can't take
-	// that; see withPlainRoot.
+	// root is the path of the store's directory as the caller has named it.
 	root string
+	// byFD is the open directory by which the library knows the store if it can't use root, see withPlainRoot; else nil.
 	byFD *os.File
-	// aside are the library's lists that could not be read when the store was opened, as they are called now.
+	// aside are the paths to which lists of the library were moved that could not be read when the store was opened.
 	aside []string
 }
 
-// HandleReexec runs the helper that containers/storage starts this binary for, if this process is one. It must be
-// called before anything else and tells whether it was.
+// HandleReexec runs the helper of containers/storage if the library has started this process as one, and tells whether
+// it did. main must call it first.
 func HandleReexec() bool {
 	tellNamespace()
 	return reexec.Init()
 }
 
-// tellNamespace tells the library, in the only way there is and before it first asks, that a root with all IDs is not
-// the machine's: it looks at the IDs alone. It would have overlay mark what is deleted by attributes that such a root
-// can't set, and what was removed from a layer would be there again.
+// tellNamespace tells the library, by an environment variable, that this process is not the machine's root although it
+// has all IDs: the library looks only at the IDs. Otherwise the library would let overlay mark deletions by attributes
+// that only the machine's root can set, and deleted files would be back in the layer.
 func tellNamespace() {
 	if os.Geteuid() != 0 || os.Getenv(unshare.UsernsEnvName) != "" {
 		return
 	}
 	if m, err := userns.CurrentMapping(); err == nil && !userns.InInitial(m) {
-		_ = os.Setenv(unshare.UsernsEnvName, "done") // it has neither "=" nor a zero byte
+		_ = os.Setenv(unshare.UsernsEnvName, "done") // can't fail: the name has neither "=" nor a zero byte
 	}
 }
 
-// Open opens the store, making it if it doesn't exist. What killed builds left behind is removed. What a crash of the
-// machine has cost is left to the room mend, which whoever opens the store has look first: see depot.
+// Open opens the store, making it if it doesn't exist. It removes the files that killed builds left behind. It doesn't
+// repair the damage of a crash of the machine; package depot, which opens stores for builds, calls package mend for
+// that.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	opts, err := defaults(o)
 	if err != nil {
 		return nil, err
 	}
+
 	aside, err := durable.Repair(opts.GraphRoot)
 	if err != nil {
 		return nil, openError(opts, err)
 	}
+
 	named, byFD, err := withPlainRoot(opts)
 	if err != nil {
 		return nil, openError(opts, err)
 	}
+
 	st, err := library.Open(named)
 	if err != nil {
 		return nil, errors.Join(openError(opts, err), closeFile(byFD))
 	}
+
 	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, trusted: !unshare.IsRootless()}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}
+
 	s.dir = filepath.Join(st.GraphRoot(), ownDir)
 	if s.scratch, err = scratch.Open(s.dir); err != nil {
 		return nil, openError(opts, err)
 	}
+
 	s.uses = uses.New(s.dir)
 	if s.durable, err = durable.Open(st); err != nil {
 		return nil, openError(opts, err)
@@ -112,12 +120,14 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.inheritNothing(); err != nil {
 		return nil, openError(opts, err)
 	}
+
 	options := slices.Concat(opts.GraphDriverOptions, st.GraphOptions())
 	st.Examine(library.Settings{Own: s.dir, Options: options, Portable: o.Portable, Trusted: s.trusted,
 		Volatile: !opts.DisableVolatile})
 	if err := s.removeStale(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
 	}
+
 	return s, nil
 }
 
@@ -143,14 +153,15 @@ func Apply(opts *storage.StoreOptions, o Options) {
 		opts.GraphDriverName = usualDriver(opts.GraphRoot)
 	}
 	if opts.GraphDriverName == overlayDriver {
-		// The library would mount the driver's directory over itself, and real root's mount would outlive the build.
+		// Otherwise the library would mount the driver's directory over itself, and real root's mount would outlive the
+		// build.
 		opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.skip_mount_home=true")
 	}
 }
 
-// usualDriver is the driver for a store that nothing is configured for: overlay, unless another tool has filled the
-// store with vfs. Older podmen do so without being told to; a store that holds both is refused by the library if it has
-// to guess.
+// usualDriver gives the driver for a store without a configured one: overlay, or vfs if another tool has filled the
+// store with that, as older versions of podman do by default. It gives "" for a store of btrfs. The library would
+// refuse to choose in a store that holds both overlay and vfs.
 func usualDriver(root string) string {
 	has := func(driver string) bool {
 		_, err := os.Lstat(filepath.Join(root, driver+"-layers", "layers.json"))
@@ -160,14 +171,13 @@ func usualDriver(root string) string {
 		return "vfs"
 	}
 	if _, err := os.Lstat(filepath.Join(root, "btrfs-layers")); err == nil {
-		return "" // not ours to choose
+		return "" // the library finds the driver and says that it can't use it
 	}
 	return overlayDriver
 }
 
-// Beneath gives an open directory of a layer as one of the mount that the store's own directory is in, and closes the
-// given one: nothing that is mounted over the driver's directory is in its way then. Where that can't be done it gives
-// it back.
+// Beneath opens a layer's directory again in the mount that the store's own directory is in, where no mount over the
+// driver's directory hides it, and closes dir. If that isn't possible, it gives dir itself.
 func (s *Store) Beneath(dir *os.File) *os.File {
 	if !s.trusted {
 		return dir
@@ -175,28 +185,28 @@ func (s *Store) Beneath(dir *os.File) *os.File {
 	return library.Beneath(s.dir, dir)
 }
 
-// Close gives the store back. The process's own mount of the driver's directory goes with the mount namespace.
+// Close closes the store. This process's mount of the driver's directory ends with the mount namespace.
 func (s *Store) Close() error {
 	s.store.Free()
 	return errors.Join(s.durable.Close(), closeFile(s.byFD))
 }
 
-// Library is what keeps the layers and images, for the rooms of the store.
+// Library gives the library that keeps layers and images, for the packages below this one.
 func (s *Store) Library() *library.Library { return s.store }
 
-// Durable knows what is on the disk.
+// Durable gives the record of which layers are surely on disk.
 func (s *Store) Durable() *durable.Record { return s.durable }
 
-// Scratch is where temporary directories are made.
+// Scratch makes temporary directories and files.
 func (s *Store) Scratch() *scratch.Room { return s.scratch }
 
-// Aside are the library's lists that could not be read when the store was opened, as they are called now.
+// Aside are the paths to which lists of the library were moved that could not be read when the store was opened.
 func (s *Store) Aside() []string { return s.aside }
 
-// Trusted tells whether overlay's marks in the layers are those that only the machine's root can set.
+// Trusted tells whether the layers have overlay's marks in trusted.* attributes, which only the machine's root can set.
 func (s *Store) Trusted() bool { return s.trusted }
 
-// Dir is where cooper keeps its own records, on the store's file system.
+// Dir is cooper's own directory for its records, on the store's file system.
 func (s *Store) Dir() string { return s.dir }
 
 // Root is the store's directory.
@@ -205,8 +215,8 @@ func (s *Store) Root() string { return s.root }
 // Driver is the name of the storage driver.
 func (s *Store) Driver() string { return s.store.GraphDriverName() }
 
-// removeStale deletes staged and temporary directories whose owner is gone, and what is kept for layers and builds that
-// are.
+// removeStale removes staged and temporary directories of processes that have ended, and the copies, lists and ranges
+// of layers and builds that don't exist any more.
 func (s *Store) removeStale(ctx context.Context) error {
 	return errors.Join(
 		scratch.SweepStaging(ctx, filepath.Join(s.store.GraphRoot(), overlayDriver, "staging")),
@@ -216,10 +226,10 @@ func (s *Store) removeStale(ctx context.Context) error {
 	)
 }
 
-// removeAbandoned removes a layer whose maker is gone.
+// removeAbandoned removes a layer whose making was cut short because its process ended.
 func (s *Store) removeAbandoned(id string) error {
 	if _, err := s.store.Layer(id); err != nil {
-		return nil //nolint:nilerr // it was never made
+		return nil //nolint:nilerr // the layer doesn't exist
 	}
 	if _, err := s.store.Unmount(id, true); err != nil && !Unknown(err) {
 		return fmt.Errorf("unmount layer %s: %w", id, err)
@@ -233,8 +243,8 @@ func (s *Store) TempDir(ctx context.Context) (dir string, remove func() error, e
 	return s.scratch.Dir(ctx)
 }
 
-// TempTree is TempDir, with a directory of that name in it that everybody may read, whatever umask the caller has: the
-// root of a tree that steps see, and that images may get.
+// TempTree does what TempDir does, and makes a directory of the given name in it that everybody may read, whatever the
+// umask is: it is the root of a tree that steps see and that may become part of an image.
 func (s *Store) TempTree(ctx context.Context, name string) (dir string, remove func() error, err error) {
 	return s.scratch.Tree(ctx, name)
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// LayerStream is LayerTar, but holds no lock of the store where the driver stacks directories: as long as the library
-// reads a layer nobody can commit another one. What has been removed or changed meanwhile makes another stream, or an
-// error: the caller checks the digest. It closes the stream.
+// LayerStream does what LayerTar does without holding a lock of the store, if the driver stacks directories. LayerTar's
+// lock keeps all programs from committing layers while it is read. Without it, files may be removed or changed
+// meanwhile, which gives another stream or an error, so the caller must check the digest. The caller closes the stream.
 func (s *Store) LayerStream(l Layer) (io.ReadCloser, error) {
 	if s.Driver() != overlayDriver {
 		return s.LayerTar(l)
@@ -28,16 +28,19 @@ func (s *Store) LayerStream(l Layer) (io.ReadCloser, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(filepath.Join(filepath.Dir(dir), "composefs-data")); err == nil {
-		return s.LayerTar(l) // its files have other names
+		return s.LayerTar(l) // other drivers don't keep a directory with the layer's own files
 	}
+
 	root, err := fsys.OpenDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
 	}
+
 	records, err := os.Open(filepath.Join(s.store.GraphRoot(), overlayDriver+"-layers", l.ID+".tar-split.gz"))
-	if err != nil { // the library may know how to do without
+	if err != nil { // the library may not need these files
 		return s.orTar(l, root.Close())
 	}
+
 	unzipped, err := gzip.NewReader(records)
 	if err != nil {
 		return s.orTar(l, errors.Join(root.Close(), records.Close()))
@@ -46,7 +49,7 @@ func (s *Store) LayerStream(l Layer) (io.ReadCloser, error) {
 	return &layerStream{ReadCloser: stream, of: []io.Closer{root, records}}, nil
 }
 
-// orTar is LayerTar, if what is before it went well.
+// orTar gives LayerTar's stream unless err is set.
 func (s *Store) orTar(l Layer, err error) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
@@ -54,7 +57,7 @@ func (s *Store) orTar(l Layer, err error) (io.ReadCloser, error) {
 	return s.LayerTar(l)
 }
 
-// layerStream closes what the stream is read from.
+// layerStream is a stream whose Close also closes the files that it is read from.
 type layerStream struct {
 	io.ReadCloser
 	of []io.Closer
@@ -68,7 +71,7 @@ func (s *layerStream) Close() error {
 	return err
 }
 
-// layerFiles opens the files of a layer's directory, in which nothing is a way out.
+// layerFiles opens files of a layer's directory; no link in it leads out of that directory.
 type layerFiles struct{ root *os.File }
 
 var _ split.FileGetter = layerFiles{}

@@ -15,15 +15,15 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// ErrMachine is behind errors that are the machine's fault and not the build's, wherever they come up.
+// ErrMachine is what errors wrap that are the machine's fault and not the build's, in all packages.
 var ErrMachine = errors.New("this machine can't do it")
 
 // UnusableError says that a disk can't take what has to be written to it, fails, or that there is a limit on open
 // files. It is the machine's fault and not the build's.
 type UnusableError struct {
-	// What is the matter, and a remedy, in words.
+	// What says what is wrong, Hint the remedy.
 	What, Hint string
-	// cause is what failed, for errors.As.
+	// cause is the error that showed it, for errors.As.
 	cause error
 }
 
@@ -31,16 +31,16 @@ func (e *UnusableError) Error() string { return e.What + "\nhint: " + e.Hint }
 
 func (e *UnusableError) Unwrap() error { return e.cause }
 
-// diskErrors are those that say that a disk can take no more.
+// diskErrors gives the errors by which a disk refuses writes.
 func diskErrors() []unix.Errno { return []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS} }
 
-// DiskRefuses tells whether an error is one of a disk that can't take more, as far as its errno says so.
+// DiskRefuses tells whether an error wraps one of those errnos.
 func DiskRefuses(err error) bool {
 	return slices.ContainsFunc(diskErrors(), func(reason unix.Errno) bool { return errors.Is(err, reason) })
 }
 
-// Unusable makes an *UnusableError of an error that comes of a disk that can't take more, the store's or another; other
-// errors are returned as they are.
+// Unusable turns an error that is due to a disk which refuses writes, the store's or another, into an *UnusableError.
+// Other errors are returned as they are.
 func (s *Store) Unusable(err error) error {
 	return unusable(err, places{store: s.root, run: s.store.RunRoot()})
 }
@@ -54,30 +54,34 @@ func unusable(err error, p places) error {
 	if done := new(UnusableError); err == nil || errors.As(err, &done) {
 		return err
 	}
-	if broken := new(library.BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) || errors.Is(err, unix.EMFILE) ||
+	if broken := new(library.BrokenError); errors.As(err, &broken) || errors.Is(err, unix.EIO) ||
+		errors.Is(err, unix.EMFILE) ||
 		errors.Is(err, unix.ENFILE) {
 		return &UnusableError{What: err.Error(), Hint: p.brokenHint(err), cause: err}
 	}
+
 	path := pathOf(err)
 	for _, reason := range diskErrors() {
 		switch {
 		case path != "" && errors.Is(err, reason):
 			return p.error(err, reason, existing(filepath.Dir(path)))
-		case !strings.Contains(err.Error(), reason.Error()): // what a child process of the library has met is text alone
+		// of an error in a child process of the library only the text is left
+		case !strings.Contains(err.Error(), reason.Error()):
 			continue
 		}
 		if dir := p.suffering(reason); dir != "" {
 			return p.error(err, reason, dir)
 		}
-		// Room may have been made by the removal of what failed.
+		// The disk may have space again, because the files that didn't fit were removed.
 		if errors.Is(err, reason) && !aboutNamespaces(err) || strings.Contains(err.Error(), "exit status 1; output: ") {
 			return p.error(err, reason, existing(p.store))
 		}
 	}
+
 	return err
 }
 
-// brokenHint says what may help where a disk fails, or the library that keeps the store does.
+// brokenHint gives the remedy for a disk that fails, or for a failure of the library.
 func (p places) brokenHint(err error) string {
 	switch {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
@@ -88,13 +92,13 @@ func (p places) brokenHint(err error) string {
 	return "build again; --root chooses another store than " + p.store
 }
 
-// aboutNamespaces tells errors that may come of other limits: those on namespaces and mounts give ENOSPC as well.
+// aboutNamespaces tells whether an error may be due to a limit on namespaces or mounts, which give ENOSPC as well.
 func aboutNamespaces(err error) bool {
 	return slices.ContainsFunc([]string{"clone: ", "mount", "namespace"},
 		func(s string) bool { return strings.Contains(err.Error(), s) })
 }
 
-// pathOf is the absolute path that an error is about; "" if it has none.
+// pathOf gives the absolute path that an error is about; "" if it has none.
 func pathOf(err error) string {
 	if at := new(fs.PathError); errors.As(err, &at) && filepath.IsAbs(at.Path) && !strings.HasPrefix(at.Path, "/proc/") {
 		return at.Path
@@ -105,7 +109,8 @@ func pathOf(err error) string {
 	return ""
 }
 
-// suffering is the one of the directories that builds write to whose disk would give the error now; "" if none would.
+// suffering gives the directory, among those that builds write to, on whose disk a write would give the error reason
+// now; "" if there is none.
 func (p places) suffering(reason unix.Errno) string {
 	for _, dir := range []string{p.store, p.run, os.TempDir()} {
 		var st unix.Statfs_t
@@ -122,15 +127,15 @@ func (p places) suffering(reason unix.Errno) string {
 	return ""
 }
 
-// Exhausted says why the disk that holds the store takes no more at this moment, as far as can be seen by looking and
-// by trying; nil: it does.
+// Exhausted says why the store's disk refuses writes at this moment; nil if it doesn't. It looks at the free space and
+// tries a write.
 func (s *Store) Exhausted() *UnusableError {
 	p := places{store: s.root, run: s.store.RunRoot()}
 	var st unix.Statfs_t
 	if unix.Statfs(p.store, &st) == nil && nearlyFull(&st) {
 		return p.exhausted(unix.ENOSPC)
 	}
-	// Of a quota only a write tells.
+	// Only a write shows that a quota is used up.
 	f, err := s.scratch.File()
 	if err == nil {
 		const some = 1 << 20
@@ -152,8 +157,8 @@ func (p places) exhausted(reason unix.Errno) *UnusableError {
 	return nil
 }
 
-// plenty is how much free space, in bytes, says that it may be inodes that were short. Both may have come back with
-// what was removed.
+// plenty is the number of free bytes from which on a full disk's error is taken for one about inodes. Either may have
+// become free again when files were removed.
 const plenty = 4 << 20
 
 // nearlyFull tells whether a disk has so little left that a write may have failed.
@@ -184,7 +189,7 @@ func (p places) error(err error, reason unix.Errno, dir string) error {
 	return e
 }
 
-// existing is the directory, or the nearest one above it that is there.
+// existing gives the directory, or its nearest parent that exists.
 func existing(dir string) string {
 	for !fsys.Exists(dir) && dir != "/" {
 		dir = filepath.Dir(dir)

@@ -9,10 +9,10 @@ import (
 	"github.com/cooperbuild/cooper/build/store/uses"
 )
 
-// Uses is where it is written down what is used, and who removes.
+// Uses gives the ledger of what is used, and of what is being removed.
 func (s *Store) Uses() *uses.Ledger { return s.uses }
 
-// UseLayer gives a layer that the store has on top of this parent, and keeps it for the build; false if there is none.
+// UseLayer gives a layer if the store has it on top of this parent, and protects it from removal during the build.
 func (s *Store) UseLayer(ctx context.Context, id, parent string) (l Layer, ok bool) {
 	err := s.uses.WhileUsing(ctx, func() (err error) {
 		switch l, err = s.Layer(id); {
@@ -26,7 +26,7 @@ func (s *Store) UseLayer(ctx context.Context, id, parent string) (l Layer, ok bo
 	return l, err == nil
 }
 
-// UseChain is Chain, and keeps the layers for the build.
+// UseChain gives a chain of layers as Chain does, and protects them from removal during the build.
 func (s *Store) UseChain(ctx context.Context, top string) (chain []Layer, err error) {
 	err = s.uses.WhileUsing(ctx, func() error {
 		chain, err = s.Chain(top)
@@ -46,8 +46,8 @@ func (s *Store) UseChain(ctx context.Context, top string) (chain []Layer, err er
 	return chain, err
 }
 
-// OpenMount makes the directory of a cache mount, unless it is there, and opens the file beside it that its users lock.
-// The label says what it is for.
+// OpenMount makes the directory of a cache mount, unless it exists, and opens the file beside it that its users lock.
+// label says for people what it is for.
 func (s *Store) OpenMount(ctx context.Context, key, number, label string) (dir string, lock *os.File, err error) {
 	dir = filepath.Join(s.dir, string(uses.Mounts), key, number)
 	err = s.uses.WhileUsing(ctx, func() error {

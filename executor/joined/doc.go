@@ -1,3 +1,2 @@
-// Package joined has the user namespaces that somebody else has made: it opens them for steps that join them, and reads
-// their maps.
+// Package joined opens user namespaces that other programs have made, for steps that join them, and reads their maps.
 package joined

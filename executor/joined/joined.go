@@ -23,9 +23,10 @@ type UserNS struct {
 	Mapping userns.Mapping
 
 	File *os.File // the namespace itself; Close closes it
-	// ListedUIDs and ListedGIDs are Mapping in the order in which the kernel lists it: runc takes no other.
+	// ListedUIDs and ListedGIDs are the ranges of Mapping in the order in which the kernel lists them; runc accepts no
+	// other.
 	ListedUIDs, ListedGIDs []userns.Range
-	// NoGroups says that processes in it can't change their supplementary groups.
+	// NoGroups tells that processes in the namespace can't change their supplementary groups.
 	NoGroups bool
 }
 

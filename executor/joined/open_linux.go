@@ -74,7 +74,7 @@ func openNamespace(path string) (*os.File, error) {
 	return file, nil
 }
 
-// onFS says whether the link at path is on a file system of the type.
+// onFS tells whether the link at path is on a file system of the type magic.
 func onFS(path string, magic int64) bool {
 	var fs unix.Statfs_t
 	return unix.Statfs(filepath.Dir(path), &fs) == nil && fs.Type == magic
@@ -83,7 +83,7 @@ func onFS(path string, magic int64) bool {
 // isOwn says whether a namespace is the one this process is in.
 func isOwn(file *os.File) (bool, error) { return isAt("/proc/self/ns/user", file) }
 
-// isAt says whether what is at path is a namespace.
+// isAt tells whether the link at path leads to the namespace file.
 func isAt(path string, file *os.File) (bool, error) {
 	var at, st unix.Stat_t
 	if err := unix.Stat(path, &at); err != nil {

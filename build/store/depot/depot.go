@@ -13,19 +13,19 @@ import (
 	"github.com/cooperbuild/cooper/build/store/removal"
 )
 
-// Depot is an open store with its rooms.
+// Depot is an open store with the packages that work on it.
 type Depot struct {
-	// Store has the layers.
+	// Store holds the layers.
 	Store *store.Store
-	// Images finds and records images, Pull brings them from elsewhere.
+	// Images finds and records images, Pull pulls them from registries and copies them from other stores.
 	Images *images.Room
 	Pull   *pull.Room
-	// Removal gives disk space back.
+	// Removal removes things to free disk space.
 	Removal *removal.Room
 }
 
-// Open opens a store, making it if it doesn't exist. What killed builds left behind is removed, and so is what a crash
-// of the machine has cost. The caller closes the depot.
+// Open opens a store, making it if it doesn't exist. It removes the files that killed builds left behind, and the
+// layers that a crash of the machine has damaged. The caller closes the depot.
 func Open(ctx context.Context, o store.Options) (*Depot, error) {
 	s, err := store.Open(ctx, o)
 	if err != nil {
@@ -38,7 +38,7 @@ func Open(ctx context.Context, o store.Options) (*Depot, error) {
 	return d, nil
 }
 
-// New gives the rooms of a store.
+// New makes the depot of an open store.
 func New(s *store.Store) *Depot {
 	i := images.New(s)
 	return &Depot{Store: s, Images: i, Pull: pull.New(s, i), Removal: removal.New(s, i)}
@@ -54,5 +54,5 @@ func (d *Depot) prepare(ctx context.Context, o store.Options) error {
 	return other.Tell(ctx, d.Store, o)
 }
 
-// Close gives the store back.
+// Close closes the store.
 func (d *Depot) Close() error { return d.Store.Close() }

@@ -1,3 +1,3 @@
-// Package depot opens a store with all that a build needs of it, in the order in which that is safe: what killed builds
-// left goes first, then what was lost in a crash is mended, and only then is anything used.
+// Package depot opens a store with all packages that a build needs of it, in the order that is safe: first it removes
+// the files of killed builds, then it repairs the damage of a crash, and only then the store is used.
 package depot

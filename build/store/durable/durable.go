@@ -197,6 +197,7 @@ func (r *Record) Sync() error {
 		r.library.Wrote.Store(true)
 		return err
 	}
+
 	n := syncedNote{Uptime: r.uptime}
 	for i := range layers {
 		m := markOf(&layers[i])
@@ -207,6 +208,7 @@ func (r *Record) Sync() error {
 			n.Layers = append(n.Layers, m[:]...)
 		}
 	}
+
 	if err := r.write(n, began); err != nil {
 		return err
 	}

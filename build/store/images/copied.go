@@ -19,10 +19,12 @@ func (r *Room) PutCopy(img *registry.Image, top, name string) error {
 		d := digest.FromBytes(img.Index)
 		items = append(items, storage.ImageBigDataOption{Key: manifestKey(d), Data: img.Index, Digest: d})
 	}
+
 	items = append(items,
 		storage.ImageBigDataOption{Key: manifestKey(manifest), Data: img.Manifest, Digest: manifest},
 		storage.ImageBigDataOption{Key: storage.ImageDigestBigDataKey, Data: img.Manifest, Digest: manifest},
 	)
+
 	// No signature is kept, and the record says so.
 	items = append(items, storage.ImageBigDataOption{Key: "signature-" + manifest.Encoded(), Data: []byte{},
 		Digest: digest.FromBytes(nil)})
@@ -31,6 +33,7 @@ func (r *Room) PutCopy(img *registry.Image, top, name string) error {
 	if name == "" {
 		options.Flags = map[string]any{ownFlag: true}
 	}
+
 	_, err := r.library.CreateImage(id, nil, top, metadata, options)
 	if errors.Is(err, storage.ErrDuplicateID) {
 		err = r.update(id, top, items)
@@ -43,6 +46,7 @@ func (r *Room) PutCopy(img *registry.Image, top, name string) error {
 			return fmt.Errorf("name image: %w", err)
 		}
 	}
+
 	return nil
 }
 

@@ -45,12 +45,14 @@ func (r *Room) PutIndex(ctx context.Context, record IndexRecord) (index digest.D
 	if err != nil {
 		return "", fmt.Errorf("record index: %w", err)
 	}
+
 	index = digest.FromBytes(raw)
 	instances[""] = index.Encoded()
 	references, err := json.Marshal(instances)
 	if err != nil {
 		return "", fmt.Errorf("record index: %w", err)
 	}
+
 	err = r.put(ctx, storage.Image{ID: index.Encoded(), Names: record.Names}, &storage.ImageOptions{
 		CreationDate: record.Created,
 		Digest:       index,
@@ -64,6 +66,7 @@ func (r *Room) PutIndex(ctx context.Context, record IndexRecord) (index digest.D
 	if err != nil {
 		return "", fmt.Errorf("record index: %w", err)
 	}
+
 	return index, nil
 }
 
@@ -96,6 +99,7 @@ func (f *Finder) FindFor(ctx context.Context, name string, platform ocispec.Plat
 	if err != nil {
 		return Found{}, err
 	}
+
 	for depth := 0; ; depth++ {
 		index, err := f.indexOf(img)
 		if err != nil {
@@ -104,14 +108,17 @@ func (f *Finder) FindFor(ctx context.Context, name string, platform ocispec.Plat
 		if index == nil {
 			return f.Read(ctx, img, found)
 		}
+
 		const deepest = 4
 		if depth == deepest {
 			return Found{}, fmt.Errorf("read image %s: more than %d indexes in each other", name, deepest)
 		}
+
 		d, err := registry.Choose(index.Manifests, platform)
 		if err != nil {
 			return Found{}, fmt.Errorf("image %s: %w: %w", name, ErrNoImage, err)
 		}
+
 		images, err := f.library.ImagesByDigest(d.Digest)
 		if err != nil {
 			return Found{}, fmt.Errorf("look up image %s: %w", name, err)

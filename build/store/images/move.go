@@ -44,12 +44,14 @@ func (r *Room) replace(old *storage.Image, top string) error {
 	if err != nil {
 		return err
 	}
+
 	give := func(id string) error {
 		if len(old.Names) == 0 {
 			return nil
 		}
 		return r.library.AddNames(id, old.Names)
 	}
+
 	put := func(id string) error {
 		_, err := r.library.CreateImage(id, nil, top, old.Metadata, o)
 		if err == nil {
@@ -60,6 +62,7 @@ func (r *Room) replace(old *storage.Image, top string) error {
 	if err := put(between); err != nil {
 		return err
 	}
+
 	if _, err := r.library.DeleteImage(old.ID, true); err != nil {
 		err = errors.Join(err, give(old.ID))
 		_, undo := r.library.DeleteImage(between, true)
@@ -68,6 +71,7 @@ func (r *Room) replace(old *storage.Image, top string) error {
 	if err := put(old.ID); err != nil {
 		return err
 	}
+
 	_, err = r.library.DeleteImage(between, true)
 	return err
 }

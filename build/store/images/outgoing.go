@@ -30,6 +30,7 @@ func (f *Finder) FindOutgoing(ctx context.Context, name string) (index []byte, i
 	if err != nil {
 		return nil, nil, err
 	}
+
 	list, err := f.indexOf(img)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read image %s: %w", name, err)
@@ -41,6 +42,7 @@ func (f *Finder) FindOutgoing(ctx context.Context, name string) (index []byte, i
 	if index, err = f.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey); err != nil {
 		return nil, nil, fmt.Errorf("read image %s: %w", name, err)
 	}
+
 	for _, d := range list.Manifests {
 		all, err := f.library.ImagesByDigest(d.Digest)
 		if err != nil {
@@ -56,6 +58,7 @@ func (f *Finder) FindOutgoing(ctx context.Context, name string) (index []byte, i
 		one.Entry = d
 		images = append(images, one)
 	}
+
 	return index, images, nil
 }
 
@@ -82,14 +85,17 @@ func (f *Finder) NamesBeside(name string) ([]string, error) {
 			return nil, err
 		}
 	}
+
 	repository, err := reference.Parse(found)
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", found, err)
 	}
+
 	images, err := f.library.Images()
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
+
 	var all []string
 	for _, i := range images {
 		for _, n := range i.Names {
@@ -98,6 +104,7 @@ func (f *Finder) NamesBeside(name string) ([]string, error) {
 			}
 		}
 	}
+
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%s: %w", name, ErrNoImage)
 	}

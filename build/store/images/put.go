@@ -83,6 +83,7 @@ func (r *Room) put(ctx context.Context, img storage.Image, o *storage.ImageOptio
 			return err
 		}
 	}
+
 	var there bool
 	err := r.uses.WhileUsing(ctx, func() error {
 		_, err := r.library.CreateImage(img.ID, img.Names, img.TopLayer, img.Metadata, o)
@@ -108,6 +109,7 @@ func (r *Room) put(ctx context.Context, img storage.Image, o *storage.ImageOptio
 	if err == nil && there {
 		err = r.Move(ctx, img.ID, img.TopLayer)
 	}
+
 	return err
 }
 

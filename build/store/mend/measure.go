@@ -38,10 +38,12 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 			return err
 		}
 	}
+
 	rc, err := r.store.LayerTar(store.FromStorage(l))
 	if err != nil {
 		return err
 	}
+
 	headers, got, err := readTar(store.Interruptible(ctx, rc))
 	if err = errors.Join(err, rc.Close()); err != nil {
 		return err
@@ -52,10 +54,12 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 	if !r.store.Library().Layout.Stacks {
 		return r.checkCopied(l, headers)
 	}
+
 	dir, err := r.store.DiffDir(l.ID)
 	if err != nil {
 		return err
 	}
+
 	// Others may leave out what their user can't do.
 	c := tarChecker{dir: dir, attributes: r.store.Library().Layout.Renames &&
 		r.store.Uses().Read(uses.Thing{Kind: uses.Layers, Name: l.ID}).Made}
@@ -64,6 +68,7 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -100,11 +105,13 @@ func (c tarChecker) check(h *tar.Header) error {
 	if base == archive.WhiteoutOpaqueDir || name == "/" {
 		return nil // overlay's mark was set before the file system knew of the layer
 	}
+
 	deleted, isDeleted := strings.CutPrefix(base, archive.WhiteoutPrefix)
 	full := filepath.Join(c.dir, dir, base)
 	if isDeleted {
 		full = filepath.Join(c.dir, dir, deleted)
 	}
+
 	var st unix.Stat_t
 	err := unix.Lstat(full, &st)
 	switch {
@@ -116,6 +123,7 @@ func (c tarChecker) check(h *tar.Header) error {
 	case isDeleted:
 		return nil
 	}
+
 	if !c.attributes || h.Typeflag == tar.TypeLink {
 		return nil
 	}
@@ -123,6 +131,7 @@ func (c tarChecker) check(h *tar.Header) error {
 		int(st.Gid) != h.Gid {
 		return fmt.Errorf("%s: %w", name, errLost)
 	}
+
 	for key, value := range h.PAXRecords {
 		attr, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 		if !ok {
@@ -133,6 +142,7 @@ func (c tarChecker) check(h *tar.Header) error {
 			return fmt.Errorf("%s: attribute %s: %w", name, attr, errLost)
 		}
 	}
+
 	return nil
 }
 
@@ -154,10 +164,12 @@ func (r *Room) checkStacking(id, parent string) error {
 		}
 		return string(text), err
 	}
+
 	link, err := read(id, "link")
 	if err != nil {
 		return err
 	}
+
 	to, err := os.Readlink(filepath.Join(home, "l", link))
 	if err != nil {
 		return err
@@ -168,10 +180,12 @@ func (r *Room) checkStacking(id, parent string) error {
 	if parent == "" {
 		return nil
 	}
+
 	below, err := read(parent, "link")
 	if err != nil {
 		return err
 	}
+
 	for name, first := range map[string]string{"lower": filepath.Join("l", below), "lower-layers": parent} {
 		have, err := read(id, name)
 		if err != nil {
@@ -186,6 +200,7 @@ func (r *Room) checkStacking(id, parent string) error {
 			return fmt.Errorf("layer %s: %s: %w", id, name, errLost)
 		}
 	}
+
 	return nil
 }
 
@@ -200,6 +215,7 @@ func (r *Room) checkCopied(l *storage.Layer, headers map[string]*tar.Header) (er
 		defer func() { err = errors.Join(err, unmount()) }()
 		below = dir
 	}
+
 	dir, unmount, err := r.store.MountLayer(l.ID)
 	if err != nil {
 		return err
@@ -210,6 +226,7 @@ func (r *Room) checkCopied(l *storage.Layer, headers map[string]*tar.Header) (er
 	if err != nil {
 		return err
 	}
+
 	own := map[string]bool{"/": true}
 	var opaque []string // what was in these directories is gone
 	for name := range headers {
@@ -221,10 +238,12 @@ func (r *Room) checkCopied(l *storage.Layer, headers map[string]*tar.Header) (er
 			own[name] = true
 		}
 	}
+
 	if i := slices.IndexFunc(changes, func(c archive.Change) bool {
 		return !own[c.Path] && !slices.ContainsFunc(opaque, func(dir string) bool { return strings.HasPrefix(c.Path, dir) })
 	}); i >= 0 {
 		return fmt.Errorf("layer %s: %s: %w", l.ID, changes[i].Path, errLost)
 	}
+
 	return nil
 }

@@ -103,18 +103,22 @@ func (m *mender) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	containers, err := m.library.Containers()
 	if err != nil {
 		return err
 	}
+
 	m.layers = map[string]*storage.Layer{}
 	for i := range layers {
 		m.layers[layers[i].ID] = &layers[i]
 	}
+
 	writable := map[string]bool{}
 	for _, c := range containers {
 		writable[c.LayerID] = true
 	}
+
 	if err := m.measureAll(ctx, writable); err != nil {
 		return err
 	}
@@ -125,6 +129,7 @@ func (m *mender) run(ctx context.Context) error {
 	if err := m.removeLayers(); err != nil {
 		return err
 	}
+
 	m.report()
 	if len(m.bad)+len(m.store.Aside()) == 0 {
 		return nil
@@ -144,11 +149,13 @@ func (m *mender) measureAll(ctx context.Context, writable map[string]bool) error
 		suspects = append(suspects, l)
 		size += max(0, l.UncompressedSize)
 	}
+
 	const worthWords = 256 << 20 // bytes: less is read in a moment
 	if size > worthWords {
 		m.tell(fmt.Sprintf("checking %d layers (%s) that were not yet on the disk for sure when it was last stopped",
 			len(suspects), disk.FormatSize(size)))
 	}
+
 	const readers = 2
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readers)
@@ -166,6 +173,7 @@ func (m *mender) measureAll(ctx context.Context, writable map[string]bool) error
 			return nil
 		})
 	}
+
 	return group.Wait()
 }
 
@@ -189,6 +197,7 @@ func (m *mender) removeImages() error {
 	if err != nil {
 		return err
 	}
+
 	held := map[string]bool{} // the whole layers that images are on
 	var broken []storage.Image
 	for _, img := range all {
@@ -200,6 +209,7 @@ func (m *mender) removeImages() error {
 			broken = append(broken, img)
 		}
 	}
+
 	for _, img := range broken {
 		rest := img.TopLayer
 		for rest != "" && (m.bad[rest] || m.layers[rest] == nil) {
@@ -209,12 +219,14 @@ func (m *mender) removeImages() error {
 			}
 			rest = m.layers[rest].Parent
 		}
+
 		if rest != "" && !held[rest] {
 			held[rest] = true
 			if err := m.images.PutKeeper(rest); err != nil {
 				return err
 			}
 		}
+
 		_, err := m.library.DeleteImage(img.ID, true)
 		// the record goes first
 		if errors.Is(err, storage.ErrImageUsedByContainer) || errors.Is(err, storage.ErrLayerUnknown) {
@@ -225,6 +237,7 @@ func (m *mender) removeImages() error {
 		}
 		m.lost = append(m.lost, images.GivenNames(&img)...)
 	}
+
 	return nil
 }
 

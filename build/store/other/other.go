@@ -39,6 +39,7 @@ func Find(ctx context.Context, o store.Options, ask bool) (Store, bool) {
 	if err != nil {
 		return Store{}, false
 	}
+
 	configured := opts.GraphDriverName != "" || len(opts.GraphDriverPriority) > 0
 	remembered := remembers(opts.GraphRoot)
 	there := fsys.Exists(filepath.Join(opts.GraphRoot, otherDriver+"-images"))
@@ -46,6 +47,7 @@ func Find(ctx context.Context, o store.Options, ask bool) (Store, bool) {
 	if opts.GraphDriverName != library.Overlay || configured && !remembered {
 		return Store{}, false
 	}
+
 	who := "podman"
 	if !remembered && !there {
 		if !ask {
@@ -55,6 +57,7 @@ func Find(ctx context.Context, o store.Options, ask bool) (Store, bool) {
 			return Store{}, false
 		}
 	}
+
 	other := Store{Problem: fmt.Sprintf(
 		"%s keeps images in %s with the driver %s, and cooper with overlay: neither sees the other's",
 		who, opts.GraphRoot, otherDriver)}
@@ -67,6 +70,7 @@ func Find(ctx context.Context, o store.Options, ask bool) (Store, bool) {
 		}
 		other.Fix += "rm -r " + filepath.Join(opts.GraphRoot, "libpod") + " (it forgets its containers and volumes)"
 	}
+
 	return other, true
 }
 

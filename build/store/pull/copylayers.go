@@ -74,6 +74,7 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 	if err != nil || len(pending) == 0 {
 		return top, err
 	}
+
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	waiting := make(chan struct{}, maxWaiting)
@@ -83,18 +84,21 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 	if err != nil {
 		cancel(err)
 	}
+
 	if fetchErr := <-fetched; err == nil || errors.Is(err, errNotFetched) {
 		err = fetchErr
 	}
 	for _, l := range pending {
 		err = errors.Join(err, l.content.close())
 	}
+
 	if err != nil && ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
 	if c.beyondRange {
 		return "", c.missingIDs(pending)
 	}
+
 	return top, err
 }
 
@@ -133,6 +137,7 @@ func (c *layerCopy) fetchAll(ctx context.Context, pending []*pendingLayer, waiti
 			close(l.ready)
 			continue
 		}
+
 		select {
 		case waiting <- struct{}{}:
 		case <-ctx.Done():
@@ -140,6 +145,7 @@ func (c *layerCopy) fetchAll(ctx context.Context, pending []*pendingLayer, waiti
 			close(l.ready)
 			continue
 		}
+
 		group.Go(func() error {
 			defer close(l.ready)
 			l.err = guard.Call(func() (err error) {
@@ -152,6 +158,7 @@ func (c *layerCopy) fetchAll(ctx context.Context, pending []*pendingLayer, waiti
 			return l.err
 		})
 	}
+
 	return group.Wait()
 }
 
@@ -270,10 +277,12 @@ func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, 
 	if err != nil {
 		return nil, nil, err
 	}
+
 	file, err := c.tempFile()
 	if err != nil {
 		return nil, nil, err
 	}
+
 	content := &layerContent{file: file, digest: l.desc.Digest}
 	stop := c.report(l, &verified)
 	found, err := scanLayer(io.TeeReader(verified, file), l.diffID)
@@ -281,6 +290,7 @@ func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, 
 	if err != nil {
 		return nil, nil, errors.Join(err, content.close())
 	}
+
 	return content, found, nil
 }
 
@@ -291,6 +301,7 @@ func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerConte
 	if err != nil || len(same) == 0 {
 		return nil, nil, nil
 	}
+
 	rc, err := c.room.store.LayerTar(store.FromStorage(&same[0]))
 	if err != nil {
 		return nil, nil, nil
@@ -300,6 +311,7 @@ func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerConte
 	if err != nil {
 		return nil, nil, err
 	}
+
 	content := &layerContent{file: file, digest: l.diffID}
 	found, err := scanLayer(io.TeeReader(store.Interruptible(ctx, rc), file), l.diffID)
 	if err != nil {
@@ -309,6 +321,7 @@ func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerConte
 		}
 		return nil, nil, err
 	}
+
 	if same[0].CompressedDigest == l.desc.Digest && same[0].CompressedSize > 0 {
 		content.digest, content.size = l.desc.Digest, &same[0].CompressedSize
 	}
@@ -339,6 +352,7 @@ func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)
 	if c.opts.Name != "" {
 		what = c.opts.Name + " " + what
 	}
+
 	counter := &countingReader{from: *r}
 	*r = counter
 	done := make(chan struct{})
@@ -358,6 +372,7 @@ func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)
 			}
 		})
 	}()
+
 	return func(whole bool) {
 		close(done)
 		<-ended

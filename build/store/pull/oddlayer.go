@@ -43,6 +43,7 @@ func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layer
 	if err := o.plan(ctx); err != nil {
 		return err
 	}
+
 	base, remove, err := c.room.store.TempDir(ctx)
 	if err != nil {
 		return err
@@ -52,6 +53,7 @@ func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layer
 		Target: filepath.Join(base, "dir"), UncompressedDigest: l.diffID, Size: l.owners.size,
 		UIDs: l.owners.list(l.owners.uids), GIDs: l.owners.list(l.owners.gids),
 	}
+
 	if content.size == nil {
 		out.CompressedDigest = content.digest
 	}
@@ -61,6 +63,7 @@ func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layer
 	if out.TarSplit, err = o.split(ctx, base); err != nil {
 		return err
 	}
+
 	made, err := c.room.library.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 		ID: l.id, ParentLayer: l.parent, DiffOutput: &out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 		LayerOptions: &storage.LayerOptions{IDMappingOptions: store.HostIDs()},
@@ -68,6 +71,7 @@ func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layer
 	if err != nil {
 		return err
 	}
+
 	c.made = append(c.made, l.id)
 	return c.checkOdd(ctx, l, made)
 }
@@ -119,6 +123,7 @@ func (o *oddLayer) unpack(ctx context.Context, out *drivers.DriverWithDifferOutp
 	if o.copy.room.library.Layout.Program.Path != "" {
 		options.WhiteoutFormat = archive.AUFSWhiteoutFormat
 	}
+
 	r, w := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
@@ -126,6 +131,7 @@ func (o *oddLayer) unpack(ctx context.Context, out *drivers.DriverWithDifferOutp
 		w.CloseWithError(err)
 		written <- err
 	}()
+
 	err := chrootarchive.UntarUncompressed(r, out.Target, options)
 	_ = r.CloseWithError(errors.New("the archive is not read any more")) // it never fails
 	if wrote := <-written; wrote != nil && err != nil {
@@ -134,6 +140,7 @@ func (o *oddLayer) unpack(ctx context.Context, out *drivers.DriverWithDifferOutp
 	if err != nil {
 		return err
 	}
+
 	for _, m := range o.members {
 		if m.kind == oddDir && m.names[0] == "/" {
 			info, err := os.Lstat(out.Target)
@@ -144,6 +151,7 @@ func (o *oddLayer) unpack(ctx context.Context, out *drivers.DriverWithDifferOutp
 			out.RootDirMode = &mode
 		}
 	}
+
 	return nil
 }
 
@@ -173,12 +181,14 @@ func (o *oddLayer) write(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+
 	for _, dir := range o.opaque {
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path.Join(dir, opaqueName), "/"), Mode: 0o600}
 		if err := to.WriteHeader(h); err != nil {
 			return err
 		}
 	}
+
 	return to.Close()
 }
 
@@ -196,6 +206,7 @@ func (m *oddMember) write(to *tar.Writer, h *tar.Header, data io.Reader) error {
 		dir, base := path.Split(h.Name)
 		h.Name, h.Typeflag, h.Size = dir+whiteoutPrefix+base, tar.TypeReg, 0
 	}
+
 	if err := to.WriteHeader(h); err != nil {
 		return err
 	}
@@ -204,6 +215,7 @@ func (m *oddMember) write(to *tar.Writer, h *tar.Header, data io.Reader) error {
 			return err
 		}
 	}
+
 	for _, name := range m.names[1:] {
 		link := *h
 		link.Name, link.Typeflag, link.Linkname, link.Size = strings.TrimPrefix(name, "/"), tar.TypeLink, h.Name, 0
@@ -211,6 +223,7 @@ func (m *oddMember) write(to *tar.Writer, h *tar.Header, data io.Reader) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -244,6 +257,7 @@ func (o *oddLayer) split(ctx context.Context, dir string) (_ *os.File, err error
 			err = errors.Join(err, file.Close())
 		}
 	}()
+
 	if _, err := o.file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
@@ -257,6 +271,7 @@ func (o *oddLayer) split(ctx context.Context, dir string) (_ *os.File, err error
 	if err != nil {
 		return nil, err
 	}
+
 	_, err = io.Copy(io.Discard, stream)
 	return file, errors.Join(err, stream.Close(), <-done)
 }

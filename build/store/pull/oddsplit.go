@@ -44,6 +44,7 @@ func (p *oddPacker) Put(name string, data io.Reader) (size int64, checksum []byt
 		p.name = strings.TrimPrefix(m.names[0], "/")
 		return p.put.Put(name, data)
 	}
+
 	p.name = ""
 	piece := make([]byte, 256<<10)
 	for {
@@ -101,11 +102,13 @@ func openLower(root *os.File, name string) (f lowerFile, err error) {
 		return f, err
 	}
 	defer func() { err = errors.Join(err, unix.Close(at)) }()
+
 	there := "/proc/self/fd/" + strconv.Itoa(at) + "/" + base
 	info, err := os.Lstat(there)
 	if err != nil {
 		return f, bare(err)
 	}
+
 	target := ""
 	switch mode := info.Mode(); {
 	case mode.IsDir():
@@ -118,6 +121,7 @@ func openLower(root *os.File, name string) (f lowerFile, err error) {
 	case mode&os.ModeSymlink != 0:
 		target, err = os.Readlink(there)
 	}
+
 	if err == nil {
 		f.header, err = tar.FileInfoHeader(info, target)
 	}
@@ -128,6 +132,7 @@ func openLower(root *os.File, name string) (f lowerFile, err error) {
 	if err != nil {
 		return f, errors.Join(bare(err), f.close())
 	}
+
 	return f, nil
 }
 
@@ -149,6 +154,7 @@ func addAttributes(h *tar.Header, file string) error {
 	if err != nil {
 		return err
 	}
+
 	for name := range strings.SplitSeq(strings.TrimRight(string(names[:n]), "\x00"), "\x00") {
 		if name == "" || name == "security.selinux" || strings.HasPrefix(name, "trusted.") ||
 			strings.HasPrefix(name, "user.overlay.") {
@@ -164,5 +170,6 @@ func addAttributes(h *tar.Header, file string) error {
 		}
 		h.PAXRecords[xattrRecord+name] = string(value[:n])
 	}
+
 	return nil
 }

@@ -60,6 +60,7 @@ func (t *oddTree) add(h *tar.Header) error {
 		t.root.member = member
 		return nil
 	}
+
 	parent, err := t.dir(dir)
 	if err != nil {
 		return err
@@ -67,6 +68,7 @@ func (t *oddTree) add(h *tar.Header) error {
 	if hidden, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
 		return parent.hide(hidden, member, h.Name)
 	}
+
 	old := parent.children[base]
 	if h.Typeflag == tar.TypeDir {
 		if old == nil || old.children == nil {
@@ -76,6 +78,7 @@ func (t *oddTree) add(h *tar.Header) error {
 		parent.children[base].member = member
 		return nil
 	}
+
 	file, err := t.content(h, member)
 	if err == nil {
 		parent.children[base] = &oddNode{file: file, member: -1}

@@ -52,10 +52,12 @@ func (r *Room) Pull(ctx context.Context, name string, o Options) (images.Found, 
 	if err != nil {
 		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
 	}
+
 	refs, err := names.PullCandidates(name)
 	if err != nil {
 		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
 	}
+
 	var errs []error
 	for _, ref := range refs {
 		found, err := r.pullOne(ctx, client, ref, o)
@@ -70,6 +72,7 @@ func (r *Room) Pull(ctx context.Context, name string, o Options) (images.Found, 
 		}
 		errs = append(errs, fmt.Errorf("pull %s: %w", ref, err))
 	}
+
 	return images.Found{}, errors.Join(errs...)
 }
 

@@ -44,6 +44,7 @@ func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	// What follows the archive's end belongs to both digests.
 	if _, err := io.Copy(io.Discard, stream); err != nil {
 		return nil, err
@@ -54,6 +55,7 @@ func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
 	if got := hash.Digest(); got != diffID {
 		return nil, fmt.Errorf("unpacked it has digest %s, the image's config says %s", got, diffID)
 	}
+
 	found.size = size.n
 	return found, nil
 }
@@ -121,16 +123,19 @@ func (o *oddities) note(h *tar.Header) (odd bool) {
 		target := memberPath(h.Linkname)
 		odd = odd || !o.has(o.seen, target) && !strings.HasPrefix(target, "/"+whiteoutPrefix+whiteoutPrefix)
 	}
+
 	dir, base := path.Split(name)
 	if hides, ok := strings.CutPrefix(base, whiteoutPrefix); ok && !strings.HasPrefix(hides, whiteoutPrefix) {
 		odd = odd || o.has(o.seen, dir+hides)
 		o.hidden[maphash.String(o.seed, dir+hides)] = struct{}{}
 		return odd
 	}
+
 	// Below a directory that is there anew nothing of the layers below must show.
 	if h.Typeflag != tar.TypeDir {
 		name = path.Dir(name)
 	}
+
 	for ; !odd && len(o.hidden) > 0 && name != "/"; name = path.Dir(name) {
 		odd = o.has(o.hidden, name)
 	}
@@ -144,10 +149,12 @@ func checkMember(h *tar.Header) error {
 		return fmt.Errorf("its archive has a member %q of UID %d and GID %d: IDs go from 0 to %d\nhint: give the file another owner where the image is made",
 			h.Name, h.Uid, h.Gid, uint32(math.MaxUint32-1))
 	}
+
 	const hint = "hint: no tool for building images writes that into a layer; don't trust the image"
 	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
 		return fmt.Errorf("its archive has a member %q that is a device 0:0, by which an overlay file system would hide files of the layers below\n%s", h.Name, hint)
 	}
+
 	sparse := h.Typeflag == tar.TypeGNUSparse
 	for key := range h.PAXRecords {
 		sparse = sparse || strings.HasPrefix(key, sparseRecord)
@@ -157,11 +164,13 @@ func checkMember(h *tar.Header) error {
 				h.Name, name, hint)
 		}
 	}
+
 	if sparse {
 		return fmt.Errorf("its archive has a member %q, %s long, whose holes are left out in GNU tar's way: from the store it would come as another archive, "+
 			"with zeros, and could be neither pushed nor saved\nhint: make the image's layer without tar's --sparse", h.Name,
 			disk.FormatSize(h.Size))
 	}
+
 	return nil
 }
 

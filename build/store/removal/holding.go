@@ -28,25 +28,30 @@ func (r *Room) holding() (*holding, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list layers: %w", err)
 	}
+
 	all, err := r.library.Images()
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
+
 	containers, err := r.library.Containers()
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
+
 	h := &holding{layers: map[string]*storage.Layer{}, kept: map[string]bool{}, tops: map[string]int{},
 		children: map[string]int{}}
 	for i := range layers {
 		h.layers[layers[i].ID] = &layers[i]
 		h.children[layers[i].Parent]++
 	}
+
 	used := map[string]bool{}
 	for _, c := range containers {
 		used[c.ImageID] = true
 		h.keep(c.LayerID)
 	}
+
 	r.sortImages(h, all, used)
 	ours := map[string]bool{}
 	for _, img := range h.own {
@@ -54,6 +59,7 @@ func (r *Room) holding() (*holding, error) {
 			ours[id] = true
 		}
 	}
+
 	for id, l := range h.layers {
 		if h.kept[id] {
 			continue
@@ -62,6 +68,7 @@ func (r *Room) holding() (*holding, error) {
 			h.keep(id)
 		}
 	}
+
 	return h, nil
 }
 
@@ -77,6 +84,7 @@ func (r *Room) sortImages(h *holding, all []storage.Image, used map[string]bool)
 			}
 		}
 	}
+
 	for _, img := range all {
 		for _, top := range append(slices.Clone(img.MappedTopLayers), img.TopLayer) {
 			if top != "" {

@@ -153,6 +153,7 @@ func (l *lister) images() {
 		}
 		return files
 	}
+
 	for _, img := range l.h.stay {
 		files := size(img.TopLayer)
 		for _, top := range img.MappedTopLayers {
@@ -165,10 +166,12 @@ func (l *lister) images() {
 		i.LastUse = l.notes[uses.Layers][img.TopLayer].Last
 		l.items = append(l.items, i)
 	}
+
 	var rest []string
 	for _, id := range slices.Sorted(maps.Keys(l.h.kept)) {
 		rest = append(rest, size(id)...)
 	}
+
 	if len(rest) > 0 {
 		l.items = append(l.items, disk.Item{Kind: disk.Images, Label: "layers of containers, or of tools at work",
 			Size: l.measure(rest)})

@@ -30,6 +30,7 @@ func (r *Room) Remove(ctx context.Context, items []disk.Item) (gone []disk.Item,
 			w.chosen[i.ID] = true
 		}
 	}
+
 	var errs []error
 	for _, i := range items {
 		if err := context.Cause(ctx); err != nil {
@@ -44,11 +45,13 @@ func (r *Room) Remove(ctx context.Context, items []disk.Item) (gone []disk.Item,
 			w.gone[i.ID] = true
 		}
 	}
+
 	for _, i := range items {
 		if w.gone[i.ID] || i.Bound && w.gone[i.On] {
 			gone = append(gone, i)
 		}
 	}
+
 	if w.layers > 0 {
 		errs = append(errs, r.uses.Remeasure(ctx))
 	}
@@ -116,6 +119,7 @@ func (r *Room) removeDir(ctx context.Context, u uses.Thing, parent, name string)
 	if err != nil {
 		return done, err
 	}
+
 	return done, scratch.RemoveAll(filepath.Join(tmp, "gone"))
 }
 
@@ -168,10 +172,12 @@ func (w *remover) layer(ctx context.Context, id string) (bool, error) {
 	if err != nil || len(going) == 0 {
 		return false, err
 	}
+
 	// by another tool, which takes an image without a name for useless
 	if _, err = r.library.DeleteImage(holder, true); store.Unknown(err) {
 		err = nil
 	}
+
 	for _, layer := range going {
 		if r.library.Exists(layer) {
 			err = errors.Join(err, r.uses.Absolve(layer))
@@ -181,6 +187,7 @@ func (w *remover) layer(ctx context.Context, id string) (bool, error) {
 		w.layers++
 		err = errors.Join(err, r.uses.Forget(uses.Thing{Kind: uses.Layers, Name: layer}), r.uses.Absolve(layer))
 	}
+
 	return w.gone[id], err
 }
 
@@ -214,6 +221,7 @@ func (r *Room) condemn(h *holding, going []string, rest string) (holder string, 
 	if err := r.uses.Condemn(going); err != nil {
 		return "", err
 	}
+
 	for _, img := range h.own {
 		if img.TopLayer != going[0] {
 			continue
@@ -230,5 +238,6 @@ func (r *Room) condemn(h *holding, going []string, rest string) (holder string, 
 			return "", err
 		}
 	}
+
 	return holder, nil
 }

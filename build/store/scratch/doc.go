@@ -1,6 +1,6 @@
-// Package scratch makes directories and files on the store's file system that outlive no process: whatever kills it,
-// the next one that sweeps removes what it left.
+// Package scratch makes temporary directories and files on the store's file system. If a process is killed, the next
+// sweep of another process removes those that it left.
 //
-// A directory belongs to the process that has a lock (flock) of the file "lock" in it. Sweeping and the moment between
-// a directory's making and its locking keep apart by a lock of their own, so nothing that is just being made is taken.
+// A directory belongs to the process that holds a lock (flock) on the file "lock" in it. A lock of its own keeps sweeps
+// apart from the moments between a directory's making and its locking, so that a sweep never removes a new directory.
 package scratch

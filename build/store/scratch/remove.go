@@ -27,8 +27,8 @@ func RemoveAll(dir string) error {
 	return nil
 }
 
-// makeOpen gives the owner of a tree access to all directories in it. A step's process may still exchange names in
-// there: what is changed is a directory of the tree, never what a link in its place leads to.
+// makeOpen gives the owner of a tree access to all directories in it. Even if a process of a step exchanges names in
+// the tree meanwhile, only directories of the tree are changed, and never the target of a link.
 func makeOpen(dir string) error {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

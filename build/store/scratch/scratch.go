@@ -17,17 +17,17 @@ const (
 	tempDir    = "tmp"
 	makingLock = "making.lock"
 	dirLock    = "lock"
-	// layerNote in a directory names a layer that goes with it.
+	// layerNote is a file in a temporary directory that holds the ID of a layer, which a sweep removes with the directory.
 	layerNote = "layer"
 )
 
-// Room is where temporary directories and files are made. It is safe for concurrent use, by several processes too.
+// Room makes temporary directories and files. It is safe for concurrent use, by several processes too.
 type Room struct {
-	// own is cooper's own directory in the store's.
+	// own is the path of cooper's own directory in the store's directory.
 	own string
 }
 
-// Open makes the room in cooper's own directory of a store, unless it is there.
+// Open opens the Room in cooper's own directory of a store; it makes the directories that are missing.
 func Open(own string) (*Room, error) {
 	return &Room{own}, os.MkdirAll(filepath.Join(own, tempDir), 0o700)
 }
@@ -53,8 +53,8 @@ func (r *Room) Dir(ctx context.Context) (dir string, remove func() error, err er
 	return dir, func() error { return errors.Join(RemoveAll(dir), lock.Close()) }, nil
 }
 
-// Tree is Dir, with a directory of that name in it that everybody may read, whatever umask the caller has: the root of
-// a tree that steps see, and that images may get.
+// Tree does what Dir does, and makes a directory of the given name in it that everybody may read, whatever the umask
+// is: it is the root of a tree that steps see and that may become part of an image.
 func (r *Room) Tree(ctx context.Context, name string) (dir string, remove func() error, err error) {
 	temp, remove, err := r.Dir(ctx)
 	if err != nil {
@@ -67,8 +67,8 @@ func (r *Room) Tree(ctx context.Context, name string) (dir string, remove func()
 	return dir, remove, nil
 }
 
-// ForLayer is a directory for as long as a layer is being made that other tools see: if this process is killed, the
-// sweep removes the layer too.
+// ForLayer makes a directory that names a layer which is being made where other tools see it: if this process is
+// killed, a sweep removes the layer too. The caller calls done when the layer is made.
 func (r *Room) ForLayer(ctx context.Context, id string) (done func() error, err error) {
 	dir, remove, err := r.Dir(ctx)
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *Room) ForLayer(ctx context.Context, id string) (done func() error, err 
 // File makes a file without a name.
 func (r *Room) File() (*os.File, error) { return FileIn(r.path()) }
 
-// FileIn makes a file in a directory that has no name, or one that is gone at once.
+// FileIn makes a file without a name in a directory; on a file system that can't do that it removes the name at once.
 func FileIn(dir string) (*os.File, error) {
 	fd, err := fsys.Retry(func() (int, error) {
 		return unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
@@ -101,8 +101,8 @@ func FileIn(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// lockMaking keeps the look for stale directories (exclusive) apart from the moments between a directory's making and
-// its locking (shared), in which it looks like one that a dead process left.
+// lockMaking takes the lock that keeps sweeps (exclusive) apart from the moments between a directory's making and its
+// locking (shared), in which it looks like one of a process that was killed.
 func (r *Room) lockMaking(ctx context.Context, kind flock.Kind) (*os.File, error) {
 	f, err := flock.File(ctx, filepath.Join(r.own, makingLock), kind)
 	if err != nil {

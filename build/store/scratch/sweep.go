@@ -13,11 +13,12 @@ import (
 	"github.com/cooperbuild/cooper/internal/flock"
 )
 
-// staleAfter is how old a directory without a lock must be to be one whose process has ended while it made or removed
-// it. Other tools that stage in the same store lock a directory as soon as they have made it.
+// staleAfter is the age from which on a directory without a lock counts as left by a process that was killed while it
+// made or removed the directory. Other tools that stage in the same store lock a directory as soon as they have made
+// it.
 const staleAfter = 200 * time.Millisecond
 
-// Sweep removes the directories whose process is gone, and before each the layer that goes with it.
+// Sweep removes the directories of processes that have ended, and before each the layer that it names.
 func (r *Room) Sweep(ctx context.Context, removeLayer func(id string) error) error {
 	making, err := r.lockMaking(ctx, flock.Exclusive)
 	if err != nil {
@@ -35,9 +36,9 @@ func (r *Room) Sweep(ctx context.Context, removeLayer func(id string) error) err
 	return errors.Join(err, making.Close())
 }
 
-// SweepStaging removes the directories in which the storage library stages layers whose process is gone: earlier
-// versions staged there. Its locks are those of fcntl(2), which a process loses by closing the file: it must not be
-// called by one that has staged there.
+// SweepStaging removes directories of ended processes from base, in which the storage library stages layers; earlier
+// versions of this program staged there, too. The library's locks are those of fcntl(2), which a process loses when it
+// closes the file, so a process that has staged there itself must not call this.
 func SweepStaging(ctx context.Context, base string) error {
 	free := func(f *os.File) (bool, error) {
 		return unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}) == nil, nil
@@ -54,6 +55,7 @@ func removeUnlocked(ctx context.Context, base, lock string, free func(*os.File) 
 	if err != nil {
 		return err
 	}
+
 	var errs []error
 	for _, e := range entries {
 		dir := filepath.Join(base, e.Name())
@@ -65,18 +67,19 @@ func removeUnlocked(ctx context.Context, base, lock string, free func(*os.File) 
 		case ctx.Err() != nil:
 			return errors.Join(append(errs, context.Cause(ctx))...)
 		case err != nil:
-			continue // not ours to judge
+			continue // it can't be told whether a process uses the directory
 		}
 		if dead, err := free(f); err == nil && dead {
 			errs = append(errs, remove(dir))
 		}
 		errs = append(errs, f.Close())
 	}
+
 	return errors.Join(errs...)
 }
 
-// openLock opens the lock of a directory, waiting for a while if a young one has none yet; fs.ErrNotExist says that
-// none came.
+// openLock opens the lock of a directory. If a young directory has none yet, it waits for a while; fs.ErrNotExist means
+// that none appeared.
 func openLock(ctx context.Context, dir, lock string) (f *os.File, err error) {
 	const looks = 10
 	for range looks {

@@ -52,6 +52,7 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	if ok {
 		return f, nil
 	}
+
 	dir, err := find()
 	if err != nil {
 		return nil, err
@@ -62,6 +63,7 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	if err != nil {
 		return nil, fmt.Errorf("open layer %s: %w", key, err)
 	}
+
 	f = d.store.Beneath(f)
 	d.mu.Lock()
 	defer d.mu.Unlock()

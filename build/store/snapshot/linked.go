@@ -43,6 +43,7 @@ func (w *staging) link(ctx context.Context, l links, o ReadOptions) (made store.
 	for _, f := range l.from {
 		paths = append(paths, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	}
+
 	err = layer.Merge(ctx, st.dir(), paths, w.room.lib.Layout.Marks)
 	if err = errors.Join(w.room.CheckStill(l.still), err); err != nil {
 		return made, res, err
@@ -52,6 +53,7 @@ func (w *staging) link(ctx context.Context, l links, o ReadOptions) (made store.
 			return made, res, err
 		}
 	}
+
 	if res, err = st.read(ctx, o, l.below); err != nil {
 		return made, res, err
 	}
@@ -150,18 +152,22 @@ func (r *Room) copyOn(ctx context.Context, parent string, old store.Layer) (made
 	if !ok {
 		return r.restack(ctx, old, parent)
 	}
+
 	l := links{parent: parent, same: old.DiffID}
 	if l.below, err = r.rootOf(parent); err != nil {
 		return made, err
 	}
+
 	root, err := r.rootOf(old.ID)
 	if err != nil {
 		return made, err
 	}
+
 	from, err := r.dirs.get(old.ID)
 	if err != nil {
 		return made, err
 	}
+
 	l.root, l.from = &root, []*os.File{from}
 	made, _, err = w.link(ctx, l, ReadOptions{})
 	if errors.Is(err, errOther) { // another program may have written the archive
@@ -172,5 +178,6 @@ func (r *Room) copyOn(ctx context.Context, parent string, old store.Layer) (made
 			err = gone
 		}
 	}
+
 	return made, err
 }

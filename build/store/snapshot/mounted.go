@@ -129,11 +129,13 @@ func (m *mounted) Read(ctx context.Context, o ReadOptions) (layer.Result, error)
 	if m.shown != nil && m.shown.owners != nil {
 		options.ParentRoot, options.Owners = &m.shown.root, m.shown.owners
 	}
+
 	dir := m.path()
 	changes, err := m.changes(ctx, dir)
 	if err != nil {
 		return layer.Result{}, fmt.Errorf("compare layer with its parent: %w", err)
 	}
+
 	var changed, deleted []string
 	for _, c := range changes {
 		if c.Kind == archive.ChangeDelete {
@@ -142,11 +144,13 @@ func (m *mounted) Read(ctx context.Context, o ReadOptions) (layer.Result, error)
 			changed = append(changed, c.Path)
 		}
 	}
+
 	slices.Sort(changed)
 	slices.Sort(deleted)
 	if err := m.create(); err != nil {
 		return layer.Result{}, err
 	}
+
 	options.Tar = m.tar
 	res, err := layer.ReadChanges(ctx, dir, changed, deleted, options)
 	m.diffID = res.DiffID

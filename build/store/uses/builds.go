@@ -12,11 +12,12 @@ import (
 	"github.com/cooperbuild/cooper/internal/flock"
 )
 
-// buildsDir has a file for each build, locked while it runs, whose modification time is when it began.
+// buildsDir has a file for each build, which the build locks while it runs. The file's modification time is when the
+// build began.
 const buildsDir = "builds"
 
-// Begin says that a build begins: nothing that is used from now on is removed until end is called or the process ends.
-// It is called once for a build, before the store is used for it.
+// Begin records that a build begins: things that are used from now on aren't removed until end is called or the process
+// ends. It is called once for a build, before the build uses the store.
 func (l *Ledger) Begin(ctx context.Context) (end func() error, err error) {
 	var f *os.File
 	err = l.WhileUsing(ctx, func() error {
@@ -47,8 +48,9 @@ func (l *Ledger) begun() time.Time {
 	return l.began
 }
 
-// Oldest is when the oldest of the running builds began, or a time to come if none runs: what was used since then is in
-// use. The caller is WhileDeciding, for a build that begins looks for a moment like one that has ended.
+// Oldest gives the time at which the oldest running build began, or a future time if none runs: things that were used
+// since then are in use. It must be called inside WhileDeciding, since the file of a build that is just beginning looks
+// for a moment like that of one that has ended.
 func (l *Ledger) Oldest() (time.Time, error) {
 	oldest := time.Now().Add(time.Hour)
 	err := EachLive(filepath.Join(l.dir, buildsDir), func(_ string, f *os.File) error {
@@ -64,7 +66,7 @@ func (l *Ledger) Oldest() (time.Time, error) {
 	return oldest, nil
 }
 
-// OldestBuild is Oldest for who isn't WhileDeciding.
+// OldestBuild calls Oldest inside WhileDeciding.
 func (l *Ledger) OldestBuild(ctx context.Context) (oldest time.Time, err error) {
 	err = l.WhileDeciding(ctx, func() (err error) {
 		oldest, err = l.Oldest()
@@ -73,14 +75,14 @@ func (l *Ledger) OldestBuild(ctx context.Context) (oldest time.Time, err error) 
 	return oldest, err
 }
 
-// Unused tells whether no running build may use something. The caller is WhileDeciding.
+// Unused tells whether no running build may use a thing. It must be called inside WhileDeciding.
 func (l *Ledger) Unused(t Thing) (bool, error) {
 	oldest, err := l.Oldest()
 	return err == nil && l.LastUse(t).Before(oldest), err
 }
 
-// SweepBuilds removes the files of builds that were killed, unless something is being used or decided upon just now. If
-// there were some it calls after, while nothing is used.
+// SweepBuilds removes the files of builds that were killed, unless another process holds the lock of uses just now. If
+// there were such builds it calls after, still holding the lock.
 func (l *Ledger) SweepBuilds(after func() error) error {
 	lock, err := os.OpenFile(filepath.Join(l.dir, notesLock), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -108,17 +110,18 @@ func (l *Ledger) countBuilds() (int, error) {
 	return len(entries), err
 }
 
-// EachLive calls live for the files of a directory that somebody has locked and removes the others. Nobody may make one
-// meanwhile: it looks like that of a dead process until it is locked.
+// EachLive calls live for the files of a directory that a process has locked, and removes the other files. No process
+// may make a file there meanwhile, since until it is locked it looks like one of a process that has ended.
 func EachLive(dir string, live func(name string, f *os.File) error) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+
 	var errs []error
 	for _, e := range entries {
 		f, err := os.Open(filepath.Join(dir, e.Name()))
-		if errors.Is(err, fs.ErrNotExist) { // given back
+		if errors.Is(err, fs.ErrNotExist) { // its owner removed it meanwhile
 			continue
 		}
 		if err != nil {
@@ -137,5 +140,6 @@ func EachLive(dir string, live func(name string, f *os.File) error) error {
 		}
 		errs = append(errs, f.Close())
 	}
+
 	return errors.Join(errs...)
 }

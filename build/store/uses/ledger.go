@@ -20,34 +20,35 @@ const (
 	notesLock = "uses.lock"
 )
 
-// A Kind is a kind of thing that notes are kept of.
+// A Kind is a kind of thing that has notes.
 type Kind string
 
-// The kinds, each with what names a thing of it.
+// The kinds, each with the form of Thing.Name.
 const (
 	Layers Kind = "layers"  // the layer's ID
 	Images Kind = "images"  // the image's ID
 	Copies Kind = "shifted" // KEY.LAYER
 	Mounts Kind = "mounts"  // KEY.NUMBER
-	// goneMarks has an empty file for each layer that is being removed: to builds it isn't there any more.
+	// goneMarks has an empty file for each layer that is being removed: builds must not use that layer any more.
 	goneMarks Kind = "gone"
 )
 
-// A Thing is what a note is kept of.
+// A Thing is something that has a note.
 type Thing struct {
 	Kind Kind
 	Name string
 }
 
-// Entry is the text of a note. The zero value is that of a thing nothing is known of.
+// Entry is the text of a note. The zero value is that of a thing of which nothing is known.
 type Entry struct {
-	// Size counts bytes on disk. Measured says that it is known, and Changing that it was before the last use.
+	// Size is the number of bytes on disk. Measured tells that it is known, Changing that it was measured before the last
+	// use, which may have changed it.
 	Size     int64 `json:"size,omitempty"`
 	Measured bool  `json:"measured,omitempty"`
 	Changing bool  `json:"changing,omitempty"`
-	// Linked says that the size goes with that of others, which have files in common.
+	// Linked tells that the thing shares files with others, so that its size changes when those are removed.
 	Linked bool `json:"linked,omitempty"`
-	// Made says that this program made the layer.
+	// Made tells that this program made the layer.
 	Made bool `json:"made,omitempty"`
 	// Label is for people.
 	Label string `json:"label,omitempty"`
@@ -74,12 +75,13 @@ func New(dir string) *Ledger { return &Ledger{dir: dir} }
 
 func (l *Ledger) path(t Thing) string { return filepath.Join(l.dir, notesDir, string(t.Kind), t.Name) }
 
-// WhileUsing calls f while nothing is decided upon. What f notes is in time for all decisions to come.
+// WhileUsing calls f with the shared lock of uses: no process decides on removals meanwhile, and all later decisions
+// see the uses that f has recorded.
 func (l *Ledger) WhileUsing(ctx context.Context, f func() error) error {
 	return l.while(ctx, flock.Shared, f)
 }
 
-// WhileDeciding calls f while nothing is used anew. f must not take long.
+// WhileDeciding calls f with the exclusive lock of uses: no process records a use meanwhile. f must not take long.
 func (l *Ledger) WhileDeciding(ctx context.Context, f func() error) error {
 	return l.while(ctx, flock.Exclusive, f)
 }
@@ -92,17 +94,20 @@ func (l *Ledger) while(ctx context.Context, kind flock.Kind, f func() error) err
 	return errors.Join(f(), lock.Close())
 }
 
-// Note writes down a use, and what change makes of the entry; nil: nothing. The caller is WhileUsing.
+// Note records a use, and the entry that change makes; a nil change leaves the entry as it is. It must be called inside
+// WhileUsing.
 func (l *Ledger) Note(t Thing, change func(*Entry)) error {
 	now := time.Now()
 	if began := l.begun(); now.Before(began) { // the clock was set back
 		now = began
 	}
+
 	path := l.path(t)
 	info, err := os.Lstat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("note use: %w", err)
 	}
+
 	old, there := Entry{}, err == nil
 	if there && info.ModTime().After(now) {
 		now = info.ModTime()
@@ -110,6 +115,7 @@ func (l *Ledger) Note(t Thing, change func(*Entry)) error {
 	if there && change != nil {
 		old = readNote(path)
 	}
+
 	n := old
 	if change != nil {
 		change(&n)
@@ -119,21 +125,23 @@ func (l *Ledger) Note(t Thing, change func(*Entry)) error {
 	} else {
 		err = writeNote(path, n, now)
 	}
+
 	if err != nil {
 		return fmt.Errorf("note use: %w", err)
 	}
 	return nil
 }
 
-// NoteMade notes a layer that this program makes, and its size on disk in bytes; 0: nobody knows. It goes before the
-// layer: one without a note is not known to be ours. The caller is WhileUsing.
+// NoteMade records a layer that this program is going to make, with its size on disk in bytes; 0: not known. It is
+// called before the layer is made, since a layer without a note counts as another tool's. It must be called inside
+// WhileUsing.
 func (l *Ledger) NoteMade(layer string, size int64, linked bool) error {
 	return l.Note(Thing{Layers, layer}, func(n *Entry) {
 		n.Made, n.Size, n.Measured, n.Linked = true, size, size > 0, linked
 	})
 }
 
-// Save changes a note of something that isn't used by that. The caller is WhileDeciding.
+// Save changes a note without recording a use. It must be called inside WhileDeciding.
 func (l *Ledger) Save(t Thing, change func(*Entry)) error {
 	path := l.path(t)
 	used := time.Unix(0, 0)
@@ -151,7 +159,7 @@ func (l *Ledger) Save(t Thing, change func(*Entry)) error {
 	return nil
 }
 
-// Read gives the zero entry if there is none, or none that can be read.
+// Read gives the entry of a thing; the zero entry if it has no note, or none that can be read.
 func (l *Ledger) Read(t Thing) Entry { return readNote(l.path(t)) }
 
 func readNote(path string) (n Entry) {
@@ -170,7 +178,7 @@ func writeNote(path string, n Entry, used time.Time) error {
 	return fsys.Replace(path, text, fsys.ReplaceOptions{MakeDirs: true, Modified: used})
 }
 
-// LastUse is zero if there is no note.
+// LastUse gives the time of a thing's last use; the zero time if it has no note.
 func (l *Ledger) LastUse(t Thing) time.Time {
 	info, err := os.Lstat(l.path(t))
 	if err != nil || info.ModTime().Unix() <= 0 {
@@ -179,7 +187,7 @@ func (l *Ledger) LastUse(t Thing) time.Time {
 	return info.ModTime()
 }
 
-// Forget removes the notes of things that are gone.
+// Forget removes the notes of things that were removed.
 func (l *Ledger) Forget(things ...Thing) error {
 	var errs []error
 	for _, t := range things {

@@ -15,8 +15,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// All reads all notes of a kind, by name, with as few system calls as will do: it is what each build with a limit on
-// disk space does.
+// All reads all notes of a kind, by name. It makes few system calls, since each build with a limit on disk space calls
+// it.
 func (l *Ledger) All(kind Kind) (map[string]Used, error) {
 	dir, err := os.Open(filepath.Join(l.dir, notesDir, string(kind)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,8 +60,8 @@ func readNoteAt(dir int, name string, buf []byte) (u Used, ok bool) {
 	return u, true
 }
 
-// Prune removes the notes of things that are gone and that no running build is about to make: there tells whether
-// something is. The caller is WhileDeciding.
+// Prune removes the notes of things that don't exist, by there, and weren't used since oldest, when the oldest running
+// build began: such a build may be about to make them. It must be called inside WhileDeciding.
 func (l *Ledger) Prune(oldest time.Time, there func(Thing) bool) error {
 	var errs []error
 	for _, kind := range []Kind{Layers, Images, Copies, Mounts} {
@@ -79,8 +79,8 @@ func (l *Ledger) Prune(oldest time.Time, there func(Thing) bool) error {
 	return errors.Join(errs...)
 }
 
-// Remeasure has the next look measure the layers that have files in common with others: with those gone, they take
-// more.
+// Remeasure marks the layers that share files with others as not measured: they take more space once the others were
+// removed.
 func (l *Ledger) Remeasure(ctx context.Context) error {
 	notes, err := l.All(Layers)
 	if err != nil {

@@ -14,10 +14,11 @@ import (
 // removalLock is held by the one process that removes.
 const removalLock = "removal.lock"
 
-// ErrBusy says that another process is removing.
+// ErrBusy means that another process is removing.
 var ErrBusy = errors.New("another process is giving back disk space")
 
-// LockRemoval lets this process be the only one that removes; ErrBusy if another one is, and wait is false.
+// LockRemoval makes this process the only one that removes. If another process is removing, it waits for that or,
+// without wait, gives ErrBusy.
 func (l *Ledger) LockRemoval(ctx context.Context, wait bool) (unlock func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(l.dir, removalLock), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -31,7 +32,7 @@ func (l *Ledger) LockRemoval(ctx context.Context, wait bool) (unlock func() erro
 		err = ErrBusy
 	}
 	if err == nil {
-		// What is marked was marked by a process that is dead.
+		// Marks that are left are those of a process that was killed.
 		err = os.RemoveAll(filepath.Join(l.dir, notesDir, string(goneMarks)))
 	}
 	if err != nil {
@@ -40,14 +41,14 @@ func (l *Ledger) LockRemoval(ctx context.Context, wait bool) (unlock func() erro
 	return f.Close, nil
 }
 
-// Goes tells whether a layer is being removed.
+// Goes tells whether a layer is marked as being removed.
 func (l *Ledger) Goes(layer string) bool {
 	_, err := os.Lstat(l.path(Thing{goneMarks, layer}))
 	return err == nil
 }
 
-// Condemn marks layers as being removed: from now on no build takes them. The caller has LockRemoval's lock and is
-// WhileDeciding.
+// Condemn marks layers as being removed: from now on no build takes them. The caller holds the lock of LockRemoval and
+// calls it inside WhileDeciding.
 func (l *Ledger) Condemn(layers []string) error {
 	if err := os.MkdirAll(filepath.Join(l.dir, notesDir, string(goneMarks)), 0o700); err != nil {
 		return err
@@ -60,15 +61,14 @@ func (l *Ledger) Condemn(layers []string) error {
 	return nil
 }
 
-// Absolve takes a layer's mark away, because it is gone or stays.
+// Absolve removes a layer's mark, after the layer was removed or if it stays.
 func (l *Ledger) Absolve(layer string) error { return l.Forget(Thing{goneMarks, layer}) }
 
-// AwaitRemoval waits while a layer of that ID is being removed: it must not be taken, and can't be made before it is
-// gone.
+// AwaitRemoval waits while a layer of that ID is being removed: meanwhile it must not be used, and can't be made again.
 func (l *Ledger) AwaitRemoval(ctx context.Context, layer string) error {
 	const pause = 10 * time.Millisecond
 	for l.Goes(layer) {
-		// With the lock free, who has marked the layer is dead, and taking the lock takes the marks away.
+		// If the lock is free, the process that marked the layer was killed, and taking the lock removes its marks.
 		unlock, err := l.LockRemoval(ctx, false)
 		if err == nil {
 			err = unlock()

@@ -45,14 +45,14 @@ func relative(name string) string {
 	return name
 }
 
-// Place is where a path leads inside a root.
+// Place is the file that a path leads to inside a root.
 type Place struct {
-	Name   string // relative to the root, without links, "." or ".."
+	Name   string // path relative to the root, without links, "." or ".."
 	Exists bool
 	Mode   uint32 // file type bits, if it exists
 }
 
-// IsDir says that a directory is there.
+// IsDir tells whether the file is a directory.
 func (p Place) IsDir() bool { return p.Mode&unix.S_IFMT == unix.S_IFDIR }
 
 // Locate finds out where name leads below root, following links as the step would, also when the last elements don't
@@ -104,7 +104,7 @@ func Locate(root *os.File, name string) (Place, error) {
 	return Place{here, true, mode}, err
 }
 
-// ModeOf gives the type and mode of what is at name, a path without links but for a last one.
+// ModeOf gives the type and mode of the file name. Only the last component of name may be a link.
 func ModeOf(root *os.File, name string) (uint32, error) {
 	_, mode, err := readElement(root, name)
 	return mode, err
@@ -130,7 +130,7 @@ func readElement(root *os.File, name string) (target string, mode uint32, err er
 	return target, st.Mode, nil
 }
 
-// Within says that name is dir or below it; both are clean and relative.
+// Within tells whether name is dir or below it; both are clean and relative.
 func Within(name, dir string) bool {
 	return name == dir || strings.HasPrefix(name, dir+"/")
 }

@@ -19,8 +19,8 @@ type Stub struct {
 	dir    bool
 }
 
-// MakeStubs makes name, and what is missing above it, below root. The times of the directory that existed already are
-// kept, so that nothing there has changed once RemoveStubs is through. What was made is returned with an error too.
+// MakeStubs makes name below root, with its missing parents. The directory that existed already keeps its times, so
+// that after RemoveStubs it is as it was. The stubs that were made are returned also with an error.
 func MakeStubs(root *os.File, name string, dir bool) ([]Stub, error) {
 	parent, err := OpenPlain(root, ".", unix.O_PATH)
 	if err != nil {
@@ -59,7 +59,7 @@ type Point struct {
 	Dir  bool
 }
 
-// MakeAll is MakeStubs for what need not be removed one by one.
+// MakeAll does what MakeStubs does, for stubs that aren't removed one by one.
 func MakeAll(root *os.File, p Point) error {
 	made, err := MakeStubs(root, p.Name, p.Dir)
 	for _, s := range made {
@@ -134,7 +134,7 @@ func settleEmpty(dirfd int, name string, mode uint32) (st unix.Stat_t, err error
 	return st, unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode&0o7777)
 }
 
-// RemoveStubs undoes MakeStubs: it removes what is still there, still the same and still empty.
+// RemoveStubs removes the stubs that still exist, are the same files as when they were made, and are empty.
 func RemoveStubs(made []Stub) {
 	for i := len(made) - 1; i >= 0; i-- {
 		made[i].remove()
@@ -153,16 +153,16 @@ func (s Stub) remove() {
 	case isDir != s.dir:
 		return
 	case isDir:
-		if unix.Unlinkat(fd, s.Name, unix.AT_REMOVEDIR) != nil { // not empty: the step's own now
+		if unix.Unlinkat(fd, s.Name, unix.AT_REMOVEDIR) != nil { // not empty: the step uses the directory, so it stays
 			return
 		}
 	case st.Size != 0 || unix.Unlinkat(fd, s.Name, 0) != nil:
 		return
 	}
-	_ = SetTimes(s.Parent, before) // what the step has done to the directory stays visible in its time
+	_ = SetTimes(s.Parent, before) // the parent gets back the times that the step left it with
 }
 
-// SetTimes gives a file the times of another, or its own from before.
+// SetTimes gives a file the access and modification times in st.
 func SetTimes(f *os.File, st unix.Stat_t) error {
 	times := []unix.Timespec{st.Atim, st.Mtim}
 	return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), times, 0)

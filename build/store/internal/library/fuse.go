@@ -48,12 +48,14 @@ func ask[T any](b *fuse, f func() (T, error)) (T, error) {
 		value T
 		err   error
 	}
+
 	select {
 	case <-b.blown:
 		var none T
 		return none, b.err
 	default:
 	}
+
 	answered := make(chan answer, 1)
 	go func() {
 		var a answer
@@ -69,6 +71,7 @@ func ask[T any](b *fuse, f func() (T, error)) (T, error) {
 		}
 		answered <- a
 	}()
+
 	select {
 	case a := <-answered:
 		return a.value, a.err
