@@ -48,9 +48,10 @@ func importTable() []importRule {
 			mayImport: "build/cache build/disk build/fetch build/progress build/store build/store/depot " +
 				"build/store/removal internal/guard",
 		},
+		{pkg: "build/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
 		{
 			pkg: "build/plan", job: "instructions to an immutable graph",
-			mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote",
+			mayImport: "build/chmod imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote",
 		},
 		{
 			pkg: "build/solve", job: "runs the graph",
@@ -74,7 +75,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/fileop", job: "COPY, ADD of local files, WORKDIR",
-			mayImport: "build/source imagebuilder/layer internal/decompress internal/fsys userns/accounts",
+			mayImport: "build/chmod build/source imagebuilder/layer internal/decompress internal/fsys userns/accounts",
 		},
 		{
 			pkg: "build/store", job: "the open store: its places and layers, and what all its rooms share",

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/chmod"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
@@ -73,7 +74,7 @@ func newCopier(ctx context.Context, o CopyOptions, plain bool) (*copier, error) 
 	if !strings.HasPrefix(o.Dest, "/") {
 		return nil, fmt.Errorf("copy to %q: destination isn't absolute", o.Dest)
 	}
-	chmod, err := parseChmod(o.Chmod)
+	mode, err := chmod.Parse(o.Chmod)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func newCopier(ctx context.Context, o CopyOptions, plain bool) (*copier, error) 
 	done := &tally{tell: o.Moved}
 	return &copier{
 		cause: func() error { return context.Cause(ctx) }, o: o,
-		rules: rules{chown: o.Chown, keepOwner: o.KeepOwner, chmod: chmod},
+		rules: rules{chown: o.Chown, keepOwner: o.KeepOwner, chmod: mode},
 		tree:  t, done: done,
 		data: fsys.Copier{WriteBack: true, Done: func(bytes int64) { done.moved(0, bytes) }},
 	}, nil
@@ -111,7 +112,7 @@ func (t *tally) moved(files, bytes int64) {
 func (c *copier) item(ctx context.Context, t *target, item source.Selected) error {
 	if item.IsDir() {
 		made := len(t.rest) > 0
-		d, err := t.directory(c.rules.chmod.implied())
+		d, err := t.directory(c.rules.chmod.Implied())
 		if err != nil {
 			return err
 		}

@@ -37,7 +37,7 @@ func (c *copier) inline(t *target, f InlineFile) error {
 	}
 
 	a.uid, a.gid = c.rules.owner(0, 0)
-	a.mode = c.rules.chmod.apply(a.mode, false)
+	a.mode = c.rules.chmod.Apply(a.mode, false)
 	fd, err := c.tree.create(d, name, a.mode)
 	if err != nil {
 		return fail(err)

@@ -3,6 +3,7 @@ package fileop
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/chmod"
 	"github.com/cooperbuild/cooper/build/source"
 )
 
@@ -11,7 +12,7 @@ type rules struct {
 	// chown and keepOwner are those of CopyOptions.
 	chown     *Owner
 	keepOwner bool
-	chmod     modeChange
+	chmod     chmod.Change
 }
 
 // owner gives the owner of the copy of a file that belongs to uid and gid.
@@ -30,7 +31,7 @@ func (r rules) owner(uid, gid uint32) (uint32, uint32) {
 func (r rules) copied(st *unix.Stat_t, xattrs []source.Xattr) *attrs {
 	a := &attrs{mode: st.Mode & 0o7777, mtime: st.Mtim, xattrs: xattrs}
 	a.uid, a.gid = r.owner(st.Uid, st.Gid)
-	a.mode = r.chmod.apply(a.mode, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+	a.mode = r.chmod.Apply(a.mode, st.Mode&unix.S_IFMT == unix.S_IFDIR)
 	return a
 }
 

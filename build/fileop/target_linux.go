@@ -70,13 +70,13 @@ func (t *target) directory(mode uint32) (*dir, error) {
 // file gives the directory and the name under which a source of the given name is put.
 func (t *target) file(name string) (*dir, string, error) {
 	if t.isDir {
-		d, err := t.directory(t.rules.chmod.implied())
+		d, err := t.directory(t.rules.chmod.Implied())
 		return d, name, err
 	}
 	if t.several {
 		return nil, "", fmt.Errorf("copy to %s: %w", t.dest, ErrNeedsDirectory)
 	}
-	if err := t.mkdir(len(t.rest)-1, t.rules.implied(t.rules.chmod.implied())); err != nil {
+	if err := t.mkdir(len(t.rest)-1, t.rules.implied(t.rules.chmod.Implied())); err != nil {
 		return nil, "", fmt.Errorf("create %s: %w", t.dest, err)
 	}
 	return t.at, t.rest[0], nil

@@ -3,13 +3,13 @@ package plan
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 
+	"github.com/cooperbuild/cooper/build/chmod"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
@@ -182,16 +182,10 @@ func (x copying) heredocs(contents []instructions.SourceContent) ([]InlineFile, 
 }
 
 func checkMode(mode string) error {
-	if mode == "" {
+	if _, err := chmod.Parse(mode); err == nil {
 		return nil
 	}
-	if n, err := strconv.ParseUint(mode, 8, 32); err == nil && n <= 0o7777 {
-		return nil
-	}
-	clause := `[ugoa]*([-+=][rwxXstugo]*)+`
-	if regexp.MustCompile(`^` + clause + `(,` + clause + `)*$`).MatchString(mode) {
-		return nil
-	}
+
 	return &hinted{fmt.Sprintf("--chmod=%s is not a mode", mode),
 		"a mode is octal up to 7777, such as 0755, or symbolic, such as u=rwX,go=rX"}
 }

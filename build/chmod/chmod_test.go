@@ -1,8 +1,12 @@
-package fileop
+package chmod_test
 
-import "testing"
+import (
+	"testing"
 
-func TestChmod(t *testing.T) {
+	"github.com/cooperbuild/cooper/build/chmod"
+)
+
+func TestAModeIsChangedAsChmodDoes(t *testing.T) {
 	for _, c := range []struct {
 		spec  string
 		mode  uint32
@@ -58,12 +62,12 @@ func TestChmod(t *testing.T) {
 		{spec: "u+x,", wrong: true},
 		{spec: "-1", wrong: true},
 	} {
-		change, err := parseChmod(c.spec)
+		change, err := chmod.Parse(c.spec)
 		if (err != nil) != c.wrong {
 			t.Errorf("%q: error %v", c.spec, err)
 		}
-		if err == nil && change.apply(c.mode, c.dir) != c.want {
-			t.Errorf("%q of %04o: got %04o, want %04o", c.spec, c.mode, change.apply(c.mode, c.dir), c.want)
+		if err == nil && change.Apply(c.mode, c.dir) != c.want {
+			t.Errorf("%q of %04o: got %04o, want %04o", c.spec, c.mode, change.Apply(c.mode, c.dir), c.want)
 		}
 	}
 }

@@ -1,4 +1,5 @@
-package fileop
+// Package chmod reads the modes that --chmod gives, as numbers and in symbols, and changes modes as they say.
+package chmod
 
 import (
 	"fmt"
@@ -6,9 +7,12 @@ import (
 	"strings"
 )
 
-// A modeChange is a parsed --chmod. Modes are permission bits with setuid, setgid and sticky. The zero value changes
+// dirMode is the mode of a directory that is made for a destination without an octal --chmod.
+const dirMode = 0o755
+
+// A Change is a parsed --chmod. Modes are permission bits with setuid, setgid and sticky. The zero value changes
 // nothing.
-type modeChange struct {
+type Change struct {
 	// octal is the mode itself, if isOctal is set.
 	octal   uint32
 	isOctal bool
@@ -18,8 +22,8 @@ type modeChange struct {
 // modeOp does one operation to mode; was is the mode before all of them.
 type modeOp func(mode, was uint32, dir bool) uint32
 
-// apply gives the new mode of a file or directory.
-func (m modeChange) apply(mode uint32, dir bool) uint32 {
+// Apply gives the new mode of a file or directory.
+func (m Change) Apply(mode uint32, dir bool) uint32 {
 	if m.isOctal {
 		return m.octal
 	}
@@ -30,33 +34,33 @@ func (m modeChange) apply(mode uint32, dir bool) uint32 {
 	return mode
 }
 
-// implied gives the mode of a directory that is made for a destination. As in docker, an octal --chmod applies to it
+// Implied gives the mode of a directory that is made for a destination. As in docker, an octal --chmod applies to it
 // too, without the special bits.
-func (m modeChange) implied() uint32 {
+func (m Change) Implied() uint32 {
 	if m.isOctal {
 		return m.octal & 0o777
 	}
-	return defaultDirMode
+	return dirMode
 }
 
-// parseChmod reads the argument of --chmod: an octal number up to 07777, or symbolic as chmod(1) of FreeBSD has it,
+// Parse reads the argument of --chmod: an octal number up to 07777, or symbolic as chmod(1) of FreeBSD has it,
 // whose rules are docker's. An empty one changes nothing.
-func parseChmod(spec string) (modeChange, error) {
+func Parse(spec string) (Change, error) {
 	if spec == "" {
-		return modeChange{}, nil
+		return Change{}, nil
 	}
 	if strings.Trim(spec, "0123456789") == "" {
 		mode, err := strconv.ParseUint(spec, 8, 32)
 		if err != nil || mode > 0o7777 {
-			return modeChange{}, fmt.Errorf("parse chmod %q: not an octal number between 0 and 07777", spec)
+			return Change{}, fmt.Errorf("parse chmod %q: not an octal number between 0 and 07777", spec)
 		}
-		return modeChange{octal: uint32(mode), isOctal: true}, nil
+		return Change{octal: uint32(mode), isOctal: true}, nil
 	}
-	var m modeChange
+	var m Change
 	for clause := range strings.SplitSeq(spec, ",") {
 		ops, err := parseClause(clause)
 		if err != nil {
-			return modeChange{}, fmt.Errorf("parse chmod %q: %w", spec, err)
+			return Change{}, fmt.Errorf("parse chmod %q: %w", spec, err)
 		}
 		m.clauses = append(m.clauses, ops...)
 	}
