@@ -8,15 +8,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"os/user"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-
-	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 // buildTags are those of the Makefile.
@@ -60,7 +60,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// runSuite sets up what all tests share and runs them in a process of their own, so that it is removed however they end.
 func runSuite(m *testing.M) (code int, err error) {
+	if given := os.Getenv(suiteEnv); given != "" {
+		return runTests(m, given)
+	}
 	// Debian keeps setcap and others where root alone looks by default.
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin"); err != nil {
 		return 1, err
@@ -68,6 +72,9 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err := needPrograms(); err != nil {
 		return 1, err
 	}
+	// From here on no signal ends this process before it has cleaned up.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	removeDirs, err := makeDirs()
 	if err != nil {
 		return 1, err
@@ -76,20 +83,12 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err := findBinaries(); err != nil {
 		return 1, err
 	}
-	if os.Getuid() != 0 {
-		if err := asroot.LeaveOut(); err != nil {
-			return 1, err
-		}
-	}
 	remove, err := makeModes()
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, remove()) }()
-	if err := runManyAtOnce(); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	defer func() { err = errors.Join(err, endSites(), remove()) }()
+	return startTests(signals)
 }
 
 // runManyAtOnce has more tests run at the same time than there are processors, unless -parallel says how many: they

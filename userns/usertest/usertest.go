@@ -89,11 +89,9 @@ func runInMemory(tests func() int, inside bool) (code int, err error) {
 		}
 	}
 
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return 1, fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := unix.Mount("none", dir, "tmpfs", 0, "mode=1777"); err != nil {
-		return 1, fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	if err := mountMemory(dir); err != nil {
+		fmt.Printf("temporary files are on the disk: %v\n", err)
+		return start(tests)
 	}
 	if inside {
 		defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }()
@@ -106,6 +104,17 @@ func runInMemory(tests func() int, inside bool) (code int, err error) {
 		}
 		return tests()
 	})
+}
+
+// mountMemory mounts a file system in memory that only this mount namespace has.
+func mountMemory(dir string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("none", dir, "tmpfs", 0, "mode=1777"); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	}
+	return nil
 }
 
 // Both gives a function for Main or OnDisk that runs the tests once, or, for root, twice: as root of the machine and as
