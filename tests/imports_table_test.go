@@ -80,7 +80,7 @@ func importTable() []importRule {
 		{
 			pkg: "build/store", job: "the open store: its places and layers, and what all its rooms share",
 			mayImport: "build/store/durable build/store/internal/library build/store/scratch build/store/uses " +
-				"imagebuilder/layer internal/flock internal/fsys userns",
+				"internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
@@ -125,8 +125,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store/depot", job: "opens a store with its rooms",
-			mayImport: "build/store build/store/images build/store/mend build/store/other build/store/pull " +
-				"build/store/removal",
+			mayImport: "build/store build/store/idranges build/store/images build/store/mend build/store/other " +
+				"build/store/pull build/store/removal build/store/shift",
 		},
 		{
 			pkg: "build/store/storetest", job: "stores for tests",
@@ -135,8 +135,17 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
-			mayImport: "build/store build/store/internal/library build/store/scratch executor executor/joined " +
-				"executor/overlay imagebuilder/layer internal/fsys internal/guard userns",
+			mayImport: "build/store build/store/internal/library build/store/scratch build/store/shift executor " +
+				"executor/joined executor/overlay imagebuilder/layer internal/fsys internal/guard userns",
+		},
+		{
+			pkg: "build/store/shift", job: "who owns the files of layers, and copies of layers with other owners",
+			mayImport: "build/store build/store/internal/library build/store/uses imagebuilder/layer internal/flock " +
+				"internal/fsys userns",
+		},
+		{
+			pkg: "build/store/idranges", job: "ranges of IDs that one build has to itself",
+			mayImport: "build/store build/store/internal/library build/store/uses internal/flock userns",
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
@@ -173,8 +182,9 @@ func importTable() []importRule {
 		{
 			pkg: "build/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/cache build/disk build/fileop build/plan build/progress build/reclaim build/store " +
-				"build/store/images build/store/snapshot executor executor/joined executor/overlay " +
-				"imagebuilder/dockerfile imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
+				"build/store/idranges build/store/images build/store/shift build/store/snapshot executor " +
+				"executor/joined executor/overlay imagebuilder/dockerfile imagebuilder/layer internal/fsys " +
+				"internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",
@@ -314,8 +324,9 @@ func dependencyTable() []dependencyRule {
 	return []dependencyRule{
 		{
 			path: "go.podman.io",
-			only: "build/registry build/store build/store/durable build/store/images build/store/internal/library " +
-				"build/store/mend build/store/other build/store/pull build/store/removal build/store/snapshot",
+			only: "build/registry build/store build/store/durable build/store/idranges build/store/images " +
+				"build/store/internal/library build/store/mend build/store/other build/store/pull " +
+				"build/store/removal build/store/snapshot",
 		},
 		{path: "go.podman.io/image", only: "build/registry"},
 		{path: "github.com/docker/docker-credential-helpers", only: "build/registry"},

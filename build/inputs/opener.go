@@ -232,7 +232,7 @@ func (o opener) temp(ctx context.Context, what string) (located, error) {
 		return located{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it",
 			what)
 	}
-	dir, remove, err := o.store.TempTree(ctx, "context")
+	dir, remove, err := o.store.Scratch().Tree(ctx, "context")
 	if err != nil {
 		return located{}, err
 	}

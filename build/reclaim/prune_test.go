@@ -42,7 +42,7 @@ func source(t *testing.T, s *depot.Depot, name string, size int) {
 // mount has the store keep the directory of a cache mount, with a file of a size in bytes.
 func mount(t *testing.T, s *depot.Depot, key string, size int) string {
 	t.Helper()
-	dir, lock, err := s.Store.OpenMount(t.Context(), key, "0", "label of "+key)
+	dir, lock, err := s.Store.Uses().OpenMount(t.Context(), key, "0", "label of "+key)
 	if err == nil {
 		err = errors.Join(os.WriteFile(filepath.Join(dir, "f"), make([]byte, size), 0o600), lock.Close())
 	}

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/idranges"
+	"github.com/cooperbuild/cooper/build/store/shift"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
@@ -18,7 +19,7 @@ import (
 // autoIDs are the ranges of IDs that a build with --userns=auto uses alone.
 type autoIDs struct {
 	mu     sync.Mutex
-	ranges *store.IDRanges // nil until the first step needs some
+	ranges *idranges.Ranges // nil until the first step needs some
 	// size is the number of IDs in chosen, container IDs to host IDs; 0 until a range was chosen.
 	size   uint32
 	chosen userns.Mapping
@@ -33,7 +34,7 @@ func (i Identity) Key() string {
 	case i.Auto != nil:
 		return fmt.Sprintf("auto %d %v %v", i.Auto.Size, i.Auto.UIDs, i.Auto.GIDs)
 	case i.Steps != nil:
-		return store.MappingKey(*i.Steps)
+		return shift.MappingKey(*i.Steps)
 	}
 	return ""
 }
@@ -160,7 +161,7 @@ func (b *Roots) chooseIDs(ctx context.Context, need autoNeed) (chosen, steps use
 	}
 
 	if a.ranges == nil {
-		if a.ranges, err = b.Store.NewIDRanges(ctx); err != nil {
+		if a.ranges, err = idranges.New(b.Store).Begin(ctx); err != nil {
 			return chosen, steps, err
 		}
 		b.OnClose(a.ranges.Close)

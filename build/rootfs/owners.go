@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/shift"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -21,7 +22,7 @@ func (b *Roots) layerOwners(ctx context.Context, id string) (userns.IDs, error) 
 	if ids, ok := b.owners.Load(id); ok {
 		return ids.(userns.IDs), nil
 	}
-	ids, err := b.Store.LayerOwners(ctx, id)
+	ids, err := shift.New(b.Store).Owners(ctx, id)
 	if err == nil {
 		b.owners.Store(id, ids)
 	}
@@ -100,7 +101,7 @@ func (b *Roots) outsiders(ctx context.Context, r *Root, m userns.Mapping) (path 
 		if path != "" {
 			continue
 		}
-		if path, err = b.Store.FileOf(ctx, l.ID, of); err != nil {
+		if path, err = shift.New(b.Store).FileOf(ctx, l.ID, of); err != nil {
 			return "", missing, err
 		}
 	}

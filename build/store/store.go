@@ -176,15 +176,6 @@ func usualDriver(root string) string {
 	return overlayDriver
 }
 
-// Beneath opens a layer's directory again in the mount that the store's own directory is in, where no mount over the
-// driver's directory hides it, and closes dir. If that isn't possible, it gives dir itself.
-func (s *Store) Beneath(dir *os.File) *os.File {
-	if !s.trusted {
-		return dir
-	}
-	return library.Beneath(s.dir, dir)
-}
-
 // Close closes the store. This process's mount of the driver's directory ends with the mount namespace.
 func (s *Store) Close() error {
 	s.store.Free()
@@ -215,14 +206,11 @@ func (s *Store) Root() string { return s.root }
 // Driver is the name of the storage driver.
 func (s *Store) Driver() string { return s.store.GraphDriverName() }
 
-// removeStale removes staged and temporary directories of processes that have ended, and the copies, lists and ranges
-// of layers and builds that don't exist any more.
+// removeStale removes staged and temporary directories of processes that have ended.
 func (s *Store) removeStale(ctx context.Context) error {
 	return errors.Join(
 		scratch.SweepStaging(ctx, filepath.Join(s.store.GraphRoot(), overlayDriver, "staging")),
 		s.scratch.Sweep(ctx, s.removeAbandoned),
-		s.removeShifted(ctx),
-		s.removeIDRanges(ctx),
 	)
 }
 
@@ -235,16 +223,4 @@ func (s *Store) removeAbandoned(id string) error {
 		return fmt.Errorf("unmount layer %s: %w", id, err)
 	}
 	return s.RemoveLayer(id)
-}
-
-// TempDir makes a directory on the store's file system that is removed by the next build if this one is killed.
-// The caller calls the returned function when done with it.
-func (s *Store) TempDir(ctx context.Context) (dir string, remove func() error, err error) {
-	return s.scratch.Dir(ctx)
-}
-
-// TempTree does what TempDir does, and makes a directory of the given name in it that everybody may read, whatever the
-// umask is: it is the root of a tree that steps see and that may become part of an image.
-func (s *Store) TempTree(ctx context.Context, name string) (dir string, remove func() error, err error) {
-	return s.scratch.Tree(ctx, name)
 }

@@ -121,7 +121,7 @@ func TestARemovedSnapshotLeavesNothing(t *testing.T) {
 func TestWhatAKilledBuildLeftIsRemovedAndNothingElse(t *testing.T) {
 	root := t.TempDir()
 	s := storetest.Open(t, store.Options{Driver: "overlay", Root: root})
-	mine, remove, err := s.Store.TempDir(t.Context())
+	mine, remove, err := s.Store.Scratch().Dir(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

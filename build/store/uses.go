@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/cooperbuild/cooper/build/store/uses"
 )
@@ -45,28 +43,3 @@ func (s *Store) UseChain(ctx context.Context, top string) (chain []Layer, err er
 	})
 	return chain, err
 }
-
-// OpenMount makes the directory of a cache mount, unless it exists, and opens the file beside it that its users lock.
-// label says for people what it is for.
-func (s *Store) OpenMount(ctx context.Context, key, number, label string) (dir string, lock *os.File, err error) {
-	dir = filepath.Join(s.dir, string(uses.Mounts), key, number)
-	err = s.uses.WhileUsing(ctx, func() error {
-		err := s.uses.Note(uses.Thing{Kind: uses.Mounts, Name: key + "." + number},
-			func(n *uses.Entry) { n.Label, n.Changing = label, true })
-		if err == nil {
-			err = os.MkdirAll(dir, 0o700)
-		}
-		if err == nil {
-			lock, err = os.OpenFile(dir+LockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
-		}
-		return err
-	})
-	return dir, lock, err
-}
-
-// A cache mount is the directory mounts/KEY/NUMBER. Beside it are NUMBER.lock, which its users lock, and NUMBER.made,
-// which says that it was filled.
-const (
-	LockSuffix = ".lock"
-	MadeSuffix = ".made"
-)

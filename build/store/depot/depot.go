@@ -6,11 +6,13 @@ import (
 	"fmt"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/idranges"
 	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/build/store/mend"
 	"github.com/cooperbuild/cooper/build/store/other"
 	"github.com/cooperbuild/cooper/build/store/pull"
 	"github.com/cooperbuild/cooper/build/store/removal"
+	"github.com/cooperbuild/cooper/build/store/shift"
 )
 
 // Depot is an open store with the packages that work on it.
@@ -45,7 +47,8 @@ func New(s *store.Store) *Depot {
 }
 
 func (d *Depot) prepare(ctx context.Context, o store.Options) error {
-	if err := d.Store.Uses().SweepBuilds(d.Images.RemoveHalf); err != nil {
+	if err := errors.Join(shift.New(d.Store).Sweep(ctx), idranges.New(d.Store).Sweep(ctx),
+		d.Store.Uses().SweepBuilds(d.Images.RemoveHalf)); err != nil {
 		return fmt.Errorf("remove what an earlier build left: %w", err)
 	}
 	if err := mend.New(d.Store, d.Images, d.Removal, o.Tell).Mend(ctx); err != nil {

@@ -35,7 +35,7 @@ func listed(t *testing.T, d *depot.Depot, look removal.Look, kind disk.Kind) (it
 // mount makes a cache mount with a file of a size in bytes.
 func mount(t *testing.T, d *depot.Depot, size int) (dir string) {
 	t.Helper()
-	dir, lock, err := d.Store.OpenMount(t.Context(), "key", "0", "go")
+	dir, lock, err := d.Store.Uses().OpenMount(t.Context(), "key", "0", "go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestARecordThatHoldsNoLayerAloneGoes(t *testing.T) {
 func TestWhatWasUsedSinceACrashGoes(t *testing.T) {
 	d := storetest.Open(t, store.Options{Driver: "overlay"})
 	young := mount(t, d, 1)
-	old, lock, err := d.Store.OpenMount(t.Context(), "old", "0", "")
+	old, lock, err := d.Store.Uses().OpenMount(t.Context(), "old", "0", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func (w *remover) remove(ctx context.Context, i disk.Item) (bool, error) {
 
 // removeDir removes a directory that cooper keeps, and the files beside it: first its name, then what is in it.
 func (r *Room) removeDir(ctx context.Context, u uses.Thing, parent, name string) (done bool, err error) {
-	tmp, remove, err := r.store.TempDir(ctx)
+	tmp, remove, err := r.store.Scratch().Dir(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -105,14 +105,14 @@ func (r *Room) removeDir(ctx context.Context, u uses.Thing, parent, name string)
 			return err
 		}
 		// Without its mark a mount that is still there is filled again; with it an empty one would be taken as it is.
-		if err := fsys.RemoveFiles(path + store.MadeSuffix); err != nil {
+		if err := fsys.RemoveFiles(path + uses.MadeSuffix); err != nil {
 			return err
 		}
 		if err := os.Rename(path, filepath.Join(tmp, "gone")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		done = true
-		_ = os.Remove(path + store.LockSuffix)
+		_ = os.Remove(path + uses.LockSuffix)
 		_ = os.Remove(parent) // if it was the only one
 		return r.uses.Forget(u)
 	})

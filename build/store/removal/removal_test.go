@@ -233,7 +233,7 @@ func TestACacheMountGoesWithItsFiles(t *testing.T) {
 	s := storetest.Open(t, store.Options{Driver: "overlay"})
 	outside := t.TempDir()
 	storetest.Write(t, filepath.Join(outside, "precious"), "x")
-	dir, lock, err := s.Store.OpenMount(t.Context(), "key", "0", "go")
+	dir, lock, err := s.Store.Uses().OpenMount(t.Context(), "key", "0", "go")
 	if err != nil {
 		t.Fatal(err)
 	}

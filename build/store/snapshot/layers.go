@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/internal/library"
+	"github.com/cooperbuild/cooper/build/store/shift"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
@@ -41,7 +43,7 @@ func (d *layerDirs) get(id string) (*os.File, error) {
 
 // shifted opens the directory of a committed layer with the mapping's owners.
 func (d *layerDirs) shifted(ctx context.Context, id string, m userns.Mapping) (*os.File, error) {
-	return d.opened(store.MappingKey(m)+"/"+id, func() (string, error) { return d.store.ShiftedDir(ctx, id, m) })
+	return d.opened(shift.MappingKey(m)+"/"+id, func() (string, error) { return shift.New(d.store).Dir(ctx, id, m) })
 }
 
 // opened opens what find finds, unless it is open under that key.
@@ -64,7 +66,7 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 		return nil, fmt.Errorf("open layer %s: %w", key, err)
 	}
 
-	f = d.store.Beneath(f)
+	f = d.beneath(f)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if first, ok := d.open[key]; ok { // another goroutine was faster
@@ -72,6 +74,15 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 	}
 	d.open[key] = f
 	return f, nil
+}
+
+// beneath opens a layer's directory again in the mount that the store's own directory is in, where no mount over the
+// driver's directory hides it, and closes dir. If that isn't possible, it gives dir itself.
+func (d *layerDirs) beneath(dir *os.File) *os.File {
+	if d.store.Library().Layout.Marks != library.TrustedMarks {
+		return dir
+	}
+	return library.Beneath(d.store.Dir(), dir)
 }
 
 // gone gives a layer that was looked at, or the key of a directory that was opened, and isn't in its place any more; ""

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/shift"
 	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
@@ -37,7 +37,7 @@ func (ns NS) OnDisk() string {
 	if !ns.Shifted {
 		return ""
 	}
-	return store.MappingKey(*ns.Mapping)
+	return shift.MappingKey(*ns.Mapping)
 }
 
 // Shift gives files that were made for the step the owners it has for them on disk.
@@ -45,7 +45,7 @@ func (ns NS) Shift(ctx context.Context, dir string) error {
 	if !ns.Shifted {
 		return nil
 	}
-	return layer.Shift(ctx, dir, store.ToDisk(*ns.Mapping))
+	return layer.Shift(ctx, dir, shift.ToDisk(*ns.Mapping))
 }
 
 // shiftFor is Shift before a step is run.
@@ -61,7 +61,7 @@ func (ns NS) shiftBack(ctx context.Context, dir string) error {
 	if !ns.Shifted {
 		return nil
 	}
-	if err := layer.Shift(ctx, dir, store.ToImage(*ns.Mapping)); err != nil {
+	if err := layer.Shift(ctx, dir, shift.ToImage(*ns.Mapping)); err != nil {
 		return fmt.Errorf("give the step's files the owners that the image has: %w", err)
 	}
 	return nil

@@ -92,18 +92,19 @@ func (l *Ledger) SweepBuilds(after func() error) error {
 	if err != nil || !free {
 		return errors.Join(err, lock.Close())
 	}
-	before, err := l.countBuilds()
+	before, err := countBuilds(l.dir)
 	if err == nil && before > 0 {
 		_, err = l.Oldest()
 	}
-	if left, readErr := l.countBuilds(); err == nil && left < before {
+	if left, readErr := countBuilds(l.dir); err == nil && left < before {
 		err = errors.Join(readErr, after())
 	}
 	return errors.Join(err, lock.Close())
 }
 
-func (l *Ledger) countBuilds() (int, error) {
-	entries, err := os.ReadDir(filepath.Join(l.dir, buildsDir))
+// countBuilds counts the files of builds, live or dead, below cooper's own directory.
+func countBuilds(own string) (int, error) {
+	entries, err := os.ReadDir(filepath.Join(own, buildsDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

@@ -1,4 +1,4 @@
-package store
+package shift
 
 import (
 	"archive/tar"
@@ -9,13 +9,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cooperbuild/cooper/build/store"
+
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// LayerOwners gives the owners and groups (container IDs) of a layer's files. It reads them from the layer's record, or
+// Owners gives the owners and groups (container IDs) of a layer's files. It reads them from the layer's record, or
 // from its tar if the record hasn't got them.
-func (s *Store) LayerOwners(ctx context.Context, id string) (userns.IDs, error) {
-	l, err := s.Layer(id)
+func (r *Room) Owners(ctx context.Context, id string) (userns.IDs, error) {
+	l, err := r.store.Layer(id)
 	if err != nil {
 		return userns.IDs{}, err
 	}
@@ -24,7 +26,7 @@ func (s *Store) LayerOwners(ctx context.Context, id string) (userns.IDs, error) 
 	}
 	var ids userns.IDs
 	seenUIDs, seenGIDs := map[uint32]bool{}, map[uint32]bool{}
-	err = s.eachHeader(ctx, l, func(h *tar.Header) bool {
+	err = r.eachHeader(ctx, l, func(h *tar.Header) bool {
 		if uid := uint32(h.Uid); !seenUIDs[uid] {
 			seenUIDs[uid], ids.UIDs = true, append(ids.UIDs, uid)
 		}
@@ -37,12 +39,12 @@ func (s *Store) LayerOwners(ctx context.Context, id string) (userns.IDs, error) 
 }
 
 // FileOf finds a file of a layer whose owner or group is one of the container IDs; "" if there is none.
-func (s *Store) FileOf(ctx context.Context, id string, ids userns.IDs) (path string, err error) {
-	l, err := s.Layer(id)
+func (r *Room) FileOf(ctx context.Context, id string, ids userns.IDs) (path string, err error) {
+	l, err := r.store.Layer(id)
 	if err != nil {
 		return "", err
 	}
-	err = s.eachHeader(ctx, l, func(h *tar.Header) bool {
+	err = r.eachHeader(ctx, l, func(h *tar.Header) bool {
 		if slices.Contains(ids.UIDs, uint32(h.Uid)) || slices.Contains(ids.GIDs, uint32(h.Gid)) {
 			path = "/" + strings.Trim(h.Name, "/")
 		}
@@ -52,8 +54,8 @@ func (s *Store) FileOf(ctx context.Context, id string, ids userns.IDs) (path str
 }
 
 // eachHeader calls f for the entries of a layer until it returns false.
-func (s *Store) eachHeader(ctx context.Context, l Layer, f func(*tar.Header) bool) (err error) {
-	in, err := s.LayerTar(l)
+func (r *Room) eachHeader(ctx context.Context, l store.Layer, f func(*tar.Header) bool) (err error) {
+	in, err := r.store.LayerTar(l)
 	if err != nil {
 		return err
 	}

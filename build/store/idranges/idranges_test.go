@@ -1,4 +1,4 @@
-package store_test
+package idranges_test
 
 import (
 	"os"
@@ -10,9 +10,12 @@ import (
 
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/idranges"
 	"github.com/cooperbuild/cooper/build/store/storetest"
 	"github.com/cooperbuild/cooper/userns"
 )
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
 
 // autoOptions choose from 5000 IDs.
 func autoOptions() userns.AutoOptions {
@@ -21,7 +24,7 @@ func autoOptions() userns.AutoOptions {
 }
 
 // add chooses so many IDs and gives the first.
-func add(t *testing.T, r *store.IDRanges, size uint32) uint32 {
+func add(t *testing.T, r *idranges.Ranges, size uint32) uint32 {
 	t.Helper()
 	m, err := r.Add(t.Context(), func(used []userns.Mapping) (userns.Mapping, error) {
 		return autoOptions().Allocate(size,
@@ -34,9 +37,9 @@ func add(t *testing.T, r *store.IDRanges, size uint32) uint32 {
 	return m.UIDs[0].Host
 }
 
-func newIDRanges(t *testing.T, s *depot.Depot) *store.IDRanges {
+func begin(t *testing.T, s *depot.Depot) *idranges.Ranges {
 	t.Helper()
-	r, err := s.Store.NewIDRanges(t.Context())
+	r, err := idranges.New(s.Store).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,9 +52,9 @@ func TestRangesOfBuildsDoNotOverlap(t *testing.T) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	taken := map[uint32]bool{}
-	all := make([]*store.IDRanges, 50)
+	all := make([]*idranges.Ranges, 50)
 	for i := range all {
-		all[i] = newIDRanges(t, s)
+		all[i] = begin(t, s)
 		wg.Go(func() {
 			from := add(t, all[i], 100)
 			mu.Lock()
@@ -75,7 +78,7 @@ func TestRangesOfBuildsDoNotOverlap(t *testing.T) {
 
 func TestRangesOfOneBuildMayOverlap(t *testing.T) {
 	s := storetest.Open(t, store.Options{Driver: "vfs"})
-	one, two := newIDRanges(t, s), newIDRanges(t, s)
+	one, two := begin(t, s), begin(t, s)
 	got := []uint32{add(t, one, 1000), add(t, one, 2000), add(t, two, 1000), add(t, one, 1500)}
 	if diff := cmp.Diff([]uint32{100, 100, 2100, 100}, got); diff != "" {
 		t.Error(diff)
@@ -94,7 +97,7 @@ func TestRangesOfOneBuildMayOverlap(t *testing.T) {
 func TestRangesOfDeadBuildsAreFree(t *testing.T) {
 	root := t.TempDir()
 	s := storetest.Open(t, store.Options{Driver: "vfs", Root: root})
-	one := newIDRanges(t, s)
+	one := begin(t, s)
 	add(t, one, 1000)
 	dir := filepath.Join(root, "cooper/userns")
 	names, err := os.ReadDir(dir)
@@ -113,7 +116,7 @@ func TestRangesOfDeadBuildsAreFree(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "dead"), []byte(stale), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		two := newIDRanges(t, s)
+		two := begin(t, s)
 		if from := add(t, two, 1000); from != 100 {
 			t.Errorf("the range of a dead build is not free: %d", from)
 		}

@@ -1,4 +1,4 @@
-package store
+package shift
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/internal/library"
 	"github.com/cooperbuild/cooper/build/store/uses"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
@@ -25,7 +26,19 @@ import (
 const (
 	shiftedDir = "shifted"
 	ownersDir  = "owners"
+	// lockSuffix is of the file beside a copy that is locked while the copy is made.
+	lockSuffix = ".lock"
 )
+
+// A Room has the copies of one store. It is safe for concurrent use, by several processes too.
+type Room struct {
+	store *store.Store
+	lib   *library.Library
+	uses  *uses.Ledger
+}
+
+// New gives the room of a store.
+func New(s *store.Store) *Room { return &Room{store: s, lib: s.Library(), uses: s.Uses()} }
 
 // MappingKey gives a text that identifies a mapping.
 func MappingKey(m userns.Mapping) string {
@@ -44,25 +57,25 @@ func ToImage(m userns.Mapping) layer.IDShift {
 	return layer.IDShift{UID: m.UIDs.ToContainer, GID: m.GIDs.ToContainer}
 }
 
-// ShiftedDir gives a directory with a layer's files, with the owners on disk that the mapping gives them. It is a copy,
+// Dir gives a directory with a layer's files, with the owners on disk that the mapping gives them. It is a copy,
 // which the first call makes and which stays until the layer is removed, or the driver's own directory if no owner
 // differs. In a store whose driver stacks layers it has the files of the layer alone, like DiffDir; in another store it
 // has all files that a container of the layer sees. The layer must be complete.
-func (s *Store) ShiftedDir(ctx context.Context, id string, m userns.Mapping) (dir string, err error) {
-	if dir, err = s.shiftedDir(ctx, id, m); err != nil {
+func (r *Room) Dir(ctx context.Context, id string, m userns.Mapping) (dir string, err error) {
+	if dir, err = r.dir(ctx, id, m); err != nil {
 		return "", fmt.Errorf("shift layer %s for the ID map %q: %w", id, strings.ReplaceAll(m.UIDs.String(), "\n", ", "),
 			err)
 	}
 	return dir, nil
 }
 
-func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (dir string, err error) {
-	from, err := s.filesOf(id)
+func (r *Room) dir(ctx context.Context, id string, m userns.Mapping) (dir string, err error) {
+	from, err := r.filesOf(id)
 	if err != nil {
 		return "", err
 	}
 
-	ids, err := s.idsIn(ctx, id, from)
+	ids, err := r.idsIn(ctx, id, from)
 	if err != nil {
 		return "", err
 	}
@@ -72,19 +85,19 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 		return from, nil
 	}
 
-	path := filepath.Join(s.dir, shiftedDir, key, id)
-	size := s.uses.Read(uses.Thing{Kind: uses.Layers, Name: id})
+	path := filepath.Join(r.store.Dir(), shiftedDir, key, id)
+	size := r.uses.Read(uses.Thing{Kind: uses.Layers, Name: id})
 	var lock *os.File
 	// The use is recorded before the copy is made, so that a removal of copies sees it.
-	err = s.uses.WhileUsing(ctx, func() error {
+	err = r.uses.WhileUsing(ctx, func() error {
 		err := os.MkdirAll(filepath.Dir(path), 0o700)
 		if err == nil {
-			lock, err = os.OpenFile(path+LockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+			lock, err = os.OpenFile(path+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 		}
 		if err != nil {
 			return err
 		}
-		return s.uses.Note(uses.Thing{Kind: uses.Copies, Name: key + "." + id}, func(n *uses.Entry) {
+		return r.uses.Note(uses.Thing{Kind: uses.Copies, Name: key + "." + id}, func(n *uses.Entry) {
 			if n.Label == "" {
 				*n = uses.Entry{Size: size.Size, Measured: size.Measured, Label: mapText(m)}
 			}
@@ -104,20 +117,20 @@ func (s *Store) shiftedDir(ctx context.Context, id string, m userns.Mapping) (di
 	if fsys.Exists(path) {
 		return path, nil
 	}
-	return path, s.makeShifted(ctx, from, path, m)
+	return path, r.makeCopy(ctx, from, path, m)
 }
 
 // idsIn gives the IDs of a layer's files, which are in the directory from. They are stored, so that they are looked for
 // once.
-func (s *Store) idsIn(ctx context.Context, id, from string) (ids userns.IDs, err error) {
-	path := filepath.Join(s.dir, ownersDir, id)
+func (r *Room) idsIn(ctx context.Context, id, from string) (ids userns.IDs, err error) {
+	path := filepath.Join(r.store.Dir(), ownersDir, id)
 	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &ids) == nil {
 		return ids, nil
 	}
 	if ids.UIDs, ids.GIDs, err = layer.ReadIDs(ctx, from); err != nil {
 		return ids, err
 	}
-	return ids, s.uses.WhileUsing(ctx, func() error { return writeIDs(path, ids) })
+	return ids, r.uses.WhileUsing(ctx, func() error { return writeIDs(path, ids) })
 }
 
 func writeIDs(path string, ids userns.IDs) error {
@@ -157,24 +170,24 @@ func mapText(m userns.Mapping) string {
 }
 
 // filesOf gives the driver's directory with a layer's files.
-func (s *Store) filesOf(id string) (string, error) {
-	if s.store.Layout.Stacks {
-		dir, err := s.DiffDir(id)
+func (r *Room) filesOf(id string) (string, error) {
+	if r.lib.Layout.Stacks {
+		dir, err := r.store.DiffDir(id)
 		if err == nil {
 			err = library.CheckOwned(dir)
 		}
 		return dir, err
 	}
 	// Drivers that don't stack mount nothing: the directory exists also after unmount.
-	dir, unmount, err := s.MountLayer(id)
+	dir, unmount, err := r.store.MountLayer(id)
 	if err != nil {
 		return "", err
 	}
 	return dir, unmount()
 }
 
-func (s *Store) makeShifted(ctx context.Context, from, path string, m userns.Mapping) (err error) {
-	tmp, remove, err := s.TempDir(ctx)
+func (r *Room) makeCopy(ctx context.Context, from, path string, m userns.Mapping) (err error) {
+	tmp, remove, err := r.store.Scratch().Dir(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,33 +206,33 @@ func (s *Store) makeShifted(ctx context.Context, from, path string, m userns.Map
 	return os.Rename(made, path)
 }
 
-// removeShifted removes the copies and lists of layers that the store hasn't got any more, except those that a running
+// Sweep removes the copies and lists of layers that the store hasn't got any more, except those that a running
 // build may use.
-func (s *Store) removeShifted(ctx context.Context) error {
-	listed, err := os.ReadDir(filepath.Join(s.dir, ownersDir))
+func (r *Room) Sweep(ctx context.Context) error {
+	listed, err := os.ReadDir(filepath.Join(r.store.Dir(), ownersDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 
 	errs := []error{err}
 	for _, e := range listed {
-		if s.layerGone(e.Name()) { // the layer was removed, or isn't committed yet
-			errs = append(errs, s.uses.WhileDeciding(ctx,
-				func() error { return fsys.RemoveFiles(filepath.Join(s.dir, ownersDir, e.Name())) }))
+		if r.layerGone(e.Name()) { // the layer was removed, or isn't committed yet
+			errs = append(errs, r.uses.WhileDeciding(ctx,
+				func() error { return fsys.RemoveFiles(filepath.Join(r.store.Dir(), ownersDir, e.Name())) }))
 		}
 	}
 
-	keys, err := fsys.Subdirs(filepath.Join(s.dir, shiftedDir))
+	keys, err := fsys.Subdirs(filepath.Join(r.store.Dir(), shiftedDir))
 	errs = append(errs, err)
 	for _, key := range keys {
-		dir := filepath.Join(s.dir, shiftedDir, key)
+		dir := filepath.Join(r.store.Dir(), shiftedDir, key)
 		names, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 		for _, n := range names {
-			if id := strings.TrimSuffix(n.Name(), LockSuffix); s.layerGone(id) {
-				errs = append(errs, s.removeCopy(ctx, dir, id, key+"."+id))
+			if id := strings.TrimSuffix(n.Name(), lockSuffix); r.layerGone(id) {
+				errs = append(errs, r.removeCopy(ctx, dir, id, key+"."+id))
 			}
 		}
 	}
@@ -229,19 +242,19 @@ func (s *Store) removeShifted(ctx context.Context) error {
 
 // layerGone tells whether the store has lost a layer. It looks first for the layer's directory, which most have, and
 // then asks the library, since the layer may be in an additional store.
-func (s *Store) layerGone(id string) bool {
-	return !s.driver.Exists(id) && !s.store.Exists(id)
+func (r *Room) layerGone(id string) bool {
+	return !r.store.HasFiles(id) && !r.store.HasLayer(id)
 }
 
 // removeCopy removes a copy. It renames it first, so that a build finds a whole copy or none.
-func (s *Store) removeCopy(ctx context.Context, dir, id, use string) (err error) {
-	gone, remove, err := s.scratch.Dir(ctx)
+func (r *Room) removeCopy(ctx context.Context, dir, id, use string) (err error) {
+	gone, remove, err := r.store.Scratch().Dir(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	return s.uses.WhileDeciding(ctx, func() error {
-		free, err := s.uses.Unused(uses.Thing{Kind: uses.Copies, Name: use})
+	return r.uses.WhileDeciding(ctx, func() error {
+		free, err := r.uses.Unused(uses.Thing{Kind: uses.Copies, Name: use})
 		if err != nil || !free {
 			return err
 		}
@@ -249,7 +262,7 @@ func (s *Store) removeCopy(ctx context.Context, dir, id, use string) (err error)
 		if err := os.Rename(path, filepath.Join(gone, "copy")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		err = errors.Join(fsys.RemoveFiles(path+LockSuffix), s.uses.Forget(uses.Thing{Kind: uses.Copies, Name: use}))
+		err = errors.Join(fsys.RemoveFiles(path+lockSuffix), r.uses.Forget(uses.Thing{Kind: uses.Copies, Name: use}))
 		_ = os.Remove(dir) // succeeds only if dir has no other copies
 		return err
 	})

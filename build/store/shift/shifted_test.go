@@ -1,4 +1,4 @@
-package store_test
+package shift_test
 
 import (
 	"errors"
@@ -10,9 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/shift"
 	"github.com/cooperbuild/cooper/build/store/storetest"
 	"github.com/cooperbuild/cooper/userns"
 )
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
 
 // mapTo is a map of all IDs up to a length: 0 to first, 1 to first+1, and so on.
 func mapTo(first, length uint32) userns.Mapping {
@@ -40,7 +43,7 @@ func TestMapsThatAgreeOnALayersOwnersShareItsCopy(t *testing.T) {
 	})
 	first := ""
 	for i, length := range []uint32{100, 1000, 50000} {
-		dir, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(5, length))
+		dir, err := shift.New(s.Store).Dir(t.Context(), l.ID, mapTo(5, length))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,16 +58,16 @@ func TestMapsThatAgreeOnALayersOwnersShareItsCopy(t *testing.T) {
 			t.Errorf("a map of %d IDs has a copy of its own", length)
 		}
 	}
-	if _, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(6, 100)); err != nil {
+	if _, err := shift.New(s.Store).Dir(t.Context(), l.ID, mapTo(6, 100)); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(copies(t, root)); n != 2 {
 		t.Errorf("%d copies", n)
 	}
-	if dir, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(0, 100)); err != nil || filepath.Base(dir) != "diff" {
+	if dir, err := shift.New(s.Store).Dir(t.Context(), l.ID, mapTo(0, 100)); err != nil || filepath.Base(dir) != "diff" {
 		t.Errorf("%q %v", dir, err)
 	}
-	if _, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(0, 8)); !errors.Is(err, userns.ErrUnmapped) {
+	if _, err := shift.New(s.Store).Dir(t.Context(), l.ID, mapTo(0, 8)); !errors.Is(err, userns.ErrUnmapped) {
 		t.Error(err)
 	}
 }
@@ -78,7 +81,7 @@ func TestCopyStaysWhileABuildRunsOnIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, _ := storetest.Commit(t, s, "", func(dir string) { storetest.Write(t, filepath.Join(dir, "f"), "f") })
-	if _, err := s.Store.ShiftedDir(t.Context(), l.ID, mapTo(5, 100)); err != nil {
+	if _, err := shift.New(s.Store).Dir(t.Context(), l.ID, mapTo(5, 100)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Store.RemoveLayer(l.ID); err != nil {
@@ -110,7 +113,7 @@ func TestCopyOfALayerInAnotherStoreStays(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	o := store.Options{Root: root, Driver: "overlay", DriverOptions: []string{"overlay.imagestore=" + images}}
-	if _, err := storetest.Open(t, o).Store.ShiftedDir(t.Context(), l.ID, mapTo(5, 100)); err != nil {
+	if _, err := shift.New(storetest.Open(t, o).Store).Dir(t.Context(), l.ID, mapTo(5, 100)); err != nil {
 		t.Fatal(err)
 	}
 	storetest.Open(t, o)
