@@ -53,7 +53,10 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 		}
 	}
 
-	return CopyResult{Files: c.done.files.Load(), Bytes: c.done.bytes.Load(), Devices: c.done.devices.Load(), Missed: sel.Missed}, nil
+	result = c.done.result()
+	result.Missed = sel.Missed
+
+	return result, nil
 }
 
 // copier is a running Copy, Mkdir or Unpack.
@@ -97,6 +100,11 @@ type tally struct {
 	files, bytes, devices atomic.Int64
 	// tell is CopyOptions.Moved.
 	tell func(files, bytes int64)
+}
+
+// result gives the counts so far.
+func (t *tally) result() CopyResult {
+	return CopyResult{Files: t.files.Load(), Bytes: t.bytes.Load(), Devices: t.devices.Load()}
 }
 
 // moved adds to the number of files and bytes, and tells of them.

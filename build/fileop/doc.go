@@ -37,6 +37,6 @@
 // inside the root they belong to. If a file is exchanged meanwhile, that is an error, or the new file is copied; never
 // a file outside of the root.
 //
-// One room: COPY, ADD and unpacking write to one tree, by the same rules for links, owners and existing files, and below
-// a hostile root none of them may get at a file but through it.
+// One room: COPY, ADD and unpacking write to one tree, by the same rules for links, owners and existing files. Below a
+// hostile root none of them may get at a file but through it.
 package fileop

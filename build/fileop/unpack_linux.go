@@ -98,7 +98,7 @@ func unpack(ctx context.Context, archive io.Reader, dir string, disarmed *Disarm
 	if err = errors.Join(err, u.leave(err == nil)); err != nil {
 		return CopyResult{}, err
 	}
-	return CopyResult{Files: c.done.files.Load(), Bytes: c.done.bytes.Load(), Devices: c.done.devices.Load()}, nil
+	return c.done.result(), nil
 }
 
 // isSparse tells whether a member's content has holes that the archive doesn't hold.

@@ -33,8 +33,8 @@ type arguments struct {
 	// target and all are Options.Target and Options.BuildArgs.
 	target string
 	all    map[string]*string
-	// global are the platform arguments and the arguments before the first FROM; metaArgs are the names of the latter. read
-	// sets both.
+	// global are the platform arguments and the arguments before the first FROM; metaArgs are the names of the latter.
+	// read sets both.
 	global   *variables
 	metaArgs []string
 	// declared are the names of all ARG instructions. Whoever reads one adds to it.
