@@ -24,8 +24,8 @@ func capNames() []string {
 	}
 }
 
-// AllCaps is every capability there is.
-const AllCaps = ^Caps(0)
+// allCaps is every capability there is.
+const allCaps = ^Caps(0)
 
 // DefaultCaps is the set that container engines give: it suffices to install software, and none of it reaches the host.
 const DefaultCaps Caps = 1<<0 | 1<<1 | // CHOWN, DAC_OVERRIDE
@@ -40,7 +40,7 @@ func ParseCaps(names []string) (Caps, error) {
 	for _, name := range names {
 		short := strings.TrimPrefix(strings.ToUpper(name), "CAP_")
 		if short == "ALL" {
-			set = AllCaps
+			set = allCaps
 			continue
 		}
 		n := slices.Index(known, short)
@@ -56,7 +56,7 @@ func ParseCaps(names []string) (Caps, error) {
 func (s Security) caps() Caps {
 	switch {
 	case s.Insecure:
-		return AllCaps
+		return allCaps
 	case s.Caps != nil:
 		return *s.Caps
 	}

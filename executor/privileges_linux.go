@@ -129,7 +129,7 @@ func lastCap() int {
 // namespace.
 func (c *container) permitted() Caps {
 	if c.step.Mapping != nil {
-		return AllCaps >> (63 - lastCap())
+		return allCaps >> (63 - lastCap())
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData

@@ -76,7 +76,7 @@ type Step struct {
 
 // Rootfs is the step's root: a stack of layers, or a directory that is ready to use.
 type Rootfs struct {
-	Lower []*os.File // O_PATH descriptors of the layers, topmost first; at most overlay.MaxLower less two
+	Lower []*os.File // O_PATH descriptors of the layers, topmost first; at most 498
 	Upper *os.File   // receives the step's changes, and no mount point or other file of this package
 
 	// Work is a scratch directory in the same mount as Upper that belongs to one Run at a time. Every Run leaves a few

@@ -188,7 +188,7 @@ func remedy(owner Owner, uids, gids Grant) string {
 	if (uids.File != "" && uids.Range.Count == 0) || (gids.File != "" && gids.Range.Count == 0) {
 		return "no free range is that long: use a base image with lower IDs"
 	}
-	if owner.Name == "" || owner.Name == SharedName { // usermod takes only the name of a user
+	if owner.Name == "" || owner.Name == sharedName { // usermod takes only the name of a user
 		var lines []string
 		for _, g := range []Grant{uids, gids} {
 			if g.File != "" {

@@ -16,14 +16,14 @@ import (
 const (
 	DefaultSubUID   = "/etc/subuid"
 	DefaultSubGID   = "/etc/subgid"
-	DefaultNSSwitch = "/etc/nsswitch.conf"
+	defaultNSSwitch = "/etc/nsswitch.conf"
 )
 
 // Finder looks up subordinate IDs. The zero value reads the files of the system.
 type Finder struct {
 	SubUID    string // file of user ranges; "" is DefaultSubUID
 	SubGID    string // file of group ranges; "" is DefaultSubGID
-	NSSwitch  string // the nsswitch.conf to read; "" is DefaultNSSwitch
+	NSSwitch  string // the nsswitch.conf to read; "" is defaultNSSwitch
 	Getsubids string // the program; "" looks for getsubids in PATH
 	// Own is the mapping of the user namespace in which the files are read: remedies propose only IDs that it has. Nil: it
 	// has all IDs.
@@ -72,7 +72,7 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 
 // FindRoot gives the ranges for the steps that root runs, and their owner: root, or "containers" if root has none.
 func (f Finder) FindRoot(ctx context.Context) (whose Owner, sub SubIDs, err error) {
-	for _, name := range []string{"root", SharedName} {
+	for _, name := range []string{"root", sharedName} {
 		whose = Owner{Name: name, ID: ^uint32(0)}
 		if sub, err = f.Find(ctx, whose); !errors.Is(err, ErrNoSubIDs) {
 			break
@@ -152,7 +152,7 @@ func readSubIDs(path string, owner Owner) ([]SubIDRange, error) {
 		return nil, unreadable(path, err)
 	}
 	defer in.Close()
-	ranges, err := ParseSubIDs(in, owner)
+	ranges, err := parseSubIDs(in, owner)
 	if bad := new(SubIDFileError); errors.As(err, &bad) {
 		bad.File = path
 		return nil, bad
@@ -178,7 +178,7 @@ func unreadable(path string, err error) error {
 
 // source gives the first source on the line "subid:" of nsswitch.conf; "" if that is "files", or without such a line.
 func (f Finder) source() (string, error) {
-	in, err := os.Open(orDefault(f.NSSwitch, DefaultNSSwitch))
+	in, err := os.Open(orDefault(f.NSSwitch, defaultNSSwitch))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

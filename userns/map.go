@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// MaxRanges is the number of lines that Linux (4.15 and later) takes in one ID map.
-const MaxRanges = 340
+// maxRanges is the number of lines that Linux (4.15 and later) takes in one ID map.
+const maxRanges = 340
 
 // MaxID is the highest ID that can be mapped. The one above it, 4294967295, means
 // "no ID" to chown(2) and setresuid(2), and the kernel refuses it in a map.
@@ -55,11 +55,11 @@ func (r Range) check() error {
 type Map []Range
 
 // NewMap sorts the ranges into a map. An empty range, one that goes beyond
-// [MaxID], two that overlap on either side, and more than [MaxRanges] ranges are
+// [MaxID], two that overlap on either side, and more than 340 ranges are
 // errors that match [ErrBadMap].
 func NewMap(ranges ...Range) (Map, error) {
-	if len(ranges) > MaxRanges {
-		return nil, fmt.Errorf("%d ranges, the kernel takes %d: %w", len(ranges), MaxRanges, ErrBadMap)
+	if len(ranges) > maxRanges {
+		return nil, fmt.Errorf("%d ranges, the kernel takes %d: %w", len(ranges), maxRanges, ErrBadMap)
 	}
 	for _, r := range ranges {
 		if err := r.check(); err != nil {
@@ -139,7 +139,7 @@ func (m Map) String() string {
 }
 
 // Writable gives an error that matches [ErrBadMap] if the kernel would refuse the map as too long: a map is written in
-// one call, which takes less than a page. [MaxRanges] ranges of small numbers fit in that, but not of large ones.
+// one call, which takes less than a page. 340 ranges of small numbers fit in that, but not of large ones.
 func (m Map) Writable() error {
 	if n, page := len(m.String())+1, os.Getpagesize(); n >= page {
 		return fmt.Errorf("%d ranges are %d bytes long when written, and the kernel takes less than %d: %w", len(m), n, page,

@@ -30,7 +30,7 @@ func TestNewMapSortsByContainerID(t *testing.T) {
 }
 
 func TestNewMapRefusesWhatTheKernelRefuses(t *testing.T) {
-	many := make([]Range, MaxRanges+1)
+	many := make([]Range, maxRanges+1)
 	for i := range many {
 		many[i] = Range{uint32(2 * i), uint32(2 * i), 1}
 	}
@@ -42,7 +42,7 @@ func TestNewMapRefusesWhatTheKernelRefuses(t *testing.T) {
 		{"nothing", nil, true},
 		{"whole ID space", []Range{{0, 0, 4294967295}}, true},
 		{"last ID on both sides", []Range{{MaxID, MaxID, 1}}, true},
-		{"as many as it takes", many[:MaxRanges], true},
+		{"as many as it takes", many[:maxRanges], true},
 		{"neighbours", []Range{{0, 10, 10}, {10, 0, 10}}, true},
 		{"one too many", many, false},
 		{"empty range", []Range{{0, 0, 0}}, false},
@@ -91,7 +91,7 @@ func TestToHostAndBack(t *testing.T) {
 func randomMap(r *rand.Rand) Map {
 	n := 1 + r.IntN(20)
 	if r.IntN(10) == 0 {
-		n = 1 + r.IntN(MaxRanges)
+		n = 1 + r.IntN(maxRanges)
 	}
 	ranges := make([]Range, n)
 	room := uint64(MaxID) / uint64(n) // of each range and the gap before it

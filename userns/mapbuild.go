@@ -9,9 +9,9 @@ import (
 // flagMap gives the map of one kind, container IDs to intermediate IDs, that the flags of an option make. base is the
 // map without flags, which the flags extend if the first of them has a "+".
 func flagMap(option string, flags []optionFlag, outer, base Map) (Map, error) {
-	if len(flags) > MaxRanges {
+	if len(flags) > maxRanges {
 		return nil, &RequestError{Option: option, Problem: fmt.Sprintf("%d ranges, the kernel takes %d", len(flags),
-			MaxRanges)}
+			maxRanges)}
 	}
 	if len(base) == 0 && (len(flags) == 0 || flags[0].Extend) {
 		return nil, &RequestError{Option: option, Problem: "there is no default map for the rest: root has no ranges in " +

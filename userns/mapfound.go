@@ -93,8 +93,8 @@ func tooLong(owner Owner, own []uint32, ranges []SubIDRange) string {
 	for _, id := range own {
 		first, with = []Range{{Host: id, Length: 1}}, fmt.Sprintf(", %d with the own ID", n+1)
 	}
-	if len(first)+n > MaxRanges {
-		return fmt.Sprintf("%s has %d ranges%s, and the kernel takes %d in a map", owner, n, with, MaxRanges)
+	if len(first)+n > maxRanges {
+		return fmt.Sprintf("%s has %d ranges%s, and the kernel takes %d in a map", owner, n, with, maxRanges)
 	}
 	m, err := stack(first, ranges)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 // Compose gives the map that m and outer make one after the other: m takes a container ID to an intermediate ID, outer
 // takes that to a host ID. The error is an [UnmappedError] for an intermediate ID that outer leaves out, and matches
-// [ErrBadMap] if the result has more than [MaxRanges] ranges.
+// [ErrBadMap] if the result has more than 340 ranges.
 func (m Map) Compose(outer Map) (Map, error) {
 	var ranges []Range
 	for _, r := range m {

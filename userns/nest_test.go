@@ -28,11 +28,11 @@ func TestComposeGoesThroughBoth(t *testing.T) {
 	if _, err := mustMap(t, Range{0, 65530, 10}).Compose(outer); !errors.As(err, &unmapped) || unmapped.ID != 65537 {
 		t.Errorf("an intermediate ID beyond the last gives %v", err)
 	}
-	odd := make([]Range, MaxRanges)
+	odd := make([]Range, maxRanges)
 	for i := range odd {
 		odd[i] = Range{uint32(i), uint32(2 * i), 1}
 	}
-	if _, err := mustMap(t, Range{0, 0, MaxRanges}, Range{1000, 1000, 1}).Compose(append(mustMap(t, odd...),
+	if _, err := mustMap(t, Range{0, 0, maxRanges}, Range{1000, 1000, 1}).Compose(append(mustMap(t, odd...),
 		Range{1000, 1000, 1})); !errors.Is(err, ErrBadMap) {
 		t.Errorf("more ranges than the kernel takes give %v", err)
 	}

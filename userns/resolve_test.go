@@ -180,7 +180,7 @@ func TestNamedRangesAreTheMap(t *testing.T) {
 }
 
 func TestImpossibleRequestsAreRefusedWithOneSentence(t *testing.T) {
-	many := strings.TrimSpace(strings.Repeat("0:0 ", MaxRanges+1))
+	many := strings.TrimSpace(strings.Repeat("0:0 ", maxRanges+1))
 	for _, test := range []struct {
 		name                   string
 		root                   bool

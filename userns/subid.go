@@ -31,8 +31,8 @@ type SubIDs struct {
 	GIDs []SubIDRange
 }
 
-// SharedName is a name in the subordinate ID files that isn't a user's. Its ranges are for steps that root runs.
-const SharedName = "containers"
+// sharedName is a name in the subordinate ID files that isn't a user's. Its ranges are for steps that root runs.
+const sharedName = "containers"
 
 // Owner is the user whose ranges are looked for. Files name a user either way, so
 // a line counts if it has the name or the ID.
@@ -54,13 +54,13 @@ func (o Owner) is(name string) bool {
 	return o.Name != "" && o.Name == name || name == strconv.FormatUint(uint64(o.ID), 10)
 }
 
-// ParseSubIDs gives the owner's ranges in a file of the form of subuid(5), in the
+// parseSubIDs gives the owner's ranges in a file of the form of subuid(5), in the
 // order of the file. Empty lines, comments that start with # and ranges of no
 // IDs are passed over. Any other line that is not NAME:START:COUNT is an error
 // with its number, whomever it is about: a typing mistake should not look like a
 // missing line. So is a line of the owner's that newuidmap would pass over or
 // read otherwise. The error is a [SubIDFileError]. No range at all is not an error.
-func ParseSubIDs(r io.Reader, owner Owner) ([]SubIDRange, error) {
+func parseSubIDs(r io.Reader, owner Owner) ([]SubIDRange, error) {
 	var found []SubIDRange
 	err := eachSubID(r, owner, func(l subIDLine) {
 		if l.Count > 0 && owner.is(l.name) {

@@ -35,7 +35,7 @@ func TestParseSubIDsFindsTheOwnersLines(t *testing.T) {
 		{"highest ID", "alice:4294967294:1\nalice:0:4294967295", alice, []SubIDRange{{4294967294, 1}, {0, 4294967295}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := ParseSubIDs(strings.NewReader(test.text), test.owner)
+			got, err := parseSubIDs(strings.NewReader(test.text), test.owner)
 			if err != nil || !slices.Equal(got, test.want) {
 				t.Errorf("ranges are %v, %v, want %v", got, err, test.want)
 			}
@@ -48,12 +48,12 @@ func TestParseSubIDsNamesTheLineThatIsGarbage(t *testing.T) {
 		"alice", "alice:1", ":1:2", "alice:x:2", "alice:1:x", "alice:-1:2", "alice:1:2:3", "alice: 1:2",
 		"alice:4294967295:1", "alice:4294967296:1", "alice:1:4294967295", "bob:1", "\x00",
 	} {
-		_, err := ParseSubIDs(strings.NewReader("# one\nbob:1:2\n"+line+"\nalice:5:6\n"), alice)
+		_, err := parseSubIDs(strings.NewReader("# one\nbob:1:2\n"+line+"\nalice:5:6\n"), alice)
 		if !errors.Is(err, ErrBadSubIDs) || !strings.HasPrefix(err.Error(), "line 3: ") {
 			t.Errorf("%q gives %v", line, err)
 		}
 	}
-	if _, err := ParseSubIDs(strings.NewReader("a:1:2\n"+strings.Repeat("x", 1<<20)), alice); err == nil ||
+	if _, err := parseSubIDs(strings.NewReader("a:1:2\n"+strings.Repeat("x", 1<<20)), alice); err == nil ||
 		!strings.Contains(err.Error(), "line 2") {
 		t.Errorf("a line without end gives %v", err)
 	}
@@ -65,7 +65,7 @@ func FuzzParseSubIDs(f *testing.F) {
 	f.Add([]byte("alice:0:4294967295\nalice:0:4294967295\nalice:5:1\n"))
 	f.Add([]byte("::\nalice:1:2:3"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		got, err := ParseSubIDs(bytes.NewReader(text), alice)
+		got, err := parseSubIDs(bytes.NewReader(text), alice)
 		if err != nil {
 			if got != nil || !strings.Contains(err.Error(), "line ") {
 				t.Fatalf("%v with error %v", got, err)
@@ -83,7 +83,7 @@ func FuzzParseSubIDs(f *testing.F) {
 			if !errors.Is(err, ErrNoSubIDs) {
 				t.Fatalf("no ranges give %v", err)
 			}
-		case len(got) <= MaxRanges && err != nil:
+		case len(got) <= maxRanges && err != nil:
 			t.Fatalf("ranges %v give %v", got, err)
 		case err == nil:
 			for _, r := range got {

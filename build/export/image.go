@@ -57,19 +57,6 @@ type Result struct {
 // ErrDigest means that a layer's content doesn't have its DiffID.
 var ErrDigest = errors.New("content doesn't match its digest")
 
-// ManifestOf makes the OCI manifest of the image with uncompressed layers, and its descriptor. The same image gives the
-// same bytes.
-func ManifestOf(image Image) (ocispec.Descriptor, []byte, error) {
-	if err := image.Check(); err != nil {
-		return ocispec.Descriptor{}, nil, err
-	}
-	layers := make([]ocispec.Descriptor, 0, len(image.Layers))
-	for _, l := range image.Layers {
-		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: l.DiffID, Size: l.Size})
-	}
-	return image.Manifest(layers, imagebuilder.OCI)
-}
-
 // ConfigDescriptor describes the config as a manifest does.
 func (i Image) ConfigDescriptor(format imagebuilder.Format) ocispec.Descriptor {
 	return ocispec.Descriptor{

@@ -47,7 +47,7 @@ func (p Part) Emit(e Event) {
 // Tell gives a function that shows a text as a note. It is nil if the sink shows no notes, so that the caller needn't
 // look for reasons to call it.
 func Tell(to Sink) func(text string) {
-	if Silent(to) {
+	if silent(to) {
 		return nil
 	}
 	return func(text string) { to.Emit(Note{Text: "WARNING: " + text}) }

@@ -19,8 +19,8 @@ var _ Renderer = (*quiet)(nil)
 
 func newQuiet(out io.Writer) *quiet { return &quiet{out: out, tracker: newTracker(nil)} }
 
-// Silent tells whether a sink shows no notes.
-func Silent(s Sink) bool {
+// silent tells whether a sink shows no notes.
+func silent(s Sink) bool {
 	switch s.(type) {
 	case Discard, *quiet:
 		return true

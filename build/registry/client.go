@@ -58,7 +58,7 @@ func NewClient(o Options) (*Client, error) {
 			return nil, err
 		}
 	}
-	policy, err := LoadPolicy()
+	policy, err := loadPolicy()
 	if err != nil {
 		return nil, err
 	}

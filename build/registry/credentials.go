@@ -80,7 +80,7 @@ func CheckFiles(authFile string) []FileProblem {
 	if err != nil {
 		found = append(found, FileProblem{"registries.conf", err})
 	}
-	if _, err := LoadPolicy(); err != nil {
+	if _, err := loadPolicy(); err != nil {
 		found = append(found, FileProblem{"policy.json", err})
 	}
 	if err := checkAuthFile(authFile); err != nil {

@@ -23,8 +23,8 @@ type requirement struct {
 	Type string `json:"type"`
 }
 
-// LoadPolicy reads the policy of the user or the system. A machine without one accepts any image, as with docker.
-func LoadPolicy() (Policy, error) {
+// loadPolicy reads the policy of the user or the system. A machine without one accepts any image, as with docker.
+func loadPolicy() (Policy, error) {
 	var p Policy
 	files := configfile.File{Name: "policy", Extension: "json", DoNotLoadDropInFiles: true,
 		EnvironmentName: "CONTAINERS_POLICY_JSON"}

@@ -9,6 +9,9 @@ import (
 // The paths for older kernels, which a newer one doesn't take by itself.
 var MountPrivately = mountPrivately
 
+// MaxLower is how many lower directories an overlay may have.
+const MaxLower = maxLower
+
 // Common is tested by itself.
 var Common = common
 

@@ -10,10 +10,10 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// MaxLower is how many lower directories the kernel stacks in one overlay.
-const MaxLower = 500
+// maxLower is how many lower directories the kernel stacks in one overlay.
+const maxLower = 500
 
-// ErrTooManyLayers is wrapped by the error for more than MaxLower lower directories.
+// ErrTooManyLayers is wrapped by the error for more than maxLower lower directories.
 var ErrTooManyLayers = errors.New("too many layers")
 
 // Options says what to stack. The files are only borrowed; the mount keeps what it needs.
@@ -44,9 +44,9 @@ type Options struct {
 // nodes in it can't be opened. A read-only view of one layer, and Upper without any lower directory, are plain bind
 // mounts; no layer at all is an empty read-only directory.
 func Mount(o Options) (*os.File, error) {
-	if len(o.Lower) > MaxLower {
+	if len(o.Lower) > maxLower {
 		return nil, fmt.Errorf("mount overlay: %w: %d, the kernel stacks at most %d", ErrTooManyLayers, len(o.Lower),
-			MaxLower)
+			maxLower)
 	}
 
 	switch {

@@ -33,15 +33,15 @@ func Open(ctx context.Context, o store.Options) (*Depot, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := New(s)
+	d := newDepot(s)
 	if err := d.prepare(ctx, o); err != nil {
 		return nil, errors.Join(s.Unusable(err), d.Close())
 	}
 	return d, nil
 }
 
-// New makes the depot of an open store.
-func New(s *store.Store) *Depot {
+// newDepot makes the depot of an open store.
+func newDepot(s *store.Store) *Depot {
 	i := images.New(s)
 	return &Depot{Store: s, Images: i, Pull: pull.New(s, i), Removal: removal.New(s, i)}
 }

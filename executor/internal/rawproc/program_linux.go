@@ -78,9 +78,6 @@ func (p *Program) AddFed(op Op, from, arg int) int {
 // Feed makes the result of call from the argument arg of call to. A call's result can feed one argument.
 func (p *Program) Feed(from, to, arg int) { p.feeds = append(p.feeds, feed{from, to, arg}) }
 
-// Len is the number of calls so far.
-func (p *Program) Len() int { return len(p.ops) }
-
 // String gives the address of a NUL-terminated copy of s that lives as long as the program. A NUL in s makes Start
 // fail.
 func (p *Program) String(s string) uintptr {
