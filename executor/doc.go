@@ -21,6 +21,6 @@
 // The child that becomes the step never runs Go code: it is cloned with shared memory and executes a list of system
 // calls that was written down before (package internal/rawproc). That costs no start of a Go program per step.
 //
-// The package is large because the preparation in the parent and the system calls of the child are two ends of one
+// One room: the preparation in the parent and the system calls of the child are two ends of one
 // protocol, which every kind of step goes through. Its back ends are types of their own.
 package executor

@@ -49,7 +49,7 @@ func makeDirs() (remove func() error, err error) {
 	}
 	suite.dir = inMemory
 	return func() error {
-		return errors.Join(unix.Unmount(inMemory, unix.MNT_DETACH), os.Remove(inMemory), remove())
+		return errors.Join(unix.Unmount(inMemory, unix.MNT_DETACH), os.Remove(inMemory), removeTree(suite.disk))
 	}, nil
 }
 

@@ -92,9 +92,9 @@ func (s *site) noLeftovers(commands ...string) error {
 	return errors.Join(errs...)
 }
 
-// waitForLeftovers gives what still lives after a while: a killed process takes a moment to go, and more on a busy
-// machine. Processes are those of the first look: other tests may start some with the same texts meanwhile.
-func (s *site) waitForLeftovers(commands []string) []error {
+// leftProcesses are cooper's that were started in the site and still live, and those with one of the texts in their
+// command lines.
+func (s *site) leftProcesses(commands []string) processes {
 	left := processesThat(func(pid int) bool {
 		line := commandLine(pid)
 		return slices.ContainsFunc(commands, func(text string) bool { return strings.Contains(line, text) })
@@ -104,6 +104,13 @@ func (s *site) waitForLeftovers(commands []string) []error {
 			left.add(pid)
 		}
 	}
+	return left
+}
+
+// waitForLeftovers gives what still lives after a while: a killed process takes a moment to go, and more on a busy
+// machine. Processes are those of the first look: other tests may start some with the same texts meanwhile.
+func (s *site) waitForLeftovers(commands []string) []error {
+	left := s.leftProcesses(commands)
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		left.dropEnded()
 		mounts := s.mounts()

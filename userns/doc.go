@@ -23,6 +23,6 @@
 // Every error about ranges that are absent or too short ends with the command
 // that puts it right.
 //
-// The package is large because maps, the ranges that they are made of and the modes that users ask for are one
+// One room: maps, the ranges that they are made of and the modes that users ask for are one
 // arithmetic on IDs: two packages would have to import each other.
 package userns

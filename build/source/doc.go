@@ -16,5 +16,5 @@
 //   - a pattern that matches nothing is no error, unless the directory it begins with isn't there and nothing else was
 //     selected.
 //
-// The package is large because patterns, ignore files and digests are applied in one pass over the context.
+// One room: patterns, ignore files and digests are applied in one pass over the context.
 package source
