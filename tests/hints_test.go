@@ -87,9 +87,9 @@ func TestHintsAboutWhereCooperIsStarted(t *testing.T) {
 			return
 		}
 		cmd := s.command(suite.cooper, "build", "ctx")
-		cmd.Env = append(s.without("XDG_RUNTIME_DIR"), "TMPDIR="+s.path("none"))
+		cmd.Env = append(s.without("XDG_RUNTIME_DIR"), "TMPDIR=/proc/none")
 		wantHint(t, runCommand(t, cmd), 125,
-			s.path("none")+", which is no directory that you may write to\nhint: set TMPDIR to a directory, or unset it")
+			"/proc/none, which is no directory that you may write to\nhint: set TMPDIR to a directory, or unset it")
 
 		// An ordinary user without ranges, in a container with 65537 IDs.
 		r := runCommand(t, s.command("buildah", "unshare", "env", "-u", "_CONTAINERS_ROOTLESS_UID", "-u", "USER", "setpriv",
