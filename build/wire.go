@@ -62,7 +62,8 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 	return rooms{
 		roots: roots,
 		steps: steps.New(steps.Options{
-			Roots: roots, Contexts: from.contexts, Bases: from.bases, Errors: blame, Names: names, Progress: set.Progress,
+			Roots: roots, Identity: e.identity, Contexts: from.contexts, Bases: from.bases,
+			Errors: blame, Names: names, Progress: set.Progress,
 			Files: copystep.New(copystep.Options{Inputs: in, Agents: from.agents, ReadDirs: set.Run.ReadDirs}),
 			Runs: runstep.New(runstep.Setup{
 				Inputs: in, Run: set.Run, Agents: from.agents, StepName: names.Of, Tags: set.shownTags(),

@@ -181,10 +181,14 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
-			mayImport: "build/cache build/disk build/fileop build/plan build/progress build/reclaim build/store " +
-				"build/store/idranges build/store/images build/store/shift build/store/snapshot executor " +
-				"executor/joined executor/overlay imagebuilder/dockerfile imagebuilder/layer internal/fsys " +
-				"internal/guard userns userns/accounts",
+			mayImport: "build/cache build/fileop build/plan build/progress build/reclaim build/rootfs/reading " +
+				"build/store build/store/idranges build/store/images build/store/shift build/store/snapshot executor " +
+				"executor/joined executor/overlay imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
+		},
+		{
+			pkg: "build/rootfs/reading", job: "reads what a step wrote, shows how far it is, warns of sparse files",
+			mayImport: "build/disk build/plan build/progress build/store/snapshot imagebuilder/dockerfile " +
+				"imagebuilder/layer",
 		},
 		{
 			pkg: "build/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",

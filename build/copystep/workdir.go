@@ -30,7 +30,7 @@ func (w workdir) Keys() []rootfs.KeyFunc {
 }
 
 func (w workdir) Exec(ctx context.Context, t *rootfs.Staged) error {
-	return w.roots.Mkdir(ctx, t, w.op.Path, w.op.User)
+	return rootfs.Mkdir(ctx, t, w.op.Path, w.op.User)
 }
 
 // Stable is true: there is no other input than the instruction.

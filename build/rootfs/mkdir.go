@@ -11,7 +11,7 @@ import (
 )
 
 // Mkdir makes a directory that belongs to user, and its parents, if they are missing.
-func (b *Roots) Mkdir(ctx context.Context, t *Staged, path, user string) error {
+func Mkdir(ctx context.Context, t *Staged, path, user string) error {
 	view, release, err := t.Snap.Start(ctx)
 	if err != nil {
 		return err

@@ -366,7 +366,7 @@ func TestOwnersNeedAPlaceInEveryNamespace(t *testing.T) {
 		{rootfs.NS{}, 999, 999, true}, {rootfs.NS{}, 1000, 0, false}, {rootfs.NS{}, 0, 1000, false},
 		{rootfs.NS{Mapping: mapping(5, 10)}, 9, 9, true}, {rootfs.NS{Mapping: mapping(5, 10)}, 10, 0, false},
 	} {
-		if err := b.CheckPlace(test.ns, test.uid, test.gid); (err == nil) != test.ok {
+		if err := b.Identity.CheckPlace(test.ns, test.uid, test.gid); (err == nil) != test.ok {
 			t.Errorf("%d:%d in %v: %v", test.uid, test.gid, test.ns.Mapping, err)
 		}
 	}
@@ -387,7 +387,7 @@ func TestAnIDWithoutAPlaceIsExplained(t *testing.T) {
 		"an ID": {fmt.Errorf("chown: %w", unmapped),
 			"\nhint: the map of RUN steps has to have the ID: IDs 0 to 100 are a range of length 101"},
 	} {
-		got := b.ExplainUnmapped(t.Context(), test.err)
+		got := b.Identity.ExplainUnmapped(t.Context(), test.err)
 		if !errors.Is(got, test.err) || got.Error() != test.err.Error()+test.hint {
 			t.Errorf("%s: %v", name, got)
 		}

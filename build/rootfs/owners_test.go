@@ -20,7 +20,7 @@ func TestOwnersAreCheckedBeforeTheCommit(t *testing.T) {
 	ended := errors.New("it waits")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(ended)
-	b := &Roots{}
+	o := &owners{}
 	made := func(owners ...fileop.Owner) *Root {
 		base := sealedRoot(nil, "", nil, time.Time{})
 		step := &Staged{Below: base}
@@ -30,18 +30,18 @@ func TestOwnersAreCheckedBeforeTheCommit(t *testing.T) {
 	}
 	run, copied := made(), made(fileop.Owner{UID: 0, GID: 0}, fileop.Owner{UID: 999, GID: 33})
 	for _, r := range []*Root{run, copied} {
-		if err := b.checkOwners(ctx, r, m); err != nil {
+		if err := o.check(ctx, r, m); err != nil {
 			t.Errorf("owners %v: %v", r.wrote, err)
 		}
 	}
-	if got, err := b.addedOwners(ctx, copied); err != nil || got.Highest() != 999 {
+	if got, err := o.added(ctx, copied); err != nil || got.Highest() != 999 {
 		t.Errorf("the owners of a copy are %v, %v", got, err)
 	}
 	// What a copy wrote first it may have replaced: only the layer tells.
-	if err := b.checkOwners(ctx, made(fileop.Owner{UID: 1000, GID: 0}), m); !errors.Is(err, ended) {
+	if err := o.check(ctx, made(fileop.Owner{UID: 1000, GID: 0}), m); !errors.Is(err, ended) {
 		t.Errorf("an owner that the map hasn't got: %v", err)
 	}
-	if err := b.checkOwners(ctx, made(fileop.Owner{UID: 1000, GID: 0}), nil); err != nil {
+	if err := o.check(ctx, made(fileop.Owner{UID: 1000, GID: 0}), nil); err != nil {
 		t.Errorf("without a map: %v", err)
 	}
 }

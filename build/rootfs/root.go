@@ -65,6 +65,18 @@ func sealedRoot(below *Root, content cache.ContentID, layers []cache.Layer, crea
 	return r
 }
 
+// newRoot makes the root of a step that was just done.
+func newRoot(t *Staged) (*Root, error) {
+	r := &Root{below: t.Below, base: t.Below.base, made: true, wrote: t.wrote, known: make(chan struct{}),
+		sealed: make(chan struct{})}
+	dir, err := t.Snap.Pending()
+	if err != nil {
+		return nil, err
+	}
+	r.dir = dir
+	return r, nil
+}
+
 // Wait waits until the root's layers are in the store.
 func (r *Root) Wait(ctx context.Context) error {
 	select {
@@ -138,18 +150,6 @@ type GoneError = snapshot.GoneError
 
 // Lost tells whether an error is due to the removal of a layer or image from the store while the build used it.
 func Lost(err error) bool { return errors.As(err, new(*GoneError)) || store.Unknown(err) }
-
-// CheckStill gives an error if layers of a root were removed from the store meanwhile.
-func (b *Roots) CheckStill(r *Root) error { return b.Snapshots.CheckStill(r.Top()) }
-
-// explainGone adds to the error of a step that layers of its root were removed, if they were: a step fails in many ways
-// then.
-func (b *Roots) explainGone(below *Root, err error) error {
-	if !below.IsSealed() {
-		below = below.base
-	}
-	return errors.Join(b.CheckStill(below), err)
-}
 
 // The methods below must only be called once the root is sealed.
 

@@ -1,46 +1,24 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
-	"sync"
+	"os"
+	"strconv"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
+	"github.com/cooperbuild/cooper/build/rootfs/reading"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/build/store/snapshot"
-	"github.com/cooperbuild/cooper/executor/joined"
-	"github.com/cooperbuild/cooper/userns"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/overlay"
 )
-
-// Identity says which user builds, and in which user namespaces.
-type Identity struct {
-	// Owner is the user, by host ID.
-	Owner userns.Owner
-	// Process is the mapping of the user namespace that cooper itself is in; nil if that is the initial one.
-	Process *userns.Mapping
-	StepNS
-}
-
-// StepNS says which user namespace RUN steps get below cooper's own. The zero value is none.
-type StepNS struct {
-	// Steps is the mapping of that namespace, container IDs to the IDs of cooper's own namespace; nil: steps run in
-	// cooper's own namespace.
-	Steps *userns.Mapping
-	// Joined is an existing namespace that RUN steps join; Steps is its mapping then. The caller closes it.
-	Joined *joined.UserNS
-	// Auto makes the build choose a range of IDs that nothing else uses; Steps is nil then.
-	Auto *userns.AutoOptions
-	// Ranges is the owner of the subordinate IDs that Steps is made of, unless Asked is set.
-	Ranges userns.Owner
-	// Asked tells that the user has asked for Steps or Auto; otherwise it is the default.
-	Asked bool
-}
 
 // Options are what the root file systems of a build depend on.
 type Options struct {
@@ -66,56 +44,88 @@ type Options struct {
 // when all steps have ended, and then Close.
 type Roots struct {
 	Options
-	// Snapshots makes the directories that steps write to.
-	Snapshots *snapshot.Room
-	// owners has the userns.IDs that own files in a layer, by the layer's ID; layerOwners fills it.
-	owners sync.Map
-	auto   autoIDs
-	// commits are the commits under way; their first failure ends the build.
-	commits *errgroup.Group
-
-	mu       sync.Mutex
-	cleanups []func() error
-	// mapped is set by Namespace once it has found that RUN steps can have a user namespace of their own.
-	mapped bool
-	// shifted tells that steps in that namespace get copies of the layers with shifted owners (by chown), because the file
-	// system can't do ID-mapped mounts. It doesn't change once mapped is set.
-	shifted bool
-	// unmapped tells that steps get no namespace of their own, although the default gives them one; see withoutIDMap.
-	unmapped bool
+	// snapshots makes the directories that steps write to.
+	snapshots  *snapshot.Room
+	owners     *owners
+	namespaces *namespaces
+	views      views
+	results    results
+	links      links
+	merges     merges
+	commits    *commits
+	cleanups   *cleanups
 	// ran counts the steps that were done, cached those whose layers came from the cache.
-	ran, cached int
+	ran, cached atomic.Int64
 }
 
 // New makes the Roots of a build, with no root yet.
 func New(o Options) *Roots {
-	return &Roots{Options: o, Snapshots: snapshot.New(o.Store), commits: new(errgroup.Group)}
+	snapshots, own, ends := snapshot.New(o.Store), &owners{store: o.Store, identity: o.Identity}, &cleanups{}
+	found := results{cache: o.Cache, store: o.Store, owners: own, sourceDate: o.SourceDate}
+	return &Roots{
+		Options: o, snapshots: snapshots, owners: own, results: found, cleanups: ends,
+		views:  views{snapshots: snapshots, owners: own, space: o.Space},
+		links:  links{results: found, snapshots: snapshots, space: o.Space},
+		merges: merges{results: found, snapshots: snapshots, space: o.Space},
+		namespaces: &namespaces{identity: o.Identity, progress: o.Progress,
+			ranges: &ranges{store: o.Store, identity: o.Identity, snapshots: snapshots, owners: own}},
+		commits: &commits{
+			reader:  reading.Reader{SourceDate: o.SourceDate, Progress: o.Progress, Shown: o.Shown},
+			results: found, snapshots: snapshots, cleanups: ends, space: o.Space, fail: o.Fail, sealed: o.Sealed,
+		},
+	}
 }
 
 // Counts gives how many steps were done, and how many the cache had.
-func (b *Roots) Counts() (ran, cached int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.ran, b.cached
-}
+func (b *Roots) Counts() (ran, cached int) { return int(b.ran.Load()), int(b.cached.Load()) }
 
 // Wait waits for all commits and gives the first error of one.
-func (b *Roots) Wait() error { return b.commits.Wait() }
+func (b *Roots) Wait() error { return b.commits.group.Wait() }
 
 // OnClose adds a function for Close to call; the one that was added last is called first.
-func (b *Roots) OnClose(f func() error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.cleanups = append(b.cleanups, f)
-}
+func (b *Roots) OnClose(f func() error) { b.cleanups.add(f) }
 
 // Close calls the functions of OnClose and releases the snapshots that the build didn't commit.
 func (b *Roots) Close() error {
-	var errs []error
-	for i := len(b.cleanups) - 1; i >= 0; i-- {
-		errs = append(errs, b.cleanups[i]())
+	return errors.Join(b.cleanups.run(), b.namespaces.ranges.close(), b.snapshots.Close())
+}
+
+// Namespace is the user namespace that a RUN step gets.
+func (b *Roots) Namespace(ctx context.Context, t *Staged, need Need) (NS, error) {
+	return b.namespaces.of(ctx, t, need)
+}
+
+// Run mounts the root file system of a step with the owners that its namespace sees, and calls run with it.
+func (b *Roots) Run(ctx context.Context, t *Staged, ns NS, run RunFunc) (executor.Status, error) {
+	return b.views.run(ctx, t, ns, run)
+}
+
+// View opens a read-only view of a root, to look at or to copy from. The caller calls Release on it when done. The view
+// of an empty root has no directory. With a namespace it shows the owners that a step in that namespace sees.
+func (b *Roots) View(ctx context.Context, r *Root, ns NS) (snapshot.View, error) {
+	return b.views.open(ctx, r, ns)
+}
+
+// Overlay mounts an overlay of directories that aren't layers: those that this program made for a step to see.
+func (b *Roots) Overlay(o overlay.Options) (*os.File, error) {
+	o.UserXattr = o.UserXattr || b.Identity.Process != nil
+	return b.snapshots.Overlay(o)
+}
+
+// CheckStill gives an error if layers of a root were removed from the store meanwhile.
+func (b *Roots) CheckStill(r *Root) error { return b.snapshots.CheckStill(r.Top()) }
+
+// NewKey starts a cache key with the parts that all steps of this build have in common.
+func (b *Roots) NewKey(kind string) *cache.KeyBuilder {
+	return addSourceDate(cache.NewKey(kind), b.SourceDate)
+}
+
+// addSourceDate adds SOURCE_DATE_EPOCH to a key, so that layers made with another date are others.
+func addSourceDate(k *cache.KeyBuilder, date *time.Time) *cache.KeyBuilder {
+	if date != nil {
+		k.Add("source date", strconv.FormatInt(date.Unix(), 10))
 	}
-	return errors.Join(append(errs, b.Snapshots.Close())...)
+	return k
 }
 
 // Scratch is the empty root.
@@ -126,7 +136,7 @@ func (b *Roots) Image(img images.Found) *Root {
 	var layers []cache.Layer
 	for _, l := range img.Layers {
 		layers = append(layers, cache.Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size})
-		b.noteOwners(l)
+		b.owners.note(l)
 	}
 	var created time.Time
 	if img.Image.Created != nil {

@@ -8,9 +8,7 @@ import (
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/fileop"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/snapshot"
-	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -60,13 +58,16 @@ func (t *Staged) WroteFor(owners ...fileop.Owner) {
 // Make takes a step's layer from the cache or does the step. The root it returns may still be waiting for its
 // commit.
 func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r *Root, cached bool, err error) {
-	if below, err = b.limitDepth(ctx, below); err != nil {
+	if below, err = b.merges.limit(ctx, below); err != nil {
 		return nil, false, err
 	}
 	shape := w.Shape()
+	made := b.records(shape)
 	if !b.NoCache && b.Cache.Seen(shape.Key) {
-		if r, err = b.lookUp(ctx, below, w.Keys(), shape.Linked); r != nil || err != nil {
-			b.count(r != nil)
+		if r, err = lookUp(ctx, made, below, w.Keys()); r != nil || err != nil {
+			if r != nil {
+				b.cached.Add(1)
+			}
 			return r, r != nil, err
 		}
 	}
@@ -82,37 +83,26 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 		err = b.explainGone(t.Below, err)
 		return nil, false, errors.Join(err, t.Snap.Remove())
 	}
-
-	b.count(false)
-	r, err = b.newRoot(t)
+	b.ran.Add(1)
+	r, err = newRoot(t)
 	if err != nil {
 		return nil, false, errors.Join(err, t.Snap.Remove())
 	}
-
-	c := commit{builder: b, root: r, target: t, work: w, shape: shape, took: time.Since(started)}
-	b.commits.Go(func() error {
-		err := guard.Call(func() error { return c.run(ctx) })
-		if err != nil {
-			err = b.Fail(s, err)
-		}
-		return err
+	return r, false, b.commits.begin(ctx, commit{
+		root: r, target: t, work: w, shape: shape.Key, into: made, took: time.Since(started),
 	})
-
-	return r, false, c.settle()
 }
 
-func (b *Roots) count(cached bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if cached {
-		b.cached++
-	} else {
-		b.ran++
+// records are where what a step of this shape has made is found, and kept.
+func (b *Roots) records(shape Shape) records {
+	if shape.Linked {
+		return b.links
 	}
+	return b.results
 }
 
-// lookUp returns the root that the cache has for the step, nil if it has none.
-func (b *Roots) lookUp(ctx context.Context, below *Root, keys []KeyFunc, linked bool) (*Root, error) {
+// lookUp returns the root that there is a record of, nil if there is none.
+func lookUp(ctx context.Context, made records, below *Root, keys []KeyFunc) (*Root, error) {
 	if err := below.Wait(ctx); err != nil {
 		return nil, err
 	}
@@ -121,46 +111,31 @@ func (b *Roots) lookUp(ctx context.Context, below *Root, keys []KeyFunc, linked 
 		if err != nil {
 			return nil, err
 		}
-		if linked {
-			if r, err := b.lookUpLinked(ctx, below, key); r != nil || err != nil {
-				return r, err
-			}
-			continue
-		}
-		if rec := b.Cache.Get(key); rec != nil {
-			if r := b.fromRecord(ctx, below, rec); r != nil {
-				return r, nil
-			}
+		if r, err := made.find(ctx, below, key); r != nil || err != nil {
+			return r, err
 		}
 	}
 	return nil, nil //nolint:nilnil // no root is an answer
 }
 
-// fromRecord makes the root that a record describes on top of a sealed root, nil if the store hasn't got the record's
-// layer any more.
-func (b *Roots) fromRecord(ctx context.Context, below *Root, rec *cache.Record) *Root {
-	if rec.Layer == nil {
-		return below
+// prepare makes the snapshot that a step writes to; linked tells that the step doesn't see the files of the root below.
+func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked bool) (*Staged, error) {
+	prepare := b.snapshots.Prepare
+	if linked {
+		prepare = b.snapshots.PrepareAlone
 	}
-	if !b.holds(ctx, rec.Layer, below.Top()) {
-		return nil
+	snap, err := prepare(ctx, below)
+	if err != nil {
+		return nil, err
 	}
-	layers := append(below.layers[:len(below.layers):len(below.layers)], *rec.Layer)
-	r := sealedRoot(below, below.content.Above(rec.Content), layers, rec.Created)
-	r.own = rec.Layer
-	return r
+	return &Staged{Step: s, Below: below, Snap: snap}, nil
 }
 
-// holds tells whether the store has the layer on top of this parent, and protects it from removal during this build. A
-// layer that doesn't have the ID by which other tools would know it, as earlier versions made them, counts as missing:
-// an image with it could not be pulled again.
-func (b *Roots) holds(ctx context.Context, l *cache.Layer, parent string) bool {
-	if l.Parent != parent || l.DiffID.Validate() != nil || l.ID != store.LayerID(parent, l.DiffID) {
-		return false
+// explainGone adds to the error of a step that layers of its root were removed, if they were: a step fails in many ways
+// then.
+func (b *Roots) explainGone(below *Root, err error) error {
+	if !below.IsSealed() {
+		below = below.base
 	}
-	have, ok := b.Store.UseLayer(ctx, l.ID, parent)
-	if ok {
-		b.noteOwners(have)
-	}
-	return ok
+	return errors.Join(b.CheckStill(below), err)
 }

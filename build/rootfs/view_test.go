@@ -146,7 +146,7 @@ func TestDirectoriesAreMadeForTheirUser(t *testing.T) {
 		} {
 			step := roottest.Files(fmt.Sprint("mkdir", n))
 			step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
-				return b.Mkdir(ctx, target, "/there/x/y", test.user)
+				return rootfs.Mkdir(ctx, target, "/there/x/y", test.user)
 			}
 			r, _ := b.Do(t, below, step)
 			view, err := b.View(t.Context(), r, rootfs.NS{})
@@ -167,7 +167,7 @@ func TestDirectoriesAreMadeForTheirUser(t *testing.T) {
 		}
 		step := roottest.Files("file in the way")
 		step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
-			return b.Mkdir(ctx, target, "/there/f/x", "")
+			return rootfs.Mkdir(ctx, target, "/there/f/x", "")
 		}
 		if _, _, err := b.Make(t.Context(), &plan.Step{}, below, step); !errors.Is(err, unix.ENOTDIR) {
 			t.Errorf("below a file: %v", err)

@@ -83,7 +83,8 @@ func (d cacheDirs) mount(i int, m plan.Mount) executor.Mount {
 
 // cacheKey gives the key of a mount's cache directory: a digest of its ID, its initial content and its owner.
 func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key, error) {
-	if err := r.Inputs.Roots.CheckPlace(c.ns, m.UID, m.GID); err != nil { // the step would see nobody as the owner
+	// Without a place the step would see nobody as the owner.
+	if err := r.Inputs.Roots.Identity.CheckPlace(c.ns, m.UID, m.GID); err != nil {
 		return "", err
 	}
 	key := cache.NewKey("mount").Add("id", m.ID)

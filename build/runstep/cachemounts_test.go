@@ -288,7 +288,7 @@ func TestAsRootACacheMountBelongsToTheStepsIDs(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t)
 	base := b.busybox(t)
-	b.mapped()
+	b.mapped(t)
 	m := cacheMount("c", "/c")
 	m.UID, m.GID, m.Owned = 7, 8, true
 	op := sh("/busybox stat -c %u:%g /c >/out; echo x >/c/f; /busybox chown 9 /c/f", m)

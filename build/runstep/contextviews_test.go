@@ -105,7 +105,7 @@ func TestAsRootTheContextIsOneOfRootOfTheStepsNamespace(t *testing.T) {
 	t.Parallel()
 	first := newBuild(t)
 	base := first.busybox(t)
-	first.mapped()
+	first.mapped(t)
 	for name, owners := range map[string][2]int{"root": {0, 0}, "another": {1234, 1234}, "two": {1234, 4321}} {
 		b := first.withContext(t, map[string]string{"a": "x", "b": "x", ".dockerignore": "hidden\n", "hidden": "x"})
 		for i, file := range []string{".", "Dockerfile", ".dockerignore", "a", "b"} {

@@ -112,16 +112,16 @@ func TestWhatOnlyReachesTheOutsideIsNotInTheKey(t *testing.T) {
 func TestTheKeyHasTheStepsNamespace(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t)
-	r, op := b.room(runstep.Options{}), sh("true")
-	without := key(t, r, op)
-	m := b.mapped()
-	with := key(t, r, op)
+	op := sh("true")
+	of := func() cache.Key { return key(t, b.room(runstep.Options{}), op) }
+	without := of()
+	m := b.mapped(t)
+	with := of()
 	m.UIDs = userns.Map{{Container: 0, Host: 300000, Length: 65536}}
-	b.roots.Identity.Steps = &m
-	other := key(t, r, op)
-	b.roots.Identity = rootfs.Identity{StepNS: rootfs.StepNS{Auto: &userns.AutoOptions{}}}
-	auto := key(t, r, op)
-	keys := map[cache.Key]bool{without: true, with: true, other: true, auto: true}
+	b.as(t, rootfs.Identity{StepNS: rootfs.StepNS{Steps: &m}})
+	other := of()
+	b.as(t, rootfs.Identity{StepNS: rootfs.StepNS{Auto: &userns.AutoOptions{}}})
+	keys := map[cache.Key]bool{without: true, with: true, other: true, of(): true}
 	if len(keys) != 4 {
 		t.Errorf("of four namespaces there are %d keys", len(keys))
 	}

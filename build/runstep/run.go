@@ -93,7 +93,7 @@ func (w *work) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 	if errors.Is(err, executor.ErrNoCwd) {
 		// The working directory may be missing: a base image may name one that it hasn't got, or a step may remove it. Like
 		// docker, cooper makes it then.
-		if err = r.Inputs.Roots.Mkdir(ctx, t, c.op.Cwd, ""); err == nil {
+		if err = rootfs.Mkdir(ctx, t, c.op.Cwd, ""); err == nil {
 			err = r.execRun(ctx, t, c)
 		}
 	}

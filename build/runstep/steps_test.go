@@ -112,11 +112,26 @@ func (e *events) text() string {
 }
 
 // mapped has steps in a namespace of their own, whose root is another ID on the host.
-func (b build) mapped() userns.Mapping {
+func (b *build) mapped(t *testing.T) userns.Mapping {
+	t.Helper()
 	one := userns.Map{{Container: 0, Host: 200000, Length: 65536}}
 	m := userns.Mapping{UIDs: one, GIDs: one}
-	b.roots.Identity = rootfs.Identity{StepNS: rootfs.StepNS{Steps: &m, Asked: true}}
+	b.as(t, rootfs.Identity{StepNS: rootfs.StepNS{Steps: &m, Asked: true}})
 	return m
+}
+
+// as goes on in the same store as somebody else.
+func (b *build) as(t *testing.T, identity rootfs.Identity) {
+	t.Helper()
+	o := b.roots.Options
+	o.Identity = identity
+	roots := rootfs.New(o)
+	t.Cleanup(func() {
+		if err := errors.Join(roots.Wait(), roots.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	b.roots = roots
 }
 
 func owner(t *testing.T, path string) (uid, gid, mode uint32) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/runstep"
 )
 
@@ -61,7 +62,7 @@ func TestAsRootAVolumeHasItsOwnersUnlessToldToMapThem(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	b.mapped()
+	b.mapped(t)
 	r := b.room(runstep.Options{Volumes: []runstep.Volume{
 		{Source: dir, Target: "/plain"}, {Source: dir, Target: "/mapped", MapOwners: true},
 	}})
@@ -80,10 +81,10 @@ func TestOnlyRealRootMapsTheOwnersOfAVolume(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t)
 	base := b.busybox(t)
-	outer := b.mapped()
-	b.roots.Identity.Process = &outer // as in the namespace of an ordinary user
+	outer := b.mapped(t)
 	nested := nestedIDs()
-	b.roots.Identity.Steps = &nested
+	// As in the namespace of an ordinary user.
+	b.as(t, rootfs.Identity{Process: &outer, StepNS: rootfs.StepNS{Steps: &nested, Asked: true}})
 	r := b.room(runstep.Options{Volumes: []runstep.Volume{{Source: t.TempDir(), Target: "/v", MapOwners: true}}})
 	if got := b.fail(t, r, base, sh("true")); !strings.Contains(got, "the option idmap is for real root") {
 		t.Error(got)

@@ -20,6 +20,10 @@ type Roots interface {
 	Make(ctx context.Context, s *plan.Step, below *rootfs.Root, w rootfs.Work) (r *rootfs.Root, cached bool, err error)
 	// Image is the root of an image of the store.
 	Image(img images.Found) *rootfs.Root
+}
+
+// Identity is who builds.
+type Identity interface {
 	// ExplainUnmapped adds to an error about an ID without a place what would give it one.
 	ExplainUnmapped(ctx context.Context, err error) error
 }
@@ -45,11 +49,15 @@ type Bases interface {
 	Image(id string) images.Found
 }
 
-var _ Roots = (*rootfs.Roots)(nil)
+var (
+	_ Roots    = (*rootfs.Roots)(nil)
+	_ Identity = rootfs.Identity{}
+)
 
 // Options say who carries out the steps of a build.
 type Options struct {
 	Roots    Roots
+	Identity Identity
 	Files    Files
 	Runs     Runs
 	Contexts Contexts
@@ -99,7 +107,7 @@ func (r Room) Do(ctx context.Context, s *plan.Step, done Done) (*rootfs.Root, er
 		if ctx.Err() != nil {
 			err = context.Cause(ctx) // it says more than what came of the step
 		} else {
-			err = r.Errors.Of(s, r.Roots.ExplainUnmapped(ctx, err))
+			err = r.Errors.Of(s, r.Identity.ExplainUnmapped(ctx, err))
 		}
 	}
 	r.Progress.Emit(progress.StepDone{ID: s.ID, Cached: cached, Err: shownError(ctx, err)})

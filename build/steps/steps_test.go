@@ -99,7 +99,7 @@ func (found) Image(id string) images.Found {
 }
 
 func (r *rooms) room() steps.Room {
-	return steps.New(steps.Options{Roots: r, Files: r, Runs: r, Contexts: r, Bases: found{}, Progress: r,
+	return steps.New(steps.Options{Roots: r, Identity: r, Files: r, Runs: r, Contexts: r, Bases: found{}, Progress: r,
 		Errors: steps.Errors{Explain: explain}})
 }
 

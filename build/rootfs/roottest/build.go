@@ -160,7 +160,6 @@ func List(t *testing.T, root string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-
 	return strings.Join(all, " ")
 }
 
@@ -196,12 +195,10 @@ func Plant(dir string, files ...string) error {
 			}
 			continue
 		}
-
 		name, to, isLink := strings.Cut(f, "->")
 		if !isLink {
 			name, to, _ = strings.Cut(f, "=")
 		}
-
 		path = filepath.Join(dir, name)
 		err := os.MkdirAll(filepath.Dir(path), 0o755)
 		switch {
@@ -211,11 +208,9 @@ func Plant(dir string, files ...string) error {
 		default:
 			err = errors.Join(os.WriteFile(path, []byte(to), 0o600), os.Chmod(path, 0o644))
 		}
-
 		if err != nil {
 			return err
 		}
 	}
-
 	return nil
 }

@@ -1,11 +1,10 @@
-package rootfs
+package reading
 
 import (
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
@@ -21,14 +20,14 @@ func (s *told) text() string { return strings.Join(*s, "\n") }
 func TestReadingIsShownIfItTakesLong(t *testing.T) {
 	t.Parallel()
 	shown := &told{}
-	b := &Roots{Options: Options{Progress: shown, Shown: progress.NewAsides(shown)}}
-	quick := b.reading("RUN quick")
+	b := Reader{Progress: shown, Shown: progress.NewAsides(shown)}
+	quick := b.begin("RUN quick")
 	quick.moved(10)
 	quick.end(t.Context(), nil)
 	if len(*shown) != 0 {
 		t.Errorf("what is quick is shown: %s", shown.text())
 	}
-	slow := b.reading("RUN slow")
+	slow := b.begin("RUN slow")
 	slow.began = slow.began.Add(-2 * readingShows)
 	slow.moved(10)
 	after := len(*shown)
@@ -57,35 +56,11 @@ func TestAFileWithLittleInItIsNamedWithItsLine(t *testing.T) {
 		"var/log/lastlog": "useradd --no-log-init", "data/disk.img": "Remove it in the step that makes it",
 	} {
 		shown := &told{}
-		b := &Roots{Options: Options{Progress: shown}}
+		b := Reader{Progress: shown}
 		b.warnSparse(dockerfile.Location{File: "Dockerfile", StartLine: 7})(name, 3_000_000_000, 4096)
 		if got := shown.text(); !strings.Contains(got, "Dockerfile:7: /"+name+" is 3GB long, with 4.096kB of data") ||
 			!strings.Contains(got, want) {
 			t.Errorf("shown: %s", got)
 		}
-	}
-}
-
-func TestWhoWaitsLearnsWhyARootFailed(t *testing.T) {
-	t.Parallel()
-	base := sealedRoot(nil, "", nil, time.Time{})
-	r := &Root{below: base, base: base, known: make(chan struct{}), sealed: make(chan struct{})}
-	if r.IsSealed() || r.depth() != 1 {
-		t.Errorf("sealed %v, depth %d", r.IsSealed(), r.depth())
-	}
-	results := make(chan error, 2)
-	go func() { results <- r.Wait(t.Context()) }()
-	go func() { results <- r.WaitKnown(t.Context()) }()
-	broken := errors.New("broken")
-	r.err, r.unknown = broken, broken
-	close(r.known)
-	close(r.sealed)
-	for range 2 {
-		if err := <-results; !errors.Is(err, broken) {
-			t.Errorf("got %v", err)
-		}
-	}
-	if r.IsSealed() {
-		t.Error("a failed root counts as one that is in the store")
 	}
 }

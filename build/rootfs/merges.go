@@ -7,15 +7,23 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/store/snapshot"
 )
 
 // maxLayers is how many layers an image may have before those of the build are merged. Docker's engine accepts 127.
 const maxLayers = 120
 
-// limitDepth returns the root on which the next step is put: r itself or, if r has too many layers, one in which the
-// build's own layers are merged to one. The merged layer is made of hard links, and has a record like any other.
-func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
+// merges keep roots from having too many layers.
+type merges struct {
+	results
+	snapshots *snapshot.Room
+	space     *reclaim.Space
+}
+
+// limit returns the root on which the next step is put: r itself or, if r has too many layers, one in which the build's
+// own layers are merged to one. The merged layer is made of hard links, and has a record like any other.
+func (m merges) limit(ctx context.Context, r *Root) (*Root, error) {
 	if r.depth() < maxLayers {
 		return r, nil
 	}
@@ -36,34 +44,35 @@ func (b *Roots) limitDepth(ctx context.Context, r *Root) (*Root, error) {
 	key := builder.Key()
 	// No lock is held, since making the links takes a while. If another build does the same meanwhile, both layers have
 	// the same stream, and the store keeps the one that is ready first for both builds.
-	rec := b.Cache.Get(key)
-	if rec == nil || rec.Layer == nil || !b.holds(ctx, rec.Layer, r.base.Top()) {
+	rec := m.held(ctx, key, r.base.Top())
+	if rec == nil {
 		var err error
-		if rec, err = b.merge(ctx, r, own); errors.Is(err, snapshot.ErrNoMerge) {
+		if rec, err = m.merge(ctx, r, own); errors.Is(err, snapshot.ErrNoMerge) {
 			return r, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("merge %d layers: %w", len(own), err)
 		}
-		if err := b.Cache.Put(key, *rec); err != nil {
+		if err := m.cache.Put(key, *rec); err != nil {
 			return nil, err
 		}
 	}
 
 	layers := append(r.base.layers[:len(r.base.layers):len(r.base.layers)], *rec.Layer)
-	m := sealedRoot(r, r.content, layers, r.created)
-	m.merged = true
-	return m, nil
+	merged := sealedRoot(r, r.content, layers, r.created)
+	merged.merged = true
+	return merged, nil
 }
 
-func (b *Roots) merge(ctx context.Context, r *Root, own []cache.Layer) (*cache.Record, error) {
-	b.Space.Check()
+// merge makes one layer of those that the build has put on the base of r.
+func (m merges) merge(ctx context.Context, r *Root, own []cache.Layer) (*cache.Record, error) {
+	m.space.Check()
 	var layers []string
 	for _, l := range own {
 		layers = append(layers, l.ID)
 	}
 	parent := r.base.Top()
-	l, res, err := b.Snapshots.Merge(ctx, parent, layers, snapshot.ReadOptions{Clamp: b.SourceDate})
+	l, res, err := m.snapshots.Merge(ctx, parent, layers, snapshot.ReadOptions{Clamp: m.sourceDate})
 	if err != nil {
 		return nil, err
 	}

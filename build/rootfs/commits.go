@@ -6,57 +6,53 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/reclaim"
+	"github.com/cooperbuild/cooper/build/rootfs/reading"
 	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// prepare makes the snapshot that a step writes to; linked tells that the step doesn't see the files of the root below.
-func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked bool) (*Staged, error) {
-	prepare := b.Snapshots.Prepare
-	if linked {
-		prepare = b.Snapshots.PrepareAlone
-	}
-	snap, err := prepare(ctx, below)
-	if err != nil {
-		return nil, err
-	}
-	return &Staged{Step: s, Below: below, Snap: snap}, nil
+// commits make layers of the files that steps wrote, beside the next steps, in the order of the chain.
+type commits struct {
+	reader    reading.Reader
+	results   results
+	snapshots *snapshot.Room
+	cleanups  *cleanups
+	space     *reclaim.Space
+	fail      func(s *plan.Step, err error) error
+	sealed    func(s *plan.Step, l cache.Layer)
+	// group has the commits that run; their first failure ends the build.
+	group errgroup.Group
 }
 
-// giveBack keeps a snapshot without content for another step, if nothing has been mounted on it.
-func (b *Roots) giveBack(r *Root, t *Staged) error {
-	if dir := r.dir; dir != nil {
-		r.dir = nil
-		if err := dir.Close(); err != nil {
-			return errors.Join(err, t.Snap.Remove())
+// begin starts a commit in a goroutine, and waits for it as long as settle does.
+func (cs *commits) begin(ctx context.Context, c commit) error {
+	c.commits = cs
+	cs.group.Go(func() error {
+		err := guard.Call(func() error { return c.run(ctx) })
+		if err != nil {
+			err = cs.fail(c.target.Step, err)
 		}
-	}
-	return b.Snapshots.Reuse(t.Snap)
-}
-
-// newRoot makes the root of a step that was just done.
-func (b *Roots) newRoot(t *Staged) (*Root, error) {
-	r := &Root{below: t.Below, base: t.Below.base, made: true, wrote: t.wrote, known: make(chan struct{}),
-		sealed: make(chan struct{})}
-	dir, err := t.Snap.Pending()
-	if err != nil {
-		return nil, err
-	}
-	r.dir = dir
-	return r, nil
+		return err
+	})
+	return c.settle()
 }
 
 // commit makes a layer of the files that a step wrote, in a goroutine that runs beside the next steps.
 type commit struct {
-	builder *Roots
-	root    *Root
-	target  *Staged
-	work    Work
-	shape   Shape
-	took    time.Duration
+	*commits
+	root   *Root
+	target *Staged
+	work   Work
+	// shape is the key of the step's Shape, into the place where later builds look for the result.
+	shape cache.Key
+	into  records
+	took  time.Duration
 }
 
 // settleFor is how long a step waits for the digests of its own layer. Most layers are small enough for that. Once the
@@ -71,17 +67,29 @@ func (c commit) settle() error {
 	select {
 	case <-c.root.sealed:
 		if c.root.err == nil && c.root.own == nil {
-			return c.builder.giveBack(c.root, c.target)
+			return c.giveBack()
 		}
 	case <-timer.C:
 	}
 	if c.root.dir != nil {
-		c.builder.OnClose(c.root.dir.Close)
+		c.cleanups.add(c.root.dir.Close)
 	}
-	c.builder.OnClose(c.target.Snap.Remove)
+	c.cleanups.add(c.target.Snap.Remove)
 	return nil
 }
 
+// giveBack offers the snapshot of a step that wrote nothing to another step; nothing has been mounted on it.
+func (c commit) giveBack() error {
+	if dir := c.root.dir; dir != nil {
+		c.root.dir = nil
+		if err := dir.Close(); err != nil {
+			return errors.Join(err, c.target.Snap.Remove())
+		}
+	}
+	return c.snapshots.Reuse(c.target.Snap)
+}
+
+// run makes the layer, tells those who wait for the root, and records what the step has made.
 func (c commit) run(ctx context.Context) error {
 	r := c.root
 	var once sync.Once
@@ -101,8 +109,8 @@ func (c commit) run(ctx context.Context) error {
 	known(err)
 	r.err = err
 	close(r.sealed)
-	if err == nil && r.own != nil && c.builder.Sealed != nil {
-		c.builder.Sealed(c.target.Step, *r.own)
+	if err == nil && r.own != nil && c.sealed != nil {
+		c.sealed(c.target.Step, *r.own)
 	}
 	if err != nil {
 		return errors.Join(err, c.target.Snap.Remove())
@@ -112,20 +120,14 @@ func (c commit) run(ctx context.Context) error {
 	if err := c.record(ctx, rec); err != nil {
 		return err
 	}
-	c.builder.Space.Check()
+	c.space.Check()
 	return nil
 }
 
 // layer makes the digests of the layer, and puts it into the store once the layer below is there.
 func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, error) {
 	r, t := c.root, c.target
-	shown := c.builder.reading(t.Step.Text)
-	res, err := t.Snap.Read(ctx, snapshot.ReadOptions{
-		Clamp: c.builder.SourceDate, LargeFile: t.LargeFile,
-		Progress: shown.moved, Sparse: c.builder.warnSparse(t.Step.Location),
-	})
-
-	shown.end(ctx, err)
+	res, err := c.reader.Read(ctx, t.Step, t.Snap, t.LargeFile)
 	if err != nil {
 		return cache.Record{}, err
 	}
@@ -140,42 +142,24 @@ func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, err
 	if err := t.Below.Wait(ctx); err != nil {
 		return cache.Record{}, err
 	}
-	if err := c.builder.CheckStill(t.Below); err != nil {
+	if err := c.snapshots.CheckStill(t.Below.Top()); err != nil {
 		return cache.Record{}, err
 	}
 
 	return c.seal(ctx, res)
 }
 
-// seal puts the layer into the store, or takes a layer of the store with the same content and parent.
+// seal puts the layer into the store, and writes to the root which one it is.
 func (c commit) seal(ctx context.Context, res layer.Result) (cache.Record, error) {
-	r, b := c.root, c.builder
-	below := c.target.Below
+	r, below := c.root, c.target.Below
 	r.layers, r.created = below.layers, below.created
 	rec := cache.Record{Content: res.Content, Created: c.now(), Took: c.took, Step: c.target.Step.Text}
 	if res.Empty {
 		return rec, nil
 	}
-
-	// The content digest leaves out times, but SOURCE_DATE_EPOCH limits the times in the layer, so it must be in the key.
-	key := b.addSourceDate(cache.NewKey("layer").Add("parent", below.Top()).Add("content", res.Content.String())).Key()
-	unlock, err := b.Cache.Lock(ctx, key)
+	rec, err := c.results.layer(ctx, c.target, res, rec)
 	if err != nil {
 		return rec, err
-	}
-	defer unlock() //nolint:errcheck // closes a lock file: no data can be lost
-	if same := b.Cache.Get(key); same != nil && same.Layer != nil && b.holds(ctx, same.Layer, below.Top()) {
-		// The directory is removed at the end of the build, not here: it may be part of the next step's mount.
-		rec.Layer, rec.Created = same.Layer, same.Created
-	} else {
-		l, err := c.target.Snap.Commit(ctx, below.Top())
-		if err != nil {
-			return rec, err
-		}
-		rec.Layer = &cache.Layer{ID: l.ID, Parent: below.Top(), DiffID: res.DiffID, Size: res.Size}
-		if err := b.Cache.Put(key, rec); err != nil {
-			return rec, err
-		}
 	}
 
 	r.own, r.created = rec.Layer, rec.Created
@@ -193,21 +177,16 @@ func (c commit) record(ctx context.Context, rec cache.Record) error {
 		if err != nil {
 			return err
 		}
-		if c.shape.Linked {
-			err = c.builder.recordLinked(key, c.target.Below, rec)
-		} else {
-			err = c.builder.Cache.Put(key, rec)
-		}
-		if err != nil {
+		if err := c.into.record(key, c.target.Below, rec); err != nil {
 			return err
 		}
 	}
-	return c.builder.Cache.MarkSeen(c.shape.Key)
+	return c.results.cache.MarkSeen(c.shape)
 }
 
 func (c commit) now() time.Time {
 	now := time.Now().UTC()
-	if d := c.builder.SourceDate; d != nil && d.Before(now) {
+	if d := c.results.sourceDate; d != nil && d.Before(now) {
 		return d.UTC()
 	}
 	return now

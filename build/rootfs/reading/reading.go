@@ -1,4 +1,4 @@
-package rootfs
+package reading
 
 import (
 	"context"
@@ -6,8 +6,11 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 const (
@@ -17,6 +20,27 @@ const (
 	// readingEvery is the time between two updates of how far the reading has come.
 	readingEvery = 200 * time.Millisecond
 )
+
+// Reader reads what the steps of a build wrote. It is safe for concurrent use.
+type Reader struct {
+	// SourceDate limits all times in layers; nil: none.
+	SourceDate *time.Time
+	Progress   progress.Sink
+	Shown      progress.Asides
+}
+
+// Read makes the digests of what a step wrote in a snapshot. largeFile, unless it is nil, is told the digests of the
+// large files; see layer.Options.
+func (r Reader) Read(ctx context.Context, s *plan.Step, snap snapshot.Snapshot,
+	largeFile func(name string, sum [32]byte)) (layer.Result, error) {
+	shown := r.begin(s.Text)
+	res, err := snap.Read(ctx, snapshot.ReadOptions{
+		Clamp: r.SourceDate, LargeFile: largeFile, Progress: shown.moved, Sparse: r.warnSparse(s.Location),
+	})
+
+	shown.end(ctx, err)
+	return res, err
+}
 
 // reading shows the reading of a layer, if that takes long. Only one goroutine uses it.
 type reading struct {
@@ -28,9 +52,9 @@ type reading struct {
 	bytes       int64
 }
 
-// reading starts to watch the reading of a layer; what says whose files are read, such as a step's instruction.
-func (b *Roots) reading(what string) *reading {
-	return &reading{shown: b.Shown, what: what, began: time.Now()}
+// begin starts to watch the reading of a layer; what says whose files are read, such as a step's instruction.
+func (r Reader) begin(what string) *reading {
+	return &reading{shown: r.Shown, what: what, began: time.Now()}
 }
 
 // moved adds n bytes to those that were read.
@@ -61,9 +85,9 @@ func (r *reading) end(ctx context.Context, err error) {
 
 // warnSparse gives the function for layer.Options.Sparse of a step: it warns of a file with huge holes, whose zeros
 // every reader of the layer has to read.
-func (b *Roots) warnSparse(at dockerfile.Location) func(name string, size, onDisk int64) {
+func (r Reader) warnSparse(at dockerfile.Location) func(name string, size, onDisk int64) {
 	return func(name string, size, onDisk int64) {
-		b.Progress.Emit(progress.Note{Text: fmt.Sprintf(
+		r.Progress.Emit(progress.Note{Text: fmt.Sprintf(
 			"%s:%d: /%s is %s long, with %s of data: a layer has all of it, which takes time here, and disk space where it is unpacked. %s",
 			at.File, at.StartLine, name, disk.FormatSize(size), disk.FormatSize(onDisk), sparseHint(name))})
 	}

@@ -8,18 +8,24 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/build/store/idranges"
-	"github.com/cooperbuild/cooper/build/store/shift"
+	"github.com/cooperbuild/cooper/build/store/snapshot"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/accounts"
 )
 
-// autoIDs are the ranges of IDs that a build with --userns=auto uses alone.
-type autoIDs struct {
-	mu     sync.Mutex
-	ranges *idranges.Ranges // nil until the first step needs some
+// ranges are the ranges of IDs that a build with --userns=auto uses alone. They are safe for concurrent use.
+type ranges struct {
+	store     *store.Store
+	identity  Identity
+	snapshots *snapshot.Room
+	owners    *owners
+
+	mu    sync.Mutex
+	taken *idranges.Ranges // nil until the first step needs some
 	// size is the number of IDs in chosen, container IDs to host IDs; 0 until a range was chosen.
 	size   uint32
 	chosen userns.Mapping
@@ -27,35 +33,19 @@ type autoIDs struct {
 	steps userns.Mapping
 }
 
-// Key gives the text that stands for the user namespace in the cache key of a RUN step; "" without a namespace. With
-// --userns=auto it is made of the options, since the free range differs from build to build.
-func (i Identity) Key() string {
-	switch {
-	case i.Auto != nil:
-		return fmt.Sprintf("auto %d %v %v", i.Auto.Size, i.Auto.UIDs, i.Auto.GIDs)
-	case i.Steps != nil:
-		return shift.MappingKey(*i.Steps)
-	}
-	return ""
-}
-
-// stepMap gives the mapping of a RUN step's own user namespace; nil if the step gets none.
-func (b *Roots) stepMap(ctx context.Context, t *Staged, n Need) (*userns.Mapping, error) {
-	if b.Identity.Auto == nil {
-		return b.Identity.Steps, nil
-	}
-	need, err := b.autoNeed(ctx, t, n)
+// stepMap gives the mapping of a step's own user namespace, which has all IDs that the step needs.
+func (r *ranges) stepMap(ctx context.Context, t *Staged, n Need) (*userns.Mapping, error) {
+	need, err := r.need(ctx, t, n)
 	if err != nil {
 		return nil, err
 	}
-
-	chosen, steps, err := b.chooseIDs(ctx, need)
+	chosen, steps, err := r.choose(ctx, need)
 	if err != nil {
 		return nil, err
 	}
 	if !chosen.Missing(need.layers).Empty() {
-		for _, r := range need.roots {
-			path, missing, err := b.outsiders(ctx, r, chosen)
+		for _, root := range need.roots {
+			path, missing, err := r.owners.outsiders(ctx, root, chosen)
 			if err != nil {
 				return nil, err
 			}
@@ -94,28 +84,26 @@ type Need struct {
 	User string
 }
 
-// autoNeed finds out what a step needs.
-func (b *Roots) autoNeed(ctx context.Context, t *Staged, need Need) (n autoNeed, err error) {
-	r := t.Below
-	if r != nil {
-		n.roots = append(n.roots, r)
+// need finds out what a step needs.
+func (r *ranges) need(ctx context.Context, t *Staged, need Need) (n autoNeed, err error) {
+	if t.Below != nil {
+		n.roots = append(n.roots, t.Below)
 	}
 
 	n.roots, n.step = append(n.roots, need.Roots...), need.IDs
 	for _, top := range n.roots {
 		for at := top; at != nil; at = at.below {
-			ids, err := b.addedOwners(ctx, at)
+			ids, err := r.owners.added(ctx, at)
 			if err != nil {
 				return n, err
 			}
 			n.layers = n.layers.With(ids)
 		}
 	}
-
-	if r == nil {
+	if t.Below == nil {
 		return n, nil
 	}
-	view, err := b.View(ctx, r, NS{})
+	view, err := r.snapshots.View(ctx, t.Below, NS{})
 	if err == nil && view.Dir == nil { // an empty root has no view, and its steps have a user nevertheless
 		path, _ := t.Snap.Files()
 		view.Dir, err = fsys.OpenDir(path)
@@ -126,7 +114,7 @@ func (b *Roots) autoNeed(ctx context.Context, t *Staged, need Need) (n autoNeed,
 		return n, err
 	}
 	defer func() { err = errors.Join(err, view.Release()) }()
-	err = n.addNamed(view.Dir, need.User, b.Identity.Auto.Limit()) // writes fields of n: called before the return reads n
+	err = n.addNamed(view.Dir, need.User, r.identity.Auto.Limit()) // writes fields of n: called before the return reads n
 	return n, err
 }
 
@@ -145,31 +133,26 @@ func (n *autoNeed) addNamed(dir *os.File, user string, limit uint32) (err error)
 	return nil
 }
 
-// chooseIDs gives the build's mapping, and the same mapping in ranges that the kernel accepts. It chooses the range at
+// choose gives the build's mapping, and the same mapping in ranges that the kernel accepts. It chooses the range at
 // the first step, and again when a step needs more IDs; the new range may overlap the old one, which this build holds
 // anyway.
-func (b *Roots) chooseIDs(ctx context.Context, need autoNeed) (chosen, steps userns.Mapping, err error) {
-	a := &b.auto
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (r *ranges) choose(ctx context.Context, need autoNeed) (chosen, steps userns.Mapping, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	size := userns.AutoSize(need.highest(), need.named)
-	if fixed := b.Identity.Auto.Size; fixed != 0 {
+	if fixed := r.identity.Auto.Size; fixed != 0 {
 		size = fixed
 	}
-	if size <= a.size {
-		return a.chosen, a.steps, nil
+	if size <= r.size {
+		return r.chosen, r.steps, nil
 	}
-
-	if a.ranges == nil {
-		if a.ranges, err = idranges.New(b.Store).Begin(ctx); err != nil {
+	if r.taken == nil {
+		if r.taken, err = idranges.New(r.store).Begin(ctx); err != nil {
 			return chosen, steps, err
 		}
-		b.OnClose(a.ranges.Close)
 	}
-
-	chosen, err = a.ranges.Add(ctx, func(used []userns.Mapping) (userns.Mapping, error) {
-		return b.Identity.Auto.Allocate(size,
-			used)
+	chosen, err = r.taken.Add(ctx, func(used []userns.Mapping) (userns.Mapping, error) {
+		return r.identity.Auto.Allocate(size, used)
 	})
 	if highest := max(need.highest(), need.named); err != nil && size == highest+1 { // the image is why
 		err = fmt.Errorf("the image's highest owner or user is %d: %w", highest, err)
@@ -179,13 +162,23 @@ func (b *Roots) chooseIDs(ctx context.Context, need autoNeed) (chosen, steps use
 	}
 
 	steps = chosen
-	if outer := b.Identity.Process; outer != nil {
+	if outer := r.identity.Process; outer != nil {
 		if steps, err = chosen.Within(*outer); err != nil {
 			return chosen, steps, err
 		}
 	}
-	a.size, a.chosen, a.steps = size, chosen, steps
+	r.size, r.chosen, r.steps = size, chosen, steps
 	return chosen, steps, nil
+}
+
+// close gives the IDs back.
+func (r *ranges) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taken == nil {
+		return nil
+	}
+	return r.taken.Close()
 }
 
 // outside gives the error for IDs that a range given by the user leaves out; who has them.
