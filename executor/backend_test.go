@@ -11,44 +11,47 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/container"
 	"github.com/cooperbuild/cooper/executor/internal/inroot"
+	"github.com/cooperbuild/cooper/executor/internal/script"
+	"github.com/cooperbuild/cooper/executor/step"
 )
 
 // chroot is a third back end, which mounts nothing: the step's root is a directory, and the machine's namespaces are
 // the step's.
 type chroot struct {
-	c     *container
+	c     *container.Container
 	fails error
 }
 
 var _ backEnd = (*chroot)(nil)
 
-func (b *chroot) prepare() (err error) {
-	dir, err := inroot.OpenPlain(b.c.step.Rootfs.Dir, ".", unix.O_PATH|unix.O_DIRECTORY)
+func (b *chroot) Prepare() (err error) {
+	dir, err := inroot.OpenPlain(b.c.Step.Rootfs.Dir, ".", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
-	b.c.root = &root{o: b.c.step.Rootfs, dir: dir}
-	if b.c.null, err = os.Open(os.DevNull); err != nil {
+	b.c.Root = &container.Root{Rootfs: b.c.Step.Rootfs, Dir: dir}
+	if b.c.Null, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
-	return b.c.identify()
+	return b.c.Identify()
 }
 
-func (b *chroot) launch(h handles) launch {
-	s := newScript(b.c)
-	s.settle(h)
-	s.call("enter the root", 0, unix.SYS_FCHDIR, b.c.root.dir.Fd())
-	s.call("change the root", 0, unix.SYS_CHROOT, s.String("."))
-	s.enterCwd()
-	s.becomeUser()
-	s.stdio(h)
-	s.closeRest()
-	s.exec()
-	return launch{script: s, handles: handlesSignal}
+func (b *chroot) Launch(h script.Handles) script.Launch {
+	s := script.New(b.c)
+	s.Settle(h)
+	s.Call("enter the root", 0, unix.SYS_FCHDIR, b.c.Root.Dir.Fd())
+	s.Call("change the root", 0, unix.SYS_CHROOT, s.String("."))
+	s.EnterCwd()
+	s.BecomeUser()
+	s.Stdio(h)
+	s.CloseRest()
+	s.Exec()
+	return script.Launch{Script: s, Handles: script.HandlesSignal}
 }
 
-func (b *chroot) failure() error { return b.fails }
+func (b *chroot) Failure() error { return b.fails }
 
 // A back end that shares next to nothing with the two there are needs no more than the interface.
 func TestAThirdBackEndFits(t *testing.T) {
@@ -71,10 +74,10 @@ func TestAThirdBackEndFits(t *testing.T) {
 	}
 	defer at.Close()
 	fails := error(nil)
-	run := func(args ...string) (string, Status, error) {
+	run := func(args ...string) (string, step.Status, error) {
 		var out bytes.Buffer
-		step := Step{Rootfs: Rootfs{Dir: at}, Args: args, Cwd: "/work", Stdout: &out, Stderr: &out}
-		status, err := runOn(context.Background(), step, func(c *container) (backEnd, error) {
+		step := step.Step{Rootfs: step.Rootfs{Dir: at}, Args: args, Cwd: "/work", Stdout: &out, Stderr: &out}
+		status, err := runOn(context.Background(), step, func(c *container.Container) (backEnd, error) {
 			return &chroot{c, fails},
 				nil
 		})
@@ -85,7 +88,7 @@ func TestAThirdBackEndFits(t *testing.T) {
 	if err != nil || status.ExitCode != 3 || out != "/work\nbin\nwork\n0\n" {
 		t.Errorf("%q %+v %v", out, status, err)
 	}
-	var start *StartError
+	var start *step.StartError
 	if _, _, err := run("/bin/nope"); !errors.As(err, &start) ||
 		!strings.Contains(err.Error(), "no such file in the image") {
 		t.Errorf("%v", err)

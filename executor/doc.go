@@ -21,6 +21,7 @@
 // The child that becomes the step never runs Go code: it is cloned with shared memory and executes a list of system
 // calls that was written down before (package internal/rawproc). That costs no start of a Go program per step.
 //
-// One room: the preparation in the parent and the system calls of the child are two ends of one
-// protocol, which every kind of step goes through. Its back ends are types of their own.
+// Each part has a package: step says what a step is, internal/container makes what its child finds ready,
+// internal/script writes down what the child does, internal/native and internal/oci are the back ends. This package
+// decides which one a step gets, and starts, watches and ends the step.
 package executor

@@ -10,7 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/container"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/executor/internal/script"
+	"github.com/cooperbuild/cooper/executor/internal/streams"
+	"github.com/cooperbuild/cooper/executor/step"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
@@ -19,60 +23,82 @@ import (
 // container couldn't be made. When ctx ends the step is asked to end (SIGTERM to its first process group), then killed,
 // and the error wraps context.Cause(ctx). ErrStillWritten means that the command has succeeded, but another process
 // goes on writing to a file that it has sent it.
-func Run(ctx context.Context, s Step) (Status, error) { return runOn(ctx, s, newBackEnd) }
+func Run(ctx context.Context, s step.Step) (step.Status, error) { return runOn(ctx, s, newBackEnd) }
 
 // runOn does what Run does, with the back end that choose gives.
-func runOn(ctx context.Context, s Step, choose func(*container) (backEnd, error)) (Status, error) {
+func runOn(ctx context.Context, s step.Step, choose func(*container.Container) (backEnd, error)) (step.Status, error) {
 	if ctx.Err() != nil {
-		return Status{}, context.Cause(ctx)
+		return step.Status{}, context.Cause(ctx)
 	}
-	c := &container{step: s}
-	err := c.prepare(choose)
-	var status Status
-	if err == nil {
-		status, err = c.run(ctx)
-		c.root.ran = err == nil && status.ExitCode == 0
+	c, err := container.New(s)
+	if err != nil {
+		return step.Status{}, err
 	}
-	if err := errors.Join(err, c.close()); err != nil {
-		return Status{}, err
+	r := &runner{c: c}
+	var status step.Status
+	if err = r.prepare(choose); err == nil {
+		status, err = r.run(ctx)
+		c.Root.Ran = err == nil && status.ExitCode == 0
+	}
+	if err := errors.Join(err, c.Close()); err != nil {
+		return step.Status{}, err
 	}
 	return status, nil
 }
 
+// runner runs the step of a container on a back end.
+type runner struct {
+	c       *container.Container
+	backEnd backEnd
+}
+
+// prepare has the back end that choose gives make everything that can be made without the step's namespaces.
+func (r *runner) prepare(choose func(*container.Container) (backEnd, error)) (err error) {
+	if r.backEnd, err = choose(r.c); err != nil {
+		return err
+	}
+	if err := r.c.EnterMapping(); err != nil {
+		return err
+	}
+	return r.backEnd.Prepare()
+}
+
 // process is a running step.
 type process struct {
-	launch
+	script.Launch
 	child   *rawproc.Child
 	watcher *rawproc.Child
 	start   time.Time
 }
 
-func (c *container) run(ctx context.Context) (Status, error) {
+func (r *runner) run(ctx context.Context) (step.Status, error) {
 	// The step is killed when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	out, err := openStreams(c.null, c.step.Stdout, c.step.Stderr, c.host(c.user.UID, c.user.GID))
+	c := r.c
+	owner := c.Host(c.User.UID, c.User.GID)
+	out, err := streams.Open(c.Null, c.Step.Stdout, c.Step.Stderr, int(owner.UID), int(owner.GID))
 	if err != nil {
-		return Status{}, err
+		return step.Status{}, err
 	}
-	p, err := c.start(out) //nolint:contextcheck // start waits for a child only after it has killed it
-	out.closeChild()
+	p, err := r.start(out) //nolint:contextcheck // a child that was killed is waited for without one
+	out.CloseChild()
 	if err != nil {
-		return Status{}, errors.Join(err, out.finish())
+		return step.Status{}, errors.Join(err, out.Finish())
 	}
-	if c.step.Started != nil {
-		c.step.Started(p.child.Pid)
+	if c.Step.Started != nil {
+		c.Step.Started(p.child.Pid)
 	}
 	status, err := p.wait(ctx)
 	if err == nil {
-		err = c.backEnd.failure()
+		err = r.backEnd.Failure()
 	}
-	return status, errors.Join(err, out.finish())
+	return status, errors.Join(err, out.Finish())
 }
 
 // start starts the step and what watches it.
-func (c *container) start(out *streams) (*process, error) {
+func (r *runner) start(out *streams.Streams) (*process, error) {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("open own process: %w", err)
@@ -83,18 +109,16 @@ func (c *container) start(out *streams) (*process, error) {
 		return nil, fmt.Errorf("make event: %w", err)
 	}
 	defer unix.Close(begin)
-
-	h := handles{begin: begin, self: self}
-	for i, f := range out.child {
-		h.stdio[i] = int(f.Fd())
+	h := script.Handles{Begin: begin, Self: self}
+	for i, f := range out.Child {
+		h.Stdio[i] = int(f.Fd())
 	}
-
-	p := &process{launch: c.backEnd.launch(h), start: time.Now()}
-	if p.child, err = p.script.Start(p.namespaces); err != nil {
+	p := &process{Launch: r.backEnd.Launch(h), start: time.Now()}
+	if p.child, err = p.Script.Start(p.Namespaces); err != nil {
 		return nil, fmt.Errorf("start step: %w", err)
 	}
-	if c.step.Rootfs.Dir != nil && p.attachesRoot {
-		c.root.mountNS, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.child.Pid)) // real root without CAP_SYS_PTRACE can't
+	if r.c.Step.Rootfs.Dir != nil && p.AttachesRoot {
+		r.c.Root.MountNS, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.child.Pid)) // without CAP_SYS_PTRACE real root can't
 	}
 	if p.watcher, err = startWatcher(self, int(p.child.Pidfd.Fd())); err != nil {
 		p.child.Kill()
@@ -121,7 +145,7 @@ func (p *process) begin(event int) error {
 }
 
 // wait waits for the step's end, and ends it when ctx does.
-func (p *process) wait(ctx context.Context) (Status, error) {
+func (p *process) wait(ctx context.Context) (step.Status, error) {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
@@ -138,17 +162,17 @@ func (p *process) wait(ctx context.Context) (Status, error) {
 	var failure *rawproc.Failure
 	switch {
 	case interrupted:
-		return Status{}, fmt.Errorf("step interrupted: %w", context.Cause(ctx))
+		return step.Status{}, fmt.Errorf("step interrupted: %w", context.Cause(ctx))
 	case errors.As(reapErr, &failure):
-		return Status{}, p.script.explain(failure)
+		return step.Status{}, p.Script.Explain(failure)
 	case err != nil || reapErr != nil:
-		return Status{}, errors.Join(err, reapErr)
+		return step.Status{}, errors.Join(err, reapErr)
 	}
 	return newStatus(ws, usage, duration), nil
 }
 
-func newStatus(ws unix.WaitStatus, usage unix.Rusage, duration time.Duration) Status {
-	s := Status{ExitCode: ws.ExitStatus(), Duration: duration, MaxRSS: usage.Maxrss << 10}
+func newStatus(ws unix.WaitStatus, usage unix.Rusage, duration time.Duration) step.Status {
+	s := step.Status{ExitCode: ws.ExitStatus(), Duration: duration, MaxRSS: usage.Maxrss << 10}
 	s.User, s.System = rawproc.Usage(usage)
 	if ws.Signaled() {
 		s.Signal = ws.Signal()

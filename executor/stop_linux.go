@@ -1,11 +1,7 @@
 package executor
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +20,7 @@ const (
 // terminate ends the step with SIGTERM, and with SIGKILL if that takes too long.
 func (p *process) terminate() {
 	grace := graceUnhandled
-	if p.handles(p.child.Pid, unix.SIGTERM) {
+	if p.Handles(p.child.Pid, unix.SIGTERM) {
 		grace = graceHandled
 	}
 	// The child is not reaped before this function returns, so no other process can have its ID.
@@ -32,22 +28,6 @@ func (p *process) terminate() {
 		waitReadable(int(p.child.Pidfd.Fd()), grace)
 	}
 	p.child.Kill()
-}
-
-// handlesSignal says whether the process has a handler for the signal.
-func handlesSignal(pid int, sig unix.Signal) bool {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if hex, ok := strings.CutPrefix(lines.Text(), "SigCgt:"); ok {
-			caught, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			return err == nil && caught&(1<<(sig-1)) != 0
-		}
-	}
-	return false
 }
 
 func waitReadable(fd int, timeout time.Duration) {

@@ -251,9 +251,9 @@ func importTable() []importRule {
 		{pkg: "imagebuilder/remote", job: "names of remote sources: git references, URLs", pure: true},
 		{
 			pkg: "executor", job: "`Run(ctx, Step)`: one command in its container; by itself or by an OCI runtime",
-			mayImport: "executor/emulator executor/internal/inroot executor/internal/rawproc executor/internal/seccomp " +
-				"executor/joined executor/overlay executor/spec internal/fsys internal/guard userns " +
-				"userns/accounts",
+			mayImport: "executor/internal/container executor/internal/native executor/internal/oci " +
+				"executor/internal/rawproc executor/internal/script executor/internal/streams executor/step " +
+				"internal/fsys",
 		},
 		{
 			pkg: "executor/overlay", job: "detached overlay mounts: the kernel's, ID-mapped, and those of mount programs",
@@ -272,6 +272,30 @@ func importTable() []importRule {
 			mayImport: "executor/spec",
 		},
 		{
+			pkg: "executor/internal/container", job: "a step's container, ready but for its namespaces: root, mounts, /dev, names, sockets",
+			mayImport: "executor/emulator executor/internal/inroot executor/internal/rawproc executor/overlay " +
+				"executor/step internal/guard userns",
+		},
+		{
+			pkg: "executor/internal/script", job: "what a step's first process does, in system calls; what their failures mean",
+			mayImport: "executor/internal/container executor/internal/rawproc executor/internal/seccomp executor/step",
+		},
+		{
+			pkg: "executor/internal/streams", job: "a step's standard streams",
+			mayImport: "executor/overlay internal/guard",
+		},
+		{
+			pkg: "executor/internal/native", job: "the back end that runs a step by itself",
+			mayImport: "executor/internal/container executor/internal/inroot executor/internal/rawproc " +
+				"executor/internal/script executor/internal/streams executor/step",
+		},
+		{
+			pkg: "executor/internal/oci", job: "the back end that has an OCI runtime run a step",
+			mayImport: "executor/emulator executor/internal/container executor/internal/inroot executor/internal/rawproc " +
+				"executor/internal/script executor/internal/seccomp executor/internal/streams executor/overlay " +
+				"executor/spec executor/step",
+		},
+		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",
 			mayImport: "userns",
 		},
@@ -282,6 +306,10 @@ func importTable() []importRule {
 		{
 			pkg: "executor/joined", job: "user namespaces that somebody else has made: opened for steps, and their maps read",
 			mayImport: "executor/internal/rawproc userns",
+		},
+		{
+			pkg: "executor/step", job: "what a step of a build is, as plain values, and how it can fail",
+			mayImport: "executor/emulator executor/joined userns userns/accounts",
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{

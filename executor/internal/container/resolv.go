@@ -1,0 +1,92 @@
+package container
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cooperbuild/cooper/executor/step"
+)
+
+const (
+	maxResolvConf = 64 << 10
+	resolvFile    = "etc/resolv.conf"
+)
+
+func isZero(d step.DNS) bool { return len(d.Servers)+len(d.Search)+len(d.Options) == 0 }
+
+// resolvConf gives the step's /etc/resolv.conf: the caller's own, whose servers the step can reach in the host's
+// network, with the settings that DNS replaces.
+func (c *Container) resolvConf() ([]byte, error) {
+	d := c.Step.DNS
+	if err := d.Check(); err != nil {
+		return nil, err
+	}
+	var callers []byte
+	if c.Step.Network != step.NetworkNone {
+		var err error
+		if callers, err = readResolvConf(); err != nil {
+			return nil, err
+		}
+	}
+	if isZero(d) {
+		return callers, nil
+	}
+	return replace(d, callers), nil
+}
+
+// replace removes the lines of a resolv.conf for which d has settings, and adds those of d at the end.
+func replace(d step.DNS, conf []byte) []byte {
+	var b strings.Builder
+	for line := range strings.Lines(string(conf)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		switch fields[0] {
+		case "nameserver":
+			if len(d.Servers) > 0 {
+				continue
+			}
+		case "search", "domain":
+			if len(d.Search) > 0 {
+				continue
+			}
+		case "options":
+			if len(d.Options) > 0 {
+				continue
+			}
+		}
+		b.WriteString(strings.TrimRight(line, "\n") + "\n")
+	}
+
+	if search := slices.DeleteFunc(slices.Clone(d.Search), func(s string) bool { return s == "." }); len(search) > 0 {
+		b.WriteString("search " + strings.Join(search, " ") + "\n")
+	}
+	for _, s := range d.Servers {
+		b.WriteString("nameserver " + s + "\n")
+	}
+
+	if len(d.Options) > 0 {
+		b.WriteString("options " + strings.Join(d.Options, " ") + "\n")
+	}
+	return []byte(b.String())
+}
+
+func readResolvConf() ([]byte, error) {
+	f, err := os.Open("/" + resolvFile)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
+	if err != nil {
+		return nil, fmt.Errorf("read resolv.conf: %w", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,121 @@
+package native
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/container"
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/executor/internal/script"
+	"github.com/cooperbuild/cooper/executor/step"
+)
+
+// attachAll builds the step's mount tree. The root is first put on top of the caller's root directory, where nothing
+// looks, and the room where /dev will cover it: both must be attached somewhere, and these are places that always
+// exist. The caller's own files stay reachable by path until the root is entered.
+func (s program) attachAll() {
+	room, dir := s.C.Room.Fd(), s.C.Root.Dir.Fd()
+	s.Call("attach the root", 0, unix.SYS_MOVE_MOUNT, dir, s.Empty, script.AtFDCWD, s.String("/"),
+		unix.MOVE_MOUNT_F_EMPTY_PATH)
+	s.Attach(room, "dev")
+	var inDev []container.Attachment
+	for _, a := range s.C.Mounts {
+		if inroot.Within(a.Name, "dev") {
+			inDev = append(inDev, a)
+			continue
+		}
+		s.attachOne(room, a)
+	}
+
+	// These come last, so that no link of the image can lead another mount into them.
+	s.mountAt("proc", "proc")
+	s.attachSys()
+	s.AttachClone(room, "dev", "dev")
+	for _, name := range s.C.Devices {
+		s.attachDevice(name, "dev/"+name)
+	}
+	s.Attach(s.C.Pts.Fd(), "dev/pts")
+	s.Attach(s.C.Shm.Fd(), container.ShmDir)
+	s.mountAt("mqueue", "dev/mqueue")
+	for _, a := range inDev {
+		s.attachOne(room, a)
+	}
+}
+
+// attachDevice shows one of the caller's device nodes at target.
+func (s program) attachDevice(name, target string) {
+	s.AttachClone(script.AtFDCWD, "/dev/"+name, target)
+}
+
+func (s program) attachOne(room uintptr, a container.Attachment) {
+	if a.Mount != nil {
+		s.Attach(a.Mount.Fd(), a.Name)
+		return
+	}
+	s.AttachClone(room, a.Room, a.Name)
+	if a.ReadOnly {
+		s.ReadOnly(a.Name)
+	}
+}
+
+// mountAt mounts a file system that belongs to the child's own namespaces.
+func (s program) mountAt(fstype, name string) {
+	at := s.Find(name)
+	s.AddFed(rawproc.Op{Doing: "enter /" + name, Trap: unix.SYS_FCHDIR}, at, 0)
+	t := s.String(fstype)
+	ignore := uint64(0)
+	if fstype == "mqueue" { // not every kernel has it, and few programs need it
+		ignore = rawproc.IgnoreAll
+	}
+	s.Call("mount "+fstype, ignore, unix.SYS_MOUNT, t, s.String("."), t, script.Nosuid)
+}
+
+// attachSys shows the caller's /sys. It lists the network interfaces of the caller's namespace, so a step that has
+// another one gets a sysfs of that on top; where the kernel refuses to make it, the lists are hidden.
+func (s program) attachSys() {
+	s.Attach(s.C.Sys.Fd(), "sys")
+	if s.C.Step.Network != step.NetworkNone {
+		return
+	}
+	for _, name := range []string{"sys/class/net", "sys/devices/virtual/net"} {
+		if container.Exists(name) {
+			s.AttachClone(s.C.Room.Fd(), "empty", name)
+			s.ReadOnly(name)
+		}
+	}
+	at := s.Find("sys")
+	s.AddFed(rawproc.Op{Doing: "enter /sys", Trap: unix.SYS_FCHDIR}, at, 0)
+	flags := uintptr(script.Nosuid)
+	if !s.C.Step.Security.Insecure {
+		flags |= unix.MS_RDONLY
+	}
+	fs := s.String("sysfs")
+	s.Call("mount sysfs", rawproc.Ignoring(unix.EPERM), unix.SYS_MOUNT, fs, s.String("."), fs, flags)
+}
+
+// maskProc covers those of these files that exist on this kernel: the caller's /proc and /sys have the same ones.
+func (s program) maskProc() {
+	for _, name := range container.MaskedFiles() {
+		if container.Exists(name) {
+			s.attachDevice("null", name)
+		}
+	}
+	masked := ""
+	for _, name := range container.MaskedDirs() {
+		switch {
+		case !container.Exists(name):
+		case masked == "":
+			s.AttachClone(s.C.Room.Fd(), "empty", name)
+			s.ReadOnly(name)
+			masked = name
+		default: // a clone is as read-only as what it is cloned from
+			s.AttachClone(s.C.Root.Dir.Fd(), masked, name)
+		}
+	}
+	for _, name := range container.ReadOnlyPaths() {
+		if container.Exists(name) {
+			s.AttachClone(s.C.Root.Dir.Fd(), name, name)
+			s.ReadOnly(name)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package script
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/container"
+	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/executor/internal/seccomp"
+	"github.com/cooperbuild/cooper/executor/step"
+)
+
+// What calls are doing, for people.
+const (
+	become   = "become the step's user"
+	SetLimit = "set the limit "
+)
+
+// BecomeUser gives up all privileges that the step must not have, in the only order that works.
+func (s *Script) BecomeUser() {
+	s.ScopeSockets() // which takes a descriptor
+	s.limit()        // real root may raise a limit, the root of a namespace may not
+	ns := s.C.OwnUserNS()
+	if ns != nil {
+		s.Call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
+	}
+	security := s.C.Step.Security
+	if ns != nil && security.Insecure {
+		// The namespaces made so far belong to the caller's user namespace; the new ones belong to the step's, so that the
+		// step may change them.
+		s.Call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP)
+	}
+
+	s.filterCalls(seccomp.Filter(security.Insecure || security.NoFilter))
+	caps := security.Set()
+	for c := range uintptr(container.LastCap() + 1) {
+		if caps&(1<<c) == 0 {
+			s.Call("drop capabilities", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
+		}
+	}
+	s.Call("drop ambient capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT,
+		unix.PR_CAP_AMBIENT_CLEAR_ALL)
+	if security.Insecure {
+		s.Call("keep capabilities", 0, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
+	}
+	user := s.C.User
+	if s.C.CanSetGroups() {
+		s.Call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &user.Groups[0]))
+	}
+
+	uid, gid := uintptr(user.UID), uintptr(user.GID)
+	s.Call(become, 0, unix.SYS_SETRESGID, gid, gid, gid)
+	s.Call(become, 0, unix.SYS_SETRESUID, uid, uid, uid)
+	s.setCaps(caps & s.C.Permitted())
+	if security.NoNewPrivs {
+		s.Call("give up new privileges", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
+	}
+	s.dieWithParent() // set again: a change of user clears it
+}
+
+func (s *Script) limit() {
+	for _, l := range s.C.Step.Limits {
+		value := rawproc.Pin(&s.Program, &unix.Rlimit{Cur: l.Soft, Max: l.Hard})
+		s.Call(SetLimit+l.String(), 0, unix.SYS_PRLIMIT64, 0, uintptr(step.LimitNumbers()[l.Name]), value)
+	}
+}
+
+// filterCalls installs the filter. Without no_new_privs, which would break sudo, that needs CAP_SYS_ADMIN, so it comes
+// before capabilities go.
+func (s *Script) filterCalls(filter []unix.SockFilter) {
+	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	rawproc.Pin(&s.Program, &filter[0])
+	s.Call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)
+}
+
+// setCaps gives root the capabilities, and any user of an insecure step, for whom they must be ambient to outlive an
+// exec.
+func (s *Script) setCaps(caps step.Caps) {
+	insecure := s.C.Step.Security.Insecure
+	header := rawproc.Pin(&s.Program, &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
+	data := new([2]unix.CapUserData)
+	if s.C.User.UID == 0 || insecure {
+		for i := range data {
+			data[i].Permitted = uint32(caps >> (32 * i))
+			data[i].Effective = data[i].Permitted
+			if insecure {
+				data[i].Inheritable = data[i].Permitted
+			}
+		}
+	}
+	s.Call("set capabilities", 0, unix.SYS_CAPSET, header, rawproc.Pin(&s.Program, data))
+	if !insecure {
+		return
+	}
+	for c := range uintptr(container.LastCap() + 1) {
+		if caps&(1<<c) != 0 {
+			s.Call("keep capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT,
+				unix.PR_CAP_AMBIENT_RAISE, c)
+		}
+	}
+}

@@ -1,0 +1,23 @@
+package step
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Check finds addresses, domains and options that can't stand in a resolv.conf.
+func (d DNS) Check() error {
+	for _, s := range d.Servers {
+		if _, err := netip.ParseAddr(s); err != nil {
+			return fmt.Errorf("DNS server %q: must be an address", s)
+		}
+	}
+	for _, s := range slices.Concat(d.Search, d.Options) {
+		if s == "" || strings.ContainsAny(s, " \t\r\n#;\x00") {
+			return fmt.Errorf("DNS search domain or option %q: must be one word", s)
+		}
+	}
+	return nil
+}
