@@ -206,6 +206,11 @@ func importTable() []importRule {
 			mayImport: "build/inputs build/plan build/rootfs build/source internal/fsys",
 		},
 		{
+			pkg: "build/stepinput/inputtest", job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
+			mayImport: "build/cache build/inputs build/plan build/progress build/rootfs build/source build/sshagent " +
+				"build/stepinput build/store",
+		},
+		{
 			pkg: "build/runstep", job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
 			mayImport: "build/cache build/fileop build/outfile build/plan build/progress build/rootfs build/source " +
 				"build/sshagent build/stepinput build/store build/top executor executor/emulator executor/overlay " +

@@ -19,7 +19,7 @@ func waitFor[T any](t *testing.T, c <-chan T) (got T) {
 	t.Helper()
 	select {
 	case got = <-c:
-	case <-time.After(10*time.Minute):
+	case <-time.After(10 * time.Minute):
 		t.Fatal("nothing came in a minute")
 	}
 	return got

@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,12 +14,9 @@ import (
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/copystep"
-	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/rootfs"
-	"github.com/cooperbuild/cooper/build/source"
-	"github.com/cooperbuild/cooper/build/stepinput"
+	"github.com/cooperbuild/cooper/build/stepinput/inputtest"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 	"github.com/cooperbuild/cooper/userns/usertest"
@@ -39,42 +35,8 @@ type build struct {
 
 func newBuild(t *testing.T, files map[string]string) build {
 	t.Helper()
-	dir := t.TempDir()
-	files["Dockerfile"] = "FROM scratch\n"
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	root := t.TempDir()
-	s, err := store.Open(t.Context(), store.Options{Root: root, Driver: "overlay"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := cache.Open(s.CacheDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := progress.NewAsides(progress.Discard{})
-	noSecret := func(string) ([]byte, bool) { return nil, false }
-	contexts := inputs.New(inputs.Options{Context: dir, Secret: noSecret, Progress: progress.Discard{}, Shown: shown}, s)
-	if _, err := contexts.ReadMain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	roots := rootfs.New(rootfs.Options{
-		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown,
-		Fail: func(_ *plan.Step, err error) error { return err },
-	})
-	t.Cleanup(func() {
-		for _, f := range []func() error{roots.Close, contexts.Close, s.Close} {
-			if err := f(); err != nil {
-				t.Error(err)
-			}
-		}
-		_ = unix.Unmount(filepath.Join(root, "overlay"), unix.MNT_DETACH)
-	})
-	from := stepinput.Inputs{Roots: roots, Contexts: contexts, Stats: source.OpenStatCache(s.StatsFile())}
-	return build{copystep.New(copystep.Options{Inputs: from}), roots, dir}
+	from, dir := inputtest.Open(t, files, rootfs.Identity{})
+	return build{copystep.New(copystep.Options{Inputs: from}), from.Roots, dir}
 }
 
 // key is what a step is found by on the empty root.
@@ -95,21 +57,7 @@ func (b build) read(t *testing.T, r *rootfs.Root, name string) string {
 	if err := r.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	view, err := b.roots.View(t.Context(), r, rootfs.NS{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, release := view.Dir, view.Release
-	defer func() {
-		if err := release(); err != nil {
-			t.Error(err)
-		}
-	}()
-	text, err := os.ReadFile(filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return inputtest.Read(t, b.roots, r, name)
 }
 
 func (b build) make(t *testing.T, w rootfs.Work) (*rootfs.Root, bool) {

@@ -2,15 +2,10 @@ package copystep
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/binary"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,31 +17,9 @@ import (
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/sshagent"
 	"github.com/cooperbuild/cooper/build/stepinput"
+	"github.com/cooperbuild/cooper/build/stepinput/inputtest"
 	"github.com/cooperbuild/cooper/build/store"
 )
-
-// agent has one key.
-func agent(t *testing.T) *sshagent.Agent {
-	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "key")
-	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a, err := sshagent.Open([]string{file})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
 
 // room has agents, and roots in a store at root. The caller closes the roots.
 func room(t *testing.T, root string, agents map[string]*sshagent.Agent) *Room {
@@ -100,7 +73,7 @@ func TestGitFindsItsKeysUntilTheBuildEnds(t *testing.T) {
 	for name, root := range map[string]string{
 		"a short path": t.TempDir(), "a long path": filepath.Join(t.TempDir(), strings.Repeat("long", 40)),
 	} {
-		r := room(t, root, map[string]*sshagent.Agent{"default": agent(t), "other": nil})
+		r := room(t, root, map[string]*sshagent.Agent{"default": inputtest.Agent(t), "other": nil})
 		socket, err := r.gitAgent()
 		if err != nil {
 			t.Fatal(name, err)
@@ -135,7 +108,7 @@ func TestGitFindsItsKeysUntilTheBuildEnds(t *testing.T) {
 
 func TestGitHasNoAgentUnlessOneIsGivenForIt(t *testing.T) {
 	t.Parallel()
-	r := room(t, t.TempDir(), map[string]*sshagent.Agent{"other": agent(t)})
+	r := room(t, t.TempDir(), map[string]*sshagent.Agent{"other": inputtest.Agent(t)})
 	if socket, err := r.gitAgent(); socket != "" || err != nil {
 		t.Errorf("it is at %q, %v", socket, err)
 	}

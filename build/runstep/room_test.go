@@ -6,21 +6,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/runstep"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/stepinput"
+	"github.com/cooperbuild/cooper/build/stepinput/inputtest"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/usertest"
@@ -40,18 +38,6 @@ type build struct {
 
 func newBuild(t *testing.T) build {
 	t.Helper()
-	b := build{context: t.TempDir()}
-	b.write(t, "Dockerfile", "FROM scratch\n")
-	b.write(t, "a", "hello\n")
-	root := t.TempDir()
-	s, err := store.Open(t.Context(), store.Options{Root: root, Driver: "overlay"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := cache.Open(s.CacheDir())
-	if err != nil {
-		t.Fatal(err)
-	}
 	own, err := userns.CurrentMapping()
 	if err != nil {
 		t.Fatal(err)
@@ -60,25 +46,13 @@ func newBuild(t *testing.T) build {
 	if !userns.InInitial(own) { // an ordinary user runs the tests
 		identity.Process = &own
 	}
-	shown := progress.NewAsides(progress.Discard{})
-	b.contexts = inputs.New(inputs.Options{Context: b.context, Progress: progress.Discard{}, Shown: shown}, s)
-	if _, err := b.contexts.ReadMain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	b.roots = rootfs.New(rootfs.Options{
-		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown, Identity: identity,
-		Fail: func(_ *plan.Step, err error) error { return err },
-	})
-	b.stats = source.OpenStatCache(s.StatsFile())
+	in, dir := inputtest.Open(t, map[string]string{"a": "hello\n"}, identity)
 	t.Cleanup(func() {
-		for _, f := range []func() error{b.roots.Wait, b.roots.Close, b.contexts.Close, s.Close} {
-			if err := f(); err != nil {
-				t.Error(err)
-			}
+		if err := in.Roots.Wait(); err != nil {
+			t.Error(err)
 		}
-		_ = unix.Unmount(filepath.Join(root, "overlay"), unix.MNT_DETACH)
 	})
-	return b
+	return build{roots: in.Roots, contexts: in.Contexts, stats: in.Stats, context: dir}
 }
 
 func (b build) write(t *testing.T, name, text string) {
@@ -143,21 +117,7 @@ func key(t *testing.T, r *runstep.Room, op *plan.Run) cache.Key {
 
 func (b build) read(t *testing.T, r *rootfs.Root, name string) string {
 	t.Helper()
-	view, err := b.roots.View(t.Context(), r, rootfs.NS{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, release := view.Dir, view.Release
-	defer func() {
-		if err := release(); err != nil {
-			t.Error(err)
-		}
-	}()
-	text, err := os.ReadFile(filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return inputtest.Read(t, b.roots, r, name)
 }
 
 func TestAStepSeesItsMounts(t *testing.T) {

@@ -1,10 +1,6 @@
 package runstep_test
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -15,6 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/runstep"
 	"github.com/cooperbuild/cooper/build/sshagent"
+	"github.com/cooperbuild/cooper/build/stepinput/inputtest"
 	"github.com/cooperbuild/cooper/build/top"
 )
 
@@ -89,23 +86,7 @@ func TestASecretIsItsOwnersAlone(t *testing.T) {
 func TestAStepFindsAnAgentAtItsSocket(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t)
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "key")
-	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	agent, err := sshagent.Open([]string{file})
-	if err != nil {
-		t.Fatal(err)
-	}
+	agent := inputtest.Agent(t)
 	r := b.room(runstep.Options{})
 	r.Agents = map[string]*sshagent.Agent{"default": agent}
 	op := sh("/busybox stat -c '%F %a %u' /agent >/out",

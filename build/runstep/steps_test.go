@@ -149,7 +149,7 @@ func waitFor[T any](t *testing.T, c <-chan T) T {
 	select {
 	case got := <-c:
 		return got
-	case <-time.After(10*time.Minute):
+	case <-time.After(10 * time.Minute):
 		t.Fatal("nothing came in a minute")
 	}
 	panic("not reached")

@@ -10,13 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/build/cache"
-	"github.com/cooperbuild/cooper/build/inputs"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/source"
 	"github.com/cooperbuild/cooper/build/stepinput"
+	"github.com/cooperbuild/cooper/build/stepinput/inputtest"
 	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/userns/usertest"
 )
@@ -28,33 +26,7 @@ func TestMain(m *testing.M) {
 // open gives the inputs of a build and the directory of its context, which has a file "a" and hides a file "hidden".
 func open(t *testing.T) (stepinput.Inputs, string) {
 	t.Helper()
-	dir := t.TempDir()
-	for name, text := range map[string]string{"Dockerfile": "FROM scratch\n", ".dockerignore": "hidden\n", "a": "1",
-		"hidden": "1"} {
-		write(t, filepath.Join(dir, name), text)
-	}
-	root := t.TempDir()
-	s, err := store.Open(t.Context(), store.Options{Root: root, Driver: "overlay"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := cache.Open(s.CacheDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := progress.NewAsides(progress.Discard{})
-	contexts := inputs.New(inputs.Options{Context: dir, Progress: progress.Discard{}, Shown: shown}, s)
-	if _, err := contexts.ReadMain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	roots := rootfs.New(rootfs.Options{Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown})
-	t.Cleanup(func() {
-		if err := errors.Join(roots.Close(), contexts.Close(), s.Close()); err != nil {
-			t.Error(err)
-		}
-		_ = unix.Unmount(filepath.Join(root, "overlay"), unix.MNT_DETACH)
-	})
-	return stepinput.Inputs{Roots: roots, Contexts: contexts, Stats: source.OpenStatCache(s.StatsFile())}, dir
+	return inputtest.Open(t, map[string]string{".dockerignore": "hidden\n", "a": "1", "hidden": "1"}, rootfs.Identity{})
 }
 
 func write(t *testing.T, path, text string) {
