@@ -3,27 +3,50 @@ package build
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/bases"
+	"github.com/cooperbuild/cooper/build/blobs"
+	"github.com/cooperbuild/cooper/build/cache"
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/build/store/snapshot"
 )
 
 // bases finds the base images of one build.
-func (e environment) bases(set settings) *bases.Resolver {
+func (e environment) bases(set settings, kept *blobs.Room) *bases.Resolver {
 	o := e.baseOptions(set)
+	if set.packsLayers() {
+		o.Keep = kept.Pulled
+	}
 	o.Build = e.targetBuilder(set)
 	return bases.New(o)
 }
 
+// blobs has the compressed layers of a build.
+func (e environment) blobs(set settings, c *cache.Cache) *blobs.Room {
+	return blobs.New(blobs.Options{
+		Cache: c, Dir: e.depot.Store.RemoteDir(), Origins: e.depot.Images, Registry: e.session.Registry().Options(),
+		Offline: set.Pull == PullNever, Spool: func() (*os.File, error) { return outfile.Unnamed(e.depot.Store.Dir()) },
+	})
+}
+
+// packsLayers tells whether an output has layers in files.
+func (set settings) packsLayers() bool {
+	return slices.ContainsFunc(set.Outputs, func(s export.Spec) bool { return !s.HoldsFiles() && !s.IsImage() })
+}
+
 func (e environment) baseOptions(set settings) bases.Options {
 	return bases.Options{
-		Images: e.depot.Images, Layers: snapshot.Chains{Store: e.depot.Store}, Transfer: e.depot.Pull, Registry: e.session.Registry(), Pull: set.Pull,
+		Images: e.depot.Images, Layers: snapshot.Chains{Store: e.depot.Store}, Transfer: e.depot.Pull,
+		Registry: e.session.Registry(), Pull: set.Pull,
 		Owner: e.identity.Owner, Process: e.identity.Process, Progress: set.Progress, Asides: e.asides,
 	}
 }

@@ -102,7 +102,9 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 		return Result{}, true, err
 	}
 	defer e.keepStats(r.stats, set.Progress)
-	bases := e.bases(set)
+	blobs := e.blobs(set, r.cache)
+	defer blobs.Close()
+	bases := e.bases(set, blobs)
 	p, err := makePlan(ctx, set, from.dockerfile, bases)
 	if err != nil {
 		return Result{}, false, err
@@ -114,7 +116,8 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 		Specs: set.Outputs, Tags: set.Tags, Shown: e.asides,
 	}, p.targets)
 	defer func() { pushes.Close(ctx, err) }()
-	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, stop: stop})
+	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, blobs: blobs,
+		stop: stop})
 	defer func() { err = errors.Join(err, w.roots.Close()) }()
 	set.noteArgs()
 	w.outputs.WarnOfFormat(p.targets)

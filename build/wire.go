@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/bases"
+	"github.com/cooperbuild/cooper/build/blobs"
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/copystep"
 	"github.com/cooperbuild/cooper/build/outputs"
@@ -35,6 +36,7 @@ type parts struct {
 	agents map[string]*sshagent.Agent
 	// pushes are what is pushed; nil: nothing is.
 	pushes *outputs.Pushes
+	blobs  *blobs.Room
 	// stop ends the steps that run, and says why.
 	stop context.CancelCauseFunc
 }
@@ -72,7 +74,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 		outputs: outputs.New(outputs.Options{
 			Images: e.depot.Images, Layers: e.depot.Store, Cache: from.cache, Roots: roots,
 			SourceDate: p.sourceDate, Format: set.Format,
-			Specs: set.Outputs, Pushes: from.pushes,
+			Specs: set.Outputs, Pushes: from.pushes, Blobs: from.blobs,
 			Stdout: set.Stdout, Progress: set.Progress, Shown: e.asides,
 		}),
 	}

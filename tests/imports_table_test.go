@@ -32,11 +32,12 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
-			mayImport: "build/bases build/cache build/copystep build/disk build/export build/inputs build/inspect " +
-				"build/outputs build/plan build/progress build/reclaim build/registry build/rootfs build/runstep " +
-				"build/sendimage build/session build/solve build/source build/sshagent build/stepinput " +
-				"build/steps build/store build/store/depot build/store/images build/store/snapshot " +
-				"executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/remote userns",
+			mayImport: "build/bases build/blobs build/cache build/copystep build/disk build/export build/inputs " +
+				"build/inspect build/outfile build/outputs build/plan build/progress build/reclaim build/registry " +
+				"build/rootfs build/runstep build/sendimage build/session build/solve build/source build/sshagent " +
+				"build/stepinput build/steps build/store build/store/depot build/store/images " +
+				"build/store/snapshot executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/remote " +
+				"userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -149,7 +150,8 @@ func importTable() []importRule {
 		},
 		{pkg: "build/patience", job: "when a download is given up", pure: true},
 		{
-			pkg: "build/registry", job: "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
+			pkg:       "build/registry",
+			job:       "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
 			mayImport: "build/patience imagebuilder imagebuilder/reference internal/guard",
 		},
 		{
@@ -197,12 +199,13 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/outputs", job: "images of what a build ends with: records, names, what else is written",
-			mayImport: "build/cache build/export build/fileop build/outfile build/plan build/progress build/push " +
-				"build/registry build/rootfs build/store build/store/images imagebuilder imagebuilder/layer " +
-				"imagebuilder/reference internal/fsys internal/guard",
+			mayImport: "build/blobs build/cache build/export build/fileop build/outfile build/plan build/progress " +
+				"build/push build/registry build/rootfs build/store build/store/images imagebuilder " +
+				"imagebuilder/layer imagebuilder/reference internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg:       "build/stepinput",
+			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/inputs build/plan build/rootfs build/source internal/fsys",
 		},
 		{
@@ -236,12 +239,17 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/push", job: "images into registries: blobs once, tags last",
-			mayImport: "build/cache build/export build/registry imagebuilder imagebuilder/reference internal/guard",
+			mayImport: "build/blobs build/cache build/export build/registry imagebuilder imagebuilder/reference " +
+				"internal/guard",
 		},
 		{
 			pkg: "build/sendimage", job: "pushes an image that the store has",
 			mayImport: "build/cache build/export build/outputs build/progress build/push build/registry build/session " +
 				"build/store/depot build/store/images imagebuilder",
+		},
+		{
+			pkg: "build/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
+			mayImport: "build/cache build/export build/fetch build/registry imagebuilder/reference",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{
@@ -305,7 +313,8 @@ func importTable() []importRule {
 			mayImport: "userns",
 		},
 		{
-			pkg: "executor/emulator", job: "what executes programs of other architectures: which the machine does, where emulators lie",
+			pkg:       "executor/emulator",
+			job:       "what executes programs of other architectures: which the machine does, where emulators lie",
 			mayImport: "executor/internal/rawproc",
 		},
 		{
@@ -318,7 +327,8 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg:       "internal/fsys",
+			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 
@@ -73,6 +74,8 @@ type Options struct {
 	Process  *userns.Mapping
 	Progress progress.Sink
 	Asides   progress.Asides
+	// Keep is given the blobs that are pulled; nil: nobody needs them.
+	Keep func(ctx context.Context, d ocispec.Descriptor, f *os.File)
 	// Build gives the image of a context target:WHERE by a build of its own. Nil: images are only looked at, so nothing is
 	// built and the layers of what is found stay as they are.
 	Build func(ctx context.Context, where string, platform ocispec.Platform) (images.Found, error)
@@ -185,7 +188,7 @@ func (r *Resolver) pull(ctx context.Context, ref string, want plan.Wanted, other
 	shown := r.Asides.Begin("pulling " + ref)
 	img, err := r.Transfer.Pull(ctx, ref, pull.Options{
 		Platform: want.Platform, Insecure: r.Registry.Insecure, AuthFile: r.Registry.AuthFile, CertDir: r.Registry.CertDir,
-		Mapping: r.Process, Progress: shown.Transfer,
+		Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep,
 	})
 	if err != nil && other != nil && ctx.Err() == nil {
 		if want.Asked {
@@ -220,7 +223,7 @@ func (r *Resolver) copyLayout(ctx context.Context, where string, platform ocispe
 	}
 	shown := r.Asides.Begin("copying oci-layout://" + where)
 	img, err = r.Transfer.Copy(ctx, layout, root, pull.CopyOptions{
-		Platform: platform, Mapping: r.Process, Progress: shown.Transfer,
+		Platform: platform, Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep,
 	})
 	shown.End(ctx, err)
 	return img, r.explain(ctx, err)

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/outfile"
-	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -33,8 +32,6 @@ type archiveOptions struct {
 	stdout io.Writer
 	// time is the modification time of every member; a time before 1970 becomes 1970.
 	time time.Time
-	// docker is the content of manifest.json; nil leaves that file out.
-	docker []byte
 }
 
 // archive writes a layout as a tar stream. Members come in the order: oci-layout, blobs, index.json, manifest.json.
@@ -131,6 +128,14 @@ func (a *archive) spool() (f *os.File, err error) {
 	return f, nil
 }
 
+// has is of no use: an archive is written anew each time.
+func (a *archive) has(ocispec.Descriptor) *os.File { return nil }
+
+func (a *archive) take(_ context.Context, f *os.File) (*os.File, error) {
+	a.keep(f)
+	return f, nil
+}
+
 func (a *archive) add(ctx context.Context, b blob) error {
 	name := blobPath(b.Descriptor)
 	if b.file == nil && b.layer == nil {
@@ -153,11 +158,11 @@ func (a *archive) add(ctx context.Context, b blob) error {
 	return a.close(b.file)
 }
 
-func (a *archive) commit(_ context.Context, entries []ocispec.Descriptor) error {
+func (a *archive) commit(_ context.Context, c contents) error {
 	text, err := Marshal(ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageIndex,
-		Manifests: entries,
+		Manifests: c.entries,
 	})
 	if err != nil {
 		return fmt.Errorf("encode index: %w", err)
@@ -165,9 +170,8 @@ func (a *archive) commit(_ context.Context, entries []ocispec.Descriptor) error 
 	if err := a.member(ocispec.ImageIndexFile, text); err != nil {
 		return err
 	}
-
-	if a.docker != nil {
-		if err := a.member(dockerManifestName, a.docker); err != nil {
+	if c.docker != nil {
+		if err := a.member(dockerManifestName, c.docker); err != nil {
 			return err
 		}
 	}
@@ -204,23 +208,19 @@ func (a *archive) member(name string, data []byte) error {
 }
 
 // dockerManifest makes manifest.json: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
-func dockerManifest(image Image) ([]byte, error) {
-	names, err := parseNames(image.Names)
-	if err != nil {
-		return nil, err
-	}
+func dockerManifest(written Result, names []imageName) ([]byte, error) {
 	var entry struct {
 		Config   string
 		RepoTags []string
 		Layers   []string
 	}
-	entry.Config = blobPath(image.ConfigDescriptor(imagebuilder.Docker))
+	entry.Config = blobPath(ocispec.Descriptor{Digest: written.ImageID})
 	entry.Layers = []string{}
 	for _, n := range names {
 		entry.RepoTags = append(entry.RepoTags, n.full)
 	}
-	for _, l := range image.Layers {
-		entry.Layers = append(entry.Layers, blobPath(ocispec.Descriptor{Digest: l.DiffID}))
+	for _, l := range written.Layers {
+		entry.Layers = append(entry.Layers, blobPath(l))
 	}
 	text, err := Marshal([]any{entry})
 	return text, wrap("encode "+dockerManifestName, err)

@@ -22,6 +22,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // layerTar makes a layer with one file of size bytes, half of them random.
@@ -175,7 +177,7 @@ func checkLayout(t *testing.T, files map[string][]byte, d ocispec.Descriptor, im
 		var r io.Reader = bytes.NewReader(checkedBlob(t, files, l))
 		var err error
 		switch l.MediaType {
-		case ocispec.MediaTypeImageLayerGzip:
+		case ocispec.MediaTypeImageLayerGzip, imagebuilder.Docker.Layer(ocispec.MediaTypeImageLayerGzip):
 			r, err = gzip.NewReader(r)
 		case ocispec.MediaTypeImageLayerZstd:
 			r, err = zstd.NewReader(r)

@@ -18,11 +18,18 @@ import (
 
 // Blob is one layer, uncompressed.
 type Blob struct {
+	// ID is the layer's in the store.
+	ID string
 	// DiffID is the sha256 digest of the tar stream, Size its length in bytes.
 	DiffID digest.Digest
 	Size   int64
 	// Open starts the stream; it may be called more than once. The caller closes what it returns.
 	Open func() (io.ReadCloser, error)
+	// Came describes the compressed blob that the layer was pulled as, with OCI's media type; the zero value: none.
+	Came ocispec.Descriptor
+	// Spared is called in place of Open where the compressed blob is to be had and nobody reads the stream; it may be
+	// nil.
+	Spared func()
 }
 
 // Image is an image to be written. The package doesn't change it.
@@ -40,6 +47,8 @@ type Image struct {
 	Annotations map[string]string
 	// Created is the time stamp of an archive's members; the zero value means 1970.
 	Created time.Time
+	// Keeper has compressed layers; nil: all layers are compressed here. A push has its own.
+	Keeper Keeper
 }
 
 // Result says what was written.

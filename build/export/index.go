@@ -33,7 +33,7 @@ func WriteIndex(ctx context.Context, spec Spec, images []Image, stdout io.Writer
 		err = context.Cause(ctx)
 	}
 	if err == nil {
-		err = t.commit(ctx, indexEntries(result.Manifest, ocispec.Platform{}, names))
+		err = t.commit(ctx, contents{entries: indexEntries(result.Manifest, ocispec.Platform{}, names)})
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("export index to %s: %w", spec.Dest, err)

@@ -127,13 +127,52 @@ func (d layoutDir) index() (ocispec.Index, error) {
 }
 
 func (l *layout) spool() (*os.File, error) {
-	path := filepath.Join(l.dir.Temp(), strconv.FormatInt(l.last.Add(1), 10))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(l.next(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("create temporary file in %s: %w", l.dest, cause(err))
 	}
 	l.keep(f)
 	return f, nil
+}
+
+// has gives the blob a second name among the temporary ones, so that it stays whatever becomes of the first. A file
+// system without such links makes blobs anew.
+func (l *layout) has(d ocispec.Descriptor) *os.File {
+	if !l.dir.There() {
+		return nil
+	}
+	at := l.in(l.dir.Path()).join(blobPath(d))
+	info, err := os.Lstat(at)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != d.Size {
+		return nil
+	}
+	path := l.next()
+	if os.Link(at, path) != nil {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	l.keep(f)
+	return f
+}
+
+func (l *layout) take(ctx context.Context, f *os.File) (_ *os.File, err error) {
+	defer func() { err = errors.Join(err, f.Close()) }()
+	to, err := l.spool()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(to, untilDone(ctx, f)); err != nil {
+		return nil, fmt.Errorf("write blob: %w", cause(err))
+	}
+	return to, nil
+}
+
+// next is the path of another temporary file.
+func (l *layout) next() string {
+	return filepath.Join(l.dir.Temp(), strconv.FormatInt(l.last.Add(1), 10))
 }
 
 func (l *layout) add(ctx context.Context, b blob) error {
@@ -160,10 +199,10 @@ func (l *layout) add(ctx context.Context, b blob) error {
 }
 
 // commit gives the blobs their names, then replaces the index.
-func (l *layout) commit(ctx context.Context, entries []ocispec.Descriptor) error {
+func (l *layout) commit(ctx context.Context, c contents) error {
 	into := l.dir
 	if !l.dir.There() {
-		err := l.fill(l.in(l.dir.Temp()), entries)
+		err := l.fill(l.in(l.dir.Temp()), c.entries)
 		if err == nil {
 			err = l.dir.Commit()
 		}
@@ -195,7 +234,7 @@ func (l *layout) commit(ctx context.Context, entries []ocispec.Descriptor) error
 	if err := d.check(); err != nil {
 		return err
 	}
-	if err := l.fill(d, entries); err != nil {
+	if err := l.fill(d, c.entries); err != nil {
 		l.undo()
 		return err
 	}

@@ -11,9 +11,6 @@ import (
 
 // PushSpec says how an image is pushed.
 type PushSpec struct {
-	// Force compresses layers again that are compressed in another way or at another level. Otherwise a layer of a base
-	// image is pushed as the base's registry has it.
-	Force bool
 	// ByDigest gives the image no tag in the registry, only its digest.
 	ByDigest bool
 	// Insecure allows plain HTTP and certificates that can't be verified.
@@ -35,7 +32,7 @@ func (s *Spec) fillPush(values map[string]string) error {
 		key string
 		is  *bool
 	}{
-		{"push", &wanted}, {"push-by-digest", &push.ByDigest}, {"force-compression", &push.Force},
+		{"push", &wanted}, {"push-by-digest", &push.ByDigest},
 		{"registry.insecure", &push.Insecure}, {"oci-mediatypes", &mediaTypes},
 	} {
 		text, ok := values[f.key]

@@ -19,7 +19,8 @@ type Type string
 const (
 	// TypeOCI is an OCI image layout.
 	TypeOCI Type = "oci"
-	// TypeDocker is an archive for "docker load" and "podman load"; its layers are not compressed.
+	// TypeDocker is an archive for "docker load" and "podman load"; its layers are not compressed, but for those of a base
+	// image that came in gzip.
 	TypeDocker Type = "docker"
 	// TypeTar is an archive of the image's files, with its owners; there is no config.
 	TypeTar Type = "tar"
@@ -55,6 +56,9 @@ type Spec struct {
 	Compression Compression
 	// Level is 1 to 9 for gzip and 1 to 22 for zstd; 0 means the default, 6 and 3.
 	Level int
+	// Force has layers of base images compressed anew that came otherwise. Else such a layer is the blob that it was
+	// pulled as.
+	Force bool
 	// Names, if there are any, are used instead of the image's.
 	Names []string
 	// Annotations are added to the image's.
@@ -90,7 +94,8 @@ const (
 //	name               a name for the image instead of --tag's; may be repeated
 //	oci-mediatypes     oci: true, which it always is; image and registry: false is Docker's format
 //	annotation.KEY     oci, image and registry: an annotation of the manifest
-//	push, push-by-digest, force-compression, registry.insecure
+//	force-compression  true compresses a base image's layers anew that came otherwise; not local and tar
+//	push, push-by-digest, registry.insecure
 //	                   image and registry: see [PushSpec]
 //
 // What isn't supported is an error that names it. Every error is ErrSpec.
@@ -146,14 +151,15 @@ func parseSpec(s string) (Spec, error) {
 func keys(t Type) []string {
 	switch t {
 	case TypeDocker:
-		return []string{"dest", "name", "type"}
+		return []string{"dest", "force-compression", "name", "type"}
 	case TypeLocal, TypeTar:
 		return []string{"dest", "type"}
 	case TypeImage, TypeRegistry:
 		return []string{"compression", "compression-level", "force-compression", "name", "oci-mediatypes", "push",
 			"push-by-digest", "registry.insecure", "type"}
 	}
-	return []string{"compression", "compression-level", "dest", "name", "oci-mediatypes", "tar", "type"}
+	return []string{"compression", "compression-level", "dest", "force-compression", "name", "oci-mediatypes", "tar",
+		"type"}
 }
 
 func (s Spec) fill(values map[string]string) (Spec, error) {
@@ -205,6 +211,12 @@ func (s *Spec) fillLayout(values map[string]string) error {
 			return fmt.Errorf("tar=%s: must be true or false", v)
 		}
 		s.Directory = !tar
+	}
+	if v, ok := values["force-compression"]; ok {
+		var err error
+		if s.Force, err = strconv.ParseBool(v); err != nil {
+			return fmt.Errorf("force-compression=%s: must be true or false", v)
+		}
 	}
 	if v, ok := values["oci-mediatypes"]; ok && s.Type == TypeOCI {
 		if is, err := strconv.ParseBool(v); err != nil || !is {

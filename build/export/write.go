@@ -9,11 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
-	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
@@ -21,8 +18,6 @@ const (
 	// encoder of zstd needs about 5 MiB, including memory that the garbage collector hasn't freed yet.
 	maxThreads     = 8
 	maxZstdThreads = 3
-	// maxPending is how many layers may be packed, or being packed, while an earlier one isn't added yet.
-	maxPending = 64
 	// smallLayer is the size in bytes up to which a layer is compressed on one thread beside others.
 	smallLayer = 16 * gzipBlock
 )
@@ -34,10 +29,22 @@ type form interface {
 	spool() (*os.File, error)
 	// add takes the blob and closes its file.
 	add(ctx context.Context, b blob) error
+	// has gives a blob that the destination has already as a file for add to take; nil: it has none. take makes a file for
+	// add of one that somebody else may hold, too. Both may be called from several goroutines.
+	has(d ocispec.Descriptor) *os.File
+	take(ctx context.Context, f *os.File) (*os.File, error)
 	// commit adds the index and makes everything visible.
-	commit(ctx context.Context, entries []ocispec.Descriptor) error
+	commit(ctx context.Context, c contents) error
 	// abort closes all files and removes those that were written; after a successful commit it does nothing.
 	abort()
+}
+
+// contents say what is in a destination.
+type contents struct {
+	// entries are those of the index.
+	entries []ocispec.Descriptor
+	// docker is what "docker load" starts from; nil: nothing is.
+	docker []byte
 }
 
 // blob is the content of a descriptor: exactly one of file, data and layer is set.
@@ -79,11 +86,14 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-
-	if err != nil {
-		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
+	c := contents{entries: indexEntries(result.Manifest, image.Platform, names)}
+	if err == nil && spec.Type == TypeDocker {
+		c.docker, err = dockerManifest(result, names)
 	}
-	if err := t.commit(ctx, indexEntries(result.Manifest, image.Platform, names)); err != nil {
+	if err == nil {
+		err = t.commit(ctx, c)
+	}
+	if err != nil {
 		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
 	}
 
@@ -97,14 +107,7 @@ func open(spec Spec, image Image, stdout io.Writer) (form, error) {
 	if spec.Directory {
 		return openLayout(spec.Dest)
 	}
-	var docker []byte
-	if spec.Type == TypeDocker {
-		var err error
-		if docker, err = dockerManifest(image); err != nil {
-			return nil, err
-		}
-	}
-	return openArchive(archiveOptions{dest: spec.Dest, stdout: stdout, time: image.Created, docker: docker})
+	return openArchive(archiveOptions{dest: spec.Dest, stdout: stdout, time: image.Created})
 }
 
 // writer writes images in a form, each blob once.
@@ -140,8 +143,7 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 			todo = append(todo, l)
 		}
 	}
-
-	packed, err := addLayers(ctx, w.form, w.codec, todo)
+	packed, err := packer{form: w.form, codec: w.codec, keeper: image.Keeper}.addLayers(ctx, todo)
 	if err != nil {
 		return Result{}, err
 	}
@@ -168,101 +170,6 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 	}
 
 	return Result{Manifest: manifest, ImageID: config.Digest, Layers: layers}, nil
-}
-
-// addLayers adds the layers in their order, which makes the output the same each time, and packs them in parallel
-// meanwhile.
-func addLayers(ctx context.Context, t form, c Codec, layers []Blob) ([]ocispec.Descriptor, error) {
-	out := make([]ocispec.Descriptor, len(layers))
-	if c.Kind == Uncompressed {
-		for i, l := range layers {
-			out[i] = ocispec.Descriptor{MediaType: c.MediaType(), Digest: l.DiffID, Size: l.Size}
-			if err := t.add(ctx, blob{Descriptor: out[i], layer: &l}); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	}
-
-	group, ctx := errgroup.WithContext(ctx)
-	p := packer{form: t, codec: c, queue: make(chan chan blob, maxPending)}
-	group.Go(guard.Func(func() error { return p.packAll(ctx, layers) }))
-	group.Go(guard.Func(func() error {
-		for i := range layers {
-			b, err := p.next(ctx)
-			if err != nil {
-				return err
-			}
-			out[i] = b.Descriptor
-			if err := t.add(ctx, b); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
-
-	return out, group.Wait()
-}
-
-// packer packs layers in parallel and hands out their blobs in order.
-type packer struct {
-	form  form
-	codec Codec
-	// queue has one channel a layer, in order, on which its blob comes. Its capacity bounds the number of open files.
-	queue chan chan blob
-}
-
-// next waits for the next layer's blob. Its file is closed by form.add or form.abort.
-func (p packer) next(ctx context.Context) (blob, error) {
-	var ready chan blob
-	select {
-	case ready = <-p.queue:
-	case <-ctx.Done():
-		return blob{}, context.Cause(ctx)
-	}
-	select {
-	case b := <-ready:
-		return b, nil
-	case <-ctx.Done():
-		return blob{}, context.Cause(ctx)
-	}
-}
-
-// packAll spools each layer's blob. A large gzip layer has all threads to itself, small ones share them.
-func (p packer) packAll(ctx context.Context, layers []Blob) error {
-	_, threads := p.codec.Threads(0)
-	free := semaphore.NewWeighted(int64(threads))
-	group, ctx := errgroup.WithContext(ctx)
-	for _, l := range layers {
-		n, _ := p.codec.Threads(l.Size)
-		// The channel has room for its one blob, so that the packing goroutine never waits for addLayers.
-		ready := make(chan blob, 1)
-		select {
-		case p.queue <- ready:
-		case <-ctx.Done():
-		}
-
-		if free.Acquire(ctx, int64(n)) != nil {
-			group.Go(func() error { return context.Cause(ctx) })
-			break
-		}
-
-		group.Go(guard.Func(func() error {
-			defer free.Release(int64(n))
-			file, err := p.form.spool()
-			if err != nil {
-				return err
-			}
-			d, err := p.codec.Pack(ctx, l, file, n)
-			if err != nil {
-				return err
-			}
-			ready <- blob{Descriptor: d, file: file}
-			return nil
-		}))
-	}
-
-	return group.Wait()
 }
 
 func mergeMaps(a, b map[string]string) map[string]string {

@@ -25,10 +25,14 @@ const (
 	urlsDir  = "urls"  // KEY/meta.json: what a URL gave last
 	reposDir = "repos" // KEY/repo.git: the objects of a repository
 	treesDir = "trees" // KEY/tree: the tree of a commit
+	blobsDir = "blobs" // ALGORITHM-HEX/blob: a compressed layer
 	tmpDir   = "tmp"   // what isn't whole yet
 )
 
-// Sources is a directory of files and repositories.
+// blobFile is the file of an entry in blobsDir.
+const blobFile = "blob"
+
+// Sources is a directory of files, repositories and compressed layers.
 type Sources struct {
 	dir string
 	// limits say when a transfer is given up, by the clock now.
@@ -44,7 +48,7 @@ func Open(dir string) (*Sources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cache of remote sources: %w", err)
 	}
-	for _, sub := range []string{filesDir, sumsDir, urlsDir, reposDir, treesDir, tmpDir} {
+	for _, sub := range []string{filesDir, sumsDir, urlsDir, reposDir, treesDir, blobsDir, tmpDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("open cache of remote sources: %w", err)
 		}
@@ -59,7 +63,7 @@ func Open(dir string) (*Sources, error) {
 // Trim removes what nobody has used since a time and nobody holds now.
 func (c *Sources) Trim(unused time.Time) error {
 	var errs []error
-	for _, sub := range []string{tmpDir, filesDir, urlsDir, treesDir, reposDir} {
+	for _, sub := range []string{tmpDir, filesDir, urlsDir, treesDir, reposDir, blobsDir} {
 		errs = append(errs, c.trimDir(sub, unused))
 	}
 	errs = append(errs, c.trimSums())
@@ -192,6 +196,11 @@ func (c *Sources) publish(ctx context.Context, dir, path string) error {
 	if err := fsys.SyncFSAt(dir); err != nil {
 		return err
 	}
+	return c.place(ctx, dir, path)
+}
+
+// place is publish for what needs not be on the disk.
+func (c *Sources) place(ctx context.Context, dir, path string) error {
 	for {
 		now := time.Now()
 		err := os.Chtimes(dir, now, now)

@@ -51,8 +51,8 @@ func withoutQuery(url string) string {
 	return before
 }
 
-// DiskItems lists what the cache in a directory holds: files, repositories and trees. With measure nothing is taken on
-// trust.
+// DiskItems lists what the cache in a directory holds: files, repositories, trees and compressed layers. With measure
+// nothing is taken on trust.
 func DiskItems(ctx context.Context, dir string, measure bool) ([]disk.Item, error) {
 	c := &Sources{dir: dir}
 	urls, err := c.fileURLs()
@@ -60,7 +60,7 @@ func DiskItems(ctx context.Context, dir string, measure bool) ([]disk.Item, erro
 		return nil, err
 	}
 	var items []disk.Item
-	for _, sub := range []string{filesDir, treesDir, reposDir} {
+	for _, sub := range []string{filesDir, treesDir, reposDir, blobsDir} {
 		entries, err := c.entries(sub)
 		if err != nil {
 			return nil, err
@@ -100,6 +100,7 @@ func (c *Sources) item(ctx context.Context, sub string, e fs.DirEntry, measure b
 	path := filepath.Join(c.dir, sub, e.Name())
 	i = disk.Item{Kind: disk.Sources, ID: sub + "/" + e.Name(), LastUse: info.ModTime(), About: map[string]string{
 		filesDir: "file", treesDir: "tree of a commit", reposDir: "git repository",
+		blobsDir: "compressed layer",
 	}[sub]}
 	var a about
 	known := readJSON(filepath.Join(path, aboutFile), &a) == nil

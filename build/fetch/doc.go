@@ -16,6 +16,9 @@
 // Credentials reach git through the environment, never through arguments. They appear in no error, no file name and no
 // file of the cache.
 //
+// Compressed layers of images are kept beside them: whoever has one may leave it here, and it is verified each time
+// that it is given out.
+//
 // One room: a file of a URL and a tree of a repository are kept, locked, noted and removed in the same way, which is
 // most of the code.
 package fetch

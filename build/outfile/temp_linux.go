@@ -33,7 +33,7 @@ func tempName() string {
 // Unnamed makes an empty file in dir that never has a name that lasts, so that not even a killed process leaves it
 // behind.
 func Unnamed(dir string) (*os.File, error) {
-	f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
 	if !noUnnamed(err) {
 		return f, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cooperbuild/cooper/build/blobs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/rootfs"
@@ -44,6 +45,7 @@ func withRoom(b *roottest.Build, o Options) *room {
 		o.Images = b.Depot.Images
 	}
 	o.Layers, o.Cache, o.Roots = b.Depot.Store, b.Cache, b.Roots
+	o.Blobs = blobs.New(blobs.Options{Cache: b.Cache, Dir: b.Depot.Store.RemoteDir(), Offline: true})
 	o.Progress, o.Shown = b.Shown, progress.NewAsides(b.Shown)
 	return &room{Room: New(o), Build: b}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -90,10 +89,8 @@ func (b Room) makeImage(target *plan.Stage, roots []*rootfs.Root, names []string
 		record: images.Record{Config: config, Format: b.Format, Layers: layers, Created: created},
 		files:  roots[target.Last.ID],
 	}
-	for _, l := range layers {
-		m.image.Layers = append(m.image.Layers, export.Blob{
-			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return b.Layers.LayerTar(l) },
-		})
+	if len(b.Specs) > 0 {
+		m.image.Layers = BlobsOf(b.Layers, layers)
 	}
 	return m, nil
 }

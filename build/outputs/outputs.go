@@ -57,7 +57,9 @@ func (b Room) writeOutput(ctx context.Context, spec export.Spec, images []made, 
 	defer meter.Stop()
 	all := make([]export.Image, 0, len(images))
 	for _, m := range images {
-		all = append(all, metered(m.image, meter))
+		image := metered(m.image, meter)
+		image.Keeper = b.Blobs.For(spec)
+		all = append(all, image)
 	}
 
 	spec = oneName(spec, images[0].image.Names)
@@ -106,6 +108,7 @@ func metered(image export.Image, meter *progress.Meter) export.Image {
 			}
 			return countedLayer{io.TeeReader(r, meter), r}, nil
 		}
+		l.Spared = func() { meter.Add(0, l.Size) }
 		layers = append(layers, l)
 	}
 	image.Layers = layers

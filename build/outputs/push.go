@@ -101,7 +101,7 @@ func OpenPush(ctx context.Context, o PushOptions) (*Pushing, error) {
 
 	p := &Pushing{to: to, from: from, shown: o.Shown.Begin("pushing " + strings.Join(names, ", "))}
 	p.Pusher, err = push.New(push.Options{
-		Client: to, To: o.To, ByDigest: o.Spec.Push.ByDigest, Codec: o.Spec.Codec(), Force: o.Spec.Push.Force,
+		Client: to, To: o.To, ByDigest: o.Spec.Push.ByDigest, Codec: o.Spec.Codec(), Force: o.Spec.Force,
 		Format: o.Spec.Push.Format, Annotations: o.Spec.Annotations, Cache: o.Cache, Origin: origin{o.Origins, from},
 		Spool:    func() (*os.File, error) { return outfile.Unnamed(o.Layers.Dir()) },
 		Progress: p.shown.Transfer,
@@ -133,17 +133,18 @@ func (o origin) FetchBlob(ctx context.Context, of reference.Reference, b ocispec
 	return o.client.FetchBlob(ctx, of, b)
 }
 
-// PushLayers gives layers of the store in the form that package push takes.
-func PushLayers(st Layers, layers []store.Layer) []push.Layer {
-	all := make([]push.Layer, 0, len(layers))
+// BlobsOf gives layers of the store as they leave it.
+func BlobsOf(st Layers, layers []store.Layer) []export.Blob {
+	all := make([]export.Blob, 0, len(layers))
 	for _, l := range layers {
 		came := l.Blob
 		if now, err := st.Layer(l.ID); err == nil && came.Digest == "" {
 			came = now.Blob
 		}
-		all = append(all, push.Layer{ID: l.ID, Came: came, Blob: export.Blob{
-			DiffID: l.DiffID, Size: l.Size, Open: func() (io.ReadCloser, error) { return st.LayerStream(l) },
-		}})
+		all = append(all, export.Blob{
+			ID: l.ID, DiffID: l.DiffID, Size: l.Size, Came: came,
+			Open: func() (io.ReadCloser, error) { return st.LayerStream(l) },
+		})
 	}
 	return all
 }
@@ -152,8 +153,8 @@ func PushLayers(st Layers, layers []store.Layer) []push.Layer {
 func (b Room) sourceOf(images []made) push.Source {
 	var src push.Source
 	for _, m := range images {
-		src.Images = append(src.Images, push.Image{Image: m.image, Layers: PushLayers(b.Layers, m.record.Layers),
-			Format: b.Format, Entry: ocispec.Descriptor{Platform: &m.image.Platform}})
+		src.Images = append(src.Images, push.Image{Image: m.image, Format: b.Format,
+			Entry: ocispec.Descriptor{Platform: &m.image.Platform}})
 	}
 	if len(images) > 1 {
 		src.Index = &push.Index{Format: b.Format}

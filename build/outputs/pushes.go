@@ -78,7 +78,7 @@ func (p *Pushes) Sealed(s *plan.Step, l cache.Layer) {
 			if err != nil {
 				return err
 			}
-			layer := PushLayers(p.Layers, []store.Layer{{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size}})[0]
+			layer := BlobsOf(p.Layers, []store.Layer{{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size}})[0]
 			for _, to := range begun {
 				if _, err := to.Layer(p.ctx, layer); err != nil {
 					return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cooperbuild/cooper/build/blobs"
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -31,7 +32,6 @@ type Finder interface {
 
 // Layers reads the store's layers, and LayerStream without a lock. Dir is a directory on its file system.
 type Layers interface {
-	LayerTar(l store.Layer) (io.ReadCloser, error)
 	LayerStream(l store.Layer) (io.ReadCloser, error)
 	Layer(id string) (store.Layer, error)
 	Dir() string
@@ -50,6 +50,8 @@ type Options struct {
 	Specs  []export.Spec
 	// Pushes are the pushes of the build; nil: there are none.
 	Pushes *Pushes
+	// Blobs has compressed layers.
+	Blobs *blobs.Room
 	// Stdout is what is written to outputs whose destination is export.Stdout.
 	Stdout   io.Writer
 	Progress progress.Sink

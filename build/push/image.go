@@ -23,8 +23,6 @@ type Source struct {
 // Image is an image that is pushed.
 type Image struct {
 	export.Image
-	// Layers stand for those of the export.Image.
-	Layers []Layer
 	// Format is that of the manifest, if nobody asks for another.
 	Format imagebuilder.Format
 	// Text is a manifest of the image that is used as it is if it names the very blobs that are pushed; nil: there is
@@ -32,19 +30,6 @@ type Image struct {
 	Text []byte
 	// Entry is how an index describes the image; digest, size and type of it don't count.
 	Entry ocispec.Descriptor
-}
-
-// Check finds what would make an image that no tool can use.
-func (i Image) Check() error { return i.whole().Check() }
-
-// whole is the image as package export has it.
-func (i Image) whole() export.Image {
-	all := i.Image
-	all.Layers = nil
-	for _, l := range i.Layers {
-		all.Layers = append(all.Layers, l.Blob)
-	}
-	return all
 }
 
 // Index is what an index is to be.
@@ -56,15 +41,6 @@ type Index struct {
 	Annotations map[string]string
 }
 
-// Layer is a layer that is pushed.
-type Layer struct {
-	export.Blob
-	// ID is the layer's in the store.
-	ID string
-	// Came describes the blob that it was pulled as; the zero value: none.
-	Came ocispec.Descriptor
-}
-
 // manifest is the text of a manifest or index.
 type manifest struct {
 	ocispec.Descriptor
@@ -73,7 +49,7 @@ type manifest struct {
 
 // manifests makes the manifests of the images, and their index last, of what find knows of the layers. They are nil if
 // it doesn't know them all.
-func (p *Pusher) manifests(src Source, find func(Layer) (ocispec.Descriptor, bool)) ([]manifest, error) {
+func (p *Pusher) manifests(src Source, find func(export.Blob) (ocispec.Descriptor, bool)) ([]manifest, error) {
 	var all []manifest
 	for _, image := range src.Images {
 		var layers []ocispec.Descriptor
@@ -107,7 +83,7 @@ func (p *Pusher) manifest(image Image, layers []ocispec.Descriptor) (manifest, e
 			return described(format.Manifest(), image.Text), nil
 		}
 	}
-	whole := image.whole()
+	whole := image.Image
 	if format == imagebuilder.OCI {
 		whole.Annotations = joined(had.Annotations, image.Annotations, p.Annotations)
 	}

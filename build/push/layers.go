@@ -19,7 +19,7 @@ import (
 
 // Layer brings a layer into all repositories and describes its blob. Whoever asks for the same layer once more waits
 // for the first.
-func (p *Pusher) Layer(ctx context.Context, l Layer) (ocispec.Descriptor, error) {
+func (p *Pusher) Layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error) {
 	p.mu.Lock()
 	s := p.layers[l.DiffID]
 	mine := s == nil
@@ -43,7 +43,7 @@ func (p *Pusher) Layer(ctx context.Context, l Layer) (ocispec.Descriptor, error)
 	}
 }
 
-func (p *Pusher) sendLayer(ctx context.Context, l Layer) (ocispec.Descriptor, error) {
+func (p *Pusher) sendLayer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error) {
 	if err := p.spooled.Acquire(ctx, 1); err != nil {
 		return ocispec.Descriptor{}, context.Cause(ctx)
 	}
@@ -125,19 +125,20 @@ func (p *Pusher) sendAll(ctx context.Context, begun []upload, d ocispec.Descript
 }
 
 // known is the blob of a layer, if that can be told without making it.
-func (p *Pusher) known(l Layer) (ocispec.Descriptor, bool) {
+func (p *Pusher) known(l export.Blob) (ocispec.Descriptor, bool) {
 	switch {
 	case l.Came.Digest != "" && (!p.Force || l.Came.MediaType == p.Codec.MediaType()):
 		return ocispec.Descriptor{MediaType: l.Came.MediaType, Digest: l.Came.Digest, Size: l.Came.Size}, true
 	case p.Codec.Kind == export.Uncompressed:
 		return ocispec.Descriptor{MediaType: p.Codec.MediaType(), Digest: l.DiffID, Size: l.Size}, true
 	}
-	return p.noted(l)
+	return p.notes.Get(l, p.Codec)
 }
 
 // content is a blob in a file: as it was pulled, or compressed anew. want is what it should be; what it is may be
 // another.
-func (p *Pusher) content(ctx context.Context, l Layer, want ocispec.Descriptor) (*os.File, ocispec.Descriptor, error) {
+func (p *Pusher) content(ctx context.Context, l export.Blob, want ocispec.Descriptor) (*os.File, ocispec.Descriptor,
+	error) {
 	if want.Digest != "" && want.Digest == l.Came.Digest {
 		if file, err := p.fetch(ctx, want); file != nil || err != nil {
 			return file, want, err
@@ -147,7 +148,7 @@ func (p *Pusher) content(ctx context.Context, l Layer, want ocispec.Descriptor) 
 }
 
 // pack compresses a layer into a file, and notes what came of it.
-func (p *Pusher) pack(ctx context.Context, l Layer) (*os.File, ocispec.Descriptor, error) {
+func (p *Pusher) pack(ctx context.Context, l export.Blob) (*os.File, ocispec.Descriptor, error) {
 	threads, _ := p.Codec.Threads(l.Size)
 	if err := p.packing.Acquire(ctx, int64(threads)); err != nil {
 		return nil, ocispec.Descriptor{}, context.Cause(ctx)
@@ -157,9 +158,9 @@ func (p *Pusher) pack(ctx context.Context, l Layer) (*os.File, ocispec.Descripto
 	if err != nil {
 		return nil, ocispec.Descriptor{}, err
 	}
-	d, err := p.Codec.Pack(ctx, l.Blob, file, threads)
+	d, err := p.Codec.Pack(ctx, l, file, threads)
 	if err == nil {
-		err = p.note(l, d)
+		err = p.notes.Put(l, p.Codec, d)
 	}
 	if err != nil {
 		return nil, d, errors.Join(err, file.Close())

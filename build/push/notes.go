@@ -2,7 +2,6 @@ package push
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -13,28 +12,6 @@ import (
 
 // maxPlaces is how many repositories of a registry are remembered for a blob, and tried.
 const maxPlaces = 2
-
-// blobKey is where it is noted what a layer was compressed to.
-func (p *Pusher) blobKey(l Layer) cache.Key {
-	return cache.NewKey("blob").Add("diffID", l.DiffID.String()).
-		Add("codec", string(p.Codec.Kind), strconv.Itoa(p.Codec.Level)).Key()
-}
-
-// noted is what a layer was compressed to.
-func (p *Pusher) noted(l Layer) (ocispec.Descriptor, bool) {
-	rec := p.Cache.Get(p.blobKey(l))
-	if rec == nil || rec.Blob == nil || rec.Blob.Digest.Validate() != nil {
-		return ocispec.Descriptor{}, false
-	}
-	return ocispec.Descriptor{MediaType: p.Codec.MediaType(), Digest: rec.Blob.Digest, Size: rec.Blob.Size}, true
-}
-
-func (p *Pusher) note(l Layer, d ocispec.Descriptor) error {
-	return p.Cache.Put(p.blobKey(l), cache.Record{
-		Layer: &cache.Layer{ID: l.ID, DiffID: l.DiffID, Size: l.Size}, Blob: &cache.Blob{Digest: d.Digest, Size: d.Size},
-		Created: time.Now().UTC(), Step: "layer compressed for a registry",
-	})
-}
 
 func placeKey(host string, blob digest.Digest) cache.Key {
 	return cache.NewKey("place").Add("registry", host).Add("blob", blob.String()).Key()

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/cooperbuild/cooper/build/blobs"
 	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/registry"
@@ -63,6 +64,8 @@ type Options struct {
 type Pusher struct {
 	Options
 	repos []*repository
+	// notes say what layers were compressed to.
+	notes blobs.Notes
 	// packing bounds the threads that compress, sending the blobs that are sent, spooled the layers in work.
 	packing, sending, spooled *semaphore.Weighted
 
@@ -87,7 +90,8 @@ type sent struct {
 // New makes a pusher. It asks no registry anything.
 func New(o Options) (*Pusher, error) {
 	_, threads := o.Codec.Threads(0)
-	p := &Pusher{Options: o, packing: semaphore.NewWeighted(int64(threads)), sending: semaphore.NewWeighted(maxSends),
+	p := &Pusher{Options: o, notes: blobs.Notes{Cache: o.Cache}, packing: semaphore.NewWeighted(int64(threads)),
+		sending: semaphore.NewWeighted(maxSends),
 		spooled: semaphore.NewWeighted(maxSpooled), layers: map[digest.Digest]*sent{}}
 	if p.Progress == nil {
 		p.Progress = func(string, int64, int64) {}
@@ -135,7 +139,7 @@ func (p *Pusher) Send(ctx context.Context, src Source) (*Sent, error) {
 		}
 		return nil, err
 	}
-	all, err := p.manifests(src, func(l Layer) (ocispec.Descriptor, bool) {
+	all, err := p.manifests(src, func(l export.Blob) (ocispec.Descriptor, bool) {
 		d, err := p.Layer(ctx, l)
 		return d, err == nil
 	})

@@ -182,20 +182,20 @@ func refs(t *testing.T, names ...string) (all []reference.Reference) {
 // opened counts how often layers are read.
 type opened struct{ n int }
 
-func (o *opened) layer(text string) push.Layer {
-	return push.Layer{ID: text, Blob: export.Blob{DiffID: digest.FromString(text), Size: int64(len(text)),
+func (o *opened) layer(text string) export.Blob {
+	return export.Blob{ID: text, DiffID: digest.FromString(text), Size: int64(len(text)),
 		Open: func() (io.ReadCloser, error) {
 			o.n++
 			return io.NopCloser(strings.NewReader(text)), nil
-		}}}
+		}}
 }
 
-func image(layers ...push.Layer) push.Image {
+func image(layers ...export.Blob) push.Image {
 	var ids []string
 	for _, l := range layers {
 		ids = append(ids, fmt.Sprintf("%q", l.DiffID))
 	}
-	return push.Image{Format: imagebuilder.OCI, Layers: layers, Image: export.Image{
+	return push.Image{Format: imagebuilder.OCI, Image: export.Image{Layers: layers,
 		Config: fmt.Appendf(nil, `{"rootfs":{"type":"layers","diff_ids":[%s]}}`, strings.Join(ids, ","))}}
 }
 

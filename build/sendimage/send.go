@@ -185,8 +185,9 @@ func (p pusher) source(ctx context.Context, name string) (src push.Source, found
 	}
 	for _, i := range all {
 		src.Images = append(src.Images, push.Image{
-			Image: export.Image{Config: i.Config, Platform: i.Image.Platform}, Format: formatOf(i.Manifest),
-			Layers: outputs.PushLayers(p.depot.Store, i.Layers), Text: i.Manifest, Entry: i.Entry,
+			Image: export.Image{Config: i.Config, Platform: i.Image.Platform,
+				Layers: outputs.BlobsOf(p.depot.Store, i.Layers)},
+			Format: formatOf(i.Manifest), Text: i.Manifest, Entry: i.Entry,
 		})
 	}
 	found = all[0].Name

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -25,6 +26,8 @@ type CopyOptions struct {
 	// Mapping and Progress are those of Options.
 	Mapping  *userns.Mapping
 	Progress func(what string, done, total int64)
+	// Keep is that of Options.
+	Keep func(ctx context.Context, d ocispec.Descriptor, f *os.File)
 }
 
 // vanished is how often a copy is begun anew because another process removed layers that it had counted on.

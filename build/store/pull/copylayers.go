@@ -290,6 +290,9 @@ func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, 
 	if err != nil {
 		return nil, nil, errors.Join(err, content.close())
 	}
+	if c.opts.Keep != nil {
+		c.opts.Keep(ctx, l.desc, file)
+	}
 
 	return content, found, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -38,6 +39,9 @@ type Options struct {
 	Mapping *userns.Mapping
 	// Progress is told what is being pulled; may be nil. It is called from several goroutines.
 	Progress func(what string, done, total int64)
+	// Keep is given each blob of a layer that was fetched and verified, and changes neither the file nor its offset; may
+	// be nil. It is called from several goroutines.
+	Keep func(ctx context.Context, d ocispec.Descriptor, f *os.File)
 }
 
 // Pull fetches an image into the store and returns it. A short name is resolved as registries.conf says, and to
@@ -86,5 +90,5 @@ func (r *Room) pullOne(ctx context.Context, client *registry.Client, ref referen
 		return images.Found{}, err
 	}
 	return r.Copy(ctx, remote, remote.Root, CopyOptions{Platform: o.Platform, Name: ref.String(), Mapping: o.Mapping,
-		Progress: o.Progress})
+		Progress: o.Progress, Keep: o.Keep})
 }

@@ -84,8 +84,8 @@ The digest of each manifest is printed on standard output, progress on standard 
 func (o *pushOptions) request(args []string) (build.PushRequest, error) {
 	req := build.PushRequest{
 		Image: args[0], To: args[1:], AllTags: o.allTags,
-		Spec: export.Spec{Type: export.TypeRegistry, Compression: export.Compression(o.compression),
-			Push: &export.PushSpec{Force: o.force}},
+		Spec: export.Spec{Type: export.TypeRegistry, Compression: export.Compression(o.compression), Force: o.force,
+			Push: &export.PushSpec{}},
 	}
 	if o.level != "" {
 		level, err := strconv.Atoi(o.level)
