@@ -39,8 +39,8 @@ func (e environment) blobs(set settings, c *cache.Cache) *blobs.Room {
 }
 
 // packsLayers tells whether an output has layers in files.
-func (set settings) packsLayers() bool {
-	return slices.ContainsFunc(set.Outputs, func(s export.Spec) bool { return !s.HoldsFiles() && !s.IsImage() })
+func (s settings) packsLayers() bool {
+	return slices.ContainsFunc(s.Outputs, func(o export.Spec) bool { return !o.HoldsFiles() && !o.IsImage() })
 }
 
 func (e environment) baseOptions(set settings) bases.Options {

@@ -19,8 +19,8 @@ import (
 // Blob opens a compressed layer that was kept; nil: there is none, or what is there is damaged and goes. The caller
 // closes the file, which stays whole when the entry is removed meanwhile.
 func (c *Sources) Blob(ctx context.Context, d ocispec.Descriptor) (*os.File, error) {
-	if d.Digest.Validate() != nil {
-		return nil, nil
+	if err := d.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("open kept blob: %w", err)
 	}
 	entry := c.blobEntry(d.Digest)
 	held, err := c.hold(ctx, entry)
