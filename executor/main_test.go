@@ -25,8 +25,8 @@ const runtimeEnv = "EXECUTOR_TEST_RUNTIME"
 // patience is how long a step that must end is waited for: long enough for a machine with far too much to do.
 const patience = 10 * time.Minute
 
-// onNative matches the tests that are the same whatever runs steps: those of emulators, which runtimes don't have, and of
-// what is before there is a step.
+// onNative matches the tests that are the same whatever runs steps: those of emulators, which runtimes don't have, and
+// of what is before there is a step.
 const onNative = "^Test(Emulat(orsExecute|ionKeeps|ionWithout)|ManyStepsShareANamespaceWithEmulators|UnknownEmulators|" +
 	"AStepThatCannotBegin)"
 

@@ -184,8 +184,9 @@ func importTable() []importRule {
 		{
 			pkg: "build/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/cache build/fileop build/plan build/progress build/reclaim build/rootfs/reading " +
-				"build/store build/store/idranges build/store/images build/store/shift build/store/snapshot executor " +
-				"executor/joined executor/overlay imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
+				"build/store build/store/idranges build/store/images build/store/shift build/store/snapshot " +
+				"executor executor/joined executor/overlay imagebuilder/layer internal/fsys internal/guard userns " +
+				"userns/accounts",
 		},
 		{
 			pkg: "build/rootfs/reading", job: "reads what a step wrote, shows how far it is, warns of sparse files",

@@ -23,7 +23,7 @@ const (
 // none is to grow meanwhile.
 func stillLarger() map[string]int {
 	return map[string]int{
-		"build/store.Store": 34, "executor.container": 62, "executor.script": 31,
+		"build/store.Store": 34, "executor/internal/container.Container": 62,
 	}
 }
 

@@ -52,7 +52,7 @@ func ParseCaps(names []string) (Caps, error) {
 	return set, nil
 }
 
-// caps gives the set of capabilities that the command gets.
+// Set gives the set of capabilities that the command gets.
 func (s Security) Set() Caps {
 	switch {
 	case s.Insecure:

@@ -12,7 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
-// native is the executor's own back end: the step's first process is a child of this program.
+// BackEnd is the executor's own back end: the step's first process is a child of this program.
 type BackEnd struct{ C *container.Container }
 
 // Prepare makes the step's mounts, /dev/shm and null device.

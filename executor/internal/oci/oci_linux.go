@@ -46,7 +46,7 @@ type part struct {
 	name  string
 }
 
-// oci is the back end that runs the step with an OCI runtime: the first process executes the runtime.
+// BackEnd is the back end that runs the step with an OCI runtime: the first process executes the runtime.
 type BackEnd struct {
 	c       *container.Container
 	runtime step.Runtime

@@ -27,7 +27,7 @@ type Streams struct {
 	err   error
 }
 
-// openStreams makes the streams; null stands in for streams without a writer. Pipes belong to owner, the step's user,
+// Open makes the streams; null stands in for streams without a writer. Pipes belong to uid and gid, the step's user,
 // so that it can open /dev/stdout by name.
 func Open(null *os.File, stdout, stderr io.Writer, uid, gid int) (s *Streams, err error) {
 	s = &Streams{}
