@@ -175,7 +175,7 @@ func TestAChildThatSaysTooMuchDoesNotWaitForever(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10*time.Minute):
+	case <-time.After(10 * time.Minute):
 		t.Fatal("it waits")
 	}
 	if text := p.end(); len(text) != maxWords {

@@ -256,7 +256,7 @@ func TestALimitHoldsWhileTheBuildRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := time.Now().Add(10*time.Minute)
+	end := time.Now().Add(10 * time.Minute)
 	for s.Store.HasLayer(old.ID) {
 		if time.Now().After(end) {
 			t.Fatal("after a minute it is there")

@@ -48,7 +48,7 @@ func TestTheProcessesOfAStepAreFoundWithTheirNumbersInside(t *testing.T) {
 	step := Step{Build: "abc", Number: "1/2", PID: cmd.Process.Pid, Started: time.Now()}
 	gone := Step{Build: "def", PID: 1 << 30}
 	var found Found
-	for end := time.Now().Add(10*time.Minute); ; { // the second process is a shell at first
+	for end := time.Now().Add(10 * time.Minute); ; { // the second process is a shell at first
 		var err error
 		if found, err = Processes([]Step{gone, step}); err != nil {
 			t.Fatal(err)

@@ -44,7 +44,7 @@ func openFiles(t testing.TB) int {
 func checkNothingLeft(t testing.TB, goroutines, files int) {
 	t.Helper()
 	// One that has given its result may still have to be run to its end, which nothing tells of.
-	for end := time.Now().Add(10*time.Minute); runtime.NumGoroutine() > goroutines && time.Now().Before(end); {
+	for end := time.Now().Add(10 * time.Minute); runtime.NumGoroutine() > goroutines && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	if n := runtime.NumGoroutine(); n > goroutines {

@@ -1,5 +1,5 @@
-// Package inputtest gives tests of steps what they all need: the inputs of a build in a store that is the test's own, the
-// files of a root, and an SSH agent.
+// Package inputtest gives tests of steps what they all need: the inputs of a build in a store that is the test's own,
+// the files of a root, and an SSH agent.
 package inputtest
 
 import (

@@ -261,7 +261,7 @@ func TestASignalEndsWhatReadsStandardInput(t *testing.T) {
 			if got.code != exitSignal+int(signal) || !strings.Contains(got.errors, "stopped by "+unix.SignalName(signal)) {
 				t.Errorf("%s: status %d, %q", signal, got.code, got.errors)
 			}
-		case <-time.After(10*time.Minute):
+		case <-time.After(10 * time.Minute):
 			t.Fatalf("%s: after a minute it reads", signal)
 		}
 		_, _ = read.Close(), write.Close()

@@ -286,7 +286,7 @@ func TestSignalsAreWaitedForUntilTheEndOnly(t *testing.T) {
 			t.Error("the context goes on")
 		}
 	}
-	end := time.Now().Add(10*time.Minute)
+	end := time.Now().Add(10 * time.Minute)
 	for runtime.NumGoroutine() > before+5 {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, before there were %d", runtime.NumGoroutine(), before)
