@@ -81,6 +81,9 @@ func CheckName(name string) error {
 	return err
 }
 
+// ShortID is an image's ID as people are shown it.
+func ShortID(id string) string { return images.Short(id) }
+
 // FullName is a name as images have it in the store: localhost/app:latest for app. It gives what is no name back as it
 // is.
 func FullName(name string) string {

@@ -23,8 +23,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top internal/fsys " +
-				"internal/guard internal/terminal userns userns/reexec",
+			mayImport: "build build/catalog build/disk build/doctor build/export build/outfile build/progress build/top " +
+				"internal/fsys internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -251,6 +251,11 @@ func importTable() []importRule {
 		{
 			pkg: "build/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
 			mayImport: "build/cache build/export build/fetch build/registry imagebuilder/reference",
+		},
+		{
+			pkg: "build/catalog", job: "the images of a store: lists, names, removal",
+			mayImport: "build/reclaim build/session build/store build/store/depot build/store/images build/store/removal " +
+				"imagebuilder/reference",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

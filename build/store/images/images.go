@@ -112,7 +112,7 @@ func (f *Finder) lookUp(name string) (*storage.Image, string, error) {
 // candidates are the names an image may have in the store, likeliest first.
 func (f *Finder) candidates(name string) ([]string, error) {
 	if bare, ok := strings.CutPrefix(name, "sha256:"); ok && len(bare) == digest.SHA256.Size()*2 {
-		return []string{bare}, nil
+		return []string{bare, name}, nil
 	}
 	full, err := reference.Parse(name)
 	if err != nil {
@@ -135,9 +135,19 @@ func (f *Finder) candidates(name string) ([]string, error) {
 	return append(names, name), nil
 }
 
-// byDigest finds an image by the digest in a reference: that of its manifest or of an index it was pulled by. It must
-// have a name in the same repository.
+// byDigest finds an image by a digest, or by the one in a reference: that of its manifest or of an index it was pulled
+// by. With a reference it must have a name in the same repository.
 func (f *Finder) byDigest(name string) (*storage.Image, error) {
+	if d := digest.Digest(name); d.Validate() == nil {
+		images, err := f.library.ImagesByDigest(d)
+		if err == nil && len(images) == 0 {
+			err = storage.ErrImageUnknown
+		}
+		if err != nil {
+			return nil, err
+		}
+		return images[0], nil
+	}
 	ref, err := reference.Parse(name)
 	if err != nil || ref.Digest == "" {
 		return nil, storage.ErrImageUnknown

@@ -95,7 +95,8 @@ func TestWhatTheCacheNeedsIsKeptByAName(t *testing.T) {
 func TestAnImageThatIsKeptHasNoOtherName(t *testing.T) {
 	d := openOverlay(t)
 	l := storetest.Stack(t, d, "", "a")
-	config := []byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` + l[0].DiffID.String() + `"]}}`)
+	config := []byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` +
+		l[0].DiffID.String() + `"]}}`)
 	put := func(names ...string) string {
 		t.Helper()
 		id, _, err := d.Images.Put(t.Context(), images.Record{Config: config, Layers: l, Names: names, Keep: true})
@@ -148,7 +149,8 @@ func TestAHalfMadeImageGoesAndItsLayersAreHeld(t *testing.T) {
 // copied is an image of one layer as a registry gives it.
 func copied(t *testing.T, l store.Layer, mediaType string) *registry.Image {
 	t.Helper()
-	config := []byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` + l.DiffID.String() + `"]}}`)
+	config := []byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` + l.DiffID.String() +
+		`"]}}`)
 	m := ocispec.Manifest{MediaType: mediaType, Config: ocispec.Descriptor{Digest: digest.FromBytes(config),
 		Size: int64(len(config)), MediaType: ocispec.MediaTypeImageConfig}}
 	raw, err := json.Marshal(m)

@@ -54,6 +54,11 @@ func (l *layers) Diff(from, to string, o *storage.DiffOptions) (io.ReadCloser, e
 	return ask(l.fuse, func() (io.ReadCloser, error) { return l.store.Diff(from, to, o) })
 }
 
+// DiffSize is the size of what a layer changes, in bytes.
+func (l *layers) DiffSize(from, to string) (int64, error) {
+	return ask(l.fuse, func() (int64, error) { return l.store.DiffSize(from, to) })
+}
+
 // Layer finds a layer by ID or name.
 func (l *layers) Layer(id string) (*storage.Layer, error) {
 	return ask(l.fuse, func() (*storage.Layer, error) { return l.store.Layer(id) })

@@ -213,13 +213,10 @@ func newRootCmd(env Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newLoginCmd(env),
-		newLogoutCmd(env),
-		newPruneCmd(env),
-		newPushCmd(env),
-		newTopCmd(env),
-		newUnshareCmd(env),
-		newUsernsCmd(thisCaller(env)), newVersionCmd(env))
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env),
+		newImagesCmd(env), newLoginCmd(env), newLogoutCmd(env), newPruneCmd(env), newPushCmd(env), newRmiCmd(env),
+		newTagCmd(env), newTopCmd(env), newUnshareCmd(env), newUntagCmd(env), newUsernsCmd(thisCaller(env)),
+		newVersionCmd(env))
 	root.SetOut(out) // the library's completions go to what is set when they are added
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -127,9 +127,9 @@ func otherVerb(word string) string {
 	switch word {
 	case "bud", "builder", "buildx":
 		return `did you mean "build"?`
-	case "images", "image":
-		return "podman " + word + " shows the images of the same store"
-	case "save", "tag", "untag", "rmi", "inspect", "history", "manifest", "scp", "sign", "tree":
+	case "image", "ls":
+		return "cooper images lists the images of the store"
+	case "save", "inspect", "history", "manifest", "scp", "sign", "tree":
 		return "podman " + word + " works on the images of the same store"
 	case "run", "create":
 		return "podman " + word + " makes a container of an image in the same store"

@@ -1,0 +1,161 @@
+package catalog
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+)
+
+// none stands for what an image doesn't have.
+const none = "<none>"
+
+// Filters say which images are meant. Those with the same key are alternatives, but for labels: an image has them all.
+// The zero value is every image.
+type Filters struct {
+	dangling *bool
+	// references are patterns of names.
+	references []string
+	labels     []label
+	// before and since are names of images.
+	before, since []string
+}
+
+type label struct {
+	key, value string
+	// any says that each value will do.
+	any bool
+}
+
+// FilterKeys are what a filter can be about.
+func FilterKeys() []string { return []string{"before", "dangling", "label", "reference", "since"} }
+
+// ParseFilters reads filters as KEY=VALUE.
+func ParseFilters(texts []string) (f Filters, err error) {
+	for _, text := range texts {
+		key, value, given := strings.Cut(text, "=")
+		if !given || value == "" {
+			return f, fmt.Errorf("%q: must be KEY=VALUE", text)
+		}
+		switch key {
+		case "dangling":
+			is, err := strconv.ParseBool(value)
+			if err != nil {
+				return f, fmt.Errorf("%q: must be true or false", text)
+			}
+			f.dangling = &is
+		case "reference":
+			if err := f.AddReference(value); err != nil {
+				return f, err
+			}
+		case "label":
+			k, v, exact := strings.Cut(value, "=")
+			f.labels = append(f.labels, label{k, v, !exact})
+		case "before":
+			f.before = append(f.before, value)
+		case "since", "after":
+			f.since = append(f.since, value)
+		default:
+			return f, fmt.Errorf("%q: the keys are %s", text, strings.Join(FilterKeys(), ", "))
+		}
+	}
+	return f, nil
+}
+
+// AddReference has the filters take images with a name that a pattern fits: the whole of it, or its last components,
+// each with or without the tag.
+func (f *Filters) AddReference(pattern string) error {
+	if _, err := path.Match(pattern, ""); err != nil {
+		return fmt.Errorf("reference %q: %w", pattern, err)
+	}
+	f.references = append(f.references, pattern)
+	return nil
+}
+
+// Dangling tells whether images without a name are asked for.
+func (f Filters) Dangling() bool { return f.dangling != nil && *f.dangling }
+
+// lookUp finds images by name.
+type lookUp interface {
+	LookUp(name string) (id, given string, err error)
+}
+
+var _ lookUp = (*images.Room)(nil)
+
+// bind finds the images that filters name. The function tells whether an image is to be listed, and by which names.
+func (f Filters) bind(by lookUp, all []images.Listed) (func(images.Listed) (names []string, listed bool), error) {
+	before, err := times(by, all, f.before)
+	if err != nil {
+		return nil, fmt.Errorf("filter before=%w", err)
+	}
+	since, err := times(by, all, f.since)
+	if err != nil {
+		return nil, fmt.Errorf("filter since=%w", err)
+	}
+	return func(l images.Listed) (names []string, listed bool) {
+		switch {
+		case f.dangling != nil && l.Dangling() != *f.dangling,
+			len(before) > 0 && !slices.ContainsFunc(before, l.Created.Before),
+			len(since) > 0 && !slices.ContainsFunc(since, l.Created.After),
+			slices.ContainsFunc(f.labels, func(want label) bool {
+				v, has := l.Image.Config.Labels[want.key]
+				return !has || !want.any && v != want.value
+			}):
+			return nil, false
+		case len(f.references) == 0:
+			return l.Names, true
+		}
+		for _, n := range l.Names {
+			if slices.ContainsFunc(f.references, func(p string) bool { return fits(p, n) }) {
+				names = append(names, n)
+			}
+		}
+		return names, len(names) > 0
+	}, nil
+}
+
+// times are those when images of these names were made.
+func times(by lookUp, all []images.Listed, names []string) (made []time.Time, err error) {
+	for _, name := range names {
+		id, _, err := by.LookUp(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range all {
+			if l.ID == id {
+				made = append(made, l.Created)
+			}
+		}
+	}
+	return made, nil
+}
+
+// fits tells whether a pattern is meant for a name of an image.
+func fits(pattern, name string) bool {
+	repository, _ := splitName(name)
+	for _, text := range []string{name, repository} {
+		for rest, more := text, true; more; _, rest, more = strings.Cut(rest, "/") {
+			if ok, err := path.Match(pattern, rest); ok && err == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// splitName gives the repository and the tag of a full name.
+func splitName(name string) (repository, tag string) {
+	ref, err := reference.Parse(name)
+	if err != nil {
+		return name, none
+	}
+	if ref.Tag == "" {
+		return ref.Name(), none
+	}
+	return ref.Name(), ref.Tag
+}

@@ -1,0 +1,92 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cooperbuild/cooper/build/session"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/images"
+)
+
+// with hands on the store, or says that it has no image of the name.
+func with(ctx context.Context, s *session.Session, name string, do func(*depot.Depot) error) error {
+	d, err := s.Existing(ctx)
+	if err != nil {
+		return err
+	}
+	if d == nil {
+		return fmt.Errorf("%s: %w", name, images.ErrNoImage)
+	}
+	return s.Explain(do(d))
+}
+
+// Tag gives an image names, each of which is taken from the image that has it.
+func Tag(ctx context.Context, s *session.Session, image string, names []string) error {
+	full := make([]string, 0, len(names))
+	for _, n := range names {
+		name, err := images.NormalizeName(n)
+		if err != nil {
+			return err
+		}
+		full = append(full, name)
+	}
+	return with(ctx, s, image, func(d *depot.Depot) error {
+		id, _, err := d.Images.LookUp(image)
+		if err != nil {
+			return err
+		}
+		if err := d.Images.Tag(ctx, id, full); err != nil {
+			return err
+		}
+		return d.Store.Durable().Settle()
+	})
+}
+
+// Untag takes names from an image; none: all that it has. It stays in the store.
+func Untag(ctx context.Context, s *session.Session, image string, names []string) error {
+	return with(ctx, s, image, func(d *depot.Depot) error {
+		id, _, err := d.Images.LookUp(image)
+		if err != nil {
+			return err
+		}
+		all, err := d.Images.List()
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(all, func(l images.Listed) bool { return l.ID == id })
+		if at < 0 {
+			return fmt.Errorf("%s: %w", image, images.ErrNoImage)
+		}
+		full := all[at].Names
+		if len(names) > 0 {
+			if full, err = namesOf(d.Images, all[at], names); err != nil {
+				return err
+			}
+		}
+		if err := d.Images.Untag(ctx, id, full); err != nil {
+			return err
+		}
+		return d.Store.Durable().Settle()
+	})
+}
+
+// namesOf are the full names of an image that are meant by others.
+func namesOf(by lookUp, of images.Listed, names []string) (full []string, err error) {
+	for _, n := range names {
+		name, err := images.NormalizeName(n)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(of.Names, name) {
+			id, given, err := by.LookUp(n)
+			if err != nil || id != of.ID || given == "" {
+				return nil, fmt.Errorf("%s is no name of image %s", n, images.Short(of.ID))
+			}
+			name = given
+		}
+		full = append(full, name)
+	}
+	return full, nil
+}

@@ -1,0 +1,202 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cooperbuild/cooper/build/reclaim"
+	"github.com/cooperbuild/cooper/build/session"
+	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/store/depot"
+	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/build/store/removal"
+)
+
+// RemoveRequest says which images are removed.
+type RemoveRequest struct {
+	// Images are names, IDs and digests. An image with another name loses the given one only.
+	Images []string
+	// All removes all images that List lists, Dangling those without a name.
+	All, Dangling bool
+	// Force removes an image with all its names that was given by its ID or digest, and passes over those that aren't
+	// there.
+	Force bool
+	// Done is told of each name that was taken away and each image that was removed; nil: nobody is.
+	Done func(Removed)
+}
+
+// Removed is a name that was taken away, or the ID of an image that was removed.
+type Removed struct{ Name, ID string }
+
+// Remove removes images with the layers that nothing else has, and what the cache has recorded of these layers. What
+// can't be removed stays, and doesn't keep the others.
+func Remove(ctx context.Context, s *session.Session, req RemoveRequest) error {
+	d, err := s.Existing(ctx)
+	if err != nil {
+		return err
+	}
+	if d == nil {
+		return missing(req)
+	}
+	r := &remover{RemoveRequest: req, depot: d}
+	if r.Done == nil {
+		r.Done = func(Removed) {}
+	}
+	return s.Explain(r.remove(ctx))
+}
+
+// missing is the error of a store without images.
+func missing(req RemoveRequest) error {
+	if req.Force || len(req.Images) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", req.Images[0], images.ErrNoImage)
+}
+
+type remover struct {
+	RemoveRequest
+	depot *depot.Depot
+	// all are the images that are left.
+	all []images.Listed
+}
+
+func (r *remover) remove(ctx context.Context) (err error) {
+	if r.all, err = r.depot.Images.List(); err != nil {
+		return err
+	}
+	names := r.Images
+	if r.All || r.Dangling {
+		all := slices.Clone(r.all)
+		// An index comes before its images, which could not go without it.
+		slices.SortStableFunc(all, func(a, b images.Listed) int {
+			return min(len(b.Instances), 1) - min(len(a.Instances),
+				1)
+		})
+		for _, l := range all {
+			if !l.Cached && !l.ReadOnly && (r.All || l.Dangling() && !l.Intermediate) {
+				names = append(names, l.ID)
+			}
+		}
+		r.Force = true
+	}
+	var errs []error
+	for _, name := range names {
+		if err := context.Cause(ctx); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		err := r.one(ctx, name)
+		if r.Force && errors.Is(err, images.ErrNoImage) {
+			err = nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, r.depot.Store.Durable().Settle())...)
+}
+
+// find gives the place of an image in the list; -1: it isn't there.
+func (r *remover) find(id string) int {
+	return slices.IndexFunc(r.all, func(l images.Listed) bool { return l.ID == id })
+}
+
+// one removes an image, or a name of it.
+func (r *remover) one(ctx context.Context, name string) error {
+	id, given, err := r.depot.Images.LookUp(name)
+	if err != nil {
+		return err
+	}
+	at := r.find(id)
+	if at < 0 {
+		return fmt.Errorf("%s: %w", name, images.ErrNoImage)
+	}
+	img := r.all[at]
+	if slices.Contains(img.Names, given) && len(img.Names) > 1 {
+		if err := r.depot.Images.Untag(ctx, id, []string{given}); err != nil {
+			return err
+		}
+		r.all[at].Names = slices.DeleteFunc(slices.Clone(img.Names), func(n string) bool { return n == given })
+		r.Done(Removed{Name: given})
+		return nil
+	}
+	if err := r.stays(name, img); err != nil {
+		return err
+	}
+	if err := r.image(ctx, name, img); err != nil {
+		return err
+	}
+	return r.instances(ctx, img)
+}
+
+// stays says why an image can't be removed.
+func (r *remover) stays(name string, img images.Listed) error {
+	switch {
+	case img.ReadOnly:
+		return fmt.Errorf("image %s stays: it is in another store, which this one only reads", name)
+	case len(img.Containers) > 0:
+		return fmt.Errorf("image %s stays: a container uses it\nhint: podman rm %s", name, strings.Join(img.Containers, " "))
+	case len(img.Names) > 1 && !r.Force:
+		return fmt.Errorf("image %s stays: it has the names %s\nhint: give one of them, or --force to remove it with all",
+			name, strings.Join(img.Names, ", "))
+	}
+	for _, l := range r.all {
+		if slices.Contains(l.Instances, img.ID) {
+			index := images.Short(l.ID)
+			if len(l.Names) > 0 {
+				index = l.Names[0]
+			}
+			return fmt.Errorf("image %s stays: the index %s has it\nhint: cooper rmi %[2]s", name, index)
+		}
+	}
+	return nil
+}
+
+// image removes an image whatever names it has.
+func (r *remover) image(ctx context.Context, name string, img images.Listed) error {
+	err := reclaim.RemoveImage(ctx, r.depot, img.ID)
+	switch {
+	case errors.Is(err, removal.ErrInUse):
+		return fmt.Errorf("image %s stays: %w", name, err)
+	case removal.Busy(err):
+		return fmt.Errorf("image %s stays: a container uses it\nhint: podman ps --all --storage lists containers", name)
+	case store.Unknown(err): // another tool was faster
+		return nil
+	case err != nil:
+		return err
+	}
+	r.all = slices.DeleteFunc(r.all, func(l images.Listed) bool { return l.ID == img.ID })
+	for _, n := range img.Names {
+		r.Done(Removed{Name: n})
+	}
+	r.Done(Removed{ID: img.ID})
+	return r.parents(ctx, img)
+}
+
+// parents removes the images without a name that only the image that is gone was built on, as other tools keep them for
+// each step.
+func (r *remover) parents(ctx context.Context, img images.Listed) error {
+	for _, l := range slices.Clone(r.all) { // the one before the last step comes first, and takes along the others
+		if !l.Intermediate || l.Cached || !img.BuiltOn(l) || r.find(l.ID) < 0 || r.stays(l.ID, l) != nil ||
+			slices.ContainsFunc(r.all, func(other images.Listed) bool { return other.BuiltOn(l) }) {
+			continue
+		}
+		if err := r.image(ctx, images.Short(l.ID), l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// instances removes the images that only the index that is gone has led to.
+func (r *remover) instances(ctx context.Context, index images.Listed) error {
+	var errs []error
+	for _, id := range index.Instances {
+		at := r.find(id)
+		if at < 0 || !r.all[at].Dangling() || r.stays(id, r.all[at]) != nil {
+			continue
+		}
+		errs = append(errs, r.image(ctx, images.Short(id), r.all[at]))
+	}
+	return errors.Join(errs...)
+}

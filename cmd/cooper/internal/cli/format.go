@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+	"text/template/parse"
+)
+
+// A layout is a --format that was read: JSON, or a template that each row is given to.
+type layout struct {
+	json, table bool
+	row         *template.Template
+}
+
+// tablePrefix begins a format with a line above the rows and aligned columns.
+const tablePrefix = "table "
+
+// readLayout reads a --format for rows like the sample, which is no pointer. What is wrong with it is a usage error.
+func readLayout(format string, sample any) (l layout, err error) {
+	if strings.TrimSpace(format) == "json" {
+		return layout{json: true}, nil
+	}
+	text, table := strings.CutPrefix(format, tablePrefix)
+	l.table = table
+	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
+	// podman's documentation has both spellings, and docker's inspect has this one.
+	text = regexp.MustCompile(`\.(Parent)?Id\b`).ReplaceAllString(text, ".${1}ID")
+	if l.row, err = template.New("--format").Funcs(formatFuncs()).Parse(text); err != nil {
+		return l, usagef("%w", withoutTemplate(err))
+	}
+	// An empty row has no elements to take by number, but all fields.
+	if err := l.row.Execute(io.Discard, sample); err != nil {
+		if _, field, ok := strings.Cut(err.Error(), "can't evaluate field "); ok {
+			name, _, _ := strings.Cut(field, " ")
+			return l, usagef("--format: there is no field .%s\nhint: the fields are %s", name,
+				strings.Join(fieldsOf(sample), " "))
+		}
+	}
+	return l, nil
+}
+
+// withoutTemplate takes the library's name for what it works at out of an error.
+func withoutTemplate(err error) error {
+	text := strings.TrimPrefix(err.Error(), "template: ")
+	return fmt.Errorf("%s", regexp.MustCompile(`^--format:\d+(:\d+)?: `).ReplaceAllString(text, "--format: "))
+}
+
+func fieldsOf(sample any) (names []string) {
+	t := reflect.TypeOf(sample)
+	for i := range t.NumField() {
+		names = append(names, "."+t.Field(i).Name)
+	}
+	return names
+}
+
+// formatFuncs are the functions that docker's and podman's templates have.
+func formatFuncs() template.FuncMap {
+	return template.FuncMap{
+		"json": func(v any) (string, error) {
+			var text bytes.Buffer
+			e := json.NewEncoder(&text)
+			e.SetEscapeHTML(false)
+			err := e.Encode(v)
+			return strings.TrimSuffix(text.String(), "\n"), err
+		},
+		"join":  func(all []string, by string) string { return strings.Join(all, by) },
+		"split": strings.Split,
+		"lower": strings.ToLower,
+		"upper": strings.ToUpper,
+		"title": func(s string) string {
+			if s == "" {
+				return s
+			}
+			return strings.ToUpper(s[:1]) + s[1:]
+		},
+		"truncate": func(s string, n int) string { return string([]rune(s)[:max(0, min(n, len([]rune(s))))]) },
+		"pad": func(s string, before, after int) string {
+			return strings.Repeat(" ", max(0, before)) + s + strings.Repeat(" ", max(0, after))
+		},
+	}
+}
+
+// writeRows writes each row with the layout's template, below headings if it is a table that is to have some.
+func writeRows[T any](w io.Writer, l layout, headings bool, rows []T) error {
+	out := w
+	if l.table {
+		t := tabwriter.NewWriter(w, 12, 2, 2, ' ', 0)
+		out = t
+		if headings {
+			fmt.Fprintln(t, l.headings())
+		}
+	}
+	for _, r := range rows {
+		if err := l.write(out, r); err != nil {
+			return err
+		}
+	}
+	if t, ok := out.(*tabwriter.Writer); ok {
+		return t.Flush()
+	}
+	return nil
+}
+
+func (l layout) write(w io.Writer, row any) error {
+	var line bytes.Buffer
+	if err := l.row.Execute(&line, row); err != nil {
+		return usagef("%w", withoutTemplate(err))
+	}
+	line.WriteByte('\n')
+	_, err := w.Write(line.Bytes())
+	return err
+}
+
+// headings are the names of the fields that the template shows, in the places of their values.
+func (l layout) headings() string {
+	var line strings.Builder
+	for _, n := range l.row.Root.Nodes {
+		switch n := n.(type) {
+		case *parse.TextNode:
+			line.Write(n.Text)
+		case *parse.ActionNode:
+			line.WriteString(heading(n))
+		}
+	}
+	return line.String()
+}
+
+// heading is the name of the last field that an action mentions: CREATED AT for CreatedAt.
+func heading(n *parse.ActionNode) string {
+	fields := regexp.MustCompile(`\.[A-Z]\w*`).FindAllString(n.String(), -1)
+	if len(fields) == 0 {
+		return ""
+	}
+	name := fields[len(fields)-1][1:]
+	switch name {
+	case "ID":
+		return "IMAGE ID"
+	case "CreatedSince":
+		return "CREATED"
+	}
+	words := regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(name, "$1 $2")
+	return strings.ToUpper(words)
+}
+
+// printableAll is printable for each of some texts.
+func printableAll(texts []string) []string {
+	all := slices.Clone(texts)
+	for i := range all {
+		all[i] = printable(all[i])
+	}
+	return all
+}

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/catalog"
+)
+
+// imagesOptions are the flags of images.
+type imagesOptions struct {
+	all, quiet, noTrunc, digests, noHeading bool
+	filters                                 []string
+	sort, format                            string
+	store                                   build.StoreOptions
+}
+
+func newImagesCmd(env Env) *cobra.Command {
+	o := imagesOptions{}
+	cmd := &cobra.Command{
+		Use:   "images [flags] [NAME]",
+		Short: "List the images of the store",
+		Long: `List the images of the store, whoever has made them, newest first; with NAME those of that name, which may be a
+pattern: app, app:1, registry.example.com/team/*. An image with several names has as many lines.
+
+Images without a name that others were built on, as podman keeps them, are listed with --all alone. What only cooper's
+cache needs, such as stages and images that a later build has taken the name from, is listed with --all or
+--filter dangling=true; cooper df shows how much that is and cooper prune removes it.
+
+Filters: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], before=IMAGE, since=IMAGE.
+A --format is json or a Go template for each line, with headings and columns if it begins with the word table. Fields:
+.Repository .Tag .ID .Digest .CreatedSince .CreatedAt .Created .Size .VirtualSize .Names .RepoTags .RepoDigests .Labels
+.History .Containers .Dangling .ReadOnly.`,
+		Example: `  cooper images
+  cooper images --filter label=org.example.team=web --sort size
+  cooper images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+  cooper images --format 'table {{.ID}}\t{{.Names}}'
+  cooper images --format json | jq '.[].Names'`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("images takes one name, got %d\nhint: --filter reference=NAME may be given several times",
+					len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runImages(cmd.Context(), env, &o, args) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.all, "all", "a", false, "also images without a name that others were built on, and cooper's cache")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "only IDs, each once")
+	f.BoolVar(&o.noTrunc, "no-trunc", false, "show IDs in full")
+	f.BoolVar(&o.digests, "digests", false, "show digests of manifests")
+	f.StringArrayVarP(&o.filters, "filter", "f", nil, "list only what fits KEY=VALUE")
+	f.BoolVarP(&o.noHeading, "noheading", "n", false, "no line with headings")
+	f.StringVar(&o.sort, "sort", "created", "by what to sort: "+strings.Join(catalog.SortKeys(), ", "))
+	f.StringVar(&o.format, "format", "", "json, a Go template, or table and a template")
+	addStorePlaceFlags(f, &o.store)
+	return cmd
+}
+
+// imageRow is what a template of images is given.
+type imageRow struct {
+	Repository, Tag, ID, Digest      string
+	CreatedSince, CreatedAt, Created string
+	Size, VirtualSize                string
+	Names, RepoTags, RepoDigests     []string
+	Labels                           map[string]string
+	History                          string
+	Containers                       int
+	Dangling, ReadOnly               bool
+}
+
+// listOptions makes options of the flags; every error is a usage error.
+func (o *imagesOptions) listOptions(args []string) (catalog.ListOptions, error) {
+	filters, err := catalog.ParseFilters(o.filters)
+	if err != nil {
+		return catalog.ListOptions{}, usagef("--filter %w", err)
+	}
+	for _, name := range args {
+		if err := filters.AddReference(name); err != nil {
+			return catalog.ListOptions{}, usageError{err}
+		}
+	}
+	if !slices.Contains(catalog.SortKeys(), o.sort) {
+		return catalog.ListOptions{}, usagef("--sort=%s: must be one of %s", o.sort, strings.Join(catalog.SortKeys(), ", "))
+	}
+	if o.quiet && o.format != "" {
+		return catalog.ListOptions{}, usagef("--quiet and --format: give one of them\nhint: --format '{{.ID}}'")
+	}
+	return catalog.ListOptions{All: o.all, Cached: o.all || filters.Dangling(), Filters: filters}, nil
+}
+
+// layoutOf reads the format, or the flags that stand for one.
+func (o *imagesOptions) layoutOf() (layout, error) {
+	format := o.format
+	switch {
+	case o.quiet:
+		format = "{{.ID}}"
+	case format == "" && o.digests:
+		format = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+	case format == "":
+		format = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+	}
+	return readLayout(format, imageRow{})
+}
+
+func runImages(ctx context.Context, env Env, o *imagesOptions, args []string) error {
+	options, err := o.listOptions(args)
+	if err != nil {
+		return err
+	}
+	l, err := o.layoutOf()
+	if err != nil {
+		return err
+	}
+	if err := enter(ctx, env); err != nil {
+		return err
+	}
+	s := build.NewSession(build.SessionOptions{Store: o.store})
+	list, err := catalog.List(ctx, s, options)
+	if err := errors.Join(err, s.Close()); err != nil {
+		return err
+	}
+	if l.json {
+		err = writeIndented(env.out(), append([]catalog.Image{}, list...))
+	} else {
+		err = writeRows(env.out(), l, !o.noHeading, o.rows(list))
+	}
+	if err != nil {
+		return fmt.Errorf("write images: %w", err)
+	}
+	return nil
+}
+
+// rows are the lines of the list.
+func (o *imagesOptions) rows(list []catalog.Image) (rows []imageRow) {
+	seen := map[string]bool{}
+	for _, r := range catalog.Rows(list, catalog.SortKey(o.sort)) {
+		if o.quiet && seen[r.ID] {
+			continue
+		}
+		seen[r.ID] = true
+		since := since(r.CreatedAt)
+		rows = append(rows, imageRow{
+			Repository: printable(r.Repository), Tag: printable(r.Tag), ID: o.id(r.ID), Digest: r.Digest.String(),
+			CreatedSince: since, CreatedAt: r.CreatedAt.String(), Created: since,
+			Size: shownSize(r.Size), VirtualSize: shownSize(r.VirtualSize),
+			Names: printableAll(r.Names), RepoTags: printableAll(r.Names), RepoDigests: printableAll(r.RepoDigests),
+			Labels: r.Labels, History: printable(strings.Join(r.History, ", ")), Containers: r.Containers,
+			Dangling: r.Dangling, ReadOnly: r.ReadOnly,
+		})
+	}
+	return rows
+}
+
+func (o *imagesOptions) id(id string) string { return shownID(id, o.noTrunc) }
+
+// shownID is an ID for people: its first digits, or all.
+func shownID(id string, whole bool) string {
+	if whole {
+		return "sha256:" + id
+	}
+	return build.ShortID(id)
+}
+
+// shownSize is a size for people, in three digits.
+func shownSize(bytes int64) string { return units.HumanSizeWithPrecision(float64(bytes), 3) }
+
+// since says how long ago a time is.
+func since(t time.Time) string { return units.HumanDuration(max(0, time.Since(t))) + " ago" }

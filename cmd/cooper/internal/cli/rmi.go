@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/catalog"
+)
+
+// rmiOptions are the flags of rmi.
+type rmiOptions struct {
+	all, prune, force bool
+	store             build.StoreOptions
+}
+
+func newRmiCmd(env Env) *cobra.Command {
+	var o rmiOptions
+	cmd := &cobra.Command{
+		Use:   "rmi [flags] IMAGE... | --all | --prune",
+		Short: "Remove images, or names of them",
+		Long: `Remove images by name, ID or digest, with the layers that nothing else has. An image with several names loses the
+given one only.
+
+What a container, an index or a running build uses stays, and so do layers that other images are on or that the cache
+holds for other builds; cooper prune removes the latter.`,
+		Example: `  cooper rmi app:1 app:2
+  cooper rmi --force 2f2c1cb4bdc9
+  cooper rmi --prune`,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case o.all && o.prune:
+				return usagef("--all and --prune: give one of them")
+			case (o.all || o.prune) && len(args) > 0:
+				return usagef("--all and --prune take no images, got %q", args[0])
+			case !o.all && !o.prune && len(args) == 0:
+				return usagef("rmi takes the images to remove, got nothing\nhint: cooper images lists them")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runRmi(cmd.Context(), env, &o, args) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.force, "force", "f", false,
+		"remove what an ID or a digest names with all its names; images that aren't there are no error")
+	f.BoolVarP(&o.prune, "prune", "p", false, "remove the images without a name, but for those of cooper's cache")
+	f.BoolVarP(&o.all, "all", "a", false, "remove all images, but for those of cooper's cache")
+	addStorePlaceFlags(f, &o.store)
+	return cmd
+}
+
+func runRmi(ctx context.Context, env Env, o *rmiOptions, args []string) error {
+	if err := enter(ctx, env); err != nil {
+		return err
+	}
+	s := build.NewSession(build.SessionOptions{Store: o.store})
+	var writeErr error
+	err := catalog.Remove(ctx, s, catalog.RemoveRequest{
+		Images: args, All: o.all, Dangling: o.prune, Force: o.force,
+		Done: func(r catalog.Removed) {
+			line := "Deleted: " + r.ID
+			if r.Name != "" {
+				line = "Untagged: " + printable(r.Name)
+			}
+			if _, err := fmt.Fprintln(env.out(), line); err != nil && writeErr == nil {
+				writeErr = fmt.Errorf("write what was removed: %w", err)
+			}
+		},
+	})
+	return errors.Join(err, writeErr, s.Close())
+}
