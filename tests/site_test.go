@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A site is a directory with a home, a store and a configuration of its own, for one test in one mode.
@@ -126,8 +127,14 @@ func (s *site) store() string { return s.path("home/.local/share/containers/stor
 
 // remove ends what is left of the site: podman keeps a process per user, and the kernel driver's mount stays with root.
 func (s *site) remove() error {
+	// A process that is killed is the user's until it has ended: userdel would refuse.
+	const ending = 2 * time.Second
 	for _, pid := range s.processes() {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		err := syscall.Kill(pid, syscall.SIGKILL)
+		for end := time.Now().Add(ending); err == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			err = syscall.Kill(pid, 0)
+		}
+		if err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
 		}
 	}
