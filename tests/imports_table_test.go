@@ -47,7 +47,7 @@ func importTable() []importRule {
 		{
 			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",
 			mayImport: "build/cache build/disk build/fetch build/progress build/store build/store/depot " +
-				"build/store/removal internal/guard",
+				"build/store/removal build/store/shift internal/guard",
 		},
 		{pkg: "build/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
 		{
