@@ -10,14 +10,14 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/build/bases"
-	"github.com/cooperbuild/cooper/build/blobs"
-	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/bases"
+	"github.com/cooperbuild/cooper/build/internal/blobs"
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/store/images"
-	"github.com/cooperbuild/cooper/build/store/snapshot"
 )
 
 // bases finds the base images of one build.

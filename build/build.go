@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/cache"
-	"github.com/cooperbuild/cooper/build/inputs"
-	"github.com/cooperbuild/cooper/build/outputs"
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/inputs"
+	"github.com/cooperbuild/cooper/build/internal/outputs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/build/internal/sshagent"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
-	"github.com/cooperbuild/cooper/build/rootfs"
 	"github.com/cooperbuild/cooper/build/session"
-	"github.com/cooperbuild/cooper/build/source"
-	"github.com/cooperbuild/cooper/build/sshagent"
-	"github.com/cooperbuild/cooper/build/store/depot"
 )
 
 // Build builds the image a request describes, writes its outputs and returns what it made. Errors in the Dockerfile are

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"os"
 
-	"github.com/cooperbuild/cooper/build/bases"
-	"github.com/cooperbuild/cooper/build/inputs"
-	"github.com/cooperbuild/cooper/build/inspect"
+	"github.com/cooperbuild/cooper/build/internal/bases"
+	"github.com/cooperbuild/cooper/build/internal/inputs"
+	"github.com/cooperbuild/cooper/build/internal/inspect"
+	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/store"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )

@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/inputs"
+	"github.com/cooperbuild/cooper/build/internal/inputs"
+	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/plan"
-	"github.com/cooperbuild/cooper/build/runstep"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 

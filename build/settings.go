@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/cooperbuild/cooper/build/inputs"
-	"github.com/cooperbuild/cooper/build/outputs"
+	"github.com/cooperbuild/cooper/build/internal/inputs"
+	"github.com/cooperbuild/cooper/build/internal/outputs"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 

@@ -4,8 +4,8 @@ import (
 	"context"
 
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/reclaim"
-	"github.com/cooperbuild/cooper/build/store/depot"
 )
 
 // DiskUsage is what a store holds.

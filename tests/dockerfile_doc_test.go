@@ -18,8 +18,8 @@ func proofFile(kind, name string) string {
 	return map[string]string{
 		"golden":      "build/plan/testdata/golden/" + name + ".Dockerfile",
 		"errors":      "build/plan/testdata/errors/" + name + ".Dockerfile",
-		"check":       "build/inspect/testdata/check/" + name + ".Dockerfile",
-		"describe":    "build/inspect/testdata/describe/" + name + ".Dockerfile",
+		"check":       "build/internal/inspect/testdata/check/" + name + ".Dockerfile",
+		"describe":    "build/internal/inspect/testdata/describe/" + name + ".Dockerfile",
 		"script":      "tests/testdata/script/" + name + ".txtar",
 		"conformance": "tests/conformance/" + name + ".txtar",
 		"real":        "tests/testdata/real/" + name + ".txtar",

@@ -38,7 +38,7 @@ func edges() []edge {
 				"unix.Getegid", "syscall.Getuid", "syscall.Geteuid", "user.Current",
 			},
 			within: []string{
-				"userns", "userns/reexec", "userns/usertest", "internal/fsys", "build/store", "build/registry",
+				"userns", "userns/reexec", "userns/usertest", "internal/fsys", "build/internal/store", "build/registry",
 			},
 			why: "userns.ThisProcess says it, and internal/fsys whose files are made; the store and registry ask as their library does",
 		},
@@ -46,8 +46,9 @@ func edges() []edge {
 			name: "what containers/storage thinks of the caller", uses: []string{
 				"unshare.IsRootless", "unshare.GetRootlessUID", "unshare.GetRootlessGID", "unshare.UsernsEnvName",
 			},
-			within: []string{"build/store", "build/store/pull", "build/store/other", "build/registry"},
-			why:    "what lies beside the library has to be where the library looks",
+			within: []string{"build/internal/store", "build/internal/store/pull", "build/internal/store/other",
+				"build/registry"},
+			why: "what lies beside the library has to be where the library looks",
 		},
 	}
 }

@@ -17,7 +17,7 @@ const floorCalls = `\b(EINTR|[Ff]lock\(int\(|FcntlFlock|F_(OFD_)?(SETLKW?|GETLK)
 // floorExceptions are the files elsewhere that may, each with how often and why.
 func floorExceptions() map[string]int {
 	return map[string]int{
-		"build/store/scratch/sweep.go": 2, // asks for the storage library's locks, which are those of fcntl(2)
+		"build/internal/store/scratch/sweep.go": 2, // asks for the storage library's locks, which are those of fcntl(2)
 	}
 }
 

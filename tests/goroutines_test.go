@@ -14,20 +14,20 @@ import (
 // unguarded are the goroutines that need no guard, by file, for they do nothing but wait, read or hand on.
 func unguarded() map[string]int {
 	return map[string]int{
-		"build/doctor/probe_linux.go":                  1, // reads a pipe
-		"build/solve/solve.go":                         1, // takes steps; each is guarded
-		"build/source/walk_linux.go":                   1, // takes directories; each is guarded
-		"cmd/cooper/internal/cli/cli.go":               1, // waits for a signal
-		"cmd/cooper/internal/cli/prune.go":             1, // reads an answer
-		"executor/overlay/program_linux.go":            1, // waits for a process
-		"executor/internal/streams/streams_linux.go":   1, // copies what a step writes; writers are guarded
-		"executor/run_linux.go":                        1, // waits for a process
-		"executor/internal/container/sockets_linux.go": 1, // accepts; what serves is guarded
-		"imagebuilder/layer/stream.go":                 1, // takes chunks; each is guarded
-		"userns/reexec/enter_linux.go":                 1, // hands signals on
-		"tests/bench/limit.go":                         1, // not part of the program
-		"build/store/internal/library/onemount.go":     1, // hands panics to who calls
-		"build/export/write.go":                        1, // gives the context's cause
+		"build/doctor/probe_linux.go":                       1, // reads a pipe
+		"build/internal/solve/solve.go":                     1, // takes steps; each is guarded
+		"build/internal/source/walk_linux.go":               1, // takes directories; each is guarded
+		"cmd/cooper/internal/cli/cli.go":                    1, // waits for a signal
+		"cmd/cooper/internal/cli/prune.go":                  1, // reads an answer
+		"executor/overlay/program_linux.go":                 1, // waits for a process
+		"executor/internal/streams/streams_linux.go":        1, // copies what a step writes; writers are guarded
+		"executor/run_linux.go":                             1, // waits for a process
+		"executor/internal/container/sockets_linux.go":      1, // accepts; what serves is guarded
+		"imagebuilder/layer/stream.go":                      1, // takes chunks; each is guarded
+		"userns/reexec/enter_linux.go":                      1, // hands signals on
+		"tests/bench/limit.go":                              1, // not part of the program
+		"build/internal/store/internal/library/onemount.go": 1, // hands panics to who calls
+		"build/export/packer.go":                            1, // gives the context's cause
 	}
 }
 

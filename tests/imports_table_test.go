@@ -23,8 +23,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
-			mayImport: "build build/catalog build/disk build/doctor build/export build/outfile build/progress build/top " +
-				"internal/fsys internal/guard internal/terminal userns userns/reexec",
+			mayImport: "build build/catalog build/disk build/doctor build/export build/outfile build/progress " +
+				"build/registry build/top internal/fsys internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -32,34 +32,37 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
-			mayImport: "build/bases build/blobs build/cache build/copystep build/disk build/export build/inputs " +
-				"build/inspect build/outfile build/outputs build/plan build/progress build/reclaim build/registry " +
-				"build/rootfs build/runstep build/sendimage build/session build/solve build/source build/sshagent " +
-				"build/stepinput build/steps build/store build/store/depot build/store/images " +
-				"build/store/snapshot executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/remote " +
-				"userns",
+			mayImport: "build/disk build/export build/internal/bases build/internal/blobs build/internal/cache " +
+				"build/internal/copystep build/internal/inputs build/internal/inspect build/internal/outputs " +
+				"build/internal/rootfs build/internal/runstep build/internal/sendimage build/internal/solve " +
+				"build/internal/source build/internal/sshagent build/internal/stepinput build/internal/steps " +
+				"build/internal/store build/internal/store/depot build/internal/store/images " +
+				"build/internal/store/snapshot build/outfile build/plan build/progress build/reclaim " +
+				"build/session executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
-			mayImport: "build/registry build/store build/store/other build/store/snapshot executor executor/overlay " +
-				"internal/flock internal/fsys userns userns/reexec",
+			mayImport: "build/internal/store build/internal/store/other build/internal/store/snapshot build/registry " +
+				"executor executor/overlay internal/flock internal/fsys userns userns/reexec",
 		},
 		{
 			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",
-			mayImport: "build/cache build/disk build/fetch build/progress build/store build/store/depot " +
-				"build/store/removal build/store/shift internal/guard",
+			mayImport: "build/disk build/internal/cache build/internal/fetch build/internal/store " +
+				"build/internal/store/depot build/internal/store/removal build/internal/store/shift " +
+				"build/progress internal/guard",
 		},
-		{pkg: "build/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
+		{pkg: "build/internal/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
 		{
 			pkg: "build/plan", job: "instructions to an immutable graph",
-			mayImport: "build/chmod imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote",
+			mayImport: "build/internal/chmod imagebuilder imagebuilder/dockerfile imagebuilder/reference " +
+				"imagebuilder/remote",
 		},
 		{
-			pkg: "build/solve", job: "runs the graph",
+			pkg: "build/internal/solve", job: "runs the graph",
 			mayImport: "build/plan internal/guard",
 		},
 		{
-			pkg: "build/cache", job: "keys and records",
+			pkg: "build/internal/cache", job: "keys and records",
 			mayImport: "build/disk imagebuilder/layer internal/flock internal/fsys",
 		},
 		{
@@ -67,92 +70,102 @@ func importTable() []importRule {
 			mayImport: "imagebuilder/layer",
 		},
 		{
-			pkg: "build/source", job: "contexts, ignore rules, selection, content digests",
+			pkg: "build/internal/source", job: "contexts, ignore rules, selection, content digests",
 			mayImport: "internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/fetch", job: "files from URLs and trees from git repositories, kept on disk",
-			mayImport: "build/disk build/patience imagebuilder/layer imagebuilder/remote internal/flock internal/fsys",
+			pkg: "build/internal/fetch", job: "files from URLs and trees from git repositories, kept on disk",
+			mayImport: "build/disk build/internal/patience imagebuilder/layer imagebuilder/remote internal/flock " +
+				"internal/fsys",
 		},
 		{
-			pkg: "build/fileop", job: "COPY, ADD of local files, WORKDIR",
-			mayImport: "build/chmod build/source imagebuilder/layer internal/decompress internal/fsys userns/accounts",
+			pkg: "build/internal/fileop", job: "COPY, ADD of local files, WORKDIR",
+			mayImport: "build/internal/chmod build/internal/source imagebuilder/layer internal/decompress internal/fsys " +
+				"userns/accounts",
 		},
 		{
-			pkg: "build/store", job: "the open store: its places and layers, and what all its rooms share",
-			mayImport: "build/store/durable build/store/internal/library build/store/scratch build/store/uses " +
-				"internal/flock internal/fsys userns",
+			pkg: "build/internal/store", job: "the open store: its places and layers, and what all its rooms share",
+			mayImport: "build/internal/store/durable build/internal/store/internal/library build/internal/store/scratch " +
+				"build/internal/store/uses internal/flock internal/fsys userns",
 		},
 		{
-			pkg: "build/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
+			pkg:       "build/internal/store/internal/library",
+			job:       "containers/storage without its panics, and layers renamed across mounts",
 			mayImport: "internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/store/uses", job: "what is written down of uses, running builds and removals",
+			pkg: "build/internal/store/uses", job: "what is written down of uses, running builds and removals",
 			mayImport: "internal/flock internal/fsys",
 		},
 		{
-			pkg: "build/store/scratch", job: "temporary directories that outlive no process",
+			pkg: "build/internal/store/scratch", job: "temporary directories that outlive no process",
 			mayImport: "internal/flock internal/fsys",
 		},
 		{
-			pkg: "build/store/durable", job: "what is on the disk for sure, and repair of what the library needs",
-			mayImport: "build/store/internal/library internal/flock internal/fsys",
+			pkg: "build/internal/store/durable", job: "what is on the disk for sure, and repair of what the library needs",
+			mayImport: "build/internal/store/internal/library internal/flock internal/fsys",
 		},
 		{
-			pkg: "build/store/images", job: "the images of a store: find, record, name",
-			mayImport: "build/registry build/store build/store/internal/library build/store/uses imagebuilder " +
-				"imagebuilder/reference",
+			pkg: "build/internal/store/images", job: "the images of a store: find, record, name",
+			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
+				"build/registry imagebuilder imagebuilder/reference",
 		},
 		{
-			pkg: "build/store/pull", job: "images from registries and layouts into a store",
-			mayImport: "build/disk build/registry build/store build/store/images build/store/internal/library " +
-				"build/store/scratch imagebuilder/layer imagebuilder/reference internal/decompress internal/fsys " +
-				"internal/guard userns",
+			pkg: "build/internal/store/pull", job: "images from registries and layouts into a store",
+			mayImport: "build/disk build/internal/store build/internal/store/images " +
+				"build/internal/store/internal/library build/internal/store/scratch build/registry " +
+				"imagebuilder/layer imagebuilder/reference internal/decompress internal/fsys internal/guard " +
+				"userns",
 		},
 		{
-			pkg: "build/store/removal", job: "what a store holds on disk, and giving it back",
-			mayImport: "build/disk build/store build/store/images build/store/internal/library build/store/scratch " +
-				"build/store/uses imagebuilder/layer internal/fsys",
+			pkg: "build/internal/store/removal", job: "what a store holds on disk, and giving it back",
+			mayImport: "build/disk build/internal/store build/internal/store/images " +
+				"build/internal/store/internal/library build/internal/store/scratch build/internal/store/uses " +
+				"imagebuilder/layer internal/fsys",
 		},
 		{
-			pkg: "build/store/mend", job: "what was lost when the disk was last stopped",
-			mayImport: "build/disk build/store build/store/durable build/store/images build/store/internal/library " +
-				"build/store/removal build/store/uses internal/fsys internal/guard",
+			pkg: "build/internal/store/mend", job: "what was lost when the disk was last stopped",
+			mayImport: "build/disk build/internal/store build/internal/store/durable build/internal/store/images " +
+				"build/internal/store/internal/library build/internal/store/removal build/internal/store/uses " +
+				"internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/store/other", job: "the store of another driver beside the own one",
-			mayImport: "build/store build/store/internal/library internal/fsys",
+			pkg: "build/internal/store/other", job: "the store of another driver beside the own one",
+			mayImport: "build/internal/store build/internal/store/internal/library internal/fsys",
 		},
 		{
-			pkg: "build/store/depot", job: "opens a store with its rooms",
-			mayImport: "build/store build/store/idranges build/store/images build/store/mend build/store/other " +
-				"build/store/pull build/store/removal build/store/shift",
+			pkg: "build/internal/store/depot", job: "opens a store with its rooms",
+			mayImport: "build/internal/store build/internal/store/idranges build/internal/store/images " +
+				"build/internal/store/mend build/internal/store/other build/internal/store/pull " +
+				"build/internal/store/removal build/internal/store/shift",
 		},
 		{
-			pkg: "build/store/storetest", job: "stores for tests",
-			mayImport: "build/store build/store/depot build/store/images build/store/snapshot imagebuilder/layer " +
-				"userns/usertest",
+			pkg: "build/internal/store/storetest", job: "stores for tests",
+			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images " +
+				"build/internal/store/snapshot imagebuilder/layer userns/usertest",
 		},
 		{
-			pkg: "build/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
-			mayImport: "build/store build/store/internal/library build/store/scratch build/store/shift executor " +
-				"executor/joined executor/overlay imagebuilder/layer internal/fsys internal/guard userns",
+			pkg: "build/internal/store/snapshot",
+			job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
+			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
+				"build/internal/store/shift executor executor/joined executor/overlay imagebuilder/layer " +
+				"internal/fsys internal/guard userns",
 		},
 		{
-			pkg: "build/store/shift", job: "who owns the files of layers, and copies of layers with other owners",
-			mayImport: "build/store build/store/internal/library build/store/uses imagebuilder/layer internal/flock " +
-				"internal/fsys userns",
+			pkg: "build/internal/store/shift", job: "who owns the files of layers, and copies of layers with other owners",
+			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
+				"imagebuilder/layer internal/flock internal/fsys userns",
 		},
 		{
-			pkg: "build/store/idranges", job: "ranges of IDs that one build has to itself",
-			mayImport: "build/store build/store/internal/library build/store/uses internal/flock userns",
+			pkg: "build/internal/store/idranges", job: "ranges of IDs that one build has to itself",
+			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
+				"internal/flock userns",
 		},
-		{pkg: "build/patience", job: "when a download is given up", pure: true},
+		{pkg: "build/internal/patience", job: "when a download is given up", pure: true},
 		{
 			pkg:       "build/registry",
 			job:       "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
-			mayImport: "build/patience imagebuilder imagebuilder/reference internal/guard",
+			mayImport: "build/internal/patience imagebuilder imagebuilder/reference internal/guard",
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
@@ -167,95 +180,108 @@ func importTable() []importRule {
 			pkg: "build/progress", job: "events and renderers",
 			mayImport: "internal/guard internal/terminal",
 		},
-		{pkg: "build/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},
+		{pkg: "build/internal/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},
 		{
 			pkg: "build/top", job: "notes of running steps, and the processes in them",
 			mayImport: "internal/flock internal/fsys userns",
 		},
 		{
-			pkg: "build/inputs", job: "what a build is made from: contexts, the Dockerfile, ignore files",
-			mayImport: "build/fetch build/fileop build/plan build/progress build/source build/store " +
-				"imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote internal/fsys internal/guard",
-		},
-		{
-			pkg: "build/inspect", job: "looks at a Dockerfile without building it: lint, outline, targets",
-			mayImport: "build/inputs build/plan imagebuilder/dockerfile",
-		},
-		{
-			pkg: "build/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
-			mayImport: "build/cache build/fileop build/plan build/progress build/reclaim build/rootfs/reading " +
-				"build/store build/store/idranges build/store/images build/store/shift build/store/snapshot " +
-				"executor executor/joined executor/overlay imagebuilder/layer internal/fsys internal/guard userns " +
-				"userns/accounts",
-		},
-		{
-			pkg: "build/rootfs/reading", job: "reads what a step wrote, shows how far it is, warns of sparse files",
-			mayImport: "build/disk build/plan build/progress build/store/snapshot imagebuilder/dockerfile " +
-				"imagebuilder/layer",
-		},
-		{
-			pkg: "build/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",
-			mayImport: "build/cache build/plan build/progress build/rootfs build/store build/store/depot " +
-				"build/store/storetest",
-		},
-		{
-			pkg: "build/outputs", job: "images of what a build ends with: records, names, what else is written",
-			mayImport: "build/blobs build/cache build/export build/fileop build/outfile build/plan build/progress " +
-				"build/push build/registry build/rootfs build/store build/store/images imagebuilder " +
-				"imagebuilder/layer imagebuilder/reference internal/fsys internal/guard",
-		},
-		{
-			pkg:       "build/stepinput",
-			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
-			mayImport: "build/inputs build/plan build/rootfs build/source internal/fsys",
-		},
-		{
-			pkg: "build/stepinput/inputtest", job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
-			mayImport: "build/cache build/inputs build/plan build/progress build/rootfs build/source build/sshagent " +
-				"build/stepinput build/store",
-		},
-		{
-			pkg: "build/runstep", job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
-			mayImport: "build/cache build/fileop build/outfile build/plan build/progress build/rootfs build/source " +
-				"build/sshagent build/stepinput build/store build/top executor executor/emulator executor/overlay " +
-				"internal/flock internal/fsys userns",
-		},
-		{
-			pkg: "build/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
-			mayImport: "build/cache build/fetch build/fileop build/plan build/progress build/rootfs build/source " +
-				"build/sshagent build/stepinput imagebuilder/layer internal/fsys internal/guard",
-		},
-		{
-			pkg: "build/session", job: "what builds in one process share: the open store, how registries are reached, who calls",
-			mayImport: "build/registry build/store build/store/depot build/store/images executor userns",
-		},
-		{
-			pkg: "build/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
-			mayImport: "build/plan build/progress build/registry build/session build/store build/store/images " +
-				"build/store/pull build/store/snapshot imagebuilder userns",
-		},
-		{
-			pkg: "build/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
-			mayImport: "build/plan build/progress build/rootfs build/runstep build/store/images imagebuilder/dockerfile",
-		},
-		{
-			pkg: "build/push", job: "images into registries: blobs once, tags last",
-			mayImport: "build/blobs build/cache build/export build/registry imagebuilder imagebuilder/reference " +
+			pkg: "build/internal/inputs", job: "what a build is made from: contexts, the Dockerfile, ignore files",
+			mayImport: "build/internal/fetch build/internal/fileop build/internal/source build/internal/store build/plan " +
+				"build/progress imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote internal/fsys " +
 				"internal/guard",
 		},
 		{
-			pkg: "build/sendimage", job: "pushes an image that the store has",
-			mayImport: "build/cache build/export build/outputs build/progress build/push build/registry build/session " +
-				"build/store/depot build/store/images imagebuilder",
+			pkg: "build/internal/inspect", job: "looks at a Dockerfile without building it: lint, outline, targets",
+			mayImport: "build/internal/inputs build/plan imagebuilder/dockerfile",
 		},
 		{
-			pkg: "build/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
-			mayImport: "build/cache build/export build/fetch build/registry imagebuilder/reference",
+			pkg: "build/internal/rootfs",
+			job: "root file systems: chains of layers that are made, looked up, committed and shown",
+			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading build/internal/store " +
+				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
+				"build/internal/store/snapshot build/plan build/progress build/reclaim executor executor/joined " +
+				"executor/overlay imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
+		},
+		{
+			pkg: "build/internal/rootfs/reading", job: "reads what a step wrote, shows how far it is, warns of sparse files",
+			mayImport: "build/disk build/internal/store/snapshot build/plan build/progress imagebuilder/dockerfile " +
+				"imagebuilder/layer",
+		},
+		{
+			pkg: "build/internal/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",
+			mayImport: "build/internal/cache build/internal/rootfs build/internal/store build/internal/store/depot " +
+				"build/internal/store/storetest build/plan build/progress",
+		},
+		{
+			pkg: "build/internal/outputs", job: "images of what a build ends with: records, names, what else is written",
+			mayImport: "build/export build/internal/blobs build/internal/cache build/internal/fileop build/internal/push " +
+				"build/internal/rootfs build/internal/store build/internal/store/images build/outfile build/plan " +
+				"build/progress build/registry imagebuilder imagebuilder/layer imagebuilder/reference " +
+				"internal/fsys internal/guard",
+		},
+		{
+			pkg:       "build/internal/stepinput",
+			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
+			mayImport: "build/internal/inputs build/internal/rootfs build/internal/source build/plan internal/fsys",
+		},
+		{
+			pkg: "build/internal/stepinput/inputtest",
+			job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
+			mayImport: "build/internal/cache build/internal/inputs build/internal/rootfs build/internal/source " +
+				"build/internal/sshagent build/internal/stepinput build/internal/store build/plan build/progress",
+		},
+		{
+			pkg: "build/internal/runstep", job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
+			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs build/internal/source " +
+				"build/internal/sshagent build/internal/stepinput build/internal/store build/outfile build/plan " +
+				"build/progress build/top executor executor/emulator executor/overlay internal/flock " +
+				"internal/fsys userns",
+		},
+		{
+			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
+			mayImport: "build/internal/cache build/internal/fetch build/internal/fileop build/internal/rootfs " +
+				"build/internal/source build/internal/sshagent build/internal/stepinput build/plan build/progress " +
+				"imagebuilder/layer internal/fsys internal/guard",
+		},
+		{
+			pkg: "build/session", job: "what builds in one process share: the open store, how registries are reached, who calls",
+			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images build/registry " +
+				"executor userns",
+		},
+		{
+			pkg: "build/internal/bases",
+			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
+			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
+				"build/internal/store/snapshot build/plan build/progress build/registry build/session " +
+				"imagebuilder userns",
+		},
+		{
+			pkg: "build/internal/steps",
+			job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
+			mayImport: "build/internal/rootfs build/internal/runstep build/internal/store/images build/plan " +
+				"build/progress imagebuilder/dockerfile",
+		},
+		{
+			pkg: "build/internal/push", job: "images into registries: blobs once, tags last",
+			mayImport: "build/export build/internal/blobs build/internal/cache build/registry imagebuilder " +
+				"imagebuilder/reference internal/guard",
+		},
+		{
+			pkg: "build/internal/sendimage", job: "pushes an image that the store has",
+			mayImport: "build/export build/internal/cache build/internal/outputs build/internal/push " +
+				"build/internal/store/depot build/internal/store/images build/progress build/registry " +
+				"build/session imagebuilder",
+		},
+		{
+			pkg:       "build/internal/blobs",
+			job:       "compressed layers: what became of layers, which blobs are kept, where they came from",
+			mayImport: "build/export build/internal/cache build/internal/fetch build/registry imagebuilder/reference",
 		},
 		{
 			pkg: "build/catalog", job: "the images of a store: lists, names, removal",
-			mayImport: "build/reclaim build/session build/store build/store/depot build/store/images build/store/removal " +
-				"imagebuilder/reference",
+			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images " +
+				"build/internal/store/removal build/reclaim build/session imagebuilder/reference",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{
@@ -291,7 +317,8 @@ func importTable() []importRule {
 			mayImport: "executor/spec",
 		},
 		{
-			pkg: "executor/internal/container", job: "a step's container, ready but for its namespaces: root, mounts, /dev, names, sockets",
+			pkg: "executor/internal/container",
+			job: "a step's container, ready but for its namespaces: root, mounts, /dev, names, sockets",
 			mayImport: "executor/emulator executor/internal/inroot executor/internal/rawproc executor/overlay " +
 				"executor/step internal/guard userns",
 		},
@@ -377,15 +404,15 @@ func dependencyTable() []dependencyRule {
 	return []dependencyRule{
 		{
 			path: "go.podman.io",
-			only: "build/registry build/store build/store/durable build/store/idranges build/store/images " +
-				"build/store/internal/library build/store/mend build/store/other build/store/pull " +
-				"build/store/removal build/store/snapshot",
+			only: "build/registry build/internal/store build/internal/store/durable build/internal/store/idranges build/internal/store/images " +
+				"build/internal/store/internal/library build/internal/store/mend build/internal/store/other build/internal/store/pull " +
+				"build/internal/store/removal build/internal/store/snapshot",
 		},
 		{path: "go.podman.io/image", only: "build/registry"},
 		{path: "github.com/docker/docker-credential-helpers", only: "build/registry"},
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
-		{path: "github.com/moby/patternmatcher", only: "build/source"},
-		{path: "github.com/vbatts/tar-split", only: "build/store build/store/pull"},
+		{path: "github.com/moby/patternmatcher", only: "build/internal/source"},
+		{path: "github.com/vbatts/tar-split", only: "build/internal/store build/internal/store/pull"},
 		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
 		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli cmd/cooper/internal/manual"},
 	}

@@ -60,7 +60,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// runSuite sets up what all tests share and runs them in a process of their own, so that it is removed however they end.
+// runSuite sets up what all tests share and runs them in a process of their own, so that it is removed however they
+// end.
 func runSuite(m *testing.M) (code int, err error) {
 	if given := os.Getenv(suiteEnv); given != "" {
 		return runTests(m, given)

@@ -55,7 +55,8 @@ func TestStepsStoppedForAnotherAreCanceled(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.busybox(t, "base")
-		s.write(t, "ctx/Containerfile", strings.Replace(threeStages, "%", "until test -e /m/a && test -e /m/b; do sleep 0.1; done; rm /m/*; exit 3", 1))
+		s.write(t, "ctx/Containerfile",
+			strings.Replace(threeStages, "%", "until test -e /m/a && test -e /m/b; do sleep 0.1; done; rm /m/*; exit 3", 1))
 		r := s.cooper(t, "build", "--jobs=3", "--progress=plain", "ctx")
 		if r.Code != 1 || strings.Count(r.Stderr, "ERROR: ") != 1 || strings.Count(r.Stderr, " CANCELED\n") != 2 {
 			t.Errorf("status %d:\n%s", r.Code, r.Stderr)

@@ -23,7 +23,8 @@ const (
 // none is to grow meanwhile.
 func stillLarger() map[string]int {
 	return map[string]int{
-		"build/store.Store": 34, "executor/internal/container.Container": 62,
+		"build/internal/fetch.Sources": 28, "build/internal/store.Store": 34, "build/internal/store/snapshot.Room": 29,
+		"executor/internal/container.Container": 62,
 	}
 }
 

@@ -44,8 +44,8 @@ func TestThousandSteps(t *testing.T) {
 	})
 }
 
-// TestHundredThousandFiles copies them in, changes some, and copies them out of the stage. Root has a fifth of them: all
-// that the number is to is the same.
+// TestHundredThousandFiles copies them in, changes some, and copies them out of the stage. Root has a fifth of them:
+// all that the number is to is the same.
 func TestHundredThousandFiles(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		dirs := 100

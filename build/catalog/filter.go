@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 

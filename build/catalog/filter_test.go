@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 )
 
 func TestPatternsFitNamesAndTheirLastComponents(t *testing.T) {

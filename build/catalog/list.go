@@ -8,8 +8,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/session"
-	"github.com/cooperbuild/cooper/build/store/images"
 )
 
 // Image is one image of a list. The names are those of podman's JSON.

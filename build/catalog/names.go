@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/session"
-	"github.com/cooperbuild/cooper/build/store/depot"
-	"github.com/cooperbuild/cooper/build/store/images"
 )
 
 // with hands on the store, or says that it has no image of the name.

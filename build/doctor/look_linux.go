@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/build/store/other"
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/other"
 )
 
 // surroundings reads what the machine is from its files below root, which is "/" but in tests.

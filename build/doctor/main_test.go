@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/userns/asroot"
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -280,7 +280,7 @@ func TestProgramsAreLookedForInPath(t *testing.T) {
 		t.Errorf("what can't be executed is found: %q", got)
 	}
 	for _, name := range []string{"pasta", "fuse-overlayfs"} {
-		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil { //nolint:gosec // a program
+		if err := os.Chmod(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

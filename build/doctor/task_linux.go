@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/build/store"
+	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/userns"
 )
 

@@ -16,4 +16,6 @@
 //
 // Formats: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md, and for docker archives the same
 // layout plus manifest.json, as "docker save" has written since Docker 25.
+//
+// One room: all forms share the packing of layers, their check against DiffIDs and the rename that ends a write.
 package export

@@ -9,7 +9,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 
-	"github.com/cooperbuild/cooper/build/chmod"
+	"github.com/cooperbuild/cooper/build/internal/chmod"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 

@@ -171,7 +171,10 @@ func TestMemoryIsBoundedByAnyOutput(t *testing.T) {
 			defer func() { _ = null.Close() }()
 			r := New(mode, null)
 			if mode == ModeTTY {
-				r = newTTY(ttyOptions{out: null, size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }})
+				r = newTTY(ttyOptions{out: null, size: func() (terminal.Size, error) {
+					return terminal.Size{Width: 80, Height: 24},
+						nil
+				}})
 			}
 			r.Emit(StepStarted{ID: 1})
 			w := Writer(r, 1)
@@ -208,7 +211,10 @@ func TestTwentyStepsCostLessThanTwoMilliseconds(t *testing.T) {
 				began := time.Now()
 				var r Renderer
 				if mode == ModeTTY {
-					r = newTTY(ttyOptions{out: out, size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }, color: true})
+					r = newTTY(ttyOptions{out: out, size: func() (terminal.Size, error) {
+						return terminal.Size{Width: 80, Height: 24},
+							nil
+					}, color: true})
 				} else {
 					r = New(mode, out)
 				}
@@ -238,7 +244,8 @@ func TestManyGoroutinesMayEmit(t *testing.T) {
 				ModePlain: func() Renderer { return newPlain(&out) }, ModeQuiet: func() Renderer { return newQuiet(&out) },
 				ModeRawJSON: func() Renderer { return newRawJSON(&out) },
 				ModeTTY: func() Renderer {
-					return newTTY(ttyOptions{out: &out, size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }})
+					return newTTY(ttyOptions{out: &out,
+						size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }})
 				},
 			}
 			// The bubble fails the test if a goroutine is left.
@@ -277,7 +284,8 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 func TestWriteErrorIsKeptForClose(t *testing.T) {
 	for _, r := range []Renderer{
 		newPlain(brokenWriter{}), newQuiet(brokenWriter{}), newRawJSON(brokenWriter{}),
-		newTTY(ttyOptions{out: brokenWriter{}, size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }}),
+		newTTY(ttyOptions{out: brokenWriter{},
+			size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }}),
 	} {
 		story(r, func() {})
 		for range 2 {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/cooperbuild/cooper/build/store/depot"
-	"github.com/cooperbuild/cooper/build/store/shift"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/shift"
 )
 
-// RemoveImage removes an image with the layers that nothing else has, and the cache's records and shifted copies of these; see
-// removal.Room.RemoveImage for the errors.
+// RemoveImage removes an image with the layers that nothing else has, and the cache's records and shifted copies of
+// these; see removal.Room.RemoveImage for the errors.
 func RemoveImage(ctx context.Context, d *depot.Depot, id string) (err error) {
 	k, err := newKeepers(d)
 	if err != nil {

@@ -11,12 +11,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/disk"
-	"github.com/cooperbuild/cooper/build/fetch"
-	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/build/store/depot"
-	"github.com/cooperbuild/cooper/build/store/removal"
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/fetch"
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/removal"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/cache"
 	"github.com/cooperbuild/cooper/build/disk"
-	"github.com/cooperbuild/cooper/build/fetch"
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/fetch"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/reclaim"
-	"github.com/cooperbuild/cooper/build/store/depot"
 )
 
 // source fetches a file of a size in bytes, which the store then keeps.

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/removal"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/store/depot"
-	"github.com/cooperbuild/cooper/build/store/removal"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 

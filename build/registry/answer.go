@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/patience"
+	"github.com/cooperbuild/cooper/build/internal/patience"
 )
 
 // slowHint says what would help where a registry is too slow.

@@ -11,7 +11,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/build/patience"
+	"github.com/cooperbuild/cooper/build/internal/patience"
 )
 
 const (

@@ -15,7 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
-	"github.com/cooperbuild/cooper/build/patience"
+	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 

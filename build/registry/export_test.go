@@ -3,7 +3,7 @@ package registry
 import (
 	"time"
 
-	"github.com/cooperbuild/cooper/build/patience"
+	"github.com/cooperbuild/cooper/build/internal/patience"
 )
 
 // Hurry makes a client impatient, for tests that must fail soon.

@@ -59,6 +59,15 @@ func LoginKey(text string) (string, error) {
 	return key, nil
 }
 
+// Login asks the registry of a key whether it knows the user whom the options name, keeps the credentials in the file
+// and says where that is.
+func Login(ctx context.Context, o Options, f CredentialFile, key string) (where string, err error) {
+	if err := CheckLogin(ctx, o, key); err != nil {
+		return "", err
+	}
+	return SaveLogin(ctx, f, key, o.Username, o.Password)
+}
+
 // CheckLogin asks the registry of a key whether it lets in whom the options name.
 func CheckLogin(ctx context.Context, o Options, key string) error {
 	c, err := NewClient(o)

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/patience"
+	"github.com/cooperbuild/cooper/build/internal/patience"
 )
 
 const (

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/registry"
-	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/build/store/depot"
-	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/userns"
 )

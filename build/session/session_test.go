@@ -10,10 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/session"
-	"github.com/cooperbuild/cooper/build/store"
-	"github.com/cooperbuild/cooper/build/store/depot"
-	"github.com/cooperbuild/cooper/build/store/images"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/usertest"

@@ -72,7 +72,8 @@ func TestATerminalHasTheSizeThatItKnows(t *testing.T) {
 		{0, 0, terminal.Size{Width: 80, Height: 24}},
 		{100, 0, terminal.Size{Width: 80, Height: 24}},
 	} {
-		if err := unix.IoctlSetWinsize(int(f.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: test.cols, Row: test.rows}); err != nil {
+		if err := unix.IoctlSetWinsize(int(f.Fd()), unix.TIOCSWINSZ,
+			&unix.Winsize{Col: test.cols, Row: test.rows}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := terminal.SizeOf(f); err != nil || got != test.want {

@@ -23,8 +23,9 @@ type layout struct {
 // tablePrefix begins a format with a line above the rows and aligned columns.
 const tablePrefix = "table "
 
-// readLayout reads a --format for rows like the sample, which is no pointer. What is wrong with it is a usage error.
-func readLayout(format string, sample any) (l layout, err error) {
+// readLayout reads a --format for rows of type T, which is no pointer. What is wrong with it is a usage error.
+func readLayout[T any](format string) (l layout, err error) {
+	var sample T
 	if strings.TrimSpace(format) == "json" {
 		return layout{json: true}, nil
 	}
@@ -71,7 +72,7 @@ func formatFuncs() template.FuncMap {
 			err := e.Encode(v)
 			return strings.TrimSuffix(text.String(), "\n"), err
 		},
-		"join":  func(all []string, by string) string { return strings.Join(all, by) },
+		"join":  strings.Join,
 		"split": strings.Split,
 		"lower": strings.ToLower,
 		"upper": strings.ToUpper,

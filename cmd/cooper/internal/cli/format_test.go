@@ -20,7 +20,7 @@ func TestTemplatesAreGivenEachRow(t *testing.T) {
 		`{{title "ab"}}{{truncate .Size 1}}{{pad "c" 1 1}}{{lower "D"}}{{len (split "a b" " ")}}`: "Ab3 c d2\nAb c d2\n",
 		`{{with .Names}}{{index . 0}}{{end}}`:                                                     "x\n\n",
 	} {
-		l, err := readLayout(format, imageRow{})
+		l, err := readLayout[imageRow](format)
 		if err != nil {
 			t.Errorf("%s: %v", format, err)
 			continue
@@ -39,11 +39,11 @@ func TestWrongTemplatesSayWhatIsWrong(t *testing.T) {
 		"{{.Size}}{{.Foo}}": "--format: there is no field .Foo\nhint: the fields are .Repository .Tag .ID ",
 		"{{foo .ID}}":       `--format: function "foo" not defined`,
 	} {
-		if _, err := readLayout(format, imageRow{}); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := readLayout[imageRow](format); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", format, err)
 		}
 	}
-	l, err := readLayout("{{index .Names 0}}", imageRow{})
+	l, err := readLayout[imageRow]("{{index .Names 0}}")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func (o *imagesOptions) layoutOf() (layout, error) {
 	case format == "":
 		format = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 	}
-	return readLayout(format, imageRow{})
+	return readLayout[imageRow](format)
 }
 
 func runImages(ctx context.Context, env Env, o *imagesOptions, args []string) error {

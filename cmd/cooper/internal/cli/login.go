@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
@@ -25,7 +25,7 @@ type loginOptions struct {
 	passwordStdin, getLogin, tlsVerify bool
 	all                                bool
 	certDir                            string
-	file                               build.CredentialFile
+	file                               registry.CredentialFile
 }
 
 // addFile adds the flags that say where credentials are kept.
@@ -43,7 +43,7 @@ func (o *loginOptions) key(args []string) (string, error) {
 	case 0:
 		return hubKey, nil
 	case 1:
-		key, err := build.LoginKey(args[0])
+		key, err := registry.LoginKey(args[0])
 		if err != nil {
 			return "", usageError{err}
 		}
@@ -94,13 +94,13 @@ credential helper. Without REGISTRY docker.io is meant.`,
 				return usagef("--all takes no registry")
 			}
 			if o.all {
-				if err := build.ForgetLogin(cmd.Context(), o.file, ""); err != nil {
+				if err := registry.ForgetLogin(cmd.Context(), o.file, ""); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintln(env.out(), "Removed the credentials for all registries")
 				return err
 			}
-			if err := build.ForgetLogin(cmd.Context(), o.file, key); err != nil {
+			if err := registry.ForgetLogin(cmd.Context(), o.file, key); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(env.out(), "Removed the credentials for %s\n", key)
@@ -119,7 +119,7 @@ func runLogin(ctx context.Context, env Env, o *loginOptions, args []string) erro
 		return err
 	}
 	if o.getLogin {
-		name, err := build.KnownLogin(ctx, o.file, key)
+		name, err := registry.KnownLogin(ctx, o.file, key)
 		if err == nil && name == "" {
 			err = fmt.Errorf("not logged in to %s", key)
 		}
@@ -132,10 +132,9 @@ func runLogin(ctx context.Context, env Env, o *loginOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	where, err := build.Login(ctx, build.LoginRequest{
-		Key: key, Username: o.username, Password: password, File: o.file,
-		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, CertDir: o.certDir},
-	})
+	where, err := registry.Login(ctx, registry.Options{
+		Insecure: !o.tlsVerify, CertDir: o.certDir, Username: o.username, Password: password,
+	}, o.file, key)
 	if err != nil {
 		return err
 	}

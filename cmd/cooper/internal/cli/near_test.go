@@ -18,7 +18,8 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 			"\nhint: podman ps is for containers, of which cooper has none; cooper top shows the steps that are running",
 		"rm x": `unknown command "rm"` +
 			"\nhint: podman rm is for containers, of which cooper has none; cooper top shows the steps that are running",
-		"history a":                 `unknown command "history"` + "\nhint: podman history works on the images of the same store",
+		"history a": `unknown command "history"` +
+			"\nhint: podman history works on the images of the same store",
 		"save --tls-verify=false a": `unknown command "save"` + "\nhint: podman save works on the images of the same store",
 		"image ls":                  `unknown command "image"` + "\nhint: cooper images lists the images of the store",
 		"from x": `unknown command "from"` +

@@ -1,0 +1,32 @@
+package bases
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/imagebuilder"
+)
+
+// Local finds what the files of a store have, without opening it.
+type Local struct {
+	// Peek reads the files.
+	Peek func() (*images.Peeker, error)
+}
+
+var _ plan.Resolver = Local{}
+
+// Resolve finds an image of the store, whatever its platform: the linter has a rule for that. A store that can't be
+// read is no reason to keep quiet about the Dockerfile: every error is a plan.ErrUnknownImage.
+func (l Local) Resolve(_ context.Context, ref string, _ plan.Wanted) (imagebuilder.Base, error) {
+	peeker, err := l.Peek()
+	if err != nil {
+		return imagebuilder.Base{}, fmt.Errorf("%w (%w)", plan.ErrUnknownImage, err)
+	}
+	base, err := peeker.Find(ref)
+	if err != nil {
+		return base, fmt.Errorf("%w (%w)", plan.ErrUnknownImage, err)
+	}
+	return base, nil
+}

@@ -1,0 +1,258 @@
+package bases
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/pull"
+	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/session"
+	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// PullPolicy says when a base image is fetched from its registry.
+type PullPolicy string
+
+// The pull policies; the zero value is PullMissing.
+const (
+	PullMissing PullPolicy = "missing"
+	PullAlways  PullPolicy = "always"
+	PullNever   PullPolicy = "never"
+)
+
+// Images are those of a store.
+type Images interface {
+	// FindFor gives the image of a name, or an image of its index: that for the platform, if there is one.
+	FindFor(ctx context.Context, name string, platform ocispec.Platform) (images.Found, error)
+	// Move moves an image's own record to other layers, unless a container uses it.
+	Move(ctx context.Context, id, top string) error
+}
+
+// Layers are those of a store.
+type Layers interface {
+	// Rechain gives layers the IDs that other tools give them.
+	Rechain(ctx context.Context, layers []store.Layer) ([]store.Layer, error)
+}
+
+// Transfer brings images into a store.
+type Transfer interface {
+	// Pull brings one from its registry.
+	Pull(ctx context.Context, name string, o pull.Options) (images.Found, error)
+	// Copy brings one from where it can be read.
+	Copy(ctx context.Context, from registry.Fetcher, root ocispec.Descriptor, o pull.CopyOptions) (images.Found,
+		error)
+}
+
+var (
+	_ Images   = (*images.Room)(nil)
+	_ Layers   = snapshot.Chains{}
+	_ Transfer = (*pull.Room)(nil)
+)
+
+// Options say where images may come from.
+type Options struct {
+	Images   Images
+	Layers   Layers
+	Transfer Transfer
+	Registry session.Registry
+	Pull     PullPolicy
+	// Owner is who calls, and Process the user namespace that images are unpacked in; nil: the initial one.
+	Owner    userns.Owner
+	Process  *userns.Mapping
+	Progress progress.Sink
+	Asides   progress.Asides
+	// Keep is given the blobs that are pulled; nil: nobody needs them.
+	Keep func(ctx context.Context, d ocispec.Descriptor, f *os.File)
+	// Build gives the image of a context target:WHERE by a build of its own. Nil: images are only looked at, so nothing is
+	// built and the layers of what is found stay as they are.
+	Build func(ctx context.Context, where string, platform ocispec.Platform) (images.Found, error)
+}
+
+// Resolver finds images. It is safe for concurrent use.
+type Resolver struct {
+	Options
+
+	mu sync.Mutex
+	// found is by image ID, and resolved has the IDs by reference and platform: the plans for several platforms ask more
+	// than once.
+	found    map[string]images.Found
+	resolved map[string]string
+}
+
+var _ plan.Resolver = (*Resolver)(nil)
+
+// New makes a resolver that has found nothing yet.
+func New(o Options) *Resolver {
+	return &Resolver{Options: o, found: map[string]images.Found{}, resolved: map[string]string{}}
+}
+
+// Image is an image that Resolve has found, by its ID.
+func (r *Resolver) Image(id string) images.Found {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.found[id]
+}
+
+// Resolve finds an image as the pull policy says.
+func (r *Resolver) Resolve(ctx context.Context, ref string, want plan.Wanted) (imagebuilder.Base, error) {
+	key := fmt.Sprint(ref, " ", platforms.FormatAll(want.Platform), want.Asked)
+	if base, ok := r.known(key); ok {
+		return base, nil
+	}
+	img, err := r.find(ctx, ref, want)
+	if err == nil && r.Build != nil {
+		img, err = r.rechain(ctx, img)
+	}
+	if err != nil {
+		return imagebuilder.Base{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.found[img.ID], r.resolved[key] = img, img.ID
+	return img.Base, nil
+}
+
+func (r *Resolver) known(key string) (base imagebuilder.Base, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	id, ok := r.resolved[key]
+	return r.found[id].Base, ok
+}
+
+// rechain gives a base's layers the IDs that other tools give them.
+func (r *Resolver) rechain(ctx context.Context, img images.Found) (images.Found, error) {
+	if store.Chained(img.Layers) {
+		return img, nil
+	}
+	r.Progress.Emit(progress.Note{Text: "giving the layers of " + img.Name +
+		" the IDs that other tools give them, once"})
+	layers, err := r.Layers.Rechain(ctx, img.Layers)
+	if err == nil {
+		err = r.Images.Move(ctx, img.ID, layers[len(layers)-1].ID)
+	}
+	if err != nil {
+		return img, fmt.Errorf("base image %s: %w", img.Name, err)
+	}
+	img.Layers = layers
+	return img, nil
+}
+
+// find looks in the store first. An image there for another platform is the last resort, of which the plan warns, and
+// none at all if the platform was asked for.
+func (r *Resolver) find(ctx context.Context, ref string, want plan.Wanted) (images.Found, error) {
+	platform := want.Platform
+	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
+		if r.Build == nil {
+			return images.Found{}, plan.ErrUnknownImage
+		}
+		return r.Build(ctx, where, platform)
+	}
+	if where, ok := strings.CutPrefix(ref, plan.LayoutRef); ok {
+		return r.copyLayout(ctx, where, platform)
+	}
+	var other *images.Found
+	if r.Pull != PullAlways {
+		img, err := r.Images.FindFor(ctx, ref, platform)
+		switch {
+		case err == nil && (fits(img.Image.Platform, platform) || r.Pull == PullNever && !want.Asked):
+			return img, nil
+		case err == nil && r.Pull == PullNever:
+			return img, otherPlatform(ref, img, want, errors.New("--pull=never forbids to fetch another"))
+		case err == nil:
+			other = &img
+		case !errors.Is(err, images.ErrNoImage):
+			return img, err
+		case r.Pull == PullNever:
+			return img, fmt.Errorf("%w (and --pull=never forbids to fetch it)", err)
+		}
+	}
+	return r.pull(ctx, ref, want, other)
+}
+
+// pull fetches an image. Where that fails, another that the store has will do, unless its platform was asked for.
+func (r *Resolver) pull(ctx context.Context, ref string, want plan.Wanted, other *images.Found) (images.Found,
+	error) {
+	shown := r.Asides.Begin("pulling " + ref)
+	img, err := r.Transfer.Pull(ctx, ref, pull.Options{
+		Platform: want.Platform, Insecure: r.Registry.Insecure, AuthFile: r.Registry.AuthFile, CertDir: r.Registry.CertDir,
+		Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep,
+	})
+	if err != nil && other != nil && ctx.Err() == nil {
+		if want.Asked {
+			shown.End(ctx, err)
+			return img, otherPlatform(ref, *other, want, err)
+		}
+		shown.GiveUp()
+		r.Progress.Emit(progress.Note{Text: fmt.Sprintf("using the image in the store, which is for %s: %v",
+			platforms.Format(other.Image.Platform), err)})
+		return *other, nil
+	}
+	shown.End(ctx, err)
+	return img, r.explain(ctx, err)
+}
+
+// copyLayout copies the image of a context oci-layout://DIR[:TAG][@DIGEST] into the store, where it gets no name.
+// Layers that are there already are not read again.
+func (r *Resolver) copyLayout(ctx context.Context, where string, platform ocispec.Platform) (img images.Found,
+	err error) {
+	name, err := registry.ParseLayoutName(where)
+	if err != nil {
+		return img, err
+	}
+	layout, err := registry.OpenLayout(name.Dir)
+	if err != nil {
+		return img, err
+	}
+	defer func() { err = errors.Join(err, layout.Close()) }()
+	root, err := layout.Resolve(name.Tag, name.Digest)
+	if err != nil {
+		return img, err
+	}
+	shown := r.Asides.Begin("copying oci-layout://" + where)
+	img, err = r.Transfer.Copy(ctx, layout, root, pull.CopyOptions{
+		Platform: platform, Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep,
+	})
+	shown.End(ctx, err)
+	return img, r.explain(ctx, err)
+}
+
+// explain says what would help where an image has owners that the user namespace lacks.
+func (r *Resolver) explain(ctx context.Context, err error) error {
+	missing := new(pull.MissingIDs)
+	if !errors.As(err, &missing) {
+		return err
+	}
+	need := userns.IDs{UIDs: missing.UIDs, GIDs: missing.GIDs}
+	return fmt.Errorf("%w\n%w", missing, userns.Finder{}.Check(ctx, r.Owner, *r.Process, need))
+}
+
+// otherPlatform says why an image of the store was not used, and why there is no other.
+func otherPlatform(ref string, img images.Found, want plan.Wanted, err error) error {
+	have := platforms.FormatAll(platforms.Normalize(img.Image.Platform))
+	return fmt.Errorf("image %s in the store is for %s, not for %s, and there is no other: %w\n"+
+		"hint: build %[1]s with --platform=%[3]s, or write FROM --platform=%[2]s if only its files are of interest",
+		ref, have, platforms.FormatAll(want.Platform), err)
+}
+
+// fits tells whether an image made for one platform can be used for another: the same, or an earlier variant of it.
+// Images without a platform fit any.
+func fits(have, want ocispec.Platform) bool {
+	if have.OS == "" || have.Architecture == "" {
+		return true
+	}
+	have = platforms.Normalize(have)
+	return have.Architecture == want.Architecture && platforms.Only(want).Match(have)
+}

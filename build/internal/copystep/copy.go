@@ -1,0 +1,207 @@
+package copystep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/fileop"
+	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/build/internal/stepinput"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/internal/guard"
+)
+
+// Copy gives the work of a COPY or ADD; done gives the root of a step that was done before.
+func (r *Room) Copy(s *plan.Step, op *plan.Copy, done func(*plan.Step) *rootfs.Root) rootfs.Work {
+	c := &copying{room: r, op: op, in: r.Inputs.Of(op.From, done), fetched: r.remotes(s, op)}
+	c.content = copyDigest{
+		in: c.in, whole: op.Unpack || len(c.fetched) > 0, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes,
+			Parents: op.Parents},
+	}
+	return c
+}
+
+// copying is the rootfs.Work of a COPY or ADD.
+type copying struct {
+	room *Room
+	op   *plan.Copy
+	in   stepinput.Input
+	// fetched are the remote sources of an ADD.
+	fetched remotes
+	content copyDigest
+	// before is the fingerprint of the files that are copied from a context. Exec sets it before it copies; Stable
+	// compares it.
+	before string
+}
+
+func (c *copying) shape() *cache.KeyBuilder {
+	op := c.op
+	k := c.room.Inputs.Roots.NewKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
+	k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from",
+		strconv.Itoa(int(op.From.Kind)))
+	k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes",
+		op.Excludes...)
+	if len(c.fetched) > 0 {
+		k.Add("remotes", c.fetched.shape()...)
+	}
+	for _, f := range op.Files {
+		k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
+	}
+	return k
+}
+
+func (c *copying) Shape() rootfs.Shape { return rootfs.Shape{Key: c.shape().Key(), Linked: c.op.Link} }
+
+// above gives the shape with the content ID of the root below, unless the layer is linked and doesn't depend on that.
+func (c *copying) above(below cache.ContentID) *cache.KeyBuilder {
+	if c.op.Link {
+		return c.shape()
+	}
+	return c.shape().Add("below", string(below))
+}
+
+// Keys gives a key made of the content of the files and, if they are from a stage or image, before that one made of its
+// whole content, which takes no time. The files may stay the same when the stage changes.
+func (c *copying) Keys() []rootfs.KeyFunc {
+	if c.in.Local() {
+		return []rootfs.KeyFunc{c.contentKey}
+	}
+	return []rootfs.KeyFunc{c.stageKey, c.contentKey}
+}
+
+func (c *copying) contentKey(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+	d, err := c.content.get(ctx)
+	if err != nil {
+		return "", err
+	}
+	contents, err := c.fetched.key(ctx)
+	return c.above(below).Add("content", append(contents, d)...).Key(), err
+}
+
+func (c *copying) stageKey(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+	id, err := c.in.Identity(ctx)
+	return c.above(below).Add("stage", id).Key(), err
+}
+
+// watched tells that files are copied that can change meanwhile: those of a local context.
+func (c *copying) watched() bool { return c.in.Local() && len(c.op.Sources) > 0 }
+
+// Exec makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
+// unchanged, before and after.
+func (c *copying) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
+	if !c.watched() {
+		return c.copyFiles(ctx, t, nil)
+	}
+	if c.before, err = c.content.fingerprint(ctx); err != nil {
+		return err
+	}
+	t.LargeFile = c.content.read
+	var hashErr error // set if begin panics: c.content keeps all other errors
+	hashed := make(chan struct{})
+	go func() {
+		defer close(hashed)
+		hashErr = guard.Call(func() error { c.content.begin(ctx); return nil })
+	}()
+	err = c.copyFiles(ctx, t, c.content.copied)
+	<-hashed
+	return errors.Join(err, hashErr)
+}
+
+func (c *copying) Stable(ctx context.Context) (bool, error) {
+	if !c.watched() {
+		return true, nil
+	}
+	after, err := c.content.fingerprint(ctx)
+	return after == c.before, err
+}
+
+// copyFiles copies the files of all sources; largeCopied is CopyOptions.LargeCopied of package fileop.
+func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
+	largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
+	r, op, in := c.room, c.op, c.in
+	view, release, err := r.viewForCopy(ctx, t, op)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	dir, marks := t.Snap.Files()
+	o := fileop.CopyOptions{
+		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.Local(), UnpackArchives: op.Unpack,
+		Chmod: op.Chmod,
+		View:  view, Layer: dir, Dest: op.Dest, OverlayXattr: marks,
+		LargeCopied: largeCopied,
+	}
+
+	for _, f := range op.Files {
+		o.Files = append(o.Files, fileop.InlineFile{Path: f.Path, Mode: f.Mode, Data: f.Data})
+	}
+	if op.Chown != "" {
+		owner, err := chownTo(view, op)
+		if err != nil {
+			return err
+		}
+		o.Chown = &owner
+	}
+
+	if len(op.Sources) > 0 {
+		from, openErr := in.Open(ctx)
+		if openErr != nil {
+			return openErr
+		}
+		defer func() { err = errors.Join(err, from.Release()) }()
+		o.Source, o.Ignore = from.Dir, from.Filter
+	}
+
+	meter := progress.StartMeter(r.Inputs.Roots.Progress, progress.Transfer{ID: t.Step.ID, What: "copying"})
+	o.Moved = meter.Add
+	res, err := c.fetched.copy(ctx, o)
+	meter.Stop()
+	err = in.Explain(err, o.Ignore)
+	t.WroteFor(res.Owners...)
+	note := func(text string) {
+		r.Inputs.Roots.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.Step.Location.File,
+			t.Step.Location.StartLine, text)})
+	}
+
+	if res.Devices > 0 {
+		note(fmt.Sprintf("%d device nodes of the archive are left out: only real root can make them", res.Devices))
+	}
+	for _, missed := range res.Missed {
+		note("nothing is copied for " + missed.Error())
+	}
+
+	return err
+}
+
+// chownTo gives the owner that --chown names; view is the root that the COPY sees, in which names are looked up.
+func chownTo(view *os.File, op *plan.Copy) (fileop.Owner, error) {
+	owner, err := fileop.LookupOwner(view, op.Chown)
+	if errors.Is(err, fileop.ErrNoSuchUser) {
+		remedy := "make the user or group in an earlier RUN of this stage, or give numbers"
+		if op.Link {
+			remedy = "with --link nothing of the image is looked at: give numbers"
+		}
+		err = fmt.Errorf("%w\nhint: %s, such as --chown=1000:1000", err, remedy)
+	}
+	if err != nil {
+		return owner, fmt.Errorf("--chown=%s: %w", op.Chown, err)
+	}
+	return owner, nil
+}
+
+// viewForCopy opens the root below as the COPY sees it; with --link there is none.
+func (r *Room) viewForCopy(ctx context.Context, t *rootfs.Staged, op *plan.Copy) (*os.File, func() error, error) {
+	if op.Link {
+		return nil, func() error { return nil }, nil
+	}
+	return t.Snap.Start(ctx)
+}

@@ -1,0 +1,90 @@
+package copystep
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/build/internal/stepinput"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// copyDigest makes the content digest of the files that a COPY takes, once. Reading large files costs most, so begin
+// leaves them out; their digests come from the pass that makes the layer, which reads the same bytes anyway.
+type copyDigest struct {
+	in    stepinput.Input
+	query source.Query
+	// whole makes begin read large files too, for an ADD that may unpack archives, whose bytes the layer hasn't got.
+	whole bool
+	known source.Known
+
+	mu     sync.Mutex
+	done   bool
+	digest string
+	err    error
+
+	copiesMu sync.Mutex
+	copies   map[string]copiedFile
+}
+
+// copiedFile is a large file that was copied: its attributes when it was opened, and when that was.
+type copiedFile struct {
+	stat  unix.Stat_t
+	began time.Time
+}
+
+// get gives the digest, which the first call makes.
+func (c *copyDigest) get(ctx context.Context) (string, error) {
+	return c.make(ctx, 0)
+}
+
+// begin makes the digest as far as it needs no large file.
+func (c *copyDigest) begin(ctx context.Context) {
+	skipFrom := int64(layer.LargeFileSize)
+	if c.whole {
+		skipFrom = 0
+	}
+	_, _ = c.make(ctx, skipFrom) // get returns the error
+}
+
+func (c *copyDigest) make(ctx context.Context, skipFrom int64) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done || len(c.query.Patterns) == 0 {
+		return c.digest, c.err
+	}
+	d, err := c.in.DigestOf(ctx, source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
+	if errors.Is(err, source.ErrSkipped) || err != nil && ctx.Err() != nil { // the next call makes it
+		return "", err
+	}
+	c.done, c.digest, c.err = true, d, err
+	return d, err
+}
+
+// fingerprint changes when a file that the digest is about is written to.
+func (c *copyDigest) fingerprint(ctx context.Context) (string, error) {
+	return c.in.DigestOf(ctx, source.DigestOptions{Query: c.query}, source.Fingerprint)
+}
+
+// copied remembers a large file until its digest is known.
+func (c *copyDigest) copied(path string, st *unix.Stat_t, began time.Time) {
+	c.copiesMu.Lock()
+	defer c.copiesMu.Unlock()
+	if c.copies == nil {
+		c.copies = map[string]copiedFile{}
+	}
+	c.copies[path] = copiedFile{*st, began}
+}
+
+// read records sum, the digest of the data of a large file in the layer, as that of the file that it was copied from.
+func (c *copyDigest) read(name string, sum [32]byte) {
+	c.copiesMu.Lock()
+	defer c.copiesMu.Unlock()
+	if f, ok := c.copies[name]; ok {
+		c.known.Add(&f.stat, sum, f.began)
+	}
+}

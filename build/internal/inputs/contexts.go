@@ -1,0 +1,150 @@
+package inputs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cooperbuild/cooper/build/internal/fetch"
+	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/plan"
+)
+
+// Contexts are the places files come from, each opened when it is first needed and at most once. The main context's
+// name is "". They are safe for concurrent use.
+type Contexts struct {
+	opener opener
+
+	mu   sync.Mutex
+	open map[string]*Context
+}
+
+// Context is one of them.
+type Context struct {
+	// Dir is final once Get or ReadMain has returned it.
+	Dir *source.Context
+	// Fleeting says that the files have been unpacked for this build alone: their inodes mean nothing to another one.
+	Fleeting bool
+
+	// turn has one place: who has it opens the context, or finds it opened. The fields below and those above are written
+	// by whoever has the turn, until opened is set.
+	turn   chan struct{}
+	opened bool
+	// err is why it can't be opened.
+	err error
+	// release gives back what opener.named or main has found; nil if that has found nothing.
+	release func() error
+}
+
+// New has contexts opened in a store, which may be nil if nothing is built: then only directories and a Dockerfile of
+// standard input will do. The caller calls Close.
+func New(o Options, st *store.Store) *Contexts {
+	return &Contexts{opener: newOpener(o, st), open: map[string]*Context{}}
+}
+
+// ReadMain opens the main context and reads the Dockerfile. It comes before all else. With a *dockerfile.Error comes
+// the file as far as it goes.
+func (c *Contexts) ReadMain(ctx context.Context) (File, error) {
+	place, err := c.opener.main(ctx)
+	if err != nil {
+		return File{}, fmt.Errorf("open build context: %w", err)
+	}
+	main := c.entry("")
+	main.opened, main.release, main.Fleeting = true, place.release, place.fleeting
+	df, err := c.opener.read(ctx, place)
+	if err != nil || place.path == "" {
+		return df, err
+	}
+	main.Dir, err = source.OpenDir(place.path, df.Ignore)
+	return df, err
+}
+
+func (c *Contexts) entry(name string) *Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.open[name]
+	if e == nil {
+		e = &Context{turn: make(chan struct{}, 1)}
+		c.open[name] = e
+	}
+	return e
+}
+
+// Get opens a context, which may take a download. What failed because the caller's context ended is tried again for the
+// next caller: a build that starts anew has another one.
+func (c *Contexts) Get(ctx context.Context, name string) (*Context, error) {
+	e := c.entry(name)
+	select {
+	case e.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("open context %q: %w", name, context.Cause(ctx))
+	}
+	defer func() { <-e.turn }()
+	if e.opened {
+		return e, e.err
+	}
+	if err := c.load(ctx, name, e); err != nil {
+		err = fmt.Errorf("open context %q: %w", name, err)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		e.err = err
+	}
+	e.opened = true
+	return e, e.err
+}
+
+func (c *Contexts) load(ctx context.Context, name string, e *Context) error {
+	place, err := c.opener.named(ctx, c.opener.Named[name])
+	if err != nil {
+		return err
+	}
+	ignore, err := source.FindIgnore("", place.path)
+	if err == nil {
+		e.Dir, err = source.OpenDir(place.path, ignore)
+	}
+	if err != nil {
+		return errors.Join(err, place.release())
+	}
+	e.release, e.Fleeting = place.release, place.fleeting
+	return nil
+}
+
+// Open opens the named contexts among inputs: it is the step that takes files from them that has to wait for a
+// download, and that can be cancelled meanwhile.
+func (c *Contexts) Open(ctx context.Context, from []plan.Input) error {
+	for _, in := range from {
+		if in.Kind != plan.InputContext || in.Name == "" {
+			continue
+		}
+		if _, err := c.Get(ctx, in.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Fetched is where files and repositories are kept that were fetched.
+func (c *Contexts) Fetched() (*fetch.Sources, error) { return c.opener.cache() }
+
+// Secret gives servers the tokens that are meant for them.
+func (c *Contexts) Secret(id string) ([]byte, bool) { return c.opener.Secret(id) }
+
+// Close closes what was opened and removes what was unpacked. Nobody uses the contexts any more.
+func (c *Contexts) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for _, e := range c.open {
+		if e.Dir != nil {
+			errs = append(errs, e.Dir.Close())
+		}
+		if e.release != nil {
+			errs = append(errs, e.release())
+		}
+	}
+	clear(c.open)
+	return errors.Join(errs...)
+}

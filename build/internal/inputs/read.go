@@ -1,0 +1,59 @@
+package inputs
+
+import (
+	"context"
+
+	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+)
+
+// Source is the Dockerfile that a remark is about.
+type Source struct {
+	// Name is the path as the user gave it, or "-".
+	Name string
+	Text []byte
+}
+
+// File is a Dockerfile that was read, with what belongs to it.
+type File struct {
+	// Parsed is nil if there is no text.
+	Parsed *dockerfile.File
+	Source Source
+	// Ignore is the ignore file that goes with it; nil if there is none.
+	Ignore *source.Ignore
+}
+
+// read reads and parses the Dockerfile that goes with a context. With a *dockerfile.Error comes the file as far as it
+// goes.
+func (o opener) read(ctx context.Context, p located) (r File, err error) {
+	found, err := o.findDockerfile(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	r.Source = Source{Name: found.name, Text: found.text}
+	r.Parsed, err = dockerfile.Parse(found.name, found.text, dockerfile.Options{
+		Check: o.BuildArgs["BUILDKIT_DOCKERFILE_CHECK"], Syntax: o.BuildArgs["BUILDKIT_SYNTAX"],
+	})
+	if err != nil || p.path == "" {
+		return r, err
+	}
+	r.Ignore, err = o.findIgnore(ctx, p, found)
+	return r, err
+}
+
+// Warn shows the warnings of a file that can't be planned.
+func (r File) Warn(to progress.Sink) {
+	if r.Parsed == nil {
+		return
+	}
+	for _, w := range r.Parsed.Warnings {
+		to.Emit(Warning(w))
+	}
+}
+
+// Warning is how a warning about a Dockerfile is shown.
+func Warning(w dockerfile.Warning) progress.Warning {
+	return progress.Warning{File: w.Location.File, Line: w.Location.StartLine, Rule: w.Rule, Message: w.Message,
+		URL: w.URL}
+}

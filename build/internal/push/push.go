@@ -1,0 +1,222 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/blobs"
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+	"github.com/cooperbuild/cooper/internal/guard"
+)
+
+const (
+	// maxSends is how many blobs are sent at the same time, maxSpooled how many layers are in work: each of them may have
+	// a file.
+	maxSends   = 4
+	maxSpooled = 8
+)
+
+// Origin gives blobs that were pulled once.
+type Origin interface {
+	// Origins are images that had the blob.
+	Origins(blob digest.Digest) ([]reference.Reference, error)
+	// FetchBlob opens the blob where an image had it. The caller reads it through [registry.Verify] and closes it.
+	FetchBlob(ctx context.Context, of reference.Reference, blob ocispec.Descriptor) (io.ReadCloser, error)
+}
+
+// Options say where images go, and how.
+type Options struct {
+	Client *registry.Client
+	// To are the names that images get, each with a tag; at least one.
+	To []reference.Reference
+	// ByDigest leaves the tags out.
+	ByDigest bool
+	// Codec compresses layers; with Force also those that were pulled compressed otherwise.
+	Codec export.Codec
+	Force bool
+	// Format is that of the manifests; empty: that of each image.
+	Format imagebuilder.Format
+	// Annotations are added to the manifests and the index.
+	Annotations map[string]string
+
+	Cache  *cache.Cache
+	Origin Origin
+	// Spool makes an empty file without a name, for a compressed layer.
+	Spool func() (*os.File, error)
+	// Progress is told of blobs that are sent, in bytes; it is called from several goroutines. It may be nil.
+	Progress func(what string, done, total int64)
+}
+
+// Pusher sends images to the places of its options. It is safe for concurrent use; each layer is sent once.
+type Pusher struct {
+	Options
+	repos []*repository
+	// notes say what layers were compressed to.
+	notes blobs.Notes
+	// packing bounds the threads that compress, sending the blobs that are sent, spooled the layers in work.
+	packing, sending, spooled *semaphore.Weighted
+
+	mu     sync.Mutex
+	layers map[digest.Digest]*sent
+}
+
+// repository is one of those that the names are of.
+type repository struct {
+	*registry.Destination
+	ref  reference.Reference
+	tags []string
+}
+
+// sent is a layer on its way. ready is closed when the other fields are set.
+type sent struct {
+	ready chan struct{}
+	desc  ocispec.Descriptor
+	err   error
+}
+
+// New makes a pusher. It asks no registry anything.
+func New(o Options) (*Pusher, error) {
+	_, threads := o.Codec.Threads(0)
+	p := &Pusher{Options: o, notes: blobs.Notes{Cache: o.Cache}, packing: semaphore.NewWeighted(int64(threads)),
+		sending: semaphore.NewWeighted(maxSends),
+		spooled: semaphore.NewWeighted(maxSpooled), layers: map[digest.Digest]*sent{}}
+	if p.Progress == nil {
+		p.Progress = func(string, int64, int64) {}
+	}
+	known := map[reference.Reference]*repository{}
+	for _, ref := range o.To {
+		ref = ref.WithLatest()
+		r := known[ref.Repository()]
+		if r == nil {
+			to, err := o.Client.Destination(ref)
+			if err != nil {
+				return nil, fmt.Errorf("push to %s: %w", ref, err)
+			}
+			r = &repository{Destination: to, ref: ref.Repository()}
+			known[ref.Repository()] = r
+			p.repos = append(p.repos, r)
+		}
+		r.tags = append(r.tags, ref.Tag)
+	}
+	if len(p.repos) == 0 {
+		return nil, errors.New("push: there is no name to push to")
+	}
+	return p, nil
+}
+
+// Send brings all of an image, or of an index, into the registries, without a tag. What it returns describes the
+// manifest or index; Tag gives it the names.
+func (p *Pusher) Send(ctx context.Context, src Source) (*Sent, error) {
+	if s, err := p.unchanged(ctx, src); s != nil || err != nil {
+		return s, err
+	}
+	group, inner := errgroup.WithContext(ctx)
+	for _, image := range src.Images {
+		if err := image.Check(); err != nil {
+			return nil, fmt.Errorf("push image: %w", err)
+		}
+		for _, l := range image.Layers {
+			group.Go(guard.Func(func() error { _, err := p.Layer(inner, l); return err }))
+		}
+		group.Go(guard.Func(func() error { return p.config(inner, image) }))
+	}
+	if err := group.Wait(); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	all, err := p.manifests(src, func(l export.Blob) (ocispec.Descriptor, bool) {
+		d, err := p.Layer(ctx, l)
+		return d, err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Sent{pusher: p, root: all[len(all)-1]}
+	for _, m := range all[:len(all)-1] {
+		if err := p.put(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// unchanged looks whether all names lead to the image already; nil: they don't, or nobody knows what its manifest will
+// be.
+func (p *Pusher) unchanged(ctx context.Context, src Source) (*Sent, error) {
+	all, err := p.manifests(src, p.known)
+	if err != nil || all == nil {
+		return nil, err
+	}
+	root := all[len(all)-1]
+	for _, r := range p.repos {
+		for _, name := range p.namesIn(r, root) {
+			got, err := r.Manifest(ctx, name)
+			if errors.Is(err, registry.ErrNotFound) || err == nil && got != root.Digest {
+				return nil, nil
+			}
+			if err != nil {
+				return nil, fmt.Errorf("push to %s: %w", r.ref, err)
+			}
+		}
+	}
+	return &Sent{pusher: p, root: root, Unchanged: true}, nil
+}
+
+// namesIn are the tags that a manifest gets in a repository, or its digest if it gets none.
+func (p *Pusher) namesIn(r *repository, m manifest) []string {
+	if p.ByDigest {
+		return []string{m.Digest.String()}
+	}
+	return r.tags
+}
+
+// put puts a manifest into all repositories, under its digest.
+func (p *Pusher) put(ctx context.Context, m manifest) error {
+	for _, r := range p.repos {
+		if err := r.PutManifest(ctx, m.Digest.String(), m.Descriptor, m.text); err != nil {
+			return fmt.Errorf("push manifest to %s: %w", r.ref, err)
+		}
+	}
+	return nil
+}
+
+// Sent is what Send has brought into the registries.
+type Sent struct {
+	pusher *Pusher
+	root   manifest
+	// Unchanged says that all of the names lead to it already.
+	Unchanged bool
+}
+
+// Manifest describes the manifest or index.
+func (s *Sent) Manifest() ocispec.Descriptor { return s.root.Descriptor }
+
+// Tag gives it the names.
+func (s *Sent) Tag(ctx context.Context) error {
+	if s.Unchanged {
+		return nil
+	}
+	for _, r := range s.pusher.repos {
+		for _, name := range s.pusher.namesIn(r, s.root) {
+			if err := r.PutManifest(ctx, name, s.root.Descriptor, s.root.text); err != nil {
+				return fmt.Errorf("push manifest %s to %s: %w", name, r.ref, err)
+			}
+		}
+	}
+	return nil
+}

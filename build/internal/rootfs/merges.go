@@ -1,0 +1,83 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
+	"github.com/cooperbuild/cooper/build/reclaim"
+)
+
+// maxLayers is how many layers an image may have before those of the build are merged. Docker's engine accepts 127.
+const maxLayers = 120
+
+// merges keep roots from having too many layers.
+type merges struct {
+	results
+	snapshots *snapshot.Room
+	space     *reclaim.Space
+}
+
+// limit returns the root on which the next step is put: r itself or, if r has too many layers, one in which the build's
+// own layers are merged to one. The merged layer is made of hard links, and has a record like any other.
+func (m merges) limit(ctx context.Context, r *Root) (*Root, error) {
+	if r.depth() < maxLayers {
+		return r, nil
+	}
+	if err := r.Wait(ctx); err != nil {
+		return nil, err
+	}
+
+	own := r.layers[len(r.base.layers):]
+	if len(r.layers) < maxLayers || len(own) < 2 {
+		return r, nil
+	}
+
+	builder := cache.NewKey("merge")
+	for _, l := range own {
+		builder.Add("layer", l.ID)
+	}
+
+	key := builder.Key()
+	// No lock is held, since making the links takes a while. If another build does the same meanwhile, both layers have
+	// the same stream, and the store keeps the one that is ready first for both builds.
+	rec := m.held(ctx, key, r.base.Top())
+	if rec == nil {
+		var err error
+		if rec, err = m.merge(ctx, r, own); errors.Is(err, snapshot.ErrNoMerge) {
+			return r, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("merge %d layers: %w", len(own), err)
+		}
+		if err := m.cache.Put(key, *rec); err != nil {
+			return nil, err
+		}
+	}
+
+	layers := append(r.base.layers[:len(r.base.layers):len(r.base.layers)], *rec.Layer)
+	merged := sealedRoot(r, r.content, layers, r.created)
+	merged.merged = true
+	return merged, nil
+}
+
+// merge makes one layer of those that the build has put on the base of r.
+func (m merges) merge(ctx context.Context, r *Root, own []cache.Layer) (*cache.Record, error) {
+	m.space.Check()
+	var layers []string
+	for _, l := range own {
+		layers = append(layers, l.ID)
+	}
+	parent := r.base.Top()
+	l, res, err := m.snapshots.Merge(ctx, parent, layers, snapshot.ReadOptions{Clamp: m.sourceDate})
+	if err != nil {
+		return nil, err
+	}
+	return &cache.Record{
+		Layer:   &cache.Layer{ID: l.ID, Parent: parent, DiffID: res.DiffID, Size: res.Size},
+		Content: res.Content, Created: time.Now().UTC(), Step: fmt.Sprintf("merge of %d layers", len(own)),
+	}, nil
+}

@@ -1,0 +1,146 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/reading"
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/reclaim"
+	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/overlay"
+)
+
+// Options are what the root file systems of a build depend on.
+type Options struct {
+	Store    *store.Store
+	Cache    *cache.Cache
+	Identity Identity
+	// SourceDate limits all times in layers; nil: none.
+	SourceDate *time.Time
+	// NoCache has every step done, whatever the cache has.
+	NoCache  bool
+	Progress progress.Sink
+	Shown    progress.Asides
+	// Space is the limit on disk space, which is checked when files were added to the store; nil: there is no limit.
+	Space *reclaim.Space
+	// Fail is called when the commit of a step has failed beside the steps that follow it. It gives the error for the
+	// build.
+	Fail func(s *plan.Step, err error) error
+	// Sealed is called for each layer that a step has made, once it is in the store. It must not block. It may be nil.
+	Sealed func(s *plan.Step, l cache.Layer)
+}
+
+// Roots makes the root file systems of one build and mounts them. It is safe for concurrent use. The caller calls Wait
+// when all steps have ended, and then Close.
+type Roots struct {
+	Options
+	// snapshots makes the directories that steps write to.
+	snapshots  *snapshot.Room
+	owners     *owners
+	namespaces *namespaces
+	views      views
+	results    results
+	links      links
+	merges     merges
+	commits    *commits
+	cleanups   *cleanups
+	// ran counts the steps that were done, cached those whose layers came from the cache.
+	ran, cached atomic.Int64
+}
+
+// New makes the Roots of a build, with no root yet.
+func New(o Options) *Roots {
+	snapshots, own, ends := snapshot.New(o.Store), &owners{store: o.Store, identity: o.Identity}, &cleanups{}
+	found := results{cache: o.Cache, store: o.Store, owners: own, sourceDate: o.SourceDate}
+	return &Roots{
+		Options: o, snapshots: snapshots, owners: own, results: found, cleanups: ends,
+		views:  views{snapshots: snapshots, owners: own, space: o.Space},
+		links:  links{results: found, snapshots: snapshots, space: o.Space},
+		merges: merges{results: found, snapshots: snapshots, space: o.Space},
+		namespaces: &namespaces{identity: o.Identity, progress: o.Progress,
+			ranges: &ranges{store: o.Store, identity: o.Identity, snapshots: snapshots, owners: own}},
+		commits: &commits{
+			reader:  reading.Reader{SourceDate: o.SourceDate, Progress: o.Progress, Shown: o.Shown},
+			results: found, snapshots: snapshots, cleanups: ends, space: o.Space, fail: o.Fail, sealed: o.Sealed,
+		},
+	}
+}
+
+// Counts gives how many steps were done, and how many the cache had.
+func (b *Roots) Counts() (ran, cached int) { return int(b.ran.Load()), int(b.cached.Load()) }
+
+// Wait waits for all commits and gives the first error of one.
+func (b *Roots) Wait() error { return b.commits.group.Wait() }
+
+// OnClose adds a function for Close to call; the one that was added last is called first.
+func (b *Roots) OnClose(f func() error) { b.cleanups.add(f) }
+
+// Close calls the functions of OnClose and releases the snapshots that the build didn't commit.
+func (b *Roots) Close() error {
+	return errors.Join(b.cleanups.run(), b.namespaces.ranges.close(), b.snapshots.Close())
+}
+
+// Namespace is the user namespace that a RUN step gets.
+func (b *Roots) Namespace(ctx context.Context, t *Staged, need Need) (NS, error) {
+	return b.namespaces.of(ctx, t, need)
+}
+
+// Run mounts the root file system of a step with the owners that its namespace sees, and calls run with it.
+func (b *Roots) Run(ctx context.Context, t *Staged, ns NS, run RunFunc) (executor.Status, error) {
+	return b.views.run(ctx, t, ns, run)
+}
+
+// View opens a read-only view of a root, to look at or to copy from. The caller calls Release on it when done. The view
+// of an empty root has no directory. With a namespace it shows the owners that a step in that namespace sees.
+func (b *Roots) View(ctx context.Context, r *Root, ns NS) (snapshot.View, error) {
+	return b.views.open(ctx, r, ns)
+}
+
+// Overlay mounts an overlay of directories that aren't layers: those that this program made for a step to see.
+func (b *Roots) Overlay(o overlay.Options) (*os.File, error) {
+	o.UserXattr = o.UserXattr || b.Identity.Process != nil
+	return b.snapshots.Overlay(o)
+}
+
+// CheckStill gives an error if layers of a root were removed from the store meanwhile.
+func (b *Roots) CheckStill(r *Root) error { return b.snapshots.CheckStill(r.Top()) }
+
+// NewKey starts a cache key with the parts that all steps of this build have in common.
+func (b *Roots) NewKey(kind string) *cache.KeyBuilder {
+	return addSourceDate(cache.NewKey(kind), b.SourceDate)
+}
+
+// addSourceDate adds SOURCE_DATE_EPOCH to a key, so that layers made with another date are others.
+func addSourceDate(k *cache.KeyBuilder, date *time.Time) *cache.KeyBuilder {
+	if date != nil {
+		k.Add("source date", strconv.FormatInt(date.Unix(), 10))
+	}
+	return k
+}
+
+// Scratch is the empty root.
+func Scratch() *Root { return sealedRoot(nil, "", nil, time.Time{}) }
+
+// Image is the root of an image of the store.
+func (b *Roots) Image(img images.Found) *Root {
+	var layers []cache.Layer
+	for _, l := range img.Layers {
+		layers = append(layers, cache.Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffID, Size: l.Size})
+		b.owners.note(l)
+	}
+	var created time.Time
+	if img.Image.Created != nil {
+		created = *img.Image.Created
+	}
+	return sealedRoot(nil, cache.ImageContentID(img.Image.DiffIDs), layers, created)
+}

@@ -1,0 +1,141 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/fileop"
+	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// Work makes the layer of one step. Each kind of step has a type that implements it.
+type Work interface {
+	// Shape gives the part of the step's key that is known before the root below has its content ID.
+	Shape() Shape
+	// Keys gives the cache keys of the step's result, those that take least time first: for example one made of the
+	// content of a whole stage, and then one made of the files that are taken from it. Most steps have one.
+	Keys() []KeyFunc
+	// Exec carries out the step in the snapshot of t.
+	Exec(ctx context.Context, t *Staged) error
+	// Stable tells, after Exec, whether the inputs are still the same as when Exec began.
+	Stable(ctx context.Context) (bool, error)
+}
+
+// Shape is the part of a step's key that is known before the root below has its content ID.
+type Shape struct {
+	Key cache.Key
+	// Linked tells that the layer doesn't depend on the root below, and that the keys don't either (COPY --link).
+	Linked bool
+}
+
+// A KeyFunc makes the cache key of a step's result on a root with the content ID below, from the content of the step's
+// other inputs. It may take long.
+type KeyFunc func(ctx context.Context, below cache.ContentID) (cache.Key, error)
+
+// Staged is the snapshot that a step writes to, and the root below it that the step sees.
+type Staged struct {
+	Step  *plan.Step
+	Below *Root
+	Snap  snapshot.Snapshot
+	// LargeFile, if Exec sets it, is called with the digests of the large files in the layer; see layer.Options.
+	LargeFile func(name string, sum [32]byte)
+	// wrote holds the container IDs that own the files the step wrote; WroteFor adds to it while the step runs, and
+	// newRoot hands it to the step's Root.
+	wrote userns.IDs
+}
+
+// WroteFor records the owners of files that the step wrote.
+func (t *Staged) WroteFor(owners ...fileop.Owner) {
+	for _, o := range owners {
+		t.wrote.UIDs, t.wrote.GIDs = append(t.wrote.UIDs, o.UID), append(t.wrote.GIDs, o.GID)
+	}
+}
+
+// Make takes a step's layer from the cache or does the step. The root it returns may still be waiting for its
+// commit.
+func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r *Root, cached bool, err error) {
+	if below, err = b.merges.limit(ctx, below); err != nil {
+		return nil, false, err
+	}
+	shape := w.Shape()
+	made := b.records(shape)
+	if !b.NoCache && b.Cache.Seen(shape.Key) {
+		if r, err = lookUp(ctx, made, below, w.Keys()); r != nil || err != nil {
+			if r != nil {
+				b.cached.Add(1)
+			}
+			return r, r != nil, err
+		}
+	}
+
+	t, err := b.prepare(ctx, s, below, shape.Linked)
+	if err != nil {
+		return nil, false, err
+	}
+
+	b.Space.Check() // the step may have written to a cache mount, even if it failed
+	started := time.Now()
+	if err := w.Exec(ctx, t); err != nil {
+		err = b.explainGone(t.Below, err)
+		return nil, false, errors.Join(err, t.Snap.Remove())
+	}
+	b.ran.Add(1)
+	r, err = newRoot(t)
+	if err != nil {
+		return nil, false, errors.Join(err, t.Snap.Remove())
+	}
+	return r, false, b.commits.begin(ctx, commit{
+		root: r, target: t, work: w, shape: shape.Key, into: made, took: time.Since(started),
+	})
+}
+
+// records are where what a step of this shape has made is found, and kept.
+func (b *Roots) records(shape Shape) records {
+	if shape.Linked {
+		return b.links
+	}
+	return b.results
+}
+
+// lookUp returns the root that there is a record of, nil if there is none.
+func lookUp(ctx context.Context, made records, below *Root, keys []KeyFunc) (*Root, error) {
+	if err := below.Wait(ctx); err != nil {
+		return nil, err
+	}
+	for _, makeKey := range keys {
+		key, err := makeKey(ctx, below.content)
+		if err != nil {
+			return nil, err
+		}
+		if r, err := made.find(ctx, below, key); r != nil || err != nil {
+			return r, err
+		}
+	}
+	return nil, nil //nolint:nilnil // no root is an answer
+}
+
+// prepare makes the snapshot that a step writes to; linked tells that the step doesn't see the files of the root below.
+func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked bool) (*Staged, error) {
+	prepare := b.snapshots.Prepare
+	if linked {
+		prepare = b.snapshots.PrepareAlone
+	}
+	snap, err := prepare(ctx, below)
+	if err != nil {
+		return nil, err
+	}
+	return &Staged{Step: s, Below: below, Snap: snap}, nil
+}
+
+// explainGone adds to the error of a step that layers of its root were removed, if they were: a step fails in many ways
+// then.
+func (b *Roots) explainGone(below *Root, err error) error {
+	if !below.IsSealed() {
+		below = below.base
+	}
+	return errors.Join(b.CheckStill(below), err)
+}

@@ -1,0 +1,211 @@
+package runstep
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/containerd/platforms"
+
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// ExitError says that a command ended with an exit status other than 0.
+type ExitError struct {
+	Args []string
+	// Code is the exit status; 128 plus the signal's number if a signal ended the command.
+	Code   int
+	Signal string
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != "" {
+		return fmt.Sprintf("the command was ended by signal %s", e.Signal)
+	}
+	return fmt.Sprintf("the command exited with status %d", e.Code)
+}
+
+// Work gives the work of a RUN; done gives the root of a step that was done before.
+func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
+	network := cmp.Or(op.Network, "default")
+	if network == "default" {
+		network = cmp.Or(r.Run.Network, "host")
+	}
+	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{}}}
+}
+
+// work is the rootfs.Work of a RUN.
+type work struct {
+	room *Room
+	call runCall
+	// before is the fingerprint of the files that mounts show of contexts. Exec sets it before the step runs; Stable
+	// compares it.
+	before string
+}
+
+func (w *work) shape() *cache.KeyBuilder {
+	r, op := w.room, w.call.op
+	k := r.Inputs.Roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
+	k.Add("network", w.call.network).Add("platform", platforms.Format(op.Platform))
+	if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its ID map
+		k.Add("userns", key)
+	}
+	r.Run.addTo(k)
+	if op.Insecure || op.Hostname != "" {
+		k.Add("insecure", strconv.FormatBool(op.Insecure), op.Hostname)
+	}
+	for _, m := range op.Mounts {
+		k.Add("mount", string(m.Type), m.Source, m.Target, m.ID, strconv.FormatBool(m.ReadOnly),
+			strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)), m.Env, ownerText(m))
+	}
+	for _, f := range op.Files {
+		k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
+	}
+	return k
+}
+
+func (w *work) Shape() rootfs.Shape { return rootfs.Shape{Key: w.shape().Key()} }
+
+func (w *work) Keys() []rootfs.KeyFunc { return []rootfs.KeyFunc{w.key} }
+
+func (w *work) key(ctx context.Context, below cache.ContentID) (cache.Key, error) {
+	k := w.shape().Add("below", string(below))
+	if err := w.room.addMountContent(ctx, k, w.call.op, w.call.done); err != nil {
+		return "", err
+	}
+	return k.Key(), nil
+}
+
+func (w *work) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
+	r, c := w.room, w.call
+	if w.before, err = r.lookAtContexts(ctx, c, c.seen); err != nil {
+		return err
+	}
+	err = r.execRun(ctx, t, c)
+	if errors.Is(err, executor.ErrNoCwd) {
+		// The working directory may be missing: a base image may name one that it hasn't got, or a step may remove it. Like
+		// docker, cooper makes it then.
+		if err = rootfs.Mkdir(ctx, t, c.op.Cwd, ""); err == nil {
+			err = r.execRun(ctx, t, c)
+		}
+	}
+	return r.explainFull(err)
+}
+
+func (w *work) Stable(ctx context.Context) (bool, error) {
+	after, err := w.room.lookAtContexts(ctx, w.call, nil)
+	return after == w.before, err
+}
+
+// addMountContent adds the content that bind mounts show to the key. By design it doesn't add that of cache mounts.
+func (r *Room) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run,
+	done func(*plan.Step) *rootfs.Root) error {
+	for _, m := range op.Mounts {
+		if m.Type != plan.MountBind {
+			continue
+		}
+		in := r.Inputs.Of(m.From, done)
+		id, err := in.Identity(ctx)
+		if err == nil && in.Local() {
+			id, err = in.Digest(ctx, []string{m.Source}, source.Digest)
+		}
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		k.Add("bind", id)
+	}
+	return nil
+}
+
+// runCall holds what one RUN needs besides the snapshot that it writes to.
+type runCall struct {
+	step    *plan.Step
+	op      *plan.Run
+	network string
+	done    func(*plan.Step) *rootfs.Root
+	ns      rootfs.NS
+	seen    seenContexts
+}
+
+// need gives the IDs that a RUN needs besides those of the root that it runs on.
+func (r *Room) need(c runCall) rootfs.Need {
+	n := rootfs.Need{User: c.op.User}
+	for _, m := range c.op.Mounts {
+		n.IDs.UIDs, n.IDs.GIDs = append(n.IDs.UIDs, m.UID), append(n.IDs.GIDs, m.GID)
+		if in := r.Inputs.Of(m.From, c.done); !in.Local() {
+			n.Roots = append(n.Roots, in.Root())
+		}
+	}
+	return n
+}
+
+func (r *Room) execRun(ctx context.Context, t *rootfs.Staged, c runCall) (err error) {
+	if c.ns, err = r.Inputs.Roots.Namespace(ctx, t, r.need(c)); err != nil {
+		return err
+	}
+	mounts, unmount, err := r.mounts(ctx, c)
+	if err != nil {
+		return errors.Join(err, unmount())
+	}
+	defer func() { err = errors.Join(err, unmount()) }()
+	step := executor.Step{
+		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
+		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
+		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
+		Stdout: progress.Writer(r.Inputs.Roots.Progress, c.step.ID), Stderr: progress.StderrWriter(r.Inputs.Roots.Progress,
+			c.step.ID),
+	}
+
+	for _, f := range c.op.Files {
+		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
+	}
+	kept, err := r.Run.isolate(&step, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept()) }()
+	if err := errors.Join(r.Run.apply(&step), r.addSecrets(&step, c.op), r.addAgents(&step, c.op)); err != nil {
+		return err
+	}
+
+	var ended func()
+	step.Started, ended = r.note(c.step, c.op.User)
+	status, err := r.Inputs.Roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
+		step.Rootfs = root
+		return r.emulate.run(ctx, step, c.op.Platform)
+	})
+
+	ended()
+	if err != nil {
+		return err
+	}
+
+	switch {
+	case status.Signal != 0:
+		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String()}
+	case status.ExitCode != 0:
+		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
+	}
+
+	return nil
+}
+
+// explainFull adds to the error of a command that the disk is full, if it is, since that may be why it failed. It must
+// be called before files of the step are removed.
+func (r *Room) explainFull(err error) error {
+	if !errors.As(err, new(*ExitError)) {
+		return err
+	}
+	if full := r.Inputs.Roots.Store.Exhausted(); full != nil {
+		return fmt.Errorf("%w\nhint: %s: %s", err, full.What, full.Hint)
+	}
+	return err
+}

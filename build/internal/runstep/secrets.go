@@ -1,0 +1,93 @@
+package runstep
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/executor"
+)
+
+// addSecrets gives a step the secrets that it mounts: files in memory, environment variables, or both. They are in no
+// cache key, and no error shows one.
+func (r *Room) addSecrets(s *executor.Step, op *plan.Run) error {
+	for _, m := range op.Mounts {
+		if m.Type != plan.MountSecret {
+			continue
+		}
+		secret, given := r.Run.Secrets[m.ID]
+		if !given {
+			if m.Required {
+				return fmt.Errorf("the secret %q is required, and the build has none of that ID%s\nhint: give --secret id=%[1]s,src=FILE or --secret id=%[1]s,env=VARIABLE",
+					m.ID, ids(r.Run.Secrets))
+			}
+			continue
+		}
+
+		if m.Target != "" {
+			s.Files = append(s.Files, executor.File{Path: m.Target, Mode: m.Mode, UID: m.UID, GID: m.GID, Data: secret})
+		}
+		if m.Env != "" {
+			if bytes.IndexByte(secret, 0) >= 0 {
+				return fmt.Errorf("the secret %q has a zero byte and can't be a variable: mount it as a file, without env=%s", m.ID,
+					m.Env)
+			}
+			s.Env = append(s.Env, m.Env+"="+string(secret))
+		}
+	}
+
+	return nil
+}
+
+// addAgents gives a step the SSH agents it mounts.
+func (r *Room) addAgents(s *executor.Step, op *plan.Run) error {
+	for _, m := range op.Mounts {
+		if m.Type != plan.MountSSH {
+			continue
+		}
+		agent := r.Agents[m.ID]
+		if agent == nil {
+			if m.Required {
+				return fmt.Errorf("the SSH agent %q is required, and the build has none of that ID%s\nhint: give --ssh %[1]s, or --ssh %[1]s=SOCKET or =KEYFILE",
+					m.ID, ids(r.Agents))
+			}
+			continue
+		}
+		s.Sockets = append(s.Sockets, executor.Socket{Path: m.Target, Mode: m.Mode & 0o777, UID: m.UID, GID: m.GID,
+			Serve: agent.Serve})
+	}
+	return nil
+}
+
+// volume opens a directory or file of the host. Its files keep their owners, unless MapOwners is set: otherwise the
+// steps of real root could make setuid programs of the host's root there.
+func (r *Room) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.Mount, func() error, error) {
+	em := executor.Mount{Kind: executor.Bind, Target: v.Target, ReadOnly: v.ReadOnly, IDMapped: !v.MapOwners}
+	if v.MapOwners && ns.Shifted {
+		return em, nil, errors.New("the option idmap is for real root: nobody else can map the owners of a directory")
+	}
+	fd, err := unix.Open(v.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return em, nil, &os.PathError{Op: "open", Path: v.Source, Err: err}
+	}
+	em.Source = os.NewFile(uintptr(fd), v.Source)
+	release := em.Source.Close
+	if !v.Discard || v.ReadOnly {
+		return em, release, nil
+	}
+	tmp, remove, err := r.Inputs.Roots.Store.Scratch().Dir(ctx)
+	if err != nil {
+		return em, nil, errors.Join(err, release())
+	}
+	release = joined(release, remove)
+	if em.Scratch, err = makeScratch(tmp); err != nil {
+		return em, nil, errors.Join(err, release())
+	}
+	return em, joined(release, em.Scratch.Close), nil
+}

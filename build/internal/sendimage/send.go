@@ -1,0 +1,227 @@
+package sendimage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/outputs"
+	"github.com/cooperbuild/cooper/build/internal/push"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/session"
+	"github.com/cooperbuild/cooper/imagebuilder"
+)
+
+// Request says which image is pushed, and where to.
+type Request struct {
+	// Image is a name or an ID in the store.
+	Image string
+	// To are the names that it gets; none: the name that it has.
+	To []string
+	// AllTags pushes all tags that the image's repository has in the store.
+	AllTags bool
+	// Platform takes one image of an index; nil: the index is pushed.
+	Platform *ocispec.Platform
+	// Spec says how it is pushed; its Push is set.
+	Spec export.Spec
+	// Username and Password are shown to the registry; empty: what credential files have is.
+	Username, Password string
+	// Retry is how often a push is begun once more after a failure that may pass, RetryDelay how long it waits before; 0:
+	// a second, twice as long each time.
+	Retry      int
+	RetryDelay time.Duration
+	// Progress is told what happens; nil: nobody is.
+	Progress progress.Sink
+}
+
+// Pushed is what was pushed.
+type Pushed struct {
+	// Manifest is the digest of the manifest or index, of each image in the order of Names.
+	Manifests []digest.Digest
+	// Names are the full names in the registries.
+	Names []string
+}
+
+// Push pushes an image of the store. A tag is moved when all of the image is there.
+func Push(ctx context.Context, s *session.Session, req Request) (res Pushed, err error) {
+	if req.Progress == nil {
+		req.Progress = progress.Discard{}
+	}
+	defer func() { err = s.Explain(err) }()
+	d, err := s.Depot(ctx)
+	if err != nil {
+		return Pushed{}, err
+	}
+	end, err := d.Removal.BeginBuild(ctx) // nothing of the image goes meanwhile
+	if err != nil {
+		return Pushed{}, err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	c, err := cache.Open(d.Store.CacheDir())
+	if err != nil {
+		return Pushed{}, err
+	}
+	p := pusher{Request: req, session: s, depot: d, cache: c, shown: progress.NewAsides(req.Progress)}
+	if !req.AllTags {
+		return res, p.push(ctx, req.Image, req.To, &res)
+	}
+	names, err := d.Images.NamesBeside(req.Image)
+	if err != nil {
+		return Pushed{}, err
+	}
+	for _, name := range names {
+		if err := p.push(ctx, name, nil, &res); err != nil {
+			return res, err
+		}
+	}
+	return res, nil
+}
+
+// pusher pushes images of one store.
+type pusher struct {
+	Request
+	session *session.Session
+	depot   *depot.Depot
+	cache   *cache.Cache
+	shown   progress.Asides
+}
+
+// push pushes one image or index and adds it to the result.
+func (p pusher) push(ctx context.Context, name string, to []string, res *Pushed) error {
+	src, found, err := p.source(ctx, name)
+	if err != nil {
+		return err
+	}
+	if len(to) == 0 {
+		to = []string{found}
+	}
+	spec := p.Spec
+	spec.Names = to
+	refs, err := outputs.PushNames(spec, nil)
+	if err != nil {
+		return err
+	}
+	reached := p.session.Registry().Options()
+	reached.Username, reached.Password = p.Username, p.Password
+	sent, err := p.persist(ctx, src, outputs.PushOptions{Layers: p.depot.Store, Origins: p.depot.Images, Cache: p.cache,
+		Registry: reached, Spec: spec, To: refs, Shown: p.shown})
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		res.Names = append(res.Names, ref.String())
+		res.Manifests = append(res.Manifests, sent.Digest)
+	}
+	return nil
+}
+
+// persist pushes once more what fails for a reason that may pass. It describes what was pushed.
+func (p pusher) persist(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {
+	wait := p.RetryDelay
+	if wait == 0 {
+		wait = time.Second
+	}
+	for tried := 0; ; tried++ {
+		d, err := pushOnce(ctx, src, o)
+		if tried >= p.Retry || !registry.MayPass(err) || ctx.Err() != nil {
+			return d, err
+		}
+		p.Progress.Emit(progress.Note{Text: fmt.Sprintf("pushing once more in %s: %v", wait, err)})
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return d, context.Cause(ctx)
+		case <-timer.C:
+		}
+		if p.RetryDelay == 0 {
+			wait *= 2
+		}
+	}
+}
+
+func pushOnce(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {
+	pushing, err := outputs.OpenPush(ctx, o)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	sent, err := pushing.Send(ctx, src)
+	if err == nil {
+		err = sent.Tag(ctx)
+	}
+	pushing.End(ctx, err)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return sent.Manifest(), nil
+}
+
+// source is an image or index of the store as it is pushed, and the name that it was found by.
+func (p pusher) source(ctx context.Context, name string) (src push.Source, found string, err error) {
+	index, all, err := p.depot.Images.FindOutgoing(ctx, name)
+	if err != nil {
+		return src, "", err
+	}
+	if index != nil {
+		src.Index = &push.Index{Text: index, Format: formatOf(index)}
+	}
+	if p.Platform != nil {
+		src.Index = nil
+		if all, err = only(all, *p.Platform); err != nil {
+			return src, "", fmt.Errorf("image %s: %w", name, err)
+		}
+	}
+	for _, i := range all {
+		src.Images = append(src.Images, push.Image{
+			Image: export.Image{Config: i.Config, Platform: i.Image.Platform,
+				Layers: outputs.BlobsOf(p.depot.Store, i.Layers)},
+			Format: formatOf(i.Manifest), Text: i.Manifest, Entry: i.Entry,
+		})
+	}
+	found = all[0].Name
+	if !strings.ContainsAny(found, "/:") { // an ID
+		return src, "", fmt.Errorf("%s is an ID: say the name to push it to\nhint: cooper push %[1]s REGISTRY/NAME:TAG", name)
+	}
+	return src, found, nil
+}
+
+// only is the image of an index for a platform.
+func only(all []images.Outgoing, platform ocispec.Platform) ([]images.Outgoing, error) {
+	entries := make([]ocispec.Descriptor, 0, len(all))
+	for _, i := range all {
+		d := i.Entry
+		if d.Platform == nil {
+			d.Platform = &i.Image.Platform
+		}
+		entries = append(entries, d)
+	}
+	chosen, err := registry.Choose(entries, platform)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(entries, func(d ocispec.Descriptor) bool {
+		return d.Digest == chosen.Digest && platforms.FormatAll(*d.Platform) == platforms.FormatAll(*chosen.Platform)
+	})
+	return all[at : at+1], nil
+}
+
+// formatOf is the format of a manifest or index.
+func formatOf(text []byte) imagebuilder.Format {
+	if strings.Contains(string(text), imagebuilder.TypeDockerManifest) ||
+		strings.Contains(string(text), imagebuilder.TypeDockerList) {
+		return imagebuilder.Docker
+	}
+	return imagebuilder.OCI
+}

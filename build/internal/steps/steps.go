@@ -1,0 +1,153 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+)
+
+// Done gives the root of a step that has ended.
+type Done = func(*plan.Step) *rootfs.Root
+
+// Roots makes root file systems.
+type Roots interface {
+	// Make has the work of a step done on the root below it, or finds what came of it before.
+	Make(ctx context.Context, s *plan.Step, below *rootfs.Root, w rootfs.Work) (r *rootfs.Root, cached bool, err error)
+	// Image is the root of an image of the store.
+	Image(img images.Found) *rootfs.Root
+}
+
+// Identity is who builds.
+type Identity interface {
+	// ExplainUnmapped adds to an error about an ID without a place what would give it one.
+	ExplainUnmapped(ctx context.Context, err error) error
+}
+
+// Files is the work of steps that put files into a root.
+type Files interface {
+	Workdir(op *plan.Workdir) rootfs.Work
+	Copy(s *plan.Step, op *plan.Copy, done Done) rootfs.Work
+}
+
+// Runs is the work of RUN steps.
+type Runs interface {
+	Work(s *plan.Step, op *plan.Run, done Done) rootfs.Work
+}
+
+// Contexts opens what steps take files from, which may take a download.
+type Contexts interface {
+	Open(ctx context.Context, from []plan.Input) error
+}
+
+// Bases has the images that the plan has found.
+type Bases interface {
+	Image(id string) images.Found
+}
+
+var (
+	_ Roots    = (*rootfs.Roots)(nil)
+	_ Identity = rootfs.Identity{}
+)
+
+// Options say who carries out the steps of a build.
+type Options struct {
+	Roots    Roots
+	Identity Identity
+	Files    Files
+	Runs     Runs
+	Contexts Contexts
+	Bases    Bases
+	// Errors says where what fails has failed.
+	Errors Errors
+	// Names places steps for people.
+	Names    Names
+	Progress progress.Sink
+}
+
+// Room carries out the steps of one build. It is safe for concurrent use.
+type Room struct{ Options }
+
+// New makes it.
+func New(o Options) Room { return Room{o} }
+
+// Do carries out one step of the plan. An error is a *StepError, or the cause why the context has ended.
+func (r Room) Do(ctx context.Context, s *plan.Step, done Done) (*rootfs.Root, error) {
+	var below *rootfs.Root
+	if s.Parent != nil {
+		below = done(s.Parent)
+	}
+	var w rootfs.Work
+	switch op := s.Op.(type) {
+	case *plan.Config:
+		return below, nil
+	case *plan.Base:
+		return r.base(s, op), nil
+	case *plan.Workdir:
+		w = r.Files.Workdir(op)
+	case *plan.Copy:
+		w = r.Files.Copy(s, op, done)
+	case *plan.Run:
+		w = r.Runs.Work(s, op, done)
+	default:
+		return nil, fmt.Errorf("step %d: no way to carry out a %T", s.ID, op)
+	}
+	r.Progress.Emit(progress.StepStarted{ID: s.ID, Name: r.Names.Of(s), Text: s.Text})
+	var root *rootfs.Root
+	cached := false
+	err := r.Contexts.Open(ctx, inputsOf(s))
+	if err == nil {
+		root, cached, err = r.Roots.Make(ctx, s, below, w)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // it says more than what came of the step
+		} else {
+			err = r.Errors.Of(s, r.Identity.ExplainUnmapped(ctx, err))
+		}
+	}
+	r.Progress.Emit(progress.StepDone{ID: s.ID, Cached: cached, Err: shownError(ctx, err)})
+	return root, err
+}
+
+// base is the root of an image or of scratch.
+func (r Room) base(s *plan.Step, op *plan.Base) *rootfs.Root {
+	if op.Ref == "" {
+		return rootfs.Scratch()
+	}
+	r.Progress.Emit(progress.StepStarted{ID: s.ID, Name: r.Names.Of(s), Text: s.Text})
+	r.Progress.Emit(progress.StepDone{ID: s.ID, Cached: true, Reason: "in the store"})
+	return r.Roots.Image(r.Bases.Image(op.Image.ID))
+}
+
+// inputsOf is where a step takes files from.
+func inputsOf(s *plan.Step) (from []plan.Input) {
+	switch op := s.Op.(type) {
+	case *plan.Copy:
+		from = append(from, op.From)
+	case *plan.Run:
+		for _, m := range op.Mounts {
+			from = append(from, m.From)
+		}
+	}
+	return from
+}
+
+// shownError is what is shown of an error where it came up: that of a step without its place, and of one that was
+// stopped for something else, as by another's failure or by a signal, only that it was.
+func shownError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil || rootfs.Lost(err) { // what is lost is made again
+		return context.Canceled
+	}
+	if e := new(StepError); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,397 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	split "github.com/vbatts/tar-split/tar/storage"
+	"go.podman.io/storage"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/internal/guard"
+)
+
+const (
+	// maxFetches is how many layers are fetched at the same time.
+	maxFetches = 4
+	// maxWaiting is how many fetched layers may wait for those below them; each holds a descriptor.
+	maxWaiting = 64
+	// progressInterval is the time between two reports on one layer.
+	progressInterval = 250 * time.Millisecond
+)
+
+// layerCopy copies the layers of one image: it fetches several at once and applies them in order.
+type layerCopy struct {
+	room *Room
+	src  registry.Fetcher
+	img  *registry.Image
+	opts CopyOptions
+	// made are the layers that were not there before, bottom first.
+	made []string
+	// beyondRange says that a layer could not be unpacked that has owners beyond the user's ranges.
+	beyondRange bool
+}
+
+// pendingLayer is a layer that the store lacks.
+type pendingLayer struct {
+	number     int
+	desc       ocispec.Descriptor
+	diffID     digest.Digest
+	id, parent string
+	// again says that the same content is in a layer further below.
+	again bool
+	// ready is closed when content and owners, or err, are set.
+	ready   chan struct{}
+	content *layerContent
+	owners  *owners
+	err     error
+}
+
+// layerContent is a layer's tar stream in a file without a name. It may be compressed; what it holds is known.
+type layerContent struct {
+	file   *os.File
+	digest digest.Digest
+	// size is set if the file holds something else than the digest says, namely the same uncompressed.
+	size *int64
+}
+
+// errNotFetched is why a layer isn't applied that another error kept from being fetched.
+var errNotFetched = errors.New("not fetched")
+
+// run brings all layers into the store and returns the ID of the top one.
+func (c *layerCopy) run(ctx context.Context) (top string, err error) {
+	pending, top, err := c.missing(ctx)
+	if err != nil || len(pending) == 0 {
+		return top, err
+	}
+
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	waiting := make(chan struct{}, maxWaiting)
+	fetched := make(chan error, 1)
+	go func() { fetched <- guard.Call(func() error { return c.fetchAll(inner, pending, waiting) }) }()
+	err = c.applyAll(inner, pending, waiting)
+	if err != nil {
+		cancel(err)
+	}
+
+	if fetchErr := <-fetched; err == nil || errors.Is(err, errNotFetched) {
+		err = fetchErr
+	}
+	for _, l := range pending {
+		err = errors.Join(err, l.content.close())
+	}
+
+	if err != nil && ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if c.beyondRange {
+		return "", c.missingIDs(pending)
+	}
+
+	return top, err
+}
+
+// missing are the layers above the highest that is there, and the ID of the top layer.
+func (c *layerCopy) missing(ctx context.Context) (pending []*pendingLayer, top string, err error) {
+	var all []*pendingLayer
+	seen := map[digest.Digest]bool{}
+	for i, diffID := range c.img.DiffIDs {
+		l := &pendingLayer{
+			number: i + 1, desc: c.img.Layers[i], diffID: diffID, parent: top, id: store.LayerID(top, diffID),
+			ready: make(chan struct{}),
+		}
+		all, top = append(all, l), l.id
+	}
+	have := 0
+	for i := len(all); i > 0 && have == 0; i-- {
+		switch _, err := c.room.store.UseChain(ctx, all[i-1].id); {
+		case err == nil:
+			have = i
+		case !errors.Is(err, store.ErrNoLayer):
+			return nil, "", err
+		}
+	}
+	for _, l := range all[have:] {
+		l.again, seen[l.diffID] = seen[l.diffID], true
+	}
+	return all[have:], top, nil
+}
+
+// fetchAll fetches layers, lowest first. In the end all are ready.
+func (c *layerCopy) fetchAll(ctx context.Context, pending []*pendingLayer, waiting chan struct{}) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxFetches)
+	for _, l := range pending {
+		if l.again {
+			close(l.ready)
+			continue
+		}
+
+		select {
+		case waiting <- struct{}{}:
+		case <-ctx.Done():
+			l.err = errNotFetched
+			close(l.ready)
+			continue
+		}
+
+		group.Go(func() error {
+			defer close(l.ready)
+			l.err = guard.Call(func() (err error) {
+				l.content, l.owners, err = c.fetch(ctx, l)
+				return err
+			})
+			if l.err != nil {
+				l.err = fmt.Errorf("layer %d of %d: %w", l.number, len(c.img.Layers), l.err)
+			}
+			return l.err
+		})
+	}
+
+	return group.Wait()
+}
+
+// applyAll makes layers of what was fetched, lowest first.
+func (c *layerCopy) applyAll(ctx context.Context, pending []*pendingLayer, waiting chan struct{}) error {
+	for i, l := range pending {
+		<-l.ready
+		if l.err != nil {
+			return errNotFetched
+		}
+		if err := c.apply(ctx, l); err != nil {
+			if c.beyondRange = l.owners != nil && c.unmapped(l.owners); c.beyondRange {
+				err = errors.Join(err, drain(pending[i+1:], waiting))
+			}
+			return fmt.Errorf("layer %d of %d: %w", l.number, len(c.img.Layers), err)
+		}
+		if !l.again {
+			<-waiting
+		}
+	}
+	return nil
+}
+
+// drain waits for layers that nobody will apply: their owners are of interest.
+func drain(pending []*pendingLayer, waiting chan struct{}) error {
+	var errs []error
+	for _, l := range pending {
+		<-l.ready
+		if l.content != nil {
+			errs = append(errs, l.content.close())
+			l.content = nil
+			<-waiting
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// apply makes the layer and closes its content.
+func (c *layerCopy) apply(ctx context.Context, l *pendingLayer) (err error) {
+	if l.again {
+		if l.content, l.owners, err = c.fetch(ctx, l); err != nil {
+			return err
+		}
+	}
+	content := l.content
+	l.content = nil
+	defer func() { err = errors.Join(err, content.close()) }()
+	if _, err := content.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := c.makeAlone(ctx, l, content); err != nil {
+		return fmt.Errorf("unpack %s: %w", l.desc.Digest, err)
+	}
+	return nil
+}
+
+// makeAlone makes the layer, unless somebody else has made it meanwhile: a build that commits the same one, or a copy
+// of it, comes before or after. The library would replace the files of a layer that is there.
+func (c *layerCopy) makeAlone(ctx context.Context, l *pendingLayer, content *layerContent) (err error) {
+	unlock, err := c.room.store.LockCommit(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if err := c.room.store.Uses().AwaitRemoval(ctx, l.id); err != nil {
+		return err
+	}
+	if c.room.store.HasLayer(l.id) {
+		return nil
+	}
+	if l.owners.odd && c.room.library.Layout.Stacks {
+		return c.makeOdd(ctx, l, content)
+	}
+	return c.make(ctx, l, content)
+}
+
+// make has the library unpack the layer.
+func (c *layerCopy) make(ctx context.Context, l *pendingLayer, content *layerContent) error {
+	made, _, err := c.room.library.PutLayer(l.id, l.parent, nil, "", false, &storage.LayerOptions{
+		OriginalDigest: content.digest, OriginalSize: content.size, UncompressedDigest: l.diffID,
+	}, store.Interruptible(ctx, content.file))
+	if errors.Is(err, storage.ErrDuplicateID) {
+		return nil // another tool pulls the same
+	}
+	if err == nil {
+		c.made = append(c.made, l.id)
+		if l.owners.odd {
+			err = c.checkOdd(ctx, l, made)
+		}
+	} else if strings.Contains(err.Error(), split.ErrDuplicatePath.Error()) { // it comes from another process
+		err = c.oddError(err)
+	}
+	return err
+}
+
+// undo removes the layers that were made, but for those that others have put something on.
+func (c *layerCopy) undo() error {
+	var errs []error
+	for i := len(c.made) - 1; i >= 0; i-- {
+		errs = append(errs, c.room.store.RemoveLayer(c.made[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// fetch gets a layer's content from another layer of the store or from the source.
+func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, *owners, error) {
+	if content, found, err := c.fromStore(ctx, l); err != nil || content != nil {
+		return content, found, err
+	}
+	rc, err := c.src.Fetch(ctx, l.desc)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rc.Close()
+	verified, err := registry.Verify(rc, l.desc)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	file, err := c.tempFile()
+	if err != nil {
+		return nil, nil, err
+	}
+
+	content := &layerContent{file: file, digest: l.desc.Digest}
+	stop := c.report(l, &verified)
+	found, err := scanLayer(io.TeeReader(verified, file), l.diffID)
+	stop(err == nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, content.close())
+	}
+	if c.opts.Keep != nil {
+		c.opts.Keep(ctx, l.desc, file)
+	}
+
+	return content, found, nil
+}
+
+// fromStore reads the same content out of a layer that stands on other layers. It returns nil if there is none; one
+// that can't be read is fetched anew.
+func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerContent, *owners, error) {
+	same, err := c.room.library.LayersByUncompressedDigest(l.diffID)
+	if err != nil || len(same) == 0 {
+		return nil, nil, nil
+	}
+
+	rc, err := c.room.store.LayerTar(store.FromStorage(&same[0]))
+	if err != nil {
+		return nil, nil, nil
+	}
+	defer rc.Close()
+	file, err := c.tempFile()
+	if err != nil {
+		return nil, nil, err
+	}
+
+	content := &layerContent{file: file, digest: l.diffID}
+	found, err := scanLayer(io.TeeReader(store.Interruptible(ctx, rc), file), l.diffID)
+	if err != nil {
+		err = content.close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, nil, err
+	}
+
+	if same[0].CompressedDigest == l.desc.Digest && same[0].CompressedSize > 0 {
+		content.digest, content.size = l.desc.Digest, &same[0].CompressedSize
+	}
+	return content, found, nil
+}
+
+func (c *layerCopy) tempFile() (*os.File, error) {
+	file, err := c.room.store.Scratch().File()
+	if err != nil {
+		return nil, fmt.Errorf("make a temporary file: %w", err)
+	}
+	return file, nil
+}
+
+func (l *layerContent) close() error {
+	if l == nil {
+		return nil
+	}
+	return l.file.Close()
+}
+
+// report has the progress of reading a layer told, and returns what ends that.
+func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)) {
+	if c.opts.Progress == nil {
+		return func(bool) {}
+	}
+	what := l.desc.Digest.Encoded()[:12]
+	if c.opts.Name != "" {
+		what = c.opts.Name + " " + what
+	}
+
+	counter := &countingReader{from: *r}
+	*r = counter
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = guard.Call(func() error { // what isn't shown isn't missed
+			ticker := time.NewTicker(progressInterval)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-done:
+					return nil
+				case <-ticker.C:
+					c.opts.Progress(what, min(counter.n.Load(), l.desc.Size-1), l.desc.Size)
+				}
+			}
+		})
+	}()
+
+	return func(whole bool) {
+		close(done)
+		<-ended
+		if whole {
+			c.opts.Progress(what, l.desc.Size, l.desc.Size)
+		}
+	}
+}
+
+type countingReader struct {
+	from io.Reader
+	n    atomic.Int64
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	r.n.Add(int64(n))
+	return n, err
+}

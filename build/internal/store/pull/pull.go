@@ -1,0 +1,94 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
+	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// Room brings images into one store.
+type Room struct {
+	store   *store.Store
+	library *library.Library
+	images  *images.Room
+}
+
+// New brings images into a store.
+func New(s *store.Store, i *images.Room) *Room {
+	return &Room{store: s, library: s.Library(), images: i}
+}
+
+// Options say how to reach a registry.
+type Options struct {
+	Platform ocispec.Platform
+	// Insecure allows plain HTTP and certificates that can't be verified.
+	Insecure bool
+	AuthFile string
+	CertDir  string
+	// Mapping is the user namespace the image is unpacked in: IDs beyond it are reported all at once as *MissingIDs.
+	Mapping *userns.Mapping
+	// Progress is told what is being pulled; may be nil. It is called from several goroutines.
+	Progress func(what string, done, total int64)
+	// Keep is given each blob of a layer that was fetched and verified, and changes neither the file nor its offset; may
+	// be nil. It is called from several goroutines.
+	Keep func(ctx context.Context, d ocispec.Descriptor, f *os.File)
+}
+
+// Pull fetches an image into the store and returns it. A short name is resolved as registries.conf says, and to
+// docker.io where it says nothing.
+func (r *Room) Pull(ctx context.Context, name string, o Options) (images.Found, error) {
+	client, err := registry.NewClient(registry.Options{Insecure: o.Insecure, AuthFile: o.AuthFile, CertDir: o.CertDir})
+	if err != nil {
+		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
+	}
+	defer client.Close()
+	names, err := r.images.ShortNames()
+	if err != nil {
+		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
+	}
+
+	refs, err := names.PullCandidates(name)
+	if err != nil {
+		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
+	}
+
+	var errs []error
+	for _, ref := range refs {
+		found, err := r.pullOne(ctx, client, ref, o)
+		if err == nil {
+			return found, nil
+		}
+		if ctx.Err() != nil {
+			return images.Found{}, context.Cause(ctx)
+		}
+		if missing := new(MissingIDs); errors.As(err, &missing) {
+			return images.Found{}, err
+		}
+		errs = append(errs, fmt.Errorf("pull %s: %w", ref, err))
+	}
+
+	return images.Found{}, errors.Join(errs...)
+}
+
+func (r *Room) pullOne(ctx context.Context, client *registry.Client, ref reference.Reference,
+	o Options) (images.Found, error) {
+	if ref.Digest != "" {
+		ref.Tag = "" // the digest says which image it is, whatever the tag has become
+	}
+	remote, err := client.Resolve(ctx, ref)
+	if err != nil {
+		return images.Found{}, err
+	}
+	return r.Copy(ctx, remote, remote.Root, CopyOptions{Platform: o.Platform, Name: ref.String(), Mapping: o.Mapping,
+		Progress: o.Progress, Keep: o.Keep})
+}

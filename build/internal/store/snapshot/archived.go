@@ -1,0 +1,205 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+
+	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
+)
+
+// ReadOptions say how a snapshot's digests are made.
+type ReadOptions struct {
+	// Clamp limits modification times (SOURCE_DATE_EPOCH); nil: none.
+	Clamp *time.Time
+	// LargeFile, Progress and Sparse are as in layer.Options.
+	LargeFile func(name string, sum [32]byte)
+	Progress  func(bytes int64)
+	Sparse    func(name string, size, disk int64)
+}
+
+// options gives what the caller asks for to the options of a read.
+func (o ReadOptions) options(to layer.Options) layer.Options {
+	to.Clamp, to.LargeFile, to.Progress, to.Sparse = o.Clamp, o.LargeFile, o.Progress, o.Sparse
+	return to
+}
+
+// errNotRead says that Commit was called before Read.
+var errNotRead = errors.New("commit layer: its digests have not been made")
+
+// plainRoot are the root directory's attributes where nothing is said of them.
+func plainRoot() layer.RootAttr { return layer.RootAttr{Mode: 0o755} }
+
+// archived is what becomes a layer by way of an archive.
+type archived struct {
+	room   *Room
+	tar    *os.File
+	diffID digest.Digest
+}
+
+// create makes the file for the archive.
+func (a *archived) create() (err error) {
+	if a.tar, err = a.room.store.Scratch().File(); err != nil {
+		return fmt.Errorf("read layer: %w", err)
+	}
+	return nil
+}
+
+// commit makes the layer, and calls remove whatever happens.
+func (a *archived) commit(ctx context.Context, parent string, root func() (layer.RootAttr, error),
+	remove func() error) (store.Layer, error) {
+	if a.tar == nil {
+		return store.Layer{}, errNotRead
+	}
+	if _, err := a.tar.Seek(0, io.SeekStart); err != nil {
+		return store.Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), remove())
+	}
+	l, err := a.room.putLayer(ctx, parent, a.diffID, a.tar, root)
+	return l, errors.Join(err, remove())
+}
+
+func (a *archived) close() error {
+	if a.tar == nil {
+		return nil
+	}
+	return a.tar.Close()
+}
+
+// loose is a snapshot for a step that looks at nothing below it, in a store where nothing becomes a layer by a rename:
+// a plain directory.
+type loose struct {
+	archived
+	below  Below
+	dir    string
+	root   layer.RootAttr
+	remove func() error
+	once   sync.Once
+	err    error
+}
+
+var _ Snapshot = (*loose)(nil)
+
+func (r *Room) prepareLoose(ctx context.Context, below Below) (Snapshot, error) {
+	dir, remove, err := r.store.Scratch().Tree(ctx, "files")
+	if err != nil {
+		return nil, fmt.Errorf("prepare a layer: %w", err)
+	}
+	l := &loose{archived: archived{room: r}, below: below, dir: dir, remove: remove}
+	if l.root, err = layer.ReadRootAttr(dir); err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	return l, nil
+}
+
+func (l *loose) Files() (dir, marks string) { return l.dir, l.room.lib.Layout.Marks }
+
+func (l *loose) Start(ctx context.Context) (dir *os.File, release func() error, err error) {
+	v, err := l.room.View(ctx, l.below, NS{})
+	return v.Dir, v.Release, err
+}
+
+func (l *loose) InNamespace(context.Context, NS, RunFunc) error {
+	return errors.New("run a step: its snapshot was made for one that sees nothing")
+}
+
+func (l *loose) Pending() (*os.File, error) { return nil, nil } //nolint:nilnil // nothing is an answer
+
+func (l *loose) Read(ctx context.Context, o ReadOptions) (layer.Result, error) {
+	if err := l.create(); err != nil {
+		return layer.Result{}, err
+	}
+	res, err := layer.Read(ctx, l.dir, o.options(layer.Options{
+		OverlayXattr: l.room.lib.Layout.Marks, Tar: l.tar, ParentRoot: &l.root,
+	}))
+	l.diffID = res.DiffID
+	return res, err
+}
+
+func (l *loose) Commit(ctx context.Context, parent string) (store.Layer, error) {
+	return l.commit(ctx, parent, func() (layer.RootAttr, error) { return plainRoot(), nil }, l.Remove)
+}
+
+func (l *loose) Remove() error {
+	l.once.Do(func() { l.err = errors.Join(l.close(), l.remove()) })
+	return l.err
+}
+
+// restack makes another layer with the same archive as l, on top of the parent.
+func (r *Room) restack(ctx context.Context, l store.Layer, parent string) (made store.Layer, err error) {
+	a := archived{room: r, diffID: l.DiffID}
+	if err := a.create(); err != nil {
+		return made, fmt.Errorf("copy layer %s: %w", l.ID, err)
+	}
+	if err := r.spoolTar(l, a.tar); err != nil {
+		return made, errors.Join(err, a.close())
+	}
+	return a.commit(ctx, parent, func() (layer.RootAttr, error) { return plainRoot(), nil }, a.close)
+}
+
+// spoolTar writes a layer's archive to a file. A layer that is being read keeps all others from being made.
+func (r *Room) spoolTar(l store.Layer, spool io.Writer) error {
+	archive, err := r.store.LayerTar(l)
+	if err != nil {
+		return err
+	}
+	hash := digest.Canonical.Digester()
+	_, err = io.Copy(io.MultiWriter(spool, hash.Hash()), archive)
+	if err = errors.Join(err, archive.Close()); err == nil && hash.Digest() != l.DiffID {
+		err = fmt.Errorf("its archive has the digest %s, not %s", hash.Digest(), l.DiffID)
+	}
+	if err != nil {
+		return fmt.Errorf("copy layer %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// putLayer makes a layer from an archive without an entry for the root, or takes the one that is there. A lowest
+// layer's root gets what root gives.
+func (r *Room) putLayer(ctx context.Context, parent string, diffID digest.Digest, archive io.Reader,
+	root func() (layer.RootAttr, error)) (store.Layer, error) {
+	create := func(id string) (*storage.Layer, error) {
+		put, _, err := r.lib.PutLayer(id, parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: store.HostIDs()},
+			archive)
+		if err != nil || parent != "" {
+			return put, err
+		}
+		attr, err := root()
+		if err == nil {
+			err = r.giveRoot(id, attr)
+		}
+		if err != nil {
+			err = errors.Join(err, r.store.RemoveLayer(id))
+		}
+		return put, err
+	}
+	l, _, err := r.store.Commit(ctx, parent, store.Content{DiffID: diffID}, create)
+	return l, err
+}
+
+// giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root
+// leaves to the driver. The layers above take them from there.
+func (r *Room) giveRoot(id string, attr layer.RootAttr) error {
+	find, unmount := r.store.MountLayer, nothing
+	if r.mountsItself(id) {
+		find = func(id string) (string, func() error, error) {
+			dir, err := r.store.DiffDir(id)
+			return dir, unmount, err
+		}
+	}
+	dir, unmount, err := find(id)
+	if err == nil {
+		err = errors.Join(layer.SetRootAttr(dir, attr), unmount())
+	}
+	if err != nil {
+		return fmt.Errorf("commit layer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"go.podman.io/storage"
+	drivers "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/reexec"
+	"go.podman.io/storage/pkg/unshare"
+
+	"github.com/cooperbuild/cooper/build/internal/store/durable"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
+	"github.com/cooperbuild/cooper/build/internal/store/scratch"
+	"github.com/cooperbuild/cooper/build/internal/store/uses"
+	"github.com/cooperbuild/cooper/userns"
+)
+
+// ErrNoLayer means that the store has no such layer.
+var ErrNoLayer = errors.New("no such layer in the store")
+
+// ownDir is the name of cooper's own directory in the store's directory.
+const ownDir = "cooper"
+
+// overlayDriver is the name of the driver that stacks directories, and of the driver's directory in the store's
+// directory.
+const overlayDriver = library.Overlay
+
+// Options say which store to open. The zero value is the user's own store as storage.conf and the environment give it.
+type Options struct {
+	// Root holds the images and layers, RunRoot the short-lived state.
+	Root, RunRoot string
+	// Driver is a containers/storage driver name, such as overlay or vfs, and DriverOptions its options.
+	Driver        string
+	DriverOptions []string
+	// Portable forces the commit path that works with every driver.
+	Portable bool
+	// Tell is called with messages for the user about the store, such as the damage of a crash. It may be nil.
+	Tell func(text string)
+}
+
+// Store is an opened containers/storage with cooper's own records beside it.
+type Store struct {
+	store   *library.Library
+	driver  drivers.Driver
+	dir     string
+	trusted bool
+	scratch *scratch.Room
+	uses    *uses.Ledger
+	durable *durable.Record
+	// root is the path of the store's directory as the caller has named it.
+	root string
+	// byFD is the open directory by which the library knows the store if it can't use root, see withPlainRoot; else nil.
+	byFD *os.File
+	// aside are the paths to which lists of the library were moved that could not be read when the store was opened.
+	aside []string
+}
+
+// HandleReexec runs the helper of containers/storage if the library has started this process as one, and tells whether
+// it did. main must call it first.
+func HandleReexec() bool {
+	tellNamespace()
+	return reexec.Init()
+}
+
+// tellNamespace tells the library, by an environment variable, that this process is not the machine's root although it
+// has all IDs: the library looks only at the IDs. Otherwise the library would let overlay mark deletions by attributes
+// that only the machine's root can set, and deleted files would be back in the layer.
+func tellNamespace() {
+	if os.Geteuid() != 0 || os.Getenv(unshare.UsernsEnvName) != "" {
+		return
+	}
+	if m, err := userns.CurrentMapping(); err == nil && !userns.InInitial(m) {
+		_ = os.Setenv(unshare.UsernsEnvName, "done") // can't fail: the name has neither "=" nor a zero byte
+	}
+}
+
+// Open opens the store, making it if it doesn't exist. It removes the files that killed builds left behind. It doesn't
+// repair the damage of a crash of the machine; package depot, which opens stores for builds, calls package mend for
+// that.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	opts, err := defaults(o)
+	if err != nil {
+		return nil, err
+	}
+
+	aside, err := durable.Repair(opts.GraphRoot)
+	if err != nil {
+		return nil, openError(opts, err)
+	}
+
+	named, byFD, err := withPlainRoot(opts)
+	if err != nil {
+		return nil, openError(opts, err)
+	}
+
+	st, err := library.Open(named)
+	if err != nil {
+		return nil, errors.Join(openError(opts, err), closeFile(byFD))
+	}
+
+	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, trusted: !unshare.IsRootless()}
+	if s.driver, err = st.GraphDriver(); err != nil {
+		return nil, openError(opts, err)
+	}
+
+	s.dir = filepath.Join(st.GraphRoot(), ownDir)
+	if s.scratch, err = scratch.Open(s.dir); err != nil {
+		return nil, openError(opts, err)
+	}
+
+	s.uses = uses.New(s.dir)
+	if s.durable, err = durable.Open(st); err != nil {
+		return nil, openError(opts, err)
+	}
+	if err := s.inheritNothing(); err != nil {
+		return nil, openError(opts, err)
+	}
+
+	options := slices.Concat(opts.GraphDriverOptions, st.GraphOptions())
+	st.Examine(library.Settings{Own: s.dir, Options: options, Portable: o.Portable, Trusted: s.trusted,
+		Volatile: !opts.DisableVolatile})
+	if err := s.removeStale(ctx); err != nil {
+		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
+	}
+
+	return s, nil
+}
+
+// Apply gives a caller's options precedence over those of storage.conf and the environment.
+func Apply(opts *storage.StoreOptions, o Options) {
+	if o.Root != "" {
+		opts.GraphRoot = o.Root
+		if o.RunRoot == "" {
+			opts.RunRoot = filepath.Join(o.Root, "run")
+		}
+	}
+	if o.RunRoot != "" {
+		opts.RunRoot = o.RunRoot
+	}
+	if o.Driver != "" && o.Driver != opts.GraphDriverName {
+		opts.GraphDriverName = o.Driver
+		opts.GraphDriverOptions = nil
+	}
+	if len(o.DriverOptions) > 0 {
+		opts.GraphDriverOptions = o.DriverOptions
+	}
+	if opts.GraphDriverName == "" && len(opts.GraphDriverPriority) == 0 {
+		opts.GraphDriverName = usualDriver(opts.GraphRoot)
+	}
+	if opts.GraphDriverName == overlayDriver {
+		// Otherwise the library would mount the driver's directory over itself, and real root's mount would outlive the
+		// build.
+		opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.skip_mount_home=true")
+	}
+}
+
+// usualDriver gives the driver for a store without a configured one: overlay, or vfs if another tool has filled the
+// store with that, as older versions of podman do by default. It gives "" for a store of btrfs. The library would
+// refuse to choose in a store that holds both overlay and vfs.
+func usualDriver(root string) string {
+	has := func(driver string) bool {
+		_, err := os.Lstat(filepath.Join(root, driver+"-layers", "layers.json"))
+		return err == nil
+	}
+	if has("vfs") && !has(overlayDriver) {
+		return "vfs"
+	}
+	if _, err := os.Lstat(filepath.Join(root, "btrfs-layers")); err == nil {
+		return "" // the library finds the driver and says that it can't use it
+	}
+	return overlayDriver
+}
+
+// Close closes the store. This process's mount of the driver's directory ends with the mount namespace.
+func (s *Store) Close() error {
+	s.store.Free()
+	return errors.Join(s.durable.Close(), closeFile(s.byFD))
+}
+
+// Library gives the library that keeps layers and images, for the packages below this one.
+func (s *Store) Library() *library.Library { return s.store }
+
+// Durable gives the record of which layers are surely on disk.
+func (s *Store) Durable() *durable.Record { return s.durable }
+
+// Scratch makes temporary directories and files.
+func (s *Store) Scratch() *scratch.Room { return s.scratch }
+
+// Aside are the paths to which lists of the library were moved that could not be read when the store was opened.
+func (s *Store) Aside() []string { return s.aside }
+
+// Trusted tells whether the layers have overlay's marks in trusted.* attributes, which only the machine's root can set.
+func (s *Store) Trusted() bool { return s.trusted }
+
+// Dir is cooper's own directory for its records, on the store's file system.
+func (s *Store) Dir() string { return s.dir }
+
+// Root is the store's directory.
+func (s *Store) Root() string { return s.root }
+
+// Driver is the name of the storage driver.
+func (s *Store) Driver() string { return s.store.GraphDriverName() }
+
+// removeStale removes staged and temporary directories of processes that have ended.
+func (s *Store) removeStale(ctx context.Context) error {
+	return errors.Join(
+		scratch.SweepStaging(ctx, filepath.Join(s.store.GraphRoot(), overlayDriver, "staging")),
+		s.scratch.Sweep(ctx, s.removeAbandoned),
+	)
+}
+
+// removeAbandoned removes a layer whose making was cut short because its process ended.
+func (s *Store) removeAbandoned(id string) error {
+	if _, err := s.store.Layer(id); err != nil {
+		return nil //nolint:nilerr // the layer doesn't exist
+	}
+	if _, err := s.store.Unmount(id, true); err != nil && !Unknown(err) {
+		return fmt.Errorf("unmount layer %s: %w", id, err)
+	}
+	return s.RemoveLayer(id)
+}
