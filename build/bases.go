@@ -20,7 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 )
 
-// bases finds the base images of one build.
+// bases makes the resolver that finds the base images of one build.
 func (e environment) bases(set settings, kept *blobs.Room) *bases.Resolver {
 	o := e.baseOptions(set)
 	if set.packsLayers() {
@@ -30,7 +30,7 @@ func (e environment) bases(set settings, kept *blobs.Room) *bases.Resolver {
 	return bases.New(o)
 }
 
-// blobs has the compressed layers of a build.
+// blobs makes the room that finds and keeps the compressed layers of a build's outputs.
 func (e environment) blobs(set settings, c *cache.Cache) *blobs.Room {
 	return blobs.New(blobs.Options{
 		Cache: c, Dir: e.depot.Store.RemoteDir(), Origins: e.depot.Images, Registry: e.session.Registry().Options(),
@@ -38,7 +38,7 @@ func (e environment) blobs(set settings, c *cache.Cache) *blobs.Room {
 	})
 }
 
-// packsLayers tells whether an output has layers in files.
+// packsLayers tells whether an output of the build holds layers as compressed files.
 func (s settings) packsLayers() bool {
 	return slices.ContainsFunc(s.Outputs, func(o export.Spec) bool { return !o.HoldsFiles() && !o.IsImage() })
 }
@@ -52,7 +52,7 @@ func (e environment) baseOptions(set settings) bases.Options {
 }
 
 // targetBuilder builds the images of contexts target:DIR[#STAGE]: with the same store, cache and machine, but without
-// build arguments and without named contexts, so that no circle can come of it.
+// build arguments and without named contexts, so that no such build can lead back to itself.
 func (e environment) targetBuilder(set settings) func(context.Context, string, ocispec.Platform) (images.Found,
 	error) {
 	var begun atomic.Int64
@@ -69,7 +69,7 @@ func (e environment) targetBuilder(set settings) func(context.Context, string, o
 		if err != nil {
 			return images.Found{}, err
 		}
-		e := e // what it shows beside its steps is shown as its own
+		e := e // the asides of the inner build are shown as part of its own steps
 		e.asides = e.asides.WithSink(inner.Progress)
 		res, err := e.build(ctx, inner)
 		if err != nil {

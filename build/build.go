@@ -44,18 +44,18 @@ func Build(ctx context.Context, s *Session, req Request) (res Result, err error)
 	return res, err
 }
 
-// environment is what a build has in common with those that it needs.
+// environment is what a build shares with the inner builds of its contexts target:DIR.
 type environment struct {
 	session  *session.Session
 	depot    *depot.Depot
 	identity rootfs.Identity
-	// space watches over Request.MaxUsedSpace; nil: nobody does.
+	// space keeps the disk space below Request.MaxUsedSpace; nil: nothing limits it.
 	space *reclaim.Space
-	// asides counts what is shown beside the steps.
+	// asides numbers the activities that are shown beside the steps, such as pulls.
 	asides progress.Asides
 }
 
-// newEnvironment opens the session's store. Nobody watches over the space yet.
+// newEnvironment opens the session's store. The field space is nil until the caller sets it.
 func newEnvironment(ctx context.Context, s *Session, set settings) (environment, error) {
 	d, err := s.Depot(ctx)
 	if err != nil {
@@ -85,13 +85,14 @@ func (e environment) build(ctx context.Context, set settings) (res Result, err e
 	return res, err
 }
 
-// opened is what a build reads.
+// opened is what a build reads from; build makes it once, all attempts share it.
 type opened struct {
 	contexts   *inputs.Contexts
 	dockerfile inputs.File
 }
 
-// attempt plans and runs the build once. It is final if it can't be taken back.
+// attempt plans and runs the build once. final says that the outcome stands: another attempt must not follow, since
+// what was done can't be taken back.
 func (e environment) attempt(ctx context.Context, set settings, from opened) (res Result, final bool, err error) {
 	r := records{stats: source.OpenStatCache(e.depot.Store.StatsFile())}
 	if r.cache, err = cache.Open(e.depot.Store.CacheDir()); err != nil {
@@ -137,17 +138,17 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	return res, made.Printed, e.depot.Store.Durable().Settle()
 }
 
-// keepStats keeps the digests of context files.
+// keepStats writes the digests of context files to disk for later builds.
 func (e environment) keepStats(stats *source.StatCache, to progress.Sink) {
 	reclaim.NoteStats(e.depot.Store)
 	if err := stats.Save(); err != nil {
-		// The next build reads more files than it had to; that's all.
+		// Without the digests the next build only reads more files than it would have had to.
 		to.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})
 	}
 }
 
-// maxAttempts is how often a build starts anew if other programs remove layers under it. What the cache still has makes
-// each shorter.
+// maxAttempts is how often a build starts anew if other programs remove layers under it. Each attempt
+// is shorter than the one before by the steps that the cache still has.
 const maxAttempts = 10
 
 // stepsPerAttempt is more than the steps of a build, and stepsPerBuild more than those of all its attempts.
@@ -156,7 +157,7 @@ const (
 	stepsPerBuild   = 1 << 24
 )
 
-// persist has a build done until nothing is lost under it, or what it has done can't be taken back.
+// persist attempts a build until other programs remove no layer during an attempt, or the attempt is final.
 func persist(ctx context.Context, to progress.Sink,
 	build func(to progress.Sink) (res Result, final bool, err error)) (Result, error) {
 	shown := to

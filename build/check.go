@@ -21,7 +21,7 @@ type Source = inputs.Source
 // CheckResult is what [Check] found.
 type CheckResult = inspect.CheckResult
 
-// OutlineResult says what the target of a request can be given.
+// OutlineResult lists the build arguments, secrets and the like that the target of a request takes.
 type OutlineResult = inspect.OutlineResult
 
 // TargetsResult are the stages that can be built.
@@ -38,8 +38,8 @@ const (
 	LookPull
 )
 
-// Check lints the Dockerfile of a request and builds nothing. The error is for what kept it from looking; what is wrong
-// with the Dockerfile is in the result.
+// Check lints the Dockerfile of a request and builds nothing. The error says what kept Check from linting;
+// mistakes in the Dockerfile are in the result.
 func Check(ctx context.Context, s *Session, req Request, look Look) (res CheckResult, err error) {
 	err = withDockerfile(ctx, s, req, look, func(in inspect.Dockerfile) error {
 		res = inspect.Check(ctx, in)
@@ -48,7 +48,7 @@ func Check(ctx context.Context, s *Session, req Request, look Look) (res CheckRe
 	return res, err
 }
 
-// Outline finds out what the target of a request can be given. It builds nothing.
+// Outline lists the build arguments, secrets and the like that the target of a request takes. It builds nothing.
 func Outline(ctx context.Context, s *Session, req Request, look Look) (res OutlineResult, err error) {
 	err = withDockerfile(ctx, s, req, look, func(in inspect.Dockerfile) (err error) {
 		res, err = inspect.Outline(ctx, in)
@@ -66,12 +66,13 @@ func Targets(ctx context.Context, s *Session, req Request) (res TargetsResult, e
 	return res, err
 }
 
-// withDockerfile reads the Dockerfile of a request and hands it on, with a resolver that looks as far as it may.
+// withDockerfile reads the Dockerfile of a request and hands it on, with a resolver that looks for base images as
+// far as look says.
 func withDockerfile(ctx context.Context, s *Session, req Request, look Look, do func(inspect.Dockerfile) error) (
 	err error) {
 	set := settings{Request: req.completed()}
 	e := environment{session: s, asides: progress.NewAsides(set.Progress)}
-	var st *store.Store // none, where only directories and what is local is looked at
+	var st *store.Store // nil where only directories and the files of the store are looked at
 	var resolver plan.Resolver = bases.Local{Peek: s.Peek}
 	if look == LookPull || NeedsStore(req) {
 		if e, err = newEnvironment(ctx, s, set); err != nil {
@@ -89,7 +90,7 @@ func withDockerfile(ctx context.Context, s *Session, req Request, look Look, do 
 		return err
 	}
 	o := set.planOptions(df, resolver)
-	o.Warn = nil // what there is to say is in the result
+	o.Warn = nil // warnings are part of the result
 	return do(inspect.Dockerfile{File: df, Err: err, Options: o})
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// What follows are names of other rooms that a caller of this one needs.
+// The names below belong to other packages; callers of package build need them and have them from here.
 
 // Session is what many builds in one process share: the open store, how registries are reached, and who calls.
 type Session = session.Session
@@ -40,7 +40,7 @@ type StoreOptions = store.Options
 // StorageDrivers are the storage drivers that a store can have.
 func StorageDrivers() []string { return store.Drivers() }
 
-// StoreError says why the store can't be opened: something about this machine, its files or its settings.
+// StoreError says why the store can't be opened: it names what is wrong with this machine, its files or its settings.
 type StoreError = store.OpenError
 
 // ErrMachine is behind errors that are the machine's fault and not the build's.
@@ -55,13 +55,13 @@ type StepError = steps.StepError
 // ExitError is a command that ended with another status than 0.
 type ExitError = runstep.ExitError
 
-// Format is that of an image's manifest.
+// Format says whose format an image's manifest has, OCI's or Docker's.
 type Format = imagebuilder.Format
 
 // ParseFormat reads the value of --format.
 func ParseFormat(text string) (Format, error) { return imagebuilder.ParseFormat(text) }
 
-// NamedContext is a --build-context.
+// NamedContext is the value of one --build-context.
 type NamedContext = plan.NamedContext
 
 // Stdin as a context or a Dockerfile is standard input.
@@ -105,19 +105,20 @@ type StepNS = rootfs.StepNS
 // UserNS is a user namespace that somebody else has made; see OpenUserNS.
 type UserNS = joined.UserNS
 
-// ErrNotAbove is behind the error about a user namespace that this process can't join because it lies not below its
-// own.
+// ErrNotAbove is behind the error about a user namespace that this process can't join, because that namespace is not
+// below the process's own.
 var ErrNotAbove = joined.ErrNotAbove
 
-// OpenUserNS opens the user namespace at a path for RUN steps to join. It is nil if that is the one this process is in.
+// OpenUserNS opens the user namespace at a path for RUN steps to join. The result is nil if
+// this process is in that namespace already.
 // The caller closes it.
 func OpenUserNS(path string) (*UserNS, error) { return joined.Open(path) }
 
-// ReadUserNS reads the map of the user namespace at a path, with the IDs of this process's namespace for host IDs. It
-// is nil if the namespace is the one that this process is in.
+// ReadUserNS reads the map of the user namespace at a path, with the IDs of this process's namespace as host IDs.
+// The result is nil if this process is in that namespace already.
 func ReadUserNS(path string) (*userns.Mapping, error) { return joined.Read(path) }
 
-// RunOptions hold for every RUN step.
+// RunOptions are settings that apply to every RUN step of a build.
 type RunOptions = runstep.Options
 
 // DNS is what the /etc/resolv.conf of RUN steps says instead of the host's.
@@ -143,10 +144,10 @@ func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
 	return runstep.FindRuntime(ctx, name)
 }
 
-// CheckRuntimeName finds names that FindRuntime never finds.
+// CheckRuntimeName refuses names that FindRuntime can find on no machine.
 func CheckRuntimeName(name string) error { return runstep.CheckRuntimeName(name) }
 
-// CheckKeepBundle refuses a directory with something in it: what is of this build could not be told from it.
+// CheckKeepBundle refuses a directory that isn't empty: nobody could tell the files of the bundle from the others.
 func CheckKeepBundle(dir string) error { return runstep.CheckKeepBundle(dir) }
 
 // ParsePlatforms reads the values of --platform; see runstep.ParsePlatforms.

@@ -10,14 +10,14 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// planned is what is going to be done.
+// planned is the outcome of planning: the graph of steps and what the build has to know of it.
 type planned struct {
 	graph *plan.Graph
 	// targets are the stages that the images are made from.
 	targets []*plan.Stage
 	// stages is how many stages the plan for one image has.
 	stages int
-	// sourceDate limits all times in the images; nil: none.
+	// sourceDate is the latest time that files and records in the images may have; nil: no limit.
 	sourceDate *time.Time
 }
 
@@ -36,7 +36,8 @@ func makePlan(ctx context.Context, set settings, df inputs.File, bases plan.Reso
 	return p, err
 }
 
-// combine plans for several platforms. What is said of the Dockerfile is said once.
+// combine plans for several platforms. Warnings about the Dockerfile, which each plan repeats,
+// are shown once.
 func (p *planned) combine(ctx context.Context, set settings, df inputs.File, o plan.Options) (err error) {
 	warn, seen := o.Warn, map[dockerfile.Warning]bool{}
 	o.Warn = func(w dockerfile.Warning) {

@@ -12,13 +12,14 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 )
 
-// Request says what to build. Context is needed; everything else is useful when zero.
+// Request says what to build. The caller must set Context; the zero value of any other field is a useful default.
 type Request struct {
 	// Context is what files are copied from: a directory, a tar archive, the URL of a git repository, of an archive or of
 	// a Dockerfile, or "-": Stdin is an archive or a Dockerfile.
 	Context string
-	// Dockerfile is its path, a URL, "-" for Stdin, or empty: Containerfile or Dockerfile in the context. The path is one
-	// of this machine or, unless it is absolute, one inside a context that isn't a directory.
+	// Dockerfile is the path of the Dockerfile, a URL, "-" for Stdin, or empty: Containerfile or Dockerfile in the
+	// context. With a directory as Context the path is one of this machine; with any other, a relative path is one inside
+	// that context.
 	Dockerfile string
 	// IgnoreFile is the path of the ignore file; empty: the one that belongs to the Dockerfile or the context.
 	IgnoreFile string
@@ -27,32 +28,33 @@ type Request struct {
 	// Tags are image names as the user gives them.
 	Tags   []string
 	Target string
-	// BuildArgs by name; nil is an argument given without a value and not in the environment.
+	// BuildArgs are the values of build arguments by name; nil: the argument was given without a value and the
+	// environment has none.
 	BuildArgs map[string]*string
 	Labels    map[string]string
 	Contexts  map[string]plan.NamedContext
-	// Platforms are what to build for; none: this machine's, or what the base image is for. Of several, each once, an
-	// index is made.
+	// Platforms are what to build for; none: this machine's, or what the base image is for. For
+	// several, each of which may stand here once, the build makes an index.
 	Platforms []ocispec.Platform
 	Outputs   []export.Spec
-	// Format is that of the image in the store; empty is OCI's. Outputs have a format of their own.
+	// Format is the format of the image in the store; empty: OCI's. Outputs have a format of their own.
 	Format  Format
 	Pull    PullPolicy
 	NoCache bool
 	// Jobs is how many steps may run at once; 0 lets cooper choose.
 	Jobs int
-	// SourceDate limits all times in the image; nil: none. A SOURCE_DATE_EPOCH among the build arguments, or before the
-	// first FROM, goes before it.
+	// SourceDate is the latest time that files and records in the image may have; nil: no limit. A SOURCE_DATE_EPOCH among
+	// the build arguments, or before the first FROM, takes precedence over SourceDate.
 	SourceDate *time.Time
 	Run        RunOptions
-	// StepNS is the user namespace of RUN steps; the zero value is none besides cooper's own.
+	// StepNS is the user namespace of RUN steps; with the zero value they run in cooper's own.
 	StepNS StepNS
-	// Stdout is what is written to outputs whose destination is export.Stdout; nil: there can be none.
+	// Stdout receives outputs whose destination is export.Stdout; nil: such outputs are refused.
 	Stdout io.Writer
-	// MaxUsedSpace is how many bytes of disk all that prune can remove may take; 0: any number. What running builds use
-	// stays in any case.
+	// MaxUsedSpace is the limit, in bytes of disk, of all that prune could remove; 0: no limit. What running builds use
+	// stays even above the limit.
 	MaxUsedSpace int64
-	// Progress is told what happens; nil: nobody is.
+	// Progress receives the events of the build while it runs; nil: they are dropped.
 	Progress progress.Sink
 }
 
@@ -60,11 +62,11 @@ type Request struct {
 type Result struct {
 	// ImageID is the digest of the config, or for several platforms of the store's index.
 	ImageID digest.Digest
-	// Manifest is the digest of the manifest: that of the last output, or the local store's.
+	// Manifest is the digest of the manifest in the last output or, without outputs, in the local store.
 	Manifest digest.Digest
-	// Names are the full names the image has now.
+	// Names are the full names that the build has given the image.
 	Names []string
-	// Steps counts the steps that can make a layer, Cached those of them that were not run.
+	// Steps counts the steps that can make a layer; Cached counts those of them that the cache had and that did not run.
 	Steps, Cached int
 	Took          time.Duration
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// settings are a request that was checked. Nobody changes them: who needs others makes a copy.
+// settings are a request that check has accepted. Nobody changes them: code that needs other settings makes a copy.
 type settings struct {
 	Request
 	// names are the tags as full names.
 	names []string
 }
 
-// check refuses what no build can do, and gives the fields that nobody has to fill in their values.
+// check refuses requests that no build can fulfil, and sets optional fields that are empty to their defaults.
 func check(req Request) (settings, error) {
 	s := settings{Request: req.completed()}
 	var err error
@@ -31,7 +31,7 @@ func check(req Request) (settings, error) {
 	return s, req.Run.Check()
 }
 
-// completed is the request with the fields that nobody has to fill in.
+// completed is the request with the defaults of its optional fields filled in.
 func (r Request) completed() Request {
 	if r.Progress == nil {
 		r.Progress = progress.Discard{}
@@ -40,13 +40,13 @@ func (r Request) completed() Request {
 	return r
 }
 
-// shownTo are the settings of a build that is shown to another sink.
+// shownTo is a copy of the settings whose events go to another sink.
 func (s settings) shownTo(to progress.Sink) settings {
 	s.Progress = to
 	return s
 }
 
-// inputs is what the settings say of contexts and the Dockerfile.
+// inputs are the options of package inputs: the part of the settings about contexts and the Dockerfile.
 func (s settings) inputs(asides progress.Asides) inputs.Options {
 	return inputs.Options{
 		Context: s.Context, Dockerfile: s.Dockerfile, IgnoreFile: s.IgnoreFile, Stdin: s.Stdin, BuildArgs: s.BuildArgs,
@@ -70,12 +70,12 @@ func (s settings) shownTags() []string {
 	return tags
 }
 
-// CheckOutputs refuses outputs that can't hold what is going to be built, and those that are pushed nobody knows where.
+// CheckOutputs refuses outputs that can't hold what is going to be built, and pushes without a destination.
 func CheckOutputs(req Request) error {
 	return outputs.Check(req.Platforms, req.Outputs, req.Tags)
 }
 
-// CheckName tells whether a name can be given to an image.
+// CheckName returns an error if an image can't have the name.
 func CheckName(name string) error {
 	_, err := images.NormalizeName(name)
 	return err
@@ -84,8 +84,8 @@ func CheckName(name string) error {
 // ShortID is an image's ID as people are shown it.
 func ShortID(id string) string { return images.Short(id) }
 
-// FullName is a name as images have it in the store: localhost/app:latest for app. It gives what is no name back as it
-// is.
+// FullName is a name as images have it in the store: localhost/app:latest for app. It returns
+// a text that is no name unchanged.
 func FullName(name string) string {
 	full, err := images.NormalizeName(name)
 	if err != nil {

@@ -25,8 +25,8 @@ func ParseSourceDate(text string) (*time.Time, error) {
 	return &t, nil
 }
 
-// sourceDate is the date that holds: that of the Dockerfile or of a build argument, which the plan has found, goes
-// before the request's.
+// sourceDate is the date that applies: planned, which the plan has found in the Dockerfile or the build arguments,
+// takes precedence over the date of the request.
 func (s settings) sourceDate(planned string) (*time.Time, error) {
 	if _, given := s.BuildArgs[sourceDateArg]; !given && planned == "" {
 		return s.SourceDate, nil

@@ -11,7 +11,7 @@ import (
 // DiskUsage is what a store holds.
 type DiskUsage = reclaim.Usage
 
-// Usage says what the session's store holds, which it measures. One that doesn't exist holds nothing, and is not made.
+// Usage measures what the session's store holds. A store that doesn't exist holds nothing, and Usage makes none.
 func Usage(ctx context.Context, s *Session) (u DiskUsage, err error) {
 	u = reclaim.Summarize(nil)
 	err = withExisting(ctx, s, func(d *depot.Depot) (err error) {
@@ -24,11 +24,12 @@ func Usage(ctx context.Context, s *Session) (u DiskUsage, err error) {
 // PruneRequest says what is to be removed from a session's store.
 type PruneRequest struct {
 	Policy disk.Policy
-	// Sure is asked with what would go, before anything does; nil: it goes.
+	// Sure decides whether the listed items are removed; Prune calls it once, before it removes any. Nil: yes.
 	Sure func(items []disk.Item) (bool, error)
 }
 
-// Prune removes what a policy chooses, and returns what is gone, with an error too. Whatever is in use stays.
+// Prune removes what a policy chooses, and returns the removed items, also together with an error. Items
+// in use stay.
 func Prune(ctx context.Context, s *Session, req PruneRequest) (gone []disk.Item, err error) {
 	err = withExisting(ctx, s, func(d *depot.Depot) (err error) {
 		gone, err = reclaim.Prune(ctx, d, req.Policy, req.Sure)
@@ -37,7 +38,7 @@ func Prune(ctx context.Context, s *Session, req PruneRequest) (gone []disk.Item,
 	return gone, err
 }
 
-// withExisting hands the store on, if there is one.
+// withExisting calls do with the store of the session, if there is one.
 func withExisting(ctx context.Context, s *Session, do func(*depot.Depot) error) error {
 	d, err := s.Existing(ctx)
 	if err != nil || d == nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 )
 
-// records are what is known of earlier builds.
+// records give access to what earlier builds have noted.
 type records struct {
 	cache *cache.Cache
 	stats *source.StatCache
@@ -32,23 +32,23 @@ type parts struct {
 	opened
 	records
 	bases *bases.Resolver
-	// agents by ID are those of --ssh.
+	// agents are the SSH agents and keys of --ssh, by ID.
 	agents map[string]*sshagent.Agent
-	// pushes are what is pushed; nil: nothing is.
+	// pushes send the outputs that are pushed; nil: no output is.
 	pushes *outputs.Pushes
 	blobs  *blobs.Room
-	// stop ends the steps that run, and says why.
+	// stop cancels the steps that run; its argument is the cause.
 	stop context.CancelCauseFunc
 }
 
-// rooms are those that carry out one plan.
+// rooms carry out one plan; wire makes them.
 type rooms struct {
 	roots   *rootfs.Roots
 	steps   steps.Room
 	outputs outputs.Room
 }
 
-// wire makes the rooms. The caller closes the roots.
+// wire makes the rooms of one attempt from its parts. The caller closes the field roots.
 func (e environment) wire(set settings, p planned, from parts) rooms {
 	blame, names := steps.Errors{Explain: e.session.Explain}, steps.Names{Stages: p.stages}
 	roots := rootfs.New(rootfs.Options{
@@ -95,7 +95,8 @@ func (r rooms) solve(ctx context.Context, g *plan.Graph, jobs int) ([]*rootfs.Ro
 // anchorPatience is how long a build that has failed may take to record what its finished steps have made.
 const anchorPatience = 10 * time.Second
 
-// anchorLeft keeps what the finished steps of a build that has failed, or was stopped, have made.
+// anchorLeft records what the finished steps of a failed or stopped build have made, so that the next build finds it in
+// the cache.
 func (r rooms) anchorLeft(ctx context.Context, g *plan.Graph, roots []*rootfs.Root) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), anchorPatience)
 	defer cancel()
