@@ -66,11 +66,12 @@ func (r *runner) prepare(choose func(*container.Container) (backEnd, error)) (er
 // process is a running step.
 type process struct {
 	script.Launch
-	child   *rawproc.Child
-	watcher *rawproc.Child
-	start   time.Time
+	child   *rawproc.Child // the step's first process
+	watcher *rawproc.Child // the process that kills the step if this one dies
+	start   time.Time      // just before child was started
 }
 
+// run starts the step on the back end and waits for its end. The output has been written when run returns.
 func (r *runner) run(ctx context.Context) (step.Status, error) {
 	// The step is killed when the thread that started it ends.
 	runtime.LockOSThread()
@@ -97,7 +98,7 @@ func (r *runner) run(ctx context.Context) (step.Status, error) {
 	return status, errors.Join(err, out.Finish())
 }
 
-// start starts the step and what watches it.
+// start starts the step's first process and the watcher, and lets the step begin.
 func (r *runner) start(out *streams.Streams) (*process, error) {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
@@ -132,8 +133,8 @@ func (r *runner) start(out *streams.Streams) (*process, error) {
 	return p, nil
 }
 
-// begin writes to the eventfd event, for which the child waits, so that it goes on. After an error the child was
-// killed.
+// begin writes to the eventfd event, for which the child waits before it goes on. After an error the child has been
+// killed and reaped.
 func (p *process) begin(event int) error {
 	err := fsys.WriteAll(event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	if err == nil {

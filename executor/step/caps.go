@@ -27,7 +27,8 @@ func capNames() []string {
 // AllCaps is every capability there is.
 const AllCaps = ^Caps(0)
 
-// DefaultCaps is the set that container engines give: it suffices to install software, and none of it reaches the host.
+// DefaultCaps is the set that container engines give by default. It suffices to install software, and gives no power
+// over the host.
 const DefaultCaps Caps = 1<<0 | 1<<1 | // CHOWN, DAC_OVERRIDE
 	1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | // FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP
 	1<<10 | 1<<13 | 1<<18 | // NET_BIND_SERVICE, NET_RAW, SYS_CHROOT

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Check finds addresses, domains and options that can't stand in a resolv.conf.
+// Check gives an error for addresses, domains and options that can't stand in a resolv.conf.
 func (d DNS) Check() error {
 	for _, s := range d.Servers {
 		if _, err := netip.ParseAddr(s); err != nil {

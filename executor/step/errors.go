@@ -15,7 +15,7 @@ var ErrHiddenProc = errors.New(
 // StartError says that the step's program could not be started. It didn't run at all.
 type StartError struct {
 	Program string // the program as the step names it
-	Reason  string // one clear clause
+	Reason  string // a clause, for people, that says why it couldn't be started
 	Err     error  // the errno, nil if there is none
 }
 
@@ -26,7 +26,7 @@ func (e *StartError) Unwrap() error { return e.Err }
 
 // SetupError says that the step's container could not be made.
 type SetupError struct {
-	Doing string // "mount proc", "enter the root"
+	Doing string // what the executor was doing, for people: "mount proc", "enter the root"
 	Err   error
 }
 

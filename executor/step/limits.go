@@ -14,7 +14,7 @@ const Unlimited = ^uint64(0)
 // A Limit is a resource limit of the command, setrlimit(2).
 type Limit struct {
 	Name       string // as in ulimit(1) and container engines: "nofile"
-	Soft, Hard uint64 // in the resource's own unit
+	Soft, Hard uint64 // in the unit that setrlimit(2) gives the resource: bytes, seconds, files...; Unlimited: no limit
 }
 
 // LimitNumbers are the RLIMIT_ numbers of the generic ABI, which amd64 and arm64 share.

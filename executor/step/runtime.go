@@ -18,7 +18,7 @@ type Runtime struct {
 	Name string // the first word of its --version: "crun", "runc"...
 }
 
-// Sentinels of FindRuntime.
+// Errors that those of FindRuntime wrap.
 var (
 	// ErrNoRuntime is wrapped by the error about an OCI runtime that PATH doesn't have.
 	ErrNoRuntime = errors.New("not in PATH")
@@ -33,7 +33,7 @@ func RuntimeNames() []string { return []string{"crun", "runc"} }
 const (
 	versionTime  = 10 * time.Second
 	versionPause = time.Second // how long its output may stay open after the program has ended
-	versionSize  = 4096        // bytes
+	versionSize  = 4096        // bytes of its output that are kept
 )
 
 var errNoAnswer = fmt.Errorf("gave no answer in %d s", int(versionTime.Seconds()))

@@ -61,7 +61,7 @@ type Step struct {
 	// Runtime is the OCI runtime that runs the step; nil: this package's own back end does.
 	Runtime *Runtime
 	// KeepBundle is a directory, made if it is missing, into which the config.json and the command line of the Runtime are
-	// written, without the values of the variables of Env that SecretEnv names. Empty: they aren't kept.
+	// written, without the values of the variables of Env whose names SecretEnv lists. Empty: they aren't kept.
 	KeepBundle string
 	SecretEnv  []string
 
@@ -121,8 +121,9 @@ type Mount struct {
 	// all files in Source those of the step's root. IDMapped is ignored then.
 	UserNS *os.File
 
-	SizeBytes int64 // Tmpfs: limit, 0 is half of the machine's memory
-	// Tmpfs: permission bits of its root; 0: those of the directory that it covers, or 01777 if it covers none
+	SizeBytes int64 // Tmpfs: how many bytes its files may take; 0 is half of the machine's memory
+	// Mode holds, for Tmpfs, the permission bits of its root; 0: those of the directory that it covers, or 01777 if it
+	// covers none.
 	Mode uint32
 }
 
@@ -140,7 +141,7 @@ type Socket struct {
 	Mode     uint32 // permission bits
 	UID, GID uint32
 	// Serve serves one connection until the peer closes it or ctx ends, which it does when the step ends. The caller of
-	// Serve closes conn. At most maxConnections are served at the same time; further ones wait.
+	// Serve closes conn. At most 32 connections to a socket are served at the same time; further ones wait.
 	Serve func(ctx context.Context, conn net.Conn)
 }
 
@@ -149,7 +150,7 @@ type DNS struct {
 	Servers []string // addresses
 	Search  []string // domains; "." alone is none
 	Options []string
-	None    bool // the image's own file stays
+	None    bool // the step sees the file of the image itself, with no setting applied
 }
 
 // Security changes what the command may do. The zero value gives what container engines give by default.
@@ -173,6 +174,7 @@ type Status struct {
 	Duration time.Duration  // from its start to its end
 	User     time.Duration  // processor time in user mode of the first process and all its descendants that were reaped
 	System   time.Duration  // processor time of the same processes in the kernel
-	// resident bytes of the largest of them; at least the caller's, since the first is cloned from it
+	// MaxRSS is how many bytes the largest of these processes had in memory. It is at least what the caller has, since
+	// the first process is cloned from it.
 	MaxRSS int64
 }

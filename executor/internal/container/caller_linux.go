@@ -9,8 +9,8 @@ import (
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
-// CanSetGroups says whether supplementary groups can be set. In a namespace that an ordinary user has made for itself
-// they can't, nor below.
+// CanSetGroups says whether the step's supplementary groups can be set. They can't in a user namespace that an ordinary
+// user has made without newgidmap, nor in one below it.
 func (c *Container) CanSetGroups() bool {
 	if c.Step.UserNS != nil {
 		return !c.Step.UserNS.NoGroups
@@ -31,7 +31,8 @@ func LastCap() int {
 	return last
 }
 
-// Permitted is what the caller has to give. The root of a new user namespace has all that the kernel knows.
+// Permitted is the set of capabilities that the step can get: all that the kernel knows in a new user namespace, else
+// those of this process.
 func (c *Container) Permitted() step.Caps {
 	if c.Step.Mapping != nil {
 		return step.AllCaps >> (63 - LastCap())

@@ -22,46 +22,51 @@ type IDs struct{ UID, GID uint32 }
 // them.
 type Container struct {
 	Step   step.Step
-	userNS *os.File // nil without Mapping
-	nested *os.File // the step's user namespace if it has one without Mapping
-	owner  IDs      // the container's root, as the caller's user namespace numbers it
+	userNS *os.File // the user namespace of Step.Mapping, opened by EnterMapping; nil without Mapping
+	// nested is the user namespace that emulate makes for the emulators of a step without Mapping; nil in other steps.
+	nested *os.File
+	owner  IDs // the container's root, in IDs of the caller's user namespace; set by EnterMapping
 
-	Room *os.File // memory file system of ours: /dev, name resolution files, the step's files
-	// shm is a memory file system of exactly the step's ShmSize for /dev/shm; nil if the back end makes one itself.
+	// Room is the memory file system, made by furnish, with the step's /dev, name resolution files and Step.Files.
+	Room *os.File
+	// Shm is the memory file system for /dev/shm, of exactly the step's ShmSize. MakeShm sets it; it is nil if the OCI
+	// runtime makes one.
 	Shm    *os.File
-	umask  uint32            // of this process
-	names  map[string][]byte // the standard files
-	Root   *Root
-	Sys    *os.File // detached mounts that every step gets
-	Pts    *os.File
-	Mounts []Attachment // in the order in which they are attached
-	User   step.User
+	umask  uint32            // the mode bits that this process's umask takes away; learnUmask finds them out
+	names  map[string][]byte // what makeEtc has put into the standard files, by their paths in the root
+	Root   *Root             // made by openRoot
+	Sys    *os.File          // detached mount of the caller's /sys, made by openKernel
+	Pts    *os.File          // detached mount of a new devpts for /dev/pts, made by openKernel
+	Mounts []Attachment      // all other mounts, in the order in which the child attaches them; made by plan
+	User   step.User         // who runs the step, and Env the step's environment; Identify sets both
 	Env    []string
 
-	Devices []string // device nodes that the caller has
-	sockets []*listener
-	Null    *os.File // the null device as the back end wants it
+	Devices []string    // names in /dev of the caller's device nodes that the step gets; set by openKernel
+	sockets []*listener // the step's sockets, made by addSockets
+	// Null is the null device: the step's input, and outputs without a writer. The back end's Prepare opens it.
+	Null *os.File
 
-	Own []*os.File
+	Own []*os.File // files that Close closes, the last one first; back ends add theirs
 }
 
-// Attachment is a mount and the place where the child puts it.
+// Attachment is a mount and the place where the child puts it: a detached mount (Mount), or else a clone of a file in
+// the room (Room).
 type Attachment struct {
 	inroot.Point
-	Mount    *os.File // a detached mount, or
-	Room     string   // a file or directory in room, cloned
-	ReadOnly bool     // to be set on a clone
-	standard bool     // every step gets it, unless its image has sent it elsewhere
-	missing  bool     // the root has nothing there
+	Mount    *os.File // the detached mount; nil if a clone is mounted
+	Room     string   // path in Container.Room of the file or directory whose clone is mounted
+	ReadOnly bool     // the child makes the clone read-only; not used with Mount
+	standard bool     // it is a standard file: left out if the image has a link into /proc, /sys or /dev there
+	missing  bool     // the root had nothing at Point, so placeInRoot has made the mount point
 	// writeBack tells that the step's changes to this standard file are written to the root when the step has ended.
 	writeBack bool
-	view      *os.File    // what lies below, for mount points in it; nil if there can't be any
-	Bind      *step.Mount // the user's own
-	plain     *os.File    // mount without stubs, if it has got any
-	stubs     *os.File    // the directory that shows them
+	view      *os.File    // the mounted directory, in which mount points of deeper mounts are made; nil for a file
+	Bind      *step.Mount // the element of Step.Mounts that asks for this mount; nil for all others
+	plain     *os.File    // what Mount was before showStub put an overlay with mount points over it; nil if it didn't
+	stubs     *os.File    // the directory in the room with the mount points that the overlay shows; nil without one
 }
 
-// New is the container of a step that makes sense.
+// New checks the step and gives a container for it, for which nothing is prepared yet.
 func New(s step.Step) (*Container, error) {
 	c := &Container{Step: s}
 	if err := c.check(); err != nil {
@@ -70,7 +75,7 @@ func New(s step.Step) (*Container, error) {
 	return c, c.confine()
 }
 
-// EnterMapping makes the step's user namespace, if it has one, and finds out who is root in it. close must be called
+// EnterMapping makes the step's user namespace, if it has one, and finds out who is root in it. Close must be called
 // also after an error.
 func (c *Container) EnterMapping() (err error) {
 	m := c.Step.Mapping
@@ -87,7 +92,7 @@ func (c *Container) EnterMapping() (err error) {
 	return err
 }
 
-// MakeMounts makes the root and all that is mounted in it, hanging nowhere yet, and finds out who runs the step.
+// MakeMounts makes the root and all that is mounted in it as detached mounts, and finds out who runs the step.
 func (c *Container) MakeMounts() error {
 	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.Identify, c.plan} {
 		if err := do(); err != nil {
@@ -169,6 +174,7 @@ func (c *Container) openKernel() error {
 	return nil
 }
 
+// check refuses a step with missing, impossible or contradictory values.
 func (c *Container) check() error {
 	s := c.Step
 	switch {
@@ -222,7 +228,8 @@ func (c *Container) Identify() error {
 func (c *Container) checkMapped() error {
 	u := c.User
 	others := slices.ContainsFunc(u.Groups, func(gid uint32) bool { return gid != 0 })
-	if c.Step.Mapping == nil && u.UID == 0 && u.GID == 0 && !others { // whoever we are, we are that
+	// The step's user is the root of the caller's user namespace, as this process is.
+	if c.Step.Mapping == nil && u.UID == 0 && u.GID == 0 && !others {
 		return nil
 	}
 	m, err := c.Mapping()

@@ -11,14 +11,14 @@ import (
 )
 
 // emulate registers the step's emulators with the kernel, for the step's user namespace alone: since Linux 6.7 each
-// user namespace can have a list of its own, which lasts as long as the mount that close unmounts. A namespace with a
+// user namespace can have a list of its own, which lasts as long as its mount, which Close unmounts. A namespace with a
 // list doesn't use the machine's list any more, so the caller's own namespace must never get one: without Mapping the
 // step gets a new namespace with the same IDs.
 func (c *Container) emulate() error {
 	if len(c.Step.Emulators) == 0 {
 		return nil
 	}
-	if c.Step.UserNS != nil { // whoever else is in it would get them, too
+	if c.Step.UserNS != nil { // all other processes in it would get the emulators, too
 		return fmt.Errorf("%w: in a user namespace that is joined: %w", emulator.ErrRegister, errors.ErrUnsupported)
 	}
 

@@ -12,7 +12,7 @@ func MaskedDirs() []string {
 		"sys/fs/cgroup"}
 }
 
-// ReadOnlyPaths are what a step must not write.
+// ReadOnlyPaths are files and directories that a step may read but must not write, for the same reason.
 func ReadOnlyPaths() []string {
 	return []string{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"}
 }

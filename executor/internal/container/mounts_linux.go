@@ -16,9 +16,10 @@ import (
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
+// userAttr are the attributes of every mount that a step asks for.
 const userAttr = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 
-// plan decides what is mounted where, in order, and makes the mount points.
+// plan fills c.Mounts: it decides what is mounted where, and in which order, and makes the mount points.
 func (c *Container) plan() error {
 	for _, name := range standardFiles() {
 		if name == resolvFile && c.Step.DNS.None {

@@ -85,6 +85,7 @@ func plantFile(dir *os.File, name string, data []byte) (err error) {
 	return inroot.SetTimes(dir, before)
 }
 
+// statUpper gives the attributes of a file in the upper directory.
 func statUpper(upper *os.File, name string) (st unix.Stat_t, err error) {
 	f, err := inroot.OpenPlain(upper, name, unix.O_PATH)
 	if err != nil {
@@ -129,6 +130,7 @@ func (c *Container) keepNames() error {
 	return nil
 }
 
+// keepName writes the standard file a to the root if it isn't any more what makeEtc has put into it.
 func (c *Container) keepName(a Attachment) (err error) {
 	from, err := inroot.OpenPlain(c.Room, a.Room, unix.O_RDONLY)
 	if err != nil {
@@ -144,7 +146,8 @@ func (c *Container) keepName(a Attachment) (err error) {
 		return fmt.Errorf("it is larger than %d KiB", maxNamesFile>>10)
 	}
 	root := c.Root.Dir
-	if c.Root.Rootfs.Dir != nil { // where the step's mounts are not, as long as its namespace is held
+	// In Root.Dir the step's own mount still covers the file, since close ends the step's namespace later.
+	if c.Root.Rootfs.Dir != nil {
 		root = c.Root.Rootfs.Dir
 	}
 

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	maxResolvConf = 64 << 10
+	maxResolvConf = 64 << 10 // bytes of the caller's file that are read
 	resolvFile    = "etc/resolv.conf"
 )
 

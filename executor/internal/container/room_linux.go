@@ -15,15 +15,15 @@ import (
 
 // What every step gets, unless it asks for something else.
 const (
-	defaultShmSize  = 64 << 20
-	devSize         = 64 << 20 // bytes that a step may put into /dev itself
+	defaultShmSize  = 64 << 20 // bytes
+	devSize         = 64 << 20 // bytes that a step may put into /dev itself, /dev/shm apart
 	ShmDir          = "dev/shm"
 	defaultHostname = "cooper"
-	TtyGroup        = 5 // the group that terminals belong to, everywhere
+	TtyGroup        = 5 // the ID of the group tty, to which terminals belong in all distributions
 )
 
 // furnish makes the memory file system with the small files that a step needs, in the directories "dev", "etc" and
-// "empty". Others add files to it later.
+// "empty". addFiles and addSockets add to it later.
 func (c *Container) furnish() error {
 	size := int64(devSize)
 	for _, f := range c.Step.Files {
@@ -76,6 +76,7 @@ func (c *Container) MakeShm() (err error) {
 // be made.
 func deviceNodes() []string { return []string{"null", "zero", "full", "random", "urandom", "tty"} }
 
+// makeDev makes the room's directory "dev", which becomes the step's /dev.
 func (c *Container) makeDev() error {
 	for _, d := range []struct {
 		name string
@@ -101,6 +102,7 @@ func (c *Container) makeDev() error {
 	return nil
 }
 
+// makeEtc makes the standard files, and remembers their text in c.names.
 func (c *Container) makeEtc() error {
 	hosts, err := hostsFile(c.Hostname(), c.Step.AddHosts)
 	if err != nil {
@@ -119,7 +121,7 @@ func (c *Container) makeEtc() error {
 	return nil
 }
 
-// Hostname is the step's, or the usual one.
+// Hostname is the host name that the step sees: its own choice, or defaultHostname.
 func (c *Container) Hostname() string {
 	if c.Step.Hostname == "" {
 		return defaultHostname
@@ -127,7 +129,7 @@ func (c *Container) Hostname() string {
 	return c.Step.Hostname
 }
 
-// hostsFile is /etc/hosts with the "name:address" lines of add.
+// hostsFile gives the text of the step's /etc/hosts, with the "name:address" lines of add.
 func hostsFile(hostname string, add []string) ([]byte, error) {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
@@ -164,8 +166,8 @@ func (c *Container) learnUmask(probe string) error {
 	return unix.Unlinkat(fd, probe, unix.AT_REMOVEDIR)
 }
 
-// placeOf gives the memory file system that holds the file name of the room, and the file's name in it: shm for files
-// in /dev/shm.
+// placeOf gives the memory file system that holds the file name of the room, and the file's name in it: Shm for files
+// in /dev/shm, Room for all others.
 func (c *Container) placeOf(name string) (*os.File, string) {
 	if below, ok := strings.CutPrefix(name, ShmDir+"/"); ok && c.Shm != nil {
 		return c.Shm, below
@@ -204,6 +206,7 @@ func (c *Container) roomFile(name string, data []byte, mode uint32) error {
 // give makes the container's root the owner of a file in the room, and sets its mode whatever the umask is.
 func (c *Container) give(name string, mode uint32) error { return c.giveTo(name, c.owner, mode) }
 
+// giveTo makes owner, in IDs of the caller's user namespace, the owner of a file in the room, and sets its mode.
 func (c *Container) giveTo(name string, owner IDs, mode uint32) error {
 	if owner != (IDs{}) {
 		dir, below := c.placeOf(name)

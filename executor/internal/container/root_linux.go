@@ -18,33 +18,34 @@ import (
 
 // The directories in Rootfs.Work.
 const (
-	workDir      = "work-"      // and a number: overlay's work directory, one for each Run
+	workDir      = "work-"      // the prefix, before a number, of overlay's work directory, one for each Run
 	stubsDir     = "stubs"      // mount points that every step needs
 	stepStubsDir = "step-stubs" // mount points that only this step needs; removed when it ends
 )
 
-// Mount points of every step.
+// standardDirs are the mount points of every step.
 func standardDirs() []string { return []string{"proc", "sys", "dev", "etc"} }
 
 // Root is the step's root file system: a detached mount.
 type Root struct {
 	Rootfs step.Rootfs
-	Dir    *os.File
-	made   []inroot.Stub // in the view, because no lower directory could show them
+	Dir    *os.File      // the detached mount; nil while stack mounts it anew
+	made   []inroot.Stub // mount points made in Dir itself, because no lower directory could show them
 
-	planted []planted // files that every step gets
-	carried []carried // directories that were copied up for all these
-	Ran     bool      // and what it has written is wanted
-	MountNS *os.File  // where a Dir is attached, if that is known
-	opts    overlay.Options
-	own     []*os.File
-	extra   *os.File // Work/step-stubs
+	planted []planted // the standard files that plant has put into Upper
+	carried []carried // directories that overlay has copied up to Upper for made and planted
+	Ran     bool      // the step has succeeded, so that what it has written is wanted; executor.Run sets it
+	// MountNS is the step's mount namespace, if Rootfs.Dir is set and it could be opened; executor.Run sets it.
+	MountNS *os.File
+	opts    overlay.Options // what Dir is mounted with, if it is an overlay
+	own     []*os.File      // files that close closes
+	extra   *os.File        // the directory Work/step-stubs, a lower directory of Dir; nil before stack needs it
 }
 
 // carried is a directory that overlay copied up to Upper only because a stub was made in it.
 type carried struct {
 	name   string
-	before unix.Stat_t // as seen in the view
+	before unix.Stat_t // its attributes in Root.Dir before it was copied up
 }
 
 // openRoot makes the root with the mount points that every step needs; provide adds others.
@@ -83,8 +84,8 @@ func (c *Container) openRoot() error {
 	return err
 }
 
-// stubOwner gives the mapping as whose container root mount points are made; nil: as this process, whose files an
-// ID-mapped mount shows as those of the container's root.
+// stubOwner gives the mapping whose container root makes the mount points. It is nil if this process makes them as
+// itself, because an ID-mapped mount shows its files as those of the container's root.
 func (c *Container) stubOwner() *userns.Mapping {
 	if c.Step.Shifted {
 		return c.Step.Mapping
@@ -131,8 +132,8 @@ func (r *Root) addStandardStubs() error {
 	return nil
 }
 
-// provide makes the mount points. In an overlay a further lowest directory shows them; only those that a layer hides
-// are made in the root itself, and removed afterwards.
+// provide makes the missing mount points. In an overlay a further lowest directory shows them; only those that a layer
+// hides are made in the root itself, and removed by close.
 func (r *Root) provide(c *Container, missing []inroot.Point) error {
 	if len(missing) == 0 {
 		return nil
@@ -257,8 +258,8 @@ func (r *Root) close(c *Container) error {
 	return err
 }
 
-// sealDir makes the step's mount of a Dir read-only and closes the step's mount namespace, which ends it. From then on
-// mount points are reached through the caller's mount.
+// sealDir makes the step's mount of Rootfs.Dir read-only and closes the step's mount namespace, which ends it. From
+// then on the mount points in r.made are reached through the caller's mount.
 func (r *Root) sealDir() error {
 	if r.MountNS == nil {
 		return nil
@@ -280,8 +281,8 @@ func (r *Root) sealDir() error {
 	return nil
 }
 
-// dropCarried removes a directory from Upper if it is empty and has the attributes of the one in the layer below, so
-// that only a stub was the reason to copy it up.
+// dropCarried removes a directory from Upper if it is empty and has the attributes of the one in the layer below: then
+// only a mount point or a standard file was the reason to copy it up.
 func (r *Root) dropCarried(c *Container, d carried) {
 	f, err := inroot.OpenPlain(r.Rootfs.Upper, d.name, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -311,6 +312,7 @@ func (r *Root) dropCarried(c *Container, d carried) {
 	}
 }
 
+// parentOf gives the directory of a path that is relative to the root, "." for the root itself.
 func parentOf(name string) string {
 	if i := strings.LastIndexByte(name, '/'); i > 0 {
 		return name[:i]

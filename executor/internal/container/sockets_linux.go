@@ -19,8 +19,8 @@ const maxConnections = 32
 // listener is a socket of the step whose connections are served.
 type listener struct {
 	socket *net.UnixListener
-	cancel context.CancelFunc
-	served sync.WaitGroup
+	cancel context.CancelFunc // ends accept and the context of every Serve; close calls it
+	served sync.WaitGroup     // the goroutines of accept and of each connection
 }
 
 // addSockets makes the step's sockets in the room. The step reaches them only by the paths at which they are mounted,

@@ -14,7 +14,8 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// open makes the detached mount that m asks for; a memory file system is made later, when it is known what it covers.
+// open makes the detached mount that m asks for; a memory file system is made later, by openTmpfs, when plan knows what
+// it covers.
 func (c *Container) open(m *step.Mount) (Attachment, error) {
 	target, err := CleanTarget(m.Target)
 	if err != nil {
@@ -63,6 +64,7 @@ func (c *Container) openTmpfs(i int, covered uint32) (err error) {
 	return nil
 }
 
+// openBind sets a.Mount to a mount of m's source, or of a stand-in in m.Scratch that takes the step's writes.
 func (c *Container) openBind(m *step.Mount, a *Attachment) error {
 	if m.Source == nil {
 		return errors.New("no source")
