@@ -13,20 +13,20 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/patience"
 )
 
-// slowHint says what would help where a registry is too slow.
+// slowHint is the remedy in errors about a registry that is too slow.
 const slowHint = "try again when the network or the registry is faster, or name a mirror in registries.conf"
 
-// answer is a JSON text that a server gave, and what stood above it.
+// answer is the JSON body of a server's response, with the headers of it that matter.
 type answer struct {
 	text   []byte
 	header http.Header
 }
 
-// errCut says that a text ended in the middle.
+// errCut says that the body of a response ended before it was complete.
 var errCut = errors.New("ends in the middle")
 
-// ask sends a request for JSON until the answer comes whole. One that is longer than limit is an error, and so is what
-// send gives as one.
+// ask sends a request for JSON until the answer comes whole. An answer longer than limit bytes is an error,
+// and errors of send are returned as they are.
 func (p pace) ask(ctx context.Context, limit int64, send func() (*http.Response, error)) (answer, error) {
 	begin := p.now()
 	for failed := 1; ; failed++ {
@@ -51,11 +51,11 @@ func (p pace) ask(ctx context.Context, limit int64, send func() (*http.Response,
 	}
 }
 
-// errTooLong says that an answer is longer than it may be.
+// errTooLong says that an answer is longer than the limit that ask was given.
 var errTooLong = errors.New("is longer")
 
 func readAnswer(resp *http.Response, limit int64) (a answer, err error) {
-	defer func() { _ = resp.Body.Close() }() // it has been read, or given up
+	defer func() { _ = resp.Body.Close() }() // the body has been read, or is given up
 	host := resp.Request.URL.Host
 	a.header = resp.Header
 	if a.text, err = io.ReadAll(io.LimitReader(resp.Body, limit+1)); err != nil {
@@ -72,10 +72,10 @@ func readAnswer(resp *http.Response, limit int64) (a answer, err error) {
 	return a, nil
 }
 
-// pause waits after a failure, twice as long after each.
+// pause waits after a failure, each time twice as long as the time before.
 func (p pace) pause(ctx context.Context, failed int) error { return p.pauseFor(ctx, failed, 0) }
 
-// pauseFor is pause, but for as long as the other side has asked for.
+// pauseFor is pause, but waits at least for the time that the server has asked for.
 func (p pace) pauseFor(ctx context.Context, failed int, asked time.Duration) error {
 	timer := time.NewTimer(max(asked, p.first<<max(0, failed-1)))
 	defer timer.Stop()
@@ -104,7 +104,7 @@ func (w watcher) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// watched is a response's body. cancel ends the request.
+// watched is the body of a response that a watcher observes. The function cancel ends the request.
 type watched struct {
 	body   io.ReadCloser
 	cancel context.CancelFunc

@@ -19,26 +19,27 @@ import (
 const (
 	// maxToken bounds the answer of a token server, in bytes.
 	maxToken = 1 << 20
-	// tokenLife is how long a token is good for if its server doesn't say, tokenMargin how much earlier it is renewed.
+	// tokenLife is how long a token is valid if its server doesn't say; tokenMargin is how long before its end it is
+	// renewed.
 	tokenLife   = 60 * time.Second
 	tokenMargin = 10 * time.Second
 )
 
-// credential is what to log in with; the zero value is nothing.
+// credential is a user name with a password, or an identity token; the zero value has neither.
 type credential struct {
 	username, password string
-	// identity is a token for the token server.
+	// identity is an identity token, which the token server takes instead of a password.
 	identity string
 }
 
-// authorizer logs in to one repository and keeps what it got.
+// authorizer logs in to one repository and keeps the Authorization header that it has been granted.
 type authorizer struct {
 	client *http.Client
 	pace   pace
-	// host is that of the registry, name what the user calls it.
+	// host is the HOST[:PORT] at which the registry is reached; name is the name that the user gave it.
 	host, name string
-	// path is that of the repository, actions what is to be done there, from another repository that blobs are to be
-	// mounted from; it may be empty.
+	// path is the path of the repository in the registry, actions what is to be done there, as in a scope ("pull,push").
+	// from is another repository, from which blobs are to be mounted; empty: none.
 	path, actions, from string
 	find                func(ctx context.Context) (credential, error)
 
@@ -58,7 +59,7 @@ func (a *authorizer) current() string {
 }
 
 // renew gets a new header by the challenge in a response. used is the header that the response refused: if another
-// request has got a new one in the meantime, that is taken.
+// request has obtained a new one in the meantime, renew returns that.
 func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -90,12 +91,13 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string
 	return a.header, nil
 }
 
-// scope is what a token is to be good for, when a challenge asks for that. Registries ask for what the request at hand
-// needs: to be let in once for all that is going to be done, the actions are put in the place of theirs. The name of
-// the repository is the registry's, which may know it by another.
+// scope is the scope to request a token for; asked is the scope in the registry's challenge. Registries name only the
+// actions that the request at hand needs. So that one token serves for all requests, scope puts the authorizer's
+// actions in the place of those. The repository's name stays the one in the challenge, since the registry may know the
+// repository by another name than the user.
 func (a *authorizer) scope(asked string) string {
 	all := strings.Fields(asked)
-	if a.path == "" { // it is only to be found out whether we are known
+	if a.path == "" { // a login check names no repository
 		return asked
 	}
 	if len(all) == 0 {
@@ -202,15 +204,15 @@ func tokenRequest(ctx context.Context, realm *url.URL, params map[string]string,
 	return req, err
 }
 
-// checkRealm refuses a token server among the machine's own: what those give out as tokens, such as a cloud's keys to
-// its machines, would be handed to the registry.
+// checkRealm refuses a token server at one of this machine's own addresses, such as a cloud's metadata service: the
+// answer of that server, which may hold keys, would be sent to the registry as a token.
 func (a *authorizer) checkRealm(ctx context.Context, host string) error {
 	if strings.EqualFold(host, hostname(a.host)) || isLocal(a.host) {
 		return nil
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil //nolint:nilerr // a proxy may know the name
+		return nil //nolint:nilerr // a proxy may resolve a name that this machine can't
 	}
 	for _, addr := range addrs {
 		if isOwn(addr) {
@@ -284,7 +286,7 @@ func unquote(s string) (value, rest string) {
 
 const maxRedirects = 10
 
-// safeRedirect follows redirects, and shows who we are to nobody but the host that was asked.
+// safeRedirect follows redirects, and sends credentials to no host but the one that was asked first.
 func safeRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return errors.New("it redirects without end")
@@ -297,7 +299,8 @@ func safeRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// noRedirect refuses a redirect of what has credentials in it to another host.
+// noRedirect refuses to follow a redirect to another host or scheme, for requests whose URL or body has credentials in
+// it.
 func noRedirect(req *http.Request, via []*http.Request) error {
 	if req.URL.Scheme != via[0].URL.Scheme || req.URL.Host != via[0].URL.Host {
 		return fmt.Errorf("its token server redirects to %s", req.URL.Host)

@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// fruitless is how many attempts in a row may bring nothing, resumes how often a download may break in all.
+	// fruitless is how many attempts in a row may bring no byte; resumes is how often one download may break in all.
 	fruitless = 4
 	resumes   = 50
 )
 
-// getter asks for a blob, or for what the header says of it.
+// getter requests a blob, or the range of it that the header names.
 type getter func(ctx context.Context, header http.Header) (*http.Response, error)
 
-// blob opens a blob. One that the registry hasn't got, as it may not be distributed, is where its URLs say.
+// blob opens a blob. Where the registry lacks it, as with layers that may not be distributed, it tries the blob's URLs.
 func (r *repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
@@ -44,22 +44,22 @@ func (r *repository) newBlob(ctx context.Context, d ocispec.Descriptor, host str
 
 // blobReader reads a blob over as many connections as it takes.
 type blobReader struct {
-	ctx context.Context //nolint:containedctx // a reader has nobody else to ask
-	// host is who is asked.
+	ctx context.Context //nolint:containedctx // io.Reader has no parameter for it
+	// host is the server that the blob is read from, for messages.
 	host string
 	get  getter
 	pace pace
 	want ocispec.Descriptor
-	// meter counts over all connections.
+	// meter measures the speed of the download over all of its connections.
 	meter *patience.Meter
 
 	body   io.ReadCloser
 	offset int64
-	// failed counts since the last byte that came, resumed in all.
+	// failed counts the failures since the last byte that arrived, resumed all failures of the download.
 	failed, resumed int
 }
 
-// open asks for what is still to come.
+// open requests the bytes from offset to the end.
 func (b *blobReader) open() error {
 	header := http.Header{}
 	if b.offset > 0 {
@@ -72,7 +72,7 @@ func (b *blobReader) open() error {
 	skip := int64(0)
 	switch {
 	case resp.StatusCode == http.StatusOK:
-		skip = b.offset // the registry knows no ranges
+		skip = b.offset // the registry has ignored the range and sends the blob from its start
 	case resp.StatusCode == http.StatusPartialContent && b.offset > 0:
 		if r := resp.Header.Get("Content-Range"); !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", b.offset)) {
 			return errors.Join(fmt.Errorf("asked for what follows byte %d, the registry gives %q", b.offset, clip(r)),
@@ -108,7 +108,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		}
 		if n > 0 {
 			b.failed = 0
-			return n, nil // an error comes again
+			return n, nil // the next read gives the error again
 		}
 		switch {
 		case err == nil:
@@ -116,7 +116,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		case b.ctx.Err() != nil:
 			return 0, context.Cause(b.ctx)
 		case b.offset >= b.want.Size:
-			return 0, io.EOF // however the connection ended
+			return 0, io.EOF // all bytes have arrived, however the connection ended
 		case errors.Is(err, io.EOF):
 			err = io.ErrUnexpectedEOF
 		}
@@ -128,7 +128,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 
 // broken takes note of a connection that ended too early and waits; its error ends the download.
 func (b *blobReader) broken(err error) error {
-	_ = b.Close() // it is broken
+	_ = b.Close() // the connection is broken, so its error tells nothing new
 	b.failed++
 	b.resumed++
 	if idle, over := b.meter.Idle(); over || b.failed > fruitless || b.resumed > resumes {
@@ -138,8 +138,8 @@ func (b *blobReader) broken(err error) error {
 	return b.pace.pause(b.ctx, b.failed)
 }
 
-// reopen goes on where the last connection ended. A refusal counts; only a connection that can't be made is tried
-// again.
+// reopen goes on where the last connection ended. A refusal by the server is final; reopen tries
+// again only if it can't connect.
 func (b *blobReader) reopen() error {
 	start := b.pace.now()
 	err := b.open()

@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
-// hub is the registry of names without one; hubHost is where it is reached.
+// hub is the registry that names without a registry mean; hubHost is the host that serves it.
 const (
 	hub     = "docker.io"
 	hubHost = "registry-1.docker.io"
@@ -19,9 +19,10 @@ const (
 type Options struct {
 	// Insecure allows plain HTTP and certificates that can't be verified, with every registry.
 	Insecure bool
-	// AuthFile is the only file to look for credentials in, CertDir the only directory for certificates.
+	// AuthFile is the path of the only file to look for credentials in, CertDir that of the only directory to look for
+	// certificates in; empty: the usual places.
 	AuthFile, CertDir string
-	// Username and Password are shown to every registry instead of what files and helpers have; empty: those are asked.
+	// Username and Password are the credentials for every registry; empty: those that files and helpers have.
 	Username, Password string
 }
 
@@ -35,14 +36,14 @@ type Client struct {
 	repos map[access]*repository
 }
 
-// access is a repository and what is done there.
+// access is a repository and what the client does there.
 type access struct {
 	endpoint
-	// actions are those of a token's scope, with commas between them.
+	// actions are the actions of a token's scope, with commas between them.
 	actions string
 }
 
-// The actions.
+// The values of access.actions.
 const (
 	reads  = "pull"
 	writes = "pull,push"
@@ -78,7 +79,8 @@ func (c *Client) Close() {
 }
 
 // Resolve finds the manifest or index of an image, in the first of its mirrors that has it or in its own registry. The
-// reference has a tag or a digest; of both, the digest counts. The policy is asked first.
+// reference has a tag or a digest; if it has both, the digest counts. Images that policy.json forbids are refused
+// before any request.
 func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote, error) {
 	if err := c.policy.Check(ref); err != nil {
 		return nil, err
@@ -107,7 +109,7 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 	return nil, errors.Join(errs...)
 }
 
-// repository is the connection to where a reference's repository is.
+// repository gives the connection to the repository of an endpoint, which all callers for the same actions share.
 func (c *Client) repository(e endpoint, actions string) (*repository, error) {
 	e.ref = e.ref.Repository()
 	e.insecure = e.insecure || c.opts.Insecure

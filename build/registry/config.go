@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
-// readConfig reads registries.conf and the files beside it anew. The library keeps what they say for this process.
+// readConfig reads registries.conf and the files beside it anew; the library keeps the result for the whole process.
 func readConfig() error {
 	if _, err := sysregistriesv2.TryUpdatingCache(nil); err != nil {
 		return fmt.Errorf("read registries.conf: %w", err)
@@ -17,15 +17,16 @@ func readConfig() error {
 	return nil
 }
 
-// endpoint is where to look for an image, and under which name.
+// endpoint is a registry or mirror to look for an image in, and the name of the image there.
 type endpoint struct {
 	ref      reference.Reference
 	insecure bool
-	// namespace is the "ns" parameter of a proxy for several registries.
+	// namespace is the value of the query parameter "ns", which tells a proxy for several registries which one is meant;
+	// empty: none.
 	namespace string
 }
 
-// endpoints are the mirrors of an image and then its own registry, rewritten as registries.conf says.
+// endpoints are the mirrors of an image and then its own registry, with names rewritten as registries.conf says.
 func endpoints(ref reference.Reference) ([]endpoint, error) {
 	table, err := sysregistriesv2.FindRegistry(nil, ref.Name())
 	switch {

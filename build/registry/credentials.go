@@ -25,7 +25,7 @@ const (
 	// hubKey is the key of docker.io in Docker's files and helpers.
 	hubKey = "https://index.docker.io/v1/"
 
-	// helperTimeout is for a helper that waits for somebody who isn't there.
+	// helperTimeout is how long a helper may take: one may wait for a user who isn't there.
 	helperTimeout = 30 * time.Second
 )
 
@@ -56,7 +56,7 @@ func authFiles(named string) (paths []string, must bool) {
 	}, false
 }
 
-// checkAuthFile says at once that a file the user named isn't there.
+// checkAuthFile returns an error if a credential file that the user named doesn't exist.
 func checkAuthFile(named string) error {
 	paths, must := authFiles(named)
 	if !must {
@@ -68,9 +68,9 @@ func checkAuthFile(named string) error {
 	return nil
 }
 
-// CheckFiles reads everything that says how to reach registries, as a pull would, and asks nobody: registries.conf,
-// policy.json and the credential files. It gives what is wrong by the name of the file, in the order in which they are
-// read.
+// CheckFiles reads everything that says how to reach registries, as a pull would, and sends no request:
+// registries.conf, policy.json and the credential files. It returns one problem for each faulty file, in the order in
+// which they are read.
 func CheckFiles(authFile string) []FileProblem {
 	var found []FileProblem
 	err := readConfig()
@@ -101,10 +101,10 @@ type FileProblem struct {
 	Err  error
 }
 
-// findCredential finds what to log in with for a repository, HOST/PATH. The empty credential means that nothing is
-// known.
+// findCredential finds the credential for a repository, HOST/PATH. The result is the zero credential if no file or
+// helper has one.
 func findCredential(ctx context.Context, file, repository string) (credential, error) {
-	found := make(chan credential, 1) // nobody may come for it any more
+	found := make(chan credential, 1) // has room for one, as the receiver may have given up
 	err := withHelpers(ctx, func() error {
 		c, err := lookUp(file, repository)
 		found <- c
@@ -116,9 +116,9 @@ func findCredential(ctx context.Context, file, repository string) (credential, e
 	return <-found, nil
 }
 
-// lookUp asks the library for each file by itself, since of the files that nobody has named the user may not be allowed
-// to read one: without XDG_RUNTIME_DIR, the library takes that of root for who is root in a user namespace. What the
-// first file that knows something says counts.
+// lookUp asks the library for each file by itself, since one of the default files may be unreadable for the user:
+// without XDG_RUNTIME_DIR the library takes root's directory for a user who is root in a user namespace. The first file
+// that has a credential counts.
 func lookUp(file, repository string) (credential, error) {
 	paths, must := authFiles(file)
 	present := slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
@@ -145,7 +145,8 @@ func lookUp(file, repository string) (credential, error) {
 	return credential{}, failed
 }
 
-// helpersOf is what a credential file says of helpers. Its other part is there for its form to be checked.
+// helpersOf is the part of a credential file that names helpers. Its other fields are there only so that a malformed
+// file is noticed.
 type helpersOf struct {
 	Auths       map[string]struct{ Auth, IdentityToken string } `json:"auths"`
 	CredHelpers map[string]string                               `json:"credHelpers"`
@@ -167,8 +168,8 @@ func readHelpers(path string) (helpersOf, error) {
 	return f, nil
 }
 
-// askDockerStore asks the helper that docker asks and podman doesn't: that of the whole file, or docker.io's by
-// docker's name for it.
+// askDockerStore asks a helper that docker asks and podman doesn't: the one for the whole file, or the one listed for
+// docker.io under docker's own key for it.
 func askDockerStore(path, repository string) (types.DockerAuthConfig, error) {
 	var none types.DockerAuthConfig
 	f, err := readHelpers(path)
@@ -189,7 +190,7 @@ func askDockerStore(path, repository string) (types.DockerAuthConfig, error) {
 	program := "docker-credential-" + helper
 	if _, err := exec.LookPath(program); err != nil {
 		// Docker Desktop leaves its helper's name in files that are used where the helper isn't.
-		return none, nil //nolint:nilerr // such a file has no credentials for anybody
+		return none, nil //nolint:nilerr // a file whose helper is missing counts as empty
 	}
 	got, err := client.Get(client.NewShellProgramFunc(program), key)
 	switch {

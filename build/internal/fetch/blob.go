@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Blob opens a compressed layer that was kept; nil: there is none, or what is there is damaged and goes. The caller
-// closes the file, which stays whole when the entry is removed meanwhile.
+// Blob opens a compressed layer that KeepBlob has kept; nil: there is none, or it was damaged and Blob has removed it.
+// The caller closes the file, which stays whole when the entry is removed meanwhile.
 func (c *Sources) Blob(ctx context.Context, d ocispec.Descriptor) (*os.File, error) {
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("open kept blob: %w", err)
@@ -40,8 +40,8 @@ func (c *Sources) Blob(ctx context.Context, d ocispec.Descriptor) (*os.File, err
 	return file, nil
 }
 
-// isBlob reads a file to its end. Blobs aren't synced when they are kept, so that nobody waits for the disk, and this
-// finds what a power cut has left of them.
+// isBlob reads a file to its end. Blobs aren't synced when they are kept, so that nobody waits for the disk; the
+// read finds blobs that a power cut has damaged.
 func isBlob(file *os.File, d ocispec.Descriptor) error {
 	verifier := d.Digest.Verifier()
 	n, err := io.Copy(verifier, io.NewSectionReader(file, 0, math.MaxInt64))
@@ -62,7 +62,8 @@ func (c *Sources) blobEntry(d digest.Digest) string {
 }
 
 // KeepBlob keeps a compressed layer: the content of a file from its beginning, whose digest the caller has seen. A file
-// without a name on the same file system is linked, any other copied. Of what is kept for which label tells people.
+// without a name on the same file system is linked, any other copied. The label tells people in lists which
+// layer or image the blob belongs to.
 func (c *Sources) KeepBlob(ctx context.Context, d digest.Digest, label string, from *os.File) (err error) {
 	if _, err := os.Lstat(c.blobEntry(d)); err == nil {
 		return nil
@@ -90,7 +91,8 @@ func (c *Sources) KeepBlob(ctx context.Context, d digest.Digest, label string, f
 	return c.place(ctx, whole, c.blobEntry(d))
 }
 
-// linkOrCopy gives the content of a file another name. A file that has one already may be changed under it.
+// linkOrCopy gives the content of a file another name. A file that has a name already is copied,
+// since it may be changed under that name.
 func linkOrCopy(ctx context.Context, path string, from *os.File) (err error) {
 	var st unix.Stat_t
 	if unix.Fstat(int(from.Fd()), &st) == nil && st.Nlink == 0 && unix.Linkat(unix.AT_FDCWD,

@@ -18,7 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// The directories of a cache. Each entry is a directory, which is what is locked, and whose mtime is its last use.
+// The directories of a cache. Each entry is a directory: the lock is on it, and its mtime is the last use of the entry.
 const (
 	filesDir = "files" // KEY/NAME: a downloaded file
 	sumsDir  = "sums"  // ALGORITHM-HEX: which file has this checksum
@@ -26,19 +26,19 @@ const (
 	reposDir = "repos" // KEY/repo.git: the objects of a repository
 	treesDir = "trees" // KEY/tree: the tree of a commit
 	blobsDir = "blobs" // ALGORITHM-HEX/blob: a compressed layer
-	tmpDir   = "tmp"   // what isn't whole yet
+	tmpDir   = "tmp"   // files and trees that aren't whole yet
 )
 
-// blobFile is the file of an entry in blobsDir.
+// blobFile is the name of the file in each entry of blobsDir.
 const blobFile = "blob"
 
 // Sources is a directory of files, repositories and compressed layers.
 type Sources struct {
 	dir string
-	// limits say when a transfer is given up, by the clock now.
+	// limits say how slow a transfer may be before it is given up; the function now is the clock for that.
 	limits patience.Limits
 	now    func() time.Time
-	// git is the git program.
+	// git is the name or path of the git program.
 	git string
 }
 
@@ -60,7 +60,7 @@ func Open(dir string) (*Sources, error) {
 	return c, nil
 }
 
-// Trim removes what nobody has used since a time and nobody holds now.
+// Trim removes the entries that nobody has used since the time unused and that nobody holds now.
 func (c *Sources) Trim(unused time.Time) error {
 	var errs []error
 	for _, sub := range []string{tmpDir, filesDir, urlsDir, treesDir, reposDir, blobsDir} {
@@ -107,7 +107,7 @@ func (c *Sources) remove(path string, unused time.Time) (gone bool, err error) {
 	if filepath.Dir(path) == filepath.Join(c.dir, tmpDir) {
 		return true, os.RemoveAll(path)
 	}
-	// Under its old name it must be there as a whole or not at all.
+	// The entry must be under its name as a whole or not at all, so it is renamed before its files are removed.
 	dir, empty, err := c.temp()
 	if err != nil {
 		return false, err
@@ -116,7 +116,7 @@ func (c *Sources) remove(path string, unused time.Time) (gone bool, err error) {
 	return err == nil, errors.Join(err, empty())
 }
 
-// trimSums removes the names of files that are gone.
+// trimSums removes the checksums whose files are gone.
 func (c *Sources) trimSums() error {
 	entries, err := os.ReadDir(filepath.Join(c.dir, sumsDir))
 	if err != nil {
@@ -140,7 +140,8 @@ func (c *Sources) trimSums() error {
 // entry is the path of an entry.
 func (c *Sources) entry(sub, key string) string { return filepath.Join(c.dir, sub, key) }
 
-// hold keeps an entry, fs.ErrNotExist if there is none, and notes that it was used.
+// hold keeps an entry from being removed until the hold is released, and notes the use. The error is fs.ErrNotExist if
+// there is no such entry.
 func (c *Sources) hold(ctx context.Context, path string) (*hold, error) {
 	f, err := flock.Existing(ctx, path, flock.Shared)
 	if err != nil {
@@ -153,7 +154,7 @@ func (c *Sources) hold(ctx context.Context, path string) (*hold, error) {
 	return &hold{f: f}, nil
 }
 
-// own makes an entry if there is none, and keeps others from it until the hold is released.
+// own makes an entry if there is none, and keeps all other processes from using it until the hold is released.
 func (c *Sources) own(ctx context.Context, path string) (*hold, error) {
 	for {
 		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -161,7 +162,7 @@ func (c *Sources) own(ctx context.Context, path string) (*hold, error) {
 		}
 		f, err := flock.Existing(ctx, path, flock.Exclusive)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // Trim was faster
+			continue // Trim has removed the entry before it was locked
 		}
 		if err != nil {
 			return nil, err
@@ -190,8 +191,9 @@ func (c *Sources) temp() (dir string, remove func() error, err error) {
 	}
 }
 
-// publish gives a whole directory its name, unless another process was faster: both hold the same. Either way it has
-// just been used. What has its name is on the disk: in a power cut names outlive files.
+// publish syncs a finished directory to the disk and renames it to path: in a power cut names outlive files that
+// weren't synced. Where another process has published the entry first, that one stays, since both have the same
+// content. Either way the entry counts as used now.
 func (c *Sources) publish(ctx context.Context, dir, path string) error {
 	if err := fsys.SyncFSAt(dir); err != nil {
 		return err
@@ -199,7 +201,7 @@ func (c *Sources) publish(ctx context.Context, dir, path string) error {
 	return c.place(ctx, dir, path)
 }
 
-// place is publish for what needs not be on the disk.
+// place is publish without the sync, for entries that are verified whenever they are used.
 func (c *Sources) place(ctx context.Context, dir, path string) error {
 	for {
 		now := time.Now()
@@ -212,7 +214,7 @@ func (c *Sources) place(ctx context.Context, dir, path string) error {
 		}
 		h, err := c.hold(ctx, path)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has just been removed
+			continue // another process has just removed the entry
 		}
 		if err != nil {
 			return err
@@ -221,7 +223,7 @@ func (c *Sources) place(ctx context.Context, dir, path string) error {
 	}
 }
 
-// key names an entry by what it is made of. What goes in can't be read from it.
+// key names an entry by a hash of its parts, so that no secret in them can be read from the name.
 func key(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
@@ -238,7 +240,8 @@ func readJSON(path string, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// writeJSON replaces a file as a whole. Until then it is where a killed process leaves nothing behind.
+// writeJSON replaces a file as a whole. It writes below tmpDir first, which is cleaned up after processes that were
+// killed.
 func (c *Sources) writeJSON(path string, v any) (err error) {
 	raw, err := json.Marshal(v)
 	if err != nil {

@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// maxOutput bounds what git may print that is kept in memory, in bytes.
+	// maxOutput bounds the part of git's output that is kept in memory, in bytes.
 	maxOutput = 16 << 20
-	// maxComplaint bounds what is kept of its error output.
+	// maxComplaint bounds the part of git's error output that is kept, in bytes.
 	maxComplaint = 8 << 10
 )
 
 // gitError is a git command that failed.
 type gitError struct {
 	command string
-	// stderr is what git said.
+	// stderr is the end of git's error output.
 	stderr string
 	err    error
 }
@@ -52,9 +52,9 @@ type command struct {
 	dir     string
 	env     []string
 	args    []string
-	// stdout takes the output.
+	// stdout receives git's standard output.
 	stdout io.Writer
-	// hide are texts that must not get into an error.
+	// hide are the secrets that run removes from errors.
 	hide []string
 }
 
@@ -93,7 +93,7 @@ func (c command) run(ctx context.Context) error {
 	return &gitError{command: subcommand(c.args), stderr: said, err: err}
 }
 
-// usualUmask is what git's work trees are made with, whatever the caller's is.
+// usualUmask is the umask that git makes work trees with, whatever the caller's is.
 const usualUmask = 0o022
 
 // subcommand is the first argument that isn't an option.

@@ -17,7 +17,7 @@ import (
 
 // about is what an entry says of itself, in a file beside its tree.
 type about struct {
-	// URL is where it came from, without credentials.
+	// URL is the address that the tree was fetched from, without credentials.
 	URL string
 	// Size is what the tree takes on disk, in bytes.
 	Size int64
@@ -35,11 +35,11 @@ func describe(ctx context.Context, entry, url string) error {
 	if err != nil {
 		return err
 	}
-	// Not whole after a crash: then it is as good as missing.
+	// The file may be damaged after a crash; readers treat it as missing then.
 	return os.WriteFile(filepath.Join(entry, aboutFile), text, 0o600)
 }
 
-// withoutQuery leaves out the part of a URL in which a signature or a token may be.
+// withoutQuery leaves the query out of a URL: it may have a signature or a token in it.
 func withoutQuery(url string) string {
 	before, after, has := strings.Cut(url, "?")
 	if !has {
@@ -52,7 +52,7 @@ func withoutQuery(url string) string {
 }
 
 // DiskItems lists what the cache in a directory holds: files, repositories, trees and compressed layers. With measure
-// nothing is taken on trust.
+// it measures every size anew instead of reading the noted one.
 func DiskItems(ctx context.Context, dir string, measure bool) ([]disk.Item, error) {
 	c := &Sources{dir: dir}
 	urls, err := c.fileURLs()
@@ -137,8 +137,8 @@ func (c *Sources) metaPath(sub, name string) string {
 	return filepath.Join(c.dir, sub, name)
 }
 
-// RemoveItem removes what DiskItems has listed, unless somebody holds it or has used it since a time, and tells whether
-// it is gone.
+// RemoveItem removes what DiskItems has listed, unless somebody holds the item or has used it since the time unused.
+// gone tells whether it was removed.
 func (c *Sources) RemoveItem(id string, unused time.Time) (gone bool, err error) {
 	sub, name, _ := strings.Cut(id, "/")
 	if gone, err = c.remove(c.entry(sub, name), unused); err != nil {
@@ -147,8 +147,8 @@ func (c *Sources) RemoveItem(id string, unused time.Time) (gone bool, err error)
 	return gone, nil
 }
 
-// Tidy removes what names files that are gone: answers of servers that nobody has asked for since a time, and
-// checksums.
+// Tidy removes two kinds of notes: server answers for URLs that nobody has asked for since the time unused, and
+// checksums whose files are gone.
 func (c *Sources) Tidy(unused time.Time) error {
 	entries, err := c.entries(urlsDir)
 	errs := []error{err}

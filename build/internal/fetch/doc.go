@@ -1,9 +1,10 @@
 // Package fetch gets files from URLs and trees from git repositories, and keeps them on disk for later builds.
 //
-// A [Cache] is a directory that any number of processes use at the same time. What it gives out, a [File] or a
-// [Checkout], stays where it is until it is released; it is shared, so it must not be changed. What is asked for again
-// is revalidated (ETag, Last-Modified; the refs of a repository) and transferred only if it has changed; what is named
-// by its content (a checksum, a full commit ID) and is there needs no network at all.
+// [Sources] is a directory that any number of processes use at the same time. A [File] or a
+// [Checkout] that it gives out stays where it is until the caller releases it; other processes share it, so nobody may
+// change it. A URL or ref that is asked for again is revalidated (ETag, Last-Modified; the refs of a repository) and
+// transferred only if it has changed; an entry that is named by its content (a checksum, a full commit ID) and is in
+// the cache needs no network at all.
 //
 // # Trust
 //
@@ -16,8 +17,8 @@
 // Credentials reach git through the environment, never through arguments. They appear in no error, no file name and no
 // file of the cache.
 //
-// Compressed layers of images are kept beside them: whoever has one may leave it here, and it is verified each time
-// that it is given out.
+// Compressed layers of images are kept beside the files and trees: package blobs leaves them here, and each is verified
+// every time that it is given out.
 //
 // One room: a file of a URL and a tree of a repository are kept, locked, noted and removed in the same way, which is
 // most of the code.

@@ -17,7 +17,7 @@ import (
 )
 
 // Git makes the tree of a repository, or takes it from the cache. A missing git program is ErrNoGit, a commit that
-// isn't the one of the checksum ErrChecksum. The caller releases the checkout.
+// doesn't match the checksum of the request is ErrChecksum. The caller releases the checkout.
 func (c *Sources) Git(ctx context.Context, r GitRequest) (*Checkout, error) {
 	out, err := c.checkout(ctx, r)
 	if err != nil {
@@ -36,14 +36,14 @@ func (r GitRequest) settled() found {
 		return found{commit: ref, object: ref}
 	case r.Ref.ByCommit && remote.IsCommit(sum):
 		if ref != "" && !strings.HasPrefix(ref, "refs/") {
-			ref = "refs/heads/" + ref // nobody is asked what it is
+			ref = "refs/heads/" + ref // no server is asked, so that the ref is taken for a branch
 		}
 		return found{commit: sum, object: sum, ref: ref}
 	}
 	return found{}
 }
 
-// check refuses what git would take for something else.
+// check refuses requests whose parts git would misread, such as a ref that looks like an option.
 func (r GitRequest) check() error {
 	if sum := r.Ref.Checksum; strings.Trim(sum, "0123456789abcdef") != "" {
 		return fmt.Errorf("the checksum %s isn't a commit ID, nor the beginning of one", sum)
@@ -64,7 +64,7 @@ func (c *Sources) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err 
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	if f := r.settled(); f.commit != "" {
-		// Without asking: the tree of a commit never changes.
+		// The server is not asked, since the tree of a commit never changes.
 		if err := f.verify(r.Ref.Checksum); err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func (c *Sources) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err 
 	return c.tree(ctx, r, f)
 }
 
-// treeKey names the tree: by all that makes it what it is.
+// treeKey is the key of the tree in the cache, made of all that its content depends on.
 func (r GitRequest) treeKey(f found) string {
 	if !r.Ref.KeepsGitDir() {
 		f.ref, f.object = "", ""
@@ -110,7 +110,7 @@ func (r GitRequest) treeKey(f found) string {
 		strconv.FormatBool(!r.Ref.WithSubmodules()), strconv.FormatBool(r.Ref.CommitTimes))
 }
 
-// tree holds a tree of the cache, fs.ErrNotExist if there is none.
+// tree opens and holds the tree of a request in the cache. The error is fs.ErrNotExist if the cache has none.
 func (c *Sources) tree(ctx context.Context, r GitRequest, f found) (*Checkout, error) {
 	entry := c.entry(treesDir, r.treeKey(f))
 	h, err := c.hold(ctx, entry)
@@ -124,7 +124,7 @@ func (c *Sources) tree(ctx context.Context, r GitRequest, f found) (*Checkout, e
 	return out, nil
 }
 
-// checkSubdir refuses a subdirectory that isn't one, or that symbolic links lead to.
+// checkSubdir refuses a path that is no directory of the tree, or that leads through symbolic links.
 func checkSubdir(top, sub string) error {
 	if sub == "" {
 		return nil

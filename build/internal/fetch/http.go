@@ -18,15 +18,15 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
-// unnamed is what a file is called that neither the server nor the URL has a name for.
+// unnamed is the name of a downloaded file if neither the server nor the URL gives one.
 const unnamed = "download"
 
-// metaFile has the meta of a URL, in its entry.
+// metaFile is the name of the file with the meta of a URL, in the entry of the URL.
 const metaFile = "meta.json"
 
-// meta says which file of the cache a URL gave, or has a checksum.
+// meta is what the cache notes of a URL or a checksum: which of its files belongs to it.
 type meta struct {
-	// Entry and Name are where the file is: files/Entry/Name.
+	// Entry and Name give the path of the file in the cache: files/Entry/Name.
 	Entry, Name string
 	// URL is where the file came from last, without credentials.
 	URL          string `json:",omitempty"`
@@ -39,8 +39,8 @@ type meta struct {
 
 func (m meta) path(c *Sources) string { return filepath.Join(c.entry(filesDir, m.Entry), m.Name) }
 
-// HTTP downloads a file, or takes it from the cache. Errors name the URL, without credentials; a file that isn't what
-// its checksum says is ErrChecksum. The caller releases the file.
+// HTTP downloads a file, or takes it from the cache. Errors name the URL, without credentials; a file that doesn't
+// match the checksum of the request is ErrChecksum. The caller releases the file.
 func (c *Sources) HTTP(ctx context.Context, r HTTPRequest) (*File, error) {
 	d, err := c.newDownload(r)
 	if err != nil {
@@ -139,7 +139,7 @@ func (d *download) file(ctx context.Context) (*File, error) {
 	return d.open(ctx, now)
 }
 
-// pinned is the file with the checksum.
+// pinned opens the file of the cache that has the checksum of the request.
 func (d *download) pinned(ctx context.Context) (*File, error) {
 	var m meta
 	if d.r.Checksum == "" || readJSON(d.c.sumPath(d.r.Checksum), &m) != nil {
@@ -177,7 +177,7 @@ func (d *download) renamed(ctx context.Context, m meta, name string) (f *File, e
 	return d.open(ctx, m)
 }
 
-// open holds a file of the cache.
+// open opens a file of the cache and holds its entry.
 func (d *download) open(ctx context.Context, m meta) (*File, error) {
 	if m.Entry == "" || m.Name == "" || m.Name != filepath.Base(m.Name) || m.Entry != filepath.Base(m.Entry) {
 		return nil, errNotKept
@@ -196,7 +196,7 @@ func (d *download) open(ctx context.Context, m meta) (*File, error) {
 	return &File{Path: m.path(d.c), Name: m.Name, Digest: m.Digest, Size: m.Size, ModTime: m.ModTime, hold: h}, nil
 }
 
-// name is what the file is to be called.
+// name chooses the file's name from the request, the server's answer and the URL.
 func (d *download) name(resp *http.Response) string {
 	if d.r.Name != "" {
 		return d.r.Name

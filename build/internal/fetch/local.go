@@ -48,7 +48,7 @@ func (s *repo) checkConfig(ctx context.Context) error {
 	for _, name := range []string{"config", "config.worktree"} {
 		file := filepath.Join(dotGit(s.path), name)
 		if _, err := os.Lstat(file); err != nil {
-			continue // git says what is wrong with a repository that has none
+			continue // without a configuration file git itself says what is wrong with the repository
 		}
 		out, err := s.git(ctx, "config", "--null", "--list", "--no-includes", "--name-only", "--file", file)
 		if err != nil {
@@ -102,7 +102,7 @@ func checkLocal(gitDir string) error {
 		}
 		switch rel {
 		case "hooks", "modules", "worktrees":
-			return fs.SkipDir // nothing of it is read
+			return fs.SkipDir // git reads nothing below this directory
 		case "commondir", "objects/info/alternates", "objects/info/http-alternates":
 			return fmt.Errorf("%s: a repository that refers to another one is refused", path)
 		}

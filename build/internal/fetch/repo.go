@@ -16,18 +16,19 @@ import (
 type repo struct {
 	c *Sources
 	r GitRequest
-	// url is the remote without the credentials that are for an Authorization header.
+	// url is the address of the remote, without the credentials that go into the Authorization header.
 	url string
-	// auth is that header. hide are all secrets in clear.
+	// auth is the value of the Authorization header; empty: none. hide are all secrets in plain text, to be kept out
+	// of errors.
 	auth string
 	hide []string
-	// id names the remote in keys.
+	// id stands for the remote in the keys of cache entries.
 	id string
-	// path is the directory of a file:// repository.
+	// path is the directory of a file:// repository; empty for any other.
 	path string
-	// config is a file with git's configuration.
+	// config is the path of the configuration file that newRepo has written for git.
 	config string
-	// dir is the bare repository, once there is one.
+	// dir is the path of the bare repository in the cache; open sets it.
 	dir string
 }
 
@@ -45,7 +46,7 @@ func (c *Sources) newRepo(r GitRequest, top remote.Git, temp string) (*repo, err
 		if u.User != nil {
 			password, has := u.User.Password()
 			if !has {
-				password = u.User.Username() // a token
+				password = u.User.Username() // a user name alone is a token
 			}
 			s.hide = append(s.hide, password)
 		}
@@ -94,7 +95,7 @@ func gitAuthorization(u *url.URL, secrets SecretFunc, top remote.Git) string {
 	return basicAuth(u.User.Username(), password)
 }
 
-// writeConfig writes the configuration that takes the place of the user's. It is a file, and not an argument, because
+// writeConfig writes the configuration that git reads instead of the user's. It is a file, and not an argument, because
 // git starts another git at the other end of a file:// URL, which would not see arguments.
 func (s *repo) writeConfig(temp string) error {
 	text := `[core]
@@ -124,7 +125,8 @@ func (s *repo) writeConfig(temp string) error {
 		text += "[http]\n\tfollowRedirects = false\n"
 	}
 	if s.path != "" {
-		// Whose the repository is doesn't matter: it is only read, and what could make git start a program was looked for.
+		// Git would refuse a repository of another owner. Here the owner doesn't matter: the repository is only read, and
+		// checkConfig has refused settings that could start programs.
 		text += fmt.Sprintf("[safe]\n\tdirectory = %s\n", quoteConfig(s.path))
 	}
 	s.config = filepath.Join(temp, "gitconfig")
@@ -170,8 +172,8 @@ func (s *repo) env(protocols string) []string {
 }
 
 // sshCommand runs ssh without any configuration, with the agent's keys alone, and refuses servers whose key isn't
-// known. ssh looks the home directory up by user ID, which is root's in a user namespace, so all that lies there is
-// named.
+// known. ssh looks the home directory up by user ID, which is root's in a user namespace, so
+// every file that ssh looks for there is named in an option.
 func (s *repo) sshCommand() string {
 	options := []string{
 		"BatchMode=yes", "StrictHostKeyChecking=yes", "IdentityFile=none", "UpdateHostKeys=no", "ForwardAgent=no",
@@ -195,7 +197,7 @@ func (s *repo) sshCommand() string {
 		options = append(options, "IdentityAgent=none")
 	}
 	if login := os.Getenv("USER"); login != "" && !strings.Contains(s.url, "@") {
-		options = append(options, "User="+login) // not root, as whom a user namespace has us
+		options = append(options, "User="+login) // in a user namespace ssh would take root for the login
 	}
 	command := "ssh -F none"
 	for _, o := range options {
@@ -204,7 +206,7 @@ func (s *repo) sshCommand() string {
 	return command
 }
 
-// protocols are what the remote may be reached by.
+// protocols are the transports that git may reach the remote by, with ":" between them.
 func (s *repo) protocols() string {
 	if s.r.Ref.Scheme == "file" {
 		return "file"

@@ -12,17 +12,17 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// found is what a ref of a remote repository is at the moment.
+// found is what a ref of a remote repository leads to at the time of asking.
 type found struct {
 	// commit is the full ID; empty for an abbreviated one that hasn't been looked up yet.
 	commit string
-	// object is the ID of the annotated tag that names the commit, else the commit.
+	// object is the ID of the annotated tag that names the commit; without such a tag it is the commit's.
 	object string
-	// ref is the full name, empty if there is none.
+	// ref is the full name of the ref, such as refs/heads/main; empty if the commit was named by its ID.
 	ref string
 }
 
-// verify holds a commit or its tag against a checksum.
+// verify compares the ID of the commit or of its tag with a checksum.
 func (f found) verify(checksum string) error {
 	if strings.HasPrefix(f.commit, checksum) || strings.HasPrefix(f.object, checksum) {
 		return nil
@@ -151,7 +151,7 @@ func (s *repo) defaultBranch(ctx context.Context) (found, error) {
 func (s *repo) open(ctx context.Context, entry, format string) error {
 	s.dir = filepath.Join(entry, "repo.git")
 	if _, err := os.Lstat(filepath.Join(s.dir, "ready")); err == nil {
-		// What a killed git may have left.
+		// A git that was killed may have left its lock files.
 		return errors.Join(os.RemoveAll(filepath.Join(s.dir, "shallow.lock")),
 			os.RemoveAll(filepath.Join(s.dir, "packed-refs.lock")))
 	}
@@ -179,7 +179,7 @@ func (s *repo) has(ctx context.Context, f found) bool {
 	return err == nil && strings.TrimSpace(out) == f.object
 }
 
-// fetch gets the commit without its history, or with it from servers that can't do otherwise.
+// fetch gets the commit without its history, or with its history from servers that can't leave it out.
 func (s *repo) fetch(ctx context.Context, f found) error {
 	base := []string{"fetch", "--quiet", "--no-tags", "--no-write-fetch-head"}
 	_, err := s.git(ctx, append(base, "--depth=1", "--", s.url, f.object)...)
@@ -198,7 +198,8 @@ func (s *repo) fetch(ctx context.Context, f found) error {
 	if _, err := s.git(ctx, "cat-file", "-e", "--end-of-options", f.object); err != nil {
 		return fmt.Errorf("the repository has no commit %s", f.object)
 	}
-	// What is marked isn't looked at again, and git trusts objects that a power cut has emptied.
+	// The objects are synced before they are marked: marked ones aren't checked again, and git trusts objects that a
+	// power cut has emptied.
 	if err := fsys.SyncFSAt(s.dir); err != nil {
 		return err
 	}

@@ -51,7 +51,8 @@ var errStalled = errors.New("the server sends nothing any more")
 // errUnchanged says that the server still has the file that the cache has.
 var errUnchanged = errors.New("not modified")
 
-// transfer asks for the file; errUnchanged if it is still the kept one, of which last says where it came from.
+// transfer asks the server for the file. The error is errUnchanged if the server still has the file kept, whose origin
+// is noted in last.
 func (d *download) transfer(ctx context.Context, last meta, kept *File) (m meta, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -76,7 +77,7 @@ func (d *download) transfer(ctx context.Context, last meta, kept *File) (m meta,
 	case resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNonAuthoritativeInfo:
 		return meta{}, statusError(resp)
 	case kept != nil && etag != "" && etag == last.ETag && !strings.HasPrefix(etag, "W/"):
-		return meta{}, errUnchanged // the server doesn't do If-None-Match
+		return meta{}, errUnchanged // the server ignores If-None-Match, but its ETag is the same
 	}
 	return d.save(ctx, resp, timer)
 }
@@ -84,7 +85,7 @@ func (d *download) transfer(ctx context.Context, last meta, kept *File) (m meta,
 func (d *download) request(ctx context.Context, last meta, kept *File) *http.Request {
 	req := (&http.Request{Method: http.MethodGet, URL: d.url, Host: d.url.Host, Header: http.Header{}}).WithContext(ctx)
 	req.Header.Set("User-Agent", "cooper")
-	// The file as it is, not as somebody has compressed it for the way.
+	// The server must send the file as it is, not compressed for the transfer.
 	req.Header.Set("Accept-Encoding", "identity")
 	if d.auth != "" {
 		req.Header.Set("Authorization", d.auth)
@@ -114,7 +115,7 @@ func (d *download) client() (client *http.Client, done func()) {
 		if req.URL.Host != first.Host || req.URL.Scheme != first.Scheme {
 			req.Header.Del("Authorization")
 		}
-		// What the server writes into a redirect isn't the user's.
+		// Credentials in the address of a redirect come from the server, not from the user.
 		req.URL.User = nil
 		req.Header.Del("Referer")
 		return nil
@@ -135,7 +136,7 @@ func statusError(resp *http.Response) error {
 	return err
 }
 
-// save writes the body into the cache and checks it on the way.
+// save writes the body of the response into the cache and checks its checksum before the file gets its name.
 func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Timer) (m meta, err error) {
 	m = meta{
 		Name: d.name(resp), URL: withoutQuery(d.shown), ETag: resp.Header.Get("ETag"),
@@ -170,7 +171,8 @@ func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Ti
 	return m, nil
 }
 
-// write writes the file and fills in its size and digest. It returns all digests that are known of it.
+// write writes the file and fills in its size and digest. It returns all digests of the file that were
+// computed.
 func (d *download) write(path string, m *meta, resp *http.Response, timer *time.Timer) (sums []digest.Digest,
 	err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
@@ -208,7 +210,7 @@ func (d *download) write(path string, m *meta, resp *http.Response, timer *time.
 	return sums, os.Chtimes(path, m.ModTime, m.ModTime)
 }
 
-// watched is a body that sets the timer back with every read.
+// watched is the body of a response; each of its reads restarts the timer that ends a stalled transfer.
 type watched struct {
 	body        io.Reader
 	timer       *time.Timer

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// maxDepth bounds submodules in submodules.
+	// maxDepth bounds how many levels deep submodules in submodules may be.
 	maxDepth = 8
 	// maxModules bounds the size of .gitmodules, in bytes.
 	maxModules = 1 << 20
@@ -29,17 +29,18 @@ const (
 
 // tree is a tree that is being made, or the part of it that a submodule fills.
 type tree struct {
-	// top is the directory to be filled. temp is for files that don't stay.
+	// top is the directory to be filled, temp one for files that are needed only meanwhile.
 	top, temp string
-	// keep keeps the .git directory, which is gitDir for a submodule.
+	// keep says that the tree keeps its .git directory. gitDir is the path of that of a submodule.
 	keep   bool
 	gitDir string
-	// ref is the repository that was asked for; depth is 0 for it.
+	// ref is the reference that the request names. depth is how many submodules deep the tree is; 0: it is that of ref.
 	ref   remote.Git
 	depth int
 }
 
-// make fills the tree and gives it its times. release gives back the repository as soon as it isn't needed any more.
+// make fills the tree and gives it its times. It calls release as soon as it doesn't need
+// the repository any more.
 func (t tree) make(ctx context.Context, s *repo, f found, release func() error) error {
 	var stamp unix.Timespec
 	if s.r.Ref.CommitTimes {
@@ -92,7 +93,7 @@ func (t tree) run(ctx context.Context, s *repo, stdout io.Writer, args ...string
 	dirs := []string{"--git-dir=" + s.dir, "--work-tree=" + t.top}
 	if t.keep {
 		dirs[0] = "--git-dir=" + t.dotGit()
-		env = s.env("file") // what it fetches is in the cache
+		env = s.env("file") // the clone fetches from the bare repository in the cache
 	} else {
 		env = append(env, "GIT_INDEX_FILE="+filepath.Join(t.temp, fmt.Sprintf("index-%d-%s", t.depth, path.Base(t.top))))
 	}
@@ -168,11 +169,11 @@ func (g *gitlinks) Write(p []byte) (int, error) {
 // module is what .gitmodules says of a submodule.
 type module struct{ name, url, update string }
 
-// modules reads .gitmodules, by path.
+// modules reads .gitmodules. The keys are the paths of the submodules.
 func (s *repo) modules(ctx context.Context, f found) (map[string]module, error) {
 	size, err := s.git(ctx, "cat-file", "-s", "--end-of-options", f.commit+":.gitmodules")
 	if err != nil {
-		return map[string]module{}, nil //nolint:nilerr // there is none
+		return map[string]module{}, nil //nolint:nilerr // the commit has no .gitmodules
 	}
 	if n, err := strconv.Atoi(strings.TrimSpace(size)); err != nil || n > maxModules {
 		return nil, errors.New(".gitmodules is too large")
@@ -290,7 +291,7 @@ func (s *repo) commitTime(ctx context.Context, f found) (unix.Timespec, error) {
 	return unix.Timespec{Sec: seconds}, nil
 }
 
-// setTimes gives a directory and everything below it one time.
+// setTimes gives a directory and everything below it the same modification time.
 func setTimes(top string, stamp unix.Timespec) error {
 	return filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 
 // Errors that callers tell apart.
 var (
-	// ErrChecksum says that what came isn't what the checksum names.
+	// ErrChecksum says that the downloaded content doesn't have the requested checksum.
 	ErrChecksum = errors.New("the checksum does not match")
 	// ErrNoGit says that the git program isn't installed.
 	ErrNoGit = errors.New("the program git is needed for git repositories and isn't installed")
@@ -20,44 +20,44 @@ var (
 // SecretFunc looks a secret up by its ID. Nil is a valid SecretFunc that has none.
 type SecretFunc func(id string) (value []byte, ok bool)
 
-// ProgressFunc is told how many bytes have come and how many there are in all; total is -1 if nobody knows.
+// ProgressFunc receives the bytes that have arrived so far and the bytes in all; total is -1 if the server gives none.
 type ProgressFunc func(done, total int64)
 
-// HTTPRequest names a file to be downloaded. URL is needed.
+// HTTPRequest names a file to be downloaded. The caller must set URL.
 type HTTPRequest struct {
-	// URL is http or https. Credentials in it are sent to its host and nowhere else.
+	// URL is an address of scheme http or https. Credentials in it are sent to its host and nowhere else.
 	URL string
-	// Checksum must be that of the content: sha256, sha384 or sha512. Empty: any content will do.
+	// Checksum is the digest that the content must have, by sha256, sha384 or sha512; empty: any content is accepted.
 	Checksum digest.Digest
-	// Name is what the file is to be called; empty: what Content-Disposition or else the URL's path says, "download" if
-	// neither does.
+	// Name is the name for the file; empty: the name in Content-Disposition or else in the path of the URL, or "download"
+	// if neither has one.
 	Name string
 	// Secrets may have HTTP_AUTH_HEADER_<host> (the whole Authorization header) or HTTP_AUTH_TOKEN_<host> (a bearer
 	// token).
 	Secrets SecretFunc
-	// Progress may be nil.
+	// Progress is called while bytes arrive; nil: nothing is.
 	Progress ProgressFunc
 }
 
 // File is a downloaded file.
 type File struct {
-	// Path is absolute; its last component is Name. The file's mode is 0600 and its mtime ModTime.
+	// Path is the absolute path of the file, whose last component is Name. Its mode is 0600 and its mtime is ModTime.
 	Path, Name string
 	// Digest is the content's SHA-256, Size its length in bytes.
 	Digest digest.Digest
 	Size   int64
-	// ModTime is what the server says in Last-Modified, else 1970-01-01.
+	// ModTime is the server's Last-Modified, or 1970-01-01 if it sends none.
 	ModTime time.Time
 
 	hold *hold
 }
 
-// Release lets the file go. It must not be used afterwards. Releasing it again does nothing.
+// Release lets the cache remove the file. The caller must not use the file afterwards. Releasing it again does nothing.
 func (f *File) Release() error { return f.hold.release() }
 
 // GitRequest is what it takes to get the tree that a reference names.
 type GitRequest struct {
-	// Ref says which repository, which commit and what of it; it is needed.
+	// Ref says which repository, which commit and which directory of it; the caller must set it.
 	Ref remote.Git
 	// SSHAuthSock is the socket of the ssh agent; without it no key is offered to a server.
 	SSHAuthSock string
@@ -72,8 +72,8 @@ type GitRequest struct {
 
 // Checkout is the tree of a commit.
 type Checkout struct {
-	// Dir is absolute: the directory that holds the tree, or Ref.Subdir of it. Files have mode 0644 or 0755, directories
-	// 0755.
+	// Dir is the absolute path of the directory that holds the tree, or of Ref.Subdir in it. Files have mode 0644 or 0755,
+	// directories 0755.
 	Dir string
 	// Commit is the full ID of the commit. Ref is the full name it was found under, such as refs/heads/main; empty if it
 	// was named by its ID.
@@ -82,5 +82,5 @@ type Checkout struct {
 	hold *hold
 }
 
-// Release lets the tree go. It must not be used afterwards. Releasing it again does nothing.
+// Release lets the cache remove the tree. The caller must not use the tree afterwards. Releasing it again does nothing.
 func (c *Checkout) Release() error { return c.hold.release() }
