@@ -24,7 +24,7 @@ func AsContainerRoot(m *userns.Mapping, f func() error) error {
 	})
 }
 
-// onLostThread runs f on a thread that ends with it, so that f may change what belongs to the thread.
+// onLostThread runs f on a thread that ends after f, so that f may change credentials and namespaces of the thread.
 func onLostThread(f func() error) error {
 	var err error
 	done := make(chan struct{})
@@ -32,8 +32,8 @@ func onLostThread(f func() error) error {
 		defer close(done)
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The runtime never ends the first thread, and /proc/self is what that one sees. While it is held here, the next
-			// goroutine gets another one.
+			// The runtime never ends the process's first thread, and /proc/self shows what that thread sees. While this
+			// goroutine holds it, the goroutine of the next call gets another thread.
 			err = onLostThread(f)
 			runtime.UnlockOSThread()
 			return

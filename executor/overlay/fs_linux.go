@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filesystem is a file system being configured. The first error sticks.
+// filesystem is a file system being configured.
 type filesystem struct {
-	fd   int
-	name string
-	err  error
+	fd   int    // what fsopen(2) or fspick(2) gave; close closes it
+	name string // the type: "overlay", "tmpfs"
+	err  error  // the first error of set, which mount returns
 }
 
 func openFS(name string) (*filesystem, error) {
@@ -82,8 +82,8 @@ func (f *filesystem) log() string {
 
 // TmpfsOptions describes a memory file system. UID and GID own its root, in the IDs of the caller's user namespace.
 type TmpfsOptions struct {
-	Size     int64 // bytes, 0 is the kernel's default of half of the memory
-	Mode     uint32
+	Size     int64  // bytes, 0 is the kernel's default of half of the memory
+	Mode     uint32 // permission bits of its root
 	UID, GID uint32
 	Attr     int // MOUNT_ATTR_*
 }

@@ -29,7 +29,7 @@ func NewUserNS(m userns.Mapping) (*os.File, error) {
 }
 
 func newUserNS(m userns.Mapping) (ns *os.File, err error) {
-	// The process is killed when the thread that started it ends, which this one doesn't before it is done.
+	// The child is killed when the thread that started it ends, so this goroutine keeps its thread until it is done.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	opened, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
@@ -41,15 +41,15 @@ func newUserNS(m userns.Mapping) (ns *os.File, err error) {
 	p.Add(rawproc.Op{Doing: "die with the parent", Trap: unix.SYS_PRCTL,
 		Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}})
 
-	// Its memory is ours, and may be closed to others by now: only the process itself can open its namespace without
-	// CAP_SYS_PTRACE.
+	// The child shares this process's memory, which the kernel may have closed to others (see rawproc): then only the
+	// child itself can open its namespace without CAP_SYS_PTRACE.
 	at := p.Add(rawproc.Op{Doing: "open it", Trap: unix.SYS_OPENAT, Args: [6]uintptr{0, p.String("/proc/self/ns/user"),
 		unix.O_CLOEXEC}})
 	one := p.Bytes([]byte{1, 0, 0, 0, 0, 0, 0, 0})
 	p.Add(rawproc.Op{Doing: "tell", Trap: unix.SYS_WRITE, Args: [6]uintptr{uintptr(opened), one, 8}})
 
-	// The process only has to exist until its maps are written; if the parent ended before it could say so, it ends by
-	// itself.
+	// The child only has to exist until its maps are written. Then it is killed; if this process can't do so any more,
+	// the child ends by itself after 10 seconds.
 	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL,
 		Args: [6]uintptr{0, 0, rawproc.Pin(&p, &unix.Timespec{Sec: 10})}})
 	c, err := p.Start(unix.CLONE_NEWUSER | unix.CLONE_FILES)
@@ -60,7 +60,7 @@ func newUserNS(m userns.Mapping) (ns *os.File, err error) {
 		c.Kill()
 		_, _, failed := c.Reap()
 		if ns == nil && failed != nil {
-			err = failed // it explains more
+			err = failed // it says which call of the child failed
 		}
 	}()
 
@@ -89,8 +89,8 @@ func mapOwners(fd int, ns *os.File) error {
 	return nil
 }
 
-// cloneLayers makes clones of all the layers, ID-mapped ones where o says so. What it made is in own, also with an
-// error.
+// cloneLayers makes clones of all the layers, ID-mapped ones where o says so. The caller closes the files in own of the
+// result, also after an error.
 func cloneLayers(o Options) (layers, error) {
 	l := layers{upper: -1, work: -1}
 	lowerNS := o.UserNS
@@ -162,20 +162,21 @@ func (l *layers) cloneUpper(o Options) error {
 	return err
 }
 
-// reopen opens in the clone what is open outside of it as same.
+// reopen opens rel below the clone, and checks that it is the same directory as same, which is open outside of it.
 func (l *layers) reopen(clone int, rel string, same *os.File) (int, error) {
 	fd, err := fsys.OpenPlain(clone, rel, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return -1, fmt.Errorf("open %s again: %w", rel, err)
 	}
 	l.own = append(l.own, fd)
-	if !sameInode(fd, int(same.Fd())) { // renamed between the two looks
+	if !sameInode(fd, int(same.Fd())) { // the directory was renamed after its path was read
 		return -1, fmt.Errorf("open %s again: %w", rel, unix.ESTALE)
 	}
 	return fd, nil
 }
 
-// common gives how far above a the nearest directory with both a and b below it is, and their names below that.
+// common finds the nearest directory that has both a and b below it. depth is how many levels it is above a; relA and
+// relB are the paths of a and b relative to it.
 func common(a, b string) (depth int, relA, relB string) {
 	dir := filepath.Dir(a)
 	for depth = 1; dir != "/" && !strings.HasPrefix(b, dir+"/"); depth++ {

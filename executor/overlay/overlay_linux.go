@@ -32,11 +32,11 @@ type Options struct {
 	IDMap *userns.Mapping
 	// LowerMapped says that the Lower directories show mapped owners already.
 	LowerMapped bool
-	// LowerNS shows the Lower directories through the map of this user namespace, in place of IDMap; nil: as the others
-	// say.
+	// LowerNS shows the Lower directories through the map of this user namespace. Nil: IDMap and LowerMapped say how
+	// they are shown.
 	LowerNS *os.File
-	// UserNS is an open user namespace with that map, if the caller has one (see NewUserNS). It is looked at with IDMap
-	// only.
+	// UserNS is an open user namespace with the map IDMap, if the caller has one (see NewUserNS). Without IDMap it is
+	// ignored.
 	UserNS *os.File
 }
 
@@ -102,12 +102,13 @@ func stack(o Options) (*os.File, error) {
 	}
 
 	// Before Linux 6.15 a layer must be attached in the mount namespace, which a detached one is not; before 6.7 layers
-	// can't be added one by one. Both is had in a mount namespace that exists for this one call.
+	// can't be added one by one. mountPrivately needs neither: it attaches them in a mount namespace that exists for this
+	// one call.
 	if errors.Is(err, unix.EINVAL) {
 		if f, privateErr := mountPrivately(o); privateErr == nil {
 			return writable(f, o)
 		}
-		// Before 5.10 there is no volatile, which is for speed alone.
+		// Before Linux 5.10 there is no option "volatile". It only saves time, so the mount is made without it.
 		if o.Volatile {
 			o.Volatile = false
 			return stack(o)
@@ -132,7 +133,7 @@ func writable(f *os.File, o Options) (*os.File, error) {
 		o.Work.Name(), unix.EROFS)
 }
 
-// layers are the descriptors of what is stacked.
+// layers are the descriptors of the directories that are stacked. cloneLayers makes clones of them.
 type layers struct {
 	lower       []int
 	upper, work int // -1: none

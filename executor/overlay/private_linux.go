@@ -9,7 +9,8 @@ import (
 )
 
 // mountPrivately mounts like layers.mount, but with every layer attached in a mount namespace of its own, as older
-// kernels need it. The namespace belongs to a thread that ends with this call; the new mount outlives it, detached.
+// kernels need it. The namespace belongs to a thread that ends with this call; the new mount is detached and outlives
+// both.
 func mountPrivately(o Options) (*os.File, error) {
 	l, err := cloneLayers(o)
 	defer closeAll(l.own)
@@ -51,7 +52,7 @@ func attachToRoot(fd int) error {
 	return nil
 }
 
-// mountClassic uses mount(2), whose option string may be a page long.
+// mountClassic mounts with mount(2), whose option string must be shorter than a page, and detaches the mount.
 func (l layers) mountClassic(o Options) (*os.File, error) {
 	room, err := Tmpfs(TmpfsOptions{Mode: 0o700})
 	if err != nil {

@@ -16,21 +16,21 @@ import (
 
 // A Program is an overlay in user space, such as fuse-overlayfs, to be used in place of the kernel's.
 type Program struct {
-	Path string
-	// Options are the program's own, such as "noacl".
+	Path string // of the program's file
+	// Options are further ones for its -o, such as "noacl".
 	Options []string
 }
 
 // fuseDevice is where the kernel hands the requests of a FUSE file system to the program that serves it.
 const fuseDevice = "/dev/fuse"
 
-// endWithin is how long a program may take to write what it has not written yet when its mount is gone.
+// endWithin is how long a program may go on after its mount is gone, to write what it has not written yet.
 const endWithin = 30 * time.Second
 
-// Mount is the function Mount done by the program, which runs until unmount or the end of ctx. No mount table shows the
-// mount, and the kernel ends the program together with it: nothing of both stays however this process ends. unmount
-// returns when all changes are in o.Upper; nobody else may use the mount then. IDMap, LowerMapped, UserNS and UserXattr
-// are not for programs, and are ignored.
+// Mount does what the function Mount does, by the program, which runs until unmount is called or ctx ends. No mount
+// table shows the mount, and the program ends when the mount goes: however this process ends, nothing stays of either.
+// unmount returns when all changes are in o.Upper; nobody else may use the mount while it runs. IDMap, LowerMapped,
+// UserNS and UserXattr are not for programs, and are ignored.
 func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount func() error, err error) {
 	if len(o.Lower) == 0 {
 		dir, err = Mount(Options{Upper: o.Upper, Work: o.Work, Attr: o.Attr})
@@ -50,13 +50,14 @@ func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount fu
 
 	m := &programMount{program: p.Path, dir: dir, ended: make(chan struct{})}
 	m.ctx, m.kill = context.WithCancel(ctx)
-	// With this one closed the program's is the only one: when it ends, whoever waits for it gets an error.
+	// After dev is closed here only the program has the device open: when the program ends, whoever waits for an answer
+	// from the mount gets an error.
 	if err := errors.Join(p.serve(m, dev, o), dev.Close()); err != nil {
 		return nil, nil, errors.Join(err, m.unmount())
 	}
 
 	var st unix.Stat_t
-	// the program doesn't serve the mount, and says why when it ends
+	// An error says that the program doesn't serve the mount; why, it says at its end, which unmount reports.
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("mount with %s: %w", p.Path, err), m.unmount())
 	}
@@ -64,8 +65,8 @@ func (p Program) Mount(ctx context.Context, o Options) (dir *os.File, unmount fu
 	return dir, m.unmount, nil
 }
 
-// serve starts the program. It finds out the path of its upper directory, and takes a colon in that for the end of it:
-// where there is one, the program is in a mount namespace of its own in which the directory has another path.
+// serve starts the program. The program finds out the path of its upper directory and takes a colon in it for its end.
+// So if the path has one, the program runs in a mount namespace of its own in which the directory has another path.
 func (p Program) serve(m *programMount, dev *os.File, o Options) error {
 	if o.Upper == nil {
 		return m.start(p.command(m.ctx, dev, o))
@@ -163,14 +164,13 @@ func (p Program) command(ctx context.Context, dev *os.File, o Options) *exec.Cmd
 
 // programMount is a mount and the process that serves it.
 type programMount struct {
-	program string
-	dir     *os.File
+	program string          // path of the program, for errors
+	dir     *os.File        // O_PATH descriptor of the detached mount
 	ctx     context.Context //nolint:containedctx // it ends the process, and says why it ended
 	kill    context.CancelFunc
-	ended   chan struct{}
-	// failed is how the process ended; final once ended is closed.
-	failed error
-	said   head
+	ended   chan struct{} // closed when the process has ended
+	failed  error         // the result of Wait; it is set before ended is closed
+	said    head          // the beginning of the process's standard error
 }
 
 func (m *programMount) start(cmd *exec.Cmd) error {
@@ -200,13 +200,13 @@ func (m *programMount) unmount() error {
 		return errors.Join(err, fmt.Errorf("unmount with %s: it did not end in %s: is somebody else using the mount?",
 			m.program, endWithin))
 	}
-	if m.failed != nil && m.ctx.Err() == nil { // who ends the context wants it to end so
+	if m.failed != nil && m.ctx.Err() == nil { // after the end of ctx the program was killed on purpose
 		err = errors.Join(err, fmt.Errorf("mount program %s: %w\n%s", m.program, m.failed, m.said.text))
 	}
 	return err
 }
 
-// head keeps the beginning of what is written to it.
+// head keeps the first 4096 bytes of what is written to it.
 type head struct{ text []byte }
 
 func (h *head) Write(p []byte) (int, error) {

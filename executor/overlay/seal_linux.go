@@ -12,14 +12,15 @@ import (
 // ErrStillWritten is wrapped by the error about a file that is open for writing.
 var ErrStillWritten = errors.New("a file in it is open for writing")
 
-// How long Seal waits for files that the kernel closes on its own after the process that had them open is gone.
+// The kernel closes the files of a process only a moment after its end.
 const (
-	sealWait  = time.Second
-	sealPause = time.Millisecond
+	sealWait  = time.Second      // how long Seal waits for that
+	sealPause = time.Millisecond // between two tries
 )
 
 // Seal makes the overlay that Mount has mounted at root read-only, for everybody who has it open or mounted anywhere:
-// directories that are open keep nobody able to write to it. It is an ErrStillWritten if a file is open for writing.
+// nobody can write to it any more, through open directories neither. The error is ErrStillWritten if a file is open for
+// writing.
 func Seal(root *os.File) error {
 	fs, err := unix.Fspick(int(root.Fd()), "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
 	if err != nil {
@@ -51,6 +52,8 @@ func SealIn(ns, mount *os.File) error {
 	})
 }
 
+// unlessWritten calls readOnly, which makes a mount read-only, again and again while files in it are open for writing.
+// After sealWait it gives up with ErrStillWritten.
 func unlessWritten(readOnly func() error) error {
 	for end := time.Now().Add(sealWait); ; time.Sleep(sealPause) {
 		err := readOnly()

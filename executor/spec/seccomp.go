@@ -15,17 +15,17 @@ type Filter struct {
 
 // Denied are calls that fail with an error whatever their arguments.
 type Denied struct {
-	Calls []string
-	Errno uint
+	Calls []string // names, as in the kernel's tables
+	Errno uint     // the error that they fail with
 }
 
 // ArgRule denies a call by one of its arguments, of which only the low 32 bits count, as in the kernel.
 type ArgRule struct {
-	Call   string
-	Arg    uint
-	Mask   bool // deny if any bit of Values[0] is set, else if the argument equals one of Values
+	Call   string // its name
+	Arg    uint   // the argument's index, from 0
+	Mask   bool   // deny if any bit of Values[0] is set, else if the argument equals one of Values
 	Values []uint32
-	Errno  uint
+	Errno  uint // the error that the call fails with
 }
 
 // seccomp writes the filter down. A runtime's library looks at 64 bits of an argument, so that every comparison has a
@@ -74,8 +74,8 @@ func (r ArgRule) syscalls() []specs.LinuxSyscall {
 	return list
 }
 
-// architectures are the specification's names. The x32 way of calling an amd64 kernel is listed because calls of an
-// unlisted one would kill the process, even on a kernel that knows no x32.
+// architectures gives the specification's names for a GOARCH name. The x32 way of calling an amd64 kernel is listed
+// because calls of an unlisted one would kill the process, even on a kernel that knows no x32.
 func architectures(goarch string) []specs.Arch {
 	switch goarch {
 	case "amd64":

@@ -13,30 +13,32 @@ const version = "1.0.2"
 
 // Container is a step with everything resolved: users looked up, mount points made. IDs are container IDs.
 type Container struct {
-	Args, Env []string
-	Cwd       string // "" is "/"
+	Args, Env []string // the program with its arguments, and "NAME=value"
+	Cwd       string   // absolute; "" is "/"
 	Hostname  string
 	Root      string // directory of the root file system, relative to the bundle or absolute
 
 	User User
-	// Caps are names with CAP_ in front; Ambient gives them to any user, past the execution of a program.
+	// Caps are the names, with CAP_ in front, of the command's capabilities. Ambient lets a user other than root keep
+	// them when the command is executed.
 	Caps       []string
 	Ambient    bool
 	NoNewPrivs bool
 	Limits     []Limit
 
-	Mounts  []Mount // besides those of every container, in order
-	Masked  []string
-	Locked  []string // read-only paths
-	ShmSize int64    // bytes
+	Mounts  []Mount  // besides those of every container, in the order in which they are made
+	Masked  []string // absolute paths of files and directories that the command must not see
+	Locked  []string // absolute paths that it must not write
+	ShmSize int64    // bytes that /dev and /dev/shm may take, each
 
-	// LoopbackOnly gives the container a network namespace of its own. Without it Sys is the source of a bind mount for
-	// /sys: no other can be made without a network namespace.
+	// LoopbackOnly gives the container a network namespace of its own. Without it /sys is a bind mount of the absolute
+	// path Sys, since a sysfs can be mounted only in a network namespace of the container's. WritableSys leaves out that
+	// /sys is read-only.
 	LoopbackOnly bool
 	Sys          string
 	WritableSys  bool
 
-	// UserNS is nil to keep the runtime's own.
+	// UserNS is the container's user namespace; nil: it stays in the runtime's.
 	UserNS *UserNS
 	// TTYGroup is the group of terminals; nil where the container's user namespace lacks it.
 	TTYGroup *uint32
@@ -49,28 +51,28 @@ type User struct {
 	Groups   []uint32
 }
 
-// UserNS is a user namespace: a new one with the map, or with a Path the one there, which has this map. Of a namespace
-// that exists the old versions of runc need the map told, and the newer ones compare it with the kernel's, line by
-// line: it must be in the kernel's order.
+// UserNS is a user namespace: a new one with the map, or the one at Path, which has the map already. In the second case
+// the map must be in the kernel's order: old versions of runc don't find it out themselves, and newer ones compare it
+// with the kernel's, line by line.
 type UserNS struct {
-	Path       string // absolute
+	Path       string // absolute; "": a new namespace
 	UIDs, GIDs []userns.Range
 }
 
 // Limit is a resource limit, named as in setrlimit(2): RLIMIT_NOFILE.
 type Limit struct {
 	Name       string
-	Soft, Hard uint64
+	Soft, Hard uint64 // in the unit that setrlimit(2) gives the resource
 }
 
-// Mount is a bind mount, with what is mounted below its source: in a user namespace the kernel refuses less. Device
-// nodes and set-uid bits in it have no effect.
+// Mount is a bind mount, together with all mounts below its source: in a user namespace the kernel refuses to leave
+// them out. Device nodes and set-uid bits in it have no effect.
 type Mount struct {
 	Source, Target string // absolute; Target has no symbolic link in it
 	ReadOnly       bool
 }
 
-// Config makes the configuration.
+// Config writes the container down as the configuration of an OCI runtime.
 func Config(c Container) *specs.Spec {
 	return &specs.Spec{
 		Version:  version,

@@ -14,8 +14,8 @@ import (
 
 // Limits for following a path in the root.
 const (
-	maxLinks = 40
-	maxPath  = 4096
+	maxLinks = 40   // symbolic links, as in the kernel
+	maxPath  = 4096 // bytes of a link's target
 )
 
 // Open is fsys.OpenIn with an error that names the path.
@@ -104,7 +104,8 @@ func Locate(root *os.File, name string) (Place, error) {
 	return Place{here, true, mode}, err
 }
 
-// ModeOf gives the type and mode of the file name. Only the last component of name may be a link.
+// ModeOf gives the type and mode of the file name. If its last component is a symbolic link, they are the link's; if
+// another one is, it is an error.
 func ModeOf(root *os.File, name string) (uint32, error) {
 	_, mode, err := readElement(root, name)
 	return mode, err

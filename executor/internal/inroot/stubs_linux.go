@@ -12,11 +12,11 @@ import (
 
 // Stub is an empty file or directory that was made only to be mounted on.
 type Stub struct {
-	Parent *os.File
-	Name   string // in parent
-	Full   string // relative to the root
-	ino    uint64
-	dir    bool
+	Parent *os.File // the directory that it is in; RemoveStubs closes it
+	Name   string   // in Parent
+	Full   string   // path relative to the root
+	ino    uint64   // inode number when it was made
+	dir    bool     // it is a directory
 }
 
 // MakeStubs makes name below root, with its missing parents. The directory that existed already keeps its times, so
@@ -55,8 +55,8 @@ func MakeStubs(root *os.File, name string, dir bool) ([]Stub, error) {
 
 // Point is a mount point that is wanted in the root.
 type Point struct {
-	Name string // relative, clean
-	Dir  bool
+	Name string // path relative to the root, clean
+	Dir  bool   // a directory is wanted, else a file
 }
 
 // MakeAll does what MakeStubs does, for stubs that aren't removed one by one.
@@ -68,7 +68,7 @@ func MakeAll(root *os.File, p Point) error {
 	return err
 }
 
-// makeStub makes one file or directory in parent; nil if it exists already. The stub takes over parent.
+// makeStub makes one file or directory in parent; nil if it exists already. The stub keeps parent open.
 func makeStub(parent *os.File, name string, dir bool) (*Stub, error) {
 	var before unix.Stat_t
 	fd := int(parent.Fd())
@@ -85,7 +85,8 @@ func makeStub(parent *os.File, name string, dir bool) (*Stub, error) {
 	return &Stub{Parent: parent, Name: name, ino: st.Ino, dir: dir}, SetTimes(parent, before)
 }
 
-// MakeEmpty makes a file or directory with the usual mode, whatever the umask of this process is, and says what it is.
+// MakeEmpty makes a file or directory with mode 0755 or 0644, whatever the umask of this process is, and
+// gives its attributes.
 func MakeEmpty(dirfd int, name string, dir bool) (unix.Stat_t, error) {
 	var err error
 	mode := emptyMode(dir)

@@ -10,9 +10,9 @@ import (
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
-// attachAll builds the step's mount tree. The root is first put on top of the caller's root directory, where nothing
-// looks, and the room where /dev will cover it: both must be attached somewhere, and these are places that always
-// exist. The caller's own files stay reachable by path until the root is entered.
+// attachAll builds the step's mount tree. What is cloned must be attached somewhere first: the root is put on top of
+// the caller's root directory, and the room at the step's /dev, which covers it later. These places always exist. The
+// caller's own files stay reachable by path until the root is entered.
 func (s program) attachAll() {
 	room, dir := s.C.Room.Fd(), s.C.Root.Dir.Fd()
 	s.Call("attach the root", 0, unix.SYS_MOVE_MOUNT, dir, s.Empty, script.AtFDCWD, s.String("/"),
@@ -47,6 +47,7 @@ func (s program) attachDevice(name, target string) {
 	s.AttachClone(script.AtFDCWD, "/dev/"+name, target)
 }
 
+// attachOne attaches a mount, or a clone of a file in the room, at its place.
 func (s program) attachOne(room uintptr, a container.Attachment) {
 	if a.Mount != nil {
 		s.Attach(a.Mount.Fd(), a.Name)
@@ -70,8 +71,8 @@ func (s program) mountAt(fstype, name string) {
 	s.Call("mount "+fstype, ignore, unix.SYS_MOUNT, t, s.String("."), t, script.Nosuid)
 }
 
-// attachSys shows the caller's /sys. It lists the network interfaces of the caller's namespace, so a step that has
-// another one gets a sysfs of that on top; where the kernel refuses to make it, the lists are hidden.
+// attachSys shows the caller's /sys, which lists the network interfaces of the caller's network namespace. So a step
+// with another one gets that one's sysfs on top, and where the kernel refuses to mount it, the lists are hidden.
 func (s program) attachSys() {
 	s.Attach(s.C.Sys.Fd(), "sys")
 	if s.C.Step.Network != step.NetworkNone {
@@ -93,7 +94,8 @@ func (s program) attachSys() {
 	s.Call("mount sysfs", rawproc.Ignoring(unix.EPERM), unix.SYS_MOUNT, fs, s.String("."), fs, flags)
 }
 
-// maskProc covers those of these files that exist on this kernel: the caller's /proc and /sys have the same ones.
+// maskProc covers those of MaskedFiles and MaskedDirs that exist, and makes ReadOnlyPaths read-only. It looks for them
+// in the caller's /proc and /sys, which have the same ones as the step's.
 func (s program) maskProc() {
 	for _, name := range container.MaskedFiles() {
 		if container.Exists(name) {

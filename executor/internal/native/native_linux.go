@@ -26,13 +26,13 @@ func (n *BackEnd) Prepare() (err error) {
 	}
 	if c.Step.Stdout == nil || c.Step.Stderr == nil {
 		c.Null, err = streams.SealedNull()
-	} else { // it is the input alone, and the step opens its own
+	} else { // only the input needs it, and ownInput puts the step's own device in its place
 		c.Null, err = os.OpenFile(os.DevNull, os.O_RDONLY, 0)
 	}
 	return err
 }
 
-// Launch gives the step its namespaces.
+// Launch gives the step's first process, which gets the step's namespaces and becomes the step's program.
 func (n *BackEnd) Launch(h script.Handles) script.Launch {
 	namespaces := uintptr(
 		unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
@@ -45,6 +45,7 @@ func (n *BackEnd) Launch(h script.Handles) script.Launch {
 // Failure is nil: the script reports all errors before the step's program is executed.
 func (n *BackEnd) Failure() error { return nil }
 
+// program gives the system calls of the child until it executes the step's program.
 func (n *BackEnd) program(h script.Handles) *script.Script {
 	s := program{script.New(n.C)}
 	s.Settle(h)
@@ -77,6 +78,7 @@ func (s program) enterRoot() {
 	s.Call("enter the root", 0, unix.SYS_CHDIR, s.String("/"))
 }
 
+// names sets the host name, and brings up the loopback device of a step without the caller's network.
 func (s program) names() {
 	name := s.C.Hostname()
 	s.Call("set the host name", 0, unix.SYS_SETHOSTNAME, s.String(name), uintptr(len(name)))

@@ -20,7 +20,7 @@ import (
 // maxLog is how many bytes of a runtime's log are read.
 const maxLog = 1 << 20
 
-// runtimeError is the error of a runtime, which gives only a text.
+// runtimeError is an error that a runtime has written to its log, where it is only a text.
 type runtimeError struct{ text string }
 
 func (e runtimeError) Error() string { return e.text }

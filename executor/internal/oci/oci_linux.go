@@ -23,14 +23,14 @@ import (
 // The files in a bundle. A bundle is a memory file system in the step's mount namespace: no other process sees it, and
 // it vanishes with the step.
 const (
-	rootDir    = "rootfs"
-	roomPart   = "room" // the small files of the step
-	sysDir     = "sys"
-	userNSFile = "userns"
-	configFile = "config.json"
-	logFile    = "log"
-	stateDir   = "state"
-	bundleSize = 32 << 20
+	rootDir    = "rootfs"      // mount of the step's root
+	roomPart   = "room"        // mount of the container's room, with the small files of the step
+	sysDir     = "sys"         // mount of the caller's /sys
+	userNSFile = "userns"      // mount of the user namespace that the step joins
+	configFile = "config.json" // written by writeConfig
+	logFile    = "log"         // written by the runtime, read by Failure
+	stateDir   = "state"       // the runtime's own
+	bundleSize = 32 << 20      // bytes that all files in it may take
 )
 
 // bundle is the bundle that an OCI runtime is given.
@@ -50,11 +50,11 @@ type part struct {
 type BackEnd struct {
 	c       *container.Container
 	runtime step.Runtime
-	bundle  *bundle // made by prepare
+	bundle  *bundle // made by Prepare
 }
 
-// New is the back end for a container whose step has no emulators: these are registered in a namespace that only the
-// native one makes.
+// New is the back end for a container whose step has no emulators: these are registered in a user namespace that only
+// the native back end makes.
 func New(c *container.Container, runtime step.Runtime) (*BackEnd, error) {
 	if len(c.Step.Emulators) > 0 {
 		return nil, fmt.Errorf("%w: for one step with an OCI runtime: %w", emulator.ErrRegister, errors.ErrUnsupported)
@@ -217,7 +217,7 @@ func (o *BackEnd) program(h script.Handles) *script.Script {
 		s.Call("attach "+p.name, 0, unix.SYS_MOVE_MOUNT, p.mount.Fd(), s.Empty, dir, s.String(p.name),
 			unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
-	if ns := o.c.Step.UserNS; ns != nil { // what is held open, and not its path, which may lead elsewhere by now
+	if ns := o.c.Step.UserNS; ns != nil { // the namespace that is held open, since its path may lead elsewhere by now
 		tree := s.Call("clone "+userNSFile, 0, unix.SYS_OPEN_TREE, ns.File.Fd(), s.Empty, script.CloneTree|unix.AT_EMPTY_PATH)
 		s.AddFed(rawproc.Op{
 			Doing: "attach " + userNSFile, Trap: unix.SYS_MOVE_MOUNT,
@@ -225,8 +225,7 @@ func (o *BackEnd) program(h script.Handles) *script.Script {
 		}, tree, 0)
 	}
 	mountOver(s, "proc", "/proc", 0)
-	// Of control groups the runtime sees a tree that it can't write to, so that it leaves nothing there, whatever the
-	// machine has.
+	// The runtime sees a read-only tree of control groups, whichever the machine has, so that it leaves nothing there.
 	mountOver(s, "cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
 	s.ScopeSockets() // for all that the runtime starts
 	s.Call("enter the bundle", 0, unix.SYS_FCHDIR, dir)
@@ -258,7 +257,7 @@ func globalArgs(r step.Runtime) []string {
 	switch r.Name {
 	case "crun": // the step stays in the caller's control group
 		return append(args, "--cgroup-manager=disabled")
-	case "runc": // it may try to make one, and go on when it can't
+	case "runc": // it tries to make a control group, and goes on when it can't
 		return append(args, "--rootless=true")
 	}
 	return args

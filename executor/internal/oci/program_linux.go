@@ -25,7 +25,7 @@ const (
 )
 
 // checkProgram gives an error if the program's file shows that the kernel will refuse to execute it: a runtime reports
-// that only by an exit status. Cases in which it can't be sure it leaves to the runtime.
+// that only by an exit status. What the file doesn't show for sure is left to the runtime.
 func (o *BackEnd) checkProgram() error {
 	for _, text := range append(append([]string{o.c.Step.Cwd, o.c.Hostname()}, o.c.Step.Args...), o.c.Env...) {
 		if strings.IndexByte(text, 0) >= 0 {

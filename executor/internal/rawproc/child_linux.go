@@ -25,11 +25,11 @@ type cloneCall struct {
 
 // Child is a started program.
 type Child struct {
-	Pid   int
+	Pid   int      // its process ID in this process's pid namespace
 	Pidfd *os.File // closed by Reap
 
-	program *Program
-	res     *result
+	program *Program // kept alive, since the child reads it
+	res     *result  // written by the child
 }
 
 // Start runs the program in a child made with the clone flags (namespaces; CLONE_VM and what goes with it is added).
@@ -66,8 +66,8 @@ func (p *Program) Start(flags uintptr) (*Child, error) {
 	return c, nil
 }
 
-// WithoutFork calls f while no child is cloned, by this package or another: none has what f opens and closes, not even
-// for the moment until it executes something.
+// WithoutFork calls f while no child is cloned, by this package or another. So no child inherits the descriptors that f
+// opens and closes, not even until it executes a program.
 func WithoutFork(f func() error) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -89,7 +89,7 @@ func (p *Program) spawn(flags uintptr, res *result) (pid int, pidfd int32) {
 		pid = spawn(&cloneCall{trap: unix.SYS_CLONE3, args: [5]uintptr{Pin(p, args), unsafe.Sizeof(*args)}}, first, end, res)
 	}
 	switch unix.Errno(-pid) {
-	// EPERM: filters older than clone3 say so of what they don't know
+	// EPERM comes from system call filters that are older than clone3.
 	case unix.ENOSYS, unix.EINVAL, unix.E2BIG, unix.EPERM:
 		pid = p.spawnOld(flags, pidfdAt, res)
 	}
@@ -121,7 +121,7 @@ func (c *Child) failure() error {
 // Kill sends SIGKILL to the child, if it still lives.
 func (c *Child) Kill() { _ = unix.PidfdSendSignal(int(c.Pidfd.Fd()), unix.SIGKILL, nil, 0) }
 
-// WaitEvent waits until the child has written to the event descriptor; an error says that it has ended without.
+// WaitEvent waits until the child has written to the eventfd event. It is an error if the child ends before it has.
 func (c *Child) WaitEvent(event int) error {
 	fds := []unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}, {Fd: int32(c.Pidfd.Fd()), Events: unix.POLLIN}}
 	if _, err := fsys.Retry(func() (int, error) { return unix.Poll(fds, -1) }); err != nil {

@@ -24,8 +24,8 @@ func Ignoring(errnos ...unix.Errno) uint64 {
 
 // Op is one system call.
 type Op struct {
-	Doing    string // for the error: "mount proc"
-	Trap     uintptr
+	Doing    string  // for the error: "mount proc"
+	Trap     uintptr // number of the system call
 	Args     [6]uintptr
 	Ignore   uint64 // bit n: go on when the call fails with errno n
 	WantZero bool   // any result but 0 is a failure (with errno 0)
@@ -45,21 +45,22 @@ const flagWantZero = 1
 // result is written by the child.
 type result struct {
 	failed uintptr // address of the rawOp that failed, 0 for none
-	errno  uintptr
+	errno  uintptr // the errno with which it failed
 }
 
+// feed makes the result of the call with index from the argument with index arg of the call with index to.
 type feed struct{ from, to, arg int }
 
 // Program is a list of calls. Build it, then Start it, once. The zero value is empty.
 type Program struct {
 	ops   []Op
 	feeds []feed
-	keep  []any
-	err   error
-	old   bool // use clone, not clone3
+	keep  []any // memory that the calls' arguments point to
+	err   error // why the program can't be started; Start returns it
+	old   bool  // use clone, not clone3
 
-	raw     []rawOp
-	results []uintptr
+	raw     []rawOp   // the calls as the child reads them; made by assemble
+	results []uintptr // of each call, written by the child, if no feed takes it
 }
 
 // Add appends a call and returns its index.
@@ -89,7 +90,7 @@ func (p *Program) String(s string) uintptr {
 	return p.Bytes(b)
 }
 
-// Strings gives the address of a NULL-terminated array of such strings.
+// Strings gives the address of a NULL-terminated array of strings that String would copy.
 func (p *Program) Strings(list []string) uintptr {
 	size := 0
 	for _, s := range list {
@@ -111,8 +112,8 @@ func (p *Program) Strings(list []string) uintptr {
 // Bytes gives the address of b, which must not be empty, and keeps it alive.
 func (p *Program) Bytes(b []byte) uintptr { return Pin(p, &b[0]) }
 
-// Pin gives the address of *v and keeps it alive as long as the program. Pointers inside *v are not followed by the
-// child's owner: pin what they point to as well.
+// Pin gives the address of *v and keeps it alive as long as the program. Go doesn't see the pointers that the kernel
+// follows from *v: pin what they point to as well.
 func Pin[T any](p *Program, v *T) uintptr {
 	p.keep = append(p.keep, v) // held by an interface in the heap, so *v is in the heap: there, Go moves nothing
 	return uintptr(unsafe.Pointer(v))

@@ -1,3 +1,3 @@
-// Package script has what the first processes of steps do, as system calls that are written down before: parts that
-// back ends put together, and what their failures mean to people.
+// Package script has the parts of which back ends make the programs of steps' first processes: lists of system calls,
+// which are complete before the process starts. It also says in errors for people what the failure of a call means.
 package script

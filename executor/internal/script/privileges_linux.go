@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
-// What calls are doing, for people.
+// What calls are doing, for people: Explain knows the calls by these texts.
 const (
 	become   = "become the step's user"
 	SetLimit = "set the limit "
@@ -17,8 +17,8 @@ const (
 
 // BecomeUser gives up all privileges that the step must not have, in the only order that works.
 func (s *Script) BecomeUser() {
-	s.ScopeSockets() // which takes a descriptor
-	s.limit()        // real root may raise a limit, the root of a namespace may not
+	s.ScopeSockets() // before the limits, since it needs a descriptor
+	s.limit()        // before the user namespace: real root may raise a limit, the root of a namespace may not
 	ns := s.C.OwnUserNS()
 	if ns != nil {
 		s.Call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
@@ -57,6 +57,7 @@ func (s *Script) BecomeUser() {
 	s.dieWithParent() // set again: a change of user clears it
 }
 
+// limit sets the step's resource limits.
 func (s *Script) limit() {
 	for _, l := range s.C.Step.Limits {
 		value := rawproc.Pin(&s.Program, &unix.Rlimit{Cur: l.Soft, Max: l.Hard})
@@ -64,8 +65,8 @@ func (s *Script) limit() {
 	}
 }
 
-// filterCalls installs the filter. Without no_new_privs, which would break sudo, that needs CAP_SYS_ADMIN, so it comes
-// before capabilities go.
+// filterCalls installs the system call filter. Without no_new_privs, which would break sudo, the kernel demands
+// CAP_SYS_ADMIN for that, so it is done before capabilities are dropped.
 func (s *Script) filterCalls(filter []unix.SockFilter) {
 	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 	rawproc.Pin(&s.Program, &filter[0])

@@ -20,35 +20,35 @@ const (
 	Nosuid    = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 )
 
-// Script is the program of a step's child.
+// Script is the list of system calls of a step's first process, the child.
 type Script struct {
 	rawproc.Program
 	C     *container.Container
-	plain uintptr // an open_how that follows no link
-	Empty uintptr // ""
-	ro    uintptr // a mount_attr that makes read-only
-	execs []int   // the calls that may start the step's program
-	paths []string
+	plain uintptr  // address of an open_how that follows no link
+	Empty uintptr  // address of an empty string
+	ro    uintptr  // address of a mount_attr that makes a mount read-only
+	execs []int    // indexes of the calls that execute the candidates for the step's program; set by Exec
+	paths []string // the candidates' paths, in the same order; set by Exec
 }
 
 // Handles are the descriptors, besides those of mounts, that the child needs.
 type Handles struct {
-	Stdio [3]int // each 3 or more
-	Begin int    // an eventfd: the child waits for it
+	Stdio [3]int // the step's standard streams; each is 3 or more
+	Begin int    // an eventfd: the child goes on when this process has written to it
 	Self  int    // a pidfd of this process
 }
 
 // Launch is the first process of a step, before it is started.
 type Launch struct {
 	Script     *Script
-	Namespaces uintptr // CLONE_NEW* flags of those that it gets
-	// attachesRoot says that it attaches the container's root in its mount namespace.
+	Namespaces uintptr // CLONE_NEW* flags of the namespaces that the process gets
+	// AttachesRoot says that the process attaches the container's root in its mount namespace.
 	AttachesRoot bool
-	// handles reports whether a signal that is sent to the process, whose ID is pid, finds a handler in the step.
+	// Handles reports whether a signal that is sent to the process, whose ID is pid, finds a handler in the step.
 	Handles func(pid int, sig unix.Signal) bool
 }
 
-// New is a program that does nothing yet.
+// New is a script without calls.
 func New(c *container.Container) *Script {
 	s := &Script{C: c}
 	s.plain = rawproc.Pin(&s.Program, &unix.OpenHow{
@@ -59,7 +59,8 @@ func New(c *container.Container) *Script {
 	return s
 }
 
-// Call adds a system call and gives its number in the script.
+// Call adds a system call and gives its index in the script. doing and ignore are the fields Doing and Ignore of its
+// Op.
 func (s *Script) Call(doing string, ignore uint64, trap uintptr, args ...uintptr) int {
 	op := rawproc.Op{Doing: doing, Trap: trap, Ignore: ignore}
 	copy(op.Args[:], args)
@@ -107,7 +108,7 @@ func (s *Script) dieWithParent() {
 	s.Call("die with the parent", 0, unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
 }
 
-// Find opens name in the root; the descriptor is fed to the next call.
+// Find adds a call that opens name in the root, and gives its index: feed the descriptor to the call that needs it.
 func (s *Script) Find(name string) int {
 	return s.Call("find /"+name, 0, unix.SYS_OPENAT2, s.C.Root.Dir.Fd(), s.String(name), s.plain, unix.SizeofOpenHow)
 }
@@ -120,7 +121,7 @@ func (s *Script) Attach(fd uintptr, name string) {
 	}, at, 2)
 }
 
-// AttachClone mounts a clone of path, below dir (or of a path of the caller's if dir is atFDCWD), at name in the root.
+// AttachClone mounts a clone of path, below dir (or of a path of the caller's if dir is AtFDCWD), at name in the root.
 func (s *Script) AttachClone(dir uintptr, path, name string) {
 	tree := s.Call("clone "+path, 0, unix.SYS_OPEN_TREE, dir, s.String(path), CloneTree)
 	at := s.Find(name)
@@ -139,7 +140,7 @@ func (s *Script) ReadOnly(name string) {
 	}, at, 0)
 }
 
-// Stdio puts the three streams in place.
+// Stdio makes the three standard streams the child's descriptors 0 to 2.
 func (s *Script) Stdio(h Handles) {
 	for i, fd := range h.Stdio {
 		s.Call("set up standard streams", 0, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
@@ -168,7 +169,7 @@ func (s *Script) EnterCwd() {
 	s.AddFed(rawproc.Op{Doing: EnterCwd, Trap: unix.SYS_FCHDIR}, dir, 0)
 }
 
-// Exec tries to execute each candidate of the program in turn.
+// Exec tries to execute each candidate for the step's program in turn.
 func (s *Script) Exec() {
 	s.Call("set umask", 0, unix.SYS_UMASK, 0o022)
 	none := s.Bytes(make([]byte, 8))

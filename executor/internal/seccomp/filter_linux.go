@@ -16,8 +16,8 @@ const highestCall = 471
 // abi is one way to call the kernel.
 type abi struct {
 	arch    uint32 // AUDIT_ARCH_*
-	private uint32 // calls from here on are the architecture's own and allowed; 0: none
-	denied  []call
+	private uint32 // calls from this number on are the architecture's own and allowed; 0: there are none
+	denied  []call // besides commonDenied
 	args    []argRule
 }
 
@@ -30,10 +30,10 @@ type call struct {
 // argRule denies a call by one of its arguments.
 type argRule struct {
 	call   call
-	arg    uint32
-	mask   bool // deny if any bit of values[0] is set, else if the argument equals one of values
+	arg    uint32 // the argument's index, from 0
+	mask   bool   // deny if any bit of values[0] is set, else if the argument equals one of values
 	values []uint32
-	errno  unix.Errno
+	errno  unix.Errno // the error that the call fails with
 }
 
 // numbers are the numbers of those calls in argument rules that have another number in each abi.
@@ -42,7 +42,7 @@ type numbers struct{ clone, socket, ioctl uint32 }
 const (
 	newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 		unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
-	clone3     = 435 // the same everywhere
+	clone3     = 435 // the call's number, which is the same in every abi
 	socketcall = "socketcall"
 	// tioclinux does on a virtual console what TIOCSTI does.
 	tioclinux = 0x541c
@@ -76,7 +76,7 @@ func commonArgs(n numbers) []argRule {
 // deal.
 func keyCalls() []string { return []string{"add_key", "keyctl", "request_key"} }
 
-// Filter is the filter as the kernel takes it; that of the caller's keys alone if keysOnly is set.
+// Filter gives the filter as a program for the kernel. With keysOnly it denies only the calls that reach keys.
 func Filter(keysOnly bool) []unix.SockFilter {
 	if keysOnly {
 		return keyFilter(abis())

@@ -6,7 +6,8 @@ import (
 	"github.com/cooperbuild/cooper/executor/spec"
 )
 
-// RuntimeFilter is the filter as an OCI runtime is told it; that of the caller's keys alone if keysOnly is set.
+// RuntimeFilter gives the filter for the configuration of an OCI runtime. With keysOnly it denies only the calls that
+// reach keys.
 func RuntimeFilter(keysOnly bool) *spec.Filter {
 	f := filterSpec(abis())
 	if keysOnly {
@@ -16,8 +17,8 @@ func RuntimeFilter(keysOnly bool) *spec.Filter {
 	return f
 }
 
-// filterSpec gives the system call filter with names in place of numbers. It leaves socketcall out: runtimes apply a
-// rule for socket to it as well.
+// filterSpec gives the system call filter with names in place of numbers. It leaves socketcall out, because runtimes
+// apply a rule for socket to socketcall as well.
 func filterSpec(abis []abi) *spec.Filter {
 	f := &spec.Filter{}
 	denied := spec.Denied{Errno: uint(unix.EPERM)}

@@ -20,11 +20,11 @@ const drainTime = time.Second
 
 // Streams are the step's standard streams on the caller's side.
 type Streams struct {
-	Child [3]*os.File // what the child gets; descriptors of 3 or more
-	pipes []*os.File  // the ends that are read here
-	done  sync.WaitGroup
-	mu    sync.Mutex
-	err   error
+	Child [3]*os.File    // what the child gets; descriptors of 3 or more
+	pipes []*os.File     // the reading ends of the pipes, one for each pump
+	done  sync.WaitGroup // the pumps that still run
+	mu    sync.Mutex     // guards err while pumps run
+	err   error          // why output could not be written; the pumps set it, Finish returns it
 }
 
 // Open makes the streams; null stands in for streams without a writer. Pipes belong to uid and gid, the step's user,
@@ -66,6 +66,7 @@ func SealedNull() (*os.File, error) {
 	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", clone.Fd()), os.O_RDWR, 0)
 }
 
+// open gives the child's end of an output stream: the null device, the file that w is, or a pipe that is copied to w.
 func (s *Streams) open(w io.Writer, null *os.File, uid, gid int) (*os.File, error) {
 	if w == nil {
 		return dupHigh(null)
@@ -90,7 +91,8 @@ func (s *Streams) open(w io.Writer, null *os.File, uid, gid int) (*os.File, erro
 		r.Close()
 		return nil, err
 	}
-	_ = unix.Fchown(int(high.Fd()), uid, gid) // a convenience
+	// without it the step can't open /dev/stdout by name, but writes all the same
+	_ = unix.Fchown(int(high.Fd()), uid, gid)
 	s.pipes = append(s.pipes, r)
 	s.done.Add(1)
 	go s.pump(w, r)
@@ -117,7 +119,7 @@ func (s *Streams) pump(w io.Writer, r *os.File) {
 	_, _ = io.Copy(io.Discard, r)
 }
 
-// drain copies the bytes that are in the pipe now.
+// drain copies the bytes that are in the pipe r now to w, and waits for no others.
 func drain(w io.Writer, r *os.File) error {
 	conn, err := r.SyscallConn()
 	if err != nil {
@@ -174,7 +176,8 @@ func dupHigh(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// SameWriter compares two writers, of which some can't be compared.
+// SameWriter tells whether two writers are the same. Writers of types that can't be compared aren't: for these Go
+// panics.
 func SameWriter(a, b io.Writer) bool {
 	defer func() { _ = recover() }()
 	return a == b
