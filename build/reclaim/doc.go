@@ -2,5 +2,5 @@
 // the remote sources), measures what they hold, removes what a policy chooses and watches over a limit while a build
 // runs.
 //
-// What running builds use stays, whoever asks. Sizes are bytes as allocated on disk.
+// Items that running builds use are never removed. Sizes are bytes as allocated on disk.
 package reclaim

@@ -32,7 +32,7 @@ func newKeepers(d *depot.Depot) (keepers, error) {
 	return keepers{d.Store, d.Removal, c}, err
 }
 
-// total is the size of all that is cooper's own, as the items' would be.
+// total is the size in bytes of all items that are cooper's own, found without listing them.
 func (k keepers) total(ctx context.Context, look removal.Look) (int64, error) {
 	var items, sources []disk.Item
 	var records int64
@@ -53,7 +53,7 @@ func (k keepers) total(ctx context.Context, look removal.Look) (int64, error) {
 	return records + disk.Total(items) + disk.Total(sources) + disk.Total(k.stats()), err
 }
 
-// items lists all there is. What was used since the oldest running build began is in use.
+// items lists everything that the keepers keep. Items used since the oldest running build began count as in use.
 func (k keepers) items(ctx context.Context, look removal.Look) ([]disk.Item, error) {
 	oldest, err := k.store.Uses().OldestBuild(ctx)
 	if err != nil {
@@ -79,8 +79,8 @@ func (k keepers) items(ctx context.Context, look removal.Look) ([]disk.Item, err
 	return items, nil
 }
 
-// place says what records stand on: a layer that can go, one that stays, or none any more. The layers get what the
-// records say of them.
+// place notes in each record which layer it stands on: one that can be removed, one that stays, or none any more.
+// Layers get the descriptions that their records hold.
 func (k keepers) place(items, records []disk.Item) []disk.Item {
 	free := map[string]int{}
 	for n, i := range items {
@@ -122,14 +122,14 @@ func (k keepers) stats() []disk.Item {
 	return []disk.Item{i}
 }
 
-// NoteStats makes now the last use of the file with the digests of context files.
+// NoteStats sets the last use of the file with the digests of context files to now.
 func NoteStats(st *store.Store) {
 	now := time.Now()
-	_ = os.Chtimes(st.StatsFile(), now, now) // there may be none yet
+	_ = os.Chtimes(st.StatsFile(), now, now) // the file may not exist yet
 }
 
-// remove removes items in the order that disk.Choose gives and returns what is gone, with an error too. With wait it
-// waits for another process that does the same; else that is uses.ErrBusy.
+// remove removes items in the order that disk.Choose gives and returns the removed ones, also together with an error.
+// If another process is removing, it waits for that with wait set, and returns uses.ErrBusy without.
 func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone []disk.Item, err error) {
 	unlock, err := k.store.Uses().LockRemoval(ctx, wait)
 	if err != nil {
@@ -137,7 +137,7 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
-	// What has no decision of its own, under a lock that builds see, stays if it was used from now on.
+	// Items other than those in the store are removed without a lock that builds see: they stay if used from now on.
 	now := time.Now()
 	oldest, err := k.store.Uses().OldestBuild(ctx)
 	if err != nil {
@@ -157,7 +157,7 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 	}
 
 	gone, err = k.removal.Remove(ctx, stored)
-	left := map[string]bool{} // the layers that came into use, and their records with them
+	left := map[string]bool{} // the IDs of layers that came into use, whose records stay with them
 	for _, i := range stored {
 		left[i.ID] = i.Kind == disk.Layers
 	}
@@ -170,7 +170,7 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 	return append(gone, also...), errors.Join(err, otherErr)
 }
 
-// inStore tells whether an item is in the store's own care.
+// inStore tells whether the store itself keeps an item.
 func (k keepers) inStore(i disk.Item) bool {
 	return i.Kind != disk.Sources && (i.Kind != disk.Records || removal.IsImageRecord(i.ID))
 }

@@ -15,30 +15,31 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// Space keeps what is cooper's own within a limit while a build runs. The nil Space has no limit.
+// Space keeps the disk usage of cooper's own items below a limit while a build runs; a "look" is one measurement of it.
+// The nil Space has no limit.
 type Space struct {
 	keepers keepers
 	limit   int64
 	to      progress.Sink
-	// wake asks for a look, stop for no more of them, and ended is closed after the last one.
+	// wake asks the watching goroutine for a look; Settle closes stop to end it, and it closes ended when it has.
 	wake, stop, ended chan struct{}
-	// grown says that the build has kept something, or will.
+	// grown says that the build has added something to the store, or is about to; Check sets it.
 	grown atomic.Bool
-	// first is what the look at the beginning has found, but for the digests of context files; -1: nothing. It is there
-	// once ended is closed.
+	// first is the usage in bytes at the beginning, without the file of digests of context files; -1: it could not be
+	// measured. It may be read once ended is closed.
 	first int64
 }
 
 const (
-	// lookShare is the part of the time that looks may take while a build runs: one of so many.
+	// lookShare bounds the time for looks while a build runs: they take at most one part in lookShare of it.
 	lookShare = 20
-	// smallChange is more than what a build adds that finds everything in the cache, in bytes: an image without a name and
-	// some notes.
+	// smallChange is an upper bound, in bytes, of what a build adds that finds all its steps in the cache: an image
+	// without a name and some notes.
 	smallChange = 1 << 20
 )
 
-// Watch starts watching over a limit in bytes, if there is one: 0 is none. Settle ends it. The first look goes on
-// beside the build, which has no need to wait for it.
+// Watch starts watching over a limit in bytes, if there is one: 0 is none. Settle ends it. The first look runs
+// in the background while the build goes on.
 func Watch(ctx context.Context, d *depot.Depot, limit int64, to progress.Sink) (*Space, error) {
 	if limit <= 0 {
 		return nil, nil //nolint:nilnil // no limit
@@ -53,7 +54,7 @@ func Watch(ctx context.Context, d *depot.Depot, limit int64, to progress.Sink) (
 	}
 	go func() {
 		defer close(s.ended)
-		_ = guard.Call(func() error { s.watch(ctx); return nil }) // what is amiss comes out again at the end
+		_ = guard.Call(func() error { s.watch(ctx); return nil }) // Settle meets the same error again and shows it
 	}()
 	return s, nil
 }
@@ -71,15 +72,15 @@ func (s *Space) watch(ctx context.Context) {
 		}
 		began := time.Now()
 		if began.Before(next) {
-			continue // the end of the build looks in any case
+			continue // too soon after the last look; Settle looks in any case
 		}
-		// What fails now is tried again at the end.
+		// A failed removal is tried again by Settle.
 		_ = s.keep(ctx, removal.LookNoted, false)
 		next = time.Now().Add((lookShare - 1) * time.Since(began))
 	}
 }
 
-// Check has somebody look soon: something is kept that wasn't there before. It doesn't wait.
+// Check asks for a look soon, and doesn't wait for it. The build calls it when it has added something to the store.
 func (s *Space) Check() {
 	if s == nil {
 		return
@@ -87,12 +88,12 @@ func (s *Space) Check() {
 	s.grown.Store(true)
 	select {
 	case s.wake <- struct{}{}:
-	default: // there will be a look already
+	default: // a look has been asked for already
 	}
 }
 
-// Settle is called when the build has ended, well or not: whatever it doesn't use goes, if the limit asks for that. A
-// user who has interrupted the build doesn't wait for it.
+// Settle is called when the build has ended, well or not: it removes unused items if the limit is exceeded. If the user
+// has interrupted the build, it does nothing, so that nobody waits.
 func (s *Space) Settle(ctx context.Context) {
 	if s == nil {
 		return
@@ -117,8 +118,8 @@ func (s *Space) note(format string, args ...any) {
 	s.to.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
 }
 
-// keep removes what the limit asks for. With wait it waits for another process that removes, and gives *overLimit if
-// what is in use takes too much alone.
+// keep removes items until the usage is within the limit. With wait it waits for another process that removes, and
+// returns *overLimit if the items in use alone exceed the limit.
 func (s *Space) keep(ctx context.Context, look removal.Look, wait bool) error {
 	total, err := s.keepers.total(ctx, look)
 	if err != nil || total <= s.limit {
@@ -142,7 +143,7 @@ func (s *Space) keep(ctx context.Context, look removal.Look, wait bool) error {
 	return nil
 }
 
-// ownItems are those that are cooper's own.
+// ownItems are the items that are cooper's own: all but images.
 func ownItems(items []disk.Item) (own []disk.Item) {
 	for _, i := range items {
 		if i.Kind != disk.Images {
@@ -152,7 +153,7 @@ func ownItems(items []disk.Item) (own []disk.Item) {
 	return own
 }
 
-// overLimit says that what running builds use takes more than the limit.
+// overLimit says that the items in use by running builds exceed the limit; limit and total are in bytes.
 type overLimit struct {
 	limit, total int64
 	items        []disk.Item

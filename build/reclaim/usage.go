@@ -12,8 +12,8 @@ import (
 
 // Usage is what a store holds.
 type Usage struct {
-	// Kinds has one entry for each kind, in the order of disk.Kinds, and Items what they count, largest first within a
-	// kind.
+	// Kinds has one entry for each kind, in the order of disk.Kinds, and Items the items that these count, largest first
+	// within a kind.
 	Kinds []KindUsage
 	Items []disk.Item
 }
@@ -22,9 +22,9 @@ type Usage struct {
 type KindUsage struct {
 	Kind  disk.Kind
 	Count int
-	// Bytes are allocated on disk; Reclaimable of them could be given back now.
+	// Bytes is the space allocated on disk; Reclaimable is the part of it, in bytes, that prune could free now.
 	Bytes, Reclaimable int64
-	// LastUse is zero if nobody knows.
+	// LastUse is when an item of the kind was used last; zero: unknown.
 	LastUse time.Time
 }
 

@@ -22,12 +22,12 @@ import (
 // Destination is a repository that images are pushed to. It is safe for concurrent use.
 type Destination struct {
 	repo *repository
-	// uploads sends what can't simply be sent again, and waits longer for an answer.
+	// uploads is the HTTP client for blob uploads: it sends no request twice by itself, and waits longer for an answer.
 	uploads *http.Client
 	pace    pace
 
 	mu sync.Mutex
-	// mounting are those who may read other repositories, too, by their names.
+	// mounting are the authorizers that may also read another repository, by the name of that repository.
 	mounting map[string]*authorizer
 }
 
@@ -44,7 +44,7 @@ func (c *Client) Destination(ref reference.Reference) (*Destination, error) {
 	return &Destination{repo: repo, uploads: repo.uploader(), pace: repo.pace, mounting: map[string]*authorizer{}}, nil
 }
 
-// own is a name's own registry.
+// own is the endpoint of a name's own registry, not of a mirror.
 func own(ref reference.Reference) (endpoint, error) {
 	e := endpoint{ref: ref}
 	table, err := sysregistriesv2.FindRegistry(nil, ref.Name())
@@ -59,7 +59,8 @@ func own(ref reference.Reference) (endpoint, error) {
 	return e, nil
 }
 
-// uploader makes a client that sends each request once. What stands still ends by the [sending] of its body.
+// uploader makes a client that sends each request once. The [sending] of its
+// body ends a request that stands still.
 func (r *repository) uploader() *http.Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,7 +75,8 @@ func (r *repository) uploader() *http.Client {
 	return &http.Client{Transport: watcher{next, r.pace}, CheckRedirect: safeRedirect}
 }
 
-// Manifest is the digest of the manifest that a tag or digest leads to. The error is ErrNotFound if it leads to none.
+// Manifest is the digest of the manifest that a tag or digest leads to. The error is ErrNotFound if the
+// repository has no such tag or digest.
 func (d *Destination) Manifest(ctx context.Context, name string) (digest.Digest, error) {
 	resp, err := d.repo.do(ctx, d.repo.auth, call{method: http.MethodHead, path: "manifests/" + name,
 		header: http.Header{"Accept": {strings.Join(manifestTypes(), ", ")}}})
@@ -88,7 +90,7 @@ func (d *Destination) Manifest(ctx context.Context, name string) (digest.Digest,
 	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got.Validate() == nil {
 		return got, nil
 	}
-	text, _, err := d.repo.manifest(ctx, name) // a registry need not say it
+	text, _, err := d.repo.manifest(ctx, name) // a registry need not send the digest
 	return digest.FromBytes(text), err
 }
 
@@ -115,8 +117,8 @@ func (d *Destination) Has(ctx context.Context, b ocispec.Descriptor) (bool, erro
 	return true, nil
 }
 
-// Begin begins to bring a blob into the repository, from another repository of the registry if that has it: there is
-// nothing to send then, and the upload is nil.
+// Begin begins to bring a blob into the repository, where possible by a mount from one of the registry's other
+// repositories, which from names. In that case there is nothing to send, and the upload is nil.
 func (d *Destination) Begin(ctx context.Context, b ocispec.Descriptor, from []string) (*Upload, error) {
 	if err := b.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", clip(b.Digest.String()), err)
@@ -149,7 +151,8 @@ func (d *Destination) mountedBy(from string) *authorizer {
 	return a
 }
 
-// PutManifest gives a manifest the name, a tag or its digest. All that it names must be there.
+// PutManifest stores a manifest under a name, which is a tag or its digest. The repository must have all blobs and
+// manifests that it names.
 func (d *Destination) PutManifest(ctx context.Context, name string, m ocispec.Descriptor, text []byte) error {
 	resp, err := d.repo.do(ctx, d.repo.auth, call{method: http.MethodPut, path: "manifests/" + name, body: text,
 		header: http.Header{"Content-Type": {m.MediaType}}})
@@ -159,15 +162,15 @@ func (d *Destination) PutManifest(ctx context.Context, name string, m ocispec.De
 	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK {
 		return newStatusError(resp, d.repo.at.ref.Domain)
 	}
-	_ = resp.Body.Close() // what counts is in the header
+	_ = resp.Body.Close() // the header says all that is needed
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != m.Digest.String() {
 		return fmt.Errorf("%s has taken the manifest %s as %q", d.repo.at.ref.Domain, m.Digest, clip(got))
 	}
 	return nil
 }
 
-// location reads where an upload goes on. It may be on another host, which is not shown who we are. A registry behind a
-// proxy that ends TLS may not know that it is asked by HTTPS.
+// location reads where an upload goes on. That may be on another host, which gets no
+// credentials. A registry behind a proxy that ends TLS may answer with http, since it doesn't know of the HTTPS.
 func (r *repository) location(resp *http.Response) (string, error) {
 	text := resp.Header.Get("Location")
 	at, err := resp.Request.URL.Parse(text)
@@ -181,14 +184,14 @@ func (r *repository) location(resp *http.Response) (string, error) {
 	return at.String(), nil
 }
 
-// withDigest is the address that ends an upload.
+// withDigest is the address of the request that ends an upload: its location with the digest of the blob.
 func withDigest(location string, d digest.Digest) (string, error) {
 	at, err := url.Parse(location)
 	if err != nil {
 		return "", err
 	}
 	if at.RawQuery != "" {
-		at.RawQuery += "&" // what is there may be signed as it stands
+		at.RawQuery += "&" // the query is not parsed and rebuilt, as its text may be signed
 	}
 	at.RawQuery += "digest=" + url.QueryEscape(d.String())
 	return at.String(), nil

@@ -15,12 +15,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// maxURLs bounds the places that a layer is looked for at.
+// maxURLs bounds how many URLs of a layer are tried.
 const maxURLs = 8
 
-// elsewhere opens a blob at the first of its URLs that has it; missing is why it comes to that. The registry has
-// written the URLs and is hostile: nobody there is told who asks, and nothing of this machine is asked. What comes is
-// read through [Verify] like all else.
+// elsewhere opens a blob at the first of its URLs that has it; missing is the registry's error for the blob. The
+// URLs were written by whoever made the image, who is hostile: requests carry no credentials and go to no address of
+// this machine. The caller reads the blob through [Verify], like all others.
 func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missing error) (io.ReadCloser, error) {
 	transport, err := r.outward()
 	if err != nil {
@@ -49,7 +49,7 @@ func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missin
 	return nil, errors.Join(errs...)
 }
 
-// ask sends a request and shows nobody who asks.
+// ask sends a request without credentials.
 func ask(ctx context.Context, client *http.Client, c call) (*http.Response, error) {
 	var body io.Reader
 	if c.body != nil {
@@ -70,7 +70,7 @@ func ask(ctx context.Context, client *http.Client, c call) (*http.Response, erro
 	return resp, nil
 }
 
-// outward makes a transport to where a registry sends us. Its connections are closed after use.
+// outward makes a transport for addresses that a registry names. Its connections are closed after use.
 func (r *repository) outward() (http.RoundTripper, error) {
 	proxied, err := newTransport("", r.at.insecure)
 	if err != nil {
@@ -89,7 +89,8 @@ func (r *repository) outward() (http.RoundTripper, error) {
 	return retrier{watcher{next, r.pace}, r.pace.first}, nil
 }
 
-// split sends what goes through a proxy another way than what doesn't: a proxy may be on this machine.
+// split sends requests that go through a proxy by the transport proxied and all others by direct, which refuses the
+// machine's own addresses: a proxy may be at one of them.
 type split struct{ direct, proxied http.RoundTripper }
 
 func (s split) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -115,7 +116,8 @@ func refuseOwn(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// isOwn tells addresses of the machine and its link, at which there may be something that nobody else can ask.
+// isOwn tells whether an address is one of this machine or its link, where services may be that trust this machine
+// only.
 func isOwn(addr netip.Addr) bool {
 	addr = addr.Unmap()
 	return addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified()

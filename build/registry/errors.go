@@ -15,14 +15,14 @@ import (
 // ErrNotFound is behind errors that say that a registry or layout has no such image or blob.
 var ErrNotFound = errors.New("not found")
 
-// statusError is an answer of a registry that isn't what was asked for.
+// statusError is an answer of a registry with a status that isn't one of success.
 type statusError struct {
 	host string
 	code int
-	// said is the registry's own message; may be empty.
+	// said is the registry's own message; empty: it sent none.
 	said string
 	hint string
-	// after is how long it wants to be left alone; at most maxWait.
+	// after is how long the registry asks clients to wait before the next request, from Retry-After; at most maxWait.
 	after time.Duration
 }
 
@@ -41,13 +41,13 @@ func (e *statusError) Is(target error) bool {
 	return target == ErrNotFound && e.code == http.StatusNotFound
 }
 
-// loginError is why somebody wasn't let in who was asked to say who he is. To ask once more doesn't help.
+// loginError is the reason why a login failed after the registry had asked for one. Another attempt doesn't help.
 type loginError struct{ error }
 
 func (e *loginError) Unwrap() error { return e.error }
 
-// MayPass tells whether an error is one that may be gone a while later: of the network, or of a registry that has too
-// much to do or is being mended.
+// MayPass tells whether an error may be gone a while later: an error of the network, or of a registry that is
+// overloaded or under maintenance.
 func MayPass(err error) bool {
 	if refused := new(statusError); errors.As(err, &refused) {
 		return refused.code >= http.StatusInternalServerError || refused.code == http.StatusTooManyRequests ||
@@ -57,11 +57,11 @@ func MayPass(err error) bool {
 	return errors.As(err, &network) || broke(err)
 }
 
-// maxErrorBody bounds what is read of an error's text, in bytes.
+// maxErrorBody bounds how much of the body of an error response is read, in bytes.
 const maxErrorBody = 16 << 10
 
-// newStatusError reads the error that a response is and closes it. The form of its text is that of the distribution
-// specification: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
+// newStatusError makes an error of a response, reads its body and closes it. The form of its text is that of the
+// distribution specification: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
 func newStatusError(resp *http.Response, host string) error {
 	defer resp.Body.Close()
 	e := &statusError{host: host, code: resp.StatusCode}
@@ -88,7 +88,7 @@ func loginHint(host string) string {
 	return fmt.Sprintf("cooper login %s, or podman login, keeps credentials; --authfile names another file of them", host)
 }
 
-// clip makes a stranger's text fit for a message: one line, not long, nothing that a terminal obeys.
+// clip makes a server's text fit for a message: one short line without control characters.
 func clip(s string) string {
 	const most = 300
 	s = strings.Map(func(r rune) rune {

@@ -38,19 +38,21 @@ func manifestTypes() []string {
 
 func isManifest(mediaType string) bool { return slices.Contains(manifestTypes(), mediaType) }
 
-// Image is what there is to know of an image but its files. Everything in it has the digest it should have.
+// Image is all of an image but its files: its texts, and descriptors of its layers. The digests of all texts are
+// verified.
 type Image struct {
-	// Index is the text of the index that the name leads to, nil if it leads to the manifest.
+	// Index is the text of the index that the name leads to; nil: the name leads to the manifest.
 	Index []byte
 	// Manifest is the text of the manifest for the platform.
 	Manifest []byte
 	// Config is the text of the config, with the digest that the manifest gives it.
 	Config       []byte
 	ConfigDigest digest.Digest
-	// Layers are bottom first. DiffIDs are the digests that the config gives to their uncompressed streams.
+	// Layers are the descriptors of the layers, bottom first. DiffIDs are the digests that the config gives to their
+	// uncompressed streams.
 	Layers  []ocispec.Descriptor
 	DiffIDs []digest.Digest
-	// Created is the zero time if the config doesn't say.
+	// Created is the time in the config; zero: the config has none.
 	Created time.Time
 }
 
@@ -101,7 +103,8 @@ func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platfo
 	}
 }
 
-// parseManifest reads an index, whose Config is nil, or a manifest, and refuses all that could be taken for both.
+// parseManifest reads an index, whose Config is nil, or a manifest, and refuses texts that could be taken
+// for both.
 func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 	var m anyManifest
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -158,7 +161,7 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 		if sized, ok := src.(interface {
 			CheckSize(ocispec.Descriptor) error
 		}); ok && err == nil {
-			err = sized.CheckSize(l) // it may be in the store and is not fetched then
+			err = sized.CheckSize(l) // a layer that the store has is not fetched, so its size is checked here
 		}
 		if err != nil {
 			return fmt.Errorf("layer %d, %s: %w", i+1, clip(l.Digest.String()), err)

@@ -129,7 +129,8 @@ func (l *Layout) Fetch(_ context.Context, d ocispec.Descriptor) (io.ReadCloser, 
 	return f, nil
 }
 
-// CheckSize refuses a descriptor that gives a blob another size than it has. One that isn't there has any.
+// CheckSize refuses a descriptor that gives a blob another size than it has. Of a blob that isn't
+// there it accepts any size.
 func (l *Layout) CheckSize(d ocispec.Descriptor) error {
 	if err := checkSizes(d); err != nil {
 		return err

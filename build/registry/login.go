@@ -26,14 +26,15 @@ type CredentialFile struct {
 	Path, DockerPath string
 }
 
-// system is what the library is told.
+// system is the configuration of the library for this file.
 func (f CredentialFile) system() *types.SystemContext {
 	s := &types.SystemContext{AuthFilePath: f.Path, DockerCompatAuthFilePath: f.DockerPath}
 	if f.Path == "" && f.DockerPath == "" {
 		s.AuthFilePath = os.Getenv("REGISTRY_AUTH_FILE")
 	}
 	if s.AuthFilePath == "" && f.DockerPath == "" && os.Getuid() != 0 && os.Getenv("XDG_RUNTIME_DIR") == "" {
-		// The directory of the run-time files is nobody's to make then. The next place that is searched stays longer, too.
+		// Without XDG_RUNTIME_DIR there is no directory for run-time files, and cooper must not make one. The next place
+		// that is searched also keeps its files longer.
 		home := os.Getenv("XDG_CONFIG_HOME")
 		if home == "" {
 			home = filepath.Join(homedir.Get(), ".config")
@@ -43,7 +44,7 @@ func (f CredentialFile) system() *types.SystemContext {
 	return s
 }
 
-// LoginKey is what credentials for a registry are kept under: HOST[:PORT], or HOST[:PORT]/NAMESPACE.
+// LoginKey is the key under which credentials for a registry are kept: HOST[:PORT], or HOST[:PORT]/NAMESPACE.
 func LoginKey(text string) (string, error) {
 	key := strings.TrimPrefix(strings.TrimPrefix(text, "https://"), "http://")
 	for _, end := range []string{"/", "/v1", "/v2"} {
@@ -59,8 +60,8 @@ func LoginKey(text string) (string, error) {
 	return key, nil
 }
 
-// Login asks the registry of a key whether it knows the user whom the options name, keeps the credentials in the file
-// and says where that is.
+// Login asks the registry of a key whether it knows the user whom the options name, and keeps the
+// credentials in the file, whose path is where.
 func Login(ctx context.Context, o Options, f CredentialFile, key string) (where string, err error) {
 	if err := CheckLogin(ctx, o, key); err != nil {
 		return "", err
@@ -84,7 +85,7 @@ func CheckLogin(ctx context.Context, o Options, key string) error {
 	if err != nil {
 		return err
 	}
-	repo.auth.path = "" // it is asked for nothing in it
+	repo.auth.path = "" // the request is for no repository
 	if _, err := repo.url(ctx, "", nil); err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func CheckLogin(ctx context.Context, o Options, key string) error {
 	return resp.Body.Close()
 }
 
-// SaveLogin keeps the credentials for a key, and says where.
+// SaveLogin keeps the credentials for a key in the file, whose path is where.
 func SaveLogin(ctx context.Context, f CredentialFile, key string, username, password string) (where string, err error) {
 	err = withHelpers(ctx, func() (err error) {
 		where, err = config.SetCredentials(f.system(), key, username, password)
@@ -114,8 +115,8 @@ func SaveLogin(ctx context.Context, f CredentialFile, key string, username, pass
 	return where, nil
 }
 
-// ForgetLogin removes the credentials for a key, or those for all if it is empty. The error is ErrNotLoggedIn if there
-// are none.
+// ForgetLogin removes the credentials for a key, or all credentials if the key is empty. The error is ErrNotLoggedIn if
+// the file has none of them.
 func ForgetLogin(ctx context.Context, f CredentialFile, key string) error {
 	err := withHelpers(ctx, func() error {
 		if key == "" {
@@ -129,7 +130,7 @@ func ForgetLogin(ctx context.Context, f CredentialFile, key string) error {
 	return nil
 }
 
-// KnownLogin is the user name under which a registry is asked; empty: none is known.
+// KnownLogin is the user name in the credentials for a key; empty: there are none.
 func KnownLogin(ctx context.Context, f CredentialFile, key string) (username string, err error) {
 	file := f.Path
 	if f.DockerPath != "" {
@@ -139,8 +140,8 @@ func KnownLogin(ctx context.Context, f CredentialFile, key string) (username str
 	return c.username, err
 }
 
-// withHelpers does what may start helpers, which nothing ends: who waits for one is let go when ctx ends or the helper
-// has taken too long.
+// withHelpers calls do, which may start credential helpers. Nothing can end a helper, so withHelpers returns without
+// waiting for do when ctx ends or helperTimeout is over.
 func withHelpers(ctx context.Context, do func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, helperTimeout, fmt.Errorf("no answer from a credential helper in %v",
 		helperTimeout))

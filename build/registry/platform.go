@@ -54,7 +54,7 @@ func rank(have, want ocispec.Platform) int {
 	case haveVariant == "":
 		return 0
 	case wantVariant == "":
-		// Nobody knows what the machine can do: the less, the better.
+		// The capabilities of the machine are unknown: the lowest variant is the safest.
 		return exact - 1 - level(haveVariant)
 	case level(haveVariant) < level(wantVariant):
 		return 1 + level(haveVariant)
@@ -62,7 +62,7 @@ func rank(have, want ocispec.Platform) int {
 	return -1
 }
 
-// normal gives the variants that need no name their usual one.
+// normal gives the architecture and variant of a platform in one spelling, so that platforms can be compared.
 func normal(p ocispec.Platform) (arch, variant string) {
 	arch, variant = p.Architecture, p.Variant
 	switch arch {

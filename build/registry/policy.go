@@ -56,7 +56,7 @@ func parsePolicy(text []byte) (Policy, error) {
 	}
 	for key := range top {
 		if key != "default" && key != "transports" {
-			return p, fmt.Errorf("unknown key %q", key) // a mistake must not weaken the policy
+			return p, fmt.Errorf("unknown key %q", key) // an ignored misspelt key could weaken the policy
 		}
 	}
 	if len(p.Default) == 0 {
@@ -90,8 +90,8 @@ func (p Policy) Check(ref reference.Reference) error {
 	return nil
 }
 
-// requirements are those of the scope that fits best: the reference itself, then its repository and everything above
-// it, the host's domains as *.DOMAIN, the transport, the default.
+// requirements are the requirements of the scope that fits a reference best, with the name of that scope: the reference
+// itself, then its repository and everything above it, the host's domains as *.DOMAIN, the transport, the default.
 func (p Policy) requirements(ref reference.Reference) ([]requirement, string) {
 	scopes := p.Transports["docker"]
 	ref = ref.WithLatest()

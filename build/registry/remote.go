@@ -24,13 +24,13 @@ type repository struct {
 	host      string
 	transport *http.Transport
 	client    *http.Client
-	// upload is for blobs that are sent, nil if none was; see uploader.
+	// upload is the transport of blob uploads; nil until uploader makes it.
 	upload *http.Transport
 	auth   *authorizer
 	pace   pace
 
 	mu sync.Mutex
-	// scheme is known after the first request.
+	// scheme is http or https; empty until the first request has found out.
 	scheme string
 }
 
@@ -66,7 +66,7 @@ func (c *Client) newRepository(e endpoint, actions string) (*repository, error) 
 	return r, nil
 }
 
-// url is that of something in the repository. An insecure registry is tried with HTTPS first, once.
+// url is the URL of a path below the repository. For an insecure registry it finds out once whether HTTPS works.
 func (r *repository) url(ctx context.Context, path string, query url.Values) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,21 +106,21 @@ func (r *repository) ping(ctx context.Context, scheme string) error {
 // call is one request to a repository.
 type call struct {
 	method string
-	// path is that below the repository; at, if it isn't empty, the whole URL. query is added to the path.
+	// path is the path below the repository, to which query is added; at is the whole URL instead, unless empty.
 	path, at string
 	query    url.Values
 	header   http.Header
-	// body is sent; nil: nothing is.
+	// body is the body of the request; nil: none.
 	body []byte
 }
 
-// get asks for something. The caller closes the response's body.
+// get requests a path below the repository. The caller closes the response's body.
 func (r *repository) get(ctx context.Context, path string, header http.Header) (*http.Response, error) {
 	return r.do(ctx, r.auth, call{method: http.MethodGet, path: path, header: header})
 }
 
-// do sends a request with the rights that auth has, and gets these where they are asked for. The caller closes the
-// response's body.
+// do sends a request with the Authorization header of auth, and renews that header if the registry refuses the request
+// for it. The caller closes the response's body.
 func (r *repository) do(ctx context.Context, auth *authorizer, c call) (*http.Response, error) {
 	if c.at == "" {
 		at, err := r.url(ctx, c.path, c.query)
@@ -144,7 +144,7 @@ func (r *repository) do(ctx context.Context, auth *authorizer, c call) (*http.Re
 	return send(ctx, r.client, c, renewed)
 }
 
-// owns tells whether a URL is one of the registry itself, to which alone we show who we are.
+// owns tells whether a URL is one of the registry itself: credentials are sent to no other.
 func (r *repository) owns(at string) bool {
 	u, err := url.Parse(at)
 	r.mu.Lock()
@@ -163,7 +163,7 @@ func send(ctx context.Context, client *http.Client, c call, authorization string
 	return ask(ctx, client, c)
 }
 
-// cause is why a request failed: the end of its context, if that is what it was.
+// cause is the cause of the end of ctx if ctx has ended, else err.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -205,7 +205,7 @@ func (r *repository) manifest(ctx context.Context, name string) (text []byte, me
 	}
 	mediaType, _, err = mime.ParseMediaType(a.header.Get("Content-Type"))
 	if err != nil {
-		mediaType = "" // its text will tell
+		mediaType = "" // parseManifest finds the type out by the text
 	}
 	return a.text, mediaType, nil
 }
@@ -221,7 +221,8 @@ type Remote struct {
 
 var _ Fetcher = (*Remote)(nil)
 
-// Fetch opens a manifest or blob. A download that breaks is taken up where it ended.
+// Fetch opens a manifest or blob. If the connection breaks, the download resumes at the byte where it
+// broke.
 func (i *Remote) Fetch(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	if d.Digest == i.Root.Digest {
 		return io.NopCloser(bytes.NewReader(i.text)), nil

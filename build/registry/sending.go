@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// request sends the bytes of an upload from its offset to end.
+// request is one request of an upload: it sends the bytes of the blob from the offset of the upload to end.
 type request struct {
 	method, at string
 	header     http.Header
@@ -20,7 +20,7 @@ type request struct {
 }
 
 // put sends a part of the blob. It is not sent again by itself, since the registry may have got a part of it. The
-// response's body is in memory.
+// body of the response is in memory and needs no Close.
 func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -32,7 +32,7 @@ func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
 	req.Header = q.header
 	req.Header.Set("User-Agent", "cooper")
 	if q.end > u.offset {
-		req.ContentLength, req.GetBody = q.end-u.offset, body.open // a redirect has it opened once more
+		req.ContentLength, req.GetBody = q.end-u.offset, body.open // the client opens the body once more after a redirect
 		if req.Body, err = body.open(); err != nil {
 			return nil, err
 		}
@@ -59,15 +59,15 @@ func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
 	return resp, nil
 }
 
-// detach reads the body of an answer, whose request ends with the function that sent it. Where it can't be read the
-// status tells.
+// detach reads the body of a response into memory, since put cancels the request when it returns. An error in reading
+// is ignored: the status says enough.
 func detach(resp *http.Response) {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	_ = resp.Body.Close() // what counts has been read
+	_ = resp.Body.Close() // the body has been read
 	resp.Body = io.NopCloser(bytes.NewReader(text))
 }
 
-// plainly takes the address, which may be good for an upload by itself, off an error.
+// plainly removes the address of the request from an error: whoever knows the address may be able to upload.
 func plainly(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -78,7 +78,7 @@ func plainly(ctx context.Context, err error) error {
 	return err
 }
 
-// sending is the part of a blob that a request sends. It ends a request that stands still or is too slow.
+// sending is the part of a blob that one request sends. It cancels a request that stands still or is too slow.
 type sending struct {
 	upload *Upload
 	cancel context.CancelCauseFunc
@@ -86,9 +86,9 @@ type sending struct {
 	from, end int64
 
 	mu sync.Mutex
-	// body is what is sent now.
+	// body is the reader that the transport reads from now.
 	body *body
-	// took is how many bytes the transport took at last, then.
+	// took is how many bytes the transport read last, then the time when it did.
 	took  int
 	then  time.Time
 	timer *time.Timer
@@ -102,7 +102,7 @@ func (s *sending) start() {
 	s.wait()
 }
 
-// wait ends the request if the transport doesn't come for more, or the registry doesn't answer once it has all.
+// wait cancels the request if the transport stops reading the body, or if the registry doesn't answer after all of it.
 func (s *sending) wait() {
 	limit, what := s.upload.to.pace.limits.Stall, "nothing was taken for"
 	if s.body == nil || s.body.at >= s.end {
@@ -121,7 +121,8 @@ func (s *sending) stop() {
 	s.timer.Stop()
 }
 
-// open is the body from its beginning. One that was opened before, and that the transport may still have, ends.
+// open gives a reader of the part from its beginning. A reader that was opened before ends: the transport may still
+// hold it.
 func (s *sending) open() (io.ReadCloser, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,7 +130,7 @@ func (s *sending) open() (io.ReadCloser, error) {
 	return s.body, nil
 }
 
-// body reads the part; at is where it is read next.
+// body is a reader of the part; at is the offset in the blob of the next byte.
 type body struct {
 	of *sending
 	at int64

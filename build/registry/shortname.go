@@ -17,13 +17,13 @@ import (
 )
 
 // ShortNames is what registries.conf says of names that have no registry, and what podman has recorded of them. Every
-// build looks one up, also one from the cache, so they are read without the library, which takes three times as long
-// and a lock: see docs/decisions/short-names.md. Mistakes in what isn't used are left to the library, which reads the
-// same files before it pulls.
+// build looks a name up, even if the cache has all of its steps. So cooper reads the files without the library, which
+// takes three times as long and a lock: see docs/decisions/short-names.md. Mistakes in settings that ShortNames doesn't
+// use are left to the library, which reads the same files before it pulls.
 type ShortNames struct {
 	// search are the registries that short names are looked for in.
 	search []string
-	// aliases are names with a registry by short names, both without tag and digest. An empty one undoes that of an
+	// aliases are full names by short names, both without tag and digest. An empty full name cancels the alias of an
 	// earlier file.
 	aliases map[string]string
 	// mode is "enforcing" if a name that may mean several images must not be guessed.
@@ -64,7 +64,8 @@ func LoadShortNames() (*ShortNames, error) {
 	return s, s.addRecorded()
 }
 
-// addRecorded adds the aliases that podman has recorded when its user chose one. They are only read here.
+// addRecorded adds the aliases that podman has recorded when its user chose one. cooper
+// never writes that file.
 func (s *ShortNames) addRecorded() error {
 	dir := "/var/cache"
 	if unshare.GetRootlessUID() != 0 {

@@ -18,21 +18,23 @@ import (
 const (
 	// attempts is how often a request is sent before its failure counts.
 	attempts = 5
-	// maxWait is the longest pause that a registry may ask for; if it wants more, that is an error.
+	// maxWait is the longest pause that a registry may ask for; a longer one is an error.
 	maxWait = time.Minute
 
 	dialTimeout   = 15 * time.Second
 	headerTimeout = 30 * time.Second
 )
 
-// pace is how patient a client is.
+// pace says how long a client waits for a registry, and how long between two attempts.
 type pace struct {
-	// first is the pause after the first failure; it doubles from one to the next, with a little chance in it.
+	// first is the pause after the first failure; it doubles with each further failure, and a
+	// random part of up to a quarter is added.
 	first time.Duration
-	// limits say what is too slow, by the clock now.
+	// limits say which transfers are too slow; the function now is the clock for that.
 	limits patience.Limits
 	now    func() time.Time
-	// commit is how long a registry may take to answer when it has all of a blob: it may copy it then.
+	// commit is how long a registry may take to answer after the last byte of a blob, during which it
+	// may copy the blob.
 	commit time.Duration
 }
 
@@ -40,7 +42,8 @@ func usualPace() pace {
 	return pace{first: 250 * time.Millisecond, limits: patience.Usual(), now: time.Now, commit: 10 * time.Minute}
 }
 
-// newTransport connects to one host, as tls says, through the proxy that the environment names.
+// newTransport makes a transport to one host, with the certificates in dir and through the proxy that the environment
+// names.
 func newTransport(dir string, insecure bool) (*http.Transport, error) {
 	config, err := tlsConfig(dir, insecure)
 	if err != nil {
@@ -51,15 +54,15 @@ func newTransport(dir string, insecure bool) (*http.Transport, error) {
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config, ForceAttemptHTTP2: true,
 		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: headerTimeout, IdleConnTimeout: 30 * time.Second,
 		MaxIdleConnsPerHost: maxParallel,
-		// Blobs must come as they are.
+		// Blobs must arrive as they are stored: a transparent decompression would change their digests.
 		DisableCompression: true,
 	}, nil
 }
 
-// maxParallel is how many connections to one host are kept.
+// maxParallel is how many idle connections to one host are kept.
 const maxParallel = 8
 
-// secureOnly refuses plain HTTP, to which a registry might send us by a redirect or for a token.
+// secureOnly refuses plain HTTP, to which a registry might lead by a redirect or by the address of a token server.
 type secureOnly struct{ next http.RoundTripper }
 
 func (s secureOnly) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -70,7 +73,7 @@ func (s secureOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, trusted(err, req.URL.Host)
 }
 
-// trusted adds to the error of a server that can't be trusted by what other means it can.
+// trusted adds a hint to the error about a server whose certificate or protocol isn't trusted: how to permit it.
 func trusted(err error, host string) error {
 	switch plain, unknown := new(tls.RecordHeaderError), new(tls.CertificateVerificationError); {
 	case errors.As(err, plain) && string(plain.RecordHeader[:]) == "HTTP/": // what [http.Client] looks for as well
@@ -83,7 +86,7 @@ func trusted(err error, host string) error {
 	return err
 }
 
-// retrier sends requests again that failed for a reason that passes.
+// retrier sends a request again if it has failed for a reason that may pass.
 type retrier struct {
 	next  http.RoundTripper
 	first time.Duration
@@ -105,7 +108,7 @@ func (r retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, err
 		}
 		if resp != nil {
-			_ = resp.Body.Close() // the answer was no answer
+			_ = resp.Body.Close() // the response is an error that a retry replaces
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -117,13 +120,13 @@ func (r retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// pause is the time to wait before the next attempt; a negative one ends them.
+// pause is the time to wait before the next attempt; negative: there must be no other attempt.
 func (r retrier) pause(attempt int, resp *http.Response, err error) time.Duration {
 	if attempt+1 >= attempts || !passing(attempt, resp, err) {
 		return -1
 	}
 	wait := r.first << attempt
-	wait += rand.N(wait/4 + 1) //nolint:gosec // that not all come back at once takes no secret
+	wait += rand.N(wait/4 + 1) //nolint:gosec // it spreads retries of many clients, which needs no secret
 	if resp != nil {
 		if asked, ok := retryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
 			if asked > maxWait {
@@ -139,7 +142,7 @@ func (r retrier) pause(attempt int, resp *http.Response, err error) time.Duratio
 func passing(attempt int, resp *http.Response, err error) bool {
 	if err != nil {
 		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
-			return attempt == 0 // it has taken long enough
+			return attempt == 0 // a timeout has cost much time already, so one retry must do
 		}
 		return broke(err)
 	}

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// smallBlob is up to which size in bytes a blob is sent in the request that ends its upload.
+	// smallBlob is the size in bytes up to which a blob is sent in the request that ends its upload.
 	smallBlob = 1 << 20
-	// leastPiece bounds from below the pieces that a blob is sent in, in bytes.
+	// leastPiece is the smallest size, in bytes, of the pieces that a blob is sent in.
 	leastPiece = 1 << 20
 	// restarts is how often the upload of a blob may be begun anew.
 	restarts = 4
@@ -30,29 +30,31 @@ const (
 type Upload struct {
 	to   *Destination
 	want ocispec.Descriptor
-	// content is what is sent, moved is told how many bytes of it the registry has.
+	// content is the content of the blob; moved is called with the number of its bytes that were sent.
 	content io.ReaderAt
 	moved   func(done int64)
-	// meter counts over all requests.
+	// meter measures the speed over all requests of the upload.
 	meter *patience.Meter
 
-	// location is where the upload goes on; empty: it has to be begun.
+	// location is the address for the next request, which each answer of the registry names; empty: the upload has to be
+	// begun.
 	location string
-	// offset is how many bytes the registry has, sent how many it may have.
+	// offset is how many bytes the registry has confirmed; sent is how many were sent, which it may have.
 	offset, sent int64
-	// piece is how many bytes go into a request at most, least how many a registry wants at least.
+	// piece is the most bytes that go into one request; least is the least that the registry wants in one.
 	piece, least int64
-	// whole says that the registry takes a blob only as a whole.
+	// whole says that the registry takes a blob only in one request.
 	whole bool
-	// there says that the registry has the blob, although it didn't say so when it got it.
+	// there says that the registry turned out to have the blob, although its confirmation was lost.
 	there bool
-	// best is the most that it had at any time.
+	// best is the highest value, in bytes, that offset has had.
 	best int64
-	// failed counts since the registry got more, resumed in all, begun all beginnings.
+	// failed counts the failures since the last progress, resumed all failures, begun how often the upload was begun.
 	failed, resumed, begun int
 }
 
-// mount asks for the blob from another repository. A registry that doesn't do that begins an upload.
+// mount asks for the blob from another repository. A registry that can't mount it answers by
+// beginning an upload, which u goes on with.
 func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
 	query := url.Values{"mount": {u.want.Digest.String()}, "from": {from}}
 	resp, err := u.to.repo.do(ctx, u.to.mountedBy(from), call{method: http.MethodPost, path: "blobs/uploads/",
@@ -71,7 +73,7 @@ func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
 
 func (u *Upload) host() string { return u.to.repo.at.ref.Domain }
 
-// begin takes note of where an upload goes on.
+// begin notes the location of an upload that the registry has begun.
 func (u *Upload) begin(resp *http.Response) error {
 	_ = resp.Body.Close() // there is nothing in it
 	at, err := u.to.repo.location(resp)
@@ -86,7 +88,8 @@ func (u *Upload) begin(resp *http.Response) error {
 	return nil
 }
 
-// Cancel tells the registry that nothing more comes. One that isn't told finds out some day.
+// Cancel tells the registry that nothing more comes. Errors are ignored: a registry drops uploads that stand
+// still after some time.
 func (u *Upload) Cancel(ctx context.Context) {
 	if u.location == "" {
 		return
@@ -98,8 +101,8 @@ func (u *Upload) Cancel(ctx context.Context) {
 	u.location = ""
 }
 
-// Send sends the blob, and tells moved how far it has come in bytes. What breaks is taken up where it ended, or begun
-// anew if the registry has lost it.
+// Send sends the blob, and calls moved with the bytes sent so far. An upload that breaks is resumed, or begun anew if
+// the registry has lost it.
 func (u *Upload) Send(ctx context.Context, content io.ReaderAt, moved func(done int64)) error {
 	u.content, u.moved = content, moved
 	for {
@@ -121,7 +124,7 @@ func (u *Upload) Send(ctx context.Context, content io.ReaderAt, moved func(done 
 	}
 }
 
-// abandon cancels the upload although its context may have ended, within a second.
+// abandon cancels the upload even if ctx has ended already, and takes a second at most.
 func (u *Upload) abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -154,7 +157,7 @@ func (u *Upload) patch(ctx context.Context) error {
 	end := min(u.want.Size, u.offset+max(u.piece, u.least))
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
 	if u.offset > 0 || end < u.want.Size {
-		// Some registries take one piece only without it.
+		// A blob in one piece gets no Content-Range, since some registries refuse it there.
 		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, end-1))
 	}
 	resp, err := u.put(ctx, request{http.MethodPatch, u.location, header, end})
@@ -189,7 +192,7 @@ func (u *Upload) took(resp *http.Response) error {
 		return fmt.Errorf("%s says that it has bytes %q of an upload of which %d were sent", u.host(), clip(text), u.sent)
 	}
 	if u.offset = n + 1; n == 0 {
-		u.offset = 0 // what registries say that have none
+		u.offset = 0 // registries say 0-0 if they have nothing
 		if u.sent == 1 {
 			u.offset = 1
 		}
@@ -197,7 +200,7 @@ func (u *Upload) took(resp *http.Response) error {
 	return nil
 }
 
-// finish ends the upload. A small blob goes along.
+// finish sends the request that ends the upload; a small blob is the body of it.
 func (u *Upload) finish(ctx context.Context) error {
 	at, err := withDigest(u.location, u.want.Digest)
 	if err != nil {
@@ -219,14 +222,14 @@ func (u *Upload) finish(ctx context.Context) error {
 	return nil
 }
 
-// progress forgives failures after which the registry has got more than it ever had.
+// progress resets the count of failures if the registry has more bytes than ever before.
 func (u *Upload) progress() {
 	if u.offset > u.best {
 		u.best, u.failed = u.offset, 0
 	}
 }
 
-// broken takes note of a request that failed, and finds out where to go on; its error ends the upload.
+// broken counts a failed request, waits, and finds out at which offset to go on. An error ends the upload.
 func (u *Upload) broken(ctx context.Context, err error) error {
 	if errors.As(err, new(*loginError)) {
 		return err
@@ -261,13 +264,14 @@ func (u *Upload) broken(ctx context.Context, err error) error {
 		u.ask(ctx)
 		u.progress()
 	}
-	if u.location == "" && u.sent >= u.want.Size { // the answer may have been lost, and not the blob
+	if u.location == "" && u.sent >= u.want.Size { // perhaps only the answer was lost, and the registry has the blob
 		u.there, _ = u.to.Has(ctx, u.want)
 	}
 	return nil
 }
 
-// refused finds in what way a request may be sent again that a registry has refused; its error is that in none.
+// refused changes the upload so that a request that the registry has refused may succeed in another form. An error says
+// that there is no other form.
 func (u *Upload) refused(e *statusError) error {
 	switch e.code {
 	case http.StatusRequestEntityTooLarge:
@@ -286,7 +290,7 @@ func (u *Upload) refused(e *statusError) error {
 		if u.location == "" {
 			return e
 		}
-		u.location, u.offset = "", 0 // it is lost, or what came is not what was sent
+		u.location, u.offset = "", 0 // the registry has lost the upload, or has damaged data
 	case http.StatusUnauthorized:
 		if u.failed > 1 {
 			return e
@@ -300,7 +304,7 @@ func (u *Upload) refused(e *statusError) error {
 	return nil
 }
 
-// ask asks the registry how much it has. One that doesn't say has lost the upload.
+// ask asks the registry how many bytes it has. If it doesn't say, the upload counts as lost.
 func (u *Upload) ask(ctx context.Context) {
 	start := u.to.pace.now()
 	resp, err := u.to.repo.do(ctx, u.to.repo.auth, call{method: http.MethodGet, at: u.location})

@@ -11,16 +11,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Fetcher opens manifests and blobs by their descriptors. What it gives must be read through [Verify].
+// Fetcher opens manifests and blobs by their descriptors. Callers must read them through [Verify].
 type Fetcher interface {
 	// Fetch opens the content that a descriptor names. The caller closes it.
 	Fetch(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
 }
 
-// sizeError says that content and its descriptor don't agree on its size, or that no content could.
+// sizeError says that content hasn't the size in its descriptor, or that this size is impossible.
 type sizeError struct {
 	d ocispec.Descriptor
-	// has is how many bytes there are, empty if nobody has looked.
+	// has is the actual number of bytes as text; empty: unknown.
 	has string
 }
 
@@ -36,7 +36,7 @@ func (e *sizeError) Error() string {
 	return text + "\nhint: the image is damaged or was changed: make it again, or don't trust it"
 }
 
-// checkSizes refuses descriptors of what nothing can be.
+// checkSizes refuses descriptors with an impossible size.
 func checkSizes(all ...ocispec.Descriptor) error {
 	for _, d := range all {
 		if d.Size < 0 {
@@ -87,7 +87,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// finish looks for more than there should be, and at the digest.
+// finish returns an error if content follows after the expected size, or if the digest is wrong.
 func (v *verifier) finish() error {
 	var more [1]byte
 	for {
