@@ -185,6 +185,12 @@ func TestUploadsThatBreak(t *testing.T) {
 			w.Header().Set("Range", "0-99999999")
 			w.WriteHeader(http.StatusAccepted)
 		}, errs: []string{`has bytes "0-99999999"`}},
+		{name: "a range that never grows", method: "PATCH", times: 1000, fault: func(_ *taker, w http.ResponseWriter,
+			r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.Header().Set("Range", "0-0")
+			w.WriteHeader(http.StatusAccepted)
+		}, errs: []string{"has taken nothing", "failed 5 times"}},
 		{name: "an address that is none", method: "POST", times: 1, fault: func(_ *taker, w http.ResponseWriter,
 			_ *http.Request) {
 			w.Header().Set("Location", "ftp://x\u001b/y")

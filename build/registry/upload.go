@@ -169,8 +169,15 @@ func (u *Upload) patch(ctx context.Context) error {
 		return newStatusError(resp, u.host())
 	}
 	_ = resp.Body.Close() // there is nothing in it
+	before := u.offset
 	u.offset = end
-	return u.took(resp)
+	if err := u.took(resp); err != nil {
+		return err
+	}
+	if u.offset <= before { // or the same would be sent without end
+		return fmt.Errorf("%s has taken nothing of the bytes %d-%d", u.host(), before, end-1)
+	}
+	return nil
 }
 
 // took reads from an answer how much the registry has, and where the upload goes on.
