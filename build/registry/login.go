@@ -55,6 +55,7 @@ func LoginKey(text string) (string, error) {
 	}
 	ref, err := reference.ParseBare(key + "/x")
 	if err != nil || ref.Domain == "" || !ref.HasRegistry() {
+		text = text[strings.LastIndexByte(text, '@')+1:] // there may be a password before it
 		return "", fmt.Errorf("%q is not a registry: must be HOST[:PORT], as in registry.example.com:5000", clip(text))
 	}
 	return key, nil

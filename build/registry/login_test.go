@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cooperbuild/cooper/build/registry"
@@ -83,10 +84,14 @@ func TestKeysOfLogins(t *testing.T) {
 		"registry.example.com": "registry.example.com", "https://a.example.com:5000/v2/": "a.example.com:5000",
 		"localhost": "localhost", "quay.io/team": "quay.io/team", "https://index.docker.io/v1/": "docker.io",
 		"docker.io": "docker.io", "": "", "name": "", "a b": "", "UPPER CASE/": "", "x.test/a:1": "",
+		"https://ann:secret@x.test": "",
 	} {
 		got, err := registry.LoginKey(text)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", text, got, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the password is in the error: %v", err)
 		}
 	}
 }

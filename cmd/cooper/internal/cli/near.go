@@ -82,6 +82,9 @@ func flagError(cmd *cobra.Command, args []string, err error) error {
 	if !errors.As(err, &unknown) {
 		return usagef("%s\nhint: %s --help lists the flags", text, cmd.CommandPath())
 	}
+	if short := unknown.GetSpecifiedShortnames(); cmd.Name() == "login" && len(short) > 1 {
+		text = strings.TrimSuffix(text, short[1:]) // what follows other tools' -p is a password
+	}
 	if word := wordAfter(cmd, args); cmd.HasSubCommands() && word != "" {
 		// Flags belong to a command below; the word that stands in its place is what is wrong, or that it comes too late.
 		if !slices.ContainsFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == word }) {

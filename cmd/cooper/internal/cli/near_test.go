@@ -36,6 +36,7 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 		"build --metadata x .":      "unknown flag: --metadata\nhint: did you mean --metadata-file?",
 		"build --xyz .":             "unknown flag: --xyz\nhint: cooper build --help lists the flags",
 		"build -Z .":                "unknown shorthand flag: 'Z' in -Z\nhint: cooper build --help lists the flags",
+		"login -uann -phunter2 x":   "unknown shorthand flag: 'p' in -p\nhint: cooper login --help lists the flags",
 		"build --jobs=many .": `invalid argument "many" for "--jobs" flag: invalid syntax` +
 			"\nhint: cooper build --help lists the flags",
 		"--tag=x":                     "unknown flag: --tag\nhint: cooper --help lists the flags",
