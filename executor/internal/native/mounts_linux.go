@@ -10,9 +10,9 @@ import (
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
-// attachAll builds the step's mount tree. What is cloned must be attached somewhere first: the root is put on top of
-// the caller's root directory, and the room at the step's /dev, which covers it later. These places always exist. The
-// caller's own files stay reachable by path until the root is entered.
+// attachAll builds the step's mount tree. Two mounts must be attached before others can be put in them or cloned
+// from them: the root, on top of the caller's root directory, and the room, where the step's /dev covers it later.
+// These places always exist. The caller's own files stay reachable by path until the root is entered.
 func (s program) attachAll() {
 	room, dir := s.C.Room.Fd(), s.C.Root.Dir.Fd()
 	s.Call("attach the root", 0, unix.SYS_MOVE_MOUNT, dir, s.Empty, script.AtFDCWD, s.String("/"),

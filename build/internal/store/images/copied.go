@@ -54,7 +54,7 @@ func manifestKey(d digest.Digest) string {
 	return storage.ImageDigestManifestBigDataNamePrefix + "-" + d.String()
 }
 
-// update adds to an image that is there already what it was pulled by this time.
+// update adds to an image that is there already the items that this pull has brought.
 func (r *Room) update(id, top string, items []storage.ImageBigDataOption) error {
 	old, err := r.library.Image(id)
 	if err != nil {
@@ -66,7 +66,7 @@ func (r *Room) update(id, top string, items []storage.ImageBigDataOption) error 
 	return r.addItems(id, items, true)
 }
 
-// addItems gives an image items that it lacks, and with renew those that it has otherwise.
+// addItems gives an image the items that it lacks. With renew it also replaces those that differ.
 func (r *Room) addItems(id string, items []storage.ImageBigDataOption, renew bool) error {
 	old, err := r.library.Image(id)
 	if err != nil {

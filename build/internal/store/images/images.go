@@ -27,7 +27,7 @@ var ErrNoImage = errors.New("no such image in the store")
 type Finder struct {
 	store   *store.Store
 	library *library.Library
-	// shortNames reads what registries.conf says of them, once and only if a name asks for it.
+	// shortNames gives what registries.conf says of short names. The first call reads the file.
 	shortNames func() (*registry.ShortNames, error)
 }
 
@@ -40,7 +40,7 @@ type Room struct {
 // ShortNames is what registries.conf says of short names.
 func (f *Finder) ShortNames() (*registry.ShortNames, error) { return f.shortNames() }
 
-// New gives the images of a store.
+// New gives the room of a store's images.
 func New(s *store.Store) *Room {
 	find := &Finder{store: s, library: s.Library(), shortNames: sync.OnceValues(registry.LoadShortNames)}
 	return &Room{Finder: find, uses: s.Uses()}

@@ -15,17 +15,17 @@ import (
 // Listed is an image of the store as its records describe it. What can't be read of a damaged one is zero.
 type Listed struct {
 	ID string
-	// Names are those that somebody gave it, OldNames all that it ever had.
+	// Names are those that somebody gave it, without the cache's; OldNames are all that it ever had.
 	Names, OldNames []string
 	// Cached says that it is cooper's own and has no name: only the cache needs it.
 	Cached bool
 	// ReadOnly says that it is in another store, which this one looks into.
 	ReadOnly bool
-	// Digest is that of its manifest or index, Digests all that it can be found by.
+	// Digest is that of its manifest or index, Digests are all by which it can be found.
 	Digest  digest.Digest
 	Digests []digest.Digest
 	Created time.Time
-	// Size is that of its layers' content and of its records, in bytes.
+	// Size is how many bytes its layers' content and its records have.
 	Size int64
 	// TopLayer is empty if it has no layers. Layers has their IDs, bottom first.
 	TopLayer string

@@ -36,8 +36,8 @@ func (r *Room) Move(ctx context.Context, id, top string) error {
 	return nil
 }
 
-// replace makes an image anew on another top layer. Meanwhile one of another ID has its names, so that a process
-// that is killed leaves none without an image.
+// replace makes an image anew on another top layer. Meanwhile an image of another ID has its names, so that each name
+// has an image even if the process is killed.
 func (r *Room) replace(old *storage.Image, top string) error {
 	between := digest.FromString(rand.Text()).Encoded()
 	o, err := r.options(old)
@@ -91,7 +91,7 @@ func (r *Room) movable(img *storage.Image) (bool, error) {
 	return !img.ReadOnly && !used, nil
 }
 
-// options are those that make an image like this one.
+// options gives the options with which the library makes an image like this one.
 func (r *Room) options(img *storage.Image) (*storage.ImageOptions, error) {
 	o := &storage.ImageOptions{
 		CreationDate: img.Created, Digest: img.Digest, Digests: img.Digests, NamesHistory: img.NamesHistory, Flags: img.Flags,

@@ -26,8 +26,8 @@ func GivenNames(img *storage.Image) []string {
 	return slices.DeleteFunc(slices.Clone(img.Names), func(n string) bool { return n == keep })
 }
 
-// Name gives an image names, each of which is taken from the image that has it. The name that keeps an image is
-// for one that has no other.
+// Name gives an image names, each of which is taken from the image that has it. An image gets its keepName
+// only if it has no other name.
 func (r *Room) Name(id string, names []string) error {
 	img, err := r.library.Image(id)
 	if err != nil {
@@ -54,7 +54,7 @@ func (r *Room) Name(id string, names []string) error {
 	return nil
 }
 
-// keepOthers gives images of cooper's own that are about to lose their last name the one that keeps them.
+// keepOthers gives images of cooper's own that are about to lose their last name to id a keepName.
 func (r *Room) keepOthers(id string, names []string) error {
 	for _, name := range names {
 		old, err := r.library.Image(name)

@@ -42,7 +42,7 @@ type peekedImage struct {
 	ID     string        `json:"id"`
 	Digest digest.Digest `json:"digest"`
 	Names  []string      `json:"names"`
-	dir    string
+	dir    string        // the directory with the image's items
 }
 
 // Find looks for an image by ID, by full name, or by short name: localhost first, then docker.io, then any
@@ -90,7 +90,7 @@ func peekedNames(name string) []func(string) bool {
 	)
 }
 
-// images are those of all drivers: which of them is in use makes no difference to a config.
+// images lists the images of all drivers in the store: an image's config is the same whichever driver is in use.
 func (p *Peeker) images() ([]peekedImage, error) {
 	var all []peekedImage
 	for _, root := range p.roots {

@@ -76,7 +76,7 @@ func imageOf(r Record) (storage.Image, *storage.ImageOptions, error) {
 const ownFlag = "cooper"
 
 // put makes an image, unless it is there, gives it its names and keeps it for the build. One that is there gets
-// what it lacks, as after the death of who was making it; with renew it gets the manifest.
+// what it lacks, as when the process that made it was killed; with renew it gets the manifest.
 func (r *Room) put(ctx context.Context, img storage.Image, o *storage.ImageOptions, renew bool) error {
 	if !r.Has(img.ID) { // its record was made when the layers were on the disk
 		if err := r.store.Durable().Make(ctx, img.TopLayer); err != nil {
@@ -93,7 +93,7 @@ func (r *Room) put(ctx context.Context, img storage.Image, o *storage.ImageOptio
 		if there = errors.Is(err, storage.ErrDuplicateID); err != nil && !there {
 			return err
 		}
-		if there { // it may lie on other layers
+		if there { // the one in the store may lie on other layers
 			if err := r.noteChain(img.ID); err != nil {
 				return err
 			}
@@ -133,7 +133,7 @@ func (r *Room) putInPlace(img storage.Image, o *storage.ImageOptions) error {
 	return nil
 }
 
-// noteChain keeps the layers of an image for the build. The caller is whileUsing.
+// noteChain keeps the layers of an image for the build. It is called within WhileUsing.
 func (r *Room) noteChain(id string) error {
 	img, err := r.library.Image(id)
 	if err != nil {

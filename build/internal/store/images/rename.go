@@ -18,7 +18,8 @@ func (r *Room) Tag(ctx context.Context, id string, names []string) error {
 	})
 }
 
-// Untag takes names from an image, those that it has. One of cooper's own without another name stays in the cache.
+// Untag takes names from an image; names that it hasn't got are ignored. An image of cooper's own without another name
+// stays in the cache.
 func (r *Room) Untag(ctx context.Context, id string, names []string) error {
 	return r.uses.WhileUsing(ctx, func() error {
 		img, err := r.library.Image(id)

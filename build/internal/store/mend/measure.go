@@ -60,7 +60,7 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 		return err
 	}
 
-	// Others may leave out what their user can't do.
+	// Layers that other tools made may lack what their user can't set.
 	c := tarChecker{dir: dir, attributes: r.store.Library().Layout.Renames &&
 		r.store.Uses().Read(uses.Thing{Kind: uses.Layers, Name: l.ID}).Made}
 	for _, h := range headers {
@@ -91,8 +91,8 @@ func readTar(r io.Reader) (headers map[string]*tar.Header, d digest.Digest, err 
 	return headers, hash.Digest(), err
 }
 
-// tarChecker looks for what archives say to be in a directory that holds a layer. The content of files it leaves to the
-// digest.
+// tarChecker checks that the entries of an archive are in dir, the directory of a layer. The contents of files are left
+// to the digest.
 type tarChecker struct {
 	dir string
 	// attributes says that owners, modes and extended attributes are looked at.
@@ -116,7 +116,7 @@ func (c tarChecker) check(h *tar.Header) error {
 	err := unix.Lstat(full, &st)
 	switch {
 	case err != nil && isDeleted:
-		err = unix.Lstat(filepath.Join(c.dir, name), &st) // a mount program's way
+		err = unix.Lstat(filepath.Join(c.dir, name), &st) // the whiteout is a file of that name where a program mounts
 		fallthrough
 	case err != nil:
 		return c.missing(h, err)
@@ -228,7 +228,7 @@ func (r *Room) checkCopied(l *storage.Layer, headers map[string]*tar.Header) (er
 	}
 
 	own := map[string]bool{"/": true}
-	var opaque []string // what was in these directories is gone
+	var opaque []string // directories in which nothing of the layer below must be left
 	for name := range headers {
 		if path.Base(name) == archive.WhiteoutOpaqueDir {
 			opaque = append(opaque, path.Dir(name)+"/")

@@ -32,7 +32,8 @@ type Room struct {
 	tellUser func(text string)
 }
 
-// New mends a store. Tell is given what a user should know of what a crash has cost; nil: nobody is told.
+// New gives the room that mends a store. tell is given what a user should know of what a crash has cost; nil: nobody is
+// told.
 func New(s *store.Store, i *images.Room, r *removal.Room, tell func(text string)) *Room {
 	return &Room{store: s, library: s.Library(), durable: s.Durable(), images: i, removal: r, tellUser: tell}
 }
@@ -65,7 +66,7 @@ func (r *Room) mendLocked(ctx context.Context) error {
 	case err != nil && !first:
 		return err
 	case err == nil && same && len(r.store.Aside()) == 0:
-		return nil // another process has done it
+		return nil // another process has mended the store meanwhile
 	}
 	m := &mender{Room: r, bad: map[string]bool{}}
 	if err := m.run(ctx); err != nil {
@@ -77,8 +78,8 @@ func (r *Room) mendLocked(ctx context.Context) error {
 	return r.noteMended()
 }
 
-// noteMended has all that is there count as safe. A full disk, which is to be given room, can do without: it is mended
-// again by the next command.
+// noteMended writes down that all layers of the store are on the disk. If the disk is too full for that it is no error:
+// the command may be the one that gives space back, and the next one mends again.
 func (r *Room) noteMended() error {
 	if err := r.durable.Sync(); err != nil && !store.DiskRefuses(err) {
 		return err
@@ -90,9 +91,9 @@ func (r *Room) noteMended() error {
 type mender struct {
 	*Room
 
-	layers map[string]*storage.Layer
+	layers map[string]*storage.Layer // all layers of the store, by ID
 	mu     sync.Mutex
-	// bad are the layers that lack something, and those above them.
+	// mu guards bad: the IDs of the layers that lack something, and of those above them.
 	bad map[string]bool
 	// lost are the names of images that are gone.
 	lost []string
@@ -150,7 +151,7 @@ func (m *mender) measureAll(ctx context.Context, writable map[string]bool) error
 		size += max(0, l.UncompressedSize)
 	}
 
-	const worthWords = 256 << 20 // bytes: less is read in a moment
+	const worthWords = 256 << 20 // bytes from which on the user is told of the reading: less takes a moment
 	if size > worthWords {
 		m.tell(fmt.Sprintf("checking %d layers (%s) that were not yet on the disk for sure when it was last stopped",
 			len(suspects), disk.FormatSize(size)))
@@ -177,7 +178,7 @@ func (m *mender) measureAll(ctx context.Context, writable map[string]bool) error
 	return group.Wait()
 }
 
-// spread marks what stands on bad layers, or on none where there was one, as bad.
+// spread marks as bad the layers above bad ones, and those whose parent is gone.
 func (m *mender) spread() {
 	for changed := true; changed; {
 		changed = false

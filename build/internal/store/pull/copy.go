@@ -23,11 +23,10 @@ type CopyOptions struct {
 	Platform ocispec.Platform
 	// Name is the full reference that the image gets; if another image has it, it is taken from that. Empty: no name.
 	Name string
-	// Mapping and Progress are those of Options.
+	// Mapping, Progress and Keep are as in Options.
 	Mapping  *userns.Mapping
 	Progress func(what string, done, total int64)
-	// Keep is that of Options.
-	Keep func(ctx context.Context, d ocispec.Descriptor, f *os.File)
+	Keep     func(ctx context.Context, d ocispec.Descriptor, f *os.File)
 }
 
 // vanished is how often a copy is begun anew because another process removed layers that it had counted on.
@@ -52,12 +51,12 @@ func (r *Room) Copy(ctx context.Context, src registry.Fetcher, root ocispec.Desc
 		if !gone || try == vanished || ctx.Err() != nil {
 			return images.Found{}, errors.Join(err, c.undo())
 		}
-		// What this copy has made stays for the next try: were it taken away, other copies could miss it in turn, without
-		// end.
+		// The layers that this try has made stay for the next one: if each failed try removed its layers, two copies could
+		// make each other fail without end.
 	}
 }
 
-// copyOnce leaves it to the caller to undo the copy.
+// copyOnce tries to copy once. After an error the caller undoes what it has made.
 func (r *Room) copyOnce(ctx context.Context, c *layerCopy) (images.Found, error) {
 	img, o := c.img, c.opts
 	top, there, err := r.topOf(ctx, img)

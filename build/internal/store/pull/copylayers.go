@@ -44,11 +44,11 @@ type layerCopy struct {
 
 // pendingLayer is a layer that the store lacks.
 type pendingLayer struct {
-	number     int
-	desc       ocispec.Descriptor
-	diffID     digest.Digest
-	id, parent string
-	// again says that the same content is in a layer further below.
+	number     int                // its place in the image, from 1 at the bottom
+	desc       ocispec.Descriptor // of its blob at the source
+	diffID     digest.Digest      // of its archive, uncompressed
+	id, parent string             // of the layer in the store, and of the one that it goes on
+	// again says that a layer of the image further below has the same content.
 	again bool
 	// ready is closed when content and owners, or err, are set.
 	ready   chan struct{}
@@ -57,15 +57,16 @@ type pendingLayer struct {
 	err     error
 }
 
-// layerContent is a layer's tar stream in a file without a name. It may be compressed; what it holds is known.
+// layerContent is a layer's verified tar stream, perhaps compressed, in a file without a name. digest is that of the
+// blob that was fetched, or of the archive from another layer of the store.
 type layerContent struct {
 	file   *os.File
 	digest digest.Digest
-	// size is set if the file holds something else than the digest says, namely the same uncompressed.
+	// size is set if the file hasn't got the digest, since it holds the same content uncompressed.
 	size *int64
 }
 
-// errNotFetched is why a layer isn't applied that another error kept from being fetched.
+// errNotFetched is the error of a layer that wasn't fetched because of another layer's error.
 var errNotFetched = errors.New("not fetched")
 
 // run brings all layers into the store and returns the ID of the top one.
@@ -102,7 +103,7 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 	return top, err
 }
 
-// missing are the layers above the highest that is there, and the ID of the top layer.
+// missing gives the layers that the store lacks, bottom first, and the ID that the top layer has or will have.
 func (c *layerCopy) missing(ctx context.Context) (pending []*pendingLayer, top string, err error) {
 	var all []*pendingLayer
 	seen := map[digest.Digest]bool{}
@@ -128,7 +129,7 @@ func (c *layerCopy) missing(ctx context.Context) (pending []*pendingLayer, top s
 	return all[have:], top, nil
 }
 
-// fetchAll fetches layers, lowest first. In the end all are ready.
+// fetchAll fetches layers, lowest first. When it returns, the ready of all layers is closed, after an error too.
 func (c *layerCopy) fetchAll(ctx context.Context, pending []*pendingLayer, waiting chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxFetches)
@@ -182,7 +183,7 @@ func (c *layerCopy) applyAll(ctx context.Context, pending []*pendingLayer, waiti
 	return nil
 }
 
-// drain waits for layers that nobody will apply: their owners are of interest.
+// drain waits for the layers that won't be applied after an error: the report of missing IDs needs their owners too.
 func drain(pending []*pendingLayer, waiting chan struct{}) error {
 	var errs []error
 	for _, l := range pending {
@@ -346,7 +347,7 @@ func (l *layerContent) close() error {
 	return l.file.Close()
 }
 
-// report has the progress of reading a layer told, and returns what ends that.
+// report tells opts.Progress how much of a layer is read, every progressInterval, until stop is called.
 func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)) {
 	if c.opts.Progress == nil {
 		return func(bool) {}
@@ -362,7 +363,7 @@ func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = guard.Call(func() error { // what isn't shown isn't missed
+		_ = guard.Call(func() error { // a panic costs only the progress that isn't shown
 			ticker := time.NewTicker(progressInterval)
 			defer ticker.Stop()
 			for {

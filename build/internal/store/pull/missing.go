@@ -8,8 +8,8 @@ import (
 
 // MissingIDs are the container IDs of an image's layers that the store's user can't map; see Options.
 type MissingIDs struct {
-	Image      string
-	UIDs, GIDs []uint32
+	Image      string   // the name that it was asked for by
+	UIDs, GIDs []uint32 // sorted, each once
 }
 
 func (e *MissingIDs) Error() string {

@@ -18,13 +18,14 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// oddPacker writes the records of an odd layer's archive: data that isn't in the layer's directory under a name of its
-// own stands in the records themselves.
+// oddPacker writes the tar-split records of an odd layer's archive. Contents that no file of the layer's directory has
+// stand in the records themselves.
 type oddPacker struct {
 	split.Packer
 	layer *oddLayer
 	put   split.FilePutter
-	// next counts the members with data, name is where the data of the last one is; empty: in the records.
+	// next counts the members with data. name is the path of the file with the last one's data; empty: it is in the
+	// records.
 	next int
 	name string
 }
@@ -136,7 +137,7 @@ func openLower(root *os.File, name string) (f lowerFile, err error) {
 	return f, nil
 }
 
-// bare leaves out a path that means nothing to a reader.
+// bare takes the path out of an error, since it is one below /proc/self/fd that means nothing to a reader.
 func bare(err error) error {
 	if wrong := new(os.PathError); errors.As(err, &wrong) {
 		return wrong.Err
@@ -144,7 +145,7 @@ func bare(err error) error {
 	return err
 }
 
-// addAttributes adds a file's extended attributes to its header, but for what belongs to where it lies.
+// addAttributes adds a file's extended attributes to its header, but for those that belong to the place where it lies.
 func addAttributes(h *tar.Header, file string) error {
 	names := make([]byte, 64<<10)
 	n, err := unix.Llistxattr(file, names)

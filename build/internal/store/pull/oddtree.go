@@ -9,28 +9,30 @@ import (
 	"strings"
 )
 
-// oddTree is what a layer's archive comes to when its members are unpacked one after the other into a root file system,
-// as BuildKit and the driver vfs do. An overlay's directory can't be unpacked so: it doesn't show the layers below.
-// Members are named by their place in the archive, and are all there is in memory.
+// oddTree is the tree of files that comes of a layer's archive when its members are unpacked one after the other into a
+// root file system, as BuildKit and the driver vfs do. An overlay's directory can't be unpacked so: it doesn't show the
+// layers below. The tree has no contents: it names members by their number in the archive, from 0.
 type oddTree struct {
 	root *oddNode
-	// files are the contents, and the links to files below, that the archive has brought, also where they are gone again.
+	// files are all files that the archive has brought so far, also those that a later member has removed again. next is
+	// the number of the next member.
 	files []*oddFile
 	next  int
 }
 
 type oddNode struct {
-	// children is nil if it isn't a directory.
+	// children are a directory's entries by name; nil in all others.
 	children map[string]*oddNode
 	// file is nil for directories and whiteouts.
 	file *oddFile
-	// member is that of the directory's attributes or of the whiteout; -1: there is none.
+	// member is the number of the member with the directory's attributes, or of the whiteout; -1: there is none.
 	member int
-	// opaque hides what the layers below have in a directory.
+	// opaque says that the directory hides what the layers below have in it.
 	opaque bool
 }
 
-// oddFile is what is no directory. Its names are known in the end.
+// oddFile is a file that isn't a directory. content sets member and below; result sets names, the paths that it has
+// when the archive has ended.
 type oddFile struct {
 	member int
 	// below is the path of a file of the layers below that the member is a hard link to.
@@ -150,8 +152,7 @@ func (t *oddTree) find(name string) (file *oddFile, below string, err error) {
 	return n.file, "", nil
 }
 
-// hide takes a whiteout: what the layer itself has brought so far goes as well, but for what is in a directory that
-// becomes opaque.
+// hide takes a whiteout. What it hides goes from the tree as well, but for what is in a directory that becomes opaque.
 func (n *oddNode) hide(name string, member int, written string) error {
 	switch {
 	case whiteoutPrefix+name == opaqueName:
@@ -165,7 +166,8 @@ func (n *oddNode) hide(name string, member int, written string) error {
 	return nil
 }
 
-// oddMember says what becomes of a member: which names its file has, the first of which has the content.
+// oddMember says what becomes of a member. names are the paths of its file, the first of which gets the content; below
+// is that of oddFile.
 type oddMember struct {
 	kind  oddKind
 	names []string
@@ -181,7 +183,7 @@ const (
 	oddContent
 )
 
-// result is what becomes of each member, and which directories are opaque, sorted.
+// result tells what becomes of each member, by its number, and gives the paths of the opaque directories, sorted.
 func (t *oddTree) result() (members map[int]*oddMember, opaque []string) {
 	members = map[int]*oddMember{}
 	t.root.walk("/", func(name string, n *oddNode) {

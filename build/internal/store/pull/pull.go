@@ -23,7 +23,7 @@ type Room struct {
 	images  *images.Room
 }
 
-// New brings images into a store.
+// New gives the room that brings images into a store.
 func New(s *store.Store, i *images.Room) *Room {
 	return &Room{store: s, library: s.Library(), images: i}
 }
@@ -33,11 +33,12 @@ type Options struct {
 	Platform ocispec.Platform
 	// Insecure allows plain HTTP and certificates that can't be verified.
 	Insecure bool
-	AuthFile string
-	CertDir  string
+	AuthFile string // path of a file with credentials; empty: the usual places
+	CertDir  string // directory with certificates of the registry; empty: the usual places
 	// Mapping is the user namespace the image is unpacked in: IDs beyond it are reported all at once as *MissingIDs.
 	Mapping *userns.Mapping
-	// Progress is told what is being pulled; may be nil. It is called from several goroutines.
+	// Progress is told what is being pulled, and how many of how many bytes have come; may be nil. It is called from
+	// several goroutines.
 	Progress func(what string, done, total int64)
 	// Keep is given each blob of a layer that was fetched and verified, and changes neither the file nor its offset; may
 	// be nil. It is called from several goroutines.

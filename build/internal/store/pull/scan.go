@@ -22,7 +22,7 @@ import (
 // owners are the IDs that the members of a layer belong to, and what else is to be known of it before it is unpacked.
 type owners struct {
 	uids, gids map[uint32]bool
-	// odd says that it is an oddLayer; size is that of the plain archive.
+	// odd says that the layer has to be made as an oddLayer; size is that of its archive, uncompressed, in bytes.
 	odd  bool
 	size int64
 }
@@ -45,7 +45,7 @@ func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
 		return nil, err
 	}
 
-	// What follows the archive's end belongs to both digests.
+	// Bytes after the archive's end belong to the digests of the compressed and of the plain stream, so they are read.
 	if _, err := io.Copy(io.Discard, stream); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func scanMembers(stream io.Reader) (*owners, error) {
 // that have the same make a layer odd that isn't, which only costs time.
 type oddities struct {
 	seed maphash.Seed
-	// seen are the members so far, hidden what whiteouts among them name.
+	// seen are the paths of the members so far, hidden those that whiteouts among them name.
 	seen, hidden map[uint64]struct{}
 }
 
@@ -131,7 +131,7 @@ func (o *oddities) note(h *tar.Header) (odd bool) {
 		return odd
 	}
 
-	// Below a directory that is there anew nothing of the layers below must show.
+	// A directory that the layer has removed and made again must not show what the layers below have in it.
 	if h.Typeflag != tar.TypeDir {
 		name = path.Dir(name)
 	}
