@@ -154,9 +154,9 @@ func (r *remover) stays(name string, img images.Listed) error {
 
 // image removes an image whatever names it has.
 func (r *remover) image(ctx context.Context, name string, img images.Listed) error {
-	err := reclaim.RemoveImage(ctx, r.depot, img.ID)
+	err := reclaim.RemoveImage(ctx, r.depot, img.ID, img.Names)
 	switch {
-	case errors.Is(err, removal.ErrInUse):
+	case errors.Is(err, removal.ErrInUse), errors.Is(err, removal.ErrNamed):
 		return fmt.Errorf("image %s stays: %w", name, err)
 	case removal.Busy(err):
 		return fmt.Errorf("image %s stays: a container uses it\nhint: podman ps --all --storage lists containers", name)

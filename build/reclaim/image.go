@@ -11,7 +11,7 @@ import (
 
 // RemoveImage removes an image with the layers that nothing else has, and the cache's records and shifted copies of
 // these; see removal.Room.RemoveImage for the errors.
-func RemoveImage(ctx context.Context, d *depot.Depot, id string) (err error) {
+func RemoveImage(ctx context.Context, d *depot.Depot, id string, names []string) (err error) {
 	k, err := newKeepers(d)
 	if err != nil {
 		return err
@@ -24,7 +24,7 @@ func RemoveImage(ctx context.Context, d *depot.Depot, id string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	gone, err := d.Removal.RemoveImage(ctx, id)
+	gone, err := d.Removal.RemoveImage(ctx, id, names)
 	if len(gone) == 0 {
 		return err
 	}

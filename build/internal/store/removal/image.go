@@ -9,23 +9,28 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
 )
 
 // ErrInUse says that a running build may use an image.
 var ErrInUse = errors.New("a build that runs now may use it")
 
+// ErrNamed says that an image has got a name since somebody decided that it goes.
+var ErrNamed = errors.New("it has got another name in the meantime")
+
 // RemoveImage removes an image with the layers that nothing else has, and returns these. Other images, layers on them
 // and containers keep what they have; the image of a container is a storage.ErrImageUsedByContainer, and one that a
-// running build uses ErrInUse. The caller has LockRemoval's lock.
+// running build uses ErrInUse. One with a name that is not among the given ones is ErrNamed. The caller has LockRemoval's
+// lock.
 //
 // As elsewhere, what is decided is written down at once: an image that nobody knows holds the layers while they are
 // removed, and they are marked, so that no build takes them any more.
-func (r *Room) RemoveImage(ctx context.Context, id string) (gone []string, err error) {
+func (r *Room) RemoveImage(ctx context.Context, id string, names []string) (gone []string, err error) {
 	var going []string
 	var holder string
 	err = r.uses.WhileDeciding(ctx, func() (err error) {
-		going, holder, err = r.giveUp(id)
+		going, holder, err = r.giveUp(id, names)
 		return err
 	})
 	if err != nil || holder == "" {
@@ -50,10 +55,13 @@ func (r *Room) RemoveImage(ctx context.Context, id string) (gone []string, err e
 
 // giveUp removes an image, and has another one hold the layers that are to go with it; "": there are none. The caller
 // is WhileDeciding.
-func (r *Room) giveUp(id string) (going []string, holder string, err error) {
+func (r *Room) giveUp(id string, names []string) (going []string, holder string, err error) {
 	img, err := r.library.Image(id)
 	if err != nil {
 		return nil, "", fmt.Errorf("remove image: %w", err)
+	}
+	if slices.ContainsFunc(images.GivenNames(img), func(n string) bool { return !slices.Contains(names, n) }) {
+		return nil, "", ErrNamed
 	}
 	if going, err = r.library.DeleteImage(id, false); err != nil {
 		return nil, "", fmt.Errorf("remove image: %w", err)
