@@ -24,22 +24,21 @@ import (
 const (
 	// ownDir is the name of cooper's own directory in the store's.
 	ownDir     = "cooper"
-	syncedFile = "synced"
-	syncedLock = "synced.lock"
+	syncedFile = "synced"      // the note, a syncedNote as JSON
+	syncedLock = "synced.lock" // the file that Lock locks
 )
 
-// syncedNote is the text of DIR/synced, whose modification time is when what it tells of began to be written to the
-// disk.
+// syncedNote is the text of DIR/synced. The file's modification time is when the Sync began that wrote it.
 type syncedNote struct {
-	// Uptime is when the note was written, as uptimeOf names it.
+	// Uptime names, as uptimeOf does, the mount of the file system in which the note was written.
 	Uptime string `json:"uptime"`
-	// Layers are those that are on the disk, and Damaged those that lost files and can't be removed: marks of 8 bytes
-	// each.
+	// Layers has the marks of the layers that are on the disk, Damaged those of layers that lost files and can't be
+	// removed: 8 bytes each, one after the other.
 	Layers  []byte `json:"layers"`
 	Damaged []byte `json:"damaged,omitempty"`
 }
 
-// mark is a layer's place in the note. One that is made anew with the same ID has another.
+// mark stands for a layer in the note. A layer that is made anew with the same ID has another mark.
 type mark [8]byte
 
 func markOf(l *storage.Layer) mark {
@@ -63,12 +62,14 @@ type Record struct {
 	library *library.Library
 	// own is cooper's own directory in the store's.
 	own string
-	// dir is the store's directory, open since before anything was written: it tells of all errors since.
+	// dir is the store's directory. It is opened before anything is written, so that a sync by it reports all write
+	// errors since.
 	dir    *os.File
-	uptime string
+	uptime string // what uptimeOf gives for dir
 
 	mu sync.Mutex
-	// synced and damaged are the layers of the note, as it was last read or written.
+	// mu guards synced and damaged: the layers of the note as this process has last read or written it, and those that
+	// Condemn has added.
 	synced, damaged map[mark]bool
 }
 
@@ -81,12 +82,12 @@ func Open(l *library.Library) (*Record, error) {
 	return &Record{library: l, own: filepath.Join(l.GraphRoot(), ownDir), dir: dir, uptime: uptimeOf(dir)}, nil
 }
 
-// Close gives the record back.
+// Close closes the store's directory.
 func (r *Record) Close() error { return r.dir.Close() }
 
-// Read reads the note. Same says that the file system has been mounted all the time since it was written, and at when
-// what it tells of began to be written to the disk. The error fs.ErrNotExist says that there never was one. One that
-// can't be read tells of nothing.
+// Read reads the note. same says that the file system has been mounted all the time since it was written; at is when
+// the Sync began that wrote it. The error is fs.ErrNotExist if there never was a note. A damaged note counts as one
+// without layers.
 func (r *Record) Read() (same bool, at time.Time, err error) {
 	path := filepath.Join(r.own, syncedFile)
 	text, err := os.ReadFile(path)
@@ -146,7 +147,7 @@ func (r *Record) Make(ctx context.Context, top string) error {
 	if err != nil {
 		return err
 	}
-	// Another process may have done it meanwhile.
+	// Another process may have synced the layers while this one waited for the lock.
 	if _, _, err = r.Read(); errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -221,7 +222,7 @@ func complete(l *storage.Layer) bool {
 	return l.Flags["incomplete"] != true && (l.UncompressedDigest != "" || l.TOCDigest != "")
 }
 
-// write replaces the note, whole before it has its name.
+// write replaces the note by a file that is complete, and on the disk, before it gets the name.
 func (r *Record) write(n syncedNote, began time.Time) error {
 	text, err := json.Marshal(n)
 	if err != nil {
@@ -230,8 +231,8 @@ func (r *Record) write(n syncedNote, began time.Time) error {
 	return fsys.Replace(filepath.Join(r.own, syncedFile), text, fsys.ReplaceOptions{Sync: true, Modified: began})
 }
 
-// Settle returns when the disk has the records of images too that were written. It is what the end of a build that
-// succeeded waits for.
+// Settle returns when the disk also has the records of images that were written. A build that has succeeded waits for
+// it at its end.
 func (r *Record) Settle() error {
 	if !r.library.Recorded.Swap(false) {
 		return nil

@@ -12,7 +12,7 @@ import (
 )
 
 // Repair mends what the library can't be opened with after a crash, or what it would do harm with: it runs before the
-// library does. It returns the names that lists got which can't be read.
+// library does. It returns the paths to which it has moved lists that can't be read.
 func Repair(root string) (aside []string, err error) {
 	same, err := sameUptime(root)
 	if err != nil || same {
@@ -24,8 +24,8 @@ func Repair(root string) (aside []string, err error) {
 	return setAside(root)
 }
 
-// sameUptime tells whether the store was mended since its file system was mounted, or needs it not, for it never was
-// cooper's.
+// sameUptime tells whether there is nothing to repair: the store was mended since its file system was mounted, or
+// cooper never used it.
 func sameUptime(root string) (bool, error) {
 	text, err := os.ReadFile(filepath.Join(root, ownDir, syncedFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +43,8 @@ func sameUptime(root string) (bool, error) {
 	return same, dir.Close()
 }
 
-// setAside renames lists of the library that can't be read, for it would refuse the whole store. Those of what doesn't
-// outlive a crash are written without a sync, and removed.
+// setAside renames lists of the library that can't be read, since the library would refuse the whole store. Lists of
+// what doesn't outlive a crash, which the library writes without a sync, are removed.
 func setAside(root string) (aside []string, err error) {
 	lists, err := filepath.Glob(filepath.Join(root, "*-*", "*.json"))
 	if err != nil {
@@ -62,14 +62,15 @@ func setAside(root string) (aside []string, err error) {
 			aside = append(aside, path+".damaged")
 			err = os.Rename(path, path+".damaged")
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process does the same
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // ErrNotExist: another process repairs at the same time
 			return aside, err
 		}
 	}
 	return aside, nil
 }
 
-// written is how old a link file must be that nobody is just writing or removing.
+// written is the age from which on an empty link file counts as lost: a younger one may be just being written or
+// removed.
 const written = 200 * time.Millisecond
 
 // repairLinks removes the files of overlay layers that name a link and are empty: with such a layer the library removes
@@ -98,7 +99,8 @@ func repairLinks(home string) error {
 	return nil
 }
 
-// repairLink does so for the one layer that the file belongs to.
+// repairLink does what repairLinks does for one layer: home is the driver's directory, file the layer's link file, and
+// link a link that leads to the layer.
 func repairLink(home, file, link string) error {
 	const length = 26
 	if len(link) != length || link != filepath.Base(link) || strings.ContainsRune(link, 0) {

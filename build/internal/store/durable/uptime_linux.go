@@ -11,24 +11,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// uptimeOf names the time from one mount of the directory's file system to its end: what is written in it is seen whole
-// as long as it lasts, wherever it lies. It changes with a restart of the machine, and where the kernel tells them
-// apart with a new mount of the file system.
+// uptimeOf names one mount of the directory's file system: as long as it lasts, all that was written is seen whole, on
+// the disk or not. The name changes with a restart of the machine, and with each mount of the file system where the
+// kernel tells mounts apart.
 func uptimeOf(dir *os.File) string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		boot = nil // nothing else is as telling, but all file systems get new marks with a restart
+		boot = nil // the name is then made of the rest, which mostly changes with a restart too
 	}
 	name := sysfsName(int(dir.Fd()))
 	var st unix.Stat_t
 	if name == "" || unix.Stat(filepath.Join("/sys/fs", name), &st) != nil {
 		return strings.TrimSpace(string(boot))
 	}
-	// A mount makes this directory anew, and the kernel gives no number of these twice.
+	// A mount makes this directory of /sys anew, and no two of them get the same inode number.
 	return fmt.Sprintf("%s %s %d", bytes.TrimSpace(boot), name, st.Ino)
 }
 
-// sysfsName is where a file system is found below /sys/fs; empty: nobody knows.
+// sysfsName is the path of a file system's directory below /sys/fs; empty: it can't be found out.
 func sysfsName(fd int) string {
 	var path struct {
 		length uint8
@@ -54,7 +54,7 @@ func sysfsName(fd int) string {
 	return ""
 }
 
-// blockName is the name of a file system that is named after its device.
+// blockName is the path below /sys/fs of a file system whose directory is named after its block device.
 func blockName(kind string, dev uint64) string {
 	device, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(dev), unix.Minor(dev)))
 	if err != nil {
@@ -63,7 +63,7 @@ func blockName(kind string, dev uint64) string {
 	return filepath.Join(kind, filepath.Base(device))
 }
 
-// btrfsName is the name of a btrfs, which is its ID.
+// btrfsName is the path below /sys/fs of a btrfs, whose directory is named after its UUID.
 func btrfsName(fd int) string {
 	var info struct {
 		maxID, devices uint64

@@ -39,8 +39,8 @@ func New(s *store.Store) *Room { return &Room{dir: s.Dir(), lib: s.Library()} }
 // Ranges are the ranges of IDs that one build uses alone. Close, or the end of the process, frees them.
 type Ranges struct {
 	room *Room
-	file *os.File
-	maps []userns.Mapping
+	file *os.File         // this build's file in rangesDir, locked
+	maps []userns.Mapping // what the file lists, in the order in which Add chose them
 }
 
 // Begin makes a set of ranges that is empty.

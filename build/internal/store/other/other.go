@@ -19,10 +19,10 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// A Store is one with another driver in the directory of this one, which podman and buildah keep, or will: they
-// don't see what is in this one, nor does cooper what is in theirs.
+// A Store is a store with another driver, in the same directory as the user's own, that podman and buildah have or
+// would make. They don't see what is in the user's own store, and cooper doesn't see what is in theirs.
 type Store struct {
-	// Problem says so, and Fix how there comes to be one store.
+	// Problem says for people that there are two stores, and Fix what to do so that there is one.
 	Problem, Fix string
 }
 
@@ -90,7 +90,7 @@ func configLine() string {
 // remembers tells whether podman's data base of containers says that the store's driver is the other one: that
 // overrules storage.conf.
 func remembers(root string) bool {
-	const most = 64 << 20 // it holds some kilobytes for each container
+	const most = 64 << 20 // bytes that are read; the data base has some kilobytes for each container
 	path := filepath.Join(root, "libpod", "bolt_state.db")
 	info, err := os.Lstat(path)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > most {
@@ -108,7 +108,7 @@ func oldProgram(ctx context.Context) string {
 	defer cancel()
 	for _, p := range []struct {
 		name         string
-		major, minor int // the first that takes overlay
+		major, minor int // the first version that takes the driver overlay
 	}{{"podman", 5, 0}, {"buildah", 1, 35}} {
 		out, err := exec.CommandContext(ctx, p.name, "--version").Output()
 		if err != nil {
@@ -128,8 +128,8 @@ func oldProgram(ctx context.Context) string {
 }
 
 const (
-	// toldFile says that the user was told of another store, and askedFile that no program would make one when that was
-	// last asked.
+	// toldFile is there once the user was told of another store. askedFile is there if no program would have made one
+	// when they were last asked.
 	toldFile  = "told-of-other-store"
 	askedFile = "asked-for-other-store"
 )

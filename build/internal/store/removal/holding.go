@@ -12,13 +12,13 @@ import (
 
 // holding is what the store's records say: which layers there are, and what holds them.
 type holding struct {
-	layers map[string]*storage.Layer
-	// stay are the images that cooper leaves alone, own those that are its own, both by creation.
+	layers map[string]*storage.Layer // all layers of the store, by ID
+	// stay are the images that cooper leaves alone, own those that are cooper's own; both in the order of their creation.
 	stay, own []storage.Image
 	// kept are the layers that stay: those of images that stay, of containers, those that others have made, and all below
 	// them.
 	kept map[string]bool
-	// tops counts the images on a layer, children the layers.
+	// tops counts, by a layer's ID, the images whose top layer it is; children counts the layers directly on it.
 	tops, children map[string]int
 }
 

@@ -24,7 +24,7 @@ var ErrNamed = errors.New("it has got another name in the meantime")
 // running build uses ErrInUse. One with a name that is not among the given ones is ErrNamed. The caller has LockRemoval's
 // lock.
 //
-// As elsewhere, what is decided is written down at once: an image that nobody knows holds the layers while they are
+// As by Remove, what is decided is written down at once: an image that nobody knows holds the layers while they are
 // removed, and they are marked, so that no build takes them any more.
 func (r *Room) RemoveImage(ctx context.Context, id string, names []string) (gone []string, err error) {
 	var going []string
@@ -36,7 +36,7 @@ func (r *Room) RemoveImage(ctx context.Context, id string, names []string) (gone
 	if err != nil || holder == "" {
 		return nil, err
 	}
-	// by another tool, which takes an image without a name for useless
+	// Another tool may have removed the holder: it takes an image without a name for useless.
 	if _, err = r.library.DeleteImage(holder, true); store.Unknown(err) {
 		err = nil
 	}
@@ -53,8 +53,8 @@ func (r *Room) RemoveImage(ctx context.Context, id string, names []string) (gone
 	return gone, err
 }
 
-// giveUp removes an image, and has another one hold the layers that are to go with it; "": there are none. The caller
-// is WhileDeciding.
+// giveUp removes an image, and has another one hold the layers that are to go with it; "": there are none. It is called
+// within WhileDeciding.
 func (r *Room) giveUp(id string, names []string) (going []string, holder string, err error) {
 	img, err := r.library.Image(id)
 	if err != nil {

@@ -75,9 +75,9 @@ type lister struct {
 	ctx   context.Context //nolint:containedctx // it is that of the one call it is made for
 	look  Look
 	h     *holding
-	notes map[uses.Kind]map[string]uses.Used
-	items []disk.Item
-	// measured are the sizes to write down.
+	notes map[uses.Kind]map[string]uses.Used // the notes of uses, by kind and name
+	items []disk.Item                        // the list so far
+	// measured are the sizes that were measured, for the notes.
 	measured []measured
 	errs     []error
 }
@@ -127,7 +127,7 @@ func (l *lister) measure(paths []string) (all layer.DiskSize) {
 	return all
 }
 
-// blocks is what a small file takes on disk.
+// blocks is how many bytes a file of this size takes on disk, in whole blocks.
 func blocks(size int64) int64 {
 	const block = 4096
 	return (size + block - 1) / block * block
@@ -178,7 +178,7 @@ func (l *lister) images() {
 	}
 }
 
-// recordSize is what an image takes besides its layers.
+// recordSize is how many bytes an image takes on disk besides its layers.
 func recordSize(img storage.Image) int64 {
 	total := blocks(1) // the directory
 	for _, n := range img.BigDataSizes {

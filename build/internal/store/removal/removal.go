@@ -61,9 +61,9 @@ func (r *Room) Remove(ctx context.Context, items []disk.Item) (gone []disk.Item,
 // remover removes a list of items.
 type remover struct {
 	room *Room
-	// chosen are the layers that are to go, and gone the IDs of what is gone.
+	// chosen are the IDs of the layers that are to go, and gone those of all items that are gone.
 	chosen, gone map[string]bool
-	// layers counts those that are gone.
+	// layers counts the layers that are gone.
 	layers int
 }
 
@@ -71,7 +71,7 @@ func (w *remover) remove(ctx context.Context, i disk.Item) (bool, error) {
 	r := w.room
 	switch i.Kind {
 	case disk.Layers:
-		if w.gone[i.ID] { // with one above it
+		if w.gone[i.ID] { // it went with a layer above it
 			return true, nil
 		}
 		return w.layer(ctx, i.ID)
@@ -113,7 +113,7 @@ func (r *Room) removeDir(ctx context.Context, u uses.Thing, parent, name string)
 		}
 		done = true
 		_ = os.Remove(path + uses.LockSuffix)
-		_ = os.Remove(parent) // if it was the only one
+		_ = os.Remove(parent) // succeeds only if parent has no other directories
 		return r.uses.Forget(u)
 	})
 	if err != nil {
@@ -173,7 +173,7 @@ func (w *remover) layer(ctx context.Context, id string) (bool, error) {
 		return false, err
 	}
 
-	// by another tool, which takes an image without a name for useless
+	// Another tool may have removed the holder: it takes an image without a name for useless.
 	if _, err = r.library.DeleteImage(holder, true); store.Unknown(err) {
 		err = nil
 	}
@@ -208,7 +208,7 @@ func (w *remover) going(h *holding, id string, oldest time.Time) (going []string
 }
 
 // condemn marks layers, has an image hold them and removes those that did before. Another one holds what stays, if
-// nothing else does. The caller is whileDeciding.
+// nothing else does. It is called within WhileDeciding.
 func (r *Room) condemn(h *holding, going []string, rest string) (holder string, err error) {
 	if rest != "" && h.tops[rest] == 0 && h.children[rest] == 1 {
 		if err := r.images.PutKeeper(rest); err != nil {
@@ -226,7 +226,7 @@ func (r *Room) condemn(h *holding, going []string, rest string) (holder string, 
 		if img.TopLayer != going[0] {
 			continue
 		}
-		// The names are looked at once more: other tools don't know of our lock.
+		// The names are looked at once more, since other tools don't take LockRemoval's lock.
 		if now, err := r.library.Image(img.ID); err == nil && len(images.GivenNames(now)) > 0 {
 			continue
 		}

@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// DIR/reserve has empty files that hold inodes back for giving disk space back: that takes a few, on a disk that may
-// have none left.
+// DIR/reserve has empty files. Removing them frees inodes on a disk that has none left, a few of which are needed to
+// give disk space back.
 const (
 	reserveDir   = "reserve"
 	reserveFiles = 32
@@ -43,14 +43,14 @@ func (r *Room) keepReserve() {
 func (r *Room) UseReserve() error {
 	dir := filepath.Join(r.store.Dir(), reserveDir)
 	gone := dir + ".gone"
-	err := os.RemoveAll(gone) // of a process that was killed
+	err := os.RemoveAll(gone) // left by a process that was killed
 	if err == nil {
 		err = os.Rename(dir, gone)
 	}
 	if err == nil {
 		err = os.RemoveAll(gone)
 	}
-	// Another process may be doing the same.
+	// Another process may be giving the reserve up at the same time.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 		return nil
 	}

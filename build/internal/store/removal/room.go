@@ -21,13 +21,13 @@ type Room struct {
 	images  *images.Room
 }
 
-// New gives back space of a store.
+// New gives the room that gives disk space of a store back.
 func New(s *store.Store, i *images.Room) *Room {
 	return &Room{store: s, library: s.Library(), uses: s.Uses(), images: i}
 }
 
-// RemoveYounger removes the cache mounts and shifted copies that were used since a time, as after a crash: nobody knows
-// what they lost.
+// RemoveYounger removes the cache mounts and shifted copies that were used after the time than. It is called after a
+// crash, since nobody knows which files of theirs were lost.
 func (r *Room) RemoveYounger(ctx context.Context, than time.Time) error {
 	for _, kind := range []uses.Kind{uses.Mounts, uses.Copies} {
 		notes, err := r.uses.All(kind)

@@ -30,7 +30,8 @@ const (
 	lockSuffix = ".lock"
 )
 
-// A Room has the copies of one store. It is safe for concurrent use, by several processes too.
+// A Room makes, finds and removes the copies of one store's layers. It is safe for concurrent use, by several processes
+// too.
 type Room struct {
 	store *store.Store
 	lib   *library.Library

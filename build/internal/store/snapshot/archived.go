@@ -35,14 +35,14 @@ func (o ReadOptions) options(to layer.Options) layer.Options {
 // errNotRead says that Commit was called before Read.
 var errNotRead = errors.New("commit layer: its digests have not been made")
 
-// plainRoot are the root directory's attributes where nothing is said of them.
+// plainRoot are the root directory's attributes where neither an archive nor a layer below says them.
 func plainRoot() layer.RootAttr { return layer.RootAttr{Mode: 0o755} }
 
 // archived is what becomes a layer by way of an archive.
 type archived struct {
 	room   *Room
-	tar    *os.File
-	diffID digest.Digest
+	tar    *os.File      // the archive; made by create
+	diffID digest.Digest // of the archive, uncompressed
 }
 
 // create makes the file for the archive.

@@ -24,8 +24,8 @@ import (
 type layerDirs struct {
 	store *store.Store
 	mu    sync.Mutex
-	open  map[string]*os.File
-	// views are the layers that were looked at through the driver.
+	open  map[string]*os.File // the directories by layer ID, those of shifted copies by a longer key
+	// views are the IDs of the layers that were looked at through the driver.
 	views []string
 }
 

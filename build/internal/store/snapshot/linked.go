@@ -23,9 +23,10 @@ type links struct {
 	root *layer.RootAttr
 	// below is what the root directory of the layer below is: the layer has no entry for its own if that is the same.
 	below layer.RootAttr
-	// parent is the layer below, and still one that has to be in the store when the files have been linked.
+	// parent is the ID of the layer below. still is the ID of a layer that must still be in the store when its files have
+	// been linked.
 	parent, still string
-	// same is the digest that has to come of it; "": whatever does.
+	// same is the digest that the layer's archive must have; "": any.
 	same digest.Digest
 }
 
@@ -120,7 +121,7 @@ func (r *Room) rootOf(id string) (layer.RootAttr, error) {
 // Chains gives the layers of a store IDs. It needs a room only where some have others.
 type Chains struct{ Store *store.Store }
 
-// Rechain is that of a room.
+// Rechain does what Room.Rechain does.
 func (c Chains) Rechain(ctx context.Context, layers []store.Layer) (chain []store.Layer, err error) {
 	r := New(c.Store)
 	defer func() { err = errors.Join(err, r.Close()) }()

@@ -25,9 +25,9 @@ type mounted struct {
 	archived
 	id, parent string
 	below      Below
-	// dir is where the driver has mounted it; "": nowhere.
+	// dir is where the driver has mounted the layer; "": nowhere.
 	dir string
-	// shown is in place of dir; nil: dir is.
+	// shown is the mount that shows the layer in place of dir; nil: dir shows it.
 	shown *shown
 	// root are the attributes that the root directory had before the step, as the image has them.
 	root layer.RootAttr

@@ -18,13 +18,13 @@ import (
 type NS struct {
 	// Mapping is nil if the step has none.
 	Mapping *userns.Mapping
-	// Joined is the namespace if there is one already that the step joins.
+	// Joined is the namespace that the step joins, which exists already; nil: it joins none.
 	Joined *joined.UserNS
 	// Shifted says that files get their owners by chown, in copies of the layers, and not from ID-mapped mounts.
 	Shifted bool
 }
 
-// IDMap is the map that mounts of layers are to have.
+// IDMap gives the map for ID-mapped mounts of layers; nil: they aren't ID-mapped.
 func (ns NS) IDMap() *userns.Mapping {
 	if ns.Shifted {
 		return nil

@@ -17,9 +17,10 @@ import (
 // Below is a root file system that a snapshot is made on: a chain of layers, the upper ones of which may not be in the
 // store yet.
 type Below interface {
-	// Wait waits until all of them are.
+	// Wait waits until all of the layers are in the store.
 	Wait(ctx context.Context) error
-	// Stack gives the directories of those that aren't, uppermost first, and the IDs of the others, bottom first.
+	// Stack gives the directories of the layers that aren't in the store yet, uppermost first, and the IDs of the others,
+	// bottom first.
 	Stack() (pending []*os.File, layers []string)
 }
 
@@ -71,7 +72,7 @@ type View struct {
 	Release func() error
 }
 
-// nothing releases what needs none.
+// nothing is the release of a root file system that needs none.
 func nothing() error { return nil }
 
 // way is how a store makes root file systems.
@@ -92,7 +93,7 @@ type Room struct {
 	program library.Program
 
 	mu sync.Mutex
-	// stubs is opened by the first step that is run; see stubDir. removeStubs gives it back.
+	// mu guards stubs, which stubDir opens for the first step that is run, and removeStubs, which removes the directory.
 	stubs       *os.File
 	removeStubs func() error
 }

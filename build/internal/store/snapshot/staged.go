@@ -23,7 +23,7 @@ import (
 type staging struct {
 	room *Room
 	mu   sync.Mutex
-	// spare are snapshots that steps without a change have left.
+	// mu guards spare: the empty snapshots that steps without a change have left, for later steps.
 	spare []*staged
 }
 
@@ -126,16 +126,16 @@ func (w *staging) make(ctx context.Context) (*staged, error) {
 // root directory, two small files, an empty directory, and the tar-split records.
 const stagedOverhead = 6 * 4096
 
-// staged is a temporary directory with that of the step in it. As long as the step's isn't renamed to be a layer, only
-// cooper knows of it.
+// staged is a snapshot in a temporary directory. As long as the step's directory in it isn't renamed to be a layer,
+// only cooper knows of it.
 type staged struct {
 	room  *Room
 	below Below
-	base  string
+	base  string // the temporary directory
 	// root are the attributes of the root directory below.
 	root layer.RootAttr
 	out  drivers.DriverWithDifferOutput
-	// disk and linked are those of the layer's note.
+	// disk, in bytes, and linked are what the layer's note will say; read sets them.
 	disk   int64
 	linked bool
 	// remove deletes base.

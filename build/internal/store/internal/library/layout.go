@@ -25,7 +25,7 @@ type Layout struct {
 	Stacks bool
 	// Renames says that a directory becomes a layer by a rename.
 	Renames bool
-	// Program is what stacks them.
+	// Program is what stacks the directories: the kernel, a program or the driver.
 	Program Program
 	// Marks is the prefix of overlay's own extended attributes in the layers.
 	Marks string
@@ -57,7 +57,7 @@ type Settings struct {
 	Portable bool
 	// Trusted says that the machine's root has opened the store.
 	Trusted bool
-	// Volatile is the layout's.
+	// Volatile is that of the layout.
 	Volatile bool
 }
 

@@ -17,8 +17,8 @@ import (
 
 // oneMount has a function run where the store's directory is one mount, whatever lies on it elsewhere.
 type oneMount struct {
-	root  string
-	calls chan func()
+	root  string      // the store's directory
+	calls chan func() // functions for the thread, which takes them one by one
 }
 
 // sameMount tells whether files can be renamed from one directory to another.
