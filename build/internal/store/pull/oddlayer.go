@@ -26,14 +26,14 @@ import (
 
 // oddLayer is a layer that the storage library can't unpack into an overlay's directory: one with a hard link to a file
 // of a layer below, a path that comes twice, or a whiteout of what the layer itself has. It is made of another archive
-// with the same result, and remembers how to give the one that it came in.
+// with the same result, and its records tell the library how to give back the archive that it came in.
 type oddLayer struct {
 	copy    *layerCopy
 	layer   *pendingLayer
-	file    *os.File
-	members map[int]*oddMember
-	opaque  []string
-	// data are the members that have data, in order.
+	file    *os.File           // the archive that it came in, perhaps compressed
+	members map[int]*oddMember // what becomes of each member, by its number; set by plan
+	opaque  []string           // paths of the opaque directories; set by plan
+	// data are the numbers of the members that have data, in order.
 	data []int
 }
 
@@ -76,7 +76,7 @@ func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layer
 	return c.checkOdd(ctx, l, made)
 }
 
-// read gives the members of the archive, with their places in it.
+// read gives the members of the archive, with their numbers in it.
 func (o *oddLayer) read(ctx context.Context, member func(n int, h *tar.Header, r io.Reader) error) error {
 	if _, err := o.file.Seek(0, io.SeekStart); err != nil {
 		return err

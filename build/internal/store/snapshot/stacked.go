@@ -13,8 +13,8 @@ import (
 )
 
 // stacking is the way of a store that stacks the directories of layers and can't take a step's directory for one:
-// overlay with a mount program, or one whose driver has to make the layers. What the driver would not mount as it is
-// wanted, with other owners or by a process that ends with the build, is mounted here, as the driver would.
+// overlay with a mount program, or one whose driver has to make the layers. The driver mounts neither with other
+// owners nor by a process that ends with the build: where that is wanted, the layers are mounted here, in the same way.
 type stacking struct{ room *Room }
 
 var (
@@ -22,7 +22,7 @@ var (
 	_ Snapshot = (*stacked)(nil)
 )
 
-// stacked is a snapshot in such a store.
+// stacked is a snapshot in a store that stacking serves.
 type stacked struct{ *mounted }
 
 // shown is a mount that shows a snapshot in place of the driver's.

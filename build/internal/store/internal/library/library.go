@@ -11,8 +11,8 @@ import (
 const Overlay = "overlay"
 
 // Library is containers/storage, which panics where its lock files can't be opened, and keeps its locks then: the panic
-// becomes the error of the call, of those that wait for these locks, and of all later ones. What a build gives back at
-// its end doesn't wait for ever.
+// becomes the error of the call, of those that wait for these locks, and of all later ones. So a build that unmounts
+// and unlocks at its end doesn't wait for ever.
 type Library struct {
 	*layers
 	*records
@@ -20,7 +20,7 @@ type Library struct {
 	Layout Layout
 
 	store storage.Store
-	fuse  *fuse
+	fuse  *fuse // lets no more calls through after a panic
 }
 
 // opening guards the library's list of open stores, one for the whole process: storage.Store.Free takes a store off it
