@@ -32,7 +32,7 @@ func newKeepers(d *depot.Depot) (keepers, error) {
 	return keepers{d.Store, d.Removal, c}, err
 }
 
-// total is the size in bytes of all items that are cooper's own, found without listing them.
+// total is the size in bytes of all items that are cooper's own. It doesn't list the cache's records.
 func (k keepers) total(ctx context.Context, look removal.Look) (int64, error) {
 	var items, sources []disk.Item
 	var records int64

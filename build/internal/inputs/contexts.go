@@ -21,9 +21,9 @@ type Contexts struct {
 	open map[string]*Context
 }
 
-// Context is one of them.
+// Context is one of the contexts of a build.
 type Context struct {
-	// Dir is final once Get or ReadMain has returned it.
+	// Dir is the directory with the files; nobody changes it once Get or ReadMain has returned the context.
 	Dir *source.Context
 	// Fleeting says that the files have been unpacked for this build alone: their inodes mean nothing to another one.
 	Fleeting bool
@@ -32,20 +32,20 @@ type Context struct {
 	// by whoever has the turn, until opened is set.
 	turn   chan struct{}
 	opened bool
-	// err is why it can't be opened.
+	// err is the reason why the context can't be opened; nil: it can.
 	err error
-	// release gives back what opener.named or main has found; nil if that has found nothing.
+	// release gives back the directory that opener.named or opener.main has found; nil: they have found none.
 	release func() error
 }
 
-// New has contexts opened in a store, which may be nil if nothing is built: then only directories and a Dockerfile of
-// standard input will do. The caller calls Close.
+// New prepares the contexts of a build. What is fetched or unpacked lies in st, which may be nil if nothing is built:
+// then contexts can only be directories or a Dockerfile on standard input. The caller calls Close.
 func New(o Options, st *store.Store) *Contexts {
 	return &Contexts{opener: newOpener(o, st), open: map[string]*Context{}}
 }
 
-// ReadMain opens the main context and reads the Dockerfile. It comes before all else. With a *dockerfile.Error comes
-// the file as far as it goes.
+// ReadMain opens the main context and reads the Dockerfile. The caller calls it before
+// any other method. With a *dockerfile.Error it also returns the part of the file that could be read.
 func (c *Contexts) ReadMain(ctx context.Context) (File, error) {
 	place, err := c.opener.main(ctx)
 	if err != nil {
@@ -72,8 +72,8 @@ func (c *Contexts) entry(name string) *Context {
 	return e
 }
 
-// Get opens a context, which may take a download. What failed because the caller's context ended is tried again for the
-// next caller: a build that starts anew has another one.
+// Get opens a context, which may take a download. If that fails because ctx has ended, the next
+// call tries again: a build that starts anew comes with another ctx.
 func (c *Contexts) Get(ctx context.Context, name string) (*Context, error) {
 	e := c.entry(name)
 	select {
@@ -112,8 +112,8 @@ func (c *Contexts) load(ctx context.Context, name string, e *Context) error {
 	return nil
 }
 
-// Open opens the named contexts among inputs: it is the step that takes files from them that has to wait for a
-// download, and that can be cancelled meanwhile.
+// Open opens the named contexts among inputs. The step that takes files from them calls it, so that only this step
+// waits for a download and can be cancelled meanwhile.
 func (c *Contexts) Open(ctx context.Context, from []plan.Input) error {
 	for _, in := range from {
 		if in.Kind != plan.InputContext || in.Name == "" {
@@ -126,13 +126,13 @@ func (c *Contexts) Open(ctx context.Context, from []plan.Input) error {
 	return nil
 }
 
-// Fetched is where files and repositories are kept that were fetched.
+// Fetched is the cache of fetched files and repositories.
 func (c *Contexts) Fetched() (*fetch.Sources, error) { return c.opener.cache() }
 
 // Secret gives servers the tokens that are meant for them.
 func (c *Contexts) Secret(id string) ([]byte, bool) { return c.opener.Secret(id) }
 
-// Close closes what was opened and removes what was unpacked. Nobody uses the contexts any more.
+// Close closes the opened contexts and removes the unpacked ones. The caller must not use them any more.
 func (c *Contexts) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,13 +15,13 @@ import (
 // maxDockerfile limits a Dockerfile's size; the largest in use are far below a megabyte.
 const maxDockerfile = 16 << 20
 
-// foundDockerfile is a Dockerfile, and where it is.
+// foundDockerfile is the text of a Dockerfile and the place where it was found.
 type foundDockerfile struct {
-	// name is for messages: a path, or "-".
+	// name is the name of the file in messages: a path, a URL or "-".
 	name string
 	text []byte
-	// path is the file on this machine, inside its path below the root of a context that isn't a local directory; both are
-	// empty if the text came from elsewhere.
+	// path is the path of the file on this machine; inside is its path below the root of a context that isn't a local
+	// directory. Both are empty if the text is in no file, as from a URL or standard input.
 	path, inside string
 }
 
@@ -41,14 +41,14 @@ func (o opener) findDockerfile(ctx context.Context, p located) (foundDockerfile,
 	case p.local:
 		return localDockerfile(ctx, name, p.path)
 	case filepath.IsAbs(name):
-		// docker, too, takes this for a file of the machine beside a context from elsewhere.
+		// docker, too, takes such a path for a file of this machine when the context is remote.
 		text, err := readDockerfile(ctx, name)
 		return foundDockerfile{name: name, path: name, text: text}, err
 	}
 	return innerDockerfile(name, p)
 }
 
-// remoteDockerfile is one that -f names by its URL.
+// remoteDockerfile fetches a Dockerfile that -f names by its URL.
 func (o opener) remoteDockerfile(ctx context.Context, rawURL string) (_ foundDockerfile, err error) {
 	file, err := o.download(ctx, rawURL)
 	if err != nil {
@@ -59,10 +59,10 @@ func (o opener) remoteDockerfile(ctx context.Context, rawURL string) (_ foundDoc
 	return foundDockerfile{name: remote.Redact(rawURL), text: text}, err
 }
 
-// usualNames are the Dockerfiles that needn't be named, the first that is there before the others.
+// usualNames are the names of Dockerfiles that are found without -f; the first that exists is taken.
 func usualNames() []string { return []string{"Containerfile", "Dockerfile"} }
 
-// localDockerfile is one beside or in a directory of the user's.
+// localDockerfile reads the Dockerfile of a context that is a directory of the user's: in it, or anywhere with -f.
 func localDockerfile(ctx context.Context, name, dir string) (foundDockerfile, error) {
 	if name == "" {
 		for _, name := range usualNames() {
@@ -76,7 +76,7 @@ func localDockerfile(ctx context.Context, name, dir string) (foundDockerfile, er
 	}
 	text, err := readDockerfile(ctx, name)
 	if errors.Is(err, os.ErrNotExist) && !filepath.IsAbs(name) {
-		// podman looks below the context as well.
+		// As with podman, a path that does not exist is tried below the context as well.
 		path := filepath.Join(dir, name)
 		if text, err2 := readDockerfile(ctx, path); !errors.Is(err2, os.ErrNotExist) {
 			return foundDockerfile{name: path, path: path, text: text}, err2
@@ -89,7 +89,7 @@ func noDockerfile(where string) error {
 	return fmt.Errorf("find Dockerfile: %s has neither Containerfile nor Dockerfile\nhint: name it with -f FILE", where)
 }
 
-// innerDockerfile is one inside a context that may be hostile.
+// innerDockerfile reads the Dockerfile inside a context that may be hostile.
 func innerDockerfile(name string, p located) (foundDockerfile, error) {
 	root, err := fsys.OpenDir(p.path)
 	if err != nil {

@@ -40,9 +40,9 @@ func readIgnore(ctx context.Context, path string) (*source.Ignore, error) {
 // hostFileHints say what to do about a path that leads to a directory or a named pipe.
 type hostFileHints struct{ directory, pipe string }
 
-// openHostFile opens a file that the user names, to be read until its end or until the context's.
+// openHostFile opens a file that the user names. Reads end at the end of the file or when ctx ends.
 func openHostFile(ctx context.Context, path string, hints hostFileHints) (io.ReadCloser, error) {
-	// To open a named pipe would otherwise wait for a writer, and nothing could interrupt it.
+	// Without O_NONBLOCK, opening a named pipe would wait for a writer, and nothing could interrupt it.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func openHostFile(ctx context.Context, path string, hints hostFileHints) (io.Rea
 	return nil, errors.Join(err, f.Close())
 }
 
-// slowFile is a pipe or device that may have nothing to give.
+// slowFile is a pipe or device, whose reads may wait for data.
 type slowFile struct {
 	io.ReadCloser
 	file *os.File
@@ -71,9 +71,10 @@ type slowFile struct {
 // Close ends the read that waits for the file, too.
 func (s slowFile) Close() error { return errors.Join(s.ReadCloser.Close(), s.file.Close()) }
 
-// anonymous tells a pipe of the shell's, as in -f <(command), from one that has a name and perhaps no writer ever.
+// anonymous tells whether a pipe is one without a name, as the shell makes for -f <(command). A named pipe may never
+// get a writer.
 func anonymous(pipe *os.File) bool {
-	// File.Fd would have reads block for good.
+	// File.Fd would make the file blocking, and its reads could not be interrupted any more.
 	conn, err := pipe.SyscallConn()
 	if err != nil {
 		return false

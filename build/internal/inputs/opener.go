@@ -35,29 +35,29 @@ const keepGitArg = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 // located is the directory that a context was found in or unpacked to.
 type located struct {
 	path string
-	// local says that it is a directory of the user's. Any other holds what somebody else may have made: no path in it is
-	// resolved by the kernel.
+	// local says that the directory is the user's own. Any other may hold files that somebody else has made, so no path
+	// in it is resolved by the kernel.
 	local bool
-	// fleeting says that it is removed with release.
+	// fleeting says that release removes the directory.
 	fleeting bool
-	// what it came from, for messages.
+	// what is the source of the context, for messages.
 	what string
-	// dockerfile is the text that came in place of files; nil if files came.
+	// dockerfile is the text of the Dockerfile that the source gave in place of files; nil: it gave files.
 	dockerfile []byte
-	// release is never nil.
+	// release gives the directory back when the build has ended; never nil.
 	release func() error
 }
 
-// Options say what is built from, and what of the machine may serve for that.
+// Options say which contexts and Dockerfile a build has, and which secrets and files of the machine serve to get them.
 type Options struct {
 	// Context, Dockerfile, IgnoreFile and Stdin are those of build.Request.
 	Context, Dockerfile, IgnoreFile string
 	Stdin                           io.Reader
-	// BuildArgs by name; nil is an argument given without a value.
+	// BuildArgs are the values of build arguments by name; nil: the argument was given without a value.
 	BuildArgs map[string]*string
-	// Named are the named contexts.
+	// Named are the named contexts, by name.
 	Named map[string]plan.NamedContext
-	// Secret gives servers the tokens that are meant for them, such as GIT_AUTH_TOKEN.
+	// Secret looks up the tokens for servers, such as GIT_AUTH_TOKEN, by ID.
 	Secret func(id string) ([]byte, bool)
 	// Progress is told what happens, Shown shows downloads and unpacking.
 	Progress progress.Sink
@@ -67,7 +67,7 @@ type Options struct {
 // opener finds contexts, downloads and unpacks them.
 type opener struct {
 	Options
-	// store is nil where nothing is built.
+	// store is where fetched and unpacked contexts lie; nil: nothing is built, and none can be had.
 	store *store.Store
 	cache func() (*fetch.Sources, error)
 }
@@ -85,11 +85,11 @@ func newOpener(o Options, st *store.Store) opener {
 	})}
 }
 
-// errNoStore is for what can't be had where nothing is built.
+// errNoStore is the error for contexts that have to be fetched or unpacked where there is no store.
 var errNoStore = errors.New(
 	"what is fetched is kept in the store, which a check doesn't open\nhint: --pull opens it")
 
-// keepFetched is how long what was fetched is kept after its last use.
+// keepFetched is how long a fetched file or repository is kept after its last use.
 const keepFetched = 30 * 24 * time.Hour
 
 // main finds the main context. As with docker, a directory that exists is meant before anything else.
@@ -152,7 +152,7 @@ func (o opener) named(ctx context.Context, c plan.NamedContext) (located, error)
 	return located{}, fmt.Errorf("a context of kind %q has no files of its own", c.Kind)
 }
 
-// local is a directory of this machine; an archive there will do as well, as with podman.
+// local finds a context at a path of this machine: a directory or, as with podman, an archive.
 func (o opener) local(ctx context.Context, path string) (located, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -185,7 +185,7 @@ func (o opener) local(ctx context.Context, path string) (located, error) {
 	return o.unpack(ctx, stream, path)
 }
 
-// stdin is an archive or a Dockerfile, whichever standard input turns out to be.
+// stdin reads the context from standard input, which is an archive or a Dockerfile; its first bytes tell which.
 func (o opener) stdin(ctx context.Context) (located, error) {
 	if o.Dockerfile == Stdin {
 		return located{}, errors.New(
@@ -212,7 +212,7 @@ func (o opener) stdin(ctx context.Context) (located, error) {
 	return o.onlyDockerfile(ctx, text, what)
 }
 
-// onlyDockerfile is the empty context that goes with a Dockerfile that came alone.
+// onlyDockerfile makes the empty context of a Dockerfile that came without files.
 func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (located, error) {
 	if o.Dockerfile != "" {
 		return located{}, fmt.Errorf("%s is a Dockerfile, and -f %s names another one\nhint: leave one of them out", what,
@@ -226,7 +226,7 @@ func (o opener) onlyDockerfile(ctx context.Context, text []byte, what string) (l
 	return p, err
 }
 
-// temp is an empty directory on the store's file system, which a later build removes if this one is killed.
+// temp makes an empty directory on the store's file system. A later build removes it if this one is killed.
 func (o opener) temp(ctx context.Context, what string) (located, error) {
 	if o.store == nil {
 		return located{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it",
@@ -276,8 +276,8 @@ func (o opener) git(ctx context.Context, ref remote.Git) (located, error) {
 	return located{path: tree.Dir, what: ref.String(), release: tree.Release}, nil
 }
 
-// http is what a URL gives: an archive is unpacked. Anything else is a Dockerfile without files if it is the main
-// context, and a file with the name "context" in a named one.
+// http downloads a context from a URL. It unpacks an archive. Anything else is a Dockerfile without files if it is the
+// main context, and a file with the name "context" in a named one.
 func (o opener) http(ctx context.Context, rawURL string, named bool) (p located, err error) {
 	file, err := o.download(ctx, rawURL)
 	if err != nil {
@@ -317,7 +317,7 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p located,
 	return o.onlyDockerfile(ctx, text, what)
 }
 
-// oneFile is a context of one file, under the name it has in BuildKit.
+// oneFile makes a context of one file, which gets the name that BuildKit gives it.
 func (o opener) oneFile(ctx context.Context, content io.Reader, from *fetch.File) (located, error) {
 	p, err := o.temp(ctx, from.Name)
 	if err != nil {
@@ -374,7 +374,7 @@ func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
 	out, in := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) })
 	go func() {
-		// It may never come back from a terminal or a pipe that stays open; then it ends with the process.
+		// A read of a terminal or an open pipe may never return; then this goroutine ends with the process.
 		err := guard.Call(func() error {
 			_, err := io.Copy(in, r)
 			return err

@@ -15,17 +15,17 @@ type Source struct {
 	Text []byte
 }
 
-// File is a Dockerfile that was read, with what belongs to it.
+// File is a parsed Dockerfile with its source and its ignore file.
 type File struct {
-	// Parsed is nil if there is no text.
+	// Parsed is the parsed Dockerfile; nil: its text could not be read.
 	Parsed *dockerfile.File
 	Source Source
 	// Ignore is the ignore file that goes with it; nil if there is none.
 	Ignore *source.Ignore
 }
 
-// read reads and parses the Dockerfile that goes with a context. With a *dockerfile.Error comes the file as far as it
-// goes.
+// read reads and parses the Dockerfile that goes with a context. With a *dockerfile.Error it also returns the
+// part of the file that could be parsed.
 func (o opener) read(ctx context.Context, p located) (r File, err error) {
 	found, err := o.findDockerfile(ctx, p)
 	if err != nil {
@@ -52,7 +52,7 @@ func (r File) Warn(to progress.Sink) {
 	}
 }
 
-// Warning is how a warning about a Dockerfile is shown.
+// Warning makes the progress event that shows a warning about a Dockerfile.
 func Warning(w dockerfile.Warning) progress.Warning {
 	return progress.Warning{File: w.Location.File, Line: w.Location.StartLine, Rule: w.Rule, Message: w.Message,
 		URL: w.URL}

@@ -16,13 +16,13 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// PushesOptions say what a build pushes where.
+// PushesOptions say which images a build pushes, and to which names.
 type PushesOptions struct {
 	Layers   Layers
 	Origins  Finder
 	Cache    *cache.Cache
 	Registry registry.Options
-	// Specs are all outputs, Tags the names that the user gives the image.
+	// Specs are all outputs of the build, pushed or not; Tags are the names that the user gives the image.
 	Specs []export.Spec
 	Tags  []string
 	Shown progress.Asides
@@ -32,17 +32,17 @@ type PushesOptions struct {
 // later steps run; manifests and tags come when the build is done. It is safe for concurrent use.
 type Pushes struct {
 	PushesOptions
-	ctx    context.Context //nolint:containedctx // it is that of the layers that are sent meanwhile
+	ctx    context.Context //nolint:containedctx // layers are sent in the background under it
 	cancel context.CancelFunc
-	// steps are those whose layers the images have.
+	// steps are the steps whose layers are in the images.
 	steps   map[*plan.Step]bool
 	running sync.WaitGroup
 
 	mu sync.Mutex
-	// begun are made when the first layer is there, or at the end.
+	// begun are the pushes that were opened: begin opens all when the first layer is ready, or at the end.
 	begun []*Pushing
 	err   error
-	// finishing says that the build has come to its pushes.
+	// finishing says that all steps are done and finish has been called.
 	finishing bool
 }
 
@@ -73,7 +73,7 @@ func (p *Pushes) Sealed(s *plan.Step, l cache.Layer) {
 		return
 	}
 	p.running.Go(func() {
-		_ = guard.Call(func() error { // who asks for the layer at the end learns what is wrong
+		_ = guard.Call(func() error { // finish asks for the layer once more and returns its error
 			begun, err := p.begin()
 			if err != nil {
 				return err
@@ -89,7 +89,7 @@ func (p *Pushes) Sealed(s *plan.Step, l cache.Layer) {
 	})
 }
 
-// begin opens what is pushed to, once.
+// begin opens the pushes, once.
 func (p *Pushes) begin() ([]*Pushing, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,8 +110,8 @@ func (p *Pushes) begin() ([]*Pushing, error) {
 	return p.begun, p.err
 }
 
-// finish sends what has not been sent, and then gives the images their tags in all places. It gives the digest of what
-// was pushed last.
+// finish sends the blobs and manifests that are still missing, and then sets the tags in all registries. It returns the
+// digest of the manifest or index that was pushed last.
 func (p *Pushes) finish(ctx context.Context, src push.Source) (last digest.Digest, err error) {
 	p.finishing = true
 	begun, err := p.begin()
@@ -135,7 +135,7 @@ func (p *Pushes) finish(ctx context.Context, src push.Source) (last digest.Diges
 	return last, nil
 }
 
-// Close ends what is still under way, and shows how it ended: err is how the build did.
+// Close cancels transfers that still run, and shows how each push ended. err is the error of the build.
 func (p *Pushes) Close(ctx context.Context, err error) {
 	if p == nil {
 		return
@@ -143,7 +143,7 @@ func (p *Pushes) Close(ctx context.Context, err error) {
 	p.cancel()
 	p.running.Wait()
 	if err != nil && !p.finishing {
-		err = context.Canceled // it is not the push that has failed
+		err = context.Canceled // the build has failed, and not the push
 	}
 	for _, to := range p.begun {
 		to.End(ctx, err)

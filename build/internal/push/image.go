@@ -16,28 +16,29 @@ import (
 // Source is what is pushed: an image, or an index of images.
 type Source struct {
 	Images []Image
-	// Index is what an index is to be; nil: the one image is pushed by itself.
+	// Index describes the index that is pushed with the images; nil: there is one image, pushed by itself.
 	Index *Index
 }
 
 // Image is an image that is pushed.
 type Image struct {
 	export.Image
-	// Format is that of the manifest, if nobody asks for another.
+	// Format is the format of the manifest unless Options.Format says another.
 	Format imagebuilder.Format
-	// Text is a manifest of the image that is used as it is if it names the very blobs that are pushed; nil: there is
-	// none.
+	// Text is the manifest that the image has already; it is pushed unchanged if it names exactly the blobs that are
+	// pushed. Nil: the image has none.
 	Text []byte
-	// Entry is how an index describes the image; digest, size and type of it don't count.
+	// Entry is the descriptor for the index, with the platform and annotations; its digest, size and type are replaced.
 	Entry ocispec.Descriptor
 }
 
-// Index is what an index is to be.
+// Index describes an index that is pushed.
 type Index struct {
 	Format imagebuilder.Format
-	// Text is an index that is used as it is if it names the very manifests that are pushed; nil: there is none.
+	// Text is the index that the images have already; it is pushed unchanged if it names exactly the manifests that are
+	// pushed. Nil: they have none.
 	Text []byte
-	// Annotations are those that the index has.
+	// Annotations are the annotations of the index.
 	Annotations map[string]string
 }
 
@@ -47,8 +48,8 @@ type manifest struct {
 	text []byte
 }
 
-// manifests makes the manifests of the images, and their index last, of what find knows of the layers. They are nil if
-// it doesn't know them all.
+// manifests makes the manifests of the images, and their index last, from the blobs that find knows for the layers. The
+// result is nil if find lacks one of them.
 func (p *Pusher) manifests(src Source, find func(export.Blob) (ocispec.Descriptor, bool)) ([]manifest, error) {
 	var all []manifest
 	for _, image := range src.Images {
@@ -104,7 +105,7 @@ func (p *Pusher) formatOf(usual imagebuilder.Format, layers []ocispec.Descriptor
 	return usual
 }
 
-// names tells whether a manifest names the very blobs of an image.
+// names tells whether a manifest names exactly the config and layers of an image.
 func names(m ocispec.Manifest, image Image, layers []ocispec.Descriptor) bool {
 	if m.Config.Digest != digest.FromBytes(image.Config) || len(m.Layers) != len(layers) {
 		return false
@@ -117,7 +118,7 @@ func names(m ocispec.Manifest, image Image, layers []ocispec.Descriptor) bool {
 	return true
 }
 
-// index makes the index of manifests, or takes the one that there is.
+// index makes the index of manifests, or takes the text of src.Index if that fits.
 func (p *Pusher) index(src Source, manifests []manifest) (manifest, error) {
 	format := src.Index.Format
 	if p.Format != "" {

@@ -17,8 +17,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// Layer brings a layer into all repositories and describes its blob. Whoever asks for the same layer once more waits
-// for the first.
+// Layer brings a layer into all repositories and describes its blob. Further calls for the same layer wait
+// for the first call and return its result.
 func (p *Pusher) Layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error) {
 	p.mu.Lock()
 	s := p.layers[l.DiffID]
@@ -60,7 +60,7 @@ func (p *Pusher) sendLayer(ctx context.Context, l export.Blob) (ocispec.Descript
 	if err != nil {
 		return d, err
 	}
-	defer func() { _ = content.Close() }() // it has no name, and nobody needs it any more
+	defer func() { _ = content.Close() }() // the file has no name and goes with its last use
 	if got.Digest != d.Digest {
 		for _, u := range begun {
 			u.Cancel(ctx)
@@ -98,7 +98,8 @@ func (p *Pusher) begin(ctx context.Context, d ocispec.Descriptor) (begun []uploa
 	return begun, nil
 }
 
-// sendAll sends a blob to where its uploads were begun. What the first of them brings, its neighbours may mount.
+// sendAll sends a blob to where its uploads were begun. Once the first upload is done, other
+// repositories of that registry may mount the blob.
 func (p *Pusher) sendAll(ctx context.Context, begun []upload, d ocispec.Descriptor, content io.ReaderAt) error {
 	if err := p.sending.Acquire(ctx, 1); err != nil {
 		return context.Cause(ctx)
@@ -124,7 +125,7 @@ func (p *Pusher) sendAll(ctx context.Context, begun []upload, d ocispec.Descript
 	return nil
 }
 
-// known is the blob of a layer, if that can be told without making it.
+// known describes the blob of a layer if notes tell it without compressing the layer.
 func (p *Pusher) known(l export.Blob) (ocispec.Descriptor, bool) {
 	switch {
 	case l.Came.Digest != "" && (!p.Force || l.Came.MediaType == p.Codec.MediaType()):
@@ -135,8 +136,8 @@ func (p *Pusher) known(l export.Blob) (ocispec.Descriptor, bool) {
 	return p.notes.Get(l, p.Codec)
 }
 
-// content is a blob in a file: as it was pulled, or compressed anew. want is what it should be; what it is may be
-// another.
+// content is a blob in a file: as it was pulled, or compressed anew. want describes the expected blob;
+// the result may be another blob.
 func (p *Pusher) content(ctx context.Context, l export.Blob, want ocispec.Descriptor) (*os.File, ocispec.Descriptor,
 	error) {
 	if want.Digest != "" && want.Digest == l.Came.Digest {
@@ -147,7 +148,7 @@ func (p *Pusher) content(ctx context.Context, l export.Blob, want ocispec.Descri
 	return p.pack(ctx, l)
 }
 
-// pack compresses a layer into a file, and notes what came of it.
+// pack compresses a layer into a file, and notes the digest and size of the blob.
 func (p *Pusher) pack(ctx context.Context, l export.Blob) (*os.File, ocispec.Descriptor, error) {
 	threads, _ := p.Codec.Threads(l.Size)
 	if err := p.packing.Acquire(ctx, int64(threads)); err != nil {
@@ -168,7 +169,7 @@ func (p *Pusher) pack(ctx context.Context, l export.Blob) (*os.File, ocispec.Des
 	return file, d, nil
 }
 
-// fetch gets a blob from where it was pulled from; nil: nobody has it any more.
+// fetch gets a blob from a repository that it was pulled from; nil: none of them has it any more.
 func (p *Pusher) fetch(ctx context.Context, d ocispec.Descriptor) (*os.File, error) {
 	if p.Origin == nil {
 		return nil, nil
@@ -193,7 +194,7 @@ func (p *Pusher) fetch(ctx context.Context, d ocispec.Descriptor) (*os.File, err
 		case ctx.Err() != nil:
 			return nil, errors.Join(context.Cause(ctx), closeFile(file))
 		}
-		_ = closeFile(file) // the next one may have it
+		_ = closeFile(file) // the next repository may have the blob
 	}
 	return nil, nil
 }
@@ -226,7 +227,7 @@ func (p *Pusher) config(ctx context.Context, image Image) error {
 // tellEvery is the time between two reports on one blob.
 const tellEvery = 200 * time.Millisecond
 
-// told has it told now and then how much of a blob was sent.
+// told makes a function that reports how many bytes of a blob were sent, at most once in tellEvery.
 func (p *Pusher) told(what string, total int64) func(done int64) {
 	last := time.Now()
 	return func(done int64) {

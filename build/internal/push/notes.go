@@ -10,7 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/cache"
 )
 
-// maxPlaces is how many repositories of a registry are remembered for a blob, and tried.
+// maxPlaces is how many repositories of one registry are noted for a blob, and tried for a mount.
 const maxPlaces = 2
 
 func placeKey(host string, blob digest.Digest) cache.Key {
@@ -24,7 +24,7 @@ func (p *Pusher) neighbours(r *repository, blob digest.Digest) []string {
 		all = rec.Places
 	}
 	if p.Origin != nil && len(all) == 0 {
-		origins, _ := p.Origin.Origins(blob) // what isn't mounted is sent
+		origins, _ := p.Origin.Origins(blob) // without origins the blob is sent instead of mounted
 		for _, o := range origins {
 			if o.Domain == r.ref.Domain {
 				all = append(all, o.Path)
@@ -35,7 +35,8 @@ func (p *Pusher) neighbours(r *repository, blob digest.Digest) []string {
 	return all[:min(len(all), maxPlaces)]
 }
 
-// notePlace remembers that a repository has a blob. What isn't noted is sent once more some day.
+// notePlace remembers that a repository has a blob. Errors are ignored: without the note the blob
+// is only sent once more.
 func (p *Pusher) notePlace(r *repository, d ocispec.Descriptor) {
 	key := placeKey(r.ref.Domain, d.Digest)
 	rec := p.Cache.Get(key)

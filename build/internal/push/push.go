@@ -29,7 +29,7 @@ const (
 	maxSpooled = 8
 )
 
-// Origin gives blobs that were pulled once.
+// Origin finds blobs in the registries that they were pulled from.
 type Origin interface {
 	// Origins are images that had the blob.
 	Origins(blob digest.Digest) ([]reference.Reference, error)
@@ -42,12 +42,12 @@ type Options struct {
 	Client *registry.Client
 	// To are the names that images get, each with a tag; at least one.
 	To []reference.Reference
-	// ByDigest leaves the tags out.
+	// ByDigest says that manifests are pushed by digest, and no tag is set.
 	ByDigest bool
-	// Codec compresses layers; with Force also those that were pulled compressed otherwise.
+	// Codec compresses layers. With Force set it also compresses anew those that were pulled in another compression.
 	Codec export.Codec
 	Force bool
-	// Format is that of the manifests; empty: that of each image.
+	// Format is the format of all manifests; empty: each image keeps its own.
 	Format imagebuilder.Format
 	// Annotations are added to the manifests and the index.
 	Annotations map[string]string
@@ -56,7 +56,7 @@ type Options struct {
 	Origin Origin
 	// Spool makes an empty file without a name, for a compressed layer.
 	Spool func() (*os.File, error)
-	// Progress is told of blobs that are sent, in bytes; it is called from several goroutines. It may be nil.
+	// Progress is called while a blob is sent, with the bytes done and in all, from several goroutines; nil: nothing is.
 	Progress func(what string, done, total int64)
 }
 
@@ -64,30 +64,31 @@ type Options struct {
 type Pusher struct {
 	Options
 	repos []*repository
-	// notes say what layers were compressed to.
+	// notes hold the digest and size of the blob that each layer was compressed to.
 	notes blobs.Notes
-	// packing bounds the threads that compress, sending the blobs that are sent, spooled the layers in work.
+	// packing bounds the threads that compress, sending the blobs that are sent at once (maxSends), spooled the layers
+	// that are worked on at once (maxSpooled).
 	packing, sending, spooled *semaphore.Weighted
 
 	mu     sync.Mutex
 	layers map[digest.Digest]*sent
 }
 
-// repository is one of those that the names are of.
+// repository is a repository that images are pushed to, with the names of Options.To in it.
 type repository struct {
 	*registry.Destination
 	ref  reference.Reference
 	tags []string
 }
 
-// sent is a layer on its way. ready is closed when the other fields are set.
+// sent is a layer that is being sent. Layer closes ready when it has set the other fields.
 type sent struct {
 	ready chan struct{}
 	desc  ocispec.Descriptor
 	err   error
 }
 
-// New makes a pusher. It asks no registry anything.
+// New makes a pusher. It sends no request.
 func New(o Options) (*Pusher, error) {
 	_, threads := o.Codec.Threads(0)
 	p := &Pusher{Options: o, notes: blobs.Notes{Cache: o.Cache}, packing: semaphore.NewWeighted(int64(threads)),
@@ -155,8 +156,8 @@ func (p *Pusher) Send(ctx context.Context, src Source) (*Sent, error) {
 	return s, nil
 }
 
-// unchanged looks whether all names lead to the image already; nil: they don't, or nobody knows what its manifest will
-// be.
+// unchanged finds out whether all names lead to the image already. The result is nil if they don't, or if the manifest
+// can't be made before the layers are compressed.
 func (p *Pusher) unchanged(ctx context.Context, src Source) (*Sent, error) {
 	all, err := p.manifests(src, p.known)
 	if err != nil || all == nil {
@@ -199,14 +200,14 @@ func (p *Pusher) put(ctx context.Context, m manifest) error {
 type Sent struct {
 	pusher *Pusher
 	root   manifest
-	// Unchanged says that all of the names lead to it already.
+	// Unchanged says that all names led to the manifest or index before the push.
 	Unchanged bool
 }
 
 // Manifest describes the manifest or index.
 func (s *Sent) Manifest() ocispec.Descriptor { return s.root.Descriptor }
 
-// Tag gives it the names.
+// Tag sets the names to the manifest or index.
 func (s *Sent) Tag(ctx context.Context) error {
 	if s.Unchanged {
 		return nil
