@@ -92,8 +92,8 @@ func (r *Room) makeIndex(record IndexRecord) (raw []byte, instances map[string]s
 	return raw, instances, err
 }
 
-// FindFor is Find, but takes the image for a platform if the name is that of an index. It is ErrNoImage if
-// the index has none, or the store hasn't got it.
+// FindFor is Find, but takes the image for a platform if the name is that of an index. The error is ErrNoImage
+// if the index has no image for it, or the store lacks that image.
 func (f *Finder) FindFor(ctx context.Context, name string, platform ocispec.Platform) (Found, error) {
 	img, found, err := f.lookUp(name)
 	if err != nil {

@@ -80,7 +80,8 @@ func (r *Room) PutKeeper(top string) error {
 }
 
 // RemoveHalf removes images whose makers were killed before they had a manifest: podman lists no images beside
-// one. Another image holds the layers for the cache. The library gives nobody a look at one that is just being made.
+// one. Another image holds the layers for the cache. Images that are just being made aren't removed: the library shows
+// none before it is complete.
 func (r *Room) RemoveHalf() error {
 	images, err := r.library.Images()
 	if err != nil {
@@ -106,7 +107,8 @@ func HasManifest(img *storage.Image) bool {
 	return slices.Contains(img.BigDataNames, storage.ImageDigestBigDataKey)
 }
 
-// PutHolder makes an image without a name that holds a layer and those below. Its config is like no other.
+// PutHolder makes an image without a name that holds a layer and those below. Its config is like that of no other
+// image, so that it gets an ID of its own.
 func (r *Room) PutHolder(top string) (id string, err error) {
 	chain, err := r.store.Chain(top)
 	if err != nil {

@@ -199,7 +199,7 @@ func (m *mender) removeImages() error {
 		return err
 	}
 
-	held := map[string]bool{} // the whole layers that images are on
+	held := map[string]bool{} // the IDs of the whole layers on which images are
 	var broken []storage.Image
 	for _, img := range all {
 		switch {

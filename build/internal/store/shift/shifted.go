@@ -26,7 +26,7 @@ import (
 const (
 	shiftedDir = "shifted"
 	ownersDir  = "owners"
-	// lockSuffix is of the file beside a copy that is locked while the copy is made.
+	// lockSuffix ends the name of the file beside a copy that is locked while the copy is made.
 	lockSuffix = ".lock"
 )
 

@@ -15,7 +15,7 @@ var (
 	_ Snapshot = (*tree)(nil)
 )
 
-// tree is a snapshot that is a tree of its own.
+// tree is a snapshot in a directory with all files of the root file system, not only the changed ones.
 type tree struct{ *mounted }
 
 func (w *trees) prepare(ctx context.Context, below Below) (Snapshot, error) {

@@ -86,8 +86,8 @@ func (b *fuse) do(f func() error) error {
 	return err
 }
 
-// makes notes that a layer or an image's record was written, unless it is there already: what fails otherwise may have
-// been written in part.
+// makes calls f, which writes a layer or an image's record, and sets what, unless the layer or record was there
+// already. Another error sets it as well, since a part may have been written.
 func makes[T any](b *fuse, what *atomic.Bool, f func() (T, error)) (T, error) {
 	made, err := ask(b, f)
 	if !errors.Is(err, storage.ErrDuplicateID) && !errors.Is(err, storage.ErrDuplicateName) {
