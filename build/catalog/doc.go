@@ -1,6 +1,6 @@
-// Package catalog shows the images of a store to people and programs, gives them names, takes these away and removes
+// Package catalog lists the images of a store for people and programs, adds and removes names of images, and removes
 // images.
 //
-// The types have the fields that podman's JSON has, which docker's are mostly called by, too. A store that doesn't
+// The types have the fields that podman's JSON has, most of which docker names alike. A store that doesn't
 // exist has no images, and isn't made.
 package catalog

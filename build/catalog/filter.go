@@ -12,27 +12,27 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
-// none stands for what an image doesn't have.
+// none is shown in place of a repository or tag that an image doesn't have.
 const none = "<none>"
 
-// Filters say which images are meant. Those with the same key are alternatives, but for labels: an image has them all.
-// The zero value is every image.
+// Filters select images. Of several filters with the same key an image has to pass one, but it must have all labels.
+// The zero value selects every image.
 type Filters struct {
 	dangling *bool
-	// references are patterns of names.
+	// references are patterns that names of the image may fit.
 	references []string
 	labels     []label
-	// before and since are names of images.
+	// before and since are names of images: those selected are older or newer than these.
 	before, since []string
 }
 
 type label struct {
 	key, value string
-	// any says that each value will do.
+	// any says that the label may have any value.
 	any bool
 }
 
-// FilterKeys are what a filter can be about.
+// FilterKeys are the keys that a filter can have.
 func FilterKeys() []string { return []string{"before", "dangling", "label", "reference", "since"} }
 
 // ParseFilters reads filters as KEY=VALUE.
@@ -67,7 +67,7 @@ func ParseFilters(texts []string) (f Filters, err error) {
 	return f, nil
 }
 
-// AddReference has the filters take images with a name that a pattern fits: the whole of it, or its last components,
+// AddReference adds a pattern that a name of the image has to fit: the whole of it, or its last components,
 // each with or without the tag.
 func (f *Filters) AddReference(pattern string) error {
 	if _, err := path.Match(pattern, ""); err != nil {
@@ -77,7 +77,7 @@ func (f *Filters) AddReference(pattern string) error {
 	return nil
 }
 
-// Dangling tells whether images without a name are asked for.
+// Dangling tells whether the filters select only images without a name.
 func (f Filters) Dangling() bool { return f.dangling != nil && *f.dangling }
 
 // lookUp finds images by name.
@@ -87,7 +87,8 @@ type lookUp interface {
 
 var _ lookUp = (*images.Room)(nil)
 
-// bind finds the images that filters name. The function tells whether an image is to be listed, and by which names.
+// bind looks up the images that the filters name. The function that it returns tells whether an image is to be listed,
+// and by which names.
 func (f Filters) bind(by lookUp, all []images.Listed) (func(images.Listed) (names []string, listed bool), error) {
 	before, err := times(by, all, f.before)
 	if err != nil {
@@ -119,7 +120,7 @@ func (f Filters) bind(by lookUp, all []images.Listed) (func(images.Listed) (name
 	}, nil
 }
 
-// times are those when images of these names were made.
+// times are the creation times of the images with these names.
 func times(by lookUp, all []images.Listed, names []string) (made []time.Time, err error) {
 	for _, name := range names {
 		id, _, err := by.LookUp(name)
@@ -135,7 +136,7 @@ func times(by lookUp, all []images.Listed, names []string) (made []time.Time, er
 	return made, nil
 }
 
-// fits tells whether a pattern is meant for a name of an image.
+// fits tells whether a pattern fits a name of an image.
 func fits(pattern, name string) bool {
 	repository, _ := splitName(name)
 	for _, text := range []string{name, repository} {

@@ -15,33 +15,34 @@ import (
 // Image is one image of a list. The names are those of podman's JSON.
 type Image struct {
 	ID string `json:"Id"`
-	// ParentID is always empty: which image a file was built on is in no record.
+	// ParentID is always empty: no record says which image another was built on.
 	ParentID    string   `json:"ParentId"`
 	RepoTags    []string `json:"RepoTags"`
 	RepoDigests []string `json:"RepoDigests"`
-	// Size and VirtualSize are the same: layers, content, and records in bytes. How much is shared isn't counted: 0.
+	// Size and VirtualSize are the same: the bytes of layers, contents and records. SharedSize is always 0, since cooper
+	// doesn't measure which part is shared.
 	Size        int64             `json:"Size"`
 	SharedSize  int64             `json:"SharedSize"`
 	VirtualSize int64             `json:"VirtualSize"`
 	Labels      map[string]string `json:"Labels"`
-	// Containers counts those that use it.
+	// Containers is the number of containers that use the image.
 	Containers int           `json:"Containers"`
 	ReadOnly   bool          `json:"ReadOnly,omitempty"`
 	Dangling   bool          `json:"Dangling,omitempty"`
 	Names      []string      `json:"Names"`
 	Digest     digest.Digest `json:"Digest"`
-	// History has all names that it ever had.
+	// History are all names that the image has ever had.
 	History []string `json:"History"`
-	// Created is in seconds since 1970.
+	// Created is the time when the image was made, in seconds since 1970.
 	Created   int64     `json:"Created"`
 	CreatedAt time.Time `json:"CreatedAt"`
 }
 
-// ListOptions say which images are listed. The zero value is all but those that All and Cached are about.
+// ListOptions say which images are listed. With the zero value, images that All and Cached add are left out.
 type ListOptions struct {
-	// All lists images without a name that others were built on, too.
+	// All adds the images without a name that others were built on.
 	All bool
-	// Cached lists what only cooper's cache needs, too.
+	// Cached adds the images that only cooper's cache needs.
 	Cached  bool
 	Filters Filters
 }
@@ -87,10 +88,10 @@ type Row struct {
 	Repository, Tag string
 }
 
-// A SortKey says by what a table is sorted.
+// A SortKey names the column that a table is sorted by.
 type SortKey string
 
-// SortKeys are those that there are.
+// SortKeys are all valid sort keys.
 func SortKeys() []string { return []string{"created", "id", "repository", "size", "tag"} }
 
 // Rows makes a line for each name and sorts them; the newest first by time, the smallest first by all others.

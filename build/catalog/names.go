@@ -10,7 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/session"
 )
 
-// with hands on the store, or says that it has no image of the name.
+// with calls do with the store of the session. If there is no store, the error says that no image has the name.
 func with(ctx context.Context, s *session.Session, name string, do func(*depot.Depot) error) error {
 	d, err := s.Existing(ctx)
 	if err != nil {
@@ -22,7 +22,7 @@ func with(ctx context.Context, s *session.Session, name string, do func(*depot.D
 	return s.Explain(do(d))
 }
 
-// Tag gives an image names, each of which is taken from the image that has it.
+// Tag gives an image names. An image that had one of them before loses it.
 func Tag(ctx context.Context, s *session.Session, image string, names []string) error {
 	full := make([]string, 0, len(names))
 	for _, n := range names {
@@ -44,7 +44,7 @@ func Tag(ctx context.Context, s *session.Session, image string, names []string) 
 	})
 }
 
-// Untag takes names from an image; none: all that it has. It stays in the store.
+// Untag removes names of an image; without names, it removes all. The image stays in the store.
 func Untag(ctx context.Context, s *session.Session, image string, names []string) error {
 	return with(ctx, s, image, func(d *depot.Depot) error {
 		id, _, err := d.Images.LookUp(image)
@@ -72,7 +72,7 @@ func Untag(ctx context.Context, s *session.Session, image string, names []string
 	})
 }
 
-// namesOf are the full names of an image that are meant by others.
+// namesOf are the full names of the image that names, which may be short, stand for.
 func namesOf(by lookUp, of images.Listed, names []string) (full []string, err error) {
 	for _, n := range names {
 		name, err := images.NormalizeName(n)

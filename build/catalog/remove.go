@@ -17,22 +17,22 @@ import (
 
 // RemoveRequest says which images are removed.
 type RemoveRequest struct {
-	// Images are names, IDs and digests. An image with another name loses the given one only.
+	// Images are names, IDs and digests. An image given by one of several names loses only that name.
 	Images []string
 	// All removes all images that List lists, Dangling those without a name.
 	All, Dangling bool
-	// Force removes an image with all its names that was given by its ID or digest, and passes over those that aren't
-	// there.
+	// Force removes an image given by its ID or digest even if it has several names, and ignores images that don't
+	// exist.
 	Force bool
-	// Done is told of each name that was taken away and each image that was removed; nil: nobody is.
+	// Done is called after each removal of a name or an image; nil: nothing is.
 	Done func(Removed)
 }
 
 // Removed is a name that was taken away, or the ID of an image that was removed.
 type Removed struct{ Name, ID string }
 
-// Remove removes images with the layers that nothing else has, and what the cache has recorded of these layers. What
-// can't be removed stays, and doesn't keep the others.
+// Remove removes images with the layers that nothing else has, and what the cache has recorded of these layers. An
+// image that can't be removed stays; the others are removed all the same.
 func Remove(ctx context.Context, s *session.Session, req RemoveRequest) error {
 	d, err := s.Existing(ctx)
 	if err != nil {
@@ -48,7 +48,7 @@ func Remove(ctx context.Context, s *session.Session, req RemoveRequest) error {
 	return s.Explain(r.remove(ctx))
 }
 
-// missing is the error of a store without images.
+// missing is the error for a request where there is no store; nil: the request needs no image to exist.
 func missing(req RemoveRequest) error {
 	if req.Force || len(req.Images) == 0 {
 		return nil
@@ -59,7 +59,7 @@ func missing(req RemoveRequest) error {
 type remover struct {
 	RemoveRequest
 	depot *depot.Depot
-	// all are the images that are left.
+	// all are the images that have not been removed yet.
 	all []images.Listed
 }
 
@@ -96,12 +96,12 @@ func (r *remover) remove(ctx context.Context) (err error) {
 	return errors.Join(append(errs, r.depot.Store.Durable().Settle())...)
 }
 
-// find gives the place of an image in the list; -1: it isn't there.
+// find is the index in the field all of the image with an ID; -1: it isn't there.
 func (r *remover) find(id string) int {
 	return slices.IndexFunc(r.all, func(l images.Listed) bool { return l.ID == id })
 }
 
-// one removes an image, or a name of it.
+// one removes an image that the user has named, or only that name of it.
 func (r *remover) one(ctx context.Context, name string) error {
 	id, given, err := r.depot.Images.LookUp(name)
 	if err != nil {
@@ -129,7 +129,7 @@ func (r *remover) one(ctx context.Context, name string) error {
 	return r.instances(ctx, img)
 }
 
-// stays says why an image can't be removed.
+// stays is the reason why an image can't be removed; nil: it can be.
 func (r *remover) stays(name string, img images.Listed) error {
 	switch {
 	case img.ReadOnly:
@@ -160,7 +160,7 @@ func (r *remover) image(ctx context.Context, name string, img images.Listed) err
 		return fmt.Errorf("image %s stays: %w", name, err)
 	case removal.Busy(err):
 		return fmt.Errorf("image %s stays: a container uses it\nhint: podman ps --all --storage lists containers", name)
-	case store.Unknown(err): // another tool was faster
+	case store.Unknown(err): // another tool has removed the image meanwhile
 		return nil
 	case err != nil:
 		return err
@@ -173,10 +173,11 @@ func (r *remover) image(ctx context.Context, name string, img images.Listed) err
 	return r.parents(ctx, img)
 }
 
-// parents removes the images without a name that only the image that is gone was built on, as other tools keep them for
-// each step.
+// parents removes the images without a name that were steps only of img, which has been removed: other tools keep such
+// an image for each step.
 func (r *remover) parents(ctx context.Context, img images.Listed) error {
-	for _, l := range slices.Clone(r.all) { // the one before the last step comes first, and takes along the others
+	// the image of the last but one step is first, and its removal removes the others
+	for _, l := range slices.Clone(r.all) {
 		if !l.Intermediate || l.Cached || !img.BuiltOn(l) || r.find(l.ID) < 0 || r.stays(l.ID, l) != nil ||
 			slices.ContainsFunc(r.all, func(other images.Listed) bool { return other.BuiltOn(l) }) {
 			continue
@@ -188,7 +189,7 @@ func (r *remover) parents(ctx context.Context, img images.Listed) error {
 	return nil
 }
 
-// instances removes the images that only the index that is gone has led to.
+// instances removes the images that only index, which has been removed, led to.
 func (r *remover) instances(ctx context.Context, index images.Listed) error {
 	var errs []error
 	for _, id := range index.Instances {

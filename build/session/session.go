@@ -18,11 +18,12 @@ import (
 type Registry struct {
 	// Insecure allows plain HTTP and certificates that can't be verified.
 	Insecure bool
-	// AuthFile has the credentials, CertDir the certificates; empty: where podman has them.
+	// AuthFile is the path of the file with credentials, CertDir that of the directory with certificates; empty:
+	// podman's.
 	AuthFile, CertDir string
 }
 
-// Options are those of package registry, without a user's name.
+// Options are the same settings for package registry, without a user name and password.
 func (r Registry) Options() registry.Options {
 	return registry.Options{Insecure: r.Insecure, AuthFile: r.AuthFile, CertDir: r.CertDir}
 }
@@ -33,7 +34,7 @@ type Options struct {
 	Registry Registry
 }
 
-// ErrClosed says that a session was closed before something else was begun in it.
+// ErrClosed is the error of calls that need the store of a session that was closed.
 var ErrClosed = errors.New("the session is closed")
 
 // Session is what builds share. It is safe for concurrent use.
@@ -42,12 +43,12 @@ type Session struct {
 	caller  func() (userns.Process, error)
 
 	mu sync.Mutex
-	// depot is nil until it is needed, and after Close.
+	// depot is the open store; nil until the first call that needs it, and after Close.
 	depot  *depot.Depot
 	closed bool
 }
 
-// New makes a session; nothing is opened yet. The caller calls Close when all that uses it has ended.
+// New makes a session and opens nothing yet. The caller calls Close when all builds that use the session have ended.
 func New(o Options) *Session {
 	return &Session{options: o, caller: sync.OnceValues(userns.ThisProcess)}
 }
@@ -58,8 +59,8 @@ func (s *Session) Registry() Registry { return s.options.Registry }
 // Caller is who calls, and in which user namespace this process is.
 func (s *Session) Caller() (userns.Process, error) { return s.caller() }
 
-// Depot is the session's store with its rooms, opened or made by the first who asks. Nobody but the session closes it.
-// That this machine can't open it is a store.ErrMachine.
+// Depot is the session's store with its rooms, which the first call opens or makes. Only the session closes it. The
+// error is a store.ErrMachine if this machine can't open it.
 func (s *Session) Depot(ctx context.Context) (*depot.Depot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +78,7 @@ func (s *Session) Depot(ctx context.Context) (*depot.Depot, error) {
 	return d, nil
 }
 
-// Existing is Depot, but makes none: it is nil where there is no store yet.
+// Existing is like Depot, but makes no store: the result is nil where there is none.
 func (s *Session) Existing(ctx context.Context) (*depot.Depot, error) {
 	if there, err := store.Exists(s.options.Store); err != nil || !there {
 		return nil, err

@@ -9,9 +9,9 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
-// Local finds what the files of a store have, without opening it.
+// Local finds base images by the files of a store, without opening the store.
 type Local struct {
-	// Peek reads the files.
+	// Peek gives the reader of the store's files.
 	Peek func() (*images.Peeker, error)
 }
 

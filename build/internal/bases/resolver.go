@@ -33,7 +33,7 @@ const (
 	PullNever   PullPolicy = "never"
 )
 
-// Images are those of a store.
+// Images are the images of a store.
 type Images interface {
 	// FindFor gives the image of a name, or an image of its index: that for the platform, if there is one.
 	FindFor(ctx context.Context, name string, platform ocispec.Platform) (images.Found, error)
@@ -41,7 +41,7 @@ type Images interface {
 	Move(ctx context.Context, id, top string) error
 }
 
-// Layers are those of a store.
+// Layers are the layers of a store.
 type Layers interface {
 	// Rechain gives layers the IDs that other tools give them.
 	Rechain(ctx context.Context, layers []store.Layer) ([]store.Layer, error)
@@ -49,9 +49,9 @@ type Layers interface {
 
 // Transfer brings images into a store.
 type Transfer interface {
-	// Pull brings one from its registry.
+	// Pull fetches an image from its registry into the store.
 	Pull(ctx context.Context, name string, o pull.Options) (images.Found, error)
-	// Copy brings one from where it can be read.
+	// Copy copies an image from a layout or another source that can be read.
 	Copy(ctx context.Context, from registry.Fetcher, root ocispec.Descriptor, o pull.CopyOptions) (images.Found,
 		error)
 }
@@ -74,7 +74,7 @@ type Options struct {
 	Process  *userns.Mapping
 	Progress progress.Sink
 	Asides   progress.Asides
-	// Keep is given the blobs that are pulled; nil: nobody needs them.
+	// Keep is called with each pulled and verified blob, which it may keep; nil: none is kept.
 	Keep func(ctx context.Context, d ocispec.Descriptor, f *os.File)
 	// Build gives the image of a context target:WHERE by a build of its own. Nil: images are only looked at, so nothing is
 	// built and the layers of what is found stay as they are.
@@ -86,8 +86,8 @@ type Resolver struct {
 	Options
 
 	mu sync.Mutex
-	// found is by image ID, and resolved has the IDs by reference and platform: the plans for several platforms ask more
-	// than once.
+	// found holds images by ID, resolved their IDs by reference and platform: with several platforms each plan asks for
+	// the same images.
 	found    map[string]images.Found
 	resolved map[string]string
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/cache"
 )
 
-// Notes say what layers were compressed to.
+// Notes record, in the cache, the digest and size of the blob that each layer was compressed to.
 type Notes struct{ Cache *cache.Cache }
 
 func noteKey(l export.Blob, c export.Codec) cache.Key {
@@ -18,7 +18,7 @@ func noteKey(l export.Blob, c export.Codec) cache.Key {
 		Add("codec", string(c.Kind), strconv.Itoa(c.Level)).Key()
 }
 
-// Get is what a layer was compressed to.
+// Get describes the blob that a layer was compressed to by the codec, if that is noted.
 func (n Notes) Get(l export.Blob, c export.Codec) (ocispec.Descriptor, bool) {
 	rec := n.Cache.Get(noteKey(l, c))
 	if rec == nil || rec.Blob == nil || rec.Blob.Digest.Validate() != nil {
@@ -27,7 +27,7 @@ func (n Notes) Get(l export.Blob, c export.Codec) (ocispec.Descriptor, bool) {
 	return ocispec.Descriptor{MediaType: c.MediaType(), Digest: rec.Blob.Digest, Size: rec.Blob.Size}, true
 }
 
-// Put notes what a layer was compressed to.
+// Put notes the blob that a layer was compressed to by the codec.
 func (n Notes) Put(l export.Blob, c export.Codec, d ocispec.Descriptor) error {
 	return n.Cache.Put(noteKey(l, c), cache.Record{
 		Layer: &cache.Layer{ID: l.ID, DiffID: l.DiffID, Size: l.Size}, Blob: &cache.Blob{Digest: d.Digest, Size: d.Size},

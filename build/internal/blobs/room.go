@@ -39,17 +39,17 @@ type Options struct {
 	Cache *cache.Cache
 	// Dir is the directory of the remote sources, in which blobs are kept.
 	Dir string
-	// Origins and Registry say where base images came from. Offline: nobody is asked.
+	// Origins and Registry say where base images came from and how to reach that. Offline: no registry is asked.
 	Origins  Finder
 	Registry registry.Options
 	Offline  bool
 	// Spool makes an empty file without a name for a blob that is fetched, best on the file system of Dir.
 	Spool func() (*os.File, error)
-	// Quiet is used for [quiet] if it isn't zero.
+	// Quiet replaces the constant [quiet]; 0: the constant is used.
 	Quiet time.Duration
 }
 
-// Room has the blobs of one store. It is safe for concurrent use; the caller calls Close.
+// Room finds and keeps the blobs of the layers of one store. It is safe for concurrent use; the caller calls Close.
 type Room struct {
 	Options
 	notes    Notes
@@ -58,11 +58,11 @@ type Room struct {
 
 	mu     sync.Mutex
 	client *registry.Client
-	// away are the registries that didn't give what they were asked for: nobody waits for them twice.
+	// away are the registries that have failed to give a blob, by domain; they are not asked again.
 	away map[string]bool
 }
 
-// New makes a room. It opens nothing, and asks nobody anything.
+// New makes a room. It opens no file and sends no request.
 func New(o Options) *Room {
 	if o.Quiet == 0 {
 		o.Quiet = quiet
@@ -81,7 +81,8 @@ func (r *Room) Close() {
 	}
 }
 
-// Pulled keeps a blob that has just been pulled and verified. That it can't be kept is no harm.
+// Pulled keeps a blob that has just been pulled and verified. Errors are ignored: the blob
+// is made or fetched anew when it is needed.
 func (r *Room) Pulled(ctx context.Context, d ocispec.Descriptor, f *os.File) {
 	if strings.HasSuffix(d.MediaType, "gzip") || strings.HasSuffix(d.MediaType, "zstd") {
 		r.keep(ctx, d.Digest, "layer that was pulled: "+d.Digest.String(), f)
@@ -90,14 +91,14 @@ func (r *Room) Pulled(ctx context.Context, d ocispec.Descriptor, f *os.File) {
 
 func (r *Room) keep(ctx context.Context, d digest.Digest, label string, f *os.File) {
 	if kept, err := r.open(); err == nil {
-		_ = kept.KeepBlob(ctx, d, label, f) // it is made or fetched anew when it is needed
+		_ = kept.KeepBlob(ctx, d, label, f) // the blob is made or fetched anew when it is needed
 	}
 }
 
-// For is the keeper of an output.
+// For is the keeper that the writer of an output gets its blobs from.
 func (r *Room) For(spec export.Spec) export.Keeper { return keeper{r, spec} }
 
-// keeper has the blobs that one output may have.
+// keeper finds and keeps the blobs that one output accepts.
 type keeper struct {
 	*Room
 	spec export.Spec
@@ -105,7 +106,7 @@ type keeper struct {
 
 var _ export.Keeper = keeper{}
 
-// Blobs are the one that the layer came as, and the one that it was compressed to.
+// Blobs describes up to two blobs of a layer: the one it was pulled as, and the one it was compressed to.
 func (k keeper) Blobs(l export.Blob) (all []ocispec.Descriptor) {
 	codec := k.spec.Codec()
 	if k.takesCame(l.Came, codec) {
@@ -117,15 +118,15 @@ func (k keeper) Blobs(l export.Blob) (all []ocispec.Descriptor) {
 	return all
 }
 
-// takesCame tells whether a layer may leave as the blob that it came as. Archives for "docker load" have no zstd, and
-// layouts have no directory but that of SHA-256.
+// takesCame tells whether the output may have a layer as the blob that it was pulled as. Archives for "docker load"
+// have no zstd, and layouts have no directory but that of SHA-256.
 func (k keeper) takesCame(came ocispec.Descriptor, codec export.Codec) bool {
 	return came.Digest != "" && came.Digest.Algorithm() == digest.SHA256 &&
 		(!k.spec.Force || came.MediaType == codec.MediaType()) &&
 		(k.spec.Type != export.TypeDocker || came.MediaType == ocispec.MediaTypeImageLayerGzip)
 }
 
-// Open looks among what is kept, and then where it came from.
+// Open opens a blob: the kept one, or else one from the registry that it was pulled from.
 func (k keeper) Open(ctx context.Context, d ocispec.Descriptor) (*os.File, error) {
 	var file *os.File
 	if kept, err := k.open(); err == nil {
@@ -143,13 +144,13 @@ func (k keeper) Open(ctx context.Context, d ocispec.Descriptor) (*os.File, error
 	return nil, context.Cause(ctx)
 }
 
-// Keep keeps a blob and notes what it was made of.
+// Keep keeps a blob and notes which layer it was made of.
 func (k keeper) Keep(ctx context.Context, l export.Blob, d ocispec.Descriptor, f *os.File) {
 	k.keep(ctx, d.Digest, "layer that was compressed: "+d.Digest.String(), f)
-	_ = k.notes.Put(l, k.spec.Codec(), d) // then it is compressed once more some day
+	_ = k.notes.Put(l, k.spec.Codec(), d) // without the note the layer is only compressed once more
 }
 
-// fetch gets a blob from where an image had it that was pulled, and keeps it; nil: nobody gives it.
+// fetch gets a blob from the repository of a pulled image that had it, and keeps the blob; nil: no repository gives it.
 func (r *Room) fetch(ctx context.Context, d ocispec.Descriptor) *os.File {
 	if r.Origins == nil || r.fetching.Acquire(ctx, 1) != nil {
 		return nil
@@ -179,7 +180,7 @@ func (r *Room) fetch(ctx context.Context, d ocispec.Descriptor) *os.File {
 	return nil
 }
 
-// reach is what a registry is reached by; nil: it can't be.
+// reach is the client for a registry; nil: the registry can't be reached or has failed before.
 func (r *Room) reach(domain string) *registry.Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,16 +203,16 @@ func (r *Room) giveUp(domain string) {
 	r.away[domain] = true
 }
 
-// origin is where a blob came from.
+// origin is an image that was pulled, and a blob that it had.
 type origin struct {
 	of   reference.Reference
 	blob ocispec.Descriptor
 }
 
-// errSlow is why a registry is given up.
+// errSlow is the reason to give a registry up that is too slow.
 var errSlow = errors.New("the registry takes longer than the layer takes to be compressed")
 
-// fetchFrom gets a blob in a file, verified.
+// fetchFrom downloads a blob into a file and verifies it.
 func (r *Room) fetchFrom(ctx context.Context, client *registry.Client, from origin) (_ *os.File, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -238,7 +239,7 @@ func (r *Room) fetchFrom(ctx context.Context, client *registry.Client, from orig
 	return file, nil
 }
 
-// alive is a reader that tells of all that comes.
+// alive is a reader that reports all bytes that arrive, so that a stalled download is noticed.
 type alive struct {
 	io.Reader
 	came func()

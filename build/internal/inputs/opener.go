@@ -59,7 +59,7 @@ type Options struct {
 	Named map[string]plan.NamedContext
 	// Secret looks up the tokens for servers, such as GIT_AUTH_TOKEN, by ID.
 	Secret func(id string) ([]byte, bool)
-	// Progress is told what happens, Shown shows downloads and unpacking.
+	// Progress receives the notes and warnings of the build; Shown shows the progress of downloads and unpacking.
 	Progress progress.Sink
 	Shown    progress.Asides
 }

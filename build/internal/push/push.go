@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// maxSends is how many blobs are sent at the same time, maxSpooled how many layers are in work: each of them may have
+	// maxSends is how many blobs are sent at the same time, maxSpooled how many layers are worked on: each may have
 	// a file.
 	maxSends   = 4
 	maxSpooled = 8

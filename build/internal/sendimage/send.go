@@ -28,29 +28,29 @@ import (
 type Request struct {
 	// Image is a name or an ID in the store.
 	Image string
-	// To are the names that it gets; none: the name that it has.
+	// To are the names to push to; none: the name that the image has in the store.
 	To []string
 	// AllTags pushes all tags that the image's repository has in the store.
 	AllTags bool
-	// Platform takes one image of an index; nil: the index is pushed.
+	// Platform selects one image of an index; nil: the whole index is pushed.
 	Platform *ocispec.Platform
-	// Spec says how it is pushed; its Push is set.
+	// Spec says in which format and compression the image is pushed; its Push is set.
 	Spec export.Spec
-	// Username and Password are shown to the registry; empty: what credential files have is.
+	// Username and Password are the credentials for the registry; empty: those in credential files are used.
 	Username, Password string
-	// Retry is how often a push is begun once more after a failure that may pass, RetryDelay how long it waits before; 0:
-	// a second, twice as long each time.
+	// Retry is how often a push is tried again after a failure that may pass; RetryDelay is the pause before each retry,
+	// 0: a second before the first, and twice as long before each further one.
 	Retry      int
 	RetryDelay time.Duration
-	// Progress is told what happens; nil: nobody is.
+	// Progress receives the events of the push; nil: they are dropped.
 	Progress progress.Sink
 }
 
-// Pushed is what was pushed.
+// Pushed says which manifests were pushed, and to which names.
 type Pushed struct {
-	// Manifest is the digest of the manifest or index, of each image in the order of Names.
+	// Manifests are the digests of the manifests or indexes that Names lead to, in the same order.
 	Manifests []digest.Digest
-	// Names are the full names in the registries.
+	// Names are the full names that were pushed.
 	Names []string
 }
 
@@ -64,7 +64,7 @@ func Push(ctx context.Context, s *session.Session, req Request) (res Pushed, err
 	if err != nil {
 		return Pushed{}, err
 	}
-	end, err := d.Removal.BeginBuild(ctx) // nothing of the image goes meanwhile
+	end, err := d.Removal.BeginBuild(ctx) // until end is called, nothing of the image is removed
 	if err != nil {
 		return Pushed{}, err
 	}
@@ -127,7 +127,8 @@ func (p pusher) push(ctx context.Context, name string, to []string, res *Pushed)
 	return nil
 }
 
-// persist pushes once more what fails for a reason that may pass. It describes what was pushed.
+// persist pushes an image or index, and tries again after failures that may pass. It returns the descriptor of the
+// pushed manifest or index.
 func (p pusher) persist(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {
 	wait := p.RetryDelay
 	if wait == 0 {
@@ -168,7 +169,7 @@ func pushOnce(ctx context.Context, src push.Source, o outputs.PushOptions) (ocis
 	return sent.Manifest(), nil
 }
 
-// source is an image or index of the store as it is pushed, and the name that it was found by.
+// source finds an image or index of the store and prepares it for the push. found is the name that it was found by.
 func (p pusher) source(ctx context.Context, name string) (src push.Source, found string, err error) {
 	index, all, err := p.depot.Images.FindOutgoing(ctx, name)
 	if err != nil {
@@ -197,7 +198,7 @@ func (p pusher) source(ctx context.Context, name string) (src push.Source, found
 	return src, found, nil
 }
 
-// only is the image of an index for a platform.
+// only selects the image of an index for a platform.
 func only(all []images.Outgoing, platform ocispec.Platform) ([]images.Outgoing, error) {
 	entries := make([]ocispec.Descriptor, 0, len(all))
 	for _, i := range all {

@@ -12,14 +12,14 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// Names places steps for people.
+// Names makes the names of steps that people see.
 type Names struct {
 	// Stages is how many stages the plan for one image has.
 	Stages int
 }
 
-// Of places a step: "[builder 2/5]", "[stage-1 2/5]", or "[2/5]" where there is one stage only. In a build for several
-// platforms what the step is for comes first.
+// Of names a step by its stage and place: "[builder 2/5]", "[stage-1 2/5]", or "[2/5]" where there is one stage only.
+// In a build for several platforms what the step is for comes first.
 func (n Names) Of(s *plan.Step) string {
 	var words []string
 	if s.Platforms != "" {
@@ -41,13 +41,13 @@ func (n Names) Of(s *plan.Step) string {
 
 // StepError is a step that failed.
 type StepError struct {
-	// Platforms is what the step is for in a build for several platforms, as in "linux/amd64->arm64"; empty in one for
-	// one.
+	// Platforms is what the step is for in a build for several platforms, as in "linux/amd64->arm64"; empty
+	// in a build for one platform.
 	Platforms string
-	// Stage is the stage's name, Step its place there, as in "2/5".
+	// Stage is the name of the stage, Step the place of the step in it, as in "2/5".
 	Stage, Step string
 	Location    dockerfile.Location
-	// Text is the instruction.
+	// Text is the instruction as the Dockerfile has it.
 	Text string
 	// ExitCode is the command's exit status, 0 if it failed otherwise.
 	ExitCode int
@@ -66,9 +66,9 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// Errors makes the errors of steps.
+// Errors makes an error of a step a *StepError that says where the step is.
 type Errors struct {
-	// Explain says of an error whether it is the machine's fault.
+	// Explain makes an error that is the machine's fault a store.ErrMachine; see session.Session.Explain.
 	Explain func(error) error
 }
 

@@ -11,20 +11,20 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 )
 
-// Done gives the root of a step that has ended.
+// Done gives the root file system of a step that has ended.
 type Done = func(*plan.Step) *rootfs.Root
 
 // Roots makes root file systems.
 type Roots interface {
-	// Make has the work of a step done on the root below it, or finds what came of it before.
+	// Make does the work of a step on the root below it, or finds the result in the cache.
 	Make(ctx context.Context, s *plan.Step, below *rootfs.Root, w rootfs.Work) (r *rootfs.Root, cached bool, err error)
 	// Image is the root of an image of the store.
 	Image(img images.Found) *rootfs.Root
 }
 
-// Identity is who builds.
+// Identity knows the user who builds, and the IDs that are mapped for the build.
 type Identity interface {
-	// ExplainUnmapped adds to an error about an ID without a place what would give it one.
+	// ExplainUnmapped adds a hint to an error about an ID that is not mapped: how to map it.
 	ExplainUnmapped(ctx context.Context, err error) error
 }
 
@@ -39,7 +39,7 @@ type Runs interface {
 	Work(s *plan.Step, op *plan.Run, done Done) rootfs.Work
 }
 
-// Contexts opens what steps take files from, which may take a download.
+// Contexts opens the contexts that steps take files from, which may take a download.
 type Contexts interface {
 	Open(ctx context.Context, from []plan.Input) error
 }
@@ -62,9 +62,9 @@ type Options struct {
 	Runs     Runs
 	Contexts Contexts
 	Bases    Bases
-	// Errors says where what fails has failed.
+	// Errors adds to an error the place of the step that has failed.
 	Errors Errors
-	// Names places steps for people.
+	// Names makes the names of steps that people see.
 	Names    Names
 	Progress progress.Sink
 }
@@ -72,10 +72,10 @@ type Options struct {
 // Room carries out the steps of one build. It is safe for concurrent use.
 type Room struct{ Options }
 
-// New makes it.
+// New makes the room for one build.
 func New(o Options) Room { return Room{o} }
 
-// Do carries out one step of the plan. An error is a *StepError, or the cause why the context has ended.
+// Do carries out one step of the plan. An error is a *StepError, or the cause of the end of ctx.
 func (r Room) Do(ctx context.Context, s *plan.Step, done Done) (*rootfs.Root, error) {
 	var below *rootfs.Root
 	if s.Parent != nil {
@@ -105,7 +105,7 @@ func (r Room) Do(ctx context.Context, s *plan.Step, done Done) (*rootfs.Root, er
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			err = context.Cause(ctx) // it says more than what came of the step
+			err = context.Cause(ctx) // the cause says more than the error of the step
 		} else {
 			err = r.Errors.Of(s, r.Identity.ExplainUnmapped(ctx, err))
 		}
@@ -124,7 +124,7 @@ func (r Room) base(s *plan.Step, op *plan.Base) *rootfs.Root {
 	return r.Roots.Image(r.Bases.Image(op.Image.ID))
 }
 
-// inputsOf is where a step takes files from.
+// inputsOf are the stages, images and contexts that a step takes files from.
 func inputsOf(s *plan.Step) (from []plan.Input) {
 	switch op := s.Op.(type) {
 	case *plan.Copy:
@@ -137,13 +137,13 @@ func inputsOf(s *plan.Step) (from []plan.Input) {
 	return from
 }
 
-// shownError is what is shown of an error where it came up: that of a step without its place, and of one that was
-// stopped for something else, as by another's failure or by a signal, only that it was.
+// shownError is the error that the display shows beside a step. The display names the step, so the place is left out of
+// a *StepError. A step that was stopped by the failure of another, or by a signal, is only shown as cancelled.
 func shownError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil || rootfs.Lost(err) { // what is lost is made again
+	if ctx.Err() != nil || rootfs.Lost(err) { // another attempt makes a lost layer again
 		return context.Canceled
 	}
 	if e := new(StepError); errors.As(err, &e) {
