@@ -176,7 +176,7 @@ func (r *remover) image(ctx context.Context, name string, img images.Listed) err
 // parents removes the images without a name that were steps only of img, which has been removed: other tools keep such
 // an image for each step.
 func (r *remover) parents(ctx context.Context, img images.Listed) error {
-	// the image of the last but one step is first, and its removal removes the others
+	// The image of the last but one step is first in the list; its removal also removes the others.
 	for _, l := range slices.Clone(r.all) {
 		if !l.Intermediate || l.Cached || !img.BuiltOn(l) || r.find(l.ID) < 0 || r.stays(l.ID, l) != nil ||
 			slices.ContainsFunc(r.all, func(other images.Listed) bool { return other.BuiltOn(l) }) {

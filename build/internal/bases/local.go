@@ -17,8 +17,8 @@ type Local struct {
 
 var _ plan.Resolver = Local{}
 
-// Resolve finds an image of the store, whatever its platform: the linter has a rule for that. A store that can't be
-// read is no reason to keep quiet about the Dockerfile: every error is a plan.ErrUnknownImage.
+// Resolve finds an image of the store, whatever its platform: the linter has a rule for that. Every error
+// is a plan.ErrUnknownImage, so that the Dockerfile is linted even if the store can't be read.
 func (l Local) Resolve(_ context.Context, ref string, _ plan.Wanted) (imagebuilder.Base, error) {
 	peeker, err := l.Peek()
 	if err != nil {

@@ -229,7 +229,7 @@ func (r *Resolver) copyLayout(ctx context.Context, where string, platform ocispe
 	return img, r.explain(ctx, err)
 }
 
-// explain says what would help where an image has owners that the user namespace lacks.
+// explain adds a hint to an error about an image whose files have owners that the user namespace lacks.
 func (r *Resolver) explain(ctx context.Context, err error) error {
 	missing := new(pull.MissingIDs)
 	if !errors.As(err, &missing) {
@@ -239,7 +239,8 @@ func (r *Resolver) explain(ctx context.Context, err error) error {
 	return fmt.Errorf("%w\n%w", missing, userns.Finder{}.Check(ctx, r.Owner, *r.Process, need))
 }
 
-// otherPlatform says why an image of the store was not used, and why there is no other.
+// otherPlatform is the error that names the platform of an image in the store, which was not used for it, and says why
+// no other image could be had.
 func otherPlatform(ref string, img images.Found, want plan.Wanted, err error) error {
 	have := platforms.FormatAll(platforms.Normalize(img.Image.Platform))
 	return fmt.Errorf("image %s in the store is for %s, not for %s, and there is no other: %w\n"+

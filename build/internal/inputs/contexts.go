@@ -129,7 +129,7 @@ func (c *Contexts) Open(ctx context.Context, from []plan.Input) error {
 // Fetched is the cache of fetched files and repositories.
 func (c *Contexts) Fetched() (*fetch.Sources, error) { return c.opener.cache() }
 
-// Secret gives servers the tokens that are meant for them.
+// Secret looks up the token for a server by its ID.
 func (c *Contexts) Secret(id string) ([]byte, bool) { return c.opener.Secret(id) }
 
 // Close closes the opened contexts and removes the unpacked ones. The caller must not use them any more.

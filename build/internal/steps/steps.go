@@ -28,13 +28,13 @@ type Identity interface {
 	ExplainUnmapped(ctx context.Context, err error) error
 }
 
-// Files is the work of steps that put files into a root.
+// Files makes the work of steps that put files into a root.
 type Files interface {
 	Workdir(op *plan.Workdir) rootfs.Work
 	Copy(s *plan.Step, op *plan.Copy, done Done) rootfs.Work
 }
 
-// Runs is the work of RUN steps.
+// Runs makes the work that RUN steps do on a root.
 type Runs interface {
 	Work(s *plan.Step, op *plan.Run, done Done) rootfs.Work
 }
@@ -44,7 +44,7 @@ type Contexts interface {
 	Open(ctx context.Context, from []plan.Input) error
 }
 
-// Bases has the images that the plan has found.
+// Bases gives the base images that were found when the build was planned.
 type Bases interface {
 	Image(id string) images.Found
 }
@@ -54,7 +54,7 @@ var (
 	_ Identity = rootfs.Identity{}
 )
 
-// Options say who carries out the steps of a build.
+// Options name the rooms that carry out the steps of a build.
 type Options struct {
 	Roots    Roots
 	Identity Identity
