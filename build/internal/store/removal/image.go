@@ -21,8 +21,8 @@ var ErrNamed = errors.New("it has got another name in the meantime")
 
 // RemoveImage removes an image with the layers that nothing else has, and returns these. Other images, layers on them
 // and containers keep what they have; the image of a container is a storage.ErrImageUsedByContainer, and one that a
-// running build uses ErrInUse. One with a name that is not among the given ones is ErrNamed. The caller has LockRemoval's
-// lock.
+// running build uses ErrInUse. One with a name that is not among the given ones is ErrNamed. The caller has
+// LockRemoval's lock.
 //
 // As by Remove, what is decided is written down at once: an image that nobody knows holds the layers while they are
 // removed, and they are marked, so that no build takes them any more.
