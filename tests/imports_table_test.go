@@ -19,16 +19,26 @@ func importTable() []importRule {
 	return []importRule{
 		{
 			pkg: "cmd/cooper", job: "hands the process over to the command line, and names what it may be started for",
-			mayImport: "build cmd/cooper/internal/cli userns/reexec",
+			mayImport: "build cmd/cooper/internal/cli cmd/cooper/internal/command userns/reexec",
 		},
 		{
-			pkg: "cmd/cooper/internal/cli", job: "one file a verb: flags to request, error to exit status",
-			mayImport: "build build/catalog build/disk build/doctor build/export build/outfile build/progress " +
-				"build/registry build/top internal/fsys internal/guard internal/terminal userns userns/reexec",
+			pkg: "cmd/cooper/internal/cli", job: "the tree of commands, one file a verb: flags to request, error to exit status",
+			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top " +
+				"cmd/cooper/internal/command cmd/cooper/internal/imagecmd internal/fsys internal/guard " +
+				"internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
 			mayImport: "cmd/cooper/internal/cli",
+		},
+		{
+			pkg: "cmd/cooper/internal/command", job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
+			mayImport: "build build/progress internal/terminal userns userns/reexec",
+		},
+		{
+			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
+			mayImport: "build build/catalog build/export build/outfile build/progress build/registry " +
+				"cmd/cooper/internal/command internal/guard internal/terminal",
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
@@ -89,8 +99,7 @@ func importTable() []importRule {
 				"build/internal/store/uses internal/flock internal/fsys userns",
 		},
 		{
-			pkg:       "build/internal/store/internal/library",
-			job:       "containers/storage without its panics, and layers renamed across mounts",
+			pkg: "build/internal/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
 			mayImport: "internal/fsys internal/guard",
 		},
 		{
@@ -145,8 +154,7 @@ func importTable() []importRule {
 				"build/internal/store/snapshot imagebuilder/layer userns/usertest",
 		},
 		{
-			pkg: "build/internal/store/snapshot",
-			job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
+			pkg: "build/internal/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
 				"build/internal/store/shift executor executor/joined executor/overlay imagebuilder/layer " +
 				"internal/fsys internal/guard userns",
@@ -163,8 +171,7 @@ func importTable() []importRule {
 		},
 		{pkg: "build/internal/patience", job: "when a download is given up", pure: true},
 		{
-			pkg:       "build/registry",
-			job:       "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
+			pkg: "build/registry", job: "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
 			mayImport: "build/internal/patience imagebuilder imagebuilder/reference internal/guard",
 		},
 		{
@@ -196,8 +203,7 @@ func importTable() []importRule {
 			mayImport: "build/internal/inputs build/plan imagebuilder/dockerfile",
 		},
 		{
-			pkg: "build/internal/rootfs",
-			job: "root file systems: chains of layers that are made, looked up, committed and shown",
+			pkg: "build/internal/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading build/internal/store " +
 				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
 				"build/internal/store/snapshot build/plan build/progress build/reclaim executor executor/joined " +
@@ -221,13 +227,11 @@ func importTable() []importRule {
 				"internal/fsys internal/guard",
 		},
 		{
-			pkg:       "build/internal/stepinput",
-			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg: "build/internal/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/internal/inputs build/internal/rootfs build/internal/source build/plan internal/fsys",
 		},
 		{
-			pkg: "build/internal/stepinput/inputtest",
-			job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
+			pkg: "build/internal/stepinput/inputtest", job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
 			mayImport: "build/internal/cache build/internal/inputs build/internal/rootfs build/internal/source " +
 				"build/internal/sshagent build/internal/stepinput build/internal/store build/plan build/progress",
 		},
@@ -250,15 +254,13 @@ func importTable() []importRule {
 				"executor userns",
 		},
 		{
-			pkg: "build/internal/bases",
-			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
+			pkg: "build/internal/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
 				"build/internal/store/snapshot build/plan build/progress build/registry build/session " +
 				"imagebuilder userns",
 		},
 		{
-			pkg: "build/internal/steps",
-			job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
+			pkg: "build/internal/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
 			mayImport: "build/internal/rootfs build/internal/runstep build/internal/store/images build/plan " +
 				"build/progress imagebuilder/dockerfile",
 		},
@@ -274,8 +276,7 @@ func importTable() []importRule {
 				"build/session imagebuilder",
 		},
 		{
-			pkg:       "build/internal/blobs",
-			job:       "compressed layers: what became of layers, which blobs are kept, where they came from",
+			pkg: "build/internal/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
 			mayImport: "build/export build/internal/cache build/internal/fetch build/registry imagebuilder/reference",
 		},
 		{
@@ -317,8 +318,7 @@ func importTable() []importRule {
 			mayImport: "executor/spec",
 		},
 		{
-			pkg: "executor/internal/container",
-			job: "a step's container, ready but for its namespaces: root, mounts, /dev, names, sockets",
+			pkg: "executor/internal/container", job: "a step's container, ready but for its namespaces: root, mounts, /dev, names, sockets",
 			mayImport: "executor/emulator executor/internal/inroot executor/internal/rawproc executor/overlay " +
 				"executor/step internal/guard userns",
 		},
@@ -346,8 +346,7 @@ func importTable() []importRule {
 			mayImport: "userns",
 		},
 		{
-			pkg:       "executor/emulator",
-			job:       "what executes programs of other architectures: which the machine does, where emulators lie",
+			pkg: "executor/emulator", job: "what executes programs of other architectures: which the machine does, where emulators lie",
 			mayImport: "executor/internal/rawproc",
 		},
 		{
@@ -360,8 +359,7 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg:       "internal/fsys",
-			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{
@@ -414,6 +412,6 @@ func dependencyTable() []dependencyRule {
 		{path: "github.com/moby/patternmatcher", only: "build/internal/source"},
 		{path: "github.com/vbatts/tar-split", only: "build/internal/store build/internal/store/pull"},
 		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
-		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli cmd/cooper/internal/manual"},
+		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli cmd/cooper/internal/command cmd/cooper/internal/imagecmd cmd/cooper/internal/manual"},
 	}
 }

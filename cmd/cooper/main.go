@@ -6,6 +6,8 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/cli"
 	"github.com/cooperbuild/cooper/userns/reexec"
@@ -20,13 +22,13 @@ func main() {
 	inside, err := reexec.Child()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cooper: %v\n", err)
-		os.Exit(cli.ExitMachine)
+		os.Exit(command.ExitMachine)
 	}
 	if build.HandleReexec() {
 		return
 	}
 	limitMemory()
-	os.Exit(cli.Main(cli.Env{
+	os.Exit(cli.Main(command.Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version, Inside: inside,
 	}))
 }

@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
@@ -40,7 +41,7 @@ type buildOptions struct {
 	store                                build.StoreOptions
 }
 
-func newBuildCmd(env Env) *cobra.Command {
+func newBuildCmd(env command.Env) *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
 		Use:   "build [flags] CONTEXT | -",
@@ -63,13 +64,13 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
   cooper build -t app --build-context alpine=docker-image://alpine:3.22 --build-context src=../src .`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory", len(args))
+				return command.Usagef("build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory", len(args))
 			}
 			if args[0] == "" {
-				return usagef("the context is an empty word\nhint: . is the current directory")
+				return command.Usagef("the context is an empty word\nhint: . is the current directory")
 			}
 			if o.jobs < 0 {
-				return usagef("--jobs=%d: must not be negative", o.jobs)
+				return command.Usagef("--jobs=%d: must not be negative", o.jobs)
 			}
 			return nil
 		},
@@ -129,41 +130,10 @@ func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
 	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
-	addStorePlaceFlags(f, &o.store)
+	command.AddStoreFlags(f, &o.store)
 }
 
-// addStorePlaceFlags adds the flags that say which store is used.
-func addStorePlaceFlags(f *pflag.FlagSet, s *build.StoreOptions) {
-	f.StringVar(&s.Root, "root", "", "directory of the image store (default as storage.conf says)")
-	f.StringVar(&s.RunRoot, "runroot", "", "directory for the store's run-time state")
-	f.Var(&driverFlag{&s.Driver}, "storage-driver", "driver of the image store: "+strings.Join(build.StorageDrivers(),
-		" or "))
-	f.StringArrayVar(&s.DriverOptions, "storage-opt", nil, "option of the storage driver, KEY=VALUE")
-}
-
-// driverFlag takes the names of drivers that there are.
-type driverFlag struct{ name *string }
-
-var _ pflag.Value = (*driverFlag)(nil)
-
-func (d *driverFlag) Set(name string) error {
-	if name != "" && !slices.Contains(build.StorageDrivers(), name) {
-		return fmt.Errorf("must be %s", strings.Join(build.StorageDrivers(), " or "))
-	}
-	*d.name = name
-	return nil
-}
-
-func (d *driverFlag) String() string {
-	if d.name == nil {
-		return ""
-	}
-	return *d.name
-}
-
-func (d *driverFlag) Type() string { return "string" }
-
-func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (err error) {
+func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir string) (err error) {
 	c, err := parseCall(o.call)
 	if err != nil {
 		return err
@@ -172,7 +142,7 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 		c.method = callCheck
 	}
 	if o.checkOnly && c.method != callCheck {
-		return usagef("--check and --call=%s exclude each other", c.method)
+		return command.Usagef("--check and --call=%s exclude each other", c.method)
 	}
 	if c.method != callBuild {
 		return runCall(cmd, env, o, c, contextDir)
@@ -182,11 +152,11 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 		return err
 	}
 	if contextDir == build.Stdin && terminal.Is(env.Stdin) {
-		return usagef("the context is to come from standard input, which is a terminal\nhint: tar -c . | cooper build -, or cooper build - <Dockerfile")
+		return command.Usagef("the context is to come from standard input, which is a terminal\nhint: tar -c . | cooper build -, or cooper build - <Dockerfile")
 	}
 	mode, err := progress.ParseMode(o.progress)
 	if err != nil {
-		return usageError{err}
+		return command.Usage(err)
 	}
 	if o.quiet {
 		mode = progress.ModeQuiet
@@ -195,7 +165,7 @@ func runBuild(cmd *cobra.Command, env Env, o *buildOptions, contextDir string) (
 	if err != nil {
 		return err
 	}
-	if err := enter(cmd.Context(), env, secrets.handOver(env)...); err != nil {
+	if err := command.Enter(cmd.Context(), env, secrets.handOver(env)...); err != nil {
 		return err
 	}
 	if req.Run.Secrets, err = secrets.read(); err != nil {
@@ -252,7 +222,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		return req, err
 	}
 	if req.Run, err = o.run.options(); err != nil {
-		return req, usageError{err}
+		return req, command.Usage(err)
 	}
 	if req.Run.Runtime, err = o.run.findRuntime(); err != nil {
 		return req, err
@@ -274,20 +244,20 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		if o.platformFrom != "" {
 			err = fmt.Errorf("%s: %w", o.platformFrom, err)
 		}
-		return req, usageError{err}
+		return req, command.Usage(err)
 	}
 	for _, text := range o.allOutputs() {
 		spec, err := export.ParseSpec(text)
 		if err != nil {
-			return req, usageError{err}
+			return req, command.Usage(err)
 		}
 		if spec.Dest == export.Stdout && terminal.Is(os.Stdout) {
-			return req, usagef("--output %q: standard output is a terminal\nhint: redirect it to a file", text)
+			return req, command.Usagef("--output %q: standard output is a terminal\nhint: redirect it to a file", text)
 		}
 		req.Outputs = append(req.Outputs, spec)
 	}
 	if err := build.CheckOutputs(req); err != nil {
-		return req, usageError{err}
+		return req, command.Usage(err)
 	}
 	err = takeSourceDate(&req)
 	return req, err
@@ -315,7 +285,7 @@ func imageFormat(flag string) (build.Format, error) {
 	}
 	format, err := build.ParseFormat(text)
 	if err != nil {
-		return "", usagef("%s: %w", name, err)
+		return "", command.Usagef("%s: %w", name, err)
 	}
 	return format, nil
 }
@@ -328,15 +298,15 @@ func (o *buildOptions) check(contextDir string) error {
 		o.pull = string(build.PullMissing)
 	case string(build.PullAlways), string(build.PullMissing), string(build.PullNever):
 	default:
-		return usagef("--pull=%s: must be always, missing or never", o.pull)
+		return command.Usagef("--pull=%s: must be always, missing or never", o.pull)
 	}
 	for _, t := range o.tags {
 		if err := build.CheckName(t); err != nil {
-			return usageError{err}
+			return command.Usage(err)
 		}
 	}
 	if contextDir == build.Stdin && o.file == build.Stdin {
-		return usagef("standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
+		return command.Usagef("standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
 	}
 	return nil
 }
@@ -347,7 +317,7 @@ func parseArgs(args []string) (map[string]*string, error) {
 	for _, a := range args {
 		name, value, ok := strings.Cut(a, "=")
 		if name == "" {
-			return nil, usagef("--build-arg %q: must be NAME=VALUE or NAME", a)
+			return nil, command.Usagef("--build-arg %q: must be NAME=VALUE or NAME", a)
 		}
 		if !ok {
 			if value, ok = os.LookupEnv(name); !ok {
@@ -365,7 +335,7 @@ func parsePairs(flag string, pairs []string) (map[string]string, error) {
 	for _, p := range pairs {
 		key, value, _ := strings.Cut(p, "=")
 		if key == "" {
-			return nil, usagef("%s %q: must be KEY=VALUE", flag, p)
+			return nil, command.Usagef("%s %q: must be KEY=VALUE", flag, p)
 		}
 		m[key] = value
 	}
@@ -377,7 +347,7 @@ func parseContexts(args []string) (map[string]build.NamedContext, error) {
 	for _, text := range args {
 		key, named, err := build.ParseContext(text)
 		if err != nil {
-			return nil, usagef("--build-context %w", err)
+			return nil, command.Usagef("--build-context %w", err)
 		}
 		m[key] = named
 	}
@@ -396,14 +366,14 @@ func takeSourceDate(req *build.Request) error {
 	}
 	date, err := build.ParseSourceDate(text)
 	if err != nil {
-		return usageError{err}
+		return command.Usage(err)
 	}
 	req.BuildArgs[name], req.SourceDate = &text, date
 	return nil
 }
 
 // report prints the image ID and writes the files that were asked for.
-func (o *buildOptions) report(env Env, res build.Result) error {
+func (o *buildOptions) report(env command.Env, res build.Result) error {
 	if o.iidFile != "" {
 		if err := outfile.WriteFile(o.iidFile, []byte(res.ImageID.String())); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
@@ -426,7 +396,7 @@ func (o *buildOptions) report(env Env, res build.Result) error {
 			return nil // standard output holds the archive
 		}
 	}
-	_, err := fmt.Fprintln(env.out(), res.ImageID)
+	_, err := fmt.Fprintln(env.Out(), res.ImageID)
 	return err
 }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // storeFlags are those of a store of the test's own.
@@ -35,7 +37,7 @@ func TestAsRootABuildPrintsItsImageAndWritesWhatIsAskedFor(t *testing.T) {
 	got := run(t, null(t), with("build", flags, "-q", "-t", "app", "-t", "other:1", "--iidfile", id, "--metadata-file",
 		meta, dir)...)
 	image := strings.TrimSpace(got.out)
-	if got.code != ExitOK || !strings.HasPrefix(image, "sha256:") || got.errors != "" {
+	if got.code != command.ExitOK || !strings.HasPrefix(image, "sha256:") || got.errors != "" {
 		t.Fatalf("status %d, %q, %q", got.code, got.out, got.errors)
 	}
 	if text, err := os.ReadFile(id); string(text) != image || err != nil {
@@ -51,21 +53,23 @@ func TestAsRootABuildPrintsItsImageAndWritesWhatIsAskedFor(t *testing.T) {
 	if strings.TrimSpace(got.out) != image || !strings.Contains(got.errors, "CACHED") {
 		t.Errorf("the second time: %q, %q", got.out, got.errors)
 	}
-	if got = run(t, null(t), with("build", flags, "-q", "--iidfile", "/no/such/file", dir)...); got.code != ExitFailed ||
+	if got = run(t, null(t), with("build", flags, "-q", "--iidfile", "/no/such/file",
+		dir)...); got.code != command.ExitFailed ||
 		!strings.HasPrefix(got.errors, "cooper: --iidfile: ") {
 		t.Errorf("where no file can be: status %d, %q", got.code, got.errors)
 	}
 	if got = run(t, null(t), with("build", flags, "-q", "--metadata-file", "/no/such/file",
-		dir)...); got.code != ExitFailed ||
+		dir)...); got.code != command.ExitFailed ||
 		!strings.HasPrefix(got.errors, "cooper: --metadata-file: ") {
 		t.Errorf("where no file can be: status %d, %q", got.code, got.errors)
 	}
 	got = run(t, null(t), with("df", flags, "--format=json")...)
-	if got.code != ExitOK || !strings.Contains(got.out, `"type": "images"`) {
+	if got.code != command.ExitOK || !strings.Contains(got.out, `"type": "images"`) {
 		t.Errorf("df: status %d, %q, %q", got.code, got.out, got.errors)
 	}
 	got = run(t, null(t), with("df", flags, "-v")...)
-	if got.code != ExitOK || !strings.HasPrefix(got.out, "TYPE ") || !strings.Contains(got.out, "localhost/app:latest") {
+	if got.code != command.ExitOK || !strings.HasPrefix(got.out, "TYPE ") ||
+		!strings.Contains(got.out, "localhost/app:latest") {
 		t.Errorf("df -v: status %d, %q, %q", got.code, got.out, got.errors)
 	}
 }
@@ -88,7 +92,8 @@ func TestAsRootAnArchiveOnStandardOutputStandsAlone(t *testing.T) {
 	defer func() { os.Stdout = stdout }()
 	code := make(chan int, 1)
 	go func() {
-		code <- Main(Env{Args: with("build", flags, "-q", "-o", "type=tar,dest=-", dir), Stdin: null(t), Stdout: write,
+		code <- Main(command.Env{Args: with("build", flags, "-q", "-o", "type=tar,dest=-", dir), Stdin: null(t),
+			Stdout: write,
 			Stderr: errs})
 		_ = write.Close()
 	}()
@@ -104,7 +109,8 @@ func TestAsRootAnArchiveOnStandardOutputStandsAlone(t *testing.T) {
 		names = append(names, h.Name)
 	}
 	rest, err := io.ReadAll(read)
-	if got := <-code; got != ExitOK || strings.Join(names, " ") != "a" || strings.Trim(string(rest), "\x00") != "" ||
+	if got := <-code; got != command.ExitOK || strings.Join(names, " ") != "a" ||
+		strings.Trim(string(rest), "\x00") != "" ||
 		err != nil {
 		t.Errorf("status %d, files %q, and then %q, %v", got, names, rest, err)
 	}
@@ -115,7 +121,7 @@ func TestAsRootAFailedStepIsInTheMetadata(t *testing.T) {
 	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch AS st\n\nCOPY nowhere /\n"})
 	meta := filepath.Join(t.TempDir(), "meta")
 	got := run(t, null(t), with("build", storeFlags(t), "--metadata-file", meta, dir)...)
-	if got.code != ExitFailed || got.out != "" || !strings.Contains(got.errors, "Dockerfile:3") ||
+	if got.code != command.ExitFailed || got.out != "" || !strings.Contains(got.errors, "Dockerfile:3") ||
 		strings.Count(got.errors, "cooper: ") != 1 {
 		t.Errorf("status %d, %q, %q", got.code, got.out, got.errors)
 	}
@@ -140,7 +146,7 @@ func TestAsRootVariablesStandForFlags(t *testing.T) {
 	t.Setenv("A", "from outside")
 	one := run(t, null(t), with("build", flags, "-q", "--build-arg", "A", dir)...)
 	two := run(t, null(t), with("build", flags, "-q", "--no-cache", "--build-arg", "A=from outside", dir)...)
-	if one.code != ExitOK || one.out != two.out {
+	if one.code != command.ExitOK || one.out != two.out {
 		t.Errorf("%+v, and then %+v", one, two)
 	}
 	t.Setenv("DOCKER_HOST", "tcp://far")
@@ -155,7 +161,7 @@ func TestAsRootVariablesStandForFlags(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
-			if got := run(t, null(t), with("build", flags, "-q", dir)...); got.code != ExitUsage ||
+			if got := run(t, null(t), with("build", flags, "-q", dir)...); got.code != command.ExitUsage ||
 				!strings.Contains(got.errors, name) {
 				t.Errorf("status %d, %q", got.code, got.errors)
 			}
@@ -166,11 +172,11 @@ func TestAsRootVariablesStandForFlags(t *testing.T) {
 func TestAsRootPruneShowsAndAsks(t *testing.T) {
 	withoutVariables(t)
 	dir, flags := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY a /\n", "a": "x"}), storeFlags(t)
-	if got := run(t, null(t), with("build", flags, "-q", dir)...); got.code != ExitOK {
+	if got := run(t, null(t), with("build", flags, "-q", dir)...); got.code != command.ExitOK {
 		t.Fatal(got.errors)
 	}
 	shown := run(t, null(t), with("prune", flags, "--dry-run", "--all")...)
-	if shown.code != ExitOK || !strings.HasPrefix(shown.out, "TYPE ") || !strings.Contains(shown.out, "layers") ||
+	if shown.code != command.ExitOK || !strings.HasPrefix(shown.out, "TYPE ") || !strings.Contains(shown.out, "layers") ||
 		!strings.Contains(shown.out, "\nTotal that would be reclaimed: ") || strings.Count(shown.out, "\nrecords ") != 1 {
 		t.Errorf("status %d, %q, %q", shown.code, shown.out, shown.errors)
 	}
@@ -178,7 +184,8 @@ func TestAsRootPruneShowsAndAsks(t *testing.T) {
 		t.Errorf("after a dry run there is %q", again.out)
 	}
 	terminal, user := pty(t)
-	for answer, code := range map[string]int{"n\n": ExitFailed, "\n": ExitFailed, "yes please\n": ExitFailed} {
+	for answer, code := range map[string]int{"n\n": command.ExitFailed, "\n": command.ExitFailed,
+		"yes please\n": command.ExitFailed} {
 		if _, err := user.WriteString(answer); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +198,7 @@ func TestAsRootPruneShowsAndAsks(t *testing.T) {
 	if _, err := user.WriteString("Y\n"); err != nil {
 		t.Fatal(err)
 	}
-	if got := run(t, terminal, with("prune", flags, "--all")...); got.code != ExitOK ||
+	if got := run(t, terminal, with("prune", flags, "--all")...); got.code != command.ExitOK ||
 		!strings.Contains(got.out, "\nTotal reclaimed space: ") {
 		t.Errorf("yes: status %d, %q, %q", got.code, got.out, got.errors)
 	}
@@ -233,7 +240,7 @@ func TestATerminalIsNoContext(t *testing.T) {
 	terminal, _ := pty(t)
 	for _, verb := range []string{"build", "check"} {
 		got := run(t, terminal, verb, "-")
-		if got.code != ExitUsage ||
+		if got.code != command.ExitUsage ||
 			!strings.Contains(got.errors, "the context is to come from standard input, which is a terminal\nhint: ") {
 			t.Errorf("%s: status %d, %q", verb, got.code, got.errors)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -39,7 +40,8 @@ func parseCall(text string) (call, error) {
 		c.method = callBuild
 	case callBuild, callCheck, callOutline, callTargets:
 	default:
-		return c, usagef("--call=%s: must be %s, %s, %s or %s", c.method, callBuild, callCheck, callOutline, callTargets)
+		return c, command.Usagef("--call=%s: must be %s, %s, %s or %s", c.method, callBuild, callCheck, callOutline,
+			callTargets)
 	}
 	for _, field := range fields[1:] {
 		key, value, _ := strings.Cut(field, "=")
@@ -49,13 +51,13 @@ func parseCall(text string) (call, error) {
 		case key == "ignorestatus" && (value == "" || value == "true" || value == "false"):
 			c.ignoreStatus = value != "false"
 		default:
-			return c, usagef("--call=%s: %q must be format=text, format=json or ignorestatus", text, field)
+			return c, command.Usagef("--call=%s: %q must be format=text, format=json or ignorestatus", text, field)
 		}
 	}
 	return c, nil
 }
 
-func newCheckCmd(env Env) *cobra.Command {
+func newCheckCmd(env command.Env) *cobra.Command {
 	o := buildOptions{run: runFlags{network: networkDefault}, pull: string(build.PullMissing), tlsVerify: true}
 	var format string
 	cmd := &cobra.Command{
@@ -71,7 +73,7 @@ if there is.`,
   cooper check -f Containerfile --format json .`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usagef("check takes one argument, the context directory, got %d", len(args))
+				return command.Usagef("check takes one argument, the context directory, got %d", len(args))
 			}
 			return nil
 		},
@@ -82,7 +84,7 @@ if there is.`,
 			}
 			c, err := parseCall(callCheck + ",format=" + format)
 			if err != nil {
-				return usagef("--format=%s: must be text or json", format)
+				return command.Usagef("--format=%s: must be text or json", format)
 			}
 			return runCall(cmd, env, &o, c, contextDir)
 		},
@@ -95,13 +97,14 @@ if there is.`,
 }
 
 // runCall says something about a Dockerfile on standard output.
-func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir string) (err error) {
+func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, contextDir string) (err error) {
 	req, err := o.request(contextDir)
 	if err != nil {
 		return err
 	}
 	if contextDir == build.Stdin && terminal.Is(env.Stdin) {
-		return usagef("the context is to come from standard input, which is a terminal\nhint: cooper check - <Dockerfile")
+		return command.Usagef(
+			"the context is to come from standard input, which is a terminal\nhint: cooper check - <Dockerfile")
 	}
 	req.Run.Insecure, req.Run.HostNetwork = true, true // what a build allows makes a Dockerfile no better or worse
 	look := build.LookLocal
@@ -109,7 +112,7 @@ func runCall(cmd *cobra.Command, env Env, o *buildOptions, c call, contextDir st
 		look = build.LookPull
 	}
 	if look == build.LookPull || build.NeedsStore(req) {
-		if err := enter(cmd.Context(), env); err != nil {
+		if err := command.Enter(cmd.Context(), env); err != nil {
 			return err
 		}
 	}
@@ -133,7 +136,7 @@ type report interface {
 	WriteJSON(w io.Writer) error
 }
 
-func writeCall(env Env, c call, do func() (report, error)) error {
+func writeCall(env command.Env, c call, do func() (report, error)) error {
 	r, err := do()
 	if err != nil {
 		return err
@@ -141,24 +144,24 @@ func writeCall(env Env, c call, do func() (report, error)) error {
 	return writeReport(env, c, r)
 }
 
-func writeReport(env Env, c call, r report) error {
+func writeReport(env command.Env, c call, r report) error {
 	write := r.WriteText
 	if c.json {
 		write = r.WriteJSON
 	}
-	if err := write(env.out()); err != nil {
+	if err := write(env.Out()); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
 }
 
-func runCheck(ctx context.Context, env Env, c call, do func(context.Context) (build.CheckResult, error)) error {
+func runCheck(ctx context.Context, env command.Env, c call, do func(context.Context) (build.CheckResult, error)) error {
 	res, err := do(ctx)
 	if err != nil {
 		return err
 	}
 	for _, note := range res.Notes {
-		fmt.Fprintln(env.errs(), note)
+		fmt.Fprintln(env.Errs(), note)
 	}
 	if err := writeReport(env, c, res); err != nil {
 		return err
@@ -167,7 +170,7 @@ func runCheck(ctx context.Context, env Env, c call, do func(context.Context) (bu
 	case res.Err != nil && !c.json:
 		return res.Err
 	case (len(res.Warnings) > 0 || res.Err != nil) && !c.ignoreStatus:
-		return statusError(ExitFailed)
+		return command.StatusError(command.ExitFailed)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 func TestCheckSaysWhatItFindsWithItsStatus(t *testing.T) {
@@ -18,17 +20,19 @@ func TestCheckSaysWhatItFindsWithItsStatus(t *testing.T) {
 		code        int
 		out, errors string
 	}{
-		"clean":            {[]string{"check", clean}, ExitOK, "Check complete, no warnings found.\n", ""},
-		"doubtful":         {[]string{"check", doubtful}, ExitFailed, "Check complete, 2 warnings have been found!\n", ""},
-		"wrong":            {[]string{"check", wrong}, ExitFailed, "", "unknown instruction"},
-		"no Dockerfile":    {[]string{"check", t.TempDir()}, ExitFailed, "", "cooper: "},
-		"by build":         {[]string{"build", "--check", doubtful}, ExitFailed, "2 warnings", ""},
-		"by its method":    {[]string{"build", "--call=lint", doubtful}, ExitFailed, "2 warnings", ""},
-		"the status alone": {[]string{"build", "--call=check,ignorestatus", doubtful}, ExitOK, "2 warnings", ""},
-		"targets":          {[]string{"build", "--call=targets", doubtful}, ExitOK, "base (default)", ""},
-		"outline":          {[]string{"build", "--call=outline", doubtful}, ExitOK, "TARGET: base", ""},
-		"a target":         {[]string{"check", "--target=nowhere", clean}, ExitFailed, "", "nowhere"},
-		"a file elsewhere": {[]string{"check", "-f", filepath.Join(doubtful, "Dockerfile"), clean}, ExitFailed, "2 warnings",
+		"clean": {[]string{"check", clean}, command.ExitOK, "Check complete, no warnings found.\n", ""},
+		"doubtful": {[]string{"check", doubtful}, command.ExitFailed, "Check complete, 2 warnings have been found!\n",
+			""},
+		"wrong":            {[]string{"check", wrong}, command.ExitFailed, "", "unknown instruction"},
+		"no Dockerfile":    {[]string{"check", t.TempDir()}, command.ExitFailed, "", "cooper: "},
+		"by build":         {[]string{"build", "--check", doubtful}, command.ExitFailed, "2 warnings", ""},
+		"by its method":    {[]string{"build", "--call=lint", doubtful}, command.ExitFailed, "2 warnings", ""},
+		"the status alone": {[]string{"build", "--call=check,ignorestatus", doubtful}, command.ExitOK, "2 warnings", ""},
+		"targets":          {[]string{"build", "--call=targets", doubtful}, command.ExitOK, "base (default)", ""},
+		"outline":          {[]string{"build", "--call=outline", doubtful}, command.ExitOK, "TARGET: base", ""},
+		"a target":         {[]string{"check", "--target=nowhere", clean}, command.ExitFailed, "", "nowhere"},
+		"a file elsewhere": {[]string{"check", "-f", filepath.Join(doubtful, "Dockerfile"), clean}, command.ExitFailed,
+			"2 warnings",
 			""},
 	} {
 		got := run(t, null(t), tt.args...)
@@ -38,14 +42,15 @@ func TestCheckSaysWhatItFindsWithItsStatus(t *testing.T) {
 		}
 	}
 	t.Chdir(clean)
-	if got := run(t, null(t), "check"); got.code != ExitOK {
+	if got := run(t, null(t), "check"); got.code != command.ExitOK {
 		t.Errorf("in its directory: %+v", got)
 	}
 }
 
 func TestAsRootCheckNamesADirectoryThatIsNotThere(t *testing.T) {
 	withoutVariables(t)
-	if got := run(t, null(t), "check", "/no/such"); got.code != ExitFailed || !strings.Contains(got.errors, "/no/such") {
+	if got := run(t, null(t), "check", "/no/such"); got.code != command.ExitFailed ||
+		!strings.Contains(got.errors, "/no/such") {
 		t.Errorf("status %d, %q", got.code, got.errors)
 	}
 }
@@ -57,7 +62,7 @@ func TestCheckWritesItsErrorsAsJSONToo(t *testing.T) {
 	var report struct {
 		BuildError struct{ Message string } `json:"buildError"`
 	}
-	if err := json.Unmarshal([]byte(got.out), &report); err != nil || got.code != ExitFailed ||
+	if err := json.Unmarshal([]byte(got.out), &report); err != nil || got.code != command.ExitFailed ||
 		!strings.Contains(report.BuildError.Message, "unknown instruction") || got.errors != "" {
 		t.Errorf("status %d, %q, %q, %v", got.code, got.out, got.errors, err)
 	}
@@ -72,7 +77,7 @@ func TestCheckReadsADockerfileFromStandardInput(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := run(t, in, args...)
-		if got.code != ExitFailed || !strings.Contains(got.out, "1 warning has been found!") || got.errors != "" {
+		if got.code != command.ExitFailed || !strings.Contains(got.out, "1 warning has been found!") || got.errors != "" {
 			t.Errorf("%q: status %d, %q, %q", args, got.code, got.out, got.errors)
 		}
 		_ = in.Close()
@@ -83,7 +88,7 @@ func TestABuildArgumentThatNobodyTakesIsNoted(t *testing.T) {
 	withoutVariables(t)
 	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
 	got := run(t, null(t), "check", "--build-arg", "NOBODY=1", dir)
-	if got.code != ExitOK || !strings.Contains(got.errors, "NOBODY") {
+	if got.code != command.ExitOK || !strings.Contains(got.errors, "NOBODY") {
 		t.Errorf("status %d, %q, %q", got.code, got.out, got.errors)
 	}
 }
@@ -98,12 +103,12 @@ func TestTopHasATableOfNothing(t *testing.T) {
 		code int
 		text string
 	}{
-		"top":               {ExitOK, "BUILD"},
-		"top user,huser":    {ExitOK, "USER"},
-		"top pid args":      {ExitOK, "PID"},
-		"top nothing":       {ExitUsage, `"nothing" is neither a build with a running step nor a descriptor`},
-		"top user,nothing":  {ExitUsage, "nothing"},
-		"top --watch=never": {ExitUsage, "never"},
+		"top":               {command.ExitOK, "BUILD"},
+		"top user,huser":    {command.ExitOK, "USER"},
+		"top pid args":      {command.ExitOK, "PID"},
+		"top nothing":       {command.ExitUsage, `"nothing" is neither a build with a running step nor a descriptor`},
+		"top user,nothing":  {command.ExitUsage, "nothing"},
+		"top --watch=never": {command.ExitUsage, "never"},
 	} {
 		got := run(t, null(t), strings.Fields(line)...)
 		if got.code != want.code || !strings.Contains(got.out+got.errors, want.text) {

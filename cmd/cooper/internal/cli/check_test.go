@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"testing"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 func TestCallsAreParsedOrRefusedByName(t *testing.T) {
@@ -27,7 +29,7 @@ func TestCallsAreParsedOrRefusedByName(t *testing.T) {
 	for text, tt := range tests {
 		got, err := parseCall(text)
 		if tt.err != "" {
-			if usage := new(usageError); !errors.As(err, usage) || err.Error() != tt.err {
+			if usage := new(command.UsageError); !errors.As(err, usage) || err.Error() != tt.err {
 				t.Errorf("%q: got %v", text, err)
 			}
 			continue

@@ -17,63 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build"
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
-	"github.com/cooperbuild/cooper/internal/terminal"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
-// The exit statuses.
-const (
-	ExitOK = 0
-	// ExitFailed means that the work failed.
-	ExitFailed = 1
-	// ExitUsage means that the command line is wrong.
-	ExitUsage = 2
-	// ExitMachine means that this machine can't do it; the message says what would help.
-	ExitMachine = 125
-	// exitSignal plus its number is the status after a signal.
-	exitSignal = 128
-)
+// exitSignal plus its number is the status after a signal.
+const exitSignal = 128
 
 // program is the name of the command above all others.
 const program = "cooper"
-
-// Env is what a run of the program is given.
-type Env struct {
-	Args                  []string
-	Stdin, Stdout, Stderr *os.File
-	Version               string
-	// Inside says that this process is root of the user namespace cooper made.
-	Inside bool
-}
-
-// out is standard output for text. On a terminal what the text has from Dockerfiles, images and servers does nothing
-// but show; what goes into a file or pipe is as it is.
-func (e Env) out() io.Writer {
-	if terminal.Is(e.Stdout) {
-		return progress.Safe(e.Stdout)
-	}
-	return e.Stdout
-}
-
-// errs is standard error for messages, which are always safe to show: sooner or later somebody looks at a log on a
-// terminal.
-func (e Env) errs() io.Writer { return progress.Safe(e.Stderr) }
-
-// usageError is an error in the command line.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-// statusError ends the program with a status and without a message: another process has said what there is to say.
-type statusError int
-
-func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // interrupted is why a build ended by a signal was cancelled.
 type interrupted struct{ signal syscall.Signal }
@@ -81,12 +37,12 @@ type interrupted struct{ signal syscall.Signal }
 func (e interrupted) Error() string { return "stopped by " + unix.SignalName(e.signal) }
 
 // Main runs the program and returns its exit status.
-func Main(env Env) int {
-	out := &firstError{w: env.out()}
+func Main(env command.Env) int {
+	out := &firstError{w: env.Out()}
 	root := newRootCmd(env, out)
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
-	root.SetErr(env.errs())
+	root.SetErr(env.Errs())
 	ignoreForeignRuntimeDir()
 	ctx, stop := signalContext()
 	defer stop()
@@ -152,17 +108,17 @@ func signalContext() (context.Context, func()) {
 	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
 }
 
-func status(env Env, err error) int {
+func status(env command.Env, err error) int {
 	if err == nil {
-		return ExitOK
+		return command.ExitOK
 	}
-	var quiet statusError
+	var quiet command.StatusError
 	if errors.As(err, &quiet) {
 		return int(quiet)
 	}
-	fmt.Fprintf(env.errs(), "cooper: %v\n", err)
+	fmt.Fprintf(env.Errs(), "cooper: %v\n", err)
 	var (
-		usage   usageError
+		usage   command.UsageError
 		machine *reexec.MachineError
 		place   *build.StoreError
 		stopped interrupted
@@ -170,31 +126,31 @@ func status(env Env, err error) int {
 	)
 	switch {
 	case errors.As(err, &usage):
-		return ExitUsage
+		return command.ExitUsage
 	case errors.As(err, &stopped):
 		return exitSignal + int(stopped.signal)
 	case errors.As(err, &fault):
-		fmt.Fprintln(env.errs(),
+		fmt.Fprintln(env.Errs(),
 			"hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
 		if os.Getenv("GOTRACEBACK") == "all" {
-			fmt.Fprintf(env.errs(), "%s", fault.Stack)
+			fmt.Fprintf(env.Errs(), "%s", fault.Stack)
 		}
-		return ExitMachine
+		return command.ExitMachine
 	case errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs),
 		errors.Is(err, userns.ErrTooFewSubIDs),
 		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
 		errors.Is(err, userns.ErrNoFreeIDs):
-		return ExitMachine
+		return command.ExitMachine
 	case errors.Is(err, userns.ErrBadRequest):
-		return ExitUsage
+		return command.ExitUsage
 	case errors.Is(err, userns.ErrBadMap): // nobody has asked for it
-		return ExitMachine
+		return command.ExitMachine
 	}
-	return ExitFailed
+	return command.ExitFailed
 }
 
 // newRootCmd makes the tree of all commands; out gets help and completions.
-func newRootCmd(env Env, out io.Writer) *cobra.Command {
+func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           program,
 		Short:         "Build OCI images from a Dockerfile, as an ordinary user and without a daemon",
@@ -213,10 +169,9 @@ func newRootCmd(env Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env),
-		newImagesCmd(env), newLoginCmd(env), newLogoutCmd(env), newPruneCmd(env), newPushCmd(env), newRmiCmd(env),
-		newTagCmd(env), newTopCmd(env), newUnshareCmd(env), newUntagCmd(env), newUsernsCmd(thisCaller(env)),
-		newVersionCmd(env))
+	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env),
+		newTopCmd(env), newUnshareCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
+	root.AddCommand(imagecmd.Commands(env)...)
 	root.SetOut(out) // the library's completions go to what is set when they are added
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -239,9 +194,9 @@ func runHelp(cmd *cobra.Command, words []string) error {
 	about, rest, err := cmd.Root().Find(words)
 	switch {
 	case err != nil:
-		return usagef("unknown command %q%s", strings.Join(words, " "), commandHint(cmd.Root(), first(words)))
+		return command.Usagef("unknown command %q%s", strings.Join(words, " "), commandHint(cmd.Root(), first(words)))
 	case len(rest) > 0:
-		return usagef("unknown command %q%s", strings.Join(words, " "), commandHint(about, first(rest)))
+		return command.Usagef("unknown command %q%s", strings.Join(words, " "), commandHint(about, first(rest)))
 	}
 	about.InitDefaultHelpFlag()
 	return about.Help()

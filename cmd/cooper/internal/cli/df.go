@@ -1,20 +1,19 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // dfOptions are the flags of df.
@@ -24,7 +23,7 @@ type dfOptions struct {
 	store   build.StoreOptions
 }
 
-func newDfCmd(env Env) *cobra.Command {
+func newDfCmd(env command.Env) *cobra.Command {
 	var o dfOptions
 	cmd := &cobra.Command{
 		Use:   "df [flags]",
@@ -45,9 +44,9 @@ back now; what running builds use is not in it. Everything is measured, so it ta
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.format != "table" && o.format != "json" {
-				return usagef("--format=%s: must be table or json", o.format)
+				return command.Usagef("--format=%s: must be table or json", o.format)
 			}
-			if err := enter(cmd.Context(), env); err != nil {
+			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
 			s := build.NewSession(build.SessionOptions{Store: o.store})
@@ -55,13 +54,13 @@ back now; what running builds use is not in it. Everything is measured, so it ta
 			if err := errors.Join(err, s.Close()); err != nil {
 				return err
 			}
-			return o.write(env.out(), usage)
+			return o.write(env.Out(), usage)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.format, "format", "table", "how to write it: table or json")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each item")
-	addStorePlaceFlags(f, &o.store)
+	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
 
@@ -100,8 +99,8 @@ func writeItems(w io.Writer, items []disk.Item) error {
 		if i.Kind == disk.Layers {
 			name = name[:min(len(name), 12)]
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", i.Kind, printable(name), disk.FormatSize(i.Size.Bytes), ago(i.LastUse),
-			printable(about(i)))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", i.Kind, command.Printable(name), disk.FormatSize(i.Size.Bytes), ago(i.LastUse),
+			command.Printable(about(i)))
 	}
 	return t.Flush()
 }
@@ -121,16 +120,6 @@ func about(i disk.Item) string {
 		words = append(words, line)
 	}
 	return strings.Join(words, ": ")
-}
-
-// printable is a text of somebody else's without what a terminal would obey.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }
 
 // ago is how long a time is past.
@@ -159,7 +148,7 @@ func (o *dfOptions) writeJSON(w io.Writer, u build.DiskUsage) error {
 	if o.verbose {
 		report.Items = jsonItems(u.Items)
 	}
-	return writeIndented(w, report)
+	return command.WriteIndented(w, report)
 }
 
 // jsonItem is an item for programs.
@@ -186,11 +175,4 @@ func known(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-func writeIndented(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/reclaim"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -119,7 +120,7 @@ func TestAQuestionEndsWithTheContext(t *testing.T) {
 	why := errors.New("enough")
 	cancel(why)
 	items := []disk.Item{{Kind: disk.Layers, Size: layer.DiskSize{Bytes: 1000}}, {Kind: disk.Records}, {Kind: disk.Layers}}
-	yes, err := ask(ctx, Env{Stdin: read, Stderr: errs}, items)
+	yes, err := ask(ctx, command.Env{Stdin: read, Stderr: errs}, items)
 	if yes || !errors.Is(err, why) {
 		t.Errorf("%v, %v", yes, err)
 	}
@@ -144,7 +145,7 @@ func TestNoAnswerIsNo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		yes, err := ask(t.Context(), Env{Stdin: in, Stderr: errs}, nil)
+		yes, err := ask(t.Context(), command.Env{Stdin: in, Stderr: errs}, nil)
 		if yes != want || !want && !errors.Is(err, errNotSure) || want && err != nil {
 			t.Errorf("%q: %v, %v", text, yes, err)
 		}
@@ -163,7 +164,7 @@ func TestAMapWithoutRootIsRefusedByItsFlag(t *testing.T) {
 		"the map has no container ID 0 for groups, and why\nhint: map 0, too, such as --gidmap 0:1:1": {UIDs: all,
 			GIDs: some},
 	} {
-		if err := hasRoot(m, "why"); err == nil || err.Error() != want || !errors.As(err, new(usageError)) {
+		if err := hasRoot(m, "why"); err == nil || err.Error() != want || !errors.As(err, new(command.UsageError)) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

@@ -1,4 +1,5 @@
-// Package cli is the command line: one file a verb, which makes a request of flags and an exit status of an error.
+// Package cli is the command line: the tree of all commands, one file for each verb that isn't about images alone
+// (those are imagecmd's), and an exit status for each error.
 //
-// One room: a verb is a file, and all share one table of flags, one way to print and one to end.
+// One room: build, check, doctor, unshare and userns share one table of flags, and all verbs one way to end.
 package cli

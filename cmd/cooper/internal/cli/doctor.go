@@ -10,10 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build/doctor"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
 )
 
-func newDoctorCmd(env Env) *cobra.Command {
+func newDoctorCmd(env command.Env) *cobra.Command {
 	var (
 		o      buildOptions
 		asJSON bool
@@ -35,23 +36,23 @@ The exit status is 0 if a build can work, and 125 if not.`,
 	f := cmd.Flags()
 	f.BoolVar(&asJSON, "json", false, "write the report as JSON")
 	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
-	addStorePlaceFlags(f, &o.store)
+	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
 
-func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error {
+func runDoctor(cmd *cobra.Command, env command.Env, o *buildOptions, asJSON bool) error {
 	if doctor.Task() != "" {
 		return doctor.RunTask(cmd.Context(), o.store)
 	}
 	who, _ := userns.ThisProcess() // what can't be read is missed by what is tried
 	var stopped error
 	facts := doctor.Probe(cmd.Context(), doctor.Options{
-		Process: who, Stays: env.stays(), Store: o.store, AuthFile: o.authFile,
+		Process: who, Stays: env.Stays(), Store: o.store, AuthFile: o.authFile,
 		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)
 			}
-			code, err := runInside(ctx, env, childOptions{stderr: stderr, env: vars})
+			code, err := command.RunInside(ctx, env, command.ChildOptions{Stderr: stderr, Env: vars})
 			if s := syscall.Signal(code - exitSignal); err == nil && slices.Contains(endingSignals(), os.Signal(s)) {
 				stopped = interrupted{s}
 			}
@@ -70,11 +71,11 @@ func runDoctor(cmd *cobra.Command, env Env, o *buildOptions, asJSON bool) error 
 	if asJSON {
 		write = r.WriteJSON
 	}
-	if err := write(env.out()); err != nil {
+	if err := write(env.Out()); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	if !r.Works {
-		return statusError(ExitMachine)
+		return command.StatusError(command.ExitMachine)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // lookup finds a variable of the environment.
@@ -28,7 +29,7 @@ func (o *buildOptions) takeEnvironment(get lookup) error {
 	}
 	if view := value(envProgress); view != "" && o.progress == "" {
 		if _, err := progress.ParseMode(view); err != nil {
-			return usagef("%s: %w", envProgress, err)
+			return command.Usagef("%s: %w", envProgress, err)
 		}
 		o.progress = view
 	}

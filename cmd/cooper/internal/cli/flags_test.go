@@ -17,6 +17,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // options are those of a build with flags.
@@ -137,7 +138,9 @@ func TestSecretsAreReadOnceFromFilesAndVariables(t *testing.T) {
 		"most": strings.Repeat("x", build.MaxSecret)})
 	t.Setenv("TOKEN", "of a variable")
 	file := func(name string) string { return filepath.Join(dir, name) }
-	open := func(texts ...string) (*secretFiles, error) { return (&runFlags{secrets: texts}).openSecrets(Env{}) }
+	open := func(texts ...string) (*secretFiles, error) {
+		return (&runFlags{secrets: texts}).openSecrets(command.Env{})
+	}
 	s, err := open("id=a,src="+file("a"), "id=b,env=TOKEN", "id=c,src="+file("most"), "id=d,env=NOT_SET_ANYWHERE")
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +168,7 @@ func TestSecretsAreReadOnceFromFilesAndVariables(t *testing.T) {
 		"id=x,src=" + file("none"): "no such file",
 	} {
 		if _, err := open(text); err == nil || !strings.Contains(err.Error(), want) ||
-			!strings.HasPrefix(err.Error(), "--secret id=x: ") || !errors.As(err, new(usageError)) {
+			!strings.HasPrefix(err.Error(), "--secret id=x: ") || !errors.As(err, new(command.UsageError)) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -180,7 +183,8 @@ func TestASecretThatGrowsIsRefused(t *testing.T) {
 		_, _ = io.Copy(write, io.LimitReader(zeros{}, build.MaxSecret+1))
 		_ = write.Close()
 	}()
-	s, err := (&runFlags{secrets: []string{"id=x,src=/proc/self/fd/" + strconv.Itoa(int(read.Fd()))}}).openSecrets(Env{})
+	s, err := (&runFlags{secrets: []string{"id=x,src=/proc/self/fd/" + strconv.Itoa(int(read.Fd()))}}).openSecrets(
+		command.Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +193,7 @@ func TestASecretThatGrowsIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	t.Setenv("LONG", strings.Repeat("x", 1000))
-	s, err = (&runFlags{secrets: []string{"id=y,env=LONG"}}).openSecrets(Env{})
+	s, err = (&runFlags{secrets: []string{"id=y,env=LONG"}}).openSecrets(command.Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,14 +209,14 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 func TestSecretsAreInheritedByDescriptor(t *testing.T) {
 	dir := contextDir(t, map[string]string{"a": "first", "b": "second"})
 	texts := []string{"id=a,src=" + filepath.Join(dir, "a"), "id=e,env=HOME", "id=b,src=" + filepath.Join(dir, "b")}
-	outer, err := (&runFlags{secrets: texts}).openSecrets(Env{})
+	outer, err := (&runFlags{secrets: texts}).openSecrets(command.Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if env := outer.handOver(Env{Inside: true}); env != nil {
+	if env := outer.handOver(command.Env{Inside: true}); env != nil {
 		t.Errorf("a process that stays hands over %q", env)
 	}
-	if env := (&secretFiles{}).handOver(Env{}); env != nil {
+	if env := (&secretFiles{}).handOver(command.Env{}); env != nil {
 		t.Errorf("without files it hands over %q", env)
 	}
 	var numbers []string
@@ -227,7 +231,7 @@ func TestSecretsAreInheritedByDescriptor(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv(envSecretFiles, strings.Join(numbers, ","))
-	inner, err := (&runFlags{secrets: texts}).openSecrets(Env{Inside: true})
+	inner, err := (&runFlags{secrets: texts}).openSecrets(command.Env{Inside: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,12 +247,12 @@ func TestSecretsAreInheritedByDescriptor(t *testing.T) {
 		t.Errorf("%q, %q, %v", string(secrets["a"]), string(secrets["b"]), err)
 	}
 	t.Setenv(envSecretFiles, "x")
-	if _, err := (&runFlags{secrets: texts}).openSecrets(Env{Inside: true}); err == nil ||
+	if _, err := (&runFlags{secrets: texts}).openSecrets(command.Env{Inside: true}); err == nil ||
 		!strings.Contains(err.Error(), envSecretFiles+"=x") {
 		t.Errorf("a number that is none: %v", err)
 	}
 	t.Setenv(envSecretFiles, "0,0") // outside, somebody's variable counts for nothing
-	if _, err := (&runFlags{secrets: texts}).openSecrets(Env{}); err == nil ||
+	if _, err := (&runFlags{secrets: texts}).openSecrets(command.Env{}); err == nil ||
 		!strings.Contains(err.Error(), "no such file") {
 		t.Errorf("outside: %v", err)
 	}

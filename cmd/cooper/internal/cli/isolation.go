@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // What runs RUN steps.
@@ -85,7 +86,7 @@ func (r *runFlags) findRuntime() (*build.Runtime, error) {
 	}
 	found, err := build.FindRuntime(context.Background(), r.runtime)
 	if err != nil && !errors.Is(err, build.ErrMachine) {
-		return nil, usagef("--runtime=%s: %w", r.runtime, err)
+		return nil, command.Usagef("--runtime=%s: %w", r.runtime, err)
 	}
 	return found, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // joinedNS is the user namespace at path for RUN steps. This process is where the build is: only there can be said
@@ -13,10 +14,10 @@ func joinedNS(path string) (ns build.StepNS, err error) {
 	ns.Joined, err = build.OpenUserNS(path)
 	switch {
 	case errors.Is(err, build.ErrNotAbove):
-		return ns, usagef("--userns=ns: %w\nhint: start cooper inside of it (podman unshare cooper build ..., or nsenter), where it stays and RUN steps with it; "+
+		return ns, command.Usagef("--userns=ns: %w\nhint: start cooper inside of it (podman unshare cooper build ..., or nsenter), where it stays and RUN steps with it; "+
 			"or give --uidmap and --gidmap the same map", err)
 	case err != nil:
-		return ns, usagef("--userns=ns: %w", err)
+		return ns, command.Usagef("--userns=ns: %w", err)
 	case ns.Joined != nil:
 		ns.Steps = &ns.Joined.Mapping
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // near is the option that a word is probably meant to be, or "": one that differs by a slip for every three letters of
@@ -80,7 +82,7 @@ func flagError(cmd *cobra.Command, args []string, err error) error {
 	text := withoutFunctions(err.Error())
 	unknown := new(pflag.NotExistError)
 	if !errors.As(err, &unknown) {
-		return usagef("%s\nhint: %s --help lists the flags", text, cmd.CommandPath())
+		return command.Usagef("%s\nhint: %s --help lists the flags", text, cmd.CommandPath())
 	}
 	if short := unknown.GetSpecifiedShortnames(); cmd.Name() == "login" && len(short) > 1 {
 		text = strings.TrimSuffix(text, short[1:]) // what follows other tools' -p is a password
@@ -90,7 +92,7 @@ func flagError(cmd *cobra.Command, args []string, err error) error {
 		if !slices.ContainsFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == word }) {
 			return unknownCommand(cmd, word)
 		}
-		return usagef("%s\nhint: flags follow the command: %s %s [flags]", text, cmd.CommandPath(), word)
+		return command.Usagef("%s\nhint: flags follow the command: %s %s [flags]", text, cmd.CommandPath(), word)
 	}
 	if name := unknown.GetSpecifiedName(); unknown.GetSpecifiedShortnames() == "" {
 		var names []string
@@ -100,10 +102,10 @@ func flagError(cmd *cobra.Command, args []string, err error) error {
 			}
 		})
 		if meant := near(name, names); meant != "" {
-			return usagef("%s\nhint: did you mean --%s?", text, meant)
+			return command.Usagef("%s\nhint: did you mean --%s?", text, meant)
 		}
 	}
-	return usagef("%s\nhint: %s --help lists the flags", text, cmd.CommandPath())
+	return command.Usagef("%s\nhint: %s --help lists the flags", text, cmd.CommandPath())
 }
 
 // wordAfter is the first of the arguments that is neither a flag nor part of the command's name.
@@ -121,7 +123,7 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 	if cmd.Name() != program {
 		of = " of " + cmd.Name()
 	}
-	return usagef("unknown command %q%s%s", word, of, commandHint(cmd, word))
+	return command.Usagef("unknown command %q%s%s", word, of, commandHint(cmd, word))
 }
 
 // otherVerb says what does the work of a verb that docker, podman or buildah has and cooper hasn't; "" for words that
@@ -152,4 +154,12 @@ func otherVerb(word string) string {
 		return "cooper doctor says what builds need of this machine and whether it is there"
 	}
 	return ""
+}
+
+// first is the first of some words, "" if there is none.
+func first(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return words[0]
 }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
@@ -43,7 +45,7 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 		"userns show --usrns=keep-id": "unknown flag: --usrns\nhint: did you mean --userns?",
 	} {
 		args := strings.Fields(line)
-		root := newRootCmd(Env{Args: args}, io.Discard)
+		root := newRootCmd(command.Env{Args: args}, io.Discard)
 		root.SetArgs(args)
 		root.SetErr(io.Discard)
 		if err := root.ExecuteContext(t.Context()); err == nil || err.Error() != want {

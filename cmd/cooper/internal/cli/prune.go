@@ -13,6 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -27,7 +28,7 @@ type pruneOptions struct {
 	store                     build.StoreOptions
 }
 
-func newPruneCmd(env Env) *cobra.Command {
+func newPruneCmd(env command.Env) *cobra.Command {
 	var o pruneOptions
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
@@ -55,7 +56,7 @@ and whatever a build that runs now may use. Builds may run meanwhile: they find 
 	f.StringVar(&o.keepStorage, "keep-storage", "", "the same, by docker's older name")
 	f.StringArrayVar(&o.filters, "filter", nil, "remove only what fits: until=DURATION, not used for so long, such as 24h")
 	f.StringSliceVar(&o.types, "type", nil, "remove only these: layers, shifted, mounts, sources, records")
-	addStorePlaceFlags(f, &o.store)
+	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
 
@@ -63,7 +64,7 @@ and whatever a build that runs now may use. Builds may run meanwhile: they find 
 func (o *pruneOptions) policy(now time.Time) (disk.Policy, error) {
 	p := disk.Policy{Shared: o.all}
 	if o.keepStorage != "" && o.maxUsedSpace != "" {
-		return p, usagef("--keep-storage and --max-used-space are two names for the same thing: give one of them")
+		return p, command.Usagef("--keep-storage and --max-used-space are two names for the same thing: give one of them")
 	}
 	for flag, text := range map[string]string{"--keep-storage": o.keepStorage, "--max-used-space": o.maxUsedSpace} {
 		if text == "" {
@@ -71,17 +72,17 @@ func (o *pruneOptions) policy(now time.Time) (disk.Policy, error) {
 		}
 		var err error
 		if p.Limit, err = disk.ParseSize(text); err != nil {
-			return p, usagef("%s: %w", flag, err)
+			return p, command.Usagef("%s: %w", flag, err)
 		}
 	}
 	for _, filter := range o.filters {
 		name, value, _ := strings.Cut(filter, "=")
 		if name != "until" {
-			return p, usagef("--filter %q: must be until=DURATION", filter)
+			return p, command.Usagef("--filter %q: must be until=DURATION", filter)
 		}
 		unused, err := time.ParseDuration(value)
 		if err != nil || unused < 0 {
-			return p, usagef("--filter %q: must be a duration that isn't negative, such as 24h or 30m", filter)
+			return p, command.Usagef("--filter %q: must be a duration that isn't negative, such as 24h or 30m", filter)
 		}
 		if at := now.Add(-unused); p.Unused.IsZero() || at.Before(p.Unused) {
 			p.Unused = at
@@ -90,7 +91,7 @@ func (o *pruneOptions) policy(now time.Time) (disk.Policy, error) {
 	if len(o.types) > 0 {
 		var err error
 		if p.Kinds, err = disk.ParseKinds(strings.Join(o.types, ",")); err != nil {
-			return p, usagef("--%w", err)
+			return p, command.Usagef("--%w", err)
 		}
 	}
 	return p, nil
@@ -99,15 +100,15 @@ func (o *pruneOptions) policy(now time.Time) (disk.Policy, error) {
 // errNotSure is why nothing was removed.
 var errNotSure = errors.New("nothing was removed")
 
-func runPrune(ctx context.Context, env Env, o *pruneOptions) error {
+func runPrune(ctx context.Context, env command.Env, o *pruneOptions) error {
 	policy, err := o.policy(time.Now())
 	if err != nil {
 		return err
 	}
 	if !o.force && !o.dryRun && !terminal.Is(env.Stdin) {
-		return usagef("standard input is no terminal to ask on\nhint: --force removes without asking, --dry-run shows what would be removed")
+		return command.Usagef("standard input is no terminal to ask on\nhint: --force removes without asking, --dry-run shows what would be removed")
 	}
-	if err := enter(ctx, env); err != nil {
+	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
 	s := build.NewSession(build.SessionOptions{Store: o.store})
@@ -132,7 +133,7 @@ func runPrune(ctx context.Context, env Env, o *pruneOptions) error {
 }
 
 // ask asks the user.
-func ask(ctx context.Context, env Env, items []disk.Item) (bool, error) {
+func ask(ctx context.Context, env command.Env, items []disk.Item) (bool, error) {
 	var parts []string
 	for _, k := range disk.Kinds() {
 		n := 0
@@ -145,7 +146,7 @@ func ask(ctx context.Context, env Env, items []disk.Item) (bool, error) {
 			parts = append(parts, fmt.Sprintf("%s (%d)", k, n))
 		}
 	}
-	fmt.Fprintf(env.errs(), "This will remove %s: %s.\nAre you sure you want to continue? [y/N] ",
+	fmt.Fprintf(env.Errs(), "This will remove %s: %s.\nAre you sure you want to continue? [y/N] ",
 		strings.Join(parts, ", "), disk.FormatSize(disk.Freed(items)))
 	answer := make(chan string, 1)
 	go func() {
@@ -185,15 +186,15 @@ func withoutRecords(items []disk.Item) (rest []disk.Item) {
 	return rest
 }
 
-func writePruned(env Env, items []disk.Item, total string) error {
+func writePruned(env command.Env, items []disk.Item, total string) error {
 	var err error
 	if len(items) > 0 {
-		if err = writeItems(env.out(), withoutRecords(items)); err == nil {
-			_, err = fmt.Fprintln(env.out())
+		if err = writeItems(env.Out(), withoutRecords(items)); err == nil {
+			_, err = fmt.Fprintln(env.Out())
 		}
 	}
 	if err == nil {
-		_, err = fmt.Fprintln(env.out(), total+disk.FormatSize(disk.Freed(items)))
+		_, err = fmt.Fprintln(env.Out(), total+disk.FormatSize(disk.Freed(items)))
 	}
 	if err != nil {
 		return fmt.Errorf("write what was removed: %w", err)
@@ -211,7 +212,7 @@ func maxUsedSpace(flag string) (int64, error) {
 	}
 	n, err := disk.ParseSize(flag)
 	if err != nil {
-		return 0, usagef("%s: %w", name, err)
+		return 0, command.Usagef("%s: %w", name, err)
 	}
 	return n, nil
 }

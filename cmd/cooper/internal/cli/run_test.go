@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns/asroot"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -48,7 +49,7 @@ func run(t *testing.T, stdin *os.File, args ...string) result {
 		defer func() { _ = f.Close() }()
 		files[n] = f
 	}
-	r := result{code: Main(Env{Args: append([]string{}, args...), Stdin: stdin, Stdout: files[0], Stderr: files[1],
+	r := result{code: Main(command.Env{Args: append([]string{}, args...), Stdin: stdin, Stdout: files[0], Stderr: files[1],
 		Version: "1.2"})}
 	for n, to := range []*string{&r.out, &r.errors} {
 		text, err := os.ReadFile(files[n].Name())
@@ -197,7 +198,8 @@ func TestWrongCommandLinesEndWithTheirStatusAndSayWhatWouldHelp(t *testing.T) {
 			args = append(args, strings.ReplaceAll(strings.Trim(word, "'"), "DIR", dir))
 		}
 		got := run(t, null(t), args...)
-		if got.code != ExitUsage || !strings.HasPrefix(got.errors, "cooper: ") || !strings.Contains(got.errors, want) ||
+		if got.code != command.ExitUsage || !strings.HasPrefix(got.errors, "cooper: ") ||
+			!strings.Contains(got.errors, want) ||
 			got.out != "" {
 			t.Errorf("cooper %s: status %d, %q, %q\nwant %q", line, got.code, got.out, got.errors, want)
 		}
@@ -213,7 +215,7 @@ func TestAsRootWhatIsWrongInsideOfTheNamespaceIsAWrongCommandLineToo(t *testing.
 		"the map has no container ID": {"build", "--uidmap", "1:0:1", dir},
 		"unshare is for ordinary":     {"unshare", "true"},
 	} {
-		if got := run(t, null(t), args...); got.code != ExitUsage || !strings.Contains(got.errors, want) {
+		if got := run(t, null(t), args...); got.code != command.ExitUsage || !strings.Contains(got.errors, want) {
 			t.Errorf("%q: status %d, %q", args, got.code, got.errors)
 		}
 	}
@@ -234,7 +236,7 @@ func TestWhatIsAskedForIsOnStandardOutput(t *testing.T) {
 		"help userns show": "cooper userns show [flags] [MODE...]",
 	} {
 		got := run(t, null(t), strings.Fields(line)...)
-		if got.code != ExitOK || !strings.Contains(got.out, want) || got.errors != "" {
+		if got.code != command.ExitOK || !strings.Contains(got.out, want) || got.errors != "" {
 			t.Errorf("cooper %s: status %d, %q, %q", line, got.code, got.out[:min(len(got.out), 300)], got.errors)
 		}
 	}
@@ -255,9 +257,9 @@ func TestAStreamThatTakesNoMoreIsAFailure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		code := Main(Env{Args: args, Stdin: null(t), Stdout: full, Stderr: errs})
+		code := Main(command.Env{Args: args, Stdin: null(t), Stdout: full, Stderr: errs})
 		text, err := os.ReadFile(errs.Name())
-		if code != ExitFailed || !strings.Contains(string(text), "no space left on device") || err != nil {
+		if code != command.ExitFailed || !strings.Contains(string(text), "no space left on device") || err != nil {
 			t.Errorf("cooper %s: status %d, %q, %v", strings.Join(args, " "), code, text, err)
 		}
 		_, _ = full.Close(), errs.Close()

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // envSecretFiles hands the open files of secrets over to the process in the namespace: there, some files that the user
@@ -33,18 +34,18 @@ func parseSecret(text string) (secretSpec, error) {
 	var s secretSpec
 	fields, err := csvFields(text)
 	if err != nil {
-		return s, usagef("--secret %q: must be id=ID,src=FILE or id=ID,env=VARIABLE", text)
+		return s, command.Usagef("--secret %q: must be id=ID,src=FILE or id=ID,env=VARIABLE", text)
 	}
 	kind := ""
 	for _, field := range fields {
 		key, value, ok := strings.Cut(field, "=")
 		switch key = strings.ToLower(key); {
 		case !ok:
-			return s, usagef("--secret %q: %q must be KEY=VALUE", text, field)
+			return s, command.Usagef("--secret %q: %q must be KEY=VALUE", text, field)
 		case key == "type" && (value == "file" || value == "env"):
 			kind = value
 		case key == "type":
-			return s, usagef("--secret %q: type=%s: must be file or env", text, value)
+			return s, command.Usagef("--secret %q: type=%s: must be file or env", text, value)
 		case key == "id":
 			s.id = value
 		case key == "src" || key == "source":
@@ -52,17 +53,17 @@ func parseSecret(text string) (secretSpec, error) {
 		case key == "env":
 			s.env = value
 		default:
-			return s, usagef("--secret %q: there is no %s=: the keys are id, src, env and type", text, key)
+			return s, command.Usagef("--secret %q: there is no %s=: the keys are id, src, env and type", text, key)
 		}
 	}
 	if s.id == "" {
-		return s, usagef("--secret %q: has no id=ID", text)
+		return s, command.Usagef("--secret %q: has no id=ID", text)
 	}
 	if kind == "env" && s.env == "" && s.file != "" { // the source is the variable's name
 		s.env, s.file = s.file, ""
 	}
 	if s.ambiguous(kind) {
-		return s, usagef("--secret %q: is either a file or a variable", text)
+		return s, command.Usagef("--secret %q: is either a file or a variable", text)
 	}
 	return s.withSource(kind), nil
 }
@@ -85,7 +86,7 @@ func (s secretSpec) withSource(kind string) secretSpec {
 }
 
 // openSecrets reads --secret and opens the files, or finds those that the process outside the namespace has opened.
-func (r *runFlags) openSecrets(env Env) (*secretFiles, error) {
+func (r *runFlags) openSecrets(env command.Env) (*secretFiles, error) {
 	s := &secretFiles{}
 	inherited := strings.Split(os.Getenv(envSecretFiles), ",")
 	if err := os.Unsetenv(envSecretFiles); err != nil {
@@ -111,7 +112,7 @@ func (r *runFlags) openSecrets(env Env) (*secretFiles, error) {
 			f, err = openSecret(spec.file)
 		}
 		if err != nil {
-			return nil, usagef("--secret id=%s: %w", spec.id, err)
+			return nil, command.Usagef("--secret id=%s: %w", spec.id, err)
 		}
 		s.files = append(s.files, f)
 	}
@@ -148,8 +149,8 @@ func openSecret(path string) (*os.File, error) {
 }
 
 // handOver makes the files ones that the process in the namespace inherits, and gives the variable that names them.
-func (s *secretFiles) handOver(env Env) []string {
-	if len(s.files) == 0 || env.stays() {
+func (s *secretFiles) handOver(env command.Env) []string {
+	if len(s.files) == 0 || env.Stays() {
 		return nil
 	}
 	numbers := make([]string, 0, len(s.files))
@@ -179,7 +180,7 @@ func (s *secretFiles) read() (map[string]build.Secret, error) {
 			secrets[spec.id] = text
 		}
 		if len(secrets[spec.id]) > build.MaxSecret {
-			return nil, usagef("--secret id=%s: larger than %d KiB", spec.id, build.MaxSecret>>10)
+			return nil, command.Usagef("--secret id=%s: larger than %d KiB", spec.id, build.MaxSecret>>10)
 		}
 	}
 	return secrets, nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
@@ -23,7 +24,7 @@ func statusOf(t *testing.T, err error) (int, string) {
 		t.Fatal(createErr)
 	}
 	defer func() { _ = f.Close() }()
-	code := status(Env{Stderr: f}, err)
+	code := status(command.Env{Stderr: f}, err)
 	text, readErr := os.ReadFile(f.Name())
 	if readErr != nil {
 		t.Fatal(readErr)
@@ -41,8 +42,8 @@ func TestTheStatusSaysWhoseFaultItIs(t *testing.T) {
 		"nothing":              {nil, 0},
 		"anything":             {errors.New("x"), 1},
 		"a failed step":        {&build.StepError{ExitCode: 7, Err: errors.New("x")}, 1},
-		"the command line":     {usagef("x"), 2},
-		"wrapped":              {fmt.Errorf("more: %w", usagef("x")), 2},
+		"the command line":     {command.Usagef("x"), 2},
+		"wrapped":              {fmt.Errorf("more: %w", command.Usagef("x")), 2},
 		"what a map asks for":  {fmt.Errorf("more: %w", userns.ErrBadRequest), 2},
 		"the machine":          {fmt.Errorf("more: %w", build.ErrMachine), 125},
 		"a namespace":          {&reexec.MachineError{Problem: "x", Err: errors.New("y")}, 125},
@@ -57,7 +58,7 @@ func TestTheStatusSaysWhoseFaultItIs(t *testing.T) {
 		"Ctrl-C":               {interrupted{syscall.SIGINT}, 130},
 		"SIGTERM":              {fmt.Errorf("step: %w", interrupted{syscall.SIGTERM}), 143},
 		"SIGHUP, and a remedy": {errors.Join(errors.New("x"), interrupted{syscall.SIGHUP}), 129},
-		"another process":      {statusError(42), 42},
+		"another process":      {command.StatusError(42), 42},
 	} {
 		if got, text := statusOf(t, tt.err); got != tt.want {
 			t.Errorf("%s: status %d, not %d: %s", name, got, tt.want, text)
@@ -67,11 +68,11 @@ func TestTheStatusSaysWhoseFaultItIs(t *testing.T) {
 
 func TestAnErrorIsSaidOnceAndASilentOneNotAtAll(t *testing.T) {
 	t.Setenv("GOTRACEBACK", "")
-	if _, text := statusOf(t, usagef("that is wrong\nhint: this is right")); text !=
+	if _, text := statusOf(t, command.Usagef("that is wrong\nhint: this is right")); text !=
 		"cooper: that is wrong\nhint: this is right\n" {
 		t.Errorf("it says %q", text)
 	}
-	if _, text := statusOf(t, statusError(3)); text != "" {
+	if _, text := statusOf(t, command.StatusError(3)); text != "" {
 		t.Errorf("of another process's it says %q", text)
 	}
 	if _, text := statusOf(t, errors.New("a\x1b[2Jb\rc")); strings.ContainsAny(text, "\x1b\r") {

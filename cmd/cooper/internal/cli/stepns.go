@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -15,7 +17,7 @@ func hasRoot(m userns.Mapping, why string) error {
 		ids        userns.Map
 	}{{"user", userns.OptionUIDMap, m.UIDs}, {"group", userns.OptionGIDMap, m.GIDs}} {
 		if len(kind.ids.Missing([]uint32{0})) > 0 {
-			return usagef("the map has no container ID 0 for %ss, and %s\nhint: map 0, too, such as %s 0:1:1", kind.name, why,
+			return command.Usagef("the map has no container ID 0 for %ss, and %s\nhint: map 0, too, such as %s 0:1:1", kind.name, why,
 				kind.flag)
 		}
 	}
@@ -23,7 +25,7 @@ func hasRoot(m userns.Mapping, why string) error {
 }
 
 // stepNS is the namespace for RUN steps that the flags ask for.
-func (u *usernsFlags) stepNS(ctx context.Context, env Env) (ns build.StepNS, note string, err error) {
+func (u *usernsFlags) stepNS(ctx context.Context, env command.Env) (ns build.StepNS, note string, err error) {
 	req, err := u.request(os.LookupEnv)
 	if err != nil {
 		return ns, "", err
@@ -57,4 +59,26 @@ func (u *usernsFlags) stepNS(ctx context.Context, env Env) (ns build.StepNS, not
 		ns.Steps = &m
 	}
 	return ns, "", nil
+}
+
+// stepNS is the usual namespace of RUN steps. note is a line for the user, if there is anything to say.
+func stepNS(ctx context.Context, env command.Env) (ns build.StepNS, note string, err error) {
+	if env.Inside {
+		return ns, "", nil
+	}
+	if here, err := userns.ThisProcess(); err != nil || !here.Initial {
+		// Root of a namespace that somebody else has made: the ranges of /etc/subuid don't exist in it.
+		return ns, "", err
+	}
+	whose, sub, err := userns.Finder{}.FindRoot(ctx)
+	if err == nil {
+		m, err := userns.Finder{}.StepMap(whose, sub)
+		ns.Steps, ns.Ranges = &m, whose
+		return ns, "", err
+	}
+	if !errors.Is(err, userns.ErrNoSubIDs) {
+		return ns, "", err
+	}
+	return ns, "neither root nor containers has a line in /etc/subuid: RUN steps get no user namespace of their own " +
+		"(usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 root changes that)", nil
 }

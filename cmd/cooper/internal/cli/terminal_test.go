@@ -7,17 +7,23 @@ import (
 	"testing"
 )
 
-// TestAllTextGoesThroughOnePlace keeps other ways to standard output and standard error than Env.out and Env.errs out
-// of this package.
+// TestAllTextGoesThroughOnePlace keeps other ways to standard output and standard error than Env.Out and Env.Errs out
+// of the commands.
 func TestAllTextGoesThroughOnePlace(t *testing.T) {
 	known := strings.NewReplacer("terminal.Is(env.Stdout)", "", "progress.New(mode, env.Stderr)", "",
 		"fmt.Fprint(env.Stdout, clearScreen)", "", "terminal.Is(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "",
 		// what other processes and outputs are given
 		"Stdout: env.Stdout, Stderr: env.Stderr", "", "Stdout: env.Stdout, Stderr: stderr", "", "stderr = env.Stderr", "",
+		"terminal.Is(e.Stdout)", "", "progress.Safe(e.Stdout)", "",
+		"return e.Stdout", "", "progress.Safe(e.Stderr)", "",
 		"req.Stdout = env.Stdin, env.Stdout", "")
-	files, err := filepath.Glob("*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
+	var files []string
+	for _, dir := range []string{".", "../command", "../imagecmd"} {
+		found, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(found) == 0 {
+			t.Fatal(dir, found, err)
+		}
+		files = append(files, found...)
 	}
 	for _, name := range files {
 		text, err := os.ReadFile(name)
@@ -27,9 +33,9 @@ func TestAllTextGoesThroughOnePlace(t *testing.T) {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		for _, way := range []string{"env.Stdout", "env.Stderr", "os.Stdout", "os.Stderr"} {
+		for _, way := range []string{"env.Stdout", "env.Stderr", "e.Stdout", "e.Stderr", "os.Stdout", "os.Stderr"} {
 			if strings.Contains(known.Replace(string(text)), way) {
-				t.Errorf("%s has %s: write to env.out() or env.errs()", name, way)
+				t.Errorf("%s has %s: write to env.Out() or env.Errs()", name, way)
 			}
 		}
 	}

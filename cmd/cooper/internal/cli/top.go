@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build"
@@ -22,7 +24,7 @@ import (
 // leastWatch is the shortest time between two looks.
 const leastWatch = 100 * time.Millisecond
 
-func newTopCmd(env Env) *cobra.Command {
+func newTopCmd(env command.Env) *cobra.Command {
 	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "top [-w | --watch[=TIME]] [BUILD] [DESCRIPTOR...]",
@@ -48,10 +50,10 @@ outside of it.`,
 				return runTop(env, args)
 			}
 			if every < leastWatch {
-				return usagef("--watch=%s: must be a time of at least %s, such as 2s", every, leastWatch)
+				return command.Usagef("--watch=%s: must be a time of at least %s, such as 2s", every, leastWatch)
 			}
 			if d, err := time.ParseDuration(first(args)); err == nil && d > 0 {
-				return usagef("%q is neither a build nor a descriptor\nhint: a time goes with an equals sign: --watch=%[1]s",
+				return command.Usagef("%q is neither a build nor a descriptor\nhint: a time goes with an equals sign: --watch=%[1]s",
 					args[0])
 			}
 			return watchTop(cmd.Context(), env, args, every)
@@ -61,7 +63,7 @@ outside of it.`,
 		err = cmd.Parent().FlagErrorFunc()(cmd, err)
 		if _, word, ok := strings.Cut(err.Error(), " in -"); ok {
 			if d, parseErr := time.ParseDuration(strings.Fields(word)[0]); parseErr == nil && d > 0 {
-				return usagef("-w%s: a time goes with an equals sign\nhint: -w=%[1]s or --watch=%[1]s", strings.Fields(word)[0])
+				return command.Usagef("-w%s: a time goes with an equals sign\nhint: -w=%[1]s or --watch=%[1]s", strings.Fields(word)[0])
 			}
 		}
 		return err
@@ -74,7 +76,7 @@ outside of it.`,
 
 // watchTop shows the table until ctx ends, which is no error: that is how it is meant to end. A build that has ended
 // shows as an empty table.
-func watchTop(ctx context.Context, env Env, args []string, every time.Duration) error {
+func watchTop(ctx context.Context, env command.Env, args []string, every time.Duration) error {
 	clearScreen := ""
 	if terminal.Is(env.Stdout) {
 		clearScreen = "\x1b[H\x1b[J"
@@ -91,7 +93,7 @@ func watchTop(ctx context.Context, env Env, args []string, every time.Duration) 
 			_, err = fmt.Fprint(env.Stdout, clearScreen) // the only text of ours that a terminal is to obey
 		}
 		if err == nil {
-			_, err = table.WriteTo(env.out())
+			_, err = table.WriteTo(env.Out())
 		}
 		if err != nil {
 			return err
@@ -104,13 +106,13 @@ func watchTop(ctx context.Context, env Env, args []string, every time.Duration) 
 	}
 }
 
-func runTop(env Env, args []string) error {
+func runTop(env command.Env, args []string) error {
 	var table bytes.Buffer
 	err := writeTop(&table, args, false)
 	if err != nil && !errors.Is(err, errHidden) {
 		return err
 	}
-	if _, err := table.WriteTo(env.out()); err != nil {
+	if _, err := table.WriteTo(env.Out()); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
 	return err
@@ -129,14 +131,6 @@ func hidden(n int) error {
 		Remedy: "run cooper top outside of cooper unshare, as the user of the build", Err: errHidden}
 }
 
-// first is the first of some words, "" if there is none.
-func first(words []string) string {
-	if len(words) == 0 {
-		return ""
-	}
-	return words[0]
-}
-
 // writeTop writes the table. gone says that the build of the first argument was there before and may have ended.
 func writeTop(w io.Writer, args []string, gone bool) error {
 	dir, err := build.RunDir(userns.CallingUser().ID)
@@ -153,14 +147,14 @@ func writeTop(w io.Writer, args []string, gone bool) error {
 				!s.Match(build.FullName(args[0]))
 		})
 		if len(steps) == 0 && !gone {
-			return usagef("%q is neither a build with a running step nor a descriptor\nhint: the descriptors are %s", args[0],
+			return command.Usagef("%q is neither a build with a running step nor a descriptor\nhint: the descriptors are %s", args[0],
 				top.Descriptors())
 		}
 		args = args[1:]
 	}
 	table, err := top.NewTable(args)
 	if err != nil {
-		return usageError{err}
+		return command.Usage(err)
 	}
 	found, err := top.Processes(steps)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -35,7 +36,7 @@ type unshareOptions struct {
 	showMap bool
 }
 
-func newUnshareCmd(env Env) *cobra.Command {
+func newUnshareCmd(env command.Env) *cobra.Command {
 	var o unshareOptions
 	cmd := &cobra.Command{
 		Use:   "unshare [--map] [--userns MODE] [--] [COMMAND [ARG...]]",
@@ -58,10 +59,10 @@ is shown what the RUN steps of root's builds get.`,
   cooper unshare --userns=keep-id cat /proc/self/uid_map`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.showMap && len(args) > 0 {
-				return usagef("--map runs no command, got %s", strings.Join(args, " "))
+				return command.Usagef("--map runs no command, got %s", strings.Join(args, " "))
 			}
 			if len(args) > 0 && args[0] == "" {
-				return usagef("the command is an empty word\nhint: without a command, unshare runs a shell")
+				return command.Usagef("the command is an empty word\nhint: without a command, unshare runs a shell")
 			}
 			if o.showMap {
 				return o.runMap(cmd.Context(), env)
@@ -75,7 +76,7 @@ is shown what the RUN steps of root's builds get.`,
 	return cmd
 }
 
-func (o *unshareOptions) run(ctx context.Context, env Env, args []string) error {
+func (o *unshareOptions) run(ctx context.Context, env command.Env, args []string) error {
 	if env.Inside && os.Getenv(envNested) != "" {
 		if err := os.Unsetenv(envNested); err != nil {
 			return fmt.Errorf("unset %s: %w", envNested, err)
@@ -87,19 +88,19 @@ func (o *unshareOptions) run(ctx context.Context, env Env, args []string) error 
 		return err
 	}
 	switch {
-	case second != nil && env.stays():
+	case second != nil && env.Stays():
 		return enterSecond(ctx, env, *second)
 	case env.Inside:
 		return execute(env, args)
-	case env.stays():
-		return usagef("unshare is for ordinary users: root's builds run where they are started\n" +
+	case env.Stays():
+		return command.Usagef("unshare is for ordinary users: root's builds run where they are started\n" +
 			"hint: run the command as it is; cooper unshare --map shows the IDs of RUN steps, cooper unshare --userns=private enters such a namespace")
 	}
-	code, err := runInside(ctx, env, childOptions{private: true})
+	code, err := command.RunInside(ctx, env, command.ChildOptions{Private: true})
 	if err != nil {
 		return err
 	}
-	return statusError(code)
+	return command.StatusError(code)
 }
 
 // second is the map, to intermediate IDs, of the namespace that the flags ask for below that of the build; nil: none.
@@ -131,26 +132,26 @@ func (o *unshareOptions) resolved(ctx context.Context) (userns.Resolved, error) 
 	case err != nil:
 		return r, err
 	case r.Auto != nil:
-		return r, usagef("--userns=%s: only a build has an image to size its namespace by\nhint: give a map: cooper userns show auto proposes one", r.Mode)
+		return r, command.Usagef("--userns=%s: only a build has an image to size its namespace by\nhint: give a map: cooper userns show auto proposes one", r.Mode)
 	case r.NSPath != "":
-		return r, usagef("--userns=%s: this namespace exists already\nhint: nsenter --user=%s enters it", r.Mode, r.NSPath)
+		return r, command.Usagef("--userns=%s: this namespace exists already\nhint: nsenter --user=%s enters it", r.Mode, r.NSPath)
 	}
 	return r, nil
 }
 
 // enterSecond runs this program again in a namespace below that of this process, which has the right to write its maps.
-func enterSecond(ctx context.Context, env Env, m userns.Mapping) error {
+func enterSecond(ctx context.Context, env command.Env, m userns.Mapping) error {
 	code, err := reexec.Enter(context.WithoutCancel(ctx), reexec.Options{Mapping: m, MountPrivate: true,
 		Stdin: env.Stdin, Stdout: env.Stdout, Stderr: env.Stderr, Env: []string{envNested + "=1"}})
 	if err != nil {
 		return err
 	}
-	return statusError(code)
+	return command.StatusError(code)
 }
 
 // execute makes this process the command, so that the one outside waits for the command itself and its signals reach
 // that.
-func execute(env Env, args []string) error {
+func execute(env command.Env, args []string) error {
 	if len(args) == 0 {
 		shell := os.Getenv("SHELL")
 		if shell == "" {
@@ -172,26 +173,26 @@ func execute(env Env, args []string) error {
 	if reason := new(exec.Error); errors.As(err, &reason) {
 		err = reason.Err
 	}
-	fmt.Fprintf(env.errs(), "cooper: execute %s: %v\n", args[0], err)
+	fmt.Fprintf(env.Errs(), "cooper: execute %s: %v\n", args[0], err)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
-		return statusError(exitNotFound)
+		return command.StatusError(exitNotFound)
 	}
-	return statusError(exitNotExecutable)
+	return command.StatusError(exitNotExecutable)
 }
 
-func (o *unshareOptions) runMap(ctx context.Context, env Env) error {
+func (o *unshareOptions) runMap(ctx context.Context, env command.Env) error {
 	m, err := o.mapping(ctx, env)
 	if err != nil {
 		return err
 	}
-	if err := writeMapping(env.out(), m); err != nil {
+	if err := writeMapping(env.Out(), m); err != nil {
 		return fmt.Errorf("write map: %w", err)
 	}
 	return nil
 }
 
 // mapping is the map, to host IDs, of the namespace that RUN steps are in.
-func (o *unshareOptions) mapping(ctx context.Context, env Env) (userns.Mapping, error) {
+func (o *unshareOptions) mapping(ctx context.Context, env command.Env) (userns.Mapping, error) {
 	r, err := o.resolved(ctx)
 	switch {
 	case err != nil:
@@ -203,9 +204,9 @@ func (o *unshareOptions) mapping(ctx context.Context, env Env) (userns.Mapping, 
 }
 
 // stepMapping is that map without any flags.
-func stepMapping(ctx context.Context, env Env) (userns.Mapping, error) {
-	if !env.stays() {
-		_, m, err := userMapping(ctx)
+func stepMapping(ctx context.Context, env command.Env) (userns.Mapping, error) {
+	if !env.Stays() {
+		_, m, err := command.UserMapping(ctx)
 		return m, err
 	}
 	ns, note, err := stepNS(ctx, env)
@@ -213,7 +214,7 @@ func stepMapping(ctx context.Context, env Env) (userns.Mapping, error) {
 		return userns.Mapping{}, err
 	}
 	if note != "" {
-		fmt.Fprintln(env.errs(), note)
+		fmt.Fprintln(env.Errs(), note)
 	}
 	if ns.Steps != nil {
 		return *ns.Steps, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -19,7 +20,7 @@ import (
 type callerLookup func(ctx context.Context) (userns.Caller, userns.Finder, error)
 
 // thisCaller looks up the user of this process.
-func thisCaller(env Env) callerLookup {
+func thisCaller(env command.Env) callerLookup {
 	return func(ctx context.Context) (userns.Caller, userns.Finder, error) {
 		caller, err := usernsCaller(ctx, userns.Finder{})
 		return caller, userns.Finder{}, err
@@ -87,7 +88,7 @@ type shownMap struct {
 // run writes the maps.
 func (o *usernsShow) run(ctx context.Context, out io.Writer) error {
 	if o.format != "text" && o.format != "json" {
-		return usagef("--format=%s: must be text or json", o.format)
+		return command.Usagef("--format=%s: must be text or json", o.format)
 	}
 	resolved, err := o.resolve(ctx)
 	if err != nil {
@@ -120,7 +121,7 @@ func (o *usernsShow) run(ctx context.Context, out io.Writer) error {
 // resolve gives what is to be shown.
 func (o *usernsShow) resolve(ctx context.Context) ([]userns.Resolved, error) {
 	if len(o.modes) > 0 && o.flags.given() {
-		return nil, usagef("MODE and the flags exclude each other: cooper userns show keep-id, or cooper userns show --userns=keep-id")
+		return nil, command.Usagef("MODE and the flags exclude each other: cooper userns show keep-id, or cooper userns show --userns=keep-id")
 	}
 	req, err := o.flags.request(os.LookupEnv)
 	if err != nil {
@@ -137,7 +138,7 @@ func (o *usernsShow) resolve(ctx context.Context) ([]userns.Resolved, error) {
 	var all []userns.Resolved
 	for _, text := range modes {
 		if text == "" {
-			return nil, usagef("MODE is empty\nhint: cooper userns show, without one, shows every mode")
+			return nil, command.Usagef("MODE is empty\nhint: cooper userns show, without one, shows every mode")
 		}
 		req := userns.Request{Caller: o.caller}
 		if req.Mode, err = userns.ParseMode(text); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -26,19 +27,19 @@ func readNamespace(r *userns.Resolved, caller userns.Caller) error {
 	read, err := build.ReadUserNS(r.NSPath)
 	switch {
 	case err != nil:
-		return usagef("--userns=ns: %w", err)
+		return command.Usagef("--userns=ns: %w", err)
 	case read == nil && (caller.Root || caller.Inside): // a build of this process would be in it, and its steps stay there
 		r.NSPath = ""
 		return nil
 	case read == nil:
-		return usagef("--userns=%s: builds are in a namespace below this one, and can't go back into it", r.Mode)
+		return command.Usagef("--userns=%s: builds are in a namespace below this one, and can't go back into it", r.Mode)
 	case caller.Inside: // as this process reads it, it begins with intermediate IDs
 		r.Second = read
 		return nil
 	}
 	second, err := read.Compose(userns.Mapping{UIDs: r.Outer.UIDs.Invert(), GIDs: r.Outer.GIDs.Invert()})
 	if unmapped := new(userns.UnmappedError); errors.As(err, &unmapped) {
-		return usagef("--userns=%s: it has IDs that are not yours, such as %s %d of the host", r.Mode, unmapped.Kind,
+		return command.Usagef("--userns=%s: it has IDs that are not yours, such as %s %d of the host", r.Mode, unmapped.Kind,
 			unmapped.ID)
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -115,7 +116,7 @@ func (u *usernsFlags) named(ctx context.Context, finder userns.Finder) (*userns.
 	var none *userns.NoSubIDsError
 	if errors.As(err, &none) && none.Source == "" {
 		if _, unknown := user.Lookup(none.Owner.Name); unknown != nil { // usermod can't help
-			return nil, usagef("%s has no line in %s, and there is no such user\nhint: --subuidname and --subgidname take a name that has lines there",
+			return nil, command.Usagef("%s has no line in %s, and there is no such user\nhint: --subuidname and --subgidname take a name that has lines there",
 				none.Owner, strings.Join(none.Files(), " and "))
 		}
 	}

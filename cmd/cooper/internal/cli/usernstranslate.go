@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -36,7 +37,7 @@ printed, and it is an error if there is none.`,
   cooper userns translate 1000 --userns keep-id --group`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("userns translate takes one argument, the ID, got %d", len(args))
+				return command.Usagef("userns translate takes one argument, the ID, got %d", len(args))
 			}
 			return nil
 		},
@@ -95,16 +96,16 @@ func (o *usernsTranslate) check() (uint32, error) {
 		case userns.SideHost, userns.SideIntermediate, userns.SideContainer:
 		default:
 			if side.flag == "--from" || side.value != "" {
-				return 0, usagef("%s=%s: must be host, intermediate or container", side.flag, side.value)
+				return 0, command.Usagef("%s=%s: must be host, intermediate or container", side.flag, side.value)
 			}
 		}
 	}
 	if o.format != "text" && o.format != "json" {
-		return 0, usagef("--format=%s: must be text or json", o.format)
+		return 0, command.Usagef("--format=%s: must be text or json", o.format)
 	}
 	id, err := strconv.ParseUint(o.id, 10, 32)
 	if err != nil || uint32(id) > userns.MaxID {
-		return 0, usagef("%q is not an ID from 0 to %d", o.id, userns.MaxID)
+		return 0, command.Usagef("%q is not an ID from 0 to %d", o.id, userns.MaxID)
 	}
 	return uint32(id), nil
 }

@@ -5,15 +5,17 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
-func newVersionCmd(env Env) *cobra.Command {
+func newVersionCmd(env command.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(env.out(), "cooper %s %s/%s %s\n", env.Version, runtime.GOOS, runtime.GOARCH,
+			_, err := fmt.Fprintf(env.Out(), "cooper %s %s/%s %s\n", env.Version, runtime.GOOS, runtime.GOARCH,
 				runtime.Version())
 			return err
 		},
@@ -22,7 +24,7 @@ func newVersionCmd(env Env) *cobra.Command {
 
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usagef("%s takes no arguments, got %q", cmd.CommandPath(), args[0])
+		return command.Usagef("%s takes no arguments, got %q", cmd.CommandPath(), args[0])
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
-package cli
+package imagecmd
 
 import (
 	"errors"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
 	"github.com/spf13/cobra"
 
@@ -9,7 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/build/catalog"
 )
 
-func newTagCmd(env Env) *cobra.Command {
+func newTagCmd(env command.Env) *cobra.Command {
 	var store build.StoreOptions
 	cmd := &cobra.Command{
 		Use:   "tag [flags] IMAGE NAME...",
@@ -19,28 +21,28 @@ a tag :latest behind it. An image that has the name now loses it.`,
 		Example: `  cooper tag app registry.example.com/team/app:1`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
-				return usagef("tag takes an image and the names that it gets, got %d words", len(args))
+				return command.Usagef("tag takes an image and the names that it gets, got %d words", len(args))
 			}
 			for _, name := range args[1:] {
 				if err := build.CheckName(name); err != nil {
-					return usageError{err}
+					return command.Usage(err)
 				}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := enter(cmd.Context(), env); err != nil {
+			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
 			s := build.NewSession(build.SessionOptions{Store: store})
 			return errors.Join(catalog.Tag(cmd.Context(), s, args[0], args[1:]), s.Close())
 		},
 	}
-	addStorePlaceFlags(cmd.Flags(), &store)
+	command.AddStoreFlags(cmd.Flags(), &store)
 	return cmd
 }
 
-func newUntagCmd(env Env) *cobra.Command {
+func newUntagCmd(env command.Env) *cobra.Command {
 	var store build.StoreOptions
 	cmd := &cobra.Command{
 		Use:   "untag [flags] IMAGE [NAME...]",
@@ -51,23 +53,23 @@ one that cooper has built is the cache's then.`,
   cooper untag app registry.example.com/team/app:1`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef("untag takes an image and the names that it loses, got nothing")
+				return command.Usagef("untag takes an image and the names that it loses, got nothing")
 			}
 			for _, name := range args[1:] {
 				if err := build.CheckName(name); err != nil {
-					return usageError{err}
+					return command.Usage(err)
 				}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := enter(cmd.Context(), env); err != nil {
+			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
 			s := build.NewSession(build.SessionOptions{Store: store})
 			return errors.Join(catalog.Untag(cmd.Context(), s, args[0], args[1:]), s.Close())
 		},
 	}
-	addStorePlaceFlags(cmd.Flags(), &store)
+	command.AddStoreFlags(cmd.Flags(), &store)
 	return cmd
 }

@@ -1,4 +1,4 @@
-package cli
+package imagecmd
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/catalog"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // rmiOptions are the flags of rmi.
@@ -17,7 +18,7 @@ type rmiOptions struct {
 	store             build.StoreOptions
 }
 
-func newRmiCmd(env Env) *cobra.Command {
+func newRmiCmd(env command.Env) *cobra.Command {
 	var o rmiOptions
 	cmd := &cobra.Command{
 		Use:   "rmi [flags] IMAGE... | --all | --prune",
@@ -33,11 +34,11 @@ holds for other builds; cooper prune removes the latter.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case o.all && o.prune:
-				return usagef("--all and --prune: give one of them")
+				return command.Usagef("--all and --prune: give one of them")
 			case (o.all || o.prune) && len(args) > 0:
-				return usagef("--all and --prune take no images, got %q", args[0])
+				return command.Usagef("--all and --prune take no images, got %q", args[0])
 			case !o.all && !o.prune && len(args) == 0:
-				return usagef("rmi takes the images to remove, got nothing\nhint: cooper images lists them")
+				return command.Usagef("rmi takes the images to remove, got nothing\nhint: cooper images lists them")
 			}
 			return nil
 		},
@@ -48,12 +49,12 @@ holds for other builds; cooper prune removes the latter.`,
 		"remove what an ID or a digest names with all its names; images that aren't there are no error")
 	f.BoolVarP(&o.prune, "prune", "p", false, "remove the images without a name, but for those of cooper's cache")
 	f.BoolVarP(&o.all, "all", "a", false, "remove all images, but for those of cooper's cache")
-	addStorePlaceFlags(f, &o.store)
+	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
 
-func runRmi(ctx context.Context, env Env, o *rmiOptions, args []string) error {
-	if err := enter(ctx, env); err != nil {
+func runRmi(ctx context.Context, env command.Env, o *rmiOptions, args []string) error {
+	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
 	s := build.NewSession(build.SessionOptions{Store: o.store})
@@ -63,9 +64,9 @@ func runRmi(ctx context.Context, env Env, o *rmiOptions, args []string) error {
 		Done: func(r catalog.Removed) {
 			line := "Deleted: " + r.ID
 			if r.Name != "" {
-				line = "Untagged: " + printable(r.Name)
+				line = "Untagged: " + command.Printable(r.Name)
 			}
-			if _, err := fmt.Fprintln(env.out(), line); err != nil && writeErr == nil {
+			if _, err := fmt.Fprintln(env.Out(), line); err != nil && writeErr == nil {
 				writeErr = fmt.Errorf("write what was removed: %w", err)
 			}
 		},

@@ -1,4 +1,4 @@
-package cli
+package imagecmd
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -23,7 +25,7 @@ type imagesOptions struct {
 	store                                   build.StoreOptions
 }
 
-func newImagesCmd(env Env) *cobra.Command {
+func newImagesCmd(env command.Env) *cobra.Command {
 	o := imagesOptions{}
 	cmd := &cobra.Command{
 		Use:   "images [flags] [NAME]",
@@ -46,7 +48,7 @@ A --format is json or a Go template for each line, with headings and columns if 
   cooper images --format json | jq '.[].Names'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usagef("images takes one name, got %d\nhint: --filter reference=NAME may be given several times",
+				return command.Usagef("images takes one name, got %d\nhint: --filter reference=NAME may be given several times",
 					len(args))
 			}
 			return nil
@@ -62,7 +64,7 @@ A --format is json or a Go template for each line, with headings and columns if 
 	f.BoolVarP(&o.noHeading, "noheading", "n", false, "no line with headings")
 	f.StringVar(&o.sort, "sort", "created", "by what to sort: "+strings.Join(catalog.SortKeys(), ", "))
 	f.StringVar(&o.format, "format", "", "json, a Go template, or table and a template")
-	addStorePlaceFlags(f, &o.store)
+	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
 
@@ -82,24 +84,25 @@ type imageRow struct {
 func (o *imagesOptions) listOptions(args []string) (catalog.ListOptions, error) {
 	filters, err := catalog.ParseFilters(o.filters)
 	if err != nil {
-		return catalog.ListOptions{}, usagef("--filter %w", err)
+		return catalog.ListOptions{}, command.Usagef("--filter %w", err)
 	}
 	for _, name := range args {
 		if err := filters.AddReference(name); err != nil {
-			return catalog.ListOptions{}, usageError{err}
+			return catalog.ListOptions{}, command.Usage(err)
 		}
 	}
 	if !slices.Contains(catalog.SortKeys(), o.sort) {
-		return catalog.ListOptions{}, usagef("--sort=%s: must be one of %s", o.sort, strings.Join(catalog.SortKeys(), ", "))
+		return catalog.ListOptions{}, command.Usagef("--sort=%s: must be one of %s", o.sort,
+			strings.Join(catalog.SortKeys(), ", "))
 	}
 	if o.quiet && o.format != "" {
-		return catalog.ListOptions{}, usagef("--quiet and --format: give one of them\nhint: --format '{{.ID}}'")
+		return catalog.ListOptions{}, command.Usagef("--quiet and --format: give one of them\nhint: --format '{{.ID}}'")
 	}
 	return catalog.ListOptions{All: o.all, Cached: o.all || filters.Dangling(), Filters: filters}, nil
 }
 
 // layoutOf reads the format, or the flags that stand for one.
-func (o *imagesOptions) layoutOf() (layout, error) {
+func (o *imagesOptions) layoutOf() (command.Layout, error) {
 	format := o.format
 	switch {
 	case o.quiet:
@@ -109,10 +112,10 @@ func (o *imagesOptions) layoutOf() (layout, error) {
 	case format == "":
 		format = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 	}
-	return readLayout[imageRow](format)
+	return command.ReadLayout[imageRow](format)
 }
 
-func runImages(ctx context.Context, env Env, o *imagesOptions, args []string) error {
+func runImages(ctx context.Context, env command.Env, o *imagesOptions, args []string) error {
 	options, err := o.listOptions(args)
 	if err != nil {
 		return err
@@ -121,7 +124,7 @@ func runImages(ctx context.Context, env Env, o *imagesOptions, args []string) er
 	if err != nil {
 		return err
 	}
-	if err := enter(ctx, env); err != nil {
+	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
 	s := build.NewSession(build.SessionOptions{Store: o.store})
@@ -129,10 +132,10 @@ func runImages(ctx context.Context, env Env, o *imagesOptions, args []string) er
 	if err := errors.Join(err, s.Close()); err != nil {
 		return err
 	}
-	if l.json {
-		err = writeIndented(env.out(), append([]catalog.Image{}, list...))
+	if l.JSON() {
+		err = command.WriteIndented(env.Out(), append([]catalog.Image{}, list...))
 	} else {
-		err = writeRows(env.out(), l, !o.noHeading, o.rows(list))
+		err = command.WriteRows(env.Out(), l, !o.noHeading, o.rows(list))
 	}
 	if err != nil {
 		return fmt.Errorf("write images: %w", err)
@@ -150,11 +153,13 @@ func (o *imagesOptions) rows(list []catalog.Image) (rows []imageRow) {
 		seen[r.ID] = true
 		since := since(r.CreatedAt)
 		rows = append(rows, imageRow{
-			Repository: printable(r.Repository), Tag: printable(r.Tag), ID: o.id(r.ID), Digest: r.Digest.String(),
+			Repository: command.Printable(r.Repository), Tag: command.Printable(r.Tag), ID: o.id(r.ID),
+			Digest:       r.Digest.String(),
 			CreatedSince: since, CreatedAt: r.CreatedAt.String(), Created: since,
 			Size: shownSize(r.Size), VirtualSize: shownSize(r.VirtualSize),
-			Names: printableAll(r.Names), RepoTags: printableAll(r.Names), RepoDigests: printableAll(r.RepoDigests),
-			Labels: r.Labels, History: printable(strings.Join(r.History, ", ")), Containers: r.Containers,
+			Names: command.PrintableAll(r.Names), RepoTags: command.PrintableAll(r.Names),
+			RepoDigests: command.PrintableAll(r.RepoDigests),
+			Labels:      r.Labels, History: command.Printable(strings.Join(r.History, ", ")), Containers: r.Containers,
 			Dangling: r.Dangling, ReadOnly: r.ReadOnly,
 		})
 	}

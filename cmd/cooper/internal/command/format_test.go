@@ -1,13 +1,20 @@
-package cli
+package command
 
 import (
 	"strings"
 	"testing"
 )
 
+// row is what the templates are given.
+type row struct {
+	Repository, Tag, ID, CreatedSince, CreatedAt, Size string
+	Names                                              []string
+	Labels                                             map[string]string
+}
+
 func TestTemplatesAreGivenEachRow(t *testing.T) {
 	t.Parallel()
-	rows := []imageRow{
+	rows := []row{
 		{ID: "1", Repository: "a", Names: []string{"x", "y"}, Labels: map[string]string{"k": "<v>"}, Size: "3B"},
 		{ID: "2", Repository: "b"},
 	}
@@ -20,13 +27,13 @@ func TestTemplatesAreGivenEachRow(t *testing.T) {
 		`{{title "ab"}}{{truncate .Size 1}}{{pad "c" 1 1}}{{lower "D"}}{{len (split "a b" " ")}}`: "Ab3 c d2\nAb c d2\n",
 		`{{with .Names}}{{index . 0}}{{end}}`:                                                     "x\n\n",
 	} {
-		l, err := readLayout[imageRow](format)
+		l, err := ReadLayout[row](format)
 		if err != nil {
 			t.Errorf("%s: %v", format, err)
 			continue
 		}
 		var got strings.Builder
-		if err := writeRows(&got, l, true, rows); err != nil || got.String() != want {
+		if err := WriteRows(&got, l, true, rows); err != nil || got.String() != want {
 			t.Errorf("%s gives\n%s%v\nwant\n%s", format, got.String(), err, want)
 		}
 	}
@@ -39,15 +46,15 @@ func TestWrongTemplatesSayWhatIsWrong(t *testing.T) {
 		"{{.Size}}{{.Foo}}": "--format: there is no field .Foo\nhint: the fields are .Repository .Tag .ID ",
 		"{{foo .ID}}":       `--format: function "foo" not defined`,
 	} {
-		if _, err := readLayout[imageRow](format); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := ReadLayout[row](format); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", format, err)
 		}
 	}
-	l, err := readLayout[imageRow]("{{index .Names 0}}")
+	l, err := ReadLayout[row]("{{index .Names 0}}")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeRows(&strings.Builder{}, l, true, []imageRow{{}}); err == nil ||
+	if err := WriteRows(&strings.Builder{}, l, true, []row{{}}); err == nil ||
 		!strings.HasPrefix(err.Error(), "--format: ") {
 		t.Errorf("an index without elements: %v", err)
 	}

@@ -1,4 +1,4 @@
-package cli
+package imagecmd
 
 import (
 	"bufio"
@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,7 +39,7 @@ func (o *loginOptions) addFile(f *pflag.FlagSet) {
 // key is the registry that the arguments name.
 func (o *loginOptions) key(args []string) (string, error) {
 	if o.file.Path != "" && o.file.DockerPath != "" {
-		return "", usagef("--authfile and --compat-auth-file exclude each other")
+		return "", command.Usagef("--authfile and --compat-auth-file exclude each other")
 	}
 	switch len(args) {
 	case 0:
@@ -45,14 +47,14 @@ func (o *loginOptions) key(args []string) (string, error) {
 	case 1:
 		key, err := registry.LoginKey(args[0])
 		if err != nil {
-			return "", usageError{err}
+			return "", command.Usage(err)
 		}
 		return key, nil
 	}
-	return "", usagef("one registry at a time, got %d", len(args))
+	return "", command.Usagef("one registry at a time, got %d", len(args))
 }
 
-func newLoginCmd(env Env) *cobra.Command {
+func newLoginCmd(env command.Env) *cobra.Command {
 	var o loginOptions
 	cmd := &cobra.Command{
 		Use:   "login [flags] [REGISTRY]",
@@ -76,7 +78,7 @@ The password is asked for on the terminal, or read from standard input with --pa
 	return cmd
 }
 
-func newLogoutCmd(env Env) *cobra.Command {
+func newLogoutCmd(env command.Env) *cobra.Command {
 	var o loginOptions
 	cmd := &cobra.Command{
 		Use:   "logout [flags] [REGISTRY]",
@@ -91,19 +93,19 @@ credential helper. Without REGISTRY docker.io is meant.`,
 				return err
 			}
 			if o.all && len(args) > 0 {
-				return usagef("--all takes no registry")
+				return command.Usagef("--all takes no registry")
 			}
 			if o.all {
 				if err := registry.ForgetLogin(cmd.Context(), o.file, ""); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(env.out(), "Removed the credentials for all registries")
+				_, err = fmt.Fprintln(env.Out(), "Removed the credentials for all registries")
 				return err
 			}
 			if err := registry.ForgetLogin(cmd.Context(), o.file, key); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.out(), "Removed the credentials for %s\n", key)
+			_, err = fmt.Fprintf(env.Out(), "Removed the credentials for %s\n", key)
 			return err
 		},
 	}
@@ -113,7 +115,7 @@ credential helper. Without REGISTRY docker.io is meant.`,
 	return cmd
 }
 
-func runLogin(ctx context.Context, env Env, o *loginOptions, args []string) error {
+func runLogin(ctx context.Context, env command.Env, o *loginOptions, args []string) error {
 	key, err := o.key(args)
 	if err != nil {
 		return err
@@ -124,7 +126,7 @@ func runLogin(ctx context.Context, env Env, o *loginOptions, args []string) erro
 			err = fmt.Errorf("not logged in to %s", key)
 		}
 		if err == nil {
-			_, err = fmt.Fprintln(env.out(), name)
+			_, err = fmt.Fprintln(env.Out(), name)
 		}
 		return err
 	}
@@ -138,7 +140,7 @@ func runLogin(ctx context.Context, env Env, o *loginOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(env.out(), "Logged in to %s as %s; the credentials are in %s\n", key, o.username, where)
+	_, err = fmt.Fprintf(env.Out(), "Logged in to %s as %s; the credentials are in %s\n", key, o.username, where)
 	return err
 }
 
@@ -146,10 +148,10 @@ func runLogin(ctx context.Context, env Env, o *loginOptions, args []string) erro
 const maxPassword = 64 << 10
 
 // credentials reads the password, and asks for the user name if the flags don't have it.
-func (o *loginOptions) credentials(ctx context.Context, env Env, key string) (password string, err error) {
+func (o *loginOptions) credentials(ctx context.Context, env command.Env, key string) (password string, err error) {
 	if o.passwordStdin {
 		if o.username == "" {
-			return "", usagef("--password-stdin wants --username, too: standard input has the password")
+			return "", command.Usagef("--password-stdin wants --username, too: standard input has the password")
 		}
 		text, err := io.ReadAll(io.LimitReader(env.Stdin, maxPassword+1))
 		if err != nil {
@@ -158,7 +160,7 @@ func (o *loginOptions) credentials(ctx context.Context, env Env, key string) (pa
 		return checkPassword(strings.TrimRight(string(text), "\r\n"))
 	}
 	if !terminal.Is(env.Stdin) {
-		return "", usagef("standard input is no terminal to ask for a password on\nhint: --password-stdin reads it from there")
+		return "", command.Usagef("standard input is no terminal to ask for a password on\nhint: --password-stdin reads it from there")
 	}
 	lines := bufio.NewReader(env.Stdin)
 	if o.username == "" {
@@ -171,7 +173,7 @@ func (o *loginOptions) credentials(ctx context.Context, env Env, key string) (pa
 		return "", err
 	}
 	password, err = prompt(ctx, env, lines, "Password: ")
-	fmt.Fprintln(env.errs())
+	fmt.Fprintln(env.Errs())
 	if err = errors.Join(err, restore()); err != nil {
 		return "", err
 	}
@@ -181,16 +183,16 @@ func (o *loginOptions) credentials(ctx context.Context, env Env, key string) (pa
 func checkPassword(text string) (string, error) {
 	switch {
 	case text == "":
-		return "", usagef("the password is empty")
+		return "", command.Usagef("the password is empty")
 	case len(text) > maxPassword, strings.ContainsAny(text, "\r\n\x00"):
-		return "", usagef("the password must be one line of at most %d bytes", maxPassword)
+		return "", command.Usagef("the password must be one line of at most %d bytes", maxPassword)
 	}
 	return text, nil
 }
 
 // prompt asks a question and reads a line.
-func prompt(ctx context.Context, env Env, lines *bufio.Reader, question string) (string, error) {
-	fmt.Fprint(env.errs(), question)
+func prompt(ctx context.Context, env command.Env, lines *bufio.Reader, question string) (string, error) {
+	fmt.Fprint(env.Errs(), question)
 	type read struct {
 		line string
 		err  error

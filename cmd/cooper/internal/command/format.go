@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	"bytes"
@@ -14,20 +14,23 @@ import (
 	"text/template/parse"
 )
 
-// A layout is a --format that was read: JSON, or a template that each row is given to.
-type layout struct {
+// A Layout is a --format that was read: JSON, or a template that each row is given to.
+type Layout struct {
 	json, table bool
 	row         *template.Template
 }
 
+// JSON tells whether the format asks for the rows as JSON, which the caller writes.
+func (l Layout) JSON() bool { return l.json }
+
 // tablePrefix begins a format with a line above the rows and aligned columns.
 const tablePrefix = "table "
 
-// readLayout reads a --format for rows of type T, which is no pointer. What is wrong with it is a usage error.
-func readLayout[T any](format string) (l layout, err error) {
+// ReadLayout reads a --format for rows of type T, which is no pointer. What is wrong with it is a usage error.
+func ReadLayout[T any](format string) (l Layout, err error) {
 	var sample T
 	if strings.TrimSpace(format) == "json" {
-		return layout{json: true}, nil
+		return Layout{json: true}, nil
 	}
 	text, table := strings.CutPrefix(format, tablePrefix)
 	l.table = table
@@ -35,13 +38,13 @@ func readLayout[T any](format string) (l layout, err error) {
 	// podman's documentation has both spellings, and docker's inspect has this one.
 	text = regexp.MustCompile(`\.(Parent)?Id\b`).ReplaceAllString(text, ".${1}ID")
 	if l.row, err = template.New("--format").Funcs(formatFuncs()).Parse(text); err != nil {
-		return l, usagef("%w", withoutTemplate(err))
+		return l, Usagef("%w", withoutTemplate(err))
 	}
 	// An empty row has no elements to take by number, but all fields.
 	if err := l.row.Execute(io.Discard, sample); err != nil {
 		if _, field, ok := strings.Cut(err.Error(), "can't evaluate field "); ok {
 			name, _, _ := strings.Cut(field, " ")
-			return l, usagef("--format: there is no field .%s\nhint: the fields are %s", name,
+			return l, Usagef("--format: there is no field .%s\nhint: the fields are %s", name,
 				strings.Join(fieldsOf(sample), " "))
 		}
 	}
@@ -89,8 +92,8 @@ func formatFuncs() template.FuncMap {
 	}
 }
 
-// writeRows writes each row with the layout's template, below headings if it is a table that is to have some.
-func writeRows[T any](w io.Writer, l layout, headings bool, rows []T) error {
+// WriteRows writes each row with the layout's template, below headings if it is a table that is to have some.
+func WriteRows[T any](w io.Writer, l Layout, headings bool, rows []T) error {
 	out := w
 	if l.table {
 		t := tabwriter.NewWriter(w, 12, 2, 2, ' ', 0)
@@ -110,10 +113,10 @@ func writeRows[T any](w io.Writer, l layout, headings bool, rows []T) error {
 	return nil
 }
 
-func (l layout) write(w io.Writer, row any) error {
+func (l Layout) write(w io.Writer, row any) error {
 	var line bytes.Buffer
 	if err := l.row.Execute(&line, row); err != nil {
-		return usagef("%w", withoutTemplate(err))
+		return Usagef("%w", withoutTemplate(err))
 	}
 	line.WriteByte('\n')
 	_, err := w.Write(line.Bytes())
@@ -121,7 +124,7 @@ func (l layout) write(w io.Writer, row any) error {
 }
 
 // headings are the names of the fields that the template shows, in the places of their values.
-func (l layout) headings() string {
+func (l Layout) headings() string {
 	var line strings.Builder
 	for _, n := range l.row.Root.Nodes {
 		switch n := n.(type) {
@@ -151,11 +154,11 @@ func heading(n *parse.ActionNode) string {
 	return strings.ToUpper(words)
 }
 
-// printableAll is printable for each of some texts.
-func printableAll(texts []string) []string {
+// PrintableAll is printable for each of some texts.
+func PrintableAll(texts []string) []string {
 	all := slices.Clone(texts)
 	for i := range all {
-		all[i] = printable(all[i])
+		all[i] = Printable(all[i])
 	}
 	return all
 }

@@ -1,4 +1,4 @@
-package cli
+package imagecmd
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +30,7 @@ type pushOptions struct {
 	store                            build.StoreOptions
 }
 
-func newPushCmd(env Env) *cobra.Command {
+func newPushCmd(env command.Env) *cobra.Command {
 	var o pushOptions
 	cmd := &cobra.Command{
 		Use:   "push [flags] IMAGE [DESTINATION...]",
@@ -45,13 +47,13 @@ The digest of each manifest is printed on standard output, progress on standard 
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
-				return usagef("push takes an image and where it goes, got nothing\nhint: cooper push IMAGE REGISTRY/NAME:TAG")
+				return command.Usagef("push takes an image and where it goes, got nothing\nhint: cooper push IMAGE REGISTRY/NAME:TAG")
 			case o.allTags && len(args) > 1:
-				return usagef("--all-tags takes one argument, got %d", len(args))
+				return command.Usagef("--all-tags takes one argument, got %d", len(args))
 			}
 			for _, name := range args[1:] {
 				if err := build.CheckPushName(name); err != nil {
-					return usageError{err}
+					return command.Usage(err)
 				}
 			}
 			return nil
@@ -74,7 +76,7 @@ The digest of each manifest is printed on standard output, progress on standard 
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
 	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
-	addStorePlaceFlags(f, &o.store)
+	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the digest")
 	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
 	return cmd
@@ -90,7 +92,7 @@ func (o *pushOptions) request(args []string) (build.PushRequest, error) {
 	if o.level != "" {
 		level, err := strconv.Atoi(o.level)
 		if err != nil || level == 0 {
-			return req, usagef("--compression-level=%s: must be a number from 1", o.level)
+			return req, command.Usagef("--compression-level=%s: must be a number from 1", o.level)
 		}
 		req.Spec.Level = level
 	}
@@ -99,25 +101,25 @@ func (o *pushOptions) request(args []string) (build.PushRequest, error) {
 		return req, err
 	}
 	if err := req.Spec.Check(); err != nil {
-		return req, usageError{err}
+		return req, command.Usage(err)
 	}
 	if o.creds != "" {
 		var ok bool
 		if req.Username, req.Password, ok = strings.Cut(o.creds, ":"); !ok || req.Username == "" {
-			return req, usagef("--creds: must be USER:PASSWORD")
+			return req, command.Usagef("--creds: must be USER:PASSWORD")
 		}
 	}
 	if o.retry < 0 || o.retryDelay < 0 {
-		return req, usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
+		return req, command.Usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
 	}
 	req.Retry, req.RetryDelay = o.retry, o.retryDelay
 	if o.platform != "" {
 		all, err := build.ParsePlatforms([]string{o.platform})
 		if err != nil {
-			return req, usageError{err}
+			return req, command.Usage(err)
 		}
 		if len(all) != 1 {
-			return req, usagef("--platform=%s: must be one platform", o.platform)
+			return req, command.Usagef("--platform=%s: must be one platform", o.platform)
 		}
 		req.Platform = &all[0]
 	}
@@ -131,24 +133,24 @@ func pushFormat(text string) (build.Format, error) {
 	}
 	format, err := build.ParseFormat(text)
 	if err != nil {
-		return "", usagef("--format: %w", err)
+		return "", command.Usagef("--format: %w", err)
 	}
 	return format, nil
 }
 
-func runPush(cmd *cobra.Command, env Env, o *pushOptions, args []string) error {
+func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string) error {
 	req, err := o.request(args)
 	if err != nil {
 		return err
 	}
 	mode, err := progress.ParseMode(o.progress)
 	if err != nil {
-		return usageError{err}
+		return command.Usage(err)
 	}
 	if o.quiet {
 		mode = progress.ModeQuiet
 	}
-	if err := enter(cmd.Context(), env); err != nil {
+	if err := command.Enter(cmd.Context(), env); err != nil {
 		return err
 	}
 	renderer := progress.New(mode, env.Stderr)
@@ -164,7 +166,7 @@ func runPush(cmd *cobra.Command, env Env, o *pushOptions, args []string) error {
 	last := ""
 	for _, d := range res.Manifests {
 		if text := d.String(); text != last {
-			if _, err := fmt.Fprintln(env.out(), text); err != nil {
+			if _, err := fmt.Fprintln(env.Out(), text); err != nil {
 				return err
 			}
 			last = text

@@ -1,0 +1,31 @@
+package command
+
+import (
+	"io"
+	"os"
+
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/internal/terminal"
+)
+
+// Env is what a run of the program is given.
+type Env struct {
+	Args                  []string
+	Stdin, Stdout, Stderr *os.File
+	Version               string
+	// Inside says that this process is root of the user namespace cooper made.
+	Inside bool
+}
+
+// Out is standard output for text. On a terminal what the text has from Dockerfiles, images and servers does nothing
+// but show; what goes into a file or pipe is as it is.
+func (e Env) Out() io.Writer {
+	if terminal.Is(e.Stdout) {
+		return progress.Safe(e.Stdout)
+	}
+	return e.Stdout
+}
+
+// Errs is standard error for messages, which are always safe to show: sooner or later somebody looks at a log on a
+// terminal.
+func (e Env) Errs() io.Writer { return progress.Safe(e.Stderr) }

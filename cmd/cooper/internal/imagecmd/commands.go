@@ -1,0 +1,15 @@
+package imagecmd
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+)
+
+// Commands are the verbs for images, by name.
+func Commands(env command.Env) []*cobra.Command {
+	return []*cobra.Command{
+		newImagesCmd(env), newLoginCmd(env), newLogoutCmd(env), newPushCmd(env), newRmiCmd(env), newTagCmd(env),
+		newUntagCmd(env),
+	}
+}
