@@ -33,8 +33,8 @@ func (e environment) bases(set settings, kept *blobs.Room) *bases.Resolver {
 // blobs makes the room that finds and keeps the compressed layers of a build's outputs.
 func (e environment) blobs(set settings, c *cache.Cache) *blobs.Room {
 	return blobs.New(blobs.Options{
-		Cache: c, Dir: e.depot.Store.RemoteDir(), Origins: e.depot.Images, Registry: e.session.Registry().Options(),
-		Offline: set.Pull == PullNever, Spool: func() (*os.File, error) { return outfile.Unnamed(e.depot.Store.Dir()) },
+		Cache: c, Dir: e.depot.Store.Paths().Remote(), Origins: e.depot.Images, Registry: e.session.Registry().Options(),
+		Offline: set.Pull == PullNever, Spool: func() (*os.File, error) { return outfile.Unnamed(e.depot.Store.Paths().Own) },
 	})
 }
 

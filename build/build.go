@@ -94,8 +94,8 @@ type opened struct {
 // attempt plans and runs the build once. final says that the outcome stands: another attempt must not follow, since
 // what was done can't be taken back.
 func (e environment) attempt(ctx context.Context, set settings, from opened) (res Result, final bool, err error) {
-	r := records{stats: source.OpenStatCache(e.depot.Store.StatsFile())}
-	if r.cache, err = cache.Open(e.depot.Store.CacheDir()); err != nil {
+	r := records{stats: source.OpenStatCache(e.depot.Store.Paths().Stats())}
+	if r.cache, err = cache.Open(e.depot.Store.Paths().Cache()); err != nil {
 		return Result{}, true, err
 	}
 	agents, err := sshagent.OpenAll(set.Run.Agents)
@@ -135,7 +135,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	}
 	ran, cached := w.roots.Counts()
 	res = Result{ImageID: made.ID, Manifest: made.Manifest, Names: set.names, Steps: ran + cached, Cached: cached}
-	return res, made.Printed, e.depot.Store.Durable().Settle()
+	return res, made.Printed, e.depot.Store.Parts().Durable.Settle()
 }
 
 // keepStats writes the digests of context files to disk for later builds.

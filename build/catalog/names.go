@@ -40,7 +40,7 @@ func Tag(ctx context.Context, s *session.Session, image string, names []string) 
 		if err := d.Images.Tag(ctx, id, full); err != nil {
 			return err
 		}
-		return d.Store.Durable().Settle()
+		return d.Store.Parts().Durable.Settle()
 	})
 }
 
@@ -68,7 +68,7 @@ func Untag(ctx context.Context, s *session.Session, image string, names []string
 		if err := d.Images.Untag(ctx, id, full); err != nil {
 			return err
 		}
-		return d.Store.Durable().Settle()
+		return d.Store.Parts().Durable.Settle()
 	})
 }
 

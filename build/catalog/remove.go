@@ -93,7 +93,7 @@ func (r *remover) remove(ctx context.Context) (err error) {
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, r.depot.Store.Durable().Settle())...)
+	return errors.Join(append(errs, r.depot.Store.Parts().Durable.Settle())...)
 }
 
 // find is the index in the field all of the image with an ID; -1: it isn't there.

@@ -72,7 +72,7 @@ func tryAll(ctx context.Context, o insideOptions) Inside {
 	}
 	o.snapshots = snapshot.New(st)
 	in.Driver, in.Renames = st.Driver(), o.snapshots.Way() == snapshot.ByRename
-	if dir, drop, err := st.Scratch().Dir(ctx); err != nil {
+	if dir, drop, err := st.Parts().Scratch.Dir(ctx); err != nil {
 		in.Store = outcome(err).orFix(storeFix)
 	} else {
 		in.tryOn(dir, o)

@@ -19,7 +19,7 @@ func RemoveImage(ctx context.Context, d *depot.Depot, id string, names []string)
 	if err := d.Removal.UseReserve(); err != nil {
 		return err
 	}
-	unlock, err := d.Store.Uses().LockRemoval(ctx, true)
+	unlock, err := d.Store.Parts().Uses.LockRemoval(ctx, true)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ type keepers struct {
 }
 
 func newKeepers(d *depot.Depot) (keepers, error) {
-	c, err := cache.Open(d.Store.CacheDir())
+	c, err := cache.Open(d.Store.Paths().Cache())
 	return keepers{d.Store, d.Removal, c}, err
 }
 
@@ -42,7 +42,7 @@ func (k keepers) total(ctx context.Context, look removal.Look) (int64, error) {
 		return err
 	}))
 	group.Go(guard.Func(func() (err error) {
-		sources, err = fetch.DiskItems(ctx, k.store.RemoteDir(), false)
+		sources, err = fetch.DiskItems(ctx, k.store.Paths().Remote(), false)
 		return err
 	}))
 	group.Go(guard.Func(func() (err error) {
@@ -55,7 +55,7 @@ func (k keepers) total(ctx context.Context, look removal.Look) (int64, error) {
 
 // items lists everything that the keepers keep. Items used since the oldest running build began count as in use.
 func (k keepers) items(ctx context.Context, look removal.Look) ([]disk.Item, error) {
-	oldest, err := k.store.Uses().OldestBuild(ctx)
+	oldest, err := k.store.Parts().Uses.OldestBuild(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (k keepers) items(ctx context.Context, look removal.Look) ([]disk.Item, err
 	if err != nil {
 		return nil, err
 	}
-	sources, err := fetch.DiskItems(ctx, k.store.RemoteDir(), look == removal.LookAll)
+	sources, err := fetch.DiskItems(ctx, k.store.Paths().Remote(), look == removal.LookAll)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ const statsID = "stat"
 
 // stats is the item of the file with the digests of context files.
 func (k keepers) stats() []disk.Item {
-	info, err := os.Lstat(k.store.StatsFile())
+	info, err := os.Lstat(k.store.Paths().Stats())
 	if err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
@@ -125,13 +125,13 @@ func (k keepers) stats() []disk.Item {
 // NoteStats sets the last use of the file with the digests of context files to now.
 func NoteStats(st *store.Store) {
 	now := time.Now()
-	_ = os.Chtimes(st.StatsFile(), now, now) // the file may not exist yet
+	_ = os.Chtimes(st.Paths().Stats(), now, now) // the file may not exist yet
 }
 
 // remove removes items in the order that disk.Choose gives and returns the removed ones, also together with an error.
 // If another process is removing, it waits for that with wait set, and returns uses.ErrBusy without.
 func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone []disk.Item, err error) {
-	unlock, err := k.store.Uses().LockRemoval(ctx, wait)
+	unlock, err := k.store.Parts().Uses.LockRemoval(ctx, wait)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 
 	// Items other than those in the store are removed without a lock that builds see: they stay if used from now on.
 	now := time.Now()
-	oldest, err := k.store.Uses().OldestBuild(ctx)
+	oldest, err := k.store.Parts().Uses.OldestBuild(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (k keepers) inStore(i disk.Item) bool {
 
 // removeOthers removes records and sources.
 func (k keepers) removeOthers(ctx context.Context, items []disk.Item, unused time.Time) (gone []disk.Item, err error) {
-	open := sync.OnceValues(func() (*fetch.Sources, error) { return fetch.Open(k.store.RemoteDir()) })
+	open := sync.OnceValues(func() (*fetch.Sources, error) { return fetch.Open(k.store.Paths().Remote()) })
 	var errs []error
 	sources := false
 	for _, i := range items {
@@ -193,7 +193,7 @@ func (k keepers) removeOthers(ctx context.Context, items []disk.Item, unused tim
 			}
 			sources = true
 		case i.ID == statsID:
-			err = os.Remove(k.store.StatsFile())
+			err = os.Remove(k.store.Paths().Stats())
 			if done = err == nil; errors.Is(err, fs.ErrNotExist) {
 				err = nil
 			}

@@ -26,7 +26,7 @@ func source(t *testing.T, s *depot.Depot, name string, size int) {
 		_, _ = w.Write(make([]byte, size))
 	}))
 	defer server.Close()
-	c, err := fetch.Open(s.Store.RemoteDir())
+	c, err := fetch.Open(s.Store.Paths().Remote())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func source(t *testing.T, s *depot.Depot, name string, size int) {
 // mount has the store keep the directory of a cache mount, with a file of a size in bytes.
 func mount(t *testing.T, s *depot.Depot, key string, size int) string {
 	t.Helper()
-	dir, lock, err := s.Store.Uses().OpenMount(t.Context(), key, "0", "label of "+key)
+	dir, lock, err := s.Store.Parts().Uses.OpenMount(t.Context(), key, "0", "label of "+key)
 	if err == nil {
 		err = errors.Join(os.WriteFile(filepath.Join(dir, "f"), make([]byte, size), 0o600), lock.Close())
 	}
@@ -75,7 +75,7 @@ func TestEachKindIsCountedAndCanGoAlone(t *testing.T) {
 	record(t, s, "RUN it", layer(t, s, "", 10_000))
 	source(t, s, "f", 20_000)
 	mount(t, s, "key", 30_000)
-	if err := os.WriteFile(s.Store.StatsFile(), make([]byte, 5000), 0o600); err != nil {
+	if err := os.WriteFile(s.Store.Paths().Stats(), make([]byte, 5000), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	u := measure(t, s)
@@ -106,7 +106,7 @@ func TestEachKindIsCountedAndCanGoAlone(t *testing.T) {
 		t.Errorf("of the layers stays %+v", left)
 	}
 	prune(t, s, disk.Policy{Shared: true})
-	if _, err := os.Lstat(s.Store.StatsFile()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(s.Store.Paths().Stats()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the digests of context files: %v", err)
 	}
 	if gone := prune(t, s, disk.Policy{Shared: true}); len(gone) != 0 {
@@ -125,7 +125,7 @@ func TestARecordGoesWithItsLayer(t *testing.T) {
 	if len(layers) != 2 || layers[0].ID != above.ID || layers[1].ID != below.ID {
 		t.Errorf("it goes %+v", layers)
 	}
-	c, err := cache.Open(s.Store.CacheDir())
+	c, err := cache.Open(s.Store.Paths().Cache())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestWhatWasUsedLatelyStaysIfAsked(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	old := mount(t, s, "old", 1000)
-	notes, err := filepath.Glob(filepath.Join(filepath.Dir(s.Store.StatsFile()), "uses", "*", "*"))
+	notes, err := filepath.Glob(filepath.Join(filepath.Dir(s.Store.Paths().Stats()), "uses", "*", "*"))
 	if err != nil || len(notes) == 0 {
 		t.Fatalf("there is no note of a use: %q, %v", notes, err)
 	}
@@ -276,10 +276,11 @@ func TestALimitIsSaidThatCanNotBeLookedAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	space.Check()
-	if err := errors.Join(os.RemoveAll(s.Store.CacheDir()), os.WriteFile(s.Store.CacheDir(), nil, 0o600)); err != nil {
+	if err := errors.Join(os.RemoveAll(s.Store.Paths().Cache()), os.WriteFile(s.Store.Paths().Cache(), nil,
+		0o600)); err != nil {
 		t.Fatal(err)
 	}
-	defer os.Remove(s.Store.CacheDir())
+	defer os.Remove(s.Store.Paths().Cache())
 	space.Settle(t.Context())
 	if len(said.texts) != 1 || !strings.HasPrefix(said.texts[0], "--max-used-space could not be kept to: ") {
 		t.Errorf("it says %q", said.texts)

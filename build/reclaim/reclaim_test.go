@@ -77,7 +77,7 @@ func layer(t *testing.T, s *depot.Depot, parent string, size int) store.Layer {
 // record has the cache name a layer as the result of a step.
 func record(t *testing.T, s *depot.Depot, step string, l store.Layer) cache.Key {
 	t.Helper()
-	c, err := cache.Open(s.Store.CacheDir())
+	c, err := cache.Open(s.Store.Paths().Cache())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestUsageCountsLayersAndWhatTheRecordsSayOfThem(t *testing.T) {
 	above := layer(t, s, below.ID, 200_000)
 	record(t, s, "RUN below", below)
 	record(t, s, "RUN above", above)
-	if err := os.WriteFile(s.Store.StatsFile(), []byte("digests"), 0o600); err != nil {
+	if err := os.WriteFile(s.Store.Paths().Stats(), []byte("digests"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	u := measure(t, s)
@@ -294,15 +294,15 @@ func TestNoLimitIsNobodyWatching(t *testing.T) {
 func TestAUseOfTheDigestsOfContextFilesIsNoted(t *testing.T) {
 	s := open(t)
 	reclaim.NoteStats(s.Store) // there are none: nothing happens
-	if err := os.WriteFile(s.Store.StatsFile(), nil, 0o600); err != nil {
+	if err := os.WriteFile(s.Store.Paths().Stats(), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	old := time.Unix(1000, 0)
-	if err := os.Chtimes(s.Store.StatsFile(), old, old); err != nil {
+	if err := os.Chtimes(s.Store.Paths().Stats(), old, old); err != nil {
 		t.Fatal(err)
 	}
 	reclaim.NoteStats(s.Store)
-	info, err := os.Stat(s.Store.StatsFile())
+	info, err := os.Stat(s.Store.Paths().Stats())
 	if err != nil || !info.ModTime().After(old) {
 		t.Errorf("%v, %v", info, err)
 	}

@@ -31,7 +31,7 @@ func (r *Room) openGitAgent() (string, error) {
 // serveAgent serves an agent at a new socket until the build ends. Programs that git runs may list keys and have data
 // signed, and no more, like a step.
 func (r *Room) serveAgent(agent *sshagent.Agent) (string, error) {
-	path, remove, err := r.Inputs.Roots.Store.Scratch().Dir(context.Background())
+	path, remove, err := r.Inputs.Roots.Store.Parts().Scratch.Dir(context.Background())
 	if err != nil {
 		return "", err
 	}

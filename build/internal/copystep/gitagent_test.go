@@ -34,7 +34,7 @@ func room(t *testing.T, root string, agents map[string]*sshagent.Agent) *Room {
 		}
 		_ = unix.Unmount(filepath.Join(root, "overlay"), unix.MNT_DETACH)
 	})
-	c, err := cache.Open(s.CacheDir())
+	c, err := cache.Open(s.Paths().Cache())
 	if err != nil {
 		t.Fatal(err)
 	}

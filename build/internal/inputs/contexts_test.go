@@ -278,7 +278,7 @@ func TestWhatWasFetchedIsKeptForTheNextBuild(t *testing.T) {
 		t.Errorf("it is opened twice, %v", err)
 	}
 	var files []string
-	if err := filepath.WalkDir(c.opener.store.RemoteDir(), func(path string, d os.DirEntry, err error) error {
+	if err := filepath.WalkDir(c.opener.store.Paths().Remote(), func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() && filepath.Base(path) == "Dockerfile" {
 			files = append(files, path)
 		}

@@ -61,7 +61,7 @@ func newContexts(t *testing.T, o Options) (*Contexts, *events) {
 		if err := errors.Join(c.Close(), c.Close()); err != nil {
 			t.Error(err)
 		}
-		if left, err := filepath.Glob(filepath.Join(st.Dir(), "tmp", "*", "*")); len(left) > 0 || err != nil {
+		if left, err := filepath.Glob(filepath.Join(st.Paths().Own, "tmp", "*", "*")); len(left) > 0 || err != nil {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 	})

@@ -77,7 +77,7 @@ func newOpener(o Options, st *store.Store) opener {
 		if st == nil {
 			return nil, errNoStore
 		}
-		c, err := fetch.Open(st.RemoteDir())
+		c, err := fetch.Open(st.Paths().Remote())
 		if err == nil {
 			err = c.Trim(time.Now().Add(-keepFetched))
 		}
@@ -232,7 +232,7 @@ func (o opener) temp(ctx context.Context, what string) (located, error) {
 		return located{}, fmt.Errorf("%s must be unpacked into the store, which a check doesn't open\nhint: --pull opens it",
 			what)
 	}
-	dir, remove, err := o.store.Scratch().Tree(ctx, "context")
+	dir, remove, err := o.store.Parts().Scratch.Tree(ctx, "context")
 	if err != nil {
 		return located{}, err
 	}

@@ -45,7 +45,7 @@ func withRoom(b *roottest.Build, o Options) *room {
 		o.Images = b.Depot.Images
 	}
 	o.Layers, o.Cache, o.Roots = b.Depot.Store, b.Cache, b.Roots
-	o.Blobs = blobs.New(blobs.Options{Cache: b.Cache, Dir: b.Depot.Store.RemoteDir(), Offline: true})
+	o.Blobs = blobs.New(blobs.Options{Cache: b.Cache, Dir: b.Depot.Store.Paths().Remote(), Offline: true})
 	o.Progress, o.Shown = b.Shown, progress.NewAsides(b.Shown)
 	return &room{Room: New(o), Build: b}
 }

@@ -103,7 +103,7 @@ func OpenPush(ctx context.Context, o PushOptions) (*Pushing, error) {
 	p.Pusher, err = push.New(push.Options{
 		Client: to, To: o.To, ByDigest: o.Spec.Push.ByDigest, Codec: o.Spec.Codec(), Force: o.Spec.Force,
 		Format: o.Spec.Push.Format, Annotations: o.Spec.Annotations, Cache: o.Cache, Origin: origin{o.Origins, from},
-		Spool:    func() (*os.File, error) { return outfile.Unnamed(o.Layers.Dir()) },
+		Spool:    func() (*os.File, error) { return outfile.Unnamed(o.Layers.Paths().Own) },
 		Progress: p.shown.Transfer,
 	})
 	if err != nil {

@@ -30,11 +30,11 @@ type Finder interface {
 	Origins(blob digest.Digest) ([]reference.Reference, error)
 }
 
-// Layers reads the store's layers, and LayerStream without a lock. Dir is a directory on its file system.
+// Layers reads the store's layers, and LayerStream without a lock.
 type Layers interface {
 	LayerStream(l store.Layer) (io.ReadCloser, error)
 	Layer(id string) (store.Layer, error)
-	Dir() string
+	Paths() store.Paths
 }
 
 // Options say where the images of a build are recorded and written.

@@ -241,7 +241,7 @@ func TestNoDescriptorOrMountOutlivesABuild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(names), strings.Count(string(text), filepath.Dir(b.Depot.Store.Dir()))
+		return len(names), strings.Count(string(text), filepath.Dir(b.Depot.Store.Paths().Own))
 	}
 	work := func() {
 		next := b.Again(t, rootfs.Options{NoCache: true})
@@ -266,7 +266,8 @@ func TestNoDescriptorOrMountOutlivesABuild(t *testing.T) {
 	if d, m := count(); d != descriptors || m != mounts {
 		t.Errorf("%d descriptors, %d mounts; they were %d and %d", d, m, descriptors, mounts)
 	}
-	if names, err := filepath.Glob(filepath.Join(b.Depot.Store.Dir(), "tmp", "*", "*")); err != nil || len(names) != 0 {
+	if names, err := filepath.Glob(filepath.Join(b.Depot.Store.Paths().Own, "tmp", "*", "*")); err != nil ||
+		len(names) != 0 {
 		t.Errorf("left behind: %v, %v", names, err)
 	}
 }

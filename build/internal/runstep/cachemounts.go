@@ -109,7 +109,7 @@ func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key
 func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c runCall) (*os.File, func() error,
 	error) {
 	for n := 0; ; n++ {
-		path, lock, err := r.Inputs.Roots.Store.Uses().OpenMount(ctx, string(key), strconv.Itoa(n), m.ID)
+		path, lock, err := r.Inputs.Roots.Store.Parts().Uses.OpenMount(ctx, string(key), strconv.Itoa(n), m.ID)
 		if err != nil {
 			return nil, nil, err
 		}

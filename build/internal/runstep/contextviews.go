@@ -109,7 +109,7 @@ func (r *Room) mask(ctx context.Context, em *executor.Mount, from stepinput.Open
 	if mayShow, err := r.showsAsItIs(top, item, hidden, m); mayShow || err != nil {
 		return release, err
 	}
-	path, remove, err := r.Inputs.Roots.Store.Scratch().Tree(ctx, "hidden")
+	path, remove, err := r.Inputs.Roots.Store.Parts().Scratch.Tree(ctx, "hidden")
 	if err != nil {
 		return release, err
 	}
@@ -229,7 +229,7 @@ func (cc *contextCopies) get(ctx context.Context, key copyKey, fill func(dir str
 	cc.mu.Unlock()
 	one.once.Do(func() {
 		var path string
-		if path, one.remove, one.err = cc.store.Scratch().Tree(ctx, "copy"); one.err != nil {
+		if path, one.remove, one.err = cc.store.Parts().Scratch.Tree(ctx, "copy"); one.err != nil {
 			return
 		}
 		if one.err = fill(path); one.err == nil {

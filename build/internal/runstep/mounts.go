@@ -86,7 +86,7 @@ func (r *Room) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor
 		return em, release, nil
 	}
 
-	tmp, remove, err := r.Inputs.Roots.Store.Scratch().Dir(ctx)
+	tmp, remove, err := r.Inputs.Roots.Store.Parts().Scratch.Dir(ctx)
 	if err != nil {
 		return em, nil, errors.Join(err, release())
 	}

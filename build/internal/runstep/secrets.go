@@ -81,7 +81,7 @@ func (r *Room) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.Mou
 	if !v.Discard || v.ReadOnly {
 		return em, release, nil
 	}
-	tmp, remove, err := r.Inputs.Roots.Store.Scratch().Dir(ctx)
+	tmp, remove, err := r.Inputs.Roots.Store.Parts().Scratch.Dir(ctx)
 	if err != nil {
 		return em, nil, errors.Join(err, release())
 	}

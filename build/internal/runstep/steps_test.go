@@ -72,7 +72,7 @@ func (b build) fail(t *testing.T, r *runstep.Room, below *rootfs.Root, op *plan.
 }
 
 // storeRoot is the directory of the build's store.
-func (b build) storeRoot() string { return filepath.Dir(filepath.Dir(b.roots.Store.StatsFile())) }
+func (b build) storeRoot() string { return filepath.Dir(filepath.Dir(b.roots.Store.Paths().Stats())) }
 
 // mountDirs are the directories of the store's cache mounts.
 func (b build) mountDirs(t *testing.T) []string {

@@ -69,7 +69,7 @@ func Push(ctx context.Context, s *session.Session, req Request) (res Pushed, err
 		return Pushed{}, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	c, err := cache.Open(d.Store.CacheDir())
+	c, err := cache.Open(d.Store.Paths().Cache())
 	if err != nil {
 		return Pushed{}, err
 	}

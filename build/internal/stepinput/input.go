@@ -93,7 +93,7 @@ func (in Input) Open(ctx context.Context) (o Opened, err error) {
 }
 
 func (i Inputs) emptyDir(ctx context.Context) (*os.File, func() error, error) {
-	path, remove, err := i.Roots.Store.Scratch().Tree(ctx, "empty")
+	path, remove, err := i.Roots.Store.Parts().Scratch.Tree(ctx, "empty")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,14 +15,14 @@ import (
 // may have inherited one from a directory above the store; every file of an image would inherit it in turn, with IDs of
 // this machine.
 func (s *Store) inheritNothing() error {
-	driver := filepath.Join(s.store.GraphRoot(), s.Driver())
-	dirs := []string{driver, filepath.Join(driver, "dir"), s.dir}
-	below, err := fsys.Subdirs(s.dir)
+	driver := filepath.Join(s.library.GraphRoot(), s.Driver())
+	dirs := []string{driver, filepath.Join(driver, "dir"), s.paths.Own}
+	below, err := fsys.Subdirs(s.paths.Own)
 	if err != nil {
 		return err
 	}
 	for _, name := range below {
-		dirs = append(dirs, filepath.Join(s.dir, name))
+		dirs = append(dirs, filepath.Join(s.paths.Own, name))
 	}
 	for _, dir := range dirs {
 		err := unix.Lremovexattr(dir, "system.posix_acl_default")
@@ -32,19 +32,18 @@ func (s *Store) inheritNothing() error {
 			return fmt.Errorf("remove default access control list of %s: %w", dir, err)
 		}
 	}
-	return s.labelAsDriver(driver)
+	return labelAsDriver(filepath.Join(s.paths.Own, "tmp"), driver)
 }
 
-// labelAsDriver gives the directory that layers are made in the SELinux label of the driver's directory. Files that are
-// made there inherit the label, and keep it when they are renamed into the driver's directory.
-func (s *Store) labelAsDriver(driver string) error {
+// labelAsDriver gives tmp, in which layers are made, the SELinux label of the driver's directory. Files that are made
+// there inherit the label, and keep it when they are renamed into the driver's directory.
+func labelAsDriver(tmp, driver string) error {
 	const label = "security.selinux"
 	var theirs, ours [256]byte
 	n, err := unix.Lgetxattr(driver, label, theirs[:])
 	if err != nil { // the kernel, or the file system, has no labels
 		return nil //nolint:nilerr // without labels there is nothing to do
 	}
-	tmp := filepath.Join(s.dir, "tmp")
 	if m, err := unix.Lgetxattr(tmp, label, ours[:]); err == nil && bytes.Equal(ours[:m], theirs[:n]) {
 		return nil
 	}

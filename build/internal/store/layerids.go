@@ -48,7 +48,7 @@ func (s *Store) Commit(ctx context.Context, parent string, c Content,
 		return Layer{}, false, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if err := s.uses.AwaitRemoval(ctx, id); err != nil {
+	if err := s.parts.Uses.AwaitRemoval(ctx, id); err != nil {
 		return Layer{}, false, err
 	}
 
@@ -58,7 +58,8 @@ func (s *Store) Commit(ctx context.Context, parent string, c Content,
 	}
 
 	// The note is written before the layer is made: a layer without a note counts as another tool's.
-	if err := s.uses.WhileUsing(ctx, func() error { return s.uses.NoteMade(id, c.Disk, c.Linked) }); err != nil {
+	if err := s.parts.Uses.WhileUsing(ctx,
+		func() error { return s.parts.Uses.NoteMade(id, c.Disk, c.Linked) }); err != nil {
 		return Layer{}, false, err
 	}
 
@@ -77,8 +78,8 @@ func (s *Store) Commit(ctx context.Context, parent string, c Content,
 
 // takeOthers takes a layer that another tool has made meanwhile, and corrects the note: it wasn't made by this program.
 func (s *Store) takeOthers(ctx context.Context, id, parent string) (Layer, error) {
-	err := s.uses.WhileUsing(ctx, func() error {
-		return s.uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, func(n *uses.Entry) { *n = uses.Entry{} })
+	err := s.parts.Uses.WhileUsing(ctx, func() error {
+		return s.parts.Uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, func(n *uses.Entry) { *n = uses.Entry{} })
 	})
 	l, ok := s.UseLayer(ctx, id, parent)
 	if !ok {
@@ -89,7 +90,7 @@ func (s *Store) takeOthers(ctx context.Context, id, parent string) (Layer, error
 
 // LockCommit keeps other builds from committing the same layer.
 func (s *Store) LockCommit(ctx context.Context, id string) (unlock func() error, err error) {
-	dir := filepath.Join(s.dir, commitsDir)
+	dir := filepath.Join(s.paths.Own, commitsDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("commit layer: %w", err)
 	}

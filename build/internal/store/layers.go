@@ -56,14 +56,14 @@ func blobOf(l *storage.Layer) ocispec.Descriptor {
 
 // Layer looks a layer up by its full ID; the error is ErrNoLayer if there is none.
 func (s *Store) Layer(id string) (Layer, error) {
-	l, err := s.store.Layer(id)
+	l, err := s.library.Layer(id)
 	if errors.Is(err, storage.ErrLayerUnknown) || err == nil && l.ID != id {
 		return Layer{}, fmt.Errorf("layer %s: %w", id, ErrNoLayer)
 	}
 	if err != nil {
 		return Layer{}, fmt.Errorf("look up layer %s: %w", id, err)
 	}
-	if s.durable.Damaged(l) {
+	if s.parts.Durable.Damaged(l) {
 		return Layer{}, fmt.Errorf("layer %s lost files when the disk was stopped, and a container still uses it: %w", id,
 			ErrNoLayer)
 	}
@@ -101,11 +101,11 @@ func (s *Store) Chain(top string) ([]Layer, error) {
 // DiffDir gives the directory of a layer's own files, in a store that stages layers. The caller opens it at once: other
 // programs can remove layers of the store.
 func (s *Store) DiffDir(id string) (string, error) {
-	dir := filepath.Join(s.store.GraphRoot(), overlayDriver, id, "diff")
+	dir := filepath.Join(s.library.GraphRoot(), overlayDriver, id, "diff")
 	if _, err := os.Lstat(dir); err == nil {
 		return dir, nil
 	}
-	dirs, err := s.store.Directories(id)
+	dirs, err := s.library.Directories(id)
 	if err != nil {
 		return "", fmt.Errorf("locate layer %s: %w", id, err)
 	}
@@ -118,12 +118,12 @@ func (s *Store) DiffDir(id string) (string, error) {
 // MountLayer lets the driver mount a layer for reading. The caller calls the returned function when done.
 func (s *Store) MountLayer(id string) (dir string, unmount func() error, err error) {
 	give := func() error {
-		_, err := s.store.Unmount(id, false)
+		_, err := s.library.Unmount(id, false)
 		return err
 	}
-	dir, err = s.store.Mount(id, "")
+	dir, err = s.library.Mount(id, "")
 	if errors.Is(err, storage.ErrStoreIsReadOnly) { // it lies in an additional image store
-		dir, give, err = s.store.MountOthers(id)
+		dir, give, err = s.library.MountOthers(id)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("mount layer %s: %w", id, err)
@@ -144,7 +144,7 @@ func HostIDs() storage.LayerIDMappingOptions {
 // LayerTar streams a layer's uncompressed tar, byte for byte as its DiffID says. The caller closes it.
 func (s *Store) LayerTar(l Layer) (io.ReadCloser, error) {
 	none := archive.Uncompressed
-	rc, err := s.store.Diff(l.Parent, l.ID, &storage.DiffOptions{Compression: &none})
+	rc, err := s.library.Diff(l.Parent, l.ID, &storage.DiffOptions{Compression: &none})
 	if err != nil {
 		return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
 	}
@@ -153,7 +153,7 @@ func (s *Store) LayerTar(l Layer) (io.ReadCloser, error) {
 
 // RemoveLayer deletes a layer that nothing refers to. A layer that is still in use is left alone.
 func (s *Store) RemoveLayer(id string) error {
-	err := s.store.DeleteLayer(id)
+	err := s.library.DeleteLayer(id)
 	switch {
 	case err == nil, Unknown(err), errors.Is(err, storage.ErrLayerHasChildren),
 		errors.Is(err, storage.ErrLayerUsedByImage), errors.Is(err, storage.ErrLayerUsedByContainer):
@@ -163,7 +163,7 @@ func (s *Store) RemoveLayer(id string) error {
 }
 
 // HasLayer tells whether the store has a layer, whichever tool made it.
-func (s *Store) HasLayer(id string) bool { return s.store.Exists(id) }
+func (s *Store) HasLayer(id string) bool { return s.library.Exists(id) }
 
 // HasFiles tells whether the driver has a layer's directory.
 func (s *Store) HasFiles(id string) bool { return s.driver.Exists(id) }

@@ -2,11 +2,19 @@ package store
 
 import "path/filepath"
 
-// CacheDir is the directory of build/cache's records.
-func (s *Store) CacheDir() string { return filepath.Join(s.dir, "cache") }
+// Paths are where the files of a store are.
+type Paths struct {
+	// Root is the store's directory as the caller has named it.
+	Root string
+	// Own is cooper's own directory for its records, on the store's file system.
+	Own string
+}
 
-// RemoteDir is the directory in which build/fetch keeps downloaded files and git repositories.
-func (s *Store) RemoteDir() string { return filepath.Join(s.dir, "remote") }
+// Cache is the directory of the build cache's records.
+func (p Paths) Cache() string { return filepath.Join(p.Own, "cache") }
 
-// StatsFile is the file in which build/source keeps the digests of context files.
-func (s *Store) StatsFile() string { return filepath.Join(s.dir, "stat") }
+// Remote is the directory in which downloaded files, git repositories and blobs are kept.
+func (p Paths) Remote() string { return filepath.Join(p.Own, "remote") }
+
+// Stats is the file with the digests of context files.
+func (p Paths) Stats() string { return filepath.Join(p.Own, "stat") }

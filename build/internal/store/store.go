@@ -45,19 +45,27 @@ type Options struct {
 
 // Store is an opened containers/storage with cooper's own records beside it.
 type Store struct {
-	store   *library.Library
+	library *library.Library
 	driver  drivers.Driver
-	dir     string
-	trusted bool
-	scratch *scratch.Room
-	uses    *uses.Ledger
-	durable *durable.Record
-	// root is the path of the store's directory as the caller has named it.
-	root string
-	// byFD is the open directory by which the library knows the store if it can't use root, see withPlainRoot; else nil.
+	paths   Paths
+	parts   Parts
+	// byFD is the open directory by which the library knows the store if it can't use the path, see withPlainRoot; else
+	// nil.
 	byFD *os.File
-	// aside are the paths to which lists of the library were moved that could not be read when the store was opened.
-	aside []string
+}
+
+// Parts are what a store is put together from.
+type Parts struct {
+	// Library keeps layers and images; only packages below this one can use it.
+	Library library.Handle
+	// Scratch makes temporary directories and files.
+	Scratch *scratch.Room
+	// Uses is the ledger of what is used, and of what is being removed.
+	Uses *uses.Ledger
+	// Durable is the record of which layers are surely on disk.
+	Durable *durable.Record
+	// Aside are the paths to which lists of the library were moved that could not be read when the store was opened.
+	Aside []string
 }
 
 // HandleReexec runs the helper of containers/storage if the library has started this process as one, and tells whether
@@ -103,18 +111,18 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(openError(opts, err), closeFile(byFD))
 	}
 
-	s := &Store{store: st, root: opts.GraphRoot, byFD: byFD, aside: aside, trusted: !unshare.IsRootless()}
+	s := &Store{library: st, byFD: byFD, parts: Parts{Library: st.Handle(), Aside: aside}}
 	if s.driver, err = st.GraphDriver(); err != nil {
 		return nil, openError(opts, err)
 	}
 
-	s.dir = filepath.Join(st.GraphRoot(), ownDir)
-	if s.scratch, err = scratch.Open(s.dir); err != nil {
+	s.paths = Paths{Root: opts.GraphRoot, Own: filepath.Join(st.GraphRoot(), ownDir)}
+	if s.parts.Scratch, err = scratch.Open(s.paths.Own); err != nil {
 		return nil, openError(opts, err)
 	}
 
-	s.uses = uses.New(s.dir)
-	if s.durable, err = durable.Open(st); err != nil {
+	s.parts.Uses = uses.New(s.paths.Own)
+	if s.parts.Durable, err = durable.Open(st); err != nil {
 		return nil, openError(opts, err)
 	}
 	if err := s.inheritNothing(); err != nil {
@@ -122,8 +130,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 
 	options := slices.Concat(opts.GraphDriverOptions, st.GraphOptions())
-	st.Examine(library.Settings{Own: s.dir, Options: options, Portable: o.Portable, Trusted: s.trusted,
-		Volatile: !opts.DisableVolatile})
+	st.Examine(library.Settings{Own: s.paths.Own, Options: options, Portable: o.Portable,
+		Trusted: !unshare.IsRootless(), Volatile: !opts.DisableVolatile})
 	if err := s.removeStale(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier build left: %w", s.Unusable(err))
 	}
@@ -178,48 +186,33 @@ func usualDriver(root string) string {
 
 // Close closes the store. This process's mount of the driver's directory ends with the mount namespace.
 func (s *Store) Close() error {
-	s.store.Free()
-	return errors.Join(s.durable.Close(), closeFile(s.byFD))
+	s.library.Free()
+	return errors.Join(s.parts.Durable.Close(), closeFile(s.byFD))
 }
 
-// Library gives the library that keeps layers and images, for the packages below this one.
-func (s *Store) Library() *library.Library { return s.store }
+// Parts are what the store is put together from, for those who work on it.
+func (s *Store) Parts() Parts { return s.parts }
 
-// Durable gives the record of which layers are surely on disk.
-func (s *Store) Durable() *durable.Record { return s.durable }
-
-// Scratch makes temporary directories and files.
-func (s *Store) Scratch() *scratch.Room { return s.scratch }
-
-// Aside are the paths to which lists of the library were moved that could not be read when the store was opened.
-func (s *Store) Aside() []string { return s.aside }
-
-// Trusted tells whether the layers have overlay's marks in trusted.* attributes, which only the machine's root can set.
-func (s *Store) Trusted() bool { return s.trusted }
-
-// Dir is cooper's own directory for its records, on the store's file system.
-func (s *Store) Dir() string { return s.dir }
-
-// Root is the store's directory.
-func (s *Store) Root() string { return s.root }
+// Paths are where the store's files are.
+func (s *Store) Paths() Paths { return s.paths }
 
 // Driver is the name of the storage driver.
-func (s *Store) Driver() string { return s.store.GraphDriverName() }
+func (s *Store) Driver() string { return s.library.GraphDriverName() }
 
 // removeStale removes staged and temporary directories of processes that have ended.
 func (s *Store) removeStale(ctx context.Context) error {
 	return errors.Join(
-		scratch.SweepStaging(ctx, filepath.Join(s.store.GraphRoot(), overlayDriver, "staging")),
-		s.scratch.Sweep(ctx, s.removeAbandoned),
+		scratch.SweepStaging(ctx, filepath.Join(s.library.GraphRoot(), overlayDriver, "staging")),
+		s.parts.Scratch.Sweep(ctx, s.removeAbandoned),
 	)
 }
 
 // removeAbandoned removes a layer whose making was cut short because its process ended.
 func (s *Store) removeAbandoned(id string) error {
-	if _, err := s.store.Layer(id); err != nil {
+	if _, err := s.library.Layer(id); err != nil {
 		return nil //nolint:nilerr // the layer doesn't exist
 	}
-	if _, err := s.store.Unmount(id, true); err != nil && !Unknown(err) {
+	if _, err := s.library.Unmount(id, true); err != nil && !Unknown(err) {
 		return fmt.Errorf("unmount layer %s: %w", id, err)
 	}
 	return s.RemoveLayer(id)

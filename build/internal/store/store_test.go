@@ -121,7 +121,7 @@ func TestARemovedSnapshotLeavesNothing(t *testing.T) {
 func TestWhatAKilledBuildLeftIsRemovedAndNothingElse(t *testing.T) {
 	root := t.TempDir()
 	s := storetest.Open(t, store.Options{Driver: "overlay", Root: root})
-	mine, remove, err := s.Store.Scratch().Dir(t.Context())
+	mine, remove, err := s.Store.Parts().Scratch.Dir(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestWhatAKilledBuildLeftIsRemovedAndNothingElse(t *testing.T) {
 	if _, err := os.Stat(mine); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a removed temporary directory is still there")
 	}
-	dead := filepath.Join(s.Store.Dir(), "tmp", "dead")
+	dead := filepath.Join(s.Store.Paths().Own, "tmp", "dead")
 	staged := filepath.Join(root, "overlay", "staging", "dead")
 	for dir, lock := range map[string]string{dead: "lock", staged: "staging.lock"} {
 		if err := os.MkdirAll(filepath.Join(dir, "dir", "deep"), 0o700); err != nil {
@@ -146,7 +146,7 @@ func TestWhatAKilledBuildLeftIsRemovedAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Another process goes on removing this one.
-	vanishing := filepath.Join(s.Store.Dir(), "tmp", "vanishing")
+	vanishing := filepath.Join(s.Store.Paths().Own, "tmp", "vanishing")
 	if err := os.Mkdir(vanishing, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestALayerThatAKilledBuildMountedIsRemoved(t *testing.T) {
 	s := storetest.Open(t, store.Options{Driver: "vfs", Root: root})
 	storetest.Prepare(t, s, "")
 	// What a killed process leaves is the same without its lock; a copy of the note has none.
-	notes, err := filepath.Glob(filepath.Join(s.Store.Dir(), "tmp", "*", "layer"))
+	notes, err := filepath.Glob(filepath.Join(s.Store.Paths().Own, "tmp", "*", "layer"))
 	if err != nil || len(notes) != 1 {
 		t.Fatalf("notes %v, error %v", notes, err)
 	}
@@ -172,7 +172,7 @@ func TestALayerThatAKilledBuildMountedIsRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead := filepath.Join(s.Store.Dir(), "tmp", "dead")
+	dead := filepath.Join(s.Store.Paths().Own, "tmp", "dead")
 	if err := os.Mkdir(dead, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -36,21 +36,21 @@ func (s *Store) LayerStream(l Layer) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("read layer %s: %w", l.ID, err)
 	}
 
-	records, err := os.Open(filepath.Join(s.store.GraphRoot(), overlayDriver+"-layers", l.ID+".tar-split.gz"))
+	records, err := os.Open(filepath.Join(s.library.GraphRoot(), overlayDriver+"-layers", l.ID+".tar-split.gz"))
 	if err != nil { // the library may not need these files
-		return s.orTar(l, root.Close())
+		return orTar(s, l, root.Close())
 	}
 
 	unzipped, err := gzip.NewReader(records)
 	if err != nil {
-		return s.orTar(l, errors.Join(root.Close(), records.Close()))
+		return orTar(s, l, errors.Join(root.Close(), records.Close()))
 	}
 	stream := asm.NewOutputTarStream(layerFiles{root}, split.NewJSONUnpacker(unzipped))
 	return &layerStream{ReadCloser: stream, of: []io.Closer{root, records}}, nil
 }
 
 // orTar gives LayerTar's stream unless err is set.
-func (s *Store) orTar(l Layer, err error) (io.ReadCloser, error) {
+func orTar(s *Store, l Layer, err error) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}

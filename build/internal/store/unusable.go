@@ -42,7 +42,7 @@ func DiskRefuses(err error) bool {
 // Unusable turns an error that is due to a disk which refuses writes, the store's or another, into an *UnusableError.
 // Other errors are returned as they are.
 func (s *Store) Unusable(err error) error {
-	return unusable(err, places{store: s.root, run: s.store.RunRoot()})
+	return unusable(err, places{store: s.paths.Root, run: s.library.RunRoot()})
 }
 
 // places are the directories that a store is in.
@@ -130,13 +130,13 @@ func (p places) suffering(reason unix.Errno) string {
 // Exhausted says why the store's disk refuses writes at this moment; nil if it doesn't. It looks at the free space and
 // tries a write.
 func (s *Store) Exhausted() *UnusableError {
-	p := places{store: s.root, run: s.store.RunRoot()}
+	p := places{store: s.paths.Root, run: s.library.RunRoot()}
 	var st unix.Statfs_t
 	if unix.Statfs(p.store, &st) == nil && nearlyFull(&st) {
 		return p.exhausted(unix.ENOSPC)
 	}
 	// Only a write shows that a quota is used up.
-	f, err := s.scratch.File()
+	f, err := s.parts.Scratch.File()
 	if err == nil {
 		const some = 1 << 20
 		err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, some), f.Close())

@@ -7,35 +7,32 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
 )
 
-// Uses gives the ledger of what is used, and of what is being removed.
-func (s *Store) Uses() *uses.Ledger { return s.uses }
-
 // UseLayer gives a layer if the store has it on top of this parent, and protects it from removal during the build.
 func (s *Store) UseLayer(ctx context.Context, id, parent string) (l Layer, ok bool) {
-	err := s.uses.WhileUsing(ctx, func() (err error) {
+	err := s.parts.Uses.WhileUsing(ctx, func() (err error) {
 		switch l, err = s.Layer(id); {
 		case err != nil:
 			return err
-		case l.Parent != parent || s.uses.Goes(id):
+		case l.Parent != parent || s.parts.Uses.Goes(id):
 			return ErrNoLayer
 		}
-		return s.uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, nil)
+		return s.parts.Uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, nil)
 	})
 	return l, err == nil
 }
 
 // UseChain gives a chain of layers as Chain does, and protects them from removal during the build.
 func (s *Store) UseChain(ctx context.Context, top string) (chain []Layer, err error) {
-	err = s.uses.WhileUsing(ctx, func() error {
+	err = s.parts.Uses.WhileUsing(ctx, func() error {
 		chain, err = s.Chain(top)
 		if err != nil {
 			return err
 		}
 		for _, l := range chain {
-			if s.uses.Goes(l.ID) {
+			if s.parts.Uses.Goes(l.ID) {
 				return fmt.Errorf("layer %s: %w", l.ID, ErrNoLayer)
 			}
-			if err := s.uses.Note(uses.Thing{Kind: uses.Layers, Name: l.ID}, nil); err != nil {
+			if err := s.parts.Uses.Note(uses.Thing{Kind: uses.Layers, Name: l.ID}, nil); err != nil {
 				return err
 			}
 		}

@@ -41,7 +41,7 @@ func New(t *testing.T, in store.Options, o rootfs.Options) *Build {
 			t.Errorf("left behind: %v", left)
 		}
 	})
-	records, err := cache.Open(d.Store.CacheDir())
+	records, err := cache.Open(d.Store.Paths().Cache())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func (b *Build) Failed() []error { return *b.failed }
 func leftovers(t *testing.T, root string, st *store.Store) (left []string) {
 	t.Helper()
 	for _, pattern := range []string{
-		filepath.Join(st.Dir(), "tmp", "*", "*"), filepath.Join(root, "overlay", "staging", "*", "*"),
+		filepath.Join(st.Paths().Own, "tmp", "*", "*"), filepath.Join(root, "overlay", "staging", "*", "*"),
 		filepath.Join(root, "*", "cooper-*"),
 	} {
 		names, err := filepath.Glob(pattern)

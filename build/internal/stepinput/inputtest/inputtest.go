@@ -40,7 +40,7 @@ func Open(t *testing.T, files map[string]string, identity rootfs.Identity) (in s
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := cache.Open(s.CacheDir())
+	c, err := cache.Open(s.Paths().Cache())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func Open(t *testing.T, files map[string]string, identity rootfs.Identity) (in s
 		Store: s, Cache: c, Progress: progress.Discard{}, Shown: shown, Identity: identity,
 		Fail: func(_ *plan.Step, err error) error { return err },
 	})
-	in.Stats = source.OpenStatCache(s.StatsFile())
+	in.Stats = source.OpenStatCache(s.Paths().Stats())
 
 	t.Cleanup(func() {
 		_ = in.Roots.Wait() // a test that wants no commit to fail calls it

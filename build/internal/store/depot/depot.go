@@ -48,7 +48,7 @@ func newDepot(s *store.Store) *Depot {
 
 func (d *Depot) prepare(ctx context.Context, o store.Options) error {
 	if err := errors.Join(shift.New(d.Store).Sweep(ctx), idranges.New(d.Store).Sweep(ctx),
-		d.Store.Uses().SweepBuilds(d.Images.RemoveHalf)); err != nil {
+		d.Store.Parts().Uses.SweepBuilds(d.Images.RemoveHalf)); err != nil {
 		return fmt.Errorf("remove what an earlier build left: %w", err)
 	}
 	if err := mend.New(d.Store, d.Images, d.Removal, o.Tell).Mend(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
 )
 
@@ -27,12 +28,13 @@ func TestWhatAKilledBuildLeftGoesBeforeTheStoreIsUsed(t *testing.T) {
 	}
 	l := storetest.Stack(t, d, "", "a")
 	half := strings.Repeat("12", 32)
-	if _, err := d.Store.Library().CreateImage(half, nil, l[0].ID, "",
+	if _, err := library.Of(d.Store.Parts().Library).CreateImage(half, nil, l[0].ID, "",
 		&storage.ImageOptions{Flags: map[string]any{"cooper": true}}); err != nil {
 		t.Fatal(err)
 	}
 	long := time.Now().Add(-time.Minute)
-	left := []string{filepath.Join(d.Store.Dir(), "builds", "dead"), filepath.Join(d.Store.Dir(), "tmp", "dead")}
+	left := []string{filepath.Join(d.Store.Paths().Own, "builds", "dead"),
+		filepath.Join(d.Store.Paths().Own, "tmp", "dead")}
 	if err := errors.Join(os.MkdirAll(filepath.Dir(left[0]), 0o700), os.WriteFile(left[0], nil, 0o600),
 		os.Mkdir(left[1], 0o700), os.Chtimes(left[1], long, long), d.Close()); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/internal/store/durable"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
 	"github.com/cooperbuild/cooper/userns/usertest"
 )
@@ -30,7 +31,7 @@ func open(t *testing.T) *depot.Depot {
 
 func record(t *testing.T, d *depot.Depot, id string) *storage.Layer {
 	t.Helper()
-	l, err := d.Store.Library().Layer(id)
+	l, err := library.Of(d.Store.Parts().Library).Layer(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func record(t *testing.T, d *depot.Depot, id string) *storage.Layer {
 // note is what the note says of layers, in bytes.
 func note(t *testing.T, d *depot.Depot) (layers, damaged int) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(d.Store.Dir(), "synced"))
+	text, err := os.ReadFile(filepath.Join(d.Store.Paths().Own, "synced"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func note(t *testing.T, d *depot.Depot) (layers, damaged int) {
 
 func TestLayersAreOnTheDiskOnceThatWasAskedFor(t *testing.T) {
 	d := open(t)
-	r := d.Store.Durable()
+	r := d.Store.Parts().Durable
 	l := storetest.Stack(t, d, "", "a", "b")
 	if r.Synced(record(t, d, l[0].ID)) {
 		t.Error("a layer that was just made is on the disk already")
@@ -69,14 +70,14 @@ func TestLayersAreOnTheDiskOnceThatWasAskedFor(t *testing.T) {
 	if layers, damaged := note(t, d); layers != 16 || damaged != 0 {
 		t.Errorf("noted: %d and %d bytes", layers, damaged)
 	}
-	before, err := os.Stat(filepath.Join(d.Store.Dir(), "synced"))
+	before, err := os.Stat(filepath.Join(d.Store.Paths().Own, "synced"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Make(t.Context(), l[1].ID); err != nil {
 		t.Fatal(err)
 	}
-	if after, err := os.Stat(filepath.Join(d.Store.Dir(), "synced")); err != nil || !os.SameFile(before, after) {
+	if after, err := os.Stat(filepath.Join(d.Store.Paths().Own, "synced")); err != nil || !os.SameFile(before, after) {
 		t.Errorf("what is on the disk was written once more: %v", err)
 	}
 }
@@ -84,10 +85,10 @@ func TestLayersAreOnTheDiskOnceThatWasAskedFor(t *testing.T) {
 func TestWhatAnotherProcessHasWrittenIsNotWrittenAgain(t *testing.T) {
 	d := open(t)
 	l := storetest.Stack(t, d, "", "a")
-	if err := d.Store.Durable().Make(t.Context(), l[0].ID); err != nil {
+	if err := d.Store.Parts().Durable.Make(t.Context(), l[0].ID); err != nil {
 		t.Fatal(err)
 	}
-	other, err := durable.Open(d.Store.Library())
+	other, err := durable.Open(library.Of(d.Store.Parts().Library))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,21 +106,21 @@ func TestWhatAnotherProcessHasWrittenIsNotWrittenAgain(t *testing.T) {
 func TestALayerThatIsMadeAnewIsAnother(t *testing.T) {
 	d := open(t)
 	l := storetest.Stack(t, d, "", "a")[0]
-	if err := d.Store.Durable().Make(t.Context(), l.ID); err != nil {
+	if err := d.Store.Parts().Durable.Make(t.Context(), l.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Store.RemoveLayer(l.ID); err != nil {
 		t.Fatal(err)
 	}
 	again := storetest.Stack(t, d, "", "a")[0]
-	if again.ID != l.ID || d.Store.Durable().Synced(record(t, d, l.ID)) {
+	if again.ID != l.ID || d.Store.Parts().Durable.Synced(record(t, d, l.ID)) {
 		t.Error("it counts as the one that was written to the disk")
 	}
 }
 
 func TestADamagedLayerIsNoneUntilItIsGone(t *testing.T) {
 	d := open(t)
-	r := d.Store.Durable()
+	r := d.Store.Parts().Durable
 	l := storetest.Stack(t, d, "", "a", "b")
 	unlock, err := r.Lock(t.Context())
 	if err != nil {
@@ -155,11 +156,11 @@ func TestADamagedLayerIsNoneUntilItIsGone(t *testing.T) {
 func TestANoteThatCannotBeReadTellsNothing(t *testing.T) {
 	d := open(t)
 	l := storetest.Stack(t, d, "", "a")[0]
-	r := d.Store.Durable()
+	r := d.Store.Parts().Durable
 	if err := r.Make(t.Context(), l.ID); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(d.Store.Dir(), "synced")
+	path := filepath.Join(d.Store.Paths().Own, "synced")
 	for _, text := range []string{"{", `{"uptime":"another","layers":"AAAA"}`} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -179,14 +180,14 @@ func TestANoteThatCannotBeReadTellsNothing(t *testing.T) {
 func TestWaitingForTheDiskCanBeInterrupted(t *testing.T) {
 	d := open(t)
 	l := storetest.Stack(t, d, "", "a")[0]
-	unlock, err := d.Store.Durable().Lock(t.Context()) // another process writes
+	unlock, err := d.Store.Parts().Durable.Lock(t.Context()) // another process writes
 	if err != nil {
 		t.Fatal(err)
 	}
 	why := errors.New("the user wants no more")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if err := d.Store.Durable().Make(ctx, l.ID); !errors.Is(err, why) {
+	if err := d.Store.Parts().Durable.Make(ctx, l.ID); !errors.Is(err, why) {
 		t.Errorf("got %v, want the context's cause", err)
 	}
 	if err := unlock(); err != nil {
@@ -198,14 +199,14 @@ func TestRecordsOfImagesAreWrittenOnce(t *testing.T) {
 	d := open(t)
 	l := storetest.Stack(t, d, "", "a")
 	storetest.Image(t, d, "", l, "localhost/a:1")
-	recorded := &d.Store.Library().Recorded
+	recorded := &library.Of(d.Store.Parts().Library).Recorded
 	if !recorded.Load() {
 		t.Error("nobody was told of the image")
 	}
-	if err := d.Store.Durable().Settle(); err != nil || recorded.Load() {
+	if err := d.Store.Parts().Durable.Settle(); err != nil || recorded.Load() {
 		t.Errorf("still to be written: %v, %v", recorded.Load(), err)
 	}
-	if err := d.Store.Durable().Settle(); err != nil {
+	if err := d.Store.Parts().Durable.Settle(); err != nil {
 		t.Error(err)
 	}
 }

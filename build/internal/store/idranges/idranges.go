@@ -34,7 +34,7 @@ type Room struct {
 }
 
 // New gives the room of a store.
-func New(s *store.Store) *Room { return &Room{dir: s.Dir(), lib: s.Library()} }
+func New(s *store.Store) *Room { return &Room{dir: s.Paths().Own, lib: library.Of(s.Parts().Library)} }
 
 // Ranges are the ranges of IDs that one build uses alone. Close, or the end of the process, frees them.
 type Ranges struct {

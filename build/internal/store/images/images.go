@@ -42,8 +42,8 @@ func (f *Finder) ShortNames() (*registry.ShortNames, error) { return f.shortName
 
 // New gives the room of a store's images.
 func New(s *store.Store) *Room {
-	find := &Finder{store: s, library: s.Library(), shortNames: sync.OnceValues(registry.LoadShortNames)}
-	return &Room{Finder: find, uses: s.Uses()}
+	find := &Finder{store: s, library: library.Of(s.Parts().Library), shortNames: sync.OnceValues(registry.LoadShortNames)}
+	return &Room{Finder: find, uses: s.Parts().Uses}
 }
 
 // Found is an image of the store: what a stage needs of it, and its layers, bottom first.

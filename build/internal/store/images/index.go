@@ -85,7 +85,7 @@ func (r *Room) makeIndex(record IndexRecord) (raw []byte, instances map[string]s
 			Platform: &i.Platform,
 		}
 		index.Manifests = append(index.Manifests, d)
-		instances[d.Digest.String()] = fmt.Sprintf("containers-storage:[%s@%s+%s]@%s", r.store.Driver(), r.store.Root(),
+		instances[d.Digest.String()] = fmt.Sprintf("containers-storage:[%s@%s+%s]@%s", r.store.Driver(), r.store.Paths().Root,
 			r.library.RunRoot(), i.ID)
 	}
 	raw, err = json.Marshal(index)

@@ -16,7 +16,7 @@ func (r *Room) Move(ctx context.Context, id, top string) error {
 	if img, err := r.library.Image(id); err != nil || img.TopLayer == top {
 		return err
 	}
-	if err := r.store.Durable().Make(ctx, top); err != nil {
+	if err := r.store.Parts().Durable.Make(ctx, top); err != nil {
 		return err
 	}
 	err := r.uses.WhileDeciding(ctx, func() error {

@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
 	"github.com/cooperbuild/cooper/build/registry"
 )
@@ -30,7 +31,7 @@ func openOverlay(t *testing.T) *depot.Depot {
 // record is an image as the library has it.
 func record(t *testing.T, d *depot.Depot, id string) *storage.Image {
 	t.Helper()
-	img, err := d.Store.Library().Image(id)
+	img, err := library.Of(d.Store.Parts().Library).Image(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestWhatTheCacheNeedsIsKeptByAName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := d.Store.Library().Images()
+	all, err := library.Of(d.Store.Parts().Library).Images()
 	if err != nil || len(all) != 2 {
 		t.Fatalf("images: %v, %v", all, err)
 	}
@@ -128,7 +129,7 @@ func TestAHalfMadeImageGoesAndItsLayersAreHeld(t *testing.T) {
 		if len(o.Flags) == 0 {
 			names = []string{"localhost/other:1"}
 		}
-		if _, err := d.Store.Library().CreateImage(id, names, l[0].ID, "", o); err != nil {
+		if _, err := library.Of(d.Store.Parts().Library).CreateImage(id, names, l[0].ID, "", o); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -138,7 +139,7 @@ func TestAHalfMadeImageGoesAndItsLayersAreHeld(t *testing.T) {
 	if !d.Images.Has(strings.Repeat(named, 4)) || d.Images.Has(strings.Repeat(nameless, 4)) {
 		t.Error("the wrong image went")
 	}
-	all, err := d.Store.Library().Images()
+	all, err := library.Of(d.Store.Parts().Library).Images()
 	if err != nil || !slices.ContainsFunc(all, func(img storage.Image) bool {
 		return images.Own(&img) && images.HasManifest(&img) && img.TopLayer == l[0].ID
 	}) {
@@ -192,7 +193,8 @@ func TestAnImageIsFoundByTheDigestsThatItWasPulledBy(t *testing.T) {
 func TestAnImageMovesToLayersOfTheSameContent(t *testing.T) {
 	d := openOverlay(t)
 	l := storetest.Stack(t, d, "", "a")[0]
-	old, _, err := d.Store.Library().PutLayer(strings.Repeat("ab", 32), "", nil, "", false, nil, tarOf(t, d, l))
+	old, _, err := library.Of(d.Store.Parts().Library).PutLayer(strings.Repeat("ab", 32), "", nil, "", false, nil,
+		tarOf(t, d, l))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +214,7 @@ func TestAnImageMovesToLayersOfTheSameContent(t *testing.T) {
 			t.Errorf("before: %+v\nafter: %+v", before, after)
 		}
 	}
-	all, err := d.Store.Library().Images()
+	all, err := library.Of(d.Store.Parts().Library).Images()
 	if err != nil || len(all) != 1 {
 		t.Errorf("images: %v, %v", all, err)
 	}
@@ -221,7 +223,8 @@ func TestAnImageMovesToLayersOfTheSameContent(t *testing.T) {
 func TestAnImageOfAContainerStaysOnItsLayers(t *testing.T) {
 	d := openOverlay(t)
 	l := storetest.Stack(t, d, "", "a")[0]
-	old, _, err := d.Store.Library().PutLayer(strings.Repeat("ab", 32), "", nil, "", false, nil, tarOf(t, d, l))
+	old, _, err := library.Of(d.Store.Parts().Library).PutLayer(strings.Repeat("ab", 32), "", nil, "", false, nil,
+		tarOf(t, d, l))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +233,7 @@ func TestAnImageOfAContainerStaysOnItsLayers(t *testing.T) {
 	if err := d.Images.PutCopy(img, old.ID, "example.test/app:1"); err != nil {
 		t.Fatal(err)
 	}
-	lib := d.Store.Library()
+	lib := library.Of(d.Store.Parts().Library)
 	podman, err := storage.GetStore(storage.StoreOptions{GraphRoot: lib.GraphRoot(), RunRoot: lib.RunRoot()})
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +260,7 @@ func tarOf(t *testing.T, d *depot.Depot, l store.Layer) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := d.Store.Scratch().File()
+	f, err := d.Store.Parts().Scratch.File()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +304,8 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 			if json.Unmarshal(test.manifest, &m) == nil && m.Config.Digest.Validate() == nil {
 				data = append(data, storage.ImageBigDataOption{Key: m.Config.Digest.String(), Data: test.config})
 			}
-			if _, err := d.Store.Library().CreateImage(id, nil, "", "", &storage.ImageOptions{BigData: data}); err != nil {
+			if _, err := library.Of(d.Store.Parts().Library).CreateImage(id, nil, "", "",
+				&storage.ImageOptions{BigData: data}); err != nil {
 				t.Fatal(err)
 			}
 			_, err := d.Images.Find(t.Context(), id)
@@ -316,7 +320,7 @@ func TestTheLayersOfWhatIsFoundAreKeptForTheBuild(t *testing.T) {
 	d := openOverlay(t)
 	l := storetest.Stack(t, d, "", "a")
 	storetest.Image(t, d, "", l, "localhost/app:1")
-	note := filepath.Join(d.Store.Dir(), "uses", "layers", l[0].ID)
+	note := filepath.Join(d.Store.Paths().Own, "uses", "layers", l[0].ID)
 	long := time.Unix(1_000_000_000, 0)
 	if err := os.Chtimes(note, long, long); err != nil {
 		t.Fatal(err)
@@ -327,11 +331,11 @@ func TestTheLayersOfWhatIsFoundAreKeptForTheBuild(t *testing.T) {
 	if info, err := os.Stat(note); err != nil || !info.ModTime().After(long) {
 		t.Errorf("the layer was last used %v, %v", info.ModTime(), err)
 	}
-	unlock, err := d.Store.Uses().LockRemoval(t.Context(), false)
+	unlock, err := d.Store.Parts().Uses.LockRemoval(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Store.Uses().Condemn([]string{l[0].ID}); err != nil {
+	if err := d.Store.Parts().Uses.Condemn([]string{l[0].ID}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Images.Find(t.Context(), "app:1"); !errors.Is(err, store.ErrNoLayer) {

@@ -79,7 +79,7 @@ const ownFlag = "cooper"
 // what it lacks, as when the process that made it was killed; with renew it gets the manifest.
 func (r *Room) put(ctx context.Context, img storage.Image, o *storage.ImageOptions, renew bool) error {
 	if !r.Has(img.ID) { // its record was made when the layers were on the disk
-		if err := r.store.Durable().Make(ctx, img.TopLayer); err != nil {
+		if err := r.store.Parts().Durable.Make(ctx, img.TopLayer); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 	if l.UncompressedDigest == "" || !r.store.HasFiles(l.ID) {
 		return errLost
 	}
-	if r.store.Library().Layout.Stacks {
+	if library.Of(r.store.Parts().Library).Layout.Stacks {
 		if err := r.checkStacking(l.ID, l.Parent); err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 	if got != l.UncompressedDigest {
 		return fmt.Errorf("layer %s: %w", l.ID, errLost)
 	}
-	if !r.store.Library().Layout.Stacks {
+	if !library.Of(r.store.Parts().Library).Layout.Stacks {
 		return r.checkCopied(l, headers)
 	}
 
@@ -61,8 +61,8 @@ func (r *Room) measure(ctx context.Context, l *storage.Layer) error {
 	}
 
 	// Layers that other tools made may lack what their user can't set.
-	c := tarChecker{dir: dir, attributes: r.store.Library().Layout.Renames &&
-		r.store.Uses().Read(uses.Thing{Kind: uses.Layers, Name: l.ID}).Made}
+	c := tarChecker{dir: dir, attributes: library.Of(r.store.Parts().Library).Layout.Renames &&
+		r.store.Parts().Uses.Read(uses.Thing{Kind: uses.Layers, Name: l.ID}).Made}
 	for _, h := range headers {
 		if err := c.check(h); err != nil {
 			return err

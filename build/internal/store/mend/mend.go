@@ -35,7 +35,8 @@ type Room struct {
 // New gives the room that mends a store. tell is given what a user should know of what a crash has cost; nil: nobody is
 // told.
 func New(s *store.Store, i *images.Room, r *removal.Room, tell func(text string)) *Room {
-	return &Room{store: s, library: s.Library(), durable: s.Durable(), images: i, removal: r, tellUser: tell}
+	return &Room{store: s, library: library.Of(s.Parts().Library), durable: s.Parts().Durable, images: i, removal: r,
+		tellUser: tell}
 }
 
 // Mend looks at what may have been lost if the store's file system was mounted anew since its layers were last written
@@ -44,7 +45,7 @@ func New(s *store.Store, i *images.Room, r *removal.Room, tell func(text string)
 // there is nothing to do.
 func (r *Room) Mend(ctx context.Context) error {
 	same, _, err := r.durable.Read()
-	if err == nil && same && len(r.store.Aside()) == 0 {
+	if err == nil && same && len(r.store.Parts().Aside) == 0 {
 		return nil
 	}
 	unlock, err := r.durable.Lock(ctx)
@@ -61,11 +62,11 @@ func (r *Room) mendLocked(ctx context.Context) error {
 	same, at, err := r.durable.Read()
 	first := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case first && len(r.store.Aside()) == 0:
+	case first && len(r.store.Parts().Aside) == 0:
 		return r.noteMended() // what there is was made by others, or by a cooper that kept no note
 	case err != nil && !first:
 		return err
-	case err == nil && same && len(r.store.Aside()) == 0:
+	case err == nil && same && len(r.store.Parts().Aside) == 0:
 		return nil // another process has mended the store meanwhile
 	}
 	m := &mender{Room: r, bad: map[string]bool{}}
@@ -132,7 +133,7 @@ func (m *mender) run(ctx context.Context) error {
 	}
 
 	m.report()
-	if len(m.bad)+len(m.store.Aside()) == 0 {
+	if len(m.bad)+len(m.store.Parts().Aside) == 0 {
 		return nil
 	}
 	return m.library.GarbageCollect()
@@ -299,8 +300,8 @@ func (m *mender) tell(text string) {
 // report says what is gone, in one note.
 func (m *mender) report() {
 	var what []string
-	if len(m.store.Aside()) > 0 {
-		what = append(what, "records that can't be read are kept as "+strings.Join(m.store.Aside(), ", "))
+	if len(m.store.Parts().Aside) > 0 {
+		what = append(what, "records that can't be read are kept as "+strings.Join(m.store.Parts().Aside, ", "))
 	}
 	if len(m.bad) > 0 {
 		what = append(what, fmt.Sprintf("%d layers had lost files and are removed", len(m.bad)))

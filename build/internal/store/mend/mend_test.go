@@ -48,7 +48,7 @@ func crash(t *testing.T, o store.Options) *crashed {
 	})
 	putNamed(t, s, "localhost/whole:latest", c.lower)
 	putNamed(t, s, "localhost/hurt:latest", c.lower, c.upper)
-	if err := errors.Join(s.Store.Durable().Settle(), s.Close()); err != nil {
+	if err := errors.Join(s.Store.Parts().Durable.Settle(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	storetest.Write(t, c.path("cooper/synced"), `{"uptime":"another"}`)

@@ -136,12 +136,13 @@ const (
 
 // Tell tells the user once that there is another store than s, which was opened with these options.
 func Tell(ctx context.Context, s *store.Store, o store.Options) error {
-	told, asked := filepath.Join(s.Dir(), toldFile), filepath.Join(s.Dir(), askedFile)
-	if o.Tell == nil || s.Trusted() || o.Root != "" || s.Driver() != library.Overlay || fsys.Exists(told) {
+	told, asked := filepath.Join(s.Paths().Own, toldFile), filepath.Join(s.Paths().Own, askedFile)
+	trusted := library.Of(s.Parts().Library).Layout.Marks == library.TrustedMarks
+	if o.Tell == nil || trusted || o.Root != "" || s.Driver() != library.Overlay || fsys.Exists(told) {
 		return nil
 	}
 	ask := !fsys.Exists(asked)
-	if !ask && !fsys.Exists(filepath.Join(s.Root(), otherDriver+"-images")) {
+	if !ask && !fsys.Exists(filepath.Join(s.Paths().Root, otherDriver+"-images")) {
 		return nil
 	}
 	other, ok := Find(ctx, o, ask)

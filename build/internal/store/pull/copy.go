@@ -64,7 +64,7 @@ func (r *Room) copyOnce(ctx context.Context, c *layerCopy) (images.Found, error)
 		top, err = c.run(ctx)
 	}
 	if err == nil {
-		err = r.store.Durable().Make(ctx, top)
+		err = r.store.Parts().Durable.Make(ctx, top)
 	}
 	if err == nil {
 		err = r.images.PutCopy(img, top, o.Name)

@@ -224,7 +224,7 @@ func (c *layerCopy) makeAlone(ctx context.Context, l *pendingLayer, content *lay
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if err := c.room.store.Uses().AwaitRemoval(ctx, l.id); err != nil {
+	if err := c.room.store.Parts().Uses.AwaitRemoval(ctx, l.id); err != nil {
 		return err
 	}
 	if c.room.store.HasLayer(l.id) {
@@ -333,7 +333,7 @@ func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerConte
 }
 
 func (c *layerCopy) tempFile() (*os.File, error) {
-	file, err := c.room.store.Scratch().File()
+	file, err := c.room.store.Parts().Scratch.File()
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary file: %w", err)
 	}

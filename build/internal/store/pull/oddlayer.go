@@ -44,7 +44,7 @@ func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layer
 		return err
 	}
 
-	base, remove, err := c.room.store.Scratch().Dir(ctx)
+	base, remove, err := c.room.store.Parts().Scratch.Dir(ctx)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type Room struct {
 
 // New gives the room that brings images into a store.
 func New(s *store.Store, i *images.Room) *Room {
-	return &Room{store: s, library: s.Library(), images: i}
+	return &Room{store: s, library: library.Of(s.Parts().Library), images: i}
 }
 
 // Options say how to reach a registry.

@@ -81,18 +81,18 @@ func TestALayerThatIsBeingRemovedIsNotReplaced(t *testing.T) {
 			}
 			id := img.Layers[0].ID
 			before := inode(t, d, id)
-			unlock, err := d.Store.Uses().LockRemoval(t.Context(), false)
+			unlock, err := d.Store.Parts().Uses.LockRemoval(t.Context(), false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := d.Store.Uses().Condemn([]string{id}); err != nil {
+			if err := d.Store.Parts().Uses.Condemn([]string{id}); err != nil {
 				t.Fatal(err)
 			}
 			end := begin(t, d, src, src.image(blob))
 			if after := inode(t, d, id); after != before {
 				t.Error("the layer's directory was replaced")
 			}
-			if err := errors.Join(d.Store.Uses().Absolve(id), unlock(), end()); err != nil {
+			if err := errors.Join(d.Store.Parts().Uses.Absolve(id), unlock(), end()); err != nil {
 				t.Error(err)
 			}
 			if after := inode(t, d, id); after != before {

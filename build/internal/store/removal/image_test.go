@@ -16,7 +16,7 @@ func TestAnImageThatGetsANameMeanwhileStays(t *testing.T) {
 	if err := s.Images.Tag(t.Context(), id, []string{"localhost/b:1"}); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := s.Store.Uses().LockRemoval(t.Context(), true)
+	unlock, err := s.Store.Parts().Uses.LockRemoval(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}

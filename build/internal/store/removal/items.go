@@ -135,11 +135,11 @@ func blocks(size int64) int64 {
 
 // layerFiles are the files of a layer.
 func (r *Room) layerFiles(id string) []string {
-	dir := filepath.Join(r.store.Root(), r.store.Driver(), id)
+	dir := filepath.Join(r.store.Paths().Root, r.store.Driver(), id)
 	if r.store.Driver() == "vfs" {
-		dir = filepath.Join(r.store.Root(), "vfs", "dir", id)
+		dir = filepath.Join(r.store.Paths().Root, "vfs", "dir", id)
 	}
-	return []string{dir, filepath.Join(r.store.Root(), r.store.Driver()+"-layers", id+".tar-split.gz")}
+	return []string{dir, filepath.Join(r.store.Paths().Root, r.store.Driver()+"-layers", id+".tar-split.gz")}
 }
 
 // images lists the images that stay. A layer counts with the first image that has it; those that no image has are an
@@ -226,7 +226,7 @@ func IsImageRecord(id string) bool { return strings.HasPrefix(id, imagePrefix) }
 
 // eachBelow calls f for the directories that are the things of a kind.
 func (r *Room) eachBelow(kind uses.Kind, f func(upper, lower, path string)) error {
-	base := filepath.Join(r.store.Dir(), string(kind))
+	base := filepath.Join(r.store.Paths().Own, string(kind))
 	uppers, err := fsys.Subdirs(base)
 	for _, upper := range uppers {
 		lowers, lowerErr := fsys.Subdirs(filepath.Join(base, upper))
@@ -286,5 +286,5 @@ func (r *Room) isThere(t uses.Thing) bool {
 		return r.library.Exists(t.Name)
 	}
 	parent, name, _ := strings.Cut(t.Name, ".")
-	return fsys.Exists(filepath.Join(r.store.Dir(), string(t.Kind), parent, name))
+	return fsys.Exists(filepath.Join(r.store.Paths().Own, string(t.Kind), parent, name))
 }

@@ -35,7 +35,7 @@ func listed(t *testing.T, d *depot.Depot, look removal.Look, kind disk.Kind) (it
 // mount makes a cache mount with a file of a size in bytes.
 func mount(t *testing.T, d *depot.Depot, size int) (dir string) {
 	t.Helper()
-	dir, lock, err := d.Store.Uses().OpenMount(t.Context(), "key", "0", "go")
+	dir, lock, err := d.Store.Parts().Uses.OpenMount(t.Context(), "key", "0", "go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestNotesOfLayersThatAreGoneGo(t *testing.T) {
 	if items := listed(t, d, removal.LookChanged, disk.Layers); len(items) > 0 {
 		t.Errorf("listed: %v", items)
 	}
-	if !d.Store.Uses().LastUse(uses.Thing{Kind: uses.Layers, Name: l.ID}).IsZero() {
+	if !d.Store.Parts().Uses.LastUse(uses.Thing{Kind: uses.Layers, Name: l.ID}).IsZero() {
 		t.Error("its note is there")
 	}
 }
@@ -125,7 +125,7 @@ func TestARecordThatHoldsNoLayerAloneGoes(t *testing.T) {
 	if len(items) != 1 || items[0].Bound || !removal.IsImageRecord(items[0].ID) || !strings.HasSuffix(items[0].ID, own) {
 		t.Fatalf("listed: %+v", items)
 	}
-	unlock, err := d.Store.Uses().LockRemoval(t.Context(), false)
+	unlock, err := d.Store.Parts().Uses.LockRemoval(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestARecordThatHoldsNoLayerAloneGoes(t *testing.T) {
 func TestWhatWasUsedSinceACrashGoes(t *testing.T) {
 	d := storetest.Open(t, store.Options{Driver: "overlay"})
 	young := mount(t, d, 1)
-	old, lock, err := d.Store.Uses().OpenMount(t.Context(), "old", "0", "")
+	old, lock, err := d.Store.Parts().Uses.OpenMount(t.Context(), "old", "0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestWhatWasUsedSinceACrashGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	long := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(filepath.Join(d.Store.Dir(), "uses", "mounts", "old.0"), long, long); err != nil {
+	if err := os.Chtimes(filepath.Join(d.Store.Paths().Own, "uses", "mounts", "old.0"), long, long); err != nil {
 		t.Fatal(err)
 	}
 	storetest.Write(t, young+".made", "")
@@ -166,7 +166,7 @@ func TestWhatWasUsedSinceACrashGoes(t *testing.T) {
 func TestTheReserveIsMadeByBuildsAndGivenUpOnce(t *testing.T) {
 	d := storetest.Open(t, store.Options{Driver: "overlay"})
 	files := func() int {
-		entries, err := os.ReadDir(filepath.Join(d.Store.Dir(), "reserve"))
+		entries, err := os.ReadDir(filepath.Join(d.Store.Paths().Own, "reserve"))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}

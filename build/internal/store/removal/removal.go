@@ -78,11 +78,11 @@ func (w *remover) remove(ctx context.Context, i disk.Item) (bool, error) {
 	case disk.Shifted:
 		mapping, id, _ := strings.Cut(i.ID, "/")
 		return r.removeDir(ctx, uses.Thing{Kind: uses.Copies, Name: mapping + "." + id},
-			filepath.Join(r.store.Dir(), string(uses.Copies), mapping), id)
+			filepath.Join(r.store.Paths().Own, string(uses.Copies), mapping), id)
 	case disk.Mounts:
 		key, number, _ := strings.Cut(i.ID, "/")
 		return r.removeDir(ctx, uses.Thing{Kind: uses.Mounts, Name: key + "." + number},
-			filepath.Join(r.store.Dir(), string(uses.Mounts), key), number)
+			filepath.Join(r.store.Paths().Own, string(uses.Mounts), key), number)
 	case disk.Records:
 		if i.Bound {
 			return false, nil
@@ -94,7 +94,7 @@ func (w *remover) remove(ctx context.Context, i disk.Item) (bool, error) {
 
 // removeDir removes a directory that cooper keeps, and the files beside it: first its name, then what is in it.
 func (r *Room) removeDir(ctx context.Context, u uses.Thing, parent, name string) (done bool, err error) {
-	tmp, remove, err := r.store.Scratch().Dir(ctx)
+	tmp, remove, err := r.store.Parts().Scratch.Dir(ctx)
 	if err != nil {
 		return false, err
 	}

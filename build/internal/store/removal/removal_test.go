@@ -68,7 +68,7 @@ func remove(t *testing.T, s *depot.Depot, items []disk.Item, layers ...store.Lay
 		}
 		chosen = append(chosen, items[n])
 	}
-	unlock, err := s.Store.Uses().LockRemoval(t.Context(), true)
+	unlock, err := s.Store.Parts().Uses.LockRemoval(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestWhatABuildUsesStays(t *testing.T) {
 			t.Errorf("layer %s on top of %q can be used: %v", try.id, try.parent, ok)
 		}
 	}
-	oldest, err := s.Store.Uses().OldestBuild(t.Context())
+	oldest, err := s.Store.Parts().Uses.OldestBuild(t.Context())
 	if err != nil || oldest.After(time.Now()) {
 		t.Errorf("the oldest build began at %v, %v", oldest, err)
 	}
@@ -202,23 +202,23 @@ func TestWhatAKilledRemovalHasMarkedIsThereAgain(t *testing.T) {
 	s := storetest.Open(t, store.Options{Driver: "overlay"})
 	l := storetest.Stack(t, s, "", "a")
 	image(t, s, l)
-	marks := filepath.Join(s.Store.Dir(), "uses", "gone")
+	marks := filepath.Join(s.Store.Paths().Own, "uses", "gone")
 	if err := errors.Join(os.MkdirAll(marks, 0o700), os.WriteFile(filepath.Join(marks, l[0].ID), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := s.Store.UseLayer(t.Context(), l[0].ID, ""); ok {
 		t.Error("a layer that is being removed was used")
 	}
-	unlock, err := s.Store.Uses().LockRemoval(t.Context(), false)
+	unlock, err := s.Store.Parts().Uses.LockRemoval(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Store.Uses().LockRemoval(t.Context(), false); !errors.Is(err, uses.ErrBusy) {
+	if _, err := s.Store.Parts().Uses.LockRemoval(t.Context(), false); !errors.Is(err, uses.ErrBusy) {
 		t.Errorf("two remove at once: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Store.Uses().LockRemoval(ctx, true); !errors.Is(err, context.Canceled) {
+	if _, err := s.Store.Parts().Uses.LockRemoval(ctx, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("waited after the context had ended: %v", err)
 	}
 	if err := unlock(); err != nil {
@@ -233,21 +233,21 @@ func TestACacheMountGoesWithItsFiles(t *testing.T) {
 	s := storetest.Open(t, store.Options{Driver: "overlay"})
 	outside := t.TempDir()
 	storetest.Write(t, filepath.Join(outside, "precious"), "x")
-	dir, lock, err := s.Store.Uses().OpenMount(t.Context(), "key", "0", "go")
+	dir, lock, err := s.Store.Parts().Uses.OpenMount(t.Context(), "key", "0", "go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	storetest.Write(t, filepath.Join(dir, "object"), "x")
 	storetest.Write(t, dir+".made", "")
 	if err := errors.Join(lock.Close(), os.Symlink(outside, filepath.Join(dir, "out")),
-		os.Symlink(outside, filepath.Join(s.Store.Dir(), "mounts", "link"))); err != nil {
+		os.Symlink(outside, filepath.Join(s.Store.Paths().Own, "mounts", "link"))); err != nil {
 		t.Fatal(err)
 	}
 	items, err := s.Removal.Items(t.Context(), removal.LookNoted)
 	if err != nil || len(items) != 1 || items[0].Label != "go" || items[0].ID != "key/0" || items[0].Size.Bytes < 8192 {
 		t.Fatalf("listed: %v, %v", items, err)
 	}
-	unlock, err := s.Store.Uses().LockRemoval(t.Context(), false)
+	unlock, err := s.Store.Parts().Uses.LockRemoval(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestACacheMountGoesWithItsFiles(t *testing.T) {
 	if err := errors.Join(err, unlock()); err != nil || len(gone) != 1 {
 		t.Errorf("gone: %v, %v", gone, err)
 	}
-	if left, err := os.ReadDir(filepath.Join(s.Store.Dir(), "mounts")); err != nil || len(left) != 1 ||
+	if left, err := os.ReadDir(filepath.Join(s.Store.Paths().Own, "mounts")); err != nil || len(left) != 1 ||
 		left[0].Name() != "link" {
 		t.Errorf("left: %v, %v", left, err)
 	}

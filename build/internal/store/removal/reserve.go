@@ -28,7 +28,7 @@ func (r *Room) BeginBuild(ctx context.Context) (end func() error, err error) {
 
 // keepReserve makes the reserve, unless it is there. A disk without room for it gets none.
 func (r *Room) keepReserve() {
-	dir := filepath.Join(r.store.Dir(), reserveDir)
+	dir := filepath.Join(r.store.Paths().Own, reserveDir)
 	if os.Mkdir(dir, 0o700) != nil {
 		return // it is there
 	}
@@ -41,7 +41,7 @@ func (r *Room) keepReserve() {
 
 // UseReserve gives the reserve up. The next build makes it again; one that is making it just now goes without.
 func (r *Room) UseReserve() error {
-	dir := filepath.Join(r.store.Dir(), reserveDir)
+	dir := filepath.Join(r.store.Paths().Own, reserveDir)
 	gone := dir + ".gone"
 	err := os.RemoveAll(gone) // left by a process that was killed
 	if err == nil {

@@ -23,7 +23,7 @@ type Room struct {
 
 // New gives the room that gives disk space of a store back.
 func New(s *store.Store, i *images.Room) *Room {
-	return &Room{store: s, library: s.Library(), uses: s.Uses(), images: i}
+	return &Room{store: s, library: library.Of(s.Parts().Library), uses: s.Parts().Uses, images: i}
 }
 
 // RemoveYounger removes the cache mounts and shifted copies that were used after the time than. It is called after a
@@ -40,7 +40,7 @@ func (r *Room) RemoveYounger(ctx context.Context, than time.Time) error {
 				continue
 			}
 			dir := filepath.Join(string(kind), parent)
-			if _, err := r.removeDir(ctx, uses.Thing{Kind: kind, Name: name}, filepath.Join(r.store.Dir(), dir),
+			if _, err := r.removeDir(ctx, uses.Thing{Kind: kind, Name: name}, filepath.Join(r.store.Paths().Own, dir),
 				file); err != nil {
 				return fmt.Errorf("remove %s: %w", filepath.Join(dir, file), err)
 			}

@@ -18,7 +18,7 @@ func TestALayerOfOthersThatIsTakenStaysTheirs(t *testing.T) {
 			o.Root = t.TempDir()
 			s := storetest.Open(t, o)
 			l := storetest.Stack(t, s, "", "a")[0]
-			note := filepath.Join(s.Store.Dir(), "uses", "layers", l.ID)
+			note := filepath.Join(s.Store.Paths().Own, "uses", "layers", l.ID)
 			if err := os.Remove(note); err != nil { // nothing says now that cooper has made it
 				t.Fatal(err)
 			}
@@ -35,11 +35,11 @@ func TestALayerOfOthersThatIsTakenStaysTheirs(t *testing.T) {
 func TestALayerThatIsBeingRemovedIsMadeAnew(t *testing.T) {
 	s := storetest.Open(t, store.Options{Driver: "overlay"})
 	l := storetest.Stack(t, s, "", "a")[0]
-	unlock, err := s.Store.Uses().LockRemoval(t.Context(), true)
+	unlock, err := s.Store.Parts().Uses.LockRemoval(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone := filepath.Join(s.Store.Dir(), "uses", "gone")
+	gone := filepath.Join(s.Store.Paths().Own, "uses", "gone")
 	mark := filepath.Join(gone, l.ID)
 	if err := errors.Join(os.MkdirAll(gone, 0o700), os.WriteFile(mark, nil, 0o600)); err != nil {
 		t.Fatal(err)

@@ -39,7 +39,9 @@ type Room struct {
 }
 
 // New gives the room of a store.
-func New(s *store.Store) *Room { return &Room{store: s, lib: s.Library(), uses: s.Uses()} }
+func New(s *store.Store) *Room {
+	return &Room{store: s, lib: library.Of(s.Parts().Library), uses: s.Parts().Uses}
+}
 
 // MappingKey gives a text that identifies a mapping.
 func MappingKey(m userns.Mapping) string {
@@ -86,7 +88,7 @@ func (r *Room) dir(ctx context.Context, id string, m userns.Mapping) (dir string
 		return from, nil
 	}
 
-	path := filepath.Join(r.store.Dir(), shiftedDir, key, id)
+	path := filepath.Join(r.store.Paths().Own, shiftedDir, key, id)
 	size := r.uses.Read(uses.Thing{Kind: uses.Layers, Name: id})
 	var lock *os.File
 	// The use is recorded before the copy is made, so that a removal of copies sees it.
@@ -124,7 +126,7 @@ func (r *Room) dir(ctx context.Context, id string, m userns.Mapping) (dir string
 // idsIn gives the IDs of a layer's files, which are in the directory from. They are stored, so that they are looked for
 // once.
 func (r *Room) idsIn(ctx context.Context, id, from string) (ids userns.IDs, err error) {
-	path := filepath.Join(r.store.Dir(), ownersDir, id)
+	path := filepath.Join(r.store.Paths().Own, ownersDir, id)
 	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &ids) == nil {
 		return ids, nil
 	}
@@ -188,7 +190,7 @@ func (r *Room) filesOf(id string) (string, error) {
 }
 
 func (r *Room) makeCopy(ctx context.Context, from, path string, m userns.Mapping) (err error) {
-	tmp, remove, err := r.store.Scratch().Dir(ctx)
+	tmp, remove, err := r.store.Parts().Scratch.Dir(ctx)
 	if err != nil {
 		return err
 	}
@@ -210,7 +212,7 @@ func (r *Room) makeCopy(ctx context.Context, from, path string, m userns.Mapping
 // Sweep removes the copies and lists of layers that the store hasn't got any more, except those that a running
 // build may use.
 func (r *Room) Sweep(ctx context.Context) error {
-	listed, err := os.ReadDir(filepath.Join(r.store.Dir(), ownersDir))
+	listed, err := os.ReadDir(filepath.Join(r.store.Paths().Own, ownersDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -219,14 +221,14 @@ func (r *Room) Sweep(ctx context.Context) error {
 	for _, e := range listed {
 		if r.layerGone(e.Name()) { // the layer was removed, or isn't committed yet
 			errs = append(errs, r.uses.WhileDeciding(ctx,
-				func() error { return fsys.RemoveFiles(filepath.Join(r.store.Dir(), ownersDir, e.Name())) }))
+				func() error { return fsys.RemoveFiles(filepath.Join(r.store.Paths().Own, ownersDir, e.Name())) }))
 		}
 	}
 
-	keys, err := fsys.Subdirs(filepath.Join(r.store.Dir(), shiftedDir))
+	keys, err := fsys.Subdirs(filepath.Join(r.store.Paths().Own, shiftedDir))
 	errs = append(errs, err)
 	for _, key := range keys {
-		dir := filepath.Join(r.store.Dir(), shiftedDir, key)
+		dir := filepath.Join(r.store.Paths().Own, shiftedDir, key)
 		names, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
@@ -249,7 +251,7 @@ func (r *Room) layerGone(id string) bool {
 
 // removeCopy removes a copy. It renames it first, so that a build finds a whole copy or none.
 func (r *Room) removeCopy(ctx context.Context, dir, id, use string) (err error) {
-	gone, remove, err := r.store.Scratch().Dir(ctx)
+	gone, remove, err := r.store.Parts().Scratch.Dir(ctx)
 	if err != nil {
 		return err
 	}

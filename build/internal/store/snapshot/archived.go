@@ -47,7 +47,7 @@ type archived struct {
 
 // create makes the file for the archive.
 func (a *archived) create() (err error) {
-	if a.tar, err = a.room.store.Scratch().File(); err != nil {
+	if a.tar, err = a.room.store.Parts().Scratch.File(); err != nil {
 		return fmt.Errorf("read layer: %w", err)
 	}
 	return nil
@@ -88,7 +88,7 @@ type loose struct {
 var _ Snapshot = (*loose)(nil)
 
 func (r *Room) prepareLoose(ctx context.Context, below Below) (Snapshot, error) {
-	dir, remove, err := r.store.Scratch().Tree(ctx, "files")
+	dir, remove, err := r.store.Parts().Scratch.Tree(ctx, "files")
 	if err != nil {
 		return nil, fmt.Errorf("prepare a layer: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 )
 
@@ -170,7 +171,7 @@ func TestARemovedSnapshotLeavesNothing(t *testing.T) {
 			b.must(err, s.Remove(), s.Remove())
 		}
 		b.must(b.room.Close())
-		err := filepath.WalkDir(b.st.Root(), func(path string, _ os.DirEntry, _ error) error {
+		err := filepath.WalkDir(b.st.Paths().Root, func(path string, _ os.DirEntry, _ error) error {
 			if dir := filepath.Base(filepath.Dir(path)); filepath.Base(path) == "left" || dir == "tmp" {
 				t.Errorf("%s is still there", path)
 			}
@@ -229,7 +230,7 @@ func TestLayersOfOtherIDsAreRechained(t *testing.T) {
 		for _, id := range []string{"aa", "bb"} {
 			archive := bytes.NewReader(b.archive(base[0])) // who reads a layer keeps others from being made
 			id = digest.FromString(id).Encoded()
-			put, _, err := b.st.Library().PutLayer(id, top(odd), nil, "", false,
+			put, _, err := library.Of(b.st.Parts().Library).PutLayer(id, top(odd), nil, "", false,
 				&storage.LayerOptions{IDMappingOptions: store.HostIDs()}, archive)
 			b.must(err)
 			odd = append(odd, store.Layer{ID: put.ID, Parent: put.Parent, DiffID: put.UncompressedDigest})

@@ -79,10 +79,10 @@ func (d *layerDirs) opened(key string, find func() (string, error)) (*os.File, e
 // beneath opens a layer's directory again in the mount that the store's own directory is in, where no mount over the
 // driver's directory hides it, and closes dir. If that isn't possible, it gives dir itself.
 func (d *layerDirs) beneath(dir *os.File) *os.File {
-	if d.store.Library().Layout.Marks != library.TrustedMarks {
+	if library.Of(d.store.Parts().Library).Layout.Marks != library.TrustedMarks {
 		return dir
 	}
-	return library.Beneath(d.store.Dir(), dir)
+	return library.Beneath(d.store.Paths().Own, dir)
 }
 
 // gone gives a layer that was looked at, or the key of a directory that was opened, and isn't in its place any more; ""

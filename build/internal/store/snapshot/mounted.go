@@ -48,7 +48,7 @@ func (r *Room) prepareMounted(ctx context.Context, below Below) (*mounted, error
 	if err != nil {
 		return nil, err
 	}
-	forget, err := r.store.Scratch().ForLayer(ctx, id)
+	forget, err := r.store.Parts().Scratch.ForLayer(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("prepare a layer: %w", err)
 	}

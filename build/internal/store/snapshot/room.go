@@ -100,7 +100,7 @@ type Room struct {
 
 // New makes a room in a store.
 func New(st *store.Store) *Room {
-	r := &Room{store: st, lib: st.Library(), dirs: layerDirs{store: st, open: map[string]*os.File{}}}
+	r := &Room{store: st, lib: library.Of(st.Parts().Library), dirs: layerDirs{store: st, open: map[string]*os.File{}}}
 	layout := r.lib.Layout
 	if r.program = layout.Program; r.program.Path != "" && !overlay.ClonesDetached() {
 		r.program.ByDriver = true
@@ -180,7 +180,7 @@ func (r *Room) stubDir(ctx context.Context) (*os.File, error) {
 	if r.stubs != nil {
 		return r.stubs, nil
 	}
-	path, remove, err := r.store.Scratch().Tree(ctx, "stubs")
+	path, remove, err := r.store.Parts().Scratch.Tree(ctx, "stubs")
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,7 @@ func (w *staging) close() error {
 // make makes a snapshot on nothing, without attributes for its root directory.
 func (w *staging) make(ctx context.Context) (*staged, error) {
 	// Not in the driver's own place for staged directories: podman before 5 empties that, whatever is under way in it.
-	base, remove, err := w.room.store.Scratch().Dir(ctx)
+	base, remove, err := w.room.store.Parts().Scratch.Dir(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("stage a layer: %w", err)
 	}

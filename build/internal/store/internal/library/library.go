@@ -23,6 +23,16 @@ type Library struct {
 	fuse  *fuse // lets no more calls through after a panic
 }
 
+// A Handle stands for a library where nothing may be asked of it: packages above the store have one, and can do nothing
+// with it.
+type Handle struct{ library *Library }
+
+// Handle gives the library's.
+func (l *Library) Handle() Handle { return Handle{l} }
+
+// Of gives the library that a handle stands for.
+func Of(h Handle) *Library { return h.library }
+
 // opening guards the library's list of open stores, one for the whole process: storage.Store.Free takes a store off it
 // without a lock.
 var opening sync.Mutex //nolint:gochecknoglobals // what it guards is global
