@@ -176,8 +176,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
-			mayImport: "build/outfile imagebuilder imagebuilder/reference internal/flock internal/guard " +
-				"internal/terminal",
+			mayImport: "build/outfile imagebuilder imagebuilder/annotation imagebuilder/reference internal/flock " +
+				"internal/guard internal/terminal",
 		},
 		{
 			pkg: "build/outfile", job: "files and directories where the user says: written whole, no links of others followed",
@@ -267,7 +267,7 @@ func importTable() []importRule {
 		{
 			pkg: "build/internal/push", job: "images into registries: blobs once, tags last",
 			mayImport: "build/export build/internal/blobs build/internal/cache build/registry imagebuilder " +
-				"imagebuilder/reference internal/guard",
+				"imagebuilder/annotation imagebuilder/reference internal/guard",
 		},
 		{
 			pkg: "build/internal/sendimage", job: "pushes an image that the store has",
@@ -294,6 +294,7 @@ func importTable() []importRule {
 			mayImport: "internal/fsys internal/guard",
 		},
 		{pkg: "imagebuilder/reference", job: "image names", pure: true},
+		{pkg: "imagebuilder/annotation", job: "which annotations an image gets, and where", pure: true},
 		{pkg: "imagebuilder/remote", job: "names of remote sources: git references, URLs", pure: true},
 		{
 			pkg: "executor", job: "`Run(ctx, Step)`: one command in its container; by itself or by an OCI runtime",

@@ -33,7 +33,9 @@ func WriteIndex(ctx context.Context, spec Spec, images []Image, stdout io.Writer
 		err = context.Cause(ctx)
 	}
 	if err == nil {
-		err = t.commit(ctx, contents{entries: indexEntries(result.Manifest, ocispec.Platform{}, names)})
+		entry := result.Manifest
+		entry.Annotations = spec.Annotations.IndexDescriptor()
+		err = t.commit(ctx, contents{entries: indexEntries(entry, ocispec.Platform{}, names)})
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("export index to %s: %w", spec.Dest, err)
@@ -55,10 +57,15 @@ func prepareIndex(spec Spec, images []Image) ([]imageName, error) {
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
+	var platforms []ocispec.Platform
 	for _, image := range images {
 		if err := image.Check(); err != nil {
 			return nil, err
 		}
+		platforms = append(platforms, image.Platform)
+	}
+	if err := spec.Annotations.Check(platforms); err != nil {
+		return nil, err
 	}
 	if len(spec.Names) > 0 {
 		return parseNames(spec.Names)
@@ -69,16 +76,17 @@ func prepareIndex(spec Spec, images []Image) ([]imageName, error) {
 func writeIndex(ctx context.Context, w writer, spec Spec, images []Image) (Result, error) {
 	index := ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
-		Annotations: mergeMaps(images[0].Annotations, spec.Annotations),
+		Annotations: spec.Annotations.Index(),
 	}
 	for _, image := range images {
-		image.Annotations = index.Annotations
+		image.Annotations = mergeMaps(image.Annotations, spec.Annotations.Manifest(image.Platform))
 		written, err := w.write(ctx, image)
 		if err != nil {
 			return Result{}, err
 		}
 		entry := written.Manifest
 		entry.Platform = &image.Platform
+		entry.Annotations = spec.Annotations.ManifestDescriptor(image.Platform)
 		index.Manifests = append(index.Manifests, entry)
 	}
 	text, err := Marshal(index)

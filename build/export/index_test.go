@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 )
 
 // sampleImages are images for three platforms that share a layer.
@@ -29,6 +32,44 @@ func sampleImages(t *testing.T) []Image {
 	return images
 }
 
+// annotations are some in each place.
+func annotations(t *testing.T) (all annotation.Set) {
+	t.Helper()
+	for _, text := range []string{"a=manifest", "manifest[linux/arm64]:a=arm64", "manifest-descriptor:a=entry",
+		"index:a=index", "index-descriptor:a=index-descriptor"} {
+		one, err := annotation.OfFlag(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, one...)
+	}
+	return all
+}
+
+func TestAnnotationsOfWhatIsNotWrittenAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	index := Spec{Type: TypeOCI, Dest: filepath.Join(dir, "a"), Annotations: annotations(t)}
+	if _, err := Write(t.Context(), index, sampleImage(t), nil); err == nil || !strings.Contains(err.Error(),
+		"there is no image for linux/arm64") {
+		t.Errorf("an image for another platform: %v", err)
+	}
+	index.Annotations = index.Annotations[3:]
+	if _, err := Write(t.Context(), index, sampleImage(t), nil); err == nil || !strings.Contains(err.Error(),
+		"has no index") {
+		t.Errorf("an index of one image: %v", err)
+	}
+	if left := names(t, dir); left != "[]" {
+		t.Errorf("left behind: %s", left)
+	}
+	one := Spec{Type: TypeOCI, Dest: filepath.Join(dir, "b"), Directory: true,
+		Annotations: annotations(t)[2:3]}
+	write(t, one, sampleImage(t))
+	entry := indexOf(t, readDir(t, one.Dest)).Manifests[0]
+	if entry.Annotations["a"] != "entry" || entry.Annotations[ocispec.AnnotationRefName] != "v1" {
+		t.Errorf("the entry has the annotations %v", entry.Annotations)
+	}
+}
+
 func TestAnIndexHasTheImagesOfAllPlatforms(t *testing.T) {
 	images := sampleImages(t)
 	for _, c := range []Compression{Gzip, Uncompressed} {
@@ -36,7 +77,7 @@ func TestAnIndexHasTheImagesOfAllPlatforms(t *testing.T) {
 			t.Run(fmt.Sprintf("%s directory=%v", c, directory), func(t *testing.T) {
 				dest := filepath.Join(t.TempDir(), "out")
 				spec := Spec{Type: TypeOCI, Dest: dest, Directory: directory, Compression: c,
-					Annotations: map[string]string{"a": "b"}}
+					Annotations: annotations(t)}
 				result, err := WriteIndex(t.Context(), spec, images, nil)
 				if err != nil {
 					t.Fatal(err)
@@ -54,20 +95,31 @@ func TestAnIndexHasTheImagesOfAllPlatforms(t *testing.T) {
 				entries := indexOf(t, files).Manifests
 				if len(entries) != 1 || entries[0].Digest != result.Manifest.Digest ||
 					entries[0].MediaType != ocispec.MediaTypeImageIndex ||
-					entries[0].Platform != nil || entries[0].Annotations[ocispec.AnnotationRefName] != "v1" {
+					entries[0].Platform != nil || entries[0].Annotations[ocispec.AnnotationRefName] != "v1" ||
+					entries[0].Annotations["a"] != "index-descriptor" {
 					t.Fatalf("the layout has %+v", entries)
 				}
 				var index ocispec.Index
 				if err := json.Unmarshal(checkedBlob(t, files, entries[0]), &index); err != nil {
 					t.Fatal(err)
 				}
-				if len(index.Manifests) != len(images) || index.Annotations["a"] != "b" {
+				if len(index.Manifests) != len(images) || index.Annotations["a"] != "index" {
 					t.Fatalf("the index is %+v", index)
 				}
 				for n, d := range index.Manifests {
 					image := images[n]
-					image.Annotations = spec.Annotations
 					checkLayout(t, files, d, image)
+					var m ocispec.Manifest
+					if err := json.Unmarshal(checkedBlob(t, files, d), &m); err != nil {
+						t.Fatal(err)
+					}
+					want := "manifest"
+					if d.Platform.Architecture == "arm64" {
+						want = "arm64"
+					}
+					if m.Annotations["a"] != want || d.Annotations["a"] != "entry" {
+						t.Errorf("image %d has the annotations %v, its entry %v", n, m.Annotations, d.Annotations)
+					}
 					if d.Platform == nil || d.Platform.Architecture != image.Platform.Architecture ||
 						d.Platform.Variant != image.Platform.Variant {
 						t.Errorf("image %d is for %+v", n, d.Platform)

@@ -36,7 +36,8 @@ func parseNames(names []string) ([]imageName, error) {
 	return out, nil
 }
 
-// indexEntries makes the manifest's entries in index.json: one a name, or one without a name.
+// indexEntries makes the manifest's entries in index.json: one a name, or one without a name. All have the annotations
+// of manifest.
 func indexEntries(manifest ocispec.Descriptor, platform ocispec.Platform, names []imageName) []ocispec.Descriptor {
 	if platform.OS != "" {
 		manifest.Platform = &platform
@@ -47,7 +48,8 @@ func indexEntries(manifest ocispec.Descriptor, platform ocispec.Platform, names 
 	var entries []ocispec.Descriptor
 	for _, n := range names {
 		entry := manifest
-		entry.Annotations = map[string]string{ocispec.AnnotationRefName: n.tag, annotationName: n.full}
+		entry.Annotations = mergeMaps(manifest.Annotations,
+			map[string]string{ocispec.AnnotationRefName: n.tag, annotationName: n.full})
 		entries = append(entries, entry)
 	}
 	return entries

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 )
 
 // Type is a kind of output.
@@ -61,8 +62,8 @@ type Spec struct {
 	Force bool
 	// Names, if there are any, are used instead of the image's.
 	Names []string
-	// Annotations are added to the image's.
-	Annotations map[string]string
+	// Annotations are added to those of the images.
+	Annotations annotation.Set
 	// Push says how a TypeImage is pushed; nil: it isn't pushed.
 	Push *PushSpec
 }
@@ -93,7 +94,9 @@ const (
 //	compression-level  oci, image and registry: 1 to 9 for gzip, 1 to 22 for zstd
 //	name               a name for the image instead of --tag's; may be repeated
 //	oci-mediatypes     oci: true, which it always is; image and registry: false is Docker's format
-//	annotation.KEY     oci, image and registry: an annotation of the manifest
+//	annotation.KEY     oci, image and registry: an annotation of the manifest; annotation[PLATFORM].KEY: of that for a
+//	                   platform; annotation-index.KEY, annotation-manifest-descriptor.KEY and
+//	                   annotation-index-descriptor.KEY: of the index, and of the entries in indexes
 //	force-compression  true compresses a base image's layers anew that came otherwise; not local and tar
 //	push, push-by-digest, registry.insecure
 //	                   image and registry: see [PushSpec]
@@ -130,7 +133,12 @@ func parseSpec(s string) (Spec, error) {
 	var spec Spec
 	for _, f := range fields {
 		key, value, ok := strings.Cut(f, "=")
-		key = strings.ToLower(strings.TrimSpace(key))
+		key = strings.TrimSpace(key)
+		if field, name, annotates := strings.Cut(key, "."); annotates && name != "" {
+			key = strings.ToLower(field) + "." + name // the key of an annotation keeps its case
+		} else {
+			key = strings.ToLower(key)
+		}
 		if !ok {
 			return Spec{}, fmt.Errorf("field %q isn't KEY=VALUE", f)
 		}
@@ -180,11 +188,12 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 	}
 
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if name, ok := strings.CutPrefix(key, "annotation."); ok && name != "" && s.hasManifest() {
-			if s.Annotations == nil {
-				s.Annotations = map[string]string{}
-			}
-			s.Annotations[name] = values[key]
+		a, is, err := annotation.OfField(key, values[key])
+		if err != nil {
+			return Spec{}, err
+		}
+		if is && s.hasManifest() {
+			s.Annotations = append(s.Annotations, a)
 		} else if !slices.Contains(keys(s.Type), key) {
 			return Spec{}, fmt.Errorf("key %q isn't one that type=%s has; those are %s", key, s.Type,
 				strings.Join(keys(s.Type), ", "))

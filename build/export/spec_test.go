@@ -7,7 +7,13 @@ import (
 	"testing"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 )
+
+// manifest is an annotation of all manifests.
+func manifest(key, value string) annotation.Set {
+	return annotation.Set{{Place: annotation.Manifest, Key: key, Value: value}}
+}
 
 func TestSpecsThatCanBeWritten(t *testing.T) {
 	for in, want := range map[string]Spec{
@@ -26,14 +32,18 @@ func TestSpecsThatCanBeWritten(t *testing.T) {
 		"type=tar,dest=a.tar":                                   {Type: TypeTar, Dest: "a.tar"},
 		"type=oci,dest=a=b":                                     {Type: TypeOCI, Dest: "a=b"},
 		"type=oci,dest=a,annotation.org.opencontainers.image.title=T=1": {Type: TypeOCI, Dest: "a",
-			Annotations: map[string]string{"org.opencontainers.image.title": "T=1"}},
+			Annotations: manifest("org.opencontainers.image.title", "T=1")},
 		"type=oci,dest=a,compression=gzip,compression-level=9,tar=1": {Type: TypeOCI, Dest: "a", Compression: Gzip,
 			Level: 9},
+		"type=oci,dest=a,Annotation.org.Title=T,ANNOTATION-index-descriptor.x=": {Type: TypeOCI, Dest: "a",
+			Annotations: append(annotation.Set{{Place: annotation.IndexDescriptor, Key: "x"}}, manifest("org.Title", "T")...)},
+		"type=registry,annotation-manifest[linux/arm64/v8].x=y": {Type: TypeRegistry, Push: &PushSpec{},
+			Annotations: annotation.Set{{Place: annotation.Manifest, Platform: "linux/arm64", Key: "x", Value: "y"}}},
 		"type=docker,dest=a,force-compression=true": {Type: TypeDocker, Dest: "a", Force: true},
 		"type=image,name=a":                         {Type: TypeImage, Names: []string{"a"}},
 		"type=registry":                             {Type: TypeRegistry, Push: &PushSpec{}},
 		`type=image,"name=a,b",push=true,push-by-digest=true,force-compression=1,compression=zstd,annotation.k=v`: {
-			Type: TypeImage, Names: []string{"a", "b"}, Compression: Zstd, Annotations: map[string]string{"k": "v"},
+			Type: TypeImage, Names: []string{"a", "b"}, Compression: Zstd, Annotations: manifest("k", "v"),
 			Force: true, Push: &PushSpec{ByDigest: true}},
 		"type=registry,oci-mediatypes=false,registry.insecure=true": {Type: TypeRegistry,
 			Push: &PushSpec{Format: imagebuilder.Docker, Insecure: true}},
@@ -82,7 +92,11 @@ func TestSpecsThatCannotBeWrittenAreRefusedByName(t *testing.T) {
 		"type=oci,dest=a,compression=zstd,compression-level=23":        "compression-level=23: must be 1 to 22 for zstd",
 		"type=oci,dest=a,compression=uncompressed,compression-level=3": "compression-level has no meaning without compression",
 		"type=oci,dest=a,oci-mediatypes=false":                         "oci-mediatypes=false: must be true for type=oci",
-		"type=oci,dest=a,annotation.=x":                                `key "annotation." isn't one that type=oci has`,
+		"type=oci,dest=a,annotation.=x":                                "annotation.=x: the annotation has no key",
+		"type=oci,dest=a,annotation-layer.a=x":                         `"layer" is no place of an annotation`,
+		"type=oci,dest=a,annotation-index[linux/amd64].a=x":            "an index has no platform",
+		"type=oci,dest=a,annotation.a=x,annotation.a=y":                `key "annotation.a" is there twice`,
+		"type=docker,dest=a,annotation-index.a=x":                      `key "annotation-index.a" isn't one`,
 		"type=docker,dest=a,compression=gzip":                          `key "compression" isn't one that type=docker has; those are dest, force-compression, name, type`,
 		"type=docker,dest=a,tar=false":                                 `key "tar" isn't one that type=docker has`,
 		"type=oci,dest=a,name=Bad Name":                                `image name "Bad Name"`,

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -61,7 +62,7 @@ type blob struct {
 // error, a cancelled ctx included, nothing is left behind, but for what has already gone to stdout. ErrDigest says that
 // a layer isn't what its DiffID promises; syscall.ENOSPC is in the chain if the disk is full.
 func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Result, error) {
-	image.Annotations = mergeMaps(image.Annotations, spec.Annotations)
+	image.Annotations = mergeMaps(image.Annotations, spec.Annotations.Manifest(image.Platform))
 	if len(spec.Names) > 0 {
 		image.Names = spec.Names
 	}
@@ -73,7 +74,7 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if err := spec.Check(); err != nil {
 		return Result{}, fmt.Errorf("export image: %w", err)
 	}
-	if err := image.Check(); err != nil {
+	if err := errors.Join(image.Check(), spec.Annotations.Check([]ocispec.Platform{image.Platform})); err != nil {
 		return Result{}, fmt.Errorf("export image: %w", err)
 	}
 
@@ -86,7 +87,9 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	c := contents{entries: indexEntries(result.Manifest, image.Platform, names)}
+	entry := result.Manifest
+	entry.Annotations = spec.Annotations.ManifestDescriptor(image.Platform)
+	c := contents{entries: indexEntries(entry, image.Platform, names)}
 	if err == nil && spec.Type == TypeDocker {
 		c.docker, err = dockerManifest(result, names)
 	}

@@ -35,11 +35,15 @@ func (b Room) indexOf(all []made, names []string) images.IndexRecord {
 	return index
 }
 
-// Check refuses outputs that can't hold images for all platforms, and pushes without a name to push to.
+// Check refuses outputs that can't hold images for all platforms, annotations of images that there are not, and pushes without a name to
+// push to.
 func Check(platforms []ocispec.Platform, specs []export.Spec, tags []string) error {
 	for _, spec := range specs {
 		if len(platforms) > 1 && (spec.Type == export.TypeDocker || spec.Type == export.TypeTar) {
 			return fmt.Errorf("--output %s: %w", spec.Dest, export.ErrManyPlatforms)
+		}
+		if err := spec.Annotations.Check(platforms); err != nil {
+			return fmt.Errorf("--output type=%s: %w", spec.Type, err)
 		}
 		if spec.Push == nil {
 			continue

@@ -78,15 +78,16 @@ func (p *Pusher) manifests(src Source, find func(export.Blob) (ocispec.Descripto
 func (p *Pusher) manifest(image Image, layers []ocispec.Descriptor) (manifest, error) {
 	format := p.formatOf(image.Format, layers)
 	var had ocispec.Manifest
+	added := p.Annotations.Manifest(image.Platform)
 	if image.Text != nil && json.Unmarshal(image.Text, &had) == nil {
-		if format == image.Format && len(p.Annotations) == 0 && had.MediaType == format.Manifest() &&
+		if format == image.Format && len(added) == 0 && had.MediaType == format.Manifest() &&
 			names(had, image, layers) {
 			return described(format.Manifest(), image.Text), nil
 		}
 	}
 	whole := image.Image
 	if format == imagebuilder.OCI {
-		whole.Annotations = joined(had.Annotations, image.Annotations, p.Annotations)
+		whole.Annotations = joined(had.Annotations, image.Annotations, added)
 	}
 	d, text, err := whole.Manifest(layers, format)
 	return manifest{d, text}, err
@@ -126,21 +127,26 @@ func (p *Pusher) index(src Source, manifests []manifest) (manifest, error) {
 	}
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: format.Index(),
 		Manifests: []ocispec.Descriptor{}}
+	added := p.Annotations.Index()
+	annotated := len(added) > 0
 	for i, m := range manifests {
 		if format == imagebuilder.Docker && m.MediaType != format.Manifest() {
 			format, index.MediaType = imagebuilder.OCI, imagebuilder.OCI.Index()
 		}
 		entry := src.Images[i].Entry
 		entry.MediaType, entry.Digest, entry.Size = m.MediaType, m.Digest, m.Size
+		if more := p.Annotations.ManifestDescriptor(src.Images[i].Platform); more != nil {
+			entry.Annotations, annotated = joined(entry.Annotations, more), true
+		}
 		index.Manifests = append(index.Manifests, entry)
 	}
 	var had ocispec.Index
-	if src.Index.Text != nil && json.Unmarshal(src.Index.Text, &had) == nil && len(p.Annotations) == 0 &&
+	if src.Index.Text != nil && json.Unmarshal(src.Index.Text, &had) == nil && !annotated &&
 		had.MediaType == index.MediaType && sameEntries(had, index) {
 		return described(index.MediaType, src.Index.Text), nil
 	}
 	if format == imagebuilder.OCI {
-		index.Annotations = joined(had.Annotations, src.Index.Annotations, p.Annotations)
+		index.Annotations = joined(had.Annotations, src.Index.Annotations, added)
 	}
 	text, err := export.Marshal(index)
 	if err != nil {

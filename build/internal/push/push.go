@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
@@ -49,8 +50,8 @@ type Options struct {
 	Force bool
 	// Format is the format of all manifests; empty: each image keeps its own.
 	Format imagebuilder.Format
-	// Annotations are added to the manifests and the index.
-	Annotations map[string]string
+	// Annotations are added to the manifests, the index and its entries.
+	Annotations annotation.Set
 
 	Cache  *cache.Cache
 	Origin Origin

@@ -24,6 +24,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/push"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -117,6 +118,14 @@ func (s *server) manifest(path string) *ocispec.Manifest {
 		return nil
 	}
 	return &m
+}
+
+// index reads an index of the server.
+func (s *server) index(path string) (index ocispec.Index) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = json.Unmarshal(s.content["/v2/"+path], &index)
+	return index
 }
 
 // origins says that blobs came from an image, and gives them.
@@ -277,12 +286,55 @@ func TestNothingIsNamedBeforeAllIsThere(t *testing.T) {
 func TestAPushByDigestHasNoTag(t *testing.T) {
 	s := newServer(t)
 	o := setUp(t, s.host()+"/lib/app:1")
-	o.ByDigest, o.Annotations = true, map[string]string{"a": "b"}
+	o.ByDigest, o.Annotations = true, annotation.Set{{Place: annotation.Manifest, Key: "a", Value: "b"}}
 	var reads opened
 	got := mustRun(t, o, push.Source{Images: []push.Image{image(reads.layer("one"))}}).Manifest()
 	m := s.manifest("lib/app/manifests/" + got.Digest.String())
 	if m == nil || m.Annotations["a"] != "b" || s.manifest("lib/app/manifests/1") != nil {
 		t.Errorf("pushed %+v", m)
+	}
+}
+
+func TestAnnotationsAreWhereTheyBelong(t *testing.T) {
+	s := newServer(t)
+	o := setUp(t, s.host()+"/lib/app:1")
+	var reads opened
+	arm, amd := image(reads.layer("arm")), image(reads.layer("amd"))
+	arm.Platform = ocispec.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}
+	amd.Platform = ocispec.Platform{OS: "linux", Architecture: "amd64"}
+	arm.Entry = ocispec.Descriptor{Platform: &arm.Platform, Annotations: map[string]string{"old": "1"}}
+	amd.Entry.Platform = &amd.Platform
+	src := push.Source{Images: []push.Image{arm, amd}, Index: &push.Index{Format: imagebuilder.OCI}}
+	plain := mustRun(t, o, src).Manifest()
+	src.Index.Text = s.content["/v2/lib/app/manifests/1"]
+	for i := range src.Images {
+		src.Images[i].Text = s.content["/v2/lib/app/manifests/"+s.index("lib/app/manifests/1").Manifests[i].Digest.String()]
+	}
+	for text, want := range map[string]string{
+		"a=b":                       "index map[] [map[old:1] map[]] [map[a:b] map[a:b]]",
+		"manifest[linux/arm64]:a=b": "index map[] [map[old:1] map[]] [map[a:b] map[]]",
+		"index:a=b":                 "index map[a:b] [map[old:1] map[]] [map[] map[]]",
+		"manifest-descriptor:a=b":   "index map[] [map[a:b old:1] map[a:b]] [map[] map[]]",
+		"index-descriptor:a=b":      "index map[] [map[old:1] map[]] [map[] map[]]",
+		"manifest-descriptor[linux/amd64],index:a=b": "index map[a:b] [map[old:1] map[a:b]] [map[] map[]]",
+	} {
+		var err error
+		if o.Annotations, err = annotation.OfFlag(text); err != nil {
+			t.Fatal(err)
+		}
+		d := mustRun(t, o, src).Manifest()
+		index := s.index("lib/app/manifests/1")
+		var entries, manifests []map[string]string
+		for _, e := range index.Manifests {
+			entries = append(entries, e.Annotations)
+			manifests = append(manifests, s.manifest("lib/app/manifests/"+e.Digest.String()).Annotations)
+		}
+		if got := fmt.Sprint("index ", index.Annotations, " ", entries, " ", manifests); got != want {
+			t.Errorf("%s: got %s, not %s", text, got, want)
+		}
+		if same := d.Digest == plain.Digest; same != strings.HasPrefix(text, "index-descriptor") {
+			t.Errorf("%s: the index stayed as it is: %t", text, same)
+		}
 	}
 }
 
