@@ -291,7 +291,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "imagebuilder/layer", job: "directory to layer tar: whiteouts, digests, tar-split; merging",
-			mayImport: "internal/fsys internal/guard",
+			mayImport: "internal/fsys internal/guard internal/tarsplit",
 		},
 		{pkg: "imagebuilder/reference", job: "image names", pure: true},
 		{pkg: "imagebuilder/annotation", job: "which annotations an image gets, and where", pure: true},
@@ -369,6 +369,7 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/terminal", job: "whether a file is a terminal, and how large it is"},
 		{pkg: "internal/decompress", job: "streams compressed with gzip, bzip2, xz or zstd, in bounded memory"},
+		{pkg: "internal/tarsplit", job: "the records by which a layer gives its archive again; their checksum"},
 		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
 		{
 			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",

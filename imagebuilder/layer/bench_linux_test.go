@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/cooperbuild/cooper/internal/tarsplit"
 )
 
 // randomFile writes size random bytes.
@@ -109,6 +111,6 @@ func BenchmarkCRC(b *testing.B) {
 	b.SetBytes(int64(len(p)))
 	var c uint64
 	for b.Loop() {
-		c = crcISO(c, p)
+		c = tarsplit.CRC(c, p)
 	}
 }

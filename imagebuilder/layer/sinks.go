@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/zeebo/blake3"
+
+	"github.com/cooperbuild/cooper/internal/tarsplit"
 )
 
 // diffIDSink computes the diffID: the SHA-256 of the whole stream, and its length in bytes.
@@ -67,7 +68,7 @@ const (
 // contentSink computes the content digest, and writes tar-split JSON if split isn't nil.
 type contentSink struct {
 	hash  *blake3.Hasher
-	split *splitWriter
+	split *tarsplit.Writer
 	left  int64  // bytes of the current entry's data that haven't come yet
 	crc   uint64 // CRC-64 of the current entry's data so far, for tar-split
 	name  []byte // name of the current entry
@@ -83,7 +84,7 @@ func newContentSink(tarSplit io.Writer, largeFile func(name string, sum [32]byte
 	s := &contentSink{hash: blake3.New(), large: blake3.New(), largeFile: largeFile}
 	_, _ = s.hash.WriteString(contentDomain) // a hash never fails
 	if tarSplit != nil {
-		s.split = &splitWriter{w: bufio.NewWriterSize(tarSplit, 64<<10)}
+		s.split = tarsplit.NewWriter(tarSplit)
 	}
 	return s
 }
@@ -95,7 +96,7 @@ func (s *contentSink) consume(c *chunk) error {
 		switch o.kind {
 		case opFrame:
 			if s.split != nil {
-				s.split.frame(buf[:o.n])
+				s.split.Frame(buf[:o.n])
 			}
 			buf = buf[o.n:]
 		case opData:
@@ -121,11 +122,11 @@ func (s *contentSink) entry(canonical []byte, o op) error {
 	if s.split == nil {
 		return nil
 	}
-	if err := s.split.segment(); err != nil {
+	if err := s.split.Segment(); err != nil {
 		return err
 	}
 	if o.size == 0 {
-		return s.split.file(s.name, 0, 0)
+		return s.split.File(s.name, 0, 0)
 	}
 	return nil
 }
@@ -145,7 +146,7 @@ func (s *contentSink) data(p []byte) error {
 		piece := p[:min(len(p), contentPiece)]
 		p = p[len(piece):]
 		if s.split != nil {
-			s.crc = crcISO(s.crc, piece)
+			s.crc = tarsplit.CRC(s.crc, piece)
 		}
 		_, _ = into.Write(piece)
 	}
@@ -156,7 +157,7 @@ func (s *contentSink) data(p []byte) error {
 func (s *contentSink) zeros(n int64) error {
 	s.left -= n
 	if s.split != nil {
-		s.crc = crcZeros(s.crc, n)
+		s.crc = tarsplit.Zeros(s.crc, n)
 	}
 	into, zeros := s.into(), make([]byte, holePiece)
 	for ; n > 0; n -= holePiece {
@@ -176,7 +177,7 @@ func (s *contentSink) added() error {
 	if s.split == nil {
 		return nil
 	}
-	return s.split.file(s.name, s.size, s.crc)
+	return s.split.File(s.name, s.size, s.crc)
 }
 
 // endLarge adds the digest of a large file's data to the content digest, in place of the data.
@@ -194,10 +195,10 @@ func (s *contentSink) finish() error {
 	if s.split == nil {
 		return nil
 	}
-	if err := s.split.segment(); err != nil {
+	if err := s.split.Segment(); err != nil {
 		return fmt.Errorf("write tar-split: %w", err)
 	}
-	if err := s.split.w.Flush(); err != nil {
+	if err := s.split.Close(); err != nil {
 		return fmt.Errorf("write tar-split: %w", err)
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/tarsplit"
 )
 
 // makeSparse makes a file of the given size with a few bytes of data at offsets.
@@ -91,8 +93,8 @@ func TestHugeHolesAreToldAndStopAtOnce(t *testing.T) {
 func TestCRCOfZeros(t *testing.T) {
 	data := []byte("some bytes")
 	for _, n := range []int64{0, 1, 7, 8, 9, 1000, 1<<20 + 3} {
-		crc := crcISO(0, data)
-		if got, want := crcZeros(crc, n), crcISO(crc, make([]byte, n)); got != want {
+		crc := tarsplit.CRC(0, data)
+		if got, want := tarsplit.Zeros(crc, n), tarsplit.CRC(crc, make([]byte, n)); got != want {
 			t.Errorf("%d zeros: %#x, not %#x", n, got, want)
 		}
 	}

@@ -1,10 +1,11 @@
-package layer
+package tarsplit
 
 import (
 	"bufio"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"strconv"
 	"unicode/utf8"
 )
@@ -15,21 +16,27 @@ const (
 	splitSegment = "2"
 )
 
-// splitWriter writes the tar-split JSON that tar/storage.NewJSONPacker writes for the entries which
+// Writer writes the tar-split JSON that tar/storage.NewJSONPacker writes for the entries which
 // asm.NewInputTarStream makes of the same stream: the bytes between the data of two files as one segment, then the next
 // file with the checksum of its data.
-type splitWriter struct {
+type Writer struct {
 	w       *bufio.Writer
 	pending []byte // bytes of the next segment, not written yet
 	line    []byte // scratch memory for one line of JSON
 	pos     int    // number of the next tar-split entry, counted from 0
 }
 
-// frame adds bytes to the next segment.
-func (s *splitWriter) frame(b []byte) { s.pending = append(s.pending, b...) }
+// bufferSize is how many bytes are written at a time.
+const bufferSize = 64 << 10
 
-// segment writes the pending bytes as one segment.
-func (s *splitWriter) segment() error {
+// NewWriter makes a Writer. The caller calls Close after the last entry.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: bufio.NewWriterSize(w, bufferSize)} }
+
+// Frame adds bytes to the next segment.
+func (s *Writer) Frame(b []byte) { s.pending = append(s.pending, b...) }
+
+// Segment writes the pending bytes as one segment.
+func (s *Writer) Segment() error {
 	s.line = append(s.line[:0], `{"type":`+splitSegment+`,"payload":"`...)
 	s.line = base64.StdEncoding.AppendEncode(s.line, s.pending)
 	s.line = append(s.line, '"')
@@ -37,8 +44,8 @@ func (s *splitWriter) segment() error {
 	return s.flush()
 }
 
-// file writes the tar-split entry of a file of size bytes; an empty file has no checksum.
-func (s *splitWriter) file(name []byte, size int64, crc uint64) error {
+// File writes the entry of a file of size bytes whose data has the checksum crc; an empty file has none.
+func (s *Writer) File(name []byte, size int64, crc uint64) error {
 	s.line = append(s.line[:0], `{"type":`+splitFile...)
 	if utf8.Valid(name) {
 		s.line = append(s.line, `,"name":`...)
@@ -60,7 +67,10 @@ func (s *splitWriter) file(name []byte, size int64, crc uint64) error {
 	return s.flush()
 }
 
-func (s *splitWriter) flush() error {
+// Close writes what is left in the buffer. It does not close what is written to.
+func (s *Writer) Close() error { return s.w.Flush() }
+
+func (s *Writer) flush() error {
 	s.line = append(s.line, `,"position":`...)
 	s.line = strconv.AppendInt(s.line, int64(s.pos), 10)
 	s.line = append(s.line, '}', '\n')
