@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/container"
 	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/internal/script"
+	"github.com/cooperbuild/cooper/executor/internal/steproot"
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
@@ -31,7 +32,7 @@ func (b *chroot) Prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	b.c.Root = &container.Root{Rootfs: b.c.Step.Rootfs, Dir: dir}
+	b.c.Root = &steproot.Root{Rootfs: b.c.Step.Rootfs, Dir: dir}
 	if b.c.Null, err = os.Open(os.DevNull); err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (r *runner) run(ctx context.Context) (step.Status, error) {
 	defer runtime.UnlockOSThread()
 
 	c := r.c
-	owner := c.Host(c.User.UID, c.User.GID)
+	owner := c.IDs.Host(c.User.UID, c.User.GID)
 	out, err := streams.Open(c.Null, c.Step.Stdout, c.Step.Stderr, int(owner.UID), int(owner.GID))
 	if err != nil {
 		return step.Status{}, err

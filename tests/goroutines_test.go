@@ -22,7 +22,7 @@ func unguarded() map[string]int {
 		"executor/overlay/program_linux.go":                 1, // waits for a process
 		"executor/internal/streams/streams_linux.go":        1, // copies what a step writes; writers are guarded
 		"executor/run_linux.go":                             1, // waits for a process
-		"executor/internal/container/sockets_linux.go":      1, // accepts; what serves is guarded
+		"executor/internal/memfs/sockets_linux.go":          1, // accepts; what serves is guarded
 		"imagebuilder/layer/stream.go":                      1, // takes chunks; each is guarded
 		"userns/reexec/enter_linux.go":                      1, // hands signals on
 		"tests/bench/limit.go":                              1, // not part of the program

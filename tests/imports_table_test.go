@@ -319,13 +319,15 @@ func importTable() []importRule {
 			mayImport: "executor/spec",
 		},
 		{
-			pkg: "executor/internal/container", job: "a step's container, ready but for its namespaces: root, mounts, /dev, names, sockets",
-			mayImport: "executor/emulator executor/internal/inroot executor/internal/rawproc executor/overlay " +
-				"executor/step internal/guard userns",
+			pkg: "executor/internal/container",
+			job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
+			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs executor/internal/mounts " +
+				"executor/internal/steproot executor/overlay executor/step",
 		},
 		{
 			pkg: "executor/internal/script", job: "what a step's first process does, in system calls; what their failures mean",
-			mayImport: "executor/internal/container executor/internal/rawproc executor/internal/seccomp executor/step",
+			mayImport: "executor/internal/container executor/internal/ids executor/internal/rawproc " +
+				"executor/internal/seccomp executor/step",
 		},
 		{
 			pkg: "executor/internal/streams", job: "a step's standard streams",
@@ -333,14 +335,34 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "executor/internal/native", job: "the back end that runs a step by itself",
-			mayImport: "executor/internal/container executor/internal/inroot executor/internal/rawproc " +
-				"executor/internal/script executor/internal/streams executor/step",
+			mayImport: "executor/internal/container executor/internal/inroot executor/internal/memfs " +
+				"executor/internal/mounts executor/internal/rawproc executor/internal/script " +
+				"executor/internal/streams executor/step",
 		},
 		{
 			pkg: "executor/internal/oci", job: "the back end that has an OCI runtime run a step",
-			mayImport: "executor/emulator executor/internal/container executor/internal/inroot executor/internal/rawproc " +
-				"executor/internal/script executor/internal/seccomp executor/internal/streams executor/overlay " +
-				"executor/spec executor/step",
+			mayImport: "executor/emulator executor/internal/container executor/internal/inroot executor/internal/mounts " +
+				"executor/internal/rawproc executor/internal/script executor/internal/seccomp " +
+				"executor/internal/streams executor/overlay executor/spec executor/step",
+		},
+		{
+			pkg:       "executor/internal/ids",
+			job:       "a step's user namespace, its capabilities, and who owns a file as seen from where",
+			mayImport: "executor/emulator executor/joined executor/overlay executor/step userns",
+		},
+		{
+			pkg: "executor/internal/memfs", job: "the memory file system with a step's /dev, small files and sockets",
+			mayImport: "executor/internal/ids executor/internal/inroot executor/overlay executor/step internal/guard",
+		},
+		{
+			pkg: "executor/internal/steproot", job: "a step's root, with mount points that leave no trace",
+			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/rawproc executor/overlay " +
+				"executor/step",
+		},
+		{
+			pkg: "executor/internal/mounts", job: "what is mounted where in a step's root, and in which order",
+			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs executor/internal/rawproc " +
+				"executor/internal/steproot executor/overlay executor/step",
 		},
 		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",

@@ -24,7 +24,6 @@ const (
 func stillLarger() map[string]int {
 	return map[string]int{
 		"build/internal/fetch.Sources": 28, "build/internal/store/snapshot.Room": 29,
-		"executor/internal/container.Container": 62,
 	}
 }
 

@@ -7,176 +7,129 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/cooperbuild/cooper/executor/internal/inroot"
-	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/executor/internal/ids"
+	"github.com/cooperbuild/cooper/executor/internal/memfs"
+	"github.com/cooperbuild/cooper/executor/internal/mounts"
+	"github.com/cooperbuild/cooper/executor/internal/steproot"
 	"github.com/cooperbuild/cooper/executor/step"
-	"github.com/cooperbuild/cooper/userns"
 )
 
-// IDs is the owner and group of a file.
-type IDs struct{ UID, GID uint32 }
+// What every step gets, unless it asks for something else.
+const (
+	defaultShmSize  = 64 << 20 // bytes
+	devSize         = 64 << 20 // bytes that a step may put into /dev itself, /dev/shm apart
+	defaultHostname = "cooper"
+)
+
+// EmptyDir is an empty directory in the container's memory file system, which no one may write to.
+const EmptyDir = "empty"
 
 // Container holds all that is prepared for a step's child: detached mounts, and the places where the child attaches
 // them.
 type Container struct {
 	Step   step.Step
-	userNS *os.File // the user namespace of Step.Mapping, opened by EnterMapping; nil without Mapping
-	// nested is the user namespace that emulate makes for the emulators of a step without Mapping; nil in other steps.
-	nested *os.File
-	owner  IDs // the container's root, in IDs of the caller's user namespace; set by EnterMapping
-
-	// Room is the memory file system, made by furnish, with the step's /dev, name resolution files and Step.Files.
-	Room *os.File
-	// Shm is the memory file system for /dev/shm, of exactly the step's ShmSize. MakeShm sets it; it is nil if the OCI
-	// runtime makes one.
-	Shm    *os.File
-	umask  uint32            // the mode bits that this process's umask takes away; learnUmask finds them out
-	names  map[string][]byte // what makeEtc has put into the standard files, by their paths in the root
-	Root   *Root             // made by openRoot
-	Sys    *os.File          // detached mount of the caller's /sys, made by openKernel
-	Pts    *os.File          // detached mount of a new devpts for /dev/pts, made by openKernel
-	Mounts []Attachment      // all other mounts, in the order in which the child attaches them; made by plan
-	User   step.User         // who runs the step, and Env the step's environment; Identify sets both
+	IDs    *ids.Namespace // the step's user namespace; EnterMapping makes it
+	Memory *memfs.FS      // the step's /dev and small files
+	Kernel *Kernel        // the kernel's file systems
+	Root   *steproot.Root
+	Mounts *mounts.Plan // all other mounts
+	User   step.User    // who runs the step, and Env the step's environment; Identify sets both
 	Env    []string
 
-	Devices []string    // names in /dev of the caller's device nodes that the step gets; set by openKernel
-	sockets []*listener // the step's sockets, made by addSockets
 	// Null is the null device: the step's input, and outputs without a writer. The back end's Prepare opens it.
 	Null *os.File
-
-	Own []*os.File // files that Close closes, the last one first; back ends add theirs
-}
-
-// Attachment is a mount and the place where the child puts it: a detached mount (Mount), or else a clone of a file in
-// the room (Room).
-type Attachment struct {
-	inroot.Point
-	Mount    *os.File // the detached mount; nil if a clone is mounted
-	Room     string   // path in Container.Room of the file or directory whose clone is mounted
-	ReadOnly bool     // the child makes the clone read-only; not used with Mount
-	standard bool     // it is a standard file: left out if the image has a link into /proc, /sys or /dev there
-	missing  bool     // the root had nothing at Point, so placeInRoot has made the mount point
-	// writeBack tells that the step's changes to this standard file are written to the root when the step has ended.
-	writeBack bool
-	view      *os.File    // the mounted directory, in which mount points of deeper mounts are made; nil for a file
-	Bind      *step.Mount // the element of Step.Mounts that asks for this mount; nil for all others
-	plain     *os.File    // what Mount was before showStub put an overlay with mount points over it; nil if it didn't
-	stubs     *os.File    // the directory in the room with the mount points that the overlay shows; nil without one
+	Own  []*os.File // files of the back end that Close closes, the last one first
 }
 
 // New checks the step and gives a container for it, for which nothing is prepared yet.
 func New(s step.Step) (*Container, error) {
-	c := &Container{Step: s}
-	if err := c.check(); err != nil {
+	if err := check(s); err != nil {
 		return nil, err
 	}
-	return c, c.confine()
+	namespace, err := ids.New(s)
+	return &Container{Step: s, IDs: namespace}, err
 }
 
-// EnterMapping makes the step's user namespace, if it has one, and finds out who is root in it. Close must be called
-// also after an error.
-func (c *Container) EnterMapping() (err error) {
-	m := c.Step.Mapping
-	if m == nil {
-		return nil
-	}
-	if err := c.openUserNS(*m); err != nil {
-		return err
-	}
-	if c.owner.UID, err = m.UIDs.ToHost(0); err != nil {
-		return err
-	}
-	c.owner.GID, err = m.GIDs.ToHost(0)
-	return err
-}
+// EnterMapping makes the step's user namespace, if it has one. Close must be called also after an error.
+func (c *Container) EnterMapping() error { return c.IDs.Enter() }
 
-// MakeMounts makes the root and all that is mounted in it as detached mounts, and finds out who runs the step.
-func (c *Container) MakeMounts() error {
-	for _, do := range []func() error{c.emulate, c.furnish, c.openKernel, c.openRoot, c.checkRoot, c.Identify, c.plan} {
-		if err := do(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// confine gives a step that may have CAP_SYS_ADMIN a user namespace below the caller's, with the same IDs. In the
-// caller's namespace the step would have power over the caller's mounts, too: since Linux 6.18 a process with
-// CAP_SYS_ADMIN can open any mount namespace of its user namespace by a file handle, and enter it with setns(2). In the
-// initial user namespace that changes nothing: there root has power over everything.
-func (c *Container) confine() error {
-	if c.Step.Mapping != nil || c.Step.Security.Set()&(1<<unix.CAP_SYS_ADMIN) == 0 {
-		return nil
-	}
-	own, err := c.Mapping()
-	if err != nil || userns.InInitial(own) {
-		return err
-	}
-	below := own.Nested()
-	c.Step.Mapping, c.Step.Shifted = &below, true
-	return nil
-}
-
-// openUserNS makes the step's user namespace, or takes the one that it is to join.
-func (c *Container) openUserNS(m userns.Mapping) (err error) {
-	if c.Step.UserNS != nil {
-		c.userNS = c.Step.UserNS.File
-		return nil
-	}
-	if c.userNS, err = overlay.NewUserNS(m); err == nil {
-		c.Own = append(c.Own, c.userNS)
-	}
-	return err
-}
-
-// OwnUserNS gives the user namespace that the step enters, nil if it stays in the caller's.
-func (c *Container) OwnUserNS() *os.File {
-	if c.userNS != nil {
-		return c.userNS
-	}
-	return c.nested
-}
-
-// openKernel makes the mounts of the kernel's file systems.
-func (c *Container) openKernel() error {
-	sys, err := os.OpenFile("/sys", unix.O_PATH|unix.O_DIRECTORY, 0)
+// MakeMounts makes the root and all that is mounted in it as detached mounts, and finds out who runs the step. shm is
+// how many bytes /dev/shm takes; 0: the back end makes it.
+func (c *Container) MakeMounts(shm int64) (err error) {
+	texts, err := names(c.Step, c.Hostname())
 	if err != nil {
 		return err
 	}
-	defer sys.Close()
-	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
-	if !c.Step.Security.Insecure {
-		attr |= unix.MOUNT_ATTR_RDONLY
-	}
-	c.Sys, err = overlay.Bind(sys, overlay.BindOptions{Attr: attr})
-	if err != nil {
+	if err := c.IDs.Emulate(c.Step.Emulators); err != nil {
 		return err
 	}
-	c.Own = append(c.Own, c.Sys)
-	tty := uint32(TtyGroup)
-	if m := c.Step.Mapping; m != nil {
-		if tty, err = m.GIDs.ToHost(TtyGroup); err != nil {
-			tty = c.owner.GID
-		}
-	}
-	if c.Pts, err = overlay.Devpts(tty); err != nil {
+	if err := c.furnish(shm); err != nil {
 		return err
 	}
-	c.Own = append(c.Own, c.Pts)
-	for _, name := range deviceNodes() {
-		if Exists("dev/" + name) {
-			c.Devices = append(c.Devices, name)
-		}
+	if c.Kernel, err = openKernel(c.IDs, c.Step.Security.Insecure); err != nil {
+		return err
 	}
+	if c.Root, err = steproot.Open(c.Step.Rootfs, c.IDs); err != nil {
+		return err
+	}
+	if err := c.Root.ProvideKernels(); err != nil {
+		return err
+	}
+	if err := c.Identify(); err != nil {
+		return err
+	}
+	return c.plan(texts)
+}
 
-	return nil
+// furnish makes the memory file system with the step's /dev and an empty directory, whose clones hide other ones.
+func (c *Container) furnish(shm int64) (err error) {
+	size := int64(devSize + 1<<20)
+	for _, f := range c.Step.Files {
+		size += int64(len(f.Data)) + 4096
+	}
+	if c.Memory, err = memfs.New(memfs.Options{Size: size, Shm: shm, Owner: c.IDs.Root()}); err != nil {
+		return err
+	}
+	if err := c.Memory.Mkdir(EmptyDir, 0o555); err != nil {
+		return err
+	}
+	return c.Memory.MakeDev()
+}
+
+// plan makes the plan of mounts, with the files of name resolution.
+func (c *Container) plan(names map[string][]byte) error {
+	p := mounts.New(c.IDs, c.Memory, c.Root)
+	c.Mounts = p
+	if err := p.AddStandard(names); err != nil {
+		return err
+	}
+	if err := p.AddFiles(c.Step.Files); err != nil {
+		return err
+	}
+	if err := p.AddSockets(c.Step.Sockets); err != nil {
+		return err
+	}
+	return p.Make(c.Step.Mounts)
+}
+
+// Hostname is the host name that the step sees: its own choice, or defaultHostname.
+func (c *Container) Hostname() string {
+	if c.Step.Hostname == "" {
+		return defaultHostname
+	}
+	return c.Step.Hostname
+}
+
+// ShmSize is the size of /dev/shm in bytes.
+func (c *Container) ShmSize() int64 {
+	if c.Step.ShmSize <= 0 {
+		return defaultShmSize
+	}
+	return c.Step.ShmSize
 }
 
 // check refuses a step with missing, impossible or contradictory values.
-func (c *Container) check() error {
-	s := c.Step
+func check(s step.Step) error {
 	switch {
 	case len(s.Args) == 0 || s.Args[0] == "":
 		return step.ErrNoArgs
@@ -192,122 +145,46 @@ func (c *Container) check() error {
 	return nil
 }
 
-// checkRoot refuses an image in which /proc, /sys or /dev lead elsewhere, and provides them if they are missing.
-func (c *Container) checkRoot() error {
-	var missing []inroot.Point
-	for _, name := range []string{"proc", "sys", "dev"} {
-		mode, err := inroot.ModeOf(c.Root.Dir, name)
-		switch {
-		case errors.Is(err, unix.ENOENT):
-			missing = append(missing, inroot.Point{Name: name, Dir: true})
-		case err != nil:
-			return fmt.Errorf("look at /%s in the image: %w", name, err)
-		case mode&unix.S_IFMT == unix.S_IFLNK:
-			return fmt.Errorf("the image's /%s is a symbolic link: it must be a directory", name)
-		case mode&unix.S_IFMT != unix.S_IFDIR:
-			return fmt.Errorf("the image's /%s is not a directory", name)
-		}
-	}
-	return c.Root.provide(c, missing)
-}
-
 // Identify looks up the user that the step runs as, and makes its environment.
 func (c *Container) Identify() error {
 	var err error
 	if c.User, err = step.LookupUser(c.Root.Dir, c.Step.User); err != nil {
 		return err
 	}
-	if err := c.checkMapped(); err != nil {
+	if err := c.IDs.Check(c.User); err != nil {
 		return fmt.Errorf("user %q: %w", c.Step.User, err)
 	}
 	c.Env = environ(c.Step.Env, c.User.Home)
 	return nil
 }
 
-// checkMapped refuses a user with IDs that the step's user namespace leaves out.
-func (c *Container) checkMapped() error {
-	u := c.User
-	others := slices.ContainsFunc(u.Groups, func(gid uint32) bool { return gid != 0 })
-	// The step's user is the root of the caller's user namespace, as this process is.
-	if c.Step.Mapping == nil && u.UID == 0 && u.GID == 0 && !others {
-		return nil
-	}
-	m, err := c.Mapping()
-	if err != nil {
-		return err
-	}
-	groups := []uint32{u.GID}
-	if c.CanSetGroups() {
-		groups = append(groups, u.Groups...)
-	}
-	for _, gid := range groups {
-		if _, _, err := m.ToHost(u.UID, gid); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Mapping gives the mapping of the user namespace that the step will be in.
-func (c *Container) Mapping() (userns.Mapping, error) {
-	if c.Step.Mapping != nil {
-		return *c.Step.Mapping, nil
-	}
-	return userns.CurrentMapping()
-}
-
-// diskMap gives the mapping of the ID-mapped mounts through which the step sees files on disk; nil: they aren't
-// ID-mapped.
-func (c *Container) diskMap() *userns.Mapping {
-	if c.Step.Shifted {
-		return nil
-	}
-	return c.Step.Mapping
-}
-
-// diskNS gives the user namespace with the mapping that diskMap gives.
-func (c *Container) diskNS() *os.File {
-	if c.Step.Shifted {
-		return nil
-	}
-	return c.userNS
-}
-
-// Host gives the owner that the caller's namespace sees, through an ID-mapped mount, on a file that belongs to uid and
-// gid on disk. Without ID-mapped mounts they are the same.
-func (c *Container) Host(uid, gid uint32) IDs {
-	if m := c.diskMap(); m != nil {
-		u, uidErr := m.UIDs.ToHost(uid)
-		g, gidErr := m.GIDs.ToHost(gid)
-		if uidErr == nil && gidErr == nil {
-			return IDs{u, g}
-		}
-	}
-	return IDs{uid, gid}
-}
-
 // Close closes all files and mounts, and removes what was made in the root only for the step.
 func (c *Container) Close() error {
 	var err error
-	if c.Root != nil && c.Root.Ran {
-		err = c.keepNames()
+	if c.Root != nil && c.Root.Ran && c.Mounts != nil {
+		err = c.Mounts.Keep()
 	}
-	for _, l := range c.sockets {
-		l.close()
+	for _, f := range slices.Backward(c.Own) {
+		f.Close()
 	}
-	for i := len(c.Own) - 1; i >= 0; i-- {
-		c.Own[i].Close()
+	if c.Mounts != nil {
+		c.Mounts.Close()
 	}
-	for _, f := range []*os.File{c.Room, c.Shm, c.Null} {
-		if f != nil {
-			f.Close()
-		}
+	if c.Kernel != nil {
+		c.Kernel.Close()
+	}
+	if c.Memory != nil {
+		c.Memory.Close()
+	}
+	if c.Null != nil {
+		c.Null.Close()
 	}
 	if c.Root != nil {
-		err = errors.Join(err, c.Root.close(c))
+		err = errors.Join(err, c.Root.Close())
 		if err != nil && !errors.Is(err, step.ErrStillWritten) {
 			err = fmt.Errorf("clean up step: %w", err)
 		}
 	}
+	c.IDs.Close()
 	return err
 }

@@ -5,40 +5,42 @@ import (
 
 	"github.com/cooperbuild/cooper/executor/internal/container"
 	"github.com/cooperbuild/cooper/executor/internal/inroot"
+	"github.com/cooperbuild/cooper/executor/internal/memfs"
+	"github.com/cooperbuild/cooper/executor/internal/mounts"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 	"github.com/cooperbuild/cooper/executor/internal/script"
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
 // attachAll builds the step's mount tree. Two mounts must be attached before others can be put in them or cloned
-// from them: the root, on top of the caller's root directory, and the room, where the step's /dev covers it later.
-// These places always exist. The caller's own files stay reachable by path until the root is entered.
+// from them: the root, on top of the caller's root directory, and the memory file system, where the step's /dev covers
+// it later. These places always exist. The caller's own files stay reachable by path until the root is entered.
 func (s program) attachAll() {
-	room, dir := s.C.Room.Fd(), s.C.Root.Dir.Fd()
+	memory, dir := s.C.Memory.Dir.Fd(), s.C.Root.Dir.Fd()
 	s.Call("attach the root", 0, unix.SYS_MOVE_MOUNT, dir, s.Empty, script.AtFDCWD, s.String("/"),
 		unix.MOVE_MOUNT_F_EMPTY_PATH)
-	s.Attach(room, "dev")
-	var inDev []container.Attachment
-	for _, a := range s.C.Mounts {
+	s.Attach(memory, "dev")
+	var inDev []mounts.Attachment
+	for _, a := range s.C.Mounts.List {
 		if inroot.Within(a.Name, "dev") {
 			inDev = append(inDev, a)
 			continue
 		}
-		s.attachOne(room, a)
+		s.attachOne(memory, a)
 	}
 
 	// These come last, so that no link of the image can lead another mount into them.
 	s.mountAt("proc", "proc")
 	s.attachSys()
-	s.AttachClone(room, "dev", "dev")
-	for _, name := range s.C.Devices {
+	s.AttachClone(memory, "dev", "dev")
+	for _, name := range s.C.Kernel.Devices {
 		s.attachDevice(name, "dev/"+name)
 	}
-	s.Attach(s.C.Pts.Fd(), "dev/pts")
-	s.Attach(s.C.Shm.Fd(), container.ShmDir)
+	s.Attach(s.C.Kernel.Pts.Fd(), "dev/pts")
+	s.Attach(s.C.Memory.Shm.Fd(), memfs.ShmDir)
 	s.mountAt("mqueue", "dev/mqueue")
 	for _, a := range inDev {
-		s.attachOne(room, a)
+		s.attachOne(memory, a)
 	}
 }
 
@@ -47,13 +49,13 @@ func (s program) attachDevice(name, target string) {
 	s.AttachClone(script.AtFDCWD, "/dev/"+name, target)
 }
 
-// attachOne attaches a mount, or a clone of a file in the room, at its place.
-func (s program) attachOne(room uintptr, a container.Attachment) {
+// attachOne attaches a mount, or a clone of a file in memory, at its place.
+func (s program) attachOne(memory uintptr, a mounts.Attachment) {
 	if a.Mount != nil {
 		s.Attach(a.Mount.Fd(), a.Name)
 		return
 	}
-	s.AttachClone(room, a.Room, a.Name)
+	s.AttachClone(memory, a.Memory, a.Name)
 	if a.ReadOnly {
 		s.ReadOnly(a.Name)
 	}
@@ -74,13 +76,13 @@ func (s program) mountAt(fstype, name string) {
 // attachSys shows the caller's /sys, which lists the network interfaces of the caller's network namespace. So a step
 // with another one gets that one's sysfs on top, and where the kernel refuses to mount it, the lists are hidden.
 func (s program) attachSys() {
-	s.Attach(s.C.Sys.Fd(), "sys")
+	s.Attach(s.C.Kernel.Sys.Fd(), "sys")
 	if s.C.Step.Network != step.NetworkNone {
 		return
 	}
 	for _, name := range []string{"sys/class/net", "sys/devices/virtual/net"} {
 		if container.Exists(name) {
-			s.AttachClone(s.C.Room.Fd(), "empty", name)
+			s.AttachClone(s.C.Memory.Dir.Fd(), container.EmptyDir, name)
 			s.ReadOnly(name)
 		}
 	}
@@ -107,7 +109,7 @@ func (s program) maskProc() {
 		switch {
 		case !container.Exists(name):
 		case masked == "":
-			s.AttachClone(s.C.Room.Fd(), "empty", name)
+			s.AttachClone(s.C.Memory.Dir.Fd(), container.EmptyDir, name)
 			s.ReadOnly(name)
 			masked = name
 		default: // a clone is as read-only as what it is cloned from

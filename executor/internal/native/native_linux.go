@@ -18,10 +18,7 @@ type BackEnd struct{ C *container.Container }
 // Prepare makes the step's mounts, /dev/shm and null device.
 func (n *BackEnd) Prepare() (err error) {
 	c := n.C
-	if err := c.MakeShm(); err != nil {
-		return err
-	}
-	if err := c.MakeMounts(); err != nil {
+	if err := c.MakeMounts(c.ShmSize()); err != nil {
 		return err
 	}
 	if c.Step.Stdout == nil || c.Step.Stderr == nil {

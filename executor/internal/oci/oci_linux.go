@@ -24,7 +24,7 @@ import (
 // it vanishes with the step.
 const (
 	rootDir    = "rootfs"      // mount of the step's root
-	roomPart   = "room"        // mount of the container's room, with the small files of the step
+	memoryPart = "memory"      // mount of the container's memory file system, with the small files of the step
 	sysDir     = "sys"         // mount of the caller's /sys
 	userNSFile = "userns"      // mount of the user namespace that the step joins
 	configFile = "config.json" // written by writeConfig
@@ -65,7 +65,7 @@ func New(c *container.Container, runtime step.Runtime) (*BackEnd, error) {
 // Prepare makes the step's mounts and the bundle.
 func (o *BackEnd) Prepare() (err error) {
 	c := o.c
-	if err := c.MakeMounts(); err != nil {
+	if err := c.MakeMounts(0); err != nil {
 		return err
 	}
 	if c.Null, err = streams.SealedNull(); err != nil {
@@ -110,8 +110,10 @@ func (o *BackEnd) makeBundle() error {
 		return err
 	}
 	o.c.Own = append(o.c.Own, dir)
-	b := &bundle{dir: dir, at: at, parts: []part{{o.c.Root.Dir, rootDir}, {o.c.Room, roomPart}, {o.c.Sys, sysDir}}}
-	for i, a := range o.c.Mounts {
+	b := &bundle{dir: dir, at: at, parts: []part{
+		{o.c.Root.Dir, rootDir}, {o.c.Memory.Dir, memoryPart}, {o.c.Kernel.Sys, sysDir},
+	}}
+	for i, a := range o.c.Mounts.List {
 		if a.Mount != nil {
 			b.parts = append(b.parts, part{a.Mount, mountName(i)})
 		}
@@ -122,7 +124,7 @@ func (o *BackEnd) makeBundle() error {
 			return fmt.Errorf("make %s in the bundle: %w", name, err)
 		}
 	}
-	for i, a := range o.c.Mounts {
+	for i, a := range o.c.Mounts.List {
 		if a.Mount != nil && !a.Dir {
 			if err := b.file(mountName(i)); err != nil {
 				return err

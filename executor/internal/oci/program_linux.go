@@ -79,7 +79,7 @@ func (o *BackEnd) lookIn(name string) *os.File {
 	if err != nil {
 		return nil
 	}
-	view, below := o.viewOf(found.Name)
+	view, below := o.c.Mounts.View(found.Name)
 	if view == nil {
 		return nil
 	}
@@ -89,10 +89,6 @@ func (o *BackEnd) lookIn(name string) *os.File {
 	}
 	return f
 }
-
-// viewOf gives a view of the mount in which a path of the root lies, and the path in it; nil if it can't be looked into
-// yet.
-func (o *BackEnd) viewOf(name string) (*os.File, string) { return o.c.ViewIn(o.c.Mounts, name) }
 
 // executable gives the errno with which the kernel will refuse to execute a program, 0 if it won't; known is false if
 // that can't be told.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cooperbuild/cooper/executor/internal/container"
 	"github.com/cooperbuild/cooper/executor/internal/inroot"
+	"github.com/cooperbuild/cooper/executor/internal/mounts"
 	"github.com/cooperbuild/cooper/executor/internal/script"
 	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 	"github.com/cooperbuild/cooper/executor/spec"
@@ -48,16 +49,16 @@ func (o *BackEnd) config() spec.Container {
 	s := spec.Container{
 		Args: o.c.Step.Args, Env: o.c.Env, Cwd: o.c.Step.Cwd, Hostname: o.c.Hostname(), Root: rootDir,
 		User: spec.User{UID: o.c.User.UID, GID: o.c.User.GID},
-		Caps: (security.Set() & o.c.Permitted()).Names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
+		Caps: (security.Set() & o.c.IDs.Permitted()).Names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
 		ShmSize:      o.c.ShmSize(),
 		LoopbackOnly: o.c.Step.Network == step.NetworkNone, Sys: path.Join(o.bundle.at, sysDir),
 		WritableSys: security.Insecure,
 		UserNS:      o.configUserNS(),
 	}
-	if o.c.CanSetGroups() {
+	if o.c.IDs.CanSetGroups() {
 		s.User.Groups = o.c.User.Groups
 	}
-	if m, err := o.c.Mapping(); err == nil {
+	if m, err := o.c.IDs.Mapping(); err == nil {
 		if _, err := m.GIDs.ToHost(container.TtyGroup); err == nil {
 			tty := uint32(container.TtyGroup)
 			s.TTYGroup = &tty
@@ -68,7 +69,7 @@ func (o *BackEnd) config() spec.Container {
 	}
 	s.Mounts = o.configMounts()
 	// In a user namespace runtimes show the caller's own device nodes, whose owner and mode are not the step's to change.
-	for _, name := range o.c.Devices {
+	for _, name := range o.c.Kernel.Devices {
 		s.Locked = append(s.Locked, "/dev/"+name)
 	}
 
@@ -82,7 +83,7 @@ func (o *BackEnd) config() spec.Container {
 
 // configUserNS gives the configuration of the step's user namespace.
 func (o *BackEnd) configUserNS() *spec.UserNS {
-	switch joined, m := o.c.Step.UserNS, o.c.Step.Mapping; {
+	switch joined, m := o.c.Step.UserNS, o.c.IDs.Own(); {
 	case joined != nil:
 		return &spec.UserNS{Path: path.Join(o.bundle.at, userNSFile), UIDs: joined.ListedUIDs, GIDs: joined.ListedGIDs}
 	case m != nil:
@@ -92,13 +93,13 @@ func (o *BackEnd) configUserNS() *spec.UserNS {
 }
 
 // configMounts gives the step's mounts, each with its source in the bundle. Files in /dev need a mount each here, since
-// the runtime makes its own /dev; the native back end finds them in the room.
+// the runtime makes its own /dev; the native back end finds them in memory.
 func (o *BackEnd) configMounts() []spec.Mount {
 	var list []spec.Mount
-	for i, a := range o.c.Mounts {
+	for i, a := range o.c.Mounts.List {
 		m := spec.Mount{Target: "/" + a.Name, Source: path.Join(o.bundle.at, mountName(i)), ReadOnly: a.ReadOnly}
 		if a.Mount == nil {
-			m.Source = path.Join(o.bundle.at, roomPart, a.Room)
+			m.Source = path.Join(o.bundle.at, memoryPart, a.Memory)
 		}
 		if a.Bind != nil {
 			m.ReadOnly = a.Bind.ReadOnly
@@ -106,8 +107,8 @@ func (o *BackEnd) configMounts() []spec.Mount {
 		list = append(list, m)
 	}
 	for _, f := range o.c.Step.Files {
-		if target, err := container.CleanTarget(f.Path); err == nil && container.IsAtPlace(target) {
-			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(o.bundle.at, roomPart, target),
+		if target, err := mounts.CleanTarget(f.Path); err == nil && mounts.IsAtPlace(target) {
+			list = append(list, spec.Mount{Target: "/" + target, Source: path.Join(o.bundle.at, memoryPart, target),
 				ReadOnly: true})
 		}
 	}
@@ -133,7 +134,7 @@ func (o *BackEnd) checkCwd() error {
 	if err != nil {
 		return &step.SetupError{Doing: script.EnterCwd + " " + cwd, Err: err}
 	}
-	view, name := o.viewOf(found.Name)
+	view, name := o.c.Mounts.View(found.Name)
 	switch {
 	case inroot.Within(found.Name, "proc") && found.Name != "proc":
 		return &step.SetupError{Doing: script.EnterCwd + " " + cwd + ": with an OCI runtime it must not be in /proc",

@@ -3,7 +3,7 @@ package script
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/executor/internal/container"
+	"github.com/cooperbuild/cooper/executor/internal/ids"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 	"github.com/cooperbuild/cooper/executor/step"
@@ -19,7 +19,7 @@ const (
 func (s *Script) BecomeUser() {
 	s.ScopeSockets() // before the limits, since it needs a descriptor
 	s.limit()        // before the user namespace: real root may raise a limit, the root of a namespace may not
-	ns := s.C.OwnUserNS()
+	ns := s.C.IDs.File()
 	if ns != nil {
 		s.Call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
 	}
@@ -32,7 +32,7 @@ func (s *Script) BecomeUser() {
 
 	s.filterCalls(seccomp.Filter(security.Insecure || security.NoFilter))
 	caps := security.Set()
-	for c := range uintptr(container.LastCap() + 1) {
+	for c := range uintptr(ids.LastCap() + 1) {
 		if caps&(1<<c) == 0 {
 			s.Call("drop capabilities", 0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
 		}
@@ -43,14 +43,14 @@ func (s *Script) BecomeUser() {
 		s.Call("keep capabilities", 0, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
 	}
 	user := s.C.User
-	if s.C.CanSetGroups() {
+	if s.C.IDs.CanSetGroups() {
 		s.Call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &user.Groups[0]))
 	}
 
 	uid, gid := uintptr(user.UID), uintptr(user.GID)
 	s.Call(become, 0, unix.SYS_SETRESGID, gid, gid, gid)
 	s.Call(become, 0, unix.SYS_SETRESUID, uid, uid, uid)
-	s.setCaps(caps & s.C.Permitted())
+	s.setCaps(caps & s.C.IDs.Permitted())
 	if security.NoNewPrivs {
 		s.Call("give up new privileges", 0, unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
 	}
@@ -93,7 +93,7 @@ func (s *Script) setCaps(caps step.Caps) {
 	if !insecure {
 		return
 	}
-	for c := range uintptr(container.LastCap() + 1) {
+	for c := range uintptr(ids.LastCap() + 1) {
 		if caps&(1<<c) != 0 {
 			s.Call("keep capabilities", rawproc.Ignoring(unix.EINVAL), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT,
 				unix.PR_CAP_AMBIENT_RAISE, c)

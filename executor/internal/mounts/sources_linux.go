@@ -1,4 +1,4 @@
-package container
+package mounts
 
 import (
 	"errors"
@@ -8,15 +8,21 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/ids"
 	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/executor/step"
-	"github.com/cooperbuild/cooper/userns"
 )
 
-// open makes the detached mount that m asks for; a memory file system is made later, by openTmpfs, when plan knows what
-// it covers.
-func (c *Container) open(m *step.Mount) (Attachment, error) {
+// opener opens the sources of a step's mounts.
+type opener struct {
+	ids       *ids.Namespace // the step's user namespace
+	userXattr bool           // overlay marks are user.overlay.*
+}
+
+// attachment makes the detached mount that m asks for; a memory file system is made later, by Plan.openTmpfs, when it
+// is known what it covers.
+func (o opener) attachment(m *step.Mount) (Attachment, error) {
 	target, err := CleanTarget(m.Target)
 	if err != nil {
 		return Attachment{}, err
@@ -26,46 +32,21 @@ func (c *Container) open(m *step.Mount) (Attachment, error) {
 	case step.Tmpfs:
 		return a, nil
 	case step.Bind:
-		err = c.openBind(m, &a)
+		err = o.bind(m, &a)
 	default:
 		err = fmt.Errorf("unknown kind %d", m.Kind)
 	}
 	if err != nil {
 		return Attachment{}, err
 	}
-	c.Own = append(c.Own, a.Mount)
 	if a.Dir {
 		a.view = a.Mount
 	}
 	return a, nil
 }
 
-// openTmpfs makes the memory file system of mount i, once all mounts below it are made. covered is the mode of the
-// directory that it covers.
-func (c *Container) openTmpfs(i int, covered uint32) (err error) {
-	a := &c.Mounts[i]
-	mode := a.Bind.Mode
-	switch {
-	case mode == 0 && covered == 0:
-		mode = 0o1777
-	case mode == 0:
-		mode = covered & 0o7777
-	}
-	attr := userAttr
-	if a.Bind.ReadOnly {
-		attr |= unix.MOUNT_ATTR_RDONLY
-	}
-	o := overlay.TmpfsOptions{Size: a.Bind.SizeBytes, Mode: mode, UID: c.owner.UID, GID: c.owner.GID, Attr: attr}
-	if a.Mount, err = overlay.Tmpfs(o); err != nil {
-		return err
-	}
-	c.Own = append(c.Own, a.Mount)
-	a.view = a.Mount
-	return nil
-}
-
-// openBind sets a.Mount to a mount of m's source, or of a stand-in in m.Scratch that takes the step's writes.
-func (c *Container) openBind(m *step.Mount, a *Attachment) error {
+// bind sets a.Mount to a mount of m's source, or of a stand-in in m.Scratch that takes the step's writes.
+func (o opener) bind(m *step.Mount, a *Attachment) error {
 	if m.Source == nil {
 		return errors.New("no source")
 	}
@@ -99,11 +80,11 @@ func (c *Container) openBind(m *step.Mount, a *Attachment) error {
 		if m.ReadOnly {
 			attr |= unix.MOUNT_ATTR_RDONLY
 		}
-		a.Mount, err = overlay.Bind(src, overlay.BindOptions{Attr: attr, UserNS: c.mapFor(m)})
+		a.Mount, err = overlay.Bind(src, overlay.BindOptions{Attr: attr, UserNS: o.mapFor(m)})
 	case a.Dir:
-		a.Mount, err = c.openDiscard(m, src, st)
+		a.Mount, err = o.discard(m, src, st)
 	case st.Mode&unix.S_IFMT == unix.S_IFREG:
-		a.Mount, err = c.openCopy(m, src, st)
+		a.Mount, err = o.copy(m, src, st)
 	default:
 		err = errors.New("source is a socket: it can't be copied for writing")
 	}
@@ -112,26 +93,18 @@ func (c *Container) openBind(m *step.Mount, a *Attachment) error {
 }
 
 // mapFor gives the user namespace through whose map m's source is mounted; nil: it isn't ID-mapped.
-func (c *Container) mapFor(m *step.Mount) *os.File {
+func (o opener) mapFor(m *step.Mount) *os.File {
 	switch {
 	case m.UserNS != nil:
 		return m.UserNS
 	case m.IDMapped:
 		return nil
 	}
-	return c.diskNS()
+	return o.ids.DiskNS()
 }
 
-// mappingFor gives the mapping through which the files of the mount a are shown; nil: with their owners on disk.
-func (c *Container) mappingFor(a *Attachment) *userns.Mapping {
-	if a.Bind.Kind == step.Tmpfs {
-		return nil
-	}
-	return c.Step.Mapping
-}
-
-// openDiscard mounts the directory src so that writes to it go to m.Scratch.
-func (c *Container) openDiscard(m *step.Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
+// discard mounts the directory src so that writes to it go to m.Scratch.
+func (o opener) discard(m *step.Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
 	upper, err := inroot.EnsureDir(m.Scratch, "upper")
 	if err != nil {
 		return nil, err
@@ -139,7 +112,7 @@ func (c *Container) openDiscard(m *step.Mount, src *os.File, st unix.Stat_t) (*o
 	defer upper.Close()
 	// An overlay shows the attributes of its upper directory, so that one gets those of the source.
 	path := fmt.Sprintf("/proc/self/fd/%d", upper.Fd())
-	owner := c.onDisk(m, st)
+	owner := o.onDisk(m, st)
 	if err := os.Chown(path, int(owner.UID), int(owner.GID)); err != nil {
 		return nil, fmt.Errorf("own scratch directory: %w", err)
 	}
@@ -152,28 +125,25 @@ func (c *Container) openDiscard(m *step.Mount, src *os.File, st unix.Stat_t) (*o
 	}
 	defer work.Close()
 	return overlay.Mount(overlay.Options{
-		Lower: []*os.File{src}, Upper: upper, Work: work, UserXattr: c.userXattr(), Volatile: true, Attr: userAttr,
-		IDMap: c.diskMap(), UserNS: c.diskNS(), LowerMapped: m.IDMapped, LowerNS: m.UserNS,
+		Lower: []*os.File{src}, Upper: upper, Work: work, UserXattr: o.userXattr, Volatile: true, Attr: userAttr,
+		IDMap: o.ids.DiskMap(), UserNS: o.ids.DiskNS(), LowerMapped: m.IDMapped, LowerNS: m.UserNS,
 	})
 }
 
 // onDisk gives the owner that a scratch copy of a file in m's source must have on disk; st describes the file.
-func (c *Container) onDisk(m *step.Mount, st unix.Stat_t) IDs {
-	if m.UserNS != nil {
-		return IDs{}
+func (o opener) onDisk(m *step.Mount, st unix.Stat_t) ids.Pair {
+	shown := ids.Pair{UID: st.Uid, GID: st.Gid}
+	switch {
+	case m.UserNS != nil:
+		return ids.Pair{}
+	case m.IDMapped:
+		return o.ids.OnDisk(shown)
 	}
-	if mapping := c.diskMap(); mapping != nil && m.IDMapped {
-		uid, uidErr := mapping.UIDs.ToContainer(st.Uid)
-		gid, gidErr := mapping.GIDs.ToContainer(st.Gid)
-		if uidErr == nil && gidErr == nil {
-			return IDs{uid, gid}
-		}
-	}
-	return IDs{st.Uid, st.Gid}
+	return shown
 }
 
-// openCopy mounts a copy of the file src, which it makes in m.Scratch.
-func (c *Container) openCopy(m *step.Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
+// copy mounts a copy of the file src, which it makes in m.Scratch.
+func (o opener) copy(m *step.Mount, src *os.File, st unix.Stat_t) (*os.File, error) {
 	in, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", src.Fd()))
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
@@ -192,7 +162,7 @@ func (c *Container) openCopy(m *step.Mount, src *os.File, st unix.Stat_t) (*os.F
 		return nil, fmt.Errorf("copy source: %w", err)
 	}
 
-	owner := c.onDisk(m, st)
+	owner := o.onDisk(m, st)
 	if err := out.Chown(int(owner.UID), int(owner.GID)); err != nil {
 		return nil, fmt.Errorf("own scratch file: %w", err)
 	}
@@ -200,5 +170,5 @@ func (c *Container) openCopy(m *step.Mount, src *os.File, st unix.Stat_t) (*os.F
 		return nil, fmt.Errorf("set mode of scratch file: %w", err)
 	}
 
-	return overlay.Bind(out, overlay.BindOptions{Attr: userAttr, UserNS: c.diskNS()})
+	return overlay.Bind(out, overlay.BindOptions{Attr: userAttr, UserNS: o.ids.DiskNS()})
 }

@@ -1,4 +1,4 @@
-package container
+package steproot
 
 import (
 	"errors"
@@ -10,10 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/ids"
 	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/overlay"
 	"github.com/cooperbuild/cooper/executor/step"
-	"github.com/cooperbuild/cooper/userns"
 )
 
 // The directories in Rootfs.Work.
@@ -32,13 +32,14 @@ type Root struct {
 	Dir    *os.File      // the detached mount; nil while stack mounts it anew
 	made   []inroot.Stub // mount points made in Dir itself, because no lower directory could show them
 
-	planted []planted // the standard files that plant has put into Upper
+	planted []planted // the standard files that Plant has put into Upper
 	carried []carried // directories that overlay has copied up to Upper for made and planted
 	Ran     bool      // the step has succeeded, so that what it has written is wanted; executor.Run sets it
 	// MountNS is the step's mount namespace, if Rootfs.Dir is set and it could be opened; executor.Run sets it.
 	MountNS *os.File
+	ids     *ids.Namespace  // the step's user namespace; nil in a Root that wasn't made by Open
 	opts    overlay.Options // what Dir is mounted with, if it is an overlay
-	own     []*os.File      // files that close closes
+	own     []*os.File      // files that Close closes
 	extra   *os.File        // the directory Work/step-stubs, a lower directory of Dir; nil before stack needs it
 }
 
@@ -48,53 +49,42 @@ type carried struct {
 	before unix.Stat_t // its attributes in Root.Dir before it was copied up
 }
 
-// openRoot makes the root with the mount points that every step needs; provide adds others.
-func (c *Container) openRoot() error {
-	o := c.Step.Rootfs
-	r := &Root{Rootfs: o}
-	c.Root = r
+// Open makes the root of a step in the namespace with the mount points that every step needs; Provide adds others.
+// Close must be called also after an error.
+func Open(o step.Rootfs, namespace *ids.Namespace) (r *Root, err error) {
+	r = &Root{Rootfs: o, ids: namespace}
 	if o.Dir != nil {
-		dir, err := overlay.Bind(o.Dir, overlay.BindOptions{Attr: unix.MOUNT_ATTR_NODEV, UserNS: c.diskNS()})
-		r.Dir = dir
-		return err
+		r.Dir, err = overlay.Bind(o.Dir, overlay.BindOptions{Attr: unix.MOUNT_ATTR_NODEV, UserNS: namespace.DiskNS()})
+		return r, err
 	}
 	if o.Upper == nil || o.Work == nil {
-		return errors.New("a step needs Upper and Work, or Dir")
+		return r, errors.New("a step needs Upper and Work, or Dir")
 	}
 
 	// Each Run has a new work directory: to use an old one again, its files would have to be removed, and file systems are
 	// slow to make files where others were just removed.
 	work, err := inroot.EnsureDir(o.Work, workDir+strconv.FormatInt(time.Now().UnixNano(), 36))
 	if err != nil {
-		return err
+		return r, err
 	}
 
 	r.own = append(r.own, work)
 	r.opts = overlay.Options{
 		Lower: append([]*os.File(nil), o.Lower...), Upper: o.Upper, Work: work, UserXattr: o.UserXattr, Volatile: o.Volatile,
-		IDMap: c.diskMap(), UserNS: c.diskNS(),
+		IDMap: namespace.DiskMap(), UserNS: namespace.DiskNS(),
 	}
 
 	if !r.lowestHasStandard() {
-		if err := overlay.AsContainerRoot(c.stubOwner(), r.addStandardStubs); err != nil {
-			return err
+		if err := namespace.AsStubOwner(r.addStandardStubs); err != nil {
+			return r, err
 		}
 	}
 	r.Dir, err = overlay.Mount(r.opts)
-	return err
-}
-
-// stubOwner gives the mapping whose container root makes the mount points. It is nil if this process makes them as
-// itself, because an ID-mapped mount shows its files as those of the container's root.
-func (c *Container) stubOwner() *userns.Mapping {
-	if c.Step.Shifted {
-		return c.Step.Mapping
-	}
-	return nil
+	return r, err
 }
 
 // lowestHasStandard tells whether the lowest layer has all standard mount points. It looks at that layer only, so that
-// the number of layers doesn't matter; provide finds those that a higher layer hides.
+// the number of layers doesn't matter; Provide finds those that a higher layer hides.
 func (r *Root) lowestHasStandard() bool {
 	if len(r.Rootfs.Lower) == 0 {
 		return false
@@ -132,14 +122,34 @@ func (r *Root) addStandardStubs() error {
 	return nil
 }
 
-// provide makes the missing mount points. In an overlay a further lowest directory shows them; only those that a layer
-// hides are made in the root itself, and removed by close.
-func (r *Root) provide(c *Container, missing []inroot.Point) error {
+// ProvideKernels refuses an image in which /proc, /sys or /dev, where the kernel's file systems will be, lead
+// elsewhere, and provides them if they are missing.
+func (r *Root) ProvideKernels() error {
+	var missing []inroot.Point
+	for _, name := range []string{"proc", "sys", "dev"} {
+		mode, err := inroot.ModeOf(r.Dir, name)
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			missing = append(missing, inroot.Point{Name: name, Dir: true})
+		case err != nil:
+			return fmt.Errorf("look at /%s in the image: %w", name, err)
+		case mode&unix.S_IFMT == unix.S_IFLNK:
+			return fmt.Errorf("the image's /%s is a symbolic link: it must be a directory", name)
+		case mode&unix.S_IFMT != unix.S_IFDIR:
+			return fmt.Errorf("the image's /%s is not a directory", name)
+		}
+	}
+	return r.Provide(missing)
+}
+
+// Provide makes the missing mount points. In an overlay a further lowest directory shows them; only those that a layer
+// hides are made in the root itself, and removed by Close.
+func (r *Root) Provide(missing []inroot.Point) error {
 	if len(missing) == 0 {
 		return nil
 	}
 	if r.Rootfs.Dir == nil {
-		if err := r.stack(c, missing); err != nil {
+		if err := r.stack(missing); err != nil {
 			return err
 		}
 	}
@@ -151,7 +161,7 @@ func (r *Root) provide(c *Container, missing []inroot.Point) error {
 			continue
 		}
 		r.noteCarried(p.Name)
-		err := overlay.AsContainerRoot(c.Step.Mapping, func() error {
+		err := r.ids.AsRoot(func() error {
 			made, err := inroot.MakeStubs(r.Dir, p.Name, p.Dir)
 			r.made = append(r.made, made...)
 			return err
@@ -165,7 +175,7 @@ func (r *Root) provide(c *Container, missing []inroot.Point) error {
 }
 
 // stack mounts the root again with a lowest directory that has the points.
-func (r *Root) stack(c *Container, missing []inroot.Point) error {
+func (r *Root) stack(missing []inroot.Point) error {
 	if r.extra == nil {
 		if err := removeTree(r.Rootfs.Work, stepStubsDir); err != nil { // left by a step that was killed
 			return err
@@ -183,7 +193,7 @@ func (r *Root) stack(c *Container, missing []inroot.Point) error {
 		return fmt.Errorf("unmount root: %w", err)
 	}
 	for _, p := range missing {
-		if err := overlay.AsContainerRoot(c.stubOwner(), func() error { return inroot.MakeAll(r.extra, p) }); err != nil {
+		if err := r.ids.AsStubOwner(func() error { return inroot.MakeAll(r.extra, p) }); err != nil {
 			return err
 		}
 	}
@@ -216,13 +226,13 @@ func (r *Root) noteCarried(name string) {
 	}
 }
 
-// close removes the files that were made for the step and unmounts the root. It also makes sure that no process goes on
+// Close removes the files that were made for the step and unmounts the root. It also makes sure that no process goes on
 // writing to the files of the layer: all processes of the step have ended, but one may have sent a descriptor to
 // another process over a socket.
-func (r *Root) close(c *Container) error {
+func (r *Root) Close() error {
 	err := r.sealDir()
 	if len(r.made) > 0 {
-		removeErr := overlay.AsContainerRoot(c.Step.Mapping, func() error {
+		removeErr := r.ids.AsRoot(func() error {
 			inroot.RemoveStubs(r.made)
 			return nil
 		})
@@ -244,7 +254,7 @@ func (r *Root) close(c *Container) error {
 		err = errors.Join(err, p.uproot(r.Rootfs.Upper))
 	}
 	for i := len(r.carried) - 1; i >= 0; i-- {
-		r.dropCarried(c, r.carried[i])
+		r.dropCarried(r.carried[i])
 	}
 
 	for _, f := range r.own {
@@ -283,7 +293,7 @@ func (r *Root) sealDir() error {
 
 // dropCarried removes a directory from Upper if it is empty and has the attributes of the one in the layer below: then
 // only a mount point or a standard file was the reason to copy it up.
-func (r *Root) dropCarried(c *Container, d carried) {
+func (r *Root) dropCarried(d carried) {
 	f, err := inroot.OpenPlain(r.Rootfs.Upper, d.name, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return
@@ -293,7 +303,7 @@ func (r *Root) dropCarried(c *Container, d carried) {
 	if unix.Fstat(int(f.Fd()), &st) != nil || st.Mode != d.before.Mode || st.Mtim != d.before.Mtim {
 		return
 	}
-	if c.Host(st.Uid, st.Gid) != (IDs{d.before.Uid, d.before.Gid}) {
+	if r.ids.Host(st.Uid, st.Gid) != (ids.Pair{UID: d.before.Uid, GID: d.before.Gid}) {
 		return
 	}
 	parent, err := inroot.OpenPlain(r.Rootfs.Upper, parentOf(d.name), unix.O_PATH|unix.O_DIRECTORY)

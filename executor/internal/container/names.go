@@ -3,6 +3,7 @@ package container
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -13,19 +14,58 @@ import (
 const (
 	maxResolvConf = 64 << 10 // bytes of the caller's file that are read
 	resolvFile    = "etc/resolv.conf"
+	hostsName     = "etc/hosts"
 )
+
+// names gives the files of name resolution for the step, by their names in its root.
+func names(s step.Step, hostname string) (map[string][]byte, error) {
+	hosts, err := hostsFile(hostname, s.AddHosts)
+	if err != nil {
+		return nil, err
+	}
+	resolv, err := resolvConf(s.DNS, s.Network)
+	if err != nil {
+		return nil, err
+	}
+	texts := map[string][]byte{hostsName: hosts}
+	if !s.DNS.None {
+		texts[resolvFile] = resolv
+	}
+	return texts, nil
+}
+
+// hostsFile gives the text of the step's /etc/hosts, with the "name:address" lines of add.
+func hostsFile(hostname string, add []string) ([]byte, error) {
+	var b strings.Builder
+	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	fmt.Fprintf(&b, "127.0.1.1\t%s\n", hostname)
+	for _, line := range add {
+		name, address, ok := strings.Cut(line, ":")
+		if !ok {
+			name, address, ok = strings.Cut(line, "=")
+		}
+		if address == "host-gateway" { // steps share the host's network
+			address = "127.0.0.1"
+		}
+		ip, err := netip.ParseAddr(strings.Trim(address, "[]"))
+		if !ok || err != nil || name == "" || strings.ContainsAny(name, " \t\n#") {
+			return nil, fmt.Errorf("host %q: want NAME:ADDRESS", line)
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", ip, name)
+	}
+	return []byte(b.String()), nil
+}
 
 func isZero(d step.DNS) bool { return len(d.Servers)+len(d.Search)+len(d.Options) == 0 }
 
 // resolvConf gives the step's /etc/resolv.conf: the caller's own, whose servers the step can reach in the host's
 // network, with the settings that DNS replaces.
-func (c *Container) resolvConf() ([]byte, error) {
-	d := c.Step.DNS
+func resolvConf(d step.DNS, network string) ([]byte, error) {
 	if err := d.Check(); err != nil {
 		return nil, err
 	}
 	var callers []byte
-	if c.Step.Network != step.NetworkNone {
+	if network != step.NetworkNone {
 		var err error
 		if callers, err = readResolvConf(); err != nil {
 			return nil, err

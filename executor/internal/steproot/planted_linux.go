@@ -1,10 +1,8 @@
-package container
+package steproot
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"strconv"
@@ -14,50 +12,39 @@ import (
 
 	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
-	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
-// The files of name resolution (standard files) come from this package while the step runs, but changes that the step
-// makes to them belong in the layer. So on an overlay they aren't mounted, but put into the upper directory (planted),
-// where the step may change or replace them, and removed at the end (uprooted) if the step didn't. On other roots they
-// are mounted, and changes of the step are written to the root at the end.
-
-// maxNamesFile is the size in bytes of the largest standard file that is written back to the root.
-const maxNamesFile = 1 << 20
-
-// standardFiles are the files that every step gets.
-func standardFiles() []string { return []string{resolvFile, "etc/hosts"} }
-
-// planted is a standard file in the upper directory; was are its attributes when it was put there.
+// planted is a file in the upper directory; was are its attributes when it was put there.
 type planted struct {
 	name string
 	was  unix.Stat_t
 }
 
-// plant puts a standard file into the upper directory; false if it has to be mounted instead.
-func (c *Container) plant(name string, data []byte) bool {
-	if c.Root.Rootfs.Dir != nil {
+// Plant puts a file into the upper directory, where the step may change or replace it, and Close removes it if the step
+// didn't. It is false if the file has to be mounted instead.
+func (r *Root) Plant(name string, data []byte) bool {
+	if r.Rootfs.Dir != nil {
 		return false
 	}
-	parent, err := inroot.OpenPlain(c.Root.Dir, parentOf(name), unix.O_PATH|unix.O_DIRECTORY)
+	parent, err := inroot.OpenPlain(r.Dir, parentOf(name), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return false
 	}
 	defer parent.Close()
-	c.Root.noteCarried(name)
+	r.noteCarried(name)
 	p := planted{name: name}
 	// A child of another step that is being started inherits descriptors; one open for writing to this file would look as
 	// if this step went on writing after its end.
-	err = overlay.AsContainerRoot(c.Step.Mapping, func() error {
+	err = r.ids.AsRoot(func() error {
 		return rawproc.WithoutFork(func() error { return plantFile(parent, path.Base(name), data) })
 	})
 	if err == nil {
-		p.was, err = statUpper(c.Root.Rootfs.Upper, name)
+		p.was, err = statUpper(r.Rootfs.Upper, name)
 	}
 	if err != nil {
 		return false
 	}
-	c.Root.planted = append(c.Root.planted, p)
+	r.planted = append(r.planted, p)
 	return true
 }
 
@@ -117,41 +104,16 @@ func (p planted) uproot(upper *os.File) error {
 	return inroot.SetTimes(parent, before)
 }
 
-// keepNames writes the step's changes to mounted standard files to the root.
-func (c *Container) keepNames() error {
-	for _, a := range c.Mounts {
-		if !a.writeBack {
-			continue
-		}
-		if err := rawproc.WithoutFork(func() error { return c.keepName(a) }); err != nil {
-			return fmt.Errorf("keep what the step has written to /%s: %w", a.Name, err)
-		}
-	}
-	return nil
-}
-
-// keepName writes the standard file a to the root if it isn't any more what makeEtc has put into it.
-func (c *Container) keepName(a Attachment) (err error) {
-	from, err := inroot.OpenPlain(c.Room, a.Room, unix.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	data, err := io.ReadAll(io.LimitReader(from, maxNamesFile+1))
-	if err != nil || bytes.Equal(data, c.names[a.Room]) {
-		return err
+// Overwrite gives a regular file of the root this text. A file that a mount of the step's covers can be written to as
+// well.
+func (r *Root) Overwrite(name string, data []byte) (err error) {
+	root := r.Dir
+	// In Dir the step's own mount still covers the file, since Close ends the step's namespace later.
+	if r.Rootfs.Dir != nil {
+		root = r.Rootfs.Dir
 	}
 
-	if len(data) > maxNamesFile {
-		return fmt.Errorf("it is larger than %d KiB", maxNamesFile>>10)
-	}
-	root := c.Root.Dir
-	// In Root.Dir the step's own mount still covers the file, since close ends the step's namespace later.
-	if c.Root.Rootfs.Dir != nil {
-		root = c.Root.Rootfs.Dir
-	}
-
-	to, err := inroot.OpenPlain(root, a.Name, unix.O_WRONLY|unix.O_NONBLOCK)
+	to, err := inroot.OpenPlain(root, name, unix.O_WRONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,13 @@
-package container
+package memfs
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"sync"
 
-	"github.com/cooperbuild/cooper/executor/internal/inroot"
+	"github.com/cooperbuild/cooper/executor/internal/ids"
 	"github.com/cooperbuild/cooper/executor/step"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
@@ -23,41 +22,19 @@ type listener struct {
 	served sync.WaitGroup     // the goroutines of accept and of each connection
 }
 
-// addSockets makes the step's sockets in the room. The step reaches them only by the paths at which they are mounted,
-// and can't replace them, since they are mounts.
-func (c *Container) addSockets() error {
-	for i, s := range c.Step.Sockets {
-		if err := c.addSocket(s, "socket"+strconv.Itoa(i)); err != nil {
-			return fmt.Errorf("socket %s: %w", s.Path, err)
-		}
-	}
-	return nil
-}
-
-func (c *Container) addSocket(s step.Socket, name string) error {
-	target, err := CleanTarget(s.Path)
-	if err != nil {
-		return err
-	}
-	owner, err := c.inRoom(s.UID, s.GID)
-	if err != nil {
-		return err
-	}
-	address := &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("/proc/self/fd/%d/%s", c.Room.Fd(), name)}
+// Listen makes the step's socket name, which listens from now on, and gives it the owner and the socket's mode.
+func (f *FS) Listen(name string, s step.Socket, owner ids.Pair) error {
+	address := &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("/proc/self/fd/%d/%s", f.Dir.Fd(), name)}
 	socket, err := net.ListenUnix("unix", address)
 	if err != nil {
 		return err
 	}
-	socket.SetUnlinkOnClose(false) // the socket vanishes with the room
+	socket.SetUnlinkOnClose(false) // the socket vanishes with the file system
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &listener{socket: socket, cancel: cancel}
-	c.sockets = append(c.sockets, l)
+	f.sockets = append(f.sockets, l)
 	l.served.Go(func() { l.accept(ctx, s.Serve) })
-	if err := errors.Join(c.giveTo(name, owner, 0), c.roomMode(name, s.Mode)); err != nil {
-		return err
-	}
-	c.Mounts = append(c.Mounts, Attachment{Point: inroot.Point{Name: target}, Room: name, ReadOnly: true})
-	return nil
+	return errors.Join(f.GiveTo(name, owner, 0), f.chmod(name, s.Mode))
 }
 
 // accept serves connections until the socket is closed.
