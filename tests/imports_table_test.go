@@ -175,6 +175,10 @@ func importTable() []importRule {
 			mayImport: "build/internal/patience imagebuilder imagebuilder/reference internal/guard",
 		},
 		{
+			pkg: "build/registry/registrytest", job: "a registry in memory for tests",
+			mayImport: "imagebuilder/reference",
+		},
+		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
 			mayImport: "build/outfile imagebuilder imagebuilder/annotation imagebuilder/reference internal/flock " +
 				"internal/guard internal/terminal",
