@@ -38,7 +38,8 @@ func edges() []edge {
 				"unix.Getegid", "syscall.Getuid", "syscall.Geteuid", "user.Current",
 			},
 			within: []string{
-				"userns", "userns/reexec", "userns/usertest", "internal/fsys", "build/internal/store", "build/registry",
+				"userns", "userns/reexec", "userns/usertest", "internal/fsys", "build/internal/store",
+				"build/registry/credentials",
 			},
 			why: "userns.ThisProcess says it, and internal/fsys whose files are made; the store and registry ask as their library does",
 		},
@@ -47,7 +48,7 @@ func edges() []edge {
 				"unshare.IsRootless", "unshare.GetRootlessUID", "unshare.GetRootlessGID", "unshare.UsernsEnvName",
 			},
 			within: []string{"build/internal/store", "build/internal/store/pull", "build/internal/store/other",
-				"build/registry"},
+				"build/registry/conf", "build/registry/credentials"},
 			why: "what lies beside the library has to be where the library looks",
 		},
 	}

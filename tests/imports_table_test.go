@@ -32,13 +32,14 @@ func importTable() []importRule {
 			mayImport: "cmd/cooper/internal/cli",
 		},
 		{
-			pkg: "cmd/cooper/internal/command", job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
+			pkg:       "cmd/cooper/internal/command",
+			job:       "what commands share: streams, errors, the way into the namespace, store flags, formats",
 			mayImport: "build build/progress internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
 			mayImport: "build build/catalog build/export build/outfile build/progress build/registry " +
-				"cmd/cooper/internal/command internal/guard internal/terminal",
+				"build/registry/credentials cmd/cooper/internal/command internal/guard internal/terminal",
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
@@ -99,7 +100,8 @@ func importTable() []importRule {
 				"build/internal/store/uses internal/flock internal/fsys userns",
 		},
 		{
-			pkg: "build/internal/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
+			pkg:       "build/internal/store/internal/library",
+			job:       "containers/storage without its panics, and layers renamed across mounts",
 			mayImport: "internal/fsys internal/guard",
 		},
 		{
@@ -117,7 +119,7 @@ func importTable() []importRule {
 		{
 			pkg: "build/internal/store/images", job: "the images of a store: find, record, name",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
-				"build/registry imagebuilder imagebuilder/reference",
+				"build/registry build/registry/conf imagebuilder imagebuilder/reference",
 		},
 		{
 			pkg: "build/internal/store/pull", job: "images from registries and layouts into a store",
@@ -154,7 +156,8 @@ func importTable() []importRule {
 				"build/internal/store/snapshot imagebuilder/layer userns/usertest",
 		},
 		{
-			pkg: "build/internal/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
+			pkg: "build/internal/store/snapshot",
+			job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
 				"build/internal/store/shift executor executor/joined executor/overlay imagebuilder/layer " +
 				"internal/fsys internal/guard userns",
@@ -171,11 +174,26 @@ func importTable() []importRule {
 		},
 		{pkg: "build/internal/patience", job: "when a download is given up", pure: true},
 		{
-			pkg: "build/registry", job: "images in registries and OCI layouts; registries.conf, credentials, certificates, policy",
-			mayImport: "build/internal/patience imagebuilder imagebuilder/reference internal/guard",
+			pkg: "build/registry", job: "images in registries and OCI layouts: found, read and pushed",
+			mayImport: "build/internal/patience build/registry/conf build/registry/credentials imagebuilder " +
+				"imagebuilder/reference",
 		},
 		{
-			pkg: "build/registry/registrytest", job: "a registry in memory for tests",
+			pkg:       "build/registry/conf",
+			job:       "what the machine's files say of registries: mirrors, short names, certificates, policy",
+			mayImport: "imagebuilder/reference",
+		},
+		{
+			pkg:       "build/registry/credentials",
+			job:       "credentials for registries: found, kept and forgotten, in files and by helpers",
+			mayImport: "imagebuilder/reference internal/guard",
+		},
+		{
+			pkg: "build/registry/registrytest", job: "for tests: a user whose files say what the test wants of registries",
+			mayImport: "imagebuilder/reference",
+		},
+		{
+			pkg: "build/registry/registrytest", job: "for tests: a user whose files say what the test wants of registries",
 			mayImport: "imagebuilder/reference",
 		},
 		{
@@ -207,7 +225,8 @@ func importTable() []importRule {
 			mayImport: "build/internal/inputs build/plan imagebuilder/dockerfile",
 		},
 		{
-			pkg: "build/internal/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
+			pkg: "build/internal/rootfs",
+			job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading build/internal/store " +
 				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
 				"build/internal/store/snapshot build/plan build/progress build/reclaim executor executor/joined " +
@@ -227,15 +246,17 @@ func importTable() []importRule {
 			pkg: "build/internal/outputs", job: "images of what a build ends with: records, names, what else is written",
 			mayImport: "build/export build/internal/blobs build/internal/cache build/internal/fileop build/internal/push " +
 				"build/internal/rootfs build/internal/store build/internal/store/images build/outfile build/plan " +
-				"build/progress build/registry imagebuilder imagebuilder/layer imagebuilder/reference " +
-				"internal/fsys internal/guard",
+				"build/progress build/registry build/registry/conf imagebuilder imagebuilder/layer " +
+				"imagebuilder/reference internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/internal/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg:       "build/internal/stepinput",
+			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/internal/inputs build/internal/rootfs build/internal/source build/plan internal/fsys",
 		},
 		{
-			pkg: "build/internal/stepinput/inputtest", job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
+			pkg: "build/internal/stepinput/inputtest",
+			job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
 			mayImport: "build/internal/cache build/internal/inputs build/internal/rootfs build/internal/source " +
 				"build/internal/sshagent build/internal/stepinput build/internal/store build/plan build/progress",
 		},
@@ -258,13 +279,15 @@ func importTable() []importRule {
 				"executor userns",
 		},
 		{
-			pkg: "build/internal/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
+			pkg: "build/internal/bases",
+			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
 				"build/internal/store/snapshot build/plan build/progress build/registry build/session " +
 				"imagebuilder userns",
 		},
 		{
-			pkg: "build/internal/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
+			pkg: "build/internal/steps",
+			job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
 			mayImport: "build/internal/rootfs build/internal/runstep build/internal/store/images build/plan " +
 				"build/progress imagebuilder/dockerfile",
 		},
@@ -280,7 +303,8 @@ func importTable() []importRule {
 				"build/session imagebuilder",
 		},
 		{
-			pkg: "build/internal/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
+			pkg:       "build/internal/blobs",
+			job:       "compressed layers: what became of layers, which blobs are kept, where they came from",
 			mayImport: "build/export build/internal/cache build/internal/fetch build/registry imagebuilder/reference",
 		},
 		{
@@ -373,7 +397,8 @@ func importTable() []importRule {
 			mayImport: "userns",
 		},
 		{
-			pkg: "executor/emulator", job: "what executes programs of other architectures: which the machine does, where emulators lie",
+			pkg:       "executor/emulator",
+			job:       "what executes programs of other architectures: which the machine does, where emulators lie",
 			mayImport: "executor/internal/rawproc",
 		},
 		{
@@ -386,7 +411,8 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg:       "internal/fsys",
+			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{
@@ -430,12 +456,12 @@ func dependencyTable() []dependencyRule {
 	return []dependencyRule{
 		{
 			path: "go.podman.io",
-			only: "build/registry build/internal/store build/internal/store/durable build/internal/store/idranges build/internal/store/images " +
+			only: "build/registry/conf build/registry/credentials build/internal/store build/internal/store/durable build/internal/store/idranges build/internal/store/images " +
 				"build/internal/store/internal/library build/internal/store/mend build/internal/store/other build/internal/store/pull " +
 				"build/internal/store/removal build/internal/store/snapshot",
 		},
-		{path: "go.podman.io/image", only: "build/registry"},
-		{path: "github.com/docker/docker-credential-helpers", only: "build/registry"},
+		{path: "go.podman.io/image", only: "build/registry/conf build/registry/credentials"},
+		{path: "github.com/docker/docker-credential-helpers", only: "build/registry/credentials"},
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
 		{path: "github.com/moby/patternmatcher", only: "build/internal/source"},
 		{path: "github.com/vbatts/tar-split", only: "build/internal/store build/internal/store/pull"},

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cooperbuild/cooper/build/registry/credentials"
 )
 
 const (
@@ -25,13 +27,6 @@ const (
 	tokenMargin = 10 * time.Second
 )
 
-// credential is a user name with a password, or an identity token; the zero value has neither.
-type credential struct {
-	username, password string
-	// identity is an identity token, which the token server takes instead of a password.
-	identity string
-}
-
 // authorizer logs in to one repository and keeps the Authorization header that it has been granted.
 type authorizer struct {
 	client *http.Client
@@ -41,7 +36,7 @@ type authorizer struct {
 	// path is the path of the repository in the registry, actions what is to be done there, as in a scope ("pull,push").
 	// from is another repository, from which blobs are to be mounted; empty: none.
 	path, actions, from string
-	find                func(ctx context.Context) (credential, error)
+	find                func(ctx context.Context) (credentials.Credential, error)
 
 	mu      sync.Mutex
 	header  string
@@ -76,10 +71,10 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string
 		return "", err
 	}
 	switch {
-	case scheme == "basic" && c.username == "":
+	case scheme == "basic" && c.Username == "":
 		return "", fmt.Errorf("%s wants a user name and a password\nhint: %s", a.name, loginHint(a.name))
 	case scheme == "basic":
-		a.header, a.expires = "Basic "+base64.StdEncoding.EncodeToString([]byte(c.username+":"+c.password)), time.Time{}
+		a.header, a.expires = "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password)), time.Time{}
 	default:
 		params["scope"] = a.scope(params["scope"])
 		token, life, err := a.token(ctx, params, c, resp.Request.URL.Scheme)
@@ -118,7 +113,8 @@ func (a *authorizer) scope(asked string) string {
 
 // token asks a token server. See https://distribution.github.io/distribution/spec/auth/token/ and, for identity tokens,
 // .../oauth/
-func (a *authorizer) token(ctx context.Context, params map[string]string, c credential, scheme string) (string,
+func (a *authorizer) token(ctx context.Context, params map[string]string, c credentials.Credential,
+	scheme string) (string,
 	time.Duration, error) {
 	realm, err := url.Parse(params["realm"])
 	if err != nil || realm.Host == "" || realm.Scheme != "https" && realm.Scheme != "http" {
@@ -173,15 +169,16 @@ func readToken(text []byte) (token string, life time.Duration, err error) {
 	return t.Token, life - tokenMargin, nil
 }
 
-func tokenRequest(ctx context.Context, realm *url.URL, params map[string]string, c credential) (*http.Request, error) {
+func tokenRequest(ctx context.Context, realm *url.URL, params map[string]string,
+	c credentials.Credential) (*http.Request, error) {
 	query := realm.Query()
 	if s := params["service"]; s != "" {
 		query.Set("service", s)
 	}
-	if c.identity != "" {
+	if c.Identity != "" {
 		query.Set("scope", params["scope"])
 		query.Set("grant_type", "refresh_token")
-		query.Set("refresh_token", c.identity)
+		query.Set("refresh_token", c.Identity)
 		query.Set("client_id", "cooper")
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(query.Encode()))
 		if err == nil {
@@ -192,14 +189,14 @@ func tokenRequest(ctx context.Context, realm *url.URL, params map[string]string,
 	for scope := range strings.FieldsSeq(params["scope"]) {
 		query.Add("scope", scope)
 	}
-	if c.username != "" {
-		query.Set("account", c.username)
+	if c.Username != "" {
+		query.Set("account", c.Username)
 	}
 	at := *realm
 	at.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
-	if err == nil && c.username != "" {
-		req.SetBasicAuth(c.username, c.password)
+	if err == nil && c.Username != "" {
+		req.SetBasicAuth(c.Username, c.Password)
 	}
 	return req, err
 }

@@ -1,20 +1,17 @@
 package registry_test
 
 import (
-	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
 func encoded(user, password string) string {
@@ -40,144 +37,31 @@ func guarded(t *testing.T, challenge string, values ...string) *fake {
 	return f
 }
 
-func TestCredentialsAreFoundWherePodmanFindsThem(t *testing.T) {
-	f := guarded(t, `Basic realm="x"`, "Basic "+encoded("ann", "secret"))
-	auths := func(key, user, password string) string {
-		return fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, key, encoded(user, password))
-	}
-	host := f.host()
-	helper := fmt.Sprintf(
-		"#!/bin/sh\nread -r host\n[ \"$1\" = get ] || exit 1\n[ \"$host\" = %s ] || { echo 'credentials not found in native keychain'; exit 1; }\n"+
-			"echo '{\"Username\":\"ann\",\"Secret\":\"secret\"}'\n", host)
-	for _, c := range []struct {
-		name string
-		// files are below the home directory.
-		files map[string]string
-		env   map[string]string
-		conf  string
-		opts  registry.Options
-		errs  []string
+func TestARegistryThatWantsToKnowWhoAsks(t *testing.T) {
+	for name, c := range map[string]struct {
+		user, password string
+		errs           []string
 	}{
-		{name: "none", errs: []string{"user name and a password", "cooper login " + host}},
-		{name: "run-time file", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "secret")}},
-		{name: "user's file", files: map[string]string{".config/containers/auth.json": auths(host, "ann", "secret")}},
-		{name: "docker's file", files: map[string]string{".docker/config.json": auths(host, "ann", "secret")}},
-		{name: "docker's file as URL", files: map[string]string{".docker/config.json": auths("https://"+host+"/v1/", "ann",
-			"secret")}},
-		{name: "run-time file wins", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "secret"),
-			".docker/config.json": auths(host, "bob", "x")}},
-		{name: "docker's directory", files: map[string]string{"d/config.json": auths(host, "ann", "secret")},
-			env: map[string]string{"DOCKER_CONFIG": "HOME/d"}},
-		{name: "file in the environment", files: map[string]string{"a.json": auths(host, "ann", "secret")},
-			env: map[string]string{"REGISTRY_AUTH_FILE": "HOME/a.json"}},
-		{name: "file named", files: map[string]string{"a.json": auths(host, "ann", "secret")},
-			opts: registry.Options{AuthFile: "HOME/a.json"}},
-		{name: "file named is the only one",
-			files: map[string]string{"a.json": `{}`, ".docker/config.json": auths(host, "ann", "secret")},
-			opts:  registry.Options{AuthFile: "HOME/a.json"}, errs: []string{"user name"}},
-		{name: "file named is missing", opts: registry.Options{AuthFile: "HOME/a.json"},
-			errs: []string{"a.json", "no such file"}},
-		{name: "namespace", files: map[string]string{"run/containers/auth.json": auths(host+"/team", "ann", "secret")}},
-		{name: "repository before namespace and host", files: map[string]string{"run/containers/auth.json": fmt.Sprintf(
-			`{"auths":{%q:{"auth":%q},%q:{"auth":%q},%q:{"auth":%q}}}`, host, encoded("a", "a"), host+"/team", encoded("b", "b"),
-			host+"/team/app", encoded("ann", "secret"))}},
-		{name: "another namespace",
-			files: map[string]string{"run/containers/auth.json": auths(host+"/other", "ann", "secret")},
-			errs:  []string{"user name"}},
-		{name: "another host", files: map[string]string{"run/containers/auth.json": auths("example.test", "ann", "secret")},
-			errs: []string{"user name"}},
-		{name: "wrong", files: map[string]string{"run/containers/auth.json": auths(host, "ann", "wrong")},
-			errs: []string{"401", "cooper login"}},
-		{name: "broken file", files: map[string]string{"run/containers/auth.json": `{"auths":`}, errs: []string{"auth.json"}},
-		{name: "helper", files: map[string]string{"bin/docker-credential-test": helper,
-			".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"test"}}`, host)}},
-		{name: "store", files: map[string]string{"bin/docker-credential-test": helper,
-			".docker/config.json": `{"auths":{},"credsStore":"test"}`}},
-		{name: "store that isn't installed",
-			files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credsStore":"nowhere","auths":{%q:{"auth":%q}}}`,
-				host, encoded("ann", "secret"))}},
-		{name: "helper that isn't installed",
-			files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"nowhere"}}`, host)},
-			errs:  []string{"docker-credential-nowhere"}},
-		{name: "helper that is a path",
-			files: map[string]string{".docker/config.json": fmt.Sprintf(`{"credHelpers":{%q:"../x"}}`, host)},
-			errs:  []string{"docker-credential-../x"}},
-		{name: "helper in registries.conf", conf: `credential-helpers = ["test"]`,
-			files: map[string]string{"bin/docker-credential-test": helper}},
+		"known":   {"ann", "secret", nil},
+		"nobody":  {"", "", []string{"user name and a password", "cooper login "}},
+		"unknown": {"ann", "wrong", []string{"401", "cooper login"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := home(t, c.conf)
-			t.Setenv("PATH", filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
-			for name, text := range c.files {
-				write(t, filepath.Join(dir, name), text)
-				if err := os.Chmod(filepath.Join(dir, name), 0o700); err != nil {
-					t.Fatal(err)
-				}
+		t.Run(name, func(t *testing.T) {
+			f := guarded(t, `Basic realm="x"`, "Basic "+encoded("ann", "secret"))
+			dir := registrytest.Home(t, "")
+			if c.user != "" {
+				registrytest.Write(t, filepath.Join(dir, "run/containers/auth.json"),
+					fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(), encoded(c.user, c.password)))
 			}
-			for name, value := range c.env {
-				t.Setenv(name, strings.ReplaceAll(value, "HOME", dir))
-			}
-			c.opts.AuthFile = strings.ReplaceAll(c.opts.AuthFile, "HOME", dir)
-			c.opts.CertDir = f.trust(t)
-			cl, err := registry.NewClient(c.opts)
-			if err == nil {
-				defer cl.Close()
-				_, _, err = pull(t.Context(), cl, ref(t, host+"/team/app:1"))
-			}
-			wants(t, err, c.errs...)
-			if err != nil && (strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "wrong") &&
-				c.name == "wrong" && strings.Contains(err.Error(), "ann:wrong")) {
+			_, _, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/team/app:1"))
+			registrytest.Wants(t, err, c.errs...)
+			if err != nil && c.password != "" && strings.Contains(err.Error(), c.user+":"+c.password) {
 				t.Errorf("the error tells the password: %v", err)
 			}
-		})
-	}
-}
-
-func TestAnAuthFileOfSomebodyElseIsPassedOver(t *testing.T) {
-	f := guarded(t, `Basic realm="x"`, "Basic "+encoded("ann", "secret"))
-	dir := home(t, "")
-	write(t, filepath.Join(dir, ".docker/config.json"), fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(),
-		encoded("ann", "secret")))
-	at := filepath.Join(dir, "run/containers/auth.json")
-	write(t, at, "{}")
-	if err := os.Remove(at); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/proc/sys/vm/compact_memory", at); err != nil { // nobody may read it, not even root
-		t.Fatal(err)
-	}
-	if _, err := os.ReadFile(at); !errors.Is(err, fs.ErrPermission) {
-		t.Fatalf("reading %s gives %v, no error of permission", at, err)
-	}
-	_, _, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1"))
-	wants(t, err)
-	_, _, err = pull(t.Context(), client(t, f, registry.Options{AuthFile: at}), ref(t, f.host()+"/team/app:1"))
-	wants(t, err, "permission denied", at)
-}
-
-func TestAHelperThatHangsHoldsNobodyUp(t *testing.T) {
-	f := guarded(t, `Basic realm="x"`, "Basic "+encoded("ann", "secret"))
-	dir := home(t, `credential-helpers = ["test"]`)
-	t.Setenv("PATH", filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
-	// The helper ends with the test, which removes the directory.
-	helper := filepath.Join(dir, "bin/docker-credential-test")
-	write(t, helper, fmt.Sprintf("#!/bin/sh\n>%[1]s/asked\nwhile [ -e %[1]s/asked ]; do sleep 0.1; done\n", dir))
-	if err := os.Chmod(helper, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	why := errors.New("no more")
-	go func() {
-		for {
-			if _, err := os.Stat(dir + "/asked"); err == nil {
-				cancel(why)
-				return
+			if _, err := registry.NewClient(registry.Options{AuthFile: dir + "/missing"}); err == nil {
+				t.Error("a file of credentials is missing, and the client doesn't say so")
 			}
-			time.Sleep(time.Millisecond)
-		}
-	}()
-	if _, _, err := pull(ctx, client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1")); !errors.Is(err, why) {
-		t.Errorf("error %v", err)
+		})
 	}
 }
 
@@ -218,7 +102,7 @@ func TestATokenIsAskedForAndShown(t *testing.T) {
 		{name: "unknown scheme", challenge: `Digest realm="x"`, errs: []string{"does not say how"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := home(t, "")
+			dir := registrytest.Home(t, "")
 			asked, answer = nil, `{"token":"good","expires_in":300}`
 			if c.answer != "" {
 				answer = c.answer
@@ -228,10 +112,10 @@ func TestATokenIsAskedForAndShown(t *testing.T) {
 			}
 			f := guarded(t, c.challenge, "Bearer good")
 			if c.auth != "" {
-				write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:%s}}`, f.host(), c.auth))
+				registrytest.Write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:%s}}`, f.host(), c.auth))
 			}
-			_, _, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1"))
-			wants(t, err, c.errs...)
+			_, _, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/team/app:1"))
+			registrytest.Wants(t, err, c.errs...)
 			if len(c.errs) == 0 && (len(asked) != 1 || asked[0] != c.asked) {
 				t.Errorf("asked for a token by %q, want once %q", asked, c.asked)
 			}
@@ -240,7 +124,7 @@ func TestATokenIsAskedForAndShown(t *testing.T) {
 }
 
 func TestCredentialsAreShownToNobodyElse(t *testing.T) {
-	dir := home(t, "")
+	dir := registrytest.Home(t, "")
 	var leaked []string
 	other := newFake(t) // another port is another host
 	other.before = func(_ http.ResponseWriter, r *http.Request) bool {
@@ -262,9 +146,10 @@ func TestCredentialsAreShownToNobodyElse(t *testing.T) {
 		}
 		return false
 	}
-	write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(),
+	registrytest.Write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(),
 		encoded("ann", "secret")))
-	if _, _, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1")); err != nil {
+	if _, _, err := pull(t.Context(), client(t, f, registry.Options{}),
+		registrytest.Ref(t, f.host()+"/team/app:1")); err != nil {
 		t.Fatal(err)
 	}
 	if other.asked("") == 0 || len(leaked) > 0 {
@@ -277,8 +162,8 @@ func TestCredentialsAreShownToNobodyElse(t *testing.T) {
 		leaked = append(leaked, r.Header.Values("Authorization")...)
 		return true
 	}
-	_, _, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1"))
-	wants(t, err, "401")
+	_, _, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/team/app:1"))
+	registrytest.Wants(t, err, "401")
 	// Nor does a token server hand them on.
 	tokens := newFake(t)
 	tokens.before = func(w http.ResponseWriter, r *http.Request) bool {
@@ -290,41 +175,41 @@ func TestCredentialsAreShownToNobodyElse(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return true
 	}
-	_, _, err = pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/team/app:1"))
-	wants(t, err, "token server redirects to")
+	_, _, err = pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/team/app:1"))
+	registrytest.Wants(t, err, "token server redirects to")
 	if len(leaked) > 0 {
 		t.Errorf("leaked %q", leaked)
 	}
 }
 
 func TestClientCertificatesAndAuthoritiesAreRead(t *testing.T) {
-	dir := home(t, "")
+	dir := registrytest.Home(t, "")
 	f := newFake(t)
 	f.image("lib/app", "1", []byte("x"), amd64())
 	name := f.host() + "/lib/app:1"
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", filepath.Join(dir, "registries.conf"))
-	_, _, err := pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
-	wants(t, err, "certificate")
+	_, _, err := pull(t.Context(), client(t, nil, registry.Options{}), registrytest.Ref(t, name))
+	registrytest.Wants(t, err, "certificate")
 	text, err := os.ReadFile(filepath.Join(f.trust(t), "ca.crt"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := filepath.Join(dir, ".config/containers/certs.d", f.host())
-	write(t, filepath.Join(at, "ca.crt"), string(text))
-	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
-	wants(t, err)
+	registrytest.Write(t, filepath.Join(at, "ca.crt"), string(text))
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), registrytest.Ref(t, name))
+	registrytest.Wants(t, err)
 	for file, want := range map[string]string{"x.key": "missing client certificate x.cert",
 		"x.cert": "missing key x.key"} {
-		write(t, filepath.Join(at, file), "nothing")
-		_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
-		wants(t, err, want)
+		registrytest.Write(t, filepath.Join(at, file), "nothing")
+		_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), registrytest.Ref(t, name))
+		registrytest.Wants(t, err, want)
 		if err := os.Remove(filepath.Join(at, file)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write(t, filepath.Join(at, "x.crt"), "nothing") // podman passes over a file without a certificate
-	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
-	wants(t, err)
-	_, _, err = pull(t.Context(), client(t, nil, registry.Options{CertDir: dir + "/missing"}), ref(t, name))
-	wants(t, err, "missing", "no such file")
+	registrytest.Write(t, filepath.Join(at, "x.crt"), "nothing") // podman passes over a file without a certificate
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), registrytest.Ref(t, name))
+	registrytest.Wants(t, err)
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{CertDir: dir + "/missing"}), registrytest.Ref(t, name))
+	registrytest.Wants(t, err, "missing", "no such file")
 }

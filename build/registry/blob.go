@@ -28,7 +28,7 @@ func (r *repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadClo
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
 	}
-	b := r.newBlob(ctx, d, r.at.ref.Domain, func(ctx context.Context, header http.Header) (*http.Response, error) {
+	b := r.newBlob(ctx, d, r.at.Ref.Domain, func(ctx context.Context, header http.Header) (*http.Response, error) {
 		return r.get(ctx, "blobs/"+d.Digest.String(), header)
 	})
 	err := b.open()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/cooperbuild/cooper/build/registry/conf"
+	"github.com/cooperbuild/cooper/build/registry/credentials"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -28,7 +30,7 @@ type Options struct {
 
 // Client reaches registries. It is safe for concurrent use; Close ends its idle connections.
 type Client struct {
-	policy Policy
+	policy conf.Policy
 	opts   Options
 	pace   pace
 
@@ -38,7 +40,7 @@ type Client struct {
 
 // access is a repository and what the client does there.
 type access struct {
-	endpoint
+	conf.Endpoint
 	// actions are the actions of a token's scope, with commas between them.
 	actions string
 }
@@ -51,15 +53,15 @@ const (
 
 // NewClient makes a client with the user's configuration.
 func NewClient(o Options) (*Client, error) {
-	if err := readConfig(); err != nil {
+	if err := conf.Read(); err != nil {
 		return nil, err
 	}
 	if o.Username == "" {
-		if err := checkAuthFile(o.AuthFile); err != nil {
+		if err := credentials.CheckFile(o.AuthFile); err != nil {
 			return nil, err
 		}
 	}
-	policy, err := loadPolicy()
+	policy, err := conf.LoadPolicy()
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +87,7 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 	if err := c.policy.Check(ref); err != nil {
 		return nil, err
 	}
-	ends, err := endpoints(ref)
+	ends, err := conf.Mirrors(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +96,7 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 		repo, err := c.repository(e, reads)
 		if err == nil {
 			var found *Remote
-			if found, err = repo.resolve(ctx, e.ref); err == nil {
+			if found, err = repo.resolve(ctx, e.Ref); err == nil {
 				return found, nil
 			}
 		}
@@ -102,7 +104,7 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 			return nil, context.Cause(ctx)
 		}
 		if len(ends) > 1 {
-			err = fmt.Errorf("%s: %w", e.ref, err)
+			err = fmt.Errorf("%s: %w", e.Ref, err)
 		}
 		errs = append(errs, err)
 	}
@@ -110,9 +112,9 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 }
 
 // repository gives the connection to the repository of an endpoint, which all callers for the same actions share.
-func (c *Client) repository(e endpoint, actions string) (*repository, error) {
-	e.ref = e.ref.Repository()
-	e.insecure = e.insecure || c.opts.Insecure
+func (c *Client) repository(e conf.Endpoint, actions string) (*repository, error) {
+	e.Ref = e.Ref.Repository()
+	e.Insecure = e.Insecure || c.opts.Insecure
 	key := access{e, actions}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,16 +16,17 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
 func TestAnImageIsReadWhole(t *testing.T) {
-	home(t, "")
+	registrytest.Home(t, "")
 	f := newFake(t)
 	layer := bytes.Repeat([]byte("layer "), 10000)
 	d := f.image("lib/app", "1", layer, amd64())
 	c := client(t, f, registry.Options{})
 	for _, name := range []string{"/lib/app:1", "/lib/app@" + d.Digest.String(), "/lib/app:other@" + d.Digest.String()} {
-		img, got, err := pull(t.Context(), c, ref(t, f.host()+name))
+		img, got, err := pull(t.Context(), c, registrytest.Ref(t, f.host()+name))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -34,8 +35,8 @@ func TestAnImageIsReadWhole(t *testing.T) {
 			t.Errorf("%s: read %+v", name, img)
 		}
 	}
-	_, _, err := pull(t.Context(), c, ref(t, f.host()+"/lib/app:2"))
-	wants(t, err, "404", "nothing here")
+	_, _, err := pull(t.Context(), c, registrytest.Ref(t, f.host()+"/lib/app:2"))
+	registrytest.Wants(t, err, "404", "nothing here")
 	if !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("%v is not ErrNotFound", err)
 	}
@@ -161,12 +162,12 @@ func TestWhatARegistryMayAnswer(t *testing.T) {
 				strings.Repeat("{},", 500)+`{}]}`))), []string{"501 layers"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			home(t, "")
+			registrytest.Home(t, "")
 			f := newFake(t)
 			f.image("lib/app", "1", layer, amd64())
 			f.before = c.before
-			_, got, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/lib/app:1"))
-			wants(t, err, c.want...)
+			_, got, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/lib/app:1"))
+			registrytest.Wants(t, err, c.want...)
 			if err == nil && !bytes.Equal(got, zipped) {
 				t.Errorf("%d bytes, want %d", len(got), len(zipped))
 			}
@@ -180,7 +181,7 @@ func TestWhatARegistryMayAnswer(t *testing.T) {
 func TestABrokenDownloadIsTakenUpWhereItEnded(t *testing.T) {
 	for _, ranges := range []bool{true, false} {
 		t.Run(fmt.Sprint(ranges), func(t *testing.T) {
-			home(t, "")
+			registrytest.Home(t, "")
 			f := newFake(t)
 			layer := bytes.Repeat([]byte("0123456789abcdef"), 5000)
 			plain := f.blob("lib/app", ocispec.MediaTypeImageLayer, layer)
@@ -200,7 +201,7 @@ func TestABrokenDownloadIsTakenUpWhereItEnded(t *testing.T) {
 				}
 				return false
 			}
-			remote, err := client(t, f, registry.Options{}).Resolve(t.Context(), ref(t, f.host()+"/lib/app:1"))
+			remote, err := client(t, f, registry.Options{}).Resolve(t.Context(), registrytest.Ref(t, f.host()+"/lib/app:1"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,7 +234,7 @@ func (b *breaking) Write(p []byte) (int, error) {
 }
 
 func TestCancellingEndsADownloadWithItsCause(t *testing.T) {
-	home(t, "")
+	registrytest.Home(t, "")
 	f := newFake(t)
 	f.image("lib/app", "1", []byte("x"), amd64())
 	started := make(chan struct{})
@@ -248,45 +249,48 @@ func TestCancellingEndsADownloadWithItsCause(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("no more")
 	go func() { <-started; cancel(why) }()
-	if _, _, err := pull(ctx, client(t, f, registry.Options{}), ref(t, f.host()+"/lib/app:1")); !errors.Is(err, why) {
+	if _, _, err := pull(ctx, client(t, f, registry.Options{}),
+		registrytest.Ref(t, f.host()+"/lib/app:1")); !errors.Is(err, why) {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestPlainHTTPIsUsedOnlyIfAllowed(t *testing.T) {
-	dir := home(t, "")
+	dir := registrytest.Home(t, "")
 	f := newFake(t)
 	f.image("lib/app", "1", []byte("x"), amd64())
 	plain := httptest.NewServer(f)
 	t.Cleanup(plain.Close)
 	name := strings.TrimPrefix(plain.URL, "http://") + "/lib/app:1"
-	_, _, err := pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
-	wants(t, err, "HTTP response to HTTPS client\nhint: --tls-verify=false, or insecure = true")
-	_, _, err = pull(t.Context(), client(t, nil, registry.Options{Insecure: true}), ref(t, name))
-	wants(t, err)
-	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, f.host()+"/lib/app:1"))
-	wants(t, err, "certificate signed by unknown authority\nhint: certificates of authorities are looked for in certs.d/"+
-		f.host())
-	_, _, err = pull(t.Context(), client(t, nil, registry.Options{Insecure: true}), ref(t, f.host()+"/lib/app:1"))
-	wants(t, err)
-	write(t, dir+"/registries.conf", fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n",
+	_, _, err := pull(t.Context(), client(t, nil, registry.Options{}), registrytest.Ref(t, name))
+	registrytest.Wants(t, err, "HTTP response to HTTPS client\nhint: --tls-verify=false, or insecure = true")
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{Insecure: true}), registrytest.Ref(t, name))
+	registrytest.Wants(t, err)
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), registrytest.Ref(t, f.host()+"/lib/app:1"))
+	registrytest.Wants(t, err,
+		"certificate signed by unknown authority\nhint: certificates of authorities are looked for in certs.d/"+
+			f.host())
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{Insecure: true}),
+		registrytest.Ref(t, f.host()+"/lib/app:1"))
+	registrytest.Wants(t, err)
+	registrytest.Write(t, dir+"/registries.conf", fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n",
 		strings.TrimPrefix(plain.URL, "http://")))
-	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), ref(t, name))
-	wants(t, err)
+	_, _, err = pull(t.Context(), client(t, nil, registry.Options{}), registrytest.Ref(t, name))
+	registrytest.Wants(t, err)
 	// A registry with TLS can't lead to a place without.
 	f.before = func(w http.ResponseWriter, r *http.Request) bool {
 		http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusTemporaryRedirect)
 		return true
 	}
-	write(t, dir+"/registries.conf", "")
+	registrytest.Write(t, dir+"/registries.conf", "")
 	c := client(t, f, registry.Options{})
-	_, _, err = pull(t.Context(), c, ref(t, f.host()+"/lib/app:1"))
-	wants(t, err, "not secure")
+	_, _, err = pull(t.Context(), c, registrytest.Ref(t, f.host()+"/lib/app:1"))
+	registrytest.Wants(t, err, "not secure")
 }
 
 func TestMirrorsAreTriedInOrder(t *testing.T) {
 	f := newFake(t)
-	dir := home(t, "")
+	dir := registrytest.Home(t, "")
 	d := f.image("mirror/app", "1", []byte("mirrored"), amd64())
 	f.image("own/app", "1", []byte("own"), amd64())
 	table := func(mirrors, more string) string {
@@ -315,9 +319,9 @@ func TestMirrorsAreTriedInOrder(t *testing.T) {
 			"", []string{"blocks"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			write(t, dir+"/registries.conf", c.conf)
-			_, got, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, "example.test/"+c.image))
-			wants(t, err, c.errs...)
+			registrytest.Write(t, dir+"/registries.conf", c.conf)
+			_, got, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, "example.test/"+c.image))
+			registrytest.Wants(t, err, c.errs...)
 			if err == nil && !bytes.Equal(got, gzipped([]byte(c.want))) {
 				t.Errorf("got another image than that of %q", c.want)
 			}
@@ -326,7 +330,7 @@ func TestMirrorsAreTriedInOrder(t *testing.T) {
 }
 
 func TestThePlatformIsChosen(t *testing.T) {
-	home(t, "")
+	registrytest.Home(t, "")
 	f := newFake(t)
 	var all []ocispec.Descriptor
 	for _, p := range []string{"unknown/unknown", "windows/amd64", "linux/arm/v5", "linux/arm/v7", "linux/arm64/v8",
@@ -338,7 +342,7 @@ func TestThePlatformIsChosen(t *testing.T) {
 	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: all}
 	index.SchemaVersion = 2
 	f.manifest("lib/app", "1", index.MediaType, index)
-	remote, err := client(t, f, registry.Options{}).Resolve(t.Context(), ref(t, f.host()+"/lib/app:1"))
+	remote, err := client(t, f, registry.Options{}).Resolve(t.Context(), registrytest.Ref(t, f.host()+"/lib/app:1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +358,7 @@ func TestThePlatformIsChosen(t *testing.T) {
 			ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]})
 		switch {
 		case got == "":
-			wants(t, err, "no image for "+want, "linux/riscv64")
+			registrytest.Wants(t, err, "no image for "+want, "linux/riscv64")
 		case err != nil:
 			t.Errorf("%s: %v", want, err)
 		case img.DiffIDs[0] != digest.FromString(got):

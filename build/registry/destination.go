@@ -13,9 +13,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
 	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -33,7 +33,7 @@ type Destination struct {
 
 // Destination is where images of a name are pushed to: their own registry, whatever mirrors registries.conf has.
 func (c *Client) Destination(ref reference.Reference) (*Destination, error) {
-	e, err := own(ref)
+	e, err := conf.Own(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -42,21 +42,6 @@ func (c *Client) Destination(ref reference.Reference) (*Destination, error) {
 		return nil, err
 	}
 	return &Destination{repo: repo, uploads: repo.uploader(), pace: repo.pace, mounting: map[string]*authorizer{}}, nil
-}
-
-// own is the endpoint of a name's own registry, not of a mirror.
-func own(ref reference.Reference) (endpoint, error) {
-	e := endpoint{ref: ref}
-	table, err := sysregistriesv2.FindRegistry(nil, ref.Name())
-	switch {
-	case err != nil:
-		return e, fmt.Errorf("read registries.conf: %w", err)
-	case table != nil && table.Blocked:
-		return e, fmt.Errorf("registries.conf blocks %s", table.Prefix)
-	case table != nil:
-		e.insecure = table.Insecure
-	}
-	return e, nil
 }
 
 // uploader makes a client that sends each request once. The [sending] of its
@@ -69,7 +54,7 @@ func (r *repository) uploader() *http.Client {
 		r.upload.ResponseHeaderTimeout = 0
 	}
 	var next http.RoundTripper = r.upload
-	if !r.at.insecure {
+	if !r.at.Insecure {
 		next = secureOnly{next}
 	}
 	return &http.Client{Transport: watcher{next, r.pace}, CheckRedirect: safeRedirect}
@@ -84,7 +69,7 @@ func (d *Destination) Manifest(ctx context.Context, name string) (digest.Digest,
 		return "", err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", newStatusError(resp, d.repo.at.ref.Domain)
+		return "", newStatusError(resp, d.repo.at.Ref.Domain)
 	}
 	_ = resp.Body.Close() // there is nothing in it
 	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got.Validate() == nil {
@@ -104,14 +89,14 @@ func (d *Destination) Has(ctx context.Context, b ocispec.Descriptor) (bool, erro
 		return false, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		if err = newStatusError(resp, d.repo.at.ref.Domain); errors.Is(err, ErrNotFound) {
+		if err = newStatusError(resp, d.repo.at.Ref.Domain); errors.Is(err, ErrNotFound) {
 			return false, nil
 		}
 		return false, err
 	}
 	_ = resp.Body.Close() // there is nothing in it
 	if size, err := strconv.ParseInt(resp.Header.Get("Content-Length"), 10, 64); err == nil && size != b.Size {
-		return false, fmt.Errorf("%s says that it has %s, with %d bytes and not %d", d.repo.at.ref.Domain, b.Digest, size,
+		return false, fmt.Errorf("%s says that it has %s, with %d bytes and not %d", d.repo.at.Ref.Domain, b.Digest, size,
 			b.Size)
 	}
 	return true, nil
@@ -125,7 +110,7 @@ func (d *Destination) Begin(ctx context.Context, b ocispec.Descriptor, from []st
 	}
 	u := &Upload{to: d, want: b, piece: max(1, b.Size), meter: patience.NewMeter(d.pace.limits)}
 	for _, name := range from {
-		if name == d.repo.at.ref.Path {
+		if name == d.repo.at.Ref.Path {
 			continue
 		}
 		u.Cancel(ctx)
@@ -160,11 +145,11 @@ func (d *Destination) PutManifest(ctx context.Context, name string, m ocispec.De
 		return err
 	}
 	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK {
-		return newStatusError(resp, d.repo.at.ref.Domain)
+		return newStatusError(resp, d.repo.at.Ref.Domain)
 	}
 	_ = resp.Body.Close() // the header says all that is needed
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != m.Digest.String() {
-		return fmt.Errorf("%s has taken the manifest %s as %q", d.repo.at.ref.Domain, m.Digest, clip(got))
+		return fmt.Errorf("%s has taken the manifest %s as %q", d.repo.at.Ref.Domain, m.Digest, clip(got))
 	}
 	return nil
 }
@@ -175,7 +160,7 @@ func (r *repository) location(resp *http.Response) (string, error) {
 	text := resp.Header.Get("Location")
 	at, err := resp.Request.URL.Parse(text)
 	if text == "" || err != nil || at.Host == "" || at.Scheme != "https" && at.Scheme != "http" {
-		return "", fmt.Errorf("%s gives an upload the address %q", r.at.ref.Domain, clip(text))
+		return "", fmt.Errorf("%s gives an upload the address %q", r.at.Ref.Domain, clip(text))
 	}
 	if asked := resp.Request.URL; asked.Scheme == "https" && at.Scheme == "http" && at.Hostname() == asked.Hostname() &&
 		(at.Port() == asked.Port() || at.Port() == "80" && asked.Port() == "") {
@@ -200,7 +185,7 @@ func withDigest(location string, d digest.Digest) (string, error) {
 // FetchBlob opens a blob of an image's repository, in the first of its mirrors that has it or in its own registry. The
 // caller reads it through [Verify] and closes it.
 func (c *Client) FetchBlob(ctx context.Context, ref reference.Reference, b ocispec.Descriptor) (io.ReadCloser, error) {
-	ends, err := endpoints(ref)
+	ends, err := conf.Mirrors(ref)
 	if err != nil {
 		return nil, err
 	}

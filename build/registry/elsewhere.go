@@ -72,7 +72,7 @@ func ask(ctx context.Context, client *http.Client, c call) (*http.Response, erro
 
 // outward makes a transport for addresses that a registry names. Its connections are closed after use.
 func (r *repository) outward() (http.RoundTripper, error) {
-	proxied, err := newTransport("", r.at.insecure)
+	proxied, err := newTransport("", r.at.Insecure)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (r *repository) outward() (http.RoundTripper, error) {
 		direct.DialContext = (&net.Dialer{Timeout: dialTimeout, Control: refuseOwn}).DialContext
 	}
 	var next http.RoundTripper = split{direct, proxied}
-	if !r.at.insecure {
+	if !r.at.Insecure {
 		next = secureOnly{next}
 	}
 	return retrier{watcher{next, r.pace}, r.pace.first}, nil

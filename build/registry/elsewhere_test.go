@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
 // foreign puts an image into a registry whose only layer has a type and URLs. The layer is there if it has none.
@@ -80,12 +81,13 @@ func TestALayerThatMayNotBeDistributedIsWhereItsURLsSay(t *testing.T) {
 		{"without TLS", docker, []string{at("/layer")}, true, []string{"may not be distributed", "not secure"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			home(t, "")
+			registrytest.Home(t, "")
 			f := newFake(t)
 			f.foreign(c.kind, layer, c.urls...)
 			asked = asked[:0]
-			_, got, err := pull(t.Context(), client(t, f, registry.Options{Insecure: !c.secure}), ref(t, f.host()+"/lib/app:1"))
-			wants(t, err, c.want...)
+			_, got, err := pull(t.Context(), client(t, f, registry.Options{Insecure: !c.secure}),
+				registrytest.Ref(t, f.host()+"/lib/app:1"))
+			registrytest.Wants(t, err, c.want...)
 			if err == nil && !bytes.Equal(got, zipped) {
 				t.Errorf("%d bytes, want %d", len(got), len(zipped))
 			}
@@ -128,7 +130,7 @@ func TestConfigsOfOldImagesAreRead(t *testing.T) {
 			[]string{"no container image"}},
 	} {
 		t.Run(c.manifest+" "+c.config, func(t *testing.T) {
-			home(t, "")
+			registrytest.Home(t, "")
 			f := newFake(t)
 			layer := []byte("x")
 			m := ocispec.Manifest{MediaType: c.manifest,
@@ -137,8 +139,8 @@ func TestConfigsOfOldImagesAreRead(t *testing.T) {
 			m.Config = f.blob("lib/app", c.config, []byte(`{"os":"linux","rootfs":{"type":"layers","diff_ids":["`+
 				digest.FromBytes(layer).String()+`"]}}`))
 			f.manifest("lib/app", "1", m.MediaType, m)
-			_, got, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/lib/app:1"))
-			wants(t, err, c.want...)
+			_, got, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/lib/app:1"))
+			registrytest.Wants(t, err, c.want...)
 			if err == nil && !bytes.Equal(got, layer) {
 				t.Errorf("the layer is %q", got)
 			}

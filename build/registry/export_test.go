@@ -18,6 +18,3 @@ func (c *Client) Limit(l patience.Limits, now func() time.Time) { c.pace.limits,
 
 // RefuseOwn is refuseOwn.
 func RefuseOwn(address string) error { return refuseOwn("tcp", address, nil) }
-
-// LoadPolicy is loadPolicy.
-func LoadPolicy() (Policy, error) { return loadPolicy() }

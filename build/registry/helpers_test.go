@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -144,37 +144,8 @@ func gzipped(text []byte) []byte {
 func (f *fake) trust(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "ca.crt"),
+	registrytest.Write(t, filepath.Join(dir, "ca.crt"),
 		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw})))
-	return dir
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// home makes a home directory with nothing in it, and keeps the machine's own configuration away.
-func home(t *testing.T, conf string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, value := range map[string]string{
-		"HOME": dir, "XDG_CONFIG_HOME": filepath.Join(dir, ".config"), "XDG_RUNTIME_DIR": filepath.Join(dir, "run"),
-		"XDG_CACHE_HOME": filepath.Join(dir, ".cache"),
-		"DOCKER_CONFIG":  "", "REGISTRY_AUTH_FILE": "", "CONTAINERS_REGISTRIES_CONF_OVERRIDE": "",
-		"CONTAINERS_REGISTRIES_CONF": filepath.Join(dir, "registries.conf"), "CONTAINERS_POLICY_JSON": filepath.Join(dir,
-			"policy.json"),
-	} {
-		t.Setenv(name, value)
-	}
-	write(t, filepath.Join(dir, "registries.conf"), conf)
-	write(t, filepath.Join(dir, "policy.json"), `{"default":[{"type":"insecureAcceptAnything"}]}`)
-	write(t, filepath.Join(dir, "run", "x"), "")
 	return dir
 }
 
@@ -191,15 +162,6 @@ func client(t *testing.T, f *fake, o registry.Options) *registry.Client {
 	c.Hurry(time.Millisecond, 200*time.Millisecond)
 	t.Cleanup(c.Close)
 	return c
-}
-
-func ref(t *testing.T, name string) reference.Reference {
-	t.Helper()
-	r, err := reference.Parse(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r.WithLatest()
 }
 
 func amd64() ocispec.Platform { return ocispec.Platform{OS: "linux", Architecture: "amd64"} }
@@ -230,22 +192,4 @@ func pull(ctx context.Context, c *registry.Client, r reference.Reference) (*regi
 	}
 	layer, err := fetch(ctx, remote, img.Layers[0])
 	return img, layer, err
-}
-
-// wants checks that an error is there and has texts in it, or isn't there if there are none.
-func wants(t *testing.T, err error, texts ...string) {
-	t.Helper()
-	if err == nil && len(texts) > 0 {
-		t.Errorf("no error, want one with %q", texts)
-		return
-	}
-	if err != nil && len(texts) == 0 {
-		t.Error(err)
-		return
-	}
-	for _, text := range texts {
-		if !strings.Contains(err.Error(), text) {
-			t.Errorf("no %q in the error: %v", text, err)
-		}
-	}
 }

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
 // layout writes a layout with images of the given tags; "" is one without.
@@ -29,14 +30,14 @@ func layout(t *testing.T, tags ...string) (dir string, all []ocispec.Descriptor)
 		index.Manifests = append(index.Manifests, d)
 	}
 	for _, text := range f.content {
-		write(t, filepath.Join(dir, "blobs/sha256", digest.FromBytes(text).Encoded()), string(text))
+		registrytest.Write(t, filepath.Join(dir, "blobs/sha256", digest.FromBytes(text).Encoded()), string(text))
 	}
 	text, err := json.Marshal(index)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, dir+"/index.json", string(text))
-	write(t, dir+"/oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
+	registrytest.Write(t, dir+"/index.json", string(text))
+	registrytest.Write(t, dir+"/oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
 	return dir, index.Manifests
 }
 
@@ -59,7 +60,7 @@ func TestImagesOfALayoutAreFound(t *testing.T) {
 		{"", digest.FromString("x"), "", []string{digest.FromString("x").String()}},
 	} {
 		got, err := l.Resolve(c.tag, c.digest)
-		wants(t, err, c.errs...)
+		registrytest.Wants(t, err, c.errs...)
 		if got.Digest != c.want {
 			t.Errorf("%s@%s: %s, want %s", c.tag, c.digest, got.Digest, c.want)
 		}
@@ -108,11 +109,11 @@ func TestALayoutCannotLeadOutOfItsDirectory(t *testing.T) {
 		})
 	}
 	_, err := registry.OpenLayout(t.TempDir())
-	wants(t, err, "is not an OCI layout")
+	registrytest.Wants(t, err, "is not an OCI layout")
 	dir, _ := layout(t, "a")
-	write(t, dir+"/oci-layout", `{"imageLayoutVersion":"2.0.0"}`)
+	registrytest.Write(t, dir+"/oci-layout", `{"imageLayoutVersion":"2.0.0"}`)
 	_, err = registry.OpenLayout(dir)
-	wants(t, err, "version")
+	registrytest.Wants(t, err, "version")
 }
 
 func TestNamesOfLayoutsAreSplit(t *testing.T) {
@@ -143,7 +144,7 @@ func TestSizesThatCannotBeAreOneError(t *testing.T) {
 	for place, find := range places {
 		for _, change := range []int64{-1 << 40, -1, +1, 1 << 62} {
 			t.Run(fmt.Sprint(place, change), func(t *testing.T) {
-				home(t, "")
+				registrytest.Home(t, "")
 				f := newFake(t)
 				var m ocispec.Manifest
 				old := f.image("lib/app", "old", []byte("layer"), amd64())
@@ -162,13 +163,13 @@ func TestSizesThatCannotBeAreOneError(t *testing.T) {
 				f.manifest("lib/app", "1", index.MediaType, index)
 				dir := t.TempDir()
 				for path, text := range f.content {
-					write(t, filepath.Join(dir, "blobs/sha256", digest.FromBytes(text).Encoded()), string(text))
+					registrytest.Write(t, filepath.Join(dir, "blobs/sha256", digest.FromBytes(text).Encoded()), string(text))
 					if strings.HasSuffix(path, "/manifests/1") {
-						write(t, dir+"/index.json", string(text))
+						registrytest.Write(t, dir+"/index.json", string(text))
 					}
 				}
-				write(t, dir+"/oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
-				_, _, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/lib/app:1"))
+				registrytest.Write(t, dir+"/oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
+				_, _, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/lib/app:1"))
 				checkSizeError(t, "registry", err)
 				l, err := registry.OpenLayout(dir)
 				if err != nil {

@@ -5,69 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 
-	"go.podman.io/image/v5/pkg/docker/config"
-	"go.podman.io/image/v5/types"
-	"go.podman.io/storage/pkg/homedir"
-
+	"github.com/cooperbuild/cooper/build/registry/conf"
+	"github.com/cooperbuild/cooper/build/registry/credentials"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
-	"github.com/cooperbuild/cooper/internal/guard"
 )
-
-// ErrNotLoggedIn says that there are no credentials to forget.
-var ErrNotLoggedIn = config.ErrNotLoggedIn
-
-// CredentialFile says where credentials are kept. The zero value is where podman keeps the user's.
-type CredentialFile struct {
-	// Path is a file of podman's kind, DockerPath one of docker's; at most one of them is set.
-	Path, DockerPath string
-}
-
-// system is the configuration of the library for this file.
-func (f CredentialFile) system() *types.SystemContext {
-	s := &types.SystemContext{AuthFilePath: f.Path, DockerCompatAuthFilePath: f.DockerPath}
-	if f.Path == "" && f.DockerPath == "" {
-		s.AuthFilePath = os.Getenv("REGISTRY_AUTH_FILE")
-	}
-	if s.AuthFilePath == "" && f.DockerPath == "" && os.Getuid() != 0 && os.Getenv("XDG_RUNTIME_DIR") == "" {
-		// Without XDG_RUNTIME_DIR there is no directory for run-time files, and cooper must not make one. The next place
-		// that is searched also keeps its files longer.
-		home := os.Getenv("XDG_CONFIG_HOME")
-		if home == "" {
-			home = filepath.Join(homedir.Get(), ".config")
-		}
-		s.AuthFilePath = filepath.Join(home, "containers", "auth.json")
-	}
-	return s
-}
-
-// LoginKey is the key under which credentials for a registry are kept: HOST[:PORT], or HOST[:PORT]/NAMESPACE.
-func LoginKey(text string) (string, error) {
-	key := strings.TrimPrefix(strings.TrimPrefix(text, "https://"), "http://")
-	for _, end := range []string{"/", "/v1", "/v2"} {
-		key = strings.TrimSuffix(key, end)
-	}
-	if key == "index."+hub {
-		key = hub
-	}
-	ref, err := reference.ParseBare(key + "/x")
-	if err != nil || ref.Domain == "" || !ref.HasRegistry() {
-		text = text[strings.LastIndexByte(text, '@')+1:] // there may be a password before it
-		return "", fmt.Errorf("%q is not a registry: must be HOST[:PORT], as in registry.example.com:5000", clip(text))
-	}
-	return key, nil
-}
 
 // Login asks the registry of a key whether it knows the user whom the options name, and keeps the
 // credentials in the file, whose path is where.
-func Login(ctx context.Context, o Options, f CredentialFile, key string) (where string, err error) {
+func Login(ctx context.Context, o Options, f credentials.File, key string) (where string, err error) {
 	if err := CheckLogin(ctx, o, key); err != nil {
 		return "", err
 	}
-	return SaveLogin(ctx, f, key, o.Username, o.Password)
+	return credentials.Save(ctx, f, key, o.Username, o.Password)
 }
 
 // CheckLogin asks the registry of a key whether it lets in whom the options name.
@@ -78,7 +29,7 @@ func CheckLogin(ctx context.Context, o Options, key string) error {
 	}
 	defer c.Close()
 	host, _, _ := strings.Cut(key, "/")
-	e, err := own(reference.Reference{Domain: host, Path: "x"})
+	e, err := conf.Own(reference.Reference{Domain: host, Path: "x"})
 	if err != nil {
 		return err
 	}
@@ -102,57 +53,4 @@ func CheckLogin(ctx context.Context, o Options, key string) error {
 		return err
 	}
 	return resp.Body.Close()
-}
-
-// SaveLogin keeps the credentials for a key in the file, whose path is where.
-func SaveLogin(ctx context.Context, f CredentialFile, key string, username, password string) (where string, err error) {
-	err = withHelpers(ctx, func() (err error) {
-		where, err = config.SetCredentials(f.system(), key, username, password)
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("keep the credentials for %s: %w", key, err)
-	}
-	return where, nil
-}
-
-// ForgetLogin removes the credentials for a key, or all credentials if the key is empty. The error is ErrNotLoggedIn if
-// the file has none of them.
-func ForgetLogin(ctx context.Context, f CredentialFile, key string) error {
-	err := withHelpers(ctx, func() error {
-		if key == "" {
-			return config.RemoveAllAuthentication(f.system())
-		}
-		return config.RemoveAuthentication(f.system(), key)
-	})
-	if err != nil {
-		return fmt.Errorf("forget the credentials for %s: %w", key, err)
-	}
-	return nil
-}
-
-// KnownLogin is the user name in the credentials for a key; empty: there are none.
-func KnownLogin(ctx context.Context, f CredentialFile, key string) (username string, err error) {
-	file := f.Path
-	if f.DockerPath != "" {
-		file = f.DockerPath
-	}
-	c, err := findCredential(ctx, file, key)
-	return c.username, err
-}
-
-// withHelpers calls do, which may start credential helpers. Nothing can end a helper, so withHelpers returns without
-// waiting for do when ctx ends or helperTimeout is over.
-func withHelpers(ctx context.Context, do func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, helperTimeout, fmt.Errorf("no answer from a credential helper in %v",
-		helperTimeout))
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- guard.Call(do) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

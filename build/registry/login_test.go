@@ -6,51 +6,53 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/credentials"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
 func TestALoginIsCheckedKeptUsedAndForgotten(t *testing.T) {
 	for _, how := range []string{"file", "docker's file", "helper"} {
 		t.Run(how, func(t *testing.T) {
-			dir := home(t, "")
+			dir := registrytest.Home(t, "")
 			f := guarded(t, `Basic realm="x"`, "Basic "+encoded("ann", "secret"))
 			f.content["/v2/"] = []byte("{}")
 			key := f.host()
-			var at registry.CredentialFile
+			var at credentials.File
 			if how == "docker's file" {
 				at.DockerPath = filepath.Join(dir, ".docker", "config.json")
 			}
 			if how == "helper" {
 				kept := filepath.Join(dir, "kept")
-				write(t, filepath.Join(dir, "bin/docker-credential-test"), fmt.Sprintf("#!/bin/sh\ncase $1 in\n"+
+				registrytest.Write(t, filepath.Join(dir, "bin/docker-credential-test"), fmt.Sprintf("#!/bin/sh\ncase $1 in\n"+
 					"store) cat >%[1]s ;;\nerase) rm -f %[1]s ;;\n"+
 					"get) cat %[1]s 2>/dev/null || { echo 'credentials not found in native keychain'; exit 1; } ;;\nesac\n", kept))
 				if err := os.Chmod(filepath.Join(dir, "bin/docker-credential-test"), 0o700); err != nil {
 					t.Fatal(err)
 				}
 				t.Setenv("PATH", filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
-				write(t, filepath.Join(dir, "registries.conf"), `credential-helpers = ["test"]`)
+				registrytest.Write(t, filepath.Join(dir, "registries.conf"), `credential-helpers = ["test"]`)
 			}
 			o := registry.Options{CertDir: f.trust(t), Username: "ann", Password: "wrong"}
-			wants(t, registry.CheckLogin(t.Context(), o, key), "does not know this user name")
+			registrytest.Wants(t, registry.CheckLogin(t.Context(), o, key), "does not know this user name")
 			o.Password = "secret"
-			wants(t, registry.CheckLogin(t.Context(), o, key))
-			_, err := registry.SaveLogin(t.Context(), at, key, "ann", "secret")
-			wants(t, err)
-			if name, err := registry.KnownLogin(t.Context(), at, key); name != "ann" || err != nil {
+			registrytest.Wants(t, registry.CheckLogin(t.Context(), o, key))
+			_, err := credentials.Save(t.Context(), at, key, "ann", "secret")
+			registrytest.Wants(t, err)
+			if name, err := credentials.KnownUser(t.Context(), at, key); name != "ann" || err != nil {
 				t.Errorf("kept is %q, %v", name, err)
 			}
-			_, _, err = pull(t.Context(), client(t, f, registry.Options{AuthFile: at.DockerPath}), ref(t, key+"/team/app:1"))
-			wants(t, err)
-			wants(t, registry.ForgetLogin(t.Context(), at, key))
-			if name, err := registry.KnownLogin(t.Context(), at, key); name != "" || err != nil {
+			_, _, err = pull(t.Context(), client(t, f, registry.Options{AuthFile: at.DockerPath}),
+				registrytest.Ref(t, key+"/team/app:1"))
+			registrytest.Wants(t, err)
+			registrytest.Wants(t, credentials.Forget(t.Context(), at, key))
+			if name, err := credentials.KnownUser(t.Context(), at, key); name != "" || err != nil {
 				t.Errorf("after it was forgotten there is %q, %v", name, err)
 			}
 			// The helper above doesn't say that it had none.
-			if err := registry.ForgetLogin(t.Context(), at, key); how != "helper" && !errors.Is(err, registry.ErrNotLoggedIn) {
+			if err := credentials.Forget(t.Context(), at, key); how != "helper" && !errors.Is(err, credentials.ErrNotLoggedIn) {
 				t.Errorf("forgotten once more: %v", err)
 			}
 		})
@@ -58,7 +60,7 @@ func TestALoginIsCheckedKeptUsedAndForgotten(t *testing.T) {
 }
 
 func TestALoginByTokenAsksForNoRepository(t *testing.T) {
-	home(t, "")
+	registrytest.Home(t, "")
 	f := newTaker(t)
 	f.content["/v2/"] = []byte("{}")
 	realm, scopes := tokens(t, f, 9)
@@ -71,27 +73,10 @@ func TestALoginByTokenAsksForNoRepository(t *testing.T) {
 		return true
 	}
 	o := registry.Options{Insecure: true, Username: "ann", Password: "secret"}
-	wants(t, registry.CheckLogin(t.Context(), o, f.host()+"/team"))
+	registrytest.Wants(t, registry.CheckLogin(t.Context(), o, f.host()+"/team"))
 	if got := scopes(); len(got) != 1 || got[0] != "" {
 		t.Errorf("asked for %q", got)
 	}
 	o.Password = "wrong"
-	wants(t, registry.CheckLogin(t.Context(), o, f.host()), "401")
-}
-
-func TestKeysOfLogins(t *testing.T) {
-	for text, want := range map[string]string{
-		"registry.example.com": "registry.example.com", "https://a.example.com:5000/v2/": "a.example.com:5000",
-		"localhost": "localhost", "quay.io/team": "quay.io/team", "https://index.docker.io/v1/": "docker.io",
-		"docker.io": "docker.io", "": "", "name": "", "a b": "", "UPPER CASE/": "", "x.test/a:1": "",
-		"https://ann:secret@x.test": "",
-	} {
-		got, err := registry.LoginKey(text)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("%q: %q, %v", text, got, err)
-		}
-		if err != nil && strings.Contains(err.Error(), "secret") {
-			t.Errorf("the password is in the error: %v", err)
-		}
-	}
+	registrytest.Wants(t, registry.CheckLogin(t.Context(), o, f.host()), "401")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
 // clock is one that goes on by a step whenever it is looked at.
@@ -72,7 +73,7 @@ func TestADownloadWithoutProgressEnds(t *testing.T) {
 			[]string{"the download of sha256:", "after 100 of", "nothing came for 50ms", "hint: try again"}, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			home(t, "")
+			registrytest.Home(t, "")
 			f := newFake(t)
 			f.image("lib/app", "1", []byte("x"), amd64())
 			d := f.blob("lib/app", ocispec.MediaTypeImageLayer, layer)
@@ -87,11 +88,11 @@ func TestADownloadWithoutProgressEnds(t *testing.T) {
 			}
 			slow := client(t, f, registry.Options{})
 			slow.Limit(c.limits, clock(c.step))
-			remote, err := slow.Resolve(t.Context(), ref(t, f.host()+"/lib/app:1"))
+			remote, err := slow.Resolve(t.Context(), registrytest.Ref(t, f.host()+"/lib/app:1"))
 			if err == nil {
 				_, err = fetch(t.Context(), remote, d)
 			}
-			wants(t, err, c.want...)
+			registrytest.Wants(t, err, c.want...)
 			if n := int(asked.Load()); c.asked > 0 && n != c.asked {
 				t.Errorf("asked %d times, want %d", n, c.asked)
 			}
@@ -100,7 +101,7 @@ func TestADownloadWithoutProgressEnds(t *testing.T) {
 }
 
 func TestAnAnswerThatIsCutIsAskedForAgain(t *testing.T) {
-	home(t, "")
+	registrytest.Home(t, "")
 	f := newFake(t)
 	f.image("lib/app", "1", []byte("x"), amd64())
 	text := f.content["/v2/lib/app/manifests/1"]
@@ -144,8 +145,8 @@ func TestAnAnswerThatIsCutIsAskedForAgain(t *testing.T) {
 				}
 				return true
 			}
-			_, _, err := pull(t.Context(), client(t, f, registry.Options{}), ref(t, f.host()+"/lib/app:1"))
-			wants(t, err, c.want...)
+			_, _, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/lib/app:1"))
+			registrytest.Wants(t, err, c.want...)
 		})
 	}
 }

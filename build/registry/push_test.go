@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
 func noise(n int) []byte {
@@ -51,7 +52,7 @@ func send(ctx context.Context, to *registry.Destination, text []byte, from ...st
 
 func destination(t *testing.T, f *fake, o registry.Options, name string) *registry.Destination {
 	t.Helper()
-	to, err := client(t, f, o).Destination(ref(t, f.host()+"/"+name))
+	to, err := client(t, f, o).Destination(registrytest.Ref(t, f.host()+"/"+name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func (f *taker) wantBlob(t *testing.T, repo string, text []byte) {
 }
 
 func TestBlobsAreSentOnceAndMountedFromOtherRepositories(t *testing.T) {
-	home(t, "")
+	registrytest.Home(t, "")
 	f := newTaker(t)
 	to := destination(t, f.fake, registry.Options{}, "lib/app")
 	for _, text := range [][]byte{nil, []byte("x"), noise(1 << 20), noise(3 << 20)} {
@@ -77,43 +78,43 @@ func TestBlobsAreSentOnceAndMountedFromOtherRepositories(t *testing.T) {
 		if has, err := to.Has(t.Context(), d); has || err != nil {
 			t.Errorf("%d bytes: is there already: %v, %v", d.Size, has, err)
 		}
-		wants(t, send(t.Context(), to, text))
+		registrytest.Wants(t, send(t.Context(), to, text))
 		f.wantBlob(t, "lib/app", text)
 		if has, err := to.Has(t.Context(), d); !has || err != nil {
 			t.Errorf("%d bytes: is not there: %v, %v", d.Size, has, err)
 		}
 		d.Size++
 		_, err := to.Has(t.Context(), d)
-		wants(t, err, "says that it has", d.Digest.String())
+		registrytest.Wants(t, err, "says that it has", d.Digest.String())
 	}
 	if n := f.asked("PATCH /v2/lib/app/blobs/uploads/4"); n != 1 {
 		t.Errorf("the large blob was sent in %d pieces", n)
 	}
 	other := destination(t, f.fake, registry.Options{}, "lib/other")
-	wants(t, send(t.Context(), other, noise(3<<20), "lib/none", "lib/other", "lib/app"))
+	registrytest.Wants(t, send(t.Context(), other, noise(3<<20), "lib/none", "lib/other", "lib/app"))
 	f.wantBlob(t, "lib/other", noise(3<<20))
 	if f.sent("/v2/lib/other/") || len(f.uploads) != 0 {
 		t.Error("a mounted blob was sent, or an upload was left open")
 	}
-	wants(t, send(t.Context(), other, []byte("new"), "lib/none"))
+	registrytest.Wants(t, send(t.Context(), other, []byte("new"), "lib/none"))
 	f.wantBlob(t, "lib/other", []byte("new"))
 }
 
 func TestAManifestIsPutAndFound(t *testing.T) {
-	home(t, "")
+	registrytest.Home(t, "")
 	f := newTaker(t)
 	to := destination(t, f.fake, registry.Options{}, "lib/app")
 	_, err := to.Manifest(t.Context(), "1")
-	wants(t, err, "404")
+	registrytest.Wants(t, err, "404")
 	text := []byte(`{"schemaVersion":2}`)
 	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(text),
 		Size: int64(len(text))}
-	wants(t, to.PutManifest(t.Context(), "1", d, text))
+	registrytest.Wants(t, to.PutManifest(t.Context(), "1", d, text))
 	if got, err := to.Manifest(t.Context(), "1"); got != d.Digest { // this registry doesn't say it in a header
 		t.Errorf("%s, %v", got, err)
 	}
 	d.Digest = digest.FromString("other")
-	wants(t, to.PutManifest(t.Context(), "1", d, text), "has taken the manifest")
+	registrytest.Wants(t, to.PutManifest(t.Context(), "1", d, text), "has taken the manifest")
 }
 
 func TestUploadsThatBreak(t *testing.T) {
@@ -213,7 +214,7 @@ func TestUploadsThatBreak(t *testing.T) {
 		}, errs: []string{"no answer for", "failed 5 times"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			home(t, "")
+			registrytest.Home(t, "")
 			f := newTaker(t)
 			f.loses, f.most = c.loses, c.most
 			var seen atomic.Int32
@@ -225,7 +226,7 @@ func TestUploadsThatBreak(t *testing.T) {
 				return true
 			})
 			to := destination(t, f.fake, registry.Options{}, "lib/app")
-			wants(t, send(t.Context(), to, text), c.errs...)
+			registrytest.Wants(t, send(t.Context(), to, text), c.errs...)
 			if len(c.errs) == 0 {
 				f.wantBlob(t, "lib/app", text)
 			}
@@ -239,7 +240,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestAnUploadEndsWithItsContext(t *testing.T) {
-	home(t, "")
+	registrytest.Home(t, "")
 	f := newTaker(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	f.faulty(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -304,18 +305,18 @@ func tokens(t *testing.T, f *taker, lives int32) (realm string, scopes func() []
 }
 
 func TestATokenIsAskedForPushingAtOnceAndRenewed(t *testing.T) {
-	dir := home(t, "")
+	dir := registrytest.Home(t, "")
 	f := newTaker(t)
 	f.blob("lib/base", "", []byte("base"))
 	_, scopes := tokens(t, f, 3)
-	write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(),
+	registrytest.Write(t, dir+"/run/containers/auth.json", fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, f.host(),
 		encoded("ann", "secret")))
 	to := destination(t, f.fake, registry.Options{Insecure: true}, "lib/app")
 	_, err := to.Manifest(t.Context(), "1")
-	wants(t, err, "404")
-	wants(t, send(t.Context(), to, noise(3<<20))) // POST, PATCH, and no use left for the PUT
+	registrytest.Wants(t, err, "404")
+	registrytest.Wants(t, send(t.Context(), to, noise(3<<20))) // POST, PATCH, and no use left for the PUT
 	f.wantBlob(t, "lib/app", noise(3<<20))
-	wants(t, send(t.Context(), to, []byte("base"), "lib/base"))
+	registrytest.Wants(t, send(t.Context(), to, []byte("base"), "lib/base"))
 	want := []string{"repository:lib/app:pull,push", "repository:lib/app:pull,push",
 		"repository:lib/app:pull,push repository:lib/base:pull"}
 	if got := scopes(); strings.Join(got, "; ") != strings.Join(want, "; ") {
@@ -326,7 +327,7 @@ func TestATokenIsAskedForPushingAtOnceAndRenewed(t *testing.T) {
 func TestUploadsElsewhereShowNobodyWhoAsks(t *testing.T) {
 	for _, how := range []string{"redirect", "location"} {
 		t.Run(how, func(t *testing.T) {
-			home(t, "")
+			registrytest.Home(t, "")
 			var shown atomic.Bool
 			var got atomic.Int64
 			elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -360,19 +361,19 @@ func TestUploadsElsewhereShowNobodyWhoAsks(t *testing.T) {
 				return true
 			})
 			o := registry.Options{Insecure: true, Username: "ann", Password: "secret"}
-			wants(t, send(t.Context(), destination(t, f.fake, o, "lib/app"), noise(3<<20)))
+			registrytest.Wants(t, send(t.Context(), destination(t, f.fake, o, "lib/app"), noise(3<<20)))
 			if shown.Load() || got.Load() != 3<<20 {
 				t.Errorf("another host was shown the password: %v; it got %d bytes", shown.Load(), got.Load())
 			}
 			o = registry.Options{Username: "ann", Password: "secret"}
-			wants(t, send(t.Context(), destination(t, f.fake, o, "lib/app"), noise(3<<20)), "not secure")
+			registrytest.Wants(t, send(t.Context(), destination(t, f.fake, o, "lib/app"), noise(3<<20)), "not secure")
 		})
 	}
 }
 
 func TestRegistriesThatNobodyMayPushTo(t *testing.T) {
-	home(t, "[[registry]]\nlocation = \"blocked.test\"\nblocked = true\n")
+	registrytest.Home(t, "[[registry]]\nlocation = \"blocked.test\"\nblocked = true\n")
 	c := client(t, nil, registry.Options{})
-	_, err := c.Destination(ref(t, "blocked.test/app"))
-	wants(t, err, "registries.conf blocks blocked.test")
+	_, err := c.Destination(registrytest.Ref(t, "blocked.test/app"))
+	registrytest.Wants(t, err, "registries.conf blocks blocked.test")
 }

@@ -15,12 +15,14 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cooperbuild/cooper/build/registry/conf"
+	"github.com/cooperbuild/cooper/build/registry/credentials"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
 // repository is a repository of a registry. See https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 type repository struct {
-	at        endpoint
+	at        conf.Endpoint
 	host      string
 	transport *http.Transport
 	client    *http.Client
@@ -34,33 +36,33 @@ type repository struct {
 	scheme string
 }
 
-func (c *Client) newRepository(e endpoint, actions string) (*repository, error) {
-	dir, err := certDir(c.opts.CertDir, e.ref.Domain)
+func (c *Client) newRepository(e conf.Endpoint, actions string) (*repository, error) {
+	dir, err := conf.CertDir(c.opts.CertDir, e.Ref.Domain)
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(dir, e.insecure)
+	transport, err := newTransport(dir, e.Insecure)
 	if err != nil {
 		return nil, err
 	}
-	r := &repository{at: e, host: e.ref.Domain, transport: transport, pace: c.pace}
+	r := &repository{at: e, host: e.Ref.Domain, transport: transport, pace: c.pace}
 	if r.host == hub {
 		r.host = hubHost
 	}
 	var next http.RoundTripper = transport
-	if !e.insecure {
+	if !e.Insecure {
 		r.scheme, next = "https", secureOnly{transport}
 	}
 	next = retrier{watcher{next, c.pace}, c.pace.first}
 	r.client = &http.Client{Transport: next, CheckRedirect: safeRedirect}
 	r.auth = &authorizer{
-		client: &http.Client{Transport: next, CheckRedirect: noRedirect}, pace: c.pace, host: r.host, name: e.ref.Domain,
-		path: e.ref.Path, actions: actions,
-		find: func(ctx context.Context) (credential, error) {
+		client: &http.Client{Transport: next, CheckRedirect: noRedirect}, pace: c.pace, host: r.host, name: e.Ref.Domain,
+		path: e.Ref.Path, actions: actions,
+		find: func(ctx context.Context) (credentials.Credential, error) {
 			if c.opts.Username != "" {
-				return credential{username: c.opts.Username, password: c.opts.Password}, nil
+				return credentials.Credential{Username: c.opts.Username, Password: c.opts.Password}, nil
 			}
-			return findCredential(ctx, c.opts.AuthFile, e.ref.Name())
+			return credentials.Find(ctx, c.opts.AuthFile, e.Ref.Name())
 		},
 	}
 	return r, nil
@@ -81,9 +83,9 @@ func (r *repository) url(ctx context.Context, path string, query url.Values) (st
 			r.scheme = "http"
 		}
 	}
-	u := url.URL{Scheme: r.scheme, Host: r.host, Path: "/v2/" + r.at.ref.Path + "/" + path, RawQuery: query.Encode()}
-	if r.at.namespace != "" {
-		u.RawQuery = url.Values{"ns": {r.at.namespace}}.Encode()
+	u := url.URL{Scheme: r.scheme, Host: r.host, Path: "/v2/" + r.at.Ref.Path + "/" + path, RawQuery: query.Encode()}
+	if r.at.Namespace != "" {
+		u.RawQuery = url.Values{"ns": {r.at.Namespace}}.Encode()
 	}
 	return u.String(), nil
 }
@@ -196,7 +198,7 @@ func (r *repository) manifest(ctx context.Context, name string) (text []byte, me
 	a, err := r.pace.ask(ctx, maxManifest, func() (*http.Response, error) {
 		resp, err := r.get(ctx, "manifests/"+name, http.Header{"Accept": {strings.Join(manifestTypes(), ", ")}})
 		if err == nil && resp.StatusCode != http.StatusOK {
-			err = newStatusError(resp, r.at.ref.Domain)
+			err = newStatusError(resp, r.at.Ref.Domain)
 		}
 		return resp, err
 	})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/build/registry/conf"
 )
 
 const (
@@ -45,7 +46,7 @@ func usualPace() pace {
 // newTransport makes a transport to one host, with the certificates in dir and through the proxy that the environment
 // names.
 func newTransport(dir string, insecure bool) (*http.Transport, error) {
-	config, err := tlsConfig(dir, insecure)
+	config, err := conf.TLS(dir, insecure)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
 	return false, newStatusError(resp, u.host())
 }
 
-func (u *Upload) host() string { return u.to.repo.at.ref.Domain }
+func (u *Upload) host() string { return u.to.repo.at.Ref.Domain }
 
 // begin notes the location of an upload that the registry has begun.
 func (u *Upload) begin(resp *http.Response) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -51,7 +52,7 @@ func PushName(text string) (reference.Reference, error) {
 	switch {
 	case err != nil:
 		return ref, fmt.Errorf("image name %q: %w", text, err)
-	case registry.ShortName(bare):
+	case conf.ShortName(bare):
 		return ref, fmt.Errorf("image name %q does not say in which registry\nhint: Docker's is docker.io/%s", text,
 			strings.TrimPrefix(ref.WithLatest().Name(), "docker.io/"))
 	case ref.Digest != "":

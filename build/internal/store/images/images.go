@@ -15,7 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
@@ -28,7 +28,7 @@ type Finder struct {
 	store   *store.Store
 	library *library.Library
 	// shortNames gives what registries.conf says of short names. The first call reads the file.
-	shortNames func() (*registry.ShortNames, error)
+	shortNames func() (*conf.ShortNames, error)
 }
 
 // Room finds and records the images of one store.
@@ -38,11 +38,11 @@ type Room struct {
 }
 
 // ShortNames is what registries.conf says of short names.
-func (f *Finder) ShortNames() (*registry.ShortNames, error) { return f.shortNames() }
+func (f *Finder) ShortNames() (*conf.ShortNames, error) { return f.shortNames() }
 
 // New gives the room of a store's images.
 func New(s *store.Store) *Room {
-	find := &Finder{store: s, library: library.Of(s.Parts().Library), shortNames: sync.OnceValues(registry.LoadShortNames)}
+	find := &Finder{store: s, library: library.Of(s.Parts().Library), shortNames: sync.OnceValues(conf.LoadShortNames)}
 	return &Room{Finder: find, uses: s.Parts().Uses}
 }
 
@@ -119,7 +119,7 @@ func (f *Finder) candidates(name string) ([]string, error) {
 		return []string{name}, nil //nolint:nilerr // it may still be an ID
 	}
 	refs := []reference.Reference{full.WithLatest()}
-	if registry.ShortName(name) {
+	if conf.ShortName(name) {
 		short, err := f.shortNames()
 		if err != nil {
 			return nil, err
@@ -213,7 +213,7 @@ func NormalizeName(name string) (string, error) {
 	if ref.Digest != "" {
 		return "", fmt.Errorf("image name %q: a name to give can't have a digest", name)
 	}
-	if registry.ShortName(name) {
+	if conf.ShortName(name) {
 		if ref, err = reference.Parse("localhost/" + name); err != nil {
 			return "", fmt.Errorf("image name %q: %w", name, err)
 		}

@@ -15,7 +15,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
@@ -79,7 +79,7 @@ func peekedNames(name string) []func(string) bool {
 		return tests
 	}
 	full := ref.WithLatest().String()
-	if !registry.ShortName(name) {
+	if !conf.ShortName(name) {
 		return append(tests, func(have string) bool { return have == full })
 	}
 	short := "/" + strings.TrimPrefix(strings.TrimPrefix(full, "docker.io/"), "library/")

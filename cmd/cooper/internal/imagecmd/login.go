@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/credentials"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
@@ -27,7 +28,7 @@ type loginOptions struct {
 	passwordStdin, getLogin, tlsVerify bool
 	all                                bool
 	certDir                            string
-	file                               registry.CredentialFile
+	file                               credentials.File
 }
 
 // addFile adds the flags that say where credentials are kept.
@@ -45,7 +46,7 @@ func (o *loginOptions) key(args []string) (string, error) {
 	case 0:
 		return hubKey, nil
 	case 1:
-		key, err := registry.LoginKey(args[0])
+		key, err := credentials.Key(args[0])
 		if err != nil {
 			return "", command.Usage(err)
 		}
@@ -96,13 +97,13 @@ credential helper. Without REGISTRY docker.io is meant.`,
 				return command.Usagef("--all takes no registry")
 			}
 			if o.all {
-				if err := registry.ForgetLogin(cmd.Context(), o.file, ""); err != nil {
+				if err := credentials.Forget(cmd.Context(), o.file, ""); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintln(env.Out(), "Removed the credentials for all registries")
 				return err
 			}
-			if err := registry.ForgetLogin(cmd.Context(), o.file, key); err != nil {
+			if err := credentials.Forget(cmd.Context(), o.file, key); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(env.Out(), "Removed the credentials for %s\n", key)
@@ -121,7 +122,7 @@ func runLogin(ctx context.Context, env command.Env, o *loginOptions, args []stri
 		return err
 	}
 	if o.getLogin {
-		name, err := registry.KnownLogin(ctx, o.file, key)
+		name, err := credentials.KnownUser(ctx, o.file, key)
 		if err == nil && name == "" {
 			err = fmt.Errorf("not logged in to %s", key)
 		}

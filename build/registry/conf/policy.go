@@ -1,4 +1,4 @@
-package registry
+package conf
 
 import (
 	"encoding/json"
@@ -23,8 +23,8 @@ type requirement struct {
 	Type string `json:"type"`
 }
 
-// loadPolicy reads the policy of the user or the system. A machine without one accepts any image, as with docker.
-func loadPolicy() (Policy, error) {
+// LoadPolicy reads the policy of the user or the system. A machine without one accepts any image, as with docker.
+func LoadPolicy() (Policy, error) {
 	var p Policy
 	files := configfile.File{Name: "policy", Extension: "json", DoNotLoadDropInFiles: true,
 		EnvironmentName: "CONTAINERS_POLICY_JSON"}

@@ -1,4 +1,4 @@
-package registry
+package credentials
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/docker/docker-credential-helpers/client"
-	"github.com/docker/docker-credential-helpers/credentials"
+	helpers "github.com/docker/docker-credential-helpers/credentials"
 	"go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/homedir"
@@ -22,6 +22,8 @@ import (
 )
 
 const (
+	// hub is the registry that names without a registry mean.
+	hub = "docker.io"
 	// hubKey is the key of docker.io in Docker's files and helpers.
 	hubKey = "https://index.docker.io/v1/"
 
@@ -56,8 +58,8 @@ func authFiles(named string) (paths []string, must bool) {
 	}, false
 }
 
-// checkAuthFile returns an error if a credential file that the user named doesn't exist.
-func checkAuthFile(named string) error {
+// CheckFile returns an error if a credential file that the user named doesn't exist.
+func CheckFile(named string) error {
 	paths, must := authFiles(named)
 	if !must {
 		return nil
@@ -68,50 +70,40 @@ func checkAuthFile(named string) error {
 	return nil
 }
 
-// CheckFiles reads everything that says how to reach registries, as a pull would, and sends no request:
-// registries.conf, policy.json and the credential files. It returns one problem for each faulty file, in the order in
-// which they are read.
-func CheckFiles(authFile string) []FileProblem {
-	var found []FileProblem
-	err := readConfig()
-	if err == nil {
-		_, err = LoadShortNames()
+// Check reads the credential files that a pull would, and asks no helper. It returns an error for each faulty file, in
+// the order in which they are read; errors name the path.
+func Check(named string) []error {
+	var found []error
+	if err := CheckFile(named); err != nil {
+		found = append(found, err)
 	}
-	if err != nil {
-		found = append(found, FileProblem{"registries.conf", err})
-	}
-	if _, err := loadPolicy(); err != nil {
-		found = append(found, FileProblem{"policy.json", err})
-	}
-	if err := checkAuthFile(authFile); err != nil {
-		found = append(found, FileProblem{"auth.json", err})
-	}
-	paths, _ := authFiles(authFile)
+	paths, _ := authFiles(named)
 	for _, path := range paths {
 		if _, err := readHelpers(path); err != nil {
-			found = append(found, FileProblem{"auth.json", err})
+			found = append(found, err)
 		}
 	}
 	return found
 }
 
-// FileProblem is a file that can't be read or understood; Err names its path.
-type FileProblem struct {
-	Name string
-	Err  error
+// Credential is a user name with a password, or an identity token; the zero value has neither.
+type Credential struct {
+	Username, Password string
+	// Identity is an identity token, which a token server takes instead of a password.
+	Identity string
 }
 
-// findCredential finds the credential for a repository, HOST/PATH. The result is the zero credential if no file or
+// Find finds the credential for a repository, HOST/PATH. The result is the zero credential if no file or
 // helper has one.
-func findCredential(ctx context.Context, file, repository string) (credential, error) {
-	found := make(chan credential, 1) // has room for one, as the receiver may have given up
+func Find(ctx context.Context, file, repository string) (Credential, error) {
+	found := make(chan Credential, 1) // has room for one, as the receiver may have given up
 	err := withHelpers(ctx, func() error {
 		c, err := lookUp(file, repository)
 		found <- c
 		return err
 	})
 	if err != nil {
-		return credential{}, fmt.Errorf("look up credentials for %s: %w", repository, err)
+		return Credential{}, fmt.Errorf("look up credentials for %s: %w", repository, err)
 	}
 	return <-found, nil
 }
@@ -119,7 +111,7 @@ func findCredential(ctx context.Context, file, repository string) (credential, e
 // lookUp asks the library for each file by itself, since one of the default files may be unreadable for the user:
 // without XDG_RUNTIME_DIR the library takes root's directory for a user who is root in a user namespace. The first file
 // that has a credential counts.
-func lookUp(file, repository string) (credential, error) {
+func lookUp(file, repository string) (Credential, error) {
 	paths, must := authFiles(file)
 	present := slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
 		_, err := os.Stat(path)
@@ -136,13 +128,13 @@ func lookUp(file, repository string) (credential, error) {
 		}
 		switch {
 		case err == nil && found != (types.DockerAuthConfig{}):
-			return credential{username: found.Username, password: found.Password, identity: found.IdentityToken}, nil
+			return Credential{Username: found.Username, Password: found.Password, Identity: found.IdentityToken}, nil
 		case !must && errors.Is(err, fs.ErrPermission):
 		case failed == nil:
 			failed = err
 		}
 	}
-	return credential{}, failed
+	return Credential{}, failed
 }
 
 // helpersOf is the part of a credential file that names helpers. Its other fields are there only so that a malformed
@@ -194,7 +186,7 @@ func askDockerStore(path, repository string) (types.DockerAuthConfig, error) {
 	}
 	got, err := client.Get(client.NewShellProgramFunc(program), key)
 	switch {
-	case credentials.IsErrCredentialsNotFound(err):
+	case helpers.IsErrCredentialsNotFound(err):
 		return none, nil
 	case err != nil:
 		return none, fmt.Errorf("%s, which %s names: %w", program, path, err)

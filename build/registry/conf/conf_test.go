@@ -1,4 +1,4 @@
-package registry_test
+package conf_test
 
 import (
 	"path/filepath"
@@ -9,7 +9,8 @@ import (
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/conf"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -64,22 +65,22 @@ func TestShortNamesAreResolved(t *testing.T) {
 			[]string{"localhost/x:latest", "one.test/x:latest"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			home(t, c.conf)
-			names, err := registry.LoadShortNames()
+			registrytest.Home(t, c.conf)
+			names, err := conf.LoadShortNames()
 			if err != nil {
 				t.Fatal(err)
 			}
 			refs, err := names.PullCandidates(c.image)
 			if c.err != "" {
-				wants(t, err, c.err)
+				registrytest.Wants(t, err, c.err)
 				return
 			}
-			wants(t, err)
+			registrytest.Wants(t, err)
 			if diff := cmp.Diff(c.pull, texts(refs)); diff != "" {
 				t.Errorf("to pull: %s", diff)
 			}
 			refs, err = names.LocalCandidates(c.image)
-			wants(t, err)
+			registrytest.Wants(t, err)
 			if diff := cmp.Diff(c.local, texts(refs)); diff != "" {
 				t.Errorf("in the store: %s", diff)
 			}
@@ -88,7 +89,7 @@ func TestShortNamesAreResolved(t *testing.T) {
 }
 
 func TestMistakesInRegistriesConfAreNamed(t *testing.T) {
-	for conf, want := range map[string]string{
+	for text, want := range map[string]string{
 		"[[registry]]\n":                                                    "both location and prefix are unset",
 		"[[registry]]\nprefix = \"a.test\"\n":                               "location is unset",
 		"[[registry]]\nprefix = \"*.a.test/x\"\n":                           "Wildcarded prefix",
@@ -107,29 +108,28 @@ func TestMistakesInRegistriesConfAreNamed(t *testing.T) {
 		"[registries.search]\nregistries = [\"a.test\"]\n": "v2 format",
 		"unqualified-search-registries = 5\n":              "registries.conf",
 	} {
-		home(t, conf)
-		_, err := registry.NewClient(registry.Options{})
-		wants(t, err, want, "registries.conf")
+		registrytest.Home(t, text)
+		registrytest.Wants(t, conf.Read(), want, "registries.conf")
 	}
 }
 
 func TestFilesOfRegistriesConfAddUp(t *testing.T) {
-	dir := home(t, "")
+	dir := registrytest.Home(t, "")
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", "")
 	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // root's recorded aliases are those of the machine
 	base := filepath.Join(dir, ".config/containers")
-	write(t, base+"/registries.conf",
+	registrytest.Write(t, base+"/registries.conf",
 		"unqualified-search-registries = [\"one.test\"]\n[aliases]\n\"a\" = \"x.test/a\"\n\"b\" = \"x.test/b\"\n")
-	write(t, base+"/registries.conf.d/10.conf",
+	registrytest.Write(t, base+"/registries.conf.d/10.conf",
 		"unqualified-search-registries = [\"two.test\"]\n[aliases]\n\"a\" = \"y.test/a\"\n")
-	write(t, base+"/registries.conf.d/20.conf", "[aliases]\n\"b\" = \"\"\n\"c\" = \"x.test/c\"\n")
-	write(t, base+"/registries.conf.d/ignored.txt", "nonsense")
-	write(t, dir+"/.cache/containers/short-name-aliases.conf", "[aliases]\n\"c\" = \"z.test/c\"\n")
+	registrytest.Write(t, base+"/registries.conf.d/20.conf", "[aliases]\n\"b\" = \"\"\n\"c\" = \"x.test/c\"\n")
+	registrytest.Write(t, base+"/registries.conf.d/ignored.txt", "nonsense")
+	registrytest.Write(t, dir+"/.cache/containers/short-name-aliases.conf", "[aliases]\n\"c\" = \"z.test/c\"\n")
 	recorded := types.SystemContext{UserShortNameAliasConfPath: dir + "/.cache/containers/short-name-aliases.conf"}
-	if _, err := registry.NewClient(registry.Options{}); err != nil { // it reads the files for the library as well
+	if err := conf.Read(); err != nil { // for the library
 		t.Fatal(err)
 	}
-	names, err := registry.LoadShortNames()
+	names, err := conf.LoadShortNames()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,16 +191,16 @@ func TestThePolicyIsObeyed(t *testing.T) {
 		{"no JSON", `{"default":`, "a.test/c", "policy.json"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := home(t, "")
-			write(t, dir+"/policy.json", c.policy)
-			policy, err := registry.LoadPolicy()
+			dir := registrytest.Home(t, "")
+			registrytest.Write(t, dir+"/policy.json", c.policy)
+			policy, err := conf.LoadPolicy()
 			if err == nil {
-				err = policy.Check(ref(t, c.image))
+				err = policy.Check(registrytest.Ref(t, c.image))
 			}
 			if c.err == "" {
-				wants(t, err)
+				registrytest.Wants(t, err)
 			} else {
-				wants(t, err, c.err, "policy.json")
+				registrytest.Wants(t, err, c.err, "policy.json")
 			}
 		})
 	}

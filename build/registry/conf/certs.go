@@ -1,4 +1,4 @@
-package registry
+package conf
 
 import (
 	"crypto/tls"
@@ -13,9 +13,9 @@ import (
 	"go.podman.io/storage/pkg/unshare"
 )
 
-// certDir is the directory with certificates for a host: the one named, or the first of the user's, the system's and
+// CertDir is the directory with certificates for a host: the one named, or the first of the user's, the system's and
 // Docker's that exists. See containers-certs.d(5).
-func certDir(named, host string) (string, error) {
+func CertDir(named, host string) (string, error) {
 	if named != "" {
 		_, err := os.Stat(named)
 		return named, err
@@ -38,9 +38,9 @@ func certDir(named, host string) (string, error) {
 	return "", nil
 }
 
-// tlsConfig trusts the authorities in *.crt besides those of the system, and shows the certificates in *.cert with
+// TLS trusts the authorities in *.crt besides those of the system, and shows the certificates in *.cert with
 // *.key.
-func tlsConfig(dir string, insecure bool) (*tls.Config, error) {
+func TLS(dir string, insecure bool) (*tls.Config, error) {
 	//nolint:gosec // the user has asked for it
 	c := &tls.Config{InsecureSkipVerify: insecure, MinVersion: tls.VersionTLS12}
 	if dir == "" {
