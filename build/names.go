@@ -61,6 +61,9 @@ type Format = imagebuilder.Format
 // ParseFormat reads the value of --format.
 func ParseFormat(text string) (Format, error) { return imagebuilder.ParseFormat(text) }
 
+// Changes are what the command line changes of the images that a Dockerfile describes.
+type Changes = plan.Changes
+
 // NamedContext is the value of one --build-context.
 type NamedContext = plan.NamedContext
 

@@ -32,7 +32,9 @@ type Request struct {
 	// environment has none.
 	BuildArgs map[string]*string
 	Labels    map[string]string
-	Contexts  map[string]plan.NamedContext
+	// Changes are what is changed of the images besides their labels.
+	Changes  plan.Changes
+	Contexts map[string]plan.NamedContext
 	// Platforms are what to build for; none: this machine's, or what the base image is for. For
 	// several, each of which may stand here once, the build makes an index.
 	Platforms []ocispec.Platform
@@ -41,6 +43,8 @@ type Request struct {
 	Format  Format
 	Pull    PullPolicy
 	NoCache bool
+	// Fresh are the stages, by name or number, that are run whatever the cache has.
+	Fresh []string
 	// Jobs is how many steps may run at once; 0 lets cooper choose.
 	Jobs int
 	// SourceDate is the latest time that files and records in the image may have; nil: no limit. A SOURCE_DATE_EPOCH among

@@ -78,6 +78,30 @@ func (i Image) WithLabels(labels map[string]string) Image {
 	return i
 }
 
+// WithoutLabels drops labels; the image needn't have them.
+func (i Image) WithoutLabels(keys []string) Image {
+	if len(keys) == 0 || len(i.Config.Labels) == 0 {
+		return i
+	}
+	i.Config.Labels = maps.Clone(i.Config.Labels)
+	for _, key := range keys {
+		delete(i.Config.Labels, key)
+	}
+	return i
+}
+
+// WithoutEnv drops variables of the environment; the image needn't have them.
+func (i Image) WithoutEnv(names []string) Image {
+	if len(names) == 0 {
+		return i
+	}
+	i.Config.Env = slices.DeleteFunc(slices.Clone(i.Config.Env), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(names, name)
+	})
+	return i
+}
+
 // WithCmd sets CMD: the default arguments of the entrypoint, or the default command if there is no entrypoint.
 func (i Image) WithCmd(args []string) Image {
 	i.Config.Cmd = slices.Clone(args)

@@ -52,7 +52,9 @@ type Step struct {
 	// Number and Total place the step in its stage, as in "[builder 3/7]". As in docker's output only steps that make or
 	// take layers count: FROM of an image, RUN, COPY, ADD and WORKDIR. Number is 0 for a step that doesn't count.
 	Number, Total int
-	Location      dockerfile.Location
+	// Fresh tells that the step is to be done whatever the cache has.
+	Fresh    bool
+	Location dockerfile.Location
 	// Text is the instruction as progress and errors show it, without secrets.
 	Text string
 	// CreatedBy is the history entry's created_by text; empty for a base step, whose history is the image's own, and for

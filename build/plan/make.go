@@ -69,6 +69,10 @@ type Options struct {
 	HostNetwork bool
 	// Labels are put on the finished image of the target stage.
 	Labels map[string]string
+	// Changes are further changes of the images.
+	Changes Changes
+	// Fresh are the stages, by name or number, whose steps are done whatever the cache has.
+	Fresh []string
 	// Ignore says which files of the main context are hidden from COPY and ADD; nil: none.
 	Ignore IgnoredFiles
 	// Warn is called with each warning, in file order, also with those before an error. It may be nil; the graph has the
@@ -169,8 +173,9 @@ func (p *planner) plan(ctx context.Context) error {
 
 	p.graph.SourceDate = p.args.sourceDate()
 	p.graph.Target = target.out
-	p.graph.Target.Image = p.aim.finished(p.graph.Target.Image.WithLabels(p.opts.Labels))
+	p.graph.Target.Image = p.aim.finished(p.opts.Changes.finish(p.graph.Target.Image.WithLabels(p.opts.Labels)))
 	p.args.warnUnused()
+	p.warnFresh()
 	return nil
 }
 
@@ -210,7 +215,7 @@ func newPlanner(f *dockerfile.File, o Options, checking bool) *planner {
 
 	a, held := newAim(f, o, checking), new(budget)
 	args, stages, images := newArguments(t, a, held, o), newStageList(f), newImageSet(o.Resolver, checking)
-	read := &reader{text: t, aim: a, args: args, stages: stages, contexts: o.Contexts}
+	read := &reader{text: t, aim: a, args: args, stages: stages, contexts: o.Contexts, first: o.Changes.From}
 	steps := &stepList{file: f, images: images, platform: a.image, graph: g, hidden: map[string]*Step{}}
 
 	return &planner{

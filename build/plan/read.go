@@ -21,6 +21,8 @@ type reader struct {
 	stages *stageList
 	// contexts are Options.Contexts.
 	contexts map[string]NamedContext
+	// first is Changes.From.
+	first string
 }
 
 // all expands every FROM, and finds the origins of all instructions that take files from stages or images.
@@ -53,21 +55,16 @@ func (r *reader) all() error {
 // from expands FROM and finds the stage's base. A name in FROM can only mean a stage above it.
 func (r *reader) from(st *stage, known []string) error {
 	loc, lint := st.loc, r.lint.at(st.src.Comments)
-	base, err := run(r.expand.word, st.src.BaseName, r.args.global)
+	name, err := r.baseName(st, lint, known)
 	if err != nil {
-		return r.file.NewError(loc, fmt.Sprintf("cannot expand %s: %v", quoted(st.src.BaseName), err), "")
-	}
-	lint.undefinedInFrom(st.src.Location, base.missing, known)
-	if base.text == "" {
-		return r.file.NewError(loc, fmt.Sprintf("the base %q expands to nothing", st.src.BaseName),
-			r.missingArgHint(base.missing))
+		return err
 	}
 	if st.src.Platform != "" {
 		if err := r.fromPlatform(st, lint, known); err != nil {
 			return err
 		}
 	}
-	st.base = r.baseOrigin(st, base.text)
+	st.base = r.baseOrigin(st, name)
 	if st.base.kind == originImage && !st.base.place {
 		if _, err := reference.Parse(st.base.ref); err != nil {
 			return r.file.NewError(loc, fmt.Sprintf("%q is not an image name: %v", st.base.ref, err),
@@ -75,6 +72,23 @@ func (r *reader) from(st *stage, known []string) error {
 		}
 	}
 	return nil
+}
+
+// baseName gives the name of a stage's base: that of FROM after expansion or, for the first stage, Changes.From.
+func (r *reader) baseName(st *stage, lint lint, known []string) (string, error) {
+	if st.index == 0 && r.first != "" {
+		return r.first, nil
+	}
+	base, err := run(r.expand.word, st.src.BaseName, r.args.global)
+	if err != nil {
+		return "", r.file.NewError(st.loc, fmt.Sprintf("cannot expand %s: %v", quoted(st.src.BaseName), err), "")
+	}
+	lint.undefinedInFrom(st.src.Location, base.missing, known)
+	if base.text == "" {
+		return "", r.file.NewError(st.loc, fmt.Sprintf("the base %q expands to nothing", st.src.BaseName),
+			r.missingArgHint(base.missing))
+	}
+	return base.text, nil
 }
 
 func (r *reader) missingArgHint(missing []string) string {

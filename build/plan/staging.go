@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -26,6 +27,7 @@ type staging struct {
 func (g *staging) plan(st *stage) error {
 	st.out = &Stage{Index: st.index, Name: st.name()}
 	st.once = map[string][]parser.Range{}
+	st.fresh = slices.ContainsFunc(g.opts.Fresh, st.called)
 	g.steps.graph.Stages = append(g.steps.graph.Stages, st.out)
 	total := countSteps(st)
 	first := len(g.steps.graph.Steps)
@@ -70,11 +72,7 @@ func countSteps(st *stage) int {
 // start sets the config, the variables and the parent step that the stage begins with.
 func (g *staging) start(st *stage) {
 	if st.base.kind == originStage {
-		below := st.base.stage
-		st.image.Image = below.image.WithoutOnBuild()
-		st.env, st.args = below.env.clone(), slices.Clone(below.args)
-		st.hasWorkdir, st.unknownBase = below.hasWorkdir, below.unknownBase
-		st.last = below.last
+		g.startOn(st, st.base.stage)
 		return
 	}
 
@@ -105,6 +103,7 @@ func (g *staging) start(st *stage) {
 		st.image.Image = st.image.WithWorkdir(st.image.Dir())
 	}
 
+	g.opts.Changes.begin(&st.image)
 	st.env = newVariables(st.image.Config.Env)
 	step.Image = st.share()
 	g.steps.add(st, step, st.base.kind == originImage)
@@ -115,6 +114,19 @@ func (g *staging) start(st *stage) {
 			Op: &Copy{From: Input{Kind: InputContext, Name: st.base.name}, Sources: []string{"/"}, Dest: "/"},
 		}, true)
 	}
+}
+
+// startOn is start for a stage that is based on another one.
+func (g *staging) startOn(st, below *stage) {
+	st.image.Image = below.image.WithoutOnBuild()
+	g.opts.Changes.begin(&st.image)
+	st.env, st.args = below.env.clone(), slices.Clone(below.args)
+	for _, entry := range g.opts.Changes.Env {
+		name, value, _ := strings.Cut(entry, "=")
+		st.env.set(name, value)
+	}
+	st.hasWorkdir, st.unknownBase = below.hasWorkdir, below.unknownBase
+	st.last = below.last
 }
 
 // fault gives an error the location of its instruction.

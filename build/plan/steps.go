@@ -23,7 +23,7 @@ type stepList struct {
 // add puts a step at the end of a stage. counted tells whether the step gets a Number.
 func (l *stepList) add(st *stage, s *Step, counted bool) {
 	s.ID = len(l.graph.Steps)
-	s.Parent = st.last
+	s.Parent, s.Fresh = st.last, st.fresh
 	if counted {
 		st.counted++
 		s.Number = st.counted

@@ -63,7 +63,7 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 	}
 	shape := w.Shape()
 	made := b.records(shape)
-	if !b.NoCache && b.Cache.Seen(shape.Key) {
+	if !b.NoCache && !s.Fresh && b.Cache.Seen(shape.Key) {
 		if r, err = lookUp(ctx, made, below, w.Keys()); r != nil || err != nil {
 			if r != nil {
 				b.cached.Add(1)

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,17 +13,20 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
-	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // buildOptions are the flags of cooper build as they are written.
 type buildOptions struct {
-	file, ignoreFile                           string
-	target, pull, progress                     string
-	tags, buildArgs, labels, contexts, outputs []string
-	platforms                                  []string
+	file, ignoreFile        string
+	target, pull, progress  string
+	tags, contexts, outputs []string
+	args                    argFlags
+	image                   imageFlags
+	vain                    vain
+	noCacheFilter           []string
+	platforms               []string
 	// platformFrom is the variable that platforms come from, empty for the flag.
 	platformFrom string
 	// notes are what is to be said about the environment.
@@ -76,9 +78,14 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, &o, args[0]) },
 	}
+	o.register(cmd)
+	return cmd
+}
+
+// register adds all flags of cooper build.
+func (o *buildOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
-	f.StringArrayVar(&o.labels, "label", nil, "label of the image, KEY=VALUE")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil,
 		"also write the image (type=oci|docker,dest=FILE[,tar=false]), push it (type=registry[,name=NAME]) or write its "+
 			"files (type=local|tar,dest=PATH, or DIR, or -)")
@@ -89,12 +96,17 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 			"(default $"+envFormat+", or else oci)")
 	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
+	f.StringSliceVar(&o.noCacheFilter, "no-cache-filter", nil,
+		"stage to run whatever the cache has, by name or number; may be repeated or STAGE,STAGE")
+	o.image.register(f)
+	o.vain = vain{}
+	o.vain.register(f)
 	o.run.register(f)
 	o.userns.register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
-	addFileFlags(cmd, &o)
-	addStoreFlags(cmd, &o)
+	addFileFlags(cmd, o)
+	addStoreFlags(cmd, o)
 	f.StringVar(&o.maxUsedSpace, "max-used-space", "",
 		"most disk space that all that cooper prune can remove may take, such as 10GB; 0: any "+
 			"(default $COOPER_MAX_USED_SPACE)")
@@ -103,7 +115,6 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
 	f.StringVar(&o.progress, "progress", "",
 		"how to show progress: auto, tty, plain, quiet or rawjson (default $BUILDKIT_PROGRESS, or auto)")
-	return cmd
 }
 
 // addFileFlags adds the flags that say which Dockerfile is read and how.
@@ -114,8 +125,7 @@ func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 	f.StringVar(&o.ignoreFile, "ignorefile", "",
 		"the ignore file (default FILE.dockerignore, or .containerignore or .dockerignore in CONTEXT)")
 	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
-	f.StringArrayVar(&o.buildArgs, "build-arg", nil,
-		"value for an ARG, NAME=VALUE, or NAME to take it from the environment")
+	o.args.register(f)
 	f.StringArrayVar(&o.contexts, "build-context", nil,
 		"named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
 	f.StringArrayVar(&o.platforms, "platform", nil,
@@ -147,7 +157,7 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	if c.method != callBuild {
 		return runCall(cmd, env, o, c, contextDir)
 	}
-	req, err := o.request(contextDir)
+	req, err := o.request(contextDir, env.Version)
 	if err != nil {
 		return err
 	}
@@ -180,7 +190,7 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
 	renderer := progress.New(mode, env.Stderr)
 	req.Progress = renderer
-	for _, text := range slices.Concat(o.notes, secrets.notes, []string{note}) {
+	for _, text := range slices.Concat(o.notes, o.vain.notes(), secrets.notes, []string{note}) {
 		if text != "" {
 			renderer.Emit(progress.Note{Text: text})
 		}
@@ -205,20 +215,20 @@ func (o *buildOptions) session(tell func(text string)) *build.Session {
 }
 
 // request makes a request of the flags; every error is a usage error.
-func (o *buildOptions) request(contextDir string) (build.Request, error) {
+func (o *buildOptions) request(contextDir, version string) (build.Request, error) {
 	if err := o.takeEnvironment(os.LookupEnv); err != nil {
 		return build.Request{}, err
 	}
 	req := build.Request{
 		Context: contextDir, Dockerfile: o.file, IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
-		Pull: build.PullPolicy(o.pull), NoCache: o.noCache,
+		Pull: build.PullPolicy(o.pull), NoCache: o.noCache, Fresh: o.freshStages(),
 		Jobs: o.jobs,
 	}
 	if err := o.check(contextDir); err != nil {
 		return req, err
 	}
 	var err error
-	if req.BuildArgs, err = parseArgs(o.buildArgs); err != nil {
+	if req.BuildArgs, err = o.args.values(); err != nil {
 		return req, err
 	}
 	if req.Run, err = o.run.options(); err != nil {
@@ -234,7 +244,7 @@ func (o *buildOptions) request(contextDir string) (build.Request, error) {
 		return req, err
 	}
 	req.Run.Proxies = o.run.proxies(req.BuildArgs)
-	if req.Labels, err = parsePairs("--label", o.labels); err != nil {
+	if err := o.image.apply(&req, version); err != nil {
 		return req, err
 	}
 	if req.Contexts, err = parseContexts(o.contexts); err != nil {
@@ -269,6 +279,11 @@ func (o *buildOptions) allOutputs() []string {
 		return append(slices.Clone(o.outputs), "type=registry")
 	}
 	return o.outputs
+}
+
+// freshStages are the stages of --no-cache-filter.
+func (o *buildOptions) freshStages() []string {
+	return slices.DeleteFunc(slices.Clone(o.noCacheFilter), func(name string) bool { return strings.TrimSpace(name) == "" })
 }
 
 // envFormat is where podman and buildah look for the format if no flag says it.
@@ -311,25 +326,6 @@ func (o *buildOptions) check(contextDir string) error {
 	return nil
 }
 
-// parseArgs reads --build-arg values. One without a value takes it from the environment, if it is there.
-func parseArgs(args []string) (map[string]*string, error) {
-	m := map[string]*string{}
-	for _, a := range args {
-		name, value, ok := strings.Cut(a, "=")
-		if name == "" {
-			return nil, command.Usagef("--build-arg %q: must be NAME=VALUE or NAME", a)
-		}
-		if !ok {
-			if value, ok = os.LookupEnv(name); !ok {
-				m[name] = nil
-				continue
-			}
-		}
-		m[name] = &value
-	}
-	return m, nil
-}
-
 func parsePairs(flag string, pairs []string) (map[string]string, error) {
 	m := map[string]string{}
 	for _, p := range pairs {
@@ -352,74 +348,4 @@ func parseContexts(args []string) (map[string]build.NamedContext, error) {
 		m[key] = named
 	}
 	return m, nil
-}
-
-// takeSourceDate makes a build argument of SOURCE_DATE_EPOCH in the environment, as docker does, unless there is one.
-func takeSourceDate(req *build.Request) error {
-	const name = "SOURCE_DATE_EPOCH"
-	text, ok := os.LookupEnv(name)
-	if given := req.BuildArgs[name]; given != nil {
-		text, ok = *given, true
-	}
-	if !ok {
-		return nil
-	}
-	date, err := build.ParseSourceDate(text)
-	if err != nil {
-		return command.Usage(err)
-	}
-	req.BuildArgs[name], req.SourceDate = &text, date
-	return nil
-}
-
-// report prints the image ID and writes the files that were asked for.
-func (o *buildOptions) report(env command.Env, res build.Result) error {
-	if o.iidFile != "" {
-		if err := outfile.WriteFile(o.iidFile, []byte(res.ImageID.String())); err != nil {
-			return fmt.Errorf("--iidfile: %w", err)
-		}
-	}
-	if o.metadataFile != "" {
-		meta := map[string]any{
-			"containerimage.config.digest": res.ImageID, "containerimage.digest": res.Manifest,
-			"cooper.steps": res.Steps, "cooper.cached": res.Cached, "cooper.seconds": res.Took.Seconds(),
-		}
-		if len(res.Names) > 0 {
-			meta["image.name"] = strings.Join(res.Names, ",")
-		}
-		if err := o.writeMetadata(meta); err != nil {
-			return err
-		}
-	}
-	for _, spec := range o.outputs {
-		if s, err := export.ParseSpec(spec); err == nil && s.Dest == export.Stdout {
-			return nil // standard output holds the archive
-		}
-	}
-	_, err := fmt.Fprintln(env.Out(), res.ImageID)
-	return err
-}
-
-// writeFailure puts a failed step into the metadata file: its own exit status is there, cooper's says only that the
-// build failed.
-func (o *buildOptions) writeFailure(err error) error {
-	failed := new(build.StepError)
-	if o.metadataFile == "" || !errors.As(err, &failed) {
-		return nil
-	}
-	return o.writeMetadata(map[string]any{"cooper.error": map[string]any{
-		"stage": failed.Stage, "step": failed.Step, "file": failed.Location.File, "line": failed.Location.StartLine,
-		"instruction": failed.Text, "exitCode": failed.ExitCode, "message": failed.Err.Error(),
-	}})
-}
-
-func (o *buildOptions) writeMetadata(meta map[string]any) error {
-	text, err := json.MarshalIndent(meta, "", "  ")
-	if err == nil {
-		err = outfile.WriteFile(o.metadataFile, append(text, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("--metadata-file: %w", err)
-	}
-	return nil
 }

@@ -58,7 +58,10 @@ func parseCall(text string) (call, error) {
 }
 
 func newCheckCmd(env command.Env) *cobra.Command {
-	o := buildOptions{run: runFlags{network: networkDefault}, pull: string(build.PullMissing), tlsVerify: true}
+	o := buildOptions{
+		run: runFlags{network: networkDefault}, image: imageFlags{inheritLabels: true}, pull: string(build.PullMissing),
+		tlsVerify: true,
+	}
 	var format string
 	cmd := &cobra.Command{
 		Use:   "check [flags] [CONTEXT]",
@@ -98,7 +101,7 @@ if there is.`,
 
 // runCall says something about a Dockerfile on standard output.
 func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, contextDir string) (err error) {
-	req, err := o.request(contextDir)
+	req, err := o.request(contextDir, env.Version)
 	if err != nil {
 		return err
 	}

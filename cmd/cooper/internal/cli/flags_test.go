@@ -121,7 +121,7 @@ func TestProxiesOfTheEnvironmentAreGivenIfAskedAndNotGivenOtherwise(t *testing.T
 func TestBuildArgumentsComeFromTheEnvironmentByName(t *testing.T) {
 	t.Setenv("IN_ENV", "value")
 	t.Setenv("EMPTY", "")
-	got, err := parseArgs([]string{"A=1=2", "IN_ENV", "EMPTY", "NOT_THERE", "B=", "A=3"})
+	got, err := (&argFlags{args: []string{"A=1=2", "IN_ENV", "EMPTY", "NOT_THERE", "B=", "A=3"}}).values()
 	if err != nil {
 		t.Fatal(err)
 	}

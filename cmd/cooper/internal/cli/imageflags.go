@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+)
+
+// identityLabel is the label that --identity-label adds; its value is the version of this program.
+const identityLabel = "io.cooper.version"
+
+// imageFlags are the flags that change the image which the Dockerfile describes, as they are written.
+type imageFlags struct {
+	labels, unsetLabels []string
+	env, unsetEnv       []string
+	from                string
+	inheritLabels       bool
+	identity            bool
+}
+
+func (i *imageFlags) register(f *pflag.FlagSet) {
+	f.StringArrayVar(&i.labels, "label", nil, "label of the image, KEY=VALUE")
+	f.StringArrayVar(&i.unsetLabels, "unsetlabel", nil, "label that the image doesn't have, whoever has set it")
+	f.BoolVar(&i.inheritLabels, "inherit-labels", true, "let stages have the labels of the image or stage they start from")
+	f.BoolVar(&i.identity, "identity-label", false, "give the image the label "+identityLabel+", the version of cooper")
+	f.StringArrayVar(&i.env, "env", nil,
+		"variable that each stage begins with, NAME=VALUE, or NAME to take it from the environment; ENV wins over it")
+	f.StringArrayVar(&i.unsetEnv, "unsetenv", nil, "variable that the image doesn't have; RUN steps still see it")
+	f.StringVar(&i.from, "from", "", "image, named context or scratch in place of the name in the first FROM")
+}
+
+// apply puts what the flags ask for into a request; version is that of this program.
+func (i *imageFlags) apply(req *build.Request, version string) (err error) {
+	if req.Labels, err = parsePairs("--label", i.labels); err != nil {
+		return err
+	}
+	if i.identity {
+		req.Labels[identityLabel] = version
+	}
+	for _, key := range i.unsetLabels {
+		if _, set := req.Labels[key]; set && key != identityLabel {
+			return command.Usagef("--label and --unsetlabel contradict each other: %s", key)
+		} else if set {
+			return command.Usagef("--identity-label and --unsetlabel=%s contradict each other", key)
+		}
+	}
+	req.Changes = build.Changes{
+		From: i.from, DropLabels: !i.inheritLabels, UnsetLabels: i.unsetLabels, UnsetEnv: i.unsetEnv,
+	}
+	if slices.Contains(slices.Concat(i.unsetLabels, i.unsetEnv), "") {
+		return command.Usagef("--unsetenv and --unsetlabel: a name is missing")
+	}
+	req.Changes.Env, err = parseEnv(i.env)
+	return err
+}
+
+// parseEnv reads the values of --env. One without a value takes it from the environment, and is left out if that has
+// none.
+func parseEnv(texts []string) (env []string, err error) {
+	for _, text := range texts {
+		name, _, given := strings.Cut(text, "=")
+		if name == "" {
+			return nil, command.Usagef("--env %q: must be NAME=VALUE or NAME", text)
+		}
+		if !given {
+			value, ok := os.LookupEnv(name)
+			if !ok {
+				continue
+			}
+			text = name + "=" + value
+		}
+		env = append(env, text)
+	}
+	return env, nil
+}

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+)
+
+// requested is what a command line asks cooper build for.
+func requested(args ...string) (build.Request, *buildOptions, error) {
+	o, cmd := &buildOptions{}, &cobra.Command{}
+	o.register(cmd)
+	if err := cmd.ParseFlags(args); err != nil {
+		return build.Request{}, o, err
+	}
+	req, err := o.request(".", "1.2")
+	return req, o, err
+}
+
+func TestFlagsChangeTheImage(t *testing.T) {
+	withoutVariables(t)
+	t.Setenv("SET", "from outside")
+	req, _, err := requested("--env=A=1=2", "--env=SET", "--env=NOT_THERE", "--env", "E=", "--unsetenv=X", "--unsetlabel=l",
+		"--inherit-labels=false", "--from=other", "--label=k=v", "--label", "bare", "--identity-label",
+		"--no-cache-filter=one,2", "--no-cache-filter", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := build.Changes{From: "other", Env: []string{"A=1=2", "SET=from outside", "E="}, DropLabels: true,
+		UnsetEnv: []string{"X"}, UnsetLabels: []string{"l"}}
+	if diff := cmp.Diff(want, req.Changes); diff != "" {
+		t.Errorf("changes (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"k": "v", "bare": "", "io.cooper.version": "1.2"}, req.Labels); diff != "" {
+		t.Errorf("labels (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"one", "2"}, req.Fresh); diff != "" {
+		t.Errorf("stages (-want +got)\n%s", diff)
+	}
+	if req, _, err = requested(); err != nil || cmp.Diff(build.Changes{}, req.Changes) != "" || len(req.Labels) > 0 {
+		t.Errorf("without flags: %+v, %v", req, err)
+	}
+}
+
+func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
+	withoutVariables(t)
+	for line, names := range map[string]string{
+		"--label=a=1 --unsetlabel=a":                      "--label --unsetlabel",
+		"--identity-label --unsetlabel=io.cooper.version": "--identity-label --unsetlabel",
+	} {
+		_, _, err := requested(strings.Fields(line)...)
+		for name := range strings.FieldsSeq(names) {
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s: %v doesn't name %s", line, err, name)
+			}
+		}
+		if status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
+			t.Errorf("%s: %v is no error of usage", line, err)
+		}
+	}
+	for _, line := range []string{"--env==x", "--unsetenv=", "--unsetlabel="} {
+		if _, _, err := requested(line); status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
+			t.Errorf("%s: %v is no error of usage", line, err)
+		}
+	}
+}
+
+func TestBuildArgumentsOfFilesComeBeforeThoseOfTheCommandLine(t *testing.T) {
+	t.Setenv("IN_ENV", "value")
+	dir := contextDir(t, map[string]string{
+		"one": "# a comment\n\nA=1\r\n  B = 2\nIN_ENV\nC=first\n", "two": "C=second\nD=#no comment", "bad": "A=1\n=x\n",
+		"binary": "A=\x00", "large": strings.Repeat("#", maxArgFile+1),
+	})
+	file := func(name string) string { return filepath.Join(dir, name) }
+	got, err := (&argFlags{files: []string{file("one"), file("two")}, args: []string{"A=own"}}).values()
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := func(s string) *string { return &s }
+	want := map[string]*string{"A": value("own"), "B ": value(" 2"), "IN_ENV": value("value"), "C": value("second"),
+		"D": value("#no comment")}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	for name, text := range map[string]string{"bad": "line 2", "binary": "not a text file", "large": "more than", "none": "no such file"} {
+		_, err := (&argFlags{files: []string{file(name)}}).values()
+		if err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), file(name)) ||
+			status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestFlagsWithoutEffectAreTakenAndTheirOppositeIsNoted(t *testing.T) {
+	withoutVariables(t)
+	_, o, err := requested("--rm", "--force-rm", "--load", "--compress", "-D", "--disable-content-trust", "--skip-unused-stages",
+		"--force-rm=false", "--load=false")
+	if err != nil || len(o.vain.notes()) > 0 {
+		t.Errorf("%v, %q", err, o.vain.notes())
+	}
+	_, o, err = requested("--rm=false", "--disable-compression=false")
+	if notes := o.vain.notes(); err != nil || len(notes) != 2 || !strings.HasPrefix(notes[0], "--rm=false has no effect: ") {
+		t.Errorf("%v, %q", err, notes)
+	}
+}

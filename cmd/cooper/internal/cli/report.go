@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/outfile"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+)
+
+// report prints the image ID and writes the files that were asked for.
+func (o *buildOptions) report(env command.Env, res build.Result) error {
+	if o.iidFile != "" {
+		if err := outfile.WriteFile(o.iidFile, []byte(res.ImageID.String())); err != nil {
+			return fmt.Errorf("--iidfile: %w", err)
+		}
+	}
+	if o.metadataFile != "" {
+		meta := map[string]any{
+			"containerimage.config.digest": res.ImageID, "containerimage.digest": res.Manifest,
+			"cooper.steps": res.Steps, "cooper.cached": res.Cached, "cooper.seconds": res.Took.Seconds(),
+		}
+		if len(res.Names) > 0 {
+			meta["image.name"] = strings.Join(res.Names, ",")
+		}
+		if err := o.writeMetadata(meta); err != nil {
+			return err
+		}
+	}
+	for _, spec := range o.outputs {
+		if s, err := export.ParseSpec(spec); err == nil && s.Dest == export.Stdout {
+			return nil // standard output holds the archive
+		}
+	}
+	_, err := fmt.Fprintln(env.Out(), res.ImageID)
+	return err
+}
+
+// writeFailure puts a failed step into the metadata file: its own exit status is there, cooper's says only that the
+// build failed.
+func (o *buildOptions) writeFailure(err error) error {
+	failed := new(build.StepError)
+	if o.metadataFile == "" || !errors.As(err, &failed) {
+		return nil
+	}
+	return o.writeMetadata(map[string]any{"cooper.error": map[string]any{
+		"stage": failed.Stage, "step": failed.Step, "file": failed.Location.File, "line": failed.Location.StartLine,
+		"instruction": failed.Text, "exitCode": failed.ExitCode, "message": failed.Err.Error(),
+	}})
+}
+
+func (o *buildOptions) writeMetadata(meta map[string]any) error {
+	text, err := json.MarshalIndent(meta, "", "  ")
+	if err == nil {
+		err = outfile.WriteFile(o.metadataFile, append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("--metadata-file: %w", err)
+	}
+	return nil
+}
