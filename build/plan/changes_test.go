@@ -46,7 +46,8 @@ FROM one
 RUN three
 COPY --from=two / /
 `, func(o *plan.Options) { o.Changes.Env = []string{"MINE=a b", "APP=2"} })
-	want := []string{"PATH=/bin APP=2 MINE=file X=a b", "PATH=/usr/bin:/bin MINE=a b APP=2", "PATH=/bin APP=2 MINE=a b X=a b"}
+	want := []string{"PATH=/bin APP=2 MINE=file X=a b", "PATH=/usr/bin:/bin MINE=a b APP=2",
+		"PATH=/bin APP=2 MINE=a b X=a b"}
 	if diff := cmp.Diff(want, runs(g)); diff != "" {
 		t.Errorf("RUN steps (-want +got)\n%s", diff)
 	}
@@ -130,7 +131,8 @@ func TestStagesThatMustNotComeFromTheCache(t *testing.T) {
 			told = append(told, w.Message)
 		}
 	}
-	if diff := cmp.Diff([]string{`there is no stage "onn" to run without the cache; did you mean one?`}, told); diff != "" {
+	if diff := cmp.Diff([]string{`there is no stage "onn" to run without the cache; did you mean one?`},
+		told); diff != "" {
 		t.Errorf("warnings (-want +got)\n%s", diff)
 	}
 }

@@ -66,7 +66,9 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
   cooper build -t app --build-context alpine=docker-image://alpine:3.22 --build-context src=../src .`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return command.Usagef("build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory", len(args))
+				return command.Usagef(
+					"build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory",
+					len(args))
 			}
 			if args[0] == "" {
 				return command.Usagef("the context is an empty word\nhint: . is the current directory")
@@ -162,7 +164,8 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 		return err
 	}
 	if contextDir == build.Stdin && terminal.Is(env.Stdin) {
-		return command.Usagef("the context is to come from standard input, which is a terminal\nhint: tar -c . | cooper build -, or cooper build - <Dockerfile")
+		return command.Usagef(
+			"the context is to come from standard input, which is a terminal\nhint: tar -c . | cooper build -, or cooper build - <Dockerfile")
 	}
 	mode, err := progress.ParseMode(o.progress)
 	if err != nil {
@@ -283,7 +286,8 @@ func (o *buildOptions) allOutputs() []string {
 
 // freshStages are the stages of --no-cache-filter.
 func (o *buildOptions) freshStages() []string {
-	return slices.DeleteFunc(slices.Clone(o.noCacheFilter), func(name string) bool { return strings.TrimSpace(name) == "" })
+	return slices.DeleteFunc(slices.Clone(o.noCacheFilter),
+		func(name string) bool { return strings.TrimSpace(name) == "" })
 }
 
 // envFormat is where podman and buildah look for the format if no flag says it.
@@ -321,7 +325,8 @@ func (o *buildOptions) check(contextDir string) error {
 		}
 	}
 	if contextDir == build.Stdin && o.file == build.Stdin {
-		return command.Usagef("standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
+		return command.Usagef(
+			"standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
 	}
 	return nil
 }

@@ -26,7 +26,8 @@ func requested(args ...string) (build.Request, *buildOptions, error) {
 func TestFlagsChangeTheImage(t *testing.T) {
 	withoutVariables(t)
 	t.Setenv("SET", "from outside")
-	req, _, err := requested("--env=A=1=2", "--env=SET", "--env=NOT_THERE", "--env", "E=", "--unsetenv=X", "--unsetlabel=l",
+	req, _, err := requested("--env=A=1=2", "--env=SET", "--env=NOT_THERE", "--env", "E=", "--unsetenv=X",
+		"--unsetlabel=l",
 		"--inherit-labels=false", "--from=other", "--label=k=v", "--label", "bare", "--identity-label",
 		"--no-cache-filter=one,2", "--no-cache-filter", "")
 	if err != nil {
@@ -74,7 +75,7 @@ func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 func TestBuildArgumentsOfFilesComeBeforeThoseOfTheCommandLine(t *testing.T) {
 	t.Setenv("IN_ENV", "value")
 	dir := contextDir(t, map[string]string{
-		"one": "# a comment\n\nA=1\r\n  B = 2\nIN_ENV\nC=first\n", "two": "C=second\nD=#no comment", "bad": "A=1\n=x\n",
+		"one": "# a comment\n\nA=1\r\n  B= 2\nIN_ENV\nC=first\n", "two": "C=second\nD=#no comment", "bad": "A=1\n=x\n",
 		"binary": "A=\x00", "large": strings.Repeat("#", maxArgFile+1),
 	})
 	file := func(name string) string { return filepath.Join(dir, name) }
@@ -83,12 +84,13 @@ func TestBuildArgumentsOfFilesComeBeforeThoseOfTheCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	value := func(s string) *string { return &s }
-	want := map[string]*string{"A": value("own"), "B ": value(" 2"), "IN_ENV": value("value"), "C": value("second"),
+	want := map[string]*string{"A": value("own"), "B": value(" 2"), "IN_ENV": value("value"), "C": value("second"),
 		"D": value("#no comment")}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	for name, text := range map[string]string{"bad": "line 2", "binary": "not a text file", "large": "more than", "none": "no such file"} {
+	for name, text := range map[string]string{"bad": "line 2", "binary": "not a text file", "large": "more than",
+		"none": "no such file"} {
 		_, err := (&argFlags{files: []string{file(name)}}).values()
 		if err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), file(name)) ||
 			status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
@@ -99,13 +101,15 @@ func TestBuildArgumentsOfFilesComeBeforeThoseOfTheCommandLine(t *testing.T) {
 
 func TestFlagsWithoutEffectAreTakenAndTheirOppositeIsNoted(t *testing.T) {
 	withoutVariables(t)
-	_, o, err := requested("--rm", "--force-rm", "--load", "--compress", "-D", "--disable-content-trust", "--skip-unused-stages",
+	_, o, err := requested("--rm", "--force-rm", "--load", "--compress", "-D", "--disable-content-trust",
+		"--skip-unused-stages",
 		"--force-rm=false", "--load=false")
 	if err != nil || len(o.vain.notes()) > 0 {
 		t.Errorf("%v, %q", err, o.vain.notes())
 	}
 	_, o, err = requested("--rm=false", "--disable-compression=false")
-	if notes := o.vain.notes(); err != nil || len(notes) != 2 || !strings.HasPrefix(notes[0], "--rm=false has no effect: ") {
+	if notes := o.vain.notes(); err != nil || len(notes) != 2 ||
+		!strings.HasPrefix(notes[0], "--rm=false has no effect: ") {
 		t.Errorf("%v, %q", err, notes)
 	}
 }
