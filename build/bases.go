@@ -45,7 +45,7 @@ func (s settings) packsLayers() bool {
 
 func (e environment) baseOptions(set settings) bases.Options {
 	return bases.Options{
-		Images: e.depot.Images, Layers: snapshot.Chains{Store: e.depot.Store}, Transfer: e.depot.Pull,
+		Images: e.depot.Images, Layers: snapshot.Rechainer{Store: e.depot.Store}, Transfer: e.depot.Pull,
 		Registry: e.session.Registry(), Pull: set.Pull,
 		Owner: e.identity.Owner, Process: e.identity.Process, Progress: set.Progress, Asides: e.asides,
 	}

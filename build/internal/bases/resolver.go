@@ -58,7 +58,7 @@ type Transfer interface {
 
 var (
 	_ Images   = (*images.Room)(nil)
-	_ Layers   = snapshot.Chains{}
+	_ Layers   = snapshot.Rechainer{}
 	_ Transfer = (*pull.Room)(nil)
 )
 

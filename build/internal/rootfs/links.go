@@ -17,8 +17,8 @@ import (
 // parent on which it was put.
 type links struct {
 	results
-	snapshots *snapshot.Room
-	space     *reclaim.Space
+	chains snapshot.Chains
+	space  *reclaim.Space
 }
 
 var _ records = links{}
@@ -68,7 +68,7 @@ func (l links) putOn(ctx context.Context, below *Root, rec cache.Record) (cache.
 		return rec, err
 	}
 	l.space.Check()
-	made, err := l.snapshots.PutOn(ctx, below.Top(), old, snapshot.ReadOptions{Clamp: l.sourceDate})
+	made, err := l.chains.PutOn(ctx, below.Top(), old, snapshot.ReadOptions{Clamp: l.sourceDate})
 	rec.Layer = &cache.Layer{ID: made.ID, Parent: below.Top(), DiffID: made.DiffID, Size: made.Size}
 	return rec, err
 }

@@ -17,8 +17,8 @@ const maxLayers = 120
 // merges keep roots from having too many layers.
 type merges struct {
 	results
-	snapshots *snapshot.Room
-	space     *reclaim.Space
+	chains snapshot.Chains
+	space  *reclaim.Space
 }
 
 // limit returns the root on which the next step is put: r itself or, if r has too many layers, one in which the build's
@@ -72,7 +72,7 @@ func (m merges) merge(ctx context.Context, r *Root, own []cache.Layer) (*cache.R
 		layers = append(layers, l.ID)
 	}
 	parent := r.base.Top()
-	l, res, err := m.snapshots.Merge(ctx, parent, layers, snapshot.ReadOptions{Clamp: m.sourceDate})
+	l, res, err := m.chains.Merge(ctx, parent, layers, snapshot.ReadOptions{Clamp: m.sourceDate})
 	if err != nil {
 		return nil, err
 	}

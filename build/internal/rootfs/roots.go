@@ -65,8 +65,8 @@ func New(o Options) *Roots {
 	return &Roots{
 		Options: o, snapshots: snapshots, owners: own, results: found, cleanups: ends,
 		views:  views{snapshots: snapshots, owners: own, space: o.Space},
-		links:  links{results: found, snapshots: snapshots, space: o.Space},
-		merges: merges{results: found, snapshots: snapshots, space: o.Space},
+		links:  links{results: found, chains: snapshots.Chains(), space: o.Space},
+		merges: merges{results: found, chains: snapshots.Chains(), space: o.Space},
 		namespaces: &namespaces{identity: o.Identity, progress: o.Progress,
 			ranges: &ranges{store: o.Store, identity: o.Identity, snapshots: snapshots, owners: own}},
 		commits: &commits{

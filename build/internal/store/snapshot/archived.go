@@ -62,7 +62,7 @@ func (a *archived) commit(ctx context.Context, parent string, root func() (layer
 	if _, err := a.tar.Seek(0, io.SeekStart); err != nil {
 		return store.Layer{}, errors.Join(fmt.Errorf("commit layer: %w", err), remove())
 	}
-	l, err := a.room.putLayer(ctx, parent, a.diffID, a.tar, root)
+	l, err := a.put(ctx, parent, root)
 	return l, errors.Join(err, remove())
 }
 
@@ -71,6 +71,48 @@ func (a *archived) close() error {
 		return nil
 	}
 	return a.tar.Close()
+}
+
+// put makes a layer from the archive, which has no entry for the root, or takes the one that is there. A lowest layer's
+// root gets what root gives.
+func (a *archived) put(ctx context.Context, parent string, root func() (layer.RootAttr, error)) (store.Layer, error) {
+	create := func(id string) (*storage.Layer, error) {
+		put, _, err := a.room.lib.PutLayer(id, parent, nil, "", false,
+			&storage.LayerOptions{IDMappingOptions: store.HostIDs()}, a.tar)
+		if err != nil || parent != "" {
+			return put, err
+		}
+		attr, err := root()
+		if err == nil {
+			err = a.giveRoot(id, attr)
+		}
+		if err != nil {
+			err = errors.Join(err, a.room.store.RemoveLayer(id))
+		}
+		return put, err
+	}
+	l, _, err := a.room.store.Commit(ctx, parent, store.Content{DiffID: a.diffID}, create)
+	return l, err
+}
+
+// giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root
+// leaves to the driver. The layers above take them from there.
+func (a *archived) giveRoot(id string, attr layer.RootAttr) error {
+	find, unmount := a.room.store.MountLayer, nothing
+	if w, ok := a.room.way.(*stacking); ok && w.mountsItself(id) {
+		find = func(id string) (string, func() error, error) {
+			dir, err := a.room.store.DiffDir(id)
+			return dir, unmount, err
+		}
+	}
+	dir, unmount, err := find(id)
+	if err == nil {
+		err = errors.Join(layer.SetRootAttr(dir, attr), unmount())
+	}
+	if err != nil {
+		return fmt.Errorf("commit layer: %w", err)
+	}
+	return nil
 }
 
 // loose is a snapshot for a step that looks at nothing below it, in a store where nothing becomes a layer by a rename:
@@ -130,76 +172,4 @@ func (l *loose) Commit(ctx context.Context, parent string) (store.Layer, error) 
 func (l *loose) Remove() error {
 	l.once.Do(func() { l.err = errors.Join(l.close(), l.remove()) })
 	return l.err
-}
-
-// restack makes another layer with the same archive as l, on top of the parent.
-func (r *Room) restack(ctx context.Context, l store.Layer, parent string) (made store.Layer, err error) {
-	a := archived{room: r, diffID: l.DiffID}
-	if err := a.create(); err != nil {
-		return made, fmt.Errorf("copy layer %s: %w", l.ID, err)
-	}
-	if err := r.spoolTar(l, a.tar); err != nil {
-		return made, errors.Join(err, a.close())
-	}
-	return a.commit(ctx, parent, func() (layer.RootAttr, error) { return plainRoot(), nil }, a.close)
-}
-
-// spoolTar writes a layer's archive to a file. A layer that is being read keeps all others from being made.
-func (r *Room) spoolTar(l store.Layer, spool io.Writer) error {
-	archive, err := r.store.LayerTar(l)
-	if err != nil {
-		return err
-	}
-	hash := digest.Canonical.Digester()
-	_, err = io.Copy(io.MultiWriter(spool, hash.Hash()), archive)
-	if err = errors.Join(err, archive.Close()); err == nil && hash.Digest() != l.DiffID {
-		err = fmt.Errorf("its archive has the digest %s, not %s", hash.Digest(), l.DiffID)
-	}
-	if err != nil {
-		return fmt.Errorf("copy layer %s: %w", l.ID, err)
-	}
-	return nil
-}
-
-// putLayer makes a layer from an archive without an entry for the root, or takes the one that is there. A lowest
-// layer's root gets what root gives.
-func (r *Room) putLayer(ctx context.Context, parent string, diffID digest.Digest, archive io.Reader,
-	root func() (layer.RootAttr, error)) (store.Layer, error) {
-	create := func(id string) (*storage.Layer, error) {
-		put, _, err := r.lib.PutLayer(id, parent, nil, "", false, &storage.LayerOptions{IDMappingOptions: store.HostIDs()},
-			archive)
-		if err != nil || parent != "" {
-			return put, err
-		}
-		attr, err := root()
-		if err == nil {
-			err = r.giveRoot(id, attr)
-		}
-		if err != nil {
-			err = errors.Join(err, r.store.RemoveLayer(id))
-		}
-		return put, err
-	}
-	l, _, err := r.store.Commit(ctx, parent, store.Content{DiffID: diffID}, create)
-	return l, err
-}
-
-// giveRoot gives the lowest layer the root directory's attributes, which an archive without an entry for the root
-// leaves to the driver. The layers above take them from there.
-func (r *Room) giveRoot(id string, attr layer.RootAttr) error {
-	find, unmount := r.store.MountLayer, nothing
-	if r.mountsItself(id) {
-		find = func(id string) (string, func() error, error) {
-			dir, err := r.store.DiffDir(id)
-			return dir, unmount, err
-		}
-	}
-	dir, unmount, err := find(id)
-	if err == nil {
-		err = errors.Join(layer.SetRootAttr(dir, attr), unmount())
-	}
-	if err != nil {
-		return fmt.Errorf("commit layer: %w", err)
-	}
-	return nil
 }

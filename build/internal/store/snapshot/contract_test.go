@@ -191,7 +191,7 @@ func TestALinkedLayerCanBePutOnOthers(t *testing.T) {
 		l, res := b.commit(s, top(base))
 		b.must(s.Remove())
 		upper := b.add(base, func(root string) { b.must(put(root, "other", 0, 0)) })
-		moved, err := b.room.PutOn(t.Context(), top(upper), l, snapshot.ReadOptions{})
+		moved, err := b.room.Chains().PutOn(t.Context(), top(upper), l, snapshot.ReadOptions{})
 		b.must(err)
 		if moved.DiffID != res.DiffID || moved.ID != store.LayerID(top(upper), res.DiffID) || moved.Parent != top(upper) {
 			t.Errorf("%+v became %+v", l, moved)
@@ -208,7 +208,7 @@ func TestMergedLayersShowTheSameFiles(t *testing.T) {
 		all := b.add(base, func(root string) { b.must(os.Remove(filepath.Join(root, "a"))) })
 		all = b.add(all, func(root string) { b.must(put(root, "new", 1, 2)) })
 		ids := []string{all[1].ID, all[2].ID}
-		merged, res, err := b.room.Merge(t.Context(), top(base), ids, snapshot.ReadOptions{})
+		merged, res, err := b.room.Chains().Merge(t.Context(), top(base), ids, snapshot.ReadOptions{})
 		if errors.Is(err, snapshot.ErrNoMerge) {
 			if b.room.Way() == snapshot.ByRename {
 				t.Error("layers can't be merged where they could be linked")
@@ -235,7 +235,7 @@ func TestLayersOfOtherIDsAreRechained(t *testing.T) {
 			b.must(err)
 			odd = append(odd, store.Layer{ID: put.ID, Parent: put.Parent, DiffID: put.UncompressedDigest})
 		}
-		chain, err := b.room.Rechain(t.Context(), odd)
+		chain, err := b.room.Chains().Rechain(t.Context(), odd)
 		b.must(err)
 		if !store.Chained(chain) || len(chain) != 2 {
 			t.Fatalf("%+v", chain)

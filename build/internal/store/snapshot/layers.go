@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/shift"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
@@ -85,6 +86,18 @@ func (d *layerDirs) beneath(dir *os.File) *os.File {
 	return library.Beneath(d.store.Paths().Own, dir)
 }
 
+// rootOf is what the root directory of a layer is, and what it is without any.
+func (d *layerDirs) rootOf(id string) (layer.RootAttr, error) {
+	if id == "" {
+		return plainRoot(), nil
+	}
+	dir, err := d.get(id)
+	if err != nil {
+		return layer.RootAttr{}, err
+	}
+	return layer.ReadRootAttr(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+}
+
 // gone gives a layer that was looked at, or the key of a directory that was opened, and isn't in its place any more; ""
 // if there is none. A directory of the same name may have come since.
 func (d *layerDirs) gone() string {
@@ -139,12 +152,12 @@ func (r *Room) CheckStill(top string) error {
 }
 
 // stack is the directories of the layers, uppermost first.
-func (r *Room) stack(below Below) ([]*os.File, error) {
+func (d *layerDirs) stack(below Below) ([]*os.File, error) {
 	pending, layers := below.Stack()
 	dirs := make([]*os.File, 0, len(pending)+len(layers))
 	dirs = append(dirs, pending...)
 	for _, id := range slices.Backward(layers) {
-		f, err := r.dirs.get(id)
+		f, err := d.get(id)
 		if err != nil {
 			return nil, err
 		}
@@ -154,16 +167,16 @@ func (r *Room) stack(below Below) ([]*os.File, error) {
 }
 
 // stackFor is the layer directories that a step in the namespace is run on, uppermost first.
-func (r *Room) stackFor(ctx context.Context, below Below, ns NS) ([]*os.File, error) {
+func (d *layerDirs) stackFor(ctx context.Context, below Below, ns NS) ([]*os.File, error) {
 	if ns.Shifted {
-		return r.shiftedStack(ctx, below, *ns.Mapping)
+		return d.shiftedStack(ctx, below, *ns.Mapping)
 	}
-	return r.stack(below)
+	return d.stack(below)
 }
 
 // shiftedStack is stack with the owners that a step with the mapping sees. It waits until all the layers are in the
 // store.
-func (r *Room) shiftedStack(ctx context.Context, below Below, m userns.Mapping) ([]*os.File, error) {
+func (d *layerDirs) shiftedStack(ctx context.Context, below Below, m userns.Mapping) ([]*os.File, error) {
 	if err := below.Wait(ctx); err != nil {
 		return nil, err
 	}
@@ -172,7 +185,7 @@ func (r *Room) shiftedStack(ctx context.Context, below Below, m userns.Mapping) 
 	group, ctx := errgroup.WithContext(ctx)
 	for i, id := range layers {
 		group.Go(guard.Func(func() (err error) {
-			dirs[len(dirs)-1-i], err = r.dirs.shifted(ctx, id, m)
+			dirs[len(dirs)-1-i], err = d.shifted(ctx, id, m)
 			return err
 		}))
 	}

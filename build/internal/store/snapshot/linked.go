@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -65,18 +66,25 @@ func (w *staging) link(ctx context.Context, l links, o ReadOptions) (made store.
 	return made, res, err
 }
 
+// Chains makes layers of the layers that a store has: one of several, the same on another parent, the same under other
+// IDs. Their files are hard links where that can be.
+type Chains struct{ room *Room }
+
+// Chains gives what makes layers of layers in this room.
+func (r *Room) Chains() Chains { return Chains{r} }
+
 // Merge makes one layer of others, lowest first, that lie on top of the layer base. The error is ErrNoMerge where that
 // can't be.
-func (r *Room) Merge(ctx context.Context, base string, layers []string, o ReadOptions) (made store.Layer,
+func (c Chains) Merge(ctx context.Context, base string, layers []string, o ReadOptions) (made store.Layer,
 	res layer.Result, err error) {
-	w, ok := r.way.(*staging)
+	w, ok := c.room.way.(*staging)
 	if !ok {
 		return made, res, ErrNoMerge
 	}
 	// The root directory is always written: what it had before the first of these layers isn't known any more.
 	l := links{parent: base, still: layers[len(layers)-1]}
 	for _, id := range layers {
-		f, err := r.dirs.get(id)
+		f, err := c.room.dirs.get(id)
 		if err != nil {
 			return made, res, err
 		}
@@ -87,16 +95,16 @@ func (r *Room) Merge(ctx context.Context, base string, layers []string, o ReadOp
 
 // PutOn makes a layer on top of another one that has the same files as old. Its root directory isn't part of it: it is
 // as the layer below has it.
-func (r *Room) PutOn(ctx context.Context, parent string, old store.Layer, o ReadOptions) (made store.Layer, err error) {
-	w, ok := r.way.(*staging)
+func (c Chains) PutOn(ctx context.Context, parent string, old store.Layer, o ReadOptions) (made store.Layer, err error) {
+	w, ok := c.room.way.(*staging)
 	if !ok {
-		return r.restack(ctx, old, parent)
+		return c.restack(ctx, old, parent)
 	}
-	from, err := r.dirs.get(old.ID)
+	from, err := c.room.dirs.get(old.ID)
 	if err != nil {
 		return made, err
 	}
-	root, err := r.rootOf(parent)
+	root, err := c.room.dirs.rootOf(parent)
 	if err != nil {
 		return made, err
 	}
@@ -106,38 +114,15 @@ func (r *Room) PutOn(ctx context.Context, parent string, old store.Layer, o Read
 	return made, err
 }
 
-// rootOf is what the root directory of a layer is, and what it is without any.
-func (r *Room) rootOf(id string) (layer.RootAttr, error) {
-	if id == "" {
-		return plainRoot(), nil
-	}
-	dir, err := r.dirs.get(id)
-	if err != nil {
-		return layer.RootAttr{}, err
-	}
-	return layer.ReadRootAttr(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
-}
-
-// Chains gives the layers of a store IDs. It needs a room only where some have others.
-type Chains struct{ Store *store.Store }
-
-// Rechain does what Room.Rechain does.
-func (c Chains) Rechain(ctx context.Context, layers []store.Layer) (chain []store.Layer, err error) {
-	r := New(c.Store)
-	defer func() { err = errors.Join(err, r.Close()) }()
-	return r.Rechain(ctx, layers)
-}
-
-// Rechain gives layers, bottom first, that have the same archives, and the IDs that store.LayerID gives them. Their
-// files are hard links where that can be.
-func (r *Room) Rechain(ctx context.Context, layers []store.Layer) ([]store.Layer, error) {
+// Rechain gives layers, bottom first, that have the same archives, and the IDs that store.LayerID gives them.
+func (c Chains) Rechain(ctx context.Context, layers []store.Layer) ([]store.Layer, error) {
 	var chain []store.Layer
 	parent := ""
 	for _, old := range layers {
-		l, ok := r.store.UseLayer(ctx, store.LayerID(parent, old.DiffID), parent)
+		l, ok := c.room.store.UseLayer(ctx, store.LayerID(parent, old.DiffID), parent)
 		if !ok {
 			var err error
-			if l, err = r.copyOn(ctx, parent, old); err != nil {
+			if l, err = c.copyOn(ctx, parent, old); err != nil {
 				return nil, fmt.Errorf("put layer %s under the ID that other tools give it: %w", old.ID, err)
 			}
 		}
@@ -147,24 +132,34 @@ func (r *Room) Rechain(ctx context.Context, layers []store.Layer) ([]store.Layer
 	return chain, nil
 }
 
+// Rechainer does what Chains.Rechain does where there is no room: it has one of its own for each call.
+type Rechainer struct{ Store *store.Store }
+
+// Rechain does what Chains.Rechain does.
+func (r Rechainer) Rechain(ctx context.Context, layers []store.Layer) (chain []store.Layer, err error) {
+	room := New(r.Store)
+	defer func() { err = errors.Join(err, room.Close()) }()
+	return room.Chains().Rechain(ctx, layers)
+}
+
 // copyOn makes a layer on top of the parent that has the same archive as old.
-func (r *Room) copyOn(ctx context.Context, parent string, old store.Layer) (made store.Layer, err error) {
-	w, ok := r.way.(*staging)
+func (c Chains) copyOn(ctx context.Context, parent string, old store.Layer) (made store.Layer, err error) {
+	w, ok := c.room.way.(*staging)
 	if !ok {
-		return r.restack(ctx, old, parent)
+		return c.restack(ctx, old, parent)
 	}
 
 	l := links{parent: parent, same: old.DiffID}
-	if l.below, err = r.rootOf(parent); err != nil {
+	if l.below, err = c.room.dirs.rootOf(parent); err != nil {
 		return made, err
 	}
 
-	root, err := r.rootOf(old.ID)
+	root, err := c.room.dirs.rootOf(old.ID)
 	if err != nil {
 		return made, err
 	}
 
-	from, err := r.dirs.get(old.ID)
+	from, err := c.room.dirs.get(old.ID)
 	if err != nil {
 		return made, err
 	}
@@ -172,13 +167,42 @@ func (r *Room) copyOn(ctx context.Context, parent string, old store.Layer) (made
 	l.root, l.from = &root, []*os.File{from}
 	made, _, err = w.link(ctx, l, ReadOptions{})
 	if errors.Is(err, errOther) { // another program may have written the archive
-		return r.restack(ctx, old, parent)
+		return c.restack(ctx, old, parent)
 	}
 	if err != nil {
-		if _, gone := r.store.Layer(old.ID); gone != nil {
+		if _, gone := c.room.store.Layer(old.ID); gone != nil {
 			err = gone
 		}
 	}
 
 	return made, err
+}
+
+// restack makes another layer with the same archive as l, on top of the parent.
+func (c Chains) restack(ctx context.Context, l store.Layer, parent string) (made store.Layer, err error) {
+	a := archived{room: c.room, diffID: l.DiffID}
+	if err := a.create(); err != nil {
+		return made, fmt.Errorf("copy layer %s: %w", l.ID, err)
+	}
+	if err := c.spoolTar(l, a.tar); err != nil {
+		return made, errors.Join(err, a.close())
+	}
+	return a.commit(ctx, parent, func() (layer.RootAttr, error) { return plainRoot(), nil }, a.close)
+}
+
+// spoolTar writes a layer's archive to a file. A layer that is being read keeps all others from being made.
+func (c Chains) spoolTar(l store.Layer, spool io.Writer) error {
+	archive, err := c.room.store.LayerTar(l)
+	if err != nil {
+		return err
+	}
+	hash := digest.Canonical.Digester()
+	_, err = io.Copy(io.MultiWriter(spool, hash.Hash()), archive)
+	if err = errors.Join(err, archive.Close()); err == nil && hash.Digest() != l.DiffID {
+		err = fmt.Errorf("its archive has the digest %s, not %s", hash.Digest(), l.DiffID)
+	}
+	if err != nil {
+		return fmt.Errorf("copy layer %s: %w", l.ID, err)
+	}
+	return nil
 }

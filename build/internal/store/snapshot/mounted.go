@@ -177,7 +177,7 @@ func (m *mounted) before(ctx context.Context) (dir string, release func() error,
 	case m.shown == nil:
 		return m.room.store.MountLayer(m.parent)
 	}
-	v, err := m.room.stackedView(ctx, m.below, m.shown.ns)
+	v, err := m.shown.way.stackedView(ctx, m.below, m.shown.ns)
 	if err != nil {
 		return "", nil, err
 	}

@@ -89,8 +89,6 @@ type Room struct {
 	lib   *library.Library
 	way   way
 	dirs  layerDirs
-	// program is what mounts layers in place of the kernel.
-	program library.Program
 
 	mu sync.Mutex
 	// mu guards stubs, which stubDir opens for the first step that is run, and removeStubs, which removes the directory.
@@ -101,15 +99,11 @@ type Room struct {
 // New makes a room in a store.
 func New(st *store.Store) *Room {
 	r := &Room{store: st, lib: library.Of(st.Parts().Library), dirs: layerDirs{store: st, open: map[string]*os.File{}}}
-	layout := r.lib.Layout
-	if r.program = layout.Program; r.program.Path != "" && !overlay.ClonesDetached() {
-		r.program.ByDriver = true
-	}
-	switch {
+	switch layout := r.lib.Layout; {
 	case layout.Renames:
 		r.way = &staging{room: r}
 	case layout.Stacks:
-		r.way = &stacking{room: r}
+		r.way = newStacking(r)
 	default:
 		r.way = &trees{room: r}
 	}

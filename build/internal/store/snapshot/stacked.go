@@ -15,18 +15,34 @@ import (
 // stacking is the way of a store that stacks the directories of layers and can't take a step's directory for one:
 // overlay with a mount program, or one whose driver has to make the layers. The driver mounts neither with other
 // owners nor by a process that ends with the build: where that is wanted, the layers are mounted here, in the same way.
-type stacking struct{ room *Room }
+type stacking struct {
+	room *Room
+	// program is what mounts layers in place of the kernel.
+	program library.Program
+}
 
 var (
 	_ way      = (*stacking)(nil)
 	_ Snapshot = (*stacked)(nil)
 )
 
+func newStacking(r *Room) *stacking {
+	w := &stacking{room: r, program: r.lib.Layout.Program}
+	if w.program.Path != "" && !overlay.ClonesDetached() {
+		w.program.ByDriver = true
+	}
+	return w
+}
+
 // stacked is a snapshot in a store that stacking serves.
-type stacked struct{ *mounted }
+type stacked struct {
+	*mounted
+	way *stacking
+}
 
 // shown is a mount that shows a snapshot in place of the driver's.
 type shown struct {
+	way *stacking
 	// dir is the whole root file system of the step, mounted from the snapshot's own directories, for ns.
 	dir *os.File
 	ns  NS
@@ -53,8 +69,8 @@ func (w *stacking) prepare(ctx context.Context, below Below) (Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := stacked{m}
-	if w.room.mountsItself(m.id) {
+	s := stacked{m, w}
+	if w.mountsItself(m.id) {
 		err = s.show(ctx, NS{}, func(string) error { return nil })
 	} else {
 		err = m.mount()
@@ -107,8 +123,8 @@ func (s stacked) show(ctx context.Context, ns NS, prepare func(upper string) err
 	if err := prepare(layers.Upper); err != nil {
 		return err
 	}
-	v := &shown{ns: ns}
-	if v.dir, v.unmount, err = s.room.stackOn(ctx, s.below, ns, layers); err != nil {
+	v := &shown{way: s.way, ns: ns}
+	if v.dir, v.unmount, err = s.way.stackOn(ctx, s.below, ns, layers); err != nil {
 		return err
 	}
 	if ns.Shifted {
@@ -121,11 +137,11 @@ func (s stacked) show(ctx context.Context, ns NS, prepare func(upper string) err
 
 // mountsItself tells whether the layer is mounted here rather than by the driver: a program that the driver has
 // started, and with it its mount, would outlive a build that is killed.
-func (r *Room) mountsItself(id string) bool {
-	if r.program.Path == "" || r.program.ByDriver {
+func (w *stacking) mountsItself(id string) bool {
+	if w.program.Path == "" || w.program.ByDriver {
 		return false
 	}
-	dir, err := r.store.DiffDir(id)
+	dir, err := w.room.store.DiffDir(id)
 	return err == nil && library.CheckOwned(dir) == nil
 }
 
@@ -135,10 +151,10 @@ var errByDriver = errors.New(
 		"hint: use the kernel's overlay or vfs (--storage-driver), or leave --userns and the maps out")
 
 // stackOn mounts the directories of a snapshot on what a step in the namespace sees of the root below.
-func (r *Room) stackOn(ctx context.Context, below Below, ns NS, on library.Directories) (dir *os.File,
+func (w *stacking) stackOn(ctx context.Context, below Below, ns NS, on library.Directories) (dir *os.File,
 	unmount func() error, err error) {
-	o := overlay.Options{Volatile: r.lib.Layout.Volatile}
-	if o.Lower, err = r.stackFor(ctx, below, ns); err != nil {
+	o := overlay.Options{Volatile: w.room.lib.Layout.Volatile}
+	if o.Lower, err = w.room.dirs.stackFor(ctx, below, ns); err != nil {
 		return nil, nil, err
 	}
 	if o.Upper, err = fsys.OpenDir(on.Upper); err != nil {
@@ -149,33 +165,33 @@ func (r *Room) stackOn(ctx context.Context, below Below, ns NS, on library.Direc
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, o.Work.Close()) }()
-	return r.mountStack(ctx, o)
+	return w.mountStack(ctx, o)
 }
 
 // mountStack mounts as the store's driver does.
-func (r *Room) mountStack(ctx context.Context, o overlay.Options) (dir *os.File, unmount func() error, err error) {
-	if p := r.program; p.ByDriver {
+func (w *stacking) mountStack(ctx context.Context, o overlay.Options) (dir *os.File, unmount func() error, err error) {
+	if p := w.program; p.ByDriver {
 		return nil, nil, errByDriver
 	} else if p.Path != "" {
 		return overlay.Program{Path: p.Path, Options: p.Options}.Mount(ctx, o)
 	}
-	if dir, err = r.Overlay(o); err != nil {
+	if dir, err = w.room.Overlay(o); err != nil {
 		return nil, nil, err
 	}
 	return dir, dir.Close, nil
 }
 
 // stackedView is a view of a root that is mounted here.
-func (r *Room) stackedView(ctx context.Context, below Below, ns NS) (View, error) {
+func (w *stacking) stackedView(ctx context.Context, below Below, ns NS) (View, error) {
 	v := View{Release: nothing}
 	if err := below.Wait(ctx); err != nil {
 		return v, err
 	}
-	lower, err := r.stackFor(ctx, below, ns)
+	lower, err := w.room.dirs.stackFor(ctx, below, ns)
 	if err != nil || len(lower) == 0 {
 		return v, err
 	}
-	dir, unmount, err := r.mountStack(ctx, overlay.Options{Lower: lower})
+	dir, unmount, err := w.mountStack(ctx, overlay.Options{Lower: lower})
 	if err != nil {
 		return v, err
 	}
@@ -187,8 +203,8 @@ func (w *stacking) view(ctx context.Context, below Below, ns NS) (View, error) {
 	if err != nil || top == "" {
 		return View{Release: nothing}, err
 	}
-	if ns.Shifted || w.room.mountsItself(top) {
-		return w.room.stackedView(ctx, below, ns)
+	if ns.Shifted || w.mountsItself(top) {
+		return w.stackedView(ctx, below, ns)
 	}
 	return w.room.driverView(ctx, below)
 }

@@ -36,7 +36,7 @@ var (
 const maxStack = 480
 
 func (w *staging) prepare(ctx context.Context, below Below) (Snapshot, error) {
-	dirs, err := w.room.stack(below)
+	dirs, err := w.room.dirs.stack(below)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (w *staging) alone(ctx context.Context, below Below) (Snapshot, error) {
 
 func (w *staging) view(ctx context.Context, below Below, ns NS) (View, error) {
 	v := View{Mapped: ns.Mapping != nil, Release: nothing}
-	dirs, err := w.room.stackFor(ctx, below, ns)
+	dirs, err := w.room.dirs.stackFor(ctx, below, ns)
 	if err != nil || len(dirs) == 0 {
 		return v, err
 	}
@@ -196,7 +196,7 @@ func (st *staged) rootfs(ctx context.Context, ns NS) (root executor.Rootfs, rele
 			err = errors.Join(err, root.Upper.Close())
 		}
 	}()
-	if root.Lower, err = st.room.stackFor(ctx, st.below, ns); err != nil {
+	if root.Lower, err = st.room.dirs.stackFor(ctx, st.below, ns); err != nil {
 		return root, nil, err
 	}
 	if root.Stubs, err = st.room.stubDir(ctx); err != nil {
