@@ -1,0 +1,8 @@
+package container
+
+// Names, Environ and Replace are for the tests.
+var (
+	Names   = names
+	Environ = environ
+	Replace = replace
+)
