@@ -95,8 +95,8 @@ func TestNamesOfAStep(t *testing.T) {
 	}{
 		"no network": {none, map[string]string{"etc/hosts": own, "etc/resolv.conf": ""}},
 		"hosts": {
-			with(func(s *step.Step) { s.AddHosts = []string{"a:10.0.0.1", "b:[::2]", "c:host-gateway"} }),
-			map[string]string{"etc/hosts": own + "10.0.0.1\ta\n::2\tb\n127.0.0.1\tc\n", "etc/resolv.conf": ""},
+			with(func(s *step.Step) { s.AddHosts = []string{"a:10.0.0.1", "b=[::2]", "d=fe80::1", "c:host-gateway"} }),
+			map[string]string{"etc/hosts": own + "10.0.0.1\ta\n::2\tb\nfe80::1\td\n127.0.0.1\tc\n", "etc/resolv.conf": ""},
 		},
 		"servers": {
 			with(func(s *step.Step) { s.DNS = step.DNS{Servers: []string{"10.0.0.2"}, Search: []string{"x.org"}} }),

@@ -40,15 +40,15 @@ func hostsFile(hostname string, add []string) ([]byte, error) {
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	fmt.Fprintf(&b, "127.0.1.1\t%s\n", hostname)
 	for _, line := range add {
-		name, address, ok := strings.Cut(line, ":")
-		if !ok {
-			name, address, ok = strings.Cut(line, "=")
+		name, address := line, ""
+		if i := strings.IndexAny(line, ":="); i >= 0 { // the first of them, for an IPv6 address has colons
+			name, address = line[:i], line[i+1:]
 		}
 		if address == "host-gateway" { // steps share the host's network
 			address = "127.0.0.1"
 		}
 		ip, err := netip.ParseAddr(strings.Trim(address, "[]"))
-		if !ok || err != nil || name == "" || strings.ContainsAny(name, " \t\n#") {
+		if err != nil || name == "" || strings.ContainsAny(name, " \t\n#") {
 			return nil, fmt.Errorf("host %q: want NAME:ADDRESS", line)
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", ip, name)
