@@ -119,14 +119,14 @@ func importTable() []importRule {
 		{
 			pkg: "build/internal/store/images", job: "the images of a store: find, record, name",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
-				"build/registry build/registry/conf imagebuilder imagebuilder/reference",
+				"build/registry/conf build/registry/content imagebuilder imagebuilder/reference",
 		},
 		{
 			pkg: "build/internal/store/pull", job: "images from registries and layouts into a store",
 			mayImport: "build/disk build/internal/store build/internal/store/images " +
 				"build/internal/store/internal/library build/internal/store/scratch build/registry " +
-				"imagebuilder/layer imagebuilder/reference internal/decompress internal/fsys internal/guard " +
-				"userns",
+				"build/registry/content imagebuilder/layer imagebuilder/reference internal/decompress " +
+				"internal/fsys internal/guard userns",
 		},
 		{
 			pkg: "build/internal/store/removal", job: "what a store holds on disk, and giving it back",
@@ -174,9 +174,9 @@ func importTable() []importRule {
 		},
 		{pkg: "build/internal/patience", job: "when a download is given up", pure: true},
 		{
-			pkg: "build/registry", job: "images in registries and OCI layouts: found, read and pushed",
-			mayImport: "build/internal/patience build/registry/conf build/registry/credentials imagebuilder " +
-				"imagebuilder/reference",
+			pkg: "build/registry", job: "images in registries: found, read and pushed",
+			mayImport: "build/internal/patience build/registry/conf build/registry/content build/registry/credentials " +
+				"imagebuilder/reference internal/printable",
 		},
 		{
 			pkg:       "build/registry/conf",
@@ -197,6 +197,11 @@ func importTable() []importRule {
 			mayImport: "imagebuilder/reference",
 		},
 		{
+			pkg:       "build/registry/content",
+			job:       "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
+			mayImport: "imagebuilder internal/printable",
+		},
+		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
 			mayImport: "build/outfile imagebuilder imagebuilder/annotation imagebuilder/reference internal/flock " +
 				"internal/guard internal/terminal",
@@ -212,7 +217,7 @@ func importTable() []importRule {
 		{pkg: "build/internal/sshagent", job: "what steps may ask of an SSH agent, and an agent for key files"},
 		{
 			pkg: "build/top", job: "notes of running steps, and the processes in them",
-			mayImport: "internal/flock internal/fsys userns",
+			mayImport: "internal/flock internal/fsys internal/printable userns",
 		},
 		{
 			pkg: "build/internal/inputs", job: "what a build is made from: contexts, the Dockerfile, ignore files",
@@ -282,7 +287,7 @@ func importTable() []importRule {
 			pkg: "build/internal/bases",
 			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
-				"build/internal/store/snapshot build/plan build/progress build/registry build/session " +
+				"build/internal/store/snapshot build/plan build/progress build/registry/content build/session " +
 				"imagebuilder userns",
 		},
 		{
@@ -293,19 +298,20 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/push", job: "images into registries: blobs once, tags last",
-			mayImport: "build/export build/internal/blobs build/internal/cache build/registry imagebuilder " +
-				"imagebuilder/annotation imagebuilder/reference internal/guard",
+			mayImport: "build/export build/internal/blobs build/internal/cache build/registry build/registry/content " +
+				"imagebuilder imagebuilder/annotation imagebuilder/reference internal/guard",
 		},
 		{
 			pkg: "build/internal/sendimage", job: "pushes an image that the store has",
 			mayImport: "build/export build/internal/cache build/internal/outputs build/internal/push " +
 				"build/internal/store/depot build/internal/store/images build/progress build/registry " +
-				"build/session imagebuilder",
+				"build/registry/content build/session imagebuilder",
 		},
 		{
-			pkg:       "build/internal/blobs",
-			job:       "compressed layers: what became of layers, which blobs are kept, where they came from",
-			mayImport: "build/export build/internal/cache build/internal/fetch build/registry imagebuilder/reference",
+			pkg: "build/internal/blobs",
+			job: "compressed layers: what became of layers, which blobs are kept, where they came from",
+			mayImport: "build/export build/internal/cache build/internal/fetch build/registry build/registry/content " +
+				"imagebuilder/reference",
 		},
 		{
 			pkg: "build/catalog", job: "the images of a store: lists, names, removal",
@@ -422,6 +428,7 @@ func importTable() []importRule {
 		{pkg: "internal/terminal", job: "whether a file is a terminal, and how large it is"},
 		{pkg: "internal/decompress", job: "streams compressed with gzip, bzip2, xz or zstd, in bounded memory"},
 		{pkg: "internal/tarsplit", job: "the records by which a layer gives its archive again; their checksum"},
+		{pkg: "internal/printable", job: "texts of others, fit for a line of a terminal or of a message"},
 		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
 		{
 			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/registry/credentials"
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 const (
@@ -64,7 +65,7 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string
 	scheme, params := challenge(resp.Header.Values("Www-Authenticate"))
 	if scheme == "" {
 		return "", fmt.Errorf("%s wants to know who asks, and does not say how (%q)", a.name,
-			clip(resp.Header.Get("Www-Authenticate")))
+			printable.Clip(resp.Header.Get("Www-Authenticate")))
 	}
 	c, err := a.find(ctx)
 	if err != nil {
@@ -118,7 +119,7 @@ func (a *authorizer) token(ctx context.Context, params map[string]string, c cred
 	time.Duration, error) {
 	realm, err := url.Parse(params["realm"])
 	if err != nil || realm.Host == "" || realm.Scheme != "https" && realm.Scheme != "http" {
-		return "", 0, fmt.Errorf("its token server %q has no usable address", clip(params["realm"]))
+		return "", 0, fmt.Errorf("its token server %q has no usable address", printable.Clip(params["realm"]))
 	}
 	if scheme == "https" && realm.Scheme != "https" {
 		return "", 0, fmt.Errorf("its token server %s is not secure, though the registry is", realm.Host)
@@ -213,7 +214,7 @@ func (a *authorizer) checkRealm(ctx context.Context, host string) error {
 	}
 	for _, addr := range addrs {
 		if isOwn(addr) {
-			return fmt.Errorf("its token server %s is at %s, on this machine or its link", clip(host), addr.Unmap())
+			return fmt.Errorf("its token server %s is at %s, on this machine or its link", printable.Clip(host), addr.Unmap())
 		}
 	}
 	return nil

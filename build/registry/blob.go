@@ -12,6 +12,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/build/registry/content"
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 const (
@@ -26,13 +28,13 @@ type getter func(ctx context.Context, header http.Header) (*http.Response, error
 // blob opens a blob. Where the registry lacks it, as with layers that may not be distributed, it tries the blob's URLs.
 func (r *repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	if err := d.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
+		return nil, fmt.Errorf("digest %q: %w", printable.Clip(d.Digest.String()), err)
 	}
 	b := r.newBlob(ctx, d, r.at.Ref.Domain, func(ctx context.Context, header http.Header) (*http.Response, error) {
 		return r.get(ctx, "blobs/"+d.Digest.String(), header)
 	})
 	err := b.open()
-	if errors.Is(err, ErrNotFound) && len(d.URLs) > 0 {
+	if errors.Is(err, content.ErrNotFound) && len(d.URLs) > 0 {
 		return r.elsewhere(ctx, d, err)
 	}
 	return b, err
@@ -75,14 +77,14 @@ func (b *blobReader) open() error {
 		skip = b.offset // the registry has ignored the range and sends the blob from its start
 	case resp.StatusCode == http.StatusPartialContent && b.offset > 0:
 		if r := resp.Header.Get("Content-Range"); !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", b.offset)) {
-			return errors.Join(fmt.Errorf("asked for what follows byte %d, the registry gives %q", b.offset, clip(r)),
+			return errors.Join(fmt.Errorf("asked for what follows byte %d, the registry gives %q", b.offset, printable.Clip(r)),
 				resp.Body.Close())
 		}
 	default:
 		return newStatusError(resp, b.host)
 	}
 	if left := b.want.Size - b.offset + skip; resp.ContentLength >= 0 && resp.ContentLength != left {
-		return errors.Join(sizeIs(b.want, resp.ContentLength+b.offset-skip), resp.Body.Close())
+		return errors.Join(content.SizeIs(b.want, resp.ContentLength+b.offset-skip), resp.Body.Close())
 	}
 	b.body = resp.Body
 	if _, err := io.CopyN(io.Discard, b.body, skip); err != nil {

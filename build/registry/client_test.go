@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
@@ -37,8 +38,8 @@ func TestAnImageIsReadWhole(t *testing.T) {
 	}
 	_, _, err := pull(t.Context(), c, registrytest.Ref(t, f.host()+"/lib/app:2"))
 	registrytest.Wants(t, err, "404", "nothing here")
-	if !errors.Is(err, registry.ErrNotFound) {
-		t.Errorf("%v is not ErrNotFound", err)
+	if !errors.Is(err, content.ErrNotFound) {
+		t.Errorf("%v is not content.ErrNotFound", err)
 	}
 }
 
@@ -326,45 +327,5 @@ func TestMirrorsAreTriedInOrder(t *testing.T) {
 				t.Errorf("got another image than that of %q", c.want)
 			}
 		})
-	}
-}
-
-func TestThePlatformIsChosen(t *testing.T) {
-	registrytest.Home(t, "")
-	f := newFake(t)
-	var all []ocispec.Descriptor
-	for _, p := range []string{"unknown/unknown", "windows/amd64", "linux/arm/v5", "linux/arm/v7", "linux/arm64/v8",
-		"linux/amd64", "linux/amd64/v3", "linux/riscv64"} {
-		parts := strings.Split(p+"//", "/")
-		all = append(all, f.image("lib/app", "x", []byte(p), ocispec.Platform{OS: parts[0], Architecture: parts[1],
-			Variant: parts[2]}))
-	}
-	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: all}
-	index.SchemaVersion = 2
-	f.manifest("lib/app", "1", index.MediaType, index)
-	remote, err := client(t, f, registry.Options{}).Resolve(t.Context(), registrytest.Ref(t, f.host()+"/lib/app:1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for want, got := range map[string]string{
-		"linux/amd64": "linux/amd64", "linux/amd64/v2": "linux/amd64", "linux/amd64/v3": "linux/amd64/v3",
-		"linux/amd64/v4": "linux/amd64/v3",
-		"linux/arm64":    "linux/arm64/v8", "linux/arm/v6": "linux/arm/v5", "linux/arm": "linux/arm/v7",
-		"linux/arm/v8": "linux/arm/v7",
-		"linux/s390x":  "", "linux/386": "", "windows/arm64": "", "linux/riscv64": "linux/riscv64",
-	} {
-		parts := strings.Split(want+"//", "/")
-		img, err := registry.ReadImage(t.Context(), remote, remote.Root,
-			ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]})
-		switch {
-		case got == "":
-			registrytest.Wants(t, err, "no image for "+want, "linux/riscv64")
-		case err != nil:
-			t.Errorf("%s: %v", want, err)
-		case img.DiffIDs[0] != digest.FromString(got):
-			t.Errorf("%s: another image than %s", want, got)
-		case img.Index == nil:
-			t.Errorf("%s: the index is not kept", want)
-		}
 	}
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry/conf"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 // Destination is a repository that images are pushed to. It is safe for concurrent use.
@@ -60,11 +62,11 @@ func (r *repository) uploader() *http.Client {
 	return &http.Client{Transport: watcher{next, r.pace}, CheckRedirect: safeRedirect}
 }
 
-// Manifest is the digest of the manifest that a tag or digest leads to. The error is ErrNotFound if the
+// Manifest is the digest of the manifest that a tag or digest leads to. The error is content.ErrNotFound if the
 // repository has no such tag or digest.
 func (d *Destination) Manifest(ctx context.Context, name string) (digest.Digest, error) {
 	resp, err := d.repo.do(ctx, d.repo.auth, call{method: http.MethodHead, path: "manifests/" + name,
-		header: http.Header{"Accept": {strings.Join(manifestTypes(), ", ")}}})
+		header: http.Header{"Accept": {strings.Join(content.ManifestTypes(), ", ")}}})
 	if err != nil {
 		return "", err
 	}
@@ -82,14 +84,14 @@ func (d *Destination) Manifest(ctx context.Context, name string) (digest.Digest,
 // Has tells whether the repository has a blob.
 func (d *Destination) Has(ctx context.Context, b ocispec.Descriptor) (bool, error) {
 	if err := b.Digest.Validate(); err != nil {
-		return false, fmt.Errorf("digest %q: %w", clip(b.Digest.String()), err)
+		return false, fmt.Errorf("digest %q: %w", printable.Clip(b.Digest.String()), err)
 	}
 	resp, err := d.repo.do(ctx, d.repo.auth, call{method: http.MethodHead, path: "blobs/" + b.Digest.String()})
 	if err != nil {
 		return false, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		if err = newStatusError(resp, d.repo.at.Ref.Domain); errors.Is(err, ErrNotFound) {
+		if err = newStatusError(resp, d.repo.at.Ref.Domain); errors.Is(err, content.ErrNotFound) {
 			return false, nil
 		}
 		return false, err
@@ -106,7 +108,7 @@ func (d *Destination) Has(ctx context.Context, b ocispec.Descriptor) (bool, erro
 // repositories, which from names. In that case there is nothing to send, and the upload is nil.
 func (d *Destination) Begin(ctx context.Context, b ocispec.Descriptor, from []string) (*Upload, error) {
 	if err := b.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("digest %q: %w", clip(b.Digest.String()), err)
+		return nil, fmt.Errorf("digest %q: %w", printable.Clip(b.Digest.String()), err)
 	}
 	u := &Upload{to: d, want: b, piece: max(1, b.Size), meter: patience.NewMeter(d.pace.limits)}
 	for _, name := range from {
@@ -149,7 +151,7 @@ func (d *Destination) PutManifest(ctx context.Context, name string, m ocispec.De
 	}
 	_ = resp.Body.Close() // the header says all that is needed
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != m.Digest.String() {
-		return fmt.Errorf("%s has taken the manifest %s as %q", d.repo.at.Ref.Domain, m.Digest, clip(got))
+		return fmt.Errorf("%s has taken the manifest %s as %q", d.repo.at.Ref.Domain, m.Digest, printable.Clip(got))
 	}
 	return nil
 }
@@ -160,7 +162,7 @@ func (r *repository) location(resp *http.Response) (string, error) {
 	text := resp.Header.Get("Location")
 	at, err := resp.Request.URL.Parse(text)
 	if text == "" || err != nil || at.Host == "" || at.Scheme != "https" && at.Scheme != "http" {
-		return "", fmt.Errorf("%s gives an upload the address %q", r.at.Ref.Domain, clip(text))
+		return "", fmt.Errorf("%s gives an upload the address %q", r.at.Ref.Domain, printable.Clip(text))
 	}
 	if asked := resp.Request.URL; asked.Scheme == "https" && at.Scheme == "http" && at.Hostname() == asked.Hostname() &&
 		(at.Port() == asked.Port() || at.Port() == "80" && asked.Port() == "") {
@@ -183,7 +185,7 @@ func withDigest(location string, d digest.Digest) (string, error) {
 }
 
 // FetchBlob opens a blob of an image's repository, in the first of its mirrors that has it or in its own registry. The
-// caller reads it through [Verify] and closes it.
+// caller reads it through [content.Verify] and closes it.
 func (c *Client) FetchBlob(ctx context.Context, ref reference.Reference, b ocispec.Descriptor) (io.ReadCloser, error) {
 	ends, err := conf.Mirrors(ref)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 // maxURLs bounds how many URLs of a layer are tried.
@@ -20,7 +22,7 @@ const maxURLs = 8
 
 // elsewhere opens a blob at the first of its URLs that has it; missing is the registry's error for the blob. The
 // URLs were written by whoever made the image, who is hostile: requests carry no credentials and go to no address of
-// this machine. The caller reads the blob through [Verify], like all others.
+// this machine. The caller reads the blob through [content.Verify], like all others.
 func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missing error) (io.ReadCloser, error) {
 	transport, err := r.outward()
 	if err != nil {
@@ -31,11 +33,11 @@ func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missin
 	for _, text := range d.URLs[:min(len(d.URLs), maxURLs)] {
 		u, err := url.Parse(text)
 		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			errs = append(errs, fmt.Errorf("%q is no URL that a layer can be at", clip(text)))
+			errs = append(errs, fmt.Errorf("%q is no URL that a layer can be at", printable.Clip(text)))
 			continue
 		}
 		u.User = nil
-		b := r.newBlob(ctx, d, clip(u.Host), func(ctx context.Context, header http.Header) (*http.Response, error) {
+		b := r.newBlob(ctx, d, printable.Clip(u.Host), func(ctx context.Context, header http.Header) (*http.Response, error) {
 			return ask(ctx, client, call{method: http.MethodGet, at: u.String(), header: header})
 		})
 		if err = b.open(); err == nil {
@@ -44,7 +46,7 @@ func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missin
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		errs = append(errs, fmt.Errorf("its URL %q: %w", clip(u.Redacted()), err))
+		errs = append(errs, fmt.Errorf("its URL %q: %w", printable.Clip(u.Redacted()), err))
 	}
 	return nil, errors.Join(errs...)
 }

@@ -115,35 +115,3 @@ func TestNothingOfThisMachineIsAskedForARegistry(t *testing.T) {
 		}
 	}
 }
-
-func TestConfigsOfOldImagesAreRead(t *testing.T) {
-	const docker, oci = "application/vnd.docker.distribution.manifest.v2+json", ocispec.MediaTypeImageManifest
-	for _, c := range []struct {
-		manifest, config string
-		want             []string
-	}{
-		{docker, "application/octet-stream", nil}, {docker, "application/json", nil}, {docker, "text/html", nil},
-		{docker, "", nil},
-		{docker, ocispec.MediaTypeImageConfig, nil}, {oci, "application/vnd.docker.container.image.v1+json", nil},
-		{docker, "application/vnd.cncf.helm.config.v1+json", []string{"no container image", "helm"}},
-		{oci, "application/json", []string{"no container image"}}, {oci, "application/vnd.oci.empty.v1+json",
-			[]string{"no container image"}},
-	} {
-		t.Run(c.manifest+" "+c.config, func(t *testing.T) {
-			registrytest.Home(t, "")
-			f := newFake(t)
-			layer := []byte("x")
-			m := ocispec.Manifest{MediaType: c.manifest,
-				Layers: []ocispec.Descriptor{f.blob("lib/app", "application/vnd.docker.image.rootfs.diff.tar", layer)}}
-			m.SchemaVersion = 2
-			m.Config = f.blob("lib/app", c.config, []byte(`{"os":"linux","rootfs":{"type":"layers","diff_ids":["`+
-				digest.FromBytes(layer).String()+`"]}}`))
-			f.manifest("lib/app", "1", m.MediaType, m)
-			_, got, err := pull(t.Context(), client(t, f, registry.Options{}), registrytest.Ref(t, f.host()+"/lib/app:1"))
-			registrytest.Wants(t, err, c.want...)
-			if err == nil && !bytes.Equal(got, layer) {
-				t.Errorf("the layer is %q", got)
-			}
-		})
-	}
-}

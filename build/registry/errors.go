@@ -9,11 +9,10 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode"
-)
 
-// ErrNotFound is behind errors that say that a registry or layout has no such image or blob.
-var ErrNotFound = errors.New("not found")
+	"github.com/cooperbuild/cooper/build/registry/content"
+	"github.com/cooperbuild/cooper/internal/printable"
+)
 
 // statusError is an answer of a registry with a status that isn't one of success.
 type statusError struct {
@@ -38,7 +37,7 @@ func (e *statusError) Error() string {
 }
 
 func (e *statusError) Is(target error) bool {
-	return target == ErrNotFound && e.code == http.StatusNotFound
+	return target == content.ErrNotFound && e.code == http.StatusNotFound
 }
 
 // loginError is the reason why a login failed after the registry had asked for one. Another attempt doesn't help.
@@ -73,7 +72,7 @@ func newStatusError(resp *http.Response, host string) error {
 		Errors []struct{ Code, Message string }
 	}
 	if err == nil && json.Unmarshal(text, &body) == nil && len(body.Errors) > 0 {
-		e.said = clip(strings.TrimSpace(body.Errors[0].Code + " " + body.Errors[0].Message))
+		e.said = printable.Clip(strings.TrimSpace(body.Errors[0].Code + " " + body.Errors[0].Message))
 	}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -86,19 +85,4 @@ func newStatusError(resp *http.Response, host string) error {
 
 func loginHint(host string) string {
 	return fmt.Sprintf("cooper login %s, or podman login, keeps credentials; --authfile names another file of them", host)
-}
-
-// clip makes a server's text fit for a message: one short line without control characters.
-func clip(s string) string {
-	const most = 300
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, strings.ToValidUTF8(s, "?"))
-	if runes := []rune(s); len(runes) > most {
-		s = string(runes[:most]) + "..."
-	}
-	return s
 }

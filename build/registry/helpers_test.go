@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/registry/registrytest"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
@@ -167,13 +168,13 @@ func client(t *testing.T, f *fake, o registry.Options) *registry.Client {
 func amd64() ocispec.Platform { return ocispec.Platform{OS: "linux", Architecture: "amd64"} }
 
 // fetch reads content to its end, verified.
-func fetch(ctx context.Context, src registry.Fetcher, d ocispec.Descriptor) ([]byte, error) {
+func fetch(ctx context.Context, src content.Fetcher, d ocispec.Descriptor) ([]byte, error) {
 	rc, err := src.Fetch(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	defer rc.Close()
-	r, err := registry.Verify(rc, d)
+	r, err := content.Verify(rc, d)
 	if err != nil {
 		return nil, err
 	}
@@ -181,12 +182,12 @@ func fetch(ctx context.Context, src registry.Fetcher, d ocispec.Descriptor) ([]b
 }
 
 // pull resolves an image and reads all of it.
-func pull(ctx context.Context, c *registry.Client, r reference.Reference) (*registry.Image, []byte, error) {
+func pull(ctx context.Context, c *registry.Client, r reference.Reference) (*content.Image, []byte, error) {
 	remote, err := c.Resolve(ctx, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	img, err := registry.ReadImage(ctx, remote, remote.Root, amd64())
+	img, err := content.ReadImage(ctx, remote, remote.Root, amd64())
 	if err != nil || len(img.Layers) == 0 {
 		return img, nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/registry/conf"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/registry/credentials"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
@@ -195,8 +196,8 @@ func (r *repository) resolve(ctx context.Context, ref reference.Reference) (*Rem
 
 // manifest fetches a manifest or index by tag or digest.
 func (r *repository) manifest(ctx context.Context, name string) (text []byte, mediaType string, err error) {
-	a, err := r.pace.ask(ctx, maxManifest, func() (*http.Response, error) {
-		resp, err := r.get(ctx, "manifests/"+name, http.Header{"Accept": {strings.Join(manifestTypes(), ", ")}})
+	a, err := r.pace.ask(ctx, content.MaxManifest, func() (*http.Response, error) {
+		resp, err := r.get(ctx, "manifests/"+name, http.Header{"Accept": {strings.Join(content.ManifestTypes(), ", ")}})
 		if err == nil && resp.StatusCode != http.StatusOK {
 			err = newStatusError(resp, r.at.Ref.Domain)
 		}
@@ -221,7 +222,7 @@ type Remote struct {
 	text []byte
 }
 
-var _ Fetcher = (*Remote)(nil)
+var _ content.Fetcher = (*Remote)(nil)
 
 // Fetch opens a manifest or blob. If the connection breaks, the download resumes at the byte where it
 // broke.
@@ -229,7 +230,7 @@ func (i *Remote) Fetch(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser
 	if d.Digest == i.Root.Digest {
 		return io.NopCloser(bytes.NewReader(i.text)), nil
 	}
-	if isManifest(d.MediaType) {
+	if content.IsManifest(d.MediaType) {
 		text, _, err := i.repo.manifest(ctx, d.Digest.String())
 		if err != nil {
 			return nil, err

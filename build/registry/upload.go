@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 const (
@@ -196,7 +197,8 @@ func (u *Upload) took(resp *http.Response) error {
 	first, last, ok := strings.Cut(strings.TrimPrefix(text, "bytes="), "-")
 	n, err := strconv.ParseInt(last, 10, 64)
 	if !ok || first != "0" || err != nil || n < 0 || n >= max(u.sent, 1) {
-		return fmt.Errorf("%s says that it has bytes %q of an upload of which %d were sent", u.host(), clip(text), u.sent)
+		return fmt.Errorf("%s says that it has bytes %q of an upload of which %d were sent", u.host(), printable.Clip(text),
+			u.sent)
 	}
 	if u.offset = n + 1; n == 0 {
 		u.offset = 0 // registries say 0-0 if they have nothing
@@ -223,7 +225,7 @@ func (u *Upload) finish(ctx context.Context) error {
 	}
 	_ = resp.Body.Close() // there is nothing in it
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != u.want.Digest.String() {
-		return fmt.Errorf("%s has taken %s as %q", u.host(), u.want.Digest, clip(got))
+		return fmt.Errorf("%s has taken %s as %q", u.host(), u.want.Digest, printable.Clip(got))
 	}
 	u.moved(u.want.Size)
 	return nil

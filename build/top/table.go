@@ -5,7 +5,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
+
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 // Table writes processes in columns.
@@ -57,19 +58,9 @@ func (t Table) Write(w io.Writer, f Found) error {
 	for _, p := range f.Processes {
 		v := view{Process: p, names: f.Names[p.Step], host: host}
 		for i, c := range t.columns {
-			row[i] = printable(c.value(v))
+			row[i] = printable.Line(c.value(v))
 		}
 		fmt.Fprintln(tw, strings.Join(row, "\t"))
 	}
 	return tw.Flush()
-}
-
-// printable keeps what a hostile step says from steering the terminal or breaking the table.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
 }

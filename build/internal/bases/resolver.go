@@ -17,7 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/userns"
@@ -52,7 +52,7 @@ type Transfer interface {
 	// Pull fetches an image from its registry into the store.
 	Pull(ctx context.Context, name string, o pull.Options) (images.Found, error)
 	// Copy copies an image from a layout or another source that can be read.
-	Copy(ctx context.Context, from registry.Fetcher, root ocispec.Descriptor, o pull.CopyOptions) (images.Found,
+	Copy(ctx context.Context, from content.Fetcher, root ocispec.Descriptor, o pull.CopyOptions) (images.Found,
 		error)
 }
 
@@ -208,11 +208,11 @@ func (r *Resolver) pull(ctx context.Context, ref string, want plan.Wanted, other
 // Layers that are there already are not read again.
 func (r *Resolver) copyLayout(ctx context.Context, where string, platform ocispec.Platform) (img images.Found,
 	err error) {
-	name, err := registry.ParseLayoutName(where)
+	name, err := content.ParseLayoutName(where)
 	if err != nil {
 		return img, err
 	}
-	layout, err := registry.OpenLayout(name.Dir)
+	layout, err := content.OpenLayout(name.Dir)
 	if err != nil {
 		return img, err
 	}

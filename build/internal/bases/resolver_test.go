@@ -20,7 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/pull"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/userns"
@@ -68,7 +68,7 @@ func (w *world) Pull(_ context.Context, name string, o pull.Options) (images.Fou
 	return w.served[name], w.down
 }
 
-func (w *world) Copy(_ context.Context, _ registry.Fetcher, root ocispec.Descriptor,
+func (w *world) Copy(_ context.Context, _ content.Fetcher, root ocispec.Descriptor,
 	o pull.CopyOptions) (images.Found, error) {
 	w.note("copy %s for %s", root.Digest, o.Platform.Architecture)
 	return images.Found{Base: imagebuilder.Base{ID: "copied"}}, w.down

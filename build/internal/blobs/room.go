@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/fetch"
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -173,7 +174,7 @@ func (r *Room) fetch(ctx context.Context, d ocispec.Descriptor) *os.File {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !errors.Is(err, registry.ErrNotFound) {
+		if !errors.Is(err, content.ErrNotFound) {
 			r.giveUp(of.Domain)
 		}
 	}
@@ -225,7 +226,7 @@ func (r *Room) fetchFrom(ctx context.Context, client *registry.Client, from orig
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rc.Close()) }()
-	verified, err := registry.Verify(alive{rc, func() { silent.Reset(r.Quiet) }}, from.blob)
+	verified, err := content.Verify(alive{rc, func() { silent.Reset(r.Quiet) }}, from.blob)
 	if err != nil {
 		return nil, err
 	}

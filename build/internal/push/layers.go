@@ -14,6 +14,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -207,7 +208,7 @@ func closeFile(f *os.File) error {
 }
 
 func fill(file *os.File, from io.Reader, d ocispec.Descriptor) error {
-	verified, err := registry.Verify(from, d)
+	verified, err := content.Verify(from, d)
 	if err == nil {
 		_, err = io.Copy(file, verified)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
@@ -34,7 +35,7 @@ const (
 type Origin interface {
 	// Origins are images that had the blob.
 	Origins(blob digest.Digest) ([]reference.Reference, error)
-	// FetchBlob opens the blob where an image had it. The caller reads it through [registry.Verify] and closes it.
+	// FetchBlob opens the blob where an image had it. The caller reads it through [content.Verify] and closes it.
 	FetchBlob(ctx context.Context, of reference.Reference, blob ocispec.Descriptor) (io.ReadCloser, error)
 }
 
@@ -168,7 +169,7 @@ func (p *Pusher) unchanged(ctx context.Context, src Source) (*Sent, error) {
 	for _, r := range p.repos {
 		for _, name := range p.namesIn(r, root) {
 			got, err := r.Manifest(ctx, name)
-			if errors.Is(err, registry.ErrNotFound) || err == nil && got != root.Digest {
+			if errors.Is(err, content.ErrNotFound) || err == nil && got != root.Digest {
 				return nil, nil
 			}
 			if err != nil {

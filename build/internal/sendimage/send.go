@@ -20,6 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
@@ -208,7 +209,7 @@ func only(all []images.Outgoing, platform ocispec.Platform) ([]images.Outgoing, 
 		}
 		entries = append(entries, d)
 	}
-	chosen, err := registry.Choose(entries, platform)
+	chosen, err := content.Choose(entries, platform)
 	if err != nil {
 		return nil, err
 	}

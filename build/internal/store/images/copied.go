@@ -7,11 +7,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 )
 
 // PutCopy writes the image's record as containers/image does, item for item.
-func (r *Room) PutCopy(img *registry.Image, top, name string) error {
+func (r *Room) PutCopy(img *content.Image, top, name string) error {
 	id := img.ConfigDigest.Encoded()
 	manifest := digest.FromBytes(img.Manifest)
 	items := []storage.ImageBigDataOption{{Key: img.ConfigDigest.String(), Data: img.Config, Digest: img.ConfigDigest}}

@@ -13,7 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
 
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
@@ -114,7 +114,7 @@ func (f *Finder) FindFor(ctx context.Context, name string, platform ocispec.Plat
 			return Found{}, fmt.Errorf("read image %s: more than %d indexes in each other", name, deepest)
 		}
 
-		d, err := registry.Choose(index.Manifests, platform)
+		d, err := content.Choose(index.Manifests, platform)
 		if err != nil {
 			return Found{}, fmt.Errorf("image %s: %w: %w", name, ErrNoImage, err)
 		}

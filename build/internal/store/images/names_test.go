@@ -20,7 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 )
 
 func openOverlay(t *testing.T) *depot.Depot {
@@ -148,7 +148,7 @@ func TestAHalfMadeImageGoesAndItsLayersAreHeld(t *testing.T) {
 }
 
 // copied is an image of one layer as a registry gives it.
-func copied(t *testing.T, l store.Layer, mediaType string) *registry.Image {
+func copied(t *testing.T, l store.Layer, mediaType string) *content.Image {
 	t.Helper()
 	config := []byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` + l.DiffID.String() +
 		`"]}}`)
@@ -158,7 +158,7 @@ func copied(t *testing.T, l store.Layer, mediaType string) *registry.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &registry.Image{Config: config, ConfigDigest: m.Config.Digest, Manifest: raw,
+	return &content.Image{Config: config, ConfigDigest: m.Config.Digest, Manifest: raw,
 		DiffIDs: []digest.Digest{l.DiffID}}
 }
 
@@ -167,7 +167,7 @@ func TestAnImageIsFoundByTheDigestsThatItWasPulledBy(t *testing.T) {
 	l := storetest.Stack(t, d, "", "a")
 	first, second := copied(t, l[0], ocispec.MediaTypeImageManifest), copied(t, l[0], "application/x-other")
 	second.Index = []byte(`{"schemaVersion":2,"manifests":[]}`)
-	for _, img := range []*registry.Image{first, second} {
+	for _, img := range []*content.Image{first, second} {
 		if err := d.Images.PutCopy(img, l[0].ID, "example.test/app:1"); err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -35,9 +35,9 @@ const vanished = 10
 // Copy puts an image from a registry, a layout or any other source into the store: the one that root, a manifest
 // or an index, describes. What is in the store then is what podman pull would have put there. Layers that are there
 // already are not fetched. If it fails, the store is as it was.
-func (r *Room) Copy(ctx context.Context, src registry.Fetcher, root ocispec.Descriptor,
+func (r *Room) Copy(ctx context.Context, src content.Fetcher, root ocispec.Descriptor,
 	o CopyOptions) (images.Found, error) {
-	img, err := registry.ReadImage(ctx, src, root, o.Platform)
+	img, err := content.ReadImage(ctx, src, root, o.Platform)
 	if err != nil {
 		return images.Found{}, err
 	}
@@ -84,7 +84,7 @@ func (r *Room) copyOnce(ctx context.Context, c *layerCopy) (images.Found, error)
 }
 
 // topOf finds the top layer of an image that is in the store whole, perhaps because it was built here.
-func (r *Room) topOf(ctx context.Context, img *registry.Image) (top string, ok bool, err error) {
+func (r *Room) topOf(ctx context.Context, img *content.Image) (top string, ok bool, err error) {
 	old, err := r.library.Image(img.ConfigDigest.Encoded())
 	if errors.Is(err, storage.ErrImageUnknown) || err == nil && old.ID != img.ConfigDigest.Encoded() {
 		return "", false, nil

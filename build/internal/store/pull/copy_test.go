@@ -24,7 +24,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/internal/store/pull"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 )
 
 // origin is a source of images in memory.
@@ -36,7 +36,7 @@ type origin struct {
 	before func(d ocispec.Descriptor) error
 }
 
-var _ registry.Fetcher = (*origin)(nil)
+var _ content.Fetcher = (*origin)(nil)
 
 func newOrigin() *origin { return &origin{content: map[digest.Digest][]byte{}} }
 

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
-	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -33,8 +33,8 @@ const (
 // layerCopy copies the layers of one image: it fetches several at once and applies them in order.
 type layerCopy struct {
 	room *Room
-	src  registry.Fetcher
-	img  *registry.Image
+	src  content.Fetcher
+	img  *content.Image
 	opts CopyOptions
 	// made are the layers that were not there before, bottom first.
 	made []string
@@ -274,7 +274,7 @@ func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, 
 		return nil, nil, err
 	}
 	defer rc.Close()
-	verified, err := registry.Verify(rc, l.desc)
+	verified, err := content.Verify(rc, l.desc)
 	if err != nil {
 		return nil, nil, err
 	}

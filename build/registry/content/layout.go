@@ -1,4 +1,4 @@
-package registry
+package content
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 // Layout is an OCI layout directory. See https://github.com/opencontainers/image-spec/blob/main/image-layout.md
@@ -35,7 +37,8 @@ func OpenLayout(dir string) (*Layout, error) {
 		return nil, errors.Join(fmt.Errorf("%s is not an OCI layout: %w", dir, err), root.Close())
 	}
 	if !strings.HasPrefix(marker.Version, "1.") {
-		return nil, errors.Join(fmt.Errorf("OCI layout %s is of version %q, only 1 is known", dir, clip(marker.Version)),
+		return nil, errors.Join(fmt.Errorf("OCI layout %s is of version %q, only 1 is known", dir,
+			printable.Clip(marker.Version)),
 			root.Close())
 	}
 	return l, nil
@@ -94,7 +97,7 @@ func (l *Layout) Resolve(tag string, d digest.Digest) (ocispec.Descriptor, error
 		tags = append(tags, name)
 	}
 	return ocispec.Descriptor{}, fmt.Errorf("OCI layout %s has no image %q, it has %q: %w", l.name, wanted,
-		clip(strings.Join(tags, " ")), ErrNotFound)
+		printable.Clip(strings.Join(tags, " ")), ErrNotFound)
 }
 
 // resolveDigest finds an image that index.json names, or else any manifest among the blobs.
@@ -114,7 +117,7 @@ func (l *Layout) resolveDigest(index ocispec.Index, d digest.Digest) (ocispec.De
 // Fetch opens a blob.
 func (l *Layout) Fetch(_ context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	if err := d.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
+		return nil, fmt.Errorf("digest %q: %w", printable.Clip(d.Digest.String()), err)
 	}
 	f, err := l.open(blobPath(d.Digest))
 	if errors.Is(err, os.ErrNotExist) {
@@ -136,7 +139,7 @@ func (l *Layout) CheckSize(d ocispec.Descriptor) error {
 		return err
 	}
 	if info, err := l.dir.Stat(blobPath(d.Digest)); err == nil && info.Size() != d.Size {
-		return sizeIs(d, info.Size())
+		return SizeIs(d, info.Size())
 	}
 	return nil
 }
@@ -163,12 +166,12 @@ func (l *Layout) decode(name string, into any) error {
 		return err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	text, err := io.ReadAll(io.LimitReader(f, MaxManifest+1))
 	if err != nil {
 		return err
 	}
-	if len(text) > maxManifest {
-		return fmt.Errorf("%s is longer than %d bytes", name, maxManifest)
+	if len(text) > MaxManifest {
+		return fmt.Errorf("%s is longer than %d bytes", name, MaxManifest)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -1,4 +1,4 @@
-package registry
+package content
 
 import (
 	"context"
@@ -9,7 +9,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/internal/printable"
 )
+
+// ErrNotFound is behind errors that say that a registry or layout has no such image or blob.
+var ErrNotFound = errors.New("not found")
 
 // Fetcher opens manifests and blobs by their descriptors. Callers must read them through [Verify].
 type Fetcher interface {
@@ -24,12 +29,13 @@ type sizeError struct {
 	has string
 }
 
-func sizeIs(d ocispec.Descriptor, size int64) error {
+// SizeIs is the error about content that has another size, in bytes, than its descriptor says.
+func SizeIs(d ocispec.Descriptor, size int64) error {
 	return &sizeError{d, strconv.FormatInt(size, 10)}
 }
 
 func (e *sizeError) Error() string {
-	text := fmt.Sprintf("the descriptor of %s says that it has %d bytes", clip(e.d.Digest.String()), e.d.Size)
+	text := fmt.Sprintf("the descriptor of %s says that it has %d bytes", printable.Clip(e.d.Digest.String()), e.d.Size)
 	if e.has != "" {
 		text += fmt.Sprintf(", and it has %s", e.has)
 	}
@@ -50,7 +56,7 @@ func checkSizes(all ...ocispec.Descriptor) error {
 // read io.EOF must throw away what came.
 func Verify(r io.Reader, d ocispec.Descriptor) (io.Reader, error) {
 	if err := d.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("digest %q: %w", clip(d.Digest.String()), err)
+		return nil, fmt.Errorf("digest %q: %w", printable.Clip(d.Digest.String()), err)
 	}
 	if d.Size < 0 {
 		return nil, &sizeError{d: d}
@@ -78,7 +84,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	v.left -= int64(n)
 	v.digest.Hash().Write(p[:n])
 	if errors.Is(err, io.EOF) && v.left > 0 {
-		err = sizeIs(v.want, v.want.Size-v.left)
+		err = SizeIs(v.want, v.want.Size-v.left)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		v.done = err

@@ -1,4 +1,4 @@
-package registry
+package content
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 // Choose takes the manifest of an index that suits a platform best: the same variant, else the highest below it, else
@@ -34,7 +36,7 @@ func Choose(all []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor
 		have = append(have[:most], "...")
 	}
 	return ocispec.Descriptor{}, fmt.Errorf("there is no image for %s: there are %s", formatPlatform(want),
-		clip(strings.Join(have, ", ")))
+		printable.Clip(strings.Join(have, ", ")))
 }
 
 // rank tells how well an image of one platform runs on another; negative: not at all.

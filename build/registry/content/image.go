@@ -1,4 +1,4 @@
-package registry
+package content
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 // Media types that are read only; the others are in imagebuilder and in image-spec.
@@ -25,18 +26,21 @@ const (
 
 // What an image may have at most; sizes are in bytes.
 const (
-	maxManifest = 4 << 20
+	// MaxManifest is what the text of a manifest or index may have.
+	MaxManifest = 4 << 20
 	maxConfig   = 4 << 20
 	maxLayers   = 500
 	maxNested   = 3
 )
 
-func manifestTypes() []string {
+// ManifestTypes are the media types of manifests and indexes, of OCI and of Docker.
+func ManifestTypes() []string {
 	return []string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, imagebuilder.TypeDockerList,
 		imagebuilder.TypeDockerManifest}
 }
 
-func isManifest(mediaType string) bool { return slices.Contains(manifestTypes(), mediaType) }
+// IsManifest tells whether a media type is that of a manifest or an index.
+func IsManifest(mediaType string) bool { return slices.Contains(ManifestTypes(), mediaType) }
 
 // Image is all of an image but its files: its texts, and descriptors of its layers. The digests of all texts are
 // verified.
@@ -72,7 +76,7 @@ type anyManifest struct {
 func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platform ocispec.Platform) (*Image, error) {
 	img := &Image{}
 	for d, depth := root, 0; ; depth++ {
-		text, err := readAll(ctx, src, d, maxManifest)
+		text, err := readAll(ctx, src, d, MaxManifest)
 		if err != nil {
 			return nil, fmt.Errorf("manifest: %w", err)
 		}
@@ -83,7 +87,7 @@ func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platfo
 		if m.Config != nil {
 			img.Manifest, img.Layers = text, m.Layers
 			if !isConfig(m.MediaType, d.MediaType, m.Config.MediaType) {
-				return nil, fmt.Errorf("is no container image: its config is of type %q", clip(m.Config.MediaType))
+				return nil, fmt.Errorf("is no container image: its config is of type %q", printable.Clip(m.Config.MediaType))
 			}
 			return img, img.readConfig(ctx, src, *m.Config, platform)
 		}
@@ -96,9 +100,9 @@ func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platfo
 		if d, err = Choose(m.Manifests, platform); err != nil {
 			return nil, err
 		}
-		if !isManifest(d.MediaType) {
-			return nil, fmt.Errorf("its index names %s, which is of type %q and no image", clip(d.Digest.String()),
-				clip(d.MediaType))
+		if !IsManifest(d.MediaType) {
+			return nil, fmt.Errorf("its index names %s, which is of type %q and no image", printable.Clip(d.Digest.String()),
+				printable.Clip(d.MediaType))
 		}
 	}
 }
@@ -109,7 +113,8 @@ func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 	var m anyManifest
 	if err := json.Unmarshal(text, &m); err != nil {
 		if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
-			return nil, fmt.Errorf("is neither an index nor an image: its %s can't be %s", clip(wrong.Field), clip(wrong.Value))
+			return nil, fmt.Errorf("is neither an index nor an image: its %s can't be %s", printable.Clip(wrong.Field),
+				printable.Clip(wrong.Value))
 		}
 		return nil, fmt.Errorf("is not JSON: %w", err)
 	}
@@ -125,7 +130,7 @@ func parseManifest(text []byte, mediaType string) (*anyManifest, error) {
 	case m.Manifests != nil && (m.Config != nil || m.Layers != nil):
 		return nil, errors.New("is an index and an image at the same time")
 	case m.Manifests == nil && m.Config == nil:
-		return nil, fmt.Errorf("is neither an index nor an image but %q", clip(mediaType))
+		return nil, fmt.Errorf("is neither an index nor an image but %q", printable.Clip(mediaType))
 	case m.Manifests != nil && (mediaType == ocispec.MediaTypeImageManifest ||
 		mediaType == imagebuilder.TypeDockerManifest),
 		m.Config != nil && (mediaType == ocispec.MediaTypeImageIndex || mediaType == imagebuilder.TypeDockerList):
@@ -164,7 +169,7 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 			err = sized.CheckSize(l) // a layer that the store has is not fetched, so its size is checked here
 		}
 		if err != nil {
-			return fmt.Errorf("layer %d, %s: %w", i+1, clip(l.Digest.String()), err)
+			return fmt.Errorf("layer %d, %s: %w", i+1, printable.Clip(l.Digest.String()), err)
 		}
 	}
 	var err error
@@ -183,7 +188,8 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 		return fmt.Errorf("config %s: %w", d.Digest, err)
 	}
 	if config.OS != "" && platform.OS != "" && config.OS != platform.OS {
-		return fmt.Errorf("the image is for %s, not for %s", clip(formatPlatform(config.Platform)), formatPlatform(platform))
+		return fmt.Errorf("the image is for %s, not for %s", printable.Clip(formatPlatform(config.Platform)),
+			formatPlatform(platform))
 	}
 	if config.Created != nil {
 		img.Created = *config.Created
@@ -194,7 +200,7 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 	}
 	for _, id := range img.DiffIDs {
 		if err := id.Validate(); err != nil || id.Algorithm() != digest.SHA256 {
-			return fmt.Errorf("config %s: layer %q is not named by its SHA-256", d.Digest, clip(id.String()))
+			return fmt.Errorf("config %s: layer %q is not named by its SHA-256", d.Digest, printable.Clip(id.String()))
 		}
 	}
 	return nil
@@ -207,7 +213,7 @@ func checkLayer(d ocispec.Descriptor) error {
 		return errors.New("it is encrypted, which cooper can't read")
 	case kind != ocispec.MediaTypeImageLayer && kind != typeOCIForeign &&
 		!strings.HasPrefix(kind, imagebuilder.TypeDockerLayer) && !strings.HasPrefix(kind, typeDockerForeign):
-		return fmt.Errorf("its type %q is not that of a file system", clip(d.MediaType))
+		return fmt.Errorf("its type %q is not that of a file system", printable.Clip(d.MediaType))
 	}
 	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
 		return errors.New("it is not named by its SHA-256")
