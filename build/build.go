@@ -113,8 +113,8 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	pushes := outputs.NewPushes(running, outputs.PushesOptions{
-		Layers: e.depot.Store, Origins: e.depot.Images, Cache: r.cache, Registry: e.session.Registry().Options(),
-		Specs: set.Outputs, Tags: set.Tags, Shown: e.asides,
+		Layers: e.depot.Store, Origins: e.depot.Images, Cache: r.cache, Blobs: blobs,
+		Registry: e.session.Registry().Options(), Specs: set.Outputs, Tags: set.Tags, Shown: e.asides,
 	}, p.targets)
 	defer func() { pushes.Close(ctx, err) }()
 	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, blobs: blobs,

@@ -298,14 +298,14 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/push", job: "images into registries: blobs once, tags last",
-			mayImport: "build/export build/internal/blobs build/internal/cache build/registry build/registry/content " +
-				"imagebuilder imagebuilder/annotation imagebuilder/reference internal/guard",
+			mayImport: "build/export build/internal/cache build/registry build/registry/content imagebuilder " +
+				"imagebuilder/annotation imagebuilder/reference internal/guard",
 		},
 		{
 			pkg: "build/internal/sendimage", job: "pushes an image that the store has",
-			mayImport: "build/export build/internal/cache build/internal/outputs build/internal/push " +
-				"build/internal/store/depot build/internal/store/images build/progress build/registry " +
-				"build/registry/content build/session imagebuilder",
+			mayImport: "build/export build/internal/blobs build/internal/cache build/internal/outputs " +
+				"build/internal/push build/internal/store/depot build/internal/store/images build/outfile " +
+				"build/progress build/registry build/registry/content build/session imagebuilder",
 		},
 		{
 			pkg: "build/internal/blobs",

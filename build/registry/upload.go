@@ -89,12 +89,14 @@ func (u *Upload) begin(resp *http.Response) error {
 	return nil
 }
 
-// Cancel tells the registry that nothing more comes. Errors are ignored: a registry drops uploads that stand
-// still after some time.
+// Cancel tells the registry that nothing more comes of an upload that was begun and isn't done, even if ctx has ended
+// already, and takes a second at most. Errors are ignored: a registry drops uploads that stand still after some time.
 func (u *Upload) Cancel(ctx context.Context) {
 	if u.location == "" {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
 	resp, err := u.to.repo.do(ctx, u.to.repo.auth, call{method: http.MethodDelete, at: u.location})
 	if err == nil {
 		_ = resp.Body.Close()
@@ -110,26 +112,20 @@ func (u *Upload) Send(ctx context.Context, content io.ReaderAt, moved func(done 
 		done, err := u.next(ctx)
 		switch {
 		case err == nil && done:
+			u.location = ""
 			return nil
 		case ctx.Err() != nil:
-			u.abandon(ctx)
+			u.Cancel(ctx)
 			return context.Cause(ctx)
 		case err == nil:
 			u.progress()
 			continue
 		}
 		if err := u.broken(ctx, err); err != nil {
-			u.abandon(ctx)
+			u.Cancel(ctx)
 			return err
 		}
 	}
-}
-
-// abandon cancels the upload even if ctx has ended already, and takes a second at most.
-func (u *Upload) abandon(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	u.Cancel(ctx)
 }
 
 // next sends one request. done says that the registry has the blob.

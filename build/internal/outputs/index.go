@@ -35,8 +35,8 @@ func (b Room) indexOf(all []made, names []string) images.IndexRecord {
 	return index
 }
 
-// Check refuses outputs that can't hold images for all platforms, annotations of images that there are not, and pushes without a name to
-// push to.
+// Check refuses outputs that can't hold images for all platforms, annotations of images that there are not, and pushes
+// without a name to push to.
 func Check(platforms []ocispec.Platform, specs []export.Spec, tags []string) error {
 	for _, spec := range specs {
 		if len(platforms) > 1 && (spec.Type == export.TypeDocker || spec.Type == export.TypeTar) {

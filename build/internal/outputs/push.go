@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/push"
 	"github.com/cooperbuild/cooper/build/internal/store"
@@ -66,7 +67,9 @@ type PushOptions struct {
 	Layers  Layers
 	Origins Finder
 	Cache   *cache.Cache
-	// Registry says how registries are reached.
+	// Blobs has compressed layers.
+	Blobs *blobs.Room
+	// Registry says how the registries that it is sent to are reached.
 	Registry registry.Options
 	Spec     export.Spec
 	To       []reference.Reference
@@ -76,8 +79,8 @@ type PushOptions struct {
 // Pushing is a push with its display in the progress.
 type Pushing struct {
 	*push.Pusher
-	to, from *registry.Client
-	shown    progress.Aside
+	to    *registry.Client
+	shown progress.Aside
 }
 
 // OpenPush begins to show a push, and asks no registry anything. The caller calls End.
@@ -89,21 +92,16 @@ func OpenPush(ctx context.Context, o PushOptions) (*Pushing, error) {
 		return nil, err
 	}
 
-	settings.Username, settings.Password = "", "" // these are credentials for the destination
-	from, err := registry.NewClient(settings)
-	if err != nil {
-		return nil, err
-	}
-
 	names := make([]string, 0, len(o.To))
 	for _, ref := range o.To {
 		names = append(names, ref.String())
 	}
 
-	p := &Pushing{to: to, from: from, shown: o.Shown.Begin("pushing " + strings.Join(names, ", "))}
+	p := &Pushing{to: to, shown: o.Shown.Begin("pushing " + strings.Join(names, ", "))}
 	p.Pusher, err = push.New(push.Options{
-		Client: to, To: o.To, ByDigest: o.Spec.Push.ByDigest, Codec: o.Spec.Codec(), Force: o.Spec.Force,
-		Format: o.Spec.Push.Format, Annotations: o.Spec.Annotations, Cache: o.Cache, Origin: origin{o.Origins, from},
+		Client: to, To: o.To, ByDigest: o.Spec.Push.ByDigest, Codec: o.Spec.Codec(),
+		Keeper: o.Blobs.For(o.Spec),
+		Format: o.Spec.Push.Format, Annotations: o.Spec.Annotations, Cache: o.Cache, Origins: o.Origins,
 		Spool:    func() (*os.File, error) { return outfile.Unnamed(o.Layers.Paths().Own) },
 		Progress: p.shown.Transfer,
 	})
@@ -115,23 +113,10 @@ func OpenPush(ctx context.Context, o PushOptions) (*Pushing, error) {
 	return p, nil
 }
 
-// End shows that the push ended, with err, and closes its clients.
+// End shows that the push ended, with err, and closes its client.
 func (p *Pushing) End(ctx context.Context, err error) {
 	p.shown.End(ctx, err)
 	p.to.Close()
-	p.from.Close()
-}
-
-// origin finds the repositories that base images were pulled from, and reads blobs there.
-type origin struct {
-	Finder
-	client *registry.Client
-}
-
-var _ push.Origin = origin{}
-
-func (o origin) FetchBlob(ctx context.Context, of reference.Reference, b ocispec.Descriptor) (io.ReadCloser, error) {
-	return o.client.FetchBlob(ctx, of, b)
 }
 
 // BlobsOf gives layers of the store as they leave it.

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/push"
 	"github.com/cooperbuild/cooper/build/internal/store"
@@ -18,9 +19,11 @@ import (
 
 // PushesOptions say which images a build pushes, and to which names.
 type PushesOptions struct {
-	Layers   Layers
-	Origins  Finder
-	Cache    *cache.Cache
+	Layers  Layers
+	Origins Finder
+	Cache   *cache.Cache
+	// Blobs has compressed layers.
+	Blobs    *blobs.Room
 	Registry registry.Options
 	// Specs are all outputs of the build, pushed or not; Tags are the names that the user gives the image.
 	Specs []export.Spec
@@ -100,8 +103,8 @@ func (p *Pushes) begin() ([]*Pushing, error) {
 		to, err := PushNames(spec, p.Tags)
 		var one *Pushing
 		if err == nil {
-			one, err = OpenPush(p.ctx, PushOptions{Layers: p.Layers, Origins: p.Origins, Cache: p.Cache, Registry: p.Registry,
-				Spec: spec, To: to, Shown: p.Shown})
+			one, err = OpenPush(p.ctx, PushOptions{Layers: p.Layers, Origins: p.Origins, Cache: p.Cache, Blobs: p.Blobs,
+				Registry: p.Registry, Spec: spec, To: to, Shown: p.Shown})
 		}
 		if p.err = err; err == nil {
 			p.begun = append(p.begun, one)

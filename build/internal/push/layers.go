@@ -14,7 +14,6 @@ import (
 
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/registry"
-	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -44,14 +43,18 @@ func (p *Pusher) Layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, 
 	}
 }
 
-func (p *Pusher) sendLayer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error) {
+func (p *Pusher) sendLayer(ctx context.Context, l export.Blob) (_ ocispec.Descriptor, err error) {
 	if err := p.spooled.Acquire(ctx, 1); err != nil {
 		return ocispec.Descriptor{}, context.Cause(ctx)
 	}
 	defer p.spooled.Release(1)
 	d, known := p.known(l)
-	var begun []upload
-	var err error
+	var begun uploads
+	defer func() {
+		if err != nil {
+			begun.cancel(ctx)
+		}
+	}()
 	if known {
 		if begun, err = p.begin(ctx, d); err != nil || len(begun) == 0 {
 			return d, err
@@ -63,9 +66,7 @@ func (p *Pusher) sendLayer(ctx context.Context, l export.Blob) (ocispec.Descript
 	}
 	defer func() { _ = content.Close() }() // the file has no name and goes with its last use
 	if got.Digest != d.Digest {
-		for _, u := range begun {
-			u.Cancel(ctx)
-		}
+		begun.cancel(ctx)
 		if begun, err = p.begin(ctx, got); err != nil {
 			return got, err
 		}
@@ -79,8 +80,20 @@ type upload struct {
 	to *repository
 }
 
+// uploads bring the same blob into several repositories.
+type uploads []upload
+
+// cancel tells the registries that nothing more comes, also after ctx has ended.
+func (all uploads) cancel(ctx context.Context) {
+	for _, u := range all {
+		if u.Upload != nil {
+			u.Cancel(ctx)
+		}
+	}
+}
+
 // begin begins the uploads of a blob to those repositories that don't have it and can't get it from a neighbour.
-func (p *Pusher) begin(ctx context.Context, d ocispec.Descriptor) (begun []upload, err error) {
+func (p *Pusher) begin(ctx context.Context, d ocispec.Descriptor) (begun uploads, err error) {
 	for _, r := range p.repos {
 		has, err := r.Has(ctx, d)
 		var u *registry.Upload
@@ -88,6 +101,7 @@ func (p *Pusher) begin(ctx context.Context, d ocispec.Descriptor) (begun []uploa
 			u, err = r.Begin(ctx, d, p.neighbours(r, d.Digest))
 		}
 		if err != nil {
+			begun.cancel(ctx)
 			return nil, fmt.Errorf("push to %s: %w", r.ref, err)
 		}
 		if u == nil {
@@ -101,12 +115,13 @@ func (p *Pusher) begin(ctx context.Context, d ocispec.Descriptor) (begun []uploa
 
 // sendAll sends a blob to where its uploads were begun. Once the first upload is done, other
 // repositories of that registry may mount the blob.
-func (p *Pusher) sendAll(ctx context.Context, begun []upload, d ocispec.Descriptor, content io.ReaderAt) error {
+func (p *Pusher) sendAll(ctx context.Context, begun uploads, d ocispec.Descriptor, content io.ReaderAt) error {
 	if err := p.sending.Acquire(ctx, 1); err != nil {
 		return context.Cause(ctx)
 	}
 	defer p.sending.Release(1)
-	for i, u := range begun {
+	for i := range begun {
+		u := &begun[i]
 		if slices.ContainsFunc(begun[:i], func(b upload) bool { return b.to.ref.Domain == u.to.ref.Domain }) {
 			u.Cancel(ctx)
 			again, err := u.to.Begin(ctx, d, p.neighbours(u.to, d.Digest))
@@ -126,30 +141,31 @@ func (p *Pusher) sendAll(ctx context.Context, begun []upload, d ocispec.Descript
 	return nil
 }
 
-// known describes the blob of a layer if notes tell it without compressing the layer.
+// known describes the blob of a layer if that is known without compressing the layer.
 func (p *Pusher) known(l export.Blob) (ocispec.Descriptor, bool) {
-	switch {
-	case l.Came.Digest != "" && (!p.Force || l.Came.MediaType == p.Codec.MediaType()):
-		return ocispec.Descriptor{MediaType: l.Came.MediaType, Digest: l.Came.Digest, Size: l.Came.Size}, true
-	case p.Codec.Kind == export.Uncompressed:
+	if all := p.Keeper.Blobs(l); len(all) > 0 {
+		d := all[0]
+		return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, true
+	}
+	if p.Codec.Kind == export.Uncompressed {
 		return ocispec.Descriptor{MediaType: p.Codec.MediaType(), Digest: l.DiffID, Size: l.Size}, true
 	}
-	return p.notes.Get(l, p.Codec)
+	return ocispec.Descriptor{}, false
 }
 
-// content is a blob in a file: as it was pulled, or compressed anew. want describes the expected blob;
-// the result may be another blob.
+// content is a blob in a file: as it is kept or where it came from, or else compressed anew. want describes the
+// expected blob; the result may be another blob.
 func (p *Pusher) content(ctx context.Context, l export.Blob, want ocispec.Descriptor) (*os.File, ocispec.Descriptor,
 	error) {
-	if want.Digest != "" && want.Digest == l.Came.Digest {
-		if file, err := p.fetch(ctx, want); file != nil || err != nil {
+	if want.Digest != "" {
+		if file, err := p.Keeper.Open(ctx, want); file != nil || err != nil {
 			return file, want, err
 		}
 	}
 	return p.pack(ctx, l)
 }
 
-// pack compresses a layer into a file, and notes the digest and size of the blob.
+// pack compresses a layer into a file, and keeps that.
 func (p *Pusher) pack(ctx context.Context, l export.Blob) (*os.File, ocispec.Descriptor, error) {
 	threads, _ := p.Codec.Threads(l.Size)
 	if err := p.packing.Acquire(ctx, int64(threads)); err != nil {
@@ -161,68 +177,26 @@ func (p *Pusher) pack(ctx context.Context, l export.Blob) (*os.File, ocispec.Des
 		return nil, ocispec.Descriptor{}, err
 	}
 	d, err := p.Codec.Pack(ctx, l, file, threads)
-	if err == nil {
-		err = p.notes.Put(l, p.Codec, d)
-	}
 	if err != nil {
 		return nil, d, errors.Join(err, file.Close())
 	}
+	if p.Codec.Kind != export.Uncompressed {
+		p.Keeper.Keep(ctx, l, d, file)
+	}
 	return file, d, nil
-}
-
-// fetch gets a blob from a repository that it was pulled from; nil: none of them has it any more.
-func (p *Pusher) fetch(ctx context.Context, d ocispec.Descriptor) (*os.File, error) {
-	if p.Origin == nil {
-		return nil, nil
-	}
-	origins, err := p.Origin.Origins(d.Digest)
-	if err != nil {
-		return nil, err
-	}
-	for _, of := range origins {
-		rc, err := p.Origin.FetchBlob(ctx, of, d)
-		if err != nil {
-			continue
-		}
-		file, err := p.Spool()
-		if err == nil {
-			err = fill(file, rc, d)
-		}
-		err = errors.Join(err, rc.Close())
-		switch {
-		case err == nil:
-			return file, nil
-		case ctx.Err() != nil:
-			return nil, errors.Join(context.Cause(ctx), closeFile(file))
-		}
-		_ = closeFile(file) // the next repository may have the blob
-	}
-	return nil, nil
-}
-
-func closeFile(f *os.File) error {
-	if f == nil {
-		return nil
-	}
-	return f.Close()
-}
-
-func fill(file *os.File, from io.Reader, d ocispec.Descriptor) error {
-	verified, err := content.Verify(from, d)
-	if err == nil {
-		_, err = io.Copy(file, verified)
-	}
-	return err
 }
 
 // config brings the config of an image into all repositories.
 func (p *Pusher) config(ctx context.Context, image Image) error {
 	d := image.ConfigDescriptor(image.Format)
 	begun, err := p.begin(ctx, d)
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.sendAll(ctx, begun, d, bytes.NewReader(image.Config))
 	}
-	return p.sendAll(ctx, begun, d, bytes.NewReader(image.Config))
+	if err != nil {
+		begun.cancel(ctx)
+	}
+	return err
 }
 
 // tellEvery is the time between two reports on one blob.

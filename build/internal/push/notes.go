@@ -23,8 +23,8 @@ func (p *Pusher) neighbours(r *repository, blob digest.Digest) []string {
 	if rec := p.Cache.Get(placeKey(r.ref.Domain, blob)); rec != nil {
 		all = rec.Places
 	}
-	if p.Origin != nil && len(all) == 0 {
-		origins, _ := p.Origin.Origins(blob) // without origins the blob is sent instead of mounted
+	if p.Origins != nil && len(all) == 0 {
+		origins, _ := p.Origins.Origins(blob) // without origins the blob is sent instead of mounted
 		for _, o := range origins {
 			if o.Domain == r.ref.Domain {
 				all = append(all, o.Path)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 
@@ -14,7 +13,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/cooperbuild/cooper/build/export"
-	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/content"
@@ -31,12 +29,9 @@ const (
 	maxSpooled = 8
 )
 
-// Origin finds blobs in the registries that they were pulled from.
-type Origin interface {
-	// Origins are images that had the blob.
+// Finder knows which images had a blob when they were pulled.
+type Finder interface {
 	Origins(blob digest.Digest) ([]reference.Reference, error)
-	// FetchBlob opens the blob where an image had it. The caller reads it through [content.Verify] and closes it.
-	FetchBlob(ctx context.Context, of reference.Reference, blob ocispec.Descriptor) (io.ReadCloser, error)
 }
 
 // Options say where images go, and how.
@@ -46,16 +41,17 @@ type Options struct {
 	To []reference.Reference
 	// ByDigest says that manifests are pushed by digest, and no tag is set.
 	ByDigest bool
-	// Codec compresses layers. With Force set it also compresses anew those that were pulled in another compression.
-	Codec export.Codec
-	Force bool
+	// Codec compresses the layers that Keeper has no blob of.
+	Codec  export.Codec
+	Keeper export.Keeper
 	// Format is the format of all manifests; empty: each image keeps its own.
 	Format imagebuilder.Format
 	// Annotations are added to the manifests, the index and its entries.
 	Annotations annotation.Set
 
-	Cache  *cache.Cache
-	Origin Origin
+	// Cache notes which repositories have a blob.
+	Cache   *cache.Cache
+	Origins Finder
 	// Spool makes an empty file without a name, for a compressed layer.
 	Spool func() (*os.File, error)
 	// Progress is called while a blob is sent, with the bytes done and in all, from several goroutines; nil: nothing is.
@@ -66,8 +62,6 @@ type Options struct {
 type Pusher struct {
 	Options
 	repos []*repository
-	// notes hold the digest and size of the blob that each layer was compressed to.
-	notes blobs.Notes
 	// packing bounds the threads that compress, sending the blobs that are sent at once (maxSends), spooled the layers
 	// that are worked on at once (maxSpooled).
 	packing, sending, spooled *semaphore.Weighted
@@ -93,7 +87,7 @@ type sent struct {
 // New makes a pusher. It sends no request.
 func New(o Options) (*Pusher, error) {
 	_, threads := o.Codec.Threads(0)
-	p := &Pusher{Options: o, notes: blobs.Notes{Cache: o.Cache}, packing: semaphore.NewWeighted(int64(threads)),
+	p := &Pusher{Options: o, packing: semaphore.NewWeighted(int64(threads)),
 		sending: semaphore.NewWeighted(maxSends),
 		spooled: semaphore.NewWeighted(maxSpooled), layers: map[digest.Digest]*sent{}}
 	if p.Progress == nil {

@@ -17,8 +17,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/push"
+	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/registrytest"
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -26,23 +28,10 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
-// origins says that blobs came from an image, and gives them.
-type origins struct {
-	of    reference.Reference
-	blobs map[digest.Digest][]byte
-}
+// origins are images that every blob came from.
+type origins []reference.Reference
 
-func (o origins) Origins(digest.Digest) ([]reference.Reference, error) {
-	return []reference.Reference{o.of}, nil
-}
-
-func (o origins) FetchBlob(_ context.Context, _ reference.Reference, d ocispec.Descriptor) (io.ReadCloser, error) {
-	text, ok := o.blobs[d.Digest]
-	if !ok {
-		return nil, errors.New("gone")
-	}
-	return io.NopCloser(bytes.NewReader(text)), nil
-}
+func (o origins) Origins(digest.Digest) ([]reference.Reference, error) { return o, nil }
 
 // setUp gives options for pushes to names, with a cache of the test's own.
 func setUp(t *testing.T, names ...string) push.Options {
@@ -57,9 +46,19 @@ func setUp(t *testing.T, names ...string) push.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return push.Options{Client: client, To: registrytest.References(t, names...),
-		Codec: export.Codec{Kind: export.Gzip}, Cache: c,
-		Spool: func() (*os.File, error) { return os.CreateTemp(home, "spool") }}
+	o := push.Options{Client: client, To: registrytest.References(t, names...), Cache: c,
+		Spool: func() (*os.File, error) { return outfile.Unnamed(home) }}
+	return as(t, o, export.Spec{Type: export.TypeRegistry})
+}
+
+// as gives the options for a push in the compression of spec, of layers that came from images.
+func as(t *testing.T, o push.Options, spec export.Spec, from ...reference.Reference) push.Options {
+	t.Helper()
+	room := blobs.New(blobs.Options{Cache: o.Cache, Dir: filepath.Join(os.Getenv("HOME"), "remote"),
+		Origins: origins(from), Registry: registry.Options{Insecure: true}, Spool: o.Spool})
+	t.Cleanup(room.Close)
+	o.Codec, o.Keeper, o.Origins = spec.Codec(), room.For(spec), origins(from)
+	return o
 }
 
 // opened counts how often layers are read.
@@ -233,11 +232,12 @@ func TestLayersOfABaseLeaveAsTheyCame(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := registrytest.New(t)
 			o := setUp(t, s.Host()+"/lib/app:1")
-			from := origins{of: registrytest.References(t, s.Host()+"/lib/base")[0], blobs: map[digest.Digest][]byte{}}
-			o.Origin, o.Force = from, c.force
+			away := registrytest.New(t)
+			o = as(t, o, export.Spec{Type: export.TypeRegistry, Force: c.force},
+				registrytest.References(t, s.Host()+"/lib/base", away.Host()+"/lib/base")...)
 			switch c.at {
 			case "origin":
-				from.blobs[came.Digest] = blob
+				away.Set("lib/base/blobs/"+came.Digest.String(), blob)
 			case "":
 			default:
 				s.Set(c.at+"/blobs/"+came.Digest.String(), blob)
@@ -276,7 +276,8 @@ func TestAManifestThatFitsStaysAsItIs(t *testing.T) {
 		m.Layers[0].MediaType != imagebuilder.TypeDockerLayer+".gzip" || m.Annotations != nil {
 		t.Errorf("in Docker's format it is %+v", m)
 	}
-	o.Format, img.Format, o.Codec.Kind = "", imagebuilder.Docker, export.Zstd
+	o = as(t, o, export.Spec{Type: export.TypeRegistry, Compression: export.Zstd})
+	o.Format, img.Format = "", imagebuilder.Docker
 	mustRun(t, o, push.Source{Images: []push.Image{img}})
 	if m := s.Manifest("lib/app/manifests/1"); m.MediaType != ocispec.MediaTypeImageManifest ||
 		m.Layers[0].MediaType != ocispec.MediaTypeImageLayerZstd || m.Annotations["k"] != "v" {
@@ -293,6 +294,98 @@ func TestALayerThatIsNotWhatItSaysIsNotPushed(t *testing.T) {
 	if _, err := run(t, o, push.Source{Images: []push.Image{image(wrong)}}); !errors.Is(err, export.ErrDigest) ||
 		s.Manifest("lib/app/manifests/1") != nil {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestWhatWasCompressedOnceIsNotCompressedAgain has the registry lose what it was sent.
+func TestWhatWasCompressedOnceIsNotCompressedAgain(t *testing.T) {
+	s := registrytest.New(t)
+	o := setUp(t, s.Host()+"/lib/app:1")
+	var reads opened
+	src := push.Source{Images: []push.Image{image(reads.layer("one"))}}
+	first := mustRun(t, o, src).Manifest()
+	layer := s.Manifest("lib/app/manifests/1").Layers[0].Digest
+	s.Set("lib/app/manifests/1", nil)
+	s.Set("lib/app/blobs/"+layer.String(), nil)
+	o = as(t, o, export.Spec{Type: export.TypeRegistry}) // as another process does
+	if again := mustRun(t, o, src).Manifest(); again.Digest != first.Digest || reads.n != 1 ||
+		s.Content("lib/app/blobs/"+layer.String()) == nil {
+		t.Errorf("%d reads, pushed %v and then %v", reads.n, first, again)
+	}
+	o = as(t, o, export.Spec{Type: export.TypeRegistry, Compression: export.Gzip, Level: 9})
+	if mustRun(t, o, src); reads.n != 2 {
+		t.Errorf("%d reads: another level is another blob", reads.n)
+	}
+}
+
+// TestAPushThatFailsLeavesNoUploadOpen has registries that begin uploads, since they can't mount what they are asked
+// to.
+func TestAPushThatFailsLeavesNoUploadOpen(t *testing.T) {
+	type breaking func(o *push.Options, s *registrytest.Server, cancel context.CancelCauseFunc) error
+	full := errors.New("the disk is full")
+	for name, breaks := range map[string]breaking{
+		"the layer can't be compressed": func(o *push.Options, _ *registrytest.Server, _ context.CancelCauseFunc) error {
+			o.Spool = func() (*os.File, error) { return nil, full }
+			return full
+		},
+		"the user interrupts the compression": func(o *push.Options, _ *registrytest.Server,
+			cancel context.CancelCauseFunc) error {
+			spool := o.Spool
+			o.Spool = func() (*os.File, error) { cancel(full); return spool() }
+			return full
+		},
+		"another registry refuses": func(_ *push.Options, s *registrytest.Server, _ context.CancelCauseFunc) error {
+			s.Refuse = func(w http.ResponseWriter, r *http.Request) bool {
+				refused := r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/team/app/blobs/")
+				if refused {
+					w.WriteHeader(http.StatusForbidden)
+				}
+				return refused
+			}
+			return nil
+		},
+		"the upload is refused": func(_ *push.Options, s *registrytest.Server, _ context.CancelCauseFunc) error {
+			s.Refuse = func(w http.ResponseWriter, r *http.Request) bool {
+				refused := r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/")
+				if refused {
+					w.WriteHeader(http.StatusForbidden)
+				}
+				return refused
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := registrytest.New(t)
+			o := setUp(t, s.Host()+"/lib/app:1", s.Host()+"/team/app:1")
+			// What a note calls a blob of the layer, nobody has.
+			o = as(t, o, export.Spec{Type: export.TypeRegistry}, registrytest.References(t, s.Host()+"/lib/base")...)
+			var reads opened
+			base := reads.layer("base")
+			base.Came = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip,
+				Digest: digest.FromString("gone"), Size: 4}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			want := breaks(&o, s, cancel)
+			p, err := push.New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.Send(ctx, push.Source{Images: []push.Image{image(base)}})
+			if err == nil || want != nil && !errors.Is(err, want) {
+				t.Errorf("got %v", err)
+			}
+			asked := s.Requests("")
+			if posts := slices.ContainsFunc(asked, func(r string) bool { return strings.HasPrefix(r, "POST") }); !posts {
+				t.Errorf("no upload was begun: %q", asked)
+			}
+			if left := s.Uploads(); len(left) > 0 {
+				t.Errorf("uploads are left open: %q of %q", left, asked)
+			}
+			if s.Content("lib/app/manifests/1") != nil || s.Content("team/app/manifests/1") != nil {
+				t.Error("a tag was set")
+			}
+		})
 	}
 }
 

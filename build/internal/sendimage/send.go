@@ -2,8 +2,10 @@ package sendimage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -13,11 +15,13 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/outputs"
 	"github.com/cooperbuild/cooper/build/internal/push"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/content"
@@ -74,7 +78,12 @@ func Push(ctx context.Context, s *session.Session, req Request) (res Pushed, err
 	if err != nil {
 		return Pushed{}, err
 	}
-	p := pusher{Request: req, session: s, depot: d, cache: c, shown: progress.NewAsides(req.Progress)}
+	kept := blobs.New(blobs.Options{
+		Cache: c, Dir: d.Store.Paths().Remote(), Origins: d.Images, Registry: s.Registry().Options(),
+		Spool: func() (*os.File, error) { return outfile.Unnamed(d.Store.Paths().Own) },
+	})
+	defer kept.Close()
+	p := pusher{Request: req, session: s, depot: d, cache: c, blobs: kept, shown: progress.NewAsides(req.Progress)}
 	if !req.AllTags {
 		return res, p.push(ctx, req.Image, req.To, &res)
 	}
@@ -96,6 +105,7 @@ type pusher struct {
 	session *session.Session
 	depot   *depot.Depot
 	cache   *cache.Cache
+	blobs   *blobs.Room
 	shown   progress.Asides
 }
 
@@ -117,7 +127,7 @@ func (p pusher) push(ctx context.Context, name string, to []string, res *Pushed)
 	reached := p.session.Registry().Options()
 	reached.Username, reached.Password = p.Username, p.Password
 	sent, err := p.persist(ctx, src, outputs.PushOptions{Layers: p.depot.Store, Origins: p.depot.Images, Cache: p.cache,
-		Registry: reached, Spec: spec, To: refs, Shown: p.shown})
+		Blobs: p.blobs, Registry: reached, Spec: spec, To: refs, Shown: p.shown})
 	if err != nil {
 		return err
 	}
@@ -219,10 +229,13 @@ func only(all []images.Outgoing, platform ocispec.Platform) ([]images.Outgoing, 
 	return all[at : at+1], nil
 }
 
-// formatOf is the format of a manifest or index.
+// formatOf is the format of a manifest or index. Docker's always says its type; what it names may have another one.
 func formatOf(text []byte) imagebuilder.Format {
-	if strings.Contains(string(text), imagebuilder.TypeDockerManifest) ||
-		strings.Contains(string(text), imagebuilder.TypeDockerList) {
+	var said struct {
+		MediaType string `json:"mediaType"`
+	}
+	if json.Unmarshal(text, &said) == nil &&
+		(said.MediaType == imagebuilder.TypeDockerManifest || said.MediaType == imagebuilder.TypeDockerList) {
 		return imagebuilder.Docker
 	}
 	return imagebuilder.OCI

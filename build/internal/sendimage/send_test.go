@@ -48,6 +48,12 @@ func TestTheFormatIsWhatTheManifestSays(t *testing.T) {
 		`{"mediaType":"` + imagebuilder.TypeDockerList + `"}`:        imagebuilder.Docker,
 		`{"mediaType":"` + ocispec.MediaTypeImageManifest + `"}`:     imagebuilder.OCI,
 		`{"schemaVersion":2,"config":{"mediaType":"x"},"layers":[]}`: imagebuilder.OCI,
+		// An OCI index of Docker's manifests, and a manifest that talks of Docker's.
+		`{"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[{"mediaType":"` + imagebuilder.TypeDockerManifest +
+			`"}]}`: imagebuilder.OCI,
+		`{"mediaType":"` + ocispec.MediaTypeImageManifest + `","annotations":{"mediaType":"` +
+			imagebuilder.TypeDockerManifest + `"}}`: imagebuilder.OCI,
+		imagebuilder.TypeDockerManifest: imagebuilder.OCI, "": imagebuilder.OCI,
 	} {
 		if got := formatOf([]byte(text)); got != want {
 			t.Errorf("%s: got %s", text, got)
