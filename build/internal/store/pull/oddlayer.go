@@ -68,6 +68,9 @@ func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layer
 		ID: l.id, ParentLayer: l.parent, DiffOutput: &out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 		LayerOptions: &storage.LayerOptions{IDMappingOptions: store.HostIDs()},
 	})
+	if errors.Is(err, storage.ErrDuplicateID) {
+		return nil // another tool pulls the same
+	}
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,8 @@ func (c Chains) Merge(ctx context.Context, base string, layers []string, o ReadO
 
 // PutOn makes a layer on top of another one that has the same files as old. Its root directory isn't part of it: it is
 // as the layer below has it.
-func (c Chains) PutOn(ctx context.Context, parent string, old store.Layer, o ReadOptions) (made store.Layer, err error) {
+func (c Chains) PutOn(ctx context.Context, parent string, old store.Layer, o ReadOptions) (made store.Layer,
+	err error) {
 	w, ok := c.room.way.(*staging)
 	if !ok {
 		return c.restack(ctx, old, parent)

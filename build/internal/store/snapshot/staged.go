@@ -243,11 +243,6 @@ func (st *staged) Commit(ctx context.Context, parent string) (store.Layer, error
 	}
 	content := store.Content{DiffID: st.out.UncompressedDigest, Disk: st.disk, Linked: st.linked}
 	l, made, err := st.room.store.Commit(ctx, parent, content, func(id string) (*storage.Layer, error) {
-		// The library would replace the files of a layer that is there. Another tool that unpacks the same one has the lock
-		// until it is done.
-		if st.room.store.HasLayer(id) {
-			return nil, storage.ErrDuplicateID
-		}
 		return st.room.lib.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 			ID: id, ParentLayer: parent, DiffOutput: &st.out, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 			LayerOptions: &storage.LayerOptions{IDMappingOptions: store.HostIDs()},

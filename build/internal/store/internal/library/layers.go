@@ -1,11 +1,13 @@
 package library
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
+	drivers "go.podman.io/storage/drivers"
 )
 
 // layers are the library's calls that are about layers.
@@ -19,15 +21,36 @@ type layers struct {
 	rename renaming
 }
 
-// ApplyStagedLayer makes a layer of a directory that was staged: by a rename, where Layout.Renames says so.
+// ApplyStagedLayer makes a layer of a directory that was staged: by a rename, where Layout.Renames says so. If the
+// store has the layer the error is storage.ErrDuplicateID.
 func (l *layers) ApplyStagedLayer(o storage.ApplyStagedLayerOptions) (*storage.Layer, error) {
 	return makes(l.fuse, &l.Wrote, func() (layer *storage.Layer, err error) {
+		if l.store.Exists(o.ID) {
+			return nil, errors.Join(storage.ErrDuplicateID, closeSplit(o.DiffOutput))
+		}
+		c := claimFor(&o)
+		defer c.giveBack()
 		err = l.rename.run(func() (err error) {
 			layer, err = l.store.ApplyStagedLayer(o)
 			return err
 		})
+		if c.replaced(err) {
+			l.Wrote.Store(true)
+		}
+		if c.there(layer) {
+			return nil, storage.ErrDuplicateID
+		}
 		return layer, err
 	})
+}
+
+// closeSplit closes what the library closes in any case.
+func closeSplit(out *drivers.DriverWithDifferOutput) error {
+	split := out.TarSplit
+	if out.TarSplit = nil; split == nil {
+		return nil
+	}
+	return split.Close()
 }
 
 // CreateLayer makes an empty layer on top of a parent.
