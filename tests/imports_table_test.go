@@ -176,7 +176,7 @@ func importTable() []importRule {
 		{
 			pkg: "build/registry", job: "images in registries: found, read and pushed",
 			mayImport: "build/internal/patience build/registry/conf build/registry/content build/registry/credentials " +
-				"imagebuilder/reference internal/printable",
+				"build/registry/internal/wire imagebuilder/reference internal/printable",
 		},
 		{
 			pkg:       "build/registry/conf",
@@ -200,6 +200,12 @@ func importTable() []importRule {
 			pkg:       "build/registry/content",
 			job:       "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
 			mayImport: "imagebuilder internal/printable",
+		},
+		{
+			pkg: "build/registry/internal/wire",
+			job: "requests to registries: patience, trust in connections, logins, what refusals say",
+			mayImport: "build/internal/patience build/registry/conf build/registry/content build/registry/credentials " +
+				"internal/printable",
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",

@@ -13,14 +13,12 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry/content"
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 
-const (
-	// fruitless is how many attempts in a row may bring no byte; resumes is how often one download may break in all.
-	fruitless = 4
-	resumes   = 50
-)
+// resumes is how often one download may break in all.
+const resumes = 50
 
 // getter requests a blob, or the range of it that the header names.
 type getter func(ctx context.Context, header http.Header) (*http.Response, error)
@@ -41,7 +39,7 @@ func (r *repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadClo
 }
 
 func (r *repository) newBlob(ctx context.Context, d ocispec.Descriptor, host string, get getter) *blobReader {
-	return &blobReader{ctx: ctx, host: host, get: get, pace: r.pace, want: d, meter: patience.NewMeter(r.pace.limits)}
+	return &blobReader{ctx: ctx, host: host, get: get, pace: r.pace, want: d, meter: patience.NewMeter(r.pace.Limits)}
 }
 
 // blobReader reads a blob over as many connections as it takes.
@@ -50,7 +48,7 @@ type blobReader struct {
 	// host is the server that the blob is read from, for messages.
 	host string
 	get  getter
-	pace pace
+	pace wire.Pace
 	want ocispec.Descriptor
 	// meter measures the speed of the download over all of its connections.
 	meter *patience.Meter
@@ -81,7 +79,7 @@ func (b *blobReader) open() error {
 				resp.Body.Close())
 		}
 	default:
-		return newStatusError(resp, b.host)
+		return wire.NewStatusError(resp, b.host)
 	}
 	if left := b.want.Size - b.offset + skip; resp.ContentLength >= 0 && resp.ContentLength != left {
 		return errors.Join(content.SizeIs(b.want, resp.ContentLength+b.offset-skip), resp.Body.Close())
@@ -101,12 +99,12 @@ func (b *blobReader) Read(p []byte) (int, error) {
 			}
 			continue
 		}
-		start := b.pace.now()
+		start := b.pace.Now()
 		n, err := b.body.Read(p)
 		b.offset += int64(n)
-		if slow := b.meter.Note(n, b.pace.now().Sub(start)); slow != nil && b.offset < b.want.Size {
+		if slow := b.meter.Note(n, b.pace.Now().Sub(start)); slow != nil && b.offset < b.want.Size {
 			return 0, fmt.Errorf("the download of %s ended after %d of %d bytes: %w\nhint: %s", b.want.Digest, b.offset,
-				b.want.Size, slow, slowHint)
+				b.want.Size, slow, wire.SlowHint)
 		}
 		if n > 0 {
 			b.failed = 0
@@ -133,20 +131,20 @@ func (b *blobReader) broken(err error) error {
 	_ = b.Close() // the connection is broken, so its error tells nothing new
 	b.failed++
 	b.resumed++
-	if idle, over := b.meter.Idle(); over || b.failed > fruitless || b.resumed > resumes {
+	if idle, over := b.meter.Idle(); over || b.failed > wire.Fruitless || b.resumed > resumes {
 		return fmt.Errorf("the download of %s broke off %d times, the last time after %d of %d bytes, and since then nothing came for %s: %w\nhint: %s",
-			b.want.Digest, b.resumed, b.offset, b.want.Size, idle.Round(time.Second), err, slowHint)
+			b.want.Digest, b.resumed, b.offset, b.want.Size, idle.Round(time.Second), err, wire.SlowHint)
 	}
-	return b.pace.pause(b.ctx, b.failed)
+	return b.pace.Pause(b.ctx, b.failed)
 }
 
 // reopen goes on where the last connection ended. A refusal by the server is final; reopen tries
 // again only if it can't connect.
 func (b *blobReader) reopen() error {
-	start := b.pace.now()
+	start := b.pace.Now()
 	err := b.open()
-	b.meter.Connect(b.pace.now().Sub(start))
-	var refused *statusError
+	b.meter.Connect(b.pace.Now().Sub(start))
+	var refused *wire.StatusError
 	if err == nil || errors.As(err, &refused) || b.ctx.Err() != nil {
 		return err
 	}

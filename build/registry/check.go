@@ -1,8 +1,13 @@
 package registry
 
 import (
+	"errors"
+	"net"
+	"net/http"
+
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/credentials"
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 )
 
 // FileProblem is a file that can't be read or understood; Err names its path.
@@ -30,4 +35,15 @@ func CheckFiles(authFile string) []FileProblem {
 		found = append(found, FileProblem{"auth.json", err})
 	}
 	return found
+}
+
+// MayPass tells whether an error may be gone a while later: an error of the network, or of a registry that is
+// overloaded or under maintenance.
+func MayPass(err error) bool {
+	if refused := new(wire.StatusError); errors.As(err, &refused) {
+		return refused.Code >= http.StatusInternalServerError || refused.Code == http.StatusTooManyRequests ||
+			refused.Code == http.StatusRequestTimeout
+	}
+	var network net.Error
+	return errors.As(err, &network) || wire.Broke(err)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/credentials"
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -32,7 +33,7 @@ type Options struct {
 type Client struct {
 	policy conf.Policy
 	opts   Options
-	pace   pace
+	pace   wire.Pace
 
 	mu    sync.Mutex
 	repos map[access]*repository
@@ -41,15 +42,9 @@ type Client struct {
 // access is a repository and what the client does there.
 type access struct {
 	conf.Endpoint
-	// actions are the actions of a token's scope, with commas between them.
+	// actions are what is done there: wire.Pulls or wire.Pushes.
 	actions string
 }
-
-// The values of access.actions.
-const (
-	reads  = "pull"
-	writes = "pull,push"
-)
 
 // NewClient makes a client with the user's configuration.
 func NewClient(o Options) (*Client, error) {
@@ -65,7 +60,7 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{policy: policy, opts: o, pace: usualPace(), repos: map[access]*repository{}}, nil
+	return &Client{policy: policy, opts: o, pace: wire.UsualPace(), repos: map[access]*repository{}}, nil
 }
 
 // Close ends the client's idle connections.
@@ -93,7 +88,7 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 	}
 	var errs []error
 	for _, e := range ends {
-		repo, err := c.repository(e, reads)
+		repo, err := c.repository(e, wire.Pulls)
 		if err == nil {
 			var found *Remote
 			if found, err = repo.resolve(ctx, e.Ref); err == nil {

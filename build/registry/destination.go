@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/content"
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
@@ -26,11 +27,11 @@ type Destination struct {
 	repo *repository
 	// uploads is the HTTP client for blob uploads: it sends no request twice by itself, and waits longer for an answer.
 	uploads *http.Client
-	pace    pace
+	pace    wire.Pace
 
 	mu sync.Mutex
 	// mounting are the authorizers that may also read another repository, by the name of that repository.
-	mounting map[string]*authorizer
+	mounting map[string]*wire.Authorizer
 }
 
 // Destination is where images of a name are pushed to: their own registry, whatever mirrors registries.conf has.
@@ -39,11 +40,12 @@ func (c *Client) Destination(ref reference.Reference) (*Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	repo, err := c.repository(e, writes)
+	repo, err := c.repository(e, wire.Pushes)
 	if err != nil {
 		return nil, err
 	}
-	return &Destination{repo: repo, uploads: repo.uploader(), pace: repo.pace, mounting: map[string]*authorizer{}}, nil
+	return &Destination{repo: repo, uploads: repo.uploader(), pace: repo.pace, mounting: map[string]*wire.Authorizer{}},
+		nil
 }
 
 // uploader makes a client that sends each request once. The [sending] of its
@@ -57,9 +59,9 @@ func (r *repository) uploader() *http.Client {
 	}
 	var next http.RoundTripper = r.upload
 	if !r.at.Insecure {
-		next = secureOnly{next}
+		next = wire.Secure(next)
 	}
-	return &http.Client{Transport: watcher{next, r.pace}, CheckRedirect: safeRedirect}
+	return &http.Client{Transport: r.pace.Watch(next), CheckRedirect: wire.SafeRedirect}
 }
 
 // Manifest is the digest of the manifest that a tag or digest leads to. The error is content.ErrNotFound if the
@@ -71,7 +73,7 @@ func (d *Destination) Manifest(ctx context.Context, name string) (digest.Digest,
 		return "", err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", newStatusError(resp, d.repo.at.Ref.Domain)
+		return "", wire.NewStatusError(resp, d.repo.at.Ref.Domain)
 	}
 	_ = resp.Body.Close() // there is nothing in it
 	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got.Validate() == nil {
@@ -91,7 +93,7 @@ func (d *Destination) Has(ctx context.Context, b ocispec.Descriptor) (bool, erro
 		return false, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		if err = newStatusError(resp, d.repo.at.Ref.Domain); errors.Is(err, content.ErrNotFound) {
+		if err = wire.NewStatusError(resp, d.repo.at.Ref.Domain); errors.Is(err, content.ErrNotFound) {
 			return false, nil
 		}
 		return false, err
@@ -110,7 +112,7 @@ func (d *Destination) Begin(ctx context.Context, b ocispec.Descriptor, from []st
 	if err := b.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", printable.Clip(b.Digest.String()), err)
 	}
-	u := &Upload{to: d, want: b, piece: max(1, b.Size), meter: patience.NewMeter(d.pace.limits)}
+	u := &Upload{to: d, want: b, piece: max(1, b.Size), meter: patience.NewMeter(d.pace.Limits)}
 	for _, name := range from {
 		if name == d.repo.at.Ref.Path {
 			continue
@@ -125,14 +127,12 @@ func (d *Destination) Begin(ctx context.Context, b ocispec.Descriptor, from []st
 }
 
 // mountedBy gives the authorizer that may read another repository.
-func (d *Destination) mountedBy(from string) *authorizer {
+func (d *Destination) mountedBy(from string) *wire.Authorizer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.mounting[from]
 	if a == nil {
-		own := d.repo.auth
-		a = &authorizer{client: own.client, pace: own.pace, host: own.host, name: own.name, path: own.path,
-			actions: own.actions, from: from, find: own.find}
+		a = d.repo.auth.For(from)
 		d.mounting[from] = a
 	}
 	return a
@@ -147,7 +147,7 @@ func (d *Destination) PutManifest(ctx context.Context, name string, m ocispec.De
 		return err
 	}
 	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK {
-		return newStatusError(resp, d.repo.at.Ref.Domain)
+		return wire.NewStatusError(resp, d.repo.at.Ref.Domain)
 	}
 	_ = resp.Body.Close() // the header says all that is needed
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != m.Digest.String() {
@@ -193,7 +193,7 @@ func (c *Client) FetchBlob(ctx context.Context, ref reference.Reference, b ocisp
 	}
 	var errs []error
 	for _, e := range ends {
-		repo, err := c.repository(e, reads)
+		repo, err := c.repository(e, wire.Pulls)
 		if err == nil {
 			var rc io.ReadCloser
 			if rc, err = repo.blob(ctx, b); err == nil {

@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"syscall"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 
@@ -24,11 +22,11 @@ const maxURLs = 8
 // URLs were written by whoever made the image, who is hostile: requests carry no credentials and go to no address of
 // this machine. The caller reads the blob through [content.Verify], like all others.
 func (r *repository) elsewhere(ctx context.Context, d ocispec.Descriptor, missing error) (io.ReadCloser, error) {
-	transport, err := r.outward()
+	transport, err := r.pace.Outward(r.host, r.at.Insecure)
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: transport, CheckRedirect: safeRedirect}
+	client := &http.Client{Transport: transport, CheckRedirect: wire.SafeRedirect}
 	errs := []error{fmt.Errorf("the registry has no layer %s, which may not be distributed: %w", d.Digest, missing)}
 	for _, text := range d.URLs[:min(len(d.URLs), maxURLs)] {
 		u, err := url.Parse(text)
@@ -70,57 +68,4 @@ func ask(ctx context.Context, client *http.Client, c call) (*http.Response, erro
 		return nil, cause(ctx, err)
 	}
 	return resp, nil
-}
-
-// outward makes a transport for addresses that a registry names. Its connections are closed after use.
-func (r *repository) outward() (http.RoundTripper, error) {
-	proxied, err := newTransport("", r.at.Insecure)
-	if err != nil {
-		return nil, err
-	}
-	proxied.DisableKeepAlives = true
-	direct := proxied.Clone()
-	direct.Proxy = nil
-	if !isLocal(r.host) {
-		direct.DialContext = (&net.Dialer{Timeout: dialTimeout, Control: refuseOwn}).DialContext
-	}
-	var next http.RoundTripper = split{direct, proxied}
-	if !r.at.Insecure {
-		next = secureOnly{next}
-	}
-	return retrier{watcher{next, r.pace}, r.pace.first}, nil
-}
-
-// split sends requests that go through a proxy by the transport proxied and all others by direct, which refuses the
-// machine's own addresses: a proxy may be at one of them.
-type split struct{ direct, proxied http.RoundTripper }
-
-func (s split) RoundTrip(req *http.Request) (*http.Response, error) {
-	proxy, err := http.ProxyFromEnvironment(req)
-	if err != nil {
-		return nil, err
-	}
-	if proxy == nil {
-		return s.direct.RoundTrip(req)
-	}
-	return s.proxied.RoundTrip(req)
-}
-
-// refuseOwn refuses to connect to the machine's own addresses, however their names were resolved.
-func refuseOwn(_, address string, _ syscall.RawConn) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	if isOwn(at.Addr()) {
-		return fmt.Errorf("the registry leads to %s, on this machine or its link", at.Addr())
-	}
-	return nil
-}
-
-// isOwn tells whether an address is one of this machine or its link, where services may be that trust this machine
-// only.
-func isOwn(addr netip.Addr) bool {
-	addr = addr.Unmap()
-	return addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified()
 }

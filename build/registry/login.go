@@ -9,6 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/credentials"
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -33,11 +34,11 @@ func CheckLogin(ctx context.Context, o Options, key string) error {
 	if err != nil {
 		return err
 	}
-	repo, err := c.repository(e, reads)
+	repo, err := c.repository(e, wire.Pulls)
 	if err != nil {
 		return err
 	}
-	repo.auth.path = "" // the request is for no repository
+	repo.auth.Path = "" // the request is for no repository
 	if _, err := repo.url(ctx, "", nil); err != nil {
 		return err
 	}
@@ -46,8 +47,8 @@ func CheckLogin(ctx context.Context, o Options, key string) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		err := newStatusError(resp, host)
-		if refused := new(statusError); errors.As(err, &refused) && refused.code == http.StatusUnauthorized {
+		err := wire.NewStatusError(resp, host)
+		if refused := new(wire.StatusError); errors.As(err, &refused) && refused.Code == http.StatusUnauthorized {
 			return fmt.Errorf("%s does not know this user name with this password", host)
 		}
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/registry/credentials"
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -29,8 +30,8 @@ type repository struct {
 	client    *http.Client
 	// upload is the transport of blob uploads; nil until uploader makes it.
 	upload *http.Transport
-	auth   *authorizer
-	pace   pace
+	auth   *wire.Authorizer
+	pace   wire.Pace
 
 	mu sync.Mutex
 	// scheme is http or https; empty until the first request has found out.
@@ -42,7 +43,7 @@ func (c *Client) newRepository(e conf.Endpoint, actions string) (*repository, er
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(dir, e.Insecure)
+	transport, err := wire.NewTransport(dir, e.Insecure)
 	if err != nil {
 		return nil, err
 	}
@@ -52,14 +53,14 @@ func (c *Client) newRepository(e conf.Endpoint, actions string) (*repository, er
 	}
 	var next http.RoundTripper = transport
 	if !e.Insecure {
-		r.scheme, next = "https", secureOnly{transport}
+		r.scheme, next = "https", wire.Secure(transport)
 	}
-	next = retrier{watcher{next, c.pace}, c.pace.first}
-	r.client = &http.Client{Transport: next, CheckRedirect: safeRedirect}
-	r.auth = &authorizer{
-		client: &http.Client{Transport: next, CheckRedirect: noRedirect}, pace: c.pace, host: r.host, name: e.Ref.Domain,
-		path: e.Ref.Path, actions: actions,
-		find: func(ctx context.Context) (credentials.Credential, error) {
+	next = c.pace.Patient(next)
+	r.client = &http.Client{Transport: next, CheckRedirect: wire.SafeRedirect}
+	r.auth = &wire.Authorizer{
+		Client: &http.Client{Transport: next, CheckRedirect: wire.NoRedirect}, Pace: c.pace, Host: r.host, Name: e.Ref.Domain,
+		Path: e.Ref.Path, Actions: actions,
+		Find: func(ctx context.Context) (credentials.Credential, error) {
 			if c.opts.Username != "" {
 				return credentials.Credential{Username: c.opts.Username, Password: c.opts.Password}, nil
 			}
@@ -124,7 +125,7 @@ func (r *repository) get(ctx context.Context, path string, header http.Header) (
 
 // do sends a request with the Authorization header of auth, and renews that header if the registry refuses the request
 // for it. The caller closes the response's body.
-func (r *repository) do(ctx context.Context, auth *authorizer, c call) (*http.Response, error) {
+func (r *repository) do(ctx context.Context, auth *wire.Authorizer, c call) (*http.Response, error) {
 	if c.at == "" {
 		at, err := r.url(ctx, c.path, c.query)
 		if err != nil {
@@ -135,14 +136,14 @@ func (r *repository) do(ctx context.Context, auth *authorizer, c call) (*http.Re
 	if !r.owns(c.at) {
 		return ask(ctx, r.client, c)
 	}
-	used := auth.current()
+	used := auth.Current()
 	resp, err := send(ctx, r.client, c, used)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || resp.Request.URL.Host != r.host {
 		return resp, err
 	}
-	renewed, err := auth.renew(ctx, resp, used)
+	renewed, err := auth.Renew(ctx, resp, used)
 	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		return nil, &loginError{cause(ctx, err)}
+		return nil, &wire.LoginError{Cause: cause(ctx, err)}
 	}
 	return send(ctx, r.client, c, renewed)
 }
@@ -196,21 +197,21 @@ func (r *repository) resolve(ctx context.Context, ref reference.Reference) (*Rem
 
 // manifest fetches a manifest or index by tag or digest.
 func (r *repository) manifest(ctx context.Context, name string) (text []byte, mediaType string, err error) {
-	a, err := r.pace.ask(ctx, content.MaxManifest, func() (*http.Response, error) {
+	a, err := r.pace.Ask(ctx, content.MaxManifest, func() (*http.Response, error) {
 		resp, err := r.get(ctx, "manifests/"+name, http.Header{"Accept": {strings.Join(content.ManifestTypes(), ", ")}})
 		if err == nil && resp.StatusCode != http.StatusOK {
-			err = newStatusError(resp, r.at.Ref.Domain)
+			err = wire.NewStatusError(resp, r.at.Ref.Domain)
 		}
 		return resp, err
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	mediaType, _, err = mime.ParseMediaType(a.header.Get("Content-Type"))
+	mediaType, _, err = mime.ParseMediaType(a.Header.Get("Content-Type"))
 	if err != nil {
 		mediaType = "" // parseManifest finds the type out by the text
 	}
-	return a.text, mediaType, nil
+	return a.Text, mediaType, nil
 }
 
 // Remote is an image in a registry.

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 )
 
 // request is one request of an upload: it sends the bytes of the blob from the offset of the upload to end.
@@ -39,7 +41,7 @@ func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
 	}
 	auth, used := u.to.repo.auth, ""
 	if u.to.repo.owns(q.at) {
-		if used = auth.current(); used != "" {
+		if used = auth.Current(); used != "" {
 			req.Header.Set("Authorization", used)
 		}
 	}
@@ -51,8 +53,8 @@ func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
 		return nil, plainly(ctx, err)
 	}
 	if resp.StatusCode == http.StatusUnauthorized && resp.Request.URL.Host == u.to.repo.host {
-		if _, err := auth.renew(ctx, resp, used); err != nil {
-			return nil, &loginError{errors.Join(err, resp.Body.Close())}
+		if _, err := auth.Renew(ctx, resp, used); err != nil {
+			return nil, &wire.LoginError{Cause: errors.Join(err, resp.Body.Close())}
 		}
 	}
 	detach(resp)
@@ -62,7 +64,7 @@ func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
 // detach reads the body of a response into memory, since put cancels the request when it returns. An error in reading
 // is ignored: the status says enough.
 func detach(resp *http.Response) {
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, wire.MaxErrorBody))
 	_ = resp.Body.Close() // the body has been read
 	resp.Body = io.NopCloser(bytes.NewReader(text))
 }
@@ -98,15 +100,15 @@ type sending struct {
 func (s *sending) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.then = s.upload.to.pace.now()
+	s.then = s.upload.to.pace.Now()
 	s.wait()
 }
 
 // wait cancels the request if the transport stops reading the body, or if the registry doesn't answer after all of it.
 func (s *sending) wait() {
-	limit, what := s.upload.to.pace.limits.Stall, "nothing was taken for"
+	limit, what := s.upload.to.pace.Limits.Stall, "nothing was taken for"
 	if s.body == nil || s.body.at >= s.end {
-		limit, what = s.upload.to.pace.commit, "no answer for"
+		limit, what = s.upload.to.pace.Commit, "no answer for"
 	}
 	if s.timer != nil {
 		s.timer.Stop()
@@ -140,7 +142,7 @@ func (b *body) Read(p []byte) (int, error) {
 	s := b.of
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.upload.to.pace.now()
+	now := s.upload.to.pace.Now()
 	switch {
 	case s.over || s.body != b:
 		return 0, http.ErrBodyReadAfterClose

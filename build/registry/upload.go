@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 
@@ -69,7 +70,7 @@ func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
 	case http.StatusAccepted:
 		return false, u.begin(resp)
 	}
-	return false, newStatusError(resp, u.host())
+	return false, wire.NewStatusError(resp, u.host())
 }
 
 func (u *Upload) host() string { return u.to.repo.at.Ref.Domain }
@@ -140,7 +141,7 @@ func (u *Upload) next(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 		if resp.StatusCode != http.StatusAccepted {
-			return false, newStatusError(resp, u.host())
+			return false, wire.NewStatusError(resp, u.host())
 		}
 		return false, u.begin(resp)
 	case u.offset == 0 && (u.whole || u.want.Size <= smallBlob), u.offset == u.want.Size:
@@ -163,7 +164,7 @@ func (u *Upload) patch(ctx context.Context) error {
 	}
 	if resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusNoContent &&
 		resp.StatusCode != http.StatusCreated {
-		return newStatusError(resp, u.host())
+		return wire.NewStatusError(resp, u.host())
 	}
 	_ = resp.Body.Close() // there is nothing in it
 	before := u.offset
@@ -217,7 +218,7 @@ func (u *Upload) finish(ctx context.Context) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusNoContent {
-		return newStatusError(resp, u.host())
+		return wire.NewStatusError(resp, u.host())
 	}
 	_ = resp.Body.Close() // there is nothing in it
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != u.want.Digest.String() {
@@ -236,7 +237,7 @@ func (u *Upload) progress() {
 
 // broken counts a failed request, waits, and finds out at which offset to go on. An error ends the upload.
 func (u *Upload) broken(ctx context.Context, err error) error {
-	if errors.As(err, new(*loginError)) {
+	if errors.As(err, new(*wire.LoginError)) {
 		return err
 	}
 	u.failed++
@@ -245,13 +246,13 @@ func (u *Upload) broken(ctx context.Context, err error) error {
 	slow := new(patience.SlowError)
 	if errors.As(err, &slow) {
 		return fmt.Errorf("the upload of %s ended after %d of %d bytes: %w\nhint: %s", u.want.Digest, u.offset, u.want.Size,
-			slow, slowHint)
+			slow, wire.SlowHint)
 	}
-	if u.failed > fruitless || u.resumed > resumes || over {
+	if u.failed > wire.Fruitless || u.resumed > resumes || over {
 		return fmt.Errorf("the upload of %s failed %d times, the last time after %d of %d bytes, and since then nothing was taken for %s: %w",
 			u.want.Digest, u.failed, u.offset, u.want.Size, idle.Round(time.Second), err)
 	}
-	refused := new(statusError)
+	refused := new(wire.StatusError)
 	if errors.As(err, &refused) {
 		if err := u.refused(refused); err != nil {
 			return err
@@ -260,12 +261,12 @@ func (u *Upload) broken(ctx context.Context, err error) error {
 	if u.begun > restarts {
 		return fmt.Errorf("the upload of %s was begun %d times and lost each time: %w", u.want.Digest, u.begun, err)
 	}
-	if refused.code != http.StatusUnauthorized {
-		if err := u.to.pace.pauseFor(ctx, u.failed, refused.after); err != nil {
+	if refused.Code != http.StatusUnauthorized {
+		if err := u.to.pace.PauseFor(ctx, u.failed, refused.After); err != nil {
 			return err
 		}
 	}
-	if u.location != "" && refused.code != http.StatusUnauthorized {
+	if u.location != "" && refused.Code != http.StatusUnauthorized {
 		u.ask(ctx)
 		u.progress()
 	}
@@ -277,8 +278,8 @@ func (u *Upload) broken(ctx context.Context, err error) error {
 
 // refused changes the upload so that a request that the registry has refused may succeed in another form. An error says
 // that there is no other form.
-func (u *Upload) refused(e *statusError) error {
-	switch e.code {
+func (u *Upload) refused(e *wire.StatusError) error {
+	switch e.Code {
 	case http.StatusRequestEntityTooLarge:
 		if min(u.piece, u.want.Size) <= max(leastPiece, u.least) {
 			return e
@@ -302,7 +303,7 @@ func (u *Upload) refused(e *statusError) error {
 		}
 	case http.StatusTooManyRequests, http.StatusRequestTimeout:
 	default:
-		if e.code < http.StatusInternalServerError {
+		if e.Code < http.StatusInternalServerError {
 			return e
 		}
 	}
@@ -311,9 +312,9 @@ func (u *Upload) refused(e *statusError) error {
 
 // ask asks the registry how many bytes it has. If it doesn't say, the upload counts as lost.
 func (u *Upload) ask(ctx context.Context) {
-	start := u.to.pace.now()
+	start := u.to.pace.Now()
 	resp, err := u.to.repo.do(ctx, u.to.repo.auth, call{method: http.MethodGet, at: u.location})
-	u.meter.Connect(u.to.pace.now().Sub(start))
+	u.meter.Connect(u.to.pace.Now().Sub(start))
 	if err == nil {
 		_ = resp.Body.Close()
 		if resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusAccepted {

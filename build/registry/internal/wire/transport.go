@@ -1,4 +1,4 @@
-package registry
+package wire
 
 import (
 	"crypto/tls"
@@ -26,26 +26,27 @@ const (
 	headerTimeout = 30 * time.Second
 )
 
-// pace says how long a client waits for a registry, and how long between two attempts.
-type pace struct {
-	// first is the pause after the first failure; it doubles with each further failure, and a
+// Pace says how long a client waits for a registry, and how long between two attempts.
+type Pace struct {
+	// First is the pause after the first failure; it doubles with each further failure, and a
 	// random part of up to a quarter is added.
-	first time.Duration
-	// limits say which transfers are too slow; the function now is the clock for that.
-	limits patience.Limits
-	now    func() time.Time
-	// commit is how long a registry may take to answer after the last byte of a blob, during which it
+	First time.Duration
+	// Limits say which transfers are too slow; the function Now is the clock for that.
+	Limits patience.Limits
+	Now    func() time.Time
+	// Commit is how long a registry may take to answer after the last byte of a blob, during which it
 	// may copy the blob.
-	commit time.Duration
+	Commit time.Duration
 }
 
-func usualPace() pace {
-	return pace{first: 250 * time.Millisecond, limits: patience.Usual(), now: time.Now, commit: 10 * time.Minute}
+// UsualPace is the pace but for tests.
+func UsualPace() Pace {
+	return Pace{First: 250 * time.Millisecond, Limits: patience.Usual(), Now: time.Now, Commit: 10 * time.Minute}
 }
 
-// newTransport makes a transport to one host, with the certificates in dir and through the proxy that the environment
+// NewTransport makes a transport to one host, with the certificates in dir and through the proxy that the environment
 // names.
-func newTransport(dir string, insecure bool) (*http.Transport, error) {
+func NewTransport(dir string, insecure bool) (*http.Transport, error) {
 	config, err := conf.TLS(dir, insecure)
 	if err != nil {
 		return nil, err
@@ -63,7 +64,10 @@ func newTransport(dir string, insecure bool) (*http.Transport, error) {
 // maxParallel is how many idle connections to one host are kept.
 const maxParallel = 8
 
-// secureOnly refuses plain HTTP, to which a registry might lead by a redirect or by the address of a token server.
+// Secure is a transport that refuses plain HTTP, to which a registry might lead by a redirect or by the address of a
+// token server.
+func Secure(next http.RoundTripper) http.RoundTripper { return secureOnly{next} }
+
 type secureOnly struct{ next http.RoundTripper }
 
 func (s secureOnly) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -85,6 +89,12 @@ func trusted(err error, host string) error {
 			"--tls-verify=false trusts any", err, host)
 	}
 	return err
+}
+
+// Patient is a transport that sends requests again that have failed for a reason that may pass, and gives up on answers
+// that come too slowly.
+func (p Pace) Patient(next http.RoundTripper) http.RoundTripper {
+	return retrier{p.Watch(next), p.First}
 }
 
 // retrier sends a request again if it has failed for a reason that may pass.
@@ -145,7 +155,7 @@ func passing(attempt int, resp *http.Response, err error) bool {
 		if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 			return attempt == 0 // a timeout has cost much time already, so one retry must do
 		}
-		return broke(err)
+		return Broke(err)
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
@@ -155,8 +165,8 @@ func passing(attempt int, resp *http.Response, err error) bool {
 	return false
 }
 
-// broke tells whether a connection broke.
-func broke(err error) bool {
+// Broke tells whether a connection broke.
+func Broke(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
 		errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -1,4 +1,4 @@
-package registry
+package wire
 
 import (
 	"context"
@@ -28,24 +28,37 @@ const (
 	tokenMargin = 10 * time.Second
 )
 
-// authorizer logs in to one repository and keeps the Authorization header that it has been granted.
-type authorizer struct {
-	client *http.Client
-	pace   pace
-	// host is the HOST[:PORT] at which the registry is reached; name is the name that the user gave it.
-	host, name string
-	// path is the path of the repository in the registry, actions what is to be done there, as in a scope ("pull,push").
-	// from is another repository, from which blobs are to be mounted; empty: none.
-	path, actions, from string
-	find                func(ctx context.Context) (credentials.Credential, error)
+// The actions of a token's scope, with commas between them.
+const (
+	Pulls  = "pull"
+	Pushes = "pull,push"
+)
+
+// Authorizer logs in to one repository and keeps the Authorization header that it has been granted.
+type Authorizer struct {
+	Client *http.Client
+	Pace   Pace
+	// Host is the HOST[:PORT] at which the registry is reached; Name is the name that the user gave it.
+	Host, Name string
+	// Path is the path of the repository in the registry, Actions what is to be done there, as in a scope ("pull,push").
+	// From is another repository, from which blobs are to be mounted; empty: none.
+	Path, Actions, From string
+	// Find finds the credential for the repository.
+	Find func(ctx context.Context) (credentials.Credential, error)
 
 	mu      sync.Mutex
 	header  string
 	expires time.Time
 }
 
-// current is the value for the Authorization header; empty if there is none yet.
-func (a *authorizer) current() string {
+// For is an authorizer for the same repository that may also read another one, from which blobs are to be mounted.
+func (a *Authorizer) For(from string) *Authorizer {
+	return &Authorizer{Client: a.Client, Pace: a.Pace, Host: a.Host, Name: a.Name, Path: a.Path, Actions: a.Actions,
+		From: from, Find: a.Find}
+}
+
+// Current is the value for the Authorization header; empty if there is none yet.
+func (a *Authorizer) Current() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.expires.IsZero() && time.Now().After(a.expires) {
@@ -54,9 +67,9 @@ func (a *authorizer) current() string {
 	return a.header
 }
 
-// renew gets a new header by the challenge in a response. used is the header that the response refused: if another
-// request has obtained a new one in the meantime, renew returns that.
-func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string) (string, error) {
+// Renew gets a new header by the challenge in a response. used is the header that the response refused: if another
+// request has obtained a new one in the meantime, Renew returns that.
+func (a *Authorizer) Renew(ctx context.Context, resp *http.Response, used string) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.header != "" && a.header != used && (a.expires.IsZero() || time.Now().Before(a.expires)) {
@@ -64,23 +77,23 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string
 	}
 	scheme, params := challenge(resp.Header.Values("Www-Authenticate"))
 	if scheme == "" {
-		return "", fmt.Errorf("%s wants to know who asks, and does not say how (%q)", a.name,
+		return "", fmt.Errorf("%s wants to know who asks, and does not say how (%q)", a.Name,
 			printable.Clip(resp.Header.Get("Www-Authenticate")))
 	}
-	c, err := a.find(ctx)
+	c, err := a.Find(ctx)
 	if err != nil {
 		return "", err
 	}
 	switch {
 	case scheme == "basic" && c.Username == "":
-		return "", fmt.Errorf("%s wants a user name and a password\nhint: %s", a.name, loginHint(a.name))
+		return "", fmt.Errorf("%s wants a user name and a password\nhint: %s", a.Name, loginHint(a.Name))
 	case scheme == "basic":
 		a.header, a.expires = "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password)), time.Time{}
 	default:
 		params["scope"] = a.scope(params["scope"])
 		token, life, err := a.token(ctx, params, c, resp.Request.URL.Scheme)
 		if err != nil {
-			return "", fmt.Errorf("log in to %s: %w", a.name, err)
+			return "", fmt.Errorf("log in to %s: %w", a.Name, err)
 		}
 		a.header, a.expires = "Bearer "+token, time.Now().Add(life)
 	}
@@ -88,33 +101,33 @@ func (a *authorizer) renew(ctx context.Context, resp *http.Response, used string
 }
 
 // scope is the scope to request a token for; asked is the scope in the registry's challenge. Registries name only the
-// actions that the request at hand needs. So that one token serves for all requests, scope puts the authorizer's
+// actions that the request at hand needs. So that one token serves for all requests, scope puts the Authorizer's
 // actions in the place of those. The repository's name stays the one in the challenge, since the registry may know the
 // repository by another name than the user.
-func (a *authorizer) scope(asked string) string {
+func (a *Authorizer) scope(asked string) string {
 	all := strings.Fields(asked)
-	if a.path == "" { // a login check names no repository
+	if a.Path == "" { // a login check names no repository
 		return asked
 	}
 	if len(all) == 0 {
-		all = []string{"repository:" + a.path + ":" + reads}
+		all = []string{"repository:" + a.Path + ":" + Pulls}
 	}
-	other, own := "repository:"+a.from+":", 0
-	if i := slices.IndexFunc(all, func(s string) bool { return strings.HasPrefix(s, "repository:"+a.path+":") }); i > 0 {
+	other, own := "repository:"+a.From+":", 0
+	if i := slices.IndexFunc(all, func(s string) bool { return strings.HasPrefix(s, "repository:"+a.Path+":") }); i > 0 {
 		own = i
 	}
-	if a.actions != reads {
-		all[own] = all[own][:strings.LastIndexByte(all[own], ':')+1] + a.actions
+	if a.Actions != Pulls {
+		all[own] = all[own][:strings.LastIndexByte(all[own], ':')+1] + a.Actions
 	}
-	if a.from != "" && !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, other) }) {
-		all = append(all, other+reads)
+	if a.From != "" && !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, other) }) {
+		all = append(all, other+Pulls)
 	}
 	return strings.Join(all, " ")
 }
 
 // token asks a token server. See https://distribution.github.io/distribution/spec/auth/token/ and, for identity tokens,
 // .../oauth/
-func (a *authorizer) token(ctx context.Context, params map[string]string, c credentials.Credential,
+func (a *Authorizer) token(ctx context.Context, params map[string]string, c credentials.Credential,
 	scheme string) (string,
 	time.Duration, error) {
 	realm, err := url.Parse(params["realm"])
@@ -127,21 +140,21 @@ func (a *authorizer) token(ctx context.Context, params map[string]string, c cred
 	if err := a.checkRealm(ctx, realm.Hostname()); err != nil {
 		return "", 0, err
 	}
-	got, err := a.pace.ask(ctx, maxToken, func() (*http.Response, error) {
+	got, err := a.Pace.Ask(ctx, maxToken, func() (*http.Response, error) {
 		req, err := tokenRequest(ctx, realm, params, c)
 		if err != nil {
 			return nil, err
 		}
-		resp, err := a.client.Do(req)
+		resp, err := a.Client.Do(req)
 		if err == nil && resp.StatusCode != http.StatusOK {
-			err = newStatusError(resp, realm.Host)
+			err = NewStatusError(resp, realm.Host)
 		}
 		return resp, err
 	})
 	if err != nil {
 		return "", 0, fmt.Errorf("ask its token server %s: %w", realm.Host, err)
 	}
-	token, life, err := readToken(got.text)
+	token, life, err := readToken(got.Text)
 	if err != nil {
 		return "", 0, fmt.Errorf("its token server %s gives %w", realm.Host, err)
 	}
@@ -204,8 +217,8 @@ func tokenRequest(ctx context.Context, realm *url.URL, params map[string]string,
 
 // checkRealm refuses a token server at one of this machine's own addresses, such as a cloud's metadata service: the
 // answer of that server, which may hold keys, would be sent to the registry as a token.
-func (a *authorizer) checkRealm(ctx context.Context, host string) error {
-	if strings.EqualFold(host, hostname(a.host)) || isLocal(a.host) {
+func (a *Authorizer) checkRealm(ctx context.Context, host string) error {
+	if strings.EqualFold(host, hostname(a.Host)) || isLocal(a.Host) {
 		return nil
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -231,7 +244,7 @@ func hostname(hostport string) string {
 	return u.Hostname()
 }
 
-// challenge reads WWW-Authenticate headers and takes bearer before basic. RFC 9110, section 11.6.1; one challenge a
+// challenge Pulls WWW-Authenticate headers and takes bearer before basic. RFC 9110, section 11.6.1; one challenge a
 // header.
 func challenge(headers []string) (scheme string, params map[string]string) {
 	for _, h := range headers {
@@ -267,7 +280,7 @@ func challengeParams(text string) map[string]string {
 	return params
 }
 
-// unquote reads a quoted string to its end.
+// unquote Pulls a quoted string to its end.
 func unquote(s string) (value, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -284,8 +297,8 @@ func unquote(s string) (value, rest string) {
 
 const maxRedirects = 10
 
-// safeRedirect follows redirects, and sends credentials to no host but the one that was asked first.
-func safeRedirect(req *http.Request, via []*http.Request) error {
+// SafeRedirect follows redirects, and sends credentials to no host but the one that was asked first.
+func SafeRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return errors.New("it redirects without end")
 	}
@@ -297,11 +310,11 @@ func safeRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// noRedirect refuses to follow a redirect to another host or scheme, for requests whose URL or body has credentials in
+// NoRedirect refuses to follow a redirect to another host or scheme, for requests whose URL or body has credentials in
 // it.
-func noRedirect(req *http.Request, via []*http.Request) error {
+func NoRedirect(req *http.Request, via []*http.Request) error {
 	if req.URL.Scheme != via[0].URL.Scheme || req.URL.Host != via[0].URL.Host {
 		return fmt.Errorf("its token server redirects to %s", req.URL.Host)
 	}
-	return safeRedirect(req, via)
+	return SafeRedirect(req, via)
 }
