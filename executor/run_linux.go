@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,9 @@ func runOn(ctx context.Context, s step.Step, choose func(*container.Container) (
 		status, err = r.run(ctx)
 		c.Root.Ran = err == nil && status.ExitCode == 0
 	}
-	if err := errors.Join(err, c.Close()); err != nil {
+	err = errors.Join(err, c.Close())
+	r.watched.Wait()
+	if err != nil {
 		return step.Status{}, err
 	}
 	return status, nil
@@ -50,6 +53,8 @@ func runOn(ctx context.Context, s step.Step, choose func(*container.Container) (
 type runner struct {
 	c       *container.Container
 	backEnd backEnd
+	// watched has the goroutine that reaps the step's watcher. The container is closed meanwhile, which takes longer.
+	watched sync.WaitGroup
 }
 
 // prepare has the back end that choose gives make everything that can be made without the step's namespaces.
@@ -92,6 +97,7 @@ func (r *runner) run(ctx context.Context) (step.Status, error) {
 		c.Step.Started(p.child.Pid)
 	}
 	status, err := p.wait(ctx)
+	r.watched.Go(func() { _, _, _ = p.watcher.Reap() }) // it ends when it sees that the step has ended
 	if err == nil {
 		err = r.backEnd.Failure()
 	}
@@ -133,8 +139,8 @@ func (r *runner) start(out *streams.Streams) (*process, error) {
 	return p, nil
 }
 
-// begin writes to the eventfd event, for which the child waits before it goes on. After an error the child has been
-// killed and reaped.
+// begin writes to the eventfd event, for which the child waits before it goes on. After an error the child and
+// the watcher have ended and are reaped.
 func (p *process) begin(event int) error {
 	err := fsys.WriteAll(event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	if err == nil {
@@ -142,6 +148,7 @@ func (p *process) begin(event int) error {
 	}
 	p.child.Kill()
 	_, endErr := p.wait(context.Background())
+	_, _, _ = p.watcher.Reap()
 	return errors.Join(fmt.Errorf("begin step: %w", err), endErr)
 }
 
@@ -159,7 +166,6 @@ func (p *process) wait(ctx context.Context) (step.Status, error) {
 	}
 	duration := time.Since(p.start)
 	ws, usage, reapErr := p.child.Reap()
-	go func() { _, _, _ = p.watcher.Reap() }() // the watcher ends when it sees that the step has ended
 	var failure *rawproc.Failure
 	switch {
 	case interrupted:
