@@ -90,3 +90,16 @@ func namesOf(by lookUp, of images.Listed, names []string) (full []string, err er
 	}
 	return full, nil
 }
+
+// ErrNoImage is behind errors that say that the store has no image of a name.
+var ErrNoImage = images.ErrNoImage
+
+// Names are all names of the images of the session's store, sorted. It needs no user namespace and opens no store; what
+// is being written at the moment may be missing.
+func Names(s *session.Session) ([]string, error) {
+	peeker, err := s.Peek()
+	if err != nil {
+		return nil, err
+	}
+	return peeker.Names()
+}

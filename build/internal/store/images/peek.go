@@ -68,6 +68,19 @@ func (p *Peeker) Find(name string) (imagebuilder.Base, error) {
 	return imagebuilder.Base{}, fmt.Errorf("%s: %w", name, ErrNoImage)
 }
 
+// Names are the names that somebody gave to images of the store, sorted.
+func (p *Peeker) Names() (names []string, err error) {
+	images, err := p.images()
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range images {
+		names = append(names, slices.DeleteFunc(i.Names, func(n string) bool { return n == keepName(i.ID) })...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
 // peekedNames are tests for the names that an image may be meant by, likeliest first.
 func peekedNames(name string) []func(string) bool {
 	id := strings.TrimPrefix(name, "sha256:")

@@ -12,52 +12,6 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
-// near is the option that a word is probably meant to be, or "": one that differs by a slip for every three letters of
-// the word (at least by one), or one that the word, of three letters or more, is the beginning of.
-func near(word string, options []string) string {
-	best, least := "", max(1, len(word)/3)+1
-	for _, option := range slices.Sorted(slices.Values(options)) {
-		if n := slips(word, option); n < least {
-			best, least = option, n
-		}
-	}
-	if best != "" || len(word) < 3 {
-		return best
-	}
-	begun := slices.DeleteFunc(slices.Sorted(slices.Values(options)),
-		func(o string) bool { return !strings.HasPrefix(o, word) })
-	if len(begun) == 1 {
-		return begun[0]
-	}
-	return ""
-}
-
-// slips counts what it takes to make one word of another: letters added, left out, replaced, and neighbours that have
-// changed places.
-func slips(from, to string) int {
-	// The three last rows of the table of distances between the words' beginnings.
-	var before, last []int
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(from); i++ {
-		before, last, row = last, row, make([]int, len(to)+1)
-		row[0] = i
-		for j := 1; j <= len(to); j++ {
-			replaced := last[j-1]
-			if from[i-1] != to[j-1] {
-				replaced++
-			}
-			row[j] = min(replaced, last[j]+1, row[j-1]+1)
-			if i > 1 && j > 1 && from[i-1] == to[j-2] && from[i-2] == to[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-	}
-	return row[len(to)]
-}
-
 // commandHint says what an unknown word among the commands below cmd may have been meant to be.
 func commandHint(cmd *cobra.Command, word string) string {
 	if cmd.Name() == program {
@@ -71,7 +25,7 @@ func commandHint(cmd *cobra.Command, word string) string {
 			names = append(names, c.Name())
 		}
 	}
-	if name := near(word, names); name != "" {
+	if name := command.Near(word, names); name != "" {
 		return fmt.Sprintf("\nhint: did you mean %q?", name)
 	}
 	return "\nhint: " + cmd.CommandPath() + " --help lists the commands"
@@ -101,7 +55,7 @@ func flagError(cmd *cobra.Command, args []string, err error) error {
 				names = append(names, f.Name)
 			}
 		})
-		if meant := near(name, names); meant != "" {
+		if meant := command.Near(name, names); meant != "" {
 			return command.Usagef("%s\nhint: did you mean --%s?", text, meant)
 		}
 	}
@@ -134,7 +88,7 @@ func otherVerb(word string) string {
 		return `did you mean "build"?`
 	case "image", "ls":
 		return "cooper images lists the images of the store"
-	case "save", "inspect", "history", "manifest", "scp", "sign", "tree":
+	case "save", "manifest", "scp", "sign", "tree":
 		return "podman " + word + " works on the images of the same store"
 	case "run", "create":
 		return "podman " + word + " makes a container of an image in the same store"

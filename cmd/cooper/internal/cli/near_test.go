@@ -20,9 +20,9 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 			"\nhint: podman ps is for containers, of which cooper has none; cooper top shows the steps that are running",
 		"rm x": `unknown command "rm"` +
 			"\nhint: podman rm is for containers, of which cooper has none; cooper top shows the steps that are running",
-		"history a": `unknown command "history"` +
-			"\nhint: podman history works on the images of the same store",
-		"save --tls-verify=false a": `unknown command "save"` + "\nhint: podman save works on the images of the same store",
+		"tree a": `unknown command "tree"` +
+			"\nhint: podman tree works on the images of the same store",
+		"sign --tls-verify=false a": `unknown command "sign"` + "\nhint: podman sign works on the images of the same store",
 		"image ls":                  `unknown command "image"` + "\nhint: cooper images lists the images of the store",
 		"from x": `unknown command "from"` +
 			"\nhint: buildah from works on the same store; cooper builds from a Dockerfile only",
@@ -50,19 +50,6 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 		root.SetErr(io.Discard)
 		if err := root.ExecuteContext(t.Context()); err == nil || err.Error() != want {
 			t.Errorf("cooper %s:\n%v\nwant:\n%s", line, err, want)
-		}
-	}
-}
-
-func TestOnlyNearWordsAreNear(t *testing.T) {
-	options := []string{"build", "check", "df", "doctor", "prune", "top", "tag", "no-cache"}
-	for word, want := range map[string]string{
-		"bulid": "build", "chekc": "check", "prnue": "prune", "tpo": "top", "no-cahce": "no-cache", "nocache": "no-cache",
-		"d": "df", "doc": "doctor",
-		"ps": "", "rm": "", "tat": "tag", "run": "", "images": "", "bui": "build", "pr": "", "": "", "completely": "",
-	} {
-		if got := near(word, options); got != want {
-			t.Errorf("%q is taken for %q, want %q", word, got, want)
 		}
 	}
 }

@@ -18,6 +18,14 @@ import (
 type Layout struct {
 	json, table bool
 	row         *template.Template
+	// names are headings for fields whose heading isn't made of their name.
+	names map[string]string
+}
+
+// Named gives a layout that writes other headings, by the names of their fields.
+func (l Layout) Named(names map[string]string) Layout {
+	l.names = names
+	return l
 }
 
 // JSON tells whether the format asks for the rows as JSON, which the caller writes.
@@ -131,19 +139,22 @@ func (l Layout) headings() string {
 		case *parse.TextNode:
 			line.Write(n.Text)
 		case *parse.ActionNode:
-			line.WriteString(heading(n))
+			line.WriteString(l.heading(n))
 		}
 	}
 	return line.String()
 }
 
 // heading is the name of the last field that an action mentions: CREATED AT for CreatedAt.
-func heading(n *parse.ActionNode) string {
+func (l Layout) heading(n *parse.ActionNode) string {
 	fields := regexp.MustCompile(`\.[A-Z]\w*`).FindAllString(n.String(), -1)
 	if len(fields) == 0 {
 		return ""
 	}
 	name := fields[len(fields)-1][1:]
+	if text, ok := l.names[name]; ok {
+		return text
+	}
 	switch name {
 	case "ID":
 		return "IMAGE ID"

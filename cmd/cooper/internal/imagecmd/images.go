@@ -53,7 +53,8 @@ A --format is json or a Go template for each line, with headings and columns if 
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return runImages(cmd.Context(), env, &o, args) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return runImages(cmd.Context(), env, &o, args) },
+		ValidArgsFunction: completeNames(&o.store, 1),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.all, "all", "a", false, "also images without a name that others were built on, and cooper's cache")
@@ -127,7 +128,7 @@ func runImages(ctx context.Context, env command.Env, o *imagesOptions, args []st
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
-	s := build.NewSession(build.SessionOptions{Store: o.store})
+	s := open(o.store)
 	list, err := catalog.List(ctx, s, options)
 	if err := errors.Join(err, s.Close()); err != nil {
 		return err

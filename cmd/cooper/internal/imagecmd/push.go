@@ -58,7 +58,8 @@ The digest of each manifest is printed on standard output, progress on standard 
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return runPush(cmd, env, &o, args) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return runPush(cmd, env, &o, args) },
+		ValidArgsFunction: completeNames(&o.store, 1),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.allTags, "all-tags", "a", false, "push all tags that the image's repository has in the store")
@@ -113,17 +114,8 @@ func (o *pushOptions) request(args []string) (build.PushRequest, error) {
 		return req, command.Usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
 	}
 	req.Retry, req.RetryDelay = o.retry, o.retryDelay
-	if o.platform != "" {
-		all, err := build.ParsePlatforms([]string{o.platform})
-		if err != nil {
-			return req, command.Usage(err)
-		}
-		if len(all) != 1 {
-			return req, command.Usagef("--platform=%s: must be one platform", o.platform)
-		}
-		req.Platform = &all[0]
-	}
-	return req, nil
+	req.Platform, err = onePlatform(o.platform)
+	return req, err
 }
 
 // pushFormat reads --format, which isn't the variable's business here: the image has a format already.
@@ -160,7 +152,7 @@ func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string)
 	s := build.NewSession(build.SessionOptions{Store: place,
 		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir}})
 	res, err := build.Push(cmd.Context(), s, req)
-	if err := errors.Join(err, s.Close(), renderer.Close()); err != nil {
+	if err := errors.Join(finish(s, err, args[0]), renderer.Close()); err != nil {
 		return err
 	}
 	last := ""

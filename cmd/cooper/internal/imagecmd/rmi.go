@@ -42,7 +42,8 @@ holds for other builds; cooper prune removes the latter.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return runRmi(cmd.Context(), env, &o, args) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return runRmi(cmd.Context(), env, &o, args) },
+		ValidArgsFunction: completeNames(&o.store, 0),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.force, "force", "f", false,
@@ -57,7 +58,7 @@ func runRmi(ctx context.Context, env command.Env, o *rmiOptions, args []string) 
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
-	s := build.NewSession(build.SessionOptions{Store: o.store})
+	s := open(o.store)
 	var writeErr error
 	err := catalog.Remove(ctx, s, catalog.RemoveRequest{
 		Images: args, All: o.all, Dangling: o.prune, Force: o.force,
@@ -71,5 +72,5 @@ func runRmi(ctx context.Context, env command.Env, o *rmiOptions, args []string) 
 			}
 		},
 	})
-	return errors.Join(err, writeErr, s.Close())
+	return finish(s, errors.Join(err, writeErr), args...)
 }

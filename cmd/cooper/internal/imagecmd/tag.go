@@ -1,8 +1,6 @@
 package imagecmd
 
 import (
-	"errors"
-
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
 	"github.com/spf13/cobra"
@@ -34,9 +32,10 @@ a tag :latest behind it. An image that has the name now loses it.`,
 			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
-			s := build.NewSession(build.SessionOptions{Store: store})
-			return errors.Join(catalog.Tag(cmd.Context(), s, args[0], args[1:]), s.Close())
+			s := open(store)
+			return finish(s, catalog.Tag(cmd.Context(), s, args[0], args[1:]), args[0])
 		},
+		ValidArgsFunction: completeNames(&store, 0),
 	}
 	command.AddStoreFlags(cmd.Flags(), &store)
 	return cmd
@@ -66,9 +65,10 @@ one that cooper has built is the cache's then.`,
 			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
-			s := build.NewSession(build.SessionOptions{Store: store})
-			return errors.Join(catalog.Untag(cmd.Context(), s, args[0], args[1:]), s.Close())
+			s := open(store)
+			return finish(s, catalog.Untag(cmd.Context(), s, args[0], args[1:]), args[0])
 		},
+		ValidArgsFunction: completeNames(&store, 0),
 	}
 	command.AddStoreFlags(cmd.Flags(), &store)
 	return cmd

@@ -1,0 +1,87 @@
+package imagecmd
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build/catalog"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+)
+
+// execute runs a command line; nothing that it asks for must need a store.
+func execute(args ...string) error {
+	root := &cobra.Command{Use: "cooper", SilenceErrors: true, SilenceUsage: true}
+	root.AddCommand(Commands(command.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})...)
+	root.SetArgs(args)
+	return root.Execute()
+}
+
+func TestWrongCommandLinesAreRefusedBeforeAnythingIsDone(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"history":                                      "history takes one image, got 0 words",
+		"history a b":                                  "history takes one image, got 2 words",
+		"history -q --format x a":                      "--quiet and --format: give one of them",
+		"history --format {{.No}} a":                   "--format: there is no field .No\nhint: the fields are .ID .Created",
+		"history --platform a/b/c/d a":                 "--platform",
+		"inspect":                                      "inspect takes the images to show, got nothing",
+		"inspect --type=container a":                   "--type=container: cooper has images only\nhint: podman inspect --type=container",
+		"inspect --type=thing a":                       "--type=thing: must be image or all",
+		"inspect -f {{.No}} a":                         "--format: there is no field .No\nhint: the fields are .ID .Digest",
+		"inspect --platform=linux/amd64,linux/arm64 a": "--platform=linux/amd64,linux/arm64: must be one platform",
+	} {
+		err := execute(strings.Fields(line)...)
+		if usage := new(command.UsageError); !errors.As(err, usage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("cooper %s: %v\nwant %q", line, err, want)
+		}
+	}
+}
+
+func TestANameHasTheSpellingsThatLeadToIt(t *testing.T) {
+	t.Parallel()
+	for full, want := range map[string][]string{
+		"localhost/app:latest":           {"localhost/app:latest", "app:latest", "localhost/app", "app"},
+		"docker.io/library/alpine:3":     {"docker.io/library/alpine:3", "alpine:3"},
+		"docker.io/team/app:latest":      {"docker.io/team/app:latest", "team/app:latest", "docker.io/team/app", "team/app"},
+		"quay.io/a/b:1":                  {"quay.io/a/b:1"},
+		"quay.io/a/b@sha256:0123456789a": {"quay.io/a/b@sha256:0123456789a"},
+	} {
+		if diff := cmp.Diff(want, spellings(full)); diff != "" {
+			t.Errorf("%s: %s", full, diff)
+		}
+	}
+}
+
+func TestTheRowsOfAHistoryAreOneHarmlessLineEach(t *testing.T) {
+	t.Parallel()
+	id := strings.Repeat("0123456789abcdef", 4)
+	steps := []catalog.Step{
+		{ID: id, CreatedBy: "RUN a\nb\t\x1b[2J" + strings.Repeat("ä", 50), Size: 2048, Tags: []string{"a\x1b:1"},
+			Created: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)},
+		{ID: catalog.MissingID, Comment: "by\r\nme"},
+	}
+	short := historyOptions{human: true}
+	got := short.rows(steps)
+	if want := "RUN a b ?[2J" + strings.Repeat("ä", 32) + "…"; got[0].CreatedBy != want {
+		t.Errorf("shortened it is %q, not %q", got[0].CreatedBy, want)
+	}
+	if got[0].ID != id[:12] || got[0].Size != "2.05kB" || !strings.HasSuffix(got[0].CreatedSince, " ago") ||
+		!slices.Equal(got[0].Tags, []string{"a?:1"}) {
+		t.Errorf("for people it is %+v", got[0])
+	}
+	if got[1] = short.rows(steps)[1]; got[1].ID != "<missing>" || got[1].CreatedSince != "" || got[1].Comment != "by  me" {
+		t.Errorf("without an image it is %+v", got[1])
+	}
+	whole := historyOptions{noTrunc: true}
+	if r := whole.rows(steps)[0]; r.ID != "sha256:"+id || r.Size != "2048" || r.CreatedSince != "2026-01-02T03:04:05Z" ||
+		strings.Contains(r.CreatedBy, "…") {
+		t.Errorf("in full it is %+v", r)
+	}
+}
