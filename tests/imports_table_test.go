@@ -121,10 +121,9 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/store/pull", job: "images from registries and layouts into a store",
-			mayImport: "build/disk build/internal/store build/internal/store/images " +
-				"build/internal/store/internal/library build/internal/store/scratch build/registry " +
-				"build/registry/content imagebuilder/layer imagebuilder/reference internal/decompress " +
-				"internal/fsys internal/guard userns",
+			mayImport: "build/internal/store build/internal/store/images build/internal/store/internal/library " +
+				"build/internal/store/scratch build/internal/store/unpack build/registry build/registry/content " +
+				"imagebuilder/reference internal/decompress internal/fsys internal/guard userns",
 		},
 		{
 			pkg: "build/internal/store/removal", job: "what a store holds on disk, and giving it back",
@@ -168,6 +167,10 @@ func importTable() []importRule {
 			pkg: "build/internal/store/idranges", job: "ranges of IDs that one build has to itself",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
 				"internal/flock userns",
+		},
+		{
+			pkg: "build/internal/store/unpack", job: "layers' archives: what is in them, and the directory that comes of one",
+			mayImport: "build/disk imagebuilder/layer internal/decompress internal/fsys internal/guard internal/tarsplit",
 		},
 		{pkg: "build/internal/patience", job: "when a download is given up", pure: true},
 		{

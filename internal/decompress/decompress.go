@@ -58,6 +58,8 @@ func Recognize(head []byte) Format {
 type Stream struct {
 	io.Reader
 	Format Format
+	// Memory is about how many bytes the decoder keeps in memory while it decompresses.
+	Memory int64
 
 	free func()
 }
@@ -82,6 +84,7 @@ func New(r io.Reader) (*Stream, error) {
 	case XZ:
 		s.Reader = newXZReader(buffered)
 	case Zstd:
+		s.Memory = windowOf(buffered)
 		z, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderConcurrency(1))
 		if err != nil {
@@ -91,6 +94,20 @@ func New(r io.Reader) (*Stream, error) {
 	case None:
 	}
 	return s, nil
+}
+
+// usualWindow is the most that zstd keeps in memory unless it is told otherwise, in bytes.
+const usualWindow = 8 << 20
+
+// windowOf reads from a zstd stream's first frame how much its decoder keeps. Where that frame doesn't tell it is the
+// usual.
+func windowOf(r *bufio.Reader) int64 {
+	head, _ := r.Peek(zstd.HeaderMaxSize)
+	h := zstd.Header{}
+	if h.Decode(head) != nil || h.Skippable {
+		return usualWindow
+	}
+	return int64(min(h.WindowSize, maxWindow))
 }
 
 // Close frees the decoder; the stream can't be read any more.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -41,7 +42,7 @@ func (r *Room) Copy(ctx context.Context, src content.Fetcher, root ocispec.Descr
 	if err != nil {
 		return images.Found{}, err
 	}
-	c := &layerCopy{room: r, src: src, img: img, opts: o}
+	c := &layerCopy{room: r, src: src, img: img, opts: o, blobs: map[string]library.Blob{}}
 	for try := 1; ; try++ {
 		found, err := r.copyOnce(ctx, c)
 		if err == nil {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -17,27 +17,34 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
+	"github.com/cooperbuild/cooper/build/internal/store/unpack"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
-	// maxFetches is how many layers are fetched at the same time.
-	maxFetches = 4
+	// minFetches and maxFetches bound how many layers are fetched at the same time; between them it is two a processor.
+	minFetches = 4
+	maxFetches = 16
 	// maxWaiting is how many fetched layers may wait for those below them; each holds a descriptor.
 	maxWaiting = 64
 	// progressInterval is the time between two reports on one layer.
 	progressInterval = 250 * time.Millisecond
 )
 
-// layerCopy copies the layers of one image: it fetches several at once and applies them in order.
+// layerCopy copies the layers of one image: it fetches several at once, unpacks them where the store can take
+// directories, and makes layers of them in order.
 type layerCopy struct {
 	room *Room
 	src  content.Fetcher
 	img  *content.Image
 	opts CopyOptions
-	// made are the layers that were not there before, bottom first.
-	made []string
+	// area is where layers are unpacked before they are made; nil: the library unpacks them.
+	area *area
+	// made are the layers that were not there before, bottom first; blobs, by the IDs of layers, what they came as.
+	made  []string
+	blobs map[string]library.Blob
 	// beyondRange says that a layer could not be unpacked that has owners beyond the user's ranges.
 	beyondRange bool
 }
@@ -50,11 +57,14 @@ type pendingLayer struct {
 	id, parent string             // of the layer in the store, and of the one that it goes on
 	// again says that a layer of the image further below has the same content.
 	again bool
-	// ready is closed when content and owners, or err, are set.
+	// ready is closed when found and what was fetched, staged or content, are set; or err.
 	ready   chan struct{}
+	found   *unpack.Archive
+	staged  *stagedLayer
 	content *layerContent
-	owners  *owners
 	err     error
+	// beyond is the error of a file that could not be given to its owner, who is beyond the user's ranges.
+	beyond error
 }
 
 // layerContent is a layer's verified tar stream, perhaps compressed, in a file without a name. digest is that of the
@@ -76,6 +86,12 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 		return top, err
 	}
 
+	if c.stages() {
+		if c.area, err = newArea(ctx, c.room.store.Parts().Scratch); err != nil {
+			return "", err
+		}
+		defer func() { err = errors.Join(err, c.area.close()) }()
+	}
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	waiting := make(chan struct{}, maxWaiting)
@@ -90,7 +106,10 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 		err = fetchErr
 	}
 	for _, l := range pending {
-		err = errors.Join(err, l.content.close())
+		err = errors.Join(err, l.drop())
+	}
+	if err == nil {
+		err = c.noteBlobs()
 	}
 
 	if err != nil && ctx.Err() != nil {
@@ -132,7 +151,7 @@ func (c *layerCopy) missing(ctx context.Context) (pending []*pendingLayer, top s
 // fetchAll fetches layers, lowest first. When it returns, the ready of all layers is closed, after an error too.
 func (c *layerCopy) fetchAll(ctx context.Context, pending []*pendingLayer, waiting chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(maxFetches)
+	group.SetLimit(min(max(minFetches, 2*runtime.GOMAXPROCS(0)), maxFetches))
 	for _, l := range pending {
 		if l.again {
 			close(l.ready)
@@ -149,10 +168,7 @@ func (c *layerCopy) fetchAll(ctx context.Context, pending []*pendingLayer, waiti
 
 		group.Go(func() error {
 			defer close(l.ready)
-			l.err = guard.Call(func() (err error) {
-				l.content, l.owners, err = c.fetch(ctx, l)
-				return err
-			})
+			l.err = guard.Call(func() error { return c.fetch(ctx, l) })
 			if l.err != nil {
 				l.err = fmt.Errorf("layer %d of %d: %w", l.number, len(c.img.Layers), l.err)
 			}
@@ -171,7 +187,7 @@ func (c *layerCopy) applyAll(ctx context.Context, pending []*pendingLayer, waiti
 			return errNotFetched
 		}
 		if err := c.apply(ctx, l); err != nil {
-			if c.beyondRange = l.owners != nil && c.unmapped(l.owners); c.beyondRange {
+			if c.beyondRange = l.found != nil && c.unmapped(l.found); c.beyondRange {
 				err = errors.Join(err, drain(pending[i+1:], waiting))
 			}
 			return fmt.Errorf("layer %d of %d: %w", l.number, len(c.img.Layers), err)
@@ -188,9 +204,8 @@ func drain(pending []*pendingLayer, waiting chan struct{}) error {
 	var errs []error
 	for _, l := range pending {
 		<-l.ready
-		if l.content != nil {
-			errs = append(errs, l.content.close())
-			l.content = nil
+		if l.staged != nil || l.content != nil {
+			errs = append(errs, l.drop())
 			<-waiting
 		}
 	}
@@ -200,17 +215,15 @@ func drain(pending []*pendingLayer, waiting chan struct{}) error {
 // apply makes the layer and closes its content.
 func (c *layerCopy) apply(ctx context.Context, l *pendingLayer) (err error) {
 	if l.again {
-		if l.content, l.owners, err = c.fetch(ctx, l); err != nil {
+		if err := c.fetch(ctx, l); err != nil {
 			return err
 		}
 	}
-	content := l.content
-	l.content = nil
-	defer func() { err = errors.Join(err, content.close()) }()
-	if _, err := content.file.Seek(0, io.SeekStart); err != nil {
-		return err
+	defer func() { err = errors.Join(err, l.drop()) }()
+	if l.beyond != nil {
+		return l.beyond
 	}
-	if err := c.makeAlone(ctx, l, content); err != nil {
+	if err := c.makeAlone(ctx, l); err != nil {
 		return fmt.Errorf("unpack %s: %w", l.desc.Digest, err)
 	}
 	return nil
@@ -218,7 +231,7 @@ func (c *layerCopy) apply(ctx context.Context, l *pendingLayer) (err error) {
 
 // makeAlone makes the layer, unless somebody else has made it meanwhile: a build that commits the same one, or a copy
 // of it, comes before or after. The library would replace the files of a layer that is there.
-func (c *layerCopy) makeAlone(ctx context.Context, l *pendingLayer, content *layerContent) (err error) {
+func (c *layerCopy) makeAlone(ctx context.Context, l *pendingLayer) (err error) {
 	unlock, err := c.room.store.LockCommit(ctx, l.id)
 	if err != nil {
 		return err
@@ -230,14 +243,20 @@ func (c *layerCopy) makeAlone(ctx context.Context, l *pendingLayer, content *lay
 	if c.room.store.HasLayer(l.id) {
 		return nil
 	}
-	if l.owners.odd && c.room.library.Layout.Stacks {
-		return c.makeOdd(ctx, l, content)
+	switch {
+	case l.staged != nil:
+		return c.makeStaged(l)
+	case l.found.Odd && c.room.library.Layout.Stacks:
+		return c.makeOdd(ctx, l, l.content)
 	}
-	return c.make(ctx, l, content)
+	return c.make(ctx, l, l.content)
 }
 
 // make has the library unpack the layer.
 func (c *layerCopy) make(ctx context.Context, l *pendingLayer, content *layerContent) error {
+	if _, err := content.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	made, _, err := c.room.library.PutLayer(l.id, l.parent, nil, "", false, &storage.LayerOptions{
 		OriginalDigest: content.digest, OriginalSize: content.size, UncompressedDigest: l.diffID,
 	}, store.Interruptible(ctx, content.file))
@@ -246,7 +265,7 @@ func (c *layerCopy) make(ctx context.Context, l *pendingLayer, content *layerCon
 	}
 	if err == nil {
 		c.made = append(c.made, l.id)
-		if l.owners.odd {
+		if l.found.Odd {
 			err = c.checkOdd(ctx, l, made)
 		}
 	} else if strings.Contains(err.Error(), split.ErrDuplicatePath.Error()) { // it comes from another process
@@ -264,74 +283,6 @@ func (c *layerCopy) undo() error {
 	return errors.Join(errs...)
 }
 
-// fetch gets a layer's content from another layer of the store or from the source.
-func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (*layerContent, *owners, error) {
-	if content, found, err := c.fromStore(ctx, l); err != nil || content != nil {
-		return content, found, err
-	}
-	rc, err := c.src.Fetch(ctx, l.desc)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rc.Close()
-	verified, err := content.Verify(rc, l.desc)
-	if err != nil {
-		return nil, nil, err
-	}
-
-	file, err := c.tempFile()
-	if err != nil {
-		return nil, nil, err
-	}
-
-	content := &layerContent{file: file, digest: l.desc.Digest}
-	stop := c.report(l, &verified)
-	found, err := scanLayer(io.TeeReader(verified, file), l.diffID)
-	stop(err == nil)
-	if err != nil {
-		return nil, nil, errors.Join(err, content.close())
-	}
-	if c.opts.Keep != nil {
-		c.opts.Keep(ctx, l.desc, file)
-	}
-
-	return content, found, nil
-}
-
-// fromStore reads the same content out of a layer that stands on other layers. It returns nil if there is none; one
-// that can't be read is fetched anew.
-func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerContent, *owners, error) {
-	same, err := c.room.library.LayersByUncompressedDigest(l.diffID)
-	if err != nil || len(same) == 0 {
-		return nil, nil, nil
-	}
-
-	rc, err := c.room.store.LayerTar(store.FromStorage(&same[0]))
-	if err != nil {
-		return nil, nil, nil
-	}
-	defer rc.Close()
-	file, err := c.tempFile()
-	if err != nil {
-		return nil, nil, err
-	}
-
-	content := &layerContent{file: file, digest: l.diffID}
-	found, err := scanLayer(io.TeeReader(store.Interruptible(ctx, rc), file), l.diffID)
-	if err != nil {
-		err = content.close()
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, nil, err
-	}
-
-	if same[0].CompressedDigest == l.desc.Digest && same[0].CompressedSize > 0 {
-		content.digest, content.size = l.desc.Digest, &same[0].CompressedSize
-	}
-	return content, found, nil
-}
-
 func (c *layerCopy) tempFile() (*os.File, error) {
 	file, err := c.room.store.Parts().Scratch.File()
 	if err != nil {
@@ -340,59 +291,16 @@ func (c *layerCopy) tempFile() (*os.File, error) {
 	return file, nil
 }
 
+// drop gives back what was fetched for a layer.
+func (l *pendingLayer) drop() error {
+	err := errors.Join(l.content.close(), l.staged.close())
+	l.content, l.staged = nil, nil
+	return err
+}
+
 func (l *layerContent) close() error {
 	if l == nil {
 		return nil
 	}
 	return l.file.Close()
-}
-
-// report tells opts.Progress how much of a layer is read, every progressInterval, until stop is called.
-func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)) {
-	if c.opts.Progress == nil {
-		return func(bool) {}
-	}
-	what := l.desc.Digest.Encoded()[:12]
-	if c.opts.Name != "" {
-		what = c.opts.Name + " " + what
-	}
-
-	counter := &countingReader{from: *r}
-	*r = counter
-	done := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = guard.Call(func() error { // a panic costs only the progress that isn't shown
-			ticker := time.NewTicker(progressInterval)
-			defer ticker.Stop()
-			for {
-				select {
-				case <-done:
-					return nil
-				case <-ticker.C:
-					c.opts.Progress(what, min(counter.n.Load(), l.desc.Size-1), l.desc.Size)
-				}
-			}
-		})
-	}()
-
-	return func(whole bool) {
-		close(done)
-		<-ended
-		if whole {
-			c.opts.Progress(what, l.desc.Size, l.desc.Size)
-		}
-	}
-}
-
-type countingReader struct {
-	from io.Reader
-	n    atomic.Int64
-}
-
-func (r *countingReader) Read(p []byte) (int, error) {
-	n, err := r.from.Read(p)
-	r.n.Add(int64(n))
-	return n, err
 }

@@ -2,7 +2,10 @@ package pull
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
+	"github.com/cooperbuild/cooper/build/internal/store/unpack"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -19,4 +22,35 @@ func (e *MissingIDs) Error() string {
 	}
 	return fmt.Sprintf("%s has files of %v, which this user's ranges do not reach", what,
 		userns.IDs{UIDs: e.UIDs, GIDs: e.GIDs})
+}
+
+// unmapped tells whether IDs are beyond the user's ranges.
+func (c *layerCopy) unmapped(a *unpack.Archive) bool {
+	uids, gids := c.beyond([]*unpack.Archive{a})
+	return len(uids)+len(gids) > 0
+}
+
+// missingIDs names all IDs beyond the user's ranges in the layers that were fetched.
+func (c *layerCopy) missingIDs(fetched []*pendingLayer) error {
+	var all []*unpack.Archive
+	for _, l := range fetched {
+		if l.found != nil {
+			all = append(all, l.found)
+		}
+	}
+	uids, gids := c.beyond(all)
+	return &MissingIDs{Image: c.opts.Name, UIDs: uids, GIDs: gids}
+}
+
+func (c *layerCopy) beyond(all []*unpack.Archive) (uids, gids []uint32) {
+	if c.opts.Mapping == nil {
+		return nil, nil
+	}
+	u, g := map[uint32]bool{}, map[uint32]bool{}
+	for _, o := range all {
+		maps.Copy(u, o.UIDs)
+		maps.Copy(g, o.GIDs)
+	}
+	return c.opts.Mapping.UIDs.Missing(slices.Collect(maps.Keys(u))),
+		c.opts.Mapping.GIDs.Missing(slices.Collect(maps.Keys(g)))
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/scratch"
+	"github.com/cooperbuild/cooper/build/internal/store/unpack"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -50,8 +51,8 @@ func (c *layerCopy) makeOdd(ctx context.Context, l *pendingLayer, content *layer
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	out := drivers.DriverWithDifferOutput{
-		Target: filepath.Join(base, "dir"), UncompressedDigest: l.diffID, Size: l.owners.size,
-		UIDs: l.owners.list(l.owners.uids), GIDs: l.owners.list(l.owners.gids),
+		Target: filepath.Join(base, "dir"), UncompressedDigest: l.diffID, Size: l.found.Size,
+		UIDs: sorted(l.found.UIDs), GIDs: sorted(l.found.GIDs),
 	}
 
 	if content.size == nil {
@@ -84,7 +85,7 @@ func (o *oddLayer) read(ctx context.Context, member func(n int, h *tar.Header, r
 	if _, err := o.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	plain, err := plainStream(store.Interruptible(ctx, o.file))
+	plain, err := unpack.Plain(store.Interruptible(ctx, o.file))
 	if err != nil {
 		return err
 	}
@@ -186,7 +187,7 @@ func (o *oddLayer) write(ctx context.Context, w io.Writer) error {
 	}
 
 	for _, dir := range o.opaque {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path.Join(dir, opaqueName), "/"), Mode: 0o600}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(path.Join(dir, unpack.OpaqueName), "/"), Mode: 0o600}
 		if err := to.WriteHeader(h); err != nil {
 			return err
 		}
@@ -207,7 +208,7 @@ func (m *oddMember) write(to *tar.Writer, h *tar.Header, data io.Reader) error {
 		}
 	case oddWhiteout:
 		dir, base := path.Split(h.Name)
-		h.Name, h.Typeflag, h.Size = dir+whiteoutPrefix+base, tar.TypeReg, 0
+		h.Name, h.Typeflag, h.Size = dir+unpack.WhiteoutPrefix+base, tar.TypeReg, 0
 	}
 
 	if err := to.WriteHeader(h); err != nil {
@@ -264,7 +265,7 @@ func (o *oddLayer) split(ctx context.Context, dir string) (_ *os.File, err error
 	if _, err := o.file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	plain, err := plainStream(store.Interruptible(ctx, o.file))
+	plain, err := unpack.Plain(store.Interruptible(ctx, o.file))
 	if err != nil {
 		return nil, err
 	}

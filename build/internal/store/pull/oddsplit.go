@@ -15,6 +15,7 @@ import (
 	split "github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/internal/store/unpack"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
@@ -169,7 +170,7 @@ func addAttributes(h *tar.Header, file string) error {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		h.PAXRecords[xattrRecord+name] = string(value[:n])
+		h.PAXRecords[unpack.XattrRecord+name] = string(value[:n])
 	}
 
 	return nil

@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/cooperbuild/cooper/build/internal/store/unpack"
 )
 
 // oddTree is the tree of files that comes of a layer's archive when its members are unpacked one after the other into a
@@ -50,11 +52,11 @@ func (n *oddNode) whiteout() bool { return n.children == nil && n.file == nil }
 func (t *oddTree) add(h *tar.Header) error {
 	member := t.next
 	t.next++
-	name := memberPath(h.Name)
+	name := unpack.MemberPath(h.Name)
 	dir, base := path.Split(name)
 	switch {
-	case h.Typeflag == tar.TypeXGlobalHeader, strings.HasPrefix(name, "/"+whiteoutPrefix+whiteoutPrefix) &&
-		name != "/"+opaqueName:
+	case h.Typeflag == tar.TypeXGlobalHeader, strings.HasPrefix(name, "/"+unpack.WhiteoutPrefix+unpack.WhiteoutPrefix) &&
+		name != "/"+unpack.OpaqueName:
 		return nil
 	case name == "/" && h.Typeflag != tar.TypeDir:
 		return fmt.Errorf("its archive has a member %q that is no directory and would be the root", h.Name)
@@ -67,7 +69,7 @@ func (t *oddTree) add(h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	if hidden, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
+	if hidden, ok := strings.CutPrefix(base, unpack.WhiteoutPrefix); ok {
 		return parent.hide(hidden, member, h.Name)
 	}
 
@@ -92,7 +94,7 @@ func (t *oddTree) add(h *tar.Header) error {
 func (t *oddTree) content(h *tar.Header, member int) (*oddFile, error) {
 	file := &oddFile{member: member}
 	if h.Typeflag == tar.TypeLink {
-		target := memberPath(h.Linkname)
+		target := unpack.MemberPath(h.Linkname)
 		found, below, err := t.find(target)
 		switch {
 		case err != nil:
@@ -155,7 +157,7 @@ func (t *oddTree) find(name string) (file *oddFile, below string, err error) {
 // hide takes a whiteout. What it hides goes from the tree as well, but for what is in a directory that becomes opaque.
 func (n *oddNode) hide(name string, member int, written string) error {
 	switch {
-	case whiteoutPrefix+name == opaqueName:
+	case unpack.WhiteoutPrefix+name == unpack.OpaqueName:
 		n.opaque = true
 		maps.DeleteFunc(n.children, func(_ string, child *oddNode) bool { return child.whiteout() })
 	case name == "", name == ".", name == "..":
@@ -213,11 +215,3 @@ func (n *oddNode) walk(name string, visit func(string, *oddNode)) {
 		n.children[base].walk(path.Join(name, base), visit)
 	}
 }
-
-const (
-	whiteoutPrefix = ".wh."
-	opaqueName     = ".wh..wh..opq"
-)
-
-// memberPath is a member's path in the root file system.
-func memberPath(name string) string { return path.Clean("/" + name) }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	drivers "go.podman.io/storage/drivers"
@@ -29,6 +30,8 @@ type Layout struct {
 	Program Program
 	// Marks is the prefix of overlay's own extended attributes in the layers.
 	Marks string
+	// LooseOwners says that files which can't be given to their owners keep the user's.
+	LooseOwners bool
 	// Volatile says that a step's file system may drop its own syncs, which a later commit makes good.
 	Volatile bool
 }
@@ -70,6 +73,8 @@ func (l *Library) Examine(s Settings) {
 	if l.Layout.Stacks {
 		l.Layout.Program = findProgram(l.GraphRoot(), s.Options)
 	}
+	loose, _ := driverOption(s.Options, "ignore_chown_errors")
+	l.Layout.LooseOwners, _ = strconv.ParseBool(loose)
 	l.Layout.Renames = !s.Portable && l.canRename(s)
 }
 

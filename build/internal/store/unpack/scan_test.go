@@ -1,10 +1,9 @@
-package pull
+package unpack
 
 import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -14,8 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
-
-	"github.com/cooperbuild/cooper/userns"
 )
 
 func packed(t *testing.T, headers ...tar.Header) []byte {
@@ -39,8 +36,8 @@ func packed(t *testing.T, headers ...tar.Header) []byte {
 	return b.Bytes()
 }
 
-func scan(text []byte) (*owners, error) {
-	return scanLayer(bytes.NewReader(text), digest.FromBytes(text))
+func scan(text []byte) (*Archive, error) {
+	return Scan(bytes.NewReader(text), digest.FromBytes(text))
 }
 
 func TestLayersAreReadWhateverTheyAreCompressedWith(t *testing.T) {
@@ -70,12 +67,13 @@ func TestLayersAreReadWhateverTheyAreCompressedWith(t *testing.T) {
 			if strings.HasSuffix(name, "behind") { // it belongs to the archive
 				want = digest.FromBytes(text)
 			}
-			found, err := scanLayer(bytes.NewReader(text), want)
+			found, err := Scan(bytes.NewReader(text), want)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff([]uint32{5}, found.list(found.uids)); diff != "" || found.size < int64(len(plain)) {
-				t.Errorf("%d bytes, owners (-want +got):\n%s", found.size, diff)
+			uids := slices.Sorted(maps.Keys(found.UIDs))
+			if diff := cmp.Diff([]uint32{5}, uids); diff != "" || found.Size < int64(len(plain)) {
+				t.Errorf("%d bytes, owners (-want +got):\n%s", found.Size, diff)
 			}
 		})
 	}
@@ -95,7 +93,7 @@ func TestLayersThatAreNotWhatTheySayAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := scanLayer(bytes.NewReader(test.text), digest.FromBytes(plain))
+			_, err := Scan(bytes.NewReader(test.text), digest.FromBytes(plain))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
@@ -158,8 +156,8 @@ func TestOddLayersAreToldFromOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			found, err := scan(packed(t, test.members...))
-			if err != nil || found.odd != test.odd {
-				t.Errorf("odd: %v, want %v; %v", found.odd, test.odd, err)
+			if err != nil || found.Odd != test.odd {
+				t.Errorf("odd: %v, want %v; %v", found.Odd, test.odd, err)
 			}
 		})
 	}
@@ -176,58 +174,9 @@ func TestAllIDsOfALayerAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := [][]uint32{found.list(found.uids), found.list(found.gids)}
+	ids := [][]uint32{slices.Sorted(maps.Keys(found.UIDs)), slices.Sorted(maps.Keys(found.GIDs))}
 	if diff := cmp.Diff([][]uint32{{1, 3, 7}, {2, 8}}, ids); diff != "" {
 		t.Errorf("IDs (-want +got):\n%s", diff)
-	}
-	c := &layerCopy{opts: CopyOptions{Name: "app", Mapping: &userns.Mapping{
-		UIDs: userns.Map{{Container: 0, Host: 100, Length: 4}}, GIDs: userns.Map{{Container: 0, Host: 100, Length: 9}},
-	}}}
-	if !c.unmapped(found) {
-		t.Error("7 is none of the user's IDs")
-	}
-	missing := new(MissingIDs)
-	if !errors.As(c.missingIDs([]*pendingLayer{{}, {owners: found}}), &missing) || missing.Image != "app" ||
-		!slices.Equal(missing.UIDs, []uint32{7}) || len(missing.GIDs) != 0 {
-		t.Errorf("missing: %+v", missing)
-	}
-	c.opts.Mapping = nil // root has all
-	if c.unmapped(found) {
-		t.Error("root lacks IDs")
-	}
-	text := (&MissingIDs{UIDs: []uint32{7}}).Error()
-	if !strings.Contains(text, "the image has files of") || !strings.Contains(text, "7") {
-		t.Errorf("said: %s", text)
-	}
-}
-
-func TestAnOddLayerIsMadeOfAnotherArchive(t *testing.T) {
-	t.Parallel()
-	tree := newOddTree()
-	for _, h := range []tar.Header{
-		{Name: "a", Typeflag: tar.TypeReg}, {Name: "d/", Typeflag: tar.TypeDir}, {Name: "d/x", Typeflag: tar.TypeReg},
-		{Name: ".wh.d", Typeflag: tar.TypeReg}, {Name: "a", Typeflag: tar.TypeReg},
-		{Name: "b", Typeflag: tar.TypeLink, Linkname: "a"}, {Name: "c", Typeflag: tar.TypeLink, Linkname: "below"},
-	} {
-		if err := tree.add(&h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	members, _ := tree.result()
-	got := map[int][]string{}
-	for n, m := range members {
-		got[n] = append(slices.Clone(m.names), m.below)
-	}
-	// The whiteout hides what came before it, and the second file is the one that counts, with its link.
-	for n, names := range map[int]string{4: "/a", 6: "/c"} {
-		if len(got[n]) == 0 || got[n][0] != names {
-			t.Errorf("member %d becomes %v of %v", n, got[n], slices.Sorted(maps.Keys(got)))
-		}
-	}
-	for _, n := range []int{0, 2} {
-		if names, ok := got[n]; ok {
-			t.Errorf("member %d, which is hidden, becomes %v", n, names)
-		}
 	}
 }
 
@@ -246,7 +195,7 @@ func TestADecoderIsBounded(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := scanLayer(&b, digest.FromString("")); err == nil || !strings.Contains(err.Error(), "window") {
+	if _, err := Scan(&b, digest.FromString("")); err == nil || !strings.Contains(err.Error(), "window") {
 		t.Errorf("got %v", err)
 	}
 }

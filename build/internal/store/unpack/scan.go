@@ -1,4 +1,4 @@
-package pull
+package unpack
 
 import (
 	"archive/tar"
@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"maps"
 	"math"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -19,20 +17,24 @@ import (
 	"github.com/cooperbuild/cooper/internal/decompress"
 )
 
-// owners are the IDs that the members of a layer belong to, and what else is to be known of it before it is unpacked.
-type owners struct {
-	uids, gids map[uint32]bool
-	// odd says that the layer has to be made as an oddLayer; size is that of its archive, uncompressed, in bytes.
-	odd  bool
-	size int64
+// Archive is what is known of a layer's archive that was read.
+type Archive struct {
+	// UIDs and GIDs are the IDs that its members belong to, and those that their capabilities and access control lists
+	// name.
+	UIDs, GIDs map[uint32]bool
+	// Odd says that the archive can't be unpacked as it is: a path comes twice, a hard link leads to a file of another
+	// layer, or a whiteout hides what the layer itself has.
+	Odd bool
+	// Size is that of the archive, uncompressed, in bytes.
+	Size int64
 }
 
-func (o *owners) list(ids map[uint32]bool) []uint32 { return slices.Sorted(maps.Keys(ids)) }
+func newArchive() *Archive { return &Archive{UIDs: map[uint32]bool{}, GIDs: map[uint32]bool{}} }
 
-// scanLayer reads a layer's tar stream, compressed or not, to its end: it must have the digest and must not lead out of
+// Scan reads a layer's tar stream, compressed or not, to its end: it must have the digest and must not lead out of
 // the layer. Unpacking looks for the latter again; here it is found before a file is written.
-func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
-	plain, err := plainStream(r)
+func Scan(r io.Reader, diffID digest.Digest) (*Archive, error) {
+	plain, err := Plain(r)
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +42,8 @@ func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
 	hash := digest.Canonical.Digester()
 	size := ioCounter{}
 	stream := io.TeeReader(plain, io.MultiWriter(hash.Hash(), &size))
-	found, err := scanMembers(stream)
-	if err != nil {
+	found := newArchive()
+	if err := found.members(stream, func(*tar.Header, io.Reader) error { return nil }); err != nil {
 		return nil, err
 	}
 
@@ -52,12 +54,16 @@ func scanLayer(r io.Reader, diffID digest.Digest) (*owners, error) {
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return nil, err
 	}
-	if got := hash.Digest(); got != diffID {
-		return nil, fmt.Errorf("unpacked it has digest %s, the image's config says %s", got, diffID)
-	}
+	found.Size = size.n
+	return found, isDiffID(hash.Digest(), diffID)
+}
 
-	found.size = size.n
-	return found, nil
+// isDiffID compares the digest of what came with that of the image's config.
+func isDiffID(got, want digest.Digest) error {
+	if got != want {
+		return fmt.Errorf("unpacked it has digest %s, the image's config says %s", got, want)
+	}
+	return nil
 }
 
 // ioCounter counts what is written to it.
@@ -68,31 +74,36 @@ func (c *ioCounter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func scanMembers(stream io.Reader) (*owners, error) {
-	found := &owners{uids: map[uint32]bool{}, gids: map[uint32]bool{}}
+// members reads an archive's members, notes what they are, and hands each that is allowed in a layer to take.
+func (a *Archive) members(stream io.Reader, take func(h *tar.Header, body io.Reader) error) error {
 	oddities := newOddities()
 	for r := tar.NewReader(stream); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return found, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read its archive: %w", err)
-		}
-		if name := path.Clean(h.Name); name == ".." || strings.HasPrefix(name, "../") {
-			return nil, fmt.Errorf("its archive has a member outside of the image: %q", h.Name)
-		}
-		if target := path.Clean(h.Linkname); h.Typeflag == tar.TypeLink &&
-			(target == ".." || strings.HasPrefix(target, "../")) {
-			return nil, fmt.Errorf("its archive has a hard link %q to a file outside of the image: %q", h.Name, h.Linkname)
+			return fmt.Errorf("read its archive: %w", err)
 		}
 		if err := checkMember(h); err != nil {
-			return nil, err
+			return err
 		}
-		found.add(h)
-		found.odd = oddities.note(h) || found.odd
+		a.add(h)
+		a.Odd = oddities.note(h) || a.Odd
+		if err := take(h, r); err != nil {
+			return err
+		}
 	}
 }
+
+// How members say what they hide of the layers below.
+const (
+	WhiteoutPrefix = ".wh."
+	OpaqueName     = ".wh..wh..opq"
+)
+
+// MemberPath is a member's path in the root file system.
+func MemberPath(name string) string { return path.Clean("/" + name) }
 
 // oddities find out whether a layer is odd. What they keep of a path is a number that nobody can foresee: two paths
 // that have the same make a layer odd that isn't, which only costs time.
@@ -116,16 +127,16 @@ func (o *oddities) note(h *tar.Header) (odd bool) {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return false
 	}
-	name := memberPath(h.Name)
+	name := MemberPath(h.Name)
 	odd = o.has(o.seen, name)
 	o.seen[maphash.String(o.seed, name)] = struct{}{}
 	if h.Typeflag == tar.TypeLink {
-		target := memberPath(h.Linkname)
-		odd = odd || !o.has(o.seen, target) && !strings.HasPrefix(target, "/"+whiteoutPrefix+whiteoutPrefix)
+		target := MemberPath(h.Linkname)
+		odd = odd || !o.has(o.seen, target) && !strings.HasPrefix(target, "/"+WhiteoutPrefix+WhiteoutPrefix)
 	}
 
 	dir, base := path.Split(name)
-	if hides, ok := strings.CutPrefix(base, whiteoutPrefix); ok && !strings.HasPrefix(hides, whiteoutPrefix) {
+	if hides, ok := strings.CutPrefix(base, WhiteoutPrefix); ok && !strings.HasPrefix(hides, WhiteoutPrefix) {
 		odd = odd || o.has(o.seen, dir+hides)
 		o.hidden[maphash.String(o.seed, dir+hides)] = struct{}{}
 		return odd
@@ -144,6 +155,14 @@ func (o *oddities) note(h *tar.Header) (odd bool) {
 
 // checkMember refuses what would not be in the image as the archive has it.
 func checkMember(h *tar.Header) error {
+	if name := path.Clean(h.Name); name == ".." || strings.HasPrefix(name, "../") {
+		return fmt.Errorf("its archive has a member outside of the image: %q", h.Name)
+	}
+	if target := path.Clean(h.Linkname); h.Typeflag == tar.TypeLink &&
+		(target == ".." || strings.HasPrefix(target, "../")) {
+		return fmt.Errorf("its archive has a hard link %q to a file outside of the image: %q", h.Name, h.Linkname)
+	}
+
 	// The highest number isn't an ID: the kernel takes it for "leave the owner as it is".
 	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= math.MaxUint32 || int64(h.Gid) >= math.MaxUint32 {
 		return fmt.Errorf("its archive has a member %q of UID %d and GID %d: IDs go from 0 to %d\nhint: give the file another owner where the image is made",
@@ -158,7 +177,7 @@ func checkMember(h *tar.Header) error {
 	sparse := h.Typeflag == tar.TypeGNUSparse
 	for key := range h.PAXRecords {
 		sparse = sparse || strings.HasPrefix(key, sparseRecord)
-		name, ok := strings.CutPrefix(key, xattrRecord)
+		name, ok := strings.CutPrefix(key, XattrRecord)
 		if ok && steersOverlay(name) {
 			return fmt.Errorf("its archive has a member %q with the attribute %s, by which an overlay file system would show other files than the layers have\n%s",
 				h.Name, name, hint)
@@ -178,8 +197,8 @@ func checkMember(h *tar.Header) error {
 // as one without: see the caveat of its README.
 const sparseRecord = "GNU.sparse."
 
-// xattrRecord is the prefix of PAX records that are extended attributes.
-const xattrRecord = "SCHILY.xattr."
+// XattrRecord is the prefix of PAX records that are extended attributes.
+const XattrRecord = "SCHILY.xattr."
 
 // steersOverlay tells attributes that overlay obeys in a layer, under real root's name or others'. Those by which it
 // only remembers where a file came from say nothing there, and archives that were packed from the raw directories of
@@ -195,25 +214,25 @@ func steersOverlay(name string) bool {
 }
 
 // add notes the owners of a member, and the IDs that its capabilities and access control lists name.
-func (o *owners) add(h *tar.Header) {
-	o.uids[uint32(h.Uid)], o.gids[uint32(h.Gid)] = true, true
+func (a *Archive) add(h *tar.Header) {
+	a.UIDs[uint32(h.Uid)], a.GIDs[uint32(h.Gid)] = true, true
 	for key, value := range h.PAXRecords {
-		name, ok := strings.CutPrefix(key, xattrRecord)
+		name, ok := strings.CutPrefix(key, XattrRecord)
 		if !ok {
 			continue
 		}
 		uids, gids := layer.AttrIDs(name, value)
 		for _, id := range uids {
-			o.uids[id] = true
+			a.UIDs[id] = true
 		}
 		for _, id := range gids {
-			o.gids[id] = true
+			a.GIDs[id] = true
 		}
 	}
 }
 
-// plainStream is a layer's stream without its compression.
-func plainStream(r io.Reader) (*decompress.Stream, error) {
+// Plain is a layer's stream without its compression.
+func Plain(r io.Reader) (*decompress.Stream, error) {
 	s, err := decompress.New(r)
 	if err != nil {
 		return nil, fmt.Errorf("decompress: %w", err)
@@ -222,35 +241,4 @@ func plainStream(r io.Reader) (*decompress.Stream, error) {
 		return nil, errors.New("it is compressed with xz, which images don't use")
 	}
 	return s, nil
-}
-
-// unmapped tells whether IDs are beyond the user's ranges.
-func (c *layerCopy) unmapped(o *owners) bool {
-	uids, gids := c.beyond([]*owners{o})
-	return len(uids)+len(gids) > 0
-}
-
-// missingIDs names all IDs beyond the user's ranges in the layers that were fetched.
-func (c *layerCopy) missingIDs(fetched []*pendingLayer) error {
-	var all []*owners
-	for _, l := range fetched {
-		if l.owners != nil {
-			all = append(all, l.owners)
-		}
-	}
-	uids, gids := c.beyond(all)
-	return &MissingIDs{Image: c.opts.Name, UIDs: uids, GIDs: gids}
-}
-
-func (c *layerCopy) beyond(all []*owners) (uids, gids []uint32) {
-	if c.opts.Mapping == nil {
-		return nil, nil
-	}
-	u, g := map[uint32]bool{}, map[uint32]bool{}
-	for _, o := range all {
-		maps.Copy(u, o.uids)
-		maps.Copy(g, o.gids)
-	}
-	return c.opts.Mapping.UIDs.Missing(slices.Collect(maps.Keys(u))),
-		c.opts.Mapping.GIDs.Missing(slices.Collect(maps.Keys(g)))
 }
