@@ -83,8 +83,7 @@ func (r *runner) run(ctx context.Context) (step.Status, error) {
 	defer runtime.UnlockOSThread()
 
 	c := r.c
-	owner := c.IDs.Host(c.User.UID, c.User.GID)
-	out, err := streams.Open(c.Null, c.Step.Stdout, c.Step.Stderr, int(owner.UID), int(owner.GID))
+	out, err := openStreams(c)
 	if err != nil {
 		return step.Status{}, err
 	}
@@ -102,6 +101,21 @@ func (r *runner) run(ctx context.Context) (step.Status, error) {
 		err = r.backEnd.Failure()
 	}
 	return status, errors.Join(err, out.Finish())
+}
+
+// openStreams opens the step's standard streams.
+func openStreams(c *container.Container) (*streams.Streams, error) {
+	owner, err := c.IDs.InMemory(c.User.UID, c.User.GID)
+	if err != nil {
+		return nil, err
+	}
+	if c.Step.Terminal != nil {
+		return streams.OpenTerminal(c.Kernel.Pts, int(owner.UID), c.Step.Terminal)
+	}
+	return streams.Open(streams.Options{
+		Null: c.Null, Stdin: c.Step.Stdin, Stdout: c.Step.Stdout, Stderr: c.Step.Stderr,
+		UID: int(owner.UID), GID: int(owner.GID),
+	})
 }
 
 // start starts the step's first process and the watcher, and lets the step begin.

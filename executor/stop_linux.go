@@ -46,14 +46,7 @@ func startWatcher(self, step int) (*rawproc.Child, error) {
 	p.Add(rawproc.Op{Doing: "set name", Trap: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_NAME, name}})
 	p.Add(rawproc.Op{Doing: "leave the session", Trap: unix.SYS_SETSID, Ignore: rawproc.IgnoreAll})
 
-	// The watcher never executes a program, so it must close the descriptors that it got by being cloned.
-	low, high := min(self, step), max(self, step)
-	for _, gap := range [][2]int{{0, low - 1}, {low + 1, high - 1}, {high + 1, int(^uint32(0))}} {
-		if gap[0] <= gap[1] {
-			p.Add(rawproc.Op{Doing: "close descriptors", Trap: unix.SYS_CLOSE_RANGE,
-				Args: [6]uintptr{uintptr(gap[0]), uintptr(gap[1])}})
-		}
-	}
+	addCloseOthers(&p, self, step)
 
 	fds := rawproc.Pin(&p, &[2]unix.PollFd{{Fd: int32(self), Events: unix.POLLIN}, {Fd: int32(step), Events: unix.POLLIN}})
 	p.Add(rawproc.Op{Doing: "wait", Trap: unix.SYS_PPOLL, Args: [6]uintptr{fds, 2}})
@@ -68,4 +61,16 @@ func startWatcher(self, step int) (*rawproc.Child, error) {
 		return nil, fmt.Errorf("start watcher: %w", err)
 	}
 	return c, nil
+}
+
+// addCloseOthers closes all descriptors but two: a process that never executes a program must close itself what it got
+// by being cloned.
+func addCloseOthers(p *rawproc.Program, one, other int) {
+	low, high := min(one, other), max(one, other)
+	for _, gap := range [][2]int{{0, low - 1}, {low + 1, high - 1}, {high + 1, int(^uint32(0))}} {
+		if gap[0] <= gap[1] {
+			p.Add(rawproc.Op{Doing: "close descriptors", Trap: unix.SYS_CLOSE_RANGE,
+				Args: [6]uintptr{uintptr(gap[0]), uintptr(gap[1])}})
+		}
+	}
 }

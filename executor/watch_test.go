@@ -187,7 +187,7 @@ func TestStepsRunInParallel(t *testing.T) {
 func TestNoProcessOfAStepIsLeftWhenRunReturns(t *testing.T) {
 	b := newBox(t)
 	for range 20 {
-		b.run(b.sh("true"))
+		b.output(b.sh("true"))
 		names, err := filepath.Glob("/proc/self/fd/*")
 		b.must(err)
 		for _, name := range names {

@@ -51,6 +51,9 @@ type Step struct {
 
 	Security Security
 	Limits   []Limit
+	// ReadOnly keeps the step from writing to its root. Mounts and /dev stay as writable as they are. A step with a
+	// Runtime can't have it.
+	ReadOnly bool
 
 	// Emulators execute programs of other architectures for this step alone, at most one for each architecture. They are
 	// registered with the kernel in the step's user namespace, which is a new one with the caller's IDs if there is no
@@ -64,6 +67,15 @@ type Step struct {
 	// written, without the values of the variables of Env whose names SecretEnv lists. Empty: they aren't kept.
 	KeepBundle string
 	SecretEnv  []string
+
+	// Stdin is the input, which the step gets directly; nil: the null device. OCI runtimes change the owner of a step's
+	// input, so a step with a Runtime can't have one.
+	Stdin *os.File
+	// Terminal, if not nil, gives the step a terminal of its own as its controlling terminal and standard streams; Stdin,
+	// Stdout and Stderr aren't used then. It is called before the step begins, with the other side of that terminal: what
+	// is written there the step reads, and its output is read from there until an error, EIO at its end. end is called
+	// when the step has ended, and must return soon; then Run closes other. A step with a Runtime can't have one.
+	Terminal func(other *os.File) (end func() error)
 
 	// Stdout and Stderr receive the output; nil discards it. An *os.File is handed to the step directly, anything else is
 	// written to by Run, never after it has returned. The same value in both is written to by one goroutine only.

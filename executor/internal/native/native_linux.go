@@ -21,7 +21,7 @@ func (n *BackEnd) Prepare() (err error) {
 	if err := c.MakeMounts(c.ShmSize()); err != nil {
 		return err
 	}
-	if c.Step.Stdout == nil || c.Step.Stderr == nil {
+	if c.Step.Terminal == nil && (c.Step.Stdout == nil || c.Step.Stderr == nil) {
 		c.Null, err = streams.SealedNull()
 	} else { // only the input needs it, and ownInput puts the step's own device in its place
 		c.Null, err = os.OpenFile(os.DevNull, os.O_RDONLY, 0)
@@ -46,10 +46,16 @@ func (n *BackEnd) Failure() error { return nil }
 func (n *BackEnd) program(h script.Handles) *script.Script {
 	s := program{script.New(n.C)}
 	s.Settle(h)
+	if n.C.Step.Terminal != nil {
+		s.Call("take the terminal", 0, unix.SYS_IOCTL, uintptr(h.Stdio[0]), unix.TIOCSCTTY, 0)
+	}
 	s.OwnMounts()
 	s.attachAll()
 	if !n.C.Step.Security.Insecure {
 		s.maskProc()
+	}
+	if n.C.Step.ReadOnly {
+		s.ReadOnlyRoot()
 	}
 	s.enterRoot()
 	s.names()
@@ -58,7 +64,9 @@ func (n *BackEnd) program(h script.Handles) *script.Script {
 	s.BecomeUser()
 	s.Stdio(h)
 	s.CloseRest()
-	s.ownInput()
+	if n.C.Step.Stdin == nil && n.C.Step.Terminal == nil {
+		s.ownInput()
+	}
 	s.Exec()
 	return s.Script
 }

@@ -53,11 +53,14 @@ type BackEnd struct {
 	bundle  *bundle // made by Prepare
 }
 
-// New is the back end for a container whose step has no emulators: these are registered in a user namespace that only
-// the native back end makes.
+// New is the back end for a container whose step has no emulators, which are registered in a user namespace that only
+// the native back end makes, and nothing else that only that one does.
 func New(c *container.Container, runtime step.Runtime) (*BackEnd, error) {
 	if len(c.Step.Emulators) > 0 {
 		return nil, fmt.Errorf("%w: for one step with an OCI runtime: %w", emulator.ErrRegister, errors.ErrUnsupported)
+	}
+	if c.Step.Stdin != nil || c.Step.Terminal != nil || c.Step.ReadOnly {
+		return nil, fmt.Errorf("an input, a terminal or a read-only root with an OCI runtime: %w", errors.ErrUnsupported)
 	}
 	return &BackEnd{c: c, runtime: runtime}, nil
 }

@@ -140,6 +140,12 @@ func (s *Script) ReadOnly(name string) {
 	}, at, 0)
 }
 
+// ReadOnlyRoot makes the mount of the root read-only, and no mount in it.
+func (s *Script) ReadOnlyRoot() {
+	s.Call("make the root read-only", 0, unix.SYS_MOUNT_SETATTR, s.C.Root.Dir.Fd(), s.Empty, unix.AT_EMPTY_PATH, s.ro,
+		unsafe.Sizeof(unix.MountAttr{}))
+}
+
 // Stdio makes the three standard streams the child's descriptors 0 to 2.
 func (s *Script) Stdio(h Handles) {
 	for i, fd := range h.Stdio {

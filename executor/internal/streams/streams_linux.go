@@ -25,23 +25,37 @@ type Streams struct {
 	done  sync.WaitGroup // the pumps that still run
 	mu    sync.Mutex     // guards err while pumps run
 	err   error          // why output could not be written; the pumps set it, Finish returns it
+	// terminal is the other side of a step's terminal, and end what the step's Terminal has returned; nil without one.
+	terminal *os.File
+	end      func() error
 }
 
-// Open makes the streams; null stands in for streams without a writer. Pipes belong to uid and gid, the step's user,
-// so that it can open /dev/stdout by name.
-func Open(null *os.File, stdout, stderr io.Writer, uid, gid int) (s *Streams, err error) {
+// Options say what the streams are connected with.
+type Options struct {
+	Null           *os.File  // stands in for Stdin if that is nil, and for outputs without a writer
+	Stdin          *os.File  // the child gets it itself
+	Stdout, Stderr io.Writer // nil discards the output
+	// UID and GID own the pipes: they are the step's user, so that it can open /dev/stdout by name.
+	UID, GID int
+}
+
+// Open makes the streams.
+func Open(o Options) (s *Streams, err error) {
 	s = &Streams{}
-	if s.Child[0], err = dupHigh(null); err != nil {
+	if o.Stdin == nil {
+		o.Stdin = o.Null
+	}
+	if s.Child[0], err = dupHigh(o.Stdin); err != nil {
 		return nil, err
 	}
-	if s.Child[1], err = s.open(stdout, null, uid, gid); err != nil {
+	if s.Child[1], err = s.open(o, o.Stdout); err != nil {
 		s.close()
 		return nil, err
 	}
-	if SameWriter(stdout, stderr) {
+	if SameWriter(o.Stdout, o.Stderr) {
 		s.Child[2], err = dupHigh(s.Child[1])
 	} else {
-		s.Child[2], err = s.open(stderr, null, uid, gid)
+		s.Child[2], err = s.open(o, o.Stderr)
 	}
 	if err != nil {
 		s.close()
@@ -67,9 +81,9 @@ func SealedNull() (*os.File, error) {
 }
 
 // open gives the child's end of an output stream: the null device, the file that w is, or a pipe that is copied to w.
-func (s *Streams) open(w io.Writer, null *os.File, uid, gid int) (*os.File, error) {
+func (s *Streams) open(o Options, w io.Writer) (*os.File, error) {
 	if w == nil {
-		return dupHigh(null)
+		return dupHigh(o.Null)
 	}
 	if f, ok := w.(*os.File); ok {
 		return dupHigh(f)
@@ -92,7 +106,7 @@ func (s *Streams) open(w io.Writer, null *os.File, uid, gid int) (*os.File, erro
 		return nil, err
 	}
 	// without it the step can't open /dev/stdout by name, but writes all the same
-	_ = unix.Fchown(int(high.Fd()), uid, gid)
+	_ = unix.Fchown(int(high.Fd()), o.UID, o.GID)
 	s.pipes = append(s.pipes, r)
 	s.done.Add(1)
 	go s.pump(w, r)
@@ -151,6 +165,11 @@ func (s *Streams) CloseChild() {
 
 // Finish waits until all output was copied; it is called when the step has ended.
 func (s *Streams) Finish() error {
+	if s.terminal != nil {
+		s.CloseChild()
+		_ = s.terminal.SetReadDeadline(time.Now().Add(drainTime))
+		return errors.Join(s.end(), s.terminal.Close())
+	}
 	for _, r := range s.pipes {
 		_ = r.SetReadDeadline(time.Now().Add(drainTime))
 	}
