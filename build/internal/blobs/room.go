@@ -214,7 +214,7 @@ type origin struct {
 var errSlow = errors.New("the registry takes longer than the layer takes to be compressed")
 
 // fetchFrom downloads a blob into a file and verifies it.
-func (r *Room) fetchFrom(ctx context.Context, client *registry.Client, from origin) (_ *os.File, err error) {
+func (r *Room) fetchFrom(ctx context.Context, client *registry.Client, from origin) (*os.File, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silent := time.AfterFunc(r.Quiet, func() { cancel(errSlow) })
@@ -225,19 +225,25 @@ func (r *Room) fetchFrom(ctx context.Context, client *registry.Client, from orig
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rc.Close()) }()
-	verified, err := content.Verify(alive{rc, func() { silent.Reset(r.Quiet) }}, from.blob)
+	return r.spool(rc, from.blob, func() { silent.Reset(r.Quiet) })
+}
+
+// spool reads a blob into a file, verifies and closes it. came is called whenever some of it has come.
+func (r *Room) spool(rc io.ReadCloser, blob ocispec.Descriptor, came func()) (file *os.File, err error) {
+	defer func() {
+		if err = errors.Join(err, rc.Close()); err != nil && file != nil {
+			file, err = nil, errors.Join(err, file.Close())
+		}
+	}()
+	verified, err := content.Verify(alive{rc, came}, blob)
 	if err != nil {
 		return nil, err
 	}
-	file, err := r.Spool()
-	if err != nil {
+	if file, err = r.Spool(); err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(file, verified); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
+	_, err = io.Copy(file, verified)
+	return file, err
 }
 
 // alive is a reader that reports all bytes that arrive, so that a stalled download is noticed.
