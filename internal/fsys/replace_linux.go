@@ -6,11 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // TempPrefix begins the names of files that Replace has not finished. A process that is killed leaves one behind:
-// whoever owns the directory removes old ones.
+// whoever owns the directory removes old ones, by RemoveUnfinished or in a listing of its own.
 const TempPrefix = ".new-"
 
 // ReplaceOptions say how Replace writes. The zero value makes a file of mode 0600 that is not synced.
@@ -55,4 +56,27 @@ func Replace(path string, data []byte, o ReplaceOptions) error {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// RemoveUnfinished removes from a directory the files of calls of Replace that were killed: those that nobody has
+// written to for the given time.
+func RemoveUnfinished(dir string, after time.Duration) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), TempPrefix) || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err == nil && time.Since(info.ModTime()) > after {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // another process may be faster
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

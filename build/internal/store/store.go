@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
@@ -17,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/scratch"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
+	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -199,11 +201,15 @@ func (s *Store) Paths() Paths { return s.paths }
 // Driver is the name of the storage driver.
 func (s *Store) Driver() string { return s.library.GraphDriverName() }
 
-// removeStale removes staged and temporary directories of processes that have ended.
+// unfinishedAfter is the age from which on a file that was to replace another one counts as a killed process's.
+const unfinishedAfter = time.Hour
+
+// removeStale removes staged and temporary directories and files of processes that have ended.
 func (s *Store) removeStale(ctx context.Context) error {
 	return errors.Join(
 		scratch.SweepStaging(ctx, filepath.Join(s.library.GraphRoot(), overlayDriver, "staging")),
 		s.parts.Scratch.Sweep(ctx, s.removeAbandoned),
+		fsys.RemoveUnfinished(s.paths.Own, unfinishedAfter),
 	)
 }
 

@@ -183,3 +183,22 @@ func TestALayerThatAKilledBuildMountedIsRemoved(t *testing.T) {
 		t.Errorf("the layer is still there: %v", err)
 	}
 }
+
+// TestFilesThatAKilledProcessDidNotFinishAreRemoved has the files from which the note of what is on the disk, and the
+// digests of context files, would have been made.
+func TestFilesThatAKilledProcessDidNotFinishAreRemoved(t *testing.T) {
+	o := store.Options{Driver: "vfs", Root: t.TempDir()}
+	own := storetest.Open(t, o).Store.Paths().Own
+	old, young := filepath.Join(own, ".new-1"), filepath.Join(own, ".new-2")
+	storetest.Write(t, old, "{}") // its time is long ago
+	if err := os.WriteFile(young, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Open(t, o)
+	if _, err := os.Lstat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the old one: %v", err)
+	}
+	if _, err := os.Lstat(young); err != nil {
+		t.Errorf("that of a process which may live: %v", err)
+	}
+}
