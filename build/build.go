@@ -102,7 +102,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	if err != nil {
 		return Result{}, true, err
 	}
-	defer e.keepStats(r.stats, set.Progress)
+	defer e.keepStats(ctx, r.stats, set.Progress)
 	blobs := e.blobs(set, r.cache)
 	defer blobs.Close()
 	bases := e.bases(set, blobs)
@@ -138,14 +138,19 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	return res, made.Printed, e.depot.Store.Parts().Durable.Settle()
 }
 
-// keepStats writes the digests of context files to disk for later builds.
-func (e environment) keepStats(stats *source.StatCache, to progress.Sink) {
+// keepStats writes the digests of context files to disk for later builds, of a build that was interrupted too.
+func (e environment) keepStats(ctx context.Context, stats *source.StatCache, to progress.Sink) {
 	reclaim.NoteStats(e.depot.Store)
-	if err := stats.Save(); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statsPatience)
+	defer cancel()
+	if err := stats.Save(ctx); err != nil {
 		// Without the digests the next build only reads more files than it would have had to.
 		to.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})
 	}
 }
+
+// statsPatience is how long a build waits for others that write the digests of context files.
+const statsPatience = 5 * time.Second
 
 // maxAttempts is how often a build starts anew if other programs remove layers under it. Each attempt
 // is shorter than the one before by the steps that the cache still has.

@@ -81,7 +81,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/source", job: "contexts, ignore rules, selection, content digests",
-			mayImport: "internal/fsys internal/guard",
+			mayImport: "internal/flock internal/fsys internal/guard",
 		},
 		{
 			pkg: "build/internal/fetch", job: "files from URLs and trees from git repositories, kept on disk",

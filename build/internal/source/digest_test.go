@@ -142,7 +142,7 @@ func TestStatCache(t *testing.T) {
 	if len(young.fresh) != 0 {
 		t.Error("files that changed just now were remembered")
 	}
-	check(t, young.Save())
+	check(t, young.Save(t.Context()))
 	if _, err := os.Stat(path); err == nil {
 		t.Error("an empty cache was saved")
 	}
@@ -151,7 +151,7 @@ func TestStatCache(t *testing.T) {
 	if got := digest(first); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	check(t, first.Save())
+	check(t, first.Save(t.Context()))
 	// Nothing can be read any more: what is known comes from the cache.
 	second := OpenStatCache(path)
 	var st unix.Stat_t
@@ -201,7 +201,7 @@ func TestStatCacheDropsWhatIsntUsed(t *testing.T) {
 			}
 		}
 		c.insert(st(n), hashSum{byte(n)}, time.Now())
-		check(t, c.Save())
+		check(t, c.Save(t.Context()))
 	}
 	c := OpenStatCache(path)
 	if sum, ok := c.lookup(st(0)); !ok || sum != (hashSum{}) {
@@ -255,7 +255,7 @@ func BenchmarkDigest(b *testing.B) {
 		b.Helper()
 		_, err := Digest(b.Context(), DigestOptions{Root: dir, Query: Query{Patterns: []string{"."}, Filter: f}, Cache: c})
 		check(b, err)
-		check(b, c.Save())
+		check(b, c.Save(b.Context()))
 	}
 	b.Run("cold", func(b *testing.B) {
 		for b.Loop() {

@@ -2,9 +2,13 @@ package source
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"sort"
 	"sync"
@@ -14,6 +18,7 @@ import (
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/internal/flock"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
@@ -40,11 +45,13 @@ const (
 const racyTime = 2 * time.Second
 
 // StatCache remembers content digests by (device, inode, size, mtime, ctime), so that an unchanged file need not be
-// read again. It is safe for concurrent use. Two processes may use one file: the last to save wins, and nothing but
-// time is lost. The nil StatCache remembers nothing.
+// read again. It is safe for concurrent use. Several may use one file, in this process and others: each saves its
+// records beside those of the others. The nil StatCache remembers nothing.
 type StatCache struct {
 	path string
 	load sync.Once
+	// from is the file as it was when it was read; nil: there was none, or it can't be told.
+	from os.FileInfo
 
 	// records are the records of the file, in its encoding. used tells for each, by its index, whether this process used
 	// it.
@@ -81,11 +88,7 @@ func (c *StatCache) lookup(st *unix.Stat_t) (hashSum, bool) {
 	}
 	c.load.Do(c.read)
 	key := cacheKey(st)
-	count := len(c.records) / recordSize
-	n := sort.Search(count, func(n int) bool {
-		return bytes.Compare(c.records[n*recordSize:n*recordSize+keySize], key[:]) >= 0
-	})
-	if n < count && bytes.Equal(c.records[n*recordSize:n*recordSize+keySize], key[:]) {
+	if n, ok := c.find(key); ok {
 		c.used[n].Store(true)
 		return hashSum(c.records[n*recordSize+keySize:]), true
 	}
@@ -93,6 +96,15 @@ func (c *StatCache) lookup(st *unix.Stat_t) (hashSum, bool) {
 	defer c.mu.Unlock()
 	sum, ok := c.fresh[key]
 	return sum, ok
+}
+
+// find gives the number of a record of the file.
+func (c *StatCache) find(key statKey) (n int, ok bool) {
+	count := len(c.records) / recordSize
+	n = sort.Search(count, func(n int) bool {
+		return bytes.Compare(c.records[n*recordSize:n*recordSize+keySize], key[:]) >= 0
+	})
+	return n, n < count && bytes.Equal(c.records[n*recordSize:n*recordSize+keySize], key[:])
 }
 
 // insert adds the digest of a file, unless the file changed less than racyTime before began, when reading it began.
@@ -119,7 +131,16 @@ func (c *StatCache) insert(st *unix.Stat_t, sum hashSum, began time.Time) {
 
 // read loads the file.
 func (c *StatCache) read() {
-	text, err := os.ReadFile(c.path)
+	// A file is replaced as a whole, so that what is read of an open one belongs together.
+	f, err := os.Open(c.path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if c.from, err = f.Stat(); err != nil {
+		return
+	}
+	text, err := io.ReadAll(f)
 	if err != nil || len(text) < cacheHeader+len(hashSum{}) || string(text[:len(cacheMagic)]) != cacheMagic {
 		return
 	}
@@ -133,9 +154,10 @@ func (c *StatCache) read() {
 	c.records, c.used = records, make([]atomic.Bool, count)
 }
 
-// Save writes the cache if it has new records. Records that no build used for maxUnused saves are dropped. The file is
-// replaced by rename, and its directory is made if it is missing.
-func (c *StatCache) Save() error {
+// Save writes the cache if it has new records, with those that others have saved since it was read. Records that no
+// build used for maxUnused saves are dropped. The file is replaced by rename, and its directory is made if it is
+// missing.
+func (c *StatCache) Save(ctx context.Context) (err error) {
 	if c == nil {
 		return nil
 	}
@@ -145,12 +167,69 @@ func (c *StatCache) Save() error {
 	if len(c.fresh) == 0 && !c.staleMarks() {
 		return nil
 	}
+
+	lock, err := c.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("save file digests: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	latest := c
+	if c.replaced() {
+		latest = c.merged()
+	}
 	// The file isn't synced: if a crash damages it, its checksum fails and the cache counts as empty.
-	text := c.encode(c.generation + 1)
-	if err := fsys.Replace(c.path, text, fsys.ReplaceOptions{MakeDirs: true}); err != nil {
+	if err := fsys.Replace(c.path, latest.encode(latest.generation+1), fsys.ReplaceOptions{}); err != nil {
 		return fmt.Errorf("save file digests: %w", err)
 	}
 	return nil
+}
+
+// lock keeps others from saving, and makes the directory of the file.
+func (c *StatCache) lock(ctx context.Context) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(c.path), 0o700); err != nil {
+		return nil, err
+	}
+	return flock.File(ctx, c.path+".lock", flock.Exclusive)
+}
+
+// replaced tells whether the file isn't the one that was read any more.
+func (c *StatCache) replaced() bool {
+	f, err := os.Open(c.path)
+	if err != nil {
+		return c.from != nil
+	}
+	defer f.Close()
+	now, err := f.Stat()
+	if err != nil || c.from == nil || !os.SameFile(now, c.from) {
+		return true
+	}
+	// A file that came long after the one that was read may have its inode number. Its time tells nothing: each build
+	// sets that.
+	header := make([]byte, cacheHeader)
+	_, err = io.ReadFull(f, header)
+	return err != nil || binary.BigEndian.Uint32(header[len(cacheMagic):]) != c.generation
+}
+
+// merged reads the file again, and adds to what is in it the records that are new here and those that were used.
+func (c *StatCache) merged() *StatCache {
+	latest := OpenStatCache(c.path)
+	latest.load.Do(latest.read)
+	add := func(key statKey, sum hashSum) {
+		if n, ok := latest.find(key); ok {
+			latest.used[n].Store(true)
+			return
+		}
+		latest.fresh[key] = sum
+	}
+	for n := range c.used {
+		if record := c.records[n*recordSize:]; c.used[n].Load() {
+			add(statKey(record), hashSum(record[keySize:]))
+		}
+	}
+	for key, sum := range c.fresh {
+		add(key, sum)
+	}
+	return latest
 }
 
 // staleMarks reports whether a record was used whose mark is older than markEvery generations.
