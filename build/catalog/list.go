@@ -19,8 +19,8 @@ type Image struct {
 	ParentID    string   `json:"ParentId"`
 	RepoTags    []string `json:"RepoTags"`
 	RepoDigests []string `json:"RepoDigests"`
-	// Size and VirtualSize are the same: the bytes of layers, contents and records. SharedSize is always 0, since cooper
-	// doesn't measure which part is shared.
+	// Size and VirtualSize are the same: the bytes of layers, contents and records. SharedSize is the part of them that is
+	// in layers which other images have, too; those that only the cache needs don't count.
 	Size        int64             `json:"Size"`
 	SharedSize  int64             `json:"SharedSize"`
 	VirtualSize int64             `json:"VirtualSize"`
@@ -76,7 +76,7 @@ func List(ctx context.Context, s *session.Session, o ListOptions) (list []Image,
 
 func imageOf(l images.Listed) Image {
 	return Image{
-		ID: l.ID, RepoTags: l.Names, RepoDigests: l.RepoDigests(), Size: l.Size, VirtualSize: l.Size,
+		ID: l.ID, RepoTags: l.Names, RepoDigests: l.RepoDigests(), Size: l.Size, VirtualSize: l.Size, SharedSize: l.Shared,
 		Labels: l.Image.Config.Labels, Containers: len(l.Containers), ReadOnly: l.ReadOnly, Dangling: l.Dangling(),
 		Names: l.Names, Digest: l.Digest, History: l.OldNames, Created: l.Created.Unix(), CreatedAt: l.Created.UTC(),
 	}

@@ -33,13 +33,9 @@ func (f *Finder) Describe(ctx context.Context, name string, platform ocispec.Pla
 		return Described{}, fmt.Errorf("read image %s: %w", name, err)
 	}
 
-	layers, err := f.library.Layers()
+	byID, err := f.layersByID()
 	if err != nil {
-		return Described{}, fmt.Errorf("list layers: %w", err)
-	}
-	byID := map[string]*storage.Layer{}
-	for i := range layers {
-		byID[layers[i].ID] = &layers[i]
+		return Described{}, err
 	}
 
 	d := Described{Found: found, Listed: f.listed(img, byID), Driver: f.store.Driver()}

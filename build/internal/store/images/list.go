@@ -3,6 +3,7 @@ package images
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -25,8 +26,9 @@ type Listed struct {
 	Digest  digest.Digest
 	Digests []digest.Digest
 	Created time.Time
-	// Size is how many bytes its layers' content and its records have.
-	Size int64
+	// Size is how many bytes its layers' content and its records have, Shared how many of these are in layers that other
+	// images have, too; List finds that out. Images that only the cache needs don't count as others.
+	Size, Shared int64
 	// TopLayer is empty if it has no layers. Layers has their IDs, bottom first.
 	TopLayer string
 	Layers   []string
@@ -45,17 +47,13 @@ func (f *Finder) List() ([]Listed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
-	layers, err := f.library.Layers()
+	byID, err := f.layersByID()
 	if err != nil {
-		return nil, fmt.Errorf("list layers: %w", err)
+		return nil, err
 	}
 	containers, err := f.library.Containers()
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
-	}
-	byID := map[string]*storage.Layer{}
-	for i := range layers {
-		byID[layers[i].ID] = &layers[i]
 	}
 	using := map[string][]string{}
 	for _, c := range containers {
@@ -71,6 +69,7 @@ func (f *Finder) List() ([]Listed, error) {
 		l.Containers = using[l.ID]
 		listed = append(listed, l)
 	}
+	share(listed, byID)
 	for i, l := range listed {
 		listed[i].Intermediate = l.Dangling() && slices.ContainsFunc(listed,
 			func(child Listed) bool { return child.BuiltOn(l) })
@@ -79,15 +78,56 @@ func (f *Finder) List() ([]Listed, error) {
 	return listed, nil
 }
 
-func (f *Finder) listed(img *storage.Image, layers map[string]*storage.Layer) Listed {
+// A sizedLayer is a layer whose size is looked for once.
+type sizedLayer struct {
+	*storage.Layer
+	size func() int64
+}
+
+func (f *Finder) layersByID() (map[string]sizedLayer, error) {
+	layers, err := f.library.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("list layers: %w", err)
+	}
+	byID := map[string]sizedLayer{}
+	for i := range layers {
+		byID[layers[i].ID] = sizedLayer{&layers[i], sync.OnceValue(func() int64 { return f.sizeOf(&layers[i]) })}
+	}
+	return byID, nil
+}
+
+// share finds out what images share with each other.
+func share(listed []Listed, layers map[string]sizedLayer) {
+	count := map[string]int{}
+	for _, l := range listed {
+		if !l.Cached {
+			for _, id := range l.Layers {
+				count[id]++
+			}
+		}
+	}
+	for i, l := range listed {
+		own := 1
+		if l.Cached {
+			own = 0
+		}
+		for _, id := range l.Layers {
+			if count[id] > own {
+				listed[i].Shared += layers[id].size()
+			}
+		}
+	}
+}
+
+func (f *Finder) listed(img *storage.Image, layers map[string]sizedLayer) Listed {
 	l := Listed{
 		ID: img.ID, Names: GivenNames(img), OldNames: img.NamesHistory, ReadOnly: img.ReadOnly, Digest: img.Digest,
 		Digests: img.Digests, Created: img.Created, TopLayer: img.TopLayer,
 	}
 	l.Cached = len(l.Names) == 0 && Own(img)
-	for id := img.TopLayer; id != "" && layers[id] != nil; id = layers[id].Parent {
+	for id := img.TopLayer; id != "" && layers[id].Layer != nil; id = layers[id].Parent {
 		l.Layers = append(l.Layers, id)
-		l.Size += f.sizeOf(layers[id])
+		l.Size += layers[id].size()
 	}
 	slices.Reverse(l.Layers)
 	for _, n := range img.BigDataSizes {
