@@ -106,7 +106,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	blobs := e.blobs(set, r.cache)
 	defer blobs.Close()
 	bases := e.bases(set, blobs)
-	p, err := makePlan(ctx, set, from.dockerfile, bases)
+	p, err := makePlan(ctx, set, from, bases)
 	if err != nil {
 		return Result{}, false, err
 	}

@@ -2,12 +2,12 @@ package build
 
 import (
 	"context"
-	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 // planned is the outcome of planning: the graph of steps and what the build has to know of it.
@@ -17,13 +17,15 @@ type planned struct {
 	targets []*plan.Stage
 	// stages is how many stages the plan for one image has.
 	stages int
-	// sourceDate is the latest time that files and records in the images may have; nil: no limit.
-	sourceDate *time.Time
+	// date replaces the times of files and records in the images; nil: they stay as they are.
+	date *layer.Date
 }
 
 // makePlan plans the image, or one for each platform, in one graph.
-func makePlan(ctx context.Context, set settings, df inputs.File, bases plan.Resolver) (p planned, err error) {
+func makePlan(ctx context.Context, set settings, from opened, bases plan.Resolver) (p planned, err error) {
+	df := from.dockerfile
 	o := set.planOptions(df, bases)
+	o.ContextDate = from.contextDate(set.Progress)
 	if len(set.Platforms) < 2 {
 		if p.graph, err = plan.Make(ctx, df.Parsed, o); err != nil {
 			return planned{}, err
@@ -32,7 +34,7 @@ func makePlan(ctx context.Context, set settings, df inputs.File, bases plan.Reso
 	} else if err := p.combine(ctx, set, df, o); err != nil {
 		return planned{}, err
 	}
-	p.sourceDate, err = set.sourceDate(p.graph.SourceDate)
+	p.date, err = set.date(p.graph.SourceDate)
 	return p, err
 }
 

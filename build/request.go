@@ -50,7 +50,9 @@ type Request struct {
 	// SourceDate is the latest time that files and records in the image may have; nil: no limit. A SOURCE_DATE_EPOCH among
 	// the build arguments, or before the first FROM, takes precedence over SourceDate.
 	SourceDate *time.Time
-	Run        RunOptions
+	// Timestamp is the time that all files and records of the image have, whatever else says a date; nil: none.
+	Timestamp *time.Time
+	Run       RunOptions
 	// StepNS is the user namespace of RUN steps; with the zero value they run in cooper's own.
 	StepNS StepNS
 	// Stdout receives outputs whose destination is export.Stdout; nil: such outputs are refused.

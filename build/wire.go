@@ -52,7 +52,7 @@ type rooms struct {
 func (e environment) wire(set settings, p planned, from parts) rooms {
 	blame, names := steps.Errors{Explain: e.session.Explain}, steps.Names{Stages: p.stages}
 	roots := rootfs.New(rootfs.Options{
-		Store: e.depot.Store, Cache: from.cache, Identity: e.identity, SourceDate: p.sourceDate, NoCache: set.NoCache,
+		Store: e.depot.Store, Cache: from.cache, Identity: e.identity, Date: p.date, NoCache: set.NoCache,
 		Progress: set.Progress, Shown: e.asides, Space: e.space, Sealed: from.pushes.Sealed,
 		Fail: func(s *plan.Step, err error) error {
 			err = blame.Of(s, err)
@@ -73,7 +73,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 		}),
 		outputs: outputs.New(outputs.Options{
 			Images: e.depot.Images, Layers: e.depot.Store, Cache: from.cache, Roots: roots,
-			SourceDate: p.sourceDate, Format: set.Format,
+			Date: p.date, Format: set.Format,
 			Specs: set.Outputs, Pushes: from.pushes, Blobs: from.blobs,
 			Stdout: set.Stdout, Progress: set.Progress, Shown: e.asides,
 		}),

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -104,6 +105,39 @@ func (a *arguments) sourceDate() string {
 	}
 	value, _ := a.global.Get(sourceDateArg)
 	return value
+}
+
+// ContextDate is the value of SOURCE_DATE_EPOCH that stands for the date of the main context.
+const ContextDate = "context"
+
+// dateGiven puts the date of the main context, which find gives, in the place of a --build-arg that is ContextDate. A
+// context without a date leaves the argument out.
+func (a *arguments) dateGiven(ctx context.Context, find func(ctx context.Context) (string, error)) error {
+	if given, _ := a.given(sourceDateArg); find == nil || given != ContextDate {
+		return nil
+	}
+	date, err := find(ctx)
+	if err != nil {
+		return err
+	}
+	a.all = maps.Clone(a.all)
+	if a.all[sourceDateArg] = &date; date == "" {
+		delete(a.all, sourceDateArg)
+	}
+	return nil
+}
+
+// dateDefault does the same with the default of the ARG before the first FROM.
+func (a *arguments) dateDefault(ctx context.Context, find func(ctx context.Context) (string, error)) error {
+	if value, _ := a.global.Get(sourceDateArg); find == nil || value != ContextDate {
+		return nil
+	}
+	date, err := find(ctx)
+	if err != nil {
+		return err
+	}
+	a.global.set(sourceDateArg, date)
+	return nil
 }
 
 // read evaluates the ARG instructions before the first FROM.

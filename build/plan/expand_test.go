@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -267,5 +268,36 @@ func TestCacheMountsHaveTheirNamespace(t *testing.T) {
 	text := string(render(t, g))
 	if !strings.Contains(text, "id=ci/c ") || !strings.Contains(text, "id=ci/x ") {
 		t.Error(text)
+	}
+}
+
+func TestTheDateOfTheContextStandsForItsName(t *testing.T) {
+	const declared = "ARG SOURCE_DATE_EPOCH=7\nFROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL r=$SOURCE_DATE_EPOCH\n"
+	byDefault := strings.Replace(declared, "7", plan.ContextDate, 1)
+	for _, tt := range []struct {
+		text, date  string
+		given       *string
+		want, label string
+	}{
+		{declared, "9", value(plan.ContextDate), "9", "9"},
+		{declared, "", value(plan.ContextDate), "7", "7"},
+		{byDefault, "9", nil, "9", "9"},
+		{byDefault, "", nil, "", ""},
+		{byDefault, "9", value("5"), "5", "5"},
+		{"FROM scratch\nLABEL r=x\n", "9", value(plan.ContextDate), "9", "x"},
+	} {
+		o := options()
+		o.BuildArgs = map[string]*string{}
+		if tt.given != nil {
+			o.BuildArgs["SOURCE_DATE_EPOCH"] = tt.given
+		}
+		o.ContextDate = func(context.Context) (string, error) { return tt.date, nil }
+		g := planText(t, tt.text, o)
+		if got := g.Target.Image.Config.Labels["r"]; g.SourceDate != tt.want || got != tt.label {
+			t.Errorf("%q, %q: date %q, label %q", tt.text, tt.date, g.SourceDate, got)
+		}
+		if given := o.BuildArgs["SOURCE_DATE_EPOCH"]; given != tt.given {
+			t.Errorf("%q: the argument that was given is now %v", tt.text, given)
+		}
 	}
 }

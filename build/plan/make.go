@@ -75,6 +75,9 @@ type Options struct {
 	Fresh []string
 	// Ignore says which files of the main context are hidden from COPY and ADD; nil: none.
 	Ignore IgnoredFiles
+	// ContextDate gives the date of the main context in seconds since 1970, or "" if it has none: it takes the place of
+	// "context" as the value of SOURCE_DATE_EPOCH. Nil: the word stays.
+	ContextDate func(ctx context.Context) (string, error)
 	// Warn is called with each warning, in file order, also with those before an error. It may be nil; the graph has the
 	// warnings, too.
 	Warn func(dockerfile.Warning)
@@ -134,7 +137,13 @@ func (p *planner) safely(do func() error) (err error) {
 }
 
 func (p *planner) plan(ctx context.Context) error {
+	if err := p.args.dateGiven(ctx, p.opts.ContextDate); err != nil {
+		return err
+	}
 	if err := p.args.read(); err != nil {
+		return err
+	}
+	if err := p.args.dateDefault(ctx, p.opts.ContextDate); err != nil {
 		return err
 	}
 	if err := p.reader.all(); err != nil {

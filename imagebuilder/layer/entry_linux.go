@@ -144,10 +144,7 @@ func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(c
 		e.xattrs[i].value = value
 	}
 
-	e.mtime = int64(st.Mtim.Sec) //nolint:unconvert // 32 bits on some architectures
-	if r.o.Clamp != nil {
-		e.mtime = min(e.mtime, r.o.Clamp.Unix())
-	}
+	e.mtime = r.o.Date.Seconds(int64(st.Mtim.Sec)) //nolint:unconvert // 32 bits on some architectures
 
 	r.uids.add(e.uid)
 	r.gids.add(e.gid)

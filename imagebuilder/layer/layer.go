@@ -3,7 +3,6 @@ package layer
 import (
 	"errors"
 	"io"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -55,8 +54,8 @@ type Options struct {
 	// Owners translates the owner found on disk to container IDs; nil: they are the same. Its error is returned with the
 	// path.
 	Owners func(uid, gid uint32) (containerUID, containerGID uint32, err error)
-	// Clamp replaces later modification times (SOURCE_DATE_EPOCH), in whole seconds; nil: times stay as they are.
-	Clamp *time.Time
+	// Date replaces modification times; nil: they stay as they are.
+	Date *Date
 	// ParentRoot holds the attributes of "/" in the parent layer. The stream has an entry "./" only if the layer's own
 	// differ; nil: never.
 	ParentRoot *RootAttr

@@ -170,16 +170,21 @@ func unpack(t *testing.T, locale string, stream []byte, dst string) {
 	}
 }
 
-func TestReadClampsTimes(t *testing.T) {
+func TestReadReplacesTimes(t *testing.T) {
 	dir := t.TempDir()
 	makeTree(t, dir, []node{
 		{path: "early", typ: typeReg, mtime: 100},
 		{path: "late", typ: typeDir, mtime: 200},
 	})
 	clamp := time.Unix(150, 999)
-	_, stream := layerOf(t, dir, Options{Clamp: &clamp})
+	_, stream := layerOf(t, dir, Options{Date: &Date{Time: clamp}})
 	diffLines(t, listing(t, stream), []string{
 		`0 00000 0:0 0 t100 "early"`,
+		`5 00000 0:0 0 t150 "late/"`,
+	})
+	_, stream = layerOf(t, dir, Options{Date: &Date{Time: clamp, Exact: true}})
+	diffLines(t, listing(t, stream), []string{
+		`0 00000 0:0 0 t150 "early"`,
 		`5 00000 0:0 0 t150 "late/"`,
 	})
 }

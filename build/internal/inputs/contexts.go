@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/fetch"
 	"github.com/cooperbuild/cooper/build/internal/source"
@@ -16,6 +17,8 @@ import (
 // name is "". They are safe for concurrent use.
 type Contexts struct {
 	opener opener
+	// date gives the time of the main context; nil: it has none. ReadMain sets it.
+	date func(ctx context.Context) (time.Time, error)
 
 	mu   sync.Mutex
 	open map[string]*Context
@@ -53,6 +56,7 @@ func (c *Contexts) ReadMain(ctx context.Context) (File, error) {
 	}
 	main := c.entry("")
 	main.opened, main.release, main.Fleeting = true, place.release, place.fleeting
+	c.date = place.date
 	df, err := c.opener.read(ctx, place)
 	if err != nil || place.path == "" {
 		return df, err

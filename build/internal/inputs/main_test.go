@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
@@ -67,6 +68,46 @@ func TestTheMainContextIsFoundWhereverItLies(t *testing.T) {
 			}
 			if f.Source.Name != test.name || string(f.Source.Text) != from || f.Parsed == nil || f.Ignore != nil {
 				t.Errorf("%+v", f)
+			}
+		})
+	}
+}
+
+func TestTheDateOfAContextIsThatOfItsContent(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1_000_000_000, 0).UTC()
+	files := []string{"Dockerfile=" + from, "sub/a=1"}
+	dated := tarOf(t, []string{"Dockerfile=" + from}, tar.Header{Name: "newest", ModTime: at},
+		tar.Header{Name: "older", ModTime: at.Add(-time.Hour)})
+	web := serve(t, map[string][]byte{"/ctx.tgz": zipped(t, dated), "/Dockerfile": []byte(from)})
+	server := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	before := time.Now().Add(-time.Hour)
+	for name, test := range map[string]struct {
+		o Options
+		// want is the date; nil: the context has none.
+		want *time.Time
+	}{
+		"directory":                    {Options{Context: plant(t, t.TempDir(), files...)}, nil},
+		"Dockerfile on standard input": {Options{Context: Stdin, Stdin: strings.NewReader(from)}, nil},
+		"archive":                      {Options{Context: Stdin, Stdin: bytes.NewReader(dated)}, &at},
+		"archive of a URL":             {Options{Context: web.URL + "/ctx.tgz"}, &server},
+		"Dockerfile of a URL":          {Options{Context: web.URL + "/Dockerfile"}, &server},
+		"git repository":               {Options{Context: repository(t, files...)}, &before},
+		"part of a git repository":     {Options{Context: repository(t, "sub/Dockerfile="+from) + "#main:sub"}, &before},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := newContexts(t, test.o)
+			if _, err := c.ReadMain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got, err := c.Date(t.Context())
+			switch {
+			case err != nil || (got == nil) != (test.want == nil):
+				t.Errorf("%v, %v", got, err)
+			case test.want == &before && (got.Before(before) || got.After(time.Now()) || got.Nanosecond() > 0),
+				test.want != nil && test.want != &before && !got.Equal(*test.want):
+				t.Errorf("%v", got)
 			}
 		})
 	}

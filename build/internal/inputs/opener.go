@@ -44,6 +44,9 @@ type located struct {
 	what string
 	// dockerfile is the text of the Dockerfile that the source gave in place of files; nil: it gave files.
 	dockerfile []byte
+	// date gives the time of a context that came from elsewhere; nil: it is a directory of the user's, whose files have the
+	// times of a checkout or an editor.
+	date func(ctx context.Context) (time.Time, error)
 	// release gives the directory back when the build has ended; never nil.
 	release func() error
 }
@@ -255,6 +258,7 @@ func (o opener) unpack(ctx context.Context, archive io.Reader, what string) (loc
 	if res.Devices > 0 {
 		o.note("%d device nodes of the context are left out", res.Devices)
 	}
+	p.date = func(context.Context) (time.Time, error) { return newest(p.path) }
 	return p, nil
 }
 
@@ -273,7 +277,8 @@ func (o opener) git(ctx context.Context, ref remote.Git) (located, error) {
 	if err != nil {
 		return located{}, err
 	}
-	return located{path: tree.Dir, what: ref.String(), release: tree.Release}, nil
+	ref.Ref = tree.Commit
+	return located{path: tree.Dir, what: ref.String(), release: tree.Release, date: o.commitDate(ref)}, nil
 }
 
 // http downloads a context from a URL. It unpacks an archive. Anything else is a Dockerfile without files if it is the
@@ -305,7 +310,8 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p located,
 	case err != nil && !errors.Is(err, io.EOF):
 		return located{}, err
 	case fileop.IsArchive(head):
-		return o.unpack(ctx, stream, what)
+		p, err = o.unpack(ctx, stream, what)
+		return p.dated(file), err
 	case named:
 		return o.oneFile(ctx, stream, file)
 	}
@@ -314,7 +320,8 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p located,
 	if err != nil {
 		return located{}, err
 	}
-	return o.onlyDockerfile(ctx, text, what)
+	p, err = o.onlyDockerfile(ctx, text, what)
+	return p.dated(file), err
 }
 
 // oneFile makes a context of one file, which gets the name that BuildKit gives it.

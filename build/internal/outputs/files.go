@@ -78,7 +78,7 @@ func (b Room) tarFiles(ctx context.Context, view *os.File, w io.Writer) error {
 		}
 		return nil
 	}
-	_, err := layer.Read(ctx, fmt.Sprintf("/proc/self/fd/%d", view.Fd()), layer.Options{Tar: w, Clamp: b.SourceDate})
+	_, err := layer.Read(ctx, fmt.Sprintf("/proc/self/fd/%d", view.Fd()), layer.Options{Tar: w, Date: b.Date})
 	return err
 }
 

@@ -37,7 +37,7 @@ type room struct {
 // newRoom begins a build in a store of its own.
 func newRoom(t *testing.T, o Options) *room {
 	t.Helper()
-	return withRoom(roottest.New(t, store.Options{Driver: "overlay"}, rootfs.Options{SourceDate: o.SourceDate}), o)
+	return withRoom(roottest.New(t, store.Options{Driver: "overlay"}, rootfs.Options{Date: o.Date}), o)
 }
 
 func withRoom(b *roottest.Build, o Options) *room {
@@ -53,7 +53,7 @@ func withRoom(b *roottest.Build, o Options) *room {
 // again is another build of the same store.
 func (r *room) again(t *testing.T, o Options) *room {
 	t.Helper()
-	return withRoom(r.Again(t, rootfs.Options{SourceDate: o.SourceDate}), o)
+	return withRoom(r.Again(t, rootfs.Options{Date: o.Date}), o)
 }
 
 // instruction is a step of a stage: its text in the history, and the files that it writes.

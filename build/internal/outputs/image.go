@@ -157,8 +157,8 @@ func (b Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*ro
 // firstMade gives the time at which an image without layers of its own was first built.
 func (b Room) firstMade(config []byte) (time.Time, error) {
 	now := time.Now().UTC()
-	if d := b.SourceDate; d != nil && d.Before(now) {
-		return d.UTC(), nil
+	if made := b.Date.Record(now); !made.Equal(now) {
+		return made, nil
 	}
 	key := cache.NewKey("image").Add("config", string(config)).Key()
 	if rec := b.Cache.Get(key); rec != nil {

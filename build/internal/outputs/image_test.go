@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 func TestAnImageHasTheLayersAndHistoryOfItsSteps(t *testing.T) {
@@ -82,17 +83,22 @@ func TestTheSameStepsMakeTheSameImage(t *testing.T) {
 func TestAnImageWithoutLayersHasTheSourceDate(t *testing.T) {
 	t.Parallel()
 	date := time.Unix(1_000_000_000, 0)
-	r := newRoom(t, Options{SourceDate: &date})
+	r := newRoom(t, Options{Date: &layer.Date{Time: date}})
 	made := r.finish(t, nil, r.stage(t, env("A=1")))
 	image := r.find(t, made.ID.Encoded()).Image
 	if !image.Created.Equal(date) || !image.History[0].Created.Equal(date) {
 		t.Errorf("made %v, its step %v", image.Created, image.History[0].Created)
 	}
 	future := time.Now().Add(time.Hour)
-	late := r.again(t, Options{SourceDate: &future})
+	late := r.again(t, Options{Date: &layer.Date{Time: future}})
 	made = late.finish(t, nil, late.stage(t, env("B=1")))
 	if image := r.find(t, made.ID.Encoded()).Image; !image.Created.Before(future) {
 		t.Errorf("made %v, in the future", image.Created)
+	}
+	exact := r.again(t, Options{Date: &layer.Date{Time: future, Exact: true}})
+	made = exact.finish(t, nil, exact.stage(t, env("C=1")))
+	if image := r.find(t, made.ID.Encoded()).Image; !image.Created.Equal(future) {
+		t.Errorf("made %v, not at the time that was asked for", image.Created)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -43,8 +43,8 @@ type Options struct {
 	Layers Layers
 	Cache  *cache.Cache
 	Roots  *rootfs.Roots
-	// SourceDate limits all times in images; nil: none.
-	SourceDate *time.Time
+	// Date replaces times in images; nil: they stay as they are.
+	Date *layer.Date
 	// Format is the format of the images in the store.
 	Format imagebuilder.Format
 	Specs  []export.Spec

@@ -153,7 +153,7 @@ func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, err
 func (c commit) seal(ctx context.Context, res layer.Result) (cache.Record, error) {
 	r, below := c.root, c.target.Below
 	r.layers, r.created = below.layers, below.created
-	rec := cache.Record{Content: res.Content, Created: c.now(), Took: c.took, Step: c.target.Step.Text}
+	rec := cache.Record{Content: res.Content, Created: c.results.date.Record(time.Now()), Took: c.took, Step: c.target.Step.Text}
 	if res.Empty {
 		return rec, nil
 	}
@@ -182,12 +182,4 @@ func (c commit) record(ctx context.Context, rec cache.Record) error {
 		}
 	}
 	return c.results.cache.MarkSeen(c.shape)
-}
-
-func (c commit) now() time.Time {
-	now := time.Now().UTC()
-	if d := c.results.sourceDate; d != nil && d.Before(now) {
-		return d.UTC()
-	}
-	return now
 }

@@ -68,7 +68,7 @@ func (l links) putOn(ctx context.Context, below *Root, rec cache.Record) (cache.
 		return rec, err
 	}
 	l.space.Check()
-	made, err := l.chains.PutOn(ctx, below.Top(), old, snapshot.ReadOptions{Clamp: l.sourceDate})
+	made, err := l.chains.PutOn(ctx, below.Top(), old, snapshot.ReadOptions{Date: l.date})
 	rec.Layer = &cache.Layer{ID: made.ID, Parent: below.Top(), DiffID: made.DiffID, Size: made.Size}
 	return rec, err
 }

@@ -72,7 +72,7 @@ func (m merges) merge(ctx context.Context, r *Root, own []cache.Layer) (*cache.R
 		layers = append(layers, l.ID)
 	}
 	parent := r.base.Top()
-	l, res, err := m.chains.Merge(ctx, parent, layers, snapshot.ReadOptions{Clamp: m.sourceDate})
+	l, res, err := m.chains.Merge(ctx, parent, layers, snapshot.ReadOptions{Date: m.date})
 	if err != nil {
 		return nil, err
 	}

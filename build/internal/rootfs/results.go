@@ -2,7 +2,6 @@ package rootfs
 
 import (
 	"context"
-	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/store"
@@ -22,8 +21,8 @@ type results struct {
 	cache  *cache.Cache
 	store  *store.Store
 	owners *owners
-	// sourceDate limits all times in layers; nil: none.
-	sourceDate *time.Time
+	// date replaces times in layers; nil: they stay as they are.
+	date *layer.Date
 }
 
 var _ records = results{}
@@ -83,9 +82,8 @@ func (f results) held(ctx context.Context, key cache.Key, parent string) *cache.
 func (f results) layer(ctx context.Context, t *Staged, res layer.Result, rec cache.Record) (cache.Record, error) {
 	parent := t.Below.Top()
 
-	// The content digest leaves out times, but SOURCE_DATE_EPOCH limits the times in the layer, so it must be in the key.
-	key := addSourceDate(cache.NewKey("layer").Add("parent", parent).Add("content", res.Content.String()),
-		f.sourceDate).Key()
+	// The content digest leaves out times, but a date changes the times in the layer, so it must be in the key.
+	key := addDate(cache.NewKey("layer").Add("parent", parent).Add("content", res.Content.String()), f.date).Key()
 	unlock, err := f.cache.Lock(ctx, key)
 	if err != nil {
 		return rec, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 // Options are what the root file systems of a build depend on.
@@ -25,8 +25,8 @@ type Options struct {
 	Store    *store.Store
 	Cache    *cache.Cache
 	Identity Identity
-	// SourceDate limits all times in layers; nil: none.
-	SourceDate *time.Time
+	// Date replaces times in layers; nil: they stay as they are.
+	Date *layer.Date
 	// NoCache has every step done, whatever the cache has.
 	NoCache  bool
 	Progress progress.Sink
@@ -61,7 +61,7 @@ type Roots struct {
 // New makes the Roots of a build, with no root yet.
 func New(o Options) *Roots {
 	snapshots, own, ends := snapshot.New(o.Store), &owners{store: o.Store, identity: o.Identity}, &cleanups{}
-	found := results{cache: o.Cache, store: o.Store, owners: own, sourceDate: o.SourceDate}
+	found := results{cache: o.Cache, store: o.Store, owners: own, date: o.Date}
 	return &Roots{
 		Options: o, snapshots: snapshots, owners: own, results: found, cleanups: ends,
 		views:  views{snapshots: snapshots, owners: own, space: o.Space},
@@ -70,7 +70,7 @@ func New(o Options) *Roots {
 		namespaces: &namespaces{identity: o.Identity, progress: o.Progress,
 			ranges: &ranges{store: o.Store, identity: o.Identity, snapshots: snapshots, owners: own}},
 		commits: &commits{
-			reader:  reading.Reader{SourceDate: o.SourceDate, Progress: o.Progress, Shown: o.Shown},
+			reader:  reading.Reader{Date: o.Date, Progress: o.Progress, Shown: o.Shown},
 			results: found, snapshots: snapshots, cleanups: ends, space: o.Space, fail: o.Fail, sealed: o.Sealed,
 		},
 	}
@@ -117,13 +117,13 @@ func (b *Roots) CheckStill(r *Root) error { return b.snapshots.CheckStill(r.Top(
 
 // NewKey starts a cache key with the parts that all steps of this build have in common.
 func (b *Roots) NewKey(kind string) *cache.KeyBuilder {
-	return addSourceDate(cache.NewKey(kind), b.SourceDate)
+	return addDate(cache.NewKey(kind), b.Date)
 }
 
-// addSourceDate adds SOURCE_DATE_EPOCH to a key, so that layers made with another date are others.
-func addSourceDate(k *cache.KeyBuilder, date *time.Time) *cache.KeyBuilder {
+// addDate adds the date to a key, so that layers made with another date are others.
+func addDate(k *cache.KeyBuilder, date *layer.Date) *cache.KeyBuilder {
 	if date != nil {
-		k.Add("source date", strconv.FormatInt(date.Unix(), 10))
+		k.Add("source date", date.Key())
 	}
 	return k
 }

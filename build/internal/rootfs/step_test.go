@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 func TestMain(m *testing.M) {
@@ -304,7 +305,7 @@ func TestTwoBuildsThatMakeTheSameEndUpWithOneLayer(t *testing.T) {
 func TestTimesAreLimitedByTheSourceDate(t *testing.T) {
 	t.Parallel()
 	date := time.Unix(1_000_000_000, 0)
-	b := roottest.New(t, overlay(), rootfs.Options{SourceDate: &date})
+	b := roottest.New(t, overlay(), rootfs.Options{Date: &layer.Date{Time: date}})
 	r, _ := b.Do(t, rootfs.Scratch(), roottest.Files("step", "a=1"))
 	if !r.Created().Equal(date) {
 		t.Errorf("made at %v", r.Created())
@@ -316,8 +317,17 @@ func TestTimesAreLimitedByTheSourceDate(t *testing.T) {
 	if b.NewKey("x").Key() == b.Again(t, rootfs.Options{}).NewKey("x").Key() {
 		t.Error("keys don't tell the date")
 	}
+	exact := layer.Date{Time: date, Exact: true}
+	if same, _ := b.Again(t, rootfs.Options{Date: &exact}).Do(t, rootfs.Scratch(),
+		roottest.Files("step", "a=1")); same.Top() != r.Top() || !same.Created().Equal(date) {
+		t.Errorf("all files are younger than the date, and with that time for all of them the layer is another one, made %v",
+			same.Created())
+	}
+	if b.NewKey("x").Key() == b.Again(t, rootfs.Options{Date: &exact}).NewKey("x").Key() {
+		t.Error("keys don't tell whether all times are replaced")
+	}
 	future := time.Now().Add(time.Hour)
-	late, _ := b.Again(t, rootfs.Options{SourceDate: &future}).Do(t, rootfs.Scratch(), roottest.Files("late", "b=1"))
+	late, _ := b.Again(t, rootfs.Options{Date: &layer.Date{Time: future}}).Do(t, rootfs.Scratch(), roottest.Files("late", "b=1"))
 	if !late.Created().Before(future) {
 		t.Errorf("made at %v, in the future", late.Created())
 	}

@@ -23,10 +23,10 @@ const (
 
 // Reader reads what the steps of a build wrote. It is safe for concurrent use.
 type Reader struct {
-	// SourceDate limits all times in layers; nil: none.
-	SourceDate *time.Time
-	Progress   progress.Sink
-	Shown      progress.Asides
+	// Date replaces times in layers; nil: they stay as they are.
+	Date     *layer.Date
+	Progress progress.Sink
+	Shown    progress.Asides
 }
 
 // Read makes the digests of what a step wrote in a snapshot. largeFile, unless it is nil, is told the digests of the
@@ -35,7 +35,7 @@ func (r Reader) Read(ctx context.Context, s *plan.Step, snap snapshot.Snapshot,
 	largeFile func(name string, sum [32]byte)) (layer.Result, error) {
 	shown := r.begin(s.Text)
 	res, err := snap.Read(ctx, snapshot.ReadOptions{
-		Clamp: r.SourceDate, LargeFile: largeFile, Progress: shown.moved, Sparse: r.warnSparse(s.Location),
+		Date: r.Date, LargeFile: largeFile, Progress: shown.moved, Sparse: r.warnSparse(s.Location),
 	})
 
 	shown.end(ctx, err)

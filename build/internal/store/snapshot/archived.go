@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
@@ -18,8 +17,8 @@ import (
 
 // ReadOptions say how a snapshot's digests are made.
 type ReadOptions struct {
-	// Clamp limits modification times (SOURCE_DATE_EPOCH); nil: none.
-	Clamp *time.Time
+	// Date replaces modification times; nil: they stay as they are.
+	Date *layer.Date
 	// LargeFile, Progress and Sparse are as in layer.Options.
 	LargeFile func(name string, sum [32]byte)
 	Progress  func(bytes int64)
@@ -28,7 +27,7 @@ type ReadOptions struct {
 
 // options gives what the caller asks for to the options of a read.
 func (o ReadOptions) options(to layer.Options) layer.Options {
-	to.Clamp, to.LargeFile, to.Progress, to.Sparse = o.Clamp, o.LargeFile, o.Progress, o.Sparse
+	to.Date, to.LargeFile, to.Progress, to.Sparse = o.Date, o.LargeFile, o.Progress, o.Sparse
 	return to
 }
 

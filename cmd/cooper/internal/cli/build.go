@@ -24,6 +24,7 @@ type buildOptions struct {
 	tags, contexts, outputs []string
 	args                    argFlags
 	image                   imageFlags
+	dates                   dateFlags
 	vain                    vain
 	noCacheFilter           []string
 	platforms               []string
@@ -101,6 +102,7 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 	f.StringSliceVar(&o.noCacheFilter, "no-cache-filter", nil,
 		"stage to run whatever the cache has, by name or number; may be repeated or STAGE,STAGE")
 	o.image.register(f)
+	o.dates.register(f)
 	o.vain = vain{}
 	o.vain.register(f)
 	o.run.register(f)
@@ -272,8 +274,7 @@ func (o *buildOptions) request(contextDir, version string) (build.Request, error
 	if err := build.CheckOutputs(req); err != nil {
 		return req, command.Usage(err)
 	}
-	err = takeSourceDate(&req)
-	return req, err
+	return req, o.dates.apply(&req)
 }
 
 // allOutputs are the outputs with the one that --push stands for.

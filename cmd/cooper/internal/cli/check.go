@@ -59,7 +59,8 @@ func parseCall(text string) (call, error) {
 
 func newCheckCmd(env command.Env) *cobra.Command {
 	o := buildOptions{
-		run: runFlags{network: networkDefault}, image: imageFlags{inheritLabels: true}, pull: string(build.PullMissing),
+		run: runFlags{network: networkDefault}, image: imageFlags{inheritLabels: true}, dates: dateFlags{rewrite: true},
+		pull:      string(build.PullMissing),
 		tlsVerify: true,
 	}
 	var format string

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -52,8 +53,13 @@ func TestFlagsChangeTheImage(t *testing.T) {
 func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 	withoutVariables(t)
 	for line, names := range map[string]string{
-		"--label=a=1 --unsetlabel=a":                      "--label --unsetlabel",
-		"--identity-label --unsetlabel=io.cooper.version": "--identity-label --unsetlabel",
+		"--label=a=1 --unsetlabel=a":                                "--label --unsetlabel",
+		"--timestamp=1 --source-date-epoch=1":                       "--timestamp --source-date-epoch",
+		"--timestamp=1 --build-arg=SOURCE_DATE_EPOCH=1":             "--timestamp --build-arg",
+		"--source-date-epoch=1 --build-arg=SOURCE_DATE_EPOCH=2":     "--source-date-epoch --build-arg",
+		"--source-date-epoch=1 --rewrite-timestamp=false":           "--source-date-epoch --rewrite-timestamp",
+		"--build-arg=SOURCE_DATE_EPOCH=1 --rewrite-timestamp=false": "SOURCE_DATE_EPOCH --rewrite-timestamp",
+		"--identity-label --unsetlabel=io.cooper.version":           "--identity-label --unsetlabel",
 	} {
 		_, _, err := requested(strings.Fields(line)...)
 		for name := range strings.FieldsSeq(names) {
@@ -65,7 +71,8 @@ func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 			t.Errorf("%s: %v is no error of usage", line, err)
 		}
 	}
-	for _, line := range []string{"--env==x", "--unsetenv=", "--unsetlabel="} {
+	for _, line := range []string{"--env==x", "--unsetenv=", "--unsetlabel=", "--timestamp=x", "--timestamp=-1",
+		"--timestamp=253402300800", "--source-date-epoch=x", "--source-date-epoch=-1"} {
 		if _, _, err := requested(line); status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
 			t.Errorf("%s: %v is no error of usage", line, err)
 		}
@@ -111,5 +118,50 @@ func TestFlagsWithoutEffectAreTakenAndTheirOppositeIsNoted(t *testing.T) {
 	if notes := o.vain.notes(); err != nil || len(notes) != 2 ||
 		!strings.HasPrefix(notes[0], "--rm=false has no effect: ") {
 		t.Errorf("%v, %q", err, notes)
+	}
+}
+
+func TestDatesComeFromOneFlagOrElseTheEnvironment(t *testing.T) {
+	const name = "SOURCE_DATE_EPOCH"
+	for _, tt := range []struct {
+		env, args string
+		// arg is the build argument, limit and exact are the dates in seconds; 0: none.
+		arg          string
+		limit, exact int64
+	}{
+		{"", "", "", 0, 0},
+		{"", "--rewrite-timestamp=false", "", 0, 0},
+		{"5", "", "5", 5, 0},
+		{"5", "--build-arg=" + name, "5", 5, 0},
+		{"5", "--build-arg=" + name + "=", "", 0, 0},
+		{"5", "--source-date-epoch=7 --rewrite-timestamp", "7", 7, 0},
+		{"", "--source-date-epoch=7 --build-arg=" + name + "=7", "7", 7, 0},
+		{"5", "--timestamp=9", "", 0, 9},
+		{"", "--source-date-epoch=context", "context", 0, 0},
+		{"context", "", "context", 0, 0},
+	} {
+		withoutVariables(t)
+		if tt.env != "" {
+			t.Setenv(name, tt.env)
+		}
+		req, _, err := requested(strings.Fields(tt.args)...)
+		if err != nil {
+			t.Errorf("%s %q: %v", tt.env, tt.args, err)
+			continue
+		}
+		arg := ""
+		if given := req.BuildArgs[name]; given != nil {
+			arg = *given
+		}
+		seconds := func(at *time.Time) int64 {
+			if at == nil {
+				return 0
+			}
+			return at.Unix()
+		}
+		if limit, exact := seconds(req.SourceDate), seconds(req.Timestamp); arg != tt.arg || limit != tt.limit ||
+			exact != tt.exact {
+			t.Errorf("%s %q: argument %q, limit %d, exactly %d", tt.env, tt.args, arg, limit, exact)
+		}
 	}
 }
