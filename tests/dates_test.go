@@ -127,6 +127,7 @@ func TestATimestampIsThatOfPodman(t *testing.T) {
 			"1700000000\n1700000000" {
 			t.Errorf("the output's files are of %s", got)
 		}
-		s.cooper(t, "build", "--timestamp=1", "--source-date-epoch=1", "ctx").fails(t, 2, "--timestamp", "--source-date-epoch")
+		s.cooper(t, "build", "--timestamp=1", "--source-date-epoch=1", "ctx").fails(t, 2, "--timestamp",
+			"--source-date-epoch")
 	})
 }

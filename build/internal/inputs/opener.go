@@ -44,8 +44,8 @@ type located struct {
 	what string
 	// dockerfile is the text of the Dockerfile that the source gave in place of files; nil: it gave files.
 	dockerfile []byte
-	// date gives the time of a context that came from elsewhere; nil: it is a directory of the user's, whose files have the
-	// times of a checkout or an editor.
+	// date gives the time of a context that came from elsewhere; nil: it is a directory of the user's, whose files have
+	// the times of a checkout or an editor.
 	date func(ctx context.Context) (time.Time, error)
 	// release gives the directory back when the build has ended; never nil.
 	release func() error

@@ -153,7 +153,8 @@ func (c commit) layer(ctx context.Context, known func(error)) (cache.Record, err
 func (c commit) seal(ctx context.Context, res layer.Result) (cache.Record, error) {
 	r, below := c.root, c.target.Below
 	r.layers, r.created = below.layers, below.created
-	rec := cache.Record{Content: res.Content, Created: c.results.date.Record(time.Now()), Took: c.took, Step: c.target.Step.Text}
+	rec := cache.Record{Content: res.Content, Created: c.results.date.Record(time.Now()), Took: c.took,
+		Step: c.target.Step.Text}
 	if res.Empty {
 		return rec, nil
 	}

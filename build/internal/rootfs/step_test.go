@@ -327,7 +327,8 @@ func TestTimesAreLimitedByTheSourceDate(t *testing.T) {
 		t.Error("keys don't tell whether all times are replaced")
 	}
 	future := time.Now().Add(time.Hour)
-	late, _ := b.Again(t, rootfs.Options{Date: &layer.Date{Time: future}}).Do(t, rootfs.Scratch(), roottest.Files("late", "b=1"))
+	late, _ := b.Again(t, rootfs.Options{Date: &layer.Date{Time: future}}).Do(t, rootfs.Scratch(),
+		roottest.Files("late", "b=1"))
 	if !late.Created().Before(future) {
 		t.Errorf("made at %v, in the future", late.Created())
 	}
