@@ -48,7 +48,8 @@ func importTable() []importRule {
 				"build/internal/source build/internal/sshagent build/internal/stepinput build/internal/steps " +
 				"build/internal/store build/internal/store/depot build/internal/store/images " +
 				"build/internal/store/snapshot build/outfile build/plan build/progress build/reclaim " +
-				"build/session executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/remote userns",
+				"build/session executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/layer " +
+				"imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
