@@ -140,6 +140,10 @@ func TestImportCheckNamesPackageImportAndRule(t *testing.T) {
 			}
 		})
 	}
+	twice := checkImports(map[string][]string{"b": nil}, []importRule{{pkg: "b"}, {pkg: "b"}}, nil)
+	if want := "importTable has two rows for b"; !slices.Equal(twice, []string{want}) {
+		t.Errorf("got %q, want %q", twice, want)
+	}
 	got := checkImports(map[string][]string{"a": {modulePath + "/b"}, "b": nil}, rules, only)
 	if want := "importTable has a row for gone, which is no package: remove it, or mark it planned"; !slices.Equal(got,
 		[]string{want}) {
@@ -152,6 +156,9 @@ func checkImports(found map[string][]string, rules []importRule, only []dependen
 	var problems []string
 	rows := map[string]importRule{}
 	for _, rule := range rules {
+		if _, ok := rows[rule.pkg]; ok {
+			problems = append(problems, fmt.Sprintf("importTable has two rows for %s", rule.pkg))
+		}
 		rows[rule.pkg] = rule
 		if _, ok := found[rule.pkg]; !ok && !rule.planned {
 			problems = append(problems,

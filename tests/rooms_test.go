@@ -19,21 +19,13 @@ const (
 	oneRoom = "One room: "
 )
 
-// stillLarger are the types that have more methods than a type should, and how many at most: they are to be parted, and
-// none is to grow meanwhile.
-func stillLarger() map[string]int {
-	return map[string]int{
-		"build/internal/fetch.Sources": 28,
-	}
-}
-
 // TestRoomsAreSmall counts the code of each package, without tests, and the methods of each type.
 func TestRoomsAreSmall(t *testing.T) {
 	t.Parallel()
 	err := eachPackage("..", func(pkg string, files []*ast.File) {
 		for name, n := range methods(files) {
-			if most := max(mostMethods, stillLarger()[pkg+"."+name]); n > most {
-				t.Errorf("%s.%s has %d methods, more than %d: part it", pkg, name, n, most)
+			if n > mostMethods {
+				t.Errorf("%s.%s has %d methods, more than %d: part it", pkg, name, n, mostMethods)
 			}
 		}
 		lines := linesOf(t, pkg)

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/fetch"
+	"github.com/cooperbuild/cooper/build/internal/fetch/web"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/reclaim"
 )
@@ -30,7 +31,7 @@ func source(t *testing.T, s *depot.Depot, name string, size int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := c.HTTP(t.Context(), fetch.HTTPRequest{URL: server.URL + "/" + name, Name: name})
+	file, err := c.HTTP(t.Context(), web.Request{URL: server.URL + "/" + name, Name: name})
 	if err == nil {
 		err = file.Release()
 	}

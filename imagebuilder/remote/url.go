@@ -38,6 +38,16 @@ func SafeName(name string) string {
 	return name
 }
 
+// RedactError is the error with the credentials of every URL in its text masked.
+func RedactError(err error) error { return redactedError{err} }
+
+// redactedError is an error that shows no credentials.
+type redactedError struct{ err error }
+
+func (e redactedError) Error() string { return Redact(e.err.Error()) }
+
+func (e redactedError) Unwrap() error { return e.err }
+
 // Redact masks the credentials of every URL in a text. Of USER:PASSWORD@ it masks both parts. It masks USER@ without a
 // password too, which may be a token, except in an ssh URL, where it is a login name.
 func Redact(text string) string {

@@ -12,6 +12,9 @@ const most = 300
 // Line replaces what a terminal would obey, or what breaks a line, by question marks.
 func Line(text string) string { return replaced(text, '?') }
 
+// OneLine is a text as one line: its words, a space apart.
+func OneLine(text string) string { return strings.Join(strings.Fields(replaced(text, ' ')), " ") }
+
 // Clip makes a server's text fit for a message: one short line without control characters.
 func Clip(text string) string {
 	text = replaced(strings.ToValidUTF8(text, "?"), ' ')

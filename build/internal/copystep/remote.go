@@ -11,7 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/cooperbuild/cooper/build/internal/fetch"
+	"github.com/cooperbuild/cooper/build/internal/fetch/git"
+	"github.com/cooperbuild/cooper/build/internal/fetch/web"
 	"github.com/cooperbuild/cooper/build/internal/fileop"
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -93,12 +94,12 @@ func (r *remoteSource) settled() string {
 	return ""
 }
 
-func (r *remoteSource) request() fetch.GitRequest {
+func (r *remoteSource) request() git.Request {
 	dirs := r.room.ReadDirs
 	if dirs == nil {
 		dirs = []string{} // not nil: repositories by file:// are refused everywhere
 	}
-	return fetch.GitRequest{Ref: r.Git, Secrets: r.room.Inputs.Contexts.Secret, LocalDirs: dirs}
+	return git.Request{Ref: r.Git, Secrets: r.room.Inputs.Contexts.Secret, LocalDirs: dirs}
 }
 
 // get gives the files of the source, which the first call fetches.
@@ -135,7 +136,7 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 		return fetched{dir: tree.Dir, pattern: "/", content: content}, nil
 	}
 
-	file, err := c.HTTP(ctx, fetch.HTTPRequest{
+	file, err := c.HTTP(ctx, web.Request{
 		URL: r.URL, Checksum: digest.Digest(r.Checksum), Name: r.Name, Secrets: r.room.Inputs.Contexts.Secret,
 		Progress: r.progress(),
 	})
@@ -148,7 +149,7 @@ func (r *remoteSource) fetch(ctx context.Context) (fetched, error) {
 }
 
 // progress shows a download, a few times a second.
-func (r *remoteSource) progress() fetch.ProgressFunc {
+func (r *remoteSource) progress() web.ProgressFunc {
 	const pause = 200 * time.Millisecond
 	last := time.Now()
 	return func(done, total int64) {

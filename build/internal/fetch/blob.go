@@ -14,16 +14,24 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 )
+
+// blobFile is the name of the file in each entry of a blob.
+const blobFile = "blob"
+
+// fileMode is the mode of that file.
+const fileMode = 0o600
 
 // Blob opens a compressed layer that KeepBlob has kept; nil: there is none, or it was damaged and Blob has removed it.
 // The caller closes the file, which stays whole when the entry is removed meanwhile.
-func (c *Sources) Blob(ctx context.Context, d ocispec.Descriptor) (*os.File, error) {
+func (s *Sources) Blob(ctx context.Context, d ocispec.Descriptor) (*os.File, error) {
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("open kept blob: %w", err)
 	}
-	entry := c.blobEntry(d.Digest)
-	held, err := c.hold(ctx, entry)
+	entry := s.blobEntry(d.Digest)
+	held, err := s.kept.Hold(ctx, entry)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -31,11 +39,11 @@ func (c *Sources) Blob(ctx context.Context, d ocispec.Descriptor) (*os.File, err
 		return nil, fmt.Errorf("open kept blob: %w", err)
 	}
 	file, err := os.Open(filepath.Join(entry, blobFile))
-	if err = errors.Join(err, held.release()); err != nil {
-		return nil, c.dropBlob(entry, err)
+	if err = errors.Join(err, held.Release()); err != nil {
+		return nil, s.dropBlob(entry, err)
 	}
 	if err := isBlob(file, d); err != nil {
-		return nil, c.dropBlob(entry, errors.Join(err, file.Close()))
+		return nil, s.dropBlob(entry, errors.Join(err, file.Close()))
 	}
 	return file, nil
 }
@@ -46,26 +54,26 @@ func isBlob(file *os.File, d ocispec.Descriptor) error {
 	verifier := d.Digest.Verifier()
 	n, err := io.Copy(verifier, io.NewSectionReader(file, 0, math.MaxInt64))
 	if err == nil && (n != d.Size || !verifier.Verified()) {
-		err = fmt.Errorf("%d bytes are not %s: %w", n, d.Digest, ErrChecksum)
+		err = fmt.Errorf("%d bytes are not %s: %w", n, d.Digest, shelf.ErrChecksum)
 	}
 	return err
 }
 
 // dropBlob removes an entry that can't be used. The next one who needs the blob makes it anew, so this is no error.
-func (c *Sources) dropBlob(entry string, _ error) error {
-	_, err := c.remove(entry, time.Now())
+func (s *Sources) dropBlob(entry string, _ error) error {
+	_, err := s.kept.Remove(entry, time.Now())
 	return err
 }
 
-func (c *Sources) blobEntry(d digest.Digest) string {
-	return c.entry(blobsDir, d.Algorithm().String()+"-"+d.Encoded())
+func (s *Sources) blobEntry(d digest.Digest) string {
+	return s.kept.Entry(shelf.Blobs, d.Algorithm().String()+"-"+d.Encoded())
 }
 
 // KeepBlob keeps a compressed layer: the content of a file from its beginning, whose digest the caller has seen. A file
 // without a name on the same file system is linked, any other copied. The label tells people in lists which
 // layer or image the blob belongs to.
-func (c *Sources) KeepBlob(ctx context.Context, d digest.Digest, label string, from *os.File) (err error) {
-	if _, err := os.Lstat(c.blobEntry(d)); err == nil {
+func (s *Sources) KeepBlob(ctx context.Context, d digest.Digest, label string, from *os.File) (err error) {
+	if _, err := os.Lstat(s.blobEntry(d)); err == nil {
 		return nil
 	}
 	defer func() {
@@ -73,7 +81,7 @@ func (c *Sources) KeepBlob(ctx context.Context, d digest.Digest, label string, f
 			err = fmt.Errorf("keep blob %s: %w", d, err)
 		}
 	}()
-	dir, remove, err := c.temp()
+	dir, remove, err := s.kept.Temp()
 	if err != nil {
 		return err
 	}
@@ -85,10 +93,10 @@ func (c *Sources) KeepBlob(ctx context.Context, d digest.Digest, label string, f
 	if err := linkOrCopy(ctx, filepath.Join(whole, blobFile), from); err != nil {
 		return err
 	}
-	if err := describe(ctx, whole, label); err != nil {
+	if err := shelf.Describe(ctx, whole, label); err != nil {
 		return err
 	}
-	return c.place(ctx, whole, c.blobEntry(d))
+	return s.kept.Place(ctx, whole, s.blobEntry(d))
 }
 
 // linkOrCopy gives the content of a file another name. A file that has a name already is copied,

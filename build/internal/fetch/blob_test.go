@@ -10,12 +10,13 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 	"github.com/cooperbuild/cooper/build/outfile"
 )
 
 func TestABlobIsKeptCountedAndRemoved(t *testing.T) {
 	t.Parallel()
-	c := openCache(t)
+	c := openSources(t)
 	text := strings.Repeat("x", 20_000)
 	d := ocispec.Descriptor{Digest: digest.FromString(text), Size: int64(len(text))}
 	nameless, err := outfile.Unnamed(t.TempDir())
@@ -36,7 +37,7 @@ func TestABlobIsKeptCountedAndRemoved(t *testing.T) {
 		t.Fatalf("%v, %v", f, err)
 	}
 	defer f.Close()
-	items := c.listed(t, blobsDir)
+	items := c.listed(t, shelf.Blobs)
 	if len(items) != 1 || items[0].Label != "label" || items[0].Size.Bytes < d.Size ||
 		time.Since(items[0].LastUse) > time.Minute || items[0].About != "compressed layer" {
 		t.Fatalf("listed are %+v", items)
@@ -50,15 +51,15 @@ func TestABlobIsKeptCountedAndRemoved(t *testing.T) {
 	if again, err := c.Blob(t.Context(), d); again != nil || err != nil {
 		t.Errorf("afterwards there is %v, %v", again, err)
 	}
-	if err := c.Trim(time.Now()); err != nil || len(c.listed(t, blobsDir)) != 0 {
-		t.Errorf("trimmed: %v", err)
+	if left := c.listed(t, shelf.Blobs); len(left) != 0 {
+		t.Errorf("left are %v", left)
 	}
 }
 
 func TestWhatIsKeptOfAFileWithoutANameIsNoCopy(t *testing.T) {
 	t.Parallel()
-	c := openCache(t)
-	nameless, err := outfile.Unnamed(c.dir)
+	c := openSources(t)
+	nameless, err := outfile.Unnamed(c.kept.Path())
 	if err != nil {
 		t.Fatal(err)
 	}

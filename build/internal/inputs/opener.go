@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/fetch"
+	"github.com/cooperbuild/cooper/build/internal/fetch/git"
+	"github.com/cooperbuild/cooper/build/internal/fetch/web"
 	"github.com/cooperbuild/cooper/build/internal/fileop"
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -272,7 +274,7 @@ func (o opener) git(ctx context.Context, ref remote.Git) (located, error) {
 		return located{}, err
 	}
 	shown := o.Shown.Begin("fetching " + ref.String())
-	tree, err := cache.Git(ctx, fetch.GitRequest{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), Secrets: o.Secret})
+	tree, err := cache.Git(ctx, git.Request{Ref: ref, SSHAuthSock: os.Getenv("SSH_AUTH_SOCK"), Secrets: o.Secret})
 	shown.End(ctx, err)
 	if err != nil {
 		return located{}, err
@@ -325,7 +327,7 @@ func (o opener) http(ctx context.Context, rawURL string, named bool) (p located,
 }
 
 // oneFile makes a context of one file, which gets the name that BuildKit gives it.
-func (o opener) oneFile(ctx context.Context, content io.Reader, from *fetch.File) (located, error) {
+func (o opener) oneFile(ctx context.Context, content io.Reader, from *web.File) (located, error) {
 	p, err := o.temp(ctx, from.Name)
 	if err != nil {
 		return located{}, err
@@ -345,7 +347,7 @@ func (o opener) oneFile(ctx context.Context, content io.Reader, from *fetch.File
 	return p, nil
 }
 
-func (o opener) download(ctx context.Context, rawURL string) (*fetch.File, error) {
+func (o opener) download(ctx context.Context, rawURL string) (*web.File, error) {
 	if _, err := url.Parse(rawURL); err != nil {
 		return nil, fmt.Errorf("%s: it is not a valid URL", remote.Redact(rawURL))
 	}
@@ -354,7 +356,7 @@ func (o opener) download(ctx context.Context, rawURL string) (*fetch.File, error
 		return nil, err
 	}
 	shown := o.Shown.Begin("fetching " + remote.Redact(rawURL))
-	file, err := cache.HTTP(ctx, fetch.HTTPRequest{URL: rawURL, Secrets: o.Secret, Progress: func(done, total int64) {
+	file, err := cache.HTTP(ctx, web.Request{URL: rawURL, Secrets: o.Secret, Progress: func(done, total int64) {
 		shown.Transfer("download", done, total)
 	}})
 	shown.End(ctx, err)

@@ -36,7 +36,7 @@ func (o origins) Origins(digest.Digest) ([]reference.Reference, error) { return 
 // setUp gives options for pushes to names, with a cache of the test's own.
 func setUp(t *testing.T, names ...string) push.Options {
 	t.Helper()
-	home := registrytest.Configure(t)
+	home := registrytest.Home(t, "")
 	client, err := registry.NewClient(registry.Options{Insecure: true})
 	if err != nil {
 		t.Fatal(err)

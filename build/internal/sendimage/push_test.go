@@ -124,7 +124,7 @@ func (s *shop) refuses(times, status int, texts ...string) {
 }
 
 func TestAnImageGoesToAllItsDestinations(t *testing.T) {
-	registrytest.Configure(t)
+	registrytest.Home(t, "")
 	s := app(t)
 	to := []string{s.Host() + "/lib/app:1", s.Host() + "/lib/app", s.Host() + "/team/app:1"}
 	res, err := s.push(t.Context(), Request{Image: "app:1", To: append(to, to[0])})
@@ -147,7 +147,7 @@ func TestAnImageGoesToAllItsDestinations(t *testing.T) {
 }
 
 func TestWithoutADestinationAnImageGoesWhereItsNameSays(t *testing.T) {
-	registrytest.Configure(t)
+	registrytest.Home(t, "")
 	s := open(t, func(s *shop, put func(string, ...string) string, _ func(string, ...string)) {
 		put("linux/amd64", s.Host()+"/lib/app:1", s.Host()+"/lib/app:2", s.Host()+"/lib/other:1")
 		put("linux/arm64", "localhost/app:1")
@@ -184,7 +184,7 @@ func (s *shop) id(t *testing.T) string {
 }
 
 func TestAnIndexGoesWithItsImagesOrOneOfThem(t *testing.T) {
-	registrytest.Configure(t)
+	registrytest.Home(t, "")
 	s := open(t, func(_ *shop, put func(string, ...string) string, index func(string, ...string)) {
 		index("localhost/app:1", put("linux/amd64"), put("linux/arm64"))
 	})
@@ -217,7 +217,7 @@ func TestAnIndexGoesWithItsImagesOrOneOfThem(t *testing.T) {
 }
 
 func TestWhatMayPassIsTriedAgain(t *testing.T) {
-	registrytest.Configure(t)
+	registrytest.Home(t, "")
 	for name, test := range map[string]struct {
 		times, status, retry int
 		texts                []string
@@ -250,7 +250,7 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 }
 
 func TestAPushThatIsInterruptedIsNotTriedAgain(t *testing.T) {
-	registrytest.Configure(t)
+	registrytest.Home(t, "")
 	enough := errors.New("enough")
 	for _, during := range []string{"a request", "the pause before the next try"} {
 		t.Run(during, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestAPushThatIsInterruptedIsNotTriedAgain(t *testing.T) {
 }
 
 func TestARegistryThatTakesSomethingElseIsFoundOut(t *testing.T) {
-	registrytest.Configure(t)
+	registrytest.Home(t, "")
 	for name, answer := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"another digest for the manifest": func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {

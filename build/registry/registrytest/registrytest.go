@@ -1,4 +1,5 @@
-// Package registrytest gives tests a user whose files say what the test wants of registries, and looks at errors.
+// Package registrytest gives tests a registry in memory, a user whose files say what the test wants of registries, and a
+// look at errors.
 package registrytest
 
 import (

@@ -1,4 +1,3 @@
-// Package registrytest is a registry in memory for tests, and the configuration with which they reach it.
 package registrytest
 
 import (
@@ -7,8 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -181,27 +178,6 @@ func read[T any](s *Server, path string) *T {
 		return nil
 	}
 	return v
-}
-
-// Configure gives the test configuration files that allow everything and no credentials, in an own home directory,
-// whose path it returns.
-func Configure(t *testing.T) (home string) {
-	t.Helper()
-	home = t.TempDir()
-	for name, value := range map[string]string{
-		"HOME": home, "XDG_CONFIG_HOME": home, "XDG_RUNTIME_DIR": home, "DOCKER_CONFIG": "", "REGISTRY_AUTH_FILE": "",
-		"CONTAINERS_REGISTRIES_CONF": filepath.Join(home, "registries.conf"),
-		"CONTAINERS_POLICY_JSON":     filepath.Join(home, "policy.json"),
-	} {
-		t.Setenv(name, value)
-	}
-	for name, text := range map[string]string{"registries.conf": "",
-		"policy.json": `{"default":[{"type":"insecureAcceptAnything"}]}`} {
-		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return home
 }
 
 // References reads names of images.

@@ -1,4 +1,4 @@
-package fetch
+package web
 
 import (
 	"crypto/tls"
@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-
-	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
 // explain says in plain words what net/http reports, without repeating the URL.
@@ -37,12 +35,3 @@ func explain(err error) error {
 	}
 	return err
 }
-
-// redactedError is an error that shows no credentials.
-type redactedError struct{ err error }
-
-func (e redactedError) Error() string { return remote.Redact(e.err.Error()) }
-
-func (e redactedError) Unwrap() error { return e.err }
-
-func redactError(err error) error { return redactedError{err} }

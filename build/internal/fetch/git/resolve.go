@@ -1,4 +1,4 @@
-package fetch
+package git
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
@@ -27,10 +28,10 @@ func (f found) verify(checksum string) error {
 	if strings.HasPrefix(f.commit, checksum) || strings.HasPrefix(f.object, checksum) {
 		return nil
 	}
-	return fmt.Errorf("%w: expected commit %s, got %s", ErrChecksum, checksum, f.commit)
+	return fmt.Errorf("%w: expected commit %s, got %s", shelf.ErrChecksum, checksum, f.commit)
 }
 
-// obtain finds the commit and makes sure that the cache has its files. Until release is called nobody else uses the
+// obtain finds the commit and makes sure that the shelf has its files. Until release is called nobody else uses the
 // repository.
 func (s *repo) obtain(ctx context.Context) (f found, release func() error, err error) {
 	if err = s.checkConfig(ctx); err != nil {
@@ -49,14 +50,14 @@ func (s *repo) obtain(ctx context.Context) (f found, release func() error, err e
 	if len(f.object) == 64 {
 		format = "--object-format=sha256"
 	}
-	entry := s.c.entry(reposDir, key(s.id, format))
-	lock, err := s.c.own(ctx, entry)
+	entry := s.room.kept.Entry(shelf.Repos, shelf.Key(s.id, format))
+	lock, err := s.room.kept.Own(ctx, entry)
 	if err != nil {
 		return f, nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, lock.release())
+			err = errors.Join(err, lock.Release())
 		}
 	}()
 	if err = s.open(ctx, entry, format); err != nil {
@@ -68,7 +69,7 @@ func (s *repo) obtain(ctx context.Context) (f found, release func() error, err e
 		}
 	}
 	if !s.has(ctx, f) {
-		if err = errors.Join(s.fetch(ctx, f), describe(ctx, entry, remote.Redact(s.r.Ref.Remote))); err != nil {
+		if err = errors.Join(s.fetch(ctx, f), shelf.Describe(ctx, entry, remote.Redact(s.r.Ref.Remote))); err != nil {
 			return f, nil, err
 		}
 	}
@@ -81,7 +82,7 @@ func (s *repo) obtain(ctx context.Context) (f found, release func() error, err e
 	if err = f.verify(checksum); err != nil {
 		return f, nil, err
 	}
-	return f, lock.release, nil
+	return f, lock.Release, nil
 }
 
 // resolve asks the server for the ref.

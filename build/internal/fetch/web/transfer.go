@@ -1,4 +1,4 @@
-package fetch
+package web
 
 import (
 	"context"
@@ -18,8 +18,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 const (
@@ -48,7 +50,7 @@ func basicAuth(user, password string) string {
 // errStalled is why a transfer that stands still is cancelled.
 var errStalled = errors.New("the server sends nothing any more")
 
-// errUnchanged says that the server still has the file that the cache has.
+// errUnchanged says that the server still has the file that the shelf has.
 var errUnchanged = errors.New("not modified")
 
 // transfer asks the server for the file. The error is errUnchanged if the server still has the file kept, whose origin
@@ -56,7 +58,7 @@ var errUnchanged = errors.New("not modified")
 func (d *download) transfer(ctx context.Context, last meta, kept *File) (m meta, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(d.c.limits.Stall, func() { cancel(errStalled) })
+	timer := time.AfterFunc(d.room.Limits.Stall, func() { cancel(errStalled) })
 	defer timer.Stop()
 	defer func() {
 		if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -103,7 +105,7 @@ func (d *download) request(ctx context.Context, last meta, kept *File) *http.Req
 func (d *download) client() (client *http.Client, done func()) {
 	t := &http.Transport{
 		Proxy:              http.ProxyFromEnvironment,
-		DialContext:        (&net.Dialer{Timeout: d.c.limits.Stall}).DialContext,
+		DialContext:        (&net.Dialer{Timeout: d.room.Limits.Stall}).DialContext,
 		ForceAttemptHTTP2:  true,
 		DisableCompression: true,
 	}
@@ -124,7 +126,7 @@ func (d *download) client() (client *http.Client, done func()) {
 }
 
 func statusError(resp *http.Response) error {
-	err := fmt.Errorf("the server answers %s", oneLine(resp.Status))
+	err := fmt.Errorf("the server answers %s", printable.OneLine(resp.Status))
 	if resp.Request.Response != nil { // it was redirected
 		err = fmt.Errorf("%w for %s", err, remote.Redact(resp.Request.URL.String()))
 	}
@@ -136,17 +138,17 @@ func statusError(resp *http.Response) error {
 	return err
 }
 
-// save writes the body of the response into the cache and checks its checksum before the file gets its name.
+// save writes the body of the response onto the shelf and checks its checksum before the file gets its name.
 func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Timer) (m meta, err error) {
 	m = meta{
-		Name: d.name(resp), URL: withoutQuery(d.shown), ETag: resp.Header.Get("ETag"),
+		Name: d.name(resp), URL: shelf.WithoutQuery(d.shown), ETag: resp.Header.Get("ETag"),
 		LastModified: resp.Header.Get("Last-Modified"),
 		ModTime:      time.Unix(0, 0).UTC(),
 	}
 	if t, err := http.ParseTime(m.LastModified); err == nil {
 		m.ModTime = t.UTC()
 	}
-	dir, remove, err := d.c.temp()
+	dir, remove, err := d.kept.Temp()
 	if err != nil {
 		return meta{}, err
 	}
@@ -159,12 +161,12 @@ func (d *download) save(ctx context.Context, resp *http.Response, timer *time.Ti
 	if err != nil {
 		return meta{}, err
 	}
-	m.Entry = key(m.Digest.String(), m.Name, m.ModTime.String())
-	if err := d.c.publish(ctx, whole, d.c.entry(filesDir, m.Entry)); err != nil {
+	m.Entry = shelf.Key(m.Digest.String(), m.Name, m.ModTime.String())
+	if err := d.kept.Publish(ctx, whole, d.kept.Entry(shelf.Files, m.Entry)); err != nil {
 		return meta{}, err
 	}
 	for _, sum := range sums {
-		if err := d.c.writeJSON(d.c.sumPath(sum), m); err != nil {
+		if err := d.kept.WriteJSON(d.room.sumPath(sum), m); err != nil {
 			return meta{}, err
 		}
 	}
@@ -189,7 +191,7 @@ func (d *download) write(path string, m *meta, resp *http.Response, timer *time.
 		targets = append(targets, h)
 	}
 	body := &watched{
-		body: resp.Body, timer: timer, cache: d.c, meter: patience.NewMeter(d.c.limits), total: resp.ContentLength,
+		body: resp.Body, timer: timer, room: d.room, meter: patience.NewMeter(d.room.Limits), total: resp.ContentLength,
 		progress: d.r.Progress,
 	}
 	if m.Size, err = io.CopyBuffer(io.MultiWriter(targets...), body, make([]byte, chunkSize)); err != nil {
@@ -201,7 +203,7 @@ func (d *download) write(path string, m *meta, resp *http.Response, timer *time.
 	m.Digest = digest.NewDigest(digest.SHA256, hashes[digest.SHA256])
 	if want := d.r.Checksum; want != "" {
 		if got := digest.NewDigest(want.Algorithm(), hashes[want.Algorithm()]); got != want {
-			return nil, fmt.Errorf("%w: expected %s, got %s", ErrChecksum, want, got)
+			return nil, fmt.Errorf("%w: expected %s, got %s", shelf.ErrChecksum, want, got)
 		}
 	}
 	if err := f.Sync(); err != nil {
@@ -214,20 +216,20 @@ func (d *download) write(path string, m *meta, resp *http.Response, timer *time.
 type watched struct {
 	body        io.Reader
 	timer       *time.Timer
-	cache       *Sources
+	room        *Room
 	meter       *patience.Meter
 	done, total int64
 	progress    ProgressFunc
 }
 
 func (w *watched) Read(p []byte) (int, error) {
-	start := w.cache.now()
+	start := w.room.Now()
 	n, err := w.body.Read(p)
-	if slow := w.meter.Note(n, w.cache.now().Sub(start)); slow != nil && err == nil {
+	if slow := w.meter.Note(n, w.room.Now().Sub(start)); slow != nil && err == nil {
 		err = fmt.Errorf("%w\nhint: try again when the network or the server is faster", slow)
 	}
 	if n > 0 {
-		w.timer.Reset(w.cache.limits.Stall)
+		w.timer.Reset(w.room.Limits.Stall)
 		w.done += int64(n)
 		if w.progress != nil {
 			w.progress(w.done, w.total)

@@ -1,4 +1,4 @@
-package fetch
+package web
 
 import (
 	"context"
@@ -20,32 +20,32 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/build/internal/fetch/fetchtest"
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 )
 
-func openCache(t *testing.T) *Sources {
+func openCache(t *testing.T) *Room {
 	t.Helper()
-	c, err := Open(filepath.Join(t.TempDir(), "fetch"))
+	kept, err := shelf.Open(filepath.Join(t.TempDir(), "fetch"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return New(kept)
 }
 
-// serve starts a server and counts its requests.
-func serve(t *testing.T, h http.HandlerFunc) (url string, requests *atomic.Int64) {
-	t.Helper()
-	requests = new(atomic.Int64)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests.Add(1)
-		h(w, r)
-	}))
-	t.Cleanup(s.Close)
-	return s.URL, requests
+// reopen gives the same room as another process would have it.
+func reopen(c *Room) (*Room, error) {
+	kept, err := shelf.Open(c.kept.Path())
+	if err != nil {
+		return nil, err
+	}
+	return New(kept), nil
 }
 
-func (c *Sources) mustGet(t *testing.T, r HTTPRequest) (*File, string) {
+func (s *Room) mustGet(t *testing.T, r Request) (*File, string) {
 	t.Helper()
-	f, err := c.HTTP(t.Context(), r)
+	f, err := s.Get(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,25 +61,11 @@ func (c *Sources) mustGet(t *testing.T, r HTTPRequest) (*File, string) {
 	return f, string(text)
 }
 
-// leftovers are the names in the cache's temporary directory.
-func (c *Sources) leftovers(t *testing.T) []string {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(c.dir, tmpDir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
 const lastModified = "Tue, 15 Nov 1994 12:45:26 GMT"
 
 func TestDownloadHasNameModeTimeAndDigest(t *testing.T) {
 	t.Parallel()
-	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	url, _ := fetchtest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/dated" {
 			w.Header().Set("Last-Modified", lastModified)
 		}
@@ -103,7 +89,7 @@ func TestDownloadHasNameModeTimeAndDigest(t *testing.T) {
 		{"/x?as=attachment%3B+filename%3D%22..%22", "", "x", epoch},
 		{"/x?as=attachment%3B+filename%2A%3DUTF-8%27%27%25e2%2582%25ac", "", "€", epoch},
 	} {
-		f, text := openCache(t).mustGet(t, HTTPRequest{URL: url + test.path, Name: test.request})
+		f, text := openCache(t).mustGet(t, Request{URL: url + test.path, Name: test.request})
 		info, err := os.Lstat(f.Path)
 		if err != nil {
 			t.Fatal(err)
@@ -147,7 +133,7 @@ func TestDownloadIsRevalidated(t *testing.T) {
 			t.Parallel()
 			var version, bodies atomic.Int64
 			version.Store(1)
-			url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			url, requests := fetchtest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 				v := version.Load()
 				test.validator(w.Header(), v)
 				if test.matches(r, v) {
@@ -162,14 +148,14 @@ func TestDownloadIsRevalidated(t *testing.T) {
 				if n == 2 {
 					version.Store(2)
 				}
-				if _, got := c.mustGet(t, HTTPRequest{URL: url + "/f"}); got != want {
+				if _, got := c.mustGet(t, Request{URL: url + "/f"}); got != want {
 					t.Errorf("download %d: %q, want %q", n, got, want)
 				}
 			}
 			if requests.Load() != 3 || bodies.Load() != test.bodies {
 				t.Errorf("%d requests, %d bodies, want 3 and %d", requests.Load(), bodies.Load(), test.bodies)
 			}
-			if left := c.leftovers(t); left != nil {
+			if left := fetchtest.Leftovers(t, c.kept); left != nil {
 				t.Errorf("left behind: %v", left)
 			}
 		})
@@ -179,7 +165,7 @@ func TestDownloadIsRevalidated(t *testing.T) {
 func TestChecksumIsCheckedAndSparesTheNetwork(t *testing.T) {
 	t.Parallel()
 	content := strings.Repeat("some content\n", 100_000)
-	url, requests := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, content) })
+	url, requests := fetchtest.Serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, content) })
 	c := openCache(t)
 	sum := sha512.Sum512([]byte(content))
 	sum384 := sha512.Sum384([]byte(content))
@@ -188,17 +174,17 @@ func TestChecksumIsCheckedAndSparesTheNetwork(t *testing.T) {
 		digest.Digest("sha384:" + hex.EncodeToString(sum384[:])),
 	}
 	for n, want := range []int64{1, 1, 2} { // sha256 is always known, sha384 isn't
-		f, text := c.mustGet(t, HTTPRequest{URL: url + "/x", Checksum: good[n]})
+		f, text := c.mustGet(t, Request{URL: url + "/x", Checksum: good[n]})
 		if text != content || requests.Load() != want || f.Digest != good[1] {
 			t.Errorf("%s: %d requests, want %d; digest %s", good[n], requests.Load(), want, f.Digest)
 		}
 	}
-	if f, _ := c.mustGet(t, HTTPRequest{URL: "http://nowhere.invalid/y", Checksum: good[0]}); f.Name != "y" {
+	if f, _ := c.mustGet(t, Request{URL: "http://nowhere.invalid/y", Checksum: good[0]}); f.Name != "y" {
 		t.Errorf("name %s", f.Name)
 	}
 	before := requests.Load()
-	_, err := c.HTTP(t.Context(), HTTPRequest{URL: url + "/x", Checksum: digest.FromString("other")})
-	if !errors.Is(err, ErrChecksum) || !strings.Contains(err.Error(), digest.FromString(content).String()) {
+	_, err := c.Get(t.Context(), Request{URL: url + "/x", Checksum: digest.FromString("other")})
+	if !errors.Is(err, shelf.ErrChecksum) || !strings.Contains(err.Error(), digest.FromString(content).String()) {
 		t.Errorf("wrong checksum: %v", err)
 	}
 	if requests.Load() != before+1 {
@@ -206,12 +192,12 @@ func TestChecksumIsCheckedAndSparesTheNetwork(t *testing.T) {
 	}
 	for _, bad := range []digest.Digest{"md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:12", "sha256",
 		"sha256:" + digest.Digest(strings.Repeat("Z", 64))} {
-		if _, err := c.HTTP(t.Context(), HTTPRequest{URL: url, Checksum: bad}); err == nil ||
+		if _, err := c.Get(t.Context(), Request{URL: url, Checksum: bad}); err == nil ||
 			!strings.Contains(err.Error(), "must be sha256") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
-	if left := c.leftovers(t); left != nil {
+	if left := fetchtest.Leftovers(t, c.kept); left != nil {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -220,7 +206,7 @@ func TestFailedDownloadsSayWhyAndLeaveNothing(t *testing.T) {
 	t.Parallel()
 	stalled := make(chan struct{})
 	t.Cleanup(func() { close(stalled) })
-	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	url, _ := fetchtest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/404":
 			http.NotFound(w, r)
@@ -281,14 +267,14 @@ func TestFailedDownloadsSayWhyAndLeaveNothing(t *testing.T) {
 			t.Parallel()
 			c := openCache(t)
 			if strings.HasSuffix(address, "/stall") {
-				c.limits.Stall = 300 * time.Millisecond
+				c.Limits.Stall = 300 * time.Millisecond
 			}
 			if strings.HasSuffix(address, "/slow") {
 				var looks atomic.Int64
-				c.now = func() time.Time { return time.Unix(looks.Add(1), 0) }
+				c.Now = func() time.Time { return time.Unix(looks.Add(1), 0) }
 			}
 			withUser := strings.Replace(address, "://", "://user:hunter2@", 1)
-			f, err := c.HTTP(t.Context(), HTTPRequest{URL: withUser})
+			f, err := c.Get(t.Context(), Request{URL: withUser})
 			if err == nil {
 				t.Fatalf("no error, %+v", f)
 			}
@@ -296,10 +282,10 @@ func TestFailedDownloadsSayWhyAndLeaveNothing(t *testing.T) {
 				strings.Contains(text, "redirected@") {
 				t.Errorf("%v, want %q and no credentials", err, want)
 			}
-			if left := c.leftovers(t); left != nil {
+			if left := fetchtest.Leftovers(t, c.kept); left != nil {
 				t.Errorf("left behind: %v", left)
 			}
-			if files, _ := os.ReadDir(c.entry(filesDir, "")); len(files) > 0 {
+			if files, _ := os.ReadDir(c.kept.Entry(shelf.Files, "")); len(files) > 0 {
 				t.Errorf("kept: %v", files)
 			}
 		})
@@ -310,17 +296,17 @@ func TestCancelledDownloadLeavesNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	because := errors.New("because")
-	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	url, _ := fetchtest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "some")
 		http.NewResponseController(w).Flush() //nolint:errcheck // the client notices
 		cancel(because)
 		<-r.Context().Done()
 	})
 	c := openCache(t)
-	if _, err := c.HTTP(ctx, HTTPRequest{URL: url + "/x"}); !errors.Is(err, because) {
+	if _, err := c.Get(ctx, Request{URL: url + "/x"}); !errors.Is(err, because) {
 		t.Errorf("%v, want the cause", err)
 	}
-	if left := c.leftovers(t); left != nil {
+	if left := fetchtest.Leftovers(t, c.kept); left != nil {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -334,8 +320,8 @@ func TestCredentialsGoToTheirHostOnly(t *testing.T) {
 		defer mu.Unlock()
 		seen[where] = r.Header.Get("Authorization") + r.Header.Get("Referer")
 	}
-	other, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { note("other", r) })
-	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	other, _ := fetchtest.Serve(t, func(w http.ResponseWriter, r *http.Request) { note("other", r) })
+	url, _ := fetchtest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/here" {
 			note("here", r)
 			return
@@ -349,22 +335,22 @@ func TestCredentialsGoToTheirHostOnly(t *testing.T) {
 	})
 	basic := basicAuth("user", "pass")
 	withUser := strings.Replace(url, "://", "://user:pass@", 1)
-	secret := func(name, value string) SecretFunc {
+	secret := func(name, value string) func(string) ([]byte, bool) {
 		return func(id string) ([]byte, bool) { return []byte(value), id == name }
 	}
 	for _, test := range []struct {
 		name string
-		r    HTTPRequest
+		r    Request
 		want map[string]string
 	}{
-		{"none", HTTPRequest{URL: url + "/x"}, map[string]string{"first": "", "here": ""}},
-		{"URL", HTTPRequest{URL: withUser + "/x"}, map[string]string{"first": basic, "here": basic}},
-		{"away", HTTPRequest{URL: withUser + "/away"}, map[string]string{"first": basic, "other": ""}},
-		{"token", HTTPRequest{URL: url + "/away", Secrets: secret("HTTP_AUTH_TOKEN_127.0.0.1", "tok\n")},
+		{"none", Request{URL: url + "/x"}, map[string]string{"first": "", "here": ""}},
+		{"URL", Request{URL: withUser + "/x"}, map[string]string{"first": basic, "here": basic}},
+		{"away", Request{URL: withUser + "/away"}, map[string]string{"first": basic, "other": ""}},
+		{"token", Request{URL: url + "/away", Secrets: secret("HTTP_AUTH_TOKEN_127.0.0.1", "tok\n")},
 			map[string]string{"first": "Bearer tok", "other": ""}},
-		{"header", HTTPRequest{URL: withUser + "/x", Secrets: secret("HTTP_AUTH_HEADER_127.0.0.1", "Digest x")},
+		{"header", Request{URL: withUser + "/x", Secrets: secret("HTTP_AUTH_HEADER_127.0.0.1", "Digest x")},
 			map[string]string{"first": "Digest x", "here": "Digest x"}},
-		{"other host's", HTTPRequest{URL: url + "/x", Secrets: secret("HTTP_AUTH_TOKEN_example.com", "tok")},
+		{"other host's", Request{URL: url + "/x", Secrets: secret("HTTP_AUTH_TOKEN_example.com", "tok")},
 			map[string]string{"first": "", "here": ""}},
 	} {
 		seen = map[string]string{}
@@ -373,31 +359,47 @@ func TestCredentialsGoToTheirHostOnly(t *testing.T) {
 		if diff := cmp.Diff(test.want, seen); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", test.name, diff)
 		}
-		holdsNo(t, c.dir, "pass", "user:", "tok")
+		fetchtest.HoldsNo(t, c.kept.Path(), "pass", "user:", "tok")
 	}
 }
 
-// holdsNo fails if a file or its name holds one of the texts.
-func holdsNo(t *testing.T, dir string, texts ...string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if err != nil {
-			return err
+func TestConcurrentDownloadsShareOne(t *testing.T) {
+	t.Parallel()
+	content := strings.Repeat("x", 1<<20)
+	var bodies atomic.Int64
+	url, _ := fetchtest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"one"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return
 		}
-		var content []byte
-		if e.Type().IsRegular() {
-			if content, err = os.ReadFile(path); err != nil {
-				return err
-			}
-		}
-		for _, text := range texts {
-			if strings.Contains(strings.TrimPrefix(path, dir)+string(content), text) {
-				t.Errorf("%s holds %q", path, text)
-			}
-		}
-		return nil
+		bodies.Add(1)
+		fmt.Fprint(w, content)
 	})
-	if err != nil {
-		t.Fatal(err)
+	first := openCache(t)
+	var wg sync.WaitGroup
+	for n := range 8 {
+		wg.Go(func() {
+			c, err := reopen(first) // as another process would
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			f, err := c.Get(t.Context(), Request{URL: url + "/x"})
+			if err != nil {
+				t.Error(n, err)
+				return
+			}
+			if text, err := os.ReadFile(f.Path); err != nil || string(text) != content {
+				t.Errorf("%d: %d bytes, %v", n, len(text), err)
+			}
+			if err := f.Release(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if bodies.Load() != 1 {
+		t.Errorf("downloaded %d times", bodies.Load())
 	}
 }

@@ -1,4 +1,4 @@
-package fetch
+package git
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cooperbuild/cooper/build/internal/fetch/fetchtest"
 )
 
 // fakeSSH does what ssh would do at the other end, and notes how it was called.
@@ -20,7 +22,7 @@ cd "${0%/*}/.." && sh -c "$last"
 
 func TestSSHUsesTheGivenAgentAndKnownHostsAlone(t *testing.T) {
 	dir := t.TempDir()
-	newOrigin(t, dir, "x").commit("", map[string]string{"100644 f": "f"}, "refs/heads/main")
+	fetchtest.NewOrigin(t, dir, "x").Commit("", map[string]string{"100644 f": "f"}, "refs/heads/main")
 	bin := filepath.Join(dir, "bin")
 	if err := errors.Join(os.Mkdir(bin, 0o755), os.WriteFile(filepath.Join(bin, "ssh"), []byte(fakeSSH),
 		0o755)); err != nil {
@@ -81,7 +83,7 @@ func TestSSHFailuresSayWhatToDo(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		_, err := openCache(t).Git(t.Context(), gitRequest(t, "git@example.com:x.git"))
+		_, err := openCache(t).Tree(t.Context(), gitRequest(t, "git@example.com:x.git"))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), said) {
 			t.Errorf("%v, want %q and %q", err, said, want)
 		}

@@ -1,4 +1,4 @@
-package fetch
+package git
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/fsys"
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 const (
@@ -34,7 +35,7 @@ type gitError struct {
 func (e *gitError) Error() string {
 	var said []string
 	for line := range strings.SplitSeq(e.stderr, "\n") {
-		if line = oneLine(line); line != "" && !strings.HasPrefix(line, "hint:") {
+		if line = printable.OneLine(line); line != "" && !strings.HasPrefix(line, "hint:") {
 			said = append(said, line)
 		}
 	}

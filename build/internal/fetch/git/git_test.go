@@ -1,9 +1,8 @@
-package fetch
+package git
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -18,69 +17,27 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cooperbuild/cooper/build/internal/fetch/fetchtest"
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
-// origin is a bare repository that tests make.
-type origin struct {
-	t   *testing.T
-	dir string
-}
-
-// newOrigin makes NAME.git below dir.
-func newOrigin(t *testing.T, dir, name string) *origin {
+func openCache(t *testing.T) *Room {
 	t.Helper()
-	o := &origin{t: t, dir: filepath.Join(dir, name+".git")}
-	o.command("", "init", "--quiet", "--bare", "--initial-branch=main", o.dir)
-	return o
-}
-
-// command runs git with a time that makes commit IDs the same in every run.
-func (o *origin) command(stdin string, args ...string) string {
-	o.t.Helper()
-	cmd := exec.Command("git", args...)
-	cmd.Stdin = strings.NewReader(stdin)
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@x",
-		"GIT_COMMITTER_NAME=a",
-		"GIT_COMMITTER_EMAIL=a@x", "GIT_AUTHOR_DATE=1000000000 +0000", "GIT_COMMITTER_DATE=1000000000 +0000",
-	}
-	out, err := cmd.CombinedOutput()
+	kept, err := shelf.Open(filepath.Join(t.TempDir(), "fetch"))
 	if err != nil {
-		o.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return New(kept)
 }
 
-func (o *origin) git(stdin string, args ...string) string {
-	o.t.Helper()
-	return o.command(stdin, append([]string{"--git-dir=" + o.dir}, args...)...)
-}
-
-// commit makes a commit of "MODE NAME" -> content on top of a parent ("" for none) and has refs name it. A mode is one
-// of git's: 100644, 100755, 120000 or 160000, whose content is a commit.
-func (o *origin) commit(parent string, files map[string]string, refs ...string) string {
-	o.t.Helper()
-	o.git("", "read-tree", "--empty")
-	var index strings.Builder
-	for name, content := range files {
-		mode, path, _ := strings.Cut(name, " ")
-		object := content
-		if mode != "160000" {
-			object = o.git(content, "hash-object", "-w", "--stdin")
-		}
-		fmt.Fprintf(&index, "%s %s\t%s\n", mode, object, path)
+// reopen gives the same room as another process would have it.
+func reopen(c *Room) (*Room, error) {
+	kept, err := shelf.Open(c.kept.Path())
+	if err != nil {
+		return nil, err
 	}
-	o.git(index.String(), "update-index", "--index-info")
-	args := []string{"commit-tree", "-m", "message", o.git("", "write-tree")}
-	if parent != "" {
-		args = append(args, "-p", parent)
-	}
-	id := o.git("", args...)
-	for _, ref := range refs {
-		o.git("", "update-ref", ref, id)
-	}
-	return id
+	return New(kept), nil
 }
 
 // gitServer serves the repositories below a directory over http as git does, and counts requests.
@@ -109,18 +66,18 @@ func gitServer(t *testing.T, dir string, auth string) (url string, requests *ato
 	return s.URL, requests
 }
 
-func gitRequest(t *testing.T, text string) GitRequest {
+func gitRequest(t *testing.T, text string) Request {
 	t.Helper()
 	ref, ok, err := remote.ParseGit(text)
 	if err != nil || !ok {
 		t.Fatalf("%s: %t, %v", text, ok, err)
 	}
-	return GitRequest{Ref: ref}
+	return Request{Ref: ref}
 }
 
-func (c *Sources) mustCheckOut(t *testing.T, r GitRequest) *Checkout {
+func (room *Room) mustCheckOut(t *testing.T, r Request) *Checkout {
 	t.Helper()
-	out, err := c.Git(t.Context(), r)
+	out, err := room.Tree(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +135,8 @@ func listing(t *testing.T, dir string) map[string]string {
 func TestCheckoutHasTheFilesOfTheCommit(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	o := newOrigin(t, dir, "x")
-	o.commit("", map[string]string{
+	o := fetchtest.NewOrigin(t, dir, "x")
+	o.Commit("", map[string]string{
 		"100644 a": "a", "100755 bin/run": "run", "120000 link": "/etc/passwd", "100644 crlf.txt": "one\n",
 		"100644 .gitattributes": "crlf.txt eol=crlf\n",
 	}, "refs/heads/main")
@@ -198,7 +155,7 @@ func TestCheckoutHasTheFilesOfTheCommit(t *testing.T) {
 		if out.Ref != "refs/heads/main" {
 			t.Errorf("ref %s", out.Ref)
 		}
-		if left := c.leftovers(t); left != nil {
+		if left := fetchtest.Leftovers(t, c.kept); left != nil {
 			t.Errorf("left behind: %v", left)
 		}
 	}
@@ -207,13 +164,13 @@ func TestCheckoutHasTheFilesOfTheCommit(t *testing.T) {
 func TestRefsAreBranchesTagsCommitsAndPullRequests(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	o := newOrigin(t, dir, "x")
-	first := o.commit("", map[string]string{"100644 f": "first", "100644 sub/dir/g": "g"})
-	second := o.commit(first, map[string]string{"100644 f": "second"}, "refs/heads/main", "refs/heads/deep/branch")
-	both := o.commit(second, map[string]string{"100644 f": "both"}, "refs/heads/both")
-	o.git("", "update-ref", "refs/tags/both", first)
-	o.git("", "tag", "-a", "-m", "annotated", "v1", first)
-	pull := o.commit(second, map[string]string{"100644 f": "pull"}, "refs/pull/7/head")
+	o := fetchtest.NewOrigin(t, dir, "x")
+	first := o.Commit("", map[string]string{"100644 f": "first", "100644 sub/dir/g": "g"})
+	second := o.Commit(first, map[string]string{"100644 f": "second"}, "refs/heads/main", "refs/heads/deep/branch")
+	both := o.Commit(second, map[string]string{"100644 f": "both"}, "refs/heads/both")
+	o.Git("", "update-ref", "refs/tags/both", first)
+	o.Git("", "tag", "-a", "-m", "annotated", "v1", first)
+	pull := o.Commit(second, map[string]string{"100644 f": "pull"}, "refs/pull/7/head")
 	url, _ := gitServer(t, dir, "")
 	for n, test := range []struct{ ref, commit, name string }{
 		{"", second, "refs/heads/main"},
@@ -230,7 +187,7 @@ func TestRefsAreBranchesTagsCommitsAndPullRequests(t *testing.T) {
 		{"#" + first[:10], first, ""},
 		{"?checksum=" + second[:7] + "#main", second, "refs/heads/main"},
 		{"?checksum=" + first + "#v1", first, "refs/tags/v1"},
-		{"?checksum=" + o.git("", "rev-parse", "v1") + "#v1", first, "refs/tags/v1"},
+		{"?checksum=" + o.Git("", "rev-parse", "v1") + "#v1", first, "refs/tags/v1"},
 		{"?fetch-by-commit&checksum=" + first + "#main", first, "refs/heads/main"},
 	} {
 		address := []string{url, "file://" + dir}[n%2]
@@ -255,9 +212,9 @@ func TestRefsAreBranchesTagsCommitsAndPullRequests(t *testing.T) {
 func TestCheckoutFailuresSayWhy(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	newOrigin(t, dir, "empty")
-	o := newOrigin(t, dir, "x")
-	first := o.commit("", map[string]string{"100644 f": "f", "120000 out": "/etc", "120000 in": "dir", "100644 dir/f": "f",
+	fetchtest.NewOrigin(t, dir, "empty")
+	o := fetchtest.NewOrigin(t, dir, "x")
+	first := o.Commit("", map[string]string{"100644 f": "f", "120000 out": "/etc", "120000 in": "dir", "100644 dir/f": "f",
 		"120000 dir/up": "../../../.."}, "refs/heads/main")
 	url, _ := gitServer(t, dir, "")
 	for ref, want := range map[string]string{
@@ -278,20 +235,20 @@ func TestCheckoutFailuresSayWhy(t *testing.T) {
 			t.Parallel()
 			c := openCache(t)
 			address := strings.Replace(url, "://", "://user:hunter2@", 1) + ref
-			out, err := c.Git(t.Context(), gitRequest(t, address))
+			out, err := c.Tree(t.Context(), gitRequest(t, address))
 			if err == nil {
 				t.Fatalf("no error: %+v", out)
 			}
 			if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "hunter2") {
 				t.Errorf("%v, want %q and no credentials", err, want)
 			}
-			if strings.Contains(ref, "1234") != errors.Is(err, ErrChecksum) {
+			if strings.Contains(ref, "1234") != errors.Is(err, shelf.ErrChecksum) {
 				t.Errorf("ErrChecksum in %v", err)
 			}
-			if left := c.leftovers(t); left != nil {
+			if left := fetchtest.Leftovers(t, c.kept); left != nil {
 				t.Errorf("left behind: %v", left)
 			}
-			holdsNo(t, c.dir, "hunter2")
+			fetchtest.HoldsNo(t, c.kept.Path(), "hunter2")
 		})
 	}
 }
@@ -299,8 +256,8 @@ func TestCheckoutFailuresSayWhy(t *testing.T) {
 func TestMovedBranchIsFetchedAgainAndACommitIsNot(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	o := newOrigin(t, dir, "x")
-	first := o.commit("", map[string]string{"100644 f": "first"}, "refs/heads/main")
+	o := fetchtest.NewOrigin(t, dir, "x")
+	first := o.Commit("", map[string]string{"100644 f": "first"}, "refs/heads/main")
 	url, requests := gitServer(t, dir, "")
 	c := openCache(t)
 	read := func(ref string) string {
@@ -318,7 +275,7 @@ func TestMovedBranchIsFetchedAgainAndACommitIsNot(t *testing.T) {
 	if got := read("#" + first); got != "first" || requests.Load() != before {
 		t.Errorf("%s after %d more requests", got, requests.Load()-before)
 	}
-	o.commit("", map[string]string{"100644 f": "rewritten"}, "refs/heads/main")
+	o.Commit("", map[string]string{"100644 f": "rewritten"}, "refs/heads/main")
 	if got := read("#main"); got != "rewritten" {
 		t.Error(got)
 	}
@@ -330,15 +287,15 @@ func TestMovedBranchIsFetchedAgainAndACommitIsNot(t *testing.T) {
 func TestGitDirIsKeptOnRequest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	sub := newOrigin(t, dir, "sub")
-	subCommit := sub.commit("", map[string]string{"100644 s": "sub"}, "refs/heads/main")
-	o := newOrigin(t, dir, "x")
-	first := o.commit("", map[string]string{"100644 f": "first"})
-	second := o.commit(first, map[string]string{
+	sub := fetchtest.NewOrigin(t, dir, "sub")
+	subCommit := sub.Commit("", map[string]string{"100644 s": "sub"}, "refs/heads/main")
+	o := fetchtest.NewOrigin(t, dir, "x")
+	first := o.Commit("", map[string]string{"100644 f": "first"})
+	second := o.Commit(first, map[string]string{
 		"100644 f": "second", "160000 mod": subCommit,
 		"100644 .gitmodules": "[submodule \"mod\"]\n\tpath = mod\n\turl = ../sub.git\n",
 	}, "refs/heads/main")
-	o.git("", "tag", "-a", "-m", "annotated", "v1", second)
+	o.Git("", "tag", "-a", "-m", "annotated", "v1", second)
 	url, _ := gitServer(t, dir, "")
 	withUser := strings.Replace(url, "://", "://user:hunter2@", 1)
 	c := openCache(t)
@@ -346,7 +303,7 @@ func TestGitDirIsKeptOnRequest(t *testing.T) {
 		r := gitRequest(t, withUser+"/x.git"+ref)
 		r.Ref.KeepGitDir = new(true)
 		out := c.mustCheckOut(t, r)
-		git := func(dir string, args ...string) string { return o.command("", append([]string{"-C", dir}, args...)...) }
+		git := func(dir string, args ...string) string { return o.Command("", append([]string{"-C", dir}, args...)...) }
 		got := []string{
 			git(out.Dir, "rev-parse", "HEAD"), git(out.Dir, "status", "--porcelain"),
 			git(out.Dir, "config", "remote.origin.url"),
@@ -362,7 +319,7 @@ func TestGitDirIsKeptOnRequest(t *testing.T) {
 		if refs := git(out.Dir, "for-each-ref", "--format=%(refname)"); refs != named {
 			t.Errorf("%s: refs %s, want %s", ref, refs, named)
 		}
-		holdsNo(t, out.Dir, "hunter2")
+		fetchtest.HoldsNo(t, out.Dir, "hunter2")
 	}
 	plain := c.mustCheckOut(t, gitRequest(t, withUser+"/x.git#main"))
 	want := map[string]string{
@@ -377,18 +334,18 @@ func TestGitDirIsKeptOnRequest(t *testing.T) {
 func TestSubmodulesAreFilledAllTheWayDown(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	inner := newOrigin(t, dir, "inner")
-	innerCommit := inner.commit("", map[string]string{"100644 i": "inner"}, "refs/heads/main")
-	outer := newOrigin(t, dir, "outer")
+	inner := fetchtest.NewOrigin(t, dir, "inner")
+	innerCommit := inner.Commit("", map[string]string{"100644 i": "inner"}, "refs/heads/main")
+	outer := fetchtest.NewOrigin(t, dir, "outer")
 	// Not the tip of a branch any more.
-	outerCommit := outer.commit("", map[string]string{
+	outerCommit := outer.Commit("", map[string]string{
 		"100644 o": "outer", "160000 in": innerCommit,
 		"100644 .gitmodules": "[submodule \"in\"]\n\tpath = in\n\turl = ../inner.git\n",
 	}, "refs/heads/main")
-	outer.commit(outerCommit, map[string]string{"100644 o": "newer"}, "refs/heads/main")
-	o := newOrigin(t, dir, "x")
-	self := o.commit("", map[string]string{"100644 f": "itself"}, "refs/heads/self")
-	o.commit("", map[string]string{
+	outer.Commit(outerCommit, map[string]string{"100644 o": "newer"}, "refs/heads/main")
+	o := fetchtest.NewOrigin(t, dir, "x")
+	self := o.Commit("", map[string]string{"100644 f": "itself"}, "refs/heads/self")
+	o.Commit("", map[string]string{
 		"160000 a/b": outerCommit, "160000 self": self, "160000 skipped": innerCommit,
 		"100644 .gitmodules": "[submodule \"x\"]\n\tpath = a/b\n\turl = ../outer.git\n[submodule \"self\"]\n\tpath = self\n\turl = ./\n" +
 			"[submodule \"skipped\"]\n\tpath = skipped\n\turl = ../inner.git\n\tupdate = none\n",
@@ -417,7 +374,8 @@ func TestSubmodulesAreFilledAllTheWayDown(t *testing.T) {
 func TestCommitTimesAreGivenToEverything(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	newOrigin(t, dir, "x").commit("", map[string]string{"100644 d/f": "f", "120000 l": "nowhere"}, "refs/heads/main")
+	fetchtest.NewOrigin(t, dir, "x").Commit("", map[string]string{"100644 d/f": "f", "120000 l": "nowhere"},
+		"refs/heads/main")
 	out := openCache(t).mustCheckOut(t, gitRequest(t, "file://"+dir+"/x.git?mtime=commit"))
 	for _, name := range []string{"", "d", "d/f", "l"} {
 		info, err := os.Lstat(filepath.Join(out.Dir, name))
@@ -430,8 +388,8 @@ func TestCommitTimesAreGivenToEverything(t *testing.T) {
 func TestMissingGitIsOneClearError(t *testing.T) {
 	t.Parallel()
 	c := openCache(t)
-	c.git = "no-such-git"
-	_, err := c.Git(t.Context(), gitRequest(t, "https://example.com/x.git"))
+	c.Program = "no-such-git"
+	_, err := c.Tree(t.Context(), gitRequest(t, "https://example.com/x.git"))
 	if !errors.Is(err, ErrNoGit) || !strings.Contains(err.Error(), "apt-get install git") {
 		t.Error(err)
 	}
@@ -441,15 +399,15 @@ func TestCancelledFetchLeavesNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	because := errors.New("because")
-	url, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+	url, _ := fetchtest.Serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		cancel(because)
 		<-r.Context().Done()
 	})
 	c := openCache(t)
-	if _, err := c.Git(ctx, gitRequest(t, url+"/x.git")); !errors.Is(err, because) {
+	if _, err := c.Tree(ctx, gitRequest(t, url+"/x.git")); !errors.Is(err, because) {
 		t.Errorf("%v, want the cause", err)
 	}
-	if left := c.leftovers(t); left != nil {
+	if left := fetchtest.Leftovers(t, c.kept); left != nil {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -457,15 +415,15 @@ func TestCancelledFetchLeavesNothing(t *testing.T) {
 func TestConcurrentCheckoutsShareOne(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	newOrigin(t, dir, "x").commit("", map[string]string{"100644 f": "f"}, "refs/heads/main")
+	fetchtest.NewOrigin(t, dir, "x").Commit("", map[string]string{"100644 f": "f"}, "refs/heads/main")
 	first := openCache(t)
 	errs := make(chan error)
 	for range 6 {
 		go func() {
-			c, err := Open(first.dir) // as another process would
+			c, err := reopen(first) // as another process would
 			if err == nil {
 				var out *Checkout
-				if out, err = c.Git(t.Context(), gitRequest(t, "file://"+dir+"/x.git")); err == nil {
+				if out, err = c.Tree(t.Context(), gitRequest(t, "file://"+dir+"/x.git")); err == nil {
 					_, err = os.ReadFile(filepath.Join(out.Dir, "f"))
 					err = errors.Join(err, out.Release())
 				}
@@ -478,7 +436,7 @@ func TestConcurrentCheckoutsShareOne(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if trees, _ := os.ReadDir(first.entry(treesDir, "")); len(trees) != 1 {
+	if trees, _ := os.ReadDir(first.kept.Entry(shelf.Trees, "")); len(trees) != 1 {
 		t.Errorf("%d trees", len(trees))
 	}
 }

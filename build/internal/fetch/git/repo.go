@@ -1,7 +1,8 @@
-package fetch
+package git
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,33 +10,34 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
-// repo is a remote repository, and the bare one in the cache that holds what has been fetched from it.
+// repo is a remote repository, and the bare one on the shelf that holds what has been fetched from it.
 type repo struct {
-	c *Sources
-	r GitRequest
+	room *Room
+	r    Request
 	// url is the address of the remote, without the credentials that go into the Authorization header.
 	url string
 	// auth is the value of the Authorization header; empty: none. hide are all secrets in plain text, to be kept out
 	// of errors.
 	auth string
 	hide []string
-	// id stands for the remote in the keys of cache entries.
+	// id stands for the remote in the keys of entries.
 	id string
 	// path is the directory of a file:// repository; empty for any other.
 	path string
 	// config is the path of the configuration file that newRepo has written for git.
 	config string
-	// dir is the path of the bare repository in the cache; open sets it.
+	// dir is the path of the bare repository on the shelf; open sets it.
 	dir string
 }
 
 // newRepo prepares for a request; temp is a directory for files that go with it. top is the repository that the user or
 // the Dockerfile names, of which this one may be a submodule.
-func (c *Sources) newRepo(r GitRequest, top remote.Git, temp string) (*repo, error) {
-	s := &repo{c: c, r: r, url: r.Ref.Remote, id: key(r.Ref.Remote)}
+func (room *Room) newRepo(r Request, top remote.Git, temp string) (*repo, error) {
+	s := &repo{room: room, r: r, url: r.Ref.Remote, id: shelf.Key(r.Ref.Remote)}
 	switch r.Ref.Scheme {
 	case "https", "http":
 		u, err := url.Parse(r.Ref.Remote)
@@ -72,7 +74,7 @@ func (c *Sources) newRepo(r GitRequest, top remote.Git, temp string) (*repo, err
 
 // gitAuthorization is the header for a URL: from the secrets in BuildKit's order, or else from the URL itself. The
 // secrets that name no host are for the host of the repository that was asked for, and not for its submodules' hosts.
-func gitAuthorization(u *url.URL, secrets SecretFunc, top remote.Git) string {
+func gitAuthorization(u *url.URL, secrets func(id string) (value []byte, ok bool), top remote.Git) string {
 	suffixes := []string{"." + u.Host}
 	if u.Host == top.Host && u.Scheme == top.Scheme {
 		suffixes = append(suffixes, "")
@@ -221,7 +223,7 @@ func (s *repo) git(ctx context.Context, args ...string) (string, error) {
 	}
 	var out limited
 	cmd := command{
-		program: s.c.git, dir: s.c.dir, env: s.env(s.protocols()), args: args, stdout: &out, hide: s.hide,
+		program: s.room.Program, dir: s.room.kept.Path(), env: s.env(s.protocols()), args: args, stdout: &out, hide: s.hide,
 	}
 	err := cmd.run(ctx)
 	return out.String(), s.explain(err)
@@ -256,4 +258,8 @@ func (s *repo) explain(err error) error {
 		return say("the server redirects, and credentials don't follow a redirect: name the repository by its new URL")
 	}
 	return err
+}
+
+func basicAuth(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }

@@ -1,4 +1,4 @@
-package fetch
+package git
 
 import (
 	"context"
@@ -12,24 +12,25 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// Git makes the tree of a repository, or takes it from the cache. A missing git program is ErrNoGit, a commit that
-// doesn't match the checksum of the request is ErrChecksum. The caller releases the checkout.
-func (c *Sources) Git(ctx context.Context, r GitRequest) (*Checkout, error) {
-	out, err := c.checkout(ctx, r)
+// Tree makes the tree of a repository, or takes it from the shelf. A missing git program is ErrNoGit, a commit that
+// doesn't match the checksum of the request is shelf.ErrChecksum. The caller releases the checkout.
+func (room *Room) Tree(ctx context.Context, r Request) (*Checkout, error) {
+	out, err := room.checkout(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", r.Ref, redactError(err))
+		return nil, fmt.Errorf("get %s: %w", r.Ref, remote.RedactError(err))
 	}
 	return out, nil
 }
 
 // Settled tells which commit a request names without asking the server; "" if only the server knows.
-func (r GitRequest) Settled() string { return r.settled().commit }
+func (r Request) Settled() string { return r.settled().commit }
 
-func (r GitRequest) settled() found {
+func (r Request) settled() found {
 	ref := r.Ref.Ref
 	switch sum := r.Ref.Checksum; {
 	case remote.IsCommit(ref):
@@ -44,7 +45,7 @@ func (r GitRequest) settled() found {
 }
 
 // check refuses requests whose parts git would misread, such as a ref that looks like an option.
-func (r GitRequest) check() error {
+func (r Request) check() error {
 	if sum := r.Ref.Checksum; strings.Trim(sum, "0123456789abcdef") != "" {
 		return fmt.Errorf("the checksum %s isn't a commit ID, nor the beginning of one", sum)
 	}
@@ -54,11 +55,11 @@ func (r GitRequest) check() error {
 	return remote.CheckRef(r.Ref.Ref)
 }
 
-func (c *Sources) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err error) {
+func (room *Room) checkout(ctx context.Context, r Request) (_ *Checkout, err error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	temp, remove, err := c.temp()
+	temp, remove, err := room.kept.Temp()
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +69,11 @@ func (c *Sources) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err 
 		if err := f.verify(r.Ref.Checksum); err != nil {
 			return nil, err
 		}
-		if out, err := c.tree(ctx, r, f); !errors.Is(err, fs.ErrNotExist) {
+		if out, err := room.open(ctx, r, f); !errors.Is(err, fs.ErrNotExist) {
 			return out, err
 		}
 	}
-	s, err := c.newRepo(r, r.Ref, temp)
+	s, err := room.newRepo(r, r.Ref, temp)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (c *Sources) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	if out, err := c.tree(ctx, r, f); !errors.Is(err, fs.ErrNotExist) {
+	if out, err := room.open(ctx, r, f); !errors.Is(err, fs.ErrNotExist) {
 		return out, err
 	}
 	whole := filepath.Join(temp, "entry")
@@ -92,34 +93,34 @@ func (c *Sources) checkout(ctx context.Context, r GitRequest) (_ *Checkout, err 
 	if err := t.make(ctx, s, f, release); err != nil {
 		return nil, err
 	}
-	if err := describe(ctx, whole, r.Ref.String()); err != nil {
+	if err := shelf.Describe(ctx, whole, r.Ref.String()); err != nil {
 		return nil, err
 	}
-	if err := c.publish(ctx, whole, c.entry(treesDir, r.treeKey(f))); err != nil {
+	if err := room.kept.Publish(ctx, whole, room.kept.Entry(shelf.Trees, r.treeKey(f))); err != nil {
 		return nil, err
 	}
-	return c.tree(ctx, r, f)
+	return room.open(ctx, r, f)
 }
 
-// treeKey is the key of the tree in the cache, made of all that its content depends on.
-func (r GitRequest) treeKey(f found) string {
+// treeKey is the key of the tree on the shelf, made of all that its content depends on.
+func (r Request) treeKey(f found) string {
 	if !r.Ref.KeepsGitDir() {
 		f.ref, f.object = "", ""
 	}
-	return key(key(r.Ref.Remote), f.commit, f.object, f.ref, strconv.FormatBool(r.Ref.KeepsGitDir()),
+	return shelf.Key(shelf.Key(r.Ref.Remote), f.commit, f.object, f.ref, strconv.FormatBool(r.Ref.KeepsGitDir()),
 		strconv.FormatBool(!r.Ref.WithSubmodules()), strconv.FormatBool(r.Ref.CommitTimes))
 }
 
-// tree opens and holds the tree of a request in the cache. The error is fs.ErrNotExist if the cache has none.
-func (c *Sources) tree(ctx context.Context, r GitRequest, f found) (*Checkout, error) {
-	entry := c.entry(treesDir, r.treeKey(f))
-	h, err := c.hold(ctx, entry)
+// open opens and holds the tree of a request on the shelf. The error is fs.ErrNotExist if the shelf has none.
+func (room *Room) open(ctx context.Context, r Request, f found) (*Checkout, error) {
+	entry := room.kept.Entry(shelf.Trees, r.treeKey(f))
+	h, err := room.kept.Hold(ctx, entry)
 	if err != nil {
 		return nil, err
 	}
 	out := &Checkout{Dir: filepath.Join(entry, "tree", r.Ref.Subdir), Commit: f.commit, Ref: f.ref, hold: h}
 	if err := checkSubdir(filepath.Join(entry, "tree"), r.Ref.Subdir); err != nil {
-		return nil, errors.Join(err, h.release())
+		return nil, errors.Join(err, h.Release())
 	}
 	return out, nil
 }

@@ -1,4 +1,4 @@
-package fetch
+package web
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
@@ -24,9 +25,9 @@ const unnamed = "download"
 // metaFile is the name of the file with the meta of a URL, in the entry of the URL.
 const metaFile = "meta.json"
 
-// meta is what the cache notes of a URL or a checksum: which of its files belongs to it.
+// meta is what is noted of a URL or a checksum: which of its files belongs to it.
 type meta struct {
-	// Entry and Name give the path of the file in the cache: files/Entry/Name.
+	// Entry and Name give the path of the file on the shelf: files/Entry/Name.
 	Entry, Name string
 	// URL is where the file came from last, without credentials.
 	URL          string `json:",omitempty"`
@@ -37,34 +38,35 @@ type meta struct {
 	LastModified string `json:",omitempty"`
 }
 
-func (m meta) path(c *Sources) string { return filepath.Join(c.entry(filesDir, m.Entry), m.Name) }
+func (m meta) path(c *shelf.Dir) string { return filepath.Join(c.Entry(shelf.Files, m.Entry), m.Name) }
 
-// HTTP downloads a file, or takes it from the cache. Errors name the URL, without credentials; a file that doesn't
-// match the checksum of the request is ErrChecksum. The caller releases the file.
-func (c *Sources) HTTP(ctx context.Context, r HTTPRequest) (*File, error) {
-	d, err := c.newDownload(r)
+// Get downloads a file, or takes it from the shelf. Errors name the URL, without credentials; a file that doesn't
+// match the checksum of the request is shelf.ErrChecksum. The caller releases the file.
+func (s *Room) Get(ctx context.Context, r Request) (*File, error) {
+	d, err := s.newDownload(r)
 	if err != nil {
 		return nil, err
 	}
 	f, err := d.file(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("download %s: %w", d.shown, redactError(err))
+		return nil, fmt.Errorf("download %s: %w", d.shown, remote.RedactError(err))
 	}
 	return f, nil
 }
 
-// download is one HTTPRequest under way.
+// download is one request under way.
 type download struct {
-	c   *Sources
-	r   HTTPRequest
-	url *url.URL
+	room *Room
+	kept *shelf.Dir
+	r    Request
+	url  *url.URL
 	// auth is the Authorization header for the URL's own host.
 	auth  string
 	shown string
 }
 
-func (c *Sources) newDownload(r HTTPRequest) (*download, error) {
-	d := &download{c: c, r: r, shown: remote.Redact(r.URL)}
+func (s *Room) newDownload(r Request) (*download, error) {
+	d := &download{room: s, kept: s.kept, r: r, shown: remote.Redact(r.URL)}
 	u, err := url.Parse(r.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("%s: not a valid http or https URL", d.shown)
@@ -81,7 +83,7 @@ func (c *Sources) newDownload(r HTTPRequest) (*download, error) {
 }
 
 // authorization is the header for a URL: from the secrets, or else from the URL itself.
-func authorization(u *url.URL, secrets SecretFunc) string {
+func authorization(u *url.URL, secrets func(id string) (value []byte, ok bool)) string {
 	if secrets != nil {
 		if v, ok := secrets("HTTP_AUTH_TOKEN_" + u.Hostname()); ok {
 			return "Bearer " + strings.TrimSpace(string(v))
@@ -97,20 +99,20 @@ func authorization(u *url.URL, secrets SecretFunc) string {
 	return basicAuth(u.User.Username(), password)
 }
 
-// errNotKept says that the cache doesn't have a file.
-var errNotKept = errors.New("not in the cache")
+// errNotKept says that the shelf doesn't have a file.
+var errNotKept = errors.New("not kept")
 
-// file finds the file in the cache or downloads it.
+// file finds the file on the shelf or downloads it.
 func (d *download) file(ctx context.Context) (*File, error) {
 	if f, err := d.pinned(ctx); !errors.Is(err, errNotKept) {
 		return f, err
 	}
-	entry := d.c.entry(urlsDir, key(d.r.URL, d.r.Name))
-	lock, err := d.c.own(ctx, entry)
+	entry := d.kept.Entry(shelf.URLs, shelf.Key(d.r.URL, d.r.Name))
+	lock, err := d.kept.Own(ctx, entry)
 	if err != nil {
 		return nil, err
 	}
-	defer lock.release() //nolint:errcheck // closing a lock
+	defer lock.Release() //nolint:errcheck // closing a lock
 	// Another process may have had the lock because it downloaded the same file.
 	if f, err := d.pinned(ctx); !errors.Is(err, errNotKept) {
 		return f, err
@@ -118,7 +120,7 @@ func (d *download) file(ctx context.Context) (*File, error) {
 	path := filepath.Join(entry, metaFile)
 	var last meta
 	var kept *File
-	if readJSON(path, &last) == nil && d.r.Checksum == "" {
+	if shelf.ReadJSON(path, &last) == nil && d.r.Checksum == "" {
 		if kept, err = d.open(ctx, last); err != nil && !errors.Is(err, errNotKept) {
 			return nil, err
 		}
@@ -131,7 +133,7 @@ func (d *download) file(ctx context.Context) (*File, error) {
 		err = errors.Join(err, kept.Release())
 	}
 	if err == nil {
-		err = d.c.writeJSON(path, now)
+		err = d.kept.WriteJSON(path, now)
 	}
 	if err != nil {
 		return nil, err
@@ -139,10 +141,10 @@ func (d *download) file(ctx context.Context) (*File, error) {
 	return d.open(ctx, now)
 }
 
-// pinned opens the file of the cache that has the checksum of the request.
+// pinned opens the file of the shelf that has the checksum of the request.
 func (d *download) pinned(ctx context.Context) (*File, error) {
 	var m meta
-	if d.r.Checksum == "" || readJSON(d.c.sumPath(d.r.Checksum), &m) != nil {
+	if d.r.Checksum == "" || shelf.ReadJSON(d.room.sumPath(d.r.Checksum), &m) != nil {
 		return nil, errNotKept
 	}
 	if name := d.name(nil); m.Name != name {
@@ -151,15 +153,15 @@ func (d *download) pinned(ctx context.Context) (*File, error) {
 	return d.open(ctx, m)
 }
 
-// renamed gives a file of the cache another name.
+// renamed gives a file of the shelf another name.
 func (d *download) renamed(ctx context.Context, m meta, name string) (f *File, err error) {
 	old, err := d.open(ctx, m)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, old.Release()) }()
-	m.Entry, m.Name = key(m.Digest.String(), name, m.ModTime.String()), name
-	dir, remove, err := d.c.temp()
+	m.Entry, m.Name = shelf.Key(m.Digest.String(), name, m.ModTime.String()), name
+	dir, remove, err := d.kept.Temp()
 	if err != nil {
 		return nil, err
 	}
@@ -171,29 +173,29 @@ func (d *download) renamed(ctx context.Context, m meta, name string) (f *File, e
 	if err := os.Link(old.Path, filepath.Join(whole, name)); err != nil {
 		return nil, err
 	}
-	if err := d.c.publish(ctx, whole, d.c.entry(filesDir, m.Entry)); err != nil {
+	if err := d.kept.Publish(ctx, whole, d.kept.Entry(shelf.Files, m.Entry)); err != nil {
 		return nil, err
 	}
 	return d.open(ctx, m)
 }
 
-// open opens a file of the cache and holds its entry.
+// open opens a file of the shelf and holds its entry.
 func (d *download) open(ctx context.Context, m meta) (*File, error) {
 	if m.Entry == "" || m.Name == "" || m.Name != filepath.Base(m.Name) || m.Entry != filepath.Base(m.Entry) {
 		return nil, errNotKept
 	}
-	h, err := d.c.hold(ctx, d.c.entry(filesDir, m.Entry))
+	h, err := d.kept.Hold(ctx, d.kept.Entry(shelf.Files, m.Entry))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errNotKept
 	}
 	if err != nil {
 		return nil, err
 	}
-	info, err := os.Lstat(m.path(d.c))
+	info, err := os.Lstat(m.path(d.kept))
 	if err != nil || info.Size() != m.Size || !info.Mode().IsRegular() {
-		return nil, errors.Join(errNotKept, h.release())
+		return nil, errors.Join(errNotKept, h.Release())
 	}
-	return &File{Path: m.path(d.c), Name: m.Name, Digest: m.Digest, Size: m.Size, ModTime: m.ModTime, hold: h}, nil
+	return &File{Path: m.path(d.kept), Name: m.Name, Digest: m.Digest, Size: m.Size, ModTime: m.ModTime, hold: h}, nil
 }
 
 // name chooses the file's name from the request, the server's answer and the URL.
@@ -213,6 +215,6 @@ func (d *download) name(resp *http.Response) string {
 	return unnamed
 }
 
-func (c *Sources) sumPath(sum digest.Digest) string {
-	return c.entry(sumsDir, sum.Algorithm().String()+"-"+sum.Encoded())
+func (s *Room) sumPath(sum digest.Digest) string {
+	return s.kept.Entry(shelf.Sums, sum.Algorithm().String()+"-"+sum.Encoded())
 }

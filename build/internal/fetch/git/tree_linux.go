@@ -1,4 +1,4 @@
-package fetch
+package git
 
 import (
 	"bytes"
@@ -93,11 +93,11 @@ func (t tree) run(ctx context.Context, s *repo, stdout io.Writer, args ...string
 	dirs := []string{"--git-dir=" + s.dir, "--work-tree=" + t.top}
 	if t.keep {
 		dirs[0] = "--git-dir=" + t.dotGit()
-		env = s.env("file") // the clone fetches from the bare repository in the cache
+		env = s.env("file") // the clone fetches from the bare repository on the shelf
 	} else {
 		env = append(env, "GIT_INDEX_FILE="+filepath.Join(t.temp, fmt.Sprintf("index-%d-%s", t.depth, path.Base(t.top))))
 	}
-	return command{program: s.c.git, dir: t.top, env: env, args: append(dirs, args...), stdout: stdout,
+	return command{program: s.room.Program, dir: t.top, env: env, args: append(dirs, args...), stdout: stdout,
 		hide: s.hide}.run(ctx)
 }
 
@@ -237,7 +237,7 @@ func (t tree) submodule(ctx context.Context, s *repo, link gitlink, m module) (e
 	}
 	r := s.r
 	r.Ref = ref
-	sub, err := s.c.newRepo(r, t.ref, temp)
+	sub, err := s.room.newRepo(r, t.ref, temp)
 	if err != nil {
 		return err
 	}
