@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/internal/fetch"
+	"github.com/cooperbuild/cooper/build/internal/fetch/web"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
@@ -28,7 +28,7 @@ func (c *Contexts) Date(ctx context.Context) (*time.Time, error) {
 }
 
 // dated is the context with the time that the server of a downloaded file has given, if it has.
-func (p located) dated(file *fetch.File) located {
+func (p located) dated(file *web.File) located {
 	if at := file.ModTime; at.Unix() > 0 {
 		p.date = func(context.Context) (time.Time, error) { return at, nil }
 	}
