@@ -119,8 +119,12 @@ func (d *Destination) Begin(ctx context.Context, b ocispec.Descriptor, from []st
 		}
 		u.Cancel(ctx)
 		mounted, err := u.mount(ctx, name)
-		if mounted || ctx.Err() != nil {
+		if mounted {
 			return nil, err
+		}
+		if ctx.Err() != nil {
+			u.Cancel(ctx)
+			return nil, context.Cause(ctx)
 		}
 	}
 	return u, nil

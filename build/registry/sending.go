@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 )
 
@@ -19,6 +21,8 @@ type request struct {
 	method, at string
 	header     http.Header
 	end        int64
+	// grows is the content if it is still being made; end has no meaning then.
+	grows Growing
 }
 
 // put sends a part of the blob. It is not sent again by itself, since the registry may have got a part of it. The
@@ -27,14 +31,20 @@ func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	body := &sending{upload: u, from: u.offset, end: q.end, cancel: cancel}
+	if q.grows != nil {
+		body.await = func(n int64) (int64, *ocispec.Descriptor, error) { return q.grows.Await(ctx, n) }
+	}
 	req, err := http.NewRequestWithContext(ctx, q.method, q.at, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
 	req.Header = q.header
 	req.Header.Set("User-Agent", "cooper")
-	if q.end > u.offset {
+	if q.end > u.offset || q.grows != nil {
 		req.ContentLength, req.GetBody = q.end-u.offset, body.open // the client opens the body once more after a redirect
+		if q.grows != nil {
+			req.ContentLength = -1
+		}
 		if req.Body, err = body.open(); err != nil {
 			return nil, err
 		}
@@ -86,6 +96,9 @@ type sending struct {
 	cancel context.CancelCauseFunc
 	// from and end are where the part begins and ends in the blob.
 	from, end int64
+	// await waits for more than n bytes of a blob that is still being made: end is how much there is of it. Nil: the blob
+	// is whole.
+	await func(n int64) (have int64, whole *ocispec.Descriptor, err error)
 
 	mu sync.Mutex
 	// body is the reader that the transport reads from now.
@@ -146,20 +159,52 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case s.over || s.body != b:
 		return 0, http.ErrBodyReadAfterClose
-	case b.at >= s.end:
+	case b.at >= s.end && s.await == nil:
 		return 0, io.EOF
 	}
 	if err := s.upload.meter.Note(s.took, now.Sub(s.then)); err != nil {
 		return 0, err
+	}
+	if b.at >= s.end {
+		if err := b.grow(); err != nil {
+			return 0, err
+		}
+		now = s.upload.to.pace.Now() // the registry did not hold up what was not there yet
 	}
 	n, err := s.upload.content.ReadAt(p[:min(int64(len(p)), s.end-b.at)], b.at)
 	if n > 0 {
 		err = nil
 	}
 	b.at, s.took, s.then = b.at+int64(n), n, now
+	s.upload.sent = max(s.upload.sent, b.at)
 	s.upload.moved(b.at)
 	s.wait()
 	return n, err
+}
+
+// grow waits, without the lock, until there is more of a blob that is still being made. The error is io.EOF if all of
+// it was read.
+func (b *body) grow() error {
+	s := b.of
+	s.timer.Stop()
+	s.mu.Unlock()
+	have, whole, err := s.await(b.at)
+	s.mu.Lock()
+	switch {
+	case s.over || s.body != b:
+		return http.ErrBodyReadAfterClose
+	case err != nil:
+		return err
+	}
+	if s.end = have; whole != nil {
+		s.await = nil
+	}
+	s.then = s.upload.to.pace.Now()
+	s.wait()
+	if b.at >= s.end {
+		return io.EOF
+	}
+	return nil
 }
 
 // Close does nothing: what it reads is the caller's.

@@ -100,7 +100,9 @@ func (f *taker) goOn(w http.ResponseWriter, r *http.Request, repo, id string) {
 	text, err := io.ReadAll(r.Body)
 	have = append(have, text...)
 	f.mu.Lock()
-	f.uploads[id] = have
+	if _, ok = f.uploads[id]; ok { // it may have been cancelled meanwhile
+		f.uploads[id] = have
+	}
 	f.mu.Unlock()
 	if err != nil && f.loses {
 		f.forget(id)

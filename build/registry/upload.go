@@ -58,6 +58,8 @@ type Upload struct {
 // mount asks for the blob from another repository. A registry that can't mount it answers by
 // beginning an upload, which u goes on with.
 func (u *Upload) mount(ctx context.Context, from string) (bool, error) {
+	ctx, end := lingering(ctx)
+	defer end()
 	query := url.Values{"mount": {u.want.Digest.String()}, "from": {from}}
 	resp, err := u.to.repo.do(ctx, u.to.mountedBy(from), call{method: http.MethodPost, path: "blobs/uploads/",
 		query: query})
@@ -136,18 +138,38 @@ func (u *Upload) next(ctx context.Context) (done bool, err error) {
 		u.moved(u.want.Size)
 		return true, nil
 	case u.location == "":
-		resp, err := u.to.repo.do(ctx, u.to.repo.auth, call{method: http.MethodPost, path: "blobs/uploads/"})
-		if err != nil {
-			return false, err
-		}
-		if resp.StatusCode != http.StatusAccepted {
-			return false, wire.NewStatusError(resp, u.host())
-		}
-		return false, u.begin(resp)
+		return false, u.open(ctx)
 	case u.offset == 0 && (u.whole || u.want.Size <= smallBlob), u.offset == u.want.Size:
 		return true, u.finish(ctx)
 	}
 	return false, u.patch(ctx)
+}
+
+// open has the registry begin an upload.
+func (u *Upload) open(ctx context.Context) error {
+	ctx, end := lingering(ctx)
+	defer end()
+	resp, err := u.to.repo.do(ctx, u.to.repo.auth, call{method: http.MethodPost, path: "blobs/uploads/"})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusAccepted {
+		return wire.NewStatusError(resp, u.host())
+	}
+	return u.begin(resp)
+}
+
+// lingering gives a context that ends a second after ctx. A request that begins an upload has it: without the answer
+// nobody could cancel the upload.
+func lingering(ctx context.Context) (longer context.Context, end func()) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(time.Second, func() { cancel(context.Cause(ctx)) })
+	})
+	return longer, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // patch sends the next piece.
@@ -158,24 +180,29 @@ func (u *Upload) patch(ctx context.Context) error {
 		// A blob in one piece gets no Content-Range, since some registries refuse it there.
 		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, end-1))
 	}
-	resp, err := u.put(ctx, request{http.MethodPatch, u.location, header, end})
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusNoContent &&
-		resp.StatusCode != http.StatusCreated {
-		return wire.NewStatusError(resp, u.host())
-	}
-	_ = resp.Body.Close() // there is nothing in it
 	before := u.offset
-	u.offset = end
-	if err := u.took(resp); err != nil {
+	resp, err := u.put(ctx, request{http.MethodPatch, u.location, header, end, nil})
+	if err == nil {
+		err = u.patched(resp, end)
+	}
+	if err != nil {
 		return err
 	}
 	if u.offset <= before { // or the same would be sent without end
 		return fmt.Errorf("%s has taken nothing of the bytes %d-%d", u.host(), before, end-1)
 	}
 	return nil
+}
+
+// patched reads the answer to a request that has sent the bytes up to end.
+func (u *Upload) patched(resp *http.Response, end int64) error {
+	if resp.StatusCode != http.StatusAccepted && resp.StatusCode != http.StatusNoContent &&
+		resp.StatusCode != http.StatusCreated {
+		return wire.NewStatusError(resp, u.host())
+	}
+	_ = resp.Body.Close() // there is nothing in it
+	u.offset = end
+	return u.took(resp)
 }
 
 // took reads from an answer how much the registry has, and where the upload goes on.
@@ -213,7 +240,7 @@ func (u *Upload) finish(ctx context.Context) error {
 		return err
 	}
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
-	resp, err := u.put(ctx, request{http.MethodPut, at, header, u.want.Size})
+	resp, err := u.put(ctx, request{http.MethodPut, at, header, u.want.Size, nil})
 	if err != nil {
 		return err
 	}

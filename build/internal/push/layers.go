@@ -49,6 +49,9 @@ func (p *Pusher) sendLayer(ctx context.Context, l export.Blob) (_ ocispec.Descri
 	}
 	defer p.spooled.Release(1)
 	d, known := p.known(l)
+	if !known && l.Size >= streamed {
+		return p.streamLayer(ctx, l)
+	}
 	var begun uploads
 	defer func() {
 		if err != nil {
@@ -78,6 +81,8 @@ func (p *Pusher) sendLayer(ctx context.Context, l export.Blob) (_ ocispec.Descri
 type upload struct {
 	*registry.Upload
 	to *repository
+	// what it is called in progress; empty: by the digest of the blob.
+	what string
 }
 
 // uploads bring the same blob into several repositories.
@@ -108,7 +113,7 @@ func (p *Pusher) begin(ctx context.Context, d ocispec.Descriptor) (begun uploads
 			p.notePlace(r, d)
 			continue
 		}
-		begun = append(begun, upload{u, r})
+		begun = append(begun, upload{Upload: u, to: r})
 	}
 	return begun, nil
 }
@@ -123,7 +128,7 @@ func (p *Pusher) sendAll(ctx context.Context, begun uploads, d ocispec.Descripto
 	for i := range begun {
 		u := &begun[i]
 		if slices.ContainsFunc(begun[:i], func(b upload) bool { return b.to.ref.Domain == u.to.ref.Domain }) {
-			u.Cancel(ctx)
+			uploads{*u}.cancel(ctx)
 			again, err := u.to.Begin(ctx, d, p.neighbours(u.to, d.Digest))
 			if err != nil {
 				return fmt.Errorf("push to %s: %w", u.to.ref, err)
@@ -131,8 +136,10 @@ func (p *Pusher) sendAll(ctx context.Context, begun uploads, d ocispec.Descripto
 			u.Upload = again
 		}
 		if u.Upload != nil {
-			what := u.to.ref.String() + " " + d.Digest.Encoded()[:12]
-			if err := u.Send(ctx, content, p.told(what, d.Size)); err != nil {
+			if u.what == "" {
+				u.what = u.to.ref.String() + " " + d.Digest.Encoded()[:12]
+			}
+			if err := u.Send(ctx, content, p.told(u.what, d.Size)); err != nil {
 				return fmt.Errorf("push to %s: %w", u.to.ref, err)
 			}
 		}
@@ -167,11 +174,11 @@ func (p *Pusher) content(ctx context.Context, l export.Blob, want ocispec.Descri
 
 // pack compresses a layer into a file, and keeps that.
 func (p *Pusher) pack(ctx context.Context, l export.Blob) (*os.File, ocispec.Descriptor, error) {
-	threads, _ := p.Codec.Threads(l.Size)
-	if err := p.packing.Acquire(ctx, int64(threads)); err != nil {
-		return nil, ocispec.Descriptor{}, context.Cause(ctx)
+	threads, release, err := p.threads(ctx, l)
+	if err != nil {
+		return nil, ocispec.Descriptor{}, err
 	}
-	defer p.packing.Release(int64(threads))
+	defer release()
 	file, err := p.Spool()
 	if err != nil {
 		return nil, ocispec.Descriptor{}, err
@@ -180,10 +187,24 @@ func (p *Pusher) pack(ctx context.Context, l export.Blob) (*os.File, ocispec.Des
 	if err != nil {
 		return nil, d, errors.Join(err, file.Close())
 	}
+	p.keep(ctx, l, d, file)
+	return file, d, nil
+}
+
+// threads waits for the threads that compress a layer. The caller calls release.
+func (p *Pusher) threads(ctx context.Context, l export.Blob) (n int, release func(), err error) {
+	n, _ = p.Codec.Threads(l.Size)
+	if err := p.packing.Acquire(ctx, int64(n)); err != nil {
+		return 0, nil, context.Cause(ctx)
+	}
+	return n, func() { p.packing.Release(int64(n)) }, nil
+}
+
+// keep keeps the blob that a layer was compressed to.
+func (p *Pusher) keep(ctx context.Context, l export.Blob, d ocispec.Descriptor, file *os.File) {
 	if p.Codec.Kind != export.Uncompressed {
 		p.Keeper.Keep(ctx, l, d, file)
 	}
-	return file, d, nil
 }
 
 // config brings the config of an image into all repositories.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -62,11 +63,16 @@ func as(t *testing.T, o push.Options, spec export.Spec, from ...reference.Refere
 }
 
 // opened counts how often layers are read.
-type opened struct{ n int }
+type opened struct {
+	mu sync.Mutex
+	n  int
+}
 
 func (o *opened) layer(text string) export.Blob {
 	return export.Blob{ID: text, DiffID: digest.FromString(text), Size: int64(len(text)),
 		Open: func() (io.ReadCloser, error) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
 			o.n++
 			return io.NopCloser(strings.NewReader(text)), nil
 		}}
