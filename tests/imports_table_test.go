@@ -113,7 +113,7 @@ func importTable() []importRule {
 		{
 			pkg: "build/internal/store", job: "the open store: its places and layers, and what all its rooms share",
 			mayImport: "build/internal/store/durable build/internal/store/internal/library build/internal/store/scratch " +
-				"build/internal/store/uses internal/flock internal/fsys userns",
+				"build/internal/store/uses internal/flock internal/fsys internal/guard userns",
 		},
 		{
 			pkg:       "build/internal/store/internal/library",

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/fsys"
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // LayerStream does what LayerTar does without holding a lock of the store, if the driver stacks directories. LayerTar's
@@ -45,8 +46,18 @@ func (s *Store) LayerStream(l Layer) (io.ReadCloser, error) {
 	if err != nil {
 		return orTar(s, l, errors.Join(root.Close(), records.Close()))
 	}
-	stream := asm.NewOutputTarStream(layerFiles{root}, split.NewJSONUnpacker(unzipped))
-	return &layerStream{ReadCloser: stream, of: []io.Closer{root, records}}, nil
+	return streamOf(root, records, split.NewJSONUnpacker(unzipped)), nil
+}
+
+// streamOf gives the archive that the records and the files below root make, and closes both with it.
+func streamOf(root, records *os.File, up split.Unpacker) io.ReadCloser {
+	pr, pw := io.Pipe()
+	s := &layerStream{PipeReader: pr, of: []io.Closer{root, records}, written: make(chan struct{})}
+	go func() {
+		defer close(s.written)
+		_ = pw.CloseWithError(guard.Call(func() error { return asm.WriteOutputTarStream(layerFiles{root}, up, pw) }))
+	}()
+	return s
 }
 
 // orTar gives LayerTar's stream unless err is set.
@@ -59,12 +70,15 @@ func orTar(s *Store, l Layer, err error) (io.ReadCloser, error) {
 
 // layerStream is a stream whose Close also closes the files that it is read from.
 type layerStream struct {
-	io.ReadCloser
+	*io.PipeReader
 	of []io.Closer
+	// written is closed when nobody reads from the files any more.
+	written chan struct{}
 }
 
 func (s *layerStream) Close() error {
-	err := s.ReadCloser.Close()
+	err := s.PipeReader.Close()
+	<-s.written // a descriptor that is closed while it is used may be another file's by then
 	for _, c := range s.of {
 		err = errors.Join(err, c.Close())
 	}

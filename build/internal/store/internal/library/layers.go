@@ -74,7 +74,34 @@ func (l *layers) DeleteLayer(id string) error {
 
 // Diff is the archive of what a layer, or the way to one, changes. The caller closes it.
 func (l *layers) Diff(from, to string, o *storage.DiffOptions) (io.ReadCloser, error) {
-	return ask(l.fuse, func() (io.ReadCloser, error) { return l.store.Diff(from, to, o) })
+	rc, err := ask(l.fuse, func() (io.ReadCloser, error) { return l.store.Diff(from, to, o) })
+	if err != nil {
+		return nil, err
+	}
+	return &diff{ReadCloser: rc}, nil
+}
+
+// diff is an archive that may be closed before its end. The library writes one in a goroutine that it doesn't wait for,
+// and closes the records which that reads: at the wrong moment the goroutine panics, and the process ends. At the end
+// of the archive it has ended.
+type diff struct {
+	io.ReadCloser
+	// ended is set when a read has failed, or has met the end.
+	ended bool
+}
+
+func (d *diff) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	d.ended = d.ended || err != nil
+	return n, err
+}
+
+// Close reads the rest.
+func (d *diff) Close() error {
+	if !d.ended {
+		_, _ = io.Copy(io.Discard, d.ReadCloser) // nobody wants it, be it damaged
+	}
+	return d.ReadCloser.Close()
 }
 
 // DiffSize is the size of what a layer changes, in bytes.

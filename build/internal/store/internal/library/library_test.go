@@ -5,8 +5,10 @@ import (
 	"io"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"go.podman.io/storage"
@@ -67,4 +69,41 @@ func TestStoresAreOpenedAndGivenBackAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// half is an archive that somebody else still writes until its end has been read.
+type half struct {
+	io.Reader
+	writing, closed bool
+}
+
+func (h *half) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	h.writing = err == nil
+	return n, err
+}
+
+func (h *half) Close() error {
+	if h.closed = true; h.writing {
+		return errors.New("closed while it was written")
+	}
+	return nil
+}
+
+// TestAnArchiveIsClosedWhenNobodyWritesItAnyMore whether it was read to its end, in part, or not at all.
+func TestAnArchiveIsClosedWhenNobodyWritesItAnyMore(t *testing.T) {
+	damaged := errors.New("the archive is damaged")
+	for name, rest := range map[string]io.Reader{"whole": strings.NewReader(""), "damaged": iotest.ErrReader(damaged)} {
+		for _, n := range []int64{0, 1, 6, 7, 100} {
+			from := &half{Reader: io.MultiReader(strings.NewReader("archive"), rest), writing: true}
+			d := &diff{ReadCloser: from}
+			got, err := io.CopyN(io.Discard, d, n)
+			if want := min(n, 7); got != want || n > 7 && err == nil || n <= 7 && err != nil {
+				t.Errorf("%s: %d of %d bytes are read, %v", name, got, n, err)
+			}
+			if err := d.Close(); err != nil || !from.closed {
+				t.Errorf("%s, after %d bytes: %v", name, n, err)
+			}
+		}
+	}
 }
