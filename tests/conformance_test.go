@@ -107,12 +107,9 @@ func TestConformance(t *testing.T) {
 			listed = loadDifferences(t)
 			other = newBuildahSite(t, user)
 		}
-		slots := make(chan struct{}, max(2, runtime.NumCPU()))
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				slots <- struct{}{}
-				defer func() { <-slots }()
 				checkCase(t, user, c, other, listed)
 			})
 		}

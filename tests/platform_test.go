@@ -196,38 +196,3 @@ func machineHandlers(t *testing.T) string {
 	}
 	return strings.Join(names, " ")
 }
-
-const crossfile = `FROM --platform=$BUILDPLATFORM tools AS build
-WORKDIR /src
-COPY go.mod main.go ./
-ENV GOROOT=/go GOCACHE=/tmp/cache CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local
-RUN --mount=type=bind,from=go,target=/go --mount=type=tmpfs,target=/tmp --mount=type=cache,target=/tmp/cache /go/bin/go version >/version
-ARG TARGETOS TARGETARCH
-RUN --mount=type=bind,from=go,target=/go --mount=type=tmpfs,target=/tmp --mount=type=cache,target=/tmp/cache \
-    GOOS=$TARGETOS GOARCH=$TARGETARCH /go/bin/go build -o /out/app .
-FROM scratch
-COPY --from=build /out/app /app
-RUN ["/app"]
-`
-
-// TestCrossCompilingDockerfile builds a program in a stage for this machine and executes it in the one for another.
-func TestCrossCompilingDockerfile(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("compiles with Go in a step")
-	}
-	goroot, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSite(t, ordinary(t))
-	s.busybox(t, "tools")
-	s.write(t, "ctx/Containerfile", crossfile)
-	s.write(t, "ctx/go.mod", "module example.org/app\n\ngo 1.21\n")
-	s.write(t, "ctx/main.go",
-		"package main\n\nimport \"runtime\"\n\nfunc main() { println(\"made for\", runtime.GOARCH) }\n")
-	r := s.cooper(t, "build", "--platform=linux/arm64", "--build-context", "go="+strings.TrimSpace(string(goroot)), "ctx")
-	if r.Code != 0 || !strings.Contains(r.Stderr, "made for arm64") {
-		t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))
-	}
-}

@@ -20,11 +20,12 @@ import (
 	"time"
 )
 
-// soakTime is how long builds run beside other tools; COOPER_SOAK, such as 30m, has them run longer.
+// soakTime is how long builds run beside other tools, as COOPER_SOAK says, such as 30m. Without it there are so many
+// builds as soakBuilds says, however long they take.
 func soakTime(t *testing.T) time.Duration {
 	text := os.Getenv("COOPER_SOAK")
 	if text == "" {
-		return 12 * time.Second
+		return 0
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -35,8 +36,10 @@ func soakTime(t *testing.T) time.Duration {
 
 const (
 	soakBuilders = 6
-	soakFiles    = 3000
-	soakShared   = 200
+	// soakBuilds is how many images each builder makes at least.
+	soakBuilds = 2
+	soakFiles  = 3000
+	soakShared = 200
 )
 
 // soakfile makes files whose content names the build. Builds of one epoch have a stage in common.
@@ -72,6 +75,7 @@ func TestImagesAreWholeBesideOtherTools(t *testing.T) {
 			others.Go(func() { k.loop(tool) })
 		}
 		builders.Wait()
+		k.ended.Store(true)
 		close(k.done)
 		others.Wait()
 		t.Logf("%d builds, %d wrong, %d failed; of other tools' commands %d, %d failed", k.built.Load(), k.wrong.Load(),
@@ -94,14 +98,14 @@ type soak struct {
 	done chan string
 
 	built, wrong, failed, foreign, foreignFailed atomic.Int64
+	// ended says that all builders have made their images.
+	ended atomic.Bool
 }
-
-func (k *soak) over() bool { return time.Now().After(k.end) }
 
 // builder builds one image after the other, and looks at each.
 func (k *soak) builder(number int) {
 	const epoch = 5 * time.Second
-	for n := 0; !k.over(); n++ {
+	for n := 0; n < soakBuilds || time.Now().Before(k.end); n++ {
 		name, nonce := fmt.Sprintf("soak-%d:%d", number, n), fmt.Sprintf("%d-%d", number, n)
 		shared := fmt.Sprint(time.Now().Unix() / int64(epoch.Seconds()))
 		r := runCommand(k.t, k.site.command(suite.cooper, "build", "--progress=plain", "--build-arg=NONCE="+nonce,
@@ -123,14 +127,14 @@ func (k *soak) builder(number int) {
 // remover removes images that were looked at.
 func (k *soak) remover() {
 	for name := range k.done {
-		if !k.over() {
+		if !k.ended.Load() {
 			k.other("podman rmi " + name)
 		}
 	}
 }
 
 func (k *soak) loop(script string) {
-	for !k.over() {
+	for !k.ended.Load() {
 		k.other(script)
 	}
 }

@@ -97,7 +97,11 @@ func TestUmaskOfTheCallerIsInNoImage(t *testing.T) {
 			}
 			build(second)
 			build("--runtime=runc")
-			for _, d := range driverCases(t)[1:] {
+			drivers := driverCases(t)[1:]
+			if m.root() {
+				drivers = nil // with another driver, root's builds go through what the ordinary user's do
+			}
+			for _, d := range drivers {
 				build(append(d.args, "--root", s.path(d.name), "--runroot", s.path("run/"+d.name))...)
 			}
 			s.checkNoLeftovers(t)

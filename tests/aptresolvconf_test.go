@@ -18,7 +18,7 @@ func TestAsRootResolvconfCanBeInstalled(t *testing.T) {
 	s.write(t, "ctx/Containerfile", `FROM scratch
 ADD debian.tar /
 RUN rm -f /etc/resolv.conf
-RUN apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends resolvconf && test -L /etc/resolv.conf
+RUN DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends resolvconf && test -L /etc/resolv.conf
 RUN test "$(readlink /etc/resolv.conf)" = ../run/resolvconf/resolv.conf && echo '192.0.2.7 kept' >>/etc/hosts && echo kept >/etc/hostname
 RUN rm -r /run/resolvconf && apt-get -q update && rm -r /var/lib/apt/lists/*
 `)

@@ -30,7 +30,8 @@ CMD ["/bin/bash"]
 `
 
 // TestAsRootRealDockerfiles builds Dockerfiles as people write them, as the ordinary user. The stage app is the image;
-// the last stage is made of it and uses what is in it.
+// the last stage is made of it and uses what is in it. No test takes longer: its file is among the first, for tests
+// start in the order of their files.
 func TestAsRootRealDockerfiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("installs packages")
