@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/steps"
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -27,6 +28,9 @@ type Session = session.Session
 
 // SessionOptions say what a session shares; see session.Options.
 type SessionOptions = session.Options
+
+// Retries say how often what has failed for a reason that may pass is tried again.
+type Retries = registry.Retries
 
 // RegistryOptions say how to reach registries.
 type RegistryOptions = session.Registry
@@ -82,6 +86,7 @@ type PullPolicy = bases.PullPolicy
 const (
 	PullMissing = bases.PullMissing
 	PullAlways  = bases.PullAlways
+	PullNewer   = bases.PullNewer
 	PullNever   = bases.PullNever
 )
 

@@ -21,6 +21,8 @@ type Registry struct {
 	// AuthFile is the path of the file with credentials, CertDir that of the directory with certificates; empty:
 	// podman's.
 	AuthFile, CertDir string
+	// Retries say how often pulls are tried again.
+	Retries registry.Retries
 }
 
 // Options are the same settings for package registry, without a user name and password.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -26,10 +28,12 @@ import (
 // PullPolicy says when a base image is fetched from its registry.
 type PullPolicy string
 
-// The pull policies; the zero value is PullMissing.
+// The pull policies; the zero value is PullMissing. PullNewer fetches an image if its registry has another one of the
+// name, and makes do with the store's if that can't be found out.
 const (
 	PullMissing PullPolicy = "missing"
 	PullAlways  PullPolicy = "always"
+	PullNewer   PullPolicy = "newer"
 	PullNever   PullPolicy = "never"
 )
 
@@ -163,6 +167,9 @@ func (r *Resolver) find(ctx context.Context, ref string, want plan.Wanted) (imag
 	if where, ok := strings.CutPrefix(ref, plan.LayoutRef); ok {
 		return r.copyLayout(ctx, where, platform)
 	}
+	if r.Pull == PullNewer {
+		return r.findNewer(ctx, ref, want)
+	}
 	var other *images.Found
 	if r.Pull != PullAlways {
 		img, err := r.Images.FindFor(ctx, ref, platform)
@@ -182,14 +189,48 @@ func (r *Resolver) find(ctx context.Context, ref string, want plan.Wanted) (imag
 	return r.pull(ctx, ref, want, other)
 }
 
+// findNewer fetches an image if the store lacks it or has another one: of an image that the store has, only the manifest
+// and the config are fetched. An image in the store is used if its registry can't be reached or lacks it.
+func (r *Resolver) findNewer(ctx context.Context, ref string, want plan.Wanted) (images.Found, error) {
+	have, err := r.Images.FindFor(ctx, ref, want.Platform)
+	if errors.Is(err, images.ErrNoImage) {
+		return r.pull(ctx, ref, want, nil)
+	}
+	if err != nil {
+		return have, err
+	}
+	if !fits(have.Image.Platform, want.Platform) {
+		return r.pull(ctx, ref, want, &have)
+	}
+	shown := r.Asides.Begin("looking for a newer " + ref)
+	o := r.options(want, shown)
+	o.Retries = registry.Retries{} // there is an image that will do
+	img, err := r.Transfer.Pull(ctx, ref, o)
+	if missing := new(pull.MissingIDs); err == nil || ctx.Err() != nil || errors.As(err, &missing) {
+		shown.End(ctx, err)
+		return img, r.explain(ctx, err)
+	}
+	shown.GiveUp()
+	r.Progress.Emit(progress.Note{Text: fmt.Sprintf("using the image %s in the store: %v", ref, err)})
+	return have, nil
+}
+
+// options are those of a pull that is shown.
+func (r *Resolver) options(want plan.Wanted, shown progress.Aside) pull.Options {
+	return pull.Options{
+		Platform: want.Platform, Insecure: r.Registry.Insecure, AuthFile: r.Registry.AuthFile, CertDir: r.Registry.CertDir,
+		Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep, Retries: r.Registry.Retries,
+		Again: func(wait time.Duration, err error) {
+			r.Progress.Emit(progress.Note{Text: fmt.Sprintf("pulling once more in %s: %v", wait, err)})
+		},
+	}
+}
+
 // pull fetches an image. Where that fails, another that the store has will do, unless its platform was asked for.
 func (r *Resolver) pull(ctx context.Context, ref string, want plan.Wanted, other *images.Found) (images.Found,
 	error) {
 	shown := r.Asides.Begin("pulling " + ref)
-	img, err := r.Transfer.Pull(ctx, ref, pull.Options{
-		Platform: want.Platform, Insecure: r.Registry.Insecure, AuthFile: r.Registry.AuthFile, CertDir: r.Registry.CertDir,
-		Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep,
-	})
+	img, err := r.Transfer.Pull(ctx, ref, r.options(want, shown))
 	if err != nil && other != nil && ctx.Err() == nil {
 		if want.Asked {
 			shown.End(ctx, err)

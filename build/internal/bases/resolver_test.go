@@ -116,7 +116,7 @@ func wanted(platform string, asked bool) plan.Wanted {
 
 func TestWhereAnImageComesFrom(t *testing.T) {
 	t.Parallel()
-	const find, pull = "find app for arm64", "pull app for arm64 from auth.json"
+	const find, pulls = "find app for arm64", "pull app for arm64 from auth.json"
 	down := errors.New("registry is down")
 	for name, test := range map[string]struct {
 		has, served string // what the store's image is for, and the registry's; empty: there is none
@@ -129,19 +129,34 @@ func TestWhereAnImageComesFrom(t *testing.T) {
 	}{
 		"in the store":         {has: "linux/arm64", id: "stored", questions: []string{find}},
 		"an earlier variant":   {has: "linux/arm64/v8", id: "stored", questions: []string{find}},
-		"missing":              {served: "linux/arm64", id: "served", questions: []string{find, pull}},
-		"for another platform": {has: "linux/amd64", served: "linux/arm64", id: "served", questions: []string{find, pull}},
+		"missing":              {served: "linux/arm64", id: "served", questions: []string{find, pulls}},
+		"for another platform": {has: "linux/amd64", served: "linux/arm64", id: "served", questions: []string{find, pulls}},
 		"always": {has: "linux/arm64", served: "linux/arm64", policy: bases.PullAlways, id: "served",
-			questions: []string{pull}},
+			questions: []string{pulls}},
+		"newer": {has: "linux/arm64", served: "linux/arm64", policy: bases.PullNewer, id: "served",
+			questions: []string{find, pulls}},
+		"newer, missing": {served: "linux/arm64", policy: bases.PullNewer, id: "served", questions: []string{find, pulls}},
+		"newer, down": {has: "linux/arm64", policy: bases.PullNewer, down: down, id: "stored",
+			questions: []string{find, pulls}},
+		"newer, down and missing": {policy: bases.PullNewer, down: down, says: "registry is down",
+			questions: []string{find, pulls}},
+		"newer, owners beyond the ranges": {has: "linux/arm64", policy: bases.PullNewer, down: &pull.MissingIDs{},
+			says: "ranges", questions: []string{find, pulls}},
+		"newer, another's": {has: "linux/amd64", policy: bases.PullNewer, down: down, id: "stored",
+			questions: []string{find, pulls}},
+		"newer, another asked": {has: "linux/amd64", policy: bases.PullNewer, asked: true, down: down,
+			says: "FROM --platform=linux/amd64", questions: []string{find, pulls}},
+		"newer, a broken store": {policy: bases.PullNewer, broken: errors.New("bad records"), says: "bad records",
+			questions: []string{find}},
 		"never, another's": {has: "linux/amd64", policy: bases.PullNever, id: "stored", questions: []string{find}},
 		"never, another asked": {has: "linux/amd64", policy: bases.PullNever, asked: true, says: "forbids to fetch another",
 			questions: []string{find}},
 		"never, missing": {policy: bases.PullNever, says: "--pull=never forbids to fetch it",
 			questions: []string{find}},
-		"down, another's": {has: "linux/amd64", down: down, id: "stored", questions: []string{find, pull}},
+		"down, another's": {has: "linux/amd64", down: down, id: "stored", questions: []string{find, pulls}},
 		"down, another asked": {has: "linux/amd64", asked: true, down: down, says: "FROM --platform=linux/amd64",
-			questions: []string{find, pull}},
-		"down, missing":          {down: down, says: "registry is down", questions: []string{find, pull}},
+			questions: []string{find, pulls}},
+		"down, missing":          {down: down, says: "registry is down", questions: []string{find, pulls}},
 		"a store that is broken": {broken: errors.New("bad records"), says: "bad records", questions: []string{find}},
 	} {
 		t.Run(name, func(t *testing.T) {

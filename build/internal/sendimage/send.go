@@ -141,27 +141,15 @@ func (p pusher) push(ctx context.Context, name string, to []string, res *Pushed)
 // persist pushes an image or index, and tries again after failures that may pass. It returns the descriptor of the
 // pushed manifest or index.
 func (p pusher) persist(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {
-	wait := p.RetryDelay
-	if wait == 0 {
-		wait = time.Second
-	}
-	for tried := 0; ; tried++ {
-		d, err := pushOnce(ctx, src, o)
-		if tried >= p.Retry || !registry.MayPass(err) || ctx.Err() != nil {
-			return d, err
-		}
+	retries := registry.Retries{Times: p.Retry, Delay: p.RetryDelay}
+	var sent ocispec.Descriptor
+	err := retries.Do(ctx, func(wait time.Duration, err error) {
 		p.Progress.Emit(progress.Note{Text: fmt.Sprintf("pushing once more in %s: %v", wait, err)})
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return d, context.Cause(ctx)
-		case <-timer.C:
-		}
-		if p.RetryDelay == 0 {
-			wait *= 2
-		}
-	}
+	}, func() (err error) {
+		sent, err = pushOnce(ctx, src, o)
+		return err
+	})
+	return sent, err
 }
 
 func pushOnce(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {

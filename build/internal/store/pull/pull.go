@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -35,6 +36,10 @@ type Options struct {
 	Insecure bool
 	AuthFile string // path of a file with credentials; empty: the usual places
 	CertDir  string // directory with certificates of the registry; empty: the usual places
+	// Retries say how often a pull that failed for a reason that may pass is begun anew. Again is called before that, with
+	// the pause and the error; it may be nil.
+	Retries registry.Retries
+	Again   func(wait time.Duration, err error)
 	// Mapping is the user namespace the image is unpacked in: IDs beyond it are reported all at once as *MissingIDs.
 	Mapping *userns.Mapping
 	// Progress is told what is being pulled, and how many of how many bytes have come; may be nil. It is called from
@@ -65,7 +70,11 @@ func (r *Room) Pull(ctx context.Context, name string, o Options) (images.Found, 
 
 	var errs []error
 	for _, ref := range refs {
-		found, err := r.pullOne(ctx, client, ref, o)
+		var found images.Found
+		err := o.Retries.Do(ctx, o.again, func() (err error) {
+			found, err = r.pullOne(ctx, client, ref, o)
+			return err
+		})
 		if err == nil {
 			return found, nil
 		}
@@ -79,6 +88,12 @@ func (r *Room) Pull(ctx context.Context, name string, o Options) (images.Found, 
 	}
 
 	return images.Found{}, errors.Join(errs...)
+}
+
+func (o Options) again(wait time.Duration, err error) {
+	if o.Again != nil {
+		o.Again(wait, err)
+	}
 }
 
 func (r *Room) pullOne(ctx context.Context, client *registry.Client, ref reference.Reference,

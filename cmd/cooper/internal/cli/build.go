@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
@@ -21,6 +22,8 @@ import (
 type buildOptions struct {
 	file, ignoreFile        string
 	target, pull, progress  string
+	retry                   int
+	retryDelay              time.Duration
 	tags, contexts, outputs []string
 	args                    argFlags
 	image                   imageFlags
@@ -136,11 +139,16 @@ func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 		"platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
 }
 
+// usualRetries is how often a pull is tried again unless the user says otherwise: podman's number.
+const usualRetries = 3
+
 // addStoreFlags adds the flags that say where images are kept and come from.
 func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 	f := cmd.Flags()
-	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing or never")
+	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing, newer (if the registry has another one) or never")
 	f.Lookup("pull").NoOptDefVal = "always"
+	f.IntVar(&o.retry, "retry", usualRetries, "how often to pull once more what has failed for a reason that may pass")
+	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
 	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
@@ -214,8 +222,9 @@ func (o *buildOptions) session(tell func(text string)) *build.Session {
 	place := o.store
 	place.Tell = tell
 	return build.NewSession(build.SessionOptions{
-		Store:    place,
-		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir},
+		Store: place,
+		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir,
+			Retries: build.Retries{Times: o.retry, Delay: o.retryDelay}},
 	})
 }
 
@@ -316,9 +325,12 @@ func (o *buildOptions) check(contextDir string) error {
 		o.pull = string(build.PullAlways)
 	case "false":
 		o.pull = string(build.PullMissing)
-	case string(build.PullAlways), string(build.PullMissing), string(build.PullNever):
+	case string(build.PullAlways), string(build.PullMissing), string(build.PullNewer), string(build.PullNever):
 	default:
-		return command.Usagef("--pull=%s: must be always, missing or never", o.pull)
+		return command.Usagef("--pull=%s: must be always, missing, newer or never", o.pull)
+	}
+	if o.retry < 0 || o.retryDelay < 0 {
+		return command.Usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
 	}
 	for _, t := range o.tags {
 		if err := build.CheckName(t); err != nil {

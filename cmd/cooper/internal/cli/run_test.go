@@ -118,7 +118,7 @@ func TestWrongCommandLinesEndWithTheirStatusAndSayWhatWouldHelp(t *testing.T) {
 		"build a b":                       "build takes one argument, the context, got 2",
 		"build ''":                        "the context is an empty word\nhint: . is the current directory",
 		"build --jobs -1 DIR":             "--jobs=-1: must not be negative",
-		"build --pull=sometimes DIR":      "--pull=sometimes: must be always, missing or never",
+		"build --pull=sometimes DIR":      "--pull=sometimes: must be always, missing, newer or never",
 		"build -t UPPER DIR":              "UPPER",
 		"build -t '' DIR":                 `image name ""`,
 		"build -f - -":                    "standard input can't be the context and the Dockerfile at once\nhint: with -f -",
