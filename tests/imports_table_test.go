@@ -37,7 +37,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
-			mayImport: "build build/catalog build/export build/outfile build/progress build/registry " +
+			mayImport: "build build/archives build/catalog build/export build/outfile build/progress build/registry " +
 				"build/registry/credentials cmd/cooper/internal/command internal/guard internal/terminal",
 		},
 		{
@@ -322,9 +322,20 @@ func importTable() []importRule {
 				"imagebuilder/reference",
 		},
 		{
+			pkg: "build/internal/imagetar", job: "images in archives and directories: found, named and read",
+			mayImport: "build/registry/content imagebuilder internal/decompress internal/printable",
+		},
+		{
 			pkg: "build/catalog", job: "the images of a store: lists, names, removal",
 			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images " +
 				"build/internal/store/removal build/reclaim build/session imagebuilder imagebuilder/reference",
+		},
+		{
+			pkg: "build/archives", job: "images of a store to files and back",
+			mayImport: "build/export build/internal/bases build/internal/blobs build/internal/cache " +
+				"build/internal/imagetar build/internal/outputs build/internal/store/depot " +
+				"build/internal/store/images build/internal/store/pull build/outfile build/progress build/session " +
+				"imagebuilder imagebuilder/reference internal/printable",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

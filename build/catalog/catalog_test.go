@@ -78,7 +78,7 @@ func (s *shelf) on(t *testing.T, author string, minute int, layers []store.Layer
 	}
 	s.ids[author] = d.Encoded()
 	err = s.Images.PutCopy(&content.Image{Config: raw, ConfigDigest: d, Manifest: manifest,
-		Created: time.Unix(int64(minute)*60, 0)}, layers[len(layers)-1].ID, "localhost/made:"+author)
+		Created: time.Unix(int64(minute)*60, 0)}, layers[len(layers)-1].ID, "localhost/made:"+author, true)
 	if err == nil && len(names) > 0 {
 		err = s.Images.Tag(t.Context(), s.ids[author], names)
 	}

@@ -208,21 +208,21 @@ func (a *archive) member(name string, data []byte) error {
 }
 
 // dockerManifest makes manifest.json: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
-func dockerManifest(written Result, names []imageName) ([]byte, error) {
-	var entry struct {
+func dockerManifest(written []Result) ([]byte, error) {
+	type entry struct {
 		Config   string
 		RepoTags []string
 		Layers   []string
 	}
-	entry.Config = blobPath(ocispec.Descriptor{Digest: written.ImageID})
-	entry.Layers = []string{}
-	for _, n := range names {
-		entry.RepoTags = append(entry.RepoTags, n.full)
+	all := make([]entry, 0, len(written))
+	for _, w := range written {
+		e := entry{Config: blobPath(ocispec.Descriptor{Digest: w.ImageID}), RepoTags: w.Names, Layers: []string{}}
+		for _, l := range w.Layers {
+			e.Layers = append(e.Layers, blobPath(l))
+		}
+		all = append(all, e)
 	}
-	for _, l := range written.Layers {
-		entry.Layers = append(entry.Layers, blobPath(l))
-	}
-	text, err := Marshal([]any{entry})
+	text, err := Marshal(all)
 	return text, wrap("encode "+dockerManifestName, err)
 }
 

@@ -45,6 +45,9 @@ type Image struct {
 	Names []string
 	// Annotations go into the manifest.
 	Annotations map[string]string
+	// Text is the manifest that the image has already; an image that WriteAll writes keeps it, whatever its format, if it
+	// names exactly the blobs that are written. Nil: the manifest is made anew.
+	Text []byte
 	// Created is the time stamp of an archive's members; the zero value means 1970.
 	Created time.Time
 	// Keeper has compressed layers; nil: all layers are compressed here. A push has its own.
@@ -96,6 +99,21 @@ func (i Image) Manifest(layers []ocispec.Descriptor, format imagebuilder.Format)
 		Digest:    digest.FromBytes(text),
 		Size:      int64(len(text)),
 	}, text, nil
+}
+
+// kept describes the manifest that the image has already; false: there is none, or it names other blobs.
+func (i Image) kept(layers []ocispec.Descriptor) (ocispec.Descriptor, bool) {
+	var m ocispec.Manifest
+	if i.Text == nil || json.Unmarshal(i.Text, &m) != nil || m.Config.Digest != digest.FromBytes(i.Config) ||
+		m.MediaType == "" || len(m.Layers) != len(layers) {
+		return ocispec.Descriptor{}, false
+	}
+	for n, l := range m.Layers {
+		if l.Digest != layers[n].Digest || l.Size != layers[n].Size || len(l.URLs) > 0 {
+			return ocispec.Descriptor{}, false
+		}
+	}
+	return ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(i.Text), Size: int64(len(i.Text))}, true
 }
 
 // Check refuses an image that no tool could use, so that it is found before any work is done.

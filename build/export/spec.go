@@ -31,6 +31,8 @@ const (
 	TypeImage Type = "image"
 	// TypeRegistry is TypeImage with push=true.
 	TypeRegistry Type = "registry"
+	// TypeDir is a directory of skopeo's dir: transport, with a manifest of Docker's format; ParseSpec doesn't know it.
+	TypeDir Type = "dir"
 )
 
 // Compression is how layers are compressed.
@@ -260,7 +262,7 @@ func (s Spec) Check() error {
 	switch {
 	case s.IsImage():
 		return s.checkPush()
-	case s.Type != TypeOCI && s.Type != TypeDocker && !s.HoldsFiles():
+	case s.Type != TypeOCI && s.Type != TypeDocker && s.Type != TypeDir && !s.HoldsFiles():
 		return fmt.Errorf("unknown type %q; %s", s.Type, supported)
 	case s.Dest == "" && s.Type == TypeLocal:
 		return errors.New(`key "dest" is missing; it is a directory`)
@@ -268,7 +270,7 @@ func (s Spec) Check() error {
 		return errors.New(`key "dest" is missing; dest=- is standard output`)
 	case s.Dest == Stdout && s.Type == TypeLocal:
 		return errors.New("dest=- can't be a directory; type=tar writes the same to standard output")
-	case s.Dest == Stdout && s.Directory:
+	case s.Dest == Stdout && (s.Directory || s.Type == TypeDir):
 		return errors.New("dest=- can't be a directory; leave out tar=false")
 	case s.HoldsFiles():
 		return nil
@@ -299,7 +301,7 @@ func (s Spec) checkCompression() error {
 // format gives the format of the manifest. An archive for docker has Docker's: podman load reads such an archive as an
 // OCI layout, and keeps the format that the manifest in it has.
 func (s Spec) format() imagebuilder.Format {
-	if s.Type == TypeDocker {
+	if s.Type == TypeDocker || s.Type == TypeDir {
 		return imagebuilder.Docker
 	}
 	return imagebuilder.OCI
@@ -309,7 +311,7 @@ func (s Spec) compression() Compression {
 	switch {
 	case s.Compression != "":
 		return s.Compression
-	case s.Type == TypeDocker:
+	case s.Type == TypeDocker, s.Type == TypeDir:
 		return Uncompressed
 	}
 	return Gzip

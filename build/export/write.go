@@ -66,48 +66,94 @@ func Write(ctx context.Context, spec Spec, image Image, stdout io.Writer) (Resul
 	if len(spec.Names) > 0 {
 		image.Names = spec.Names
 	}
-
-	names, err := parseNames(image.Names)
+	image.Text = nil
+	all, err := WriteAll(ctx, spec, []Image{image}, stdout)
 	if err != nil {
-		return Result{}, fmt.Errorf("export image: %w", err)
+		return Result{}, err
 	}
-	if err := spec.Check(); err != nil {
-		return Result{}, fmt.Errorf("export image: %w", err)
-	}
-	if err := errors.Join(image.Check(), spec.Annotations.Check([]ocispec.Platform{image.Platform})); err != nil {
-		return Result{}, fmt.Errorf("export image: %w", err)
-	}
+	return all[0], nil
+}
 
-	t, err := open(spec, image, stdout)
+// WriteAll writes several images into one layout or archive, each under its own names; blobs that several of them have
+// are written once. A directory for skopeo's dir: has room for one. Otherwise it does what Write does, but for
+// spec.Names.
+func WriteAll(ctx context.Context, spec Spec, images []Image, stdout io.Writer) ([]Result, error) {
+	names, err := prepare(spec, images)
 	if err != nil {
-		return Result{}, fmt.Errorf("export image: %w", err)
+		return nil, fmt.Errorf("export image: %w", err)
+	}
+	t, err := open(spec, images[0], stdout)
+	if err != nil {
+		return nil, fmt.Errorf("export image: %w", err)
 	}
 	defer t.abort()
-	result, err := newWriter(t, spec).write(ctx, image)
-	if err == nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	entry := result.Manifest
-	entry.Annotations = spec.Annotations.ManifestDescriptor(image.Platform)
-	c := contents{entries: indexEntries(entry, image.Platform, names)}
-	if err == nil && spec.Type == TypeDocker {
-		c.docker, err = dockerManifest(result, names)
-	}
-	if err == nil {
-		err = t.commit(ctx, c)
-	}
+	all, err := writeAll(ctx, t, spec, images, names)
 	if err != nil {
-		return Result{}, fmt.Errorf("export image to %s: %w", spec.Dest, err)
+		return nil, fmt.Errorf("export image to %s: %w", spec.Dest, err)
 	}
+	return all, nil
+}
 
-	for _, n := range names {
-		result.Names = append(result.Names, n.full)
+// prepare refuses images that can't be written, before any work is done, and gives their names.
+func prepare(spec Spec, images []Image) (names [][]imageName, err error) {
+	switch {
+	case len(images) == 0:
+		return nil, errors.New("there is no image")
+	case len(images) > 1 && spec.Type == TypeDir:
+		return nil, errors.New("a directory of skopeo's kind has room for one image")
 	}
-	return result, nil
+	if err := spec.Check(); err != nil {
+		return nil, err
+	}
+	for _, image := range images {
+		given, err := parseNames(image.Names)
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(image.Check(), spec.Annotations.Check([]ocispec.Platform{image.Platform})); err != nil {
+			return nil, err
+		}
+		names = append(names, given)
+	}
+	return names, nil
+}
+
+func writeAll(ctx context.Context, t form, spec Spec, images []Image, names [][]imageName) ([]Result, error) {
+	var (
+		w   = newWriter(t, spec)
+		c   contents
+		all []Result
+		err error
+	)
+	for i, image := range images {
+		result, err := w.write(ctx, image)
+		if err == nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		entry := result.Manifest
+		entry.Annotations = spec.Annotations.ManifestDescriptor(image.Platform)
+		c.entries = append(c.entries, indexEntries(entry, image.Platform, names[i])...)
+		for _, n := range names[i] {
+			result.Names = append(result.Names, n.full)
+		}
+		all = append(all, result)
+	}
+	if spec.Type == TypeDocker {
+		if c.docker, err = dockerManifest(all); err != nil {
+			return nil, err
+		}
+	}
+	return all, t.commit(ctx, c)
 }
 
 func open(spec Spec, image Image, stdout io.Writer) (form, error) {
-	if spec.Directory {
+	switch {
+	case spec.Type == TypeDir:
+		return openBlobDir(spec.Dest)
+	case spec.Directory:
 		return openLayout(spec.Dest)
 	}
 	return openArchive(archiveOptions{dest: spec.Dest, stdout: stdout, time: image.Created})
@@ -159,9 +205,12 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 		layers = append(layers, w.layers[l.DiffID])
 	}
 
-	manifest, text, err := image.Manifest(layers, w.format)
-	if err != nil {
-		return Result{}, err
+	manifest, had := image.kept(layers)
+	text := image.Text
+	if !had {
+		if manifest, text, err = image.Manifest(layers, w.format); err != nil {
+			return Result{}, err
+		}
 	}
 
 	config := image.ConfigDescriptor(w.format)

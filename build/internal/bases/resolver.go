@@ -208,7 +208,7 @@ func (r *Resolver) findNewer(ctx context.Context, ref string, want plan.Wanted) 
 	img, err := r.Transfer.Pull(ctx, ref, o)
 	if missing := new(pull.MissingIDs); err == nil || ctx.Err() != nil || errors.As(err, &missing) {
 		shown.End(ctx, err)
-		return img, r.explain(ctx, err)
+		return img, Explain(ctx, err, r.Owner, r.Process)
 	}
 	shown.GiveUp()
 	r.Progress.Emit(progress.Note{Text: fmt.Sprintf("using the image %s in the store: %v", ref, err)})
@@ -242,7 +242,7 @@ func (r *Resolver) pull(ctx context.Context, ref string, want plan.Wanted, other
 		return *other, nil
 	}
 	shown.End(ctx, err)
-	return img, r.explain(ctx, err)
+	return img, Explain(ctx, err, r.Owner, r.Process)
 }
 
 // copyLayout copies the image of a context oci-layout://DIR[:TAG][@DIGEST] into the store, where it gets no name.
@@ -267,17 +267,18 @@ func (r *Resolver) copyLayout(ctx context.Context, where string, platform ocispe
 		Platform: platform, Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep,
 	})
 	shown.End(ctx, err)
-	return img, r.explain(ctx, err)
+	return img, Explain(ctx, err, r.Owner, r.Process)
 }
 
-// explain adds a hint to an error about an image whose files have owners that the user namespace lacks.
-func (r *Resolver) explain(ctx context.Context, err error) error {
+// Explain adds a hint to an error about an image whose files have owners that the user namespace process lacks; owner
+// is who calls.
+func Explain(ctx context.Context, err error, owner userns.Owner, process *userns.Mapping) error {
 	missing := new(pull.MissingIDs)
 	if !errors.As(err, &missing) {
 		return err
 	}
 	need := userns.IDs{UIDs: missing.UIDs, GIDs: missing.GIDs}
-	return fmt.Errorf("%w\n%w", missing, userns.Finder{}.Check(ctx, r.Owner, *r.Process, need))
+	return fmt.Errorf("%w\n%w", missing, userns.Finder{}.Check(ctx, owner, *process, need))
 }
 
 // otherPlatform is the error that names the platform of an image in the store, which was not used for it, and says why

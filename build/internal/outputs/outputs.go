@@ -57,7 +57,7 @@ func (b Room) writeOutput(ctx context.Context, spec export.Spec, images []made, 
 	defer meter.Stop()
 	all := make([]export.Image, 0, len(images))
 	for _, m := range images {
-		image := metered(m.image, meter)
+		image := Metered(m.image, meter)
 		image.Keeper = b.Blobs.For(spec)
 		all = append(all, image)
 	}
@@ -96,8 +96,8 @@ func sizeOfLayers(images []made) int64 {
 	return total
 }
 
-// metered gives an image whose layers count the bytes that are read of them.
-func metered(image export.Image, meter *progress.Meter) export.Image {
+// Metered gives an image whose layers count the bytes that are read of them.
+func Metered(image export.Image, meter *progress.Meter) export.Image {
 	layers := make([]export.Blob, 0, len(image.Layers))
 	for _, l := range image.Layers {
 		open := l.Open

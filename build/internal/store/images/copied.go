@@ -10,8 +10,9 @@ import (
 	"github.com/cooperbuild/cooper/build/registry/content"
 )
 
-// PutCopy writes the image's record as containers/image does, item for item.
-func (r *Room) PutCopy(img *content.Image, top, name string) error {
+// PutCopy writes the image's record as containers/image does, item for item. Without a name the image is the cache's
+// if cached says so.
+func (r *Room) PutCopy(img *content.Image, top, name string, cached bool) error {
 	id := img.ConfigDigest.Encoded()
 	manifest := digest.FromBytes(img.Manifest)
 	items := []storage.ImageBigDataOption{{Key: img.ConfigDigest.String(), Data: img.Config, Digest: img.ConfigDigest}}
@@ -30,7 +31,7 @@ func (r *Room) PutCopy(img *content.Image, top, name string) error {
 		Digest: digest.FromBytes(nil)})
 	metadata := fmt.Sprintf(`{"signatures-sizes":{%q:[]}}`, manifest.String())
 	options := &storage.ImageOptions{CreationDate: img.Created, BigData: items}
-	if name == "" {
+	if name == "" && cached {
 		options.Flags = map[string]any{ownFlag: true}
 	}
 

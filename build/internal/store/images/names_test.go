@@ -168,7 +168,7 @@ func TestAnImageIsFoundByTheDigestsThatItWasPulledBy(t *testing.T) {
 	first, second := copied(t, l[0], ocispec.MediaTypeImageManifest), copied(t, l[0], "application/x-other")
 	second.Index = []byte(`{"schemaVersion":2,"manifests":[]}`)
 	for _, img := range []*content.Image{first, second} {
-		if err := d.Images.PutCopy(img, l[0].ID, "example.test/app:1"); err != nil {
+		if err := d.Images.PutCopy(img, l[0].ID, "example.test/app:1", true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -185,7 +185,7 @@ func TestAnImageIsFoundByTheDigestsThatItWasPulledBy(t *testing.T) {
 		}
 	}
 	other := storetest.Stack(t, d, l[0].ID, "b")[0]
-	if err := d.Images.PutCopy(first, other.ID, ""); err == nil {
+	if err := d.Images.PutCopy(first, other.ID, "", true); err == nil {
 		t.Error("the image got another top layer")
 	}
 }
@@ -200,7 +200,7 @@ func TestAnImageMovesToLayersOfTheSameContent(t *testing.T) {
 	}
 	img := copied(t, l, ocispec.MediaTypeImageManifest)
 	id := img.ConfigDigest.Encoded()
-	if err := d.Images.PutCopy(img, old.ID, "example.test/app:1"); err != nil {
+	if err := d.Images.PutCopy(img, old.ID, "example.test/app:1", true); err != nil {
 		t.Fatal(err)
 	}
 	before := record(t, d, id)
@@ -230,7 +230,7 @@ func TestAnImageOfAContainerStaysOnItsLayers(t *testing.T) {
 	}
 	img := copied(t, l, ocispec.MediaTypeImageManifest)
 	id := img.ConfigDigest.Encoded()
-	if err := d.Images.PutCopy(img, old.ID, "example.test/app:1"); err != nil {
+	if err := d.Images.PutCopy(img, old.ID, "example.test/app:1", true); err != nil {
 		t.Fatal(err)
 	}
 	lib := library.Of(d.Store.Parts().Library)

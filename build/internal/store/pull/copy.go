@@ -24,6 +24,8 @@ type CopyOptions struct {
 	Platform ocispec.Platform
 	// Name is the full reference that the image gets; if another image has it, it is taken from that. Empty: no name.
 	Name string
+	// Lasting says that the image isn't the cache's, even if it has no name.
+	Lasting bool
 	// Mapping, Progress and Keep are as in Options.
 	Mapping  *userns.Mapping
 	Progress func(what string, done, total int64)
@@ -68,7 +70,7 @@ func (r *Room) copyOnce(ctx context.Context, c *layerCopy) (images.Found, error)
 		err = r.store.Parts().Durable.Make(ctx, top)
 	}
 	if err == nil {
-		err = r.images.PutCopy(img, top, o.Name)
+		err = r.images.PutCopy(img, top, o.Name, !o.Lasting)
 	}
 	if err != nil {
 		return images.Found{}, err

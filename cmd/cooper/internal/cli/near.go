@@ -88,11 +88,11 @@ func otherVerb(word string) string {
 		return `did you mean "build"?`
 	case "image", "ls":
 		return "cooper images lists the images of the store"
-	case "save", "manifest", "scp", "sign", "tree":
+	case "manifest", "scp", "sign", "tree":
 		return "podman " + word + " works on the images of the same store"
 	case "run", "create":
 		return "podman " + word + " makes a container of an image in the same store"
-	case "pull", "load", "import":
+	case "pull", "import":
 		return "podman " + word + " puts an image into the same store, and cooper build pulls the base images that it needs"
 	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "diff", "export",
 		"port", "rename", "wait",

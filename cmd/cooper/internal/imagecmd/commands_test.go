@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/cooperbuild/cooper/build/archives"
 	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
@@ -36,11 +37,36 @@ func TestWrongCommandLinesAreRefusedBeforeAnythingIsDone(t *testing.T) {
 		"inspect --type=thing a":                       "--type=thing: must be image or all",
 		"inspect -f {{.No}} a":                         "--format: there is no field .No\nhint: the fields are .ID .Digest",
 		"inspect --platform=linux/amd64,linux/arm64 a": "--platform=linux/amd64,linux/arm64: must be one platform",
+		"save":                        "save takes the images to save, got nothing",
+		"save --format=zip a":         "--format=zip: must be one of docker-archive, docker-dir, oci-archive, oci-dir",
+		"save --format=oci-dir a":     "--format=oci-dir is a directory: say which with --output",
+		"save --compress a":           "--compress is for --format=docker-dir",
+		"save --uncompressed a":       "--uncompressed is for --format=oci-archive and oci-dir",
+		"save --progress=loud -o x a": "loud",
+		"load x":                      `load takes no arguments, got "x"` + "\nhint: cooper load --input x",
+		"load --platform=a,b -i x":    "--platform",
 	} {
 		err := execute(strings.Fields(line)...)
 		if usage := new(command.UsageError); !errors.As(err, usage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("cooper %s: %v\nwant %q", line, err, want)
 		}
+	}
+}
+
+func TestWhatWasLoadedIsSaidByNameOrElseByID(t *testing.T) {
+	t.Parallel()
+	out, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	err = writeLoaded(command.Env{Stdout: out}, []archives.Loaded{{ID: "1", Names: []string{"a:1", "b\x1b:2"}}, {ID: "2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(out.Name())
+	if want := "Loaded image: a:1\nLoaded image: b?:2\nLoaded image ID: sha256:2\n"; err != nil || string(text) != want {
+		t.Errorf("%q, %v", text, err)
 	}
 }
 

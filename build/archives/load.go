@@ -1,0 +1,151 @@
+package archives
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd/platforms"
+
+	"github.com/cooperbuild/cooper/build/internal/bases"
+	"github.com/cooperbuild/cooper/build/internal/imagetar"
+	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/pull"
+	"github.com/cooperbuild/cooper/build/outfile"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/session"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+	"github.com/cooperbuild/cooper/internal/printable"
+)
+
+// LoadRequest says what is loaded.
+type LoadRequest struct {
+	// Path is the file or directory with images; empty: Stdin has them.
+	Path  string
+	Stdin *os.File
+	// Platform chooses among the images of an index; nil: this machine's.
+	Platform *ocispec.Platform
+	// Loaded is called after each image; nil: nothing is.
+	Loaded func(Loaded)
+	// Progress receives the events; nil: they are dropped.
+	Progress progress.Sink
+}
+
+// Loaded is an image that was loaded, by its ID and the full names that it got.
+type Loaded struct {
+	ID    string
+	Names []string
+}
+
+// Load puts the images of a file or directory into the session's store. An image that can't be loaded ends it; those
+// before it stay.
+func Load(ctx context.Context, s *session.Session, req LoadRequest) (err error) {
+	if req.Progress == nil {
+		req.Progress = progress.Discard{}
+	}
+	if req.Loaded == nil {
+		req.Loaded = func(Loaded) {}
+	}
+	d, err := s.Depot(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = s.Explain(err) }()
+	end, err := d.Removal.BeginBuild(ctx) // until end is called, nothing of the images is removed
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+
+	spool := func() (*os.File, error) { return outfile.Unnamed(d.Store.Paths().Own) }
+	var f *imagetar.File
+	if req.Path == "" {
+		f, err = imagetar.Read(ctx, "standard input", req.Stdin, spool)
+	} else {
+		f, err = imagetar.Open(ctx, req.Path, spool)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	all, err := f.Images()
+	if err != nil {
+		return err
+	}
+	// Every name is looked at before the first image is loaded.
+	names := make([][]string, len(all))
+	for i, image := range all {
+		if names[i], err = namesOf(image); err != nil {
+			return err
+		}
+	}
+	l := loader{LoadRequest: req, session: s, depot: d, from: f, shown: progress.NewAsides(req.Progress)}
+	for i, image := range all {
+		if err := l.load(ctx, image, names[i]); err != nil {
+			return err
+		}
+	}
+	return d.Store.Parts().Durable.Settle()
+}
+
+// namesOf are the full names of an image in a file.
+func namesOf(image imagetar.Image) (full []string, err error) {
+	for _, n := range image.Names {
+		ref, err := reference.Parse(n)
+		if err != nil {
+			return nil, fmt.Errorf("the name %q of an image: %w", printable.Clip(n), err)
+		}
+		if ref.Digest != "" {
+			continue
+		}
+		name := ref.WithLatest().String()
+		if !image.Docker {
+			if name, err = images.NormalizeName(n); err != nil {
+				return nil, err
+			}
+		}
+		full = append(full, name)
+	}
+	return full, nil
+}
+
+type loader struct {
+	LoadRequest
+	session *session.Session
+	depot   *depot.Depot
+	from    *imagetar.File
+	shown   progress.Asides
+}
+
+func (l loader) load(ctx context.Context, image imagetar.Image, names []string) error {
+	caller, err := l.session.Caller()
+	if err != nil {
+		return err
+	}
+	o := pull.CopyOptions{Platform: platforms.DefaultSpec(), Lasting: true, Mapping: caller.Own()}
+	if l.Platform != nil {
+		o.Platform = *l.Platform
+	}
+	what := image.Root.Digest.String()
+	if len(names) > 0 {
+		o.Name, what = names[0], names[0]
+	}
+	shown := l.shown.Begin("loading " + what)
+	o.Progress = shown.Transfer
+	found, err := l.depot.Pull.Copy(ctx, l.from, image.Root, o)
+	shown.End(ctx, err)
+	if err != nil {
+		return fmt.Errorf("load %s: %w", what, bases.Explain(ctx, err, caller.Caller, caller.Own()))
+	}
+	if len(names) > 1 {
+		if err := l.depot.Images.Tag(ctx, found.ID, names[1:]); err != nil {
+			return err
+		}
+	}
+	l.Loaded(Loaded{found.ID, names})
+	return nil
+}

@@ -1,0 +1,205 @@
+package tests_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+)
+
+// idAndDigest are an image's, as podman sees them.
+func (s *site) idAndDigest(t *testing.T, name string) (id, digest string) {
+	t.Helper()
+	id, digest, _ = strings.Cut(strings.TrimSpace(s.run(t, "podman", "inspect", "-f", "{{.Id}} {{.Digest}}", name)), " ")
+	return id, digest
+}
+
+// TestSavedImagesComeBackTheSame saves an image in each format, and has cooper, podman and skopeo read it.
+func TestSavedImagesComeBackTheSame(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.busybox(t, "base")
+		s.write(t, "ctx/Containerfile", "FROM base\nRUN echo a >/a && chown 33:33 /a\nLABEL a=<b>\n")
+		s.build(t, "-t", "quay.io/team/app:1", "ctx")
+		id, digest := s.idAndDigest(t, "quay.io/team/app:1")
+		const name = "quay.io/team/app:1"
+		formats := map[string]string{
+			"docker-archive": "docker-archive:", "oci-archive --uncompressed": "oci-archive:", "oci-dir --uncompressed": "oci:",
+			"docker-dir": "dir:", "docker-dir --compress": "dir:", "oci-archive": "oci-archive:",
+		}
+		file := func(format string) string { return s.path(strings.ReplaceAll(format, " ", "")) }
+		for format, transport := range formats {
+			args := append([]string{"save", "-q", "-o", file(format), "--format"}, strings.Fields(format)...)
+			s.mustCooper(t, append(args, name)...)
+			raw := s.run(t, "skopeo", "inspect", "--config", "--raw", transport+file(format))
+			if sum := fmt.Sprintf("%x", sha256.Sum256([]byte(raw))); sum != id {
+				t.Errorf("%s: skopeo finds the image %s, not %s", format, sum, id)
+			}
+		}
+		for format := range formats {
+			s.mustCooper(t, "rmi", "--all")
+			want := "Loaded image: " + name + "\n"
+			if strings.HasPrefix(format, "docker-dir") { // which has no names
+				want = "Loaded image ID: sha256:" + id + "\n"
+			}
+			if out := s.mustCooper(t, "load", "-q", "-i", file(format)); out != want {
+				t.Errorf("%s: %q", format, out)
+			}
+			gotID, gotDigest := s.idAndDigest(t, id)
+			same := format == "docker-archive" || strings.Contains(format, "uncompressed")
+			if gotID != id || same && gotDigest != digest {
+				t.Errorf("%s: after its return it is %s, %s, not %s, %s", format, gotID, gotDigest, id, digest)
+			}
+			s.mustCooper(t, "rmi", "--all")
+			s.run(t, "podman", "load", "-q", "-i", file(format))
+			if gotID, _ := s.idAndDigest(t, id); gotID != id {
+				t.Errorf("%s: podman has loaded %s", format, gotID)
+			}
+			if out := s.run(t, "podman", "run", "--rm", id, "stat", "-c", "%u", "/a"); out != "33\n" {
+				t.Errorf("%s: a file in the image that podman has loaded belongs to %s", format, out)
+			}
+		}
+		s.checkNoLeftovers(t)
+	})
+}
+
+// TestImagesAreLoadedFromWhatOthersHaveSaved reads podman's archives, compressed in every way, and several images.
+func TestImagesAreLoadedFromWhatOthersHaveSaved(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.busybox(t, "base")
+		s.write(t, "ctx/Containerfile", "FROM base\nRUN echo a >/a\n")
+		s.build(t, "-t", "app", "-t", "app:2", "ctx")
+		ids := map[string]string{}
+		for _, name := range []string{"app", "base"} {
+			ids[name], _ = s.idAndDigest(t, name)
+		}
+		s.run(t, "podman", "save", "-q", "-o", s.path("d.tar"), "app", "app:2")
+		s.run(t, "podman", "save", "-q", "--format", "oci-archive", "-o", s.path("o.tar"), "app")
+		s.run(t, "podman", "save", "-q", "--format", "docker-dir", "-o", s.path("dir"), "app")
+		s.run(t, "podman", "save", "-q", "--format", "oci-dir", "-o", s.path("layout"), "app")
+		s.run(t, "podman", "save", "-q", "-m", "-o", s.path("m.tar"), "app", "base")
+		for _, how := range []string{"gzip", "bzip2", "xz", "zstd -q"} {
+			s.run(t, "sh", "-c", how+" -k -c "+s.path("d.tar")+" >"+s.path("d."+strings.Fields(how)[0]))
+		}
+		for file, want := range map[string]string{
+			"d.tar": "app app:2", "o.tar": "app", "dir": "", "layout": "", "m.tar": "app base", "d.gzip": "app app:2",
+			"d.bzip2": "app app:2", "d.xz": "app app:2", "d.zstd": "app app:2",
+		} {
+			for _, how := range []string{"-i " + s.path(file), "<" + s.path(file)} {
+				if how[0] == '<' && !strings.Contains(file, ".") {
+					continue
+				}
+				s.mustCooper(t, "rmi", "--all")
+				s.run(t, "sh", "-c", suite.cooper+" load -q "+how)
+				for name := range strings.FieldsSeq(want) {
+					short, _, _ := strings.Cut(name, ":")
+					if id, _ := s.idAndDigest(t, name); id != ids[short] {
+						t.Errorf("load %s: %s is %s, not %s", how, name, id, ids[short])
+					}
+				}
+				if id, _ := s.idAndDigest(t, ids["app"]); id != ids["app"] {
+					t.Errorf("load %s: there is no image %s", how, ids["app"])
+				}
+			}
+		}
+		// Several images in one archive of cooper's, through a pipe to podman.
+		s.mustCooper(t, "load", "-q", "-i", s.path("m.tar"))
+		s.run(t, "sh", "-c", suite.cooper+" save -q app base "+ids["app"][:12]+" >"+s.path("ours.tar"))
+		s.mustCooper(t, "rmi", "--all")
+		s.run(t, "podman", "load", "-q", "-i", s.path("ours.tar"))
+		for name, id := range ids {
+			if got, _ := s.idAndDigest(t, name); got != id {
+				t.Errorf("podman has loaded %s as %s, not %s", name, got, id)
+			}
+		}
+		s.checkNoLeftovers(t)
+	})
+}
+
+// changed is an archive in which one text is replaced by another of the same length.
+func changed(t *testing.T, archive []byte, from, to string) []byte {
+	t.Helper()
+	at := bytes.Index(archive, []byte(from))
+	if at < 0 || len(from) != len(to) {
+		t.Fatalf("there is no %q", from)
+	}
+	out := bytes.Clone(archive)
+	copy(out[at:], to)
+	return out
+}
+
+// without is an archive that lacks the members that a function tells.
+func without(t *testing.T, archive []byte, lacks func(h *tar.Header) bool) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	r, w := tar.NewReader(bytes.NewReader(archive)), tar.NewWriter(&b)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lacks(h) {
+			continue
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(w, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestHostileArchivesLeaveNothingInTheStore changes a saved image in several ways.
+func TestHostileArchivesLeaveNothingInTheStore(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY f /f\nLABEL l=label\n")
+		s.write(t, "ctx/f", "the content of a file")
+		s.build(t, "-t", "app", "ctx")
+		s.mustCooper(t, "save", "-q", "-o", s.path("app.tar"), "app")
+		s.mustCooper(t, "rmi", "--all")
+		s.mustCooper(t, "prune", "--all", "--force")
+		whole, err := os.ReadFile(s.path("app.tar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, test := range map[string]struct {
+			archive []byte
+			says    string
+		}{
+			"another file":     {changed(t, whole, "the content of", "another one of"), "sha256:"},
+			"another config":   {changed(t, whole, `"l":"label"`, `"l":"other"`), "sha256:"},
+			"a missing layer":  {without(t, whole, func(h *tar.Header) bool { return h.Size > 1000 }), "not found"},
+			"a bad name":       {changed(t, whole, "localhost/app:latest", "localhost/APP:latest"), "the name"},
+			"half of it":       {whole[:len(whole)/2], "cooper: "},
+			"a file of others": {[]byte("root:x:0:0\n"), "cooper: "},
+		} {
+			s.write(t, "bad.tar", string(test.archive))
+			r := s.cooper(t, "load", "-q", "-i", s.path("bad.tar"))
+			if r.Code != 1 || !strings.Contains(r.Stderr, test.says) || r.Stdout != "" {
+				t.Errorf("%s: status %d, %q, %q", name, r.Code, r.Stdout, r.Stderr)
+			}
+			if ids := s.mustCooper(t, "images", "-aq"); ids != "" {
+				t.Errorf("%s: there are images %s", name, ids)
+			}
+		}
+		if n := s.layers(t); len(n) != 0 {
+			t.Errorf("there are layers %q", n)
+		}
+		s.checkNoLeftovers(t)
+	})
+}
