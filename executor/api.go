@@ -34,6 +34,8 @@ type (
 	Runtime = step.Runtime
 	// User is that of package step.
 	User = step.User
+	// Stop is that of package step.
+	Stop = step.Stop
 	// Status is that of package step.
 	Status = step.Status
 	// StartError is that of package step.

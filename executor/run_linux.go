@@ -95,7 +95,7 @@ func (r *runner) run(ctx context.Context) (step.Status, error) {
 	if c.Step.Started != nil {
 		c.Step.Started(p.child.Pid)
 	}
-	status, err := p.wait(ctx)
+	status, err := p.wait(ctx, r.c.Step.Stop)
 	r.watched.Go(func() { _, _, _ = p.watcher.Reap() }) // it ends when it sees that the step has ended
 	if err == nil {
 		err = r.backEnd.Failure()
@@ -161,17 +161,17 @@ func (p *process) begin(event int) error {
 		return nil
 	}
 	p.child.Kill()
-	_, endErr := p.wait(context.Background())
+	_, endErr := p.wait(context.Background(), step.Stop{})
 	_, _, _ = p.watcher.Reap()
 	return errors.Join(fmt.Errorf("begin step: %w", err), endErr)
 }
 
 // wait waits for the step's end, and ends it when ctx does.
-func (p *process) wait(ctx context.Context) (step.Status, error) {
-	ended := make(chan struct{})
+func (p *process) wait(ctx context.Context, how step.Stop) (step.Status, error) {
+	ended, obeyed := make(chan struct{}), false
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		p.terminate()
+		obeyed = p.terminate(context.Cause(ctx), how)
 	})
 	err := p.child.WaitEnd()
 	interrupted := !stop()
@@ -182,7 +182,7 @@ func (p *process) wait(ctx context.Context) (step.Status, error) {
 	ws, usage, reapErr := p.child.Reap()
 	var failure *rawproc.Failure
 	switch {
-	case interrupted:
+	case interrupted && !(obeyed && how.Signal != nil):
 		return step.Status{}, fmt.Errorf("step interrupted: %w", context.Cause(ctx))
 	case errors.As(reapErr, &failure):
 		return step.Status{}, p.Script.Explain(failure)

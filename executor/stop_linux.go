@@ -1,12 +1,14 @@
 package executor
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/executor/step"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
@@ -17,25 +19,33 @@ const (
 	graceUnhandled = 200 * time.Millisecond
 )
 
-// terminate ends the step with SIGTERM, and with SIGKILL if that takes too long.
-func (p *process) terminate() {
-	grace := graceUnhandled
-	if p.Handles(p.child.Pid, unix.SIGTERM) {
-		grace = graceHandled
+// terminate asks the step to end, and ends it with SIGKILL if that takes too long. obeyed tells that the step handles
+// the signal that it was asked with and has ended by itself.
+func (p *process) terminate(cause error, how step.Stop) (obeyed bool) {
+	signal, grace := unix.SIGTERM, graceUnhandled
+	if how.Signal != nil {
+		signal = how.Signal(cause)
+	}
+	handled := p.Handles(p.child.Pid, signal)
+	if handled {
+		grace = cmp.Or(how.Grace, graceHandled)
 	}
 	// The child is not reaped before this function returns, so no other process can have its ID.
-	if unix.Kill(-p.child.Pid, unix.SIGTERM) == nil {
-		waitReadable(int(p.child.Pidfd.Fd()), grace)
+	if unix.Kill(-p.child.Pid, signal) == nil {
+		obeyed = waitReadable(int(p.child.Pidfd.Fd()), grace) && handled
 	}
 	p.child.Kill()
+	return obeyed
 }
 
-func waitReadable(fd int, timeout time.Duration) {
+// waitReadable tells whether there is something to read in time.
+func waitReadable(fd int, timeout time.Duration) bool {
 	end := time.Now().Add(timeout)
-	_, _ = fsys.Retry(func() (int, error) {
+	n, _ := fsys.Retry(func() (int, error) {
 		left := max(0, time.Until(end))
 		return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
 	})
+	return n > 0
 }
 
 // startWatcher starts a process that kills the step when this process ends. The kernel's own signal for that

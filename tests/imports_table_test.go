@@ -23,7 +23,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "the tree of commands, one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top " +
+			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top build/tryout " +
 				"cmd/cooper/internal/command cmd/cooper/internal/imagecmd internal/fsys internal/guard " +
 				"internal/terminal userns userns/reexec",
 		},
@@ -32,7 +32,8 @@ func importTable() []importRule {
 			mayImport: "cmd/cooper/internal/cli",
 		},
 		{
-			pkg: "cmd/cooper/internal/command", job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
+			pkg:       "cmd/cooper/internal/command",
+			job:       "what commands share: streams, errors, the way into the namespace, store flags, formats",
 			mayImport: "build build/progress internal/terminal userns userns/reexec",
 		},
 		{
@@ -115,7 +116,8 @@ func importTable() []importRule {
 				"build/internal/store/uses internal/flock internal/fsys internal/guard userns",
 		},
 		{
-			pkg: "build/internal/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
+			pkg:       "build/internal/store/internal/library",
+			job:       "containers/storage without its panics, and layers renamed across mounts",
 			mayImport: "internal/fsys internal/guard",
 		},
 		{
@@ -169,7 +171,8 @@ func importTable() []importRule {
 				"build/internal/store/snapshot imagebuilder/layer userns/usertest",
 		},
 		{
-			pkg: "build/internal/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
+			pkg: "build/internal/store/snapshot",
+			job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
 				"build/internal/store/shift executor executor/joined executor/overlay imagebuilder/layer " +
 				"internal/fsys internal/guard userns",
@@ -195,23 +198,28 @@ func importTable() []importRule {
 				"build/registry/internal/wire imagebuilder/reference internal/printable",
 		},
 		{
-			pkg: "build/registry/conf", job: "what the machine's files say of registries: mirrors, short names, certificates, policy",
+			pkg:       "build/registry/conf",
+			job:       "what the machine's files say of registries: mirrors, short names, certificates, policy",
 			mayImport: "imagebuilder/reference",
 		},
 		{
-			pkg: "build/registry/credentials", job: "credentials for registries: found, kept and forgotten, in files and by helpers",
+			pkg:       "build/registry/credentials",
+			job:       "credentials for registries: found, kept and forgotten, in files and by helpers",
 			mayImport: "imagebuilder/reference internal/guard",
 		},
 		{
-			pkg: "build/registry/registrytest", job: "for tests: a registry in memory, and a user whose files say how to reach it",
+			pkg:       "build/registry/registrytest",
+			job:       "for tests: a registry in memory, and a user whose files say how to reach it",
 			mayImport: "imagebuilder/reference",
 		},
 		{
-			pkg: "build/registry/content", job: "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
+			pkg:       "build/registry/content",
+			job:       "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
 			mayImport: "imagebuilder internal/printable",
 		},
 		{
-			pkg: "build/registry/internal/wire", job: "requests to registries: patience, trust in connections, logins, what refusals say",
+			pkg: "build/registry/internal/wire",
+			job: "requests to registries: patience, trust in connections, logins, what refusals say",
 			mayImport: "build/internal/patience build/registry/conf build/registry/content build/registry/credentials " +
 				"internal/printable",
 		},
@@ -244,7 +252,8 @@ func importTable() []importRule {
 			mayImport: "build/internal/inputs build/plan imagebuilder/dockerfile",
 		},
 		{
-			pkg: "build/internal/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
+			pkg: "build/internal/rootfs",
+			job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading build/internal/store " +
 				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
 				"build/internal/store/snapshot build/plan build/progress build/reclaim executor executor/joined " +
@@ -268,11 +277,13 @@ func importTable() []importRule {
 				"imagebuilder/reference internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/internal/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg:       "build/internal/stepinput",
+			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/internal/inputs build/internal/rootfs build/internal/source build/plan internal/fsys",
 		},
 		{
-			pkg: "build/internal/stepinput/inputtest", job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
+			pkg: "build/internal/stepinput/inputtest",
+			job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
 			mayImport: "build/internal/cache build/internal/inputs build/internal/rootfs build/internal/source " +
 				"build/internal/sshagent build/internal/stepinput build/internal/store build/plan build/progress",
 		},
@@ -295,13 +306,15 @@ func importTable() []importRule {
 				"executor userns",
 		},
 		{
-			pkg: "build/internal/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
+			pkg: "build/internal/bases",
+			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
 				"build/internal/store/snapshot build/plan build/progress build/registry build/registry/content " +
 				"build/session imagebuilder userns",
 		},
 		{
-			pkg: "build/internal/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
+			pkg: "build/internal/steps",
+			job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
 			mayImport: "build/internal/rootfs build/internal/runstep build/internal/store/images build/plan " +
 				"build/progress imagebuilder/dockerfile",
 		},
@@ -317,7 +330,8 @@ func importTable() []importRule {
 				"build/progress build/registry build/registry/content build/session imagebuilder",
 		},
 		{
-			pkg: "build/internal/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
+			pkg: "build/internal/blobs",
+			job: "compressed layers: what became of layers, which blobs are kept, where they came from",
 			mayImport: "build/export build/internal/cache build/internal/fetch build/registry build/registry/content " +
 				"imagebuilder/reference",
 		},
@@ -336,6 +350,12 @@ func importTable() []importRule {
 				"build/internal/imagetar build/internal/outputs build/internal/store/depot " +
 				"build/internal/store/images build/internal/store/pull build/outfile build/progress build/session " +
 				"imagebuilder imagebuilder/reference internal/printable",
+		},
+		{
+			pkg: "build/tryout", job: "a command in an image, run by hand: streams, a terminal, the image's settings",
+			mayImport: "build/internal/bases build/internal/rootfs build/internal/runstep build/internal/stepinput " +
+				"build/internal/store/images build/plan build/progress build/session executor imagebuilder " +
+				"internal/fsys internal/guard internal/terminal",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{
@@ -372,7 +392,8 @@ func importTable() []importRule {
 			mayImport: "executor/spec",
 		},
 		{
-			pkg: "executor/internal/container", job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
+			pkg: "executor/internal/container",
+			job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
 			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs executor/internal/mounts " +
 				"executor/internal/steproot executor/overlay executor/step",
 		},
@@ -398,7 +419,8 @@ func importTable() []importRule {
 				"executor/internal/streams executor/overlay executor/spec executor/step",
 		},
 		{
-			pkg: "executor/internal/ids", job: "a step's user namespace, its capabilities, and who owns a file as seen from where",
+			pkg:       "executor/internal/ids",
+			job:       "a step's user namespace, its capabilities, and who owns a file as seen from where",
 			mayImport: "executor/emulator executor/joined executor/overlay executor/step userns",
 		},
 		{
@@ -420,7 +442,8 @@ func importTable() []importRule {
 			mayImport: "userns",
 		},
 		{
-			pkg: "executor/emulator", job: "what executes programs of other architectures: which the machine does, where emulators lie",
+			pkg:       "executor/emulator",
+			job:       "what executes programs of other architectures: which the machine does, where emulators lie",
 			mayImport: "executor/internal/rawproc",
 		},
 		{
@@ -433,7 +456,8 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg:       "internal/fsys",
+			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{

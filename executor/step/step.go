@@ -81,6 +81,9 @@ type Step struct {
 	// written to by Run, never after it has returned. The same value in both is written to by one goroutine only.
 	Stdout, Stderr io.Writer
 
+	// Stop says how the step is asked to end when ctx ends.
+	Stop Stop
+
 	// Started, if not nil, is called once the step's first process exists, with its ID in the caller's pid namespace. The
 	// process isn't reaped before Started has returned, so that no other process can have the ID until then.
 	Started func(pid int)
@@ -177,6 +180,15 @@ type Security struct {
 	NoFilter bool
 	// NoNewPrivs keeps setuid programs and file capabilities from giving the command privileges.
 	NoNewPrivs bool
+}
+
+// Stop says how a step is asked to end. The zero value is what a step of a build gets: SIGTERM, and a short while.
+type Stop struct {
+	// Signal gives the signal for the cause of ctx's end; nil: it is SIGTERM. With it, a step that handles the signal and
+	// ends in time is no error.
+	Signal func(cause error) syscall.Signal
+	// Grace is how long a step whose first process handles the signal may take before SIGKILL; 0: 2 s.
+	Grace time.Duration
 }
 
 // Status is how the step's first process ended.

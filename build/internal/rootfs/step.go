@@ -131,6 +131,12 @@ func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked b
 	return &Staged{Step: s, Below: below, Snap: snap}, nil
 }
 
+// Stage makes the snapshot for a command that is run by hand on a root: nobody keeps what it writes there. Close removes
+// it.
+func (b *Roots) Stage(ctx context.Context, s *plan.Step, below *Root) (*Staged, error) {
+	return b.prepare(ctx, s, below, false)
+}
+
 // explainGone adds to the error of a step that layers of its root were removed, if they were: a step fails in many ways
 // then.
 func (b *Roots) explainGone(below *Root, err error) error {

@@ -39,7 +39,12 @@ func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Ro
 	if network == "default" {
 		network = cmp.Or(r.Run.Network, "host")
 	}
-	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{}}}
+	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{},
+		connect: func(e *executor.Step) {
+			to := r.Inputs.Roots.Progress
+			e.Stdout, e.Stderr = progress.Writer(to, s.ID), progress.StderrWriter(to, s.ID)
+		},
+	}}
 }
 
 // work is the rootfs.Work of a RUN.
@@ -133,6 +138,8 @@ type runCall struct {
 	done    func(*plan.Step) *rootfs.Root
 	ns      rootfs.NS
 	seen    seenContexts
+	// connect sets the standard streams of the command.
+	connect func(*executor.Step)
 }
 
 // need gives the IDs that a RUN needs besides those of the root that it runs on.
@@ -147,55 +154,69 @@ func (r *Room) need(c runCall) rootfs.Need {
 	return n
 }
 
-func (r *Room) execRun(ctx context.Context, t *rootfs.Staged, c runCall) (err error) {
-	if c.ns, err = r.Inputs.Roots.Namespace(ctx, t, r.need(c)); err != nil {
+// execRun runs the command of a RUN, which must succeed.
+func (r *Room) execRun(ctx context.Context, t *rootfs.Staged, c runCall) error {
+	status, err := r.run(ctx, t, c)
+	switch {
+	case err != nil:
 		return err
+	case status.Signal != 0:
+		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String()}
+	case status.ExitCode != 0:
+		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
+	}
+	return nil
+}
+
+// Try runs a command in a snapshot that nobody keeps. Its working directory is made if it is missing. connect sets the
+// streams of the command and what else is only for commands that somebody runs by hand.
+func (r *Room) Try(ctx context.Context, t *rootfs.Staged, op *plan.Run, connect func(*executor.Step)) (executor.Status,
+	error) {
+	if op.Cwd != "" && op.Cwd != "/" {
+		if err := rootfs.Mkdir(ctx, t, op.Cwd, ""); err != nil {
+			return executor.Status{}, fmt.Errorf("make the working directory: %w", err)
+		}
+	}
+	return r.run(ctx, t, runCall{step: t.Step, op: op, network: op.Network, seen: seenContexts{}, connect: connect})
+}
+
+// run runs a command.
+func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status executor.Status, err error) {
+	if c.ns, err = r.Inputs.Roots.Namespace(ctx, t, r.need(c)); err != nil {
+		return status, err
 	}
 	mounts, unmount, err := r.mounts(ctx, c)
 	if err != nil {
-		return errors.Join(err, unmount())
+		return status, errors.Join(err, unmount())
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
 	step := executor.Step{
 		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
 		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
-		Stdout: progress.Writer(r.Inputs.Roots.Progress, c.step.ID), Stderr: progress.StderrWriter(r.Inputs.Roots.Progress,
-			c.step.ID),
 	}
+	c.connect(&step)
 
 	for _, f := range c.op.Files {
 		step.Files = append(step.Files, executor.File{Path: f.Path, Mode: f.Mode, Data: f.Data})
 	}
 	kept, err := r.Run.isolate(&step, c)
 	if err != nil {
-		return err
+		return status, err
 	}
 	defer func() { err = errors.Join(err, kept()) }()
 	if err := errors.Join(r.Run.apply(&step), r.addSecrets(&step, c.op), r.addAgents(&step, c.op)); err != nil {
-		return err
+		return status, err
 	}
 
 	var ended func()
 	step.Started, ended = r.note(c.step, c.op.User)
-	status, err := r.Inputs.Roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
+	status, err = r.Inputs.Roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
 		step.Rootfs = root
 		return r.emulate.run(ctx, step, c.op.Platform)
 	})
-
 	ended()
-	if err != nil {
-		return err
-	}
-
-	switch {
-	case status.Signal != 0:
-		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String()}
-	case status.ExitCode != 0:
-		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
-	}
-
-	return nil
+	return status, err
 }
 
 // explainFull adds to the error of a command that the disk is full, if it is, since that may be why it failed. It must

@@ -123,8 +123,11 @@ func status(env command.Env, err error) int {
 		place   *build.StoreError
 		stopped interrupted
 		fault   *guard.Panic
+		own     command.WithStatus
 	)
 	switch {
+	case errors.As(err, &own):
+		return own.Status
 	case errors.As(err, &usage):
 		return command.ExitUsage
 	case errors.As(err, &stopped):
@@ -170,7 +173,7 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 		return flagError(cmd, env.Args, err)
 	})
 	root.AddCommand(newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env), newPruneCmd(env),
-		newTopCmd(env), newUnshareCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
+		newRunCmd(env), newTopCmd(env), newUnshareCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	root.AddCommand(imagecmd.Commands(env)...)
 	root.SetOut(out) // the library's completions go to what is set when they are added
 	root.InitDefaultHelpCmd()

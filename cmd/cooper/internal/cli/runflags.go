@@ -37,11 +37,7 @@ type runFlags struct {
 func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&r.network, "network", networkDefault,
 		"network of RUN steps: host, which also allows RUN --network=host, none, or default, which is the host's")
-	f.StringArrayVar(&r.addHosts, "add-host", nil, "line for /etc/hosts of RUN steps, NAME:ADDRESS")
-	f.StringSliceVar(&r.dns, "dns", nil,
-		"name server of RUN steps instead of the host's, an address; none leaves the image's resolv.conf")
-	f.StringSliceVar(&r.dnsSearch, "dns-search", nil, "search domain of RUN steps; . is none")
-	f.StringSliceVar(&r.dnsOpts, "dns-option", nil, "option for resolv.conf of RUN steps")
+	r.registerSandbox(f, "RUN steps")
 	f.BoolVar(&r.httpProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
 	f.StringArrayVar(&r.secrets, "secret", nil,
 		"secret for RUN --mount=type=secret, and for servers (GIT_AUTH_TOKEN): id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
@@ -50,20 +46,30 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&r.allow, "allow", nil,
 		"let the Dockerfile use security.insecure (RUN --security=insecure), network.host (RUN --network=host), or fs.read=DIR "+
 			"(ADD of the git repositories there)")
-	f.StringVar(&r.shmSize, "shm-size", "", "size of /dev/shm of RUN steps, such as 128m (default 64m)")
-	f.StringArrayVar(&r.limits, "ulimit", nil, "resource limit of RUN steps, NAME=SOFT[:HARD], such as nofile=1024")
-	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability that RUN steps get besides the usual ones, or ALL")
-	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that RUN steps don't get, or ALL")
-	f.StringArrayVar(&r.securityOpts, "security-opt", nil,
-		"seccomp=unconfined: no system call filter in RUN steps; no-new-privileges: setuid has no effect")
-	f.StringArrayVarP(&r.volumes, "volume", "v", nil,
-		"show a directory or file of the host to all RUN steps, HOST:TARGET[:ro|:O|:idmap]; O throws away what is written, idmap shows real root's steps the host's owners as their own")
 	r.registerIsolation(f)
 	f.StringVar(&r.cgroupParent, "cgroup-parent", "", "")
 	f.StringArrayVar(&r.devices, "device", nil, "")
 	for _, name := range []string{"cgroup-parent", "device"} {
 		f.Lookup(name).Hidden = true
 	}
+}
+
+// registerSandbox adds the flags about the sandbox that whose commands run in.
+func (r *runFlags) registerSandbox(f *pflag.FlagSet, whose string) {
+	f.StringArrayVar(&r.addHosts, "add-host", nil, "line for /etc/hosts of "+whose+", NAME:ADDRESS")
+	f.StringSliceVar(&r.dns, "dns", nil,
+		"name server of "+whose+" instead of the host's, an address; none leaves the image's resolv.conf")
+	f.StringSliceVar(&r.dnsSearch, "dns-search", nil, "search domain of "+whose+"; . is none")
+	f.StringSliceVar(&r.dnsOpts, "dns-option", nil, "option for resolv.conf of "+whose)
+	f.StringVar(&r.shmSize, "shm-size", "", "size of /dev/shm of "+whose+", such as 128m (default 64m)")
+	f.StringArrayVar(&r.limits, "ulimit", nil, "resource limit of "+whose+", NAME=SOFT[:HARD], such as nofile=1024")
+	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability for "+whose+" besides the usual ones, or ALL")
+	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that is taken from "+whose+", or ALL")
+	f.StringArrayVar(&r.securityOpts, "security-opt", nil,
+		"seccomp=unconfined: no system call filter for "+whose+"; no-new-privileges: setuid has no effect")
+	f.StringArrayVarP(&r.volumes, "volume", "v", nil,
+		"show a directory or file of the host to "+whose+", HOST:TARGET[:ro|:O|:idmap]; O throws away what is written, "+
+			"idmap shows real root's commands the host's owners as their own")
 }
 
 // options makes options of the flags, all but the secrets.

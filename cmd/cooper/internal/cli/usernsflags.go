@@ -29,9 +29,12 @@ type usernsFlags struct {
 	subUIDName, subGIDName string
 }
 
-func (u *usernsFlags) register(f *pflag.FlagSet) {
+func (u *usernsFlags) register(f *pflag.FlagSet) { u.registerFor(f, "RUN steps") }
+
+// registerFor adds the flags about the namespace that whose commands run in.
+func (u *usernsFlags) registerFor(f *pflag.FlagSet, whose string) {
 	f.StringVar(&u.mode, "userns", "",
-		"user namespace of RUN steps: host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH (one that exists) "+
+		"user namespace of "+whose+": host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH (one that exists) "+
 			"(default $COOPER_USERNS, or else $PODMAN_USERNS)")
 	u.modeGiven = f.Lookup("userns")
 	f.StringArrayVar(&u.uidMaps, "uidmap", nil,

@@ -1,6 +1,9 @@
 package command
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // The exit statuses.
 const (
@@ -23,6 +26,22 @@ func Usage(err error) error { return UsageError{err} }
 
 // Usagef makes an error in the command line.
 func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// WithStatus is an error that ends the program with a status of its own, whatever it is.
+type WithStatus struct {
+	error
+	Status int
+}
+
+// Ending gives an error a status of its own, unless it has one or there is none.
+func Ending(err error, status int) error {
+	if err == nil || errors.As(err, new(WithStatus)) || errors.As(err, new(StatusError)) {
+		return err
+	}
+	return WithStatus{err, status}
+}
+
+func (e WithStatus) Unwrap() error { return e.error }
 
 // StatusError ends the program with a status and without a message: another process has said what there is to say.
 type StatusError int
