@@ -75,11 +75,11 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/cache", job: "keys and records",
-			mayImport: "build/disk imagebuilder/layer internal/flock internal/fsys",
+			mayImport: "build/disk imagebuilder/layer/usage internal/flock internal/fsys",
 		},
 		{
 			pkg: "build/disk", job: "what goes first when disk space is given back",
-			mayImport: "imagebuilder/layer",
+			mayImport: "imagebuilder/layer/usage",
 		},
 		{
 			pkg: "build/internal/source", job: "contexts, ignore rules, selection, content digests",
@@ -91,7 +91,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/fetch/shelf", job: "entries on disk that processes share: made whole, held, listed, removed",
-			mayImport: "build/disk imagebuilder/layer internal/flock internal/fsys",
+			mayImport: "build/disk imagebuilder/layer/usage internal/flock internal/fsys",
 		},
 		{
 			pkg: "build/internal/fetch/web", job: "files from URLs",
@@ -147,7 +147,7 @@ func importTable() []importRule {
 			pkg: "build/internal/store/removal", job: "what a store holds on disk, and giving it back",
 			mayImport: "build/disk build/internal/store build/internal/store/images " +
 				"build/internal/store/internal/library build/internal/store/scratch build/internal/store/uses " +
-				"imagebuilder/layer internal/fsys",
+				"imagebuilder/layer/usage internal/fsys",
 		},
 		{
 			pkg: "build/internal/store/mend", job: "what was lost when the disk was last stopped",
@@ -175,12 +175,12 @@ func importTable() []importRule {
 			job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
 				"build/internal/store/shift executor executor/joined executor/overlay imagebuilder/layer " +
-				"internal/fsys internal/guard userns",
+				"imagebuilder/layer/merge imagebuilder/layer/owners internal/fsys internal/guard userns",
 		},
 		{
 			pkg: "build/internal/store/shift", job: "who owns the files of layers, and copies of layers with other owners",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
-				"imagebuilder/layer internal/flock internal/fsys userns",
+				"imagebuilder/layer/owners internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/store/idranges", job: "ranges of IDs that one build has to itself",
@@ -189,7 +189,8 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/store/unpack", job: "layers' archives: what is in them, and the directory that comes of one",
-			mayImport: "build/disk imagebuilder/layer internal/decompress internal/fsys internal/guard internal/tarsplit",
+			mayImport: "build/disk imagebuilder/layer/owners internal/decompress internal/fsys internal/guard " +
+				"internal/tarsplit",
 		},
 		{pkg: "build/internal/patience", job: "when a download is given up", pure: true},
 		{
@@ -363,8 +364,29 @@ func importTable() []importRule {
 			mayImport: "imagebuilder/remote",
 		},
 		{
-			pkg: "imagebuilder/layer", job: "directory to layer tar: whiteouts, digests, tar-split; merging",
-			mayImport: "internal/fsys internal/guard internal/tarsplit",
+			pkg: "imagebuilder/layer", job: "directory to layer tar: whiteouts, digests, tar-split",
+			mayImport: "imagebuilder/layer/internal/tree imagebuilder/layer/usage internal/fsys internal/guard " +
+				"internal/tarsplit",
+		},
+		{
+			pkg: "imagebuilder/layer/internal/tree", job: "directories of layers: walked, and attributes of their files read",
+			mayImport: "internal/fsys",
+		},
+		{
+			pkg: "imagebuilder/layer/internal/treetest", job: "for tests: trees of files, made and looked at",
+			mayImport: "imagebuilder/layer/internal/tree userns/asroot",
+		},
+		{
+			pkg: "imagebuilder/layer/merge", job: "a stack of diff directories as one, hard-linked",
+			mayImport: "imagebuilder/layer/internal/tree internal/fsys",
+		},
+		{
+			pkg: "imagebuilder/layer/owners", job: "IDs in a tree: found, and translated in place or in a copy",
+			mayImport: "imagebuilder/layer/internal/tree internal/fsys internal/guard",
+		},
+		{
+			pkg: "imagebuilder/layer/usage", job: "what trees take on disk",
+			mayImport: "imagebuilder/layer/internal/tree",
 		},
 		{pkg: "imagebuilder/reference", job: "image names", pure: true},
 		{pkg: "imagebuilder/annotation", job: "which annotations an image gets, and where", pure: true},

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/disk"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 )
 
 // at is a time that many hours after the first use of anything.
@@ -15,7 +15,7 @@ func at(hours int) time.Time {
 }
 
 func item(kind disk.Kind, id string, size int64, used int) disk.Item {
-	return disk.Item{Kind: kind, ID: id, Size: layer.DiskSize{Bytes: size}, LastUse: at(used)}
+	return disk.Item{Kind: kind, ID: id, Size: usage.Size{Bytes: size}, LastUse: at(used)}
 }
 
 func on(below string, i disk.Item) disk.Item {
@@ -109,7 +109,7 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 		"the larger of two as old": {[]disk.Item{item(disk.Mounts, "s", 1, 1), item(disk.Mounts, "l", 2, 1)},
 			disk.Policy{Limit: 2}, "l"},
 		"nobody knows when it was used": {[]disk.Item{item(disk.Mounts, "m", 1, 1),
-			{Kind: disk.Mounts, ID: "x", Size: layer.DiskSize{Bytes: 1}}}, disk.Policy{Limit: 1}, "x"},
+			{Kind: disk.Mounts, ID: "x", Size: usage.Size{Bytes: 1}}}, disk.Policy{Limit: 1}, "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

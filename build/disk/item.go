@@ -9,7 +9,7 @@ import (
 
 	"github.com/docker/go-units"
 
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 )
 
 // Kind is a kind of thing that a store holds.
@@ -65,7 +65,7 @@ type Item struct {
 	Label string
 	// About says what it is; empty: nothing is known.
 	About string
-	Size  layer.DiskSize
+	Size  usage.Size
 	// LastUse is zero if nobody knows.
 	LastUse time.Time
 	// On is the layer without which it is of no use; empty: none.
@@ -99,11 +99,11 @@ func Total(items []Item) int64 {
 
 // Freed is what removing items gives back.
 func Freed(items []Item) int64 {
-	sizes := make([]layer.DiskSize, len(items))
+	sizes := make([]usage.Size, len(items))
 	for n, i := range items {
 		sizes[n] = i.Size
 	}
-	return layer.Freed(sizes...)
+	return usage.Freed(sizes...)
 }
 
 // maxSize is more than any disk has, in bytes.

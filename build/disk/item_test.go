@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/cooperbuild/cooper/build/disk"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 )
 
 func TestAnItemIsNamedByItsLabelFirst(t *testing.T) {
@@ -111,7 +111,7 @@ func TestWhatGoesCanGoInThatOrder(t *testing.T) {
 }
 
 // linked are the sizes of two directories that have one file of 100 kB together.
-func linked(t *testing.T, dir string) (sizes [2]layer.DiskSize) {
+func linked(t *testing.T, dir string) (sizes [2]usage.Size) {
 	t.Helper()
 	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
 	err := errors.Join(os.Mkdir(one, 0o700), os.Mkdir(two, 0o700),
@@ -121,7 +121,7 @@ func linked(t *testing.T, dir string) (sizes [2]layer.DiskSize) {
 		t.Fatal(err)
 	}
 	for n, path := range []string{one, two} {
-		if sizes[n], err = layer.Measure(t.Context(), path); err != nil {
+		if sizes[n], err = usage.Measure(t.Context(), path); err != nil {
 			t.Fatal(err)
 		}
 	}

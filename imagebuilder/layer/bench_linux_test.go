@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cooperbuild/cooper/imagebuilder/layer/merge"
 	"github.com/cooperbuild/cooper/internal/tarsplit"
 )
 
@@ -100,7 +101,7 @@ func BenchmarkMergeManyFiles(b *testing.B) {
 		if err := os.Mkdir(dest, 0o755); err != nil {
 			b.Fatal(err)
 		}
-		if err := Merge(context.Background(), dest, []string{layer}, "trusted.overlay."); err != nil {
+		if err := merge.Layers(context.Background(), dest, []string{layer}, "trusted.overlay."); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 )
 
 // ReadChanges is Read for storage drivers without diff directories. It makes the same stream from a mounted root file
@@ -42,7 +44,7 @@ func (r *reader) changes(ctx context.Context, c *change) error {
 }
 
 func (r *reader) change(ctx context.Context, name string, c *change) error {
-	if strings.HasPrefix(name, whiteoutPrefix) {
+	if strings.HasPrefix(name, tree.WhiteoutPrefix) {
 		return fmt.Errorf("read %q: %w", r.full(name), ErrReservedName)
 	}
 	if c.deleted && !c.changed {
@@ -50,7 +52,7 @@ func (r *reader) change(ctx context.Context, name string, c *change) error {
 	}
 
 	var st unix.Stat_t
-	if err := unix.Fstatat(r.dirs.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(r.dirs.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("stat %q: %w", r.full(name), err)
 	}
 

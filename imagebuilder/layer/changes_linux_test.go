@@ -10,35 +10,37 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/treetest"
 )
 
 func TestReadChangesEqualsReadOfTheSameDiff(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			diff, root := t.TempDir(), t.TempDir()
-			var marked, plain []node
+			var marked, plain []treetest.Node
 			var changed, deleted, opaque []string
-			for _, n := range randomTree(seed, true) {
-				if n.typ == 'w' && below(n.path, opaque) {
+			for _, n := range treetest.Random(seed, true) {
+				if n.Type == 'w' && below(n.Path, opaque) {
 					continue // overlay doesn't mark deletions where nothing shows through
 				}
 				marked = append(marked, n)
-				if n.typ == 'w' {
-					deleted = append(deleted, "/"+n.path)
+				if n.Type == 'w' {
+					deleted = append(deleted, "/"+n.Path)
 					continue
 				}
-				changed = append(changed, n.path)
-				if _, ok := n.xattrs[opaqueMark()]; ok {
-					opaque = append(opaque, n.path+"/")
-					deleted = append(deleted, n.path)
-					n.xattrs = nil
+				changed = append(changed, n.Path)
+				if _, ok := n.Xattrs[treetest.OpaqueMark()]; ok {
+					opaque = append(opaque, n.Path+"/")
+					deleted = append(deleted, n.Path)
+					n.Xattrs = nil
 				}
 				plain = append(plain, n)
 			}
 			// What else the root holds is of no concern.
-			plain = append(plain, node{path: "unchanged", typ: typeReg, data: "x"})
-			makeTree(t, diff, marked)
-			makeTree(t, root, plain)
+			plain = append(plain, treetest.Node{Path: "unchanged", Type: typeReg, Data: "x"})
+			treetest.Make(t, diff, marked)
+			treetest.Make(t, root, plain)
 			rand.New(rand.NewPCG(seed, 0)).Shuffle(len(changed), func(i, j int) {
 				changed[i], changed[j] = changed[j],
 					changed[i]
@@ -49,7 +51,7 @@ func TestReadChangesEqualsReadOfTheSameDiff(t *testing.T) {
 			})
 			if !reflect.DeepEqual(got, want) || !bytes.Equal(gotStream, wantStream) {
 				t.Errorf("result %+v, want %+v", got, want)
-				diffLines(t, listing(t, gotStream), listing(t, wantStream))
+				treetest.DiffLines(t, listing(t, gotStream), listing(t, wantStream))
 			}
 		})
 	}
@@ -66,15 +68,15 @@ func below(path string, dirs []string) bool {
 
 func TestReadChanges(t *testing.T) {
 	root := t.TempDir()
-	makeTree(t, root, []node{
-		{path: "a", typ: typeDir, mode: 0o755},
-		{path: "a/b", typ: typeDir, mode: 0o755},
-		{path: "a/b/c", typ: typeReg, mode: 0o644, data: "c"},
-		{path: "a/b/d", typ: typeReg, mode: 0o644, data: "d"},
-		{path: "f", typ: typeReg, mode: 0o644},
-		{path: "null", typ: 'w'},
-		{path: "out", typ: typeSymlink, link: "/etc"},
-		{path: ".wh.x", typ: typeReg},
+	treetest.Make(t, root, []treetest.Node{
+		{Path: "a", Type: typeDir, Mode: 0o755},
+		{Path: "a/b", Type: typeDir, Mode: 0o755},
+		{Path: "a/b/c", Type: typeReg, Mode: 0o644, Data: "c"},
+		{Path: "a/b/d", Type: typeReg, Mode: 0o644, Data: "d"},
+		{Path: "f", Type: typeReg, Mode: 0o644},
+		{Path: "null", Type: 'w'},
+		{Path: "out", Type: typeSymlink, Link: "/etc"},
+		{Path: ".wh.x", Type: typeReg},
 	})
 	for name, c := range map[string]struct {
 		changed, deleted, want []string
@@ -118,7 +120,7 @@ func TestReadChanges(t *testing.T) {
 				name := l[strings.IndexByte(l, '"'):]
 				got = append(got, l[:2]+strings.Trim(strings.Fields(name)[0], `"`))
 			}
-			diffLines(t, got, c.want)
+			treetest.DiffLines(t, got, c.want)
 			if res.Empty != (len(c.want) == 0) {
 				t.Errorf("empty %v", res.Empty)
 			}
@@ -129,14 +131,14 @@ func TestReadChanges(t *testing.T) {
 func TestReadChangesRootEntry(t *testing.T) {
 	root := t.TempDir()
 	parent, err := ReadRootAttr(root)
-	check(t, err)
+	treetest.Check(t, err)
 	o := Options{ParentRoot: &parent}
 	res, err := ReadChanges(context.Background(), root, []string{"/"}, nil, o)
-	check(t, err)
+	treetest.Check(t, err)
 	if !res.Empty {
 		t.Error("unchanged root is not empty")
 	}
-	check(t, os.Chmod(filepath.Clean(root), 0o711))
+	treetest.Check(t, os.Chmod(filepath.Clean(root), 0o711))
 	if res, err = ReadChanges(context.Background(), root, nil, nil, o); err != nil || res.Empty {
 		t.Errorf("changed root: %+v %v", res, err)
 	}

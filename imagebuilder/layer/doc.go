@@ -3,8 +3,8 @@
 // [Read] walks an overlay diff directory once, in byte order and depth first, and derives everything a layer needs from
 // that one pass: the tar stream itself, its diffID, a content digest that leaves out modification times, and the
 // tar-split metadata from which containers/storage rebuilds the exact stream later. [ReadChanges] makes the same stream
-// from lists of paths, for storage drivers that have no diff directory. [Merge] hard-links a stack of diff directories
-// into one.
+// from lists of paths, for storage drivers that have no diff directory. Package merge hard-links a stack of diff
+// directories into one, owners translates the IDs in a tree, and usage measures what it takes on disk.
 //
 // # The stream
 //
@@ -31,6 +31,4 @@
 // No function of this package follows a symbolic link or joins paths: it opens directories one component at a time,
 // relative to their parent's descriptor. So neither a name that is exchanged for a link nor a path longer than PATH_MAX
 // matters. Nothing may write to the tree while it is read; a file whose size differs from its header is [ErrChanged].
-//
-// One room: a directory, a list of changes and a merge must all give the same stream to the byte.
 package layer

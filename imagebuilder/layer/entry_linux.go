@@ -8,28 +8,30 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // dir emits the entry of a directory, then calls below to emit the entries of its contents.
 func (r *reader) dir(ctx context.Context, name string, below belowFunc) error {
 	var st unix.Stat_t
-	if err := r.dirs.push(name, &st); err != nil {
+	if err := r.dirs.Push(name, &st); err != nil {
 		return fmt.Errorf("open %q: %w", r.full(name), err)
 	}
 	parent := len(r.path)
 	r.path = append(append(r.path, name...), '/')
-	a, err := r.xattrs.read(xattrFile{fd: r.dirs.fd()}, r.overlay)
+	a, err := r.xattrs.Read(tree.Node{FD: r.dirs.FD()}, r.overlay)
 	if err != nil {
 		return fmt.Errorf("read %q: %w", r.path, err)
 	}
-	if err := r.emit(ctx, &st, entry{name: r.path, typ: typeDir, xattrs: a.stored}, nil); err != nil {
+	if err := r.emit(ctx, &st, entry{name: r.path, typ: typeDir, xattrs: a.Stored}, nil); err != nil {
 		return err
 	}
-	if err := below(ctx, a.opaque); err != nil {
+	if err := below(ctx, a.Opaque); err != nil {
 		return err
 	}
-	if err := r.dirs.pop(); err != nil {
+	if err := r.dirs.Pop(); err != nil {
 		return fmt.Errorf("leave %q: %w", r.path, err)
 	}
 	r.path = r.path[:parent]
@@ -39,7 +41,7 @@ func (r *reader) dir(ctx context.Context, name string, below belowFunc) error {
 // file emits a regular file. Its attributes are read from the open file, so that header and data are of the same file.
 func (r *reader) file(ctx context.Context, name string) (err error) {
 	// O_NONBLOCK: should the name have become a FIFO meanwhile, opening it must not wait for a writer.
-	fd, err := fsys.OpenAt(r.dirs.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	fd, err := fsys.OpenAt(r.dirs.FD(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("open %q: %w", r.full(name), err)
 	}
@@ -51,11 +53,11 @@ func (r *reader) file(ctx context.Context, name string) (err error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("read %q: %w", r.full(name), ErrChanged)
 	}
-	a, err := r.xattrs.read(xattrFile{fd: fd}, r.overlay)
+	a, err := r.xattrs.Read(tree.Node{FD: fd}, r.overlay)
 	if err != nil {
 		return fmt.Errorf("read %q: %w", r.full(name), err)
 	}
-	return r.leaf(ctx, name, &st, entry{typ: typeReg, size: st.Size, xattrs: a.stored}, func(ctx context.Context) error {
+	return r.leaf(ctx, name, &st, entry{typ: typeReg, size: st.Size, xattrs: a.Stored}, func(ctx context.Context) error {
 		return r.content(ctx, fd, &st)
 	})
 }
@@ -65,7 +67,7 @@ func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) erro
 	var e entry
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
-		target, err := fsys.ReadLinkAt(r.dirs.fd(), name)
+		target, err := fsys.ReadLinkAt(r.dirs.FD(), name)
 		if err != nil {
 			return fmt.Errorf("read link %q: %w", r.full(name), err)
 		}
@@ -83,11 +85,11 @@ func (r *reader) special(ctx context.Context, name string, st *unix.Stat_t) erro
 		return fmt.Errorf("read %q: unknown file type %#o", r.full(name), st.Mode&unix.S_IFMT)
 	}
 
-	a, err := r.xattrs.read(xattrFile{fd: r.dirs.fd(), name: name}, r.overlay)
+	a, err := r.xattrs.Read(tree.Node{FD: r.dirs.FD(), Name: name}, r.overlay)
 	if err != nil {
 		return fmt.Errorf("read %q: %w", r.full(name), err)
 	}
-	e.xattrs = a.stored
+	e.xattrs = a.Stored
 	return r.leaf(ctx, name, st, e, nil)
 }
 
@@ -100,7 +102,7 @@ func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry
 	defer func() { r.path = r.path[:parent] }()
 	e.name = r.path
 	if st.Nlink > 1 {
-		id := idOf(st)
+		id := tree.ID(st)
 		first, seen := r.links[id]
 		switch {
 		case !seen:
@@ -124,7 +126,7 @@ func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry
 
 // emit sets the mode, owner and time of an entry from st and adds it to the stream, followed by its data.
 func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(context.Context) error) error {
-	e.mode = st.Mode & permMask
+	e.mode = st.Mode & tree.PermMask
 	e.uid, e.gid = st.Uid, st.Gid
 	if r.o.Owners != nil {
 		var err error
@@ -134,21 +136,21 @@ func (r *reader) emit(ctx context.Context, st *unix.Stat_t, e entry, data func(c
 	}
 
 	for i, x := range e.xattrs {
-		if x.name != capabilityXattr {
+		if x.Name != tree.CapabilityXattr {
 			continue
 		}
-		value, err := capability(x.value, func(uid uint32) (uint32, error) { return r.containerUID(uid, st.Gid) })
+		value, err := tree.Capability(x.Value, func(uid uint32) (uint32, error) { return r.containerUID(uid, st.Gid) })
 		if err != nil {
 			return fmt.Errorf("read %q: %w", e.name, err)
 		}
-		e.xattrs[i].value = value
+		e.xattrs[i].Value = value
 	}
 
 	e.mtime = r.o.Date.Seconds(int64(st.Mtim.Sec)) //nolint:unconvert // 32 bits on some architectures
 
 	r.uids.add(e.uid)
 	r.gids.add(e.gid)
-	r.disk += share(st)
+	r.disk += usage.Share(st)
 	return r.put(ctx, &e, data)
 }
 
@@ -245,7 +247,7 @@ func (r *reader) data(ctx context.Context, fd int, size int64, more int) error {
 
 // whiteout emits the empty file .wh.NAME, which says that NAME was deleted from the directory being visited.
 func (r *reader) whiteout(ctx context.Context, name string) error {
-	return r.mark(ctx, whiteoutPrefix+name)
+	return r.mark(ctx, tree.WhiteoutPrefix+name)
 }
 
 // mark emits an empty file of the given name.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 )
 
 // Type flags of tar headers (POSIX.1-2017, pax, "ustar Header Block").
@@ -34,7 +36,7 @@ const (
 type entry struct {
 	name         []byte // as in the stream: relative, directories with a trailing slash
 	link         string // target of a symbolic or hard link
-	xattrs       []xattr
+	xattrs       []tree.Xattr
 	size         int64
 	mtime        int64 // seconds since 1970
 	mode         uint32
@@ -42,9 +44,6 @@ type entry struct {
 	major, minor uint32
 	typ          byte
 }
-
-// xattr is an extended attribute.
-type xattr struct{ name, value string }
 
 // headerWriter encodes entries. It keeps its buffers between entries; the zero value is ready for use.
 type headerWriter struct{ out, records []byte }
@@ -76,10 +75,10 @@ func (w *headerWriter) encode(e *entry) ([]byte, error) {
 func (w *headerWriter) pax(e *entry, longName, longLink bool) error {
 	r := w.records[:0]
 	for _, x := range e.xattrs {
-		if strings.Contains(x.name, "=") {
+		if strings.Contains(x.Name, "=") {
 			return ErrXattrName
 		}
-		r = appendRecord(r, xattrKey, x.name, x.value)
+		r = appendRecord(r, xattrKey, x.Name, x.Value)
 	}
 
 	if e.gid > maxOctal7 {

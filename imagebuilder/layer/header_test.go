@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 )
 
 // stdHeader encodes an entry with the standard library.
@@ -19,7 +21,7 @@ func stdHeader(e *entry) ([]byte, error) {
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		h.PAXRecords[xattrKey+x.name] = x.value
+		h.PAXRecords[xattrKey+x.Name] = x.Value
 	}
 	var out bytes.Buffer
 	err := tar.NewWriter(&out).WriteHeader(h)
@@ -38,9 +40,9 @@ func TestHeaderEqualsStandardLibrary(t *testing.T) {
 	for name, e := range map[string]entry{
 		"plain":                file,
 		"root":                 {name: []byte("./"), typ: typeDir, mode: 0o755},
-		"root with xattr":      {name: []byte("./"), typ: typeDir, xattrs: []xattr{{"user.a", "b"}}},
+		"root with xattr":      {name: []byte("./"), typ: typeDir, xattrs: []tree.Xattr{{Name: "user.a", Value: "b"}}},
 		"directory":            {name: []byte("a/b/"), typ: typeDir, mode: 0o1777},
-		"directory with xattr": {name: []byte("a/b/"), typ: typeDir, xattrs: []xattr{{"user.a", ""}}},
+		"directory with xattr": {name: []byte("a/b/"), typ: typeDir, xattrs: []tree.Xattr{{Name: "user.a", Value: ""}}},
 		"device":               {name: []byte("dev"), typ: typeBlock, major: 4095, minor: 1048575},
 		"fifo":                 {name: []byte("p"), typ: typeFifo, mode: 0o600},
 		"set-ID and sticky":    with(func(e *entry) { e.mode = 0o7777 }),
@@ -60,8 +62,8 @@ func TestHeaderEqualsStandardLibrary(t *testing.T) {
 		"name cut at slash":    named(strings.Repeat("n", 99) + "/" + strings.Repeat("m", 101)),
 		"split name with xattr": with(func(e *entry) {
 			e.name = []byte(long + "n")
-			e.xattrs = []xattr{{"user.x",
-				"y"}}
+			e.xattrs = []tree.Xattr{{Name: "user.x",
+				Value: "y"}}
 		}),
 		"name not ASCII":       named("größe"),
 		"name not UTF-8":       named("gr\xf6\xdfe/\xff"),
@@ -76,15 +78,18 @@ func TestHeaderEqualsStandardLibrary(t *testing.T) {
 		"time before 1970":     with(func(e *entry) { e.mtime = -1 }),
 		"time after 2242":      with(func(e *entry) { e.mtime = 1 << 33 }),
 		"binary xattr": with(func(e *entry) {
-			e.xattrs = []xattr{{"security.capability", "\x01\x00\n=\xff"},
-				{"user.z", "1"}}
+			e.xattrs = []tree.Xattr{{Name: "security.capability", Value: "\x01\x00\n=\xff"},
+				{Name: "user.z", Value: "1"}}
 		}),
-		"everything at once": {name: []byte(long + "\xff"), typ: typeReg, link: "", xattrs: []xattr{{"user.a", "1"}},
-			uid: 1 << 22, gid: 1 << 23, size: 1 << 40, mtime: -5},
+		"everything at once": {name: []byte(long + "\xff"), typ: typeReg, link: "",
+			xattrs: []tree.Xattr{{Name: "user.a", Value: "1"}},
+			uid:    1 << 22, gid: 1 << 23, size: 1 << 40, mtime: -5},
 		"xattr and long link": {name: []byte("l"), typ: typeLink, link: strings.Repeat("x", 200),
-			xattrs: []xattr{{"user.a", "1"}}},
-		"many lengths near 100":     with(func(e *entry) { e.xattrs = []xattr{{"user.x", strings.Repeat("v", 74)}} }),
-		"record grows by its count": with(func(e *entry) { e.xattrs = []xattr{{"user.x", strings.Repeat("v", 972)}} }),
+			xattrs: []tree.Xattr{{Name: "user.a", Value: "1"}}},
+		"many lengths near 100": with(
+			func(e *entry) { e.xattrs = []tree.Xattr{{Name: "user.x", Value: strings.Repeat("v", 74)}} }),
+		"record grows by its count": with(
+			func(e *entry) { e.xattrs = []tree.Xattr{{Name: "user.x", Value: strings.Repeat("v", 972)}} }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			want, err := stdHeader(&e)
@@ -124,8 +129,9 @@ func TestHeaderRefusesWhatNoReaderTakes(t *testing.T) {
 		e    entry
 		want error
 	}{
-		"xattr name with =": {entry{name: []byte("f"), xattrs: []xattr{{"user.a=b", "1"}}}, ErrXattrName},
-		"more than 1 MiB": {entry{name: []byte("f"), xattrs: []xattr{{"user.a", strings.Repeat("x", 1<<20)}}},
+		"xattr name with =": {entry{name: []byte("f"), xattrs: []tree.Xattr{{Name: "user.a=b", Value: "1"}}}, ErrXattrName},
+		"more than 1 MiB": {entry{name: []byte("f"),
+			xattrs: []tree.Xattr{{Name: "user.a", Value: strings.Repeat("x", 1<<20)}}},
 			ErrHeaderTooLarge},
 		"name more than 1 MB": {entry{name: bytes.Repeat([]byte("n/"), 1<<19), typ: typeDir}, ErrHeaderTooLarge},
 	} {
@@ -159,7 +165,7 @@ func FuzzHeader(f *testing.F) {
 			e.typ, e.link = typeSymlink, link
 		}
 		if len(value) > 0 {
-			e.xattrs = []xattr{{"user.x", string(value)}}
+			e.xattrs = []tree.Xattr{{Name: "user.x", Value: string(value)}}
 		}
 		checkHeader(t, &e)
 	})
@@ -187,8 +193,8 @@ func checkHeader(t *testing.T, e *entry) {
 		t.Errorf("read back %+v from %+v", h, e)
 	}
 	for _, x := range e.xattrs {
-		if got := h.PAXRecords[xattrKey+x.name]; got != x.value {
-			t.Errorf("xattr read back %q, want %q", got, x.value)
+		if got := h.PAXRecords[xattrKey+x.Name]; got != x.Value {
+			t.Errorf("xattr read back %q, want %q", got, x.Value)
 		}
 	}
 }

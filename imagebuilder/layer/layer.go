@@ -5,15 +5,17 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 )
 
 // Errors that callers may tell apart with errors.Is. Each is wrapped with the path it is about.
 var (
 	// ErrReservedName reports a file that a layer can't hold because it would read as a deletion mark: its name begins
 	// with ".wh.", or it is a character device 0:0 outside a diff directory.
-	ErrReservedName = errors.New("names that begin with .wh. and devices numbered 0:0 mark deleted files in a layer")
+	ErrReservedName = tree.ErrReservedName
 	// ErrChanged reports that a file grew, shrank or was replaced while it was read.
-	ErrChanged = errors.New("changed while being read")
+	ErrChanged = tree.ErrChanged
 	// ErrHeaderTooLarge reports an entry whose name, link target and extended attributes exceed the 1 MiB that tar readers
 	// take.
 	ErrHeaderTooLarge = errors.New("name and extended attributes exceed 1 MiB")
@@ -21,9 +23,7 @@ var (
 	ErrXattrName = errors.New("extended attribute name holds \"=\"")
 	// ErrRedirect reports a diff directory written with overlay's redirect_dir or metacopy: it doesn't hold its own
 	// content.
-	ErrRedirect = errors.New("overlay redirect or metacopy mark: the directory is not a complete layer")
-	// ErrNotEmpty reports that the destination of Merge has entries already.
-	ErrNotEmpty = errors.New("directory not empty")
+	ErrRedirect = tree.ErrRedirect
 )
 
 // HugeHoles is how many bytes of holes a file must have to be reported to Options.Sparse. A layer holds zeros in place
@@ -70,7 +70,7 @@ type Result struct {
 	Empty   bool     // the stream has no entry: nothing changed
 	UIDs    []uint32 // container user IDs of the entries, sorted, each once
 	GIDs    []uint32 // container group IDs of the entries, sorted, each once
-	// bytes allocated for the files of the entries, counted as DiskSize.Bytes is; the root directory isn't counted
+	// bytes allocated for the files of the entries, counted as usage.Size.Bytes is; the root directory isn't counted
 	Disk   int64
 	Linked bool // at least one file of the layer has a further name outside of the directory that was read
 }

@@ -13,10 +13,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/treetest"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/merge"
 	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
@@ -31,42 +33,18 @@ func (w *hookWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// openFiles counts this process's descriptors.
-func openFiles(t testing.TB) int {
-	t.Helper()
-	names, err := os.ReadDir("/proc/self/fd")
-	check(t, err)
-	return len(names)
-}
-
-// checkNothingLeft fails if there are more goroutines or descriptors than before. A goroutine that has done its work
-// may take a moment to be gone.
-func checkNothingLeft(t testing.TB, goroutines, files int) {
-	t.Helper()
-	// One that has given its result may still have to be run to its end, which nothing tells of.
-	for end := time.Now().Add(10 * time.Minute); runtime.NumGoroutine() > goroutines && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
-	if n := runtime.NumGoroutine(); n > goroutines {
-		t.Errorf("%d goroutines, %d before", n, goroutines)
-	}
-	if n := openFiles(t); n > files {
-		t.Errorf("%d descriptors, %d before", n, files)
-	}
-}
-
 func TestReadStopsWhenCancelled(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.MkdirAll(filepath.Join(dir, "a/b/c"), 0o755))
-	check(t, os.WriteFile(filepath.Join(dir, "a/b/c/big"), make([]byte, 32<<20), 0o600))
-	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	treetest.Check(t, os.MkdirAll(filepath.Join(dir, "a/b/c"), 0o755))
+	treetest.Check(t, os.WriteFile(filepath.Join(dir, "a/b/c/big"), make([]byte, 32<<20), 0o600))
+	goroutines, files := runtime.NumGoroutine(), treetest.OpenFiles(t)
 	why := errors.New("user has had enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	_, err := Read(ctx, dir, Options{Tar: &hookWriter{func() { cancel(why) }}, TarSplit: io.Discard})
 	if !errors.Is(err, why) {
 		t.Errorf("error %v", err)
 	}
-	checkNothingLeft(t, goroutines, files)
+	treetest.NothingLeft(t, goroutines, files)
 	if _, err := Read(ctx, t.TempDir(), Options{}); !errors.Is(err, why) {
 		t.Errorf("with a context that is done: %v", err)
 	}
@@ -79,19 +57,20 @@ func TestReadNoticesAFileThatChanges(t *testing.T) {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				dir := t.TempDir()
 				f, err := os.Create(filepath.Join(dir, "big"))
-				check(t, err)
+				treetest.Check(t, err)
 				defer f.Close()
 				if kind == "data" {
 					_, err = f.Write(make([]byte, size))
-					check(t, err)
+					treetest.Check(t, err)
 				}
-				check(t, f.Truncate(size))
-				goroutines, files := runtime.NumGoroutine(), openFiles(t)
-				_, err = Read(context.Background(), dir, Options{Tar: &hookWriter{func() { check(t, f.Truncate(size+change)) }}})
+				treetest.Check(t, f.Truncate(size))
+				goroutines, files := runtime.NumGoroutine(), treetest.OpenFiles(t)
+				_, err = Read(context.Background(), dir,
+					Options{Tar: &hookWriter{func() { treetest.Check(t, f.Truncate(size+change)) }}})
 				if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), `"big"`) {
 					t.Errorf("error %v", err)
 				}
-				checkNothingLeft(t, goroutines, files)
+				treetest.NothingLeft(t, goroutines, files)
 			})
 		}
 	}
@@ -105,7 +84,7 @@ func TestReadChunkBoundaries(t *testing.T) {
 		for d := -2; d <= 2; d++ {
 			if base+d >= 0 {
 				data := bytes.Repeat([]byte{byte(base), byte(d), 3}, (base+d)/3+1)[:base+d]
-				check(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("f%07d", base+d)), data, 0o600))
+				treetest.Check(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("f%07d", base+d)), data, 0o600))
 			}
 		}
 	}
@@ -115,11 +94,11 @@ func TestReadChunkBoundaries(t *testing.T) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		check(t, err)
+		treetest.Check(t, err)
 		data, err := io.ReadAll(r)
-		check(t, err)
+		treetest.Check(t, err)
 		want, err := os.ReadFile(filepath.Join(dir, h.Name))
-		check(t, err)
+		treetest.Check(t, err)
 		if !bytes.Equal(data, want) {
 			t.Errorf("%s differs", h.Name)
 		}
@@ -131,52 +110,52 @@ const deepLevels = 1200
 // makeDeep makes a chain of directories whose path is longer than PATH_MAX, with a file at its end.
 func makeDeep(t testing.TB, dir string) {
 	t.Helper()
-	d, err := openDirs(dir)
-	check(t, err)
-	defer d.close()
+	d, err := tree.Open(dir)
+	treetest.Check(t, err)
+	defer d.Close()
 	var st unix.Stat_t
 	for range deepLevels {
-		check(t, unix.Mkdirat(d.fd(), "deep-down", 0o755))
-		check(t, d.push("deep-down", &st))
+		treetest.Check(t, unix.Mkdirat(d.FD(), "deep-down", 0o755))
+		treetest.Check(t, d.Push("deep-down", &st))
 	}
-	fd, err := unix.Openat(d.fd(), "file", unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
-	check(t, err)
+	fd, err := unix.Openat(d.FD(), "file", unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	treetest.Check(t, err)
 	_, err = unix.Write(fd, []byte("found"))
-	check(t, errors.Join(err, unix.Close(fd)))
+	treetest.Check(t, errors.Join(err, unix.Close(fd)))
 }
 
 func TestPathsLongerThanTheSystemTakes(t *testing.T) {
 	base := t.TempDir()
 	src, dst := filepath.Join(base, "src"), filepath.Join(base, "dst")
-	check(t, os.Mkdir(src, 0o755))
-	check(t, os.Mkdir(dst, 0o755))
+	treetest.Check(t, os.Mkdir(src, 0o755))
+	treetest.Check(t, os.Mkdir(dst, 0o755))
 	makeDeep(t, src)
 	var stream bytes.Buffer
-	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	goroutines, files := runtime.NumGoroutine(), treetest.OpenFiles(t)
 	res, err := Read(context.Background(), src, Options{Tar: &stream, TarSplit: io.Discard})
-	check(t, err)
-	checkNothingLeft(t, goroutines, files)
+	treetest.Check(t, err)
+	treetest.NothingLeft(t, goroutines, files)
 	var last string
 	for r := tar.NewReader(&stream); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		check(t, err)
+		treetest.Check(t, err)
 		last = h.Name
 	}
 	if want := strings.Repeat("deep-down/", deepLevels) + "file"; last != want {
 		t.Errorf("last name has %d bytes, want %d", len(last), len(want))
 	}
-	check(t, Merge(context.Background(), dst, []string{src}, "user.overlay."))
-	checkNothingLeft(t, goroutines, files)
+	treetest.Check(t, merge.Layers(context.Background(), dst, []string{src}, "user.overlay."))
+	treetest.NothingLeft(t, goroutines, files)
 	merged, err := Read(context.Background(), dst, Options{})
-	check(t, err)
+	treetest.Check(t, err)
 	if merged.DiffID != res.DiffID {
 		t.Error("the merged layer differs")
 	}
 	changes, err := ReadChanges(context.Background(), src, []string{last}, nil, Options{})
-	check(t, err)
+	treetest.Check(t, err)
 	if changes.DiffID != res.DiffID {
 		t.Error("the layer of changes differs")
 	}
@@ -187,7 +166,7 @@ func TestReadManyNamesInOneDirectory(t *testing.T) {
 	var want []string
 	for i := range 3000 {
 		name := fmt.Sprintf("%d-%s", i, strings.Repeat("n", i%200))
-		check(t, os.Symlink("x", filepath.Join(dir, name)))
+		treetest.Check(t, os.Symlink("x", filepath.Join(dir, name)))
 		want = append(want, name)
 	}
 	slices.Sort(want)
@@ -198,10 +177,10 @@ func TestReadManyNamesInOneDirectory(t *testing.T) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		check(t, err)
+		treetest.Check(t, err)
 		got = append(got, h.Name)
 	}
-	diffLines(t, got, want)
+	treetest.DiffLines(t, got, want)
 }
 
 // TestContentIgnoresTimesOnly changes one thing after the other and expects a new content digest each time, but for
@@ -209,16 +188,17 @@ func TestReadManyNamesInOneDirectory(t *testing.T) {
 func TestContentIgnoresTimesOnly(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	makeTree(t, dir, []node{
-		{path: "dir", typ: typeDir, mode: 0o755},
-		{path: "file", typ: typeReg, mode: 0o644, data: "12345678"},
-		{path: "link", typ: typeSymlink, link: "to"},
-		{path: "other", typ: typeReg, mode: 0o644, data: "12345678"},
+	treetest.Make(t, dir, []treetest.Node{
+		{Path: "dir", Type: typeDir, Mode: 0o755},
+		{Path: "file", Type: typeReg, Mode: 0o644, Data: "12345678"},
+		{Path: "link", Type: typeSymlink, Link: "to"},
+		{Path: "other", Type: typeReg, Mode: 0o644, Data: "12345678"},
 	})
 	first, _ := layerOf(t, dir, Options{})
 	seen := map[string]string{string(first.Content): "before"}
 	for _, name := range []string{"dir", "file", "link"} {
-		check(t, unix.UtimesNanoAt(unix.AT_FDCWD, at(name), []unix.Timespec{{Sec: 77}, {Sec: 77}}, unix.AT_SYMLINK_NOFOLLOW))
+		treetest.Check(t, unix.UtimesNanoAt(unix.AT_FDCWD, at(name), []unix.Timespec{{Sec: 77}, {Sec: 77}},
+			unix.AT_SYMLINK_NOFOLLOW))
 		res, _ := layerOf(t, dir, Options{})
 		if res.Content != first.Content || res.DiffID == first.DiffID {
 			t.Errorf("time of %s: %+v, before %+v", name, res, first)
@@ -240,7 +220,7 @@ func TestContentIgnoresTimesOnly(t *testing.T) {
 		{"xattr name", func() error {
 			return errors.Join(unix.Removexattr(at("dir"), "user.a"), unix.Setxattr(at("dir"), "user.b", []byte("2"), 0))
 		}},
-		{"opaque", func() error { return unix.Setxattr(at("dir"), opaqueMark(), []byte("y"), 0) }},
+		{"opaque", func() error { return unix.Setxattr(at("dir"), treetest.OpaqueMark(), []byte("y"), 0) }},
 		{"link target", func() error { return errors.Join(os.Remove(at("link")), os.Symlink("tp", at("link"))) }},
 		{"hard link instead of copy",
 			func() error { return errors.Join(os.Remove(at("other")), os.Link(at("file"), at("other"))) }},
@@ -259,7 +239,7 @@ func TestContentIgnoresTimesOnly(t *testing.T) {
 		if strings.HasPrefix(c.what, "device") && !asroot.Real() {
 			continue // only the machine's root can make one
 		}
-		check(t, c.do())
+		treetest.Check(t, c.do())
 		res, _ := layerOf(t, dir, Options{})
 		if before, ok := seen[string(res.Content)]; ok {
 			t.Errorf("%s: same content as %s", c.what, before)
@@ -272,9 +252,9 @@ func TestContentOfDataThatLooksLikeAnEntry(t *testing.T) {
 	// What one file holds is what the other tree has as a second entry.
 	e := entry{name: []byte("b"), typ: typeReg, mode: 0o600, uid: uint32(os.Getuid()), gid: uint32(os.Getgid())}
 	one, two := t.TempDir(), t.TempDir()
-	check(t, os.WriteFile(filepath.Join(one, "a"), appendCanonical(nil, &e), 0o600))
-	check(t, os.WriteFile(filepath.Join(two, "a"), nil, 0o600))
-	check(t, os.WriteFile(filepath.Join(two, "b"), nil, 0o600))
+	treetest.Check(t, os.WriteFile(filepath.Join(one, "a"), appendCanonical(nil, &e), 0o600))
+	treetest.Check(t, os.WriteFile(filepath.Join(two, "a"), nil, 0o600))
+	treetest.Check(t, os.WriteFile(filepath.Join(two, "b"), nil, 0o600))
 	r1, _ := layerOf(t, one, Options{})
 	r2, _ := layerOf(t, two, Options{})
 	if r1.Content == r2.Content {
@@ -282,24 +262,5 @@ func TestContentOfDataThatLooksLikeAnEntry(t *testing.T) {
 	}
 	if r1.DiffID == r2.DiffID {
 		t.Error("two different layers have one diffID")
-	}
-}
-
-func TestWalkNoticesAMovedDirectory(t *testing.T) {
-	base := t.TempDir()
-	check(t, os.MkdirAll(filepath.Join(base, "tree", strings.Repeat("d/", 2*maxOpenDirs)), 0o755))
-	d, err := openDirs(filepath.Join(base, "tree"))
-	check(t, err)
-	defer d.close()
-	var st unix.Stat_t
-	for range 2 * maxOpenDirs {
-		check(t, d.push("d", &st))
-	}
-	check(t, os.Rename(filepath.Join(base, "tree/d/d/d"), filepath.Join(base, "elsewhere")))
-	for len(d.levels) > 4 {
-		check(t, d.pop())
-	}
-	if err := d.pop(); !errors.Is(err, ErrChanged) {
-		t.Errorf("parent that has changed: %v", err)
 	}
 }

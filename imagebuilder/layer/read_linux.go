@@ -9,14 +9,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 const (
-	whiteoutPrefix = ".wh."
-	opaqueName     = ".wh..wh..opq"
-	rootName       = "./"
-	permMask       = 0o7777
+	opaqueName = ".wh..wh..opq"
+	rootName   = "./"
 )
 
 // Read walks an overlay diff directory, writes its layer to the writers of o and returns the layer's description. The
@@ -29,7 +28,7 @@ func Read(ctx context.Context, dir string, o Options) (Result, error) {
 		if err != nil {
 			return err
 		}
-		if a.opaque {
+		if a.Opaque {
 			if err := r.mark(ctx, opaqueName); err != nil {
 				return err
 			}
@@ -44,11 +43,11 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 	if err := context.Cause(ctx); err != nil {
 		return Result{}, err
 	}
-	d, err := openDirs(dir)
+	d, err := tree.Open(dir)
 	if err != nil {
 		return Result{}, err
 	}
-	defer d.close()
+	defer d.Close()
 	diffID, content := newDiffIDSink(), newContentSink(o.TarSplit, o.LargeFile)
 	sinks := []sink{diffID, content}
 	if o.Tar != nil {
@@ -58,7 +57,7 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 	out, ctx := newStream(ctx, sinks...)
 	defer out.close()
 	out.moved = o.Progress
-	r := &reader{o: &o, dirs: d, out: out, links: map[fileID]hardLink{}, empty: true}
+	r := &reader{o: &o, dirs: d, out: out, links: map[tree.FileID]hardLink{}, empty: true}
 	if err := walk(ctx, r); err != nil {
 		return Result{}, err
 	}
@@ -82,14 +81,14 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 type reader struct {
 	o       *Options
 	overlay string // prefix of overlay's own extended attributes; empty: the tree has none of them
-	dirs    *dirs
+	dirs    *tree.Dirs
 	out     *stream
 	// path of the directory being visited, relative to the root, with a trailing slash; empty: the root
 	path   []byte
-	links  map[fileID]hardLink // files with several names, of which at least one was emitted
-	uids   idSet               // container user IDs of the entries so far
-	gids   idSet               // container group IDs of the entries so far
-	xattrs xattrReader
+	links  map[tree.FileID]hardLink // files with several names, of which at least one was emitted
+	uids   idSet                    // container user IDs of the entries so far
+	gids   idSet                    // container group IDs of the entries so far
+	xattrs tree.Xattrs
 	dirBuf []byte
 	disk   int64 // see Result.Disk
 	empty  bool  // no entry was emitted yet
@@ -120,19 +119,19 @@ func (s *idSet) add(id uint32) {
 func (s *idSet) sorted() []uint32 { return slices.Sorted(maps.Keys(s.ids)) }
 
 // root emits the root directory if it differs from the parent layer's.
-func (r *reader) root(ctx context.Context) (attrs, error) {
+func (r *reader) root(ctx context.Context) (tree.Attrs, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(r.dirs.fd(), &st); err != nil {
-		return attrs{}, fmt.Errorf("stat layer root: %w", err)
+	if err := unix.Fstat(r.dirs.FD(), &st); err != nil {
+		return tree.Attrs{}, fmt.Errorf("stat layer root: %w", err)
 	}
-	a, err := r.xattrs.read(xattrFile{fd: r.dirs.fd()}, r.overlay)
+	a, err := r.xattrs.Read(tree.Node{FD: r.dirs.FD()}, r.overlay)
 	if err != nil {
-		return attrs{}, fmt.Errorf("read layer root: %w", err)
+		return tree.Attrs{}, fmt.Errorf("read layer root: %w", err)
 	}
 	if r.o.ParentRoot == nil || rootAttr(&st, a).equal(*r.o.ParentRoot) {
 		return a, nil
 	}
-	err = r.emit(ctx, &st, entry{name: []byte(rootName), typ: typeDir, xattrs: a.stored}, nil)
+	err = r.emit(ctx, &st, entry{name: []byte(rootName), typ: typeDir, xattrs: a.Stored}, nil)
 	r.disk = 0 // the root directory doesn't count, whether it has an entry or not
 	return a, err
 }
@@ -142,7 +141,7 @@ func (r *reader) children(ctx context.Context) error {
 	if r.dirBuf == nil {
 		r.dirBuf = make([]byte, 64<<10)
 	}
-	names, err := readNames(r.dirs.fd(), r.dirBuf)
+	names, err := tree.Names(r.dirs.FD(), r.dirBuf)
 	if err != nil {
 		return fmt.Errorf("list %q: %w", r.path, err)
 	}
@@ -159,7 +158,7 @@ func (r *reader) child(ctx context.Context, n fsys.Dirent) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if strings.HasPrefix(n.Name, whiteoutPrefix) {
+	if strings.HasPrefix(n.Name, tree.WhiteoutPrefix) {
 		return fmt.Errorf("read %q: %w", r.full(n.Name), ErrReservedName)
 	}
 	switch n.Type {
@@ -169,7 +168,7 @@ func (r *reader) child(ctx context.Context, n fsys.Dirent) error {
 		return r.dir(ctx, n.Name, r.subtree)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(r.dirs.fd(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(r.dirs.FD(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("stat %q: %w", r.full(n.Name), err)
 	}
 	return r.stated(ctx, n.Name, &st, r.subtree)

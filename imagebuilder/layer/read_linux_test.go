@@ -23,6 +23,9 @@ import (
 	"github.com/vbatts/tar-split/tar/asm"
 	"github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/treetest"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -38,10 +41,10 @@ func layerBy(t testing.TB, dir string, o Options, read func(Options) (Result, er
 	var stream, split bytes.Buffer
 	o.Tar, o.TarSplit = &stream, &split
 	if o.OverlayXattr == "" {
-		o.OverlayXattr = overlayXattr()
+		o.OverlayXattr = treetest.OverlayXattr()
 	}
 	res, err := read(o)
-	check(t, err)
+	treetest.Check(t, err)
 	if want := digest.FromBytes(stream.Bytes()); res.DiffID != want || res.Size != int64(stream.Len()) {
 		t.Errorf("diffID %s, size %d of a stream with %s, %d", res.DiffID, res.Size, want, stream.Len())
 	}
@@ -51,7 +54,7 @@ func layerBy(t testing.TB, dir string, o Options, read func(Options) (Result, er
 	checkTarSplit(t, dir, stream.Bytes(), split.Bytes())
 	o.Tar, o.TarSplit = nil, nil
 	alone, err := read(o)
-	check(t, err)
+	treetest.Check(t, err)
 	if !reflect.DeepEqual(alone, res) {
 		t.Errorf("result without writers: %+v, with them %+v", alone, res)
 	}
@@ -63,15 +66,16 @@ func checkTarSplit(t testing.TB, dir string, stream, split []byte) {
 	t.Helper()
 	var want bytes.Buffer
 	again, done, err := asm.NewInputTarStreamWithDone(bytes.NewReader(stream), storage.NewJSONPacker(&want), nil)
-	check(t, err)
+	treetest.Check(t, err)
 	_, err = io.Copy(io.Discard, again)
-	check(t, err)
-	check(t, <-done)
+	treetest.Check(t, err)
+	treetest.Check(t, <-done)
 	if !bytes.Equal(split, want.Bytes()) {
 		t.Errorf("tar-split differs from the library's:\n%.2000s\nwant\n%.2000s", split, want.Bytes())
 	}
 	var rebuilt bytes.Buffer
-	check(t, asm.WriteOutputTarStream(storage.NewPathFileGetter(dir), storage.NewJSONUnpacker(bytes.NewReader(split)),
+	treetest.Check(t, asm.WriteOutputTarStream(storage.NewPathFileGetter(dir),
+		storage.NewJSONUnpacker(bytes.NewReader(split)),
 		&rebuilt))
 	if !bytes.Equal(rebuilt.Bytes(), stream) {
 		t.Error("the stream rebuilt from tar-split differs")
@@ -87,9 +91,9 @@ func listing(t testing.TB, stream []byte) []string {
 		if errors.Is(err, io.EOF) {
 			return lines
 		}
-		check(t, err)
+		treetest.Check(t, err)
 		data, err := io.ReadAll(r)
-		check(t, err)
+		treetest.Check(t, err)
 		line := fmt.Sprintf("%c %05o %d:%d %d t%d %q", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Size, h.ModTime.Unix(), h.Name)
 		if h.Linkname != "" {
 			line += fmt.Sprintf(" -> %q", h.Linkname)
@@ -114,30 +118,31 @@ func listing(t testing.TB, stream []byte) []string {
 
 func TestAsRootReadWritesEveryKindOfFile(t *testing.T) {
 	dir := t.TempDir()
-	makeTree(t, dir, everyKind())
+	treetest.Make(t, dir, treetest.EveryKind())
 	res, stream := layerOf(t, dir, Options{})
 	text := fmt.Sprintf("%s\n\n%s %d\nuids %v gids %v empty %v\n", strings.Join(listing(t, stream), "\n"), res.DiffID,
 		res.Size, res.UIDs, res.GIDs, res.Empty)
 	golden := filepath.Join("testdata", "every-kind.golden")
 	if *update {
-		check(t, os.WriteFile(golden, []byte(text), 0o644))
+		treetest.Check(t, os.WriteFile(golden, []byte(text), 0o644))
 	}
 	want, err := os.ReadFile(golden)
-	check(t, err)
-	diffLines(t, strings.Split(text, "\n"), strings.Split(string(want), "\n"))
+	treetest.Check(t, err)
+	treetest.DiffLines(t, strings.Split(text, "\n"), strings.Split(string(want), "\n"))
 }
 
 func TestReadIsTheSameForTheSameTree(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
-	nodes := everyKind()
-	makeTree(t, a, nodes)
+	nodes := treetest.EveryKind()
+	treetest.Make(t, a, nodes)
 	// Made in another order, the directory lists its names in another one.
 	backward := slices.Clone(nodes)
-	slices.SortStableFunc(backward, func(x, y node) int { return strings.Count(x.path, "/") - strings.Count(y.path, "/") })
+	slices.SortStableFunc(backward,
+		func(x, y treetest.Node) int { return strings.Count(x.Path, "/") - strings.Count(y.Path, "/") })
 	for i := 0; i < 5; i++ {
 		backward[i+2], backward[11-i] = backward[11-i], backward[i+2]
 	}
-	makeTree(t, b, backward)
+	treetest.Make(t, b, backward)
 	ra, sa := layerOf(t, a, Options{})
 	rb, sb := layerOf(t, b, Options{})
 	if !reflect.DeepEqual(ra, rb) || !bytes.Equal(sa, sb) {
@@ -150,10 +155,10 @@ func TestReadGNUTarUnpacksTheSameTree(t *testing.T) {
 		for seed := range uint64(4) {
 			t.Run(fmt.Sprint(locale, seed), func(t *testing.T) {
 				src, dst := t.TempDir(), t.TempDir()
-				makeTree(t, src, randomTree(seed, false))
+				treetest.Make(t, src, treetest.Random(seed, false))
 				_, stream := layerOf(t, src, Options{})
 				unpack(t, locale, stream, dst)
-				diffLines(t, snapshot(t, dst), snapshot(t, src))
+				treetest.DiffLines(t, treetest.Snapshot(t, dst), treetest.Snapshot(t, src))
 			})
 		}
 	}
@@ -172,18 +177,18 @@ func unpack(t *testing.T, locale string, stream []byte, dst string) {
 
 func TestReadReplacesTimes(t *testing.T) {
 	dir := t.TempDir()
-	makeTree(t, dir, []node{
-		{path: "early", typ: typeReg, mtime: 100},
-		{path: "late", typ: typeDir, mtime: 200},
+	treetest.Make(t, dir, []treetest.Node{
+		{Path: "early", Type: typeReg, MTime: 100},
+		{Path: "late", Type: typeDir, MTime: 200},
 	})
 	clamp := time.Unix(150, 999)
 	_, stream := layerOf(t, dir, Options{Date: &Date{Time: clamp}})
-	diffLines(t, listing(t, stream), []string{
+	treetest.DiffLines(t, listing(t, stream), []string{
 		`0 00000 0:0 0 t100 "early"`,
 		`5 00000 0:0 0 t150 "late/"`,
 	})
 	_, stream = layerOf(t, dir, Options{Date: &Date{Time: clamp, Exact: true}})
-	diffLines(t, listing(t, stream), []string{
+	treetest.DiffLines(t, listing(t, stream), []string{
 		`0 00000 0:0 0 t150 "early"`,
 		`5 00000 0:0 0 t150 "late/"`,
 	})
@@ -193,14 +198,14 @@ func TestReadTranslatesOwners(t *testing.T) {
 	dir := t.TempDir()
 	// Version 3 file capabilities whose root IDs are 1000 and 1033.
 	capability3 := func(root string) string {
-		return strings.Replace(capability2, "\x02\x00\x20", "\x03\x00\x20", 1) + root
+		return strings.Replace(treetest.Capability2, "\x02\x00\x20", "\x03\x00\x20", 1) + root
 	}
-	makeTree(t, dir, []node{
-		{path: "a", typ: typeReg, uid: 1033, gid: 2001,
-			xattrs: map[string]string{capabilityXattr: capability3("\xe8\x03\x00\x00")}},
-		{path: "b", typ: typeReg, uid: 1000, gid: 2000,
-			xattrs: map[string]string{capabilityXattr: capability3("\x09\x04\x00\x00")}},
-		{path: "gone", typ: 'w', uid: 5, gid: 5},
+	treetest.Make(t, dir, []treetest.Node{
+		{Path: "a", Type: typeReg, UID: 1033, GID: 2001,
+			Xattrs: map[string]string{tree.CapabilityXattr: capability3("\xe8\x03\x00\x00")}},
+		{Path: "b", Type: typeReg, UID: 1000, GID: 2000,
+			Xattrs: map[string]string{tree.CapabilityXattr: capability3("\x09\x04\x00\x00")}},
+		{Path: "gone", Type: 'w', UID: 5, GID: 5},
 	})
 	owners := func(uid, gid uint32) (uint32, uint32, error) {
 		if uid < 1000 || gid < 2000 {
@@ -209,15 +214,15 @@ func TestReadTranslatesOwners(t *testing.T) {
 		return uid - 1000, gid - 2000, nil
 	}
 	res, stream := layerOf(t, dir, Options{Owners: owners})
-	diffLines(t, listing(t, stream), []string{
-		fmt.Sprintf(`0 00000 33:1 0 t0 "a" security.capability=%q`, capability2),
+	treetest.DiffLines(t, listing(t, stream), []string{
+		fmt.Sprintf(`0 00000 33:1 0 t0 "a" security.capability=%q`, treetest.Capability2),
 		fmt.Sprintf(`0 00000 0:0 0 t0 "b" security.capability=%q`, capability3("\x21\x00\x00\x00")),
 		`0 00000 0:0 0 t0 ".wh.gone"`,
 	})
 	if !slices.Equal(res.UIDs, []uint32{0, 33}) || !slices.Equal(res.GIDs, []uint32{0, 1}) {
 		t.Errorf("IDs %v %v", res.UIDs, res.GIDs)
 	}
-	makeTree(t, dir, []node{{path: "c", typ: typeDir, uid: 1}})
+	treetest.Make(t, dir, []treetest.Node{{Path: "c", Type: typeDir, UID: 1}})
 	_, err := Read(context.Background(), dir, Options{Owners: owners})
 	if err == nil || !strings.Contains(err.Error(), `"c/"`) || !strings.Contains(err.Error(), "not mapped") {
 		t.Errorf("error %v", err)
@@ -226,9 +231,9 @@ func TestReadTranslatesOwners(t *testing.T) {
 
 func TestReadRootEntry(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.Chmod(dir, 0o755))
+	treetest.Check(t, os.Chmod(dir, 0o755))
 	parent, err := ReadRootAttr(dir)
-	check(t, err)
+	treetest.Check(t, err)
 	read := func() (Result, []string) {
 		res, stream := layerOf(t, dir, Options{ParentRoot: &parent})
 		return res, listing(t, stream)
@@ -237,7 +242,7 @@ func TestReadRootEntry(t *testing.T) {
 	if !res.Empty || len(lines) > 0 || res.Size != 1024 {
 		t.Errorf("unchanged root: %+v %q", res, lines)
 	}
-	check(t, os.Chtimes(dir, testTime, testTime))
+	treetest.Check(t, os.Chtimes(dir, treetest.Time(), treetest.Time()))
 	if res, lines = read(); !res.Empty || len(lines) > 0 {
 		t.Errorf("root with another time: %+v %q", res, lines)
 	}
@@ -246,17 +251,17 @@ func TestReadRootEntry(t *testing.T) {
 		func() error { return os.Chown(dir, 0, 9) },
 		func() error { return unix.Setxattr(dir, "user.a", []byte("b"), 0) },
 	} {
-		check(t, change())
+		treetest.Check(t, change())
 		if res, lines = read(); res.Empty || len(lines) != 1 {
 			t.Errorf("changed root: %+v %q", res, lines)
 		}
 		parent, err = ReadRootAttr(dir)
-		check(t, err)
+		treetest.Check(t, err)
 		if res, _ = read(); !res.Empty {
 			t.Error("root that equals its parent is not empty")
 		}
 	}
-	diffLines(t, lines, []string{`5 01750 0:9 0 t1700000000 "./" user.a="b"`})
+	treetest.DiffLines(t, lines, []string{`5 01750 0:9 0 t1700000000 "./" user.a="b"`})
 	if res, err = Read(context.Background(), dir, Options{}); err != nil || !res.Empty {
 		t.Errorf("root without parent: %+v %v", res, err)
 	}
@@ -265,32 +270,33 @@ func TestReadRootEntry(t *testing.T) {
 func TestReadRefuses(t *testing.T) {
 	failing := errors.New("disk full")
 	for name, c := range map[string]struct {
-		node node
+		node treetest.Node
 		o    Options
 		want error
 		text string
 	}{
-		"a name like a mark": {node: node{path: ".wh.x", typ: typeReg}, want: ErrReservedName, text: `".wh.x"`},
-		"a directory like one": {node: node{path: ".wh..wh..opq", typ: typeDir}, want: ErrReservedName,
+		"a name like a mark": {node: treetest.Node{Path: ".wh.x", Type: typeReg}, want: ErrReservedName, text: `".wh.x"`},
+		"a directory like one": {node: treetest.Node{Path: ".wh..wh..opq", Type: typeDir}, want: ErrReservedName,
 			text: `".wh..wh..opq"`},
-		"a redirect": {node: node{path: "d", typ: typeDir,
-			xattrs: map[string]string{overlayXattr() + "redirect": "/x"}}, want: ErrRedirect, text: `"d/"`},
-		"a metadata copy": {node: node{path: "f", typ: typeReg,
-			xattrs: map[string]string{overlayXattr() + "metacopy": ""}}, want: ErrRedirect, text: `"f"`},
-		"an xattr with =": {node: node{path: "f", typ: typeReg, xattrs: map[string]string{"user.a=b": ""}},
+		"a redirect": {node: treetest.Node{Path: "d", Type: typeDir,
+			Xattrs: map[string]string{treetest.OverlayXattr() + "redirect": "/x"}}, want: ErrRedirect, text: `"d/"`},
+		"a metadata copy": {node: treetest.Node{Path: "f", Type: typeReg,
+			Xattrs: map[string]string{treetest.OverlayXattr() + "metacopy": ""}}, want: ErrRedirect, text: `"f"`},
+		"an xattr with =": {node: treetest.Node{Path: "f", Type: typeReg, Xattrs: map[string]string{"user.a=b": ""}},
 			want: ErrXattrName, text: `"f"`},
-		"a tar write error": {node: node{path: "f", typ: typeReg}, o: Options{Tar: failWriter{failing}}, want: failing},
-		"a tar-split error": {node: node{path: "f", typ: typeReg}, o: Options{TarSplit: failWriter{failing}},
+		"a tar write error": {node: treetest.Node{Path: "f", Type: typeReg}, o: Options{Tar: failWriter{failing}},
 			want: failing},
-		"an error half-way": {node: node{path: "f", typ: typeReg, data: strings.Repeat("x", 9<<20)},
+		"a tar-split error": {node: treetest.Node{Path: "f", Type: typeReg}, o: Options{TarSplit: failWriter{failing}},
+			want: failing},
+		"an error half-way": {node: treetest.Node{Path: "f", Type: typeReg, Data: strings.Repeat("x", 9<<20)},
 			o: Options{Tar: failWriter{failing}}, want: failing},
-		"an error at the end": {node: node{path: "f", typ: typeReg, data: strings.Repeat("x", 9<<20)},
+		"an error at the end": {node: treetest.Node{Path: "f", Type: typeReg, Data: strings.Repeat("x", 9<<20)},
 			o: Options{TarSplit: failWriter{failing}}, want: failing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			makeTree(t, dir, []node{c.node})
-			c.o.OverlayXattr = overlayXattr()
+			treetest.Make(t, dir, []treetest.Node{c.node})
+			c.o.OverlayXattr = treetest.OverlayXattr()
 			_, err := Read(context.Background(), dir, c.o)
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 				t.Errorf("error %v, want %v with %s", err, c.want, c.text)
@@ -309,14 +315,14 @@ func (w failWriter) Write([]byte) (int, error) { return 0, w.err }
 
 func TestSetRootAttrGivesWhatReadRootAttrFound(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
-	check(t, os.Chown(from, 5, 6))
-	check(t, unix.Chmod(from, 0o3751))
-	check(t, unix.Setxattr(from, "user.a", []byte("1"), 0))
+	treetest.Check(t, os.Chown(from, 5, 6))
+	treetest.Check(t, unix.Chmod(from, 0o3751))
+	treetest.Check(t, unix.Setxattr(from, "user.a", []byte("1"), 0))
 	want, err := ReadRootAttr(from)
-	check(t, err)
-	check(t, SetRootAttr(to, want))
+	treetest.Check(t, err)
+	treetest.Check(t, SetRootAttr(to, want))
 	got, err := ReadRootAttr(to)
-	check(t, err)
+	treetest.Check(t, err)
 	if !reflect.DeepEqual(got, want) || want.Mode != 0o3751 || want.Xattrs["user.a"] != "1" {
 		t.Errorf("attributes %+v, want %+v", got, want)
 	}

@@ -6,34 +6,36 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 )
 
 // ReadRootAttr returns the attributes of a layer's root directory, for Options.ParentRoot of the layers above it.
 func ReadRootAttr(dir string) (RootAttr, error) {
-	d, err := openDirs(dir)
+	d, err := tree.Open(dir)
 	if err != nil {
 		return RootAttr{}, err
 	}
-	defer d.close()
+	defer d.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(d.fd(), &st); err != nil {
+	if err := unix.Fstat(d.FD(), &st); err != nil {
 		return RootAttr{}, fmt.Errorf("stat %q: %w", dir, err)
 	}
-	var x xattrReader
-	a, err := x.read(xattrFile{fd: d.fd()}, "")
+	var x tree.Xattrs
+	a, err := x.Read(tree.Node{FD: d.FD()}, "")
 	if err != nil {
 		return RootAttr{}, fmt.Errorf("read %q: %w", dir, err)
 	}
 	return rootAttr(&st, a), nil
 }
 
-func rootAttr(st *unix.Stat_t, a attrs) RootAttr {
-	attr := RootAttr{Mode: st.Mode & permMask, UID: st.Uid, GID: st.Gid}
-	for _, x := range a.stored {
+func rootAttr(st *unix.Stat_t, a tree.Attrs) RootAttr {
+	attr := RootAttr{Mode: st.Mode & tree.PermMask, UID: st.Uid, GID: st.Gid}
+	for _, x := range a.Stored {
 		if attr.Xattrs == nil {
 			attr.Xattrs = map[string]string{}
 		}
-		attr.Xattrs[x.name] = x.value
+		attr.Xattrs[x.Name] = x.Value
 	}
 	return attr
 }

@@ -223,8 +223,8 @@ func appendCanonical(dst []byte, e *entry) []byte {
 	dst = appendString(dst, e.link)
 	dst = le.AppendUint32(dst, uint32(len(e.xattrs)))
 	for _, x := range e.xattrs {
-		dst = appendString(dst, x.name)
-		dst = appendString(dst, x.value)
+		dst = appendString(dst, x.Name)
+		dst = appendString(dst, x.Value)
 	}
 	return le.AppendUint64(dst, uint64(e.size))
 }

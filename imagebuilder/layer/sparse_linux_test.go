@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/treetest"
 	"github.com/cooperbuild/cooper/internal/tarsplit"
 )
 
@@ -19,12 +20,12 @@ import (
 func makeSparse(t *testing.T, path string, size int64, dataAt ...int64) {
 	t.Helper()
 	f, err := os.Create(path)
-	check(t, err)
+	treetest.Check(t, err)
 	for _, at := range dataAt {
 		_, err := f.WriteAt([]byte("data"), at)
-		check(t, err)
+		treetest.Check(t, err)
 	}
-	check(t, errors.Join(f.Truncate(size), f.Close(), os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0))))
+	treetest.Check(t, errors.Join(f.Truncate(size), f.Close(), os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0))))
 }
 
 func TestHolesAreTheZerosThatTheyStandFor(t *testing.T) {
@@ -39,12 +40,13 @@ func TestHolesAreTheZerosThatTheyStandFor(t *testing.T) {
 			makeSparse(t, filepath.Join(sparse, "small"), leastHole+1)
 			for _, f := range []string{"file", "small"} {
 				data, err := os.ReadFile(filepath.Join(sparse, f))
-				check(t, err)
-				check(t, errors.Join(os.WriteFile(filepath.Join(dense, f), data, 0o644), os.Chmod(filepath.Join(sparse, f), 0o644),
+				treetest.Check(t, err)
+				treetest.Check(t, errors.Join(os.WriteFile(filepath.Join(dense, f), data, 0o644),
+					os.Chmod(filepath.Join(sparse, f), 0o644),
 					os.Chtimes(filepath.Join(dense, f), time.Unix(1, 0), time.Unix(1, 0))))
 			}
 			var st unix.Stat_t
-			check(t, unix.Stat(filepath.Join(sparse, "file"), &st))
+			treetest.Check(t, unix.Stat(filepath.Join(sparse, "file"), &st))
 			if st.Blocks*512 > size/2 {
 				t.Fatalf("the file system has made no holes: %d blocks", st.Blocks)
 			}
@@ -71,7 +73,7 @@ func TestHolesAreTheZerosThatTheyStandFor(t *testing.T) {
 
 func TestHugeHolesAreToldAndStopAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	check(t, os.Mkdir(filepath.Join(dir, "log"), 0o755))
+	treetest.Check(t, os.Mkdir(filepath.Join(dir, "log"), 0o755))
 	makeSparse(t, filepath.Join(dir, "log/lastlog"), 1<<40, 1<<39)
 	makeSparse(t, filepath.Join(dir, "log/usual"), HugeHoles/2)
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/disk"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
@@ -26,7 +26,7 @@ func (c *Cache) DiskItems() (items []disk.Item, err error) {
 	for _, kind := range []string{steps, shapes} {
 		err = errors.Join(err, c.each(kind, func(id string, st *unix.Stat_t) {
 			i := disk.Item{
-				Kind: disk.Records, ID: id, Label: label(id), Size: layer.DiskSize{Bytes: st.Blocks * statBlock},
+				Kind: disk.Records, ID: id, Label: label(id), Size: usage.Size{Bytes: st.Blocks * statBlock},
 				LastUse: time.Unix(st.Mtim.Unix()), Shared: true,
 			}
 			switch {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/disk"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 )
 
 // about is what an entry says of itself, in a file beside its tree.
@@ -27,7 +27,7 @@ const aboutFile = "about.json"
 
 // Describe writes the file for an entry whose tree has just been made or changed.
 func Describe(ctx context.Context, entry, url string) error {
-	size, err := layer.Measure(ctx, entry)
+	size, err := usage.Measure(ctx, entry)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (d *Dir) item(ctx context.Context, sub Kind, e fs.DirEntry, measure bool) (
 	known := ReadJSON(filepath.Join(path, aboutFile), &a) == nil
 	i.Label, i.Size.Bytes = a.URL, a.Size
 	if measure || !known {
-		i.Size, err = layer.Measure(ctx, path)
+		i.Size, err = usage.Measure(ctx, path)
 	}
 	return i, err
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
@@ -84,7 +84,7 @@ type lister struct {
 
 type measured struct {
 	uses.Thing
-	size layer.DiskSize
+	size usage.Size
 }
 
 // noted adds an item that a note is kept of; dirs are its files.
@@ -103,7 +103,7 @@ func (l *lister) noted(kind uses.Kind, name string, i disk.Item, dirs ...string)
 	l.items = append(l.items, i)
 }
 
-func (l *lister) measure(paths []string) (all layer.DiskSize) {
+func (l *lister) measure(paths []string) (all usage.Size) {
 	for _, path := range paths {
 		info, err := os.Lstat(path)
 		if err != nil {
@@ -113,7 +113,7 @@ func (l *lister) measure(paths []string) (all layer.DiskSize) {
 			all.Bytes += blocks(info.Size())
 			continue
 		}
-		size, err := layer.Measure(l.ctx, path)
+		size, err := usage.Measure(l.ctx, path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			l.errs = append(l.errs, err)
 		}

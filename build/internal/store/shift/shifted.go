@@ -15,7 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/owners"
 	locks "github.com/cooperbuild/cooper/internal/flock"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
@@ -51,13 +51,13 @@ func MappingKey(m userns.Mapping) string {
 
 // ToDisk translates the container IDs of an image to the host IDs that a step with the mapping gives files on disk;
 // ToImage translates back.
-func ToDisk(m userns.Mapping) layer.IDShift {
-	return layer.IDShift{UID: m.UIDs.ToHost, GID: m.GIDs.ToHost}
+func ToDisk(m userns.Mapping) owners.Translation {
+	return owners.Translation{UID: m.UIDs.ToHost, GID: m.GIDs.ToHost}
 }
 
 // ToImage translates the host IDs of files on disk to container IDs.
-func ToImage(m userns.Mapping) layer.IDShift {
-	return layer.IDShift{UID: m.UIDs.ToContainer, GID: m.GIDs.ToContainer}
+func ToImage(m userns.Mapping) owners.Translation {
+	return owners.Translation{UID: m.UIDs.ToContainer, GID: m.GIDs.ToContainer}
 }
 
 // Dir gives a directory with a layer's files, with the owners on disk that the mapping gives them. It is a copy,
@@ -130,7 +130,7 @@ func (r *Room) idsIn(ctx context.Context, id, from string) (ids userns.IDs, err 
 	if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &ids) == nil {
 		return ids, nil
 	}
-	if ids.UIDs, ids.GIDs, err = layer.ReadIDs(ctx, from); err != nil {
+	if ids.UIDs, ids.GIDs, err = owners.IDs(ctx, from); err != nil {
 		return ids, err
 	}
 	return ids, r.uses.WhileUsing(ctx, func() error { return writeIDs(path, ids) })
@@ -199,7 +199,7 @@ func (r *Room) makeCopy(ctx context.Context, from, path string, m userns.Mapping
 	if err := os.Mkdir(made, 0o700); err != nil {
 		return err
 	}
-	if err := layer.CopyShifted(ctx, made, from, ToDisk(m)); err != nil {
+	if err := owners.Copy(ctx, made, from, ToDisk(m)); err != nil {
 		return err
 	}
 	// The copy must be on disk before it gets its final name, so that after a power failure no incomplete copy has it.

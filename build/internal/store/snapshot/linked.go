@@ -11,6 +11,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/merge"
 )
 
 // ErrNoMerge says that layers can't be merged: the store has no directories of their files that can be linked.
@@ -46,7 +47,7 @@ func (w *staging) link(ctx context.Context, l links, o ReadOptions) (made store.
 		paths = append(paths, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	}
 
-	err = layer.Merge(ctx, st.dir(), paths, w.room.lib.Layout.Marks)
+	err = merge.Layers(ctx, st.dir(), paths, w.room.lib.Layout.Marks)
 	if err = errors.Join(w.room.CheckStill(l.still), err); err != nil {
 		return made, res, err
 	}

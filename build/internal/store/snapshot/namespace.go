@@ -9,7 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/shift"
 	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/executor/overlay"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/owners"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -45,7 +45,7 @@ func (ns NS) Shift(ctx context.Context, dir string) error {
 	if !ns.Shifted {
 		return nil
 	}
-	return layer.Shift(ctx, dir, shift.ToDisk(*ns.Mapping))
+	return owners.Translate(ctx, dir, shift.ToDisk(*ns.Mapping))
 }
 
 // shiftFor is Shift before a step is run.
@@ -61,7 +61,7 @@ func (ns NS) shiftBack(ctx context.Context, dir string) error {
 	if !ns.Shifted {
 		return nil
 	}
-	if err := layer.Shift(ctx, dir, shift.ToImage(*ns.Mapping)); err != nil {
+	if err := owners.Translate(ctx, dir, shift.ToImage(*ns.Mapping)); err != nil {
 		return fmt.Errorf("give the step's files the owners that the image has: %w", err)
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/disk"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/owners"
 	"github.com/cooperbuild/cooper/internal/decompress"
 )
 
@@ -221,7 +221,7 @@ func (a *Archive) add(h *tar.Header) {
 		if !ok {
 			continue
 		}
-		uids, gids := layer.AttrIDs(name, value)
+		uids, gids := owners.OfAttr(name, value)
 		for _, id := range uids {
 			a.UIDs[id] = true
 		}

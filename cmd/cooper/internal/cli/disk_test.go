@@ -15,18 +15,18 @@ import (
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
-	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 	"github.com/cooperbuild/cooper/userns"
 )
 
-func usage() build.DiskUsage {
+func diskUsage() build.DiskUsage {
 	ago := time.Now().Add(-3 * time.Hour)
 	return build.DiskUsage{
 		Kinds: []reclaim.KindUsage{{Kind: disk.Images}, {Kind: disk.Layers, Count: 1, Bytes: 1500, Reclaimable: 500,
 			LastUse: ago}},
 		Items: []disk.Item{
 			{Kind: disk.Layers, ID: strings.Repeat("ab", 32), About: "RUN <a> & b\nsecond line",
-				Size: layer.DiskSize{Bytes: 1500}, LastUse: ago,
+				Size: usage.Size{Bytes: 1500}, LastUse: ago,
 				InUse: true},
 			{Kind: disk.Mounts, ID: "id", Label: "la\x1b[2Jbel", About: strings.Repeat("ü", 61)},
 		},
@@ -35,7 +35,7 @@ func usage() build.DiskUsage {
 
 func TestDfWritesATableAndItsItems(t *testing.T) {
 	var text bytes.Buffer
-	if err := (&dfOptions{verbose: true}).write(&text, usage()); err != nil {
+	if err := (&dfOptions{verbose: true}).write(&text, diskUsage()); err != nil {
 		t.Fatal(err)
 	}
 	want := `TYPE    COUNT  SIZE   RECLAIMABLE  LAST USED
@@ -49,14 +49,14 @@ mounts  la?[2Jbel     0B     unknown      ` + strings.Repeat("ü", 60) + "...\n"
 		t.Errorf("got\n%swant\n%s", text.String(), want)
 	}
 	text.Reset()
-	if err := (&dfOptions{}).write(&text, usage()); err != nil || strings.Contains(text.String(), "WHAT") {
+	if err := (&dfOptions{}).write(&text, diskUsage()); err != nil || strings.Contains(text.String(), "WHAT") {
 		t.Errorf("without -v: %s, %v", text.String(), err)
 	}
 }
 
 func TestDfWritesJSON(t *testing.T) {
 	var text bytes.Buffer
-	if err := (&dfOptions{format: "json", verbose: true}).write(&text, usage()); err != nil {
+	if err := (&dfOptions{format: "json", verbose: true}).write(&text, diskUsage()); err != nil {
 		t.Fatal(err)
 	}
 	var got struct {
@@ -84,7 +84,8 @@ func TestDfWritesJSON(t *testing.T) {
 		t.Errorf("%s", text.String())
 	}
 	text.Reset()
-	if err := (&dfOptions{format: "json"}).write(&text, usage()); err != nil || strings.Contains(text.String(), "items") {
+	if err := (&dfOptions{format: "json"}).write(&text, diskUsage()); err != nil ||
+		strings.Contains(text.String(), "items") {
 		t.Errorf("without -v: %s, %v", text.String(), err)
 	}
 }
@@ -92,7 +93,7 @@ func TestDfWritesJSON(t *testing.T) {
 func TestRecordsAreOneLineOfWhatGoes(t *testing.T) {
 	now := time.Now()
 	record := func(bytes int64, used time.Time) disk.Item {
-		return disk.Item{Kind: disk.Records, Size: layer.DiskSize{Bytes: bytes}, LastUse: used}
+		return disk.Item{Kind: disk.Records, Size: usage.Size{Bytes: bytes}, LastUse: used}
 	}
 	got := withoutRecords([]disk.Item{record(1, now), {Kind: disk.Layers, ID: "l"}, record(2, now.Add(time.Hour)),
 		record(3, time.Time{})})
@@ -119,7 +120,7 @@ func TestAQuestionEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	cancel(why)
-	items := []disk.Item{{Kind: disk.Layers, Size: layer.DiskSize{Bytes: 1000}}, {Kind: disk.Records}, {Kind: disk.Layers}}
+	items := []disk.Item{{Kind: disk.Layers, Size: usage.Size{Bytes: 1000}}, {Kind: disk.Records}, {Kind: disk.Layers}}
 	yes, err := ask(ctx, command.Env{Stdin: read, Stderr: errs}, items)
 	if yes || !errors.Is(err, why) {
 		t.Errorf("%v, %v", yes, err)

@@ -1,4 +1,4 @@
-package layer
+package usage
 
 import (
 	"context"
@@ -7,11 +7,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/internal/fsys"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 )
 
-// DiskSize tells how much space a tree takes on disk. The zero value is the size of no tree.
-type DiskSize struct {
+// Size tells how much space a tree takes on disk. The zero value is the size of no tree.
+type Size struct {
 	// Bytes is the space that is allocated for all files of the tree. A file with several names counts in proportion to
 	// the names that the tree has: half of its space if half of its names are in the tree.
 	Bytes int64
@@ -31,8 +31,8 @@ type Link struct {
 // statBlock is the unit of st_blocks, in bytes.
 const statBlock = 512
 
-// share gives the bytes that one name of a file counts: the file's space divided by the number of its names.
-func share(st *unix.Stat_t) int64 {
+// Share gives the bytes that one name of a file counts: the file's space divided by the number of its names.
+func Share(st *unix.Stat_t) int64 {
 	bytes := st.Blocks * statBlock
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		bytes /= int64(st.Nlink)
@@ -42,21 +42,21 @@ func share(st *unix.Stat_t) int64 {
 
 // Measure walks a tree and tells how much space it takes on disk. It follows no symbolic link, refuses a dir that is
 // one, and leaves out other file systems that are mounted in the tree. Files that are removed meanwhile aren't counted.
-func Measure(ctx context.Context, dir string) (DiskSize, error) {
-	fd, err := fsys.OpenAt(unix.AT_FDCWD, dir, dirFlags)
+func Measure(ctx context.Context, dir string) (Size, error) {
+	dirs, err := tree.OpenPlain(dir)
 	if err != nil {
-		return DiskSize{}, fmt.Errorf("measure %q: %w", dir, err)
+		return Size{}, fmt.Errorf("measure %q: %w", dir, err)
 	}
-	m := measurer{dirs: &dirs{levels: []dirLevel{{fd: fd}}}, links: map[Inode]Link{}, buf: make([]byte, 64<<10)}
-	defer m.dirs.close()
+	m := measurer{dirs: dirs, links: map[Inode]Link{}, buf: make([]byte, 64<<10)}
+	defer m.dirs.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return DiskSize{}, fmt.Errorf("measure %q: %w", dir, err)
+	if err := unix.Fstat(dirs.FD(), &st); err != nil {
+		return Size{}, fmt.Errorf("measure %q: %w", dir, err)
 	}
-	m.dev = idOf(&st).dev
-	m.size.Bytes = share(&st)
+	m.dev = tree.ID(&st).Dev
+	m.size.Bytes = Share(&st)
 	if err := m.dir(ctx); err != nil {
-		return DiskSize{}, fmt.Errorf("measure %q: %w", dir, err)
+		return Size{}, fmt.Errorf("measure %q: %w", dir, err)
 	}
 	for id, l := range m.links {
 		if l.Seen >= l.Names {
@@ -68,9 +68,9 @@ func Measure(ctx context.Context, dir string) (DiskSize, error) {
 }
 
 type measurer struct {
-	dirs  *dirs
+	dirs  *tree.Dirs
 	dev   uint64
-	size  DiskSize
+	size  Size
 	links map[Inode]Link
 	buf   []byte
 }
@@ -79,25 +79,25 @@ func (m *measurer) dir(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	names, err := readNames(m.dirs.fd(), m.buf)
+	names, err := tree.Names(m.dirs.FD(), m.buf)
 	if err != nil {
 		return err
 	}
 
 	for _, n := range names {
 		var st unix.Stat_t
-		err := unix.Fstatat(m.dirs.fd(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		err := unix.Fstatat(m.dirs.FD(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if idOf(&st).dev != m.dev {
+		if tree.ID(&st).Dev != m.dev {
 			continue
 		}
 
-		m.size.Bytes += share(&st)
+		m.size.Bytes += Share(&st)
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 			err = m.subdir(ctx, n.Name)
 		} else if st.Nlink > 1 {
@@ -113,27 +113,27 @@ func (m *measurer) dir(ctx context.Context) error {
 
 func (m *measurer) subdir(ctx context.Context, name string) error {
 	var st unix.Stat_t
-	err := m.dirs.push(name, &st)
+	err := m.dirs.Push(name, &st)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return nil // it was removed, or replaced
 	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.dir(ctx), m.dirs.pop())
+	return errors.Join(m.dir(ctx), m.dirs.Pop())
 }
 
 func (m *measurer) link(st *unix.Stat_t) {
-	id := Inode{idOf(st).dev, idOf(st).ino}
+	id := Inode(tree.ID(st))
 	l := m.links[id]
-	l.Bytes, l.Names = st.Blocks*blockSize, uint64(st.Nlink) //nolint:unconvert // 32 bits on some architectures
+	l.Bytes, l.Names = st.Blocks*statBlock, uint64(st.Nlink) //nolint:unconvert // 32 bits on some architectures
 	l.Seen++
 	m.links[id] = l
 }
 
 // Freed gives the bytes that removing all the trees gives back: a file with several names counts only if all its names
 // are in these trees.
-func Freed(trees ...DiskSize) int64 {
+func Freed(trees ...Size) int64 {
 	var freed int64
 	links := map[Inode]Link{}
 	for _, t := range trees {

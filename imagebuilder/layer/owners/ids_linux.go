@@ -1,10 +1,12 @@
-package layer
+package owners
 
 import (
 	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 )
 
 // Access control lists as the kernel shows them (linux/posix_acl_xattr.h): a version, and entries of tag, permissions
@@ -18,7 +20,7 @@ const (
 	aclGroup     = 0x08
 )
 
-func (ids IDShift) owner(st *unix.Stat_t) (uid, gid uint32, err error) {
+func (ids Translation) owner(st *unix.Stat_t) (uid, gid uint32, err error) {
 	if uid, err = ids.UID(st.Uid); err != nil {
 		return 0, 0, fmt.Errorf("user: %w", err)
 	}
@@ -28,20 +30,20 @@ func (ids IDShift) owner(st *unix.Stat_t) (uid, gid uint32, err error) {
 	return uid, gid, nil
 }
 
-// shiftedAttr is an extended attribute that holds IDs: old is its value as read, value the one with translated IDs.
-type shiftedAttr struct{ name, old, value string }
+// attr is an extended attribute that holds IDs: old is its value as read, value the one with translated IDs.
+type attr struct{ name, old, value string }
 
 func hasIDs(name string) bool {
-	return name == capabilityXattr || name == aclAccess || name == aclDefault
+	return name == tree.CapabilityXattr || name == aclAccess || name == aclDefault
 }
 
 // attrs gives the extended attributes of a file that hold IDs, translated.
-func (ids IDShift) attrs(x *xattrReader, f xattrFile, st *unix.Stat_t) (list []shiftedAttr, err error) {
+func (ids Translation) attrs(x *tree.Xattrs, f tree.Node, st *unix.Stat_t) (list []attr, err error) {
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		return nil, nil
 	}
 	var found []string
-	err = x.names(f, func(name string) error {
+	err = x.Names(f, func(name string) error {
 		if hasIDs(name) {
 			found = append(found, name)
 		}
@@ -52,7 +54,7 @@ func (ids IDShift) attrs(x *xattrReader, f xattrFile, st *unix.Stat_t) (list []s
 	}
 
 	for _, name := range found {
-		old, ok, err := x.value(f, name)
+		old, ok, err := x.Value(f, name)
 		if err != nil {
 			return nil, err
 		}
@@ -63,16 +65,16 @@ func (ids IDShift) attrs(x *xattrReader, f xattrFile, st *unix.Stat_t) (list []s
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, shiftedAttr{name, old, value})
+		list = append(list, attr{name, old, value})
 	}
 
 	return list, nil
 }
 
 // attr translates the IDs in the value of an attribute.
-func (ids IDShift) attr(name, value string) (string, error) {
+func (ids Translation) attr(name, value string) (string, error) {
 	switch name {
-	case capabilityXattr:
+	case tree.CapabilityXattr:
 		return ids.capability(value)
 	case aclAccess, aclDefault:
 		return ids.acl(value)
@@ -80,9 +82,9 @@ func (ids IDShift) attr(name, value string) (string, error) {
 	return value, nil
 }
 
-// AttrIDs gives the IDs in the value of an extended attribute: those that an access control list names, and a file
+// OfAttr gives the IDs in the value of an extended attribute: those that an access control list names, and a file
 // capability's root. Other attributes have none.
-func AttrIDs(name, value string) (uids, gids []uint32) {
+func OfAttr(name, value string) (uids, gids []uint32) {
 	note := func(ids *[]uint32) func(uint32) (uint32, error) {
 		return func(id uint32) (uint32, error) {
 			*ids = append(*ids, id)
@@ -90,35 +92,35 @@ func AttrIDs(name, value string) (uids, gids []uint32) {
 		}
 	}
 	// The functions only collect the IDs and return no error.
-	_, _ = IDShift{UID: note(&uids), GID: note(&gids)}.attr(name, value)
+	_, _ = Translation{UID: note(&uids), GID: note(&gids)}.attr(name, value)
 	return uids, gids
 }
 
 // capability translates the root ID of a file capability. Version 2 has no root ID in the value; it stands for 0.
-func (ids IDShift) capability(value string) (string, error) {
+func (ids Translation) capability(value string) (string, error) {
 	le := binary.LittleEndian
 	b := append([]byte(value), 0, 0, 0, 0)
 	switch {
-	case len(value) == capSize2 && le.Uint32(b)&capRevisionMask == capRevision2:
-	case len(value) == capSize3 && le.Uint32(b)&capRevisionMask == capRevision3:
+	case len(value) == tree.CapSize2 && le.Uint32(b)&tree.CapRevisionMask == tree.CapRevision2:
+	case len(value) == tree.CapSize3 && le.Uint32(b)&tree.CapRevisionMask == tree.CapRevision3:
 	default:
 		return value, nil
 	}
-	root, err := ids.UID(le.Uint32(b[capSize2:]))
+	root, err := ids.UID(le.Uint32(b[tree.CapSize2:]))
 	if err != nil {
-		return "", fmt.Errorf("translate %s: %w", capabilityXattr, err)
+		return "", fmt.Errorf("translate %s: %w", tree.CapabilityXattr, err)
 	}
-	revision, size := uint32(capRevision3), capSize3
+	revision, size := uint32(tree.CapRevision3), tree.CapSize3
 	if root == 0 {
-		revision, size = capRevision2, capSize2
+		revision, size = tree.CapRevision2, tree.CapSize2
 	}
-	le.PutUint32(b, le.Uint32(b)&^capRevisionMask|revision)
-	le.PutUint32(b[capSize2:], root)
+	le.PutUint32(b, le.Uint32(b)&^tree.CapRevisionMask|revision)
+	le.PutUint32(b[tree.CapSize2:], root)
 	return string(b[:size]), nil
 }
 
 // acl translates the users and groups that an access control list names.
-func (ids IDShift) acl(value string) (string, error) {
+func (ids Translation) acl(value string) (string, error) {
 	le := binary.LittleEndian
 	b := []byte(value)
 	for at := aclHeader; at+aclEntrySize <= len(b); at += aclEntrySize {

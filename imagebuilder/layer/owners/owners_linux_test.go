@@ -1,6 +1,7 @@
-package layer
+package owners
 
 import (
+	"archive/tar"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,20 +14,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/treetest"
 	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 var errNoID = errors.New("no such ID")
 
 // plus adds n to IDs up to a limit.
-func plus(n int, limit uint32) IDShift {
+func plus(n int, limit uint32) Translation {
 	add := func(id uint32) (uint32, error) {
 		if id > limit {
 			return 0, errNoID
 		}
 		return uint32(int(id) + n), nil
 	}
-	return IDShift{UID: add, GID: add}
+	return Translation{UID: add, GID: add}
 }
 
 const (
@@ -56,28 +59,30 @@ func shiftBy() int {
 func shiftTree(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	makeTree(t, dir, []node{
-		{path: "d", typ: typeDir, mode: 0o2775, uid: 33, gid: 1, mtime: 5},
-		{path: "d/opaque", typ: typeDir, mode: 0o700, uid: 0, gid: 0, mtime: 6, xattrs: map[string]string{opaqueMark(): "y"}},
-		{path: "d/suid", typ: typeReg, mode: 0o4755, uid: 1000, gid: highest() - 2, data: "suid", mtime: 7},
-		{path: "d/cap", typ: typeReg, mode: 0o755, data: "cap", mtime: 8, xattrs: map[string]string{capabilityXattr: capV2,
-			"user.x": "y"}},
-		{path: "acl", typ: typeReg, mode: 0o664, uid: highest(), gid: highest() - 1, data: "acl", mtime: 9,
-			xattrs: map[string]string{aclAccess: aclV2}},
-		{path: "sym", typ: typeSymlink, link: "nowhere", uid: 4, gid: 5, mtime: 10},
-		{path: "gone", typ: 'w', mtime: 11},
-		{path: ".wh.gone2", typ: typeReg, mode: 0o600, uid: 1 << 20, gid: 1 << 20},
-		{path: "fifo", typ: typeFifo, mode: 0o640, uid: 1, gid: 2, mtime: 12},
+	treetest.Make(t, dir, []treetest.Node{
+		{Path: "d", Type: tar.TypeDir, Mode: 0o2775, UID: 33, GID: 1, MTime: 5},
+		{Path: "d/opaque", Type: tar.TypeDir, Mode: 0o700, UID: 0, GID: 0, MTime: 6,
+			Xattrs: map[string]string{treetest.OpaqueMark(): "y"}},
+		{Path: "d/suid", Type: tar.TypeReg, Mode: 0o4755, UID: 1000, GID: highest() - 2, Data: "suid", MTime: 7},
+		{Path: "d/cap", Type: tar.TypeReg, Mode: 0o755, Data: "cap", MTime: 8,
+			Xattrs: map[string]string{tree.CapabilityXattr: capV2,
+				"user.x": "y"}},
+		{Path: "acl", Type: tar.TypeReg, Mode: 0o664, UID: highest(), GID: highest() - 1, Data: "acl", MTime: 9,
+			Xattrs: map[string]string{aclAccess: aclV2}},
+		{Path: "sym", Type: tar.TypeSymlink, Link: "nowhere", UID: 4, GID: 5, MTime: 10},
+		{Path: "gone", Type: 'w', MTime: 11},
+		{Path: ".wh.gone2", Type: tar.TypeReg, Mode: 0o600, UID: 1 << 20, GID: 1 << 20},
+		{Path: "fifo", Type: tar.TypeFifo, Mode: 0o640, UID: 1, GID: 2, MTime: 12},
 	})
 	for i := range 3 * batchSize {
-		check(t, os.WriteFile(filepath.Join(dir, "d/opaque", "n"+strings.Repeat("x", i%200)+string(rune('a'+i%26))+
+		treetest.Check(t, os.WriteFile(filepath.Join(dir, "d/opaque", "n"+strings.Repeat("x", i%200)+string(rune('a'+i%26))+
 			string(rune('0'+i/26))), []byte{byte(i)}, 0o644))
 	}
-	check(t, os.Link(filepath.Join(dir, "d/suid"), filepath.Join(dir, "hard")))
+	treetest.Check(t, os.Link(filepath.Join(dir, "d/suid"), filepath.Join(dir, "hard")))
 	f, err := os.Create(filepath.Join(dir, "sparse"))
-	check(t, err)
+	treetest.Check(t, err)
 	_, err = f.WriteAt([]byte("end"), 8<<20)
-	check(t, errors.Join(err, f.Close()))
+	treetest.Check(t, errors.Join(err, f.Close()))
 	return dir
 }
 
@@ -86,12 +91,12 @@ func wholeTree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	first := map[uint64]string{}
-	check(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+	treetest.Check(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		var st unix.Stat_t
-		check(t, unix.Lstat(path, &st))
+		treetest.Check(t, unix.Lstat(path, &st))
 		rel, _ := filepath.Rel(dir, path)
 		if first[st.Ino] == "" {
 			first[st.Ino] = rel
@@ -106,35 +111,35 @@ func wholeTree(t *testing.T, dir string) map[string]string {
 func TestCopyShiftedAndBackIsTheSame(t *testing.T) {
 	src, dst := shiftTree(t), t.TempDir()
 	before := wholeTree(t, src)
-	check(t, CopyShifted(context.Background(), dst, src, plus(shiftBy(), 65535)))
+	treetest.Check(t, Copy(context.Background(), dst, src, plus(shiftBy(), 65535)))
 	var st unix.Stat_t
-	check(t, unix.Lstat(filepath.Join(dst, "acl"), &st))
+	treetest.Check(t, unix.Lstat(filepath.Join(dst, "acl"), &st))
 	if sum := uint32(highest() + shiftBy()); st.Uid != sum || st.Gid != sum-1 {
 		t.Errorf("acl belongs to %d:%d", st.Uid, st.Gid)
 	}
-	x := xattrReader{buf: make([]byte, 1<<10)}
-	value, _, err := x.value(xattrFile{}.at(t, filepath.Join(dst, "d/cap")), capabilityXattr)
-	check(t, err)
+	x := tree.Xattrs{}
+	value, _, err := x.Value(at(t, filepath.Join(dst, "d/cap")), tree.CapabilityXattr)
+	treetest.Check(t, err)
 	if want := string(binary.LittleEndian.AppendUint32([]byte("\x01\x00\x00\x03"+capV2[4:]),
 		uint32(shiftBy()))); value != want {
 		t.Errorf("capability %x, want %x", value, want)
 	}
-	check(t, unix.Lstat(filepath.Join(dst, "sparse"), &st))
+	treetest.Check(t, unix.Lstat(filepath.Join(dst, "sparse"), &st))
 	if st.Blocks*512 > 1<<20 {
 		t.Errorf("the sparse file takes %d bytes", st.Blocks*512)
 	}
-	check(t, Shift(context.Background(), dst, plus(-shiftBy(), 1<<30)))
+	treetest.Check(t, Translate(context.Background(), dst, plus(-shiftBy(), 1<<30)))
 	sameSnapshots(t, wholeTree(t, dst), before)
 	sameSnapshots(t, wholeTree(t, src), before)
 }
 
 // at is the file at a path, open.
-func (xattrFile) at(t *testing.T, path string) xattrFile {
+func at(t *testing.T, path string) tree.Node {
 	t.Helper()
 	f, err := os.Open(path)
-	check(t, err)
+	treetest.Check(t, err)
 	t.Cleanup(func() { f.Close() })
-	return xattrFile{fd: int(f.Fd())}
+	return tree.Node{FD: int(f.Fd())}
 }
 
 func sameSnapshots(t *testing.T, got, want map[string]string) {
@@ -158,18 +163,18 @@ func describe(t *testing.T, path string, st *unix.Stat_t) string {
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
 		data, err := os.ReadFile(path)
-		check(t, err)
+		treetest.Check(t, err)
 		b = append(b, string(data))
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG || st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		var x xattrReader
-		f := xattrFile{}.at(t, path)
+		var x tree.Xattrs
+		f := at(t, path)
 		var names []string
-		check(t, x.names(f, func(name string) error { names = append(names, name); return nil }))
+		treetest.Check(t, x.Names(f, func(name string) error { names = append(names, name); return nil }))
 		slices.Sort(names)
 		for _, name := range names {
-			value, _, err := x.value(f, name)
-			check(t, err)
+			value, _, err := x.Value(f, name)
+			treetest.Check(t, err)
 			b = append(b, name+"="+value)
 		}
 	}
@@ -179,8 +184,8 @@ func describe(t *testing.T, path string, st *unix.Stat_t) string {
 func TestShiftNamesTheFileWhoseOwnerIsUnmapped(t *testing.T) {
 	src, limit := shiftTree(t), uint32(highest()-5000)
 	for name, err := range map[string]error{
-		"copy":     CopyShifted(context.Background(), t.TempDir(), src, plus(5, limit)),
-		"in place": Shift(context.Background(), src, plus(5, limit)),
+		"copy":     Copy(context.Background(), t.TempDir(), src, plus(5, limit)),
+		"in place": Translate(context.Background(), src, plus(5, limit)),
 	} {
 		if !errors.Is(err, errNoID) || !strings.Contains(err.Error(), `"/acl"`) &&
 			!strings.Contains(err.Error(), `"/d/suid"`) && !strings.Contains(err.Error(), `"/hard"`) {
@@ -190,8 +195,8 @@ func TestShiftNamesTheFileWhoseOwnerIsUnmapped(t *testing.T) {
 }
 
 func TestReadIDsFindsAllThatAShiftTranslates(t *testing.T) {
-	uids, gids, err := ReadIDs(context.Background(), shiftTree(t))
-	check(t, err)
+	uids, gids, err := IDs(context.Background(), shiftTree(t))
+	treetest.Check(t, err)
 	if want := []uint32{0, 1, 4, 7, 33, 1000, uint32(highest())}; !slices.Equal(uids, want) {
 		t.Errorf("user IDs %v, want %v", uids, want)
 	}

@@ -1,4 +1,4 @@
-package layer
+package owners
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/imagebuilder/layer/internal/tree"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
@@ -18,23 +19,23 @@ import (
 // batchSize is how many files one goroutine copies at a time.
 const batchSize = 64
 
-// CopyShifted makes dst, an empty directory, a copy of src in which ids has translated the owner of every file. The
+// Copy makes dst, an empty directory, a copy of src in which ids has translated the owner of every file. The
 // copy has all the rest of src: hard links, set-ID bits, capabilities and access control lists (the IDs in them are
 // translated too), other extended attributes including overlay's own, whiteouts, holes and times. Data is shared with
 // src where the file system can. Nothing may write to src meanwhile. After an error dst holds a part of the copy, which
 // the caller removes.
-func CopyShifted(ctx context.Context, dst, src string, ids IDShift) (err error) {
-	c := &shiftCopier{ids: ids, links: map[fileID]string{}, buf: make([]byte, 64<<10), data: fsys.Copier{ShareSmall: true}}
-	if c.src, err = openDirs(src); err != nil {
+func Copy(ctx context.Context, dst, src string, ids Translation) (err error) {
+	c := &copier{ids: ids, links: map[tree.FileID]string{}, buf: make([]byte, 64<<10), data: fsys.Copier{ShareSmall: true}}
+	if c.src, err = tree.Open(src); err != nil {
 		return err
 	}
-	defer c.src.close()
-	if c.dst, err = openDirs(dst); err != nil {
+	defer c.src.Close()
+	if c.dst, err = tree.Open(dst); err != nil {
 		return err
 	}
-	defer c.dst.close()
+	defer c.dst.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(c.src.fd(), &st); err != nil {
+	if err := unix.Fstat(c.src.FD(), &st); err != nil {
 		return fmt.Errorf("stat %q: %w", src, err)
 	}
 	c.group, ctx = errgroup.WithContext(ctx)
@@ -47,22 +48,22 @@ func CopyShifted(ctx context.Context, dst, src string, ids IDShift) (err error) 
 	return walkErr
 }
 
-// shiftCopier walks the directories and makes them in the copy; goroutines of group copy the files, in batches.
-type shiftCopier struct {
-	src, dst *dirs
-	ids      IDShift
+// copier walks the directories and makes them in the copy; goroutines of group copy the files, in batches.
+type copier struct {
+	src, dst *tree.Dirs
+	ids      Translation
 	group    *errgroup.Group
 	path     []byte
-	xattrs   xattrReader
+	xattrs   tree.Xattrs
 	buf      []byte
 	data     fsys.Copier
 
-	mu    sync.Mutex        // held while a file with several names is copied
-	links map[fileID]string // path in the copy of each file with several names, by its ID in src; guarded by mu
+	mu    sync.Mutex             // held while a file with several names is copied
+	links map[tree.FileID]string // path in the copy of each file with several names, by its ID in src; guarded by mu
 }
 
-func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
-	names, err := readNames(c.src.fd(), c.buf)
+func (c *copier) dir(ctx context.Context, st *unix.Stat_t) error {
+	names, err := tree.Names(c.src.FD(), c.buf)
 	if err != nil {
 		return fmt.Errorf("list %q: %w", "/"+string(c.path), err)
 	}
@@ -72,7 +73,7 @@ func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
 		isDir := n.Type == unix.DT_DIR
 		if n.Type == unix.DT_UNKNOWN {
 			var st unix.Stat_t
-			if err := unix.Fstatat(c.src.fd(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			if err := unix.Fstatat(c.src.FD(), n.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 				return fmt.Errorf("stat %q: %w", c.full(n.Name), err)
 			}
 			isDir = st.Mode&unix.S_IFMT == unix.S_IFDIR
@@ -98,24 +99,24 @@ func (c *shiftCopier) dir(ctx context.Context, st *unix.Stat_t) error {
 	}
 
 	// Attributes and times come last, since each name that is added changes the directory's times.
-	if err := c.ids.copyAttrs(&c.xattrs, xattrFile{fd: c.src.fd()}, xattrFile{fd: c.dst.fd()}, st); err != nil {
+	if err := c.ids.copyAttrs(&c.xattrs, tree.Node{FD: c.src.FD()}, tree.Node{FD: c.dst.FD()}, st); err != nil {
 		return fmt.Errorf("shift owner of %q: %w", "/"+string(c.path), err)
 	}
 	return nil
 }
 
-func (c *shiftCopier) subdir(ctx context.Context, name string) error {
+func (c *copier) subdir(ctx context.Context, name string) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := unix.Mkdirat(c.dst.fd(), name, 0o700); err != nil {
+	if err := unix.Mkdirat(c.dst.FD(), name, 0o700); err != nil {
 		return fmt.Errorf("make directory %q: %w", c.full(name), err)
 	}
 	var st unix.Stat_t
-	if err := c.dst.push(name, &st); err != nil {
+	if err := c.dst.Push(name, &st); err != nil {
 		return fmt.Errorf("open %q: %w", c.full(name), err)
 	}
-	if err := c.src.push(name, &st); err != nil {
+	if err := c.src.Push(name, &st); err != nil {
 		return fmt.Errorf("open %q: %w", c.full(name), err)
 	}
 	parent := len(c.path)
@@ -124,23 +125,23 @@ func (c *shiftCopier) subdir(ctx context.Context, name string) error {
 		return err
 	}
 	c.path = c.path[:parent]
-	return errors.Join(c.src.pop(), c.dst.pop())
+	return errors.Join(c.src.Pop(), c.dst.Pop())
 }
 
-func (c *shiftCopier) full(name string) string { return "/" + string(c.path) + name }
+func (c *copier) full(name string) string { return "/" + string(c.path) + name }
 
 // start starts goroutines that copy the files of the directory being visited, a batch each. batches counts those of
 // this directory.
-func (c *shiftCopier) start(ctx context.Context, batches *sync.WaitGroup, files []string) error {
+func (c *copier) start(ctx context.Context, batches *sync.WaitGroup, files []string) error {
 	for len(files) > 0 {
 		n := min(batchSize, len(files))
-		b := &shiftBatch{c: c, names: files[:n], path: string(c.path)}
+		b := &batch{c: c, names: files[:n], path: string(c.path)}
 		files = files[n:]
 		var err error
-		if b.src, err = dup(c.src.fd()); err != nil {
+		if b.src, err = dup(c.src.FD()); err != nil {
 			return err
 		}
-		if b.dst, err = dup(c.dst.fd()); err != nil {
+		if b.dst, err = dup(c.dst.FD()); err != nil {
 			return errors.Join(err, unix.Close(b.src))
 		}
 		batches.Add(1)
@@ -154,16 +155,16 @@ func (c *shiftCopier) start(ctx context.Context, batches *sync.WaitGroup, files 
 
 func dup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
 
-// shiftBatch is a set of files of one directory, which one goroutine copies.
-type shiftBatch struct {
-	c        *shiftCopier
+// batch is a set of files of one directory, which one goroutine copies.
+type batch struct {
+	c        *copier
 	src, dst int
 	path     string   // path of the directory, relative to the root, with a trailing slash
 	names    []string // names of the files in the directory
-	xattrs   xattrReader
+	xattrs   tree.Xattrs
 }
 
-func (b *shiftBatch) run(ctx context.Context) error {
+func (b *batch) run(ctx context.Context) error {
 	for _, name := range b.names {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -185,15 +186,15 @@ func (b *shiftBatch) run(ctx context.Context) error {
 }
 
 // linked makes one name of a file that has several: a link to the copy made for another name, or else the copy.
-func (b *shiftBatch) linked(ctx context.Context, name string, st *unix.Stat_t) error {
+func (b *batch) linked(ctx context.Context, name string, st *unix.Stat_t) error {
 	b.c.mu.Lock()
 	defer b.c.mu.Unlock()
-	first, ok := b.c.links[idOf(st)]
+	first, ok := b.c.links[tree.ID(st)]
 	if !ok {
-		b.c.links[idOf(st)] = b.path + name
+		b.c.links[tree.ID(st)] = b.path + name
 		return b.make(ctx, name, st)
 	}
-	dir, base, err := openParent(b.c.dst.root(), first)
+	dir, base, err := openParent(b.c.dst.Root(), first)
 	if err != nil {
 		return err
 	}
@@ -210,7 +211,7 @@ func openParent(root int, path string) (dir int, base string, err error) {
 		if !more {
 			return dir, path, nil
 		}
-		next, err := fsys.OpenAt(dir, first, dirFlags)
+		next, err := fsys.OpenAt(dir, first, tree.DirFlags)
 		if err = errors.Join(err, unix.Close(dir)); err != nil {
 			return -1, "", err
 		}
@@ -218,7 +219,7 @@ func openParent(root int, path string) (dir int, base string, err error) {
 	}
 }
 
-func (b *shiftBatch) make(ctx context.Context, name string, st *unix.Stat_t) (err error) {
+func (b *batch) make(ctx context.Context, name string, st *unix.Stat_t) (err error) {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return b.file(ctx, name, st)
@@ -233,15 +234,15 @@ func (b *shiftBatch) make(ctx context.Context, name string, st *unix.Stat_t) (er
 	if err != nil || isWhiteout(st) {
 		return err
 	}
-	made, err := openNode(b.dst, name)
+	made, err := tree.OpenNode(b.dst, name)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unix.Close(made.fd)) }()
-	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: b.src, name: name}, made, st)
+	defer func() { err = errors.Join(err, unix.Close(made.FD)) }()
+	return b.c.ids.copyAttrs(&b.xattrs, tree.Node{FD: b.src, Name: name}, made, st)
 }
 
-func (b *shiftBatch) file(ctx context.Context, name string, st *unix.Stat_t) (err error) {
+func (b *batch) file(ctx context.Context, name string, st *unix.Stat_t) (err error) {
 	in, err := fsys.OpenAt(b.src, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return err
@@ -257,36 +258,36 @@ func (b *shiftBatch) file(ctx context.Context, name string, st *unix.Stat_t) (er
 		return err
 	}
 	if n != st.Size {
-		return ErrChanged
+		return tree.ErrChanged
 	}
 	if isMark(name, st) {
 		return nil
 	}
-	return b.c.ids.copyAttrs(&b.xattrs, xattrFile{fd: in}, xattrFile{fd: out}, st)
+	return b.c.ids.copyAttrs(&b.xattrs, tree.Node{FD: in}, tree.Node{FD: out}, st)
 }
 
 // copyAttrs gives a copy the shifted owner, the mode, the shifted attributes and the times of its original.
-func (ids IDShift) copyAttrs(x *xattrReader, from, to xattrFile, st *unix.Stat_t) error {
+func (ids Translation) copyAttrs(x *tree.Xattrs, from, to tree.Node, st *unix.Stat_t) error {
 	uid, gid, err := ids.owner(st)
 	if err != nil {
 		return err
 	}
-	if err := to.chown(uid, gid); err != nil { // first: it clears set-ID bits and file capabilities
+	if err := to.Chown(uid, gid); err != nil { // first: it clears set-ID bits and file capabilities
 		return fmt.Errorf("change owner: %w", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
-		if err := to.chmod(st.Mode & permMask); err != nil {
+		if err := to.Chmod(st.Mode & tree.PermMask); err != nil {
 			return fmt.Errorf("change mode: %w", err)
 		}
 	}
 
 	var names []string
-	if err := x.names(from, func(name string) error { names = append(names, name); return nil }); err != nil {
+	if err := x.Names(from, func(name string) error { names = append(names, name); return nil }); err != nil {
 		return err
 	}
 
 	for _, name := range names {
-		value, ok, err := x.value(from, name)
+		value, ok, err := x.Value(from, name)
 		if err == nil && ok {
 			value, err = ids.attr(name, value)
 		}
@@ -296,12 +297,12 @@ func (ids IDShift) copyAttrs(x *xattrReader, from, to xattrFile, st *unix.Stat_t
 		if !ok {
 			continue
 		}
-		if err := to.set(name, value); err != nil && !isMachines(name) {
+		if err := to.Set(name, value); err != nil && !isMachines(name) {
 			return fmt.Errorf("set extended attribute %q: %w", name, err)
 		}
 	}
 
-	if err := to.setTimes(st.Atim, st.Mtim); err != nil {
+	if err := to.SetTimes(st.Atim, st.Mtim); err != nil {
 		return fmt.Errorf("change times: %w", err)
 	}
 	return nil

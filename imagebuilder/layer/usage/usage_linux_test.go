@@ -1,4 +1,4 @@
-package layer_test
+package usage_test
 
 import (
 	"context"
@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
+	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
 )
 
-func mustMeasure(t *testing.T, dir string) layer.DiskSize {
+func mustMeasure(t *testing.T, dir string) usage.Size {
 	t.Helper()
-	size, err := layer.Measure(t.Context(), dir)
+	size, err := usage.Measure(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +63,10 @@ func TestAFileWithSeveralNamesCountsOnce(t *testing.T) {
 	if want := dirsB + allocated(t, b+"/own") + shared/2; sizeB.Bytes != want {
 		t.Errorf("%+v, want %d bytes", sizeB, want)
 	}
-	if freed := layer.Freed(sizeA); freed != sizeA.Bytes-shared/2 {
+	if freed := usage.Freed(sizeA); freed != sizeA.Bytes-shared/2 {
 		t.Errorf("without the one %d bytes are given back", freed)
 	}
-	if freed := layer.Freed(sizeA, sizeB); freed != sizeA.Bytes+sizeB.Bytes {
+	if freed := usage.Freed(sizeA, sizeB); freed != sizeA.Bytes+sizeB.Bytes {
 		t.Errorf("without both %d bytes are given back", freed)
 	}
 	if whole := mustMeasure(t, root); whole.Bytes != sizeA.Bytes+sizeB.Bytes+allocated(t, root) || len(whole.Links) != 0 {
@@ -112,15 +113,15 @@ func TestMeasureFollowsNoLink(t *testing.T) {
 	if size := mustMeasure(t, root+"/in"); size.Bytes > 100_000 {
 		t.Errorf("%d bytes", size.Bytes)
 	}
-	if _, err := layer.Measure(t.Context(), root+"/link"); err == nil {
+	if _, err := usage.Measure(t.Context(), root+"/link"); err == nil {
 		t.Error("a link was measured")
 	}
-	if _, err := layer.Measure(t.Context(), root+"/gone"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := usage.Measure(t.Context(), root+"/gone"); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := layer.Measure(ctx, root+"/in"); !errors.Is(err, context.Canceled) {
+	if _, err := usage.Measure(ctx, root+"/in"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
