@@ -20,7 +20,8 @@ type Blob struct {
 	Compression archive.Compression
 }
 
-// NoteBlobs writes into the records of layers, by ID, how large their blobs were and how these were compressed. The
+// NoteBlobs writes into the records of layers, by ID, how large their blobs were and how these were compressed, and
+// takes the flag out by which they were made: the records are as those of layers that the library has unpacked. The
 // library writes that only for layers that it unpacks, and has no call for others: so this is done as it does it, under
 // its lock, after the note that the list has changed, and by a rename. Layers that are gone are left out.
 func (l *layers) NoteBlobs(blobs map[string]Blob) error {
@@ -66,6 +67,13 @@ func withBlobs(list []byte, blobs map[string]Blob) ([]byte, error) {
 		for key, n := range map[string]int64{"compressed-size": b.Size, "compression": int64(b.Compression)} {
 			if n != 0 {
 				r[key] = json.RawMessage(fmt.Sprint(n))
+			}
+		}
+		var flags map[string]json.RawMessage
+		if json.Unmarshal(r["flags"], &flags) == nil {
+			delete(flags, madeFlag)
+			if r["flags"], _ = json.Marshal(flags); len(flags) == 0 { // it was JSON before
+				delete(r, "flags")
 			}
 		}
 	}
