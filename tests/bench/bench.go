@@ -24,6 +24,8 @@ type bench struct {
 	self, busybox string
 	tools         []tool
 	sites         int
+	// server has images for rows that pull; nil until the first of them.
+	server *server
 }
 
 // newBench makes the account, finds the tools and tries each once.
@@ -140,6 +142,19 @@ func (b *bench) site(ctx context.Context) (*site, error) {
 	return s, nil
 }
 
+// serve has the server offer an image.
+func (b *bench) serve(ctx context.Context, image string) (err error) {
+	if b.server == nil {
+		if b.server, err = newServer(ctx, b.dir); err != nil {
+			return err
+		}
+	}
+	if _, ok := b.server.images[image]; !ok {
+		b.server.images[image], err = b.server.blobs.image(ctx, image, b.busybox)
+	}
+	return err
+}
+
 // makeBase builds localhost/busybox with the tool, in the tool's own store.
 func (b *bench) makeBase(ctx context.Context, s *site, t tool) error {
 	dir := filepath.Join(s.Home, "base")
@@ -152,6 +167,9 @@ func (b *bench) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
 	err := b.account.close(ctx)
+	if b.server != nil {
+		err = errors.Join(err, b.server.close())
+	}
 	if b.dir != "" {
 		err = errors.Join(err, os.RemoveAll(b.dir))
 	}

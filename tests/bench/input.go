@@ -17,6 +17,8 @@ const (
 	nopCommand = "nop"
 	// inputCommand makes an input; run by the user who is measured, so that the files are that user's.
 	inputCommand = "input"
+	// fetchCommand writes what is at a URL to standard output.
+	fetchCommand = "fetch"
 	// touchCommand uses and frees memory; in its own process, since a child's peak begins with that of its parent.
 	touchCommand = "touch"
 )
@@ -76,6 +78,14 @@ RUN ["/bin/busybox", "--install", "-s", "/bin"]
 `
 
 const fromBase = "FROM localhost/busybox:latest"
+
+// registryMark stands in a Containerfile for the address of the server.
+const registryMark = "REGISTRY"
+
+// pullAndRun is a Containerfile on an image of the server.
+func pullAndRun(image string) string {
+	return fmt.Sprintf("FROM %s/%s:latest\nRUN true\n", registryMark, image)
+}
 
 // manyRuns is a Containerfile of n steps that do nothing.
 func manyRuns(n int) string {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // bufferBytes is small enough that a limit's own memory doesn't count, and large enough that its system calls don't.
@@ -99,6 +101,35 @@ func lookLimit() limit {
 				}
 				return err
 			})
+		}}
+}
+
+// pullLimit unpacks all layers of an image of the server at the same time, and flushes them once.
+func pullLimit(image string) limit {
+	unpacker := "pigz -dc"
+	if image == imageZstd {
+		unpacker = "zstd -dcq"
+	}
+	return limit{"all blobs at once, each through `" + unpacker + "` and `tar` into a directory of its own, then one syncfs",
+		func(ctx context.Context, b *bench, s *site, n int) error {
+			urls, err := b.server.layers(image)
+			if err != nil {
+				return err
+			}
+			var group errgroup.Group
+			for i, url := range urls {
+				to := filepath.Join(s.Home, fmt.Sprintf("limit-%d-%d", n, i))
+				group.Go(func() error {
+					_, _, err := s.run(ctx, "sh", "-c", `mkdir "$2" && "$0" `+fetchCommand+` "$1" | `+unpacker+` | tar -x -C "$2"`,
+						b.self, url, to)
+					return err
+				})
+			}
+			if err := group.Wait(); err != nil {
+				return err
+			}
+			_, err = s.settle()
+			return err
 		}}
 }
 

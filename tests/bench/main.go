@@ -48,6 +48,9 @@ func dispatch(args []string) error {
 	if len(args) == 3 && args[0] == inputCommand {
 		return makeInput(args[1], args[2])
 	}
+	if len(args) == 2 && args[0] == fetchCommand {
+		return fetch(args[1])
+	}
 	config, err := parseFlags(args)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil

@@ -32,6 +32,8 @@ type row struct {
 	ToMain bool
 	// Input is a kind that makeInput knows, or "".
 	Input string
+	// Image is a kind of image that the server has; registryMark in the Containerfile stands for the server.
+	Image string
 	// Cached rows measure building again what was just built; others build without the cache.
 	Cached bool
 	// Fresh rows get a new site for each run, because they write many files.
@@ -60,6 +62,13 @@ func allRows() []row {
 			Fresh: true, Limit: copyFileLimit(), Goal: goal{OfLimit: 1.3}},
 		{ID: "copy1g-cached", Work: "the same, fully cached", Containerfile: copyAndRun(inputFile), Input: inputFile,
 			Cached: true, Limit: lookLimit(), Goal: goal{Wall: 150 * time.Millisecond}},
+		{ID: "pull", Work: "pull of 16 layers, 1 GiB in 455 MB of gzip, from loopback, and one RUN",
+			Containerfile: pullAndRun(imageLarge), Image: imageLarge, Fresh: true, Limit: pullLimit(imageLarge),
+			Goal: goal{OfLimit: 1.2}},
+		{ID: "pull-files", Work: "the same of 60,000 files", Containerfile: pullAndRun(imageSmall), Image: imageSmall,
+			Fresh: true, Limit: pullLimit(imageSmall), Goal: goal{OfLimit: 1.2}},
+		{ID: "pull-zstd", Work: "the first in zstd", Containerfile: pullAndRun(imageZstd), Image: imageZstd, Fresh: true,
+			Limit: pullLimit(imageZstd), Goal: goal{OfLimit: 1.2}},
 		{ID: "stages4", Work: "4 independent stages that each sleep 2 s", Containerfile: sleepers(sleeping, seconds),
 			Limit: sleepLimit(sleeping, seconds), Goal: goal{Wall: 2300 * time.Millisecond}},
 	}
@@ -118,7 +127,7 @@ func (b *bench) build(ctx context.Context, s *site, r row, t tool) (sample, erro
 		return took, err
 	}
 	argv := t.build(s, build{dir: s.Context, file: filepath.Join(s.Home, "Containerfile"), tag: "localhost/bench:" + r.ID,
-		noCache: !r.Cached})
+		noCache: !r.Cached, loopback: r.Image != ""})
 	took, id, err := s.run(ctx, argv...)
 	if err == nil && len(strings.TrimPrefix(id, "sha256:")) != 64 {
 		err = fmt.Errorf("build %s with %s: it should print an image ID and nothing else: %.200q", r.ID, t.name, id)
@@ -205,7 +214,14 @@ func (b *bench) prepare(ctx context.Context, r row, failed map[string]error) (_ 
 	if r.Containerfile == "" {
 		return s, nil
 	}
-	if err := s.write(filepath.Join(s.Home, "Containerfile"), r.Containerfile); err != nil {
+	text := r.Containerfile
+	if r.Image != "" {
+		if err := b.serve(ctx, r.Image); err != nil {
+			return nil, err
+		}
+		text = strings.ReplaceAll(text, registryMark, b.server.listen.Addr().String())
+	}
+	if err := s.write(filepath.Join(s.Home, "Containerfile"), text); err != nil {
 		return nil, err
 	}
 	if r.Input != "" {

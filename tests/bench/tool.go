@@ -9,6 +9,19 @@ import (
 type build struct {
 	dir, file, tag string
 	noCache        bool
+	// loopback says that the base image is in a registry without TLS.
+	loopback bool
+}
+
+// flags are those that all tools have.
+func (b build) flags() (flags []string) {
+	if b.noCache {
+		flags = append(flags, "--no-cache")
+	}
+	if b.loopback {
+		flags = append(flags, "--tls-verify=false")
+	}
+	return flags
 }
 
 // A tool is a program that builds images, measured as its users call it.
@@ -34,9 +47,7 @@ func cooperTool(path string) tool {
 		version: []string{path, "version"},
 		build: func(_ *site, b build) []string {
 			argv := []string{path, "build", "-q", "-t", b.tag, "-f", b.file}
-			if b.noCache {
-				argv = append(argv, "--no-cache")
-			}
+			argv = append(argv, b.flags()...)
 			return append(argv, b.dir)
 		},
 	}
@@ -53,9 +64,7 @@ func buildahTool(path string, flags []string) tool {
 				filepath.Join(s.runtimeDir(), "buildah"),
 				"--storage-driver", "overlay", "bud", "-q", "--layers", "--jobs=4"}
 			argv = append(argv, flags...)
-			if b.noCache {
-				argv = append(argv, "--no-cache")
-			}
+			argv = append(argv, b.flags()...)
 			return append(argv, "-t", b.tag, "-f", b.file, b.dir)
 		},
 	}

@@ -189,8 +189,8 @@ func (r *Resolver) find(ctx context.Context, ref string, want plan.Wanted) (imag
 	return r.pull(ctx, ref, want, other)
 }
 
-// findNewer fetches an image if the store lacks it or has another one: of an image that the store has, only the manifest
-// and the config are fetched. An image in the store is used if its registry can't be reached or lacks it.
+// findNewer fetches an image if the store lacks it or has another one: of an image that the store has, only the
+// manifest and the config are fetched. An image in the store is used if its registry can't be reached or lacks it.
 func (r *Resolver) findNewer(ctx context.Context, ref string, want plan.Wanted) (images.Found, error) {
 	have, err := r.Images.FindFor(ctx, ref, want.Platform)
 	if errors.Is(err, images.ErrNoImage) {

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// thisPlatform is the platform of the images that bench makes.
+func thisPlatform() ocispec.Platform {
+	return ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+}
+
+// A server is a registry on loopback that serves images of its own, from files, and takes none.
+type server struct {
+	blobs  blobStore
+	listen net.Listener
+	http   *http.Server
+	// images are the manifests by the names of their images.
+	images map[string]ocispec.Descriptor
+}
+
+// newServer starts a server whose files are below dir. The caller closes it.
+func newServer(ctx context.Context, dir string) (*server, error) {
+	s := &server{blobs: blobStore{filepath.Join(dir, "blobs")}, images: map[string]ocispec.Descriptor{}}
+	if err := os.MkdirAll(s.blobs.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of blobs: %w", err)
+	}
+	var err error
+	if s.listen, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v2/{$}", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /v2/{name}/manifests/{ref}", s.manifest)
+	mux.HandleFunc("GET /v2/{name}/blobs/{digest}", s.blob)
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() { _ = s.http.Serve(s.listen) }() // close ends it
+	return s, nil
+}
+
+// manifest serves a manifest, by tag or by digest.
+func (s *server) manifest(w http.ResponseWriter, r *http.Request) {
+	d, ok := s.images[r.PathValue("name")]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", d.MediaType)
+	w.Header().Set("Docker-Content-Digest", d.Digest.String())
+	http.ServeFile(w, r, filepath.Join(s.blobs.dir, d.Digest.Encoded()))
+}
+
+// blob serves a blob; the kernel copies it.
+func (s *server) blob(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeFile(w, r, filepath.Join(s.blobs.dir, path.Base(r.PathValue("digest"))[len("sha256:"):]))
+}
+
+// layers are the URLs of an image's layers.
+func (s *server) layers(image string) (urls []string, err error) {
+	text, err := os.ReadFile(filepath.Join(s.blobs.dir, s.images[image].Digest.Encoded()))
+	var m ocispec.Manifest
+	if err == nil {
+		err = json.Unmarshal(text, &m)
+	}
+	for _, l := range m.Layers {
+		urls = append(urls, fmt.Sprintf("http://%s/v2/%s/blobs/%s", s.listen.Addr(), image, l.Digest))
+	}
+	return urls, err
+}
+
+// fetch writes what is at a URL to standard output.
+func fetch(url string) error {
+	resp, err := http.Get(url) //nolint:gosec,noctx // it is the server's, and whoever wants less of it ends the process
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(os.Stdout, resp.Body)
+	return errors.Join(err, resp.Body.Close())
+}
+
+func (s *server) close() error {
+	return errors.Join(s.http.Close(), os.RemoveAll(s.blobs.dir))
+}
