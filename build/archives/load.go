@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -27,6 +28,8 @@ type LoadRequest struct {
 	// Path is the file or directory with images; empty: Stdin has them.
 	Path  string
 	Stdin *os.File
+	// Only is the name or tag of the only image that is loaded; empty: all are.
+	Only string
 	// Platform chooses among the images of an index; nil: this machine's.
 	Platform *ocispec.Platform
 	// Loaded is called after each image; nil: nothing is.
@@ -76,6 +79,9 @@ func Load(ctx context.Context, s *session.Session, req LoadRequest) (err error) 
 	if err != nil {
 		return err
 	}
+	if all, err = req.only(all); err != nil {
+		return err
+	}
 	// Every name is looked at before the first image is loaded.
 	names := make([][]string, len(all))
 	for i, image := range all {
@@ -111,6 +117,32 @@ func namesOf(image imagetar.Image) (full []string, err error) {
 		full = append(full, name)
 	}
 	return full, nil
+}
+
+// only are the images that a request asks for.
+func (req LoadRequest) only(all []imagetar.Image) ([]imagetar.Image, error) {
+	if req.Only == "" {
+		return all, nil
+	}
+	var have []string
+	for _, image := range all {
+		names, err := namesOf(image)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range append(names, image.Names...) {
+			full, err := images.NormalizeName(req.Only)
+			if n == req.Only || err == nil && n == full || image.Tag == req.Only {
+				image.Names = []string{n}
+				return []imagetar.Image{image}, nil
+			}
+		}
+		if image.Tag == req.Only && image.Tag != "" {
+			return []imagetar.Image{image}, nil
+		}
+		have = append(have, names...)
+	}
+	return nil, fmt.Errorf("%s has no image %s, it has %s", req.Path, req.Only, strings.Join(have, " "))
 }
 
 type loader struct {

@@ -21,13 +21,16 @@ type Registry struct {
 	// AuthFile is the path of the file with credentials, CertDir that of the directory with certificates; empty:
 	// podman's.
 	AuthFile, CertDir string
+	// Username and Password are the credentials for every registry; empty: those in credential files.
+	Username, Password string
 	// Retries say how often pulls are tried again.
 	Retries registry.Retries
 }
 
-// Options are the same settings for package registry, without a user name and password.
+// Options are the same settings for package registry.
 func (r Registry) Options() registry.Options {
-	return registry.Options{Insecure: r.Insecure, AuthFile: r.AuthFile, CertDir: r.CertDir}
+	return registry.Options{Insecure: r.Insecure, AuthFile: r.AuthFile, CertDir: r.CertDir, Username: r.Username,
+		Password: r.Password}
 }
 
 // Options say what a session shares. The zero value is the user's own store.

@@ -219,7 +219,8 @@ func (r *Resolver) findNewer(ctx context.Context, ref string, want plan.Wanted) 
 func (r *Resolver) options(want plan.Wanted, shown progress.Aside) pull.Options {
 	return pull.Options{
 		Platform: want.Platform, Insecure: r.Registry.Insecure, AuthFile: r.Registry.AuthFile, CertDir: r.Registry.CertDir,
-		Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep, Retries: r.Registry.Retries,
+		Username: r.Registry.Username, Password: r.Registry.Password, Mapping: r.Process, Progress: shown.Transfer,
+		Keep: r.Keep, Retries: r.Registry.Retries,
 		Again: func(wait time.Duration, err error) {
 			r.Progress.Emit(progress.Note{Text: fmt.Sprintf("pulling once more in %s: %v", wait, err)})
 		},

@@ -35,6 +35,8 @@ type Image struct {
 	// Names are as the file has them; Docker says that those without a registry are in Docker's own.
 	Names  []string
 	Docker bool
+	// Tag is the tag, or the name, that a layout's index has.
+	Tag string
 }
 
 // Images are the images of the file, in its order.
@@ -102,7 +104,7 @@ func (f *File) layout() (all []Image, err error) {
 		at := slices.IndexFunc(all, func(i Image) bool { return i.Root.Digest == d.Digest })
 		if at < 0 {
 			at = len(all)
-			all = append(all, Image{Root: d})
+			all = append(all, Image{Root: d, Tag: d.Annotations[ocispec.AnnotationRefName]})
 		}
 		name := d.Annotations[annotationName]
 		if ref := d.Annotations[ocispec.AnnotationRefName]; name == "" && strings.ContainsAny(ref, "/:") {

@@ -1,5 +1,5 @@
-// Package registrytest gives tests a registry in memory, a user whose files say what the test wants of registries, and a
-// look at errors.
+// Package registrytest gives tests a registry in memory, a user whose files say what the test wants of registries, and
+// a look at errors.
 package registrytest
 
 import (

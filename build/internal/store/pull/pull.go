@@ -36,6 +36,8 @@ type Options struct {
 	Insecure bool
 	AuthFile string // path of a file with credentials; empty: the usual places
 	CertDir  string // directory with certificates of the registry; empty: the usual places
+	// Username and Password are the credentials for every registry; empty: those in credential files.
+	Username, Password string
 	// Retries say how often a pull that failed for a reason that may pass is begun anew. Again is called before that, with
 	// the pause and the error; it may be nil.
 	Retries registry.Retries
@@ -53,7 +55,8 @@ type Options struct {
 // Pull fetches an image into the store and returns it. A short name is resolved as registries.conf says, and to
 // docker.io where it says nothing.
 func (r *Room) Pull(ctx context.Context, name string, o Options) (images.Found, error) {
-	client, err := registry.NewClient(registry.Options{Insecure: o.Insecure, AuthFile: o.AuthFile, CertDir: o.CertDir})
+	client, err := registry.NewClient(registry.Options{Insecure: o.Insecure, AuthFile: o.AuthFile, CertDir: o.CertDir,
+		Username: o.Username, Password: o.Password})
 	if err != nil {
 		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
 	}

@@ -139,15 +139,12 @@ func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 		"platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
 }
 
-// usualRetries is how often a pull is tried again unless the user says otherwise: podman's number.
-const usualRetries = 3
-
 // addStoreFlags adds the flags that say where images are kept and come from.
 func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing, newer (if the registry has another one) or never")
 	f.Lookup("pull").NoOptDefVal = "always"
-	f.IntVar(&o.retry, "retry", usualRetries, "how often to pull once more what has failed for a reason that may pass")
+	f.IntVar(&o.retry, "retry", command.UsualRetries, "how often to pull once more what has failed for a reason that may pass")
 	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")

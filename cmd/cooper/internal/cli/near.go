@@ -92,8 +92,8 @@ func otherVerb(word string) string {
 		return "podman " + word + " works on the images of the same store"
 	case "run", "create":
 		return "podman " + word + " makes a container of an image in the same store"
-	case "pull", "import":
-		return "podman " + word + " puts an image into the same store, and cooper build pulls the base images that it needs"
+	case "import":
+		return "podman import makes an image of an archive of files in the same store"
 	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "diff", "export",
 		"port", "rename", "wait",
 		"container", "containers", "pod", "volume", "network", "mount", "umount", "unmount", "generate", "kube":

@@ -10,6 +10,9 @@ import (
 	"github.com/cooperbuild/cooper/build"
 )
 
+// UsualRetries is how often a transfer is tried again unless the user says otherwise: podman's number.
+const UsualRetries = 3
+
 // AddStoreFlags adds the flags that say which store is used.
 func AddStoreFlags(f *pflag.FlagSet, s *build.StoreOptions) {
 	f.StringVar(&s.Root, "root", "", "directory of the image store (default as storage.conf says)")

@@ -10,6 +10,6 @@ import (
 func Commands(env command.Env) []*cobra.Command {
 	return []*cobra.Command{
 		newHistoryCmd(env), newImagesCmd(env), newInspectCmd(env), newLoadCmd(env), newLoginCmd(env), newLogoutCmd(env),
-		newPushCmd(env), newRmiCmd(env), newSaveCmd(env), newTagCmd(env), newUntagCmd(env),
+		newPullCmd(env), newPushCmd(env), newRmiCmd(env), newSaveCmd(env), newTagCmd(env), newUntagCmd(env),
 	}
 }

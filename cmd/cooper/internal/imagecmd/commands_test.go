@@ -45,6 +45,14 @@ func TestWrongCommandLinesAreRefusedBeforeAnythingIsDone(t *testing.T) {
 		"save --progress=loud -o x a": "loud",
 		"load x":                      `load takes no arguments, got "x"` + "\nhint: cooper load --input x",
 		"load --platform=a,b -i x":    "--platform",
+		"pull":                        "pull takes the names of images, got nothing",
+		"pull --policy=often a":       "--policy=often: must be always, missing, newer or never",
+		"pull --retry=-1 a":           "--retry=-1, --retry-delay=0s: must not be negative",
+		"pull --creds=x a":            "--creds: must be USER:PASSWORD",
+		"pull -a a:1":                 "--all-tags takes a name without a tag, got a:1",
+		"pull -a oci:dir":             "oci:dir is a file: --all-tags and several platforms are for registries",
+		"pull UPPER":                  `image name "UPPER"`,
+		"pull --platform=a/b/c/d a":   "--platform",
 	} {
 		err := execute(strings.Fields(line)...)
 		if usage := new(command.UsageError); !errors.As(err, usage) || !strings.Contains(err.Error(), want) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
@@ -71,7 +70,7 @@ The digest of each manifest is printed on standard output, progress on standard 
 		"compress layers of base images anew that were pulled compressed otherwise")
 	f.StringVar(&o.digestFile, "digestfile", "", "write the digest of the manifest to this file")
 	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "push no signatures, which is always so")
-	f.IntVar(&o.retry, "retry", 3, "how often to push once more what has failed for a reason that may pass")
+	f.IntVar(&o.retry, "retry", command.UsualRetries, "how often to push once more what has failed for a reason that may pass")
 	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
 	f.StringVar(&o.creds, "creds", "", "USER:PASSWORD; others of this machine see it: cooper login is better")
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
@@ -104,11 +103,8 @@ func (o *pushOptions) request(args []string) (build.PushRequest, error) {
 	if err := req.Spec.Check(); err != nil {
 		return req, command.Usage(err)
 	}
-	if o.creds != "" {
-		var ok bool
-		if req.Username, req.Password, ok = strings.Cut(o.creds, ":"); !ok || req.Username == "" {
-			return req, command.Usagef("--creds: must be USER:PASSWORD")
-		}
+	if req.Username, req.Password, err = credentialsOf(o.creds); err != nil {
+		return req, err
 	}
 	if o.retry < 0 || o.retryDelay < 0 {
 		return req, command.Usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)

@@ -1,0 +1,3 @@
+// Package pullimage pulls images from registries into a store: one, those of several platforms, or all tags of a
+// repository.
+package pullimage

@@ -1,0 +1,213 @@
+package imagecmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/archives"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/pullimage"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
+)
+
+// pullOptions are the flags of pull.
+type pullOptions struct {
+	allTags, quiet, tlsVerify bool
+	platforms                 []string
+	policy, progress          string
+	authFile, certDir, creds  string
+	retry                     int
+	retryDelay                time.Duration
+	store                     build.StoreOptions
+}
+
+// The transports of files that pull reads as podman does.
+func fileTransports() []string { return []string{"docker-archive:", "oci-archive:", "oci:", "dir:"} }
+
+func newPullCmd(env command.Env) *cobra.Command {
+	var o pullOptions
+	cmd := &cobra.Command{
+		Use:   "pull [flags] NAME...",
+		Short: "Pull images from registries into the local store",
+		Long: `Pull images from registries into the local store. A NAME without a registry is resolved as registries.conf says, and
+else is on docker.io.
+
+With several platforms the images of all are pulled, and NAME leads to an index of them.
+NAME may also be docker://NAME, docker-archive:FILE, oci-archive:FILE, oci:DIRECTORY or dir:DIRECTORY, with :NAME behind
+a FILE or DIRECTORY to take that image only; cooper load reads these files, too.
+The ID of each image is printed on standard output, progress on standard error.`,
+		Example: `  cooper pull alpine
+  cooper pull --platform linux/amd64,linux/arm64 registry.example.com/team/app:1
+  cooper pull --all-tags registry.example.com/team/app
+  cooper pull oci-archive:app.tar`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return command.Usagef("pull takes the names of images, got nothing")
+			}
+			return o.check(args)
+		},
+		RunE:              func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), env, &o, args) },
+		ValidArgsFunction: completeNames(&o.store, 0),
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.allTags, "all-tags", "a", false, "pull all tags of the repository")
+	f.StringArrayVar(&o.platforms, "platform", nil,
+		"platforms to pull the image of, OS/ARCH[/VARIANT][,...] (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
+	f.StringVar(&o.policy, "policy", string(build.PullAlways), "when to ask registries: always, missing, newer or never")
+	f.IntVar(&o.retry, "retry", command.UsualRetries,
+		"how often to pull once more what has failed for a reason that may pass")
+	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
+	f.StringVar(&o.creds, "creds", "", "USER:PASSWORD; others of this machine see it: cooper login is better")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
+	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
+	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	command.AddStoreFlags(f, &o.store)
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and IDs")
+	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
+	return cmd
+}
+
+// check refuses what needs no registry to be found wrong.
+func (o *pullOptions) check(args []string) error {
+	switch build.PullPolicy(o.policy) {
+	case build.PullAlways, build.PullMissing, build.PullNewer, build.PullNever:
+	default:
+		return command.Usagef("--policy=%s: must be always, missing, newer or never", o.policy)
+	}
+	if o.retry < 0 || o.retryDelay < 0 {
+		return command.Usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
+	}
+	if _, _, err := credentialsOf(o.creds); err != nil {
+		return err
+	}
+	for _, name := range args {
+		transport, _ := fileOf(name)
+		if transport != "" && (o.allTags || len(o.platforms) > 1) {
+			return command.Usagef("%s is a file: --all-tags and several platforms are for registries", name)
+		}
+		if transport != "" {
+			continue
+		}
+		ref, err := reference.Parse(strings.TrimPrefix(name, "docker://"))
+		if err != nil {
+			return command.Usagef("image name %q: %w", name, err)
+		}
+		if o.allTags && (ref.Tag != "" || ref.Digest != "") {
+			return command.Usagef("--all-tags takes a name without a tag, got %s", name)
+		}
+	}
+	return nil
+}
+
+// credentialsOf reads --creds.
+func credentialsOf(text string) (username, password string, err error) {
+	if text == "" {
+		return "", "", nil
+	}
+	username, password, ok := strings.Cut(text, ":")
+	if !ok || username == "" {
+		return "", "", command.Usagef("--creds: must be USER:PASSWORD")
+	}
+	return username, password, nil
+}
+
+// fileOf is the transport of a name and what is behind it; "" for names of registries.
+func fileOf(name string) (transport, rest string) {
+	for _, t := range fileTransports() {
+		if rest, ok := strings.CutPrefix(name, t); ok {
+			return t, rest
+		}
+	}
+	return "", name
+}
+
+// wanted are the platforms that flags or the environment say.
+func (o *pullOptions) wanted() ([]ocispec.Platform, error) {
+	texts := o.platforms
+	if preset := os.Getenv("DOCKER_DEFAULT_PLATFORM"); len(texts) == 0 && preset != "" {
+		texts = []string{preset}
+	}
+	all, err := build.ParsePlatforms(texts)
+	if err != nil {
+		return nil, command.Usage(err)
+	}
+	return all, nil
+}
+
+func runPull(ctx context.Context, env command.Env, o *pullOptions, args []string) error {
+	wanted, err := o.wanted()
+	if err != nil {
+		return err
+	}
+	mode, err := modeOf(o.progress, o.quiet)
+	if err != nil {
+		return err
+	}
+	username, password, err := credentialsOf(o.creds)
+	if err != nil {
+		return err
+	}
+	if err := command.Enter(ctx, env); err != nil {
+		return err
+	}
+	renderer := progress.New(mode, env.Stderr)
+	s := build.NewSession(build.SessionOptions{
+		Store: telling(o.store, renderer), Registry: build.RegistryOptions{
+			Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir, Username: username, Password: password,
+			Retries: build.Retries{Times: o.retry, Delay: o.retryDelay},
+		}})
+	var ids []string
+	for _, name := range args {
+		var pulled []string
+		if transport, rest := fileOf(name); transport != "" {
+			pulled, err = pullFile(ctx, s, renderer, rest, wanted)
+		} else {
+			pulled, err = pullOne(ctx, s, pullimage.Request{Image: strings.TrimPrefix(name, "docker://"), Platforms: wanted,
+				AllTags: o.allTags, Policy: build.PullPolicy(o.policy), Progress: renderer})
+		}
+		ids = append(ids, pulled...)
+		if err != nil {
+			break
+		}
+	}
+	err = errors.Join(err, s.Close(), renderer.Close())
+	for _, id := range ids {
+		if _, writeErr := fmt.Fprintln(env.Out(), id); writeErr != nil {
+			return errors.Join(err, fmt.Errorf("write ID: %w", writeErr))
+		}
+	}
+	return err
+}
+
+func pullOne(ctx context.Context, s *build.Session, req pullimage.Request) (ids []string, err error) {
+	all, err := pullimage.Pull(ctx, s, req)
+	for _, p := range all {
+		ids = append(ids, p.ID)
+	}
+	return ids, err
+}
+
+// pullFile loads the images of a file, or the one whose name is behind the last colon.
+func pullFile(ctx context.Context, s *build.Session, to progress.Sink, name string,
+	wanted []ocispec.Platform) (ids []string, err error) {
+	req := archives.LoadRequest{Path: name, Progress: to, Loaded: func(l archives.Loaded) { ids = append(ids, l.ID) }}
+	if len(wanted) > 0 {
+		req.Platform = &wanted[0]
+	}
+	if _, err := os.Lstat(name); errors.Is(err, os.ErrNotExist) {
+		if at := strings.IndexByte(name, ':'); at > 0 {
+			req.Path, req.Only = name[:at], name[at+1:]
+		}
+	}
+	err = archives.Load(ctx, s, req)
+	return ids, err
+}
