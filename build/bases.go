@@ -47,7 +47,7 @@ func (e environment) baseOptions(set settings) bases.Options {
 	return bases.Options{
 		Images: e.depot.Images, Layers: snapshot.Rechainer{Store: e.depot.Store}, Transfer: e.depot.Pull,
 		Registry: e.session.Registry(), Pull: set.Pull,
-		Owner: e.identity.Owner, Process: e.identity.Process, Progress: set.Progress, Asides: e.asides,
+		User: e.identity.User, Process: e.identity.Process, Progress: set.Progress, Asides: e.asides,
 	}
 }
 

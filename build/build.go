@@ -64,7 +64,7 @@ func newEnvironment(ctx context.Context, s *Session, set settings) (environment,
 	caller, err := s.Caller()
 	return environment{
 		session: s, depot: d, asides: progress.NewAsides(set.Progress),
-		identity: rootfs.Identity{Owner: caller.Caller, Process: caller.Own(), StepNS: set.StepNS},
+		identity: rootfs.Identity{User: caller.Caller, Process: caller.Own(), StepNS: set.StepNS},
 	}, err
 }
 

@@ -281,9 +281,9 @@ func importTable() []importRule {
 		{
 			pkg: "build/internal/runstep", job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs build/internal/source " +
-				"build/internal/sshagent build/internal/stepinput build/internal/store build/outfile build/plan " +
-				"build/progress build/top executor executor/emulator executor/overlay internal/flock " +
-				"internal/fsys userns",
+				"build/internal/sshagent build/internal/stepinput build/internal/store build/internal/store/uses " +
+				"build/outfile build/plan build/progress build/top executor executor/emulator executor/overlay " +
+				"internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",

@@ -93,7 +93,7 @@ func (e *SubIDFileError) Unwrap() error { return e.Err }
 
 // NoSubIDsError says that an owner has no subordinate IDs. It matches [ErrNoSubIDs].
 type NoSubIDsError struct {
-	Owner  Owner
+	User   User
 	Source string // "" for files, else the nsswitch.conf source, such as "sss"
 	UIDs   Grant  // zero when there are user ranges
 	GIDs   Grant  // zero when there are group ranges
@@ -113,10 +113,10 @@ func (e *NoSubIDsError) Files() []string {
 func (e *NoSubIDsError) Error() string {
 	if e.Source != "" {
 		return fmt.Sprintf("%s has no subordinate IDs in the source %q of nsswitch.conf; "+
-			"have 65536 user and group IDs assigned to %[1]s there", e.Owner, e.Source)
+			"have 65536 user and group IDs assigned to %[1]s there", e.User, e.Source)
 	}
 	return fmt.Sprintf("%s has no line in %s; %s",
-		e.Owner, strings.Join(e.Files(), " and "), remedy(e.Owner, e.UIDs, e.GIDs))
+		e.User, strings.Join(e.Files(), " and "), remedy(e.User, e.UIDs, e.GIDs))
 }
 
 // Is makes the error match [ErrNoSubIDs].
@@ -125,7 +125,7 @@ func (e *NoSubIDsError) Is(target error) bool { return target == ErrNoSubIDs }
 // RangeError names every ID that an image needs and its builder's ranges do not
 // reach. It matches [ErrTooFewSubIDs] and [ErrUnmapped].
 type RangeError struct {
-	Owner       Owner
+	User        User
 	Source      string   // "" for files, else the nsswitch.conf source, such as "sss"
 	Sub         SubIDs   // what the owner has; may be empty when it is not known
 	Missing     []uint32 // container user IDs that are not mapped, sorted
@@ -144,9 +144,9 @@ func (e *RangeError) Error() string {
 	}
 	if e.Source != "" {
 		return fmt.Sprintf("%s; have more IDs assigned to %s in the source %q of nsswitch.conf",
-			strings.Join(parts, ", "), e.Owner, e.Source)
+			strings.Join(parts, ", "), e.User, e.Source)
 	}
-	return strings.Join(parts, ", ") + "; " + remedy(e.Owner, e.UIDs, e.GIDs)
+	return strings.Join(parts, ", ") + "; " + remedy(e.User, e.UIDs, e.GIDs)
 }
 
 // Is makes the error match [ErrTooFewSubIDs] and [ErrUnmapped].
@@ -162,7 +162,7 @@ func (e *RangeError) shortage(file string, have []SubIDRange) string {
 	}
 	lines := make([]string, len(have))
 	for i, r := range have {
-		lines[i] = fmt.Sprintf("%s:%d:%d", e.Owner, r.Start, r.Count)
+		lines[i] = fmt.Sprintf("%s:%d:%d", e.User, r.Start, r.Count)
 	}
 	verb := "is"
 	if len(have) > 1 {
@@ -184,7 +184,7 @@ func listIDs(ids []uint32) string {
 }
 
 // remedy gives the command that adds the grants for the owner.
-func remedy(owner Owner, uids, gids Grant) string {
+func remedy(owner User, uids, gids Grant) string {
 	if (uids.File != "" && uids.Range.Count == 0) || (gids.File != "" && gids.Range.Count == 0) {
 		return "no free range is that long: use a base image with lower IDs"
 	}

@@ -36,7 +36,7 @@ type Finder struct {
 //
 // When there are no user or no group ranges the error is a [NoSubIDsError]. Other
 // errors match [ErrBadSubIDs] or [ErrNoGetsubids], or come from reading nsswitch.conf.
-func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
+func (f Finder) Find(ctx context.Context, owner User) (SubIDs, error) {
 	source, err := f.source()
 	if err != nil {
 		return SubIDs{}, err
@@ -58,7 +58,7 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 		return SubIDs{UIDs: uids, GIDs: gids}, nil
 	}
 
-	missing := &NoSubIDsError{Owner: owner}
+	missing := &NoSubIDsError{User: owner}
 	forUIDs, forGIDs := f.places()
 	if len(uids) == 0 {
 		missing.UIDs = forUIDs.grant(subIDCount, 1, []uint32{owner.ID})
@@ -71,9 +71,9 @@ func (f Finder) Find(ctx context.Context, owner Owner) (SubIDs, error) {
 }
 
 // FindRoot gives the ranges for the steps that root runs, and their owner: root, or "containers" if root has none.
-func (f Finder) FindRoot(ctx context.Context) (whose Owner, sub SubIDs, err error) {
+func (f Finder) FindRoot(ctx context.Context) (whose User, sub SubIDs, err error) {
 	for _, name := range []string{"root", sharedName} {
-		whose = Owner{Name: name, ID: ^uint32(0)}
+		whose = User{Name: name, ID: ^uint32(0)}
 		if sub, err = f.Find(ctx, whose); !errors.Is(err, ErrNoSubIDs) {
 			break
 		}
@@ -83,12 +83,12 @@ func (f Finder) FindRoot(ctx context.Context) (whose Owner, sub SubIDs, err erro
 
 // Check reports with a [RangeError] which of the container IDs that an image needs
 // the owner's mapping leaves out, all of them at once; nil when there are none.
-func (f Finder) Check(ctx context.Context, owner Owner, m Mapping, need IDs) error {
+func (f Finder) Check(ctx context.Context, owner User, m Mapping, need IDs) error {
 	missing := m.Missing(need)
 	if missing.Empty() {
 		return nil
 	}
-	e := &RangeError{Owner: owner, Missing: missing.UIDs, MissingGIDs: missing.GIDs}
+	e := &RangeError{User: owner, Missing: missing.UIDs, MissingGIDs: missing.GIDs}
 	// The ranges only make the message better, so an error in reading them is dropped: the error that the user must see is
 	// that IDs are missing.
 	e.Sub, _ = f.Find(ctx, owner)
@@ -143,7 +143,7 @@ func orDefault(s, def string) string {
 }
 
 // readSubIDs reads the owner's ranges in a file. A missing file counts as empty.
-func readSubIDs(path string, owner Owner) ([]SubIDRange, error) {
+func readSubIDs(path string, owner User) ([]SubIDRange, error) {
 	in, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -206,7 +206,7 @@ func (f Finder) source() (string, error) {
 }
 
 // ask gets the ranges from getsubids.
-func (f Finder) ask(ctx context.Context, owner Owner, source string) (SubIDs, error) {
+func (f Finder) ask(ctx context.Context, owner User, source string) (SubIDs, error) {
 	program, err := exec.LookPath(orDefault(f.Getsubids, "getsubids"))
 	if err != nil {
 		return SubIDs{}, fmt.Errorf("find subordinate IDs: nsswitch.conf takes them from %q: %w; "+
@@ -221,7 +221,7 @@ func (f Finder) ask(ctx context.Context, owner Owner, source string) (SubIDs, er
 	if len(uids) > 0 && len(gids) > 0 {
 		return SubIDs{UIDs: uids, GIDs: gids}, nil
 	}
-	return SubIDs{}, &NoSubIDsError{Owner: owner, Source: source}
+	return SubIDs{}, &NoSubIDsError{User: owner, Source: source}
 }
 
 // runGetsubids runs getsubids and reads its answer. Exit status 1 means that the owner has no ranges: getsubids

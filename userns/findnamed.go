@@ -4,7 +4,7 @@ import "context"
 
 // FindNamed gives one owner's user ranges and another owner's group ranges, as --subuidname and --subgidname ask for
 // them. Errors are those of [Finder.Find].
-func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, error) {
+func (f Finder) FindNamed(ctx context.Context, users, groups User) (SubIDs, error) {
 	if users == groups {
 		return f.Find(ctx, users)
 	}
@@ -28,7 +28,7 @@ func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, err
 		return SubIDs{}, err
 	}
 	if len(uids) == 0 {
-		return SubIDs{}, &NoSubIDsError{Owner: users, UIDs: grant(f.subUID(), subIDCount)}
+		return SubIDs{}, &NoSubIDsError{User: users, UIDs: grant(f.subUID(), subIDCount)}
 	}
 
 	gids, err := readSubIDs(f.subGID(), groups)
@@ -36,7 +36,7 @@ func (f Finder) FindNamed(ctx context.Context, users, groups Owner) (SubIDs, err
 		return SubIDs{}, err
 	}
 	if len(gids) == 0 {
-		return SubIDs{}, &NoSubIDsError{Owner: groups, GIDs: grant(f.subGID(), subIDCount)}
+		return SubIDs{}, &NoSubIDsError{User: groups, GIDs: grant(f.subGID(), subIDCount)}
 	}
 
 	return SubIDs{UIDs: uids, GIDs: gids}, nil

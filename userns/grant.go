@@ -26,7 +26,7 @@ func (p grantPlace) grant(count, least uint64, own []uint32) Grant {
 	start := uint64(firstSubID)
 	if in, err := os.Open(p.file); err == nil {
 		defer in.Close()
-		_ = eachSubID(in, Owner{ID: ^uint32(0)}, func(l subIDLine) {
+		_ = eachSubID(in, User{ID: ^uint32(0)}, func(l subIDLine) {
 			start = max(start, l.end())
 			used = append(used, l.SubIDRange)
 		})

@@ -10,7 +10,7 @@ import (
 // UserMap gives the mapping [Default] of an ordinary user whose own group is gid, with the ranges that Find finds, and
 // those ranges. If they make no map that the kernel takes, the error matches [ErrBadSubIDs]; for ranges in a file it is
 // a [SubIDFileError] with the file, the line and a correct line.
-func (f Finder) UserMap(ctx context.Context, owner Owner, gid uint32) (Mapping, SubIDs, error) {
+func (f Finder) UserMap(ctx context.Context, owner User, gid uint32) (Mapping, SubIDs, error) {
 	sub, err := f.Find(ctx, owner)
 	if err != nil {
 		return Mapping{}, sub, err
@@ -27,7 +27,7 @@ func (f Finder) UserMap(ctx context.Context, owner Owner, gid uint32) (Mapping, 
 
 // StepMap gives the mapping [FromSubIDs] for steps that root runs; sub are the ranges that Find has found for owner.
 // Errors are those of [Finder.UserMap].
-func (f Finder) StepMap(owner Owner, sub SubIDs) (Mapping, error) {
+func (f Finder) StepMap(owner User, sub SubIDs) (Mapping, error) {
 	m, err := FromSubIDs(sub)
 	if errors.Is(err, ErrBadMap) || err == nil {
 		err = f.explain(owner, IDs{}, sub, err)
@@ -40,7 +40,7 @@ func (f Finder) StepMap(owner Owner, sub SubIDs) (Mapping, error) {
 
 // explain turns err, for which ranges make no map that the kernel takes, into an error that names the file and the line
 // at fault. own are the IDs that the map has before the ranges. It gives err itself if no line is at fault.
-func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
+func (f Finder) explain(owner User, own IDs, sub SubIDs, err error) error {
 	source, sourceErr := f.source()
 	if sourceErr != nil {
 		return sourceErr
@@ -86,7 +86,7 @@ func (f Finder) explain(owner Owner, own IDs, sub SubIDs, err error) error {
 }
 
 // tooLong says why a map of the ranges would be too long for the kernel, "" if it isn't.
-func tooLong(owner Owner, own []uint32, ranges []SubIDRange) string {
+func tooLong(owner User, own []uint32, ranges []SubIDRange) string {
 	var first []Range
 	with := ""
 	n := len(disjoint(ranges))
@@ -108,7 +108,7 @@ func tooLong(owner Owner, own []uint32, ranges []SubIDRange) string {
 }
 
 // lineWith gives the number of the line, from 1, in which the owner has the ID; 0 if there is none.
-func lineWith(file string, owner Owner, id uint32) (line int) {
+func lineWith(file string, owner User, id uint32) (line int) {
 	in, err := os.Open(file)
 	if err != nil {
 		return 0

@@ -49,7 +49,7 @@ func TestRangesThatMakeNoMapAreErrorsWithTheirLine(t *testing.T) {
 
 func TestASourceOfBadRangesIsNamed(t *testing.T) {
 	f := withGetsubids(t, etc(t, "", "", "subid: sss\n"))
-	_, _, err := f.UserMap(t.Context(), Owner{Name: "alice", ID: 300005}, 100)
+	_, _, err := f.UserMap(t.Context(), User{Name: "alice", ID: 300005}, 100)
 	if !errors.Is(err, ErrBadSubIDs) || !strings.Contains(err.Error(), `300000:10" holds alice's own user ID 300005`) ||
 		!strings.Contains(err.Error(), `source "sss"`) {
 		t.Errorf("error is %v", err)
@@ -99,7 +99,7 @@ func TestTheOwnersLineIsReadAsNewuidmapReadsIt(t *testing.T) {
 // Root writes its maps without newuidmap.
 func TestRootsLineMayHaveSpaceAroundIt(t *testing.T) {
 	f := etc(t, " root:1:2\r\n", "root:1:2\r\n", "")
-	sub, err := f.Find(t.Context(), Owner{Name: "root", ID: ^uint32(0)})
+	sub, err := f.Find(t.Context(), User{Name: "root", ID: ^uint32(0)})
 	if err != nil || len(sub.UIDs) != 1 || len(sub.GIDs) != 1 {
 		t.Errorf("ranges are %v, %v", sub, err)
 	}
@@ -125,7 +125,7 @@ func TestAFileThatCannotBeReadIsNamedWithWhatHelps(t *testing.T) {
 // useradd gives ranges from 100000 on, and in a company that is where users are, too.
 func TestAProposedRangeLeavesTheOwnIDOut(t *testing.T) {
 	f := etc(t, "", "", "")
-	_, err := f.Find(t.Context(), Owner{Name: "alice", ID: 120000})
+	_, err := f.Find(t.Context(), User{Name: "alice", ID: 120000})
 	if err == nil || !strings.Contains(err.Error(), "--add-subuids 120001-185536 --add-subgids 120001-185536") {
 		t.Errorf("error is %v", err)
 	}

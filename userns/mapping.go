@@ -89,7 +89,7 @@ func withKind(err error, kind string) error {
 // namespace of one ID can't hold an image with a second owner, so there is no
 // such fallback. It matches [ErrBadMap] when a range holds the caller's own ID.
 func Default(uid, gid uint32, sub SubIDs) (Mapping, error) {
-	if err := sub.check(Owner{ID: uid}); err != nil {
+	if err := sub.check(User{ID: uid}); err != nil {
 		return Mapping{}, err
 	}
 	uids, err := stack([]Range{{Host: uid, Length: 1}}, sub.UIDs)
@@ -107,7 +107,7 @@ func Default(uid, gid uint32, sub SubIDs) (Mapping, error) {
 // are the ranges, lowest first, without gaps. It is for steps that root runs.
 // Errors are those of [Default].
 func FromSubIDs(sub SubIDs) (Mapping, error) {
-	if err := sub.check(Owner{Name: "root"}); err != nil {
+	if err := sub.check(User{Name: "root"}); err != nil {
 		return Mapping{}, err
 	}
 	uids, err := stack(nil, sub.UIDs)
@@ -121,8 +121,8 @@ func FromSubIDs(sub SubIDs) (Mapping, error) {
 	return Mapping{UIDs: uids, GIDs: gids}, nil
 }
 
-func (s SubIDs) check(owner Owner) error {
-	e := &NoSubIDsError{Owner: owner}
+func (s SubIDs) check(owner User) error {
+	e := &NoSubIDsError{User: owner}
 	if total(s.UIDs) == 0 {
 		e.UIDs = Grant{File: DefaultSubUID, Range: SubIDRange{firstSubID, subIDCount}}
 	}

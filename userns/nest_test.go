@@ -304,18 +304,18 @@ func TestWhatIsNotMappedHasNoPlace(t *testing.T) {
 
 func TestFindNamedTakesUsersAndGroupsFromTwoOwners(t *testing.T) {
 	f := etc(t, "alice:1:2\n", "bob:3:4\n", "")
-	bob := Owner{Name: "bob", ID: 1001}
+	bob := User{Name: "bob", ID: 1001}
 	got, err := f.FindNamed(t.Context(), alice, bob)
 	if err != nil || !slices.Equal(got.UIDs, []SubIDRange{{1, 2}}) || !slices.Equal(got.GIDs, []SubIDRange{{3, 4}}) {
 		t.Errorf("found %v, %v", got, err)
 	}
-	for _, pair := range [][2]Owner{{bob, alice}, {alice, alice}, {alice, {Name: "carol", ID: 7}}} {
+	for _, pair := range [][2]User{{bob, alice}, {alice, alice}, {alice, {Name: "carol", ID: 7}}} {
 		if _, err := f.FindNamed(t.Context(), pair[0], pair[1]); !errors.Is(err, ErrNoSubIDs) {
 			t.Errorf("%v: %v", pair, err)
 		}
 	}
 	asked := withGetsubids(t, etc(t, "", "", "subid: sss\n"))
-	if got, err := asked.FindNamed(t.Context(), alice, Owner{Name: "alice", ID: 5}); err != nil || len(got.UIDs) != 2 ||
+	if got, err := asked.FindNamed(t.Context(), alice, User{Name: "alice", ID: 5}); err != nil || len(got.UIDs) != 2 ||
 		len(got.GIDs) != 1 {
 		t.Errorf("getsubids gives %v, %v", got, err)
 	}

@@ -21,7 +21,7 @@ const (
 type Process struct {
 	// Caller is the user, and GID the group, that called the program, with their IDs in the namespace of that call. A
 	// process in a namespace that was made for the call reads them from the environment variables of CallerEnv.
-	Caller Owner
+	Caller User
 	GID    uint32
 	// Mapping is the mapping of the namespace that the process is in.
 	Mapping Mapping
@@ -49,9 +49,9 @@ func ThisProcess() (Process, error) {
 func OwnIDs() (uid, gid uint32) { return uint32(os.Getuid()), uint32(os.Getgid()) }
 
 // CallingUser gives the user who called the program, even in a process of the namespace that was made for the call.
-func CallingUser() Owner {
+func CallingUser() User {
 	uid, _ := OwnIDs()
-	o := Owner{ID: callerID(envCallerUID, uid)}
+	o := User{ID: callerID(envCallerUID, uid)}
 	if u, err := user.LookupId(strconv.FormatUint(uint64(o.ID), 10)); err == nil {
 		o.Name = u.Username
 	}
@@ -106,7 +106,7 @@ func (p Process) Resolving(ctx context.Context, finder Finder) (c Caller, err er
 	c = Caller{UID: p.Caller.ID, GID: p.GID, Root: p.Root && p.Initial && p.Mounts}
 	switch {
 	case c.Root:
-		var whose Owner
+		var whose User
 		if whose, c.Sub, err = finder.FindRoot(ctx); errors.Is(err, ErrNoSubIDs) {
 			return c, nil
 		}

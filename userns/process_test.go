@@ -24,7 +24,7 @@ func TestTheCallerIsKnownInsideByTheEnvironment(t *testing.T) {
 	t.Setenv("_CONTAINERS_ROOTLESS_UID", "4000000123")
 	t.Setenv("_CONTAINERS_ROOTLESS_GID", "77")
 	p, err := userns.ThisProcess()
-	if err != nil || p.Caller != (userns.Owner{ID: 4000000123}) {
+	if err != nil || p.Caller != (userns.User{ID: 4000000123}) {
 		t.Errorf("the caller is %+v, %v", p.Caller, err)
 	}
 	if wantGID := map[bool]uint32{true: 77, false: gid}[p.Root]; p.GID != wantGID {
@@ -73,7 +73,7 @@ func TestWhatIsResolvedForACaller(t *testing.T) {
 		"inside, where it may mount": {userns.Process{Root: true, Mounts: true, Mapping: here}, here.UIDs},
 		"inside, where it may not":   {userns.Process{Root: true, Mapping: here}, mapOf(t, 0, 0, 1000)},
 	} {
-		test.process.Caller, test.process.GID = userns.Owner{ID: 1000}, 1001
+		test.process.Caller, test.process.GID = userns.User{ID: 1000}, 1001
 		c, err := test.process.Resolving(t.Context(), userns.Finder{})
 		if err != nil || c.Root || !c.Inside || c.UID != 1000 || c.GID != 1001 || !cmp.Equal(c.Outer.UIDs, test.outer) {
 			t.Errorf("%s: %+v, %v", name, c, err)

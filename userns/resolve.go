@@ -115,7 +115,7 @@ func (r *Resolved) byMode(c Caller, base Mapping) error {
 	}
 	if c.Root && len(base.UIDs) == 0 && (r.Mode.Name == ModePrivate || r.Mode.Name == ModeAuto) {
 		return &RequestError{Option: "--userns", Value: r.Mode.String(), Problem: "there is nothing to map",
-			Err: c.Sub.check(Owner{Name: "root"})}
+			Err: c.Sub.check(User{Name: "root"})}
 	}
 
 	switch r.Mode.Name {

@@ -34,24 +34,24 @@ type SubIDs struct {
 // sharedName is a name in the subordinate ID files that isn't a user's. Its ranges are for steps that root runs.
 const sharedName = "containers"
 
-// Owner is the user whose ranges are looked for. Files name a user either way, so
-// a line counts if it has the name or the ID.
-type Owner struct {
+// User is a user of the machine: who calls, or whose ranges are looked for. Files name a user either way, so a line
+// counts if it has the name or the ID.
+type User struct {
 	Name string // login name; "" when the user has none
 	ID   uint32 // user ID on the host
 }
 
 // String gives the name or, if there is none, the ID.
-func (o Owner) String() string {
-	if o.Name != "" {
-		return o.Name
+func (u User) String() string {
+	if u.Name != "" {
+		return u.Name
 	}
-	return strconv.FormatUint(uint64(o.ID), 10)
+	return strconv.FormatUint(uint64(u.ID), 10)
 }
 
 // is tells whether a name in a subordinate ID file means the owner. It compares as shadow does: "01000" is not 1000.
-func (o Owner) is(name string) bool {
-	return o.Name != "" && o.Name == name || name == strconv.FormatUint(uint64(o.ID), 10)
+func (u User) is(name string) bool {
+	return u.Name != "" && u.Name == name || name == strconv.FormatUint(uint64(u.ID), 10)
 }
 
 // parseSubIDs gives the owner's ranges in a file of the form of subuid(5), in the
@@ -60,7 +60,7 @@ func (o Owner) is(name string) bool {
 // with its number, whomever it is about: a typing mistake should not look like a
 // missing line. So is a line of the owner's that newuidmap would pass over or
 // read otherwise. The error is a [SubIDFileError]. No range at all is not an error.
-func parseSubIDs(r io.Reader, owner Owner) ([]SubIDRange, error) {
+func parseSubIDs(r io.Reader, owner User) ([]SubIDRange, error) {
 	var found []SubIDRange
 	err := eachSubID(r, owner, func(l subIDLine) {
 		if l.Count > 0 && owner.is(l.name) {
@@ -85,7 +85,7 @@ type subIDLine struct {
 
 // eachSubID calls visit for each line of a subordinate ID file, in order. It refuses lines of the owner that newuidmap
 // would refuse, but not if the owner has no ID: such an owner's ranges are used by root, without newuidmap.
-func eachSubID(r io.Reader, owner Owner, visit func(subIDLine)) error {
+func eachSubID(r io.Reader, owner User, visit func(subIDLine)) error {
 	lines := bufio.NewScanner(r)
 	lines.Split(rawLines)
 	n := 0
@@ -130,7 +130,7 @@ func rawLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
 }
 
 // badLine gives the error for a line; its remedy is a correct line.
-func badLine(number int, text string, owner Owner, problem string) error {
+func badLine(number int, text string, owner User, problem string) error {
 	fields := strings.Split(strings.TrimSpace(text), ":")
 	right := fmt.Sprintf("%s:%d:%d", owner, firstSubID, subIDCount)
 	if len(fields) == 3 && fields[0] != "" {

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-var alice = Owner{Name: "alice", ID: 1000}
+var alice = User{Name: "alice", ID: 1000}
 
 func TestParseSubIDsFindsTheOwnersLines(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
-		owner      Owner
+		owner      User
 		want       []SubIDRange
 	}{
 		{"by name", "bob:100000:65536\nalice:165536:65536\n", alice, []SubIDRange{{165536, 65536}}},
@@ -28,8 +28,8 @@ func TestParseSubIDsFindsTheOwnersLines(t *testing.T) {
 		{"range of nothing", "alice:1:0\n", alice, nil},
 		{"nobody", "", alice, nil},
 		{"prefix of a name", "alicea:1:2\nalic:1:2\n10000:1:2\n", alice, nil},
-		{"owner without a name", "alice:1:2\n1000:5:6\n", Owner{ID: 1000}, []SubIDRange{{5, 6}}},
-		{"root is not the empty number", "root:1:2\n0:3:4\n", Owner{Name: "root"}, []SubIDRange{{1, 2}, {3, 4}}},
+		{"owner without a name", "alice:1:2\n1000:5:6\n", User{ID: 1000}, []SubIDRange{{5, 6}}},
+		{"root is not the empty number", "root:1:2\n0:3:4\n", User{Name: "root"}, []SubIDRange{{1, 2}, {3, 4}}},
 		{"a number is the owner's only as it is usually written", "01000:1:2\n+1000:1:2\n1000:3:4\n", alice,
 			[]SubIDRange{{3, 4}}},
 		{"highest ID", "alice:4294967294:1\nalice:0:4294967295", alice, []SubIDRange{{4294967294, 1}, {0, 4294967295}}},
@@ -169,7 +169,7 @@ func TestFindSaysWhatIsMissingAndWhatToType(t *testing.T) {
 	for _, test := range []struct {
 		name                     string
 		subuid, subgid, nsswitch string
-		owner                    Owner
+		owner                    User
 		want                     string // SUBUID and SUBGID stand for the paths
 		kind                     error
 	}{
@@ -181,15 +181,15 @@ func TestFindSaysWhatIsMissingAndWhatToType(t *testing.T) {
 			"alice has no line in SUBUID and SUBGID; run as root: usermod --add-subuids 165536-231071 --add-subgids 200100-265635 alice", ErrNoSubIDs},
 		{"groups alone", "alice:100000:65536\n", full, "", alice,
 			"alice has no line in SUBGID; run as root: usermod --add-subgids 165536-231071 alice", ErrNoSubIDs},
-		{"user without a name", "", "", "", Owner{ID: 1000},
+		{"user without a name", "", "", "", User{ID: 1000},
 			"1000 has no line in SUBUID and SUBGID; run as root: echo 1000:100000:65536 >> SUBUID; echo 1000:100000:65536 >> SUBGID", ErrNoSubIDs},
 		{"garbage", full + "alice;1;2\n", full, "", alice,
 			`SUBUID:2: "alice;1;2" is not NAME:START:COUNT; a right line is alice:100000:65536`, ErrBadSubIDs},
-		{"source that knows nobody", "", "", "subid: sss\n", Owner{"carol", 5},
+		{"source that knows nobody", "", "", "subid: sss\n", User{"carol", 5},
 			`carol has no subordinate IDs in the source "sss" of nsswitch.conf; have 65536 user and group IDs assigned to carol there`, ErrNoSubIDs},
-		{"source that knows no groups", "", "", "subid: sss\n", Owner{"bob", 6},
+		{"source that knows no groups", "", "", "subid: sss\n", User{"bob", 6},
 			`bob has no subordinate IDs in the source "sss" of nsswitch.conf; have 65536 user and group IDs assigned to bob there`, ErrNoSubIDs},
-		{"source that answers rubbish", "", "", "subid: sss\n", Owner{"mallory", 7},
+		{"source that answers rubbish", "", "", "subid: sss\n", User{"mallory", 7},
 			`find subordinate IDs of mallory: read answer of getsubids: "rubbish" is not INDEX: NAME START COUNT: not a valid subordinate ID list`, ErrBadSubIDs},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -286,7 +286,7 @@ func TestProposedGrantIsEnough(t *testing.T) {
 	if err := f.Check(ctx, alice, mapping(), need); !errors.As(err, &re) {
 		t.Fatal(err)
 	}
-	line := "alice:100000:10\n" + Owner{Name: "alice"}.String() + ":" +
+	line := "alice:100000:10\n" + User{Name: "alice"}.String() + ":" +
 		strings.ReplaceAll((Range{re.UIDs.Range.Start, re.UIDs.Range.Count, 1}).String(), " ", ":")
 	if err := os.WriteFile(f.SubUID, []byte(strings.TrimSuffix(line, ":1")+"\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func (f *Facts) probeAsRoot(ctx context.Context, o Options) {
 	f.Ranges = newRanges(sub, err)
 	if err == nil {
 		steps = &m
-		f.Ranges.Fix = longerRange(ctx, userns.Finder{}, userns.Owner{Name: "root"}, m)
+		f.Ranges.Fix = longerRange(ctx, userns.Finder{}, userns.User{Name: "root"}, m)
 	}
 	sample := userns.Mapping{UIDs: userns.Map{{Host: 100000, Length: 1}}, GIDs: userns.Map{{Host: 100000, Length: 1}}}
 	if steps != nil {
@@ -138,7 +138,7 @@ func tryNamespace(m userns.Mapping) Outcome {
 }
 
 // rootRanges are those that root's RUN steps get.
-func rootRanges(ctx context.Context) (whose userns.Owner, sub userns.SubIDs, err error) {
+func rootRanges(ctx context.Context) (whose userns.User, sub userns.SubIDs, err error) {
 	whose, sub, err = userns.Finder{}.FindRoot(ctx)
 	if !errors.Is(err, userns.ErrNoSubIDs) {
 		return whose, sub, err
@@ -172,7 +172,7 @@ func (f *Facts) probeAsUser(ctx context.Context, o Options) {
 }
 
 // longerRange is what gives an owner all the IDs that images are made for; "" if it has them.
-func longerRange(ctx context.Context, finder userns.Finder, owner userns.Owner, m userns.Mapping) string {
+func longerRange(ctx context.Context, finder userns.Finder, owner userns.User, m userns.Mapping) string {
 	last := []uint32{usualRange - 1}
 	return outcome(finder.Check(ctx, owner, m, userns.IDs{UIDs: last, GIDs: last})).Fix
 }

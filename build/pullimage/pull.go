@@ -59,7 +59,7 @@ func Pull(ctx context.Context, s *session.Session, req Request) (all []Pulled, e
 	}
 	p := puller{Request: req, depot: d, from: bases.New(bases.Options{
 		Images: d.Images, Layers: snapshot.Rechainer{Store: d.Store}, Transfer: d.Pull, Registry: s.Registry(),
-		Pull: req.Policy, Owner: caller.Caller, Process: caller.Own(), Progress: req.Progress,
+		Pull: req.Policy, User: caller.Caller, Process: caller.Own(), Progress: req.Progress,
 		Asides: progress.NewAsides(req.Progress),
 	})}
 	names := []string{req.Image}

@@ -12,7 +12,7 @@ const capNames = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID S
 	"WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 
 // caps names a set of capabilities as podman does: "none", "full", or a list.
-func (v view) caps(set string) string {
+func (v shown) caps(set string) string {
 	bits := v.Caps[set]
 	names := strings.Fields(capNames)
 	var have []string

@@ -16,11 +16,11 @@ const usual = "build,step,user,pid,huser,ppid,pcpu,etime,time,args"
 // column is a descriptor. Names, codes and headers are podman's, where podman has them.
 type column struct {
 	name, code, header string
-	value              func(v view) string
+	value              func(v shown) string
 }
 
-// view is a process with what gives its IDs names.
-type view struct {
+// shown is a process with what gives its IDs names.
+type shown struct {
 	Process
 	names Names
 	host  hostNames
@@ -38,43 +38,43 @@ func find(name string) (column, bool) {
 // allColumns are sorted by name.
 func allColumns() []column {
 	return []column{
-		{"args", "%a", "COMMAND", view.args},
-		{"build", "", "BUILD", func(v view) string { return v.Step.Build }},
-		{"capamb", "", "AMBIENT CAPS", func(v view) string { return v.caps("CapAmb") }},
-		{"capbnd", "", "BOUNDING CAPS", func(v view) string { return v.caps("CapBnd") }},
-		{"capeff", "", "EFFECTIVE CAPS", func(v view) string { return v.caps("CapEff") }},
-		{"capinh", "", "INHERITED CAPS", func(v view) string { return v.caps("CapInh") }},
-		{"capprm", "", "PERMITTED CAPS", func(v view) string { return v.caps("CapPrm") }},
-		{"comm", "%c", "COMMAND", func(v view) string { return v.Comm }},
-		{"command", "", "COMMAND", view.args},
-		{"etime", "%t", "ELAPSED", func(v view) string { return v.elapsed().Round(time.Millisecond).String() }},
-		{"gidmap", "", "GIDMAP", func(v view) string { return oneLineMap(v.GIDMap) }},
-		{"group", "%G", "GROUP", func(v view) string { return v.group(v.GIDs[1]) }},
-		{"groups", "", "GROUPS", func(v view) string { return list(v.Groups, v.group) }},
-		{"hgroup", "", "HGROUP", func(v view) string { return v.host.group(v.GIDs[1]) }},
-		{"hgroups", "", "HGROUPS", func(v view) string { return list(v.Groups, v.host.group) }},
-		{"hpid", "", "HPID", func(v view) string { return strconv.Itoa(v.Host) }},
-		{"huser", "", "HUSER", func(v view) string { return v.host.user(v.UIDs[1]) }},
-		{"instruction", "", "INSTRUCTION", func(v view) string { return v.Step.Instruction }},
-		{"label", "", "LABEL", func(v view) string { return orNone(v.Label, "?") }},
-		{"nice", "%n", "NI", func(v view) string { return strconv.Itoa(v.Nice) }},
-		{"pcpu", "%C", "%CPU", view.pcpu},
-		{"pgid", "%r", "PGID", func(v view) string { return strconv.Itoa(v.PGID) }},
-		{"pid", "%p", "PID", func(v view) string { return strconv.Itoa(v.PID) }},
-		{"ppid", "%P", "PPID", func(v view) string { return strconv.Itoa(v.PPID) }},
-		{"rgroup", "%g", "RGROUP", func(v view) string { return v.group(v.GIDs[0]) }},
-		{"rss", "", "RSS", func(v view) string { return strconv.FormatUint(v.RSS>>10, 10) }},
-		{"ruser", "%u", "RUSER", func(v view) string { return v.user(v.UIDs[0]) }},
-		{"seccomp", "", "SECCOMP", view.seccomp},
-		{"state", "", "STATE", func(v view) string { return v.State }},
-		{"step", "", "STEP", func(v view) string { return v.Step.Number }},
-		{"stime", "", "STIME", func(v view) string { return v.Started.Local().Format("2006-01-02 15:04:05 -0700 MST") }},
-		{"tag", "", "TAG", view.tag},
-		{"time", "%x", "TIME", func(v view) string { return v.CPU.String() }},
-		{"tty", "%y", "TTY", view.tty},
-		{"uidmap", "", "UIDMAP", func(v view) string { return oneLineMap(v.UIDMap) }},
-		{"user", "%U", "USER", func(v view) string { return v.user(v.UIDs[1]) }},
-		{"vsz", "%z", "VSZ", func(v view) string { return strconv.FormatUint(v.VSZ>>10, 10) }},
+		{"args", "%a", "COMMAND", shown.args},
+		{"build", "", "BUILD", func(v shown) string { return v.Step.Build }},
+		{"capamb", "", "AMBIENT CAPS", func(v shown) string { return v.caps("CapAmb") }},
+		{"capbnd", "", "BOUNDING CAPS", func(v shown) string { return v.caps("CapBnd") }},
+		{"capeff", "", "EFFECTIVE CAPS", func(v shown) string { return v.caps("CapEff") }},
+		{"capinh", "", "INHERITED CAPS", func(v shown) string { return v.caps("CapInh") }},
+		{"capprm", "", "PERMITTED CAPS", func(v shown) string { return v.caps("CapPrm") }},
+		{"comm", "%c", "COMMAND", func(v shown) string { return v.Comm }},
+		{"command", "", "COMMAND", shown.args},
+		{"etime", "%t", "ELAPSED", func(v shown) string { return v.elapsed().Round(time.Millisecond).String() }},
+		{"gidmap", "", "GIDMAP", func(v shown) string { return oneLineMap(v.GIDMap) }},
+		{"group", "%G", "GROUP", func(v shown) string { return v.group(v.GIDs[1]) }},
+		{"groups", "", "GROUPS", func(v shown) string { return list(v.Groups, v.group) }},
+		{"hgroup", "", "HGROUP", func(v shown) string { return v.host.group(v.GIDs[1]) }},
+		{"hgroups", "", "HGROUPS", func(v shown) string { return list(v.Groups, v.host.group) }},
+		{"hpid", "", "HPID", func(v shown) string { return strconv.Itoa(v.Host) }},
+		{"huser", "", "HUSER", func(v shown) string { return v.host.user(v.UIDs[1]) }},
+		{"instruction", "", "INSTRUCTION", func(v shown) string { return v.Step.Instruction }},
+		{"label", "", "LABEL", func(v shown) string { return orNone(v.Label, "?") }},
+		{"nice", "%n", "NI", func(v shown) string { return strconv.Itoa(v.Nice) }},
+		{"pcpu", "%C", "%CPU", shown.pcpu},
+		{"pgid", "%r", "PGID", func(v shown) string { return strconv.Itoa(v.PGID) }},
+		{"pid", "%p", "PID", func(v shown) string { return strconv.Itoa(v.PID) }},
+		{"ppid", "%P", "PPID", func(v shown) string { return strconv.Itoa(v.PPID) }},
+		{"rgroup", "%g", "RGROUP", func(v shown) string { return v.group(v.GIDs[0]) }},
+		{"rss", "", "RSS", func(v shown) string { return strconv.FormatUint(v.RSS>>10, 10) }},
+		{"ruser", "%u", "RUSER", func(v shown) string { return v.user(v.UIDs[0]) }},
+		{"seccomp", "", "SECCOMP", shown.seccomp},
+		{"state", "", "STATE", func(v shown) string { return v.State }},
+		{"step", "", "STEP", func(v shown) string { return v.Step.Number }},
+		{"stime", "", "STIME", func(v shown) string { return v.Started.Local().Format("2006-01-02 15:04:05 -0700 MST") }},
+		{"tag", "", "TAG", shown.tag},
+		{"time", "%x", "TIME", func(v shown) string { return v.CPU.String() }},
+		{"tty", "%y", "TTY", shown.tty},
+		{"uidmap", "", "UIDMAP", func(v shown) string { return oneLineMap(v.UIDMap) }},
+		{"user", "%U", "USER", func(v shown) string { return v.user(v.UIDs[1]) }},
+		{"vsz", "%z", "VSZ", func(v shown) string { return strconv.FormatUint(v.VSZ>>10, 10) }},
 	}
 }
 
@@ -85,23 +85,23 @@ func orNone(text, none string) string {
 	return text
 }
 
-func (v view) args() string {
+func (v shown) args() string {
 	if len(v.Args) == 0 { // a zombie
 		return "[" + v.Comm + "]"
 	}
 	return strings.Join(v.Args, " ")
 }
 
-func (v view) tag() string {
+func (v shown) tag() string {
 	if len(v.Step.Tags) == 0 {
 		return "-"
 	}
 	return v.Step.Tags[0]
 }
 
-func (v view) elapsed() time.Duration { return max(v.Now.Sub(v.Started), 0) }
+func (v shown) elapsed() time.Duration { return max(v.Now.Sub(v.Started), 0) }
 
-func (v view) pcpu() string {
+func (v shown) pcpu() string {
 	seconds := v.elapsed().Seconds()
 	if seconds <= 0 {
 		return "0.000"
@@ -109,7 +109,7 @@ func (v view) pcpu() string {
 	return fmt.Sprintf("%.3f", 100*v.CPU.Seconds()/seconds)
 }
 
-func (v view) seccomp() string {
+func (v shown) seccomp() string {
 	switch v.Seccomp {
 	case "0":
 		return "disabled"
@@ -122,7 +122,7 @@ func (v view) seccomp() string {
 }
 
 // tty names a terminal by its device number (proc_pid_stat(5)).
-func (v view) tty() string {
+func (v shown) tty() string {
 	major, minor := v.TTY>>8&0xfff, v.TTY&0xff|v.TTY>>12&0xfff00
 	switch {
 	case v.TTY == 0:
@@ -136,9 +136,9 @@ func (v view) tty() string {
 }
 
 // user gives the name or number of a user inside the step.
-func (v view) user(host uint32) string { return inside(v.UIDMap, host, v.names.Users) }
+func (v shown) user(host uint32) string { return inside(v.UIDMap, host, v.names.Users) }
 
-func (v view) group(host uint32) string { return inside(v.GIDMap, host, v.names.Groups) }
+func (v shown) group(host uint32) string { return inside(v.GIDMap, host, v.names.Groups) }
 
 // inside turns an ID as the caller sees it into the container's, and that into a name if the image has one.
 func inside(mapText string, id uint32, names map[uint32]string) string {

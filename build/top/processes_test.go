@@ -155,12 +155,12 @@ func TestEveryDescriptorHasAValueForEveryProcess(t *testing.T) {
 	}
 	for tty, want := range map[int]string{0: "?", 4<<8 | 1: "tty1", 136<<8 | 3: "pts/3", 1<<8 | 3: "1:3",
 		137<<8 | 1: "pts/1048577"} {
-		if got := (view{Process: Process{TTY: tty}}).tty(); got != want {
+		if got := (shown{Process: Process{TTY: tty}}).tty(); got != want {
 			t.Errorf("terminal %#x is %s, not %s", tty, got, want)
 		}
 	}
 	for mode, want := range map[string]string{"0": "disabled", "1": "strict", "2": "filter", "": "?", "9": "?"} {
-		if got := (view{Process: Process{Seccomp: mode}}).seccomp(); got != want {
+		if got := (shown{Process: Process{Seccomp: mode}}).seccomp(); got != want {
 			t.Errorf("seccomp %s is %s", mode, got)
 		}
 	}
@@ -184,7 +184,7 @@ func TestNamesOfTheHostAreAskedForOnce(t *testing.T) {
 }
 
 func TestCapabilitiesThatAreNewAreNumbered(t *testing.T) {
-	v := view{Process: Process{Caps: map[string]uint64{"CapEff": 1<<63 | 1<<21, "CapBnd": ^uint64(0)}}}
+	v := shown{Process: Process{Caps: map[string]uint64{"CapEff": 1<<63 | 1<<21, "CapBnd": ^uint64(0)}}}
 	if got := v.caps("CapEff"); got != "SYS_ADMIN,CAP_63" {
 		t.Errorf("got %s", got)
 	}

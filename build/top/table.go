@@ -56,7 +56,7 @@ func (t Table) Write(w io.Writer, f Found) error {
 	fmt.Fprintln(tw, strings.Join(row, "\t"))
 	host := newHostNames()
 	for _, p := range f.Processes {
-		v := view{Process: p, names: f.Names[p.Step], host: host}
+		v := shown{Process: p, names: f.Names[p.Step], host: host}
 		for i, c := range t.columns {
 			row[i] = printable.Line(c.value(v))
 		}

@@ -129,7 +129,7 @@ func TestStatAndStatusAreParsed(t *testing.T) {
 		p.PGID != 1 || p.RSS != 12<<10 || p.Seccomp != "2" {
 		t.Errorf("%+v", p)
 	}
-	v := view{Process: p}
+	v := shown{Process: p}
 	for set, want := range map[string]string{"CapEff": "CHOWN,KILL", "CapBnd": "full", "CapInh": "none"} {
 		if got := v.caps(set); got != want {
 			t.Errorf("%s is %s", set, got)

@@ -90,7 +90,7 @@ func Open(ctx context.Context, s *session.Session, req Request) (_ *Tryout, err 
 
 	roots := rootfs.New(rootfs.Options{
 		Store: d.Store, Progress: req.Progress, Shown: progress.NewAsides(req.Progress),
-		Identity: rootfs.Identity{Owner: caller.Caller, Process: caller.Own(), StepNS: req.StepNS},
+		Identity: rootfs.Identity{User: caller.Caller, Process: caller.Own(), StepNS: req.StepNS},
 	})
 	return &Tryout{
 		request: req, op: op, below: roots.Image(found), roots: roots, end: end,
@@ -118,7 +118,7 @@ func find(ctx context.Context, s *session.Session, req Request) (images.Found, e
 	}
 	resolver := bases.New(bases.Options{
 		Images: d.Images, Transfer: d.Pull, Registry: s.Registry(), Pull: cmp.Or(req.Pull, bases.PullMissing),
-		Owner: caller.Caller, Process: caller.Own(), Progress: req.Progress, Asides: progress.NewAsides(req.Progress),
+		User: caller.Caller, Process: caller.Own(), Progress: req.Progress, Asides: progress.NewAsides(req.Progress),
 	})
 	base, err := resolver.Resolve(ctx, req.Image, want)
 	if err != nil {

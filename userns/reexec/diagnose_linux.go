@@ -262,7 +262,7 @@ func covers(outer userns.Map, r userns.Range) bool {
 
 // wantedLines gives the subordinate ID lines that a map needs. Container ID 0 alone
 // is the caller's own ID, which needs none.
-func wantedLines(owner userns.Owner, ids userns.Map) string {
+func wantedLines(owner userns.User, ids userns.Map) string {
 	var lines []string
 	for _, r := range ids {
 		if r.Container != 0 || r.Length != 1 {

@@ -35,7 +35,7 @@ type Options struct {
 	Stdin, Stdout, Stderr *os.File
 }
 
-func (o Options) owner() userns.Owner { return userns.Owner{Name: o.UserName, ID: o.UID} }
+func (o Options) owner() userns.User { return userns.User{Name: o.UserName, ID: o.UID} }
 
 // Enter runs this program again, with the same arguments, descriptors and
 // directory, as root of a new user namespace with o.Mapping and of a new mount

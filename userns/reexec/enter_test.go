@@ -57,7 +57,7 @@ func newOrdinary(t *testing.T) *ordinary {
 	if os.Getuid() == 0 {
 		u.credential = &syscall.Credential{Uid: u.uid, Gid: u.gid, Groups: []uint32{u.gid, 4321}}
 	}
-	u.sub, err = userns.Finder{}.Find(t.Context(), userns.Owner{Name: u.name, ID: u.uid})
+	u.sub, err = userns.Finder{}.Find(t.Context(), userns.User{Name: u.name, ID: u.uid})
 	if err != nil {
 		t.Fatal(err)
 	}

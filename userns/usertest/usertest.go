@@ -188,7 +188,7 @@ func enter(ctx context.Context) (code int, err error) {
 		return 1, err
 	}
 	uid, gid := userns.OwnIDs()
-	sub, err := userns.Finder{}.Find(ctx, userns.Owner{Name: u.Username, ID: uid})
+	sub, err := userns.Finder{}.Find(ctx, userns.User{Name: u.Username, ID: uid})
 	if err != nil {
 		return 1, err
 	}

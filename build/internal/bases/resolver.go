@@ -73,8 +73,8 @@ type Options struct {
 	Transfer Transfer
 	Registry session.Registry
 	Pull     PullPolicy
-	// Owner is who calls, and Process the user namespace that images are unpacked in; nil: the initial one.
-	Owner    userns.Owner
+	// User is who calls, and Process the user namespace that images are unpacked in; nil: the initial one.
+	User     userns.User
 	Process  *userns.Mapping
 	Progress progress.Sink
 	Asides   progress.Asides
@@ -208,7 +208,7 @@ func (r *Resolver) findNewer(ctx context.Context, ref string, want plan.Wanted) 
 	img, err := r.Transfer.Pull(ctx, ref, o)
 	if missing := new(pull.MissingIDs); err == nil || ctx.Err() != nil || errors.As(err, &missing) {
 		shown.End(ctx, err)
-		return img, Explain(ctx, err, r.Owner, r.Process)
+		return img, Explain(ctx, err, r.User, r.Process)
 	}
 	shown.GiveUp()
 	r.Progress.Emit(progress.Note{Text: fmt.Sprintf("using the image %s in the store: %v", ref, err)})
@@ -243,7 +243,7 @@ func (r *Resolver) pull(ctx context.Context, ref string, want plan.Wanted, other
 		return *other, nil
 	}
 	shown.End(ctx, err)
-	return img, Explain(ctx, err, r.Owner, r.Process)
+	return img, Explain(ctx, err, r.User, r.Process)
 }
 
 // copyLayout copies the image of a context oci-layout://DIR[:TAG][@DIGEST] into the store, where it gets no name.
@@ -268,12 +268,12 @@ func (r *Resolver) copyLayout(ctx context.Context, where string, platform ocispe
 		Platform: platform, Mapping: r.Process, Progress: shown.Transfer, Keep: r.Keep,
 	})
 	shown.End(ctx, err)
-	return img, Explain(ctx, err, r.Owner, r.Process)
+	return img, Explain(ctx, err, r.User, r.Process)
 }
 
 // Explain adds a hint to an error about an image whose files have owners that the user namespace process lacks; owner
 // is who calls.
-func Explain(ctx context.Context, err error, owner userns.Owner, process *userns.Mapping) error {
+func Explain(ctx context.Context, err error, owner userns.User, process *userns.Mapping) error {
 	missing := new(pull.MissingIDs)
 	if !errors.As(err, &missing) {
 		return err

@@ -315,7 +315,7 @@ func TestMissingIDsComeWithARemedy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Owner, o.Process = userns.Owner{Name: "alice", ID: 1000}, &userns.Mapping{UIDs: ids, GIDs: ids}
+	o.User, o.Process = userns.User{Name: "alice", ID: 1000}, &userns.Mapping{UIDs: ids, GIDs: ids}
 	_, err = bases.New(o).Resolve(t.Context(), "app", wanted("linux/arm64", false))
 	if missing := new(pull.MissingIDs); !errors.As(err, &missing) || !strings.Contains(err.Error(), "alice") {
 		t.Errorf("got %v", err)

@@ -110,7 +110,7 @@ func (p *Pusher) begin(ctx context.Context, d ocispec.Descriptor) (begun uploads
 			return nil, fmt.Errorf("push to %s: %w", r.ref, err)
 		}
 		if u == nil {
-			p.notePlace(r, d)
+			p.recordPlace(r, d)
 			continue
 		}
 		begun = append(begun, upload{Upload: u, to: r})
@@ -143,7 +143,7 @@ func (p *Pusher) sendAll(ctx context.Context, begun uploads, d ocispec.Descripto
 				return fmt.Errorf("push to %s: %w", u.to.ref, err)
 			}
 		}
-		p.notePlace(u.to, d)
+		p.recordPlace(u.to, d)
 	}
 	return nil
 }

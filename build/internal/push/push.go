@@ -49,7 +49,7 @@ type Options struct {
 	// Annotations are added to the manifests, the index and its entries.
 	Annotations annotation.Set
 
-	// Cache notes which repositories have a blob.
+	// Cache has records of which repositories have a blob.
 	Cache   *cache.Cache
 	Origins Finder
 	// Spool makes an empty file without a name, for a compressed layer.

@@ -14,8 +14,8 @@ import (
 
 // Identity says which user builds, and in which user namespaces.
 type Identity struct {
-	// Owner is the user, by host ID.
-	Owner userns.Owner
+	// User is the user, by host ID.
+	User userns.User
 	// Process is the mapping of the user namespace that cooper itself is in; nil if that is the initial one.
 	Process *userns.Mapping
 	StepNS
@@ -31,7 +31,7 @@ type StepNS struct {
 	// Auto makes the build choose a range of IDs that nothing else uses; Steps is nil then.
 	Auto *userns.AutoOptions
 	// Ranges is the owner of the subordinate IDs that Steps is made of, unless Asked is set.
-	Ranges userns.Owner
+	Ranges userns.User
 	// Asked tells that the user has asked for Steps or Auto; otherwise it is the default.
 	Asked bool
 }
@@ -83,7 +83,7 @@ func (i Identity) ExplainUnmapped(ctx context.Context, err error) error {
 		need.UIDs = append(need.UIDs, e.ID)
 	}
 	if i.Process != nil && !i.Process.Missing(need).Empty() {
-		return errors.Join(err, userns.Finder{}.Check(ctx, i.Owner, *i.Process, need))
+		return errors.Join(err, userns.Finder{}.Check(ctx, i.User, *i.Process, need))
 	}
 	if i.Steps != nil && !i.Asked {
 		return errors.Join(err, userns.Finder{}.Check(ctx, i.Ranges, *i.Steps, need))

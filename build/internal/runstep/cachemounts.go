@@ -14,6 +14,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/fileop"
+	"github.com/cooperbuild/cooper/build/internal/store/uses"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/executor"
@@ -143,7 +144,7 @@ func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c 
 // fillCacheDir gives a new cache directory its initial content and its owner. It locks the directory only meanwhile, so
 // that other steps wait for that and no longer: steps themselves may use locks on the directory.
 func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) (err error) {
-	marker := dir.Name() + ".made"
+	marker := dir.Name() + uses.MadeSuffix
 	if _, err := os.Lstat(marker); err == nil {
 		return nil
 	}

@@ -38,7 +38,7 @@ func New(s Setup) *Room {
 	roots := s.Inputs.Roots
 	r := &Room{
 		Setup: s, copies: contextCopies{store: roots.Store, made: map[copyKey]*contextCopy{}},
-		clonesDetached: sync.OnceValue(overlay.ClonesDetached), running: newRunning(roots.Identity.Owner.ID, roots.Progress),
+		clonesDetached: sync.OnceValue(overlay.ClonesDetached), running: newRunning(roots.Identity.User.ID, roots.Progress),
 	}
 	roots.OnClose(r.copies.close)
 	return r

@@ -100,7 +100,7 @@ func TestAStepFindsAnAgentAtItsSocket(t *testing.T) {
 func TestRunningStepsAreNotedForAsLongAsTheyRun(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t)
-	dir, err := runstep.RunDir(b.roots.Identity.Owner.ID)
+	dir, err := runstep.RunDir(b.roots.Identity.User.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestRunningStepsAreNotedForAsLongAsTheyRun(t *testing.T) {
 
 func TestOneNoteSaysThatStepsCanNotBeNoted(t *testing.T) { // it sets a variable
 	b := newBuild(t)
-	b.roots.Identity.Owner.ID = 1 // root has another place
+	b.roots.Identity.User.ID = 1 // root has another place
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -102,7 +102,7 @@ func isDirectory(path string) bool {
 
 // openError gives the error that names the directory at fault, and the remedy.
 func openError(opts storage.StoreOptions, err error) error {
-	if full := new(UnusableError); errors.As(unusable(err, placesOf(opts)), &full) {
+	if full := new(UnusableError); errors.As(unusable(err, dirsOf(opts)), &full) {
 		return full
 	}
 	e := &OpenError{Problem: "open store " + opts.GraphRoot, Err: err}

@@ -42,15 +42,15 @@ func DiskRefuses(err error) bool {
 // Unusable turns an error that is due to a disk which refuses writes, the store's or another, into an *UnusableError.
 // Other errors are returned as they are.
 func (s *Store) Unusable(err error) error {
-	return unusable(err, places{store: s.paths.Root, run: s.library.RunRoot()})
+	return unusable(err, storeDirs{store: s.paths.Root, run: s.library.RunRoot()})
 }
 
-// places are the directories that a store is in.
-type places struct{ store, run string }
+// storeDirs are the directories that a store is in.
+type storeDirs struct{ store, run string }
 
-func placesOf(o storage.StoreOptions) places { return places{store: o.GraphRoot, run: o.RunRoot} }
+func dirsOf(o storage.StoreOptions) storeDirs { return storeDirs{store: o.GraphRoot, run: o.RunRoot} }
 
-func unusable(err error, p places) error {
+func unusable(err error, p storeDirs) error {
 	if done := new(UnusableError); err == nil || errors.As(err, &done) {
 		return err
 	}
@@ -82,7 +82,7 @@ func unusable(err error, p places) error {
 }
 
 // brokenHint gives the remedy for a disk that fails, or for a failure of the library.
-func (p places) brokenHint(err error) string {
+func (p storeDirs) brokenHint(err error) string {
 	switch {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		return "ulimit -n lets a process open more files; --jobs does less at a time"
@@ -111,7 +111,7 @@ func pathOf(err error) string {
 
 // suffering gives the directory, among those that builds write to, on whose disk a write would give the error reason
 // now; "" if there is none.
-func (p places) suffering(reason unix.Errno) string {
+func (p storeDirs) suffering(reason unix.Errno) string {
 	for _, dir := range []string{p.store, p.run, os.TempDir()} {
 		var st unix.Statfs_t
 		dir = existing(dir)
@@ -130,7 +130,7 @@ func (p places) suffering(reason unix.Errno) string {
 // Exhausted says why the store's disk refuses writes at this moment; nil if it doesn't. It looks at the free space and
 // tries a write.
 func (s *Store) Exhausted() *UnusableError {
-	p := places{store: s.paths.Root, run: s.library.RunRoot()}
+	p := storeDirs{store: s.paths.Root, run: s.library.RunRoot()}
 	var st unix.Statfs_t
 	if unix.Statfs(p.store, &st) == nil && nearlyFull(&st) {
 		return p.exhausted(unix.ENOSPC)
@@ -149,7 +149,7 @@ func (s *Store) Exhausted() *UnusableError {
 	return nil
 }
 
-func (p places) exhausted(reason unix.Errno) *UnusableError {
+func (p storeDirs) exhausted(reason unix.Errno) *UnusableError {
 	full := new(UnusableError)
 	if errors.As(p.error(reason, reason, p.store), &full) {
 		return full
@@ -167,7 +167,7 @@ func nearlyFull(st *unix.Statfs_t) bool {
 	return int64(st.Bavail)*st.Bsize < bytes || st.Files > 0 && st.Ffree < files
 }
 
-func (p places) error(err error, reason unix.Errno, dir string) error {
+func (p storeDirs) error(err error, reason unix.Errno, dir string) error {
 	if !sameDisk(dir, p.store) {
 		return &UnusableError{What: err.Error(), Hint: "the disk that holds " + dir +
 			" can't take it; choose another directory", cause: err}

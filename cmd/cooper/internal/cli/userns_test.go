@@ -38,7 +38,7 @@ func pageCaller(t *testing.T, root bool) callerLookup {
 		}
 		caller := userns.Caller{UID: 1000, GID: 1000}
 		var err error
-		caller.Outer, _, err = finder.UserMap(ctx, userns.Owner{Name: "alice", ID: 1000}, 1000)
+		caller.Outer, _, err = finder.UserMap(ctx, userns.User{Name: "alice", ID: 1000}, 1000)
 		return caller, finder, err
 	}
 }

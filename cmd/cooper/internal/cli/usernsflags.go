@@ -118,17 +118,17 @@ func (u *usernsFlags) named(ctx context.Context, finder userns.Finder) (*userns.
 	sub, err := finder.FindNamed(ctx, ownerNamed(users), ownerNamed(groups))
 	var none *userns.NoSubIDsError
 	if errors.As(err, &none) && none.Source == "" {
-		if _, unknown := user.Lookup(none.Owner.Name); unknown != nil { // usermod can't help
+		if _, unknown := user.Lookup(none.User.Name); unknown != nil { // usermod can't help
 			return nil, command.Usagef("%s has no line in %s, and there is no such user\nhint: --subuidname and --subgidname take a name that has lines there",
-				none.Owner, strings.Join(none.Files(), " and "))
+				none.User, strings.Join(none.Files(), " and "))
 		}
 	}
 	return &sub, err
 }
 
 // ownerNamed is who has a name; ranges can also be there for the ID.
-func ownerNamed(name string) userns.Owner {
-	o := userns.Owner{Name: name, ID: ^uint32(0)}
+func ownerNamed(name string) userns.User {
+	o := userns.User{Name: name, ID: ^uint32(0)}
 	if who, err := user.Lookup(name); err == nil {
 		if id, err := strconv.ParseUint(who.Uid, 10, 32); err == nil {
 			o.ID = uint32(id)

@@ -53,7 +53,7 @@ func RunInside(ctx context.Context, env Env, o ChildOptions) (int, error) {
 }
 
 // UserMapping is that of the namespace that builds run in if they don't stay where they are started.
-func UserMapping(ctx context.Context) (userns.Owner, userns.Mapping, error) {
+func UserMapping(ctx context.Context) (userns.User, userns.Mapping, error) {
 	who, err := userns.ThisProcess()
 	if ids := reexec.CheckIDs(); ids != nil {
 		return who.Caller, userns.Mapping{}, ids

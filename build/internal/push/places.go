@@ -10,7 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/cache"
 )
 
-// maxPlaces is how many repositories of one registry are noted for a blob, and tried for a mount.
+// maxPlaces is how many repositories of one registry are recorded for a blob, and tried for a mount.
 const maxPlaces = 2
 
 func placeKey(host string, blob digest.Digest) cache.Key {
@@ -35,9 +35,9 @@ func (p *Pusher) neighbours(r *repository, blob digest.Digest) []string {
 	return all[:min(len(all), maxPlaces)]
 }
 
-// notePlace remembers that a repository has a blob. Errors are ignored: without the note the blob
-// is only sent once more.
-func (p *Pusher) notePlace(r *repository, d ocispec.Descriptor) {
+// recordPlace records that a repository has a blob. Errors are ignored: without the record the blob is only sent once
+// more.
+func (p *Pusher) recordPlace(r *repository, d ocispec.Descriptor) {
 	key := placeKey(r.ref.Domain, d.Digest)
 	rec := p.Cache.Get(key)
 	if rec != nil && slices.Contains(rec.Places, r.ref.Path) {
