@@ -177,6 +177,9 @@ func (m *programMount) start(cmd *exec.Cmd) error {
 	cmd.Stderr = &m.said
 	if err := cmd.Start(); err != nil {
 		close(m.ended)
+		if m.ctx.Err() != nil { // it says nothing of the cause
+			err = context.Cause(m.ctx)
+		}
 		return fmt.Errorf("start mount program: %w", err)
 	}
 	go func() {
