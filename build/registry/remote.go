@@ -14,7 +14,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/content"
@@ -33,8 +32,6 @@ type repository struct {
 	upload *http.Transport
 	auth   *wire.Authorizer
 	pace   wire.Pace
-	// spare are the connections that downloads may have besides the first one of each.
-	spare *semaphore.Weighted
 
 	mu sync.Mutex
 	// scheme is http or https; empty until the first request has found out.
@@ -50,7 +47,7 @@ func (c *Client) newRepository(e conf.Endpoint, actions string) (*repository, er
 	if err != nil {
 		return nil, err
 	}
-	r := &repository{at: e, host: e.Ref.Domain, transport: transport, pace: c.pace, spare: c.spare}
+	r := &repository{at: e, host: e.Ref.Domain, transport: transport, pace: c.pace}
 	if r.host == hub {
 		r.host = hubHost
 	}

@@ -108,7 +108,10 @@ func TestAStreamOfALayerThatWasChangedIsAnError(t *testing.T) {
 	for name, change := range map[string]func(dir, records string) error{
 		"a file is gone":    func(dir, _ string) error { return os.Remove(filepath.Join(dir, "f")) },
 		"a file is shorter": func(dir, _ string) error { return os.Truncate(filepath.Join(dir, "f"), 2) },
-		"a file is another": func(dir, _ string) error { return os.WriteFile(filepath.Join(dir, "f"), []byte("TEXT"), 0o600) },
+		"a file is another": func(dir, _ string) error {
+			return os.WriteFile(filepath.Join(dir, "f"), []byte("TEXT"),
+				0o600)
+		},
 		"a link leads out": func(dir, _ string) error {
 			return errors.Join(os.Remove(filepath.Join(dir, "f")), os.Symlink(secret, filepath.Join(dir, "f")))
 		},

@@ -28,7 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(usertest.Main(m.Run, store.HandleReexec, makeOther))
+	os.Exit(usertest.Main(m.Run, store.HandleReexec, makeOther, stopHalfway))
 }
 
 // otherStore tells a process what store to make: its directory and driver and the driver's options, one a line.
