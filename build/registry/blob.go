@@ -35,11 +35,15 @@ func (r *repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadClo
 	if errors.Is(err, content.ErrNotFound) && len(d.URLs) > 0 {
 		return r.elsewhere(ctx, d, err)
 	}
-	return b, err
+	if err != nil {
+		return b, err
+	}
+	return newWidening(b, r.spare), nil
 }
 
 func (r *repository) newBlob(ctx context.Context, d ocispec.Descriptor, host string, get getter) *blobReader {
-	return &blobReader{ctx: ctx, host: host, get: get, pace: r.pace, want: d, meter: patience.NewMeter(r.pace.Limits)}
+	return &blobReader{ctx: ctx, host: host, get: get, pace: r.pace, want: d, end: d.Size,
+		meter: patience.NewMeter(r.pace.Limits)}
 }
 
 // blobReader reads a blob over as many connections as it takes.
@@ -55,6 +59,11 @@ type blobReader struct {
 
 	body   io.ReadCloser
 	offset int64
+	// end is where it ends: at the blob's end, or, if part is set, earlier or there.
+	end  int64
+	part bool
+	// ranges says that the server gives parts of the blob, each over a connection of its own.
+	ranges bool
 	// failed counts the failures since the last byte that arrived, resumed all failures of the download.
 	failed, resumed int
 }
@@ -62,7 +71,10 @@ type blobReader struct {
 // open requests the bytes from offset to the end.
 func (b *blobReader) open() error {
 	header := http.Header{}
-	if b.offset > 0 {
+	switch {
+	case b.part:
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.offset, b.end-1))
+	case b.offset > 0:
 		header.Set("Range", fmt.Sprintf("bytes=%d-", b.offset))
 	}
 	resp, err := b.get(b.ctx, header)
@@ -71,9 +83,11 @@ func (b *blobReader) open() error {
 	}
 	skip := int64(0)
 	switch {
+	case resp.StatusCode == http.StatusOK && b.part:
+		return errors.Join(errNoRanges, resp.Body.Close())
 	case resp.StatusCode == http.StatusOK:
 		skip = b.offset // the registry has ignored the range and sends the blob from its start
-	case resp.StatusCode == http.StatusPartialContent && b.offset > 0:
+	case resp.StatusCode == http.StatusPartialContent && header.Get("Range") != "":
 		if r := resp.Header.Get("Content-Range"); !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", b.offset)) {
 			return errors.Join(fmt.Errorf("asked for what follows byte %d, the registry gives %q", b.offset, printable.Clip(r)),
 				resp.Body.Close())
@@ -81,9 +95,10 @@ func (b *blobReader) open() error {
 	default:
 		return wire.NewStatusError(resp, b.host)
 	}
-	if left := b.want.Size - b.offset + skip; resp.ContentLength >= 0 && resp.ContentLength != left {
+	if left := b.end - b.offset + skip; resp.ContentLength >= 0 && resp.ContentLength != left {
 		return errors.Join(content.SizeIs(b.want, resp.ContentLength+b.offset-skip), resp.Body.Close())
 	}
+	b.ranges = resp.ProtoMajor == 1 && resp.Header.Get("Accept-Ranges") == "bytes"
 	b.body = resp.Body
 	if _, err := io.CopyN(io.Discard, b.body, skip); err != nil {
 		return errors.Join(err, b.Close())
@@ -102,7 +117,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		start := b.pace.Now()
 		n, err := b.body.Read(p)
 		b.offset += int64(n)
-		if slow := b.meter.Note(n, b.pace.Now().Sub(start)); slow != nil && b.offset < b.want.Size {
+		if slow := b.meter.Note(n, b.pace.Now().Sub(start)); slow != nil && b.offset < b.end {
 			return 0, fmt.Errorf("the download of %s ended after %d of %d bytes: %w\nhint: %s", b.want.Digest, b.offset,
 				b.want.Size, slow, wire.SlowHint)
 		}
@@ -115,7 +130,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 			continue
 		case b.ctx.Err() != nil:
 			return 0, context.Cause(b.ctx)
-		case b.offset >= b.want.Size:
+		case b.offset >= b.end:
 			return 0, io.EOF // all bytes have arrived, however the connection ended
 		case errors.Is(err, io.EOF):
 			err = io.ErrUnexpectedEOF

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/credentials"
 	"github.com/cooperbuild/cooper/build/registry/internal/wire"
@@ -34,6 +36,7 @@ type Client struct {
 	policy conf.Policy
 	opts   Options
 	pace   wire.Pace
+	spare  *semaphore.Weighted // the connections of downloads besides the first of each
 
 	mu    sync.Mutex
 	repos map[access]*repository
@@ -60,7 +63,8 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{policy: policy, opts: o, pace: wire.UsualPace(), repos: map[access]*repository{}}, nil
+	return &Client{policy: policy, opts: o, pace: wire.UsualPace(), spare: semaphore.NewWeighted(maxSpare),
+		repos: map[access]*repository{}}, nil
 }
 
 // Close ends the client's idle connections.

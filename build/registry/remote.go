@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/content"
@@ -32,6 +33,8 @@ type repository struct {
 	upload *http.Transport
 	auth   *wire.Authorizer
 	pace   wire.Pace
+	// spare are the connections that downloads may have besides the first one of each.
+	spare *semaphore.Weighted
 
 	mu sync.Mutex
 	// scheme is http or https; empty until the first request has found out.
@@ -47,7 +50,7 @@ func (c *Client) newRepository(e conf.Endpoint, actions string) (*repository, er
 	if err != nil {
 		return nil, err
 	}
-	r := &repository{at: e, host: e.Ref.Domain, transport: transport, pace: c.pace}
+	r := &repository{at: e, host: e.Ref.Domain, transport: transport, pace: c.pace, spare: c.spare}
 	if r.host == hub {
 		r.host = hubHost
 	}
