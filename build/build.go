@@ -114,8 +114,9 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	defer stop(nil)
 	pushes := outputs.NewPushes(running, outputs.PushesOptions{
 		Layers: e.depot.Store, Origins: e.depot.Images, Cache: r.cache, Blobs: blobs,
-		Registry: e.session.Registry().Options(), Specs: set.Outputs, Tags: set.Tags, Shown: e.asides,
-	}, p.targets)
+		Registry: e.session.Registry().Options(), Specs: set.Outputs,
+		Annotations: set.Image.Annotations, Tags: set.Tags, Shown: e.asides,
+	}, set.kept(p.targets))
 	defer func() { pushes.Close(ctx, err) }()
 	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, blobs: blobs,
 		stop: stop})
@@ -126,7 +127,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	if err != nil {
 		return Result{}, false, errors.Join(err, w.anchorLeft(ctx, p.graph, roots))
 	}
-	if err := w.outputs.Anchor(ctx, p.graph, roots, p.targets); err != nil {
+	if err := w.outputs.Anchor(ctx, p.graph, roots, set.kept(p.targets)); err != nil {
 		return Result{}, false, err
 	}
 	made, err := w.outputs.Finish(ctx, p.targets, roots, set.names)

@@ -68,6 +68,19 @@ func ParseFormat(text string) (Format, error) { return imagebuilder.ParseFormat(
 // Changes are what the command line changes of the images that a Dockerfile describes.
 type Changes = plan.Changes
 
+// ImageOptions say what is made of a finished image.
+type ImageOptions = outputs.ImageOptions
+
+// Squash says which layers of an image become one.
+type Squash = outputs.Squash
+
+// The values of Squash.
+const (
+	SquashNone = outputs.SquashNone
+	SquashNew  = outputs.SquashNew
+	SquashAll  = outputs.SquashAll
+)
+
 // NamedContext is the value of one --build-context.
 type NamedContext = plan.NamedContext
 

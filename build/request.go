@@ -8,6 +8,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/outputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 )
@@ -33,7 +34,9 @@ type Request struct {
 	BuildArgs map[string]*string
 	Labels    map[string]string
 	// Changes are what is changed of the images besides their labels.
-	Changes  plan.Changes
+	Changes plan.Changes
+	// Image says what is made of the finished image.
+	Image    outputs.ImageOptions
 	Contexts map[string]plan.NamedContext
 	// Platforms are what to build for; none: this machine's, or what the base image is for. For
 	// several, each of which may stand here once, the build makes an index.

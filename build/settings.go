@@ -2,11 +2,16 @@ package build
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/outputs"
+	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
@@ -38,6 +43,14 @@ func (r Request) completed() Request {
 	}
 	r.Format = cmp.Or(r.Format, imagebuilder.OCI)
 	return r
+}
+
+// kept are the targets whose images have the layers that the steps make; none has where these are squashed.
+func (s settings) kept(targets []*plan.Stage) []*plan.Stage {
+	if s.Image.Squash != outputs.SquashNone {
+		return nil
+	}
+	return targets
 }
 
 // shownTo is a copy of the settings whose events go to another sink.
@@ -72,6 +85,13 @@ func (s settings) shownTags() []string {
 
 // CheckOutputs refuses outputs that can't hold what is going to be built, and pushes without a destination.
 func CheckOutputs(req Request) error {
+	platforms := req.Platforms
+	if len(platforms) == 0 {
+		platforms = []ocispec.Platform{runstep.MachinePlatform()}
+	}
+	if err := req.Image.Annotations.Check(platforms); err != nil {
+		return fmt.Errorf("--annotation: %w", err)
+	}
 	return outputs.Check(req.Platforms, req.Outputs, req.Tags)
 }
 

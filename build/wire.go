@@ -73,7 +73,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 		}),
 		outputs: outputs.New(outputs.Options{
 			Images: e.depot.Images, Layers: e.depot.Store, Cache: from.cache, Roots: roots,
-			Date: p.date, Format: set.Format,
+			Date: p.date, Format: set.Format, Image: set.Image,
 			Specs: set.Outputs, Pushes: from.pushes, Blobs: from.blobs,
 			Stdout: set.Stdout, Progress: set.Progress, Shown: e.asides,
 		}),

@@ -71,6 +71,8 @@ type Base struct {
 	// Digest is the manifest digest; empty if unknown.
 	Digest digest.Digest
 	Image  Image
+	// Annotations are those of the manifest.
+	Annotations map[string]string
 	// Config is the config JSON as stored, byte for byte.
 	Config []byte
 }

@@ -266,7 +266,7 @@ func importTable() []importRule {
 			pkg: "build/internal/outputs", job: "images of what a build ends with: records, names, what else is written",
 			mayImport: "build/export build/internal/blobs build/internal/cache build/internal/fileop build/internal/push " +
 				"build/internal/rootfs build/internal/store build/internal/store/images build/outfile build/plan " +
-				"build/progress build/registry build/registry/conf imagebuilder imagebuilder/layer " +
+				"build/progress build/registry build/registry/conf imagebuilder imagebuilder/annotation imagebuilder/layer " +
 				"imagebuilder/reference internal/fsys internal/guard",
 		},
 		{

@@ -24,7 +24,7 @@ import (
 func (b Room) Finish(ctx context.Context, targets []*plan.Stage, roots []*rootfs.Root, names []string) (Made, error) {
 	all := make([]made, 0, len(targets))
 	for _, target := range targets {
-		m, err := b.makeImage(target, roots, names)
+		m, err := b.makeImage(ctx, target, roots, names)
 		if err != nil {
 			return Made{}, err
 		}
@@ -78,16 +78,22 @@ func (b Room) noteNames(names []string) {
 }
 
 // makeImage makes the image of a target stage, with the names that it is to be written under.
-func (b Room) makeImage(target *plan.Stage, roots []*rootfs.Root, names []string) (made, error) {
-	config, created, err := b.imageConfig(target.Image, target.Last, roots)
+func (b Room) makeImage(ctx context.Context, target *plan.Stage, roots []*rootfs.Root, names []string) (made, error) {
+	root, history, err := b.finalRoot(ctx, target, roots)
 	if err != nil {
 		return made{}, err
 	}
-	layers := storeLayers(roots[target.Last.ID].Layers())
+	config, created, err := b.imageConfig(target.Image, root, history)
+	if err != nil {
+		return made{}, err
+	}
+	layers, annotations := storeLayers(root.Layers()), b.Image.annotations(target, created)
 	m := made{
-		image:  export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created},
-		record: images.Record{Config: config, Format: b.Format, Layers: layers, Created: created},
-		files:  roots[target.Last.ID],
+		image: export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created,
+			Annotations: annotations},
+		record: images.Record{Config: config, Format: b.Format, Layers: layers, Created: created,
+			Annotations: merged(annotations, b.Image.Annotations.Manifest(target.Image.Platform))},
+		files: root,
 	}
 	if len(b.Specs) > 0 {
 		m.image.Layers = BlobsOf(b.Layers, layers)
@@ -123,11 +129,10 @@ func storeLayers(layers []cache.Layer) []store.Layer {
 	return all
 }
 
-// imageConfig makes the config of the image after the step last, and gives its creation time. If all steps come from
-// the cache, the bytes are the same as before.
-func (b Room) imageConfig(image imagebuilder.Image, last *plan.Step, roots []*rootfs.Root) ([]byte, time.Time, error) {
-	history := b.history(last, roots)
-	final := roots[last.ID]
+// imageConfig makes the config of an image with the layers of a root, and gives its creation time. If all steps come
+// from the cache, the bytes are the same as before.
+func (b Room) imageConfig(image imagebuilder.Image, final *rootfs.Root, history []imagebuilder.History) ([]byte,
+	time.Time, error) {
 	var diffIDs []digest.Digest
 	for _, l := range final.Layers() {
 		diffIDs = append(diffIDs, l.DiffID)
@@ -265,7 +270,7 @@ func (b Room) Anchor(ctx context.Context, g *plan.Graph, roots []*rootfs.Root, e
 			continue
 		}
 
-		config, created, err := b.imageConfig(*last.Image, last, roots)
+		config, created, err := b.imageConfig(*last.Image, roots[last.ID], b.history(last, roots))
 		if err != nil {
 			return err
 		}

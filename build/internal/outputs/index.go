@@ -23,11 +23,12 @@ type made struct {
 
 // indexOf is the index of images for several platforms.
 func (b Room) indexOf(all []made, names []string) images.IndexRecord {
-	index := images.IndexRecord{Names: names, Format: b.Format}
+	index := images.IndexRecord{Names: names, Format: b.Format, Annotations: b.Image.Annotations.Index()}
 	for _, m := range all {
 		platform := m.image.Platform
 		platform.OSFeatures = slices.Clone(platform.OSFeatures)
-		index.Images = append(index.Images, images.IndexedImage{ID: m.id, Platform: platform})
+		index.Images = append(index.Images, images.IndexedImage{ID: m.id, Platform: platform,
+			Annotations: b.Image.Annotations.ManifestDescriptor(platform)})
 		if m.record.Created.After(index.Created) {
 			index.Created = m.record.Created
 		}

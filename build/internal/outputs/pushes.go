@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/registry"
+	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -27,8 +28,10 @@ type PushesOptions struct {
 	Registry registry.Options
 	// Specs are all outputs of the build, pushed or not; Tags are the names that the user gives the image.
 	Specs []export.Spec
-	Tags  []string
-	Shown progress.Asides
+	// Annotations are ImageOptions.Annotations.
+	Annotations annotation.Set
+	Tags        []string
+	Shown       progress.Asides
 }
 
 // Pushes are what one build pushes. A layer of the image is compressed and sent as soon as it is in the store, while
@@ -53,7 +56,7 @@ type Pushes struct {
 func NewPushes(ctx context.Context, o PushesOptions, targets []*plan.Stage) *Pushes {
 	p := &Pushes{PushesOptions: o, steps: map[*plan.Step]bool{}}
 	var specs []export.Spec
-	for _, spec := range o.Specs {
+	for _, spec := range annotated(o.Specs, o.Annotations) {
 		if spec.Push != nil {
 			specs = append(specs, spec)
 		}

@@ -45,6 +45,8 @@ type Options struct {
 	Roots  *rootfs.Roots
 	// Date replaces times in images; nil: they stay as they are.
 	Date *layer.Date
+	// Image says what is made of the finished stages.
+	Image ImageOptions
 	// Format is the format of the images in the store.
 	Format imagebuilder.Format
 	Specs  []export.Spec
@@ -62,7 +64,10 @@ type Options struct {
 type Room struct{ Options }
 
 // New makes the Room of a build.
-func New(o Options) Room { return Room{o} }
+func New(o Options) Room {
+	o.Specs = annotated(o.Specs, o.Image.Annotations)
+	return Room{o}
+}
 
 // Made is the result of a build.
 type Made struct {

@@ -64,7 +64,7 @@ func (f *Finder) Find(ctx context.Context, name string) (Found, error) {
 
 // Read reads what a build needs of an image that was found by a name, and keeps its layers for the build.
 func (f *Finder) Read(ctx context.Context, img *storage.Image, name string) (Found, error) {
-	config, err := f.config(img)
+	config, annotations, err := f.config(img)
 	if err != nil {
 		return Found{}, fmt.Errorf("read image %s: %w", name, err)
 	}
@@ -84,7 +84,8 @@ func (f *Finder) Read(ctx context.Context, img *storage.Image, name string) (Fou
 		layers[i].DiffID = parsed.DiffIDs[i]
 	}
 	return Found{
-		Base:   imagebuilder.Base{ID: img.ID, Name: name, Digest: img.Digest, Image: parsed, Config: config},
+		Base: imagebuilder.Base{ID: img.ID, Name: name, Digest: img.Digest, Image: parsed, Annotations: annotations,
+			Config: config},
 		Layers: layers,
 	}, nil
 }
@@ -166,23 +167,27 @@ func (f *Finder) byDigest(name string) (*storage.Image, error) {
 	return nil, storage.ErrImageUnknown
 }
 
-func (f *Finder) config(img *storage.Image) ([]byte, error) {
+// config reads the config of an image, and the annotations that its manifest has.
+func (f *Finder) config(img *storage.Image) (config []byte, annotations map[string]string, err error) {
 	raw, err := f.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
 	if err != nil {
-		return nil, fmt.Errorf("manifest: %w", err)
+		return nil, nil, fmt.Errorf("manifest: %w", err)
 	}
-	d, err := configDigest(raw)
-	if err != nil {
-		return nil, err
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, nil, fmt.Errorf("manifest: %w", err)
 	}
-	config, err := f.library.ImageBigData(img.ID, d.String())
-	if err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+	d := m.Config.Digest
+	if err := d.Validate(); err != nil {
+		return nil, nil, fmt.Errorf("config digest: %w", err)
+	}
+	if config, err = f.library.ImageBigData(img.ID, d.String()); err != nil {
+		return nil, nil, fmt.Errorf("config: %w", err)
 	}
 	if d.Algorithm().FromBytes(config) != d {
-		return nil, errors.New("config does not have the digest that the manifest gives it")
+		return nil, nil, errors.New("config does not have the digest that the manifest gives it")
 	}
-	return config, nil
+	return config, m.Annotations, nil
 }
 
 // configDigest is the digest that a manifest gives the config.

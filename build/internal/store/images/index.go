@@ -22,6 +22,8 @@ type IndexRecord struct {
 	Images []IndexedImage
 	// Format is that of the index and of its images.
 	Format imagebuilder.Format
+	// Annotations are those of the index; Docker's format has none.
+	Annotations map[string]string
 	// Names are full references; one that another image has is taken from it.
 	Names   []string
 	Created time.Time
@@ -32,6 +34,8 @@ type IndexedImage struct {
 	// ID is the image's in the store.
 	ID       string
 	Platform ocispec.Platform
+	// Annotations are those of its entry.
+	Annotations map[string]string
 }
 
 // instancesKey is where podman and buildah look for the images of a manifest list: an object of manifest digests and
@@ -74,6 +78,9 @@ func (r *Room) makeIndex(record IndexRecord) (raw []byte, instances map[string]s
 	index := ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: record.Format.Index(), Manifests: []ocispec.Descriptor{},
 	}
+	if record.Format != imagebuilder.Docker {
+		index.Annotations = record.Annotations
+	}
 	instances = map[string]string{}
 	for _, i := range record.Images {
 		manifest, err := r.library.ImageBigData(i.ID, storage.ImageDigestBigDataKey)
@@ -83,6 +90,9 @@ func (r *Room) makeIndex(record IndexRecord) (raw []byte, instances map[string]s
 		d := ocispec.Descriptor{
 			MediaType: record.Format.Manifest(), Digest: digest.FromBytes(manifest), Size: int64(len(manifest)),
 			Platform: &i.Platform,
+		}
+		if record.Format != imagebuilder.Docker {
+			d.Annotations = i.Annotations
 		}
 		index.Manifests = append(index.Manifests, d)
 		instances[d.Digest.String()] = fmt.Sprintf("containers-storage:[%s@%s+%s]@%s", r.store.Driver(), r.store.Paths().Root,

@@ -140,7 +140,7 @@ func (f *Finder) listed(img *storage.Image, layers map[string]sizedLayer) Listed
 		}
 		return l
 	}
-	if config, err := f.config(img); err == nil {
+	if config, _, err := f.config(img); err == nil {
 		if parsed, err := imagebuilder.ParseImage(config); err == nil {
 			l.Image = parsed
 		}

@@ -79,7 +79,7 @@ func (r *Room) replace(old *storage.Image, top string) error {
 // movable tells whether an image can be moved: one that was pulled by a table of contents has an ID that belongs to its
 // layers, and one that a container uses can't be deleted.
 func (r *Room) movable(img *storage.Image) (bool, error) {
-	config, err := r.config(img)
+	config, _, err := r.config(img)
 	if err != nil || digest.FromBytes(config).Encoded() != img.ID {
 		return false, nil //nolint:nilerr // what can't be read stays as it is
 	}

@@ -23,10 +23,12 @@ import (
 type Record struct {
 	Config []byte
 	// Format is that of the manifest. Empty: the one that the image has already, and that of OCI for a new one.
-	Format  imagebuilder.Format
-	Layers  []store.Layer
-	Names   []string
-	Created time.Time
+	Format imagebuilder.Format
+	Layers []store.Layer
+	// Annotations are those of the manifest; Docker's format has none.
+	Annotations map[string]string
+	Names       []string
+	Created     time.Time
 	// Keep says that the cache needs the image: without another name it gets one of the cache's.
 	Keep bool
 }
@@ -154,6 +156,9 @@ func localManifest(r Record) ([]byte, error) {
 		Layers: []ocispec.Descriptor{},
 	}
 	m.SchemaVersion = 2
+	if r.Format != imagebuilder.Docker {
+		m.Annotations = r.Annotations
+	}
 	for _, l := range r.Layers {
 		m.Layers = append(m.Layers, ocispec.Descriptor{MediaType: r.Format.Layer(ocispec.MediaTypeImageLayer),
 			Digest: l.DiffID, Size: l.Size})

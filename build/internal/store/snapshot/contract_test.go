@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -219,6 +220,35 @@ func TestMergedLayersShowTheSameFiles(t *testing.T) {
 		merged.DiffID = res.DiffID
 		if diff := cmp.Diff([]string{"./ 0:0", ".wh.a 0:0", "new 1:2"}, b.entries(merged)); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+func TestSquashedLayersHoldWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		all := b.add(base, func(root string) {
+			b.must(os.Remove(filepath.Join(root, "a")), put(root, "brief", 1, 2))
+		})
+		all = b.add(all, func(root string) {
+			b.must(os.Remove(filepath.Join(root, "brief")), put(root, "new", 1, 2))
+		})
+		ids := []string{all[0].ID, all[1].ID, all[2].ID}
+		squashed, res, err := b.room.Chains().Squash(t.Context(), ids[:1], ids[1:], snapshot.ReadOptions{})
+		b.must(err)
+		squashed.DiffID = res.DiffID
+		if diff := cmp.Diff([]string{".wh.a 0:0", "new 1:2"}, b.entries(squashed)); diff != "" ||
+			squashed.Parent != ids[0] {
+			t.Errorf("on %s:\n%s", squashed.Parent, diff)
+		}
+
+		whole, res, err := b.room.Chains().Squash(t.Context(), nil, ids, snapshot.ReadOptions{})
+		b.must(err)
+		whole.DiffID = res.DiffID
+		if entries := b.entries(whole); slices.ContainsFunc(entries, func(e string) bool {
+			return strings.Contains(e, ".wh.") || strings.HasPrefix(e, "a ") || strings.HasPrefix(e, "brief ")
+		}) || !slices.Contains(entries, "new 1:2") || whole.Parent != "" {
+			t.Errorf("all in one on %q: %q", whole.Parent, entries)
 		}
 	})
 }

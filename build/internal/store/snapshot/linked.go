@@ -28,6 +28,8 @@ type links struct {
 	// parent is the ID of the layer below. still is the ID of a layer that must still be in the store when its files have
 	// been linked.
 	parent, still string
+	// linked is called with the directory when the files are linked, before they are read; nil: nothing is.
+	linked func(dir string) error
 	// same is the digest that the layer's archive must have; "": any.
 	same digest.Digest
 }
@@ -51,6 +53,11 @@ func (w *staging) link(ctx context.Context, l links, o ReadOptions) (made store.
 	if err = errors.Join(w.room.CheckStill(l.still), err); err != nil {
 		return made, res, err
 	}
+	if l.linked != nil {
+		if err := l.linked(st.dir()); err != nil {
+			return made, res, err
+		}
+	}
 	if l.root != nil {
 		if err := layer.SetRootAttr(st.dir(), *l.root); err != nil {
 			return made, res, err
@@ -59,6 +66,9 @@ func (w *staging) link(ctx context.Context, l links, o ReadOptions) (made store.
 
 	if res, err = st.read(ctx, o, l.below); err != nil {
 		return made, res, err
+	}
+	if res.Empty && l.same == "" {
+		return made, res, nil
 	}
 	if l.same != "" && (res.Empty || res.DiffID != l.same) {
 		return made, res, errOther

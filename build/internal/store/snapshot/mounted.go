@@ -136,17 +136,7 @@ func (m *mounted) Read(ctx context.Context, o ReadOptions) (layer.Result, error)
 		return layer.Result{}, fmt.Errorf("compare layer with its parent: %w", err)
 	}
 
-	var changed, deleted []string
-	for _, c := range changes {
-		if c.Kind == archive.ChangeDelete {
-			deleted = append(deleted, c.Path)
-		} else {
-			changed = append(changed, c.Path)
-		}
-	}
-
-	slices.Sort(changed)
-	slices.Sort(deleted)
+	changed, deleted := sortChanges(changes)
 	if err := m.create(); err != nil {
 		return layer.Result{}, err
 	}
@@ -155,6 +145,20 @@ func (m *mounted) Read(ctx context.Context, o ReadOptions) (layer.Result, error)
 	res, err := layer.ReadChanges(ctx, dir, changed, deleted, options)
 	m.diffID = res.DiffID
 	return res, err
+}
+
+// sortChanges gives the paths that were made or changed, and those that were deleted.
+func sortChanges(changes []archive.Change) (changed, deleted []string) {
+	for _, c := range changes {
+		if c.Kind == archive.ChangeDelete {
+			deleted = append(deleted, c.Path)
+		} else {
+			changed = append(changed, c.Path)
+		}
+	}
+	slices.Sort(changed)
+	slices.Sort(deleted)
+	return changed, deleted
 }
 
 // changes compares the whole directory with its parent's. The driver's own comparison can't be trusted: what

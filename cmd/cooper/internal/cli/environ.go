@@ -90,8 +90,6 @@ func otherVariables() []otherVariable {
 			func(o *buildOptions, text string) bool { return o.run.isolation != "" || text == isolationOCI }},
 		{envRuntime, "without --isolation=oci cooper runs the steps itself",
 			func(o *buildOptions, _ string) bool { return o.run.isolation == isolationOCI || o.run.runtime != "" }},
-		{"BUILDAH_LAYERS", "steps are always cached; --no-cache runs them anew",
-			func(o *buildOptions, text string) bool { return o.noCache || oneOf("1", "true")(o, text) }},
 		{"BUILDAH_NOPIVOT", "steps always pivot into their root", oneOf("0", "false")},
 	}
 }

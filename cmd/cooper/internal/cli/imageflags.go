@@ -21,6 +21,7 @@ type imageFlags struct {
 	from                string
 	inheritLabels       bool
 	identity            bool
+	finished            finishFlags
 }
 
 func (i *imageFlags) register(f *pflag.FlagSet) {
@@ -32,6 +33,7 @@ func (i *imageFlags) register(f *pflag.FlagSet) {
 		"variable that each stage begins with, NAME=VALUE, or NAME to take it from the environment; ENV wins over it")
 	f.StringArrayVar(&i.unsetEnv, "unsetenv", nil, "variable that the image doesn't have; RUN steps still see it")
 	f.StringVar(&i.from, "from", "", "image, named context or scratch in place of the name in the first FROM")
+	i.finished.register(f)
 }
 
 // apply puts what the flags ask for into a request; version is that of this program.
@@ -55,7 +57,10 @@ func (i *imageFlags) apply(req *build.Request, version string) (err error) {
 	if slices.Contains(slices.Concat(i.unsetLabels, i.unsetEnv), "") {
 		return command.Usagef("--unsetenv and --unsetlabel: a name is missing")
 	}
-	req.Changes.Env, err = parseEnv(i.env)
+	if req.Changes.Env, err = parseEnv(i.env); err != nil {
+		return err
+	}
+	req.Image, err = i.finished.options()
 	return err
 }
 

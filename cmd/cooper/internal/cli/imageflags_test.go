@@ -11,6 +11,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 )
 
 // requested is what a command line asks cooper build for.
@@ -54,6 +55,9 @@ func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 	withoutVariables(t)
 	for line, names := range map[string]string{
 		"--label=a=1 --unsetlabel=a":                                "--label --unsetlabel",
+		"--squash --squash-all":                                     "--squash --squash-all",
+		"--squash --layers":                                         "--squash --layers",
+		"--annotation=a=1 --unsetannotation=a":                      "--annotation --unsetannotation",
 		"--timestamp=1 --source-date-epoch=1":                       "--timestamp --source-date-epoch",
 		"--timestamp=1 --build-arg=SOURCE_DATE_EPOCH=1":             "--timestamp --build-arg",
 		"--source-date-epoch=1 --build-arg=SOURCE_DATE_EPOCH=2":     "--source-date-epoch --build-arg",
@@ -72,7 +76,8 @@ func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 		}
 	}
 	for _, line := range []string{"--env==x", "--unsetenv=", "--unsetlabel=", "--timestamp=x", "--timestamp=-1",
-		"--timestamp=253402300800", "--source-date-epoch=x", "--source-date-epoch=-1"} {
+		"--timestamp=253402300800", "--source-date-epoch=x", "--source-date-epoch=-1", "--annotation=index:a=1",
+		"--annotation=x:a=1", "--annotation==1"} {
 		if _, _, err := requested(line); status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
 			t.Errorf("%s: %v is no error of usage", line, err)
 		}
@@ -163,5 +168,53 @@ func TestDatesComeFromOneFlagOrElseTheEnvironment(t *testing.T) {
 			exact != tt.exact {
 			t.Errorf("%s %q: argument %q, limit %d, exactly %d", tt.env, tt.args, arg, limit, exact)
 		}
+	}
+}
+
+func TestLayersAreSquashedAsTheFlagsSay(t *testing.T) {
+	for _, tt := range []struct {
+		env, args string
+		want      build.Squash
+	}{
+		{"", "", build.SquashNone},
+		{"", "--layers", build.SquashNone},
+		{"", "--layers=false", build.SquashNew},
+		{"", "--squash", build.SquashNew},
+		{"", "--squash --layers=false", build.SquashNew},
+		{"", "--squash-all", build.SquashAll},
+		{"", "--squash-all --layers", build.SquashAll},
+		{"false", "", build.SquashNew},
+		{"false", "--layers", build.SquashNone},
+		{"true", "", build.SquashNone},
+		{"0", "--squash-all", build.SquashAll},
+	} {
+		withoutVariables(t)
+		t.Setenv(envLayers, tt.env)
+		if req, _, err := requested(strings.Fields(tt.args)...); err != nil || req.Image.Squash != tt.want {
+			t.Errorf("%s %q: %v, %v", tt.env, tt.args, req.Image.Squash, err)
+		}
+	}
+	t.Setenv(envLayers, "x")
+	if _, _, err := requested(); err == nil || !strings.Contains(err.Error(), envLayers) {
+		t.Errorf("%s=x: %v", envLayers, err)
+	}
+}
+
+func TestFlagsAnnotateTheImage(t *testing.T) {
+	withoutVariables(t)
+	req, _, err := requested("--annotation=a=1", "--annotation", "bare", "--annotation",
+		"manifest,manifest-descriptor:b=2=3",
+		"--unsetannotation=index", "--inherit-annotations", "--created-annotation", "--omit-history")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := build.ImageOptions{OmitHistory: true, InheritAnnotations: true, DateAnnotation: true,
+		UnsetAnnotations: []string{"index"}, Annotations: annotation.Set{
+			{Place: annotation.Manifest, Key: "a", Value: "1"}, {Place: annotation.Manifest, Key: "bare"},
+			{Place: annotation.Manifest, Key: "b", Value: "2=3"},
+			{Place: annotation.ManifestDescriptor, Key: "b", Value: "2=3"},
+		}}
+	if diff := cmp.Diff(want, req.Image); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

@@ -88,7 +88,8 @@ func contextDir(t *testing.T, files map[string]string) string {
 func withoutVariables(t *testing.T) {
 	t.Helper()
 	withoutUsernsVariables(t)
-	names := []string{envPlatform, envProgress, envFormat, envMaxUsedSpace, "SOURCE_DATE_EPOCH", "SSH_AUTH_SOCK"}
+	names := []string{envLayers, envPlatform, envProgress, envFormat, envMaxUsedSpace, "SOURCE_DATE_EPOCH",
+		"SSH_AUTH_SOCK"}
 	for _, v := range otherVariables() {
 		names = append(names, v.name)
 	}
