@@ -24,8 +24,8 @@ func importTable() []importRule {
 		{
 			pkg: "cmd/cooper/internal/cli", job: "the tree of commands, one file a verb: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top build/tryout " +
-				"cmd/cooper/internal/command cmd/cooper/internal/imagecmd internal/fsys internal/guard " +
-				"internal/terminal userns userns/reexec",
+				"cmd/cooper/internal/command cmd/cooper/internal/imagecmd imagebuilder/annotation internal/fsys " +
+				"internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
