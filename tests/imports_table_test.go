@@ -32,7 +32,8 @@ func importTable() []importRule {
 			mayImport: "cmd/cooper/internal/cli",
 		},
 		{
-			pkg: "cmd/cooper/internal/command", job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
+			pkg:       "cmd/cooper/internal/command",
+			job:       "what commands share: streams, errors, the way into the namespace, store flags, formats",
 			mayImport: "build build/progress internal/terminal userns userns/reexec",
 		},
 		{
@@ -63,11 +64,10 @@ func importTable() []importRule {
 				"build/internal/store/depot build/internal/store/removal build/internal/store/shift " +
 				"build/progress internal/guard",
 		},
-		{pkg: "build/internal/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
+		{pkg: "internal/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
 		{
 			pkg: "build/plan", job: "instructions to an immutable graph",
-			mayImport: "build/internal/chmod imagebuilder imagebuilder/dockerfile imagebuilder/reference " +
-				"imagebuilder/remote",
+			mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote internal/chmod",
 		},
 		{
 			pkg: "build/internal/solve", job: "runs the graph",
@@ -95,7 +95,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/fetch/web", job: "files from URLs",
-			mayImport: "build/internal/fetch/shelf build/internal/patience imagebuilder/remote internal/printable",
+			mayImport: "build/internal/fetch/shelf imagebuilder/remote internal/patience internal/printable",
 		},
 		{
 			pkg: "build/internal/fetch/git", job: "trees from git repositories, by the program git",
@@ -107,7 +107,7 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build/internal/fileop", job: "COPY, ADD of local files, WORKDIR",
-			mayImport: "build/internal/chmod build/internal/source imagebuilder/layer internal/decompress internal/fsys " +
+			mayImport: "build/internal/source imagebuilder/layer internal/chmod internal/decompress internal/fsys " +
 				"userns/accounts",
 		},
 		{
@@ -116,7 +116,8 @@ func importTable() []importRule {
 				"build/internal/store/uses internal/flock internal/fsys internal/guard userns",
 		},
 		{
-			pkg: "build/internal/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
+			pkg:       "build/internal/store/internal/library",
+			job:       "containers/storage without its panics, and layers renamed across mounts",
 			mayImport: "internal/fsys internal/guard",
 		},
 		{
@@ -170,7 +171,8 @@ func importTable() []importRule {
 				"build/internal/store/snapshot imagebuilder/layer userns/usertest",
 		},
 		{
-			pkg: "build/internal/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
+			pkg: "build/internal/store/snapshot",
+			job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
 				"build/internal/store/shift executor executor/joined executor/overlay imagebuilder/layer " +
 				"imagebuilder/layer/merge imagebuilder/layer/owners internal/fsys internal/guard userns",
@@ -190,31 +192,37 @@ func importTable() []importRule {
 			mayImport: "build/disk imagebuilder/layer/owners internal/decompress internal/fsys internal/guard " +
 				"internal/tarsplit",
 		},
-		{pkg: "build/internal/patience", job: "when a download is given up", pure: true},
+		{pkg: "internal/patience", job: "when a download is given up", pure: true},
 		{
 			pkg: "build/registry", job: "images in registries: found, read and pushed",
-			mayImport: "build/internal/patience build/registry/conf build/registry/content build/registry/credentials " +
-				"build/registry/internal/wire imagebuilder/reference internal/printable",
+			mayImport: "build/registry/conf build/registry/content build/registry/credentials " +
+				"build/registry/internal/wire imagebuilder/reference internal/guard internal/patience " +
+				"internal/printable",
 		},
 		{
-			pkg: "build/registry/conf", job: "what the machine's files say of registries: mirrors, short names, certificates, policy",
+			pkg:       "build/registry/conf",
+			job:       "what the machine's files say of registries: mirrors, short names, certificates, policy",
 			mayImport: "imagebuilder/reference",
 		},
 		{
-			pkg: "build/registry/credentials", job: "credentials for registries: found, kept and forgotten, in files and by helpers",
+			pkg:       "build/registry/credentials",
+			job:       "credentials for registries: found, kept and forgotten, in files and by helpers",
 			mayImport: "imagebuilder/reference internal/guard",
 		},
 		{
-			pkg: "build/registry/registrytest", job: "for tests: a registry in memory, and a user whose files say how to reach it",
+			pkg:       "build/registry/registrytest",
+			job:       "for tests: a registry in memory, and a user whose files say how to reach it",
 			mayImport: "imagebuilder/reference",
 		},
 		{
-			pkg: "build/registry/content", job: "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
+			pkg:       "build/registry/content",
+			job:       "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
 			mayImport: "imagebuilder internal/printable",
 		},
 		{
-			pkg: "build/registry/internal/wire", job: "requests to registries: patience, trust in connections, logins, what refusals say",
-			mayImport: "build/internal/patience build/registry/conf build/registry/content build/registry/credentials " +
+			pkg: "build/registry/internal/wire",
+			job: "requests to registries: patience, trust in connections, logins, what refusals say",
+			mayImport: "build/registry/conf build/registry/content build/registry/credentials internal/patience " +
 				"internal/printable",
 		},
 		{
@@ -246,7 +254,8 @@ func importTable() []importRule {
 			mayImport: "build/internal/inputs build/plan imagebuilder/dockerfile",
 		},
 		{
-			pkg: "build/internal/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
+			pkg: "build/internal/rootfs",
+			job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading build/internal/store " +
 				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
 				"build/internal/store/snapshot build/plan build/progress build/reclaim executor executor/joined " +
@@ -270,11 +279,13 @@ func importTable() []importRule {
 				"imagebuilder/reference internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/internal/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg:       "build/internal/stepinput",
+			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/internal/inputs build/internal/rootfs build/internal/source build/plan internal/fsys",
 		},
 		{
-			pkg: "build/internal/stepinput/inputtest", job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
+			pkg: "build/internal/stepinput/inputtest",
+			job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
 			mayImport: "build/internal/cache build/internal/inputs build/internal/rootfs build/internal/source " +
 				"build/internal/sshagent build/internal/stepinput build/internal/store build/plan build/progress",
 		},
@@ -297,13 +308,15 @@ func importTable() []importRule {
 				"executor userns",
 		},
 		{
-			pkg: "build/internal/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
+			pkg: "build/internal/bases",
+			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
 				"build/internal/store/snapshot build/plan build/progress build/registry build/registry/content " +
 				"build/session imagebuilder userns",
 		},
 		{
-			pkg: "build/internal/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
+			pkg: "build/internal/steps",
+			job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
 			mayImport: "build/internal/rootfs build/internal/runstep build/internal/store/images build/plan " +
 				"build/progress imagebuilder/dockerfile",
 		},
@@ -319,7 +332,8 @@ func importTable() []importRule {
 				"build/progress build/registry build/registry/content build/session imagebuilder",
 		},
 		{
-			pkg: "build/internal/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
+			pkg: "build/internal/blobs",
+			job: "compressed layers: what became of layers, which blobs are kept, where they came from",
 			mayImport: "build/export build/internal/cache build/internal/fetch build/registry build/registry/content " +
 				"imagebuilder/reference",
 		},
@@ -407,7 +421,8 @@ func importTable() []importRule {
 			mayImport: "executor/spec",
 		},
 		{
-			pkg: "executor/internal/container", job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
+			pkg: "executor/internal/container",
+			job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
 			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs executor/internal/mounts " +
 				"executor/internal/steproot executor/overlay executor/step",
 		},
@@ -433,7 +448,8 @@ func importTable() []importRule {
 				"executor/internal/streams executor/overlay executor/spec executor/step",
 		},
 		{
-			pkg: "executor/internal/ids", job: "a step's user namespace, its capabilities, and who owns a file as seen from where",
+			pkg:       "executor/internal/ids",
+			job:       "a step's user namespace, its capabilities, and who owns a file as seen from where",
 			mayImport: "executor/emulator executor/joined executor/overlay executor/step userns",
 		},
 		{
@@ -455,7 +471,8 @@ func importTable() []importRule {
 			mayImport: "userns",
 		},
 		{
-			pkg: "executor/emulator", job: "what executes programs of other architectures: which the machine does, where emulators lie",
+			pkg:       "executor/emulator",
+			job:       "what executes programs of other architectures: which the machine does, where emulators lie",
 			mayImport: "executor/internal/rawproc",
 		},
 		{
@@ -468,7 +485,8 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg:       "internal/fsys",
+			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{

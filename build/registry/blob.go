@@ -11,9 +11,9 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/registry/internal/wire"
+	"github.com/cooperbuild/cooper/internal/patience"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 

@@ -86,28 +86,36 @@ func (c *Client) Resolve(ctx context.Context, ref reference.Reference) (*Remote,
 	if err := c.policy.Check(ref); err != nil {
 		return nil, err
 	}
+	return first(ctx, c, ref, func(repo *repository, at reference.Reference) (*Remote, error) {
+		return repo.resolve(ctx, at)
+	})
+}
+
+// first asks an image's mirrors and then its own registry, by the name that the image has there, and gives the first
+// answer that is no error.
+func first[T any](ctx context.Context, c *Client, ref reference.Reference,
+	ask func(repo *repository, at reference.Reference) (T, error)) (answer T, err error) {
 	ends, err := conf.Mirrors(ref)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	var errs []error
 	for _, e := range ends {
 		repo, err := c.repository(e, wire.Pulls)
 		if err == nil {
-			var found *Remote
-			if found, err = repo.resolve(ctx, e.Ref); err == nil {
-				return found, nil
+			if answer, err = ask(repo, e.Ref); err == nil {
+				return answer, nil
 			}
 		}
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return answer, context.Cause(ctx)
 		}
 		if len(ends) > 1 {
 			err = fmt.Errorf("%s: %w", e.Ref, err)
 		}
 		errs = append(errs, err)
 	}
-	return nil, errors.Join(errs...)
+	return answer, errors.Join(errs...)
 }
 
 // repository gives the connection to the repository of an endpoint, which all callers for the same actions share.

@@ -14,11 +14,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
+	"github.com/cooperbuild/cooper/internal/patience"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 
@@ -191,20 +191,7 @@ func withDigest(location string, d digest.Digest) (string, error) {
 // FetchBlob opens a blob of an image's repository, in the first of its mirrors that has it or in its own registry. The
 // caller reads it through [content.Verify] and closes it.
 func (c *Client) FetchBlob(ctx context.Context, ref reference.Reference, b ocispec.Descriptor) (io.ReadCloser, error) {
-	ends, err := conf.Mirrors(ref)
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for _, e := range ends {
-		repo, err := c.repository(e, wire.Pulls)
-		if err == nil {
-			var rc io.ReadCloser
-			if rc, err = repo.blob(ctx, b); err == nil {
-				return rc, nil
-			}
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
+	return first(ctx, c, ref, func(repo *repository, _ reference.Reference) (io.ReadCloser, error) {
+		return repo.blob(ctx, b)
+	})
 }

@@ -9,8 +9,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
 
-	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry/internal/wire"
+	"github.com/cooperbuild/cooper/internal/patience"
 )
 
 // Hurry makes a client impatient, for tests that must fail soon.

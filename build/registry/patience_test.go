@@ -12,9 +12,9 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/registrytest"
+	"github.com/cooperbuild/cooper/internal/patience"
 )
 
 // clock is one that goes on by a step whenever it is looked at.

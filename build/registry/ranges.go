@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/internal/patience"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 

@@ -3,14 +3,12 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/cooperbuild/cooper/build/registry/conf"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/registry/internal/wire"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
@@ -29,25 +27,13 @@ func (c *Client) Tags(ctx context.Context, ref reference.Reference) ([]string, e
 	if err := c.policy.Check(ref); err != nil {
 		return nil, err
 	}
-	ends, err := conf.Mirrors(ref)
+	tags, err := first(ctx, c, ref, func(repo *repository, _ reference.Reference) ([]string, error) {
+		return repo.tags(ctx)
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("tags of %s: %w", ref.Repository(), err)
 	}
-	var errs []error
-	for _, e := range ends {
-		repo, err := c.repository(e, wire.Pulls)
-		if err == nil {
-			var tags []string
-			if tags, err = repo.tags(ctx); err == nil {
-				return tags, nil
-			}
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		errs = append(errs, fmt.Errorf("tags of %s: %w", e.Ref.Repository(), err))
-	}
-	return nil, errors.Join(errs...)
+	return tags, nil
 }
 
 func (r *repository) tags(ctx context.Context) (all []string, err error) {

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/build/internal/chmod"
 	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/internal/chmod"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 

@@ -3,8 +3,8 @@ package fileop
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/build/internal/chmod"
 	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/internal/chmod"
 )
 
 // rules give the attributes of copies.

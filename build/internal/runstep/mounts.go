@@ -86,6 +86,13 @@ func (r *Room) bindMount(ctx context.Context, m plan.Mount, c runCall) (executor
 		return em, release, nil
 	}
 
+	return r.withScratch(ctx, em, release)
+}
+
+// withScratch gives a mount a directory for files that the step writes and that are thrown away. The function that it
+// returns releases the mount and that directory.
+func (r *Room) withScratch(ctx context.Context, em executor.Mount, release func() error) (executor.Mount, func() error,
+	error) {
 	tmp, remove, err := r.Inputs.Roots.Store.Parts().Scratch.Dir(ctx)
 	if err != nil {
 		return em, nil, errors.Join(err, release())

@@ -81,13 +81,5 @@ func (r *Room) volume(ctx context.Context, v Volume, ns rootfs.NS) (executor.Mou
 	if !v.Discard || v.ReadOnly {
 		return em, release, nil
 	}
-	tmp, remove, err := r.Inputs.Roots.Store.Parts().Scratch.Dir(ctx)
-	if err != nil {
-		return em, nil, errors.Join(err, release())
-	}
-	release = joined(release, remove)
-	if em.Scratch, err = makeScratch(tmp); err != nil {
-		return em, nil, errors.Join(err, release())
-	}
-	return em, joined(release, em.Scratch.Close), nil
+	return r.withScratch(ctx, em, release)
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
-	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
+	"github.com/cooperbuild/cooper/internal/patience"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 

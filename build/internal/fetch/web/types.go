@@ -6,7 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/internal/fetch/shelf"
-	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/internal/patience"
 )
 
 // ProgressFunc receives the bytes that have arrived so far and the bytes in all; total is -1 if the server gives none.

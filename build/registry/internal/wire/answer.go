@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/internal/patience"
 )
 
 // Fruitless is how many attempts in a row may bring nothing.

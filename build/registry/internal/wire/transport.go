@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/internal/patience"
 	"github.com/cooperbuild/cooper/build/registry/conf"
+	"github.com/cooperbuild/cooper/internal/patience"
 )
 
 const (

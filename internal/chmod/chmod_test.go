@@ -3,7 +3,7 @@ package chmod_test
 import (
 	"testing"
 
-	"github.com/cooperbuild/cooper/build/internal/chmod"
+	"github.com/cooperbuild/cooper/internal/chmod"
 )
 
 func TestAModeIsChangedAsChmodDoes(t *testing.T) {

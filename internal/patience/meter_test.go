@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cooperbuild/cooper/build/internal/patience"
+	"github.com/cooperbuild/cooper/internal/patience"
 )
 
 func TestADownloadIsGivenUpForWhatItBringsNotForHowLongItTakes(t *testing.T) {
