@@ -17,6 +17,8 @@ const (
 	nopCommand = "nop"
 	// inputCommand makes an input; run by the user who is measured, so that the files are that user's.
 	inputCommand = "input"
+	// imageCommand makes an image for the server; in its own process, since a child's peak begins with that of its parent.
+	imageCommand = "image"
 	// fetchCommand writes what is at a URL to standard output.
 	fetchCommand = "fetch"
 	// touchCommand uses and frees memory; in its own process, since a child's peak begins with that of its parent.

@@ -3,7 +3,6 @@ package main
 import (
 	"archive/tar"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -190,15 +189,21 @@ func (b blobStore) layer(kind string, write func(w io.Writer) error) (d ocispec.
 	return d, hash.Digest(), err
 }
 
+// makeImage makes an image in a directory of blobs and writes its manifest's descriptor to standard output.
+func makeImage(kind, busybox, dir string) error {
+	d, err := blobStore{dir}.image(kind, busybox)
+	if err != nil {
+		return err
+	}
+	return encode(d)(os.Stdout)
+}
+
 // image makes an image and returns its manifest's descriptor.
-func (b blobStore) image(ctx context.Context, kind, busybox string) (ocispec.Descriptor, error) {
+func (b blobStore) image(kind, busybox string) (ocispec.Descriptor, error) {
 	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest}
 	m.SchemaVersion = 2
 	config := ocispec.Image{Platform: thisPlatform(), RootFS: ocispec.RootFS{Type: "layers"}}
 	for n := range imageLayers + 1 {
-		if ctx.Err() != nil {
-			return ocispec.Descriptor{}, context.Cause(ctx)
-		}
 		d, id, err := b.layer(kind, func(w io.Writer) error {
 			if n == 0 {
 				return writeBusybox(w, busybox)

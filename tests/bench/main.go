@@ -48,6 +48,9 @@ func dispatch(args []string) error {
 	if len(args) == 3 && args[0] == inputCommand {
 		return makeInput(args[1], args[2])
 	}
+	if len(args) == 4 && args[0] == imageCommand {
+		return makeImage(args[1], args[2], args[3])
+	}
 	if len(args) == 2 && args[0] == fetchCommand {
 		return fetch(args[1])
 	}

@@ -252,3 +252,47 @@ func TestLayersAreWhatTheLibraryMakesOfThem(t *testing.T) {
 		}
 	}
 }
+
+// TestArchivesOutOfTheOrdinaryAreLeftToTheLibrary has archives that aren't unpacked here, after a part of them was.
+func TestArchivesOutOfTheOrdinaryAreLeftToTheLibrary(t *testing.T) {
+	file := func(name string) filled { return filled{tar.Header{Name: name, Mode: 0o644}, "text of " + name} }
+	for name, test := range map[string]struct {
+		members []filled
+		says    string // the error of both
+	}{
+		"a member behind a link": {members: []filled{
+			file("first"), {Header: tar.Header{Typeflag: tar.TypeDir, Name: "usr/lib/", Mode: 0o755}},
+			{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "lib", Linkname: "usr/lib"}}, file("lib/x"),
+			{Header: tar.Header{Typeflag: tar.TypeLink, Name: "y", Linkname: "lib/x", Mode: 0o644}},
+		}},
+		"a member behind a file": {members: []filled{file("a"), file("a/b")}, says: "not a directory"},
+		"a link to a directory": {members: []filled{
+			{Header: tar.Header{Typeflag: tar.TypeDir, Name: "d/", Mode: 0o755}},
+			{Header: tar.Header{Typeflag: tar.TypeLink, Name: "e", Linkname: "d"}},
+		}, says: "operation not permitted"},
+		"a kind that nobody knows": {members: []filled{file("first"), {Header: tar.Header{Typeflag: tar.TypeCont, Name: "c"}}},
+			says: "unhandled tar header type"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := newOrigin()
+			root := src.image(archived(t, 0, test.members...))
+			var all []kept
+			for _, o := range []store.Options{{Driver: "overlay", Portable: true}, {Driver: "overlay"}} {
+				d := storetest.Open(t, o)
+				img, err := d.Pull.Copy(t.Context(), src, root, copyOptions(""))
+				if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+					t.Errorf("portable %v: %v, want %q", o.Portable, err, test.says)
+				}
+				if err == nil {
+					all = append(all, keptOf(t, d, img.Layers[0], []string{"/usr"}))
+				}
+			}
+			if len(all) == 2 {
+				created := cmpopts.IgnoreMapEntries(func(key string, _ any) bool { return key == "created" })
+				if diff := cmp.Diff(all[0], all[1], created); diff != "" {
+					t.Errorf("-library +here:\n%s", diff)
+				}
+			}
+		})
+	}
+}

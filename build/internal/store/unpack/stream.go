@@ -14,7 +14,7 @@ const (
 	// pieceSize is how many bytes of an archive go from one goroutine to the next at a time, and pieces how many pieces
 	// one archive has in memory.
 	pieceSize = 128 << 10
-	pieces    = 8
+	pieces    = 4
 )
 
 // piece is a part of an archive. err, such as io.EOF, comes after data.
@@ -91,13 +91,14 @@ func (s *stream) read(under, plain io.Reader) error {
 				p.err = err
 			}
 		}
+		last := p.err != nil
 		select {
 		case s.hashed <- p:
 		case <-s.quit:
 			return nil
 		}
-		if p.err != nil {
-			return nil // the piece has it
+		if last {
+			return nil
 		}
 	}
 }

@@ -17,7 +17,7 @@ const (
 	// smallFile is the size in bytes up to which a file's body is handed to a writer.
 	smallFile = 64 << 10
 	// bodies is how many of these bodies are in memory at most, and waiting how many files wait for a writer.
-	bodies  = 64
+	bodies  = 32
 	waiting = 64
 )
 
