@@ -275,8 +275,8 @@ func importTable() []importRule {
 			pkg: "build/internal/outputs", job: "images of what a build ends with: records, names, what else is written",
 			mayImport: "build/export build/internal/blobs build/internal/cache build/internal/fileop build/internal/push " +
 				"build/internal/rootfs build/internal/store build/internal/store/images build/outfile build/plan " +
-				"build/progress build/registry build/registry/conf imagebuilder imagebuilder/annotation imagebuilder/layer " +
-				"imagebuilder/reference internal/fsys internal/guard",
+				"build/progress build/registry build/registry/conf imagebuilder imagebuilder/annotation " +
+				"imagebuilder/layer imagebuilder/reference internal/fsys internal/guard",
 		},
 		{
 			pkg:       "build/internal/stepinput",

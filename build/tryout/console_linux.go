@@ -22,8 +22,8 @@ type Streams struct {
 	Stdin, Stdout, Stderr *os.File
 	// Interactive hands on what Stdin has; otherwise the command has no input.
 	Interactive bool
-	// Terminal gives the command a terminal of its own, which shows on Stdout and, with Interactive, reads from Stdin. What the
-	// command writes is handed on as it is then: it may do to the user's terminal whatever a program may.
+	// Terminal gives the command a terminal of its own, which shows on Stdout and, with Interactive, reads from Stdin.
+	// What the command writes is handed on as it is then: it may do to the user's terminal whatever a program may.
 	Terminal bool
 }
 
@@ -31,6 +31,9 @@ type Streams struct {
 // a terminal of its own, so that it can't change the owner, mode or settings of the caller's files.
 type console struct {
 	Streams
+	// interrupted is called when Ctrl-C is typed for a command to which the kernel doesn't hand it on.
+	interrupted func()
+
 	ends []func() error // what close calls, the last one first
 }
 
@@ -48,7 +51,7 @@ func (c *console) connect(s *executor.Step) {
 	if err == nil {
 		s.Stdin = r
 		c.ends = append(c.ends, r.Close)
-		err = c.feed(w, w.Close)
+		err = c.feed(w, w, w.Close)
 	}
 	if err != nil {
 		c.ends = append(c.ends, func() error { return fmt.Errorf("connect the input: %w", err) })
@@ -81,7 +84,7 @@ func (c *console) begin(other *os.File) (end func() error) {
 		if terminal.Is(c.Stdin) {
 			err = errors.Join(err, c.raw())
 		}
-		err = errors.Join(err, c.feed(other, nil))
+		err = errors.Join(err, c.feed(keys{other, c.interrupted}, other, nil))
 	}
 	shown := make(chan error, 1)
 	go func() {
@@ -142,9 +145,9 @@ func (c *console) follow(other *os.File) error {
 	return resize()
 }
 
-// feed hands on the input to w, until the end of either or until close. atEnd is called at the end of the input, if it
-// isn't nil.
-func (c *console) feed(w *os.File, atEnd func() error) error {
+// feed hands on the input to w, which writes to the file to, until the end of either or until close. atEnd is called at
+// the end of the input, if it isn't nil.
+func (c *console) feed(w io.Writer, to *os.File, atEnd func() error) error {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
 		return err
@@ -159,7 +162,7 @@ func (c *console) feed(w *os.File, atEnd func() error) error {
 	}()
 	c.ends = append(c.ends, func() error {
 		err := fsys.WriteAll(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		_ = w.SetWriteDeadline(time.Now()) // it may be closed already
+		_ = to.SetWriteDeadline(time.Now()) // it may be closed already
 		<-stopped
 		return errors.Join(err, unix.Close(wake))
 	})

@@ -127,25 +127,39 @@ func find(ctx context.Context, s *session.Session, req Request) (images.Found, e
 	return resolver.Image(base.ID), nil
 }
 
-// Run runs the command, waits for its end and gives its exit status: 128 plus the signal's number if a signal ended it.
-// When ctx ends the command is sent the signal of its cause, and is killed if it doesn't handle that or takes too long.
-// Run is called once.
+// Run runs the command, waits for its end, removes what it has written to the image's files and gives its exit status:
+// 128 plus the signal's number if a signal ended it. When ctx ends the command is sent the signal of its cause, and is
+// killed if it doesn't handle that or takes too long. Run is called once.
 func (t *Tryout) Run(ctx context.Context, streams Streams) (exit int, err error) {
 	staged, err := t.roots.Stage(ctx, t.step, t.below)
 	if err != nil {
 		return 0, err
 	}
-	connected := console{Streams: streams}
+	defer func() { err = errors.Join(err, staged.Snap.Remove()) }()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	connected := console{Streams: streams, interrupted: func() { stop(errInterrupted) }}
 	defer func() { err = errors.Join(err, connected.close()) }()
 	status, err := t.room.Try(ctx, staged, t.op, func(s *executor.Step) {
 		s.ReadOnly = t.request.ReadOnly
-		s.Stop = executor.Stop{Signal: t.request.Signal, Grace: grace}
-		if s.Stop.Signal == nil {
-			s.Stop.Signal = func(error) syscall.Signal { return syscall.SIGTERM }
-		}
+		s.Stop = executor.Stop{Signal: t.signal, Grace: grace}
 		connected.connect(s)
 	})
+	if errors.Is(err, errInterrupted) {
+		return 128 + int(unix.SIGINT), nil
+	}
 	return status.ExitCode, err
+}
+
+// signal is what the command is asked to end with.
+func (t *Tryout) signal(cause error) syscall.Signal {
+	switch {
+	case errors.Is(cause, errInterrupted):
+		return unix.SIGINT
+	case t.request.Signal != nil:
+		return t.request.Signal(cause)
+	}
+	return unix.SIGTERM
 }
 
 // The statuses with which docker and podman say that a command wasn't run.
@@ -167,5 +181,5 @@ func StatusOf(err error) int {
 	return exitNotExecutable
 }
 
-// Close removes what the command has written and lets go of the image.
+// Close lets go of the image.
 func (t *Tryout) Close() error { return errors.Join(t.roots.Close(), t.end()) }

@@ -131,8 +131,8 @@ func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked b
 	return &Staged{Step: s, Below: below, Snap: snap}, nil
 }
 
-// Stage makes the snapshot for a command that is run by hand on a root: nobody keeps what it writes there. Close removes
-// it.
+// Stage makes the snapshot for a command that is run by hand on a root. Nobody keeps what it writes there: the caller
+// removes it.
 func (b *Roots) Stage(ctx context.Context, s *plan.Step, below *Root) (*Staged, error) {
 	return b.prepare(ctx, s, below, false)
 }

@@ -109,7 +109,6 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.readOnly, "read-only", false, "keep the command from writing to the image's files")
 	f.StringVar(&o.platform, "platform", "", "platform that the image must be for, OS/ARCH[/VARIANT]")
 	f.StringVar(&o.pull, "pull", "missing", "fetch the image: always, missing or never")
-	f.Lookup("pull").NoOptDefVal = "always"
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing of the fetching of the image")
 	f.StringVar(&o.sandbox.network, "network", networkDefault,
 		"network of the command: none, or host or default, which are the host's")
