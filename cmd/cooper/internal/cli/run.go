@@ -108,7 +108,7 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.hostname, "hostname", "", "host name that the command sees (default cooper)")
 	f.BoolVar(&o.readOnly, "read-only", false, "keep the command from writing to the image's files")
 	f.StringVar(&o.platform, "platform", "", "platform that the image must be for, OS/ARCH[/VARIANT]")
-	f.StringVar(&o.pull, "pull", "missing", "fetch the image: always, missing or never")
+	f.StringVar(&o.pull, "pull", "missing", "fetch the image: always, missing, newer or never")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing of the fetching of the image")
 	f.StringVar(&o.sandbox.network, "network", networkDefault,
 		"network of the command: none, or host or default, which are the host's")
@@ -129,9 +129,9 @@ func (o *runOptions) request(args []string) (req tryout.Request, err error) {
 		},
 	}
 	switch o.pull {
-	case string(build.PullAlways), string(build.PullMissing), string(build.PullNever):
+	case string(build.PullAlways), string(build.PullMissing), string(build.PullNewer), string(build.PullNever):
 	default:
-		return req, command.Usagef("--pull=%s: must be always, missing or never", o.pull)
+		return req, command.Usagef("--pull=%s: must be always, missing, newer or never", o.pull)
 	}
 	if o.workdir != "" && !path.IsAbs(o.workdir) {
 		return req, command.Usagef("--workdir=%s: must be an absolute path", o.workdir)
