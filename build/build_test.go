@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 	"github.com/cooperbuild/cooper/userns/usertest"
@@ -121,7 +122,7 @@ func TestBuildsRunAtOnceInASession(t *testing.T) {
 		})
 	}
 	building.Wait()
-	usage, err := build.Usage(t.Context(), s)
+	usage, err := reclaim.UsageIn(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,11 +244,11 @@ func TestAStoreThatIsNotThereHoldsNothing(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join(t.TempDir(), "store")
 	s := build.NewSession(build.SessionOptions{Store: build.StoreOptions{Root: root}})
-	usage, err := build.Usage(t.Context(), s)
+	usage, err := reclaim.UsageIn(t.Context(), s)
 	if err != nil || len(usage.Items) != 0 {
 		t.Errorf("it holds %v, %v", usage.Items, err)
 	}
-	gone, err := build.Prune(t.Context(), s, build.PruneRequest{})
+	gone, err := reclaim.PruneIn(t.Context(), s, reclaim.PruneRequest{})
 	if err != nil || len(gone) != 0 {
 		t.Errorf("removed %v, %v", gone, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/sourcedate"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
@@ -25,7 +26,7 @@ type planned struct {
 func makePlan(ctx context.Context, set settings, from opened, bases plan.Resolver) (p planned, err error) {
 	df := from.dockerfile
 	o := set.planOptions(df, bases)
-	o.ContextDate = from.contextDate(set.Progress)
+	o.ContextDate = sourcedate.OfContext(from.contexts, set.Progress)
 	if len(set.Platforms) < 2 {
 		if p.graph, err = plan.Make(ctx, df.Parsed, o); err != nil {
 			return planned{}, err
@@ -34,7 +35,8 @@ func makePlan(ctx context.Context, set settings, from opened, bases plan.Resolve
 	} else if err := p.combine(ctx, set, df, o); err != nil {
 		return planned{}, err
 	}
-	p.date, err = set.date(p.graph.SourceDate)
+	asked := sourcedate.Asked{Timestamp: set.Timestamp, SourceDate: set.SourceDate, Args: set.BuildArgs}
+	p.date, err = asked.Date(p.graph.SourceDate)
 	return p, err
 }
 

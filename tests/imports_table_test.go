@@ -23,9 +23,9 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "the tree of commands, one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/top build/tryout " +
-				"cmd/cooper/internal/command cmd/cooper/internal/imagecmd imagebuilder/annotation internal/fsys " +
-				"internal/guard internal/terminal userns userns/reexec",
+			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/reclaim " +
+				"build/sourcedate build/top build/tryout cmd/cooper/internal/command cmd/cooper/internal/imagecmd " +
+				"imagebuilder/annotation internal/fsys internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -44,14 +44,14 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
-			mayImport: "build/disk build/export build/internal/bases build/internal/blobs build/internal/cache " +
+			mayImport: "build/export build/internal/bases build/internal/blobs build/internal/cache " +
 				"build/internal/copystep build/internal/inputs build/internal/inspect build/internal/outputs " +
 				"build/internal/rootfs build/internal/runstep build/internal/sendimage build/internal/solve " +
 				"build/internal/source build/internal/sshagent build/internal/stepinput build/internal/steps " +
 				"build/internal/store build/internal/store/depot build/internal/store/images " +
 				"build/internal/store/snapshot build/outfile build/plan build/progress build/reclaim " +
-				"build/registry build/session executor/joined imagebuilder imagebuilder/dockerfile " +
-				"imagebuilder/layer imagebuilder/remote userns",
+				"build/registry build/session build/sourcedate executor/joined imagebuilder " +
+				"imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -62,7 +62,7 @@ func importTable() []importRule {
 			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",
 			mayImport: "build/disk build/internal/cache build/internal/fetch build/internal/store " +
 				"build/internal/store/depot build/internal/store/removal build/internal/store/shift " +
-				"build/progress internal/guard",
+				"build/progress build/session internal/guard",
 		},
 		{pkg: "internal/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
 		{
@@ -364,6 +364,10 @@ func importTable() []importRule {
 			mayImport: "build/internal/bases build/internal/store/depot build/internal/store/images " +
 				"build/internal/store/snapshot build/plan build/progress build/registry build/session " +
 				"imagebuilder imagebuilder/reference",
+		},
+		{
+			pkg: "build/sourcedate", job: "the time that files and records have: of the user, the Dockerfile or the context",
+			mayImport: "build/plan build/progress imagebuilder/layer",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

@@ -187,7 +187,7 @@ func (c *layerCopy) applyAll(ctx context.Context, pending []*pendingLayer, waiti
 			return errNotFetched
 		}
 		if err := c.apply(ctx, l); err != nil {
-			if c.beyondRange = l.found != nil && c.unmapped(l.found); c.beyondRange {
+			if c.beyondRange = l.found != nil && unmapped(c.opts.Mapping, l.found); c.beyondRange {
 				err = errors.Join(err, drain(pending[i+1:], waiting))
 			}
 			return fmt.Errorf("layer %d of %d: %w", l.number, len(c.img.Layers), err)
@@ -283,8 +283,9 @@ func (c *layerCopy) undo() error {
 	return errors.Join(errs...)
 }
 
-func (c *layerCopy) tempFile() (*os.File, error) {
-	file, err := c.room.store.Parts().Scratch.File()
+// tempFile makes a file without a name.
+func (r *Room) tempFile() (*os.File, error) {
+	file, err := r.store.Parts().Scratch.File()
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary file: %w", err)
 	}

@@ -24,9 +24,9 @@ func (e *MissingIDs) Error() string {
 		userns.IDs{UIDs: e.UIDs, GIDs: e.GIDs})
 }
 
-// unmapped tells whether IDs are beyond the user's ranges.
-func (c *layerCopy) unmapped(a *unpack.Archive) bool {
-	uids, gids := c.beyond([]*unpack.Archive{a})
+// unmapped tells whether IDs of an archive are beyond the user's ranges.
+func unmapped(ranges *userns.Mapping, a *unpack.Archive) bool {
+	uids, gids := beyond(ranges, a)
 	return len(uids)+len(gids) > 0
 }
 
@@ -38,12 +38,13 @@ func (c *layerCopy) missingIDs(fetched []*pendingLayer) error {
 			all = append(all, l.found)
 		}
 	}
-	uids, gids := c.beyond(all)
+	uids, gids := beyond(c.opts.Mapping, all...)
 	return &MissingIDs{Image: c.opts.Name, UIDs: uids, GIDs: gids}
 }
 
-func (c *layerCopy) beyond(all []*unpack.Archive) (uids, gids []uint32) {
-	if c.opts.Mapping == nil {
+// beyond are the IDs of archives that a mapping leaves out; nil has all.
+func beyond(ranges *userns.Mapping, all ...*unpack.Archive) (uids, gids []uint32) {
+	if ranges == nil {
 		return nil, nil
 	}
 	u, g := map[uint32]bool{}, map[uint32]bool{}
@@ -51,6 +52,6 @@ func (c *layerCopy) beyond(all []*unpack.Archive) (uids, gids []uint32) {
 		maps.Copy(u, o.UIDs)
 		maps.Copy(g, o.GIDs)
 	}
-	return c.opts.Mapping.UIDs.Missing(slices.Collect(maps.Keys(u))),
-		c.opts.Mapping.GIDs.Missing(slices.Collect(maps.Keys(g)))
+	return ranges.UIDs.Missing(slices.Collect(maps.Keys(u))),
+		ranges.GIDs.Missing(slices.Collect(maps.Keys(g)))
 }

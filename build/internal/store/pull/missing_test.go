@@ -18,7 +18,7 @@ func TestIDsBeyondTheRangesAreNamed(t *testing.T) {
 	c := &layerCopy{opts: CopyOptions{Name: "app", Mapping: &userns.Mapping{
 		UIDs: userns.Map{{Container: 0, Host: 100, Length: 4}}, GIDs: userns.Map{{Container: 0, Host: 100, Length: 9}},
 	}}}
-	if !c.unmapped(found) {
+	if !unmapped(c.opts.Mapping, found) {
 		t.Error("7 is none of the user's IDs")
 	}
 	missing := new(MissingIDs)
@@ -27,7 +27,7 @@ func TestIDsBeyondTheRangesAreNamed(t *testing.T) {
 		t.Errorf("missing: %+v", missing)
 	}
 	c.opts.Mapping = nil // root has all
-	if c.unmapped(found) {
+	if unmapped(c.opts.Mapping, found) {
 		t.Error("root lacks IDs")
 	}
 	text := (&MissingIDs{UIDs: []uint32{7}}).Error()

@@ -17,7 +17,7 @@ func (c *layerCopy) fetch(ctx context.Context, l *pendingLayer) (err error) {
 		err := c.stage(ctx, l)
 		owner := new(unpack.OwnerError)
 		switch {
-		case errors.As(err, &owner) && c.unmapped(l.found):
+		case errors.As(err, &owner) && unmapped(c.opts.Mapping, l.found):
 			l.beyond = err
 			return nil
 		case !errors.As(err, &owner) && !errors.Is(err, unpack.ErrStrange):
@@ -43,7 +43,7 @@ func (c *layerCopy) spool(ctx context.Context, l *pendingLayer) (*layerContent, 
 		return nil, nil, err
 	}
 
-	file, err := c.tempFile()
+	file, err := c.room.tempFile()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,7 +75,7 @@ func (c *layerCopy) fromStore(ctx context.Context, l *pendingLayer) (*layerConte
 		return nil, nil, nil
 	}
 	defer rc.Close()
-	file, err := c.tempFile()
+	file, err := c.room.tempFile()
 	if err != nil {
 		return nil, nil, err
 	}

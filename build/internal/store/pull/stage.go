@@ -125,7 +125,7 @@ func (c *layerCopy) blobSource(ctx context.Context, l *pendingLayer) (_ *layerSo
 		return nil, errors.Join(err, rc.Close())
 	}
 	if c.opts.Keep != nil {
-		if s.spool, err = c.tempFile(); err != nil {
+		if s.spool, err = c.room.tempFile(); err != nil {
 			return nil, errors.Join(err, rc.Close())
 		}
 		s.Reader = io.TeeReader(s.Reader, s.spool)

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/sourcedate"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
@@ -56,10 +57,10 @@ func (d *dateFlags) apply(req *build.Request) error {
 			"limited\nhint: leave out one of them", from, text)
 	}
 	req.BuildArgs[sourceDateArg] = &text
-	if text == build.ContextDate {
+	if text == sourcedate.Context {
 		return nil
 	}
-	date, err := build.ParseSourceDate(text)
+	date, err := sourcedate.Parse(text)
 	if err != nil {
 		return command.Usage(err)
 	}
@@ -69,7 +70,7 @@ func (d *dateFlags) apply(req *build.Request) error {
 
 // exactly reads --timestamp.
 func (d *dateFlags) exactly(req *build.Request) error {
-	at, err := build.ParseTimestamp(d.timestamp)
+	at, err := sourcedate.ParseTimestamp(d.timestamp)
 	if err != nil {
 		return command.Usagef("--timestamp %w", err)
 	}

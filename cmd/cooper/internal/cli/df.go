@@ -13,6 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
@@ -50,7 +51,7 @@ back now; what running builds use is not in it. Everything is measured, so it ta
 				return err
 			}
 			s := build.NewSession(build.SessionOptions{Store: o.store})
-			usage, err := build.Usage(cmd.Context(), s)
+			usage, err := reclaim.UsageIn(cmd.Context(), s)
 			if err := errors.Join(err, s.Close()); err != nil {
 				return err
 			}
@@ -65,7 +66,7 @@ back now; what running builds use is not in it. Everything is measured, so it ta
 }
 
 // write writes the report.
-func (o *dfOptions) write(w io.Writer, u build.DiskUsage) error {
+func (o *dfOptions) write(w io.Writer, u reclaim.Usage) error {
 	write := o.writeTable
 	if o.format == "json" {
 		write = o.writeJSON
@@ -76,7 +77,7 @@ func (o *dfOptions) write(w io.Writer, u build.DiskUsage) error {
 	return nil
 }
 
-func (o *dfOptions) writeTable(w io.Writer, u build.DiskUsage) error {
+func (o *dfOptions) writeTable(w io.Writer, u reclaim.Usage) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "TYPE\tCOUNT\tSIZE\tRECLAIMABLE\tLAST USED")
 	for _, k := range u.Kinds {
@@ -130,7 +131,7 @@ func ago(t time.Time) string {
 	return strings.ToLower(units.HumanDuration(max(0, time.Since(t)))) + " ago"
 }
 
-func (o *dfOptions) writeJSON(w io.Writer, u build.DiskUsage) error {
+func (o *dfOptions) writeJSON(w io.Writer, u reclaim.Usage) error {
 	type kind struct {
 		Type        disk.Kind  `json:"type"`
 		Count       int        `json:"count"`

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
@@ -19,9 +18,9 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-func diskUsage() build.DiskUsage {
+func diskUsage() reclaim.Usage {
 	ago := time.Now().Add(-3 * time.Hour)
-	return build.DiskUsage{
+	return reclaim.Usage{
 		Kinds: []reclaim.KindUsage{{Kind: disk.Images}, {Kind: disk.Layers, Count: 1, Bytes: 1500, Reclaimable: 500,
 			LastUse: ago}},
 		Items: []disk.Item{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
@@ -112,7 +113,7 @@ func runPrune(ctx context.Context, env command.Env, o *pruneOptions) error {
 		return err
 	}
 	s := build.NewSession(build.SessionOptions{Store: o.store})
-	gone, err := build.Prune(ctx, s, build.PruneRequest{Policy: policy,
+	gone, err := reclaim.PruneIn(ctx, s, reclaim.PruneRequest{Policy: policy,
 		Sure: func(items []disk.Item) (bool, error) {
 			switch {
 			case o.dryRun:
