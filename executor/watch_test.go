@@ -104,9 +104,9 @@ func TestNothingIsLeftAfterManySteps(t *testing.T) {
 	b.output(s)
 	before := b.mounts()
 	fds, threads := count(t, "/proc/self/fd"), count(t, "/proc/self/task")
-	steps := 200
+	steps := 100
 	if backEnd() != nil || testing.Short() {
-		steps = 50
+		steps = 25
 	}
 	for range steps {
 		if status, err := executor.Run(context.Background(), s); err != nil || status.ExitCode != 0 {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/userns/asroot"
 )
 
 // secret is what must not be read: a file beside the context.
@@ -220,8 +221,8 @@ func TestADeepTreeIsAnErrorAndNoCrash(t *testing.T) {
 
 func TestAHundredThousandFilesInOneDirectory(t *testing.T) {
 	files := int64(100_000)
-	if testing.Short() {
-		files = 10_000
+	if testing.Short() || !asroot.Real() {
+		files = 10_000 // once is enough for so many, and the machine's root has it
 	}
 	s := newStage(t)
 	dir := openRoot(t, s.context)
