@@ -46,11 +46,16 @@ func userNSOfProcess(t *testing.T, pid int) (ns userNSLink) {
 func (s *site) lsns(t *testing.T) map[string]string {
 	t.Helper()
 	parents := map[string]string{}
-	for line := range strings.Lines(s.run(t, "lsns", "--type=user", "--noheadings", "--raw", "--output=NS,PNS")) {
-		if f := strings.Fields(line); len(f) == 2 {
-			parents[f[0]] = f[1]
+	// It fails if a process ends while it looks at all there are.
+	eventually(t, func() string { return "lsns fails" }, func() bool {
+		r := runCommand(t, s.command("lsns", "--type=user", "--noheadings", "--raw", "--output=NS,PNS"))
+		for line := range strings.Lines(r.Stdout) {
+			if f := strings.Fields(line); len(f) == 2 {
+				parents[f[0]] = f[1]
+			}
 		}
-	}
+		return r.Code == 0
+	})
 	return parents
 }
 

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -118,14 +119,18 @@ func mountMemory(dir string) error {
 }
 
 // Both gives a function for Main or OnDisk that runs the tests once, or, for root, twice: as root of the machine and as
-// root of a user namespace.
+// root of a user namespace. With -short, once is enough.
 func Both(tests func() int) func() int {
 	return func() int {
 		code := tests()
-		if code == 0 && asroot.Real() && !strings.Contains(strings.Join(os.Args, " "), "-test.fuzz") {
-			code = Again(Run{Namespace: true})
+		if code != 0 || !asroot.Real() || strings.Contains(strings.Join(os.Args, " "), "-test.fuzz") {
+			return code
 		}
-		return code
+		if short := flag.Lookup("test.short"); short != nil && short.Value.String() == "true" {
+			fmt.Println("not started with -short: the tests in a user namespace")
+			return code
+		}
+		return Again(Run{Namespace: true})
 	}
 }
 
