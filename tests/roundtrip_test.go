@@ -83,7 +83,8 @@ func (s *site) take(t *testing.T, tool, from string) {
 }
 
 // TestImagesComeBack carries an image that was built here out of the store and back into it, by every pair of tools,
-// while it is there and after it was removed.
+// while it is there and after it was removed. Each user has every kind of carrier and every tool; the pairs of the two
+// are all pairs.
 func TestImagesComeBack(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -93,7 +94,10 @@ func TestImagesComeBack(t *testing.T) {
 		s.write(t, "ctx/Containerfile", roundTripFile)
 		id := strings.TrimPrefix(s.build(t, "-q", "-t", "app:1", "ctx"), "sha256:")
 		for kind, all := range carriers(registry) {
-			for _, c := range all {
+			for i, c := range all {
+				if len(suite.modes) > 1 && (i%2 == 0) != m.root() {
+					continue
+				}
 				to := kind + s.path(c.name+".tar")
 				switch {
 				case strings.HasPrefix(kind, "docker:"):
@@ -222,7 +226,7 @@ func TestImagesOfEveryKindComeBack(t *testing.T) {
 				s.checkSaved(t, "app:1", s.build(t, "-q", "-t", "app:1", "ctx"))
 				s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY etc /etc\nCOPY --link etc /more\n")
 				s.checkSaved(t, "arm:1", s.build(t, "-q", "-t", "arm:1", "--platform=linux/arm64", "ctx"))
-				if d.name == "overlay" {
+				if d.name == "overlay" && (!m.root() || len(suite.modes) == 1) {
 					s.write(t, "ctx/Containerfile", deep)
 					s.checkSaved(t, "deep:1", s.build(t, "-q", "-t", "deep:1", "ctx"))
 				}
@@ -246,17 +250,21 @@ func (s *site) checkSaved(t *testing.T, name, id string) {
 	s.checkNoLeftovers(t)
 }
 
-// TestBasesOfOtherToolsComeBack builds on images of podman and buildah and shares their layers.
+// TestBasesOfOtherToolsComeBack builds on images of podman and buildah and shares their layers. The users share the
+// kinds of them.
 func TestBasesOfOtherToolsComeBack(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.write(t, "theirs/Containerfile", "FROM base\nRUN echo x >/x\nRUN true\nRUN rm /x; mkdir /y\n")
 		s.write(t, "ctx/Containerfile", "FROM theirs:1\nRUN echo z >/z\n")
 		s.busybox(t, "base")
-		for _, build := range [][]string{
+		for i, build := range [][]string{
 			{"podman", "build", "-q"}, {"podman", "build", "-q", "--layers=false"},
 			{"buildah", "bud", "-q", "--isolation=chroot"}, {"podman", "build", "-q", "--squash-all"},
 		} {
+			if len(suite.modes) > 1 && (i%3 == 0) == m.root() {
+				continue
+			}
 			s.run(t, build[0], append(build[1:], "-t", "theirs:1", "theirs")...)
 			s.checkSaved(t, "app:1", s.build(t, "-q", "-t", "app:1", "ctx"))
 			s.run(t, "podman", "rmi", "app:1")
@@ -320,10 +328,14 @@ func TestLayersOfOtherToolsAreUsed(t *testing.T) {
 	})
 }
 
-// TestOldLayerIDs builds in a store whose layers have other IDs, as those of earlier versions did.
+// TestOldLayerIDs builds in a store whose layers have other IDs, as those of earlier versions did. Such a store of vfs
+// is the ordinary user's.
 func TestOldLayerIDs(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		for _, driver := range []string{"overlay", "vfs"} {
+			if driver == "vfs" && m.root() {
+				continue
+			}
 			s := newDriverSite(t, m, driverCase{args: []string{"", driver}})
 			s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000")
 			s.busybox(t, "base")

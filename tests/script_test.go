@@ -180,7 +180,8 @@ func scriptBusybox(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	s := scriptSite(ts)
 	ts.Check(s.makeBusybox())
-	scriptRun(ts, false, []string{suite.cooper, "build", "-q", "-t", args[0], s.path("busybox")})
+	scriptRun(ts, false, []string{suite.cooper, "build", "-q", "-t", args[0], "-f", s.path("busybox/Base"),
+		s.path("busybox")})
 }
 
 func scriptPrint(ts *testscript.TestScript, args []string, what func(*layout) (string, error)) {

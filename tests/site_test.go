@@ -1,6 +1,7 @@
 package tests_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -267,9 +269,17 @@ func (s *site) busybox(t *testing.T, name string) {
 	if err := s.makeBusybox(); err != nil {
 		t.Fatal(err)
 	}
-	s.build(t, "-q", "-t", name, s.path("busybox"))
+	s.build(t, "-q", "-t", name, "-f", s.path("busybox/Base"), s.path("busybox"))
 }
 
+// basefile makes the base of most tests: of one archive, in one step, for it is made more than two hundred times.
+const basefile = `FROM scratch
+ADD base.tar /
+ENV PATH=/bin
+CMD ["/bin/sh"]
+`
+
+// busyboxfile makes the same of its files by COPY and RUN, for what is about the steps themselves.
 const busyboxfile = `FROM scratch
 COPY --chmod=755 busybox /bin/busybox
 RUN ["/bin/busybox", "--install", "-s", "/bin"]
@@ -279,25 +289,69 @@ ENV PATH=/bin
 CMD ["/bin/sh"]
 `
 
+// users and groups are those of the busybox image.
+const (
+	users  = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\nalice:x:1000:1000::/home/alice:/bin/sh\n"
+	groups = "root:x:0:\nwww-data:x:33:\nalice:x:1000:\nstaff:x:50:alice\n"
+)
+
 // makeBusybox writes the context of the busybox image.
 func (s *site) makeBusybox() error {
 	if err := os.MkdirAll(s.path("busybox/etc"), 0o755); err != nil {
 		return err
 	}
-	program, err := exec.LookPath("busybox")
+	made, err := busyboxBase()
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(program)
-	if err != nil {
-		return err
-	}
-	users := "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\nalice:x:1000:1000::/home/alice:/bin/sh\n"
-	groups := "root:x:0:\nwww-data:x:33:\nalice:x:1000:\nstaff:x:50:alice\n"
 	return errors.Join(
-		os.WriteFile(s.path("busybox/busybox"), text, 0o755),
+		os.WriteFile(s.path("busybox/busybox"), made.program, 0o755),
+		os.WriteFile(s.path("busybox/base.tar"), made.archive, 0o644),
 		os.WriteFile(s.path("busybox/etc/passwd"), []byte(users), 0o644),
 		os.WriteFile(s.path("busybox/etc/group"), []byte(groups), 0o644),
+		os.WriteFile(s.path("busybox/Base"), []byte(basefile), 0o644),
 		os.WriteFile(s.path("busybox/Containerfile"), []byte(busyboxfile), 0o644),
 	)
 }
+
+// busyboxBase is this machine's static busybox, and the archive of a root file system of it.
+var busyboxBase = sync.OnceValues(func() (made struct{ program, archive []byte }, err error) {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return made, err
+	}
+	if made.program, err = os.ReadFile(path); err != nil {
+		return made, err
+	}
+	names, err := exec.Command(path, "--list").Output()
+	if err != nil {
+		return made, err
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	add := func(typ byte, name, link string, mode int64, data []byte) {
+		h := &tar.Header{Typeflag: typ, Name: name, Linkname: link, Mode: mode, Size: int64(len(data)),
+			ModTime: time.Unix(1, 0)}
+		if err == nil {
+			err = w.WriteHeader(h)
+		}
+		if err == nil {
+			_, err = w.Write(data)
+		}
+	}
+	for name, mode := range map[string]int64{"bin": 0o755, "etc": 0o755, "root": 0o700, "tmp": 0o1777, "var": 0o755} {
+		add(tar.TypeDir, name, "", mode, nil)
+	}
+	add(tar.TypeDir, "var/empty", "", 0o700, nil)
+	add(tar.TypeReg, "bin/busybox", "", 0o755, made.program)
+	for name := range strings.FieldsSeq(string(names)) {
+		if name != "busybox" {
+			add(tar.TypeSymlink, "bin/"+name, "/bin/busybox", 0o777, nil)
+		}
+	}
+	add(tar.TypeReg, "etc/passwd", "", 0o644, []byte(users))
+	add(tar.TypeReg, "etc/group", "", 0o644, []byte(groups))
+	err = errors.Join(err, w.Close())
+	made.archive = b.Bytes()
+	return made, err
+})
