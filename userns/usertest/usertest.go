@@ -7,12 +7,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -33,8 +33,16 @@ const memoryEnv = "USERTEST_IN_MEMORY"
 // process, and tells whether this was one.
 func Main(tests func() int, isChild ...func() bool) int { return status(tests, isChild, true) }
 
-// OnDisk is Main with temporary files in the directory TMPDIR, for tests that need the file system of a disk.
-func OnDisk(tests func() int, isChild ...func() bool) int { return status(tests, isChild, false) }
+// OnDisk is Main with temporary files in the directory TMPDIR, for tests that are to meet the file system of a disk.
+// With -short, root's are in memory as well; an ordinary user's namespace has fewer rights in it.
+func OnDisk(tests func() int, isChild ...func() bool) int {
+	return status(tests, isChild, short() && asroot.Real())
+}
+
+// short reports whether the tests were started with -short. Their flags are not parsed yet when TestMain begins.
+func short() bool {
+	return slices.Contains(os.Args, "-test.short") || slices.Contains(os.Args, "-test.short=true")
+}
 
 func status(tests func() int, isChild []func() bool, inMemory bool) int {
 	code, err := run(tests, isChild, inMemory)
@@ -126,7 +134,7 @@ func Both(tests func() int) func() int {
 		if code != 0 || !asroot.Real() || strings.Contains(strings.Join(os.Args, " "), "-test.fuzz") {
 			return code
 		}
-		if short := flag.Lookup("test.short"); short != nil && short.Value.String() == "true" {
+		if short() {
 			fmt.Println("not started with -short: the tests in a user namespace")
 			return code
 		}
