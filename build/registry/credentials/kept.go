@@ -42,6 +42,48 @@ func (f File) system() *types.SystemContext {
 	return s
 }
 
+// written is the configuration of the library for changes of this file. The library would put a file in the place of a
+// symbolic link; so the link is followed, as docker does. shown is the path that the library would have said, by the
+// one that it says now.
+func (f File) written() (s *types.SystemContext, shown map[string]string) {
+	s, shown = f.system(), map[string]string{}
+	path, of := s.AuthFilePath, &s.AuthFilePath
+	switch dir := os.Getenv("XDG_RUNTIME_DIR"); {
+	case s.DockerCompatAuthFilePath != "":
+		path, of = s.DockerCompatAuthFilePath, &s.DockerCompatAuthFilePath
+	case path == "" && dir != "":
+		path = filepath.Join(dir, "containers", "auth.json")
+	case path == "":
+		path = fmt.Sprintf("/run/containers/%d/auth.json", os.Getuid())
+	}
+	if at := target(path); at != path {
+		*of, shown[at] = at, path
+	}
+	return s, shown
+}
+
+// maxLinks is how many symbolic links the kernel follows.
+const maxLinks = 40
+
+// target is the path of the file that a path leads to, which need not exist.
+func target(path string) string {
+	for range maxLinks {
+		link, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(link) {
+			link = filepath.Dir(path) + "/" + link
+		}
+		path = link
+		// In the directory ".." may follow a link, so that what is before it can't be left out.
+		if dir, err := filepath.EvalSymlinks(link[:strings.LastIndexByte(link, '/')+1]); err == nil {
+			path = filepath.Join(dir, link[strings.LastIndexByte(link, '/')+1:])
+		}
+	}
+	return path
+}
+
 // Key is the key under which credentials for a registry are kept: HOST[:PORT], or HOST[:PORT]/NAMESPACE.
 func Key(text string) (string, error) {
 	key := strings.TrimPrefix(strings.TrimPrefix(text, "https://"), "http://")
@@ -61,10 +103,14 @@ func Key(text string) (string, error) {
 
 // Save keeps the credentials for a key in the file, whose path is where.
 func Save(ctx context.Context, f File, key string, username, password string) (where string, err error) {
+	system, shown := f.written()
 	err = withHelpers(ctx, func() (err error) {
-		where, err = config.SetCredentials(f.system(), key, username, password)
+		where, err = config.SetCredentials(system, key, username, password)
 		return err
 	})
+	if link, is := shown[where]; is {
+		where = link
+	}
 	if err != nil {
 		return "", fmt.Errorf("keep the credentials for %s: %w", key, err)
 	}
@@ -74,11 +120,12 @@ func Save(ctx context.Context, f File, key string, username, password string) (w
 // Forget removes the credentials for a key, or all credentials if the key is empty. The error is ErrNotLoggedIn if
 // the file has none of them.
 func Forget(ctx context.Context, f File, key string) error {
+	system, _ := f.written()
 	err := withHelpers(ctx, func() error {
 		if key == "" {
-			return config.RemoveAllAuthentication(f.system())
+			return config.RemoveAllAuthentication(system)
 		}
-		return config.RemoveAuthentication(f.system(), key)
+		return config.RemoveAuthentication(system, key)
 	})
 	if err != nil {
 		return fmt.Errorf("forget the credentials for %s: %w", key, err)
