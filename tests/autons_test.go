@@ -164,7 +164,8 @@ func TestAutoGivesTheSameImage(t *testing.T) {
 			t.Errorf("the second build is not from the cache:\n%s", again.Stderr)
 		}
 		other.finish(t, s, "other")
-		s.build(t, "--storage-driver=vfs", "--root", s.path("vfs"), "-q", "-t", "base", s.path("busybox"))
+		s.build(t, "--storage-driver=vfs", "--root", s.path("vfs"), "-q", "-t", "base", "-f", s.path("busybox/Base"),
+			s.path("busybox"))
 		if got := s.build(t, "--storage-driver=vfs", "--root", s.path("vfs"), "-q", "--userns=auto", "ctx"); got != want {
 			t.Errorf("vfs: %s, not %s", got, want)
 		}
