@@ -23,24 +23,24 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli", job: "the tree of commands, one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/outfile build/progress build/reclaim " +
-				"build/sourcedate build/top build/tryout cmd/cooper/internal/command cmd/cooper/internal/imagecmd " +
-				"imagebuilder/annotation internal/fsys internal/guard internal/terminal userns userns/reexec",
+			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/progress " +
+				"build/reclaim build/sourcedate build/top build/tryout cmd/cooper/internal/command " +
+				"cmd/cooper/internal/imagecmd imagebuilder/annotation internal/fsys internal/guard " +
+				"internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
 			mayImport: "cmd/cooper/internal/cli",
 		},
 		{
-			pkg:       "cmd/cooper/internal/command",
-			job:       "what commands share: streams, errors, the way into the namespace, store flags, formats",
+			pkg: "cmd/cooper/internal/command", job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
 			mayImport: "build build/progress internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
-			mayImport: "build build/archives build/catalog build/export build/outfile build/progress build/pullimage " +
-				"build/registry build/registry/credentials cmd/cooper/internal/command imagebuilder/reference " +
-				"internal/guard internal/terminal",
+			mayImport: "build build/archives build/catalog build/export build/manifestlist build/outfile build/progress " +
+				"build/pullimage build/registry build/registry/credentials cmd/cooper/internal/command " +
+				"imagebuilder/reference internal/guard internal/terminal",
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
@@ -116,8 +116,7 @@ func importTable() []importRule {
 				"build/internal/store/uses internal/flock internal/fsys internal/guard userns",
 		},
 		{
-			pkg:       "build/internal/store/internal/library",
-			job:       "containers/storage without its panics, and layers renamed across mounts",
+			pkg: "build/internal/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
 			mayImport: "internal/fsys internal/guard",
 		},
 		{
@@ -171,8 +170,7 @@ func importTable() []importRule {
 				"build/internal/store/snapshot imagebuilder/layer userns/usertest",
 		},
 		{
-			pkg: "build/internal/store/snapshot",
-			job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
+			pkg: "build/internal/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
 				"build/internal/store/shift executor executor/joined executor/overlay imagebuilder/layer " +
 				"imagebuilder/layer/merge imagebuilder/layer/owners internal/fsys internal/guard userns",
@@ -200,28 +198,23 @@ func importTable() []importRule {
 				"internal/printable",
 		},
 		{
-			pkg:       "build/registry/conf",
-			job:       "what the machine's files say of registries: mirrors, short names, certificates, policy",
+			pkg: "build/registry/conf", job: "what the machine's files say of registries: mirrors, short names, certificates, policy",
 			mayImport: "imagebuilder/reference",
 		},
 		{
-			pkg:       "build/registry/credentials",
-			job:       "credentials for registries: found, kept and forgotten, in files and by helpers",
+			pkg: "build/registry/credentials", job: "credentials for registries: found, kept and forgotten, in files and by helpers",
 			mayImport: "imagebuilder/reference internal/guard",
 		},
 		{
-			pkg:       "build/registry/registrytest",
-			job:       "for tests: a registry in memory, and a user whose files say how to reach it",
+			pkg: "build/registry/registrytest", job: "for tests: a registry in memory, and a user whose files say how to reach it",
 			mayImport: "imagebuilder/reference",
 		},
 		{
-			pkg:       "build/registry/content",
-			job:       "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
+			pkg: "build/registry/content", job: "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
 			mayImport: "imagebuilder internal/printable",
 		},
 		{
-			pkg: "build/registry/internal/wire",
-			job: "requests to registries: patience, trust in connections, logins, what refusals say",
+			pkg: "build/registry/internal/wire", job: "requests to registries: patience, trust in connections, logins, what refusals say",
 			mayImport: "build/registry/conf build/registry/content build/registry/credentials internal/patience " +
 				"internal/printable",
 		},
@@ -254,8 +247,7 @@ func importTable() []importRule {
 			mayImport: "build/internal/inputs build/plan imagebuilder/dockerfile",
 		},
 		{
-			pkg: "build/internal/rootfs",
-			job: "root file systems: chains of layers that are made, looked up, committed and shown",
+			pkg: "build/internal/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading build/internal/store " +
 				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
 				"build/internal/store/snapshot build/plan build/progress build/reclaim executor executor/joined " +
@@ -279,13 +271,11 @@ func importTable() []importRule {
 				"imagebuilder/layer imagebuilder/reference internal/fsys internal/guard",
 		},
 		{
-			pkg:       "build/internal/stepinput",
-			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg: "build/internal/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/internal/inputs build/internal/rootfs build/internal/source build/plan internal/fsys",
 		},
 		{
-			pkg: "build/internal/stepinput/inputtest",
-			job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
+			pkg: "build/internal/stepinput/inputtest", job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
 			mayImport: "build/internal/cache build/internal/inputs build/internal/rootfs build/internal/source " +
 				"build/internal/sshagent build/internal/stepinput build/internal/store build/plan build/progress",
 		},
@@ -308,15 +298,13 @@ func importTable() []importRule {
 				"executor userns",
 		},
 		{
-			pkg: "build/internal/bases",
-			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
+			pkg: "build/internal/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
 				"build/internal/store/snapshot build/plan build/progress build/registry build/registry/content " +
 				"build/session imagebuilder userns",
 		},
 		{
-			pkg: "build/internal/steps",
-			job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
+			pkg: "build/internal/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
 			mayImport: "build/internal/rootfs build/internal/runstep build/internal/store/images build/plan " +
 				"build/progress imagebuilder/dockerfile",
 		},
@@ -332,8 +320,7 @@ func importTable() []importRule {
 				"build/progress build/registry build/registry/content build/session imagebuilder",
 		},
 		{
-			pkg: "build/internal/blobs",
-			job: "compressed layers: what became of layers, which blobs are kept, where they came from",
+			pkg: "build/internal/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
 			mayImport: "build/export build/internal/cache build/internal/fetch build/registry build/registry/content " +
 				"imagebuilder/reference",
 		},
@@ -368,6 +355,10 @@ func importTable() []importRule {
 		{
 			pkg: "build/sourcedate", job: "the time that files and records have: of the user, the Dockerfile or the context",
 			mayImport: "build/plan build/progress imagebuilder/layer",
+		},
+		{
+			pkg: "build/manifestlist", job: "indexes of images in a store, made and edited",
+			mayImport: "build/internal/store/depot build/internal/store/images build/session imagebuilder",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{
@@ -425,8 +416,7 @@ func importTable() []importRule {
 			mayImport: "executor/spec",
 		},
 		{
-			pkg: "executor/internal/container",
-			job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
+			pkg: "executor/internal/container", job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
 			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs executor/internal/mounts " +
 				"executor/internal/steproot executor/overlay executor/step",
 		},
@@ -452,8 +442,7 @@ func importTable() []importRule {
 				"executor/internal/streams executor/overlay executor/spec executor/step",
 		},
 		{
-			pkg:       "executor/internal/ids",
-			job:       "a step's user namespace, its capabilities, and who owns a file as seen from where",
+			pkg: "executor/internal/ids", job: "a step's user namespace, its capabilities, and who owns a file as seen from where",
 			mayImport: "executor/emulator executor/joined executor/overlay executor/step userns",
 		},
 		{
@@ -475,8 +464,7 @@ func importTable() []importRule {
 			mayImport: "userns",
 		},
 		{
-			pkg:       "executor/emulator",
-			job:       "what executes programs of other architectures: which the machine does, where emulators lie",
+			pkg: "executor/emulator", job: "what executes programs of other architectures: which the machine does, where emulators lie",
 			mayImport: "executor/internal/rawproc",
 		},
 		{
@@ -489,8 +477,7 @@ func importTable() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg:       "internal/fsys",
-			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{
@@ -520,31 +507,5 @@ func importTable() []importRule {
 		},
 		{pkg: "tests/bench", job: "measures builds beside limit programs and other tools"},
 		{pkg: "contrib/examples/hello", job: "the program of the demo"},
-	}
-}
-
-// A dependencyRule keeps a module of others, or a part of it, to the packages that were made to deal with it.
-type dependencyRule struct {
-	// path is an import path; everything below it counts too.
-	path string
-	// only is a list of package paths below this module, separated by spaces.
-	only string
-}
-
-func dependencyTable() []dependencyRule {
-	return []dependencyRule{
-		{
-			path: "go.podman.io",
-			only: "build/registry/conf build/registry/credentials build/internal/store build/internal/store/durable build/internal/store/idranges build/internal/store/images " +
-				"build/internal/store/internal/library build/internal/store/mend build/internal/store/other build/internal/store/pull " +
-				"build/internal/store/removal build/internal/store/snapshot",
-		},
-		{path: "go.podman.io/image", only: "build/registry/conf build/registry/credentials"},
-		{path: "github.com/docker/docker-credential-helpers", only: "build/registry/credentials"},
-		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
-		{path: "github.com/moby/patternmatcher", only: "build/internal/source"},
-		{path: "github.com/vbatts/tar-split", only: "build/internal/store build/internal/store/pull"},
-		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
-		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/cli cmd/cooper/internal/command cmd/cooper/internal/imagecmd cmd/cooper/internal/manual"},
 	}
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -102,4 +103,17 @@ func Names(s *session.Session) ([]string, error) {
 		return nil, err
 	}
 	return peeker.Names()
+}
+
+// Has tells whether the session's store has an image of a name, ID or digest.
+func Has(ctx context.Context, s *session.Session, name string) (bool, error) {
+	d, err := s.Existing(ctx)
+	if err != nil || d == nil {
+		return false, err
+	}
+	_, _, err = d.Images.LookUp(name)
+	if errors.Is(err, images.ErrNoImage) {
+		return false, nil
+	}
+	return err == nil, s.Explain(err)
 }

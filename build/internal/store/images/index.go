@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -164,19 +162,10 @@ func (f *Finder) indexOf(img *storage.Image) (*ocispec.Index, error) {
 
 // Instances are the IDs of the images of an index.
 func (f *Finder) Instances(img storage.Image) (ids []string) {
-	if !slices.Contains(img.BigDataNames, instancesKey) {
-		return nil
-	}
-	raw, err := f.library.ImageBigData(img.ID, instancesKey)
-	if err != nil {
-		return nil
-	}
-	var references map[string]string
-	if json.Unmarshal(raw, &references) != nil {
-		return nil
-	}
-	for _, at := range references {
-		ids = append(ids, at[strings.LastIndexAny(at, "@]")+1:])
+	for _, at := range f.references(img) {
+		if id, here := imageAt(at); here {
+			ids = append(ids, id)
+		}
 	}
 	return ids
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/manifestlist"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
@@ -207,10 +209,26 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	}
 	session := o.session(progress.Tell(renderer))
 	res, err := build.Build(cmd.Context(), session, req)
+	if err == nil {
+		err = o.addToList(cmd.Context(), session, res)
+	}
 	if err = errors.Join(err, session.Close(), renderer.Close()); err != nil {
 		return errors.Join(err, o.writeFailure(err))
 	}
 	return o.report(env, res)
+}
+
+// addToList adds the image, or the images of the index, to the manifest list that the flags name.
+func (o *buildOptions) addToList(ctx context.Context, s *build.Session, res build.Result) error {
+	if o.image.manifest == "" {
+		return nil
+	}
+	_, err := manifestlist.Add(ctx, s, o.image.manifest, []string{res.ImageID.Encoded()},
+		manifestlist.AddOptions{All: true, Create: true})
+	if err != nil {
+		return fmt.Errorf("--manifest: %w", err)
+	}
+	return nil
 }
 
 // session is what the build shares with others; tell is given what a user should know of the store, if anybody shows
@@ -339,18 +357,6 @@ func (o *buildOptions) check(contextDir string) error {
 			"standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
 	}
 	return nil
-}
-
-func parsePairs(flag string, pairs []string) (map[string]string, error) {
-	m := map[string]string{}
-	for _, p := range pairs {
-		key, value, _ := strings.Cut(p, "=")
-		if key == "" {
-			return nil, command.Usagef("%s %q: must be KEY=VALUE", flag, p)
-		}
-		m[key] = value
-	}
-	return m, nil
 }
 
 func parseContexts(args []string) (map[string]build.NamedContext, error) {

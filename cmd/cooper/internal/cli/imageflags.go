@@ -19,9 +19,11 @@ type imageFlags struct {
 	labels, unsetLabels []string
 	env, unsetEnv       []string
 	from                string
-	inheritLabels       bool
-	identity            bool
-	finished            finishFlags
+	// manifest is the name of the manifest list that the image is added to; empty: none.
+	manifest      string
+	inheritLabels bool
+	identity      bool
+	finished      finishFlags
 }
 
 func (i *imageFlags) register(f *pflag.FlagSet) {
@@ -32,13 +34,19 @@ func (i *imageFlags) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&i.env, "env", nil,
 		"variable that each stage begins with, NAME=VALUE, or NAME to take it from the environment; ENV wins over it")
 	f.StringArrayVar(&i.unsetEnv, "unsetenv", nil, "variable that the image doesn't have; RUN steps still see it")
+	f.StringVar(&i.manifest, "manifest", "", "manifest list to add the image to; it is made if it isn't there")
 	f.StringVar(&i.from, "from", "", "image, named context or scratch in place of the name in the first FROM")
 	i.finished.register(f)
 }
 
 // apply puts what the flags ask for into a request; version is that of this program.
 func (i *imageFlags) apply(req *build.Request, version string) (err error) {
-	if req.Labels, err = parsePairs("--label", i.labels); err != nil {
+	if i.manifest != "" {
+		if err := build.CheckName(i.manifest); err != nil {
+			return command.Usagef("--manifest: %w", err)
+		}
+	}
+	if req.Labels, err = command.ParsePairs("--label", i.labels); err != nil {
 		return err
 	}
 	if i.identity {

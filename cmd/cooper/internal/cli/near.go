@@ -88,7 +88,7 @@ func otherVerb(word string) string {
 		return `did you mean "build"?`
 	case "image", "ls":
 		return "cooper images lists the images of the store"
-	case "manifest", "scp", "sign", "tree":
+	case "scp", "sign", "tree":
 		return "podman " + word + " works on the images of the same store"
 	case "run", "create":
 		return "podman " + word + " makes a container of an image in the same store"

@@ -24,3 +24,16 @@ func WriteIndented(w io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
+
+// ParsePairs reads the values of a flag that takes KEY=VALUE.
+func ParsePairs(flag string, pairs []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, p := range pairs {
+		key, value, _ := strings.Cut(p, "=")
+		if key == "" {
+			return nil, Usagef("%s %q: must be KEY=VALUE", flag, p)
+		}
+		m[key] = value
+	}
+	return m, nil
+}

@@ -10,6 +10,7 @@ import (
 func Commands(env command.Env) []*cobra.Command {
 	return []*cobra.Command{
 		newHistoryCmd(env), newImagesCmd(env), newInspectCmd(env), newLoadCmd(env), newLoginCmd(env), newLogoutCmd(env),
+		newManifestCmd(env),
 		newPullCmd(env), newPushCmd(env), newRmiCmd(env), newSaveCmd(env), newTagCmd(env), newUntagCmd(env),
 	}
 }

@@ -59,18 +59,21 @@ func runRmi(ctx context.Context, env command.Env, o *rmiOptions, args []string) 
 		return err
 	}
 	s := open(o.store)
+	return finish(s, removeImages(ctx, env, s, catalog.RemoveRequest{Images: args, All: o.all, Dangling: o.prune,
+		Force: o.force}), args...)
+}
+
+// removeImages removes images and prints what goes.
+func removeImages(ctx context.Context, env command.Env, s *build.Session, req catalog.RemoveRequest) error {
 	var writeErr error
-	err := catalog.Remove(ctx, s, catalog.RemoveRequest{
-		Images: args, All: o.all, Dangling: o.prune, Force: o.force,
-		Done: func(r catalog.Removed) {
-			line := "Deleted: " + r.ID
-			if r.Name != "" {
-				line = "Untagged: " + command.Printable(r.Name)
-			}
-			if _, err := fmt.Fprintln(env.Out(), line); err != nil && writeErr == nil {
-				writeErr = fmt.Errorf("write what was removed: %w", err)
-			}
-		},
-	})
-	return finish(s, errors.Join(err, writeErr), args...)
+	req.Done = func(r catalog.Removed) {
+		line := "Deleted: " + r.ID
+		if r.Name != "" {
+			line = "Untagged: " + command.Printable(r.Name)
+		}
+		if _, err := fmt.Fprintln(env.Out(), line); err != nil && writeErr == nil {
+			writeErr = fmt.Errorf("write what was removed: %w", err)
+		}
+	}
+	return errors.Join(catalog.Remove(ctx, s, req), writeErr)
 }
