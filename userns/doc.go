@@ -23,6 +23,7 @@
 // Every error about ranges that are absent or too short ends with the command
 // that puts it right.
 //
-// One room: maps, the ranges that they are made of and the modes that users ask for are one
-// arithmetic on IDs: two packages would have to import each other.
+// One room: maps need ranges ([FromSubIDs]), ranges need maps ([Finder.UserMap], [Finder.Check]), and the maps of what
+// users ask for are cut, inverted and merged by functions that nobody outside needs: parted, ten of them would have to
+// be exported, and the ranges would still need the maps and the maps the ranges.
 package userns

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"github.com/cooperbuild/cooper/internal/patience"
 	"github.com/cooperbuild/cooper/internal/guard"
+	"github.com/cooperbuild/cooper/internal/patience"
 )
 
 const (
