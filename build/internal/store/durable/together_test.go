@@ -45,7 +45,7 @@ func TestManyThatWriteOutTheDiskLoseNothingOfEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer fresh.Close()
+	t.Cleanup(func() { _ = fresh.Close() })
 	if same, _, err := fresh.Read(); err != nil || !same {
 		t.Errorf("the note is of another mount: %v, %v", !same, err)
 	}
