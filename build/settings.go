@@ -8,6 +8,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/outputs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
@@ -28,13 +29,22 @@ type settings struct {
 func check(req Request) (settings, error) {
 	s := settings{Request: req.completed()}
 	var err error
-	if s.names, err = fullNames(slices.Concat(req.Tags, outputs.StoreNames(req.Outputs))); err != nil {
+	if cacheOnly(req.Outputs) {
+		s.Tags = nil
+	}
+	if s.names, err = fullNames(slices.Concat(s.Tags, outputs.StoreNames(req.Outputs))); err != nil {
 		return s, err
 	}
 	if err := CheckOutputs(req); err != nil {
 		return s, err
 	}
 	return s, req.Run.Check()
+}
+
+// cacheOnly tells whether nothing is asked for but what the cache keeps.
+func cacheOnly(specs []export.Spec) bool {
+	other := func(s export.Spec) bool { return s.Type != export.TypeCacheOnly }
+	return len(specs) > 0 && !slices.ContainsFunc(specs, other)
 }
 
 // completed is the request with the defaults of its optional fields filled in.

@@ -31,8 +31,8 @@ func WriteTar(dest string, stdout io.Writer, write func(io.Writer) error) error 
 // WriteDir calls fill to make files in a new directory, and then renames that to dest. If dest exists, the files are
 // moved into it: they replace files and symbolic links of the same name, directories of the same name are merged, and
 // all other files of dest stay. Links in dest are never followed. A file that has the name of a directory in dest is an
-// error, which is found before anything in dest changes.
-func WriteDir(dest string, fill func(dir string) error) error {
+// error, which is found before anything in dest changes. With remove all other files of dest go.
+func WriteDir(dest string, remove bool, fill func(dir string) error) error {
 	d, err := outfile.OpenDir(dest, true)
 	if err != nil {
 		return err
@@ -49,7 +49,13 @@ func WriteDir(dest string, fill func(dir string) error) error {
 		return fmt.Errorf("open %s: %w", dest, cause(err))
 	}
 	m := merger{root, d.TempName()}
-	if err = m.each(".", m.check); err == nil {
+	if remove {
+		err = m.prune(".")
+	}
+	if err == nil {
+		err = m.each(".", m.check)
+	}
+	if err == nil {
 		err = m.each(".", m.move)
 	}
 	return wrap("write to "+dest, errors.Join(err, root.Close()))
@@ -76,6 +82,41 @@ func (m merger) each(dir string, f func(path string, is fs.FileInfo) error) erro
 		is, err := m.root.Lstat(filepath.Join(m.temp, path))
 		if err == nil {
 			err = f(path, is)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune removes from a directory of root what the tree doesn't have there, and whatever would be in its way.
+func (m merger) prune(dir string) error {
+	d, err := m.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	names, err := d.Readdirnames(-1)
+	if err = errors.Join(err, d.Close()); err != nil {
+		return err
+	}
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if path == m.temp {
+			continue
+		}
+		was, err := m.root.Lstat(path)
+		if err != nil {
+			return err
+		}
+		is, err := m.root.Lstat(filepath.Join(m.temp, path))
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return err
+		case err == nil && is.IsDir() && was.IsDir():
+			err = m.prune(path)
+		case err != nil || is.IsDir() != was.IsDir():
+			err = m.root.RemoveAll(path)
 		}
 		if err != nil {
 			return err

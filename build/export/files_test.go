@@ -73,7 +73,7 @@ func TestWriteDirMergesWithoutFollowingLinks(t *testing.T) {
 				}
 				sh(t, dest, test.before)
 			}
-			if err := WriteDir(dest, func(dir string) error { sh(t, dir, newFiles); return nil }); err != nil {
+			if err := WriteDir(dest, false, func(dir string) error { sh(t, dir, newFiles); return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if got := listing(t, dest); got != test.want {
@@ -86,6 +86,26 @@ func TestWriteDirMergesWithoutFollowingLinks(t *testing.T) {
 	}
 	if got := listing(t, outside); got != "" {
 		t.Errorf("written through a link:\n%s", got)
+	}
+}
+
+func TestWriteDirRemovesWhatIsNotNewIfAsked(t *testing.T) {
+	outside, dest := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	sh(t, outside, "echo x >kept")
+	if err := os.Mkdir(dest, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, dest, "umask 022; mkdir -p a/f/sub a/old gone/deep b; echo x >a/old/x; touch gone/deep/f top; ln -s "+outside+
+		" a/away; ln -s "+outside+" gone/away")
+	if err := WriteDir(dest, true, func(dir string) error { sh(t, dir, newFiles); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	const want = "a drwxr-xr-x\na/f -rw-r--r-- new\na/link Lrwxrwxrwx /outside\nb drwx------\nb/x -rw-r--r-- x"
+	if got := listing(t, dest); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if _, err := os.Stat(filepath.Join(outside, "kept")); err != nil {
+		t.Errorf("removed through a link: %v", err)
 	}
 }
 
@@ -111,7 +131,7 @@ func TestWriteDirChangesNothingIfItFails(t *testing.T) {
 				sh(t, dest, test.before)
 			}
 			before := listing(t, parent)
-			err := WriteDir(dest, func(dir string) error { sh(t, dir, newFiles); return test.fill })
+			err := WriteDir(dest, false, func(dir string) error { sh(t, dir, newFiles); return test.fill })
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v", err)
 			}
@@ -122,7 +142,7 @@ func TestWriteDirChangesNothingIfItFails(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	sh(t, "/", "echo x >"+file)
-	if err := WriteDir(file, func(string) error { return nil }); err == nil ||
+	if err := WriteDir(file, false, func(string) error { return nil }); err == nil ||
 		!strings.Contains(err.Error(), "there is a file") {
 		t.Errorf("a file as destination: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,8 @@ const (
 	TypeImage Type = "image"
 	// TypeRegistry is TypeImage with push=true.
 	TypeRegistry Type = "registry"
+	// TypeCacheOnly is nothing but what the cache keeps: the image gets no name.
+	TypeCacheOnly Type = "cacheonly"
 	// TypeDir is a directory of skopeo's dir: transport, with a manifest of Docker's format; ParseSpec doesn't know it.
 	TypeDir Type = "dir"
 )
@@ -53,6 +56,12 @@ type Spec struct {
 	Type Type
 	// Dest is the file, for TypeLocal and an OCI layout with Directory set the directory, or Stdout.
 	Dest string
+	// Source is the directory of the image whose files a TypeLocal or TypeTar has; empty: the root.
+	Source string
+	// Delete removes from the directory of a TypeLocal what isn't in the image.
+	Delete bool
+	// Split says whether a TypeLocal has a directory for each platform; nil: if there are several.
+	Split *bool
 	// Directory asks for a directory instead of an archive (tar=false).
 	Directory bool
 	// Compression of the layers; empty means Gzip for TypeOCI. TypeDocker is always Uncompressed.
@@ -78,10 +87,12 @@ var ErrSpec = errors.New("invalid --output")
 func (s Spec) HoldsFiles() bool { return s.Type == TypeTar || s.Type == TypeLocal }
 
 // IsImage tells whether the output is the image in the store or a registry, which [Write] doesn't write.
-func (s Spec) IsImage() bool { return s.Type == TypeImage || s.Type == TypeRegistry }
+func (s Spec) IsImage() bool {
+	return s.Type == TypeImage || s.Type == TypeRegistry || s.Type == TypeCacheOnly
+}
 
 const (
-	supported = "supported types are docker, image, local, oci, registry and tar"
+	supported = "supported types are cacheonly, docker, image, local, oci, registry and tar"
 	usage     = `write for example "type=oci,dest=app.tar"`
 )
 
@@ -89,9 +100,13 @@ const (
 // "type=oci,dest=app.tar,compression=zstd". A value without "=" is a directory for TypeLocal, "-" TypeTar on standard
 // output. Fields are
 //
-//	type               oci, docker, image, registry, local or tar
+//	type               oci, docker, image, registry, local, tar or cacheonly
 //	dest               the file or directory; "-" is standard output
+//	src                local and tar: the directory of the image that is written
+//	mode               local: copy, or delete, which removes from dest what the image doesn't have
+//	platform-split     local: whether there is a directory for each platform
 //	tar                oci only: false writes a directory
+//	rewrite-timestamp  not local and tar: true, which it always is
 //	compression        oci, image and registry: gzip, zstd or uncompressed
 //	compression-level  oci, image and registry: 1 to 9 for gzip, 1 to 22 for zstd
 //	name               a name for the image instead of --tag's; may be repeated
@@ -161,25 +176,27 @@ func parseSpec(s string) (Spec, error) {
 func keys(t Type) []string {
 	switch t {
 	case TypeDocker:
-		return []string{"dest", "force-compression", "name", "type"}
-	case TypeLocal, TypeTar:
-		return []string{"dest", "type"}
+		return []string{"dest", "force-compression", "name", "rewrite-timestamp", "type"}
+	case TypeLocal:
+		return []string{"dest", "mode", "platform-split", "src", "type"}
+	case TypeTar:
+		return []string{"dest", "src", "type"}
+	case TypeCacheOnly:
+		return []string{"type"}
 	case TypeImage, TypeRegistry:
 		return []string{"compression", "compression-level", "force-compression", "name", "oci-mediatypes", "push",
-			"push-by-digest", "registry.insecure", "type"}
+			"push-by-digest", "registry.insecure", "rewrite-timestamp", "type"}
 	}
-	return []string{"compression", "compression-level", "dest", "force-compression", "name", "oci-mediatypes", "tar",
-		"type"}
+	return []string{"compression", "compression-level", "dest", "force-compression", "name", "oci-mediatypes",
+		"rewrite-timestamp", "tar", "type"}
 }
 
 func (s Spec) fill(values map[string]string) (Spec, error) {
 	switch t := Type(values["type"]); t {
-	case TypeOCI, TypeDocker, TypeLocal, TypeTar, TypeImage, TypeRegistry:
+	case TypeOCI, TypeDocker, TypeLocal, TypeTar, TypeImage, TypeRegistry, TypeCacheOnly:
 		s.Type = t
 	case "":
 		return Spec{}, errors.New("key \"type\" is missing; " + supported)
-	case "cacheonly":
-		return Spec{}, fmt.Errorf("type %q can't be written yet; %s", t, supported)
 	default:
 		return Spec{}, fmt.Errorf("unknown type %q; %s", t, supported)
 	}
@@ -207,7 +224,7 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 			return Spec{}, err
 		}
 	}
-	if err := s.fillLayout(values); err != nil {
+	if err := errors.Join(s.fillLayout(values), s.fillFiles(values)); err != nil {
 		return Spec{}, err
 	}
 
@@ -257,6 +274,30 @@ func (s *Spec) fillLayout(values map[string]string) error {
 	return nil
 }
 
+// fillFiles sets the fields of outputs that hold files, and checks one that asks for what is always so.
+func (s *Spec) fillFiles(values map[string]string) error {
+	s.Source = values["src"]
+	switch v, ok := values["mode"]; {
+	case v == "delete":
+		s.Delete = true
+	case ok && v != "copy":
+		return fmt.Errorf("mode=%s: must be copy or delete", v)
+	}
+	if v, ok := values["platform-split"]; ok {
+		split, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("platform-split=%s: must be true or false", v)
+		}
+		s.Split = &split
+	}
+	if v, ok := values["rewrite-timestamp"]; ok {
+		if is, err := strconv.ParseBool(v); err != nil || !is {
+			return fmt.Errorf("rewrite-timestamp=%s: must be true, since SOURCE_DATE_EPOCH always limits the times of files", v)
+		}
+	}
+	return nil
+}
+
 // Check refuses combinations of fields that can't be written; the fields needn't come from ParseSpec.
 func (s Spec) Check() error {
 	switch {
@@ -268,6 +309,8 @@ func (s Spec) Check() error {
 		return errors.New(`key "dest" is missing; it is a directory`)
 	case s.Dest == "":
 		return errors.New(`key "dest" is missing; dest=- is standard output`)
+	case s.Delete && path.Clean(s.Dest) == "/":
+		return errors.New("mode=delete would remove all files of this machine: dest is /")
 	case s.Dest == Stdout && s.Type == TypeLocal:
 		return errors.New("dest=- can't be a directory; type=tar writes the same to standard output")
 	case s.Dest == Stdout && (s.Directory || s.Type == TypeDir):

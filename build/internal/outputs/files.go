@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/containerd/platforms"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/internal/fileop"
@@ -23,12 +25,20 @@ import (
 
 // writeFiles writes an output that holds the files of images: of each in a directory of its own if there are several.
 func (b Room) writeFiles(ctx context.Context, spec export.Spec, images []made, meter *progress.Meter) error {
-	for _, m := range images {
-		dest := spec.Dest
-		if len(images) > 1 {
+	split := len(images) > 1
+	if spec.Split != nil {
+		split = *spec.Split
+	}
+	written := map[string]bool{}
+	for i, m := range images {
+		dest, one := spec.Dest, fileOutput{spec: spec, files: m.files, meter: meter}
+		if split {
 			dest = filepath.Join(dest, strings.ReplaceAll(platforms.FormatAll(m.image.Platform), "/", "_"))
 		}
-		if err := b.writeFilesOf(ctx, spec.Type, dest, fileOutput{m.files, meter}); err != nil {
+		if !split && len(images) > 1 {
+			one.written, one.spec.Delete = written, spec.Delete && i == 0
+		}
+		if err := b.writeFilesOf(ctx, dest, one); err != nil {
 			return outputError(dest, err)
 		}
 	}
@@ -37,25 +47,32 @@ func (b Room) writeFiles(ctx context.Context, spec export.Spec, images []made, m
 
 // fileOutput is the root whose files are written, and the meter that counts their bytes.
 type fileOutput struct {
+	spec  export.Spec
 	files *rootfs.Root
 	meter *progress.Meter
+	// written are the files that images for other platforms have put into the same directory; nil: it is this one's.
+	written map[string]bool
 }
 
-func (b Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, from fileOutput) (err error) {
+func (b Room) writeFilesOf(ctx context.Context, dest string, from fileOutput) (err error) {
 	view, err := b.Roots.View(ctx, from.files, rootfs.NS{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, view.Release()) }()
 	write := func(w io.Writer) error {
-		return errors.Join(b.tarFiles(ctx, view.Dir, io.MultiWriter(w, from.meter)), b.Roots.CheckStill(from.files))
+		err := b.tarFiles(ctx, view.Dir, from.spec.Source, io.MultiWriter(w, from.meter))
+		return errors.Join(err, b.Roots.CheckStill(from.files))
 	}
 
-	if kind == export.TypeTar {
+	if from.spec.Type == export.TypeTar {
 		return export.WriteTar(dest, b.Stdout, write)
 	}
-	return export.WriteDir(dest, func(dir string) error {
+	return export.WriteDir(dest, from.spec.Delete, func(dir string) error {
 		result, disarmed, err := unpackFrom(ctx, dir, write)
+		if err == nil && from.written != nil {
+			err = noteFiles(dir, from.written)
+		}
 		if err == nil {
 			err = fsys.SyncFSAt(dir) // the data is synced before the files get their names
 		}
@@ -70,8 +87,38 @@ func (b Room) writeFilesOf(ctx context.Context, kind export.Type, dest string, f
 	})
 }
 
-// tarFiles writes all files of a root as one archive; view is nil if there are none.
-func (b Room) tarFiles(ctx context.Context, view *os.File, w io.Writer) error {
+// noteFiles adds the files of a directory to those that are written, and refuses one that another platform has, too.
+func noteFiles(dir string, written map[string]bool) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	return fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		if written[name] {
+			return fmt.Errorf("images for several platforms have %s: platform-split=false has room for one", name)
+		}
+		written[name] = true
+		return nil
+	})
+}
+
+// tarFiles writes the files of a root, or of a directory in it, as one archive; view is nil if there are none. Links
+// to the directory are followed within the root.
+func (b Room) tarFiles(ctx context.Context, view *os.File, source string, w io.Writer) error {
+	if source != "" && view != nil {
+		fd, err := fsys.OpenIn(int(view.Fd()), source, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return fmt.Errorf("src=%s: the image has no such directory: %w", source, err)
+		}
+		view = os.NewFile(uintptr(fd), source)
+		defer func() { _ = view.Close() }()
+	} else if source != "" {
+		return fmt.Errorf("src=%s: the image has no files", source)
+	}
 	if view == nil {
 		if err := tar.NewWriter(w).Close(); err != nil {
 			return fmt.Errorf("write an archive without files: %w", err)

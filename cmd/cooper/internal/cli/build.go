@@ -22,17 +22,19 @@ import (
 
 // buildOptions are the flags of cooper build as they are written.
 type buildOptions struct {
-	file, ignoreFile        string
-	target, pull, progress  string
-	retry                   int
-	retryDelay              time.Duration
-	tags, contexts, outputs []string
-	args                    argFlags
-	image                   imageFlags
-	dates                   dateFlags
-	vain                    vain
-	noCacheFilter           []string
-	platforms               []string
+	file, ignoreFile           string
+	target, pull, progress     string
+	retry                      int
+	retryDelay                 time.Duration
+	tags, contexts, outputs    []string
+	args                       argFlags
+	image                      imageFlags
+	platform                   platformFlags
+	creds, logFile, iidFileRaw string
+	dates                      dateFlags
+	vain                       vain
+	noCacheFilter              []string
+	platforms                  []string
 	// platformFrom is the variable that platforms come from, empty for the flag.
 	platformFrom string
 	// notes are what is to be said about the environment.
@@ -113,6 +115,8 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 	o.run.register(f)
 	o.userns.register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
+	f.StringVar(&o.iidFileRaw, "iidfile-raw", "", "write the image ID without sha256: to this file")
+	f.StringVar(&o.logFile, "logfile", "", "show the progress in this file instead of on standard error")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
 	addFileFlags(cmd, o)
 	addStoreFlags(cmd, o)
@@ -139,6 +143,7 @@ func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 		"named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
 	f.StringArrayVar(&o.platforms, "platform", nil,
 		"platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
+	o.platform.register(f)
 }
 
 // addStoreFlags adds the flags that say where images are kept and come from.
@@ -150,6 +155,7 @@ func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
+	f.StringVar(&o.creds, "creds", "", "USER:PASSWORD for registries; others of this machine see it: cooper login is better")
 	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
 	command.AddStoreFlags(f, &o.store)
 }
@@ -200,7 +206,12 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	}
 	req.StepNS = ns
 	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
-	renderer := progress.New(mode, env.Stderr)
+	shown, closeLog, err := o.openLog(env)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	renderer := progress.New(mode, shown)
 	req.Progress = renderer
 	for _, text := range slices.Concat(o.notes, o.vain.notes(), secrets.notes, []string{note}) {
 		if text != "" {
@@ -236,9 +247,11 @@ func (o *buildOptions) addToList(ctx context.Context, s *build.Session, res buil
 func (o *buildOptions) session(tell func(text string)) *build.Session {
 	place := o.store
 	place.Tell = tell
+	username, password, _ := o.credentials() // request has refused those that are faulty
 	return build.NewSession(build.SessionOptions{
 		Store: place,
 		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir,
+			Username: username, Password: password,
 			Retries: build.Retries{Times: o.retry, Delay: o.retryDelay}},
 	})
 }
@@ -254,6 +267,9 @@ func (o *buildOptions) request(contextDir, version string) (build.Request, error
 		Jobs: o.jobs,
 	}
 	if err := o.check(contextDir); err != nil {
+		return req, err
+	}
+	if _, _, err := o.credentials(); err != nil {
 		return req, err
 	}
 	var err error
@@ -277,6 +293,9 @@ func (o *buildOptions) request(contextDir, version string) (build.Request, error
 		return req, err
 	}
 	if req.Contexts, err = parseContexts(o.contexts); err != nil {
+		return req, err
+	}
+	if err := o.platform.apply(o); err != nil {
 		return req, err
 	}
 	if req.Platforms, err = build.ParsePlatforms(o.platforms); err != nil {

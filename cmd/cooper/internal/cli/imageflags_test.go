@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/platforms"
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
@@ -55,6 +56,7 @@ func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 	withoutVariables(t)
 	for line, names := range map[string]string{
 		"--label=a=1 --unsetlabel=a":                                "--label --unsetlabel",
+		"--platform=linux/arm64 --arch=arm64":                       "--platform --arch",
 		"--squash --squash-all":                                     "--squash --squash-all",
 		"--squash --layers":                                         "--squash --layers",
 		"--annotation=a=1 --unsetannotation=a":                      "--annotation --unsetannotation",
@@ -77,7 +79,8 @@ func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 	}
 	for _, line := range []string{"--env==x", "--unsetenv=", "--unsetlabel=", "--timestamp=x", "--timestamp=-1",
 		"--timestamp=253402300800", "--source-date-epoch=x", "--source-date-epoch=-1", "--annotation=index:a=1",
-		"--annotation=x:a=1", "--annotation==1"} {
+		"--annotation=x:a=1", "--annotation==1",
+		"--creds=user", "--creds=:x", "--arch=linux/arm64", "--variant=v7,linux/arm"} {
 		if _, _, err := requested(line); status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
 			t.Errorf("%s: %v is no error of usage", line, err)
 		}
@@ -216,5 +219,23 @@ func TestFlagsAnnotateTheImage(t *testing.T) {
 		}}
 	if diff := cmp.Diff(want, req.Image); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestPartsMakeAPlatform(t *testing.T) {
+	for args, want := range map[string]string{
+		"--arch=arm64":              "linux/arm64",
+		"--arch=arm --variant=v6":   "linux/arm/v6",
+		"--os=wasip1 --arch=wasm":   "wasip1/wasm",
+		"--os=linux --arch=aarch64": "linux/arm64",
+		"--platform=linux/s390x":    "linux/s390x",
+		"":                          "linux/ppc64le",
+	} {
+		withoutVariables(t)
+		t.Setenv(envPlatform, "linux/ppc64le")
+		req, _, err := requested(strings.Fields(args)...)
+		if err != nil || len(req.Platforms) != 1 || platforms.FormatAll(req.Platforms[0]) != want {
+			t.Errorf("%s: %v, %v", args, req.Platforms, err)
+		}
 	}
 }

@@ -19,6 +19,11 @@ func (o *buildOptions) report(env command.Env, res build.Result) error {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
+	if o.iidFileRaw != "" {
+		if err := outfile.WriteFile(o.iidFileRaw, []byte(res.ImageID.Encoded())); err != nil {
+			return fmt.Errorf("--iidfile-raw: %w", err)
+		}
+	}
 	if o.metadataFile != "" {
 		meta := map[string]any{
 			"containerimage.config.digest": res.ImageID, "containerimage.digest": res.Manifest,

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+)
+
+// platformFlags are the parts of a platform as they are written, which podman has besides --platform.
+type platformFlags struct{ os, arch, variant string }
+
+func (p *platformFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&p.os, "os", "", "operating system to build for, in place of --platform")
+	f.StringVar(&p.arch, "arch", "", "architecture to build for, in place of --platform")
+	f.StringVar(&p.variant, "variant", "", "variant of the architecture to build for, such as v7")
+}
+
+// apply makes a platform of the parts; those that aren't given are the machine's.
+func (p *platformFlags) apply(o *buildOptions) error {
+	if p.os == "" && p.arch == "" && p.variant == "" {
+		return nil
+	}
+	if len(o.platforms) > 0 && o.platformFrom == "" {
+		return command.Usagef("--platform and --os, --arch or --variant contradict each other: give one or the others")
+	}
+	parts := []string{cmp.Or(p.os, "linux"), cmp.Or(p.arch, runtime.GOARCH)}
+	if p.variant != "" {
+		parts = append(parts, p.variant)
+	}
+	for _, part := range parts {
+		if strings.ContainsAny(part, "/,") {
+			return command.Usagef("%q: must be one part of a platform\nhint: --platform takes OS/ARCH", part)
+		}
+	}
+	o.platforms, o.platformFrom = []string{strings.Join(parts, "/")}, "--os, --arch and --variant"
+	return nil
+}
+
+// credentials reads --creds.
+func (o *buildOptions) credentials() (username, password string, err error) {
+	if o.creds == "" {
+		return "", "", nil
+	}
+	username, password, ok := strings.Cut(o.creds, ":")
+	if !ok || username == "" {
+		return "", "", command.Usagef("--creds: must be USER:PASSWORD\nhint: cooper login asks for the password")
+	}
+	return username, password, nil
+}
+
+// openLog opens what shows the progress: the file of --logfile, or standard error.
+func (o *buildOptions) openLog(env command.Env) (shown *os.File, closeLog func() error, err error) {
+	if o.logFile == "" {
+		return env.Stderr, func() error { return nil }, nil
+	}
+	f, err := os.Create(o.logFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--logfile: %w", err)
+	}
+	return f, f.Close, nil
+}
