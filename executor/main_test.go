@@ -31,9 +31,9 @@ const onNative = "^Test(Emulat(orsExecute|ionKeeps|ionWithout)|ManyStepsShareANa
 	"AStepThatCannotBegin)"
 
 // TestMain runs the tests on each back end. When they are run by root, the native one runs them as real root and in a
-// user and mount namespace of their own, and the runtimes one or the other, by turns: crun in the namespace, as ordinary
-// users have it, and runc as real root. (End to end, both run steps for both.) An ordinary user runs them in the
-// namespace that cooper enters.
+// user and mount namespace of their own, and the runtimes one or the other, by turns: crun in the namespace, as
+// ordinary users have it, and runc as real root. (End to end, both run steps for both.) An ordinary user runs them in
+// the namespace that cooper enters.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
 		os.Exit(helper(os.Args[1]))
