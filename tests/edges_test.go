@@ -107,6 +107,16 @@ func selectors(files []*ast.File) []string {
 	return names
 }
 
+// isApart tells whether a directory holds no packages of this module: it is another module's, or no code.
+func isApart(dir string) bool {
+	name := filepath.Base(dir)
+	if name == "testdata" || name == "bin" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") {
+		return true
+	}
+	_, err := os.Lstat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
+
 // eachPackage parses the packages below a directory, without their tests.
 func eachPackage(root string, do func(pkg string, files []*ast.File)) error {
 	packages := map[string][]*ast.File{}
@@ -116,7 +126,7 @@ func eachPackage(root string, do func(pkg string, files []*ast.File)) error {
 			return err
 		}
 		if entry.IsDir() {
-			if name := entry.Name(); path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bin") {
+			if path != root && isApart(path) {
 				return fs.SkipDir
 			}
 			return nil

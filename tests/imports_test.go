@@ -231,8 +231,7 @@ func packageImports(root string) (map[string][]string, error) {
 		}
 		name := entry.Name()
 		if entry.IsDir() {
-			if path != root && (name == "testdata" || name == "bin" || strings.HasPrefix(name, ".") ||
-				strings.HasPrefix(name, "_")) {
+			if path != root && isApart(path) {
 				return fs.SkipDir
 			}
 			return nil

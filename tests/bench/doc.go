@@ -12,4 +12,6 @@
 //
 // It writes benchmarks.json, with every sample, and benchmarks.md, the table. A goal that is missed is reported and is
 // not an error: only a contender that fails is.
+//
+// One room: contenders, sites and rows are one program's, and no other asks for any of them.
 package main
