@@ -82,25 +82,27 @@ func (s *stream) read(under, plain io.Reader) error {
 		if buf == nil {
 			buf = make([]byte, pieceSize)
 		}
-		p := piece{}
-		var n int
-		n, p.err = fill(plain, buf)
-		p.data = buf[:n]
-		if errors.Is(p.err, io.EOF) {
-			if _, err := io.Copy(io.Discard, under); err != nil {
-				p.err = err
-			}
-		}
-		last := p.err != nil
+		p := next(under, plain, buf)
 		select {
 		case s.hashed <- p:
 		case <-s.quit:
 			return nil
 		}
-		if last {
-			return nil
+		if p.err != nil {
+			return nil //nolint:nilerr // the piece has it
 		}
 	}
+}
+
+// next reads a piece.
+func next(under, plain io.Reader, buf []byte) piece {
+	n, err := fill(plain, buf)
+	if errors.Is(err, io.EOF) {
+		if _, more := io.Copy(io.Discard, under); more != nil {
+			err = more
+		}
+	}
+	return piece{buf[:n], err}
 }
 
 // fill reads until buf is full or an error comes, which may come with bytes.
