@@ -81,9 +81,10 @@ func TestFlagsAboutStepsBecomeOptions(t *testing.T) {
 		"--ssh=a=k,l --ssh=b=/s": with(func(o *build.RunOptions) {
 			o.Agents = map[string][]string{"a": {"k", "l"}, "b": {"/s"}}
 		}),
-		"--isolation=native": base,
-		"--isolation=oci":    base,
-		"--runtime=crun":     base, // it is looked for later
+		"--allow=buildx.local.delete": base,
+		"--isolation=native":          base,
+		"--isolation=oci":             base,
+		"--runtime=crun":              base, // it is looked for later
 	} {
 		got, err := options(t, strings.Fields(line)...)
 		if refused := want.Network == ""; refused != (err != nil) {

@@ -126,6 +126,8 @@ func (r *runFlags) entitle(o *build.RunOptions) error {
 			o.Insecure = true
 		case what == "network.host":
 			o.HostNetwork = true
+		case what == "buildx.local.delete":
+			// As it is: the user says mode=delete on the same command line.
 		default:
 			return fmt.Errorf("--allow=%s: must be security.insecure, network.host or fs.read=DIR", what)
 		}
