@@ -185,7 +185,7 @@ type Security struct {
 // Stop says how a step is asked to end. The zero value is what a step of a build gets: SIGTERM, and a short while.
 type Stop struct {
 	// Signal gives the signal for the cause of ctx's end; nil: it is SIGTERM. With it, a step that handles the signal and
-	// ends in time is no error.
+	// ends in time is no error. OCI runtimes may not hand on others than SIGTERM.
 	Signal func(cause error) syscall.Signal
 	// Grace is how long a step whose first process handles the signal may take before SIGKILL; 0: 2 s.
 	Grace time.Duration
