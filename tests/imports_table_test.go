@@ -38,9 +38,9 @@ func importTable() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
-			mayImport: "build build/archives build/catalog build/export build/manifestlist build/outfile build/progress " +
-				"build/pullimage build/registry build/registry/credentials cmd/cooper/internal/command " +
-				"imagebuilder/reference internal/guard internal/terminal",
+			mayImport: "build build/archives build/catalog build/compare build/export build/manifestlist build/outfile " +
+				"build/progress build/pullimage build/registry build/registry/credentials " +
+				"cmd/cooper/internal/command imagebuilder/reference internal/guard internal/terminal",
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
@@ -359,6 +359,10 @@ func importTable() []importRule {
 		{
 			pkg: "build/manifestlist", job: "indexes of images in a store, made and edited",
 			mayImport: "build/internal/store/depot build/internal/store/images build/session imagebuilder",
+		},
+		{
+			pkg: "build/compare", job: "what differs between two images, and by which step",
+			mayImport: "build/internal/store build/internal/store/images build/session",
 		},
 		{pkg: "imagebuilder", job: "image config, history", pure: true},
 		{

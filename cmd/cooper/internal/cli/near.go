@@ -94,7 +94,7 @@ func otherVerb(word string) string {
 		return "podman " + word + " makes a container of an image in the same store"
 	case "import":
 		return "podman import makes an image of an archive of files in the same store"
-	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "diff", "export",
+	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "export",
 		"port", "rename", "wait",
 		"container", "containers", "pod", "volume", "network", "mount", "umount", "unmount", "generate", "kube":
 		return "podman " + word + " is for containers, of which cooper has none; cooper top shows the steps that are running"

@@ -60,6 +60,8 @@ func TestWrongCommandLinesAreRefusedBeforeAnythingIsDone(t *testing.T) {
 		"manifest annotate --features sse4 a b": "--features=sse4: OCI's indexes have no such field",
 		"manifest create UPPER":                 "UPPER",
 		"manifest show":                         `unknown command "show" of manifest`,
+		"diff a":                                "diff takes two images, got 1 words",
+		"diff --format=xml a b":                 "--format=xml: must be text or json",
 	} {
 		err := execute(strings.Fields(line)...)
 		if usage := new(command.UsageError); !errors.As(err, usage) || !strings.Contains(err.Error(), want) {

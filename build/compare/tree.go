@@ -1,0 +1,127 @@
+package compare
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cooperbuild/cooper/build/internal/store"
+)
+
+// maxFiles is how many files an image may have to be compared.
+const maxFiles = 5_000_000
+
+// file is what an image has at a path, as its topmost layer that has it says.
+type file struct {
+	kind       byte
+	mode       int64
+	uid, gid   int
+	size       int64
+	link       string
+	modified   int64 // seconds since 1970
+	sum        [sha256.Size]byte
+	attributes string
+	layer      int // the number of the layer, from 0 at the bottom
+}
+
+// tree is the files of an image by path.
+type tree map[string]file
+
+// streams opens the streams of layers.
+type streams interface {
+	LayerStream(l store.Layer) (io.ReadCloser, error)
+}
+
+// put puts a layer on the tree.
+func (t tree) put(ctx context.Context, from streams, l store.Layer, number int) (err error) {
+	stream, err := from.LayerStream(l)
+	if err != nil {
+		return fmt.Errorf("read layer %s: %w", l.DiffID, err)
+	}
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	r := tar.NewReader(stream)
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read layer %s: %w", l.DiffID, err)
+		}
+		name := path.Clean("/" + h.Name)
+		dir, base := path.Split(name)
+		if base == ".wh..wh..opq" {
+			t.remove(dir, number)
+			continue
+		}
+		if hidden, is := strings.CutPrefix(base, ".wh."); is {
+			if old, there := t[dir+hidden]; there && old.layer < number {
+				t.drop(dir+hidden, old, number)
+			}
+			continue
+		}
+		f := file{kind: h.Typeflag, mode: h.Mode, uid: h.Uid, gid: h.Gid, size: h.Size, link: h.Linkname,
+			modified: h.ModTime.Unix(), layer: number}
+		for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
+			if strings.HasPrefix(key, "SCHILY.xattr.") {
+				f.attributes += key + "=" + h.PAXRecords[key] + "\n"
+			}
+		}
+		sum := sha256.New()
+		if _, err := io.Copy(sum, r); err != nil {
+			return fmt.Errorf("read layer %s: %w", l.DiffID, err)
+		}
+		sum.Sum(f.sum[:0])
+		if old, there := t[name]; there && f.kind != tar.TypeDir {
+			t.drop(name, old, number)
+		}
+		if t[name] = f; len(t) > maxFiles {
+			return fmt.Errorf("the image has more than %d files", maxFiles)
+		}
+	}
+}
+
+// drop takes away a file, and what is in it if it is a directory.
+func (t tree) drop(name string, f file, number int) {
+	if f.kind == tar.TypeDir {
+		t.remove(name+"/", number)
+	}
+	delete(t, name)
+}
+
+// remove takes away what layers below a number have in a directory, whose name ends with a slash.
+func (t tree) remove(dir string, number int) {
+	for name, f := range t {
+		if f.layer < number && strings.HasPrefix(name, dir) {
+			delete(t, name)
+		}
+	}
+}
+
+// differences are the properties in which two files differ.
+func (f file) differences(other file) (all []string) {
+	for _, d := range []struct {
+		what string
+		is   bool
+	}{
+		{"type", f.kind != other.kind}, {"mode", f.mode != other.mode},
+		{"owner", f.uid != other.uid || f.gid != other.gid}, {"content", f.sum != other.sum || f.size != other.size},
+		{"link", f.link != other.link}, {"attributes", f.attributes != other.attributes},
+		{"time", f.modified != other.modified},
+	} {
+		if d.is {
+			all = append(all, d.what)
+		}
+	}
+	return all
+}

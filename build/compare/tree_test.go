@@ -1,0 +1,88 @@
+package compare
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cooperbuild/cooper/build/internal/store"
+)
+
+// stack has the streams of layers by their IDs.
+type stack map[string][]byte
+
+func (s stack) LayerStream(l store.Layer) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(s[l.ID])), nil
+}
+
+// layerOf makes the stream of a layer: names that end with a slash are directories.
+func layerOf(t *testing.T, names ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range names {
+		h := &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644}
+		if strings.HasSuffix(name, "/") {
+			h.Typeflag = tar.TypeDir
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestLayersHideWhatIsBelowThem(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		top  []string
+		want string
+	}{
+		"nothing":               {nil, "/d /d/a /d/s /d/s/b /f"},
+		"a whiteout":            {[]string{"d/.wh.a"}, "/d /d/s /d/s/b /f"},
+		"of a directory":        {[]string{".wh.d"}, "/f"},
+		"opaque":                {[]string{"d/", "d/new", "d/.wh..wh..opq"}, "/d /d/new /f"},
+		"a file on a directory": {[]string{"d"}, "/d /f"},
+		"a name that leads out": {[]string{"../../x"}, "/d /d/a /d/s /d/s/b /f /x"},
+		"of nothing":            {[]string{".wh.none"}, "/d /d/a /d/s /d/s/b /f"},
+	} {
+		from := stack{"0": layerOf(t, "d/", "d/a", "d/s/", "d/s/b", "f"), "1": layerOf(t, test.top...)}
+		files := tree{}
+		for n, id := range []string{"0", "1"} {
+			if err := files.put(t.Context(), from, store.Layer{ID: id}, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(files)), " "); got != test.want {
+			t.Errorf("%s: %s, not %s", name, got, test.want)
+		}
+	}
+	if err := (tree{}).put(t.Context(), stack{"0": []byte(strings.Repeat("x", 1024))}, store.Layer{ID: "0"},
+		0); err == nil {
+		t.Error("what is no archive is read")
+	}
+}
+
+func TestFilesDifferByName(t *testing.T) {
+	t.Parallel()
+	a := file{kind: tar.TypeReg, mode: 0o644, uid: 1, modified: 1}
+	for want, change := range map[string]func(*file){
+		"": func(*file) {}, "mode": func(f *file) { f.mode = 0o600 }, "owner": func(f *file) { f.gid = 2 },
+		"content": func(f *file) { f.sum[0] = 1 }, "time": func(f *file) { f.modified = 2 },
+		"link": func(f *file) { f.link = "x" },
+		"type": func(f *file) { f.kind = tar.TypeSymlink }, "attributes": func(f *file) { f.attributes = "x" },
+	} {
+		b := a
+		change(&b)
+		if got := strings.Join(a.differences(b), ","); got != want {
+			t.Errorf("%q is %q", want, got)
+		}
+	}
+}
