@@ -26,7 +26,7 @@ func newDiffCmd(env command.Env) *cobra.Command {
 		Use:   "diff [flags] IMAGE IMAGE",
 		Short: "Show what differs between two images, and why",
 		Long: `Show what differs between two images of the store: config, steps, layers and files, each file with what differs of it
-(type, mode, owner, content, link, attributes, time) and the step that it is of. Between two builds of the same file that
+(type, mode, owner, content, link, attributes, time) and the step that it is of: between two builds of the same file it
 says which step made the difference.
 
 The status is 0 if the images are the same, and 1 if they differ.`,
