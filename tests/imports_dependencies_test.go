@@ -12,7 +12,7 @@ func dependencyTable() []dependencyRule {
 	return []dependencyRule{
 		{
 			path: "go.podman.io",
-			only: "build/registry/conf build/registry/credentials build/internal/store build/internal/store/durable build/internal/store/idranges build/internal/store/images " +
+			only: "build/export build/registry/conf build/registry/credentials build/internal/store build/internal/store/durable build/internal/store/idranges build/internal/store/images " +
 				"build/internal/store/internal/library build/internal/store/mend build/internal/store/other build/internal/store/pull " +
 				"build/internal/store/removal build/internal/store/snapshot",
 		},

@@ -43,8 +43,8 @@ func TestAPushedImageIsReadByAllTools(t *testing.T) {
 			name)); again != first || s.read(t, "digest") != first {
 			t.Errorf("pushed once more it is %s and not %s; the file has %q", again, first, s.read(t, "digest"))
 		}
-		for _, format := range []string{"gzip", "zstd", "uncompressed"} {
-			at := address + "/lib/" + format + ":1"
+		for _, format := range []string{"gzip", "zstd", "zstd:chunked", "uncompressed"} {
+			at := address + "/lib/" + strings.ReplaceAll(format, ":", "-") + ":1"
 			s.mustCooper(t, "push", "--tls-verify=false", "--compression-format", format, "base", at)
 			other := newSite(t, m) // a store that has never seen the image
 			other.write(t, "ctx/Containerfile", "FROM "+at+"\nRUN test -e /etc/passwd\n")

@@ -3,17 +3,20 @@ package export
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/storage/pkg/chunked/compressor"
 )
 
 const (
@@ -37,17 +40,25 @@ func (c Codec) MediaType() string {
 	switch c.Kind {
 	case Gzip:
 		return ocispec.MediaTypeImageLayerGzip
-	case Zstd:
+	case Zstd, ZstdChunked:
 		return ocispec.MediaTypeImageLayerZstd
 	}
 	return ocispec.MediaTypeImageLayer
+}
+
+// tableDigest is the annotation by which a blob of zstd:chunked is known.
+const tableDigest = "io.github.containers.zstd-chunked.manifest-checksum"
+
+// Makes tells whether a blob is compressed as the codec does it, at whatever level.
+func (c Codec) Makes(d ocispec.Descriptor) bool {
+	return d.MediaType == c.MediaType() && (c.Kind != ZstdChunked || d.Annotations[tableDigest] != "")
 }
 
 // Threads gives the number n of threads that compress a layer of size bytes, and the number of all threads: a large
 // layer in gzip has all of them to itself, small layers share them.
 func (c Codec) Threads(size int64) (n, all int) {
 	all = min(runtime.GOMAXPROCS(0), maxThreads)
-	if c.Kind == Zstd {
+	if c.Kind == Zstd || c.Kind == ZstdChunked {
 		all = min(all, maxZstdThreads)
 	}
 	if c.Kind == Gzip && size > smallLayer {
@@ -56,8 +67,9 @@ func (c Codec) Threads(size int64) (n, all int) {
 	return 1, all
 }
 
-// writer makes the compressor. The caller must always close it, since that ends its goroutines.
-func (c Codec) writer(dst io.Writer, threads int) (io.WriteCloser, error) {
+// writer makes the compressor. The caller must always close it, since that ends its goroutines; then notes has the
+// annotations of the blob.
+func (c Codec) writer(dst io.Writer, notes map[string]string, threads int) (io.WriteCloser, error) {
 	switch c.Kind {
 	case Gzip:
 		level := c.Level
@@ -80,8 +92,39 @@ func (c Codec) writer(dst io.Writer, threads int) (io.WriteCloser, error) {
 			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithWindowSize(zstdWindow),
 			zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true))
 	}
+	if c.Kind == ZstdChunked {
+		level := c.Level
+		if level == 0 {
+			level = 3
+		}
+		to := &breakable{Writer: dst}
+		w, err := compressor.ZstdCompressor(to, notes, &level)
+		return chunked{w, to}, err
+	}
 	return nopCloser{dst}, nil
 }
+
+// chunked is the compressor of zstd:chunked. Given a part of a tar stream it would go on without end.
+type chunked struct {
+	io.WriteCloser
+	to *breakable
+}
+
+// breakable is a writer that fails once it is broken.
+type breakable struct {
+	io.Writer
+	broken atomic.Bool
+}
+
+func (b *breakable) Write(p []byte) (int, error) {
+	if b.broken.Load() {
+		return 0, errIncomplete
+	}
+	return b.Writer.Write(p)
+}
+
+// errIncomplete ends the compression of a layer that can't be read to its end.
+var errIncomplete = errors.New("the layer is incomplete")
 
 type nopCloser struct{ io.Writer }
 
@@ -91,11 +134,15 @@ func (nopCloser) Close() error { return nil }
 // ErrDigest means that the layer hasn't got its DiffID or size; the blob must be thrown away then.
 func (c Codec) Pack(ctx context.Context, layer Blob, dst io.Writer, threads int) (ocispec.Descriptor, error) {
 	out := &measure{dst: dst, hash: sha256.New()}
-	w, err := c.writer(out, threads)
+	notes := map[string]string{}
+	w, err := c.writer(out, notes, threads)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("compress layer %s: %w", layer.DiffID, err)
 	}
 	err = layer.copyTo(ctx, w, out)
+	if c, is := w.(chunked); is && (err != nil || out.failure() != nil) {
+		c.to.broken.Store(true)
+	}
 	// pgzip leaves a goroutine behind if its writer fails, so that measure only notes the failure, and Close is always
 	// called.
 	closeErr := w.Close()
@@ -108,11 +155,11 @@ func (c Codec) Pack(ctx context.Context, layer Blob, dst io.Writer, threads int)
 	if closeErr != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("compress layer %s: %w", layer.DiffID, closeErr)
 	}
-	return ocispec.Descriptor{
-		MediaType: c.MediaType(),
-		Digest:    digest.NewDigest(digest.SHA256, out.hash),
-		Size:      out.size,
-	}, nil
+	d := ocispec.Descriptor{MediaType: c.MediaType(), Digest: digest.NewDigest(digest.SHA256, out.hash), Size: out.size}
+	if len(notes) > 0 {
+		d.Annotations = notes
+	}
+	return d, nil
 }
 
 // copyTo copies the layer to w and checks its size and digest on the way. It stops, without an error, when out has

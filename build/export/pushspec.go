@@ -80,7 +80,7 @@ func (s Spec) checkPush() error {
 	}
 	if s.Push != nil && s.Push.Format == imagebuilder.Docker {
 		switch {
-		case s.Compression == Zstd:
+		case s.Compression == Zstd || s.Compression == ZstdChunked:
 			return errors.New("the format of Docker has no zstd: leave out oci-mediatypes=false, or take compression=gzip")
 		case len(s.Annotations) > 0:
 			return errors.New("the format of Docker has no annotations: leave out oci-mediatypes=false")

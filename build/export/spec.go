@@ -46,6 +46,8 @@ const (
 	Gzip         Compression = "gzip"
 	Zstd         Compression = "zstd"
 	Uncompressed Compression = "uncompressed"
+	// ZstdChunked is zstd with a table of the files in it, of which podman and cooper fetch only those that they lack.
+	ZstdChunked Compression = "zstd:chunked"
 )
 
 // Stdout is the value of Spec.Dest that means standard output.
@@ -107,7 +109,7 @@ const (
 //	platform-split     local: whether there is a directory for each platform
 //	tar                oci only: false writes a directory
 //	rewrite-timestamp  not local and tar: true, which it always is
-//	compression        oci, image and registry: gzip, zstd or uncompressed
+//	compression        oci, image and registry: gzip, zstd, zstd:chunked or uncompressed
 //	compression-level  oci, image and registry: 1 to 9 for gzip, 1 to 22 for zstd
 //	name               a name for the image instead of --tag's; may be repeated
 //	oci-mediatypes     oci: true, which it always is; image and registry: false is Docker's format
@@ -254,12 +256,12 @@ func (s *Spec) fillLayout(values map[string]string) error {
 
 	if v, ok := values["compression"]; ok {
 		switch c := Compression(v); c {
-		case Gzip, Zstd, Uncompressed:
+		case Gzip, Zstd, ZstdChunked, Uncompressed:
 			s.Compression = c
 		case "none":
 			s.Compression = Uncompressed
 		default:
-			return fmt.Errorf("compression=%s: must be gzip, zstd or uncompressed", v)
+			return fmt.Errorf("compression=%s: must be gzip, zstd, zstd:chunked or uncompressed", v)
 		}
 	}
 
@@ -333,10 +335,10 @@ func (s Spec) checkCompression() error {
 		return errors.New("compression-level has no meaning without compression")
 	case c == Gzip && (s.Level < 0 || s.Level > 9):
 		return fmt.Errorf("compression-level=%d: must be 1 to 9 for gzip", s.Level)
-	case c == Zstd && (s.Level < 0 || s.Level > 22):
+	case (c == Zstd || c == ZstdChunked) && (s.Level < 0 || s.Level > 22):
 		return fmt.Errorf("compression-level=%d: must be 1 to 22 for zstd", s.Level)
-	case c != Gzip && c != Zstd && c != Uncompressed:
-		return fmt.Errorf("unknown compression %q; it can be gzip, zstd or uncompressed", c)
+	case c != Gzip && c != Zstd && c != ZstdChunked && c != Uncompressed:
+		return fmt.Errorf("unknown compression %q; it can be gzip, zstd, zstd:chunked or uncompressed", c)
 	}
 	return nil
 }

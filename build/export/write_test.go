@@ -77,6 +77,7 @@ func TestOtherToolsAcceptTheArchives(t *testing.T) {
 	dir := t.TempDir()
 	for name, spec := range map[string]Spec{
 		"oci-archive": {Type: TypeOCI}, "oci-archive zstd": {Type: TypeOCI, Compression: Zstd},
+		"oci-archive zstd:chunked": {Type: TypeOCI, Compression: ZstdChunked},
 		"oci-archive uncompressed": {Type: TypeOCI, Compression: Uncompressed},
 		"docker-archive":           {Type: TypeDocker}, "oci": {Type: TypeOCI, Directory: true},
 	} {
@@ -195,7 +196,7 @@ func TestBadLayersAreFoundAndNothingIsLeft(t *testing.T) {
 		bad := blobOf(good)
 		c.change(&bad)
 		image := imageOf(t, blobOf(layerTar(t, "first", 100)), bad, blobOf(layerTar(t, "last", 100)))
-		for _, compression := range []Compression{Gzip, Zstd, Uncompressed} {
+		for _, compression := range []Compression{Gzip, Zstd, ZstdChunked, Uncompressed} {
 			eachDestination(t, name+" "+string(compression), func(t *testing.T, spec Spec) {
 				spec.Compression = compression
 				_, err := Write(context.Background(), spec, image, nil)
@@ -210,7 +211,7 @@ func TestBadLayersAreFoundAndNothingIsLeft(t *testing.T) {
 func TestCancelLeavesNothing(t *testing.T) {
 	data := layerTar(t, "big", 20<<20)
 	stop := errors.New("ctrl-c")
-	for _, compression := range []Compression{Gzip, Zstd, Uncompressed} {
+	for _, compression := range []Compression{Gzip, Zstd, ZstdChunked, Uncompressed} {
 		eachDestination(t, string(compression), func(t *testing.T, spec Spec) {
 			bad := blobOf(data)
 			image := imageOf(t, blobOf(layerTar(t, "first", 100)), bad, blobOf(layerTar(t, "last", 100)))
@@ -432,7 +433,7 @@ func TestMemoryStaysWithinItsBudget(t *testing.T) {
 		exportZeros(t, Compression(kind))
 		return
 	}
-	for _, c := range []Compression{Gzip, Zstd, Uncompressed} {
+	for _, c := range []Compression{Gzip, Zstd, ZstdChunked, Uncompressed} {
 		t.Setenv("EXPORT_TEST_MEMORY", string(c))
 		// Memory grows with the threads, so that their number must not be the machine's.
 		t.Setenv("GOMAXPROCS", "2")

@@ -24,13 +24,15 @@ func (n Notes) Get(l export.Blob, c export.Codec) (ocispec.Descriptor, bool) {
 	if rec == nil || rec.Blob == nil || rec.Blob.Digest.Validate() != nil {
 		return ocispec.Descriptor{}, false
 	}
-	return ocispec.Descriptor{MediaType: c.MediaType(), Digest: rec.Blob.Digest, Size: rec.Blob.Size}, true
+	return ocispec.Descriptor{MediaType: c.MediaType(), Digest: rec.Blob.Digest, Size: rec.Blob.Size,
+		Annotations: rec.Blob.Annotations}, true
 }
 
 // Put notes the blob that a layer was compressed to by the codec.
 func (n Notes) Put(l export.Blob, c export.Codec, d ocispec.Descriptor) error {
 	return n.Cache.Put(noteKey(l, c), cache.Record{
-		Layer: &cache.Layer{ID: l.ID, DiffID: l.DiffID, Size: l.Size}, Blob: &cache.Blob{Digest: d.Digest, Size: d.Size},
+		Layer:   &cache.Layer{ID: l.ID, DiffID: l.DiffID, Size: l.Size},
+		Blob:    &cache.Blob{Digest: d.Digest, Size: d.Size, Annotations: d.Annotations},
 		Created: time.Now().UTC(), Step: "layer compressed",
 	})
 }

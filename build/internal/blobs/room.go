@@ -123,8 +123,9 @@ func (k keeper) Blobs(l export.Blob) (all []ocispec.Descriptor) {
 // have no zstd, and layouts have no directory but that of SHA-256.
 func (k keeper) takesCame(came ocispec.Descriptor, codec export.Codec) bool {
 	return came.Digest != "" && came.Digest.Algorithm() == digest.SHA256 &&
-		(!k.spec.Force || came.MediaType == codec.MediaType()) &&
-		(k.spec.Type != export.TypeDocker && k.spec.Type != export.TypeDir || came.MediaType == ocispec.MediaTypeImageLayerGzip)
+		(!k.spec.Force || codec.Makes(came)) &&
+		(k.spec.Type != export.TypeDocker && k.spec.Type != export.TypeDir ||
+			came.MediaType == ocispec.MediaTypeImageLayerGzip)
 }
 
 // Open opens a blob: the kept one, or else one from the registry that it was pulled from.

@@ -43,6 +43,8 @@ type Record struct {
 type Blob struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
+	// Annotations are those that its descriptor needs.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Cache is a directory of records. It is safe for concurrent use, by several processes too.

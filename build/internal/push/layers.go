@@ -152,7 +152,8 @@ func (p *Pusher) sendAll(ctx context.Context, begun uploads, d ocispec.Descripto
 func (p *Pusher) known(l export.Blob) (ocispec.Descriptor, bool) {
 	if all := p.Keeper.Blobs(l); len(all) > 0 {
 		d := all[0]
-		return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, true
+		return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size,
+			Annotations: d.Annotations}, true
 	}
 	if p.Codec.Kind == export.Uncompressed {
 		return ocispec.Descriptor{MediaType: p.Codec.MediaType(), Digest: l.DiffID, Size: l.Size}, true

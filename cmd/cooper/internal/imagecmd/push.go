@@ -64,7 +64,8 @@ The digest of each manifest is printed on standard output, progress on standard 
 	f.BoolVarP(&o.allTags, "all-tags", "a", false, "push all tags that the image's repository has in the store")
 	f.StringVar(&o.platform, "platform", "", "push one image of an index, OS/ARCH[/VARIANT] (default the index)")
 	f.StringVarP(&o.format, "format", "f", "", "format of the manifest: oci or docker (default that of the image)")
-	f.StringVar(&o.compression, "compression-format", "gzip", "how layers are compressed: gzip, zstd or uncompressed")
+	f.StringVar(&o.compression, "compression-format", "gzip",
+		"how layers are compressed: gzip, zstd, zstd:chunked or uncompressed")
 	f.StringVar(&o.level, "compression-level", "", "1 to 9 for gzip (default 6), 1 to 22 for zstd (default 3)")
 	f.BoolVar(&o.force, "force-compression", false,
 		"compress layers of base images anew that were pulled compressed otherwise")
