@@ -182,12 +182,9 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 		return command.Usagef(
 			"the context is to come from standard input, which is a terminal\nhint: tar -c . | cooper build -, or cooper build - <Dockerfile")
 	}
-	mode, err := progress.ParseMode(o.progress)
+	mode, err := o.progressMode()
 	if err != nil {
-		return command.Usage(err)
-	}
-	if o.quiet {
-		mode = progress.ModeQuiet
+		return err
 	}
 	secrets, err := o.run.openSecrets(env)
 	if err != nil {
@@ -240,6 +237,18 @@ func (o *buildOptions) addToList(ctx context.Context, s *build.Session, res buil
 		return fmt.Errorf("--manifest: %w", err)
 	}
 	return nil
+}
+
+// progressMode is how the progress is shown.
+func (o *buildOptions) progressMode() (progress.Mode, error) {
+	mode, err := progress.ParseMode(o.progress)
+	if err != nil {
+		return mode, command.Usage(err)
+	}
+	if o.quiet {
+		mode = progress.ModeQuiet
+	}
+	return mode, nil
 }
 
 // session is what the build shares with others; tell is given what a user should know of the store, if anybody shows
