@@ -25,8 +25,8 @@ func importTable() []importRule {
 			pkg: "cmd/cooper/internal/cli", job: "the tree of commands, one file a verb: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/progress " +
 				"build/reclaim build/sourcedate build/top build/tryout cmd/cooper/internal/command " +
-				"cmd/cooper/internal/imagecmd imagebuilder/annotation internal/fsys internal/guard " +
-				"internal/terminal userns userns/reexec",
+				"cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd imagebuilder/annotation internal/fsys " +
+				"internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -39,8 +39,13 @@ func importTable() []importRule {
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
 			mayImport: "build build/archives build/catalog build/compare build/export build/manifestlist build/outfile " +
-				"build/progress build/pullimage build/registry build/registry/credentials " +
-				"cmd/cooper/internal/command imagebuilder/reference internal/guard internal/terminal",
+				"build/progress build/pullimage cmd/cooper/internal/command imagebuilder/reference " +
+				"internal/terminal",
+		},
+		{
+			pkg: "cmd/cooper/internal/logincmd", job: "login and logout",
+			mayImport: "build/registry build/registry/credentials cmd/cooper/internal/command internal/guard " +
+				"internal/terminal",
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",

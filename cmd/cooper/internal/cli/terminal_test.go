@@ -19,7 +19,7 @@ func TestAllTextGoesThroughOnePlace(t *testing.T) {
 		"return e.Stdout", "", "progress.Safe(e.Stderr)", "",
 		"req.Stdout = env.Stdin, env.Stdout", "", "Stdout: env.Stdout, Progress: renderer", "")
 	var files []string
-	for _, dir := range []string{".", "../command", "../imagecmd"} {
+	for _, dir := range []string{".", "../command", "../imagecmd", "../logincmd"} {
 		found, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(found) == 0 {
 			t.Fatal(dir, found, err)

@@ -1,4 +1,4 @@
-package imagecmd
+package logincmd
 
 import (
 	"bufio"
