@@ -109,13 +109,14 @@ func repairLink(home, file, link string) error {
 	links := filepath.Join(home, "l")
 	to := filepath.Join("..", filepath.Base(filepath.Dir(file)), "diff")
 	err := os.Symlink(to, filepath.Join(links, link))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if err = os.Mkdir(links, 0o755); err == nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		// Another process may make both at the same time.
+		if err = os.Mkdir(links, 0o755); err == nil || errors.Is(err, fs.ErrExist) {
 			err = os.Symlink(to, filepath.Join(links, link))
 		}
-	case errors.Is(err, fs.ErrExist):
-		err = nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
 	}
 	return err
 }
