@@ -55,11 +55,14 @@ func (c Codec) Makes(d ocispec.Descriptor) bool {
 }
 
 // Threads gives the number n of threads that compress a layer of size bytes, and the number of all threads: a large
-// layer in gzip has all of them to itself, small layers share them.
+// layer in gzip has all of them to itself, small layers share them, and layers in zstd:chunked come one after the other.
 func (c Codec) Threads(size int64) (n, all int) {
 	all = min(runtime.GOMAXPROCS(0), maxThreads)
-	if c.Kind == Zstd || c.Kind == ZstdChunked {
+	switch c.Kind {
+	case Zstd:
 		all = min(all, maxZstdThreads)
+	case ZstdChunked:
+		all = 1 // its library takes two threads a layer, and 80 MiB
 	}
 	if c.Kind == Gzip && size > smallLayer {
 		return all, all

@@ -82,7 +82,7 @@ func TestOtherToolsAcceptTheArchives(t *testing.T) {
 		"docker-archive":           {Type: TypeDocker}, "oci": {Type: TypeOCI, Directory: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec.Dest = filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+			spec.Dest = filepath.Join(dir, strings.NewReplacer(" ", "-", ":", "-").Replace(name))
 			write(t, spec, image)
 			transport, _, _ := strings.Cut(name, " ")
 			source := transport + ":" + spec.Dest
@@ -444,7 +444,11 @@ func TestMemoryStaysWithinItsBudget(t *testing.T) {
 			t.Fatalf("%v in %s", err, out)
 		}
 		t.Logf("%s: %d KiB", c, kib)
-		if kib > 30<<10 {
+		most := 30 << 10
+		if c == ZstdChunked {
+			most = 128 << 10 // the library's, of one layer at a time
+		}
+		if kib > most {
 			t.Errorf("%s needs %d KiB", c, kib)
 		}
 	}
