@@ -76,7 +76,7 @@ func TestStepHasATerminalOfItsOwn(t *testing.T) {
 // Ctrl-C goes to the processes in the foreground of the step's terminal.
 func TestInterruptFromATerminal(t *testing.T) {
 	b := newBox(t)
-	s := b.sh(`trap 'echo caught; exit 0' INT; echo ready; sleep 600`)
+	s := b.sh(`trap 'echo caught; exit 0' INT; echo ready; while :; do sleep 0.1; done`)
 	s.Terminal = func(*os.File) func() error { return func() error { return nil } }
 	if !onlyNative(t, s) {
 		return

@@ -106,6 +106,7 @@ func TestASquashLeavesNoTraceAndIsCached(t *testing.T) {
 		if a, b := s.build(t, "one"), s.build(t, "--squash", "one"); a != b {
 			t.Errorf("an image without layers of its own is %s, and %s with --squash", a, b)
 		}
+		s.write(t, "one/Containerfile", "FROM plain\nLABEL a=b\n")
 		s.build(t, "--squash-all", "-t", "flat", "one")
 		if got := s.describe(t, "flat"); len(got.RootFS.Layers) != 1 || len(got.History) != 1 {
 			t.Errorf("%d layers, history %+v", len(got.RootFS.Layers), got.History)

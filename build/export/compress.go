@@ -55,7 +55,7 @@ func (c Codec) Makes(d ocispec.Descriptor) bool {
 }
 
 // Threads gives the number n of threads that compress a layer of size bytes, and the number of all threads: a large
-// layer in gzip has all of them to itself, small layers share them, and layers in zstd:chunked come one after the other.
+// layer in gzip has all of them to itself, small layers share them, and those in zstd:chunked come one after the other.
 func (c Codec) Threads(size int64) (n, all int) {
 	all = min(runtime.GOMAXPROCS(0), maxThreads)
 	switch c.Kind {
