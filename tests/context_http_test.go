@@ -127,8 +127,8 @@ func hostileTarUp(t *testing.T) []byte {
 // TestNamedContextByURL takes a URL for a named context, which only a step that uses it asks for.
 func TestNamedContextByURL(t *testing.T) {
 	archive := tarOf(t, 0, map[string]string{"d/f": "F"})
-	server := newContextServer(t, map[string][]byte{"/src.tar": archive, "/data.json": []byte("{}")})
 	eachMode(t, func(t *testing.T, m mode) {
+		server := newContextServer(t, map[string][]byte{"/src.tar": archive, "/data.json": []byte("{}")})
 		s := newSite(t, m)
 		s.write(t, "ctx/Dockerfile",
 			"FROM scratch AS used\nCOPY --from=src . /src/\nFROM scratch AS unused\nCOPY --from=src . /src/\nFROM scratch AS last\n")
