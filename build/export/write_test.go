@@ -446,7 +446,7 @@ func TestMemoryStaysWithinItsBudget(t *testing.T) {
 		t.Logf("%s: %d KiB", c, kib)
 		most := 30 << 10
 		if c == ZstdChunked {
-			most = 128 << 10 // the library's, of one layer at a time
+			most = 256 << 10 // the library's, of one layer at a time: it doesn't grow with the layers
 		}
 		if kib > most {
 			t.Errorf("%s needs %d KiB", c, kib)
