@@ -57,9 +57,9 @@ RUN ["/prog", "-c", "arch && writearch /arch"]
 const hostHandlers = "/proc/sys/fs/binfmt_misc"
 
 // TestAsRootEmulatorsOfTheMachineAreUsed registers an emulator with the machine, as its package does, and hides it from
-// cooper.
+// cooper. The tests of the executor, which may run meanwhile, are about other architectures.
 func TestAsRootEmulatorsOfTheMachineAreUsed(t *testing.T) {
-	const arch, name = "s390x", "qemu-s390x"
+	const arch, name = "ppc64le", "qemu-ppc64le"
 	registerWithMachine(t, name)
 	for _, m := range suite.modes {
 		s := newSite(t, m)
@@ -75,7 +75,7 @@ func TestAsRootEmulatorsOfTheMachineAreUsed(t *testing.T) {
 	}
 }
 
-// registerWithMachine makes the machine hand programs for s390x to qemu until the test ends. A registration that is
+// registerWithMachine makes the machine hand programs for ppc64le to qemu until the test ends. A registration that is
 // there already is used as it is and stays.
 func registerWithMachine(t *testing.T, name string) {
 	t.Helper()
@@ -93,12 +93,12 @@ func registerWithMachine(t *testing.T, name string) {
 	if _, err := os.Stat(entry); err == nil {
 		return
 	}
-	qemu, err := exec.LookPath("qemu-s390x-static")
+	qemu, err := exec.LookPath("qemu-ppc64le-static")
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := ":" + name + `:M::\x7f\x45\x4c\x46\x02\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x16` +
-		`:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff:` + qemu + ":F"
+	line := ":" + name + `:M::\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x15\x00` +
+		`:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\x00:` + qemu + ":F"
 	if err := os.WriteFile(filepath.Join(hostHandlers, "register"), []byte(line), 0); err != nil {
 		t.Fatal(err)
 	}
