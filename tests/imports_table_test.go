@@ -41,7 +41,7 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/command", job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
-			mayImport: "build build/progress internal/terminal userns userns/reexec",
+			mayImport: "build build/progress internal/printable internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",

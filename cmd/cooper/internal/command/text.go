@@ -4,18 +4,12 @@ import (
 	"encoding/json"
 	"io"
 	"strings"
-	"unicode"
+
+	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 // Printable is a text of somebody else's without what a terminal would obey.
-func Printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
-}
+func Printable(text string) string { return printable.Line(text) }
 
 // WriteIndented writes v as JSON for people and programs.
 func WriteIndented(w io.Writer, v any) error {
