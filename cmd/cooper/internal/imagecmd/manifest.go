@@ -18,12 +18,12 @@ import (
 
 // manifestOptions are the flags of the commands below manifest; each takes some of them.
 type manifestOptions struct {
-	all, amend, tlsVerify, index bool
-	annotations, osFeatures      []string
-	features                     []string
-	change                       manifestlist.Change
-	authFile, certDir, creds     string
-	store                        build.StoreOptions
+	all, amend, index       bool
+	annotations, osFeatures []string
+	features                []string
+	change                  manifestlist.Change
+	registryFlags
+	store build.StoreOptions
 }
 
 func newManifestCmd(env command.Env) *cobra.Command {
@@ -281,10 +281,7 @@ func (o *manifestOptions) describe(cmd *cobra.Command) {
 // reach adds the flags for the store and for images that are pulled.
 func (o *manifestOptions) reach(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.creds, "creds", "", "USER:PASSWORD; others of this machine see it: cooper login is better")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
-	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
-	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	o.addRegistry(f)
 	command.AddStoreFlags(f, &o.store)
 }
 

@@ -21,13 +21,13 @@ import (
 
 // pullOptions are the flags of pull.
 type pullOptions struct {
-	allTags, quiet, tlsVerify bool
-	platforms                 []string
-	policy, progress          string
-	authFile, certDir, creds  string
-	retry                     int
-	retryDelay                time.Duration
-	store                     build.StoreOptions
+	allTags, quiet   bool
+	platforms        []string
+	policy, progress string
+	registryFlags
+	retry      int
+	retryDelay time.Duration
+	store      build.StoreOptions
 }
 
 // The transports of files that pull reads as podman does.
@@ -66,10 +66,7 @@ The ID of each image is printed on standard output, progress on standard error.`
 	f.IntVar(&o.retry, "retry", command.UsualRetries,
 		"how often to pull once more what has failed for a reason that may pass")
 	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
-	f.StringVar(&o.creds, "creds", "", "USER:PASSWORD; others of this machine see it: cooper login is better")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
-	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
-	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	o.addRegistry(f)
 	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and IDs")
 	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")

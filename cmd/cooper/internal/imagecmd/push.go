@@ -18,15 +18,15 @@ import (
 
 // pushOptions are the flags of push.
 type pushOptions struct {
-	allTags, quiet, force, tlsVerify bool
-	removeSignatures                 bool
-	platform, format                 string
-	compression, level               string
-	authFile, certDir, creds         string
-	digestFile, progress             string
-	retry                            int
-	retryDelay                       time.Duration
-	store                            build.StoreOptions
+	allTags, quiet, force bool
+	removeSignatures      bool
+	platform, format      string
+	compression, level    string
+	registryFlags
+	digestFile, progress string
+	retry                int
+	retryDelay           time.Duration
+	store                build.StoreOptions
 }
 
 func newPushCmd(env command.Env) *cobra.Command {
@@ -73,10 +73,7 @@ The digest of each manifest is printed on standard output, progress on standard 
 	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "push no signatures, which is always so")
 	f.IntVar(&o.retry, "retry", command.UsualRetries, "how often to push once more what has failed for a reason that may pass")
 	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
-	f.StringVar(&o.creds, "creds", "", "USER:PASSWORD; others of this machine see it: cooper login is better")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
-	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
-	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	o.addRegistry(f)
 	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the digest")
 	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
