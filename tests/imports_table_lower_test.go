@@ -14,7 +14,8 @@ func lowerRows() []importRule {
 				"internal/tarsplit",
 		},
 		{
-			pkg: "imagebuilder/layer/internal/tree", job: "directories of layers: walked, and attributes of their files read",
+			pkg:       "imagebuilder/layer/internal/tree",
+			job:       "directories of layers: walked, and attributes of their files read",
 			mayImport: "internal/fsys",
 		},
 		{
@@ -43,11 +44,13 @@ func lowerRows() []importRule {
 				"internal/fsys",
 		},
 		{
-			pkg: "executor/overlay", job: "detached overlay mounts: the kernel's, ID-mapped, and those of mount programs",
+			pkg:       "executor/overlay",
+			job:       "detached overlay mounts: the kernel's, ID-mapped, and those of mount programs",
 			mayImport: "executor/internal/rawproc internal/fsys internal/guard userns userns/reexec",
 		},
 		{
-			pkg: "executor/internal/rawproc", job: "a program of raw system calls, which a child runs without the Go runtime",
+			pkg:       "executor/internal/rawproc",
+			job:       "a program of raw system calls, which a child runs without the Go runtime",
 			mayImport: "internal/fsys",
 		},
 		{
@@ -59,12 +62,14 @@ func lowerRows() []importRule {
 			mayImport: "executor/spec",
 		},
 		{
-			pkg: "executor/internal/container", job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
-			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs executor/internal/mounts " +
-				"executor/internal/steproot executor/overlay executor/step",
+			pkg: "executor/internal/container",
+			job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
+			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs " +
+				"executor/internal/mounts executor/internal/steproot executor/overlay executor/step",
 		},
 		{
-			pkg: "executor/internal/script", job: "what a step's first process does, in system calls; what their failures mean",
+			pkg: "executor/internal/script",
+			job: "what a step's first process does, in system calls; what their failures mean",
 			mayImport: "executor/internal/container executor/internal/ids executor/internal/rawproc " +
 				"executor/internal/seccomp executor/step",
 		},
@@ -80,17 +85,20 @@ func lowerRows() []importRule {
 		},
 		{
 			pkg: "executor/internal/oci", job: "the back end that has an OCI runtime run a step",
-			mayImport: "executor/emulator executor/internal/container executor/internal/inroot executor/internal/mounts " +
-				"executor/internal/rawproc executor/internal/script executor/internal/seccomp " +
-				"executor/internal/streams executor/overlay executor/spec executor/step",
+			mayImport: "executor/emulator executor/internal/container executor/internal/inroot " +
+				"executor/internal/mounts executor/internal/rawproc executor/internal/script " +
+				"executor/internal/seccomp executor/internal/streams executor/overlay executor/spec " +
+				"executor/step",
 		},
 		{
-			pkg: "executor/internal/ids", job: "a step's user namespace, its capabilities, and who owns a file as seen from where",
+			pkg:       "executor/internal/ids",
+			job:       "a step's user namespace, its capabilities, and who owns a file as seen from where",
 			mayImport: "executor/emulator executor/joined executor/overlay executor/step userns",
 		},
 		{
 			pkg: "executor/internal/memfs", job: "the memory file system with a step's /dev, small files and sockets",
-			mayImport: "executor/internal/ids executor/internal/inroot executor/overlay executor/step internal/guard",
+			mayImport: "executor/internal/ids executor/internal/inroot executor/overlay executor/step " +
+				"internal/guard",
 		},
 		{
 			pkg: "executor/internal/steproot", job: "a step's root, with mount points that leave no trace",
@@ -99,19 +107,21 @@ func lowerRows() []importRule {
 		},
 		{
 			pkg: "executor/internal/mounts", job: "what is mounted where in a step's root, and in which order",
-			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs executor/internal/rawproc " +
-				"executor/internal/steproot executor/overlay executor/step",
+			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs " +
+				"executor/internal/rawproc executor/internal/steproot executor/overlay executor/step",
 		},
 		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",
 			mayImport: "userns",
 		},
 		{
-			pkg: "executor/emulator", job: "what executes programs of other architectures: which the machine does, where emulators lie",
+			pkg:       "executor/emulator",
+			job:       "what executes programs of other architectures: which the machine does, where emulators lie",
 			mayImport: "executor/internal/rawproc",
 		},
 		{
-			pkg: "executor/joined", job: "user namespaces that somebody else has made: opened for steps, and their maps read",
+			pkg:       "executor/joined",
+			job:       "user namespaces that somebody else has made: opened for steps, and their maps read",
 			mayImport: "executor/internal/rawproc userns",
 		},
 		{
@@ -120,7 +130,8 @@ func lowerRows() []importRule {
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
-			pkg: "internal/fsys", job: "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
+			pkg:       "internal/fsys",
+			job:       "the ground floor: system calls on files below a hostile root, listings, copies of data, replacement of a file",
 			mayImport: "internal/guard",
 		},
 		{
@@ -141,7 +152,8 @@ func lowerRows() []importRule {
 			mayImport: "internal/fsys userns",
 		},
 		{
-			pkg: "userns/asroot", job: "for tests: those that only the machine's root can run are not started by others",
+			pkg:       "userns/asroot",
+			job:       "for tests: those that only the machine's root can run are not started by others",
 			mayImport: "userns",
 		},
 		{

@@ -25,29 +25,32 @@ func importTable() []importRule {
 func commandRows() []importRule {
 	return []importRule{
 		{
-			pkg: "cmd/cooper", job: "hands the process over to the command line, and names what it may be started for",
+			pkg:       "cmd/cooper",
+			job:       "hands the process over to the command line, and names what it may be started for",
 			mayImport: "build cmd/cooper/internal/cli cmd/cooper/internal/command userns/reexec",
 		},
 		{
-			pkg: "cmd/cooper/internal/cli", job: "the tree of commands, one file a verb: flags to request, error to exit status",
+			pkg: "cmd/cooper/internal/cli",
+			job: "the tree of commands, one file a verb: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/progress " +
 				"build/reclaim build/sourcedate build/top build/tryout cmd/cooper/internal/command " +
-				"cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd imagebuilder/annotation internal/fsys " +
-				"internal/guard internal/terminal userns userns/reexec",
+				"cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd imagebuilder/annotation " +
+				"internal/fsys internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
 			mayImport: "cmd/cooper/internal/cli",
 		},
 		{
-			pkg: "cmd/cooper/internal/command", job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
+			pkg:       "cmd/cooper/internal/command",
+			job:       "what commands share: streams, errors, the way into the namespace, store flags, formats",
 			mayImport: "build build/progress internal/printable internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
-			mayImport: "build build/archives build/catalog build/compare build/export build/manifestlist build/outfile " +
-				"build/progress build/pullimage cmd/cooper/internal/command imagebuilder/reference " +
-				"internal/terminal",
+			mayImport: "build build/archives build/catalog build/compare build/export build/manifestlist " +
+				"build/outfile build/progress build/pullimage cmd/cooper/internal/command " +
+				"imagebuilder/reference internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper/internal/logincmd", job: "login and logout",
@@ -57,21 +60,23 @@ func commandRows() []importRule {
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/export build/internal/bases build/internal/blobs build/internal/cache " +
-				"build/internal/copystep build/internal/inputs build/internal/inspect build/internal/outputs " +
-				"build/internal/rootfs build/internal/runstep build/internal/sendimage build/internal/solve " +
-				"build/internal/source build/internal/sshagent build/internal/stepinput build/internal/steps " +
-				"build/internal/store build/internal/store/depot build/internal/store/images " +
-				"build/internal/store/snapshot build/outfile build/plan build/progress build/reclaim " +
-				"build/registry build/session build/sourcedate executor/joined imagebuilder " +
-				"imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote userns",
+				"build/internal/copystep build/internal/inputs build/internal/inspect " +
+				"build/internal/outputs build/internal/rootfs build/internal/runstep " +
+				"build/internal/sendimage build/internal/solve build/internal/source " +
+				"build/internal/sshagent build/internal/stepinput build/internal/steps build/internal/store " +
+				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
+				"build/outfile build/plan build/progress build/reclaim build/registry build/session " +
+				"build/sourcedate executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/layer " +
+				"imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
-			mayImport: "build/internal/store build/internal/store/other build/internal/store/snapshot build/registry " +
-				"executor executor/overlay internal/flock internal/fsys userns userns/reexec",
+			mayImport: "build/internal/store build/internal/store/other build/internal/store/snapshot " +
+				"build/registry executor executor/overlay internal/flock internal/fsys userns userns/reexec",
 		},
 		{
-			pkg: "build/reclaim", job: "who keeps files in a store, how much they hold, what goes when space is wanted",
+			pkg: "build/reclaim",
+			job: "who keeps files in a store, how much they hold, what goes when space is wanted",
 			mayImport: "build/disk build/internal/cache build/internal/fetch build/internal/store " +
 				"build/internal/store/depot build/internal/store/removal build/internal/store/shift " +
 				"build/progress build/session internal/guard",
@@ -79,7 +84,8 @@ func commandRows() []importRule {
 		{pkg: "internal/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
 		{
 			pkg: "build/plan", job: "instructions to an immutable graph",
-			mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote internal/chmod",
+			mayImport: "imagebuilder imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote " +
+				"internal/chmod",
 		},
 		{
 			pkg: "build/internal/solve", job: "runs the graph",
@@ -98,11 +104,13 @@ func commandRows() []importRule {
 			mayImport: "internal/flock internal/fsys internal/guard",
 		},
 		{
-			pkg: "build/internal/fetch", job: "what builds have from elsewhere, kept on disk: files, trees, compressed layers",
+			pkg:       "build/internal/fetch",
+			job:       "what builds have from elsewhere, kept on disk: files, trees, compressed layers",
 			mayImport: "build/disk build/internal/fetch/git build/internal/fetch/shelf build/internal/fetch/web",
 		},
 		{
-			pkg: "build/internal/fetch/shelf", job: "entries on disk that processes share: made whole, held, listed, removed",
+			pkg:       "build/internal/fetch/shelf",
+			job:       "entries on disk that processes share: made whole, held, listed, removed",
 			mayImport: "build/disk imagebuilder/layer/usage internal/flock internal/fsys",
 		},
 		{
@@ -124,11 +132,13 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build/internal/store", job: "the open store: its places and layers, and what all its rooms share",
-			mayImport: "build/internal/store/durable build/internal/store/internal/library build/internal/store/scratch " +
-				"build/internal/store/uses internal/flock internal/fsys internal/guard userns",
+			mayImport: "build/internal/store/durable build/internal/store/internal/library " +
+				"build/internal/store/scratch build/internal/store/uses internal/flock internal/fsys " +
+				"internal/guard userns",
 		},
 		{
-			pkg: "build/internal/store/internal/library", job: "containers/storage without its panics, and layers renamed across mounts",
+			pkg:       "build/internal/store/internal/library",
+			job:       "containers/storage without its panics, and layers renamed across mounts",
 			mayImport: "internal/fsys internal/guard",
 		},
 		{
@@ -140,7 +150,8 @@ func commandRows() []importRule {
 			mayImport: "internal/flock internal/fsys",
 		},
 		{
-			pkg: "build/internal/store/durable", job: "what is on the disk for sure, and repair of what the library needs",
+			pkg:       "build/internal/store/durable",
+			job:       "what is on the disk for sure, and repair of what the library needs",
 			mayImport: "build/internal/store/internal/library internal/flock internal/fsys",
 		},
 		{
@@ -151,20 +162,21 @@ func commandRows() []importRule {
 		{
 			pkg: "build/internal/store/pull", job: "images from registries and layouts into a store",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/internal/library " +
-				"build/internal/store/scratch build/internal/store/unpack build/registry build/registry/content " +
-				"imagebuilder/reference internal/decompress internal/fsys internal/guard userns",
+				"build/internal/store/scratch build/internal/store/unpack build/registry " +
+				"build/registry/content imagebuilder/reference internal/decompress internal/fsys " +
+				"internal/guard userns",
 		},
 		{
 			pkg: "build/internal/store/removal", job: "what a store holds on disk, and giving it back",
 			mayImport: "build/disk build/internal/store build/internal/store/images " +
-				"build/internal/store/internal/library build/internal/store/scratch build/internal/store/uses " +
-				"imagebuilder/layer/usage internal/fsys",
+				"build/internal/store/internal/library build/internal/store/scratch " +
+				"build/internal/store/uses imagebuilder/layer/usage internal/fsys",
 		},
 		{
 			pkg: "build/internal/store/mend", job: "what was lost when the disk was last stopped",
 			mayImport: "build/disk build/internal/store build/internal/store/durable build/internal/store/images " +
-				"build/internal/store/internal/library build/internal/store/removal build/internal/store/uses " +
-				"internal/fsys internal/guard",
+				"build/internal/store/internal/library build/internal/store/removal " +
+				"build/internal/store/uses internal/fsys internal/guard",
 		},
 		{
 			pkg: "build/internal/store/other", job: "the store of another driver beside the own one",
@@ -182,13 +194,15 @@ func commandRows() []importRule {
 				"build/internal/store/snapshot imagebuilder/layer userns/usertest",
 		},
 		{
-			pkg: "build/internal/store/snapshot", job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
+			pkg: "build/internal/store/snapshot",
+			job: "root file systems made of a store's layers, and layers of what steps write to them, whatever the driver",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
 				"build/internal/store/shift executor executor/joined executor/overlay imagebuilder/layer " +
 				"imagebuilder/layer/merge imagebuilder/layer/owners internal/fsys internal/guard userns",
 		},
 		{
-			pkg: "build/internal/store/shift", job: "who owns the files of layers, and copies of layers with other owners",
+			pkg: "build/internal/store/shift",
+			job: "who owns the files of layers, and copies of layers with other owners",
 			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
 				"imagebuilder/layer/owners internal/flock internal/fsys userns",
 		},
@@ -198,7 +212,8 @@ func commandRows() []importRule {
 				"internal/flock userns",
 		},
 		{
-			pkg: "build/internal/store/unpack", job: "layers' archives: what is in them, and the directory that comes of one",
+			pkg: "build/internal/store/unpack",
+			job: "layers' archives: what is in them, and the directory that comes of one",
 			mayImport: "build/disk imagebuilder/layer/owners internal/decompress internal/fsys internal/guard " +
 				"internal/tarsplit",
 		},
@@ -210,23 +225,28 @@ func commandRows() []importRule {
 				"internal/printable",
 		},
 		{
-			pkg: "build/registry/conf", job: "what the machine's files say of registries: mirrors, short names, certificates, policy",
+			pkg:       "build/registry/conf",
+			job:       "what the machine's files say of registries: mirrors, short names, certificates, policy",
 			mayImport: "imagebuilder/reference",
 		},
 		{
-			pkg: "build/registry/credentials", job: "credentials for registries: found, kept and forgotten, in files and by helpers",
+			pkg:       "build/registry/credentials",
+			job:       "credentials for registries: found, kept and forgotten, in files and by helpers",
 			mayImport: "imagebuilder/reference internal/guard",
 		},
 		{
-			pkg: "build/registry/registrytest", job: "for tests: a registry in memory, and a user whose files say how to reach it",
+			pkg:       "build/registry/registrytest",
+			job:       "for tests: a registry in memory, and a user whose files say how to reach it",
 			mayImport: "imagebuilder/reference",
 		},
 		{
-			pkg: "build/registry/content", job: "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
+			pkg:       "build/registry/content",
+			job:       "images by the descriptors of their parts, whoever has them, hostile; OCI layouts",
 			mayImport: "imagebuilder internal/printable",
 		},
 		{
-			pkg: "build/registry/internal/wire", job: "requests to registries: patience, trust in connections, logins, what refusals say",
+			pkg: "build/registry/internal/wire",
+			job: "requests to registries: patience, trust in connections, logins, what refusals say",
 			mayImport: "build/registry/conf build/registry/content build/registry/credentials internal/patience " +
 				"internal/printable",
 		},
@@ -236,7 +256,8 @@ func commandRows() []importRule {
 				"internal/guard internal/terminal",
 		},
 		{
-			pkg: "build/outfile", job: "files and directories where the user says: written whole, no links of others followed",
+			pkg:       "build/outfile",
+			job:       "files and directories where the user says: written whole, no links of others followed",
 			mayImport: "internal/flock internal/fsys",
 		},
 		{
@@ -250,73 +271,88 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build/internal/inputs", job: "what a build is made from: contexts, the Dockerfile, ignore files",
-			mayImport: "build/internal/fetch build/internal/fetch/git build/internal/fetch/web build/internal/fileop " +
-				"build/internal/source build/internal/store build/plan build/progress imagebuilder/dockerfile " +
-				"imagebuilder/reference imagebuilder/remote internal/fsys internal/guard",
+			mayImport: "build/internal/fetch build/internal/fetch/git build/internal/fetch/web " +
+				"build/internal/fileop build/internal/source build/internal/store build/plan build/progress " +
+				"imagebuilder/dockerfile imagebuilder/reference imagebuilder/remote internal/fsys " +
+				"internal/guard",
 		},
 		{
 			pkg: "build/internal/inspect", job: "looks at a Dockerfile without building it: lint, outline, targets",
 			mayImport: "build/internal/inputs build/plan imagebuilder/dockerfile",
 		},
 		{
-			pkg: "build/internal/rootfs", job: "root file systems: chains of layers that are made, looked up, committed and shown",
-			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading build/internal/store " +
-				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
-				"build/internal/store/snapshot build/plan build/progress build/reclaim executor executor/joined " +
-				"executor/overlay imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
+			pkg: "build/internal/rootfs",
+			job: "root file systems: chains of layers that are made, looked up, committed and shown",
+			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading " +
+				"build/internal/store build/internal/store/idranges build/internal/store/images " +
+				"build/internal/store/shift build/internal/store/snapshot build/plan build/progress " +
+				"build/reclaim executor executor/joined executor/overlay imagebuilder/layer internal/fsys " +
+				"internal/guard userns userns/accounts",
 		},
 		{
-			pkg: "build/internal/rootfs/reading", job: "reads what a step wrote, shows how far it is, warns of sparse files",
+			pkg: "build/internal/rootfs/reading",
+			job: "reads what a step wrote, shows how far it is, warns of sparse files",
 			mayImport: "build/disk build/internal/store/snapshot build/plan build/progress imagebuilder/dockerfile " +
 				"imagebuilder/layer",
 		},
 		{
-			pkg: "build/internal/rootfs/roottest", job: "root file systems for tests: builds, and steps that write files",
+			pkg: "build/internal/rootfs/roottest",
+			job: "root file systems for tests: builds, and steps that write files",
 			mayImport: "build/internal/cache build/internal/rootfs build/internal/store build/internal/store/depot " +
 				"build/internal/store/storetest build/plan build/progress",
 		},
 		{
-			pkg: "build/internal/outputs", job: "images of what a build ends with: records, names, what else is written",
-			mayImport: "build/export build/internal/blobs build/internal/cache build/internal/fileop build/internal/push " +
-				"build/internal/rootfs build/internal/store build/internal/store/images build/outfile build/plan " +
-				"build/progress build/registry build/registry/conf imagebuilder imagebuilder/annotation " +
-				"imagebuilder/layer imagebuilder/reference internal/fsys internal/guard",
+			pkg: "build/internal/outputs",
+			job: "images of what a build ends with: records, names, what else is written",
+			mayImport: "build/export build/internal/blobs build/internal/cache build/internal/fileop " +
+				"build/internal/push build/internal/rootfs build/internal/store build/internal/store/images " +
+				"build/outfile build/plan build/progress build/registry build/registry/conf imagebuilder " +
+				"imagebuilder/annotation imagebuilder/layer imagebuilder/reference internal/fsys " +
+				"internal/guard",
 		},
 		{
-			pkg: "build/internal/stepinput", job: "what a step takes files from: a context, a stage or an image, and the names of its content",
+			pkg:       "build/internal/stepinput",
+			job:       "what a step takes files from: a context, a stage or an image, and the names of its content",
 			mayImport: "build/internal/inputs build/internal/rootfs build/internal/source build/plan internal/fsys",
 		},
 		{
-			pkg: "build/internal/stepinput/inputtest", job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
+			pkg: "build/internal/stepinput/inputtest",
+			job: "inputs of a build, files of a root and an SSH agent, for tests of steps",
 			mayImport: "build/internal/cache build/internal/inputs build/internal/rootfs build/internal/source " +
-				"build/internal/sshagent build/internal/stepinput build/internal/store build/plan build/progress",
+				"build/internal/sshagent build/internal/stepinput build/internal/store build/plan " +
+				"build/progress",
 		},
 		{
-			pkg: "build/internal/runstep", job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
+			pkg: "build/internal/runstep",
+			job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs build/internal/source " +
-				"build/internal/sshagent build/internal/stepinput build/internal/store build/internal/store/uses " +
-				"build/outfile build/plan build/progress build/top executor executor/emulator executor/overlay " +
-				"internal/flock internal/fsys userns",
+				"build/internal/sshagent build/internal/stepinput build/internal/store " +
+				"build/internal/store/uses build/outfile build/plan build/progress build/top executor " +
+				"executor/emulator executor/overlay internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
-			mayImport: "build/internal/cache build/internal/fetch/git build/internal/fetch/web build/internal/fileop " +
-				"build/internal/rootfs build/internal/source build/internal/sshagent build/internal/stepinput " +
-				"build/plan build/progress imagebuilder/layer internal/fsys internal/guard",
+			mayImport: "build/internal/cache build/internal/fetch/git build/internal/fetch/web " +
+				"build/internal/fileop build/internal/rootfs build/internal/source build/internal/sshagent " +
+				"build/internal/stepinput build/plan build/progress imagebuilder/layer internal/fsys " +
+				"internal/guard",
 		},
 		{
-			pkg: "build/session", job: "what builds in one process share: the open store, how registries are reached, who calls",
+			pkg: "build/session",
+			job: "what builds in one process share: the open store, how registries are reached, who calls",
 			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images build/registry " +
 				"executor userns",
 		},
 		{
-			pkg: "build/internal/bases", job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
+			pkg: "build/internal/bases",
+			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
-				"build/internal/store/snapshot build/plan build/progress build/registry build/registry/content " +
-				"build/session imagebuilder userns",
+				"build/internal/store/snapshot build/plan build/progress build/registry " +
+				"build/registry/content build/session imagebuilder userns",
 		},
 		{
-			pkg: "build/internal/steps", job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
+			pkg: "build/internal/steps",
+			job: "each step of a plan to the room of its kind; where a step is, in errors and for people",
 			mayImport: "build/internal/rootfs build/internal/runstep build/internal/store/images build/plan " +
 				"build/progress imagebuilder/dockerfile",
 		},
@@ -332,9 +368,10 @@ func commandRows() []importRule {
 				"build/progress build/registry build/registry/content build/session imagebuilder",
 		},
 		{
-			pkg: "build/internal/blobs", job: "compressed layers: what became of layers, which blobs are kept, where they came from",
-			mayImport: "build/export build/internal/cache build/internal/fetch build/registry build/registry/content " +
-				"imagebuilder/reference",
+			pkg: "build/internal/blobs",
+			job: "compressed layers: what became of layers, which blobs are kept, where they came from",
+			mayImport: "build/export build/internal/cache build/internal/fetch build/registry " +
+				"build/registry/content imagebuilder/reference",
 		},
 		{
 			pkg: "build/internal/imagetar", job: "images in archives and directories: found, named and read",
@@ -343,14 +380,15 @@ func commandRows() []importRule {
 		{
 			pkg: "build/catalog", job: "the images of a store: lists, names, removal",
 			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images " +
-				"build/internal/store/removal build/reclaim build/session imagebuilder imagebuilder/reference",
+				"build/internal/store/removal build/reclaim build/session imagebuilder " +
+				"imagebuilder/reference",
 		},
 		{
 			pkg: "build/archives", job: "images of a store to files and back",
 			mayImport: "build/export build/internal/bases build/internal/blobs build/internal/cache " +
 				"build/internal/imagetar build/internal/outputs build/internal/store/depot " +
-				"build/internal/store/images build/internal/store/pull build/outfile build/progress build/session " +
-				"imagebuilder imagebuilder/reference internal/printable",
+				"build/internal/store/images build/internal/store/pull build/outfile build/progress " +
+				"build/session imagebuilder imagebuilder/reference internal/printable",
 		},
 		{
 			pkg: "build/tryout", job: "a command in an image, run by hand: streams, a terminal, the image's settings",
@@ -365,7 +403,8 @@ func commandRows() []importRule {
 				"imagebuilder imagebuilder/reference",
 		},
 		{
-			pkg: "build/sourcedate", job: "the time that files and records have: of the user, the Dockerfile or the context",
+			pkg:       "build/sourcedate",
+			job:       "the time that files and records have: of the user, the Dockerfile or the context",
 			mayImport: "build/plan build/progress imagebuilder/layer",
 		},
 		{
