@@ -114,7 +114,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	defer stop(nil)
 	pushes := outputs.NewPushes(running, outputs.PushesOptions{
 		Layers: e.depot.Store, Origins: e.depot.Images, Cache: r.cache, Blobs: blobs,
-		Registry: e.session.Registry().Options(), Specs: set.Outputs,
+		Registry: e.session.Registry().Options(), Retries: e.session.Registry().Retries, Specs: set.Outputs,
 		Annotations: set.Image.Annotations, Tags: set.Tags, Shown: e.asides,
 	}, set.kept(p.targets))
 	defer func() { pushes.Close(ctx, err) }()

@@ -42,9 +42,10 @@ func commandRows() []importRule {
 			mayImport: "cmd/cooper/internal/cli",
 		},
 		{
-			pkg:       "cmd/cooper/internal/command",
-			job:       "what commands share: streams, errors, the way into the namespace, store flags, formats",
-			mayImport: "build build/progress internal/printable internal/terminal userns userns/reexec",
+			pkg: "cmd/cooper/internal/command",
+			job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
+			mayImport: "build build/progress internal/guard internal/printable internal/terminal userns " +
+				"userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
@@ -54,8 +55,7 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/logincmd", job: "login and logout",
-			mayImport: "build/registry build/registry/credentials cmd/cooper/internal/command internal/guard " +
-				"internal/terminal",
+			mayImport: "build/registry build/registry/credentials cmd/cooper/internal/command internal/terminal",
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
@@ -365,7 +365,7 @@ func commandRows() []importRule {
 			pkg: "build/internal/sendimage", job: "pushes an image that the store has",
 			mayImport: "build/export build/internal/blobs build/internal/cache build/internal/outputs " +
 				"build/internal/push build/internal/store/depot build/internal/store/images build/outfile " +
-				"build/progress build/registry build/registry/content build/session imagebuilder",
+				"build/progress build/registry/content build/session imagebuilder",
 		},
 		{
 			pkg: "build/internal/blobs",

@@ -44,6 +44,9 @@ func (a Aside) Meter(what string, total int64) *Meter {
 	return StartMeter(a.to, Transfer{ID: a.id, What: what, Total: total})
 }
 
+// Note shows a text beside the work.
+func (a Aside) Note(text string) { a.to.Emit(Note{Text: text}) }
+
 // End shows that the work ended, with err, or as canceled if the context was.
 func (a Aside) End(ctx context.Context, err error) {
 	if err != nil && ctx.Err() != nil {

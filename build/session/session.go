@@ -23,7 +23,7 @@ type Registry struct {
 	AuthFile, CertDir string
 	// Username and Password are the credentials for every registry; empty: those in credential files.
 	Username, Password string
-	// Retries say how often pulls are tried again.
+	// Retries say how often pulls and pushes are tried again.
 	Retries registry.Retries
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -71,9 +72,11 @@ type PushOptions struct {
 	Blobs *blobs.Room
 	// Registry says how the registries that it is sent to are reached.
 	Registry registry.Options
-	Spec     export.Spec
-	To       []reference.Reference
-	Shown    progress.Asides
+	// Retries say how often the push is tried again.
+	Retries registry.Retries
+	Spec    export.Spec
+	To      []reference.Reference
+	Shown   progress.Asides
 }
 
 // Pushing is a push with its display in the progress.
@@ -103,7 +106,10 @@ func OpenPush(ctx context.Context, o PushOptions) (*Pushing, error) {
 		Keeper: o.Blobs.For(o.Spec),
 		Format: o.Spec.Push.Format, Annotations: o.Spec.Annotations, Cache: o.Cache, Origins: o.Origins,
 		Spool:    func() (*os.File, error) { return outfile.Unnamed(o.Layers.Paths().Own) },
-		Progress: p.shown.Transfer,
+		Progress: p.shown.Transfer, Retries: o.Retries,
+		Again: func(wait time.Duration, err error) {
+			p.shown.Note(fmt.Sprintf("pushing once more in %s: %v", wait, err))
+		},
 	})
 	if err != nil {
 		p.End(ctx, err)

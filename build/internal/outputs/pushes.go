@@ -26,6 +26,8 @@ type PushesOptions struct {
 	// Blobs has compressed layers.
 	Blobs    *blobs.Room
 	Registry registry.Options
+	// Retries say how often each push is tried again.
+	Retries registry.Retries
 	// Specs are all outputs of the build, pushed or not; Tags are the names that the user gives the image.
 	Specs []export.Spec
 	// Annotations are ImageOptions.Annotations.
@@ -107,7 +109,7 @@ func (p *Pushes) begin() ([]*Pushing, error) {
 		var one *Pushing
 		if err == nil {
 			one, err = OpenPush(p.ctx, PushOptions{Layers: p.Layers, Origins: p.Origins, Cache: p.Cache, Blobs: p.Blobs,
-				Registry: p.Registry, Spec: spec, To: to, Shown: p.Shown})
+				Registry: p.Registry, Retries: p.Retries, Spec: spec, To: to, Shown: p.Shown})
 		}
 		if p.err = err; err == nil {
 			p.begun = append(p.begun, one)

@@ -20,15 +20,8 @@ import (
 // Layer brings a layer into all repositories and describes its blob. Further calls for the same layer wait
 // for the first call and return its result.
 func (p *Pusher) Layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error) {
-	p.mu.Lock()
-	s := p.layers[l.DiffID]
-	mine := s == nil
-	if mine {
-		s = &sent{ready: make(chan struct{})}
-		p.layers[l.DiffID] = s
-	}
-	p.mu.Unlock()
-	if mine {
+	s, first := p.layers.take(l.DiffID)
+	if first {
 		s.err = guard.Call(func() (err error) {
 			s.desc, err = p.sendLayer(ctx, l)
 			return err

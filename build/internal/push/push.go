@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -56,6 +58,10 @@ type Options struct {
 	Spool func() (*os.File, error)
 	// Progress is called while a blob is sent, with the bytes done and in all, from several goroutines; nil: nothing is.
 	Progress func(what string, done, total int64)
+	// Retries say how often Send and Tag try again what has failed for a reason that may pass, beyond what is done for
+	// each request. Again is called before that, with the pause and the error; nil: nothing is.
+	Retries registry.Retries
+	Again   func(wait time.Duration, err error)
 }
 
 // Pusher sends images to the places of its options. It is safe for concurrent use; each layer is sent once.
@@ -66,8 +72,7 @@ type Pusher struct {
 	// that are worked on at once (maxSpooled).
 	packing, sending, spooled *semaphore.Weighted
 
-	mu     sync.Mutex
-	layers map[digest.Digest]*sent
+	layers sentLayers
 }
 
 // repository is a repository that images are pushed to, with the names of Options.To in it.
@@ -84,14 +89,49 @@ type sent struct {
 	err   error
 }
 
+// sentLayers are the layers that are being sent and those that were, by their diff IDs. It is safe for concurrent use.
+type sentLayers struct {
+	mu   sync.Mutex
+	byID map[digest.Digest]*sent
+}
+
+// take gives the layer of a diff ID. The first who asks for it sends it, and is told so.
+func (l *sentLayers) take(diffID digest.Digest) (s *sent, first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s = l.byID[diffID]
+	if first = s == nil; first {
+		s = &sent{ready: make(chan struct{})}
+		l.byID[diffID] = s
+	}
+	return s, first
+}
+
+// forgetFailed lets layers that could not be sent be sent anew.
+func (l *sentLayers) forgetFailed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.byID, func(_ digest.Digest, s *sent) bool {
+		select {
+		case <-s.ready:
+			return s.err != nil
+		default:
+			return false
+		}
+	})
+}
+
 // New makes a pusher. It sends no request.
 func New(o Options) (*Pusher, error) {
 	_, threads := o.Codec.Threads(0)
 	p := &Pusher{Options: o, packing: semaphore.NewWeighted(int64(threads)),
 		sending: semaphore.NewWeighted(maxSends),
-		spooled: semaphore.NewWeighted(maxSpooled), layers: map[digest.Digest]*sent{}}
+		spooled: semaphore.NewWeighted(maxSpooled), layers: sentLayers{byID: map[digest.Digest]*sent{}}}
 	if p.Progress == nil {
 		p.Progress = func(string, int64, int64) {}
+	}
+	if p.Again == nil {
+		p.Again = func(time.Duration, error) {}
 	}
 	known := map[reference.Reference]*repository{}
 	for _, ref := range o.To {
@@ -116,7 +156,18 @@ func New(o Options) (*Pusher, error) {
 
 // Send brings all of an image, or of an index, into the registries, without a tag. What it returns describes the
 // manifest or index; Tag gives it the names.
-func (p *Pusher) Send(ctx context.Context, src Source) (*Sent, error) {
+func (p *Pusher) Send(ctx context.Context, src Source) (sent *Sent, err error) {
+	err = p.Retries.Do(ctx, func(wait time.Duration, err error) {
+		p.Again(wait, err)
+		p.layers.forgetFailed()
+	}, func() error {
+		sent, err = p.sendOnce(ctx, src)
+		return err
+	})
+	return sent, err
+}
+
+func (p *Pusher) sendOnce(ctx context.Context, src Source) (*Sent, error) {
 	if s, err := p.unchanged(ctx, src); s != nil || err != nil {
 		return s, err
 	}
@@ -208,6 +259,10 @@ func (s *Sent) Tag(ctx context.Context) error {
 	if s.Unchanged {
 		return nil
 	}
+	return s.pusher.Retries.Do(ctx, s.pusher.Again, func() error { return s.tagOnce(ctx) })
+}
+
+func (s *Sent) tagOnce(ctx context.Context) error {
 	for _, r := range s.pusher.repos {
 		for _, name := range s.pusher.namesIn(r, s.root) {
 			if err := r.PutManifest(ctx, name, s.root.Descriptor, s.root.text); err != nil {

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -409,5 +412,36 @@ func TestAPushEndsWithItsContext(t *testing.T) {
 	if _, err := p.Send(ctx, push.Source{Images: []push.Image{image(reads.layer("one"))}}); !errors.Is(err, cause) ||
 		s.Manifest("lib/app/manifests/1") != nil {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestALayerThatCouldNotBeSentIsSentWhenThePushIsTriedAgain(t *testing.T) {
+	s := registrytest.New(t)
+	for _, times := range []int{0, 1} {
+		o := setUp(t, s.Host()+"/lib/app:"+strconv.Itoa(times))
+		down := true
+		var told []error
+		o.Retries = registry.Retries{Times: times, Delay: time.Millisecond}
+		o.Again = func(_ time.Duration, err error) { down, told = false, append(told, err) }
+		p, err := push.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reads opened
+		early := reads.layer("one")
+		open := early.Open
+		early.Open = func() (io.ReadCloser, error) {
+			if down {
+				return nil, &net.OpError{Op: "read", Err: io.ErrUnexpectedEOF} // something that may pass
+			}
+			return open()
+		}
+		if _, err := p.Layer(t.Context(), early); err == nil {
+			t.Error("a layer was sent that can't be read")
+		}
+		_, err = p.Send(t.Context(), push.Source{Images: []push.Image{image(early, reads.layer("two"))}})
+		if (err == nil) != (times > 0) || len(told) != times {
+			t.Errorf("%d retries: %v, told %v", times, err, told)
+		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/registrytest"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -43,7 +44,9 @@ func (h *heard) Emit(e progress.Event) {
 type shop struct {
 	*registrytest.Server
 	session *session.Session
-	heard   heard
+	// settings are those of the session.
+	settings session.Options
+	heard    heard
 }
 
 // open makes a store, has fill put images into it, and gives a session for it. The caller has configured the test.
@@ -83,7 +86,8 @@ func open(t *testing.T, fill func(s *shop, put func(platform string, names ...st
 		}
 		fill(s, put, index)
 	})
-	s.session = session.New(session.Options{Store: o, Registry: session.Registry{Insecure: true}})
+	s.settings = session.Options{Store: o, Registry: session.Registry{Insecure: true}}
+	s.session = session.New(s.settings)
 	t.Cleanup(func() {
 		if err := s.session.Close(); err != nil {
 			t.Error(err)
@@ -98,6 +102,12 @@ func app(t *testing.T) *shop {
 	return open(t, func(_ *shop, put func(string, ...string) string, _ func(string, ...string)) {
 		put("linux/amd64", "localhost/app:1")
 	})
+}
+
+// retries has pushes tried again.
+func (s *shop) retries(r registry.Retries) {
+	s.settings.Registry.Retries = r
+	s.session = session.New(s.settings)
 }
 
 func (s *shop) push(ctx context.Context, req Request) (Pushed, error) {
@@ -233,8 +243,8 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 			t.Parallel()
 			s := app(t)
 			s.refuses(test.times, test.status, test.texts...)
-			res, err := s.push(t.Context(), Request{Image: "app:1", To: []string{s.Host() + "/lib/app:1"}, Retry: test.retry,
-				RetryDelay: time.Millisecond})
+			s.retries(registry.Retries{Times: test.retry, Delay: time.Millisecond})
+			res, err := s.push(t.Context(), Request{Image: "app:1", To: []string{s.Host() + "/lib/app:1"}})
 			if (err != nil) != test.fails || (s.Content("lib/app/manifests/1") == nil) != test.fails ||
 				(len(res.Names) == 0) != test.fails {
 				t.Errorf("pushed %v, %v", res.Names, err)
@@ -271,8 +281,8 @@ func TestAPushThatIsInterruptedIsNotTriedAgain(t *testing.T) {
 				s.heard.tell = func() { cancel(enough) }
 			}
 			// The pause is too long to be waited for.
-			res, err := s.push(ctx, Request{Image: "app:1", To: []string{s.Host() + "/lib/app:1"}, Retry: 3,
-				RetryDelay: time.Hour})
+			s.retries(registry.Retries{Times: 3, Delay: time.Hour})
+			res, err := s.push(ctx, Request{Image: "app:1", To: []string{s.Host() + "/lib/app:1"}})
 			if !errors.Is(err, enough) || len(res.Names) > 0 || s.Content("lib/app/manifests/1") != nil {
 				t.Errorf("pushed %v, %v", res.Names, err)
 			}

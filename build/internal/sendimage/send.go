@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -23,7 +22,6 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -41,12 +39,6 @@ type Request struct {
 	Platform *ocispec.Platform
 	// Spec says in which format and compression the image is pushed; its Push is set.
 	Spec export.Spec
-	// Username and Password are the credentials for the registry; empty: those in credential files are used.
-	Username, Password string
-	// Retry is how often a push is tried again after a failure that may pass; RetryDelay is the pause before each retry,
-	// 0: a second before the first, and twice as long before each further one.
-	Retry      int
-	RetryDelay time.Duration
 	// Progress receives the events of the push; nil: they are dropped.
 	Progress progress.Sink
 }
@@ -124,10 +116,9 @@ func (p pusher) push(ctx context.Context, name string, to []string, res *Pushed)
 	if err != nil {
 		return err
 	}
-	reached := p.session.Registry().Options()
-	reached.Username, reached.Password = p.Username, p.Password
-	sent, err := p.persist(ctx, src, outputs.PushOptions{Layers: p.depot.Store, Origins: p.depot.Images, Cache: p.cache,
-		Blobs: p.blobs, Registry: reached, Spec: spec, To: refs, Shown: p.shown})
+	reach := p.session.Registry()
+	sent, err := pushTo(ctx, src, outputs.PushOptions{Layers: p.depot.Store, Origins: p.depot.Images, Cache: p.cache,
+		Blobs: p.blobs, Registry: reach.Options(), Retries: reach.Retries, Spec: spec, To: refs, Shown: p.shown})
 	if err != nil {
 		return err
 	}
@@ -138,21 +129,8 @@ func (p pusher) push(ctx context.Context, name string, to []string, res *Pushed)
 	return nil
 }
 
-// persist pushes an image or index, and tries again after failures that may pass. It returns the descriptor of the
-// pushed manifest or index.
-func (p pusher) persist(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {
-	retries := registry.Retries{Times: p.Retry, Delay: p.RetryDelay}
-	var sent ocispec.Descriptor
-	err := retries.Do(ctx, func(wait time.Duration, err error) {
-		p.Progress.Emit(progress.Note{Text: fmt.Sprintf("pushing once more in %s: %v", wait, err)})
-	}, func() (err error) {
-		sent, err = pushOnce(ctx, src, o)
-		return err
-	})
-	return sent, err
-}
-
-func pushOnce(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {
+// pushTo pushes an image or index. It returns the descriptor of the pushed manifest or index.
+func pushTo(ctx context.Context, src push.Source, o outputs.PushOptions) (ocispec.Descriptor, error) {
 	pushing, err := outputs.OpenPush(ctx, o)
 	if err != nil {
 		return ocispec.Descriptor{}, err

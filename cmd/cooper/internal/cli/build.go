@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
@@ -22,33 +21,31 @@ import (
 
 // buildOptions are the flags of cooper build as they are written.
 type buildOptions struct {
-	file, ignoreFile           string
-	target, pull, progress     string
-	retry                      int
-	retryDelay                 time.Duration
-	tags, contexts, outputs    []string
-	args                       argFlags
-	image                      imageFlags
-	platform                   platformFlags
-	creds, logFile, iidFileRaw string
-	dates                      dateFlags
-	vain                       vain
-	noCacheFilter              []string
-	platforms                  []string
+	file, ignoreFile        string
+	target, pull, progress  string
+	registries              command.RegistryFlags
+	tags, contexts, outputs []string
+	args                    argFlags
+	image                   imageFlags
+	platform                platformFlags
+	logFile, iidFileRaw     string
+	dates                   dateFlags
+	vain                    vain
+	noCacheFilter           []string
+	platforms               []string
 	// platformFrom is the variable that platforms come from, empty for the flag.
 	platformFrom string
 	// notes are what is to be said about the environment.
-	notes                                []string
-	run                                  runFlags
-	userns                               usernsFlags
-	noCache, quiet, tlsVerify, checkOnly bool
-	push                                 bool
-	call, format                         string
-	jobs                                 int
-	iidFile, metadataFile                string
-	authFile, certDir                    string
-	maxUsedSpace                         string
-	store                                build.StoreOptions
+	notes                     []string
+	run                       runFlags
+	userns                    usernsFlags
+	noCache, quiet, checkOnly bool
+	push                      bool
+	call, format              string
+	jobs                      int
+	iidFile, metadataFile     string
+	maxUsedSpace              string
+	store                     build.StoreOptions
 }
 
 func newBuildCmd(env command.Env) *cobra.Command {
@@ -151,12 +148,8 @@ func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing, newer (if the registry has another one) or never")
 	f.Lookup("pull").NoOptDefVal = "always"
-	f.IntVar(&o.retry, "retry", command.UsualRetries, "how often to pull once more what has failed for a reason that may pass")
-	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
-	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
-	f.StringVar(&o.creds, "creds", "", "USER:PASSWORD for registries; others of this machine see it: cooper login is better")
-	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	o.registries.AddRetries(f, "to pull or push")
+	o.registries.Add(f)
 	command.AddStoreFlags(f, &o.store)
 }
 
@@ -174,7 +167,7 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	if c.method != callBuild {
 		return runCall(cmd, env, o, c, contextDir)
 	}
-	req, err := o.request(contextDir, env.Version)
+	req, err := o.request(contextDir, env)
 	if err != nil {
 		return err
 	}
@@ -186,14 +179,8 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	if err != nil {
 		return err
 	}
-	secrets, err := o.run.openSecrets(env)
+	notes, reach, err := o.enter(cmd.Context(), env, &req)
 	if err != nil {
-		return err
-	}
-	if err := command.Enter(cmd.Context(), env, secrets.handOver(env)...); err != nil {
-		return err
-	}
-	if req.Run.Secrets, err = secrets.read(); err != nil {
 		return err
 	}
 	req.Stdin, req.Stdout = env.Stdin, env.Stdout
@@ -209,13 +196,13 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 	renderer := progress.New(mode, shown)
-	req.Progress = renderer
-	for _, text := range slices.Concat(o.notes, o.vain.notes(), secrets.notes, []string{note}) {
+	req.Progress, o.store.Tell = renderer, progress.Tell(renderer)
+	for _, text := range slices.Concat(o.notes, o.vain.notes(), notes, []string{note}) {
 		if text != "" {
 			renderer.Emit(progress.Note{Text: text})
 		}
 	}
-	session := o.session(progress.Tell(renderer))
+	session := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
 	res, err := build.Build(cmd.Context(), session, req)
 	if err == nil {
 		err = o.addToList(cmd.Context(), session, res)
@@ -224,6 +211,24 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 		return errors.Join(err, o.writeFailure(err))
 	}
 	return o.report(env, res)
+}
+
+// enter goes into the namespace and reads there what nothing else may see: secrets, which the request gets, and how
+// registries are reached. notes are what is to be said about the secrets.
+func (o *buildOptions) enter(ctx context.Context, env command.Env, req *build.Request) (notes []string,
+	reach build.RegistryOptions, err error) {
+	secrets, err := o.run.openSecrets(env)
+	if err != nil {
+		return nil, reach, err
+	}
+	if err := command.Enter(ctx, env, secrets.handOver(env)...); err != nil {
+		return nil, reach, err
+	}
+	if req.Run.Secrets, err = secrets.read(); err != nil {
+		return nil, reach, err
+	}
+	reach, err = o.registries.Options(ctx, env)
+	return secrets.notes, reach, err
 }
 
 // addToList adds the image, or the images of the index, to the manifest list that the flags name.
@@ -251,22 +256,8 @@ func (o *buildOptions) progressMode() (progress.Mode, error) {
 	return mode, nil
 }
 
-// session is what the build shares with others; tell is given what a user should know of the store, if anybody shows
-// it.
-func (o *buildOptions) session(tell func(text string)) *build.Session {
-	place := o.store
-	place.Tell = tell
-	username, password, _ := o.credentials() // request has refused those that are faulty
-	return build.NewSession(build.SessionOptions{
-		Store: place,
-		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir,
-			Username: username, Password: password,
-			Retries: build.Retries{Times: o.retry, Delay: o.retryDelay}},
-	})
-}
-
 // request makes a request of the flags; every error is a usage error.
-func (o *buildOptions) request(contextDir, version string) (build.Request, error) {
+func (o *buildOptions) request(contextDir string, env command.Env) (build.Request, error) {
 	if err := o.takeEnvironment(os.LookupEnv); err != nil {
 		return build.Request{}, err
 	}
@@ -278,7 +269,7 @@ func (o *buildOptions) request(contextDir, version string) (build.Request, error
 	if err := o.check(contextDir); err != nil {
 		return req, err
 	}
-	if _, _, err := o.credentials(); err != nil {
+	if err := o.registries.Check(env); err != nil {
 		return req, err
 	}
 	var err error
@@ -298,7 +289,7 @@ func (o *buildOptions) request(contextDir, version string) (build.Request, error
 		return req, err
 	}
 	req.Run.Proxies = o.run.proxies(req.BuildArgs)
-	if err := o.image.apply(&req, version); err != nil {
+	if err := o.image.apply(&req, env.Version); err != nil {
 		return req, err
 	}
 	if req.Contexts, err = parseContexts(o.contexts); err != nil {
@@ -371,9 +362,6 @@ func (o *buildOptions) check(contextDir string) error {
 	case string(build.PullAlways), string(build.PullMissing), string(build.PullNewer), string(build.PullNever):
 	default:
 		return command.Usagef("--pull=%s: must be always, missing, newer or never", o.pull)
-	}
-	if o.retry < 0 || o.retryDelay < 0 {
-		return command.Usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
 	}
 	for _, t := range o.tags {
 		if err := build.CheckName(t); err != nil {

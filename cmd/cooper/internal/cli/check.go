@@ -60,8 +60,7 @@ func parseCall(text string) (call, error) {
 func newCheckCmd(env command.Env) *cobra.Command {
 	o := buildOptions{
 		run: runFlags{network: networkDefault}, image: imageFlags{inheritLabels: true}, dates: dateFlags{rewrite: true},
-		pull:      string(build.PullMissing),
-		tlsVerify: true,
+		pull: string(build.PullMissing),
 	}
 	var format string
 	cmd := &cobra.Command{
@@ -102,7 +101,7 @@ if there is.`,
 
 // runCall says something about a Dockerfile on standard output.
 func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, contextDir string) (err error) {
-	req, err := o.request(contextDir, env.Version)
+	req, err := o.request(contextDir, env)
 	if err != nil {
 		return err
 	}
@@ -120,8 +119,14 @@ func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, conte
 			return err
 		}
 	}
+	var reach build.RegistryOptions
+	if look == build.LookPull {
+		if reach, err = o.registries.Options(cmd.Context(), env); err != nil {
+			return err
+		}
+	}
 	req.Stdin = env.Stdin
-	s := o.session(nil)
+	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
 	defer func() { err = errors.Join(err, s.Close()) }()
 	switch c.method {
 	case callOutline:

@@ -16,8 +16,9 @@ import (
 
 func newDoctorCmd(env command.Env) *cobra.Command {
 	var (
-		o      buildOptions
-		asJSON bool
+		authFile string
+		o        buildOptions
+		asJSON   bool
 	)
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
@@ -31,23 +32,23 @@ The exit status is 0 if a build can work, and 125 if not.`,
 		Example: `  cooper doctor
   cooper doctor --json | jq -r '.checks[] | select(.status == "fail") | .fix'`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, env, &o, asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, env, &o, authFile, asJSON) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&asJSON, "json", false, "write the report as JSON")
-	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
+	f.StringVar(&authFile, "authfile", "", "file with registry credentials")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
 
-func runDoctor(cmd *cobra.Command, env command.Env, o *buildOptions, asJSON bool) error {
+func runDoctor(cmd *cobra.Command, env command.Env, o *buildOptions, authFile string, asJSON bool) error {
 	if doctor.Task() != "" {
 		return doctor.RunTask(cmd.Context(), o.store)
 	}
 	who, _ := userns.ThisProcess() // what can't be read is missed by what is tried
 	var stopped error
 	facts := doctor.Probe(cmd.Context(), doctor.Options{
-		Process: who, Stays: env.Stays(), Store: o.store, AuthFile: o.authFile,
+		Process: who, Stays: env.Stays(), Store: o.store, AuthFile: authFile,
 		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)

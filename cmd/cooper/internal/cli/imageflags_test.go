@@ -22,7 +22,7 @@ func requested(args ...string) (build.Request, *buildOptions, error) {
 	if err := cmd.ParseFlags(args); err != nil {
 		return build.Request{}, o, err
 	}
-	req, err := o.request(".", "1.2")
+	req, err := o.request(".", command.Env{Version: "1.2"})
 	return req, o, err
 }
 

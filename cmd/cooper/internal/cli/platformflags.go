@@ -42,18 +42,6 @@ func (p *platformFlags) apply(o *buildOptions) error {
 	return nil
 }
 
-// credentials reads --creds.
-func (o *buildOptions) credentials() (username, password string, err error) {
-	if o.creds == "" {
-		return "", "", nil
-	}
-	username, password, ok := strings.Cut(o.creds, ":")
-	if !ok || username == "" {
-		return "", "", command.Usagef("--creds: must be USER:PASSWORD\nhint: cooper login asks for the password")
-	}
-	return username, password, nil
-}
-
 // openLog opens what shows the progress: the file of --logfile, or standard error.
 func (o *buildOptions) openLog(env command.Env) (shown *os.File, closeLog func() error, err error) {
 	if o.logFile == "" {

@@ -29,8 +29,7 @@ type runOptions struct {
 	entrypointGiven                       *pflag.Flag
 	workdir, user, hostname               string
 	platform, pull                        string
-	tlsVerify                             bool
-	authFile, certDir                     string
+	registries                            command.RegistryFlags
 	sandbox                               runFlags
 	userns                                usernsFlags
 	store                                 build.StoreOptions
@@ -114,9 +113,8 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 		"network of the command: none, or host or default, which are the host's")
 	o.sandbox.registerSandbox(f, "the command")
 	o.userns.registerFor(f, "the command")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
-	f.StringVar(&o.authFile, "authfile", "", "file with registry credentials")
-	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
+	o.registries.AddRetries(f, "to pull")
+	o.registries.Add(f)
 	command.AddStoreFlags(f, &o.store)
 }
 
@@ -233,7 +231,14 @@ func (o *runOptions) run(ctx context.Context, env command.Env, args []string) (e
 	if o.tty && o.interactive && !terminal.Is(env.Stdin) {
 		return command.Usagef("-it: standard input is no terminal\nhint: -i alone hands on what it has")
 	}
+	if err := o.registries.Check(env); err != nil {
+		return err
+	}
 	if err := command.Enter(ctx, env); err != nil {
+		return err
+	}
+	reach, err := o.registries.Options(ctx, env)
+	if err != nil {
 		return err
 	}
 	ns, note, err := o.userns.stepNS(ctx, env)
@@ -252,10 +257,7 @@ func (o *runOptions) run(ctx context.Context, env command.Env, args []string) (e
 	}
 	place := o.store
 	place.Tell = func(text string) { shown.Emit(progress.Note{Text: text}) }
-	session := build.NewSession(build.SessionOptions{
-		Store:    place,
-		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir},
-	})
+	session := build.NewSession(build.SessionOptions{Store: place, Registry: reach})
 	defer func() { err = errors.Join(err, session.Close()) }()
 	try, err := tryout.Open(ctx, session, req)
 	if err = errors.Join(err, shown.begin()); err != nil {

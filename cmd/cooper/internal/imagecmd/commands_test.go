@@ -48,7 +48,7 @@ func TestWrongCommandLinesAreRefusedBeforeAnythingIsDone(t *testing.T) {
 		"pull":                                  "pull takes the names of images, got nothing",
 		"pull --policy=often a":                 "--policy=often: must be always, missing, newer or never",
 		"pull --retry=-1 a":                     "--retry=-1, --retry-delay=0s: must not be negative",
-		"pull --creds=x a":                      "--creds: must be USER:PASSWORD",
+		"pull --creds=x a":                      "--creds=x: standard input is no terminal",
 		"pull -a a:1":                           "--all-tags takes a name without a tag, got a:1",
 		"pull -a oci:dir":                       "oci:dir is a file: --all-tags and several platforms are for registries",
 		"pull UPPER":                            `image name "UPPER"`,

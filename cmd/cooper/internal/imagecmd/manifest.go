@@ -22,7 +22,7 @@ type manifestOptions struct {
 	annotations, osFeatures []string
 	features                []string
 	change                  manifestlist.Change
-	registryFlags
+	command.RegistryFlags
 	store build.StoreOptions
 }
 
@@ -281,7 +281,7 @@ func (o *manifestOptions) describe(cmd *cobra.Command) {
 // reach adds the flags for the store and for images that are pulled.
 func (o *manifestOptions) reach(cmd *cobra.Command) {
 	f := cmd.Flags()
-	o.addRegistry(f)
+	o.Add(f)
 	command.AddStoreFlags(f, &o.store)
 }
 
@@ -296,20 +296,14 @@ func (o *manifestOptions) run(ctx context.Context, env command.Env, names []stri
 			o.features, ","))
 	}
 	o.change.OSFeatures = o.osFeatures
-	username, password, err := credentialsOf(o.creds)
-	if err != nil {
-		return err
-	}
 	if err := build.CheckName(names[0]); err != nil && !strings.Contains(names[0], "@") {
 		return command.Usage(err)
 	}
-	if err := command.Enter(ctx, env); err != nil {
+	reach, err := enter(ctx, env, &o.RegistryFlags)
+	if err != nil {
 		return err
 	}
-	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: build.RegistryOptions{
-		Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir, Username: username, Password: password,
-		Retries: build.Retries{Times: command.UsualRetries},
-	}})
+	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
 	id, err := change(ctx, s)
 	if err := finish(s, err, names...); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package imagecmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +16,17 @@ import (
 // open makes a session with the store that flags say.
 func open(store build.StoreOptions) *build.Session {
 	return build.NewSession(build.SessionOptions{Store: store})
+}
+
+// enter is command.Enter for a verb that speaks with registries, and gives what its flags say of them.
+func enter(ctx context.Context, env command.Env, flags *command.RegistryFlags) (o build.RegistryOptions, err error) {
+	if err := flags.Check(env); err != nil {
+		return o, err
+	}
+	if err := command.Enter(ctx, env); err != nil {
+		return o, err
+	}
+	return flags.Options(ctx, env)
 }
 
 // finish closes a session and adds to an error about an image that isn't there the name that was probably meant. words

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -24,10 +23,8 @@ type pullOptions struct {
 	allTags, quiet   bool
 	platforms        []string
 	policy, progress string
-	registryFlags
-	retry      int
-	retryDelay time.Duration
-	store      build.StoreOptions
+	command.RegistryFlags
+	store build.StoreOptions
 }
 
 // The transports of files that pull reads as podman does.
@@ -63,10 +60,8 @@ The ID of each image is printed on standard output, progress on standard error.`
 	f.StringArrayVar(&o.platforms, "platform", nil,
 		"platforms to pull the image of, OS/ARCH[/VARIANT][,...] (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
 	f.StringVar(&o.policy, "policy", string(build.PullAlways), "when to ask registries: always, missing, newer or never")
-	f.IntVar(&o.retry, "retry", command.UsualRetries,
-		"how often to pull once more what has failed for a reason that may pass")
-	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
-	o.addRegistry(f)
+	o.AddRetries(f, "to pull")
+	o.Add(f)
 	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and IDs")
 	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
@@ -79,12 +74,6 @@ func (o *pullOptions) check(args []string) error {
 	case build.PullAlways, build.PullMissing, build.PullNewer, build.PullNever:
 	default:
 		return command.Usagef("--policy=%s: must be always, missing, newer or never", o.policy)
-	}
-	if o.retry < 0 || o.retryDelay < 0 {
-		return command.Usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
-	}
-	if _, _, err := credentialsOf(o.creds); err != nil {
-		return err
 	}
 	for _, name := range args {
 		transport, _ := fileOf(name)
@@ -103,18 +92,6 @@ func (o *pullOptions) check(args []string) error {
 		}
 	}
 	return nil
-}
-
-// credentialsOf reads --creds.
-func credentialsOf(text string) (username, password string, err error) {
-	if text == "" {
-		return "", "", nil
-	}
-	username, password, ok := strings.Cut(text, ":")
-	if !ok || username == "" {
-		return "", "", command.Usagef("--creds: must be USER:PASSWORD")
-	}
-	return username, password, nil
 }
 
 // fileOf is the transport of a name and what is behind it; "" for names of registries.
@@ -149,19 +126,12 @@ func runPull(ctx context.Context, env command.Env, o *pullOptions, args []string
 	if err != nil {
 		return err
 	}
-	username, password, err := credentialsOf(o.creds)
+	reach, err := enter(ctx, env, &o.RegistryFlags)
 	if err != nil {
 		return err
 	}
-	if err := command.Enter(ctx, env); err != nil {
-		return err
-	}
 	renderer := progress.New(mode, env.Stderr)
-	s := build.NewSession(build.SessionOptions{
-		Store: telling(o.store, renderer), Registry: build.RegistryOptions{
-			Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir, Username: username, Password: password,
-			Retries: build.Retries{Times: o.retry, Delay: o.retryDelay},
-		}})
+	s := build.NewSession(build.SessionOptions{Store: telling(o.store, renderer), Registry: reach})
 	var ids []string
 	for _, name := range args {
 		var pulled []string

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
@@ -22,10 +21,8 @@ type pushOptions struct {
 	removeSignatures      bool
 	platform, format      string
 	compression, level    string
-	registryFlags
+	command.RegistryFlags
 	digestFile, progress string
-	retry                int
-	retryDelay           time.Duration
 	store                build.StoreOptions
 }
 
@@ -71,9 +68,8 @@ The digest of each manifest is printed on standard output, progress on standard 
 		"compress layers of base images anew that were pulled compressed otherwise")
 	f.StringVar(&o.digestFile, "digestfile", "", "write the digest of the manifest to this file")
 	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "push no signatures, which is always so")
-	f.IntVar(&o.retry, "retry", command.UsualRetries, "how often to push once more what has failed for a reason that may pass")
-	f.DurationVar(&o.retryDelay, "retry-delay", 0, "time to wait before that (default 1s, twice as long each time)")
-	o.addRegistry(f)
+	o.AddRetries(f, "to push")
+	o.Add(f)
 	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the digest")
 	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
@@ -101,13 +97,6 @@ func (o *pushOptions) request(args []string) (build.PushRequest, error) {
 	if err := req.Spec.Check(); err != nil {
 		return req, command.Usage(err)
 	}
-	if req.Username, req.Password, err = credentialsOf(o.creds); err != nil {
-		return req, err
-	}
-	if o.retry < 0 || o.retryDelay < 0 {
-		return req, command.Usagef("--retry=%d, --retry-delay=%s: must not be negative", o.retry, o.retryDelay)
-	}
-	req.Retry, req.RetryDelay = o.retry, o.retryDelay
 	req.Platform, err = onePlatform(o.platform)
 	return req, err
 }
@@ -129,22 +118,17 @@ func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string)
 	if err != nil {
 		return err
 	}
-	mode, err := progress.ParseMode(o.progress)
+	mode, err := modeOf(o.progress, o.quiet)
 	if err != nil {
-		return command.Usage(err)
+		return err
 	}
-	if o.quiet {
-		mode = progress.ModeQuiet
-	}
-	if err := command.Enter(cmd.Context(), env); err != nil {
+	reach, err := enter(cmd.Context(), env, &o.RegistryFlags)
+	if err != nil {
 		return err
 	}
 	renderer := progress.New(mode, env.Stderr)
 	req.Progress = renderer
-	place := o.store
-	place.Tell = func(text string) { renderer.Emit(progress.Note{Text: text}) }
-	s := build.NewSession(build.SessionOptions{Store: place,
-		Registry: build.RegistryOptions{Insecure: !o.tlsVerify, AuthFile: o.authFile, CertDir: o.certDir}})
+	s := build.NewSession(build.SessionOptions{Store: telling(o.store, renderer), Registry: reach})
 	res, err := build.Push(cmd.Context(), s, req)
 	if err := errors.Join(finish(s, err, args[0]), renderer.Close()); err != nil {
 		return err

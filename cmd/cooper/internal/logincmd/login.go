@@ -3,7 +3,6 @@ package logincmd
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/credentials"
-	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -145,75 +143,26 @@ func runLogin(ctx context.Context, env command.Env, o *loginOptions, args []stri
 	return err
 }
 
-// maxPassword bounds what is read as a password, in bytes.
-const maxPassword = 64 << 10
-
 // credentials reads the password, and asks for the user name if the flags don't have it.
 func (o *loginOptions) credentials(ctx context.Context, env command.Env, key string) (password string, err error) {
 	if o.passwordStdin {
 		if o.username == "" {
 			return "", command.Usagef("--password-stdin wants --username, too: standard input has the password")
 		}
-		text, err := io.ReadAll(io.LimitReader(env.Stdin, maxPassword+1))
+		text, err := io.ReadAll(io.LimitReader(env.Stdin, command.MaxPassword+1))
 		if err != nil {
 			return "", fmt.Errorf("read the password: %w", err)
 		}
-		return checkPassword(strings.TrimRight(string(text), "\r\n"))
+		return command.CheckPassword(strings.TrimRight(string(text), "\r\n"))
 	}
 	if !terminal.Is(env.Stdin) {
 		return "", command.Usagef("standard input is no terminal to ask for a password on\nhint: --password-stdin reads it from there")
 	}
 	lines := bufio.NewReader(env.Stdin)
 	if o.username == "" {
-		if o.username, err = prompt(ctx, env, lines, "Username for "+key+": "); err != nil {
+		if o.username, err = command.Ask(ctx, env, lines, "Username for "+key+": "); err != nil {
 			return "", err
 		}
 	}
-	restore, err := terminal.Hide(env.Stdin)
-	if err != nil {
-		return "", err
-	}
-	password, err = prompt(ctx, env, lines, "Password: ")
-	fmt.Fprintln(env.Errs())
-	if err = errors.Join(err, restore()); err != nil {
-		return "", err
-	}
-	return checkPassword(password)
-}
-
-func checkPassword(text string) (string, error) {
-	switch {
-	case text == "":
-		return "", command.Usagef("the password is empty")
-	case len(text) > maxPassword, strings.ContainsAny(text, "\r\n\x00"):
-		return "", command.Usagef("the password must be one line of at most %d bytes", maxPassword)
-	}
-	return text, nil
-}
-
-// prompt asks a question and reads a line.
-func prompt(ctx context.Context, env command.Env, lines *bufio.Reader, question string) (string, error) {
-	fmt.Fprint(env.Errs(), question)
-	type read struct {
-		line string
-		err  error
-	}
-	answer := make(chan read, 1)
-	go func() {
-		var line string
-		err := guard.Call(func() (err error) {
-			line, err = lines.ReadString('\n')
-			return err
-		})
-		answer <- read{strings.TrimRight(line, "\r\n"), err}
-	}()
-	select {
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	case a := <-answer:
-		if a.err != nil && a.line == "" {
-			return "", fmt.Errorf("read the answer: %w", a.err)
-		}
-		return a.line, nil
-	}
+	return command.AskPassword(ctx, env, lines)
 }
