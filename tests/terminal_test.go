@@ -86,7 +86,7 @@ func TestMessagesDoNothingToATerminal(t *testing.T) {
 		}
 		s.write(t, "ctx/Containerfile", "FROM base\nRUN echo hello '"+hostileText+"'; exit 3\n")
 		checkHarmless(t, "quiet", s.cooper(t, "build", "--progress=quiet", "ctx").Stderr, "hello", "cooper: ")
-		checkHarmless(t, "rawjson", s.cooper(t, "build", "--progress=rawjson", "ctx").Stderr, "hello", "cooper: ")
+		checkHarmless(t, "json", s.cooper(t, "build", "--progress=json", "ctx").Stderr, "hello", "cooper: ")
 		for _, args := range [][]string{{"df"}, {"df", "--format=json"}, {"doctor"}} {
 			checkHarmless(t, args[0], s.onTerminal(t, args...))
 		}

@@ -9,7 +9,10 @@
 //     times a
 //     second, with their elapsed time and the last lines of their output.
 //   - quiet: nothing, unless a step fails.
-//   - rawjson: one JSON object a line, see below.
+//   - json: one JSON object a line, see below.
+//   - rawjson: the SolveStatus of BuildKit's client as JSON, one a line. A step is a vertex whose digest stands for it
+//     in
+//     this build; notes are vertexes that are completed at once; warnings belong to the vertex of the Dockerfile.
 //
 // When a step fails, tty and quiet end with the last lines of its output, at most 100. The error itself is shown in
 // short there; the caller that has the error in full prints it after Close.
@@ -22,7 +25,7 @@
 // All renderers are safe for concurrent use. No goroutine is left after Close, and the terminal holds no changed mode
 // between two frames, so that even a killed process leaves it usable.
 //
-// # The rawjson view
+// # The json view
 //
 // Every object has "time" (RFC 3339, UTC, nanoseconds) and "type". "id" is the step's ID as the build counts it;
 // what no instruction stands for, such as the pull of a base image, has one below zero.

@@ -87,10 +87,12 @@ type Mode string
 // The modes.
 const (
 	// ModeAuto is ModeTTY on a terminal, else ModePlain.
-	ModeAuto    Mode = "auto"
-	ModeTTY     Mode = "tty"
-	ModePlain   Mode = "plain"
-	ModeQuiet   Mode = "quiet"
+	ModeAuto  Mode = "auto"
+	ModeTTY   Mode = "tty"
+	ModePlain Mode = "plain"
+	ModeQuiet Mode = "quiet"
+	ModeJSON  Mode = "json"
+	// ModeRawJSON is what docker's tools read.
 	ModeRawJSON Mode = "rawjson"
 )
 
@@ -99,10 +101,13 @@ func ParseMode(s string) (Mode, error) {
 	switch m := Mode(s); m {
 	case "":
 		return ModeAuto, nil
-	case ModeAuto, ModeTTY, ModePlain, ModeQuiet, ModeRawJSON:
+	case "none": // docker's word
+		return ModeQuiet, nil
+	case ModeAuto, ModeTTY, ModePlain, ModeQuiet, ModeJSON, ModeRawJSON:
 		return m, nil
 	}
-	all := []string{string(ModeAuto), string(ModeTTY), string(ModePlain), string(ModeQuiet), string(ModeRawJSON)}
+	all := []string{string(ModeAuto), string(ModeTTY), string(ModePlain), string(ModeQuiet), string(ModeJSON),
+		string(ModeRawJSON)}
 	return "", fmt.Errorf("progress mode %q: must be one of %s", s, strings.Join(all, ", "))
 }
 
@@ -113,8 +118,10 @@ func New(mode Mode, out *os.File) Renderer {
 	switch mode {
 	case ModeQuiet:
 		return newQuiet(out)
+	case ModeJSON:
+		return newJSON(out)
 	case ModeRawJSON:
-		return newRawJSON(out)
+		return newSolveStatuses(out)
 	case ModePlain:
 		return newPlain(out)
 	}

@@ -149,10 +149,10 @@ func TestTextIsHarmlessAndWhole(t *testing.T) {
 	}
 }
 
-func TestRawJSONHidesNothingFromWhoLooksAtIt(t *testing.T) {
+func TestJSONHidesNothingFromWhoLooksAtIt(t *testing.T) {
 	const text = "\x1b[2J\u009b\u202e\x7f\U000e0001\n\"é😀"
 	var b strings.Builder
-	r := newRawJSON(&b)
+	r := newJSON(&b)
 	r.Emit(Note{Text: text})
 	for _, c := range strings.TrimSuffix(b.String(), "\n") {
 		if !visible(c) {

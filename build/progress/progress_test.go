@@ -111,10 +111,10 @@ func TestQuietShowsOnlyTheFailedStep(t *testing.T) {
 	}
 }
 
-func TestRawJSONIsAnObjectALine(t *testing.T) {
+func TestJSONIsAnObjectALine(t *testing.T) {
 	var out bytes.Buffer
 	c := newClock()
-	r := newRawJSON(&out)
+	r := newJSON(&out)
 	r.tracker = newTracker(c.now)
 	story(r, func() { c.add(125 * time.Millisecond) })
 	r.Emit(StepStarted{ID: 0})
@@ -162,7 +162,7 @@ func TestRawJSONIsAnObjectALine(t *testing.T) {
 }
 
 func TestMemoryIsBoundedByAnyOutput(t *testing.T) {
-	for _, mode := range []Mode{ModePlain, ModeQuiet, ModeRawJSON, ModeTTY} {
+	for _, mode := range []Mode{ModePlain, ModeQuiet, ModeJSON, ModeRawJSON, ModeTTY} {
 		t.Run(string(mode), func(t *testing.T) {
 			null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 			if err != nil {
@@ -199,7 +199,7 @@ func TestMemoryIsBoundedByAnyOutput(t *testing.T) {
 
 func TestTwentyStepsCostLessThanTwoMilliseconds(t *testing.T) {
 	dir := t.TempDir()
-	for _, mode := range []Mode{ModePlain, ModeQuiet, ModeRawJSON, ModeTTY} {
+	for _, mode := range []Mode{ModePlain, ModeQuiet, ModeJSON, ModeRawJSON, ModeTTY} {
 		t.Run(string(mode), func(t *testing.T) {
 			out, err := os.Create(filepath.Join(dir, string(mode)))
 			if err != nil {
@@ -237,12 +237,12 @@ func TestTwentyStepsCostLessThanTwoMilliseconds(t *testing.T) {
 }
 
 func TestManyGoroutinesMayEmit(t *testing.T) {
-	for _, mode := range []Mode{ModePlain, ModeQuiet, ModeRawJSON, ModeTTY} {
+	for _, mode := range []Mode{ModePlain, ModeQuiet, ModeJSON, ModeTTY} {
 		t.Run(string(mode), func(t *testing.T) {
 			var out bytes.Buffer
 			renderers := map[Mode]func() Renderer{
 				ModePlain: func() Renderer { return newPlain(&out) }, ModeQuiet: func() Renderer { return newQuiet(&out) },
-				ModeRawJSON: func() Renderer { return newRawJSON(&out) },
+				ModeJSON: func() Renderer { return newJSON(&out) },
 				ModeTTY: func() Renderer {
 					return newTTY(ttyOptions{out: &out,
 						size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }})
@@ -283,7 +283,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func TestWriteErrorIsKeptForClose(t *testing.T) {
 	for _, r := range []Renderer{
-		newPlain(brokenWriter{}), newQuiet(brokenWriter{}), newRawJSON(brokenWriter{}),
+		newPlain(brokenWriter{}), newQuiet(brokenWriter{}), newJSON(brokenWriter{}), newSolveStatuses(brokenWriter{}),
 		newTTY(ttyOptions{out: brokenWriter{},
 			size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }}),
 	} {
@@ -307,13 +307,14 @@ func TestUnannouncedStepsLoseNothing(t *testing.T) {
 }
 
 func TestModes(t *testing.T) {
-	for in, want := range map[string]Mode{"": ModeAuto, "auto": ModeAuto, "plain": ModePlain, "rawjson": ModeRawJSON} {
+	for in, want := range map[string]Mode{"": ModeAuto, "auto": ModeAuto, "plain": ModePlain, "json": ModeJSON,
+		"rawjson": ModeRawJSON, "none": ModeQuiet} {
 		if got, err := ParseMode(in); err != nil || got != want {
 			t.Errorf("%q: got %q, %v", in, got, err)
 		}
 	}
 	_, err := ParseMode("fancy")
-	if want := `progress mode "fancy": must be one of auto, tty, plain, quiet, rawjson`; err == nil ||
+	if want := `progress mode "fancy": must be one of auto, tty, plain, quiet, json, rawjson`; err == nil ||
 		err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -199,7 +199,8 @@ func TestAutoPicksTheViewThatTheOutputCanShow(t *testing.T) {
 		{"tty on an unknown terminal", ModeTTY, slave, "", "", "*progress.plain"},
 		{"plain on a terminal", ModePlain, slave, "xterm", "", "*progress.plain"},
 		{"quiet", ModeQuiet, slave, "xterm", "", "*progress.quiet"},
-		{"rawjson", ModeRawJSON, slave, "xterm", "", "*progress.rawJSON"},
+		{"json", ModeJSON, slave, "xterm", "", "*progress.jsonLines"},
+		{"rawjson", ModeRawJSON, slave, "xterm", "", "*progress.solveStatuses"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("TERM", c.term)

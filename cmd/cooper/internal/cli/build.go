@@ -124,7 +124,7 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.call, "call", callBuild, "what to do: build, check, outline or targets; ,format=json for JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
 	f.StringVar(&o.progress, "progress", "",
-		"how to show progress: auto, tty, plain, quiet or rawjson (default $BUILDKIT_PROGRESS, or auto)")
+		"how to show progress: auto, tty, plain, quiet, json, or rawjson as BuildKit writes it (default $BUILDKIT_PROGRESS, or auto)")
 }
 
 // addFileFlags adds the flags that say which Dockerfile is read and how.

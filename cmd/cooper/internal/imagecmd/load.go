@@ -46,7 +46,7 @@ Images keep the names that they have there. The names are printed on standard ou
 	f.StringVarP(&o.input, "input", "i", "", "file or directory to read (default standard input)")
 	f.StringVar(&o.platform, "platform", "", "which image of an index to load, OS/ARCH[/VARIANT] (default this machine's)")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and what was loaded")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
+	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }

@@ -64,7 +64,7 @@ The ID of each image is printed on standard output, progress on standard error.`
 	o.Add(f)
 	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and IDs")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
+	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	return cmd
 }
 

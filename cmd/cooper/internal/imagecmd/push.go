@@ -72,7 +72,7 @@ The digest of each manifest is printed on standard output, progress on standard 
 	o.Add(f)
 	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the digest")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
+	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	return cmd
 }
 

@@ -64,7 +64,7 @@ Formats: docker-archive, for docker load as well; oci-archive and oci-dir, an OC
 	f.BoolVar(&o.uncompressed, "uncompressed", false, "don't compress the layers of an oci-archive or oci-dir")
 	f.BoolVarP(&o.multiple, "multi-image-archive", "m", false, "take all arguments for images, which is always so")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet or rawjson (default auto)")
+	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }

@@ -14,7 +14,7 @@ import (
 const (
 	// maxPiece is how many bytes of output one object carries, at most.
 	maxPiece = 32 << 10
-	// transferJSONEvery is how often rawjson shows a transfer.
+	// transferJSONEvery is how often json and rawjson show a transfer.
 	transferJSONEvery = 100 * time.Millisecond
 )
 
@@ -43,8 +43,8 @@ type rawEvent struct {
 	URL      string    `json:"url,omitempty"`
 }
 
-// rawJSON writes an object a line as things happen.
-type rawJSON struct {
+// jsonLines writes an object a line as things happen.
+type jsonLines struct {
 	mu      sync.Mutex
 	out     io.Writer
 	buf     bytes.Buffer
@@ -54,17 +54,17 @@ type rawJSON struct {
 	closed  bool
 }
 
-var _ Renderer = (*rawJSON)(nil)
+var _ Renderer = (*jsonLines)(nil)
 
-func newRawJSON(out io.Writer) *rawJSON {
-	r := &rawJSON{out: out, tracker: newTracker(nil)}
+func newJSON(out io.Writer) *jsonLines {
+	r := &jsonLines{out: out, tracker: newTracker(nil)}
 	r.encoder = json.NewEncoder(&r.buf)
 	r.encoder.SetEscapeHTML(false)
 	return r
 }
 
 // Emit implements Sink. It waits for the write.
-func (r *rawJSON) Emit(e Event) {
+func (r *jsonLines) Emit(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -97,14 +97,14 @@ func (r *rawJSON) Emit(e Event) {
 }
 
 // Close implements Renderer.
-func (r *rawJSON) Close() error {
+func (r *jsonLines) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
 	return r.err
 }
 
-func (r *rawJSON) output(e StepOutput) {
+func (r *jsonLines) output(e StepOutput) {
 	raw := rawEvent{Type: "output", ID: &e.ID, Stream: "stdout"}
 	if e.Stderr {
 		raw.Stream = "stderr"
@@ -126,13 +126,13 @@ func (r *rawJSON) output(e StepOutput) {
 	}
 }
 
-func (r *rawJSON) transfer(e Transfer) {
+func (r *jsonLines) transfer(e Transfer) {
 	if r.tracker.due(e, transferJSONEvery) != nil {
 		r.write(rawEvent{Type: "transfer", ID: &e.ID, What: e.What, Done: e.Done, Total: max(e.Total, 0), Files: e.Files})
 	}
 }
 
-func (r *rawJSON) write(e rawEvent) {
+func (r *jsonLines) write(e rawEvent) {
 	if r.err != nil {
 		return
 	}

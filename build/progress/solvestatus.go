@@ -1,0 +1,228 @@
+package progress
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// The JSON of BuildKit's client.SolveStatus, of which this view writes one a line. Times are those of the events.
+type (
+	solveStatus struct {
+		Vertexes []vertex        `json:"vertexes,omitempty"`
+		Statuses []vertexStatus  `json:"statuses,omitempty"`
+		Logs     []vertexLog     `json:"logs,omitempty"`
+		Warnings []vertexWarning `json:"warnings,omitempty"`
+	}
+	vertex struct {
+		Digest    digest.Digest `json:"digest"`
+		Name      string        `json:"name,omitempty"`
+		Started   *time.Time    `json:"started,omitempty"`
+		Completed *time.Time    `json:"completed,omitempty"`
+		Cached    bool          `json:"cached,omitempty"`
+		Error     string        `json:"error,omitempty"`
+	}
+	vertexStatus struct {
+		ID        string        `json:"id"`
+		Vertex    digest.Digest `json:"vertex"`
+		Total     int64         `json:"total,omitempty"`
+		Current   int64         `json:"current"`
+		Timestamp time.Time     `json:"timestamp"`
+		Started   *time.Time    `json:"started,omitempty"`
+		Completed *time.Time    `json:"completed,omitempty"`
+	}
+	vertexLog struct {
+		Vertex digest.Digest `json:"vertex"`
+		// Stream is 1 for standard output and 2 for standard error.
+		Stream    int       `json:"stream"`
+		Data      []byte    `json:"data"`
+		Timestamp time.Time `json:"timestamp"`
+	}
+	vertexWarning struct {
+		Vertex     digest.Digest `json:"vertex"`
+		Level      int           `json:"level,omitempty"`
+		Short      []byte        `json:"short,omitempty"`
+		Detail     [][]byte      `json:"detail,omitempty"`
+		URL        string        `json:"url,omitempty"`
+		SourceInfo *sourceInfo   `json:"sourceInfo,omitempty"`
+		Range      []lineRange   `json:"range,omitempty"`
+	}
+	sourceInfo struct {
+		Filename string `json:"filename,omitempty"`
+	}
+	lineRange struct {
+		Start position `json:"start"`
+		End   position `json:"end"`
+	}
+	position struct {
+		Line int `json:"line"`
+	}
+)
+
+// solveStatuses writes a SolveStatus a line as things happen.
+type solveStatuses struct {
+	mu      sync.Mutex
+	out     io.Writer
+	tracker tracker
+	// vertexes are the running steps by ID.
+	vertexes map[int]vertex
+	// extra counts the vertexes that stand for no step, checked is that of warnings; empty until there is one.
+	extra   int
+	checked digest.Digest
+	err     error
+	closed  bool
+}
+
+var _ Renderer = (*solveStatuses)(nil)
+
+func newSolveStatuses(out io.Writer) *solveStatuses {
+	return &solveStatuses{out: out, tracker: newTracker(nil), vertexes: map[int]vertex{}}
+}
+
+// Emit implements Sink. It waits for the write.
+func (r *solveStatuses) Emit(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+
+	switch e := e.(type) {
+	case StepStarted:
+		v := r.start(r.tracker.start(e))
+		r.write(solveStatus{Vertexes: []vertex{v}})
+	case StepOutput:
+		r.output(e)
+	case Transfer:
+		r.transfer(e)
+	case StepDone:
+		r.done(e)
+	case Warning:
+		r.warn(e)
+	case Note:
+		now := r.now()
+		r.write(solveStatus{Vertexes: []vertex{
+			{Digest: r.other("note"), Name: oneLine(e.Text), Started: &now, Completed: &now},
+		}})
+	}
+}
+
+// Close implements Renderer.
+func (r *solveStatuses) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	return r.err
+}
+
+func (r *solveStatuses) now() time.Time { return r.tracker.now().UTC() }
+
+// start makes the vertex of a step. Its digest stands for this one step of this one build.
+func (r *solveStatuses) start(s *step) vertex {
+	started := s.started.UTC()
+	v := vertex{
+		Digest: digest.FromString(fmt.Sprintf("step %d\n%s", s.id, s.title())), Name: s.title(), Started: &started,
+	}
+	r.vertexes[s.id] = v
+	return v
+}
+
+// vertex is that of a running step.
+func (r *solveStatuses) vertex(id int) vertex {
+	s := r.tracker.step(id)
+	if v, ok := r.vertexes[id]; ok {
+		return v
+	}
+	return r.start(s)
+}
+
+// other is the digest of a new vertex that stands for no step.
+func (r *solveStatuses) other(kind string) digest.Digest {
+	r.extra++
+	return digest.FromString(fmt.Sprintf("%s %d", kind, r.extra))
+}
+
+func (r *solveStatuses) output(e StepOutput) {
+	entry := vertexLog{Vertex: r.vertex(e.ID).Digest, Stream: 1, Timestamp: r.now()}
+	if e.Stderr {
+		entry.Stream = 2
+	}
+	for data := e.Data; len(data) > 0; data = data[len(entry.Data):] {
+		entry.Data = data[:min(len(data), maxPiece)]
+		r.write(solveStatus{Logs: []vertexLog{entry}})
+	}
+}
+
+func (r *solveStatuses) transfer(e Transfer) {
+	x := r.tracker.due(e, transferJSONEvery)
+	if x == nil {
+		return
+	}
+	v, now := r.vertex(e.ID), r.now()
+	s := vertexStatus{ID: oneLine(e.What), Vertex: v.Digest, Current: e.Done, Total: max(e.Total, 0), Timestamp: now,
+		Started: v.Started}
+	if x.over {
+		s.Completed = &now
+	}
+	r.write(solveStatus{Statuses: []vertexStatus{s}})
+}
+
+func (r *solveStatuses) done(e StepDone) {
+	v, now := r.vertex(e.ID), r.now()
+	delete(r.vertexes, e.ID)
+	_, how := r.tracker.finish(StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
+	r.tracker.failed = nil // this view doesn't show failed steps again at the end
+	v.Completed, v.Cached = &now, e.Cached
+	switch how {
+	case outcomeCanceled:
+		v.Error = "context canceled" // by these words the readers know it
+	case outcomeFailed:
+		v.Error = short(e.Err)
+	}
+	r.write(solveStatus{Vertexes: []vertex{v}})
+}
+
+// warn writes a warning. All of them belong to one vertex, since readers drop those that belong to none.
+func (r *solveStatuses) warn(e Warning) {
+	var s solveStatus
+	if r.checked == "" {
+		now := r.now()
+		r.checked = r.other("check")
+		s.Vertexes = []vertex{{Digest: r.checked, Name: "[internal] load build definition", Started: &now, Completed: &now}}
+	}
+	text := oneLine(e.Message)
+	if e.Rule != "" {
+		text = oneLine(e.Rule) + ": " + text
+	}
+	w := vertexWarning{Vertex: r.checked, Level: 1, Short: []byte(text), URL: e.URL}
+	if e.File != "" {
+		w.SourceInfo = &sourceInfo{Filename: e.File}
+	}
+	if e.Line > 0 {
+		at := position{Line: e.Line}
+		w.Range = []lineRange{{Start: at, End: at}}
+	}
+	s.Warnings = []vertexWarning{w}
+	r.write(s)
+}
+
+func (r *solveStatuses) write(s solveStatus) {
+	if r.err != nil {
+		return
+	}
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	err := e.Encode(s)
+	if err == nil {
+		_, err = r.out.Write(escapeHidden(line.Bytes()))
+	}
+	if err != nil {
+		r.err = fmt.Errorf("write progress: %w", err)
+	}
+}
