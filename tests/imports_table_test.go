@@ -334,8 +334,8 @@ func commandRows() []importRule {
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
 			mayImport: "build/internal/cache build/internal/fetch/git build/internal/fetch/web " +
 				"build/internal/fileop build/internal/rootfs build/internal/source build/internal/sshagent " +
-				"build/internal/stepinput build/plan build/progress imagebuilder/layer internal/fsys " +
-				"internal/guard",
+				"build/internal/stepinput build/internal/store/snapshot build/plan build/progress " +
+				"imagebuilder/layer internal/fsys internal/guard",
 		},
 		{
 			pkg: "build/session",

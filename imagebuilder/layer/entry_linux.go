@@ -57,9 +57,11 @@ func (r *reader) file(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return fmt.Errorf("read %q: %w", r.full(name), err)
 	}
-	return r.leaf(ctx, name, &st, entry{typ: typeReg, size: st.Size, xattrs: a.Stored}, func(ctx context.Context) error {
-		return r.content(ctx, fd, &st)
-	})
+	e := entry{typ: typeReg, size: st.Size, xattrs: a.Stored}
+	if r.o.Sums != nil && st.Size >= LargeFileSize {
+		e.file = &largeFile{dataID{tree.ID(&st), st.Size, st.Mtim}, st.Nlink > 1}
+	}
+	return r.leaf(ctx, name, &st, e, func(ctx context.Context) error { return r.content(ctx, fd, &st) })
 }
 
 // special emits a file without content: a symbolic link, a FIFO or a device.
@@ -116,7 +118,7 @@ func (r *reader) leaf(ctx context.Context, name string, st *unix.Stat_t, e entry
 		if seen {
 			// The link's entry repeats the extended attributes: unpacking it sets the owner again, upon which the kernel drops
 			// the file's capabilities.
-			e.typ, e.link, e.size, data = typeLink, first.name, 0, nil
+			e.typ, e.link, e.size, e.file, data = typeLink, first.name, 0, nil, nil
 			e.major, e.minor = 0, 0
 		}
 	}

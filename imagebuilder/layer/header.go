@@ -43,6 +43,7 @@ type entry struct {
 	uid, gid     uint32
 	major, minor uint32
 	typ          byte
+	file         *largeFile // nil: not a large file, or its digests aren't shared
 }
 
 // headerWriter encodes entries. It keeps its buffers between entries; the zero value is ready for use.

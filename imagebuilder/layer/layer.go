@@ -45,6 +45,9 @@ type Options struct {
 	// names; nil: nobody is. The name is relative, without "./". Calls come one after the other but from another
 	// goroutine, and none after Read has returned.
 	LargeFile func(name string, sum [32]byte)
+	// Sums holds digests of large files that were read for other layers, and gets those of this one; nil: all are made
+	// anew. It is of use with TarSplit only.
+	Sums *Sums
 	// Progress is told how many more bytes of the stream have been read, from one goroutine, as often as there is
 	// something to tell; nil: nobody is. Zeros of holes are counted.
 	Progress func(bytes int64)

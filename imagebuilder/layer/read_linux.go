@@ -48,7 +48,8 @@ func derive(ctx context.Context, dir string, o Options, walk func(context.Contex
 		return Result{}, err
 	}
 	defer d.Close()
-	diffID, content := newDiffIDSink(), newContentSink(o.TarSplit, o.LargeFile)
+	diffID, content := newDiffIDSink(), newContentSink(ctx, &o)
+	defer content.close()
 	sinks := []sink{diffID, content}
 	if o.Tar != nil {
 		sinks = append(sinks, &tarSink{w: o.Tar})

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -76,17 +77,38 @@ type contentSink struct {
 	// large hashes the data of the current entry if its size is LargeFileSize or more. largeFile is Options.LargeFile.
 	large     *blake3.Hasher
 	largeFile func(name string, sum [32]byte)
+	// sums is Options.Sums. claimed is what is made of the current entry's data for others as well, given what others make
+	// of it: then the data isn't looked at.
+	sums           *Sums
+	claimed, given *fileSum
+	// waitFor waits until others have made it.
+	waitFor func(*fileSum) error
 }
 
 var _ sink = (*contentSink)(nil)
 
-func newContentSink(tarSplit io.Writer, largeFile func(name string, sum [32]byte)) *contentSink {
-	s := &contentSink{hash: blake3.New(), large: blake3.New(), largeFile: largeFile}
+// newContentSink makes the sink that o asks for. The caller closes it when nothing consumes any more.
+func newContentSink(ctx context.Context, o *Options) *contentSink {
+	s := &contentSink{hash: blake3.New(), large: blake3.New(), largeFile: o.LargeFile}
+	s.waitFor = func(f *fileSum) error { return f.wait(ctx) }
 	_, _ = s.hash.WriteString(contentDomain) // a hash never fails
-	if tarSplit != nil {
-		s.split = tarsplit.NewWriter(tarSplit)
+	if o.TarSplit != nil {
+		s.split, s.sums = tarsplit.NewWriter(o.TarSplit), o.Sums
 	}
 	return s
+}
+
+// close tells others that a file wasn't read to its end.
+func (s *contentSink) close() { s.settle(false) }
+
+// settle ends the claim on the current entry, if there is one.
+func (s *contentSink) settle(ok bool) {
+	if s.claimed == nil {
+		return
+	}
+	s.claimed.ok = ok
+	close(s.claimed.done)
+	s.claimed = nil
 }
 
 func (s *contentSink) consume(c *chunk) error {
@@ -119,6 +141,14 @@ func (s *contentSink) entry(canonical []byte, o op) error {
 	_, _ = s.hash.Write(canonical)
 	s.left, s.size, s.crc = o.size, o.size, 0
 	s.name = append(s.name[:0], canonical[4:4+o.name]...)
+	s.given = nil
+	if s.sums != nil && o.file != nil {
+		if sum, mine := s.sums.claim(o.file); mine {
+			s.claimed = sum
+		} else {
+			s.given = sum
+		}
+	}
 	if s.split == nil {
 		return nil
 	}
@@ -141,6 +171,9 @@ func (s *contentSink) into() *blake3.Hasher {
 
 func (s *contentSink) data(p []byte) error {
 	s.left -= int64(len(p))
+	if s.given != nil {
+		return s.added()
+	}
 	into := s.into()
 	for len(p) > 0 {
 		piece := p[:min(len(p), contentPiece)]
@@ -156,6 +189,9 @@ func (s *contentSink) data(p []byte) error {
 // zeros does what data does, for n bytes that are zero.
 func (s *contentSink) zeros(n int64) error {
 	s.left -= n
+	if s.given != nil {
+		return s.added()
+	}
 	if s.split != nil {
 		s.crc = tarsplit.Zeros(s.crc, n)
 	}
@@ -172,7 +208,9 @@ func (s *contentSink) added() error {
 		return nil
 	}
 	if s.size >= LargeFileSize {
-		s.endLarge()
+		if err := s.endLarge(); err != nil {
+			return err
+		}
 	}
 	if s.split == nil {
 		return nil
@@ -181,14 +219,26 @@ func (s *contentSink) added() error {
 }
 
 // endLarge adds the digest of a large file's data to the content digest, in place of the data.
-func (s *contentSink) endLarge() {
+func (s *contentSink) endLarge() error {
 	var sum [32]byte
-	s.large.Sum(sum[:0])
-	s.large.Reset()
+	if s.given == nil {
+		s.large.Sum(sum[:0])
+		s.large.Reset()
+	} else {
+		if err := s.waitFor(s.given); err != nil {
+			return fmt.Errorf("read %q: %w", s.name, err)
+		}
+		sum, s.crc = s.given.sum, s.given.crc
+	}
+	if s.claimed != nil {
+		s.claimed.sum, s.claimed.crc = sum, s.crc
+		s.settle(true)
+	}
 	_, _ = s.hash.Write(sum[:])
 	if s.largeFile != nil {
 		s.largeFile(string(s.name), sum)
 	}
+	return nil
 }
 
 func (s *contentSink) finish() error {

@@ -43,9 +43,10 @@ const (
 // An op describes one part of a chunk; the parts are in the order of the stream.
 type op struct {
 	kind opKind
-	n    int   // length of the part in bytes; of an opEntry its length in meta
-	name int   // opEntry: length of the entry's name in bytes; in meta it follows a length field of four bytes
-	size int64 // opEntry: length in bytes of the entry's data, which follows
+	n    int        // length of the part in bytes; of an opEntry its length in meta
+	name int        // opEntry: length of the entry's name in bytes; in meta it follows a length field of four bytes
+	size int64      // opEntry: length in bytes of the entry's data, which follows
+	file *largeFile // opEntry: the entry's own
 }
 
 // A sink takes the chunks of a stream in order. It doesn't keep or change them.
@@ -96,7 +97,7 @@ func (s *stream) begin(ctx context.Context, e *entry) error {
 	c := s.cur
 	start := len(c.meta)
 	c.meta = appendCanonical(c.meta, e)
-	c.ops = append(c.ops, op{kind: opEntry, n: len(c.meta) - start, name: len(e.name), size: e.size})
+	c.ops = append(c.ops, op{kind: opEntry, n: len(c.meta) - start, name: len(e.name), size: e.size, file: e.file})
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 type Dirent struct {
 	Name string
 	Type uint8
+	Ino  uint64 // the inode; of a mount point the one that is mounted over
 }
 
 // Layout of struct linux_dirent64: inode, offset, record length, type, name.
@@ -52,9 +53,9 @@ func parseDirents(buf []byte, out []Dirent) []Dirent {
 		if end := strings.IndexByte(name, 0); end >= 0 {
 			name = name[:end]
 		}
-		deleted := binary.NativeEndian.Uint64(buf[at:]) == 0
-		if !deleted && name != "" && name != "." && name != ".." {
-			out = append(out, Dirent{name, buf[at+direntType]})
+		ino := binary.NativeEndian.Uint64(buf[at:])
+		if ino != 0 && name != "" && name != "." && name != ".." {
+			out = append(out, Dirent{name, buf[at+direntType], ino})
 		}
 		at += size
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
+	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/internal/guard"
@@ -24,8 +25,8 @@ import (
 func (r *Room) Copy(s *plan.Step, op *plan.Copy, done func(*plan.Step) *rootfs.Root) rootfs.Work {
 	c := &copying{room: r, op: op, in: r.Inputs.Of(op.From, done), fetched: r.remotes(s, op)}
 	c.content = copyDigest{
-		in: c.in, whole: op.Unpack || len(c.fetched) > 0, query: source.Query{Patterns: op.Sources, Excludes: op.Excludes,
-			Parents: op.Parents},
+		in: c.in, known: source.Known{Mounted: !c.in.Local()}, whole: op.Unpack || len(c.fetched) > 0,
+		query: source.Query{Patterns: op.Sources, Excludes: op.Excludes, Parents: op.Parents},
 	}
 	return c
 }
@@ -98,8 +99,12 @@ func (c *copying) watched() bool { return c.in.Local() && len(c.op.Sources) > 0 
 // Exec makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
 // unchanged, before and after.
 func (c *copying) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
-	if !c.watched() {
+	if len(c.op.Sources) == 0 {
 		return c.copyFiles(ctx, t, nil)
+	}
+	if !c.in.Local() {
+		t.LargeFile = c.content.read
+		return c.copyFiles(ctx, t, c.content.copied)
 	}
 	if c.before, err = c.content.fingerprint(ctx); err != nil {
 		return err
@@ -128,16 +133,16 @@ func (c *copying) Stable(ctx context.Context) (bool, error) {
 func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 	largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
 	r, op, in := c.room, c.op, c.in
-	view, release, err := r.viewForCopy(ctx, t, op)
+	view, err := r.viewForCopy(ctx, t, op)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, view.Release()) }()
 	dir, marks := t.Snap.Files()
 	o := fileop.CopyOptions{
 		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.Local(), UnpackArchives: op.Unpack,
 		Chmod: op.Chmod,
-		View:  view, Layer: dir, Dest: op.Dest, OverlayXattr: marks,
+		View:  view.Dir, Layer: dir, Dest: op.Dest, OverlayXattr: marks,
 		LargeCopied: largeCopied,
 	}
 
@@ -145,7 +150,7 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		o.Files = append(o.Files, fileop.InlineFile{Path: f.Path, Mode: f.Mode, Data: f.Data})
 	}
 	if op.Chown != "" {
-		owner, err := chownTo(view, op)
+		owner, err := chownTo(view.Dir, op)
 		if err != nil {
 			return err
 		}
@@ -159,6 +164,7 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		}
 		defer func() { err = errors.Join(err, from.Release()) }()
 		o.Source, o.Ignore = from.Dir, from.Filter
+		o.Shared = fileop.Shared{From: from.Layers, Below: view.Layers, AnyBelow: op.Link}
 	}
 
 	meter := progress.StartMeter(r.Inputs.Roots.Progress, progress.Transfer{ID: t.Step.ID, What: "copying"})
@@ -199,9 +205,9 @@ func chownTo(view *os.File, op *plan.Copy) (fileop.Owner, error) {
 }
 
 // viewForCopy opens the root below as the COPY sees it; with --link there is none.
-func (r *Room) viewForCopy(ctx context.Context, t *rootfs.Staged, op *plan.Copy) (*os.File, func() error, error) {
+func (r *Room) viewForCopy(ctx context.Context, t *rootfs.Staged, op *plan.Copy) (snapshot.View, error) {
 	if op.Link {
-		return nil, func() error { return nil }, nil
+		return snapshot.View{Release: func() error { return nil }}, nil
 	}
 	return t.Snap.Start(ctx)
 }

@@ -13,12 +13,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 // stage is the root that a COPY makes, for others to copy from.
@@ -379,5 +381,51 @@ func TestWorkdirGoesToItsUserAndLeavesWhatIsThere(t *testing.T) {
 	}
 	if key(t, w) == key(t, b.Workdir(&plan.Workdir{Path: "/x"})) {
 		t.Error("two users have one key")
+	}
+}
+
+// A file of another stage is neither copied nor read again but for its layer's diffID; the layer is the same as that
+// of a copy.
+func TestALargeFileOfAStageIsLinked(t *testing.T) {
+	t.Parallel()
+	b := newBuild(t, map[string]string{"a": strings.Repeat("a", layer.LargeFileSize)})
+	stage, done := b.stage(t, &plan.Copy{Sources: []string{"a"}, Dest: "/"})
+	w := b.Copy(&plan.Step{}, &plan.Copy{From: fromStage(), Sources: []string{"/a"}, Dest: "/b/"}, done)
+	linked, _ := b.make(t, w)
+	copied, _ := b.make(t, b.Copy(&plan.Step{}, &plan.Copy{Sources: []string{"a"}, Dest: "/b/"}, noStep))
+	if linked.Content() != copied.Content() || linked.Own() == nil {
+		t.Fatalf("linked it has the content %s, copied %s", linked.Content(), copied.Content())
+	}
+	have, err := b.roots.Store.Layer(linked.Own().ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive, err := b.roots.Store.LayerTar(have)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := digest.FromReader(archive); d != linked.Own().DiffID || errors.Join(err, archive.Close()) != nil {
+		t.Errorf("the layer's archive has the digest %s, %v, not %s", d, err, linked.Own().DiffID)
+	}
+	inode := func(r *rootfs.Root, name string) uint64 {
+		view, err := b.roots.View(t.Context(), r, rootfs.NS{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Stat_t
+		err = errors.Join(unix.Fstatat(int(view.Dir.Fd()), name, &st, 0), view.Release())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Ino
+	}
+	if inode(stage, "a") != inode(linked, "b/a") {
+		t.Error("the file was copied")
+	}
+	// A second copy in the same root is a file of its own.
+	twice, _ := b.on(t, linked, b.Copy(&plan.Step{}, &plan.Copy{From: fromStage(), Sources: []string{"/a"}, Dest: "/c/"},
+		done))
+	if inode(twice, "b/a") == inode(twice, "c/a") {
+		t.Error("two files of one root have become one")
 	}
 }

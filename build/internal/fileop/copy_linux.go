@@ -70,6 +70,8 @@ type copier struct {
 	// data copies the content of regular files.
 	data  fsys.Copier
 	links linkTable
+	// share shares files with layers; nil: all are copied.
+	share *sharer
 }
 
 // newCopier opens the tree that o names; plain is the tree's. The caller closes the tree.
@@ -86,11 +88,15 @@ func newCopier(ctx context.Context, o CopyOptions, plain bool) (*copier, error) 
 		return nil, err
 	}
 
+	share, err := newSharer(o, t.root.layer)
+	if err != nil {
+		return nil, errors.Join(err, t.close(false))
+	}
 	done := &tally{tell: o.Moved}
 	return &copier{
 		cause: func() error { return context.Cause(ctx) }, o: o,
 		rules: rules{chown: o.Chown, keepOwner: o.KeepOwner, chmod: mode},
-		tree:  t, done: done,
+		tree:  t, share: share, done: done,
 		data: fsys.Copier{WriteBack: true, Done: func(bytes int64) { done.moved(0, bytes) }},
 	}, nil
 }

@@ -3,6 +3,7 @@ package fileop
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +58,9 @@ func (c *copier) copyKind(d *dir, name string, e source.Entry) error {
 }
 
 func (c *copier) copyRegular(d *dir, name string, e source.Entry) error {
+	if c.linkSole(d, name, e) {
+		return nil
+	}
 	var st unix.Stat_t
 	src, err := source.OpenRegular(e.Dir, e.Name, &st)
 	if errors.Is(err, unix.ENOENT) {
@@ -81,8 +85,36 @@ func (c *copier) copyRegular(d *dir, name string, e source.Entry) error {
 	return err
 }
 
-// copyOpen copies an open regular file.
+// copyOpen copies an open regular file, or shares it with the layer that it is in.
 func (c *copier) copyOpen(d *dir, name string, src int, st *unix.Stat_t) error {
+	if c.share == nil || st.Size < leastShared {
+		return c.copyData(d, name, src, st)
+	}
+	path, err := os.Readlink(fdPath(src)) // without the links that may be in the way to it
+	var from original
+	ok := false
+	if err == nil {
+		from, ok = c.share.find(path, st)
+	}
+	if !ok {
+		return c.copyData(d, name, src, st)
+	}
+	defer from.close()
+	again := func() (now unix.Stat_t, err error) { return now, unix.Fstat(src, &now) }
+	if c.link(d, name, from, again) {
+		return nil
+	}
+	// Blocks can be shared by files of one mount only.
+	own, err := fsys.Retry(func() (int, error) { return unix.Open(from.path(), unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(own) }()
+	return c.copyData(d, name, own, st)
+}
+
+// copyData copies an open regular file.
+func (c *copier) copyData(d *dir, name string, src int, st *unix.Stat_t) error {
 	xattrs, err := source.Xattrs(src, c.rules.keepOwner)
 	if err != nil {
 		return err

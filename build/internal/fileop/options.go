@@ -74,6 +74,9 @@ type CopyOptions struct {
 	// View is the root of the parent step's file system, merged and read-only; nil for a build from scratch, and for a
 	// copy that must not depend on the parent (--link).
 	View *os.File
+	// Shared says of what layers Source and View are, so that files can be shared instead of copied. The zero value shares
+	// nothing.
+	Shared Shared
 	// Layer is the directory that is written into.
 	Layer string
 	// Dest is an absolute path in the image. It means a directory if it ends in "/" or "/.".

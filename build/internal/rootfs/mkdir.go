@@ -12,19 +12,19 @@ import (
 
 // Mkdir makes a directory that belongs to user, and its parents, if they are missing.
 func Mkdir(ctx context.Context, t *Staged, path, user string) error {
-	view, release, err := t.Snap.Start(ctx)
+	view, err := t.Snap.Start(ctx)
 	if err != nil {
 		return err
 	}
-	owner, err := workdirOwner(view, user)
+	owner, err := workdirOwner(view.Dir, user)
 	if err == nil {
 		dir, marks := t.Snap.Files()
 		_, err = fileop.Mkdir(ctx, fileop.MkdirOptions{
-			View: view, Layer: dir, Path: path, Owner: owner, OverlayXattr: marks,
+			View: view.Dir, Layer: dir, Path: path, Owner: owner, OverlayXattr: marks,
 		})
 		t.WroteFor(owner)
 	}
-	return errors.Join(err, release())
+	return errors.Join(err, view.Release())
 }
 
 // workdirOwner gives the owner of a directory that WORKDIR makes: the user of the next steps, read as --chown would. If

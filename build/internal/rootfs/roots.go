@@ -70,7 +70,7 @@ func New(o Options) *Roots {
 		namespaces: &namespaces{identity: o.Identity, progress: o.Progress,
 			ranges: &ranges{store: o.Store, identity: o.Identity, snapshots: snapshots, owners: own}},
 		commits: &commits{
-			reader:  reading.Reader{Date: o.Date, Progress: o.Progress, Shown: o.Shown},
+			reader:  reading.Reader{Date: o.Date, Sums: &layer.Sums{}, Progress: o.Progress, Shown: o.Shown},
 			results: found, snapshots: snapshots, cleanups: ends, space: o.Space, fail: o.Fail, sealed: o.Sealed,
 		},
 	}

@@ -53,14 +53,14 @@ func TestAStepSeesWhatIsBelow(t *testing.T) {
 		below, _ := b.Do(t, rootfs.Scratch(), roottest.Files("below", "a=1"))
 		step := roottest.Files("step", "b=2")
 		step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
-			dir, release, err := target.Snap.Start(ctx)
+			view, err := target.Snap.Start(ctx)
 			if err != nil {
 				return err
 			}
-			if text, err := os.ReadFile(at(dir, "a")); string(text) != "1" || err != nil {
+			if text, err := os.ReadFile(at(view.Dir, "a")); string(text) != "1" || err != nil {
 				t.Errorf("it sees %q, %v", text, err)
 			}
-			return release()
+			return view.Release()
 		}
 		b.Do(t, below, step)
 	})

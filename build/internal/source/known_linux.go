@@ -15,6 +15,9 @@ var ErrSkipped = errors.New("a large file was not read")
 // Unlike a StatCache it is for one call: its caller must make sure that the files don't change after they were read. It
 // is safe for concurrent use; nil holds nothing.
 type Known struct {
+	// Mounted says that the files are seen through mounts that have a device number of their own each: it doesn't count.
+	Mounted bool
+
 	mu    sync.Mutex
 	files map[statKey]knownFile
 }
@@ -31,7 +34,15 @@ func (k *Known) Add(st *unix.Stat_t, sum [32]byte, began time.Time) {
 	if k.files == nil {
 		k.files = map[statKey]knownFile{}
 	}
-	k.files[cacheKey(st)] = knownFile{hashSum(sum), began}
+	k.files[k.key(st)] = knownFile{hashSum(sum), began}
+}
+
+func (k *Known) key(st *unix.Stat_t) statKey {
+	own := *st
+	if k.Mounted {
+		own.Dev = 0
+	}
+	return cacheKey(&own)
 }
 
 func (k *Known) lookup(st *unix.Stat_t) (knownFile, bool) {
@@ -40,6 +51,6 @@ func (k *Known) lookup(st *unix.Stat_t) (knownFile, bool) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	f, ok := k.files[cacheKey(st)]
+	f, ok := k.files[k.key(st)]
 	return f, ok
 }

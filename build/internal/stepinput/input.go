@@ -61,6 +61,8 @@ type Opened struct {
 	Dir *os.File
 	// Mapped says that Dir shows the owners that the step has, and the kernel has mapped them for that.
 	Mapped bool
+	// Layers are the directories that Dir shows stacked, as in snapshot.View; nil if they aren't known.
+	Layers []*os.File
 	// Filter is what the ignore file leaves; nil: everything.
 	Filter source.Filter
 	// fleeting says that the stat cache is of no use for it.
@@ -75,7 +77,7 @@ func (in Input) Open(ctx context.Context) (o Opened, err error) {
 		if err != nil {
 			return o, err
 		}
-		o.Dir, o.Mapped, o.Release = view.Dir, view.Mapped, view.Release
+		o.Dir, o.Mapped, o.Layers, o.Release = view.Dir, view.Mapped, view.Layers, view.Release
 		if o.Dir == nil { // an empty stage
 			o.Dir, o.Release, err = in.inputs.emptyDir(ctx)
 		}

@@ -24,7 +24,9 @@ const (
 // Reader reads what the steps of a build wrote. It is safe for concurrent use.
 type Reader struct {
 	// Date replaces times in layers; nil: they stay as they are.
-	Date     *layer.Date
+	Date *layer.Date
+	// Sums are the digests of large files that several of the layers share.
+	Sums     *layer.Sums
 	Progress progress.Sink
 	Shown    progress.Asides
 }
@@ -35,7 +37,7 @@ func (r Reader) Read(ctx context.Context, s *plan.Step, snap snapshot.Snapshot,
 	largeFile func(name string, sum [32]byte)) (layer.Result, error) {
 	shown := r.begin(s.Text)
 	res, err := snap.Read(ctx, snapshot.ReadOptions{
-		Date: r.Date, LargeFile: largeFile, Progress: shown.moved, Sparse: r.warnSparse(s.Location),
+		Date: r.Date, Sums: r.Sums, LargeFile: largeFile, Progress: shown.moved, Sparse: r.warnSparse(s.Location),
 	})
 
 	shown.end(ctx, err)

@@ -19,7 +19,8 @@ import (
 type ReadOptions struct {
 	// Date replaces modification times; nil: they stay as they are.
 	Date *layer.Date
-	// LargeFile, Progress and Sparse are as in layer.Options.
+	// Sums, LargeFile, Progress and Sparse are as in layer.Options.
+	Sums      *layer.Sums
 	LargeFile func(name string, sum [32]byte)
 	Progress  func(bytes int64)
 	Sparse    func(name string, size, disk int64)
@@ -27,7 +28,7 @@ type ReadOptions struct {
 
 // options gives what the caller asks for to the options of a read.
 func (o ReadOptions) options(to layer.Options) layer.Options {
-	to.Date, to.LargeFile, to.Progress, to.Sparse = o.Date, o.LargeFile, o.Progress, o.Sparse
+	to.Date, to.Sums, to.LargeFile, to.Progress, to.Sparse = o.Date, o.Sums, o.LargeFile, o.Progress, o.Sparse
 	return to
 }
 
@@ -142,10 +143,7 @@ func (r *Room) prepareLoose(ctx context.Context, below Below) (Snapshot, error) 
 
 func (l *loose) Files() (dir, marks string) { return l.dir, l.room.lib.Layout.Marks }
 
-func (l *loose) Start(ctx context.Context) (dir *os.File, release func() error, err error) {
-	v, err := l.room.View(ctx, l.below, NS{})
-	return v.Dir, v.Release, err
-}
+func (l *loose) Start(ctx context.Context) (View, error) { return l.room.View(ctx, l.below, NS{}) }
 
 func (l *loose) InNamespace(context.Context, NS, RunFunc) error {
 	return errors.New("run a step: its snapshot was made for one that sees nothing")

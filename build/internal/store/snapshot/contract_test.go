@@ -24,12 +24,12 @@ func TestAStepsChangesAreItsLayer(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b bench, base []store.Layer) {
 		s := b.prepare(on(base))
-		dir, release, err := s.Start(t.Context())
+		view, err := s.Start(t.Context())
 		b.must(err)
-		if text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/dir/c", dir.Fd())); err != nil || string(text) != "c" {
+		if text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/dir/c", view.Dir.Fd())); err != nil || string(text) != "c" {
 			t.Errorf("the step starts from %q, %v", text, err)
 		}
-		b.must(release())
+		b.must(view.Release())
 		files, _ := s.Files()
 		b.must(put(files, "put", 3, 4))
 		b.run(s, snapshot.NS{}, func(root string) {

@@ -104,11 +104,12 @@ func (m *mounted) path() string {
 
 func (m *mounted) Files() (dir, marks string) { return m.path(), m.room.lib.Layout.Marks }
 
-func (m *mounted) Start(context.Context) (dir *os.File, release func() error, err error) {
-	if dir, err = fsys.OpenDir(m.path()); err != nil {
-		return nil, nil, err
+func (m *mounted) Start(context.Context) (View, error) {
+	dir, err := fsys.OpenDir(m.path())
+	if err != nil {
+		return View{}, err
 	}
-	return dir, dir.Close, nil
+	return View{Dir: dir, Release: dir.Close}, nil
 }
 
 // run has the step run in what is shown.

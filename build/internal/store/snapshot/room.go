@@ -41,9 +41,8 @@ type Snapshot interface {
 	// Files is where files are put that the step gets from elsewhere, and the prefix of the attributes by which a
 	// directory there says that it hides what is below. What InNamespace shows has these files.
 	Files() (dir, marks string)
-	// Start opens what the step starts from, to be looked at; it may show what was put into Files, too. It is nil if
-	// there is nothing. The caller calls release when done.
-	Start(ctx context.Context) (dir *os.File, release func() error, err error)
+	// Start opens what the step starts from, to be looked at; it may show what was put into Files, too.
+	Start(ctx context.Context) (View, error)
 	// InNamespace calls run with the root file system as a step in the namespace sees it.
 	InNamespace(ctx context.Context, ns NS, run RunFunc) error
 	// Pending opens the directory that snapshots can be made on before this one is committed; nil if they can't.
@@ -68,7 +67,10 @@ type View struct {
 	// Dir is nil if there are no files.
 	Dir *os.File
 	// Mapped says that Dir shows the owners that the step has, and the kernel has mapped them for that.
-	Mapped  bool
+	Mapped bool
+	// Layers are the directories that Dir shows stacked, uppermost first, if the store has them with the same owners; nil
+	// if not. They are open as long as the room is, and no file in them ever changes.
+	Layers  []*os.File
 	Release func() error
 }
 

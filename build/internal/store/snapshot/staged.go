@@ -68,6 +68,9 @@ func (w *staging) view(ctx context.Context, below Below, ns NS) (View, error) {
 		return v, err
 	}
 	v.Release = v.Dir.Close
+	if !v.Mapped && !ns.Shifted {
+		v.Layers = dirs
+	}
 	return v, nil
 }
 
@@ -160,10 +163,7 @@ func (st *staged) inheritRoot(below []*os.File) (err error) {
 
 func (st *staged) Files() (dir, marks string) { return st.dir(), st.room.lib.Layout.Marks }
 
-func (st *staged) Start(ctx context.Context) (dir *os.File, release func() error, err error) {
-	v, err := st.room.View(ctx, st.below, NS{})
-	return v.Dir, v.Release, err
-}
+func (st *staged) Start(ctx context.Context) (View, error) { return st.room.View(ctx, st.below, NS{}) }
 
 func (st *staged) Pending() (*os.File, error) { return fsys.OpenDir(st.dir()) }
 
