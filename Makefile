@@ -88,7 +88,7 @@ bench: setup-tests build
 # What the commands say of themselves, as documents; a test fails when docs/reference is out of date.
 reference:
 	rm -f docs/reference/*.md
-	$(GO) run $(GOBUILDFLAGS) ./cmd/cooper/internal/manual -reference docs/reference
+	$(GO) run $(GOBUILDFLAGS) ./cmd/cooper/internal/manual -reference docs/reference -flags docs/flags.md
 
 man:
 	$(GO) run $(GOBUILDFLAGS) ./cmd/cooper/internal/manual -man bin/man

@@ -110,6 +110,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	if err != nil {
 		return Result{}, false, err
 	}
+	set.Progress.Emit(p.outline(from.dockerfile.Parsed))
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	pushes := outputs.NewPushes(running, outputs.PushesOptions{

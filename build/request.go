@@ -22,6 +22,8 @@ type Request struct {
 	// context. With a directory as Context the path is one of this machine; with any other, a relative path is one inside
 	// that context.
 	Dockerfile string
+	// Then are further Dockerfiles, named as Dockerfile is, whose instructions follow those of the first.
+	Then []string
 	// IgnoreFile is the path of the ignore file; empty: the one that belongs to the Dockerfile or the context.
 	IgnoreFile string
 	// Stdin is read if Context or Dockerfile is "-"; nil is empty.

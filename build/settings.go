@@ -73,8 +73,9 @@ func (s settings) shownTo(to progress.Sink) settings {
 // inputs are the options of package inputs: the part of the settings about contexts and the Dockerfile.
 func (s settings) inputs(asides progress.Asides) inputs.Options {
 	return inputs.Options{
-		Context: s.Context, Dockerfile: s.Dockerfile, IgnoreFile: s.IgnoreFile, Stdin: s.Stdin, BuildArgs: s.BuildArgs,
-		Named: s.Contexts,
+		Context: s.Context, Dockerfile: s.Dockerfile, Then: s.Then, IgnoreFile: s.IgnoreFile, Stdin: s.Stdin,
+		BuildArgs: s.BuildArgs,
+		Named:     s.Contexts,
 		Secret: func(id string) ([]byte, bool) {
 			secret, ok := s.Run.Secrets[id]
 			return secret, ok

@@ -34,18 +34,19 @@ func commandRows() []importRule {
 			job: "the tree of commands, one file a verb: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/progress " +
 				"build/reclaim build/sourcedate build/top build/tryout cmd/cooper/internal/command " +
-				"cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd imagebuilder/annotation " +
-				"internal/fsys internal/guard internal/terminal userns userns/reexec",
+				"cmd/cooper/internal/dialect cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd " +
+				"imagebuilder/annotation imagebuilder/remote internal/fsys internal/guard internal/terminal " +
+				"userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
-			mayImport: "cmd/cooper/internal/cli",
+			mayImport: "cmd/cooper/internal/cli cmd/cooper/internal/dialect",
 		},
 		{
 			pkg: "cmd/cooper/internal/command",
 			job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
-			mayImport: "build build/progress internal/guard internal/printable internal/terminal userns " +
-				"userns/reexec",
+			mayImport: "build build/progress cmd/cooper/internal/dialect internal/guard internal/printable " +
+				"internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
@@ -56,6 +57,10 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/logincmd", job: "login and logout",
 			mayImport: "build/registry build/registry/credentials cmd/cooper/internal/command internal/terminal",
+		},
+		{
+			pkg: "cmd/cooper/internal/dialect",
+			job: "what the command lines of docker, buildx, podman and buildah say, and what becomes of their flags",
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",

@@ -62,7 +62,11 @@ type Warning struct {
 }
 
 // Note is a line for the user that belongs to no step.
-type Note struct{ Text string }
+type Note struct {
+	Text string
+	// Tagged is the name that the note says the image has got in the store; empty: it says something else.
+	Tagged string
+}
 
 func (StepStarted) event() {}
 func (StepOutput) event()  {}

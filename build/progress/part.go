@@ -1,6 +1,9 @@
 package progress
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Part is a sink for the events of a build that is part of another build, which To shows: a further attempt, or the
 // build of a base image. It adds First to the IDs of the steps, so that they differ from those of other parts if each
@@ -26,6 +29,10 @@ func (p Part) Emit(e Event) {
 			e.Name = strings.TrimSpace("[" + p.Name + "] " + e.Name)
 		}
 		p.To.Emit(e)
+	case Planned:
+		if p.Name == "" { // else it is a build within the build
+			p.To.Emit(p.planned(e))
+		}
 	case StepOutput:
 		e.ID += p.First
 		p.To.Emit(e)
@@ -42,6 +49,15 @@ func (p Part) Emit(e Event) {
 	default:
 		p.To.Emit(e)
 	}
+}
+
+// planned is the plan with the IDs that the steps have here.
+func (p Part) planned(e Planned) Planned {
+	e.Instructions = slices.Clone(e.Instructions)
+	for i := range e.Instructions {
+		e.Instructions[i].ID += p.First
+	}
+	return e
 }
 
 // Tell gives a function that shows a text as a note. It is nil if the sink shows no notes, so that the caller needn't

@@ -22,7 +22,7 @@ import (
 // story is one build with one of everything. tick is called between events.
 func story(s Sink, tick func()) {
 	for _, e := range []Event{
-		Note{"building as alice"},
+		Note{Text: "building as alice"},
 		StepStarted{ID: 10, Name: "[builder 1/3]", Text: "FROM debian"},
 		StepDone{ID: 10, Cached: true, Reason: "same inputs"},
 		StepStarted{ID: 11, Name: "[builder 2/3]", Text: "RUN make"},
@@ -51,7 +51,7 @@ func closed(t *testing.T, r Renderer) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	r.Emit(Note{"too late"})
+	r.Emit(Note{Text: "too late"})
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}

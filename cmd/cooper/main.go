@@ -29,7 +29,7 @@ func main() {
 	}
 	limitMemory()
 	os.Exit(cli.Main(command.Env{
-		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version, Inside: inside,
+		Name: os.Args[0], Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version, Inside: inside,
 	}))
 }
 

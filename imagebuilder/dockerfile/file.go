@@ -31,8 +31,10 @@ type Warning struct {
 // variables of RUN --mount inside the instructions themselves, which is how BuildKit's packages do it.
 type File struct {
 	Name string
-	// Lines is the text, split at line ends.
+	// Lines is the text, split at line ends; of several files that were joined, all of them.
 	Lines []string
+	// parts are the files that were joined to the first one.
+	parts []part
 	// Stages are in file order and there is at least one.
 	Stages []instructions.Stage
 	// MetaArgs are the ARG instructions before the first FROM.
@@ -57,16 +59,17 @@ func (f *File) Location(ranges []parser.Range) Location {
 	// The parser counts past the end for an instruction that isn't finished.
 	loc.StartLine = min(loc.StartLine, len(f.Lines))
 	loc.EndLine = min(loc.EndLine, len(f.Lines))
-	return loc
+	return f.placed(loc)
 }
 
 // Text is the lines of a location, joined by line ends.
 func (f *File) Text(loc Location) string {
-	if loc.StartLine < 1 || loc.StartLine > len(f.Lines) {
+	start := f.line(loc)
+	if start < 1 || start > len(f.Lines) {
 		return ""
 	}
-	end := min(max(loc.EndLine, loc.StartLine), len(f.Lines))
-	return strings.Join(f.Lines[loc.StartLine-1:end], "\n")
+	end := min(start+max(loc.EndLine-loc.StartLine, 0), len(f.Lines))
+	return strings.Join(f.Lines[start-1:end], "\n")
 }
 
 // NewError is an error at a location, with the text of its lines.

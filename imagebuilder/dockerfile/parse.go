@@ -29,6 +29,8 @@ type Options struct {
 	// Check replaces the value of "# check=", Syntax that of "# syntax="; nil leaves the file's own directive in force.
 	// They are the values of the build arguments BUILDKIT_DOCKERFILE_CHECK and BUILDKIT_SYNTAX.
 	Check, Syntax *string
+	// Then are files whose instructions follow those of the first.
+	Then []Text
 }
 
 // Parse reads a Dockerfile. Errors and warnings call it name. The error is always an *Error, and with it comes a File
@@ -60,6 +62,12 @@ func (f *File) parse(text []byte, o Options) error {
 	f.Escape = ast.EscapeToken
 	if err := f.checkOnBuild(ast.AST); err != nil {
 		return err
+	}
+
+	for _, t := range o.Then {
+		if err := f.join(ast.AST, t); err != nil {
+			return err
+		}
 	}
 
 	lint := f.NewLinter(func(w Warning) { f.Warnings = append(f.Warnings, w) })
@@ -188,7 +196,7 @@ const errNoStage = "no build stage in current context"
 // instructionError places and explains an error of the instructions package.
 func (f *File) instructionError(err error, root *parser.Node) error {
 	loc := f.errorLocation(err)
-	node := nodeAt(root, loc.StartLine)
+	node := nodeAt(root, f.line(loc))
 	var unknown *instructions.UnknownInstructionError
 	if errors.As(err, &unknown) {
 		return f.NewError(loc, fmt.Sprintf("unknown instruction %q", unknown.Instruction),

@@ -249,3 +249,48 @@ func processorTime(t *testing.T) time.Duration {
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
+
+func TestSeveralFilesAreOneAfterTheOther(t *testing.T) {
+	parse := func(texts ...string) (*dockerfile.File, error) {
+		var o dockerfile.Options
+		for n, text := range texts[1:] {
+			o.Then = append(o.Then, dockerfile.Text{Name: fmt.Sprint("file", n+2), Text: []byte(text)})
+		}
+		return dockerfile.Parse("file1", []byte(texts[0]), o)
+	}
+	f, err := parse("FROM a\nRUN b\n", "# escape=`\nRUN c `\n  d\n", "\nFROM e\nRUN <<X\nf\nX\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Stages) != 2 || len(f.Stages[0].Commands) != 2 || len(f.Stages[1].Commands) != 1 {
+		t.Fatalf("%+v", f.Stages)
+	}
+	for _, tt := range []struct {
+		at   dockerfile.Location
+		text string
+		got  dockerfile.Location
+	}{
+		{dockerfile.Location{File: "file1", StartLine: 2, EndLine: 2}, "RUN b", f.Location(f.Stages[0].Commands[0].Location())},
+		{dockerfile.Location{File: "file2", StartLine: 2, EndLine: 3}, "RUN c `\n  d",
+			f.Location(f.Stages[0].Commands[1].Location())},
+		{dockerfile.Location{File: "file3", StartLine: 2, EndLine: 2}, "FROM e", f.Location(f.Stages[1].Location)},
+		{dockerfile.Location{File: "file3", StartLine: 3, EndLine: 5}, "RUN <<X\nf\nX",
+			f.Location(f.Stages[1].Commands[0].Location())},
+	} {
+		if tt.got != tt.at || f.Text(tt.got) != tt.text {
+			t.Errorf("%+v %q, want %+v %q", tt.got, f.Text(tt.got), tt.at, tt.text)
+		}
+	}
+	for want, texts := range map[string][]string{
+		"file2:2: unknown instruction \"RUM\"":        {"FROM a\n", "RUN b\nRUM c\n"},
+		"file2:1: unterminated heredoc":               {"FROM a\n", "RUN <<X\n"},
+		"file2: the Dockerfile is empty":              {"FROM a\n", ""},
+		"file3:1: ONBUILD FROM is not allowed":        {"FROM a\n", "RUN b\n", "ONBUILD FROM c\n"},
+		"file1:1: RUN before the first FROM":          {"RUN a\n", "FROM b\n"},
+		"file2:1: COPY requires at least two argumen": {"FROM a\n", "COPY b\n"},
+	} {
+		if _, err := parse(texts...); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+	}
+}

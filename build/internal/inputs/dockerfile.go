@@ -25,11 +25,10 @@ type foundDockerfile struct {
 	path, inside string
 }
 
-// findDockerfile reads the Dockerfile that goes with a context.
-func (o opener) findDockerfile(ctx context.Context, p located) (foundDockerfile, error) {
-	name := o.Dockerfile
+// findDockerfile reads the Dockerfile of a name, or the one that goes with a context.
+func (o opener) findDockerfile(ctx context.Context, p located, name string) (foundDockerfile, error) {
 	switch {
-	case p.dockerfile != nil:
+	case p.dockerfile != nil && name == o.Dockerfile:
 		return foundDockerfile{name: "-", text: p.dockerfile}, nil
 	case name == Stdin:
 		in := interruptible(ctx, o.Stdin)

@@ -55,8 +55,9 @@ type located struct {
 
 // Options say which contexts and Dockerfile a build has, and which secrets and files of the machine serve to get them.
 type Options struct {
-	// Context, Dockerfile, IgnoreFile and Stdin are those of build.Request.
+	// Context, Dockerfile, Then, IgnoreFile and Stdin are those of build.Request.
 	Context, Dockerfile, IgnoreFile string
+	Then                            []string
 	Stdin                           io.Reader
 	// BuildArgs are the values of build arguments by name; nil: the argument was given without a value.
 	BuildArgs map[string]*string

@@ -27,14 +27,22 @@ type File struct {
 // read reads and parses the Dockerfile that goes with a context. With a *dockerfile.Error it also returns the
 // part of the file that could be parsed.
 func (o opener) read(ctx context.Context, p located) (r File, err error) {
-	found, err := o.findDockerfile(ctx, p)
+	found, err := o.findDockerfile(ctx, p, o.Dockerfile)
 	if err != nil {
 		return r, err
 	}
 	r.Source = Source{Name: found.name, Text: found.text}
-	r.Parsed, err = dockerfile.Parse(found.name, found.text, dockerfile.Options{
+	options := dockerfile.Options{
 		Check: o.BuildArgs["BUILDKIT_DOCKERFILE_CHECK"], Syntax: o.BuildArgs["BUILDKIT_SYNTAX"],
-	})
+	}
+	for _, name := range o.Then {
+		further, err := o.findDockerfile(ctx, p, name)
+		if err != nil {
+			return r, err
+		}
+		options.Then = append(options.Then, dockerfile.Text{Name: further.name, Text: further.text})
+	}
+	r.Parsed, err = dockerfile.Parse(found.name, found.text, options)
 	if err != nil || p.path == "" {
 		return r, err
 	}

@@ -73,7 +73,7 @@ func (b Room) putImages(ctx context.Context, all []made, names []string, res *Ma
 // noteNames shows the full names that the image has in the store from now on.
 func (b Room) noteNames(names []string) {
 	for _, name := range names {
-		b.Progress.Emit(progress.Note{Text: "tagged " + name})
+		b.Progress.Emit(progress.Note{Text: "tagged " + name, Tagged: name})
 	}
 }
 

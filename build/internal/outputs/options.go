@@ -23,9 +23,10 @@ type ImageOptions struct {
 	// of its own win. Docker's format has none.
 	Annotations annotation.Set
 	// InheritAnnotations gives an image the annotations of its base, but for those named in UnsetAnnotations.
-	// DateAnnotation gives it the one that says when it was made.
-	InheritAnnotations, DateAnnotation bool
-	UnsetAnnotations                   []string
+	// DateAnnotation gives it the one that says when it was made, BaseAnnotations those with the name and digest of its
+	// base, as buildah does.
+	InheritAnnotations, DateAnnotation, BaseAnnotations bool
+	UnsetAnnotations                                    []string
 }
 
 // annotated gives outputs the annotations of the image. Docker's formats have none.
@@ -46,8 +47,14 @@ func annotated(specs []export.Spec, set annotation.Set) []export.Spec {
 // annotations are those of the manifest of a target's image besides Annotations; nil if there are none.
 func (o ImageOptions) annotations(target *plan.Stage, created time.Time) map[string]string {
 	all := map[string]string{}
-	if base, ok := firstStep(target).Op.(*plan.Base); ok && o.InheritAnnotations {
-		maps.Copy(all, base.Image.Annotations)
+	if base, ok := firstStep(target).Op.(*plan.Base); ok {
+		if o.InheritAnnotations {
+			maps.Copy(all, base.Image.Annotations)
+		}
+		if o.BaseAnnotations && base.Ref != "" {
+			all[ocispec.AnnotationBaseImageName] = base.Image.Name
+			all[ocispec.AnnotationBaseImageDigest] = base.Image.Digest.String()
+		}
 	}
 	if o.DateAnnotation {
 		all[ocispec.AnnotationCreated] = created.UTC().Format(time.RFC3339)

@@ -8,20 +8,21 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
-
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/manifestlist"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // buildOptions are the flags of cooper build as they are written.
 type buildOptions struct {
-	file, ignoreFile        string
+	files                   []string
+	ignoreFile              string
 	target, pull, progress  string
 	registries              command.RegistryFlags
 	tags, contexts, outputs []string
@@ -30,7 +31,10 @@ type buildOptions struct {
 	platform                platformFlags
 	logFile, iidFileRaw     string
 	dates                   dateFlags
-	vain                    vain
+	foreign                 *dialect.Foreign
+	pullAlways, pullNever   bool
+	signaturePolicy         string
+	speaks                  dialect.Dialect
 	noCacheFilter           []string
 	platforms               []string
 	// platformFrom is the variable that platforms come from, empty for the flag.
@@ -51,8 +55,9 @@ type buildOptions struct {
 func newBuildCmd(env command.Env) *cobra.Command {
 	var o buildOptions
 	cmd := &cobra.Command{
-		Use:   "build [flags] CONTEXT | -",
-		Short: "Build an image from a Dockerfile or Containerfile",
+		Use:     "build [flags] [CONTEXT | -]",
+		Aliases: []string{"bud", "build-using-dockerfile"},
+		Short:   "Build an image from a Dockerfile or Containerfile",
 		Long: `Build an image from a Dockerfile or Containerfile and put it into the local store, where podman and buildah see it.
 
 CONTEXT is what COPY and ADD take files from:
@@ -60,7 +65,9 @@ CONTEXT is what COPY and ADD take files from:
   the URL of a git repository, https://HOST/REPOSITORY.git#REF:DIR, git://, ssh:// or git@HOST:PATH;
   the http(s) URL of a tar archive, or of a Dockerfile that needs no files;
   - for standard input: a tar archive, or a Dockerfile that needs no files.
-The Dockerfile is looked for inside of it. The image ID is printed on standard output, progress on standard error.`,
+Without CONTEXT it is the directory of the Dockerfile that -f names, or else the current directory.
+The Dockerfile is looked for inside of it. The image ID is printed on standard output, progress on standard error.
+The flags of docker, podman and buildah are taken, too: docs/flags.md says what becomes of each.`,
 		Example: `  cooper build -t app .
   cooper build -f Containerfile --target test --build-arg VERSION=1.2 .
   cooper build -t app --output type=oci,dest=app.tar .
@@ -69,22 +76,19 @@ The Dockerfile is looked for inside of it. The image ID is printed on standard o
   cooper build -t app https://example.com/app.git#v1.2:docker
   tar -c . | cooper build -t app -f docker/Dockerfile -
   cooper build -t app --build-context alpine=docker-image://alpine:3.22 --build-context src=../src .`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return command.Usagef(
-					"build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory",
-					len(args))
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := checkContextArg(env.Dialect, args); err != nil {
+				return err
 			}
-			if args[0] == "" {
-				return command.Usagef("the context is an empty word\nhint: . is the current directory")
-			}
+			o.speak(cmd.Flags())
 			if o.jobs < 0 {
 				return command.Usagef("--jobs=%d: must not be negative", o.jobs)
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, &o, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, &o, o.contextOf(args)) },
 	}
+	o.speaks = env.Dialect
 	o.register(cmd)
 	return cmd
 }
@@ -107,8 +111,6 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 		"stage to run whatever the cache has, by name or number; may be repeated or STAGE,STAGE")
 	o.image.register(f)
 	o.dates.register(f)
-	o.vain = vain{}
-	o.vain.register(f)
 	o.run.register(f)
 	o.userns.register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
@@ -125,13 +127,15 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
 	f.StringVar(&o.progress, "progress", "",
 		"how to show progress: auto, tty, plain, quiet, json, or rawjson as BuildKit writes it (default $BUILDKIT_PROGRESS, or auto)")
+	o.registerOthers(f)
 }
 
 // addFileFlags adds the flags that say which Dockerfile is read and how.
 func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "",
-		"the Dockerfile: a path, a URL, or - for standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile)")
+	f.StringArrayVarP(&o.files, "file", "f", nil,
+		"the Dockerfile: a path, a URL, or - for standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile); "+
+			"of several the instructions follow each other")
 	f.StringVar(&o.ignoreFile, "ignorefile", "",
 		"the ignore file (default FILE.dockerignore, or .containerignore or .dockerignore in CONTEXT)")
 	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
@@ -175,8 +179,7 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 		return command.Usagef(
 			"the context is to come from standard input, which is a terminal\nhint: tar -c . | cooper build -, or cooper build - <Dockerfile")
 	}
-	mode, err := o.progressMode()
-	if err != nil {
+	if _, err := o.progressMode(); err != nil {
 		return err
 	}
 	notes, reach, err := o.enter(cmd.Context(), env, &req)
@@ -190,14 +193,13 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	}
 	req.StepNS = ns
 	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
-	shown, closeLog, err := o.openLog(env)
+	renderer, closeLog, err := o.renderer(env)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	renderer := progress.New(mode, shown)
 	req.Progress, o.store.Tell = renderer, progress.Tell(renderer)
-	for _, text := range slices.Concat(o.notes, o.vain.notes(), notes, []string{note}) {
+	for _, text := range slices.Concat(o.notes, notes, []string{note}) {
 		if text != "" {
 			renderer.Emit(progress.Note{Text: text})
 		}
@@ -206,6 +208,9 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	res, err := build.Build(cmd.Context(), session, req)
 	if err == nil {
 		err = o.addToList(cmd.Context(), session, res)
+	}
+	if err == nil {
+		renderer.Emit(progress.Committed{ID: res.ImageID.Encoded()})
 	}
 	if err = errors.Join(err, session.Close(), renderer.Close()); err != nil {
 		return errors.Join(err, o.writeFailure(err))
@@ -244,29 +249,23 @@ func (o *buildOptions) addToList(ctx context.Context, s *build.Session, res buil
 	return nil
 }
 
-// progressMode is how the progress is shown.
-func (o *buildOptions) progressMode() (progress.Mode, error) {
-	mode, err := progress.ParseMode(o.progress)
-	if err != nil {
-		return mode, command.Usage(err)
-	}
-	if o.quiet {
-		mode = progress.ModeQuiet
-	}
-	return mode, nil
-}
-
 // request makes a request of the flags; every error is a usage error.
 func (o *buildOptions) request(contextDir string, env command.Env) (build.Request, error) {
 	if err := o.takeEnvironment(os.LookupEnv); err != nil {
 		return build.Request{}, err
 	}
 	req := build.Request{
-		Context: contextDir, Dockerfile: o.file, IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
-		Pull: build.PullPolicy(o.pull), NoCache: o.noCache, Fresh: o.freshStages(),
-		Jobs: o.jobs,
+		Context: contextDir, Dockerfile: first(o.files), IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
+		NoCache: o.noCache, Fresh: o.freshStages(), Jobs: o.jobs,
+	}
+	if len(o.files) > 1 {
+		req.Then = o.files[1:]
 	}
 	if err := o.check(contextDir); err != nil {
+		return req, err
+	}
+	req.Pull = build.PullPolicy(o.pull)
+	if err := o.takeForeign(); err != nil {
 		return req, err
 	}
 	if err := o.registries.Check(env); err != nil {
@@ -354,21 +353,15 @@ func imageFormat(flag string) (build.Format, error) {
 }
 
 func (o *buildOptions) check(contextDir string) error {
-	switch o.pull {
-	case "true":
-		o.pull = string(build.PullAlways)
-	case "false":
-		o.pull = string(build.PullMissing)
-	case string(build.PullAlways), string(build.PullMissing), string(build.PullNewer), string(build.PullNever):
-	default:
-		return command.Usagef("--pull=%s: must be always, missing, newer or never", o.pull)
+	if err := o.choosePull(); err != nil {
+		return err
 	}
 	for _, t := range o.tags {
 		if err := build.CheckName(t); err != nil {
 			return command.Usage(err)
 		}
 	}
-	if contextDir == build.Stdin && o.file == build.Stdin {
+	if contextDir == build.Stdin && slices.Contains(o.files, build.Stdin) {
 		return command.Usagef(
 			"standard input can't be the context and the Dockerfile at once\nhint: with -f - the context is a directory or a URL")
 	}

@@ -40,14 +40,17 @@ func (e interrupted) Error() string { return "stopped by " + unix.SignalName(e.s
 // Main runs the program and returns its exit status.
 func Main(env command.Env) int {
 	out := &firstError{w: env.Out()}
-	root := newRootCmd(env, out)
+	env, root, err := understand(env, out)
+	if err != nil {
+		return status(env, err)
+	}
 	root.SetArgs(env.Args)
 	root.SetIn(env.Stdin)
 	root.SetErr(env.Errs())
 	ignoreForeignRuntimeDir()
 	ctx, stop := signalContext()
 	defer stop()
-	err := guard.Call(func() error { return root.ExecuteContext(ctx) })
+	err = guard.Call(func() error { return root.ExecuteContext(ctx) })
 	if err == nil {
 		err = out.err
 	}
@@ -109,6 +112,7 @@ func signalContext() (context.Context, func()) {
 	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
 }
 
+// status tells of an error and gives the status that the program ends with.
 func status(env command.Env, err error) int {
 	if err == nil {
 		return command.ExitOK
@@ -117,7 +121,20 @@ func status(env command.Env, err error) int {
 	if errors.As(err, &quiet) {
 		return int(quiet)
 	}
-	fmt.Fprintf(env.Errs(), "cooper: %v\n", err)
+	text, code := statusIn(env.Dialect, err, ownStatus(err))
+	fmt.Fprintln(env.Errs(), text)
+	if fault := new(guard.Panic); errors.As(err, &fault) {
+		fmt.Fprintln(env.Errs(),
+			"hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
+		if os.Getenv("GOTRACEBACK") == "all" {
+			fmt.Fprintf(env.Errs(), "%s", fault.Stack)
+		}
+	}
+	return code
+}
+
+// ownStatus is the status that tells whose fault an error is.
+func ownStatus(err error) int {
 	var (
 		usage   command.UsageError
 		machine *reexec.MachineError
@@ -133,14 +150,7 @@ func status(env command.Env, err error) int {
 		return command.ExitUsage
 	case errors.As(err, &stopped):
 		return exitSignal + int(stopped.signal)
-	case errors.As(err, &fault):
-		fmt.Fprintln(env.Errs(),
-			"hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
-		if os.Getenv("GOTRACEBACK") == "all" {
-			fmt.Fprintf(env.Errs(), "%s", fault.Stack)
-		}
-		return command.ExitMachine
-	case errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs),
+	case errors.As(err, &fault), errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs),
 		errors.Is(err, userns.ErrTooFewSubIDs),
 		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
 		errors.Is(err, userns.ErrNoFreeIDs):
@@ -169,7 +179,7 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate("cooper {{.Version}}\n")
+	root.SetVersionTemplate(env.Dialect.Version(env.Version) + "\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})

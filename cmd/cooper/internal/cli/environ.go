@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cooperbuild/cooper/build/progress"
@@ -87,7 +88,9 @@ func otherVariables() []otherVariable {
 		{"DOCKER_CONTENT_TRUST", "policy.json says which images are trusted", oneOf("0", "false")},
 		{"BUILDKIT_COLORS", "NO_COLOR takes the colours out", nil},
 		{envIsolation, "every RUN step has namespaces of its own, also without root; the variable may be oci, for an OCI runtime",
-			func(o *buildOptions, text string) bool { return o.run.isolation != "" || text == isolationOCI }},
+			func(o *buildOptions, text string) bool {
+				return o.run.isolation != "" || slices.Contains([]string{isolationOCI, "rootless", "chroot", "default"}, text)
+			}},
 		{envRuntime, "without --isolation=oci cooper runs the steps itself",
 			func(o *buildOptions, _ string) bool { return o.run.isolation == isolationOCI || o.run.runtime != "" }},
 		{"BUILDAH_NOPIVOT", "steps always pivot into their root", oneOf("0", "false")},

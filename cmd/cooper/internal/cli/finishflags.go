@@ -10,6 +10,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/imagebuilder/annotation"
 )
 
@@ -24,6 +25,7 @@ type finishFlags struct {
 	omitHistory        bool
 	annotations, unset []string
 	inherit, dated     bool
+	speaks             dialect.Dialect
 }
 
 func (l *finishFlags) register(f *pflag.FlagSet) {
@@ -42,8 +44,10 @@ func (l *finishFlags) register(f *pflag.FlagSet) {
 
 // options reads the flags.
 func (l *finishFlags) options() (o build.ImageOptions, err error) {
+	l.unset = separated(l.unset)
 	o = build.ImageOptions{
-		OmitHistory: l.omitHistory, InheritAnnotations: l.inherit, DateAnnotation: l.dated, UnsetAnnotations: l.unset,
+		OmitHistory: l.omitHistory, InheritAnnotations: l.inherit, BaseAnnotations: l.speaks.Containers(),
+		DateAnnotation: l.dated, UnsetAnnotations: l.unset,
 	}
 	for _, text := range l.annotations {
 		if !strings.Contains(text, "=") {
@@ -67,7 +71,7 @@ func (l *finishFlags) options() (o build.ImageOptions, err error) {
 // squashed says which layers become one.
 func (l *finishFlags) squashed() (build.Squash, error) {
 	given := l.layersGiven != nil && l.layersGiven.Changed
-	layers := l.layers || !given
+	layers := given && l.layers || !given && l.speaks != dialect.Buildah
 	if text := os.Getenv(envLayers); !given && text != "" {
 		is, err := strconv.ParseBool(text)
 		if err != nil {
@@ -80,7 +84,7 @@ func (l *finishFlags) squashed() (build.Squash, error) {
 		return build.SquashNone, command.Usagef("--squash and --squash-all contradict each other: give one of them")
 	case l.squash && given && l.layers:
 		return build.SquashNone, command.Usagef("--squash and --layers contradict each other: give one of them")
-	case l.squashAll:
+	case l.squashAll, l.squash && l.speaks == dialect.Buildah:
 		return build.SquashAll, nil
 	case l.squash || !layers:
 		return build.SquashNew, nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"strings"
@@ -23,7 +24,9 @@ type imageFlags struct {
 	manifest      string
 	inheritLabels bool
 	identity      bool
-	finished      finishFlags
+	// identityLabel and identityValue are the label in place of cooper's own; empty: cooper's own.
+	identityLabel, identityValue string
+	finished                     finishFlags
 }
 
 func (i *imageFlags) register(f *pflag.FlagSet) {
@@ -49,11 +52,13 @@ func (i *imageFlags) apply(req *build.Request, version string) (err error) {
 	if req.Labels, err = command.ParsePairs("--label", i.labels); err != nil {
 		return err
 	}
-	if i.identity {
-		req.Labels[identityLabel] = version
+	i.unsetLabels, i.unsetEnv = separated(i.unsetLabels), separated(i.unsetEnv)
+	label := cmp.Or(i.identityLabel, identityLabel)
+	if i.identity && (i.identityLabel == "" || !slices.Contains(i.unsetLabels, label)) { // a dialect's gives way
+		req.Labels[label] = cmp.Or(i.identityValue, version)
 	}
 	for _, key := range i.unsetLabels {
-		if _, set := req.Labels[key]; set && key != identityLabel {
+		if _, set := req.Labels[key]; set && key != label {
 			return command.Usagef("--label and --unsetlabel contradict each other: %s", key)
 		} else if set {
 			return command.Usagef("--identity-label and --unsetlabel=%s contradict each other", key)
@@ -70,6 +75,14 @@ func (i *imageFlags) apply(req *build.Request, version string) (err error) {
 	}
 	req.Image, err = i.finished.options()
 	return err
+}
+
+// separated takes NAME,NAME apart. An empty text stays one name, which is refused.
+func separated(texts []string) (names []string) {
+	for _, text := range texts {
+		names = append(names, strings.Split(text, ",")...)
+	}
+	return names
 }
 
 // parseEnv reads the values of --env. One without a value takes it from the environment, and is left out if that has

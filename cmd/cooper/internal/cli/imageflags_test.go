@@ -119,13 +119,21 @@ func TestFlagsWithoutEffectAreTakenAndTheirOppositeIsNoted(t *testing.T) {
 	_, o, err := requested("--rm", "--force-rm", "--load", "--compress", "-D", "--disable-content-trust",
 		"--skip-unused-stages",
 		"--force-rm=false", "--load=false")
-	if err != nil || len(o.vain.notes()) > 0 {
-		t.Errorf("%v, %q", err, o.vain.notes())
+	if err != nil || len(o.notes) > 0 {
+		t.Errorf("%v, %q", err, o.notes)
 	}
-	_, o, err = requested("--rm=false", "--disable-compression=false")
-	if notes := o.vain.notes(); err != nil || len(notes) != 2 ||
-		!strings.HasPrefix(notes[0], "--rm=false has no effect: ") {
-		t.Errorf("%v, %q", err, notes)
+	_, o, err = requested("--rm=false", "--disable-compression=false", "--memory=1g", "-c", "5", "--cpu-quota=0")
+	want := []string{
+		"--cpu-shares, --memory have no effect: RUN steps are not limited; ",
+		"--disable-compression=false has no effect: ", "--rm=false has no effect: ",
+	}
+	if err != nil || len(o.notes) != len(want) {
+		t.Fatalf("%v, %q", err, o.notes)
+	}
+	for n, text := range want {
+		if !strings.HasPrefix(o.notes[n], text) {
+			t.Errorf("%q, want %q", o.notes[n], text)
+		}
 	}
 }
 

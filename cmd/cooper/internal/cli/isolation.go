@@ -50,13 +50,13 @@ func (n *nonEmpty) Set(text string) error {
 func (r *runFlags) isolate(o *build.RunOptions) error {
 	switch r.isolation {
 	case "", isolationOCI:
+	case "default", "process", "rootless", "chroot":
+		// What docker, podman and buildah call what needs no root, or is usual there: native isolates no less.
+		r.isolation = isolationNative
 	case isolationNative:
 		if r.runtime != "" || r.keepBundle != "" {
 			return errors.New("--isolation=native can't be used with --runtime or --keep-bundle, which are about OCI runtimes")
 		}
-	case "rootless", "chroot":
-		return fmt.Errorf("--isolation=%s is podman's and not supported: every RUN step has namespaces of its own, also without root\n"+
-			"hint: leave it out, or --isolation=oci for an OCI runtime", r.isolation)
 	default:
 		return fmt.Errorf("--isolation=%s: must be native or oci", r.isolation)
 	}

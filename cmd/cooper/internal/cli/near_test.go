@@ -10,7 +10,6 @@ import (
 
 func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 	for line, want := range map[string]string{
-		"bud --layers .":   `unknown command "bud"` + "\n" + `hint: did you mean "build"?`,
 		"biuld --layers .": `unknown command "biuld"` + "\n" + `hint: did you mean "build"?`,
 		"buil":             `unknown command "buil"` + "\n" + `hint: did you mean "build"?`,
 		"docter -x":        `unknown command "docter"` + "\n" + `hint: did you mean "doctor"?`,

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
-	"os"
 	"runtime"
 	"strings"
 
@@ -40,16 +38,4 @@ func (p *platformFlags) apply(o *buildOptions) error {
 	}
 	o.platforms, o.platformFrom = []string{strings.Join(parts, "/")}, "--os, --arch and --variant"
 	return nil
-}
-
-// openLog opens what shows the progress: the file of --logfile, or standard error.
-func (o *buildOptions) openLog(env command.Env) (shown *os.File, closeLog func() error, err error) {
-	if o.logFile == "" {
-		return env.Stderr, func() error { return nil }, nil
-	}
-	f, err := os.Create(o.logFile)
-	if err != nil {
-		return nil, nil, fmt.Errorf("--logfile: %w", err)
-	}
-	return f, f.Close, nil
 }

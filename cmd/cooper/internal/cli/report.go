@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/cooperbuild/cooper/build"
-	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
@@ -36,12 +35,14 @@ func (o *buildOptions) report(env command.Env, res build.Result) error {
 			return err
 		}
 	}
-	for _, spec := range o.outputs {
-		if s, err := export.ParseSpec(spec); err == nil && s.Dest == export.Stdout {
-			return nil // standard output holds the archive
-		}
+	if o.writesToStdout() {
+		return nil // standard output holds the archive
 	}
-	_, err := fmt.Fprintln(env.Out(), res.ImageID)
+	id := res.ImageID.String()
+	if o.speaks.Containers() {
+		id = res.ImageID.Encoded()
+	}
+	_, err := fmt.Fprintln(env.Out(), id)
 	return err
 }
 

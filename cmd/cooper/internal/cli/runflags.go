@@ -56,13 +56,13 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 
 // registerSandbox adds the flags about the sandbox that whose commands run in.
 func (r *runFlags) registerSandbox(f *pflag.FlagSet, whose string) {
-	f.StringArrayVar(&r.addHosts, "add-host", nil, "line for /etc/hosts of "+whose+", NAME:ADDRESS")
+	f.StringSliceVar(&r.addHosts, "add-host", nil, "line for /etc/hosts of "+whose+", NAME:ADDRESS")
 	f.StringSliceVar(&r.dns, "dns", nil,
 		"name server of "+whose+" instead of the host's, an address; none leaves the image's resolv.conf")
 	f.StringSliceVar(&r.dnsSearch, "dns-search", nil, "search domain of "+whose+"; . is none")
 	f.StringSliceVar(&r.dnsOpts, "dns-option", nil, "option for resolv.conf of "+whose)
 	f.StringVar(&r.shmSize, "shm-size", "", "size of /dev/shm of "+whose+", such as 128m (default 64m)")
-	f.StringArrayVar(&r.limits, "ulimit", nil, "resource limit of "+whose+", NAME=SOFT[:HARD], such as nofile=1024")
+	f.StringSliceVar(&r.limits, "ulimit", nil, "resource limit of "+whose+", NAME=SOFT[:HARD], such as nofile=1024")
 	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability for "+whose+" besides the usual ones, or ALL")
 	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that is taken from "+whose+", or ALL")
 	f.StringArrayVar(&r.securityOpts, "security-opt", nil,

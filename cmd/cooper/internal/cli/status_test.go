@@ -11,6 +11,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
@@ -112,6 +113,29 @@ func TestARuntimeDirectoryOfAnotherUserIsNone(t *testing.T) {
 		ignoreForeignRuntimeDir()
 		if got := os.Getenv(name); (got != "") != kept && dir != "" || got != "" && got != dir {
 			t.Errorf("%q is %q afterwards", dir, got)
+		}
+	}
+}
+
+func TestADialectHasItsOwnStatuses(t *testing.T) {
+	t.Parallel()
+	failed := &build.StepError{ExitCode: 7, Text: "RUN x", Err: errors.New("y")}
+	for _, tt := range []struct {
+		dialect dialect.Dialect
+		err     error
+		want    int
+		text    string
+	}{
+		{dialect.Buildah, failed, 7, `Error: building at STEP "RUN x": while running runtime: exit status 7`},
+		{dialect.Podman, &build.StepError{Text: "COPY a b", Err: errors.New("y")}, 125, `Error: building at STEP "COPY a b": y`},
+		{dialect.Buildah, command.Usagef("x"), 125, "Error: x"},
+		{dialect.Podman, errors.New("x"), 125, "Error: x"},
+		{dialect.Buildah, interrupted{syscall.SIGINT}, 130, "cooper: stopped by SIGINT"},
+		{dialect.Docker, command.Usagef("x"), 125, "cooper: x"},
+		{dialect.Docker, errors.New("x"), 1, "cooper: x"},
+	} {
+		if text, got := statusIn(tt.dialect, tt.err, ownStatus(tt.err)); got != tt.want || text != tt.text {
+			t.Errorf("%s, %v: %d, %q", tt.dialect, tt.err, got, text)
 		}
 	}
 }

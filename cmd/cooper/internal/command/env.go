@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -13,6 +14,10 @@ type Env struct {
 	Args                  []string
 	Stdin, Stdout, Stderr *os.File
 	Version               string
+	// Name is the name that the program was started by.
+	Name string
+	// Dialect says whose defaults and messages the program has; the zero value is cooper's own.
+	Dialect dialect.Dialect
 	// Inside says that this process is root of the user namespace cooper made.
 	Inside bool
 }

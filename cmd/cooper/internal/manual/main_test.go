@@ -60,3 +60,17 @@ func TestEachCommandHasAManPage(t *testing.T) {
 		}
 	}
 }
+
+func TestThePageAboutFlagsIsThatOfTheTable(t *testing.T) {
+	fresh := filepath.Join(t.TempDir(), "flags.md")
+	if err := writeFlags(fresh); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile("../../../../docs/flags.md"); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("docs/flags.md is not what the table says (%v): run make reference", err)
+	}
+}

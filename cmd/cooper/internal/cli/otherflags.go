@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
+	"github.com/cooperbuild/cooper/imagebuilder/remote"
+)
+
+// registerOthers adds the flags of other tools that cooper has under another name, or that no help shows. All others are
+// registered before.
+func (o *buildOptions) registerOthers(f *pflag.FlagSet) {
+	f.BoolVar(&o.pullAlways, "pull-always", false, "--pull=always")
+	f.BoolVar(&o.pullNever, "pull-never", false, "--pull=never")
+	f.StringVar(&o.signaturePolicy, "signature-policy", "", "policy.json in place of the usual one")
+	for _, name := range []string{"pull-always", "pull-never", "signature-policy"} {
+		f.Lookup(name).Hidden = true
+	}
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		switch name {
+		case "net":
+			name = "network"
+		case "userns-uid-map":
+			name = "uidmap"
+		case "userns-gid-map":
+			name = "gidmap"
+		case "userns-uid-map-user":
+			name = "subuidname"
+		case "userns-gid-map-group":
+			name = "subgidname"
+		}
+		return pflag.NormalizedName(name)
+	})
+	o.foreign = dialect.Register(f)
+}
+
+// takeForeign notes which flags of other tools have no effect, and refuses those that can't be passed over.
+func (o *buildOptions) takeForeign() error {
+	if o.foreign == nil { // another command than build
+		return nil
+	}
+	notes, err := o.foreign.Take()
+	if err != nil {
+		return command.Usage(err)
+	}
+	o.notes = append(o.notes, notes...)
+	if o.signaturePolicy != "" {
+		// The process in the namespace has the same command line.
+		if err := os.Setenv("CONTAINERS_POLICY_JSON", o.signaturePolicy); err != nil {
+			return command.Usagef("--signature-policy: %w", err)
+		}
+	}
+	return nil
+}
+
+// speak sets the flags that weren't given to what they are in the dialect.
+func (o *buildOptions) speak(f *pflag.FlagSet) {
+	usual := func(name string, set func()) {
+		if !f.Changed(name) {
+			set()
+		}
+	}
+	switch {
+	case o.speaks == dialect.Docker && len(o.files) > 1:
+		o.notes = append(o.notes, "of several -f the last counts, as with docker")
+		o.files = o.files[len(o.files)-1:]
+	case o.speaks.Containers():
+		usual("http-proxy", func() { o.run.httpProxy = true })
+		usual("inherit-annotations", func() { o.image.finished.inherit = true })
+		usual("created-annotation", func() { o.image.finished.dated = true })
+		usual("identity-label", func() { o.image.identity = true })
+		o.image.identityLabel, o.image.identityValue = "io.buildah.version", dialect.BuildahVersion
+		o.image.finished.speaks = o.speaks
+		o.files = splitFiles(o.files)
+	}
+}
+
+// splitFiles takes FILE,FILE apart, unless there is a file of that name.
+func splitFiles(given []string) (files []string) {
+	for _, text := range given {
+		if _, err := os.Lstat(text); err == nil || remote.IsHTTP(text) {
+			files = append(files, text)
+			continue
+		}
+		files = append(files, strings.Split(text, ",")...)
+	}
+	return files
+}
+
+// checkContextArg refuses arguments that can't be the context. Docker's users must name it.
+func checkContextArg(d dialect.Dialect, args []string) error {
+	switch {
+	case len(args) > 1, len(args) == 0 && d == dialect.Docker:
+		return command.Usagef(
+			"build takes one argument, the context, got %d\nhint: cooper build -t NAME . builds from the current directory",
+			len(args))
+	case len(args) == 1 && args[0] == "":
+		return command.Usagef("the context is an empty word\nhint: . is the current directory")
+	}
+	return nil
+}
+
+// contextOf is the context that was named, or else the directory of the first Dockerfile that is a file of this machine,
+// or else the current directory.
+func (o *buildOptions) contextOf(args []string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	local := func(name string) bool { return name != build.Stdin && !remote.IsHTTP(name) }
+	if n := slices.IndexFunc(o.files, local); n >= 0 {
+		return filepath.Dir(o.files[n])
+	}
+	return "."
+}
+
+// choosePull makes all spellings of --pull one of the four policies.
+func (o *buildOptions) choosePull() error {
+	switch {
+	case o.pullAlways && o.pullNever:
+		return command.Usagef("--pull-always and --pull-never contradict each other: give one of them")
+	case o.pullAlways:
+		o.pull = string(build.PullAlways)
+	case o.pullNever:
+		o.pull = string(build.PullNever)
+	}
+	switch strings.ToLower(o.pull) {
+	case "true", string(build.PullAlways):
+		o.pull = string(build.PullAlways)
+	case "false":
+		o.pull = string(build.PullMissing)
+		if o.speaks.Containers() {
+			o.pull = string(build.PullNever)
+		}
+	case string(build.PullMissing), "ifmissing", "notpresent":
+		o.pull = string(build.PullMissing)
+	case string(build.PullNewer), "ifnewer":
+		o.pull = string(build.PullNewer)
+	case string(build.PullNever):
+		o.pull = string(build.PullNever)
+	default:
+		return command.Usagef("--pull=%s: must be always, missing, newer or never", o.pull)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
+)
+
+// understand makes a command line of another tool one of cooper's: it finds the dialect, and gives the options before
+// the verb to the verb, or to the environment, from which the process in the namespace has them, too. With an error
+// the tree of commands is nil.
+func understand(env command.Env, out io.Writer) (command.Env, *cobra.Command, error) {
+	var err error
+	if env.Dialect, err = dialect.Choose(env.Name, os.Getenv(dialect.Variable)); err != nil {
+		return env, nil, command.Usage(err)
+	}
+	line, err := dialect.Split(env.Args)
+	if err != nil {
+		return env, nil, command.Usage(err)
+	}
+	for _, text := range line.Variables {
+		name, value, _ := strings.Cut(text, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return env, nil, command.Usage(err)
+		}
+	}
+	words := dialect.Verb(line.Words)
+	env.Args = words
+	if len(line.Flags) > 0 {
+		env.Args = withFlags(newRootCmd(env, out), words, line.Flags)
+	}
+	return env, newRootCmd(env, out), nil
+}
+
+// withFlags puts those of the flags that a verb has behind it and the verbs below it that the words name.
+func withFlags(root *cobra.Command, words, flags []string) []string {
+	cmd, verbs := root, 0
+	for verbs < len(words) {
+		n := slices.IndexFunc(cmd.Commands(), func(c *cobra.Command) bool {
+			return c.Name() == words[verbs] || c.HasAlias(words[verbs])
+		})
+		if n < 0 {
+			break
+		}
+		cmd = cmd.Commands()[n]
+		verbs++
+	}
+	has := func(flag string) bool {
+		name, _, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		return cmd.Flags().Lookup(name) != nil
+	}
+	flags = slices.DeleteFunc(slices.Clone(flags), func(flag string) bool { return !has(flag) })
+	return slices.Concat(words[:verbs], flags, words[verbs:])
+}

@@ -1,0 +1,104 @@
+package dialect
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Foreign are the flags of a command that belong to other tools and have no meaning here.
+type Foreign struct{ values []*value }
+
+// value is a flag as it was given, each value that it was given.
+type value struct {
+	row   Flag
+	given []string
+}
+
+var _ pflag.Value = (*value)(nil)
+
+func (v *value) String() string { return "" }
+
+// Type is what pflag calls the type of the value.
+func (v *value) Type() string {
+	if v.row.Switch {
+		return "bool"
+	}
+	return "string"
+}
+
+// Foreign tells the flags of the table from all others.
+func (v *value) Foreign() {}
+
+// IsBoolFlag has pflag take a switch without a value.
+func (v *value) IsBoolFlag() bool { return v.row.Switch }
+
+// Set takes a value.
+func (v *value) Set(text string) error {
+	if v.row.Switch {
+		is, err := strconv.ParseBool(text)
+		if err != nil {
+			return err
+		}
+		text = strconv.FormatBool(is)
+	}
+	v.given = append(v.given, text)
+	return nil
+}
+
+// Register adds the flags of the table that f lacks, which no help shows.
+func Register(f *pflag.FlagSet) *Foreign {
+	var foreign Foreign
+	for _, row := range Flags() {
+		if row.Kind == Own || f.Lookup(row.Name) != nil {
+			continue
+		}
+		v := &value{row: row}
+		short := row.Short
+		if short != "" && f.ShorthandLookup(short) != nil {
+			short = "" // -D is a flag of buildah's and another one of buildx's, both without effect
+		}
+		flag := f.VarPF(v, row.Name, short, row.Text)
+		flag.Hidden = true
+		if row.Switch {
+			flag.NoOptDefVal = "true"
+		}
+		foreign.values = append(foreign.values, v)
+	}
+	return &foreign
+}
+
+// Take gives a line for the user for the flags that have no effect though they ask for something, and an error for one
+// that is refused. It shows no values, which may be secret.
+func (f *Foreign) Take() (notes []string, err error) {
+	var reasons []string
+	flags := map[string][]string{} // by reason
+	for _, v := range f.values {
+		n := slices.IndexFunc(v.given, func(text string) bool { return !v.row.harmless(text) })
+		if n < 0 {
+			continue
+		}
+		flag := "--" + v.row.Name
+		if v.row.Switch && v.given[n] == "false" {
+			flag += "=false"
+		}
+		if v.row.Kind == Refused {
+			return nil, fmt.Errorf("%s is not supported: %s\nhint: %s", flag, v.row.Text, v.row.Way)
+		}
+		if flags[v.row.Text] == nil {
+			reasons = append(reasons, v.row.Text)
+		}
+		flags[v.row.Text] = append(flags[v.row.Text], flag)
+	}
+	for _, reason := range reasons {
+		verb := "has"
+		if len(flags[reason]) > 1 {
+			verb = "have"
+		}
+		notes = append(notes, fmt.Sprintf("%s %s no effect: %s", strings.Join(flags[reason], ", "), verb, reason))
+	}
+	return notes, nil
+}
