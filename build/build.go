@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/internal/sshagent"
+	"github.com/cooperbuild/cooper/build/internal/steps"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
@@ -110,7 +111,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	if err != nil {
 		return Result{}, false, err
 	}
-	set.Progress.Emit(p.outline(from.dockerfile.Parsed))
+	set.Progress.Emit(steps.Names{Stages: p.stages}.Outline(p.graph, from.dockerfile.Parsed))
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	pushes := outputs.NewPushes(running, outputs.PushesOptions{

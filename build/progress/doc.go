@@ -9,6 +9,7 @@
 //     times a
 //     second, with their elapsed time and the last lines of their output.
 //   - quiet: nothing, unless a step fails.
+//   - steps: what podman and buildah show, the instructions in their order, each with what it writes; see [NewSteps].
 //   - json: one JSON object a line, see below.
 //   - rawjson: the SolveStatus of BuildKit's client as JSON, one a line. A step is a vertex whose digest stands for it
 //     in
@@ -24,6 +25,8 @@
 //
 // All renderers are safe for concurrent use. No goroutine is left after Close, and the terminal holds no changed mode
 // between two frames, so that even a killed process leaves it usable.
+//
+// One room: all views share how lines are put together, made harmless and cut, and how steps and transfers are followed.
 //
 // # The json view
 //

@@ -1,4 +1,4 @@
-package build
+package steps
 
 import (
 	"github.com/cooperbuild/cooper/build/plan"
@@ -6,27 +6,27 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
 )
 
-// outline is the plan as the Dockerfile has it: its stages, each with all of its instructions, those that are no step
+// Outline is a plan as the Dockerfile has it: its stages, each with all of its instructions, those that are no step
 // among them.
-func (p planned) outline(df *dockerfile.File) (shown progress.Planned) {
+func (n Names) Outline(graph *plan.Graph, df *dockerfile.File) (shown progress.Planned) {
 	type place struct {
 		stage *plan.Stage
 		line  int
 	}
 	steps := map[place]*plan.Step{}
-	for _, s := range p.graph.Steps {
+	for _, s := range graph.Steps {
 		if at := (place{s.Stage, s.Location.StartLine}); steps[at] == nil {
 			steps[at] = s
 		}
 	}
-	number := map[string]int{} // of stages by platform
-	for _, stage := range p.graph.Stages {
+	counts := map[string]int{} // of stages by platform
+	for _, stage := range graph.Stages {
 		platforms := stage.Last.Platforms
-		number[platforms]++
+		counts[platforms]++
 		parsed := df.Stages[stage.Index]
 		total := len(parsed.Commands) + 1
-		add := func(n int, at dockerfile.Location) {
-			i := progress.Instruction{Platforms: platforms, Stage: number[platforms], Stages: p.stages, Number: n, Total: total,
+		add := func(number int, at dockerfile.Location) {
+			i := progress.Instruction{Platforms: platforms, Stage: counts[platforms], Stages: n.Stages, Number: number, Total: total,
 				Text: plan.FirstLine(df.Text(at))}
 			if s := steps[place{stage, at.StartLine}]; s != nil {
 				_, config := s.Op.(*plan.Config)
@@ -36,8 +36,8 @@ func (p planned) outline(df *dockerfile.File) (shown progress.Planned) {
 			shown.Instructions = append(shown.Instructions, i)
 		}
 		add(1, df.Location(parsed.Location))
-		for n, command := range parsed.Commands {
-			add(n+2, df.Location(command.Location()))
+		for k, command := range parsed.Commands {
+			add(k+2, df.Location(command.Location()))
 		}
 	}
 	return shown
