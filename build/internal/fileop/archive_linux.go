@@ -15,6 +15,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/internal/decompress"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // drainSize is how many bytes are read after an archive's end, at most, to reach the checksum of its compression.
@@ -203,31 +204,44 @@ func (u *unpacker) make(d *dir, name string, m memberFile) error {
 		}
 		return u.c.tree.set.named(d, name, m.attrs)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		if err := u.clear(d, name); err != nil {
-			return err
-		}
-		err := u.c.tree.makeNode(d, name, nodeOf(m))
-		if errors.Is(err, unix.EPERM) && m.h.Typeflag != tar.TypeFifo {
-			// Root of a user namespace can't make devices. Archives of root file systems usually have some, but no image needs
-			// them: a container's /dev is mounted over them.
-			u.c.done.devices.Add(1)
-			return nil
-		}
-		return err
+		return u.node(d, name, m)
 	default:
 		return fmt.Errorf("unknown type %q", m.h.Typeflag)
 	}
 }
 
-func nodeOf(m memberFile) node {
-	n := node{attrs: m.attrs, kind: unix.S_IFIFO}
-	switch m.h.Typeflag {
-	case tar.TypeChar:
-		n.kind, n.device = unix.S_IFCHR, unix.Mkdev(uint32(m.h.Devmajor), uint32(m.h.Devminor))
-	case tar.TypeBlock:
-		n.kind, n.device = unix.S_IFBLK, unix.Mkdev(uint32(m.h.Devmajor), uint32(m.h.Devminor))
+// node makes a FIFO or a device.
+func (u *unpacker) node(d *dir, name string, m memberFile) error {
+	if err := u.clear(d, name); err != nil {
+		return err
 	}
-	return n
+	n, err := nodeOf(m)
+	if err != nil {
+		return err
+	}
+	err = u.c.tree.makeNode(d, name, n)
+	if errors.Is(err, unix.EPERM) && m.h.Typeflag != tar.TypeFifo {
+		// Root of a user namespace can't make devices. Archives of root file systems usually have some, but no image needs
+		// them: a container's /dev is mounted over them.
+		u.c.done.devices.Add(1)
+		return nil
+	}
+	return err
+}
+
+func nodeOf(m memberFile) (n node, err error) {
+	n = node{attrs: m.attrs, kind: unix.S_IFIFO}
+	if m.h.Typeflag == tar.TypeFifo {
+		return n, nil
+	}
+	n.kind = unix.S_IFBLK
+	if m.h.Typeflag == tar.TypeChar {
+		n.kind = unix.S_IFCHR
+	}
+	if n.device, err = fsys.Device(m.h.Devmajor, m.h.Devminor); err != nil {
+		return n, fmt.Errorf("%w: %w", ErrUnsafeArchive, err)
+	}
+	return n, nil
 }
 
 // attrs gives the attributes of a member: those of its header, with the owner that --chown gives, if any.

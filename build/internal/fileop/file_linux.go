@@ -177,5 +177,5 @@ func (c *copier) copySpecial(d *dir, name string, e source.Entry) error {
 	default:
 		return ErrChanged
 	}
-	return c.tree.makeNode(d, name, node{attrs: c.rules.copied(&st, nil), kind: kind, device: st.Rdev})
+	return c.tree.makeNode(d, name, node{attrs: c.rules.copied(&st, nil), kind: kind, device: int(st.Rdev)})
 }

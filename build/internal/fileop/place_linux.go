@@ -64,14 +64,14 @@ func (t *tree) create(d *dir, name string, mode uint32) (int, error) {
 type node struct {
 	*attrs
 	kind   uint32
-	device uint64
+	device int
 }
 
 func (t *tree) makeNode(d *dir, name string, n node) error {
 	if n.kind == unix.S_IFCHR && n.device == 0 {
 		return fmt.Errorf("character devices 0:0 are %w", ErrWhiteout)
 	}
-	err := t.place(d, name, func() error { return unix.Mknodat(d.layer, name, n.kind|n.mode&0o777, int(n.device)) })
+	err := t.place(d, name, func() error { return unix.Mknodat(d.layer, name, n.kind|n.mode&0o777, n.device) })
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("make device node: only real root can, not root of a user namespace: %w", err)
 	}
