@@ -1,9 +1,7 @@
 package pull
 
 import (
-	"archive/tar"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -33,35 +31,5 @@ func TestIDsBeyondTheRangesAreNamed(t *testing.T) {
 	text := (&MissingIDs{UIDs: []uint32{7}}).Error()
 	if !strings.Contains(text, "the image has files of") || !strings.Contains(text, "7") {
 		t.Errorf("said: %s", text)
-	}
-}
-
-func TestAnOddLayerIsMadeOfAnotherArchive(t *testing.T) {
-	t.Parallel()
-	tree := newOddTree()
-	for _, h := range []tar.Header{
-		{Name: "a", Typeflag: tar.TypeReg}, {Name: "d/", Typeflag: tar.TypeDir}, {Name: "d/x", Typeflag: tar.TypeReg},
-		{Name: ".wh.d", Typeflag: tar.TypeReg}, {Name: "a", Typeflag: tar.TypeReg},
-		{Name: "b", Typeflag: tar.TypeLink, Linkname: "a"}, {Name: "c", Typeflag: tar.TypeLink, Linkname: "below"},
-	} {
-		if err := tree.add(&h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	members, _ := tree.result()
-	got := map[int][]string{}
-	for n, m := range members {
-		got[n] = append(slices.Clone(m.names), m.below)
-	}
-	// The whiteout hides what came before it, and the second file is the one that counts, with its link.
-	for n, names := range map[int]string{4: "/a", 6: "/c"} {
-		if len(got[n]) == 0 || got[n][0] != names {
-			t.Errorf("member %d becomes %v of %v", n, got[n], slices.Sorted(maps.Keys(got)))
-		}
-	}
-	for _, n := range []int{0, 2} {
-		if names, ok := got[n]; ok {
-			t.Errorf("member %d, which is hidden, becomes %v", n, names)
-		}
 	}
 }

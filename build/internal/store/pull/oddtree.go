@@ -20,7 +20,12 @@ type oddTree struct {
 	// the number of the next member.
 	files []*oddFile
 	next  int
+	// implied is how many directories there are, or were, that no member was at first.
+	implied int
 }
+
+// maxImplied bounds them: a path names thousands of directories in a few kilobytes, and each takes memory.
+const maxImplied = 1 << 20
 
 type oddNode struct {
 	// children are a directory's entries by name; nil in all others.
@@ -117,16 +122,16 @@ func (t *oddTree) dir(name string) (*oddNode, error) {
 		}
 		child := n.children[part]
 		switch {
-		case child == nil:
-			child = newOddDir(-1)
-		case child.whiteout():
-			child = newOddDir(-1)
-			child.opaque = true
+		case child == nil, child.whiteout():
+			if t.implied++; t.implied > maxImplied {
+				return nil, fmt.Errorf("its archive has paths with more than %d directories that are no members of it", maxImplied)
+			}
+			n.children[part] = newOddDir(-1)
+			n.children[part].opaque = child != nil
 		case child.file != nil:
 			return nil, fmt.Errorf("its archive has members below %q, which it says is no directory", name)
 		}
-		n.children[part] = child
-		n = child
+		n = n.children[part]
 	}
 	return n, nil
 }
@@ -137,6 +142,9 @@ func (t *oddTree) find(name string) (file *oddFile, below string, err error) {
 	for part := range strings.SplitSeq(strings.Trim(name, "/"), "/") {
 		if n.file != nil {
 			return nil, "", fmt.Errorf("which is below what is no directory")
+		}
+		if part == "" { // of the root
+			continue
 		}
 		hidden = hidden || n.opaque
 		child := n.children[part]

@@ -78,9 +78,7 @@ func (u *unpacker) open(name string) (*dir, error) {
 	}
 	fd, err := openParent(u.root, name)
 	if errors.Is(err, unix.ENOENT) {
-		if err = u.imply(name); err == nil {
-			fd, err = openParent(u.root, name)
-		}
+		fd, err = u.imply(name)
 	}
 	if err != nil {
 		return nil, at(err, name)
@@ -92,28 +90,32 @@ func (u *unpacker) open(name string) (*dir, error) {
 	return u.parent, nil
 }
 
-// imply makes a directory that members lie in, and those above it.
-func (u *unpacker) imply(name string) error {
-	if name == "/" {
-		return nil
-	}
-	if err := u.imply(path.Dir(name)); err != nil {
-		return err
-	}
-	parent, err := openParent(u.root, path.Dir(name))
+// imply makes a directory that members lie in, and those above it, and opens it. It goes down step by step: a path from
+// the root for each of thousands of directories would be walked thousands of times.
+func (u *unpacker) imply(name string) (int, error) {
+	fd, err := openParent(u.root, "/")
 	if err != nil {
-		return err
+		return -1, err
 	}
-	defer func() { _ = unix.Close(parent) }() // nothing is written through it
-	err = unix.Mkdirat(parent, path.Base(name), 0o700)
-	if errors.Is(err, unix.EEXIST) {
-		return nil
+	length := 0
+	for part := range strings.SplitSeq(strings.TrimPrefix(name, "/"), "/") {
+		length += len("/") + len(part)
+		err := unix.Mkdirat(fd, part, 0o700)
+		if err == nil {
+			err = unix.Fchmodat(fd, part, 0o755, 0) // whatever the umask is
+			u.implied[name[:length]] = true
+		}
+		below := -1
+		if err == nil || errors.Is(err, unix.EEXIST) {
+			below, err = openParent(fd, part)
+		}
+		_ = unix.Close(fd) // an O_PATH descriptor has nothing to write
+		if err != nil {
+			return -1, err
+		}
+		fd = below
 	}
-	if err == nil {
-		err = unix.Fchmodat(parent, path.Base(name), 0o755, 0) // whatever the umask is
-		u.implied[name] = true
-	}
-	return err
+	return fd, nil
 }
 
 // directory makes a directory, with its attributes to come.
@@ -188,7 +190,10 @@ func (u *unpacker) node(d *dir, name string, h *tar.Header, attr attributes) err
 		if u.Nested {
 			return nil
 		}
-		device = int(unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)))
+		var err error
+		if device, err = fsys.Device(h.Devmajor, h.Devminor); err != nil {
+			return err
+		}
 	}
 	if err := unix.Mknodat(d.fd, name, kind|0o600, device); err != nil {
 		return err

@@ -11,10 +11,12 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/imagebuilder/layer/owners"
 	"github.com/cooperbuild/cooper/internal/decompress"
+	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
 // Archive is what is known of a layer's archive that was read.
@@ -27,6 +29,8 @@ type Archive struct {
 	Odd bool
 	// Size is that of the archive, uncompressed, in bytes.
 	Size int64
+	// kept is how many bytes of names and attributes are in memory until the archive has ended.
+	kept int64
 }
 
 func newArchive() *Archive { return &Archive{UIDs: map[uint32]bool{}, GIDs: map[uint32]bool{}} }
@@ -76,8 +80,9 @@ func (c *ioCounter) Write(p []byte) (int, error) {
 
 // members reads an archive's members, notes what they are, and hands each that is allowed in a layer to take.
 func (a *Archive) members(stream io.Reader, take func(h *tar.Header, body io.Reader) error) error {
-	oddities := newOddities()
-	for r := tar.NewReader(stream); ; {
+	oddities, head := newOddities(), &headers{from: stream}
+	for r := tar.NewReader(head); ; {
+		head.left = maxHeaders
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -85,15 +90,66 @@ func (a *Archive) members(stream io.Reader, take func(h *tar.Header, body io.Rea
 		if err != nil {
 			return fmt.Errorf("read its archive: %w", err)
 		}
-		if err := checkMember(h); err != nil {
+		if err := errors.Join(checkMember(h), a.keep(h)); err != nil {
 			return err
 		}
 		a.add(h)
 		a.Odd = oddities.note(h) || a.Odd
+		head.left = math.MaxInt64
 		if err := take(h, r); err != nil {
 			return err
 		}
+		if err := skip(r); err != nil {
+			return err
+		}
 	}
+}
+
+// skip reads what nobody has read of a member.
+func skip(body io.Reader) error {
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return fmt.Errorf("read its archive: %w", err)
+	}
+	return nil
+}
+
+// What an archive of any length may take of memory, in bytes: for the headers of one member, which are kept until the
+// member comes, and for what is kept of directories and hard links until the end.
+const (
+	maxHeaders = 16 << 20
+	maxKept    = 256 << 20
+)
+
+// headers read a stream, of which at most left bytes may be read.
+type headers struct {
+	from io.Reader
+	left int64
+}
+
+func (h *headers) Read(p []byte) (int, error) {
+	n, err := h.from.Read(p)
+	if h.left -= int64(n); h.left < 0 {
+		return n, fmt.Errorf("a member has more than %s of headers", disk.FormatSize(maxHeaders))
+	}
+	return n, err
+}
+
+// keep counts what is kept of a member.
+func (a *Archive) keep(h *tar.Header) error {
+	if h.Typeflag != tar.TypeDir && h.Typeflag != tar.TypeLink {
+		return nil
+	}
+	a.kept += int64(len(h.Name) + len(h.Linkname))
+	for key, value := range h.PAXRecords {
+		if strings.HasPrefix(key, XattrRecord) {
+			a.kept += int64(len(key) + len(value))
+		}
+	}
+	if a.kept > maxKept {
+		return fmt.Errorf("its archive has more than %s of names and attributes of directories and hard links",
+			disk.FormatSize(maxKept))
+	}
+	return nil
 }
 
 // How members say what they hide of the layers below.
@@ -155,6 +211,9 @@ func (o *oddities) note(h *tar.Header) (odd bool) {
 
 // checkMember refuses what would not be in the image as the archive has it.
 func checkMember(h *tar.Header) error {
+	if err := errors.Join(checkName(h), checkDevice(h)); err != nil {
+		return err
+	}
 	if name := path.Clean(h.Name); name == ".." || strings.HasPrefix(name, "../") {
 		return fmt.Errorf("its archive has a member outside of the image: %q", h.Name)
 	}
@@ -169,18 +228,13 @@ func checkMember(h *tar.Header) error {
 			h.Name, h.Uid, h.Gid, uint32(math.MaxUint32-1))
 	}
 
-	const hint = "hint: no tool for building images writes that into a layer; don't trust the image"
-	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
-		return fmt.Errorf("its archive has a member %q that is a device 0:0, by which an overlay file system would hide files of the layers below\n%s", h.Name, hint)
-	}
-
 	sparse := h.Typeflag == tar.TypeGNUSparse
 	for key := range h.PAXRecords {
 		sparse = sparse || strings.HasPrefix(key, sparseRecord)
 		name, ok := strings.CutPrefix(key, XattrRecord)
 		if ok && steersOverlay(name) {
 			return fmt.Errorf("its archive has a member %q with the attribute %s, by which an overlay file system would show other files than the layers have\n%s",
-				h.Name, name, hint)
+				h.Name, name, distrust)
 		}
 	}
 
@@ -190,6 +244,37 @@ func checkMember(h *tar.Header) error {
 			disk.FormatSize(h.Size))
 	}
 
+	return nil
+}
+
+// distrust is the advice about members by which an overlay would show other files than the layers have.
+const distrust = "hint: no tool for building images writes that into a layer; don't trust the image"
+
+// checkDevice refuses a device that would be another one, or a mark of overlay's.
+func checkDevice(h *tar.Header) error {
+	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
+		return fmt.Errorf("its archive has a member %q that is a device 0:0, by which an overlay file system would hide files of the layers below\n%s", h.Name, distrust)
+	}
+
+	_, err := fsys.Device(h.Devmajor, h.Devminor)
+	if err != nil && (h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock) {
+		return fmt.Errorf("its archive has a member %q that is no device of Linux: %w\n%s", h.Name, err, distrust)
+	}
+	return nil
+}
+
+// maxName is how many bytes a path may have for the kernel. Longer ones, of any number of directories, would take much
+// time to be looked at before they are found to be impossible.
+const maxName = unix.PathMax - 1
+
+// checkName refuses a member whose names are too long.
+func checkName(h *tar.Header) error {
+	for _, name := range []string{h.Name, h.Linkname} {
+		if len(name) > maxName {
+			return fmt.Errorf("its archive has a member with a path of %d bytes, %q...: Linux has them up to %d bytes",
+				len(name), name[:40], maxName)
+		}
+	}
 	return nil
 }
 
