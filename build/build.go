@@ -107,6 +107,9 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	blobs := e.blobs(set, r.cache)
 	defer blobs.Close()
 	bases := e.bases(set, blobs)
+	if set, err = set.withPlatforms(ctx, from.dockerfile, bases); err != nil {
+		return Result{}, false, err
+	}
 	p, err := makePlan(ctx, set, from, bases)
 	if err != nil {
 		return Result{}, false, err

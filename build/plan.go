@@ -2,7 +2,9 @@ package build
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/cooperbuild/cooper/build/internal/bases"
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -38,6 +40,18 @@ func makePlan(ctx context.Context, set settings, from opened, bases plan.Resolve
 	asked := sourcedate.Asked{Timestamp: set.Timestamp, SourceDate: set.SourceDate, Args: set.BuildArgs}
 	p.date, err = asked.Date(p.graph.SourceDate)
 	return p, err
+}
+
+// withPlatforms are the settings with the platforms to build for, where these are all that there are images for.
+func (s settings) withPlatforms(ctx context.Context, df inputs.File, from *bases.Resolver) (settings, error) {
+	if !s.AllPlatforms {
+		return s, nil
+	}
+	var err error
+	if s.Platforms, err = from.Common(ctx, df.Parsed, s.planOptions(df, nil)); err != nil {
+		return s, fmt.Errorf("--all-platforms: %w", err)
+	}
+	return s, CheckOutputs(s.Request)
 }
 
 // combine plans for several platforms. Warnings about the Dockerfile, which each plan repeats,

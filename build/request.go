@@ -43,7 +43,9 @@ type Request struct {
 	// Platforms are what to build for; none: this machine's, or what the base image is for. For
 	// several, each of which may stand here once, the build makes an index.
 	Platforms []ocispec.Platform
-	Outputs   []export.Spec
+	// AllPlatforms builds for all platforms that there are base images for, and Platforms is empty.
+	AllPlatforms bool
+	Outputs      []export.Spec
 	// Format is the format of the image in the store; empty: OCI's. Outputs have a format of their own.
 	Format  Format
 	Pull    PullPolicy

@@ -353,7 +353,7 @@ func commandRows() []importRule {
 			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
 				"build/internal/store/snapshot build/plan build/progress build/registry " +
-				"build/registry/content build/session imagebuilder userns",
+				"build/registry/content build/session imagebuilder imagebuilder/dockerfile userns",
 		},
 		{
 			pkg: "build/internal/steps",
@@ -404,8 +404,8 @@ func commandRows() []importRule {
 		{
 			pkg: "build/pullimage", job: "images from registries into the store: of platforms, all tags",
 			mayImport: "build/internal/bases build/internal/store/depot build/internal/store/images " +
-				"build/internal/store/snapshot build/plan build/progress build/registry build/session " +
-				"imagebuilder imagebuilder/reference",
+				"build/internal/store/pull build/internal/store/snapshot build/plan build/progress " +
+				"build/registry build/session imagebuilder imagebuilder/reference",
 		},
 		{
 			pkg:       "build/sourcedate",

@@ -86,6 +86,7 @@ func TestManifestListsAreEditedByCooperAndPodman(t *testing.T) {
 		if got := arches(read(podman, "remote")); got != "amd64" {
 			t.Errorf("a list of a registry's image has %s", got)
 		}
+		s.checkRemoteLists(t, address+"/lib/list:1")
 		s.build(t, "--manifest", "built", "--platform", "linux/amd64,linux/arm64", "ctx")
 		s.build(t, "--manifest", "built", "--platform", "linux/s390x", "ctx")
 		if got := arches(read(podman, "built")); strings.Join(strings.Fields(got), " ") != got || !strings.HasSuffix(got,
@@ -93,14 +94,14 @@ func TestManifestListsAreEditedByCooperAndPodman(t *testing.T) {
 			t.Errorf("a list that builds have made has %s", got)
 		}
 		for args, says := range map[string]string{
-			"create both":                   "manifest list localhost/both:latest is there already\nhint: --amend adds to it",
-			"create --amend amd64":          "amd64 is an image and no manifest list",
-			"inspect bot":                   "bot: no such image in the store\nhint: did you mean both?",
-			"remove both on":                "has no image on",
-			"remove both sha256:nope":       "no such image",
-			"annotate both none":            "none: no such image in the store",
-			"create --all self theirs none": "none isn't in the store",
-			"rm amd64":                      "amd64 is an image and no manifest list",
+			"create both":             "manifest list localhost/both:latest is there already\nhint: --amend adds to it",
+			"create --amend amd64":    "amd64 is an image and no manifest list",
+			"inspect localhost/bot":   "bot: no such image in the store\nhint: did you mean localhost/both?",
+			"remove both on":          "has no image on",
+			"remove both sha256:nope": "no such image",
+			"annotate both none":      "none: no such image in the store",
+			"create --all self theirs " + address + "/lib/none:1": "pull " + address + "/lib/none:1",
+			"rm amd64": "amd64 is an image and no manifest list",
 		} {
 			r := s.cooper(t, append([]string{"manifest"}, strings.Fields(args)...)...)
 			if r.Code != 1 || !strings.Contains(r.Stderr, says) {
@@ -114,4 +115,61 @@ func TestManifestListsAreEditedByCooperAndPodman(t *testing.T) {
 		s.mustCooper(t, "inspect", "amd64")
 		s.checkNoLeftovers(t)
 	})
+}
+
+// checkRemoteLists has a store that knows nothing show and take an index of a registry, of three images.
+func (s *site) checkRemoteLists(t *testing.T, name string) {
+	t.Helper()
+	other := newSite(t, s.mode)
+	var index ocispec.Index
+	raw := other.mustCooper(t, "manifest", "inspect", "--tls-verify=false", name)
+	if err := json.Unmarshal([]byte(raw), &index); err != nil || len(index.Manifests) != 3 {
+		t.Errorf("the registry's index is %s, %v", raw, err)
+	}
+	if names := other.mustCooper(t, "images", "-aq"); names != "" {
+		t.Errorf("to look at an index has pulled %s", names)
+	}
+	other.mustCooper(t, "manifest", "create", "all")
+	other.mustCooper(t, "manifest", "add", "--tls-verify=false", "--all", "--features", "sse4,avx", "all",
+		"docker://"+name)
+	for _, raw := range []string{other.mustCooper(t, "manifest", "inspect", "all"),
+		other.run(t, "podman", "manifest", "inspect", "all")} {
+		var list struct {
+			Manifests []struct {
+				Platform struct{ Features []string }
+			}
+		}
+		if err := json.Unmarshal([]byte(raw), &list); err != nil || len(list.Manifests) != 3 ||
+			strings.Join(list.Manifests[2].Platform.Features, " ") != "sse4 avx" {
+			t.Errorf("the list is %s, %v", raw, err)
+		}
+	}
+	other.mustCooper(t, "manifest", "push", "-q", "--tls-verify=false", "--compression-format=zstd", "--force-compression",
+		"all", name+"-featured")
+	if raw := other.mustCooper(t, "manifest", "inspect", "--tls-verify=false", name+"-featured"); strings.Count(raw,
+		`"sse4"`) != 3 {
+		t.Errorf("pushed was %s", raw)
+	}
+	other.write(t, "ctx/Containerfile", "FROM "+name+"\nCOPY f /g\n")
+	other.write(t, "ctx/f", "f")
+	other.mustCooper(t, "build", "--tls-verify=false", "--all-platforms", "--logfile", "log", "--logsplit", "-t", "app",
+		"ctx")
+	for _, file := range []string{"log_linux_amd64", "log_linux_arm64", "log_linux_s390x"} {
+		if text := other.read(t, file); strings.Count(text, "COPY f /g") != 1 {
+			t.Errorf("%s is\n%s", file, text)
+		}
+	}
+	if raw := other.mustCooper(t, "manifest", "inspect", "app"); strings.Count(raw, `"digest"`) != 3 {
+		t.Errorf("built was %s", raw)
+	}
+	for _, args := range []string{"--platform=linux/amd64", "--arch=arm64"} {
+		if r := other.cooper(t, "build", "--all-platforms", args, "ctx"); r.Code != 2 {
+			t.Errorf("--all-platforms %s: status %d, %s", args, r.Code, r.Stderr)
+		}
+	}
+	other.write(t, "ctx/Containerfile", "FROM scratch\nCOPY f /g\n")
+	if r := other.cooper(t, "build", "--all-platforms", "ctx"); r.Code != 1 ||
+		!strings.Contains(r.Stderr, "--platform names them") {
+		t.Errorf("--all-platforms on nothing: status %d, %s", r.Code, r.Stderr)
+	}
 }

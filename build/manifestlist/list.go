@@ -21,10 +21,15 @@ import (
 // ErrExists says that a name has a manifest list or an image already.
 var ErrExists = errors.New("is there already")
 
+// ErrNoList says that an image is no manifest list.
+var ErrNoList = images.ErrNoList
+
 // Change says what an entry of a list tells of its image; what is zero stays as it is.
 type Change struct {
 	OS, Arch, Variant, OSVersion string
 	OSFeatures                   []string
+	// Features are what the image needs of the machine's processor.
+	Features []string
 	// Annotations are added to the entry's.
 	Annotations map[string]string
 }
@@ -60,7 +65,9 @@ func edit(ctx context.Context, s *session.Session, name string, create bool,
 	if err != nil {
 		return "", err
 	}
-	settle(&l.Index)
+	if err = settle(&l); err != nil {
+		return "", err
+	}
 	if id, err = d.Images.SaveList(ctx, l); err != nil {
 		return "", err
 	}
@@ -68,9 +75,9 @@ func edit(ctx context.Context, s *session.Session, name string, create bool,
 }
 
 // settle gives an index the format of its entries: docker's if all are docker's and it says nothing that docker's
-// can't.
-func settle(index *ocispec.Index) {
-	format := imagebuilder.Docker
+// can't, or if it says something that only docker's can.
+func settle(l *images.ManifestList) error {
+	index, format := &l.Index, imagebuilder.Docker
 	if len(index.Manifests) == 0 || len(index.Annotations) > 0 {
 		format = imagebuilder.OCI
 	}
@@ -79,10 +86,19 @@ func settle(index *ocispec.Index) {
 			format = imagebuilder.OCI
 		}
 	}
+	if len(l.Features) > 0 {
+		annotated := func(d ocispec.Descriptor) bool { return len(d.Annotations) > 0 }
+		if len(index.Annotations) > 0 || slices.ContainsFunc(index.Manifests, annotated) {
+			return fmt.Errorf("manifest list %s has annotations, which only OCI's indexes can have, and features of processors, "+
+				"which only docker's lists can have", l.Name)
+		}
+		format = imagebuilder.Docker
+	}
 	index.Versioned, index.MediaType = specs.Versioned{SchemaVersion: 2}, format.Index()
 	if index.Manifests == nil {
 		index.Manifests = []ocispec.Descriptor{}
 	}
+	return nil
 }
 
 // CreateOptions say how a list is made.
@@ -172,10 +188,18 @@ func put(l *images.ManifestList, entry ocispec.Descriptor, id string, change Cha
 		l.Index.Manifests = append(l.Index.Manifests, entry)
 	}
 	l.Images[entry.Digest] = id
-	change.apply(&l.Index.Manifests[at])
+	change.apply(l, at)
 }
 
-func (c Change) apply(d *ocispec.Descriptor) {
+// apply changes an entry of a list.
+func (c Change) apply(l *images.ManifestList, at int) {
+	d := &l.Index.Manifests[at]
+	if len(c.Features) > 0 {
+		if l.Features == nil {
+			l.Features = imagebuilder.Features{}
+		}
+		l.Features[d.Digest] = slices.Clone(c.Features)
+	}
 	p := ocispec.Platform{}
 	if d.Platform != nil {
 		p = *d.Platform
@@ -217,7 +241,7 @@ func Annotate(ctx context.Context, s *session.Session, name, image string, chang
 		if err != nil {
 			return err
 		}
-		change.apply(&l.Index.Manifests[at])
+		change.apply(l, at)
 		return nil
 	})
 }
@@ -230,6 +254,7 @@ func Remove(ctx context.Context, s *session.Session, name, image string) (id str
 			return err
 		}
 		delete(l.Images, l.Index.Manifests[at].Digest)
+		delete(l.Features, l.Index.Manifests[at].Digest)
 		l.Index.Manifests = slices.Delete(l.Index.Manifests, at, at+1)
 		return nil
 	})
@@ -250,17 +275,18 @@ func entryOf(d *depot.Depot, l images.ManifestList, image string) (int, error) {
 		image)
 }
 
-// Inspect gives the index of a list. The error is images.ErrNoImage if there is none of the name.
-func Inspect(ctx context.Context, s *session.Session, name string) (index ocispec.Index, err error) {
+// Inspect gives the text of a list of the store. The error is images.ErrNoImage if there is none of the name, and
+// images.ErrNoList if it is an image.
+func Inspect(ctx context.Context, s *session.Session, name string) (text []byte, err error) {
 	d, err := s.Existing(ctx)
 	if err != nil {
-		return index, err
+		return nil, err
 	}
 	if d == nil {
-		return index, fmt.Errorf("%s: %w", name, images.ErrNoImage)
+		return nil, fmt.Errorf("%s: %w", name, images.ErrNoImage)
 	}
 	l, err := d.Images.OpenList(name)
-	return l.Index, s.Explain(err)
+	return l.Text, s.Explain(err)
 }
 
 // Exists tells whether the store has a list of the name.

@@ -17,7 +17,7 @@ import (
 // is the first. The plans are not changed.
 func Combine(plans []*Graph, wanted []ocispec.Platform) (graph *Graph, targets []*Stage, err error) {
 	c := combiner{
-		graph: &Graph{}, steps: map[[sha256.Size]byte]*Step{}, users: map[*Step]int{},
+		graph: &Graph{}, steps: map[[sha256.Size]byte]*Step{},
 		images: map[*imagebuilder.Image][sha256.Size]byte{},
 	}
 	for n, g := range plans {
@@ -28,7 +28,7 @@ func Combine(plans []*Graph, wanted []ocispec.Platform) (graph *Graph, targets [
 		targets = append(targets, target)
 	}
 	for _, s := range c.graph.Steps {
-		s.Platforms = c.platforms(s)
+		s.Platforms = shownPlatforms(s)
 	}
 	c.graph.Target = targets[0]
 	c.graph.SourceDate = plans[0].SourceDate
@@ -39,10 +39,6 @@ type combiner struct {
 	graph *Graph
 	// steps are the steps of graph by their identity.
 	steps map[[sha256.Size]byte]*Step
-	// users counts the plans that have a step.
-	users map[*Step]int
-	// wanted is the platform, by step ID, of the first plan that has the step.
-	wanted []ocispec.Platform
 	// images are the digests of configs, kept because several steps share one config.
 	images map[*imagebuilder.Image][sha256.Size]byte
 }
@@ -66,13 +62,12 @@ func (c *combiner) add(g *Graph, wanted ocispec.Platform) (*Stage, error) {
 			}
 			s.ID, s.Stage = len(c.graph.Steps), st
 			c.graph.Steps = append(c.graph.Steps, s)
-			c.wanted = append(c.wanted, wanted)
 			c.steps[key] = s
 			same = s
 		}
 
 		steps[old] = same
-		c.users[same]++
+		same.WantedBy = append(same.WantedBy, wanted)
 	}
 
 	for old, st := range stages {
@@ -159,17 +154,17 @@ func idOf(s *Step) int {
 	return s.ID
 }
 
-// platforms gives the text for Step.Platforms: the platform of the step's programs, and that of the image if the step
-// is for only one image and that image's platform is another, as in "linux/amd64->arm64".
-func (c *combiner) platforms(s *Step) string {
-	have, want := s.Image.Platform, c.wanted[s.ID]
+// shownPlatforms gives the text for Step.Platforms: the platform of the step's programs, and that of the image if the
+// step is for only one image and that image's platform is another, as in "linux/amd64->arm64".
+func shownPlatforms(s *Step) string {
+	have, want := s.Image.Platform, s.WantedBy[0]
 	if have.OS == "" {
 		have = want
 	}
 	have = platforms.Normalize(have)
 	text := platforms.FormatAll(have)
 	switch {
-	case c.users[s] > 1 || text == platforms.FormatAll(want):
+	case len(s.WantedBy) > 1 || text == platforms.FormatAll(want):
 		return text
 	case have.OS != want.OS:
 		return text + "->" + platforms.FormatAll(want)

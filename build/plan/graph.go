@@ -49,6 +49,8 @@ type Step struct {
 	// Platforms says, for progress, which platform or platforms the step is for; empty in the plan of one image. Combine
 	// sets it.
 	Platforms string
+	// WantedBy are the platforms of the images that need the step; none in the plan of one image. Combine sets it.
+	WantedBy []ocispec.Platform
 	// Number and Total place the step in its stage, as in "[builder 3/7]". As in docker's output only steps that make or
 	// take layers count: FROM of an image, RUN, COPY, ADD and WORKDIR. Number is 0 for a step that doesn't count.
 	Number, Total int

@@ -9,8 +9,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
-// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepDone], [Warning] or
-// [Note].
+// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepDone], [Planned],
+// [Warning] or [Note].
 type Event interface{ event() }
 
 // StepStarted says that a step began. It is emitted for cached steps too, just before their StepDone.
@@ -19,6 +19,8 @@ type StepStarted struct {
 	ID int
 	// Name places the step, as in "[builder 3/7]". Text is the instruction, without secrets.
 	Name, Text string
+	// For are the platforms of the images that need the step, as in Planned.Platforms; none: all do.
+	For []string
 }
 
 // StepOutput is a piece of the output of a step.

@@ -2,7 +2,11 @@ package progress
 
 // Planned says what a build is going to do, before the first step starts. A later one takes the place of the one
 // before: the build begins anew.
-type Planned struct{ Instructions []Instruction }
+type Planned struct {
+	Instructions []Instruction
+	// Platforms are those of the images, at least one, as in linux/arm64.
+	Platforms []string
+}
 
 // Instruction is an instruction of a stage that a build needs.
 type Instruction struct {
@@ -12,6 +16,8 @@ type Instruction struct {
 	IsStep bool
 	// Platforms is what the stage is for in a build for several platforms, else empty.
 	Platforms string
+	// For are the platforms of the images that need the stage, as in Planned.Platforms; none: all do.
+	For []string
 	// Stage and Number count from 1 the stages of the build and the instructions of the stage, FROM among them; Stages and
 	// Total are how many there are.
 	Stage, Stages, Number, Total int

@@ -32,7 +32,7 @@ func (p prefixed) Write(text []byte) (int, error) {
 
 // stages is a plan of two stages.
 func stages() Planned {
-	return Planned{[]Instruction{
+	return Planned{Instructions: []Instruction{
 		{ID: 0, IsStep: true, Stage: 1, Stages: 2, Number: 1, Total: 2, Text: "FROM a AS b"},
 		{ID: 1, IsStep: true, Stage: 1, Stages: 2, Number: 2, Total: 2, Text: "RUN one"},
 		{Stage: 2, Stages: 2, Number: 1, Total: 3, Text: "FROM scratch"},
@@ -83,7 +83,7 @@ func TestAFailedInstructionIsShownThoughItsTurnNeverComes(t *testing.T) {
 
 func TestABuildForPlatformsAndOneThatBeginsAnewAreShown(t *testing.T) {
 	t.Parallel()
-	plan := Planned{[]Instruction{
+	plan := Planned{Instructions: []Instruction{
 		{ID: 4, IsStep: true, Platforms: "linux/arm64", Stage: 1, Stages: 1, Number: 1, Total: 1, Text: "FROM a"}}}
 	got := shownSteps(t, plan, Part{To: Discard{}}.planned(plan), StepStarted{ID: 4})
 	if want := "[linux/arm64] STEP 1/1: FROM a\n"; got != want {

@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/bases"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/internal/store/pull"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -27,6 +28,8 @@ type Request struct {
 	Image string
 	// Platforms are those of which an image is pulled; none: this machine's. Of several the name leads to an index.
 	Platforms []ocispec.Platform
+	// AllPlatforms pulls the images of all platforms of Linux that the registry has some for; Platforms is empty.
+	AllPlatforms bool
 	// AllTags pulls all tags that the image's repository has.
 	AllTags bool
 	// Policy says when a registry is asked; empty: bases.PullMissing.
@@ -78,6 +81,16 @@ func Pull(ctx context.Context, s *session.Session, req Request) (all []Pulled, e
 	return all, d.Store.Parts().Durable.Settle()
 }
 
+// Look gives the text of the manifest or index that a registry has under a name, and pulls nothing.
+func Look(ctx context.Context, s *session.Session, name string) ([]byte, error) {
+	d, err := s.Depot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := d.Pull.Look(ctx, name, pull.Options{Registry: s.Registry().Options()})
+	return found.Text, s.Explain(err)
+}
+
 // tags are the full names of all images in the repository of a name.
 func tags(ctx context.Context, s *session.Session, d *depot.Depot, name string) (names []string, err error) {
 	client, err := registry.NewClient(s.Registry().Options())
@@ -123,6 +136,12 @@ type puller struct {
 // pull pulls the images of one name.
 func (p puller) pull(ctx context.Context, name string) (Pulled, error) {
 	wanted, asked := p.Platforms, true
+	if p.AllPlatforms {
+		var err error
+		if wanted, err = p.from.Platforms(ctx, name); err != nil {
+			return Pulled{}, err
+		}
+	}
 	if len(wanted) == 0 {
 		wanted, asked = []ocispec.Platform{platforms.DefaultSpec()}, false
 	}

@@ -43,6 +43,8 @@ type Images interface {
 	FindFor(ctx context.Context, name string, platform ocispec.Platform) (images.Found, error)
 	// Move moves an image's own record to other layers, unless a container uses it.
 	Move(ctx context.Context, id, top string) error
+	// OpenList finds the index of a name. The error is images.ErrNoImage or images.ErrNoList if there is none.
+	OpenList(name string) (images.ManifestList, error)
 }
 
 // Layers are the layers of a store.
@@ -58,6 +60,8 @@ type Transfer interface {
 	// Copy copies an image from a layout or another source that can be read.
 	Copy(ctx context.Context, from content.Fetcher, root ocispec.Descriptor, o pull.CopyOptions) (images.Found,
 		error)
+	// Look finds out what a registry has under a name, and fetches no image.
+	Look(ctx context.Context, name string, o pull.Options) (pull.Offered, error)
 }
 
 var (
@@ -218,8 +222,7 @@ func (r *Resolver) findNewer(ctx context.Context, ref string, want plan.Wanted) 
 // options are those of a pull that is shown.
 func (r *Resolver) options(want plan.Wanted, shown progress.Aside) pull.Options {
 	return pull.Options{
-		Platform: want.Platform, Insecure: r.Registry.Insecure, AuthFile: r.Registry.AuthFile, CertDir: r.Registry.CertDir,
-		Username: r.Registry.Username, Password: r.Registry.Password, Mapping: r.Process, Progress: shown.Transfer,
+		Platform: want.Platform, Registry: r.Registry.Options(), Mapping: r.Process, Progress: shown.Transfer,
 		Keep: r.Keep, Retries: r.Registry.Retries,
 		Again: func(wait time.Duration, err error) {
 			r.Progress.Emit(progress.Note{Text: fmt.Sprintf("pulling once more in %s: %v", wait, err)})

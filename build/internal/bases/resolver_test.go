@@ -30,6 +30,9 @@ import (
 type world struct {
 	// has are the images of the store, served those of registries, by name.
 	has, served map[string]images.Found
+	// lists are the indexes of the store, offered the platforms that registries have images for.
+	lists   map[string][]ocispec.Descriptor
+	offered []ocispec.Platform
 	// broken is what the store says to every question, and down what registries do.
 	broken, down error
 	asked        []string
@@ -52,6 +55,26 @@ func (w *world) FindFor(_ context.Context, name string, platform ocispec.Platfor
 	return img, nil
 }
 
+func (w *world) OpenList(name string) (l images.ManifestList, err error) {
+	w.note("list %s", name)
+	entries, isList := w.lists[name]
+	switch _, isImage := w.has[name]; {
+	case w.broken != nil:
+		return l, w.broken
+	case isList:
+		l.Index.Manifests = entries
+		return l, nil
+	case isImage:
+		return l, images.ErrNoList
+	}
+	return l, images.ErrNoImage
+}
+
+func (w *world) Look(_ context.Context, name string, o pull.Options) (pull.Offered, error) {
+	w.note("look at %s, %d retries", name, o.Retries.Times)
+	return pull.Offered{Platforms: w.offered}, w.down
+}
+
 func (w *world) Rechain(_ context.Context, layers []store.Layer) ([]store.Layer, error) {
 	w.note("rechain %d", len(layers))
 	return []store.Layer{{ID: "usual"}}, w.down
@@ -63,7 +86,7 @@ func (w *world) Move(_ context.Context, id, top string) error {
 }
 
 func (w *world) Pull(_ context.Context, name string, o pull.Options) (images.Found, error) {
-	w.note("pull %s for %s from %s", name, o.Platform.Architecture, o.AuthFile)
+	w.note("pull %s for %s from %s", name, o.Platform.Architecture, o.Registry.AuthFile)
 	o.Progress("layer", 1, 2)
 	return w.served[name], w.down
 }

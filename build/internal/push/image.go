@@ -40,6 +40,8 @@ type Index struct {
 	Text []byte
 	// Annotations are the annotations of the index.
 	Annotations map[string]string
+	// Features are what the images need of the processor, by the digests in their Entry.
+	Features imagebuilder.Features
 }
 
 // manifest is the text of a manifest or index.
@@ -129,11 +131,15 @@ func (p *Pusher) index(src Source, manifests []manifest) (manifest, error) {
 		Manifests: []ocispec.Descriptor{}}
 	added := p.Annotations.Index()
 	annotated := len(added) > 0
+	features := imagebuilder.Features{}
 	for i, m := range manifests {
-		if format == imagebuilder.Docker && m.MediaType != format.Manifest() {
+		if format == imagebuilder.Docker && m.MediaType != format.Manifest() && src.Index.Features == nil {
 			format, index.MediaType = imagebuilder.OCI, imagebuilder.OCI.Index()
 		}
 		entry := src.Images[i].Entry
+		if needs, some := src.Index.Features[entry.Digest]; some && format == imagebuilder.Docker {
+			features[m.Digest] = needs
+		}
 		entry.MediaType, entry.Digest, entry.Size = m.MediaType, m.Digest, m.Size
 		if more := p.Annotations.ManifestDescriptor(src.Images[i].Platform); more != nil {
 			entry.Annotations, annotated = joined(entry.Annotations, more), true
@@ -148,7 +154,7 @@ func (p *Pusher) index(src Source, manifests []manifest) (manifest, error) {
 	if format == imagebuilder.OCI {
 		index.Annotations = joined(had.Annotations, src.Index.Annotations, added)
 	}
-	text, err := export.Marshal(index)
+	text, err := imagebuilder.MarshalIndex(index, features)
 	if err != nil {
 		return manifest{}, fmt.Errorf("encode index: %w", err)
 	}

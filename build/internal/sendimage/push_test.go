@@ -197,6 +197,7 @@ func TestAnIndexGoesWithItsImagesOrOneOfThem(t *testing.T) {
 	registrytest.Home(t, "")
 	s := open(t, func(_ *shop, put func(string, ...string) string, index func(string, ...string)) {
 		index("localhost/app:1", put("linux/amd64"), put("linux/arm64"))
+		index("localhost/empty:1")
 	})
 	name := s.Host() + "/lib/app:"
 	res, err := s.push(t.Context(), Request{Image: "app:1", To: []string{name + "all"}})
@@ -218,6 +219,10 @@ func TestAnIndexGoesWithItsImagesOrOneOfThem(t *testing.T) {
 			d.Platform.Architecture != architecture {
 			t.Errorf("%s is %s, in the index it is %+v", architecture, got, d)
 		}
+	}
+	if _, err := s.push(t.Context(), Request{Image: "empty:1", To: []string{name + "none"}}); err == nil ||
+		!strings.Contains(err.Error(), "empty:1 has no images yet") {
+		t.Errorf("an index without images: %v", err)
 	}
 	other := platforms.MustParse("linux/s390x")
 	if _, err := s.push(t.Context(), Request{Image: "app:1", To: []string{name + "none"}, Platform: &other}); err == nil ||

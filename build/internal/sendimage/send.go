@@ -152,8 +152,11 @@ func (p pusher) source(ctx context.Context, name string) (src push.Source, found
 	if err != nil {
 		return src, "", err
 	}
+	if len(all) == 0 {
+		return src, "", fmt.Errorf("the index %s has no images yet\nhint: cooper manifest add %[1]s IMAGE adds one", name)
+	}
 	if index != nil {
-		src.Index = &push.Index{Text: index, Format: formatOf(index)}
+		src.Index = &push.Index{Text: index, Format: formatOf(index), Features: imagebuilder.ReadFeatures(index)}
 	}
 	if p.Platform != nil {
 		src.Index = nil

@@ -1,6 +1,10 @@
 package steps
 
 import (
+	"slices"
+
+	"github.com/containerd/platforms"
+
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
@@ -15,18 +19,27 @@ func (n Names) Outline(graph *plan.Graph, df *dockerfile.File) (shown progress.P
 	}
 	steps := map[place]*plan.Step{}
 	for _, s := range graph.Steps {
+		for _, platform := range wantedBy(s) {
+			if !slices.Contains(shown.Platforms, platform) {
+				shown.Platforms = append(shown.Platforms, platform)
+			}
+		}
 		if at := (place{s.Stage, s.Location.StartLine}); steps[at] == nil {
 			steps[at] = s
 		}
 	}
+	if shown.Platforms == nil { // there is one image
+		shown.Platforms = []string{platforms.FormatAll(platforms.Normalize(graph.Target.Image.Platform))}
+	}
 	counts := map[string]int{} // of stages by platform
 	for _, stage := range graph.Stages {
-		platforms := stage.Last.Platforms
-		counts[platforms]++
+		shownFor := stage.Last.Platforms
+		counts[shownFor]++
 		parsed := df.Stages[stage.Index]
 		total := len(parsed.Commands) + 1
 		add := func(number int, at dockerfile.Location) {
-			i := progress.Instruction{Platforms: platforms, Stage: counts[platforms], Stages: n.Stages, Number: number, Total: total,
+			i := progress.Instruction{Platforms: shownFor, Stage: counts[shownFor], Stages: n.Stages, Number: number,
+				Total: total, For: wantedBy(stage.Last),
 				Text: plan.FirstLine(df.Text(at))}
 			if s := steps[place{stage, at.StartLine}]; s != nil {
 				_, config := s.Op.(*plan.Config)

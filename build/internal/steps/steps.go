@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/containerd/platforms"
+
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -96,7 +98,7 @@ func (r Room) Do(ctx context.Context, s *plan.Step, done Done) (*rootfs.Root, er
 	default:
 		return nil, fmt.Errorf("step %d: no way to carry out a %T", s.ID, op)
 	}
-	r.Progress.Emit(progress.StepStarted{ID: s.ID, Name: r.Names.Of(s), Text: s.Text})
+	r.begin(s)
 	var root *rootfs.Root
 	cached := false
 	err := r.Contexts.Open(ctx, inputsOf(s))
@@ -114,12 +116,25 @@ func (r Room) Do(ctx context.Context, s *plan.Step, done Done) (*rootfs.Root, er
 	return root, err
 }
 
+// begin shows that a step begins.
+func (r Room) begin(s *plan.Step) {
+	r.Progress.Emit(progress.StepStarted{ID: s.ID, Name: r.Names.Of(s), Text: s.Text, For: wantedBy(s)})
+}
+
+// wantedBy are the platforms of the images that need a step, as progress shows them.
+func wantedBy(s *plan.Step) (all []string) {
+	for _, p := range s.WantedBy {
+		all = append(all, platforms.FormatAll(p))
+	}
+	return all
+}
+
 // base is the root of an image or of scratch.
 func (r Room) base(s *plan.Step, op *plan.Base) *rootfs.Root {
 	if op.Ref == "" {
 		return rootfs.Scratch()
 	}
-	r.Progress.Emit(progress.StepStarted{ID: s.ID, Name: r.Names.Of(s), Text: s.Text})
+	r.begin(s)
 	r.Progress.Emit(progress.StepDone{ID: s.ID, Cached: true, Reason: "in the store"})
 	return r.Roots.Image(r.Bases.Image(op.Image.ID))
 }

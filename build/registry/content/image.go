@@ -56,6 +56,8 @@ type Image struct {
 	// uncompressed streams.
 	Layers  []ocispec.Descriptor
 	DiffIDs []digest.Digest
+	// Platform is the platform in the config; parts of it may be empty.
+	Platform ocispec.Platform
 	// Created is the time in the config; zero: the config has none.
 	Created time.Time
 }
@@ -69,6 +71,19 @@ type anyManifest struct {
 	Config        *ocispec.Descriptor  `json:"config"`
 	Layers        []ocispec.Descriptor `json:"layers"`
 	FSLayers      []json.RawMessage    `json:"fsLayers"`
+}
+
+// ReadRoot reads the manifest or index that root describes. entries are those of an index; nil: it is a manifest.
+func ReadRoot(ctx context.Context, src Fetcher, root ocispec.Descriptor) (text []byte, entries []ocispec.Descriptor,
+	err error) {
+	if text, err = readAll(ctx, src, root, MaxManifest); err != nil {
+		return nil, nil, fmt.Errorf("manifest: %w", err)
+	}
+	m, err := parseManifest(text, root.MediaType)
+	if err != nil {
+		return nil, nil, fmt.Errorf("manifest %s: %w", root.Digest, err)
+	}
+	return text, m.Manifests, nil
 }
 
 // ReadImage reads the manifest and config of the image for a platform, from the manifest or index that root describes.
@@ -194,7 +209,7 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 	if config.Created != nil {
 		img.Created = *config.Created
 	}
-	img.DiffIDs = config.RootFS.DiffIDs
+	img.Platform, img.DiffIDs = config.Platform, config.RootFS.DiffIDs
 	if len(img.DiffIDs) != len(img.Layers) {
 		return fmt.Errorf("its manifest has %d layers, its config %d", len(img.Layers), len(img.DiffIDs))
 	}

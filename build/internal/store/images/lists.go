@@ -16,6 +16,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
+	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
 // ErrNoList says that an image is no index.
@@ -26,6 +27,9 @@ type ManifestList struct {
 	// ID is empty for one that the store doesn't have yet, and Name the name that it was found by.
 	ID, Name string
 	Index    ocispec.Index
+	// Text is the text of the index as the store has it; Features are what it says that ocispec.Index has no field for.
+	Text     []byte
+	Features imagebuilder.Features
 	// Images are the IDs of the images in the store, by the digests of their manifests.
 	Images map[digest.Digest]string
 	// elsewhere are references of podman's to images that the store doesn't have, by digest.
@@ -45,8 +49,12 @@ func (f *Finder) OpenList(name string) (ManifestList, error) {
 	if index == nil {
 		return ManifestList{}, fmt.Errorf("%s %w", name, ErrNoList)
 	}
-	l := ManifestList{ID: img.ID, Name: found, Index: *index, Images: map[digest.Digest]string{},
-		elsewhere: map[string]string{}}
+	text, err := f.library.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
+	if err != nil {
+		return ManifestList{}, fmt.Errorf("read manifest list %s: %w", name, err)
+	}
+	l := ManifestList{ID: img.ID, Name: found, Index: *index, Text: text, Features: imagebuilder.ReadFeatures(text),
+		Images: map[digest.Digest]string{}, elsewhere: map[string]string{}}
 	for d, at := range f.references(*img) {
 		id, here := imageAt(at)
 		if img, err := f.library.Image(id); here && err == nil && d != "" { // podman may write a name
@@ -86,7 +94,7 @@ func (f *Finder) EntryOf(ctx context.Context, name string, platform ocispec.Plat
 
 // SaveList writes a manifest list and gives its ID. A new one gets its name, which is taken from the image that has it.
 func (r *Room) SaveList(ctx context.Context, l ManifestList) (id string, err error) {
-	raw, err := json.Marshal(l.Index)
+	raw, err := imagebuilder.MarshalIndex(l.Index, l.Features)
 	if err != nil {
 		return "", fmt.Errorf("record manifest list: %w", err)
 	}

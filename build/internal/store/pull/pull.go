@@ -2,8 +2,6 @@ package pull
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -32,12 +30,8 @@ func New(s *store.Store, i *images.Room) *Room {
 // Options say how to reach a registry.
 type Options struct {
 	Platform ocispec.Platform
-	// Insecure allows plain HTTP and certificates that can't be verified.
-	Insecure bool
-	AuthFile string // path of a file with credentials; empty: the usual places
-	CertDir  string // directory with certificates of the registry; empty: the usual places
-	// Username and Password are the credentials for every registry; empty: those in credential files.
-	Username, Password string
+	// Registry says how registries are reached.
+	Registry registry.Options
 	// Retries say how often a pull that failed for a reason that may pass is begun anew. Again is called before that, with
 	// the pause and the error; it may be nil.
 	Retries registry.Retries
@@ -55,42 +49,12 @@ type Options struct {
 // Pull fetches an image into the store and returns it. A short name is resolved as registries.conf says, and to
 // docker.io where it says nothing.
 func (r *Room) Pull(ctx context.Context, name string, o Options) (images.Found, error) {
-	client, err := registry.NewClient(registry.Options{Insecure: o.Insecure, AuthFile: o.AuthFile, CertDir: o.CertDir,
-		Username: o.Username, Password: o.Password})
-	if err != nil {
-		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
-	}
-	defer client.Close()
-	names, err := r.images.ShortNames()
-	if err != nil {
-		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
-	}
-
-	refs, err := names.PullCandidates(name)
-	if err != nil {
-		return images.Found{}, fmt.Errorf("pull %s: %w", name, err)
-	}
-
-	var errs []error
-	for _, ref := range refs {
-		var found images.Found
-		err := o.Retries.Do(ctx, o.again, func() (err error) {
-			found, err = r.pullOne(ctx, client, ref, o)
-			return err
-		})
-		if err == nil {
-			return found, nil
-		}
-		if ctx.Err() != nil {
-			return images.Found{}, context.Cause(ctx)
-		}
-		if missing := new(MissingIDs); errors.As(err, &missing) {
-			return images.Found{}, err
-		}
-		errs = append(errs, fmt.Errorf("pull %s: %w", ref, err))
-	}
-
-	return images.Found{}, errors.Join(errs...)
+	var found images.Found
+	err := r.tryNames(ctx, name, o, func(client *registry.Client, ref reference.Reference) (err error) {
+		found, err = r.pullOne(ctx, client, ref, o)
+		return err
+	})
+	return found, err
 }
 
 func (o Options) again(wait time.Duration, err error) {
@@ -101,9 +65,6 @@ func (o Options) again(wait time.Duration, err error) {
 
 func (r *Room) pullOne(ctx context.Context, client *registry.Client, ref reference.Reference,
 	o Options) (images.Found, error) {
-	if ref.Digest != "" {
-		ref.Tag = "" // the digest says which image it is, whatever the tag has become
-	}
 	remote, err := client.Resolve(ctx, ref)
 	if err != nil {
 		return images.Found{}, err

@@ -29,7 +29,8 @@ type buildOptions struct {
 	args                    argFlags
 	image                   imageFlags
 	platform                platformFlags
-	logFile, iidFileRaw     string
+	iidFileRaw              string
+	log                     logFlags
 	dates                   dateFlags
 	foreign                 *dialect.Foreign
 	pullAlways, pullNever   bool
@@ -115,7 +116,7 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 	o.userns.register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
 	f.StringVar(&o.iidFileRaw, "iidfile-raw", "", "write the image ID without sha256: to this file")
-	f.StringVar(&o.logFile, "logfile", "", "show the progress in this file instead of on standard error")
+	o.log.register(f)
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
 	addFileFlags(cmd, o)
 	addStoreFlags(cmd, o)
@@ -268,7 +269,7 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 	if err := o.takeForeign(); err != nil {
 		return req, err
 	}
-	if err := o.registries.Check(env); err != nil {
+	if err := errors.Join(o.registries.Check(env), o.log.check()); err != nil {
 		return req, err
 	}
 	var err error
@@ -303,6 +304,7 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 		}
 		return req, command.Usage(err)
 	}
+	req.AllPlatforms = o.platform.all
 	for _, text := range o.allOutputs() {
 		spec, err := export.ParseSpec(text)
 		if err != nil {

@@ -11,17 +11,33 @@ import (
 )
 
 // platformFlags are the parts of a platform as they are written, which podman has besides --platform.
-type platformFlags struct{ os, arch, variant string }
+type platformFlags struct {
+	os, arch, variant string
+	// all asks for all platforms that the base images are there for.
+	all bool
+}
 
 func (p *platformFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&p.os, "os", "", "operating system to build for, in place of --platform")
 	f.StringVar(&p.arch, "arch", "", "architecture to build for, in place of --platform")
+	f.BoolVar(&p.all, "all-platforms", false, "build for all platforms that the base images are there for")
 	f.StringVar(&p.variant, "variant", "", "variant of the architecture to build for, such as v7")
 }
 
+// given tells whether there are parts.
+func (p *platformFlags) given() bool { return p.os != "" || p.arch != "" || p.variant != "" }
+
 // apply makes a platform of the parts; those that aren't given are the machine's.
 func (p *platformFlags) apply(o *buildOptions) error {
-	if p.os == "" && p.arch == "" && p.variant == "" {
+	if p.all {
+		if p.given() || len(o.platforms) > 0 && o.platformFrom == "" {
+			return command.Usagef("--all-platforms and --platform, --os, --arch or --variant contradict each other: " +
+				"give one or the others")
+		}
+		o.platforms, o.platformFrom = nil, ""
+		return nil
+	}
+	if !p.given() {
 		return nil
 	}
 	if len(o.platforms) > 0 && o.platformFrom == "" {

@@ -35,21 +35,19 @@ func (o *buildOptions) renderer(env command.Env) (r progress.Renderer, closeLog 
 	if err != nil {
 		return nil, nil, err
 	}
-	out, errs := env.Stdout, env.Stderr
-	closeLog = func() error { return nil }
-	if o.logFile != "" {
-		if errs, err = os.Create(o.logFile); err != nil {
-			return nil, nil, fmt.Errorf("--logfile: %w", err)
+	view := func(out, errs *os.File) progress.Renderer {
+		switch {
+		case !o.speaks.Containers() || mode != progress.ModeAuto:
+			return progress.New(mode, errs)
+		case o.writesToStdout():
+			return progress.NewSteps(errs, errs)
 		}
-		out, closeLog = errs, errs.Close
+		return progress.NewSteps(out, errs)
 	}
-	if o.speaks.Containers() && mode == progress.ModeAuto {
-		if o.writesToStdout() {
-			out = errs
-		}
-		return progress.NewSteps(out, errs), closeLog, nil
+	if o.log.file == "" {
+		return view(env.Stdout, env.Stderr), func() error { return nil }, nil
 	}
-	return progress.New(mode, errs), closeLog, nil
+	return o.log.open(func(f *os.File) progress.Renderer { return view(f, f) })
 }
 
 // writesToStdout tells whether standard output holds an archive.

@@ -3,9 +3,7 @@ package dialect
 // imageFlags are about what is built and what becomes of it.
 func imageFlags() []Flag {
 	return []Flag{
-		{Name: "all-platforms", Tools: ofContainers, Kind: Refused, Switch: true, Harmless: []string{"false"},
-			Text: "the platforms of a base image are not looked up",
-			Way:  "--platform linux/amd64,linux/arm64 names them"},
+		{Name: "all-platforms", Tools: ofContainers, Switch: true},
 		{Name: "annotation", Tools: OfBuildx | ofContainers},
 		{Name: "arch", Tools: ofContainers},
 		{Name: "attest", Tools: OfBuildx, Kind: Noted, Text: "attestations are not made"},
@@ -200,8 +198,7 @@ func otherFlags() []Flag {
 			Text: "the use of resources is not logged"},
 		{Name: "logfile", Tools: ofContainers},
 		{Name: "loglevel", Tools: ofContainers, Kind: Vain, Unlisted: true},
-		{Name: "logsplit", Tools: ofContainers, Kind: Noted, Switch: true, Harmless: []string{"false"},
-			Text: "--logfile is one file, in which each step names its platform"},
+		{Name: "logsplit", Tools: ofContainers, Switch: true},
 		{Name: "metadata-file", Tools: OfBuildx | ofContainers},
 		{Name: "progress", Tools: OfBuildx},
 		{Name: "quiet", Short: "q", Tools: ofAll, Switch: true},

@@ -2,6 +2,7 @@ package imagecmd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -73,7 +74,7 @@ printed.`,
 				if err != nil {
 					return "", err
 				}
-				if err := o.fetch(ctx, env, s, bare(args[1:])); err != nil {
+				if err := o.fetch(ctx, env, s, args[1:]); err != nil {
 					return "", err
 				}
 				return manifestlist.Create(ctx, s, args[0], bare(args[1:]), manifestlist.CreateOptions{
@@ -100,7 +101,7 @@ tells of them where that is another platform than their configs have. The ID of 
 		Args: words(2, 0, "a list and images"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), env, args, func(ctx context.Context, s *build.Session) (string, error) {
-				if err := o.fetch(ctx, env, s, bare(args[1:])); err != nil {
+				if err := o.fetch(ctx, env, s, args[1:]); err != nil {
 					return "", err
 				}
 				return manifestlist.Add(ctx, s, args[0], bare(args[1:]), manifestlist.AddOptions{All: o.all, Change: o.change})
@@ -192,23 +193,39 @@ func newManifestInspectCmd(env command.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] LIST",
 		Short: "Show a manifest list",
-		Long:  `Show a manifest list of the store as JSON.`,
-		Args:  words(1, 1, "a list"),
+		Long: `Show a manifest list as JSON: that of the store, or else what the registry has under the name, which may be an image's
+manifest. Nothing is pulled.`,
+		Args: words(1, 1, "a list"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := command.Enter(cmd.Context(), env); err != nil {
+			reach, err := enter(cmd.Context(), env, &o.RegistryFlags)
+			if err != nil {
 				return err
 			}
-			s := open(o.store)
-			index, err := manifestlist.Inspect(cmd.Context(), s, args[0])
+			s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
+			text, err := inspectList(cmd.Context(), s, args[0])
 			if err := finish(s, err, args...); err != nil {
 				return err
 			}
-			return command.WriteIndented(env.Out(), index)
+			return command.WriteIndented(env.Out(), json.RawMessage(text))
 		},
 		ValidArgsFunction: completeNames(&o.store, 1),
 	}
-	command.AddStoreFlags(cmd.Flags(), &o.store)
+	o.reach(cmd)
 	return cmd
+}
+
+// inspectList gives the text of a list of the store, or else of what the registry has under the name.
+func inspectList(ctx context.Context, s *build.Session, name string) ([]byte, error) {
+	text, err := manifestlist.Inspect(ctx, s, name)
+	missing := errors.Is(err, catalog.ErrNoImage) || errors.Is(err, manifestlist.ErrNoList)
+	if !missing || strings.HasPrefix(name, "localhost/") {
+		return text, err
+	}
+	text, lookErr := pullimage.Look(ctx, s, bare([]string{name})[0])
+	if lookErr != nil {
+		return nil, fmt.Errorf("%w, and it can't be read from a registry: %w", err, lookErr)
+	}
+	return text, nil
 }
 
 func newManifestRmCmd(env command.Env) *cobra.Command {
@@ -273,9 +290,8 @@ func (o *manifestOptions) describe(cmd *cobra.Command) {
 	f.StringVar(&o.change.OSVersion, "os-version", "", "version of the operating system")
 	f.StringSliceVar(&o.osFeatures, "os-features", nil, "features that the image needs of the operating system")
 	f.StringSliceVar(&o.features, "features", nil,
-		"features that the image needs of the machine; a field that OCI reserves")
+		"features that the image needs of the processor, which makes the list one of docker's format")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "annotation of the image's entry, KEY=VALUE")
-	_ = f.MarkHidden("features")
 }
 
 // reach adds the flags for the store and for images that are pulled.
@@ -291,11 +307,7 @@ func (o *manifestOptions) run(ctx context.Context, env command.Env, names []stri
 	if o.change.Annotations, err = command.ParsePairs("--annotation", o.annotations); err != nil {
 		return err
 	}
-	if len(o.features) > 0 {
-		return command.Usagef("--features=%s: OCI's indexes have no such field\nhint: --os-features is one", strings.Join(
-			o.features, ","))
-	}
-	o.change.OSFeatures = o.osFeatures
+	o.change.OSFeatures, o.change.Features = o.osFeatures, o.features
 	if err := build.CheckName(names[0]); err != nil && !strings.Contains(names[0], "@") {
 		return command.Usage(err)
 	}
@@ -321,23 +333,24 @@ func bare(names []string) (all []string) {
 	return all
 }
 
-// fetch pulls the images that the store doesn't have.
+// fetch pulls the images that the store doesn't have, and with --all the indexes of names with docker:// in any case:
+// the store may have one image of such an index under the name.
 func (o *manifestOptions) fetch(ctx context.Context, env command.Env, s *build.Session, names []string) (err error) {
 	renderer := progress.New(progress.ModeAuto, env.Stderr)
 	defer func() { err = errors.Join(err, renderer.Close()) }()
-	for _, name := range names {
+	for i, name := range bare(names) {
 		there, err := catalog.Has(ctx, s, name)
-		if err != nil || there {
+		if err != nil || there && (!o.all || !strings.HasPrefix(names[i], "docker://")) {
 			if err != nil {
 				return err
 			}
 			continue
 		}
+		req := pullimage.Request{Image: name, AllPlatforms: o.all, Progress: renderer}
 		if o.all {
-			return fmt.Errorf("%s isn't in the store: --all takes what is\nhint: cooper pull --platform PLATFORM,... %[1]s",
-				name)
+			req.Policy = build.PullAlways // or an earlier variant in the store would do for a later one
 		}
-		if _, err := pullimage.Pull(ctx, s, pullimage.Request{Image: name, Progress: renderer}); err != nil {
+		if _, err := pullimage.Pull(ctx, s, req); err != nil {
 			return err
 		}
 	}
