@@ -17,6 +17,7 @@ func TestAllTextGoesThroughOnePlace(t *testing.T) {
 		"Stdout: env.Stdout, Stderr: env.Stderr", "", "Stdout: env.Stdout, Stderr: stderr", "", "stderr = env.Stderr", "",
 		"terminal.Is(e.Stdout)", "", "progress.Safe(e.Stdout)", "",
 		"return e.Stdout", "", "progress.Safe(e.Stderr)", "",
+		"view(env.Stdout, env.Stderr)", "", // a renderer
 		"req.Stdout = env.Stdin, env.Stdout", "", "Stdout: env.Stdout, Progress: renderer", "")
 	var files []string
 	for _, dir := range []string{".", "../command", "../imagecmd", "../logincmd"} {
