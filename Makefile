@@ -1,6 +1,6 @@
 # cooper: the things there are to do. `make` alone builds.
 #
-#   build   ./bin/cooper, one static binary
+#   build   ./bin/cooper, one static binary, and ./bin/cooper-bake, which reads bake files for it
 #   demo    set up what is missing, build cooper, build an image with it, run a program of that image
 #   test    set up what is missing, then every test (as root: the ones that need an ordinary user make one; as an ordinary user: those that
 #           need root run in a user namespace, and TestAsRoot... is not started)
@@ -42,6 +42,7 @@ BIN ?= bin/cooper
 build:
 	@mkdir -p $(dir $(BIN))
 	$(GO) build $(GOBUILDFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/cooper
+	$(GO) build $(GOBUILDFLAGS) -ldflags '-s -w' -o $(dir $(BIN))cooper-bake ./cmd/cooper-bake
 
 tags:
 	@echo '$(TAGS)'

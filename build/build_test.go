@@ -14,6 +14,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/session"
@@ -293,5 +294,60 @@ func TestNothingIsBuiltInAClosedSession(t *testing.T) {
 	}
 	if _, err := build.Build(t.Context(), s, build.Request{Context: t.TempDir()}); !errors.Is(err, session.ErrClosed) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestBuildsTogetherDoEqualStepsOnce(t *testing.T) {
+	s := newSession(t)
+	dir := contextOf(t, map[string]string{
+		"a": "a", "b": "b",
+		"one": "FROM scratch\nCOPY a /\nWORKDIR /x\nCOPY b /one\n",
+		"two": "FROM scratch\nCOPY a /\nWORKDIR /x\nCOPY b /two\n",
+	})
+	for _, c := range []struct {
+		name     string
+		together *build.Together
+		ran      int
+	}{
+		{"alone, without a cache", nil, 6},
+		{"together, without a cache", build.NewTogether(), 4},
+	} {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		ran := 0
+		for _, file := range []string{"one", "two"} {
+			all.Go(func() {
+				res, err := build.Build(t.Context(), s, build.Request{
+					Context: dir, Dockerfile: filepath.Join(dir, file), NoCache: true, Together: c.together,
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ran += res.Steps - res.Cached
+			})
+		}
+		all.Wait()
+		if ran != c.ran {
+			t.Errorf("%s: %d steps ran, want %d", c.name, ran, c.ran)
+		}
+	}
+}
+
+func TestAnImageThatWasBuiltBeforeIsANamedContext(t *testing.T) {
+	s := newSession(t)
+	dir := contextOf(t, map[string]string{"a": "a", "one": "FROM scratch\nCOPY a /\n",
+		"two": "FROM base\nCOPY --from=base a b\n"})
+	base, err := build.Build(t.Context(), s, build.Request{Context: dir, Dockerfile: filepath.Join(dir, "one")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = build.Build(t.Context(), s, build.Request{
+		Context: dir, Dockerfile: filepath.Join(dir, "two"), Pull: build.PullAlways,
+		Contexts: map[string]build.NamedContext{"base": {Kind: plan.ContextBuilt, Ref: base.ImageID.String()}},
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

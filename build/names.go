@@ -9,6 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/outputs"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/internal/sendimage"
 	"github.com/cooperbuild/cooper/build/internal/steps"
@@ -80,6 +81,12 @@ const (
 	SquashNew  = outputs.SquashNew
 	SquashAll  = outputs.SquashAll
 )
+
+// Together are builds that run at once in one session and do equal steps once. NewTogether makes one.
+type Together = together.Group
+
+// NewTogether makes a group that no build is of yet.
+func NewTogether() *Together { return together.New() }
 
 // NamedContext is the value of one --build-context.
 type NamedContext = plan.NamedContext

@@ -52,6 +52,9 @@ type Request struct {
 	NoCache bool
 	// Fresh are the stages, by name or number, that are run whatever the cache has.
 	Fresh []string
+	// Together has equal steps of builds that run at once in one session done once; nil: this build has nothing to do with
+	// others. What a step with NoCache has made counts for the others, too.
+	Together *Together
 	// Jobs is how many steps may run at once; 0 lets cooper choose.
 	Jobs int
 	// SourceDate is the latest time that files and records in the image may have; nil: no limit. A SOURCE_DATE_EPOCH among

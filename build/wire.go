@@ -53,7 +53,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 	blame, names := steps.Errors{Explain: e.session.Explain}, steps.Names{Stages: p.stages}
 	roots := rootfs.New(rootfs.Options{
 		Store: e.depot.Store, Cache: from.cache, Identity: e.identity, Date: p.date, NoCache: set.NoCache,
-		Progress: set.Progress, Shown: e.asides, Space: e.space, Sealed: from.pushes.Sealed,
+		Together: set.Together, Progress: set.Progress, Shown: e.asides, Space: e.space, Sealed: from.pushes.Sealed,
 		Fail: func(s *plan.Step, err error) error {
 			err = blame.Of(s, err)
 			from.stop(err)

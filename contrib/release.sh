@@ -35,7 +35,7 @@ for arch in amd64 arm64; do
 	name=cooper-$number-linux-$arch
 	root=$work/$name
 	mkdir -p "$root/man/man1" "$root/completions"
-	GOOS=linux GOARCH=$arch make --no-print-directory build VERSION="$version" BIN="$root/cooper"
+	GOOS=linux GOARCH=$arch make --no-print-directory build VERSION="$version" BIN="$root/cooper" # and cooper-bake
 	cp bin/man/*.1 "$root/man/man1/"
 	cp LICENSE README.md "$root/"
 	for shell in bash zsh fish; do
@@ -43,7 +43,7 @@ for arch in amd64 arm64; do
 	done
 	tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -cf - "$name" | gzip -n -9 >"$dist/$name.tar.gz"
 done
-go version -m "$work/cooper-$number-linux-amd64/cooper" |
+(cd "$work/cooper-$number-linux-amd64" && go version -m cooper cooper-bake) |
 	awk -v version="$version" -v created="$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" -f contrib/spdx.awk >"$dist/cooper-$number.spdx.json"
 (cd "$dist" && sha256sum -- *.tar.gz *.spdx.json >SHA256SUMS)
 echo "release: $dist has"

@@ -1,9 +1,9 @@
-# Turns the output of `go version -m BINARY` into an SPDX 2.3 document: the binary, and each module that it was linked from.
+# Turns the output of `go version -m BINARY...` into an SPDX 2.3 document: the program, and each module that its binaries were linked from.
 # Variables: version; created, the time as RFC 3339.
 function quote(text) { gsub(/\\/, "\\\\", text); gsub(/"/, "\\\"", text); return "\"" text "\"" }
 function id(text) { gsub(/[^A-Za-z0-9.-]/, "-", text); return "SPDXRef-" text }
 BEGIN { n = 0 }
-$1 == "dep" { path[n] = $2; release[n] = $3; n++ }
+$1 == "dep" && !seen[$2]++ { path[n] = $2; release[n] = $3; n++ }
 $1 == "build" && index($2, "GOVERSION=") == 1 { go = substr($2, 11) }
 NR == 1 { go = $NF }
 END {

@@ -18,6 +18,7 @@ func dependencyTable() []dependencyRule {
 		},
 		{path: "go.podman.io/image", only: "build/registry/conf build/registry/credentials"},
 		{path: "github.com/docker/docker-credential-helpers", only: "build/registry/credentials"},
+		{path: "github.com/docker/buildx", only: "cmd/cooper-bake"},
 		{path: "github.com/moby/buildkit", only: "imagebuilder/dockerfile imagebuilder build/plan"},
 		{path: "github.com/moby/patternmatcher", only: "build/internal/source"},
 		{path: "github.com/vbatts/tar-split", only: "build/internal/store build/internal/store/pull"},

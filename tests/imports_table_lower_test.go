@@ -142,6 +142,7 @@ func lowerRows() []importRule {
 		{pkg: "internal/decompress", job: "streams compressed with gzip, bzip2, xz or zstd, in bounded memory"},
 		{pkg: "internal/tarsplit", job: "the records by which a layer gives its archive again; their checksum"},
 		{pkg: "internal/printable", job: "texts of others, fit for a line of a terminal or of a message"},
+		{pkg: "internal/bakefile", job: "what cooper and cooper-bake say to each other"},
 		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
 		{
 			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",

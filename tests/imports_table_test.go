@@ -32,10 +32,11 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/cli",
 			job: "the tree of commands, one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/progress " +
-				"build/reclaim build/sourcedate build/top build/tryout cmd/cooper/internal/command " +
-				"cmd/cooper/internal/dialect cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd " +
-				"imagebuilder/annotation imagebuilder/remote internal/fsys internal/guard internal/terminal " +
+			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/plan " +
+				"build/progress build/reclaim build/sourcedate build/top build/tryout " +
+				"cmd/cooper/internal/bakecmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
+				"cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd imagebuilder/annotation " +
+				"imagebuilder/remote internal/bakefile internal/fsys internal/guard internal/terminal " +
 				"userns userns/reexec",
 		},
 		{
@@ -63,11 +64,20 @@ func commandRows() []importRule {
 			job: "what the command lines of docker, buildx, podman and buildah say, and what becomes of their flags",
 		},
 		{
+			pkg:       "cmd/cooper/internal/bakecmd",
+			job:       "what cooper bake does besides building: reading, handing over, the order of targets",
+			mayImport: "cmd/cooper/internal/command internal/bakefile internal/guard",
+		},
+		{
+			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
+			mayImport: "internal/bakefile internal/guard",
+		},
+		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
 			mayImport: "build/export build/internal/bases build/internal/blobs build/internal/cache " +
 				"build/internal/copystep build/internal/inputs build/internal/inspect " +
-				"build/internal/outputs build/internal/rootfs build/internal/runstep " +
-				"build/internal/sendimage build/internal/solve build/internal/source " +
+				"build/internal/outputs build/internal/rootfs build/internal/rootfs/together " +
+				"build/internal/runstep build/internal/sendimage build/internal/solve build/internal/source " +
 				"build/internal/sshagent build/internal/stepinput build/internal/steps build/internal/store " +
 				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
 				"build/outfile build/plan build/progress build/reclaim build/registry build/session " +
@@ -289,10 +299,10 @@ func commandRows() []importRule {
 			pkg: "build/internal/rootfs",
 			job: "root file systems: chains of layers that are made, looked up, committed and shown",
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading " +
-				"build/internal/store build/internal/store/idranges build/internal/store/images " +
-				"build/internal/store/shift build/internal/store/snapshot build/plan build/progress " +
-				"build/reclaim executor executor/joined executor/overlay imagebuilder/layer internal/fsys " +
-				"internal/guard userns userns/accounts",
+				"build/internal/rootfs/together build/internal/store build/internal/store/idranges " +
+				"build/internal/store/images build/internal/store/shift build/internal/store/snapshot " +
+				"build/plan build/progress build/reclaim executor executor/joined executor/overlay " +
+				"imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/internal/rootfs/reading",
@@ -306,6 +316,7 @@ func commandRows() []importRule {
 			mayImport: "build/internal/cache build/internal/rootfs build/internal/store build/internal/store/depot " +
 				"build/internal/store/storetest build/plan build/progress",
 		},
+		{pkg: "build/internal/rootfs/together", job: "builds that run at once do equal steps once"},
 		{
 			pkg: "build/internal/outputs",
 			job: "images of what a build ends with: records, names, what else is written",

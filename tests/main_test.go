@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/cooperbuild/cooper/internal/bakefile"
 )
 
 // buildTags are those of the Makefile.
@@ -136,16 +138,27 @@ func findBinaries() error {
 	if err := copyProgram("/proc/self/exe", suite.self); err != nil {
 		return err
 	}
-	if given := os.Getenv("COOPER"); given != "" {
-		if err := copyProgram(given, suite.cooper); err != nil {
+	for _, program := range []string{suite.cooper, filepath.Join(suite.dir, bakefile.Program)} {
+		if err := findBinary(os.Getenv("COOPER"), program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findBinary copies the program of this name beside the given cooper, or compiles it if none is given.
+func findBinary(given, program string) error {
+	name := filepath.Base(program)
+	if given != "" {
+		if err := copyProgram(filepath.Join(filepath.Dir(given), name), program); err != nil {
 			return fmt.Errorf("COOPER: %w", err)
 		}
 		return nil
 	}
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags="+buildTags, "-o", suite.cooper, "../cmd/cooper")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags="+buildTags, "-o", program, "../cmd/"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build cooper: %w\n%s", err, out)
+		return fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
 	return nil
 }

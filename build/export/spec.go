@@ -79,6 +79,8 @@ type Spec struct {
 	Annotations annotation.Set
 	// Push says how a TypeImage is pushed; nil: it isn't pushed.
 	Push *PushSpec
+	// Load asks for a TypeImage in docker's engine, too, where there is one.
+	Load bool
 }
 
 // ErrSpec is what every error of ParseSpec wraps: the command line is wrong.
@@ -103,7 +105,8 @@ const (
 // output. Fields are
 //
 //	type               oci, docker, image, registry, local, tar or cacheonly
-//	dest               the file or directory; "-" is standard output
+//	dest               the file or directory; "-" is standard output; docker: without it, the store, and docker's engine if
+//	                   there is one
 //	src                local and tar: the directory of the image that is written
 //	mode               local: copy, or delete, which removes from dest what the image doesn't have
 //	platform-split     local: whether there is a directory for each platform
@@ -197,6 +200,9 @@ func (s Spec) fill(values map[string]string) (Spec, error) {
 	switch t := Type(values["type"]); t {
 	case TypeOCI, TypeDocker, TypeLocal, TypeTar, TypeImage, TypeRegistry, TypeCacheOnly:
 		s.Type = t
+		if t == TypeDocker && values["dest"] == "" {
+			s.Type, s.Load = TypeImage, true
+		}
 	case "":
 		return Spec{}, errors.New("key \"type\" is missing; " + supported)
 	default:

@@ -26,13 +26,16 @@ const (
 	ContextImage  ContextKind = "image"
 	ContextLayout ContextKind = "oci-layout"
 	ContextTarget ContextKind = "target"
+	// ContextBuilt is an image of the store by its ID: the result of a build that the caller has done before.
+	ContextBuilt ContextKind = "built"
 )
 
-// The prefixes by which a Resolver tells references to an OCI layout and to a separate build from image names, none of
-// which can start like that.
+// The prefixes by which a Resolver tells references to an OCI layout, to a separate build and to an image that was built
+// before from image names, none of which can start like that.
 const (
 	LayoutRef = "oci-layout://"
 	TargetRef = "target://"
+	BuiltRef  = "built://"
 )
 
 // A NamedContext is a --build-context.

@@ -183,6 +183,8 @@ func (r *reader) contextOrigin(name string, platform ocispec.Platform) (origin, 
 		return origin{kind: originImage, name: name, ref: LayoutRef + named.Ref, place: true}, true
 	case named.Kind == ContextTarget:
 		return origin{kind: originImage, name: name, ref: TargetRef + named.Ref, place: true}, true
+	case named.Kind == ContextBuilt:
+		return origin{kind: originImage, name: name, ref: BuiltRef + named.Ref, place: true}, true
 	}
 	return origin{kind: originContext, name: key}, true
 }

@@ -29,8 +29,8 @@ type origin struct {
 	kind originKind
 	// name is the stage or image as written, or the key of a context in Options.Contexts.
 	name string
-	// ref is the reference of an image for the Resolver. place tells that it begins with LayoutRef or TargetRef, so that
-	// it is no image name.
+	// ref is the reference of an image for the Resolver. place tells that it begins with LayoutRef, TargetRef or
+	// BuiltRef, so that it is no image name.
 	ref   string
 	place bool
 	stage *stage

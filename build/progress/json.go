@@ -46,21 +46,15 @@ type rawEvent struct {
 // jsonLines writes an object a line as things happen.
 type jsonLines struct {
 	mu      sync.Mutex
-	out     io.Writer
-	buf     bytes.Buffer
-	encoder *json.Encoder
+	out     jsonOut
 	tracker tracker
-	err     error
 	closed  bool
 }
 
 var _ Renderer = (*jsonLines)(nil)
 
 func newJSON(out io.Writer) *jsonLines {
-	r := &jsonLines{out: out, tracker: newTracker(nil)}
-	r.encoder = json.NewEncoder(&r.buf)
-	r.encoder.SetEscapeHTML(false)
-	return r
+	return &jsonLines{out: jsonOut{w: out}, tracker: newTracker(nil)}
 }
 
 // Emit implements Sink. It waits for the write.
@@ -101,7 +95,7 @@ func (r *jsonLines) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
-	return r.err
+	return r.out.err
 }
 
 func (r *jsonLines) output(e StepOutput) {
@@ -133,17 +127,29 @@ func (r *jsonLines) transfer(e Transfer) {
 }
 
 func (r *jsonLines) write(e rawEvent) {
-	if r.err != nil {
+	e.Time = r.tracker.now().UTC()
+	r.out.write(e)
+}
+
+// jsonOut writes a value a line, until a write fails.
+type jsonOut struct {
+	w   io.Writer
+	err error
+}
+
+func (o *jsonOut) write(v any) {
+	if o.err != nil {
 		return
 	}
-	e.Time = r.tracker.now().UTC()
-	r.buf.Reset()
-	err := r.encoder.Encode(e)
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
 	if err == nil {
-		_, err = r.out.Write(escapeHidden(r.buf.Bytes()))
+		_, err = o.w.Write(escapeHidden(line.Bytes()))
 	}
 	if err != nil {
-		r.err = fmt.Errorf("write progress: %w", err)
+		o.err = fmt.Errorf("write progress: %w", err)
 	}
 }
 

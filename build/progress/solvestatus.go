@@ -1,8 +1,6 @@
 package progress
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
@@ -67,21 +65,20 @@ type (
 // solveStatuses writes a SolveStatus a line as things happen.
 type solveStatuses struct {
 	mu      sync.Mutex
-	out     io.Writer
+	out     jsonOut
 	tracker tracker
 	// vertexes are the running steps by ID.
 	vertexes map[int]vertex
 	// extra counts the vertexes that stand for no step, checked is that of warnings; empty until there is one.
 	extra   int
 	checked digest.Digest
-	err     error
 	closed  bool
 }
 
 var _ Renderer = (*solveStatuses)(nil)
 
 func newSolveStatuses(out io.Writer) *solveStatuses {
-	return &solveStatuses{out: out, tracker: newTracker(nil), vertexes: map[int]vertex{}}
+	return &solveStatuses{out: jsonOut{w: out}, tracker: newTracker(nil), vertexes: map[int]vertex{}}
 }
 
 // Emit implements Sink. It waits for the write.
@@ -95,7 +92,7 @@ func (r *solveStatuses) Emit(e Event) {
 	switch e := e.(type) {
 	case StepStarted:
 		v := r.start(r.tracker.start(e))
-		r.write(solveStatus{Vertexes: []vertex{v}})
+		r.out.write(solveStatus{Vertexes: []vertex{v}})
 	case StepOutput:
 		r.output(e)
 	case Transfer:
@@ -106,7 +103,7 @@ func (r *solveStatuses) Emit(e Event) {
 		r.warn(e)
 	case Note:
 		now := r.now()
-		r.write(solveStatus{Vertexes: []vertex{
+		r.out.write(solveStatus{Vertexes: []vertex{
 			{Digest: r.other("note"), Name: oneLine(e.Text), Started: &now, Completed: &now},
 		}})
 	}
@@ -117,7 +114,7 @@ func (r *solveStatuses) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
-	return r.err
+	return r.out.err
 }
 
 func (r *solveStatuses) now() time.Time { return r.tracker.now().UTC() }
@@ -154,7 +151,7 @@ func (r *solveStatuses) output(e StepOutput) {
 	}
 	for data := e.Data; len(data) > 0; data = data[len(entry.Data):] {
 		entry.Data = data[:min(len(data), maxPiece)]
-		r.write(solveStatus{Logs: []vertexLog{entry}})
+		r.out.write(solveStatus{Logs: []vertexLog{entry}})
 	}
 }
 
@@ -169,7 +166,7 @@ func (r *solveStatuses) transfer(e Transfer) {
 	if x.over {
 		s.Completed = &now
 	}
-	r.write(solveStatus{Statuses: []vertexStatus{s}})
+	r.out.write(solveStatus{Statuses: []vertexStatus{s}})
 }
 
 func (r *solveStatuses) done(e StepDone) {
@@ -184,7 +181,7 @@ func (r *solveStatuses) done(e StepDone) {
 	case outcomeFailed:
 		v.Error = short(e.Err)
 	}
-	r.write(solveStatus{Vertexes: []vertex{v}})
+	r.out.write(solveStatus{Vertexes: []vertex{v}})
 }
 
 // warn writes a warning. All of them belong to one vertex, since readers drop those that belong to none.
@@ -208,21 +205,5 @@ func (r *solveStatuses) warn(e Warning) {
 		w.Range = []lineRange{{Start: at, End: at}}
 	}
 	s.Warnings = []vertexWarning{w}
-	r.write(s)
-}
-
-func (r *solveStatuses) write(s solveStatus) {
-	if r.err != nil {
-		return
-	}
-	var line bytes.Buffer
-	e := json.NewEncoder(&line)
-	e.SetEscapeHTML(false)
-	err := e.Encode(s)
-	if err == nil {
-		_, err = r.out.Write(escapeHidden(line.Bytes()))
-	}
-	if err != nil {
-		r.err = fmt.Errorf("write progress: %w", err)
-	}
+	r.out.write(s)
 }

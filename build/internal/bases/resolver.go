@@ -171,6 +171,9 @@ func (r *Resolver) find(ctx context.Context, ref string, want plan.Wanted) (imag
 	if where, ok := strings.CutPrefix(ref, plan.LayoutRef); ok {
 		return r.copyLayout(ctx, where, platform)
 	}
+	if id, ok := strings.CutPrefix(ref, plan.BuiltRef); ok {
+		return r.Images.FindFor(ctx, id, platform)
+	}
 	if r.Pull == PullNewer {
 		return r.findNewer(ctx, ref, want)
 	}

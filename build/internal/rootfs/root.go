@@ -26,6 +26,9 @@ type Root struct {
 	// committed; nil if they have to wait for the commit.
 	dir *os.File
 
+	// steps stands for the steps that the root comes of, whatever the context holds: builds of one together.Group tell by
+	// it that they do the same.
+	steps string
 	// made tells that a step of this build made the root; the root of an image or from the cache is not made.
 	made bool
 	// wrote holds the container IDs that own the files this step wrote, except those that a RUN command wrote itself (see
@@ -59,8 +62,8 @@ func sealedRoot(below *Root, content cache.ContentID, layers []cache.Layer, crea
 	done := make(chan struct{})
 	close(done)
 	r := &Root{below: below, known: done, sealed: done, content: content, layers: layers, created: created}
-	if r.base = r; below != nil {
-		r.base = below.base
+	if r.base, r.steps = r, string(content); below != nil {
+		r.base, r.steps = below.base, below.steps
 	}
 	return r
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/reading"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
@@ -28,7 +29,9 @@ type Options struct {
 	// Date replaces times in layers; nil: they stay as they are.
 	Date *layer.Date
 	// NoCache has every step done, whatever the cache has.
-	NoCache  bool
+	NoCache bool
+	// Together does equal steps of builds that run at once only once; nil: the build has nothing to do with others.
+	Together *together.Group
 	Progress progress.Sink
 	Shown    progress.Asides
 	// Space is the limit on disk space, which is checked when files were added to the store; nil: there is no limit.

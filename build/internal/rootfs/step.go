@@ -7,6 +7,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/fileop"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/userns"
@@ -62,34 +63,61 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 		return nil, false, err
 	}
 	shape := w.Shape()
-	made := b.records(shape)
-	if !b.NoCache && !s.Fresh && b.Cache.Seen(shape.Key) {
-		if r, err = lookUp(ctx, made, below, w.Keys()); r != nil || err != nil {
+	turn, err := b.Together.Begin(ctx, together.Chain(below.steps, string(shape.Key)))
+	if err != nil {
+		return nil, false, err
+	}
+	if (!b.NoCache && !s.Fresh || turn.Again) && b.Cache.Seen(shape.Key) {
+		if r, err = lookUp(ctx, b.records(shape), below, w.Keys()); r != nil || err != nil {
+			turn.End()
 			if r != nil {
+				r = b.found(r, below, turn)
 				b.cached.Add(1)
 			}
 			return r, r != nil, err
 		}
 	}
+	r, err = b.do(ctx, s, below, w, turn)
+	return r, false, err
+}
 
+// found is a root of the cache as one of this step's own, whose steps can be told from those below.
+func (b *Roots) found(r, below *Root, turn together.Turn) *Root {
+	if b.Together == nil {
+		return r
+	}
+	if r == below { // the step writes nothing
+		r = sealedRoot(below, below.content, below.layers, below.created)
+	}
+	r.steps = turn.Steps
+	return r
+}
+
+// do does the step, and begins to commit what it has written; its turn ends when that is recorded.
+func (b *Roots) do(ctx context.Context, s *plan.Step, below *Root, w Work, turn together.Turn) (*Root, error) {
+	shape := w.Shape()
 	t, err := b.prepare(ctx, s, below, shape.Linked)
 	if err != nil {
-		return nil, false, err
+		turn.End()
+		return nil, err
 	}
 
 	b.Space.Check() // the step may have written to a cache mount, even if it failed
 	started := time.Now()
 	if err := w.Exec(ctx, t); err != nil {
+		turn.End()
 		err = b.explainGone(t.Below, err)
-		return nil, false, errors.Join(err, t.Snap.Remove())
+		return nil, errors.Join(err, t.Snap.Remove())
 	}
 	b.ran.Add(1)
-	r, err = newRoot(t)
+	r, err := newRoot(t)
 	if err != nil {
-		return nil, false, errors.Join(err, t.Snap.Remove())
+		turn.End()
+		return nil, errors.Join(err, t.Snap.Remove())
 	}
-	return r, false, b.commits.begin(ctx, commit{
-		root: r, target: t, work: w, shape: shape.Key, into: made, took: time.Since(started),
+	r.steps = turn.Steps
+	return r, b.commits.begin(ctx, commit{
+		root: r, target: t, work: w, shape: shape.Key, into: b.records(shape), took: time.Since(started), turn: turn,
 	})
 }
 

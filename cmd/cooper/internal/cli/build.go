@@ -46,15 +46,19 @@ type buildOptions struct {
 	userns                    usernsFlags
 	noCache, quiet, checkOnly bool
 	push                      bool
-	call, format              string
-	jobs                      int
-	iidFile, metadataFile     string
-	maxUsedSpace              string
-	store                     build.StoreOptions
+	// lookPull has a --call fetch base images that the store lacks.
+	lookPull              bool
+	call, format          string
+	jobs                  int
+	iidFile, metadataFile string
+	maxUsedSpace          string
+	store                 build.StoreOptions
 }
 
-func newBuildCmd(env command.Env) *cobra.Command {
-	var o buildOptions
+func newBuildCmd(env command.Env) *cobra.Command { return buildCmd(env, new(buildOptions)) }
+
+// buildCmd makes the command with the options that its flags write to.
+func buildCmd(env command.Env, o *buildOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "build [flags] [CONTEXT | -]",
 		Aliases: []string{"bud", "build-using-dockerfile"},
@@ -87,7 +91,7 @@ The flags of docker, podman and buildah are taken, too: docs/flags.md says what 
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, &o, o.contextOf(args)) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, env, o, o.contextOf(args)) },
 	}
 	o.speaks = env.Dialect
 	o.register(cmd)

@@ -100,7 +100,7 @@ if there is.`,
 }
 
 // runCall says something about a Dockerfile on standard output.
-func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, contextDir string) (err error) {
+func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, contextDir string) error {
 	req, err := o.request(contextDir, env)
 	if err != nil {
 		return err
@@ -109,32 +109,38 @@ func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, conte
 		return command.Usagef(
 			"the context is to come from standard input, which is a terminal\nhint: cooper check - <Dockerfile")
 	}
+	o.lookPull = cmd.Flags().Lookup("pull").Changed && req.Pull != build.PullNever
+	req.Stdin = env.Stdin
+	return runCallOf(cmd.Context(), env, o, c, req)
+}
+
+// runCallOf says something about the Dockerfile of a request.
+func runCallOf(ctx context.Context, env command.Env, o *buildOptions, c call, req build.Request) (err error) {
 	req.Run.Insecure, req.Run.HostNetwork = true, true // what a build allows makes a Dockerfile no better or worse
 	look := build.LookLocal
-	if pull := cmd.Flags().Lookup("pull"); pull.Changed && req.Pull != build.PullNever {
+	if o.lookPull {
 		look = build.LookPull
 	}
 	if look == build.LookPull || build.NeedsStore(req) {
-		if err := command.Enter(cmd.Context(), env); err != nil {
+		if err := command.Enter(ctx, env); err != nil {
 			return err
 		}
 	}
 	var reach build.RegistryOptions
 	if look == build.LookPull {
-		if reach, err = o.registries.Options(cmd.Context(), env); err != nil {
+		if reach, err = o.registries.Options(ctx, env); err != nil {
 			return err
 		}
 	}
-	req.Stdin = env.Stdin
 	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
 	defer func() { err = errors.Join(err, s.Close()) }()
 	switch c.method {
 	case callOutline:
-		return writeCall(env, c, func() (report, error) { return build.Outline(cmd.Context(), s, req, look) })
+		return writeCall(env, c, func() (report, error) { return build.Outline(ctx, s, req, look) })
 	case callTargets:
-		return writeCall(env, c, func() (report, error) { return build.Targets(cmd.Context(), s, req) })
+		return writeCall(env, c, func() (report, error) { return build.Targets(ctx, s, req) })
 	}
-	return runCheck(cmd.Context(), env, c, func(ctx context.Context) (build.CheckResult, error) {
+	return runCheck(ctx, env, c, func(ctx context.Context) (build.CheckResult, error) {
 		return build.Check(ctx, s, req, look)
 	})
 }

@@ -24,14 +24,7 @@ func (o *buildOptions) report(env command.Env, res build.Result) error {
 		}
 	}
 	if o.metadataFile != "" {
-		meta := map[string]any{
-			"containerimage.config.digest": res.ImageID, "containerimage.digest": res.Manifest,
-			"cooper.steps": res.Steps, "cooper.cached": res.Cached, "cooper.seconds": res.Took.Seconds(),
-		}
-		if len(res.Names) > 0 {
-			meta["image.name"] = strings.Join(res.Names, ",")
-		}
-		if err := o.writeMetadata(meta); err != nil {
+		if err := o.writeMetadata(metadata(res)); err != nil {
 			return err
 		}
 	}
@@ -44,6 +37,18 @@ func (o *buildOptions) report(env command.Env, res build.Result) error {
 	}
 	_, err := fmt.Fprintln(env.Out(), id)
 	return err
+}
+
+// metadata is what is written of a build, under docker's keys where it has one.
+func metadata(res build.Result) map[string]any {
+	meta := map[string]any{
+		"containerimage.config.digest": res.ImageID, "containerimage.digest": res.Manifest,
+		"cooper.steps": res.Steps, "cooper.cached": res.Cached, "cooper.seconds": res.Took.Seconds(),
+	}
+	if len(res.Names) > 0 {
+		meta["image.name"] = strings.Join(res.Names, ",")
+	}
+	return meta
 }
 
 // writeFailure puts a failed step into the metadata file: its own exit status is there, cooper's says only that the
@@ -60,12 +65,17 @@ func (o *buildOptions) writeFailure(err error) error {
 }
 
 func (o *buildOptions) writeMetadata(meta map[string]any) error {
-	text, err := json.MarshalIndent(meta, "", "  ")
-	if err == nil {
-		err = outfile.WriteFile(o.metadataFile, append(text, '\n'))
-	}
-	if err != nil {
+	if err := writeJSON(o.metadataFile, meta); err != nil {
 		return fmt.Errorf("--metadata-file: %w", err)
 	}
 	return nil
+}
+
+// writeJSON writes a file for people and programs.
+func writeJSON(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return outfile.WriteFile(path, append(text, '\n'))
 }

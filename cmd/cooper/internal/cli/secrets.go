@@ -164,6 +164,18 @@ func (s *secretFiles) handOver(env command.Env) []string {
 	return []string{envSecretFiles + "=" + strings.Join(numbers, ",")}
 }
 
+// take takes the first n secrets away, for one of several builds.
+func (s *secretFiles) take(n int) *secretFiles {
+	taken := &secretFiles{specs: s.specs[:n]}
+	s.specs = s.specs[n:]
+	for _, spec := range taken.specs {
+		if spec.file != "" {
+			taken.files, s.files = append(taken.files, s.files[0]), s.files[1:]
+		}
+	}
+	return taken
+}
+
 // read gives the secrets, once.
 func (s *secretFiles) read() (map[string]build.Secret, error) {
 	secrets := map[string]build.Secret{}

@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/bakecmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/internal/bakefile"
+)
+
+// bakeTarget is a target of a bake file whose flags were read.
+type bakeTarget struct {
+	bakefile.Target
+	options *buildOptions
+	request build.Request
+}
+
+// newBakeTarget reads the flags of a target, and those that all have.
+func newBakeTarget(env command.Env, t bakefile.Target, shared []string) (*bakeTarget, error) {
+	o := new(buildOptions)
+	cmd := buildCmd(env, o)
+	if err := cmd.ParseFlags(slices.Concat(t.Flags, shared)); err != nil {
+		return nil, command.Usage(err)
+	}
+	o.speak(cmd.Flags())
+	if t.Inline != nil {
+		o.files = []string{build.Stdin}
+	}
+	req, err := o.request(t.Context, env)
+	if err != nil {
+		return nil, err
+	}
+	if t.Inline != nil {
+		req.Stdin = strings.NewReader(*t.Inline)
+	}
+	if t.Linked { // others need it in the store
+		req.Outputs, req.Tags = nil, nil
+	}
+	return &bakeTarget{Target: t, options: o, request: req}, nil
+}
+
+// bake is a run of cooper bake.
+type bake struct {
+	env     command.Env
+	options *bakeOptions
+	jobs    bakecmd.Jobs
+	mode    progress.Mode
+	targets []*bakeTarget
+
+	session  *build.Session
+	renderer progress.Renderer
+	stepNS   build.StepNS
+	together *build.Together
+
+	mu sync.Mutex
+	// results are those of the targets that are built, by name; shown are the notes that were shown.
+	results map[string]build.Result
+	shown   map[string]bool
+}
+
+// build builds all targets, and writes what was built.
+func (b *bake) build(ctx context.Context, handOver []string) (err error) {
+	if len(b.targets) == 0 {
+		return errors.New("no target is asked for")
+	}
+	reach, secretNotes, err := b.enter(ctx, handOver)
+	if err != nil {
+		return err
+	}
+	common := b.targets[0].options // what follows is of flags that all targets have
+	ns, note, err := common.userns.stepNS(ctx, b.env)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
+	b.stepNS, b.together = ns, build.NewTogether()
+	b.results, b.shown = map[string]build.Result{}, map[string]bool{}
+	b.renderer = progress.New(b.mode, b.env.Stderr)
+	b.note(note)
+	for _, text := range secretNotes {
+		b.note(text)
+	}
+	store := common.store
+	store.Tell = progress.Tell(b.renderer)
+	b.session = build.NewSession(build.SessionOptions{Store: store, Registry: reach})
+	err = b.run(ctx)
+	err = errors.Join(err, b.session.Close(), b.renderer.Close())
+	if err != nil && b.jobs.Mode != bakecmd.DeferError {
+		return err
+	}
+	return errors.Join(err, b.writeMetadata())
+}
+
+// enter goes into the namespace, and reads there the secrets of all targets and how registries are reached.
+func (b *bake) enter(ctx context.Context, handOver []string) (reach build.RegistryOptions, notes []string, err error) {
+	var all runFlags
+	for _, t := range b.targets {
+		all.secrets = append(all.secrets, t.options.run.secrets...)
+	}
+	secrets, err := all.openSecrets(b.env)
+	if err != nil {
+		return reach, nil, err
+	}
+	if err := command.Enter(ctx, b.env, slices.Concat(handOver, secrets.handOver(b.env))...); err != nil {
+		return reach, nil, err
+	}
+	for _, t := range b.targets {
+		if t.request.Run.Secrets, err = secrets.take(len(t.options.run.secrets)).read(); err != nil {
+			return reach, nil, err
+		}
+	}
+	reach, err = b.targets[0].options.registries.Options(ctx, b.env)
+	return reach, secrets.notes, err
+}
+
+// run builds the targets. With DeferOutput it builds them twice, the second time from the cache and with outputs.
+func (b *bake) run(ctx context.Context) error {
+	targets, byName := []bakefile.Target{}, map[string]*bakeTarget{}
+	for n, t := range b.targets {
+		targets, byName[t.Name] = append(targets, t.Target), t
+		b.prepare(t, n)
+	}
+	if b.jobs.Mode == bakecmd.DeferOutput {
+		err := b.jobs.Run(ctx, targets, func(ctx context.Context, t bakefile.Target) error {
+			return b.one(ctx, byName[t.Name], func(req *build.Request) {
+				req.Tags = nil
+				if !t.Linked {
+					req.Outputs = []export.Spec{{Type: export.TypeCacheOnly}}
+				}
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return b.jobs.Run(ctx, targets, func(ctx context.Context, t bakefile.Target) error {
+		return b.one(ctx, byName[t.Name], func(*build.Request) {})
+	})
+}
+
+// idsPerTarget is more than the IDs that the progress of a build has.
+const idsPerTarget = 1 << 40
+
+// prepare completes the request of the target with this number.
+func (b *bake) prepare(t *bakeTarget, number int) {
+	for _, text := range t.options.notes {
+		b.note(text)
+	}
+	t.request.StepNS, t.request.Together = b.stepNS, b.together
+	part := progress.Part{To: b.renderer, First: number * idsPerTarget}
+	if len(b.targets) > 1 {
+		part.Name = t.Name
+	}
+	t.request.Progress = part
+}
+
+// note shows a text once.
+func (b *bake) note(text string) {
+	if text != "" && !b.shown[text] {
+		b.shown[text] = true
+		b.renderer.Emit(progress.Note{Text: text})
+	}
+}
+
+// one builds a target whose links are built, after change has changed a copy of its request.
+func (b *bake) one(ctx context.Context, t *bakeTarget, change func(*build.Request)) error {
+	req := t.request
+	req.Contexts = maps.Clone(req.Contexts)
+	for name, other := range t.Links {
+		b.mu.Lock()
+		built := b.results[other]
+		b.mu.Unlock()
+		req.Contexts[strings.ToLower(name)] = build.NamedContext{Kind: plan.ContextBuilt, Ref: built.ImageID.String()}
+	}
+	if t.Inline != nil {
+		req.Stdin = strings.NewReader(*t.Inline)
+	}
+	change(&req)
+	res, err := build.Build(ctx, b.session, req)
+	if err == nil {
+		err = t.options.addToList(ctx, b.session, res)
+	}
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.results[t.Name] = res
+	return nil
+}
+
+// writeMetadata writes what is known of each target that was built.
+func (b *bake) writeMetadata() error {
+	if b.options.metadataFile == "" {
+		return nil
+	}
+	all := map[string]any{}
+	for _, t := range b.targets {
+		if res, ok := b.results[t.Name]; ok && res.ImageID != digest.Digest("") {
+			all[t.Name] = metadata(res)
+		}
+	}
+	if err := writeJSON(b.options.metadataFile, all); err != nil {
+		return fmt.Errorf("--metadata-file: %w", err)
+	}
+	return nil
+}
