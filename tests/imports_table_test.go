@@ -34,10 +34,10 @@ func commandRows() []importRule {
 			job: "the tree of commands, one file a verb: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/plan " +
 				"build/progress build/reclaim build/sourcedate build/top build/tryout " +
-				"cmd/cooper/internal/bakecmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
-				"cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd imagebuilder/annotation " +
-				"imagebuilder/remote internal/bakefile internal/fsys internal/guard internal/terminal " +
-				"userns userns/reexec",
+				"cmd/cooper/internal/bakecmd cmd/cooper/internal/buildxcmd cmd/cooper/internal/command " +
+				"cmd/cooper/internal/dialect cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd " +
+				"imagebuilder/annotation imagebuilder/remote internal/bakefile internal/fsys internal/guard " +
+				"internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -67,6 +67,11 @@ func commandRows() []importRule {
 			pkg:       "cmd/cooper/internal/bakecmd",
 			job:       "what cooper bake does besides building: reading, handing over, the order of targets",
 			mayImport: "cmd/cooper/internal/command internal/bakefile internal/guard",
+		},
+		{
+			pkg:       "cmd/cooper/internal/buildxcmd",
+			job:       "the verbs of docker buildx about builders, and what docker asks of a plugin",
+			mayImport: "build cmd/cooper/internal/command cmd/cooper/internal/dialect",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",

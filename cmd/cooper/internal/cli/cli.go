@@ -183,7 +183,8 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(newBakeCmd(env), newBuildCmd(env), newCheckCmd(env), newDfCmd(env), newDoctorCmd(env),
+	root.AddCommand(newBakeCmd(env), newBuildCmd(env), newBuildxCmd(env), newCheckCmd(env), newDfCmd(env),
+		newDoctorCmd(env),
 		newPruneCmd(env),
 		newRunCmd(env), newTopCmd(env), newUnshareCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	root.AddCommand(imagecmd.Commands(env)...)

@@ -9,6 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 )
 
 // report prints the image ID and writes the files that were asked for.
@@ -30,6 +31,9 @@ func (o *buildOptions) report(env command.Env, res build.Result) error {
 	}
 	if o.writesToStdout() {
 		return nil // standard output holds the archive
+	}
+	if o.speaks == dialect.Docker && !o.quiet {
+		return nil // docker prints the ID with -q only
 	}
 	id := res.ImageID.String()
 	if o.speaks.Containers() {

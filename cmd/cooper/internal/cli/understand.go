@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildxcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 )
@@ -31,6 +32,9 @@ func understand(env command.Env, out io.Writer) (command.Env, *cobra.Command, er
 		}
 	}
 	words := dialect.Verb(line.Words)
+	if buildxcmd.Is(env.Name) {
+		words = buildxcmd.Words(line.Words)
+	}
 	env.Args = words
 	if len(line.Flags) > 0 {
 		env.Args = withFlags(newRootCmd(env, out), words, line.Flags)

@@ -19,6 +19,13 @@ func WriteIndented(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// WriteJSONLine writes v as JSON on one line.
+func WriteJSONLine(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
 // ParsePairs reads the values of a flag that takes KEY=VALUE.
 func ParsePairs(flag string, pairs []string) (map[string]string, error) {
 	m := map[string]string{}

@@ -38,9 +38,11 @@ func Choose(argv0, chosen string) (Dialect, error) {
 	default:
 		return Cooper, fmt.Errorf("%s=%s: must be %s, %s, %s or %s", Variable, chosen, Cooper, Docker, Podman, Buildah)
 	}
-	switch d := Dialect(filepath.Base(argv0)); d {
-	case Docker, Podman, Buildah:
-		return d, nil
+	switch name := filepath.Base(argv0); name {
+	case string(Docker), string(Podman), string(Buildah):
+		return Dialect(name), nil
+	case "docker-buildx", "buildx":
+		return Docker, nil
 	}
 	return Cooper, nil
 }

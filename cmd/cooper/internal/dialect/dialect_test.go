@@ -16,6 +16,7 @@ func TestTheProgramsNameOrTheVariableChoosesTheDialect(t *testing.T) {
 	}{
 		{"cooper", "", Cooper}, {"/usr/bin/buildah", "", Buildah}, {"podman", "", Podman}, {"./docker", "", Docker},
 		{"buildah", "cooper", Cooper}, {"cooper", "podman", Podman}, {"", "", Cooper}, {"buildah-static", "", Cooper},
+		{"/root/.docker/cli-plugins/docker-buildx", "", Docker}, {"buildx", "", Docker},
 	} {
 		if got, err := Choose(tt.argv0, tt.chosen); got != tt.want || err != nil {
 			t.Errorf("%q, %q: %s, %v", tt.argv0, tt.chosen, got, err)
@@ -34,6 +35,7 @@ func TestOptionsBeforeTheVerbAreTakenOut(t *testing.T) {
 		"--log-level debug --cgroup-manager=cgroupfs --transient-store build": {Words: []string{"build"}},
 		"--registries-conf f --config d build": {Words: []string{"build"},
 			Variables: []string{"CONTAINERS_REGISTRIES_CONF=f", "DOCKER_CONFIG=d"}},
+		"-H tcp://h build":              {Words: []string{"build"}, Variables: []string{"DOCKER_HOST=tcp://h"}},
 		"--imagestore d build":          {Words: []string{"build"}, Flags: []string{"--storage-opt=overlay.imagestore=d"}},
 		"--context default -D build -D": {Words: []string{"build", "-D"}},
 		"--remote=false build":          {Words: []string{"build"}},
@@ -53,7 +55,7 @@ func TestOptionsBeforeTheVerbAreTakenOut(t *testing.T) {
 			t.Errorf("%s: %v (-want +got)\n%s", text, err, diff)
 		}
 	}
-	for _, text := range []string{"-H tcp://h build", "--context far build", "--remote build", "--url u build",
+	for _, text := range []string{"--context far build", "--remote build", "--url u build",
 		"--transient-store=maybe build"} {
 		if _, err := Split(strings.Fields(text)); err == nil {
 			t.Errorf("%s: no error", text)

@@ -52,7 +52,7 @@ func Globals() []Global {
 		{Name: "events-backend", Tools: OfPodman, Text: noEngine},
 		{Name: "help", Short: "h", Tools: ofContainers, Switch: true, Here: true},
 		{Name: "hooks-dir", Tools: OfPodman, Text: "no hooks are run"},
-		{Name: "host", Short: "H", Tools: OfDocker, Remote: true, Text: noDaemon},
+		{Name: "host", Short: "H", Tools: OfDocker, Variable: "DOCKER_HOST"},
 		{Name: "identity", Tools: OfPodman, Text: noRemote},
 		{Name: "imagestore", Tools: ofContainers, Flag: "storage-opt",
 			Text: "an image store in two directories"},

@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildxcmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
+)
+
+// newBuildxCmd is buildx with those of cooper's verbs that are buildx's.
+func newBuildxCmd(env command.Env) *cobra.Command {
+	bake, build := newBakeCmd(env), newBuildCmd(env)
+	bake.Aliases, build.Aliases = []string{"f"}, []string{"b"}
+	du, prune := newDfCmd(env), newPruneCmd(env)
+	du.Use, du.Example = "du [flags]", ""
+	du.Flags().StringArray("filter", nil, "without effect: all is shown")
+	prune.Example = ""
+	for _, name := range []string{"reserved-space", "min-free-space", "timeout"} {
+		prune.Flags().String(name, "", "without effect")
+	}
+	prune.Flags().Bool("verbose", false, "without effect: each item is shown")
+	return buildxcmd.Command(env, bake, build, du, prune, imagecmd.NewImagetoolsCmd(env))
+}
