@@ -292,3 +292,54 @@ func endPushes(t *testing.T, m mode, program []string, by syscall.Signal) {
 		}
 	}
 }
+
+// TestATokenThatEndsOnTheWayIsRenewed has tokens end in the upload of a large layer, before the tag, and in a pull that
+// breaks in the middle of a layer.
+func TestATokenThatEndsOnTheWayIsRenewed(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		f := s.certify(t)
+		issuer := &tokens{safe: f}
+		realm := "https://" + f.listen(t, issuer) + "/token"
+		f.serve(t, []string{"docker-registry", "serve"}, fmt.Sprintf("auth: {token: {realm: %q, service: %q, "+
+			"issuer: the test, rootcertbundle: %s}}\n", realm, tokenService, f.path("certs/ca.crt")))
+		p := &faulty{}
+		var mu sync.Mutex
+		over := map[string]bool{} // tokens that have ended
+		p.meet = func(w http.ResponseWriter, r *http.Request) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			token := r.Header.Get("Authorization")
+			broken := r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/sha256:") && p.once("a pull", 1)
+			if broken || r.Method == http.MethodPatch && p.once("an upload", 1) ||
+				r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") && p.once("the tag", 1) {
+				over[token] = true
+			}
+			if broken {
+				w.Header().Set("Content-Length", "10000000")
+				panic(http.ErrAbortHandler)
+			}
+			if over[token] {
+				w.Header().Set("Www-Authenticate", fmt.Sprintf("Bearer realm=%q,service=%q,scope=%q,error=\"invalid_token\"",
+					realm, tokenService, "repository:lib/app:pull,push"))
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			return over[token]
+		}
+		address := p.before(t, f)
+		s.busybox(t, "base")
+		s.write(t, "ctx/Containerfile", "FROM base\nRUN head -c 10000000 /dev/urandom >/large\n"+
+			"RUN head -c 100000 /dev/urandom >/small\n")
+		s.build(t, "-t", "base", "busybox")
+		s.build(t, "-t", "app", "ctx")
+		reach := []string{"--cert-dir", f.certs, "--creds", "ann:secret", "--retry=0"}
+		s.mustCooper(t, append([]string{"push", "app", address + "/lib/app:1"}, reach...)...)
+		other := newSite(t, m)
+		other.write(t, "certs/ca.crt", s.read(t, "certs/ca.crt"))
+		reach[1] = other.path("certs")
+		other.mustCooper(t, append([]string{"pull", address + "/lib/app:1"}, reach...)...)
+		if len(over) != 3 || len(issuer.asked) < 5 {
+			t.Errorf("%d tokens have ended, and %d were given", len(over), len(issuer.asked))
+		}
+	})
+}
