@@ -10,6 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/outputs"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/shared"
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/internal/sshagent"
 	"github.com/cooperbuild/cooper/build/internal/steps"
@@ -74,13 +75,15 @@ func (e environment) build(ctx context.Context, set settings) (res Result, err e
 	start := time.Now()
 	contexts := inputs.New(set.inputs(e.asides), e.depot.Store)
 	defer func() { err = errors.Join(err, contexts.Close()) }()
+	places := e.shared(ctx, set)
+	defer places.Close()
 	df, err := contexts.ReadMain(ctx)
 	if err != nil {
 		df.Warn(set.Progress)
 		return Result{}, err
 	}
 	res, err = persist(ctx, set.Progress, func(to progress.Sink) (Result, bool, error) {
-		return e.attempt(ctx, set.shownTo(to), opened{contexts, df})
+		return e.attempt(ctx, set.shownTo(to), opened{contexts, df, places})
 	})
 	res.Took = time.Since(start)
 	return res, err
@@ -90,6 +93,8 @@ func (e environment) build(ctx context.Context, set settings) (res Result, err e
 type opened struct {
 	contexts   *inputs.Contexts
 	dockerfile inputs.File
+	// shared are the caches that other machines fill; nil: there are none.
+	shared *shared.Room
 }
 
 // attempt plans and runs the build once. final says that the outcome stands: another attempt must not follow, since
@@ -123,8 +128,9 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 		Annotations: set.Image.Annotations, Tags: set.Tags, Shown: e.asides,
 	}, set.kept(p.targets))
 	defer func() { pushes.Close(ctx, err) }()
+	met := newMeetings(p.targets)
 	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, blobs: blobs,
-		stop: stop})
+		stop: stop, met: met})
 	defer func() { err = errors.Join(err, w.roots.Close()) }()
 	set.noteArgs()
 	w.outputs.WarnOfFormat(p.targets)
@@ -138,6 +144,9 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	made, err := w.outputs.Finish(ctx, p.targets, roots, set.names)
 	if err != nil {
 		return Result{}, made.Printed, err
+	}
+	if err := from.shared.Save(ctx, e.saveOptions(met, r.cache, blobs)); err != nil {
+		return Result{}, true, err
 	}
 	ran, cached := w.roots.Counts()
 	res = Result{ImageID: made.ID, Manifest: made.Manifest, Names: set.names, Steps: ran + cached, Cached: cached}
@@ -177,7 +186,11 @@ func persist(ctx context.Context, to progress.Sink,
 		if !rootfs.Lost(err) || final || attempt == maxAttempts || ctx.Err() != nil {
 			return res, err
 		}
-		to.Emit(progress.Note{Text: "another program has removed layers that this build uses from the store: building again"})
+		why := "another program has removed layers that this build uses from the store"
+		if errors.As(err, new(*rootfs.BrokenCacheError)) {
+			why = "a cache has not got the layers that it promised"
+		}
+		to.Emit(progress.Note{Text: why + ": building again"})
 		shown = progress.Part{To: to, First: attempt * stepsPerAttempt, Again: true}
 	}
 }

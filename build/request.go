@@ -11,6 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/outputs"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/sharedcache"
 )
 
 // Request says what to build. The caller must set Context; the zero value of any other field is a useful default.
@@ -50,6 +51,10 @@ type Request struct {
 	Format  Format
 	Pull    PullPolicy
 	NoCache bool
+	// CacheFrom are the places where results of steps are looked up that the store hasn't got, CacheTo those that get the
+	// results of this build's steps. CacheTTL is how old a result may be, in the store too; 0: as old as it is.
+	CacheFrom, CacheTo []sharedcache.Spec
+	CacheTTL           time.Duration
 	// Fresh are the stages, by name or number, that are run whatever the cache has.
 	Fresh []string
 	// Together has equal steps of builds that run at once in one session done once; nil: this build has nothing to do with

@@ -37,6 +37,8 @@ type parts struct {
 	// pushes send the outputs that are pushed; nil: no output is.
 	pushes *outputs.Pushes
 	blobs  *blobs.Room
+	// met are told of the steps whose results are in the cache.
+	met *meetings
 	// stop cancels the steps that run; its argument is the cause.
 	stop context.CancelCauseFunc
 }
@@ -54,6 +56,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 	roots := rootfs.New(rootfs.Options{
 		Store: e.depot.Store, Cache: from.cache, Identity: e.identity, Date: p.date, NoCache: set.NoCache,
 		Together: set.Together, Progress: set.Progress, Shown: e.asides, Space: e.space, Sealed: from.pushes.Sealed,
+		Noted: from.met.note, Shared: from.shared.Reader(), TTL: set.CacheTTL,
 		Fail: func(s *plan.Step, err error) error {
 			err = blame.Of(s, err)
 			from.stop(err)

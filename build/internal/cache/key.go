@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"hash"
 
 	"github.com/opencontainers/go-digest"
@@ -66,4 +67,12 @@ func ImageContentID(diffIDs []digest.Digest) ContentID {
 		b.Add("layer", d.String())
 	}
 	return ContentID(b.Key())
+}
+
+// Validate gives an error for a text from outside that is no key.
+func (k Key) Validate() error {
+	if raw, err := hex.DecodeString(string(k)); err != nil || len(raw) != sha256.Size {
+		return errors.New("it is no key of 64 hexadecimal digits")
+	}
+	return nil
 }

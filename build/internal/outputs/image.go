@@ -87,6 +87,9 @@ func (b Room) makeImage(ctx context.Context, target *plan.Stage, roots []*rootfs
 	if err != nil {
 		return made{}, err
 	}
+	if err := b.Roots.Bring(ctx, root); err != nil {
+		return made{}, err
+	}
 	layers, annotations := storeLayers(root.Layers()), b.Image.annotations(target, created)
 	m := made{
 		image: export.Image{Config: config, Platform: target.Image.Platform, Names: names, Created: created,
@@ -322,10 +325,10 @@ func (b Room) anchorMerged(ctx context.Context, r *rootfs.Root, stage *plan.Stag
 	return nil
 }
 
-// lastSealed gives the last step of a stage whose root is sealed.
+// lastSealed gives the last step of a stage whose root is sealed, and has all its layers in the store.
 func lastSealed(stage *plan.Stage, roots []*rootfs.Root) *plan.Step {
 	for s := stage.Last; s != nil && s.Stage == stage; s = s.Parent {
-		if r := roots[s.ID]; r != nil && r.IsSealed() {
+		if r := roots[s.ID]; r != nil && r.IsSealed() && r.IsPresent() {
 			return s
 		}
 	}

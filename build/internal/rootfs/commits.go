@@ -27,6 +27,7 @@ type commits struct {
 	space     *reclaim.Space
 	fail      func(s *plan.Step, err error) error
 	sealed    func(s *plan.Step, l cache.Layer)
+	noted     func(s *plan.Step, shape, key cache.Key)
 	// group has the commits that run; their first failure ends the build.
 	group errgroup.Group
 }
@@ -185,6 +186,14 @@ func (c commit) record(ctx context.Context, rec cache.Record) error {
 		if err := c.into.record(key, c.target.Below, rec); err != nil {
 			return err
 		}
+		c.note(c.target.Step, c.shape, key)
 	}
 	return c.results.cache.MarkSeen(c.shape)
+}
+
+// note reports that the result of a step is in the cache.
+func (cs *commits) note(s *plan.Step, shape, key cache.Key) {
+	if cs.noted != nil {
+		cs.noted(s, shape, key)
+	}
 }

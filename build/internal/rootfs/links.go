@@ -39,15 +39,18 @@ func (l links) find(ctx context.Context, below *Root, key cache.Key) (*Root, err
 	if r, err := l.results.find(ctx, below, linkKey(key, below.Top())); r != nil || err != nil {
 		return r, err
 	}
-	rec := l.cache.Get(key)
+	rec := l.get(key)
 	if rec == nil || rec.Layer == nil {
-		return nil, nil //nolint:nilnil // no root is an answer
+		return l.arrivals.find(ctx, below, key)
+	}
+	if err := l.arrivals.bring(ctx, below); err != nil {
+		return nil, err
 	}
 	// No lock is held, since making the links takes a while. If another build does the same meanwhile, both layers have
 	// the same stream, and the store keeps the one that is ready first for both builds.
 	moved, err := l.putOn(ctx, below, *rec)
 	if errors.Is(err, store.ErrNoLayer) {
-		return nil, nil //nolint:nilnil // no root is an answer
+		return l.arrivals.find(ctx, below, key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("link layer %s: %w", rec.Layer.ID, err)

@@ -36,6 +36,9 @@ func (m merges) limit(ctx context.Context, r *Root) (*Root, error) {
 		return r, nil
 	}
 
+	if err := m.arrivals.bring(ctx, r); err != nil {
+		return nil, err
+	}
 	builder := cache.NewKey("merge")
 	for _, l := range own {
 		builder.Add("layer", l.ID)
@@ -86,6 +89,9 @@ func (m merges) merge(ctx context.Context, r *Root, own []cache.Layer) (*cache.R
 // nothing to put together. The layer has a record like that of a step, so that the next build takes it.
 func (b *Roots) Squash(ctx context.Context, r *Root, all bool) (*Root, error) {
 	if err := r.Wait(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.results.arrivals.bring(ctx, r); err != nil {
 		return nil, err
 	}
 	base := r.base

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"context"
+	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/store"
@@ -23,17 +24,33 @@ type results struct {
 	owners *owners
 	// date replaces times in layers; nil: they stay as they are.
 	date *layer.Date
+	// arrivals are what shared caches have.
+	arrivals *arrivals
+	// ttl is how old a record may be; 0: as old as it is.
+	ttl time.Duration
+}
+
+// get gives the record under the key of a step, unless it is too old.
+func (f results) get(key cache.Key) *cache.Record { return fresh(f.cache.Get(key), f.ttl) }
+
+// fresh is the record, or nil if it is older than ttl, which 0 never is.
+func fresh(rec *cache.Record, ttl time.Duration) *cache.Record {
+	if rec != nil && ttl > 0 && time.Since(rec.Created) > ttl {
+		return nil
+	}
+	return rec
 }
 
 var _ records = results{}
 
 // find gives the root of the record under a key.
 func (f results) find(ctx context.Context, below *Root, key cache.Key) (*Root, error) {
-	rec := f.cache.Get(key)
-	if rec == nil {
-		return nil, nil //nolint:nilnil // no root is an answer
+	if rec := f.get(key); rec != nil {
+		if r := f.root(ctx, below, rec); r != nil {
+			return r, nil
+		}
 	}
-	return f.root(ctx, below, rec), nil
+	return f.arrivals.find(ctx, below, key)
 }
 
 // record keeps a result under the step's key, which has the content of the root below.

@@ -50,6 +50,8 @@ type Root struct {
 	own *cache.Layer
 	// merged tells that the uppermost layer holds the files of all layers between base and this root.
 	merged bool
+	// absent is set if the uppermost layer comes from a shared cache.
+	absent *absent
 	// layers are all layers of the root, the lowest first.
 	layers []cache.Layer
 	// created is when the step that made own ran; if own is nil, created of the root below.
@@ -151,8 +153,11 @@ func (r *Root) Stack() (pending []*os.File, layers []string) {
 // GoneError says that another program has removed a layer that the build uses.
 type GoneError = snapshot.GoneError
 
-// Lost tells whether an error is due to the removal of a layer or image from the store while the build used it.
-func Lost(err error) bool { return errors.As(err, new(*GoneError)) || store.Unknown(err) }
+// Lost tells whether an error is due to the removal of a layer or image from the store while the build used it, or to a
+// shared cache that hadn't got what it had promised: another attempt may succeed.
+func Lost(err error) bool {
+	return errors.As(err, new(*GoneError)) || errors.As(err, new(*BrokenCacheError)) || store.Unknown(err)
+}
 
 // The methods below must only be called once the root is sealed.
 

@@ -39,6 +39,13 @@ type Options struct {
 	// Fail is called when the commit of a step has failed beside the steps that follow it. It gives the error for the
 	// build.
 	Fail func(s *plan.Step, err error) error
+	// Shared has results of steps from other machines; nil: there are none.
+	Shared Shared
+	// TTL is how old a result may be that a step is spared for; 0: as old as it is.
+	TTL time.Duration
+	// Noted is called for each step whose result is in the cache or has just been put there, with the keys of its shape
+	// and of the record. It may be nil.
+	Noted func(s *plan.Step, shape, key cache.Key)
 	// Sealed is called for each layer that a step has made, once it is in the store. It must not block. It may be nil.
 	Sealed func(s *plan.Step, l cache.Layer)
 }
@@ -64,7 +71,8 @@ type Roots struct {
 // New makes the Roots of a build, with no root yet.
 func New(o Options) *Roots {
 	snapshots, own, ends := snapshot.New(o.Store), &owners{store: o.Store, identity: o.Identity}, &cleanups{}
-	found := results{cache: o.Cache, store: o.Store, owners: own, date: o.Date}
+	come := newArrivals(o, own)
+	found := results{cache: o.Cache, store: o.Store, owners: own, date: o.Date, arrivals: come, ttl: o.TTL}
 	return &Roots{
 		Options: o, snapshots: snapshots, owners: own, results: found, cleanups: ends,
 		views:  views{snapshots: snapshots, owners: own, space: o.Space},
@@ -75,6 +83,7 @@ func New(o Options) *Roots {
 		commits: &commits{
 			reader:  reading.Reader{Date: o.Date, Sums: &layer.Sums{}, Progress: o.Progress, Shown: o.Shown},
 			results: found, snapshots: snapshots, cleanups: ends, space: o.Space, fail: o.Fail, sealed: o.Sealed,
+			noted: o.Noted,
 		},
 	}
 }
@@ -106,6 +115,9 @@ func (b *Roots) Run(ctx context.Context, t *Staged, ns NS, run RunFunc) (executo
 // View opens a read-only view of a root, to look at or to copy from. The caller calls Release on it when done. The view
 // of an empty root has no directory. With a namespace it shows the owners that a step in that namespace sees.
 func (b *Roots) View(ctx context.Context, r *Root, ns NS) (snapshot.View, error) {
+	if err := b.results.arrivals.bring(ctx, r); err != nil {
+		return snapshot.View{}, err
+	}
 	return b.views.open(ctx, r, ns)
 }
 

@@ -67,13 +67,16 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 	if err != nil {
 		return nil, false, err
 	}
-	if (!b.NoCache && !s.Fresh || turn.Again) && b.Cache.Seen(shape.Key) {
-		if r, err = lookUp(ctx, b.records(shape), below, w.Keys()); r != nil || err != nil {
+	if (!b.NoCache && !s.Fresh || turn.Again) && b.seen(ctx, shape.Key) {
+		r, key, err := lookUp(ctx, b.records(shape), below, w.Keys())
+		if r != nil && err == nil {
+			b.cached.Add(1)
+			b.commits.note(s, shape.Key, key)
+			err = b.Cache.MarkSeen(shape.Key)
+			r = b.found(r, below, turn)
+		}
+		if r != nil || err != nil {
 			turn.End()
-			if r != nil {
-				r = b.found(r, below, turn)
-				b.cached.Add(1)
-			}
 			return r, r != nil, err
 		}
 	}
@@ -129,21 +132,26 @@ func (b *Roots) records(shape Shape) records {
 	return b.results
 }
 
-// lookUp returns the root that there is a record of, nil if there is none.
-func lookUp(ctx context.Context, made records, below *Root, keys []KeyFunc) (*Root, error) {
+// seen tells whether a step of this shape was ever recorded, here or in a shared cache.
+func (b *Roots) seen(ctx context.Context, shape cache.Key) bool {
+	return b.Cache.Seen(shape) || b.Shared != nil && b.Shared.Seen(ctx, shape)
+}
+
+// lookUp returns the root that there is a record of, and the record's key; nil if there is none.
+func lookUp(ctx context.Context, made records, below *Root, keys []KeyFunc) (*Root, cache.Key, error) {
 	if err := below.Wait(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	for _, makeKey := range keys {
 		key, err := makeKey(ctx, below.content)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if r, err := made.find(ctx, below, key); r != nil || err != nil {
-			return r, err
+			return r, key, err
 		}
 	}
-	return nil, nil //nolint:nilnil // no root is an answer
+	return nil, "", nil
 }
 
 // prepare makes the snapshot that a step writes to; linked tells that the step doesn't see the files of the root below.
@@ -151,6 +159,9 @@ func (b *Roots) prepare(ctx context.Context, s *plan.Step, below *Root, linked b
 	prepare := b.snapshots.Prepare
 	if linked {
 		prepare = b.snapshots.PrepareAlone
+	}
+	if err := b.results.arrivals.bring(ctx, below); err != nil {
+		return nil, err
 	}
 	snap, err := prepare(ctx, below)
 	if err != nil {

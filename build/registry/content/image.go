@@ -91,7 +91,7 @@ func ReadRoot(ctx context.Context, src Fetcher, root ocispec.Descriptor) (text [
 func ReadImage(ctx context.Context, src Fetcher, root ocispec.Descriptor, platform ocispec.Platform) (*Image, error) {
 	img := &Image{}
 	for d, depth := root, 0; ; depth++ {
-		text, err := readAll(ctx, src, d, MaxManifest)
+		text, err := ReadAll(ctx, src, d, MaxManifest)
 		if err != nil {
 			return nil, fmt.Errorf("manifest: %w", err)
 		}
@@ -188,7 +188,7 @@ func (img *Image) readConfig(ctx context.Context, src Fetcher, d ocispec.Descrip
 		}
 	}
 	var err error
-	if img.Config, err = readAll(ctx, src, d, maxConfig); err != nil {
+	if img.Config, err = ReadAll(ctx, src, d, maxConfig); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
 	img.ConfigDigest = d.Digest

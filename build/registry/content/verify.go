@@ -114,8 +114,8 @@ func (v *verifier) finish() error {
 	return io.EOF
 }
 
-// readAll reads content that is at most limit bytes long.
-func readAll(ctx context.Context, src Fetcher, d ocispec.Descriptor, limit int64) ([]byte, error) {
+// ReadAll reads and verifies content that is at most limit bytes long.
+func ReadAll(ctx context.Context, src Fetcher, d ocispec.Descriptor, limit int64) ([]byte, error) {
 	if d.Size > limit {
 		return nil, fmt.Errorf("%s has %d bytes, more than %d are not read", d.Digest, d.Size, limit)
 	}

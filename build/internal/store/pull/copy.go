@@ -45,14 +45,37 @@ func (r *Room) Copy(ctx context.Context, src content.Fetcher, root ocispec.Descr
 		return images.Found{}, err
 	}
 	c := &layerCopy{room: r, src: src, img: img, opts: o, blobs: map[string]library.Blob{}}
+	var found images.Found
+	err = c.persist(ctx, func() (err error) {
+		found, err = r.copyOnce(ctx, c)
+		return err
+	})
+	return found, err
+}
+
+// Layers puts the layers of a chain that the store lacks into it, as Copy does, and records no image for them. diffIDs
+// are those of the whole chain, bottom first; blobs describe where the source has them compressed. If it fails, the
+// layers that it has made are removed, but for those that others have put something on.
+func (r *Room) Layers(ctx context.Context, src content.Fetcher, diffIDs []digest.Digest, blobs []ocispec.Descriptor,
+	o CopyOptions) error {
+	c := &layerCopy{room: r, src: src, img: &content.Image{DiffIDs: diffIDs, Layers: blobs}, opts: o,
+		blobs: map[string]library.Blob{}}
+	return c.persist(ctx, func() error {
+		_, err := c.run(ctx)
+		return err
+	})
+}
+
+// persist copies until other processes remove no layer meanwhile; after another error it undoes what was made.
+func (c *layerCopy) persist(ctx context.Context, copyOnce func() error) error {
 	for try := 1; ; try++ {
-		found, err := r.copyOnce(ctx, c)
+		err := copyOnce()
 		if err == nil {
-			return found, nil
+			return nil
 		}
 		gone := errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrParentUnknown)
 		if !gone || try == vanished || ctx.Err() != nil {
-			return images.Found{}, errors.Join(err, c.undo())
+			return errors.Join(err, c.undo())
 		}
 		// The layers that this try has made stay for the next one: if each failed try removed its layers, two copies could
 		// make each other fail without end.

@@ -32,6 +32,7 @@ type buildOptions struct {
 	iidFileRaw              string
 	log                     logFlags
 	dates                   dateFlags
+	cache                   cacheFlags
 	foreign                 *dialect.Foreign
 	pullAlways, pullNever   bool
 	signaturePolicy         string
@@ -116,6 +117,7 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 		"stage to run whatever the cache has, by name or number; may be repeated or STAGE,STAGE")
 	o.image.register(f)
 	o.dates.register(f)
+	o.cache.register(f)
 	o.run.register(f)
 	o.userns.register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
@@ -319,6 +321,11 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 		}
 		req.Outputs = append(req.Outputs, spec)
 	}
+	notes, err := o.cache.apply(&req)
+	if err != nil {
+		return req, err
+	}
+	o.notes = append(o.notes, notes...)
 	if err := build.CheckOutputs(req); err != nil {
 		return req, command.Usage(err)
 	}

@@ -158,9 +158,10 @@ func storeFlags() []Flag {
 	return []Flag{
 		{Name: "authfile", Tools: ofContainers},
 		{Name: "blob-cache", Tools: ofContainers, Kind: Vain, Unlisted: true, Text: "compressed layers are kept in any case"},
-		{Name: "cache-from", Tools: ofAll, Kind: Noted, Text: "the cache is the one of this machine"},
-		{Name: "cache-to", Tools: OfBuildx | ofContainers, Kind: Noted, Text: "the cache is the one of this machine"},
-		{Name: "cache-ttl", Tools: ofContainers, Kind: Noted, Text: "the cache has no age; --no-cache runs every step"},
+		{Name: "cache-from", Tools: ofAll, Text: "types registry and local; a NAME alone has the tag cooper-cache if it has none"},
+		{Name: "cache-to", Tools: OfBuildx | ofContainers,
+			Text: "types registry and local; a NAME alone has the tag cooper-cache if it has none"},
+		{Name: "cache-ttl", Tools: ofContainers},
 		{Name: "cert-dir", Tools: ofContainers},
 		{Name: "creds", Tools: ofContainers},
 		{Name: "decryption-key", Tools: ofContainers, Kind: Refused, Text: "encrypted images are not read",

@@ -1,0 +1,160 @@
+package shared
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/internal/printable"
+)
+
+const (
+	// artifactType is that of the artifact of a place, and indexType the media type of its config, the index.
+	artifactType = "application/vnd.cooper.cache.v1"
+	indexType    = "application/vnd.cooper.cache.index.v1+json"
+	// version is what an index says that this program can read.
+	version = 1
+	// maxIndex is the size in bytes of the longest index that is read, and maxRecords how many records are written.
+	maxIndex   = 32 << 20
+	maxRecords = 5_000
+	// unusedFor is how long a record stays that no build with this place has met.
+	unusedFor = 30 * 24 * time.Hour
+	// usedAnew is the age from which on the time of the last use of a record is written anew.
+	usedAnew = 24 * time.Hour
+)
+
+// index is all that a place knows.
+type index struct {
+	Version int                  `json:"version"`
+	Records map[cache.Key]record `json:"records"`
+}
+
+// record is the result of a step.
+type record struct {
+	// Shape is the key of the step's shape.
+	Shape cache.Key `json:"shape"`
+	// Layer is what the step has made; nil: it has changed nothing.
+	Layer *layer `json:"layer,omitempty"`
+	// Content is the digest of the layer's content without times.
+	Content digest.Digest `json:"content,omitempty"`
+	// Created is when the step ran, Took how long, and Used when a build with this place has met it last.
+	Created time.Time     `json:"created"`
+	Took    time.Duration `json:"took"`
+	Used    time.Time     `json:"used"`
+	// Step is the step's text, for people.
+	Step string `json:"step,omitempty"`
+}
+
+// layer is a layer and the blob that it is in.
+type layer struct {
+	DiffID digest.Digest      `json:"diffID"`
+	Size   int64              `json:"size"`
+	Blob   ocispec.Descriptor `json:"blob"`
+}
+
+// parseIndex reads an index, and refuses all of one in which something is impossible.
+func parseIndex(text []byte) (*index, error) {
+	var x index
+	if err := json.Unmarshal(text, &x); err != nil {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if x.Version != version {
+		return nil, fmt.Errorf("the index of the cache is of version %d, only %d is known", x.Version, version)
+	}
+	for key, r := range x.Records {
+		if err := errors.Join(key.Validate(), r.Shape.Validate(), r.check()); err != nil {
+			return nil, fmt.Errorf("%w: record %q: %w", errDamaged, printable.Clip(string(key)), err)
+		}
+	}
+	return &x, nil
+}
+
+func (r record) check() error {
+	if r.Created.IsZero() {
+		return errors.New("it has no time")
+	}
+	if r.Layer == nil {
+		return nil
+	}
+	l := r.Layer
+	for _, d := range []digest.Digest{r.Content, l.DiffID, l.Blob.Digest} {
+		if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
+			return fmt.Errorf("digest %q is none of SHA-256", printable.Clip(d.String()))
+		}
+	}
+	if l.Size < 0 || l.Blob.Size < 0 {
+		return fmt.Errorf("a size of %d bytes is impossible", min(l.Size, l.Blob.Size))
+	}
+	switch l.Blob.MediaType {
+	case ocispec.MediaTypeImageLayer, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayerZstd:
+		return nil
+	}
+	return fmt.Errorf("type %q is none of a layer", printable.Clip(l.Blob.MediaType))
+}
+
+// cached is the record in the form of package cache.
+func (r record) cached() *cache.Record {
+	c := &cache.Record{Content: r.Content, Created: r.Created, Took: r.Took, Step: r.Step}
+	if r.Layer != nil {
+		c.Layer = &cache.Layer{DiffID: r.Layer.DiffID, Size: r.Layer.Size}
+	}
+	return c
+}
+
+// has tells whether the index has records for all keys of another, each used about as lately.
+func (x *index) has(mine *index) bool {
+	for key, r := range mine.Records {
+		if have, ok := x.Records[key]; !ok || r.Used.Sub(have.Used) > usedAnew {
+			return false
+		}
+	}
+	return true
+}
+
+// joined is an index with the records of both; of two under the same key it takes mine. It leaves out what nobody has
+// used for long, and the least used of too many.
+func joined(old, mine *index, now time.Time) *index {
+	all := maps.Clone(mine.Records)
+	for key, r := range old.Records {
+		if _, ok := all[key]; !ok && now.Sub(r.Used) < unusedFor {
+			all[key] = r
+		}
+	}
+	if over := len(all) - maxRecords; over > 0 {
+		keys := slices.SortedFunc(maps.Keys(all), func(a, b cache.Key) int {
+			return cmp.Or(all[a].Used.Compare(all[b].Used), cmp.Compare(a, b))
+		})
+		for _, key := range keys[:over] {
+			delete(all, key)
+		}
+	}
+	return &index{Version: version, Records: all}
+}
+
+// blobs are the descriptors of all layers, each once, in the order of their digests.
+func (x *index) blobs() []ocispec.Descriptor {
+	all := map[digest.Digest]ocispec.Descriptor{}
+	for _, r := range x.Records {
+		if r.Layer != nil {
+			all[r.Layer.Blob.Digest] = r.Layer.Blob
+		}
+	}
+	return slices.SortedFunc(maps.Values(all), func(a, b ocispec.Descriptor) int {
+		return cmp.Compare(a.Digest, b.Digest)
+	})
+}
+
+// without is the index without the records whose blobs are gone.
+func (x *index) without(gone map[digest.Digest]bool) *index {
+	left := maps.Clone(x.Records)
+	maps.DeleteFunc(left, func(_ cache.Key, r record) bool { return r.Layer != nil && gone[r.Layer.Blob.Digest] })
+	return &index{Version: x.Version, Records: left}
+}

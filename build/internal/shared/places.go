@@ -1,0 +1,46 @@
+package shared
+
+import (
+	"context"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/registry/content"
+	"github.com/cooperbuild/cooper/build/sharedcache"
+)
+
+// place is where an artifact is kept.
+type place interface {
+	// open finds the artifact. The error is content.ErrNotFound if there is none.
+	open(ctx context.Context) (opened, error)
+	// begin begins to write to the place.
+	begin(ctx context.Context, o SaveOptions) (writer, error)
+}
+
+// opened is an artifact to read from. The caller calls close.
+type opened struct {
+	content.Fetcher
+	root  ocispec.Descriptor
+	close func()
+}
+
+// writer brings blobs and an artifact into a place.
+type writer interface {
+	// layer brings a layer there and describes its blob.
+	layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error)
+	// holds tells whether a blob is there.
+	holds(ctx context.Context, d ocispec.Descriptor) (bool, error)
+	// put makes an artifact what the place holds. It has all blobs that the artifact names.
+	put(ctx context.Context, a artifact) error
+	// end shows how it ended.
+	end(ctx context.Context, err error)
+}
+
+// at is the place that a spec names.
+func (r *Room) at(s sharedcache.Spec) place {
+	if s.Type == sharedcache.Local {
+		return directory{s, r}
+	}
+	return repository{s, r}
+}
