@@ -76,7 +76,7 @@ type anyManifest struct {
 // ReadRoot reads the manifest or index that root describes. entries are those of an index; nil: it is a manifest.
 func ReadRoot(ctx context.Context, src Fetcher, root ocispec.Descriptor) (text []byte, entries []ocispec.Descriptor,
 	err error) {
-	if text, err = readAll(ctx, src, root, MaxManifest); err != nil {
+	if text, err = ReadAll(ctx, src, root, MaxManifest); err != nil {
 		return nil, nil, fmt.Errorf("manifest: %w", err)
 	}
 	m, err := parseManifest(text, root.MediaType)
