@@ -33,7 +33,7 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/cli",
 			job: "the tree of commands, one file a verb: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/plan " +
-				"build/progress build/reclaim build/sourcedate build/top build/tryout " +
+				"build/progress build/reclaim build/sharedcache build/sourcedate build/top build/tryout " +
 				"cmd/cooper/internal/bakecmd cmd/cooper/internal/buildxcmd cmd/cooper/internal/command " +
 				"cmd/cooper/internal/dialect cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd " +
 				"imagebuilder/annotation imagebuilder/remote internal/bakefile internal/fsys internal/guard " +
@@ -82,12 +82,13 @@ func commandRows() []importRule {
 			mayImport: "build/export build/internal/bases build/internal/blobs build/internal/cache " +
 				"build/internal/copystep build/internal/inputs build/internal/inspect " +
 				"build/internal/outputs build/internal/rootfs build/internal/rootfs/together " +
-				"build/internal/runstep build/internal/sendimage build/internal/solve build/internal/source " +
-				"build/internal/sshagent build/internal/stepinput build/internal/steps build/internal/store " +
-				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
-				"build/outfile build/plan build/progress build/reclaim build/registry build/session " +
-				"build/sourcedate executor/joined imagebuilder imagebuilder/dockerfile imagebuilder/layer " +
-				"imagebuilder/remote userns",
+				"build/internal/runstep build/internal/sendimage build/internal/shared build/internal/solve " +
+				"build/internal/source build/internal/sshagent build/internal/stepinput " +
+				"build/internal/steps build/internal/store build/internal/store/depot " +
+				"build/internal/store/images build/internal/store/pull build/internal/store/snapshot " +
+				"build/outfile build/plan build/progress build/reclaim build/registry " +
+				"build/registry/content build/session build/sharedcache build/sourcedate executor/joined " +
+				"imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote userns",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -399,6 +400,13 @@ func commandRows() []importRule {
 			mayImport: "build/registry/content imagebuilder internal/decompress internal/printable",
 		},
 		{
+			pkg: "build/internal/shared",
+			job: "caches that other machines fill: an index of records and its blobs, in a registry or a directory",
+			mayImport: "build/export build/internal/cache build/internal/push build/internal/rootfs build/progress " +
+				"build/registry build/registry/content build/sharedcache imagebuilder/reference " +
+				"internal/flock internal/fsys internal/guard internal/printable",
+		},
+		{
 			pkg: "build/catalog", job: "the images of a store: lists, names, removal",
 			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images " +
 				"build/internal/store/removal build/reclaim build/session imagebuilder " +
@@ -435,6 +443,10 @@ func commandRows() []importRule {
 		{
 			pkg: "build/compare", job: "what differs between two images, and by which step",
 			mayImport: "build/internal/store build/internal/store/images build/session",
+		},
+		{
+			pkg: "build/sharedcache", job: "places for results of steps: what --cache-from and --cache-to mean",
+			mayImport: "build/export build/registry/conf imagebuilder/reference",
 		},
 	}
 }
