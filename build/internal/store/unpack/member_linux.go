@@ -172,6 +172,8 @@ func (u *unpacker) large(d *dir, name string, f fileOf) (err error) {
 		}
 		left -= int64(n)
 	}
+	// The disk begins with it while the rest comes; the layer isn't used before all is on the disk.
+	_ = unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 	return f.attr.set(fd)
 }
 
