@@ -183,9 +183,9 @@ func commandRows() []importRule {
 		{
 			pkg: "build/internal/store/pull", job: "images from registries and layouts into a store",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/internal/library " +
-				"build/internal/store/scratch build/internal/store/unpack build/registry " +
-				"build/registry/content imagebuilder/reference internal/decompress internal/fsys " +
-				"internal/guard userns",
+				"build/internal/store/partial build/internal/store/scratch build/internal/store/unpack " +
+				"build/registry build/registry/content imagebuilder/reference internal/decompress " +
+				"internal/fsys internal/guard userns",
 		},
 		{
 			pkg: "build/internal/store/removal", job: "what a store holds on disk, and giving it back",
@@ -237,6 +237,11 @@ func commandRows() []importRule {
 			job: "layers' archives: what is in them, and the directory that comes of one",
 			mayImport: "build/disk imagebuilder/layer/owners internal/decompress internal/fsys internal/guard " +
 				"internal/tarsplit",
+		},
+		{
+			pkg:       "build/internal/store/partial",
+			job:       "archives of layers of what the store has of them and parts of their blobs (zstd:chunked)",
+			mayImport: "internal/fsys internal/guard",
 		},
 		{pkg: "internal/patience", job: "when a download is given up", pure: true},
 		{

@@ -41,6 +41,18 @@ func (r *repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadClo
 	return newWidening(b, r.spare), nil
 }
 
+// part opens a part of a blob.
+func (r *repository) part(ctx context.Context, d ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	if err := d.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", printable.Clip(d.Digest.String()), err)
+	}
+	b := r.newBlob(ctx, d, r.at.Ref.Domain, func(ctx context.Context, header http.Header) (*http.Response, error) {
+		return r.get(ctx, "blobs/"+d.Digest.String(), header)
+	})
+	b.part, b.offset, b.end = true, offset, offset+length
+	return b, b.open()
+}
+
 func (r *repository) newBlob(ctx context.Context, d ocispec.Descriptor, host string, get getter) *blobReader {
 	return &blobReader{ctx: ctx, host: host, get: get, pace: r.pace, want: d, end: d.Size,
 		meter: patience.NewMeter(r.pace.Limits)}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/content"
+	"github.com/cooperbuild/cooper/build/registry/registrytest"
 )
 
 // line is a network on which a byte takes its time, by a clock of its own: all connections together as long as one, or
@@ -206,3 +207,35 @@ func (e *endless) Read([]byte) (int, error) {
 }
 
 func (e *endless) Close() error { return e.of.Close() }
+
+func TestAPartOfABlobIsAskedForAlone(t *testing.T) {
+	registrytest.Home(t, "")
+	f := newFake(t)
+	f.image("lib/app", "1", []byte("layer"), amd64())
+	blob := f.blob("lib/app", "", []byte("0123456789"))
+	remote, err := client(t, f, registry.Options{}).Resolve(t.Context(), registrytest.Ref(t, f.host()+"/lib/app:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := func(d ocispec.Descriptor) (string, error) {
+		rc, err := remote.FetchPart(t.Context(), d, 3, 4)
+		if err != nil {
+			return "", err
+		}
+		text, err := io.ReadAll(rc)
+		return string(text), errors.Join(err, rc.Close())
+	}
+	if text, err := part(blob); text != "3456" || err != nil {
+		t.Errorf("it is %q, %v", text, err)
+	}
+	if _, err := part(ocispec.Descriptor{Digest: "../x", Size: 10}); err == nil {
+		t.Error("a digest that is none is asked for")
+	}
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		r.Header.Del("Range") // a server that gives no parts
+		return false
+	}
+	if text, err := part(blob); err == nil {
+		t.Errorf("of a server without parts it is %q", text)
+	}
+}

@@ -228,6 +228,11 @@ type Remote struct {
 
 var _ content.Fetcher = (*Remote)(nil)
 
+// FetchPart opens length bytes of a blob from an offset on. A registry that gives no parts is an error.
+func (i *Remote) FetchPart(ctx context.Context, d ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	return i.repo.part(ctx, d, offset, length)
+}
+
 // Fetch opens a manifest or blob. If the connection breaks, the download resumes at the byte where it
 // broke.
 func (i *Remote) Fetch(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
+	"github.com/cooperbuild/cooper/build/internal/store/partial"
 	"github.com/cooperbuild/cooper/build/internal/store/unpack"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/internal/guard"
@@ -42,6 +44,8 @@ type layerCopy struct {
 	opts CopyOptions
 	// area is where layers are unpacked before they are made; nil: the library unpacks them.
 	area *area
+	// earlier gives the files of earlier images; the first call looks for them.
+	earlier func() *partial.Index
 	// made are the layers that were not there before, bottom first; blobs, by the IDs of layers, what they came as.
 	made  []string
 	blobs map[string]library.Blob
@@ -91,6 +95,9 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 			return "", err
 		}
 		defer func() { err = errors.Join(err, c.area.close()) }()
+		var index partial.Index
+		c.earlier = sync.OnceValue(func() *partial.Index { c.lookEarlier(ctx, &index); return &index })
+		defer func() { err = errors.Join(err, index.Close()) }()
 	}
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

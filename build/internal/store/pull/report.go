@@ -8,8 +8,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
-// report tells opts.Progress how much of a layer is read, every progressInterval, until stop is called.
-func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)) {
+// report tells opts.Progress how many bytes of size have come for a layer, every progressInterval, until stop is
+// called.
+func (c *layerCopy) report(l *pendingLayer, size int64, came *atomic.Int64) (stop func(whole bool)) {
 	if c.opts.Progress == nil {
 		return func(bool) {}
 	}
@@ -18,8 +19,6 @@ func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)
 		what = c.opts.Name + " " + what
 	}
 
-	counter := &countingReader{from: *r}
-	*r = counter
 	done := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
@@ -32,7 +31,7 @@ func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)
 				case <-done:
 					return nil
 				case <-ticker.C:
-					c.opts.Progress(what, min(counter.n.Load(), l.desc.Size-1), l.desc.Size)
+					c.opts.Progress(what, min(came.Load(), size-1), size)
 				}
 			}
 		})
@@ -42,18 +41,18 @@ func (c *layerCopy) report(l *pendingLayer, r *io.Reader) (stop func(whole bool)
 		close(done)
 		<-ended
 		if whole {
-			c.opts.Progress(what, l.desc.Size, l.desc.Size)
+			c.opts.Progress(what, size, size)
 		}
 	}
 }
 
 type countingReader struct {
-	from io.Reader
-	n    atomic.Int64
+	io.ReadCloser
+	n *atomic.Int64
 }
 
-func (r *countingReader) Read(p []byte) (int, error) {
-	n, err := r.from.Read(p)
+func (r countingReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
 	r.n.Add(int64(n))
 	return n, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/unpack"
@@ -38,7 +39,8 @@ func (c *layerCopy) spool(ctx context.Context, l *pendingLayer) (*layerContent, 
 		return nil, nil, err
 	}
 	defer rc.Close()
-	verified, err := content.Verify(rc, l.desc)
+	var came atomic.Int64
+	verified, err := content.Verify(countingReader{rc, &came}, l.desc)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -49,7 +51,7 @@ func (c *layerCopy) spool(ctx context.Context, l *pendingLayer) (*layerContent, 
 	}
 
 	content := &layerContent{file: file, digest: l.desc.Digest}
-	stop := c.report(l, &verified)
+	stop := c.report(l, l.desc.Size, &came)
 	found, err := unpack.Scan(io.TeeReader(verified, file), l.diffID)
 	stop(err == nil)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
@@ -90,6 +91,10 @@ func (c *layerCopy) stage(ctx context.Context, l *pendingLayer) error {
 			return err
 		}
 	}
+	err := c.stageFrom(ctx, l, func(ctx context.Context) (*layerSource, error) { return c.partialSource(ctx, l) })
+	if err == nil || ctx.Err() != nil || errors.Is(err, unpack.ErrStrange) || l.beyond != nil {
+		return err
+	}
 	return c.stageFrom(ctx, l, func(ctx context.Context) (*layerSource, error) { return c.blobSource(ctx, l) })
 }
 
@@ -120,6 +125,8 @@ func (c *layerCopy) blobSource(ctx context.Context, l *pendingLayer) (_ *layerSo
 	if err != nil {
 		return nil, err
 	}
+	var came atomic.Int64
+	rc = countingReader{rc, &came}
 	s := &layerSource{blob: library.Blob{Digest: l.desc.Digest, Size: l.desc.Size}}
 	if s.Reader, err = content.Verify(rc, l.desc); err != nil {
 		return nil, errors.Join(err, rc.Close())
@@ -130,7 +137,7 @@ func (c *layerCopy) blobSource(ctx context.Context, l *pendingLayer) (_ *layerSo
 		}
 		s.Reader = io.TeeReader(s.Reader, s.spool)
 	}
-	stop := c.report(l, &s.Reader)
+	stop := c.report(l, l.desc.Size, &came)
 	s.done = func(whole bool) error {
 		stop(whole)
 		_ = rc.Close() // everything was read, or does not count
