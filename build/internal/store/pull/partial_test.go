@@ -122,10 +122,10 @@ func TestOnlyWhatTheStoreLacksIsFetched(t *testing.T) {
 	}{
 		"a file and its neighbour": {other: []int{20, 21}},
 		"the first and the last":   {other: []int{0, 39}},
-		"blobs are kept":           {other: []int{7}, whole: true,
+		"blobs are kept": {other: []int{7}, whole: true,
 			keep: func(context.Context, ocispec.Descriptor, *os.File) {}},
-		"another tag":              {name: "example.test/b:v2", other: []int{7}},
-		"another repository":       {name: "example.test/c:v1", other: []int{7}, whole: true},
+		"another tag":        {name: "example.test/b:v2", other: []int{7}},
+		"another repository": {name: "example.test/c:v1", other: []int{7}, whole: true},
 		"most files": {other: []int{22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39},
 			whole: true},
 		"no table": {other: []int{7}, whole: true,
