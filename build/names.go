@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 
-	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/internal/bases"
@@ -88,9 +87,6 @@ type Together = together.Group
 
 // NewTogether makes a group that no build is of yet.
 func NewTogether() *Together { return together.New() }
-
-// NativePlatforms are the platforms whose programs this machine runs by itself.
-func NativePlatforms() []string { return []string{platforms.Format(runstep.MachinePlatform())} }
 
 // NamedContext is the value of one --build-context.
 type NamedContext = plan.NamedContext

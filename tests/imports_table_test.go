@@ -32,12 +32,12 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/cli",
 			job: "the tree of commands, one file a verb: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/export build/manifestlist build/outfile build/plan " +
-				"build/progress build/reclaim build/sharedcache build/sourcedate build/top build/tryout " +
-				"cmd/cooper/internal/bakecmd cmd/cooper/internal/buildxcmd cmd/cooper/internal/command " +
-				"cmd/cooper/internal/dialect cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd " +
-				"imagebuilder/annotation imagebuilder/remote internal/bakefile internal/fsys internal/guard " +
-				"internal/terminal userns userns/reexec",
+			mayImport: "build build/disk build/doctor build/engine build/export build/manifestlist build/outfile " +
+				"build/plan build/progress build/reclaim build/sharedcache build/sourcedate build/top " +
+				"build/tryout cmd/cooper/internal/bakecmd cmd/cooper/internal/buildxcmd " +
+				"cmd/cooper/internal/command cmd/cooper/internal/dialect cmd/cooper/internal/imagecmd " +
+				"cmd/cooper/internal/logincmd imagebuilder/annotation imagebuilder/remote internal/bakefile " +
+				"internal/fsys internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -71,7 +71,7 @@ func commandRows() []importRule {
 		{
 			pkg:       "cmd/cooper/internal/buildxcmd",
 			job:       "the verbs of docker buildx about builders, and what docker asks of a plugin",
-			mayImport: "build cmd/cooper/internal/command cmd/cooper/internal/dialect",
+			mayImport: "cmd/cooper/internal/command cmd/cooper/internal/dialect",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
@@ -452,6 +452,10 @@ func commandRows() []importRule {
 		{
 			pkg: "build/sharedcache", job: "places for results of steps: what --cache-from and --cache-to mean",
 			mayImport: "build/export build/registry/conf imagebuilder/reference",
+		},
+		{
+			pkg: "build/engine", job: "gives images of a store to docker's engine",
+			mayImport: "build/archives build/export build/progress build/session internal/guard",
 		},
 	}
 }

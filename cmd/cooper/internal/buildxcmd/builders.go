@@ -6,9 +6,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
 
-	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
@@ -55,9 +55,10 @@ func chosen(cmd *cobra.Command, args []string) string {
 
 // describe is the builder by a name.
 func describe(name string) builder {
+	machine := platforms.Format(platforms.Normalize(platforms.DefaultSpec()))
 	return builder{
 		Name: name, Driver: driver, Current: true,
-		Nodes: []node{{Name: name, Endpoint: name, Status: running, Version: buildKit, Platforms: build.NativePlatforms()}},
+		Nodes: []node{{Name: name, Endpoint: name, Status: running, Version: buildKit, Platforms: []string{machine}}},
 	}
 }
 

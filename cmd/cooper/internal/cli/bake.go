@@ -213,6 +213,7 @@ func runBake(cmd *cobra.Command, env command.Env, o *bakeOptions) error {
 	if err != nil {
 		return err
 	}
+	o.progress = string(mode)
 	o.question.Ask, o.question.Command = mode != progress.ModeRawJSON && mode != progress.ModeJSON, os.Args
 	answer, err := bakecmd.Read(cmd.Context(), env, o.question)
 	switch {
@@ -223,7 +224,7 @@ func runBake(cmd *cobra.Command, env command.Env, o *bakeOptions) error {
 	case o.question.Print:
 		return bakecmd.WriteDefinition(env.Out(), answer)
 	}
-	b := bake{env: env, options: o, jobs: jobs, mode: mode}
+	b := bake{env: env, options: o, jobs: jobs}
 	for _, t := range answer.Targets {
 		target, err := newBakeTarget(env, t, o.flagsForAll())
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -56,13 +57,14 @@ type bake struct {
 	env     command.Env
 	options *bakeOptions
 	jobs    bakecmd.Jobs
-	mode    progress.Mode
 	targets []*bakeTarget
 
 	session  *build.Session
 	renderer progress.Renderer
 	stepNS   build.StepNS
 	together *build.Together
+	// engine is the connection to docker's engine that images are given to; nil: none.
+	engine net.Conn
 
 	mu sync.Mutex
 	// results are those of the targets that are built, by name; shown are the notes that were shown.
@@ -79,6 +81,11 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if b.engine != nil {
+			_ = b.engine.Close() // it is closed already, unless a target has failed
+		}
+	}()
 	common := b.targets[0].options // what follows is of flags that all targets have
 	ns, note, err := common.userns.stepNS(ctx, b.env)
 	if err != nil {
@@ -87,7 +94,10 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
 	b.stepNS, b.together = ns, build.NewTogether()
 	b.results, b.shown = map[string]build.Result{}, map[string]bool{}
-	b.renderer = progress.New(b.mode, b.env.Stderr)
+	shown := buildOptions{progress: b.options.progress}
+	if b.renderer, _, err = shown.renderer(b.env); err != nil {
+		return err
+	}
 	b.note(note)
 	for _, text := range secretNotes {
 		b.note(text)
@@ -95,7 +105,9 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 	store := common.store
 	store.Tell = progress.Tell(b.renderer)
 	b.session = build.NewSession(build.SessionOptions{Store: store, Registry: reach})
-	err = b.run(ctx)
+	if err = b.run(ctx); err == nil {
+		err = b.load(ctx)
+	}
 	err = errors.Join(err, b.session.Close(), b.renderer.Close())
 	if err != nil && b.jobs.Mode != bakecmd.DeferError {
 		return err
@@ -113,7 +125,19 @@ func (b *bake) enter(ctx context.Context, handOver []string) (reach build.Regist
 	if err != nil {
 		return reach, nil, err
 	}
-	if err := command.Enter(ctx, b.env, slices.Concat(handOver, secrets.handOver(b.env))...); err != nil {
+	handOver = slices.Concat(handOver, secrets.handOver(b.env))
+	if slices.ContainsFunc(b.targets, (*bakeTarget).loads) {
+		var note string
+		if b.engine, note, err = openEngine(ctx, b.env); err != nil {
+			return reach, nil, err
+		}
+		given, err := handOverEngine(b.env, b.engine)
+		if err != nil {
+			return reach, nil, err
+		}
+		handOver, secrets.notes = append(handOver, given...), append(secrets.notes, note)
+	}
+	if err := command.Enter(ctx, b.env, handOver...); err != nil {
 		return reach, nil, err
 	}
 	for _, t := range b.targets {
@@ -148,6 +172,20 @@ func (b *bake) run(ctx context.Context) error {
 	return b.jobs.Run(ctx, targets, func(ctx context.Context, t bakefile.Target) error {
 		return b.one(ctx, byName[t.Name], func(*build.Request) {})
 	})
+}
+
+// loads tells whether the target's image goes to docker's engine, if there is one.
+func (t *bakeTarget) loads() bool { return !t.Linked && t.options.loads() }
+
+// load gives the images to docker's engine.
+func (b *bake) load(ctx context.Context) error {
+	var all []build.Result
+	for _, t := range b.targets {
+		if t.loads() {
+			all = append(all, b.results[t.Name])
+		}
+	}
+	return loadInto(ctx, b.engine, b.session, all, b.renderer)
 }
 
 // idsPerTarget is more than the IDs that the progress of a build has.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -46,7 +47,9 @@ type buildOptions struct {
 	run                       runFlags
 	userns                    usernsFlags
 	noCache, quiet, checkOnly bool
-	push                      bool
+	push, load                bool
+	// engine is the connection to docker's engine that the image is given to; nil: none.
+	engine net.Conn
 	// lookPull has a --call fetch base images that the store lacks.
 	lookPull              bool
 	call, format          string
@@ -108,6 +111,8 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 			"files (type=local|tar,dest=PATH, or DIR, or -)")
 	f.BoolVar(&o.push, "push", false,
 		"push the image to the registries that its names say; short for --output type=registry")
+	f.BoolVar(&o.load, "load", false,
+		"give the image to docker's engine, too, if $DOCKER_HOST names one; in the local store it is in any case")
 	f.StringVar(&o.format, "format", "",
 		"format of the image in the store: oci or docker, whose HEALTHCHECK, ONBUILD and SHELL podman and buildah see "+
 			"(default $"+envFormat+", or else oci)")
@@ -217,6 +222,9 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 		err = o.addToList(cmd.Context(), session, res)
 	}
 	if err == nil {
+		err = loadInto(cmd.Context(), o.engine, session, []build.Result{res}, renderer)
+	}
+	if err == nil {
 		renderer.Emit(progress.Committed{ID: res.ImageID.Encoded()})
 	}
 	if err = errors.Join(err, session.Close(), renderer.Close()); err != nil {
@@ -233,7 +241,19 @@ func (o *buildOptions) enter(ctx context.Context, env command.Env, req *build.Re
 	if err != nil {
 		return nil, reach, err
 	}
-	if err := command.Enter(ctx, env, secrets.handOver(env)...); err != nil {
+	handOver := secrets.handOver(env)
+	if o.loads() {
+		var note string
+		if o.engine, note, err = openEngine(ctx, env); err != nil {
+			return nil, reach, err
+		}
+		given, err := handOverEngine(env, o.engine)
+		if err != nil {
+			return nil, reach, err
+		}
+		handOver, secrets.notes = append(handOver, given...), append(secrets.notes, note)
+	}
+	if err := command.Enter(ctx, env, handOver...); err != nil {
 		return nil, reach, err
 	}
 	if req.Run.Secrets, err = secrets.read(); err != nil {

@@ -80,7 +80,7 @@ func otherVariables() []otherVariable {
 	const noDaemon = "cooper builds here, by itself, and not in a daemon or on another machine"
 	return []otherVariable{
 		{"DOCKER_BUILDKIT", "there is one builder, with BuildKit's language", oneOf("1", "true")},
-		{"DOCKER_HOST", noDaemon, nil},
+		{envDockerHost, noDaemon, func(o *buildOptions, _ string) bool { return o.loads() }},
 		{"DOCKER_CONTEXT", noDaemon, oneOf("default")},
 		{"CONTAINER_HOST", noDaemon, nil},
 		{"BUILDKIT_HOST", noDaemon, nil},

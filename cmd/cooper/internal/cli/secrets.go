@@ -155,11 +155,11 @@ func (s *secretFiles) handOver(env command.Env) []string {
 	}
 	numbers := make([]string, 0, len(s.files))
 	for _, f := range s.files {
-		fd := f.Fd()
-		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
+		fd := int(f.Fd())
+		if err := command.Inherit(fd); err != nil {
 			return nil // it opens them itself
 		}
-		numbers = append(numbers, strconv.Itoa(int(fd)))
+		numbers = append(numbers, strconv.Itoa(fd))
 	}
 	return []string{envSecretFiles + "=" + strings.Join(numbers, ",")}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -22,6 +24,12 @@ func Enter(ctx context.Context, env Env, handOver ...string) error {
 		return err
 	}
 	return StatusError(code)
+}
+
+// Inherit has the process in the namespace get a descriptor by the same number.
+func Inherit(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+	return err
 }
 
 // ChildOptions are for the process in the namespace.

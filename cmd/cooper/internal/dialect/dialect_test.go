@@ -89,8 +89,8 @@ func taken(t *testing.T, line string) ([]string, error) {
 func TestForeignFlagsAreSilentNotedOrRefused(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
-		"":                                      nil,
-		"--rm --force-rm --load -D --builder b": nil,
+		"":                               nil,
+		"--rm --force-rm -D --builder b": nil,
 		"--sbom=false --provenance=false --ipc=private --no-hosts=false --memory-swap -1": nil,
 		"--rm=false --rm": {"--rm=false has no effect: steps leave no containers behind"},
 		"--ipc=host":      {"--ipc has no effect: RUN steps have an IPC namespace of their own"},
