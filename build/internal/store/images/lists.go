@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -118,30 +117,31 @@ func (r *Room) SaveList(ctx context.Context, l ManifestList) (id string, err err
 	if err != nil {
 		return "", fmt.Errorf("record manifest list: %w", err)
 	}
-	items := map[string][]byte{storage.ImageDigestBigDataKey: raw, instancesKey: instances}
-
-	err = r.uses.WhileUsing(ctx, func() error {
-		if isNew {
-			if _, err := r.library.CreateImage(l.ID, nil, "", "{}",
-				&storage.ImageOptions{CreationDate: time.Now()}); err != nil {
-				return err
-			}
-		}
-		for _, key := range slices.Sorted(maps.Keys(items)) {
-			if err := r.library.SetImageBigData(l.ID, key, items[key],
-				func(b []byte) (digest.Digest, error) { return digest.FromBytes(b), nil }); err != nil {
-				return err
-			}
-		}
-		if err := r.uses.Note(uses.Thing{Kind: uses.Images, Name: l.ID}, nil); err != nil || !isNew {
-			return err
-		}
-		return r.Name(l.ID, []string{l.Name})
-	})
+	items := []storage.ImageBigDataOption{
+		{Key: instancesKey, Data: instances, Digest: digest.FromBytes(instances)},
+		{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: digest.FromBytes(raw)},
+	}
+	if isNew {
+		err = r.put(ctx, storage.Image{ID: l.ID, Names: []string{l.Name}, Metadata: "{}"},
+			&storage.ImageOptions{CreationDate: time.Now(), Digest: digest.FromBytes(raw), BigData: items}, false)
+	} else {
+		err = r.uses.WhileUsing(ctx, func() error { return r.changeList(l.ID, items) })
+	}
 	if err != nil {
 		return "", fmt.Errorf("record manifest list %s: %w", l.Name, err)
 	}
 	return l.ID, nil
+}
+
+// changeList replaces what the record of a manifest list has.
+func (r *Room) changeList(id string, items []storage.ImageBigDataOption) error {
+	for _, i := range items {
+		if err := r.library.SetImageBigData(id, i.Key, i.Data,
+			func([]byte) (digest.Digest, error) { return i.Digest, nil }); err != nil {
+			return err
+		}
+	}
+	return r.uses.Note(uses.Thing{Kind: uses.Images, Name: id}, nil)
 }
 
 // references are where podman finds the images of an index, by the digests of their manifests; the index itself has the

@@ -91,8 +91,10 @@ func (r *Room) RemoveHalf() error {
 		if HasManifest(&img) || !Own(&img) && len(img.Names) > 0 {
 			continue
 		}
-		if _, err := r.PutHolder(img.TopLayer); err != nil && !store.Unknown(err) {
-			return err
+		if img.TopLayer != "" { // an index has no layers
+			if _, err := r.PutHolder(img.TopLayer); err != nil && !store.Unknown(err) {
+				return err
+			}
 		}
 		if _, err := r.library.DeleteImage(img.ID, true); err != nil && !store.Unknown(err) &&
 			!errors.Is(err, storage.ErrImageUsedByContainer) {
