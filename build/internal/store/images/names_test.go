@@ -193,7 +193,7 @@ func TestAnImageIsFoundByTheDigestsThatItWasPulledBy(t *testing.T) {
 func TestAnImageMovesToLayersOfTheSameContent(t *testing.T) {
 	d := openOverlay(t)
 	l := storetest.Stack(t, d, "", "a")[0]
-	old, _, err := library.Of(d.Store.Parts().Library).PutLayer(strings.Repeat("ab", 32), "", nil, "", false, nil,
+	old, err := library.Of(d.Store.Parts().Library).PutLayer(strings.Repeat("ab", 32), "", nil, "", false, nil,
 		tarOf(t, d, l))
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +223,7 @@ func TestAnImageMovesToLayersOfTheSameContent(t *testing.T) {
 func TestAnImageOfAContainerStaysOnItsLayers(t *testing.T) {
 	d := openOverlay(t)
 	l := storetest.Stack(t, d, "", "a")[0]
-	old, _, err := library.Of(d.Store.Parts().Library).PutLayer(strings.Repeat("ab", 32), "", nil, "", false, nil,
+	old, err := library.Of(d.Store.Parts().Library).PutLayer(strings.Repeat("ab", 32), "", nil, "", false, nil,
 		tarOf(t, d, l))
 	if err != nil {
 		t.Fatal(err)

@@ -264,7 +264,7 @@ func (c *layerCopy) make(ctx context.Context, l *pendingLayer, content *layerCon
 	if _, err := content.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	made, _, err := c.room.library.PutLayer(l.id, l.parent, nil, "", false, &storage.LayerOptions{
+	made, err := c.room.library.PutLayer(l.id, l.parent, nil, "", false, &storage.LayerOptions{
 		OriginalDigest: content.digest, OriginalSize: content.size, UncompressedDigest: l.diffID,
 	}, store.Interruptible(ctx, content.file))
 	if errors.Is(err, storage.ErrDuplicateID) {

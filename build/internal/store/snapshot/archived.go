@@ -77,7 +77,7 @@ func (a *archived) close() error {
 // root gets what root gives.
 func (a *archived) put(ctx context.Context, parent string, root func() (layer.RootAttr, error)) (store.Layer, error) {
 	create := func(id string) (*storage.Layer, error) {
-		put, _, err := a.room.lib.PutLayer(id, parent, nil, "", false,
+		put, err := a.room.lib.PutLayer(id, parent, nil, "", false,
 			&storage.LayerOptions{IDMappingOptions: store.HostIDs()}, a.tar)
 		if err != nil || parent != "" {
 			return put, err

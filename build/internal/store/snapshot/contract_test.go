@@ -260,7 +260,7 @@ func TestLayersOfOtherIDsAreRechained(t *testing.T) {
 		for _, id := range []string{"aa", "bb"} {
 			archive := bytes.NewReader(b.archive(base[0])) // who reads a layer keeps others from being made
 			id = digest.FromString(id).Encoded()
-			put, _, err := library.Of(b.st.Parts().Library).PutLayer(id, top(odd), nil, "", false,
+			put, err := library.Of(b.st.Parts().Library).PutLayer(id, top(odd), nil, "", false,
 				&storage.LayerOptions{IDMappingOptions: store.HostIDs()}, archive)
 			b.must(err)
 			odd = append(odd, store.Layer{ID: put.ID, Parent: put.Parent, DiffID: put.UncompressedDigest})

@@ -44,7 +44,8 @@ func (l *layers) NoteBlobs(blobs map[string]Blob) error {
 		if _, err := lock.RecordWrite(); err != nil {
 			return err
 		}
-		return fsys.Replace(list, text, fsys.ReplaceOptions{Sync: true})
+		// In cooper's own directory, where the next start finds what a killed process has left.
+		return fsys.Replace(list, text, fsys.ReplaceOptions{Sync: true, TempDir: l.own})
 	})
 }
 

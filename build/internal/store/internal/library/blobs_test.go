@@ -17,7 +17,8 @@ func TestOnlyRecordsOfTheSameBlobAreChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `[{"compressed-diff-digest":"` + d.String() + `","compressed-size":7,"compression":2,"id":"a","unknown":{"x":[1]}},` +
+	want := `[{"compressed-diff-digest":"` + d.String() +
+		`","compressed-size":7,"compression":2,"id":"a","unknown":{"x":[1]}},` +
 		`{"compressed-diff-digest":"` + digest.FromString("other").String() + `","id":"b"},{"id":"c"},` +
 		`{"compressed-diff-digest":"` + d.String() + `","compression":5,"flags":{"mine":1},"id":"d"}]`
 	if diff := cmp.Diff(want, string(got)); diff != "" {

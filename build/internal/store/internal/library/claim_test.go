@@ -35,7 +35,7 @@ func pulled(t *testing.T, lib *library.Library, l store.Layer, archive []byte) (
 		t.Fatal(err)
 	}
 	size := int64(packed.Len())
-	if _, _, err := lib.PutLayer(l.ID, l.Parent, nil, "", false, &storage.LayerOptions{
+	if _, err := lib.PutLayer(l.ID, l.Parent, nil, "", false, &storage.LayerOptions{
 		IDMappingOptions: store.HostIDs(), OriginalDigest: digest.FromBytes(packed.Bytes()), OriginalSize: &size,
 	}, &packed); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ type layers struct {
 
 	store storage.Store
 	fuse  *fuse
+	// own is cooper's directory in the store's; Examine writes it.
+	own string
 	// rename has functions run where files can be renamed from cooper's own directory to layers.
 	rename renaming
 }
@@ -127,23 +129,18 @@ func (l *layers) Mount(id, label string) (string, error) {
 	return ask(l.fuse, func() (string, error) { return l.store.Mount(id, label) })
 }
 
-// PutLayer makes a layer of an archive, and says how many bytes are in it, uncompressed.
+// PutLayer makes a layer of an archive.
 //
 //nolint:revive // the library has its parameters so
 func (l *layers) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions,
-	diff io.Reader) (*storage.Layer, int64, error) {
-	var size int64
-	made, err := makes(l.fuse, &l.Wrote, func() (made *storage.Layer, err error) {
+	diff io.Reader) (*storage.Layer, error) {
+	return makes(l.fuse, &l.Wrote, func() (made *storage.Layer, err error) {
 		err = withoutUmask(func() (err error) {
-			made, size, err = l.store.PutLayer(id, parent, names, label, writable, o, diff)
+			made, _, err = l.store.PutLayer(id, parent, names, label, writable, o, diff)
 			return err
 		})
 		return made, err
 	})
-	if err != nil {
-		return made, 0, err
-	}
-	return made, size, nil
 }
 
 // Unmount takes back one Mount, or with force all of them; it tells whether the layer is still mounted.

@@ -66,6 +66,7 @@ type Settings struct {
 
 // Examine finds out the layout. It is called once, before the first layer is made.
 func (l *Library) Examine(s Settings) {
+	l.own = s.Own
 	l.Layout = Layout{Stacks: l.GraphDriverName() == Overlay, Marks: UserMarks, Volatile: s.Volatile}
 	if s.Trusted {
 		l.Layout.Marks = TrustedMarks
