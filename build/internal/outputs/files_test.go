@@ -231,3 +231,62 @@ func TestTheFirstErrorOfUnpackingIsTold(t *testing.T) {
 		})
 	}
 }
+
+func TestFilesOfADirectoryOfTheImage(t *testing.T) {
+	t.Parallel()
+	for source, test := range map[string]struct{ want, wrong string }{
+		"d":          {want: "x=1"},
+		"/d/":        {want: "x=1"},
+		"up":         {want: "x=1"}, // a link stays within the image
+		"d/../d":     {want: "x=1"},
+		"none":       {wrong: "src=none: the image has no such directory: no such file or directory"},
+		"d/x":        {wrong: "src=d/x: the image has no such directory: not a directory"},
+		"../../../d": {want: "x=1"},
+		"circle":     {wrong: "src=circle: the image has no such directory: too many levels of symbolic links"},
+	} {
+		dir := filepath.Join(t.TempDir(), "out")
+		r := newRoom(t, Options{Specs: []export.Spec{{Type: export.TypeLocal, Dest: dir, Source: source}}})
+		stage := r.stage(t, run("one", "d/x=1", "y=2", "up->../../../d", "circle->circle"))
+		_, err := r.Finish(t.Context(), []*plan.Stage{stage}, r.roots, nil)
+		if test.wrong != "" {
+			if err == nil || err.Error() != "write "+dir+": "+test.wrong {
+				t.Errorf("%s: %v", source, err)
+			}
+			continue
+		}
+		if got := roottest.List(t, dir); err != nil || got != test.want {
+			t.Errorf("%s: %s, %v", source, got, err)
+		}
+	}
+	r := newRoom(t, Options{Specs: []export.Spec{{Type: export.TypeTar, Dest: t.TempDir() + "/x", Source: "d"}}})
+	_, err := r.Finish(t.Context(), []*plan.Stage{r.stage(t, env("A=1"))}, r.roots, nil)
+	if err == nil || !strings.HasSuffix(err.Error(), "src=d: the image has no files") {
+		t.Errorf("an empty image: %v", err)
+	}
+}
+
+// TestFilesOfSeveralPlatformsInOneDirectory must be different ones, and what was there before goes once.
+func TestFilesOfSeveralPlatformsInOneDirectory(t *testing.T) {
+	t.Parallel()
+	arm := imagebuilder.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "arm64"}}
+	for second, wrong := range map[string]string{"d/b=2": "",
+		"d/a=2": "images for several platforms have d/a: platform-split=false has room for one"} {
+		dir := filepath.Join(t.TempDir(), "out")
+		if err := roottest.Plant(dir, "old=1"); err != nil {
+			t.Fatal(err)
+		}
+		r := newRoom(t, Options{Specs: []export.Spec{{Type: export.TypeLocal, Dest: dir, Split: new(bool), Delete: true}}})
+		_, err := r.Finish(t.Context(), []*plan.Stage{r.stage(t, run("one", "d/a=1")),
+			r.stageFor(t, arm, run("two", second))},
+			r.roots, nil)
+		if wrong != "" {
+			if err == nil || !strings.Contains(err.Error(), wrong) {
+				t.Errorf("%s: %v", second, err)
+			}
+			continue
+		}
+		if got := roottest.List(t, dir); err != nil || got != "d/ d/a=1 d/b=2" {
+			t.Errorf("%s, %v", got, err)
+		}
+	}
+}
