@@ -195,11 +195,14 @@ func pushTo(names ...string) export.Spec {
 func TestAnImageIsPushedWhenItIsMade(t *testing.T) {
 	s := registrytest.New(t)
 	name := s.Host() + "/lib/app"
-	r, stages := pushing(t, func(r *room) []*plan.Stage { return []*plan.Stage{r.stage(t, run("one", "a=1"))} },
-		pushTo(name+":1", name+":2"), pushTo(s.Host()+"/team/app:1"))
+	var other *plan.Stage // the image doesn't have it
+	r, stages := pushing(t, func(r *room) []*plan.Stage {
+		other = r.stage(t, run("other", "b=1"))
+		return []*plan.Stage{r.stage(t, run("one", "a=1"))}
+	}, pushTo(name+":1", name+":2"), pushTo(s.Host()+"/team/app:1"))
+	r.Pushes.Sealed(other.Last, r.roots[other.Last.ID].Layers()[0])
 	for _, l := range r.roots[len(r.roots)-1].Layers() {
 		r.Pushes.Sealed(stages[0].Last, l)
-		r.Pushes.Sealed(&plan.Step{}, l) // of another stage: the images don't have it
 	}
 	r.Pushes.running.Wait()
 	early := len(s.Requests("PUT"))
