@@ -1,6 +1,7 @@
 package archives
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ type LoadRequest struct {
 	Progress progress.Sink
 }
 
+// stdin is what messages call LoadRequest.Stdin.
+const stdin = "standard input"
+
 // Loaded is an image that was loaded, by its ID and the full names that it got.
 type Loaded struct {
 	ID    string
@@ -67,7 +71,7 @@ func Load(ctx context.Context, s *session.Session, req LoadRequest) (err error) 
 	spool := func() (*os.File, error) { return outfile.Unnamed(d.Store.Paths().Own) }
 	var f *imagetar.File
 	if req.Path == "" {
-		f, err = imagetar.Read(ctx, "standard input", req.Stdin, spool)
+		f, err = imagetar.Read(ctx, stdin, req.Stdin, spool)
 	} else {
 		f, err = imagetar.Open(ctx, req.Path, spool)
 	}
@@ -91,11 +95,11 @@ func Load(ctx context.Context, s *session.Session, req LoadRequest) (err error) 
 	}
 	l := loader{LoadRequest: req, session: s, depot: d, from: f, shown: progress.NewAsides(req.Progress)}
 	for i, image := range all {
-		if err := l.load(ctx, image, names[i]); err != nil {
-			return err
+		if err = l.load(ctx, image, names[i]); err != nil {
+			break
 		}
 	}
-	return d.Store.Parts().Durable.Settle()
+	return errors.Join(err, d.Store.Parts().Durable.Settle()) // those before the one that failed stay
 }
 
 // namesOf are the full names of an image in a file.
@@ -142,7 +146,11 @@ func (req LoadRequest) only(all []imagetar.Image) ([]imagetar.Image, error) {
 		}
 		have = append(have, names...)
 	}
-	return nil, fmt.Errorf("%s has no image %s, it has %s", req.Path, req.Only, strings.Join(have, " "))
+	has := "it has none with a name"
+	if len(have) > 0 {
+		has = "it has " + strings.Join(have, " ")
+	}
+	return nil, fmt.Errorf("%s has no image %s, %s", cmp.Or(req.Path, stdin), req.Only, has)
 }
 
 type loader struct {

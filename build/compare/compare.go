@@ -178,6 +178,9 @@ func files(ctx context.Context, from streams, both [2]images.Found) (all []File,
 		}
 	}
 	steps := [2][]string{stepsOf(both[0]), stepsOf(both[1])}
+	for _, t := range trees {
+		maps.DeleteFunc(t, func(_ string, f file) bool { return f.implied })
+	}
 	for name, a := range trees[0] {
 		b, there := trees[1][name]
 		if !there {

@@ -27,8 +27,10 @@ type file struct {
 	link       string
 	modified   int64 // seconds since 1970
 	sum        [sha256.Size]byte
-	attributes string
-	layer      int // the number of the layer, from 0 at the bottom
+	attributes string // the digest of all extended attributes; empty: there are none
+	layer      int    // the number of the layer, from 0 at the bottom
+	// implied says that it is a directory of which no layer says more than that something is in it.
+	implied bool
 }
 
 // tree is the files of an image by path.
@@ -72,11 +74,7 @@ func (t tree) put(ctx context.Context, from streams, l store.Layer, number int) 
 		}
 		f := file{kind: h.Typeflag, mode: h.Mode, uid: h.Uid, gid: h.Gid, size: h.Size, link: h.Linkname,
 			modified: h.ModTime.Unix(), layer: number}
-		for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
-			if strings.HasPrefix(key, "SCHILY.xattr.") {
-				f.attributes += key + "=" + h.PAXRecords[key] + "\n"
-			}
-		}
+		f.attributes = attributesOf(h)
 		sum := sha256.New()
 		if _, err := io.Copy(sum, r); err != nil { //nolint:gosec // nothing is kept of it
 			return fmt.Errorf("read layer %s: %w", l.DiffID, err)
@@ -85,10 +83,35 @@ func (t tree) put(ctx context.Context, from streams, l store.Layer, number int) 
 		if old, there := t[name]; there && f.kind != tar.TypeDir {
 			t.drop(name, old, number)
 		}
+		t.imply(dir, number)
 		if t[name] = f; len(t) > maxFiles {
 			return fmt.Errorf("the image has more than %d files", maxFiles)
 		}
 	}
+}
+
+// imply puts the directories on the tree that lead to a file, so that they can be hidden with it.
+func (t tree) imply(dir string, number int) {
+	for dir = path.Clean(dir); dir != "/"; dir = path.Dir(dir) {
+		if _, there := t[dir]; there {
+			return
+		}
+		t[dir] = file{kind: tar.TypeDir, layer: number, implied: true}
+	}
+}
+
+func attributesOf(h *tar.Header) string {
+	sum, some := sha256.New(), false
+	for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
+		if strings.HasPrefix(key, "SCHILY.xattr.") {
+			some = true
+			_, _ = fmt.Fprintf(sum, "%q=%q\n", key, h.PAXRecords[key]) // it never fails
+		}
+	}
+	if !some {
+		return ""
+	}
+	return string(sum.Sum(nil))
 }
 
 // drop takes away a file, and what is in it if it is a directory.

@@ -70,6 +70,51 @@ func TestLayersHideWhatIsBelowThem(t *testing.T) {
 	}
 }
 
+// TestDirectoriesThatNoMemberIsAreHiddenToo has archives in which a directory is only a part of a path.
+func TestDirectoriesThatNoMemberIsAreHiddenToo(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ below, top, want string }{
+		"a whiteout":           {"d/a d/s/b f", ".wh.d", "/f"},
+		"a whiteout within":    {"d/a d/s/b f", "d/.wh.s", "/d/a /f"},
+		"a file on it":         {"d/a d/s/b f", "d", "/d /f"},
+		"a member for it":      {"d/a f", "d/", "/d /d/a /f"},
+		"opaque":               {"d/a d/s/b f", "d/s/.wh..wh..opq d/s/c", "/d/a /d/s/c /f"},
+		"a new one in its way": {"d/a", ".wh.d d/b", "/d/b"},
+	} {
+		from := stack{"0": layerOf(t, strings.Fields(test.below)...), "1": layerOf(t, strings.Fields(test.top)...)}
+		files := tree{}
+		for n, id := range []string{"0", "1"} {
+			if err := files.put(t.Context(), from, store.Layer{ID: id}, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		maps.DeleteFunc(files, func(_ string, f file) bool { return f.implied })
+		if got := strings.Join(slices.Sorted(maps.Keys(files)), " "); got != test.want {
+			t.Errorf("%s: %s, not %s", name, got, test.want)
+		}
+	}
+}
+
+func TestAttributesAreComparedWithoutBeingKept(t *testing.T) {
+	t.Parallel()
+	of := func(records map[string]string) string { return attributesOf(&tar.Header{PAXRecords: records}) }
+	one := of(map[string]string{"SCHILY.xattr.user.a": strings.Repeat("x", 1<<16), "SCHILY.xattr.user.b": "y"})
+	for name, other := range map[string]string{
+		"none":          of(map[string]string{"mtime": "1", "path": "x"}),
+		"fewer":         of(map[string]string{"SCHILY.xattr.user.b": "y"}),
+		"another value": of(map[string]string{"SCHILY.xattr.user.a": "x", "SCHILY.xattr.user.b": "y"}),
+		"in other parts": of(map[string]string{"SCHILY.xattr.user.a": strings.Repeat("x", 1<<16) +
+			"\nSCHILY.xattr.user.b=y"}),
+	} {
+		if other == one || name == "none" && other != "" {
+			t.Errorf("%s: the same", name)
+		}
+	}
+	if len(one) > 64 {
+		t.Errorf("%d bytes are kept", len(one))
+	}
+}
+
 func TestFilesDifferByName(t *testing.T) {
 	t.Parallel()
 	a := file{kind: tar.TypeReg, mode: 0o644, uid: 1, modified: 1}

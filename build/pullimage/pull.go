@@ -72,13 +72,13 @@ func Pull(ctx context.Context, s *session.Session, req Request) (all []Pulled, e
 		}
 	}
 	for _, name := range names {
-		pulled, err := p.pull(ctx, name)
-		if err != nil {
-			return all, err
+		var pulled Pulled
+		if pulled, err = p.pull(ctx, name); err != nil {
+			break
 		}
 		all = append(all, pulled)
 	}
-	return all, d.Store.Parts().Durable.Settle()
+	return all, errors.Join(err, d.Store.Parts().Durable.Settle()) // those before the one that failed stay
 }
 
 // Look gives the text of the manifest or index that a registry has under a name, and pulls nothing.
