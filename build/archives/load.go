@@ -107,7 +107,7 @@ func namesOf(image imagetar.Image) (full []string, err error) {
 	for _, n := range image.Names {
 		ref, err := reference.Parse(n)
 		if err != nil {
-			return nil, fmt.Errorf("the name %q of an image: %w", printable.Clip(n), err)
+			return nil, fmt.Errorf("the name %q of an image: %s", printable.Clip(n), printable.Clip(err.Error()))
 		}
 		if ref.Digest != "" {
 			continue
