@@ -371,6 +371,10 @@ func commandRows() []importRule {
 				"executor userns",
 		},
 		{
+			pkg: "build/session/sessiontest", job: "sessions for tests, with stores and images",
+			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images build/session",
+		},
+		{
 			pkg: "build/internal/bases",
 			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +

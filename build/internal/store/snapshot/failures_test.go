@@ -341,9 +341,8 @@ func TestWhatWaitsForALayerEndsWithItsContext(t *testing.T) {
 func TestLayersThatLeaveNothingMakeNoLayer(t *testing.T) {
 	t.Parallel()
 	ways(t, func(t *testing.T, b bench, base []store.Layer) {
-		settled := func(root string) error { return settle(root) }
-		all := b.add(base, func(root string) { b.must(put(root, "brief", 1, 2), settled(root)) })
-		all = b.add(all, func(root string) { b.must(os.Remove(filepath.Join(root, "brief")), settled(root)) })
+		all := b.add(base, func(root string) { b.must(put(root, "brief", 1, 2), settle(root)) })
+		all = b.add(all, func(root string) { b.must(os.Remove(filepath.Join(root, "brief")), settle(root)) })
 		made, res, err := b.room.Chains().Squash(t.Context(), []string{base[0].ID}, []string{all[1].ID, all[2].ID},
 			snapshot.ReadOptions{})
 		if err != nil || !res.Empty || made.ID != "" {
