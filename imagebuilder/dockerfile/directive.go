@@ -33,6 +33,7 @@ func (f *File) readSyntax(text []byte, given *string) error {
 	const hint = "only Dockerfiles are built: "
 	if given != nil {
 		ref, _, _ := strings.Cut(strings.TrimSpace(*given), " ")
+		f.own = isOwn(ref)
 		if ref != builtIn && !knownFrontend(ref) {
 			return f.NewError(Location{File: f.Name},
 				fmt.Sprintf("cooper does not support the frontend %q of the build argument %s", ref, syntaxArg),
@@ -41,6 +42,7 @@ func (f *File) readSyntax(text []byte, given *string) error {
 		return nil
 	}
 	ref, _, ranges, ok := parser.DetectSyntax(text)
+	f.own = isOwn(ref)
 	if !ok || knownFrontend(ref) {
 		return nil
 	}
@@ -58,8 +60,11 @@ func knownFrontend(ref string) bool {
 	if slash := strings.LastIndexByte(name, '/'); strings.LastIndexByte(name, ':') > slash {
 		name = name[:strings.LastIndexByte(name, ':')]
 	}
-	return regexp.MustCompile(`^(.+/)?docker/dockerfile(-upstream)?$`).MatchString(name)
+	return isOwn(ref) || regexp.MustCompile(`^(.+/)?docker/dockerfile(-upstream)?$`).MatchString(name)
 }
+
+// isOwn tells whether a frontend is the language with what docker's hasn't got: of the first version, however exact.
+func isOwn(ref string) bool { return ref == ownSyntax || strings.HasPrefix(ref, ownSyntax+".") }
 
 // readCheck reads the options of the linter, up to the first space of the directive: what follows is a remark.
 func (f *File) readCheck(text []byte, given *string) error {

@@ -35,6 +35,8 @@ type File struct {
 	Lines []string
 	// parts are the files that were joined to the first one.
 	parts []part
+	// own says that the file asks for what docker's language hasn't got.
+	own bool
 	// Stages are in file order and there is at least one.
 	Stages []instructions.Stage
 	// MetaArgs are the ARG instructions before the first FROM.

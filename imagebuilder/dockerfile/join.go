@@ -1,10 +1,6 @@
 package dockerfile
 
-import (
-	"bytes"
-
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
-)
+import "github.com/moby/buildkit/frontend/dockerfile/parser"
 
 // A Text is a Dockerfile that isn't parsed yet.
 type Text struct {
@@ -20,29 +16,11 @@ type part struct {
 	before int
 }
 
-// join adds the instructions of a further file to the tree of those before, as if they stood in one file. Its escape
-// directive is its own; its other directives count for nothing.
+// join adds the instructions of a further file to the tree of those before, as if they stood in one file.
 func (f *File) join(root *parser.Node, t Text) error {
-	alone := &File{Name: t.Name, Lines: splitLines(t.Text)}
-	if err := alone.checkText(t.Text); err != nil {
-		return err
-	}
-	ast, err := parser.Parse(bytes.NewReader(t.Text))
-	if err != nil {
-		return alone.parserError(err)
-	}
-	if err := alone.checkOnBuild(ast.AST); err != nil {
-		return err
-	}
-	before := len(f.Lines)
-	for _, node := range ast.AST.Children {
-		node.StartLine += before
-		node.EndLine += before
-	}
-	root.Children = append(root.Children, ast.AST.Children...)
-	f.Lines = append(f.Lines, alone.Lines...)
-	f.parts = append(f.parts, part{t.Name, before})
-	return nil
+	nodes, err := f.further(t)
+	root.Children = append(root.Children, nodes...)
+	return err
 }
 
 // placed makes a location of lines of File.Lines one of the file that they are from.

@@ -31,6 +31,8 @@ type Options struct {
 	Check, Syntax *string
 	// Then are files whose instructions follow those of the first.
 	Then []Text
+	// Include reads the files of INCLUDE; nil: there is nothing to read them from.
+	Include Includer
 }
 
 // Parse reads a Dockerfile. Errors and warnings call it name. The error is always an *Error, and with it comes a File
@@ -68,6 +70,10 @@ func (f *File) parse(text []byte, o Options) error {
 		if err := f.join(ast.AST, t); err != nil {
 			return err
 		}
+	}
+
+	if err := f.included(ast.AST, o.Include); err != nil {
+		return err
 	}
 
 	lint := f.NewLinter(func(w Warning) { f.Warnings = append(f.Warnings, w) })
@@ -198,6 +204,10 @@ func (f *File) instructionError(err error, root *parser.Node) error {
 	loc := f.errorLocation(err)
 	node := nodeAt(root, f.line(loc))
 	var unknown *instructions.UnknownInstructionError
+	if errors.As(err, &unknown) && strings.EqualFold(unknown.Instruction, include) {
+		return f.NewError(loc, "docker's language has no INCLUDE",
+			"# syntax="+ownSyntax+" in the first line of the Dockerfile asks for it")
+	}
 	if errors.As(err, &unknown) {
 		return f.NewError(loc, fmt.Sprintf("unknown instruction %q", unknown.Instruction),
 			nearestInstruction(unknown.Instruction))

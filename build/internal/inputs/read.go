@@ -42,6 +42,8 @@ func (o opener) read(ctx context.Context, p located) (r File, err error) {
 		}
 		options.Then = append(options.Then, dockerfile.Text{Name: further.name, Text: further.text})
 	}
+	in := o.includes(ctx, p, found)
+	options.Include = in.read
 	r.Parsed, err = dockerfile.Parse(found.name, found.text, options)
 	if err != nil || p.path == "" {
 		return r, err
