@@ -43,9 +43,8 @@ type Request struct {
 	Contexts map[string]plan.NamedContext
 	// Platforms are what to build for; none: this machine's, or what the base image is for. For
 	// several, each of which may stand here once, the build makes an index.
-	Platforms []ocispec.Platform
-	// AllPlatforms builds for all platforms that there are base images for, and Platforms is empty.
-	AllPlatforms bool
+	Platforms    []ocispec.Platform
+	AllPlatforms bool // builds for all that there are base images for; Platforms is empty
 	Outputs      []export.Spec
 	// Format is the format of the image in the store; empty: OCI's. Outputs have a format of their own.
 	Format  Format

@@ -426,7 +426,8 @@ func commandRows() []importRule {
 			mayImport: "build/export build/internal/bases build/internal/blobs build/internal/cache " +
 				"build/internal/imagetar build/internal/outputs build/internal/store/depot " +
 				"build/internal/store/images build/internal/store/pull build/outfile build/progress " +
-				"build/session imagebuilder imagebuilder/reference internal/printable",
+				"build/registry/content build/session imagebuilder imagebuilder/reference " +
+				"internal/printable",
 		},
 		{
 			pkg: "build/tryout", job: "a command in an image, run by hand: streams, a terminal, the image's settings",

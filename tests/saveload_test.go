@@ -203,3 +203,48 @@ func TestHostileArchivesLeaveNothingInTheStore(t *testing.T) {
 		s.checkNoLeftovers(t)
 	})
 }
+
+// TestASavedIndexComesBackWithAllItsImages saves indexes, annotated ones too, and loads all or one of their images.
+func TestASavedIndexComesBackWithAllItsImages(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		s := newSite(t, m)
+		s.write(t, "ctx/Containerfile", "FROM scratch\nCOPY f /\nARG TARGETARCH\nLABEL arch=$TARGETARCH\n")
+		s.write(t, "ctx/f", "f")
+		s.build(t, "-t", "many", "--platform", "linux/amd64,linux/arm64", "ctx")
+		s.mustCooper(t, "manifest", "annotate", "--index", "--annotation", "a=b", "many")
+		before := s.mustCooper(t, "manifest", "inspect", "many")
+		for _, format := range []string{"oci-archive", "oci-dir"} {
+			file := s.path(format)
+			s.mustCooper(t, "save", "-q", "--all-platforms", "--uncompressed", "--format", format, "-o", file, "many")
+			raw := s.run(t, "skopeo", "inspect", "--raw", map[string]string{"oci-archive": "oci-archive:",
+				"oci-dir": "oci:"}[format]+file)
+			other := newSite(t, m)
+			if out := other.mustCooper(t, "load", "-q", "--all-platforms", "-i",
+				file); out != "Loaded image: localhost/many:latest\n" {
+				t.Errorf("%s: %q", format, out)
+			}
+			after := other.mustCooper(t, "manifest", "inspect", "many")
+			for _, arch := range []string{"amd64", "arm64"} {
+				at := strings.Index(before, "sha256:")
+				if arch == "arm64" {
+					at = strings.LastIndex(before, "sha256:")
+				}
+				if digest := before[at : at+71]; !strings.Contains(raw, digest) || !strings.Contains(after, digest) {
+					t.Errorf("%s: %s is not in\n%s\n%s", format, digest, raw, after)
+				}
+				if got := other.mustCooper(t, "inspect", "--platform", "linux/"+arch, "-f", "{{.Config.Labels.arch}}",
+					"many"); got != arch+"\n" {
+					t.Errorf("%s: for %s there is %s", format, arch, got)
+				}
+			}
+			if !strings.Contains(raw, `"a":"b"`) {
+				t.Errorf("%s: the annotation is not in %s", format, raw)
+			}
+			one := newSite(t, m)
+			one.mustCooper(t, "load", "-q", "--platform", "linux/arm64", "-i", file)
+			if got := one.mustCooper(t, "inspect", "-f", "{{.Config.Labels.arch}}", "many"); got != "arm64\n" {
+				t.Errorf("%s: one platform: %s", format, got)
+			}
+		}
+	})
+}

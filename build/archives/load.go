@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -19,7 +20,9 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/pull"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/session"
+	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
@@ -33,6 +36,8 @@ type LoadRequest struct {
 	Only string
 	// Platform chooses among the images of an index; nil: this machine's.
 	Platform *ocispec.Platform
+	// AllPlatforms loads all images of an index that are for a platform, and the index.
+	AllPlatforms bool
 	// Loaded is called after each image; nil: nothing is.
 	Loaded func(Loaded)
 	// Progress receives the events; nil: they are dropped.
@@ -176,16 +181,56 @@ func (l loader) load(ctx context.Context, image imagetar.Image, names []string) 
 	}
 	shown := l.shown.Begin("loading " + what)
 	o.Progress = shown.Transfer
-	found, err := l.depot.Pull.Copy(ctx, l.from, image.Root, o)
+	id, err := l.copy(ctx, image.Root, names, o)
 	shown.End(ctx, err)
 	if err != nil {
 		return fmt.Errorf("load %s: %w", what, bases.Explain(ctx, err, caller.Caller, caller.Own()))
 	}
 	if len(names) > 1 {
-		if err := l.depot.Images.Tag(ctx, found.ID, names[1:]); err != nil {
+		if err := l.depot.Images.Tag(ctx, id, names[1:]); err != nil {
 			return err
 		}
 	}
-	l.Loaded(Loaded{found.ID, names})
+	l.Loaded(Loaded{id, names})
 	return nil
+}
+
+// copy copies an image, or an index and its images, and gives its ID.
+func (l loader) copy(ctx context.Context, root ocispec.Descriptor, names []string, o pull.CopyOptions) (id string,
+	err error) {
+	var entries []ocispec.Descriptor
+	if l.AllPlatforms {
+		if _, entries, err = content.ReadRoot(ctx, l.from, root); err != nil {
+			return "", err
+		}
+	}
+	if entries == nil {
+		found, err := l.depot.Pull.Copy(ctx, l.from, root, o)
+		return found.ID, err
+	}
+	record := images.IndexRecord{Format: imagebuilder.OCI, Created: time.Now().UTC()}
+	if root.MediaType == imagebuilder.TypeDockerList {
+		record.Format = imagebuilder.Docker
+	}
+	if len(names) > 0 {
+		record.Names = names[:1]
+	}
+	o.Name = ""
+	for _, d := range entries {
+		if d.Platform == nil || d.Platform.OS == "unknown" || !content.IsManifest(d.MediaType) {
+			continue // an attestation, for example
+		}
+		o.Platform = *d.Platform
+		found, err := l.depot.Pull.Copy(ctx, l.from, d, o)
+		if err != nil {
+			return "", err
+		}
+		record.Images = append(record.Images,
+			images.IndexedImage{ID: found.ID, Platform: *d.Platform, Annotations: d.Annotations})
+	}
+	if len(record.Images) == 0 {
+		return "", errors.New("its index has no images for a platform")
+	}
+	index, err := l.depot.Images.PutIndex(ctx, record)
+	return index.Encoded(), err
 }

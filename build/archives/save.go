@@ -32,6 +32,8 @@ type SaveRequest struct {
 	Spec export.Spec
 	// Platform chooses among the images of an index; nil: this machine's.
 	Platform *ocispec.Platform
+	// AllPlatforms saves an index with all of its images: there is one name, and Spec.Type is TypeOCI.
+	AllPlatforms bool
 	// Stdout is where an archive goes whose destination is export.Stdout.
 	Stdout io.Writer
 	// Progress receives the events; nil: they are dropped.
@@ -68,7 +70,7 @@ func Save(ctx context.Context, s *session.Session, req SaveRequest) (err error) 
 		Spool: func() (*os.File, error) { return outfile.Unnamed(d.Store.Paths().Own) },
 	})
 	defer kept.Close()
-	all, err := leaving(ctx, d, req)
+	all, index, err := leaving(ctx, d, req)
 	if err != nil {
 		return err
 	}
@@ -89,14 +91,22 @@ func Save(ctx context.Context, s *session.Session, req SaveRequest) (err error) 
 		all[i] = outputs.Metered(all[i], meter)
 		all[i].Keeper = kept.For(req.Spec)
 	}
-	_, err = export.WriteAll(ctx, req.Spec, all, req.Stdout)
+	if index != nil {
+		_, err = export.WriteIndexAs(ctx, req.Spec, all, index, req.Stdout)
+	} else {
+		_, err = export.WriteAll(ctx, req.Spec, all, req.Stdout)
+	}
 	meter.Stop()
 	shown.End(ctx, err)
 	return err
 }
 
-// leaving finds the images of a request, each once.
-func leaving(ctx context.Context, d *depot.Depot, req SaveRequest) (all []export.Image, err error) {
+// leaving finds the images of a request, each once. index is the text of the index that is saved with them; nil: none
+// is.
+func leaving(ctx context.Context, d *depot.Depot, req SaveRequest) (all []export.Image, index []byte, err error) {
+	if req.AllPlatforms {
+		return leavingIndex(ctx, d, req)
+	}
 	want := platforms.DefaultSpec()
 	if req.Platform != nil {
 		want = *req.Platform
@@ -105,26 +115,46 @@ func leaving(ctx context.Context, d *depot.Depot, req SaveRequest) (all []export
 	for _, name := range req.Images {
 		found, err := d.Images.Describe(ctx, name, want)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		_, given, err := d.Images.LookUp(name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		at := slices.Index(ids, found.ID)
 		if at < 0 {
 			at = len(ids)
 			ids = append(ids, found.ID)
-			all = append(all, imageOf(d, found, req.Spec))
+			all = append(all, imageOf(d, found.Found, found.Manifest, req.Spec))
 		}
 		if given != "" && !slices.Contains(all[at].Names, given) {
 			all[at].Names = append(all[at].Names, given)
 		}
 	}
-	return all, nil
+	return all, nil, nil
 }
 
-func imageOf(d *depot.Depot, from images.Described, spec export.Spec) export.Image {
+// leavingIndex finds an index and its images, of which the first gets the name.
+func leavingIndex(ctx context.Context, d *depot.Depot, req SaveRequest) (all []export.Image, index []byte, err error) {
+	name := req.Images[0]
+	index, out, err := d.Images.FindOutgoing(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(out) == 0 {
+		return nil, nil, fmt.Errorf("the index %s has no images yet", name)
+	}
+	for _, one := range out {
+		all = append(all, imageOf(d, one.Found, one.Manifest, req.Spec))
+	}
+	_, given, err := d.Images.LookUp(name)
+	if given != "" {
+		all[0].Names = []string{given}
+	}
+	return all, index, err
+}
+
+func imageOf(d *depot.Depot, from images.Found, manifest []byte, spec export.Spec) export.Image {
 	image := export.Image{
 		Config: from.Config, Platform: from.Image.Platform, Layers: outputs.BlobsOf(d.Store, from.Layers),
 	}
@@ -132,14 +162,14 @@ func imageOf(d *depot.Depot, from images.Described, spec export.Spec) export.Ima
 		image.Created = *from.Image.Created
 	}
 	var m ocispec.Manifest
-	if json.Unmarshal(from.Manifest, &m) != nil {
+	if json.Unmarshal(manifest, &m) != nil {
 		return image
 	}
 	image.Annotations = m.Annotations
 	// An archive for docker may hold either, since its readers start from another file.
 	if spec.Type == export.TypeDocker || spec.Type == export.TypeOCI && m.MediaType == imagebuilder.OCI.Manifest() ||
 		spec.Type == export.TypeDir && m.MediaType == imagebuilder.Docker.Manifest() {
-		image.Text = from.Manifest
+		image.Text = manifest
 	}
 	return image
 }

@@ -1,12 +1,15 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
@@ -24,6 +27,8 @@ type Filters struct {
 	labels     []label
 	// before and since are names of images: those selected are older or newer than these.
 	before, since []string
+	// tests are what else an image has to pass, by the key of the filter.
+	tests map[string][]func(images.Listed) bool
 }
 
 type label struct {
@@ -33,7 +38,11 @@ type label struct {
 }
 
 // FilterKeys are the keys that a filter can have.
-func FilterKeys() []string { return []string{"before", "dangling", "label", "reference", "since"} }
+func FilterKeys() []string {
+	return []string{"before", "containers", "dangling", "digest", "id", "label", "manifest", "readonly", "reference",
+		"since",
+		"until"}
+}
 
 // ParseFilters reads filters as KEY=VALUE.
 func ParseFilters(texts []string) (f Filters, err error) {
@@ -60,11 +69,76 @@ func ParseFilters(texts []string) (f Filters, err error) {
 			f.before = append(f.before, value)
 		case "since", "after":
 			f.since = append(f.since, value)
+		case "containers", "digest", "id", "manifest", "readonly", "until":
+			test, err := testOf(key, value, time.Now())
+			if err != nil {
+				return f, fmt.Errorf("%q: %w", text, err)
+			}
+			if f.tests == nil {
+				f.tests = map[string][]func(images.Listed) bool{}
+			}
+			f.tests[key] = append(f.tests[key], test)
 		default:
 			return f, fmt.Errorf("%q: the keys are %s", text, strings.Join(FilterKeys(), ", "))
 		}
 	}
 	return f, nil
+}
+
+// testOf makes a test of a filter.
+func testOf(key, value string, now time.Time) (func(images.Listed) bool, error) {
+	switch key {
+	case "id":
+		return func(l images.Listed) bool { return strings.HasPrefix(l.ID, strings.TrimPrefix(value, "sha256:")) }, nil
+	case "digest":
+		return func(l images.Listed) bool {
+			return slices.ContainsFunc(append(l.Digests, l.Digest), func(d digest.Digest) bool {
+				return strings.HasPrefix(d.String(), value) || strings.HasPrefix(d.String(), "sha256:"+value)
+			})
+		}, nil
+	case "until":
+		limit, err := untilTime(value, now)
+		return func(l images.Listed) bool { return l.Created.Before(limit) }, err
+	}
+	want, err := strconv.ParseBool(value)
+	if err != nil {
+		return nil, errors.New("must be true or false")
+	}
+	return func(l images.Listed) bool {
+		switch key {
+		case "containers":
+			return want == (len(l.Containers) > 0)
+		case "manifest":
+			return want == (l.Instances != nil)
+		}
+		return want == l.ReadOnly
+	}, nil
+}
+
+// untilTime reads a time, as a date, as seconds since 1970, or as how long ago it was.
+func untilTime(text string, now time.Time) (time.Time, error) {
+	if ago, err := time.ParseDuration(text); err == nil {
+		return now.Add(-ago), nil
+	}
+	if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return time.Unix(seconds, 0), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if at, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return at, nil
+		}
+	}
+	return now, errors.New("must be a date such as 2026-01-31, a duration such as 24h, or seconds since 1970")
+}
+
+// passes tells whether an image passes one test of each key.
+func (f Filters) passes(l images.Listed) bool {
+	for _, tests := range f.tests {
+		if !slices.ContainsFunc(tests, func(test func(images.Listed) bool) bool { return test(l) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // AddReference adds a pattern that a name of the image has to fit: the whole of it, or its last components,
@@ -100,7 +174,7 @@ func (f Filters) bind(by lookUp, all []images.Listed) (func(images.Listed) (name
 	}
 	return func(l images.Listed) (names []string, listed bool) {
 		switch {
-		case f.dangling != nil && l.Dangling() != *f.dangling,
+		case !f.passes(l), f.dangling != nil && l.Dangling() != *f.dangling,
 			len(before) > 0 && !slices.ContainsFunc(before, l.Created.Before),
 			len(since) > 0 && !slices.ContainsFunc(since, l.Created.After),
 			slices.ContainsFunc(f.labels, func(want label) bool {

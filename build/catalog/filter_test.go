@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 )
 
@@ -29,7 +31,7 @@ func TestFiltersThatAreNoneSayWhatTheyMustBe(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"dangling": "must be KEY=VALUE", "dangling=": "must be KEY=VALUE", "dangling=maybe": "must be true or false",
-		"reference=[": "syntax error in pattern", "size=1": "the keys are before, dangling",
+		"reference=[": "syntax error in pattern", "size=1": "the keys are before, containers", "until=yesterday": "must be a date", "containers=many": "true or false",
 	} {
 		if _, err := ParseFilters([]string{text}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: got %v", text, err)
@@ -59,12 +61,16 @@ func TestFiltersChoose(t *testing.T) {
 		at("b", 2, map[string]string{"x": "2"}, "quay.io/a:1"),
 		at("c", 3, nil),
 	}
+	all[0].Digest, all[1].Digests = "sha256:1122", []digest.Digest{"sha256:2233"}
+	all[0].ReadOnly, all[1].Containers, all[2].Instances = true, []string{"user"}, []string{"a"}
 	by := known{"a": "a", "b": "b", "c": "c"}
 	for filters, want := range map[string]string{
 		"": "a:2 b:1 c:0", "dangling=true": "c:0", "dangling=false": "a:2 b:1", "label=x": "a:2 b:1", "label=x=1": "a:2",
 		"label=x label=y": "a:2", "label=y=": "", "since=a": "b:1 c:0", "before=c": "a:2 b:1", "since=a before=c": "b:1",
 		"after=b": "c:0", "reference=b": "a:1", "reference=a": "a:1 b:1", "reference=b reference=quay.io/*": "a:1 b:1",
-		"since=none": "error",
+		"since=none": "error", "id=b": "b:1", "id=sha256:c id=a": "a:2 c:0", "digest=sha256:11": "a:2", "digest=22": "b:1",
+		"containers=true": "b:1", "containers=false": "a:2 c:0", "manifest=true": "c:0", "readonly=true": "a:2",
+		"until=120": "a:2", "until=1970-01-01T00:02:30Z": "a:2 b:1", "until=24h": "a:2 b:1 c:0", "until=24h id=x": "",
 	} {
 		f, err := ParseFilters(strings.Fields(filters))
 		if err != nil {

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,12 @@ var ErrManyPlatforms = errors.New(
 // image, or spec.Names. Blobs that several images have are written once. Otherwise it does what Write does; in the
 // result Manifest describes the index, and ImageID and Layers are empty.
 func WriteIndex(ctx context.Context, spec Spec, images []Image, stdout io.Writer) (Result, error) {
+	return WriteIndexAs(ctx, spec, images, nil, stdout)
+}
+
+// WriteIndexAs is WriteIndex for images that have an index already. Its text is written as it is if it names exactly
+// the manifests that are written, and else its annotations are taken over.
+func WriteIndexAs(ctx context.Context, spec Spec, images []Image, text []byte, stdout io.Writer) (Result, error) {
 	names, err := prepareIndex(spec, images)
 	if err != nil {
 		return Result{}, fmt.Errorf("export index: %w", err)
@@ -28,7 +35,7 @@ func WriteIndex(ctx context.Context, spec Spec, images []Image, stdout io.Writer
 		return Result{}, fmt.Errorf("export index: %w", err)
 	}
 	defer t.abort()
-	result, err := writeIndex(ctx, newWriter(t, spec), spec, images)
+	result, err := writeIndex(ctx, newWriter(t, spec), spec, images, text)
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -73,12 +80,17 @@ func prepareIndex(spec Spec, images []Image) ([]imageName, error) {
 	return parseNames(images[0].Names)
 }
 
-func writeIndex(ctx context.Context, w writer, spec Spec, images []Image) (Result, error) {
+func writeIndex(ctx context.Context, w writer, spec Spec, images []Image, had []byte) (Result, error) {
+	var before ocispec.Index
+	if had != nil && json.Unmarshal(had, &before) != nil {
+		had, before = nil, ocispec.Index{}
+	}
 	index := ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
-		Annotations: spec.Annotations.Index(),
+		Annotations: mergeMaps(before.Annotations, spec.Annotations.Index()),
 	}
-	for _, image := range images {
+	same := before.MediaType == index.MediaType && len(before.Manifests) == len(images) && len(spec.Annotations) == 0
+	for i, image := range images {
 		image.Annotations = mergeMaps(image.Annotations, spec.Annotations.Manifest(image.Platform))
 		written, err := w.write(ctx, image)
 		if err != nil {
@@ -87,11 +99,21 @@ func writeIndex(ctx context.Context, w writer, spec Spec, images []Image) (Resul
 		entry := written.Manifest
 		entry.Platform = &image.Platform
 		entry.Annotations = spec.Annotations.ManifestDescriptor(image.Platform)
+		if i < len(before.Manifests) {
+			entry.Annotations = mergeMaps(before.Manifests[i].Annotations, entry.Annotations)
+			if before.Manifests[i].Platform != nil {
+				entry.Platform = before.Manifests[i].Platform
+			}
+			same = same && before.Manifests[i].Digest == entry.Digest
+		}
 		index.Manifests = append(index.Manifests, entry)
 	}
 	text, err := Marshal(index)
 	if err != nil {
 		return Result{}, fmt.Errorf("encode index: %w", err)
+	}
+	if same {
+		text = had
 	}
 	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(text), Size: int64(len(text))}
 	return Result{Manifest: d}, w.data(ctx, d, text)

@@ -85,8 +85,14 @@ func (r *Room) makeIndex(record IndexRecord) (raw []byte, instances map[string]s
 		if err != nil {
 			return nil, nil, fmt.Errorf("manifest of %s: %w", i.ID, err)
 		}
+		var said struct {
+			MediaType string `json:"mediaType"`
+		}
+		if json.Unmarshal(manifest, &said) != nil || said.MediaType == "" { // OCI's manifests need not say it
+			said.MediaType = record.Format.Manifest()
+		}
 		d := ocispec.Descriptor{
-			MediaType: record.Format.Manifest(), Digest: digest.FromBytes(manifest), Size: int64(len(manifest)),
+			MediaType: said.MediaType, Digest: digest.FromBytes(manifest), Size: int64(len(manifest)),
 			Platform: &i.Platform,
 		}
 		if record.Format != imagebuilder.Docker {

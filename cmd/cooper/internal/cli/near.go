@@ -86,7 +86,7 @@ func otherVerb(word string) string {
 	switch word {
 	case "bud", "builder", "buildx":
 		return `did you mean "build"?`
-	case "image", "ls":
+	case "ls":
 		return "cooper images lists the images of the store"
 	case "scp", "sign", "tree":
 		return "podman " + word + " works on the images of the same store"

@@ -22,7 +22,7 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 		"tree a": `unknown command "tree"` +
 			"\nhint: podman tree works on the images of the same store",
 		"sign --tls-verify=false a": `unknown command "sign"` + "\nhint: podman sign works on the images of the same store",
-		"image ls":                  `unknown command "image"` + "\nhint: cooper images lists the images of the store",
+		"ls":                        `unknown command "ls"` + "\nhint: cooper images lists the images of the store",
 		"from x": `unknown command "from"` +
 			"\nhint: buildah from works on the same store; cooper builds from a Dockerfile only",
 		"system prune -af": `unknown command "system"` +

@@ -44,7 +44,11 @@ func ReadLayout[T any](format string) (l Layout, err error) {
 	l.table = table
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
 	// podman's documentation has both spellings, and docker's inspect has this one.
-	text = regexp.MustCompile(`\.(Parent)?Id\b`).ReplaceAllString(text, ".${1}ID")
+	for _, name := range []string{"Id", "ParentId"} {
+		if _, own := reflect.TypeOf(sample).FieldByName(name); !own {
+			text = regexp.MustCompile(`\.`+name+`\b`).ReplaceAllString(text, "."+strings.TrimSuffix(name, "Id")+"ID")
+		}
+	}
 	if l.row, err = template.New("--format").Funcs(formatFuncs()).Parse(text); err != nil {
 		return l, Usagef("%w", withoutTemplate(err))
 	}

@@ -9,7 +9,7 @@ import (
 // Commands are the verbs for images, by name.
 func Commands(env command.Env) []*cobra.Command {
 	return []*cobra.Command{
-		newDiffCmd(env), newHistoryCmd(env), newImagesCmd(env), newInspectCmd(env), newLoadCmd(env),
+		newDiffCmd(env), newHistoryCmd(env), newImageCmd(env), newImagesCmd(env), newInspectCmd(env), newLoadCmd(env),
 
 		newManifestCmd(env),
 		newPullCmd(env), newPushCmd(env), newRmiCmd(env), newSaveCmd(env), newTagCmd(env), newUntagCmd(env),

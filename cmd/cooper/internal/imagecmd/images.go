@@ -37,10 +37,12 @@ Images without a name that others were built on, as podman keeps them, are liste
 cache needs, such as stages and images that a later build has taken the name from, is listed with --all or
 --filter dangling=true; cooper df shows how much that is and cooper prune removes it.
 
-Filters: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], before=IMAGE, since=IMAGE.
+Filters: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME|DURATION,
+id=PREFIX, digest=PREFIX, containers=true|false, manifest=true|false, readonly=true|false.
 A --format is json or a Go template for each line, with headings and columns if it begins with the word table. Fields:
-.Repository .Tag .ID .Digest .CreatedSince .CreatedAt .Created .Size .VirtualSize .Names .RepoTags .RepoDigests .Labels
-.History .Containers .Dangling .ReadOnly.`,
+.Repository .Tag .ID .Id .Digest .CreatedSince .CreatedAt .CreatedTime .Created .Size .VirtualSize .SharedSize .UniqueSize
+.Names .RepoTags .RepoDigests .Labels .History .Containers .Dangling .ReadOnly. .ID is short unless --no-trunc is given, .Id
+isn't.`,
 		Example: `  cooper images
   cooper images --filter label=org.example.team=web --sort size
   cooper images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
@@ -71,9 +73,13 @@ A --format is json or a Go template for each line, with headings and columns if 
 
 // imageRow is what a template of images is given.
 type imageRow struct {
-	Repository, Tag, ID, Digest      string
+	Repository, Tag, ID, Digest string
+	// Id is the ID in full, as podman has it beside ID.
+	Id                               string //nolint:revive // the field's name is podman's
 	CreatedSince, CreatedAt, Created string
+	CreatedTime                      string
 	Size, VirtualSize                string
+	SharedSize, UniqueSize           string
 	Names, RepoTags, RepoDigests     []string
 	Labels                           map[string]string
 	History                          string
@@ -154,9 +160,10 @@ func (o *imagesOptions) rows(list []catalog.Image) (rows []imageRow) {
 		seen[r.ID] = true
 		since := since(r.CreatedAt)
 		rows = append(rows, imageRow{
-			Repository: command.Printable(r.Repository), Tag: command.Printable(r.Tag), ID: o.id(r.ID),
+			Repository: command.Printable(r.Repository), Tag: command.Printable(r.Tag), ID: o.id(r.ID), Id: r.ID,
 			Digest:       r.Digest.String(),
-			CreatedSince: since, CreatedAt: r.CreatedAt.String(), Created: since,
+			CreatedSince: since, CreatedAt: r.CreatedAt.String(), Created: since, CreatedTime: r.CreatedAt.String(),
+			SharedSize: shownSize(r.SharedSize), UniqueSize: shownSize(r.Size - r.SharedSize),
 			Size: shownSize(r.Size), VirtualSize: shownSize(r.VirtualSize),
 			Names: command.PrintableAll(r.Names), RepoTags: command.PrintableAll(r.Names),
 			RepoDigests: command.PrintableAll(r.RepoDigests),

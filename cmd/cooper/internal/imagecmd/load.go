@@ -16,7 +16,7 @@ import (
 // loadOptions are the flags of load.
 type loadOptions struct {
 	input, platform, progress string
-	quiet                     bool
+	quiet, allPlatforms       bool
 	store                     build.StoreOptions
 }
 
@@ -45,6 +45,7 @@ Images keep the names that they have there. The names are printed on standard ou
 	f := cmd.Flags()
 	f.StringVarP(&o.input, "input", "i", "", "file or directory to read (default standard input)")
 	f.StringVar(&o.platform, "platform", "", "which image of an index to load, OS/ARCH[/VARIANT] (default this machine's)")
+	f.BoolVar(&o.allPlatforms, "all-platforms", false, "load all images of an index, and the index")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and what was loaded")
 	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	command.AddStoreFlags(f, &o.store)
@@ -55,6 +56,9 @@ func runLoad(cmd *cobra.Command, env command.Env, o *loadOptions) error {
 	platform, err := onePlatform(o.platform)
 	if err != nil {
 		return err
+	}
+	if o.allPlatforms && platform != nil {
+		return command.Usagef("--all-platforms and --platform contradict each other: give one of them")
 	}
 	mode, err := modeOf(o.progress, o.quiet)
 	if err != nil {
@@ -71,7 +75,7 @@ func runLoad(cmd *cobra.Command, env command.Env, o *loadOptions) error {
 		path = ""
 	}
 	err = archives.Load(cmd.Context(), s, archives.LoadRequest{
-		Path: path, Stdin: env.Stdin, Platform: platform, Progress: renderer,
+		Path: path, Stdin: env.Stdin, Platform: platform, AllPlatforms: o.allPlatforms, Progress: renderer,
 		Loaded: func(l archives.Loaded) { loaded = append(loaded, l) },
 	})
 	err = errors.Join(err, s.Close(), renderer.Close())

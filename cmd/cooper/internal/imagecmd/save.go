@@ -18,9 +18,9 @@ import (
 
 // saveOptions are the flags of save.
 type saveOptions struct {
-	output, format, platform, progress      string
-	compress, uncompressed, multiple, quiet bool
-	store                                   build.StoreOptions
+	output, format, platform, progress                    string
+	compress, uncompressed, multiple, quiet, allPlatforms bool
+	store                                                 build.StoreOptions
 }
 
 // The formats of save.
@@ -50,6 +50,9 @@ Formats: docker-archive, for docker load as well; oci-archive and oci-dir, an OC
 			if len(args) == 0 {
 				return command.Usagef("save takes the images to save, got nothing\nhint: cooper images lists them")
 			}
+			if o.allPlatforms && (len(args) > 1 || o.platform != "") {
+				return command.Usagef("--all-platforms takes one index, and no --platform")
+			}
 			_, err := o.spec()
 			return err
 		},
@@ -60,6 +63,7 @@ Formats: docker-archive, for docker load as well; oci-archive and oci-dir, an OC
 	f.StringVarP(&o.output, "output", "o", "", "file or directory to write (default standard output)")
 	f.StringVar(&o.format, "format", dockerArchive, "what to write: "+strings.Join(saveFormats(), ", "))
 	f.StringVar(&o.platform, "platform", "", "which image of an index to save, OS/ARCH[/VARIANT] (default this machine's)")
+	f.BoolVar(&o.allPlatforms, "all-platforms", false, "save an index with all its images, to an oci-archive or oci-dir")
 	f.BoolVar(&o.compress, "compress", false, "compress the layers of a docker-dir with gzip")
 	f.BoolVar(&o.uncompressed, "uncompressed", false, "don't compress the layers of an oci-archive or oci-dir")
 	f.BoolVarP(&o.multiple, "multi-image-archive", "m", false, "take all arguments for images, which is always so")
@@ -88,6 +92,9 @@ func (o *saveOptions) spec() (export.Spec, error) {
 		return spec, command.Usagef("--format=%s: must be one of %s", o.format, strings.Join(saveFormats(), ", "))
 	}
 	switch {
+	case o.allPlatforms && spec.Type != export.TypeOCI:
+		return spec, command.Usagef("--all-platforms is for --format=oci-archive and oci-dir: %s has room for one platform",
+			o.format)
 	case o.compress && o.format != dockerDir:
 		return spec, command.Usagef("--compress is for --format=docker-dir")
 	case o.uncompressed && spec.Type != export.TypeOCI:
@@ -125,7 +132,7 @@ func runSave(cmd *cobra.Command, env command.Env, o *saveOptions, args []string)
 	renderer := progress.New(mode, env.Stderr)
 	s := open(telling(o.store, renderer))
 	err = archives.Save(cmd.Context(), s, archives.SaveRequest{
-		Images: args, Spec: spec, Platform: platform, Stdout: env.Stdout, Progress: renderer,
+		Images: args, Spec: spec, Platform: platform, AllPlatforms: o.allPlatforms, Stdout: env.Stdout, Progress: renderer,
 	})
 	err = errors.Join(finish(s, err, args...), renderer.Close())
 	if errors.Is(err, export.ErrNotLayout) {
