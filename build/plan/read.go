@@ -65,7 +65,7 @@ func (r *reader) from(st *stage, known []string) error {
 		}
 	}
 	st.base = r.baseOrigin(st, name)
-	if st.base.kind == originImage && !st.base.place {
+	if st.base.kind == originImage && !st.base.place && !reference.IsID(st.base.ref) {
 		if _, err := reference.Parse(st.base.ref); err != nil {
 			return r.file.NewError(loc, fmt.Sprintf("%q is not an image name: %v", st.base.ref, err),
 				r.stages.hint(st.base.ref, st))

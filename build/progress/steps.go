@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 )
 
@@ -13,15 +14,16 @@ type stepView struct {
 	mu sync.Mutex
 	// out gets the instructions and what steps write to standard output, errs the rest.
 	out, errs io.Writer
+	name      string
 	tracker   tracker
 	plan      []*instruction
 	byID      map[int]*instruction
 	// at is the place in plan of the instruction that is shown.
 	at int
-	// named tells that the image has got a name.
-	named  bool
-	err    error
-	closed bool
+	// committed tells that the last stage has ended.
+	committed bool
+	err       error
+	closed    bool
 }
 
 // instruction is one that is shown, with what its step has written ahead of its turn.
@@ -43,11 +45,11 @@ const maxKept = 10_000
 var _ Renderer = (*stepView)(nil)
 
 // NewSteps makes a renderer that shows instructions and what they write, on two streams as buildah does. Neither is
-// closed.
-func NewSteps(out, errs *os.File) Renderer { return newSteps(out, errs) }
+// closed. name is the image's first name as the user has given it; it may be empty.
+func NewSteps(out, errs *os.File, name string) Renderer { return newSteps(out, errs, name) }
 
-func newSteps(out, errs io.Writer) *stepView {
-	return &stepView{out: out, errs: errs, tracker: newTracker(nil), byID: map[int]*instruction{}}
+func newSteps(out, errs io.Writer, name string) *stepView {
+	return &stepView{out: out, errs: errs, name: name, tracker: newTracker(nil), byID: map[int]*instruction{}}
 }
 
 // Emit implements Sink. It waits for the write.
@@ -77,6 +79,7 @@ func (v *stepView) Emit(e Event) {
 	case Note:
 		v.note(e)
 	case Committed:
+		v.commit()
 		v.print(false, "--> "+e.ID[:min(len(e.ID), shortID)])
 	}
 }
@@ -84,17 +87,22 @@ func (v *stepView) Emit(e Event) {
 // shortID is how many digits of an ID are shown.
 const shortID = 12
 
-// note shows a note, and of the first name that it names the line with which the last stage ends.
+// note shows a note; one about a name ends the last stage.
 func (v *stepView) note(n Note) {
 	if n.Tagged == "" {
 		v.print(true, oneLine(n.Text))
 		return
 	}
-	if !v.named && len(v.plan) > 0 {
-		v.print(false, v.plan[len(v.plan)-1].place()+"COMMIT "+oneLine(n.Tagged))
-	}
-	v.named = true
+	v.commit()
 	v.print(false, "Successfully tagged "+oneLine(n.Tagged))
+}
+
+// commit ends the last stage.
+func (v *stepView) commit() {
+	if !v.committed && len(v.plan) > 0 {
+		v.print(false, strings.TrimSpace(v.plan[len(v.plan)-1].place()+"COMMIT "+oneLine(v.name)))
+	}
+	v.committed = true
 }
 
 // begin shows another plan.

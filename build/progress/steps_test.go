@@ -12,7 +12,7 @@ import (
 func shownSteps(t *testing.T, events ...Event) string {
 	t.Helper()
 	var all strings.Builder
-	v := newSteps(&all, prefixed{&all})
+	v := newSteps(&all, prefixed{&all}, "x:1")
 	for _, e := range events {
 		v.Emit(e)
 	}

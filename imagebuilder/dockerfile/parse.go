@@ -83,6 +83,7 @@ func (f *File) parse(text []byte, o Options) error {
 		}
 	}
 
+	dropLabels(ast.AST.Children)
 	f.Stages, f.MetaArgs, err = instructions.Parse(ast.AST, lint)
 	if err != nil {
 		return f.instructionError(err, ast.AST)
@@ -124,6 +125,7 @@ func (f *File) ParseTrigger(text string, ranges []parser.Range, lint *linter.Lin
 		return nil, f.NewError(at, fmt.Sprintf("the base has an ONBUILD %s, which is not allowed", strings.ToUpper(name)), "")
 	}
 
+	dropLabels(ast.AST.Children)
 	node.StartLine, node.EndLine = at.StartLine, at.EndLine
 	parsed, err := instructions.ParseInstructionWithLinter(node, lint)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
@@ -292,5 +293,35 @@ func TestSeveralFilesAreOneAfterTheOther(t *testing.T) {
 		if _, err := parse(texts...); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v\nwant %s", err, want)
 		}
+	}
+}
+
+func TestLabelsOfMountsAreTaken(t *testing.T) {
+	f, err := dockerfile.Parse("F", []byte("FROM a\nRUN --mount=type=bind,Z,src=b,target=/b,relabel=shared --mount=type=cache,target=/c,z d\n"+
+		"ONBUILD RUN --mount=type=tmpfs,z,target=/e f\n"), dockerfile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, ok := f.Stages[0].Commands[0].(*instructions.RunCommand)
+	if !ok {
+		t.Fatalf("%T", f.Stages[0].Commands[0])
+	}
+	for _, field := range []string{"Z", "z", "relabel"} {
+		if slices.ContainsFunc(run.FlagsUsed, func(used string) bool { return used == field }) {
+			t.Errorf("%q", run.FlagsUsed)
+		}
+	}
+	if err := run.Expand(func(word string) (string, error) { return word, nil }); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range instructions.GetMounts(run) {
+		got = append(got, string(m.Type)+" "+m.Source+" "+m.Target)
+	}
+	if want := []string{"bind b /b", "cache  /c"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if text := f.Text(f.Location(run.Location())); !strings.Contains(text, ",Z,") {
+		t.Errorf("the line is shown as %q", text)
 	}
 }

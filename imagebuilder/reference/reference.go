@@ -267,3 +267,8 @@ func isLetter(c byte) bool       { return isLower(c) || 'A' <= c && c <= 'Z' }
 func isAlphanumeric(c byte) bool { return isLetter(c) || isDigit(c) }
 func isLowerHex(c byte) bool     { return isDigit(c) || 'a' <= c && c <= 'f' }
 func isHex(c byte) bool          { return isLowerHex(c) || 'A' <= c && c <= 'F' }
+
+// IsID tells whether a text is the ID of an image, 64 hex digits, which no name can be.
+func IsID(s string) bool {
+	return len(s) == 64 && isAll(s, func(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'f' })
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder"
+	"github.com/cooperbuild/cooper/imagebuilder/reference"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -173,6 +174,9 @@ func (r *Resolver) find(ctx context.Context, ref string, want plan.Wanted) (imag
 	}
 	if id, ok := strings.CutPrefix(ref, plan.BuiltRef); ok {
 		return r.Images.FindFor(ctx, id, platform)
+	}
+	if reference.IsID(ref) { // which no registry has
+		return r.Images.FindFor(ctx, ref, platform)
 	}
 	if r.Pull == PullNewer {
 		return r.findNewer(ctx, ref, want)

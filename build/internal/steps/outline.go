@@ -44,7 +44,10 @@ func (n Names) Outline(graph *plan.Graph, df *dockerfile.File) (shown progress.P
 			if s := steps[place{stage, at.StartLine}]; s != nil {
 				_, config := s.Op.(*plan.Config)
 				base, based := s.Op.(*plan.Base)
-				i.ID, i.IsStep, i.Text = s.ID, !config && !(based && base.Ref == ""), plan.FirstLine(s.Text)
+				i.ID, i.IsStep = s.ID, !config && !(based && base.Ref == "")
+				if !based { // FROM is shown with its name for the stage
+					i.Text = plan.FirstLine(s.Text)
+				}
 			}
 			shown.Instructions = append(shown.Instructions, i)
 		}

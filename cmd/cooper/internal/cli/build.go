@@ -27,6 +27,7 @@ type buildOptions struct {
 	target, pull, progress  string
 	registries              command.RegistryFlags
 	tags, contexts, outputs []string
+	places                  []export.Spec
 	args                    argFlags
 	image                   imageFlags
 	platform                platformFlags
@@ -288,6 +289,9 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 	if len(o.files) > 1 {
 		req.Then = o.files[1:]
 	}
+	if err := o.splitTags(&req); err != nil {
+		return req, err
+	}
 	if err := o.check(contextDir); err != nil {
 		return req, err
 	}
@@ -346,6 +350,7 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 		return req, err
 	}
 	o.notes = append(o.notes, notes...)
+	req.Outputs = append(req.Outputs, o.places...)
 	if err := build.CheckOutputs(req); err != nil {
 		return req, command.Usage(err)
 	}
@@ -388,11 +393,6 @@ func imageFormat(flag string) (build.Format, error) {
 func (o *buildOptions) check(contextDir string) error {
 	if err := o.choosePull(); err != nil {
 		return err
-	}
-	for _, t := range o.tags {
-		if err := build.CheckName(t); err != nil {
-			return command.Usage(err)
-		}
 	}
 	if contextDir == build.Stdin && slices.Contains(o.files, build.Stdin) {
 		return command.Usagef(

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 
@@ -110,6 +112,10 @@ func checkContextArg(d dialect.Dialect, args []string) error {
 // contextOf is the context that was named, or else the directory of the first Dockerfile that is a file of this machine,
 // or else the current directory.
 func (o *buildOptions) contextOf(args []string) string {
+	if len(args) > 0 && o.speaks.Containers() && len(o.files) == 0 && isText(args[0]) {
+		o.files = []string{args[0]} // podman and buildah take it for the Dockerfile
+		return filepath.Dir(args[0])
+	}
 	if len(args) > 0 {
 		return args[0]
 	}
@@ -119,6 +125,21 @@ func (o *buildOptions) contextOf(args []string) string {
 	}
 	return "."
 }
+
+// isText tells whether a name is that of a file that begins with text.
+func isText(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	head := make([]byte, 512)
+	n, err := f.Read(head) // a directory can't be read
+	return err == nil && bytes.IndexByte(head[:n], 0) < 0 && utf8.Valid(bytes.TrimRightFunc(head[:n], isPartial))
+}
+
+// isPartial tells whether a rune may be one that was cut off.
+func isPartial(r rune) bool { return r == utf8.RuneError }
 
 // choosePull makes all spellings of --pull one of the four policies.
 func (o *buildOptions) choosePull() error {

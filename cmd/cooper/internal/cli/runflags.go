@@ -102,6 +102,14 @@ func (r *runFlags) names(o *build.RunOptions) error {
 			return fmt.Errorf("--add-host %q: must be NAME:ADDRESS", h)
 		}
 	}
+	for _, f := range []struct {
+		name  string
+		given []string
+	}{{"--dns", r.dns}, {"--dns-option", r.dnsOpts}, {"--dns-search", r.dnsSearch}} {
+		if r.network == "none" && len(f.given) > 0 {
+			return fmt.Errorf("the %s option cannot be used with --network=none", f.name)
+		}
+	}
 	o.DNS = build.DNS{Servers: r.dns, Search: r.dnsSearch, Options: r.dnsOpts}
 	if slices.Contains(r.dns, "none") {
 		if len(r.dns)+len(r.dnsSearch)+len(r.dnsOpts) > 1 {

@@ -40,9 +40,9 @@ func (o *buildOptions) renderer(env command.Env) (r progress.Renderer, closeLog 
 		case !o.speaks.Containers() || mode != progress.ModeAuto:
 			return progress.New(mode, errs)
 		case o.writesToStdout():
-			return progress.NewSteps(errs, errs)
+			return progress.NewSteps(errs, errs, first(o.tags))
 		}
-		return progress.NewSteps(out, errs)
+		return progress.NewSteps(out, errs, first(o.tags))
 	}
 	if o.log.file == "" {
 		return view(env.Stdout, env.Stderr), func() error { return nil }, nil

@@ -46,6 +46,8 @@ type Flag struct {
 	Unlisted bool
 	// Switch says that the flag needs no value.
 	Switch bool
+	// Number says that the value is a whole number.
+	Number bool
 	// Harmless are values that change nothing whatever the kind; of Vain flags with none, every value is harmless.
 	Harmless []string
 	// Text is one clause: how the meaning of an Own flag differs, why a Vain one is always so, what happens instead of

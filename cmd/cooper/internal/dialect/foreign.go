@@ -45,6 +45,11 @@ func (v *value) Set(text string) error {
 		}
 		text = strconv.FormatBool(is)
 	}
+	if v.row.Number {
+		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+			return err
+		}
+	}
 	v.given = append(v.given, text)
 	return nil
 }
