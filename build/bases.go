@@ -63,7 +63,7 @@ func (e environment) targetBuilder(set settings) func(context.Context, string, o
 		}
 		inner, err := check(Request{
 			Context: dir, Target: stage, Platforms: []ocispec.Platform{platform}, Pull: set.Pull, NoCache: set.NoCache,
-			Jobs: set.Jobs, SourceDate: set.SourceDate, Timestamp: set.Timestamp, Run: set.Run,
+			Jobs: set.Jobs, SourcePolicy: set.SourcePolicy, SourceDate: set.SourceDate, Timestamp: set.Timestamp, Run: set.Run,
 			Progress: progress.Part{To: set.Progress, First: int(begun.Add(1)) * stepsPerBuild, Name: where},
 		})
 		if err != nil {

@@ -47,9 +47,11 @@ type Request struct {
 	AllPlatforms bool // builds for all that there are base images for; Platforms is empty
 	Outputs      []export.Spec
 	// Format is the format of the image in the store; empty: OCI's. Outputs have a format of their own.
-	Format  Format
-	Pull    PullPolicy
-	NoCache bool
+	Format Format
+	Pull   PullPolicy
+	// SourcePolicy says which images, repositories and URLs may be used; nil: all.
+	SourcePolicy plan.Sources
+	NoCache      bool
 	// CacheFrom are the places where results of steps are looked up that the store hasn't got, CacheTo those that get the
 	// results of this build's steps. CacheTTL is how old a result may be, in the store too; 0: as old as it is.
 	CacheFrom, CacheTo []sharedcache.Spec

@@ -13,6 +13,8 @@ import (
 type imageSet struct {
 	// resolver may be nil, as Options.Resolver.
 	resolver Resolver
+	// sources is Options.Sources.
+	sources Sources
 	// checking tells that images which the resolver doesn't have count as empty ones.
 	checking bool
 	// found are the images that the resolver found, by imageKey.
@@ -23,9 +25,9 @@ type imageSet struct {
 	unknown map[string]string
 }
 
-func newImageSet(r Resolver, checking bool) *imageSet {
+func newImageSet(o Options, checking bool) *imageSet {
 	return &imageSet{
-		resolver: r, checking: checking,
+		resolver: o.Resolver, sources: o.Sources, checking: checking,
 		found: map[string]imagebuilder.Base{}, strict: map[string]bool{}, unknown: map[string]string{},
 	}
 }
@@ -46,7 +48,11 @@ func (s *imageSet) find(ctx context.Context, ref string, want Wanted) (imagebuil
 	if err := context.Cause(ctx); err != nil {
 		return imagebuilder.Base{}, err
 	}
-	base, err := s.resolver.Resolve(ctx, ref, want)
+	source, err := sourceOf(s.sources, ref)
+	if err != nil {
+		return imagebuilder.Base{}, err
+	}
+	base, err := s.resolver.Resolve(ctx, source, want)
 	if s.checking && errors.Is(err, ErrUnknownImage) {
 		s.unknown[key], err = ref, nil
 	}

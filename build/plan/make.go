@@ -66,6 +66,8 @@ type Options struct {
 	Contexts map[string]NamedContext
 	// Resolver finds images. It may be nil if the target needs none.
 	Resolver Resolver
+	// Sources is asked for each image, repository and URL; nil: all are allowed as they are.
+	Sources Sources
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
 	// HostNetwork allows RUN --network=host.
@@ -97,6 +99,13 @@ type Resolver interface {
 	// Resolve finds the image a reference names for a platform. It is called once for each image the target needs, never
 	// concurrently.
 	Resolve(ctx context.Context, ref string, want Wanted) (imagebuilder.Base, error)
+}
+
+// Sources says which images, repositories and URLs may be used, and what takes their place.
+type Sources interface {
+	// Source is the source that is used for one that is named as in BuildKit, docker-image://NAME:TAG, git://HOST/PATH#REF
+	// or a URL; or an error if it must not be used.
+	Source(source string) (string, error)
 }
 
 // Wanted is the platform that an image is wanted for.
@@ -226,7 +235,7 @@ func newPlanner(f *dockerfile.File, o Options, checking bool) *planner {
 	}
 
 	a, held := newAim(f, o, checking), new(budget)
-	args, stages, images := newArguments(t, a, held, o), newStageList(f), newImageSet(o.Resolver, checking)
+	args, stages, images := newArguments(t, a, held, o), newStageList(f), newImageSet(o, checking)
 	read := &reader{text: t, aim: a, args: args, stages: stages, contexts: o.Contexts, first: o.Changes.From}
 	steps := &stepList{file: f, images: images, platform: a.image, graph: g, hidden: map[string]*Step{}}
 

@@ -34,6 +34,9 @@ func (x copying) takeRemotes(op *Copy) error {
 	local := make([]string, 0, len(op.Sources))
 	for _, src := range op.Sources {
 		r, isRemote, err := readRemote(src)
+		if err == nil && isRemote && x.fetched != nil {
+			err = r.follow(x.opts.Sources)
+		}
 		if err != nil {
 			return err
 		}
@@ -84,6 +87,16 @@ func readRemote(src string) (r Remote, ok bool, err error) {
 		r.Name = unnamed
 	}
 	return r, true, nil
+}
+
+// follow puts another source in the place of r, or refuses it.
+func (r *Remote) follow(s Sources) (err error) {
+	if r.URL != "" {
+		r.URL, err = URLSource(s, r.URL)
+		return err
+	}
+	r.Git, err = GitSource(s, r.Git)
+	return err
 }
 
 // apply sets the fields of a remote source that the flags of ADD determine; checksum is --checksum after expansion.

@@ -68,6 +68,8 @@ type Options struct {
 	// Progress receives the notes and warnings of the build; Shown shows the progress of downloads and unpacking.
 	Progress progress.Sink
 	Shown    progress.Asides
+	// Sources says which repositories and URLs may be used as contexts and Dockerfiles; nil: all.
+	Sources plan.Sources
 }
 
 // opener finds contexts, downloads and unpacks them.
@@ -270,6 +272,10 @@ func (o opener) note(format string, args ...any) {
 }
 
 func (o opener) git(ctx context.Context, ref remote.Git) (located, error) {
+	ref, err := plan.GitSource(o.Sources, ref)
+	if err != nil {
+		return located{}, err
+	}
 	cache, err := o.cache()
 	if err != nil {
 		return located{}, err
@@ -351,6 +357,10 @@ func (o opener) oneFile(ctx context.Context, content io.Reader, from *web.File) 
 func (o opener) download(ctx context.Context, rawURL string) (*web.File, error) {
 	if _, err := url.Parse(rawURL); err != nil {
 		return nil, fmt.Errorf("%s: it is not a valid URL", remote.Redact(rawURL))
+	}
+	rawURL, err := plan.URLSource(o.Sources, rawURL)
+	if err != nil {
+		return nil, err
 	}
 	cache, err := o.cache()
 	if err != nil {

@@ -38,6 +38,7 @@ type buildOptions struct {
 	foreign                 *dialect.Foreign
 	pullAlways, pullNever   bool
 	signaturePolicy         string
+	sourcePolicy            string
 	speaks                  dialect.Dialect
 	noCacheFilter           []string
 	platforms               []string
@@ -167,6 +168,8 @@ func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
 	f.Lookup("pull").NoOptDefVal = "always"
 	o.registries.AddRetries(f, "to pull or push")
 	o.registries.Add(f)
+	f.StringVar(&o.sourcePolicy, "source-policy-file", "",
+		"rules in BuildKit's JSON that allow, deny or convert base images, repositories and URLs; the first that matches counts")
 	command.AddStoreFlags(f, &o.store)
 }
 
@@ -296,7 +299,7 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 		return req, err
 	}
 	req.Pull = build.PullPolicy(o.pull)
-	if err := o.takeForeign(); err != nil {
+	if err := o.takeForeign(&req); err != nil {
 		return req, err
 	}
 	if err := errors.Join(o.registries.Check(env), o.log.check()); err != nil {

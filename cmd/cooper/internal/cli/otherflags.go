@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/sourcepolicy"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
@@ -43,10 +44,35 @@ func (o *buildOptions) registerOthers(f *pflag.FlagSet) {
 	o.foreign = dialect.Register(f)
 }
 
-// takeForeign notes which flags of other tools have no effect, and refuses those that can't be passed over.
-func (o *buildOptions) takeForeign() error {
-	if o.foreign == nil { // another command than build
-		return nil
+// envSourcePolicy is where buildx looks for a source policy.
+const envSourcePolicy = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
+
+// readSourcePolicy reads the policy of --source-policy-file, whose first rule that matches counts as in podman and
+// buildah, or of buildx's variable, of whose rules the last counts as in BuildKit.
+func (o *buildOptions) readSourcePolicy() (*sourcepolicy.Policy, error) {
+	path, order := o.sourcePolicy, sourcepolicy.FirstWins
+	if path == "" {
+		path, order = os.Getenv(envSourcePolicy), sourcepolicy.LastWins
+	}
+	if path == "" {
+		return nil, nil //nolint:nilnil // no policy is a policy that allows everything
+	}
+	text, err := os.ReadFile(path) //nolint:gosec // the user's own file
+	var p *sourcepolicy.Policy
+	if err == nil {
+		p, err = sourcepolicy.Parse(text, order)
+	}
+	if err != nil {
+		return nil, command.Usagef("loading source policy %s: %w", path, err)
+	}
+	return p, nil
+}
+
+// takeForeign notes which flags of other tools have no effect, and refuses those that can't be passed over. The request
+// gets the source policy.
+func (o *buildOptions) takeForeign(req *build.Request) (err error) {
+	if req.SourcePolicy, err = o.readSourcePolicy(); err != nil || o.foreign == nil { // nil: another command than build
+		return err
 	}
 	notes, err := o.foreign.Take()
 	if err != nil {

@@ -184,15 +184,14 @@ func storeFlags() []Flag {
 		{Name: "no-cache", Tools: ofAll, Switch: true},
 		{Name: "no-cache-filter", Tools: OfBuildx},
 		{Name: "policy", Tools: OfBuildx, Kind: Refused, Text: "policies in Rego are not evaluated",
-			Way: "--build-context NAME=docker-image://OTHER replaces an image"},
+			Way: "--source-policy-file takes BuildKit's source policy as JSON"},
 		{Name: "pull", Tools: ofAll},
 		{Name: "pull-always", Tools: ofContainers, Switch: true, Unlisted: true},
 		{Name: "pull-never", Tools: ofContainers, Switch: true, Unlisted: true},
 		{Name: "retry", Tools: ofContainers},
 		{Name: "retry-delay", Tools: ofContainers},
 		{Name: "signature-policy", Tools: ofContainers, Unlisted: true, Text: "a policy.json in place of the usual one"},
-		{Name: "source-policy-file", Tools: ofContainers, Kind: Refused, Text: "policies are not evaluated",
-			Way: "--build-context NAME=docker-image://OTHER replaces an image"},
+		{Name: "source-policy-file", Tools: ofContainers},
 		{Name: "tls-verify", Tools: ofContainers, Switch: true},
 	}
 }
