@@ -83,7 +83,7 @@ func (s settings) planOptions(df inputs.File, bases plan.Resolver) plan.Options 
 		Target: s.Target, BuildArgs: s.BuildArgs, Proxies: s.Run.Proxies, BuildPlatform: runstep.MachinePlatform(),
 		Contexts: s.Contexts, Labels: s.Labels, Changes: s.Changes, Fresh: s.Fresh, Insecure: s.Run.Insecure,
 		HostNetwork: s.Run.HostNetwork,
-		Resolver:    bases, Sources: s.sources(), Warn: func(w dockerfile.Warning) { s.Progress.Emit(inputs.Warning(w)) },
+		Resolver:    bases, Sources: s.SourcePolicy, Warn: func(w dockerfile.Warning) { s.Progress.Emit(inputs.Warning(w)) },
 	}
 	if len(s.Platforms) > 0 {
 		o.Platform = s.Platforms[0]

@@ -80,16 +80,8 @@ func (s settings) inputs(asides progress.Asides) inputs.Options {
 			secret, ok := s.Run.Secrets[id]
 			return secret, ok
 		},
-		Progress: s.Progress, Shown: asides, Sources: s.sources(),
+		Progress: s.Progress, Shown: asides, Sources: s.SourcePolicy,
 	}
-}
-
-// sources is the policy about sources, nil if there is none.
-func (s settings) sources() plan.Sources {
-	if s.SourcePolicy == nil {
-		return nil
-	}
-	return s.SourcePolicy
 }
 
 // shownTags are the names of the image as they were given and in full.

@@ -49,13 +49,13 @@ const envSourcePolicy = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
 
 // readSourcePolicy reads the policy of --source-policy-file, whose first rule that matches counts as in podman and
 // buildah, or of buildx's variable, of whose rules the last counts as in BuildKit.
-func (o *buildOptions) readSourcePolicy() (*sourcepolicy.Policy, error) {
+func (o *buildOptions) readSourcePolicy(req *build.Request) error {
 	path, order := o.sourcePolicy, sourcepolicy.FirstWins
 	if path == "" {
 		path, order = os.Getenv(envSourcePolicy), sourcepolicy.LastWins
 	}
 	if path == "" {
-		return nil, nil //nolint:nilnil // no policy is a policy that allows everything
+		return nil
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // the user's own file
 	var p *sourcepolicy.Policy
@@ -63,15 +63,16 @@ func (o *buildOptions) readSourcePolicy() (*sourcepolicy.Policy, error) {
 		p, err = sourcepolicy.Parse(text, order)
 	}
 	if err != nil {
-		return nil, command.Usagef("loading source policy %s: %w", path, err)
+		return command.Usagef("loading source policy %s: %w", path, err)
 	}
-	return p, nil
+	req.SourcePolicy = p
+	return nil
 }
 
 // takeForeign notes which flags of other tools have no effect, and refuses those that can't be passed over. The request
 // gets the source policy.
-func (o *buildOptions) takeForeign(req *build.Request) (err error) {
-	if req.SourcePolicy, err = o.readSourcePolicy(); err != nil || o.foreign == nil { // nil: another command than build
+func (o *buildOptions) takeForeign(req *build.Request) error {
+	if err := o.readSourcePolicy(req); err != nil || o.foreign == nil { // nil: another command than build
 		return err
 	}
 	notes, err := o.foreign.Take()

@@ -11,7 +11,7 @@ import (
 // of the commands.
 func TestAllTextGoesThroughOnePlace(t *testing.T) {
 	known := strings.NewReplacer("terminal.Is(env.Stdout)", "", "progress.New(mode, env.Stderr)", "",
-		"progress.New(progress.ModeAuto, env.Stderr)", "", "out, errs := env.Stdout, env.Stderr", "",
+		"progress.New(progress.ModeAuto, env.Stderr)", "", "progress.New(b.mode, b.env.Stderr)", "", "out, errs := env.Stdout, env.Stderr", "",
 		"fmt.Fprint(env.Stdout, clearScreen)", "", "terminal.Is(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "",
 		// what other processes and outputs are given
 		"Stdout: env.Stdout, Stderr: env.Stderr", "", "Stdout: env.Stdout, Stderr: stderr", "", "stderr = env.Stderr", "",
