@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -29,6 +31,9 @@ type Options struct {
 	AuthFile, CertDir string
 	// Username and Password are the credentials for every registry; empty: those that files and helpers have.
 	Username, Password string
+	// FirstPause is the pause after the first failure of a request; it doubles with each further one. 0: a quarter of a
+	// second.
+	FirstPause time.Duration
 }
 
 // Client reaches registries. It is safe for concurrent use; Close ends its idle connections.
@@ -63,7 +68,9 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{policy: policy, opts: o, pace: wire.UsualPace(), spare: semaphore.NewWeighted(maxSpare),
+	pace := wire.UsualPace()
+	pace.First = cmp.Or(o.FirstPause, pace.First)
+	return &Client{policy: policy, opts: o, pace: pace, spare: semaphore.NewWeighted(maxSpare),
 		repos: map[access]*repository{}}, nil
 }
 

@@ -20,6 +20,9 @@ func (c *Client) Hurry(first, stall time.Duration) {
 	c.pace = wire.Pace{First: first, Limits: limits, Now: time.Now, Commit: 5 * stall}
 }
 
+// AnswerWithin has the registry answer soon after the last byte of a blob.
+func (d *Destination) AnswerWithin(limit time.Duration) { d.pace.Commit = limit }
+
 // Limit gives a client limits of a test's own, and a clock.
 func (c *Client) Limit(l patience.Limits, now func() time.Time) { c.pace.Limits, c.pace.Now = l, now }
 

@@ -99,6 +99,7 @@ func TestABlobIsSentWhileItIsMade(t *testing.T) {
 
 func TestAStreamThatBreaksIsGoneOnWithWhenTheBlobIsWhole(t *testing.T) {
 	registrytest.Home(t, "")
+	all := t // their servers are closed together, see TestUploadsThatBreak
 	id := func(r *http.Request) string { return r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:] }
 	for name, test := range map[string]struct {
 		fault func(f *taker, w http.ResponseWriter, r *http.Request)
@@ -129,7 +130,7 @@ func TestAStreamThatBreaksIsGoneOnWithWhenTheBlobIsWhole(t *testing.T) {
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newTaker(t)
+			f := newTaker(all)
 			f.loses = test.loses
 			var once sync.Once
 			f.faulty(func(w http.ResponseWriter, r *http.Request) (is bool) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -130,6 +131,9 @@ func TestUploadsThatBreak(t *testing.T) {
 			_, _ = io.Copy(w, io.LimitReader(zeros{}, 8<<20)) // more than anybody wants to read
 		}
 	}
+	// A server that has not read a request to its end waits for half a second before it closes the connection. All are
+	// closed in the end, when they have waited beside each other.
+	all := t
 	for _, c := range []struct {
 		name   string
 		method string
@@ -138,7 +142,9 @@ func TestUploadsThatBreak(t *testing.T) {
 		fault func(f *taker, w http.ResponseWriter, r *http.Request)
 		loses bool
 		most  int64
-		errs  []string
+		// answer is how long the registry may take to answer after the last byte; 0: as long as elsewhere.
+		answer time.Duration
+		errs   []string
 	}{
 		{name: "a reset", method: "PATCH", times: 3,
 			fault: func(f *taker, _ http.ResponseWriter, r *http.Request) { f.breakOff(r, 1<<20, id(r)) }},
@@ -208,14 +214,14 @@ func TestUploadsThatBreak(t *testing.T) {
 		{name: "a stall", method: "PATCH", times: 1000, fault: func(f *taker, _ http.ResponseWriter, _ *http.Request) {
 			<-f.over
 		}, errs: []string{"nothing was taken for", "failed 5 times"}},
-		{name: "no answer to the end", method: "PUT", times: 1000, fault: func(f *taker, _ http.ResponseWriter,
+		{name: "no answer to the end", method: "PUT", times: 1000, answer: 50 * time.Millisecond, fault: func(f *taker, _ http.ResponseWriter,
 			_ *http.Request) {
 			<-f.over
 		}, errs: []string{"no answer for", "failed 5 times"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			registrytest.Home(t, "")
-			f := newTaker(t)
+			f := newTaker(all)
 			f.loses, f.most = c.loses, c.most
 			var seen atomic.Int32
 			f.faulty(func(w http.ResponseWriter, r *http.Request) bool {
@@ -226,6 +232,9 @@ func TestUploadsThatBreak(t *testing.T) {
 				return true
 			})
 			to := destination(t, f.fake, registry.Options{}, "lib/app")
+			if c.answer > 0 {
+				to.AnswerWithin(c.answer)
+			}
 			registrytest.Wants(t, send(t.Context(), to, text), c.errs...)
 			if len(c.errs) == 0 {
 				f.wantBlob(t, "lib/app", text)

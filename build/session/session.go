@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
@@ -25,12 +26,14 @@ type Registry struct {
 	Username, Password string
 	// Retries say how often pulls and pushes are tried again.
 	Retries registry.Retries
+	// FirstPause is that of registry.Options.
+	FirstPause time.Duration
 }
 
 // Options are the same settings for package registry.
 func (r Registry) Options() registry.Options {
 	return registry.Options{Insecure: r.Insecure, AuthFile: r.AuthFile, CertDir: r.CertDir, Username: r.Username,
-		Password: r.Password}
+		Password: r.Password, FirstPause: r.FirstPause}
 }
 
 // Options say what a session shares. The zero value is the user's own store.

@@ -86,7 +86,7 @@ func open(t *testing.T, fill func(s *shop, put func(platform string, names ...st
 		}
 		fill(s, put, index)
 	})
-	s.settings = session.Options{Store: o, Registry: session.Registry{Insecure: true}}
+	s.settings = session.Options{Store: o, Registry: session.Registry{Insecure: true, FirstPause: time.Millisecond}}
 	s.session = session.New(s.settings)
 	t.Cleanup(func() {
 		if err := s.session.Close(); err != nil {
