@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
 		os.Exit(helper(os.Args[1]))
 	}
-	os.Exit(usertest.Main(func() int {
+	os.Exit(usertest.Main(func() (code int) {
 		name, again := os.LookupEnv(runtimeEnv)
 		if name != "" {
 			if err := asroot.LeaveOutNamed(onNative, "they have been run without "+name); err != nil {
@@ -46,7 +46,20 @@ func TestMain(m *testing.M) {
 				return 1
 			}
 		}
-		code := m.Run()
+		if !again {
+			remove, err := foreignDir()
+			if err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			defer func() {
+				if err := remove(); err != nil {
+					fmt.Println(err)
+					code = 1
+				}
+			}()
+		}
+		code = m.Run()
 		if code == 0 && !again {
 			return onOtherBackEnds()
 		}
