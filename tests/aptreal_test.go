@@ -24,7 +24,8 @@ ADD debian.tar /
 RUN <<EOT
 export DEBIAN_FRONTEND=noninteractive
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
-apt-get -q update && apt-get -q install -y --no-install-recommends ` + toolPackages + `
+printf 'path-exclude /usr/share/%s/*\n' doc locale man >/etc/dpkg/dpkg.cfg.d/small
+apt-get -q install -y --no-install-recommends ` + toolPackages + `
 apt-get -q install -y --download-only --no-install-recommends npm
 cd /var/cache/apt/archives; for p in libjs-*.deb node-*.deb npm_*.deb; do dpkg-deb -x $p /; done; rm *.deb
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin

@@ -46,6 +46,10 @@ type mode struct {
 
 func (m mode) root() bool { return m.UID == 0 }
 
+// takes tells whether the user runs the case with this number, of cases that are the same whoever runs them: where both
+// do, they take turns.
+func (m mode) takes(number int) bool { return len(suite.modes) == 1 || (number%2 == 0) == m.root() }
+
 func TestMain(m *testing.M) {
 	run := func() (int, error) { return runSuite(m) }
 	if len(os.Args) > 3 && os.Args[1] == filterWord {

@@ -186,7 +186,10 @@ func TestPullThatIsStopped(t *testing.T) {
 		from := newSite(t, m)
 		address, _ := from.startRegistry(t)
 		from.pushBig(t, address+"/lib/big:1")
-		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
+		for i, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
+			if !m.takes(i) {
+				continue
+			}
 			t.Run(signal.String(), func(t *testing.T) {
 				halting, halted, proceed := haltingRegistry(t, address)
 				s := newSite(t, m)

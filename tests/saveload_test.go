@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,7 +43,10 @@ func TestSavedImagesComeBackTheSame(t *testing.T) {
 				t.Errorf("%s: skopeo finds the image %s, not %s", format, sum, id)
 			}
 		}
-		for format := range formats {
+		for i, format := range slices.Sorted(maps.Keys(formats)) {
+			if !m.takes(i) {
+				continue
+			}
 			s.mustCooper(t, "rmi", "--all")
 			want := "Loaded image: " + name + "\n"
 			if strings.HasPrefix(format, "docker-dir") { // which has no names
@@ -87,10 +92,15 @@ func TestImagesAreLoadedFromWhatOthersHaveSaved(t *testing.T) {
 		for _, how := range []string{"gzip", "bzip2", "xz", "zstd -q"} {
 			s.run(t, "sh", "-c", how+" -k -c "+s.path("d.tar")+" >"+s.path("d."+strings.Fields(how)[0]))
 		}
-		for file, want := range map[string]string{
+		files := map[string]string{
 			"d.tar": "app app:2", "o.tar": "app", "dir": "", "layout": "", "m.tar": "app base", "d.gzip": "app app:2",
 			"d.bzip2": "app app:2", "d.xz": "app app:2", "d.zstd": "app app:2",
-		} {
+		}
+		for i, file := range slices.Sorted(maps.Keys(files)) {
+			if !m.takes(i) {
+				continue
+			}
+			want := files[file]
 			for _, how := range []string{"-i " + s.path(file), "<" + s.path(file)} {
 				if how[0] == '<' && !strings.Contains(file, ".") {
 					continue

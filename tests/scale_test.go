@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// TestThousandSteps builds an image of more layers than a mount takes: as root of three times as many. A few hundred of
-// the steps are commands, which take the most time.
-func TestThousandSteps(t *testing.T) {
+// TestHundredsOfSteps builds an image of more layers than a mount takes, 500; as root of more than a page has room for
+// in the options of a mount. A tenth of the steps are commands, which take the most time.
+func TestHundredsOfSteps(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		steps := 1000
+		steps := 600
 		if m.root() {
-			steps = 400
+			steps = 300
 		}
 		s := newSite(t, m)
 		s.busybox(t, "base")
@@ -23,7 +23,7 @@ func TestThousandSteps(t *testing.T) {
 		file.WriteString("FROM base\n")
 		for i := range steps {
 			step := "COPY f%d /f%d\n"
-			if i%4 == 0 {
+			if i%10 == 0 {
 				step = "RUN echo %d >/f%d\n"
 			} else {
 				s.write(t, fmt.Sprintf("ctx/f%d", i), fmt.Sprintln(i))
@@ -31,8 +31,8 @@ func TestThousandSteps(t *testing.T) {
 			fmt.Fprintf(&file, step, i, i)
 		}
 		s.write(t, "ctx/Containerfile", file.String())
-		id := s.build(t, "-t", "thousand", "ctx")
-		if again := s.build(t, "-t", "thousand", "-o", "type=oci,dest=app.tar,compression=uncompressed", "ctx"); again != id {
+		id := s.build(t, "-t", "hundreds", "ctx")
+		if again := s.build(t, "-t", "hundreds", "-o", "type=oci,dest=app.tar,compression=uncompressed", "ctx"); again != id {
 			t.Errorf("the second build gave %s, not %s", again, id)
 		}
 		files := mustFiles(t, s.path("app.tar"))
@@ -42,22 +42,22 @@ func TestThousandSteps(t *testing.T) {
 			}
 		}
 		s.write(t, "more/Containerfile",
-			fmt.Sprintf("FROM thousand\nRUN test $(ls /f* | wc -l) = %d && test $(cat /f377) = 377\n", steps))
+			fmt.Sprintf("FROM hundreds\nRUN test $(ls /f* | wc -l) = %d && test $(cat /f177) = 177\n", steps))
 		s.build(t, "more")
 		s.checkNoLeftovers(t)
-		if out := s.run(t, "sh", "-c", "podman run --rm thousand cat /f350 >ran 2>/dev/null; cat ran"); out != "350\n" {
+		if out := s.run(t, "sh", "-c", "podman run --rm hundreds cat /f150 >ran 2>/dev/null; cat ran"); out != "150\n" {
 			t.Errorf("podman run printed %q", out)
 		}
 	})
 }
 
-// TestHundredThousandFiles copies them in, changes some, and copies them out of the stage. Root has a fifth of them:
+// TestHundredThousandFiles copies them in, changes some, and copies them out of the stage. Root has a tenth of them:
 // all that the number is to is the same.
 func TestHundredThousandFiles(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		dirs := 100
 		if m.root() {
-			dirs = 20
+			dirs = 10
 		}
 		s := newSite(t, m)
 		s.busybox(t, "base")

@@ -35,10 +35,10 @@ func soakTime(t *testing.T) time.Duration {
 }
 
 const (
-	soakBuilders = 6
+	soakBuilders = 4
 	// soakBuilds is how many images each builder makes at least.
 	soakBuilds = 2
-	soakFiles  = 3000
+	soakFiles  = 1000
 	soakShared = 200
 )
 

@@ -46,7 +46,10 @@ EOT
 func TestUmaskOfTheCallerIsInNoImage(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		first := ""
-		for _, umask := range []fs.FileMode{0o022, 0o077, 0} {
+		for i, umask := range []fs.FileMode{0o022, 0o077, 0} {
+			if i > 0 && !m.takes(i) {
+				continue
+			}
 			s := newSite(t, m)
 			s.env = append(s.env, "SOURCE_DATE_EPOCH=1000000000", "SECRET=word")
 			if err := s.makeBusybox(); err != nil {
