@@ -36,8 +36,9 @@ func commandRows() []importRule {
 				"build/plan build/progress build/reclaim build/sharedcache build/sourcedate build/top " +
 				"build/tryout cmd/cooper/internal/bakecmd cmd/cooper/internal/buildxcmd " +
 				"cmd/cooper/internal/command cmd/cooper/internal/dialect cmd/cooper/internal/imagecmd " +
-				"cmd/cooper/internal/logincmd imagebuilder/annotation imagebuilder/remote internal/bakefile " +
-				"internal/fsys internal/guard internal/terminal userns userns/reexec",
+				"cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd imagebuilder/annotation " +
+				"imagebuilder/remote internal/bakefile internal/fsys internal/guard internal/terminal " +
+				"userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -73,6 +74,7 @@ func commandRows() []importRule {
 			job:       "the verbs of docker buildx about builders, and what docker asks of a plugin",
 			mayImport: "cmd/cooper/internal/command cmd/cooper/internal/dialect",
 		},
+		{pkg: "cmd/cooper/internal/kaniko", job: "the arguments of kaniko's executor as those of a build (pure)"},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
 			mayImport: "internal/bakefile internal/guard",

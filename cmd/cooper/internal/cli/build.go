@@ -50,6 +50,8 @@ type buildOptions struct {
 	userns                    usernsFlags
 	noCache, quiet, checkOnly bool
 	push, load                bool
+	// built is called with what was built; nil: nobody wants to know.
+	built func(build.Result) error
 	// engine is the connection to docker's engine that the image is given to; nil: none.
 	engine net.Conn
 	// lookPull has a --call fetch base images that the store lacks.

@@ -184,7 +184,7 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 		return flagError(cmd, env.Args, err)
 	})
 	root.AddCommand(newBakeCmd(env), newBuildCmd(env), newBuildxCmd(env), newCheckCmd(env), newDfCmd(env),
-		newDoctorCmd(env),
+		newDoctorCmd(env), newKanikoCmd(env),
 		newPruneCmd(env),
 		newRunCmd(env), newTopCmd(env), newUnshareCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	root.AddCommand(imagecmd.Commands(env)...)

@@ -29,6 +29,11 @@ func (o *buildOptions) report(env command.Env, res build.Result) error {
 			return err
 		}
 	}
+	if o.built != nil {
+		if err := o.built(res); err != nil {
+			return err
+		}
+	}
 	if o.writesToStdout() {
 		return nil // standard output holds the archive
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildxcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/kaniko"
 )
 
 // understand makes a command line of another tool one of cooper's: it finds the dialect, and gives the options before
@@ -20,6 +21,9 @@ func understand(env command.Env, out io.Writer) (command.Env, *cobra.Command, er
 	var err error
 	if env.Dialect, err = dialect.Choose(env.Name, os.Getenv(dialect.Variable)); err != nil {
 		return env, nil, command.Usage(err)
+	}
+	if kaniko.Is(env.Name) {
+		env.Args = append([]string{kanikoWord}, env.Args...)
 	}
 	line, err := dialect.Split(env.Args)
 	if err != nil {
