@@ -23,7 +23,7 @@ var foreignPrograms sync.Map
 func foreignProgram(arch string) (string, error) {
 	build, _ := foreignPrograms.LoadOrStore(arch, sync.OnceValues(func() (string, error) {
 		path := filepath.Join(suite.dir, "foreign-"+arch)
-		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./testdata/foreign")
+		cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./testdata/foreign")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("go build for %s: %w\n%s", arch, err, out)

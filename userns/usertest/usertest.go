@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"os/user"
 	"slices"
 	"strings"
@@ -180,12 +181,23 @@ func again(out io.Writer, attr *syscall.SysProcAttr, env ...string) (end func() 
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = out, out, attr
+	// What would end this process ends that one, so that this one can remove what it has made.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	if err := cmd.Start(); err != nil {
+		signal.Stop(signals)
 		fmt.Fprintln(os.Stderr, err)
 		return func() int { return 1 }
 	}
+	go func() {
+		for got := range signals {
+			_ = cmd.Process.Signal(got) // it may have ended
+		}
+	}()
 	return func() int {
 		err := cmd.Wait()
+		signal.Stop(signals)
+		close(signals)
 		if code := cmd.ProcessState.ExitCode(); code >= 0 {
 			return code
 		}

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
@@ -28,7 +31,32 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	code, err := runWithoutStore(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// runWithoutStore runs the tests with a configuration of their own: a mistake of a test builds in no store of the
+// user's. All have the same one, for the process reads it once, and it goes with what was made where it says.
+func runWithoutStore(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "cli")
+	if err != nil {
+		return 1, err
+	}
+	root := filepath.Join(dir, "root")
+	defer func() {
+		_ = unix.Unmount(filepath.Join(root, "overlay"), unix.MNT_DETACH) // it is mounted if a test has opened the store
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
+	conf := filepath.Join(dir, "storage.conf")
+	text := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", root, filepath.Join(dir, "run"))
+	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.Setenv("CONTAINERS_STORAGE_CONF", conf)); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
 }
 
 // result is what is seen of a run of the program.
@@ -99,16 +127,7 @@ func withoutVariables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A mistake of a test builds in no store of the user's.
-	dir := t.TempDir()
-	conf := filepath.Join(dir, "storage.conf")
-	text := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", filepath.Join(dir, "root"),
-		filepath.Join(dir, "run"))
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("CONTAINERS_STORAGE_CONF", conf)
-	t.Chdir(dir)
+	t.Chdir(t.TempDir())
 }
 
 func TestWrongCommandLinesEndWithTheirStatusAndSayWhatWouldHelp(t *testing.T) {
