@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -164,7 +165,15 @@ func (b *bench) serve(ctx context.Context, image string) (err error) {
 	if err := json.Unmarshal(text, &d); err != nil {
 		return fmt.Errorf("make the image %s: %w", image, err)
 	}
-	b.server.images[image] = d
+	b.server.offer(image, d)
+	if image == imageChunkedNew {
+		urls, err := b.server.layers(image)
+		if err != nil {
+			return err
+		}
+		last := urls[len(urls)-1]
+		b.server.slow[last[len(last)-sha256.Size*2:]] = true
+	}
 	return nil
 }
 

@@ -31,6 +31,8 @@ const (
 const (
 	inputTree = "tree"
 	inputFile = "file"
+	// inputMixed is a file that gzip makes smaller as it does those of images.
+	inputMixed = "mixed"
 )
 
 const (
@@ -38,6 +40,7 @@ const (
 	treeFileBytes = 4 << 10
 	treeDirFiles  = 100
 	fileBytes     = 1 << 30
+	mixedBytes    = 500_000_000
 )
 
 // makeInput writes one of the inputs below dir: pseudo-random bytes, the same each time, that don't compress.
@@ -57,9 +60,27 @@ func makeInput(kind, dir string) error {
 		return nil
 	case inputFile:
 		return writeRandom(filepath.Join(dir, inputFile), source, fileBytes)
+	case inputMixed:
+		return writeMixed(filepath.Join(dir, inputMixed))
 	default:
 		return fmt.Errorf("make input: unknown kind %q", kind)
 	}
+}
+
+func writeMixed(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("make input file: %w", err)
+	}
+	c, text := newContents(0), []byte(nil)
+	for left := mixedBytes; left > 0 && err == nil; left -= len(text) {
+		text = c.appendFile(text[:0], min(left, 1<<20))
+		_, err = f.Write(text)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write input file: %w", err)
+	}
+	return nil
 }
 
 func writeRandom(path string, source io.Reader, size int64) error {

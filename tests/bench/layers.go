@@ -11,12 +11,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/storage/pkg/chunked/compressor"
 )
 
 // Images of a registry that bench makes.
@@ -24,6 +26,11 @@ const (
 	imageLarge = "large" // 16 layers of gzip, of files of all sizes
 	imageSmall = "small" // the same with many small files
 	imageZstd  = "zstd"  // imageLarge in zstd
+	// imageBusybox has nothing but busybox. The two of one repository are imageLarge in zstd:chunked; in the last layer of
+	// the new one, one file in changedOneIn is another.
+	imageBusybox    = "busybox"
+	imageChunkedOld = "chunked:old"
+	imageChunkedNew = "chunked:new"
 )
 
 const (
@@ -33,6 +40,8 @@ const (
 	layerBytes = 64 << 20
 	// smallFiles is how many files imageSmall has in all.
 	smallFiles = 60_000
+	// changedOneIn is what part of a layer's files changes with an update.
+	changedOneIn = 20
 	// filesInDir is how many files one directory has.
 	filesInDir = 100
 )
@@ -107,6 +116,9 @@ func writeLayer(w io.Writer, kind string, n int) error {
 			}
 		}
 		text = c.appendFile(text[:0], size)
+		if kind == imageChunkedNew && n == imageLayers && i%changedOneIn == 0 {
+			slices.Reverse(text)
+		}
 		h := &tar.Header{Name: fmt.Sprintf("%sfile-%05d", dir, i), Mode: 0o644, ModTime: when, Size: int64(size)}
 		if err := archive.WriteHeader(h); err != nil {
 			return err
@@ -144,7 +156,11 @@ func writeBusybox(w io.Writer, busybox string) error {
 }
 
 // packer opens the compression of an image.
-func packer(kind string, w io.Writer) (io.WriteCloser, string, error) {
+func packer(kind string, w io.Writer, notes map[string]string) (io.WriteCloser, string, error) {
+	if kind == imageChunkedOld || kind == imageChunkedNew {
+		z, err := compressor.ZstdCompressor(w, notes, nil)
+		return z, ocispec.MediaTypeImageLayerZstd, err
+	}
 	if kind == imageZstd {
 		z, err := zstd.NewWriter(w)
 		return z, ocispec.MediaTypeImageLayerZstd, err
@@ -177,15 +193,16 @@ func (b blobStore) layer(kind string, write func(w io.Writer) error) (d ocispec.
 	err error) {
 	hash := digest.Canonical.Digester()
 	var mediaType string
+	notes := map[string]string{}
 	d, err = b.put("", func(w io.Writer) error {
-		z, m, err := packer(kind, w)
+		z, m, err := packer(kind, w, notes)
 		if err != nil {
 			return err
 		}
 		mediaType = m
 		return errors.Join(write(io.MultiWriter(z, hash.Hash())), z.Close())
 	})
-	d.MediaType = mediaType
+	d.MediaType, d.Annotations = mediaType, notes
 	return d, hash.Digest(), err
 }
 
@@ -203,7 +220,11 @@ func (b blobStore) image(kind, busybox string) (ocispec.Descriptor, error) {
 	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest}
 	m.SchemaVersion = 2
 	config := ocispec.Image{Platform: thisPlatform(), RootFS: ocispec.RootFS{Type: "layers"}}
-	for n := range imageLayers + 1 {
+	layers := imageLayers
+	if kind == imageBusybox {
+		layers = 0
+	}
+	for n := range layers + 1 {
 		d, id, err := b.layer(kind, func(w io.Writer) error {
 			if n == 0 {
 				return writeBusybox(w, busybox)

@@ -85,7 +85,7 @@ func copyFileLimit() limit {
 			if _, _, err := s.run(ctx, "cp", filepath.Join(s.Context, inputFile), to); err != nil {
 				return err
 			}
-			return copyFile(sha256.New(), to, make([]byte, bufferBytes))
+			return hashFile(to)
 		}}
 }
 
@@ -179,3 +179,5 @@ func copyFile(w io.Writer, path string, buffer []byte) error {
 	}
 	return nil
 }
+
+func hashFile(path string) error { return copyFile(sha256.New(), path, make([]byte, bufferBytes)) }

@@ -34,6 +34,11 @@ type row struct {
 	Input string
 	// Image is a kind of image that the server has; registryMark in the Containerfile stands for the server.
 	Image string
+	// Also is another one that the server has.
+	Also string
+	// Before are commands that are run once before anything is measured; Command is measured instead of a build.
+	Before  []action
+	Command action
 	// Cached rows measure building again what was just built; others build without the cache.
 	Cached bool
 	// Fresh rows get a new site for each run, because they write many files.
@@ -44,7 +49,7 @@ type row struct {
 
 func allRows() []row {
 	const runs, sleeping, seconds = 20, 4, 2
-	return []row{
+	return append([]row{
 		{ID: "main", Work: "start of the binary to main", ToMain: true, Limit: toMainLimit(),
 			Goal: goal{Wall: 8 * time.Millisecond}},
 		{ID: "start", Work: "`version`, the whole process", Limit: startLimit()},
@@ -71,7 +76,7 @@ func allRows() []row {
 			Limit: pullLimit(imageZstd), Goal: goal{OfLimit: 1.2}},
 		{ID: "stages4", Work: "4 independent stages that each sleep 2 s", Containerfile: sleepers(sleeping, seconds),
 			Limit: sleepLimit(sleeping, seconds), Goal: goal{Wall: 2300 * time.Millisecond}},
-	}
+	}, outputRows()...)
 }
 
 func rowIDs(rows []row) []string {
@@ -112,16 +117,24 @@ func (b *bench) contenders(r row) []contender {
 		return r.Limit.measure(ctx, b, s, n)
 	}}}
 	for _, t := range b.tools {
-		list = append(list, contender{t.name, func(ctx context.Context, s *site, _ int) (sample,
+		if r.Command != nil && t.name != cooperName {
+			continue
+		}
+		list = append(list, contender{t.name, func(ctx context.Context, s *site, n int) (sample,
 			error) {
-			return b.build(ctx, s, r, t)
+			return b.build(ctx, turn{s, n}, r, t)
 		}})
 	}
 	return list
 }
 
 // build measures one call of the tool, and that it named the image it made.
-func (b *bench) build(ctx context.Context, s *site, r row, t tool) (sample, error) {
+func (b *bench) build(ctx context.Context, at turn, r row, t tool) (sample, error) {
+	s, n := at.site, at.n
+	if r.Command != nil {
+		took, _, err := s.run(ctx, r.Command(b, s, n)...)
+		return took, err
+	}
 	if r.Containerfile == "" {
 		took, _, err := s.run(ctx, t.version...)
 		return took, err
@@ -149,7 +162,7 @@ func (b *bench) measureRow(ctx context.Context, r row) (result, error) {
 	for n := range b.config.Runs {
 		if s == nil {
 			var err error
-			if s, err = b.prepare(ctx, r, failed); err != nil {
+			if s, err = b.prepare(ctx, r, n, failed); err != nil {
 				return newResult(r, samples), err
 			}
 		}
@@ -201,7 +214,7 @@ func (b *bench) once(ctx context.Context, r row, c contender, t turn) (sample, e
 
 // prepare makes a site with the row's input, and lets every tool make its base image and, unless the site is used only
 // once, build the row once unmeasured. A tool that can't is noted in failed and left out from then on.
-func (b *bench) prepare(ctx context.Context, r row, failed map[string]error) (_ *site, err error) {
+func (b *bench) prepare(ctx context.Context, r row, n int, failed map[string]error) (_ *site, err error) {
 	s, err := b.site(ctx)
 	if err != nil {
 		return nil, err
@@ -211,12 +224,15 @@ func (b *bench) prepare(ctx context.Context, r row, failed map[string]error) (_ 
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if r.Containerfile == "" {
+	if r.Containerfile == "" && r.Command == nil {
 		return s, nil
 	}
 	text := r.Containerfile
-	if r.Image != "" {
-		if err := b.serve(ctx, r.Image); err != nil {
+	for _, image := range []string{r.Image, r.Also} {
+		if image == "" {
+			continue
+		}
+		if err := b.serve(ctx, image); err != nil {
 			return nil, err
 		}
 		text = strings.ReplaceAll(text, registryMark, b.server.listen.Addr().String())
@@ -233,11 +249,14 @@ func (b *bench) prepare(ctx context.Context, r row, failed map[string]error) (_ 
 		}
 	}
 	for _, t := range b.tools {
-		if failed[t.name] != nil {
+		if failed[t.name] != nil || r.Command != nil && t.name != cooperName {
 			continue
 		}
 		if failed[t.name] = b.makeBase(ctx, s, t); failed[t.name] == nil && !r.Fresh {
-			_, failed[t.name] = b.build(ctx, s, r, t)
+			_, failed[t.name] = b.build(ctx, turn{s, 0}, r, t)
+		}
+		for i := 0; i < len(r.Before) && failed[t.name] == nil; i++ {
+			_, _, failed[t.name] = s.run(ctx, r.Before[i](b, s, n)...)
 		}
 	}
 	return s, nil

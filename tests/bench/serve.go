@@ -9,9 +9,10 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -27,13 +28,39 @@ type server struct {
 	blobs  blobStore
 	listen net.Listener
 	http   *http.Server
-	// images are the manifests by the names of their images.
+	mu     sync.Mutex
+	// images are the manifests by the names of their images, with or without a tag, and slow the blobs that come slowly.
 	images map[string]ocispec.Descriptor
+	slow   map[string]bool
+}
+
+// offer has the server serve an image.
+func (s *server) offer(name string, d ocispec.Descriptor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.images[name] = d
+}
+
+// offered finds an image by its name, and by a tag if it has several.
+func (s *server) offered(name, ref string) (ocispec.Descriptor, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, ok := s.images[name+":"+ref]; ok {
+		return d, true
+	}
+	for image, d := range s.images {
+		if d.Digest.String() == ref && strings.HasPrefix(image, name) {
+			return d, true
+		}
+	}
+	d, ok := s.images[name]
+	return d, ok
 }
 
 // newServer starts a server whose files are below dir. The caller closes it.
 func newServer(ctx context.Context, dir string) (*server, error) {
-	s := &server{blobs: blobStore{filepath.Join(dir, "blobs")}, images: map[string]ocispec.Descriptor{}}
+	s := &server{blobs: blobStore{filepath.Join(dir, "blobs")}, images: map[string]ocispec.Descriptor{},
+		slow: map[string]bool{}}
 	if err := os.MkdirAll(s.blobs.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make directory of blobs: %w", err)
 	}
@@ -45,6 +72,7 @@ func newServer(ctx context.Context, dir string) (*server, error) {
 	mux.HandleFunc("GET /v2/{$}", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /v2/{name}/manifests/{ref}", s.manifest)
 	mux.HandleFunc("GET /v2/{name}/blobs/{digest}", s.blob)
+	s.takes(mux)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { _ = s.http.Serve(s.listen) }() // close ends it
 	return s, nil
@@ -52,7 +80,7 @@ func newServer(ctx context.Context, dir string) (*server, error) {
 
 // manifest serves a manifest, by tag or by digest.
 func (s *server) manifest(w http.ResponseWriter, r *http.Request) {
-	d, ok := s.images[r.PathValue("name")]
+	d, ok := s.offered(r.PathValue("name"), r.PathValue("ref"))
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -65,18 +93,25 @@ func (s *server) manifest(w http.ResponseWriter, r *http.Request) {
 // blob serves a blob; the kernel copies it.
 func (s *server) blob(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
-	http.ServeFile(w, r, filepath.Join(s.blobs.dir, path.Base(r.PathValue("digest"))[len("sha256:"):]))
+	path := s.blobPath(r.PathValue("name"), r.PathValue("digest"))
+	if s.slow[filepath.Base(path)] {
+		serveSlowly(w, r, path)
+		return
+	}
+	http.ServeFile(w, r, path)
 }
 
 // layers are the URLs of an image's layers.
 func (s *server) layers(image string) (urls []string, err error) {
-	text, err := os.ReadFile(filepath.Join(s.blobs.dir, s.images[image].Digest.Encoded()))
+	d, _ := s.offered(image, "")
+	name, _, _ := strings.Cut(image, ":")
+	text, err := os.ReadFile(filepath.Join(s.blobs.dir, d.Digest.Encoded()))
 	var m ocispec.Manifest
 	if err == nil {
 		err = json.Unmarshal(text, &m)
 	}
 	for _, l := range m.Layers {
-		urls = append(urls, fmt.Sprintf("http://%s/v2/%s/blobs/%s", s.listen.Addr(), image, l.Digest))
+		urls = append(urls, fmt.Sprintf("http://%s/v2/%s/blobs/%s", s.listen.Addr(), name, l.Digest))
 	}
 	return urls, err
 }
