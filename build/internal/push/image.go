@@ -52,7 +52,7 @@ type manifest struct {
 
 // manifests makes the manifests of the images, and their index last, from the blobs that find knows for the layers. The
 // result is nil if find lacks one of them.
-func (p *Pusher) manifests(src Source, find func(export.Blob) (ocispec.Descriptor, bool)) ([]manifest, error) {
+func (o *Options) manifests(src Source, find func(export.Blob) (ocispec.Descriptor, bool)) ([]manifest, error) {
 	var all []manifest
 	for _, image := range src.Images {
 		var layers []ocispec.Descriptor
@@ -63,7 +63,7 @@ func (p *Pusher) manifests(src Source, find func(export.Blob) (ocispec.Descripto
 			}
 			layers = append(layers, d)
 		}
-		m, err := p.manifest(image, layers)
+		m, err := o.manifest(image, layers)
 		if err != nil {
 			return nil, err
 		}
@@ -72,15 +72,15 @@ func (p *Pusher) manifests(src Source, find func(export.Blob) (ocispec.Descripto
 	if src.Index == nil {
 		return all, nil
 	}
-	index, err := p.index(src, all)
+	index, err := o.index(src, all)
 	return append(all, index), err
 }
 
 // manifest makes the manifest of an image, or takes the one that it has.
-func (p *Pusher) manifest(image Image, layers []ocispec.Descriptor) (manifest, error) {
-	format := p.formatOf(image.Format, layers)
+func (o *Options) manifest(image Image, layers []ocispec.Descriptor) (manifest, error) {
+	format := o.formatOf(image.Format, layers)
 	var had ocispec.Manifest
-	added := p.Annotations.Manifest(image.Platform)
+	added := o.Annotations.Manifest(image.Platform)
 	if image.Text != nil && json.Unmarshal(image.Text, &had) == nil {
 		if format == image.Format && len(added) == 0 && had.MediaType == format.Manifest() &&
 			names(had, image, layers) {
@@ -96,9 +96,9 @@ func (p *Pusher) manifest(image Image, layers []ocispec.Descriptor) (manifest, e
 }
 
 // formatOf is the format of a manifest with such layers: Docker's has no zstd.
-func (p *Pusher) formatOf(usual imagebuilder.Format, layers []ocispec.Descriptor) imagebuilder.Format {
-	if p.Format != "" {
-		return p.Format
+func (o *Options) formatOf(usual imagebuilder.Format, layers []ocispec.Descriptor) imagebuilder.Format {
+	if o.Format != "" {
+		return o.Format
 	}
 	for _, d := range layers {
 		if d.MediaType == ocispec.MediaTypeImageLayerZstd {
@@ -122,14 +122,14 @@ func names(m ocispec.Manifest, image Image, layers []ocispec.Descriptor) bool {
 }
 
 // index makes the index of manifests, or takes the text of src.Index if that fits.
-func (p *Pusher) index(src Source, manifests []manifest) (manifest, error) {
+func (o *Options) index(src Source, manifests []manifest) (manifest, error) {
 	format := src.Index.Format
-	if p.Format != "" {
-		format = p.Format
+	if o.Format != "" {
+		format = o.Format
 	}
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: format.Index(),
 		Manifests: []ocispec.Descriptor{}}
-	added := p.Annotations.Index()
+	added := o.Annotations.Index()
 	annotated := len(added) > 0
 	features := imagebuilder.Features{}
 	for i, m := range manifests {
@@ -141,7 +141,7 @@ func (p *Pusher) index(src Source, manifests []manifest) (manifest, error) {
 			features[m.Digest] = needs
 		}
 		entry.MediaType, entry.Digest, entry.Size = m.MediaType, m.Digest, m.Size
-		if more := p.Annotations.ManifestDescriptor(src.Images[i].Platform); more != nil {
+		if more := o.Annotations.ManifestDescriptor(src.Images[i].Platform); more != nil {
 			entry.Annotations, annotated = joined(entry.Annotations, more), true
 		}
 		index.Manifests = append(index.Manifests, entry)
