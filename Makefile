@@ -5,6 +5,7 @@
 #   test    set up what is missing, then every test (as root: the ones that need an ordinary user make one; as an ordinary user: those that
 #           need root run in a user namespace, and TestAsRoot... is not started)
 #   test-fast  the unit and contract tests, with fewer rounds: no other tools, about a minute and a half on two processors
+#   fuzz    each fuzz target of the tree for FUZZTIME (10m)
 #   lint    golangci-lint, pinned, with the linters of .golangci.yml
 #   bench   measure beside limit programs and buildah; writes docs/benchmarks.{json,md}
 #   reference  write docs/reference anew, from the commands
@@ -32,7 +33,7 @@ TESTFLAGS  ?=
 TESTPACKAGES := -p=$(shell expr 2 \* $$(nproc))
 BENCHFLAGS ?=
 
-.PHONY: all build setup setup-tests demo test test-fast lint bench reference man tags clean
+.PHONY: all build setup setup-tests demo test test-fast fuzz lint bench reference man tags clean
 .NOTPARALLEL:
 
 all: build
@@ -65,6 +66,16 @@ test-fast:
 # the order in which they are named here, once each.
 test: setup-tests build
 	COOPER=$(CURDIR)/bin/cooper $(GO) test $(GOBUILDFLAGS) $(TESTPACKAGES) -timeout 2h $(TESTFLAGS) ./tests ./executor ./...
+
+# The inputs that are committed run with every test; this looks for new ones, one target after the other.
+FUZZTIME ?= 10m
+fuzz:
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$dir/*_test.go); do \
+			echo "$$dir $$name"; \
+			$(GO) test $(GOBUILDFLAGS) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $(TESTFLAGS) $$dir; \
+		done; \
+	done
 
 lint: $(GOLANGCI)
 	@out=$$(gofmt -l -s $$(find . -name '*.go' -not -path './bin/*')); \

@@ -130,6 +130,8 @@ func lookUp(file, repository string) (Credential, error) {
 		case err == nil && found != (types.DockerAuthConfig{}):
 			return Credential{Username: found.Username, Password: found.Password, Identity: found.IdentityToken}, nil
 		case !must && errors.Is(err, fs.ErrPermission):
+		case failed == nil && err != nil && !strings.Contains(err.Error(), path):
+			failed = fmt.Errorf("%s: %w", path, err)
 		case failed == nil:
 			failed = err
 		}
