@@ -323,7 +323,8 @@ func TestAnImageOfSeveralNamesLosesTheOneThatIsGiven(t *testing.T) {
 	}
 	s.image(t, "b", 1, "localhost/b:1", "localhost/b:2")
 	told, err = s.remove(t.Context(), RemoveRequest{Images: []string{s.ids["b"]}})
-	if err == nil || !strings.Contains(err.Error(), "it has the names localhost/b:1, localhost/b:2\nhint: ") || told != nil {
+	if err == nil || !strings.Contains(err.Error(), "it has the names localhost/b:1, localhost/b:2\nhint: ") ||
+		told != nil {
 		t.Errorf("by its ID: removed %q, %v", told, err)
 	}
 	told, err = s.remove(t.Context(), RemoveRequest{Images: []string{"nobody", s.ids["b"]}, Force: true})
@@ -359,7 +360,8 @@ func TestAnIndexKeepsItsImagesUntilItGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	told, err := s.remove(t.Context(), RemoveRequest{Images: []string{s.ids["amd"]}, Force: true})
-	if err == nil || !strings.Contains(err.Error(), "the index localhost/all:1 has it\nhint: cooper rmi localhost/all:1") ||
+	if err == nil || !strings.Contains(err.Error(),
+		"the index localhost/all:1 has it\nhint: cooper rmi localhost/all:1") ||
 		told != nil {
 		t.Errorf("an image of the index: removed %q, %v", told, err)
 	}
