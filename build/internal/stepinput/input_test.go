@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/roottest"
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
 	"github.com/cooperbuild/cooper/build/internal/stepinput/inputtest"
@@ -103,5 +104,49 @@ func TestAFileThatMayNotBeReadIsExplainedForContextsOnly(t *testing.T) {
 	if got := context.Explain(unix.ENOSPC, o.Filter); !errors.Is(got, unix.ENOSPC) ||
 		strings.Contains(got.Error(), "hint") {
 		t.Error(got)
+	}
+}
+
+// TestAStageIsNamedByWhatIsInIt for a step that wants all of it, and by its files for others.
+func TestAStageIsNamedByWhatIsInIt(t *testing.T) {
+	t.Parallel()
+	b := roottest.New(t, store.Options{Driver: "overlay"}, rootfs.Options{})
+	from := stepinput.Inputs{Roots: b.Roots}
+	in := func(files ...string) stepinput.Input {
+		root, _ := b.Do(t, rootfs.Scratch(), roottest.Files(strings.Join(files, " "), files...))
+		return from.Of(plan.Input{Kind: plan.InputStep, Step: &plan.Step{}}, func(*plan.Step) *rootfs.Root { return root })
+	}
+	one, same, other := in("a=1", "b=1"), in("b=1", "a=1"), in("a=1", "b=2")
+	ids := map[string]bool{}
+	for _, i := range []stepinput.Input{one, same, other} {
+		id, err := i.Identity(t.Context())
+		if err != nil || id == "" || i.Local() || i.Root() == nil || id != string(i.Root().Content()) {
+			t.Errorf("identity %q, local %t, %v", id, i.Local(), err)
+		}
+		ids[id] = true
+	}
+	if len(ids) != 2 {
+		t.Errorf("the three have %d names", len(ids))
+	}
+	digest := func(i stepinput.Input, pattern string) string {
+		d, err := i.Digest(t.Context(), []string{pattern}, source.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if digest(one, "a") != digest(other, "a") || digest(one, "b") == digest(other, "b") {
+		t.Error("files are named by others")
+	}
+	o, err := other.For(rootfs.NS{}).Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/b", o.Dir.Fd()))
+	if err != nil || string(text) != "2" || len(o.Layers) != 1 || o.Filter != nil {
+		t.Errorf("it shows %q with %d layers, filter %v, %v", text, len(o.Layers), o.Filter, err)
+	}
+	if err := o.Release(); err != nil {
+		t.Error(err)
 	}
 }

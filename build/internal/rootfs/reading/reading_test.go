@@ -1,13 +1,17 @@
 package reading
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
+	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder/dockerfile"
+	"github.com/cooperbuild/cooper/imagebuilder/layer"
 )
 
 // told keeps what is shown. One goroutine uses it.
@@ -62,5 +66,43 @@ func TestAFileWithLittleInItIsNamedWithItsLine(t *testing.T) {
 			!strings.Contains(got, want) {
 			t.Errorf("shown: %s", got)
 		}
+	}
+}
+
+// fixed is a snapshot whose files are read as the test says.
+type fixed struct {
+	snapshot.Snapshot
+	read func(snapshot.ReadOptions) (layer.Result, error)
+}
+
+func (f fixed) Read(_ context.Context, o snapshot.ReadOptions) (layer.Result, error) {
+	return f.read(o)
+}
+
+// TestASnapshotIsReadAsTheBuildSays, and its error comes back as it is.
+func TestASnapshotIsReadAsTheBuildSays(t *testing.T) {
+	t.Parallel()
+	shown := &told{}
+	r := Reader{Date: &layer.Date{}, Sums: &layer.Sums{}, Progress: shown, Shown: progress.NewAsides(shown)}
+	step := &plan.Step{Text: "RUN x", Location: dockerfile.Location{File: "Dockerfile", StartLine: 3}}
+	broken := errors.New("broken")
+	large := false
+	for _, want := range []error{nil, broken} {
+		res, err := r.Read(t.Context(), step, fixed{read: func(o snapshot.ReadOptions) (layer.Result, error) {
+			if o.Date != r.Date || o.Sums != r.Sums {
+				t.Error("the dates or sums are others")
+			}
+			o.LargeFile("f", [32]byte{})
+			o.Progress(5)
+			o.Sparse("f", 1<<40, 1)
+			return layer.Result{Size: 7}, want
+		}}, func(string, [32]byte) { large = true })
+		if !errors.Is(err, want) || want == nil && err != nil || res.Size != 7 || !large {
+			t.Errorf("%+v, %v, large files told: %t", res, err, large)
+		}
+	}
+	if text := shown.text(); !strings.Contains(text, "Dockerfile:3: /f is 1.1TB long") ||
+		strings.Contains(text, "reading the files") {
+		t.Errorf("shown: %s", text)
 	}
 }

@@ -1,8 +1,10 @@
 package idranges_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -126,5 +128,90 @@ func TestRangesOfDeadBuildsAreFree(t *testing.T) {
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("left: %v, %v", left, err)
 		}
+	}
+}
+
+// TestWhatCanNotBeChosenIsNotRecorded, nor is what a choice that failed has seen.
+func TestWhatCanNotBeChosenIsNotRecorded(t *testing.T) {
+	s := storetest.Open(t, store.Options{Driver: "vfs"})
+	one, two := begin(t, s), begin(t, s)
+	full := errors.New("all IDs are taken")
+	if _, err := one.Add(t.Context(), func([]userns.Mapping) (userns.Mapping, error) {
+		return userns.Mapping{}, full
+	}); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
+	if from := add(t, two, 1000); from != 100 {
+		t.Errorf("the first that are free are %d", from)
+	}
+	if err := errors.Join(one.Close(), two.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheRangesOfContainersAreTaken whoever runs them.
+func TestTheRangesOfContainersAreTaken(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "vfs-containers")
+	list := `[{"id":"a","layer":"x","uidmap":[{"container_id":0,"host_id":100,"size":1000}],"gidmap":[{"container_id":0,"host_id":100,"size":1000}]},{"id":"b","layer":"y"}]`
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "containers.json"), []byte(list),
+		0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s := storetest.Open(t, store.Options{Driver: "vfs", Root: root})
+	one := begin(t, s)
+	if from := add(t, one, 1000); from != 1100 {
+		t.Errorf("beside a container's range the first free ID is %d", from)
+	}
+	if err := one.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestARecordOfARunningBuildThatIsDamagedIsTold: nobody knows which IDs it has.
+func TestARecordOfARunningBuildThatIsDamagedIsTold(t *testing.T) {
+	root := t.TempDir()
+	s := storetest.Open(t, store.Options{Driver: "vfs", Root: root})
+	one, two := begin(t, s), begin(t, s)
+	add(t, one, 1000)
+	names, err := filepath.Glob(filepath.Join(root, "cooper/userns/*"))
+	if err != nil || len(names) != 2 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		if info, err := os.Stat(name); err == nil && info.Size() > 0 {
+			if err := os.Truncate(name, 5); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_, err = two.Add(t.Context(), func([]userns.Mapping) (userns.Mapping, error) { return userns.Mapping{}, nil })
+	if err == nil || !strings.HasPrefix(err.Error(), "read ranges of IDs: ") {
+		t.Errorf("got %v", err)
+	}
+	if err := errors.Join(one.Close(), two.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheRecordsOfDeadBuildsAreSweptAway(t *testing.T) {
+	root := t.TempDir()
+	s := storetest.Open(t, store.Options{Driver: "vfs", Root: root})
+	r, dir := idranges.New(s.Store), filepath.Join(root, "cooper/userns")
+	if err := r.Sweep(t.Context()); err != nil {
+		t.Errorf("without any build: %v", err)
+	}
+	live := begin(t, s)
+	if err := os.WriteFile(filepath.Join(dir, "dead"), []byte("[]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() == "dead" {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if err := live.Close(); err != nil {
+		t.Error(err)
 	}
 }
