@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -249,73 +250,95 @@ func TestAddWithChownAndCapabilities(t *testing.T) {
 	}
 }
 
+// TestHostileArchives unpacks them into a layer, as ADD does, and into a context.
 func TestHostileArchives(t *testing.T) {
+	const inLayer, inContext = "in a layer", "in a context"
 	for _, c := range []struct {
 		name    string
 		members []member
 		// want is an error, nil if the archive is contained.
 		want error
+		// only is the one of the two that the case is about; empty: both.
+		only string
 	}{
-		{"up", []member{file("../outside/evil", "E")}, ErrUnsafeArchive},
-		{"up in the middle", []member{file("a/../../outside/evil", "E")}, ErrUnsafeArchive},
-		{"absolute", []member{file("OUT/evil", "E")}, nil},
-		{"a link up", []member{link(tar.TypeSymlink, "l", "../../outside"), file("l/evil", "E")}, nil},
-		{"an absolute link", []member{link(tar.TypeSymlink, "l", "OUT"), file("l/evil", "E")}, nil},
-		{"a link written through", []member{link(tar.TypeSymlink, "l", "OUT/secret"), file("l", "E")}, nil},
+		{"up", []member{file("../outside/evil", "E")}, ErrUnsafeArchive, ""},
+		{"up in the middle", []member{file("a/../../outside/evil", "E")}, ErrUnsafeArchive, ""},
+		{"absolute", []member{file("OUT/evil", "E")}, nil, ""},
+		{"a link up", []member{link(tar.TypeSymlink, "l", "../../outside"), file("l/evil", "E")}, nil, ""},
+		{"an absolute link", []member{link(tar.TypeSymlink, "l", "OUT"), file("l/evil", "E")}, nil, ""},
+		{"a link written through", []member{link(tar.TypeSymlink, "l", "OUT/secret"), file("l", "E")}, nil, ""},
+		{"a link that a directory becomes", []member{directory("d"), link(tar.TypeSymlink, "d", "OUT"), file("d/evil", "E")},
+			nil, ""},
+		{"a directory that a link becomes", []member{link(tar.TypeSymlink, "d", "OUT"), directory("d"), file("d/evil", "E")},
+			nil, ""},
 		{"a chain of links", []member{
 			link(tar.TypeSymlink, "a", "."), link(tar.TypeSymlink, "a/b", ".."), link(tar.TypeSymlink, "b/c", "../.."),
 			file("c/outside/evil", "E"), file("b/b/b/outside/evil", "E"),
-		}, nil},
+		}, nil, ""},
 		{"a circle of links", []member{link(tar.TypeSymlink, "a", "b"), link(tar.TypeSymlink, "b", "a"), file("a/x", "E")},
-			unix.ELOOP},
-		{"a process's root", []member{link(tar.TypeSymlink, "l", "/proc/self/root"), file("l/OUT/evil", "E")}, nil},
-		{"a hard link up", []member{link(tar.TypeLink, "l", "../outside/secret")}, ErrUnsafeArchive},
-		{"an absolute hard link", []member{link(tar.TypeLink, "l", "OUT/secret")}, ErrUnsafeArchive},
+			unix.ELOOP, ""},
+		{"a process's root", []member{link(tar.TypeSymlink, "l", "/proc/self/root"), file("l/OUT/evil", "E")}, nil, ""},
+		{"a process's descriptors", []member{link(tar.TypeSymlink, "l", "/proc/self/fd/3"), file("l/evil", "E")}, nil, ""},
+		{"a hard link to itself", []member{link(tar.TypeLink, "h", "h")}, nil, inContext},
+		{"hard links in a circle", []member{link(tar.TypeLink, "a", "b"), link(tar.TypeLink, "b", "a")}, ErrUnsafeArchive, ""},
+		{"a hard link up", []member{link(tar.TypeLink, "l", "../outside/secret")}, ErrUnsafeArchive, ""},
+		{"an absolute hard link", []member{link(tar.TypeLink, "l", "OUT/secret")}, ErrUnsafeArchive, ""},
 		{"a hard link through a link", []member{link(tar.TypeSymlink, "l", "OUT"), link(tar.TypeLink, "h", "l/secret")},
-			ErrUnsafeArchive},
+			ErrUnsafeArchive, ""},
 		{"a hard link to a link", []member{
 			link(tar.TypeSymlink, "l", "OUT/secret"), link(tar.TypeLink, "h", "l"), file("h", "E"),
-		}, nil},
-		{"a hard link to a directory", []member{directory("d"), link(tar.TypeLink, "h", "d")}, ErrIsDirectory},
-		{"a whiteout", []member{file("d/.wh.passwd", "")}, ErrWhiteout},
-		{"an opaque mark", []member{file(".wh..wh..opq", "")}, ErrWhiteout},
-		{"a whiteout on the way", []member{file(".wh.d/f", "")}, ErrWhiteout},
-		{"an overlay whiteout", []member{{tar.Header{Typeflag: tar.TypeChar, Name: "etc"}, ""}}, ErrWhiteout},
+		}, nil, ""},
+		{"a hard link to a directory", []member{directory("d"), link(tar.TypeLink, "h", "d")}, ErrIsDirectory, ""},
+		{"a whiteout", []member{file("d/.wh.passwd", "")}, ErrWhiteout, inLayer},
+		{"an opaque mark", []member{file(".wh..wh..opq", "")}, ErrWhiteout, inLayer},
+		{"a whiteout on the way", []member{file(".wh.d/f", "")}, ErrWhiteout, inLayer},
+		{"an overlay whiteout", []member{{tar.Header{Typeflag: tar.TypeChar, Name: "etc"}, ""}}, ErrWhiteout, inLayer},
 		{"a device that would become one", []member{{tar.Header{Typeflag: tar.TypeChar, Name: "etc", Devmajor: 4096}, ""}},
-			ErrUnsafeArchive},
+			ErrUnsafeArchive, inLayer},
 		{"a disk that is none", []member{{tar.Header{Typeflag: tar.TypeBlock, Name: "etc", Devminor: 1 << 20}, ""}},
-			ErrUnsafeArchive},
-		{"a path of a megabyte", []member{file(strings.Repeat("a/", 400<<10)+"x", "")}, unix.ENAMETOOLONG},
-		{"a file as a directory", []member{file("f", "F"), file("f/g", "G")}, ErrNotDirectory},
+			ErrUnsafeArchive, inLayer},
+		{"a path of a megabyte", []member{file(strings.Repeat("a/", 400<<10)+"x", "")}, unix.ENAMETOOLONG, ""},
+		{"a file as a directory", []member{file("f", "F"), file("f/g", "G")}, ErrNotDirectory, ""},
 		{"an owner out of range", []member{{tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: 1 << 32}, ""}},
-			ErrUnsafeArchive},
-		{"a name too long", []member{file(strings.Repeat("n", 300), "")}, unix.ENAMETOOLONG},
+			ErrUnsafeArchive, inLayer},
+		{"a name too long", []member{file(strings.Repeat("n", 300), "")}, unix.ENAMETOOLONG, ""},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			s, outside := hostileStage(t)
-			for n := range c.members {
-				m := &c.members[n]
-				m.Name, m.Linkname = strings.ReplaceAll(m.Name, "OUT", outside), strings.ReplaceAll(m.Linkname, "OUT", outside)
+		for _, way := range []string{inLayer, inContext} {
+			if c.only != "" && c.only != way {
+				continue
 			}
-			fds := openFDs(t)
-			err := add(t, s, archive(t, c.members...), "/d/")
-			if !errors.Is(err, c.want) {
-				t.Errorf("got error %v, want %v", err, c.want)
-			}
-			if err != nil && !strings.Contains(err.Error(), "member") {
-				t.Errorf("error %q doesn't name the member", err)
-			}
-			if now := openFDs(t); now > fds+2 {
-				t.Errorf("%d descriptors before, %d after", fds, now)
-			}
-			noSecret(t, s, outside)
-			if text, err := os.ReadFile(outside + "/secret"); err != nil || string(text) != secret {
-				t.Errorf("the file outside was written to: %q, %v", text, err)
-			}
-			if st := stat(t, outside+"/secret"); st.Nlink != 1 {
-				t.Errorf("the file outside was linked to")
-			}
-		})
+			t.Run(c.name+" "+way, func(t *testing.T) {
+				s, outside := hostileStage(t)
+				members := slices.Clone(c.members)
+				for n := range members {
+					m := &members[n]
+					m.Name, m.Linkname = strings.ReplaceAll(m.Name, "OUT", outside), strings.ReplaceAll(m.Linkname, "OUT", outside)
+				}
+				fds, data := openFDs(t), archive(t, members...)
+				var err error
+				if way == inLayer {
+					err, fds = add(t, s, data, "/d/"), fds+2
+				} else {
+					_, err = unpackTo(t, s, data)
+				}
+				if !errors.Is(err, c.want) {
+					t.Errorf("got error %v, want %v", err, c.want)
+				}
+				if err != nil && !strings.Contains(err.Error(), "member") {
+					t.Errorf("error %q doesn't name the member", err)
+				}
+				if now := openFDs(t); now > fds {
+					t.Errorf("%d descriptors before, %d after", fds, now)
+				}
+				noSecret(t, s, outside)
+				if text, err := os.ReadFile(outside + "/secret"); err != nil || string(text) != secret {
+					t.Errorf("the file outside was written to: %q, %v", text, err)
+				}
+				if st := stat(t, outside+"/secret"); st.Nlink != 1 {
+					t.Errorf("the file outside was linked to")
+				}
+			})
+		}
 	}
 }
 

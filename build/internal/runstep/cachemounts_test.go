@@ -164,6 +164,24 @@ func TestALockThatAStepHoldsOnASharedCacheKeepsNobodyWaiting(t *testing.T) {
 	}
 }
 
+// inUse has another step or build use the first of the directories, until free is called or the test ends.
+func (b build) inUse(t *testing.T) (free func()) {
+	t.Helper()
+	lock, err := os.Open(b.mountDirs(t)[0] + ".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Close() })
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_UN); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestALockedCacheMountIsWaitedForUntilTheBuildIsCancelled(t *testing.T) {
 	t.Parallel()
 	b := newBuild(t)
@@ -173,14 +191,7 @@ func TestALockedCacheMountIsWaitedForUntilTheBuildIsCancelled(t *testing.T) {
 	m := cacheMount("c", "/c")
 	m.Sharing = plan.SharingLocked
 	b.do(t, r, base, sh("true", m))
-	lock, err := os.Open(b.mountDirs(t)[0] + ".lock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH); err != nil {
-		t.Fatal(err)
-	}
+	b.inUse(t)
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	ended := make(chan error, 1)
@@ -205,20 +216,11 @@ func TestAPrivateCacheMountTakesADirectoryThatNobodyUses(t *testing.T) {
 	m := cacheMount("c", "/c")
 	m.Sharing = plan.SharingPrivate
 	b.do(t, r, base, sh("echo first >/c/f", m))
-	lock, err := os.Open(b.mountDirs(t)[0] + ".lock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH); err != nil {
-		t.Fatal(err)
-	}
+	free := b.inUse(t)
 	if got := b.out(t, r, base, sh("/busybox ls /c >/out", m)); got != "" {
 		t.Errorf("the one in use is taken: %q", got)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_UN); err != nil {
-		t.Fatal(err)
-	}
+	free()
 	if got := b.out(t, r, base, sh("/busybox cat /c/f >/out", m)); got != "first\n" {
 		t.Errorf("the first one isn't taken when it is free: %q", got)
 	}
@@ -270,14 +272,7 @@ func TestTheStrictestSharingOfOneStepCounts(t *testing.T) {
 	shared, private := cacheMount("c", "/s"), cacheMount("c", "/p")
 	private.Sharing = plan.SharingPrivate
 	b.do(t, r, base, sh("true", shared))
-	lock, err := os.Open(b.mountDirs(t)[0] + ".lock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH); err != nil {
-		t.Fatal(err)
-	}
+	b.inUse(t)
 	got := b.out(t, r, base, sh("echo x >/s/f; /busybox ls /p >/out", shared, private))
 	if dirs := b.mountDirs(t); got != "f\n" || len(dirs) != 2 || strings.Contains(seen.text(), "waits") {
 		t.Errorf("it has %q in %q; %s", got, dirs, seen.text())
