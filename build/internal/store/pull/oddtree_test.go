@@ -143,3 +143,33 @@ func TestPathsNameABoundedNumberOfDirectories(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestHiddenNamesComeBackWithTheirOwnFiles: a whiteout counts for what came before it.
+func TestHiddenNamesComeBackWithTheirOwnFiles(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ members, want []string }{
+		"a directory, its whiteout, another": {[]string{"d/", "d/x", ".wh.d", "d/", "d/y"},
+			[]string{"3 dir /d", "4 file /d/y", "opaque /d"}},
+		"a file, its whiteout, another": {[]string{"a", ".wh.a", "a"}, []string{"2 file /a"}},
+		"a link to what was hidden":     {[]string{"a", "b=a", ".wh.a"}, []string{"0 file /b", "2 whiteout /a"}},
+		"whiteouts on the way":          {[]string{".wh.a", "a/b/c", "a/.wh.b"}, []string{"2 whiteout /a/b", "opaque /a"}},
+		"opaque, and then its files":    {[]string{"d/.wh..wh..opq", "d/.wh.x", "d/x"}, []string{"2 file /d/x", "opaque /d"}},
+	} {
+		tree, err := treeOf(c.members...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if diff := cmp.Diff(c.want, told(tree)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	h := &tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header"}
+	tree, err := treeOf("a")
+	if err == nil {
+		err = tree.add(h)
+	}
+	if diff := cmp.Diff([]string{"0 file /a"}, told(tree)); err != nil || diff != "" {
+		t.Errorf("a global header: %v (-want +got):\n%s", err, diff)
+	}
+}
