@@ -31,7 +31,8 @@ func TestFiltersThatAreNoneSayWhatTheyMustBe(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"dangling": "must be KEY=VALUE", "dangling=": "must be KEY=VALUE", "dangling=maybe": "must be true or false",
-		"reference=[": "syntax error in pattern", "size=1": "the keys are before, containers", "until=yesterday": "must be a date", "containers=many": "true or false",
+		"reference=[": "syntax error in pattern", "size=1": "the keys are before, containers",
+		"until=yesterday": "must be a date", "containers=many": "true or false",
 	} {
 		if _, err := ParseFilters([]string{text}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: got %v", text, err)

@@ -3,6 +3,8 @@ package together
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -52,5 +54,29 @@ func TestABuildAloneNeverWaits(t *testing.T) {
 		if err != nil || turn.Again {
 			t.Errorf("%+v, %v", turn, err)
 		}
+	}
+}
+
+// TestManyBuildsAreAtAStepOneAfterTheOther, and only the first of them begins anew.
+func TestManyBuildsAreAtAStepOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	g, inside, first := New(), atomic.Int32{}, atomic.Int32{}
+	var builds sync.WaitGroup
+	for range 20 {
+		builds.Go(func() {
+			turn, err := g.Begin(t.Context(), "step")
+			if err != nil || inside.Add(1) != 1 {
+				t.Errorf("two are at it, %v", err)
+			}
+			if !turn.Again {
+				first.Add(1)
+			}
+			inside.Add(-1)
+			turn.End()
+		})
+	}
+	builds.Wait()
+	if first.Load() != 1 {
+		t.Errorf("%d began anew", first.Load())
 	}
 }
