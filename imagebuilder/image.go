@@ -17,7 +17,9 @@ type Image struct {
 	Platform ocispec.Platform
 	// Author is the name that MAINTAINER gives.
 	Author string
-	Config Config
+	// Comment is a text about the image. ParseImage drops it, so that images built on others don't have it.
+	Comment string
+	Config  Config
 	// DiffIDs, History and Created are those of the image that was read by ParseImage; the With methods carry them along
 	// unchanged, so after any number of steps they still describe the base image.
 	DiffIDs []digest.Digest
@@ -28,6 +30,10 @@ type Image struct {
 // Config is the part of an image config that says how a container is started. The field names are the JSON keys, in
 // the OCI specification's spelling; Healthcheck, OnBuild, Shell and StopTimeout are Docker's additions.
 type Config struct {
+	// Hostname and Domainname are Docker's additions, too, which ParseImage drops: today's builders take them for those of
+	// the container that the image was once made of.
+	Hostname   string `json:"Hostname,omitempty"`
+	Domainname string `json:"Domainname,omitempty"`
 	// User is "user[:group]", by name or by container ID; empty means 0:0.
 	User string `json:"User,omitempty"`
 	// ExposedPorts has "PORT/PROTOCOL" keys.

@@ -14,6 +14,7 @@ import (
 type configJSON struct {
 	Created *time.Time `json:"created,omitempty"`
 	Author  string     `json:"author,omitempty"`
+	Comment string     `json:"comment,omitempty"`
 	ocispec.Platform
 	Config  Config         `json:"config"`
 	RootFS  ocispec.RootFS `json:"rootfs"`
@@ -31,6 +32,7 @@ func ParseImage(configJSONText []byte) (Image, error) {
 			return Image{}, fmt.Errorf("read image config: diff ID %q: %w", d, err)
 		}
 	}
+	c.Config.Hostname, c.Config.Domainname = "", ""
 	return Image{
 		Platform: c.Platform, Author: c.Author, Config: c.Config,
 		DiffIDs: c.RootFS.DiffIDs, History: c.History, Created: c.Created,
@@ -52,7 +54,7 @@ func (i Image) MarshalConfig(diffIDs []digest.Digest, created time.Time, history
 		return nil, fmt.Errorf("write image config: history tells of %d layers, the image has %d", layers, len(diffIDs))
 	}
 	c := configJSON{
-		Author: i.Author, Platform: i.Platform, Config: i.Config,
+		Author: i.Author, Comment: i.Comment, Platform: i.Platform, Config: i.Config,
 		RootFS:  ocispec.RootFS{Type: "layers", DiffIDs: diffIDs},
 		History: history,
 	}

@@ -62,7 +62,9 @@ type Step struct {
 	// CreatedBy is the history entry's created_by text; empty for a base step, whose history is the image's own, and for
 	// ONBUILD, which docker's history doesn't mention.
 	CreatedBy string
-	Op        Op
+	// Comment is that of the history entry; no instruction of a Dockerfile gives one.
+	Comment string
+	Op      Op
 	// Image is the config after this step. Consecutive Config steps of a stage share one config, that of the last of them.
 	Image *imagebuilder.Image
 }

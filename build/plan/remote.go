@@ -67,6 +67,15 @@ func (x copying) takeRemotes(op *Copy) error {
 	return nil
 }
 
+// ReadRemote reads a source of an ADD that has the checksum, "" for none; ok is false if it is a local file.
+func ReadRemote(src, checksum string) (r Remote, ok bool, err error) {
+	r, ok, err = readRemote(src)
+	if err == nil && ok {
+		err = new(fetchFlags).apply(&r, checksum)
+	}
+	return r, ok, err
+}
+
 // readRemote reads a source that is a URL or a repository.
 func readRemote(src string) (r Remote, ok bool, err error) {
 	r.Text = remote.Redact(src)

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"strings"
 	"syscall"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/bases"
+	"github.com/cooperbuild/cooper/build/internal/console"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
@@ -42,9 +41,6 @@ type Request struct {
 	// Signal gives the signal that a cause of a context's end stands for; nil: SIGTERM.
 	Signal func(cause error) syscall.Signal
 }
-
-// grace is how long a command that handles the signal to end may take, as docker has it.
-const grace = 10 * time.Second
 
 // Tryout is an image that is there, and a command for it. Open makes it, Close ends it.
 type Tryout struct {
@@ -136,50 +132,20 @@ func (t *Tryout) Run(ctx context.Context, streams Streams) (exit int, err error)
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, staged.Snap.Remove()) }()
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	connected := console{Streams: streams, interrupted: func() { stop(errInterrupted) }}
-	defer func() { err = errors.Join(err, connected.close()) }()
-	status, err := t.room.Try(ctx, staged, t.op, func(s *executor.Step) {
-		s.ReadOnly = t.request.ReadOnly
-		s.Stop = executor.Stop{Signal: t.signal, Grace: grace}
-		connected.connect(s)
+	return console.Run(ctx, streams, t.request.Signal, func(ctx context.Context,
+		connect func(*executor.Step)) (executor.Status, error) {
+		return t.room.Try(ctx, staged, t.op, func(s *executor.Step) {
+			s.ReadOnly = t.request.ReadOnly
+			connect(s)
+		})
 	})
-	if errors.Is(err, errInterrupted) {
-		return 128 + int(unix.SIGINT), nil
-	}
-	return status.ExitCode, err
 }
 
-// signal is what the command is asked to end with.
-func (t *Tryout) signal(cause error) syscall.Signal {
-	switch {
-	case errors.Is(cause, errInterrupted):
-		return unix.SIGINT
-	case t.request.Signal != nil:
-		return t.request.Signal(cause)
-	}
-	return unix.SIGTERM
-}
-
-// The statuses with which docker and podman say that a command wasn't run.
-const (
-	exitNotStarted    = 125
-	exitNotExecutable = 126
-	exitNotFound      = 127
-)
+// Streams are what a command is connected with.
+type Streams = console.Streams
 
 // StatusOf gives the exit status that stands for an error of Run.
-func StatusOf(err error) int {
-	start := new(executor.StartError)
-	switch {
-	case !errors.As(err, &start):
-		return exitNotStarted
-	case errors.Is(start.Err, unix.ENOENT), errors.Is(start.Err, unix.ENOTDIR):
-		return exitNotFound
-	}
-	return exitNotExecutable
-}
+func StatusOf(err error) int { return console.StatusOf(err) }
 
 // Close lets go of the image.
 func (t *Tryout) Close() error { return errors.Join(t.roots.Close(), t.end()) }

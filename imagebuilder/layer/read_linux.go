@@ -129,7 +129,7 @@ func (r *reader) root(ctx context.Context) (tree.Attrs, error) {
 	if err != nil {
 		return tree.Attrs{}, fmt.Errorf("read layer root: %w", err)
 	}
-	if r.o.ParentRoot == nil || rootAttr(&st, a).equal(*r.o.ParentRoot) {
+	if r.o.ParentRoot == nil || rootAttr(&st, a).Equal(*r.o.ParentRoot) {
 		return a, nil
 	}
 	err = r.emit(ctx, &st, entry{name: []byte(rootName), typ: typeDir, xattrs: a.Stored}, nil)

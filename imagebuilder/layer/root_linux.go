@@ -40,7 +40,8 @@ func rootAttr(st *unix.Stat_t, a tree.Attrs) RootAttr {
 	return attr
 }
 
-func (a RootAttr) equal(b RootAttr) bool {
+// Equal tells whether two root directories have the same attributes.
+func (a RootAttr) Equal(b RootAttr) bool {
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && maps.Equal(a.Xattrs, b.Xattrs)
 }
 

@@ -35,6 +35,8 @@ type Record struct {
 	Step string `json:"step,omitempty"`
 	// Blob is the blob that a layer was compressed to; nil in a record of another kind.
 	Blob *Blob `json:"blob,omitempty"`
+	// Output is what a command has written, compressed; nil in a record of another kind.
+	Output []byte `json:"output,omitempty"`
 	// Places are the repositories of a registry that have a blob.
 	Places []string `json:"places,omitempty"`
 }

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/fileop"
@@ -96,6 +99,23 @@ func (c *copying) stageKey(ctx context.Context, below cache.ContentID) (cache.Ke
 // watched tells that files are copied that can change meanwhile: those of a local context.
 func (c *copying) watched() bool { return c.in.Local() && len(c.op.Sources) > 0 }
 
+// Content is a digest of the files that a COPY or ADD takes, whatever is done with them.
+func Content(ctx context.Context, w rootfs.Work) (digest.Digest, error) {
+	c, ok := w.(*copying)
+	if !ok {
+		return "", fmt.Errorf("no copy: %T", w)
+	}
+	d, err := c.content.get(ctx)
+	if err != nil {
+		return "", err
+	}
+	more, err := c.fetched.key(ctx)
+	if len(more) == 0 && d != "" {
+		return digest.Digest(d), err
+	}
+	return digest.FromString(strings.Join(append(more, d), " ")), err
+}
+
 // Exec makes sure that the content that goes into the key is the content the step saw: the files must be the same ones,
 // unchanged, before and after.
 func (c *copying) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
@@ -174,8 +194,10 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 	err = in.Explain(err, o.Ignore)
 	t.WroteFor(res.Owners...)
 	note := func(text string) {
-		r.Inputs.Roots.Progress.Emit(progress.Note{Text: fmt.Sprintf("%s:%d: %s", t.Step.Location.File,
-			t.Step.Location.StartLine, text)})
+		if at := t.Step.Location; at.File != "" {
+			text = fmt.Sprintf("%s:%d: %s", at.File, at.StartLine, text)
+		}
+		r.Inputs.Roots.Progress.Emit(progress.Note{Text: text})
 	}
 
 	if res.Devices > 0 {

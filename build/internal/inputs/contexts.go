@@ -65,6 +65,12 @@ func (c *Contexts) ReadMain(ctx context.Context) (File, error) {
 	return df, err
 }
 
+// Put adds a context that is open already, under a name that no other one has. Close closes it.
+func (c *Contexts) Put(name string, dir *source.Context) {
+	e := c.entry(name)
+	e.Dir, e.opened = dir, true
+}
+
 func (c *Contexts) entry(name string) *Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -193,7 +193,7 @@ func (b Room) history(last *plan.Step, roots []*rootfs.Root) []imagebuilder.Hist
 	below := roots[first.ID]
 	for _, s := range steps {
 		r := roots[s.ID]
-		entry := imagebuilder.History{CreatedBy: s.CreatedBy, EmptyLayer: true}
+		entry := imagebuilder.History{CreatedBy: s.CreatedBy, Comment: s.Comment, EmptyLayer: true}
 		if passedMerge(r, below) {
 			keepLastLayer(history[len(baseHistory(base, len(below.Base().Layers()))):])
 		}

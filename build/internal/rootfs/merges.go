@@ -98,10 +98,22 @@ func (b *Roots) Squash(ctx context.Context, r *Root, all bool) (*Root, error) {
 	if all {
 		base = Scratch()
 	}
-	own := r.layers[len(base.layers):]
-	if len(own) < 2 {
+	if len(r.layers)-len(base.layers) < 2 {
 		return r, nil
 	}
+	return b.squash(ctx, r, base)
+}
+
+// Dated is a root with one layer in place of those that were put on its base without the date of these Roots.
+func (b *Roots) Dated(ctx context.Context, r *Root) (*Root, error) {
+	if len(r.layers) == len(r.base.layers) {
+		return r, nil
+	}
+	return b.squash(ctx, r, r.base)
+}
+
+func (b *Roots) squash(ctx context.Context, r, base *Root) (*Root, error) {
+	own := r.layers[len(base.layers):]
 	shown := b.Shown.Begin(fmt.Sprintf("squashing %d layers", len(own)))
 	layers, err := b.merges.squashed(ctx, base, own)
 	shown.End(ctx, err)
@@ -110,6 +122,9 @@ func (b *Roots) Squash(ctx context.Context, r *Root, all bool) (*Root, error) {
 	}
 	squashed := sealedRoot(r, r.content, layers, b.Date.Record(r.created))
 	squashed.base = base
+	if n := len(layers); n > len(base.layers) {
+		squashed.own = &layers[n-1]
+	}
 	return squashed, nil
 }
 

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/store"
@@ -181,3 +184,19 @@ func (r *Root) Below() *Root { return r.below }
 
 // Base is the root of the image the chain starts from: itself at the bottom.
 func (r *Root) Base() *Root { return r.base }
+
+// Above is the root that has more layers on r, which is sealed and is its base; created is when the last of them was
+// made.
+func (r *Root) Above(layers []cache.Layer, created time.Time) *Root {
+	if len(layers) == 0 {
+		return r
+	}
+	all := slices.Concat(r.layers, layers)
+	var diffIDs []digest.Digest
+	for _, l := range all {
+		diffIDs = append(diffIDs, l.DiffID)
+	}
+	above := sealedRoot(r, cache.ImageContentID(diffIDs), all, created)
+	above.own = &layers[len(layers)-1]
+	return above
+}

@@ -184,3 +184,36 @@ func (b *Roots) explainGone(below *Root, err error) error {
 	}
 	return errors.Join(b.CheckStill(below), err)
 }
+
+// Adopt gives the writable layer of a container as what a step writes to, on the root below it.
+func (b *Roots) Adopt(s *plan.Step, below *Root, container string, shared bool) (*Staged, *snapshot.Adopted, error) {
+	snap, err := b.snapshots.Adopt(container, shared)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Staged{Step: s, Below: below, Snap: snap}, snap, nil
+}
+
+// Seal makes a layer of what is in a snapshot, and of no step: nothing finds it in the cache but by its content. It
+// gives the snapshot back.
+func (b *Roots) Seal(ctx context.Context, t *Staged) (*Root, error) {
+	r, err := newRoot(t)
+	if err != nil {
+		return nil, errors.Join(err, t.Snap.Remove())
+	}
+	c := commit{commits: b.commits, root: r, target: t, work: unrecorded{}, into: b.results}
+	if err := c.run(ctx); err != nil {
+		return nil, err
+	}
+	return r, t.Snap.Remove()
+}
+
+// unrecorded is the Work of what nobody has described, so that nothing can find it.
+type unrecorded struct{}
+
+var _ Work = unrecorded{}
+
+func (unrecorded) Shape() Shape                         { return Shape{} }
+func (unrecorded) Keys() []KeyFunc                      { return nil }
+func (unrecorded) Exec(context.Context, *Staged) error  { return nil }
+func (unrecorded) Stable(context.Context) (bool, error) { return false, nil }

@@ -35,16 +35,21 @@ func (e *ExitError) Error() string {
 
 // Work gives the work of a RUN; done gives the root of a step that was done before.
 func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
+	return Connected(r, s, op, done, func(e *executor.Step) {
+		to := r.Inputs.Roots.Progress
+		e.Stdout, e.Stderr = progress.Writer(to, s.ID), progress.StderrWriter(to, s.ID)
+	})
+}
+
+// Connected is Work with a command whose streams connect sets.
+func Connected(r *Room, s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root,
+	connect func(*executor.Step)) rootfs.Work {
 	network := cmp.Or(op.Network, "default")
 	if network == "default" {
 		network = cmp.Or(r.Run.Network, "host")
 	}
 	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{},
-		connect: func(e *executor.Step) {
-			to := r.Inputs.Roots.Progress
-			e.Stdout, e.Stderr = progress.Writer(to, s.ID), progress.StderrWriter(to, s.ID)
-		},
-	}}
+		connect: connect}}
 }
 
 // work is the rootfs.Work of a RUN.

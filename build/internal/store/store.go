@@ -223,3 +223,6 @@ func (s *Store) removeAbandoned(id string) error {
 	}
 	return s.RemoveLayer(id)
 }
+
+// RunRoot is the directory of the store's run-time state.
+func (s *Store) RunRoot() string { return s.library.RunRoot() }

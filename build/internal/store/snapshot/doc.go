@@ -10,4 +10,7 @@
 // layer is what has changed between two mounts. Where each layer is a whole tree (vfs) it is what has changed between
 // two trees. A step that looks at nothing below needs no root file system with the last two: its layer is one
 // directory. Layers may lie in additional image stores with all of them. One suite of tests holds for each.
+//
+// One room: all ways, and the writable layers of containers, share the opened directories of layers, the archives that
+// become layers, and the check that nothing of what was seen has gone meanwhile.
 package snapshot

@@ -16,6 +16,7 @@ const Overlay = "overlay"
 type Library struct {
 	*layers
 	*records
+	*containers
 	// Layout is how layers are kept; Examine writes it before anybody else has the library.
 	Layout Layout
 
@@ -51,12 +52,10 @@ func Open(o storage.StoreOptions) (*Library, error) {
 	}
 	f := newFuse()
 	return &Library{
-		layers: &layers{store: st, fuse: f}, records: &records{store: st, fuse: f}, store: st, fuse: f,
+		layers: &layers{store: st, fuse: f}, records: &records{store: st, fuse: f},
+		containers: &containers{store: st, fuse: f}, store: st, fuse: f,
 	}, nil
 }
-
-// Containers lists the containers of all tools.
-func (l *Library) Containers() ([]storage.Container, error) { return ask(l.fuse, l.store.Containers) }
 
 // Exists tells whether a layer, an image or a container has this ID or name; false, too, if nothing can be asked.
 func (l *Library) Exists(id string) bool {

@@ -1,4 +1,4 @@
-package tryout
+package console
 
 import (
 	"bytes"
@@ -104,7 +104,7 @@ func TestOutputOnATerminalIsHarmless(t *testing.T) {
 	}
 	const text = "a\x1b[2Jb\n"
 	for _, f := range []*os.File{slave, file} {
-		if _, err := output(f).Write([]byte(text)); err != nil {
+		if _, err := Output(f).Write([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}

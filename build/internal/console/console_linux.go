@@ -1,4 +1,4 @@
-package tryout
+package console
 
 import (
 	"errors"
@@ -43,7 +43,7 @@ func (c *console) connect(s *executor.Step) {
 		s.Terminal = c.begin
 		return
 	}
-	s.Stdout, s.Stderr = output(c.Stdout), output(c.Stderr)
+	s.Stdout, s.Stderr = Output(c.Stdout), Output(c.Stderr)
 	if !c.Interactive {
 		return
 	}
@@ -58,8 +58,8 @@ func (c *console) connect(s *executor.Step) {
 	}
 }
 
-// output is where a stream of the command goes. On a terminal it does nothing but show.
-func output(f *os.File) io.Writer {
+// Output is where a stream of the command goes. On a terminal it does nothing but show.
+func Output(f *os.File) io.Writer {
 	if terminal.Is(f) {
 		return progress.Safe(f)
 	}
