@@ -12,7 +12,7 @@ func dependencyTable() []dependencyRule {
 	return []dependencyRule{
 		{
 			path: "go.podman.io",
-			only: "build/export build/registry/conf build/registry/credentials build/internal/store build/internal/store/durable build/internal/store/idranges build/internal/store/images " +
+			only: "build/export build/registry/conf build/registry/credentials build/internal/store build/internal/store/containers build/internal/store/durable build/internal/store/idranges build/internal/store/images " +
 				"build/internal/store/internal/library build/internal/store/mend build/internal/store/other build/internal/store/pull " +
 				"build/internal/store/removal build/internal/store/snapshot",
 		},
@@ -23,6 +23,6 @@ func dependencyTable() []dependencyRule {
 		{path: "github.com/moby/patternmatcher", only: "build/internal/source"},
 		{path: "github.com/vbatts/tar-split", only: "build/internal/store build/internal/store/pull"},
 		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec"},
-		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/buildxcmd cmd/cooper/internal/cli cmd/cooper/internal/command cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd cmd/cooper/internal/manual"},
+		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/buildxcmd cmd/cooper/internal/cli cmd/cooper/internal/command cmd/cooper/internal/imagecmd cmd/cooper/internal/logincmd cmd/cooper/internal/manual cmd/cooper/internal/workcmd"},
 	}
 }

@@ -33,12 +33,12 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/cli",
 			job: "the tree of commands, one file a verb: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/engine build/export build/manifestlist build/outfile " +
-				"build/plan build/progress build/reclaim build/sharedcache build/sourcedate build/top " +
-				"build/tryout cmd/cooper/internal/bakecmd cmd/cooper/internal/buildxcmd " +
-				"cmd/cooper/internal/command cmd/cooper/internal/dialect cmd/cooper/internal/imagecmd " +
-				"cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd imagebuilder/annotation " +
-				"imagebuilder/remote internal/bakefile internal/fsys internal/guard internal/terminal " +
-				"userns userns/reexec",
+				"build/plan build/progress build/reclaim build/sharedcache build/sourcedate " +
+				"build/sourcepolicy build/top build/tryout build/working cmd/cooper/internal/bakecmd " +
+				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
+				"cmd/cooper/internal/imagecmd cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd " +
+				"cmd/cooper/internal/workcmd imagebuilder/annotation imagebuilder/remote internal/bakefile " +
+				"internal/fsys internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -53,8 +53,8 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
 			mayImport: "build build/archives build/catalog build/compare build/export build/manifestlist " +
-				"build/outfile build/progress build/pullimage cmd/cooper/internal/command " +
-				"imagebuilder/reference internal/terminal",
+				"build/outfile build/progress build/pullimage build/working cmd/cooper/internal/command " +
+				"cmd/cooper/internal/workcmd imagebuilder/reference internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper/internal/logincmd", job: "login and logout",
@@ -75,6 +75,12 @@ func commandRows() []importRule {
 			mayImport: "cmd/cooper/internal/command cmd/cooper/internal/dialect",
 		},
 		{pkg: "cmd/cooper/internal/kaniko", job: "the arguments of kaniko's executor as those of a build (pure)"},
+		{
+			pkg: "cmd/cooper/internal/workcmd",
+			job: "the verbs for working containers, a file each: flags to request",
+			mayImport: "build build/archives build/export build/manifestlist build/outfile build/progress " +
+				"build/working cmd/cooper/internal/command cmd/cooper/internal/dialect imagebuilder",
+		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
 			mayImport: "internal/bakefile internal/guard",
@@ -245,6 +251,11 @@ func commandRows() []importRule {
 			job:       "archives of layers of what the store has of them and parts of their blobs (zstd:chunked)",
 			mayImport: "internal/fsys internal/guard",
 		},
+		{
+			pkg:       "build/internal/store/containers",
+			job:       "working containers of a store: records, files beside them, locks, mounts",
+			mayImport: "build/internal/store build/internal/store/internal/library internal/flock internal/fsys",
+		},
 		{pkg: "internal/patience", job: "when a download is given up", pure: true},
 		{
 			pkg: "build/registry", job: "images in registries: found, read and pushed",
@@ -381,7 +392,8 @@ func commandRows() []importRule {
 			job: "how the name in a FROM becomes an image: the store, a registry, a layout, another build",
 			mayImport: "build/internal/store build/internal/store/images build/internal/store/pull " +
 				"build/internal/store/snapshot build/plan build/progress build/registry " +
-				"build/registry/content build/session imagebuilder imagebuilder/dockerfile userns",
+				"build/registry/content build/session imagebuilder imagebuilder/dockerfile " +
+				"imagebuilder/reference userns",
 		},
 		{
 			pkg: "build/internal/steps",
@@ -418,6 +430,16 @@ func commandRows() []importRule {
 				"internal/flock internal/fsys internal/guard internal/printable",
 		},
 		{
+			pkg:       "build/internal/workstate",
+			job:       "what is known of a working container besides its files, as buildah writes it",
+			mayImport: "imagebuilder",
+		},
+		{
+			pkg:       "build/internal/console",
+			job:       "connects a command with the streams or the terminal of who runs it by hand",
+			mayImport: "build/progress executor internal/fsys internal/guard internal/terminal",
+		},
+		{
 			pkg: "build/catalog", job: "the images of a store: lists, names, removal",
 			mayImport: "build/internal/store build/internal/store/depot build/internal/store/images " +
 				"build/internal/store/removal build/reclaim build/session imagebuilder " +
@@ -433,9 +455,9 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build/tryout", job: "a command in an image, run by hand: streams, a terminal, the image's settings",
-			mayImport: "build/internal/bases build/internal/rootfs build/internal/runstep build/internal/stepinput " +
-				"build/internal/store/images build/plan build/progress build/session executor imagebuilder " +
-				"internal/fsys internal/guard internal/terminal",
+			mayImport: "build/internal/bases build/internal/console build/internal/rootfs build/internal/runstep " +
+				"build/internal/stepinput build/internal/store/images build/plan build/progress " +
+				"build/session executor imagebuilder",
 		},
 		{
 			pkg: "build/pullimage", job: "images from registries into the store: of platforms, all tags",
@@ -463,6 +485,16 @@ func commandRows() []importRule {
 		{
 			pkg: "build/engine", job: "gives images of a store to docker's engine",
 			mayImport: "build/archives build/export build/progress build/session internal/guard",
+		},
+		{
+			pkg: "build/working",
+			job: "working containers: made, changed by commands and copies, committed; commands as steps of the cache",
+			mayImport: "build/internal/bases build/internal/cache build/internal/console build/internal/copystep " +
+				"build/internal/inputs build/internal/outputs build/internal/rootfs build/internal/runstep " +
+				"build/internal/source build/internal/stepinput build/internal/store/containers " +
+				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
+				"build/internal/workstate build/plan build/progress build/session build/sourcedate executor " +
+				"imagebuilder imagebuilder/annotation imagebuilder/layer internal/terminal",
 		},
 	}
 }

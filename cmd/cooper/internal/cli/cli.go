@@ -20,6 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/logincmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
@@ -188,6 +189,7 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 		newPruneCmd(env),
 		newRunCmd(env), newTopCmd(env), newUnshareCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
 	root.AddCommand(imagecmd.Commands(env)...)
+	root.AddCommand(workcmd.Commands(env)...)
 	root.AddCommand(logincmd.Commands(env)...)
 	root.SetOut(out) // the library's completions go to what is set when they are added
 	root.InitDefaultHelpCmd()

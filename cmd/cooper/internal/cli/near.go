@@ -86,26 +86,19 @@ func otherVerb(word string) string {
 	switch word {
 	case "bud", "builder", "buildx":
 		return `did you mean "build"?`
-	case "ls":
-		return "cooper images lists the images of the store"
 	case "scp", "sign", "tree":
 		return "podman " + word + " works on the images of the same store"
 	case "run", "create":
 		return "podman " + word + " makes a container of an image in the same store"
 	case "import":
 		return "podman import makes an image of an archive of files in the same store"
-	case "ps", "exec", "start", "stop", "restart", "kill", "logs", "rm", "attach", "commit", "cp", "export",
-		"port", "rename", "wait",
-		"container", "containers", "pod", "volume", "network", "mount", "umount", "unmount", "generate", "kube":
-		return "podman " + word + " is for containers, of which cooper has none; cooper top shows the steps that are running"
-	case "from", "add", "copy", "config":
-		return "buildah " + word + " works on the same store; cooper builds from a Dockerfile only"
+	case "exec", "start", "stop", "restart", "kill", "logs", "attach", "cp", "export",
+		"port", "wait", "container", "pod", "volume", "network", "generate", "kube":
+		return "podman " + word + " is for containers that are run; cooper containers lists those that images are made from"
 	case "compose", "bake":
 		return "cooper builds one image at a time: cooper build -f FILE --target STAGE CONTEXT"
 	case "system":
 		return "cooper df shows what takes disk space, cooper prune gives it back"
-	case "info":
-		return "cooper doctor says what builds need of this machine and whether it is there"
 	}
 	return ""
 }

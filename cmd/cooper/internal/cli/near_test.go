@@ -15,16 +15,11 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 		"docter -x":        `unknown command "docter"` + "\n" + `hint: did you mean "doctor"?`,
 		"compl bash":       `unknown command "compl"` + "\n" + `hint: did you mean "completion"?`,
 		"xyz":              `unknown command "xyz"` + "\nhint: cooper --help lists the commands",
-		"ps -a": `unknown command "ps"` +
-			"\nhint: podman ps is for containers, of which cooper has none; cooper top shows the steps that are running",
-		"rm x": `unknown command "rm"` +
-			"\nhint: podman rm is for containers, of which cooper has none; cooper top shows the steps that are running",
+		"exec x": `unknown command "exec"` +
+			"\nhint: podman exec is for containers that are run; cooper containers lists those that images are made from",
 		"tree a": `unknown command "tree"` +
 			"\nhint: podman tree works on the images of the same store",
 		"sign --tls-verify=false a": `unknown command "sign"` + "\nhint: podman sign works on the images of the same store",
-		"ls":                        `unknown command "ls"` + "\nhint: cooper images lists the images of the store",
-		"from x": `unknown command "from"` +
-			"\nhint: buildah from works on the same store; cooper builds from a Dockerfile only",
 		"system prune -af": `unknown command "system"` +
 			"\nhint: cooper df shows what takes disk space, cooper prune gives it back",
 		"userns shw --uidmap 0:0:1": `unknown command "shw" of userns` + "\n" + `hint: did you mean "show"?`,

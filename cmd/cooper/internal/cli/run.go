@@ -24,6 +24,8 @@ import (
 // runOptions are the flags of cooper run as they are written.
 type runOptions struct {
 	interactive, tty, rm, readOnly, quiet bool
+	container                             containerFlags
+	flags                                 *pflag.FlagSet
 	env, envFiles                         []string
 	entrypoint                            string
 	entrypointGiven                       *pflag.Flag
@@ -38,14 +40,18 @@ type runOptions struct {
 func newRunCmd(env command.Env) *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:   "run [flags] IMAGE [COMMAND [ARG...]]",
-		Short: "Run a command in an image, to try it",
-		Long: `Run a command in an image, to try what was built: in the sandbox of RUN steps, with the image's entry point, command,
-environment, working directory and user, and without a trace when it has ended. COMMAND is given to the entry point, or
-is the program where the image has none.
+		Use:   "run [flags] CONTAINER|IMAGE [[--] COMMAND [ARG...]]",
+		Short: "Run a command in a working container, or in an image to try it",
+		Long: `Run a command in a working container, which cooper from has made, or in an image, to try what was built: in the sandbox
+of RUN steps, with the environment, working directory and user of the container or image. With --rm the name is an
+image's; without, a working container's if there is one of that name.
 
-cooper is no container manager. What the command writes to the image's files is gone when it ends, always as with --rm;
-there are no names, no ports, no restarts and no commands in the background (podman run has them, on the same store).
+What a command writes to a working container's files stays, for the image that cooper commit makes. The entry point
+isn't used there, standard input is the command's, and it has a terminal of its own if it was started from one.
+
+In an image, COMMAND is given to the entry point, or is the program where the image has none. cooper is no container
+manager: what the command writes to the image's files is gone when it ends, and there are no ports, no restarts and no
+commands in the background (podman run has them, on the same store).
 The command is process 1, as it is in a container: signals that it doesn't handle don't reach it. It is in the host's
 network unless --network=none says otherwise, so that what it listens on is open on the host.
 
@@ -54,14 +60,16 @@ to a command that handles them, and end any other.
 
 The exit status is the command's, or 128 plus the number of the signal that ended it; 126 if it can't be executed, 127
 if there is no such program, and 125 if it was not started for another reason.`,
-		Example: `  cooper run app
+		Example: `  cooper run $c -- apt-get install -y curl
+  cooper run --user app --workingdir /src $c make
+  cooper run app
   cooper run -it debian:stable-slim bash
   cooper run --entrypoint sh -v $PWD:/src -w /src app -c 'make test'
   cooper run --network none --read-only --user 1000 app --version`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || args[0] == "" {
 				return command.Ending(
-					command.Usagef("run takes an image, and may be given a command\nhint: cooper run IMAGE [COMMAND [ARG...]]"),
+					command.Usagef("run takes a working container or an image, and may be given a command\nhint: cooper run IMAGE [COMMAND [ARG...]]"),
 					command.ExitMachine)
 			}
 			return nil
@@ -95,7 +103,8 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 	f.BoolVarP(&o.interactive, "interactive", "i", false,
 		"hand on standard input to the command, which has none otherwise")
 	f.BoolVarP(&o.tty, "tty", "t", false, "give the command a terminal of its own")
-	f.BoolVar(&o.rm, "rm", true, "leave nothing of the command when it ends, which is always so")
+	f.BoolVar(&o.rm, "rm", true,
+		"leave nothing of the command when it ends, which is always so in an image; the name is an image's then")
 	f.StringArrayVarP(&o.env, "env", "e", nil,
 		"variable for the command, NAME=VALUE, or NAME to take it from the environment; may be repeated")
 	f.StringArrayVar(&o.envFiles, "env-file", nil, "file with a variable in each line, as --env takes it")
@@ -115,7 +124,9 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 	o.userns.registerFor(f, "the command")
 	o.registries.AddRetries(f, "to pull")
 	o.registries.Add(f)
+	o.registerContainer(f)
 	command.AddStoreFlags(f, &o.store)
+	o.flags = f
 }
 
 // request makes a request of the flags; every error is a usage error.
@@ -224,6 +235,7 @@ func signalOf(cause error) syscall.Signal {
 }
 
 func (o *runOptions) run(ctx context.Context, env command.Env, args []string) (err error) {
+	o.usual()
 	req, err := o.request(args)
 	if err != nil {
 		return err
@@ -241,24 +253,40 @@ func (o *runOptions) run(ctx context.Context, env command.Env, args []string) (e
 	if err != nil {
 		return err
 	}
-	ns, note, err := o.userns.stepNS(ctx, env)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
 	mode := progress.ModeAuto
 	if o.quiet {
 		mode = progress.ModeQuiet
 	}
 	shown := &untilBegun{env: env, renderer: progress.New(mode, env.Stderr)}
-	req.StepNS, req.Progress = ns, shown
-	if note != "" {
-		shown.Emit(progress.Note{Text: note})
-	}
 	place := o.store
 	place.Tell = func(text string) { shown.Emit(progress.Note{Text: text}) }
 	session := build.NewSession(build.SessionOptions{Store: place, Registry: reach})
 	defer func() { err = errors.Join(err, session.Close()) }()
+	is, err := o.isContainer(ctx, session, args[0])
+	if err != nil {
+		return errors.Join(err, shown.begin())
+	}
+	if is {
+		return o.runIn(ctx, env, session, runningIn{args: args, req: req, shown: shown})
+	}
+	return o.try(ctx, env, session, req, shown)
+}
+
+// try runs a command in an image, of which nothing remains.
+func (o *runOptions) try(ctx context.Context, env command.Env, session *build.Session, req tryout.Request,
+	shown *untilBegun) (err error) {
+	if err := o.onlyContainers(); err != nil {
+		return errors.Join(err, shown.begin())
+	}
+	ns, note, err := o.userns.stepNS(ctx, env)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
+	req.StepNS, req.Progress = ns, shown
+	if note != "" {
+		shown.Emit(progress.Note{Text: note})
+	}
 	try, err := tryout.Open(ctx, session, req)
 	if err = errors.Join(err, shown.begin()); err != nil {
 		return err

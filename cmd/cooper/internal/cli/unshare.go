@@ -16,7 +16,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -34,6 +36,9 @@ const envNested = "_COOPER_UNSHARE_NESTED"
 type unshareOptions struct {
 	usernsFlags
 	showMap bool
+	// mounts are containers that are mounted for the command, [VARIABLE=]CONTAINER each.
+	mounts []string
+	store  build.StoreOptions
 }
 
 func newUnshareCmd(env command.Env) *cobra.Command {
@@ -72,6 +77,9 @@ is shown what the RUN steps of root's builds get.`,
 	}
 	o.register(cmd.Flags())
 	cmd.Flags().BoolVar(&o.showMap, "map", false, "print the IDs of the namespace instead of entering it")
+	cmd.Flags().StringArrayVarP(&o.mounts, "mount", "m", nil,
+		"mount a working container for the command, [VARIABLE=]CONTAINER, and set the variable to the directory")
+	command.AddStoreFlags(cmd.Flags(), &o.store)
 	cmd.Flags().SetInterspersed(false) // what follows the command is its own
 	return cmd
 }
@@ -81,7 +89,7 @@ func (o *unshareOptions) run(ctx context.Context, env command.Env, args []string
 		if err := os.Unsetenv(envNested); err != nil {
 			return fmt.Errorf("unset %s: %w", envNested, err)
 		}
-		return execute(env, args)
+		return o.execute(ctx, env, args)
 	}
 	second, err := o.second(ctx)
 	if err != nil {
@@ -90,8 +98,8 @@ func (o *unshareOptions) run(ctx context.Context, env command.Env, args []string
 	switch {
 	case second != nil && env.Stays():
 		return enterSecond(ctx, env, *second)
-	case env.Inside:
-		return execute(env, args)
+	case env.Inside, env.Stays() && len(o.mounts) > 0:
+		return o.execute(ctx, env, args)
 	case env.Stays():
 		return command.Usagef("unshare is for ordinary users: root's builds run where they are started\n" +
 			"hint: run the command as it is; cooper unshare --map shows the IDs of RUN steps, cooper unshare --userns=private enters such a namespace")
@@ -147,6 +155,25 @@ func enterSecond(ctx context.Context, env command.Env, m userns.Mapping) error {
 		return err
 	}
 	return command.StatusError(code)
+}
+
+// execute mounts the containers and becomes the command. The mounts go with the namespace; where there is none, root's
+// stay.
+func (o *unshareOptions) execute(ctx context.Context, env command.Env, args []string) error {
+	if len(o.mounts) == 0 {
+		return execute(env, args)
+	}
+	variables, err := workcmd.MountFor(ctx, env, o.store, o.mounts)
+	if err != nil {
+		return err
+	}
+	for _, v := range variables {
+		name, value, _ := strings.Cut(v, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return command.Usagef("--mount %s: %w", v, err)
+		}
+	}
+	return execute(env, args)
 }
 
 // execute makes this process the command, so that the one outside waits for the command itself and its signals reach

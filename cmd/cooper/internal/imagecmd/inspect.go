@@ -10,7 +10,9 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/catalog"
+	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 )
 
 // inspectOptions are the flags of inspect.
@@ -23,26 +25,31 @@ type inspectOptions struct {
 func newInspectCmd(env command.Env) *cobra.Command {
 	var o inspectOptions
 	cmd := &cobra.Command{
-		Use:   "inspect [flags] IMAGE...",
-		Short: "Show all that is known of images",
+		Use:   "inspect [flags] IMAGE|CONTAINER...",
+		Short: "Show all that is known of images and working containers",
 		Long: `Show all that is known of images as JSON, with the names and types that docker and podman give it: config, layers,
-history, names and digests. Of an index it is the image for this machine's platform, or for --platform.
+history, names and digests. Of an index it is the image for this machine's platform, or for --platform. Of a working
+container, and of images as well if cooper is called buildah, it is one object with the names that buildah gives it; a
+name that both have is the container's.
 
 A --format is json or a Go template for each image. Fields: .Id .Digest .RepoTags .RepoDigests .Comment .Created .Config
 .Author .Architecture .Variant .Os .Size .GraphDriver .RootFS .Labels .Annotations .ManifestType .User .History
-.NamesHistory .Healthcheck.`,
+.NamesHistory .Healthcheck. Of a working container: .FromImage .FromImageID .Container .ContainerID .MountPoint .OCIv1
+.Docker .ImageAnnotations .History and others.`,
 		Example: `  cooper inspect app
   cooper inspect --format '{{.Config.Env}}' app
   cooper inspect --format '{{index .Config.Labels "org.example.team"}}' app
-  cooper inspect --format '{{json .RootFS.Layers}}' app:1 app:2`,
+  cooper inspect --format '{{json .RootFS.Layers}}' app:1 app:2
+  cooper inspect --type container --format '{{.OCIv1.Config.Cmd}}' $c`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
 				return command.Usagef("inspect takes the images to show, got nothing\nhint: cooper images lists them")
-			case o.kind == "container" || o.kind == "volume" || o.kind == "network" || o.kind == "pod":
-				return command.Usagef("--type=%s: cooper has images only\nhint: podman inspect --type=%[1]s", o.kind)
-			case o.kind != "image" && o.kind != "all":
-				return command.Usagef("--type=%s: must be image or all, which is the same here", o.kind)
+			case o.kind == "volume" || o.kind == "network" || o.kind == "pod":
+				return command.Usagef("--type=%s: cooper has images and working containers only\nhint: podman inspect --type=%[1]s",
+					o.kind)
+			case o.kind != "image" && o.kind != "container" && o.kind != "all":
+				return command.Usagef("--type=%s: must be image, container or all", o.kind)
 			}
 			return nil
 		},
@@ -51,7 +58,7 @@ A --format is json or a Go template for each image. Fields: .Id .Digest .RepoTag
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.format, "format", "f", "json", "json or a Go template")
-	f.StringVarP(&o.kind, "type", "t", "all", "what to look for: image, or all, which is the same here")
+	f.StringVarP(&o.kind, "type", "t", "all", "what to look for: image, container, or all")
 	f.StringVar(&o.platform, "platform", "", "which image of an index to show, OS/ARCH[/VARIANT] (default this machine's)")
 	f.BoolVarP(&o.size, "size", "s", false, "show sizes, which is always so")
 	command.AddStoreFlags(f, &o.store)
@@ -75,20 +82,30 @@ func onePlatform(text string) (*ocispec.Platform, error) {
 
 func runInspect(ctx context.Context, env command.Env, o *inspectOptions, args []string) error {
 	l, err := command.ReadLayout[catalog.Description](o.format)
-	if err != nil {
+	other, otherErr := command.ReadLayout[working.Info](o.format)
+	if err != nil && otherErr != nil {
 		return err
 	}
-	platform, err := onePlatform(o.platform)
-	if err != nil {
-		return err
+	platform, platformErr := onePlatform(o.platform)
+	if platformErr != nil {
+		return platformErr
 	}
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
 	s := open(o.store)
-	all := []catalog.Description{}
+	all, containers := []catalog.Description{}, []working.Info{}
 	var errs []error
 	for _, name := range args {
+		info, is, err := workcmd.Inspected(ctx, env, s, workcmd.Named{Name: name, Kind: o.kind})
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+			continue
+		case is:
+			containers = append(containers, info)
+			continue
+		}
 		d, err := catalog.Inspect(ctx, s, name, platform)
 		if err != nil {
 			errs = append(errs, err)
@@ -96,8 +113,17 @@ func runInspect(ctx context.Context, env command.Env, o *inspectOptions, args []
 		}
 		all = append(all, d)
 	}
-	err = finish(s, errors.Join(errs...), args...)
-	return errors.Join(err, writeInspected(env, l, all))
+	found := finish(s, errors.Join(errs...), args...)
+	if len(containers) > 0 {
+		found = errors.Join(found, otherErr, workcmd.WriteInspected(env, other, containers))
+		if len(all) == 0 {
+			return found
+		}
+	}
+	if err != nil {
+		return errors.Join(found, err)
+	}
+	return errors.Join(found, writeInspected(env, l, all))
 }
 
 // writeInspected writes what was found, even if there are images that were not.

@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/tryout"
+	"github.com/cooperbuild/cooper/build/working"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
+	"github.com/cooperbuild/cooper/internal/terminal"
+)
+
+// containerFlags are the flags of run that are about working containers alone.
+type containerFlags struct {
+	addHistory           bool
+	mounts               []string
+	contextDir           string
+	isolation, runtime   string
+	noHosts, noPivot     bool
+	ipc, pid, uts, cgrp  string
+	runtimeFlags, device []string
+}
+
+// registerContainer adds the flags of buildah's run.
+func (o *runOptions) registerContainer(f *pflag.FlagSet) {
+	c := &o.container
+	f.BoolVar(&o.tty, "terminal", false, "the same as --tty")
+	f.StringVar(&o.workdir, "workingdir", "", "the same as --workdir")
+	f.BoolVar(&c.addHistory, "add-history", workcmd.History(), "add the command to the history of the working container's image")
+	f.StringArrayVar(&c.mounts, "mount", nil,
+		"in a working container: type=bind|cache|tmpfs,..., as RUN --mount has them; a bind's source is on the host")
+	f.StringVar(&c.contextDir, "contextdir", "", "directory below which the relative sources of --mount are (default this one)")
+	f.StringVar(&c.isolation, "isolation", "", "native, oci, chroot or rootless: cooper's own sandbox is used with all")
+	f.StringVar(&c.runtime, "runtime", "", "OCI runtime that runs the command: crun, runc or a path")
+	for name, to := range map[string]*string{"ipc": &c.ipc, "pid": &c.pid, "uts": &c.uts, "cgroupns": &c.cgrp} {
+		f.StringVar(to, name, "", "private, which it always is")
+	}
+	f.BoolVar(&c.noHosts, "no-hosts", false, "without effect")
+	f.BoolVar(&c.noPivot, "no-pivot", false, "without effect")
+	f.StringArrayVar(&c.runtimeFlags, "runtime-flag", nil, "without effect: cooper says what a runtime is told")
+	f.StringArrayVar(&c.device, "device", nil, "")
+	for _, name := range []string{"terminal", "workingdir", "ipc", "pid", "uts", "cgroupns", "no-hosts", "no-pivot",
+		"runtime-flag", "device"} {
+		f.Lookup(name).Hidden = true
+	}
+}
+
+// isContainer tells whether the command is run in a working container: if there is one of that name, and --rm doesn't
+// say that the name is an image's.
+func (o *runOptions) isContainer(ctx context.Context, s *build.Session, name string) (bool, error) {
+	if o.flags.Changed("rm") {
+		return false, nil
+	}
+	return working.Has(ctx, s, name)
+}
+
+// refuse refuses flags that were given although they mean nothing here.
+func (o *runOptions) refuse(why string, names ...string) error {
+	for _, name := range names {
+		if o.flags.Changed(name) {
+			return command.Usagef("--%s %s", name, why)
+		}
+	}
+	return nil
+}
+
+// onlyContainers refuses flags that are about working containers.
+func (o *runOptions) onlyContainers() error {
+	return o.refuse("is for working containers, and the name is an image's\nhint: cooper from IMAGE makes one",
+		"add-history", "mount", "contextdir", "isolation", "runtime")
+}
+
+// check refuses what a command in a working container can't have.
+func (o *runOptions) checkContainer() error {
+	if err := o.refuse("is for images, and the name is a working container's\nhint: --rm says that it is an image's",
+		"entrypoint", "read-only", "pull", "platform"); err != nil {
+		return err
+	}
+	c := o.container
+	if len(c.device) > 0 {
+		return command.Usagef("--device is not supported: commands see no devices of the host")
+	}
+	if _, ok := working.ParseIsolation(c.isolation); !ok {
+		return command.Usagef("--isolation=%s: must be native, oci, chroot or rootless", c.isolation)
+	}
+	for name, value := range map[string]string{"ipc": c.ipc, "pid": c.pid, "uts": c.uts, "cgroupns": c.cgrp} {
+		if value != "" && value != "private" {
+			return command.Usagef("--%s=%s is not supported: commands always have a namespace of their own", name, value)
+		}
+	}
+	return nil
+}
+
+// runningIn is a command for a working container.
+type runningIn struct {
+	args []string
+	// req has what the flags say of commands wherever they are run.
+	req   tryout.Request
+	shown *untilBegun
+}
+
+// runIn runs a command in a working container.
+func (o *runOptions) runIn(ctx context.Context, env command.Env, s *build.Session, in runningIn) (err error) {
+	if err := errors.Join(in.shown.begin(), o.checkContainer()); err != nil {
+		return err
+	}
+	if len(in.args) > 1 && in.args[1] == "--" {
+		in.args = append(in.args[:1:1], in.args[2:]...)
+	}
+	c, err := working.Open(ctx, s, in.args[0], in.shown)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	options, err := o.containerOptions(ctx, env, c, in.shown)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, options.StepNS.Joined.Close()) }()
+	cmd := working.Command{
+		Args: in.args[1:], Env: in.req.Command.Env, Workdir: o.workdir, User: o.user, Hostname: o.hostname,
+		Term: os.Getenv("TERM"), AddHistory: o.container.addHistory, Signal: signalOf,
+	}
+	for _, text := range o.container.mounts {
+		if err := working.AddMount(text, o.container.contextDir, &cmd, &options); err != nil {
+			return command.Usage(err)
+		}
+	}
+	tty := o.tty
+	if !o.flags.Changed("tty") && !o.flags.Changed("terminal") && !options.Cached {
+		tty = terminal.Is(env.Stdin) && terminal.Is(env.Stdout)
+	}
+	status, err := c.Run(ctx, options, cmd, working.Streams{
+		Stdin: env.Stdin, Stdout: env.Stdout, Stderr: env.Stderr, Interactive: options.Run.Runtime == nil, Terminal: tty,
+	})
+	switch {
+	case errors.Is(err, working.ErrNoCommand):
+		return command.Usage(err)
+	case err != nil:
+		return endInContainer(err)
+	case status != 0:
+		return command.StatusError(status)
+	}
+	return nil
+}
+
+// endInContainer gives the error of a command that didn't end by itself its status.
+func endInContainer(err error) error {
+	if stopped := new(interrupted); errors.As(err, stopped) {
+		return command.StatusError(exitSignal + int(stopped.signal))
+	}
+	return command.Ending(err, working.StatusOf(err))
+}
+
+// containerOptions are the settings of the container's commands together with those of the flags.
+func (o *runOptions) containerOptions(ctx context.Context, env command.Env, c *working.Container,
+	shown *untilBegun) (opts working.Options, err error) {
+	opts = working.Options{Cached: workcmd.Cached(), Did: workcmd.Did}
+	kept, flags := c.State.Sandbox(), o.sandbox
+	flags.addHosts = append(kept.AddHosts, flags.addHosts...)
+	flags.limits = append(kept.Limits, flags.limits...)
+	flags.volumes = append(kept.Volumes, flags.volumes...)
+	flags.capAdd, flags.capDrop = append(kept.CapAdd, flags.capAdd...), append(kept.CapDrop, flags.capDrop...)
+	if len(flags.dns)+len(flags.dnsSearch)+len(flags.dnsOpts) == 0 {
+		flags.dns, flags.dnsSearch, flags.dnsOpts = kept.DNS, kept.DNSSearch, kept.DNSOptions
+	}
+	if flags.shmSize == "" {
+		flags.shmSize = kept.ShmSize
+	}
+	if !o.flags.Changed("network") && kept.Network != "" {
+		flags.network = kept.Network
+	}
+	flags.volumes = slices.Clone(flags.volumes)
+	for i, v := range flags.volumes {
+		flags.volumes[i] = absolute(v)
+	}
+	if flags.runtime = o.container.runtime; flags.runtime == "" {
+		flags.isolation = ""
+	}
+	if opts.Run, err = flags.options(); err != nil {
+		return opts, command.Usage(err)
+	}
+	//nolint:contextcheck // a runtime that is asked for its version ends by itself
+	if opts.Run.Runtime, err = flags.findRuntime(); err != nil {
+		return opts, err
+	}
+	var note string
+	if opts.StepNS, note, err = o.userns.stepNS(ctx, env); note != "" {
+		fmt.Fprintf(shown.env.Errs(), "cooper: %s\n", note)
+	}
+	return opts, err
+}
+
+// usual gives what other tools write in another way the form that it has here.
+func (o *runOptions) usual() {
+	if o.sandbox.network == "private" {
+		o.sandbox.network = networkDefault
+	}
+	for i, v := range o.sandbox.volumes {
+		o.sandbox.volumes[i] = absolute(v)
+	}
+}
+
+// absolute makes the host's path of a volume absolute, as buildah does.
+func absolute(volume string) string {
+	source, rest, ok := strings.Cut(volume, ":")
+	if !ok || !strings.HasPrefix(source, ".") {
+		return volume
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return volume
+	}
+	return here + "/" + source + ":" + rest
+}

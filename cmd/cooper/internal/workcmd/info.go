@@ -1,0 +1,58 @@
+package workcmd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/working"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+)
+
+func newInfoCmd(env command.Env) *cobra.Command {
+	v := &verb{env: env}
+	format, debug := "json", false
+	cmd := &cobra.Command{
+		Use:   "info [flags]",
+		Short: "Show this machine and the store, as buildah does",
+		Long: `Show this machine and the store as JSON, with the names that buildah gives it. cooper doctor says whether builds work
+here, and what to change if they don't.
+
+A --format is json or a Go template. Fields: .Host .Store, and the names below them as in the JSON.`,
+		Example: `  cooper info
+  cooper info --format '{{.Store.GraphRoot}} {{.Host.Arch}}'`,
+		Args: usage(0, 0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return v.info(cmd.Context(), format) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&format, "format", format, "json or a Go template")
+	f.BoolVarP(&debug, "debug", "d", false, "without effect")
+	f.Lookup("debug").Hidden = true
+	command.AddStoreFlags(f, &v.store)
+	return cmd
+}
+
+func (v *verb) info(ctx context.Context, format string) error {
+	layout, err := command.ReadLayout[working.Machine](format)
+	if err != nil {
+		return err
+	}
+	return v.run(ctx, func(s *build.Session, _ progress.Sink) error {
+		m, err := working.Look(ctx, s)
+		if err != nil {
+			return err
+		}
+		if layout.JSON() {
+			err = command.WriteIndented(v.env.Out(), m)
+		} else {
+			err = command.WriteRows(v.env.Out(), layout, false, []working.Machine{m})
+		}
+		if err != nil {
+			return fmt.Errorf("write what was found: %w", err)
+		}
+		return nil
+	})
+}
