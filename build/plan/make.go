@@ -30,8 +30,8 @@ const (
 	ContextBuilt ContextKind = "built"
 )
 
-// The prefixes by which a Resolver tells references to an OCI layout, to a separate build and to an image that was built
-// before from image names, none of which can start like that.
+// The prefixes by which a Resolver tells references to an OCI layout, to a separate build and to an image that was
+// built before from image names, none of which can start like that.
 const (
 	LayoutRef = "oci-layout://"
 	TargetRef = "target://"

@@ -18,7 +18,7 @@ func sourceOf(s Sources, ref string) (string, error) {
 	}
 	name, err := reference.Parse(ref)
 	if err != nil {
-		return ref, nil // the resolver says what is wrong
+		return "", err
 	}
 	full := imageSource + name.WithLatest().String()
 	got, err := s.Source(full)

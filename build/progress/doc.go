@@ -26,7 +26,8 @@
 // All renderers are safe for concurrent use. No goroutine is left after Close, and the terminal holds no changed mode
 // between two frames, so that even a killed process leaves it usable.
 //
-// One room: all views share how lines are put together, made harmless and cut, and how steps and transfers are followed.
+// One room: all views share how lines are put together, made harmless and cut, and how steps and transfers are
+// followed.
 //
 // # The json view
 //

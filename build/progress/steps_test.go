@@ -46,7 +46,8 @@ func TestInstructionsAreShownInTheirOrderWhateverRunsAhead(t *testing.T) {
 	got := shownSteps(t, Note{Text: "a note"}, stages(),
 		StepStarted{ID: 2}, StepOutput{ID: 2, Data: []byte("ahead\n")}, StepDone{ID: 2, Cached: true},
 		StepStarted{ID: 0}, StepDone{ID: 0, Cached: true},
-		StepStarted{ID: 1}, StepOutput{ID: 1, Data: []byte("o\x1b[2Jne\nt")}, StepOutput{ID: 1, Data: []byte("error\n"), Stderr: true},
+		StepStarted{ID: 1}, StepOutput{ID: 1, Data: []byte("o\x1b[2Jne\nt")}, StepOutput{ID: 1, Data: []byte("error\n"),
+			Stderr: true},
 		StepOutput{ID: 1, Data: []byte("wo")}, StepDone{ID: 1},
 		Note{Text: "tagged x:1", Tagged: "x:1"}, Note{Text: "tagged x:2", Tagged: "x:2"},
 		Committed{ID: "0123456789abcdef"})

@@ -271,7 +271,8 @@ func TestSeveralFilesAreOneAfterTheOther(t *testing.T) {
 		text string
 		got  dockerfile.Location
 	}{
-		{dockerfile.Location{File: "file1", StartLine: 2, EndLine: 2}, "RUN b", f.Location(f.Stages[0].Commands[0].Location())},
+		{dockerfile.Location{File: "file1", StartLine: 2, EndLine: 2}, "RUN b",
+			f.Location(f.Stages[0].Commands[0].Location())},
 		{dockerfile.Location{File: "file2", StartLine: 2, EndLine: 3}, "RUN c `\n  d",
 			f.Location(f.Stages[0].Commands[1].Location())},
 		{dockerfile.Location{File: "file3", StartLine: 2, EndLine: 2}, "FROM e", f.Location(f.Stages[1].Location)},
@@ -297,8 +298,9 @@ func TestSeveralFilesAreOneAfterTheOther(t *testing.T) {
 }
 
 func TestLabelsOfMountsAreTaken(t *testing.T) {
-	f, err := dockerfile.Parse("F", []byte("FROM a\nRUN --mount=type=bind,Z,src=b,target=/b,relabel=shared --mount=type=cache,target=/c,z d\n"+
-		"ONBUILD RUN --mount=type=tmpfs,z,target=/e f\n"), dockerfile.Options{})
+	f, err := dockerfile.Parse("F",
+		[]byte("FROM a\nRUN --mount=type=bind,Z,src=b,target=/b,relabel=shared --mount=type=cache,target=/c,z d\n"+
+			"ONBUILD RUN --mount=type=tmpfs,z,target=/e f\n"), dockerfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

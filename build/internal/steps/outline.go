@@ -15,7 +15,7 @@ import (
 func (n Names) Outline(graph *plan.Graph, df *dockerfile.File) (shown progress.Planned) {
 	type place struct {
 		stage *plan.Stage
-		line  int
+		at    dockerfile.Location
 	}
 	steps := map[place]*plan.Step{}
 	for _, s := range graph.Steps {
@@ -24,7 +24,7 @@ func (n Names) Outline(graph *plan.Graph, df *dockerfile.File) (shown progress.P
 				shown.Platforms = append(shown.Platforms, platform)
 			}
 		}
-		if at := (place{s.Stage, s.Location.StartLine}); steps[at] == nil {
+		if at := (place{s.Stage, s.Location}); steps[at] == nil {
 			steps[at] = s
 		}
 	}
@@ -41,7 +41,7 @@ func (n Names) Outline(graph *plan.Graph, df *dockerfile.File) (shown progress.P
 			i := progress.Instruction{Platforms: shownFor, Stage: counts[shownFor], Stages: n.Stages, Number: number,
 				Total: total, For: wantedBy(stage.Last),
 				Text: plan.FirstLine(df.Text(at))}
-			if s := steps[place{stage, at.StartLine}]; s != nil {
+			if s := steps[place{stage, at}]; s != nil {
 				_, config := s.Op.(*plan.Config)
 				base, based := s.Op.(*plan.Base)
 				i.ID, i.IsStep = s.ID, !config && !(based && base.Ref == "")

@@ -330,36 +330,52 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 	if req.Contexts, err = parseContexts(o.contexts); err != nil {
 		return req, err
 	}
-	if err := o.platform.apply(o); err != nil {
+	if err := o.choosePlatforms(&req); err != nil {
 		return req, err
-	}
-	if req.Platforms, err = build.ParsePlatforms(o.platforms); err != nil {
-		if o.platformFrom != "" {
-			err = fmt.Errorf("%s: %w", o.platformFrom, err)
-		}
-		return req, command.Usage(err)
-	}
-	req.AllPlatforms = o.platform.all
-	for _, text := range o.allOutputs() {
-		spec, err := export.ParseSpec(text)
-		if err != nil {
-			return req, command.Usage(err)
-		}
-		if spec.Dest == export.Stdout && terminal.Is(os.Stdout) {
-			return req, command.Usagef("--output %q: standard output is a terminal\nhint: redirect it to a file", text)
-		}
-		req.Outputs = append(req.Outputs, spec)
 	}
 	notes, err := o.cache.apply(&req)
 	if err != nil {
 		return req, err
 	}
 	o.notes = append(o.notes, notes...)
-	req.Outputs = append(req.Outputs, o.places...)
-	if err := build.CheckOutputs(req); err != nil {
-		return req, command.Usage(err)
+	if err := o.chooseOutputs(&req); err != nil {
+		return req, err
 	}
 	return req, o.dates.apply(&req)
+}
+
+// choosePlatforms reads the flags about platforms.
+func (o *buildOptions) choosePlatforms(req *build.Request) (err error) {
+	if err := o.platform.apply(o); err != nil {
+		return err
+	}
+	if req.Platforms, err = build.ParsePlatforms(o.platforms); err != nil {
+		if o.platformFrom != "" {
+			err = fmt.Errorf("%s: %w", o.platformFrom, err)
+		}
+		return command.Usage(err)
+	}
+	req.AllPlatforms = o.platform.all
+	return nil
+}
+
+// chooseOutputs reads --output, --push and the places among --tag.
+func (o *buildOptions) chooseOutputs(req *build.Request) error {
+	for _, text := range o.allOutputs() {
+		spec, err := export.ParseSpec(text)
+		if err != nil {
+			return command.Usage(err)
+		}
+		if spec.Dest == export.Stdout && terminal.Is(os.Stdout) {
+			return command.Usagef("--output %q: standard output is a terminal\nhint: redirect it to a file", text)
+		}
+		req.Outputs = append(req.Outputs, spec)
+	}
+	req.Outputs = append(req.Outputs, o.places...)
+	if err := build.CheckOutputs(*req); err != nil {
+		return command.Usage(err)
+	}
+	return nil
 }
 
 // allOutputs are the outputs with the one that --push stands for.

@@ -383,7 +383,8 @@ func TestADialectHasItsOwnDefaults(t *testing.T) {
 			t.Errorf("%s: %s", flags, o.pull)
 		}
 	}
-	if o := spoken(dialect.Cooper, "--net=host", "--userns-uid-map-user=x"); o.run.network != "host" || o.userns.subUIDName != "x" {
+	if o := spoken(dialect.Cooper, "--net=host", "--userns-uid-map-user=x"); o.run.network != "host" ||
+		o.userns.subUIDName != "x" {
 		t.Errorf("%+v", o)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
 )
 
-// registerOthers adds the flags of other tools that cooper has under another name, or that no help shows. All others are
-// registered before.
+// registerOthers adds the flags of other tools that cooper has under another name, or that no help shows. All others
+// are registered before.
 func (o *buildOptions) registerOthers(f *pflag.FlagSet) {
 	f.BoolVar(&o.pullAlways, "pull-always", false, "--pull=always")
 	f.BoolVar(&o.pullNever, "pull-never", false, "--pull=never")
@@ -57,7 +57,7 @@ func (o *buildOptions) readSourcePolicy(req *build.Request) error {
 	if path == "" {
 		return nil
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the user's own file
+	text, err := os.ReadFile(path)
 	var p *sourcepolicy.Policy
 	if err == nil {
 		p, err = sourcepolicy.Parse(text, order)
@@ -136,8 +136,8 @@ func checkContextArg(d dialect.Dialect, args []string) error {
 	return nil
 }
 
-// contextOf is the context that was named, or else the directory of the first Dockerfile that is a file of this machine,
-// or else the current directory.
+// contextOf is the context that was named, or else the directory of the first Dockerfile that is a file of this
+// machine, or else the current directory.
 func (o *buildOptions) contextOf(args []string) string {
 	if len(args) > 0 && o.speaks.Containers() && len(o.files) == 0 && isText(args[0]) {
 		o.files = []string{args[0]} // podman and buildah take it for the Dockerfile

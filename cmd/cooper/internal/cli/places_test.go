@@ -33,7 +33,8 @@ func TestATagWithATransportIsAnOutput(t *testing.T) {
 			}
 		}
 	}
-	if names, got, err := splitPlaces(dialect.Docker, []string{"oci:1", "dir:x"}); len(names) != 2 || len(got) > 0 || err != nil {
+	if names, got, err := splitPlaces(dialect.Docker, []string{"oci:1", "dir:x"}); len(names) != 2 || len(got) > 0 ||
+		err != nil {
 		t.Errorf("%q, %+v, %v", names, got, err)
 	}
 	for _, tag := range []string{"docker:a/b", "oci:", "dir:", "docker-archive:"} {

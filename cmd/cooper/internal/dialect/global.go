@@ -15,7 +15,8 @@ type Global struct {
 	Unlisted bool
 	// Switch says that the option needs no value.
 	Switch bool
-	// Flag is the flag of the verb that the option stands for; empty: none. A verb that has no such flag has no need of it.
+	// Flag is the flag of the verb that the option stands for; empty: none. A verb that has no such flag has no need of
+	// it.
 	Flag string
 	// Variable is the variable of the environment that the option stands for; empty: none.
 	Variable string
@@ -48,7 +49,8 @@ func Globals() []Global {
 		{Name: "cpu-profile", Tools: ofContainers, Unlisted: true, Text: "no profile is written"},
 		{Name: "debug", Short: "D", Tools: OfDocker, Switch: true, Text: noLog},
 		{Name: "debug", Tools: OfBuildah, Unlisted: true, Switch: true, Text: noLog},
-		{Name: "default-mounts-file", Tools: ofContainers, Unlisted: true, Text: "RUN steps see no subscriptions of the host"},
+		{Name: "default-mounts-file", Tools: ofContainers, Unlisted: true,
+			Text: "RUN steps see no subscriptions of the host"},
 		{Name: "events-backend", Tools: OfPodman, Text: noEngine},
 		{Name: "help", Short: "h", Tools: ofContainers, Switch: true, Here: true},
 		{Name: "hooks-dir", Tools: OfPodman, Text: "no hooks are run"},
@@ -64,12 +66,15 @@ func Globals() []Global {
 		{Name: "out", Tools: OfPodman, Remote: true, Text: "standard output goes where the shell sends it: > FILE"},
 		{Name: "registries-conf", Tools: OfBuildah, Variable: "CONTAINERS_REGISTRIES_CONF"},
 		{Name: "registries-conf-dir", Tools: OfBuildah, Text: "registries.conf.d is the usual one"},
-		{Name: "remote", Short: "r", Tools: OfPodman, Switch: true, Remote: true, Harmless: []string{"false"}, Text: noDaemon},
+		{Name: "remote", Short: "r", Tools: OfPodman, Switch: true, Remote: true, Harmless: []string{"false"},
+			Text: noDaemon},
 		{Name: "root", Tools: ofContainers, Flag: "root"},
 		{Name: "runroot", Tools: ofContainers, Flag: "runroot"},
-		{Name: "runtime", Tools: OfPodman, Text: "cooper runs the steps itself; build --runtime gives them to an OCI runtime"},
+		{Name: "runtime", Tools: OfPodman,
+			Text: "cooper runs the steps itself; build --runtime gives them to an OCI runtime"},
 		{Name: "runtime-flag", Tools: OfPodman, Text: "the runtime is called without further flags"},
-		{Name: "short-name-alias-conf", Tools: OfBuildah, Text: "short names that were chosen once are where podman keeps them"},
+		{Name: "short-name-alias-conf", Tools: OfBuildah,
+			Text: "short names that were chosen once are where podman keeps them"},
 		{Name: "ssh", Tools: OfPodman, Text: noRemote},
 		{Name: "storage-driver", Tools: ofContainers, Flag: "storage-driver"},
 		{Name: "storage-opt", Tools: ofContainers, Flag: "storage-opt"},

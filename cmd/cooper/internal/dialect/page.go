@@ -21,8 +21,8 @@ page is written from the table in the code (` + "`make reference`" + `), and a t
 | in cooper | means |
 |---|---|
 | as there | the flag has its meaning; what differs is said |
-| always so | it is accepted without a word, because what it asks for is always so; a value that asks for something else has no effect, and one line says so |
-| no effect | it is accepted, and one line says that it has no effect: the image is the same, or lacks what the line names |
+| always so | it is accepted silently, for what it asks is always so; of another value one line says that it has no effect |
+| no effect | it is accepted, and one line says so: the image is the same, or lacks what the line names |
 | refused | the build doesn't begin, and the error says what works instead |
 
 ## Build flags
@@ -79,8 +79,8 @@ chooses the defaults and messages of that tool.
 | --http-proxy, --inherit-annotations, --created-annotation, --identity-label | off | off | on | on |
 | label of --identity-label | io.cooper.version | io.cooper.version | io.buildah.version | io.buildah.version |
 | annotations org.opencontainers.image.base.name and .digest | no | no | yes | yes |
-| progress | live view or lines | live view or lines | STEP n/m: on standard output, what steps write as it is | as podman |
-| image ID on standard output | sha256:... | sha256:... | without sha256: | without sha256: |
+| progress | live view or lines | as cooper | STEP n/m: on standard output, what steps write as it is | as podman |
+| image ID on standard output | sha256:... | with -q: sha256:... | without sha256: | without sha256: |
 | exit status of a failed step | 1 | 1 | that of its command, or 125 | as podman |
 | exit status of any other failure | 1, 2 (command line) or 125 (machine) | 1 or 125 | 125 | 125 |
 | --version | cooper ... | Docker version ... | podman version ... | buildah version ... |
