@@ -92,7 +92,7 @@ func testOf(key, value string, now time.Time) (func(images.Listed) bool, error) 
 		return func(l images.Listed) bool { return strings.HasPrefix(l.ID, strings.TrimPrefix(value, "sha256:")) }, nil
 	case "digest":
 		return func(l images.Listed) bool {
-			return slices.ContainsFunc(append(l.Digests, l.Digest), func(d digest.Digest) bool {
+			return slices.ContainsFunc(append(slices.Clip(l.Digests), l.Digest), func(d digest.Digest) bool {
 				return strings.HasPrefix(d.String(), value) || strings.HasPrefix(d.String(), "sha256:"+value)
 			})
 		}, nil

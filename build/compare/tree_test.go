@@ -3,13 +3,19 @@ package compare
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
+	"github.com/cooperbuild/cooper/build/internal/store/images"
 )
 
 // stack has the streams of layers by their IDs.
@@ -128,6 +134,50 @@ func TestFilesDifferByName(t *testing.T) {
 		change(&b)
 		if got := strings.Join(a.differences(b), ","); got != want {
 			t.Errorf("%q is %q", want, got)
+		}
+	}
+}
+
+// member is a member of a layer, for what layerOf can't say.
+func member(kind byte, change func(h *tar.Header)) tar.Header {
+	h := tar.Header{Name: "x", Typeflag: kind, Mode: 0o644, ModTime: time.Unix(1, 0)}
+	change(&h)
+	return h
+}
+
+// TestFilesDifferInWhatTheyAre has one file in two images.
+func TestFilesDifferInWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	plain := member(tar.TypeReg, func(*tar.Header) {})
+	for want, other := range map[string]tar.Header{
+		"":          plain,
+		"mode":      member(tar.TypeReg, func(h *tar.Header) { h.Mode = 0o4755 }),
+		"owner":     member(tar.TypeReg, func(h *tar.Header) { h.Uid = 7 }),
+		"time":      member(tar.TypeReg, func(h *tar.Header) { h.ModTime = time.Unix(2, 0) }),
+		"type,link": member(tar.TypeSymlink, func(h *tar.Header) { h.Linkname = "y" }),
+		"type":      member(tar.TypeFifo, func(*tar.Header) {}),
+		"attributes": member(tar.TypeReg,
+			func(h *tar.Header) { h.PAXRecords = map[string]string{"SCHILY.xattr.user.a": "b"} }),
+	} {
+		from := stack{}
+		var both [2]images.Found
+		for i, h := range []tar.Header{plain, other} {
+			var b bytes.Buffer
+			w := tar.NewWriter(&b)
+			if err := errors.Join(w.WriteHeader(&h), w.Close()); err != nil {
+				t.Fatal(err)
+			}
+			id := strconv.Itoa(i)
+			from[id] = b.Bytes()
+			both[i].Layers = []store.Layer{{ID: id, DiffID: digest.FromString(id)}}
+		}
+		got, err := files(t.Context(), from, both)
+		what := ""
+		if len(got) == 1 && got[0].Path == "/x" && got[0].Change == "changed" {
+			what = strings.Join(got[0].What, ",")
+		}
+		if err != nil || what != want || len(got) > 1 {
+			t.Errorf("%q: %+v, %v", want, got, err)
 		}
 	}
 }

@@ -475,3 +475,26 @@ func TestLayersThatWouldNotBeWhatTheySayAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestHowFarALayerHasComeIsTold at its end in any case, and not for one that never came whole.
+func TestHowFarALayerHasComeIsTold(t *testing.T) {
+	d, src := storetest.Open(t, store.Options{Driver: "overlay"}), newOrigin()
+	good := gzipLayer("a")
+	o := copyOptions("example.test/app:1")
+	var mu sync.Mutex
+	told := map[string]int64{}
+	o.Progress = func(what string, done, total int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if told[what] = done; total != int64(len(good.blob)) {
+			t.Errorf("%s: %d of %d", what, done, total)
+		}
+	}
+	if _, err := d.Pull.Copy(t.Context(), src, src.image(good), o); err != nil {
+		t.Fatal(err)
+	}
+	what := "example.test/app:1 " + digest.FromBytes(good.blob).Encoded()[:12]
+	if told[what] != int64(len(good.blob)) || len(told) != 1 {
+		t.Errorf("told %v, want all of %s", told, what)
+	}
+}
