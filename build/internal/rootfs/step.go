@@ -3,6 +3,7 @@ package rootfs
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
@@ -67,7 +68,13 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 	if err != nil {
 		return nil, false, err
 	}
-	if (!b.NoCache && !s.Fresh || turn.Again) && b.seen(ctx, shape.Key) {
+	mine := true // until the commit has the turn
+	defer func() {
+		if mine {
+			turn.End()
+		}
+	}()
+	if (!b.NoCache && !s.Fresh || turn.Again && !secretive(s)) && b.seen(ctx, shape.Key) {
 		r, key, err := lookUp(ctx, b.records(shape), below, w.Keys())
 		if r != nil && err == nil {
 			b.cached.Add(1)
@@ -76,12 +83,26 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 			r = b.found(r, below, turn)
 		}
 		if r != nil || err != nil {
-			turn.End()
 			return r, r != nil, err
 		}
 	}
-	r, err = b.do(ctx, s, below, w, turn)
-	return r, false, err
+	started := time.Now()
+	t, r, err := b.do(ctx, s, below, w)
+	if err != nil {
+		return nil, false, err
+	}
+	r.steps, mine = turn.Steps, false
+	return r, false, b.commits.begin(ctx, commit{
+		root: r, target: t, work: w, shape: shape.Key, into: b.records(shape), took: time.Since(started), turn: turn,
+	})
+}
+
+// secretive tells whether a step sees what no key has: another build, which may give it something else, has not done it
+// for this one.
+func secretive(s *plan.Step) bool {
+	run, ok := s.Op.(*plan.Run)
+	return ok && slices.ContainsFunc(run.Mounts,
+		func(m plan.Mount) bool { return m.Type == plan.MountSecret || m.Type == plan.MountSSH })
 }
 
 // found is a root of the cache as one of this step's own, whose steps can be told from those below.
@@ -96,32 +117,24 @@ func (b *Roots) found(r, below *Root, turn together.Turn) *Root {
 	return r
 }
 
-// do does the step, and begins to commit what it has written; its turn ends when that is recorded.
-func (b *Roots) do(ctx context.Context, s *plan.Step, below *Root, w Work, turn together.Turn) (*Root, error) {
-	shape := w.Shape()
-	t, err := b.prepare(ctx, s, below, shape.Linked)
+// do does the step, which gives the root that is still to be committed.
+func (b *Roots) do(ctx context.Context, s *plan.Step, below *Root, w Work) (*Staged, *Root, error) {
+	t, err := b.prepare(ctx, s, below, w.Shape().Linked)
 	if err != nil {
-		turn.End()
-		return nil, err
+		return nil, nil, err
 	}
 
 	b.Space.Check() // the step may have written to a cache mount, even if it failed
-	started := time.Now()
 	if err := w.Exec(ctx, t); err != nil {
-		turn.End()
 		err = b.explainGone(t.Below, err)
-		return nil, errors.Join(err, t.Snap.Remove())
+		return nil, nil, errors.Join(err, t.Snap.Remove())
 	}
 	b.ran.Add(1)
 	r, err := newRoot(t)
 	if err != nil {
-		turn.End()
-		return nil, errors.Join(err, t.Snap.Remove())
+		return nil, nil, errors.Join(err, t.Snap.Remove())
 	}
-	r.steps = turn.Steps
-	return r, b.commits.begin(ctx, commit{
-		root: r, target: t, work: w, shape: shape.Key, into: b.records(shape), took: time.Since(started), turn: turn,
-	})
+	return t, r, nil
 }
 
 // records are where what a step of this shape has made is found, and kept.
