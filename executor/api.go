@@ -44,6 +44,9 @@ type (
 	SetupError = step.SetupError
 )
 
+// NetworkPrivate is that of package step.
+const NetworkPrivate = step.NetworkPrivate
+
 // The kinds of mounts, sets of capabilities and the limit that is none.
 const (
 	Bind        = step.Bind

@@ -46,7 +46,7 @@ func lowerRows() []importRule {
 		{
 			pkg:       "executor/overlay",
 			job:       "detached overlay mounts: the kernel's, ID-mapped, and those of mount programs",
-			mayImport: "executor/internal/rawproc internal/fsys internal/guard userns userns/reexec",
+			mayImport: "executor/internal/rawproc internal/fsys internal/thread userns userns/reexec",
 		},
 		{
 			pkg:       "executor/internal/rawproc",
@@ -143,6 +143,10 @@ func lowerRows() []importRule {
 		{pkg: "internal/tarsplit", job: "the records by which a layer gives its archive again; their checksum"},
 		{pkg: "internal/printable", job: "texts of others, fit for a line of a terminal or of a message"},
 		{pkg: "internal/bakefile", job: "what cooper and cooper-bake say to each other"},
+		{
+			pkg: "internal/thread", job: "functions on threads that end with them",
+			mayImport: "internal/guard",
+		},
 		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
 		{
 			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",

@@ -27,7 +27,7 @@ func commandRows() []importRule {
 		{
 			pkg:       "cmd/cooper",
 			job:       "hands the process over to the command line, and names what it may be started for",
-			mayImport: "build cmd/cooper/internal/cli cmd/cooper/internal/command userns/reexec",
+			mayImport: "build cmd/cooper/internal/cli cmd/cooper/internal/command network userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/cli",
@@ -101,7 +101,8 @@ func commandRows() []importRule {
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
 			mayImport: "build/internal/store build/internal/store/other build/internal/store/snapshot " +
-				"build/registry executor executor/overlay internal/flock internal/fsys userns userns/reexec",
+				"build/registry executor executor/overlay internal/flock internal/fsys network userns " +
+				"userns/reexec",
 		},
 		{
 			pkg: "build/reclaim",
@@ -368,7 +369,8 @@ func commandRows() []importRule {
 			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs build/internal/source " +
 				"build/internal/sshagent build/internal/stepinput build/internal/store " +
 				"build/internal/store/uses build/outfile build/plan build/progress build/top executor " +
-				"executor/emulator executor/overlay internal/flock internal/fsys userns",
+				"executor/emulator executor/overlay internal/flock internal/fsys network network/policy " +
+				"userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
@@ -495,6 +497,20 @@ func commandRows() []importRule {
 				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
 				"build/internal/workstate build/plan build/progress build/session build/sourcedate executor " +
 				"imagebuilder imagebuilder/annotation imagebuilder/layer internal/terminal",
+		},
+		{
+			pkg: "network", job: "networks of steps: a namespace for each, and one gateway process for a build",
+			mayImport: "internal/guard network/internal/gateway network/internal/link network/policy",
+		},
+		{pkg: "network/policy", job: "which addresses steps reach", pure: true},
+		{
+			pkg: "network/internal/link", job: "network namespaces with one device, and the socket at its other end",
+			mayImport: "internal/thread",
+		},
+		{
+			pkg:       "network/internal/gateway",
+			job:       "connections of steps made outside: a TCP/IP stack and what answers it",
+			mayImport: "internal/guard network/internal/link network/policy",
 		},
 	}
 }

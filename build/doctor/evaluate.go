@@ -20,7 +20,7 @@ func Evaluate(f Facts) Report {
 	r.Checks = append(r.Checks, kernelChecks(f)...)
 	r.Checks = append(r.Checks, storeChecks(f)...)
 	r.Checks = append(r.Checks, step(f), sockets(f))
-	r.Checks = append(r.Checks, fuse(f), network(f))
+	r.Checks = append(r.Checks, fuse(f), networkHelpers(f))
 	r.Checks = append(r.Checks, files(f)...)
 	r.Checks = append(r.Checks, apparmor(f), cgroups(f), container(f))
 	r.conclude(f)
@@ -115,6 +115,8 @@ func kernelChecks(f Facts) []Check {
 		of("overlay-volatile", in.Volatile, StatusWarn, "steps don't wait for the disk"),
 		idmap(f),
 		of("proc", in.Proc, StatusFail, "proc can be mounted in a new pid namespace"),
+		of("private-network", in.Network, StatusWarn,
+			"steps can have a network of their own, which cooper itself connects (--network=private)"),
 		of("seccomp", in.Seccomp, StatusFail, "system call filters can be installed"),
 	}
 }

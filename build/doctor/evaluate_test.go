@@ -19,7 +19,7 @@ func healthy(uid uint32) Facts {
 			{Name: "newgidmap", Path: "/bin/newgidmap", Privileged: true}},
 		UIDMap: "0 1000 1\n1 100000 65536", GIDMap: "0 1000 1\n1 100000 65536",
 		Inside: &Inside{
-			Setgroups: ok, Overlay: ok, Volatile: ok, IDMap: ok, Proc: ok, Seccomp: ok, Store: ok, Step: ok,
+			Setgroups: ok, Overlay: ok, Volatile: ok, IDMap: ok, Proc: ok, Seccomp: ok, Network: ok, Store: ok, Step: ok,
 			Driver: "overlay", Renames: true, IDMapOn: "ext4",
 		},
 		Surroundings: Surroundings{Cgroup: "v2", CgroupWritable: true, UserNamespaces: "15000"},
@@ -98,6 +98,8 @@ func TestEvaluateGivesEachCheckItsStatusAndFix(t *testing.T) {
 		}, StatusWarn, "modprobe fuse", false},
 		{"fuse-overlayfs missing", "fuse-overlayfs", func(f *Facts) { f.Inside.Overlay, f.Fuse.Program = wrong(""), "" },
 			StatusWarn, "apt install fuse-overlayfs", false},
+		{"no network namespaces", "private-network", func(f *Facts) { f.Inside.Network = wrong("modprobe veth") }, StatusWarn,
+			"modprobe veth", true},
 		{"no network helper", "network-helpers", func(f *Facts) { f.Network = nil }, StatusWarn, "apt install", true},
 		{"bad registries.conf", "registries.conf", func(f *Facts) { f.Files = []FileProblem{{"registries.conf", "line 3"}} },
 			StatusWarn, "containers-registries.conf", true},

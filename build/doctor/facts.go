@@ -63,6 +63,7 @@ type Inside struct {
 	IDMap     Outcome // an ID-mapped mount of the store's file system
 	Proc      Outcome // proc mounted in a new pid namespace
 	Seccomp   Outcome
+	Network   Outcome // a network namespace with a way out of it
 	Store     Outcome // the store opened, or if there is none, another in the same place with the same driver
 	Step      Outcome // a RUN step
 

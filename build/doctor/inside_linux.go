@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/network"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -56,6 +57,7 @@ func tryAll(ctx context.Context, o insideOptions) Inside {
 	in := Inside{
 		Proc:      trial(ctx, taskProc, unix.CLONE_NEWNS|unix.CLONE_NEWPID).orFix(procFix),
 		Seccomp:   trial(ctx, taskSeccomp, 0).orFix(seccompFix),
+		Network:   outcome(network.Available(ctx)).orFix(networkFix),
 		Setgroups: trial(ctx, taskSetgroups, 0).orFix(groupsFix),
 	}
 	if o.bare {

@@ -26,6 +26,9 @@ import (
 const socketsFix = "use Linux 6.12 or newer, with landlock in the kernel's list of security modules (lsm=); " +
 	"until then keep steps from them with --network=none"
 
+const networkFix = "load the kernel's module veth (modprobe veth), and see that user.max_net_namespaces isn't 0; " +
+	"until then steps have the host's network or none"
+
 // Options say what a build would be given.
 type Options struct {
 	// Process says who calls, and from which namespace.

@@ -89,8 +89,8 @@ func fuse(f Facts) Check {
 	return c
 }
 
-func network(f Facts) Check {
-	const name, builds = "network-helpers", "builds need none: their steps use the host's network, or none"
+func networkHelpers(f Facts) Check {
+	const name, builds = "network-helpers", "builds need none: cooper connects their steps itself"
 	if len(f.Network) > 0 {
 		return Check{Name: name, Status: StatusOK, Detail: strings.Join(f.Network, ", ") + "; " + builds}
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/network"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/cli"
@@ -17,14 +18,14 @@ import (
 var version = "dev"
 
 func main() {
-	// This binary starts itself: as root of the user namespace, and as the helper that containers/storage unpacks
-	// archives with. Both are settled before anything else happens.
+	// This binary starts itself: as root of the user namespace, as the gateway of steps' networks, and as the helper that
+	// containers/storage unpacks archives with. All are settled before anything else happens.
 	inside, err := reexec.Child()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cooper: %v\n", err)
 		os.Exit(command.ExitMachine)
 	}
-	if build.HandleReexec() {
+	if network.Child() || build.HandleReexec() {
 		return
 	}
 	limitMemory()

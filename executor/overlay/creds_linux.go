@@ -2,11 +2,10 @@ package overlay
 
 import (
 	"fmt"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/internal/guard"
+	"github.com/cooperbuild/cooper/internal/thread"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -16,32 +15,12 @@ func AsContainerRoot(m *userns.Mapping, f func() error) error {
 	if m == nil {
 		return f()
 	}
-	return onLostThread(func() error {
+	return thread.OnLost(func() error {
 		if err := becomeContainerRoot(*m); err != nil {
 			return err
 		}
 		return f()
 	})
-}
-
-// onLostThread runs f on a thread that ends after f, so that f may change credentials and namespaces of the thread.
-func onLostThread(f func() error) error {
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			// The runtime never ends the process's first thread, and /proc/self shows what that thread sees. While this
-			// goroutine holds it, the goroutine of the next call gets another thread.
-			err = onLostThread(f)
-			runtime.UnlockOSThread()
-			return
-		}
-		err = guard.Call(f) // and the thread is never unlocked
-	}()
-	<-done
-	return err
 }
 
 // becomeContainerRoot gives the calling thread the file system IDs of the map's root, and leaves it its capabilities.

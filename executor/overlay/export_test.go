@@ -4,6 +4,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/thread"
 )
 
 // The paths for older kernels, which a newer one doesn't take by itself.
@@ -22,7 +24,7 @@ func MountClassic(o Options) (f *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = onLostThread(func() (err error) {
+	err = thread.OnLost(func() (err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
 			return err
 		}

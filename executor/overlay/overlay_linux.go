@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/internal/thread"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -146,7 +147,7 @@ func (l layers) mount(o Options) (f *os.File, err error) {
 	if !l.needContainerRoot(o) {
 		return l.mountHere(o)
 	}
-	err = onLostThread(func() (err error) {
+	err = thread.OnLost(func() (err error) {
 		f, err = l.mountHere(o)
 		return err
 	})

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/thread"
 )
 
 // mountPrivately mounts like layers.mount, but with every layer attached in a mount namespace of its own, as older
@@ -18,7 +20,7 @@ func mountPrivately(o Options) (*os.File, error) {
 		return nil, err
 	}
 	var f *os.File
-	err = onLostThread(func() (err error) {
+	err = thread.OnLost(func() (err error) {
 		f, err = l.mountInNewNamespace(o)
 		return err
 	})

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/thread"
 )
 
 // A Program is an overlay in user space, such as fuse-overlayfs, to be used in place of the kernel's.
@@ -90,7 +92,7 @@ func (p Program) serve(m *programMount, dev *os.File, o Options) error {
 	defer o.Upper.Close()
 	defer o.Work.Close()
 
-	return onLostThread(func() error {
+	return thread.OnLost(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
 			return fmt.Errorf("unshare mount namespace: %w", err)
 		}

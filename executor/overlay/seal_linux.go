@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/internal/thread"
 )
 
 // ErrStillWritten is wrapped by the error about a file that is open for writing.
@@ -38,7 +40,7 @@ func Seal(root *os.File) error {
 // SealIn makes one mount read-only that is attached in the mount namespace ns: whoever has a directory open that was
 // opened through it can't write any more. Other mounts of the same directory are as they were.
 func SealIn(ns, mount *os.File) error {
-	return onLostThread(func() error {
+	return thread.OnLost(func() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return fmt.Errorf("unshare working directory: %w", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -13,8 +14,11 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// NetworkNone is the Network of a step that has only a loopback device.
-const NetworkNone = "none"
+// The networks of steps, besides "host".
+const (
+	NetworkNone    = "none"    // only a loopback device
+	NetworkPrivate = "private" // what Step.NetNS is
+)
 
 // Step is one command and the container it runs in. All IDs are container IDs. Run only borrows the files in it: the
 // caller closes them.
@@ -30,11 +34,16 @@ type Step struct {
 	Files   []File
 	Sockets []Socket
 
-	Network  string   // "host" (also "") or "none"
+	Network  string   // "host" (also ""), NetworkNone or NetworkPrivate
 	Hostname string   // "" is "cooper"
-	AddHosts []string // "name:address" lines for /etc/hosts
+	AddHosts []string // "name:address" lines for /etc/hosts; the address may be host-gateway
 	DNS      DNS
-	ShmSize  int64 // bytes that files in /dev/shm may take; 0 is 64 MiB
+	// NetNS is the network namespace that a step with NetworkPrivate joins. It must belong to the caller's user namespace.
+	NetNS *os.File
+	// NameServer is the name server of a step with NetworkPrivate, instead of the caller's, and HostGateway the address at
+	// which it reaches the caller's machine.
+	NameServer, HostGateway netip.Addr
+	ShmSize                 int64 // bytes that files in /dev/shm may take; 0 is 64 MiB
 
 	// Mapping puts the step into a new user namespace with this mapping, whose host IDs are those of the caller's user
 	// namespace. Nil: the step runs in the caller's user namespace. Unless Shifted is set, layers and mount sources are

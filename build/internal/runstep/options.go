@@ -20,10 +20,14 @@ type DNS = executor.DNS
 
 // Options are the options of all RUN steps of a build.
 type Options struct {
-	// Network is "host" or "none" for steps that don't say; empty is host.
+	// Network is the network of steps that don't say: one of the constants; empty is NetworkHost.
 	Network string
 	// HostNetwork allows RUN --network=host.
 	HostNetwork bool
+	// NetworkNS is the path of the network namespace that SetNetwork was given.
+	NetworkNS string
+	// HostLoopback are the ports of the host's loopback addresses that steps with a private network reach.
+	HostLoopback []uint16
 	// AddHosts are "name:address" lines for /etc/hosts.
 	AddHosts []string
 	DNS      DNS

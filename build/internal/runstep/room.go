@@ -7,6 +7,8 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor/overlay"
+	"github.com/cooperbuild/cooper/network"
+	"github.com/cooperbuild/cooper/network/policy"
 )
 
 // Setup holds what the RUN steps of a build depend on.
@@ -31,6 +33,7 @@ type Room struct {
 	clonesDetached func() bool
 	emulate        emulation
 	running        running
+	networks       networks
 }
 
 // New makes the Room of a build.
@@ -39,7 +42,9 @@ func New(s Setup) *Room {
 	r := &Room{
 		Setup: s, copies: contextCopies{store: roots.Store, made: map[copyKey]*contextCopy{}},
 		clonesDetached: sync.OnceValue(overlay.ClonesDetached), running: newRunning(roots.Identity.User.ID, roots.Progress),
+		networks: networks{own: network.New(policy.Policy{Loopback: s.Run.HostLoopback}), named: s.Run.NetworkNS},
 	}
 	roots.OnClose(r.copies.close)
+	roots.OnClose(r.networks.own.Close)
 	return r
 }

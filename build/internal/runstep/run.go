@@ -46,7 +46,7 @@ func Connected(r *Room, s *plan.Step, op *plan.Run, done func(*plan.Step) *rootf
 	connect func(*executor.Step)) rootfs.Work {
 	network := cmp.Or(op.Network, "default")
 	if network == "default" {
-		network = cmp.Or(r.Run.Network, "host")
+		network = cmp.Or(r.Run.Network, NetworkHost)
 	}
 	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{},
 		connect: connect}}
@@ -64,7 +64,7 @@ type work struct {
 func (w *work) shape() *cache.KeyBuilder {
 	r, op := w.room, w.call.op
 	k := r.Inputs.Roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
-	k.Add("network", w.call.network).Add("platform", platforms.Format(op.Platform))
+	k.Add("network", networkKey(w.call.network)).Add("platform", platforms.Format(op.Platform))
 	if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its ID map
 		k.Add("userns", key)
 	}
@@ -187,6 +187,9 @@ func (r *Room) Try(ctx context.Context, t *rootfs.Staged, op *plan.Run, connect 
 
 // run runs a command.
 func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status executor.Status, err error) {
+	if c.network == NetworkPrivate {
+		r.networks.own.Prepare(ctx)
+	}
 	if c.ns, err = r.Inputs.Roots.Namespace(ctx, t, r.need(c)); err != nil {
 		return status, err
 	}
@@ -196,7 +199,8 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
 	step := executor.Step{
-		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), c.op.ProxyEnv...), Cwd: c.op.Cwd, User: c.op.User,
+		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), r.Run.proxies(c.op, c.network)...),
+		Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
 		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
 	}
@@ -213,6 +217,13 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 	if err := errors.Join(r.Run.apply(&step), r.addSecrets(&step, c.op), r.addAgents(&step, c.op)); err != nil {
 		return status, err
 	}
+
+	step.AddHosts = append(slices.Clip(step.AddHosts), r.Run.hostNames(c.network)...)
+	leave, err := r.networks.join(ctx, &step)
+	if err != nil {
+		return status, err
+	}
+	defer leave()
 
 	var ended func()
 	step.Started, ended = r.note(c.step, c.op.User)

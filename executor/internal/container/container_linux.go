@@ -112,6 +112,11 @@ func (c *Container) plan(names map[string][]byte) error {
 	return p.Make(c.Step.Mounts)
 }
 
+// HasOwnNetwork says whether the step is in another network namespace than the caller.
+func (c *Container) HasOwnNetwork() bool {
+	return c.Step.Network == step.NetworkNone || c.Step.Network == step.NetworkPrivate
+}
+
 // Hostname is the host name that the step sees: its own choice, or defaultHostname.
 func (c *Container) Hostname() string {
 	if c.Step.Hostname == "" {
@@ -133,8 +138,10 @@ func check(s step.Step) error {
 	switch {
 	case len(s.Args) == 0 || s.Args[0] == "":
 		return step.ErrNoArgs
-	case s.Network != "" && s.Network != "host" && s.Network != step.NetworkNone:
-		return fmt.Errorf("network %q: want host or none", s.Network)
+	case !slices.Contains([]string{"", "host", step.NetworkNone, step.NetworkPrivate}, s.Network):
+		return fmt.Errorf("network %q: want host, none or private", s.Network)
+	case (s.Network == step.NetworkPrivate) != (s.NetNS != nil):
+		return errors.New("a network namespace is for a step with the private network, which needs one")
 	case len(s.Hostname) > 64:
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
 	case s.UserNS != nil && (s.Mapping == nil || s.Mapping != &s.UserNS.Mapping):

@@ -22,12 +22,12 @@ func TestMain(m *testing.M) { os.Exit(usertest.Main(usertest.Both(m.Run))) }
 func TestContradictionsAreRefused(t *testing.T) {
 	sh := []string{"sh"}
 	for text, s := range map[string]step.Step{
-		"no command":        {},
-		"no command ":       {Args: []string{""}},
-		"want host or none": {Args: sh, Network: "bridge"},
-		"longer than 64":    {Args: sh, Hostname: strings.Repeat("x", 65)},
-		"not absolute":      {Args: sh, Cwd: "work"},
-		"map is not":        {Args: sh, UserNS: &joined.UserNS{}, Mapping: &userns.Mapping{}},
+		"no command":                 {},
+		"no command ":                {Args: []string{""}},
+		"want host, none or private": {Args: sh, Network: "bridge"},
+		"longer than 64":             {Args: sh, Hostname: strings.Repeat("x", 65)},
+		"not absolute":               {Args: sh, Cwd: "work"},
+		"map is not":                 {Args: sh, UserNS: &joined.UserNS{}, Mapping: &userns.Mapping{}},
 	} {
 		if _, err := container.New(s); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(text)) {
 			t.Errorf("%s: %v", text, err)

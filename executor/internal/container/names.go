@@ -19,11 +19,11 @@ const (
 
 // names gives the files of name resolution for the step, by their names in its root.
 func names(s step.Step, hostname string) (map[string][]byte, error) {
-	hosts, err := hostsFile(hostname, s.AddHosts)
+	hosts, err := hostsFile(hostname, s)
 	if err != nil {
 		return nil, err
 	}
-	resolv, err := resolvConf(s.DNS, s.Network)
+	resolv, err := resolvConf(withNameServer(s), s.Network)
 	if err != nil {
 		return nil, err
 	}
@@ -34,18 +34,31 @@ func names(s step.Step, hostname string) (map[string][]byte, error) {
 	return texts, nil
 }
 
-// hostsFile gives the text of the step's /etc/hosts, with the "name:address" lines of add.
-func hostsFile(hostname string, add []string) ([]byte, error) {
+// withNameServer gives the step's settings, with the name server of its network if it has no other.
+func withNameServer(s step.Step) step.DNS {
+	d := s.DNS
+	if s.NameServer.IsValid() && len(d.Servers) == 0 {
+		d.Servers = []string{s.NameServer.String()}
+	}
+	return d
+}
+
+// hostsFile gives the text of the step's /etc/hosts.
+func hostsFile(hostname string, s step.Step) ([]byte, error) {
+	gateway := "127.0.0.1" // a step in the host's network
+	if s.HostGateway.IsValid() {
+		gateway = s.HostGateway.String()
+	}
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	fmt.Fprintf(&b, "127.0.1.1\t%s\n", hostname)
-	for _, line := range add {
+	for _, line := range s.AddHosts {
 		name, address := line, ""
 		if i := strings.IndexAny(line, ":="); i >= 0 { // the first of them, for an IPv6 address has colons
 			name, address = line[:i], line[i+1:]
 		}
-		if address == "host-gateway" { // steps share the host's network
-			address = "127.0.0.1"
+		if address == "host-gateway" {
+			address = gateway
 		}
 		ip, err := netip.ParseAddr(strings.Trim(address, "[]"))
 		if err != nil || name == "" || strings.ContainsAny(name, " \t\n#") {
@@ -58,8 +71,7 @@ func hostsFile(hostname string, add []string) ([]byte, error) {
 
 func isZero(d step.DNS) bool { return len(d.Servers)+len(d.Search)+len(d.Options) == 0 }
 
-// resolvConf gives the step's /etc/resolv.conf: the caller's own, whose servers the step can reach in the host's
-// network, with the settings that DNS replaces.
+// resolvConf gives the step's /etc/resolv.conf: the caller's own, with the settings that DNS replaces.
 func resolvConf(d step.DNS, network string) ([]byte, error) {
 	if err := d.Check(); err != nil {
 		return nil, err

@@ -9,7 +9,6 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/mounts"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 	"github.com/cooperbuild/cooper/executor/internal/script"
-	"github.com/cooperbuild/cooper/executor/step"
 )
 
 // attachAll builds the step's mount tree. Two mounts must be attached before others can be put in them or cloned
@@ -77,7 +76,7 @@ func (s program) mountAt(fstype, name string) {
 // with another one gets that one's sysfs on top, and where the kernel refuses to mount it, the lists are hidden.
 func (s program) attachSys() {
 	s.Attach(s.C.Kernel.Sys.Fd(), "sys")
-	if s.C.Step.Network != step.NetworkNone {
+	if !s.C.HasOwnNetwork() {
 		return
 	}
 	for _, name := range []string{"sys/class/net", "sys/devices/virtual/net"} {

@@ -49,6 +49,7 @@ func (n *BackEnd) program(h script.Handles) *script.Script {
 	if n.C.Step.Terminal != nil {
 		s.Call("take the terminal", 0, unix.SYS_IOCTL, uintptr(h.Stdio[0]), unix.TIOCSCTTY, 0)
 	}
+	s.JoinNetwork()
 	s.OwnMounts()
 	s.attachAll()
 	if !n.C.Step.Security.Insecure {

@@ -209,6 +209,7 @@ func (o *BackEnd) Launch(h script.Handles) script.Launch {
 func (o *BackEnd) program(h script.Handles) *script.Script {
 	s := script.New(o.c)
 	s.Settle(h)
+	s.JoinNetwork()
 	s.OwnMounts()
 	// The root mount must be writable: some runtimes make it writable first when they mount another one over it.
 	writable := rawproc.Pin(&s.Program, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
@@ -221,6 +222,10 @@ func (o *BackEnd) program(h script.Handles) *script.Script {
 	for _, p := range b.parts {
 		s.Call("attach "+p.name, 0, unix.SYS_MOVE_MOUNT, p.mount.Fd(), s.Empty, dir, s.String(p.name),
 			unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	if o.c.Step.NetNS != nil { // the caller's /sys lists the devices of the caller's network
+		s.Call("mount sysfs", rawproc.Ignoring(unix.EPERM), unix.SYS_MOUNT, s.String("sysfs"), s.String(b.at+"/"+sysDir),
+			s.String("sysfs"), o.sysFlags())
 	}
 	if ns := o.c.Step.UserNS; ns != nil { // the namespace that is held open, since its path may lead elsewhere by now
 		tree := s.Call("clone "+userNSFile, 0, unix.SYS_OPEN_TREE, ns.File.Fd(), s.Empty, script.CloneTree|unix.AT_EMPTY_PATH)
@@ -244,6 +249,14 @@ func (o *BackEnd) program(h script.Handles) *script.Script {
 	envp := []string{"PATH=" + container.DefaultPath, "HOME=/"}
 	s.Call("execute "+rt.Path, 0, unix.SYS_EXECVE, s.String(rt.Path), s.Strings(argv), s.Strings(envp))
 	return s
+}
+
+// sysFlags are the flags with which the step's own /sys is mounted.
+func (o *BackEnd) sysFlags() uintptr {
+	if o.c.Step.Security.Insecure {
+		return script.Nosuid
+	}
+	return script.Nosuid | unix.MS_RDONLY
 }
 
 // mountOver mounts a file system of the child's namespaces at a path of the caller's.

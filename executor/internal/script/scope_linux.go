@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
-	"github.com/cooperbuild/cooper/executor/step"
 )
 
 // scopeABI is the first version of the landlock ABI that can keep a process from abstract sockets (Linux 6.12).
@@ -30,7 +29,7 @@ func ScopesSockets() (ok bool, err error) {
 // set before capabilities are dropped, because without no_new_privs, which would break sudo, the kernel demands
 // CAP_SYS_ADMIN.
 func (s *Script) ScopeSockets() {
-	if s.C.Step.Network == step.NetworkNone {
+	if s.C.HasOwnNetwork() {
 		return // a new network has no sockets
 	}
 	if ok, _ := ScopesSockets(); !ok {

@@ -84,6 +84,13 @@ func (s *Script) Settle(h Handles) {
 	}
 }
 
+// JoinNetwork moves the child into the step's network namespace, if it has been made beforehand.
+func (s *Script) JoinNetwork() {
+	if ns := s.C.Step.NetNS; ns != nil {
+		s.Call("join the network namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWNET)
+	}
+}
+
 // OwnMounts cuts the child off from the caller's mounts, of which it has a copy.
 func (s *Script) OwnMounts() {
 	// Clones of a read-only mount are read-only, too. So a step can't change the owner and mode of the device nodes that

@@ -49,8 +49,13 @@ func TestFlagsAboutStepsBecomeOptions(t *testing.T) {
 	for line, want := range map[string]build.RunOptions{
 		"":                  base,
 		"--network=default": base,
-		"--network=host":    with(func(o *build.RunOptions) { o.HostNetwork = true }),
-		"--network=none":    with(func(o *build.RunOptions) { o.Network = "none" }),
+		"--network=private --host-loopback=80,8080": with(func(o *build.RunOptions) {
+			o.Network, o.HostLoopback = "private", []uint16{80, 8080}
+		}),
+		"--network=bridge":     with(func(o *build.RunOptions) { o.Network = "private" }),
+		"--network=ns:/x/../y": with(func(o *build.RunOptions) { o.Network, o.NetworkNS = "ns", "/y" }),
+		"--network=host":       with(func(o *build.RunOptions) { o.HostNetwork = true }),
+		"--network=none":       with(func(o *build.RunOptions) { o.Network = "none" }),
 		"--allow=network.host,security.insecure": with(func(o *build.RunOptions) {
 			o.HostNetwork, o.Insecure = true, true
 		}),

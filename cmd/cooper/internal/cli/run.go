@@ -119,7 +119,7 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.pull, "pull", "missing", "fetch the image: always, missing, newer or never")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing of the fetching of the image")
 	f.StringVar(&o.sandbox.network, "network", networkDefault,
-		"network of the command: none, or host or default, which are the host's")
+		"network of the command: private (one of its own with a way out), none, ns:PATH, or host or default, which are the host's")
 	o.sandbox.registerSandbox(f, "the command")
 	o.userns.registerFor(f, "the command")
 	o.registries.AddRetries(f, "to pull")

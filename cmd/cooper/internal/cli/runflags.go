@@ -15,12 +15,8 @@ import (
 	"github.com/cooperbuild/cooper/build"
 )
 
-// The networks of RUN steps that are named here.
-const (
-	networkHost = "host"
-	// networkDefault is the host's, too, but doesn't say that a Dockerfile may ask for it.
-	networkDefault = "default"
-)
+// networkDefault is the network of steps for which nobody asks for another.
+const networkDefault = "default"
 
 // runFlags are the flags about RUN steps as they are written.
 type runFlags struct {
@@ -29,14 +25,17 @@ type runFlags struct {
 	limits, capAdd, capDrop           []string
 	allow, securityOpts, volumes      []string
 	secrets, ssh                      []string
-	devices                           []string
+	devices, hostLoopback             []string
 	isolation, runtime, keepBundle    string
 	httpProxy                         bool
 }
 
 func (r *runFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&r.network, "network", networkDefault,
-		"network of RUN steps: host, which also allows RUN --network=host, none, or default, which is the host's")
+		"network of RUN steps: private (one of their own with a way out), none, host, which also allows RUN --network=host, "+
+			"ns:PATH, or default, which is the host's")
+	f.StringSliceVar(&r.hostLoopback, "host-loopback", nil,
+		"port of this machine's loopback address that RUN steps reach at host.docker.internal with --network=private")
 	r.registerSandbox(f, "RUN steps")
 	f.BoolVar(&r.httpProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
 	f.StringArrayVar(&r.secrets, "secret", nil,
@@ -74,7 +73,7 @@ func (r *runFlags) registerSandbox(f *pflag.FlagSet, whose string) {
 
 // options makes options of the flags, all but the secrets.
 func (r *runFlags) options() (build.RunOptions, error) {
-	o := build.RunOptions{Network: r.network, HostNetwork: r.network == networkHost, AddHosts: r.addHosts,
+	o := build.RunOptions{AddHosts: r.addHosts,
 		Limits: r.limits, CapAdd: r.capAdd, CapDrop: r.capDrop}
 	switch {
 	case r.cgroupParent != "":
@@ -82,17 +81,23 @@ func (r *runFlags) options() (build.RunOptions, error) {
 			"--cgroup-parent is not supported: RUN steps stay in the control group of the build\nhint: systemd-run --user --scope --slice=NAME cooper build")
 	case len(r.devices) > 0:
 		return o, errors.New("--device is not supported: RUN steps see no devices of the host")
-	case r.network == networkDefault:
-		o.Network = networkHost
-	case r.network != networkHost && r.network != "none":
-		return o, fmt.Errorf("--network=%s: must be host, none or default", r.network)
 	}
-	for _, do := range []func(*build.RunOptions) error{r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents} {
+	for _, do := range []func(*build.RunOptions) error{
+		r.connect, r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents,
+	} {
 		if err := do(&o); err != nil {
 			return o, err
 		}
 	}
 	return o, o.Check()
+}
+
+// connect sets the network of the steps.
+func (r *runFlags) connect(o *build.RunOptions) error {
+	if err := o.SetNetwork(r.network); err != nil {
+		return err
+	}
+	return o.SetHostLoopback(r.hostLoopback)
 }
 
 func (r *runFlags) names(o *build.RunOptions) error {

@@ -135,7 +135,7 @@ func stepFlags() []Flag {
 		{Name: "mount", Tools: ofContainers, Kind: Refused, Text: "there are no mounts for all RUN steps but --volume",
 			Way: "RUN --mount in the Dockerfile, or --volume HOST:TARGET:ro"},
 		{Name: "net", Tools: OfBuildah, Text: "--network"},
-		{Name: "network", Tools: ofAll, Text: "host, none or default"},
+		{Name: "network", Tools: ofAll, Text: "default, private (bridge), none, host or ns:PATH"},
 		{Name: "no-hostname", Tools: ofContainers, Kind: Noted, Switch: true, Harmless: []string{"false"},
 			Text: "RUN steps see an /etc/hostname of their own"},
 		{Name: "no-hosts", Tools: ofContainers, Kind: Noted, Switch: true, Harmless: []string{"false"},
