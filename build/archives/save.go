@@ -28,6 +28,8 @@ import (
 type SaveRequest struct {
 	// Images are names, IDs or digests. An image keeps the names that are given here; by ID it has none.
 	Images []string
+	// Names are given to the only image instead of those; nil: it keeps them.
+	Names []string
 	// Spec says what is written; its type is export.TypeDocker, TypeOCI or TypeDir.
 	Spec export.Spec
 	// Platform chooses among the images of an index; nil: this machine's.
@@ -130,6 +132,9 @@ func leaving(ctx context.Context, d *depot.Depot, req SaveRequest) (all []export
 		if given != "" && !slices.Contains(all[at].Names, given) {
 			all[at].Names = append(all[at].Names, given)
 		}
+	}
+	if req.Names != nil && len(all) == 1 {
+		all[0].Names = req.Names
 	}
 	return all, nil, nil
 }

@@ -53,6 +53,17 @@ type ran struct {
 	out, err string
 }
 
+// pipe makes a pipe that is closed when the test ends.
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	return r, w
+}
+
 // try runs a shell command in the image; started is called once it has written a line.
 func try(ctx context.Context, t *testing.T, s *sessiontest.Session, req Request, started func()) (r ran, err error) {
 	t.Helper()

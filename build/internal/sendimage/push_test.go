@@ -173,6 +173,11 @@ func TestWithoutADestinationAnImageGoesWhereItsNameSays(t *testing.T) {
 		s.Content("lib/other/manifests/1") != nil {
 		t.Errorf("all tags: pushed %v, %v", res.Names, err)
 	}
+	to := s.Host() + "/by/id:1"
+	res, err = s.push(t.Context(), Request{Image: s.id(t), To: []string{to}})
+	if err != nil || !slices.Equal(res.Names, []string{to}) || s.Content("by/id/manifests/1") == nil {
+		t.Errorf("by its ID: pushed %v, %v", res.Names, err)
+	}
 	for image, says := range map[string]string{
 		"localhost/app:1":         "", // nobody listens there
 		"localhost/none:1":        "localhost/none:1",

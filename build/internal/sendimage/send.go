@@ -107,6 +107,9 @@ func (p pusher) push(ctx context.Context, name string, to []string, res *Pushed)
 	if err != nil {
 		return err
 	}
+	if len(to) == 0 && !strings.ContainsAny(found, "/:") { // an ID
+		return fmt.Errorf("%s is an ID: say the name to push it to\nhint: cooper push %[1]s REGISTRY/NAME:TAG", name)
+	}
 	if len(to) == 0 {
 		to = []string{found}
 	}
@@ -171,11 +174,7 @@ func (p pusher) source(ctx context.Context, name string) (src push.Source, found
 			Format: formatOf(i.Manifest), Text: i.Manifest, Entry: i.Entry,
 		})
 	}
-	found = all[0].Name
-	if !strings.ContainsAny(found, "/:") { // an ID
-		return src, "", fmt.Errorf("%s is an ID: say the name to push it to\nhint: cooper push %[1]s REGISTRY/NAME:TAG", name)
-	}
-	return src, found, nil
+	return src, all[0].Name, nil
 }
 
 // only selects the image of an index for a platform.

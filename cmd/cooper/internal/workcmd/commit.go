@@ -3,6 +3,7 @@ package workcmd
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -110,7 +111,7 @@ func destinationOf(text string) (d destination, err error) {
 		var name string
 		d.file.Dest, name, _ = strings.Cut(rest, ":")
 		if name != "" {
-			d.file.Names = []string{name}
+			d.file.Names = []string{nameIn(d.file, name)}
 		}
 		return d, checkDest(text, d.file.Dest)
 	}
@@ -120,6 +121,18 @@ func destinationOf(text string) (d destination, err error) {
 	}
 	d.name = build.FullName(text)
 	return d, nil
+}
+
+// nameIn is the name of an image in a file. In layouts other tools know it by the tag alone, which stands for itself.
+func nameIn(file export.Spec, name string) string {
+	if file.Type == export.TypeDocker || strings.ContainsAny(name, ":/") {
+		return name
+	}
+	base, _, _ := strings.Cut(filepath.Base(file.Dest), ".")
+	if full := "localhost/" + base; build.CheckName(full) == nil {
+		return full + ":" + name
+	}
+	return "localhost/image:" + name
 }
 
 func checkDest(text, dest string) error {
@@ -205,7 +218,7 @@ func (o *commitOptions) send(ctx context.Context, s *build.Session, to progress.
 			Spec: export.Spec{Type: export.TypeRegistry, Push: &export.PushSpec{}}})
 		return err
 	case d.file.Type != "":
-		return archives.Save(ctx, s, archives.SaveRequest{Images: []string{id}, Spec: d.file, Progress: to})
+		return archives.Save(ctx, s, archives.SaveRequest{Images: []string{id}, Names: d.file.Names, Spec: d.file, Progress: to})
 	}
 	return nil
 }

@@ -132,7 +132,8 @@ func TestWhereImagesGo(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"app": "localhost/app:latest", "containers-storage:app:1": "localhost/app:1", "docker:1": "localhost/docker:1",
-		"docker://h.example/app:1": "push h.example/app:1", "oci:d:1": "oci d [1] true", "oci-archive:f": "oci f [] false",
+		"docker://h.example/app:1": "push h.example/app:1", "oci:d:1": "oci d [localhost/d:1] true",
+		"oci-archive:a/B.tar:1": "oci a/B.tar [localhost/image:1] false", "oci-archive:f": "oci f [] false",
 		"docker-archive:f:app:1": "docker f [app:1] false", "dir:a:b": "dir a:b [] false",
 	} {
 		d, err := destinationOf(text)
