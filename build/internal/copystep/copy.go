@@ -184,7 +184,8 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		}
 		defer func() { err = errors.Join(err, from.Release()) }()
 		o.Source, o.Ignore = from.Dir, from.Filter
-		o.Shared = fileop.Shared{From: from.Layers, Below: view.Layers, AnyBelow: op.Link}
+		unknown := view.Dir != nil && len(view.Layers) == 0
+		o.Shared = fileop.Shared{From: from.Layers, Below: view.Layers, AnyBelow: op.Link || unknown}
 	}
 
 	meter := progress.StartMeter(r.Inputs.Roots.Progress, progress.Transfer{ID: t.Step.ID, What: "copying"})

@@ -22,7 +22,8 @@ import (
 // the copy then makes hard links to those of the source's layers, and others share their blocks, where the file system
 // can do that.
 type Shared struct {
-	// From are the directories of the layers that Source shows, uppermost first. No file in them ever changes.
+	// From are directories of layers that Source shows, uppermost first; others may be between. No file in them ever
+	// changes.
 	From []*os.File
 	// Below are those of the layers that the new one will lie on. In one root file system no two files may become one: a
 	// program that copies one over the other would find them the same, and an archive of both would have a hard link that

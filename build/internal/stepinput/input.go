@@ -61,7 +61,7 @@ type Opened struct {
 	Dir *os.File
 	// Mapped says that Dir shows the owners that the step has, and the kernel has mapped them for that.
 	Mapped bool
-	// Layers are the directories that Dir shows stacked, as in snapshot.View; nil if they aren't known.
+	// Layers are directories that Dir shows stacked: Own of snapshot.View.
 	Layers []*os.File
 	// Filter is what the ignore file leaves; nil: everything.
 	Filter source.Filter
@@ -77,7 +77,7 @@ func (in Input) Open(ctx context.Context) (o Opened, err error) {
 		if err != nil {
 			return o, err
 		}
-		o.Dir, o.Mapped, o.Layers, o.Release = view.Dir, view.Mapped, view.Layers, view.Release
+		o.Dir, o.Mapped, o.Layers, o.Release = view.Dir, view.Mapped, view.Own, view.Release
 		if o.Dir == nil { // an empty stage
 			o.Dir, o.Release, err = in.inputs.emptyDir(ctx)
 		}

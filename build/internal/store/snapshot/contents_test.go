@@ -250,3 +250,25 @@ func TestTheRootDirectoryIsThatOfTheLayerBelow(t *testing.T) {
 		}
 	})
 }
+
+// Files may be shared with layers in the store's own directory only: others may belong to somebody else.
+func TestAViewTellsWhichOfItsLayersAreTheStoresOwn(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b bench, base []store.Layer) {
+		two := b.add(base, func(root string) { b.must(put(root, "more", 1, 2)) })
+		v, err := b.room.View(t.Context(), on(two), snapshot.NS{})
+		b.must(err)
+		name := t.Name()
+		want, own := 0, 0
+		if strings.Contains(name, "/overlay") && !strings.Contains(name, "archives") {
+			want, own = 2, 2
+			if strings.Contains(name, "another") {
+				own = 1
+			}
+		}
+		if len(v.Layers) != want || len(v.Own) != own {
+			t.Errorf("of %d layers %d are its own, not %d of %d", len(v.Layers), len(v.Own), own, want)
+		}
+		b.must(v.Release())
+	})
+}

@@ -68,10 +68,11 @@ type View struct {
 	Dir *os.File
 	// Mapped says that Dir shows the owners that the step has, and the kernel has mapped them for that.
 	Mapped bool
-	// Layers are the directories that Dir shows stacked, uppermost first, if the store has them with the same owners; nil
-	// if not. They are open as long as the room is, and no file in them ever changes.
-	Layers  []*os.File
-	Release func() error
+	// Layers are the directories that Dir shows stacked, uppermost first, if there are some with the same owners; nil if
+	// not. They are open as long as the room is. Own are those of them that lie in the store itself, and not in one that
+	// somebody else may have a say in: no file in them ever changes.
+	Layers, Own []*os.File
+	Release     func() error
 }
 
 // nothing is the release of a root file system that needs none.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"go.podman.io/storage"
@@ -69,9 +70,22 @@ func (w *staging) view(ctx context.Context, below Below, ns NS) (View, error) {
 	}
 	v.Release = v.Dir.Close
 	if !v.Mapped && !ns.Shifted {
-		v.Layers = dirs
+		v.Layers, v.Own = dirs, w.room.ownOf(dirs)
 	}
 	return v, nil
+}
+
+// ownOf are those of the directories that lie in the store itself.
+func (r *Room) ownOf(dirs []*os.File) (own []*os.File) {
+	for _, dir := range dirs {
+		for _, top := range []string{r.lib.GraphRoot(), r.store.Paths().Own} {
+			if strings.HasPrefix(dir.Name(), top+"/") {
+				own = append(own, dir)
+				break
+			}
+		}
+	}
+	return own
 }
 
 // take gives a directory that an earlier step left empty, or a new one.
