@@ -21,7 +21,7 @@ page is written from the table in the code (` + "`make reference`" + `), and a t
 | in cooper | means |
 |---|---|
 | as there | the flag has its meaning; what differs is said |
-| always so | it is accepted silently, for what it asks is always so; of another value one line says that it has no effect |
+| always so | it is accepted silently, for it is always so; of another value one line says that it has no effect |
 | no effect | it is accepted, and one line says so: the image is the same, or lacks what the line names |
 | refused | the build doesn't begin, and the error says what works instead |
 
