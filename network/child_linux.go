@@ -43,7 +43,7 @@ func serve(settings string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	control, ok := c.(*net.UnixConn)
 	if !ok {
 		return errors.New("the control socket is of another kind")

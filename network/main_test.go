@@ -115,8 +115,16 @@ func take(t *testing.T, n *network.Network) *network.Namespace {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ns.Close)
+	t.Cleanup(func() { leave(t, ns) })
 	return ns
+}
+
+// leave closes a namespace.
+func leave(t *testing.T, ns *network.Namespace) {
+	t.Helper()
+	if err := ns.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // in calls f in the namespace of a step.

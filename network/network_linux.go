@@ -96,11 +96,11 @@ func (n *Network) make(ctx context.Context) (*link.Link, error) {
 type Namespace struct {
 	// File is the namespace, to be joined with setns(2).
 	File *os.File
-	end  func()
+	end  func() error
 }
 
-// Close ends the way out, and lets go of the namespace.
-func (n *Namespace) Close() { n.end() }
+// Close ends the way out, and lets go of the namespace, once. Its error says why there was no way out.
+func (n *Namespace) Close() error { return n.end() }
 
 // Take gives a namespace in which nobody was before, and begins to make the next one. The caller closes it when the
 // step has ended. An error that matches ErrImpossible says why this machine gives none.
@@ -123,10 +123,14 @@ func (n *Network) Take(ctx context.Context) (*Namespace, error) {
 		n.release(m.link)
 		return nil, err
 	}
-	return &Namespace{File: m.link.NS, end: func() {
-		stop()
+	return &Namespace{File: m.link.NS, end: sync.OnceValue(func() error {
+		err := stop()
 		n.release(m.link)
-	}}, nil
+		if err != nil {
+			return fmt.Errorf("connect a step to the network: %w", err)
+		}
+		return nil
+	})}, nil
 }
 
 // release keeps a link whose step has ended, or lets go of many at once.

@@ -33,27 +33,30 @@ type outside struct {
 }
 
 // watch hands the socket of a step to the gateway as soon as the step sends something. The caller calls stop once the
-// step has ended; the gateway lets go of the socket then.
-func (o *outside) watch(ctx context.Context, socket *os.File) (stop func(), err error) {
+// step has ended; the gateway lets go of the socket then. The error of stop says why the step had no way out.
+func (o *outside) watch(ctx context.Context, socket *os.File) (stop func() error, err error) {
 	// The gateway closes the link when no process has the write end any more.
 	ours, theirs, err := pipe()
 	if err != nil {
 		return nil, err
 	}
 	var watching sync.WaitGroup
+	var failure error
 	watching.Go(func() {
 		defer theirs.Close()
-		_ = guard.Call(func() error {
-			if err := readable(socket); err != nil {
+		failure = guard.Call(func() error {
+			if err := readable(socket); errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil // the step has sent nothing
+			} else if err != nil {
 				return err
 			}
 			return o.hand(ctx, socket, theirs)
 		})
 	})
-	return func() {
+	return func() error {
 		_ = socket.SetReadDeadline(time.Unix(1, 0)) // ends the waiting
 		watching.Wait()
-		_ = ours.Close()
+		return errors.Join(failure, ours.Close())
 	}, nil
 }
 

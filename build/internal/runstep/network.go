@@ -90,28 +90,28 @@ type networks struct {
 }
 
 // join gives the step the network that it has. The caller calls leave when the step has ended.
-func (n networks) join(ctx context.Context, s *executor.Step) (leave func(), err error) {
+func (n networks) join(ctx context.Context, s *executor.Step) (leave func() error, err error) {
 	switch s.Network {
 	case NetworkPrivate:
 		return n.joinPrivate(ctx, s)
 	case networkNS:
 		return n.joinNamed(s)
 	}
-	return func() {}, nil
+	return func() error { return nil }, nil
 }
 
 // joinNamed gives the step the namespace that the options name.
-func (n networks) joinNamed(s *executor.Step) (leave func(), err error) {
+func (n networks) joinNamed(s *executor.Step) (leave func() error, err error) {
 	ns, err := network.OpenNamespace(n.named)
 	if err != nil {
 		return nil, fmt.Errorf("%w: --network=ns:%s: %w", store.ErrMachine, n.named, err)
 	}
 	s.Network, s.NetNS = executor.NetworkPrivate, ns
-	return func() { _ = ns.Close() }, nil
+	return ns.Close, nil
 }
 
 // joinPrivate gives the step a namespace of its own.
-func (n networks) joinPrivate(ctx context.Context, s *executor.Step) (leave func(), err error) {
+func (n networks) joinPrivate(ctx context.Context, s *executor.Step) (leave func() error, err error) {
 	ns, err := n.own.Take(ctx)
 	if errors.Is(err, network.ErrImpossible) {
 		return nil, fmt.Errorf("%w: %w\nhint: cooper doctor says more; --network=none if no step needs a network, or "+

@@ -223,7 +223,7 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 	if err != nil {
 		return status, err
 	}
-	defer leave()
+	defer func() { err = errors.Join(err, leave()) }()
 
 	var ended func()
 	step.Started, ended = r.note(c.step, c.op.User)
