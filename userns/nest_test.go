@@ -66,12 +66,21 @@ func smallMap(r *rand.Rand, gaps bool) Map {
 	return m
 }
 
-// TestNestedMapsAreExact holds a million random pairs of maps against translation step by step: every edge of every
+// rounds is how many times maps are drawn by lot: with -short, a tenth of n.
+func rounds(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
+// TestNestedMapsAreExact holds many random pairs of maps against translation step by step: every edge of every
 // range.
 func TestNestedMapsAreExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 2))
 	composed, outside := 0, 0
-	for range 1_000_000 {
+	tries := rounds(1_000_000)
+	for range tries {
 		outer, inner := smallMap(r, false), smallMap(r, true)
 		shift := inner[0].Host // make inner's host side small, so that outer has often a place for it
 		for _, q := range inner {
@@ -98,7 +107,7 @@ func TestNestedMapsAreExact(t *testing.T) {
 			t.Fatalf("%v inverted twice is %v", m, back.Invert())
 		}
 	}
-	if composed < 100_000 || outside < 100_000 {
+	if composed < tries/10 || outside < tries/10 {
 		t.Errorf("%d pairs composed, %d didn't: the test says too little", composed, outside)
 	}
 }
@@ -147,7 +156,8 @@ func TestMapFlagsAgreeWithASlowModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 3))
 	outer := mustMap(t, Range{0, 100, 1}, Range{1, 50, 10}, Range{11, 200, ids - 11})
 	good := 0
-	for range 200_000 {
+	tries := rounds(200_000)
+	for range tries {
 		var flags []optionFlag
 		for range 1 + r.IntN(4) {
 			f := MapFlag{Container: r.Uint32N(ids), From: r.Uint32N(ids), Length: 1 + r.Uint32N(6), Extend: r.IntN(2) == 0}
@@ -173,7 +183,7 @@ func TestMapFlagsAgreeWithASlowModel(t *testing.T) {
 			}
 		}
 	}
-	if good < 50_000 {
+	if good < tries/4 {
 		t.Errorf("only %d lists of flags make a map", good)
 	}
 }

@@ -51,9 +51,9 @@ func TestReadStopsWhenCancelled(t *testing.T) {
 }
 
 func TestReadNoticesAFileThatChanges(t *testing.T) {
-	for name, change := range map[string]int64{"grows": 32 << 20, "shrinks": -31 << 20, "grows by 1": 1,
+	for name, change := range map[string]int64{"grows": 8 << 20, "shrinks": -7 << 20, "grows by 1": 1,
 		"shrinks by 1": -1} {
-		for kind, size := range map[string]int64{"data": 32 << 20, "a hole": 32 * maxHole} {
+		for kind, size := range map[string]int64{"data": 8 << 20, "a hole": 32 * maxHole} {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				dir := t.TempDir()
 				f, err := os.Create(filepath.Join(dir, "big"))

@@ -52,6 +52,10 @@ func TestALayersStreamIsItsTarAndHoldsUpNoCommit(t *testing.T) {
 // TestAStreamMayBeClosedAtAnyTime closes those of both kinds before their end, after each number of bytes and while
 // others are read.
 func TestAStreamMayBeClosedAtAnyTime(t *testing.T) {
+	times := 5
+	if testing.Short() {
+		times = 2
+	}
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
 			s := storetest.Open(t, store.Options{Driver: driver})
@@ -65,7 +69,7 @@ func TestAStreamMayBeClosedAtAnyTime(t *testing.T) {
 			for _, open := range []func(store.Layer) (io.ReadCloser, error){s.Store.LayerStream, s.Store.LayerTar} {
 				for n := range 6 {
 					group.Go(func() {
-						for at := range 5 {
+						for at := range times {
 							rc, err := open(l)
 							if err != nil {
 								t.Error(err)
