@@ -25,7 +25,7 @@ func foreignDir() (remove func() error, err error) {
 		return nil, err
 	}
 	return func() error { return os.RemoveAll(dir) },
-		errors.Join(os.Chmod(dir, 0o755), os.Setenv(foreignEnv, dir)) //nolint:gosec // the tests in a namespace read it
+		errors.Join(os.Chmod(dir, 0o755), os.Setenv(foreignEnv, dir))
 }
 
 // foreign puts a program for another architecture into the box's layer. The first that asks for it compiles it.

@@ -214,8 +214,8 @@ func TestUploadsThatBreak(t *testing.T) {
 		{name: "a stall", method: "PATCH", times: 1000, fault: func(f *taker, _ http.ResponseWriter, _ *http.Request) {
 			<-f.over
 		}, errs: []string{"nothing was taken for", "failed 5 times"}},
-		{name: "no answer to the end", method: "PUT", times: 1000, answer: 50 * time.Millisecond, fault: func(f *taker, _ http.ResponseWriter,
-			_ *http.Request) {
+		{name: "no answer to the end", method: "PUT", times: 1000, answer: 50 * time.Millisecond, fault: func(f *taker,
+			_ http.ResponseWriter, _ *http.Request) {
 			<-f.over
 		}, errs: []string{"no answer for", "failed 5 times"}},
 	} {

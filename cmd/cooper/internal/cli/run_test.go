@@ -53,7 +53,8 @@ func runWithoutStore(m *testing.M) (code int, err error) {
 	}()
 	conf := filepath.Join(dir, "storage.conf")
 	text := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", root, filepath.Join(dir, "run"))
-	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.Setenv("CONTAINERS_STORAGE_CONF", conf)); err != nil {
+	err = errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.Setenv("CONTAINERS_STORAGE_CONF", conf))
+	if err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
