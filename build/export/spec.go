@@ -105,8 +105,8 @@ const (
 // output. Fields are
 //
 //	type               oci, docker, image, registry, local, tar or cacheonly
-//	dest               the file or directory; "-" is standard output; docker: without it, the store, and docker's engine if
-//	                   there is one
+//	dest               the file or directory; "-" is standard output; docker: without it the store, and docker's engine
+//	                   if there is one
 //	src                local and tar: the directory of the image that is written
 //	mode               local: copy, or delete, which removes from dest what the image doesn't have
 //	platform-split     local: whether there is a directory for each platform

@@ -24,6 +24,8 @@ func TestSpecsThatCanBeWritten(t *testing.T) {
 		"type=oci,dest=a,compression=zstd,compression-level=19": {Type: TypeOCI, Dest: "a", Compression: Zstd, Level: 19},
 		"type=oci,dest=a,compression=none":                      {Type: TypeOCI, Dest: "a", Compression: Uncompressed},
 		"TYPE=docker,dest=a,name=x:1,name=y":                    {Type: TypeDocker, Dest: "a", Names: []string{"x:1", "y"}},
+		"type=docker":                                           {Type: TypeImage, Load: true},
+		"type=docker,name=x":                                    {Type: TypeImage, Load: true, Names: []string{"x"}},
 		`type=docker,dest=a,"name=x:1,y"`:                       {Type: TypeDocker, Dest: "a", Names: []string{"x:1", "y"}},
 		`type=oci,"dest=a,b=c.tar"`:                             {Type: TypeOCI, Dest: "a,b=c.tar"},
 		"-":                                                     {Type: TypeTar, Dest: Stdout},
