@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// indented are the lines of a page's blocks of code, without what they are indented by; a block ends with an empty line.
+// indented are the lines of a page's blocks of code, without what they are indented by.
 func indented(t *testing.T, page string) (blocks []string) {
 	t.Helper()
 	text, err := os.ReadFile(page)

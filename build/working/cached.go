@@ -81,7 +81,7 @@ func (e *engine) runStep(ctx context.Context, op *plan.Run, command Command, str
 
 // keepOutput keeps what a command has written for the next time.
 func (e *engine) keepOutput(key cache.Key, w *recordedRun, text string) error {
-	if w.fresh || w.exit != nil || w.recorder.tooMuch() {
+	if w.fresh || w.status() != 0 || w.recorder.tooMuch() {
 		return nil
 	}
 	packed, err := w.recorder.packed()

@@ -27,7 +27,8 @@ func TestOutputIsWrittenAgainInItsOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts, ok := unpack(packed)
-	if diff := cmp.Diff([]part{{stdout, []byte("xx")}, {stderr, []byte("x")}, {stdout, []byte("x")}}, parts); !ok || diff != "" {
+	want := []part{{stdout, []byte("xx")}, {stderr, []byte("x")}, {stdout, []byte("x")}}
+	if diff := cmp.Diff(want, parts); !ok || diff != "" {
 		t.Error(diff)
 	}
 	var gotOut, gotErrs bytes.Buffer
@@ -86,7 +87,8 @@ func TestOnlySomeStreamsHaveInput(t *testing.T) {
 
 func TestMountsOfCommands(t *testing.T) {
 	t.Parallel()
-	cache := plan.Mount{Type: plan.MountCache, Source: "/", Target: "/c", ID: "/c", Sharing: plan.SharingShared, Mode: 0o755}
+	cache := plan.Mount{Type: plan.MountCache, Source: "/", Target: "/c", ID: "/c", Sharing: plan.SharingShared,
+		Mode: 0o755}
 	for text, want := range map[string]Command{
 		"type=tmpfs,dst=/t,tmpfs-size=1m": {Mounts: []plan.Mount{{Type: plan.MountTmpfs, Target: "/t", SizeBytes: 1 << 20,
 			Sharing: plan.SharingShared, Mode: 0o755}}},

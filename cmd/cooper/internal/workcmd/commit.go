@@ -218,7 +218,8 @@ func (o *commitOptions) send(ctx context.Context, s *build.Session, to progress.
 			Spec: export.Spec{Type: export.TypeRegistry, Push: &export.PushSpec{}}})
 		return err
 	case d.file.Type != "":
-		return archives.Save(ctx, s, archives.SaveRequest{Images: []string{id}, Names: d.file.Names, Spec: d.file, Progress: to})
+		return archives.Save(ctx, s, archives.SaveRequest{Images: []string{id}, Names: d.file.Names, Spec: d.file,
+			Progress: to})
 	}
 	return nil
 }

@@ -27,7 +27,8 @@ func TestConfigChangesTheImage(t *testing.T) {
 	t.Setenv("FROM_HERE", "here")
 	state := func() *working.State {
 		s := working.NewState(time.Unix(1, 0))
-		s.Image.Config = imagebuilder.Config{Env: []string{"PATH=/bin", "A=1"}, Labels: map[string]string{"old": "1", "k": "1"},
+		s.Image.Config = imagebuilder.Config{Env: []string{"PATH=/bin", "A=1"},
+			Labels:       map[string]string{"old": "1", "k": "1"},
 			ExposedPorts: map[string]struct{}{"80/tcp": {}}, Cmd: []string{"old"}}
 		return s
 	}

@@ -16,7 +16,8 @@ type Named struct{ Name, Kind string }
 
 // Inspected tells of what buildah's JSON is for: working containers and, in its dialect, images. is tells whether it is
 // one of these.
-func Inspected(ctx context.Context, env command.Env, s *build.Session, n Named) (info working.Info, is bool, err error) {
+func Inspected(ctx context.Context, env command.Env, s *build.Session, n Named) (info working.Info, is bool,
+	err error) {
 	if n.Kind != "image" {
 		info, err = working.Inspect(ctx, s, n.Name)
 		if err == nil || n.Kind == "container" || !errors.Is(err, working.ErrNone) && !errors.Is(err, working.ErrOther) {
