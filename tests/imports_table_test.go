@@ -422,7 +422,7 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build/internal/imagetar", job: "images in archives and directories: found, named and read",
-			mayImport: "build/registry/content imagebuilder internal/decompress internal/printable",
+			mayImport: "build/registry/content imagebuilder internal/decompress internal/fsys internal/printable",
 		},
 		{
 			pkg: "build/internal/shared",

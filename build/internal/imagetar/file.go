@@ -33,7 +33,7 @@ var _ content.Fetcher = (*File)(nil)
 
 // Open opens a file or directory. The caller closes it. Spool makes empty files, for what is compressed.
 func Open(ctx context.Context, name string, spool func() (*os.File, error)) (*File, error) {
-	f, err := os.Open(name)
+	f, err := openFile(name)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func plain(ctx context.Context, from *os.File, spool func() (*os.File, error)) (
 			err = errors.Join(err, to.Close())
 		}
 	}()
-	packed := &counted{Reader: from, ctx: ctx}
+	packed := &counted{Reader: waiting{from, ctx}, ctx: ctx}
 	stream, err := decompress.New(packed)
 	if err != nil {
 		return nil, err

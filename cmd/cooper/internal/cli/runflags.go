@@ -115,14 +115,12 @@ func (r *runFlags) names(o *build.RunOptions) error {
 			return fmt.Errorf("the %s option cannot be used with --network=none", f.name)
 		}
 	}
-	o.DNS = build.DNS{Servers: r.dns, Search: r.dnsSearch, Options: r.dnsOpts}
-	if slices.Contains(r.dns, "none") {
-		if len(r.dns)+len(r.dnsSearch)+len(r.dnsOpts) > 1 {
-			return errors.New("--dns=none: can't be used with other --dns flags")
-		}
-		o.DNS = build.DNS{None: true}
+	none := func(server string) bool { return server == "none" }
+	o.DNS = build.DNS{Servers: r.dns, Search: r.dnsSearch, Options: r.dnsOpts, None: slices.ContainsFunc(r.dns, none)}
+	if o.DNS.None && !slices.ContainsFunc(r.dns, func(server string) bool { return !none(server) }) {
+		o.DNS.Servers = nil
 	}
-	return nil
+	return o.DNS.Check()
 }
 
 func (r *runFlags) entitle(o *build.RunOptions) error {
