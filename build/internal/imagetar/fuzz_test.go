@@ -65,7 +65,7 @@ func FuzzImages(f *testing.F) {
 		if err != nil {
 			return
 		}
-		defer from.Close()
+		defer func() { _ = from.Close() }()
 		all, err := from.Images()
 		if err != nil {
 			return

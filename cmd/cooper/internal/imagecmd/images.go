@@ -40,9 +40,9 @@ cache needs, such as stages and images that a later build has taken the name fro
 Filters: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME|DURATION,
 id=PREFIX, digest=PREFIX, containers=true|false, manifest=true|false, readonly=true|false.
 A --format is json or a Go template for each line, with headings and columns if it begins with the word table. Fields:
-.Repository .Tag .ID .Id .Digest .CreatedSince .CreatedAt .CreatedTime .Created .Size .VirtualSize .SharedSize .UniqueSize
-.Names .RepoTags .RepoDigests .Labels .History .Containers .Dangling .ReadOnly. .ID is short unless --no-trunc is given, .Id
-isn't.`,
+.Repository .Tag .ID .Id .Digest .CreatedSince .CreatedAt .CreatedTime .Created .Size .VirtualSize .SharedSize
+.UniqueSize .Names .RepoTags .RepoDigests .Labels .History .Containers .Dangling .ReadOnly. .ID is short unless
+--no-trunc is given, .Id isn't.`,
 		Example: `  cooper images
   cooper images --filter label=org.example.team=web --sort size
   cooper images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
