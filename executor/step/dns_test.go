@@ -10,7 +10,7 @@ import (
 func TestSettingsThatCanNotStandInAResolvConfAreRefused(t *testing.T) {
 	t.Parallel()
 	for says, d := range map[string]step.DNS{
-		"": {Servers: []string{"1.1.1.1", "::1"}, Search: []string{"."}, Options: []string{"ndots:2"}},
+		"":                   {Servers: []string{"1.1.1.1", "::1"}, Search: []string{"."}, Options: []string{"ndots:2"}},
 		"must be an address": {Servers: []string{"none"}}, `"a b": must be one word`: {Search: []string{"a b"}},
 		`"x#": must be one word`: {Options: []string{"x#"}}, `"": must be one word`: {Options: []string{""}},
 		"--dns=none": {None: true, Search: []string{"x"}},
