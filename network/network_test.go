@@ -398,7 +398,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 func TestTheGatewayStartsWithTheFirstPacketAndEndsWithTheBuild(t *testing.T) {
 	n := network.New(policy.Policy{})
 	idle := take(t, n)
-	idle.Close()
+	leave(t, idle)
 	if pid := network.GatewayOf(n); pid != 0 {
 		t.Errorf("process %d was started for nothing", pid)
 	}
@@ -410,7 +410,7 @@ func TestTheGatewayStartsWithTheFirstPacketAndEndsWithTheBuild(t *testing.T) {
 	if pid == 0 {
 		t.Error("no process")
 	}
-	used.Close()
+	leave(t, used)
 	if err := n.Close(); err != nil {
 		t.Error(err)
 	}
@@ -429,7 +429,7 @@ func TestConnectionsEndWithTheStep(t *testing.T) {
 	if _, err := dial(t, ns, "tcp", at(own4, port)); err != nil {
 		t.Fatal(err)
 	}
-	ns.Close()
+	leave(t, ns)
 	select {
 	case <-ended:
 	case <-time.After(patience):
