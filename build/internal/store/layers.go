@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,6 +107,9 @@ func (s *Store) DiffDir(id string) (string, error) {
 		return dir, nil
 	}
 	dirs, err := s.library.Directories(id)
+	if errors.Is(err, fs.ErrNotExist) { // the driver looks for the directory of a layer that was removed
+		err = ErrNoLayer
+	}
 	if err != nil {
 		return "", fmt.Errorf("locate layer %s: %w", id, err)
 	}
