@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/attempts"
 	"github.com/cooperbuild/cooper/build/internal/bases"
 	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
@@ -34,9 +35,12 @@ func (e environment) bases(set settings, kept *blobs.Room) *bases.Resolver {
 func (e environment) blobs(set settings, c *cache.Cache) *blobs.Room {
 	return blobs.New(blobs.Options{
 		Cache: c, Dir: e.depot.Store.Paths().Remote(), Origins: e.depot.Images, Registry: e.session.Registry().Options(),
-		Offline: set.Pull == PullNever, Spool: func() (*os.File, error) { return outfile.Unnamed(e.depot.Store.Paths().Own) },
+		Offline: set.Pull == PullNever, Spool: e.spool,
 	})
 }
+
+// spool makes an empty file without a name on the disk of the store.
+func (e environment) spool() (*os.File, error) { return outfile.Unnamed(e.depot.Store.Paths().Own) }
 
 // packsLayers tells whether an output of the build holds layers as compressed files.
 func (s settings) packsLayers() bool {
@@ -64,7 +68,7 @@ func (e environment) targetBuilder(set settings) func(context.Context, string, o
 		inner, err := check(Request{
 			Context: dir, Target: stage, Platforms: []ocispec.Platform{platform}, Pull: set.Pull, NoCache: set.NoCache,
 			Jobs: set.Jobs, SourcePolicy: set.SourcePolicy, SourceDate: set.SourceDate, Timestamp: set.Timestamp, Run: set.Run,
-			Progress: progress.Part{To: set.Progress, First: int(begun.Add(1)) * stepsPerBuild, Name: where},
+			Progress: progress.Part{To: set.Progress, First: int(begun.Add(1)) * attempts.StepsPerBuild, Name: where},
 		})
 		if err != nil {
 			return images.Found{}, err

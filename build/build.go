@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cooperbuild/cooper/build/internal/attempts"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/outputs"
@@ -75,14 +76,17 @@ func (e environment) build(ctx context.Context, set settings) (res Result, err e
 	start := time.Now()
 	contexts := inputs.New(set.inputs(e.asides), e.depot.Store)
 	defer func() { err = errors.Join(err, contexts.Close()) }()
-	places := e.shared(ctx, set)
+	places := shared.New(ctx, shared.Options{
+		From: set.sources(), To: set.CacheTo, Registry: e.session.Registry().Options(), Spool: e.spool,
+		Pull: shared.Puller(e.depot.Pull, e.identity.Process), Progress: set.Progress, Shown: e.asides,
+	})
 	defer places.Close()
 	df, err := contexts.ReadMain(ctx)
 	if err != nil {
 		df.Warn(set.Progress)
 		return Result{}, err
 	}
-	res, err = persist(ctx, set.Progress, func(to progress.Sink) (Result, bool, error) {
+	res, err = attempts.Persist(ctx, set.Progress, func(to progress.Sink) (Result, bool, error) {
 		return e.attempt(ctx, set.shownTo(to), opened{contexts, df, places})
 	})
 	res.Took = time.Since(start)
@@ -128,7 +132,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 		Annotations: set.Image.Annotations, Tags: set.Tags, Shown: e.asides,
 	}, set.kept(p.targets))
 	defer func() { pushes.Close(ctx, err) }()
-	met := newMeetings(p.targets)
+	met := shared.NewMeetings(p.targets)
 	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, blobs: blobs,
 		stop: stop, met: met})
 	defer func() { err = errors.Join(err, w.roots.Close()) }()
@@ -145,7 +149,10 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	if err != nil {
 		return Result{}, made.Printed, err
 	}
-	if err := from.shared.Save(ctx, e.saveOptions(met, r.cache, blobs)); err != nil {
+	if err := from.shared.Save(ctx, shared.SaveOptions{
+		Met: met.All(), Records: r.cache, Layer: shared.LayersOf(e.depot.Store), Keep: blobs.For, Origins: e.depot.Images,
+		Retries: e.session.Registry().Retries,
+	}); err != nil {
 		return Result{}, true, err
 	}
 	ran, cached := w.roots.Counts()
@@ -166,31 +173,3 @@ func (e environment) keepStats(ctx context.Context, stats *source.StatCache, to 
 
 // statsPatience is how long a build waits for others that write the digests of context files.
 const statsPatience = 5 * time.Second
-
-// maxAttempts is how often a build starts anew if other programs remove layers under it. Each attempt
-// is shorter than the one before by the steps that the cache still has.
-const maxAttempts = 10
-
-// stepsPerAttempt is more than the steps of a build, and stepsPerBuild more than those of all its attempts.
-const (
-	stepsPerAttempt = 1 << 20
-	stepsPerBuild   = 1 << 24
-)
-
-// persist attempts a build until other programs remove no layer during an attempt, or the attempt is final.
-func persist(ctx context.Context, to progress.Sink,
-	build func(to progress.Sink) (res Result, final bool, err error)) (Result, error) {
-	shown := to
-	for attempt := 1; ; attempt++ {
-		res, final, err := build(shown)
-		if !rootfs.Lost(err) || final || attempt == maxAttempts || ctx.Err() != nil {
-			return res, err
-		}
-		why := "another program has removed layers that this build uses from the store"
-		if errors.As(err, new(*rootfs.BrokenCacheError)) {
-			why = "a cache has not got the layers that it promised"
-		}
-		to.Emit(progress.Note{Text: why + ": building again"})
-		shown = progress.Part{To: to, First: attempt * stepsPerAttempt, Again: true}
-	}
-}

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/sharedcache"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
@@ -62,6 +63,14 @@ func (s settings) kept(targets []*plan.Stage) []*plan.Stage {
 		return nil
 	}
 	return targets
+}
+
+// sources are the caches of other machines in which steps are looked up.
+func (s settings) sources() []sharedcache.Spec {
+	if s.NoCache {
+		return nil
+	}
+	return s.CacheFrom
 }
 
 // shownTo is a copy of the settings whose events go to another sink.

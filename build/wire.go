@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/outputs"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
+	"github.com/cooperbuild/cooper/build/internal/shared"
 	"github.com/cooperbuild/cooper/build/internal/solve"
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/internal/sshagent"
@@ -38,7 +39,7 @@ type parts struct {
 	pushes *outputs.Pushes
 	blobs  *blobs.Room
 	// met are told of the steps whose results are in the cache.
-	met *meetings
+	met *shared.Meetings
 	// stop cancels the steps that run; its argument is the cause.
 	stop context.CancelCauseFunc
 }
@@ -56,7 +57,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 	roots := rootfs.New(rootfs.Options{
 		Store: e.depot.Store, Cache: from.cache, Identity: e.identity, Date: p.date, NoCache: set.NoCache,
 		Together: set.Together, Progress: set.Progress, Shown: e.asides, Space: e.space, Sealed: from.pushes.Sealed,
-		Noted: from.met.note, Shared: from.shared.Reader(), TTL: set.CacheTTL,
+		Noted: from.met.Note, Shared: from.shared.Reader(), TTL: set.CacheTTL,
 		Fail: func(s *plan.Step, err error) error {
 			err = blame.Of(s, err)
 			from.stop(err)

@@ -11,14 +11,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
-	"github.com/cooperbuild/cooper/build/internal/outputs"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/roottest"
 	"github.com/cooperbuild/cooper/build/internal/shared"
-	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/pull"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
 	"github.com/cooperbuild/cooper/build/outfile"
@@ -100,13 +97,7 @@ func (m *machine) save(t *testing.T) error {
 	defer kept.Close()
 	return m.room.Save(t.Context(), shared.SaveOptions{
 		Met: m.met, Records: m.Cache, Keep: kept.For,
-		Layer: func(l cache.Layer) (export.Blob, bool) {
-			have, err := m.Depot.Store.Layer(l.ID)
-			if err != nil {
-				return export.Blob{}, false
-			}
-			return outputs.BlobsOf(m.Depot.Store, []store.Layer{have})[0], true
-		},
+		Layer: shared.LayersOf(m.Depot.Store),
 	})
 }
 
