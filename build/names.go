@@ -17,9 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/session"
-	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/imagebuilder"
-	"github.com/cooperbuild/cooper/userns"
 )
 
 // The names below belong to other packages; callers of package build need them and have them from here.
@@ -129,22 +127,6 @@ func Push(ctx context.Context, s *Session, req PushRequest) (Pushed, error) {
 
 // StepNS says which user namespace RUN steps get.
 type StepNS = rootfs.StepNS
-
-// UserNS is a user namespace that somebody else has made; see OpenUserNS.
-type UserNS = joined.UserNS
-
-// ErrNotAbove is behind the error about a user namespace that this process can't join, because that namespace is not
-// below the process's own.
-var ErrNotAbove = joined.ErrNotAbove
-
-// OpenUserNS opens the user namespace at a path for RUN steps to join. The result is nil if
-// this process is in that namespace already.
-// The caller closes it.
-func OpenUserNS(path string) (*UserNS, error) { return joined.Open(path) }
-
-// ReadUserNS reads the map of the user namespace at a path, with the IDs of this process's namespace as host IDs.
-// The result is nil if this process is in that namespace already.
-func ReadUserNS(path string) (*userns.Mapping, error) { return joined.Read(path) }
 
 // RunOptions are settings that apply to every RUN step of a build.
 type RunOptions = runstep.Options

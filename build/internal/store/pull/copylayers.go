@@ -96,7 +96,10 @@ func (c *layerCopy) run(ctx context.Context) (top string, err error) {
 		}
 		defer func() { err = errors.Join(err, c.area.close()) }()
 		var index partial.Index
-		c.earlier = sync.OnceValue(func() *partial.Index { c.lookEarlier(ctx, &index); return &index })
+		c.earlier = sync.OnceValue(func() *partial.Index {
+			c.room.lookEarlier(ctx, &index, c.opts.Name, c.img.DiffIDs)
+			return &index
+		})
 		defer func() { err = errors.Join(err, index.Close()) }()
 	}
 	inner, cancel := context.WithCancelCause(ctx)
@@ -276,7 +279,7 @@ func (c *layerCopy) make(ctx context.Context, l *pendingLayer, content *layerCon
 			err = c.checkOdd(ctx, l, made)
 		}
 	} else if strings.Contains(err.Error(), split.ErrDuplicatePath.Error()) { // it comes from another process
-		err = c.oddError(err)
+		err = c.room.oddError(err)
 	}
 	return err
 }

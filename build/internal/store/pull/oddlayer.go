@@ -292,15 +292,15 @@ func (c *layerCopy) checkOdd(ctx context.Context, l *pendingLayer, made *storage
 		err = errors.New("it would be given back otherwise")
 	}
 	if err != nil {
-		return c.oddError(err)
+		return c.room.oddError(err)
 	}
 	return nil
 }
 
 // oddError says what can't be done with a layer that is odd.
-func (c *layerCopy) oddError(err error) error {
-	err = fmt.Errorf("its archive has a path twice, or hides what it has itself, and the storage driver %s can't keep that: %w", c.room.store.Driver(), err)
-	if !c.room.library.Layout.Stacks {
+func (r *Room) oddError(err error) error {
+	err = fmt.Errorf("its archive has a path twice, or hides what it has itself, and the storage driver %s can't keep that: %w", r.store.Driver(), err)
+	if !r.library.Layout.Stacks {
 		err = fmt.Errorf("%w\nhint: the driver overlay can (--storage-driver)", err)
 	}
 	return err

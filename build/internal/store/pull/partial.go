@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
 
@@ -58,35 +59,36 @@ func (s countingSource) FetchPart(ctx context.Context, d ocispec.Descriptor, off
 	return countingReader{rc, s.n}, nil
 }
 
-// lookEarlier finds the files of earlier images of the same repository. What can't be read is left out.
-func (c *layerCopy) lookEarlier(ctx context.Context, index *partial.Index) {
-	all, err := c.room.library.Images()
-	if err != nil || c.opts.Name == "" {
+// lookEarlier finds the files of earlier images of the repository of a name, except for those of the layers in but.
+// What can't be read is left out.
+func (r *Room) lookEarlier(ctx context.Context, index *partial.Index, name string, but []digest.Digest) {
+	all, err := r.library.Images()
+	if err != nil || name == "" {
 		return
 	}
-	mine := repositoryOf(c.opts.Name)
+	mine := repositoryOf(name)
 	all = slices.DeleteFunc(all, func(i storage.Image) bool {
 		return i.TopLayer == "" || !slices.ContainsFunc(i.Names, func(name string) bool { return repositoryOf(name) == mine })
 	})
 	slices.SortFunc(all, func(a, b storage.Image) int { return b.Created.Compare(a.Created) })
 	seen := map[string]bool{}
 	for _, img := range all[:min(len(all), maxEarlier)] {
-		chain, err := c.room.store.UseChain(ctx, img.TopLayer)
+		chain, err := r.store.UseChain(ctx, img.TopLayer)
 		if err != nil {
 			continue
 		}
 		for _, l := range chain {
-			if seen[l.ID] || slices.Contains(c.img.DiffIDs, l.DiffID) {
+			if seen[l.ID] || slices.Contains(but, l.DiffID) {
 				continue
 			}
 			seen[l.ID] = true
-			_ = c.addEarlier(index, l) // its files come from the source then
+			_ = r.addEarlier(index, l) // its files come from the source then
 		}
 	}
 }
 
-func (c *layerCopy) addEarlier(index *partial.Index, l store.Layer) error {
-	parts, err := c.room.store.LayerSources(l)
+func (r *Room) addEarlier(index *partial.Index, l store.Layer) error {
+	parts, err := r.store.LayerSources(l)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/executor/joined"
+
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -24,7 +25,7 @@ func complete(r *userns.Resolved, caller userns.Caller) error {
 
 // readNamespace finds the map of a namespace that is there already.
 func readNamespace(r *userns.Resolved, caller userns.Caller) error {
-	read, err := build.ReadUserNS(r.NSPath)
+	read, err := joined.Read(r.NSPath)
 	switch {
 	case err != nil:
 		return command.Usagef("--userns=ns: %w", err)

@@ -2,6 +2,7 @@ package workcmd
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -44,3 +45,6 @@ func splitWords(text string) (words []string, err error) {
 	}
 	return words, nil
 }
+
+// hinted adds a hint to an error.
+func hinted(err error, hint string) error { return fmt.Errorf("%w\nhint: %s", err, hint) }
