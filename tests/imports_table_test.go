@@ -37,8 +37,8 @@ func commandRows() []importRule {
 				"build/sourcepolicy build/top build/tryout build/working cmd/cooper/internal/bakecmd " +
 				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
 				"cmd/cooper/internal/imagecmd cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd " +
-				"cmd/cooper/internal/workcmd imagebuilder/annotation imagebuilder/remote internal/bakefile " +
-				"internal/fsys internal/guard internal/terminal userns userns/reexec",
+				"cmd/cooper/internal/workcmd executor/joined imagebuilder/annotation imagebuilder/remote " +
+				"internal/bakefile internal/fsys internal/guard internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -87,16 +87,16 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build", job: "`Build(ctx, Request)`: the only place that wires the parts",
-			mayImport: "build/export build/internal/bases build/internal/blobs build/internal/cache " +
-				"build/internal/copystep build/internal/inputs build/internal/inspect " +
+			mayImport: "build/export build/internal/attempts build/internal/bases build/internal/blobs " +
+				"build/internal/cache build/internal/copystep build/internal/inputs build/internal/inspect " +
 				"build/internal/outputs build/internal/rootfs build/internal/rootfs/together " +
 				"build/internal/runstep build/internal/sendimage build/internal/shared build/internal/solve " +
 				"build/internal/source build/internal/sshagent build/internal/stepinput " +
 				"build/internal/steps build/internal/store build/internal/store/depot " +
-				"build/internal/store/images build/internal/store/pull build/internal/store/snapshot " +
-				"build/outfile build/plan build/progress build/reclaim build/registry " +
-				"build/registry/content build/session build/sharedcache build/sourcedate executor/joined " +
-				"imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote userns",
+				"build/internal/store/images build/internal/store/snapshot build/outfile build/plan " +
+				"build/progress build/reclaim build/registry build/session build/sharedcache " +
+				"build/sourcedate imagebuilder imagebuilder/dockerfile imagebuilder/layer " +
+				"imagebuilder/remote",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -427,9 +427,11 @@ func commandRows() []importRule {
 		{
 			pkg: "build/internal/shared",
 			job: "caches that other machines fill: an index of records and its blobs, in a registry or a directory",
-			mayImport: "build/export build/internal/cache build/internal/push build/internal/rootfs build/progress " +
-				"build/registry build/registry/content build/sharedcache imagebuilder/reference " +
-				"internal/flock internal/fsys internal/guard internal/printable",
+			mayImport: "build/export build/internal/cache build/internal/outputs build/internal/push " +
+				"build/internal/rootfs build/internal/store build/internal/store/pull build/plan " +
+				"build/progress build/registry build/registry/content build/sharedcache " +
+				"imagebuilder/reference internal/flock internal/fsys internal/guard internal/printable " +
+				"userns",
 		},
 		{
 			pkg:       "build/internal/workstate",
@@ -440,6 +442,10 @@ func commandRows() []importRule {
 			pkg:       "build/internal/console",
 			job:       "connects a command with the streams or the terminal of who runs it by hand",
 			mayImport: "build/progress executor internal/fsys internal/guard internal/terminal",
+		},
+		{
+			pkg: "build/internal/attempts", job: "begins builds anew where others take away what they stand on",
+			mayImport: "build/internal/rootfs build/progress",
 		},
 		{
 			pkg: "build/catalog", job: "the images of a store: lists, names, removal",
@@ -497,6 +503,10 @@ func commandRows() []importRule {
 				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
 				"build/internal/workstate build/plan build/progress build/session build/sourcedate executor " +
 				"imagebuilder imagebuilder/annotation imagebuilder/layer internal/terminal",
+		},
+		{
+			pkg: "build/sourcepolicy",
+			job: "policies for sources: which images, repositories and URLs a build may take",
 		},
 		{
 			pkg: "network", job: "networks of steps: a namespace for each, and one gateway process for a build",

@@ -215,13 +215,3 @@ func TestWhatCanNotBeTriedIsTold(t *testing.T) {
 		}
 	}
 }
-
-func pipe(t *testing.T) (r, w *os.File) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
-	return r, w
-}
