@@ -165,7 +165,10 @@ func lowerRows() []importRule {
 			pkg: "userns/usertest", job: "for tests: run a package's as root of the user's namespace",
 			mayImport: "userns userns/asroot userns/reexec",
 		},
-		{pkg: "tests/bench", job: "measures builds beside limit programs and other tools"},
+		{
+			pkg: "tests/bench", job: "measures builds beside limit programs and other tools",
+			mayImport: "build/export internal/guard",
+		},
 		{pkg: "contrib/examples/hello", job: "the program of the demo"},
 	}
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +20,8 @@ import (
 	"github.com/klauspost/pgzip"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/storage/pkg/chunked/compressor"
+
+	"github.com/cooperbuild/cooper/build/export"
 )
 
 // Images of a registry that bench makes.
@@ -26,8 +29,8 @@ const (
 	imageLarge = "large" // 16 layers of gzip, of files of all sizes
 	imageSmall = "small" // the same with many small files
 	imageZstd  = "zstd"  // imageLarge in zstd
-	// imageBusybox has nothing but busybox. The two of one repository are imageLarge in zstd:chunked; in the last layer of
-	// the new one, one file in changedOneIn is another.
+	// imageBusybox has nothing but busybox. The two of one repository have one layer more, in zstd:chunked; in that of the
+	// new one, one file in changedOneIn is another.
 	imageBusybox    = "busybox"
 	imageChunkedOld = "chunked:old"
 	imageChunkedNew = "chunked:new"
@@ -40,6 +43,9 @@ const (
 	layerBytes = 64 << 20
 	// smallFiles is how many files imageSmall has in all.
 	smallFiles = 60_000
+	// chunkedFiles is how many files the layer in zstd:chunked has, each of chunkedFileBytes.
+	chunkedFiles     = 1600
+	chunkedFileBytes = 64 << 10
 	// changedOneIn is what part of a layer's files changes with an update.
 	changedOneIn = 20
 	// filesInDir is how many files one directory has.
@@ -87,6 +93,9 @@ func (c *contents) appendFile(to []byte, n int) []byte {
 
 // sizes gives the sizes of the files of one layer.
 func (c *contents) sizes(kind string) []int {
+	if isChunked(kind) {
+		return slices.Repeat([]int{chunkedFileBytes}, chunkedFiles)
+	}
 	var all []int
 	if kind == imageSmall {
 		for range smallFiles / imageLayers {
@@ -116,7 +125,7 @@ func writeLayer(w io.Writer, kind string, n int) error {
 			}
 		}
 		text = c.appendFile(text[:0], size)
-		if kind == imageChunkedNew && n == imageLayers && i%changedOneIn == 0 {
+		if kind == imageChunkedNew && i%changedOneIn == 0 {
 			slices.Reverse(text)
 		}
 		h := &tar.Header{Name: fmt.Sprintf("%sfile-%05d", dir, i), Mode: 0o644, ModTime: when, Size: int64(size)}
@@ -156,11 +165,7 @@ func writeBusybox(w io.Writer, busybox string) error {
 }
 
 // packer opens the compression of an image.
-func packer(kind string, w io.Writer, notes map[string]string) (io.WriteCloser, string, error) {
-	if kind == imageChunkedOld || kind == imageChunkedNew {
-		z, err := compressor.ZstdCompressor(w, notes, nil)
-		return z, ocispec.MediaTypeImageLayerZstd, err
-	}
+func packer(kind string, w io.Writer) (io.WriteCloser, string, error) {
 	if kind == imageZstd {
 		z, err := zstd.NewWriter(w)
 		return z, ocispec.MediaTypeImageLayerZstd, err
@@ -193,17 +198,37 @@ func (b blobStore) layer(kind string, write func(w io.Writer) error) (d ocispec.
 	err error) {
 	hash := digest.Canonical.Digester()
 	var mediaType string
-	notes := map[string]string{}
 	d, err = b.put("", func(w io.Writer) error {
-		z, m, err := packer(kind, w, notes)
+		z, m, err := packer(kind, w)
 		if err != nil {
 			return err
 		}
 		mediaType = m
 		return errors.Join(write(io.MultiWriter(z, hash.Hash())), z.Close())
 	})
-	d.MediaType, d.Annotations = mediaType, notes
+	d.MediaType = mediaType
 	return d, hash.Digest(), err
+}
+
+func isChunked(kind string) bool { return kind == imageChunkedOld || kind == imageChunkedNew }
+
+// chunkedLayer is layer in zstd:chunked, by the codec that cooper pushes with.
+func (b blobStore) chunkedLayer(write func(w io.Writer) error) (d ocispec.Descriptor, diffID digest.Digest, err error) {
+	var stream bytes.Buffer
+	if err := write(&stream); err != nil {
+		return d, "", err
+	}
+	diffID = digest.FromBytes(stream.Bytes())
+	layer := export.Blob{DiffID: diffID, Size: int64(stream.Len()), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(&stream), nil
+	}}
+	var packed ocispec.Descriptor
+	d, err = b.put("", func(w io.Writer) (err error) {
+		packed, err = export.Codec{Kind: export.ZstdChunked}.Pack(context.Background(), layer, w, 1)
+		return err
+	})
+	d.MediaType, d.Annotations = packed.MediaType, packed.Annotations
+	return d, diffID, err
 }
 
 // makeImage makes an image in a directory of blobs and writes its manifest's descriptor to standard output.
@@ -220,12 +245,17 @@ func (b blobStore) image(kind, busybox string) (ocispec.Descriptor, error) {
 	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest}
 	m.SchemaVersion = 2
 	config := ocispec.Image{Platform: thisPlatform(), RootFS: ocispec.RootFS{Type: "layers"}}
-	layers := imageLayers
-	if kind == imageBusybox {
+	layers, pack := imageLayers, func(write func(w io.Writer) error) (ocispec.Descriptor, digest.Digest, error) {
+		return b.layer(kind, write)
+	}
+	switch {
+	case kind == imageBusybox:
 		layers = 0
+	case isChunked(kind):
+		layers, pack = 1, b.chunkedLayer
 	}
 	for n := range layers + 1 {
-		d, id, err := b.layer(kind, func(w io.Writer) error {
+		d, id, err := pack(func(w io.Writer) error {
 			if n == 0 {
 				return writeBusybox(w, busybox)
 			}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 // An action is what a row measures instead of a build that buildah can do as well: of cooper alone.
@@ -114,7 +116,7 @@ func outputRows() []row {
 		{ID: "push-unchanged", Work: "push of an image that the registry has", Containerfile: copyOnly(inputMixed),
 			Input: inputMixed, Image: imageBusybox, Fresh: true, Before: []action{justBuild, push("same")},
 			Command: push("same"), Limit: startLimit(), Goal: goal{Wall: 60 * time.Millisecond}},
-		{ID: "pull-update", Work: "pull of an image of which one layer has changed by 5 %, zstd:chunked, at 2 MiB/s",
+		{ID: "pull-update", Work: "pull of an image whose layer of 100 MiB has changed by 5 %, zstd:chunked, at 2 MiB/s",
 			Image: imageChunkedOld, Also: imageChunkedNew, Fresh: true, Before: []action{pull(imageChunkedOld)},
 			Command: pull(imageChunkedNew), Limit: partLimit(), Goal: goal{OfLimit: 1.3}},
 	}
@@ -131,7 +133,7 @@ func writeLimit() limit {
 			}
 			var group errgroup.Group
 			for range 2 {
-				group.Go(func() error { return hashFile(to) })
+				group.Go(guard.Func(func() error { return hashFile(to) }))
 			}
 			return group.Wait()
 		}}
@@ -153,8 +155,8 @@ func packWhileLimit(seconds int) limit {
 	return limit{fmt.Sprintf("%s, and a process that sleeps %d s at the same time", pack.Text, seconds),
 		func(ctx context.Context, b *bench, s *site, n int) error {
 			var group errgroup.Group
-			group.Go(func() error { return pack.Run(ctx, b, s, n) })
-			group.Go(func() error { return sleep.Run(ctx, b, s, n) })
+			group.Go(guard.Func(func() error { return pack.Run(ctx, b, s, n) }))
+			group.Go(guard.Func(func() error { return sleep.Run(ctx, b, s, n) }))
 			return group.Wait()
 		}}
 }
