@@ -169,12 +169,16 @@ func badRegistries(t *testing.T) map[string]badRegistry {
 		"a layer of no gzip": {layers(func(m *ocispec.Manifest) { m.Layers[0].MediaType = ocispec.MediaTypeImageLayer }),
 			nil, ""},
 		"a loop of redirects": {small(),
-			manifests(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", 307) }), "redirect"},
+			manifests(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, r.URL.Path+"x", http.StatusTemporaryRedirect)
+			}), "redirect"},
 		"a loop of blobs": {small(),
-			blobs(func(_ *liar, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 307) }), "redirect"},
+			blobs(func(_ *liar, w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+			}), "redirect"},
 		"a redirect to a file": {small(), manifests(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "file:///etc/passwd")
-			w.WriteHeader(307)
+			w.WriteHeader(http.StatusTemporaryRedirect)
 		}), "file"},
 		"too much": {small(), blobs(func(l *liar, w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write(l.blobs[r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]])

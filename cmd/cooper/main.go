@@ -30,7 +30,8 @@ func main() {
 	}
 	limitMemory()
 	os.Exit(cli.Main(command.Env{
-		Name: os.Args[0], Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version, Inside: inside,
+		Name: os.Args[0], Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Version: version, Inside: inside,
 	}))
 }
 

@@ -14,7 +14,8 @@ func TestIncludedFilesLieInTheContextOrBesideTheDockerfile(t *testing.T) {
 	const own = "# syntax=cooper/dockerfile:1\n"
 	secret := filepath.Join(plant(t, t.TempDir(), "secret=RUN hostile"), "secret")
 	files := []string{"a=RUN a", "sub/b=RUN b\nINCLUDE ../a", "sub/up=" + own + from + "INCLUDE b\nINCLUDE /a\n",
-		"out=" + own + from + "INCLUDE ../secret\n", "none=" + own + from + "INCLUDE sub/c\n", "dir=" + own + from + "INCLUDE sub\n"}
+		"out=" + own + from + "INCLUDE ../secret\n",
+		"none=" + own + from + "INCLUDE sub/c\n", "dir=" + own + from + "INCLUDE sub\n"}
 	dir := plant(t, t.TempDir(), append(files, "Dockerfile="+own+from+"INCLUDE sub/b\n",
 		"linked="+own+from+"INCLUDE link\n", "odd="+own+from+"INCLUDE pipe\n")...)
 	if err := os.Symlink(secret, filepath.Join(dir, "link")); err != nil {

@@ -57,7 +57,8 @@ func writeKanikoFiles(files kaniko.Files, names []string, res build.Result) erro
 		bare.WriteString(repository + "@" + digest + "\n")
 		tagged.WriteString(name + "@" + digest + "\n")
 	}
-	for path, text := range map[string]string{files.Digest: digest, files.Name: bare.String(), files.Tag: tagged.String()} {
+	for path, text := range map[string]string{files.Digest: digest, files.Name: bare.String(),
+		files.Tag: tagged.String()} {
 		if path == "" {
 			continue
 		}

@@ -63,5 +63,5 @@ func writeFlags(file string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, []byte(dialect.Page(build.Flags())), 0o644) //nolint:gosec // a document, for everybody
+	return os.WriteFile(file, []byte(dialect.Page(build.Flags())), 0o644)
 }
