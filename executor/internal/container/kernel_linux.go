@@ -19,12 +19,19 @@ type Kernel struct {
 	Sys     *os.File // detached mount of the caller's /sys
 	Pts     *os.File // detached mount of a new devpts for /dev/pts
 	Devices []string // names in /dev of the caller's device nodes that the step gets
+
+	// ShowsGroup is set if the step may see its control group, because it sees no other one there.
+	ShowsGroup bool
 }
 
 // openKernel makes the mounts for a step in this user namespace. writable is for a step that may change what is in
 // /sys.
 func openKernel(namespace *ids.Namespace, writable bool) (_ *Kernel, err error) {
-	k := &Kernel{Devices: slices.DeleteFunc(memfs.DeviceNodes(), func(name string) bool { return !Exists("dev/" + name) })}
+	k := &Kernel{
+		Devices: slices.DeleteFunc(memfs.DeviceNodes(), func(name string) bool { return !Exists("dev/" + name) }),
+
+		ShowsGroup: controlGroupIsAlone(),
+	}
 	defer func() {
 		if err != nil {
 			k.Close()

@@ -9,7 +9,7 @@ func MaskedFiles() []string {
 // MaskedDirs are directories that a step must not see, for the same reason.
 func MaskedDirs() []string {
 	return []string{"proc/acpi", "proc/asound", "proc/scsi", "sys/firmware", "sys/devices/virtual/powercap",
-		"sys/fs/cgroup"}
+		ControlGroupDir}
 }
 
 // ReadOnlyPaths are files and directories that a step may read but must not write, for the same reason.

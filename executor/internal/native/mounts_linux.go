@@ -115,7 +115,9 @@ func (s program) maskProc() {
 			s.AttachClone(s.C.Root.Dir.Fd(), masked, name)
 		}
 	}
-	s.showControlGroup()
+	if s.C.Kernel.ShowsGroup {
+		s.showControlGroup()
+	}
 	for _, name := range container.ReadOnlyPaths() {
 		if container.Exists(name) {
 			s.AttachClone(s.C.Root.Dir.Fd(), name, name)
@@ -125,12 +127,9 @@ func (s program) maskProc() {
 }
 
 // showControlGroup shows the control group that the step is in, read-only and as the root of all: programs read their
-// limits there. Where the kernel refuses, as with control groups of version 1 only, the directory stays empty.
+// limits there. Where the kernel refuses, the directory stays empty.
 func (s program) showControlGroup() {
-	const name = "sys/fs/cgroup"
-	if !container.Exists(name) {
-		return
-	}
+	const name = container.ControlGroupDir
 	at := s.Find(name)
 	s.AddFed(rawproc.Op{Doing: "enter /" + name, Trap: unix.SYS_FCHDIR}, at, 0)
 	fs := s.String("cgroup2")
