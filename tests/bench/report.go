@@ -113,7 +113,7 @@ func judge(g goal, found map[string]values) []verdict {
 	}
 	if limit, ok := found[limitName]; ok && g.OfLimit > 0 {
 		ratio := cooper.Median / limit.Median
-		verdicts = append(verdicts, verdict{fmt.Sprintf("<= %.1f x limit", g.OfLimit), fmt.Sprintf("%.2f x", ratio),
+		verdicts = append(verdicts, verdict{fmt.Sprintf("<= %v x limit", g.OfLimit), fmt.Sprintf("%.2f x", ratio),
 			ratio <= g.OfLimit})
 	}
 	if buildah, ok := found[buildahName]; ok && g.OverBuildah > 0 {
