@@ -23,7 +23,7 @@ func thisPlatform() ocispec.Platform {
 	return ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
 }
 
-// A server is a registry on loopback that serves images of its own, from files, and takes none.
+// A server is a registry on loopback that serves images of its own, from files, and those that are pushed to it.
 type server struct {
 	blobs  blobStore
 	listen net.Listener
@@ -32,6 +32,7 @@ type server struct {
 	// images are the manifests by the names of their images, with or without a tag, and slow the blobs that come slowly.
 	images map[string]ocispec.Descriptor
 	slow   map[string]bool
+	line   slowLine
 }
 
 // offer has the server serve an image.
@@ -95,7 +96,7 @@ func (s *server) blob(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	path := s.blobPath(r.PathValue("name"), r.PathValue("digest"))
 	if s.slow[filepath.Base(path)] {
-		serveSlowly(w, r, path)
+		s.serveSlowly(w, r, path)
 		return
 	}
 	http.ServeFile(w, r, path)

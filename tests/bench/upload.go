@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -99,26 +100,48 @@ func (s *server) takeManifest(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusCreated)
 }
 
-// slowBytes is how many bytes a second come of a blob that is served slowly.
+// slowBytes is how many bytes a second come over a slow line, however many requests share it.
 const slowBytes = 2 << 20
 
+// A slowLine is one that all blobs that come slowly come over.
+type slowLine struct {
+	mu sync.Mutex
+	// free is when what has been asked for will have come.
+	free time.Time
+}
+
+// carry returns when n bytes more have come.
+func (l *slowLine) carry(n int) {
+	l.mu.Lock()
+	if now := time.Now(); l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(n) * time.Second / slowBytes)
+	until := l.free
+	l.mu.Unlock()
+	time.Sleep(time.Until(until))
+}
+
 // slowly is a file that is read as if it came over a slow line. It is no file, so that the kernel doesn't copy it.
-type slowly struct{ io.ReadSeeker }
+type slowly struct {
+	io.ReadSeeker
+	line *slowLine
+}
 
 func (f slowly) Read(p []byte) (int, error) {
 	const piece = 16 << 10
 	n, err := f.ReadSeeker.Read(p[:min(len(p), piece)])
-	time.Sleep(time.Duration(n) * time.Second / slowBytes)
+	f.line.carry(n)
 	return n, err
 }
 
 // serveSlowly serves a blob.
-func serveSlowly(w http.ResponseWriter, r *http.Request, path string) {
+func (s *server) serveSlowly(w http.ResponseWriter, r *http.Request, path string) {
 	f, err := os.Open(path)
 	if err != nil {
 		http.Error(w, fmt.Sprint(err), http.StatusNotFound)
 		return
 	}
 	defer f.Close()
-	http.ServeContent(w, r, "", time.Time{}, slowly{f})
+	http.ServeContent(w, r, "", time.Time{}, slowly{f, &s.line})
 }
