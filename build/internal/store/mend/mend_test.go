@@ -1,6 +1,7 @@
 package mend_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -357,5 +358,27 @@ func TestLostLinksAreMadeAgain(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	if whole, hurt := c.find(t); !whole || !hurt {
 		t.Errorf("the images are there: %v, %v", whole, hurt)
+	}
+}
+
+// TestAnInterruptedMendingIsDoneAgain by the next command, which finds what is lost.
+func TestAnInterruptedMendingIsDoneAgain(t *testing.T) {
+	for name, o := range storetest.Drivers() {
+		t.Run(name, func(t *testing.T) {
+			c := crash(t, o)
+			storetest.Write(t, filepath.Join(layerDir(t, c), "file"), "")
+			stopped := errors.New("stopped by the user")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			cancel(stopped)
+			if s, err := depot.Open(ctx, c.options); !errors.Is(err, stopped) && !errors.Is(err, context.Canceled) {
+				t.Errorf("%v, %v", s, err)
+			}
+			if len(c.told) > 0 {
+				t.Errorf("told %q of what was not looked at", c.told)
+			}
+			if whole, hurt := c.find(t); !whole || hurt || len(c.told) != 1 {
+				t.Errorf("the images are there: %v, %v; told %q", whole, hurt, c.told)
+			}
+		})
 	}
 }

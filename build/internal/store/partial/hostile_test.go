@@ -29,32 +29,39 @@ func TestPositionsThatLieAreNotAskedFor(t *testing.T) {
 		Possible(ocispec.Descriptor{Annotations: map[string]string{tablePosition: good[tablePosition]}}) {
 		t.Error("a table is seen where there is none, or not where there is one")
 	}
-	for name, text := range map[string]string{
-		"nothing":          "",
-		"too few numbers":  "1:2",
-		"too many numbers": "1:2:3:1:5",
-		"no numbers":       "a:b:c:1",
-		"a negative place": "-1:10:10:1",
-		"a negative size":  "1:-10:10:1",
-		"too large":        fmt.Sprintf("0:%d:10:1", maxPacked+1),
-		"beyond the end":   fmt.Sprintf("%d:10:10:1", l.d.Size-5),
-		"an overflow":      fmt.Sprintf("%d:%d:10:1", math.MaxInt64, math.MaxInt64),
-		"another kind":     strings.TrimSuffix(good[tablePosition], ":1") + ":2",
-		"no number at all": "99999999999999999999:1:1:1",
+	const huge = 1 << 40
+	for name, test := range map[string]struct {
+		text string // of the table; that of records has no kind
+		size int64  // of the blob
+		want bool
+	}{
+		"the end":          {"90:10:1000:1", 100, true},
+		"as large as may":  {fmt.Sprintf("0:%d:1:1", maxPacked), huge, true},
+		"nothing":          {"", 100, false},
+		"too few numbers":  {"1:1", 100, false},
+		"too many numbers": {"1:2:3:4:1", 100, false},
+		"no numbers":       {"a:b:c:1", 100, false},
+		"no number at all": {"99999999999999999999:1:1:1", huge, false},
+		"a negative place": {"-1:10:10:1", 100, false},
+		"a negative size":  {"1:-10:10:1", 100, false},
+		"too large":        {fmt.Sprintf("0:%d:10:1", maxPacked+1), huge, false},
+		"beyond the end":   {"95:6:10:1", 100, false},
+		"after the end":    {"101:0:10:1", 100, false},
+		"an overflow":      {fmt.Sprintf("%d:10:10:1", int64(math.MaxInt64)-5), 100, false},
 	} {
-		for _, key := range []string{tablePosition, recordsPosition} {
-			d := l.d
-			d.Annotations = map[string]string{tablePosition: good[tablePosition], recordsPosition: good[recordsPosition]}
-			if d.Annotations[key] = text; key == recordsPosition {
-				d.Annotations[key] = strings.TrimSuffix(strings.TrimSuffix(text, ":1"), ":2")
-			}
-			if key == recordsPosition && name == "another kind" {
-				continue // records have no kind
-			}
-			if _, err := Open(t.Context(), l, d, &Index{}); !errors.Is(err, ErrWhole) {
-				t.Errorf("%s for %s: %v", name, key, err)
-			}
+		d := ocispec.Descriptor{Size: test.size, Annotations: map[string]string{
+			tablePosition: test.text, recordsPosition: strings.TrimSuffix(test.text, ":1")}}
+		_, err := position(d, tablePosition, tableKind)
+		_, same := position(d, recordsPosition)
+		if (err == nil) != test.want || (same == nil) != test.want || !test.want && !errors.Is(err, ErrWhole) {
+			t.Errorf("%s: %v, %v", name, err, same)
 		}
+	}
+	other := l.d
+	other.Annotations = map[string]string{recordsPosition: good[recordsPosition],
+		tablePosition: strings.TrimSuffix(good[tablePosition], ":1") + ":2"}
+	if _, err := Open(t.Context(), l, other, &Index{}); !errors.Is(err, ErrWhole) {
+		t.Errorf("a table of another kind: %v", err)
 	}
 	far := l.d
 	far.Annotations = map[string]string{tablePosition: "0:10:10:1", recordsPosition: good[recordsPosition]}

@@ -10,7 +10,6 @@ import (
 
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/archive"
-	"go.podman.io/storage/pkg/idtools"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
@@ -170,8 +169,7 @@ func (m *mounted) changes(ctx context.Context, dir string) (changes []archive.Ch
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	none := &idtools.IDMappings{}
-	return archive.ChangesDirs(dir, none, below, none)
+	return compare(ctx, dir, below, nil)
 }
 
 // before opens the parent of the snapshot as the snapshot itself is shown.

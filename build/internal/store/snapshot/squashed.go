@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	"go.podman.io/storage/pkg/archive"
-	"go.podman.io/storage/pkg/idtools"
-
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
 	"github.com/cooperbuild/cooper/imagebuilder/layer/merge"
@@ -30,7 +27,7 @@ func (c Chains) Squash(ctx context.Context, base, layers []string, o ReadOptions
 
 	w, ok := c.room.way.(*staging)
 	if !ok {
-		return c.squashArchive(ctx, append(base[:len(base):len(base)], layers...), squashing{parent, below.Dir, o})
+		return c.squashArchive(ctx, append(base[:len(base):len(base)], layers...), squashing{parent, layers, below.Dir, o})
 	}
 	l := links{parent: parent, still: layers[len(layers)-1], linked: func(dir string) error {
 		return merge.DropMarks(ctx, dir, below.Dir, c.room.lib.Layout.Marks)
@@ -51,6 +48,8 @@ func (c Chains) Squash(ctx context.Context, base, layers []string, o ReadOptions
 // squashing is what a squashed layer is put on.
 type squashing struct {
 	parent string
+	// own are the layers that aren't below it.
+	own []string
 	// below shows the files of the parent; nil: there are none.
 	below *os.File
 	ReadOptions
@@ -73,8 +72,12 @@ func (c Chains) squashArchive(ctx context.Context, all Layers, on squashing) (ma
 		}
 	}
 
-	dir, none := fdPath(view.Dir), &idtools.IDMappings{}
-	changes, err := archive.ChangesDirs(dir, none, below, none)
+	dir := fdPath(view.Dir)
+	written, err := c.written(on.own)
+	if err != nil {
+		return made, res, err
+	}
+	changes, err := compare(ctx, dir, below, written)
 	if err != nil {
 		return made, res, fmt.Errorf("compare layers with their base: %w", err)
 	}
