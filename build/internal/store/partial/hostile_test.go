@@ -157,6 +157,22 @@ func TestOfABombOnlyTheFileIsTaken(t *testing.T) {
 	}
 }
 
+// TestAFrameWithLessThanTheFileIsAnError, and no shorter archive.
+func TestAFrameWithLessThanTheFileIsAnError(t *testing.T) {
+	t.Parallel()
+	one, two := packed(t, []byte("data of one")), packed(t, []byte("data"))
+	m := made{tableOf(entry("one", 11, 0, int64(len(one))) + "," +
+		entry("two", 11, int64(len(one)), int64(len(one)+len(two)))), records(t, "one", "two")}
+	src, d := m.blob(t)
+	src = append(append(bytes.Clone(one), two...), src[len(one)+len(two):]...)
+	a, err := Open(t.Context(), src, d, &Index{})
+	check(t, err)
+	if text, err := io.ReadAll(a); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%q, %v", text, err)
+	}
+	check(t, a.Close())
+}
+
 // TestALayersFileThatIsAnotherNowIsNotTaken whatever somebody has put in its place.
 func TestALayersFileThatIsAnotherNowIsNotTaken(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -176,16 +177,25 @@ func TestALargeFileComesInPieces(t *testing.T) {
 	t.Parallel()
 	l := newLarge(t, 0, 6*pieceSize)
 	var most int
-	later := make(chan struct{})
+	later, given, early, yields := make(chan struct{}), make(chan struct{}), make(chan span, 1), 0
 	l.refuse = func(ctx context.Context, part span, under int) error {
 		l.mu.Lock()
 		most = max(most, under)
 		l.mu.Unlock()
 		switch part.from {
 		case 0:
-			<-later
-		case pieceSize:
+			for <-later; len(early) == 0 && yields < 1000; yields++ { // others that may not come yet have the time to
+				runtime.Gosched()
+			}
+			close(given)
+		case (width - 1) * pieceSize:
 			close(later)
+		case width * pieceSize:
+			select {
+			case <-given:
+			default:
+				early <- part
+			}
 		}
 		return ctx.Err()
 	}
@@ -193,6 +203,9 @@ func TestALargeFileComesInPieces(t *testing.T) {
 	parts, open := l.asked()
 	if err != nil || !bytes.Equal(text, l.archive) || len(parts) < 7 || open != 0 || most > width {
 		t.Fatalf("%d requests, %d at once, %d open: %v", len(parts), most, open, err)
+	}
+	if len(early) > 0 {
+		t.Errorf("%+v was asked for before the first piece came", <-early)
 	}
 	for i, p := range parts {
 		if p.length() > pieceSize || i > 0 && p.from < parts[i-1].to {

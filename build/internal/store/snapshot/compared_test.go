@@ -46,3 +46,38 @@ func TestAFileThatIsWrittenTwiceInASecondIsWhatItBecameLast(t *testing.T) {
 		}
 	})
 }
+
+// TestFilesOfOtherStepsInTheSameSecondStayOut of a layer: only what has another time, or is in the archives that are
+// squashed, counts as changed.
+func TestFilesOfOtherStepsInTheSameSecondStayOut(t *testing.T) {
+	t.Parallel()
+	ways(t, func(t *testing.T, b bench, base []store.Layer) {
+		all := b.add(base, func(root string) {
+			now := time.Now()
+			b.must(os.MkdirAll(filepath.Join(root, "kept/deep"), 0o755))
+			for _, name := range []string{"kept/deep/f", "kept/g"} {
+				path := filepath.Join(root, name)
+				b.must(os.WriteFile(path, []byte(name), 0o600), os.Chtimes(path, now, now))
+			}
+			b.must(os.Symlink("kept/g", filepath.Join(root, "link")), settle(root))
+		})
+		all = b.add(all, func(root string) { b.must(put(root, "kept/new", 0, 0)) })
+		if diff := cmp.Diff([]string{"kept/ 0:0", "kept/new 0:0"}, b.entries(all[2])); diff != "" {
+			t.Error(diff)
+		}
+		all = b.add(all, func(root string) {
+			path := filepath.Join(root, "link")
+			b.must(os.Remove(path), os.Symlink("kept/f", path), os.RemoveAll(filepath.Join(root, "kept/deep")))
+		})
+		if diff := cmp.Diff([]string{"kept/ 0:0", "kept/.wh.deep 0:0", "link 0:0"}, b.entries(all[3])); diff != "" {
+			t.Error(diff)
+		}
+		squashed, res, err := b.room.Chains().Squash(t.Context(), on(all[:2]), on(all[2:]), snapshot.ReadOptions{})
+		b.must(err)
+		squashed.DiffID = res.DiffID
+		want := []string{"kept/ 0:0", "kept/.wh.deep 0:0", "kept/new 0:0", "link 0:0"}
+		if diff := cmp.Diff(want, b.entries(squashed)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
