@@ -207,6 +207,11 @@ func TestAContainerWhoseMountWasCutShortIsMounted(t *testing.T) {
 	b.must(err, os.MkdirAll(filepath.Join(dirs.Work, "work", "incompat", "volatile"), 0o700))
 	a := b.adopt(id, false)
 	b.run(a, snapshot.NS{}, func(root string) { b.must(put(root, "f", 0, 0)) })
+	before := b.opened()
+	b.run(a, snapshot.NS{}, func(root string) { b.must(os.Remove(filepath.Join(root, "f")), put(root, "f", 0, 0)) })
+	if after := b.opened(); len(after) != len(before) {
+		t.Errorf("after another command, open: %q, it was %q", after, before)
+	}
 	if files, _ := a.Files(); files != dirs.Upper {
 		t.Errorf("without a mount, its files are in %s", files)
 	}
