@@ -205,7 +205,7 @@ func TestEachCheckOfDoctorFailsSomewhere(t *testing.T) {
 		}
 		delete(failed, c.Name)
 	}
-	if len(failed) > 0 || len(checks) != 24 {
+	if len(failed) > 0 || len(checks) != 25 {
 		t.Errorf("%d checks, and doctor doesn't know %v", len(checks), failed)
 	}
 }

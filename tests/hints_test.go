@@ -139,8 +139,9 @@ func TestTheInstallLineWorksOnANewAccount(t *testing.T) {
 	dir, home := t.TempDir(), t.TempDir()
 	program, err := os.ReadFile(suite.cooper)
 	if err == nil {
-		err = errors.Join(os.Mkdir(filepath.Join(dir, "bin"), 0o755), os.WriteFile(filepath.Join(dir, "bin/cooper"), program,
-			0o644))
+		err = errors.Join(os.Mkdir(filepath.Join(dir, "bin"), 0o755),
+			os.WriteFile(filepath.Join(dir, "bin/cooper"), program, 0o644),
+			os.WriteFile(filepath.Join(dir, "bin/cooper-bake"), program, 0o644))
 	}
 	if err != nil {
 		t.Fatal(err)

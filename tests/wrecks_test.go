@@ -151,6 +151,8 @@ func (s *site) namespaceWrecks() []wreck {
 		{name: "what needs one is skipped", inside: noUser, check: "store", status: "skip"},
 		{name: "no pid namespaces", inside: noPID, check: "proc", status: "fail",
 			want: []string{"sysctl -w user.max_pid_namespaces"}, mend: 1},
+		{name: "no network namespaces", inside: "echo 0 >/proc/sys/user/max_net_namespaces", check: "private-network",
+			status: "warn"},
 		{name: "no root", inside: noPID, check: "newuidmap", status: "fail", want: []string{"root's ID doesn't exist"}},
 		{name: "IDs that are not in the container", inside: noPID, check: "id-map", status: "fail",
 			want: []string{"do not exist in the container around this"}},

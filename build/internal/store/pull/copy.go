@@ -73,8 +73,7 @@ func (c *layerCopy) persist(ctx context.Context, copyOnce func() error) error {
 		if err == nil {
 			return nil
 		}
-		gone := errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrParentUnknown)
-		if !gone || try == vanished || ctx.Err() != nil {
+		if !store.Unknown(err) || try == vanished || ctx.Err() != nil {
 			return errors.Join(err, c.undo())
 		}
 		// The layers that this try has made stay for the next one: if each failed try removed its layers, two copies could
