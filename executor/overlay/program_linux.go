@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -191,9 +192,19 @@ func (m *programMount) start(cmd *exec.Cmd) error {
 	return nil
 }
 
+// cutOff is what libfuse says of a mount that has gone while it read the next request. The kernel mostly gives ENODEV
+// then, which is a good end, but now and then ECONNABORTED. Whoever used the mount before would have seen an error.
+const cutOff = "fuse: reading device: "
+
 // unmount waits for the process, which ends by itself when the mount is gone.
 func (m *programMount) unmount() error {
 	defer m.kill()
+	early := false
+	select {
+	case <-m.ended:
+		early = true
+	default:
+	}
 	err := m.dir.Close()
 	late := time.NewTimer(endWithin)
 	defer late.Stop()
@@ -205,7 +216,8 @@ func (m *programMount) unmount() error {
 		return errors.Join(err, fmt.Errorf("unmount with %s: it did not end in %s: is somebody else using the mount?",
 			m.program, endWithin))
 	}
-	if m.failed != nil && m.ctx.Err() == nil { // after the end of ctx the program was killed on purpose
+	// After the end of ctx the program was killed on purpose.
+	if m.failed != nil && m.ctx.Err() == nil && (early || !bytes.Contains(m.said.text, []byte(cutOff))) {
 		err = errors.Join(err, fmt.Errorf("mount program %s: %w\n%s", m.program, m.failed, m.said.text))
 	}
 	return err

@@ -107,6 +107,29 @@ func TestProgramThatDoesNotServeIsAnError(t *testing.T) {
 	}
 }
 
+// TestAProgramMaySayThatItsMountHasGone: it may be reading the next request when the mount is taken away.
+func TestAProgramMaySayThatItsMountHasGone(t *testing.T) {
+	program := fuseOverlayFS(t)
+	base, o := fixture(t)
+	for says, want := range map[string]string{
+		"fuse: reading device: Software caused connection abort": "", "the disk is full": "the disk is full",
+	} {
+		script := base + "/program"
+		write(t, script, "#!/bin/sh\n"+program.Path+" \"$@\"\necho '"+says+"' >&2\nexit 1\n")
+		if err := os.Chmod(script, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		root, unmount, err := overlay.Program{Path: script, Options: program.Options}.Mount(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkView(t, root)
+		if err := unmount(); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+}
+
 func TestProgramEndsWithItsContext(t *testing.T) {
 	program := fuseOverlayFS(t)
 	_, o := fixture(t)
