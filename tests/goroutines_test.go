@@ -18,7 +18,6 @@ func unguarded() map[string]int {
 		"build/internal/solve/solve.go":                     1, // takes steps; each is guarded
 		"build/internal/source/walk_linux.go":               1, // takes directories; each is guarded
 		"cmd/cooper/internal/cli/cli.go":                    1, // waits for a signal
-		"cmd/cooper/internal/cli/prune.go":                  1, // reads an answer
 		"executor/overlay/program_linux.go":                 1, // waits for a process
 		"executor/internal/streams/streams_linux.go":        1, // copies what a step writes; writers are guarded
 		"executor/run_linux.go":                             1, // waits for a process

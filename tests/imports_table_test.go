@@ -31,14 +31,15 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli",
-			job: "the tree of commands, one file a verb: flags to request, error to exit status",
+			job: "the tree of commands, build, check and bake: flags to request, error to exit status",
 			mayImport: "build build/disk build/doctor build/engine build/export build/manifestlist build/outfile " +
-				"build/plan build/progress build/reclaim build/sharedcache build/sourcedate " +
-				"build/sourcepolicy build/top build/tryout build/working cmd/cooper/internal/bakecmd " +
-				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
-				"cmd/cooper/internal/imagecmd cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd " +
-				"cmd/cooper/internal/workcmd executor/joined imagebuilder/annotation imagebuilder/remote " +
-				"internal/bakefile internal/fsys internal/guard internal/terminal userns userns/reexec",
+				"build/plan build/progress build/sharedcache build/sourcedate build/sourcepolicy " +
+				"cmd/cooper/internal/bakecmd cmd/cooper/internal/buildxcmd cmd/cooper/internal/command " +
+				"cmd/cooper/internal/dialect cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd " +
+				"cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd cmd/cooper/internal/runcmd " +
+				"cmd/cooper/internal/stepflags cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd " +
+				"imagebuilder/annotation imagebuilder/remote internal/bakefile internal/fsys internal/guard " +
+				"internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -80,6 +81,26 @@ func commandRows() []importRule {
 			job: "the verbs for working containers, a file each: flags to request",
 			mayImport: "build build/archives build/export build/manifestlist build/outfile build/progress " +
 				"build/working cmd/cooper/internal/command cmd/cooper/internal/dialect imagebuilder",
+		},
+		{
+			pkg: "cmd/cooper/internal/diskcmd", job: "the verbs df, prune and top",
+			mayImport: "build build/disk build/reclaim build/top cmd/cooper/internal/command internal/terminal " +
+				"userns userns/reexec",
+		},
+		{
+			pkg:       "cmd/cooper/internal/stepflags",
+			job:       "flags about the commands of steps and containers: sandbox, secrets, user namespace",
+			mayImport: "build cmd/cooper/internal/command executor/joined userns userns/reexec",
+		},
+		{
+			pkg: "cmd/cooper/internal/usernscmd", job: "the verbs userns and unshare",
+			mayImport: "build cmd/cooper/internal/command cmd/cooper/internal/stepflags " +
+				"cmd/cooper/internal/workcmd executor/joined userns userns/reexec",
+		},
+		{
+			pkg: "cmd/cooper/internal/runcmd", job: "cooper run: a command in a working container or an image",
+			mayImport: "build build/progress build/tryout build/working cmd/cooper/internal/command " +
+				"cmd/cooper/internal/stepflags cmd/cooper/internal/workcmd internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",

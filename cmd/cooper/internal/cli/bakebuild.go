@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/bakecmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/internal/bakefile"
 )
 
@@ -87,7 +88,7 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 		}
 	}()
 	common := b.targets[0].options // what follows is of flags that all targets have
-	ns, note, err := common.userns.stepNS(ctx, b.env)
+	ns, note, err := common.userns.StepNS(ctx, b.env)
 	if err != nil {
 		return err
 	}
@@ -117,15 +118,15 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 
 // enter goes into the namespace, and reads there the secrets of all targets and how registries are reached.
 func (b *bake) enter(ctx context.Context, handOver []string) (reach build.RegistryOptions, notes []string, err error) {
-	var all runFlags
+	var all stepflags.Run
 	for _, t := range b.targets {
-		all.secrets = append(all.secrets, t.options.run.secrets...)
+		all.Secrets = append(all.Secrets, t.options.run.Secrets...)
 	}
-	secrets, err := all.openSecrets(b.env)
+	secrets, err := all.OpenSecrets(b.env)
 	if err != nil {
 		return reach, nil, err
 	}
-	handOver = slices.Concat(handOver, secrets.handOver(b.env))
+	handOver = slices.Concat(handOver, secrets.HandOver(b.env))
 	if slices.ContainsFunc(b.targets, (*bakeTarget).loads) {
 		var note string
 		if b.engine, note, err = openEngine(ctx, b.env); err != nil {
@@ -135,18 +136,18 @@ func (b *bake) enter(ctx context.Context, handOver []string) (reach build.Regist
 		if err != nil {
 			return reach, nil, err
 		}
-		handOver, secrets.notes = append(handOver, given...), append(secrets.notes, note)
+		handOver, secrets.Notes = append(handOver, given...), append(secrets.Notes, note)
 	}
 	if err := command.Enter(ctx, b.env, handOver...); err != nil {
 		return reach, nil, err
 	}
 	for _, t := range b.targets {
-		if t.request.Run.Secrets, err = secrets.take(len(t.options.run.secrets)).read(); err != nil {
+		if t.request.Run.Secrets, err = secrets.Take(len(t.options.run.Secrets)).Read(); err != nil {
 			return reach, nil, err
 		}
 	}
 	reach, err = b.targets[0].options.registries.Options(ctx, b.env)
-	return reach, secrets.notes, err
+	return reach, secrets.Notes, err
 }
 
 // run builds the targets. With DeferOutput it builds them twice, the second time from the cache and with outputs.

@@ -17,6 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -46,8 +47,8 @@ type buildOptions struct {
 	platformFrom string
 	// notes are what is to be said about the environment.
 	notes                     []string
-	run                       runFlags
-	userns                    usernsFlags
+	run                       stepflags.Run
+	userns                    stepflags.Userns
 	noCache, quiet, checkOnly bool
 	push, load                bool
 	// built is called with what was built; nil: nobody wants to know.
@@ -127,8 +128,8 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 	o.image.register(f)
 	o.dates.register(f)
 	o.cache.register(f)
-	o.run.register(f)
-	o.userns.register(f)
+	o.run.Register(f)
+	o.userns.Register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
 	f.StringVar(&o.iidFileRaw, "iidfile-raw", "", "write the image ID without sha256: to this file")
 	o.log.register(f)
@@ -205,7 +206,7 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 		return err
 	}
 	req.Stdin, req.Stdout = env.Stdin, env.Stdout
-	ns, note, err := o.userns.stepNS(cmd.Context(), env)
+	ns, note, err := o.userns.StepNS(cmd.Context(), env)
 	if err != nil {
 		return err
 	}
@@ -243,11 +244,11 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 // registries are reached. notes are what is to be said about the secrets.
 func (o *buildOptions) enter(ctx context.Context, env command.Env, req *build.Request) (notes []string,
 	reach build.RegistryOptions, err error) {
-	secrets, err := o.run.openSecrets(env)
+	secrets, err := o.run.OpenSecrets(env)
 	if err != nil {
 		return nil, reach, err
 	}
-	handOver := secrets.handOver(env)
+	handOver := secrets.HandOver(env)
 	if o.loads() {
 		var note string
 		if o.engine, note, err = openEngine(ctx, env); err != nil {
@@ -257,16 +258,16 @@ func (o *buildOptions) enter(ctx context.Context, env command.Env, req *build.Re
 		if err != nil {
 			return nil, reach, err
 		}
-		handOver, secrets.notes = append(handOver, given...), append(secrets.notes, note)
+		handOver, secrets.Notes = append(handOver, given...), append(secrets.Notes, note)
 	}
 	if err := command.Enter(ctx, env, handOver...); err != nil {
 		return nil, reach, err
 	}
-	if req.Run.Secrets, err = secrets.read(); err != nil {
+	if req.Run.Secrets, err = secrets.Read(); err != nil {
 		return nil, reach, err
 	}
 	reach, err = o.registries.Options(ctx, env)
-	return secrets.notes, reach, err
+	return secrets.Notes, reach, err
 }
 
 // addToList adds the image, or the images of the index, to the manifest list that the flags name.
@@ -288,7 +289,7 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 		return build.Request{}, err
 	}
 	req := build.Request{
-		Context: contextDir, Dockerfile: first(o.files), IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
+		Context: contextDir, Dockerfile: command.First(o.files), IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
 		NoCache: o.noCache, Fresh: o.freshStages(), Jobs: o.jobs,
 	}
 	if len(o.files) > 1 {
@@ -311,10 +312,10 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 	if req.BuildArgs, err = o.args.values(); err != nil {
 		return req, err
 	}
-	if req.Run, err = o.run.options(); err != nil {
+	if req.Run, err = o.run.Options(); err != nil {
 		return req, command.Usage(err)
 	}
-	if req.Run.Runtime, err = o.run.findRuntime(); err != nil {
+	if req.Run.Runtime, err = o.run.FindRuntime(); err != nil {
 		return req, err
 	}
 	if req.Format, err = imageFormat(o.format); err != nil {
@@ -323,7 +324,7 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 	if req.MaxUsedSpace, err = maxUsedSpace(o.maxUsedSpace); err != nil {
 		return req, err
 	}
-	req.Run.Proxies = o.run.proxies(req.BuildArgs)
+	req.Run.Proxies = o.run.Proxies(req.BuildArgs)
 	if err := o.image.apply(&req, env.Version); err != nil {
 		return req, err
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 )
 
 // storeFlags are those of a store of the test's own.
@@ -156,8 +157,8 @@ func TestAsRootVariablesStandForFlags(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"SOURCE_DATE_EPOCH": "yesterday", envFormat: "rpm", envMaxUsedSpace: "lots", envProgress: "loud",
-		envPlatform: "a/b/c/d",
-		envUserns:   "nothing",
+		envPlatform:         "a/b/c/d",
+		stepflags.EnvUserns: "nothing",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
@@ -265,7 +266,7 @@ func TestASignalEndsWhatReadsStandardInput(t *testing.T) {
 		}
 		select {
 		case got := <-ended:
-			if got.code != exitSignal+int(signal) || !strings.Contains(got.errors, "stopped by "+unix.SignalName(signal)) {
+			if got.code != command.ExitSignal+int(signal) || !strings.Contains(got.errors, "stopped by "+unix.SignalName(signal)) {
 				t.Errorf("%s: status %d, %q", signal, got.code, got.errors)
 			}
 		case <-time.After(10 * time.Minute):

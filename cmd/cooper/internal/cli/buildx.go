@@ -5,6 +5,7 @@ import (
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildxcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/diskcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
 )
 
@@ -12,7 +13,7 @@ import (
 func newBuildxCmd(env command.Env) *cobra.Command {
 	bake, build := newBakeCmd(env), newBuildCmd(env)
 	bake.Aliases, build.Aliases = []string{"f"}, []string{"b"}
-	du, prune := newDfCmd(env), newPruneCmd(env)
+	du, prune := diskcmd.NewDfCmd(env), diskcmd.NewPruneCmd(env)
 	du.Use, du.Example = "du [flags]", ""
 	du.Flags().StringArray("filter", nil, "without effect: all is shown")
 	prune.Example = ""

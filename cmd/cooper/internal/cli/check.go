@@ -11,6 +11,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -59,7 +60,7 @@ func parseCall(text string) (call, error) {
 
 func newCheckCmd(env command.Env) *cobra.Command {
 	o := buildOptions{
-		run: runFlags{network: networkDefault}, image: imageFlags{inheritLabels: true}, dates: dateFlags{rewrite: true},
+		run: stepflags.Run{Network: stepflags.NetworkDefault}, image: imageFlags{inheritLabels: true}, dates: dateFlags{rewrite: true},
 		pull: string(build.PullMissing),
 	}
 	var format string

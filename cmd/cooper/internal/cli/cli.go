@@ -18,25 +18,17 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/diskcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/logincmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/runcmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/usernscmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
-
-// exitSignal plus its number is the status after a signal.
-const exitSignal = 128
-
-// program is the name of the command above all others.
-const program = "cooper"
-
-// interrupted is why a build ended by a signal was cancelled.
-type interrupted struct{ signal syscall.Signal }
-
-func (e interrupted) Error() string { return "stopped by " + unix.SignalName(e.signal) }
 
 // Main runs the program and returns its exit status.
 func Main(env command.Env) int {
@@ -107,7 +99,7 @@ func signalContext() (context.Context, func()) {
 		}
 		time.AfterFunc(sameSignal, func() { signal.Stop(signals) })
 		if number, ok := s.(syscall.Signal); ok {
-			cancel(interrupted{number})
+			cancel(command.Interrupted{Signal: number})
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
@@ -140,7 +132,7 @@ func ownStatus(err error) int {
 		usage   command.UsageError
 		machine *reexec.MachineError
 		place   *build.StoreError
-		stopped interrupted
+		stopped command.Interrupted
 		fault   *guard.Panic
 		own     command.WithStatus
 	)
@@ -150,7 +142,7 @@ func ownStatus(err error) int {
 	case errors.As(err, &usage):
 		return command.ExitUsage
 	case errors.As(err, &stopped):
-		return exitSignal + int(stopped.signal)
+		return command.ExitSignal + int(stopped.Signal)
 	case errors.As(err, &fault), errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs),
 		errors.Is(err, userns.ErrTooFewSubIDs),
 		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
@@ -167,14 +159,14 @@ func ownStatus(err error) int {
 // newRootCmd makes the tree of all commands; out gets help and completions.
 func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root := &cobra.Command{
-		Use:           program,
+		Use:           command.Program,
 		Short:         "Build OCI images from a Dockerfile, as an ordinary user and without a daemon",
 		Version:       env.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
+				return command.Unknown(cmd, args[0])
 			}
 			return nil
 		},
@@ -184,10 +176,10 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(newBakeCmd(env), newBuildCmd(env), newBuildxCmd(env), newCheckCmd(env), newDfCmd(env),
+	root.AddCommand(newBakeCmd(env), newBuildCmd(env), newBuildxCmd(env), newCheckCmd(env), diskcmd.NewDfCmd(env),
 		newDoctorCmd(env), newKanikoCmd(env),
-		newPruneCmd(env),
-		newRunCmd(env), newTopCmd(env), newUnshareCmd(env), newUsernsCmd(thisCaller(env)), newVersionCmd(env))
+		diskcmd.NewPruneCmd(env),
+		runcmd.NewCmd(env), diskcmd.NewTopCmd(env), usernscmd.NewUnshareCmd(env), usernscmd.NewCmd(env), newVersionCmd(env))
 	root.AddCommand(imagecmd.Commands(env)...)
 	root.AddCommand(workcmd.Commands(env)...)
 	root.AddCommand(logincmd.Commands(env)...)
@@ -199,9 +191,9 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 		case "help":
 			cmd.Run, cmd.RunE = nil, runHelp
 		case "completion":
-			cmd.Args, cmd.RunE = onlyCommands, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			cmd.Args, cmd.RunE = command.OnlyCommands, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			for _, shell := range cmd.Commands() {
-				shell.Args = noArgs
+				shell.Args = command.NoArgs
 			}
 		}
 	}
@@ -213,20 +205,12 @@ func runHelp(cmd *cobra.Command, words []string) error {
 	about, rest, err := cmd.Root().Find(words)
 	switch {
 	case err != nil:
-		return command.Usagef("unknown command %q%s", strings.Join(words, " "), commandHint(cmd.Root(), first(words)))
+		return command.Usagef("unknown command %q%s", strings.Join(words, " "), command.HintFor(cmd.Root(), command.First(words)))
 	case len(rest) > 0:
-		return command.Usagef("unknown command %q%s", strings.Join(words, " "), commandHint(about, first(rest)))
+		return command.Usagef("unknown command %q%s", strings.Join(words, " "), command.HintFor(about, command.First(rest)))
 	}
 	about.InitDefaultHelpFlag()
 	return about.Help()
-}
-
-// onlyCommands refuses words that are no command below this one.
-func onlyCommands(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return unknownCommand(cmd, args[0])
-	}
-	return nil
 }
 
 // withoutFunctions takes the names of Go's functions out of the text of an error about a flag.

@@ -31,7 +31,7 @@ run, and why.
 The exit status is 0 if a build can work, and 125 if not.`,
 		Example: `  cooper doctor
   cooper doctor --json | jq -r '.checks[] | select(.status == "fail") | .fix'`,
-		Args: noArgs,
+		Args: command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, env, &o, authFile, asJSON) },
 	}
 	f := cmd.Flags()
@@ -54,8 +54,8 @@ func runDoctor(cmd *cobra.Command, env command.Env, o *buildOptions, authFile st
 				return 0, context.Cause(ctx)
 			}
 			code, err := command.RunInside(ctx, env, command.ChildOptions{Stderr: stderr, Env: vars})
-			if s := syscall.Signal(code - exitSignal); err == nil && slices.Contains(endingSignals(), os.Signal(s)) {
-				stopped = interrupted{s}
+			if s := syscall.Signal(code - command.ExitSignal); err == nil && slices.Contains(endingSignals(), os.Signal(s)) {
+				stopped = command.Interrupted{Signal: s}
 			}
 			return code, err
 		},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 )
 
 // lookup finds a variable of the environment.
@@ -34,11 +35,11 @@ func (o *buildOptions) takeEnvironment(get lookup) error {
 		}
 		o.progress = view
 	}
-	if isolation := value(envIsolation); isolation == isolationOCI && o.run.isolation == "" {
-		o.run.isolation = isolation
+	if isolation := value(envIsolation); isolation == stepflags.IsolationOCI && o.run.Isolation == "" {
+		o.run.Isolation = isolation
 	}
-	if runtime := value(envRuntime); runtime != "" && o.run.isolation == isolationOCI && o.run.runtime == "" {
-		o.run.runtime = runtime
+	if runtime := value(envRuntime); runtime != "" && o.run.Isolation == stepflags.IsolationOCI && o.run.Runtime == "" {
+		o.run.Runtime = runtime
 	}
 	for _, v := range otherVariables() {
 		text, ok := get(v.name)
@@ -89,10 +90,12 @@ func otherVariables() []otherVariable {
 		{"BUILDKIT_COLORS", "NO_COLOR takes the colours out", nil},
 		{envIsolation, "every RUN step has namespaces of its own, also without root; the variable may be oci, for an OCI runtime",
 			func(o *buildOptions, text string) bool {
-				return o.run.isolation != "" || slices.Contains([]string{isolationOCI, "rootless", "chroot", "default"}, text)
+				return o.run.Isolation != "" || slices.Contains([]string{stepflags.IsolationOCI, "rootless", "chroot", "default"}, text)
 			}},
 		{envRuntime, "without --isolation=oci cooper runs the steps itself",
-			func(o *buildOptions, _ string) bool { return o.run.isolation == isolationOCI || o.run.runtime != "" }},
+			func(o *buildOptions, _ string) bool {
+				return o.run.Isolation == stepflags.IsolationOCI || o.run.Runtime != ""
+			}},
 		{"BUILDAH_NOPIVOT", "steps always pivot into their root", oneOf("0", "false")},
 	}
 }

@@ -20,7 +20,7 @@ func environment(entries ...string) lookup {
 
 func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
 	flags := func(o *buildOptions) {
-		o.platforms, o.progress, o.run.isolation, o.run.runtime, o.noCache = []string{"linux/s390x"}, "plain", "native", "",
+		o.platforms, o.progress, o.run.Isolation, o.run.Runtime, o.noCache = []string{"linux/s390x"}, "plain", "native", "",
 			true
 	}
 	for _, tt := range []struct {
@@ -41,8 +41,8 @@ func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
 		{entry: "BUILDAH_ISOLATION=chroot", want: "|||"},
 		{entry: "BUILDAH_ISOLATION=chroot", flags: flags, want: "linux/s390x|plain|native|"},
 		{entry: "BUILDAH_RUNTIME=crun", want: "|||", note: "BUILDAH_RUNTIME=crun has no effect: without --isolation=oci"},
-		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *buildOptions) { o.run.isolation = "oci" }, want: "||oci|crun"},
-		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *buildOptions) { o.run.runtime = "runc" }, want: "|||runc"},
+		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *buildOptions) { o.run.Isolation = "oci" }, want: "||oci|crun"},
+		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *buildOptions) { o.run.Runtime = "runc" }, want: "|||runc"},
 		{entry: "DOCKER_BUILDKIT=0", want: "|||",
 			note: "DOCKER_BUILDKIT=0 has no effect: there is one builder, with BuildKit's language"},
 		{entry: "DOCKER_BUILDKIT=1", want: "|||"},
@@ -67,7 +67,7 @@ func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
 		if err := o.takeEnvironment(environment(tt.entry)); err != nil {
 			t.Errorf("%s: %v", tt.entry, err)
 		}
-		got := strings.Join([]string{strings.Join(o.platforms, ","), o.progress, o.run.isolation, o.run.runtime}, "|")
+		got := strings.Join([]string{strings.Join(o.platforms, ","), o.progress, o.run.Isolation, o.run.Runtime}, "|")
 		notes := strings.Join(o.notes, "\n")
 		if got != tt.want || !strings.HasPrefix(notes, tt.note) || (notes == "") != (tt.note == "") {
 			t.Errorf("%s: got %s and %q, want %s and %q", tt.entry, got, notes, tt.want, tt.note)

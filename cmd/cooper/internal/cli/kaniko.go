@@ -24,7 +24,7 @@ func newKanikoCmd(env command.Env) *cobra.Command {
 the place of /kaniko/executor, or a link to cooper by the name executor. What each argument means is said below.`,
 		Example: `  cooper kaniko-args --context=dir://$PWD --dockerfile=Dockerfile --destination=registry.example.com/app:1
   cooper kaniko-args --context=git://github.com/team/app.git#refs/heads/main --no-push --tar-path=app.tar`,
-		Args: noArgs,
+		Args: command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
 			b, err := args.Build(exists)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -11,25 +10,6 @@ import (
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
-
-// commandHint says what an unknown word among the commands below cmd may have been meant to be.
-func commandHint(cmd *cobra.Command, word string) string {
-	if cmd.Name() == program {
-		if hint := otherVerb(word); hint != "" {
-			return "\nhint: " + hint
-		}
-	}
-	var names []string
-	for _, c := range cmd.Commands() {
-		if c.IsAvailableCommand() {
-			names = append(names, c.Name())
-		}
-	}
-	if name := command.Near(word, names); name != "" {
-		return fmt.Sprintf("\nhint: did you mean %q?", name)
-	}
-	return "\nhint: " + cmd.CommandPath() + " --help lists the commands"
-}
 
 // flagError explains what is wrong with the flags of cmd.
 func flagError(cmd *cobra.Command, args []string, err error) error {
@@ -44,7 +24,7 @@ func flagError(cmd *cobra.Command, args []string, err error) error {
 	if word := wordAfter(cmd, args); cmd.HasSubCommands() && word != "" {
 		// Flags belong to a command below; the word that stands in its place is what is wrong, or that it comes too late.
 		if !slices.ContainsFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == word }) {
-			return unknownCommand(cmd, word)
+			return command.Unknown(cmd, word)
 		}
 		return command.Usagef("%s\nhint: flags follow the command: %s %s [flags]", text, cmd.CommandPath(), word)
 	}
@@ -68,45 +48,5 @@ func wordAfter(cmd *cobra.Command, args []string) string {
 	for ; cmd.HasParent() && len(words) > 0; cmd = cmd.Parent() {
 		words = words[1:]
 	}
-	return first(words)
-}
-
-// unknownCommand is the error for a word that is no command below cmd.
-func unknownCommand(cmd *cobra.Command, word string) error {
-	of := ""
-	if cmd.Name() != program {
-		of = " of " + cmd.Name()
-	}
-	return command.Usagef("unknown command %q%s%s", word, of, commandHint(cmd, word))
-}
-
-// otherVerb says what does the work of a verb that docker, podman or buildah has and cooper hasn't; "" for words that
-// are none.
-func otherVerb(word string) string {
-	switch word {
-	case "bud", "builder", "buildx":
-		return `did you mean "build"?`
-	case "scp", "sign", "tree":
-		return "podman " + word + " works on the images of the same store"
-	case "run", "create":
-		return "podman " + word + " makes a container of an image in the same store"
-	case "import":
-		return "podman import makes an image of an archive of files in the same store"
-	case "exec", "start", "stop", "restart", "kill", "logs", "attach", "cp", "export",
-		"port", "wait", "container", "pod", "volume", "network", "generate", "kube":
-		return "podman " + word + " is for containers that are run; cooper containers lists those that images are made from"
-	case "compose", "bake":
-		return "cooper builds one image at a time: cooper build -f FILE --target STAGE CONTEXT"
-	case "system":
-		return "cooper df shows what takes disk space, cooper prune gives it back"
-	}
-	return ""
-}
-
-// first is the first of some words, "" if there is none.
-func first(words []string) string {
-	if len(words) == 0 {
-		return ""
-	}
-	return words[0]
+	return command.First(words)
 }

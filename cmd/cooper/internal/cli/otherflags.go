@@ -101,7 +101,7 @@ func (o *buildOptions) speak(f *pflag.FlagSet) {
 		o.notes = append(o.notes, "of several -f the last counts, as with docker")
 		o.files = o.files[len(o.files)-1:]
 	case o.speaks.Containers():
-		usual("http-proxy", func() { o.run.httpProxy = true })
+		usual("http-proxy", func() { o.run.HTTPProxy = true })
 		usual("inherit-annotations", func() { o.image.finished.inherit = true })
 		usual("created-annotation", func() { o.image.finished.dated = true })
 		usual("identity-label", func() { o.image.identity = true })

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/userns/asroot"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -116,8 +117,7 @@ func contextDir(t *testing.T, files map[string]string) string {
 // withoutVariables keeps the machine's own settings out of a test.
 func withoutVariables(t *testing.T) {
 	t.Helper()
-	withoutUsernsVariables(t)
-	names := []string{envLayers, envPlatform, envProgress, envFormat, envMaxUsedSpace, "SOURCE_DATE_EPOCH",
+	names := []string{stepflags.EnvUserns, stepflags.EnvPodmanUserns, envLayers, envPlatform, envProgress, envFormat, envMaxUsedSpace, "SOURCE_DATE_EPOCH",
 		"SSH_AUTH_SOCK"}
 	for _, v := range otherVariables() {
 		names = append(names, v.name)

@@ -40,9 +40,9 @@ func (o *buildOptions) renderer(env command.Env) (r progress.Renderer, closeLog 
 		case !o.speaks.Containers() || mode != progress.ModeAuto:
 			return progress.New(mode, errs)
 		case o.writesToStdout():
-			return progress.NewSteps(errs, errs, first(o.tags))
+			return progress.NewSteps(errs, errs, command.First(o.tags))
 		}
-		return progress.NewSteps(out, errs, first(o.tags))
+		return progress.NewSteps(out, errs, command.First(o.tags))
 	}
 	if o.log.file == "" {
 		return view(env.Stdout, env.Stderr), func() error { return nil }, nil
@@ -77,7 +77,7 @@ func podmansError(err error) (text string, status int) {
 // statusIn is the status of an error in a dialect, and what is said of it; own is cooper's status.
 func statusIn(d dialect.Dialect, err error, own int) (text string, status int) {
 	switch {
-	case d.Containers() && own < exitSignal:
+	case d.Containers() && own < command.ExitSignal:
 		text, status = podmansError(err)
 		return "Error: " + text, status
 	case d == dialect.Docker && own == command.ExitUsage:

@@ -56,9 +56,9 @@ func TestTheStatusSaysWhoseFaultItIs(t *testing.T) {
 		"no free IDs":          {userns.ErrNoFreeIDs, 125},
 		"a map of nobody's":    {userns.ErrBadMap, 125},
 		"a panic":              {panicked, 125},
-		"Ctrl-C":               {interrupted{syscall.SIGINT}, 130},
-		"SIGTERM":              {fmt.Errorf("step: %w", interrupted{syscall.SIGTERM}), 143},
-		"SIGHUP, and a remedy": {errors.Join(errors.New("x"), interrupted{syscall.SIGHUP}), 129},
+		"Ctrl-C":               {command.Interrupted{Signal: syscall.SIGINT}, 130},
+		"SIGTERM":              {fmt.Errorf("step: %w", command.Interrupted{Signal: syscall.SIGTERM}), 143},
+		"SIGHUP, and a remedy": {errors.Join(errors.New("x"), command.Interrupted{Signal: syscall.SIGHUP}), 129},
 		"another process":      {command.StatusError(42), 42},
 	} {
 		if got, text := statusOf(t, tt.err); got != tt.want {
@@ -79,7 +79,7 @@ func TestAnErrorIsSaidOnceAndASilentOneNotAtAll(t *testing.T) {
 	if _, text := statusOf(t, errors.New("a\x1b[2Jb\rc")); strings.ContainsAny(text, "\x1b\r") {
 		t.Errorf("it commands a terminal: %q", text)
 	}
-	if got := (interrupted{syscall.SIGTERM}).Error(); got != "stopped by SIGTERM" {
+	if got := (command.Interrupted{Signal: syscall.SIGTERM}).Error(); got != "stopped by SIGTERM" {
 		t.Error(got)
 	}
 }
@@ -130,7 +130,7 @@ func TestADialectHasItsOwnStatuses(t *testing.T) {
 		{dialect.Podman, &build.StepError{Text: "COPY a b", Err: errors.New("y")}, 125, `Error: building at STEP "COPY a b": y`},
 		{dialect.Buildah, command.Usagef("x"), 125, "Error: x"},
 		{dialect.Podman, errors.New("x"), 125, "Error: x"},
-		{dialect.Buildah, interrupted{syscall.SIGINT}, 130, "cooper: stopped by SIGINT"},
+		{dialect.Buildah, command.Interrupted{Signal: syscall.SIGINT}, 130, "cooper: stopped by SIGINT"},
 		{dialect.Docker, command.Usagef("x"), 125, "cooper: x"},
 		{dialect.Docker, errors.New("x"), 1, "cooper: x"},
 	} {

@@ -20,7 +20,8 @@ func TestAllTextGoesThroughOnePlace(t *testing.T) {
 		"view(env.Stdout, env.Stderr)", "", // a renderer
 		"req.Stdout = env.Stdin, env.Stdout", "", "Stdout: env.Stdout, Progress: renderer", "")
 	var files []string
-	for _, dir := range []string{".", "../command", "../imagecmd", "../logincmd"} {
+	for _, dir := range []string{".", "../command", "../diskcmd", "../imagecmd", "../logincmd", "../runcmd", "../stepflags",
+		"../usernscmd"} {
 		found, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(found) == 0 {
 			t.Fatal(dir, found, err)

@@ -95,11 +95,8 @@ func (o *scriptOptions) run(ctx context.Context, args []string) (err error) {
 		return command.StatusError(exit.ExitCode())
 	}
 	status, _ := exit.Sys().(syscall.WaitStatus)
-	return command.StatusError(exitSignal + int(status.Signal()))
+	return command.StatusError(command.ExitSignal + int(status.Signal()))
 }
-
-// exitSignal plus its number is the status after a signal.
-const exitSignal = 128
 
 // link makes a directory with programs of the names by which the script calls this one. Its user's podman, which works
 // on the same store, stays what it is.

@@ -1,4 +1,4 @@
-package cli
+package stepflags
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"github.com/cooperbuild/cooper/userns"
 )
 
-// hasRoot refuses a map without container ID 0.
-func hasRoot(m userns.Mapping, why string) error {
+// HasRoot refuses a map without container ID 0.
+func HasRoot(m userns.Mapping, why string) error {
 	for _, kind := range []struct {
 		name, flag string
 		ids        userns.Map
@@ -24,20 +24,20 @@ func hasRoot(m userns.Mapping, why string) error {
 	return nil
 }
 
-// stepNS is the namespace for RUN steps that the flags ask for.
-func (u *usernsFlags) stepNS(ctx context.Context, env command.Env) (ns build.StepNS, note string, err error) {
-	req, err := u.request(os.LookupEnv)
+// StepNS is the namespace for RUN steps that the flags ask for.
+func (u *Userns) StepNS(ctx context.Context, env command.Env) (ns build.StepNS, note string, err error) {
+	req, err := u.Request(os.LookupEnv)
 	if err != nil {
 		return ns, "", err
 	}
 	if !u.mapsGiven() && req.Mode.Name == userns.ModeDefault {
-		return stepNS(ctx, env)
+		return StepNS(ctx, env)
 	}
-	caller, err := usernsCaller(ctx, userns.Finder{})
+	caller, err := Caller(ctx, userns.Finder{})
 	if err != nil {
 		return ns, "", err
 	}
-	r, err := u.resolve(ctx, caller, userns.Finder{})
+	r, err := u.Resolve(ctx, caller, userns.Finder{})
 	if err != nil {
 		return ns, "", err
 	}
@@ -46,7 +46,7 @@ func (u *usernsFlags) stepNS(ctx context.Context, env command.Env) (ns build.Ste
 		return ns, "", err
 	}
 	if r.Second != nil {
-		if err := hasRoot(*r.Second, "a build needs it for files that belong to root"); err != nil {
+		if err := HasRoot(*r.Second, "a build needs it for files that belong to root"); err != nil {
 			return ns, "", err
 		}
 	}
@@ -61,8 +61,8 @@ func (u *usernsFlags) stepNS(ctx context.Context, env command.Env) (ns build.Ste
 	return ns, "", nil
 }
 
-// stepNS is the usual namespace of RUN steps. note is a line for the user, if there is anything to say.
-func stepNS(ctx context.Context, env command.Env) (ns build.StepNS, note string, err error) {
+// StepNS is the usual namespace of RUN steps. note is a line for the user, if there is anything to say.
+func StepNS(ctx context.Context, env command.Env) (ns build.StepNS, note string, err error) {
 	if env.Inside {
 		return ns, "", nil
 	}

@@ -1,4 +1,4 @@
-package cli
+package usernscmd
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 	"github.com/cooperbuild/cooper/userns"
 	"github.com/cooperbuild/cooper/userns/reexec"
@@ -34,14 +35,14 @@ const envNested = "_COOPER_UNSHARE_NESTED"
 
 // unshareOptions are the flags of unshare.
 type unshareOptions struct {
-	usernsFlags
+	stepflags.Userns
 	showMap bool
 	// mounts are containers that are mounted for the command, [VARIABLE=]CONTAINER each.
 	mounts []string
 	store  build.StoreOptions
 }
 
-func newUnshareCmd(env command.Env) *cobra.Command {
+func NewUnshareCmd(env command.Env) *cobra.Command {
 	var o unshareOptions
 	cmd := &cobra.Command{
 		Use:   "unshare [--map] [--userns MODE] [--] [COMMAND [ARG...]]",
@@ -75,7 +76,7 @@ is shown what the RUN steps of root's builds get.`,
 			return o.run(cmd.Context(), env, args)
 		},
 	}
-	o.register(cmd.Flags())
+	o.Register(cmd.Flags())
 	cmd.Flags().BoolVar(&o.showMap, "map", false, "print the IDs of the namespace instead of entering it")
 	cmd.Flags().StringArrayVarP(&o.mounts, "mount", "m", nil,
 		"mount a working container for the command, [VARIABLE=]CONTAINER, and set the variable to the directory")
@@ -120,7 +121,7 @@ func (o *unshareOptions) second(ctx context.Context) (*userns.Mapping, error) {
 	if r.Second == nil {
 		return nil, nil
 	}
-	if err := hasRoot(*r.Second, "unshare runs its command as root of the namespace"); err != nil {
+	if err := stepflags.HasRoot(*r.Second, "unshare runs its command as root of the namespace"); err != nil {
 		return nil, err
 	}
 	m, err := r.Second.Within(r.Outer)
@@ -131,11 +132,11 @@ func (o *unshareOptions) second(ctx context.Context) (*userns.Mapping, error) {
 // refused.
 func (o *unshareOptions) resolved(ctx context.Context) (userns.Resolved, error) {
 	finder := userns.Finder{}
-	caller, err := usernsCaller(ctx, finder)
+	caller, err := stepflags.Caller(ctx, finder)
 	if err != nil {
 		return userns.Resolved{}, err
 	}
-	r, err := o.resolve(ctx, caller, finder)
+	r, err := o.Resolve(ctx, caller, finder)
 	switch {
 	case err != nil:
 		return r, err
@@ -236,7 +237,7 @@ func stepMapping(ctx context.Context, env command.Env) (userns.Mapping, error) {
 		_, m, err := command.UserMapping(ctx)
 		return m, err
 	}
-	ns, note, err := stepNS(ctx, env)
+	ns, note, err := stepflags.StepNS(ctx, env)
 	if err != nil {
 		return userns.Mapping{}, err
 	}

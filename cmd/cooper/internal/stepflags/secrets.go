@@ -1,4 +1,4 @@
-package cli
+package stepflags
 
 import (
 	"errors"
@@ -21,11 +21,12 @@ const envSecretFiles = "_COOPER_SECRET_FILES"
 // secretSpec is a --secret.
 type secretSpec struct{ id, file, env string }
 
-// secretFiles are the secrets of the command line, with the files among them open.
-type secretFiles struct {
+// SecretFiles are the secrets of the command line, with the files among them open.
+type SecretFiles struct {
 	specs []secretSpec
 	files []*os.File // one for each spec that has a file
-	notes []string
+	// Notes are what is to be said about the secrets.
+	Notes []string
 }
 
 // parseSecret reads id=ID[,src=FILE|,env=VARIABLE][,type=file|env]. Without a source it is the variable ID, if there is
@@ -85,14 +86,14 @@ func (s secretSpec) withSource(kind string) secretSpec {
 	return s
 }
 
-// openSecrets reads --secret and opens the files, or finds those that the process outside the namespace has opened.
-func (r *runFlags) openSecrets(env command.Env) (*secretFiles, error) {
-	s := &secretFiles{}
+// OpenSecrets reads --secret and opens the files, or finds those that the process outside the namespace has opened.
+func (r *Run) OpenSecrets(env command.Env) (*SecretFiles, error) {
+	s := &SecretFiles{}
 	inherited := strings.Split(os.Getenv(envSecretFiles), ",")
 	if err := os.Unsetenv(envSecretFiles); err != nil {
 		return nil, err
 	}
-	for _, text := range r.secrets {
+	for _, text := range r.Secrets {
 		spec, err := parseSecret(text)
 		if err != nil {
 			return nil, err
@@ -100,7 +101,7 @@ func (r *runFlags) openSecrets(env command.Env) (*secretFiles, error) {
 		s.specs = append(s.specs, spec)
 		if spec.file == "" {
 			if _, set := os.LookupEnv(spec.env); !set {
-				s.notes = append(s.notes, fmt.Sprintf("--secret id=%s: the variable %s is not set, so the secret is empty", spec.id,
+				s.Notes = append(s.Notes, fmt.Sprintf("--secret id=%s: the variable %s is not set, so the secret is empty", spec.id,
 					spec.env))
 			}
 			continue
@@ -148,8 +149,8 @@ func openSecret(path string) (*os.File, error) {
 	return f, nil
 }
 
-// handOver makes the files ones that the process in the namespace inherits, and gives the variable that names them.
-func (s *secretFiles) handOver(env command.Env) []string {
+// HandOver makes the files ones that the process in the namespace inherits, and gives the variable that names them.
+func (s *SecretFiles) HandOver(env command.Env) []string {
 	if len(s.files) == 0 || env.Stays() {
 		return nil
 	}
@@ -164,9 +165,9 @@ func (s *secretFiles) handOver(env command.Env) []string {
 	return []string{envSecretFiles + "=" + strings.Join(numbers, ",")}
 }
 
-// take takes the first n secrets away, for one of several builds.
-func (s *secretFiles) take(n int) *secretFiles {
-	taken := &secretFiles{specs: s.specs[:n]}
+// Take takes the first n secrets away, for one of several builds.
+func (s *SecretFiles) Take(n int) *SecretFiles {
+	taken := &SecretFiles{specs: s.specs[:n]}
 	s.specs = s.specs[n:]
 	for _, spec := range taken.specs {
 		if spec.file != "" {
@@ -176,8 +177,8 @@ func (s *secretFiles) take(n int) *secretFiles {
 	return taken
 }
 
-// read gives the secrets, once.
-func (s *secretFiles) read() (map[string]build.Secret, error) {
+// Read gives the secrets, once.
+func (s *SecretFiles) Read() (map[string]build.Secret, error) {
 	secrets := map[string]build.Secret{}
 	files := s.files
 	for _, spec := range s.specs {

@@ -1,4 +1,4 @@
-package cli
+package diskcmd
 
 import (
 	"bytes"
@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/imagebuilder/layer/usage"
-	"github.com/cooperbuild/cooper/userns"
 )
 
 func diskUsage() reclaim.Usage {
@@ -153,24 +154,37 @@ func TestNoAnswerIsNo(t *testing.T) {
 	}
 }
 
-func TestAMapWithoutRootIsRefusedByItsFlag(t *testing.T) {
-	all, some := userns.Map{{Container: 0, Host: 1, Length: 10}}, userns.Map{{Container: 1, Host: 1, Length: 10}}
-	if err := hasRoot(userns.Mapping{UIDs: all, GIDs: all}, "why"); err != nil {
-		t.Error(err)
-	}
-	for want, m := range map[string]userns.Mapping{
-		"the map has no container ID 0 for users, and why\nhint: map 0, too, such as --uidmap 0:1:1": {UIDs: some,
-			GIDs: all},
-		"the map has no container ID 0 for groups, and why\nhint: map 0, too, such as --gidmap 0:1:1": {UIDs: all,
-			GIDs: some},
+func TestThePolicyOfPruneIsThatOfItsFlags(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for name, tt := range map[string]struct {
+		o    pruneOptions
+		want disk.Policy
+	}{
+		"nothing":        {pruneOptions{}, disk.Policy{}},
+		"all":            {pruneOptions{all: true}, disk.Policy{Shared: true}},
+		"a limit":        {pruneOptions{maxUsedSpace: "10GB"}, disk.Policy{Limit: 10e9}},
+		"its older name": {pruneOptions{keepStorage: "1GiB"}, disk.Policy{Limit: 1 << 30}},
+		"unused":         {pruneOptions{filters: []string{"until=24h"}}, disk.Policy{Unused: now.Add(-24 * time.Hour)}},
+		"the longer of two": {pruneOptions{filters: []string{"until=24h", "until=48h", "until=1h"}},
+			disk.Policy{Unused: now.Add(-48 * time.Hour)}},
+		"kinds": {pruneOptions{types: []string{"mounts", "sources"}},
+			disk.Policy{Kinds: []disk.Kind{disk.Mounts, disk.Sources}}},
 	} {
-		if err := hasRoot(m, "why"); err == nil || err.Error() != want || !errors.As(err, new(command.UsageError)) {
-			t.Errorf("got %v, want %s", err, want)
+		got, err := tt.o.policy(now)
+		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got)\n%s", name, err, diff)
 		}
 	}
-	var text bytes.Buffer
-	if err := writeMapping(&text, userns.Mapping{UIDs: all, GIDs: some}); err != nil || text.String() !=
-		"KIND  CONTAINER  HOST  LENGTH\nuid   0          1     10\ngid   1          1     10\n" {
-		t.Errorf("%s, %v", text.String(), err)
+}
+
+// contextDir is a context with these files.
+func contextDir(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
+	return dir
 }

@@ -1,11 +1,10 @@
-package cli
+package diskcmd
 
 import (
 	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -18,9 +17,6 @@ import (
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
-// envMaxUsedSpace is what --max-used-space of build is without the flag.
-const envMaxUsedSpace = "COOPER_MAX_USED_SPACE"
-
 // pruneOptions are the flags of prune as they are written.
 type pruneOptions struct {
 	all, force, dryRun        bool
@@ -29,7 +25,7 @@ type pruneOptions struct {
 	store                     build.StoreOptions
 }
 
-func newPruneCmd(env command.Env) *cobra.Command {
+func NewPruneCmd(env command.Env) *cobra.Command {
 	var o pruneOptions
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
@@ -45,7 +41,7 @@ and whatever a build that runs now may use. Builds may run meanwhile: they find 
   cooper prune --all --force
   cooper prune --max-used-space 10GB --filter until=48h
   cooper prune --type=mounts,sources --dry-run`,
-		Args: noArgs,
+		Args: command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runPrune(cmd.Context(), env, &o) },
 	}
 	f := cmd.Flags()
@@ -147,22 +143,16 @@ func ask(ctx context.Context, env command.Env, items []disk.Item) (bool, error) 
 			parts = append(parts, fmt.Sprintf("%s (%d)", k, n))
 		}
 	}
-	fmt.Fprintf(env.Errs(), "This will remove %s: %s.\nAre you sure you want to continue? [y/N] ",
-		strings.Join(parts, ", "), disk.FormatSize(disk.Freed(items)))
-	answer := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(env.Stdin).ReadString('\n') // no answer is no
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case <-ctx.Done():
+	answer, err := command.Ask(ctx, env, bufio.NewReader(env.Stdin),
+		fmt.Sprintf("This will remove %s: %s.\nAre you sure you want to continue? [y/N] ",
+			strings.Join(parts, ", "), disk.FormatSize(disk.Freed(items))))
+	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
-	case a := <-answer:
-		if a == "y" || a == "yes" {
-			return true, nil
-		}
-		return false, errNotSure
 	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); err == nil && (answer == "y" || answer == "yes") {
+		return true, nil
+	}
+	return false, errNotSure // no answer is no
 }
 
 // withoutRecords makes one line of all the records.
@@ -201,19 +191,4 @@ func writePruned(env command.Env, items []disk.Item, total string) error {
 		return fmt.Errorf("write what was removed: %w", err)
 	}
 	return nil
-}
-
-// maxUsedSpace is the limit of a build: the flag's, or else the environment's; 0 is none.
-func maxUsedSpace(flag string) (int64, error) {
-	name := "--max-used-space"
-	if flag == "" {
-		if name, flag = envMaxUsedSpace, os.Getenv(envMaxUsedSpace); flag == "" {
-			return 0, nil
-		}
-	}
-	n, err := disk.ParseSize(flag)
-	if err != nil {
-		return 0, command.Usagef("%s: %w", name, err)
-	}
-	return n, nil
 }

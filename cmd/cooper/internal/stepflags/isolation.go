@@ -1,4 +1,4 @@
-package cli
+package stepflags
 
 import (
 	"context"
@@ -15,13 +15,13 @@ import (
 // What runs RUN steps.
 const (
 	isolationNative = "native"
-	isolationOCI    = "oci"
+	IsolationOCI    = "oci"
 )
 
-func (r *runFlags) registerIsolation(f *pflag.FlagSet) {
-	f.StringVar(&r.isolation, "isolation", "",
+func (r *Run) registerIsolation(f *pflag.FlagSet) {
+	f.StringVar(&r.Isolation, "isolation", "",
 		"what runs RUN steps: native (cooper itself, the default), or oci (an OCI runtime)")
-	f.Var((*nonEmpty)(&r.runtime), "runtime",
+	f.Var((*nonEmpty)(&r.Runtime), "runtime",
 		"OCI runtime for RUN steps: crun, runc or a path with a slash (default the first of them in PATH); implies --isolation=oci")
 	f.Var((*nonEmpty)(&r.keepBundle), "keep-bundle",
 		"new directory for the config.json of each RUN step, without secrets; implies --isolation=oci")
@@ -47,22 +47,22 @@ func (n *nonEmpty) Set(text string) error {
 }
 
 // isolate reads the flags about what runs RUN steps, but doesn't look for the runtime.
-func (r *runFlags) isolate(o *build.RunOptions) error {
-	switch r.isolation {
-	case "", isolationOCI:
+func (r *Run) isolate(o *build.RunOptions) error {
+	switch r.Isolation {
+	case "", IsolationOCI:
 	case "default", "process", "rootless", "chroot":
 		// What docker, podman and buildah call what needs no root, or is usual there: native isolates no less.
-		r.isolation = isolationNative
+		r.Isolation = isolationNative
 	case isolationNative:
-		if r.runtime != "" || r.keepBundle != "" {
+		if r.Runtime != "" || r.keepBundle != "" {
 			return errors.New("--isolation=native can't be used with --runtime or --keep-bundle, which are about OCI runtimes")
 		}
 	default:
-		return fmt.Errorf("--isolation=%s: must be native or oci", r.isolation)
+		return fmt.Errorf("--isolation=%s: must be native or oci", r.Isolation)
 	}
-	if r.runtime != "" {
-		if err := build.CheckRuntimeName(r.runtime); err != nil {
-			return fmt.Errorf("--runtime=%s: %w", r.runtime, err)
+	if r.Runtime != "" {
+		if err := build.CheckRuntimeName(r.Runtime); err != nil {
+			return fmt.Errorf("--runtime=%s: %w", r.Runtime, err)
 		}
 	}
 	if r.keepBundle == "" {
@@ -79,14 +79,14 @@ func (r *runFlags) isolate(o *build.RunOptions) error {
 	return nil
 }
 
-// findRuntime finds the runtime that the flags ask for, nil if they ask for none.
-func (r *runFlags) findRuntime() (*build.Runtime, error) {
-	if r.isolation != isolationOCI && r.runtime == "" && r.keepBundle == "" {
+// FindRuntime finds the runtime that the flags ask for, nil if they ask for none.
+func (r *Run) FindRuntime() (*build.Runtime, error) {
+	if r.Isolation != IsolationOCI && r.Runtime == "" && r.keepBundle == "" {
 		return nil, nil //nolint:nilnil // cooper's own executor is a value
 	}
-	found, err := build.FindRuntime(context.Background(), r.runtime)
+	found, err := build.FindRuntime(context.Background(), r.Runtime)
 	if err != nil && !errors.Is(err, build.ErrMachine) {
-		return nil, command.Usagef("--runtime=%s: %w", r.runtime, err)
+		return nil, command.Usagef("--runtime=%s: %w", r.Runtime, err)
 	}
 	return found, err
 }

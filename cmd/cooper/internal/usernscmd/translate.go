@@ -1,4 +1,4 @@
-package cli
+package usernscmd
 
 import (
 	"context"
@@ -11,12 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/userns"
 )
 
 // usernsTranslate is what cooper userns translate is asked for.
 type usernsTranslate struct {
-	flags    usernsFlags
+	flags    stepflags.Userns
 	id       string
 	from, to string
 	group    bool
@@ -50,7 +51,7 @@ printed, and it is an error if there is none.`,
 		},
 	}
 	f := cmd.Flags()
-	o.flags.register(f)
+	o.flags.Register(f)
 	f.StringVar(&o.from, "from", userns.SideContainer, "where ID is from: host, intermediate or container")
 	f.StringVar(&o.to, "to", "", "print only the ID there: host, intermediate or container")
 	f.BoolVar(&o.group, "group", false, "ID is a group ID")
@@ -64,7 +65,7 @@ func (o *usernsTranslate) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	r, err := o.flags.resolve(ctx, o.caller, o.finder)
+	r, err := o.flags.Resolve(ctx, o.caller, o.finder)
 	if err != nil {
 		return err
 	}

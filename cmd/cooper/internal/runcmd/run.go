@@ -1,4 +1,4 @@
-package cli
+package runcmd
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/tryout"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -32,12 +33,12 @@ type runOptions struct {
 	workdir, user, hostname               string
 	platform, pull                        string
 	registries                            command.RegistryFlags
-	sandbox                               runFlags
-	userns                                usernsFlags
+	sandbox                               stepflags.Run
+	userns                                stepflags.Userns
 	store                                 build.StoreOptions
 }
 
-func newRunCmd(env command.Env) *cobra.Command {
+func NewCmd(env command.Env) *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
 		Use:   "run [flags] CONTAINER|IMAGE [[--] COMMAND [ARG...]]",
@@ -79,7 +80,7 @@ if there is no such program, and 125 if it was not started for another reason.`,
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return command.Ending(runFlagError(cmd, env.Args, err), command.ExitMachine)
+		return command.Ending(runFlagError(cmd, err), command.ExitMachine)
 	})
 	o.register(cmd.Flags())
 	cmd.Flags().SetInterspersed(false) // what follows the image is the command's
@@ -87,7 +88,7 @@ if there is no such program, and 125 if it was not started for another reason.`,
 }
 
 // runFlagError explains flags that only a container manager has.
-func runFlagError(cmd *cobra.Command, args []string, err error) error {
+func runFlagError(cmd *cobra.Command, err error) error {
 	unknown := new(pflag.NotExistError)
 	if errors.As(err, &unknown) {
 		name := unknown.GetSpecifiedName()
@@ -96,7 +97,7 @@ func runFlagError(cmd *cobra.Command, args []string, err error) error {
 			return command.Usagef("%w: cooper is no container manager\nhint: podman run has it, on the same store", err)
 		}
 	}
-	return flagError(cmd, args, err)
+	return cmd.Parent().FlagErrorFunc()(cmd, err)
 }
 
 func (o *runOptions) register(f *pflag.FlagSet) {
@@ -118,10 +119,10 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.platform, "platform", "", "platform that the image must be for, OS/ARCH[/VARIANT]")
 	f.StringVar(&o.pull, "pull", "missing", "fetch the image: always, missing, newer or never")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing of the fetching of the image")
-	f.StringVar(&o.sandbox.network, "network", networkDefault,
+	f.StringVar(&o.sandbox.Network, "network", stepflags.NetworkDefault,
 		"network of the command: private (one of its own with a way out), none, ns:PATH, or host or default, which are the host's")
-	o.sandbox.registerSandbox(f, "the command")
-	o.userns.registerFor(f, "the command")
+	o.sandbox.RegisterSandbox(f, "the command")
+	o.userns.RegisterFor(f, "the command")
 	o.registries.AddRetries(f, "to pull")
 	o.registries.Add(f)
 	o.registerContainer(f)
@@ -163,7 +164,7 @@ func (o *runOptions) request(args []string) (req tryout.Request, err error) {
 		}
 		req.Platform = &list[0]
 	}
-	if req.Run, err = o.sandbox.options(); err != nil {
+	if req.Run, err = o.sandbox.Options(); err != nil {
 		return req, command.Usage(err)
 	}
 	return req, nil
@@ -228,8 +229,8 @@ func addVariable(list []string, text string) ([]string, error) {
 
 // signalOf is the signal that ended a context.
 func signalOf(cause error) syscall.Signal {
-	if stopped := new(interrupted); errors.As(cause, stopped) {
-		return stopped.signal
+	if stopped := new(command.Interrupted); errors.As(cause, stopped) {
+		return stopped.Signal
 	}
 	return syscall.SIGTERM
 }
@@ -278,7 +279,7 @@ func (o *runOptions) try(ctx context.Context, env command.Env, session *build.Se
 	if err := o.onlyContainers(); err != nil {
 		return errors.Join(err, shown.begin())
 	}
-	ns, note, err := o.userns.stepNS(ctx, env)
+	ns, note, err := o.userns.StepNS(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -305,8 +306,8 @@ func (o *runOptions) try(ctx context.Context, env command.Env, session *build.Se
 
 // endOf gives the error of a command that didn't end by itself its status.
 func endOf(err error) error {
-	if stopped := new(interrupted); errors.As(err, stopped) {
-		return command.StatusError(exitSignal + int(stopped.signal))
+	if stopped := new(command.Interrupted); errors.As(err, stopped) {
+		return command.StatusError(command.ExitSignal + int(stopped.Signal))
 	}
 	return command.Ending(err, tryout.StatusOf(err))
 }

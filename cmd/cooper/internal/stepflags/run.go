@@ -1,4 +1,4 @@
-package cli
+package stepflags
 
 import (
 	"encoding/csv"
@@ -15,30 +15,33 @@ import (
 	"github.com/cooperbuild/cooper/build"
 )
 
-// networkDefault is the network of steps for which nobody asks for another.
-const networkDefault = "default"
+// NetworkDefault is the network of steps for which nobody asks for another.
+const NetworkDefault = "default"
 
-// runFlags are the flags about RUN steps as they are written.
-type runFlags struct {
-	network, shmSize, cgroupParent    string
-	addHosts, dns, dnsSearch, dnsOpts []string
-	limits, capAdd, capDrop           []string
-	allow, securityOpts, volumes      []string
-	secrets, ssh                      []string
-	devices, hostLoopback             []string
-	isolation, runtime, keepBundle    string
-	httpProxy                         bool
+// Run are the flags about RUN steps as they are written.
+type Run struct {
+	Network, ShmSize                     string
+	AddHosts, DNS, DNSSearch, DNSOptions []string
+	Limits, CapAdd, CapDrop, Volumes     []string
+	Secrets                              []string
+	Isolation, Runtime                   string
+	// HTTPProxy gives the steps the proxy variables of the environment.
+	HTTPProxy bool
+
+	allow, securityOpts, ssh []string
+	devices, hostLoopback    []string
+	cgroupParent, keepBundle string
 }
 
-func (r *runFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&r.network, "network", networkDefault,
+func (r *Run) Register(f *pflag.FlagSet) {
+	f.StringVar(&r.Network, "network", NetworkDefault,
 		"network of RUN steps: private (one of their own with a way out), none, host, which also allows RUN --network=host, "+
 			"ns:PATH, or default, which is the host's")
 	f.StringSliceVar(&r.hostLoopback, "host-loopback", nil,
 		"port of this machine's loopback address that RUN steps reach at host.docker.internal with --network=private")
-	r.registerSandbox(f, "RUN steps")
-	f.BoolVar(&r.httpProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
-	f.StringArrayVar(&r.secrets, "secret", nil,
+	r.RegisterSandbox(f, "RUN steps")
+	f.BoolVar(&r.HTTPProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
+	f.StringArrayVar(&r.Secrets, "secret", nil,
 		"secret for RUN --mount=type=secret, and for servers (GIT_AUTH_TOKEN): id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
 	f.StringArrayVar(&r.ssh, "ssh", nil,
 		"agent or keys for RUN --mount=type=ssh and, as default, for git: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
@@ -53,28 +56,28 @@ func (r *runFlags) register(f *pflag.FlagSet) {
 	}
 }
 
-// registerSandbox adds the flags about the sandbox that whose commands run in.
-func (r *runFlags) registerSandbox(f *pflag.FlagSet, whose string) {
-	f.StringSliceVar(&r.addHosts, "add-host", nil, "line for /etc/hosts of "+whose+", NAME:ADDRESS")
-	f.StringSliceVar(&r.dns, "dns", nil,
+// RegisterSandbox adds the flags about the sandbox that whose commands run in.
+func (r *Run) RegisterSandbox(f *pflag.FlagSet, whose string) {
+	f.StringSliceVar(&r.AddHosts, "add-host", nil, "line for /etc/hosts of "+whose+", NAME:ADDRESS")
+	f.StringSliceVar(&r.DNS, "dns", nil,
 		"name server of "+whose+" instead of the host's, an address; none leaves the image's resolv.conf")
-	f.StringSliceVar(&r.dnsSearch, "dns-search", nil, "search domain of "+whose+"; . is none")
-	f.StringSliceVar(&r.dnsOpts, "dns-option", nil, "option for resolv.conf of "+whose)
-	f.StringVar(&r.shmSize, "shm-size", "", "size of /dev/shm of "+whose+", such as 128m (default 64m)")
-	f.StringSliceVar(&r.limits, "ulimit", nil, "resource limit of "+whose+", NAME=SOFT[:HARD], such as nofile=1024")
-	f.StringSliceVar(&r.capAdd, "cap-add", nil, "capability for "+whose+" besides the usual ones, or ALL")
-	f.StringSliceVar(&r.capDrop, "cap-drop", nil, "capability that is taken from "+whose+", or ALL")
+	f.StringSliceVar(&r.DNSSearch, "dns-search", nil, "search domain of "+whose+"; . is none")
+	f.StringSliceVar(&r.DNSOptions, "dns-option", nil, "option for resolv.conf of "+whose)
+	f.StringVar(&r.ShmSize, "shm-size", "", "size of /dev/shm of "+whose+", such as 128m (default 64m)")
+	f.StringSliceVar(&r.Limits, "ulimit", nil, "resource limit of "+whose+", NAME=SOFT[:HARD], such as nofile=1024")
+	f.StringSliceVar(&r.CapAdd, "cap-add", nil, "capability for "+whose+" besides the usual ones, or ALL")
+	f.StringSliceVar(&r.CapDrop, "cap-drop", nil, "capability that is taken from "+whose+", or ALL")
 	f.StringArrayVar(&r.securityOpts, "security-opt", nil,
 		"seccomp=unconfined: no system call filter for "+whose+"; no-new-privileges: setuid has no effect")
-	f.StringArrayVarP(&r.volumes, "volume", "v", nil,
+	f.StringArrayVarP(&r.Volumes, "volume", "v", nil,
 		"show a directory or file of the host to "+whose+", HOST:TARGET[:ro|:O|:idmap]; O throws away what is written, "+
 			"idmap shows real root's commands the host's owners as their own")
 }
 
-// options makes options of the flags, all but the secrets.
-func (r *runFlags) options() (build.RunOptions, error) {
-	o := build.RunOptions{AddHosts: r.addHosts,
-		Limits: r.limits, CapAdd: r.capAdd, CapDrop: r.capDrop}
+// Options makes options of the flags, all but the secrets.
+func (r *Run) Options() (build.RunOptions, error) {
+	o := build.RunOptions{AddHosts: r.AddHosts,
+		Limits: r.Limits, CapAdd: r.CapAdd, CapDrop: r.CapDrop}
 	switch {
 	case r.cgroupParent != "":
 		return o, errors.New(
@@ -93,15 +96,15 @@ func (r *runFlags) options() (build.RunOptions, error) {
 }
 
 // connect sets the network of the steps.
-func (r *runFlags) connect(o *build.RunOptions) error {
-	if err := o.SetNetwork(r.network); err != nil {
+func (r *Run) connect(o *build.RunOptions) error {
+	if err := o.SetNetwork(r.Network); err != nil {
 		return err
 	}
 	return o.SetHostLoopback(r.hostLoopback)
 }
 
-func (r *runFlags) names(o *build.RunOptions) error {
-	for _, h := range r.addHosts {
+func (r *Run) names(o *build.RunOptions) error {
+	for _, h := range r.AddHosts {
 		n := strings.IndexAny(h, ":=")
 		if n <= 0 || n == len(h)-1 {
 			return fmt.Errorf("--add-host %q: must be NAME:ADDRESS", h)
@@ -110,20 +113,20 @@ func (r *runFlags) names(o *build.RunOptions) error {
 	for _, f := range []struct {
 		name  string
 		given []string
-	}{{"--dns", r.dns}, {"--dns-option", r.dnsOpts}, {"--dns-search", r.dnsSearch}} {
-		if r.network == "none" && len(f.given) > 0 {
+	}{{"--dns", r.DNS}, {"--dns-option", r.DNSOptions}, {"--dns-search", r.DNSSearch}} {
+		if r.Network == "none" && len(f.given) > 0 {
 			return fmt.Errorf("the %s option cannot be used with --network=none", f.name)
 		}
 	}
 	none := func(server string) bool { return server == "none" }
-	o.DNS = build.DNS{Servers: r.dns, Search: r.dnsSearch, Options: r.dnsOpts, None: slices.ContainsFunc(r.dns, none)}
-	if o.DNS.None && !slices.ContainsFunc(r.dns, func(server string) bool { return !none(server) }) {
+	o.DNS = build.DNS{Servers: r.DNS, Search: r.DNSSearch, Options: r.DNSOptions, None: slices.ContainsFunc(r.DNS, none)}
+	if o.DNS.None && !slices.ContainsFunc(r.DNS, func(server string) bool { return !none(server) }) {
 		o.DNS.Servers = nil
 	}
 	return o.DNS.Check()
 }
 
-func (r *runFlags) entitle(o *build.RunOptions) error {
+func (r *Run) entitle(o *build.RunOptions) error {
 	for _, what := range r.allow {
 		dir, isDir := strings.CutPrefix(what, "fs.read=")
 		switch {
@@ -146,7 +149,7 @@ func (r *runFlags) entitle(o *build.RunOptions) error {
 	return nil
 }
 
-func (r *runFlags) secure(o *build.RunOptions) error {
+func (r *Run) secure(o *build.RunOptions) error {
 	for _, opt := range r.securityOpts {
 		name, value := opt, ""
 		if n := strings.IndexAny(opt, "=:"); n >= 0 {
@@ -169,11 +172,11 @@ func (r *runFlags) secure(o *build.RunOptions) error {
 	return nil
 }
 
-func (r *runFlags) mount(o *build.RunOptions) (err error) {
-	if o.ShmSize, err = parseSize(r.shmSize); err != nil {
-		return fmt.Errorf("--shm-size=%s: %w", r.shmSize, err)
+func (r *Run) mount(o *build.RunOptions) (err error) {
+	if o.ShmSize, err = parseSize(r.ShmSize); err != nil {
+		return fmt.Errorf("--shm-size=%s: %w", r.ShmSize, err)
 	}
-	for _, text := range r.volumes {
+	for _, text := range r.Volumes {
 		v, err := build.ParseVolume(text)
 		if err != nil {
 			return err
@@ -203,7 +206,7 @@ func parseSize(text string) (int64, error) {
 }
 
 // agents reads --ssh. Without a path it is the agent of the environment.
-func (r *runFlags) agents(o *build.RunOptions) error {
+func (r *Run) agents(o *build.RunOptions) error {
 	o.Agents = map[string][]string{}
 	for _, text := range r.ssh {
 		id, list, _ := strings.Cut(text, "=")
@@ -230,9 +233,9 @@ func (r *runFlags) agents(o *build.RunOptions) error {
 	return nil
 }
 
-// proxies are the proxy settings of the environment, without those that the build is given others for.
-func (r *runFlags) proxies(args map[string]*string) map[string]string {
-	if !r.httpProxy {
+// Proxies are the proxy settings of the environment, without those that the build is given others for.
+func (r *Run) Proxies(args map[string]*string) map[string]string {
+	if !r.HTTPProxy {
 		return nil
 	}
 	given := map[string]bool{}

@@ -1,4 +1,4 @@
-package cli
+package diskcmd
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ import (
 // leastWatch is the shortest time between two looks.
 const leastWatch = 100 * time.Millisecond
 
-func newTopCmd(env command.Env) *cobra.Command {
+func NewTopCmd(env command.Env) *cobra.Command {
 	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "top [-w | --watch[=TIME]] [BUILD] [DESCRIPTOR...]",
@@ -52,7 +52,7 @@ outside of it.`,
 			if every < leastWatch {
 				return command.Usagef("--watch=%s: must be a time of at least %s, such as 2s", every, leastWatch)
 			}
-			if d, err := time.ParseDuration(first(args)); err == nil && d > 0 {
+			if d, err := time.ParseDuration(command.First(args)); err == nil && d > 0 {
 				return command.Usagef("%q is neither a build nor a descriptor\nhint: a time goes with an equals sign: --watch=%[1]s",
 					args[0])
 			}

@@ -1,4 +1,4 @@
-package cli
+package usernscmd
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -57,7 +58,7 @@ func runUserns(lookup callerLookup, args ...string) (string, error) {
 // withoutUsernsVariables keeps the machine's own settings out of a test.
 func withoutUsernsVariables(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{envUserns, envPodmanUserns} {
+	for _, name := range []string{stepflags.EnvUserns, stepflags.EnvPodmanUserns} {
 		t.Setenv(name, "")
 		if err := os.Unsetenv(name); err != nil {
 			t.Fatal(err)
@@ -100,7 +101,7 @@ func TestThePageShowsWhatTheProgramPrints(t *testing.T) {
 		}
 		return
 	}
-	t.Errorf("%s is out of date: go test ./cmd/cooper/internal/cli -run TestThePage -update\nit should be\n%s", usernsPage,
+	t.Errorf("%s is out of date: go test ./cmd/cooper/internal/usernscmd -run TestThePage -update\nit should be\n%s", usernsPage,
 		page.String())
 }
 
@@ -143,7 +144,7 @@ func TestTheEnvironmentGivesTheModeUnlessAFlagDoes(t *testing.T) {
 		{"a mistake of podman's", "-", "noexist", []string{"translate", "1"}, "PODMAN_USERNS=noexist: must be host,"},
 	} {
 		withoutUsernsVariables(t)
-		for name, value := range map[string]string{envUserns: test.cooper, envPodmanUserns: test.podman} {
+		for name, value := range map[string]string{stepflags.EnvUserns: test.cooper, stepflags.EnvPodmanUserns: test.podman} {
 			if value != "-" {
 				t.Setenv(name, value)
 			}
@@ -221,5 +222,15 @@ func TestTheMapOfAProcessIsShown(t *testing.T) {
 	_, err = runUserns(pageCaller(t, false), "show", "ns:/proc/1/ns/user")
 	if err == nil || !strings.Contains(err.Error(), "not yours") && !strings.Contains(err.Error(), "below this one") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestTheMapIsATable(t *testing.T) {
+	t.Parallel()
+	all, some := userns.Map{{Container: 0, Host: 1, Length: 10}}, userns.Map{{Container: 1, Host: 1, Length: 10}}
+	var text bytes.Buffer
+	if err := writeMapping(&text, userns.Mapping{UIDs: all, GIDs: some}); err != nil || text.String() !=
+		"KIND  CONTAINER  HOST  LENGTH\nuid   0          1     10\ngid   1          1     10\n" {
+		t.Errorf("%s, %v", text.String(), err)
 	}
 }

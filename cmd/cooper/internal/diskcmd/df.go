@@ -1,4 +1,4 @@
-package cli
+package diskcmd
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ type dfOptions struct {
 	store   build.StoreOptions
 }
 
-func newDfCmd(env command.Env) *cobra.Command {
+func NewDfCmd(env command.Env) *cobra.Command {
 	var o dfOptions
 	cmd := &cobra.Command{
 		Use:   "df [flags]",
@@ -42,7 +42,7 @@ back now; what running builds use is not in it. Everything is measured, so it ta
 		Example: `  cooper df
   cooper df -v
   cooper df --format json | jq '.types[] | {type, reclaimable}'`,
-		Args: noArgs,
+		Args: command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.format != "table" && o.format != "json" {
 				return command.Usagef("--format=%s: must be table or json", o.format)

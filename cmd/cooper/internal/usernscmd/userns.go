@@ -1,4 +1,4 @@
-package cli
+package usernscmd
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -22,10 +23,13 @@ type callerLookup func(ctx context.Context) (userns.Caller, userns.Finder, error
 // thisCaller looks up the user of this process.
 func thisCaller(env command.Env) callerLookup {
 	return func(ctx context.Context) (userns.Caller, userns.Finder, error) {
-		caller, err := usernsCaller(ctx, userns.Finder{})
+		caller, err := stepflags.Caller(ctx, userns.Finder{})
 		return caller, userns.Finder{}, err
 	}
 }
+
+// NewCmd makes the command userns.
+func NewCmd(env command.Env) *cobra.Command { return newUsernsCmd(thisCaller(env)) }
 
 func newUsernsCmd(lookup callerLookup) *cobra.Command {
 	cmd := &cobra.Command{
@@ -33,7 +37,7 @@ func newUsernsCmd(lookup callerLookup) *cobra.Command {
 		Short: "Show the ID maps of user namespaces, and translate IDs",
 		Long: `Show the ID maps of user namespaces, and translate IDs. No namespace is made and nothing changed: the maps are what a build of
 this user would have.`,
-		Args: onlyCommands,
+		Args: command.OnlyCommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newUsernsShowCmd(lookup), newUsernsTranslateCmd(lookup))
@@ -42,7 +46,7 @@ this user would have.`,
 
 // usernsShow is what cooper userns show is asked for.
 type usernsShow struct {
-	flags  usernsFlags
+	flags  stepflags.Userns
 	modes  []string
 	format string
 	caller userns.Caller
@@ -70,7 +74,7 @@ first two are the same. ns:PATH can be any file of a user namespace: /proc/PID/n
 			return o.run(cmd.Context(), cmd.OutOrStdout())
 		},
 	}
-	o.flags.register(cmd.Flags())
+	o.flags.Register(cmd.Flags())
 	cmd.Flags().StringVar(&o.format, "format", "text", "how to write the maps: text or json")
 	return cmd
 }
@@ -120,15 +124,15 @@ func (o *usernsShow) run(ctx context.Context, out io.Writer) error {
 
 // resolve gives what is to be shown.
 func (o *usernsShow) resolve(ctx context.Context) ([]userns.Resolved, error) {
-	if len(o.modes) > 0 && o.flags.given() {
+	if len(o.modes) > 0 && o.flags.Given() {
 		return nil, command.Usagef("MODE and the flags exclude each other: cooper userns show keep-id, or cooper userns show --userns=keep-id")
 	}
-	req, err := o.flags.request(os.LookupEnv)
+	req, err := o.flags.Request(os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}
-	if len(o.modes) == 0 && (o.flags.given() || req.Mode.Name != userns.ModeDefault) {
-		r, err := o.flags.resolve(ctx, o.caller, o.finder)
+	if len(o.modes) == 0 && (o.flags.Given() || req.Mode.Name != userns.ModeDefault) {
+		r, err := o.flags.Resolve(ctx, o.caller, o.finder)
 		return []userns.Resolved{r}, err
 	}
 	modes := o.modes

@@ -1,4 +1,4 @@
-package cli
+package runcmd
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/tryout"
 	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
@@ -154,8 +155,8 @@ func (o *runOptions) runIn(ctx context.Context, env command.Env, s *build.Sessio
 
 // endInContainer gives the error of a command that didn't end by itself its status.
 func endInContainer(err error) error {
-	if stopped := new(interrupted); errors.As(err, stopped) {
-		return command.StatusError(exitSignal + int(stopped.signal))
+	if stopped := new(command.Interrupted); errors.As(err, stopped) {
+		return command.StatusError(command.ExitSignal + int(stopped.Signal))
 	}
 	return command.Ending(err, working.StatusOf(err))
 }
@@ -165,35 +166,35 @@ func (o *runOptions) containerOptions(ctx context.Context, env command.Env, c *w
 	shown *untilBegun) (opts working.Options, err error) {
 	opts = working.Options{Cached: workcmd.Cached(), Did: workcmd.Did}
 	kept, flags := c.State.Sandbox(), o.sandbox
-	flags.addHosts = append(kept.AddHosts, flags.addHosts...)
-	flags.limits = append(kept.Limits, flags.limits...)
-	flags.volumes = append(kept.Volumes, flags.volumes...)
-	flags.capAdd, flags.capDrop = append(kept.CapAdd, flags.capAdd...), append(kept.CapDrop, flags.capDrop...)
-	if len(flags.dns)+len(flags.dnsSearch)+len(flags.dnsOpts) == 0 {
-		flags.dns, flags.dnsSearch, flags.dnsOpts = kept.DNS, kept.DNSSearch, kept.DNSOptions
+	flags.AddHosts = append(kept.AddHosts, flags.AddHosts...)
+	flags.Limits = append(kept.Limits, flags.Limits...)
+	flags.Volumes = append(kept.Volumes, flags.Volumes...)
+	flags.CapAdd, flags.CapDrop = append(kept.CapAdd, flags.CapAdd...), append(kept.CapDrop, flags.CapDrop...)
+	if len(flags.DNS)+len(flags.DNSSearch)+len(flags.DNSOptions) == 0 {
+		flags.DNS, flags.DNSSearch, flags.DNSOptions = kept.DNS, kept.DNSSearch, kept.DNSOptions
 	}
-	if flags.shmSize == "" {
-		flags.shmSize = kept.ShmSize
+	if flags.ShmSize == "" {
+		flags.ShmSize = kept.ShmSize
 	}
 	if !o.flags.Changed("network") && kept.Network != "" {
-		flags.network = kept.Network
+		flags.Network = kept.Network
 	}
-	flags.volumes = slices.Clone(flags.volumes)
-	for i, v := range flags.volumes {
-		flags.volumes[i] = absolute(v)
+	flags.Volumes = slices.Clone(flags.Volumes)
+	for i, v := range flags.Volumes {
+		flags.Volumes[i] = absolute(v)
 	}
-	if flags.runtime = o.container.runtime; flags.runtime == "" {
-		flags.isolation = ""
+	if flags.Runtime = o.container.runtime; flags.Runtime == "" {
+		flags.Isolation = ""
 	}
-	if opts.Run, err = flags.options(); err != nil {
+	if opts.Run, err = flags.Options(); err != nil {
 		return opts, command.Usage(err)
 	}
 	//nolint:contextcheck // a runtime that is asked for its version ends by itself
-	if opts.Run.Runtime, err = flags.findRuntime(); err != nil {
+	if opts.Run.Runtime, err = flags.FindRuntime(); err != nil {
 		return opts, err
 	}
 	var note string
-	if opts.StepNS, note, err = o.userns.stepNS(ctx, env); note != "" {
+	if opts.StepNS, note, err = o.userns.StepNS(ctx, env); note != "" {
 		fmt.Fprintf(shown.env.Errs(), "cooper: %s\n", note)
 	}
 	return opts, err
@@ -201,11 +202,11 @@ func (o *runOptions) containerOptions(ctx context.Context, env command.Env, c *w
 
 // usual gives what other tools write in another way the form that it has here.
 func (o *runOptions) usual() {
-	if o.sandbox.network == "private" {
-		o.sandbox.network = networkDefault
+	if o.sandbox.Network == "private" {
+		o.sandbox.Network = stepflags.NetworkDefault
 	}
-	for i, v := range o.sandbox.volumes {
-		o.sandbox.volumes[i] = absolute(v)
+	for i, v := range o.sandbox.Volumes {
+		o.sandbox.Volumes[i] = absolute(v)
 	}
 }
 

@@ -1,4 +1,4 @@
-package cli
+package stepflags
 
 import (
 	"context"
@@ -17,22 +17,22 @@ import (
 
 // Environment variables that say which mode there is without --userns, the first one first.
 const (
-	envUserns       = "COOPER_USERNS"
-	envPodmanUserns = "PODMAN_USERNS"
+	EnvUserns       = "COOPER_USERNS"
+	EnvPodmanUserns = "PODMAN_USERNS"
 )
 
-// usernsFlags are the flags about the user namespace of steps as they are written.
-type usernsFlags struct {
+// Userns are the flags about the user namespace of steps as they are written.
+type Userns struct {
 	mode                   string
 	modeGiven              *pflag.Flag
 	uidMaps, gidMaps       []string
 	subUIDName, subGIDName string
 }
 
-func (u *usernsFlags) register(f *pflag.FlagSet) { u.registerFor(f, "RUN steps") }
+func (u *Userns) Register(f *pflag.FlagSet) { u.RegisterFor(f, "RUN steps") }
 
-// registerFor adds the flags about the namespace that whose commands run in.
-func (u *usernsFlags) registerFor(f *pflag.FlagSet, whose string) {
+// RegisterFor adds the flags about the namespace that whose commands run in.
+func (u *Userns) RegisterFor(f *pflag.FlagSet, whose string) {
 	f.StringVar(&u.mode, "userns", "",
 		"user namespace of "+whose+": host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH (one that exists) "+
 			"(default $COOPER_USERNS, or else $PODMAN_USERNS)")
@@ -46,16 +46,16 @@ func (u *usernsFlags) registerFor(f *pflag.FlagSet, whose string) {
 		"map the group IDs that this name has in /etc/subgid (default as the other of the two)")
 }
 
-// given reports whether there is any of the flags.
-func (u *usernsFlags) given() bool { return u.modeGiven.Changed || u.mapsGiven() }
+// Given reports whether there is any of the flags.
+func (u *Userns) Given() bool { return u.modeGiven.Changed || u.mapsGiven() }
 
 // mapsGiven reports whether there is a flag that gives a map.
-func (u *usernsFlags) mapsGiven() bool {
+func (u *Userns) mapsGiven() bool {
 	return len(u.uidMaps)+len(u.gidMaps) > 0 || u.subUIDName != "" || u.subGIDName != ""
 }
 
-// request parses the flags. Who calls, and what is found for names, is still missing in it. env looks variables up.
-func (u *usernsFlags) request(env func(string) (string, bool)) (userns.Request, error) {
+// Request parses the flags. Who calls, and what is found for names, is still missing in it. env looks variables up.
+func (u *Userns) Request(env func(string) (string, bool)) (userns.Request, error) {
 	var req userns.Request
 	var err error
 	if req.Mode, err = u.parseMode(env); err != nil {
@@ -69,11 +69,11 @@ func (u *usernsFlags) request(env func(string) (string, bool)) (userns.Request, 
 }
 
 // parseMode takes the mode from the flag, or from the environment if no flag says anything.
-func (u *usernsFlags) parseMode(env func(string) (string, bool)) (userns.Mode, error) {
-	if u.given() {
+func (u *Userns) parseMode(env func(string) (string, bool)) (userns.Mode, error) {
+	if u.Given() {
 		return userns.ParseMode(u.mode)
 	}
-	for _, name := range []string{envUserns, envPodmanUserns} {
+	for _, name := range []string{EnvUserns, EnvPodmanUserns} {
 		text, ok := env(name)
 		if !ok {
 			continue
@@ -88,11 +88,11 @@ func (u *usernsFlags) parseMode(env func(string) (string, bool)) (userns.Mode, e
 	return userns.Mode{}, nil
 }
 
-// resolve says which namespaces the flags make for a caller. Errors match userns.ErrBadRequest, or are those of a
+// Resolve says which namespaces the flags make for a caller. Errors match userns.ErrBadRequest, or are those of a
 // Finder.
-func (u *usernsFlags) resolve(ctx context.Context, caller userns.Caller, finder userns.Finder) (userns.Resolved,
+func (u *Userns) Resolve(ctx context.Context, caller userns.Caller, finder userns.Finder) (userns.Resolved,
 	error) {
-	req, err := u.request(os.LookupEnv)
+	req, err := u.Request(os.LookupEnv)
 	if err != nil {
 		return userns.Resolved{}, err
 	}
@@ -104,7 +104,7 @@ func (u *usernsFlags) resolve(ctx context.Context, caller userns.Caller, finder 
 }
 
 // named looks up the ranges of the names that were given, if any.
-func (u *usernsFlags) named(ctx context.Context, finder userns.Finder) (*userns.SubIDs, error) {
+func (u *Userns) named(ctx context.Context, finder userns.Finder) (*userns.SubIDs, error) {
 	users, groups := u.subUIDName, u.subGIDName
 	if users == "" {
 		users = groups
@@ -137,8 +137,8 @@ func ownerNamed(name string) userns.User {
 	return o
 }
 
-// usernsCaller says who calls and what the first namespace is, or would be: none is entered.
-func usernsCaller(ctx context.Context, finder userns.Finder) (userns.Caller, error) {
+// Caller says who calls and what the first namespace is, or would be: none is entered.
+func Caller(ctx context.Context, finder userns.Finder) (userns.Caller, error) {
 	who, err := userns.ThisProcess()
 	if err == nil && !who.Root {
 		err = reexec.CheckIDs()

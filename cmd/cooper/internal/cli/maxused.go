@@ -1,0 +1,26 @@
+package cli
+
+import (
+	"os"
+
+	"github.com/cooperbuild/cooper/build/disk"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+)
+
+// envMaxUsedSpace is what --max-used-space of build is without the flag.
+const envMaxUsedSpace = "COOPER_MAX_USED_SPACE"
+
+// maxUsedSpace is the limit of a build: the flag's, or else the environment's; 0 is none.
+func maxUsedSpace(flag string) (int64, error) {
+	name := "--max-used-space"
+	if flag == "" {
+		if name, flag = envMaxUsedSpace, os.Getenv(envMaxUsedSpace); flag == "" {
+			return 0, nil
+		}
+	}
+	n, err := disk.ParseSize(flag)
+	if err != nil {
+		return 0, command.Usagef("%s: %w", name, err)
+	}
+	return n, nil
+}
