@@ -154,11 +154,12 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/rootfs",
 			job: "root file systems: chains of layers that are made, looked up, committed and shown",
-			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/reading " +
-				"build/internal/rootfs/together build/internal/store build/internal/store/idranges " +
-				"build/internal/store/images build/internal/store/shift build/internal/store/snapshot " +
-				"build/plan build/progress build/reclaim executor executor/joined executor/overlay " +
-				"imagebuilder/layer internal/fsys internal/guard userns userns/accounts",
+			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/flights " +
+				"build/internal/rootfs/reading build/internal/rootfs/together build/internal/store " +
+				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
+				"build/internal/store/snapshot build/plan build/progress build/reclaim executor " +
+				"executor/joined executor/overlay imagebuilder/layer internal/fsys internal/guard userns " +
+				"userns/accounts",
 		},
 		{
 			pkg: "build/internal/rootfs/reading",
@@ -173,6 +174,16 @@ func innerRows() []importRule {
 				"build/internal/store/storetest build/plan build/progress",
 		},
 		{pkg: "build/internal/rootfs/together", job: "builds that run at once do equal steps once"},
+		{
+			pkg:       "build/internal/rootfs/flights",
+			job:       "builds that run at once, in whatever processes, run equal steps once",
+			mayImport: "build/internal/cache internal/flock internal/guard",
+		},
+		{
+			pkg:       "build/internal/rootfs/directories",
+			job:       "directories that WORKDIR makes, and working directories that an image lacks",
+			mayImport: "build/internal/fileop build/internal/rootfs",
+		},
 		{
 			pkg: "build/internal/outputs",
 			job: "images of what a build ends with: records, names, what else is written",
@@ -197,18 +208,19 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/runstep",
 			job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
-			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs build/internal/source " +
-				"build/internal/sshagent build/internal/stepinput build/internal/store " +
-				"build/internal/store/uses build/outfile build/plan build/progress build/top executor " +
-				"executor/emulator executor/overlay internal/flock internal/fsys network network/policy " +
-				"userns",
+			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs " +
+				"build/internal/rootfs/directories build/internal/source build/internal/sshagent " +
+				"build/internal/stepinput build/internal/store build/internal/store/uses build/outfile " +
+				"build/plan build/progress build/top executor executor/emulator executor/overlay " +
+				"internal/flock internal/fsys network network/policy userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
 			mayImport: "build/internal/cache build/internal/fetch/git build/internal/fetch/web " +
-				"build/internal/fileop build/internal/rootfs build/internal/source build/internal/sshagent " +
-				"build/internal/stepinput build/internal/store/snapshot build/plan build/progress " +
-				"imagebuilder/layer internal/fsys internal/guard",
+				"build/internal/fileop build/internal/rootfs build/internal/rootfs/directories " +
+				"build/internal/source build/internal/sshagent build/internal/stepinput " +
+				"build/internal/store/snapshot build/plan build/progress imagebuilder/layer internal/fsys " +
+				"internal/guard",
 		},
 		{
 			pkg: "build/internal/bases",

@@ -72,6 +72,9 @@ func (c *Cache) path(kind string, k Key) string {
 	return filepath.Join(c.dir, kind, string(k[:2]), string(k[2:]))
 }
 
+// Flights is the directory for what tells which steps are being run at the moment. It may not be there.
+func (c *Cache) Flights() string { return filepath.Join(c.dir, "flights") }
+
 // Get returns the record under a key, nil if there is none. A record that can't be read counts as none: the step is
 // run again and writes it anew.
 func (c *Cache) Get(k Key) *Record {

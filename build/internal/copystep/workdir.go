@@ -5,6 +5,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/directories"
 	"github.com/cooperbuild/cooper/build/plan"
 )
 
@@ -30,7 +31,7 @@ func (w workdir) Keys() []rootfs.KeyFunc {
 }
 
 func (w workdir) Exec(ctx context.Context, t *rootfs.Staged) error {
-	return rootfs.Mkdir(ctx, t, w.op.Path, w.op.User)
+	return directories.Make(ctx, t, w.op.Path, w.op.User)
 }
 
 // Stable is true: there is no other input than the instruction.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/reading"
-	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/reclaim"
@@ -55,8 +54,8 @@ type commit struct {
 	shape cache.Key
 	into  records
 	took  time.Duration
-	// turn ends when the step's result is recorded, or when it is known that it won't be.
-	turn together.Turn
+	// end is called when the step's result is recorded, or when it is known that it won't be; it is not nil.
+	end func()
 }
 
 // settleFor is how long a step waits for the digests of its own layer. Most layers are small enough for that. Once the
@@ -95,7 +94,7 @@ func (c commit) giveBack() error {
 
 // run makes the layer, tells those who wait for the root, and records what the step has made.
 func (c commit) run(ctx context.Context) error {
-	defer c.turn.End()
+	defer c.end()
 	r := c.root
 	var once sync.Once
 	known := func(err error) {

@@ -105,6 +105,16 @@ func (r *Root) WaitKnown(ctx context.Context) error {
 	}
 }
 
+// isKnown tells whether the root has its content ID.
+func (r *Root) isKnown() bool {
+	select {
+	case <-r.known:
+		return r.unknown == nil
+	default:
+		return false
+	}
+}
+
 // IsSealed tells whether all layers of the root are in the store.
 func (r *Root) IsSealed() bool {
 	select {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/flights"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/reading"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/internal/store"
@@ -65,6 +66,8 @@ type Roots struct {
 	merges     merges
 	commits    *commits
 	cleanups   *cleanups
+	// flights are the steps that builds in whatever processes run at the moment.
+	flights *flights.Room
 	// ran counts the steps that were done, cached those whose layers came from the cache.
 	ran, cached atomic.Int64
 }
@@ -76,9 +79,10 @@ func New(o Options) *Roots {
 	found := results{cache: o.Cache, store: o.Store, owners: own, date: o.Date, arrivals: come, ttl: o.TTL}
 	return &Roots{
 		Options: o, snapshots: snapshots, owners: own, results: found, cleanups: ends,
-		views:  views{snapshots: snapshots, owners: own, space: o.Space},
-		links:  links{results: found, chains: snapshots.Chains(), space: o.Space},
-		merges: merges{results: found, chains: snapshots.Chains(), space: o.Space},
+		flights: flights.New(o.Cache),
+		views:   views{snapshots: snapshots, owners: own, space: o.Space},
+		links:   links{results: found, chains: snapshots.Chains(), space: o.Space},
+		merges:  merges{results: found, chains: snapshots.Chains(), space: o.Space},
 		namespaces: &namespaces{identity: o.Identity, progress: o.Progress,
 			ranges: &ranges{store: o.Store, identity: o.Identity, snapshots: snapshots, owners: own}},
 		commits: &commits{

@@ -3,12 +3,9 @@ package rootfs
 import (
 	"context"
 	"errors"
-	"slices"
-	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/fileop"
-	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/userns"
@@ -32,6 +29,11 @@ type Shape struct {
 	Key cache.Key
 	// Linked tells that the layer doesn't depend on the root below, and that the keys don't either (COPY --link).
 	Linked bool
+	// Awaited tells that a build which comes to the step while another is at an equal one waits for that: knowing that
+	// they are equal takes no time beside doing it.
+	Awaited bool
+	// ReadsFiles tells that making the key may take long even if the root below is known.
+	ReadsFiles bool
 }
 
 // A KeyFunc makes the cache key of a step's result on a root with the content ID below, from the content of the step's
@@ -55,116 +57,6 @@ func (t *Staged) WroteFor(owners ...fileop.Owner) {
 	for _, o := range owners {
 		t.wrote.UIDs, t.wrote.GIDs = append(t.wrote.UIDs, o.UID), append(t.wrote.GIDs, o.GID)
 	}
-}
-
-// Make takes a step's layer from the cache or does the step. The root it returns may still be waiting for its
-// commit.
-func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r *Root, cached bool, err error) {
-	if below, err = b.merges.limit(ctx, below); err != nil {
-		return nil, false, err
-	}
-	shape := w.Shape()
-	turn, err := b.Together.Begin(ctx, together.Chain(below.steps, string(shape.Key)))
-	if err != nil {
-		return nil, false, err
-	}
-	mine := true // until the commit has the turn
-	defer func() {
-		if mine {
-			turn.End()
-		}
-	}()
-	if (!b.NoCache && !s.Fresh || turn.Again && !secretive(s)) && b.seen(ctx, shape.Key) {
-		r, key, err := lookUp(ctx, b.records(shape), below, w.Keys())
-		if r != nil && err == nil {
-			b.cached.Add(1)
-			b.commits.note(s, shape.Key, key)
-			err = b.Cache.MarkSeen(shape.Key)
-			r = b.found(r, below, turn)
-		}
-		if r != nil || err != nil {
-			return r, r != nil, err
-		}
-	}
-	started := time.Now()
-	t, r, err := b.do(ctx, s, below, w)
-	if err != nil {
-		return nil, false, err
-	}
-	r.steps, mine = turn.Steps, false
-	return r, false, b.commits.begin(ctx, commit{
-		root: r, target: t, work: w, shape: shape.Key, into: b.records(shape), took: time.Since(started), turn: turn,
-	})
-}
-
-// secretive tells whether a step sees what no key has: another build, which may give it something else, has not done it
-// for this one.
-func secretive(s *plan.Step) bool {
-	run, ok := s.Op.(*plan.Run)
-	return ok && slices.ContainsFunc(run.Mounts,
-		func(m plan.Mount) bool { return m.Type == plan.MountSecret || m.Type == plan.MountSSH })
-}
-
-// found is a root of the cache as one of this step's own, whose steps can be told from those below.
-func (b *Roots) found(r, below *Root, turn together.Turn) *Root {
-	if b.Together == nil {
-		return r
-	}
-	if r == below { // the step writes nothing
-		r = sealedRoot(below, below.content, below.layers, below.created)
-	}
-	r.steps = turn.Steps
-	return r
-}
-
-// do does the step, which gives the root that is still to be committed.
-func (b *Roots) do(ctx context.Context, s *plan.Step, below *Root, w Work) (*Staged, *Root, error) {
-	t, err := b.prepare(ctx, s, below, w.Shape().Linked)
-	if err != nil {
-		return nil, nil, err
-	}
-
-	b.Space.Check() // the step may have written to a cache mount, even if it failed
-	if err := w.Exec(ctx, t); err != nil {
-		err = b.explainGone(t.Below, err)
-		return nil, nil, errors.Join(err, t.Snap.Remove())
-	}
-	b.ran.Add(1)
-	r, err := newRoot(t)
-	if err != nil {
-		return nil, nil, errors.Join(err, t.Snap.Remove())
-	}
-	return t, r, nil
-}
-
-// records are where what a step of this shape has made is found, and kept.
-func (b *Roots) records(shape Shape) records {
-	if shape.Linked {
-		return b.links
-	}
-	return b.results
-}
-
-// seen tells whether a step of this shape was ever recorded, here or in a shared cache.
-func (b *Roots) seen(ctx context.Context, shape cache.Key) bool {
-	return b.Cache.Seen(shape) || b.Shared != nil && b.Shared.Seen(ctx, shape)
-}
-
-// lookUp returns the root that there is a record of, and the record's key; nil if there is none.
-func lookUp(ctx context.Context, made records, below *Root, keys []KeyFunc) (*Root, cache.Key, error) {
-	if err := below.Wait(ctx); err != nil {
-		return nil, "", err
-	}
-	for _, makeKey := range keys {
-		key, err := makeKey(ctx, below.content)
-		if err != nil {
-			return nil, "", err
-		}
-		if r, err := made.find(ctx, below, key); r != nil || err != nil {
-			return r, key, err
-		}
-	}
-	return nil, "", nil
 }
 
 // prepare makes the snapshot that a step writes to; linked tells that the step doesn't see the files of the root below.
@@ -214,7 +106,7 @@ func (b *Roots) Seal(ctx context.Context, t *Staged) (*Root, error) {
 	if err != nil {
 		return nil, errors.Join(err, t.Snap.Remove())
 	}
-	c := commit{commits: b.commits, root: r, target: t, work: unrecorded{}, into: b.results}
+	c := commit{commits: b.commits, root: r, target: t, work: unrecorded{}, into: b.results, end: func() {}}
 	if err := c.run(ctx); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/directories"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/roottest"
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -146,7 +147,7 @@ func TestDirectoriesAreMadeForTheirUser(t *testing.T) {
 		} {
 			step := roottest.Files(fmt.Sprint("mkdir", n))
 			step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
-				return rootfs.Mkdir(ctx, target, "/there/x/y", test.user)
+				return directories.Make(ctx, target, "/there/x/y", test.user)
 			}
 			r, _ := b.Do(t, below, step)
 			view, err := b.View(t.Context(), r, rootfs.NS{})
@@ -167,7 +168,7 @@ func TestDirectoriesAreMadeForTheirUser(t *testing.T) {
 		}
 		step := roottest.Files("file in the way")
 		step.Then = func(ctx context.Context, target *rootfs.Staged, _ string) error {
-			return rootfs.Mkdir(ctx, target, "/there/f/x", "")
+			return directories.Make(ctx, target, "/there/f/x", "")
 		}
 		if _, _, err := b.Make(t.Context(), &plan.Step{}, below, step); !errors.Is(err, unix.ENOTDIR) {
 			t.Errorf("below a file: %v", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/directories"
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -82,7 +83,12 @@ func (w *work) shape() *cache.KeyBuilder {
 	return k
 }
 
-func (w *work) Shape() rootfs.Shape { return rootfs.Shape{Key: w.shape().Key()} }
+func (w *work) Shape() rootfs.Shape {
+	showsContext := slices.ContainsFunc(w.call.op.Mounts, func(m plan.Mount) bool {
+		return m.Type == plan.MountBind && w.room.Inputs.Of(m.From, w.call.done).Local()
+	})
+	return rootfs.Shape{Key: w.shape().Key(), Awaited: true, ReadsFiles: showsContext}
+}
 
 func (w *work) Keys() []rootfs.KeyFunc { return []rootfs.KeyFunc{w.key} }
 
@@ -103,7 +109,7 @@ func (w *work) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 	if errors.Is(err, executor.ErrNoCwd) {
 		// The working directory may be missing: a base image may name one that it hasn't got, or a step may remove it. Like
 		// docker, cooper makes it then.
-		if err = rootfs.Mkdir(ctx, t, c.op.Cwd, ""); err == nil {
+		if err = directories.Make(ctx, t, c.op.Cwd, ""); err == nil {
 			err = r.execRun(ctx, t, c)
 		}
 	}
@@ -178,7 +184,7 @@ func (r *Room) execRun(ctx context.Context, t *rootfs.Staged, c runCall) error {
 func (r *Room) Try(ctx context.Context, t *rootfs.Staged, op *plan.Run, connect func(*executor.Step)) (executor.Status,
 	error) {
 	if op.Cwd != "" && op.Cwd != "/" {
-		if err := rootfs.Mkdir(ctx, t, op.Cwd, ""); err != nil {
+		if err := directories.Make(ctx, t, op.Cwd, ""); err != nil {
 			return executor.Status{}, fmt.Errorf("make the working directory: %w", err)
 		}
 	}

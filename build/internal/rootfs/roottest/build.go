@@ -165,6 +165,9 @@ func List(t *testing.T, root string) string {
 
 // Events are what a build shows. They are safe for concurrent use.
 type Events struct {
+	// Told is called with each event as text; nil: nothing is. It is set before the build begins.
+	Told func(text string)
+
 	mu  sync.Mutex
 	all []string
 }
@@ -175,7 +178,14 @@ var _ progress.Sink = (*Events)(nil)
 func (e *Events) Emit(event progress.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.all = append(e.all, fmt.Sprintf("%T %+v", event, event))
+	text := fmt.Sprintf("%T %+v", event, event)
+	if output, ok := event.(progress.StepOutput); ok {
+		text = "output " + string(output.Data)
+	}
+	e.all = append(e.all, text)
+	if e.Told != nil {
+		e.Told(text)
+	}
 }
 
 // Text is all of them, one a line.

@@ -16,6 +16,8 @@ type Step struct {
 	Files []string
 	// Linked says that the layer doesn't depend on what is below.
 	Linked bool
+	// Awaited says that equal steps of other builds are waited for.
+	Awaited bool
 	// Changed says that an input changed while the step was done.
 	Changed bool
 	// Then is called with the directory that the step writes to when the files are there; nil: nothing is done.
@@ -33,7 +35,8 @@ func Files(name string, files ...string) *Step { return &Step{Name: name, Files:
 
 // Shape is known by the step's name.
 func (s *Step) Shape() rootfs.Shape {
-	return rootfs.Shape{Key: cache.NewKey("test shape").Add("name", s.Name).Key(), Linked: s.Linked}
+	return rootfs.Shape{Key: cache.NewKey("test shape").Add("name", s.Name).Key(), Linked: s.Linked,
+		Awaited: s.Awaited}
 }
 
 // Keys is one key.

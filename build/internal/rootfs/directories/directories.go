@@ -1,4 +1,6 @@
-package rootfs
+// Package directories makes directories in the root file systems that steps write to: those of WORKDIR, and working
+// directories that an image lacks.
+package directories
 
 import (
 	"context"
@@ -8,10 +10,11 @@ import (
 	"strings"
 
 	"github.com/cooperbuild/cooper/build/internal/fileop"
+	"github.com/cooperbuild/cooper/build/internal/rootfs"
 )
 
-// Mkdir makes a directory that belongs to user, and its parents, if they are missing.
-func Mkdir(ctx context.Context, t *Staged, path, user string) error {
+// Make makes a directory that belongs to user, and its parents, if they are missing.
+func Make(ctx context.Context, t *rootfs.Staged, path, user string) error {
 	view, err := t.Snap.Start(ctx)
 	if err != nil {
 		return err
