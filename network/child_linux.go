@@ -26,8 +26,8 @@ func Child() bool {
 	if len(os.Args) != 2 || os.Args[0] != childName {
 		return false
 	}
-	err := guard.Call(func() error { return serve(os.Args[1]) })
-	println("DBG", fmt.Sprint(err))
+	// It ends with the build, and nobody reads what it could say.
+	_ = guard.Call(func() error { return serve(os.Args[1]) })
 	return true
 }
 
@@ -56,10 +56,7 @@ func serve(settings string) error {
 		if err != nil {
 			return err
 		}
-		go func() {
-			err := guard.Call(func() error { return serveLink(socket, life, p) })
-			println("DBG link", fmt.Sprint(err))
-		}()
+		go func() { _ = guard.Call(func() error { return serveLink(socket, life, p) }) }()
 	}
 }
 
