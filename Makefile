@@ -101,7 +101,8 @@ bench: setup-tests build
 # What the commands say of themselves, as documents; a test fails when docs/reference is out of date.
 reference:
 	rm -f docs/reference/*.md
-	$(GO) run $(GOBUILDFLAGS) ./cmd/cooper/internal/manual -reference docs/reference -flags docs/flags.md
+	$(GO) run $(GOBUILDFLAGS) ./cmd/cooper/internal/manual -reference docs/reference -flags docs/flags.md \
+		-configuration docs/configuration.md
 
 man:
 	$(GO) run $(GOBUILDFLAGS) ./cmd/cooper/internal/manual -man bin/man

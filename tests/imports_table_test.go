@@ -43,13 +43,13 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
-			mayImport: "cmd/cooper/internal/cli cmd/cooper/internal/dialect",
+			mayImport: "cmd/cooper/internal/cli cmd/cooper/internal/dialect cmd/cooper/internal/settings",
 		},
 		{
 			pkg: "cmd/cooper/internal/command",
 			job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
-			mayImport: "build build/progress cmd/cooper/internal/dialect internal/guard internal/printable " +
-				"internal/terminal userns userns/reexec",
+			mayImport: "build build/progress cmd/cooper/internal/dialect cmd/cooper/internal/settings " +
+				"internal/guard internal/printable internal/terminal userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
@@ -80,7 +80,8 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/workcmd",
 			job: "the verbs for working containers, a file each: flags to request",
 			mayImport: "build build/archives build/export build/manifestlist build/outfile build/progress " +
-				"build/working cmd/cooper/internal/command cmd/cooper/internal/dialect imagebuilder",
+				"build/working cmd/cooper/internal/command cmd/cooper/internal/dialect " +
+				"cmd/cooper/internal/settings imagebuilder",
 		},
 		{
 			pkg: "cmd/cooper/internal/diskcmd", job: "the verbs df, prune and top",
@@ -88,9 +89,10 @@ func commandRows() []importRule {
 				"userns userns/reexec",
 		},
 		{
-			pkg:       "cmd/cooper/internal/stepflags",
-			job:       "flags about the commands of steps and containers: sandbox, secrets, user namespace",
-			mayImport: "build cmd/cooper/internal/command executor/joined userns userns/reexec",
+			pkg: "cmd/cooper/internal/stepflags",
+			job: "flags about the commands of steps and containers: sandbox, secrets, user namespace",
+			mayImport: "build cmd/cooper/internal/command cmd/cooper/internal/settings executor/joined userns " +
+				"userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/usernscmd", job: "the verbs userns and unshare",
@@ -101,6 +103,10 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/runcmd", job: "cooper run: a command in a working container or an image",
 			mayImport: "build build/progress build/tryout build/working cmd/cooper/internal/command " +
 				"cmd/cooper/internal/stepflags cmd/cooper/internal/workcmd internal/terminal",
+		},
+		{
+			pkg: "cmd/cooper/internal/settings",
+			job: "cooper.toml: the settings that files may have, and what is in force",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",

@@ -32,7 +32,7 @@ type Request struct {
 	Command Command
 	// ReadOnly keeps the command from writing to the image's files.
 	ReadOnly bool
-	// Run are the settings of the sandbox, as RUN steps have them. Network is "host" or "none".
+	// Run are the settings of the sandbox, as RUN steps have them.
 	Run runstep.Options
 	// StepNS is the user namespace of the command; with the zero value it runs in cooper's own.
 	StepNS rootfs.StepNS
@@ -82,7 +82,7 @@ func Open(ctx context.Context, s *session.Session, req Request) (_ *Tryout, err 
 	if err != nil {
 		return nil, errors.Join(err, end())
 	}
-	op.Network = cmp.Or(req.Run.Network, "host")
+	op.Network = cmp.Or(req.Run.Network, runstep.DefaultNetwork)
 
 	roots := rootfs.New(rootfs.Options{
 		Store: d.Store, Progress: req.Progress, Shown: progress.NewAsides(req.Progress),

@@ -7,13 +7,16 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/network"
 	"github.com/cooperbuild/cooper/network/policy"
@@ -21,22 +24,19 @@ import (
 
 // The networks of steps.
 const (
-	NetworkDefault = "default" // in flags: what defaultNetwork is
 	NetworkHost    = "host"    // cooper's own
 	NetworkNone    = "none"    // a loopback device
 	NetworkPrivate = "private" // one of the step's own, with a way out
 	networkNS      = "ns"      // the namespace that Options.NetworkNS names
 )
 
-// defaultNetwork is the network of steps for which nobody asks for another.
-const defaultNetwork = NetworkHost
+// DefaultNetwork is the network of steps for which nobody asks for another.
+const DefaultNetwork = NetworkHost
 
-// SetNetwork sets what --network says.
+// SetNetwork sets what --network says, if it isn't default.
 func (o *Options) SetNetwork(text string) error {
 	kind, rest, more := strings.Cut(text, ":")
 	switch {
-	case text == NetworkDefault:
-		o.Network = defaultNetwork
 	case text == NetworkHost:
 		o.Network, o.HostNetwork = NetworkHost, true
 	case text == NetworkNone:
@@ -85,43 +85,88 @@ func networkKey(network string) string {
 
 // networks gives steps their networks.
 type networks struct {
-	own   *network.Network // those that steps have for themselves
-	named string           // the path of the namespace that steps join; see Options.NetworkNS
+	own      *network.Network // those that steps have for themselves
+	named    string           // the path of the namespace that steps join; see Options.NetworkNS
+	orHost   bool             // see Options.HostIfImpossible
+	warnHost func(why error)  // tells, once, that steps have the host's network
 }
 
-// join gives the step the network that it has. The caller calls leave when the step has ended.
-func (n networks) join(ctx context.Context, s *executor.Step) (leave func() error, err error) {
-	switch s.Network {
-	case NetworkPrivate:
-		return n.joinPrivate(ctx, s)
-	case networkNS:
-		return n.joinNamed(s)
+func newNetworks(o Options, to progress.Sink) networks {
+	var once sync.Once
+	return networks{
+		own: network.New(policy.Policy{Loopback: o.HostLoopback}), named: o.NetworkNS, orHost: o.HostIfImpossible,
+		warnHost: func(why error) {
+			once.Do(func() {
+				to.Emit(progress.Note{Text: fmt.Sprintf(
+					"%v: steps have the host's network, as cooper.toml allows, and reach what listens on this machine", why)})
+			})
+		},
 	}
-	return func() error { return nil }, nil
 }
 
-// joinNamed gives the step the namespace that the options name.
-func (n networks) joinNamed(s *executor.Step) (leave func() error, err error) {
+// stepNetwork is the network that a step has. The zero value is one that needs nothing.
+type stepNetwork struct {
+	// kind is one of the constants, and the one that the step has in fact.
+	kind string
+	ns   *os.File
+	// nameServer and gateway are addresses in a private network.
+	nameServer, gateway netip.Addr
+	leave               func() error
+}
+
+// close lets go of the network when the step has ended.
+func (j stepNetwork) close() error {
+	if j.leave == nil {
+		return nil
+	}
+	return j.leave()
+}
+
+// apply connects the step.
+func (j stepNetwork) apply(s *executor.Step) {
+	s.Network, s.NetNS, s.NameServer, s.HostGateway = j.kind, j.ns, j.nameServer, j.gateway
+	if j.kind == networkNS {
+		s.Network = executor.NetworkPrivate
+	}
+}
+
+// join gives a step the network of a kind. The caller closes it when the step has ended.
+func (n networks) join(ctx context.Context, kind string) (stepNetwork, error) {
+	switch kind {
+	case NetworkPrivate:
+		return n.joinPrivate(ctx)
+	case networkNS:
+		return n.joinNamed()
+	}
+	return stepNetwork{kind: kind}, nil
+}
+
+// joinNamed gives the namespace that the options name.
+func (n networks) joinNamed() (stepNetwork, error) {
 	ns, err := network.OpenNamespace(n.named)
 	if err != nil {
-		return nil, fmt.Errorf("%w: --network=ns:%s: %w", store.ErrMachine, n.named, err)
+		return stepNetwork{}, fmt.Errorf("%w: --network=ns:%s: %w", store.ErrMachine, n.named, err)
 	}
-	s.Network, s.NetNS = executor.NetworkPrivate, ns
-	return ns.Close, nil
+	return stepNetwork{kind: networkNS, ns: ns, leave: ns.Close}, nil
 }
 
 // joinPrivate gives the step a namespace of its own.
-func (n networks) joinPrivate(ctx context.Context, s *executor.Step) (leave func() error, err error) {
+func (n networks) joinPrivate(ctx context.Context) (stepNetwork, error) {
 	ns, err := n.own.Take(ctx)
-	if errors.Is(err, network.ErrImpossible) {
-		return nil, fmt.Errorf("%w: %w\nhint: cooper doctor says more; --network=none if no step needs a network, or "+
-			"--network=host, with which steps reach what listens on this machine", store.ErrMachine, err)
+	switch impossible := errors.Is(err, network.ErrImpossible); {
+	case impossible && n.orHost:
+		n.warnHost(err)
+		return stepNetwork{kind: NetworkHost}, nil
+	case impossible:
+		return stepNetwork{},
+			fmt.Errorf("%w: %w\nhint: cooper doctor says more; --network=none if no step needs a network, or "+
+				"--network=host, with which steps reach what listens on this machine", store.ErrMachine, err)
+	case err != nil:
+		return stepNetwork{}, err
 	}
-	if err != nil {
-		return nil, err
-	}
-	s.NetNS, s.NameServer, s.HostGateway = ns.File, policy.Resolver(), policy.Host()
-	return ns.Close, nil
+	return stepNetwork{kind: NetworkPrivate, ns: ns.File, nameServer: policy.Resolver(), gateway: policy.Host(),
+			leave: ns.Close},
+		nil
 }
 
 // hostNames are names of the host for steps with a private network, if ports of its loopback are let through.

@@ -20,8 +20,10 @@ type DNS = executor.DNS
 
 // Options are the options of all RUN steps of a build.
 type Options struct {
-	// Network is the network of steps that don't say: one of the constants; empty is NetworkHost.
+	// Network is the network of steps that don't say: one of the constants; empty is DefaultNetwork.
 	Network string
+	// HostIfImpossible gives steps the host's network in place of a private one where the machine can make none.
+	HostIfImpossible bool
 	// HostNetwork allows RUN --network=host.
 	HostNetwork bool
 	// NetworkNS is the path of the network namespace that SetNetwork was given.

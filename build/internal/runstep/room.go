@@ -7,8 +7,6 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor/overlay"
-	"github.com/cooperbuild/cooper/network"
-	"github.com/cooperbuild/cooper/network/policy"
 )
 
 // Setup holds what the RUN steps of a build depend on.
@@ -42,7 +40,7 @@ func New(s Setup) *Room {
 	r := &Room{
 		Setup: s, copies: contextCopies{store: roots.Store, made: map[copyKey]*contextCopy{}},
 		clonesDetached: sync.OnceValue(overlay.ClonesDetached), running: newRunning(roots.Identity.User.ID, roots.Progress),
-		networks: networks{own: network.New(policy.Policy{Loopback: s.Run.HostLoopback}), named: s.Run.NetworkNS},
+		networks: newNetworks(s.Run, roots.Progress),
 	}
 	roots.OnClose(r.copies.close)
 	roots.OnClose(r.networks.own.Close)

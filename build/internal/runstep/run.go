@@ -47,7 +47,7 @@ func Connected(r *Room, s *plan.Step, op *plan.Run, done func(*plan.Step) *rootf
 	connect func(*executor.Step)) rootfs.Work {
 	network := cmp.Or(op.Network, "default")
 	if network == "default" {
-		network = cmp.Or(r.Run.Network, NetworkHost)
+		network = cmp.Or(r.Run.Network, DefaultNetwork)
 	}
 	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{},
 		connect: connect}}
@@ -204,12 +204,18 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 		return status, errors.Join(err, unmount())
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
+	connected, err := r.networks.join(ctx, c.network)
+	if err != nil {
+		return status, err
+	}
+	defer func() { err = errors.Join(err, connected.close()) }()
 	step := executor.Step{
-		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), r.Run.proxies(c.op, c.network)...),
+		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), r.Run.proxies(c.op, connected.kind)...),
 		Cwd: c.op.Cwd, User: c.op.User,
-		Mounts: mounts, Network: c.network, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
+		Mounts: mounts, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
 		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
 	}
+	connected.apply(&step)
 	c.connect(&step)
 
 	for _, f := range c.op.Files {
@@ -224,13 +230,7 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 		return status, err
 	}
 
-	step.AddHosts = append(slices.Clip(step.AddHosts), r.Run.hostNames(c.network)...)
-	leave, err := r.networks.join(ctx, &step)
-	if err != nil {
-		return status, err
-	}
-	defer func() { err = errors.Join(err, leave()) }()
-
+	step.AddHosts = append(slices.Clip(step.AddHosts), r.Run.hostNames(connected.kind)...)
 	var ended func()
 	step.Started, ended = r.note(c.step, c.op.User)
 	status, err = r.Inputs.Roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {

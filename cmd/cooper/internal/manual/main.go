@@ -1,6 +1,6 @@
 // Command manual writes cooper's man pages and the reference of its command line, from the commands themselves.
 //
-//	go run ./cmd/cooper/internal/manual -man DIR -reference DIR -flags FILE
+//	go run ./cmd/cooper/internal/manual -man DIR -reference DIR -flags FILE -configuration FILE
 package main
 
 import (
@@ -8,24 +8,30 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
+	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/spf13/cobra/doc"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/cli"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/settings"
 )
 
 func main() {
-	man := flag.String("man", "", "directory for the man pages, cooper.1 and one for each command")
+	man := flag.String("man", "", "directory for the man pages, cooper.1, one for each command, and cooper.toml.5")
 	reference := flag.String("reference", "", "directory for the reference, cooper.md and one for each command")
 	flags := flag.String("flags", "", "file for the table of the flags of other tools")
+	configuration := flag.String("configuration", "", "file for the page about cooper.toml")
 	flag.Parse()
-	if flag.NArg() > 0 || *man == "" && *reference == "" && *flags == "" {
+	if flag.NArg() > 0 || *man == "" && *reference == "" && *flags == "" && *configuration == "" {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := errors.Join(writeMan(*man), writeReference(*reference), writeFlags(*flags)); err != nil {
+	err := errors.Join(writeMan(*man), writeReference(*reference), writeFlags(*flags),
+		writeConfiguration(*configuration))
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "manual: %v\n", err)
 		os.Exit(1)
 	}
@@ -40,8 +46,13 @@ func writeMan(dir string) error {
 	}
 	// The date is fixed: the same commands give the same pages.
 	date := time.Unix(0, 0).UTC()
-	return doc.GenManTree(cli.Tree(), &doc.GenManHeader{Title: "COOPER", Section: "1", Source: "cooper", Manual: "cooper",
+	err := doc.GenManTree(cli.Tree(), &doc.GenManHeader{Title: "COOPER", Section: "1", Source: "cooper", Manual: "cooper",
 		Date: &date}, dir)
+	if err != nil {
+		return err
+	}
+	page := "% \"COOPER.TOML\" \"5\" \"Jan 1970\" \"cooper\" \"cooper\"\n" + settings.Page()
+	return os.WriteFile(filepath.Join(dir, "cooper.toml.5"), md2man.Render([]byte(page)), 0o644)
 }
 
 func writeReference(dir string) error {
@@ -64,4 +75,12 @@ func writeFlags(file string) error {
 		return err
 	}
 	return os.WriteFile(file, []byte(dialect.Page(build.Flags())), 0o644)
+}
+
+// writeConfiguration writes the page about the files with settings.
+func writeConfiguration(file string) error {
+	if file == "" {
+		return nil
+	}
+	return os.WriteFile(file, []byte(settings.Page()), 0o644)
 }

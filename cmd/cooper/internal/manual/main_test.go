@@ -50,27 +50,31 @@ func TestEachCommandHasAManPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"cooper.1", "cooper-build.1", "cooper-check.1", "cooper-doctor.1",
-		"cooper-userns-show.1"} {
+		"cooper-userns-show.1", "cooper.toml.5"} {
 		page, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasPrefix(string(page), ".nh\n.TH") {
+		if !strings.Contains(string(page[:min(len(page), 40)]), ".nh\n.TH") {
 			t.Errorf("%s begins with %.40q", name, page)
 		}
 	}
 }
 
-func TestThePageAboutFlagsIsThatOfTheTable(t *testing.T) {
-	fresh := filepath.Join(t.TempDir(), "flags.md")
-	if err := writeFlags(fresh); err != nil {
-		t.Fatal(err)
-	}
-	want, err := os.ReadFile(fresh)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := os.ReadFile("../../../../docs/flags.md"); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("docs/flags.md is not what the table says (%v): run make reference", err)
+func TestThePagesOfTablesAreThoseOfTheCode(t *testing.T) {
+	for page, write := range map[string]func(string) error{
+		"flags.md": writeFlags, "configuration.md": writeConfiguration,
+	} {
+		fresh := filepath.Join(t.TempDir(), page)
+		if err := write(fresh); err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(fresh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile("../../../../docs/" + page); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("docs/%s is not what the table says (%v): run make reference", page, err)
+		}
 	}
 }

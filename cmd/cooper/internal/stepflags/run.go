@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/settings"
 )
 
 // NetworkDefault is the network of steps for which nobody asks for another.
@@ -95,11 +97,19 @@ func (r *Run) Options() (build.RunOptions, error) {
 	return o, o.Check()
 }
 
-// connect sets the network of the steps.
+// connect sets the network of the steps: what the flag says, or else cooper.toml.
 func (r *Run) connect(o *build.RunOptions) error {
-	if err := o.SetNetwork(r.Network); err != nil {
+	if r.Network != NetworkDefault {
+		if err := o.SetNetwork(r.Network); err != nil {
+			return err
+		}
+		return o.SetHostLoopback(r.hostLoopback)
+	}
+	set, err := command.Settings()
+	if err != nil {
 		return err
 	}
+	o.Network, o.HostIfImpossible = set.Text(settings.NetworkDefault), set.Is(settings.NetworkAllowHost)
 	return o.SetHostLoopback(r.hostLoopback)
 }
 

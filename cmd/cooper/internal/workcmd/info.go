@@ -10,20 +10,29 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/settings"
 )
+
+// shown is what is shown: the machine and the store with buildah's names, and our settings.
+type shown struct {
+	working.Machine
+	Settings []settings.Value `json:"settings"`
+}
 
 func newInfoCmd(env command.Env) *cobra.Command {
 	v := &verb{env: env}
 	format, debug := "json", false
 	cmd := &cobra.Command{
 		Use:   "info [flags]",
-		Short: "Show this machine and the store, as buildah does",
-		Long: `Show this machine and the store as JSON, with the names that buildah gives it. cooper doctor says whether builds work
-here, and what to change if they don't.
+		Short: "Show this machine and the store, as buildah does, and the settings in force",
+		Long: `Show this machine and the store as JSON, with the names that buildah gives it, and the settings of cooper.toml that are
+in force, each with the file that it comes from. cooper doctor says whether builds work here, and what to change if they
+don't.
 
-A --format is json or a Go template. Fields: .Host .Store, and the names below them as in the JSON.`,
+A --format is json or a Go template. Fields: .Host .Store .Settings, and the names below them as in the JSON.`,
 		Example: `  cooper info
-  cooper info --format '{{.Store.GraphRoot}} {{.Host.Arch}}'`,
+  cooper info --format '{{.Store.GraphRoot}} {{.Host.Arch}}'
+  cooper info --format '{{range .Settings}}{{.Key}} {{.Value}} {{.From}}{{println}}{{end}}'`,
 		Args: usage(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return v.info(cmd.Context(), format) },
 	}
@@ -36,7 +45,11 @@ A --format is json or a Go template. Fields: .Host .Store, and the names below t
 }
 
 func (v *verb) info(ctx context.Context, format string) error {
-	layout, err := command.ReadLayout[working.Machine](format)
+	layout, err := command.ReadLayout[shown](format)
+	if err != nil {
+		return err
+	}
+	set, err := command.Settings()
 	if err != nil {
 		return err
 	}
@@ -45,10 +58,11 @@ func (v *verb) info(ctx context.Context, format string) error {
 		if err != nil {
 			return err
 		}
+		is := shown{Machine: m, Settings: set.All()}
 		if layout.JSON() {
-			err = command.WriteIndented(v.env.Out(), m)
+			err = command.WriteIndented(v.env.Out(), is)
 		} else {
-			err = command.WriteRows(v.env.Out(), layout, false, []working.Machine{m})
+			err = command.WriteRows(v.env.Out(), layout, false, []shown{is})
 		}
 		if err != nil {
 			return fmt.Errorf("write what was found: %w", err)

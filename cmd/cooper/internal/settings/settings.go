@@ -1,0 +1,175 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+const (
+	// Variable names the variable of the environment with the path of the only file that is read.
+	Variable = "COOPER_CONFIG"
+	// System is the machine's file.
+	System = "/etc/cooper/cooper.toml"
+	// userFile is the user's, below the directory of configuration.
+	userFile = "cooper/cooper.toml"
+	// maxFile is the size in bytes of the largest file that is read.
+	maxFile = 1 << 20
+)
+
+// A Value is a setting as it is in force.
+type Value struct {
+	Key Key `json:"Key"`
+	// Value is the text of the value, as a flag would have it.
+	Value string `json:"Value"`
+	// From is the file that says so; empty: none does, and the value is the usual one.
+	From string `json:"From,omitempty"`
+}
+
+// Settings are all settings as they are in force. Read makes them.
+type Settings struct{ values []Value }
+
+// All are the values by the order of the documentation.
+func (s Settings) All() []Value { return slices.Clone(s.values) }
+
+// Text is the value of a setting.
+func (s Settings) Text(k Key) string {
+	n := slices.IndexFunc(s.values, func(v Value) bool { return v.Key == k })
+	if n < 0 {
+		return ""
+	}
+	return s.values[n].Value
+}
+
+// Is tells whether a setting is true.
+func (s Settings) Is(k Key) bool { return s.Text(k) == "true" }
+
+// Read reads the files that there are. getenv gives variables of the environment, as os.Getenv does.
+func Read(getenv func(string) string) (Settings, error) {
+	var s Settings
+	for _, r := range rows() {
+		s.values = append(s.values, Value{Key: r.key, Value: r.usual})
+	}
+	if only := getenv(Variable); only != "" {
+		if err := s.add(only); err != nil {
+			return Settings{}, fmt.Errorf("%s: %w", Variable, err)
+		}
+		return s, nil
+	}
+	for _, name := range files(getenv) {
+		if err := s.add(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Settings{}, err
+		}
+	}
+	return s, nil
+}
+
+// files are the files to read where the environment names none; later ones go before earlier ones.
+func files(getenv func(string) string) []string {
+	list := []string{System}
+	switch config, home := getenv("XDG_CONFIG_HOME"), getenv("HOME"); {
+	case filepath.IsAbs(config):
+		list = append(list, filepath.Join(config, userFile))
+	case filepath.IsAbs(home):
+		list = append(list, filepath.Join(home, ".config", userFile))
+	}
+	return list
+}
+
+// add takes what a file says. If there is no such file, the error matches fs.ErrNotExist.
+func (s *Settings) add(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("read configuration: %w", err)
+	case len(text) > maxFile:
+		return fmt.Errorf("%s: is larger than 1 MiB", name)
+	}
+	top := map[string]toml.Primitive{}
+	meta, err := toml.Decode(string(text), &top)
+	if err == nil {
+		err = s.addTable(name, "", &meta, top)
+	}
+	return explain(name, err)
+}
+
+// addTable takes what a table of a file says, and the tables in it. above is the table's name with a dot behind it.
+func (s *Settings) addTable(file, above string, meta *toml.MetaData, table map[string]toml.Primitive) error {
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		value, key := table[name], above+name
+		var below map[string]toml.Primitive // stays nil for what is no table
+		if err := meta.PrimitiveDecode(value, &below); err != nil {
+			return err
+		}
+		if len(below) == 0 {
+			if err := meta.PrimitiveDecode(value, &setting{file: file, key: Key(key), values: s.values}); err != nil {
+				return err
+			}
+		} else if err := s.addTable(file, key+".", meta, below); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setting is a place in which the library puts a value of a file, and which refuses what can't be: errors of
+// UnmarshalTOML are the only ones with a line.
+type setting struct {
+	file   string
+	key    Key
+	values []Value
+}
+
+// UnmarshalTOML takes the value.
+func (s *setting) UnmarshalTOML(value any) error {
+	all := rows()
+	n := slices.IndexFunc(all, func(r row) bool { return r.key == s.key })
+	if _, isTable := value.(map[string]any); n < 0 && isTable && slices.ContainsFunc(all, s.isTableOf) {
+		return nil // an empty one
+	}
+	if n < 0 {
+		return fmt.Errorf("there is no setting %s\nhint: there are %s", s.key, names(all))
+	}
+	text, ok := all[n].kind.read(value)
+	if !ok {
+		return fmt.Errorf("%s must be %s", s.key, all[n].kind.what)
+	}
+	s.values[n].Value, s.values[n].From = text, s.file
+	return nil
+}
+
+// isTableOf tells whether s has the name of a table that a key is in.
+func (s *setting) isTableOf(r row) bool { return strings.HasPrefix(string(r.key), string(s.key)+".") }
+
+func names(all []row) string {
+	list := make([]string, len(all))
+	for i, r := range all {
+		list[i] = string(r.key)
+	}
+	return strings.Join(list, ", ")
+}
+
+// explain gives an error of the library the file and the line.
+func explain(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	at := new(toml.ParseError)
+	if !errors.As(err, at) {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return fmt.Errorf("%s:%d: %s", name, at.Position.Line, at.Message)
+}
