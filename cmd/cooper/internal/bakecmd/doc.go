@@ -1,3 +1,3 @@
-// Package bakecmd has what cooper bake does besides building: it has bake files read by the program cooper-bake, hands
-// what they say over to the process in the namespace, and runs the builds of the targets in their order.
+// Package bakecmd is cooper bake: it has bake files read by the program cooper-bake, hands what they say over to the
+// process in the namespace, and builds the targets in their order, in one session.
 package bakecmd

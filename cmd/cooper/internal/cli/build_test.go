@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 )
 
 // storeFlags are those of a store of the test's own.
@@ -156,9 +155,10 @@ func TestAsRootVariablesStandForFlags(t *testing.T) {
 		t.Errorf("it says %q", got.errors)
 	}
 	for name, value := range map[string]string{
-		"SOURCE_DATE_EPOCH": "yesterday", envFormat: "rpm", envMaxUsedSpace: "lots", envProgress: "loud",
-		envPlatform:         "a/b/c/d",
-		stepflags.EnvUserns: "nothing",
+		"SOURCE_DATE_EPOCH": "yesterday", "BUILDAH_FORMAT": "rpm", "COOPER_MAX_USED_SPACE": "lots",
+		"BUILDKIT_PROGRESS":       "loud",
+		"DOCKER_DEFAULT_PLATFORM": "a/b/c/d",
+		"COOPER_USERNS":           "nothing",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
@@ -266,7 +266,8 @@ func TestASignalEndsWhatReadsStandardInput(t *testing.T) {
 		}
 		select {
 		case got := <-ended:
-			if got.code != command.ExitSignal+int(signal) || !strings.Contains(got.errors, "stopped by "+unix.SignalName(signal)) {
+			if got.code != command.ExitSignal+int(signal) ||
+				!strings.Contains(got.errors, "stopped by "+unix.SignalName(signal)) {
 				t.Errorf("%s: status %d, %q", signal, got.code, got.errors)
 			}
 		case <-time.After(10 * time.Minute):

@@ -3,6 +3,8 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/bakecmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildxcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/diskcmd"
@@ -11,7 +13,7 @@ import (
 
 // newBuildxCmd is buildx with those of cooper's verbs that are buildx's.
 func newBuildxCmd(env command.Env) *cobra.Command {
-	bake, build := newBakeCmd(env), newBuildCmd(env)
+	bake, build := bakecmd.NewCmd(env), buildcmd.NewCmd(env)
 	bake.Aliases, build.Aliases = []string{"f"}, []string{"b"}
 	du, prune := diskcmd.NewDfCmd(env), diskcmd.NewPruneCmd(env)
 	du.Use, du.Example = "du [flags]", ""

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -16,7 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/bakecmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/diskcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
@@ -26,8 +25,6 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
-	"github.com/cooperbuild/cooper/userns"
-	"github.com/cooperbuild/cooper/userns/reexec"
 )
 
 // Main runs the program and returns its exit status.
@@ -105,57 +102,6 @@ func signalContext() (context.Context, func()) {
 	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
 }
 
-// status tells of an error and gives the status that the program ends with.
-func status(env command.Env, err error) int {
-	if err == nil {
-		return command.ExitOK
-	}
-	var quiet command.StatusError
-	if errors.As(err, &quiet) {
-		return int(quiet)
-	}
-	text, code := statusIn(env.Dialect, err, ownStatus(err))
-	fmt.Fprintln(env.Errs(), text)
-	if fault := new(guard.Panic); errors.As(err, &fault) {
-		fmt.Fprintln(env.Errs(),
-			"hint: this is a fault of cooper's: please report it; with GOTRACEBACK=all in the environment it is shown in full")
-		if os.Getenv("GOTRACEBACK") == "all" {
-			fmt.Fprintf(env.Errs(), "%s", fault.Stack)
-		}
-	}
-	return code
-}
-
-// ownStatus is the status that tells whose fault an error is.
-func ownStatus(err error) int {
-	var (
-		usage   command.UsageError
-		machine *reexec.MachineError
-		place   *build.StoreError
-		stopped command.Interrupted
-		fault   *guard.Panic
-		own     command.WithStatus
-	)
-	switch {
-	case errors.As(err, &own):
-		return own.Status
-	case errors.As(err, &usage):
-		return command.ExitUsage
-	case errors.As(err, &stopped):
-		return command.ExitSignal + int(stopped.Signal)
-	case errors.As(err, &fault), errors.As(err, &machine), errors.As(err, &place), errors.Is(err, userns.ErrNoSubIDs),
-		errors.Is(err, userns.ErrTooFewSubIDs),
-		errors.Is(err, userns.ErrBadSubIDs), errors.Is(err, userns.ErrNoGetsubids), errors.Is(err, build.ErrMachine),
-		errors.Is(err, userns.ErrNoFreeIDs):
-		return command.ExitMachine
-	case errors.Is(err, userns.ErrBadRequest):
-		return command.ExitUsage
-	case errors.Is(err, userns.ErrBadMap): // nobody has asked for it
-		return command.ExitMachine
-	}
-	return command.ExitFailed
-}
-
 // newRootCmd makes the tree of all commands; out gets help and completions.
 func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root := &cobra.Command{
@@ -176,8 +122,9 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(newBakeCmd(env), newBuildCmd(env), newBuildxCmd(env), newCheckCmd(env), diskcmd.NewDfCmd(env),
-		newDoctorCmd(env), newKanikoCmd(env),
+	root.AddCommand(bakecmd.NewCmd(env), buildcmd.NewCmd(env), newBuildxCmd(env), buildcmd.NewCheckCmd(env),
+		diskcmd.NewDfCmd(env),
+		newDoctorCmd(env), buildcmd.NewKanikoCmd(env),
 		diskcmd.NewPruneCmd(env),
 		runcmd.NewCmd(env), diskcmd.NewTopCmd(env), usernscmd.NewUnshareCmd(env), usernscmd.NewCmd(env), newVersionCmd(env))
 	root.AddCommand(imagecmd.Commands(env)...)
@@ -205,7 +152,8 @@ func runHelp(cmd *cobra.Command, words []string) error {
 	about, rest, err := cmd.Root().Find(words)
 	switch {
 	case err != nil:
-		return command.Usagef("unknown command %q%s", strings.Join(words, " "), command.HintFor(cmd.Root(), command.First(words)))
+		return command.Usagef("unknown command %q%s", strings.Join(words, " "),
+			command.HintFor(cmd.Root(), command.First(words)))
 	case len(rest) > 0:
 		return command.Usagef("unknown command %q%s", strings.Join(words, " "), command.HintFor(about, command.First(rest)))
 	}

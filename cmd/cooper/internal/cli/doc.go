@@ -1,5 +1,3 @@
-// Package cli is the command line: the tree of all commands, one file for each verb that isn't about images alone
-// (those are imagecmd's), and an exit status for each error.
-//
-// One room: build, check and bake share one table of flags, and all verbs one way to end.
+// Package cli is the command line: the tree of all commands, whose rooms are the packages beside this one, command
+// lines of other tools, and an exit status for each error.
 package cli

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/doctor"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/userns"
@@ -17,7 +18,7 @@ import (
 func newDoctorCmd(env command.Env) *cobra.Command {
 	var (
 		authFile string
-		o        buildOptions
+		store    build.StoreOptions
 		asJSON   bool
 	)
 	cmd := &cobra.Command{
@@ -32,23 +33,23 @@ The exit status is 0 if a build can work, and 125 if not.`,
 		Example: `  cooper doctor
   cooper doctor --json | jq -r '.checks[] | select(.status == "fail") | .fix'`,
 		Args: command.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, env, &o, authFile, asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, env, store, authFile, asJSON) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&asJSON, "json", false, "write the report as JSON")
 	f.StringVar(&authFile, "authfile", "", "file with registry credentials")
-	command.AddStoreFlags(f, &o.store)
+	command.AddStoreFlags(f, &store)
 	return cmd
 }
 
-func runDoctor(cmd *cobra.Command, env command.Env, o *buildOptions, authFile string, asJSON bool) error {
+func runDoctor(cmd *cobra.Command, env command.Env, store build.StoreOptions, authFile string, asJSON bool) error {
 	if doctor.Task() != "" {
-		return doctor.RunTask(cmd.Context(), o.store)
+		return doctor.RunTask(cmd.Context(), store)
 	}
 	who, _ := userns.ThisProcess() // what can't be read is missed by what is tried
 	var stopped error
 	facts := doctor.Probe(cmd.Context(), doctor.Options{
-		Process: who, Stays: env.Stays(), Store: o.store, AuthFile: authFile,
+		Process: who, Stays: env.Stays(), Store: store, AuthFile: authFile,
 		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,7 +13,6 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/userns/asroot"
 	"github.com/cooperbuild/cooper/userns/reexec"
 )
@@ -117,15 +117,15 @@ func contextDir(t *testing.T, files map[string]string) string {
 // withoutVariables keeps the machine's own settings out of a test.
 func withoutVariables(t *testing.T) {
 	t.Helper()
-	names := []string{stepflags.EnvUserns, stepflags.EnvPodmanUserns, envLayers, envPlatform, envProgress, envFormat, envMaxUsedSpace, "SOURCE_DATE_EPOCH",
-		"SSH_AUTH_SOCK"}
-	for _, v := range otherVariables() {
-		names = append(names, v.name)
-	}
-	for _, name := range names {
-		t.Setenv(name, "")
-		if err := os.Unsetenv(name); err != nil {
-			t.Fatal(err)
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if regexp.MustCompile("^(BUILD|CONTAINER|COOPER|DOCKER|PODMAN|SOURCE_DATE|SSH_AUTH|EXPERIMENTAL)").MatchString(
+			name) &&
+			name != "CONTAINERS_STORAGE_CONF" {
+			t.Setenv(name, "")
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	t.Chdir(t.TempDir())

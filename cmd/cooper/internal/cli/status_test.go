@@ -127,7 +127,8 @@ func TestADialectHasItsOwnStatuses(t *testing.T) {
 		text    string
 	}{
 		{dialect.Buildah, failed, 7, `Error: building at STEP "RUN x": while running runtime: exit status 7`},
-		{dialect.Podman, &build.StepError{Text: "COPY a b", Err: errors.New("y")}, 125, `Error: building at STEP "COPY a b": y`},
+		{dialect.Podman, &build.StepError{Text: "COPY a b", Err: errors.New("y")}, 125,
+			`Error: building at STEP "COPY a b": y`},
 		{dialect.Buildah, command.Usagef("x"), 125, "Error: x"},
 		{dialect.Podman, errors.New("x"), 125, "Error: x"},
 		{dialect.Buildah, command.Interrupted{Signal: syscall.SIGINT}, 130, "cooper: stopped by SIGINT"},

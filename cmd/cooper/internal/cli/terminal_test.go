@@ -11,16 +11,20 @@ import (
 // of the commands.
 func TestAllTextGoesThroughOnePlace(t *testing.T) {
 	known := strings.NewReplacer("terminal.Is(env.Stdout)", "", "progress.New(mode, env.Stderr)", "",
-		"progress.New(progress.ModeAuto, env.Stderr)", "", "progress.New(b.mode, b.env.Stderr)", "", "out, errs := env.Stdout, env.Stderr", "",
+		"progress.New(progress.ModeAuto, env.Stderr)", "", "progress.New(b.mode, b.env.Stderr)", "",
+		"out, errs := env.Stdout, env.Stderr", "",
 		"fmt.Fprint(env.Stdout, clearScreen)", "", "terminal.Is(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "",
 		// what other processes and outputs are given
 		"Stdout: env.Stdout, Stderr: env.Stderr", "", "Stdout: env.Stdout, Stderr: stderr", "", "stderr = env.Stderr", "",
+		"= env.Stdin, &answer, env.Stderr", "",
 		"terminal.Is(e.Stdout)", "", "progress.Safe(e.Stdout)", "",
 		"return e.Stdout", "", "progress.Safe(e.Stderr)", "",
 		"view(env.Stdout, env.Stderr)", "", // a renderer
 		"req.Stdout = env.Stdin, env.Stdout", "", "Stdout: env.Stdout, Progress: renderer", "")
 	var files []string
-	for _, dir := range []string{".", "../command", "../diskcmd", "../imagecmd", "../logincmd", "../runcmd", "../stepflags",
+	for _, dir := range []string{".", "../command", "../bakecmd", "../buildcmd", "../buildflags", "../diskcmd",
+		"../engineload",
+		"../imagecmd", "../logincmd", "../runcmd", "../stepflags",
 		"../usernscmd"} {
 		found, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(found) == 0 {

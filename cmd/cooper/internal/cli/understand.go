@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildxcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
@@ -23,7 +24,7 @@ func understand(env command.Env, out io.Writer) (command.Env, *cobra.Command, er
 		return env, nil, command.Usage(err)
 	}
 	if kaniko.Is(env.Name) {
-		env.Args = append([]string{kanikoWord}, env.Args...)
+		env.Args = append([]string{buildcmd.KanikoWord}, env.Args...)
 	}
 	line, err := dialect.Split(env.Args)
 	if err != nil {

@@ -24,6 +24,7 @@ type dfOptions struct {
 	store   build.StoreOptions
 }
 
+// NewDfCmd makes the command df.
 func NewDfCmd(env command.Env) *cobra.Command {
 	var o dfOptions
 	cmd := &cobra.Command{

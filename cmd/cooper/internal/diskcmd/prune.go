@@ -25,6 +25,7 @@ type pruneOptions struct {
 	store                     build.StoreOptions
 }
 
+// NewPruneCmd makes the command prune.
 func NewPruneCmd(env command.Env) *cobra.Command {
 	var o pruneOptions
 	cmd := &cobra.Command{
@@ -103,7 +104,8 @@ func runPrune(ctx context.Context, env command.Env, o *pruneOptions) error {
 		return err
 	}
 	if !o.force && !o.dryRun && !terminal.Is(env.Stdin) {
-		return command.Usagef("standard input is no terminal to ask on\nhint: --force removes without asking, --dry-run shows what would be removed")
+		return command.Usagef(
+			"standard input is no terminal to ask on\nhint: --force removes without asking, --dry-run shows what would be removed")
 	}
 	if err := command.Enter(ctx, env); err != nil {
 		return err

@@ -24,6 +24,7 @@ import (
 // leastWatch is the shortest time between two looks.
 const leastWatch = 100 * time.Millisecond
 
+// NewTopCmd makes the command top.
 func NewTopCmd(env command.Env) *cobra.Command {
 	var every time.Duration
 	cmd := &cobra.Command{
@@ -53,7 +54,8 @@ outside of it.`,
 				return command.Usagef("--watch=%s: must be a time of at least %s, such as 2s", every, leastWatch)
 			}
 			if d, err := time.ParseDuration(command.First(args)); err == nil && d > 0 {
-				return command.Usagef("%q is neither a build nor a descriptor\nhint: a time goes with an equals sign: --watch=%[1]s",
+				return command.Usagef(
+					"%q is neither a build nor a descriptor\nhint: a time goes with an equals sign: --watch=%[1]s",
 					args[0])
 			}
 			return watchTop(cmd.Context(), env, args, every)
@@ -63,7 +65,8 @@ outside of it.`,
 		err = cmd.Parent().FlagErrorFunc()(cmd, err)
 		if _, word, ok := strings.Cut(err.Error(), " in -"); ok {
 			if d, parseErr := time.ParseDuration(strings.Fields(word)[0]); parseErr == nil && d > 0 {
-				return command.Usagef("-w%s: a time goes with an equals sign\nhint: -w=%[1]s or --watch=%[1]s", strings.Fields(word)[0])
+				return command.Usagef("-w%s: a time goes with an equals sign\nhint: -w=%[1]s or --watch=%[1]s",
+					strings.Fields(word)[0])
 			}
 		}
 		return err
@@ -147,7 +150,8 @@ func writeTop(w io.Writer, args []string, gone bool) error {
 				!s.Match(build.FullName(args[0]))
 		})
 		if len(steps) == 0 && !gone {
-			return command.Usagef("%q is neither a build with a running step nor a descriptor\nhint: the descriptors are %s", args[0],
+			return command.Usagef("%q is neither a build with a running step nor a descriptor\nhint: the descriptors are %s",
+				args[0],
 				top.Descriptors())
 		}
 		args = args[1:]

@@ -35,10 +35,12 @@ func (o *runOptions) registerContainer(f *pflag.FlagSet) {
 	c := &o.container
 	f.BoolVar(&o.tty, "terminal", false, "the same as --tty")
 	f.StringVar(&o.workdir, "workingdir", "", "the same as --workdir")
-	f.BoolVar(&c.addHistory, "add-history", workcmd.History(), "add the command to the history of the working container's image")
+	f.BoolVar(&c.addHistory, "add-history", workcmd.History(),
+		"add the command to the history of the working container's image")
 	f.StringArrayVar(&c.mounts, "mount", nil,
 		"in a working container: type=bind|cache|tmpfs,..., as RUN --mount has them; a bind's source is on the host")
-	f.StringVar(&c.contextDir, "contextdir", "", "directory below which the relative sources of --mount are (default this one)")
+	f.StringVar(&c.contextDir, "contextdir", "",
+		"directory below which the relative sources of --mount are (default this one)")
 	f.StringVar(&c.isolation, "isolation", "", "native, oci, chroot or rootless: cooper's own sandbox is used with all")
 	f.StringVar(&c.runtime, "runtime", "", "OCI runtime that runs the command: crun, runc or a path")
 	for name, to := range map[string]*string{"ipc": &c.ipc, "pid": &c.pid, "uts": &c.uts, "cgroupns": &c.cgrp} {

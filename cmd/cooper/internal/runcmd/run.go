@@ -38,6 +38,7 @@ type runOptions struct {
 	store                                 build.StoreOptions
 }
 
+// NewCmd makes the command run.
 func NewCmd(env command.Env) *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{

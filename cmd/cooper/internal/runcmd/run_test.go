@@ -27,7 +27,8 @@ func TestVariablesOfFilesComeBeforeThoseOfTheCommandLine(t *testing.T) {
 	if diff := cmp.Diff([]string{"A=1", "IN_ENV=value", "B= 2 ", "A=3", "C="}, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}
-	for _, wrong := range [][2][]string{{{"=x"}, nil}, {{"A B=1"}, nil}, {nil, {file("wrong", "A=1\n=x\n")}}, {nil, {dir}}} {
+	for _, wrong := range [][2][]string{{{"=x"}, nil}, {{"A B=1"}, nil}, {nil, {file("wrong", "A=1\n=x\n")}},
+		{nil, {dir}}} {
 		if _, err := variables(wrong[0], wrong[1]); !errors.As(err, new(command.UsageError)) {
 			t.Errorf("%q: %v", wrong, err)
 		}
@@ -36,7 +37,8 @@ func TestVariablesOfFilesComeBeforeThoseOfTheCommandLine(t *testing.T) {
 
 func TestAnEntryPointIsAProgramOrAnArray(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string][]string{"": {}, "sh": {"sh"}, "a b": {"a b"}, `["a","b c"]`: {"a", "b c"}, "[]": {},
+	for text, want := range map[string][]string{"": {}, "sh": {"sh"}, "a b": {"a b"}, `["a","b c"]`: {"a", "b c"},
+		"[]":  {},
 		"[1]": nil, "[": nil} {
 		got, err := entrypoint(text)
 		if diff := cmp.Diff(want, got); diff != "" || (err != nil) != (want == nil) {
@@ -62,7 +64,8 @@ func TestARequestIsMadeOfTheFlagsOrRefused(t *testing.T) {
 		!cmp.Equal(req.Command.Args, []string{"-c", "x"}) || !cmp.Equal(req.Command.Entrypoint, []string{"sh"}) {
 		t.Errorf("%+v, %v", req, err)
 	}
-	for _, flag := range []string{"--workdir=w", "--pull=often", "--platform=linux/arm64,linux/amd64", "--platform=x/y/z/w",
+	for _, flag := range []string{"--workdir=w", "--pull=often", "--platform=linux/arm64,linux/amd64",
+		"--platform=x/y/z/w",
 		"--network=mine", "--env==x"} {
 		o := parse(flag)
 		if _, err := o.request([]string{"image"}); !errors.As(err, new(command.UsageError)) {

@@ -16,8 +16,9 @@ func joinedNS(path string) (ns build.StepNS, err error) {
 	ns.Joined, err = joined.Open(path)
 	switch {
 	case errors.Is(err, joined.ErrNotAbove):
-		return ns, command.Usagef("--userns=ns: %w\nhint: start cooper inside of it (podman unshare cooper build ..., or nsenter), where it stays and RUN steps with it; "+
-			"or give --uidmap and --gidmap the same map", err)
+		return ns, command.Usagef(
+			"--userns=ns: %w\nhint: start cooper inside of it (podman unshare cooper build ..., or nsenter), where it stays and RUN steps with it; "+
+				"or give --uidmap and --gidmap the same map", err)
 	case err != nil:
 		return ns, command.Usagef("--userns=ns: %w", err)
 	case ns.Joined != nil:

@@ -35,6 +35,7 @@ type Run struct {
 	cgroupParent, keepBundle string
 }
 
+// Register adds the flags of a build.
 func (r *Run) Register(f *pflag.FlagSet) {
 	f.StringVar(&r.Network, "network", NetworkDefault,
 		"network of RUN steps: private (one of their own with a way out), none, host, which also allows RUN --network=host, "+

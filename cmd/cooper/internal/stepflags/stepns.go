@@ -17,7 +17,8 @@ func HasRoot(m userns.Mapping, why string) error {
 		ids        userns.Map
 	}{{"user", userns.OptionUIDMap, m.UIDs}, {"group", userns.OptionGIDMap, m.GIDs}} {
 		if len(kind.ids.Missing([]uint32{0})) > 0 {
-			return command.Usagef("the map has no container ID 0 for %ss, and %s\nhint: map 0, too, such as %s 0:1:1", kind.name, why,
+			return command.Usagef("the map has no container ID 0 for %ss, and %s\nhint: map 0, too, such as %s 0:1:1", kind.name,
+				why,
 				kind.flag)
 		}
 	}

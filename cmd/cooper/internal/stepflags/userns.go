@@ -29,12 +29,14 @@ type Userns struct {
 	subUIDName, subGIDName string
 }
 
+// Register adds the flags about the namespace of RUN steps.
 func (u *Userns) Register(f *pflag.FlagSet) { u.RegisterFor(f, "RUN steps") }
 
 // RegisterFor adds the flags about the namespace that whose commands run in.
 func (u *Userns) RegisterFor(f *pflag.FlagSet, whose string) {
 	f.StringVar(&u.mode, "userns", "",
-		"user namespace of "+whose+": host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH (one that exists) "+
+		"user namespace of "+whose+
+			": host, private, keep-id[:uid=N,gid=N], nomap, auto[:size=N,uidmapping=C:F:L,gidmapping=C:F:L] or ns:PATH (one that exists) "+
 			"(default $COOPER_USERNS, or else $PODMAN_USERNS)")
 	u.modeGiven = f.Lookup("userns")
 	f.StringArrayVar(&u.uidMaps, "uidmap", nil,
@@ -119,7 +121,8 @@ func (u *Userns) named(ctx context.Context, finder userns.Finder) (*userns.SubID
 	var none *userns.NoSubIDsError
 	if errors.As(err, &none) && none.Source == "" {
 		if _, unknown := user.Lookup(none.User.Name); unknown != nil { // usermod can't help
-			return nil, command.Usagef("%s has no line in %s, and there is no such user\nhint: --subuidname and --subgidname take a name that has lines there",
+			return nil, command.Usagef(
+				"%s has no line in %s, and there is no such user\nhint: --subuidname and --subgidname take a name that has lines there",
 				none.User, strings.Join(none.Files(), " and "))
 		}
 	}

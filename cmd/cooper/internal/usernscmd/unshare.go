@@ -42,6 +42,7 @@ type unshareOptions struct {
 	store  build.StoreOptions
 }
 
+// NewUnshareCmd makes the command unshare.
 func NewUnshareCmd(env command.Env) *cobra.Command {
 	var o unshareOptions
 	cmd := &cobra.Command{
@@ -141,9 +142,11 @@ func (o *unshareOptions) resolved(ctx context.Context) (userns.Resolved, error) 
 	case err != nil:
 		return r, err
 	case r.Auto != nil:
-		return r, command.Usagef("--userns=%s: only a build has an image to size its namespace by\nhint: give a map: cooper userns show auto proposes one", r.Mode)
+		return r, command.Usagef(
+			"--userns=%s: only a build has an image to size its namespace by\nhint: give a map: cooper userns show auto proposes one", r.Mode)
 	case r.NSPath != "":
-		return r, command.Usagef("--userns=%s: this namespace exists already\nhint: nsenter --user=%s enters it", r.Mode, r.NSPath)
+		return r, command.Usagef("--userns=%s: this namespace exists already\nhint: nsenter --user=%s enters it", r.Mode,
+			r.NSPath)
 	}
 	return r, nil
 }

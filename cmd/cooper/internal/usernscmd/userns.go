@@ -125,7 +125,8 @@ func (o *usernsShow) run(ctx context.Context, out io.Writer) error {
 // resolve gives what is to be shown.
 func (o *usernsShow) resolve(ctx context.Context) ([]userns.Resolved, error) {
 	if len(o.modes) > 0 && o.flags.Given() {
-		return nil, command.Usagef("MODE and the flags exclude each other: cooper userns show keep-id, or cooper userns show --userns=keep-id")
+		return nil, command.Usagef(
+			"MODE and the flags exclude each other: cooper userns show keep-id, or cooper userns show --userns=keep-id")
 	}
 	req, err := o.flags.Request(os.LookupEnv)
 	if err != nil {

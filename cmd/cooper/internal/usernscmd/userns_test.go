@@ -101,7 +101,8 @@ func TestThePageShowsWhatTheProgramPrints(t *testing.T) {
 		}
 		return
 	}
-	t.Errorf("%s is out of date: go test ./cmd/cooper/internal/usernscmd -run TestThePage -update\nit should be\n%s", usernsPage,
+	t.Errorf("%s is out of date: go test ./cmd/cooper/internal/usernscmd -run TestThePage -update\nit should be\n%s",
+		usernsPage,
 		page.String())
 }
 

@@ -1,4 +1,4 @@
-package cli
+package buildcmd
 
 import (
 	"os"
@@ -12,13 +12,14 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/kaniko"
 )
 
-// kanikoWord is the verb that takes kaniko's arguments.
-const kanikoWord = "kaniko-args"
+// KanikoWord is the verb that takes kaniko's arguments.
+const KanikoWord = "kaniko-args"
 
-func newKanikoCmd(env command.Env) *cobra.Command {
+// NewKanikoCmd makes the command that takes kaniko's arguments.
+func NewKanikoCmd(env command.Env) *cobra.Command {
 	var args *kaniko.Args
 	cmd := &cobra.Command{
-		Use:   kanikoWord + " [kaniko's arguments]",
+		Use:   KanikoWord + " [kaniko's arguments]",
 		Short: "Build with the arguments of kaniko's executor",
 		Long: `Build with the arguments of kaniko's executor, so that those of a job can stay as they are: put "cooper kaniko-args" in
 the place of /kaniko/executor, or a link to cooper by the name executor. What each argument means is said below.`,
@@ -31,7 +32,7 @@ the place of /kaniko/executor, or a link to cooper by the name executor. What ea
 			if err != nil {
 				return command.Usage(err)
 			}
-			o := new(buildOptions)
+			o := new(Options)
 			inner := buildCmd(env, o)
 			if err := inner.ParseFlags(b.Flags); err != nil {
 				return command.Usage(err)

@@ -1,4 +1,4 @@
-package cli
+package buildcmd
 
 import (
 	"bytes"
@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/sourcepolicy"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/imagebuilder/remote"
@@ -19,7 +21,7 @@ import (
 
 // registerOthers adds the flags of other tools that cooper has under another name, or that no help shows. All others
 // are registered before.
-func (o *buildOptions) registerOthers(f *pflag.FlagSet) {
+func (o *Options) registerOthers(f *pflag.FlagSet) {
 	f.BoolVar(&o.pullAlways, "pull-always", false, "--pull=always")
 	f.BoolVar(&o.pullNever, "pull-never", false, "--pull=never")
 	f.StringVar(&o.signaturePolicy, "signature-policy", "", "policy.json in place of the usual one")
@@ -49,7 +51,7 @@ const envSourcePolicy = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
 
 // readSourcePolicy reads the policy of --source-policy-file, whose first rule that matches counts as in podman and
 // buildah, or of buildx's variable, of whose rules the last counts as in BuildKit.
-func (o *buildOptions) readSourcePolicy(req *build.Request) error {
+func (o *Options) readSourcePolicy(req *build.Request) error {
 	path, order := o.sourcePolicy, sourcepolicy.FirstWins
 	if path == "" {
 		path, order = os.Getenv(envSourcePolicy), sourcepolicy.LastWins
@@ -71,7 +73,7 @@ func (o *buildOptions) readSourcePolicy(req *build.Request) error {
 
 // takeForeign notes which flags of other tools have no effect, and refuses those that can't be passed over. The request
 // gets the source policy.
-func (o *buildOptions) takeForeign(req *build.Request) error {
+func (o *Options) takeForeign(req *build.Request) error {
 	if err := o.readSourcePolicy(req); err != nil || o.foreign == nil { // nil: another command than build
 		return err
 	}
@@ -79,7 +81,7 @@ func (o *buildOptions) takeForeign(req *build.Request) error {
 	if err != nil {
 		return command.Usage(err)
 	}
-	o.notes = append(o.notes, notes...)
+	o.Notes = append(o.Notes, notes...)
 	if o.signaturePolicy != "" {
 		// The process in the namespace has the same command line.
 		if err := os.Setenv("CONTAINERS_POLICY_JSON", o.signaturePolicy); err != nil {
@@ -90,23 +92,16 @@ func (o *buildOptions) takeForeign(req *build.Request) error {
 }
 
 // speak sets the flags that weren't given to what they are in the dialect.
-func (o *buildOptions) speak(f *pflag.FlagSet) {
-	usual := func(name string, set func()) {
-		if !f.Changed(name) {
-			set()
-		}
-	}
+func (o *Options) speak(f *pflag.FlagSet) {
 	switch {
 	case o.speaks == dialect.Docker && len(o.files) > 1:
-		o.notes = append(o.notes, "of several -f the last counts, as with docker")
+		o.Notes = append(o.Notes, "of several -f the last counts, as with docker")
 		o.files = o.files[len(o.files)-1:]
 	case o.speaks.Containers():
-		usual("http-proxy", func() { o.run.HTTPProxy = true })
-		usual("inherit-annotations", func() { o.image.finished.inherit = true })
-		usual("created-annotation", func() { o.image.finished.dated = true })
-		usual("identity-label", func() { o.image.identity = true })
-		o.image.identityLabel, o.image.identityValue = "io.buildah.version", dialect.BuildahVersion
-		o.image.finished.speaks = o.speaks
+		if !f.Changed("http-proxy") {
+			o.Run.HTTPProxy = true
+		}
+		o.image.Speak(o.speaks, f)
 		o.files = splitFiles(o.files)
 	}
 }
@@ -138,7 +133,7 @@ func checkContextArg(d dialect.Dialect, args []string) error {
 
 // contextOf is the context that was named, or else the directory of the first Dockerfile that is a file of this
 // machine, or else the current directory.
-func (o *buildOptions) contextOf(args []string) string {
+func (o *Options) contextOf(args []string) string {
 	if len(args) > 0 && o.speaks.Containers() && len(o.files) == 0 && isText(args[0]) {
 		o.files = []string{args[0]} // podman and buildah take it for the Dockerfile
 		return filepath.Dir(args[0])
@@ -169,7 +164,7 @@ func isText(name string) bool {
 func isPartial(r rune) bool { return r == utf8.RuneError }
 
 // choosePull makes all spellings of --pull one of the four policies.
-func (o *buildOptions) choosePull() error {
+func (o *Options) choosePull() error {
 	switch {
 	case o.pullAlways && o.pullNever:
 		return command.Usagef("--pull-always and --pull-never contradict each other: give one of them")
@@ -196,4 +191,29 @@ func (o *buildOptions) choosePull() error {
 		return command.Usagef("--pull=%s: must be always, missing, newer or never", o.pull)
 	}
 	return nil
+}
+
+// splitTags gives the request the names of --tag, and o the places.
+func (o *Options) splitTags(req *build.Request) (err error) {
+	if req.Tags, o.places, err = buildflags.SplitPlaces(o.speaks, o.tags); err != nil {
+		return err
+	}
+	for _, name := range req.Tags {
+		if err := build.CheckName(name); err != nil {
+			return command.Usage(err)
+		}
+	}
+	return nil
+}
+
+// Loads tells whether the image goes to docker's engine, if there is one: it is asked for, or docker's user has named
+// no other place.
+func (o *Options) Loads() bool {
+	nowhere := o.speaks == dialect.Docker && len(o.outputs) == 0 && !o.push
+	for _, text := range o.outputs {
+		if s, err := export.ParseSpec(text); err == nil && s.Load {
+			return true
+		}
+	}
+	return o.load || nowhere
 }

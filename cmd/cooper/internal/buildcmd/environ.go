@@ -1,4 +1,4 @@
-package cli
+package buildcmd
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/engineload"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 )
 
@@ -24,10 +25,10 @@ const (
 
 // takeEnvironment fills in the flags that variables stand for and notes the variables that mean something elsewhere and
 // nothing here.
-func (o *buildOptions) takeEnvironment(get lookup) error {
+func (o *Options) takeEnvironment(get lookup) error {
 	value := func(name string) string { v, _ := get(name); return v }
-	if platform := value(envPlatform); len(o.platforms) == 0 && platform != "" {
-		o.platforms, o.platformFrom = []string{platform}, envPlatform
+	if platform := value(envPlatform); len(o.platform.List) == 0 && platform != "" {
+		o.platform.List, o.platform.From = []string{platform}, envPlatform
 	}
 	if view := value(envProgress); view != "" && o.progress == "" {
 		if _, err := progress.ParseMode(view); err != nil {
@@ -35,18 +36,18 @@ func (o *buildOptions) takeEnvironment(get lookup) error {
 		}
 		o.progress = view
 	}
-	if isolation := value(envIsolation); isolation == stepflags.IsolationOCI && o.run.Isolation == "" {
-		o.run.Isolation = isolation
+	if isolation := value(envIsolation); isolation == stepflags.IsolationOCI && o.Run.Isolation == "" {
+		o.Run.Isolation = isolation
 	}
-	if runtime := value(envRuntime); runtime != "" && o.run.Isolation == stepflags.IsolationOCI && o.run.Runtime == "" {
-		o.run.Runtime = runtime
+	if runtime := value(envRuntime); runtime != "" && o.Run.Isolation == stepflags.IsolationOCI && o.Run.Runtime == "" {
+		o.Run.Runtime = runtime
 	}
 	for _, v := range otherVariables() {
 		text, ok := get(v.name)
 		if !ok || text == "" || v.harmless != nil && v.harmless(o, text) {
 			continue
 		}
-		o.notes = append(o.notes, fmt.Sprintf("%s=%s has no effect: %s", v.name, shownValue(text), v.because))
+		o.Notes = append(o.Notes, fmt.Sprintf("%s=%s has no effect: %s", v.name, shownValue(text), v.because))
 	}
 	return nil
 }
@@ -64,12 +65,12 @@ func shownValue(text string) string {
 // what is done anyhow, or that flags say what it would.
 type otherVariable struct {
 	name, because string
-	harmless      func(o *buildOptions, value string) bool
+	harmless      func(o *Options, value string) bool
 }
 
 func otherVariables() []otherVariable {
-	oneOf := func(values ...string) func(*buildOptions, string) bool {
-		return func(_ *buildOptions, text string) bool {
+	oneOf := func(values ...string) func(*Options, string) bool {
+		return func(_ *Options, text string) bool {
 			for _, v := range values {
 				if strings.EqualFold(text, v) {
 					return true
@@ -81,7 +82,7 @@ func otherVariables() []otherVariable {
 	const noDaemon = "cooper builds here, by itself, and not in a daemon or on another machine"
 	return []otherVariable{
 		{"DOCKER_BUILDKIT", "there is one builder, with BuildKit's language", oneOf("1", "true")},
-		{envDockerHost, noDaemon, func(o *buildOptions, _ string) bool { return o.loads() }},
+		{engineload.EnvHost, noDaemon, func(o *Options, _ string) bool { return o.Loads() }},
 		{"DOCKER_CONTEXT", noDaemon, oneOf("default")},
 		{"CONTAINER_HOST", noDaemon, nil},
 		{"BUILDKIT_HOST", noDaemon, nil},
@@ -89,12 +90,13 @@ func otherVariables() []otherVariable {
 		{"DOCKER_CONTENT_TRUST", "policy.json says which images are trusted", oneOf("0", "false")},
 		{"BUILDKIT_COLORS", "NO_COLOR takes the colours out", nil},
 		{envIsolation, "every RUN step has namespaces of its own, also without root; the variable may be oci, for an OCI runtime",
-			func(o *buildOptions, text string) bool {
-				return o.run.Isolation != "" || slices.Contains([]string{stepflags.IsolationOCI, "rootless", "chroot", "default"}, text)
+			func(o *Options, text string) bool {
+				return o.Run.Isolation != "" || slices.Contains([]string{stepflags.IsolationOCI, "rootless", "chroot", "default"},
+					text)
 			}},
 		{envRuntime, "without --isolation=oci cooper runs the steps itself",
-			func(o *buildOptions, _ string) bool {
-				return o.run.Isolation == stepflags.IsolationOCI || o.run.Runtime != ""
+			func(o *Options, _ string) bool {
+				return o.Run.Isolation == stepflags.IsolationOCI || o.Run.Runtime != ""
 			}},
 		{"BUILDAH_NOPIVOT", "steps always pivot into their root", oneOf("0", "false")},
 	}

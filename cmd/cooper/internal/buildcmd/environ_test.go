@@ -1,4 +1,4 @@
-package cli
+package buildcmd
 
 import (
 	"os"
@@ -19,13 +19,14 @@ func environment(entries ...string) lookup {
 }
 
 func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
-	flags := func(o *buildOptions) {
-		o.platforms, o.progress, o.run.Isolation, o.run.Runtime, o.noCache = []string{"linux/s390x"}, "plain", "native", "",
+	flags := func(o *Options) {
+		o.platform.List, o.progress, o.Run.Isolation, o.Run.Runtime, o.noCache = []string{"linux/s390x"}, "plain", "native",
+			"",
 			true
 	}
 	for _, tt := range []struct {
 		entry string
-		flags func(*buildOptions)
+		flags func(*Options)
 		note  string
 		want  string
 	}{
@@ -41,8 +42,8 @@ func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
 		{entry: "BUILDAH_ISOLATION=chroot", want: "|||"},
 		{entry: "BUILDAH_ISOLATION=chroot", flags: flags, want: "linux/s390x|plain|native|"},
 		{entry: "BUILDAH_RUNTIME=crun", want: "|||", note: "BUILDAH_RUNTIME=crun has no effect: without --isolation=oci"},
-		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *buildOptions) { o.run.Isolation = "oci" }, want: "||oci|crun"},
-		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *buildOptions) { o.run.Runtime = "runc" }, want: "|||runc"},
+		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *Options) { o.Run.Isolation = "oci" }, want: "||oci|crun"},
+		{entry: "BUILDAH_RUNTIME=crun", flags: func(o *Options) { o.Run.Runtime = "runc" }, want: "|||runc"},
 		{entry: "DOCKER_BUILDKIT=0", want: "|||",
 			note: "DOCKER_BUILDKIT=0 has no effect: there is one builder, with BuildKit's language"},
 		{entry: "DOCKER_BUILDKIT=1", want: "|||"},
@@ -60,20 +61,20 @@ func TestVariablesOfOtherBuildersCountOrAreNamed(t *testing.T) {
 		{entry: "BUILDAH_NOPIVOT=true", want: "|||", note: "BUILDAH_NOPIVOT=true has no effect"},
 		{entry: "UNKNOWN=x", want: "|||"},
 	} {
-		var o buildOptions
+		var o Options
 		if tt.flags != nil {
 			tt.flags(&o)
 		}
 		if err := o.takeEnvironment(environment(tt.entry)); err != nil {
 			t.Errorf("%s: %v", tt.entry, err)
 		}
-		got := strings.Join([]string{strings.Join(o.platforms, ","), o.progress, o.run.Isolation, o.run.Runtime}, "|")
-		notes := strings.Join(o.notes, "\n")
+		got := strings.Join([]string{strings.Join(o.platform.List, ","), o.progress, o.Run.Isolation, o.Run.Runtime}, "|")
+		notes := strings.Join(o.Notes, "\n")
 		if got != tt.want || !strings.HasPrefix(notes, tt.note) || (notes == "") != (tt.note == "") {
 			t.Errorf("%s: got %s and %q, want %s and %q", tt.entry, got, notes, tt.want, tt.note)
 		}
 	}
-	if err := new(buildOptions).takeEnvironment(environment("BUILDKIT_PROGRESS=fancy")); err == nil ||
+	if err := new(Options).takeEnvironment(environment("BUILDKIT_PROGRESS=fancy")); err == nil ||
 		!strings.HasPrefix(err.Error(), "BUILDKIT_PROGRESS: ") {
 		t.Errorf("a view that there isn't: %v", err)
 	}

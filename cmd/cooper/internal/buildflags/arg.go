@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"bufio"
@@ -14,20 +14,21 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
-// argFlags are the flags that give values to the ARGs of a Dockerfile, as they are written.
-type argFlags struct {
+// Args are the flags that give values to the ARGs of a Dockerfile, as they are written.
+type Args struct {
 	args, files []string
 }
 
-func (a *argFlags) register(f *pflag.FlagSet) {
+// Register adds the flags.
+func (a *Args) Register(f *pflag.FlagSet) {
 	f.StringArrayVar(&a.args, "build-arg", nil,
 		"value for an ARG, NAME=VALUE, or NAME to take it from the environment")
 	f.StringArrayVar(&a.files, "build-arg-file", nil,
 		"file with a build argument in each line; # begins a comment, and --build-arg wins over it; may be repeated")
 }
 
-// values are the arguments of the files and then those of the command line, the last of each name.
-func (a *argFlags) values() (map[string]*string, error) {
+// Values are the arguments of the files and then those of the command line, the last of each name.
+func (a *Args) Values() (map[string]*string, error) {
 	values := map[string]*string{}
 	for _, path := range a.files {
 		if err := readArgFile(path, values); err != nil {

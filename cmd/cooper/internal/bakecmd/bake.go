@@ -1,4 +1,4 @@
-package cli
+package bakecmd
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/bakecmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/internal/bakefile"
 )
@@ -39,7 +39,8 @@ func sharedFlags() []string {
 	}
 }
 
-func newBakeCmd(env command.Env) *cobra.Command {
+// NewCmd makes the command bake.
+func NewCmd(env command.Env) *cobra.Command {
 	var o bakeOptions
 	cmd := &cobra.Command{
 		Use:   "bake [flags] [TARGET...]",
@@ -78,7 +79,7 @@ func (o *bakeOptions) register(cmd *cobra.Command, env command.Env) {
 	f.BoolVar(&o.lists, "list-variables", false, "")
 	f.StringVarP(&o.jobs, "jobs", "j", "",
 		"how many targets may be built at once, and what if one fails: N, or fail-fast, defer-error or defer-output[,parallel=N]")
-	f.StringVar(&o.call, "call", callBuild, "what to do: build, check, outline or targets")
+	f.StringVar(&o.call, "call", buildcmd.CallBuild, "what to do: build, check, outline or targets")
 	f.BoolVar(&o.check, "check", false, "look for mistakes instead of building; short for --call=check")
 	f.BoolVar(&o.push, "push", false, "push the images; short for --set=*.output=type=registry")
 	f.BoolVar(&o.load, "load", false, "give the images to docker's engine, too; short for --set=*.output=type=docker")
@@ -93,7 +94,7 @@ func (o *bakeOptions) register(cmd *cobra.Command, env command.Env) {
 	for _, name := range []string{"list-targets", "list-variables", "builder"} {
 		f.Lookup(name).Hidden = true
 	}
-	o.shared = newBuildCmd(env).Flags()
+	o.shared = buildcmd.NewCmd(env).Flags()
 	for _, name := range sharedFlags() {
 		if flag := o.shared.Lookup(name); flag != nil {
 			f.AddFlag(flag)
@@ -102,10 +103,10 @@ func (o *bakeOptions) register(cmd *cobra.Command, env command.Env) {
 }
 
 // complete makes the question of the flags; every error is a usage error.
-func (o *bakeOptions) complete() (bakecmd.List, bakecmd.Jobs, error) {
-	jobs, err := bakecmd.ParseJobs(o.jobs)
+func (o *bakeOptions) complete() (List, Jobs, error) {
+	jobs, err := ParseJobs(o.jobs)
 	if err != nil {
-		return bakecmd.List{}, jobs, err
+		return List{}, jobs, err
 	}
 	switch {
 	case o.listTargets && o.list == "":
@@ -113,9 +114,9 @@ func (o *bakeOptions) complete() (bakecmd.List, bakecmd.Jobs, error) {
 	case o.lists && o.list == "":
 		o.list = "variables"
 	}
-	var list bakecmd.List
+	var list List
 	if o.list != "" {
-		if list, err = bakecmd.ParseList(o.list); err != nil {
+		if list, err = ParseList(o.list); err != nil {
 			return list, jobs, err
 		}
 		o.question.Describe = true
@@ -124,9 +125,9 @@ func (o *bakeOptions) complete() (bakecmd.List, bakecmd.Jobs, error) {
 		return list, jobs, command.Usagef("--print and --list exclude each other")
 	}
 	if o.check {
-		o.call = callCheck
+		o.call = buildcmd.CallCheck
 	}
-	if _, err := parseCall(o.call); err != nil {
+	if _, err := buildcmd.ParseCall(o.call); err != nil {
 		return list, jobs, err
 	}
 	if len(o.question.Files) == 0 {
@@ -170,7 +171,7 @@ func (o *bakeOptions) addOverrides() {
 	add(o.pull, "*.pull=true")
 	add(o.sbom != "", "*.attest="+attestation("sbom", o.sbom))
 	add(o.provenance != "", "*.attest="+attestation("provenance", o.provenance))
-	if o.call != callBuild {
+	if o.call != buildcmd.CallBuild {
 		method, _, _ := strings.Cut(o.call, ",")
 		add(true, "*.call="+method)
 	}
@@ -209,22 +210,21 @@ func runBake(cmd *cobra.Command, env command.Env, o *bakeOptions) error {
 	if err != nil {
 		return err
 	}
-	mode, err := o.progressMode()
+	mode, err := buildcmd.Mode(o.progress)
 	if err != nil {
 		return err
 	}
-	o.progress = string(mode)
 	o.question.Ask, o.question.Command = mode != progress.ModeRawJSON && mode != progress.ModeJSON, os.Args
-	answer, err := bakecmd.Read(cmd.Context(), env, o.question)
+	answer, err := Read(cmd.Context(), env, o.question)
 	switch {
 	case err != nil:
 		return err
 	case o.list != "":
 		return list.Write(env.Out(), answer)
 	case o.question.Print:
-		return bakecmd.WriteDefinition(env.Out(), answer)
+		return WriteDefinition(env.Out(), answer)
 	}
-	b := bake{env: env, options: o, jobs: jobs}
+	b := bake{env: env, options: o, jobs: jobs, mode: mode}
 	for _, t := range answer.Targets {
 		target, err := newBakeTarget(env, t, o.flagsForAll())
 		if err != nil {
@@ -232,23 +232,17 @@ func runBake(cmd *cobra.Command, env command.Env, o *bakeOptions) error {
 		}
 		b.targets = append(b.targets, target)
 	}
-	handOver, err := bakecmd.HandOver(env, answer)
+	handOver, err := HandOver(env, answer)
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(answer.Targets, func(t bakefile.Target) bool { return t.Call != "" && t.Call != callBuild }) {
+	if slices.ContainsFunc(answer.Targets, func(t bakefile.Target) bool {
+		return t.Call != "" &&
+			t.Call != buildcmd.CallBuild
+	}) {
 		return b.call(cmd, handOver)
 	}
 	return b.build(cmd.Context(), handOver)
-}
-
-// progressMode is how the progress is shown.
-func (o *bakeOptions) progressMode() (progress.Mode, error) {
-	shown := buildOptions{progress: o.progress}
-	if err := shown.takeEnvironment(os.LookupEnv); err != nil {
-		return "", err
-	}
-	return shown.progressMode()
 }
 
 // call says something about each target on standard output, below its name. The status is that of the worst.
@@ -261,15 +255,15 @@ func (b *bake) call(cmd *cobra.Command, handOver []string) error {
 		if t.Linked {
 			continue
 		}
-		given, err := parseCall(b.options.call)
+		given, err := buildcmd.ParseCall(b.options.call)
 		if err != nil {
 			return err
 		}
-		c, err := parseCall(t.Call)
+		c, err := buildcmd.ParseCall(t.Call)
 		if err != nil {
 			return err
 		}
-		c.json, c.ignoreStatus = given.json, given.ignoreStatus
+		c.JSON, c.IgnoreStatus = given.JSON, given.IgnoreStatus
 		if n > 0 {
 			fmt.Fprintln(b.env.Out())
 		}
@@ -278,12 +272,7 @@ func (b *bake) call(cmd *cobra.Command, handOver []string) error {
 			fmt.Fprintln(b.env.Out(), t.Description)
 		}
 		fmt.Fprintln(b.env.Out())
-		worst = errors.Join(worst, t.call(cmd, b.env, c))
+		worst = errors.Join(worst, t.options.Say(cmd.Context(), b.env, c, t.request))
 	}
 	return worst
-}
-
-// call says something about the target.
-func (t *bakeTarget) call(cmd *cobra.Command, env command.Env, c call) error {
-	return runCallOf(cmd.Context(), env, t.options, c, t.request)
 }

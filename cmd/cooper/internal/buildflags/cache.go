@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"errors"
@@ -10,13 +10,14 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
-// cacheFlags are the flags about caches that other machines fill, as they are written.
-type cacheFlags struct {
+// Cache are the flags about caches that other machines fill, as they are written.
+type Cache struct {
 	from, to []string
 	ttl      string
 }
 
-func (c *cacheFlags) register(f *pflag.FlagSet) {
+// Register adds the flags.
+func (c *Cache) Register(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.from, "cache-from", nil,
 		"look steps up there, too: type=registry,ref=NAME or type=local,src=DIR, or NAME; may be repeated")
 	f.StringArrayVar(&c.to, "cache-to", nil,
@@ -25,9 +26,9 @@ func (c *cacheFlags) register(f *pflag.FlagSet) {
 		"how old a step's result may be that is taken from a cache, such as 24h; 0: --no-cache")
 }
 
-// apply reads the flags into a request. notes are about places that only other builders have: a job that names one runs
+// Apply reads the flags into a request. notes are about places that only other builders have: a job that names one runs
 // without it.
-func (c *cacheFlags) apply(req *build.Request) (notes []string, err error) {
+func (c *Cache) Apply(req *build.Request) (notes []string, err error) {
 	read := func(texts []string, parse func(string) ([]sharedcache.Spec, error), into *[]sharedcache.Spec) error {
 		for _, text := range texts {
 			specs, err := parse(text)

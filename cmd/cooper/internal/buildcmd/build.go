@@ -1,4 +1,4 @@
-package cli
+package buildcmd
 
 import (
 	"context"
@@ -15,59 +15,59 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/manifestlist"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/engineload"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
-// buildOptions are the flags of cooper build as they are written.
-type buildOptions struct {
-	files                   []string
-	ignoreFile              string
-	target, pull, progress  string
-	registries              command.RegistryFlags
-	tags, contexts, outputs []string
-	places                  []export.Spec
-	args                    argFlags
-	image                   imageFlags
-	platform                platformFlags
-	iidFileRaw              string
-	log                     logFlags
-	dates                   dateFlags
-	cache                   cacheFlags
-	foreign                 *dialect.Foreign
-	pullAlways, pullNever   bool
-	signaturePolicy         string
-	sourcePolicy            string
-	speaks                  dialect.Dialect
-	noCacheFilter           []string
-	platforms               []string
-	// platformFrom is the variable that platforms come from, empty for the flag.
-	platformFrom string
-	// notes are what is to be said about the environment.
-	notes                     []string
-	run                       stepflags.Run
-	userns                    stepflags.Userns
-	noCache, quiet, checkOnly bool
-	push, load                bool
+// Options are the flags of cooper build as they are written.
+type Options struct {
+	// Run and Userns are about RUN steps, Registries about how registries are reached, Store about which store is used.
+	Run        stepflags.Run
+	Userns     stepflags.Userns
+	Registries command.RegistryFlags
+	Store      build.StoreOptions
+	// Notes are what is to be said about the flags and the environment.
+	Notes []string
+
+	files                      []string
+	ignoreFile                 string
+	target, pull               string
+	tags, contexts, outputs    []string
+	places                     []export.Spec
+	args                       buildflags.Args
+	image                      buildflags.Image
+	platform                   buildflags.Platform
+	log                        buildflags.Log
+	dates                      buildflags.Dates
+	cache                      buildflags.Cache
+	foreign                    *dialect.Foreign
+	pullAlways, pullNever      bool
+	signaturePolicy            string
+	sourcePolicy               string
+	speaks                     dialect.Dialect
+	noCacheFilter              []string
+	noCache, quiet, checkOnly  bool
+	push, load                 bool
+	progress                   string
+	call, format               string
+	jobs                       int
+	iidFile, iidFileRaw        string
+	metadataFile, maxUsedSpace string
 	// built is called with what was built; nil: nobody wants to know.
 	built func(build.Result) error
-	// engine is the connection to docker's engine that the image is given to; nil: none.
-	engine net.Conn
 	// lookPull has a --call fetch base images that the store lacks.
-	lookPull              bool
-	call, format          string
-	jobs                  int
-	iidFile, metadataFile string
-	maxUsedSpace          string
-	store                 build.StoreOptions
+	lookPull bool
 }
 
-func newBuildCmd(env command.Env) *cobra.Command { return buildCmd(env, new(buildOptions)) }
+// NewCmd makes the command build.
+func NewCmd(env command.Env) *cobra.Command { return buildCmd(env, new(Options)) }
 
 // buildCmd makes the command with the options that its flags write to.
-func buildCmd(env command.Env, o *buildOptions) *cobra.Command {
+func buildCmd(env command.Env, o *Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "build [flags] [CONTEXT | -]",
 		Aliases: []string{"bud", "build-using-dockerfile"},
@@ -108,7 +108,7 @@ The flags of docker, podman and buildah are taken, too: docs/flags.md says what 
 }
 
 // register adds all flags of cooper build.
-func (o *buildOptions) register(cmd *cobra.Command) {
+func (o *Options) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "name of the image, NAME[:TAG]; may be repeated")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil,
@@ -125,14 +125,14 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
 	f.StringSliceVar(&o.noCacheFilter, "no-cache-filter", nil,
 		"stage to run whatever the cache has, by name or number; may be repeated or STAGE,STAGE")
-	o.image.register(f)
-	o.dates.register(f)
-	o.cache.register(f)
-	o.run.Register(f)
-	o.userns.Register(f)
+	o.image.Register(f)
+	o.dates.Register(f)
+	o.cache.Register(f)
+	o.Run.Register(f)
+	o.Userns.Register(f)
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image ID to this file")
 	f.StringVar(&o.iidFileRaw, "iidfile-raw", "", "write the image ID without sha256: to this file")
-	o.log.register(f)
+	o.log.Register(f)
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
 	addFileFlags(cmd, o)
 	addStoreFlags(cmd, o)
@@ -140,7 +140,7 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 		"most disk space that all that cooper prune can remove may take, such as 10GB; 0: any "+
 			"(default $COOPER_MAX_USED_SPACE)")
 	f.BoolVar(&o.checkOnly, "check", false, "look for mistakes instead of building; short for --call=check")
-	f.StringVar(&o.call, "call", callBuild, "what to do: build, check, outline or targets; ,format=json for JSON")
+	f.StringVar(&o.call, "call", CallBuild, "what to do: build, check, outline or targets; ,format=json for JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
 	f.StringVar(&o.progress, "progress", "",
 		"how to show progress: auto, tty, plain, quiet, json, or rawjson as BuildKit writes it (default $BUILDKIT_PROGRESS, or auto)")
@@ -148,7 +148,7 @@ func (o *buildOptions) register(cmd *cobra.Command) {
 }
 
 // addFileFlags adds the flags that say which Dockerfile is read and how.
-func addFileFlags(cmd *cobra.Command, o *buildOptions) {
+func addFileFlags(cmd *cobra.Command, o *Options) {
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.files, "file", "f", nil,
 		"the Dockerfile: a path, a URL, or - for standard input (default CONTEXT/Containerfile or CONTEXT/Dockerfile); "+
@@ -156,38 +156,37 @@ func addFileFlags(cmd *cobra.Command, o *buildOptions) {
 	f.StringVar(&o.ignoreFile, "ignorefile", "",
 		"the ignore file (default FILE.dockerignore, or .containerignore or .dockerignore in CONTEXT)")
 	f.StringVar(&o.target, "target", "", "stage to build (default the last)")
-	o.args.register(f)
+	o.args.Register(f)
 	f.StringArrayVar(&o.contexts, "build-context", nil,
 		"named context, NAME=DIRECTORY|URL|docker-image://IMAGE|oci-layout://DIR|target:DIR[#STAGE]")
-	f.StringArrayVar(&o.platforms, "platform", nil,
-		"platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
-	o.platform.register(f)
+	o.platform.Register(f)
 }
 
 // addStoreFlags adds the flags that say where images are kept and come from.
-func addStoreFlags(cmd *cobra.Command, o *buildOptions) {
+func addStoreFlags(cmd *cobra.Command, o *Options) {
 	f := cmd.Flags()
-	f.StringVar(&o.pull, "pull", "missing", "fetch base images: always, missing, newer (if the registry has another one) or never")
+	f.StringVar(&o.pull, "pull", "missing",
+		"fetch base images: always, missing, newer (if the registry has another one) or never")
 	f.Lookup("pull").NoOptDefVal = "always"
-	o.registries.AddRetries(f, "to pull or push")
-	o.registries.Add(f)
+	o.Registries.AddRetries(f, "to pull or push")
+	o.Registries.Add(f)
 	f.StringVar(&o.sourcePolicy, "source-policy-file", "",
 		"rules in BuildKit's JSON that allow, deny or convert base images, repositories and URLs; the first that matches counts")
-	command.AddStoreFlags(f, &o.store)
+	command.AddStoreFlags(f, &o.Store)
 }
 
-func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir string) (err error) {
-	c, err := parseCall(o.call)
+func runBuild(cmd *cobra.Command, env command.Env, o *Options, contextDir string) (err error) {
+	c, err := ParseCall(o.call)
 	if err != nil {
 		return err
 	}
-	if o.checkOnly && c.method == callBuild {
-		c.method = callCheck
+	if o.checkOnly && c.Method == CallBuild {
+		c.Method = CallCheck
 	}
-	if o.checkOnly && c.method != callCheck {
-		return command.Usagef("--check and --call=%s exclude each other", c.method)
+	if o.checkOnly && c.Method != CallCheck {
+		return command.Usagef("--check and --call=%s exclude each other", c.Method)
 	}
-	if c.method != callBuild {
+	if c.Method != CallBuild {
 		return runCall(cmd, env, o, c, contextDir)
 	}
 	req, err := o.request(contextDir, env)
@@ -201,12 +200,12 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	if _, err := o.progressMode(); err != nil {
 		return err
 	}
-	notes, reach, err := o.enter(cmd.Context(), env, &req)
+	in, reach, err := o.enter(cmd.Context(), env, &req)
 	if err != nil {
 		return err
 	}
 	req.Stdin, req.Stdout = env.Stdin, env.Stdout
-	ns, note, err := o.userns.StepNS(cmd.Context(), env)
+	ns, note, err := o.Userns.StepNS(cmd.Context(), env)
 	if err != nil {
 		return err
 	}
@@ -217,19 +216,19 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	req.Progress, o.store.Tell = renderer, progress.Tell(renderer)
-	for _, text := range slices.Concat(o.notes, notes, []string{note}) {
+	req.Progress, o.Store.Tell = renderer, progress.Tell(renderer)
+	for _, text := range slices.Concat(o.Notes, in.Notes, []string{note}) {
 		if text != "" {
 			renderer.Emit(progress.Note{Text: text})
 		}
 	}
-	session := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
+	session := build.NewSession(build.SessionOptions{Store: o.Store, Registry: reach})
 	res, err := build.Build(cmd.Context(), session, req)
 	if err == nil {
-		err = o.addToList(cmd.Context(), session, res)
+		err = o.AddToList(cmd.Context(), session, res)
 	}
 	if err == nil {
-		err = loadInto(cmd.Context(), o.engine, session, []build.Result{res}, renderer)
+		err = engineload.Load(cmd.Context(), in.Engine, session, []build.Result{res}, renderer)
 	}
 	if err == nil {
 		renderer.Emit(progress.Committed{ID: res.ImageID.Encoded()})
@@ -240,42 +239,75 @@ func runBuild(cmd *cobra.Command, env command.Env, o *buildOptions, contextDir s
 	return o.report(env, res)
 }
 
-// enter goes into the namespace and reads there what nothing else may see: secrets, which the request gets, and how
-// registries are reached. notes are what is to be said about the secrets.
-func (o *buildOptions) enter(ctx context.Context, env command.Env, req *build.Request) (notes []string,
-	reach build.RegistryOptions, err error) {
-	secrets, err := o.run.OpenSecrets(env)
-	if err != nil {
-		return nil, reach, err
+// Parse reads the flags of one of several builds, which has no command line of its own, and makes a request of them.
+// inline is the text of its Dockerfile; nil: it is a file.
+func Parse(env command.Env, words []string, contextDir string, inline *string) (*Options, build.Request, error) {
+	o := new(Options)
+	cmd := buildCmd(env, o)
+	if err := cmd.ParseFlags(words); err != nil {
+		return nil, build.Request{}, command.Usage(err)
 	}
-	handOver := secrets.HandOver(env)
-	if o.loads() {
-		var note string
-		if o.engine, note, err = openEngine(ctx, env); err != nil {
-			return nil, reach, err
-		}
-		given, err := handOverEngine(env, o.engine)
-		if err != nil {
-			return nil, reach, err
-		}
-		handOver, secrets.Notes = append(handOver, given...), append(secrets.Notes, note)
+	o.speak(cmd.Flags())
+	if inline != nil {
+		o.files = []string{build.Stdin}
 	}
-	if err := command.Enter(ctx, env, handOver...); err != nil {
-		return nil, reach, err
-	}
-	if req.Run.Secrets, err = secrets.Read(); err != nil {
-		return nil, reach, err
-	}
-	reach, err = o.registries.Options(ctx, env)
-	return secrets.Notes, reach, err
+	req, err := o.request(contextDir, env)
+	return o, req, err
 }
 
-// addToList adds the image, or the images of the index, to the manifest list that the flags name.
-func (o *buildOptions) addToList(ctx context.Context, s *build.Session, res build.Result) error {
-	if o.image.manifest == "" {
+// enter goes into the namespace and reads there what nothing else may see: secrets, which the request gets, and how
+// registries are reached. notes are what is to be said about the secrets.
+func (o *Options) enter(ctx context.Context, env command.Env, req *build.Request) (in Inside,
+	reach build.RegistryOptions,
+	err error) {
+	if in, err = Enter(ctx, env, o.Run.Secrets, o.Loads()); err != nil {
+		return in, reach, err
+	}
+	if req.Run.Secrets, err = in.Secrets.Read(); err != nil {
+		return in, reach, err
+	}
+	reach, err = o.Registries.Options(ctx, env)
+	return in, reach, err
+}
+
+// Inside is what a build has in the namespace that was opened outside of it.
+type Inside struct {
+	// Secrets are the secrets of the command line, whose files are open.
+	Secrets *stepflags.SecretFiles
+	// Engine is the connection to docker's engine that images are given to; nil: there is none, or none is wanted.
+	Engine net.Conn
+	// Notes are what is to be said about both.
+	Notes []string
+}
+
+// Enter opens the files of secrets, and a connection to docker's engine if images are loaded into it, and goes into the
+// namespace with them. handOver are more variables for the process there.
+func Enter(ctx context.Context, env command.Env, secrets []string, loads bool, handOver ...string) (in Inside,
+	err error) {
+	if in.Secrets, err = (&stepflags.Run{Secrets: secrets}).OpenSecrets(env); err != nil {
+		return in, err
+	}
+	handOver, in.Notes = append(handOver, in.Secrets.HandOver(env)...), in.Secrets.Notes
+	if loads {
+		var note string
+		if in.Engine, note, err = engineload.Open(ctx, env); err != nil {
+			return in, err
+		}
+		given, err := engineload.HandOver(env, in.Engine)
+		if err != nil {
+			return in, err
+		}
+		handOver, in.Notes = append(handOver, given...), append(in.Notes, note)
+	}
+	return in, command.Enter(ctx, env, handOver...)
+}
+
+// AddToList adds the image, or the images of the index, to the manifest list that the flags name.
+func (o *Options) AddToList(ctx context.Context, s *build.Session, res build.Result) error {
+	if o.image.Manifest == "" {
 		return nil
 	}
-	_, err := manifestlist.Add(ctx, s, o.image.manifest, []string{res.ImageID.Encoded()},
+	_, err := manifestlist.Add(ctx, s, o.image.Manifest, []string{res.ImageID.Encoded()},
 		manifestlist.AddOptions{All: true, Create: true})
 	if err != nil {
 		return fmt.Errorf("--manifest: %w", err)
@@ -284,7 +316,7 @@ func (o *buildOptions) addToList(ctx context.Context, s *build.Session, res buil
 }
 
 // request makes a request of the flags; every error is a usage error.
-func (o *buildOptions) request(contextDir string, env command.Env) (build.Request, error) {
+func (o *Options) request(contextDir string, env command.Env) (build.Request, error) {
 	if err := o.takeEnvironment(os.LookupEnv); err != nil {
 		return build.Request{}, err
 	}
@@ -305,17 +337,17 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 	if err := o.takeForeign(&req); err != nil {
 		return req, err
 	}
-	if err := errors.Join(o.registries.Check(env), o.log.check()); err != nil {
+	if err := errors.Join(o.Registries.Check(env), o.log.Check()); err != nil {
 		return req, err
 	}
 	var err error
-	if req.BuildArgs, err = o.args.values(); err != nil {
+	if req.BuildArgs, err = o.args.Values(); err != nil {
 		return req, err
 	}
-	if req.Run, err = o.run.Options(); err != nil {
+	if req.Run, err = o.Run.Options(); err != nil {
 		return req, command.Usage(err)
 	}
-	if req.Run.Runtime, err = o.run.FindRuntime(); err != nil {
+	if req.Run.Runtime, err = o.Run.FindRuntime(); err != nil {
 		return req, err
 	}
 	if req.Format, err = imageFormat(o.format); err != nil {
@@ -324,44 +356,29 @@ func (o *buildOptions) request(contextDir string, env command.Env) (build.Reques
 	if req.MaxUsedSpace, err = maxUsedSpace(o.maxUsedSpace); err != nil {
 		return req, err
 	}
-	req.Run.Proxies = o.run.Proxies(req.BuildArgs)
-	if err := o.image.apply(&req, env.Version); err != nil {
+	req.Run.Proxies = o.Run.Proxies(req.BuildArgs)
+	if err := o.image.Apply(&req, env.Version); err != nil {
 		return req, err
 	}
 	if req.Contexts, err = parseContexts(o.contexts); err != nil {
 		return req, err
 	}
-	if err := o.choosePlatforms(&req); err != nil {
+	if err := o.platform.Apply(&req); err != nil {
 		return req, err
 	}
-	notes, err := o.cache.apply(&req)
+	notes, err := o.cache.Apply(&req)
 	if err != nil {
 		return req, err
 	}
-	o.notes = append(o.notes, notes...)
+	o.Notes = append(o.Notes, notes...)
 	if err := o.chooseOutputs(&req); err != nil {
 		return req, err
 	}
-	return req, o.dates.apply(&req)
-}
-
-// choosePlatforms reads the flags about platforms.
-func (o *buildOptions) choosePlatforms(req *build.Request) (err error) {
-	if err := o.platform.apply(o); err != nil {
-		return err
-	}
-	if req.Platforms, err = build.ParsePlatforms(o.platforms); err != nil {
-		if o.platformFrom != "" {
-			err = fmt.Errorf("%s: %w", o.platformFrom, err)
-		}
-		return command.Usage(err)
-	}
-	req.AllPlatforms = o.platform.all
-	return nil
+	return req, o.dates.Apply(&req)
 }
 
 // chooseOutputs reads --output, --push and the places among --tag.
-func (o *buildOptions) chooseOutputs(req *build.Request) error {
+func (o *Options) chooseOutputs(req *build.Request) error {
 	for _, text := range o.allOutputs() {
 		spec, err := export.ParseSpec(text)
 		if err != nil {
@@ -380,7 +397,7 @@ func (o *buildOptions) chooseOutputs(req *build.Request) error {
 }
 
 // allOutputs are the outputs with the one that --push stands for.
-func (o *buildOptions) allOutputs() []string {
+func (o *Options) allOutputs() []string {
 	if o.push {
 		return append(slices.Clone(o.outputs), "type=registry")
 	}
@@ -388,7 +405,7 @@ func (o *buildOptions) allOutputs() []string {
 }
 
 // freshStages are the stages of --no-cache-filter.
-func (o *buildOptions) freshStages() []string {
+func (o *Options) freshStages() []string {
 	return slices.DeleteFunc(slices.Clone(o.noCacheFilter),
 		func(name string) bool { return strings.TrimSpace(name) == "" })
 }
@@ -412,7 +429,7 @@ func imageFormat(flag string) (build.Format, error) {
 	return format, nil
 }
 
-func (o *buildOptions) check(contextDir string) error {
+func (o *Options) check(contextDir string) error {
 	if err := o.choosePull(); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package cli
+package buildcmd
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/internal/terminal"
@@ -17,40 +18,43 @@ import (
 
 // The methods of --call.
 const (
-	callBuild   = "build"
-	callCheck   = "check"
+	CallBuild   = "build"
+	CallCheck   = "check"
 	callOutline = "outline"
 	callTargets = "targets"
 )
 
-// call is what to do with a Dockerfile: build it, or say something about it.
-type call struct {
-	method       string
-	json         bool
-	ignoreStatus bool
+// Call is what to do with a Dockerfile: build it, or say something about it.
+type Call struct {
+	// Method is one of the methods.
+	Method string
+	// JSON writes the result for programs.
+	JSON bool
+	// IgnoreStatus has findings not count as a failure.
+	IgnoreStatus bool
 }
 
-// parseCall reads METHOD[,format=text|json][,ignorestatus]; "lint" is another name for check.
-func parseCall(text string) (call, error) {
+// ParseCall reads METHOD[,format=text|json][,ignorestatus]; "lint" is another name for check.
+func ParseCall(text string) (Call, error) {
 	fields := strings.Split(text, ",")
-	c := call{method: fields[0]}
-	switch c.method {
+	c := Call{Method: fields[0]}
+	switch c.Method {
 	case "lint":
-		c.method = callCheck
+		c.Method = CallCheck
 	case "":
-		c.method = callBuild
-	case callBuild, callCheck, callOutline, callTargets:
+		c.Method = CallBuild
+	case CallBuild, CallCheck, callOutline, callTargets:
 	default:
-		return c, command.Usagef("--call=%s: must be %s, %s, %s or %s", c.method, callBuild, callCheck, callOutline,
+		return c, command.Usagef("--call=%s: must be %s, %s, %s or %s", c.Method, CallBuild, CallCheck, callOutline,
 			callTargets)
 	}
 	for _, field := range fields[1:] {
 		key, value, _ := strings.Cut(field, "=")
 		switch {
 		case key == "format" && (value == "json" || value == "text"):
-			c.json = value == "json"
+			c.JSON = value == "json"
 		case key == "ignorestatus" && (value == "" || value == "true" || value == "false"):
-			c.ignoreStatus = value != "false"
+			c.IgnoreStatus = value != "false"
 		default:
 			return c, command.Usagef("--call=%s: %q must be format=text, format=json or ignorestatus", text, field)
 		}
@@ -58,10 +62,12 @@ func parseCall(text string) (call, error) {
 	return c, nil
 }
 
-func newCheckCmd(env command.Env) *cobra.Command {
-	o := buildOptions{
-		run: stepflags.Run{Network: stepflags.NetworkDefault}, image: imageFlags{inheritLabels: true}, dates: dateFlags{rewrite: true},
-		pull: string(build.PullMissing),
+// NewCheckCmd makes the command check.
+func NewCheckCmd(env command.Env) *cobra.Command {
+	o := Options{
+		Run: stepflags.Run{Network: stepflags.NetworkDefault}, image: buildflags.Image{InheritLabels: true},
+		dates: buildflags.Dates{Rewrite: true},
+		pull:  string(build.PullMissing),
 	}
 	var format string
 	cmd := &cobra.Command{
@@ -86,7 +92,7 @@ if there is.`,
 			if len(args) > 0 {
 				contextDir = args[0]
 			}
-			c, err := parseCall(callCheck + ",format=" + format)
+			c, err := ParseCall(CallCheck + ",format=" + format)
 			if err != nil {
 				return command.Usagef("--format=%s: must be text or json", format)
 			}
@@ -101,7 +107,7 @@ if there is.`,
 }
 
 // runCall says something about a Dockerfile on standard output.
-func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, contextDir string) error {
+func runCall(cmd *cobra.Command, env command.Env, o *Options, c Call, contextDir string) error {
 	req, err := o.request(contextDir, env)
 	if err != nil {
 		return err
@@ -112,11 +118,11 @@ func runCall(cmd *cobra.Command, env command.Env, o *buildOptions, c call, conte
 	}
 	o.lookPull = cmd.Flags().Lookup("pull").Changed && req.Pull != build.PullNever
 	req.Stdin = env.Stdin
-	return runCallOf(cmd.Context(), env, o, c, req)
+	return o.Say(cmd.Context(), env, c, req)
 }
 
-// runCallOf says something about the Dockerfile of a request.
-func runCallOf(ctx context.Context, env command.Env, o *buildOptions, c call, req build.Request) (err error) {
+// Say says something about the Dockerfile of a request on standard output.
+func (o *Options) Say(ctx context.Context, env command.Env, c Call, req build.Request) (err error) {
 	req.Run.Insecure, req.Run.HostNetwork = true, true // what a build allows makes a Dockerfile no better or worse
 	look := build.LookLocal
 	if o.lookPull {
@@ -129,13 +135,13 @@ func runCallOf(ctx context.Context, env command.Env, o *buildOptions, c call, re
 	}
 	var reach build.RegistryOptions
 	if look == build.LookPull {
-		if reach, err = o.registries.Options(ctx, env); err != nil {
+		if reach, err = o.Registries.Options(ctx, env); err != nil {
 			return err
 		}
 	}
-	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
+	s := build.NewSession(build.SessionOptions{Store: o.Store, Registry: reach})
 	defer func() { err = errors.Join(err, s.Close()) }()
-	switch c.method {
+	switch c.Method {
 	case callOutline:
 		return writeCall(env, c, func() (report, error) { return build.Outline(ctx, s, req, look) })
 	case callTargets:
@@ -152,7 +158,7 @@ type report interface {
 	WriteJSON(w io.Writer) error
 }
 
-func writeCall(env command.Env, c call, do func() (report, error)) error {
+func writeCall(env command.Env, c Call, do func() (report, error)) error {
 	r, err := do()
 	if err != nil {
 		return err
@@ -160,9 +166,9 @@ func writeCall(env command.Env, c call, do func() (report, error)) error {
 	return writeReport(env, c, r)
 }
 
-func writeReport(env command.Env, c call, r report) error {
+func writeReport(env command.Env, c Call, r report) error {
 	write := r.WriteText
-	if c.json {
+	if c.JSON {
 		write = r.WriteJSON
 	}
 	if err := write(env.Out()); err != nil {
@@ -171,7 +177,7 @@ func writeReport(env command.Env, c call, r report) error {
 	return nil
 }
 
-func runCheck(ctx context.Context, env command.Env, c call, do func(context.Context) (build.CheckResult, error)) error {
+func runCheck(ctx context.Context, env command.Env, c Call, do func(context.Context) (build.CheckResult, error)) error {
 	res, err := do(ctx)
 	if err != nil {
 		return err
@@ -183,9 +189,9 @@ func runCheck(ctx context.Context, env command.Env, c call, do func(context.Cont
 		return err
 	}
 	switch {
-	case res.Err != nil && !c.json:
+	case res.Err != nil && !c.JSON:
 		return res.Err
-	case (len(res.Warnings) > 0 || res.Err != nil) && !c.ignoreStatus:
+	case (len(res.Warnings) > 0 || res.Err != nil) && !c.IgnoreStatus:
 		return command.StatusError(command.ExitFailed)
 	}
 	return nil

@@ -1,7 +1,9 @@
-package cli
+package buildcmd
 
 import (
-	"path/filepath"
+	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +18,8 @@ import (
 )
 
 // requested is what a command line asks cooper build for.
-func requested(args ...string) (build.Request, *buildOptions, error) {
-	o, cmd := &buildOptions{}, &cobra.Command{}
+func requested(args ...string) (build.Request, *Options, error) {
+	o, cmd := &Options{}, &cobra.Command{}
 	o.register(cmd)
 	if err := cmd.ParseFlags(args); err != nil {
 		return build.Request{}, o, err
@@ -73,7 +75,7 @@ func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 				t.Errorf("%s: %v doesn't name %s", line, err, name)
 			}
 		}
-		if status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
+		if !errors.As(err, new(command.UsageError)) {
 			t.Errorf("%s: %v is no error of usage", line, err)
 		}
 	}
@@ -81,35 +83,8 @@ func TestFlagsThatContradictEachOtherAreNamedBoth(t *testing.T) {
 		"--timestamp=253402300800", "--source-date-epoch=x", "--source-date-epoch=-1", "--annotation=index:a=1",
 		"--annotation=x:a=1", "--annotation==1",
 		"--creds=user", "--creds=:x", "--arch=linux/arm64", "--variant=v7,linux/arm"} {
-		if _, _, err := requested(line); status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
+		if _, _, err := requested(line); !errors.As(err, new(command.UsageError)) {
 			t.Errorf("%s: %v is no error of usage", line, err)
-		}
-	}
-}
-
-func TestBuildArgumentsOfFilesComeBeforeThoseOfTheCommandLine(t *testing.T) {
-	t.Setenv("IN_ENV", "value")
-	dir := contextDir(t, map[string]string{
-		"one": "# a comment\n\nA=1\r\n  B= 2\nIN_ENV\nC=first\n", "two": "C=second\nD=#no comment", "bad": "A=1\n=x\n",
-		"binary": "A=\x00", "large": strings.Repeat("#", maxArgFile+1),
-	})
-	file := func(name string) string { return filepath.Join(dir, name) }
-	got, err := (&argFlags{files: []string{file("one"), file("two")}, args: []string{"A=own"}}).values()
-	if err != nil {
-		t.Fatal(err)
-	}
-	value := func(s string) *string { return &s }
-	want := map[string]*string{"A": value("own"), "B": value(" 2"), "IN_ENV": value("value"), "C": value("second"),
-		"D": value("#no comment")}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
-	for name, text := range map[string]string{"bad": "line 2", "binary": "not a text file", "large": "more than",
-		"none": "no such file"} {
-		_, err := (&argFlags{files: []string{file(name)}}).values()
-		if err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), file(name)) ||
-			status(command.Env{Stderr: null(t)}, err) != command.ExitUsage {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -119,20 +94,20 @@ func TestFlagsWithoutEffectAreTakenAndTheirOppositeIsNoted(t *testing.T) {
 	_, o, err := requested("--rm", "--force-rm", "--load", "--compress", "-D", "--disable-content-trust",
 		"--skip-unused-stages",
 		"--force-rm=false", "--load=false")
-	if err != nil || len(o.notes) > 0 {
-		t.Errorf("%v, %q", err, o.notes)
+	if err != nil || len(o.Notes) > 0 {
+		t.Errorf("%v, %q", err, o.Notes)
 	}
 	_, o, err = requested("--rm=false", "--disable-compression=false", "--memory=1g", "-c", "5", "--cpu-quota=0")
 	want := []string{
 		"--cpu-shares, --memory have no effect: RUN steps are not limited; ",
 		"--disable-compression=false has no effect: ", "--rm=false has no effect: ",
 	}
-	if err != nil || len(o.notes) != len(want) {
-		t.Fatalf("%v, %q", err, o.notes)
+	if err != nil || len(o.Notes) != len(want) {
+		t.Fatalf("%v, %q", err, o.Notes)
 	}
 	for n, text := range want {
-		if !strings.HasPrefix(o.notes[n], text) {
-			t.Errorf("%q, want %q", o.notes[n], text)
+		if !strings.HasPrefix(o.Notes[n], text) {
+			t.Errorf("%q, want %q", o.Notes[n], text)
 		}
 	}
 }
@@ -183,6 +158,7 @@ func TestDatesComeFromOneFlagOrElseTheEnvironment(t *testing.T) {
 }
 
 func TestLayersAreSquashedAsTheFlagsSay(t *testing.T) {
+	const envLayers = "BUILDAH_LAYERS"
 	for _, tt := range []struct {
 		env, args string
 		want      build.Squash
@@ -246,4 +222,19 @@ func TestPartsMakeAPlatform(t *testing.T) {
 			t.Errorf("%s: %v, %v", args, req.Platforms, err)
 		}
 	}
+}
+
+// withoutVariables keeps the machine's own settings out of a test.
+func withoutVariables(t *testing.T) {
+	t.Helper()
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if regexp.MustCompile("^(BUILD|CONTAINER|COOPER|DOCKER|PODMAN|SOURCE_DATE|SSH_AUTH|EXPERIMENTAL)").MatchString(name) {
+			t.Setenv(name, "")
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Chdir(t.TempDir())
 }

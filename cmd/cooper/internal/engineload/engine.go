@@ -1,4 +1,4 @@
-package cli
+package engineload
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/engine"
-	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
@@ -21,24 +20,12 @@ import (
 // which the socket may be reached, are gone. It is the number of a descriptor, or none if there is no engine.
 const envEngine = "_COOPER_ENGINE"
 
-// envDockerHost says where docker's engine is.
-const envDockerHost = "DOCKER_HOST"
-
-// loads tells whether the image goes to docker's engine, if there is one: it is asked for, or docker's user has named
-// no other place.
-func (o *buildOptions) loads() bool {
-	nowhere := o.speaks == dialect.Docker && len(o.outputs) == 0 && !o.push
-	for _, text := range o.outputs {
-		if s, err := export.ParseSpec(text); err == nil && s.Load {
-			return true
-		}
-	}
-	return o.load || nowhere
-}
+// EnvHost says where docker's engine is.
+const EnvHost = "DOCKER_HOST"
 
 // engineHost is where the engine is that images are loaded into; empty: nobody has said that there is one.
 func engineHost(d dialect.Dialect) string {
-	if host := os.Getenv(envDockerHost); host != "" {
+	if host := os.Getenv(EnvHost); host != "" {
 		return host
 	}
 	if path := strings.TrimPrefix(engine.DefaultHost, "unix://"); d == dialect.Docker {
@@ -49,9 +36,9 @@ func engineHost(d dialect.Dialect) string {
 	return ""
 }
 
-// openEngine connects to docker's engine, or finds the connection that the process outside the namespace has made. It
+// Open connects to docker's engine, or finds the connection that the process outside the namespace has made. It
 // is nil if there is no engine; note says so then, if one was named.
-func openEngine(ctx context.Context, env command.Env) (conn net.Conn, note string, err error) {
+func Open(ctx context.Context, env command.Env) (conn net.Conn, note string, err error) {
 	host := engineHost(env.Dialect)
 	if host == "" {
 		return nil, "", nil
@@ -80,8 +67,8 @@ func noEngine(host string) string {
 	return fmt.Sprintf("the image is in the local store only: no engine listens at %s", host)
 }
 
-// handOverEngine gives the variable by which the process in the namespace finds the connection.
-func handOverEngine(env command.Env, conn net.Conn) ([]string, error) {
+// HandOver gives the variable by which the process in the namespace finds the connection.
+func HandOver(env command.Env, conn net.Conn) ([]string, error) {
 	if env.Stays() {
 		return nil, nil
 	}
@@ -100,12 +87,12 @@ func handOverEngine(env command.Env, conn net.Conn) ([]string, error) {
 	return []string{envEngine + "=" + number}, nil
 }
 
-// loadInto gives an image to the engine that conn leads to, and closes conn; a nil conn is no engine.
-func loadInto(ctx context.Context, conn net.Conn, s *build.Session, all []build.Result, to progress.Sink) (err error) {
+// Load gives an image to the engine that conn leads to, and closes conn; a nil conn is no engine.
+func Load(ctx context.Context, conn net.Conn, s *build.Session, all []build.Result, to progress.Sink) (err error) {
 	if conn == nil {
 		return nil
 	}
-	secure, err := engine.Secure(conn, os.Getenv(envDockerHost))
+	secure, err := engine.Secure(conn, os.Getenv(EnvHost))
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}

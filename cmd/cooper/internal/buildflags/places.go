@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
@@ -17,9 +16,9 @@ func transports() []string {
 	return []string{"containers-storage", "dir", "docker", "docker-archive", "oci", "oci-archive"}
 }
 
-// splitPlaces parts the values of --tag into names for the store and places. Outside of podman's and buildah's dialect
+// SplitPlaces parts the values of --tag into names for the store and places. Outside of podman's and buildah's dialect
 // what could be a name, such as oci:1, is one: a place has a slash or a dot behind its transport.
-func splitPlaces(d dialect.Dialect, tags []string) (names []string, places []export.Spec, err error) {
+func SplitPlaces(d dialect.Dialect, tags []string) (names []string, places []export.Spec, err error) {
 	for _, tag := range tags {
 		transport, rest, found := strings.Cut(tag, ":")
 		if !found || !slices.Contains(transports(), transport) ||
@@ -38,19 +37,6 @@ func splitPlaces(d dialect.Dialect, tags []string) (names []string, places []exp
 		places = append(places, spec)
 	}
 	return names, places, nil
-}
-
-// splitTags gives the request the names of --tag, and o the places.
-func (o *buildOptions) splitTags(req *build.Request) (err error) {
-	if req.Tags, o.places, err = splitPlaces(o.speaks, o.tags); err != nil {
-		return err
-	}
-	for _, name := range req.Tags {
-		if err := build.CheckName(name); err != nil {
-			return command.Usage(err)
-		}
-	}
-	return nil
 }
 
 // placeOf is the output that a transport and what follows it name.

@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"errors"
@@ -12,28 +12,30 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
-// logFlags say where the progress is shown, as they are written.
-type logFlags struct {
-	file  string
+// Log say where the progress is shown, as they are written.
+type Log struct {
+	// File is the file that the progress is shown in; empty: none.
+	File  string
 	split bool
 }
 
-func (l *logFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&l.file, "logfile", "", "show the progress in this file instead of on standard error")
+// Register adds the flags.
+func (l *Log) Register(f *pflag.FlagSet) {
+	f.StringVar(&l.File, "logfile", "", "show the progress in this file instead of on standard error")
 	f.BoolVar(&l.split, "logsplit", false, "with --logfile: a file for each platform, FILE_OS_ARCH")
 }
 
-// check refuses flags that contradict each other.
-func (l *logFlags) check() error {
-	if l.split && l.file == "" {
+// Check refuses flags that contradict each other.
+func (l *Log) Check() error {
+	if l.split && l.File == "" {
 		return command.Usagef("--logsplit is for --logfile=FILE, which it makes a file for each platform of")
 	}
 	return nil
 }
 
-// open opens the files that show the progress, each by what view makes of it. The caller closes the renderer, and then
+// Open opens the files that show the progress, each by what view makes of it. The caller closes the renderer, and then
 // the files.
-func (l *logFlags) open(view func(f *os.File) progress.Renderer) (r progress.Renderer, closeFiles func() error,
+func (l *Log) Open(view func(f *os.File) progress.Renderer) (r progress.Renderer, closeFiles func() error,
 	err error) {
 	var files []*os.File
 	closeFiles = func() error {
@@ -52,7 +54,7 @@ func (l *logFlags) open(view func(f *os.File) progress.Renderer) (r progress.Ren
 		return view(f), nil
 	}
 	if !l.split {
-		r, err = create(l.file)
+		r, err = create(l.File)
 		return r, closeFiles, err
 	}
 	return progress.NewSplit(func(platforms []string) (all []progress.Renderer, err error) {
@@ -69,9 +71,9 @@ func (l *logFlags) open(view func(f *os.File) progress.Renderer) (r progress.Ren
 
 // names are the files for platforms: FILE_OS_ARCH, as podman has it, with the variant where that alone tells two
 // platforms apart. Without platforms it is FILE.
-func (l *logFlags) names(platforms []string) (names []string) {
+func (l *Log) names(platforms []string) (names []string) {
 	if len(platforms) == 0 {
-		return []string{l.file}
+		return []string{l.File}
 	}
 	base := func(platform string) string {
 		return strings.Join(strings.SplitN(platform, "/", 3)[:2], "_")
@@ -85,7 +87,7 @@ func (l *logFlags) names(platforms []string) (names []string) {
 		if count[name] > 1 {
 			name = strings.ReplaceAll(p, "/", "_")
 		}
-		names = append(names, l.file+"_"+name)
+		names = append(names, l.File+"_"+name)
 	}
 	return names
 }

@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"os"
@@ -17,8 +17,8 @@ import (
 // envLayers is where podman and buildah look for --layers.
 const envLayers = "BUILDAH_LAYERS"
 
-// finishFlags are the flags about the layers, the history and the annotations of a finished image, as they are written.
-type finishFlags struct {
+// finish are the flags about the layers, the history and the annotations of a finished image, as they are written.
+type finish struct {
 	squash, squashAll  bool
 	layers             bool
 	layersGiven        *pflag.Flag
@@ -28,7 +28,7 @@ type finishFlags struct {
 	speaks             dialect.Dialect
 }
 
-func (l *finishFlags) register(f *pflag.FlagSet) {
+func (l *finish) register(f *pflag.FlagSet) {
 	f.BoolVar(&l.squash, "squash", false, "make one layer of those that the build adds to the base image")
 	f.BoolVar(&l.squashAll, "squash-all", false, "make one layer of all, those of the base image too")
 	f.BoolVar(&l.layers, "layers", true, "keep a layer for each step; --layers=false is --squash (default $"+envLayers+")")
@@ -43,7 +43,7 @@ func (l *finishFlags) register(f *pflag.FlagSet) {
 }
 
 // options reads the flags.
-func (l *finishFlags) options() (o build.ImageOptions, err error) {
+func (l *finish) options() (o build.ImageOptions, err error) {
 	l.unset = separated(l.unset)
 	o = build.ImageOptions{
 		OmitHistory: l.omitHistory, InheritAnnotations: l.inherit, BaseAnnotations: l.speaks.Containers(),
@@ -69,7 +69,7 @@ func (l *finishFlags) options() (o build.ImageOptions, err error) {
 }
 
 // squashed says which layers become one.
-func (l *finishFlags) squashed() (build.Squash, error) {
+func (l *finish) squashed() (build.Squash, error) {
 	given := l.layersGiven != nil && l.layersGiven.Changed
 	layers := given && l.layers || !given && l.speaks != dialect.Buildah
 	if text := os.Getenv(envLayers); !given && text != "" {

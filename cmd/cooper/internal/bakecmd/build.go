@@ -1,4 +1,4 @@
-package cli
+package bakecmd
 
 import (
 	"context"
@@ -16,31 +16,22 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/bakecmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/engineload"
 	"github.com/cooperbuild/cooper/internal/bakefile"
 )
 
 // bakeTarget is a target of a bake file whose flags were read.
 type bakeTarget struct {
 	bakefile.Target
-	options *buildOptions
+	options *buildcmd.Options
 	request build.Request
 }
 
 // newBakeTarget reads the flags of a target, and those that all have.
 func newBakeTarget(env command.Env, t bakefile.Target, shared []string) (*bakeTarget, error) {
-	o := new(buildOptions)
-	cmd := buildCmd(env, o)
-	if err := cmd.ParseFlags(slices.Concat(t.Flags, shared)); err != nil {
-		return nil, command.Usage(err)
-	}
-	o.speak(cmd.Flags())
-	if t.Inline != nil {
-		o.files = []string{build.Stdin}
-	}
-	req, err := o.request(t.Context, env)
+	o, req, err := buildcmd.Parse(env, slices.Concat(t.Flags, shared), t.Context, t.Inline)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +48,8 @@ func newBakeTarget(env command.Env, t bakefile.Target, shared []string) (*bakeTa
 type bake struct {
 	env     command.Env
 	options *bakeOptions
-	jobs    bakecmd.Jobs
+	jobs    Jobs
+	mode    progress.Mode
 	targets []*bakeTarget
 
 	session  *build.Session
@@ -88,29 +80,26 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 		}
 	}()
 	common := b.targets[0].options // what follows is of flags that all targets have
-	ns, note, err := common.userns.StepNS(ctx, b.env)
+	ns, note, err := common.Userns.StepNS(ctx, b.env)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
 	b.stepNS, b.together = ns, build.NewTogether()
 	b.results, b.shown = map[string]build.Result{}, map[string]bool{}
-	shown := buildOptions{progress: b.options.progress}
-	if b.renderer, _, err = shown.renderer(b.env); err != nil {
-		return err
-	}
+	b.renderer = progress.New(b.mode, b.env.Stderr)
 	b.note(note)
 	for _, text := range secretNotes {
 		b.note(text)
 	}
-	store := common.store
+	store := common.Store
 	store.Tell = progress.Tell(b.renderer)
 	b.session = build.NewSession(build.SessionOptions{Store: store, Registry: reach})
 	if err = b.run(ctx); err == nil {
 		err = b.load(ctx)
 	}
 	err = errors.Join(err, b.session.Close(), b.renderer.Close())
-	if err != nil && b.jobs.Mode != bakecmd.DeferError {
+	if err != nil && b.jobs.Mode != DeferError {
 		return err
 	}
 	return errors.Join(err, b.writeMetadata())
@@ -118,36 +107,22 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 
 // enter goes into the namespace, and reads there the secrets of all targets and how registries are reached.
 func (b *bake) enter(ctx context.Context, handOver []string) (reach build.RegistryOptions, notes []string, err error) {
-	var all stepflags.Run
+	var secrets []string
 	for _, t := range b.targets {
-		all.Secrets = append(all.Secrets, t.options.run.Secrets...)
+		secrets = append(secrets, t.options.Run.Secrets...)
 	}
-	secrets, err := all.OpenSecrets(b.env)
+	in, err := buildcmd.Enter(ctx, b.env, secrets, slices.ContainsFunc(b.targets, (*bakeTarget).loads), handOver...)
 	if err != nil {
 		return reach, nil, err
 	}
-	handOver = slices.Concat(handOver, secrets.HandOver(b.env))
-	if slices.ContainsFunc(b.targets, (*bakeTarget).loads) {
-		var note string
-		if b.engine, note, err = openEngine(ctx, b.env); err != nil {
-			return reach, nil, err
-		}
-		given, err := handOverEngine(b.env, b.engine)
-		if err != nil {
-			return reach, nil, err
-		}
-		handOver, secrets.Notes = append(handOver, given...), append(secrets.Notes, note)
-	}
-	if err := command.Enter(ctx, b.env, handOver...); err != nil {
-		return reach, nil, err
-	}
+	b.engine = in.Engine
 	for _, t := range b.targets {
-		if t.request.Run.Secrets, err = secrets.Take(len(t.options.run.Secrets)).Read(); err != nil {
+		if t.request.Run.Secrets, err = in.Secrets.Take(len(t.options.Run.Secrets)).Read(); err != nil {
 			return reach, nil, err
 		}
 	}
-	reach, err = b.targets[0].options.registries.Options(ctx, b.env)
-	return reach, secrets.Notes, err
+	reach, err = b.targets[0].options.Registries.Options(ctx, b.env)
+	return reach, in.Notes, err
 }
 
 // run builds the targets. With DeferOutput it builds them twice, the second time from the cache and with outputs.
@@ -157,7 +132,7 @@ func (b *bake) run(ctx context.Context) error {
 		targets, byName[t.Name] = append(targets, t.Target), t
 		b.prepare(t, n)
 	}
-	if b.jobs.Mode == bakecmd.DeferOutput {
+	if b.jobs.Mode == DeferOutput {
 		err := b.jobs.Run(ctx, targets, func(ctx context.Context, t bakefile.Target) error {
 			return b.one(ctx, byName[t.Name], func(req *build.Request) {
 				req.Tags = nil
@@ -176,7 +151,7 @@ func (b *bake) run(ctx context.Context) error {
 }
 
 // loads tells whether the target's image goes to docker's engine, if there is one.
-func (t *bakeTarget) loads() bool { return !t.Linked && t.options.loads() }
+func (t *bakeTarget) loads() bool { return !t.Linked && t.options.Loads() }
 
 // load gives the images to docker's engine.
 func (b *bake) load(ctx context.Context) error {
@@ -186,7 +161,7 @@ func (b *bake) load(ctx context.Context) error {
 			all = append(all, b.results[t.Name])
 		}
 	}
-	return loadInto(ctx, b.engine, b.session, all, b.renderer)
+	return engineload.Load(ctx, b.engine, b.session, all, b.renderer)
 }
 
 // idsPerTarget is more than the IDs that the progress of a build has.
@@ -194,7 +169,7 @@ const idsPerTarget = 1 << 40
 
 // prepare completes the request of the target with this number.
 func (b *bake) prepare(t *bakeTarget, number int) {
-	for _, text := range t.options.notes {
+	for _, text := range t.options.Notes {
 		b.note(text)
 	}
 	t.request.StepNS, t.request.Together = b.stepNS, b.together
@@ -229,7 +204,7 @@ func (b *bake) one(ctx context.Context, t *bakeTarget, change func(*build.Reques
 	change(&req)
 	res, err := build.Build(ctx, b.session, req)
 	if err == nil {
-		err = t.options.addToList(ctx, b.session, res)
+		err = t.options.AddToList(ctx, b.session, res)
 	}
 	if err != nil {
 		return err
@@ -248,10 +223,10 @@ func (b *bake) writeMetadata() error {
 	all := map[string]any{}
 	for _, t := range b.targets {
 		if res, ok := b.results[t.Name]; ok && res.ImageID != digest.Digest("") {
-			all[t.Name] = metadata(res)
+			all[t.Name] = buildcmd.Metadata(res)
 		}
 	}
-	if err := writeJSON(b.options.metadataFile, all); err != nil {
+	if err := buildcmd.WriteJSON(b.options.metadataFile, all); err != nil {
 		return fmt.Errorf("--metadata-file: %w", err)
 	}
 	return nil

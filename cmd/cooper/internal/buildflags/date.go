@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"os"
@@ -13,23 +13,26 @@ import (
 // sourceDateArg is the build argument, and the variable, that limits the times in an image.
 const sourceDateArg = "SOURCE_DATE_EPOCH"
 
-// dateFlags are the flags about the times in an image as they are written.
-type dateFlags struct {
+// Dates are the flags about the times in an image as they are written.
+type Dates struct {
 	sourceDate, timestamp string
-	rewrite               bool
+	// Rewrite limits the times of files, too, and isn't to be false.
+	Rewrite bool
 }
 
-func (d *dateFlags) register(f *pflag.FlagSet) {
+// Register adds the flags.
+func (d *Dates) Register(f *pflag.FlagSet) {
 	f.StringVar(&d.sourceDate, "source-date-epoch", "",
 		"latest time of the image and its files, in seconds since 1970, or context for that of the context's commit or "+
 			"archive; short for --build-arg "+sourceDateArg+"= (default $"+sourceDateArg+")")
 	f.StringVar(&d.timestamp, "timestamp", "", "time of the image and of all new files, in seconds since 1970")
-	f.BoolVar(&d.rewrite, "rewrite-timestamp", true, "limit the times of new files by the source date, which is always done")
+	f.BoolVar(&d.Rewrite, "rewrite-timestamp", true,
+		"limit the times of new files by the source date, which is always done")
 }
 
-// apply puts the dates into a request whose build arguments are there. SOURCE_DATE_EPOCH in the environment becomes
+// Apply puts the dates into a request whose build arguments are there. SOURCE_DATE_EPOCH in the environment becomes
 // one, as with docker, unless a flag says another.
-func (d *dateFlags) apply(req *build.Request) error {
+func (d *Dates) Apply(req *build.Request) error {
 	given := req.BuildArgs[sourceDateArg]
 	switch {
 	case d.timestamp != "" && d.sourceDate != "":
@@ -52,7 +55,7 @@ func (d *dateFlags) apply(req *build.Request) error {
 	} else if given == nil && text == "" {
 		return nil
 	}
-	if !d.rewrite && text != "" {
+	if !d.Rewrite && text != "" {
 		return command.Usagef("--rewrite-timestamp=false and %s=%s contradict each other: the times of files are always "+
 			"limited\nhint: leave out one of them", from, text)
 	}
@@ -69,7 +72,7 @@ func (d *dateFlags) apply(req *build.Request) error {
 }
 
 // exactly reads --timestamp.
-func (d *dateFlags) exactly(req *build.Request) error {
+func (d *Dates) exactly(req *build.Request) error {
 	at, err := sourcedate.ParseTimestamp(d.timestamp)
 	if err != nil {
 		return command.Usagef("--timestamp %w", err)

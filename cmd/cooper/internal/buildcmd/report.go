@@ -1,4 +1,4 @@
-package cli
+package buildcmd
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 )
 
 // report prints the image ID and writes the files that were asked for.
-func (o *buildOptions) report(env command.Env, res build.Result) error {
+func (o *Options) report(env command.Env, res build.Result) error {
 	if o.iidFile != "" {
 		if err := outfile.WriteFile(o.iidFile, []byte(res.ImageID.String())); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
@@ -25,7 +25,7 @@ func (o *buildOptions) report(env command.Env, res build.Result) error {
 		}
 	}
 	if o.metadataFile != "" {
-		if err := o.writeMetadata(metadata(res)); err != nil {
+		if err := o.writeMetadata(Metadata(res)); err != nil {
 			return err
 		}
 	}
@@ -48,8 +48,8 @@ func (o *buildOptions) report(env command.Env, res build.Result) error {
 	return err
 }
 
-// metadata is what is written of a build, under docker's keys where it has one.
-func metadata(res build.Result) map[string]any {
+// Metadata is what is written of a build, under docker's keys where it has one.
+func Metadata(res build.Result) map[string]any {
 	meta := map[string]any{
 		"containerimage.config.digest": res.ImageID, "containerimage.digest": res.Manifest,
 		"cooper.steps": res.Steps, "cooper.cached": res.Cached, "cooper.seconds": res.Took.Seconds(),
@@ -62,7 +62,7 @@ func metadata(res build.Result) map[string]any {
 
 // writeFailure puts a failed step into the metadata file: its own exit status is there, cooper's says only that the
 // build failed.
-func (o *buildOptions) writeFailure(err error) error {
+func (o *Options) writeFailure(err error) error {
 	failed := new(build.StepError)
 	if o.metadataFile == "" || !errors.As(err, &failed) {
 		return nil
@@ -73,15 +73,15 @@ func (o *buildOptions) writeFailure(err error) error {
 	}})
 }
 
-func (o *buildOptions) writeMetadata(meta map[string]any) error {
-	if err := writeJSON(o.metadataFile, meta); err != nil {
+func (o *Options) writeMetadata(meta map[string]any) error {
+	if err := WriteJSON(o.metadataFile, meta); err != nil {
 		return fmt.Errorf("--metadata-file: %w", err)
 	}
 	return nil
 }
 
-// writeJSON writes a file for people and programs.
-func writeJSON(path string, v any) error {
+// WriteJSON writes a file for people and programs.
+func WriteJSON(path string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err

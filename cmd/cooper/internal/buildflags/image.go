@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"cmp"
@@ -10,42 +10,57 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 )
 
 // identityLabel is the label that --identity-label adds; its value is the version of this program.
 const identityLabel = "io.cooper.version"
 
-// imageFlags are the flags that change the image which the Dockerfile describes, as they are written.
-type imageFlags struct {
+// Image are the flags that change the image which the Dockerfile describes, as they are written.
+type Image struct {
 	labels, unsetLabels []string
 	env, unsetEnv       []string
 	from                string
-	// manifest is the name of the manifest list that the image is added to; empty: none.
-	manifest      string
-	inheritLabels bool
+	// Manifest is the name of the manifest list that the image is added to; empty: none.
+	Manifest string
+	// InheritLabels lets stages have the labels of what they start from.
+	InheritLabels bool
 	identity      bool
 	// identityLabel and identityValue are the label in place of cooper's own; empty: cooper's own.
 	identityLabel, identityValue string
-	finished                     finishFlags
+	finished                     finish
 }
 
-func (i *imageFlags) register(f *pflag.FlagSet) {
+// Register adds the flags.
+func (i *Image) Register(f *pflag.FlagSet) {
 	f.StringArrayVar(&i.labels, "label", nil, "label of the image, KEY=VALUE")
 	f.StringArrayVar(&i.unsetLabels, "unsetlabel", nil, "label that the image doesn't have, whoever has set it")
-	f.BoolVar(&i.inheritLabels, "inherit-labels", true, "let stages have the labels of the image or stage they start from")
+	f.BoolVar(&i.InheritLabels, "inherit-labels", true, "let stages have the labels of the image or stage they start from")
 	f.BoolVar(&i.identity, "identity-label", false, "give the image the label "+identityLabel+", the version of cooper")
 	f.StringArrayVar(&i.env, "env", nil,
 		"variable that each stage begins with, NAME=VALUE, or NAME to take it from the environment; ENV wins over it")
 	f.StringArrayVar(&i.unsetEnv, "unsetenv", nil, "variable that the image doesn't have; RUN steps still see it")
-	f.StringVar(&i.manifest, "manifest", "", "manifest list to add the image to; it is made if it isn't there")
+	f.StringVar(&i.Manifest, "manifest", "", "manifest list to add the image to; it is made if it isn't there")
 	f.StringVar(&i.from, "from", "", "image, named context or scratch in place of the name in the first FROM")
 	i.finished.register(f)
 }
 
-// apply puts what the flags ask for into a request; version is that of this program.
-func (i *imageFlags) apply(req *build.Request, version string) (err error) {
-	if i.manifest != "" {
-		if err := build.CheckName(i.manifest); err != nil {
+// Speak sets the flags of f that weren't given to what they are in podman's and buildah's dialects.
+func (i *Image) Speak(d dialect.Dialect, f *pflag.FlagSet) {
+	for name, flag := range map[string]*bool{"inherit-annotations": &i.finished.inherit,
+		"created-annotation": &i.finished.dated, "identity-label": &i.identity} {
+		if !f.Changed(name) {
+			*flag = true
+		}
+	}
+	i.identityLabel, i.identityValue = "io.buildah.version", dialect.BuildahVersion
+	i.finished.speaks = d
+}
+
+// Apply puts what the flags ask for into a request; version is that of this program.
+func (i *Image) Apply(req *build.Request, version string) (err error) {
+	if i.Manifest != "" {
+		if err := build.CheckName(i.Manifest); err != nil {
 			return command.Usagef("--manifest: %w", err)
 		}
 	}
@@ -65,7 +80,7 @@ func (i *imageFlags) apply(req *build.Request, version string) (err error) {
 		}
 	}
 	req.Changes = build.Changes{
-		From: i.from, DropLabels: !i.inheritLabels, UnsetLabels: i.unsetLabels, UnsetEnv: i.unsetEnv,
+		From: i.from, DropLabels: !i.InheritLabels, UnsetLabels: i.unsetLabels, UnsetEnv: i.unsetEnv,
 	}
 	if slices.Contains(slices.Concat(i.unsetLabels, i.unsetEnv), "") {
 		return command.Usagef("--unsetenv and --unsetlabel: a name is missing")

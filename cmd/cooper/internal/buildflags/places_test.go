@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"testing"
@@ -20,7 +20,7 @@ func TestATagWithATransportIsAnOutput(t *testing.T) {
 		"docker://h/a:1":        {Type: export.TypeRegistry, Names: []string{"h/a:1"}, Push: &export.PushSpec{}},
 	} {
 		for _, d := range []dialect.Dialect{dialect.Cooper, dialect.Podman} {
-			names, got, err := splitPlaces(d, []string{"x", tag, "containers-storage:/y"})
+			names, got, err := SplitPlaces(d, []string{"x", tag, "containers-storage:/y"})
 			if err != nil || len(got) != 1 || len(names) != 2 || names[0] != "x" || names[1] != "/y" {
 				t.Errorf("%s %s: %q, %+v, %v", d, tag, names, got, err)
 				continue
@@ -33,12 +33,12 @@ func TestATagWithATransportIsAnOutput(t *testing.T) {
 			}
 		}
 	}
-	if names, got, err := splitPlaces(dialect.Docker, []string{"oci:1", "dir:x"}); len(names) != 2 || len(got) > 0 ||
+	if names, got, err := SplitPlaces(dialect.Docker, []string{"oci:1", "dir:x"}); len(names) != 2 || len(got) > 0 ||
 		err != nil {
 		t.Errorf("%q, %+v, %v", names, got, err)
 	}
 	for _, tag := range []string{"docker:a/b", "oci:", "dir:", "docker-archive:"} {
-		if _, _, err := splitPlaces(dialect.Buildah, []string{tag}); err == nil {
+		if _, _, err := SplitPlaces(dialect.Buildah, []string{tag}); err == nil {
 			t.Errorf("%s: no error", tag)
 		}
 	}

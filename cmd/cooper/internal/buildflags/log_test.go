@@ -1,4 +1,4 @@
-package cli
+package buildflags
 
 import (
 	"os"
@@ -22,8 +22,8 @@ func TestALogIsSplitIntoAFileForEachPlatform(t *testing.T) {
 		"linux/arm/v6 linux/arm/v7 linux/amd64": "log_linux_arm_v6 log_linux_arm_v7 " +
 			"log_linux_amd64",
 	} {
-		l := logFlags{file: filepath.Join(t.TempDir(), "log"), split: true}
-		r, closeFiles, err := l.open(plainly)
+		l := Log{File: filepath.Join(t.TempDir(), "log"), split: true}
+		r, closeFiles, err := l.Open(plainly)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,12 +38,12 @@ func TestALogIsSplitIntoAFileForEachPlatform(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name := range strings.FieldsSeq(want) {
-			text, err := os.ReadFile(filepath.Join(filepath.Dir(l.file), name))
+			text, err := os.ReadFile(filepath.Join(filepath.Dir(l.File), name))
 			if err != nil || string(text) != "noted\n" {
 				t.Errorf("%s: %s has %q, %v", platforms, name, text, err)
 			}
 		}
-		made, err := os.ReadDir(filepath.Dir(l.file))
+		made, err := os.ReadDir(filepath.Dir(l.File))
 		if diff := cmp.Diff(len(strings.Fields(want)), len(made)); err != nil || diff != "" {
 			t.Errorf("%s: %v, %v", platforms, made, err)
 		}
@@ -53,8 +53,8 @@ func TestALogIsSplitIntoAFileForEachPlatform(t *testing.T) {
 func TestALogThatCanNotBeMadeIsAnError(t *testing.T) {
 	t.Parallel()
 	for _, split := range []bool{false, true} {
-		l := logFlags{file: filepath.Join(t.TempDir(), "none", "log"), split: split}
-		r, closeFiles, err := l.open(plainly)
+		l := Log{File: filepath.Join(t.TempDir(), "none", "log"), split: split}
+		r, closeFiles, err := l.Open(plainly)
 		if err == nil {
 			err = r.Close()
 		}
@@ -62,7 +62,7 @@ func TestALogThatCanNotBeMadeIsAnError(t *testing.T) {
 			t.Errorf("split %t: got %v, %v", split, err, closeErr)
 		}
 	}
-	if err := (&logFlags{split: true}).check(); err == nil || !strings.Contains(err.Error(), "--logfile") {
+	if err := (&Log{split: true}).Check(); err == nil || !strings.Contains(err.Error(), "--logfile") {
 		t.Errorf("--logsplit alone: %v", err)
 	}
 }
