@@ -31,15 +31,12 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cli",
-			job: "the tree of commands, build, check and bake: flags to request, error to exit status",
-			mayImport: "build build/disk build/doctor build/engine build/export build/manifestlist build/outfile " +
-				"build/plan build/progress build/sharedcache build/sourcedate build/sourcepolicy " +
-				"cmd/cooper/internal/bakecmd cmd/cooper/internal/buildxcmd cmd/cooper/internal/command " +
-				"cmd/cooper/internal/dialect cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd " +
-				"cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd cmd/cooper/internal/runcmd " +
-				"cmd/cooper/internal/stepflags cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd " +
-				"imagebuilder/annotation imagebuilder/remote internal/bakefile internal/fsys internal/guard " +
-				"internal/terminal userns userns/reexec",
+			job: "the tree of commands, command lines of other tools, error to exit status",
+			mayImport: "build build/doctor cmd/cooper/internal/bakecmd cmd/cooper/internal/buildcmd " +
+				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
+				"cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd cmd/cooper/internal/kaniko " +
+				"cmd/cooper/internal/logincmd cmd/cooper/internal/runcmd cmd/cooper/internal/usernscmd " +
+				"cmd/cooper/internal/workcmd internal/fsys internal/guard userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -66,9 +63,11 @@ func commandRows() []importRule {
 			job: "what the command lines of docker, buildx, podman and buildah say, and what becomes of their flags",
 		},
 		{
-			pkg:       "cmd/cooper/internal/bakecmd",
-			job:       "what cooper bake does besides building: reading, handing over, the order of targets",
-			mayImport: "cmd/cooper/internal/command internal/bakefile internal/guard",
+			pkg: "cmd/cooper/internal/bakecmd",
+			job: "cooper bake: flags to question, reading, handing over, the targets in their order",
+			mayImport: "build build/export build/plan build/progress cmd/cooper/internal/buildcmd " +
+				"cmd/cooper/internal/command cmd/cooper/internal/engineload internal/bakefile " +
+				"internal/guard",
 		},
 		{
 			pkg:       "cmd/cooper/internal/buildxcmd",
@@ -107,6 +106,25 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/settings",
 			job: "cooper.toml: the settings that files may have, and what is in force",
+		},
+		{
+			pkg: "cmd/cooper/internal/buildcmd",
+			job: "cooper build, check and kaniko-args: flags to request, what is shown and written of the result",
+			mayImport: "build build/disk build/export build/manifestlist build/outfile build/progress " +
+				"build/sourcepolicy cmd/cooper/internal/buildflags cmd/cooper/internal/command " +
+				"cmd/cooper/internal/dialect cmd/cooper/internal/engineload cmd/cooper/internal/kaniko " +
+				"cmd/cooper/internal/stepflags imagebuilder/remote internal/terminal",
+		},
+		{
+			pkg: "cmd/cooper/internal/buildflags",
+			job: "flags of a build about what it makes: arguments, image, dates, platforms, places, caches, log",
+			mayImport: "build build/export build/progress build/sharedcache build/sourcedate " +
+				"cmd/cooper/internal/command cmd/cooper/internal/dialect imagebuilder/annotation",
+		},
+		{
+			pkg:       "cmd/cooper/internal/engineload",
+			job:       "images into docker's engine, over a connection made outside of the namespace",
+			mayImport: "build build/engine build/progress cmd/cooper/internal/command cmd/cooper/internal/dialect",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
