@@ -35,8 +35,9 @@ func commandRows() []importRule {
 			mayImport: "build build/doctor cmd/cooper/internal/bakecmd cmd/cooper/internal/buildcmd " +
 				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
 				"cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd cmd/cooper/internal/kaniko " +
-				"cmd/cooper/internal/logincmd cmd/cooper/internal/runcmd cmd/cooper/internal/usernscmd " +
-				"cmd/cooper/internal/workcmd internal/fsys internal/guard userns userns/reexec",
+				"cmd/cooper/internal/logincmd cmd/cooper/internal/manifestcmd cmd/cooper/internal/runcmd " +
+				"cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd internal/fsys internal/guard " +
+				"userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -50,8 +51,8 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
-			mayImport: "build build/archives build/catalog build/compare build/export build/manifestlist " +
-				"build/outfile build/progress build/pullimage build/working cmd/cooper/internal/command " +
+			mayImport: "build build/archives build/catalog build/compare build/export build/outfile build/progress " +
+				"build/pullimage build/working cmd/cooper/internal/command cmd/cooper/internal/imagenames " +
 				"cmd/cooper/internal/workcmd imagebuilder/reference internal/terminal",
 		},
 		{
@@ -125,6 +126,16 @@ func commandRows() []importRule {
 			pkg:       "cmd/cooper/internal/engineload",
 			job:       "images into docker's engine, over a connection made outside of the namespace",
 			mayImport: "build build/engine build/progress cmd/cooper/internal/command cmd/cooper/internal/dialect",
+		},
+		{
+			pkg: "cmd/cooper/internal/manifestcmd", job: "the verbs for manifest lists: manifest and imagetools",
+			mayImport: "build build/catalog build/export build/manifestlist build/progress build/pullimage " +
+				"cmd/cooper/internal/command cmd/cooper/internal/imagecmd cmd/cooper/internal/imagenames",
+		},
+		{
+			pkg:       "cmd/cooper/internal/imagenames",
+			job:       "names of images on command lines: completion, and what was probably meant",
+			mayImport: "build build/catalog cmd/cooper/internal/command",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",

@@ -8,7 +8,7 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildxcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/diskcmd"
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/manifestcmd"
 )
 
 // newBuildxCmd is buildx with those of cooper's verbs that are buildx's.
@@ -23,5 +23,5 @@ func newBuildxCmd(env command.Env) *cobra.Command {
 		prune.Flags().String(name, "", "without effect")
 	}
 	prune.Flags().Bool("verbose", false, "without effect: each item is shown")
-	return buildxcmd.Command(env, bake, build, du, prune, imagecmd.NewImagetoolsCmd(env))
+	return buildxcmd.Command(env, bake, build, du, prune, manifestcmd.NewImagetoolsCmd(env))
 }

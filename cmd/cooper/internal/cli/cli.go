@@ -20,6 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/diskcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/logincmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/manifestcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/runcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/usernscmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
@@ -122,11 +123,10 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(bakecmd.NewCmd(env), buildcmd.NewCmd(env), newBuildxCmd(env), buildcmd.NewCheckCmd(env),
-		diskcmd.NewDfCmd(env),
-		newDoctorCmd(env), buildcmd.NewKanikoCmd(env),
-		diskcmd.NewPruneCmd(env),
-		runcmd.NewCmd(env), diskcmd.NewTopCmd(env), usernscmd.NewUnshareCmd(env), usernscmd.NewCmd(env), newVersionCmd(env))
+	root.AddCommand(bakecmd.NewCmd(env), buildcmd.NewCmd(env), buildcmd.NewCheckCmd(env), buildcmd.NewKanikoCmd(env),
+		newBuildxCmd(env), newDoctorCmd(env), newVersionCmd(env), manifestcmd.NewCmd(env), runcmd.NewCmd(env),
+		diskcmd.NewDfCmd(env), diskcmd.NewPruneCmd(env), diskcmd.NewTopCmd(env),
+		usernscmd.NewCmd(env), usernscmd.NewUnshareCmd(env))
 	root.AddCommand(imagecmd.Commands(env)...)
 	root.AddCommand(workcmd.Commands(env)...)
 	root.AddCommand(logincmd.Commands(env)...)

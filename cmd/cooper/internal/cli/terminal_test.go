@@ -24,7 +24,7 @@ func TestAllTextGoesThroughOnePlace(t *testing.T) {
 	var files []string
 	for _, dir := range []string{".", "../command", "../bakecmd", "../buildcmd", "../buildflags", "../diskcmd",
 		"../engineload",
-		"../imagecmd", "../logincmd", "../runcmd", "../stepflags",
+		"../imagecmd", "../imagenames", "../logincmd", "../manifestcmd", "../runcmd", "../stepflags",
 		"../usernscmd"} {
 		found, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(found) == 0 {

@@ -23,8 +23,9 @@ type RegistryFlags struct {
 // Add declares the flags but those of AddRetries.
 func (r *RegistryFlags) Add(f *pflag.FlagSet) {
 	r.retry = UsualRetries
-	f.StringVar(&r.creds, "creds", "", "USER, whose password is asked for, or USER:PASSWORD, which others of this machine "+
-		"see: cooper login is better")
+	f.StringVar(&r.creds, "creds", "",
+		"USER, whose password is asked for, or USER:PASSWORD, which others of this machine "+
+			"see: cooper login is better")
 	f.BoolVar(&r.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&r.authFile, "authfile", "", "file with registry credentials")
 	f.StringVar(&r.certDir, "cert-dir", "", "directory with certificates for registries")
@@ -66,4 +67,15 @@ func (r *RegistryFlags) Options(ctx context.Context, env Env) (build.RegistryOpt
 	var err error
 	o.Password, err = AskPassword(ctx, env, bufio.NewReader(env.Stdin))
 	return o, err
+}
+
+// Enter is the package's Enter for a verb that speaks with registries, and gives what its flags say of them.
+func (r *RegistryFlags) Enter(ctx context.Context, env Env) (o build.RegistryOptions, err error) {
+	if err := r.Check(env); err != nil {
+		return o, err
+	}
+	if err := Enter(ctx, env); err != nil {
+		return o, err
+	}
+	return r.Options(ctx, env)
 }

@@ -11,7 +11,6 @@ func Commands(env command.Env) []*cobra.Command {
 	return []*cobra.Command{
 		newDiffCmd(env), newHistoryCmd(env), newImageCmd(env), newImagesCmd(env), newInspectCmd(env), newLoadCmd(env),
 
-		newManifestCmd(env),
-		newPullCmd(env), newPushCmd(env), newRmiCmd(env), newSaveCmd(env), newTagCmd(env), newUntagCmd(env),
+		newPullCmd(env), NewPushCmd(env), newRmiCmd(env), newSaveCmd(env), newTagCmd(env), newUntagCmd(env),
 	}
 }

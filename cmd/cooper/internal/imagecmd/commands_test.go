@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build/archives"
@@ -46,30 +45,24 @@ func TestWrongCommandLinesAreRefusedBeforeAnythingIsDone(t *testing.T) {
 		"save --all-platforms a b":                         "--all-platforms takes one index",
 		"save --all-platforms --format=oci-dir":            "got nothing",
 		"load --all-platforms --platform=linux/arm64 -i x": "contradict each other",
-		"save":                              "save takes the images to save, got nothing",
-		"save --format=zip a":               "--format=zip: must be one of docker-archive, docker-dir, oci-archive, oci-dir",
-		"save --format=oci-dir a":           "--format=oci-dir is a directory: say which with --output",
-		"save --compress a":                 "--compress is for --format=docker-dir",
-		"save --uncompressed a":             "--uncompressed is for --format=oci-archive and oci-dir",
-		"save --progress=loud -o x a":       "loud",
-		"load x":                            `load takes no arguments, got "x"` + "\nhint: cooper load --input x",
-		"load --platform=a,b -i x":          "--platform",
-		"pull":                              "pull takes the names of images, got nothing",
-		"pull --policy=often a":             "--policy=often: must be always, missing, newer or never",
-		"pull --retry=-1 a":                 "--retry=-1, --retry-delay=0s: must not be negative",
-		"pull --creds=x a":                  "--creds=x: standard input is no terminal",
-		"pull -a a:1":                       "--all-tags takes a name without a tag, got a:1",
-		"pull -a oci:dir":                   "oci:dir is a file: --all-tags and several platforms are for registries",
-		"pull UPPER":                        `image name "UPPER"`,
-		"pull --platform=a/b/c/d a":         "--platform",
-		"manifest add list":                 "manifest add takes a list and images, got 1 words",
-		"manifest push":                     "push takes an image and where it goes, got nothing",
-		"manifest annotate --index a b":     "manifest annotate takes with --index only a list, got 2 words",
-		"manifest create --annotation =x a": `--annotation "=x": must be KEY=VALUE`,
-		"manifest create UPPER":             "UPPER",
-		"manifest show":                     `unknown command "show" of manifest`,
-		"diff a":                            "diff takes two images, got 1 words",
-		"diff --format=xml a b":             "--format=xml: must be text or json",
+		"save":                        "save takes the images to save, got nothing",
+		"save --format=zip a":         "--format=zip: must be one of docker-archive, docker-dir, oci-archive, oci-dir",
+		"save --format=oci-dir a":     "--format=oci-dir is a directory: say which with --output",
+		"save --compress a":           "--compress is for --format=docker-dir",
+		"save --uncompressed a":       "--uncompressed is for --format=oci-archive and oci-dir",
+		"save --progress=loud -o x a": "loud",
+		"load x":                      `load takes no arguments, got "x"` + "\nhint: cooper load --input x",
+		"load --platform=a,b -i x":    "--platform",
+		"pull":                        "pull takes the names of images, got nothing",
+		"pull --policy=often a":       "--policy=often: must be always, missing, newer or never",
+		"pull --retry=-1 a":           "--retry=-1, --retry-delay=0s: must not be negative",
+		"pull --creds=x a":            "--creds=x: standard input is no terminal",
+		"pull -a a:1":                 "--all-tags takes a name without a tag, got a:1",
+		"pull -a oci:dir":             "oci:dir is a file: --all-tags and several platforms are for registries",
+		"pull UPPER":                  `image name "UPPER"`,
+		"pull --platform=a/b/c/d a":   "--platform",
+		"diff a":                      "diff takes two images, got 1 words",
+		"diff --format=xml a b":       "--format=xml: must be text or json",
 	} {
 		err := execute(strings.Fields(line)...)
 		if usage := new(command.UsageError); !errors.As(err, usage) || !strings.Contains(err.Error(), want) {
@@ -92,21 +85,6 @@ func TestWhatWasLoadedIsSaidByNameOrElseByID(t *testing.T) {
 	text, err := os.ReadFile(out.Name())
 	if want := "Loaded image: a:1\nLoaded image: b?:2\nLoaded image ID: sha256:2\n"; err != nil || string(text) != want {
 		t.Errorf("%q, %v", text, err)
-	}
-}
-
-func TestANameHasTheSpellingsThatLeadToIt(t *testing.T) {
-	t.Parallel()
-	for full, want := range map[string][]string{
-		"localhost/app:latest":           {"localhost/app:latest", "app:latest", "localhost/app", "app"},
-		"docker.io/library/alpine:3":     {"docker.io/library/alpine:3", "alpine:3"},
-		"docker.io/team/app:latest":      {"docker.io/team/app:latest", "team/app:latest", "docker.io/team/app", "team/app"},
-		"quay.io/a/b:1":                  {"quay.io/a/b:1"},
-		"quay.io/a/b@sha256:0123456789a": {"quay.io/a/b@sha256:0123456789a"},
-	} {
-		if diff := cmp.Diff(want, spellings(full)); diff != "" {
-			t.Errorf("%s: %s", full, diff)
-		}
 	}
 }
 

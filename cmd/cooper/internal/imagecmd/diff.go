@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/compare"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 )
 
 // diffOptions are the flags of diff.
@@ -42,7 +43,7 @@ The status is 0 if the images are the same, and 1 if they differ.`,
 			return nil
 		},
 		RunE:              func(cmd *cobra.Command, args []string) error { return runDiff(cmd.Context(), env, &o, args) },
-		ValidArgsFunction: completeNames(&o.store, 2),
+		ValidArgsFunction: imagenames.Complete(&o.store, 2),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.format, "format", "text", "how to write it: text or json")
@@ -54,9 +55,9 @@ func runDiff(ctx context.Context, env command.Env, o *diffOptions, args []string
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
-	s := open(o.store)
+	s := imagenames.Open(o.store)
 	report, err := compare.Images(ctx, s, args[0], args[1])
-	if err := finish(s, err, args...); err != nil {
+	if err := imagenames.Finish(s, err, args...); err != nil {
 		return err
 	}
 	if o.format == "json" {

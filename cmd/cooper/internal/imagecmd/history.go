@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 )
 
 // historyOptions are the flags of history.
@@ -47,7 +48,7 @@ A --format is json or a Go template for each step, with headings and columns if 
 			return runHistory(cmd.Context(), env, &o,
 				args[0])
 		},
-		ValidArgsFunction: completeNames(&o.store, 1),
+		ValidArgsFunction: imagenames.Complete(&o.store, 1),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "only IDs")
@@ -85,9 +86,9 @@ func runHistory(ctx context.Context, env command.Env, o *historyOptions, name st
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
-	s := open(o.store)
+	s := imagenames.Open(o.store)
 	steps, err := catalog.History(ctx, s, name, platform)
-	if err := finish(s, err, name); err != nil {
+	if err := imagenames.Finish(s, err, name); err != nil {
 		return err
 	}
 	if l.JSON() {

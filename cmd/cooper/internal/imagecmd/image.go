@@ -9,6 +9,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 )
 
 // newImageCmd is the group that docker and podman have the verbs for images in.
@@ -30,7 +31,7 @@ rmi, and all others have the same name without image before it.`,
 	list.Use, list.Aliases = strings.Replace(list.Use, "images", "ls", 1), []string{"list"}
 	remove.Use = strings.Replace(remove.Use, "rmi", "rm", 1)
 	cmd.AddCommand(list, remove, newExistsCmd(env), newImagePruneCmd(env), newDiffCmd(env), newHistoryCmd(env),
-		newInspectCmd(env), newLoadCmd(env), newPullCmd(env), newPushCmd(env), newSaveCmd(env), newTagCmd(env),
+		newInspectCmd(env), newLoadCmd(env), newPullCmd(env), NewPushCmd(env), newSaveCmd(env), newTagCmd(env),
 		newUntagCmd(env))
 	return cmd
 }
@@ -51,14 +52,14 @@ func newExistsCmd(env command.Env) *cobra.Command {
 			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
-			s := open(store)
+			s := imagenames.Open(store)
 			there, err := catalog.Has(cmd.Context(), s, args[0])
 			if err := errors.Join(err, s.Close()); err != nil || there {
 				return err
 			}
 			return command.StatusError(command.ExitFailed)
 		},
-		ValidArgsFunction: completeNames(&store, 1),
+		ValidArgsFunction: imagenames.Complete(&store, 1),
 	}
 	command.AddStoreFlags(cmd.Flags(), &store)
 	return cmd

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -56,7 +57,7 @@ A --format is json or a Go template for each line, with headings and columns if 
 			return nil
 		},
 		RunE:              func(cmd *cobra.Command, args []string) error { return runImages(cmd.Context(), env, &o, args) },
-		ValidArgsFunction: completeNames(&o.store, 1),
+		ValidArgsFunction: imagenames.Complete(&o.store, 1),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.all, "all", "a", false, "also images without a name that others were built on, and cooper's cache")
@@ -134,7 +135,7 @@ func runImages(ctx context.Context, env command.Env, o *imagesOptions, args []st
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
-	s := open(o.store)
+	s := imagenames.Open(o.store)
 	list, err := catalog.List(ctx, s, options)
 	if err := errors.Join(err, s.Close()); err != nil {
 		return err

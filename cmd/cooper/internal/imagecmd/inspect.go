@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 )
 
@@ -54,7 +55,7 @@ A --format is json or a Go template for each image. Fields: .Id .Digest .RepoTag
 			return nil
 		},
 		RunE:              func(cmd *cobra.Command, args []string) error { return runInspect(cmd.Context(), env, &o, args) },
-		ValidArgsFunction: completeNames(&o.store, 0),
+		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.format, "format", "f", "json", "json or a Go template")
@@ -93,7 +94,7 @@ func runInspect(ctx context.Context, env command.Env, o *inspectOptions, args []
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
-	s := open(o.store)
+	s := imagenames.Open(o.store)
 	all, containers := []catalog.Description{}, []working.Info{}
 	var errs []error
 	for _, name := range args {
@@ -113,7 +114,7 @@ func runInspect(ctx context.Context, env command.Env, o *inspectOptions, args []
 		}
 		all = append(all, d)
 	}
-	found := finish(s, errors.Join(errs...), args...)
+	found := imagenames.Finish(s, errors.Join(errs...), args...)
 	if len(containers) > 0 {
 		found = errors.Join(found, otherErr, workcmd.WriteInspected(env, other, containers))
 		if len(all) == 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build/archives"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -47,7 +48,8 @@ Images keep the names that they have there. The names are printed on standard ou
 	f.StringVar(&o.platform, "platform", "", "which image of an index to load, OS/ARCH[/VARIANT] (default this machine's)")
 	f.BoolVar(&o.allPlatforms, "all-platforms", false, "load all images of an index, and the index")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and what was loaded")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
+	f.StringVar(&o.progress, "progress", "",
+		"how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
@@ -68,7 +70,7 @@ func runLoad(cmd *cobra.Command, env command.Env, o *loadOptions) error {
 		return err
 	}
 	renderer := progress.New(mode, env.Stderr)
-	s := open(telling(o.store, renderer))
+	s := imagenames.Open(telling(o.store, renderer))
 	var loaded []archives.Loaded
 	path := o.input
 	if path == "-" {

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/pullimage"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
 )
 
@@ -53,7 +54,7 @@ The ID of each image is printed on standard output, progress on standard error.`
 			return o.check(args)
 		},
 		RunE:              func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), env, &o, args) },
-		ValidArgsFunction: completeNames(&o.store, 0),
+		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.allTags, "all-tags", "a", false, "pull all tags of the repository")
@@ -64,7 +65,8 @@ The ID of each image is printed on standard output, progress on standard error.`
 	o.Add(f)
 	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and IDs")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
+	f.StringVar(&o.progress, "progress", "",
+		"how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	return cmd
 }
 
@@ -126,7 +128,7 @@ func runPull(ctx context.Context, env command.Env, o *pullOptions, args []string
 	if err != nil {
 		return err
 	}
-	reach, err := enter(ctx, env, &o.RegistryFlags)
+	reach, err := o.Enter(ctx, env)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ type pushOptions struct {
 	store                build.StoreOptions
 }
 
-func newPushCmd(env command.Env) *cobra.Command {
+func NewPushCmd(env command.Env) *cobra.Command {
 	var o pushOptions
 	cmd := &cobra.Command{
 		Use:   "push [flags] IMAGE [DESTINATION...]",
@@ -43,7 +44,8 @@ The digest of each manifest is printed on standard output, progress on standard 
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
-				return command.Usagef("push takes an image and where it goes, got nothing\nhint: cooper push IMAGE REGISTRY/NAME:TAG")
+				return command.Usagef(
+					"push takes an image and where it goes, got nothing\nhint: cooper push IMAGE REGISTRY/NAME:TAG")
 			case o.allTags && len(args) > 1:
 				return command.Usagef("--all-tags takes one argument, got %d", len(args))
 			}
@@ -55,7 +57,7 @@ The digest of each manifest is printed on standard output, progress on standard 
 			return nil
 		},
 		RunE:              func(cmd *cobra.Command, args []string) error { return runPush(cmd, env, &o, args) },
-		ValidArgsFunction: completeNames(&o.store, 1),
+		ValidArgsFunction: imagenames.Complete(&o.store, 1),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.allTags, "all-tags", "a", false, "push all tags that the image's repository has in the store")
@@ -72,7 +74,8 @@ The digest of each manifest is printed on standard output, progress on standard 
 	o.Add(f)
 	command.AddStoreFlags(f, &o.store)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the digest")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
+	f.StringVar(&o.progress, "progress", "",
+		"how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	return cmd
 }
 
@@ -122,7 +125,7 @@ func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string)
 	if err != nil {
 		return err
 	}
-	reach, err := enter(cmd.Context(), env, &o.RegistryFlags)
+	reach, err := o.Enter(cmd.Context(), env)
 	if err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string)
 	req.Progress = renderer
 	s := build.NewSession(build.SessionOptions{Store: telling(o.store, renderer), Registry: reach})
 	res, err := build.Push(cmd.Context(), s, req)
-	if err := errors.Join(finish(s, err, args[0]), renderer.Close()); err != nil {
+	if err := errors.Join(imagenames.Finish(s, err, args[0]), renderer.Close()); err != nil {
 		return err
 	}
 	last := ""

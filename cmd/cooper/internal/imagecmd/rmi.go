@@ -10,6 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 )
 
 // rmiOptions are the flags of rmi.
@@ -43,7 +44,7 @@ holds for other builds; cooper prune removes the latter.`,
 			return nil
 		},
 		RunE:              func(cmd *cobra.Command, args []string) error { return runRmi(cmd.Context(), env, &o, args) },
-		ValidArgsFunction: completeNames(&o.store, 0),
+		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.force, "force", "f", false,
@@ -58,13 +59,14 @@ func runRmi(ctx context.Context, env command.Env, o *rmiOptions, args []string) 
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
-	s := open(o.store)
-	return finish(s, removeImages(ctx, env, s, catalog.RemoveRequest{Images: args, All: o.all, Dangling: o.prune,
-		Force: o.force}), args...)
+	s := imagenames.Open(o.store)
+	return imagenames.Finish(s,
+		RemoveImages(ctx, env, s, catalog.RemoveRequest{Images: args, All: o.all, Dangling: o.prune,
+			Force: o.force}), args...)
 }
 
-// removeImages removes images and prints what goes.
-func removeImages(ctx context.Context, env command.Env, s *build.Session, req catalog.RemoveRequest) error {
+// RemoveImages removes images and prints what goes.
+func RemoveImages(ctx context.Context, env command.Env, s *build.Session, req catalog.RemoveRequest) error {
 	var writeErr error
 	req.Done = func(r catalog.Removed) {
 		line := "Deleted: " + r.ID

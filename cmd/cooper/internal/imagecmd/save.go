@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -57,7 +58,7 @@ Formats: docker-archive, for docker load as well; oci-archive and oci-dir, an OC
 			return err
 		},
 		RunE:              func(cmd *cobra.Command, args []string) error { return runSave(cmd, env, &o, args) },
-		ValidArgsFunction: completeNames(&o.store, 0),
+		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "file or directory to write (default standard output)")
@@ -68,7 +69,8 @@ Formats: docker-archive, for docker load as well; oci-archive and oci-dir, an OC
 	f.BoolVar(&o.uncompressed, "uncompressed", false, "don't compress the layers of an oci-archive or oci-dir")
 	f.BoolVarP(&o.multiple, "multi-image-archive", "m", false, "take all arguments for images, which is always so")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors")
-	f.StringVar(&o.progress, "progress", "", "how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
+	f.StringVar(&o.progress, "progress", "",
+		"how to show progress: auto, tty, plain, quiet, json or rawjson (default auto)")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
@@ -120,7 +122,8 @@ func runSave(cmd *cobra.Command, env command.Env, o *saveOptions, args []string)
 		return err
 	}
 	if spec.Dest == export.Stdout && terminal.Is(env.Stdout) {
-		return command.Usagef("standard output is a terminal, which shows no archive\nhint: cooper save -o FILE, or redirect it")
+		return command.Usagef(
+			"standard output is a terminal, which shows no archive\nhint: cooper save -o FILE, or redirect it")
 	}
 	mode, err := modeOf(o.progress, o.quiet)
 	if err != nil {
@@ -130,11 +133,11 @@ func runSave(cmd *cobra.Command, env command.Env, o *saveOptions, args []string)
 		return err
 	}
 	renderer := progress.New(mode, env.Stderr)
-	s := open(telling(o.store, renderer))
+	s := imagenames.Open(telling(o.store, renderer))
 	err = archives.Save(cmd.Context(), s, archives.SaveRequest{
 		Images: args, Spec: spec, Platform: platform, AllPlatforms: o.allPlatforms, Stdout: env.Stdout, Progress: renderer,
 	})
-	err = errors.Join(finish(s, err, args...), renderer.Close())
+	err = errors.Join(imagenames.Finish(s, err, args...), renderer.Close())
 	if errors.Is(err, export.ErrNotLayout) {
 		return fmt.Errorf("%w\nhint: give a new directory", err)
 	}

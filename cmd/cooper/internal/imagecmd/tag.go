@@ -2,6 +2,7 @@ package imagecmd
 
 import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 
 	"github.com/spf13/cobra"
 
@@ -32,10 +33,10 @@ a tag :latest behind it. An image that has the name now loses it.`,
 			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
-			s := open(store)
-			return finish(s, catalog.Tag(cmd.Context(), s, args[0], args[1:]), args[0])
+			s := imagenames.Open(store)
+			return imagenames.Finish(s, catalog.Tag(cmd.Context(), s, args[0], args[1:]), args[0])
 		},
-		ValidArgsFunction: completeNames(&store, 0),
+		ValidArgsFunction: imagenames.Complete(&store, 0),
 	}
 	command.AddStoreFlags(cmd.Flags(), &store)
 	return cmd
@@ -65,10 +66,10 @@ one that cooper has built is the cache's then.`,
 			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
-			s := open(store)
-			return finish(s, catalog.Untag(cmd.Context(), s, args[0], args[1:]), args[0])
+			s := imagenames.Open(store)
+			return imagenames.Finish(s, catalog.Untag(cmd.Context(), s, args[0], args[1:]), args[0])
 		},
-		ValidArgsFunction: completeNames(&store, 0),
+		ValidArgsFunction: imagenames.Complete(&store, 0),
 	}
 	command.AddStoreFlags(cmd.Flags(), &store)
 	return cmd

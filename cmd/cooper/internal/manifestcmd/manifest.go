@@ -1,4 +1,4 @@
-package imagecmd
+package manifestcmd
 
 import (
 	"context"
@@ -15,6 +15,8 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/pullimage"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 )
 
 // manifestOptions are the flags of the commands below manifest; each takes some of them.
@@ -27,7 +29,7 @@ type manifestOptions struct {
 	store build.StoreOptions
 }
 
-func newManifestCmd(env command.Env) *cobra.Command {
+func NewCmd(env command.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manifest",
 		Short: "Make indexes of images for several platforms",
@@ -81,7 +83,7 @@ printed.`,
 					Amend: o.amend, All: o.all, Annotations: annotations})
 			})
 		},
-		ValidArgsFunction: completeNames(&o.store, 0),
+		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.amend, "amend", "a", false, "add to a list that is there already")
@@ -107,7 +109,7 @@ tells of them where that is another platform than their configs have. The ID of 
 				return manifestlist.Add(ctx, s, args[0], bare(args[1:]), manifestlist.AddOptions{All: o.all, Change: o.change})
 			})
 		},
-		ValidArgsFunction: completeNames(&o.store, 0),
+		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "add all images of those that are indexes themselves")
 	o.describe(cmd)
@@ -137,7 +139,7 @@ func newManifestAnnotateCmd(env command.Env) *cobra.Command {
 				return manifestlist.Annotate(ctx, s, args[0], image, o.change)
 			})
 		},
-		ValidArgsFunction: completeNames(&o.store, 2),
+		ValidArgsFunction: imagenames.Complete(&o.store, 2),
 	}
 	cmd.Flags().BoolVar(&o.index, "index", false, "annotate the list itself")
 	o.describe(cmd)
@@ -158,7 +160,7 @@ store. The ID of the list is printed.`,
 				return manifestlist.Remove(ctx, s, args[0], args[1])
 			})
 		},
-		ValidArgsFunction: completeNames(&o.store, 2),
+		ValidArgsFunction: imagenames.Complete(&o.store, 2),
 	}
 	command.AddStoreFlags(cmd.Flags(), &o.store)
 	return cmd
@@ -175,14 +177,14 @@ func newManifestExistsCmd(env command.Env) *cobra.Command {
 			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
-			s := open(o.store)
+			s := imagenames.Open(o.store)
 			there, err := manifestlist.Exists(cmd.Context(), s, args[0])
 			if err := errors.Join(err, s.Close()); err != nil || there {
 				return err
 			}
 			return command.StatusError(command.ExitFailed)
 		},
-		ValidArgsFunction: completeNames(&o.store, 1),
+		ValidArgsFunction: imagenames.Complete(&o.store, 1),
 	}
 	command.AddStoreFlags(cmd.Flags(), &o.store)
 	return cmd
@@ -197,18 +199,18 @@ func newManifestInspectCmd(env command.Env) *cobra.Command {
 manifest. Nothing is pulled.`,
 		Args: words(1, 1, "a list"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			reach, err := enter(cmd.Context(), env, &o.RegistryFlags)
+			reach, err := o.Enter(cmd.Context(), env)
 			if err != nil {
 				return err
 			}
 			s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
 			text, err := inspectList(cmd.Context(), s, args[0])
-			if err := finish(s, err, args...); err != nil {
+			if err := imagenames.Finish(s, err, args...); err != nil {
 				return err
 			}
 			return command.WriteIndented(env.Out(), json.RawMessage(text))
 		},
-		ValidArgsFunction: completeNames(&o.store, 1),
+		ValidArgsFunction: imagenames.Complete(&o.store, 1),
 	}
 	o.reach(cmd)
 	return cmd
@@ -240,15 +242,16 @@ cooper rmi.`,
 			if err := command.Enter(cmd.Context(), env); err != nil {
 				return err
 			}
-			s := open(o.store)
+			s := imagenames.Open(o.store)
 			for _, name := range args {
 				if _, err := manifestlist.Inspect(cmd.Context(), s, name); err != nil {
-					return finish(s, err, args...)
+					return imagenames.Finish(s, err, args...)
 				}
 			}
-			return finish(s, removeImages(cmd.Context(), env, s, catalog.RemoveRequest{Images: args}), args...)
+			return imagenames.Finish(s, imagecmd.RemoveImages(cmd.Context(), env, s, catalog.RemoveRequest{Images: args}),
+				args...)
 		},
-		ValidArgsFunction: completeNames(&o.store, 0),
+		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
 	command.AddStoreFlags(cmd.Flags(), &o.store)
 	return cmd
@@ -256,7 +259,7 @@ cooper rmi.`,
 
 // newManifestPushCmd is push, with podman's flags for lists.
 func newManifestPushCmd(env command.Env) *cobra.Command {
-	cmd := newPushCmd(env)
+	cmd := imagecmd.NewPushCmd(env)
 	cmd.Use, cmd.Short = "push [flags] LIST [DESTINATION...]", "Push a manifest list and its images to registries"
 	cmd.Long = `Push a manifest list and its images to registries, as cooper push does. Each DESTINATION is REGISTRY/NAME[:TAG]; without
 one the list goes where its name says. All images of the list are pushed.`
@@ -275,8 +278,8 @@ one the list goes where its name says. All images of the list are pushed.`
 		o.store.RunRoot, _ = f.GetString("runroot")
 		o.store.Driver = f.Lookup("storage-driver").Value.String()
 		o.store.DriverOptions, _ = f.GetStringArray("storage-opt")
-		s := open(o.store)
-		return finish(s, catalog.Remove(cmd.Context(), s, catalog.RemoveRequest{Images: args[:1]}), args[0])
+		s := imagenames.Open(o.store)
+		return imagenames.Finish(s, catalog.Remove(cmd.Context(), s, catalog.RemoveRequest{Images: args[:1]}), args[0])
 	}
 	return cmd
 }
@@ -311,13 +314,13 @@ func (o *manifestOptions) run(ctx context.Context, env command.Env, names []stri
 	if err := build.CheckName(names[0]); err != nil && !strings.Contains(names[0], "@") {
 		return command.Usage(err)
 	}
-	reach, err := enter(ctx, env, &o.RegistryFlags)
+	reach, err := o.Enter(ctx, env)
 	if err != nil {
 		return err
 	}
 	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
 	id, err := change(ctx, s)
-	if err := finish(s, err, names...); err != nil {
+	if err := imagenames.Finish(s, err, names...); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(env.Out(), id)

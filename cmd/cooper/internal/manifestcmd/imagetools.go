@@ -1,4 +1,4 @@
-package imagecmd
+package manifestcmd
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/pullimage"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 )
 
 // NewImagetoolsCmd is docker buildx imagetools: images that stay in their registries.
@@ -154,6 +155,11 @@ effect on the store but for images that it lacks, which are pulled.`,
 
 // create joins images to an index, which has a name of its own in the store while it is pushed.
 func (o *toolsOptions) create(ctx context.Context, env command.Env, sources []string) error {
+	for _, name := range o.tags {
+		if err := build.CheckName(name); err != nil {
+			return command.Usagef("--tag: %w", err)
+		}
+	}
 	sources, annotations, err := o.sources(sources)
 	if err != nil {
 		return err
@@ -245,10 +251,10 @@ func (o *toolsOptions) reach(cmd *cobra.Command) {
 // run does something in a session.
 func (o *toolsOptions) run(ctx context.Context, env command.Env, names []string,
 	do func(context.Context, *build.Session) error) error {
-	reach, err := enter(ctx, env, &o.RegistryFlags)
+	reach, err := o.Enter(ctx, env)
 	if err != nil {
 		return err
 	}
 	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
-	return finish(s, do(ctx, s), names...)
+	return imagenames.Finish(s, do(ctx, s), names...)
 }

@@ -1,7 +1,6 @@
-package imagecmd
+package imagenames
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,25 +12,14 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
-// open makes a session with the store that flags say.
-func open(store build.StoreOptions) *build.Session {
+// Open makes a session with the store that flags say.
+func Open(store build.StoreOptions) *build.Session {
 	return build.NewSession(build.SessionOptions{Store: store})
 }
 
-// enter is command.Enter for a verb that speaks with registries, and gives what its flags say of them.
-func enter(ctx context.Context, env command.Env, flags *command.RegistryFlags) (o build.RegistryOptions, err error) {
-	if err := flags.Check(env); err != nil {
-		return o, err
-	}
-	if err := command.Enter(ctx, env); err != nil {
-		return o, err
-	}
-	return flags.Options(ctx, env)
-}
-
-// finish closes a session and adds to an error about an image that isn't there the name that was probably meant. words
+// Finish closes a session and adds to an error about an image that isn't there the name that was probably meant. words
 // are the names that the command line has.
-func finish(s *build.Session, err error, words ...string) error {
+func Finish(s *build.Session, err error, words ...string) error {
 	return errors.Join(withNearest(s, err, words), s.Close())
 }
 
@@ -76,13 +64,13 @@ func spellings(full string) []string {
 	return all
 }
 
-// completeNames completes names of images of the store that the flags say, up to a number of words; 0: any number.
-func completeNames(store *build.StoreOptions, most int) cobra.CompletionFunc {
+// Complete completes names of images of the store that the flags say, up to a number of words; 0: any number.
+func Complete(store *build.StoreOptions, most int) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if most > 0 && len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		s := open(*store)
+		s := Open(*store)
 		defer s.Close() //nolint:errcheck // nothing was opened
 		names, err := catalog.Names(s)
 		if err != nil {
