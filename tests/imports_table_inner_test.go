@@ -260,9 +260,9 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/shared",
 			job: "caches that other machines fill: an index of records and its blobs, in a registry or a directory",
-			mayImport: "build/export build/internal/cache build/internal/outputs build/internal/push " +
-				"build/internal/rootfs build/internal/store build/internal/store/pull build/plan " +
-				"build/progress build/registry build/registry/content build/sharedcache " +
+			mayImport: "build/export build/internal/cache build/internal/objects build/internal/outputs " +
+				"build/internal/push build/internal/rootfs build/internal/store build/internal/store/pull " +
+				"build/plan build/progress build/registry build/registry/content build/sharedcache " +
 				"imagebuilder/reference internal/flock internal/fsys internal/guard internal/printable " +
 				"userns",
 		},
@@ -279,6 +279,15 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/attempts", job: "begins builds anew where others take away what they stand on",
 			mayImport: "build/internal/rootfs build/progress",
+		},
+		{
+			pkg:       "build/internal/objects",
+			job:       "blobs by their digests and one head, in stores that speak HTTP: plain ones, S3, the cache of GitHub Actions",
+			mayImport: "build/registry/content build/sharedcache internal/printable",
+		},
+		{
+			pkg: "build/internal/objects/objectstest",
+			job: "for tests: stores of objects in memory that fail when asked to",
 		},
 	}
 }

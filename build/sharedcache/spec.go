@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,16 @@ const (
 	Registry Type = "registry"
 	// Local is a directory, an OCI layout.
 	Local Type = "local"
+	// HTTP is a plain store of blobs by their digests, such as bazel-remote.
+	HTTP Type = "http"
+	// S3 is a bucket of S3, or of a server that speaks its protocol.
+	S3 Type = "s3"
+	// GHA is the cache service of GitHub Actions.
+	GHA Type = "gha"
 )
+
+// types are those that a sentence names.
+const types = "registry, local, http, s3 and gha"
 
 // Tag is the tag of the artifact where a name has none, and its name in a directory.
 const Tag = "cooper-cache"
@@ -40,6 +50,15 @@ type Spec struct {
 	Insecure bool
 	// Dir is the directory of type Local.
 	Dir string
+	// URL is the address of type HTTP, and that of the server for S3 and GHA; empty there: it is found elsewhere.
+	URL string
+	// Name is the name of the cache in a store of types HTTP, S3 and GHA.
+	Name string
+	// Bucket is where and as whom type S3 keeps it; Service is that of type GHA.
+	Bucket  Bucket
+	Service Service
+	// Patience is how long a look at the place may take; 0: the usual time.
+	Patience time.Duration
 
 	// The fields below are for places that are written to.
 
@@ -53,8 +72,20 @@ type Spec struct {
 
 // Where names the place for people.
 func (s Spec) Where() string {
-	if s.Type == Local {
+	switch s.Type {
+	case Local:
 		return s.Dir
+	case HTTP:
+		if u, err := url.Parse(s.URL); err == nil {
+			u.User = nil
+			return u.String()
+		}
+		return "http"
+	case S3:
+		return "s3://" + s.Bucket.Name + "/" + s.Bucket.Prefix + s.Name
+	case GHA:
+		return "gha " + s.Name
+	case Registry:
 	}
 	return s.Ref.String()
 }
@@ -66,15 +97,20 @@ func From(text string) ([]Spec, error) { return parse(text, "--cache-from", fals
 func To(text string) ([]Spec, error) { return parse(text, "--cache-to", true) }
 
 func parse(text, flag string, writes bool) (all []Spec, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s %q: %w", flag, hidden(text), err)
+		}
+	}()
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", flag, text, err)
+		return nil, err
 	}
 	if !strings.Contains(text, "=") {
 		for _, name := range fields {
 			s, err := named(name, writes)
 			if err != nil {
-				return nil, fmt.Errorf("%s %q: %w", flag, text, err)
+				return nil, err
 			}
 			all = append(all, s)
 		}
@@ -84,15 +120,12 @@ func parse(text, flag string, writes bool) (all []Spec, err error) {
 	for _, field := range fields {
 		key, value, is := strings.Cut(field, "=")
 		if !is {
-			return nil, fmt.Errorf("%s %q: %q is no KEY=VALUE", flag, text, field)
+			return nil, fmt.Errorf("%q is no KEY=VALUE", field)
 		}
 		values[strings.ToLower(strings.TrimSpace(key))] = value
 	}
 	s, err := place(values, writes)
-	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", flag, text, err)
-	}
-	return []Spec{s}, nil
+	return []Spec{s}, err
 }
 
 // named is a repository that is given by its name alone, as podman does, and gets the steps of all stages.
@@ -123,34 +156,16 @@ func refOf(name string, writes bool) (reference.Reference, error) {
 	return ref, nil
 }
 
-// keys are those that a type has; the second half are those for writing.
-func keys(t Type, writes bool) []string {
-	has := []string{"type"}
-	switch {
-	case t == Registry:
-		has = append(has, "ref", "registry.insecure")
-	case writes:
-		has = append(has, "dest")
-	default:
-		has = append(has, "src")
-	}
-	if writes {
-		has = append(has, "mode", "ignore-error", "compression", "compression-level", "force-compression",
-			"oci-mediatypes", "image-manifest")
-	}
-	return has
-}
-
 func place(values map[string]string, writes bool) (Spec, error) {
 	s := Spec{Type: Type(values["type"])}
 	switch s.Type {
-	case Registry, Local:
+	case Registry, Local, HTTP, S3, GHA:
 	case "":
-		return s, errors.New(`key "type" is missing; types are registry and local`)
-	case "inline", "gha", "s3", "azblob":
+		return s, errors.New(`key "type" is missing; types are ` + types)
+	case "azblob", "inline":
 		return s, &OtherTypeError{values["type"]}
 	default:
-		return s, fmt.Errorf("unknown type %q; types are registry and local", values["type"])
+		return s, fmt.Errorf("unknown type %q; types are %s", values["type"], types)
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if has := keys(s.Type, writes); !slices.Contains(has, key) {
@@ -167,7 +182,8 @@ func place(values map[string]string, writes bool) (Spec, error) {
 	default:
 		return s, fmt.Errorf("mode=%s: must be min or max", mode)
 	}
-	for key, is := range map[string]*bool{"ignore-error": &s.IgnoreError, "registry.insecure": &s.Insecure} {
+	for key, is := range map[string]*bool{"ignore-error": &s.IgnoreError, "registry.insecure": &s.Insecure,
+		"use_path_style": &s.Bucket.PathStyle} {
 		text, given := values[key]
 		if !given {
 			continue
@@ -178,25 +194,6 @@ func place(values map[string]string, writes bool) (Spec, error) {
 		}
 	}
 	return s, s.pack(values)
-}
-
-// fillPlace sets where the place is.
-func (s *Spec) fillPlace(values map[string]string, writes bool) (err error) {
-	if s.Type == Registry {
-		if values["ref"] == "" {
-			return errors.New(`key "ref" is missing: the name of the cache, as in ref=REGISTRY/NAME:TAG`)
-		}
-		s.Ref, err = refOf(values["ref"], writes)
-		return err
-	}
-	key := "src"
-	if writes {
-		key = "dest"
-	}
-	if s.Dir = values[key]; s.Dir == "" {
-		return fmt.Errorf("key %q is missing: the directory of the cache", key)
-	}
-	return nil
 }
 
 // pack sets how layers are compressed. Blobs are named by their digests, and images that are pushed share them with the
@@ -224,7 +221,7 @@ type OtherTypeError struct{ Type string }
 
 func (e *OtherTypeError) Error() string {
 	return "there is no cache of type=" + e.Type + " here: type=registry,ref=REGISTRY/NAME:TAG keeps one in a registry, " +
-		"and type=local one in a directory"
+		"type=s3 and type=http in other stores, and type=local in a directory"
 }
 
 // TTL reads the value of --cache-ttl: how old a record may be that is taken.

@@ -133,37 +133,15 @@ func (w *filing) replace(name string, from io.Reader) (err error) {
 
 // layer is that of [writer].
 func (w *filing) layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error) {
-	for _, d := range w.keep.Blobs(l) {
-		if there, err := w.holds(ctx, d); there || err != nil {
-			return d, err
-		}
-		file, err := w.keep.Open(ctx, d)
-		if err != nil {
-			return d, err
-		}
-		if file != nil {
-			return d, w.file(d, file)
-		}
-	}
-	file, err := w.room.Spool()
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	_, threads := w.codec.Threads(l.Size)
-	d, err := w.codec.Pack(ctx, l, file, threads)
-	if err != nil {
-		return d, errors.Join(err, file.Close())
-	}
-	if w.codec.Kind != export.Uncompressed {
-		w.keep.Keep(ctx, l, d, file)
-	}
-	return d, w.file(d, file)
+	return packed{w.keep, w.codec, w.room.Spool}.into(ctx, l, w)
 }
 
-// file puts a blob into the directory, and closes its file.
-func (w *filing) file(d ocispec.Descriptor, from *os.File) error {
-	err := w.replace(blobName(d.Digest), io.NewSectionReader(from, 0, d.Size))
-	return errors.Join(err, from.Close())
+// blob is that of [writer].
+func (w *filing) blob(ctx context.Context, d ocispec.Descriptor, file *os.File) error {
+	if there, err := w.holds(ctx, d); there || err != nil {
+		return err
+	}
+	return w.replace(blobName(d.Digest), io.NewSectionReader(file, 0, d.Size))
 }
 
 func (w *filing) holds(_ context.Context, d ocispec.Descriptor) (bool, error) {

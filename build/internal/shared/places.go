@@ -2,6 +2,7 @@ package shared
 
 import (
 	"context"
+	"os"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -29,9 +30,12 @@ type opened struct {
 type writer interface {
 	// layer brings a layer there and describes its blob.
 	layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error)
+	// blob brings a blob there that is in a file, unless it is there.
+	blob(ctx context.Context, d ocispec.Descriptor, file *os.File) error
 	// holds tells whether a blob is there.
 	holds(ctx context.Context, d ocispec.Descriptor) (bool, error)
-	// put makes an artifact what the place holds. It has all blobs that the artifact names.
+	// put makes an artifact what the place holds. It has all blobs that the artifact names. The error is
+	// objects.ErrChanged if the place knows that another writer was faster.
 	put(ctx context.Context, a artifact) error
 	// end shows how it ended.
 	end(ctx context.Context, err error)
@@ -39,8 +43,12 @@ type writer interface {
 
 // at is the place that a spec names.
 func (r *Room) at(s sharedcache.Spec) place {
-	if s.Type == sharedcache.Local {
+	switch s.Type {
+	case sharedcache.Local:
 		return directory{s, r}
+	case sharedcache.HTTP, sharedcache.S3, sharedcache.GHA:
+		return &cupboard{spec: s, room: r}
+	case sharedcache.Registry:
 	}
 	return repository{s, r}
 }

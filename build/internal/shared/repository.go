@@ -3,6 +3,7 @@ package shared
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -69,6 +70,10 @@ type pushing struct {
 
 func (w *pushing) layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error) {
 	return w.Layer(ctx, l)
+}
+
+func (w *pushing) blob(ctx context.Context, d ocispec.Descriptor, file *os.File) error {
+	return w.Blob(ctx, d, file)
 }
 
 func (w *pushing) holds(ctx context.Context, d ocispec.Descriptor) (bool, error) {

@@ -1,6 +1,7 @@
 package shared
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,7 +124,7 @@ func (r *Room) patience(usual time.Duration) time.Duration {
 
 // load reads the index of a place. A place that holds nothing yet is no error.
 func (r *Room) load(ctx context.Context, s *source) error {
-	patience := r.patience(loadPatience)
+	patience := r.patience(cmp.Or(s.spec.Patience, loadPatience))
 	inner, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it takes longer than %s", patience))
 	defer cancel()
 	from, x, err := read(inner, r.at(s.spec))

@@ -74,7 +74,8 @@ func (r *Room) Save(ctx context.Context, o SaveOptions) error {
 }
 
 func (r *Room) saveTo(ctx context.Context, spec sharedcache.Spec, o SaveOptions) (err error) {
-	to, err := r.at(spec).begin(ctx, o)
+	where := r.at(spec)
+	to, err := where.begin(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,14 @@ func (r *Room) saveTo(ctx context.Context, spec sharedcache.Spec, o SaveOptions)
 	if err != nil {
 		return err
 	}
-	return r.merge(ctx, spec, to, mine)
+	return r.merge(ctx, merging{spec, where, to}, mine)
+}
+
+// merging is a place that is written to.
+type merging struct {
+	spec  sharedcache.Spec
+	where place
+	to    writer
 }
 
 // collect brings the layers that were met to a place, and gives the index of the records.
@@ -174,17 +182,18 @@ func (r *Room) bringTo(ctx context.Context, to writer, l cache.Layer, o SaveOpti
 }
 
 // merge adds records to what a place holds, until no other writer has replaced it.
-func (r *Room) merge(ctx context.Context, spec sharedcache.Spec, to writer, mine *index) error {
+func (r *Room) merge(ctx context.Context, m merging, mine *index) error {
 	for range maxTries {
 		began := time.Now()
-		old, err := r.current(ctx, spec)
+		old, err := r.current(ctx, m.where)
 		if err != nil {
 			return err
 		}
 		if old.has(mine) {
 			return nil
 		}
-		if err := r.replace(ctx, to, old, mine); err != nil || spec.Type == sharedcache.Local {
+		err = r.replace(ctx, m, old, mine)
+		if err != nil && !isChanged(err) || m.spec.Type == sharedcache.Local {
 			return err // a directory is locked against other writers
 		}
 		pause := min(max(4*time.Since(began), leastPause), longestPause)
@@ -199,8 +208,8 @@ func (r *Room) merge(ctx context.Context, spec sharedcache.Spec, to writer, mine
 
 // current is the index that a place has now; an empty one if it holds nothing, a damaged one, or another builder's
 // cache.
-func (r *Room) current(ctx context.Context, spec sharedcache.Spec) (*index, error) {
-	from, x, err := read(ctx, r.at(spec))
+func (r *Room) current(ctx context.Context, where place) (*index, error) {
+	from, x, err := read(ctx, where)
 	foreign := new(foreignError)
 	switch {
 	case err == nil:
@@ -216,18 +225,18 @@ func (r *Room) current(ctx context.Context, spec sharedcache.Spec) (*index, erro
 }
 
 // replace writes the records of both indexes. Where a place has lost blobs of the old one it leaves their records out.
-func (r *Room) replace(ctx context.Context, to writer, old, mine *index) error {
+func (r *Room) replace(ctx context.Context, m merging, old, mine *index) error {
 	a, err := newArtifact(joined(old, mine, time.Now()))
 	if err != nil {
 		return err
 	}
-	err = to.put(ctx, a)
-	if err == nil || len(old.Records) == 0 || ctx.Err() != nil {
-		return err
+	err = m.to.put(ctx, a)
+	if err == nil || len(old.Records) == 0 || ctx.Err() != nil || m.spec.Type != sharedcache.Registry {
+		return err // only a registry looks whether the blobs are there
 	}
 	gone := map[digest.Digest]bool{}
 	for _, d := range old.blobs() {
-		there, holdsErr := to.holds(ctx, d)
+		there, holdsErr := m.to.holds(ctx, d)
 		if holdsErr != nil {
 			return errors.Join(err, holdsErr)
 		}
@@ -236,5 +245,5 @@ func (r *Room) replace(ctx context.Context, to writer, old, mine *index) error {
 	if a, err = newArtifact(joined(old.without(gone), mine, time.Now())); err != nil {
 		return err
 	}
-	return to.put(ctx, a)
+	return m.to.put(ctx, a)
 }
