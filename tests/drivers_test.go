@@ -47,8 +47,8 @@ func newDriverSite(t *testing.T, m mode, d driverCase) *site {
 // lower layers come back in a directory that was removed and made again, unless the directory is read before they are
 // looked up.
 const contractFile = `FROM scratch AS base
-COPY --chmod=755 busybox /bin/busybox
-RUN ["/bin/busybox", "--install", "-s", "/bin"]
+COPY --chmod=755 busybox links.tar /bin/
+RUN ["/bin/busybox", "tar", "-xf", "/bin/links.tar", "-C", "/bin"]
 COPY etc /etc
 RUN mkdir -p /tree/a/b /tree/gone/deep /tree/opaque/old && echo 1 >/tree/a/1 && echo 2 >/tree/a/b/2 && echo 3 >/tree/gone/deep/3 \
  && echo old >/tree/opaque/old/file && echo m >/tree/mode && echo o >/tree/owner && echo file >/tree/becomesdir && mkdir /tree/becomesfile && ln -s a /tree/link
