@@ -89,9 +89,7 @@ func TestImagesAreLoadedFromWhatOthersHaveSaved(t *testing.T) {
 		s.run(t, "podman", "save", "-q", "--format", "docker-dir", "-o", s.path("dir"), "app")
 		s.run(t, "podman", "save", "-q", "--format", "oci-dir", "-o", s.path("layout"), "app")
 		s.run(t, "podman", "save", "-q", "-m", "-o", s.path("m.tar"), "app", "base")
-		for _, how := range []string{"gzip", "bzip2", "xz", "zstd -q"} {
-			s.run(t, "sh", "-c", how+" -k -c "+s.path("d.tar")+" >"+s.path("d."+strings.Fields(how)[0]))
-		}
+		packers := map[string]string{"d.gzip": "gzip -1", "d.bzip2": "bzip2 -1", "d.xz": "xz -0", "d.zstd": "zstd -q"}
 		files := map[string]string{
 			"d.tar": "app app:2", "o.tar": "app", "dir": "", "layout": "", "m.tar": "app base", "d.gzip": "app app:2",
 			"d.bzip2": "app app:2", "d.xz": "app app:2", "d.zstd": "app app:2",
@@ -99,6 +97,9 @@ func TestImagesAreLoadedFromWhatOthersHaveSaved(t *testing.T) {
 		for i, file := range slices.Sorted(maps.Keys(files)) {
 			if !m.takes(i) {
 				continue
+			}
+			if packers[file] != "" {
+				s.run(t, "sh", "-c", packers[file]+" -c "+s.path("d.tar")+" >"+s.path(file))
 			}
 			want := files[file]
 			for _, how := range []string{"-i " + s.path(file), "<" + s.path(file)} {
