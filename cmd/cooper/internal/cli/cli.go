@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -103,7 +104,21 @@ func signalContext() (context.Context, func()) {
 	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
 }
 
-// newRootCmd makes the tree of all commands; out gets help and completions.
+// verbs are all commands below the first, by name within each group.
+func verbs() []command.Verb {
+	own := []command.Verb{
+		{Name: "bake", New: bakecmd.NewCmd}, {Name: "build", New: buildcmd.NewCmd}, {Name: "buildx", New: newBuildxCmd},
+		{Name: "check", New: buildcmd.NewCheckCmd}, {Name: "df", New: diskcmd.NewDfCmd}, {Name: "doctor", New: newDoctorCmd},
+		{Name: buildcmd.KanikoWord, New: buildcmd.NewKanikoCmd}, {Name: "manifest", New: manifestcmd.NewCmd},
+		{Name: "prune", New: diskcmd.NewPruneCmd},
+		{Name: "run", New: runcmd.NewCmd}, {Name: "top", New: diskcmd.NewTopCmd},
+		{Name: "unshare", New: usernscmd.NewUnshareCmd}, {Name: "userns", New: usernscmd.NewCmd},
+		{Name: "version", New: newVersionCmd},
+	}
+	return slices.Concat(own, imagecmd.Verbs(), workcmd.Verbs(), logincmd.Verbs())
+}
+
+// newRootCmd makes the tree of the commands that a line may be about; out gets help and completions.
 func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           command.Program,
@@ -123,13 +138,7 @@ func newRootCmd(env command.Env, out io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return flagError(cmd, env.Args, err)
 	})
-	root.AddCommand(bakecmd.NewCmd(env), buildcmd.NewCmd(env), buildcmd.NewCheckCmd(env), buildcmd.NewKanikoCmd(env),
-		newBuildxCmd(env), newDoctorCmd(env), newVersionCmd(env), manifestcmd.NewCmd(env), runcmd.NewCmd(env),
-		diskcmd.NewDfCmd(env), diskcmd.NewPruneCmd(env), diskcmd.NewTopCmd(env),
-		usernscmd.NewCmd(env), usernscmd.NewUnshareCmd(env))
-	root.AddCommand(imagecmd.Commands(env)...)
-	root.AddCommand(workcmd.Commands(env)...)
-	root.AddCommand(logincmd.Commands(env)...)
+	root.AddCommand(command.Make(verbs(), env)...)
 	root.SetOut(out) // the library's completions go to what is set when they are added
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -1,16 +1,14 @@
 package imagecmd
 
-import (
-	"github.com/spf13/cobra"
+import "github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
-)
-
-// Commands are the verbs for images, by name.
-func Commands(env command.Env) []*cobra.Command {
-	return []*cobra.Command{
-		newDiffCmd(env), newHistoryCmd(env), newImageCmd(env), newImagesCmd(env), newInspectCmd(env), newLoadCmd(env),
-
-		newPullCmd(env), NewPushCmd(env), newRmiCmd(env), newSaveCmd(env), newTagCmd(env), newUntagCmd(env),
+// Verbs are the verbs for images, by name.
+func Verbs() []command.Verb {
+	return []command.Verb{
+		{Name: "diff", New: newDiffCmd}, {Name: "history", New: newHistoryCmd}, {Name: "image", New: newImageCmd},
+		{Name: "images", New: newImagesCmd}, {Name: "inspect", New: newInspectCmd}, {Name: "load", New: newLoadCmd},
+		{Name: "pull", New: newPullCmd}, {Name: "push", New: NewPushCmd},
+		{Name: "rmi", New: newRmiCmd}, {Name: "save", New: newSaveCmd}, {Name: "tag", New: newTagCmd},
+		{Name: "untag", New: newUntagCmd},
 	}
 }

@@ -18,7 +18,7 @@ import (
 // execute runs a command line; nothing that it asks for must need a store.
 func execute(args ...string) error {
 	root := &cobra.Command{Use: "cooper", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(Commands(command.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})...)
+	root.AddCommand(command.Make(Verbs(), command.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})...)
 	root.SetArgs(args)
 	return root.Execute()
 }

@@ -2,12 +2,10 @@
 package logincmd
 
 import (
-	"github.com/spf13/cobra"
-
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
-// Commands are the verbs for credentials, by name.
-func Commands(env command.Env) []*cobra.Command {
-	return []*cobra.Command{newLoginCmd(env), newLogoutCmd(env)}
+// Verbs are the verbs for logins.
+func Verbs() []command.Verb {
+	return []command.Verb{{Name: "login", New: newLoginCmd}, {Name: "logout", New: newLogoutCmd}}
 }

@@ -14,11 +14,13 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
-// Commands are the verbs for working containers, by name.
-func Commands(env command.Env) []*cobra.Command {
-	return []*cobra.Command{
-		newAddCmd(env), newCommitCmd(env), newConfigCmd(env), newContainersCmd(env), newCopyCmd(env), newFromCmd(env),
-		newInfoCmd(env), newMountCmd(env), newRenameCmd(env), newRmCmd(env), newScriptCmd(env), newUmountCmd(env),
+// Verbs are the verbs for working containers, by name.
+func Verbs() []command.Verb {
+	return []command.Verb{
+		{Name: "add", New: newAddCmd}, {Name: "commit", New: newCommitCmd}, {Name: "config", New: newConfigCmd},
+		{Name: "containers", New: newContainersCmd}, {Name: "copy", New: newCopyCmd}, {Name: "from", New: newFromCmd},
+		{Name: "info", New: newInfoCmd}, {Name: "mount", New: newMountCmd}, {Name: "rename", New: newRenameCmd},
+		{Name: "rm", New: newRmCmd}, {Name: "script", New: newScriptCmd}, {Name: "umount", New: newUmountCmd},
 	}
 }
 
