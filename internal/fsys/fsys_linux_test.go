@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -341,6 +342,25 @@ func TestOnlyRealDirectoriesAreSubdirectories(t *testing.T) {
 	for name, want := range map[string]bool{"a": true, "link": false, "file": true} {
 		if got := Exists(filepath.Join(dir, name)); got != want {
 			t.Errorf("%s exists: %v", name, got)
+		}
+	}
+}
+
+func TestSmallFilesAreReadWhole(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	for _, size := range []int{0, 1, 2047, 2048, 2049, 10_000} {
+		want := bytes.Repeat([]byte("x"), size)
+		if err := os.WriteFile(path, want, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadAll(path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("of %d bytes there are %d, %v", size, len(got), err)
+		}
+	}
+	for _, other := range []string{filepath.Dir(path), path + "-none"} {
+		if _, err := ReadAll(other); err == nil || !strings.Contains(err.Error(), other) {
+			t.Errorf("%s: %v", other, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package fsys
 import (
 	"errors"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,4 +69,27 @@ func ReadLinkAt(dir int, name string) (string, error) {
 func LstatAt(dir int, name string) (st unix.Stat_t, err error) {
 	err = Retry0(func() error { return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	return st, err
+}
+
+// ReadAll reads a small regular file of this program's own as os.ReadFile does, in half as many system calls: that one
+// tries first whether it can wait for the file.
+func ReadAll(path string) ([]byte, error) {
+	const most = 2 << 10 // of most files
+	fd, err := Retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0) })
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for buf := make([]byte, 0, most); ; buf = slices.Grow(buf, len(buf)) {
+		for len(buf) < cap(buf) {
+			n, err := Retry(func() (int, error) { return unix.Read(fd, buf[len(buf):cap(buf)]) })
+			if err != nil {
+				return nil, &os.PathError{Op: "read", Path: path, Err: err}
+			}
+			if n == 0 {
+				return buf, nil
+			}
+			buf = buf[:len(buf)+n]
+		}
+	}
 }

@@ -86,7 +86,7 @@ func (c *Cache) Get(k Key) *Record {
 }
 
 func readRecord(path string) *Record {
-	raw, err := os.ReadFile(path)
+	raw, err := fsys.ReadAll(path)
 	if err != nil {
 		return nil
 	}
@@ -125,12 +125,18 @@ func writeFile(path string, data []byte) error {
 // Seen tells whether a step of this shape (all that is known before its parent is) was ever recorded. If it wasn't,
 // there is no record to wait for.
 func (c *Cache) Seen(shape Key) bool {
-	_, err := os.Lstat(c.path(shapes, shape))
-	if err == nil {
+	info, err := os.Lstat(c.path(shapes, shape))
+	if err != nil {
+		return false
+	}
+	if age := time.Since(info.ModTime()); age > shapeUse || age < 0 {
 		noteUse(c.path(shapes, shape))
 	}
-	return err == nil
+	return true
 }
+
+// shapeUse is how exactly the use of a shape is noted: its file has nothing in it, and costs next to nothing to keep.
+const shapeUse = time.Minute
 
 // MarkSeen makes Seen true for a shape.
 func (c *Cache) MarkSeen(shape Key) error {

@@ -57,7 +57,7 @@ func blobOf(l *storage.Layer) ocispec.Descriptor {
 
 // Layer looks a layer up by its full ID; the error is ErrNoLayer if there is none.
 func (s *Store) Layer(id string) (Layer, error) {
-	l, err := s.library.Layer(id)
+	l, err := s.library.Find(id)
 	if errors.Is(err, storage.ErrLayerUnknown) || err == nil && l.ID != id {
 		return Layer{}, fmt.Errorf("layer %s: %w", id, ErrNoLayer)
 	}

@@ -18,6 +18,8 @@ import (
 const (
 	notesDir  = "uses"
 	notesLock = "uses.lock"
+	// sameUse is how long uses by one build count as one.
+	sameUse = time.Minute
 )
 
 // A Kind is a kind of thing that has notes.
@@ -97,8 +99,8 @@ func (l *Ledger) while(ctx context.Context, kind flock.Kind, f func() error) err
 // Note records a use, and the entry that change makes; a nil change leaves the entry as it is. It must be called inside
 // WhileUsing.
 func (l *Ledger) Note(t Thing, change func(*Entry)) error {
-	now := time.Now()
-	if began := l.begun(); now.Before(began) { // the clock was set back
+	now, began := time.Now(), l.begun()
+	if now.Before(began) { // the clock was set back
 		now = began
 	}
 
@@ -121,6 +123,9 @@ func (l *Ledger) Note(t Thing, change func(*Entry)) error {
 		change(&n)
 	}
 	if there && n == old {
+		if last := info.ModTime(); !began.IsZero() && !last.Before(began) && now.Sub(last) < sameUse {
+			return nil // the build has noted it already
+		}
 		err = os.Chtimes(path, now, now)
 	} else {
 		err = writeNote(path, n, now)

@@ -166,6 +166,31 @@ func TestAUseIsNeverBeforeTheBuildThatUses(t *testing.T) {
 	}
 }
 
+func TestABuildNotesAUseOnceAMinute(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l := uses.New(dir)
+	end, err := l.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end() //nolint:errcheck // the directory goes
+	note(t, l, layer("a"), nil)
+	first := l.LastUse(layer("a"))
+	if note(t, l, layer("a"), nil); !l.LastUse(layer("a")).Equal(first) {
+		t.Error("the same use was noted twice")
+	}
+	note(t, l, layer("a"), func(e *uses.Entry) { e.Label = "a" })
+	if got := l.Read(layer("a")); got.Label != "a" {
+		t.Errorf("another entry was not noted: %+v", got)
+	}
+	before := first.Add(-time.Second) // of another build, before this one began
+	at(t, dir, layer("a"), before)
+	if note(t, l, layer("a"), nil); l.LastUse(layer("a")).Before(first) {
+		t.Error("a use since the build began was not noted")
+	}
+}
+
 func TestFilesOfDeadBuildsAreSweptOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -17,6 +17,7 @@ type layers struct {
 
 	store storage.Store
 	fuse  *fuse
+	known known
 	// own is cooper's directory in the store's; Examine writes it.
 	own string
 	// rename has functions run where files can be renamed from cooper's own directory to layers.
