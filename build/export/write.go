@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// maxThreads is how many threads compress at a time, at most. It bounds memory on big machines: a thread of gzip or an
-	// encoder of zstd needs about 5 MiB, including memory that the garbage collector hasn't freed yet.
+	// maxThreads is how many threads compress at a time, at most. It bounds memory on big machines: a thread of gzip needs
+	// about 5 MiB, including memory that the garbage collector hasn't freed yet, and one of zstd 15 MiB.
 	maxThreads     = 8
 	maxZstdThreads = 3
-	// smallLayer is the size in bytes up to which a layer is compressed on one thread beside others.
+	// smallLayer is the size in bytes up to which a layer in gzip is compressed on one thread beside others.
 	smallLayer = 16 * gzipBlock
 )
 

@@ -138,7 +138,7 @@ func TestDockerArchiveHasAManifestOfItsOwn(t *testing.T) {
 }
 
 func TestSameImageGivesSameBytes(t *testing.T) {
-	image := sampleImage(t)
+	image := imageOf(t, blobOf(layerTar(t, "a", 1000)), blobOf(layerTar(t, "b", 2*zstdBlock+1)), blobOf(nil))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, spec := range []Spec{{Type: TypeOCI}, {Type: TypeOCI, Compression: Zstd}, {Type: TypeDocker}} {
 		spec.Dest = Stdout
@@ -450,6 +450,7 @@ func TestMemoryStaysWithinItsBudget(t *testing.T) {
 		t.Setenv("EXPORT_TEST_MEMORY", string(c))
 		// Memory grows with the threads, so that their number must not be the machine's.
 		t.Setenv("GOMAXPROCS", "2")
+		t.Setenv("GOMEMLIMIT", "64MiB") // as the program has
 		out := run(t, os.Args[0], "-test.run=^TestMemoryStaysWithinItsBudget$", "-test.v")
 		_, peak, ok := strings.Cut(out, "peak KiB: ")
 		var kib int
@@ -458,7 +459,10 @@ func TestMemoryStaysWithinItsBudget(t *testing.T) {
 		}
 		t.Logf("%s: %d KiB", c, kib)
 		most := 30 << 10
-		if c == ZstdChunked {
+		switch c {
+		case Zstd:
+			most = 96 << 10 // the library's, which has five parts of a layer at a time, and what they are compressed to
+		case ZstdChunked:
 			most = 256 << 10 // the library's, of one layer at a time: it doesn't grow with the layers
 		}
 		if kib > most {
