@@ -30,6 +30,16 @@ type (
 	Caps = step.Caps
 	// Limit is that of package step.
 	Limit = step.Limit
+	// Resources is that of package step.
+	Resources = step.Resources
+	// IORate is that of package step.
+	IORate = step.IORate
+	// Groups is that of package step.
+	Groups = step.Groups
+	// Usage is that of package step.
+	Usage = step.Usage
+	// Limited is that of package step.
+	Limited = step.Limited
 	// Runtime is that of package step.
 	Runtime = step.Runtime
 	// User is that of package step.
@@ -53,6 +63,9 @@ const (
 	Tmpfs       = step.Tmpfs
 	DefaultCaps = step.DefaultCaps
 	Unlimited   = step.Unlimited
+
+	MemoryLimited    = step.MemoryLimited
+	ProcessesLimited = step.ProcessesLimited
 )
 
 // The errors of Run, FindRuntime and LookupUser.

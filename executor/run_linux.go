@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
 	"github.com/cooperbuild/cooper/executor/internal/script"
 	"github.com/cooperbuild/cooper/executor/internal/streams"
+	"github.com/cooperbuild/cooper/executor/internal/tree"
 	"github.com/cooperbuild/cooper/executor/step"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
@@ -36,12 +37,15 @@ func runOn(ctx context.Context, s step.Step, choose func(*container.Container) (
 		return step.Status{}, err
 	}
 	r := &runner{c: c}
+	if r.limits, err = limit(c); err != nil {
+		return step.Status{}, errors.Join(err, c.Close())
+	}
 	var status step.Status
 	if err = r.prepare(choose); err == nil {
 		status, err = r.run(ctx)
 		c.Root.Ran = err == nil && status.ExitCode == 0
 	}
-	err = errors.Join(err, c.Close())
+	err = errors.Join(err, c.Close(), r.limits.remove())
 	r.watched.Wait()
 	if err != nil {
 		return step.Status{}, err
@@ -53,6 +57,7 @@ func runOn(ctx context.Context, s step.Step, choose func(*container.Container) (
 type runner struct {
 	c       *container.Container
 	backEnd backEnd
+	limits  *limiter
 	// watched has the goroutine that reaps the step's watcher. The container is closed meanwhile, which takes longer.
 	watched sync.WaitGroup
 }
@@ -95,7 +100,9 @@ func (r *runner) run(ctx context.Context) (step.Status, error) {
 	if c.Step.Started != nil {
 		c.Step.Started(p.child.Pid)
 	}
-	status, err := p.wait(ctx, r.c.Step.Stop)
+	r.limits.watch(p.child.Pid, p.child.Kill)
+	status, err := p.wait(ctx, r.c.Step.Stop, r.limits.end)
+	r.limits.report(&status)
 	r.watched.Go(func() { _, _, _ = p.watcher.Reap() }) // it ends when it sees that the step has ended
 	if err == nil {
 		err = r.backEnd.Failure()
@@ -147,6 +154,9 @@ func (r *runner) start(out *streams.Streams) (*process, error) {
 		return nil, err
 	}
 
+	if err := r.limits.begin(p.child.Pid); err != nil {
+		return nil, errors.Join(err, p.giveUp())
+	}
 	if err := p.begin(begin); err != nil {
 		return nil, err
 	}
@@ -160,25 +170,33 @@ func (p *process) begin(event int) error {
 	if err == nil {
 		return nil
 	}
-	p.child.Kill()
-	_, endErr := p.wait(context.Background(), step.Stop{})
-	_, _, _ = p.watcher.Reap()
-	return errors.Join(fmt.Errorf("begin step: %w", err), endErr)
+	return errors.Join(fmt.Errorf("begin step: %w", err), p.giveUp())
 }
 
-// wait waits for the step's end, and ends it when ctx does.
-func (p *process) wait(ctx context.Context, how step.Stop) (step.Status, error) {
-	ended, obeyed := make(chan struct{}), false
+// giveUp ends a step that hasn't begun, and its watcher.
+func (p *process) giveUp() error {
+	p.child.Kill()
+	_, _, err := p.child.Reap()
+	_, _, _ = p.watcher.Reap()
+	return err
+}
+
+// wait waits for the step's end, and ends it when ctx does. ended is called when the step has ended, while its process
+// ID is still its own.
+func (p *process) wait(ctx context.Context, how step.Stop, ended func()) (step.Status, error) {
+	stopped, obeyed := make(chan struct{}), false
 	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
+		defer close(stopped)
 		obeyed = p.terminate(context.Cause(ctx), how)
 	})
 	err := p.child.WaitEnd()
 	interrupted := !stop()
 	if interrupted {
-		<-ended // terminate uses the process ID until then
+		<-stopped // terminate uses the process ID until then
 	}
 	duration := time.Since(p.start)
+	ended()
+	read, wrote := tree.Moved("/proc", p.child.Pid)
 	ws, usage, reapErr := p.child.Reap()
 	var failure *rawproc.Failure
 	switch {
@@ -189,12 +207,15 @@ func (p *process) wait(ctx context.Context, how step.Stop) (step.Status, error) 
 	case err != nil || reapErr != nil:
 		return step.Status{}, errors.Join(err, reapErr)
 	}
-	return newStatus(ws, usage, duration), nil
+	s := newStatus(ws, usage, duration)
+	s.Usage.Read, s.Usage.Wrote = read, wrote
+	return s, nil
 }
 
 func newStatus(ws unix.WaitStatus, usage unix.Rusage, duration time.Duration) step.Status {
-	s := step.Status{ExitCode: ws.ExitStatus(), Duration: duration, MaxRSS: usage.Maxrss << 10}
+	s := step.Status{ExitCode: ws.ExitStatus(), Duration: duration}
 	s.User, s.System = rawproc.Usage(usage)
+	s.Usage = step.Usage{Memory: usage.Maxrss << 10, CPU: s.User + s.System}
 	if ws.Signaled() {
 		s.Signal = ws.Signal()
 		s.ExitCode = 128 + int(s.Signal)

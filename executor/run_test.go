@@ -54,7 +54,7 @@ func reordered(got, want string) bool {
 func TestStatusSaysWhatTheStepUsed(t *testing.T) {
 	b := newBox(t)
 	_, status, err := b.run(b.sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"))
-	if err != nil || status.Duration <= 0 || status.User+status.System <= 0 || status.MaxRSS < 1<<20 {
+	if err != nil || status.Duration <= 0 || status.User+status.System <= 0 || status.Usage.Memory < 1<<20 {
 		t.Errorf("%+v %v", status, err)
 	}
 }

@@ -39,9 +39,10 @@ func lowerRows() []importRule {
 		{pkg: "imagebuilder/remote", job: "names of remote sources: git references, URLs", pure: true},
 		{
 			pkg: "executor", job: "`Run(ctx, Step)`: one command in its container; by itself or by an OCI runtime",
-			mayImport: "executor/internal/container executor/internal/native executor/internal/oci " +
-				"executor/internal/rawproc executor/internal/script executor/internal/streams executor/step " +
-				"internal/fsys",
+			mayImport: "executor/internal/cgroup executor/internal/container executor/internal/native " +
+				"executor/internal/oci executor/internal/rawproc executor/internal/scope " +
+				"executor/internal/script executor/internal/streams executor/internal/tree executor/step " +
+				"internal/fsys internal/guard",
 		},
 		{
 			pkg:       "executor/overlay",
@@ -110,6 +111,12 @@ func lowerRows() []importRule {
 			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs " +
 				"executor/internal/rawproc executor/internal/steproot executor/overlay executor/step",
 		},
+		{
+			pkg: "executor/internal/cgroup", job: "control groups of a step, of both versions: made, entered, read",
+			mayImport: "executor/step",
+		},
+		{pkg: "executor/internal/scope", job: "asks systemd for a control group that an ordinary user may divide"},
+		{pkg: "executor/internal/tree", job: "what a process and all below it take, as /proc shows it"},
 		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",
 			mayImport: "userns",

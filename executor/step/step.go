@@ -59,7 +59,11 @@ type Step struct {
 	Shifted bool
 
 	Security Security
-	Limits   []Limit
+	Limits   []Limit // of each process
+	// Resources are limits of all processes together, and Groups what the steps of the caller share for that; nil: this
+	// step shares nothing.
+	Resources Resources
+	Groups    *Groups
 	// ReadOnly keeps the step from writing to its root. Mounts and /dev stay as writable as they are. A step with a
 	// Runtime can't have it.
 	ReadOnly bool
@@ -207,7 +211,6 @@ type Status struct {
 	Duration time.Duration  // from its start to its end
 	User     time.Duration  // processor time in user mode of the first process and all its descendants that were reaped
 	System   time.Duration  // processor time of the same processes in the kernel
-	// MaxRSS is how many bytes the largest of these processes had in memory. It is at least what the caller has, since
-	// the first process is cloned from it.
-	MaxRSS int64
+	Usage    Usage
+	Limited  Limited // the limit that the step has met; "" for none. It may have ended well all the same
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cooperbuild/cooper/executor/internal/ids"
 	"github.com/cooperbuild/cooper/executor/internal/memfs"
 	"github.com/cooperbuild/cooper/executor/internal/mounts"
@@ -36,9 +38,21 @@ type Container struct {
 	User   step.User    // who runs the step, and Env the step's environment; Identify sets both
 	Env    []string
 
+	// Bounds are the limits that the first process sets, besides those of the step.
+	Bounds Bounds
+
 	// Null is the null device: the step's input, and outputs without a writer. The back end's Prepare opens it.
 	Null *os.File
 	Own  []*os.File // files of the back end that Close closes, the last one first
+}
+
+// Bounds are limits of a step that its first process sets, or that it must know of.
+type Bounds struct {
+	Group bool // the step has a control group, which its first process is in when it begins
+	Shown bool // the step may see that group, since all that it shows is the step's own
+	// PIDs is how many processes the step may have; 0: there is no limit.
+	PIDs       int64
+	Processors *unix.CPUSet // those that the step may use; nil: all
 }
 
 // New checks the step and gives a container for it, for which nothing is prepared yet.
@@ -69,6 +83,7 @@ func (c *Container) MakeMounts(shm int64) (err error) {
 	if c.Kernel, err = openKernel(c.IDs, c.Step.Security.Insecure); err != nil {
 		return err
 	}
+	c.Kernel.ShowsGroup = c.Bounds.Shown || !c.Bounds.Group && c.Kernel.ShowsGroup
 	if c.Root, err = steproot.Open(c.Step.Rootfs, c.IDs); err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ func (s program) attachAll() {
 
 	// These come last, so that no link of the image can lead another mount into them.
 	s.mountAt("proc", "proc")
+	s.BoundPIDs("proc", s.C.Root.Dir.Fd())
 	s.attachSys()
 	s.AttachClone(memory, "dev", "dev")
 	for _, name := range s.C.Kernel.Devices {

@@ -32,7 +32,10 @@ func (n *BackEnd) Prepare() (err error) {
 // Launch gives the step's first process, which gets the step's namespaces and becomes the step's program.
 func (n *BackEnd) Launch(h script.Handles) script.Launch {
 	namespaces := uintptr(
-		unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+		unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+	if !n.C.Bounds.Group { // or else its root is the caller's group: the process is moved to its own later
+		namespaces |= unix.CLONE_NEWCGROUP
+	}
 	if n.C.Step.Network == step.NetworkNone {
 		namespaces |= unix.CLONE_NEWNET
 	}
@@ -46,6 +49,7 @@ func (n *BackEnd) Failure() error { return nil }
 func (n *BackEnd) program(h script.Handles) *script.Script {
 	s := program{script.New(n.C)}
 	s.Settle(h)
+	s.OwnGroup()
 	if n.C.Step.Terminal != nil {
 		s.Call("take the terminal", 0, unix.SYS_IOCTL, uintptr(h.Stdio[0]), unix.TIOCSCTTY, 0)
 	}

@@ -201,7 +201,10 @@ func bundlePlace(runtime string) (string, error) {
 // that no process of the step outlives it, and has a mount namespace of its own, so that no mount does. The runtime
 // makes the other namespaces, and passes signals on to the step.
 func (o *BackEnd) Launch(h script.Handles) script.Launch {
-	namespaces := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
+	namespaces := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID)
+	if !o.c.Bounds.Group {
+		namespaces |= unix.CLONE_NEWCGROUP
+	}
 	return script.Launch{Script: o.program(h), Namespaces: namespaces, Handles: descendantHandles}
 }
 
@@ -209,6 +212,7 @@ func (o *BackEnd) Launch(h script.Handles) script.Launch {
 func (o *BackEnd) program(h script.Handles) *script.Script {
 	s := script.New(o.c)
 	s.Settle(h)
+	s.OwnGroup()
 	s.JoinNetwork()
 	s.OwnMounts()
 	// The root mount must be writable: some runtimes make it writable first when they mount another one over it.
@@ -235,8 +239,10 @@ func (o *BackEnd) program(h script.Handles) *script.Script {
 		}, tree, 0)
 	}
 	mountOver(s, "proc", "/proc", 0)
+	s.BoundPIDs("/proc", script.AtFDCWD)
 	// The runtime sees a read-only tree of control groups, whichever the machine has, so that it leaves nothing there.
 	mountOver(s, "cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
+	s.BoundProcessors()
 	s.ScopeSockets() // for all that the runtime starts
 	s.Call("enter the bundle", 0, unix.SYS_FCHDIR, dir)
 	s.Stdio(h)

@@ -59,6 +59,7 @@ func (s *Script) BecomeUser() {
 
 // limit sets the step's resource limits.
 func (s *Script) limit() {
+	s.BoundProcessors()
 	for _, l := range s.C.Step.Limits {
 		value := rawproc.Pin(&s.Program, &unix.Rlimit{Cur: l.Soft, Max: l.Hard})
 		s.Call(SetLimit+l.String(), 0, unix.SYS_PRLIMIT64, 0, uintptr(step.LimitNumbers()[l.Name]), value)

@@ -1,0 +1,37 @@
+package step
+
+import "sync"
+
+// Groups is what the steps of a process share that are limited: one at a time makes a control group. The zero value is
+// ready.
+type Groups struct {
+	// Tell is called with a line for the user about limits that can't be kept as they should be, once for each; nil:
+	// nobody wants to know.
+	Tell func(text string)
+
+	mu   sync.Mutex
+	made uint64
+	told map[string]bool
+}
+
+// Make calls make with a number that no other call gets, while no other call does so.
+func (g *Groups) Make(make func(number uint64) error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.made++
+	return make(g.made)
+}
+
+// Once tells the user something, if it wasn't told before.
+func (g *Groups) Once(text string) {
+	g.mu.Lock()
+	known := g.told[text]
+	if g.told == nil {
+		g.told = map[string]bool{}
+	}
+	g.told[text] = true
+	g.mu.Unlock()
+	if !known && g.Tell != nil {
+		g.Tell(text)
+	}
+}
