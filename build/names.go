@@ -131,6 +131,15 @@ type StepNS = rootfs.StepNS
 // RunOptions are settings that apply to every RUN step of a build.
 type RunOptions = runstep.Options
 
+// Resources are limits of what all processes of a RUN step take together.
+type Resources = runstep.Resources
+
+// IORate is a limit of what a RUN step moves from or to a disk.
+type IORate = runstep.IORate
+
+// CheckCPUs refuses a text that is no list of processors or memory nodes.
+func CheckCPUs(text string) error { return runstep.CheckCPUs(text) }
+
 // DNS is what the /etc/resolv.conf of RUN steps says instead of the host's.
 type DNS = runstep.DNS
 

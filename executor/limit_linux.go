@@ -16,10 +16,8 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/tree"
 	"github.com/cooperbuild/cooper/executor/step"
 	"github.com/cooperbuild/cooper/internal/guard"
+	"github.com/cooperbuild/cooper/internal/headroom"
 )
-
-// usualProcesses is how many processes a step may have that isn't told otherwise, if the user may have twice as many.
-const usualProcesses = 32768
 
 // limiter keeps a step within its limits: by control groups where they can be made, and by other means elsewhere.
 type limiter struct {
@@ -70,18 +68,15 @@ func (l *limiter) makeGroup(r step.Resources, shared *step.Groups) (missing []st
 	if at := scope.Address(os.Getenv); at != "" && !isRoot() {
 		m.Scope = func(slice string) error { return scope.Enter(at, slice) }
 	}
-	err = shared.Make(func(number uint64) error {
-		var why error
-		l.group, missing, why = m.Make(r, cgroup.NameOf(number))
-		if why != nil && r.Parent != "" {
-			return &step.SetupError{Doing: "make a control group below " + r.Parent, Err: why}
-		}
-		if why != nil {
-			shared.Once(instead(missing, why))
-		}
-		return nil
-	})
-	return missing, err
+	var why error
+	shared.Make(func(number uint64) { l.group, missing, why = m.Make(r, cgroup.NameOf(number)) })
+	switch {
+	case why != nil && r.Parent != "":
+		return nil, errors.Join(&step.SetupError{Doing: "make a control group below " + r.Parent, Err: why}, l.remove())
+	case why != nil:
+		shared.Once(instead(missing, why))
+	}
+	return missing, nil
 }
 
 // isRoot says that this is root of the machine.
@@ -116,7 +111,7 @@ func boundProcesses(c *container.Container) {
 		return
 	}
 	if n == 0 {
-		n = min(usualProcesses, tree.Room("/proc")/2)
+		n = headroom.Half("/proc")
 	}
 	if n == 0 || hasLimit(c.Step.Limits, "nproc") {
 		return

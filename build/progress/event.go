@@ -5,11 +5,12 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
-// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepDone], [Planned],
+// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepUsed], [StepDone], [Planned],
 // [Warning] or [Note].
 type Event interface{ event() }
 
@@ -43,6 +44,15 @@ type Transfer struct {
 	Files int64
 }
 
+// StepUsed says what a step took of the machine, when its command has ended.
+type StepUsed struct {
+	ID int
+	// Memory is the most bytes that it had in memory, Read and Wrote are bytes from and to disks.
+	Memory, Read, Wrote int64
+	// CPU is processor time.
+	CPU time.Duration
+}
+
 // StepDone says that a step ended; no event with its ID follows.
 type StepDone struct {
 	ID int
@@ -73,6 +83,7 @@ type Note struct {
 func (StepStarted) event() {}
 func (StepOutput) event()  {}
 func (Transfer) event()    {}
+func (StepUsed) event()    {}
 func (StepDone) event()    {}
 func (Warning) event()     {}
 func (Note) event()        {}

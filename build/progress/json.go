@@ -32,6 +32,10 @@ type rawEvent struct {
 	Total    int64     `json:"total,omitempty"`
 	Files    int64     `json:"files,omitempty"`
 	Seconds  *float64  `json:"seconds,omitempty"`
+	Memory   int64     `json:"memory,omitempty"`
+	CPU      *float64  `json:"cpu,omitempty"`
+	Read     int64     `json:"read,omitempty"`
+	Wrote    int64     `json:"wrote,omitempty"`
 	Cached   bool      `json:"cached,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
 	Error    string    `json:"error,omitempty"`
@@ -73,6 +77,9 @@ func (r *jsonLines) Emit(e Event) {
 		r.output(e)
 	case Transfer:
 		r.transfer(e)
+	case StepUsed:
+		cpu := e.CPU.Seconds()
+		r.write(rawEvent{Type: "used", ID: &e.ID, Memory: e.Memory, CPU: &cpu, Read: e.Read, Wrote: e.Wrote})
 	case StepDone:
 		s, how := r.tracker.finish(StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
 		// This view doesn't show failed steps again at the end.

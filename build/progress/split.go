@@ -94,6 +94,8 @@ func (s *split) show(e Event) {
 		to = s.at(e.ID)
 	case Transfer:
 		to = s.at(e.ID)
+	case StepUsed:
+		to = s.at(e.ID)
 	case StepDone:
 		to = s.at(e.ID)
 		delete(s.steps, e.ID)

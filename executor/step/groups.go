@@ -9,17 +9,18 @@ type Groups struct {
 	// nobody wants to know.
 	Tell func(text string)
 
-	mu   sync.Mutex
-	made uint64
-	told map[string]bool
+	making sync.Mutex // held while a group is made
+	made   uint64     // how many were made or tried; guarded by making
+	mu     sync.Mutex // guards told
+	told   map[string]bool
 }
 
-// Make calls make with a number that no other call gets, while no other call does so.
-func (g *Groups) Make(make func(number uint64) error) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// Make calls make with a number that no other call gets, while no other call does so. make calls no method of g.
+func (g *Groups) Make(make func(number uint64)) {
+	g.making.Lock()
+	defer g.making.Unlock()
 	g.made++
-	return make(g.made)
+	make(g.made)
 }
 
 // Once tells the user something, if it wasn't told before.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/internal/headroom"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -99,6 +100,8 @@ func start(o Options) (*child, error) {
 		return nil, fmt.Errorf("let child inherit pipe: %w", err)
 	}
 
+	restore := limitProcesses()
+	defer restore()
 	process, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
 		Files: []*os.File{o.Stdin, o.Stdout, o.Stderr},
 		Env:   childEnv(os.Environ(), o, fd),
@@ -116,6 +119,22 @@ func start(o Options) (*child, error) {
 	}
 
 	return &child{process: process, pipe: w}, nil
+}
+
+// limitProcesses lowers this process's limit of processes while the child is cloned. The kernel takes the limit of who
+// makes a user namespace for that of all processes in it, whatever their user IDs: so a fork bomb in there leaves the
+// user's session room for processes.
+func limitProcesses() (restore func()) {
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &before); err != nil {
+		return func() {}
+	}
+	lower := before
+	lower.Cur = min(before.Cur, headroom.Limit(procRoot))
+	if unix.Setrlimit(unix.RLIMIT_NPROC, &lower) != nil {
+		return func() {}
+	}
+	return func() { _ = unix.Setrlimit(unix.RLIMIT_NPROC, &before) }
 }
 
 // release writes the maps and lets the child go on.

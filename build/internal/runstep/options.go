@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/executor"
@@ -37,6 +38,12 @@ type Options struct {
 	ShmSize int64
 	// Limits are "name=soft[:hard]".
 	Limits []string
+	// Resources are limits of all processes of a step together. StepTimeout is how long a step may take; 0: as long as it
+	// takes. They are in no cache key: they decide whether a step succeeds, and not what comes of it.
+	Resources   Resources
+	StepTimeout time.Duration
+	// LogLimit says how much of a step's output is shown.
+	LogLimit LogLimit
 	// CapAdd and CapDrop change the default set of capabilities; a capability in both is added.
 	CapAdd, CapDrop []string
 	// NoFilter runs steps without the filter of system calls. NoNewPrivs keeps setuid programs and file capabilities from
@@ -189,6 +196,7 @@ func (o Options) apply(s *executor.Step) error {
 	if s.Limits, err = o.limits(); err != nil {
 		return err
 	}
+	s.Resources = o.Resources
 	s.AddHosts, s.DNS, s.ShmSize = o.AddHosts, o.DNS, o.ShmSize
 	s.Security.NoFilter, s.Security.NoNewPrivs = o.NoFilter, o.NoNewPrivs
 	s.Security.Caps, err = o.caps()

@@ -6,6 +6,8 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/sshagent"
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/executor/overlay"
 )
 
@@ -32,6 +34,7 @@ type Room struct {
 	emulate        emulation
 	running        running
 	networks       networks
+	groups         *executor.Groups // what the steps share that are limited
 }
 
 // New makes the Room of a build.
@@ -42,6 +45,7 @@ func New(s Setup) *Room {
 		clonesDetached: sync.OnceValue(overlay.ClonesDetached), running: newRunning(roots.Identity.User.ID, roots.Progress),
 		networks: newNetworks(s.Run, roots.Progress),
 	}
+	r.groups = &executor.Groups{Tell: func(text string) { roots.Progress.Emit(progress.Note{Text: text}) }}
 	roots.OnClose(r.copies.close)
 	roots.OnClose(r.networks.own.Close)
 	return r

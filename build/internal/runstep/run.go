@@ -25,20 +25,26 @@ type ExitError struct {
 	// Code is the exit status; 128 plus the signal's number if a signal ended the command.
 	Code   int
 	Signal string
+	// Limit says which limit the command has met, as a clause; empty: none that is known.
+	Limit string
 }
 
 func (e *ExitError) Error() string {
+	text := fmt.Sprintf("the command exited with status %d", e.Code)
 	if e.Signal != "" {
-		return fmt.Sprintf("the command was ended by signal %s", e.Signal)
+		text = "the command was ended by signal " + e.Signal
 	}
-	return fmt.Sprintf("the command exited with status %d", e.Code)
+	if e.Limit != "" {
+		text += ": " + e.Limit
+	}
+	return text
 }
 
 // Work gives the work of a RUN; done gives the root of a step that was done before.
 func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
 	return Connected(r, s, op, done, func(e *executor.Step) {
 		to := r.Inputs.Roots.Progress
-		e.Stdout, e.Stderr = progress.Writer(to, s.ID), progress.StderrWriter(to, s.ID)
+		e.Stdout, e.Stderr = r.Run.LogLimit.clip(progress.Writer(to, s.ID), progress.StderrWriter(to, s.ID))
 	})
 }
 
@@ -168,13 +174,20 @@ func (r *Room) need(c runCall) rootfs.Need {
 // execRun runs the command of a RUN, which must succeed.
 func (r *Room) execRun(ctx context.Context, t *rootfs.Staged, c runCall) error {
 	status, err := r.run(ctx, t, c)
+	if err == nil {
+		r.tell(c.step.ID, status)
+	}
+	late := new(TimeoutError)
 	switch {
+	case errors.As(err, &late):
+		return late
 	case err != nil:
 		return err
 	case status.Signal != 0:
-		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String()}
+		return &ExitError{Args: c.op.Args, Code: 128 + int(status.Signal), Signal: status.Signal.String(),
+			Limit: r.Run.reason(status.Limited)}
 	case status.ExitCode != 0:
-		return &ExitError{Args: c.op.Args, Code: status.ExitCode}
+		return &ExitError{Args: c.op.Args, Code: status.ExitCode, Limit: r.Run.reason(status.Limited)}
 	}
 	return nil
 }
@@ -233,8 +246,10 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 	step.AddHosts = append(slices.Clip(step.AddHosts), r.Run.hostNames(connected.kind)...)
 	var ended func()
 	step.Started, ended = r.note(c.step, c.op.User)
+	ctx, cancel := r.Run.within(ctx)
+	defer cancel()
 	status, err = r.Inputs.Roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
-		step.Rootfs = root
+		step.Rootfs, step.Groups = root, r.groups
 		return r.emulate.run(ctx, step, c.op.Platform)
 	})
 	ended()

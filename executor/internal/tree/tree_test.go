@@ -12,7 +12,7 @@ import (
 
 func TestWhatAProcessAndThoseBelowItTakeIsCounted(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("sh", "-c", `(x=$(head -c 20000000 /dev/zero | tr '\0' x); echo; read y) & read z; wait`)
+	cmd := exec.Command("sh", "-c", `exec 3<&0; (x=$(head -c 20000000 /dev/zero | tr '\0' x); echo; read y <&3) & wait`)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -47,9 +47,7 @@ func TestTheFilesOfProcAreRead(t *testing.T) {
 	t.Parallel()
 	proc := t.TempDir()
 	for name, text := range map[string]string{
-		"7/io":                   "rchar: 9\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 1\n",
-		"sys/kernel/pid_max":     "1000\n",
-		"sys/kernel/threads-max": "5000\n", "loadavg": "0.1 0.2 0.3 4/900 12345\n",
+		"7/io": "rchar: 9\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 1\n",
 	} {
 		path := filepath.Join(proc, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -64,8 +62,5 @@ func TestTheFilesOfProcAreRead(t *testing.T) {
 	}
 	if read, wrote := tree.Moved(proc, 8); read != 0 || wrote != 0 {
 		t.Errorf("of none: read %d, wrote %d", read, wrote)
-	}
-	if room := tree.Room(proc); room != 100 {
-		t.Errorf("there is room for %d processes, want 100", room)
 	}
 }

@@ -96,8 +96,6 @@ const wayOfSBOM = "scan the image with a program of your choice, such as one tha
 
 // stepFlags are about what RUN steps see and may do.
 func stepFlags() []Flag {
-	const unlimited = "RUN steps are not limited; " +
-		"systemd-run --user --scope -p MemoryMax=2G -p CPUQuota=150% cooper build limits the whole build"
 	private := []string{"private", "container", ""}
 	return []Flag{
 		{Name: "add-host", Tools: ofAll},
@@ -105,18 +103,16 @@ func stepFlags() []Flag {
 		{Name: "cap-add", Tools: ofContainers},
 		{Name: "cap-drop", Tools: ofContainers},
 		{Name: "cdi-config-dir", Tools: ofContainers, Kind: Vain, Unlisted: true, Text: "--device is refused"},
-		{Name: "cgroup-parent", Tools: ofAll,
-			Text: "refused: RUN steps stay in the control group of the build; systemd-run --user --scope --slice=NAME cooper build"},
+		{Name: "cgroup-parent", Tools: ofAll},
 		{Name: "cgroupns", Tools: ofContainers, Kind: Noted, Harmless: private,
 			Text: "RUN steps have a control group namespace of their own"},
 		{Name: "compat-volumes", Tools: ofContainers, Kind: Noted, Switch: true, Harmless: []string{"false"},
 			Text: "what RUN writes below a VOLUME stays, as with BuildKit"},
-		{Name: "cpu-period", Number: true, Tools: ofClassic, Kind: Noted, Harmless: []string{"0"}, Text: unlimited},
-		{Name: "cpu-quota", Number: true, Tools: ofClassic, Kind: Noted, Harmless: []string{"0", "-1"}, Text: unlimited},
-		{Name: "cpu-shares", Number: true, Short: "c", Tools: ofClassic, Kind: Noted, Harmless: []string{"0"},
-			Text: unlimited},
-		{Name: "cpuset-cpus", Tools: ofClassic, Kind: Noted, Harmless: []string{""}, Text: unlimited},
-		{Name: "cpuset-mems", Tools: ofClassic, Kind: Noted, Harmless: []string{""}, Text: unlimited},
+		{Name: "cpu-period", Tools: ofClassic},
+		{Name: "cpu-quota", Tools: ofClassic},
+		{Name: "cpu-shares", Short: "c", Tools: ofClassic},
+		{Name: "cpuset-cpus", Tools: ofClassic},
+		{Name: "cpuset-mems", Tools: ofClassic},
 		{Name: "device", Tools: ofContainers, Text: "refused: RUN steps see no devices of the host"},
 		{Name: "dns", Tools: ofContainers},
 		{Name: "dns-option", Tools: ofContainers},
@@ -130,8 +126,8 @@ func stepFlags() []Flag {
 			Text: "RUN steps have an IPC namespace of their own"},
 		{Name: "isolation", Tools: ofClassic,
 			Text: "native or oci; rootless, chroot, default and process are native, which needs no root either"},
-		{Name: "memory", Short: "m", Tools: ofClassic, Kind: Noted, Harmless: []string{"", "0"}, Text: unlimited},
-		{Name: "memory-swap", Tools: ofClassic, Kind: Noted, Harmless: []string{"", "0", "-1"}, Text: unlimited},
+		{Name: "memory", Short: "m", Tools: ofClassic},
+		{Name: "memory-swap", Tools: ofClassic},
 		{Name: "mount", Tools: ofContainers, Kind: Refused, Text: "there are no mounts for all RUN steps but --volume",
 			Way: "RUN --mount in the Dockerfile, or --volume HOST:TARGET:ro"},
 		{Name: "net", Tools: OfBuildah, Text: "--network"},
@@ -142,7 +138,7 @@ func stepFlags() []Flag {
 			Text: "RUN steps see an /etc/hosts of their own"},
 		{Name: "pid", Tools: ofContainers, Kind: Noted, Harmless: private,
 			Text: "RUN steps have a PID namespace of their own"},
-		{Name: "resource", Tools: OfBuildx, Kind: Noted, Text: unlimited},
+		{Name: "resource", Tools: OfBuildx},
 		{Name: "runtime", Tools: ofContainers},
 		{Name: "runtime-flag", Tools: ofContainers, Kind: Noted, Text: "the runtime is called without further flags"},
 		{Name: "secret", Tools: OfBuildx | ofContainers},

@@ -32,7 +32,10 @@ type Run struct {
 
 	allow, securityOpts, ssh []string
 	devices, hostLoopback    []string
-	cgroupParent, keepBundle string
+	keepBundle               string
+
+	// Takes are the limits of what each command takes in all.
+	Takes Limits
 }
 
 // Register adds the flags of a build.
@@ -52,11 +55,9 @@ func (r *Run) Register(f *pflag.FlagSet) {
 		"let the Dockerfile use security.insecure (RUN --security=insecure), network.host (RUN --network=host), or fs.read=DIR "+
 			"(ADD of the git repositories there)")
 	r.registerIsolation(f)
-	f.StringVar(&r.cgroupParent, "cgroup-parent", "", "")
+	r.Takes.registerSteps(f)
 	f.StringArrayVar(&r.devices, "device", nil, "")
-	for _, name := range []string{"cgroup-parent", "device"} {
-		f.Lookup(name).Hidden = true
-	}
+	f.Lookup("device").Hidden = true
 }
 
 // RegisterSandbox adds the flags about the sandbox that whose commands run in.
@@ -68,6 +69,7 @@ func (r *Run) RegisterSandbox(f *pflag.FlagSet, whose string) {
 	f.StringSliceVar(&r.DNSOptions, "dns-option", nil, "option for resolv.conf of "+whose)
 	f.StringVar(&r.ShmSize, "shm-size", "", "size of /dev/shm of "+whose+", such as 128m (default 64m)")
 	f.StringSliceVar(&r.Limits, "ulimit", nil, "resource limit of "+whose+", NAME=SOFT[:HARD], such as nofile=1024")
+	r.Takes.register(f, whose)
 	f.StringSliceVar(&r.CapAdd, "cap-add", nil, "capability for "+whose+" besides the usual ones, or ALL")
 	f.StringSliceVar(&r.CapDrop, "cap-drop", nil, "capability that is taken from "+whose+", or ALL")
 	f.StringArrayVar(&r.securityOpts, "security-opt", nil,
@@ -82,14 +84,11 @@ func (r *Run) Options() (build.RunOptions, error) {
 	o := build.RunOptions{AddHosts: r.AddHosts,
 		Limits: r.Limits, CapAdd: r.CapAdd, CapDrop: r.CapDrop}
 	switch {
-	case r.cgroupParent != "":
-		return o, errors.New(
-			"--cgroup-parent is not supported: RUN steps stay in the control group of the build\nhint: systemd-run --user --scope --slice=NAME cooper build")
 	case len(r.devices) > 0:
 		return o, errors.New("--device is not supported: RUN steps see no devices of the host")
 	}
 	for _, do := range []func(*build.RunOptions) error{
-		r.connect, r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents,
+		r.limit, r.connect, r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents,
 	} {
 		if err := do(&o); err != nil {
 			return o, err

@@ -1,4 +1,4 @@
-package tree
+package headroom
 
 import (
 	"math"
@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Room is how many more processes this user can start before a limit of the user, of the pid namespace or of the
+// Processes is how many more processes this user can start before a limit of the user, of the pid namespace or of the
 // machine is reached. All processes of the machine are taken for the user's, so it may be more.
-func Room(proc string) int64 {
+func Processes(proc string) int64 {
 	room := int64(math.MaxInt64)
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &l); err == nil && l.Cur < math.MaxInt64 {
@@ -27,11 +27,21 @@ func Room(proc string) int64 {
 			room = min(room, n)
 		}
 	}
-	return max(0, room-processes(proc))
+	return max(0, room-running(proc))
 }
 
-// processes counts those of the machine with their threads: the number behind the slash of loadavg.
-func processes(proc string) int64 {
+// Usual is how many processes a user's commands may have that are told nothing else, if the user may have twice as many:
+// a fork bomb takes the half that is left to them, and the session keeps the other.
+const Usual = 32768
+
+// Half is the usual number, or half of what there is room for.
+func Half(proc string) int64 { return min(Usual, Processes(proc)/2) }
+
+// Limit is the user's limit of processes with which Half more can be started.
+func Limit(proc string) uint64 { return uint64(running(proc) + Half(proc)) }
+
+// running counts those of the machine with their threads: the number behind the slash of loadavg.
+func running(proc string) int64 {
 	text, err := os.ReadFile(filepath.Join(proc, "loadavg"))
 	if err != nil {
 		return 0
