@@ -55,7 +55,9 @@ func limit(c *container.Container) (*limiter, error) {
 	if err := boundProcessors(c, missing); err != nil {
 		return nil, errors.Join(err, l.remove())
 	}
-	boundProcesses(c)
+	if r.Processes == 0 || l.processes > 0 {
+		boundProcesses(c)
+	}
 	return l, nil
 }
 

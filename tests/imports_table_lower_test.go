@@ -42,7 +42,7 @@ func lowerRows() []importRule {
 			mayImport: "executor/internal/cgroup executor/internal/container executor/internal/native " +
 				"executor/internal/oci executor/internal/rawproc executor/internal/scope " +
 				"executor/internal/script executor/internal/streams executor/internal/tree executor/step " +
-				"internal/fsys internal/guard",
+				"internal/fsys internal/guard internal/headroom",
 		},
 		{
 			pkg:       "executor/overlay",
@@ -154,6 +154,10 @@ func lowerRows() []importRule {
 			pkg: "internal/thread", job: "functions on threads that end with them",
 			mayImport: "internal/guard",
 		},
+		{
+			pkg: "internal/headroom",
+			job: "how many processes the user can still start, and how many commands of others may have",
+		},
 		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
 		{
 			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",
@@ -161,7 +165,7 @@ func lowerRows() []importRule {
 		},
 		{
 			pkg: "userns/reexec", job: "enter the namespace",
-			mayImport: "internal/fsys userns",
+			mayImport: "internal/fsys internal/headroom userns",
 		},
 		{
 			pkg:       "userns/asroot",
