@@ -105,8 +105,8 @@ func instead(missing []string, why error) string {
 		strings.Join(clauses, "; "))
 }
 
-// boundProcesses limits the number of processes by what holds without a control group: the limit of the step's user, and
-// of its pid namespace, which Linux has since 6.14.
+// boundProcesses limits the number of processes by what holds without a control group: the limit of the step's user,
+// and of its pid namespace, which Linux has since 6.14.
 func boundProcesses(c *container.Container) {
 	n := c.Step.Resources.Processes
 	if n < 0 {

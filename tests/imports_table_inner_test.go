@@ -212,7 +212,7 @@ func innerRows() []importRule {
 				"build/internal/rootfs/directories build/internal/source build/internal/sshagent " +
 				"build/internal/stepinput build/internal/store build/internal/store/uses build/outfile " +
 				"build/plan build/progress build/top executor executor/emulator executor/overlay " +
-				"internal/flock internal/fsys network network/policy userns",
+				"executor/step internal/flock internal/fsys network network/policy userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",

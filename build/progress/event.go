@@ -10,8 +10,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
-// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepUsed], [StepDone], [Planned],
-// [Warning] or [Note].
+// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepUsed], [StepDone],
+// [Planned], [Warning] or [Note].
 type Event interface{ event() }
 
 // StepStarted says that a step began. It is emitted for cached steps too, just before their StepDone.

@@ -30,8 +30,8 @@ func Processes(proc string) int64 {
 	return max(0, room-running(proc))
 }
 
-// Usual is how many processes a user's commands may have that are told nothing else, if the user may have twice as many:
-// a fork bomb takes the half that is left to them, and the session keeps the other.
+// Usual is how many processes a user's commands may have that are told nothing else, if the user may have twice as
+// many: a fork bomb takes the half that is left to them, and the session keeps the other.
 const Usual = 32768
 
 // Half is the usual number, or half of what there is room for.

@@ -36,7 +36,8 @@ func TestLimitsAreWrittenAsEachVersionWantsThem(t *testing.T) {
 			"cpuset.mems=0", "blkio.bfq.weight=500", "blkio.throttle.read_bps_device=8:16 1048576",
 			"blkio.throttle.write_iops_device=8:0 9"}},
 		"swap as much as memory": {step.Resources{Memory: 5}, true, []string{"memory.max=5", "memory.swap.max=5"}},
-		"any swap":               {step.Resources{Memory: 5, Swap: -1}, true, []string{"memory.max=5", "memory.swap.max=max"}},
+		"any swap": {step.Resources{Memory: 5, Swap: -1}, true,
+			[]string{"memory.max=5", "memory.swap.max=max"}},
 		"any swap in version 1": {step.Resources{Memory: 5, Swap: -1}, false,
 			[]string{"memory.limit_in_bytes=5", "memory.memsw.limit_in_bytes=-1"}},
 		"no swap":             {step.Resources{Memory: 5, Swap: 5}, true, []string{"memory.max=5", "memory.swap.max=0"}},
@@ -236,6 +237,9 @@ func TestAsRootTheParentThatIsAskedForIsMade(t *testing.T) {
 		}
 		if err := g.Remove(); err != nil {
 			t.Error(err)
+		}
+		if _, err := os.Stat(filepath.Dir(at)); err == nil {
+			t.Errorf("%s is left", filepath.Dir(at))
 		}
 	}
 }

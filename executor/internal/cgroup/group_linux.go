@@ -19,6 +19,8 @@ import (
 type Group struct {
 	limits step.Resources
 	places []place
+	// made are the groups above them that weren't there before, the upper ones first.
+	made []string
 }
 
 // place is a directory that is a control group.
@@ -67,7 +69,13 @@ func makeLegacy(g *Group, t trees, name string) (_ *Group, missing []string, why
 	for _, s := range legacy(g.limits) {
 		byController[s.controller] = append(byController[s.controller], s)
 	}
-	for _, controller := range controllers(legacy(g.limits)) {
+	names := controllers(legacy(g.limits))
+	for name := range t.legacy { // a group that is asked for counts what the step takes
+		if g.limits.Parent != "" && name != "cpuset" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, controller := range names {
 		h, ok := t.legacy[controller]
 		err := fmt.Errorf("no tree of control groups with %s is mounted writable here", controller)
 		if ok {
@@ -96,7 +104,7 @@ func controllers(list []setting) (names []string) {
 // makeIn makes the group in a hierarchy of version 1.
 func (g *Group) makeIn(h hierarchy, name string, settings []setting) error {
 	parent := h.dir(parentOf(g.limits.Parent, h.own))
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := g.makeParents(h, parent); err != nil {
 		return err
 	}
 	dir := filepath.Join(parent, name)
@@ -105,7 +113,8 @@ func (g *Group) makeIn(h hierarchy, name string, settings []setting) error {
 	}
 	g.places = append(g.places, place{dir: dir})
 	var err error
-	if settings[0].controller == "cpuset" { // nothing can join a group that has no processors or no memory
+	// nothing can join a group that has no processors or no memory
+	if len(settings) > 0 && settings[0].controller == "cpuset" {
 		err = errors.Join(inherit(dir, "cpuset.cpus"), inherit(dir, "cpuset.mems"))
 	}
 	if err = errors.Join(err, apply(dir, settings)); err != nil {
@@ -113,6 +122,34 @@ func (g *Group) makeIn(h hierarchy, name string, settings []setting) error {
 		return errors.Join(err, os.Remove(dir))
 	}
 	return nil
+}
+
+// makeParents makes the groups on the way to one, without giving them controllers.
+func (g *Group) makeParents(h hierarchy, parent string) error {
+	rest, ok := strings.CutPrefix(parent, h.mount)
+	if !ok {
+		return fmt.Errorf("control group %s: it isn't below %s", parent, h.mount)
+	}
+	dir := h.mount
+	for part := range strings.SplitSeq(strings.Trim(rest, "/"), "/") {
+		dir = filepath.Join(dir, part)
+		if err := g.makeParent(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeParent makes a group above the step's unless it is there.
+func (g *Group) makeParent(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if os.IsExist(err) {
+		return nil
+	}
+	if err == nil {
+		g.made = append(g.made, dir)
+	}
+	return err
 }
 
 // inherit gives the group what the one above has.
@@ -240,6 +277,9 @@ func (g *Group) Remove() error {
 	var errs []error
 	for _, p := range g.places {
 		errs = append(errs, remove(p.dir))
+	}
+	for _, dir := range slices.Backward(g.made) {
+		_ = unix.Rmdir(dir) // other steps may be in it by now
 	}
 	return errors.Join(errs...)
 }

@@ -58,7 +58,7 @@ func (g *Group) makeBelow(h hierarchy, parent string, names []string, name strin
 			return err
 		}
 		dir = filepath.Join(dir, part)
-		if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+		if err := g.makeParent(dir); err != nil {
 			return err
 		}
 	}

@@ -54,8 +54,8 @@ type auxiliary struct {
 	Properties []property
 }
 
-// Enter has systemd move this process into a new scope in a slice, or in the usual one if that is empty, and waits until
-// it has. The scope ends with its last process.
+// Enter has systemd move this process into a new scope in a slice, or in the usual one if that is empty, and waits
+// until it has. The scope ends with its last process.
 func Enter(address, slice string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

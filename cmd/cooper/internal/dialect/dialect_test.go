@@ -92,9 +92,9 @@ func TestForeignFlagsAreSilentNotedOrRefused(t *testing.T) {
 	for line, want := range map[string][]string{
 		"":                               nil,
 		"--rm --force-rm -D --builder b": nil,
-		"--sbom=false --provenance=false --ipc=private --no-hosts=false --memory-swap -1": nil,
-		"--rm=false --rm": {"--rm=false has no effect: steps leave no containers behind"},
-		"--ipc=host":      {"--ipc has no effect: RUN steps have an IPC namespace of their own"},
+		"--sbom=false --provenance=false --rm=true --compat-volumes=false": nil,
+		"--rm=false --rm":  {"--rm=false has no effect: steps leave no containers behind"},
+		"--compat-volumes": {"--compat-volumes has no effect: what RUN writes below a VOLUME stays, as with BuildKit"},
 	} {
 		got, err := taken(t, line)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
