@@ -39,14 +39,14 @@ type archive struct {
 	archiveOptions
 	spools
 	tar *tar.Writer
-	// file is nil if the stream goes to standard output.
+	// file is nil if the stream goes to standard output, and that is no pipe.
 	file *outfile.File
 	done bool
 }
 
 var _ form = (*archive)(nil)
 
-func openArchive(o archiveOptions) (*archive, error) {
+func openArchive(ctx context.Context, o archiveOptions) (*archive, error) {
 	// Times before 1970 and fractions of a second would need extended headers, which some readers of these archives don't
 	// have.
 	if o.time.Unix() < 0 {
@@ -54,7 +54,7 @@ func openArchive(o archiveOptions) (*archive, error) {
 	}
 	o.time = o.time.UTC().Truncate(time.Second)
 	a := &archive{archiveOptions: o}
-	out, file, err := openFile(o.dest, o.stdout)
+	out, file, err := openFile(ctx, o.dest, o.stdout)
 	if err != nil {
 		return nil, err
 	}
@@ -66,18 +66,25 @@ func openArchive(o archiveOptions) (*archive, error) {
 	return a, nil
 }
 
-// openFile opens the file that an archive is written to; file is nil if that is standard output.
-func openFile(dest string, stdout io.Writer) (out io.Writer, file *outfile.File, err error) {
+// openFile opens the file that an archive is written to; file is nil if that is standard output, and no pipe.
+func openFile(ctx context.Context, dest string, stdout io.Writer) (out io.Writer, file *outfile.File, err error) {
 	if dest == Stdout {
 		if stdout == nil {
 			return nil, nil, errors.New("open standard output: there is none")
 		}
-		if f, ok := stdout.(*os.File); ok && terminal.Is(f) {
+		f, ok := stdout.(*os.File)
+		if ok && terminal.Is(f) {
 			return nil, nil, ErrTerminal
 		}
-		return stdoutWriter{stdout}, nil, nil
+		if ok {
+			file = outfile.Pipe(ctx, f, "standard output")
+		}
+		if file == nil {
+			return stdoutWriter{stdout}, nil, nil
+		}
+		return pipeWriter{file, stdout}, file, nil
 	}
-	if file, err = outfile.Create(dest); err != nil {
+	if file, err = outfile.Create(ctx, dest); err != nil {
 		return nil, nil, err
 	}
 	return file, file, nil
@@ -232,6 +239,21 @@ type stdoutWriter struct{ w io.Writer }
 func (s stdoutWriter) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
 	return n, wrap("write standard output", cause(err))
+}
+
+// pipeWriter is standard output that is a pipe. What nobody is there to read any more is written to standard output
+// itself, so that the process ends by a signal, as others in front of a pipe do.
+type pipeWriter struct {
+	pipe   *outfile.File
+	stdout io.Writer
+}
+
+func (p pipeWriter) Write(text []byte) (int, error) {
+	n, err := p.pipe.Write(text)
+	if errors.Is(err, unix.EPIPE) {
+		return stdoutWriter{p.stdout}.Write(text[n:])
+	}
+	return n, err
 }
 
 // readFunc is a reader.

@@ -48,12 +48,12 @@ func openBlobDir(dest string) (blobDir, error) {
 func (b blobDir) has(ocispec.Descriptor) *os.File { return nil }
 
 // commit gives the blobs their names, the manifest's last.
-func (b blobDir) commit(_ context.Context, c contents) error {
+func (b blobDir) commit(ctx context.Context, c contents) error {
 	into := b.dir.Path()
 	if !b.dir.There() {
 		into = b.dir.Temp()
 	}
-	err := b.fill(into, c.entries[0])
+	err := b.fill(ctx, into, c.entries[0])
 	if err == nil && !b.dir.There() {
 		err = b.dir.Commit()
 	}
@@ -63,7 +63,7 @@ func (b blobDir) commit(_ context.Context, c contents) error {
 	return err
 }
 
-func (b blobDir) fill(into string, manifest ocispec.Descriptor) error {
+func (b blobDir) fill(ctx context.Context, into string, manifest ocispec.Descriptor) error {
 	name := func(d ocispec.Descriptor) string {
 		if d.Digest == manifest.Digest {
 			return dockerManifestName
@@ -72,7 +72,7 @@ func (b blobDir) fill(into string, manifest ocispec.Descriptor) error {
 	}
 	version := filepath.Join(into, "version")
 	b.made = append(b.made, version)
-	if err := outfile.WriteFile(version, []byte(dirVersion)); err != nil {
+	if err := outfile.WriteFile(ctx, version, []byte(dirVersion)); err != nil {
 		return fmt.Errorf("write version of %s: %w", b.dest, cause(err))
 	}
 	for _, blob := range b.blobs {

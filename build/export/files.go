@@ -1,6 +1,7 @@
 package export
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +14,8 @@ import (
 
 // WriteTar calls write with the file dest, or with stdout if dest is Stdout. After an error there is no file dest, or
 // still the old one.
-func WriteTar(dest string, stdout io.Writer, write func(io.Writer) error) error {
-	out, file, err := openFile(dest, stdout)
+func WriteTar(ctx context.Context, dest string, stdout io.Writer, write func(io.Writer) error) error {
+	out, file, err := openFile(ctx, dest, stdout)
 	if err != nil {
 		return err
 	}

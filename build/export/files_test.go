@@ -151,7 +151,7 @@ func TestWriteDirChangesNothingIfItFails(t *testing.T) {
 func TestWriteTarAppearsWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "files.tar")
 	broken := errors.New("broken")
-	err := WriteTar(path, nil, func(w io.Writer) error {
+	err := WriteTar(t.Context(), path, nil, func(w io.Writer) error {
 		_, err := io.WriteString(w, "half")
 		return errors.Join(err, broken)
 	})
@@ -160,7 +160,7 @@ func TestWriteTarAppearsWhole(t *testing.T) {
 	}
 	var out strings.Builder
 	for _, dest := range []string{path, Stdout} {
-		if err := WriteTar(dest, &out,
+		if err := WriteTar(t.Context(), dest, &out,
 			func(w io.Writer) error { _, err := io.WriteString(w, "whole"); return err }); err != nil {
 			t.Error(err)
 		}

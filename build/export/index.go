@@ -30,7 +30,7 @@ func WriteIndexAs(ctx context.Context, spec Spec, images []Image, text []byte, s
 	if err != nil {
 		return Result{}, fmt.Errorf("export index: %w", err)
 	}
-	t, err := open(spec, images[0], stdout)
+	t, err := open(ctx, spec, images[0], stdout)
 	if err != nil {
 		return Result{}, fmt.Errorf("export index: %w", err)
 	}

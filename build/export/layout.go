@@ -202,7 +202,7 @@ func (l *layout) add(ctx context.Context, b blob) error {
 func (l *layout) commit(ctx context.Context, c contents) error {
 	into := l.dir
 	if !l.dir.There() {
-		err := l.fill(l.in(l.dir.Temp()), c.entries)
+		err := l.fill(ctx, l.in(l.dir.Temp()), c.entries)
 		if err == nil {
 			err = l.dir.Commit()
 		}
@@ -234,7 +234,7 @@ func (l *layout) commit(ctx context.Context, c contents) error {
 	if err := d.check(); err != nil {
 		return err
 	}
-	if err := l.fill(d, c.entries); err != nil {
+	if err := l.fill(ctx, d, c.entries); err != nil {
 		l.undo()
 		return err
 	}
@@ -242,9 +242,9 @@ func (l *layout) commit(ctx context.Context, c contents) error {
 	return nil
 }
 
-func (l *layout) fill(d layoutDir, entries []ocispec.Descriptor) error {
+func (l *layout) fill(ctx context.Context, d layoutDir, entries []ocispec.Descriptor) error {
 	// The version comes first, so that other processes see at once that this is a layout.
-	if err := l.writeVersion(d); err != nil {
+	if err := l.writeVersion(ctx, d); err != nil {
 		return err
 	}
 	blobs := path.Join(ocispec.ImageBlobsDir, digest.SHA256.String())
@@ -274,25 +274,25 @@ func (l *layout) fill(d layoutDir, entries []ocispec.Descriptor) error {
 		return err
 	}
 	index.Manifests = mergeIndex(index.Manifests, entries)
-	return d.write(ocispec.ImageIndexFile, index)
+	return d.write(ctx, ocispec.ImageIndexFile, index)
 }
 
 // write writes a file of the layout as JSON.
-func (d layoutDir) write(name string, value any) error {
+func (d layoutDir) write(ctx context.Context, name string, value any) error {
 	text, err := Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	return wrap("write "+name+" of "+d.name, cause(outfile.WriteFile(d.join(name), text)))
+	return wrap("write "+name+" of "+d.name, cause(outfile.WriteFile(ctx, d.join(name), text)))
 }
 
-func (l *layout) writeVersion(d layoutDir) error {
+func (l *layout) writeVersion(ctx context.Context, d layoutDir) error {
 	at := d.join(ocispec.ImageLayoutFile)
 	if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
 		return wrap("open "+filepath.Join(d.name, ocispec.ImageLayoutFile), cause(err))
 	}
 	l.made = append(l.made, at)
-	return d.write(ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	return d.write(ctx, ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 }
 
 // undo removes the files and directories that commit has made, the last first. Files that existed before stay.

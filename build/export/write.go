@@ -82,7 +82,7 @@ func WriteAll(ctx context.Context, spec Spec, images []Image, stdout io.Writer) 
 	if err != nil {
 		return nil, fmt.Errorf("export image: %w", err)
 	}
-	t, err := open(spec, images[0], stdout)
+	t, err := open(ctx, spec, images[0], stdout)
 	if err != nil {
 		return nil, fmt.Errorf("export image: %w", err)
 	}
@@ -149,14 +149,14 @@ func writeAll(ctx context.Context, t form, spec Spec, images []Image, names [][]
 	return all, t.commit(ctx, c)
 }
 
-func open(spec Spec, image Image, stdout io.Writer) (form, error) {
+func open(ctx context.Context, spec Spec, image Image, stdout io.Writer) (form, error) {
 	switch {
 	case spec.Type == TypeDir:
 		return openBlobDir(spec.Dest)
 	case spec.Directory:
 		return openLayout(spec.Dest)
 	}
-	return openArchive(archiveOptions{dest: spec.Dest, stdout: stdout, time: image.Created})
+	return openArchive(ctx, archiveOptions{dest: spec.Dest, stdout: stdout, time: image.Created})
 }
 
 // writer writes images in a form, each blob once.

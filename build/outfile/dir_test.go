@@ -99,7 +99,7 @@ func TestADirectoryThatSomebodyElseHasMadeStays(t *testing.T) {
 
 func TestAFileIsNoDirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
-	if err := WriteFile(path, []byte("x")); err != nil {
+	if err := WriteFile(t.Context(), path, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := OpenDir(path, true); !errors.Is(err, unix.ENOTDIR) ||
@@ -155,8 +155,8 @@ func TestNoDescriptorStaysOpen(t *testing.T) {
 	}
 	before := count()
 	for _, path := range []string{"file", "link", "loop", "no/x", "file/x", "d", "d/", "d/../file", "loop/x"} {
-		_ = WriteFile(dir+"/"+path, nil)
-		if f, err := Create(dir + "/" + path); err == nil {
+		_ = WriteFile(t.Context(), dir+"/"+path, nil)
+		if f, err := Create(t.Context(), dir+"/"+path); err == nil {
 			f.Abort()
 		}
 		if d, err := OpenDir(dir+"/"+path, false); err == nil {
@@ -167,7 +167,7 @@ func TestNoDescriptorStaysOpen(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/dev/null", "/dev/fd/0", "/proc/self/fd/1/x"} {
-		if f, err := Create(path); err == nil {
+		if f, err := Create(t.Context(), path); err == nil {
 			f.Abort()
 		}
 	}

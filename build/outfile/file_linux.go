@@ -1,6 +1,7 @@
 package outfile
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,9 @@ type File struct {
 	temp string
 	file *os.File
 	done bool
+	// interrupted is why a write to a pipe was ended, and release has nothing end one any more; nil: it is no pipe.
+	interrupted func() error
+	release     func() bool
 }
 
 var _ io.Writer = (*File)(nil)
@@ -31,21 +35,21 @@ var _ io.Writer = (*File)(nil)
 // Create starts a file that is to be at path. A file that is there already keeps its permissions, and its owner if the
 // caller may give files away; a new one gets 0666 less the umask. A symbolic link stays, what it leads to is replaced.
 // What isn't a regular file, and what /dev/stdout or /dev/fd/N is, can't be replaced and is written to directly. The
-// caller calls Commit or Abort.
-func Create(path string) (*File, error) {
+// caller calls Commit or Abort. With a FIFO it waits for a reader, until ctx ends, which also ends a Write that waits.
+func Create(ctx context.Context, path string) (*File, error) {
 	s, err := find(path, false)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, cause(err))
 	}
 	f := &File{path: path, spot: s}
-	if err := f.open(); err != nil {
+	if err := f.open(ctx); err != nil {
 		f.Abort()
 		return nil, fmt.Errorf("create %s: %w", path, cause(err))
 	}
 	return f, nil
 }
 
-func (f *File) open() error {
+func (f *File) open(ctx context.Context) error {
 	s := f.spot
 	if strings.HasSuffix(f.path, "/") || strings.HasSuffix(f.path, "/.") {
 		return syscall.EISDIR
@@ -58,9 +62,9 @@ func (f *File) open() error {
 	case s.kind() == unix.S_IFDIR:
 		return syscall.EISDIR
 	case unix.Fstatfs(int(s.dir.Fd()), &where) == nil && where.Type == unix.PROC_SUPER_MAGIC:
-		return f.openDirect(ownDescriptor(s))
+		return f.openDirect(ctx, ownDescriptor(s))
 	case s.kind() != unix.S_IFREG:
-		return f.openDirect(-1)
+		return f.openDirect(ctx, -1)
 	}
 	// Nobody reads what a file that is for its owner only is going to hold.
 	if err := f.openTemp(s.st.Mode & 0o666); err != nil {
@@ -91,14 +95,18 @@ func (f *File) openTemp(mode uint32) (err error) {
 }
 
 // openDirect opens what is there for writing: fd is this process's own descriptor of it, -1 if it has none.
-func (f *File) openDirect(fd int) (err error) {
+func (f *File) openDirect(ctx context.Context, fd int) (err error) {
 	f.direct = true
 	if fd >= 0 {
 		// A descriptor of one's own has a place in its file, which others who write to it share.
 		if fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
 			f.file = os.NewFile(uintptr(fd), f.path)
+			f.ofPipe(ctx)
 		}
 		return err
+	}
+	if f.spot.kind() == unix.S_IFIFO {
+		return f.openFIFO(ctx, procPath(f.spot.at))
 	}
 	f.file, err = os.OpenFile(procPath(f.spot.at), os.O_WRONLY|os.O_APPEND|unix.O_NOCTTY, 0)
 	return err
@@ -118,6 +126,9 @@ func ownDescriptor(s *spot) int {
 // Write adds to the file.
 func (f *File) Write(p []byte) (int, error) {
 	n, err := f.file.Write(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) && f.interrupted != nil {
+		err = f.interrupted()
+	}
 	if err != nil {
 		return n, fmt.Errorf("write %s: %w", f.path, cause(err))
 	}
@@ -192,12 +203,17 @@ func (f *File) Abort() {
 	if f.file != nil {
 		_ = f.file.Close()
 	}
-	f.spot.close()
+	if f.release != nil {
+		f.release()
+	}
+	if f.spot != nil {
+		f.spot.close()
+	}
 }
 
 // WriteFile is Create, one write of data, and Commit.
-func WriteFile(path string, data []byte) error {
-	f, err := Create(path)
+func WriteFile(ctx context.Context, path string, data []byte) error {
+	f, err := Create(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 func TestAtomicFileAppearsWhole(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "iid")
-	a, err := Create(path)
+	a, err := Create(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,10 +44,10 @@ func TestAtomicFileAppearsWhole(t *testing.T) {
 func TestAbortLeavesTheOldFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "iid")
-	if err := WriteFile(path, []byte("old")); err != nil {
+	if err := WriteFile(t.Context(), path, []byte("old")); err != nil {
 		t.Fatal(err)
 	}
-	a, err := Create(path)
+	a, err := Create(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestReplacedFileKeepsModeAndLink(t *testing.T) {
 	if err := os.Symlink("file", link); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteFile(link, []byte("new")); err != nil {
+	if err := WriteFile(t.Context(), link, []byte("new")); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Lstat(file)
@@ -83,13 +83,13 @@ func TestReplacedFileKeepsModeAndLink(t *testing.T) {
 }
 
 func TestDevicesAreWrittenToNotReplaced(t *testing.T) {
-	if err := WriteFile("/dev/null", []byte("x")); err != nil {
+	if err := WriteFile(t.Context(), "/dev/null", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat("/dev/null"); err != nil || info.Mode()&fs.ModeCharDevice == 0 {
 		t.Fatalf("/dev/null is %v, %v", info, err)
 	}
-	if err := WriteFile("/dev/full", []byte("x")); !errors.Is(err, syscall.ENOSPC) ||
+	if err := WriteFile(t.Context(), "/dev/full", []byte("x")); !errors.Is(err, syscall.ENOSPC) ||
 		err.Error() != "write /dev/full: no space left on device" {
 		t.Errorf("got %v", err)
 	}
@@ -101,7 +101,7 @@ func TestAtomicFileErrorsNameTheFile(t *testing.T) {
 		dir:                             "create " + dir + ": is a directory",
 		filepath.Join(dir, "no", "iid"): "create " + filepath.Join(dir, "no", "iid") + ": no such file or directory",
 	} {
-		if err := WriteFile(path, nil); err == nil || err.Error() != want {
+		if err := WriteFile(t.Context(), path, nil); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
@@ -124,7 +124,7 @@ func names(t *testing.T, dir string) string {
 func TestReplacedFileKeepsItsOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := errors.Join(os.WriteFile(path, []byte("old"), 0o640), os.Chown(path, 33, 44),
-		WriteFile(path, []byte("new"))); err != nil {
+		WriteFile(t.Context(), path, []byte("new"))); err != nil {
 		t.Fatal(err)
 	}
 	var st unix.Stat_t
@@ -143,7 +143,7 @@ func TestLinksAreFollowedAsTheKernelDoes(t *testing.T) {
 	}
 	for path, want := range map[string]string{"dir/f": "a/b/f", "dir/dangling": "a/new", "dir/../up": "a/up",
 		"dir/absolute/x": "a/x", "./y": "y"} {
-		if err := WriteFile(dir+"/"+path, []byte(path)); err != nil {
+		if err := WriteFile(t.Context(), dir+"/"+path, []byte(path)); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 		if got, err := os.ReadFile(filepath.Join(dir, want)); err != nil || string(got) != path {
@@ -154,7 +154,7 @@ func TestLinksAreFollowedAsTheKernelDoes(t *testing.T) {
 		"loop": syscall.ELOOP, "file/x": syscall.ENOTDIR, "no/x": syscall.ENOENT, "new/": syscall.EISDIR,
 		"dir": syscall.EISDIR, "dir/..": syscall.EISDIR,
 	} {
-		if err := WriteFile(dir+"/"+path, nil); !errors.Is(err, want) {
+		if err := WriteFile(t.Context(), dir+"/"+path, nil); !errors.Is(err, want) {
 			t.Errorf("%s: %v, not %v", path, err, want)
 		}
 	}
@@ -174,7 +174,7 @@ func TestOpenDescriptorsAreWrittenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range []*os.File{w, log} {
-		if err := WriteFile(fmt.Sprintf("/dev/fd/%d", f.Fd()), []byte("id")); err != nil {
+		if err := WriteFile(t.Context(), fmt.Sprintf("/dev/fd/%d", f.Fd()), []byte("id")); err != nil {
 			t.Error(err)
 		}
 	}
@@ -223,7 +223,7 @@ func TestWhatOthersPlantInTmpIsRefused(t *testing.T) {
 	}
 	for _, name := range []string{"theirs-link", "theirs-dangling", "theirs-dir/file", "theirs-dir/new", "theirs-fifo",
 		"theirs-file"} {
-		err := WriteFile(filepath.Join(dir, name), []byte("new"))
+		err := WriteFile(t.Context(), filepath.Join(dir, name), []byte("new"))
 		first, _, _ := strings.Cut(name, "/")
 		want := fmt.Sprintf("create %s: follow %s: %s", filepath.Join(dir, name), filepath.Join(dir, first), ErrForeign)
 		if !errors.Is(err, ErrForeign) || err.Error() != want {
@@ -240,7 +240,7 @@ func TestWhatOthersPlantInTmpIsRefused(t *testing.T) {
 	plant("owners", 44, link(victim+"/new"))
 	plant("own-file", os.Geteuid(), file)
 	for _, name := range []string{"mine", "owners", "own-file", "nothing"} {
-		if err := WriteFile(filepath.Join(dir, name), []byte("new")); err != nil {
+		if err := WriteFile(t.Context(), filepath.Join(dir, name), []byte("new")); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -250,7 +250,7 @@ func TestWhatOthersPlantInTmpIsRefused(t *testing.T) {
 	if err := unix.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteFile(filepath.Join(dir, "theirs-link"), []byte("by my leave")); err != nil {
+	if err := WriteFile(t.Context(), filepath.Join(dir, "theirs-link"), []byte("by my leave")); err != nil {
 		t.Errorf("in a directory that isn't for everyone: %v", err)
 	}
 }
@@ -259,7 +259,7 @@ func TestHardLinksAreNotWrittenThrough(t *testing.T) {
 	dir := t.TempDir()
 	victim, planted := filepath.Join(dir, "victim"), filepath.Join(dir, "planted")
 	if err := errors.Join(os.WriteFile(victim, []byte("old"), 0o644), os.Link(victim, planted),
-		WriteFile(planted, []byte("new"))); err != nil {
+		WriteFile(t.Context(), planted, []byte("new"))); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(victim); err != nil || string(got) != "old" {
@@ -269,7 +269,7 @@ func TestHardLinksAreNotWrittenThrough(t *testing.T) {
 
 func TestFilesHaveNoNameBeforeTheyAreWhole(t *testing.T) {
 	dir := t.TempDir()
-	f, err := Create(filepath.Join(dir, "new"))
+	f, err := Create(t.Context(), filepath.Join(dir, "new"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestLeftoversAreSweptUnlessInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteFile(filepath.Join(dir, "iid"), nil); err != nil {
+	if err := WriteFile(t.Context(), filepath.Join(dir, "iid"), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, gone := range []string{"stale", "dir"} {

@@ -19,7 +19,7 @@ import (
 // create starts a file and writes a text to it.
 func create(t *testing.T, path, text string) *File {
 	t.Helper()
-	f, err := Create(path)
+	f, err := Create(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestModesAreThoseOfTheOldFileOrTheUmask(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "file")
 		if err := errors.Join(os.WriteFile(path, []byte("a longer old text"), 0o600), os.Chmod(path, old),
-			WriteFile(path, []byte("new"))); err != nil {
+			WriteFile(t.Context(), path, []byte("new"))); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode() != want || info.Size() != 3 {
@@ -138,7 +138,7 @@ func TestModesAreThoseOfTheOldFileOrTheUmask(t *testing.T) {
 	}
 	for mask, want := range map[int]fs.FileMode{0o022: 0o644, 0o077: 0o600, 0: 0o666} {
 		path := filepath.Join(t.TempDir(), "file")
-		if err := fsys.WithUmask(mask, func() error { return WriteFile(path, nil) }); err != nil {
+		if err := fsys.WithUmask(mask, func() error { return WriteFile(t.Context(), path, nil) }); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
@@ -152,14 +152,14 @@ func TestOneOfManyWritersWins(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
 	text := func(i int) string { return strings.Repeat(fmt.Sprint(i), 10_000) }
-	if err := WriteFile(path, []byte(text(0))); err != nil {
+	if err := WriteFile(t.Context(), path, []byte(text(0))); err != nil {
 		t.Fatal(err)
 	}
 	var group sync.WaitGroup
 	for i := range 4 {
 		group.Go(func() {
 			for range 25 {
-				if err := WriteFile(path, []byte(text(i))); err != nil {
+				if err := WriteFile(t.Context(), path, []byte(text(i))); err != nil {
 					t.Error(err)
 				}
 				got, err := os.ReadFile(path)
@@ -182,18 +182,18 @@ func TestAsManyLinksAreFollowedAsTheKernelDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := WriteFile(filepath.Join(dir, fmt.Sprint(maxLinks)), []byte("x")); err != nil {
+	if err := WriteFile(t.Context(), filepath.Join(dir, fmt.Sprint(maxLinks)), []byte("x")); err != nil {
 		t.Error(err)
 	}
 	holds(t, filepath.Join(dir, "0"), "x")
-	if err := WriteFile(filepath.Join(dir, fmt.Sprint(maxLinks+1)), nil); !errors.Is(err, unix.ELOOP) {
+	if err := WriteFile(t.Context(), filepath.Join(dir, fmt.Sprint(maxLinks+1)), nil); !errors.Is(err, unix.ELOOP) {
 		t.Errorf("one more: %v", err)
 	}
 }
 
 func TestNamesThatStandForDirectoriesAreNoFiles(t *testing.T) {
 	dir := t.TempDir()
-	if err := WriteFile(dir+"/file", []byte("old")); err != nil {
+	if err := WriteFile(t.Context(), dir+"/file", []byte("old")); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]error{
@@ -202,13 +202,13 @@ func TestNamesThatStandForDirectoriesAreNoFiles(t *testing.T) {
 		dir + "/..": syscall.EISDIR, "/": syscall.EISDIR, "": syscall.ENOENT, dir + "/file/..": syscall.ENOTDIR,
 		dir + "/" + strings.Repeat("x", 256): syscall.ENAMETOOLONG,
 	} {
-		if err := WriteFile(path, nil); !errors.Is(err, want) {
+		if err := WriteFile(t.Context(), path, nil); !errors.Is(err, want) {
 			t.Errorf("%s: %v, not %v", path, err, want)
 		}
 	}
 	holds(t, dir+"/file", "old")
 	long := strings.Repeat("x", 255)
-	if err := WriteFile(dir+"/"+long, nil); err != nil || names(t, dir) != "[file "+long+"]" {
+	if err := WriteFile(t.Context(), dir+"/"+long, nil); err != nil || names(t, dir) != "[file "+long+"]" {
 		t.Errorf("%v; there is %s", err, names(t, dir))
 	}
 }

@@ -66,7 +66,7 @@ func (b Room) writeFilesOf(ctx context.Context, dest string, from fileOutput) (e
 	}
 
 	if from.spec.Type == export.TypeTar {
-		return export.WriteTar(dest, b.Stdout, write)
+		return export.WriteTar(ctx, dest, b.Stdout, write)
 	}
 	return export.WriteDir(dest, from.spec.Delete, func(dir string) error {
 		result, disarmed, err := unpackFrom(ctx, dir, write)

@@ -102,7 +102,7 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 	if err != nil && b.jobs.Mode != DeferError {
 		return err
 	}
-	return errors.Join(err, b.writeMetadata())
+	return errors.Join(err, b.writeMetadata(ctx))
 }
 
 // enter goes into the namespace, and reads there the secrets of all targets and how registries are reached.
@@ -216,7 +216,7 @@ func (b *bake) one(ctx context.Context, t *bakeTarget, change func(*build.Reques
 }
 
 // writeMetadata writes what is known of each target that was built.
-func (b *bake) writeMetadata() error {
+func (b *bake) writeMetadata(ctx context.Context) error {
 	if b.options.metadataFile == "" {
 		return nil
 	}
@@ -226,7 +226,7 @@ func (b *bake) writeMetadata() error {
 			all[t.Name] = buildcmd.Metadata(res)
 		}
 	}
-	if err := buildcmd.WriteJSON(b.options.metadataFile, all); err != nil {
+	if err := buildcmd.WriteJSON(ctx, b.options.metadataFile, all); err != nil {
 		return fmt.Errorf("--metadata-file: %w", err)
 	}
 	return nil

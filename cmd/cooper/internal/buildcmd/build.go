@@ -58,7 +58,7 @@ type Options struct {
 	iidFile, iidFileRaw        string
 	metadataFile, maxUsedSpace string
 	// built is called with what was built; nil: nobody wants to know.
-	built func(build.Result) error
+	built func(context.Context, build.Result) error
 	// lookPull has a --call fetch base images that the store lacks.
 	lookPull bool
 }
@@ -234,9 +234,9 @@ func runBuild(cmd *cobra.Command, env command.Env, o *Options, contextDir string
 		renderer.Emit(progress.Committed{ID: res.ImageID.Encoded()})
 	}
 	if err = errors.Join(err, session.Close(), renderer.Close()); err != nil {
-		return errors.Join(err, o.writeFailure(err))
+		return errors.Join(err, o.writeFailure(cmd.Context(), err))
 	}
-	return o.report(env, res)
+	return o.report(cmd.Context(), env, res)
 }
 
 // Parse reads the flags of one of several builds, which has no command line of its own, and makes a request of them.

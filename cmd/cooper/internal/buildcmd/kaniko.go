@@ -1,6 +1,7 @@
 package buildcmd
 
 import (
+	"context"
 	"os"
 	"strings"
 
@@ -38,7 +39,9 @@ the place of /kaniko/executor, or a link to cooper by the name executor. What ea
 				return command.Usage(err)
 			}
 			inner.SetContext(cmd.Context())
-			o.built = func(res build.Result) error { return writeKanikoFiles(b.Files, args.Destinations(), res) }
+			o.built = func(ctx context.Context, res build.Result) error {
+				return writeKanikoFiles(ctx, b.Files, args.Destinations(), res)
+			}
 			return runBuild(inner, env, o, b.Context)
 		},
 	}
@@ -47,7 +50,7 @@ the place of /kaniko/executor, or a link to cooper by the name executor. What ea
 }
 
 // writeKanikoFiles writes the digest of the image, alone and behind its names.
-func writeKanikoFiles(files kaniko.Files, names []string, res build.Result) error {
+func writeKanikoFiles(ctx context.Context, files kaniko.Files, names []string, res build.Result) error {
 	digest := res.Manifest.String()
 	var bare, tagged strings.Builder
 	for _, name := range names {
@@ -63,7 +66,7 @@ func writeKanikoFiles(files kaniko.Files, names []string, res build.Result) erro
 		if path == "" {
 			continue
 		}
-		if err := outfile.WriteFile(path, []byte(text)); err != nil {
+		if err := outfile.WriteFile(ctx, path, []byte(text)); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package buildcmd
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,24 +14,24 @@ import (
 )
 
 // report prints the image ID and writes the files that were asked for.
-func (o *Options) report(env command.Env, res build.Result) error {
+func (o *Options) report(ctx context.Context, env command.Env, res build.Result) error {
 	if o.iidFile != "" {
-		if err := outfile.WriteFile(o.iidFile, []byte(res.ImageID.String())); err != nil {
+		if err := outfile.WriteFile(ctx, o.iidFile, []byte(res.ImageID.String())); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
 	if o.iidFileRaw != "" {
-		if err := outfile.WriteFile(o.iidFileRaw, []byte(res.ImageID.Encoded())); err != nil {
+		if err := outfile.WriteFile(ctx, o.iidFileRaw, []byte(res.ImageID.Encoded())); err != nil {
 			return fmt.Errorf("--iidfile-raw: %w", err)
 		}
 	}
 	if o.metadataFile != "" {
-		if err := o.writeMetadata(Metadata(res)); err != nil {
+		if err := o.writeMetadata(ctx, Metadata(res)); err != nil {
 			return err
 		}
 	}
 	if o.built != nil {
-		if err := o.built(res); err != nil {
+		if err := o.built(ctx, res); err != nil {
 			return err
 		}
 	}
@@ -62,29 +63,29 @@ func Metadata(res build.Result) map[string]any {
 
 // writeFailure puts a failed step into the metadata file: its own exit status is there, cooper's says only that the
 // build failed.
-func (o *Options) writeFailure(err error) error {
+func (o *Options) writeFailure(ctx context.Context, err error) error {
 	failed := new(build.StepError)
 	if o.metadataFile == "" || !errors.As(err, &failed) {
 		return nil
 	}
-	return o.writeMetadata(map[string]any{"cooper.error": map[string]any{
+	return o.writeMetadata(ctx, map[string]any{"cooper.error": map[string]any{
 		"stage": failed.Stage, "step": failed.Step, "file": failed.Location.File, "line": failed.Location.StartLine,
 		"instruction": failed.Text, "exitCode": failed.ExitCode, "message": failed.Err.Error(),
 	}})
 }
 
-func (o *Options) writeMetadata(meta map[string]any) error {
-	if err := WriteJSON(o.metadataFile, meta); err != nil {
+func (o *Options) writeMetadata(ctx context.Context, meta map[string]any) error {
+	if err := WriteJSON(ctx, o.metadataFile, meta); err != nil {
 		return fmt.Errorf("--metadata-file: %w", err)
 	}
 	return nil
 }
 
 // WriteJSON writes a file for people and programs.
-func WriteJSON(path string, v any) error {
+func WriteJSON(ctx context.Context, path string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return outfile.WriteFile(path, append(text, '\n'))
+	return outfile.WriteFile(ctx, path, append(text, '\n'))
 }

@@ -27,6 +27,7 @@ type pushOptions struct {
 	store                build.StoreOptions
 }
 
+// NewPushCmd makes the command push.
 func NewPushCmd(env command.Env) *cobra.Command {
 	var o pushOptions
 	cmd := &cobra.Command{
@@ -146,7 +147,7 @@ func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string)
 		}
 	}
 	if o.digestFile != "" {
-		if err := outfile.WriteFile(o.digestFile, []byte(last)); err != nil {
+		if err := outfile.WriteFile(cmd.Context(), o.digestFile, []byte(last)); err != nil {
 			return fmt.Errorf("--digestfile: %w", err)
 		}
 	}

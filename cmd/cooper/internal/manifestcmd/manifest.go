@@ -29,6 +29,7 @@ type manifestOptions struct {
 	store build.StoreOptions
 }
 
+// NewCmd makes the command manifest.
 func NewCmd(env command.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manifest",

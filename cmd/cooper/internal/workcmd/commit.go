@@ -198,7 +198,7 @@ func (o *commitOptions) do(ctx context.Context, args []string) error {
 		if o.iidFile == "" {
 			return o.print(made.ID.Encoded())
 		}
-		if err := outfile.WriteFile(o.iidFile, []byte(made.ID.String())); err != nil {
+		if err := outfile.WriteFile(ctx, o.iidFile, []byte(made.ID.String())); err != nil {
 			return hinted(err, "--iidfile must be a file that can be written")
 		}
 		return nil

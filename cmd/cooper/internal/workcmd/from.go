@@ -154,7 +154,7 @@ func (o *fromOptions) do(cmd *cobra.Command, image string) error {
 			return err
 		}
 		if o.cidFile != "" {
-			if err := outfile.WriteFile(o.cidFile, []byte(id)); err != nil {
+			if err := outfile.WriteFile(cmd.Context(), o.cidFile, []byte(id)); err != nil {
 				return command.Usagef("--cidfile: %w", err)
 			}
 		}
