@@ -160,7 +160,8 @@ func (r *Resolver) rechain(ctx context.Context, img images.Found) (images.Found,
 }
 
 // find looks in the store first. An image there for another platform is the last resort, of which the plan warns, and
-// none at all if the platform was asked for.
+// none at all if the platform was asked for. One for an earlier variant than was asked for is the last resort, too, for
+// there may be one for the variant itself.
 func (r *Resolver) find(ctx context.Context, ref string, want plan.Wanted) (images.Found, error) {
 	platform := want.Platform
 	if where, ok := strings.CutPrefix(ref, plan.TargetRef); ok {
@@ -185,7 +186,8 @@ func (r *Resolver) find(ctx context.Context, ref string, want plan.Wanted) (imag
 	if r.Pull != PullAlways {
 		img, err := r.Images.FindFor(ctx, ref, platform)
 		switch {
-		case err == nil && (fits(img.Image.Platform, platform) || r.Pull == PullNever && !want.Asked):
+		case err == nil && (serves(img.Image.Platform, want) ||
+			r.Pull == PullNever && (!want.Asked || fits(img.Image.Platform, platform))):
 			return img, nil
 		case err == nil && r.Pull == PullNever:
 			return img, otherPlatform(ref, img, want, errors.New("--pull=never forbids to fetch another"))
@@ -210,7 +212,7 @@ func (r *Resolver) findNewer(ctx context.Context, ref string, want plan.Wanted) 
 	if err != nil {
 		return have, err
 	}
-	if !fits(have.Image.Platform, want.Platform) {
+	if !serves(have.Image.Platform, want) {
 		return r.pull(ctx, ref, want, &have)
 	}
 	shown := r.Asides.Begin("looking for a newer " + ref)
@@ -243,7 +245,7 @@ func (r *Resolver) pull(ctx context.Context, ref string, want plan.Wanted, other
 	shown := r.Asides.Begin("pulling " + ref)
 	img, err := r.Transfer.Pull(ctx, ref, r.options(want, shown))
 	if err != nil && other != nil && ctx.Err() == nil {
-		if want.Asked {
+		if want.Asked && !fits(other.Image.Platform, want.Platform) {
 			shown.End(ctx, err)
 			return img, otherPlatform(ref, *other, want, err)
 		}
@@ -299,6 +301,16 @@ func otherPlatform(ref string, img images.Found, want plan.Wanted, err error) er
 	return fmt.Errorf("image %s in the store is for %s, not for %s, and there is no other: %w\n"+
 		"hint: build %[1]s with --platform=%[3]s, or write FROM --platform=%[2]s if only its files are of interest",
 		ref, have, platforms.FormatAll(want.Platform), err)
+}
+
+// serves tells whether a registry needs not be asked for another image: of a variant that was asked for, only the image
+// for the variant itself will do.
+func serves(have ocispec.Platform, want plan.Wanted) bool {
+	if !want.Asked || have.OS == "" || have.Architecture == "" {
+		return fits(have, want.Platform)
+	}
+	return fits(have, want.Platform) &&
+		platforms.Normalize(have).Variant == platforms.Normalize(want.Platform).Variant
 }
 
 // fits tells whether an image made for one platform can be used for another: the same, or an earlier variant of it.

@@ -208,6 +208,42 @@ func TestWhereAnImageComesFrom(t *testing.T) {
 	}
 }
 
+func TestAnEarlierVariantIsTheLastResortOfWhoHasAskedForALaterOne(t *testing.T) {
+	t.Parallel()
+	const find, pulls = "find app for arm", "pull app for arm from auth.json"
+	for name, test := range map[string]struct {
+		has    string
+		policy bases.PullPolicy
+		asked  bool
+		down   error
+		id     string
+		says   string
+		asks   []string
+	}{
+		"the variant":      {has: "linux/arm/v7", asked: true, id: "stored", asks: []string{find}},
+		"nobody has asked": {has: "linux/arm/v6", id: "stored", asks: []string{find}},
+		"asked":            {has: "linux/arm/v6", asked: true, id: "served", asks: []string{find, pulls}},
+		"asked, down": {has: "linux/arm/v6", asked: true, down: errors.New("down"), id: "stored",
+			asks: []string{find, pulls}},
+		"asked, never": {has: "linux/arm/v6", asked: true, policy: bases.PullNever, id: "stored", asks: []string{find}},
+		"newer": {has: "linux/arm/v6", asked: true, policy: bases.PullNewer, id: "served",
+			asks: []string{find, pulls}},
+		"a later one, down": {has: "linux/arm/v8", asked: true, down: errors.New("down"), says: "linux/arm/v8",
+			asks: []string{find, pulls}},
+	} {
+		w := &world{has: map[string]images.Found{"app": image("stored", test.has)},
+			served: map[string]images.Found{"app": image("served", "linux/arm/v7")}, down: test.down}
+		base, err := w.resolver(test.policy).Resolve(t.Context(), "app", wanted("linux/arm/v7", test.asked))
+		if base.ID != test.id || (err == nil) != (test.says == "") || err != nil &&
+			!strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: image %q, %v", name, base.ID, err)
+		}
+		if diff := cmp.Diff(test.asks, w.asked); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, diff)
+		}
+	}
+}
+
 func TestImagesWithoutAPlatformFitAny(t *testing.T) {
 	t.Parallel()
 	w := &world{has: map[string]images.Found{"app": image("plain", "")}}
