@@ -1,6 +1,7 @@
 package executor_test
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"fmt"
@@ -72,8 +73,8 @@ func onOtherBackEnds() int {
 	var others []usertest.Run
 	for i, name := range append([]string{""}, executor.RuntimeNames()...) {
 		env := []string{runtimeEnv + "=" + name}
-		if name != "" && testing.Short() {
-			fmt.Println("not started with -short: the tests on", name)
+		if testing.Short() {
+			fmt.Println("not started with -short: the tests", cmp.Or(name, "in a user namespace"))
 			continue
 		}
 		if outside || name != "" {

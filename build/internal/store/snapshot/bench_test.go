@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(usertest.Main(m.Run, store.HandleReexec, makeOther, stopHalfway))
+	os.Exit(usertest.Main(withOthers(m.Run), store.HandleReexec, makeOther, stopHalfway))
 }
 
 // otherStore tells a process what store to make: its directory and driver and the driver's options, one a line.
@@ -117,23 +118,64 @@ func kinds(t *testing.T) []kind {
 	}
 }
 
+// others has the additional stores that the tests of this process share, by their driver and its options: a store
+// with another one only reads it. Each is made by the first test that needs it, below dir.
+var others struct {
+	dir  string
+	mu   sync.Mutex
+	made map[string]string
+}
+
+// withOthers runs tests that may share additional stores.
+func withOthers(tests func() int) func() int {
+	return func() int {
+		dir, err := os.MkdirTemp("", "others")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		others.dir, others.made = dir, map[string]string{}
+		code := tests()
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
+	}
+}
+
+// otherFor gives the directory of the additional store for stores with these options, which has the layer of makeBase.
+func otherFor(t *testing.T, o store.Options) string {
+	t.Helper()
+	others.mu.Lock()
+	defer others.mu.Unlock()
+	options := strings.Join(append([]string{o.Driver}, o.DriverOptions...), "\n")
+	if dir := others.made[options]; dir != "" {
+		return dir
+	}
+	dir := filepath.Join(others.dir, fmt.Sprint(len(others.made)))
+	maker := exec.CommandContext(t.Context(), "/proc/self/exe")
+	maker.Env = append(os.Environ(), otherStore+"="+dir+"\n"+options)
+	if out, err := maker.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	others.made[options] = dir
+	return dir
+}
+
 // each runs a test in every kind of store, on the layer of makeBase.
 func each(t *testing.T, f func(t *testing.T, b bench, base []store.Layer)) {
 	t.Helper()
-	for _, k := range kinds(t) {
+	for i, k := range kinds(t) {
+		if testing.Short() && k.elsewhere != (i%2 == 1) {
+			continue // each way to make layers is among the others, half of them with another store
+		}
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
 			o := k.o
 			o.Root = t.TempDir()
 			if k.elsewhere {
-				other := t.TempDir()
-				maker := exec.CommandContext(t.Context(), "/proc/self/exe")
-				maker.Env = append(os.Environ(), otherStore+"="+
-					strings.Join(append([]string{other, o.Driver}, o.DriverOptions...), "\n"))
-				if out, err := maker.CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
-				o.DriverOptions = append(slices.Clone(o.DriverOptions), o.Driver+".imagestore="+other)
+				o.DriverOptions = append(slices.Clone(o.DriverOptions), o.Driver+".imagestore="+otherFor(t, o))
 			}
 			b := newBench(t, o)
 			base, err := makeBase(t.Context(), b.room) // or find it
