@@ -31,6 +31,8 @@ GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 TESTFLAGS  ?=
 # Tests wait for processes and disks more than they compute: more packages at a time than there are processors.
 TESTPACKAGES := -p=$(shell expr 2 \* $$(nproc))
+# The linter's govet knows all that go test would have vet look for, and more; it looks at each package once.
+TESTPACKAGES += -vet=off
 BENCHFLAGS ?=
 
 .PHONY: all build setup setup-tests demo test test-fast fuzz lint bench reference man tags clean
