@@ -48,46 +48,59 @@ func (t tree) put(ctx context.Context, from streams, l store.Layer, number int) 
 		return fmt.Errorf("read layer %s: %w", l.DiffID, err)
 	}
 	defer func() { err = errors.Join(err, stream.Close()) }()
-	r := tar.NewReader(stream)
+	r, gone := tar.NewReader(stream), removed{}
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return t.remove(ctx, gone, number)
 		}
 		if err != nil {
 			return fmt.Errorf("read layer %s: %w", l.DiffID, err)
 		}
-		name := path.Clean("/" + h.Name)
-		dir, base := path.Split(name)
-		if base == ".wh..wh..opq" {
-			t.remove(dir, number)
-			continue
-		}
-		if hidden, is := strings.CutPrefix(base, ".wh."); is {
-			if old, there := t[dir+hidden]; there && old.layer < number {
-				t.drop(dir+hidden, old, number)
-			}
-			continue
-		}
-		f := file{kind: h.Typeflag, mode: h.Mode, uid: h.Uid, gid: h.Gid, size: h.Size, link: h.Linkname,
-			modified: h.ModTime.Unix(), layer: number}
-		f.attributes = attributesOf(h)
-		sum := sha256.New()
-		if _, err := io.Copy(sum, r); err != nil { //nolint:gosec // nothing is kept of it
+		if err := t.member(h, r, gone, number); err != nil {
 			return fmt.Errorf("read layer %s: %w", l.DiffID, err)
 		}
-		sum.Sum(f.sum[:0])
-		if old, there := t[name]; there && f.kind != tar.TypeDir {
-			t.drop(name, old, number)
-		}
-		t.imply(dir, number)
-		if t[name] = f; len(t) > maxFiles {
-			return fmt.Errorf("the image has more than %d files", maxFiles)
-		}
 	}
+}
+
+// removed are the paths of which a layer removes what layers below it have. One with a slash behind it stays itself, and
+// loses what is in it.
+type removed map[string]bool
+
+// member puts a member of a layer's archive on the tree, or notes in gone what it removes.
+func (t tree) member(h *tar.Header, r io.Reader, gone removed, number int) error {
+	name := path.Clean("/" + h.Name)
+	dir, base := path.Split(name)
+	hidden, hides := strings.CutPrefix(base, ".wh.")
+	switch {
+	case base == ".wh..wh..opq":
+		gone[dir] = true
+		return nil
+	case hides && hidden == "":
+		return nil
+	case hides:
+		gone[dir+hidden] = true
+		return nil
+	}
+	f := file{kind: h.Typeflag, mode: h.Mode, uid: h.Uid, gid: h.Gid, size: h.Size, link: h.Linkname,
+		modified: h.ModTime.Unix(), layer: number}
+	f.attributes = attributesOf(h)
+	sum := sha256.New()
+	if _, err := io.Copy(sum, r); err != nil { //nolint:gosec // nothing is kept of it
+		return err
+	}
+	sum.Sum(f.sum[:0])
+	if old, there := t[name]; there && old.kind == tar.TypeDir && f.kind != tar.TypeDir {
+		gone[name+"/"] = true
+	}
+	t.imply(dir, number)
+	if t[name] = f; len(t) > maxFiles {
+		return fmt.Errorf("the image has more than %d files", maxFiles)
+	}
+	return nil
 }
 
 // imply puts the directories on the tree that lead to a file, so that they can be hidden with it.
@@ -114,21 +127,45 @@ func attributesOf(h *tar.Header) string {
 	return string(sum.Sum(nil))
 }
 
-// drop takes away a file, and what is in it if it is a directory.
-func (t tree) drop(name string, f file, number int) {
-	if f.kind == tar.TypeDir {
-		t.remove(name+"/", number)
+// remove takes away what layers below a number have at the paths, in one pass: an archive may have as many whiteouts as
+// the layers below have files.
+func (t tree) remove(ctx context.Context, gone removed, number int) error {
+	if len(gone) == 0 {
+		return nil
 	}
-	delete(t, name)
-}
-
-// remove takes away what layers below a number have in a directory, whose name ends with a slash.
-func (t tree) remove(dir string, number int) {
 	for name, f := range t {
-		if f.layer < number && strings.HasPrefix(name, dir) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if f.layer < number && gone.has(name) {
 			delete(t, name)
 		}
 	}
+	// What the layer has itself may lie in directories that were those of layers below.
+	var own []string
+	for name, f := range t {
+		if f.layer == number {
+			own = append(own, path.Dir(name))
+		}
+	}
+	for _, dir := range own {
+		t.imply(dir, number)
+	}
+	return nil
+}
+
+// has tells whether a path or one above it is removed.
+func (r removed) has(name string) bool {
+	if r[name] {
+		return true
+	}
+	for at := name; at != "/"; {
+		at = path.Dir(at)
+		if r[at] || r[strings.TrimSuffix(at, "/")+"/"] {
+			return true
+		}
+	}
+	return false
 }
 
 // differences are the properties in which two files differ.

@@ -58,6 +58,9 @@ func TestLayersHideWhatIsBelowThem(t *testing.T) {
 		"a file on a directory": {[]string{"d"}, "/d /f"},
 		"a name that leads out": {[]string{"../../x"}, "/d /d/a /d/s /d/s/b /f /x"},
 		"of nothing":            {[]string{".wh.none"}, "/d /d/a /d/s /d/s/b /f"},
+		"without a name":        {[]string{"d/.wh."}, "/d /d/a /d/s /d/s/b /f"},
+		"all":                   {[]string{".wh..wh..opq", "d/new"}, "/d /d/new"},
+		"after a file in it":    {[]string{"d/s/new", ".wh.d"}, "/d /d/s /d/s/new /f"},
 	} {
 		from := stack{"0": layerOf(t, "d/", "d/a", "d/s/", "d/s/b", "f"), "1": layerOf(t, test.top...)}
 		files := tree{}
@@ -73,6 +76,25 @@ func TestLayersHideWhatIsBelowThem(t *testing.T) {
 	if err := (tree{}).put(t.Context(), stack{"0": []byte(strings.Repeat("x", 1024))}, store.Layer{ID: "0"},
 		0); err == nil {
 		t.Error("what is no archive is read")
+	}
+}
+
+// TestManyWhiteoutsTakeOnePass would take hours if each looked at all files.
+func TestManyWhiteoutsTakeOnePass(t *testing.T) {
+	t.Parallel()
+	var below, above []string
+	for n := range 100_000 {
+		below, above = append(below, "d"+strconv.Itoa(n)+"/"), append(above, ".wh.d"+strconv.Itoa(n))
+	}
+	files := tree{}
+	from := stack{"0": layerOf(t, below...), "1": layerOf(t, append(above, "new")...)}
+	for n, id := range []string{"0", "1"} {
+		if err := files.put(t.Context(), from, store.Layer{ID: id}, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(files) != 1 {
+		t.Errorf("%d files are left", len(files))
 	}
 }
 
