@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/cooperbuild/cooper/executor/internal/script"
+	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
@@ -28,6 +29,8 @@ type (
 	Security = step.Security
 	// Caps is that of package step.
 	Caps = step.Caps
+	// Filter is a system call filter.
+	Filter = seccomp.Filter
 	// Limit is that of package step.
 	Limit = step.Limit
 	// Resources is that of package step.
@@ -82,6 +85,12 @@ var (
 
 // ParseCaps is that of package step.
 func ParseCaps(names []string) (Caps, error) { return step.ParseCaps(names) }
+
+// NewFilter is that of package step.
+func NewFilter(profile []byte, caps *Caps) (*Filter, error) { return step.NewFilter(profile, caps) }
+
+// MaxProfile is how many bytes a profile for NewFilter may have.
+const MaxProfile = seccomp.MaxProfile
 
 // ParseLimit is that of package step.
 func ParseLimit(text string) (Limit, error) { return step.ParseLimit(text) }

@@ -2,6 +2,7 @@ package executor_test
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -191,5 +192,60 @@ func TestReadOnlyMemoryFileSystem(t *testing.T) {
 	s.Mounts = []executor.Mount{{Kind: executor.Tmpfs, Target: "/t", ReadOnly: true}}
 	if got := b.output(s); got != "ro\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestStepsDumpNoCore: a dump would keep a step's memory, with secrets, in its layer, or outside of it where the
+// machine pipes dumps to a program. For the limit of one byte the kernel does neither; for 0 it would start that
+// program.
+func TestStepsDumpNoCore(t *testing.T) {
+	b := newBox(t)
+	s := b.sh("grep core /proc/self/limits | awk '{print $5, $6}'; sh -c 'kill -SEGV $$'; echo $?")
+	s.Cwd = "/tmp"
+	var own unix.Rlimit
+	b.must(unix.Getrlimit(unix.RLIMIT_CORE, &own))
+	most := strconv.FormatUint(min(own.Max, 1), 10)
+	out := b.output(s)
+	if !strings.HasPrefix(out, most+" "+most+"\n") || !strings.HasSuffix(out, "\n139\n") ||
+		strings.Contains(out, "core dumped") {
+		t.Errorf("%q", out)
+	}
+	if core, err := filepath.Glob(b.path("upper/tmp/core*")); err != nil || len(core) > 0 {
+		t.Errorf("dumped: %q %v", core, err)
+	}
+	s = b.sh("ulimit -c")
+	s.Limits = []executor.Limit{{Name: "core", Soft: 0, Hard: 0}}
+	if got := b.output(s); got != "0\n" {
+		t.Errorf("the step's own limit: %q", got)
+	}
+}
+
+func TestAStepHasTheProfileOfSystemCallsThatItIsGiven(t *testing.T) {
+	b := newBox(t)
+	filter, err := executor.NewFilter([]byte(`{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+		"syscalls": [{"names": ["symlinkat", "symlink"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}`), nil)
+	b.must(err)
+	s := b.sh("ln -s a /tmp/b; unshare -U true && echo unshared; true")
+	s.Security.Filter = filter
+	if got := b.output(s); !strings.Contains(got, "No space left") || !strings.HasSuffix(got, "unshared\n") {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestAConfinementThatTheMachineLacksIsAnError: the step doesn't run without it.
+func TestAConfinementThatTheMachineLacksIsAnError(t *testing.T) {
+	b := newBox(t)
+	for what, security := range map[string]executor.Security{
+		"AppArmor": {AppArmor: "no-such-profile"}, "SELinux": {SELinux: "no:such:context"},
+	} {
+		s := b.sh("echo ran")
+		s.Security = security
+		out, status, err := b.run(s)
+		if strings.Contains(out, "ran") || err == nil && status.ExitCode == 0 {
+			t.Errorf("%s: %q %v", what, out, err)
+		}
+		if backEnd() == nil && (err == nil || !strings.Contains(err.Error(), "ask for the "+what)) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

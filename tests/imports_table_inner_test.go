@@ -208,7 +208,7 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/runstep",
 			job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
-			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs " +
+			mayImport: "build/internal/cache build/internal/confine build/internal/fileop build/internal/rootfs " +
 				"build/internal/rootfs/directories build/internal/source build/internal/sshagent " +
 				"build/internal/stepinput build/internal/store build/internal/store/uses build/outfile " +
 				"build/plan build/progress build/top executor executor/emulator executor/overlay " +
@@ -288,6 +288,11 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/objects/objectstest",
 			job: "for tests: stores of objects in memory that fail when asked to",
+		},
+		{
+			pkg:       "build/internal/confine",
+			job:       "what --security-opt says of RUN steps: filters of system calls, profiles, labels",
+			mayImport: "executor",
 		},
 	}
 }

@@ -41,8 +41,8 @@ func lowerRows() []importRule {
 			pkg: "executor", job: "`Run(ctx, Step)`: one command in its container; by itself or by an OCI runtime",
 			mayImport: "executor/internal/cgroup executor/internal/container executor/internal/native " +
 				"executor/internal/oci executor/internal/rawproc executor/internal/scope " +
-				"executor/internal/script executor/internal/streams executor/internal/tree executor/step " +
-				"internal/fsys internal/guard internal/headroom",
+				"executor/internal/script executor/internal/seccomp executor/internal/streams " +
+				"executor/internal/tree executor/step internal/fsys internal/guard internal/headroom",
 		},
 		{
 			pkg:       "executor/overlay",
@@ -58,21 +58,18 @@ func lowerRows() []importRule {
 			pkg: "executor/internal/inroot", job: "files and mount points below a hostile root",
 			mayImport: "internal/fsys",
 		},
-		{
-			pkg: "executor/internal/seccomp", job: "the system call filter, for the kernel and for OCI runtimes",
-			mayImport: "executor/spec",
-		},
+		{pkg: "executor/internal/seccomp", job: "the system call filter, for the kernel and for OCI runtimes"},
 		{
 			pkg: "executor/internal/container",
 			job: "a step's container, ready but for its namespaces; the kernel's file systems and names in it",
 			mayImport: "executor/internal/ids executor/internal/inroot executor/internal/memfs " +
-				"executor/internal/mounts executor/internal/steproot executor/overlay executor/step",
+				"executor/internal/mounts executor/internal/seccomp executor/internal/steproot " +
+				"executor/overlay executor/step",
 		},
 		{
-			pkg: "executor/internal/script",
-			job: "what a step's first process does, in system calls; what their failures mean",
-			mayImport: "executor/internal/container executor/internal/ids executor/internal/rawproc " +
-				"executor/internal/seccomp executor/step",
+			pkg:       "executor/internal/script",
+			job:       "what a step's first process does, in system calls; what their failures mean",
+			mayImport: "executor/internal/container executor/internal/ids executor/internal/rawproc executor/step",
 		},
 		{
 			pkg: "executor/internal/streams", job: "a step's standard streams",
@@ -88,8 +85,7 @@ func lowerRows() []importRule {
 			pkg: "executor/internal/oci", job: "the back end that has an OCI runtime run a step",
 			mayImport: "executor/emulator executor/internal/container executor/internal/inroot " +
 				"executor/internal/mounts executor/internal/rawproc executor/internal/script " +
-				"executor/internal/seccomp executor/internal/streams executor/overlay executor/spec " +
-				"executor/step",
+				"executor/internal/streams executor/overlay executor/spec executor/step",
 		},
 		{
 			pkg:       "executor/internal/ids",
@@ -133,7 +129,7 @@ func lowerRows() []importRule {
 		},
 		{
 			pkg: "executor/step", job: "what a step of a build is, as plain values, and how it can fail",
-			mayImport: "executor/emulator executor/joined userns userns/accounts",
+			mayImport: "executor/emulator executor/internal/seccomp executor/joined userns userns/accounts",
 		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{

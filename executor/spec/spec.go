@@ -42,7 +42,9 @@ type Container struct {
 	UserNS *UserNS
 	// TTYGroup is the group of terminals; nil where the container's user namespace lacks it.
 	TTYGroup *uint32
-	Filter   *Filter // nil: no system call is denied
+	AppArmor string              // a profile
+	SELinux  string              // a context
+	Filter   *specs.LinuxSeccomp // nil: no system call is denied
 }
 
 // User is who the command runs as.
@@ -87,7 +89,8 @@ func Config(c Container) *specs.Spec {
 func (c Container) process() *specs.Process {
 	umask := uint32(0o022)
 	p := &specs.Process{
-		Args: c.Args, Env: c.Env, Cwd: c.Cwd, NoNewPrivileges: c.NoNewPrivs,
+		Args: c.Args, Env: c.Env, Cwd: c.Cwd, NoNewPrivileges: c.NoNewPrivs, ApparmorProfile: c.AppArmor,
+		SelinuxLabel: c.SELinux,
 		User:         specs.User{UID: c.User.UID, GID: c.User.GID, Umask: &umask, AdditionalGids: c.User.Groups},
 		Capabilities: &specs.LinuxCapabilities{Bounding: c.Caps, Effective: c.Caps, Permitted: c.Caps},
 	}
@@ -152,7 +155,7 @@ func (c Container) linux() *specs.Linux {
 			{Type: specs.CgroupNamespace},
 		},
 		MaskedPaths: c.Masked, ReadonlyPaths: c.Locked, RootfsPropagation: "private",
-		Seccomp: c.Filter.seccomp(),
+		Seccomp: c.Filter,
 	}
 	if c.LoopbackOnly {
 		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 )
 
 // Caps is a set of capabilities: bit n is the one with number n in linux/capability.h.
@@ -62,6 +64,27 @@ func (s Security) Set() Caps {
 		return *s.Caps
 	}
 	return DefaultCaps
+}
+
+// SystemCalls gives the system call filter of the command.
+func (s Security) SystemCalls() (*seccomp.Filter, error) {
+	switch {
+	case s.Insecure || s.NoFilter:
+		return seccomp.KeysOnly()
+	case s.Filter != nil:
+		return s.Filter, nil
+	}
+	return seccomp.Default(s.Set().Names())
+}
+
+// NewFilter makes the system call filter for commands with a set of capabilities; nil: the usual ones. profile is one
+// in JSON, as container engines read it with --security-opt seccomp=FILE; nil: the usual filter.
+func NewFilter(profile []byte, caps *Caps) (*seccomp.Filter, error) {
+	names := Security{Caps: caps}.Set().Names()
+	if profile == nil {
+		return seccomp.Default(names)
+	}
+	return seccomp.Parse(profile, names)
 }
 
 // Names gives the names of the set's capabilities, with CAP_, in the order of their numbers. Capabilities that capNames

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Unlimited is the value that means no limit.
@@ -15,6 +17,24 @@ const Unlimited = ^uint64(0)
 type Limit struct {
 	Name       string // as in ulimit(1) and container engines: "nofile"
 	Soft, Hard uint64 // in the unit that setrlimit(2) gives the resource: bytes, seconds, files...; Unlimited: no limit
+}
+
+// noCore is the largest file that core dumps may make, in bytes. It is too small for one; and a program that the
+// machine pipes dumps to, which would keep a step's memory, secrets too, outside of it, isn't started for this value
+// (core(5)). For 0 it is.
+const noCore = 1
+
+// AllLimits gives the limits of the step: its own, and that it dumps no core, unless its own say how large one may be.
+func (s Step) AllLimits() []Limit {
+	if slices.ContainsFunc(s.Limits, func(l Limit) bool { return l.Name == "core" }) {
+		return s.Limits
+	}
+	most := uint64(noCore)
+	var have unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_CORE, &have) == nil {
+		most = min(most, have.Max) // only real root may raise it
+	}
+	return append(slices.Clip(s.Limits), Limit{Name: "core", Soft: most, Hard: most})
 }
 
 // LimitNumbers are the RLIMIT_ numbers of the generic ABI, which amd64 and arm64 share.

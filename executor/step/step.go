@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/executor/emulator"
+	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -191,6 +192,11 @@ type Security struct {
 	Caps *Caps
 	// NoFilter leaves the system call filter out, except for the caller's keys.
 	NoFilter bool
+	// Filter is the system call filter of a command that has one; nil: the usual one for its capabilities.
+	Filter *seccomp.Filter
+	// AppArmor is the profile that the command is confined by; empty: the caller's. SELinux is the command's context;
+	// empty: what the policy says.
+	AppArmor, SELinux string
 	// NoNewPrivs keeps setuid programs and file capabilities from giving the command privileges.
 	NoNewPrivs bool
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cooperbuild/cooper/build/internal/confine"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
 )
@@ -84,8 +85,9 @@ func TestADirectoryForBundlesThatCanNotBeMade(t *testing.T) {
 func TestOptionsSetAStepUp(t *testing.T) {
 	t.Parallel()
 	o := Options{
-		AddHosts: []string{"a:1.2.3.4"}, ShmSize: 5, Limits: []string{"nofile=1:2"}, NoFilter: true, NoNewPrivs: true,
-		CapAdd: []string{"SYS_ADMIN", "CAP_NET_RAW"}, CapDrop: []string{"ALL"},
+		AddHosts: []string{"a:1.2.3.4"}, ShmSize: 5, Limits: []string{"nofile=1:2"},
+		Confinement: confine.Confinement{NoFilter: true, NoNewPrivs: true},
+		CapAdd:      []string{"SYS_ADMIN", "CAP_NET_RAW"}, CapDrop: []string{"ALL"},
 		DNS: DNS{Search: []string{"x"}},
 	}
 	var s executor.Step

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/confine"
 	"github.com/cooperbuild/cooper/executor"
 )
 
@@ -46,9 +47,7 @@ type Options struct {
 	LogLimit LogLimit
 	// CapAdd and CapDrop change the default set of capabilities; a capability in both is added.
 	CapAdd, CapDrop []string
-	// NoFilter runs steps without the filter of system calls. NoNewPrivs keeps setuid programs and file capabilities from
-	// giving a step privileges.
-	NoFilter, NoNewPrivs bool
+	confine.Confinement
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
 	// Proxies are proxy variables by name; see plan.Options.
@@ -128,7 +127,11 @@ func ParseVolume(text string) (Volume, error) {
 
 // Check refuses values that can't be used. It doesn't look at files.
 func (o Options) Check() error {
-	if _, err := o.caps(); err != nil {
+	caps, err := o.caps()
+	if err != nil {
+		return err
+	}
+	if _, err := o.Filter(caps); err != nil {
 		return err
 	}
 	if _, err := o.limits(); err != nil {
@@ -184,6 +187,9 @@ func (o Options) addTo(k *cache.KeyBuilder) {
 	if o.NoFilter || o.NoNewPrivs {
 		k.Add("security", strconv.FormatBool(o.NoFilter), strconv.FormatBool(o.NoNewPrivs))
 	}
+	if o.Profile != nil || o.AppArmor != "" || o.SELinux != "" {
+		k.Add("confinement", string(o.Profile), o.AppArmor, o.SELinux)
+	}
 	for _, v := range o.Volumes {
 		k.Add("volume", v.Source, v.Target, strconv.FormatBool(v.ReadOnly), strconv.FormatBool(v.Discard),
 			strconv.FormatBool(v.MapOwners))
@@ -199,6 +205,7 @@ func (o Options) apply(s *executor.Step) error {
 	s.Resources = o.Resources
 	s.AddHosts, s.DNS, s.ShmSize = o.AddHosts, o.DNS, o.ShmSize
 	s.Security.NoFilter, s.Security.NoNewPrivs = o.NoFilter, o.NoNewPrivs
+	s.Security.AppArmor, s.Security.SELinux = o.AppArmor, o.SELinux
 	s.Security.Caps, err = o.caps()
 	return err
 }

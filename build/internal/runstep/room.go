@@ -35,6 +35,8 @@ type Room struct {
 	running        running
 	networks       networks
 	groups         *executor.Groups // what the steps share that are limited
+	// filter gives the system call filter of the steps, nil for the usual one. The first call makes it.
+	filter func() (*executor.Filter, error)
 }
 
 // New makes the Room of a build.
@@ -46,6 +48,13 @@ func New(s Setup) *Room {
 		networks: newNetworks(s.Run, roots.Progress),
 	}
 	r.groups = &executor.Groups{Tell: func(text string) { roots.Progress.Emit(progress.Note{Text: text}) }}
+	r.filter = sync.OnceValues(func() (*executor.Filter, error) {
+		caps, err := r.Run.caps()
+		if err != nil {
+			return nil, err
+		}
+		return r.Run.Filter(caps)
+	})
 	roots.OnClose(r.copies.close)
 	roots.OnClose(r.networks.own.Close)
 	return r

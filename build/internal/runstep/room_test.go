@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/confine"
 	"github.com/cooperbuild/cooper/build/internal/inputs"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
@@ -178,8 +179,9 @@ func TestTheKeyHasAllThatAStepCanSeeAndNoSecret(t *testing.T) {
 	first := key(t, b.room(runstep.Options{}), op)
 	for name, o := range map[string]runstep.Options{
 		"hosts": {AddHosts: []string{"a:1.2.3.4"}}, "shm": {ShmSize: 1}, "limits": {Limits: []string{"nofile=5"}},
-		"caps":   {CapAdd: []string{"SYS_ADMIN"}},
-		"filter": {NoFilter: true}, "privs": {NoNewPrivs: true},
+		"caps":    {CapAdd: []string{"SYS_ADMIN"}},
+		"filter":  {Confinement: confine.Confinement{NoFilter: true}},
+		"privs":   {Confinement: confine.Confinement{NoNewPrivs: true}},
 		"volumes": {Volumes: []runstep.Volume{{Source: "/a", Target: "/b"}}},
 	} {
 		if key(t, b.room(o), op) == first {

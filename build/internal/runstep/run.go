@@ -239,6 +239,9 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 		return status, err
 	}
 	defer func() { err = errors.Join(err, kept()) }()
+	if step.Security.Filter, err = r.filter(); err != nil {
+		return status, err
+	}
 	if err := errors.Join(r.Run.apply(&step), r.addSecrets(&step, c.op), r.addAgents(&step, c.op)); err != nil {
 		return status, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/ids"
 	"github.com/cooperbuild/cooper/executor/internal/memfs"
 	"github.com/cooperbuild/cooper/executor/internal/mounts"
+	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 	"github.com/cooperbuild/cooper/executor/internal/steproot"
 	"github.com/cooperbuild/cooper/executor/step"
 )
@@ -30,9 +31,10 @@ const EmptyDir = "empty"
 // them.
 type Container struct {
 	Step   step.Step
-	IDs    *ids.Namespace // the step's user namespace; EnterMapping makes it
-	Memory *memfs.FS      // the step's /dev and small files
-	Kernel *Kernel        // the kernel's file systems
+	Filter *seccomp.Filter // the step's system call filter
+	IDs    *ids.Namespace  // the step's user namespace; EnterMapping makes it
+	Memory *memfs.FS       // the step's /dev and small files
+	Kernel *Kernel         // the kernel's file systems
 	Root   *steproot.Root
 	Mounts *mounts.Plan // all other mounts
 	User   step.User    // who runs the step, and Env the step's environment; Identify sets both
@@ -60,8 +62,12 @@ func New(s step.Step) (*Container, error) {
 	if err := check(s); err != nil {
 		return nil, err
 	}
+	filter, err := s.Security.SystemCalls()
+	if err != nil {
+		return nil, err
+	}
 	namespace, err := ids.New(s)
-	return &Container{Step: s, IDs: namespace}, err
+	return &Container{Step: s, Filter: filter, IDs: namespace}, err
 }
 
 // EnterMapping makes the step's user namespace, if it has one. Close must be called also after an error.

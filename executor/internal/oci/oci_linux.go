@@ -50,7 +50,8 @@ type part struct {
 type BackEnd struct {
 	c       *container.Container
 	runtime step.Runtime
-	bundle  *bundle // made by Prepare
+	bundle  *bundle           // made by Prepare
+	ahead   []unix.SockFilter // denies what the runtime could not; Prepare sets it
 }
 
 // New is the back end for a container whose step has no emulators, which are registered in a user namespace that only
@@ -75,6 +76,9 @@ func (o *BackEnd) Prepare() (err error) {
 		return err
 	}
 	c.Step.Stdout, c.Step.Stderr = notFiles(c.Step.Stdout, c.Step.Stderr)
+	if o.ahead, err = c.Filter.Ahead(); err != nil {
+		return err
+	}
 	return o.makeBundle()
 }
 
@@ -244,6 +248,7 @@ func (o *BackEnd) program(h script.Handles) *script.Script {
 	mountOver(s, "cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
 	s.BoundProcessors()
 	s.ScopeSockets() // for all that the runtime starts
+	s.FilterAhead(o.ahead)
 	s.Call("enter the bundle", 0, unix.SYS_FCHDIR, dir)
 	s.Stdio(h)
 	s.CloseRest()

@@ -13,7 +13,6 @@ import (
 	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/internal/mounts"
 	"github.com/cooperbuild/cooper/executor/internal/script"
-	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 	"github.com/cooperbuild/cooper/executor/spec"
 	"github.com/cooperbuild/cooper/executor/step"
 )
@@ -50,6 +49,7 @@ func (o *BackEnd) config() spec.Container {
 		Args: o.c.Step.Args, Env: o.c.Env, Cwd: o.c.Step.Cwd, Hostname: o.c.Hostname(), Root: rootDir,
 		User: spec.User{UID: o.c.User.UID, GID: o.c.User.GID},
 		Caps: (security.Set() & o.c.IDs.Permitted()).Names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
+		AppArmor: security.AppArmor, SELinux: security.SELinux,
 		ShmSize:      o.c.ShmSize(),
 		LoopbackOnly: o.c.Step.Network == step.NetworkNone, Sys: path.Join(o.bundle.at, sysDir),
 		WritableSys: security.Insecure,
@@ -64,7 +64,7 @@ func (o *BackEnd) config() spec.Container {
 			s.TTYGroup = &tty
 		}
 	}
-	for _, l := range o.c.Step.Limits {
+	for _, l := range o.c.Step.AllLimits() {
 		s.Limits = append(s.Limits, spec.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Soft: l.Soft, Hard: l.Hard})
 	}
 	s.Mounts = o.configMounts()
@@ -77,7 +77,7 @@ func (o *BackEnd) config() spec.Container {
 		s.Masked = absolute(append(container.MaskedFiles(), container.MaskedDirs()...))
 		s.Locked = append(s.Locked, absolute(container.ReadOnlyPaths())...)
 	}
-	s.Filter = seccomp.RuntimeFilter(security.Insecure || security.NoFilter)
+	s.Filter = o.c.Filter.Runtime()
 	return s
 }
 

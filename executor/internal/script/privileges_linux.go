@@ -5,7 +5,6 @@ import (
 
 	"github.com/cooperbuild/cooper/executor/internal/ids"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
-	"github.com/cooperbuild/cooper/executor/internal/seccomp"
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
@@ -13,6 +12,7 @@ import (
 const (
 	become   = "become the step's user"
 	SetLimit = "set the limit "
+	Confine  = "ask for the "
 )
 
 // BecomeUser gives up all privileges that the step must not have, in the only order that works.
@@ -24,13 +24,14 @@ func (s *Script) BecomeUser() {
 		s.Call("enter the user namespace", 0, unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
 	}
 	security := s.C.Step.Security
+	confine(s, security)
 	if ns != nil && security.Insecure {
 		// The namespaces made so far belong to the caller's user namespace; the new ones belong to the step's, so that the
 		// step may change them.
 		s.Call("make namespaces", 0, unix.SYS_UNSHARE, unix.CLONE_NEWNS|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP)
 	}
 
-	s.filterCalls(seccomp.Filter(security.Insecure || security.NoFilter))
+	s.filterCalls(s.C.Filter.Program(), s.C.Filter.Flags())
 	caps := security.Set()
 	for c := range uintptr(ids.LastCap() + 1) {
 		if caps&(1<<c) == 0 {
@@ -57,10 +58,25 @@ func (s *Script) BecomeUser() {
 	s.dieWithParent() // set again: a change of user clears it
 }
 
+// confine asks the kernel's security modules for a profile or context that the step's program gets when it is executed.
+func confine(s *Script, security step.Security) {
+	for _, ask := range []struct{ file, text, doing string }{
+		{"/proc/self/attr/apparmor/exec", "exec " + security.AppArmor, Confine + "AppArmor profile " + security.AppArmor},
+		{"/proc/self/attr/exec", security.SELinux, Confine + "SELinux context " + security.SELinux},
+	} {
+		if ask.text == "" || ask.text == "exec " {
+			continue
+		}
+		file := s.Call(ask.doing, 0, unix.SYS_OPENAT, AtFDCWD, s.String(ask.file), unix.O_WRONLY|unix.O_CLOEXEC)
+		s.AddFed(rawproc.Op{Doing: ask.doing, Trap: unix.SYS_WRITE,
+			Args: [6]uintptr{0, s.String(ask.text), uintptr(len(ask.text))}}, file, 0)
+	}
+}
+
 // limit sets the step's resource limits.
 func (s *Script) limit() {
 	s.BoundProcessors()
-	for _, l := range s.C.Step.Limits {
+	for _, l := range s.C.Step.AllLimits() {
 		value := rawproc.Pin(&s.Program, &unix.Rlimit{Cur: l.Soft, Max: l.Hard})
 		s.Call(SetLimit+l.String(), 0, unix.SYS_PRLIMIT64, 0, uintptr(step.LimitNumbers()[l.Name]), value)
 	}
@@ -68,11 +84,17 @@ func (s *Script) limit() {
 
 // filterCalls installs the system call filter. Without no_new_privs, which would break sudo, the kernel demands
 // CAP_SYS_ADMIN for that, so it is done before capabilities are dropped.
-func (s *Script) filterCalls(filter []unix.SockFilter) {
-	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
-	rawproc.Pin(&s.Program, &filter[0])
-	s.Call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, fprog)
+func (s *Script) filterCalls(program []unix.SockFilter, flags uintptr) {
+	fprog := rawproc.Pin(&s.Program, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	rawproc.Pin(&s.Program, &program[0])
+	s.Call("install the system call filter", 0, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, fprog)
+}
+
+// FilterAhead installs a program that denies system calls to all that the process starts, an OCI runtime too.
+func (s *Script) FilterAhead(program []unix.SockFilter) {
+	if len(program) > 0 {
+		s.filterCalls(program, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+	}
 }
 
 // setCaps gives root the capabilities, and any user of an insecure step, for whom they must be ambient to outlive an

@@ -212,6 +212,8 @@ func (s *Script) Explain(f *rawproc.Failure) error {
 		return &step.SetupError{Doing: EnterCwd + " " + s.C.Step.Cwd, Err: f.Errno}
 	case strings.HasPrefix(doing, SetLimit):
 		return &step.SetupError{Doing: doing + ": it is more than this user may have (ulimit -H)", Err: f.Errno}
+	case strings.HasPrefix(doing, Confine):
+		return &step.SetupError{Doing: doing + ": is it loaded, and may this user change to it?", Err: f.Errno}
 	case doing == become:
 		return &step.SetupError{Doing: fmt.Sprintf("%s %d:%d", become, s.C.User.UID, s.C.User.GID), Err: f.Errno}
 	case doing == "mount proc" && f.Errno == unix.EPERM:

@@ -1,189 +1,176 @@
 package seccomp
 
 import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"runtime"
 	"slices"
 
+	moby "github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
-// The filter stops system calls that capabilities and namespaces don't: kernel interfaces that had many holes, keys,
-// which no namespace separates, and new user namespaces, in which a step would have all capabilities again. Calls that
-// aren't listed are allowed, except calls newer than this list.
-
-// highestCall is the newest system call that this list has been checked against, on all architectures (Linux 7.0).
-const highestCall = 471
-
-// abi is one way to call the kernel.
-type abi struct {
-	arch    uint32 // AUDIT_ARCH_*
-	private uint32 // calls from this number on are the architecture's own and allowed; 0: there are none
-	denied  []call // besides commonDenied
-	args    []argRule
+// Filter is the system call filter of a step. It doesn't change, and any number of steps may have it at once.
+type Filter struct {
+	program []unix.SockFilter
+	flags   uintptr
+	rules   func() rules
 }
 
-// call is a system call: its name, by which OCI runtimes know it, and its number in one abi.
-type call struct {
-	name string
-	nr   uint32
+// rules are what a filter is made of: a profile, and denials that go before its rules.
+type rules struct {
+	profile *specs.LinuxSeccomp
+	deny    []denial
 }
 
-// argRule denies a call by one of its arguments.
-type argRule struct {
-	call   call
-	arg    uint32 // the argument's index, from 0
-	mask   bool   // deny if any bit of values[0] is set, else if the argument equals one of values
-	values []uint32
-	errno  unix.Errno // the error that the call fails with
-}
+// Program gives the filter as a program for the kernel, which the caller must not change.
+func (f *Filter) Program() []unix.SockFilter { return f.program }
 
-// numbers are the numbers of those calls in argument rules that have another number in each abi.
-type numbers struct{ clone, socket, ioctl uint32 }
+// Flags gives the flags of seccomp(2) with which the program is to be installed.
+func (f *Filter) Flags() uintptr { return f.flags }
 
-const (
-	newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
-		unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
-	clone3     = 435 // the call's number, which is the same in every abi
-	socketcall = "socketcall"
-	// tioclinux does on a virtual console what TIOCSTI does.
-	tioclinux = 0x541c
-)
+// Ahead gives what a program must deny to whom an OCI runtime starts besides what Runtime says, as a program for the
+// kernel that doesn't disturb the runtime; nil: nothing.
+func (f *Filter) Ahead() ([]unix.SockFilter, error) { return f.rules().ahead(machine()) }
 
-// commonDenied gives the denied calls that have the same number in every abi, as all newer calls have.
-func commonDenied() []call {
-	return []call{
-		{"io_uring_setup", 425}, {"io_uring_enter", 426}, {"io_uring_register", 427},
-		{"open_tree", 428}, {"move_mount", 429}, {"fsopen", 430}, {"fsconfig", 431}, {"fsmount", 432}, {"fspick", 433},
-		{"mount_setattr", 442}, {"quotactl_fd", 443},
-		{"lsm_set_self_attr", 460},
-		{"open_tree_attr", 467},
-	}
-}
-
-func commonArgs(n numbers) []argRule {
-	return []argRule{
-		{call: call{"clone", n.clone}, arg: 0, mask: true, values: []uint32{newNamespaces}, errno: unix.EPERM},
-		// Network namespaces don't separate these families; AF_VSOCK reaches the hypervisor.
-		{call: call{"socket", n.socket}, arg: 0, values: []uint32{unix.AF_ALG, unix.AF_VSOCK}, errno: unix.EAFNOSUPPORT},
-		// These ioctls put input into a terminal, which may be the caller's.
-		{call: call{"ioctl", n.ioctl}, arg: 1, values: []uint32{unix.TIOCSTI, tioclinux}, errno: unix.EPERM},
-	}
-}
+// Runtime gives the filter for the configuration of an OCI runtime.
+func (f *Filter) Runtime() *specs.LinuxSeccomp { return f.rules().forRuntimes(machine()) }
 
 // keyCalls gives the system calls that reach keys. The kernel checks a key's owner, not its namespace, and to the
 // kernel a step's root is the caller. So even with a session keyring and user keyrings of its own a step could link any
-// key of the caller whose number it finds in /proc/keys or by trying. Therefore no step may make these calls. To an
-// insecure step the kernel looks like one without keys, with which runtimes and other programs that want a keyring can
-// deal.
+// key of the caller whose number it finds in /proc/keys or by trying. Therefore no step may make these calls. To a step
+// without the usual filter the kernel looks like one without keys, with which runtimes and other programs that want a
+// keyring can deal.
 func keyCalls() []string { return []string{"add_key", "keyctl", "request_key"} }
 
-// Filter gives the filter as a program for the kernel. With keysOnly it denies only the calls that reach keys.
-func Filter(keysOnly bool) []unix.SockFilter {
-	if keysOnly {
-		return keyFilter(abis())
-	}
-	return seccompFilter(abis())
+// KeysOnly gives the filter of steps that may do everything else: it denies only the calls that reach keys.
+func KeysOnly() (*Filter, error) {
+	on := machine()
+	p := withoutKeys(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: archs(on)})
+	return rules{profile: p}.filter(on)
 }
 
-// keyFilter gives the filter for steps without the full one: it denies only keyCalls.
-func keyFilter(abis []abi) []unix.SockFilter {
-	prog := []unix.SockFilter{load(offsetArch)}
-	for _, a := range abis {
-		// The x32 ABI has the same numbers with a bit added.
-		body := []unix.SockFilter{load(offsetNumber), {Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: ^uint32(x32Bit)}}
-		for _, c := range a.denied {
-			if slices.Contains(keyCalls(), c.name) {
-				body = append(body, jump(unix.BPF_JEQ, c.nr, 0, 1), deny(unix.ENOSYS))
-			}
+// Default gives the filter of steps for which nobody asks for another: what container engines allow a process with
+// these capabilities (names with CAP_), with the changes that Changes lists. Its program for the usual capabilities has
+// been made beforehand.
+func Default(caps []string) (*Filter, error) {
+	decide := func(name string) bool { return slices.Contains(caps, name) }
+	if made := slices.DeleteFunc(deciding(), func(name string) bool { return !decide(name) }); !slices.Equal(made,
+		usual()) {
+		return defaultRules(machine(), caps).filter(machine())
+	}
+	text := amd64Default
+	if runtime.GOARCH == "arm64" {
+		text = arm64Default
+	}
+	program, err := decode(text)
+	return &Filter{program: program, flags: usualFlags, rules: func() rules { return defaultRules(machine(), caps) }}, err
+}
+
+// deciding are the capabilities on which the engines' list depends.
+func deciding() []string {
+	return []string{
+		"CAP_BPF", "CAP_DAC_READ_SEARCH", "CAP_PERFMON", "CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_CHROOT",
+		"CAP_SYS_MODULE", "CAP_SYS_NICE", "CAP_SYS_PACCT", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO", "CAP_SYS_TIME",
+		"CAP_SYS_TTY_CONFIG",
+	}
+}
+
+// usual are those of them that steps have.
+func usual() []string { return []string{"CAP_SYS_CHROOT"} }
+
+// instruction is how many hexadecimal digits an instruction has in a program that has been made beforehand.
+const instruction = 16
+
+// encode writes a program down as text.
+func encode(program []unix.SockFilter) string {
+	var b []byte
+	for _, in := range program {
+		b = binary.LittleEndian.AppendUint16(b, in.Code)
+		b = binary.LittleEndian.AppendUint32(append(b, in.Jt, in.Jf), in.K)
+	}
+	return hex.EncodeToString(b)
+}
+
+func decode(text string) ([]unix.SockFilter, error) {
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("read the system call filter: %w", err)
+	}
+	program := make([]unix.SockFilter, 0, len(text)/instruction)
+	for ; len(b) >= instruction/2; b = b[instruction/2:] {
+		program = append(program, unix.SockFilter{
+			Code: binary.LittleEndian.Uint16(b), Jt: b[2], Jf: b[3], K: binary.LittleEndian.Uint32(b[4:]),
+		})
+	}
+	return program, nil
+}
+
+func defaultRules(on []abi, caps []string) rules {
+	eperm := uint(unix.EPERM)
+	p := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, DefaultErrnoRet: &eperm, Architectures: archs(on)}
+	for _, r := range moby.DefaultProfile().Syscalls {
+		if applies(r, caps) {
+			p.Syscalls = append(p.Syscalls, r.LinuxSyscall)
 		}
-		body = append(body, allow())
-		prog = append(prog, jump(unix.BPF_JEQ, a.arch, 1, 0), skip(uint32(len(body))))
-		prog = append(prog, body...)
 	}
-	return append(prog, deny(unix.ENOSYS))
+	for _, c := range Changes() {
+		p.Syscalls = append(p.Syscalls, c.rules()...)
+	}
+	// A family that the list leaves out gets the error of a kernel without it, which programs know.
+	p.Syscalls = append(p.Syscalls, errnoRule([]string{"socket"}, unix.EAFNOSUPPORT))
+	p = keysUnnamed(p)
+	return rules{profile: p, deny: denials()}
 }
 
-const (
-	x32Bit       = 0x40000000
-	offsetNumber = 0
-	offsetArch   = 4
-	offsetArgs   = 16 // each is 8 bytes, of which the low half comes first
-)
-
-// seccompFilter gives the filter program for the machine's ABIs: its own, and the 32-bit one that it runs too. A call
-// by any other ABI gives ENOSYS.
-func seccompFilter(abis []abi) []unix.SockFilter {
-	prog := []unix.SockFilter{load(offsetArch)}
-	for _, a := range abis {
-		body := a.body()
-		prog = append(prog, jump(unix.BPF_JEQ, a.arch, 1, 0), skip(uint32(len(body))))
-		prog = append(prog, body...)
+// applies tells whether a rule of the engines' list is for steps with the capabilities. What it says of kernels is left
+// out: all that cooper runs on are newer. So are architectures, if only they decide: rules about calls that one hasn't
+// got do nothing there.
+func applies(r *moby.Syscall, caps []string) bool {
+	has := func(name string) bool { return slices.Contains(caps, name) }
+	if r.Excludes != nil && slices.ContainsFunc(r.Excludes.Caps, has) {
+		return false
 	}
-	return append(prog, deny(unix.ENOSYS))
+	if r.Includes == nil {
+		return true
+	}
+	ours := func(arch string) bool { return slices.Contains([]string{"amd64", "x86", "arm64", "arm"}, arch) }
+	return (len(r.Includes.Arches) == 0 || slices.ContainsFunc(r.Includes.Arches, ours)) &&
+		!slices.ContainsFunc(r.Includes.Caps, func(name string) bool { return !has(name) })
 }
 
-// body decides about a call of the ABI; it never falls off its end.
-func (a abi) body() []unix.SockFilter {
-	prog := []unix.SockFilter{load(offsetNumber)}
-	if a.private != 0 {
-		prog = append(prog, jump(unix.BPF_JGE, a.private, 0, 1), allow())
-	}
+// withoutKeys makes the kernel look like one without keys, whatever the rules say of them.
+func withoutKeys(p *specs.LinuxSeccomp) *specs.LinuxSeccomp {
+	p = keysUnnamed(p)
+	p.Syscalls = append(p.Syscalls, errnoRule(keyCalls(), unix.ENOSYS))
+	return p
+}
 
-	// Calls of the x32 ABI are above highestCall, too, since it adds a bit to each number.
-	prog = append(prog, jump(unix.BPF_JGT, highestCall, 0, 1), deny(unix.ENOSYS))
-	// A C library falls back from clone3, whose flags are out of the filter's sight, to clone only after ENOSYS.
-	prog = append(prog, jump(unix.BPF_JEQ, clone3, 0, 1), deny(unix.ENOSYS))
-	for _, r := range a.args {
-		check := []unix.SockFilter{load(offsetArgs + 8*r.arg)}
-		test := uint16(unix.BPF_JEQ)
-		if r.mask {
-			test = unix.BPF_JSET
+// keysUnnamed takes the calls that reach keys out of all rules.
+func keysUnnamed(p *specs.LinuxSeccomp) *specs.LinuxSeccomp {
+	var list []specs.LinuxSyscall
+	for _, r := range p.Syscalls {
+		if r.Names = without(r.Names, keyCalls()); len(r.Names) > 0 {
+			list = append(list, r)
 		}
-		for _, v := range r.values {
-			check = append(check, jump(test, v, 0, 1), deny(r.errno))
-		}
-		check = append(check, allow())
-		prog = append(prog, jump(unix.BPF_JEQ, r.call.nr, 0, uint8(len(check))))
-		prog = append(prog, check...)
 	}
+	p.Syscalls = list
+	return p
+}
 
-	var denied []uint32
-	for _, c := range append(slices.Clone(a.denied), commonDenied()...) {
-		denied = append(denied, c.nr)
+const usualFlags = unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+
+// filter makes the filter for a machine that is called in these ways.
+func (r rules) filter(on []abi) (*Filter, error) {
+	program, err := r.assemble(on)
+	if err != nil {
+		return nil, err
 	}
-	slices.Sort(denied)
-	return append(prog, search(slices.Compact(denied))...)
-}
-
-// search denies a call in the sorted list and allows all others. The kernel runs the filter once for every call there
-// is when it is installed, so halving the list each time matters.
-func search(list []uint32) []unix.SockFilter {
-	if len(list) <= 4 {
-		var prog []unix.SockFilter
-		for _, nr := range list {
-			prog = append(prog, jump(unix.BPF_JEQ, nr, 0, 1), deny(unix.EPERM))
-		}
-		return append(prog, allow())
+	flags := uintptr(usualFlags)
+	if slices.Contains(r.profile.Flags, specs.LinuxSeccompFlagLog) {
+		flags |= unix.SECCOMP_FILTER_FLAG_LOG
 	}
-	middle := len(list) / 2
-	low, high := search(list[:middle]), search(list[middle:])
-	prog := []unix.SockFilter{jump(unix.BPF_JGE, list[middle], 0, 1), skip(uint32(len(low)))}
-	return append(append(prog, low...), high...)
-}
-
-func load(offset uint32) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
-}
-
-func jump(test uint16, value uint32, ifTrue, ifFalse uint8) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | test, Jt: ifTrue, Jf: ifFalse, K: value}
-}
-
-func skip(n uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: n} }
-
-func deny(e unix.Errno) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(e)}
-}
-
-func allow() unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	return &Filter{program: program, flags: flags, rules: func() rules { return r }}, nil
 }

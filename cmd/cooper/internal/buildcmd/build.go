@@ -347,6 +347,7 @@ func (o *Options) request(contextDir string, env command.Env) (build.Request, er
 	if req.Run, err = o.Run.Options(); err != nil {
 		return req, command.Usage(err)
 	}
+	o.Notes = append(o.Notes, o.Run.Notes...)
 	if req.Run.Runtime, err = o.Run.FindRuntime(); err != nil {
 		return req, err
 	}

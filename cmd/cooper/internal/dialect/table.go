@@ -143,7 +143,7 @@ func stepFlags() []Flag {
 		{Name: "runtime-flag", Tools: ofContainers, Kind: Noted, Text: "the runtime is called without further flags"},
 		{Name: "secret", Tools: OfBuildx | ofContainers},
 		{Name: "security-opt", Tools: ofClassic,
-			Text: "seccomp=unconfined, no-new-privileges, and what turns labels and profiles off"},
+			Text: "seccomp, no-new-privileges; apparmor and label where the kernel has them"},
 		{Name: "shm-size", Tools: ofAll},
 		{Name: "ssh", Tools: OfBuildx | ofContainers},
 		{Name: "stdin", Tools: ofContainers, Kind: Refused, Switch: true, Harmless: []string{"false"},

@@ -196,8 +196,11 @@ func (o *runOptions) containerOptions(ctx context.Context, env command.Env, c *w
 		return opts, err
 	}
 	var note string
-	if opts.StepNS, note, err = o.userns.StepNS(ctx, env); note != "" {
-		fmt.Fprintf(shown.env.Errs(), "cooper: %s\n", note)
+	opts.StepNS, note, err = o.userns.StepNS(ctx, env)
+	for _, text := range append(flags.Notes, note) {
+		if text != "" {
+			fmt.Fprintf(shown.env.Errs(), "cooper: %s\n", text)
+		}
 	}
 	return opts, err
 }

@@ -30,6 +30,9 @@ type Run struct {
 	// HTTPProxy gives the steps the proxy variables of the environment.
 	HTTPProxy bool
 
+	// Notes are about settings that have no effect on this machine; Options sets them.
+	Notes []string
+
 	allow, securityOpts, ssh []string
 	devices, hostLoopback    []string
 	keepBundle               string
@@ -73,7 +76,8 @@ func (r *Run) RegisterSandbox(f *pflag.FlagSet, whose string) {
 	f.StringSliceVar(&r.CapAdd, "cap-add", nil, "capability for "+whose+" besides the usual ones, or ALL")
 	f.StringSliceVar(&r.CapDrop, "cap-drop", nil, "capability that is taken from "+whose+", or ALL")
 	f.StringArrayVar(&r.securityOpts, "security-opt", nil,
-		"seccomp=unconfined: no system call filter for "+whose+"; no-new-privileges: setuid has no effect")
+		"how "+whose+" are confined: seccomp=FILE (a profile of system calls) or seccomp=unconfined, apparmor=PROFILE, "+
+			"label=type:TYPE, or no-new-privileges (setuid has no effect)")
 	f.StringArrayVarP(&r.Volumes, "volume", "v", nil,
 		"show a directory or file of the host to "+whose+", HOST:TARGET[:ro|:O|:idmap]; O throws away what is written, "+
 			"idmap shows real root's commands the host's owners as their own")
@@ -159,27 +163,9 @@ func (r *Run) entitle(o *build.RunOptions) error {
 	return nil
 }
 
-func (r *Run) secure(o *build.RunOptions) error {
-	for _, opt := range r.securityOpts {
-		name, value := opt, ""
-		if n := strings.IndexAny(opt, "=:"); n >= 0 {
-			name, value = opt[:n], opt[n+1:]
-		}
-		switch {
-		case name == "seccomp" && value == "unconfined":
-			o.NoFilter = true
-		case name == "seccomp":
-			return fmt.Errorf("--security-opt %s: profiles are not supported, only cooper's own filter or none: seccomp=unconfined", opt)
-		case name == "no-new-privileges" && (value == "" || value == "true"):
-			o.NoNewPrivs = true
-		case name == "no-new-privileges" && value == "false", opt == "label=disable", opt == "label:disable",
-			name == "apparmor" && value == "unconfined":
-			// As it is: steps get no label or profile of their own.
-		default:
-			return fmt.Errorf("--security-opt %s is not supported: use seccomp=unconfined or no-new-privileges", opt)
-		}
-	}
-	return nil
+func (r *Run) secure(o *build.RunOptions) (err error) {
+	r.Notes, err = o.Confinement.Set(r.securityOpts)
+	return err
 }
 
 func (r *Run) mount(o *build.RunOptions) (err error) {
