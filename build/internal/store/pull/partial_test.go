@@ -82,7 +82,8 @@ func (o *origin) chunkedImage(t *testing.T, text []byte, change func(*ocispec.De
 	t.Helper()
 	var b bytes.Buffer
 	notes := map[string]string{}
-	z, err := compressor.ZstdCompressor(&b, notes, nil)
+	level := 1 // without one it is the best, of an encoder that takes memory and time for each of these small files
+	z, err := compressor.ZstdCompressor(&b, notes, &level)
 	if err != nil {
 		t.Fatal(err)
 	}
