@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -179,6 +180,38 @@ func TestPacketsLeadOutAndBack(t *testing.T) {
 				t.Errorf("%s: %d of %d bytes came back: %v", host, len(got), size, err)
 			}
 		}
+	}
+}
+
+// TestAStepReachesItsOwnAddressesAtOnce: what isn't for the step itself goes out, and answers to it get lost, as long
+// as the kernel takes to make an address of IPv6 whole.
+func TestAStepReachesItsOwnAddressesAtOnce(t *testing.T) {
+	n := network.New(policy.Policy{})
+	defer func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 40 { // the kernel wins often
+		ns := take(t, n)
+		for _, own := range []netip.Addr{policy.Step4(), policy.Step6()} {
+			c, err := dial(t, ns, "udp", at(own.String(), 9))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if from, err := netip.ParseAddrPort(c.LocalAddr().String()); err != nil || from.Addr() != own {
+				t.Errorf("%s is reached from %s: %v", own, from, err)
+			}
+			_ = c.SetDeadline(time.Now().Add(patience))
+			_, _ = c.Write([]byte("hello"))
+			if _, err := c.Read(make([]byte, 10)); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("%s: %v", own, err)
+			}
+		}
+		leave(t, ns)
+	}
+	if pid := network.GatewayOf(n); pid != 0 {
+		t.Error("what a step sends to itself has gone out")
 	}
 }
 

@@ -172,8 +172,24 @@ func address(addresses []netip.Addr) error {
 		out.attr(unix.RTA_OIF, number(uint32(index)))
 		own.mayFail, out.mayFail = a.Is6(), a.Is6()
 		list = append(list, own, out)
+		if a.Is6() {
+			list = append(list, localRoute(a, index))
+		}
 	}
 	return send(list...)
+}
+
+// localRoute is the request that has an address of IPv6 taken for the namespace's own. The kernel makes such a route by
+// itself, but later, and until then drops what comes for the address. Of two routes the one with the smaller number
+// counts, which is the kernel's.
+func localRoute(a netip.Addr, index int) *request {
+	const later = 1 << 20
+	r := newRequest("make the route to an address", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
+		append([]byte{unix.AF_INET6, byte(a.BitLen()), 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_KERNEL, unix.RT_SCOPE_UNIVERSE,
+			unix.RTN_LOCAL}, number(0)...))
+	r.attr(unix.RTA_DST, a.AsSlice()).attr(unix.RTA_OIF, number(uint32(index))).attr(unix.RTA_PRIORITY, number(later))
+	r.mayFail = true
+	return r
 }
 
 // allow gives every process of the namespace what container engines give it: ports below 1024, and ping without
