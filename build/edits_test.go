@@ -118,9 +118,11 @@ func (on machines) image(t *testing.T, name string, files map[string]string, doc
 	dir := contextOf(t, files)
 	write(t, filepath.Join(dir, "Dockerfile"), dockerfile)
 	date := time.Unix(1_000_000_000, 0)
+	var run build.RunOptions
+	run.Network = "host"
 	for _, s := range on {
 		if _, err := build.Build(t.Context(), s, build.Request{Context: dir, Tags: []string{name}, Timestamp: &date,
-			Run: build.RunOptions{Network: "host"}}); err != nil {
+			Run: run}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,8 +133,9 @@ func newProject(t *testing.T, on machines, e edit) *project {
 	t.Helper()
 	date := time.Unix(1_000_000_000, 0)
 	p := &project{T: t, on: on, dir: contextOf(t, e.files)}
-	p.request = build.Request{Context: p.dir, Timestamp: &date, Run: build.RunOptions{Network: "host"},
+	p.request = build.Request{Context: p.dir, Timestamp: &date,
 		BuildArgs: map[string]*string{}, Contexts: map[string]build.NamedContext{}}
+	p.request.Run.Network = "host"
 	p.write("id", e.name)
 	p.dockerfile(e.dockerfile)
 	if e.begin != nil {

@@ -210,9 +210,9 @@ func innerRows() []importRule {
 			job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
 			mayImport: "build/internal/cache build/internal/confine build/internal/fileop build/internal/rootfs " +
 				"build/internal/rootfs/directories build/internal/source build/internal/sshagent " +
-				"build/internal/stepinput build/internal/store build/internal/store/uses build/outfile " +
-				"build/plan build/progress build/top executor executor/emulator executor/overlay " +
-				"executor/step internal/flock internal/fsys network network/policy userns",
+				"build/internal/stepinput build/internal/stepnet build/internal/store " +
+				"build/internal/store/uses build/outfile build/plan build/progress build/top executor " +
+				"executor/emulator executor/overlay executor/step internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
@@ -293,6 +293,11 @@ func innerRows() []importRule {
 			pkg:       "build/internal/confine",
 			job:       "what --security-opt says of RUN steps: filters of system calls, profiles, labels",
 			mayImport: "executor",
+		},
+		{
+			pkg:       "build/internal/stepnet",
+			job:       "which network a step has, what it is connected with, and what leads nowhere in it",
+			mayImport: "build/internal/store build/plan build/progress executor network network/policy",
 		},
 	}
 }

@@ -36,8 +36,8 @@ func commandRows() []importRule {
 				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
 				"cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd cmd/cooper/internal/kaniko " +
 				"cmd/cooper/internal/logincmd cmd/cooper/internal/manifestcmd cmd/cooper/internal/runcmd " +
-				"cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd internal/fsys internal/guard " +
-				"userns userns/reexec",
+				"cmd/cooper/internal/settings cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd " +
+				"internal/fsys internal/guard userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -255,8 +255,8 @@ func commandRows() []importRule {
 		{
 			pkg: "build/tryout", job: "a command in an image, run by hand: streams, a terminal, the image's settings",
 			mayImport: "build/internal/bases build/internal/console build/internal/rootfs build/internal/runstep " +
-				"build/internal/stepinput build/internal/store/images build/plan build/progress " +
-				"build/session executor imagebuilder",
+				"build/internal/stepinput build/internal/stepnet build/internal/store/images build/plan " +
+				"build/progress build/session executor imagebuilder",
 		},
 		{
 			pkg: "build/pullimage", job: "images from registries into the store: of platforms, all tags",
@@ -290,10 +290,11 @@ func commandRows() []importRule {
 			job: "working containers: made, changed by commands and copies, committed; commands as steps of the cache",
 			mayImport: "build/internal/bases build/internal/cache build/internal/console build/internal/copystep " +
 				"build/internal/inputs build/internal/outputs build/internal/rootfs build/internal/runstep " +
-				"build/internal/source build/internal/stepinput build/internal/store/containers " +
-				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
-				"build/internal/workstate build/plan build/progress build/session build/sourcedate executor " +
-				"imagebuilder imagebuilder/annotation imagebuilder/layer internal/terminal",
+				"build/internal/source build/internal/stepinput build/internal/stepnet " +
+				"build/internal/store/containers build/internal/store/depot build/internal/store/images " +
+				"build/internal/store/snapshot build/internal/workstate build/plan build/progress " +
+				"build/session build/sourcedate executor imagebuilder imagebuilder/annotation " +
+				"imagebuilder/layer internal/terminal",
 		},
 		{
 			pkg: "build/sourcepolicy",

@@ -37,7 +37,7 @@ func TestStepsInAPrivateNetworkReachOnlyWhatIsLetThrough(t *testing.T) {
 		for name, flags := range map[string][]string{
 			"native": nil, "crun": {"--runtime=crun"}, "a map of its own": {"--userns=auto"},
 		} {
-			line := append([]string{"build", "--progress=plain", "--no-cache", "--network=private", "--host-loopback=" + open},
+			line := append([]string{"build", "--progress=plain", "--no-cache", "--host-loopback=" + open},
 				flags...)
 			r := s.cooper(t, append(line, "ctx")...)
 			for what, want := range map[string]bool{

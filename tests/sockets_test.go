@@ -33,7 +33,7 @@ func dialAll(addresses []string) {
 }
 
 // TestStepsDontReachTheHostsAbstractSockets holds docs/security.md's table against each back end: what is the host's
-// loopback is reached by default, abstract sockets are not.
+// loopback is reached where it is asked for, abstract sockets are not.
 func TestStepsDontReachTheHostsAbstractSockets(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -70,8 +70,8 @@ func TestStepsDontReachTheHostsAbstractSockets(t *testing.T) {
 		for _, test := range []struct {
 			flags []string
 			tcp   bool
-		}{{nil, true}, {[]string{"--runtime=crun"}, true}, {[]string{"--runtime=runc"}, true},
-			{[]string{"--network=none"}, false}} {
+		}{{nil, false}, {[]string{"--network=host"}, true}, {[]string{"--network=host", "--runtime=crun"}, true},
+			{[]string{"--network=host", "--runtime=runc"}, true}, {[]string{"--network=none"}, false}} {
 			r := s.cooper(t, append([]string{"build", "--no-cache", "--progress=plain", "ctx"}, test.flags...)...)
 			r.succeeds(t)
 			for _, want := range []string{"unix:" + abstract + ": false", fmt.Sprintf("tcp:%s: %t", port, test.tcp),

@@ -115,10 +115,18 @@ func kernelChecks(f Facts) []Check {
 		of("overlay-volatile", in.Volatile, StatusWarn, "steps don't wait for the disk"),
 		idmap(f),
 		of("proc", in.Proc, StatusFail, "proc can be mounted in a new pid namespace"),
-		of("private-network", in.Network, StatusWarn,
-			"steps can have a network of their own, which cooper itself connects (--network=private)"),
+		of("private-network", in.Network, networkStatus(f),
+			"steps can have a network of their own, which cooper itself connects"),
 		of("seccomp", in.Seccomp, StatusFail, "system call filters can be installed"),
 	}
+}
+
+// networkStatus: builds work where no steps have a private network, or may have another.
+func networkStatus(f Facts) Status {
+	if f.NetworkOptional {
+		return StatusWarn
+	}
+	return StatusFail
 }
 
 func inside(f Facts) Inside {

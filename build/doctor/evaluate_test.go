@@ -98,8 +98,11 @@ func TestEvaluateGivesEachCheckItsStatusAndFix(t *testing.T) {
 		}, StatusWarn, "modprobe fuse", false},
 		{"fuse-overlayfs missing", "fuse-overlayfs", func(f *Facts) { f.Inside.Overlay, f.Fuse.Program = wrong(""), "" },
 			StatusWarn, "apt install fuse-overlayfs", false},
-		{"no network namespaces", "private-network", func(f *Facts) { f.Inside.Network = wrong("modprobe veth") }, StatusWarn,
-			"modprobe veth", true},
+		{"no network namespaces", "private-network", func(f *Facts) { f.Inside.Network = wrong("modprobe veth") }, StatusFail,
+			"modprobe veth", false},
+		{"no network namespaces, and the host's network allowed", "private-network", func(f *Facts) {
+			f.Inside.Network, f.NetworkOptional = wrong("modprobe veth"), true
+		}, StatusWarn, "modprobe veth", true},
 		{"no network helper", "network-helpers", func(f *Facts) { f.Network = nil }, StatusWarn, "apt install", true},
 		{"bad registries.conf", "registries.conf", func(f *Facts) { f.Files = []FileProblem{{"registries.conf", "line 3"}} },
 			StatusWarn, "containers-registries.conf", true},

@@ -42,10 +42,12 @@ type Facts struct {
 
 	Surroundings Surroundings
 	Fuse         Fuse
-	Network      []string // programs of PATH that connect containers without root: pasta, slirp4netns
-	Files        []FileProblem
-	Disk         Disk
-	OtherStore   Outcome // that there is no store of another driver, in which other tools keep their images
+	// NetworkOptional says that steps have a private network only if somebody asks for it, or if it can be.
+	NetworkOptional bool
+	Network         []string // programs of PATH that connect containers without root: pasta, slirp4netns
+	Files           []FileProblem
+	Disk            Disk
+	OtherStore      Outcome // that there is no store of another driver, in which other tools keep their images
 }
 
 // Ranges are the subordinate IDs of the user, or of root's RUN steps.

@@ -27,7 +27,8 @@ const socketsFix = "use Linux 6.12 or newer, with landlock in the kernel's list 
 	"until then keep steps from them with --network=none"
 
 const networkFix = "load the kernel's module veth (modprobe veth), and see that user.max_net_namespaces isn't 0; " +
-	"until then steps have the host's network or none"
+	"until then give builds --network=host, with which steps reach what listens on this machine, or allow that for all: " +
+	"allow-host-when-impossible = true below [network] in cooper.toml"
 
 // Options say what a build would be given.
 type Options struct {
@@ -36,6 +37,8 @@ type Options struct {
 	Stays    bool // builds stay in the namespace they are started in
 	Store    store.Options
 	AuthFile string
+	// NetworkOptional is Facts.NetworkOptional.
+	NetworkOptional bool
 	// Enter runs this program once more, as root of the namespace that builds run in, with these variables, and gives its
 	// status. The program must come to [RunTask] there.
 	Enter func(ctx context.Context, stderr *os.File, env ...string) (int, error)
@@ -48,7 +51,7 @@ func Probe(ctx context.Context, o Options) Facts {
 		Helpers:      reexec.Helpers(),
 		Surroundings: surroundings("/"), Fuse: lookForFuse("/dev/fuse"),
 		Disk: lookAtDisk(o.Store), OtherStore: otherStore(ctx, o.Store), Network: inPath("pasta", "slirp4netns"),
-		Sockets: trySockets(),
+		Sockets: trySockets(), NetworkOptional: o.NetworkOptional,
 	}
 	for _, p := range registry.CheckFiles(o.AuthFile) {
 		f.Files = append(f.Files, FileProblem{p.Name, oneLine(p.Err.Error())})

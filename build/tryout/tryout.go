@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
+	"github.com/cooperbuild/cooper/build/internal/stepnet"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -82,7 +83,7 @@ func Open(ctx context.Context, s *session.Session, req Request) (_ *Tryout, err 
 	if err != nil {
 		return nil, errors.Join(err, end())
 	}
-	op.Network = cmp.Or(req.Run.Network, runstep.DefaultNetwork)
+	op.Network = cmp.Or(req.Run.Network, stepnet.Default)
 
 	roots := rootfs.New(rootfs.Options{
 		Store: d.Store, Progress: req.Progress, Shown: progress.NewAsides(req.Progress),

@@ -10,7 +10,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/console"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
-	"github.com/cooperbuild/cooper/build/internal/runstep"
+	"github.com/cooperbuild/cooper/build/internal/stepnet"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -80,7 +80,7 @@ func (c *Container) Run(ctx context.Context, o Options, command Command, streams
 	}
 	defer func() { err = errors.Join(err, e.close(ctx)) }()
 	op := c.op(command, streams.Terminal)
-	op.Network = cmp.Or(o.Run.Network, runstep.DefaultNetwork)
+	op.Network = cmp.Or(o.Run.Network, stepnet.Default)
 	if o.Cached && !e.shared && !streams.Terminal {
 		exit, err = e.runStep(ctx, op, command, streams)
 	} else {

@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
+	"github.com/cooperbuild/cooper/build/internal/stepnet"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -92,14 +93,14 @@ func TestWhatOnlyReachesTheOutsideIsNotInTheKey(t *testing.T) {
 	// The flag says for all steps what an instruction may say for itself.
 	usual, none := sh("true"), sh("true")
 	usual.Network = ""
-	if key(t, b.room(runstep.Options{Network: "none"}), usual) != key(t, r, none) {
+	if key(t, b.room(onNetwork(stepnet.None)), usual) != key(t, r, none) {
 		t.Error("the network of the flag is another one than that of the instruction")
 	}
-	if key(t, b.room(runstep.Options{}), usual) != key(t, b.room(runstep.Options{Network: "host"}), usual) {
-		t.Error("without a flag the network isn't the host's")
+	if key(t, b.room(runstep.Options{}), usual) != key(t, b.room(onNetwork(stepnet.Host)), usual) {
+		t.Error("without a flag there is no way out")
 	}
 	usual.Network = "default"
-	if key(t, b.room(runstep.Options{Network: "none"}), usual) != first {
+	if key(t, b.room(onNetwork(stepnet.None)), usual) != first {
 		t.Error("the network \"default\" isn't that of the flag")
 	}
 	required, optional := plan.Mount{Type: plan.MountSecret, ID: "a", Target: "/a", Required: true},
@@ -203,4 +204,9 @@ func TestAStepIsRunOnce(t *testing.T) {
 	if text, err = os.ReadFile(filepath.Join(count, "times")); string(text) != "x\nx\n" {
 		t.Errorf("after a change it was run %q times, %v", text, err)
 	}
+}
+
+// onNetwork are options with a network.
+func onNetwork(kind string) runstep.Options {
+	return runstep.Options{Options: stepnet.Options{Network: kind}}
 }

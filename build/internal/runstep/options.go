@@ -11,6 +11,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/confine"
+	"github.com/cooperbuild/cooper/build/internal/stepnet"
 	"github.com/cooperbuild/cooper/executor"
 )
 
@@ -22,16 +23,7 @@ type DNS = executor.DNS
 
 // Options are the options of all RUN steps of a build.
 type Options struct {
-	// Network is the network of steps that don't say: one of the constants; empty is DefaultNetwork.
-	Network string
-	// HostIfImpossible gives steps the host's network in place of a private one where the machine can make none.
-	HostIfImpossible bool
-	// HostNetwork allows RUN --network=host.
-	HostNetwork bool
-	// NetworkNS is the path of the network namespace that SetNetwork was given.
-	NetworkNS string
-	// HostLoopback are the ports of the host's loopback addresses that steps with a private network reach.
-	HostLoopback []uint16
+	stepnet.Options
 	// AddHosts are "name:address" lines for /etc/hosts.
 	AddHosts []string
 	DNS      DNS

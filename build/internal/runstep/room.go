@@ -5,6 +5,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/sshagent"
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
+	"github.com/cooperbuild/cooper/build/internal/stepnet"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/executor"
@@ -33,7 +34,7 @@ type Room struct {
 	clonesDetached func() bool
 	emulate        emulation
 	running        running
-	networks       networks
+	networks       *stepnet.Networks
 	groups         *executor.Groups // what the steps share that are limited
 	// filter gives the system call filter of the steps, nil for the usual one. The first call makes it.
 	filter func() (*executor.Filter, error)
@@ -45,7 +46,7 @@ func New(s Setup) *Room {
 	r := &Room{
 		Setup: s, copies: contextCopies{store: roots.Store, made: map[copyKey]*contextCopy{}},
 		clonesDetached: sync.OnceValue(overlay.ClonesDetached), running: newRunning(roots.Identity.User.ID, roots.Progress),
-		networks: newNetworks(s.Run, roots.Progress),
+		networks: stepnet.New(s.Run.Options, roots.Progress),
 	}
 	r.groups = &executor.Groups{Tell: func(text string) { roots.Progress.Emit(progress.Note{Text: text}) }}
 	r.filter = sync.OnceValues(func() (*executor.Filter, error) {
@@ -56,6 +57,6 @@ func New(s Setup) *Room {
 		return r.Run.Filter(caps)
 	})
 	roots.OnClose(r.copies.close)
-	roots.OnClose(r.networks.own.Close)
+	roots.OnClose(r.networks.Close)
 	return r
 }

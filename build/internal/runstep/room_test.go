@@ -191,7 +191,7 @@ func TestTheKeyHasAllThatAStepCanSeeAndNoSecret(t *testing.T) {
 	for name, o := range map[string]runstep.Options{
 		"secrets": {Secrets: map[string]runstep.Secret{"s": nil}}, "dns": {DNS: runstep.DNS{Search: []string{"x"}}},
 		"proxies": {Proxies: map[string]string{"a": "b"}},
-		"bundle":  {KeepBundle: "/x"}, "network": {Network: "none"}, "read dirs": {ReadDirs: []string{"/"}},
+		"bundle":  {KeepBundle: "/x"}, "network": onNetwork("none"), "read dirs": {ReadDirs: []string{"/"}},
 	} {
 		if key(t, b.room(o), op) != first {
 			t.Errorf("%s: the key is another one", name)

@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/directories"
 	"github.com/cooperbuild/cooper/build/internal/source"
+	"github.com/cooperbuild/cooper/build/internal/stepnet"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/executor"
@@ -53,7 +54,7 @@ func Connected(r *Room, s *plan.Step, op *plan.Run, done func(*plan.Step) *rootf
 	connect func(*executor.Step)) rootfs.Work {
 	network := cmp.Or(op.Network, "default")
 	if network == "default" {
-		network = cmp.Or(r.Run.Network, DefaultNetwork)
+		network = cmp.Or(r.Run.Network, stepnet.Default)
 	}
 	return &work{room: r, call: runCall{step: s, op: op, network: network, done: done, seen: seenContexts{},
 		connect: connect}}
@@ -71,7 +72,7 @@ type work struct {
 func (w *work) shape() *cache.KeyBuilder {
 	r, op := w.room, w.call.op
 	k := r.Inputs.Roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
-	k.Add("network", networkKey(w.call.network)).Add("platform", platforms.Format(op.Platform))
+	k.Add("network", stepnet.Key(w.call.network)).Add("platform", platforms.Format(op.Platform))
 	if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its ID map
 		k.Add("userns", key)
 	}
@@ -206,9 +207,7 @@ func (r *Room) Try(ctx context.Context, t *rootfs.Staged, op *plan.Run, connect 
 
 // run runs a command.
 func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status executor.Status, err error) {
-	if c.network == NetworkPrivate {
-		r.networks.own.Prepare(ctx)
-	}
+	r.networks.Prepare(ctx, c.network)
 	if c.ns, err = r.Inputs.Roots.Namespace(ctx, t, r.need(c)); err != nil {
 		return status, err
 	}
@@ -217,18 +216,19 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 		return status, errors.Join(err, unmount())
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
-	connected, err := r.networks.join(ctx, c.network)
+	connected, err := r.networks.Join(ctx, c.network)
 	if err != nil {
 		return status, err
 	}
-	defer func() { err = errors.Join(err, connected.close()) }()
+	defer func() { err = errors.Join(err, connected.Close()) }()
+	r.networks.Warn(c.op, connected.Kind, r.Run.DNS)
 	step := executor.Step{
-		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), r.Run.proxies(c.op, connected.kind)...),
+		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), r.Run.ProxyEnv(c.op, connected.Kind)...),
 		Cwd: c.op.Cwd, User: c.op.User,
 		Mounts: mounts, Hostname: c.op.Hostname, Security: executor.Security{Insecure: c.op.Insecure},
 		Mapping: c.ns.Mapping, UserNS: c.ns.Joined, Shifted: c.ns.Shifted,
 	}
-	connected.apply(&step)
+	connected.Apply(&step)
 	c.connect(&step)
 
 	for _, f := range c.op.Files {
@@ -246,7 +246,7 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 		return status, err
 	}
 
-	step.AddHosts = append(slices.Clip(step.AddHosts), r.Run.hostNames(connected.kind)...)
+	step.AddHosts = append(slices.Clip(step.AddHosts), r.Run.HostNames(connected.Kind)...)
 	var ended func()
 	step.Started, ended = r.note(c.step, c.op.User)
 	ctx, cancel := r.Run.within(ctx)

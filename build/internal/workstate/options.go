@@ -67,8 +67,11 @@ type Namespace struct {
 	Path string `json:"Path"`
 }
 
+// network is the name of the namespace that NetworkPolicy is about.
+const network = "network"
+
 func usualNamespaces() []Namespace {
-	return []Namespace{{Name: "cgroup", Host: true}, {Name: "ipc"}, {Name: "mount"}, {Name: "network"}, {Name: "pid"},
+	return []Namespace{{Name: "cgroup", Host: true}, {Name: "ipc"}, {Name: "mount"}, {Name: network}, {Name: "pid"},
 		{Name: "user", Host: true}, {Name: "uts"}}
 }
 

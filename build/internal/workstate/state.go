@@ -232,7 +232,7 @@ type Sandbox struct {
 	AddHosts, DNS, DNSSearch, DNSOptions, Limits, Volumes []string
 	ShmSize                                               string
 	CapAdd, CapDrop                                       []string
-	// Network is "host" or "none"; empty: neither was asked for.
+	// Network is "host", "none" or "private"; empty: none of these was asked for.
 	Network string
 }
 
@@ -257,7 +257,10 @@ func (s *State) SetSandbox(b Sandbox) {
 	case "none":
 		s.ConfigureNetwork = NetworkDisabled
 	case "host":
-		s.setNamespace(Namespace{Name: "network", Host: true})
+		s.setNamespace(Namespace{Name: network, Host: true})
+	case "private":
+		s.setNamespace(Namespace{Name: network})
+		s.ConfigureNetwork = NetworkEnabled
 	}
 }
 
@@ -282,8 +285,13 @@ func (s *State) Sandbox() Sandbox {
 			b.CapDrop = append(b.CapDrop, name)
 		}
 	}
-	if s.ConfigureNetwork == NetworkDisabled {
+	switch {
+	case s.ConfigureNetwork == NetworkDisabled:
 		b.Network = "none"
+	case slices.ContainsFunc(s.Namespaces, func(n Namespace) bool { return n.Name == network && n.Host }):
+		b.Network = "host"
+	case s.ConfigureNetwork == NetworkEnabled:
+		b.Network = "private"
 	}
 	return b
 }

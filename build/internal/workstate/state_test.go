@@ -113,8 +113,15 @@ func TestSettingsOfCommandsAreKept(t *testing.T) {
 	if diff := cmp.Diff(want, parse(t, text).Sandbox()); diff != "" {
 		t.Error(diff)
 	}
-	if limits := parse(t, theirs(t)).Sandbox().Limits; len(limits) > 0 {
-		t.Errorf("the usual limits count: %q", limits)
+	kept := parse(t, theirs(t)).Sandbox()
+	if len(kept.Limits) > 0 || kept.Network != "" {
+		t.Errorf("what is usual counts: %q, %q", kept.Limits, kept.Network)
+	}
+	for _, network := range []string{"", "none", "host", "private"} {
+		s := New(Base{}, ocispec.Platform{}, now)
+		if s.SetSandbox(Sandbox{Network: network}); s.Sandbox().Network != network {
+			t.Errorf("%q became %q", network, s.Sandbox().Network)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/doctor"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/settings"
 	"github.com/cooperbuild/cooper/userns"
 )
 
@@ -46,10 +47,15 @@ func runDoctor(cmd *cobra.Command, env command.Env, store build.StoreOptions, au
 	if doctor.Task() != "" {
 		return doctor.RunTask(cmd.Context(), store)
 	}
+	set, err := command.Settings()
+	if err != nil {
+		return err
+	}
 	who, _ := userns.ThisProcess() // what can't be read is missed by what is tried
 	var stopped error
 	facts := doctor.Probe(cmd.Context(), doctor.Options{
 		Process: who, Stays: env.Stays(), Store: store, AuthFile: authFile,
+		NetworkOptional: set.Text(settings.NetworkDefault) != "private" || set.Is(settings.NetworkAllowHost),
 		Enter: func(ctx context.Context, stderr *os.File, vars ...string) (int, error) {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)

@@ -157,7 +157,7 @@ func TestWrongCommandLinesEndWithTheirStatusAndSayWhatWouldHelp(t *testing.T) {
 		"build --network=mynet DIR":                                          "--network=mynet: must be default, private, none, host or ns:PATH",
 		"build --network=slirp4netns:mtu=1 DIR":                              "cooper starts no slirp4netns: private gives steps a network",
 		"build --network=container:a DIR":                                    "ns:/proc/PID/ns/net is the network of a process",
-		"build --host-loopback=80 DIR":                                       "--host-loopback is for --network=private",
+		"build --network=none --host-loopback=80 DIR":                        "--host-loopback is for steps in a private network",
 		"build --network=private --host-loopback=0 DIR":                      "--host-loopback=0: must be a port",
 		"build --cgroup-parent=../x DIR":                                     "--cgroup-parent=../x: must not have .. in it",
 		"build --memory=lots DIR":                                            "--memory=lots: must be a size, such as 64m",

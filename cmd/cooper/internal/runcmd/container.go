@@ -14,7 +14,6 @@ import (
 	"github.com/cooperbuild/cooper/build/tryout"
 	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
-	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/workcmd"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
@@ -207,9 +206,6 @@ func (o *runOptions) containerOptions(ctx context.Context, env command.Env, c *w
 
 // usual gives what other tools write in another way the form that it has here.
 func (o *runOptions) usual() {
-	if o.sandbox.Network == "private" {
-		o.sandbox.Network = stepflags.NetworkDefault
-	}
 	for i, v := range o.sandbox.Volumes {
 		o.sandbox.Volumes[i] = absolute(v)
 	}

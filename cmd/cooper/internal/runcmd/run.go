@@ -54,8 +54,8 @@ isn't used there, standard input is the command's, and it has a terminal of its 
 In an image, COMMAND is given to the entry point, or is the program where the image has none. cooper is no container
 manager: what the command writes to the image's files is gone when it ends, and there are no ports, no restarts and no
 commands in the background (podman run has them, on the same store).
-The command is process 1, as it is in a container: signals that it doesn't handle don't reach it. It is in the host's
-network unless --network=none says otherwise, so that what it listens on is open on the host.
+The command is process 1, as it is in a container: signals that it doesn't handle don't reach it. It has a
+network of its own: what it listens on is open on the host with --network=host only.
 
 With -t the command has a terminal of its own, and Ctrl-C goes to it; without, SIGINT, SIGTERM and SIGHUP are handed on
 to a command that handles them, and end any other.
@@ -121,7 +121,8 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.pull, "pull", "missing", "fetch the image: always, missing, newer or never")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing of the fetching of the image")
 	f.StringVar(&o.sandbox.Network, "network", stepflags.NetworkDefault,
-		"network of the command: private (one of its own with a way out), none, ns:PATH, or host or default, which are the host's")
+		"network of the command: private (one of its own with a way out), none, ns:PATH, host, or default, which is private "+
+			"unless cooper.toml says otherwise")
 	o.sandbox.RegisterSandbox(f, "the command")
 	o.userns.RegisterFor(f, "the command")
 	o.registries.AddRetries(f, "to pull")

@@ -27,7 +27,7 @@ type row struct {
 // rows is the table of all keys, in the order of the documentation.
 func rows() []row {
 	return []row{
-		{NetworkDefault, oneOf("private", "host", "none"), "host",
+		{NetworkDefault, oneOf("private", "host", "none"), "private",
 			"the [network](network.md) of RUN steps, and of what `cooper run` runs, where no flag says another: `--network=default`"},
 		{NetworkAllowHost, boolean(), "false",
 			"whether steps that would have a private network have the host's, with a warning, where this machine can't make a " +

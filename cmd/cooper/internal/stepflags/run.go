@@ -45,9 +45,9 @@ type Run struct {
 func (r *Run) Register(f *pflag.FlagSet) {
 	f.StringVar(&r.Network, "network", NetworkDefault,
 		"network of RUN steps: private (one of their own with a way out), none, host, which also allows RUN --network=host, "+
-			"ns:PATH, or default, which is the host's")
+			"ns:PATH, or default, which is private unless cooper.toml says otherwise")
 	f.StringSliceVar(&r.hostLoopback, "host-loopback", nil,
-		"port of this machine's loopback address that RUN steps reach at host.docker.internal with --network=private")
+		"port of this machine's loopback address that RUN steps in a private network reach at host.docker.internal")
 	r.RegisterSandbox(f, "RUN steps")
 	f.BoolVar(&r.HTTPProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
 	f.StringArrayVar(&r.Secrets, "secret", nil,

@@ -24,28 +24,62 @@ func options(t *testing.T, flags ...string) (build.RunOptions, error) {
 	return r.Options()
 }
 
+// configure has cooper.toml say something.
+func configure(t *testing.T, text string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "cooper.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("COOPER_CONFIG", file)
+}
+
+func TestSettingsStandForAFlagThatIsNotGiven(t *testing.T) {
+	configure(t, "[network]\ndefault = \"host\"\nallow-host-when-impossible = true\n")
+	for line, want := range map[string]struct {
+		network          string
+		allowed, instead bool
+	}{
+		"":                  {network: "host", instead: true},
+		"--network=default": {network: "host", instead: true},
+		"--network=private": {network: "private"},
+		"--network=host":    {network: "host", allowed: true},
+	} {
+		o, err := options(t, strings.Fields(line)...)
+		if o.Network != want.network || o.HostNetwork != want.allowed || o.HostIfImpossible != want.instead || err != nil {
+			t.Errorf("%s: %+v, %v", line, o, err)
+		}
+	}
+	configure(t, "network = 1")
+	if _, err := options(t); err == nil {
+		t.Error("a wrong file was passed over")
+	}
+}
+
 func TestFlagsAboutStepsBecomeOptions(t *testing.T) {
 	t.Setenv("SSH_AUTH_SOCK", "/agent")
+	configure(t, "")
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := build.RunOptions{Network: "host", Agents: map[string][]string{}}
+	base := build.RunOptions{Agents: map[string][]string{}}
+	base.Network = "private"
 	with := func(change func(*build.RunOptions)) build.RunOptions {
 		o := base
 		change(&o)
 		return o
 	}
 	for line, want := range map[string]build.RunOptions{
-		"":                  base,
-		"--network=default": base,
-		"--network=private --host-loopback=80,8080": with(func(o *build.RunOptions) {
-			o.Network, o.HostLoopback = "private", []uint16{80, 8080}
-		}),
-		"--network=bridge":     with(func(o *build.RunOptions) { o.Network = "private" }),
-		"--network=ns:/x/../y": with(func(o *build.RunOptions) { o.Network, o.NetworkNS = "ns", "/y" }),
-		"--network=host":       with(func(o *build.RunOptions) { o.HostNetwork = true }),
-		"--network=none":       with(func(o *build.RunOptions) { o.Network = "none" }),
+		"":                                  base,
+		"--network=default":                 base,
+		"--network=private":                 base,
+		"--network=bridge":                  base,
+		"--host-loopback=80,8080":           with(func(o *build.RunOptions) { o.HostLoopback = []uint16{80, 8080} }),
+		"--network=host --host-loopback=80": {},
+		"--network=ns:/x/../y":              with(func(o *build.RunOptions) { o.Network, o.NetworkNS = "ns", "/y" }),
+		"--network=host":                    with(func(o *build.RunOptions) { o.Network, o.HostNetwork = "host", true }),
+		"--network=none":                    with(func(o *build.RunOptions) { o.Network = "none" }),
 		"--allow=network.host,security.insecure": with(func(o *build.RunOptions) {
 			o.HostNetwork, o.Insecure = true, true
 		}),

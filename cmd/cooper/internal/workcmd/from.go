@@ -83,7 +83,9 @@ func (o *fromOptions) addSandbox(f *pflag.FlagSet) {
 	f.StringArrayVarP(&b.Volumes, "volume", "v", nil, "show a directory of the host to commands, HOST:TARGET[:ro]")
 	f.StringSliceVar(&b.CapAdd, "cap-add", nil, "capability for commands besides the usual ones, or ALL")
 	f.StringSliceVar(&b.CapDrop, "cap-drop", nil, "capability that is taken from commands, or ALL")
-	f.StringVar(&o.network, "network", "", "network of commands: none, or host, private or default, which are the host's")
+	f.StringVar(&o.network, "network", "",
+		"network of commands: private (one of their own with a way out), none, host, or default, which is private unless "+
+			"cooper.toml says otherwise")
 	f.StringVar(&o.isolation, "isolation", "", "native, oci, chroot or rootless: cooper's own sandbox is used with all")
 	for name, to := range map[string]*string{"ipc": &o.ipc, "pid": &o.pid, "uts": &o.uts, "cgroupns": &o.cgroupns,
 		"userns": &o.userns} {
@@ -108,9 +110,9 @@ func (o *fromOptions) configure(s *working.State) error {
 			"namespace\nhint: cooper run --userns gives a command one below that", o.userns)
 	}
 	switch o.network {
-	case "none", "host", "":
+	case "none", "host", "private", "":
 		o.sandbox.Network = o.network
-	case "private", "default":
+	case "default":
 	default:
 		return command.Usagef("--network=%s: must be host, private, default or none", o.network)
 	}
