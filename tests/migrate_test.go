@@ -101,6 +101,27 @@ func TestTheCommandsForKanikosUsersWork(t *testing.T) {
 	})
 }
 
+func TestTheCommandsForBuildahsUsersWork(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		n := newNewcomer(t, m)
+		n.env = append(n.env, "PATH="+n.path("home/.local/bin")+":"+n.path("bin")+":"+os.Getenv("PATH"))
+		if count := n.lines(t, "migrate-from-buildah.md"); count < 23 {
+			t.Errorf("there are %d commands", count)
+		}
+		n.run(t, "skopeo", "inspect", "--cert-dir", n.path("certs"), "docker://"+n.registry+"/team/greeter:all")
+	})
+}
+
+func TestTheCommandsForPodmansUsersWork(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		n := newNewcomer(t, m)
+		if count := n.lines(t, "migrate-from-podman.md"); count < 18 {
+			t.Errorf("there are %d commands", count)
+		}
+		n.run(t, "skopeo", "inspect", "--cert-dir", n.path("certs"), "docker://"+n.registry+"/team/app:1")
+	})
+}
+
 // template reads a file of contrib/ci.
 func template(t *testing.T, name string, into any) {
 	t.Helper()

@@ -83,7 +83,7 @@ func TestLayersHideWhatIsBelowThem(t *testing.T) {
 func TestManyWhiteoutsTakeOnePass(t *testing.T) {
 	t.Parallel()
 	var below, above []string
-	for n := range 100_000 {
+	for n := range 30_000 {
 		below, above = append(below, "d"+strconv.Itoa(n)+"/"), append(above, ".wh.d"+strconv.Itoa(n))
 	}
 	files := tree{}

@@ -39,6 +39,17 @@ func SplitPlaces(d dialect.Dialect, tags []string) (names []string, places []exp
 	return names, places, nil
 }
 
+// FilePlace is the file or directory that a text names in podman's words, such as oci-archive:FILE; is tells whether it
+// does.
+func FilePlace(text string) (spec export.Spec, is bool, err error) {
+	transport, rest, found := strings.Cut(text, ":")
+	if !found || !slices.Contains([]string{"dir", "docker-archive", "oci", "oci-archive"}, transport) {
+		return spec, false, nil
+	}
+	spec, err = placeOf(transport, rest)
+	return spec, true, err
+}
+
 // placeOf is the output that a transport and what follows it name.
 func placeOf(transport, rest string) (export.Spec, error) {
 	if transport == "docker" {

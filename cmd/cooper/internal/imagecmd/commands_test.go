@@ -61,6 +61,10 @@ func TestWrongCommandLinesAreRefusedBeforeAnythingIsDone(t *testing.T) {
 		"pull -a oci:dir":             "oci:dir is a file: --all-tags and several platforms are for registries",
 		"pull UPPER":                  `image name "UPPER"`,
 		"pull --platform=a/b/c/d a":   "--platform",
+		"push a docker-daemon:a":      "cooper speaks with no daemon",
+		"push a oci:":                 "oci:: ",
+		"push --digestfile f a dir:d": "--digestfile is for registries",
+		"push a docker://UPPER":       "UPPER",
 		"diff a":                      "diff takes two images, got 1 words",
 		"diff --format=xml a b":       "--format=xml: must be text or json",
 	} {

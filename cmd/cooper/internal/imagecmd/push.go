@@ -1,16 +1,20 @@
 package imagecmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/build/archives"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -25,6 +29,9 @@ type pushOptions struct {
 	command.RegistryFlags
 	digestFile, progress string
 	store                build.StoreOptions
+	// to are the registries that the image goes to, files the files and directories.
+	to    []string
+	files []export.Spec
 }
 
 // NewPushCmd makes the command push.
@@ -35,7 +42,8 @@ func NewPushCmd(env command.Env) *cobra.Command {
 		Short: "Push an image of the local store to registries",
 		Long: `Push an image of the local store, or an index with its images, to registries.
 
-IMAGE is a name or an ID. Each DESTINATION is REGISTRY/NAME[:TAG]; without one the image goes where its name says.
+IMAGE is a name or an ID. Each DESTINATION is REGISTRY/NAME[:TAG], or a file or directory in podman's words:
+oci-archive:FILE, docker-archive:FILE, oci:DIR or dir:DIR; without one the image goes where its name says.
 Blobs that a registry has are not sent, and those that another repository of it has are mounted. Layers of a base image
 leave as they were pulled. The tag comes last: it never leads to an image that isn't there whole.
 The digest of each manifest is printed on standard output, progress on standard error.`,
@@ -50,12 +58,7 @@ The digest of each manifest is printed on standard output, progress on standard 
 			case o.allTags && len(args) > 1:
 				return command.Usagef("--all-tags takes one argument, got %d", len(args))
 			}
-			for _, name := range args[1:] {
-				if err := build.CheckPushName(name); err != nil {
-					return command.Usage(err)
-				}
-			}
-			return nil
+			return o.places(args[1:])
 		},
 		RunE:              func(cmd *cobra.Command, args []string) error { return runPush(cmd, env, &o, args) },
 		ValidArgsFunction: imagenames.Complete(&o.store, 1),
@@ -80,10 +83,50 @@ The digest of each manifest is printed on standard output, progress on standard 
 	return cmd
 }
 
+// places reads where the image goes.
+func (o *pushOptions) places(given []string) error {
+	o.to, o.files = nil, nil
+	for _, text := range given {
+		spec, isFile, err := buildflags.FilePlace(text)
+		switch {
+		case strings.HasPrefix(text, "docker-daemon:"):
+			return command.Usagef("%s: cooper speaks with no daemon\nhint: cooper save IMAGE | docker load", text)
+		case err != nil:
+			return command.Usagef("%s: %w", text, err)
+		case isFile:
+			o.files = append(o.files, spec)
+		default:
+			if err := build.CheckPushName(text); err != nil {
+				return command.Usage(err)
+			}
+			o.to = append(o.to, text)
+		}
+	}
+	if len(o.files) > 0 && o.digestFile != "" {
+		return command.Usagef("--digestfile is for registries\nhint: cooper inspect --format '{{.Digest}}' IMAGE")
+	}
+	return nil
+}
+
+// save writes the image to the files among its destinations.
+func (o *pushOptions) save(ctx context.Context, s *build.Session, req build.PushRequest) error {
+	for _, spec := range o.files {
+		if spec.Type == export.TypeOCI {
+			spec.Compression, spec.Level, spec.Force = req.Spec.Compression, req.Spec.Level, req.Spec.Force
+		}
+		err := archives.Save(ctx, s, archives.SaveRequest{Images: []string{req.Image}, Names: spec.Names, Spec: spec,
+			Platform: req.Platform, Progress: req.Progress})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // request makes a request of the flags; every error is a usage error.
 func (o *pushOptions) request(args []string) (build.PushRequest, error) {
 	req := build.PushRequest{
-		Image: args[0], To: args[1:], AllTags: o.allTags,
+		Image: args[0], To: o.to, AllTags: o.allTags,
 		Spec: export.Spec{Type: export.TypeRegistry, Compression: export.Compression(o.compression), Force: o.force,
 			Push: &export.PushSpec{}},
 	}
@@ -133,7 +176,11 @@ func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string)
 	renderer := progress.New(mode, env.Stderr)
 	req.Progress = renderer
 	s := build.NewSession(build.SessionOptions{Store: telling(o.store, renderer), Registry: reach})
-	res, err := build.Push(cmd.Context(), s, req)
+	err = o.save(cmd.Context(), s, req)
+	var res build.Pushed
+	if err == nil && (len(o.to) > 0 || len(o.files) == 0) {
+		res, err = build.Push(cmd.Context(), s, req)
+	}
 	if err := errors.Join(imagenames.Finish(s, err, args[0]), renderer.Close()); err != nil {
 		return err
 	}
