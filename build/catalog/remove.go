@@ -24,6 +24,8 @@ type RemoveRequest struct {
 	// Force removes an image given by its ID or digest even if it has several names, and ignores images that don't
 	// exist.
 	Force bool
+	// Ignore ignores images that don't exist.
+	Ignore bool
 	// Done is called after each removal of a name or an image; nil: nothing is.
 	Done func(Removed)
 }
@@ -50,7 +52,7 @@ func Remove(ctx context.Context, s *session.Session, req RemoveRequest) error {
 
 // missing is the error for a request where there is no store; nil: the request needs no image to exist.
 func missing(req RemoveRequest) error {
-	if req.Force || len(req.Images) == 0 {
+	if req.Force || req.Ignore || len(req.Images) == 0 {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", req.Images[0], images.ErrNoImage)
@@ -88,7 +90,7 @@ func (r *remover) remove(ctx context.Context) (err error) {
 			return errors.Join(append(errs, err)...)
 		}
 		err := r.one(ctx, name)
-		if r.Force && errors.Is(err, images.ErrNoImage) {
+		if (r.Force || r.Ignore) && errors.Is(err, images.ErrNoImage) {
 			err = nil
 		}
 		errs = append(errs, err)

@@ -29,10 +29,15 @@ type Platform struct {
 func (p *Platform) Register(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.List, "platform", nil,
 		"platforms to build for, OS/ARCH[/VARIANT][,...]; of several an index is made (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
-	f.StringVar(&p.os, "os", "", "operating system to build for, in place of --platform")
-	f.StringVar(&p.arch, "arch", "", "architecture to build for, in place of --platform")
+	p.RegisterParts(f, "to build for")
 	f.BoolVar(&p.all, "all-platforms", false, "build for all platforms that the base images are there for")
-	f.StringVar(&p.variant, "variant", "", "variant of the architecture to build for, such as v7")
+}
+
+// RegisterParts adds the flags for parts of a platform; what says what is done for the platform.
+func (p *Platform) RegisterParts(f *pflag.FlagSet, what string) {
+	f.StringVar(&p.os, "os", "", "operating system "+what+", in place of --platform")
+	f.StringVar(&p.arch, "arch", "", "architecture "+what+", in place of --platform")
+	f.StringVar(&p.variant, "variant", "", "variant of the architecture "+what+", such as v7")
 }
 
 // given tells whether there are parts.

@@ -65,8 +65,10 @@ func TestWrongCommandLinesAreRefusedBeforeAnythingIsDone(t *testing.T) {
 		"push a oci:":                 "oci:: ",
 		"push --digestfile f a dir:d": "--digestfile is for registries",
 		"push a docker://UPPER":       "UPPER",
-		"diff a":                      "diff takes two images, got 1 words",
-		"diff --format=xml a b":       "--format=xml: must be text or json",
+		"pull --arch=arm64 --platform=linux/arm64 a": "contradict each other",
+		"images --json -q":                           "give one of them",
+		"diff a":                                     "diff takes two images, got 1 words",
+		"diff --format=xml a b":                      "--format=xml: must be text or json",
 	} {
 		err := execute(strings.Fields(line)...)
 		if usage := new(command.UsageError); !errors.As(err, usage) || !strings.Contains(err.Error(), want) {

@@ -20,10 +20,10 @@ import (
 
 // imagesOptions are the flags of images.
 type imagesOptions struct {
-	all, quiet, noTrunc, digests, noHeading bool
-	filters                                 []string
-	sort, format                            string
-	store                                   build.StoreOptions
+	all, quiet, json, noTrunc, digests, noHeading bool
+	filters                                       []string
+	sort, format                                  string
+	store                                         build.StoreOptions
 }
 
 func newImagesCmd(env command.Env) *cobra.Command {
@@ -68,6 +68,7 @@ A --format is json or a Go template for each line, with headings and columns if 
 	f.BoolVarP(&o.noHeading, "noheading", "n", false, "no line with headings")
 	f.StringVar(&o.sort, "sort", "created", "by what to sort: "+strings.Join(catalog.SortKeys(), ", "))
 	f.StringVar(&o.format, "format", "", "json, a Go template, or table and a template")
+	f.BoolVar(&o.json, "json", false, "short for --format json")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
@@ -102,6 +103,9 @@ func (o *imagesOptions) listOptions(args []string) (catalog.ListOptions, error) 
 	if !slices.Contains(catalog.SortKeys(), o.sort) {
 		return catalog.ListOptions{}, command.Usagef("--sort=%s: must be one of %s", o.sort,
 			strings.Join(catalog.SortKeys(), ", "))
+	}
+	if o.json && o.format == "" {
+		o.format = "json"
 	}
 	if o.quiet && o.format != "" {
 		return catalog.ListOptions{}, command.Usagef("--quiet and --format: give one of them\nhint: --format '{{.ID}}'")

@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/archives"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/pullimage"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 	"github.com/cooperbuild/cooper/imagebuilder/reference"
@@ -22,7 +23,7 @@ import (
 // pullOptions are the flags of pull.
 type pullOptions struct {
 	allTags, quiet   bool
-	platforms        []string
+	platform         buildflags.Platform
 	policy, progress string
 	command.RegistryFlags
 	store build.StoreOptions
@@ -58,8 +59,11 @@ The ID of each image is printed on standard output, progress on standard error.`
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.allTags, "all-tags", "a", false, "pull all tags of the repository")
-	f.StringArrayVar(&o.platforms, "platform", nil,
+	f.StringArrayVar(&o.platform.List, "platform", nil,
 		"platforms to pull the image of, OS/ARCH[/VARIANT][,...] (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
+	o.platform.RegisterParts(f, "to pull the image of")
+	command.AcceptSwitches(f, "disable-content-trust", "remove-signatures")
+	command.Refuse(f, "encrypted images are not read: skopeo copy --decryption-key puts them into the store", "decryption-key")
 	f.StringVar(&o.policy, "policy", string(build.PullAlways), "when to ask registries: always, missing, newer or never")
 	o.AddRetries(f, "to pull")
 	o.Add(f)
@@ -79,7 +83,7 @@ func (o *pullOptions) check(args []string) error {
 	}
 	for _, name := range args {
 		transport, _ := fileOf(name)
-		if transport != "" && (o.allTags || len(o.platforms) > 1) {
+		if transport != "" && (o.allTags || len(o.platform.List) > 1) {
 			return command.Usagef("%s is a file: --all-tags and several platforms are for registries", name)
 		}
 		if transport != "" {
@@ -108,15 +112,13 @@ func fileOf(name string) (transport, rest string) {
 
 // wanted are the platforms that flags or the environment say.
 func (o *pullOptions) wanted() ([]ocispec.Platform, error) {
-	texts := o.platforms
-	if preset := os.Getenv("DOCKER_DEFAULT_PLATFORM"); len(texts) == 0 && preset != "" {
-		texts = []string{preset}
+	const preset = "DOCKER_DEFAULT_PLATFORM"
+	if text := os.Getenv(preset); len(o.platform.List) == 0 && text != "" {
+		o.platform.List, o.platform.From = []string{text}, preset
 	}
-	all, err := build.ParsePlatforms(texts)
-	if err != nil {
-		return nil, command.Usage(err)
-	}
-	return all, nil
+	var req build.Request
+	err := o.platform.Apply(&req)
+	return req.Platforms, err
 }
 
 func runPull(ctx context.Context, env command.Env, o *pullOptions, args []string) error {

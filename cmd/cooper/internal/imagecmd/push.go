@@ -15,6 +15,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/archives"
+	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
@@ -24,6 +25,7 @@ import (
 type pushOptions struct {
 	allTags, quiet, force bool
 	removeSignatures      bool
+	uncompressed, remove  bool
 	platform, format      string
 	compression, level    string
 	command.RegistryFlags
@@ -74,6 +76,12 @@ The digest of each manifest is printed on standard output, progress on standard 
 		"compress layers of base images anew that were pulled compressed otherwise")
 	f.StringVar(&o.digestFile, "digestfile", "", "write the digest of the manifest to this file")
 	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "push no signatures, which is always so")
+	f.BoolVarP(&o.uncompressed, "disable-compression", "D", false, "the same as --compression-format=uncompressed")
+	f.BoolVar(&o.remove, "rm", false, "remove the image from the store when it is pushed")
+	command.AcceptSwitches(f, "compress", "disable-content-trust")
+	command.Refuse(f, "cooper makes no signatures: skopeo copy makes them", "sign-by", "sign-by-sigstore",
+		"sign-by-sigstore-private-key", "sign-passphrase-file")
+	command.Refuse(f, "cooper doesn't encrypt images: skopeo copy does", "encryption-key", "encrypt-layer")
 	o.AddRetries(f, "to push")
 	o.Add(f)
 	command.AddStoreFlags(f, &o.store)
@@ -130,6 +138,9 @@ func (o *pushOptions) request(args []string) (build.PushRequest, error) {
 		Spec: export.Spec{Type: export.TypeRegistry, Compression: export.Compression(o.compression), Force: o.force,
 			Push: &export.PushSpec{}},
 	}
+	if o.uncompressed {
+		req.Spec.Compression = export.Uncompressed
+	}
 	if o.level != "" {
 		level, err := strconv.Atoi(o.level)
 		if err != nil || level == 0 {
@@ -180,6 +191,9 @@ func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string)
 	var res build.Pushed
 	if err == nil && (len(o.to) > 0 || len(o.files) == 0) {
 		res, err = build.Push(cmd.Context(), s, req)
+	}
+	if err == nil && o.remove {
+		err = catalog.Remove(cmd.Context(), s, catalog.RemoveRequest{Images: args[:1]})
 	}
 	if err := errors.Join(imagenames.Finish(s, err, args[0]), renderer.Close()); err != nil {
 		return err

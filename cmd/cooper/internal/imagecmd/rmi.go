@@ -15,8 +15,8 @@ import (
 
 // rmiOptions are the flags of rmi.
 type rmiOptions struct {
-	all, prune, force bool
-	store             build.StoreOptions
+	all, prune, force, ignore bool
+	store                     build.StoreOptions
 }
 
 func newRmiCmd(env command.Env) *cobra.Command {
@@ -51,6 +51,7 @@ holds for other builds; cooper prune removes the latter.`,
 		"remove what an ID or a digest names with all its names; images that aren't there are no error")
 	f.BoolVarP(&o.prune, "prune", "p", false, "remove the images without a name, but for those of cooper's cache")
 	f.BoolVarP(&o.all, "all", "a", false, "remove all images, but for those of cooper's cache")
+	f.BoolVarP(&o.ignore, "ignore", "i", false, "images that aren't there are no error")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
@@ -62,7 +63,7 @@ func runRmi(ctx context.Context, env command.Env, o *rmiOptions, args []string) 
 	s := imagenames.Open(o.store)
 	return imagenames.Finish(s,
 		RemoveImages(ctx, env, s, catalog.RemoveRequest{Images: args, All: o.all, Dangling: o.prune,
-			Force: o.force}), args...)
+			Force: o.force, Ignore: o.ignore}), args...)
 }
 
 // RemoveImages removes images and prints what goes.

@@ -70,6 +70,8 @@ The password is asked for on the terminal, or read from standard input with --pa
 	f := cmd.Flags()
 	f.StringVarP(&o.username, "username", "u", "", "user name (default: it is asked for)")
 	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
+	f.BoolP("verbose", "v", false, "without effect")
+	f.Lookup("verbose").Hidden = true
 	f.BoolVar(&o.getLogin, "get-login", false, "print the user name that is kept for the registry")
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of the registry")
 	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")

@@ -265,23 +265,9 @@ func newManifestPushCmd(env command.Env) *cobra.Command {
 	cmd.Long = `Push a manifest list and its images to registries, as cooper push does. Each DESTINATION is REGISTRY/NAME[:TAG]; without
 one the list goes where its name says. All images of the list are pushed.`
 	cmd.Example = "  cooper manifest push app:1 registry.example.com/team/app:1"
-	var all, rm bool
 	f := cmd.Flags()
-	f.BoolVar(&all, "all", true, "push all images of the list, which is always so")
-	f.BoolVar(&rm, "rm", false, "remove the list from the store when it is pushed")
-	push := cmd.RunE
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := push(cmd, args); err != nil || !rm {
-			return err
-		}
-		var o manifestOptions
-		o.store.Root, _ = f.GetString("root")
-		o.store.RunRoot, _ = f.GetString("runroot")
-		o.store.Driver = f.Lookup("storage-driver").Value.String()
-		o.store.DriverOptions, _ = f.GetStringArray("storage-opt")
-		s := imagenames.Open(o.store)
-		return imagenames.Finish(s, catalog.Remove(cmd.Context(), s, catalog.RemoveRequest{Images: args[:1]}), args[0])
-	}
+	f.Bool("all", true, "push all images of the list, which is always so")
+	f.Lookup("rm").Usage = "remove the list from the store when it is pushed"
 	return cmd
 }
 
