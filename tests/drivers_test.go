@@ -86,7 +86,8 @@ func TestDriversGiveTheSameLayers(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.write(t, "busybox/Contract", contractFile)
-				args := append([]string{"-f", "busybox/Contract", "-o", "type=oci,dest=app.tar", "-t", "app", "--root",
+				args := append([]string{"-f", "busybox/Contract", "-o", "type=oci,compression=uncompressed,dest=app.tar", "-t",
+					"app", "--root",
 					s.path("store"),
 					"--runroot", s.path("runroot"), "--metadata-file", "meta"}, d.args...)
 				id := s.build(t, append(args, "busybox")...)

@@ -99,7 +99,8 @@ func TestHostileDockerfiles(t *testing.T) {
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, out)
 				}
-				r := s.cooper(t, "build", "--no-cache", "--progress=plain", "-o", "type=oci,dest=app.tar", "ctx")
+				r := s.cooper(t, "build", "--no-cache", "--progress=plain", "-o", "type=oci,compression=uncompressed,dest=app.tar",
+					"ctx")
 				if (r.Code != 0) != c.fails || (c.fails && r.Code != 1) {
 					t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))
 				}
@@ -190,7 +191,7 @@ func TestHostileArchive(t *testing.T) {
 				}
 				s.write(t, "ctx/x.tar", archive.String())
 				s.write(t, "ctx/Containerfile", "FROM scratch\nADD x.tar /a/b/c/\n")
-				r := s.cooper(t, "build", "-o", "type=oci,dest=app.tar", "ctx")
+				r := s.cooper(t, "build", "-o", "type=oci,compression=uncompressed,dest=app.tar", "ctx")
 				if r.Code != 0 && r.Code != 1 || strings.Contains(r.Stderr, "goroutine ") {
 					t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))
 				}

@@ -51,7 +51,7 @@ func TestOddLayersOfARegistry(t *testing.T) {
 		const steps = "\nRUN test $(cat /hard) = below -a $(stat -c %u:%g:%a /hard) = 3:4:640 -a $(cat /twice) = second -a $(cat /first) = first -a ! -e /gone\n"
 		other := newSite(t, m)
 		other.write(t, "ctx/Containerfile", "FROM "+name+steps)
-		other.build(t, "--tls-verify=false", "-t", "app", "-o", "type=oci,dest=app.tar", "ctx")
+		other.build(t, "--tls-verify=false", "-t", "app", "-o", "type=oci,compression=uncompressed,dest=app.tar", "ctx")
 		if l := mustLayout(t,
 			other.path("app.tar")); l.image.RootFS.DiffIDs[len(l.image.RootFS.DiffIDs)-1] != digest.FromBytes(archive.Bytes()) {
 			t.Errorf("the layer is not the one that was pulled: %v", l.image.RootFS.DiffIDs)

@@ -62,7 +62,7 @@ func TestRegistry(t *testing.T) {
 		if r := other.cooper(t, "build", "ctx"); r.Code == 0 {
 			t.Error("a registry without TLS was used without being told to")
 		}
-		other.build(t, "--tls-verify=false", "-t", "app", "-o", "type=oci,dest=app.tar", "ctx")
+		other.build(t, "--tls-verify=false", "-t", "app", "-o", "type=oci,compression=uncompressed,dest=app.tar", "ctx")
 		l := mustLayout(t, other.path("app.tar"))
 		base := mustLayout(t, s.path("base.tar"))
 		for i, id := range base.image.RootFS.DiffIDs {

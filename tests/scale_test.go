@@ -187,7 +187,7 @@ func TestOddNames(t *testing.T) {
 		s.write(t, "ctx/Containerfile",
 			"FROM base\nCOPY odd /odd\nRUN cp -a /odd /inside\nCOPY [\"odd/a space\", \"odd/ leading\", \"/two words/\"]\n"+
 				"FROM base\nCOPY --from=0 /inside /again\nCOPY --from=0 [\"/two words\", \"/two words\"]\n")
-		s.build(t, "-t", "odd", "-o", "type=oci,dest=app.tar", "ctx")
+		s.build(t, "-t", "odd", "-o", "type=oci,compression=uncompressed,dest=app.tar", "ctx")
 		files := mustFiles(t, s.path("app.tar"))
 		for _, n := range names {
 			if e, ok := files["again/"+n]; !ok || e.Header.Size != int64(len("content of "+n)) {

@@ -80,7 +80,7 @@ func TestASquashLeavesNoTraceAndIsCached(t *testing.T) {
 		base := len(s.describe(t, "base").RootFS.Layers)
 		s.write(t, "ctx/Containerfile", squashedFile)
 		for _, flag := range []string{"--squash", "--squash-all"} {
-			id := s.build(t, flag, "-t", "app", "-o", "type=oci,dest=app.tar", "ctx")
+			id := s.build(t, flag, "-t", "app", "-o", "type=oci,compression=uncompressed,dest=app.tar", "ctx")
 			l := mustLayout(t, s.path("app.tar"))
 			text, err := l.listing()
 			if err != nil {

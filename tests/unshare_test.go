@@ -19,7 +19,7 @@ func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
 	}
 	s.write(t, "busybox/Map",
 		busyboxfile+"RUN for f in uid_map gid_map; do while read a b c; do echo $a $b $c; done </proc/self/$f; done >/map\n")
-	s.build(t, "-f", "busybox/Map", "-o", "type=oci,dest=map.tar", "busybox")
+	s.build(t, "-f", "busybox/Map", "-o", "type=oci,compression=uncompressed,dest=map.tar", "busybox")
 	want := mustFiles(t, s.path("map.tar"))["map"].Head
 	if got := s.cooper(t, "unshare", "cat", "/proc/self/uid_map", "/proc/self/gid_map"); got.Code != 0 || want == "" ||
 		strings.Join(strings.Fields(got.Stdout), " ") != strings.Join(strings.Fields(want), " ") {
@@ -40,7 +40,7 @@ func TestUnshareIsTheNamespaceOfABuild(t *testing.T) {
 	}
 	// Modes count from the namespace that is there.
 	r0 := s.cooper(t, "unshare", suite.cooper, "build", "--no-cache", "--progress=plain", "--uidmap=0:7:2", "-f",
-		"busybox/Map", "-o", "type=oci,dest=map.tar", "busybox")
+		"busybox/Map", "-o", "type=oci,compression=uncompressed,dest=map.tar", "busybox")
 	if got := strings.Join(strings.Fields(mustFiles(t, s.path("map.tar"))["map"].Head), " "); r0.Code != 0 ||
 		got != "0 7 2 0 7 2" {
 		t.Errorf("a build in it with a map: status %d, maps %q\n%s", r0.Code, got, tail(r0.Stderr))
