@@ -7,7 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sort"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -117,7 +118,7 @@ func (d *dirHash) add(e hashEntry) {
 
 // sum digests attributes and entries, in the order of names.
 func (d *dirHash) sum() hashSum {
-	sort.Slice(d.entries, func(a, b int) bool { return d.entries[a].name < d.entries[b].name })
+	slices.SortFunc(d.entries, func(a, b hashEntry) int { return strings.Compare(a.name, b.name) })
 	h := blake3.New()
 	buf := appendXattrs(nil, d.xattrs)
 	for _, e := range d.entries {

@@ -167,11 +167,11 @@ func TestStatCache(t *testing.T) {
 	if got := digest(OpenStatCache(path)); got == want {
 		t.Error("a file with a new change time was taken from the cache")
 	}
-	damageEachPart(t, path)
+	damageEachPart(t, path, &st)
 }
 
 // damageEachPart changes single bytes of the file, and cuts it; it must be as good as empty then.
-func damageEachPart(t *testing.T, path string) {
+func damageEachPart(t *testing.T, path string, st *unix.Stat_t) {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	check(t, err)
@@ -180,9 +180,11 @@ func damageEachPart(t *testing.T, path string) {
 			text[:at]} {
 			check(t, os.WriteFile(path, bad, 0o600))
 			c := OpenStatCache(path)
-			c.read()
-			if len(c.records) != 0 {
+			if _, ok := c.lookup(st); ok {
 				t.Fatalf("a file damaged at %d was read", at)
+			}
+			if records, _ := c.known.all(); len(records) != 0 {
+				t.Fatalf("a file damaged at %d has %d records", at, len(records))
 			}
 		}
 	}
@@ -213,8 +215,8 @@ func TestStatCacheDropsWhatIsntUsed(t *testing.T) {
 	if _, ok := c.lookup(st(2 * maxUnused)); !ok {
 		t.Error("the newest entry is lost")
 	}
-	if n := len(c.records) / recordSize; n != maxUnused+2 {
-		t.Errorf("%d records", n)
+	if records, _ := c.known.all(); len(records) != maxUnused+2 {
+		t.Errorf("%d records", len(records))
 	}
 }
 

@@ -10,26 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/flock"
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// The cache file: magic, generation (4 bytes), number of records (8), records sorted by key, BLAKE3 of all that. A
-// record is device, inode, size, mtime, ctime (8 bytes each, times in ns), digest (32), the generation it was last used
-// in (4) and 4 bytes of padding. Numbers are big-endian.
 const (
-	cacheMagic  = "cooperstat1\n"
-	cacheHeader = len(cacheMagic) + 4 + 8
-	keySize     = 5 * 8
-	recordSize  = keySize + 32 + 4 + 4
 	// maxRecords is how many records the cache may have (80 MB). Those that were used last are kept.
 	maxRecords = 1 << 20
 	// maxUnused is the number of saves after which a record that wasn't used is dropped.
@@ -53,11 +43,8 @@ type StatCache struct {
 	// from is the file as it was when it was read; nil: there was none, or it can't be told.
 	from os.FileInfo
 
-	// records are the records of the file, in its encoding. used tells for each, by its index, whether this process used
-	// it.
-	records    []byte
-	generation uint32
-	used       []atomic.Bool
+	// known are the records of the file; nil: there are none.
+	known *statPages
 
 	mu    sync.Mutex
 	fresh map[statKey]hashSum
@@ -88,23 +75,13 @@ func (c *StatCache) lookup(st *unix.Stat_t) (hashSum, bool) {
 	}
 	c.load.Do(c.read)
 	key := cacheKey(st)
-	if n, ok := c.find(key); ok {
-		c.used[n].Store(true)
-		return hashSum(c.records[n*recordSize+keySize:]), true
+	if sum, ok := c.known.use(key); ok {
+		return sum, true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sum, ok := c.fresh[key]
 	return sum, ok
-}
-
-// find gives the number of a record of the file.
-func (c *StatCache) find(key statKey) (n int, ok bool) {
-	count := len(c.records) / recordSize
-	n = sort.Search(count, func(n int) bool {
-		return bytes.Compare(c.records[n*recordSize:n*recordSize+keySize], key[:]) >= 0
-	})
-	return n, n < count && bytes.Equal(c.records[n*recordSize:n*recordSize+keySize], key[:])
 }
 
 // insert adds the digest of a file, unless the file changed less than racyTime before began, when reading it began.
@@ -129,29 +106,19 @@ func (c *StatCache) insert(st *unix.Stat_t, sum hashSum, began time.Time) {
 	}
 }
 
-// read loads the file.
+// read opens the file.
 func (c *StatCache) read() {
 	// A file is replaced as a whole, so that what is read of an open one belongs together.
 	f, err := os.Open(c.path)
 	if err != nil {
 		return
 	}
-	defer f.Close()
-	if c.from, err = f.Stat(); err != nil {
-		return
+	if c.from, err = f.Stat(); err == nil {
+		c.known = openPages(f)
 	}
-	text, err := io.ReadAll(f)
-	if err != nil || len(text) < cacheHeader+len(hashSum{}) || string(text[:len(cacheMagic)]) != cacheMagic {
-		return
+	if c.known == nil {
+		_ = f.Close() // nothing was written
 	}
-	body, sum := text[:len(text)-len(hashSum{})], hashSum(text[len(text)-len(hashSum{}):])
-	records := body[cacheHeader:]
-	count := binary.BigEndian.Uint64(body[cacheHeader-8:])
-	if count > maxRecords || len(records) != int(count)*recordSize || blake3.Sum256(body) != sum {
-		return
-	}
-	c.generation = binary.BigEndian.Uint32(body[len(cacheMagic):])
-	c.records, c.used = records, make([]atomic.Bool, count)
 }
 
 // Save writes the cache if it has new records, with those that others have saved since it was read. Records that no
@@ -164,7 +131,7 @@ func (c *StatCache) Save(ctx context.Context) (err error) {
 	c.load.Do(c.read)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.fresh) == 0 && !c.staleMarks() {
+	if len(c.fresh) == 0 && (c.known == nil || !c.known.stale.Load()) {
 		return nil
 	}
 
@@ -178,7 +145,7 @@ func (c *StatCache) Save(ctx context.Context) (err error) {
 		latest = c.merged()
 	}
 	// The file isn't synced: if a crash damages it, its checksum fails and the cache counts as empty.
-	if err := fsys.Replace(c.path, latest.encode(latest.generation+1), fsys.ReplaceOptions{}); err != nil {
+	if err := fsys.Replace(c.path, latest.encode(latest.generation()+1), fsys.ReplaceOptions{}); err != nil {
 		return fmt.Errorf("save file digests: %w", err)
 	}
 	return nil
@@ -207,7 +174,15 @@ func (c *StatCache) replaced() bool {
 	// sets that.
 	header := make([]byte, cacheHeader)
 	_, err = io.ReadFull(f, header)
-	return err != nil || binary.BigEndian.Uint32(header[len(cacheMagic):]) != c.generation
+	return err != nil || generationIn(header) != c.generation()
+}
+
+// generation is that of the file that was read.
+func (c *StatCache) generation() uint32 {
+	if c.known == nil {
+		return 0
+	}
+	return c.known.generation
 }
 
 // merged reads the file again, and adds to what is in it the records that are new here and those that were used.
@@ -215,14 +190,13 @@ func (c *StatCache) merged() *StatCache {
 	latest := OpenStatCache(c.path)
 	latest.load.Do(latest.read)
 	add := func(key statKey, sum hashSum) {
-		if n, ok := latest.find(key); ok {
-			latest.used[n].Store(true)
-			return
+		if _, ok := latest.known.use(key); !ok {
+			latest.fresh[key] = sum
 		}
-		latest.fresh[key] = sum
 	}
-	for n := range c.used {
-		if record := c.records[n*recordSize:]; c.used[n].Load() {
+	records, used := c.known.all()
+	for n, record := range records {
+		if used[n] {
 			add(statKey(record), hashSum(record[keySize:]))
 		}
 	}
@@ -232,25 +206,14 @@ func (c *StatCache) merged() *StatCache {
 	return latest
 }
 
-// staleMarks reports whether a record was used whose mark is older than markEvery generations.
-func (c *StatCache) staleMarks() bool {
-	for n := range c.used {
-		if c.used[n].Load() && c.generation-lastUse(c.records[n*recordSize:]) > markEvery {
-			return true
-		}
-	}
-	return false
-}
-
-func lastUse(record []byte) uint32 { return binary.BigEndian.Uint32(record[keySize+32:]) }
-
 // encode gives the content of the whole file.
 func (c *StatCache) encode(generation uint32) []byte {
-	records := make([][]byte, 0, len(c.used)+len(c.fresh))
-	for n := range c.used {
-		record := c.records[n*recordSize:][:recordSize]
-		if c.used[n].Load() {
-			binary.BigEndian.PutUint32(record[keySize+32:], generation)
+	known, used := c.known.all()
+	records := make([][]byte, 0, len(known)+len(c.fresh))
+	for n, record := range known {
+		if used[n] {
+			record = binary.BigEndian.AppendUint32(slices.Clone(record[:keySize+32]), generation)
+			record = append(record, 0, 0, 0, 0)
 		}
 		if generation-lastUse(record) <= maxUnused {
 			records = append(records, record)
@@ -269,14 +232,5 @@ func (c *StatCache) encode(generation uint32) []byte {
 	}
 
 	slices.SortFunc(records, func(a, b []byte) int { return bytes.Compare(a[:keySize], b[:keySize]) })
-	out := make([]byte, 0, cacheHeader+len(records)*recordSize+len(hashSum{}))
-	out = append(out, cacheMagic...)
-	out = binary.BigEndian.AppendUint32(out, generation)
-	out = binary.BigEndian.AppendUint64(out, uint64(len(records)))
-	for _, record := range records {
-		out = append(out, record...)
-	}
-
-	sum := blake3.Sum256(out)
-	return append(out, sum[:]...)
+	return encodePages(generation, records)
 }

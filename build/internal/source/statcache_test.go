@@ -135,3 +135,60 @@ func TestASaveThatHasToWaitEndsWithItsContext(t *testing.T) {
 		t.Errorf("the file: %v", err)
 	}
 }
+
+// TestOnlyPagesThatAreAskedForAreRead: a cache has the records of all contexts, and a build wants its own.
+func TestOnlyPagesThatAreAskedForAreRead(t *testing.T) {
+	t.Parallel()
+	const files = 20*pageRecords + 7
+	path := filepath.Join(t.TempDir(), "stat")
+	full := OpenStatCache(path)
+	for n := range files {
+		full.insert(oldFile(2*n), hashSum{byte(n), byte(n >> 8)}, time.Now())
+	}
+	check(t, full.Save(t.Context()))
+
+	c := OpenStatCache(path)
+	if _, ok := c.lookup(oldFile(0)); !ok {
+		t.Error("the first file is unknown")
+	}
+	read := 0
+	for n := range c.known.pages {
+		if c.known.pages[n].Load() != nil {
+			read++
+		}
+	}
+	if read == 0 || read > 6 { // those on the way to one of 21
+		t.Errorf("%d pages of %d were read", read, len(c.known.pages))
+	}
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			for n := range files {
+				if sum, ok := c.lookup(oldFile(2 * n)); !ok || sum != (hashSum{byte(n), byte(n >> 8)}) {
+					t.Errorf("file %d has %x, %v", n, sum, ok)
+				}
+				if _, ok := c.lookup(oldFile(2*n + 1)); ok {
+					t.Errorf("a file after %d is known", n)
+				}
+			}
+		})
+	}
+	group.Wait()
+
+	text, err := os.ReadFile(path)
+	check(t, err)
+	text[cacheHeader+pageSize*15]++ // of a page that the first ones don't need
+	check(t, os.WriteFile(path, text, 0o600))
+	damaged := OpenStatCache(path)
+	if _, ok := damaged.lookup(oldFile(2 * 15 * pageRecords)); ok {
+		t.Error("a record of a damaged page is known")
+	}
+	if _, ok := damaged.lookup(oldFile(0)); ok {
+		t.Error("a record is known after a page was found damaged")
+	}
+	damaged.insert(oldFile(1), hashSum{1}, time.Now())
+	check(t, damaged.Save(t.Context()))
+	if got := known(t, path, 3); fmt.Sprint(got) != "[1]" {
+		t.Errorf("after a damaged file there are %v", got)
+	}
+}
