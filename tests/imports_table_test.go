@@ -52,8 +52,9 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
 			mayImport: "build build/archives build/catalog build/compare build/export build/outfile build/progress " +
-				"build/pullimage build/working cmd/cooper/internal/command cmd/cooper/internal/imagenames " +
-				"cmd/cooper/internal/workcmd imagebuilder/reference internal/terminal",
+				"build/pullimage build/working cmd/cooper/internal/buildflags cmd/cooper/internal/command " +
+				"cmd/cooper/internal/imagenames cmd/cooper/internal/workcmd imagebuilder/reference " +
+				"internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper/internal/logincmd", job: "login and logout",

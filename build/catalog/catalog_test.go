@@ -173,7 +173,8 @@ func TestAStoreThatIsNotThereHasNoImagesAndIsNotMade(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	for _, req := range []RemoveRequest{{Images: []string{"app"}, Force: true}, {All: true}, {Dangling: true}} {
+	for _, req := range []RemoveRequest{{Images: []string{"app"}, Force: true}, {Images: []string{"app"}, Ignore: true},
+		{All: true}, {Dangling: true}} {
 		if err := Remove(t.Context(), s, req); err != nil {
 			t.Errorf("%+v: %v", req, err)
 		}
