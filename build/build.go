@@ -79,6 +79,7 @@ func (e environment) build(ctx context.Context, set settings) (res Result, err e
 	places := shared.New(ctx, shared.Options{
 		From: set.sources(), To: set.CacheTo, Registry: e.session.Registry().Options(), Spool: e.spool,
 		Pull: shared.Puller(e.depot.Pull, e.identity.Process), Progress: set.Progress, Shown: e.asides,
+		Nested: e.identity.Process != nil,
 	})
 	defer places.Close()
 	df, err := contexts.ReadMain(ctx)
@@ -151,7 +152,8 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	}
 	if err := from.shared.Save(ctx, shared.SaveOptions{
 		Met: met.All(), Records: r.cache, Layer: shared.LayersOf(e.depot.Store), Keep: blobs.For, Origins: e.depot.Images,
-		Retries: e.session.Registry().Retries,
+		Retries: e.session.Registry().Retries, OpenMount: e.depot.Store.Parts().Uses.OpenMount,
+		Secrets: set.Run.SecretValues(),
 	}); err != nil {
 		return Result{}, true, err
 	}

@@ -55,7 +55,7 @@ func innerRows() []importRule {
 		},
 		{
 			pkg: "build/internal/store/uses", job: "what is written down of uses, running builds and removals",
-			mayImport: "internal/flock internal/fsys",
+			mayImport: "internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/store/scratch", job: "temporary directories that outlive no process",
@@ -261,10 +261,10 @@ func innerRows() []importRule {
 			pkg: "build/internal/shared",
 			job: "caches that other machines fill: an index of records and its blobs, in a registry or a directory",
 			mayImport: "build/export build/internal/cache build/internal/objects build/internal/outputs " +
-				"build/internal/push build/internal/rootfs build/internal/store build/internal/store/pull " +
-				"build/plan build/progress build/registry build/registry/content build/sharedcache " +
-				"imagebuilder/reference internal/flock internal/fsys internal/guard internal/printable " +
-				"userns",
+				"build/internal/parcel build/internal/push build/internal/rootfs build/internal/store " +
+				"build/internal/store/pull build/internal/store/uses build/plan build/progress " +
+				"build/registry build/registry/content build/sharedcache imagebuilder/reference " +
+				"internal/flock internal/fsys internal/guard internal/printable userns",
 		},
 		{
 			pkg:       "build/internal/workstate",
@@ -298,6 +298,11 @@ func innerRows() []importRule {
 			pkg:       "build/internal/stepnet",
 			job:       "which network a step has, what it is connected with, and what leads nowhere in it",
 			mayImport: "build/internal/store build/plan build/progress executor network network/policy",
+		},
+		{
+			pkg:       "build/internal/parcel",
+			job:       "directories in blobs and back: how the content of a cache mount travels",
+			mayImport: "build/internal/store/unpack build/registry/content imagebuilder/layer internal/guard",
 		},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -42,21 +43,21 @@ func keys(t Type, writes bool) []string {
 	}
 	has = append([]string{"type"}, has...)
 	if writes {
-		has = append(has, "mode", "ignore-error", "compression", "compression-level", "force-compression",
+		has = append(has, "mode", "mounts", "ignore-error", "compression", "compression-level", "force-compression",
 			"oci-mediatypes", "image-manifest")
 	}
 	return has
 }
 
-// secret are the keys whose values no error shows.
-const secret = " access_key_id secret_access_key session_token token ghtoken url url_v2 endpoint_url "
+// hiddenKeys are the keys whose values no error shows.
+const hiddenKeys = " access_key_id secret_access_key session_token token ghtoken url url_v2 endpoint_url "
 
 // hidden is the value of a flag without its secrets.
 func hidden(text string) string {
 	fields := strings.Split(text, ",")
 	for i, field := range fields {
 		key, value, is := strings.Cut(field, "=")
-		if name := strings.ToLower(strings.Trim(key, " \"")); is && value != "" && strings.Contains(secret, " "+name+" ") {
+		if name := strings.ToLower(strings.Trim(key, " \"")); is && value != "" && strings.Contains(hiddenKeys, " "+name+" ") {
 			fields[i] = key + "=***"
 		}
 	}
@@ -128,3 +129,25 @@ func (s *Spec) fillService(values map[string]string) (err error) {
 	}
 	return nil
 }
+
+// fillMounts sets which cache mounts are written.
+func (s *Spec) fillMounts(values map[string]string) error {
+	text, given := values["mounts"]
+	if !given {
+		return nil
+	}
+	for id := range strings.SplitSeq(text, ",") {
+		switch id = strings.TrimSpace(id); id {
+		case "":
+			return fmt.Errorf("mounts=%s: must be all, or IDs of cache mounts with commas between them", text)
+		case "all":
+			s.AllMounts = true
+		default:
+			s.Mounts = append(s.Mounts, id)
+		}
+	}
+	return nil
+}
+
+// TakesMount tells whether the content of a cache mount is written, by its ID.
+func (s Spec) TakesMount(id string) bool { return s.AllMounts || slices.Contains(s.Mounts, id) }

@@ -64,6 +64,9 @@ type Spec struct {
 
 	// Min leaves out the steps of stages that only give files to the image.
 	Min bool
+	// Mounts are the IDs of cache mounts whose content is written, too; AllMounts has those of all that the build uses.
+	Mounts    []string
+	AllMounts bool
 	// IgnoreError makes a warning of an error.
 	IgnoreError bool
 	// Packing says how layers are compressed.
@@ -116,13 +119,18 @@ func parse(text, flag string, writes bool) (all []Spec, err error) {
 		}
 		return all, nil
 	}
-	values := map[string]string{}
+	values, last := map[string]string{}, ""
 	for _, field := range fields {
 		key, value, is := strings.Cut(field, "=")
+		if mounts, begun := values["mounts"]; !is && begun && last == "mounts" {
+			values["mounts"] = mounts + "," + field // the list of IDs goes on
+			continue
+		}
 		if !is {
 			return nil, fmt.Errorf("%q is no KEY=VALUE", field)
 		}
-		values[strings.ToLower(strings.TrimSpace(key))] = value
+		last = strings.ToLower(strings.TrimSpace(key))
+		values[last] = value
 	}
 	s, err := place(values, writes)
 	return []Spec{s}, err
@@ -173,6 +181,9 @@ func place(values map[string]string, writes bool) (Spec, error) {
 		}
 	}
 	if err := s.fillPlace(values, writes); err != nil {
+		return s, err
+	}
+	if err := s.fillMounts(values); err != nil {
 		return s, err
 	}
 	switch mode := values["mode"]; mode {

@@ -57,6 +57,9 @@ type Options struct {
 	// Owners translates the owner found on disk to container IDs; nil: they are the same. Its error is returned with the
 	// path.
 	Owners func(uid, gid uint32) (containerUID, containerGID uint32, err error)
+	// Skip tells whether [Read] leaves a file out, and all below it, by its name, as LargeFile has it, and mode; nil:
+	// nothing is left out.
+	Skip func(name string, mode uint32) (bool, error)
 	// Date replaces modification times; nil: they stay as they are.
 	Date *Date
 	// ParentRoot holds the attributes of "/" in the parent layer. The stream has an entry "./" only if the layer's own

@@ -159,6 +159,11 @@ func (r *reader) child(ctx context.Context, n fsys.Dirent) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	if r.o.Skip != nil {
+		if skip, err := r.skips(n.Name); skip || err != nil {
+			return err
+		}
+	}
 	if strings.HasPrefix(n.Name, tree.WhiteoutPrefix) {
 		return fmt.Errorf("read %q: %w", r.full(n.Name), ErrReservedName)
 	}
@@ -173,6 +178,15 @@ func (r *reader) child(ctx context.Context, n fsys.Dirent) error {
 		return fmt.Errorf("stat %q: %w", r.full(n.Name), err)
 	}
 	return r.stated(ctx, n.Name, &st, r.subtree)
+}
+
+// skips asks whether a name of the directory being visited is left out.
+func (r *reader) skips(name string) (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(r.dirs.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return false, fmt.Errorf("stat %q: %w", r.full(name), err)
+	}
+	return r.o.Skip(r.full(name), st.Mode)
 }
 
 // stated emits a name that st describes; below emits the contents if it is a directory.

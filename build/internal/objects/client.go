@@ -82,7 +82,8 @@ func (c *client) send(ctx context.Context, call call) (*http.Response, error) {
 			return nil, context.Cause(ctx)
 		}
 		status := new(StatusError)
-		if try == tries || errors.As(err, &status) && !status.passes() || errors.Is(err, errNever) || errors.Is(err, errStalled) {
+		if try == tries || errors.As(err, &status) && !status.passes() || errors.Is(err, errNever) ||
+			errors.Is(err, errStalled) {
 			return nil, err
 		}
 		pause := c.first<<(try-1) + rand.N(c.first+1) //nolint:gosec // the pause needs no secrecy

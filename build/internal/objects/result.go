@@ -21,7 +21,8 @@ const (
 func resultOf(path string, d ocispec.Descriptor) []byte {
 	var sum, file, result []byte
 	sum = protowire.AppendString(protowire.AppendTag(sum, digestHash, protowire.BytesType), d.Digest.Encoded())
-	sum = protowire.AppendVarint(protowire.AppendTag(sum, digestSize, protowire.VarintType), uint64(d.Size)) //nolint:gosec // a size
+	sum = protowire.AppendVarint(protowire.AppendTag(sum, digestSize, protowire.VarintType),
+		uint64(d.Size))
 	file = protowire.AppendString(protowire.AppendTag(file, filePath, protowire.BytesType), path)
 	file = protowire.AppendBytes(protowire.AppendTag(file, fileDigest, protowire.BytesType), sum)
 	return protowire.AppendBytes(protowire.AppendTag(result, resultFiles, protowire.BytesType), file)
@@ -42,7 +43,8 @@ func firstFile(result []byte) (ocispec.Descriptor, error) {
 		return ocispec.Descriptor{}, err
 	}
 	_, size, err := field(sum, digestSize)
-	d := ocispec.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, string(hash)), Size: int64(size)} //nolint:gosec // it is verified
+	d := ocispec.Descriptor{Digest: digest.NewDigestFromEncoded(digest.SHA256, string(hash)),
+		Size: int64(size)}
 	return d, errors.Join(err, d.Digest.Validate())
 }
 

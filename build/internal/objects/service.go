@@ -33,10 +33,10 @@ const (
 	block = 64 << 20
 )
 
-// service is the cache service of GitHub Actions, version 2. Its entries never change, and of those whose name begins in
-// one way it finds the latest. So each head is an entry with the next number, and a number that is taken already says
-// that there was another writer. Which entries a job finds is the service's to say: those of its own branch, and of the
-// branches that it came from.
+// service is the cache service of GitHub Actions, version 2. Its entries never change, and of those whose name begins
+// in one way it finds the latest. So each head is an entry with the next number, and a number that is taken already
+// says that there was another writer. Which entries a job finds is the service's to say: those of its own branch, and
+// of the branches that it came from.
 type service struct {
 	api, files *client
 	base       string
@@ -193,7 +193,7 @@ func (s *service) upload(ctx context.Context, to string, size int64, from io.Rea
 	var list bytes.Buffer
 	list.WriteString(`<?xml version="1.0" encoding="utf-8"?><BlockList>`)
 	for at := int64(0); at < size; at += block {
-		id := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(at))) //nolint:gosec // not negative
+		id := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(at)))
 		n := min(block, size-at)
 		if err := s.files.put(ctx, call{method: http.MethodPut, url: part("comp", "block", "blockid", id), size: n,
 			body: io.NewSectionReader(from, at, n)}); err != nil {

@@ -47,7 +47,8 @@ func TestRequestsAreSignedAsTheExamplesOfAWS(t *testing.T) {
 
 func TestWhoAsksIsFoundInVariablesAndFiles(t *testing.T) {
 	home := t.TempDir()
-	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE",
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+		"AWS_PROFILE",
 		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE",
 		"AWS_SHARED_CREDENTIALS_FILE", "NETRC"} {
 		t.Setenv(name, "")
@@ -70,9 +71,11 @@ func TestWhoAsksIsFoundInVariablesAndFiles(t *testing.T) {
 		env  map[string]string
 		want account
 	}{
-		"files":   {want: account{keys{"fileid", "filesecret", ""}, "eu-file-1", ""}},
-		"profile": {env: map[string]string{"AWS_PROFILE": "team"}, want: account{keys{"teamid", "teamsecret", "teamtoken"}, "eu-team-1", "https://s3.test"}},
-		"variables": {env: map[string]string{"AWS_ACCESS_KEY_ID": "envid", "AWS_SECRET_ACCESS_KEY": "envsecret", "AWS_REGION": "eu-env-1"},
+		"files": {want: account{keys{"fileid", "filesecret", ""}, "eu-file-1", ""}},
+		"profile": {env: map[string]string{"AWS_PROFILE": "team"}, want: account{keys{"teamid", "teamsecret", "teamtoken"},
+			"eu-team-1", "https://s3.test"}},
+		"variables": {env: map[string]string{"AWS_ACCESS_KEY_ID": "envid", "AWS_SECRET_ACCESS_KEY": "envsecret",
+			"AWS_REGION": "eu-env-1"},
 			want: account{keys{"envid", "envsecret", ""}, "eu-env-1", ""}},
 		"spec": {spec: sharedcache.Bucket{AccessKeyID: "id", SecretAccessKey: "s", SessionToken: "t", Region: "r"},
 			env: map[string]string{"AWS_ACCESS_KEY_ID": "envid"}, want: account{keys{"id", "s", "t"}, "r", ""}},

@@ -138,7 +138,8 @@ func TestALargeBlobComesInBlocks(t *testing.T) {
 	if err := s.Put(t.Context(), d, bytes.NewReader(text)); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := content.ReadAll(t.Context(), objects.Fetcher{Blobs: s}, d, 1<<30); err != nil || !bytes.Equal(got, text) {
+	got, err := content.ReadAll(t.Context(), objects.Fetcher{Blobs: s}, d, 1<<30)
+	if err != nil || !bytes.Equal(got, text) {
 		t.Error(len(got), err)
 	}
 }

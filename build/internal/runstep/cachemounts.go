@@ -29,20 +29,30 @@ type cacheDirs struct {
 	open map[cache.Key]*os.File
 }
 
+// MountSource has the content of cache mounts that other machines have used.
+type MountSource interface {
+	// Fill fills the empty directory of a mount, by the key that it has on every machine; false: nobody has it, or it
+	// could not be had, and the directory may hold a part of it.
+	Fill(ctx context.Context, key cache.Key, id, dir string) bool
+	// Used is told of a mount that a step uses: its keys on every machine and on this one, the number of its directory and
+	// its ID.
+	Used(key, local cache.Key, number, id string)
+}
+
 // openCaches opens and locks the directories of a step's cache mounts. release is never nil.
 func (r *Room) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, release func() error, err error) {
 	dirs = cacheDirs{map[int]cache.Key{}, map[cache.Key]*os.File{}}
 	release = func() error { return nil }
-	wanted := map[cache.Key]plan.Mount{}
+	wanted, travels := map[cache.Key]plan.Mount{}, map[cache.Key]cache.Key{}
 	for i, m := range c.op.Mounts {
 		if m.Type != plan.MountCache {
 			continue
 		}
-		key, err := r.cacheKey(ctx, m, c)
+		everywhere, key, err := r.cacheKeys(ctx, m, c)
 		if err != nil {
 			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
 		}
-		dirs.keys[i] = key
+		dirs.keys[i], travels[key] = key, everywhere
 		if first, ok := wanted[key]; ok {
 			m, m.Sharing = first, stricter(first.Sharing, m.Sharing)
 		}
@@ -58,8 +68,11 @@ func (r *Room) openCaches(ctx context.Context, c runCall) (dirs cacheDirs, relea
 		}
 		release = joined(release, joined(unlock, dir.Close))
 		dirs.open[key] = dir
-		if err := r.fillCacheDir(ctx, dir, m, c); err != nil {
+		if err := r.fillCacheDir(ctx, dir, mountOf{m, travels[key]}, c); err != nil {
 			return dirs, release, fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		if r.Mounts != nil {
+			r.Mounts.Used(travels[key], key, filepath.Base(dir.Name()), m.ID)
 		}
 	}
 
@@ -82,27 +95,29 @@ func (d cacheDirs) mount(i int, m plan.Mount) executor.Mount {
 		ReadOnly: m.ReadOnly}
 }
 
-// cacheKey gives the key of a mount's cache directory: a digest of its ID, its initial content and its owner.
-func (r *Room) cacheKey(ctx context.Context, m plan.Mount, c runCall) (cache.Key, error) {
+// cacheKeys give the keys of a mount's cache directory: a digest of its ID, its initial content and its owner, which is
+// the same on every machine, and one that says as well whose host IDs the files on this machine have.
+func (r *Room) cacheKeys(ctx context.Context, m plan.Mount, c runCall) (everywhere, here cache.Key, err error) {
 	// Without a place the step would see nobody as the owner.
 	if err := r.Inputs.Roots.Identity.CheckPlace(c.ns, m.UID, m.GID); err != nil {
-		return "", err
+		return "", "", err
 	}
 	key := cache.NewKey("mount").Add("id", m.ID)
 	if m.From.Kind != plan.InputNone {
 		id, err := r.Inputs.Of(m.From, c.done).Identity(ctx)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		key.Add("from", id, m.Source)
 	}
 	if owner := ownerText(m); m.Owned && owner != ownerText(plan.Mount{Mode: defaultCacheMode}) {
 		key.Add("owner", owner) // another user couldn't use the files in it
 	}
+	everywhere = key.Key()
 	if owners := c.ns.OnDisk(); owners != "" {
 		key.Add("userns", owners)
 	}
-	return key.Key(), nil
+	return everywhere, key.Key(), nil
 }
 
 // lockCacheDir opens and locks a cache directory by its sharing mode: shared with other steps (shared), after other
@@ -141,41 +156,57 @@ func (r *Room) lockCacheDir(ctx context.Context, key cache.Key, m plan.Mount, c 
 	}
 }
 
-// fillCacheDir gives a new cache directory its initial content and its owner. It locks the directory only meanwhile, so
-// that other steps wait for that and no longer: steps themselves may use locks on the directory.
-func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m plan.Mount, c runCall) (err error) {
-	marker := dir.Name() + uses.MadeSuffix
-	if _, err := os.Lstat(marker); err == nil {
-		return nil
-	}
-	made, err := os.Open(dir.Name())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, made.Close()) }()
-	if err := flock.Lock(ctx, made, flock.Exclusive); err != nil {
-		return err
-	}
-	if _, err := os.Lstat(marker); err == nil {
-		return nil
-	}
-	if err := empty(made); err != nil {
-		return err
-	}
-	if err := r.startCacheDir(ctx, dir.Name(), m, c); err != nil {
-		return err
-	}
-	return os.WriteFile(marker, nil, 0o600)
+// mountOf is a cache mount, with the key that it has on every machine.
+type mountOf struct {
+	plan.Mount
+	key cache.Key
 }
 
-// empty removes files that a build left which was killed while it filled the directory: they may have other owners.
-func empty(dir *os.File) error {
-	names, err := dir.Readdirnames(-1)
+// fillCacheDir gives a new cache directory what other machines have in it, or else its initial content and its owner.
+// It locks the directory only meanwhile, so that other steps wait for that and no longer: steps themselves may use
+// locks on the directory.
+func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m mountOf, c runCall) (err error) {
+	if fsys.Exists(dir.Name() + uses.MadeSuffix) {
+		return nil
+	}
+	locked, err := os.Open(dir.Name())
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := os.RemoveAll(filepath.Join(dir.Name(), name)); err != nil {
+	defer func() { err = errors.Join(err, locked.Close()) }()
+	if err := flock.Lock(ctx, locked, flock.Exclusive); err != nil {
+		return err
+	}
+	if fsys.Exists(dir.Name() + uses.MadeSuffix) {
+		return nil
+	}
+	if err := empty(dir.Name()); err != nil {
+		return err
+	}
+	if r.Mounts == nil || !r.Mounts.Fill(ctx, m.key, m.ID, dir.Name()) || c.ns.Shift(ctx, dir.Name()) != nil {
+		if err := errors.Join(context.Cause(ctx), empty(dir.Name())); err != nil {
+			return err
+		}
+		if err := r.startCacheDir(ctx, dir.Name(), m.Mount, c); err != nil {
+			return err
+		}
+	}
+	made := uses.Made{Key: string(m.key)}
+	if c.ns.OnDisk() != "" {
+		made.Mapping = c.ns.Mapping
+	}
+	return uses.WriteMade(dir.Name(), made)
+}
+
+// empty removes files that a build left which was killed while it filled the directory, or what could not be fetched
+// whole: they may have other owners.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -301,5 +302,51 @@ func TestAsRootACacheMountBelongsToTheStepsIDs(t *testing.T) {
 	if got := b.fail(t, b.room(runstep.Options{}), base, sh("true", m)); !strings.Contains(got, "mount /c: ") ||
 		!strings.Contains(got, "70000") {
 		t.Errorf("an owner without a place: %s", got)
+	}
+}
+
+// elsewhere has the content of cache mounts, each a file.
+type elsewhere struct {
+	files map[string]string
+	// broken says that a mount is had in part only.
+	broken bool
+	used   []string
+}
+
+func (e *elsewhere) Fill(_ context.Context, _ cache.Key, id, dir string) bool {
+	text, ok := e.files[id]
+	if !ok {
+		return false
+	}
+	return os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o600) == nil && os.Chmod(dir, 0o700) == nil && !e.broken
+}
+
+func (e *elsewhere) Used(_, _ cache.Key, number, id string) { e.used = append(e.used, id+" "+number) }
+
+func TestACacheMountBeginsWithWhatOtherMachinesHave(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		from *elsewhere
+		want string
+	}{
+		"whole":   {&elsewhere{files: map[string]string{"c": "theirs"}}, "theirs"},
+		"in part": {&elsewhere{files: map[string]string{"c": "theirs"}, broken: true}, "none"},
+		"another": {&elsewhere{files: map[string]string{"d": "theirs"}}, "none"},
+	} {
+		b := newBuild(t)
+		r, base := b.room(runstep.Options{}), b.busybox(t)
+		r.Mounts = c.from
+		look := "/busybox cat /c/f >/out 2>/dev/null || echo -n none >/out"
+		if got := b.out(t, r, base, sh(look, cacheMount("c", "/c"))); got != c.want {
+			t.Errorf("%s: it has %q", what, got)
+		}
+		// What is there is not fetched anew.
+		c.from.files = map[string]string{"c": "later"}
+		if got := b.out(t, r, base, sh(look+" #", cacheMount("c", "/c"))); got != c.want {
+			t.Errorf("%s: the second time it has %q", what, got)
+		}
+		if got := strings.Join(c.from.used, ","); got != "c 0,c 0" {
+			t.Errorf("%s: used %s", what, got)
+		}
 	}
 }

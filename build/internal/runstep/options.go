@@ -70,6 +70,14 @@ func (Secret) String() string { return "[secret]" }
 // GoString does the same for %#v.
 func (Secret) GoString() string { return "[secret]" }
 
+// SecretValues are the values that no other machine may get.
+func (o Options) SecretValues() (all [][]byte) {
+	for _, secret := range o.Secrets {
+		all = append(all, secret)
+	}
+	return all
+}
+
 // A Volume is a directory or file of the host that every RUN step sees.
 type Volume struct {
 	// Source is on the host, Target in the step; both are absolute.

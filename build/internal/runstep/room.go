@@ -22,6 +22,8 @@ type Setup struct {
 	StepName func(*plan.Step) string
 	// Tags are the names of the image, as cooper top shows them.
 	Tags []string
+	// Mounts has the content of cache mounts from other machines; nil: there is none.
+	Mounts MountSource
 }
 
 // Room carries out the RUN steps of one build. It is safe for concurrent use. The Close of the build's Roots closes

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -95,13 +94,13 @@ func (w *storing) holds(ctx context.Context, d ocispec.Descriptor) (bool, error)
 	return w.store.Has(ctx, d)
 }
 
-func (w *storing) blob(ctx context.Context, d ocispec.Descriptor, file *os.File) error {
+func (w *storing) blob(ctx context.Context, d ocispec.Descriptor, from io.ReaderAt) error {
 	there, err := w.store.Has(ctx, d)
 	if there || err != nil {
 		return err
 	}
 	w.shown.Transfer(d.Digest.Encoded()[:12], 0, d.Size)
-	if err = w.store.Put(ctx, d, file); err == nil {
+	if err = w.store.Put(ctx, d, from); err == nil {
 		w.shown.Transfer(d.Digest.Encoded()[:12], d.Size, d.Size)
 	}
 	return err

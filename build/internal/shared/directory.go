@@ -137,11 +137,11 @@ func (w *filing) layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, 
 }
 
 // blob is that of [writer].
-func (w *filing) blob(ctx context.Context, d ocispec.Descriptor, file *os.File) error {
+func (w *filing) blob(ctx context.Context, d ocispec.Descriptor, from io.ReaderAt) error {
 	if there, err := w.holds(ctx, d); there || err != nil {
 		return err
 	}
-	return w.replace(blobName(d.Digest), io.NewSectionReader(file, 0, d.Size))
+	return w.replace(blobName(d.Digest), io.NewSectionReader(from, 0, d.Size))
 }
 
 func (w *filing) holds(_ context.Context, d ocispec.Descriptor) (bool, error) {

@@ -35,6 +35,8 @@ const (
 type index struct {
 	Version int                  `json:"version"`
 	Records map[cache.Key]record `json:"records"`
+	// Mounts are the contents of cache mounts.
+	Mounts map[cache.Key]mount `json:"mounts,omitempty"`
 }
 
 // record is the result of a step.
@@ -72,6 +74,11 @@ func parseIndex(text []byte) (*index, error) {
 	for key, r := range x.Records {
 		if err := errors.Join(key.Validate(), r.Shape.Validate(), r.check()); err != nil {
 			return nil, fmt.Errorf("%w: record %q: %w", errDamaged, printable.Clip(string(key)), err)
+		}
+	}
+	for key, m := range x.Mounts {
+		if err := errors.Join(key.Validate(), m.Check()); err != nil {
+			return nil, fmt.Errorf("%w: cache mount %q: %w", errDamaged, printable.Clip(m.ID), err)
 		}
 	}
 	return &x, nil
@@ -116,6 +123,12 @@ func (x *index) has(mine *index) bool {
 			return false
 		}
 	}
+	for key, m := range mine.Mounts {
+		have, ok := x.Mounts[key]
+		if !ok || have.Blobs[0].Digest != m.Blobs[0].Digest || m.Used.Sub(have.Used) > usedAnew {
+			return false
+		}
+	}
 	return true
 }
 
@@ -136,10 +149,20 @@ func joined(old, mine *index, now time.Time) *index {
 			delete(all, key)
 		}
 	}
-	return &index{Version: version, Records: all}
+	mounts := maps.Clone(mine.Mounts)
+	for key, m := range old.Mounts {
+		if _, ok := mounts[key]; !ok && now.Sub(m.Used) < unusedFor {
+			if mounts == nil {
+				mounts = map[cache.Key]mount{}
+			}
+			mounts[key] = m
+		}
+	}
+	return &index{Version: version, Records: all, Mounts: mounts}
 }
 
-// blobs are the descriptors of all layers, each once, in the order of their digests.
+// blobs are the descriptors of all layers and of the parts of all cache mounts, each once, in the order of their
+// digests.
 func (x *index) blobs() []ocispec.Descriptor {
 	all := map[digest.Digest]ocispec.Descriptor{}
 	for _, r := range x.Records {
@@ -147,14 +170,23 @@ func (x *index) blobs() []ocispec.Descriptor {
 			all[r.Layer.Blob.Digest] = r.Layer.Blob
 		}
 	}
+	for _, m := range x.Mounts {
+		for _, d := range m.Blobs {
+			all[d.Digest] = d
+		}
+	}
 	return slices.SortedFunc(maps.Values(all), func(a, b ocispec.Descriptor) int {
 		return cmp.Compare(a.Digest, b.Digest)
 	})
 }
 
-// without is the index without the records whose blobs are gone.
+// without is the index without the records and cache mounts whose blobs are gone.
 func (x *index) without(gone map[digest.Digest]bool) *index {
 	left := maps.Clone(x.Records)
 	maps.DeleteFunc(left, func(_ cache.Key, r record) bool { return r.Layer != nil && gone[r.Layer.Blob.Digest] })
-	return &index{Version: x.Version, Records: left}
+	mounts := maps.Clone(x.Mounts)
+	maps.DeleteFunc(mounts, func(_ cache.Key, m mount) bool {
+		return slices.ContainsFunc(m.Blobs, func(d ocispec.Descriptor) bool { return gone[d.Digest] })
+	})
+	return &index{Version: x.Version, Records: left, Mounts: mounts}
 }

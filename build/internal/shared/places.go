@@ -2,7 +2,7 @@ package shared
 
 import (
 	"context"
-	"os"
+	"io"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -30,8 +30,8 @@ type opened struct {
 type writer interface {
 	// layer brings a layer there and describes its blob.
 	layer(ctx context.Context, l export.Blob) (ocispec.Descriptor, error)
-	// blob brings a blob there that is in a file, unless it is there.
-	blob(ctx context.Context, d ocispec.Descriptor, file *os.File) error
+	// blob brings a blob there, unless it is there.
+	blob(ctx context.Context, d ocispec.Descriptor, from io.ReaderAt) error
 	// holds tells whether a blob is there.
 	holds(ctx context.Context, d ocispec.Descriptor) (bool, error)
 	// put makes an artifact what the place holds. It has all blobs that the artifact names. The error is

@@ -3,7 +3,7 @@ package shared
 import (
 	"context"
 	"fmt"
-	"os"
+	"io"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -72,8 +72,8 @@ func (w *pushing) layer(ctx context.Context, l export.Blob) (ocispec.Descriptor,
 	return w.Layer(ctx, l)
 }
 
-func (w *pushing) blob(ctx context.Context, d ocispec.Descriptor, file *os.File) error {
-	return w.Blob(ctx, d, file)
+func (w *pushing) blob(ctx context.Context, d ocispec.Descriptor, from io.ReaderAt) error {
+	return w.Blob(ctx, d, from)
 }
 
 func (w *pushing) holds(ctx context.Context, d ocispec.Descriptor) (bool, error) {

@@ -39,7 +39,9 @@ type Options struct {
 	Pull func(ctx context.Context, src content.Fetcher, diffIDs []digest.Digest, blobs []ocispec.Descriptor,
 		told func(what string, done, total int64)) error
 	// Spool makes an empty file without a name.
-	Spool    func() (*os.File, error)
+	Spool func() (*os.File, error)
+	// Nested says that this process is root of a user namespace, who can't set all attributes of files.
+	Nested   bool
 	Progress progress.Sink
 	Shown    progress.Asides
 	// Patience replaces the constants [loadPatience] and [bringPatience]; 0: these are used.
@@ -52,6 +54,10 @@ type Room struct {
 	Options
 	sources []*source
 	stop    context.CancelFunc
+
+	mu sync.Mutex
+	// mounts are the cache mounts that steps of the build use.
+	mounts []Mount
 }
 
 var (

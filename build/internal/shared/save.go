@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -50,6 +51,12 @@ type SaveOptions struct {
 	Keep    func(spec export.Spec) export.Keeper
 	Origins push.Finder
 	Retries registry.Retries
+	// OpenMount opens a cache mount of the store; see uses.Ledger.
+	OpenMount func(ctx context.Context, key, number, label string) (dir string, lock *os.File, err error)
+	// Mounts are cache mounts besides those that the build has used.
+	Mounts []Mount
+	// Secrets are values that no file of a cache mount may have in it.
+	Secrets [][]byte
 }
 
 // Save adds records of what a build has met to all places of Options.To.
@@ -84,7 +91,11 @@ func (r *Room) saveTo(ctx context.Context, spec sharedcache.Spec, o SaveOptions)
 	if err != nil {
 		return err
 	}
-	return r.merge(ctx, merging{spec, where, to}, mine)
+	m := merging{spec, where, to}
+	if mine.Mounts, err = r.saveMounts(ctx, m, o); err != nil {
+		return err
+	}
+	return r.merge(ctx, m, mine)
 }
 
 // merging is a place that is written to.
@@ -231,7 +242,7 @@ func (r *Room) replace(ctx context.Context, m merging, old, mine *index) error {
 		return err
 	}
 	err = m.to.put(ctx, a)
-	if err == nil || len(old.Records) == 0 || ctx.Err() != nil || m.spec.Type != sharedcache.Registry {
+	if err == nil || len(old.Records)+len(old.Mounts) == 0 || ctx.Err() != nil || m.spec.Type != sharedcache.Registry {
 		return err // only a registry looks whether the blobs are there
 	}
 	gone := map[digest.Digest]bool{}

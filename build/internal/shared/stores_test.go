@@ -240,8 +240,12 @@ func faults() map[string]func(http.ResponseWriter, *http.Request) bool {
 			<-r.Context().Done()
 			return true
 		},
-		"gone":     func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
-		"redirect": func(w http.ResponseWriter, r *http.Request) bool { http.Redirect(w, r, "/x", 302); return true },
+		"gone": func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, "/x",
+				http.StatusFound)
+			return true
+		},
 		"truncated": func(w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "{")
@@ -261,7 +265,8 @@ func TestAFaultOfAStoreCostsANoteAndTheStepIsRun(t *testing.T) {
 				if what == "slow" {
 					patience = 100 * time.Millisecond
 				}
-				m := newLight(t, places{from: []string{server.Place("")}, to: []string{server.Place(",ignore-error=true")}}, patience)
+				m := newLight(t, places{from: []string{server.Place("")},
+					to: []string{server.Place(",ignore-error=true")}}, patience)
 				if m.finds(t, "one") {
 					t.Errorf("%s: it is found", server.Kind)
 				}

@@ -194,7 +194,8 @@ func (s *Server) plain(w http.ResponseWriter, r *http.Request) {
 // bucket is a server that speaks S3's protocol. It looks whether requests are signed, for whom, and for which body.
 func (s *Server) bucket(w http.ResponseWriter, r *http.Request) {
 	auth := r.Header.Get("Authorization")
-	if !strings.HasPrefix(auth, "AWS4-HMAC-SHA256 Credential=me/") || !strings.Contains(auth, "/eu-test-1/s3/aws4_request") ||
+	if !strings.HasPrefix(auth, "AWS4-HMAC-SHA256 Credential=me/") ||
+		!strings.Contains(auth, "/eu-test-1/s3/aws4_request") ||
 		!strings.Contains(auth, "host;") {
 		http.Error(w, "<Code>AccessDenied</Code>", http.StatusForbidden)
 		return
@@ -225,6 +226,11 @@ func (s *Server) service(w http.ResponseWriter, r *http.Request) {
 		s.blob(w, r, name)
 		return
 	}
+	s.methods(w, r)
+}
+
+// methods are those of the service.
+func (s *Server) methods(w http.ResponseWriter, r *http.Request) {
 	method, ok := strings.CutPrefix(r.URL.Path, "/twirp/github.actions.results.api.v1.CacheService/")
 	if token := base64.RawURLEncoding.EncodeToString([]byte(password)); !ok || r.Method != http.MethodPost ||
 		r.Header.Get("Authorization") != "Bearer "+token {

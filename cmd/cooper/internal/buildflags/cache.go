@@ -22,7 +22,7 @@ func (c *Cache) Register(f *pflag.FlagSet) {
 		"look steps up there, too: type=registry,ref=NAME, type=local,src=DIR, type=http,url=URL, type=s3,bucket=NAME "+
 			"or type=gha, or NAME; may be repeated")
 	f.StringArrayVar(&c.to, "cache-to", nil,
-		"add what the steps have made: type=registry,ref=NAME[,mode=min|max], type=local,dest=DIR or one of the other types, "+
+		"add what the steps have made: type=registry,ref=NAME[,mode=min|max][,mounts=ID|all], type=local,dest=DIR or one of the other types, "+
 			"or NAME; may be repeated")
 	f.StringVar(&c.ttl, "cache-ttl", "",
 		"how old a step's result may be that is taken from a cache, such as 24h; 0: --no-cache")
