@@ -11,6 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/internal/runstep"
+	"github.com/cooperbuild/cooper/build/internal/runtimes"
 	"github.com/cooperbuild/cooper/build/internal/sendimage"
 	"github.com/cooperbuild/cooper/build/internal/steps"
 	"github.com/cooperbuild/cooper/build/internal/store"
@@ -158,16 +159,16 @@ func ParseVolume(text string) (Volume, error) { return runstep.ParseVolume(text)
 // A Runtime is an OCI runtime that RUN steps can be given to; see FindRuntime.
 type Runtime = runstep.Runtime
 
-// FindRuntime finds the OCI runtime of a name; see runstep.FindRuntime.
+// FindRuntime finds the OCI runtime of a name; see runtimes.FindRuntime.
 func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
-	return runstep.FindRuntime(ctx, name)
+	return runtimes.FindRuntime(ctx, name)
 }
 
 // CheckRuntimeName refuses names that FindRuntime can find on no machine.
-func CheckRuntimeName(name string) error { return runstep.CheckRuntimeName(name) }
+func CheckRuntimeName(name string) error { return runtimes.CheckRuntimeName(name) }
 
 // CheckKeepBundle refuses a directory that isn't empty: nobody could tell the files of the bundle from the others.
-func CheckKeepBundle(dir string) error { return runstep.CheckKeepBundle(dir) }
+func CheckKeepBundle(dir string) error { return runtimes.CheckKeepBundle(dir) }
 
 // ParsePlatforms reads the values of --platform; see runstep.ParsePlatforms.
 func ParsePlatforms(texts []string) ([]ocispec.Platform, error) { return runstep.ParsePlatforms(texts) }

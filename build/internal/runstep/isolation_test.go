@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cooperbuild/cooper/build/internal/confine"
+	"github.com/cooperbuild/cooper/build/internal/runtimes"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
 )
@@ -77,7 +78,7 @@ func TestADirectoryForBundlesThatCanNotBeMade(t *testing.T) {
 	if err := done(); err != nil {
 		t.Error(err)
 	}
-	if err := CheckKeepBundle(file); err == nil || !strings.Contains(err.Error(), "not a directory") {
+	if err := runtimes.CheckKeepBundle(file); err == nil || !strings.Contains(err.Error(), "not a directory") {
 		t.Errorf("the check says %v", err)
 	}
 }

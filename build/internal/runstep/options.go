@@ -1,6 +1,7 @@
 package runstep
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/confine"
+	"github.com/cooperbuild/cooper/build/internal/loglimit"
 	"github.com/cooperbuild/cooper/build/internal/stepnet"
 	"github.com/cooperbuild/cooper/executor"
 )
@@ -36,7 +38,7 @@ type Options struct {
 	Resources   Resources
 	StepTimeout time.Duration
 	// LogLimit says how much of a step's output is shown.
-	LogLimit LogLimit
+	LogLimit loglimit.Limit
 	// CapAdd and CapDrop change the default set of capabilities; a capability in both is added.
 	CapAdd, CapDrop []string
 	confine.Confinement
@@ -56,6 +58,8 @@ type Options struct {
 	Volumes []Volume
 	// Secrets are the secrets by ID, for the steps that mount them and as credentials of ADD. They are in memory only.
 	Secrets map[string]Secret
+	// SecretCommands fetch secrets by ID, each time a step that mounts one starts. They are for steps only.
+	SecretCommands map[string]func(context.Context) (Secret, error)
 	// Agents are, by ID, the socket of an SSH agent or the paths of private keys, for ssh mounts and, under the ID
 	// "default", for git.
 	Agents map[string][]string
@@ -208,6 +212,18 @@ func (o Options) apply(s *executor.Step) error {
 	s.Security.AppArmor, s.Security.SELinux = o.AppArmor, o.SELinux
 	s.Security.Caps, err = o.caps()
 	return err
+}
+
+// allSecrets are the IDs of all secrets.
+func (o Options) allSecrets() map[string]bool {
+	all := map[string]bool{}
+	for id := range o.Secrets {
+		all[id] = true
+	}
+	for id := range o.SecretCommands {
+		all[id] = true
+	}
+	return all
 }
 
 // ids lists the IDs of a map for a hint.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cooperbuild/cooper/build/internal/runstep"
+	"github.com/cooperbuild/cooper/build/internal/runtimes"
 )
 
 func TestParseVolume(t *testing.T) {
@@ -99,10 +100,10 @@ func TestParsePlatforms(t *testing.T) {
 func TestADirectoryForBundlesMustBeNew(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := runstep.CheckKeepBundle(dir); err != nil {
+	if err := runtimes.CheckKeepBundle(dir); err != nil {
 		t.Error(err)
 	}
-	if err := runstep.CheckKeepBundle(filepath.Join(dir, "new")); err != nil {
+	if err := runtimes.CheckKeepBundle(filepath.Join(dir, "new")); err != nil {
 		t.Error(err)
 	}
 	if err := os.Symlink("nowhere", filepath.Join(dir, "link")); err != nil {
@@ -110,7 +111,7 @@ func TestADirectoryForBundlesMustBeNew(t *testing.T) {
 	}
 	for path, want := range map[string]string{dir: "is not empty",
 		filepath.Join(dir, "link"): "symbolic link to nowhere"} {
-		if err := runstep.CheckKeepBundle(path); err == nil || !strings.Contains(err.Error(), want) {
+		if err := runtimes.CheckKeepBundle(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -119,7 +120,7 @@ func TestADirectoryForBundlesMustBeNew(t *testing.T) {
 func TestCheckRuntimeName(t *testing.T) {
 	t.Parallel()
 	for name, ok := range map[string]bool{"crun": true, "runc": true, "./mine": true, "mine": false} {
-		if err := runstep.CheckRuntimeName(name); (err == nil) != ok {
+		if err := runtimes.CheckRuntimeName(name); (err == nil) != ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

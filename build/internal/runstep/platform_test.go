@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/internal/runtimes"
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/executor/emulator"
 )
@@ -125,7 +126,7 @@ func TestWhatAStepForAnotherPlatformLacksIsExplained(t *testing.T) { // it sets 
 func TestARuntimeThatIsNotInstalledIsTheMachinesFault(t *testing.T) { // it sets PATH
 	dir := pathOf(t)
 	for name, wanted := range map[string]string{"": "crun", "crun": "crun", "runc": "runc"} {
-		_, err := FindRuntime(t.Context(), name)
+		_, err := runtimes.FindRuntime(t.Context(), name)
 		if !errors.Is(err, store.ErrMachine) || !strings.Contains(err.Error(), "apt-get install "+wanted+";") {
 			t.Errorf("%q: %v", name, err)
 		}
@@ -138,7 +139,7 @@ func TestARuntimeThatIsNotInstalledIsTheMachinesFault(t *testing.T) { // it sets
 			t.Fatal(err)
 		}
 		for _, name := range []string{"", "crun", program} {
-			r, err := FindRuntime(t.Context(), name)
+			r, err := runtimes.FindRuntime(t.Context(), name)
 			if want == "" && (err != nil || r.Path != program || r.Name != "crun") {
 				t.Errorf("%s, %q: %+v, %v", text, name, r, err)
 			}
@@ -147,7 +148,7 @@ func TestARuntimeThatIsNotInstalledIsTheMachinesFault(t *testing.T) { // it sets
 			}
 		}
 	}
-	if _, err := FindRuntime(t.Context(), "./none"); err == nil {
+	if _, err := runtimes.FindRuntime(t.Context(), "./none"); err == nil {
 		t.Error("a path that isn't there is found")
 	}
 }

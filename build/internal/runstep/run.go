@@ -45,7 +45,7 @@ func (e *ExitError) Error() string {
 func (r *Room) Work(s *plan.Step, op *plan.Run, done func(*plan.Step) *rootfs.Root) rootfs.Work {
 	return Connected(r, s, op, done, func(e *executor.Step) {
 		to := r.Inputs.Roots.Progress
-		e.Stdout, e.Stderr = r.Run.LogLimit.clip(progress.Writer(to, s.ID), progress.StderrWriter(to, s.ID))
+		e.Stdout, e.Stderr = r.Run.LogLimit.Clip(progress.Writer(to, s.ID), progress.StderrWriter(to, s.ID))
 	})
 }
 
@@ -242,7 +242,8 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 	if step.Security.Filter, err = r.filter(); err != nil {
 		return status, err
 	}
-	if err := errors.Join(r.Run.apply(&step), r.addSecrets(&step, c.op), r.addAgents(&step, c.op)); err != nil {
+	secrets, err := r.addSecrets(ctx, &step, c.op)
+	if err := errors.Join(err, r.Run.apply(&step), addAgents(r.Agents, &step, c.op)); err != nil {
 		return status, err
 	}
 
@@ -253,7 +254,11 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 	defer cancel()
 	status, err = r.Inputs.Roots.Run(ctx, t, c.ns, func(root executor.Rootfs) (executor.Status, error) {
 		step.Rootfs, step.Groups = root, r.groups
-		return r.emulate.run(ctx, step, c.op.Platform)
+		status, err := r.emulate.run(ctx, step, c.op.Platform)
+		if err == nil && status.ExitCode == 0 {
+			warnOfLeaks(r.Inputs.Roots.Progress, r.StepName(c.step), root, secrets)
+		}
+		return status, err
 	})
 	ended()
 	return status, err

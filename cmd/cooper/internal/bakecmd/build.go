@@ -117,7 +117,7 @@ func (b *bake) enter(ctx context.Context, handOver []string) (reach build.Regist
 	}
 	b.engine = in.Engine
 	for _, t := range b.targets {
-		if t.request.Run.Secrets, err = in.Secrets.Take(len(t.options.Run.Secrets)).Read(); err != nil {
+		if err = in.Secrets.Take(len(t.options.Run.Secrets)).Read(&t.request.Run); err != nil {
 			return reach, nil, err
 		}
 	}

@@ -263,7 +263,7 @@ func (o *Options) enter(ctx context.Context, env command.Env, req *build.Request
 	if in, err = Enter(ctx, env, o.Run.Secrets, o.Loads()); err != nil {
 		return in, reach, err
 	}
-	if req.Run.Secrets, err = in.Secrets.Read(); err != nil {
+	if err = in.Secrets.Read(&req.Run); err != nil {
 		return in, reach, err
 	}
 	reach, err = o.Registries.Options(ctx, env)

@@ -51,7 +51,7 @@ func (r *Run) Register(f *pflag.FlagSet) {
 	r.RegisterSandbox(f, "RUN steps")
 	f.BoolVar(&r.HTTPProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
 	f.StringArrayVar(&r.Secrets, "secret", nil,
-		"secret for RUN --mount=type=secret, and for servers (GIT_AUTH_TOKEN): id=ID[,src=FILE|,env=VARIABLE][,type=file|env]")
+		"secret for RUN --mount=type=secret, and for servers (GIT_AUTH_TOKEN): id=ID[,src=FILE|,env=VARIABLE|,cmd=COMMAND][,type=file|env]")
 	f.StringArrayVar(&r.ssh, "ssh", nil,
 		"agent or keys for RUN --mount=type=ssh and, as default, for git: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
 	f.StringSliceVar(&r.allow, "allow", nil,

@@ -1,6 +1,7 @@
 package stepflags
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/secretcmd"
 )
 
 // envSecretFiles hands the open files of secrets over to the process in the namespace: there, some files that the user
@@ -19,17 +21,17 @@ import (
 const envSecretFiles = "_COOPER_SECRET_FILES"
 
 // secretSpec is a --secret.
-type secretSpec struct{ id, file, env string }
+type secretSpec struct{ id, file, env, command string }
 
 // SecretFiles are the secrets of the command line, with the files among them open.
 type SecretFiles struct {
 	specs []secretSpec
-	files []*os.File // one for each spec that has a file
+	files []*os.File // one for each spec that has a file, and the way to it for each that has a command
 	// Notes are what is to be said about the secrets.
 	Notes []string
 }
 
-// parseSecret reads id=ID[,src=FILE|,env=VARIABLE][,type=file|env]. Without a source it is the variable ID, if there is
+// parseSecret reads id=ID[,src=FILE|,env=VARIABLE|,cmd=COMMAND][,type=file|env]. Without a source it is the variable ID, if there is
 // one, or the file ID.
 func parseSecret(text string) (secretSpec, error) {
 	var s secretSpec
@@ -53,8 +55,10 @@ func parseSecret(text string) (secretSpec, error) {
 			s.file = value
 		case key == "env":
 			s.env = value
+		case key == "cmd" || key == "command":
+			s.command = value
 		default:
-			return s, command.Usagef("--secret %q: there is no %s=: the keys are id, src, env and type", text, key)
+			return s, command.Usagef("--secret %q: there is no %s=: the keys are id, src, env, cmd and type", text, key)
 		}
 	}
 	if s.id == "" {
@@ -62,6 +66,12 @@ func parseSecret(text string) (secretSpec, error) {
 	}
 	if kind == "env" && s.env == "" && s.file != "" { // the source is the variable's name
 		s.env, s.file = s.file, ""
+	}
+	if s.command != "" {
+		if s.env != "" || s.file != "" || kind != "" {
+			return s, command.Usagef("--secret %q: cmd is for secrets without another source or type", text)
+		}
+		return s, nil
 	}
 	if s.ambiguous(kind) {
 		return s, command.Usagef("--secret %q: is either a file or a variable", text)
@@ -99,7 +109,7 @@ func (r *Run) OpenSecrets(env command.Env) (*SecretFiles, error) {
 			return nil, err
 		}
 		s.specs = append(s.specs, spec)
-		if spec.file == "" {
+		if spec.env != "" {
 			if _, set := os.LookupEnv(spec.env); !set {
 				s.Notes = append(s.Notes, fmt.Sprintf("--secret id=%s: the variable %s is not set, so the secret is empty", spec.id,
 					spec.env))
@@ -109,6 +119,8 @@ func (r *Run) OpenSecrets(env command.Env) (*SecretFiles, error) {
 		var f *os.File
 		if n := len(s.files); env.Inside && n < len(inherited) && inherited[n] != "" {
 			f, err = inheritedFile(inherited[n], spec.file)
+		} else if spec.command != "" {
+			f, err = secretcmd.Start(spec.command)
 		} else {
 			f, err = openSecret(spec.file)
 		}
@@ -170,31 +182,38 @@ func (s *SecretFiles) Take(n int) *SecretFiles {
 	taken := &SecretFiles{specs: s.specs[:n]}
 	s.specs = s.specs[n:]
 	for _, spec := range taken.specs {
-		if spec.file != "" {
+		if spec.env == "" {
 			taken.files, s.files = append(taken.files, s.files[0]), s.files[1:]
 		}
 	}
 	return taken
 }
 
-// Read gives the secrets, once.
-func (s *SecretFiles) Read() (map[string]build.Secret, error) {
+// Read gives a build the secrets, once.
+func (s *SecretFiles) Read(into *build.RunOptions) error {
 	secrets := map[string]build.Secret{}
+	into.Secrets, into.SecretCommands = secrets, map[string]func(context.Context) (build.Secret, error){}
 	files := s.files
 	for _, spec := range s.specs {
-		if spec.env != "" {
+		if spec.command != "" {
+			fetch, err := secretcmd.New(files[0])
+			if err != nil {
+				return fmt.Errorf("--secret id=%s: %w", spec.id, err)
+			}
+			into.SecretCommands[spec.id], files = fetch, files[1:]
+		} else if spec.env != "" {
 			secrets[spec.id] = build.Secret(os.Getenv(spec.env))
 		} else {
 			text, err := io.ReadAll(io.LimitReader(files[0], build.MaxSecret+1))
 			if err = errors.Join(err, files[0].Close()); err != nil {
-				return nil, fmt.Errorf("--secret id=%s: %w", spec.id, err)
+				return fmt.Errorf("--secret id=%s: %w", spec.id, err)
 			}
 			files = files[1:]
 			secrets[spec.id] = text
 		}
 		if len(secrets[spec.id]) > build.MaxSecret {
-			return nil, command.Usagef("--secret id=%s: larger than %d KiB", spec.id, build.MaxSecret>>10)
+			return command.Usagef("--secret id=%s: larger than %d KiB", spec.id, build.MaxSecret>>10)
 		}
 	}
-	return secrets, nil
+	return nil
 }

@@ -18,17 +18,21 @@ import (
 func TestSecretsAreReadInBothSpellings(t *testing.T) {
 	t.Setenv("IN_ENV", "x")
 	for text, want := range map[string]secretSpec{
-		"id=a,src=f":                 {"a", "f", ""},
-		"id=a,source=f,type=file":    {"a", "f", ""},
-		"type=file,id=a":             {"a", "a", ""},
-		"id=a,env=V":                 {"a", "", "V"},
-		"id=a,type=env,src=V":        {"a", "", "V"},
-		"id=a,type=env,env=V":        {"a", "", "V"},
-		"id=IN_ENV":                  {"IN_ENV", "", "IN_ENV"},
-		"id=IN_ENV,type=file":        {"IN_ENV", "IN_ENV", ""},
-		"id=not-set":                 {"not-set", "not-set", ""},
-		"id=not-set,type=env":        {"not-set", "", "not-set"},
-		`ID=a,"src=with,comma"`:      {"a", "with,comma", ""},
+		"id=a,src=f":                 {"a", "f", "", ""},
+		"id=a,source=f,type=file":    {"a", "f", "", ""},
+		"type=file,id=a":             {"a", "a", "", ""},
+		"id=a,env=V":                 {"a", "", "V", ""},
+		"id=a,type=env,src=V":        {"a", "", "V", ""},
+		"id=a,type=env,env=V":        {"a", "", "V", ""},
+		"id=IN_ENV":                  {"IN_ENV", "", "IN_ENV", ""},
+		"id=IN_ENV,type=file":        {"IN_ENV", "IN_ENV", "", ""},
+		"id=not-set":                 {"not-set", "not-set", "", ""},
+		"id=not-set,type=env":        {"not-set", "", "not-set", ""},
+		"id=IN_ENV,cmd=echo x":       {"IN_ENV", "", "", "echo x"},
+		`id=a,"cmd=echo a,b"`:        {"a", "", "", "echo a,b"},
+		"id=a,cmd=x,src=f":           {},
+		"id=a,cmd=x,type=env":        {},
+		`ID=a,"src=with,comma"`:      {"a", "with,comma", "", ""},
 		"":                           {},
 		"id":                         {},
 		"src=f":                      {},
@@ -37,7 +41,7 @@ func TestSecretsAreReadInBothSpellings(t *testing.T) {
 		"id=a,type=nothing":          {},
 		"id=a,mode=0400":             {},
 		"id=a,type=env,src=f,env=V":  {},
-		"id=a,src=f\nid=b,src=other": {"a", "f", ""},
+		"id=a,src=f\nid=b,src=other": {"a", "f", "", ""},
 	} {
 		got, err := parseSecret(text)
 		if got != want && err == nil || (err != nil) != (want == secretSpec{}) {
@@ -78,7 +82,7 @@ func TestSecretsAreReadOnceFromFilesAndVariables(t *testing.T) {
 	if err := os.Rename(file("most"), file("a")); err != nil {
 		t.Fatal(err)
 	}
-	secrets, err := s.Read()
+	secrets, err := readAll(s)
 	if err != nil || string(secrets["a"]) != "of a file\n" || string(secrets["b"]) != "of a variable" ||
 		len(secrets["c"]) != build.MaxSecret || len(secrets["d"]) != 0 || len(secrets) != 4 {
 		t.Errorf("%d of them, %v", len(secrets), err)
@@ -114,7 +118,7 @@ func TestASecretThatGrowsIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = read.Close()
-	if _, err := s.Read(); err == nil || !strings.Contains(err.Error(), "--secret id=x: larger than 500 KiB") {
+	if _, err := readAll(s); err == nil || !strings.Contains(err.Error(), "--secret id=x: larger than 500 KiB") {
 		t.Errorf("got %v", err)
 	}
 	t.Setenv("LONG", strings.Repeat("x", 1000))
@@ -122,7 +126,7 @@ func TestASecretThatGrowsIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if secrets, err := s.Read(); err != nil || len(secrets["y"]) != 1000 {
+	if secrets, err := readAll(s); err != nil || len(secrets["y"]) != 1000 {
 		t.Errorf("%d bytes, %v", len(secrets["y"]), err)
 	}
 }
@@ -168,7 +172,7 @@ func TestSecretsAreInheritedByDescriptor(t *testing.T) {
 			t.Errorf("%s is left to what is started: %v", f.Name(), err)
 		}
 	}
-	if secrets, err := inner.Read(); err != nil || string(secrets["a"]) != "first" || string(secrets["b"]) != "second" {
+	if secrets, err := readAll(inner); err != nil || string(secrets["a"]) != "first" || string(secrets["b"]) != "second" {
 		t.Errorf("%q, %q, %v", string(secrets["a"]), string(secrets["b"]), err)
 	}
 	t.Setenv(envSecretFiles, "x")
@@ -193,4 +197,10 @@ func contextDir(t *testing.T, files map[string]string) string {
 		}
 	}
 	return dir
+}
+
+func readAll(s *SecretFiles) (map[string]build.Secret, error) {
+	var o build.RunOptions
+	err := s.Read(&o)
+	return o.Secrets, err
 }

@@ -1,4 +1,4 @@
-package runstep
+package loglimit
 
 import (
 	"fmt"
@@ -9,15 +9,15 @@ import (
 	"github.com/docker/go-units"
 )
 
-// LogLimit says how much of a step's output is shown; what is beyond is left out. 0 is any.
-type LogLimit struct {
+// Limit says how much of a step's output is shown; what is beyond is left out. 0 is any.
+type Limit struct {
 	Size  int64 // bytes in all
 	Speed int64 // bytes in a second, on average since the step's first output
 }
 
 // clipped is the output of one step, of which no more is handed on than a limit allows.
 type clipped struct {
-	limit LogLimit
+	limit Limit
 	now   func() time.Time
 
 	mu      sync.Mutex
@@ -27,8 +27,8 @@ type clipped struct {
 	fast    bool  // Speed is exceeded, which has been said since it last wasn't
 }
 
-// clip gives writers in place of a step's two, which share the limit.
-func (l LogLimit) clip(stdout, stderr io.Writer) (out, err io.Writer) {
+// Clip gives writers in place of a step's two, which share the limit.
+func (l Limit) Clip(stdout, stderr io.Writer) (out, err io.Writer) {
 	if l.Size <= 0 && l.Speed <= 0 {
 		return stdout, stderr
 	}
