@@ -215,3 +215,16 @@ func names(t *testing.T, dir string) string {
 	}
 	return fmt.Sprint(out)
 }
+
+func repeat(data []byte, n int) Blob {
+	open := func() (io.ReadCloser, error) {
+		readers := make([]io.Reader, n)
+		for i := range readers {
+			readers[i] = bytes.NewReader(data)
+		}
+		return io.NopCloser(io.MultiReader(readers...)), nil
+	}
+	r, _ := open()
+	d, _ := digest.FromReader(r)
+	return Blob{DiffID: d, Size: int64(n * len(data)), Open: open}
+}

@@ -102,4 +102,3 @@ func (k *known) read(l *layers) {
 		}
 	}
 }
-
