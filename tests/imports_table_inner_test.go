@@ -208,11 +208,12 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/runstep",
 			job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
-			mayImport: "build/internal/cache build/internal/confine build/internal/fileop build/internal/rootfs " +
-				"build/internal/rootfs/directories build/internal/source build/internal/sshagent " +
-				"build/internal/stepinput build/internal/stepnet build/internal/store " +
-				"build/internal/store/uses build/outfile build/plan build/progress build/top executor " +
-				"executor/emulator executor/overlay executor/step internal/flock internal/fsys userns",
+			mayImport: "build/internal/cache build/internal/confine build/internal/fileop build/internal/leak " +
+				"build/internal/loglimit build/internal/rootfs build/internal/rootfs/directories " +
+				"build/internal/source build/internal/sshagent build/internal/stepinput " +
+				"build/internal/stepnet build/internal/store build/internal/store/uses build/outfile " +
+				"build/plan build/progress build/top executor executor/emulator executor/overlay " +
+				"executor/step internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",

@@ -92,8 +92,8 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/stepflags",
 			job: "flags about the commands of steps and containers: sandbox, secrets, user namespace",
-			mayImport: "build cmd/cooper/internal/command cmd/cooper/internal/settings executor/joined userns " +
-				"userns/reexec",
+			mayImport: "build cmd/cooper/internal/command cmd/cooper/internal/secretcmd " +
+				"cmd/cooper/internal/settings executor/joined userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/usernscmd", job: "the verbs userns and unshare",
@@ -147,12 +147,12 @@ func commandRows() []importRule {
 			mayImport: "build/export build/internal/attempts build/internal/bases build/internal/blobs " +
 				"build/internal/cache build/internal/copystep build/internal/inputs build/internal/inspect " +
 				"build/internal/outputs build/internal/rootfs build/internal/rootfs/together " +
-				"build/internal/runstep build/internal/sendimage build/internal/shared build/internal/solve " +
-				"build/internal/source build/internal/sshagent build/internal/stepinput " +
-				"build/internal/steps build/internal/store build/internal/store/depot " +
-				"build/internal/store/images build/internal/store/snapshot build/outfile build/plan " +
-				"build/progress build/reclaim build/registry build/session build/sharedcache " +
-				"build/sourcedate imagebuilder imagebuilder/dockerfile imagebuilder/layer " +
+				"build/internal/runstep build/internal/runtimes build/internal/sendimage " +
+				"build/internal/shared build/internal/solve build/internal/source build/internal/sshagent " +
+				"build/internal/stepinput build/internal/steps build/internal/store " +
+				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
+				"build/outfile build/plan build/progress build/reclaim build/registry build/session " +
+				"build/sharedcache build/sourcedate imagebuilder imagebuilder/dockerfile imagebuilder/layer " +
 				"imagebuilder/remote",
 		},
 		{
