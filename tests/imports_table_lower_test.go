@@ -131,6 +131,10 @@ func lowerRows() []importRule {
 			pkg: "executor/step", job: "what a step of a build is, as plain values, and how it can fail",
 			mayImport: "executor/emulator executor/internal/seccomp executor/joined userns userns/accounts",
 		},
+		{
+			pkg: "executor/netns", job: "network namespaces for who may not set up networks, too",
+			mayImport: "executor/internal/rawproc",
+		},
 		{pkg: "internal/guard", job: "panics become errors"},
 		{
 			pkg:       "internal/fsys",

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/netns"
 	"github.com/cooperbuild/cooper/internal/thread"
 )
 
@@ -35,7 +36,7 @@ type Hub struct {
 func NewHub() (*Hub, error) {
 	h := &Hub{}
 	err := thread.OnLost(func() (err error) {
-		h.ns, err = ownNamespace()
+		h.ns, err = netns.Enter()
 		return err
 	})
 	if err != nil {
@@ -46,14 +47,6 @@ func NewHub() (*Hub, error) {
 
 // Close lets go of the namespace, which ends when no link uses it.
 func (h *Hub) Close() error { return h.ns.Close() }
-
-// ownNamespace moves the calling thread into a new network namespace and opens it.
-func ownNamespace() (*os.File, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("make a network namespace: %w", err)
-	}
-	return os.Open("/proc/thread-self/ns/net")
-}
 
 // A Link leads out of a network namespace.
 type Link struct {
@@ -86,7 +79,7 @@ func (h *Hub) Make(addresses ...netip.Addr) (*Link, error) {
 
 // make makes the link, whose far end gets the name far.
 func (h *Hub) make(l *Link, far string, addresses []netip.Addr) (err error) {
-	if l.NS, err = ownNamespace(); err != nil {
+	if l.NS, err = netns.Enter(); err != nil {
 		return err
 	}
 	if err := h.connect(far); err != nil {
