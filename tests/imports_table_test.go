@@ -308,7 +308,7 @@ func commandRows() []importRule {
 		{pkg: "network/policy", job: "which addresses steps reach", pure: true},
 		{
 			pkg: "network/internal/link", job: "network namespaces with one device, and the socket at its other end",
-			mayImport: "internal/thread",
+			mayImport: "executor/netns internal/thread",
 		},
 		{
 			pkg:       "network/internal/gateway",

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/rootfs/directories"
 	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/internal/stepnet"
+	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/executor"
@@ -120,7 +121,7 @@ func (w *work) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 			err = r.execRun(ctx, t, c)
 		}
 	}
-	return r.explainFull(err)
+	return explainFull(r.Inputs.Roots.Store, err)
 }
 
 func (w *work) Stable(ctx context.Context) (bool, error) {
@@ -266,11 +267,11 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 
 // explainFull adds to the error of a command that the disk is full, if it is, since that may be why it failed. It must
 // be called before files of the step are removed.
-func (r *Room) explainFull(err error) error {
+func explainFull(s *store.Store, err error) error {
 	if !errors.As(err, new(*ExitError)) {
 		return err
 	}
-	if full := r.Inputs.Roots.Store.Exhausted(); full != nil {
+	if full := s.Exhausted(); full != nil {
 		return fmt.Errorf("%w\nhint: %s: %s", err, full.What, full.Hint)
 	}
 	return err
