@@ -132,6 +132,12 @@ type StepNS = rootfs.StepNS
 // RunOptions are settings that apply to every RUN step of a build.
 type RunOptions = runstep.Options
 
+// CheckDevice refuses a text that names no device.
+func CheckDevice(text string) error { return runstep.CheckDevice(text) }
+
+// SetNamespace sets a namespace of RUN steps as a flag says it.
+func SetNamespace(flag, text string, to *string) error { return runstep.SetNamespace(flag, text, to) }
+
 // Resources are limits of what all processes of a RUN step take together.
 type Resources = runstep.Resources
 

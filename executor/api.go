@@ -33,6 +33,14 @@ type (
 	Filter = seccomp.Filter
 	// Limit is that of package step.
 	Limit = step.Limit
+	// Namespace is that of package step.
+	Namespace = step.Namespace
+	// Namespaces is that of package step.
+	Namespaces = step.Namespaces
+	// Hosts is that of package step.
+	Hosts = step.Hosts
+	// Hook is that of package step.
+	Hook = step.Hook
 	// Resources is that of package step.
 	Resources = step.Resources
 	// IORate is that of package step.
@@ -64,6 +72,7 @@ const NetworkPrivate = step.NetworkPrivate
 const (
 	Bind        = step.Bind
 	Tmpfs       = step.Tmpfs
+	Device      = step.Device
 	DefaultCaps = step.DefaultCaps
 	Unlimited   = step.Unlimited
 

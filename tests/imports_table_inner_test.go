@@ -208,12 +208,13 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/runstep",
 			job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
-			mayImport: "build/internal/cache build/internal/confine build/internal/fileop build/internal/leak " +
-				"build/internal/loglimit build/internal/rootfs build/internal/rootfs/directories " +
-				"build/internal/source build/internal/sshagent build/internal/stepinput " +
-				"build/internal/stepnet build/internal/store build/internal/store/uses build/outfile " +
-				"build/plan build/progress build/top executor executor/emulator executor/overlay " +
-				"executor/step internal/flock internal/fsys userns",
+			mayImport: "build/internal/cache build/internal/confine build/internal/devices build/internal/fileop " +
+				"build/internal/leak build/internal/loglimit build/internal/rootfs " +
+				"build/internal/rootfs/directories build/internal/runtimes build/internal/source " +
+				"build/internal/sshagent build/internal/stepinput build/internal/stepnet " +
+				"build/internal/store build/internal/store/uses build/outfile build/plan build/progress " +
+				"build/top executor executor/emulator executor/overlay executor/step internal/flock " +
+				"internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
@@ -304,6 +305,11 @@ func innerRows() []importRule {
 			pkg:       "build/internal/parcel",
 			job:       "directories in blobs and back: how the content of a cache mount travels",
 			mayImport: "build/internal/store/unpack build/registry/content imagebuilder/layer internal/guard",
+		},
+		{
+			pkg:       "build/internal/devices",
+			job:       "the devices that steps are given: nodes of the host, and what CDI files say",
+			mayImport: "executor",
 		},
 	}
 }

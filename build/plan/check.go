@@ -43,7 +43,7 @@ func Check(ctx context.Context, f *dockerfile.File, o Options) (Findings, error)
 // newChecker gives a planner for a plan that won't be built. It allows all that a build needs permission for: that is
 // no mistake in the file.
 func newChecker(f *dockerfile.File, o Options) *planner {
-	o.Insecure = true
+	o.Insecure, o.AllDevices = true, true
 	return newPlanner(f, o, true)
 }
 

@@ -119,10 +119,18 @@ type Run struct {
 	Network string
 	// Insecure asks for all capabilities that the step's user namespace has (--security=insecure).
 	Insecure bool
+	// Devices are those of --device.
+	Devices []Device
 	// Hostname is the host name of the step; empty: the default one.
 	Hostname string
 	// Files are heredoc scripts to be shown to the step, outside every layer.
 	Files []InlineFile
+}
+
+// Device is one that a RUN asks for.
+type Device struct {
+	Name     string // a path, or a name of CDI's
+	Required bool   // the step fails without it
 }
 
 // MountType says what a RUN --mount is made of.

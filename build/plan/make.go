@@ -68,6 +68,9 @@ type Options struct {
 	Resolver Resolver
 	// Sources is asked for each image, repository and URL; nil: all are allowed as they are.
 	Sources Sources
+	// Devices are those that RUN --device may name; AllDevices are all.
+	Devices    []string
+	AllDevices bool
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
 	// HostNetwork allows RUN --network=host.

@@ -59,6 +59,9 @@ func (x running) run(c *instructions.RunCommand) error {
 		Network: instructions.GetNetwork(c), Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}
 
+	for _, d := range instructions.GetDevices(c) {
+		op.Devices = append(op.Devices, Device(*d))
+	}
 	op.Hostname, _ = x.args.given(hostnameArg)
 	createdBy := "RUN " + x.withArgs(args)
 	x.step(op, createdBy, true)
@@ -74,9 +77,12 @@ func (x running) checkRunFlags(c *instructions.RunCommand) error {
 		return &hinted{"RUN --network=host is not allowed by this build",
 			"give --allow network.host or --network=host, or leave --network out"}
 	}
-	if len(instructions.GetDevices(c)) > 0 {
-		return refuse("RUN --device="+instructions.GetDevices(c)[0].Name,
-			"steps see no devices of the host; leave --device out")
+	for _, d := range instructions.GetDevices(c) {
+		class, _, _ := strings.Cut(d.Name, "=")
+		if !x.opts.AllDevices && !slices.Contains(x.opts.Devices, d.Name) && !slices.Contains(x.opts.Devices, class) {
+			return &hinted{"RUN --device=" + d.Name + " is not allowed by this build",
+				"give --allow device=" + d.Name + ", or leave --device out"}
+		}
 	}
 	return nil
 }

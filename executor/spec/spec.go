@@ -26,6 +26,7 @@ type Container struct {
 	NoNewPrivs bool
 	Limits     []Limit
 
+	Hooks   []Hook
 	Mounts  []Mount  // besides those of every container, in the order in which they are made
 	Masked  []string // absolute paths of files and directories that the command must not see
 	Locked  []string // absolute paths that it must not write
@@ -37,6 +38,11 @@ type Container struct {
 	LoopbackOnly bool
 	Sys          string
 	WritableSys  bool
+
+	// SharedIPC, SharedUTS and SharedGroups leave the container in the runtime's namespaces of these kinds.
+	SharedIPC, SharedUTS, SharedGroups bool
+	// KeepGroups leaves the command the runtime's supplementary groups, which crun alone can.
+	KeepGroups bool
 
 	// UserNS is the container's user namespace; nil: it stays in the runtime's.
 	UserNS *UserNS
@@ -68,15 +74,24 @@ type Limit struct {
 }
 
 // Mount is a bind mount, together with all mounts below its source: in a user namespace the kernel refuses to leave
-// them out. Device nodes and set-uid bits in it have no effect.
+// them out. Set-uid bits in it have no effect,
+// and device nodes none either unless it is one.
 type Mount struct {
 	Source, Target string // absolute; Target has no symbolic link in it
 	ReadOnly       bool
+	Device         bool // Source is a device node, which works; its owner and mode can't be changed
+}
+
+// Hook is a program that the runtime runs at a point of the container's life, which is named as in config.json.
+type Hook struct {
+	Point, Path string
+	Args, Env   []string
+	Timeout     *int // seconds
 }
 
 // Config writes the container down as the configuration of an OCI runtime.
 func Config(c Container) *specs.Spec {
-	return &specs.Spec{
+	s := &specs.Spec{
 		Version:  version,
 		Hostname: c.Hostname,
 		Root:     &specs.Root{Path: c.Root},
@@ -84,6 +99,14 @@ func Config(c Container) *specs.Spec {
 		Mounts:   c.mounts(),
 		Linux:    c.linux(),
 	}
+	s.Hooks = c.hooks()
+	if c.SharedUTS {
+		s.Hostname = ""
+	}
+	if c.KeepGroups {
+		s.Annotations = map[string]string{"run.oci.keep_original_groups": "1"}
+	}
+	return s
 }
 
 func (c Container) process() *specs.Process {
@@ -119,6 +142,9 @@ func (c Container) mounts() []specs.Mount {
 	}
 	for _, m := range c.Mounts {
 		options := []string{"rbind", "nosuid", "nodev"}
+		if m.Device {
+			options = []string{"bind", "nosuid", "noexec", "ro"}
+		}
 		if m.ReadOnly {
 			options = append(options, "ro")
 		}
@@ -151,11 +177,18 @@ func (c Container) sys() specs.Mount {
 func (c Container) linux() *specs.Linux {
 	l := &specs.Linux{
 		Namespaces: []specs.LinuxNamespace{
-			{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace},
-			{Type: specs.CgroupNamespace},
+			{Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
 		},
 		MaskedPaths: c.Masked, ReadonlyPaths: c.Locked, RootfsPropagation: "private",
 		Seccomp: c.Filter,
+	}
+	for _, ns := range []struct {
+		shared bool
+		kind   specs.LinuxNamespaceType
+	}{{c.SharedIPC, specs.IPCNamespace}, {c.SharedUTS, specs.UTSNamespace}, {c.SharedGroups, specs.CgroupNamespace}} {
+		if !ns.shared {
+			l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: ns.kind})
+		}
 	}
 	if c.LoopbackOnly {
 		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
@@ -165,6 +198,25 @@ func (c Container) linux() *specs.Linux {
 		l.UIDMappings, l.GIDMappings = mappings(ns.UIDs), mappings(ns.GIDs)
 	}
 	return l
+}
+
+// hooks gives the hooks by their points; nil if there is none.
+func (c Container) hooks() *specs.Hooks {
+	if len(c.Hooks) == 0 {
+		return nil
+	}
+	list := &specs.Hooks{}
+	at := map[string]*[]specs.Hook{
+		"prestart":      &list.Prestart, //nolint:staticcheck // files of hooks still have it
+		"createRuntime": &list.CreateRuntime, "createContainer": &list.CreateContainer,
+		"startContainer": &list.StartContainer, "poststart": &list.Poststart, "poststop": &list.Poststop,
+	}
+	for _, h := range c.Hooks {
+		if to := at[h.Point]; to != nil {
+			*to = append(*to, specs.Hook{Path: h.Path, Args: h.Args, Env: h.Env, Timeout: h.Timeout})
+		}
+	}
+	return list
 }
 
 func mappings(m []userns.Range) []specs.LinuxIDMapping {

@@ -38,7 +38,14 @@ type Step struct {
 	Network  string   // "host" (also ""), NetworkNone or NetworkPrivate
 	Hostname string   // "" is "cooper"
 	AddHosts []string // "name:address" lines for /etc/hosts; the address may be host-gateway
+	Hosts    Hosts
 	DNS      DNS
+	// Shared are the namespaces that aren't the step's own.
+	Shared Namespaces
+	// AddGroups are supplementary groups besides those that User has, by name or number. KeepGroups leaves the step those of
+	// the caller instead of all others, with IDs that it can't see.
+	AddGroups  []string
+	KeepGroups bool
 	// NetNS is the network namespace that a step with NetworkPrivate joins. It must belong to the caller's user namespace.
 	NetNS *os.File
 	// NameServer is the name server of a step with NetworkPrivate, instead of the caller's, and HostGateway the address at
@@ -77,6 +84,8 @@ type Step struct {
 
 	// Runtime is the OCI runtime that runs the step; nil: this package's own back end does.
 	Runtime *Runtime
+	// Hooks are run by the Runtime, in this order at each point.
+	Hooks []Hook
 	// KeepBundle is a directory, made if it is missing, into which the config.json and the command line of the Runtime are
 	// written, without the values of the variables of Env whose names SecretEnv lists. Empty: they aren't kept.
 	KeepBundle string
@@ -128,11 +137,13 @@ type MountKind int
 
 // The kinds of mounts.
 const (
-	Bind  MountKind = iota // a directory or file below Source
-	Tmpfs                  // an empty memory file system
+	Bind   MountKind = iota // a directory or file below Source
+	Tmpfs                   // an empty memory file system
+	Device                  // the device node Source, which the step may use as its owner and mode on disk allow
 )
 
-// Mount is one more file system for the duration of the step. All of them are nosuid and nodev.
+// Mount is one more file system for the duration of the step. All of them are nosuid, and all but
+// devices nodev.
 type Mount struct {
 	Kind   MountKind
 	Target string // absolute path in the root; symbolic links in it stay inside the root; made if missing, without trace

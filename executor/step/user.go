@@ -72,6 +72,20 @@ func (u *User) fromPasswd(root *os.File, spec string) (name string, err error) {
 	return "", nil
 }
 
+// AddGroups adds supplementary groups, by name or number.
+func (u *User) AddGroups(root *os.File, names []string) error {
+	for _, name := range names {
+		gid, err := findGroup(root, name)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(u.Groups, gid) {
+			u.Groups = append(u.Groups, gid)
+		}
+	}
+	return nil
+}
+
 func findGroup(root *os.File, spec string) (uint32, error) {
 	if gid, numeric := accounts.ParseID(spec); numeric {
 		return gid, nil

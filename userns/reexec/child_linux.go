@@ -52,6 +52,13 @@ func (m mark) enter() error {
 		return err
 	}
 
+	if !m.keepGroups {
+		// EPERM means that the namespace denies setgroups(2). The groups stay then, as unmapped IDs that the child can
+		// neither use nor lose.
+		if err := dropGroups(); err != nil && !errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("drop supplementary groups: %w", err)
+		}
+	}
 	if err := becomeRoot(); err != nil {
 		return err
 	}
@@ -117,11 +124,6 @@ func (m mark) await() error {
 // becomeRoot gives all threads user and group ID 0 of the namespace. A child of an ordinary user has them already,
 // since the map maps the user's own ID to 0; only in mappings for root 0 is another ID.
 func becomeRoot() error {
-	// EPERM means that the namespace denies setgroups(2). The groups stay then, as unmapped IDs that the child can neither
-	// use nor lose.
-	if err := dropGroups(); err != nil && !errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("drop supplementary groups: %w", err)
-	}
 	if !allZero(unix.Getresgid()) {
 		if err := syscall.Setresgid(0, 0, 0); err != nil {
 			return fmt.Errorf("become group 0 of the namespace: %w", err)

@@ -32,6 +32,8 @@ type Options struct {
 	// MountPrivate cuts the child off from what the host mounts later on. Without
 	// it the host's mounts appear in the child; the child's never appear on the host.
 	MountPrivate bool
+	// KeepGroups leaves the child the caller's supplementary groups, which it can use and not see.
+	KeepGroups bool
 	// Stdin, Stdout and Stderr are the child's; nil: it has none.
 	Stdin, Stdout, Stderr *os.File
 }
@@ -205,7 +207,7 @@ func exitStatus(state *os.ProcessState) int {
 // childEnv gives the environment of the child: the caller's, then o.Env, then the marker. Each name is there once: of
 // two values of a name the Go runtime takes the first, and C programs either.
 func childEnv(environ []string, o Options, fd uintptr) []string {
-	m := mark{fd: int(fd), parent: os.Getpid(), propagation: unix.MS_SLAVE}
+	m := mark{fd: int(fd), parent: os.Getpid(), propagation: unix.MS_SLAVE, keepGroups: o.KeepGroups}
 	if o.MountPrivate {
 		m.propagation = unix.MS_PRIVATE
 	}

@@ -13,6 +13,7 @@ type mark struct {
 	fd          int     // descriptor of the pipe's read end in the child
 	parent      int     // process ID of the parent
 	propagation uintptr // flag of mount(2), MS_SLAVE or MS_PRIVATE, for the child's mounts
+	keepGroups  bool    // the supplementary groups stay
 	entered     bool    // the program was executed for the second time (mark.again): nothing is left to do
 }
 
@@ -21,9 +22,10 @@ const (
 	wordSlave   = "slave"
 	wordPrivate = "private"
 	wordEntered = "entered"
+	wordKeep    = "keep-groups"
 )
 
-// String gives "FD,PPID,PROPAGATION".
+// String gives "FD,PPID,PROPAGATION", and ",keep-groups" for keepGroups.
 func (m mark) String() string {
 	word := wordSlave
 	switch {
@@ -32,11 +34,16 @@ func (m mark) String() string {
 	case m.propagation == unix.MS_PRIVATE:
 		word = wordPrivate
 	}
-	return fmt.Sprintf("%d,%d,%s", m.fd, m.parent, word)
+	text := fmt.Sprintf("%d,%d,%s", m.fd, m.parent, word)
+	if m.keepGroups {
+		text += "," + wordKeep
+	}
+	return text
 }
 
 // parseMark reads the text that String gives. Unless entered is set, fd must be a pipe.
 func parseMark(text string) (mark, error) {
+	text, keep := strings.CutSuffix(text, ","+wordKeep)
 	fields := strings.Split(text, ",")
 	if len(fields) != 3 {
 		return mark{}, ErrBadMarker
@@ -48,7 +55,7 @@ func parseMark(text string) (mark, error) {
 		return mark{}, ErrBadMarker
 	}
 
-	m := mark{fd: int(fd), parent: int(parent)}
+	m := mark{fd: int(fd), parent: int(parent), keepGroups: keep}
 	switch fields[2] {
 	case wordSlave:
 		m.propagation = unix.MS_SLAVE

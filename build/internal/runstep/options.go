@@ -33,6 +33,14 @@ type Options struct {
 	ShmSize int64
 	// Limits are "name=soft[:hard]".
 	Limits []string
+	// Devices are those that all steps get, as paths or names of CDI files, which lie in DeviceDirs; none: the usual
+	// directories.
+	Devices, DeviceDirs []string
+	// AllowDevices are the devices that a Dockerfile may name; AllowAllDevices are all.
+	AllowDevices    []string
+	AllowAllDevices bool
+	// Shared is what the steps have in common with the host.
+	Shared Shared
 	// Resources are limits of all processes of a step together. StepTimeout is how long a step may take; 0: as long as it
 	// takes. They are in no cache key: they decide whether a step succeeds, and not what comes of it.
 	Resources   Resources
@@ -193,6 +201,10 @@ func (o Options) addTo(k *cache.KeyBuilder) {
 	}
 	if o.Profile != nil || o.AppArmor != "" || o.SELinux != "" {
 		k.Add("confinement", string(o.Profile), o.AppArmor, o.SELinux)
+	}
+	o.Shared.addTo(k)
+	if len(o.Devices) > 0 {
+		k.Add("devices", o.Devices...)
 	}
 	for _, v := range o.Volumes {
 		k.Add("volume", v.Source, v.Target, strconv.FormatBool(v.ReadOnly), strconv.FormatBool(v.Discard),

@@ -85,6 +85,9 @@ func (w *work) shape() *cache.KeyBuilder {
 		k.Add("mount", string(m.Type), m.Source, m.Target, m.ID, strconv.FormatBool(m.ReadOnly),
 			strconv.FormatInt(m.SizeBytes, 10), strconv.Itoa(int(m.From.Kind)), m.Env, ownerText(m))
 	}
+	for _, d := range op.Devices {
+		k.Add("device", d.Name, strconv.FormatBool(d.Required))
+	}
 	for _, f := range op.Files {
 		k.Add("file", f.Path, strconv.FormatUint(uint64(f.Mode), 8), string(f.Data))
 	}
@@ -248,6 +251,11 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 		return status, err
 	}
 
+	taken, err := r.give(ctx, &step, c.op)
+	defer func() { err = errors.Join(err, taken()) }()
+	if err != nil {
+		return status, err
+	}
 	step.AddHosts = append(slices.Clip(step.AddHosts), r.Run.HostNames(connected.Kind)...)
 	var ended func()
 	step.Started, ended = r.note(c.step, c.op.User)

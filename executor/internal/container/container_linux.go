@@ -76,10 +76,6 @@ func (c *Container) EnterMapping() error { return c.IDs.Enter() }
 // MakeMounts makes the root and all that is mounted in it as detached mounts, and finds out who runs the step. shm is
 // how many bytes /dev/shm takes; 0: the back end makes it.
 func (c *Container) MakeMounts(shm int64) (err error) {
-	texts, err := names(c.Step, c.Hostname())
-	if err != nil {
-		return err
-	}
 	if err := c.IDs.Emulate(c.Step.Emulators); err != nil {
 		return err
 	}
@@ -97,6 +93,10 @@ func (c *Container) MakeMounts(shm int64) (err error) {
 		return err
 	}
 	if err := c.Identify(); err != nil {
+		return err
+	}
+	texts, err := names(c.Step, c.Hostname(), c.Root.Dir)
+	if err != nil {
 		return err
 	}
 	return c.plan(texts)
@@ -165,6 +165,10 @@ func check(s step.Step) error {
 		return errors.New("a network namespace is for a step with the private network, which needs one")
 	case len(s.Hostname) > 64:
 		return fmt.Errorf("host name %q: longer than 64 bytes", s.Hostname)
+	case len(s.Hooks) > 0 && s.Runtime == nil:
+		return errors.New("hooks are for a step that an OCI runtime runs")
+	case s.Hostname != "" && !s.Shared.UTS.IsOwn():
+		return errors.New("a host name is for a step with a UTS namespace of its own")
 	case s.UserNS != nil && (s.Mapping == nil || s.Mapping != &s.UserNS.Mapping):
 		return errors.New("join a user namespace: the step's map is not the namespace's")
 	case s.Cwd != "" && !strings.HasPrefix(s.Cwd, "/"):
@@ -177,6 +181,9 @@ func check(s step.Step) error {
 func (c *Container) Identify() error {
 	var err error
 	if c.User, err = step.LookupUser(c.Root.Dir, c.Step.User); err != nil {
+		return err
+	}
+	if err := c.User.AddGroups(c.Root.Dir, c.Step.AddGroups); err != nil {
 		return err
 	}
 	if err := c.IDs.Check(c.User); err != nil {

@@ -107,7 +107,7 @@ func TestNamesOfAStep(t *testing.T) {
 		},
 	}
 	for name, test := range tests {
-		texts, err := container.Names(test.step, "box")
+		texts, err := container.Names(test.step, "box", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func TestNamesOfAStep(t *testing.T) {
 		{AddHosts: []string{"a b:1.1.1.1"}}, {DNS: step.DNS{Servers: []string{"x"}}},
 		{DNS: step.DNS{Options: []string{"a b"}}},
 	} {
-		if _, err := container.Names(bad, "box"); err == nil {
+		if _, err := container.Names(bad, "box", nil); err == nil {
 			t.Errorf("accepted: %+v", bad)
 		}
 	}

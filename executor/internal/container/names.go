@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -8,26 +9,35 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/cooperbuild/cooper/executor/internal/inroot"
 	"github.com/cooperbuild/cooper/executor/step"
 )
 
 const (
 	maxResolvConf = 64 << 10 // bytes of the caller's file that are read
+	maxHosts      = 1 << 20  // bytes that a hosts file may have
 	resolvFile    = "etc/resolv.conf"
 	hostsName     = "etc/hosts"
 )
 
 // names gives the files of name resolution for the step, by their names in its root.
-func names(s step.Step, hostname string) (map[string][]byte, error) {
-	hosts, err := hostsFile(hostname, s)
-	if err != nil {
-		return nil, err
+func names(s step.Step, hostname string, root *os.File) (map[string][]byte, error) {
+	texts := map[string][]byte{}
+	if !s.Hosts.None {
+		base, err := hostsBase(s.Hosts.From, hostname, root)
+		if err != nil {
+			return nil, err
+		}
+		if texts[hostsName], err = hostsFile(base, s); err != nil {
+			return nil, err
+		}
 	}
 	resolv, err := resolvConf(withNameServer(s), s.Network)
 	if err != nil {
 		return nil, err
 	}
-	texts := map[string][]byte{hostsName: hosts}
 	if !s.DNS.None {
 		texts[resolvFile] = resolv
 	}
@@ -43,15 +53,48 @@ func withNameServer(s step.Step) step.DNS {
 	return d
 }
 
+// hostsBase gives the lines of the step's /etc/hosts that aren't asked for one by one.
+func hostsBase(from, hostname string, root *os.File) ([]byte, error) {
+	var f *os.File
+	var err error
+	switch from {
+	case "":
+		own := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t" + hostname + "\n"
+		return []byte(own), nil
+	case step.HostsEmpty:
+		return nil, nil
+	case step.HostsOfImage:
+		f, err = inroot.Open(root, hostsName, unix.O_RDONLY|unix.O_NONBLOCK)
+		if errors.Is(err, unix.ENOENT) {
+			return nil, nil
+		}
+	default:
+		f, err = os.OpenFile(from, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read hosts file: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxHosts+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read hosts file: %w", err)
+	case len(data) > maxHosts:
+		return nil, fmt.Errorf("hosts file %s: larger than %d KiB", from, maxHosts>>10)
+	case len(data) > 0 && data[len(data)-1] != '\n':
+		data = append(data, '\n')
+	}
+	return data, nil
+}
+
 // hostsFile gives the text of the step's /etc/hosts.
-func hostsFile(hostname string, s step.Step) ([]byte, error) {
+func hostsFile(base []byte, s step.Step) ([]byte, error) {
 	gateway := "127.0.0.1" // a step in the host's network
 	if s.HostGateway.IsValid() {
 		gateway = s.HostGateway.String()
 	}
 	var b strings.Builder
-	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
-	fmt.Fprintf(&b, "127.0.1.1\t%s\n", hostname)
+	b.Write(base)
 	for _, line := range s.AddHosts {
 		name, address := line, ""
 		if i := strings.IndexAny(line, ":="); i >= 0 { // the first of them, for an IPv6 address has colons
@@ -64,7 +107,7 @@ func hostsFile(hostname string, s step.Step) ([]byte, error) {
 		if err != nil || name == "" || strings.ContainsAny(name, " \t\n#") {
 			return nil, fmt.Errorf("host %q: want NAME:ADDRESS", line)
 		}
-		fmt.Fprintf(&b, "%s\t%s\n", ip, name)
+		fmt.Fprintf(&b, "%s\t%s\n", ip, strings.ReplaceAll(name, ";", " ")) // podman has several names at one address
 	}
 	return []byte(b.String()), nil
 }

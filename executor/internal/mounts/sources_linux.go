@@ -33,6 +33,8 @@ func (o opener) attachment(m *step.Mount) (Attachment, error) {
 		return a, nil
 	case step.Bind:
 		err = o.bind(m, &a)
+	case step.Device:
+		err = device(m, &a)
 	default:
 		err = fmt.Errorf("unknown kind %d", m.Kind)
 	}
@@ -89,6 +91,23 @@ func (o opener) bind(m *step.Mount, a *Attachment) error {
 		err = errors.New("source is a socket: it can't be copied for writing")
 	}
 
+	return err
+}
+
+// device sets a.Mount to a mount of a device node. It is read-only, so that the step can't change the node's owner and
+// mode; it can write to the device all the same.
+func device(m *step.Mount, a *Attachment) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(m.Source.Fd()), &st); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+		return fmt.Errorf("source %s is no device", m.Source.Name())
+	}
+	a.Dir = false
+	var err error
+	a.Mount, err = overlay.Bind(m.Source, overlay.BindOptions{Attr: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC |
+		unix.MOUNT_ATTR_RDONLY})
 	return err
 }
 

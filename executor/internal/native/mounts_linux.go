@@ -29,7 +29,11 @@ func (s program) attachAll() {
 	}
 
 	// These come last, so that no link of the image can lead another mount into them.
-	s.mountAt("proc", "proc")
+	if s.C.Step.Shared.ShowProcesses {
+		s.AttachTree("/proc", "proc")
+	} else {
+		s.mountAt("proc", "proc")
+	}
 	s.BoundPIDs("proc", s.C.Root.Dir.Fd())
 	s.attachSys()
 	s.AttachClone(memory, "dev", "dev")

@@ -32,10 +32,8 @@ func (n *BackEnd) Prepare() (err error) {
 // Launch gives the step's first process, which gets the step's namespaces and becomes the step's program.
 func (n *BackEnd) Launch(h script.Handles) script.Launch {
 	namespaces := uintptr(
-		unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
-	if !n.C.Bounds.Group { // or else its root is the caller's group: the process is moved to its own later
-		namespaces |= unix.CLONE_NEWCGROUP
-	}
+		unix.CLONE_NEWNS | unix.CLONE_NEWPID)
+	namespaces |= script.OwnNamespaces(n.C)
 	if n.C.Step.Network == step.NetworkNone {
 		namespaces |= unix.CLONE_NEWNET
 	}
@@ -49,7 +47,7 @@ func (n *BackEnd) Failure() error { return nil }
 func (n *BackEnd) program(h script.Handles) *script.Script {
 	s := program{script.New(n.C)}
 	s.Settle(h)
-	s.OwnGroup()
+	s.JoinNamespaces()
 	if n.C.Step.Terminal != nil {
 		s.Call("take the terminal", 0, unix.SYS_IOCTL, uintptr(h.Stdio[0]), unix.TIOCSCTTY, 0)
 	}
@@ -91,7 +89,9 @@ func (s program) enterRoot() {
 // names sets the host name, and brings up the loopback device of a step without the caller's network.
 func (s program) names() {
 	name := s.C.Hostname()
-	s.Call("set the host name", 0, unix.SYS_SETHOSTNAME, s.String(name), uintptr(len(name)))
+	if s.C.Step.Shared.UTS.IsOwn() {
+		s.Call("set the host name", 0, unix.SYS_SETHOSTNAME, s.String(name), uintptr(len(name)))
+	}
 	if s.C.Step.Network == step.NetworkNone {
 		// struct ifreq: a name of 16 bytes, then the flags.
 		request := make([]byte, 40)

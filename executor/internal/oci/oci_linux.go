@@ -60,6 +60,12 @@ func New(c *container.Container, runtime step.Runtime) (*BackEnd, error) {
 	if len(c.Step.Emulators) > 0 {
 		return nil, fmt.Errorf("%w: for one step with an OCI runtime: %w", emulator.ErrRegister, errors.ErrUnsupported)
 	}
+	if c.Step.Shared.ShowProcesses {
+		return nil, fmt.Errorf("the caller's processes in /proc with an OCI runtime: %w", errors.ErrUnsupported)
+	}
+	if c.Step.KeepGroups && runtime.Name != "crun" {
+		return nil, fmt.Errorf("the caller's groups with the OCI runtime %s: %w", runtime.Name, errors.ErrUnsupported)
+	}
 	if c.Step.Stdin != nil || c.Step.Terminal != nil || c.Step.ReadOnly {
 		return nil, fmt.Errorf("an input, a terminal or a read-only root with an OCI runtime: %w", errors.ErrUnsupported)
 	}
@@ -205,10 +211,8 @@ func bundlePlace(runtime string) (string, error) {
 // that no process of the step outlives it, and has a mount namespace of its own, so that no mount does. The runtime
 // makes the other namespaces, and passes signals on to the step.
 func (o *BackEnd) Launch(h script.Handles) script.Launch {
-	namespaces := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID)
-	if !o.c.Bounds.Group {
-		namespaces |= unix.CLONE_NEWCGROUP
-	}
+	// What the step shares with the caller, the runtime does, too.
+	namespaces := uintptr(unix.CLONE_NEWNS|unix.CLONE_NEWPID) | script.OwnNamespaces(o.c)&unix.CLONE_NEWCGROUP
 	return script.Launch{Script: o.program(h), Namespaces: namespaces, Handles: descendantHandles}
 }
 
@@ -216,7 +220,7 @@ func (o *BackEnd) Launch(h script.Handles) script.Launch {
 func (o *BackEnd) program(h script.Handles) *script.Script {
 	s := script.New(o.c)
 	s.Settle(h)
-	s.OwnGroup()
+	s.JoinNamespaces()
 	s.JoinNetwork()
 	s.OwnMounts()
 	// The root mount must be writable: some runtimes make it writable first when they mount another one over it.

@@ -55,7 +55,10 @@ func (o *BackEnd) config() spec.Container {
 		WritableSys: security.Insecure,
 		UserNS:      o.configUserNS(),
 	}
-	if o.c.IDs.CanSetGroups() {
+	shared := o.c.Step.Shared
+	s.SharedIPC, s.SharedUTS, s.SharedGroups = !shared.IPC.IsOwn(), !shared.UTS.IsOwn(), !shared.ControlGroups.IsOwn()
+	s.KeepGroups = o.c.Step.KeepGroups
+	if o.c.IDs.CanSetGroups() && !s.KeepGroups {
 		s.User.Groups = o.c.User.Groups
 	}
 	if m, err := o.c.IDs.Mapping(); err == nil {
@@ -68,6 +71,9 @@ func (o *BackEnd) config() spec.Container {
 		s.Limits = append(s.Limits, spec.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Soft: l.Soft, Hard: l.Hard})
 	}
 	s.Mounts = o.configMounts()
+	for _, h := range o.c.Step.Hooks {
+		s.Hooks = append(s.Hooks, spec.Hook(h))
+	}
 	// In a user namespace runtimes show the caller's own device nodes, whose owner and mode are not the step's to change.
 	for _, name := range o.c.Kernel.Devices {
 		s.Locked = append(s.Locked, "/dev/"+name)
@@ -102,7 +108,7 @@ func (o *BackEnd) configMounts() []spec.Mount {
 			m.Source = path.Join(o.bundle.at, memoryPart, a.Memory)
 		}
 		if a.Bind != nil {
-			m.ReadOnly = a.Bind.ReadOnly
+			m.ReadOnly, m.Device = a.Bind.ReadOnly, a.Bind.Kind == step.Device
 		}
 		list = append(list, m)
 	}

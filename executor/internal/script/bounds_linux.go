@@ -6,12 +6,45 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/executor/internal/container"
 	"github.com/cooperbuild/cooper/executor/internal/rawproc"
+	"github.com/cooperbuild/cooper/executor/step"
 )
 
-// OwnGroup makes the control group that the child has been moved to the root of all that it sees of them.
-func (s *Script) OwnGroup() {
-	if s.C.Bounds.Group {
+// OwnNamespaces gives the CLONE_NEW* flags of those namespaces that the step may share and doesn't. That of control
+// groups isn't made with the process if the process is moved to another group later, since its root would be the
+// caller's.
+func OwnNamespaces(c *container.Container) (flags uintptr) {
+	shared := c.Step.Shared
+	if shared.IPC.IsOwn() {
+		flags |= unix.CLONE_NEWIPC
+	}
+	if shared.UTS.IsOwn() {
+		flags |= unix.CLONE_NEWUTS
+	}
+	if shared.ControlGroups.IsOwn() && !c.Bounds.Group {
+		flags |= unix.CLONE_NEWCGROUP
+	}
+	return flags
+}
+
+// JoinNamespaces moves the child into namespaces that exist, and makes the control group that it has been moved to the
+// root of all that it sees of them.
+func (s *Script) JoinNamespaces() {
+	shared := s.C.Step.Shared
+	for _, ns := range []struct {
+		name string
+		step.Namespace
+		kind uintptr
+	}{
+		{"IPC", shared.IPC, unix.CLONE_NEWIPC}, {"UTS", shared.UTS, unix.CLONE_NEWUTS},
+		{"control group", shared.ControlGroups, unix.CLONE_NEWCGROUP},
+	} {
+		if ns.File != nil {
+			s.Call("join the "+ns.name+" namespace", 0, unix.SYS_SETNS, ns.File.Fd(), ns.kind)
+		}
+	}
+	if s.C.Bounds.Group && shared.ControlGroups.IsOwn() {
 		s.Call("make a control group namespace", 0, unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	}
 }
@@ -31,7 +64,7 @@ const reservedPIDs = 300
 // proc is, below the directory dir. Before Linux 6.14 the number is the whole machine's and is left alone.
 func (s *Script) BoundPIDs(proc string, dir uintptr) {
 	n := s.C.Bounds.PIDs
-	if n == 0 || !kernelHasPIDLimits() {
+	if n == 0 || s.C.Step.Shared.ShowProcesses || !kernelHasPIDLimits() {
 		return
 	}
 	how := rawproc.Pin(&s.Program, &unix.OpenHow{Flags: unix.O_WRONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})

@@ -44,7 +44,7 @@ func (s *Script) BecomeUser() {
 		s.Call("keep capabilities", 0, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
 	}
 	user := s.C.User
-	if s.C.IDs.CanSetGroups() {
+	if s.C.IDs.CanSetGroups() && !s.C.Step.KeepGroups {
 		s.Call(become, 0, unix.SYS_SETGROUPS, uintptr(len(user.Groups)), rawproc.Pin(&s.Program, &user.Groups[0]))
 	}
 

@@ -138,6 +138,16 @@ func (s *Script) AttachClone(dir uintptr, path, name string) {
 	s.Feed(at, move, 2)
 }
 
+// AttachTree mounts a clone of a path of the caller's, with all that is mounted below it, at name in the root.
+func (s *Script) AttachTree(path, name string) {
+	tree := s.Call("clone "+path, 0, unix.SYS_OPEN_TREE, AtFDCWD, s.String(path), CloneTree|unix.AT_RECURSIVE)
+	at := s.Find(name)
+	move := s.AddFed(rawproc.Op{
+		Doing: "mount /" + name, Trap: unix.SYS_MOVE_MOUNT, Args: [6]uintptr{0, s.Empty, 0, s.Empty, emptyPath},
+	}, tree, 0)
+	s.Feed(at, move, 2)
+}
+
 // ReadOnly makes the mount at name in the root read-only.
 func (s *Script) ReadOnly(name string) {
 	at := s.Find(name)

@@ -260,6 +260,7 @@ func Parse(env command.Env, words []string, contextDir string, inline *string) (
 func (o *Options) enter(ctx context.Context, env command.Env, req *build.Request) (in Inside,
 	reach build.RegistryOptions,
 	err error) {
+	env.KeepGroups = o.Run.KeepsGroups()
 	if in, err = Enter(ctx, env, o.Run.Secrets, o.Loads()); err != nil {
 		return in, reach, err
 	}

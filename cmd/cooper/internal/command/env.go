@@ -18,6 +18,8 @@ type Env struct {
 	Name string
 	// Dialect says whose defaults and messages the program has; the zero value is cooper's own.
 	Dialect dialect.Dialect
+	// KeepGroups leaves the process in the user namespace the groups of who started this one.
+	KeepGroups bool
 	// Inside says that this process is root of the user namespace cooper made.
 	Inside bool
 }

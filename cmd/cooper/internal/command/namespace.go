@@ -55,7 +55,7 @@ func RunInside(ctx context.Context, env Env, o ChildOptions) (int, error) {
 	}
 	// The child reacts to signals; this process only passes them on, so its own context is not tied to them.
 	return reexec.Enter(context.WithoutCancel(ctx), reexec.Options{
-		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name, MountPrivate: o.Private,
+		Mapping: mapping, UID: uid, GID: gid, UserName: who.Name, MountPrivate: o.Private, KeepGroups: env.KeepGroups,
 		Stdin: env.Stdin, Stdout: env.Stdout, Stderr: stderr, Env: append(userns.CallerEnv(), o.Env...),
 	})
 }

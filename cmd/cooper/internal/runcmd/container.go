@@ -20,13 +20,12 @@ import (
 
 // containerFlags are the flags of run that are about working containers alone.
 type containerFlags struct {
-	addHistory           bool
-	mounts               []string
-	contextDir           string
-	isolation, runtime   string
-	noHosts, noPivot     bool
-	ipc, pid, uts, cgrp  string
-	runtimeFlags, device []string
+	addHistory         bool
+	mounts             []string
+	contextDir         string
+	isolation, runtime string
+	noPivot            bool
+	runtimeFlags       []string
 }
 
 // registerContainer adds the flags of buildah's run.
@@ -42,15 +41,9 @@ func (o *runOptions) registerContainer(f *pflag.FlagSet) {
 		"directory below which the relative sources of --mount are (default this one)")
 	f.StringVar(&c.isolation, "isolation", "", "native, oci, chroot or rootless: cooper's own sandbox is used with all")
 	f.StringVar(&c.runtime, "runtime", "", "OCI runtime that runs the command: crun, runc or a path")
-	for name, to := range map[string]*string{"ipc": &c.ipc, "pid": &c.pid, "uts": &c.uts, "cgroupns": &c.cgrp} {
-		f.StringVar(to, name, "", "private, which it always is")
-	}
-	f.BoolVar(&c.noHosts, "no-hosts", false, "without effect")
 	f.BoolVar(&c.noPivot, "no-pivot", false, "without effect")
 	f.StringArrayVar(&c.runtimeFlags, "runtime-flag", nil, "without effect: cooper says what a runtime is told")
-	f.StringArrayVar(&c.device, "device", nil, "")
-	for _, name := range []string{"terminal", "workingdir", "ipc", "pid", "uts", "cgroupns", "no-hosts", "no-pivot",
-		"runtime-flag", "device"} {
+	for _, name := range []string{"terminal", "workingdir", "no-pivot", "runtime-flag"} {
 		f.Lookup(name).Hidden = true
 	}
 }
@@ -87,16 +80,8 @@ func (o *runOptions) checkContainer() error {
 		return err
 	}
 	c := o.container
-	if len(c.device) > 0 {
-		return command.Usagef("--device is not supported: commands see no devices of the host")
-	}
 	if _, ok := working.ParseIsolation(c.isolation); !ok {
 		return command.Usagef("--isolation=%s: must be native, oci, chroot or rootless", c.isolation)
-	}
-	for name, value := range map[string]string{"ipc": c.ipc, "pid": c.pid, "uts": c.uts, "cgroupns": c.cgrp} {
-		if value != "" && value != "private" {
-			return command.Usagef("--%s=%s is not supported: commands always have a namespace of their own", name, value)
-		}
 	}
 	return nil
 }
@@ -128,7 +113,7 @@ func (o *runOptions) runIn(ctx context.Context, env command.Env, s *build.Sessio
 	}
 	defer func() { err = errors.Join(err, options.StepNS.Joined.Close()) }()
 	cmd := working.Command{
-		Args: in.args[1:], Env: in.req.Command.Env, Workdir: o.workdir, User: o.user, Hostname: o.hostname,
+		Args: in.args[1:], Env: in.req.Command.Env, Workdir: o.workdir, User: o.user, Hostname: o.sandbox.Shared.Hostname,
 		Term: os.Getenv("TERM"), AddHistory: o.container.addHistory, Signal: signalOf,
 	}
 	for _, text := range o.container.mounts {

@@ -30,7 +30,7 @@ type runOptions struct {
 	env, envFiles                         []string
 	entrypoint                            string
 	entrypointGiven                       *pflag.Flag
-	workdir, user, hostname               string
+	workdir, user                         string
 	platform, pull                        string
 	registries                            command.RegistryFlags
 	sandbox                               stepflags.Run
@@ -115,7 +115,6 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 	o.entrypointGiven = f.Lookup("entrypoint")
 	f.StringVarP(&o.workdir, "workdir", "w", "", "working directory of the command (default the image's)")
 	f.StringVarP(&o.user, "user", "u", "", "user of the command, NAME|UID[:GROUP|GID] (default the image's)")
-	f.StringVar(&o.hostname, "hostname", "", "host name that the command sees (default cooper)")
 	f.BoolVar(&o.readOnly, "read-only", false, "keep the command from writing to the image's files")
 	f.StringVar(&o.platform, "platform", "", "platform that the image must be for, OS/ARCH[/VARIANT]")
 	f.StringVar(&o.pull, "pull", "missing", "fetch the image: always, missing, newer or never")
@@ -137,7 +136,7 @@ func (o *runOptions) request(args []string) (req tryout.Request, err error) {
 	req = tryout.Request{
 		Image: args[0], ReadOnly: o.readOnly, Pull: build.PullPolicy(o.pull), Signal: signalOf,
 		Command: tryout.Command{
-			Args: args[1:], Workdir: o.workdir, User: o.user, Hostname: o.hostname, Terminal: o.tty, Term: os.Getenv("TERM"),
+			Args: args[1:], Workdir: o.workdir, User: o.user, Hostname: o.sandbox.Shared.Hostname, Terminal: o.tty, Term: os.Getenv("TERM"),
 		},
 	}
 	switch o.pull {
@@ -249,6 +248,7 @@ func (o *runOptions) run(ctx context.Context, env command.Env, args []string) (e
 	if err := o.registries.Check(env); err != nil {
 		return err
 	}
+	env.KeepGroups = o.sandbox.KeepsGroups()
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}

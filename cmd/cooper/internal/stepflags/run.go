@@ -25,7 +25,7 @@ type Run struct {
 	Network, ShmSize                     string
 	AddHosts, DNS, DNSSearch, DNSOptions []string
 	Limits, CapAdd, CapDrop, Volumes     []string
-	Secrets                              []string
+	Secrets, Devices                     []string
 	Isolation, Runtime                   string
 	// HTTPProxy gives the steps the proxy variables of the environment.
 	HTTPProxy bool
@@ -34,9 +34,11 @@ type Run struct {
 	Notes []string
 
 	allow, securityOpts, ssh []string
-	devices, hostLoopback    []string
+	deviceDirs, hostLoopback []string
 	keepBundle               string
 
+	// Shared is what commands have in common with the host.
+	Shared Shared
 	// Takes are the limits of what each command takes in all.
 	Takes Limits
 }
@@ -55,12 +57,10 @@ func (r *Run) Register(f *pflag.FlagSet) {
 	f.StringArrayVar(&r.ssh, "ssh", nil,
 		"agent or keys for RUN --mount=type=ssh and, as default, for git: default|ID[=SOCKET|KEYFILE[,KEYFILE...]]")
 	f.StringSliceVar(&r.allow, "allow", nil,
-		"let the Dockerfile use security.insecure (RUN --security=insecure), network.host (RUN --network=host), or fs.read=DIR "+
-			"(ADD of the git repositories there)")
+		"let the Dockerfile use security.insecure (RUN --security=insecure), network.host (RUN --network=host), "+
+			"device or device=NAME (RUN --device), or fs.read=DIR (ADD of the git repositories there)")
 	r.registerIsolation(f)
 	r.Takes.registerSteps(f)
-	f.StringArrayVar(&r.devices, "device", nil, "")
-	f.Lookup("device").Hidden = true
 }
 
 // RegisterSandbox adds the flags about the sandbox that whose commands run in.
@@ -73,6 +73,11 @@ func (r *Run) RegisterSandbox(f *pflag.FlagSet, whose string) {
 	f.StringVar(&r.ShmSize, "shm-size", "", "size of /dev/shm of "+whose+", such as 128m (default 64m)")
 	f.StringSliceVar(&r.Limits, "ulimit", nil, "resource limit of "+whose+", NAME=SOFT[:HARD], such as nofile=1024")
 	r.Takes.register(f, whose)
+	r.Shared.register(f, whose)
+	f.StringArrayVar(&r.Devices, "device", nil,
+		"device for "+whose+": HOSTPATH[:PATH[:rwm]], or VENDOR/CLASS=NAME of a CDI file")
+	f.StringSliceVar(&r.deviceDirs, "cdi-config-dir", nil,
+		"directory with CDI files (default /etc/cdi, /var/run/cdi and ~/.config/cdi)")
 	f.StringSliceVar(&r.CapAdd, "cap-add", nil, "capability for "+whose+" besides the usual ones, or ALL")
 	f.StringSliceVar(&r.CapDrop, "cap-drop", nil, "capability that is taken from "+whose+", or ALL")
 	f.StringArrayVar(&r.securityOpts, "security-opt", nil,
@@ -87,12 +92,14 @@ func (r *Run) RegisterSandbox(f *pflag.FlagSet, whose string) {
 func (r *Run) Options() (build.RunOptions, error) {
 	o := build.RunOptions{AddHosts: r.AddHosts,
 		Limits: r.Limits, CapAdd: r.CapAdd, CapDrop: r.CapDrop}
-	switch {
-	case len(r.devices) > 0:
-		return o, errors.New("--device is not supported: RUN steps see no devices of the host")
+	for _, text := range r.Devices {
+		if err := build.CheckDevice(text); err != nil {
+			return o, fmt.Errorf("--device: %w", err)
+		}
 	}
+	o.Devices, o.DeviceDirs = r.Devices, r.deviceDirs
 	for _, do := range []func(*build.RunOptions) error{
-		r.limit, r.connect, r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents,
+		r.limit, r.share, r.connect, r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents,
 	} {
 		if err := do(&o); err != nil {
 			return o, err
@@ -152,12 +159,16 @@ func (r *Run) entitle(o *build.RunOptions) error {
 			o.ReadDirs = append(o.ReadDirs, dir)
 		case what == "security.insecure":
 			o.Insecure = true
+		case what == "device":
+			o.AllowAllDevices = true
+		case strings.HasPrefix(what, "device=") && what != "device=":
+			o.AllowDevices = append(o.AllowDevices, strings.TrimPrefix(what, "device="))
 		case what == "network.host":
 			o.HostNetwork = true
 		case what == "buildx.local.delete":
 			// As it is: the user says mode=delete on the same command line.
 		default:
-			return fmt.Errorf("--allow=%s: must be security.insecure, network.host or fs.read=DIR", what)
+			return fmt.Errorf("--allow=%s: must be security.insecure, network.host, device[=NAME] or fs.read=DIR", what)
 		}
 	}
 	return nil
