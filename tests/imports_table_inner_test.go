@@ -311,5 +311,12 @@ func innerRows() []importRule {
 			job:       "the devices that steps are given: nodes of the host, and what CDI files say",
 			mayImport: "executor",
 		},
+		{pkg: "build/internal/leak", job: "finds secrets that a step has written into its layer"},
+		{
+			pkg:       "build/internal/runtimes",
+			job:       "OCI runtimes that steps are given to: found, and their names checked",
+			mayImport: "build/internal/store executor",
+		},
+		{pkg: "build/internal/loglimit", job: "how much of a step's output is handed on"},
 	}
 }

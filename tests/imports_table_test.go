@@ -139,6 +139,10 @@ func commandRows() []importRule {
 			mayImport: "build build/catalog cmd/cooper/internal/command",
 		},
 		{
+			pkg: "cmd/cooper/internal/secretcmd", job: "secrets that commands fetch",
+			mayImport: "build internal/guard",
+		},
+		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
 			mayImport: "internal/bakefile internal/guard",
 		},
