@@ -24,6 +24,6 @@ func dependencyTable() []dependencyRule {
 		{path: "github.com/vbatts/tar-split", only: "build/internal/parcel build/internal/store build/internal/store/partial build/internal/store/pull"},
 		{path: "github.com/moby/profiles", only: "executor/internal/seccomp"},
 		{path: "github.com/opencontainers/runtime-spec", only: "executor/spec executor/internal/seccomp"},
-		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/bakecmd cmd/cooper/internal/buildcmd cmd/cooper/internal/buildxcmd cmd/cooper/internal/cli cmd/cooper/internal/command cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd cmd/cooper/internal/imagenames cmd/cooper/internal/logincmd cmd/cooper/internal/manifestcmd cmd/cooper/internal/manual cmd/cooper/internal/runcmd cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd"},
+		{path: "github.com/spf13/cobra", only: "cmd/cooper cmd/cooper/internal/bakecmd cmd/cooper/internal/buildcmd cmd/cooper/internal/buildxcmd cmd/cooper/internal/cachecmd cmd/cooper/internal/cli cmd/cooper/internal/command cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd cmd/cooper/internal/imagenames cmd/cooper/internal/logincmd cmd/cooper/internal/manifestcmd cmd/cooper/internal/manual cmd/cooper/internal/runcmd cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd"},
 	}
 }

@@ -33,11 +33,11 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/cli",
 			job: "the tree of commands, command lines of other tools, error to exit status",
 			mayImport: "build build/doctor cmd/cooper/internal/bakecmd cmd/cooper/internal/buildcmd " +
-				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/command cmd/cooper/internal/dialect " +
-				"cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd cmd/cooper/internal/kaniko " +
-				"cmd/cooper/internal/logincmd cmd/cooper/internal/manifestcmd cmd/cooper/internal/runcmd " +
-				"cmd/cooper/internal/settings cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd " +
-				"internal/fsys internal/guard userns userns/reexec",
+				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/cachecmd cmd/cooper/internal/command " +
+				"cmd/cooper/internal/dialect cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd " +
+				"cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd cmd/cooper/internal/manifestcmd " +
+				"cmd/cooper/internal/runcmd cmd/cooper/internal/settings cmd/cooper/internal/usernscmd " +
+				"cmd/cooper/internal/workcmd internal/fsys internal/guard userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -141,6 +141,11 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/secretcmd", job: "secrets that commands fetch",
 			mayImport: "build internal/guard",
+		},
+		{
+			pkg: "cmd/cooper/internal/cachecmd", job: "the verbs below cache",
+			mayImport: "build build/cachemounts build/disk build/progress build/sharedcache " +
+				"cmd/cooper/internal/command",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
@@ -304,6 +309,13 @@ func commandRows() []importRule {
 		{
 			pkg: "build/sourcepolicy",
 			job: "policies for sources: which images, repositories and URLs a build may take",
+		},
+		{
+			pkg: "build/cachemounts",
+			job: "the cache mounts of a store by hand: listed, removed, brought to places and back",
+			mayImport: "build/disk build/internal/blobs build/internal/cache build/internal/shared " +
+				"build/internal/store/depot build/internal/store/removal build/internal/store/uses " +
+				"build/outfile build/progress build/session build/sharedcache",
 		},
 		{
 			pkg: "network", job: "networks of steps: a namespace for each, and one gateway process for a build",

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/bakecmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/cachecmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/diskcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
@@ -108,6 +109,7 @@ func signalContext() (context.Context, func()) {
 func verbs() []command.Verb {
 	own := []command.Verb{
 		{Name: "bake", New: bakecmd.NewCmd}, {Name: "build", New: buildcmd.NewCmd}, {Name: "buildx", New: newBuildxCmd},
+		{Name: "cache", New: cachecmd.NewCmd},
 		{Name: "check", New: buildcmd.NewCheckCmd}, {Name: "df", New: diskcmd.NewDfCmd}, {Name: "doctor", New: newDoctorCmd},
 		{Name: buildcmd.KanikoWord, New: buildcmd.NewKanikoCmd}, {Name: "manifest", New: manifestcmd.NewCmd},
 		{Name: "prune", New: diskcmd.NewPruneCmd},
